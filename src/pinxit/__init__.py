@@ -1,0 +1,20 @@
+"""pinxit: type a sentence, get a picture; train your own painter; measure it; serve it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pinxit.api import load
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    # Importing torch takes seconds, so the public names are fetched on first use.
+    if name == "load":
+        from pinxit.api import load
+
+        return load
+    raise AttributeError(f"module 'pinxit' has no attribute '{name}'")

@@ -1,0 +1,94 @@
+"""Configs are frozen dataclasses that survive a JSON round trip and take dotted overrides.
+
+`to_dict(config)` and `from_dict(Type, data)` are inverse; `override(config, ["dvae.codes=512"])` returns
+a changed copy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from pinxit.errors import UsageError
+
+T = TypeVar("T")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A dataclass as JSON-ready values (tuples become lists)."""
+    result: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return result
+
+
+def from_dict(kind: type[T], data: dict[str, Any], where: str = "config") -> T:
+    """The dataclass `kind` from `data`. Raises UsageError naming a field that is unknown or of the wrong type."""
+    hints = typing.get_type_hints(kind)
+    names = [f.name for f in dataclasses.fields(typing.cast(Any, kind))]
+    for name in data:
+        if name not in names:
+            raise UsageError(f"{where} has no field '{name}'; it has {', '.join(names)}.")
+    values = {name: _value(hints[name], data[name], f"{where}.{name}") for name in names if name in data}
+    try:
+        return kind(**values)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{where}: {error}.") from error
+
+
+def override(config: T, changes: Iterable[str]) -> T:
+    """A copy of `config` with dotted changes such as "transformer.depth=6" applied in order.
+
+    The right side is read as JSON where it parses, else as a string. Raises UsageError for an unknown field.
+    """
+    data = to_dict(config)
+    for change in changes:
+        path, equals, text = change.partition("=")
+        if not equals:
+            raise UsageError(f"override '{change}' is not of the form field.subfield=value.")
+        *parents, leaf = path.split(".")
+        target = data
+        for parent in parents:
+            if not isinstance(target.get(parent), dict):
+                raise UsageError(f"override '{change}': there is no section '{parent}'.")
+            target = target[parent]
+        if leaf not in target:
+            raise UsageError(f"override '{change}': there is no field '{leaf}'; choose from {', '.join(target)}.")
+        target[leaf] = _parse(text)
+    return from_dict(type(config), data)
+
+
+def _parse(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in typing.get_args(hint):
+            return None
+        hint = next(a for a in typing.get_args(hint) if a is not type(None))
+        return _value(hint, value, where)
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise UsageError(f"{where} must be a section of fields, not {value!r}.")
+        return from_dict(typing.cast(Any, hint), value, where)
+    if origin is typing.Literal:
+        if value not in typing.get_args(hint):
+            raise UsageError(f"{where} must be one of {', '.join(map(str, typing.get_args(hint)))}, not {value!r}.")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise UsageError(f"{where} must be a list, not {value!r}.")
+        inner = typing.get_args(hint)[0]
+        return tuple(_value(inner, item, where) for item in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and (not isinstance(value, hint) or (hint is int and isinstance(value, bool))):
+        raise UsageError(f"{where} must be of type {hint.__name__}, not {value!r}.")
+    return value

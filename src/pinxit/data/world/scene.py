@@ -1,0 +1,54 @@
+"""A scene is structured truth: what is in the picture, where, and how it is drawn. Captions, judges and tests read it.
+
+Coordinates are fractions of the picture side, x to the right and y downwards, so a scene renders at any size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["sprite", "shape", "solid", "made"]
+RelationName = Literal["left of", "right of", "above", "below", "on top of", "inside", "behind", "riding"]
+Box = tuple[float, float, float, float]  # x0, y0, x1, y1
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing in the picture. Its pixels fill `box` edge to edge, except where something nearer hides them."""
+
+    name: str  # key of the vocabulary: "penguin", "triangle", "cube", "clock"
+    kind: Kind
+    box: Box
+    depth: int = 0  # painter's order, 0 is furthest away
+    colour: str | None = None  # one of the eleven terms; None is a sprite's natural colours
+    size: Literal["small", "big"] | None = None  # None: the caption does not speak of size
+    artist: str | None = None  # who drew the sprite; None for what is drawn in code
+    form: str | None = None  # the free outline of a made thing: "triangle" in "a triangular green clock"
+    outfit: tuple[tuple[str, str], ...] = ()  # (colour, garment), e.g. (("red", "hat"), ("yellow", "gloves"))
+    words: str | None = None  # what is written on it
+    flip: bool = False  # mirrored left to right
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """`items[subject]` stands in `name` to `items[object]`."""
+
+    subject: int
+    name: RelationName
+    object: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Everything there is to know about one picture."""
+
+    pattern: str  # the grammar rule that made it: "single_object", "counting", "position", "pair", ...
+    items: tuple[Item, ...]
+    relations: tuple[Relation, ...] = ()
+    place: str = "white"  # a colour term for a plain ground, or "meadow", "beach", "snow", ...
+    light: str | None = None  # "sunrise", "rain", "snowfall"
+    style: str | None = None  # "pencil sketch", "watercolour", "pixel art", ...
+    view: str | None = None  # "close-up", "from afar", "upside down", "fisheye"
+    lower_style: str | None = None  # pairs: the same picture is repeated in the lower half in this style
+    noise: int = field(default=0)  # seed of what no caption mentions: grass blades, cloud places, grain

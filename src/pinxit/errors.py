@@ -1,0 +1,23 @@
+"""Errors meant for people: one clear sentence that names the thing, what is wrong and the fix."""
+
+from __future__ import annotations
+
+
+class PinxitError(Exception):
+    """Something the user can mend. The command line prints the message and exits with `exit_code`."""
+
+    exit_code = 1
+
+
+class UsageError(PinxitError):
+    """The request itself is wrong (an empty prompt, an option out of range)."""
+
+    exit_code = 2
+
+
+class CheckpointError(PinxitError):
+    """A checkpoint is missing, truncated, of another format, or not a checkpoint at all."""
+
+
+class DataError(PinxitError):
+    """Training or input data cannot be read."""
