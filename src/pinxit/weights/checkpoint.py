@@ -1,0 +1,202 @@
+"""Checkpoint folders: everything a recipe needs to paint, readable without executing anything.
+
+pinxit.json          format, recipe, each part's config, each file's size and SHA-256, provenance
+PART.safetensors     or PART-00001.safetensors ... when one file would pass the shard limit
+tokenizer.json ...   extra files, copied as they are
+README.md            the model card
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pinxit import __version__
+from pinxit.config import from_dict, to_dict
+from pinxit.errors import CheckpointError
+from pinxit.files import replacing, write_bytes, write_json
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+FORMAT = 1
+MANIFEST = "pinxit.json"
+SHARD_BYTES = 15 * 2**20
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One model of a recipe: its config dataclass and its weights."""
+
+    config: Any
+    state: Mapping[str, Tensor]
+
+
+def save_checkpoint(
+    folder: Path,
+    recipe: str,
+    parts: Mapping[str, Part],
+    *,
+    extra_files: Mapping[str, bytes] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    card: str = "",
+) -> None:
+    """Write a checkpoint folder; floating-point weights are stored as bfloat16.
+
+    `settings` are the recipe's own (size, default guidance ...). The manifest is written last, so a folder that was cut
+    short has no manifest that matches its files.
+    """
+    (folder / MANIFEST).unlink(missing_ok=True)
+    files: dict[str, dict[str, Any]] = {}
+    described: dict[str, Any] = {}
+    for name, part in parts.items():
+        names = _write_shards(folder, name, part.state)
+        files |= {file: _fingerprint(folder / file) for file in names}
+        described[name] = {"config": to_dict(part.config), "files": names}
+    for name, data in (extra_files or {}).items():
+        write_bytes(folder / name, data)
+        files[name] = _fingerprint(folder / name)
+    if card:
+        write_bytes(folder / "README.md", card.encode())
+    manifest = {
+        "format": FORMAT,
+        "pinxit": __version__,
+        "recipe": recipe,
+        "settings": dict(settings or {}),
+        "parts": described,
+        "files": files,
+        "provenance": dict(provenance or {}),
+    }
+    write_json(folder / MANIFEST, manifest)
+
+
+def _write_shards(folder: Path, part: str, state: Mapping[str, Tensor]) -> list[str]:
+    import torch
+    from safetensors.torch import save_file
+
+    stored = {
+        name: (tensor.detach().to("cpu", torch.bfloat16) if tensor.is_floating_point() else tensor.cpu()).contiguous()
+        for name, tensor in state.items()
+    }
+    shards: list[dict[str, Tensor]] = [{}]
+    room = SHARD_BYTES - 2**16  # the header also counts
+    for name, tensor in stored.items():
+        if shards[-1] and tensor.nbytes > room:
+            shards.append({})
+            room = SHARD_BYTES - 2**16
+        shards[-1][name] = tensor
+        room -= tensor.nbytes
+    names = []
+    for index, shard in enumerate(shards, 1):
+        names.append(f"{part}.safetensors" if len(shards) == 1 else f"{part}-{index:05d}.safetensors")
+        with replacing(folder / names[-1]) as temporary:
+            save_file(shard, temporary)
+    return names
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    with path.open("rb") as handle:
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    return {"sha256": digest, "bytes": path.stat().st_size}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """An opened checkpoint folder whose files have been checked against the manifest."""
+
+    folder: Path
+    recipe: str
+    parts: Mapping[str, Mapping[str, Any]]
+    files: Mapping[str, Mapping[str, Any]]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def hash(self) -> str:
+        """Twelve hex digits that change with any weight, config or tokenizer."""
+        content = json.dumps([self.parts, self.files, self.settings], sort_keys=True, default=dict)
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+    def config(self, part: str, kind: type[T]) -> T:
+        """The config of `part` as the dataclass `kind`."""
+        return from_dict(kind, dict(self._part(part)["config"]), f"{self.folder / MANIFEST}: {part}")
+
+    def state(self, part: str) -> dict[str, Tensor]:
+        """Every tensor of `part`, as stored."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        state: dict[str, Tensor] = {}
+        for name in self._part(part)["files"]:
+            try:
+                state |= load_file(self.folder / name)
+            except (SafetensorError, OSError) as error:
+                raise CheckpointError(f"{self.folder / name} cannot be read as safetensors: {error}.") from error
+        return state
+
+    def load_into(self, part: str, module: nn.Module) -> None:
+        """Fill `module` with the weights of `part`; every key must match, in name and shape."""
+        state, wanted = self.state(part), module.state_dict()
+        missing, unknown = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+        shapes = [k for k in wanted.keys() & state.keys() if wanted[k].shape != state[k].shape]
+        for keys, what in ((missing, "lacks"), (unknown, "has unknown"), (shapes, "has of another shape")):
+            if keys:
+                raise CheckpointError(
+                    f"{self.folder}: part {part} {what} {len(keys)} weights such as '{keys[0]}'; "
+                    "the checkpoint was made for another model."
+                )
+        module.load_state_dict({name: tensor.to(wanted[name].dtype) for name, tensor in state.items()})
+
+    def _part(self, part: str) -> Mapping[str, Any]:
+        if part not in self.parts:
+            raise CheckpointError(f"{self.folder} is a {self.recipe} checkpoint without a part named '{part}'.")
+        return self.parts[part]
+
+
+def open_checkpoint(folder: Path, recipe: str | None = None) -> Checkpoint:
+    """Open and check a checkpoint folder.
+
+    Raises CheckpointError, in one sentence, when the folder is missing, is no checkpoint, is of another recipe or
+    format, or when a file is missing, truncated or altered.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(f"there is no checkpoint folder {folder}.")
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise CheckpointError(f"{folder} is not a checkpoint: it has no {MANIFEST}.")
+    try:
+        data = json.loads(path.read_bytes())
+        version = data["format"]
+        if version != FORMAT:
+            raise CheckpointError(f"{path} has format {version}; this pinxit reads format {FORMAT}: update pinxit.")
+        checkpoint = Checkpoint(
+            folder, data["recipe"], data["parts"], data["files"], data["settings"], data["provenance"]
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} is damaged ({type(error).__name__}: {error}); fetch the checkpoint again."
+        ) from error
+    if recipe is not None and checkpoint.recipe != recipe:
+        raise CheckpointError(f"{folder} holds a {checkpoint.recipe} checkpoint, not {recipe}.")
+    for name, expected in checkpoint.files.items():
+        _check_file(folder / name, expected)
+    return checkpoint
+
+
+def _check_file(path: Path, expected: Mapping[str, Any]) -> None:
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing; fetch the checkpoint again.")
+    size = path.stat().st_size
+    if size != expected["bytes"]:
+        raise CheckpointError(
+            f"{path} is {size} bytes, not {expected['bytes']}: it was cut short or altered; fetch the checkpoint again."
+        )
+    if _fingerprint(path)["sha256"] != expected["sha256"]:
+        raise CheckpointError(f"{path} does not match its SHA-256: it was altered; fetch the checkpoint again.")

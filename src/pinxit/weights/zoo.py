@@ -1,0 +1,28 @@
+"""The checkpoints that are installed with pinxit, by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pinxit.errors import CheckpointError
+
+SHIPPED = Path(__file__).parent / "shipped"
+
+
+def shipped() -> list[str]:
+    """Names of the checkpoints that came with this installation."""
+    return sorted(path.parent.name for path in SHIPPED.glob("*/pinxit.json"))
+
+
+def find(name_or_folder: str | Path) -> Path:
+    """The folder of a shipped checkpoint's name, or of a path given by the user.
+
+    Raises CheckpointError when it is neither.
+    """
+    folder = Path(name_or_folder)
+    if isinstance(name_or_folder, str) and name_or_folder in shipped():
+        return SHIPPED / name_or_folder
+    if folder.is_dir():
+        return folder
+    known = ", ".join(shipped()) or "none in this installation"
+    raise CheckpointError(f"there is no checkpoint '{name_or_folder}': give a folder or a shipped name ({known}).")

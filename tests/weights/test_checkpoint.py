@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from pinxit.errors import CheckpointError
+from pinxit.weights import checkpoint as module
+from pinxit.weights.checkpoint import Part, open_checkpoint, save_checkpoint
+from pinxit.weights.zoo import find
+
+
+@dataclass(frozen=True)
+class TinyConfig:
+    width: int = 6
+
+
+def tiny(width: int = 6) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(width, 8), nn.Linear(8, width))
+
+
+def save(folder: Path, width: int = 6) -> nn.Module:
+    model = tiny(width)
+    save_checkpoint(
+        folder,
+        "dalle",
+        {"net": Part(TinyConfig(width), model.state_dict())},
+        extra_files={"tokenizer.json": b"{}"},
+        provenance={"data": "none"},
+        settings={"guidance": 2.0},
+    )
+    return model
+
+
+def test_round_trip_is_bfloat16_exact(tmp_path: Path) -> None:
+    model = save(tmp_path / "c")
+    opened = open_checkpoint(tmp_path / "c", "dalle")
+    assert opened.config("net", TinyConfig) == TinyConfig(6)
+    assert opened.settings == {"guidance": 2.0}
+    other = tiny()
+    nn.init.zeros_(other[0].weight)  # type: ignore[index]
+    opened.load_into("net", other)
+    for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True):
+        assert torch.equal(a.bfloat16().float(), b)
+
+
+def test_shards_hold_every_weight_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SHARD_BYTES", 2**16 + 120)
+    model = save(tmp_path / "c")
+    opened = open_checkpoint(tmp_path / "c")
+    assert len(opened.parts["net"]["files"]) > 1
+    assert opened.state("net").keys() == model.state_dict().keys()
+
+
+def test_hash_follows_content(tmp_path: Path) -> None:
+    save(tmp_path / "a")
+    save(tmp_path / "b")
+    save(tmp_path / "c", width=7)
+    hashes = [open_checkpoint(tmp_path / name).hash for name in "abc"]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_damage_is_one_sentence_each(tmp_path: Path) -> None:
+    def fresh(name: str) -> Path:
+        save(tmp_path / name)
+        return tmp_path / name
+
+    with pytest.raises(CheckpointError, match="no checkpoint folder"):
+        open_checkpoint(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match="not a checkpoint"):
+        open_checkpoint(tmp_path / "empty")
+
+    cut = fresh("cut")
+    weights = cut / "net.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-3])
+    with pytest.raises(CheckpointError, match="cut short"):
+        open_checkpoint(cut)
+
+    altered = fresh("altered")
+    weights = altered / "net.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(bytes(data))
+    with pytest.raises(CheckpointError, match="altered"):
+        open_checkpoint(altered)
+
+    gone = fresh("gone")
+    (gone / "tokenizer.json").unlink()
+    with pytest.raises(CheckpointError, match="missing"):
+        open_checkpoint(gone)
+
+    garbled = fresh("garbled")
+    (garbled / "pinxit.json").write_text("{", encoding="utf-8")
+    with pytest.raises(CheckpointError, match="damaged"):
+        open_checkpoint(garbled)
+
+    newer = fresh("newer")
+    manifest = json.loads((newer / "pinxit.json").read_text())
+    (newer / "pinxit.json").write_text(json.dumps(manifest | {"format": 99}))
+    with pytest.raises(CheckpointError, match="update pinxit"):
+        open_checkpoint(newer)
+
+    with pytest.raises(CheckpointError, match="not imagen"):
+        open_checkpoint(fresh("other"), "imagen")
+
+
+def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
+    save(tmp_path / "c", width=7)
+    with pytest.raises(CheckpointError, match="another shape"):
+        open_checkpoint(tmp_path / "c").load_into("net", tiny())
+
+
+def test_find_takes_folders_and_names_what_is_shipped(tmp_path: Path) -> None:
+    assert find(tmp_path) == tmp_path
+    with pytest.raises(CheckpointError, match="shipped name"):
+        find("no-such-checkpoint")
