@@ -1,0 +1,62 @@
+"""CLIP's symmetric loss (Radford et al. 2021, figure 3), whole or a slice of rows at a time.
+
+Shapes: B pictures of the batch, b rows of a slice, E embedding, N extra captions.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def shared_targets(rows_b: Tensor, columns_N: Tensor) -> Tensor:
+    """Soft targets [b, N] from group ids: a row's probability is spread evenly over the columns of its group.
+
+    Equal captions in one batch get equal group ids; otherwise a right answer would be punished as a wrong one.
+    """
+    same_bN = (rows_b[:, None] == columns_N[None, :]).float()
+    return same_bN / same_bN.sum(1, keepdim=True)
+
+
+def side_loss(
+    rows_bE: Tensor,
+    columns_NE: Tensor,
+    scale: Tensor | float,
+    offset: int = 0,
+    groups: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """Cross-entropy of each row against all columns, mean over rows; row i belongs to column `offset + i`.
+
+    `groups` (row ids [b], column ids [N]) replaces the single right column by `shared_targets`. A batch may be cut
+    into slices (memory, ranks): the mean of the slices' losses, weighted by their rows, is the loss of the whole.
+    """
+    logits_bN = (scale * rows_bE @ columns_NE.T).float()
+    if groups is not None:
+        return F.cross_entropy(logits_bN, shared_targets(*groups))
+    right = torch.arange(offset, offset + len(rows_bE), device=rows_bE.device)
+    return F.cross_entropy(logits_bN, right)
+
+
+def contrastive_loss(
+    image_BE: Tensor,
+    text_BE: Tensor,
+    scale: Tensor | float,
+    groups_B: Tensor | None = None,
+    extra_text_NE: Tensor | None = None,
+) -> Tensor:
+    """Mean of the picture-to-text and text-to-picture cross-entropies; embeddings have length one.
+
+    `groups_B`: integer ids, equal where captions say the same (no id may be negative). `extra_text_NE`: captions
+    that are wrong for every picture of the batch (hard negatives); they join the picture-to-text side alone.
+    """
+    columns, image_groups, text_groups = text_BE, None, None
+    if groups_B is not None:
+        image_groups, text_groups = (groups_B, groups_B), (groups_B, groups_B)
+    if extra_text_NE is not None:
+        columns = torch.cat([text_BE, extra_text_NE])
+        if groups_B is not None:
+            image_groups = (groups_B, F.pad(groups_B, (0, len(extra_text_NE)), value=-1))
+    to_text = side_loss(image_BE, columns, scale, groups=image_groups)
+    to_image = side_loss(text_BE, image_BE, scale, groups=text_groups)
+    return (to_text + to_image) / 2

@@ -1,0 +1,156 @@
+"""CLIP (Radford et al. 2021): a picture tower and a text tower that meet in one space.
+
+Shapes: B batch, L text positions, E shared embedding, D tower width, N patches.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pinxit.errors import UsageError
+from pinxit.models.layers import Activation, Blocks
+
+MAX_LOGIT_SCALE = math.log(100.0)  # section 2.5: logits are never scaled by more than 100
+
+
+@dataclass(frozen=True, slots=True)
+class VisionConfig:
+    """The picture tower, a ViT (section 2.4; sizes of table 20). The defaults are ViT-B/32's."""
+
+    size: int = 224  # picture side in pixels
+    patch: int = 32  # patch side in pixels
+    width: int = 768
+    layers: int = 12
+    heads: int = 12
+
+
+@dataclass(frozen=True, slots=True)
+class TextConfig:
+    """The text tower, a causal transformer (section 2.4)."""
+
+    vocab: int = 49408
+    tokens: int = 77  # longest sequence, SOT and EOT included
+    width: int = 512
+    layers: int = 12
+    heads: int = 8
+    eot: int = 49407  # id of the end-of-text token, where the text is pooled
+
+
+@dataclass(frozen=True, slots=True)
+class CLIPConfig:
+    """Both towers and the space they meet in. The defaults are the published ViT-B/32: 151,277,313 parameters."""
+
+    embed: int = 512
+    vision: VisionConfig = field(default_factory=VisionConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    activation: Activation = "quickgelu"
+    mean: tuple[float, ...] = (0.48145466, 0.4578275, 0.40821073)  # of the training pictures, per channel
+    std: tuple[float, ...] = (0.26862954, 0.26130258, 0.27577711)
+
+    def __post_init__(self) -> None:
+        if self.vision.size % self.vision.patch:
+            raise UsageError(f"clip: picture side {self.vision.size} is not a multiple of patch {self.vision.patch}.")
+        for name, tower in (("vision", self.vision), ("text", self.text)):
+            if tower.width % tower.heads:
+                raise UsageError(f"clip.{name}: width {tower.width} is not a multiple of {tower.heads} heads.")
+
+
+class VisionTower(nn.Module):
+    """ViT with a class token: `features` [B, 3, S, S] -> [B, D], `forward` -> [B, E]."""
+
+    def __init__(self, config: VisionConfig, embed: int, activation: Activation) -> None:
+        super().__init__()
+        scale, positions = config.width**-0.5, (config.size // config.patch) ** 2 + 1
+        self.patches = nn.Conv2d(3, config.width, config.patch, config.patch, bias=False)
+        self.class_token = nn.Parameter(scale * torch.randn(config.width))
+        self.positions = nn.Parameter(scale * torch.randn(positions, config.width))
+        self.ln_pre = nn.LayerNorm(config.width)
+        self.blocks = Blocks(config.width, config.layers, config.heads, activation)
+        self.ln_post = nn.LayerNorm(config.width)
+        self.proj = nn.Parameter(scale * torch.randn(config.width, embed))
+
+    def features(self, x_BCHW: Tensor) -> Tensor:
+        """The normed class token before the projection, [B, D]: what a linear probe reads (section 3.2)."""
+        x_BND = self.patches(x_BCHW).flatten(2).transpose(1, 2)
+        first = self.class_token.expand(len(x_BND), 1, -1).to(x_BND.dtype)
+        x_BND = torch.cat([first, x_BND], 1) + self.positions.to(x_BND.dtype)
+        return self.ln_post(self.blocks(self.ln_pre(x_BND))[:, 0])  # type: ignore[no-any-return]
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return self.features(x_BCHW) @ self.proj
+
+
+class TextTower(nn.Module):
+    """Causal transformer pooled at the first EOT: `sequence` [B, L] -> [B, L, D], `forward` -> [B, E]."""
+
+    def __init__(self, config: TextConfig, embed: int, activation: Activation) -> None:
+        super().__init__()
+        self.eot = config.eot
+        self.tokens = nn.Embedding(config.vocab, config.width)
+        self.positions = nn.Parameter(0.01 * torch.randn(config.tokens, config.width))
+        self.blocks = Blocks(config.width, config.layers, config.heads, activation, causal=True)
+        self.ln_final = nn.LayerNorm(config.width)
+        self.proj = nn.Parameter(config.width**-0.5 * torch.randn(config.width, embed))
+        nn.init.normal_(self.tokens.weight, std=0.02)
+
+    def sequence(self, ids_BL: Tensor) -> Tensor:
+        """Normed states of every position, [B, L, D]; L may be shorter than the config's `tokens`."""
+        x_BLD = self.tokens(ids_BL)
+        x_BLD = x_BLD + self.positions[: ids_BL.shape[1]].to(x_BLD.dtype)
+        return self.ln_final(self.blocks(x_BLD))  # type: ignore[no-any-return]
+
+    def forward(self, ids_BL: Tensor) -> Tensor:
+        # No padding mask: attention is causal, so what follows the first EOT cannot reach it.
+        end_B = (ids_BL == self.eot).int().argmax(1)
+        rows = torch.arange(len(ids_BL), device=ids_BL.device)
+        return self.sequence(ids_BL)[rows, end_B] @ self.proj
+
+
+def build_vision(config: VisionConfig, embed: int, activation: Activation) -> nn.Module:
+    """The picture tower a config asks for; other tower families join here."""
+    return VisionTower(config, embed, activation)
+
+
+class CLIP(nn.Module):
+    """Two towers and the learned temperature. Embeddings come out with length one."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: CLIPConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.visual = build_vision(config.vision, config.embed, config.activation)
+        self.text = TextTower(config.text, config.embed, config.activation)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1), persistent=False)
+
+    def encode_image(self, pictures_B3HW: Tensor) -> Tensor:
+        """Pictures in [0, 1] at the model's size -> unit embeddings [B, E]."""
+        size = self.config.vision.size
+        assert pictures_B3HW.shape[-2:] == (size, size), f"pictures must be {size} x {size}"
+        x_BCHW = (pictures_B3HW - self.mean) / self.std
+        return F.normalize(self.visual(x_BCHW), dim=-1)
+
+    def encode_text(self, ids_BL: Tensor) -> Tensor:
+        """Token ids `SOT ... EOT 0 0`, every row with an EOT and L <= `tokens` -> unit embeddings [B, E]."""
+        return F.normalize(self.text(ids_BL), dim=-1)
+
+    def scale(self) -> Tensor:
+        """What cosines are multiplied by to give logits: exp(logit_scale)."""
+        return self.logit_scale.exp()
+
+    def forward(self, pictures_B3HW: Tensor, ids_BL: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(image [B, E], text [B, E], scale []): the arguments of `functional.contrastive.contrastive_loss`."""
+        return self.encode_image(pictures_B3HW), self.encode_text(ids_BL), self.scale()
+
+    @torch.no_grad()
+    def clamp_(self) -> None:
+        """Keep exp(logit_scale) <= 100; call after every optimiser step (section 2.5)."""
+        self.logit_scale.clamp_(max=MAX_LOGIT_SCALE)

@@ -1,0 +1,71 @@
+"""Transformer parts that both towers of CLIP share. Shapes: B batch, L positions, D width."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Activation = Literal["quickgelu", "gelu"]
+
+
+def quickgelu(x: Tensor) -> Tensor:
+    """x * sigmoid(1.702 x), the activation of the published CLIP models."""
+    return x * torch.sigmoid(1.702 * x)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with one packed projection, [B, L, D] -> [B, L, D]."""
+
+    def __init__(self, width: int, heads: int, causal: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.causal = causal
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        B, L, D = x_BLD.shape
+        q, k, v = self.qkv(x_BLD).view(B, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        return self.out(mixed.transpose(1, 2).reshape(B, L, D))  # type: ignore[no-any-return]
+
+
+class Block(nn.Module):
+    """Pre-norm residual block: attention, then a four times wider MLP."""
+
+    def __init__(self, width: int, heads: int, activation: Activation, causal: bool) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(width)
+        self.attn = Attention(width, heads, causal)
+        self.ln_2 = nn.LayerNorm(width)
+        self.fc = nn.Linear(width, 4 * width)
+        self.proj = nn.Linear(4 * width, width)
+        self.activation = quickgelu if activation == "quickgelu" else F.gelu
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        x_BLD = x_BLD + self.attn(self.ln_1(x_BLD))
+        return x_BLD + self.proj(self.activation(self.fc(self.ln_2(x_BLD))))  # type: ignore[no-any-return]
+
+
+class Blocks(nn.Sequential):
+    """`layers` blocks with CLIP's initial scales (reference implementation; spec 2).
+
+    Attention input width^-0.5, first MLP layer (2 width)^-0.5, both residual outputs width^-0.5 (2 layers)^-0.5.
+    """
+
+    def __init__(self, width: int, layers: int, heads: int, activation: Activation, causal: bool = False) -> None:
+        super().__init__(*(Block(width, heads, activation, causal) for _ in range(layers)))
+        residual = width**-0.5 * (2 * layers) ** -0.5
+        for block in self:
+            assert isinstance(block, Block)
+            for layer, std in (
+                (block.attn.qkv, width**-0.5),
+                (block.attn.out, residual),
+                (block.fc, (2 * width) ** -0.5),
+                (block.proj, residual),
+            ):
+                nn.init.normal_(layer.weight, std=std)
+                nn.init.zeros_(layer.bias)
