@@ -24,7 +24,7 @@ ROOMS = [
     ["weights"],
     ["models"],
     ["functional"],
-    ["files"],
+    ["files", "pictures"],
     ["config", "types"],
     ["errors"],
 ]

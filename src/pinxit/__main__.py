@@ -1,0 +1,5 @@
+"""`python -m pinxit` is the same as `pinxit`."""
+
+from pinxit.cli import main
+
+main()
