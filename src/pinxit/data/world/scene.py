@@ -1,6 +1,8 @@
 """A scene is structured truth: what is in the picture, where, and how it is drawn. Captions, judges and tests read it.
 
-Coordinates are fractions of the picture side, x to the right and y downwards, so a scene renders at any size.
+Coordinates are fractions of the picture side, x to the right and y downwards, so a scene renders at any size. Every box
+edge is a whole number of 64ths: at 64 pixels and its multiples an object lies on the pixel grid. In a pair
+(`lower_style`) all boxes lie in the upper half, y <= 0.5; the drawing repeats it half a picture further down.
 """
 
 from __future__ import annotations
