@@ -111,7 +111,7 @@ class TextTower(nn.Module):
         return self.sequence(ids_BL)[rows, end_B] @ self.proj
 
 
-def build_vision(config: VisionConfig, embed: int, activation: Activation) -> nn.Module:
+def build_vision(config: VisionConfig, embed: int, activation: Activation) -> VisionTower:
     """The picture tower a config asks for; other tower families join here."""
     return VisionTower(config, embed, activation)
 
