@@ -1,0 +1,139 @@
+"""The discrete VAE: a picture as a small grid of codes, and back.
+
+DALL-E (Ramesh et al. 2021, arXiv 2102.12092), section 2.1 and appendix A. At the default config the
+networks are the paper's to the parameter; small presets put a space-to-depth stem (`patch`) in front, so
+that their convolutions run on 16 x 16 maps instead of 64 x 64 ones, and may use another quantiser.
+
+Shapes: B batch, H W pixels, h w = H/downscale W/downscale code rows and columns, K codes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from pinxit.errors import UsageError
+from pinxit.functional.laplace import phi, unphi
+from pinxit.models.dvae_blocks import Decoder, Encoder
+from pinxit.models.dvae_quantisers import Quantiser, build_quantiser
+
+
+@dataclass(frozen=True)
+class DVAEConfig:
+    """Everything that shapes a `DVAE`; the defaults are the paper's."""
+
+    size: int = 256  # pixels along one side of the (square) picture
+    channels: int = 256  # width of the widest map; group g of the encoder has channels * 2**g
+    n_init: int = 128  # width of the decoder's input convolution, i.e. of a code's vector
+    groups: int = 4  # stages; the map halves between two of them
+    blocks: int = 2  # residual blocks per group of the encoder
+    decoder_blocks: int | None = None  # residual blocks per group of the decoder; None: as many as the encoder
+    patch: int = 1  # space-to-depth factor in front of the encoder and behind the decoder
+    codes: int = 8192  # K, size of the vocabulary
+    quantiser: Literal["gumbel", "vq", "fsq"] = "gumbel"
+    levels: tuple[int, ...] = ()  # fsq: levels per dimension; their product is `codes`
+    code_dim: int = 32  # vq: width of a codebook vector
+    codebook_decay: float = 0.99  # vq: decay of the codebook's running means; 0 learns it by gradient instead
+    ln_b_floor: float | None = None  # softly keeps ln b above this; None: unbounded, as in the paper
+
+    def __post_init__(self) -> None:
+        for name in ("size", "channels", "n_init", "groups", "blocks", "patch", "code_dim"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"dvae.{name} must be at least 1, not {getattr(self, name)}.")
+        if self.channels % 4:
+            raise UsageError(f"dvae.channels must be a multiple of 4, not {self.channels}.")
+        if self.size % self.downscale:
+            raise UsageError(f"dvae.size {self.size} must be a multiple of {self.downscale} (patch * 2**(groups-1)).")
+        if self.codes < 2:
+            raise UsageError(f"dvae.codes must be at least 2, not {self.codes}.")
+        if self.quantiser == "fsq" and (min(self.levels, default=0) < 2 or prod(self.levels) != self.codes):
+            raise UsageError(f"dvae.levels {self.levels} must each be at least 2 and multiply to codes, {self.codes}.")
+
+    @property
+    def downscale(self) -> int:
+        """Pixels per code along one side."""
+        return self.patch << (self.groups - 1)
+
+
+@dataclass(frozen=True)
+class DVAEOutput:
+    """What `DVAE.forward` returns; the reconstruction is `unphi(sigmoid(mu))`."""
+
+    mu: Tensor  # [B, 3, H, W] float32, location of the logit-Laplace of phi(pixel)
+    ln_b: Tensor  # [B, 3, H, W] float32, log of its scale
+    kl: Tensor  # [B] nats, KL to the uniform prior summed over the positions; zero unless gumbel
+    codes: Tensor  # int64 [B, h, w]
+    commitment: Tensor  # scalar, the vq loss already weighted; zero unless vq
+
+
+class DVAE(nn.Module):
+    """Encoder, quantiser and decoder. Initial weights depend on `config` and `seed` alone."""
+
+    def __init__(self, config: DVAEConfig, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        generator = torch.Generator().manual_seed(seed)
+        self.quantiser: Quantiser = build_quantiser(
+            config.quantiser, config.codes, config.levels, config.code_dim, config.codebook_decay, generator
+        )
+        width = self.quantiser.channels
+        self.encoder = Encoder(config.channels, config.groups, config.blocks, config.patch, width, generator)
+        self.decoder = Decoder(
+            config.channels,
+            config.groups,
+            config.decoder_blocks or config.blocks,
+            config.patch,
+            width,
+            config.n_init,
+            generator,
+        )
+
+    @property
+    def grid(self) -> int:
+        """Codes along one side of a picture of `config.size`."""
+        return self.config.size // self.config.downscale
+
+    def forward(self, pictures: Tensor, temperature: float, generator: torch.Generator | None = None) -> DVAEOutput:
+        """Reconstruct `pictures` [B, 3, H, W] in [0, 1] through relaxed codes.
+
+        `temperature` (> 0) and `generator` matter to gumbel alone: without a generator the relaxation has no
+        noise. For vq a generator also lets dead codes restart at vectors of this batch while training.
+        """
+        quantised = self.quantiser(self.encoder(phi(self._checked(pictures))), temperature, generator)
+        mu, ln_b = self._moments(self.decoder(self.decoder.input(quantised.vectors)))
+        return DVAEOutput(mu, ln_b, quantised.kl, quantised.codes, quantised.commitment)
+
+    @torch.no_grad()
+    def encode_codes(self, pictures: Tensor) -> Tensor:
+        """Codes int64 [B, h, w] of `pictures` float [B, 3, H, W] in [0, 1]: the likeliest, without noise.
+
+        Raises UsageError unless H and W are multiples of the downscale.
+        """
+        return self.quantiser.nearest(self.encoder(phi(self._checked(pictures))))
+
+    @torch.no_grad()
+    def decode_codes(self, codes: Tensor) -> Tensor:
+        """Pictures [B, 3, H, W] in [0, 1] of `codes` int64 [B, h, w]. Raises UsageError for a code outside 0..K-1."""
+        if codes.ndim != 3 or codes.dtype != torch.int64:
+            raise UsageError(f"codes must be int64 [B, h, w], not {codes.dtype} {tuple(codes.shape)}.")
+        if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < self.config.codes:
+            raise UsageError(f"codes must lie in 0..{self.config.codes - 1}, not {codes.min()}..{codes.max()}.")
+        mu, _ = self._moments(self.decoder(self.quantiser.embed(codes, self.decoder.input)))
+        return unphi(torch.sigmoid(mu))
+
+    def _moments(self, statistics: Tensor) -> tuple[Tensor, Tensor]:
+        mu, ln_b = statistics.float().chunk(2, dim=1)
+        floor = self.config.ln_b_floor
+        return mu, ln_b if floor is None else floor + nn.functional.softplus(ln_b - floor)
+
+    def _checked(self, pictures: Tensor) -> Tensor:
+        step = self.config.downscale
+        if pictures.ndim != 4 or pictures.shape[1] != 3 or pictures.shape[2] % step or pictures.shape[3] % step:
+            raise UsageError(
+                f"pictures must be [B, 3, H, W] with sides a multiple of {step}, not {list(pictures.shape)}."
+            )
+        return pictures
