@@ -1,0 +1,45 @@
+"""Where painted pictures go: one folder a prompt, with a sheet of the kept pictures and each of them alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pinxit.data.sheet import sheet
+from pinxit.pictures import write_png
+
+if TYPE_CHECKING:
+    from pinxit.types import Ranked
+
+
+def folder_name(prompt: str, settings: Mapping[str, Any]) -> str:
+    """Readable and unique to (prompt, settings): painting the same again replaces files by their equals."""
+    words = re.sub(r"[^\w]+", "-", prompt.lower()).strip("-")[:48].rstrip("-") or "picture"
+    content = json.dumps([prompt, settings], sort_keys=True, ensure_ascii=False)
+    return f"{words}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+
+
+def write_results(folder: Path, prompt: str, ranked: Sequence[Ranked], settings: Mapping[str, Any]) -> list[Path]:
+    """Write every picture of `ranked` (best first) and sheet.png; returns the pictures' paths in the same order."""
+    paths = []
+    for place, item in enumerate(ranked, 1):
+        path = folder / f"{place:02d}-seed{item.seed}-candidate{item.candidate}.png"
+        facts = {"prompt": prompt, "seed": item.seed, "candidate": item.candidate, "score": round(item.score, 6)}
+        write_png(path, item.picture, facts | settings)
+        paths.append(path)
+    labels = [f"{item.score:.3f}  seed {item.seed}, candidate {item.candidate}" for item in ranked]
+    write_png(folder / "sheet.png", sheet([item.picture for item in ranked], labels), {"prompt": prompt} | settings)
+    return paths
+
+
+def as_json(prompt: str, ranked: Sequence[Ranked], paths: Sequence[Path]) -> str:
+    """The one-line JSON object that scripts read."""
+    pictures = [
+        {"path": str(path), "seed": item.seed, "candidate": item.candidate, "score": round(item.score, 6)}
+        for path, item in zip(paths, ranked, strict=True)
+    ]
+    return json.dumps({"prompt": prompt, "pictures": pictures}, ensure_ascii=False)

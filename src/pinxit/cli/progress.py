@@ -1,0 +1,46 @@
+"""A progress bar on stderr and a preview picture that grows while painting."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from pinxit.data.sheet import sheet
+from pinxit.pictures import write_png
+
+if TYPE_CHECKING:
+    from pinxit.recipes.dalle.painter import Progress as Painted
+
+PREVIEW_SECONDS = 1.0
+
+
+@contextmanager
+def painting(label: str, preview: Path) -> Iterator[Callable[[Painted], None]]:
+    """A watcher to hand to `paint`: it moves the bar and rewrites `preview`, which is removed at the end."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f}%"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label if len(label) <= 60 else label[:59] + "…", total=1.0)
+        shown = time.monotonic()
+
+        def watch(painted: Painted) -> None:
+            nonlocal shown
+            bar.update(task, completed=painted.share)
+            if time.monotonic() - shown >= PREVIEW_SECONDS:
+                write_png(preview, sheet(painted.preview()))
+                shown = time.monotonic()
+
+        try:
+            yield watch
+        finally:
+            preview.unlink(missing_ok=True)
