@@ -1,0 +1,48 @@
+"""Fetch the pinned npm packages that hold the drawings and the names; each is fetched once."""
+
+from __future__ import annotations
+
+import subprocess
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Source:
+    """One registry package: what `npm pack` is asked for, and the artist whose drawings it holds."""
+
+    package: str
+    version: str
+    artist: str | None = None  # as captions name them; None: names only
+    prefix: str = ""
+
+    @property
+    def spec(self) -> str:
+        return f"{self.package}@{self.version}"
+
+
+NAMES = Source("emojibase-data", "17.0.0")
+DRAWINGS = (
+    Source("@iconify-json/noto", "1.2.9", "noto"),
+    Source("@iconify-json/noto-v1", "1.2.5", "noto classic"),
+    Source("@iconify-json/fluent-emoji-flat", "1.2.6", "fluent flat"),
+    Source("@lobehub/fluent-emoji-3d", "1.1.0", "fluent 3d"),
+)
+
+
+def fetch(source: Source, work: Path) -> Path:
+    """The unpacked package's folder, fetched with npm on the first call and found in `work` on later ones."""
+    folder = work / source.spec.replace("@", "").replace("/", "-")
+    if (folder / "package").is_dir():
+        return folder / "package"
+    folder.mkdir(parents=True, exist_ok=True)
+    command = ["npm", "pack", "--silent", source.spec, "--pack-destination", str(folder)]
+    archive = folder / subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1]
+    partial = folder / "unpacking"
+    with tarfile.open(archive) as tar:
+        tar.extractall(partial, filter="data")
+    (partial / "package").replace(folder / "package")
+    partial.rmdir()
+    archive.unlink()
+    return folder / "package"

@@ -1,0 +1,129 @@
+"""The bundled pack: what captions and scenes rely on, and how damage is reported."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pinxit.data.world.pack import ASSETS, Pack
+from pinxit.errors import DataError, PinxitError
+
+
+@pytest.fixture(scope="module")
+def pack() -> Pack:
+    return Pack.open()
+
+
+def pairs(pack: Pack) -> list[tuple[str, str]]:
+    return [(thing.name, artist) for thing in pack.things.values() for artist in thing.artists]
+
+
+def test_pack_is_small() -> None:
+    assert sum(path.stat().st_size for path in ASSETS.rglob("*") if path.is_file()) <= 10 * 1000 * 1000
+
+
+def test_every_sprite_is_a_cut_out(pack: Pack) -> None:
+    for name, artist in pairs(pack):
+        sprite = pack.sprite(name, artist)
+        alpha = sprite[..., 3] > 127
+        corners = [alpha[0, 0], alpha[0, -1], alpha[-1, 0], alpha[-1, -1]]
+        assert sprite.dtype == np.uint8 and sprite.shape[2] == 4
+        assert 96 <= max(sprite.shape[:2]) <= 128, (name, artist)
+        assert sum(map(bool, corners)) <= 2, (name, artist)
+        assert 0.10 <= alpha.mean() <= 0.93, (name, artist)
+
+
+def test_sprites_are_tightly_cropped(pack: Pack) -> None:
+    for name, artist in pairs(pack):
+        alpha = pack.sprite(name, artist)[..., 3]
+        edges = (alpha[0], alpha[-1], alpha[:, 0], alpha[:, -1])
+        assert all(edge.max() > 0 for edge in edges), (name, artist)
+
+
+def test_aspect_is_that_of_the_decoded_sprite(pack: Pack) -> None:
+    for name, artist in pairs(pack):
+        height, width, _ = pack.sprite(name, artist).shape
+        assert pack.aspect(name, artist) == width / height
+
+
+def test_small_has_28_things_by_three_artists_or_more(pack: Pack) -> None:
+    assert len(pack.names("small")) == 28
+    assert min(len(pack.things[name].artists) for name in pack.names("small")) >= 3
+    assert set(pack.names("small")) <= set(pack.names("full")) == set(pack.things)
+
+
+def test_words_are_unambiguous(pack: Pack) -> None:
+    """A name, plural, synonym or Chinese name stands for one thing only."""
+    owners: dict[str, str] = {}
+    for thing in pack.things.values():
+        for word in {thing.name, thing.plural, *thing.synonyms, thing.zh}:
+            assert word == word.strip().lower() and word
+            assert owners.setdefault(word, thing.name) == thing.name, word
+
+
+def test_words_of_the_small_things(pack: Pack) -> None:
+    things = pack.things
+    assert (things["fish"].plural, things["cactus"].plural) == ("fish", "cactuses")
+    assert (things["elephant"].article, things["penguin"].article) == ("an", "a")
+    assert (things["penguin"].zh_measure, things["penguin"].zh) == ("只", "企鹅")
+    assert (things["bicycle"].zh_measure, things["bicycle"].zh) == ("辆", "自行车")
+
+
+def test_sprites_are_read_only_and_kept(pack: Pack) -> None:
+    sprite = pack.sprite("penguin", "noto")
+    assert pack.sprite("penguin", "noto") is sprite
+    with pytest.raises(ValueError, match="read-only"):
+        sprite[0, 0, 0] = 1
+
+
+@pytest.mark.parametrize(("name", "artist"), [("griffin", "noto"), ("penguin", "rembrandt")])
+def test_unknown_sprites_are_refused(pack: Pack, name: str, artist: str) -> None:
+    with pytest.raises(PinxitError, match=f"no '{name}' by '{artist}'"):
+        pack.aspect(name, artist)
+
+
+def test_a_missing_pack_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"index\.json cannot be read"):
+        Pack.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"format": 99}', '{"format": 1}', '{"format":1,"artists":[],"things":[1]}']
+)
+def test_a_damaged_index_is_one_clear_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "index.json").write_text(text)
+    with pytest.raises(DataError, match="reinstall pinxit"):
+        Pack.open(tmp_path)
+
+
+def test_a_truncated_pack_is_one_clear_error(tmp_path: Path) -> None:
+    shutil.copytree(ASSETS, tmp_path / "pack")
+    blob = tmp_path / "pack" / "sprites.bin"
+    blob.write_bytes(blob.read_bytes()[:-1])
+    with pytest.raises(DataError, match="bytes instead of"):
+        Pack.open(tmp_path / "pack")
+
+
+def test_a_flipped_byte_is_one_clear_error(tmp_path: Path) -> None:
+    shutil.copytree(ASSETS, tmp_path / "pack")
+    blob = tmp_path / "pack" / "sprites.bin"
+    data = bytearray(blob.read_bytes())
+    data[100] ^= 255
+    blob.write_bytes(bytes(data))
+    damaged = Pack.open(tmp_path / "pack")
+    first = next(iter(damaged.things.values()))
+    with pytest.raises(DataError, match="is damaged"):
+        damaged.sprite(first.name, first.artists[0])
+
+
+def test_licence_texts_travel_with_the_pack() -> None:
+    licences = {path.name: path.read_text() for path in (ASSETS / "licences").glob("*.txt")}
+    assert "Apache License" in licences["Apache-2.0.txt"]
+    assert "Microsoft Corporation" in licences["MIT-fluent-emoji.txt"]
+    assert "Permission is hereby granted" in licences["MIT-emojibase.txt"]
+    notice = (Path(__file__).parents[3] / "NOTICE").read_text()
+    for source in ("@iconify-json/noto", "@iconify-json/noto-v1", "@iconify-json/fluent-emoji-flat", "emojibase-data"):
+        assert source in notice
