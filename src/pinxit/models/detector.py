@@ -1,0 +1,140 @@
+"""The judge's eye: a single-stage, anchor-free detector after "Objects as Points" (Zhou et al. 2019).
+
+A convolution network with a space-to-depth stem; one centre heat map per name; and, read at a centre for a name, the
+box, the colour and the form. Shapes: B pictures, N names, C channels, h and w cells, M objects of all pictures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pinxit.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorConfig:
+    """What can be found, and how big the network is."""
+
+    names: tuple[str, ...]
+    colours: tuple[str, ...] = ()
+    forms: tuple[str, ...] = ()
+    styles: tuple[str, ...] = ()  # of the whole picture; "plain" is always the first answer
+    size: int = 64  # picture side in pixels
+    patch: int = 4  # pixels a side of one cell of the heat map
+    widths: tuple[int, ...] = (64, 128, 192)  # channels at the heat map's resolution, and at each halving
+    blocks: tuple[int, ...] = (1, 3, 2)  # residual blocks at each resolution
+    neck: int = 96  # channels of the merged map that the heads read
+
+    def __post_init__(self) -> None:
+        if len(self.widths) != len(self.blocks):
+            raise UsageError(f"detector: {len(self.widths)} widths but {len(self.blocks)} counts of blocks.")
+        step = self.patch * 2 ** (len(self.widths) - 1)
+        if self.size % step:
+            raise UsageError(f"detector: picture side {self.size} is not a multiple of {step}.")
+
+    @property
+    def grid(self) -> int:
+        """Cells a side of the heat map."""
+        return self.size // self.patch
+
+
+class Found(NamedTuple):
+    """What the network says about whole pictures."""
+
+    heat: Tensor  # logits [B, N, h, w]
+    features: Tensor  # [B, C, h, w], for `Detector.describe`
+    style: Tensor  # logits [B, 1 + styles]
+
+
+class Described(NamedTuple):
+    """What the network says about single objects."""
+
+    offset: Tensor  # [M, 2] from the middle of the cell to the centre (x, y), in cells
+    extent: Tensor  # [M, 2] natural logarithm of (width, height) as fractions of the picture side
+    colour: Tensor  # logits [M, colours]
+    form: Tensor  # logits [M, forms]
+
+
+def convolution(inputs: int, outputs: int, kernel: int = 3) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+
+
+class Residual(nn.Module):
+    """Two normed 3 x 3 convolutions beside the identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.one, self.two = convolution(width, width), convolution(width, width)
+        self.norm_one, self.norm_two = nn.GroupNorm(8, width), nn.GroupNorm(8, width)
+        nn.init.zeros_(self.norm_two.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = F.relu(self.norm_one(self.one(x)))
+        return F.relu(x + self.norm_two(self.two(inner)))
+
+
+class Stage(nn.Sequential):
+    """Fold `fold` x `fold` pixels into channels, then residual blocks."""
+
+    def __init__(self, inputs: int, width: int, blocks: int, fold: int) -> None:
+        super().__init__(
+            nn.PixelUnshuffle(fold),
+            convolution(inputs * fold * fold, width),
+            nn.GroupNorm(8, width),
+            nn.ReLU(),
+            *(Residual(width) for _ in range(blocks)),
+        )
+
+
+class Detector(nn.Module):
+    """`forward` looks at pictures, `describe` at single objects in them."""
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        self.config = config
+        folds = (config.patch, *(2 for _ in config.widths[1:]))
+        inputs = (3, *config.widths[:-1])
+        self.stages = nn.ModuleList(
+            Stage(i, width, blocks, fold)
+            for i, width, blocks, fold in zip(inputs, config.widths, config.blocks, folds, strict=True)
+        )
+        self.sides = nn.ModuleList(convolution(width, config.neck, 1) for width in config.widths)
+        self.merge = nn.ModuleList(Residual(config.neck) for _ in config.widths)
+        self.heat = nn.Conv2d(config.neck, len(config.names), 1)
+        self.style = nn.Linear(config.widths[-1], 1 + len(config.styles))
+        self.names = nn.Embedding(len(config.names), config.neck)
+        answers = 4 + len(config.colours) + len(config.forms)
+        self.tell = nn.Sequential(
+            nn.Linear(config.neck, 2 * config.neck), nn.ReLU(), nn.Linear(2 * config.neck, answers)
+        )
+        nn.init.normal_(self.heat.weight, std=0.01)
+        assert self.heat.bias is not None
+        nn.init.constant_(self.heat.bias, -4.6)  # a cell holds a centre of a name once in a hundred
+
+    def forward(self, pictures_B3HW: Tensor) -> Found:
+        """Pictures in [0, 1] at the config's size."""
+        x = (pictures_B3HW * 2 - 1).contiguous(memory_format=torch.channels_last)
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        style = self.style(x.float().mean((2, 3)).to(x.dtype))
+        merged: Tensor | None = None
+        for side, merge, level in reversed(list(zip(self.sides, self.merge, maps, strict=True))):
+            level = side(level)
+            merged = merge(level if merged is None else level + F.interpolate(merged, scale_factor=2.0))
+        assert merged is not None
+        return Found(self.heat(merged), merged, style)
+
+    def describe(self, features_BChw: Tensor, picture_M: Tensor, name_M: Tensor, cell_M: Tensor) -> Described:
+        """The objects named `name` whose centres lie in flat `cell` of `picture` (int64 [M] each)."""
+        columns = features_BChw.shape[3]
+        at_MC = features_BChw[picture_M, :, cell_M // columns, cell_M % columns]
+        answers = self.tell(F.relu(at_MC + self.names(name_M))).float()
+        sizes = [2, 2, len(self.config.colours), len(self.config.forms)]
+        return Described(*answers.split(sizes, 1))
