@@ -1,0 +1,29 @@
+"""The words of a text, for telling a user which of them no training caption held."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+# Scripts written without spaces: every character counts as a word.
+CJK = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
+_WORD = re.compile(rf"[{CJK}]|[^\W_{CJK}]+")
+
+
+def words(text: str) -> list[str]:
+    """Words in order of appearance, lower case and NFKC: split at spaces and punctuation, Chinese by character."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).lower())
+
+
+def counting(texts: Iterable[str], counts: Counter[str]) -> Iterator[str]:
+    """Pass `texts` through and add their words to `counts`."""
+    for text in texts:
+        counts.update(words(text))
+        yield text
+
+
+def most_frequent(counts: Counter[str], limit: int) -> list[str]:
+    """At most `limit` words, the most frequent first, ties in alphabetical order."""
+    return [word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit]]

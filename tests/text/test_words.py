@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+from collections import Counter
+
+from pinxit.text.words import counting, most_frequent, words
+
+
+def test_words_split_at_spaces_and_signs_and_chinese_by_character() -> None:
+    assert words("A Close-up of THREE penguins, don't!") == ["a", "close", "up", "of", "three", "penguins", "don", "t"]
+    assert words("一个red球") == ["一", "个", "red", "球"]
+    assert words("ﬁve snake_case 42") == ["five", "snake", "case", "42"]
+    assert words(" ,;😀 ") == []
+
+
+def test_the_most_frequent_words_are_kept_and_ties_are_alphabetical() -> None:
+    counts: Counter[str] = Counter()
+    assert list(counting(["b a c", "c"], counts)) == ["b a c", "c"]
+    assert most_frequent(counts, 2) == ["c", "a"]
