@@ -1,0 +1,70 @@
+"""One item of a scene as a layer, whatever its kind."""
+
+from __future__ import annotations
+
+from pinxit.data.world.draw.made import MADE, USUAL, Make, draw_made, made_aspect
+from pinxit.data.world.draw.noise import uniforms
+from pinxit.data.world.draw.palette import PALETTE, RGB, colour_rgb, jittered
+from pinxit.data.world.draw.pen import Frame, Layer, frame_of
+from pinxit.data.world.draw.shapes import OUTLINES, SHAPE_ASPECTS, draw_shape
+from pinxit.data.world.draw.solids import SOLID_ASPECTS, SOLIDS, draw_solid
+from pinxit.data.world.draw.sprites import sprite_aspect, sprite_layer
+from pinxit.data.world.scene import Item
+from pinxit.errors import DataError
+
+_ANY = ("red", "orange", "green", "blue", "purple", "pink")  # for a shape of which no caption says the colour
+
+
+def item_aspect(name: str, kind: str, form: str | None = None, artist: str | None = None) -> float:
+    """Width over height of the box that shows an item at its natural proportions.
+
+    Raises DataError for a shape, solid or made thing that is not in the world, UsageError for an unknown sprite.
+    """
+    if kind == "sprite":
+        return sprite_aspect(name, artist)
+    _check(name, kind)
+    if kind == "made":
+        return made_aspect(name, form)
+    return (SHAPE_ASPECTS if kind == "shape" else SOLID_ASPECTS).get(name, 1.0)
+
+
+def draw_item(item: Item, size: int, seed: int, index: int) -> tuple[Layer, RGB | None]:
+    """Item `index` of a scene in a picture of `size` pixels, and the colour it is painted with (None: a sprite's own).
+
+    `seed` chooses what no caption mentions: a slightly lighter or darker colour, the time on a clock.
+    """
+    frame = frame_of(item.box, size)
+    draws = uniforms(seed, f"item/{index}", 4)
+    if item.kind == "sprite":
+        colour = jittered(colour_rgb(item.colour), draws[0]) if item.colour else None
+        return sprite_layer(frame, item.name, item.artist, item.flip, colour), colour
+    _check(item.name, item.kind)
+    colour = _colour(item, draws)
+    return _drawn(item, frame, colour, (draws[2], draws[3])), colour
+
+
+def _colour(item: Item, draws: list[float]) -> RGB:
+    if item.colour:
+        return jittered(colour_rgb(item.colour), draws[0])
+    if item.kind == "made":
+        return USUAL[item.name]
+    return jittered(PALETTE[_ANY[int(draws[1] * len(_ANY))]], draws[0])
+
+
+def _drawn(item: Item, frame: Frame, colour: RGB, chance: tuple[float, float]) -> Layer:
+    pen = frame.pen()
+    if item.kind == "shape":
+        draw_shape(pen, item.name, colour)
+    elif item.kind == "solid":
+        draw_solid(pen, item.name, colour)
+    else:
+        draw_made(pen, item.name, Make(colour, item.form, chance))
+    return frame.layer(pen)
+
+
+def _check(name: str, kind: str) -> None:
+    known: dict[str, tuple[str, ...]] = {"shape": (*OUTLINES,), "solid": (*SOLIDS,), "made": (*MADE,)}
+    if kind not in known:
+        raise DataError(f"the world has no kind '{kind}'; choose sprite, shape, solid or made.")
+    if name not in known[kind]:
+        raise DataError(f"the world draws no {kind} '{name}'; choose from {', '.join(known[kind])}.")

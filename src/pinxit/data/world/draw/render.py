@@ -1,0 +1,60 @@
+"""From a scene to pixels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pinxit.data.world.draw.stage import stage_of
+from pinxit.data.world.draw.styles import style_named
+from pinxit.data.world.scene import Scene
+from pinxit.errors import UsageError
+
+if TYPE_CHECKING:
+    from pinxit.types import Picture
+
+SMALLEST, LARGEST = 8, 2048
+
+
+def render(scene: Scene, size: int = 64) -> Picture:
+    """The scene as a picture: uint8 [size, size, 3], the same on every machine.
+
+    With `scene.lower_style` the boxes lie in the upper half (y below 0.5), which is painted in `scene.style`; the
+    lower half repeats it in `lower_style`. Raises UsageError for a size out of range, DataError for a scene that names
+    what the world does not have.
+    """
+    _check(size)
+    if scene.lower_style is None:
+        picture = _painted(scene, scene.style, size, size)
+    else:
+        picture = Image.new("RGB", (size, size))
+        picture.paste(_painted(scene, scene.style, size, size // 2), (0, 0))
+        picture.paste(_painted(scene, scene.lower_style, size, size - size // 2), (0, size // 2))
+    return np.array(picture)
+
+
+def render_masks(scene: Scene, size: int = 64) -> list[NDArray[np.bool_]]:
+    """What is seen of each item, in the order of `scene.items`: bool [size, size] where it is at least half opaque and
+    nothing nearer hides it. Of a pair, the upper copy."""
+    _check(size)
+    height = size if scene.lower_style is None else size // 2
+    owner = np.full((size, size), -1, np.int32)
+    owner[:height] = stage_of(scene, size, height).owners()
+    return [owner == k for k in range(len(scene.items))]
+
+
+def _painted(scene: Scene, style: str | None, width: int, height: int) -> Image.Image:
+    if style is None:
+        return stage_of(scene, width, height).flat()
+    chosen = style_named(style)
+    stage = stage_of(scene, width * chosen.over, height * chosen.over)
+    painted = chosen.paint(stage)
+    return painted.reduce(chosen.over) if chosen.over > 1 else painted
+
+
+def _check(size: int) -> None:
+    if not SMALLEST <= size <= LARGEST:
+        raise UsageError(f"a picture's side must be {SMALLEST} to {LARGEST} pixels, not {size}.")
