@@ -1,0 +1,95 @@
+"""What a step costs and what the machine could do: the two sides of "share of the matrix rate".
+
+A multiply-add counts as two operations. Counted are matrix products, convolutions and attention, forward and backward.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+from pinxit.training.optim import buffers_restored, trained, weights
+from pinxit.training.plan import Batch, Plan, Task
+from pinxit.training.precision import autocast
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one task."""
+
+    parameters: int
+    flops: float  # per picture, forward and backward
+    activation_bytes: float  # kept for the backward pass, per picture
+
+    def memory(self, plan: Plan) -> float:
+        """Bytes at training time.
+
+        Weights, gradients, two Adam moments and the average in fp32; copies of the weights in bf16; activations.
+        """
+        copies = 4 * (5 if plan.ema else 4) + (2 if plan.precision == "bf16" else 0)
+        return self.parameters * copies + self.activation_bytes * (plan.micro or plan.batch)
+
+
+def measure(task: Task, batch: Batch, plan: Plan, device: torch.device) -> Cost:
+    """Count one forward and backward pass over `batch` (a few pictures suffice); the task is left as it was."""
+    modules = task.modules()
+    size = len(next(iter(batch.values())))
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    own = {tensor.untyped_storage()._cdata for tensor in weights(modules).values()}
+    with buffers_restored(modules), FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
+        with autocast(plan, device), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            loss, _ = task.loss(batch, 0)
+        torch.autograd.backward(loss)
+    parameters = trained(modules)
+    for parameter in parameters.values():
+        parameter.grad = None
+    activations = sum(count for place, count in kept.items() if place not in own)
+    return Cost(
+        sum(p.numel() for p in parameters.values()), counter.get_total_flops() / size, float(activations) / size
+    )
+
+
+@lru_cache
+def matrix_rate(precision: str, device_type: str) -> float:
+    """Operations per second of a large matrix product here and now: the best of a few within half a second."""
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    side = 8192 if device_type == "cuda" else 1536
+    a, b = (torch.ones(side, side, device=device_type, dtype=dtype) for _ in range(2))
+    sync: Callable[[], None] = torch.cuda.synchronize if device_type == "cuda" else lambda: None
+    best, end = float("inf"), time.perf_counter() + 0.5
+    for number in range(200):
+        start = time.perf_counter()
+        a @ b
+        sync()
+        now = time.perf_counter()
+        best = min(best, now - start)
+        if now > end and number >= 3:
+            break
+    return 2 * side**3 / best
+
+
+def _forward(query: Any, key: Any, value: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
+
+
+def _backward(grad: Any, query: Any, key: Any, value: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    return int(sdpa_backward_flop_count(grad, query, key, value))  # type: ignore[no-untyped-call]
+
+
+# The counter of torch knows the CUDA kernels of attention only; the CPU's have their own names.
+_CPU_ATTENTION: dict[Any, Any] = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _forward,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _backward,
+}

@@ -1,0 +1,149 @@
+"""What a run tells: metrics.jsonl for programs, a progress bar or plain lines for people."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
+
+from pinxit.errors import PinxitError
+from pinxit.files import write_text
+
+METRICS = "metrics.jsonl"
+
+
+class Meter:
+    """Means of named numbers between two log lines; tensors stay on their device until read."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor | float] = {}
+        self.count = 0
+
+    def add(self, numbers: Mapping[str, Tensor | float]) -> None:
+        """Take in one batch's numbers."""
+        for name, value in numbers.items():
+            number = value.detach().float() if isinstance(value, Tensor) else value
+            self.sums[name] = self.sums.get(name, 0.0) + number
+        self.count += 1
+
+    def read(self) -> dict[str, float]:
+        """The means since the last reading; they start again from nothing."""
+        means = {name: float(value) / max(1, self.count) for name, value in self.sums.items()}
+        self.sums, self.count = {}, 0
+        return means
+
+
+class Log:
+    """A context in which one stage reports. `lines` go to metrics.jsonl; the screen shows the same, shorter."""
+
+    def __init__(self, folder: Path, name: str, total: int, done: int, show: bool = True) -> None:
+        self.path = folder / METRICS
+        self.name = name
+        self.total = total
+        self.show = show
+        self.bar: Progress | None = None
+        self.file: TextIO | None = None
+        self.started, self.start_images = time.monotonic(), done
+        _drop_lines_past(self.path, done)
+
+    def __enter__(self) -> Log:
+        try:
+            self.file = self.path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise PinxitError(f"cannot write {self.path}: {error.strerror}.") from error
+        if self.show and sys.stderr.isatty():
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("images"))
+            times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[numbers]}"))
+            self.bar = Progress(*columns, *times, console=Console(stderr=True))
+            self.bar.start()
+            self.bar.add_task(self.name, total=self.total, completed=self.start_images, numbers="")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar:
+            self.bar.stop()
+        if self.file:
+            self.file.close()
+
+    def say(self, message: str) -> None:
+        """One sentence for people."""
+        if self.bar:
+            self.bar.console.print(f"{self.name}: {message}", highlight=False, markup=False)
+        elif self.show:
+            print(f"{self.name}: {message}", file=sys.stderr, flush=True)
+
+    def tick(self, images: int) -> None:
+        """Move the bar."""
+        if self.bar:
+            self.bar.update(self.bar.task_ids[0], completed=min(images, self.total))
+
+    def line(self, images: int, numbers: Mapping[str, float]) -> None:
+        """One line of metrics."""
+        assert self.file, "a log is used inside its with block"
+        values = {name: _short(value) for name, value in numbers.items()}
+        try:
+            self.file.write(json.dumps({"stage": self.name, "images": images} | values) + "\n")
+            self.file.flush()
+        except OSError as error:
+            raise PinxitError(f"cannot write {self.path}: {error.strerror}.") from error
+        brief = f"loss {numbers['loss']:.4f}, {numbers['pictures_per_s']:.0f} pictures/s"
+        if numbers.get("share"):
+            brief += f", {numbers['share']:.0%} of the matrix rate"
+        if self.bar:
+            self.bar.update(self.bar.task_ids[0], numbers=brief)
+        elif self.show:
+            self.say(f"{images} of {self.total} images, {brief}, {self._left(images)} left")
+
+    def _left(self, images: int) -> str:
+        done = max(1, images - self.start_images)
+        return duration((time.monotonic() - self.started) / done * max(0, self.total - images))
+
+
+def duration(seconds: float) -> str:
+    """Readable: "48 s", "12 min", "3.4 h", "16 days"."""
+    for limit, unit, name in ((120, 1, "s"), (7200, 60, "min"), (72 * 3600, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / unit:.1f} {name}" if unit == 3600 else f"{seconds / unit:.0f} {name}"
+    return f"{seconds / 86400:.0f} days"
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """Every line of a run's metrics, oldest first; a line torn by a crash is left out."""
+    return [line for line in map(_parse, _lines(folder / METRICS)) if line is not None]
+
+
+def _drop_lines_past(path: Path, images: int) -> None:
+    """A run killed after its last save logged steps that it will make again: forget those lines."""
+    lines = _lines(path)
+    kept = [line for line in lines if (parsed := _parse(line)) is not None and parsed["images"] <= images]
+    if kept != lines:
+        write_text(path, "".join(f"{line}\n" for line in kept))
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+
+
+def _parse(line: str) -> dict[str, float] | None:
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) and "images" in value else None
+
+
+def _short(value: float) -> float | None:
+    if not math.isfinite(value):
+        return None  # JSON has no NaN
+    return float(f"{value:.6g}")

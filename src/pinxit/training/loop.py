@@ -1,0 +1,157 @@
+"""The training loop, top to bottom: everything pinxit trains goes through `fit`.
+
+Progress is counted in images seen. A batch is a function of (seed, images seen) and so is every random draw of a step;
+nothing else is remembered between steps but weights, averages and moments. A run that was stopped and resumed therefore
+ends with the weights of one that was not: bit for bit on the CPU; on a GPU up to kernels that add in no fixed order.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pinxit.config import to_dict
+from pinxit.pictures import write_png
+from pinxit.training import state as states
+from pinxit.training.flops import Cost, matrix_rate, measure
+from pinxit.training.log import Log, Meter
+from pinxit.training.optim import Average, adamw, buffers_restored, trained
+from pinxit.training.plan import Batch, Plan, Task, check_same_plan
+from pinxit.training.precision import autocast, compile_modules, keep_freed_memory, pick_device, place
+from pinxit.training.prefetch import prefetch
+from pinxit.training.state import Progress, State
+from pinxit.training.step import step
+from pinxit.training.stop import Stop
+
+__all__ = ["Batch", "Outcome", "Plan", "Stop", "Task", "fit"]
+
+Weights = Mapping[str, Mapping[str, Tensor]]
+"""Initial weights: module name to state dict."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of `fit` ended."""
+
+    progress: Progress
+    finished: bool  # the plan's images have all been seen
+    signalled: bool  # stopped by SIGINT or SIGTERM
+
+
+def fit(
+    task: Task,
+    plan: Plan,
+    folder: Path,
+    device: str = "auto",
+    progress: bool = True,
+    stop_after: int | None = None,
+    *,
+    stop: Stop | None = None,
+    init: Weights | None = None,
+) -> Outcome:
+    """Train `task` by `plan` in `folder`, from wherever the folder's last sitting ended.
+
+    Writes state.safetensors, metrics.jsonl and preview.png there. `progress` shows a bar or plain lines; `stop_after`:
+    images at which to save and return early; `stop`: signals and a time limit shared with other stages; `init`: weights
+    of a fresh run. Raises PinxitError when the folder cannot be written or belongs to another model or plan, or when
+    the loss stays non-finite.
+    """
+    on, stop = pick_device(device), stop or Stop()
+    goal = plan.images if stop_after is None else min(plan.images, stop_after)
+    if on.type == "cpu":
+        keep_freed_memory()
+    place(task.modules(), plan, on)
+    state = _start(task, plan, folder, init)
+    at = state.progress
+    if at.images >= goal:
+        return Outcome(at, at.images >= plan.images, False)
+    with Log(folder, task.name, plan.images, at.images, progress) as log, stop.listening():
+        cost = _prepare(task, plan, on, log)
+        meter, since, saved = Meter(), at.seconds, time.monotonic()
+        with prefetch(task, plan, at.images, goal, on) as batches:
+            for pieces in batches:
+                began = time.perf_counter()
+                meter.add(step(task, plan, state, pieces, on))
+                at.seconds += time.perf_counter() - began
+                log.tick(at.images)
+                if _passed(at.images, plan.log_interval(), plan) or at.images >= goal:
+                    log.line(at.images, _report(meter, at, cost, plan, on, since))
+                    since = at.seconds
+                if _passed(at.images, plan.preview_interval(), plan) or at.images >= plan.images:
+                    _preview(task, plan, state, folder, on)
+                if time.monotonic() - saved > 60 * plan.save_minutes:
+                    state.save(folder, to_dict(plan))
+                    saved = time.monotonic()
+                if stop.due():
+                    break
+        state.save(folder, to_dict(plan))
+    return Outcome(at, at.images >= plan.images, stop.signalled)
+
+
+def _start(task: Task, plan: Plan, folder: Path, init: Weights | None) -> State:
+    """The state to go on from.
+
+    The ways a run can start, the first that applies:
+    1. `folder` holds a state: exactly from there, whatever `init` says;
+    2. `init` is given: from those weights, at image 0, with fresh moments;
+    3. from the weights that the task made of its seed, at image 0.
+    """
+    modules = task.modules()
+    resumed = states.exists(folder)
+    for name, values in (init or {}).items():
+        if not resumed:
+            modules[name].load_state_dict(dict(values))
+    state = State(modules, adamw(modules, plan), Average(modules, plan.ema, plan.ema_every), Progress())
+    if resumed:
+        check_same_plan(states.read_plan(folder), to_dict(plan), str(folder))
+        state.load(folder)
+    else:
+        state.save(folder, to_dict(plan))  # a folder that cannot be written is refused now, not in an hour
+    return state
+
+
+def _prepare(task: Task, plan: Plan, device: torch.device, log: Log) -> Cost:
+    """Count the operations of a picture and compile what the plan wants compiled."""
+
+    def load(size: int) -> Batch:
+        return {name: tensor.to(device) for name, tensor in task.batch(0, size).items()}
+
+    def trial() -> None:
+        with buffers_restored(task.modules()), autocast(plan, device):
+            torch.autograd.backward(task.loss(load(plan.micro or plan.batch), 0)[0])
+        for parameter in trained(task.modules()).values():
+            parameter.grad = None
+
+    cost = measure(task, load(min(4, plan.micro or plan.batch)), plan, device)
+    hot = getattr(task, "hot", lambda: list(task.modules().values()))()
+    how = compile_modules(hot, plan, device, trial)
+    log.say(
+        f"{cost.parameters:,} parameters, {cost.flops / 1e9:.3g} GFLOP a picture, {device}, {plan.precision}, {how}"
+    )
+    return cost
+
+
+def _report(meter: Meter, at: Progress, cost: Cost, plan: Plan, device: torch.device, since: float) -> dict[str, float]:
+    pictures_per_s = meter.count * plan.batch / max(1e-9, at.seconds - since)
+    rate = cost.flops * pictures_per_s
+    speed = {"pictures_per_s": pictures_per_s, "gflops_per_s": rate / 1e9}
+    share = {"share": rate / matrix_rate(plan.precision, device.type)}
+    return meter.read() | speed | share | {"skipped": float(at.skipped), "seconds": at.seconds}
+
+
+def _preview(task: Task, plan: Plan, state: State, folder: Path, device: torch.device) -> None:
+    eager = torch.compiler.set_stance("force_eager")  # other shapes must not make the compiler start again
+    with eager, torch.no_grad(), autocast(plan, device), state.average.in_place():
+        picture = task.preview()
+    if picture is not None:
+        write_png(folder / "preview.png", picture)
+
+
+def _passed(images: int, interval: int, plan: Plan) -> bool:
+    """Whether the batch that ended at `images` crossed a multiple of `interval`."""
+    return images // interval > (images - plan.batch) // interval

@@ -1,0 +1,137 @@
+"""The optimiser, its learning rate, and the running average of the weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from pinxit.training.plan import Plan
+
+TABLES = ("embed", "position")  # parts of the names of parameters that are looked up, not multiplied
+
+
+def trained(modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
+    """Every parameter that takes gradients, by "module/name"; a shared one appears once."""
+    found: dict[str, nn.Parameter] = {}
+    seen: set[int] = set()
+    for name, module in modules.items():
+        for path, parameter in module.named_parameters():
+            if parameter.requires_grad and id(parameter) not in seen:
+                seen.add(id(parameter))
+                found[f"{name}/{path}"] = parameter
+    return found
+
+
+def decays(modules: Mapping[str, nn.Module], name: str) -> bool:
+    """Whether weight decay applies: to matrices and kernels, not to gains, biases, scales and embedding tables."""
+    module_name, _, path = name.partition("/")
+    owner_path, _, leaf = path.rpartition(".")
+    owner = modules[module_name].get_submodule(owner_path)
+    table = isinstance(owner, nn.Embedding) or any(word in leaf for word in TABLES)
+    return getattr(owner, leaf).ndim >= 2 and not table
+
+
+def adamw(modules: Mapping[str, nn.Module], plan: Plan) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter 2019) over two groups, decayed and not, in one fused kernel."""
+    parameters = trained(modules)
+    groups = [
+        {"params": [p for n, p in parameters.items() if decays(modules, n)], "weight_decay": plan.decay},
+        {"params": [p for n, p in parameters.items() if not decays(modules, n)], "weight_decay": 0.0},
+    ]
+    betas = (plan.betas[0], plan.betas[1])
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=plan.lr, betas=betas, eps=plan.eps, fused=True)
+
+
+def learning_rate(plan: Plan, images: int) -> float:
+    """The rate of the update that starts when `images` have been seen: a linear warm-up, then `plan.schedule`."""
+    if images < plan.warmup:
+        return plan.lr * min(1.0, (images + plan.batch) / plan.warmup)
+    past = min(1.0, (images - plan.warmup) / max(1, plan.images - plan.warmup))
+    if plan.schedule == "constant":
+        return plan.lr
+    left = 0.5 * (1 + math.cos(math.pi * past)) if plan.schedule == "cosine" else 1 - past
+    return plan.final_lr + (plan.lr - plan.final_lr) * left
+
+
+def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Give every parameter group the learning rate `rate`."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+
+
+class Average:
+    """An exponential moving average of all weights and floating buffers.
+
+    Every `every` updates, shadow <- d * shadow + (1 - d) * weight with d = min(decay, (1 + n) / (10 + n)) at the
+    n-th averaging, so that a short run is not held back by where it began. Integer buffers are copied.
+    """
+
+    def __init__(self, modules: Mapping[str, nn.Module], decay: float, every: int = 1) -> None:
+        self.modules = modules
+        self.decay = decay
+        self.every = every
+        self.shadow = {name: tensor.clone() for name, tensor in weights(modules).items()} if decay else {}
+
+    @torch.no_grad()
+    def update(self, updates: int) -> None:
+        """Take in the weights as they are after `updates` updates."""
+        if not self.decay or updates % self.every:
+            return
+        n = updates // self.every
+        decay = min(self.decay, (1 + n) / (10 + n))
+        now = weights(self.modules)
+        names = [name for name, tensor in now.items() if tensor.is_floating_point()]
+        torch._foreach_lerp_([self.shadow[n] for n in names], [now[n] for n in names], 1 - decay)
+        for name in now.keys() - names:
+            self.shadow[name].copy_(now[name])
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Inside the block the modules are in eval mode and hold the averaged weights, if any are kept."""
+        live = weights(self.modules)
+        kept = {name: tensor.clone() for name, tensor in live.items()} if self.decay else {}
+        modes = {name: module.training for name, module in self.modules.items()}
+        _copy(self.shadow, live)
+        for module in self.modules.values():
+            module.eval()
+        try:
+            yield
+        finally:
+            _copy(kept, live)
+            for name, module in self.modules.items():
+                module.train(modes[name])
+
+
+def weights(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """Every parameter and persistent buffer by "module/name", detached; what is shared appears once."""
+    found: dict[str, Tensor] = {}
+    seen: set[tuple[int, tuple[int, ...]]] = set()
+    for name, module in modules.items():
+        for path, tensor in module.state_dict().items():
+            place = (tensor.data_ptr(), tuple(tensor.shape))
+            if tensor.numel() == 0 or place not in seen:
+                seen.add(place)
+                found[f"{name}/{path}"] = tensor.detach()
+    return found
+
+
+@contextmanager
+def buffers_restored(modules: Mapping[str, nn.Module]) -> Iterator[None]:
+    """Whatever the block does to buffers (codebooks that follow running means) is undone after it."""
+    live = [buffer for module in modules.values() for buffer in module.buffers()]
+    kept = [buffer.clone() for buffer in live]
+    try:
+        yield
+    finally:
+        for buffer, value in zip(live, kept, strict=True):
+            buffer.copy_(value)
+
+
+@torch.no_grad()
+def _copy(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
+    for name, tensor in source.items():
+        target[name].copy_(tensor)

@@ -1,0 +1,107 @@
+"""What a stage of training is (`Task`) and how long and how fast it goes (`Plan`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from torch import Tensor, nn
+
+from pinxit.errors import UsageError
+
+if TYPE_CHECKING:
+    from pinxit.types import Picture
+
+Batch = dict[str, Tensor]
+
+
+class Task(Protocol):
+    """One thing to train. The loop asks it for batches and losses and knows nothing else about it.
+
+    A task may also have a method `hot() -> list[nn.Module]` that names the modules whose `forward` is worth
+    compiling (without it: all of `modules()`), and a method `after_step()` that mends parameters in place
+    after every update (CLIP clamps its temperature there).
+    """
+
+    @property
+    def name(self) -> str:
+        """What progress lines call it."""
+        ...
+
+    def modules(self) -> dict[str, nn.Module]:
+        """The modules being trained, by names that stay the same for ever; their weights start from the task's seed."""
+        ...
+
+    def batch(self, position: int, size: int) -> Batch:
+        """CPU tensors for `size` pictures when `position` have been seen: a pure function, called by other threads."""
+        ...
+
+    def loss(self, batch: Batch, position: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+        """The scalar loss of a batch on the training device, and numbers to log; draws come from (seed, position)."""
+        ...
+
+    def preview(self) -> Picture | None:
+        """A picture that shows what the modules can do now (they hold the averaged weights), or None."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one stage is trained. Lengths and intervals are counted in images seen, never in steps."""
+
+    images: int  # the stage ends at the first whole batch at or past this number
+    batch: int  # pictures per update
+    micro: int = 0  # pictures per forward pass, gradients being added up; 0: the whole batch at once
+    lr: float = 1e-3  # highest learning rate
+    final_lr: float = 0.0  # where the schedule ends
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"  # from lr to final_lr after the warm-up
+    warmup: int = 0  # images over which the rate rises from 0 to lr
+    betas: tuple[float, ...] = (0.9, 0.999)  # Adam
+    eps: float = 1e-8  # Adam
+    decay: float = 0.0  # decoupled weight decay of matrices and kernels; gains, biases, embeddings: none
+    clip: float = 0.0  # longest gradient norm; 0: no clipping
+    ema: float = 0.999  # decay of the averaged weights; 0: no average is kept
+    ema_every: int = 1  # updates between two averagings
+    precision: Literal["bf16", "fp32"] = "bf16"  # of matrix products; master weights are fp32 always
+    channels_last: bool = False  # memory layout of convolution kernels
+    compile: Literal["auto", "yes", "no"] = "auto"  # torch.compile; auto: on CUDA
+    log_every: int = 0  # images between log lines; 0: 200 lines in all
+    preview_every: int = 0  # images between previews; 0: 20 in all
+    save_minutes: float = 5.0  # minutes between saves
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or self.images < 0:
+            raise ValueError(f"a plan needs batch >= 1 and images >= 0, not {self.batch} and {self.images}")
+        if self.micro and self.batch % self.micro:
+            raise ValueError(f"micro {self.micro} must divide batch {self.batch}")
+        if len(self.betas) != 2:
+            raise ValueError(f"betas must be two numbers, not {list(self.betas)}")
+
+    @property
+    def pieces(self) -> int:
+        """Forward passes per update."""
+        return self.batch // (self.micro or self.batch)
+
+    def log_interval(self) -> int:
+        """Images between log lines."""
+        return self.log_every or max(self.batch, self.images // 200)
+
+    def preview_interval(self) -> int:
+        """Images between previews."""
+        return self.preview_every or max(self.batch, self.images // 20)
+
+
+SETTLED_AT_START = ("batch", "betas", "eps", "ema", "ema_every", "seed")
+"""Fields of a plan that a resumed run may not change; the others steer only what is still to come."""
+
+
+def check_same_plan(old: Mapping[str, object], new: Mapping[str, object], where: str) -> None:
+    """Refuse to continue a run under another plan. Raises UsageError naming the first field that differs."""
+    for field in SETTLED_AT_START:
+        if old.get(field) != new.get(field):
+            raise UsageError(
+                f"{where} was started with {field}={old.get(field)}, not {new.get(field)}; "
+                "keep the old value or train into another folder."
+            )

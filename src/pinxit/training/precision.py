@@ -1,0 +1,78 @@
+"""Where and how the arithmetic is done: device, autocast, compilation, memory of freed tensors."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import nn
+
+from pinxit.errors import UsageError
+from pinxit.training.plan import Plan
+
+
+def pick_device(name: str) -> torch.device:
+    """ "auto" is the GPU where there is one. Raises UsageError for a device that this machine lacks."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(
+            f"device '{name}' cannot be used here ({str(error).splitlines()[0]}); try auto or cpu."
+        ) from error
+    return device
+
+
+def autocast(plan: Plan, device: torch.device) -> AbstractContextManager[object]:
+    """bf16 matrix products over fp32 weights, or nothing for fp32 plans."""
+    if plan.precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
+
+
+def place(modules: Mapping[str, nn.Module], plan: Plan, device: torch.device) -> None:
+    """Move the modules to `device` in the plan's memory layout, ready for training."""
+    for module in modules.values():
+        module.to(device)
+        if plan.channels_last:
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module.train()
+
+
+def compile_modules(modules: list[nn.Module], plan: Plan, device: torch.device, trial: Callable[[], None]) -> str:
+    """Compile in place what the plan wants compiled; `trial` runs one step, so that a failure shows here.
+
+    Returns one sentence for the log. Whatever fails, the modules are left as they were and training goes on.
+    """
+    if plan.compile == "no" or (plan.compile == "auto" and device.type != "cuda"):
+        return "not compiled"
+    if device.type == "cpu" and not any(shutil.which(name) for name in ("c++", "g++", "clang++", "cl")):
+        return "not compiled: this machine has no C++ compiler"
+    for module in modules:
+        module.compile()
+    try:
+        trial()
+    except Exception as error:  # whatever the compiler stumbles on, uncompiled training still works
+        for module in modules:
+            module._compiled_call_impl = None
+        return f"not compiled: {type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
+    return "compiled"
+
+
+def keep_freed_memory() -> bool:
+    """Let glibc reuse the memory of freed tensors instead of returning it to the kernel after every operation.
+
+    A training step frees and allocates the same large activations again and again; by default each is a fresh
+    mapping whose pages the kernel must zero. Returns whether the C library understood (it is glibc).
+    """
+    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return False
+    return bool(mallopt(mmap_threshold, 2**30) and mallopt(trim_threshold, 2**31 - 1))

@@ -1,0 +1,147 @@
+"""Everything a stopped run needs to go on as if it had never stopped, in one safetensors file.
+
+Named tensors: `weights/MODULE/NAME`, `average/MODULE/NAME`, and per parameter `adam/FIELD/MODULE/NAME`; the file's
+metadata hold the counters and the plan as JSON. One file, renamed into place: the old state or the new, no mixture.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from pinxit.errors import CheckpointError, PinxitError
+from pinxit.files import replacing
+from pinxit.training.optim import Average, trained, weights
+
+FILE = "state.safetensors"
+
+
+@dataclass
+class Progress:
+    """How far a run is. Everything else about a step follows from `images`."""
+
+    images: int = 0  # pictures seen
+    updates: int = 0  # updates made
+    skipped: int = 0  # batches whose loss or gradient was not finite
+    skipped_in_row: int = 0
+    seconds: float = 0.0  # spent training, all sittings together
+
+
+@dataclass
+class State:
+    """The named objects that change while training."""
+
+    modules: Mapping[str, nn.Module]
+    optimiser: torch.optim.AdamW
+    average: Average
+    progress: Progress
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor of the state by name."""
+        found = {f"weights/{name}": tensor for name, tensor in weights(self.modules).items()}
+        found |= {f"average/{name}": tensor for name, tensor in self.average.shadow.items()}
+        for name, parameter in trained(self.modules).items():
+            for field, value in self.optimiser.state.get(parameter, {}).items():
+                found[f"adam/{field}/{name}"] = value
+        return found
+
+    def save(self, folder: Path, plan: Mapping[str, Any]) -> None:
+        """Write the state into `folder`. Raises PinxitError when that is impossible; the older state then survives."""
+        tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in self.tensors().items()}
+        notes = {"progress": json.dumps(asdict(self.progress)), "plan": json.dumps(plan)}
+        path = folder / FILE
+        with replacing(path) as temporary:
+            try:
+                save_file(tensors, temporary, metadata=notes)
+            except SafetensorError as error:
+                raise PinxitError(f"cannot write {path}: {error}.") from error
+
+    def load(self, folder: Path) -> None:
+        """Take everything from the file in `folder`. Raises CheckpointError when it is damaged or of another model."""
+        path = folder / FILE
+        stored = _read(path)
+        live = {name: tensor for name, tensor in self.tensors().items() if not name.startswith("adam/")}
+        _check_names(path, live, {name: t for name, t in stored.items() if not name.startswith("adam/")})
+        with torch.no_grad():
+            for name, tensor in live.items():
+                tensor.copy_(stored[name])
+        for name, parameter in trained(self.modules).items():
+            self._load_moments(name, parameter, stored)
+        self.progress.__dict__.update(json.loads(read_notes(folder)["progress"]))
+
+    def _load_moments(self, name: str, parameter: nn.Parameter, stored: Mapping[str, Tensor]) -> None:
+        moments = {}
+        for field in ("step", "exp_avg", "exp_avg_sq"):
+            value = stored.get(f"adam/{field}/{name}")
+            if value is not None:
+                like = torch.empty_like(parameter) if value.ndim else torch.empty((), device=parameter.device)
+                moments[field] = like.copy_(value)
+        if moments:
+            self.optimiser.state[parameter] = moments
+
+
+def exists(folder: Path) -> bool:
+    """Whether a run has been saved in `folder`."""
+    return (folder / FILE).is_file()
+
+
+def read_notes(folder: Path) -> dict[str, str]:
+    """The metadata of the saved state: `progress` and `plan`, each JSON. Raises CheckpointError when unreadable."""
+    path = folder / FILE
+    try:
+        with safe_open(path, framework="pt") as file:
+            notes = dict(file.metadata() or {})
+            notes["progress"], notes["plan"]  # a KeyError means that somebody else wrote this file
+    except (SafetensorError, OSError, KeyError) as error:
+        raise CheckpointError(
+            f"{path} is not a training state ({error}); remove it to start this stage again."
+        ) from error
+    return notes
+
+
+def read_plan(folder: Path) -> dict[str, Any]:
+    """The plan by which the run saved in `folder` was last trained."""
+    plan: dict[str, Any] = json.loads(read_notes(folder)["plan"])
+    return plan
+
+
+def read_progress(folder: Path) -> Progress:
+    """The counters of the run saved in `folder`, zeros when there is none."""
+    return Progress(**json.loads(read_notes(folder)["progress"])) if exists(folder) else Progress()
+
+
+def read_weights(folder: Path, module: str) -> dict[str, Tensor]:
+    """The averaged weights of one module of a saved run (its last weights when no average was kept)."""
+    stored = _read(folder / FILE)
+    for kind in ("average", "weights"):
+        prefix = f"{kind}/{module}/"
+        found = {name.removeprefix(prefix): t for name, t in stored.items() if name.startswith(prefix)}
+        if found:
+            return found
+    raise CheckpointError(f"{folder / FILE} holds no module named '{module}'.")
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}; remove it to start this stage again.") from error
+
+
+def _check_names(path: Path, wanted: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> None:
+    for name in sorted(wanted.keys() ^ stored.keys()):
+        which = "lacks" if name in wanted else "has an unknown"
+        raise CheckpointError(f"{path} {which} '{name}': it was written for another model.")
+    for name, tensor in wanted.items():
+        if tensor.shape != stored[name].shape:
+            shapes = f"{list(stored[name].shape)}, not {list(tensor.shape)}"
+            raise CheckpointError(f"{path} has '{name}' of shape {shapes}: it was written for another model.")

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from pinxit.errors import CheckpointError, PinxitError, UsageError
+from pinxit.training import state as states
+from pinxit.training.log import METRICS, read_metrics
+from pinxit.training.loop import Plan, Stop, fit
+from pinxit.training.precision import pick_device
+from tests.training.toy import Toy, plan
+
+ROOT = Path(__file__).parents[2]
+
+
+def train(folder: Path, task: Toy | None = None, until: int | None = None, **changes: object) -> Toy:
+    task = task or Toy()
+    fit(task, plan(**changes), folder, "cpu", progress=False, stop_after=until)
+    return task
+
+
+def saved(folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(folder / states.FILE)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("micro", [0, 2])
+def test_stop_and_resume_equals_straight_through(tmp_path: Path, precision: str, micro: int) -> None:
+    """Weights, averages, moments, buffers and logged losses, bit for bit, wherever the run was cut."""
+    train(tmp_path / "straight", precision=precision, micro=micro)
+    for until in (8, 40, 41, 120, None):  # 41 is passed by the batch that ends at 48
+        train(tmp_path / "cut", until=until, precision=precision, micro=micro)
+    straight, cut = saved(tmp_path / "straight"), saved(tmp_path / "cut")
+    assert straight.keys() == cut.keys()
+    kinds = {name.rsplit("/", 2)[0].split("/net")[0] for name in straight}
+    assert kinds == {"weights", "average", "adam/exp_avg", "adam/exp_avg_sq", "adam/step"}
+    for name, tensor in straight.items():
+        assert torch.equal(tensor, cut[name]), name
+    losses = [[line["loss"] for line in read_metrics(tmp_path / run)] for run in ("straight", "cut")]
+    assert losses[0] == losses[1] and len(losses[0]) == 16
+    assert losses[0][-1] < 0.8 * losses[0][0]
+
+
+def test_killed_between_saves_resumes_exactly(tmp_path: Path) -> None:
+    """Steps logged after the last save are made again; their lines, the torn last one included, are forgotten."""
+    train(tmp_path / "straight")
+    train(tmp_path / "killed", until=40)
+    kept = (tmp_path / "killed" / states.FILE).read_bytes()
+    train(tmp_path / "killed", until=80)
+    (tmp_path / "killed" / states.FILE).write_bytes(kept)
+    with (tmp_path / "killed" / METRICS).open("a") as file:
+        file.write('{"stage": "toy", "ima')
+    train(tmp_path / "killed")
+    straight, killed = saved(tmp_path / "straight"), saved(tmp_path / "killed")
+    assert all(torch.equal(tensor, killed[name]) for name, tensor in straight.items())
+    assert [line["images"] for line in read_metrics(tmp_path / "killed")] == list(range(8, 129, 8))
+
+
+def test_micro_batches_add_up_to_the_whole(tmp_path: Path) -> None:
+    """Two halves whose pictures are the whole's give the whole's gradient, so the same first update."""
+
+    class Halves(Toy):
+        def batch(self, position: int, size: int) -> dict[str, torch.Tensor]:
+            whole = super().batch(position // 8 * 8, 8)
+            return {name: tensor[position % 8 : position % 8 + size] for name, tensor in whole.items()}
+
+        def loss(self, batch: dict[str, torch.Tensor], position: int):  # type: ignore[no-untyped-def]
+            self.net.eval()  # the buffer would see other batches
+            error = (self.net(batch["x"], batch["kind"]) - batch["x"] @ self.target).square().mean()
+            return error, {}
+
+    train(tmp_path / "whole", Halves(), until=8)
+    train(tmp_path / "micro", Halves(), until=8, micro=4)
+    whole, micro = saved(tmp_path / "whole"), saved(tmp_path / "micro")
+    for name, tensor in whole.items():
+        assert torch.allclose(tensor, micro[name], rtol=1e-4, atol=1e-6), name
+
+
+def test_a_longer_plan_goes_on_and_another_batch_is_refused(tmp_path: Path) -> None:
+    train(tmp_path)
+    train(tmp_path, images=160)
+    assert states.read_progress(tmp_path).images == 160
+    with pytest.raises(UsageError, match="started with batch=8, not 16"):
+        train(tmp_path, images=320, batch=16)
+    with pytest.raises(UsageError, match="seed=0, not 1"):
+        train(tmp_path, images=320, seed=1)
+
+
+def test_a_finished_run_is_left_alone(tmp_path: Path) -> None:
+    train(tmp_path)
+    before = (tmp_path / states.FILE).stat().st_mtime_ns
+    outcome = fit(Toy(), plan(), tmp_path, "cpu", progress=False)
+    assert outcome.finished and not outcome.signalled
+    assert (tmp_path / states.FILE).stat().st_mtime_ns == before
+
+
+def test_non_finite_batches_change_nothing(tmp_path: Path) -> None:
+    train(tmp_path / "a", until=40)
+    before = saved(tmp_path / "a")
+    train(tmp_path / "a", Toy(poison=frozenset([40, 48])), until=56)
+    after = saved(tmp_path / "a")
+    same = [name for name in before if "middle" not in name]
+    assert all(torch.equal(before[name], after[name]) for name in same)
+    assert read_metrics(tmp_path / "a")[-1]["skipped"] == 2
+    assert read_metrics(tmp_path / "a")[-1]["loss"] is None  # JSON has no NaN
+    with pytest.raises(PinxitError, match="not finite 50 batches in a row"):
+        train(tmp_path / "b", Toy(poison=frozenset(range(0, 8000, 8))), images=8000)
+
+
+def test_initial_weights_are_taken_once(tmp_path: Path) -> None:
+    donor = train(tmp_path / "donor")
+    init = {"net": donor.net.state_dict()}
+    fit(Toy(seed=5), plan(seed=5), tmp_path / "run", "cpu", progress=False, stop_after=0, init=init)
+    assert torch.equal(saved(tmp_path / "run")["weights/net/first.weight"], donor.net.first.weight)
+    train(tmp_path / "run", Toy(seed=5), until=40, seed=5)
+    moved = saved(tmp_path / "run")["weights/net/first.weight"]
+    fit(Toy(seed=5), plan(seed=5), tmp_path / "run", "cpu", progress=False, stop_after=0, init=init)
+    assert torch.equal(saved(tmp_path / "run")["weights/net/first.weight"], moved)
+
+
+def test_task_hooks_and_files(tmp_path: Path) -> None:
+    task = train(tmp_path, preview_every=64)
+    assert task.stepped == 16
+    assert {path.name for path in tmp_path.iterdir()} == {states.FILE, METRICS, "preview.png"}
+    line = read_metrics(tmp_path)[-1]
+    assert line["images"] == 128 and line["half"] == 0.5 and line["error"] == line["loss"]
+    assert line["pictures_per_s"] > 0 and line["gflops_per_s"] > 0 and 0 < line["share"] < 1
+    assert states.read_weights(tmp_path, "net").keys() == task.net.state_dict().keys()
+
+
+def test_state_of_another_model_or_damaged_is_refused(tmp_path: Path) -> None:
+    train(tmp_path, until=8)
+    other = Toy()
+    other.net.second = torch.nn.Linear(32, 5)
+    with pytest.raises(CheckpointError, match=r"second\.\w+' of shape .* written for another model"):
+        train(tmp_path, other)
+    other.net.second = torch.nn.Linear(32, 4, bias=False)
+    with pytest.raises(CheckpointError, match=r"unknown 'average/net/second.bias'"):
+        train(tmp_path, other)
+    (tmp_path / states.FILE).write_bytes((tmp_path / states.FILE).read_bytes()[:200])
+    with pytest.raises(CheckpointError, match="not a training state"):
+        train(tmp_path)
+
+
+def test_places_that_cannot_be_written_are_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(PinxitError, match=r"cannot write .*file"):
+        train(tmp_path / "file" / "run")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_full_disk_keeps_the_old_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(tmp_path, until=8)
+    before = (tmp_path / states.FILE).read_bytes()
+
+    def full(tensors: object, path: Path, metadata: object) -> None:
+        path.write_bytes(b"half")
+        with Path("/dev/full").open("wb") as device:
+            device.write(b"x" * 100_000)
+
+    monkeypatch.setattr(states, "save_file", full)
+    with pytest.raises(PinxitError, match=r"cannot write .*: No space left"):
+        train(tmp_path)
+    assert (tmp_path / states.FILE).read_bytes() == before
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_time_limit_stops_cleanly(tmp_path: Path) -> None:
+    outcome = fit(Toy(), plan(), tmp_path, "cpu", progress=False, stop=Stop(minutes=0))
+    assert not outcome.finished and not outcome.signalled and outcome.progress.images == 8
+    train(tmp_path / "straight")
+    train(tmp_path)
+    assert torch.equal(
+        saved(tmp_path)["weights/net/first.weight"], saved(tmp_path / "straight")["weights/net/first.weight"]
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_stops(tmp_path: Path, number: signal.Signals) -> None:
+    script = (
+        "import sys, pathlib; from pinxit.training.loop import fit; from tests.training.toy import Toy, plan\n"
+        "out = fit(Toy(), plan(images=10**9), pathlib.Path(sys.argv[1]), 'cpu')\n"
+        "sys.exit(130 if out.signalled else 0)"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    try:
+        end = time.monotonic() + 120
+        while not read_metrics(tmp_path) and time.monotonic() < end and child.poll() is None:
+            time.sleep(0.05)
+        child.send_signal(number)
+        _, said = child.communicate(timeout=60)
+    finally:
+        child.kill()
+    assert child.returncode == 130, said.decode()
+    assert b"images, loss" in said  # no terminal: plain lines
+    done = states.read_progress(tmp_path)
+    assert done.images == done.updates * 8 > 0
+    assert read_metrics(tmp_path)[-1]["images"] <= done.images
+
+
+def test_devices() -> None:
+    assert pick_device("cpu").type == "cpu"
+    with pytest.raises(UsageError, match="device 'nonsense' cannot be used here"):
+        pick_device("nonsense")
+
+
+def test_plans_are_checked() -> None:
+    for bad in ({"batch": 0}, {"batch": 8, "micro": 3}, {"batch": 8, "betas": (0.9,)}):
+        with pytest.raises(ValueError):
+            Plan(images=8, **bad)
+
+
+def test_metrics_are_json(tmp_path: Path) -> None:
+    train(tmp_path, until=24)
+    lines = (tmp_path / METRICS).read_text().splitlines()
+    assert [json.loads(line)["images"] for line in lines] == [8, 16, 24]
