@@ -1,0 +1,118 @@
+"""Contact sheets: many pictures on one, each with its caption underneath."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pinxit.data.fonts import font, is_cjk, script
+from pinxit.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+    from PIL.ImageFont import FreeTypeFont, ImageFont
+
+    from pinxit.types import Picture
+
+GAP = 12  # pixels between cells and around the sheet
+WIDE = 176  # a small picture is enlarged until its cell is about as wide, so that a caption fits under it
+TEXT = 13  # pixels
+LINE = 17
+LINES = 6  # a longer caption ends in an ellipsis
+PAPER, INK = (255, 255, 255), (40, 40, 40)
+
+
+def sheet(
+    pictures: Sequence[Picture] | NDArray[np.uint8],
+    captions: Sequence[str] | None = None,
+    columns: int | None = None,
+    scale: int | None = None,
+) -> Picture:
+    """One picture showing all `pictures` (uint8 [H, W, 3], any sizes) row by row, captions wrapped underneath.
+
+    `columns` defaults to a sheet a little wider than high, `scale` (whole times, without smoothing) to what makes
+    the largest picture readable. Raises UsageError without pictures or with another number of captions.
+    """
+    from PIL import Image, ImageDraw
+
+    if len(pictures) == 0:
+        raise UsageError("a sheet needs at least one picture.")
+    if captions is not None and len(captions) != len(pictures):
+        raise UsageError(f"a sheet of {len(pictures)} pictures needs as many captions, not {len(captions)}.")
+    widest = max(picture.shape[1] for picture in pictures)
+    scale = max(1, scale if scale is not None else round(WIDE / widest))
+    columns = max(1, min(columns or math.ceil(math.sqrt(1.4 * len(pictures))), len(pictures)))
+    cell = widest * scale
+    texts = [_wrap(caption, cell) for caption in captions] if captions is not None else [[] for _ in pictures]
+    rows = [range(start, min(start + columns, len(pictures))) for start in range(0, len(pictures), columns)]
+    heights = [_row_height(row, pictures, texts, scale) for row in rows]
+    result = Image.new("RGB", (GAP + columns * (cell + GAP), GAP + sum(heights) + GAP * len(rows)), PAPER)
+    draw = ImageDraw.Draw(result)
+    top = GAP
+    for row, height in zip(rows, heights, strict=True):
+        for column, place in enumerate(row):
+            left = GAP + column * (cell + GAP)
+            image = _enlarged(pictures[place], scale)
+            result.paste(image, (left, top))
+            for line, text in enumerate(texts[place]):
+                draw.text((left, top + image.height + 4 + line * LINE), text, INK, _font("".join(texts[place])))
+        top += height + GAP
+    return _array(result)
+
+
+def _row_height(row: range, pictures: Sequence[Picture] | NDArray[np.uint8], texts: list[list[str]], scale: int) -> int:
+    """Pixels from the top of the highest picture to the foot of the longest caption."""
+    return max(pictures[i].shape[0] * scale + (4 + LINE * len(texts[i]) if texts[i] else 0) for i in row)
+
+
+def _enlarged(picture: Picture, scale: int) -> Image:
+    from PIL import Image
+
+    image = Image.fromarray(picture)
+    return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    """Lines of at most `width` pixels, broken between words or Chinese characters, or inside too long a word."""
+    measure = _font(text).getlength
+    lines = [""]
+    for part in _parts(" ".join(text.split())):
+        if measure((lines[-1] + part).rstrip()) <= width:
+            lines[-1] += part
+        elif measure(part.rstrip()) <= width:
+            lines.append(part)
+        else:
+            for character in part:
+                if lines[-1] and measure(lines[-1] + character) > width:
+                    lines.append("")
+                lines[-1] += character
+    lines = [line.strip() for line in lines if line.strip()]
+    if len(lines) > LINES:
+        last = lines[LINES - 1]
+        while last and measure(last + "…") > width:
+            last = last[:-1]
+        lines = [*lines[: LINES - 1], last + "…"]
+    return lines
+
+
+def _font(text: str) -> FreeTypeFont | ImageFont:
+    return font(script(text.replace("…", "")), TEXT)
+
+
+def _parts(text: str) -> list[str]:
+    """What must not be broken: words with the space after them, and single Chinese characters."""
+    parts = [""]
+    for character in text:
+        if parts[-1] and (is_cjk(character) or is_cjk(parts[-1][-1]) or parts[-1][-1] == " "):
+            parts.append("")
+        parts[-1] += character
+    return parts
+
+
+def _array(image: Image) -> Picture:
+    import numpy as np
+
+    return np.array(image)
