@@ -1,0 +1,83 @@
+"""A run folder: the config it was started with, and which part of it may still change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pinxit import __version__
+from pinxit.config import from_dict, to_dict
+from pinxit.errors import DataError, UsageError
+from pinxit.files import write_json
+
+FILE = "run.json"
+
+T = TypeVar("T")
+
+STEERING = ("images", "micro", "compile", "log_every", "preview_every", "save_minutes")
+"""Fields of a plan that may change at any time: how long to go on, and what the result does not depend on."""
+
+
+def enter(folder: Path, recipe: str, config: Any, settled: Mapping[str, Callable[[], bool]]) -> None:
+    """Start a run in `folder`, or go on with the one that is there.
+
+    `settled` says by dotted section whether a stage has already used it. Plans may always be lengthened. Raises
+    UsageError for a change that comes too late or for a folder of another recipe, PinxitError for one that cannot
+    be written.
+    """
+    path = folder / FILE
+    new = to_dict(config)
+    if path.is_file():
+        old = read(folder, recipe)
+        for name, before, now in differences(old, new):
+            if any(name.startswith(f"{section}.") or name == section for section, used in settled.items() if used()):
+                _check(folder, name, before, now)
+        if old == new:
+            return
+    write_json(path, {"pinxit": __version__, "recipe": recipe, "config": new})
+
+
+def read(folder: Path, recipe: str) -> dict[str, Any]:
+    """The config of the run in `folder` as JSON values. Raises DataError when damaged or of another recipe."""
+    path = folder / FILE
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        found, config = data["recipe"], data["config"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} cannot be read as a run of pinxit ({error}); train into another folder.") from error
+    if found != recipe:
+        raise DataError(f"{folder} holds a run of {found}, not of {recipe}; train into another folder.")
+    assert isinstance(config, dict)
+    return config
+
+
+def config_of(folder: Path, recipe: str, kind: type[T]) -> T:
+    """The config of the run in `folder` as the dataclass `kind`."""
+    return from_dict(kind, read(folder, recipe), str(folder / FILE))
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Every dotted name whose value differs, with both values; a missing one counts as None."""
+    for name in dict.fromkeys([*old, *new]):
+        before, now = old.get(name), new.get(name)
+        if isinstance(before, dict) and isinstance(now, dict):
+            yield from differences(before, now, f"{prefix}{name}.")
+        elif before != now:
+            yield f"{prefix}{name}", before, now
+
+
+def _check(folder: Path, name: str, before: Any, now: Any) -> None:
+    field = name.rpartition(".")[2]
+    if field in STEERING and not (field == "images" and now < before):
+        return
+    only = " (a plan can be lengthened, not shortened)" if field == "images" else ""
+    raise UsageError(
+        f"{folder} was started with {name}={_text(before)}, not {_text(now)}{only}; "
+        "keep the old value or train into another folder."
+    )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

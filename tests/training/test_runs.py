@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from pinxit.errors import DataError, PinxitError, UsageError
+from pinxit.training.plan import Plan
+from pinxit.training.runs import FILE, config_of, differences, enter
+
+
+@dataclass(frozen=True)
+class Inner:
+    depth: int = 4
+
+
+@dataclass(frozen=True)
+class Config:
+    model: Inner = field(default_factory=Inner)
+    late: Inner = field(default_factory=Inner)
+    plan: Plan = field(default_factory=lambda: Plan(images=100, batch=10))
+
+
+def start(folder: Path, config: Config, late_used: bool = False) -> None:
+    enter(folder, "toy", config, {"model": lambda: True, "plan": lambda: True, "late": lambda: late_used})
+
+
+def test_same_config_goes_on(tmp_path: Path) -> None:
+    start(tmp_path, Config())
+    before = (tmp_path / FILE).stat().st_mtime_ns
+    start(tmp_path, Config())
+    assert (tmp_path / FILE).stat().st_mtime_ns == before
+    assert config_of(tmp_path, "toy", Config) == Config()
+
+
+def test_changes_are_refused_once_used(tmp_path: Path) -> None:
+    start(tmp_path, Config())
+    with pytest.raises(UsageError, match=r"started with model.depth=4, not 6; keep the old value"):
+        start(tmp_path, Config(model=Inner(6)))
+    start(tmp_path, Config(late=Inner(6)))
+    with pytest.raises(UsageError, match=r"late.depth=6, not 4"):
+        start(tmp_path, Config(), late_used=True)
+
+
+def test_plans_grow_but_do_not_shrink(tmp_path: Path) -> None:
+    start(tmp_path, Config())
+    longer = Config(plan=Plan(images=200, batch=10, log_every=50))
+    start(tmp_path, longer)
+    assert config_of(tmp_path, "toy", Config) == longer
+    with pytest.raises(UsageError, match=r"images=200, not 100 .a plan can be lengthened"):
+        start(tmp_path, Config())
+    with pytest.raises(UsageError, match=r"plan.lr=0.001, not 0.1"):
+        start(tmp_path, replace(longer, plan=replace(longer.plan, lr=0.1)))
+
+
+def test_strange_folders(tmp_path: Path) -> None:
+    start(tmp_path, Config())
+    with pytest.raises(DataError, match="holds a run of toy, not of other"):
+        enter(tmp_path, "other", Config(), {})
+    (tmp_path / FILE).write_text("{")
+    with pytest.raises(DataError, match="cannot be read as a run"):
+        start(tmp_path, Config())
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PinxitError, match="cannot write"):
+        start(tmp_path / "file" / "run", Config())
+
+
+def test_differences_name_every_leaf() -> None:
+    old, new = {"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"c": 2, "d": 4}, "e": 5}
+    assert list(differences(old, new)) == [("a", 1, None), ("b.d", 3, 4), ("e", None, 5)]
