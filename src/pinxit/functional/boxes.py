@@ -5,12 +5,9 @@ Coordinates are fractions of the picture side, x to the right and y downwards.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Literal
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1
-Direction = Literal["left of", "right of", "above", "below"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,19 +19,15 @@ class Detection:
     score: float  # confidence, 0 to 1
     colour: str | None = None  # the likeliest colour term; None when the judge does not tell colours
     form: str | None = None  # the likeliest outline of a made thing
+    style: str | None = None  # how it is drawn; None is the plain way
 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """Everything a judge found in one picture."""
+    """Everything a judge made out in one picture."""
 
     found: tuple[Detection, ...]
-    style: str | None = None  # the likeliest style of the whole picture; None is the plain one
-
-
-def centre(box: Box) -> tuple[float, float]:
-    """The middle of `box`."""
-    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    place: str | None = None  # the likeliest ground; None when the judge does not tell grounds
 
 
 def area(box: Box) -> float:
@@ -56,29 +49,3 @@ def suppress(found: list[Detection], overlap: float) -> list[Detection]:
         if all(one.name != other.name or iou(one.box, other.box) <= overlap for other in kept):
             kept.append(one)
     return kept
-
-
-def directions(a: Box, b: Box, slack: float = 0.1) -> set[Direction]:
-    """Where `a` stands as seen from `b`, by GenEval's rule (Ghosh et al. 2023, section 3.2).
-
-    The offset of the centres is shrunk towards zero by `slack` times the boxes' summed widths (heights), then divided
-    by the distance of the centres; a component beyond 0.5 counts. No direction when both components vanish.
-    """
-    (ax, ay), (bx, by) = centre(a), centre(b)
-    dx, dy = ax - bx, ay - by
-    distance = math.hypot(dx, dy)
-    if distance == 0:
-        return set()
-    x = _shrunk(dx, slack * (a[2] - a[0] + b[2] - b[0])) / distance
-    y = _shrunk(dy, slack * (a[3] - a[1] + b[3] - b[1])) / distance
-    told: tuple[tuple[bool, Direction], ...] = (
-        (x < -0.5, "left of"),
-        (x > 0.5, "right of"),
-        (y < -0.5, "above"),
-        (y > 0.5, "below"),
-    )
-    return {direction for holds, direction in told if holds}
-
-
-def _shrunk(value: float, by: float) -> float:
-    return math.copysign(max(abs(value) - by, 0.0), value)

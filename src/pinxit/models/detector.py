@@ -1,7 +1,8 @@
 """The judge's eye: a single-stage, anchor-free detector after "Objects as Points" (Zhou et al. 2019).
 
 A convolution network with a space-to-depth stem; one centre heat map per name; and, read at a centre for a name, the
-box, the colour and the form. Shapes: B pictures, N names, C channels, h and w cells, M objects of all pictures.
+box, the colour, the form and the style.
+Shapes: B pictures, N names, C channels, h and w cells, M objects of all pictures together.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ class DetectorConfig:
     names: tuple[str, ...]
     colours: tuple[str, ...] = ()
     forms: tuple[str, ...] = ()
-    styles: tuple[str, ...] = ()  # of the whole picture; "plain" is always the first answer
+    styles: tuple[str, ...] = ()  # how a thing is drawn; "no style" is always the first answer
+    places: tuple[str, ...] = ()  # grounds and landscapes a picture can show
     size: int = 64  # picture side in pixels
     patch: int = 4  # pixels a side of one cell of the heat map
     widths: tuple[int, ...] = (64, 128, 192)  # channels at the heat map's resolution, and at each halving
@@ -48,7 +50,7 @@ class Found(NamedTuple):
 
     heat: Tensor  # logits [B, N, h, w]
     features: Tensor  # [B, C, h, w], for `Detector.describe`
-    style: Tensor  # logits [B, 1 + styles]
+    place: Tensor  # logits [B, places]
 
 
 class Described(NamedTuple):
@@ -58,6 +60,7 @@ class Described(NamedTuple):
     extent: Tensor  # [M, 2] natural logarithm of (width, height) as fractions of the picture side
     colour: Tensor  # logits [M, colours]
     form: Tensor  # logits [M, forms]
+    style: Tensor  # logits [M, 1 + styles]
 
 
 def convolution(inputs: int, outputs: int, kernel: int = 3) -> nn.Conv2d:
@@ -106,11 +109,11 @@ class Detector(nn.Module):
         self.sides = nn.ModuleList(convolution(width, config.neck, 1) for width in config.widths)
         self.merge = nn.ModuleList(Residual(config.neck) for _ in config.widths)
         self.heat = nn.Conv2d(config.neck, len(config.names), 1)
-        self.style = nn.Linear(config.widths[-1], 1 + len(config.styles))
+        self.place = nn.Linear(config.widths[-1], len(config.places)) if config.places else None
         self.names = nn.Embedding(len(config.names), config.neck)
-        answers = 4 + len(config.colours) + len(config.forms)
+        self.answers = (2, 2, len(config.colours), len(config.forms), 1 + len(config.styles))
         self.tell = nn.Sequential(
-            nn.Linear(config.neck, 2 * config.neck), nn.ReLU(), nn.Linear(2 * config.neck, answers)
+            nn.Linear(config.neck, 2 * config.neck), nn.ReLU(), nn.Linear(2 * config.neck, sum(self.answers))
         )
         nn.init.normal_(self.heat.weight, std=0.01)
         assert self.heat.bias is not None
@@ -123,18 +126,17 @@ class Detector(nn.Module):
         for stage in self.stages:
             x = stage(x)
             maps.append(x)
-        style = self.style(x.float().mean((2, 3)).to(x.dtype))
+        place = self.place(x.mean((2, 3))) if self.place else x.new_zeros(len(x), 0)
         merged: Tensor | None = None
         for side, merge, level in reversed(list(zip(self.sides, self.merge, maps, strict=True))):
             level = side(level)
             merged = merge(level if merged is None else level + F.interpolate(merged, scale_factor=2.0))
         assert merged is not None
-        return Found(self.heat(merged), merged, style)
+        return Found(self.heat(merged), merged, place)
 
     def describe(self, features_BChw: Tensor, picture_M: Tensor, name_M: Tensor, cell_M: Tensor) -> Described:
         """The objects named `name` whose centres lie in flat `cell` of `picture` (int64 [M] each)."""
         columns = features_BChw.shape[3]
         at_MC = features_BChw[picture_M, :, cell_M // columns, cell_M % columns]
         answers = self.tell(F.relu(at_MC + self.names(name_M))).float()
-        sizes = [2, 2, len(self.config.colours), len(self.config.forms)]
-        return Described(*answers.split(sizes, 1))
+        return Described(*answers.split(self.answers, 1))

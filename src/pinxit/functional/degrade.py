@@ -1,0 +1,81 @@
+"""Honest wear: small damages that a painter may do to a picture without changing what is in it.
+
+A judge trained on clean renders alone calls a soft outline a wrong shape. Each function maps pictures [B, C, H, W] in
+[0, 1] to the same shape; strengths are [B], 0 leaving a picture as it is; draws come from an explicit generator.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+
+def blurred(x: Tensor, strength_B: Tensor) -> Tensor:
+    """Mixed with a 3 x 3 binomial blur of itself."""
+    kernel = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]], device=x.device) / 16
+    weight = kernel.expand(x.shape[1], 1, 3, 3)
+    soft = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), weight, groups=x.shape[1])
+    return torch.lerp(x, soft, _wide(strength_B))
+
+
+def noisy(x: Tensor, strength_B: Tensor, generator: Generator, cells: int | None = None) -> Tensor:
+    """With Gaussian noise of that standard deviation added, smooth over `cells` x `cells` knots if given."""
+    shape = x.shape if cells is None else (*x.shape[:2], cells, cells)
+    noise = torch.randn(shape, generator=generator, device=x.device)
+    if cells is not None:
+        noise = F.interpolate(noise, x.shape[2:], mode="bilinear", align_corners=False)
+    return x + noise * _wide(strength_B)
+
+
+def quantised(x: Tensor, step_B: Tensor) -> Tensor:
+    """As a hard-pressed JPEG: coefficients of 8 x 8 cosine blocks rounded to multiples of `step`."""
+    B, C, H, W = x.shape
+    basis = _cosines(8).to(x.device)
+    blocks = x.view(B, C, H // 8, 8, W // 8, 8).transpose(3, 4)
+    step = _wide(step_B)[..., None, None].clamp(min=1e-4)
+    coefficients = ((basis @ blocks @ basis.T) / step).round() * step
+    return (basis.T @ coefficients @ basis).transpose(3, 4).reshape(B, C, H, W)
+
+
+def warped(x: Tensor, strength_B: Tensor, generator: Generator, knots: int = 6) -> Tensor:
+    """Outlines wobble: knots of a coarse grid move by a Gaussian of `strength` pixels, the rest follows."""
+    B, _, H, W = x.shape
+    moves = torch.randn(B, 2, knots, knots, generator=generator, device=x.device)
+    moves = F.interpolate(moves, (H, W), mode="bicubic", align_corners=True) * _wide(strength_B)
+    rows, columns = torch.meshgrid(torch.arange(H, device=x.device), torch.arange(W, device=x.device), indexing="ij")
+    at_x = (columns + moves[:, 0] + 0.5) * 2 / W - 1
+    at_y = (rows + moves[:, 1] + 0.5) * 2 / H - 1
+    where = torch.stack([at_x, at_y], -1)
+    return F.grid_sample(x, where, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def worn(x: Tensor, generator: Generator) -> Tensor:
+    """Every damage with a strength drawn for each picture; each of them spares about half of the pictures."""
+
+    def strengths(most: float) -> Tensor:
+        draw = torch.rand(len(x), generator=generator, device=x.device)
+        return (2 * draw - 1).clamp(min=0) * most
+
+    x = warped(x, strengths(1.0), generator)
+    x = blurred(x, strengths(1.0))
+    x = noisy(x, strengths(0.06), generator, cells=x.shape[2] // 8)
+    x = quantised(x, strengths(0.35))
+    x = noisy(x, strengths(0.05), generator)
+    return x.clamp(0, 1)
+
+
+def _wide(value_B: Tensor) -> Tensor:
+    return value_B[:, None, None, None]
+
+
+@lru_cache(maxsize=4)
+def _cosines(n: int) -> Tensor:
+    """The orthonormal type-II cosine transform, [n, n]."""
+    k, i = torch.arange(n)[:, None], torch.arange(n)[None, :]
+    basis = math.sqrt(2 / n) * torch.cos(math.pi * (i + 0.5) * k / n)
+    basis[0] /= math.sqrt(2)
+    return basis

@@ -1,0 +1,164 @@
+"""Training the judge: pictures whose facts are known, worn a little, and what the detector must say of them.
+
+Shapes: B pictures, M objects of all pictures together, O rows for one picture's objects, K columns of an object table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pinxit.data.order import order_batch
+from pinxit.data.world.scene import Scene
+from pinxit.errors import DataError
+from pinxit.functional.degrade import worn
+from pinxit.functional.detection import heat_loss, heat_targets
+from pinxit.models.detector import Described, Detector, DetectorConfig
+from pinxit.training.draws import seeded, torch_rng
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pinxit.types import Dataset, Picture
+
+MOST = 16  # objects a picture can have
+COLUMNS = 8  # name, x0, y0, x1, y1, colour, form, style
+
+
+def object_table(scene: Scene, config: DetectorConfig) -> Tensor:
+    """What there is to find in a scene: float [MOST, COLUMNS]; empty rows have name -1, untold facts are -1.
+
+    A pair's picture shows everything twice, the lower half in the lower style. Raises DataError for a name that the
+    detector has no word for.
+    """
+    table = torch.full((MOST, COLUMNS), -1.0)
+    copies = [(0.0, scene.style)] + ([(0.5, scene.lower_style)] if scene.lower_style is not None else [])
+    rows = [(item, down, style) for down, style in copies for item in scene.items]
+    if len(rows) > MOST:
+        raise DataError(f"a scene of {len(rows)} objects is more than the judge learns from ({MOST}).")
+    for row, (item, down, style) in zip(table, rows, strict=False):
+        x0, y0, x1, y1 = item.box
+        answers = (_index(config.colours, item.colour), _index(config.forms, item.form))
+        told = 0 if style is None else 1 + _index(config.styles, style)
+        row[:] = torch.tensor([_name(config, item.name), x0, y0 + down, x1, y1 + down, *answers, told])
+    return table
+
+
+def place_answer(scene: Scene, config: DetectorConfig) -> int:
+    """Index of the picture's ground, -1 when a style hides it or half of it."""
+    hidden = scene.style is not None or scene.lower_style is not None
+    return -1 if hidden else _index(config.places, scene.place)
+
+
+def _index(words: tuple[str, ...], word: str | None) -> int:
+    return words.index(word) if word in words else -1
+
+
+def _name(config: DetectorConfig, name: str) -> int:
+    if name not in config.names:
+        raise DataError(f"the judge has no word for '{name}'; train it on the world that has it.")
+    return config.names.index(name)
+
+
+class Objects(NamedTuple):
+    """The objects of a batch, one a row."""
+
+    picture: Tensor  # int64 [M]
+    name: Tensor  # int64 [M]
+    centre: Tensor  # [M, 2] in cells
+    extent: Tensor  # [M, 2] natural logarithm of width and height as fractions of the side
+    sigma: Tensor  # [M] width of the bump on the heat map, in cells
+    colour: Tensor  # int64 [M], -1 unknown, like the next two
+    form: Tensor
+    style: Tensor
+
+
+def unpack(table_BOK: Tensor, grid: int) -> Objects:
+    """Rows of object tables, empty rows left out."""
+    picture_M, place_M = (table_BOK[:, :, 0] >= 0).nonzero(as_tuple=True)
+    rows = table_BOK[picture_M, place_M]
+    low, high = rows[:, 1:3], rows[:, 3:5]
+    sides = (high - low).clamp(min=1e-3)
+    sigma = (0.12 * grid * sides.prod(1).sqrt()).clamp(0.4, 1.2)
+    centre = ((low + high) / 2 * grid).clamp(0, grid - 1e-3)
+    answers = (rows[:, i].long() for i in (5, 6, 7))
+    return Objects(picture_M, rows[:, 0].long(), centre, sides.log(), sigma, *answers)
+
+
+def detector_loss(
+    model: Detector, pictures: Tensor, table_BOK: Tensor, place_B: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Heat map, boxes, colours, forms, styles and grounds against the truth; the parts by name."""
+    grid = model.config.grid
+    true = unpack(table_BOK.to(pictures.device), grid)
+    found = model(pictures)
+    column, row = true.centre.floor().long().unbind(1)
+    cell = row * grid + column
+    place = torch.stack([true.picture, true.name, cell], 1)
+    target = heat_targets(found.heat.shape, place, true.centre, true.sigma)
+    told = model.describe(found.features, true.picture, true.name, cell)
+    parts = {"heat": heat_loss(found.heat, target, len(cell))} | _told_loss(told, true)
+    if model.config.places:
+        parts["place"] = _known_cross_entropy(found.place.float(), place_B)
+    return torch.stack(list(parts.values())).sum(), parts
+
+
+def _told_loss(told: Described, true: Objects) -> dict[str, Tensor]:
+    off_middle = true.centre - true.centre.floor() - 0.5
+    parts = {"offset": F.l1_loss(told.offset, off_middle), "extent": F.l1_loss(told.extent, true.extent)}
+    for name in ("colour", "form", "style"):
+        logits, answer = getattr(told, name), getattr(true, name)
+        if logits.shape[1] > 1:
+            parts[name] = _known_cross_entropy(logits, answer)
+    return parts
+
+
+def _known_cross_entropy(logits: Tensor, answer: Tensor) -> Tensor:
+    """Mean over the rows whose answer is not -1, 0 when there is none."""
+    total = F.cross_entropy(logits, answer, ignore_index=-1, reduction="sum")
+    return total / (answer >= 0).sum().clamp(min=1)
+
+
+class JudgeTask:
+    """A detector learns to find everything in pictures of known scenes (`Example.facts`), whole and worn."""
+
+    name = "judge"
+
+    def __init__(
+        self, data: Dataset, config: DetectorConfig, seed: int = 0, draw: Callable[[Detector], Picture] | None = None
+    ) -> None:
+        self.data, self.seed, self.draw = data, seed, draw
+        self.detector = seeded(lambda: Detector(config), seed, "detector")
+
+    def modules(self) -> dict[str, torch.nn.Module]:
+        return {"detector": self.detector}
+
+    def batch(self, position: int, size: int) -> dict[str, Tensor]:
+        """`pictures` uint8 [B, 3, S, S], `objects` [B, MOST, COLUMNS], `places` int64 [B]."""
+        chosen = [self.data[int(i)] for i in order_batch(position, size, len(self.data), self.seed)]
+        pictures = torch.from_numpy(np.stack([one.picture for one in chosen])).permute(0, 3, 1, 2)
+        scenes = [_scene(one.facts, one.key) for one in chosen]
+        tables = torch.stack([object_table(scene, self.detector.config) for scene in scenes])
+        places = torch.tensor([place_answer(scene, self.detector.config) for scene in scenes])
+        return {"pictures": pictures.contiguous(), "objects": tables, "places": places}
+
+    def loss(self, batch: dict[str, Tensor], position: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+        clean = batch["pictures"].float() / 255
+        with torch.autocast(clean.device.type, enabled=False):
+            pictures = worn(clean, torch_rng(self.seed, "wear", position, clean.device))
+        total, parts = detector_loss(self.detector, pictures, batch["objects"], batch["places"])
+        return total, {name: part.detach() for name, part in parts.items()}
+
+    def preview(self) -> Picture | None:
+        return self.draw(self.detector) if self.draw else None
+
+
+def _scene(facts: object, key: str) -> Scene:
+    if not isinstance(facts, Scene):
+        raise DataError(f"the judge learns from pictures with known facts; {key} has none (use world:small).")
+    return facts
