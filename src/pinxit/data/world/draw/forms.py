@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 from PIL import Image, ImageFilter
@@ -12,6 +13,16 @@ from pinxit.data.world.draw.shapes import OUTLINES, SHAPE_ASPECTS
 from pinxit.data.world.draw.sprites import silhouette, sprite_aspect
 
 _GRID = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Make:
+    """How a made thing is to be drawn."""
+
+    colour: RGB
+    form: str | None  # its outline; None is its usual one
+    chance: tuple[float, float]  # two free numbers in [0, 1)
+    words: str | None = None  # what is written on it
 
 
 def form_aspect(form: str) -> float:

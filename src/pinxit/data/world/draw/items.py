@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from pinxit.data.world.draw.made import MADE, USUAL, Make, draw_made, made_aspect
+from pinxit.data.world.draw.forms import Make, core
+from pinxit.data.world.draw.made import MADE, USUAL, draw_made, made_aspect
 from pinxit.data.world.draw.noise import uniforms
-from pinxit.data.world.draw.palette import PALETTE, RGB, colour_rgb, jittered
+from pinxit.data.world.draw.palette import PALETTE, RGB, colour_rgb, ink_on, jittered
 from pinxit.data.world.draw.pen import Frame, Layer, frame_of
 from pinxit.data.world.draw.shapes import OUTLINES, SHAPE_ASPECTS, draw_shape
 from pinxit.data.world.draw.solids import SOLID_ASPECTS, SOLIDS, draw_solid
 from pinxit.data.world.draw.sprites import sprite_aspect, sprite_layer
+from pinxit.data.world.draw.words import write
 from pinxit.data.world.scene import Item
 from pinxit.errors import DataError
 
@@ -55,10 +57,17 @@ def _drawn(item: Item, frame: Frame, colour: RGB, chance: tuple[float, float]) -
     pen = frame.pen()
     if item.kind == "shape":
         draw_shape(pen, item.name, colour)
+        if item.words:
+            x, y, across, down = core(item.name)
+            write(
+                pen.within(x - 0.86 * across, y - 0.5 * down, x + 0.86 * across, y + 0.5 * down),
+                item.words,
+                ink_on(colour),
+            )
     elif item.kind == "solid":
         draw_solid(pen, item.name, colour)
     else:
-        draw_made(pen, item.name, Make(colour, item.form, chance))
+        draw_made(pen, item.name, Make(colour, item.form, chance, item.words))
     return frame.layer(pen)
 
 

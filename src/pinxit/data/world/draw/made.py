@@ -1,28 +1,19 @@
-"""Made things, whose outline and colour are free: clock, flower pot, lamp, plate, sign."""
+"""Made things, whose outline and colour are free: clock, flower pot, lamp, plate, sign, storefront."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from pinxit.data.world.draw.forms import core, draw_form, form_aspect
-from pinxit.data.world.draw.palette import INK, RGB, line_tone, luminance, mix, ramp, tones
+from pinxit.data.world.draw.forms import Make, core, draw_form, form_aspect
+from pinxit.data.world.draw.palette import INK, RGB, luminance, mix, ramp, tones
 from pinxit.data.world.draw.pen import Pen
 from pinxit.data.world.draw.shapes import CIRCLE
+from pinxit.data.world.draw.signs import draw_sign, draw_storefront
 
 _WHITE: RGB = (255, 255, 255)
 _METAL: RGB = (120, 124, 132)
-_LEAF, _LEAF_DARK = (88, 176, 76), (46, 122, 58)
-
-
-@dataclass(frozen=True, slots=True)
-class Make:
-    """How a made thing is to be drawn: its colour, its outline (None: its usual one) and two free numbers in [0, 1)."""
-
-    colour: RGB
-    form: str | None
-    chance: tuple[float, float]
+_LEAF, _LEAF_DARK, _PETAL = (88, 176, 76), (46, 122, 58), (246, 176, 200)
 
 
 def _clock(pen: Pen, make: Make) -> None:
@@ -88,7 +79,7 @@ def _flower_pot(pen: Pen, make: Make) -> None:
         _leaf(plant, tip_x, tip_y, half)
     plant.line(((0.5, 1), (0.5, 0.3)), 1.2, _LEAF_DARK)
     for dx, dy in ((-0.13, -0.16), (0.13, -0.16), (-0.13, 0.16), (0.13, 0.16)):
-        plant.ellipse(0.5 + dx - 0.13, 0.32 + dy - 0.16, 0.5 + dx + 0.13, 0.32 + dy + 0.16, _WHITE)
+        plant.ellipse(0.5 + dx - 0.13, 0.32 + dy - 0.16, 0.5 + dx + 0.13, 0.32 + dy + 0.16, _PETAL)
     plant.ellipse(0.39, 0.19, 0.61, 0.45, (250, 200, 40))
     dark, base, _ = tones(make.colour)
     if make.form:
@@ -140,24 +131,13 @@ def _plate(pen: Pen, make: Make) -> None:
     pen.rectangle(0.95, 0.5, 0.985, 0.9, _METAL)
 
 
-def _sign(pen: Pen, make: Make) -> None:
-    wood = (126, 88, 56)
-    pen.rectangle(0.45, 0.5, 0.55, 1, wood)
-    form = make.form or "square"
-    board = pen.within(0, 0, 1, 0.66)
-    draw_form(board, form, line_tone(make.colour))
-    if form == "square":
-        board.rectangle(0.03, 0.05, 0.97, 0.95, make.colour)
-    else:
-        draw_form(board.within(0.05, 0.05, 0.95, 0.95), form, make.colour)
-
-
 MADE: dict[str, Callable[[Pen, Make], None]] = {
     "clock": _clock,
     "flower pot": _flower_pot,
     "lamp": _lamp,
     "plate": _plate,
-    "sign": _sign,
+    "sign": draw_sign,
+    "storefront": draw_storefront,
 }
 USUAL: dict[str, RGB] = {
     "clock": (140, 142, 147),
@@ -165,6 +145,7 @@ USUAL: dict[str, RGB] = {
     "lamp": (252, 218, 35),
     "plate": (250, 250, 250),
     "sign": (250, 250, 250),
+    "storefront": (190, 96, 58),
 }
 """The colour of a made thing when none is asked for."""
 
@@ -174,8 +155,16 @@ _SHARES: dict[str, tuple[float, float]] = {  # the outline's part of the box: wi
     "lamp": (1.0, 0.64),
     "plate": (0.68, 1.0),
     "sign": (1.0, 0.66),
+    "storefront": (1.0, 1.0),
 }
-_ASPECTS: dict[str, float] = {"clock": 1.0, "flower pot": 0.72, "lamp": 0.75, "plate": 1.47, "sign": 1.0}
+_ASPECTS: dict[str, float] = {
+    "clock": 1.0,
+    "flower pot": 0.72,
+    "lamp": 0.75,
+    "plate": 1.47,
+    "sign": 1.0,
+    "storefront": 1.15,
+}
 
 
 def made_aspect(name: str, form: str | None) -> float:

@@ -70,6 +70,11 @@ class Pen:
         """Fill an upright rectangle."""
         self._draw.rectangle([self.at(x0, y0), self.at(x1, y1)], fill=_ink(fill))
 
+    def cell(self, x0: float, y0: float, x1: float, y1: float, fill: RGB) -> None:
+        """Fill an upright rectangle up to but not including its right and lower edges, so that neighbours only meet."""
+        (left, top), (right, bottom) = self.at(x0, y0), self.at(x1, y1)
+        self._draw.rectangle([left, top, max(left, right - 1), max(top, bottom - 1)], fill=_ink(fill))
+
     def ellipse(self, x0: float, y0: float, x1: float, y1: float, fill: RGB | None) -> None:
         """Fill the ellipse inside a rectangle."""
         self._draw.ellipse([self.at(x0, y0), self.at(x1, y1)], fill=_ink(fill))
