@@ -1,0 +1,178 @@
+"""The token transformer: text and picture codes as one stream, each token predicted from those before it.
+
+Zero-Shot Text-to-Image Generation (arXiv 2102.12092), section 2.2 and appendix B: pre-norm GPT blocks, row, column and
+convolutional attention, a learned pad token for every text position, row and column embeddings for the picture.
+
+Shapes: B batch, L text positions, N picture tokens, T stream positions, D width, V text vocabulary, K picture codes.
+Stream: BOS t_1 .. t_L (start of image) i_1 .. i_{N-1}; every position predicts the next of t_1 .. t_L i_1 .. i_N.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pinxit.errors import UsageError
+from pinxit.functional.masks import Attention, Kind, layer_kinds
+from pinxit.models.attention import StreamAttention
+
+PAD = 0  # the text id that stands for "no token here"
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Everything that shapes a `TokenTransformer`; the defaults are the paper's 12 billion parameters."""
+
+    text_vocab: int = 16384  # V, ids of the tokenizer, the pad (0) included
+    text_tokens: int = 256  # L, text positions
+    image_codes: int = 8192  # K, size of the dVAE's vocabulary
+    grid: int = 32  # W: the picture is W x W codes
+    dim: int = 3968  # D
+    depth: int = 64  # blocks
+    heads: int = 62
+    attention: Attention = "paper"  # "paper": row, column and convolutional layers; "dense": every layer fully causal
+    kernel: int = 11  # side of the convolutional layer's window
+    start_of_image: bool = False  # a learned item between text and picture, as the paper's figure of embeddings draws
+    tied: bool = False  # predict with the embedding tables instead of separate ones
+
+    def __post_init__(self) -> None:
+        for name in ("text_vocab", "text_tokens", "image_codes", "grid", "dim", "depth", "heads"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"transformer.{name} must be at least 1, not {getattr(self, name)}.")
+        if self.dim % self.heads:
+            raise UsageError(f"transformer.dim {self.dim} must be a multiple of heads, {self.heads}.")
+        if self.kernel % 2 == 0:
+            raise UsageError(f"transformer.kernel must be odd, not {self.kernel}.")
+
+    @property
+    def image_tokens(self) -> int:
+        """N, tokens of a picture."""
+        return self.grid * self.grid
+
+    @property
+    def prefix(self) -> int:
+        """P, stream positions before the first picture token."""
+        return 1 + self.text_tokens + int(self.start_of_image)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kind of attention of each block."""
+        return layer_kinds(self.depth, self.attention)
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x)); [B, T, D] -> [B, T, D]."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(dim)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.up = nn.Linear(dim, 4 * dim)
+        self.down = nn.Linear(4 * dim, dim)
+
+    def forward(self, x_BTD: Tensor, attention: StreamAttention) -> Tensor:
+        x_BTD = x_BTD + self.out(attention(self.qkv(self.norm1(x_BTD)), self.heads))
+        return x_BTD + self.down(F.gelu(self.up(self.norm2(x_BTD))))  # type: ignore[no-any-return]
+
+
+class Embeddings(nn.Module):
+    """Tokens and places as vectors, kept in 32 bits (section 2.4)."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        D, L, W = config.dim, config.text_tokens, config.grid
+        self.text_vocab = config.text_vocab
+        self.begin = nn.Parameter(torch.empty(1, D))
+        self.text = nn.Parameter(torch.empty(config.text_vocab + L, D))  # the last L rows: one pad per position
+        self.text_place = nn.Parameter(torch.empty(L, D))
+        self.start_of_image = nn.Parameter(torch.empty(1, D)) if config.start_of_image else None
+        self.image = nn.Parameter(torch.empty(config.image_codes, D))
+        self.row = nn.Parameter(torch.empty(W, D))
+        self.column = nn.Parameter(torch.empty(W, D))
+
+    def prefix(self, text_BL: Tensor) -> Tensor:
+        """What comes before the picture, [B, P, D]; a pad at text position p becomes the learned row V + p."""
+        B, L = text_BL.shape
+        pads = self.text_vocab + torch.arange(L, device=text_BL.device)
+        x_BLD = F.embedding(torch.where(text_BL == PAD, pads, text_BL), self.text) + self.text_place
+        parts = [self.begin.expand(B, 1, -1), x_BLD]
+        if self.start_of_image is not None:
+            parts.append(self.start_of_image.expand(B, 1, -1))
+        return torch.cat(parts, 1)
+
+    def image_places(self) -> Tensor:
+        """Row plus column vector of every picture position, [N, D]."""
+        return (self.row[:, None] + self.column).flatten(0, 1)
+
+    def forward(self, text_BL: Tensor, codes_BN: Tensor) -> Tensor:
+        """The whole input stream, [B, T, D]; the last code is only ever a target."""
+        image_BND = F.embedding(codes_BN[:, :-1], self.image) + self.image_places()[:-1]
+        return torch.cat([self.prefix(text_BL), image_BND], 1)
+
+
+class TokenTransformer(nn.Module):
+    """One stream of text and picture tokens. Initial weights depend on `config` and `seed` alone.
+
+    Matrix products follow autocast; embeddings, norms and logits stay in 32 bits (section 2.4).
+    """
+
+    def __init__(self, config: TransformerConfig, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.embed = Embeddings(config)
+        self.blocks = nn.ModuleList(Block(config.dim, config.heads) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(config.dim)
+        self.text_head = nn.Parameter(torch.empty(0 if config.tied else config.text_vocab, config.dim))
+        self.image_head = nn.Parameter(torch.empty(0 if config.tied else config.image_codes, config.dim))
+        self.attention = nn.ModuleDict(
+            {
+                kind: StreamAttention(kind, config.prefix, config.grid, config.kernel)
+                for kind in sorted(set(config.kinds))
+            }
+        )
+        self.initialise(seed)
+
+    def initialise(self, seed: int) -> None:
+        """GPT-2's scales: 0.02 everywhere, residual outputs divided by sqrt(2 depth), biases zero."""
+        if self.embed.text.is_meta:
+            return
+        generator = torch.Generator(self.embed.text.device).manual_seed(seed)
+        residual = 0.02 * (2 * self.config.depth) ** -0.5
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            elif "norm" in name:
+                nn.init.ones_(parameter)
+            else:
+                std = residual if name.endswith(("out.weight", "down.weight")) else 0.02
+                nn.init.normal_(parameter, std=std, generator=generator)
+
+    def text_rows(self) -> Tensor:
+        """The output rows of the text vocabulary, [V, D]."""
+        return self.embed.text[: self.config.text_vocab] if self.config.tied else self.text_head
+
+    def image_rows(self) -> Tensor:
+        """The output rows of the picture vocabulary, [K, D]."""
+        return self.embed.image if self.config.tied else self.image_head
+
+    def forward(self, text_BL: Tensor, codes_BN: Tensor) -> tuple[Tensor, Tensor]:
+        """Teacher-forced logits in float32: text [B, L, V] and picture [B, N, K], position t for target t.
+
+        `text_BL` int64 with pads 0; `codes_BN` int64 in raster order ([B, N] or [B, W, W]).
+        """
+        codes_BN = codes_BN.flatten(1)
+        assert text_BL.shape[1] == self.config.text_tokens and codes_BN.shape[1] == self.config.image_tokens
+        x_BTD = self.embed(text_BL, codes_BN)
+        for kind, block in zip(self.config.kinds, self.blocks, strict=True):
+            x_BTD = block(x_BTD, self.attention[kind])
+        x_BTD = self.norm(x_BTD)
+        with torch.autocast(x_BTD.device.type, enabled=False):
+            text_BLV = F.linear(x_BTD[:, : self.config.text_tokens].float(), self.text_rows())
+            image_BNK = F.linear(x_BTD[:, self.config.prefix - 1 :].float(), self.image_rows())
+        return text_BLV, image_BNK
