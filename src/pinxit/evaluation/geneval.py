@@ -1,0 +1,162 @@
+"""Whether a picture shows what was asked for, by GenEval's rules (Ghosh et al. 2023, section 3).
+
+A judge says what it sees (`Sight`), a caption what is wanted (`Demand`); a picture is right when nothing is left to
+complain of. Pure functions: no models, no pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import permutations, product
+from statistics import fmean
+
+from pinxit.data.world.demands import Demand, Wanted, WantedRelation, stands_so
+from pinxit.errors import UsageError
+from pinxit.functional.boxes import Detection, Sight, area
+
+SIX = ("single_object", "two_objects", "counting", "colours", "position", "colour_attribution")
+"""GenEval's tasks; `overall` is the mean of these six and of nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How strict the scorer is."""
+
+    threshold: float = 0.3  # a weaker detection is no object
+    counting: float = 0.3  # the same where the number matters
+    small: float = 0.36  # a lone "small" object: root of its area, in sides of the picture, at most this
+    big: float = 0.62  # a lone "big" object: at least this
+    ratio: float = 1.2  # a "big" object beside a "small" one: the root of its area at least so many times the other's
+
+
+def complaints(sight: Sight, wanted: Demand, rules: Rules | None = None) -> list[str]:
+    """What is wrong with a picture, each in a few words; empty when it shows what was asked for.
+
+    As in GenEval only the highest-scoring `count` objects of a name are examined, each must have the wanted
+    attributes, and where the number matters one object too many is wrong. Where several phrases share a name ("a
+    red cube on top of a green cube") the objects may be assigned to them in any way. Raises UsageError for words
+    that should be read, which no judge of ours can do.
+    """
+    rules = rules or Rules()
+    if any(want.words for want in wanted.objects):
+        raise UsageError("this judge cannot read words in a picture; leave that task out.")
+    if wanted.lower_style is not None:
+        return _of_pair(sight, wanted, rules)
+    found = _examined(sight.found, wanted.objects, rules)
+    wrong = _wrong_numbers(sight.found, found, wanted.objects, rules)
+    if not wrong:
+        wrong = min((_of_assignment(chosen, wanted, rules) for chosen in _assignments(found, wanted.objects)), key=len)
+    if wanted.place is not None and sight.place != wanted.place:
+        wrong = [*wrong, f"ground is {sight.place}, not {wanted.place}"]
+    return wrong
+
+
+def overall(scores: Mapping[str, Sequence[bool]]) -> float:
+    """The mean of the six tasks' means (not of all pictures). Raises UsageError when one of them is missing."""
+    missing = [task for task in SIX if not scores.get(task)]
+    if missing:
+        raise UsageError(f"the overall score is the mean of six tasks; {', '.join(missing)} has no picture.")
+    return fmean(fmean(scores[task]) for task in SIX)
+
+
+def _strict(want: Wanted, rules: Rules) -> float:
+    return rules.counting if want.exactly else rules.threshold
+
+
+def _named(found: Sequence[Detection], name: str, least: float) -> list[Detection]:
+    """Detections of a name that are sure enough, the surest first."""
+    return sorted((d for d in found if d.name == name and d.score >= least), key=lambda d: -d.score)
+
+
+def _examined(found: Sequence[Detection], objects: Sequence[Wanted], rules: Rules) -> dict[str, list[Detection]]:
+    """For each wanted name, the surest detections, as many as all phrases with that name want together."""
+    counts: dict[str, int] = {}
+    for want in objects:
+        counts[want.name] = counts.get(want.name, 0) + want.count
+    least = {want.name: _strict(want, rules) for want in objects}
+    return {name: _named(found, name, least[name])[:count] for name, count in counts.items()}
+
+
+def _wrong_numbers(
+    found: Sequence[Detection], examined: Mapping[str, list[Detection]], objects: Sequence[Wanted], rules: Rules
+) -> list[str]:
+    wrong = []
+    for name, chosen in examined.items():
+        wants = [want for want in objects if want.name == name]
+        needed = sum(want.count for want in wants)
+        there = len(_named(found, name, _strict(wants[0], rules)))
+        if len(chosen) < needed or (any(want.exactly for want in wants) and there > needed):
+            wrong.append(f"{there} {name}, not {needed}")
+    return wrong
+
+
+Assignment = list[tuple[Detection, ...]]
+"""For each wanted phrase the detections that stand for it."""
+
+
+def _assignments(found: Mapping[str, list[Detection]], objects: Sequence[Wanted]) -> Iterator[Assignment]:
+    """Every way to share the examined detections among the phrases of their name."""
+    names = list(found)
+    sharers = {name: [i for i, want in enumerate(objects) if want.name == name] for name in names}
+    ways = [permutations(found[name]) if len(sharers[name]) > 1 else iter([tuple(found[name])]) for name in names]
+    for choice in product(*(list(way) for way in ways)):
+        result: Assignment = [()] * len(objects)
+        for name, detections in zip(names, choice, strict=True):
+            start = 0
+            for i in sharers[name]:
+                result[i] = detections[start : start + objects[i].count]
+                start += objects[i].count
+        yield result
+
+
+def _of_assignment(chosen: Assignment, wanted: Demand, rules: Rules) -> list[str]:
+    wrong = [
+        complaint
+        for want, detections in zip(wanted.objects, chosen, strict=True)
+        for one in detections
+        for complaint in _wrong_looks(one, want, wanted.style)
+    ]
+    wrong += _wrong_sizes(chosen, wanted.objects, rules)
+    return wrong + [c for relation in wanted.relations for c in _wrong_relation(chosen, relation)]
+
+
+def _wrong_looks(one: Detection, want: Wanted, style: str | None) -> Iterator[str]:
+    asked = (("colour", want.colour, one.colour), ("form", want.form, one.form), ("style", style, one.style))
+    for what, wish, given in asked:
+        if wish is not None and wish != given:
+            yield f"{one.name} has {what} {given}, not {wish}"
+
+
+def _wrong_sizes(chosen: Assignment, objects: Sequence[Wanted], rules: Rules) -> list[str]:
+    sizes = {
+        size: [
+            area(d.box) ** 0.5 for want, ones in zip(objects, chosen, strict=True) if want.size == size for d in ones
+        ]
+        for size in ("small", "big")
+    }
+    if sizes["small"] and sizes["big"]:
+        return [] if min(sizes["big"]) >= rules.ratio * max(sizes["small"]) else ["big and small are alike"]
+    wrong = ["too large to be small" for side in sizes["small"] if side > rules.small]
+    return wrong + ["too small to be big" for side in sizes["big"] if side < rules.big]
+
+
+def _wrong_relation(chosen: Assignment, relation: WantedRelation) -> Iterator[str]:
+    for one in chosen[relation.subject]:
+        for other in chosen[relation.object]:
+            if not stands_so(one.box, relation.name, other.box):
+                yield f"{one.name} is not {relation.name} the {other.name}"
+
+
+def _of_pair(sight: Sight, wanted: Demand, rules: Rules) -> list[str]:
+    """The upper half as asked, and the same things again in the lower half in the lower style."""
+    upper = [d for d in sight.found if d.box[1] + d.box[3] < 1]
+    lower = [d for d in sight.found if d.box[1] + d.box[3] >= 1]
+    plain = replace(wanted, lower_style=None)
+    below = replace(plain, style=wanted.lower_style, place=None)
+    halves = (("above", upper, plain), ("below", lower, below))
+    return [
+        f"{where}: {complaint}"
+        for where, found, demand in halves
+        for complaint in complaints(Sight(tuple(found), sight.place), demand, rules)
+    ]
