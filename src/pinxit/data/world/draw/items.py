@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from pinxit.data.world.draw.cutouts import cutout, sprite_layer
 from pinxit.data.world.draw.forms import Make, core
 from pinxit.data.world.draw.made import MADE, USUAL, draw_made, made_aspect
 from pinxit.data.world.draw.noise import uniforms
+from pinxit.data.world.draw.outfits import Outfit
 from pinxit.data.world.draw.palette import PALETTE, RGB, colour_rgb, ink_on, jittered
 from pinxit.data.world.draw.pen import Frame, Layer, frame_of
 from pinxit.data.world.draw.shapes import OUTLINES, SHAPE_ASPECTS, draw_shape
 from pinxit.data.world.draw.solids import SOLID_ASPECTS, SOLIDS, draw_solid
-from pinxit.data.world.draw.sprites import sprite_aspect, sprite_layer
 from pinxit.data.world.draw.words import write
 from pinxit.data.world.scene import Item
 from pinxit.errors import DataError
@@ -17,13 +18,14 @@ from pinxit.errors import DataError
 _ANY = ("red", "orange", "green", "blue", "purple", "pink")  # for a shape of which no caption says the colour
 
 
-def item_aspect(name: str, kind: str, form: str | None = None, artist: str | None = None) -> float:
-    """Width over height of the box that shows an item at its natural proportions.
+def item_aspect(name: str, kind: str, form: str | None = None, artist: str | None = None, outfit: Outfit = ()) -> float:
+    """Width over height of the box that shows an item at its natural proportions (a hat makes a penguin taller).
 
     Raises DataError for a shape, solid or made thing that is not in the world, UsageError for an unknown sprite.
     """
     if kind == "sprite":
-        return sprite_aspect(name, artist)
+        width, height = cutout(name, artist, outfit).size
+        return width / height
     _check(name, kind)
     if kind == "made":
         return made_aspect(name, form)
@@ -39,7 +41,7 @@ def draw_item(item: Item, size: int, seed: int, index: int) -> tuple[Layer, RGB 
     draws = uniforms(seed, f"item/{index}", 4)
     if item.kind == "sprite":
         colour = jittered(colour_rgb(item.colour), draws[0]) if item.colour else None
-        return sprite_layer(frame, item.name, item.artist, item.flip, colour), colour
+        return sprite_layer(frame, item.name, item.artist, item.outfit, item.flip, colour), colour
     _check(item.name, item.kind)
     colour = _colour(item, draws)
     return _drawn(item, frame, colour, (draws[2], draws[3])), colour
