@@ -2,6 +2,6 @@
 
 from pinxit.data.world.draw.items import item_aspect
 from pinxit.data.world.draw.palette import GROUNDS, PALETTE
-from pinxit.data.world.draw.render import render, render_masks
+from pinxit.data.world.draw.render import render, render_masks, visible_boxes
 
-__all__ = ["GROUNDS", "PALETTE", "item_aspect", "render", "render_masks"]
+__all__ = ["GROUNDS", "PALETTE", "item_aspect", "render", "render_masks", "visible_boxes"]

@@ -43,7 +43,7 @@ def sprite_layer(
     right = left + frame.width * frame.over * across
     bottom = top + frame.height * frame.over * down
     box = (max(left, 0.0), max(top, 0.0), min(right, source.width), min(bottom, source.height))
-    pixels = source.resize((frame.width, frame.height), Image.Resampling.HAMMING, box=box).convert("RGBA")
+    pixels = source.resize((frame.width, frame.height), Image.Resampling.BICUBIC, box=box).convert("RGBA")
     return Layer(tinted(pixels, colour) if colour else pixels, frame.x, frame.y)
 
 

@@ -10,34 +10,8 @@ from PIL import Image
 from pinxit.data.world.draw.noise import uniforms
 from pinxit.data.world.draw.palette import GROUNDS, RGB, mix
 from pinxit.data.world.draw.pen import Pen, oversampling
+from pinxit.data.world.draw.scenery import cloud, fir, peaks, ridge, sky
 from pinxit.errors import DataError
-
-_BANDS = 24
-
-
-def sky(pen: Pen, top: RGB, bottom: RGB, horizon: float) -> None:
-    """A vertical gradient from the upper edge down to `horizon`."""
-    for k in range(_BANDS):
-        pen.rectangle(0, horizon * k / _BANDS, 1, horizon * (k + 1) / _BANDS, mix(top, bottom, k / (_BANDS - 1)))
-
-
-def cloud(pen: Pen, x: float, y: float, size: float, fill: RGB) -> None:
-    """A flat cloud, `size` wide, its foot at (x, y)."""
-    for dx, reach in ((-0.28, 0.2), (0.02, 0.3), (0.3, 0.2)):
-        pen.ellipse(x + (dx - reach) * size, y - 1.25 * reach * size, x + (dx + reach) * size, y, fill)
-
-
-def ridge(pen: Pen, heights: list[float], bottom: float, fill: RGB) -> None:
-    """A rolling outline through `heights` at equal steps, filled down to `bottom`."""
-    fine = 6
-    points: list[tuple[float, float]] = []
-    steps = len(heights) - 1
-    for k in range(steps * fine + 1):
-        cell, share = divmod(k, fine)
-        smooth = (share / fine) ** 2 * (3 - 2 * share / fine)
-        after = heights[min(cell + 1, steps)]
-        points.append((k / (steps * fine), heights[cell] + (after - heights[cell]) * smooth))
-    pen.polygon((*points, (1, bottom), (0, bottom)), fill)
 
 
 def _meadow(pen: Pen, seed: int) -> None:
@@ -87,17 +61,78 @@ def _night_sky(pen: Pen, seed: int) -> None:
         pen.ellipse(x - size, y - size, x + size, y + size, mix((60, 70, 120), (226, 228, 240), bright))
 
 
+def _mountains(pen: Pen, seed: int) -> None:
+    draws = iter(uniforms(seed, "mountains", 60))
+    sky(pen, (184, 212, 240), (226, 236, 246), 0.62)
+    cloud(pen, next(draws), 0.12 + 0.08 * next(draws), 0.2 + 0.1 * next(draws), (244, 248, 252))
+    far = [(k / 3 + 0.2 * next(draws), 0.3 + 0.1 * next(draws)) for k in range(4)]
+    peaks(pen, far, 0.64, (190, 204, 224), (240, 245, 250))
+    near = [(-0.1 + 0.6 * k + 0.3 * next(draws), 0.36 + 0.1 * next(draws)) for k in range(3)]
+    peaks(pen, near, 0.68, (166, 182, 208), (236, 242, 249))
+    ridge(pen, [0.6 + 0.06 * next(draws) for _ in range(6)], 1, (184, 206, 176))
+    ridge(pen, [0.72 + 0.05 * next(draws) for _ in range(4)], 1, (172, 198, 158))
+
+
+def _desert(pen: Pen, seed: int) -> None:
+    draws = iter(uniforms(seed, "desert", 60))
+    horizon = 0.46 + 0.1 * next(draws)
+    sky(pen, (176, 214, 240), (248, 236, 214), horizon)
+    ridge(pen, [horizon - 0.09 * next(draws) for _ in range(4)], 1, (240, 214, 168))
+    ridge(pen, [horizon + 0.05 + 0.1 * next(draws) for _ in range(4)], 1, (234, 202, 150))
+    ridge(pen, [0.78 + 0.1 * next(draws) for _ in range(3)], 1, (239, 210, 160))
+    for _ in range(9):
+        x, y = next(draws), horizon + 0.16 + (0.84 - horizon) * next(draws)
+        pen.line(((x - 0.06, y), (x, y - 0.008), (x + 0.06, y)), 0.6, (226, 192, 140))
+
+
+def _room(pen: Pen, seed: int) -> None:
+    draws = iter(uniforms(seed, "room", 20))
+    wall = ((232, 224, 212), (218, 226, 232), (232, 222, 226), (222, 230, 216))[int(4 * next(draws))]
+    floor = 0.64 + 0.08 * next(draws)
+    pen.rectangle(0, 0, 1, 1, wall)
+    x, dark = (0.06 if next(draws) < 0.5 else 0.64), mix(wall, (110, 110, 120), 0.2)
+    pen.rectangle(x, 0.1, x + 0.3, 0.44, (250, 250, 250))
+    pen.rectangle(x + 0.02, 0.12, x + 0.28, 0.42, (212, 232, 246))
+    pen.rectangle(x + 0.14, 0.12, x + 0.16, 0.42, (250, 250, 250))
+    pen.rectangle(x + 0.02, 0.26, x + 0.28, 0.28, (250, 250, 250))
+    pen.rectangle(0, floor, 1, 1, (206, 178, 146))
+    for k in range(1, 4):
+        y = floor + (1 - floor) * (k / 4) ** 1.3
+        pen.line(((0, y), (1, y)), 0.5, (194, 165, 132))
+    pen.rectangle(0, floor - 0.03, 1, floor, dark)
+
+
+def _snowy_forest(pen: Pen, seed: int) -> None:
+    draws = iter(uniforms(seed, "forest", 120))
+    sky(pen, (188, 206, 226), (222, 231, 241), 0.6)
+    for row, (foot, count, tone) in enumerate(((0.6, 9, (186, 204, 216)), (0.7, 7, (164, 190, 198)))):
+        for k in range(count):
+            x, height = (k + next(draws)) / count, (0.34 + 0.16 * next(draws)) * (1 + 0.2 * row)
+            fir(pen, x, foot, height, tone)
+            fir(pen, x, foot - 0.62 * height, 0.38 * height, (238, 243, 248))
+        ridge(pen, [foot - 0.02 + 0.04 * next(draws) for _ in range(5)], 1, (232, 239, 247))
+    ridge(pen, [0.84 + 0.06 * next(draws) for _ in range(4)], 1, (241, 245, 250))
+
+
 PLACES: dict[str, Callable[[Pen, int], None]] = {
     "meadow": _meadow,
     "beach": _beach,
     "snow": _snow,
     "night sky": _night_sky,
+    "mountains": _mountains,
+    "desert": _desert,
+    "room": _room,
+    "snowy forest": _snowy_forest,
 }
 TONES: dict[str, tuple[RGB, ...]] = {
     "meadow": ((207, 230, 248), (168, 208, 139)),
     "beach": ((207, 232, 248), (138, 198, 216), (243, 226, 184)),
     "snow": ((195, 213, 233), (236, 241, 248)),
     "night sky": ((34, 40, 85),),
+    "mountains": ((205, 224, 243), (178, 193, 216), (178, 202, 167)),
+    "desert": ((210, 224, 228), (237, 207, 156)),
+    "room": ((226, 226, 222), (206, 178, 146)),
+    "snowy forest": ((205, 218, 233), (175, 197, 207), (237, 242, 248)),
 }
 """The large tones of each place: what a thing must stand out from."""
 

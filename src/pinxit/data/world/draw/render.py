@@ -9,14 +9,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pinxit.data.world.draw.stage import stage_of
-from pinxit.data.world.draw.styles import style_named
-from pinxit.data.world.scene import Scene
+from pinxit.data.world.draw.styles import PLAIN, style_named
+from pinxit.data.world.draw.views import fisheye, fisheye_owners
+from pinxit.data.world.scene import Box, Scene
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
 
 SMALLEST, LARGEST = 8, 2048
+_LENS = 2  # a fisheye takes whole pixels, so it works at twice the resolution
 
 
 def render(scene: Scene, size: int = 64) -> Picture:
@@ -42,17 +44,33 @@ def render_masks(scene: Scene, size: int = 64) -> list[NDArray[np.bool_]]:
     _check(size)
     height = size if scene.lower_style is None else size // 2
     owner = np.full((size, size), -1, np.int32)
-    owner[:height] = stage_of(scene, size, height).owners()
+    seen = stage_of(scene, size, height).owners()
+    owner[:height] = fisheye_owners(seen) if scene.view == "fisheye" else seen
     return [owner == k for k in range(len(scene.items))]
 
 
+def visible_boxes(scene: Scene, size: int = 64) -> list[Box | None]:
+    """Where each item is seen: the extents of its mask as fractions of the side, None when it is hidden."""
+    return [_extents(mask) for mask in render_masks(scene, size)]
+
+
+def _extents(mask: NDArray[np.bool_]) -> Box | None:
+    columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
+    if not len(rows):
+        return None
+    size = len(mask)
+    left, top, right, bottom = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    return float(left / size), float(top / size), float(right / size), float(bottom / size)
+
+
 def _painted(scene: Scene, style: str | None, width: int, height: int) -> Image.Image:
-    if style is None:
-        return stage_of(scene, width, height).flat()
-    chosen = style_named(style)
-    stage = stage_of(scene, width * chosen.over, height * chosen.over)
-    painted = chosen.paint(stage)
-    return painted.reduce(chosen.over) if chosen.over > 1 else painted
+    """The whole scene in one style, at the resolution the style works at, then reduced."""
+    chosen = PLAIN if style is None else style_named(style)
+    over = max(chosen.over, _LENS) if scene.view == "fisheye" else chosen.over
+    painted = chosen.paint(stage_of(scene, width * over, height * over))
+    if scene.view == "fisheye":
+        painted = fisheye(painted)
+    return painted.reduce(over) if over > 1 else painted
 
 
 def _check(size: int) -> None:

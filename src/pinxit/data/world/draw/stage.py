@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from pinxit.data.world.draw.items import draw_item
-from pinxit.data.world.draw.palette import RGB, distance, line_tone
+from pinxit.data.world.draw.lights import lighted
+from pinxit.data.world.draw.palette import GROUNDS, RGB, distance, line_tone
 from pinxit.data.world.draw.pen import Layer
 from pinxit.data.world.draw.places import ground, ground_tones
+from pinxit.data.world.draw.views import check_view, viewed_ground, viewed_layer
 from pinxit.data.world.scene import Scene
 
 _LOST = 75.0  # an item whose colour is nearer than this to the ground's gets a rim
@@ -27,6 +29,7 @@ class Stage:
     layers: tuple[Layer, ...]
     order: tuple[int, ...]
     seed: int
+    veil: Image.Image | None = None  # RGBA before everything: rain, snowflakes
 
     @property
     def size(self) -> tuple[int, int]:
@@ -38,6 +41,8 @@ class Stage:
         picture = self.ground.copy()
         for layer in self.layers:
             picture.paste(layer.image, (layer.x, layer.y), layer.image)
+        if self.veil:
+            picture.paste(self.veil, mask=self.veil)
         return picture
 
     def alphas(self) -> list[Image.Image]:
@@ -61,12 +66,17 @@ class Stage:
 def stage_of(scene: Scene, size: int, height: int) -> Stage:
     """The scene's items before its place, `size` pixels wide (boxes are shares of `size`) and `height` high."""
     order = tuple(sorted(range(len(scene.items)), key=lambda k: scene.items[k].depth))
+    check_view(scene.view)
     tones = ground_tones(scene.place)
     layers = []
     for k in order:
         layer, colour = draw_item(scene.items[k], size, scene.noise, k)
-        layers.append(rimmed(layer, line_tone(colour), size) if colour and _lost(colour, tones) else layer)
-    return Stage(ground(scene.place, scene.noise, size, height), tuple(layers), order, scene.noise)
+        layer = rimmed(layer, line_tone(colour), size) if colour and _lost(colour, tones) else layer
+        layers.append(viewed_layer(scene.view, layer))
+    place = ground(scene.place, scene.noise, size, height)
+    place = viewed_ground(scene.view, place, plain=scene.place in GROUNDS)
+    place, veil = lighted(scene.light, place, layers, scene.noise)
+    return Stage(place, tuple(layers), order, scene.noise, veil)
 
 
 def _lost(colour: RGB, tones: Sequence[RGB]) -> bool:

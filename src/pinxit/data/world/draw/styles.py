@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from pinxit.data.world.draw.noise import field
-from pinxit.data.world.draw.palette import PAPER
+from pinxit.data.world.draw.lines import blueprint, neon, pencil
+from pinxit.data.world.draw.paper import folded
+from pinxit.data.world.draw.prints import old_photograph, pixel_art, silhouette, watercolour
 from pinxit.data.world.draw.stage import Stage
 from pinxit.errors import DataError
-
-Grey = NDArray[np.int32]
-"""int32 [height, width], 0..255."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,45 +22,16 @@ class Style:
     over: int = 1
 
 
-def grey_of(picture: Image.Image) -> Grey:
-    """The picture's lightness."""
-    return np.asarray(picture.convert("L")).astype(np.int32)
-
-
-def steps(values: Grey) -> Grey:
-    """How much each value differs from its right and lower neighbours: the larger of the two."""
-    out = np.zeros_like(values)
-    out[:, :-1] = np.abs(values[:, 1:] - values[:, :-1])
-    np.maximum(out[:-1], np.abs(values[1:] - values[:-1]), out=out[:-1])
-    return out
-
-
-def pencil(stage: Stage) -> Image.Image:
-    """Grey lines where things end or change, diagonal hatching where they are dark, on grainy paper."""
-    light = grey_of(stage.flat())
-    owner = stage.owners()
-    outline = steps(owner) > 0
-    inner = np.clip(steps(light) - 8, 0, 60) * 3
-    lines = np.maximum(np.where(outline, 205, 0), np.where(owner >= 0, inner, inner // 5))
-    shade = np.where(owner >= 0, _hatching(255 - light), 0)
-    grain = field(stage.seed, "pencil", *light.shape)
-    ink = np.maximum(lines, shade) * (190 + grain // 4) // 255
-    paper = np.array(PAPER, np.int32)
-    tone = np.clip(ink, 0, 215)[..., None]
-    return Image.fromarray(np.clip(paper - tone * paper // 255, 0, 255).astype(np.uint8))
-
-
-def _hatching(dark: Grey) -> Grey:
-    """Diagonal strokes that grow denser and stronger with darkness."""
-    rows, columns = np.indices(dark.shape, dtype=np.int32)
-    stroke = (rows + columns) % 3 == 0
-    cross = (rows - columns) % 4 == 0
-    tone = np.clip(dark - 40, 0, 255) // 4
-    return tone + np.where(stroke, tone, 0) + np.where(cross & (dark > 150), tone // 2, 0)
-
-
+PLAIN = Style(Stage.flat)
 STYLES: dict[str, Style] = {
     "pencil sketch": Style(pencil, over=2),
+    "watercolour": Style(watercolour, over=2),
+    "pixel art": Style(pixel_art),
+    "silhouette": Style(silhouette),
+    "blueprint": Style(blueprint, over=2),
+    "neon": Style(neon, over=2),
+    "old photograph": Style(old_photograph),
+    "folded from paper": Style(folded, over=2),
 }
 
 
