@@ -1,0 +1,58 @@
+"""Wear: strength zero changes nothing, worn pictures stay pictures, the draws come from the generator alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from pinxit.functional.degrade import blurred, noisy, quantised, warped, worn
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+DAMAGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "blurred": blurred,
+    "quantised": quantised,
+    "noisy": lambda x, s: noisy(x, s, generator()),
+    "cloudy": lambda x, s: noisy(x, s, generator(), cells=4),
+    "warped": lambda x, s: warped(x, s, generator()),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_strength_is_per_picture_and_zero_changes_nothing(name: str) -> None:
+    pictures = torch.rand(2, 3, 16, 16, generator=generator(1))
+    damaged = DAMAGES[name](pictures, torch.tensor([0.0, 0.5]))
+    torch.testing.assert_close(damaged[0], pictures[0], atol=2e-4, rtol=0)
+    assert (damaged[1] - pictures[1]).abs().mean() > 0.01
+
+
+def test_blur_keeps_plain_pictures_and_total_light() -> None:
+    plain = torch.full((1, 3, 8, 8), 0.4)
+    torch.testing.assert_close(blurred(plain, torch.ones(1)), plain)
+    dot = torch.zeros(1, 1, 8, 8)
+    dot[0, 0, 4, 4] = 1
+    soft = blurred(dot, torch.ones(1))
+    assert soft.sum().item() == pytest.approx(1) and soft[0, 0, 4, 4].item() == pytest.approx(0.25)
+
+
+def test_quantising_is_idempotent_and_bounded_by_half_a_step() -> None:
+    pictures = torch.rand(2, 3, 16, 16, generator=generator(2))
+    step = torch.tensor([0.2, 0.4])
+    once = quantised(pictures, step)
+    torch.testing.assert_close(quantised(once, step), once, atol=1e-4, rtol=0)
+    rms = (once - pictures).square().mean((1, 2, 3)).sqrt()
+    assert (rms <= step / 2).all()
+
+
+def test_worn_pictures_are_pictures_and_repeatable() -> None:
+    pictures = torch.rand(8, 3, 64, 64, generator=generator(3))
+    one, same, other = worn(pictures, generator(4)), worn(pictures, generator(4)), worn(pictures, generator(5))
+    assert one.min() >= 0 and one.max() <= 1
+    torch.testing.assert_close(one, same, atol=0, rtol=0)
+    assert (one - other).abs().max() > 0.01
