@@ -1,7 +1,7 @@
 """The words of the world: what can be in a picture, and what it is called in English and Chinese.
 
-Names are the keys an `Item` carries; a `Noun` says them in a caption. Sprites bring their own words (`Pack`), everything
-that is drawn in code is named here.
+Names are the keys an `Item` carries; a `Noun` says them in a caption. Sprites bring their own words (`Pack`),
+everything that is drawn in code is named here.
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ PLACES = {
     "room": ("in a room", "在房间里", ("brown",)),
     "snowy forest": ("in a snowy forest", "在下雪的森林里", ("white", "gray")),
 }
+HORIZON = frozenset(PLACES) - {"night sky"}  # places with ground to stand on
 PLACES_OF = {"small": ("meadow", "beach", "snow", "night sky"), "full": tuple(PLACES)}
 
 COUNTS = {
@@ -90,6 +91,8 @@ COUNTS = {
     5: ("five", "五"),
     6: ("six", "六"),
 }
+
+MOST: dict[str, int] = {"small": 4, "full": 6}  # how many of the same a picture may hold
 
 STYLES = {
     "pencil sketch": ("a pencil sketch of {}", "{}的铅笔素描"),
@@ -131,6 +134,23 @@ def stands_out(colour: str, place: str) -> bool:
     if place in PLACES:
         return colour not in PLACES[place][2]
     return colour != place and (colour, place) not in LOST
+
+
+# Things flat or broad enough on top that another may stand there.
+CARRIERS = ("cube", "cylinder", "square", "sphere", "circle", "car", "turtle", "elephant", "mushroom")
+
+# Plain grounds and places into which a sprite in its natural colours would melt.
+MELTS: dict[str, frozenset[str]] = {}
+
+
+def carries(name: str, form: str | None = None) -> bool:
+    """Whether something can stand on top of this."""
+    return name in CARRIERS and form is None
+
+
+def sprite_stands_out(name: str, place: str) -> bool:
+    """Whether a sprite in its natural colours is clearly seen against this ground."""
+    return place not in MELTS.get(name, ())
 
 
 @dataclass(frozen=True, slots=True)

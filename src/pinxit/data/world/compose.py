@@ -1,0 +1,88 @@
+"""From a plan to a scene: who draws each thing, where it lies, what no caption mentions."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from pinxit.data.world import layout
+from pinxit.data.world.dice import Dice
+from pinxit.data.world.draw import item_aspect
+from pinxit.data.world.layout import Rect
+from pinxit.data.world.plan import Part, Plan
+from pinxit.data.world.scene import Item, Relation, Scene
+from pinxit.data.world.vocabulary import HORIZON, Lexicon
+
+aspect = cache(item_aspect)  # a sprite's is measured on its pixels
+
+
+def compose(plan: Plan, dice: Dice, words: Lexicon) -> Scene | None:
+    """A scene of this meaning, or None when the things that were drawn do not fit in readably."""
+    artists = [dice.pick(words.nouns[p.name].artists) if p.kind == "sprite" else None for p in plan.parts]
+    noise = dice.below(2**31)
+    aspects = [aspect(p.name, p.kind, p.form, a) for p, a in zip(plan.parts, artists, strict=True)]
+    rects = arrange(plan, dice, aspects)
+    if rects is None:
+        return None
+    if plan.place in HORIZON:
+        rects = layout.lowered(dice, rects)
+    members = [(p, a) for p, a in zip(plan.parts, artists, strict=True) for _ in range(p.count)]
+    items = tuple(
+        _item(part, artist, rect, depth, dice)
+        for depth, ((part, artist), rect) in enumerate(zip(members, rects, strict=True))
+    )
+    return Scene(
+        pattern=plan.pattern,
+        items=items,
+        relations=tuple(Relation(i, name, i + 1) for i, name in enumerate(plan.relations)),
+        place=plan.place,
+        light=plan.light,
+        style=plan.style,
+        view=plan.view,
+        lower_style=plan.lower_style,
+        noise=noise,
+    )
+
+
+def arrange(plan: Plan, dice: Dice, aspects: list[float]) -> list[Rect] | None:
+    """Rectangles for every member of every part, in order."""
+    first = plan.parts[0]
+    if plan.lower_style is not None:
+        return layout.upper_half(dice, aspects[0])
+    if len(plan.parts) == 1:
+        if first.count > 1:
+            return layout.counted(dice, aspects[0], first.count)
+        return layout.alone(dice, aspects[0], first.size)
+    sizes = [part.size for part in plan.parts]
+    if set(plan.relations) == {"on top of"}:
+        return layout.stacked(dice, aspects, sizes)
+    return _beside(plan, dice, aspects)
+
+
+def _beside(plan: Plan, dice: Dice, aspects: list[float]) -> list[Rect] | None:
+    """Two parts left and right of, or above and below, each other."""
+    relation = plan.relations[0]
+    flip = relation in ("right of", "below")
+    order = (1, 0) if flip else (0, 1)
+    sizes = (plan.parts[order[0]].size, plan.parts[order[1]].size)
+    if relation in ("left of", "right of"):
+        rects = layout.side_by_side(dice, (aspects[order[0]], aspects[order[1]]), sizes)
+    else:
+        turned = (1 / aspects[order[0]], 1 / aspects[order[1]])
+        rects = layout.transposed(layout.side_by_side(dice, turned, sizes))
+    return rects and (rects[::-1] if flip else rects)
+
+
+def _item(part: Part, artist: str | None, rect: Rect, depth: int, dice: Dice) -> Item:
+    return Item(
+        name=part.name,
+        kind=part.kind,
+        box=rect.box,
+        depth=depth,
+        colour=part.colour,
+        size=part.size,
+        artist=artist,
+        form=part.form,
+        outfit=part.outfit,
+        words=part.words,
+        flip=part.kind == "sprite" and dice.chance(0.5),
+    )

@@ -1,0 +1,110 @@
+"""What a caption asks for, in a form a judge can check: so many of these, in this colour, standing so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pinxit.data.world.plan import Part, Plan, meaning
+from pinxit.data.world.scene import Box, Item, RelationName, Scene
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """`count` of `name`, in `colour` unless None. `exactly`: more of them would be wrong."""
+
+    name: str
+    colour: str | None = None
+    count: int = 1
+    exactly: bool = False
+    form: str | None = None
+    size: str | None = None
+    words: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WantedRelation:
+    """`objects[subject]` stands in `name` to `objects[object]`."""
+
+    subject: int
+    name: RelationName
+    object: int
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Everything the plainest caption of a scene asks for."""
+
+    objects: tuple[Wanted, ...]
+    relations: tuple[WantedRelation, ...] = ()
+    place: str | None = None
+    style: str | None = None
+    lower_style: str | None = None
+
+
+def demand(scene: Scene) -> Demand:
+    """What the plainest caption of this scene asks for."""
+    return demand_of(meaning(scene))
+
+
+def demand_of(plan: Plan) -> Demand:
+    """What the plainest caption of this plan asks for: relations and the ground only where it tells them."""
+    return Demand(
+        objects=tuple(_wanted(part, plan.pattern) for part in plan.parts),
+        relations=tuple(WantedRelation(i, name, i + 1) for i, name in enumerate(plan.relations) if plan.told),
+        place=plan.place if plan.pattern == "single_object" and plan.place != "white" else None,
+        style=plan.style,
+        lower_style=plan.lower_style,
+    )
+
+
+def _wanted(part: Part, pattern: str) -> Wanted:
+    return Wanted(part.name, part.colour, part.count, pattern == "counting", part.form, part.size, part.words)
+
+
+def stands_so(one: Box, relation: RelationName, other: Box) -> bool:
+    """Whether two boxes are without dispute left of, right of, above or below one another.
+
+    GenEval's rule: the offset of the centres, shortened by a tenth of the summed sides, must point that way with more
+    than half of the centres' distance. "on top of" also asks that the boxes meet and overlap sideways.
+    """
+    dx, dy = _offset(one, other)
+    if relation == "on top of":
+        meets = abs(one[3] - other[1]) <= 0.25 * (other[3] - other[1])
+        return dy < -0.5 and meets and min(one[2], other[2]) > max(one[0], other[0])
+    return {"left of": dx < -0.5, "right of": dx > 0.5, "above": dy < -0.5, "below": dy > 0.5}[relation]
+
+
+def _offset(one: Box, other: Box) -> tuple[float, float]:
+    """From the other's centre to the one's, shortened and divided by its length."""
+    dx = (one[0] + one[2] - other[0] - other[2]) / 2
+    dy = (one[1] + one[3] - other[1] - other[3]) / 2
+    length = (dx * dx + dy * dy) ** 0.5 or 1.0
+    slack_x = 0.1 * (one[2] - one[0] + other[2] - other[0])
+    slack_y = 0.1 * (one[3] - one[1] + other[3] - other[1])
+    return _shortened(dx, slack_x) / length, _shortened(dy, slack_y) / length
+
+
+def _shortened(value: float, slack: float) -> float:
+    return max(abs(value) - slack, 0.0) * (1 if value > 0 else -1)
+
+
+def satisfied(scene: Scene, wanted: Demand) -> bool:
+    """Whether this scene is what was asked for, judged by its facts alone."""
+    settings = ((wanted.place, scene.place), (wanted.style, scene.style), (wanted.lower_style, scene.lower_style))
+    if any(asked is not None and asked != given for asked, given in settings):
+        return False
+    found = [[item for item in scene.items if _answers(item, want)] for want in wanted.objects]
+    for want, items in zip(wanted.objects, found, strict=True):
+        if len(items) < want.count or (want.exactly and len(items) > want.count):
+            return False
+    return all(_related(found[r.subject], r.name, found[r.object]) for r in wanted.relations)
+
+
+def _answers(item: Item, want: Wanted) -> bool:
+    asked = ((want.colour, item.colour), (want.form, item.form), (want.size, item.size), (want.words, item.words))
+    return item.name == want.name and all(wish is None or wish == given for wish, given in asked)
+
+
+def _related(ones: Sequence[Item], relation: RelationName, others: Sequence[Item]) -> bool:
+    return any(stands_so(a.box, relation, b.box) for a in ones for b in others if a is not b)

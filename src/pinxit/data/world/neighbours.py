@@ -1,0 +1,131 @@
+"""Hard neighbours: scenes that differ from a base scene in exactly one told fact.
+
+A model that sees them side by side in one batch must read colours, counts, sizes and positions, not only names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from pinxit.data.world.compose import compose
+from pinxit.data.world.demands import demand_of, satisfied
+from pinxit.data.world.dice import Dice
+from pinxit.data.world.patterns import sound
+from pinxit.data.world.plan import INVERSE, Part, Plan
+from pinxit.data.world.scene import Scene
+from pinxit.data.world.splits import Split, belongs
+from pinxit.data.world.vocabulary import COLOURS, FORMS, MOST, Lexicon
+
+
+def neighbours(base: Scene, plan: Plan, words: Lexicon, split: Split, dice: Dice, count: int = 3) -> list[Scene] | None:
+    """`count` scenes of the same split, each with one told fact changed; None when there are not so many.
+
+    They are laid out anew. The plainest caption of each is false of the base scene and the other way round.
+    """
+    found: list[Scene] = []
+    for changed in _in_turn(plan, words, dice):
+        if not (sound(changed) and belongs(changed, split)):
+            continue
+        if satisfied(base, demand_of(changed)):
+            continue
+        scene = compose(changed, dice, words)
+        if scene is not None and not satisfied(scene, demand_of(plan)):
+            found.append(scene)
+        if len(found) == count:
+            return found
+    return None
+
+
+def _in_turn(plan: Plan, words: Lexicon, dice: Dice) -> Iterator[Plan]:
+    """Changes of every kind in turn, so that three neighbours differ in different ways where they can."""
+    kinds = [dice.shuffled(kind) for kind in dice.shuffled(changes(plan, words))]
+    while any(kinds):
+        for kind in kinds:
+            if kind:
+                yield kind.pop()
+
+
+def changes(plan: Plan, words: Lexicon) -> list[list[Plan]]:
+    """Every plan that differs from this one in one told fact, by the kind of change."""
+    return [
+        _swapped(plan),
+        _mirrored(plan),
+        _recoloured(plan),
+        _recounted(plan, words),
+        _renamed(plan, words),
+        _resized(plan),
+        _reformed(plan),
+    ]
+
+
+def _with(plan: Plan, index: int, part: Part) -> Plan:
+    return replace(plan, parts=(*plan.parts[:index], part, *plan.parts[index + 1 :]))
+
+
+def _swapped(plan: Plan) -> list[Plan]:
+    """Two parts exchange their colours."""
+    if len(plan.parts) != 2 or None in (plan.parts[0].colour, plan.parts[1].colour):
+        return []
+    one, other = plan.parts
+    if one.colour == other.colour:
+        return []
+    return [replace(plan, parts=(replace(one, colour=other.colour), replace(other, colour=one.colour)))]
+
+
+def _mirrored(plan: Plan) -> list[Plan]:
+    """Two parts exchange their places."""
+    if not plan.told or len(plan.parts) != 2:
+        return []
+    if plan.relations[0] in INVERSE:
+        return [replace(plan, relations=(INVERSE[plan.relations[0]],))]
+    one, other = plan.parts  # each keeps the size of its place, or the size would be a second change
+    return [replace(plan, parts=(replace(other, size=one.size), replace(one, size=other.size)))]
+
+
+def _recoloured(plan: Plan) -> list[Plan]:
+    return [
+        _with(plan, i, replace(part, colour=colour))
+        for i, part in enumerate(plan.parts)
+        if part.colour is not None
+        for colour in COLOURS
+        if colour != part.colour
+    ]
+
+
+def _recounted(plan: Plan, words: Lexicon) -> list[Plan]:
+    part = plan.parts[0]
+    if plan.pattern != "counting":
+        return []
+    return [
+        _with(plan, 0, replace(part, count=n)) for n in (part.count - 1, part.count + 1) if 2 <= n <= MOST[words.preset]
+    ]
+
+
+def _renamed(plan: Plan, words: Lexicon) -> list[Plan]:
+    """Another thing of the same kind in the place of one part."""
+    kinds = {"sprite": words.sprites, "shape": words.shapes, "solid": words.solids, "made": words.made}
+    return [
+        _with(plan, i, replace(part, name=name))
+        for i, part in enumerate(plan.parts)
+        for name in kinds[part.kind]
+        if name != part.name
+    ]
+
+
+def _resized(plan: Plan) -> list[Plan]:
+    """Small becomes big and big becomes small, everywhere."""
+    if not any(part.size for part in plan.parts):
+        return []
+    other = {"small": "big", "big": "small", None: None}
+    return [replace(plan, parts=tuple(replace(p, size=other[p.size]) for p in plan.parts))]  # type: ignore[arg-type]
+
+
+def _reformed(plan: Plan) -> list[Plan]:
+    return [
+        _with(plan, i, replace(part, form=form))
+        for i, part in enumerate(plan.parts)
+        if part.form is not None
+        for form in FORMS
+        if form != part.form
+    ]
