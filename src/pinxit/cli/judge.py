@@ -1,0 +1,38 @@
+"""`pinxit train judge`: the detector that says what is in a picture of the world."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train_judge(
+    out: Annotated[Path, typer.Option(help="Run folder; training goes on from whatever is there.")],
+    data: Annotated[str, typer.Option(help="world:small or world:full; only there is it known what pictures show.")] = (
+        "world:small"
+    ),
+    images: Annotated[int, typer.Option(min=1, help="Renders to learn from.")] = 300_000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first weights and the order of the renders.")] = 0,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a field, e.g. plan.lr=1e-3; may be repeated.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+) -> None:
+    """Train the judge of `pinxit eval world` on renders of the world's train split.
+
+    [bold]Examples[/bold]
+
+      pinxit train judge --data world:small --out runs/judge
+      pinxit eval world --judge-only --judge runs/judge/judge
+    """
+    from pinxit.config import override
+    from pinxit.recipes.judge import config_for, parse_world, train
+
+    config = override(config_for(parse_world(data), images), [f"plan.seed={seed}", *(changes or [])])
+    outcome, folder = train(config, out, device)
+    if outcome.signalled:
+        raise typer.Exit(130)
+    if outcome.finished:
+        typer.echo(str(folder))

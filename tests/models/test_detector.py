@@ -1,0 +1,74 @@
+"""The detector: shapes, reading single objects, refusals, and that it learns eight pictures by heart."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pinxit.config import from_dict, to_dict
+from pinxit.errors import UsageError
+from pinxit.models.detector import Detector, DetectorConfig
+
+SMALL = DetectorConfig(
+    names=("fox", "cat", "star"),
+    colours=("red", "green"),
+    forms=("circle",),
+    styles=("sketch",),
+    places=("white", "snow", "beach"),
+    size=32,
+    widths=(16, 24, 32),
+    blocks=(1, 1, 1),
+    neck=16,
+)
+
+
+def small(config: DetectorConfig = SMALL) -> Detector:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Detector(config).eval()
+
+
+def test_shapes_and_config_round_trip() -> None:
+    assert from_dict(DetectorConfig, to_dict(SMALL)) == SMALL
+    model = small()
+    found = model(torch.rand(2, 3, 32, 32))
+    assert found.heat.shape == (2, 3, 8, 8) and found.features.shape == (2, 16, 8, 8) and found.place.shape == (2, 3)
+    told = model.describe(found.features, *torch.tensor([[0, 1, 1], [2, 0, 2], [0, 63, 5]]))
+    assert [part.shape for part in told] == [(3, 2), (3, 2), (3, 2), (3, 1), (3, 2)]
+    blind = small(DetectorConfig(names=("fox",), size=32, widths=(16,), blocks=(0,), neck=16))
+    assert blind(torch.rand(1, 3, 32, 32)).place.shape == (1, 0)
+
+
+def test_untrained_it_finds_next_to_nothing() -> None:
+    heat = small()(torch.rand(4, 3, 32, 32)).heat.sigmoid()
+    assert heat.mean().item() == pytest.approx(0.01, abs=0.005)
+
+
+def test_describing_reads_the_named_cell_alone() -> None:
+    model = small()
+    features = torch.randn(2, 16, 8, 8, generator=torch.Generator().manual_seed(1))
+    where = (torch.tensor([1]), torch.tensor([2]), torch.tensor([13]))
+    before = model.describe(features, *where)
+    elsewhere = features.clone()
+    elsewhere[0] += 1
+    elsewhere[1, :, 0] += 1
+    torch.testing.assert_close(model.describe(elsewhere, *where).extent, before.extent)
+    there = features.clone()
+    there[1, :, 1, 5] += 1  # cell 13 is row 1, column 5
+    assert (model.describe(there, *where).extent - before.extent).abs().max() > 1e-3
+    other_name = model.describe(features, where[0], torch.tensor([0]), where[2])
+    assert (other_name.extent - before.extent).abs().max() > 1e-3
+
+
+def test_a_picture_is_judged_alone() -> None:
+    model, pictures = small(), torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    together, alone = model(pictures), model(pictures[1:2])
+    torch.testing.assert_close(together.heat[1:2], alone.heat, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(together.place[1:2], alone.place, atol=1e-5, rtol=1e-5)
+
+
+def test_sizes_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(UsageError, match="multiple of 16"):
+        DetectorConfig(names=("fox",), size=40)
+    with pytest.raises(UsageError, match="2 widths but 1"):
+        DetectorConfig(names=("fox",), widths=(8, 8), blocks=(1,))

@@ -1,0 +1,136 @@
+"""The judge as a whole: the truth it is given, learning by heart, looking, its checkpoint, its run folder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pinxit.data.world.draw import render
+from pinxit.data.world.scene import Item, Scene
+from pinxit.data.world.vocabulary import COLOURS, FORMS, lexicon
+from pinxit.data.world.world import World
+from pinxit.errors import CheckpointError, DataError, UsageError
+from pinxit.functional.boxes import iou
+from pinxit.models.detector import Detector, DetectorConfig
+from pinxit.recipes import judge as recipe
+from pinxit.recipes.judge import Judge, JudgeConfig, config_for, describe, look, parse_world, train
+from pinxit.recipes.judge_training import JudgeTask, detector_loss, object_table, place_answer, unpack
+from pinxit.training.plan import Plan
+from pinxit.types import Example
+
+WORDS = lexicon("small")
+TINY = DetectorConfig(
+    tuple(WORDS.nouns),
+    COLOURS,
+    FORMS,
+    WORDS.styles,
+    (*COLOURS, *WORDS.places),
+    widths=(32, 48, 64),
+    blocks=(1, 1, 1),
+    neck=48,
+)
+CONFIG = JudgeConfig(TINY, Plan(images=32, batch=8, lr=1e-3, ema=0.9, channels_last=True, precision="fp32"))
+
+
+def test_the_table_holds_every_object_with_untold_facts_left_open() -> None:
+    clock = Item("clock", "made", (0.5, 0.25, 1.0, 0.75), colour="green", form="triangle")
+    cat = Item("cat", "sprite", (0.0, 0.0, 0.25, 0.5))
+    table = object_table(Scene("x", (clock, cat), place="snow"), TINY)
+    names, green, triangle = TINY.names, COLOURS.index("green"), FORMS.index("triangle")
+    assert table[0].tolist() == [names.index("clock"), 0.5, 0.25, 1.0, 0.75, green, triangle, 0]
+    assert table[1].tolist() == [names.index("cat"), 0, 0, 0.25, 0.5, -1, -1, 0]
+    assert (table[2:] == -1).all()
+    true = unpack(table[None], 16)
+    torch.testing.assert_close(true.centre, torch.tensor([[12.0, 8.0], [2.0, 4.0]]))
+    torch.testing.assert_close(true.extent.exp(), torch.tensor([[0.5, 0.5], [0.25, 0.5]]))
+    assert place_answer(Scene("x", (cat,), place="snow"), TINY) == TINY.places.index("snow")
+
+
+def test_a_pair_is_there_twice() -> None:
+    scene = Scene("pair", (Item("cat", "sprite", (0.2, 0.1, 0.5, 0.4)),), lower_style="pencil sketch")
+    table = object_table(scene, TINY)
+    assert (table[:, 0] >= 0).sum() == 2
+    torch.testing.assert_close(table[1, 1:5], torch.tensor([0.2, 0.6, 0.5, 0.9]))
+    assert table[:2, 7].tolist() == [0, 1]
+    assert place_answer(scene, TINY) == -1
+
+
+def test_unknown_things_and_pictures_without_facts_are_refused() -> None:
+    with pytest.raises(DataError, match="'dragon'"):
+        object_table(Scene("x", (Item("dragon", "sprite", (0, 0, 1, 1)),)), TINY)
+
+    class Photos:
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, index: int) -> Example:
+            return Example(np.zeros((64, 64, 3), np.uint8), ("a photo",), f"photo {index}")
+
+    with pytest.raises(DataError, match="photo"):
+        JudgeTask(Photos(), TINY).batch(0, 1)
+
+
+def test_learns_eight_renders_by_heart() -> None:
+    """Names, colours and boxes of every object; nothing else is found."""
+    world = World("small", "train")
+    scenes = [world.scene(index) for index in range(8)]
+    pictures = torch.stack([torch.from_numpy(render(s)).permute(2, 0, 1).float() / 255 for s in scenes])
+    tables = torch.stack([object_table(scene, TINY) for scene in scenes])
+    places = torch.tensor([place_answer(scene, TINY) for scene in scenes])
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        detector = Detector(TINY)
+    optimiser = torch.optim.AdamW(detector.parameters(), lr=3e-3)
+    for _ in range(90):
+        optimiser.zero_grad()
+        torch.autograd.backward(detector_loss(detector, pictures, tables, places)[0])
+        torch.nn.utils.clip_grad_norm_(detector.parameters(), 5.0)
+        optimiser.step()
+    for scene, sight in zip(scenes, look(detector.eval(), pictures), strict=True):
+        found = sorted((d for d in sight.found if d.score > 0.3), key=lambda d: d.box)
+        copies = 2 if scene.lower_style else 1
+        assert sorted(d.name for d in found) == sorted([i.name for i in scene.items] * copies), describe(sight)
+        for item in scene.items:
+            nearest = max(found, key=lambda d, box=item.box: iou(d.box, box))  # type: ignore[misc]
+            assert nearest.name == item.name and iou(nearest.box, item.box) > 0.6
+            assert item.colour is None or nearest.colour == item.colour
+
+
+def test_a_run_stops_goes_on_and_ends_in_a_checkpoint(tmp_path: Path) -> None:
+    half = replace(CONFIG, plan=replace(CONFIG.plan, images=16))
+    outcome, folder = train(half, tmp_path, "cpu", progress=False)
+    assert outcome.finished and (tmp_path / "detector" / "preview.png").is_file()
+    outcome, folder = train(CONFIG, tmp_path, "cpu", progress=False)
+    assert outcome.finished and outcome.progress.images == 32
+    opened = Judge.open(folder, "cpu")
+    assert opened.world == "small" and opened.detector.config == TINY and len(opened.hash) == 12
+    pictures = [render(World("small", "seen").scene(i), size) for i, size in enumerate((64, 64, 128))]
+    assert len(opened.look(pictures)) == 3
+    with pytest.raises(UsageError, match="detector"):
+        train(replace(CONFIG, detector=replace(TINY, neck=56)), tmp_path, "cpu", progress=False)
+
+
+def test_batches_are_a_function_of_position() -> None:
+    one, same = (JudgeTask(World("small", "train"), TINY, seed=3) for _ in range(2))
+    whole = one.batch(0, 4)
+    later = same.batch(2, 2)
+    for name in whole:
+        torch.testing.assert_close(whole[name][2:], later[name])
+    assert not torch.equal(JudgeTask(World("small", "train"), TINY, seed=4).batch(0, 4)["pictures"], whole["pictures"])
+
+
+def test_what_is_no_judge_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        Judge.open(tmp_path / "nowhere")
+    assert parse_world("world:small") == "small"
+    for bad in ("folder", "world:", "shards:x"):
+        with pytest.raises(UsageError, match="world:small"):
+            parse_world(bad)
+    with pytest.raises(UsageError, match="'huge'"):
+        config_for("huge")
+    assert config_for("small").detector.names == tuple(WORDS.nouns)
+    assert recipe.card(CONFIG).count("world:small") == 2
