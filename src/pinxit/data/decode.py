@@ -1,0 +1,83 @@
+"""Picture files of strangers as RGB: upright, over white, eight bits, and refused in one sentence when broken."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from pinxit.data.problems import ItemError
+
+if TYPE_CHECKING:
+    from pinxit.types import Picture
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"})
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")  # Pillow's other readers are never run on strangers' bytes
+MOST_PIXELS = 2**26  # 67 megapixels, 200 MB as RGB; more is taken for a decompression bomb
+
+
+def read_picture(path: Path) -> Picture:
+    """The picture in a file at full size. Raises ItemError (a DataError) in one sentence when it cannot be used."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ItemError(str(path), f"cannot be read ({error.strerror or error})") from error
+    return np.array(decode(data, str(path)))
+
+
+def decode(data: bytes, key: str, least: int | None = None) -> Image.Image:
+    """RGB image of `data`, turned as its EXIF says, transparency over white, the first frame of an animation.
+
+    With `least`, a JPEG may come at a reduced size whose shorter side is still at least twice that (much faster).
+    Raises ItemError naming `key` when `data` is empty, truncated, too large, or not a picture of a known format.
+    """
+    if not data:
+        raise ItemError(key, "is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # size is checked below; strange metadata does no harm
+            return _decode(data, key, least)
+    except ItemError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ItemError(key, "is not a picture of a known format") from error
+    except Image.DecompressionBombError as error:
+        raise ItemError(key, "is too large") from error
+    except MemoryError as error:
+        raise ItemError(key, "does not fit into memory") from error
+    except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, ValueError and more
+        reason = "is truncated" if "truncated" in str(error).lower() else f"is damaged ({_brief(error)})"
+        raise ItemError(key, reason) from error
+
+
+def _decode(data: bytes, key: str, least: int | None) -> Image.Image:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        if least is not None:
+            image.draft(None, (2 * least, 2 * least))
+        width, height = image.size
+        if width * height > MOST_PIXELS:
+            raise ItemError(key, f"is too large ({width} x {height} pixels)")
+        image.load()
+        with suppress(Exception):  # broken EXIF says nothing about orientation; the picture itself is sound
+            ImageOps.exif_transpose(image, in_place=True)
+        return _rgb(image)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip instead of scaling
+        levels = np.asarray(image).astype(np.uint32).clip(0, 65535)
+        image = Image.fromarray(((levels + 128) // 257).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        paper = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(paper, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(str(error).split())[:80] or type(error).__name__

@@ -1,0 +1,86 @@
+"""What could not be read: counted, named, skipped, and told at the end. Never fatal, never silent."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from pinxit.errors import DataError
+from pinxit.types import Dataset, Example
+
+NAMED = 10  # how many a report names
+
+
+class ItemError(DataError):
+    """One item of a dataset cannot be used; `key` names it and `reason` says why."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(key, reason)
+        self.key = key
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.reason}."
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A file or item that was skipped."""
+
+    key: str
+    reason: str
+
+
+class Problems:
+    """A growing list of problems with a report that a person can act on."""
+
+    def __init__(self, problems: Iterable[Problem] = ()) -> None:
+        self._problems = list(problems)
+
+    def add(self, key: str, reason: str) -> None:
+        """Note that `key` was skipped because of `reason` ("is truncated")."""
+        self._problems.append(Problem(key, reason))
+
+    def extend(self, problems: Iterable[Problem]) -> None:
+        """Note several problems."""
+        self._problems.extend(problems)
+
+    def __len__(self) -> int:
+        return len(self._problems)
+
+    def __iter__(self) -> Iterator[Problem]:
+        return iter(self._problems)
+
+    def report(self, named: int = NAMED) -> str:
+        """One line: how many were skipped and which; empty when there is nothing to tell."""
+        if not self._problems:
+            return ""
+        names = ", ".join(f"{problem.key} ({problem.reason})" for problem in self._problems[:named])
+        more = len(self._problems) - named
+        rest = f" and {more} more" if more > 0 else ""
+        line = f"skipped {len(self._problems)}: {names}{rest}."
+        return line.encode(errors="backslashreplace").decode()  # file names need not be UTF-8
+
+    def log(self) -> None:
+        """Send the report, if there is one, to the logger "pinxit", which prints to stderr unless told otherwise."""
+        if self._problems:
+            logging.getLogger("pinxit").warning("%s", self.report())
+
+
+def read(dataset: Dataset, index: int) -> Example | Problem:
+    """Item `index`, or why it cannot be used."""
+    try:
+        return dataset[index]
+    except ItemError as broken:
+        return Problem(broken.key, broken.reason)
+
+
+def readable(dataset: Dataset, indices: Iterable[int], problems: Problems) -> Iterator[Example]:
+    """The items at `indices` that can be used; the others go into `problems`."""
+    for index in indices:
+        item = read(dataset, index)
+        if isinstance(item, Problem):
+            problems.extend([item])
+        else:
+            yield item

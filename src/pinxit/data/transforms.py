@@ -1,0 +1,119 @@
+"""Resizing and cropping: how a picture of any size becomes one of S x S pixels.
+
+Inference and banks use `square`. The augmentations are those of DALL-E's appendices A.1 (dVAE) and B.1 (transformer)
+and CLIP's section 2.4, each a function of the picture and an explicit generator.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pinxit.types import Picture
+
+Filter = Literal["lanczos", "bicubic", "area"]
+_FILTERS = {
+    "lanczos": Image.Resampling.LANCZOS,  # the dVAE's inference (openai/DALL-E)
+    "bicubic": Image.Resampling.BICUBIC,  # CLIP's preprocessing
+    "area": Image.Resampling.BOX,  # DALL-E's training
+}
+
+
+def square(picture: Picture | Image.Image, size: int, method: Filter = "lanczos") -> Picture:
+    """The shorter side resized to `size`, then the centre cropped: uint8 [size, size, 3].
+
+    Only the pixels that survive are computed, so a very long picture costs no more than a square one.
+    """
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    if image.size == (size, size):
+        return np.array(image)
+    short = min(image.size)
+    box = [_centre(side, short, size) for side in image.size]
+    region = (box[0][0], box[1][0], box[0][1], box[1][1])
+    return np.array(image.resize((size, size), _FILTERS[method], box=region))
+
+
+def augment_dvae(picture: Picture, size: int, rng: np.random.Generator) -> Picture:
+    """DALL-E A.1: a random square, shrunk by area to 9/8 .. 12/8 of `size`, a random crop of it, perhaps mirrored.
+
+    A picture shorter than `size` is enlarged to it first, a case the article does not have.
+    """
+    short = min(picture.shape[:2])
+    cut = _crop(picture, _below(rng, picture.shape[0] - short), _below(rng, picture.shape[1] - short), short)
+    low, high = (max(size, min(short, round(share * size))) for share in (9 / 8, 12 / 8))
+    result = _random_crop(_shrink(cut, int(rng.integers(low, high + 1))), size, rng)
+    return np.ascontiguousarray(result[:, ::-1]) if rng.random() < 0.5 else result
+
+
+def augment_transformer(picture: Picture, size: int, rng: np.random.Generator) -> Picture:
+    """DALL-E B.1: a square from near the centre, shrunk by area to 1 .. 9/8 of `size`, a random crop of it.
+
+    Never mirrored, since pictures hold text and captions speak of left and right.
+    """
+    height, width = picture.shape[:2]
+    short = min(height, width)
+    top, left = (_near_centre(side - short, rng) for side in (height, width))
+    cut = _crop(picture, top, left, short)
+    high = max(size, min(short, round(9 / 8 * size)))
+    return _random_crop(_shrink(cut, int(rng.integers(size, high + 1))), size, rng)
+
+
+def augment_clip(picture: Picture, size: int, rng: np.random.Generator) -> Picture:
+    """CLIP section 2.4: a random square crop of the picture resized so that its shorter side is `size`."""
+    height, width = picture.shape[:2]
+    scale = size / min(height, width)
+    shape = (max(size, round(width * scale)), max(size, round(height * scale)))
+    resized = np.array(Image.fromarray(picture).resize(shape, _FILTERS["bicubic"]))
+    return _random_crop(resized, size, rng)
+
+
+def to_tensor(pictures: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Tensor:
+    """uint8 [B, H, W, 3] as float32 [B, 3, H, W] in [0, 1], what models take."""
+    import torch
+
+    return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float().div_(255)
+
+
+def to_pictures(pixels: Tensor) -> np.ndarray[tuple[int, int, int, int], np.dtype[np.uint8]]:
+    """float [B, 3, H, W] in [0, 1] (what lies outside is clamped) as uint8 [B, H, W, 3], rounded to the nearest."""
+    import torch
+
+    levels = pixels.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)
+    return np.ascontiguousarray(levels.permute(0, 2, 3, 1).cpu().numpy())
+
+
+def _centre(side: int, short: int, size: int) -> tuple[float, float]:
+    """The part of `side`, in source pixels, that resize-then-crop shows in its central `size` pixels."""
+    resized = max(size, round(side * size / short))
+    start = round((resized - size) / 2)
+    return start * side / resized, (start + size) * side / resized
+
+
+def _near_centre(slack: int, rng: np.random.Generator) -> int:
+    """An offset in [3/8, 5/8) of `slack`, at least one integer wide."""
+    low = 3 * slack // 8
+    return int(rng.integers(low, max(low + 1, 5 * slack // 8)))
+
+
+def _below(rng: np.random.Generator, slack: int) -> int:
+    return int(rng.integers(0, slack + 1))
+
+
+def _crop(picture: Picture, top: int, left: int, side: int) -> Picture:
+    return picture[top : top + side, left : left + side]
+
+
+def _random_crop(picture: Picture, size: int, rng: np.random.Generator) -> Picture:
+    height, width = picture.shape[:2]
+    return np.ascontiguousarray(_crop(picture, _below(rng, height - size), _below(rng, width - size), size))
+
+
+def _shrink(picture: Picture, side: int) -> Picture:
+    if picture.shape[:2] == (side, side):
+        return picture
+    return np.array(Image.fromarray(picture).resize((side, side), _FILTERS["area"]))
