@@ -5,19 +5,23 @@ from __future__ import annotations
 from functools import cache
 
 from pinxit.data.world import layout
+from pinxit.data.world.contrast import sprite_stands_out
 from pinxit.data.world.dice import Dice
 from pinxit.data.world.draw import item_aspect
 from pinxit.data.world.layout import Rect
 from pinxit.data.world.plan import Part, Plan
 from pinxit.data.world.scene import Item, Relation, Scene
-from pinxit.data.world.vocabulary import HORIZON, Lexicon
+from pinxit.data.world.vocabulary import HORIZON, SINK, Lexicon
 
 aspect = cache(item_aspect)  # a sprite's is measured on its pixels
 
 
 def compose(plan: Plan, dice: Dice, words: Lexicon) -> Scene | None:
     """A scene of this meaning, or None when the things that were drawn do not fit in readably."""
-    artists = [dice.pick(words.nouns[p.name].artists) if p.kind == "sprite" else None for p in plan.parts]
+    hands = [_artists(part, plan, words) for part in plan.parts]
+    if not all(hands):
+        return None
+    artists = [dice.pick(able) for able in hands]
     noise = dice.below(2**31)
     aspects = [aspect(p.name, p.kind, p.form, a) for p, a in zip(plan.parts, artists, strict=True)]
     rects = arrange(plan, dice, aspects)
@@ -43,6 +47,19 @@ def compose(plan: Plan, dice: Dice, words: Lexicon) -> Scene | None:
     )
 
 
+@cache
+def _seen(name: str, place: str, artists: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(artist for artist in artists if sprite_stands_out(name, artist, place))
+
+
+def _artists(part: Part, plan: Plan, words: Lexicon) -> tuple[str | None, ...]:
+    """Who could draw this part so that it is seen against the ground; (None,) for what is drawn in code."""
+    if part.kind != "sprite":
+        return (None,)
+    drawn = words.nouns[part.name].artists
+    return drawn if part.colour or plan.style else _seen(part.name, plan.place, drawn)
+
+
 def arrange(plan: Plan, dice: Dice, aspects: list[float]) -> list[Rect] | None:
     """Rectangles for every member of every part, in order."""
     first = plan.parts[0]
@@ -54,7 +71,7 @@ def arrange(plan: Plan, dice: Dice, aspects: list[float]) -> list[Rect] | None:
         return layout.alone(dice, aspects[0], first.size)
     sizes = [part.size for part in plan.parts]
     if set(plan.relations) == {"on top of"}:
-        return layout.stacked(dice, aspects, sizes)
+        return layout.stacked(dice, aspects, sizes, [SINK.get(part.name, 0.0) for part in plan.parts])
     return _beside(plan, dice, aspects)
 
 

@@ -189,5 +189,5 @@ def setting(plan: Plan, dice: Dice | None) -> str:
     """ " on a white background", " in a meadow"."""
     if plan.place in PLACES:
         return " " + PLACES[plan.place][0]
-    ways = ("on {} background", "on {} background", "against {} background", "in front of {} background")
+    ways = ("on {} background", "on {} background", "against {} background", "with {} background")
     return " " + (dice.pick(ways) if dice else ways[0]).format(article(plan.place))

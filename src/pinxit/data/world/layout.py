@@ -107,20 +107,25 @@ def transposed(rects: list[Rect] | None) -> list[Rect] | None:
     return rects and [Rect(r.y, r.x, r.h, r.w) for r in rects]
 
 
-def stacked(dice: Dice, aspects: list[float], sizes: list[Size | None]) -> list[Rect] | None:
-    """The first on top of the second, and so on down: edges touch, centres nearly in line."""
+def stacked(dice: Dice, aspects: list[float], sizes: list[Size | None], sinks: list[float]) -> list[Rect] | None:
+    """The first on top of the second, and so on down: edges touch, centres nearly in line.
+
+    `sinks[k]` is how far below its upper edge thing k is stood on, as a share of its height: the middle of a cube's
+    top face.
+    """
     extents = _stack_extents(dice, aspects, sizes)
     if extents is None:
         return None
     widest = max(w for w, _ in extents)
-    total = sum(h for _, h in extents)
+    depths = [round(h * sink) for (_, h), sink in zip(extents, sinks, strict=True)]
+    total = sum(h for _, h in extents) - sum(depths[1:])
     middle = MARGIN + widest / 2 + dice.between(0, FIELD - widest)
     y = MARGIN + dice.between(0, FIELD - total)
     rects = []
-    for w, h in extents:
+    for (w, h), depth in zip(extents, [*depths[1:], 0], strict=True):
         x = min(max(MARGIN, int(middle - w / 2 + dice.between(-1, 1))), GRID - MARGIN - w)
         rects.append(Rect(x, y, w, h))
-        y += h
+        y += h - depth
     return rects
 
 

@@ -20,7 +20,6 @@ from pinxit.data.world.vocabulary import (
     Lexicon,
     apart,
     carries,
-    sprite_stands_out,
     stands_out,
 )
 
@@ -45,10 +44,8 @@ def draw_plan(dice: Dice, words: Lexicon, split: Split, pattern: str) -> Plan:
 
 def sound(plan: Plan) -> bool:
     """Whether everything in the plan can be told apart and seen against its ground, and rests on what can carry it."""
-    for part in plan.parts:
-        seen = stands_out(part.colour, plan.place) if part.colour else sprite_stands_out(part.name, plan.place)
-        if not seen and plan.style is None:
-            return False
+    if not all(part.colour is None or stands_out(part.colour, plan.place) for part in plan.parts):
+        return False
     for i, one in enumerate(plan.parts):
         for other in plan.parts[i + 1 :]:
             if one.colour and other.colour and one.colour != other.colour and not apart(one.colour, other.colour):
@@ -59,16 +56,16 @@ def sound(plan: Plan) -> bool:
     return all(relation != "on top of" or carries(lower.name, lower.form) for _, relation, lower in pairs)
 
 
-def choose_place(dice: Dice, words: Lexicon, *parts: Part, plain: bool = False) -> str:
+def choose_place(dice: Dice, words: Lexicon, *parts: Part) -> str:
     """A ground on which all the parts are seen: white most often, then plain colours, then places."""
 
     def fits(place: str) -> bool:
-        return all(stands_out(p.colour, place) if p.colour else sprite_stands_out(p.name, place) for p in parts)
+        return all(p.colour is None or stands_out(p.colour, place) for p in parts)
 
     draw = dice.unit()
     if draw < 0.42 and fits("white"):
         return "white"
-    if draw > 0.78 and not plain:
+    if draw > 0.78:
         place = dice.pick(words.places)
         if fits(place):
             return place
@@ -190,7 +187,7 @@ def sketch(dice: Dice, words: Lexicon) -> Plan | None:
 def pair(dice: Dice, words: Lexicon) -> Plan | None:
     """The exact same penguin on the top as a sketch on the bottom."""
     part = sprite(dice, words)
-    return Plan("pair", (part,), lower_style="pencil sketch", place=choose_place(dice, words, part, plain=True))
+    return Plan("pair", (part,), lower_style="pencil sketch")
 
 
 def _sized(part: Part, size: Size | None) -> Part:
