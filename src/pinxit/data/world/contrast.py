@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,25 +10,25 @@ from numpy.typing import NDArray
 from pinxit.data.world.draw.places import ground_tones
 from pinxit.data.world.draw.sprites import raster
 
-NEAR = 60  # two colours nearer than this (Euclidean, RGB) run together at 64 pixels
-MELTED = 0.5  # a sprite with more than this share of its rim near the ground's colour is lost there
+NEAR = 70  # two colours nearer than this (Euclidean, RGB) run together at 64 pixels
+MELTED = 0.5  # a sprite is lost where more than this share of its rim, or of all of it, is near the ground's colour
 _RIM = 3  # pixels of the sprite, of about 112
 
 
 @cache
 def sprite_stands_out(name: str, artist: str, place: str) -> bool:
-    """Whether at least half of the sprite's rim differs from every large tone of the ground."""
-    rim = _rim(name, artist)
-    for tone in ground_tones(place):
-        away = rim - np.array(tone, np.int32)
-        if np.count_nonzero((away * away).sum(axis=1) < NEAR * NEAR) > MELTED * len(rim):
-            return False
+    """Whether most of the sprite's rim, and most of the sprite, differ from every large tone of the ground."""
+    for colours in _rim_and_body(name, artist):
+        for tone in ground_tones(place):
+            away = colours - np.array(tone, np.int32)
+            if np.count_nonzero((away * away).sum(axis=1) < NEAR * NEAR) > MELTED * len(colours):
+                return False
     return True
 
 
-@cache
-def _rim(name: str, artist: str) -> NDArray[np.int32]:
-    """The colours along the sprite's edge: int32 [pixels, 3]."""
+@lru_cache(maxsize=64)  # the grounds are asked about one after another
+def _rim_and_body(name: str, artist: str) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The colours along the sprite's edge, and all of them: int32 [pixels, 3] each."""
     pixels = np.asarray(raster(name, artist)).astype(np.int32)
     solid = pixels[..., 3] >= 128
     inner = np.pad(solid, 1)
@@ -39,5 +39,4 @@ def _rim(name: str, artist: str) -> NDArray[np.int32]:
         grown[:, 1:] &= inner[:, :-1]
         grown[:, :-1] &= inner[:, 1:]
         inner = grown
-    rim: NDArray[np.int32] = pixels[solid & ~inner[1:-1, 1:-1]][:, :3]
-    return rim
+    return pixels[solid & ~inner[1:-1, 1:-1]][:, :3], pixels[solid][:, :3]
