@@ -11,15 +11,17 @@ from PIL import Image
 
 from pinxit.data.world.draw import GROUNDS, PALETTE, item_aspect, render, render_masks
 from pinxit.data.world.draw.palette import distance, jittered, nearest, tones
+from pinxit.data.world.draw.places import PLACES
 from pinxit.data.world.scene import Box, Item, Scene
 from pinxit.errors import DataError, UsageError
 
 SHAPES = ("circle", "square", "triangle", "star", "heart", "pentagon", "hexagon", "ring")
 SOLIDS = ("cube", "sphere", "cylinder", "cone")
-MADE = ("clock", "flower pot", "lamp", "plate", "sign")
-CODED = [(name, "shape") for name in SHAPES] + [(n, "solid") for n in SOLIDS] + [(n, "made") for n in MADE]
+MADE = ("armchair", "clock", "flower pot", "lamp", "plate", "sign")
+CODED = (
+    [(name, "shape") for name in SHAPES] + [(n, "solid") for n in SOLIDS] + [(n, "made") for n in (*MADE, "storefront")]
+)
 USUAL_FORMS = {("clock", "circle"), ("clock", "ring"), ("plate", "circle"), ("plate", "ring"), ("sign", "square")}
-PLACES = ("meadow", "beach", "snow", "night sky")
 
 
 def box_of(name: str, kind: str, width: float, x: float, y: float, form: str | None = None) -> Box:

@@ -20,11 +20,9 @@ def cutout(name: str, artist: str | None, outfit: Outfit) -> Image.Image:
 
 
 @lru_cache(maxsize=256)
-def _source(name: str, artist: str | None, outfit: Outfit, flip: bool) -> Image.Image:
+def _source(name: str, artist: str | None, outfit: Outfit) -> Image.Image:
     """The cutout with premultiplied alpha and a transparent border of 1/_MARGIN of its size on each side."""
     image = cutout(name, artist, outfit)
-    if flip:
-        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     left, top = image.width // _MARGIN, image.height // _MARGIN
     padded = Image.new("RGBA", (image.width + 2 * left, image.height + 2 * top))
     padded.paste(image, (left, top))
@@ -35,15 +33,19 @@ def sprite_layer(
     frame: Frame, name: str, artist: str | None, outfit: Outfit = (), flip: bool = False, colour: RGB | None = None
 ) -> Layer:
     """The sprite stretched over the frame's box; with `colour`, repainted in tones of that colour."""
-    source = _source(name, artist, outfit, flip)
+    source = _source(name, artist, outfit)
     size = cutout(name, artist, outfit).size
     x0, y0, x1, y1 = frame.region
+    if flip:  # mirrored before and after: the sprite is kept one way round
+        x0, x1 = frame.width * frame.over - x1, frame.width * frame.over - x0
     across, down = size[0] / (x1 - x0), size[1] / (y1 - y0)  # sprite pixels per sample
     left, top = size[0] // _MARGIN - x0 * across, size[1] // _MARGIN - y0 * down
     right = left + frame.width * frame.over * across
     bottom = top + frame.height * frame.over * down
     box = (max(left, 0.0), max(top, 0.0), min(right, source.width), min(bottom, source.height))
     pixels = source.resize((frame.width, frame.height), Image.Resampling.BICUBIC, box=box).convert("RGBA")
+    if flip:
+        pixels = pixels.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return Layer(tinted(pixels, colour) if colour else pixels, frame.x, frame.y)
 
 

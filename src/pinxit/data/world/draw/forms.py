@@ -7,10 +7,12 @@ from functools import lru_cache
 
 from PIL import Image, ImageFilter
 
-from pinxit.data.world.draw.palette import RGB
+from pinxit.data.world.draw.palette import RGB, tones
 from pinxit.data.world.draw.pen import Pen
 from pinxit.data.world.draw.shapes import OUTLINES, SHAPE_ASPECTS
-from pinxit.data.world.draw.sprites import silhouette, sprite_aspect
+from pinxit.data.world.draw.sprites import raster, silhouette, sprite_aspect
+from pinxit.data.world.pack import Pack
+from pinxit.errors import DataError
 
 _GRID = 64
 
@@ -23,6 +25,13 @@ class Make:
     form: str | None  # its outline; None is its usual one
     chance: tuple[float, float]  # two free numbers in [0, 1)
     words: str | None = None  # what is written on it
+    natural: bool = False  # the sprite that lends its outline lends its picture too
+
+
+def check_form(form: str) -> None:
+    """Raises DataError for a form that is neither a flat shape nor a sprite."""
+    if form not in OUTLINES and form not in Pack.open().things:
+        raise DataError(f"the world has no form '{form}'; choose {', '.join(OUTLINES)} or the name of a sprite.")
 
 
 def form_aspect(form: str) -> float:
@@ -38,15 +47,24 @@ def draw_form(pen: Pen, form: str, fill: RGB) -> None:
         pen.stamp(silhouette(form), fill)
 
 
+def draw_body(pen: Pen, make: Make, usual: str) -> None:
+    """The outline of what is made, in its colour or as the picture of the sprite that lends it."""
+    form = make.form or usual
+    if make.natural:
+        pen.picture(raster(form, None))
+    else:
+        draw_form(pen, form, tones(make.colour)[1])
+
+
 @lru_cache(maxsize=256)
 def core(form: str) -> tuple[float, float, float, float]:
     """About the largest disc inside an outline of natural proportions: (centre x, centre y, radius across, radius
     down), as shares of the outline's width and height."""
     height, width = _GRID, round(_GRID * form_aspect(form))
-    raster = Image.new("RGBA", (width, height))
-    draw_form(Pen(raster, (0, 0, width, height), 1.0), form, (0, 0, 0))
+    canvas = Image.new("RGBA", (width, height))
+    draw_form(Pen(canvas, (0, 0, width, height), 1.0), form, (0, 0, 0))
     mask = Image.new("L", (width + 2, height + 2))
-    mask.paste(raster.getchannel("A").point(lambda a: 255 * (a >= 128)), (1, 1))
+    mask.paste(canvas.getchannel("A").point(lambda a: 255 * (a >= 128)), (1, 1))
     x, y, radius = 0.5 * width, 0.5 * height, 0.0
     for depth in range(max(width, height)):
         box = mask.getbbox()

@@ -1,11 +1,11 @@
-"""Made things, whose outline and colour are free: clock, flower pot, lamp, plate, sign, storefront."""
+"""Made things, whose outline and colour are free: armchair, clock, flower pot, lamp, plate, sign, storefront."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 
-from pinxit.data.world.draw.forms import Make, core, draw_form, form_aspect
+from pinxit.data.world.draw.forms import Make, core, draw_body, form_aspect
 from pinxit.data.world.draw.palette import INK, RGB, luminance, mix, ramp, tones
 from pinxit.data.world.draw.pen import Pen
 from pinxit.data.world.draw.shapes import CIRCLE
@@ -13,13 +13,14 @@ from pinxit.data.world.draw.signs import draw_sign, draw_storefront
 
 _WHITE: RGB = (255, 255, 255)
 _METAL: RGB = (120, 124, 132)
+_WOOD: RGB = (126, 88, 56)
 _LEAF, _LEAF_DARK, _PETAL = (88, 176, 76), (46, 122, 58), (246, 176, 200)
 
 
 def _clock(pen: Pen, make: Make) -> None:
     form = make.form or "circle"
     dark, base, light = tones(make.colour)
-    draw_form(pen, form, base)
+    draw_body(pen, make, form)
     x, y, across, down = core(form)
     share = 0.84 if form in _ROOMY else 0.95
     _disc(pen, x, y, across * share + 0.02, down * share + 0.02, dark if luminance(base) > 60 else light)
@@ -83,7 +84,7 @@ def _flower_pot(pen: Pen, make: Make) -> None:
     plant.ellipse(0.39, 0.19, 0.61, 0.45, (250, 200, 40))
     dark, base, _ = tones(make.colour)
     if make.form:
-        draw_form(pen.within(0.1, 0.46, 0.9, 1), make.form, base)
+        draw_body(pen.within(0.1, 0.46, 0.9, 1), make, make.form)
         return
     pen.polygon(((0.14, 0.56), (0.86, 0.56), (0.74, 1), (0.26, 1)), base)
     pen.rectangle(0.06, 0.5, 0.94, 0.63, base)
@@ -104,7 +105,7 @@ def _lamp(pen: Pen, make: Make) -> None:
     pen.ellipse(0.42, 0.5, 0.58, 0.66, (255, 240, 160))
     _, base, light = tones(make.colour)
     if make.form:
-        draw_form(pen.within(0, 0, 1, 0.64), make.form, base)
+        draw_body(pen.within(0, 0, 1, 0.64), make, make.form)
         return
     left, right, steps = 0.28, 0.72, 8
     for k in range(steps):
@@ -117,8 +118,8 @@ def _lamp(pen: Pen, make: Make) -> None:
 
 def _plate(pen: Pen, make: Make) -> None:
     form = make.form or "circle"
-    dark, base, light = tones(make.colour)
-    draw_form(pen.within(0.16, 0, 0.84, 1), form, base)
+    dark, _, light = tones(make.colour)
+    draw_body(pen.within(0.16, 0, 0.84, 1), make, form)
     x, y, across, down = core(form)
     x, across = 0.16 + 0.68 * x, 0.68 * across
     _disc(pen, x, y, 0.72 * across, 0.72 * down, dark)
@@ -131,7 +132,40 @@ def _plate(pen: Pen, make: Make) -> None:
     pen.rectangle(0.95, 0.5, 0.985, 0.9, _METAL)
 
 
+_BACK = (  # the usual back of an armchair: a rounded block
+    (0, 0.25),
+    (0.06, 0.08),
+    (0.2, 0),
+    (0.8, 0),
+    (0.94, 0.08),
+    (1, 0.25),
+    (1, 1),
+    (0, 1),
+)
+
+
+def _armchair(pen: Pen, make: Make) -> None:
+    dark, base, light = tones(make.colour)
+    for x in (0.12, 0.78):
+        pen.rectangle(x, 0.88, x + 0.1, 1, _WOOD)
+    back = pen.within(0.1, 0, 0.9, 0.86) if make.form else pen.within(0.12, 0, 0.88, 0.8)
+    if make.form:
+        draw_body(back, make, make.form)
+    else:
+        back.polygon(_BACK, base)
+        back.rectangle(0.1, 0.55, 0.9, 0.6, dark)
+    pen.rectangle(0.1, 0.6, 0.9, 0.92, base)
+    pen.rectangle(0.14, 0.56, 0.86, 0.7, light)
+    pen.rectangle(0.14, 0.69, 0.86, 0.72, dark)
+    for x in (0.0, 0.8):
+        pen.ellipse(x, 0.42, x + 0.2, 0.62, dark)
+        pen.rectangle(x, 0.52, x + 0.2, 0.92, dark)
+        pen.ellipse(x + 0.03, 0.45, x + 0.17, 0.59, base)
+        pen.rectangle(x + 0.03, 0.52, x + 0.17, 0.89, base)
+
+
 MADE: dict[str, Callable[[Pen, Make], None]] = {
+    "armchair": _armchair,
     "clock": _clock,
     "flower pot": _flower_pot,
     "lamp": _lamp,
@@ -140,6 +174,7 @@ MADE: dict[str, Callable[[Pen, Make], None]] = {
     "storefront": draw_storefront,
 }
 USUAL: dict[str, RGB] = {
+    "armchair": (190, 96, 58),
     "clock": (140, 142, 147),
     "flower pot": (190, 96, 58),
     "lamp": (252, 218, 35),
@@ -150,6 +185,7 @@ USUAL: dict[str, RGB] = {
 """The colour of a made thing when none is asked for."""
 
 _SHARES: dict[str, tuple[float, float]] = {  # the outline's part of the box: width, height
+    "armchair": (0.8, 0.86),
     "clock": (1.0, 1.0),
     "flower pot": (0.8, 0.54),
     "lamp": (1.0, 0.64),
@@ -158,6 +194,7 @@ _SHARES: dict[str, tuple[float, float]] = {  # the outline's part of the box: wi
     "storefront": (1.0, 1.0),
 }
 _ASPECTS: dict[str, float] = {
+    "armchair": 1.0,
     "clock": 1.0,
     "flower pot": 0.72,
     "lamp": 0.75,

@@ -90,6 +90,11 @@ class Pen:
         stretched = mask if mask.size == size else mask.resize(size, Image.Resampling.BILINEAR)
         self.image.paste(_ink(fill), (self._x0, self._y0), stretched)
 
+    def picture(self, picture: Image.Image) -> None:
+        """Lay an RGBA picture over the region, stretched to it."""
+        stretched = picture.resize((self._w + 1, self._h + 1), Image.Resampling.BICUBIC)
+        self.image.alpha_composite(stretched, (self._x0, self._y0))
+
 
 def _ink(fill: RGB | None) -> tuple[int, int, int, int]:
     return (0, 0, 0, 0) if fill is None else (*fill, 255)

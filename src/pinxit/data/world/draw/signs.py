@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pinxit.data.world.draw.forms import Make, core, draw_form
+from pinxit.data.world.draw.forms import Make, core, draw_body, draw_form
 from pinxit.data.world.draw.palette import INK, RGB, ink_on, line_tone, mix, tones
 from pinxit.data.world.draw.pen import Pen
 from pinxit.data.world.draw.words import write
@@ -21,7 +21,7 @@ def draw_sign(pen: Pen, make: Make) -> None:
         board.rectangle(0.03, 0.05, 0.97, 0.95, make.colour)
         text = board.within(0.08, 0.14, 0.92, 0.86)
     else:
-        draw_form(board.within(0.05, 0.05, 0.95, 0.95), form, make.colour)
+        draw_body(board.within(0.05, 0.05, 0.95, 0.95), make, form)
         x, y, across, down = core(form)
         text = board.within(x - 0.86 * across, y - 0.5 * down, x + 0.86 * across, y + 0.5 * down)
     if make.words:

@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageOps
 
+from pinxit.data.world.draw.palette import RGB
 from pinxit.data.world.pack import Pack
 
 
@@ -23,6 +24,15 @@ def sprite_aspect(name: str, artist: str | None) -> float:
     """Width over height of the visible part."""
     width, height = raster(name, artist).size
     return width / height
+
+
+@lru_cache(maxsize=64)
+def mean_colour(name: str, artist: str | None = None) -> RGB:
+    """The mean colour of what is opaque in the sprite."""
+    pixels = np.asarray(raster(name, artist)).astype(np.int64)
+    weight = pixels[..., 3]
+    red, green, blue = (int((pixels[..., band] * weight).sum() // weight.sum()) for band in range(3))
+    return red, green, blue
 
 
 @lru_cache(maxsize=64)
