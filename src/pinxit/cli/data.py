@@ -1,0 +1,181 @@
+"""`pinxit data`: look at data, check it, and write it as tar shards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pinxit.data.problems import Problems
+    from pinxit.types import Dataset, Example
+
+app = typer.Typer(no_args_is_help=True, help="Look at training data, check it, and write it as tar shards.")
+
+WORLD_COUNT = 100_000
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="world:small or world:full (the built-in world), a folder of pictures with same-named .txt captions, "
+        'a .tar file, a folder of tars, or a pattern such as "data/{00000..00007}.tar".',
+        show_default=False,
+    ),
+]
+Size = Annotated[
+    int, typer.Option(help="Side of the pictures in pixels: the shorter side is resized, the rest cropped.")
+]
+Split = Annotated[
+    str, typer.Option(help="World only: train, seen (known combinations) or unseen (never met in train).")
+]
+Language = Annotated[str | None, typer.Option(help="World only: language of the captions: en, zh or mixed.")]
+Seed = Annotated[int, typer.Option(help="Another seed shows other scenes of a world, other items of your own data.")]
+Workers = Annotated[int | None, typer.Option(help="Processes to use.", show_default="every core")]
+
+
+@app.command()
+def preview(
+    source: Source,
+    count: Annotated[int, typer.Option(min=1, help="How many pictures to show.")] = 24,
+    split: Split = "train",
+    out: Annotated[Path, typer.Option(help="The PNG file to write.")] = Path("sheet.png"),
+    size: Size = 64,
+    language: Language = None,
+    seed: Seed = 0,
+    captions: Annotated[int, typer.Option(min=1, help="How many captions to print under each picture.")] = 1,
+    columns: Annotated[int | None, typer.Option(min=1, help="Pictures per row.", show_default="to fit")] = None,
+) -> None:
+    """Draw a contact sheet: pictures with their captions underneath.
+
+    Look at your data before you train on it, for example: pinxit data preview world:small --split unseen
+    """
+    from pinxit.data.problems import Problems
+    from pinxit.data.sheet import sheet
+    from pinxit.errors import DataError
+    from pinxit.pictures import write_png
+
+    dataset = _open(source, size, split, language, seed)
+    problems = Problems(getattr(dataset, "problems", ()))
+    shown = _pick(dataset, source, count, seed, problems)
+    _tell(problems)
+    if not shown:
+        raise DataError(f"{source} has no picture that can be shown.")
+    texts = ["\n".join(example.captions[:captions]) for example in shown]
+    write_png(out, sheet([example.picture for example in shown], texts, columns), {"source": source, "captions": texts})
+    _warn_of_missing_font(texts)
+    typer.echo(str(out))
+
+
+@app.command()
+def build(
+    source: Source,
+    out: Annotated[Path, typer.Option(help="The folder to write 00000.tar, 00001.tar, ... into.", show_default=False)],
+    count: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many items to write.", show_default=f"all; {WORLD_COUNT} of a world"),
+    ] = None,
+    per_shard: Annotated[int, typer.Option(min=1, help="Items in one tar.")] = 10_000,
+    size: Size = 64,
+    format: Annotated[str, typer.Option(help="png or webp, both without loss; webp is smaller and slower.")] = "png",
+    split: Split = "train",
+    language: Language = None,
+    seed: Seed = 0,
+    workers: Workers = None,
+) -> None:
+    """Write SOURCE as tar shards that any webdataset reader understands (key.png, key.txt, key.json).
+
+    Uses every core. A killed run goes on where it stopped when the same command is given again.
+    """
+    from pinxit.data.shard_writer import FORMS, write_shards
+    from pinxit.errors import UsageError
+
+    form = next((known for known in FORMS if known == format), None)
+    if form is None:
+        raise UsageError(f"--format is png or webp, not {format}.")
+    dataset = _open(source, size, split, language, seed)
+    if count is None and _is_world(source):
+        count = WORLD_COUNT
+    with _bar("writing shards") as progress:
+        written = write_shards(dataset, out, count, per_shard, form, workers, progress)
+    typer.echo(f"{written.items} items in {written.shards} shards in {out}")
+
+
+@app.command()
+def check(
+    source: Annotated[
+        str, typer.Argument(metavar="PATH", help="A folder of pictures, tar shards, or a pattern of them.")
+    ],
+    workers: Workers = None,
+    all: Annotated[bool, typer.Option("--all", help="Name every broken file instead of the first ten.")] = False,
+) -> None:
+    """Read every picture and caption once and name what is broken: truncated, no picture, no caption, not UTF-8, ...
+
+    Training skips the same files. Exits with 0 when all are sound, else with 1.
+    """
+    from pinxit.data.check import check as check_dataset
+    from pinxit.errors import UsageError
+
+    if _is_world(source):
+        raise UsageError("the built-in world has nothing to check; give a folder or tar shards.")
+    dataset = _open(source, 64, "train", None, 0)
+    with _bar("reading") as progress:
+        found = check_dataset(dataset, workers, progress)
+    typer.echo(f"{found.usable} pictures with {found.captions} captions can be used")
+    _tell(found.problems, named=len(found.problems) if all else None)
+    if found.problems:
+        raise typer.Exit(1)
+
+
+def _open(source: str, size: int, split: str, language: str | None, seed: int) -> Dataset:
+    from pinxit.data.sources import open_source
+
+    options: dict[str, Any] = {} if language is None else {"language": language}
+    if _is_world(source):
+        options["seed"] = seed
+    return open_source(source, size, split, **options)
+
+
+def _is_world(source: str) -> bool:
+    return source.startswith("world:")
+
+
+def _pick(dataset: Dataset, source: str, count: int, seed: int, problems: Problems) -> list[Example]:
+    """The first items of a world, items from anywhere in a user's own data."""
+    from itertools import islice
+
+    from pinxit.data.order import order
+    from pinxit.data.problems import readable
+
+    length = len(dataset)
+    indices = range(length) if _is_world(source) else (order(place, length, seed) for place in range(length))
+    return list(islice(readable(dataset, indices, problems), count))
+
+
+def _warn_of_missing_font(texts: list[str]) -> None:
+    from pinxit.data.fonts import is_cjk, system_font
+
+    if any(map(is_cjk, texts)) and system_font("chinese") is None:
+        typer.echo("this system has no Chinese font (fonts-noto-cjk, say), so characters show as boxes", err=True)
+
+
+def _tell(problems: Problems, named: int | None = None) -> None:
+    from pinxit.data.problems import NAMED
+
+    if problems:
+        typer.echo(problems.report(named or NAMED), err=True)
+
+
+@contextmanager
+def _bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr, to be moved with (done, total); lines logged meanwhile stay above it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

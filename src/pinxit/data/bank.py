@@ -1,0 +1,111 @@
+"""The bank: examples drawn or read once, by all cores, into a folder that every training stage maps into memory."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pinxit.config import from_dict
+from pinxit.data.bank_builder import Builder
+from pinxit.data.bank_layout import CAPTIONS, FACTS, PARTS, PICTURES, PROBLEMS, read_manifest
+from pinxit.data.lines import Captions, Lines
+from pinxit.data.problems import Problem, Problems
+from pinxit.errors import DataError
+from pinxit.types import Dataset, Example
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Bank:
+    """A finished bank. `pictures` is a memory map (or an array in memory), `captions[i]` a tuple of strings."""
+
+    folder: Path
+    about: dict[str, Any]  # bank.json: format, version, source, count (asked for), items (kept), size, sample
+    pictures: NDArray[np.uint8]
+    captions: Captions
+    _facts: Lines | None
+
+    @classmethod
+    def open(cls, folder: Path | str, in_memory: bool = False) -> Bank:
+        """Open a bank; `in_memory` reads all pictures at once. Raises DataError when it is unfinished or damaged."""
+        folder = Path(folder)
+        about = read_manifest(folder)
+        try:
+            pictures = np.load(folder / PICTURES, mmap_mode=None if in_memory else "r", allow_pickle=False)
+            captions = Captions(folder / CAPTIONS)
+            facts = Lines(folder / FACTS) if (folder / FACTS).exists() else None
+        except (OSError, ValueError) as error:
+            raise DataError(f"the bank {folder} is damaged ({error}); delete it and build it again.") from error
+        found = {len(pictures), len(captions), len(facts) if facts is not None else len(captions)}
+        if found != {about["items"]}:
+            raise DataError(f"the bank {folder} is damaged: its files differ in length; delete it and build it again.")
+        return cls(folder, about, pictures, captions, facts)
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> Example:
+        if not 0 <= index < len(self):
+            raise IndexError(f"item {index} of a bank of {len(self)}.")
+        picture = np.array(self.pictures[index])
+        return Example(picture, self.captions[index], f"{self.folder.name}/{index}", self._scene(index))
+
+    @property
+    def size(self) -> int:
+        """The side of the pictures in pixels."""
+        return int(self.about["size"])
+
+    @property
+    def problems(self) -> Problems:
+        """What was skipped when the bank was built."""
+        return Problems(Problem(*json.loads(line)) for line in Lines(self.folder / PROBLEMS))
+
+    def facts(self, index: int) -> dict[str, Any] | None:
+        """The facts of an item as plain JSON values (quick to read), None where the source tells none."""
+        return None if self._facts is None else json.loads(self._facts[index])
+
+    def identity(self) -> dict[str, Any]:
+        """What makes this bank this one."""
+        return {"kind": "bank"} | {name: self.about[name] for name in ("source", "items", "size", "sample")}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Bank.open, (self.folder,)  # another process maps the files itself
+
+    def _scene(self, index: int) -> Any:
+        facts = self.facts(index)
+        if facts is None or self.about["facts"] != "Scene":
+            return facts
+        from pinxit.data.world.scene import Scene
+
+        return from_dict(Scene, facts)
+
+
+def build_bank(
+    dataset: Dataset,
+    count: int | None,
+    folder: Path | str,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Bank:
+    """Draw or read the first `count` items of `dataset` (None: all; never more than it has) into the bank `folder`.
+
+    Runs on `workers` processes (None: every core) and may be killed at any time: the same call goes on where it
+    stopped, and returns at once when the bank is finished. `progress(done, count)` is called now and then. Items that
+    cannot be used are skipped, kept in `bank.problems` and told on the logger "pinxit". Raises DataError when `folder`
+    holds a bank of other data, or anything else, or when no item is left; PinxitError when the disk is full.
+    """
+    builder = Builder.plan(dataset, count, Path(folder))
+    if not builder.finished:
+        builder.build(workers, progress)
+    shutil.rmtree(Path(folder) / PARTS, ignore_errors=True)
+    bank = Bank.open(folder)
+    bank.problems.log()
+    return bank

@@ -1,0 +1,237 @@
+"""How a bank is built: every worker writes its chunks straight into pictures.npy and leaves a part file behind.
+
+A part file is the mark that its chunk is done: a line of numbers, then the kept items' captions, then their facts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from pinxit import __version__
+from pinxit.data.bank_layout import CAPTIONS, FACTS, FORMAT, MANIFEST, PARTS, PICTURES, PROBLEMS, read_manifest
+from pinxit.data.identity import differences, fingerprint, first_readable, identity
+from pinxit.data.lines import as_line
+from pinxit.data.pool import cores, ordered
+from pinxit.data.problems import Problem, read
+from pinxit.errors import DataError, PinxitError
+from pinxit.files import replacing, write_bytes, write_json
+from pinxit.types import Dataset, Example
+
+PLAN = "plan.json"
+SMALLEST_CHUNK, LARGEST_CHUNK = 16, 256  # items; each costs two flushes to the disk
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """What a worker needs to fill any chunk."""
+
+    dataset: Dataset
+    folder: Path
+    count: int
+    size: int
+    chunk: int  # items per chunk, the last one shorter
+    start: int  # bytes of the header of pictures.npy
+
+    def part(self, number: int) -> Path:
+        """The mark of a finished chunk."""
+        return self.folder / PARTS / f"{number:07d}.jsonl"
+
+    def span(self, number: int) -> range:
+        """The items of a chunk."""
+        return range(number * self.chunk, min((number + 1) * self.chunk, self.count))
+
+    @property
+    def number(self) -> int:
+        """How many chunks there are."""
+        return -(-self.count // self.chunk)
+
+
+@dataclass(frozen=True)
+class Builder:
+    """A bank to be built, or one that is finished already."""
+
+    chunks: Chunks
+    about: dict[str, Any]
+    finished: bool
+
+    @classmethod
+    def plan(cls, dataset: Dataset, count: int | None, folder: Path) -> Builder:
+        """Check what is in `folder` against what is asked for."""
+        count = len(dataset) if count is None else min(count, len(dataset))
+        if count < 1:
+            raise DataError(f"the bank {folder} needs at least one item.")
+        sample = first_readable(dataset, count)
+        size = _side(sample)
+        about = {
+            "format": FORMAT,
+            "version": __version__,
+            "source": identity(dataset),
+            "count": count,
+            "size": size,
+            "sample": fingerprint(sample),
+            "facts": type(sample.facts).__name__ if _is_record(sample.facts) else None,
+        }
+        finished = (folder / MANIFEST).exists()
+        if finished:
+            _compare(read_manifest(folder), about, folder)
+        elif (folder / PARTS / PLAN).exists():
+            _compare(json.loads((folder / PARTS / PLAN).read_text(encoding="utf-8")), about, folder)
+        elif folder.exists() and any(path.name not in (PARTS, PICTURES) for path in folder.iterdir()):
+            raise DataError(f"{folder} is not empty and holds no bank; choose another folder.")
+        chunk = max(SMALLEST_CHUNK, min(LARGEST_CHUNK, count // 64))
+        start = len(_header(count, size))
+        return cls(Chunks(dataset, folder, count, size, chunk, start), about, finished)
+
+    def build(self, workers: int | None, progress: Callable[[int, int], None] | None) -> None:
+        """Fill the missing chunks and put the parts together."""
+        chunks = self.chunks
+        pending = [number for number in range(chunks.number) if not chunks.part(number).exists()]
+        _check_room(chunks, len(pending))
+        if not (chunks.folder / PARTS / PLAN).exists():
+            _allocate(chunks)
+            write_json(chunks.folder / PARTS / PLAN, self.about)
+        done = chunks.count - sum(len(chunks.span(number)) for number in pending)
+        for filled in ordered(_fill, chunks, pending, min(workers or cores(), len(pending))):
+            done += filled
+            if progress is not None:
+                progress(done, chunks.count)
+        self._finish()
+
+    def _finish(self) -> None:
+        chunks, folder = self.chunks, self.chunks.folder
+        kept: list[int] = []
+        with (
+            replacing(folder / CAPTIONS) as captions,
+            replacing(folder / FACTS) as facts,
+            replacing(folder / PROBLEMS) as problems,
+            captions.open("wb") as to_captions,
+            facts.open("wb") as to_facts,
+            problems.open("wb") as to_problems,
+        ):
+            for problem in getattr(chunks.dataset, "problems", ()):
+                to_problems.write(as_line([problem.key, problem.reason]))
+            for number in range(chunks.number):
+                kept += _append(chunks.part(number), to_captions, to_facts, to_problems)
+        if not kept:
+            raise DataError(f"nothing is left for the bank {folder}: none of {chunks.count} items can be used.")
+        if self.about["facts"] is None:
+            (folder / FACTS).unlink()
+        _compact(chunks, kept)
+        write_json(folder / MANIFEST, self.about | {"items": len(kept)})
+
+
+def _fill(chunks: Chunks, number: int) -> int:
+    """Draw one chunk into its place in pictures.npy and write its part file; returns how many items it was."""
+    span = chunks.span(number)
+    pictures = np.zeros((len(span), chunks.size, chunks.size, 3), dtype=np.uint8)
+    captions, facts, kept, problems = [], [], [], []
+    for place, index in enumerate(span):
+        item = read(chunks.dataset, index)
+        if isinstance(item, Problem):
+            problems.append([item.key, item.reason])
+            continue
+        if item.picture.shape != pictures.shape[1:]:
+            raise DataError(f"{item.key} is a picture of shape {item.picture.shape}, others are {pictures.shape[1:]}.")
+        pictures[place] = item.picture
+        kept.append(index)
+        captions.append(as_line(item.captions))
+        facts.append(as_line(_plain(item.facts)))
+    _write_pictures(chunks, span.start, pictures)
+    head = as_line({"kept": kept, "problems": problems})
+    write_bytes(chunks.part(number), b"".join([head, *captions, *facts]))
+    return len(span)
+
+
+def _plain(facts: Any) -> dict[str, Any] | None:
+    return dataclasses.asdict(facts) if _is_record(facts) else None
+
+
+def _is_record(facts: Any) -> bool:
+    return dataclasses.is_dataclass(facts) and not isinstance(facts, type)
+
+
+def _write_pictures(chunks: Chunks, index: int, pictures: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+    path = chunks.folder / PICTURES
+    try:
+        with path.open("r+b") as handle:
+            handle.seek(chunks.start + index * chunks.size**2 * 3)
+            handle.write(pictures.data)
+            handle.flush()
+            os.fsync(handle.fileno())
+    except OSError as error:
+        raise PinxitError(f"cannot write {path}: {error.strerror or error}.") from error
+
+
+def _append(part: Path, captions: BinaryIO, facts: BinaryIO, problems: BinaryIO) -> list[int]:
+    """Spread a part file over the bank's files; returns the indices of the kept items."""
+    head, *lines = part.read_bytes().splitlines(keepends=True)
+    numbers = json.loads(head)
+    kept: list[int] = numbers["kept"]
+    captions.writelines(lines[: len(kept)])
+    facts.writelines(lines[len(kept) :])
+    problems.writelines(as_line(problem) for problem in numbers["problems"])
+    return kept
+
+
+def _allocate(chunks: Chunks) -> None:
+    """Make pictures.npy at full length; a file system with sparse files spends no space on it yet."""
+    with replacing(chunks.folder / PICTURES) as temporary, temporary.open("wb") as handle:
+        handle.write(_header(chunks.count, chunks.size))
+        handle.truncate(chunks.start + chunks.count * chunks.size**2 * 3)
+
+
+def _compact(chunks: Chunks, kept: list[int]) -> None:
+    """Close the gaps that skipped items left in pictures.npy."""
+    path = chunks.folder / PICTURES
+    pictures = np.load(path, mmap_mode="r", allow_pickle=False)
+    if len(pictures) == len(kept):
+        return
+    with replacing(path) as temporary, temporary.open("wb") as handle:
+        handle.write(_header(len(kept), chunks.size))
+        for places in _windows(len(kept)):
+            handle.write(pictures[kept[places]].data)
+
+
+def _windows(length: int, window: int = 1024) -> Iterator[slice]:
+    return (slice(start, start + window) for start in range(0, length, window))
+
+
+def _check_room(chunks: Chunks, pending: int) -> None:
+    parent = next(folder for folder in (chunks.folder, *chunks.folder.absolute().parents) if folder.exists())
+    needed = pending * chunks.chunk * chunks.size**2 * 3
+    free = shutil.disk_usage(parent).free
+    if needed > free:
+        raise PinxitError(
+            f"the bank {chunks.folder} needs {needed / 1e9:.1f} GB and only {free / 1e9:.1f} GB are free."
+        )
+
+
+def _header(count: int, size: int) -> bytes:
+    """The first bytes of an .npy file of uint8 [count, size, size, 3]."""
+    header = io.BytesIO()
+    shape = (count, size, size, 3)
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return header.getvalue()
+
+
+def _side(sample: Example) -> int:
+    height, width, _ = sample.picture.shape
+    if height != width:
+        raise DataError(f"a bank holds square pictures; {sample.key} has {width} x {height} pixels.")
+    return height
+
+
+def _compare(old: dict[str, Any], new: dict[str, Any], folder: Path) -> None:
+    told = differences({name: old.get(name) for name in new if name != "version"}, {**new, "version": None})
+    if told:
+        raise DataError(f"{folder} holds a bank of other data: {told}; choose another folder or delete it.")

@@ -1,0 +1,46 @@
+"""Captions as people store them: a .txt with one caption a line, or a .json with a "caption" field."""
+
+from __future__ import annotations
+
+import json
+
+from pinxit.data.problems import ItemError
+
+
+def from_text(data: bytes, key: str) -> tuple[str, ...]:
+    """The lines of a caption file, empty ones left out.
+
+    Raises ItemError naming `key` when the file is not UTF-8 or holds no caption.
+    """
+    lines = (line.strip() for line in _utf8(data, key).splitlines())
+    return _some([line for line in lines if line], key)
+
+
+def from_json(data: bytes, key: str) -> tuple[str, ...]:
+    """The "captions" (a list) or "caption" (a string or a list) of an img2dataset-style JSON file.
+
+    Raises ItemError naming `key` when the file is not UTF-8, not JSON, or holds no caption.
+    """
+    try:
+        fields = json.loads(_utf8(data, key))
+    except ValueError as error:
+        raise ItemError(key, "its caption file is not JSON") from error
+    found = (fields.get("captions") or fields.get("caption")) if isinstance(fields, dict) else None
+    texts = found if isinstance(found, list) else [found]
+    whole = (
+        text.encode(errors="replace").decode() for text in texts if isinstance(text, str)
+    )  # JSON may hold half a pair
+    return _some([text.strip() for text in whole if text.strip()], key)
+
+
+def _utf8(data: bytes, key: str) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ItemError(key, "its caption is not UTF-8") from error
+
+
+def _some(texts: list[str], key: str) -> tuple[str, ...]:
+    if not texts:
+        raise ItemError(key, "its caption is empty")
+    return tuple(texts)

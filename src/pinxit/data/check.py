@@ -1,0 +1,51 @@
+"""Reading a whole dataset once, by all cores, to find what is broken before training does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pinxit.data.pool import cores, ordered
+from pinxit.data.problems import Problem, Problems, read
+from pinxit.types import Dataset
+
+SPAN = 64  # items a worker reads at a time
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check has found."""
+
+    usable: int  # items that can be used
+    captions: int  # captions of these
+    problems: Problems
+
+
+def check(dataset: Dataset, workers: int | None = None, progress: Callable[[int, int], None] | None = None) -> Checked:
+    """Read every item of `dataset`; `progress(done, total)` is called now and then."""
+    total = len(dataset)
+    spans = [range(start, min(start + SPAN, total)) for start in range(0, total, SPAN)]
+    problems = Problems(getattr(dataset, "problems", ()))
+    captions, broken, done = 0, 0, 0
+    results = ordered(_read_span, dataset, spans, min(workers or cores(), len(spans)))
+    for span, (told, found) in zip(spans, results, strict=True):
+        captions += told
+        broken += len(found)
+        done += len(span)
+        problems.extend(found)
+        if progress is not None:
+            progress(done, total)
+    return Checked(total - broken, captions, problems)
+
+
+def _read_span(dataset: Dataset, span: range) -> tuple[int, list[Problem]]:
+    """How many captions the usable items of `span` have, and what was broken."""
+    captions = 0
+    problems = []
+    for index in span:
+        item = read(dataset, index)
+        if isinstance(item, Problem):
+            problems.append(item)
+        else:
+            captions += len(item.captions)
+    return captions, problems

@@ -1,0 +1,75 @@
+"""Work for all cores: results in the order of the tasks, few of them waiting in memory, clean on Ctrl-C."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from itertools import islice
+from typing import Any, TypeVar
+
+from pinxit.errors import PinxitError
+
+Job = TypeVar("Job")
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+AHEAD = 4  # tasks handed out per worker
+NICENESS = 10
+
+_job: Any = None  # what every task of this worker process shares; set once when the process starts
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def ordered(function: Callable[[Job, Task], Result], job: Job, tasks: Iterable[Task], workers: int) -> Iterator[Result]:
+    """Yield `function(job, task)` for every task, in order, from `workers` processes (1: in this very process).
+
+    Processes are spawned, so `function` must live in a module and `job` must pickle; `job` is sent once per process.
+    They run niced. Raises what `function` raises, and PinxitError when a process dies.
+    """
+    if workers <= 1:
+        for task in tasks:
+            yield function(job, task)
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(job,))
+    waiting: deque[Future[Result]] = deque()
+    rest = iter(tasks)
+    try:
+        while True:
+            room = workers * AHEAD - len(waiting)
+            waiting.extend(pool.submit(_run, function, task) for task in islice(rest, room))
+            if not waiting:
+                return
+            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise PinxitError(
+            "a worker process died (too little memory, or a script without `if __name__ == '__main__':`); "
+            "run the same again to go on where it stopped."
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start(job: Any) -> None:
+    global _job
+    _job = job
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; a task in hand is finished
+    if hasattr(os, "nice"):
+        with suppress(OSError):
+            os.nice(NICENESS)
+
+
+def _run(function: Callable[[Any, Task], Result], task: Task) -> Result:
+    return function(_job, task)

@@ -1,0 +1,161 @@
+"""Writing tar shards in the webdataset convention: key.png, key.txt (a caption a line) and key.json.
+
+The bytes depend on the data alone, not on the hour, the machine or an interruption.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from PIL import Image
+
+from pinxit.data.identity import differences, fingerprint, first_readable, identity
+from pinxit.data.pool import cores, ordered
+from pinxit.data.problems import Problem, Problems, read
+from pinxit.errors import DataError, UsageError
+from pinxit.files import replacing, write_json
+from pinxit.types import Dataset, Example
+
+Form = Literal["png", "webp"]
+FORMS: tuple[Form, ...] = ("png", "webp")
+MANIFEST = "shards.json"
+SPAN = 64  # items a worker draws at a time
+
+Files = list[tuple[str, bytes]]  # (name inside the tar, content)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What `write_shards` has made, earlier runs included."""
+
+    shards: int
+    items: int
+    problems: Problems
+
+
+@dataclass(frozen=True)
+class _Job:
+    dataset: Dataset
+    form: Form
+
+
+def write_shards(
+    dataset: Dataset,
+    out: Path | str,
+    count: int | None = None,
+    per_shard: int = 10_000,
+    form: Form = "png",
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Written:
+    """Write the first `count` items of `dataset` (None: all; never more than it has) to out/00000.tar and so on.
+
+    Pictures are stored without loss as PNG or WebP. A shard appears when it is whole; the same call after a kill goes
+    on with the next missing one and the result is the same to the byte. Items that cannot be used are skipped, named
+    in `problems` and in out/NNNNN_stats.json, and told on the logger "pinxit". `progress(done, count)` is called now
+    and then. Raises UsageError for numbers out of range, DataError when `out` holds shards of other data, PinxitError
+    when the disk is full.
+    """
+    count = len(dataset) if count is None else min(count, len(dataset))
+    if count < 1 or per_shard < 1 or form not in FORMS:
+        raise UsageError(f"shards need count and per-shard of at least 1 and format png or webp, not {form}.")
+    out = Path(out)
+    _claim(out, dataset, count, per_shard, form)
+    spans = [range(start, min(start + per_shard, count)) for start in range(0, count, per_shard)]
+    pending = [number for number in range(len(spans)) if not (out / f"{number:05d}.tar").exists()]
+    tasks = [part for number in pending for part in _parts(spans[number])]
+    results = ordered(_encode, _Job(dataset, form), tasks, min(workers or cores(), len(tasks)))
+    done = count - sum(len(spans[number]) for number in pending)
+    for number in pending:
+        for filled in _write(out, number, spans[number], results):
+            done += filled
+            if progress is not None:
+                progress(done, count)
+    return _written(out, len(spans), dataset)
+
+
+def _claim(out: Path, dataset: Dataset, count: int, per_shard: int, form: Form) -> None:
+    """Note what the shards are made from, or compare with what stands there."""
+    sample = fingerprint(first_readable(dataset, count))
+    plan = {"source": identity(dataset), "count": count, "per_shard": per_shard, "form": form, "sample": sample}
+    manifest = out / MANIFEST
+    if manifest.exists():
+        told = differences(json.loads(manifest.read_text(encoding="utf-8")), plan)
+        if told:
+            raise DataError(f"{out} holds shards of other data: {told}; choose another folder or delete it.")
+    elif out.exists() and any(out.glob("*.tar")):
+        raise DataError(f"{out} holds tars that pinxit did not write; choose another folder.")
+    else:
+        write_json(manifest, plan)
+
+
+def _parts(span: range) -> list[range]:
+    return [span[start : start + SPAN] for start in range(0, len(span), SPAN)]
+
+
+def _write(out: Path, number: int, span: range, results: Iterator[tuple[Files, list[Problem]]]) -> Iterator[int]:
+    """Write one shard and its statistics; yields how many items each part was."""
+    problems: list[Problem] = []
+    items = 0
+    with replacing(out / f"{number:05d}.tar") as temporary:
+        with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
+            for part in _parts(span):
+                files, broken = next(results)
+                for name, content in files:
+                    member = tarfile.TarInfo(name)
+                    member.size = len(content)
+                    tar.addfile(member, io.BytesIO(content))
+                problems += broken
+                items += len(part) - len(broken)
+                yield len(part)
+        stats = {"items": items, "problems": [[problem.key, problem.reason] for problem in problems]}
+        write_json(_stats(out, number), stats)
+
+
+def _encode(job: _Job, span: range) -> tuple[Files, list[Problem]]:
+    files: Files = []
+    problems = []
+    for index in span:
+        item = read(job.dataset, index)
+        if isinstance(item, Problem):
+            problems.append(item)
+        else:
+            files += _files(f"{index:09d}", item, job.form)
+    return files, problems
+
+
+def _files(key: str, item: Example, form: Form) -> Files:
+    """The three files of one item."""
+    captions = [" ".join(caption.split()) for caption in item.captions]
+    picture = io.BytesIO()
+    Image.fromarray(item.picture).save(picture, format=form, **({"lossless": True} if form == "webp" else {}))
+    height, width, _ = item.picture.shape
+    told: dict[str, Any] = {"caption": captions[0], "captions": captions, "width": width, "height": height}
+    told["source_key"] = item.key
+    if dataclasses.is_dataclass(item.facts) and not isinstance(item.facts, type):
+        told["facts"] = dataclasses.asdict(item.facts)
+    text = "\n".join(captions).encode()
+    about = json.dumps(told, ensure_ascii=False).encode(errors="backslashreplace")
+    return [(f"{key}.{form}", picture.getvalue()), (f"{key}.txt", text), (f"{key}.json", about)]
+
+
+def _stats(out: Path, number: int) -> Path:
+    return out / f"{number:05d}_stats.json"
+
+
+def _written(out: Path, shards: int, dataset: Dataset) -> Written:
+    problems = Problems(getattr(dataset, "problems", ()))
+    items = 0
+    for number in range(shards):
+        stats = json.loads(_stats(out, number).read_text(encoding="utf-8"))
+        items += stats["items"]
+        problems.extend(Problem(key, reason) for key, reason in stats["problems"])
+    problems.log()
+    return Written(shards, items, problems)

@@ -1,0 +1,155 @@
+"""Tar shards in the webdataset convention, as img2dataset writes them: key.jpg with key.txt and/or key.json.
+
+Nothing is unpacked: an index of byte ranges is made once, and an item is read by its place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pinxit.data.captions import from_json, from_text
+from pinxit.data.decode import SUFFIXES, decode
+from pinxit.data.folders import OTHER_PICTURES
+from pinxit.data.problems import ItemError, Problems
+from pinxit.data.tar_index import Member, TarDamage, members
+from pinxit.data.transforms import square
+from pinxit.errors import DataError
+from pinxit.types import Example
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+OPEN_SHARDS = 64
+PICTURE, TEXT, JSON = range(3)
+ABSENT = (-1, -1)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The index of one tar: `keys` bytes [N], `spans` int64 [N, 3 (picture, txt, json), 2 (start, size)] in bytes."""
+
+    path: Path
+    keys: NDArray[np.bytes_]
+    spans: NDArray[np.int64]
+
+
+class ShardDataset:
+    """The items of several tars in a row, in the order they stand there, resized and centre-cropped to `size`.
+
+    The lines of key.txt are the captions, or else the "captions" or "caption" of key.json. What the index alone shows
+    to be unusable stands in `problems` and is not counted; an item that proves broken when read raises ItemError.
+    Raises DataError when no item is left.
+    """
+
+    def __init__(self, paths: Sequence[Path | str], size: int) -> None:
+        self.size = size
+        self.problems = Problems()
+        self._shards: list[Shard] = []
+        for path in paths:
+            try:
+                self._shards.append(index_shard(Path(path), self.problems))
+            except DataError as error:
+                self.problems.add(str(path), str(error).removeprefix(f"{path} ").rstrip("."))
+        self._ends = np.cumsum([len(shard.keys) for shard in self._shards])
+        self._open: OrderedDict[int, mmap.mmap] = OrderedDict()
+        if len(self) == 0:
+            told = f"; {self.problems.report()}" if self.problems else "."
+            raise DataError(f"there is no picture with a caption in {_named(paths)}{told}")
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getitem__(self, index: int) -> Example:
+        if not 0 <= index < len(self):
+            raise IndexError(f"item {index} of {len(self)}.")
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        shard = self._shards[number]
+        row = index - int(self._ends[number]) + len(shard.keys)
+        key = f"{shard.path.name}/{shard.keys[row].decode()}"
+        spans = shard.spans[row]
+        if spans[TEXT, 0] >= 0:
+            captions = from_text(self._bytes(number, spans[TEXT]), key)
+        else:
+            captions = from_json(self._bytes(number, spans[JSON]), key)
+        image = decode(self._bytes(number, spans[PICTURE]), key, least=self.size)
+        return Example(picture=square(image, self.size), captions=captions, key=key)
+
+    def identity(self) -> dict[str, Any]:
+        """What makes this dataset this one: the shards' names and indices, wherever they lie."""
+        digest = hashlib.sha256()
+        for shard in self._shards:
+            digest.update(f"{shard.path.name}\0".encode() + shard.keys.tobytes() + shard.spans.tobytes())
+        return {"kind": "shards", "items": len(self), "size": self.size, "files": digest.hexdigest()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_open": OrderedDict()}  # maps of files stay in their process
+
+    def _bytes(self, number: int, span: NDArray[np.int64]) -> bytes:
+        data = self._open.get(number)
+        if data is None:
+            data = self._map(number)
+        self._open.move_to_end(number)
+        return data[int(span[0]) : int(span[0] + span[1])]
+
+    def _map(self, number: int) -> mmap.mmap:
+        path = self._shards[number].path
+        try:
+            with path.open("rb") as handle:
+                self._open[number] = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:
+            raise ItemError(path.name, "cannot be read any more") from error
+        if len(self._open) > OPEN_SHARDS:
+            self._open.popitem(last=False)[1].close()
+        return self._open[number]
+
+
+def index_shard(path: Path, problems: Problems) -> Shard:
+    """Find the items of one tar; what is unusable goes into `problems`. Raises DataError when it is no readable tar."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    try:
+        for member in members(path):
+            _place(member, found, path.name, problems)
+    except TarDamage as damage:
+        problems.add(path.name, str(damage).removeprefix(f"{path} ").rstrip("."))
+    usable = {}
+    for key, spans in found.items():
+        if spans[PICTURE] == ABSENT:
+            problems.add(f"{path.name}/{key}", "is a caption without a picture")
+        elif spans[TEXT] == spans[JSON] == ABSENT:
+            problems.add(f"{path.name}/{key}", "has no caption")
+        else:
+            usable[key] = spans
+    keys = np.array([key.encode() for key in usable], dtype=np.bytes_)
+    return Shard(path, keys, np.array(list(usable.values()), dtype=np.int64).reshape(-1, 3, 2))
+
+
+def _place(member: Member, found: dict[str, list[tuple[int, int]]], tar: str, problems: Problems) -> None:
+    """Put a file where it belongs: its key is the path up to the first dot of the name, its kind what follows."""
+    folder, slash, name = member.name.rpartition("/")
+    stem, dot, kind = name.partition(".")
+    if not stem or not dot:
+        return
+    suffix = "." + kind.lower()
+    if suffix in OTHER_PICTURES:
+        problems.add(f"{tar}/{member.name}", f"{suffix} pictures are not read")
+        return
+    part = {".txt": TEXT, ".json": JSON}.get(suffix, PICTURE if suffix in SUFFIXES else None)
+    if part is None:
+        return
+    spans = found.setdefault(folder + slash + stem, [ABSENT, ABSENT, ABSENT])
+    if spans[part] != ABSENT:
+        problems.add(f"{tar}/{member.name}", "stands twice in its tar")
+    else:
+        spans[part] = (member.start, member.size)
+
+
+def _named(paths: Sequence[Path | str]) -> str:
+    return str(paths[0]) if len(paths) == 1 else f"{len(paths)} tars ({paths[0]}, ...)"

@@ -1,0 +1,102 @@
+"""One name for every kind of data: the built-in world, a folder of pictures, tar shards, a bank."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pinxit.data.bank import Bank
+from pinxit.data.bank_layout import MANIFEST
+from pinxit.data.decode import SUFFIXES
+from pinxit.data.folders import FolderDataset
+from pinxit.data.shards import ShardDataset
+from pinxit.errors import DataError, UsageError
+from pinxit.types import Dataset
+
+WORLD = "world:"
+KINDS = (
+    "world:small, world:full, a folder of pictures with .txt captions, or tar shards (a file, a folder, or a pattern)"
+)
+
+_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_CHOICE = re.compile(r"\{([^{}]*,[^{}]*)\}")
+
+
+def open_source(spec: str, size: int, split: str = "train", **options: Any) -> Dataset:
+    """Open the data that `spec` names, with pictures of `size` x `size` pixels.
+
+    - "world:small", "world:full": the built-in world; `split` is train, seen or unseen; options language, seed, group
+    - a folder: pictures with same-named .txt captions at any depth, or tar shards at its top, or a bank
+    - a .tar file, or a pattern such as "data/{00000..00007}.tar" or "data/*.tar"
+
+    Raises UsageError for a request that makes no sense, DataError for data that is not there or cannot be used.
+    """
+    if size < 1:
+        raise UsageError(f"pictures need a size of at least 1 pixel, not {size}.")
+    if spec.startswith(WORLD):
+        return _world(spec.removeprefix(WORLD), size, split, options)
+    if split != "train" or options:
+        extra = ", ".join(["splits"] * (split != "train") + sorted(options))
+        raise UsageError(f"only the world has {extra}; {spec} is your own data.")
+    path = Path(spec).expanduser()
+    if path.is_dir():
+        return _folder(path, size)
+    if path.is_file() and path.suffix != ".tar":
+        raise DataError(f"{spec} is not a .tar file; a source is {KINDS}.")
+    return ShardDataset(_expand(spec), size)
+
+
+def _world(preset: str, size: int, split: str, options: dict[str, Any]) -> Dataset:
+    from pinxit.data.world import World
+
+    unknown = sorted(options.keys() - {"language", "seed", "group"})
+    if unknown:
+        raise UsageError(f"the world has no option {', '.join(unknown)}; it has language, seed and group.")
+    chosen: Any = {"preset": preset, "split": split, "size": size} | options
+    return World(**chosen)
+
+
+def _folder(path: Path, size: int) -> Dataset:
+    if (path / MANIFEST).exists():
+        bank = Bank.open(path)
+        if bank.size != size:
+            raise DataError(f"the bank {path} holds pictures of {bank.size} pixels, not {size}.")
+        return bank
+    tars = sorted(path.glob("*.tar"))
+    if not tars:
+        return FolderDataset(path, size)
+    loose = next((file for file in path.iterdir() if file.suffix.lower() in SUFFIXES), None)
+    if loose is not None:
+        raise DataError(f"{path} holds tar shards and loose pictures ({loose.name}); name the shards as {path}/*.tar.")
+    return ShardDataset(tars, size)
+
+
+def _expand(spec: str) -> list[Path]:
+    """The files that a pattern names. Raises DataError for one that is missing."""
+    paths: list[Path] = []
+    for text in _braces(str(Path(spec).expanduser())):
+        found = [Path(name) for name in sorted(glob.glob(text))] if glob.has_magic(text) else [Path(text)]  # noqa: PTH207
+        missing = [path for path in found if not path.is_file()]
+        if missing or not found:
+            raise DataError(f"there is no file or folder {missing[0] if missing else text}; a source is {KINDS}.")
+        paths += found
+    return paths
+
+
+def _braces(text: str) -> Iterator[str]:
+    """Expand {000..007} (keeping the zeros) and {a,b}, leftmost first."""
+    matches = [match for match in (_RANGE.search(text), _CHOICE.search(text)) if match]
+    if not matches:
+        yield text
+        return
+    match = min(matches, key=lambda found: found.start())
+    if match.re is _RANGE:
+        first, last = match.groups()
+        choices = [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
+    else:
+        choices = match.group(1).split(",")
+    for choice in choices:
+        yield from _braces(text[: match.start()] + choice + text[match.end() :])

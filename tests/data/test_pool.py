@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from pinxit.data.pool import AHEAD, NICENESS, cores, ordered
+from pinxit.errors import DataError, PinxitError
+
+
+def scaled(job: int, task: int) -> tuple[int, int]:
+    return job * task, os.getpid()
+
+
+def manners(_job: None, _task: int) -> tuple[int, bool]:
+    return os.nice(0), signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
+def failing(_job: None, task: int) -> int:
+    if task == 3:
+        raise DataError("item three is wrong.")
+    return task
+
+
+def dying(_job: None, task: int) -> int:
+    if task == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return task
+
+
+def counted(taken: list[int], tasks: int) -> Iterator[int]:
+    for task in range(tasks):
+        taken.append(task)
+        yield task
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_keep_the_order_of_the_tasks(workers: int) -> None:
+    results = list(ordered(scaled, 10, range(20), workers))
+    assert [value for value, _ in results] == [10 * task for task in range(20)]
+    assert all((process == os.getpid()) == (workers == 1) for _, process in results)
+
+
+def test_few_tasks_are_handed_out_ahead() -> None:
+    taken: list[int] = []
+    results = ordered(scaled, 1, counted(taken, 100), 2)
+    next(results)
+    assert len(taken) <= 2 * AHEAD
+    results.close()  # type: ignore[attr-defined]
+
+
+def test_workers_are_nice_and_leave_ctrl_c_to_the_parent() -> None:
+    before = os.nice(0)
+    assert list(ordered(manners, None, range(2), 2)) == [(min(19, before + NICENESS), True)] * 2
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_reaches_the_caller(workers: int) -> None:
+    with pytest.raises(DataError, match="item three"):
+        list(ordered(failing, None, range(10), workers))
+
+
+def test_a_dead_worker_is_one_sentence() -> None:
+    with pytest.raises(PinxitError, match="a worker process died"):
+        list(ordered(dying, None, range(10), 2))
+
+
+def test_no_tasks_need_no_process() -> None:
+    assert list(ordered(scaled, 1, [], 0)) == []
+    assert cores() >= 1

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import json
+import pickle
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pinxit.data import shards
+from pinxit.data.problems import ItemError, Problems, readable
+from pinxit.data.shards import ShardDataset
+from pinxit.errors import DataError
+from tests.data.helpers import encoded, gradient, write_tar
+
+JPG = encoded(gradient(20, 30), "JPEG")
+PNG = encoded(gradient(16, 16), "PNG")
+
+
+def as_img2dataset(count: int, first: int = 0) -> dict[str, bytes]:
+    """Files named and filled as img2dataset does: nine-digit keys, json beside txt."""
+    files: dict[str, bytes] = {}
+    for number in range(first, first + count):
+        key, caption = f"{number:09d}", f"picture {number}"
+        about = {"caption": caption, "url": "http://x/y.jpg", "key": key, "status": "success", "error_message": None}
+        files |= {f"{key}.jpg": JPG, f"{key}.json": json.dumps(about).encode(), f"{key}.txt": caption.encode()}
+    return files
+
+
+def test_items_of_several_tars_stand_in_a_row(tmp_path: Path) -> None:
+    write_tar(tmp_path / "00000.tar", as_img2dataset(3), tarfile.PAX_FORMAT, 1.5)
+    write_tar(tmp_path / "00001.tar", as_img2dataset(2, first=10))
+    dataset = ShardDataset([tmp_path / "00000.tar", tmp_path / "00001.tar"], 16)
+    assert len(dataset) == 5 and not dataset.problems
+    found = [dataset[i] for i in (4, 0, 3, 2)]
+    assert [example.captions for example in found] == [(f"picture {n}",) for n in (11, 0, 10, 2)]
+    assert found[0].key == "00001.tar/000000011" and found[0].picture.shape == (16, 16, 3)
+    for outside in (-1, 5):
+        with pytest.raises(IndexError):
+            dataset[outside]
+
+
+def test_captions_come_from_txt_or_else_from_json(tmp_path: Path) -> None:
+    files = {
+        "a.png": PNG,
+        "a.txt": "one\ntwo 猫\n".encode(),
+        "a.json": b'{"caption": "not me"}',
+        "b.webp": encoded(gradient(8, 8), "WEBP"),
+        "b.json": b'{"caption": "from json"}',
+        "c.PNG": PNG,
+        "c.json": b'{"caption": "first", "captions": ["first", " ", "second \\ud83d"]}',
+        "d.png": PNG,
+        "d.json": b'{"caption": ["x", "y"]}',
+    }
+    write_tar(tmp_path / "a.tar", files)
+    dataset = ShardDataset([tmp_path / "a.tar"], 8)
+    assert [example.captions for example in map(dataset.__getitem__, range(4))] == [
+        ("one", "two 猫"),
+        ("from json",),
+        ("first", "second ?"),
+        ("x", "y"),
+    ]
+
+
+def test_parts_of_an_item_need_not_be_neighbours(tmp_path: Path) -> None:
+    files = {
+        "sub/a.x.png": b"mask",
+        "sub/a.txt": b"A",
+        "b.txt": b"B",
+        "sub/a.png": PNG,
+        "b.png": PNG,
+        "sub/a.cls": b"7",
+    }
+    write_tar(tmp_path / "a.tar", files)
+    dataset = ShardDataset([tmp_path / "a.tar"], 8)
+    assert [dataset[i].key for i in range(2)] == ["a.tar/sub/a", "a.tar/b"]
+    assert dataset[1].captions == ("B",)
+
+
+def test_what_the_index_shows_to_be_unusable_is_told(tmp_path: Path) -> None:
+    files = {"a.png": PNG, "a.txt": b"a", "b.png": PNG, "c.txt": b"c", "d.tiff": b"", "d.txt": b"d", "._a.png": b"mac"}
+    write_tar(tmp_path / "a.tar", files)
+    with tarfile.open(tmp_path / "a.tar", "a") as tar:
+        tar.addfile(tarfile.TarInfo("a.png"))
+    dataset = ShardDataset([tmp_path / "a.tar"], 8)
+    assert len(dataset) == 1
+    assert {(p.key, p.reason) for p in dataset.problems} == {
+        ("a.tar/b", "has no caption"),
+        ("a.tar/c", "is a caption without a picture"),
+        ("a.tar/d", "is a caption without a picture"),
+        ("a.tar/d.tiff", ".tiff pictures are not read"),
+        ("a.tar/a.png", "stands twice in its tar"),
+    }
+    assert dataset[0].picture.shape == (8, 8, 3)
+
+
+def test_broken_items_are_named_when_they_are_read(tmp_path: Path) -> None:
+    files = {"a.png": PNG, "a.txt": b"a", "b.png": PNG[:60], "b.txt": b"b", "c.png": PNG, "c.txt": b"\xff"}
+    files |= {"d.png": PNG, "d.json": b'{"caption": null}', "e.png": PNG, "e.json": b"{", "f.png": PNG, "f.json": b"[]"}
+    write_tar(tmp_path / "a.tar", files)
+    dataset = ShardDataset([tmp_path / "a.tar"], 8)
+    found = Problems()
+    assert [example.captions for example in readable(dataset, range(6), found)] == [("a",)]
+    told = {problem.key: problem.reason for problem in found}
+    assert told.keys() == {f"a.tar/{key}" for key in "bcdef"}
+    assert "not UTF-8" in told["a.tar/c"] and "caption is empty" in told["a.tar/d"] and "not JSON" in told["a.tar/e"]
+
+
+def test_broken_tars_are_told_and_the_rest_is_used(tmp_path: Path) -> None:
+    write_tar(tmp_path / "0.tar", as_img2dataset(4))
+    cut = (tmp_path / "0.tar").read_bytes()
+    (tmp_path / "1.tar").write_bytes(cut[: 3 * len(as_img2dataset(1)) * 512 + 2048])
+    (tmp_path / "2.tar").write_bytes(b"hello" * 200)
+    dataset = ShardDataset([tmp_path / f"{i}.tar" for i in range(3)], 8)
+    assert 4 <= len(dataset) < 8
+    told = dataset.problems.report()
+    assert "1.tar (is truncated" in told and "2.tar (is not a tar)" in told
+
+
+def test_nothing_left_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(b"hello" * 200)
+    with pytest.raises(DataError, match=r"no picture with a caption in .*a\.tar; skipped 1: .*is not a tar"):
+        ShardDataset([tmp_path / "a.tar"], 8)
+
+
+def test_only_so_many_tars_are_open_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "OPEN_SHARDS", 2)
+    paths = [tmp_path / f"{i}.tar" for i in range(5)]
+    for number, path in enumerate(paths):
+        write_tar(path, as_img2dataset(1, first=number))
+    dataset = ShardDataset(paths, 8)
+    for number in (0, 1, 2, 3, 4, 0, 4, 2):
+        assert dataset[number].captions == (f"picture {number}",)
+        assert len(dataset._open) <= 2
+
+
+def test_a_dataset_travels_to_other_processes(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", as_img2dataset(2))
+    dataset = ShardDataset([tmp_path / "a.tar"], 8)
+    before = dataset[1]
+    after = pickle.loads(pickle.dumps(dataset))[1]
+    assert np.array_equal(before.picture, after.picture) and before.captions == after.captions
+
+
+def test_a_tar_that_vanishes_is_an_item_error(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", as_img2dataset(1))
+    dataset = ShardDataset([tmp_path / "a.tar"], 8)
+    (tmp_path / "a.tar").unlink()
+    with pytest.raises(ItemError, match=r"a\.tar: cannot be read any more"):
+        dataset[0]
+
+
+def test_identity_follows_the_content_of_the_index(tmp_path: Path) -> None:
+    for name, count in (("one", 2), ("two", 2), ("three", 3)):
+        (tmp_path / name).mkdir()
+        write_tar(tmp_path / name / "a.tar", as_img2dataset(count))
+    one, two, three = (ShardDataset([tmp_path / name / "a.tar"], 8).identity() for name in ("one", "two", "three"))
+    assert one == two != three

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from pinxit.data.tar_index import Member, TarDamage, members
+from pinxit.errors import DataError
+from tests.data.helpers import write_tar
+
+FILES = {
+    "000.jpg": b"picture",
+    "000.txt": b"",
+    "folder/" + "long" * 20 + "/" + "name" * 20 + ".txt": b"x" * 513,
+    "企鹅.txt": "一只企鹅".encode(),
+    "b" * 150 + ".json": b"{}",
+    "c.bin": bytes(range(256)) * 4,
+}
+
+
+def by_tarfile(path: Path) -> list[Member]:
+    with tarfile.open(path) as tar:
+        return [Member(m.name, m.offset_data, m.size) for m in tar if m.isfile()]
+
+
+@pytest.mark.parametrize("mtime", [0, 1234567.875])  # webdataset's fractional times make pax headers
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_members_equal_those_of_tarfile(tmp_path: Path, form: int, mtime: float) -> None:
+    path = tmp_path / "a.tar"
+    write_tar(path, FILES, form, mtime if form == tarfile.PAX_FORMAT else int(mtime))
+    found = list(members(path))
+    assert found == by_tarfile(path)
+    data = path.read_bytes()
+    assert {m.name: data[m.start : m.start + m.size] for m in found} == FILES
+
+
+def test_ustar_prefixes_join_the_name(tmp_path: Path) -> None:
+    name = "folder" * 15 + "/" + "x" * 60 + ".txt"
+    write_tar(tmp_path / "a.tar", {name: b"1"}, tarfile.USTAR_FORMAT)
+    assert [m.name for m in members(tmp_path / "a.tar")] == [name]
+
+
+def test_only_regular_files_are_members(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as tar:
+        for kind in (tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE):
+            member = tarfile.TarInfo("other")
+            member.type, member.linkname = kind, "/etc/passwd"
+            tar.addfile(member)
+        last = tarfile.TarInfo("a.txt")
+        last.size = 3
+        tar.addfile(last, io.BytesIO(b"abc"))
+    assert [m.name for m in members(path)] == ["a.txt"]
+
+
+def test_old_tars_without_a_magic_word_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    write_tar(path, {"a.txt": b"abc"})
+    data = bytearray(path.read_bytes())
+    data[257:265] = bytes(8)
+    data[148:156] = b" " * 8
+    data[148:156] = f"{sum(data[:512]):06o}\0 ".encode()
+    path.write_bytes(data)
+    assert [m.name for m in members(path)] == ["a.txt"]
+
+
+def drain(path: Path) -> tuple[list[str], str]:
+    """The names that come before the damage, and its sentence."""
+    names = []
+    with pytest.raises(TarDamage) as caught:
+        for member in members(path):
+            names.append(member.name)
+    return names, str(caught.value)
+
+
+def test_a_truncated_tar_keeps_what_came_before(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    write_tar(path, {"a.txt": b"a" * 600, "b.txt": b"b" * 600})
+    path.write_bytes(path.read_bytes()[: 512 + 1024 + 512 + 100])
+    names, told = drain(path)
+    assert names == ["a.txt"] and "truncated" in told and str(path) in told
+
+
+def test_a_tar_without_its_end_mark_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    write_tar(path, {"a.txt": b"a"})
+    path.write_bytes(path.read_bytes()[:1024])
+    names, told = drain(path)
+    assert names == ["a.txt"] and "end mark is missing" in told
+
+
+def test_a_damaged_header_ends_the_reading(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    write_tar(path, {"a.txt": b"a", "b.txt": b"b"})
+    data = bytearray(path.read_bytes())
+    data[1024 : 1024 + 512] = b"?" * 512
+    path.write_bytes(data)
+    names, told = drain(path)
+    assert names == ["a.txt"] and "damaged header at byte 1024" in told
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"hello" * 300, "not a tar"),
+        (gzip.compress(b"x" * 2000), "compressed with gzip; unpack"),
+        (b"\x28\xb5\x2f\xfd" + b"x" * 600, "compressed with zstd; unpack"),
+    ],
+)
+def test_what_is_no_tar_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "a.tar"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        list(members(path))
+    with pytest.raises(DataError, match="cannot be read"):
+        list(members(tmp_path / "missing.tar"))
