@@ -11,10 +11,11 @@ from pinxit.data.world.dice import Dice
 from pinxit.data.world.neighbours import neighbours
 from pinxit.data.world.plan import meaning
 from pinxit.data.world.scene import Scene
+from pinxit.data.world.tasks import TASKS
 from pinxit.data.world.vocabulary import lexicon
 from pinxit.data.world.world import World
 from pinxit.errors import UsageError
-from pinxit.evaluation.geneval import SIX, Rules, complaints, overall
+from pinxit.evaluation.geneval import Rules, complaints, overall
 from pinxit.functional.boxes import Box, Detection, Sight
 
 LEFT, RIGHT = (0.1, 0.4, 0.3, 0.6), (0.6, 0.4, 0.8, 0.6)
@@ -153,7 +154,7 @@ def test_words_are_not_judged_as_if_they_were_read() -> None:
 
 
 def test_overall_is_the_mean_over_tasks_not_over_pictures() -> None:
-    scores = {task: [True] for task in SIX} | {"counting": [False] * 9 + [True]}
+    scores = {task: [True] for task in TASKS} | {"counting": [False] * 9 + [True]}
     assert overall(scores) == pytest.approx((5 + 0.1) / 6)
     assert overall(scores | {"style": [False]}) == overall(scores)  # extras do not count
     with pytest.raises(UsageError, match="position"):
@@ -183,4 +184,4 @@ def test_truth_is_accepted_and_every_hard_neighbour_rejected() -> None:
         for other in neighbours(scene, meaning(scene), words, "unseen", Dice("test", index), 1) or []:
             assert complaints(perfect(other), demand(scene)) != [], (scene, other)
             refused += 1
-    assert set(SIX) <= patterns and refused > 200
+    assert {task.replace(" ", "_") for task in TASKS} <= patterns and refused > 200

@@ -12,11 +12,9 @@ from itertools import permutations, product
 from statistics import fmean
 
 from pinxit.data.world.demands import Demand, Wanted, WantedRelation, stands_so
+from pinxit.data.world.tasks import TASKS
 from pinxit.errors import UsageError
 from pinxit.functional.boxes import Detection, Sight, area
-
-SIX = ("single_object", "two_objects", "counting", "colours", "position", "colour_attribution")
-"""GenEval's tasks; `overall` is the mean of these six and of nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +51,11 @@ def complaints(sight: Sight, wanted: Demand, rules: Rules | None = None) -> list
 
 
 def overall(scores: Mapping[str, Sequence[bool]]) -> float:
-    """The mean of the six tasks' means (not of all pictures). Raises UsageError when one of them is missing."""
-    missing = [task for task in SIX if not scores.get(task)]
+    """The mean of GenEval's six tasks' means (not of all pictures). Raises UsageError when one of them is missing."""
+    missing = [task for task in TASKS if not scores.get(task)]
     if missing:
         raise UsageError(f"the overall score is the mean of six tasks; {', '.join(missing)} has no picture.")
-    return fmean(fmean(scores[task]) for task in SIX)
+    return fmean(fmean(scores[task]) for task in TASKS)
 
 
 def _strict(want: Wanted, rules: Rules) -> float:

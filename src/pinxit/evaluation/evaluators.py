@@ -1,0 +1,115 @@
+"""Evaluators yield (name, value): a painter on an exam, a judge on pictures whose truth is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from pinxit.data.world.tasks import TASKS
+from pinxit.evaluation.geneval import Rules, complaints, overall
+from pinxit.evaluation.questions import Exam, Question, true_picture, wrong_picture
+from pinxit.functional.boxes import Sight
+
+if TYPE_CHECKING:
+    from pinxit.types import Picture, Ranked
+
+Painter = Callable[[Sequence[str], Sequence[int], int], list[list["Ranked"]]]
+"""(prompts, seeds, candidates) -> for each prompt all its candidates, best first."""
+Look = Callable[[Sequence["Picture"]], Sequence[Sight]]
+"""What a judge sees in each picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How the candidates for one question were judged, in the order in which the painter ranked them."""
+
+    task: str
+    prompt: str
+    seed: int
+    candidates: tuple[int, ...]
+    right: tuple[bool, ...]
+    complaint: str  # about the first; empty when it is right
+
+    def best_of(self, candidates: int) -> bool:
+        """Whether the picture that ranks first among the first `candidates` drawn is right."""
+        return next(right for number, right in zip(self.candidates, self.right, strict=True) if number < candidates)
+
+    def any_of(self, candidates: int) -> bool:
+        """Whether a perfect ranking of the first `candidates` drawn would have found a right one."""
+        return any(right for number, right in zip(self.candidates, self.right, strict=True) if number < candidates)
+
+
+def answer(question: Question, ranked: Sequence[Ranked], look: Look, rules: Rules) -> Answer:
+    """Judge every candidate of one question."""
+    wrong = [complaints(sight, question.wanted, rules) for sight in look([one.picture for one in ranked])]
+    return Answer(
+        task=question.task,
+        prompt=question.prompt,
+        seed=question.seed,
+        candidates=tuple(one.candidate for one in ranked),
+        right=tuple(not found for found in wrong),
+        complaint="; ".join(wrong[0]),
+    )
+
+
+def exact_pictures(asked: Sequence[Question], size: int = 64) -> Painter:
+    """The painter that cannot err: it returns the render of the scene that the prompt was made from."""
+    from pinxit.types import Ranked
+
+    scenes = {question.seed: question for question in asked}
+
+    def paint(prompts: Sequence[str], seeds: Sequence[int], candidates: int) -> list[list[Ranked]]:
+        return [[Ranked(true_picture(scenes[seed], size), seed, 0, 1.0)] for seed in seeds]
+
+    return paint
+
+
+def columns(candidates: int) -> list[int]:
+    """The numbers of candidates that a report shows: powers of four up to `candidates`, and `candidates` itself."""
+    powers = [4**n for n in range(16) if 4**n <= candidates]
+    return powers if candidates in powers else [*powers, candidates]
+
+
+def scores(results: Mapping[str, Sequence[bool]]) -> Iterator[tuple[str, float]]:
+    """Each task's share of right pictures, then `overall` when all six of GenEval's tasks are there."""
+    for task, right in results.items():
+        yield task, fmean(right)
+    if all(results.get(task) for task in TASKS):
+        yield "overall", overall(results)
+
+
+def painter_scores(answers: Sequence[Answer], candidates: int) -> Iterator[tuple[str, float]]:
+    """Lines "best of n" and, beyond n = 1, "any of n" (the limit of ranking): ("best of 4/counting", 0.8), ..."""
+    for n in columns(candidates):
+        lines = {"best": [one.best_of(n) for one in answers], "any": [one.any_of(n) for one in answers]}
+        for line, right in lines.items():
+            if n > 1 or line == "best":
+                for name, value in scores(_by_task([one.task for one in answers], right)):
+                    yield f"{line} of {n}/{name}", value
+
+
+def judge_scores(
+    asked: Sequence[Question], exam: Exam, look: Look, rules: Rules, size: int = 64, batch: int = 64
+) -> Iterator[tuple[str, float]]:
+    """What the judge itself is worth: the shares of true renders that it accepts and of wrong ones that it rejects."""
+    truths = [(question, true_picture(question, size)) for question in asked]
+    wrongs = [(question, wrong_picture(question, exam, size)) for question in asked]
+    pairs = {"true accepted": truths, "wrong rejected": [(q, p) for q, p in wrongs if p is not None]}
+    for line, shown in pairs.items():
+        accepted: list[bool] = []
+        for start in range(0, len(shown), batch):
+            part = shown[start : start + batch]
+            sights = look([picture for _, picture in part])
+            accepted += [not complaints(s, q.wanted, rules) for s, (q, _) in zip(sights, part, strict=True)]
+        right = [yes == (line == "true accepted") for yes in accepted]
+        for name, value in scores(_by_task([q.task for q, _ in shown], right)):
+            yield f"{line}/{name}", value
+
+
+def _by_task(tasks: Sequence[str], right: Sequence[bool]) -> dict[str, list[bool]]:
+    found: dict[str, list[bool]] = {}
+    for task, one in zip(tasks, right, strict=True):
+        found.setdefault(task, []).append(one)
+    return found

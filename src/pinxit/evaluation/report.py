@@ -1,0 +1,88 @@
+"""Scores as a table that reads like the field's, and as JSON that says where they come from."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pinxit.data.world.tasks import TASKS
+
+Lines = dict[str, dict[str, float]]
+"""Table lines by name, each from column name to score: {"best of 16": {"counting": 0.8, "overall": 0.9}}."""
+
+
+def lines(values: Iterable[tuple[str, float]]) -> Lines:
+    """("line/column", value) pairs as lines."""
+    found: Lines = {}
+    for name, value in values:
+        line, _, column = name.rpartition("/")
+        found.setdefault(line, {})[column] = value
+    return found
+
+
+def column_names(table: Lines) -> list[str]:
+    """GenEval's order: overall first, its six tasks, then what this world adds; only what some line has."""
+    present = {column for line in table.values() for column in line}
+    extras = [c for line in table.values() for c in line if c not in TASKS and c != "overall"]
+    return [c for c in ("overall", *TASKS, *dict.fromkeys(extras)) if c in present]
+
+
+def cells(table: Lines) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of text; a missing score is a dash."""
+    names = column_names(table)
+    rows = [[line, *(_number(scores.get(name)) for name in names)] for line, scores in table.items()]
+    return ["", *names], rows
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def interval(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share of `count` independent yes or no answers (Wilson 1927)."""
+    if count == 0:
+        return 0.0, 1.0
+    middle = share + z * z / (2 * count)
+    half = z * (share * (1 - share) / count + z * z / (4 * count * count)) ** 0.5
+    scale = 1 + z * z / count
+    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+
+
+def intervals(table: Lines, asked: Sequence[str]) -> dict[str, dict[str, tuple[float, float]]]:
+    """The 95 % interval of every score, given each prompt's task; `overall` counts the prompts of its six tasks."""
+    counts = Counter(asked)
+    counts["overall"] = sum(counts[task] for task in TASKS)
+    return {
+        line: {name: interval(share, counts[name]) for name, share in scores.items()} for line, scores in table.items()
+    }
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What the figures were measured on."""
+    import torch
+
+    named = torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor()
+    return {"device": named, "cores": os.cpu_count(), "torch": torch.__version__, "python": platform.python_version()}
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123  a device file, read line by line
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def today() -> str:
+    """The date in UTC, as documents write it."""
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
+
+
+def marked(prompts: Sequence[str], complaints: Sequence[str]) -> list[str]:
+    """Captions of a sheet: the prompt, and what is wrong with its picture."""
+    return [f"✓ {p}" if not c else f"✗ {p} ({c})" for p, c in zip(prompts, complaints, strict=True)]

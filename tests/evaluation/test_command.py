@@ -1,0 +1,79 @@
+"""`pinxit eval world` from outside: table, report, sheet, refusals; the painter is a stand-in, the judge a real one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from pinxit.cli.eval import app
+from pinxit.errors import PinxitError, UsageError
+from pinxit.evaluation.evaluators import exact_pictures
+from pinxit.evaluation.questions import Exam, questions
+from pinxit.models.detector import Detector
+from pinxit.types import Ranked
+from pinxit.weights.checkpoint import Part, save_checkpoint
+from tests.recipes.test_judge import TINY
+
+EXAM = Exam(prompts=12)
+
+
+class Exact:
+    """Paints the truth, once for every candidate."""
+
+    provenance = {"checkpoint": "exact", "hash": "0123456789ab"}  # noqa: RUF012  never changed
+
+    def paint_many(self, asked: list[tuple[str, int]], candidates: int, keep: None) -> list[list[Ranked]]:
+        paint = exact_pictures(questions(EXAM))
+        painted = paint([prompt for prompt, _ in asked], [seed for _, seed in asked], candidates)
+        return [[Ranked(one[0].picture, one[0].seed, c, 1 / (1 + c)) for c in range(candidates)] for one in painted]
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("judge")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        state = Detector(TINY).state_dict()
+    save_checkpoint(folder, "judge", {"detector": Part(TINY, state)}, settings={"world": "small"})
+    return str(folder)
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(app, ["world", *arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_report_table_and_sheet(judge: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pinxit.api.load", lambda checkpoint, device: Exact())
+    out, sheet = tmp_path / "report.json", tmp_path / "sheet.png"
+    text = run("--prompts", "12", "--candidates", "4", "--judge", judge, "--out", str(out), "--sheet", str(sheet))
+    report: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    wanted = ["best of 1", "best of 4", "any of 4", "judge: true accepted", "judge: wrong rejected"]
+    assert list(report["scores"]) == wanted and all(line in text for line in wanted)
+    assert report["scores"]["judge: true accepted"]["overall"] == 0.0  # it has learned nothing, and that is seen
+    assert report["painter"]["hash"] == "0123456789ab" and len(report["judge"]["hash"]) == 12
+    assert len(report["answers"]) == 12 and report["answers"][0]["candidates"] == [0, 1, 2, 3]
+    assert report["exam"]["split"] == "unseen" and report["machine"]["device"] and report["date"][:2] == "20"
+    assert report["intervals"]["best of 4"]["overall"][0] == 0.0
+    assert sheet.is_file() and not (tmp_path / "report.json.part").exists()
+
+
+def test_the_judge_alone(judge: str) -> None:
+    text = run("--judge-only", "--prompts", "6", "--judge", judge)
+    assert "judge: true accepted" in text and "best of" not in text
+
+
+def test_bad_requests_are_one_sentence(judge: str, tmp_path: Path) -> None:
+    def refuse(kind: type[PinxitError], match: str, *arguments: str) -> None:
+        with pytest.raises(kind, match=match):
+            CliRunner().invoke(app, ["world", *arguments], catch_exceptions=False)
+
+    refuse(PinxitError, "there is no checkpoint", "--judge", str(tmp_path / "none"))
+    refuse(UsageError, "split must be one of", "--judge", judge, "--split", "train-ish")
+    refuse(UsageError, "language must be one of", "--judge", judge, "--language", "fr")

@@ -1,0 +1,124 @@
+"""Columns, best and any of n, the exam's questions, and a judge that accepts everything being seen through."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from pinxit.data.world.demands import satisfied
+from pinxit.data.world.tasks import TASKS
+from pinxit.errors import UsageError
+from pinxit.evaluation.evaluators import (
+    Answer,
+    answer,
+    columns,
+    exact_pictures,
+    judge_scores,
+    painter_scores,
+    scores,
+)
+from pinxit.evaluation.geneval import Rules
+from pinxit.evaluation.questions import Exam, Question, questions, true_picture, wrong_picture
+from pinxit.functional.boxes import Sight
+from pinxit.types import Ranked
+from tests.evaluation.test_geneval import perfect
+
+if TYPE_CHECKING:
+    from pinxit.types import Picture
+
+EXAM = Exam(prompts=18)
+ASKED = questions(EXAM)
+
+
+class Oracle:
+    """A judge that recognises every picture of an exam; with `credulous` it takes wrong ones for right."""
+
+    def __init__(self, asked: Sequence[Question], exam: Exam, credulous: bool = False) -> None:
+        self.sights: dict[bytes, Sight] = {}
+        for question in asked:
+            wrong = wrong_picture(question, exam)
+            if wrong is not None:
+                self.sights[wrong.tobytes()] = perfect(question.scene) if credulous else Sight(())
+            self.sights[true_picture(question).tobytes()] = perfect(question.scene)
+
+    def __call__(self, pictures: Sequence[Picture]) -> list[Sight]:
+        return [self.sights[picture.tobytes()] for picture in pictures]
+
+
+def test_an_exam_is_the_same_everywhere_and_a_longer_one_continues_it() -> None:
+    assert questions(EXAM) == ASKED
+    assert questions(Exam(prompts=40))[:18] == ASKED
+    assert [one.task for one in ASKED[:6]] == list(TASKS) and len({one.seed for one in ASKED}) == 18
+    assert all(satisfied(one.scene, one.wanted) for one in ASKED)
+    assert questions(Exam(prompts=6, seed=1))[0].prompt != ASKED[0].prompt
+    chinese = questions(Exam(prompts=6, language="zh"))
+    assert chinese[1].scene == ASKED[1].scene and any("一" <= c <= "鿿" for c in chinese[1].prompt)
+
+
+def test_exams_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(UsageError, match="at least one prompt"):
+        Exam(prompts=0)
+    with pytest.raises(UsageError, match="'juggling'"):
+        questions(Exam(tasks=("juggling",)))
+
+
+def test_columns_are_powers_of_four_and_the_last() -> None:
+    assert columns(1) == [1] and columns(16) == [1, 4, 16] and columns(64) == [1, 4, 16, 64]
+    assert columns(10) == [1, 4, 10]
+
+
+def test_best_of_n_takes_the_highest_ranked_of_the_first_n_drawn() -> None:
+    one = Answer(
+        "counting", "p", 0, candidates=(5, 2, 0, 1, 3, 4), right=(True, False, True, False, False, True), complaint=""
+    )
+    assert [one.best_of(n) for n in (1, 2, 3, 6)] == [True, True, False, True]
+    assert [one.any_of(n) for n in (1, 3, 6)] == [True, True, True]
+    nothing = Answer("counting", "p", 0, (0, 1), (False, False), "0 fox, not 1")
+    assert not nothing.any_of(2)
+    found = dict(painter_scores([one, nothing], 4))
+    assert (
+        found["best of 1/counting"] == 0.5 and found["best of 4/counting"] == 0.0 and found["any of 4/counting"] == 0.5
+    )
+    assert "any of 1/counting" not in found and "best of 4/overall" not in found
+
+
+def test_every_candidate_is_judged_in_ranked_order() -> None:
+    question, other = ASKED[0], ASKED[1]
+    pictures = [true_picture(other), true_picture(question)]
+    ranked = [Ranked(pictures[1], 9, 3, 0.8), Ranked(pictures[0], 9, 1, 0.1)]
+    judged = answer(question, ranked, Oracle(ASKED, EXAM), Rules())
+    assert judged.candidates == (3, 1) and judged.right == (True, False) and judged.complaint == ""
+    assert answer(question, ranked[::-1], Oracle(ASKED, EXAM), Rules()).complaint != ""
+
+
+def test_overall_appears_only_with_all_six_tasks() -> None:
+    full = dict(scores({task: [True, False] for task in TASKS} | {"sketch": [True]}))
+    assert full["overall"] == 0.5 and full["sketch"] == 1.0
+    assert "overall" not in dict(scores({"counting": [True]}))
+
+
+def test_exact_pictures_score_full_marks() -> None:
+    paint = exact_pictures(ASKED)
+    painted = paint([one.prompt for one in ASKED], [one.seed for one in ASKED], 1)
+    judged = [answer(q, r, Oracle(ASKED, EXAM), Rules()) for q, r in zip(ASKED, painted, strict=True)]
+    assert dict(painter_scores(judged, 1))["best of 1/overall"] == 1.0
+
+
+def test_a_judge_that_accepts_everything_is_seen() -> None:
+    honest = dict(judge_scores(ASKED, EXAM, Oracle(ASKED, EXAM), Rules()))
+    assert honest["true accepted/overall"] == 1.0 and honest["wrong rejected/overall"] == 1.0
+    credulous = dict(judge_scores(ASKED, EXAM, Oracle(ASKED, EXAM, credulous=True), Rules()))
+    assert credulous["true accepted/overall"] == 1.0 and credulous["wrong rejected/overall"] == 0.0
+    blind = dict(judge_scores(ASKED, EXAM, lambda pictures: [Sight(())] * len(pictures), Rules()))
+    assert blind["true accepted/overall"] == 0.0 and blind["wrong rejected/overall"] == 1.0
+
+
+def test_wrong_pictures_are_wrong_and_repeatable() -> None:
+    for question in ASKED:
+        wrong = wrong_picture(question, EXAM)
+        again = wrong_picture(question, EXAM)
+        assert wrong is not None and again is not None
+        assert np.array_equal(wrong, again) and not np.array_equal(wrong, true_picture(question))
