@@ -22,7 +22,7 @@ WIDE = 176  # a small picture is enlarged until its cell is about as wide, so th
 TEXT = 13  # pixels
 LINE = 17
 LINES = 6  # a longer caption ends in an ellipsis
-PAPER, INK = (255, 255, 255), (40, 40, 40)
+PAPER, FRAME, INK = (255, 255, 255), (222, 222, 222), (40, 40, 40)
 
 
 def sheet(
@@ -56,6 +56,7 @@ def sheet(
         for column, place in enumerate(row):
             left = GAP + column * (cell + GAP)
             image = _enlarged(pictures[place], scale)
+            draw.rectangle((left - 1, top - 1, left + image.width, top + image.height), outline=FRAME)
             result.paste(image, (left, top))
             for line, text in enumerate(texts[place]):
                 draw.text((left, top + image.height + 4 + line * LINE), text, INK, _font("".join(texts[place])))
