@@ -23,7 +23,7 @@ def folder_name(prompt: str, settings: Mapping[str, Any]) -> str:
     return f"{words}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
 
 
-def write_results(folder: Path, prompt: str, ranked: Sequence[Ranked], settings: Mapping[str, Any]) -> list[Path]:
+def write_results(folder: Path, prompt: str, ranked: Sequence[Ranked], settings: dict[str, Any]) -> list[Path]:
     """Write every picture of `ranked` (best first) and sheet.png; returns the pictures' paths in the same order."""
     paths = []
     for place, item in enumerate(ranked, 1):

@@ -103,7 +103,7 @@ def complete(
       pinxit complete cat.png "the exact same cat on the top as a sketch on the bottom" --keep-rows 4
       pinxit complete room.png "a blue vase on a table" --box 16,24,48,64
     """
-    from pinxit.data.transforms import read_picture
+    from pinxit.data.decode import read_picture
 
     if (keep_rows is None) == (box is None):
         raise UsageError("give exactly one of --keep-rows and --box: they say which part is redrawn.")

@@ -1,0 +1,27 @@
+"""The Python front door: `pinxit.load("tiny").paint("a green triangle")`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pinxit.errors import CheckpointError
+from pinxit.weights.checkpoint import open_checkpoint
+from pinxit.weights.zoo import find
+
+if TYPE_CHECKING:
+    from pinxit.recipes.dalle.painter import DallePainter
+
+
+def load(checkpoint: str | Path = "tiny", *, device: str = "auto") -> DallePainter:
+    """Open a painter: a shipped checkpoint's name or a checkpoint folder.
+
+    `device` is "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N".
+    Raises CheckpointError when the checkpoint is missing, damaged or of an unknown recipe.
+    """
+    opened = open_checkpoint(find(checkpoint))
+    if opened.recipe != "dalle":
+        raise CheckpointError(f"{opened.folder} holds a {opened.recipe} checkpoint, which does not paint.")
+    from pinxit.recipes.dalle.painter import DallePainter
+
+    return DallePainter.from_checkpoint(opened, name=str(checkpoint), device=device)

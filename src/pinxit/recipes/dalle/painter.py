@@ -1,0 +1,255 @@
+"""DALL-E paints: text -> codes by the token transformer -> pixels by the dVAE's decoder -> ranked by CLIP.
+
+Every machine here has fixed shapes and independent slots, so candidate k of seed s is the same picture, bit for bit,
+whatever else is painted beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pinxit import __version__
+from pinxit.data.transforms import square, to_pictures, to_tensor
+from pinxit.errors import UsageError
+from pinxit.models.clip import CLIP, CLIPConfig
+from pinxit.models.decoder import CachedDecoder
+from pinxit.models.dvae import DVAE, DVAEConfig
+from pinxit.models.transformer import TokenTransformer, TransformerConfig
+from pinxit.pipelines.autoregress import UNKNOWN, TokenRequest, TokenResult, TokenStepper
+from pinxit.pipelines.rank import cosines, encode_fixed
+from pinxit.pipelines.stepper import run
+from pinxit.recipes.dalle.holes import Hole, PixelBox, below_rows, inside_box, paste_known
+from pinxit.text.tokenizers import Tokenizer
+from pinxit.training.precision import pick_device
+from pinxit.types import Prompt, Ranked
+
+if TYPE_CHECKING:
+    from pinxit.types import Picture
+    from pinxit.weights.checkpoint import Checkpoint
+
+SLOTS = 16  # pictures drawn at once; a change changes nothing but speed and, in the last bits, the pictures
+DEFAULTS: dict[str, Any] = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "guidance": 2.0}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far painting has come: `share` from 0 to 1, and a way to look at the pictures under way."""
+
+    share: float
+    preview: Callable[[], list[Picture]]
+
+
+Watch = Callable[[Progress], None]
+
+
+class DallePainter:
+    """A loaded DALL-E. Open one with `pinxit.load`."""
+
+    def __init__(
+        self,
+        dvae: DVAE,
+        transformer: TokenTransformer,
+        clip: CLIP,
+        tokenizer: Tokenizer,
+        *,
+        name: str = "dalle",
+        checkpoint_hash: str = "",
+        settings: dict[str, Any] | None = None,
+        device: str = "auto",
+        slots: int = SLOTS,
+    ) -> None:
+        self.device = pick_device(device)
+        for module in (dvae, transformer, clip):
+            module.to(self.device).eval().requires_grad_(False)
+        self.dvae, self.transformer, self.clip = dvae, transformer, clip
+        self.tokenizer, self.name, self.slots = tokenizer, name, slots
+        self.text_tokens, self.grid, self.size = transformer.config.text_tokens, dvae.grid, dvae.config.size
+        self.defaults: dict[str, Any] = DEFAULTS | (settings or {})
+        self.provenance = {
+            "recipe": "dalle",
+            "checkpoint": name,
+            "checkpoint_hash": checkpoint_hash,
+            "pinxit": __version__,
+        }
+        self._steppers: dict[bool, TokenStepper] = {}
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint, *, name: str, device: str = "auto") -> DallePainter:
+        """Build the three models and fill them. Raises CheckpointError when a weight is missing or too many."""
+        dvae = DVAE(checkpoint.config("dvae", DVAEConfig))
+        transformer = TokenTransformer(checkpoint.config("transformer", TransformerConfig))
+        clip = CLIP(checkpoint.config("clip", CLIPConfig))
+        for part, module in (("dvae", dvae), ("transformer", transformer), ("clip", clip)):
+            checkpoint.load_into(part, module)
+        settings = {key: value for key, value in checkpoint.settings.items() if key in DEFAULTS}
+        tokenizer = Tokenizer.open(checkpoint.folder)
+        return cls(
+            dvae,
+            transformer,
+            clip,
+            tokenizer,
+            name=name,
+            checkpoint_hash=checkpoint.hash,
+            settings=settings,
+            device=device,
+        )
+
+    def tokens_over_limit(self, text: str) -> int:
+        """How many tokens of the prompt will be dropped; 0 when it fits."""
+        return max(0, self.tokenizer.count(text) - self.text_tokens)
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Words of the prompt that no training caption held."""
+        return self.tokenizer.unknown_words(text)
+
+    def paint(
+        self,
+        prompt: str,
+        *,
+        candidates: int = 16,
+        keep: int | None = 4,
+        seed: int = 0,
+        watch: Watch | None = None,
+        **sampling: Any,
+    ) -> list[Ranked]:
+        """Draw `candidates` pictures of `prompt`, best first by CLIP, and keep `keep` of them (None: all).
+
+        `sampling`: temperature, top_k (0: all codes), top_p (1: all codes), guidance (1: none); what is left out is
+        the checkpoint's. Raises UsageError for an empty prompt or a setting out of range.
+        """
+        return self.paint_many([Prompt(prompt, seed)], candidates=candidates, keep=keep, watch=watch, **sampling)[0]
+
+    def paint_many(
+        self,
+        prompts: Iterable[Prompt | tuple[str, int]],
+        *,
+        candidates: int = 16,
+        keep: int | None = 4,
+        watch: Watch | None = None,
+        **sampling: Any,
+    ) -> list[list[Ranked]]:
+        """`paint` for many (text, seed) with the slots kept full; one list a prompt, in their order."""
+        asked = [prompt if isinstance(prompt, Prompt) else Prompt(*prompt) for prompt in prompts]
+        requests = [self._request(prompt.text, prompt.seed, candidates, sampling) for prompt in asked]
+        results = self._draw([one for group in requests for one in group], watch)
+        pictures = self._pictures([result.codes for result in results])
+        painted = []
+        for index, prompt in enumerate(asked):
+            mine = slice(index * candidates, (index + 1) * candidates)
+            painted.append(self._ranked(prompt.text, prompt.seed, pictures[mine])[:keep])
+        return painted
+
+    def hole(self, picture: Picture, *, keep_rows: int | None = None, box: PixelBox | None = None) -> Hole:
+        """The cells to redraw, from rows to keep or from a box in pixels of `picture`: bool [h, w]."""
+        if (keep_rows is None) == (box is None):
+            raise UsageError("give either keep_rows or box: they say which part is redrawn.")
+        if keep_rows is not None:
+            return below_rows(self.grid, keep_rows)
+        assert box is not None
+        return inside_box(self.grid, picture.shape[1], picture.shape[0], box)
+
+    def complete(
+        self,
+        picture: Picture,
+        prompt: str,
+        hole: Hole,
+        *,
+        candidates: int = 16,
+        keep: int | None = 4,
+        seed: int = 0,
+        watch: Watch | None = None,
+        **sampling: Any,
+    ) -> list[Ranked]:
+        """Redraw the cells of `hole` (bool [h, w]) in the centre square of `picture`; the other pixels stay.
+
+        Codes are drawn in raster order and see only what stands before them, so candidates are ranked by CLIP's cosine
+        plus the mean log-likelihood of the known codes behind the hole, over CLIP's scale (spec 2.7).
+        """
+        known = square(picture, self.size)
+        with torch.inference_mode():
+            codes = self.dvae.encode_codes(to_tensor(known[None]).to(self.device))[0].cpu()
+        given = torch.where(torch.from_numpy(hole), UNKNOWN, codes)
+        requests = [replace(one, known=given) for one in self._request(prompt, seed, candidates, sampling)]
+        results = self._draw(requests, watch)
+        pictures = [paste_known(known, one, hole) for one in self._pictures([result.codes for result in results])]
+        behind = int((~hole).flatten()[hole.argmax() :].sum())
+        weight = 1 / (max(behind, 1) * float(self.clip.scale()))
+        bonus = [result.log_likelihood * weight for result in results]
+        return self._ranked(prompt, seed, pictures, bonus)[:keep]
+
+    def _request(self, text: str, seed: int, candidates: int, sampling: dict[str, Any]) -> list[TokenRequest]:
+        if not text.strip():
+            raise UsageError("the prompt is empty: say what to paint.")
+        if candidates < 1:
+            raise UsageError(f"candidates must be at least 1, not {candidates}.")
+        unknown = sampling.keys() - DEFAULTS.keys()
+        if unknown:
+            raise UsageError(f"paint knows no setting '{min(unknown)}'; it has {', '.join(DEFAULTS)}.")
+        ids = torch.from_numpy(self.tokenizer.encode([text], self.text_tokens))[0]
+        settings = self.defaults | {name: value for name, value in sampling.items() if value is not None}
+        return [TokenRequest(ids, seed, candidate, **settings) for candidate in range(candidates)]
+
+    def _draw(self, requests: Sequence[TokenRequest], watch: Watch | None) -> list[TokenResult]:
+        stepper = self._stepper(guided=any(one.guidance != 1 for one in requests))
+        started = 0
+
+        def look(at_work: dict[int, int]) -> None:
+            nonlocal started
+            assert watch is not None
+            started = max(started, *(number + 1 for number in at_work.values()), 0)
+            finished = started - len(at_work)
+            share = (finished + sum(map(stepper.progress, at_work))) / len(requests)
+            watch(Progress(share, lambda: self._half_done([stepper.partial(slot) for slot in at_work])))
+
+        return run(stepper, requests, look if watch is not None else None)
+
+    def _stepper(self, guided: bool) -> TokenStepper:
+        if guided not in self._steppers:
+            decoder = CachedDecoder(self.transformer, self.slots * (2 if guided else 1))
+            self._steppers[guided] = TokenStepper(decoder, guided=guided)
+        return self._steppers[guided]
+
+    @torch.inference_mode()
+    def _pictures(self, codes: Sequence[Tensor]) -> list[Picture]:
+        if not codes:
+            return []
+        pixels = encode_fixed(self.dvae.decode_codes, torch.stack(list(codes)).to(self.device), self.slots)
+        return list(to_pictures(pixels.cpu()))
+
+    def _half_done(self, codes: Sequence[Tensor]) -> list[Picture]:
+        """Pictures under way; cells that are not drawn yet are gray."""
+        pictures = self._pictures([one.clamp(min=0) for one in codes])
+        cell = self.size // self.grid
+        missing = [np.kron((one == UNKNOWN).cpu().numpy(), np.ones((cell, cell), bool))[..., None] for one in codes]
+        return [np.where(gap, np.uint8(128), one) for gap, one in zip(missing, pictures, strict=True)]
+
+    @torch.inference_mode()
+    def _ranked(
+        self, text: str, seed: int, pictures: Sequence[Picture], bonus: Sequence[float] | None = None
+    ) -> list[Ranked]:
+        ids = torch.from_numpy(self.tokenizer.encode_clip([text], self.clip.config.text.tokens)).to(self.device)
+        text_E = self.clip.encode_text(ids)[0]
+        scores = cosines(self._encode_image, text_E, pictures, self.slots)
+        if bonus is not None:
+            scores = [score + more for score, more in zip(scores, bonus, strict=True)]
+        found = [Ranked(one, seed, k, score) for k, (one, score) in enumerate(zip(pictures, scores, strict=True))]
+        return sorted(found, key=lambda one: -one.score)
+
+    @cached_property
+    def _encode_image(self) -> Callable[[Tensor], Tensor]:
+        side = self.clip.config.vision.size
+
+        def encode(pictures: Tensor) -> Tensor:
+            if pictures.shape[-1] != side:
+                shape = (side, side)
+                pictures = torch.nn.functional.interpolate(pictures, shape, mode="bicubic", antialias=True).clamp(0, 1)
+            return self.clip.encode_image(pictures)
+
+        return encode

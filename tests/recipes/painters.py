@@ -1,0 +1,47 @@
+"""A painter with random weights for tests: real models, nothing worth seeing."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from pinxit.models.clip import CLIP
+from pinxit.models.dvae import DVAE
+from pinxit.models.transformer import TokenTransformer
+from pinxit.recipes.dalle.painter import DallePainter
+from pinxit.recipes.dalle.presets import preset
+from pinxit.text.tokenizers import Tokenizer
+from pinxit.training.draws import seeded
+from pinxit.weights.checkpoint import Part, save_checkpoint
+
+CAPTIONS = ["a red square", "two blue stars", "a cat and a dog", "三个绿色的三角形"] * 8
+
+
+@cache
+def tokenizer() -> Tokenizer:
+    return Tokenizer.train(CAPTIONS, 512)
+
+
+def random_painter(slots: int = 4) -> DallePainter:
+    config = preset("nano")
+    return DallePainter(
+        DVAE(config.dvae),
+        TokenTransformer(config.transformer, seed=1),
+        seeded(lambda: CLIP(config.clip), 0, "clip"),
+        tokenizer(),
+        name="nano",
+        device="cpu",
+        slots=slots,
+    )
+
+
+def save_random_checkpoint(folder: Path) -> None:
+    config, painter = preset("nano"), random_painter()
+    tokenizer().save(folder)
+    extra = {name: (folder / name).read_bytes() for name in ("tokenizer.json", "words.json")}
+    parts = {
+        "dvae": Part(config.dvae, painter.dvae.state_dict()),
+        "transformer": Part(config.transformer, painter.transformer.state_dict()),
+        "clip": Part(config.clip, painter.clip.state_dict()),
+    }
+    save_checkpoint(folder, "dalle", parts, extra_files=extra, settings={"guidance": 1.5})

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pinxit.api import load
+from pinxit.errors import CheckpointError, UsageError
+from pinxit.recipes.dalle.painter import Progress
+from pinxit.types import Ranked
+from tests.recipes.painters import random_painter, save_random_checkpoint
+
+
+def by_candidate(ranked: list[Ranked]) -> dict[int, Ranked]:
+    return {one.candidate: one for one in ranked}
+
+
+def same(a: Ranked, b: Ranked) -> bool:
+    return bool((a.picture == b.picture).all()) and a.score == b.score
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_same_seed_same_pictures_in_any_company(guidance: float) -> None:
+    """Alone, among other prompts, in any order, with more candidates than slots: bit for bit."""
+    alone = by_candidate(random_painter().paint("a red square", candidates=3, keep=None, seed=5, guidance=guidance))
+    jobs = [("two blue stars", 1), ("a red square", 5), ("a cat", 0)]
+    painter = random_painter()
+    for order in (jobs, jobs[::-1]):
+        many = painter.paint_many(order, candidates=7, keep=None, guidance=guidance)
+        crowd = by_candidate(many[order.index(("a red square", 5))])
+        assert all(same(alone[k], crowd[k]) for k in alone)
+    others = by_candidate(painter.paint("a red square", candidates=3, keep=None, seed=6, guidance=guidance))
+    assert not any(same(alone[k], others[k]) for k in alone)
+
+
+def test_best_first_and_keep() -> None:
+    painter = random_painter()
+    everything = painter.paint("a cat", candidates=6, keep=None)
+    scores = [one.score for one in everything]
+    assert scores == sorted(scores, reverse=True) and len(set(scores)) > 1
+    kept = painter.paint("a cat", candidates=6, keep=2)
+    assert [one.candidate for one in kept] == [one.candidate for one in everything[:2]]
+
+
+def test_progress_rises_to_the_end_and_shows_pictures() -> None:
+    seen: list[float] = []
+    shapes: set[tuple[int, ...]] = set()
+
+    def watch(progress: Progress) -> None:
+        seen.append(progress.share)
+        shapes.update(picture.shape for picture in progress.preview())
+
+    random_painter(slots=2).paint("a cat", candidates=5, watch=watch)
+    assert seen == sorted(seen) and seen[-1] == 1.0 and 0 < seen[0] < 0.1
+    assert shapes == {(32, 32, 3)}
+
+
+def test_completion_keeps_known_pixels_and_redraws_the_rest() -> None:
+    painter = random_painter()
+    picture = np.random.default_rng(0).integers(0, 255, (32, 48, 3), np.uint8)
+    hole = painter.hole(picture, box=(16, 8, 24, 24))
+    results = painter.complete(picture, "a cat", hole, candidates=3, keep=None)
+    mask = np.kron(hole, np.ones((8, 8), bool))
+    square = picture[:, 8:40]
+    for one in results:
+        assert (one.picture[~mask] == square[~mask]).all()
+    assert len({one.picture[mask].tobytes() for one in results}) > 1
+    again = painter.complete(picture, "a cat", hole, candidates=1, keep=None)[0]
+    assert same(again, by_candidate(results)[0])
+
+
+def test_bad_requests_are_one_sentence() -> None:
+    painter = random_painter()
+    with pytest.raises(UsageError, match="prompt is empty"):
+        painter.paint("  ")
+    with pytest.raises(UsageError, match="at least 1"):
+        painter.paint("a cat", candidates=0)
+    with pytest.raises(UsageError, match="no setting 'temprature'"):
+        painter.paint("a cat", temprature=1.0)
+    with pytest.raises(UsageError, match="either keep_rows or box"):
+        painter.hole(np.zeros((32, 32, 3), np.uint8))
+
+
+def test_checkpoint_paints_what_the_models_paint(tmp_path: Path) -> None:
+    save_random_checkpoint(tmp_path / "nano")
+    painter = load(tmp_path / "nano", device="cpu")
+    assert painter.defaults["guidance"] == 1.5 and len(painter.provenance["checkpoint_hash"]) == 12
+    painted = painter.paint("a red square", candidates=2)
+    assert {one.candidate for one in painted} == {0, 1}
+    assert painter.unknown_words("a red zebra") == ["zebra"]
+    assert painter.tokens_over_limit("a red square " * 20) > 0
+    (tmp_path / "nano" / "words.json").unlink()
+    with pytest.raises(CheckpointError, match=r"words\.json is missing"):
+        load(tmp_path / "nano")
