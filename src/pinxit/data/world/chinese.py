@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pinxit.data.world.dice import Dice
-from pinxit.data.world.english import mirrored
+from pinxit.data.world.phrasing import Way, different, ways
 from pinxit.data.world.plan import Part, Plan
 from pinxit.data.world.scene import RelationName
 from pinxit.data.world.vocabulary import COLOURS_ZH, COUNTS, FORM_ZH, PLACES, Lexicon
@@ -53,13 +53,13 @@ def plain(plan: Plan, words: Lexicon) -> str:
 def variants(plan: Plan, words: Lexicon, dice: Dice, with_ground: list[bool], plainest: bool = False) -> list[str]:
     """Further phrasings, all different; `with_ground[k]` says whether the k-th tells the ground, `plainest` whether the
     plainest may be among them."""
-    ways = [(template, plan) for template in templates(plan)[0 if plainest else 1 :]] + mirrored(plan, RELATED)
-    chosen = dice.shuffled(ways)[: len(with_ground)]
-    result = []
-    for (template, seen_so), ground in zip(chosen, with_ground, strict=True):
-        text = fill(template, seen_so, words)
-        result.append(grounded(text, plan, dice) if ground else text)
-    return result
+
+    def say(way: Way, ground: bool) -> str:
+        said = fill(way.template, way.plan, words)
+        return grounded(said, plan, dice) if ground else said
+
+    taken = [] if plainest else [plain(plan, words)]
+    return different(taken, dice.shuffled(ways(plan, templates(plan), RELATED)), say, with_ground)
 
 
 def templates(plan: Plan) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ def compose(plan: Plan, dice: Dice, words: Lexicon) -> Scene | None:
     members = [(p, a) for p, a in zip(plan.parts, artists, strict=True) for _ in range(p.count)]
     items = tuple(
         _item(part, artist, rect, depth, dice)
-        for depth, ((part, artist), rect) in enumerate(zip(members, rects, strict=True))
+        for (part, artist), rect, depth in zip(members, rects, depths(plan, len(members)), strict=True)
     )
     return Scene(
         pattern=plan.pattern,
@@ -45,6 +45,17 @@ def compose(plan: Plan, dice: Dice, words: Lexicon) -> Scene | None:
         lower_style=plan.lower_style,
         noise=noise,
     )
+
+
+def depths(plan: Plan, count: int) -> list[int]:
+    """Painter's order: what is behind another comes before it, everything else after what it is related to."""
+    if not plan.relations:
+        return list(range(count))
+    heights = [0]
+    for relation in reversed(plan.relations):
+        heights.append(heights[-1] + (-1 if relation == "behind" else 1))
+    lowest = min(heights)
+    return [height - lowest for height in reversed(heights)]
 
 
 @cache

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pinxit.data.world.dice import Dice
-from pinxit.data.world.plan import INVERSE, Part, Plan
+from pinxit.data.world.phrasing import Way, different, ways
+from pinxit.data.world.plan import Part, Plan
 from pinxit.data.world.scene import RelationName
 from pinxit.data.world.vocabulary import COUNTS, FORM_ADJECTIVE, PLACES, Lexicon, Noun
 
-SYNONYM = 0.15  # how often a phrase uses another true name or adjective
+SYNONYM = 0.2  # how often a phrase uses another true name or adjective
 _SIZES = {"small": ("small", "little"), "big": ("big", "large")}
 _VOWELS = "aeiou"
 
@@ -121,6 +122,7 @@ RELATED: dict[RelationName, tuple[str, ...]] = {
         "{a} on {b}",
         "{a} is on top of {b}",
         "{a} standing on {b}",
+        "{a} sitting on {b}",
         "{b} with {a} on top of it",
         "{b} under {a}",
     ),
@@ -141,26 +143,13 @@ def plain(plan: Plan, words: Lexicon) -> str:
 
 
 def variants(plan: Plan, words: Lexicon, dice: Dice, grounded: list[bool]) -> list[str]:
-    """Further phrasings, all different and none the plainest; `grounded[k]` says whether the k-th tells the ground."""
-    said, result = plain(plan, words), list[str]()
-    ways = dice.shuffled([(template, plan) for template in templates(plan)] + mirrored(plan, RELATED))
-    for ground in grounded:
-        template, seen_so = ways.pop()
-        text = fill(template, seen_so, words, dice)
-        if text in (said, *result):
-            template, seen_so = ways.pop()
-            text = fill(template, seen_so, words, dice)
-        result.append(text + setting(plan, dice) if ground else text)
-    return result
+    """Further phrasings, none twice and none the plainest; `grounded[k]` says whether the k-th tells the ground."""
 
+    def say(way: Way, ground: bool) -> str:
+        said = fill(way.template, way.plan, words, dice)
+        return said + setting(plan, dice) if ground else said
 
-def mirrored(plan: Plan, related: dict[RelationName, tuple[str, ...]]) -> list[tuple[str, Plan]]:
-    """Two ways to tell a relation from its other end: the car is right of the penguin that is left of it."""
-    inverse = INVERSE.get(plan.relations[0]) if plan.told and len(plan.parts) == 2 else None
-    if inverse is None:
-        return []
-    swapped = Plan(plan.pattern, plan.parts[::-1], (inverse,), plan.place)
-    return [(template, swapped) for template in related[inverse][:2]]
+    return different([plain(plan, words)], dice.shuffled(ways(plan, templates(plan), RELATED)), say, grounded)
 
 
 def templates(plan: Plan) -> tuple[str, ...]:

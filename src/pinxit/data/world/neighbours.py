@@ -24,11 +24,13 @@ def neighbours(base: Scene, plan: Plan, words: Lexicon, split: Split, dice: Dice
     They are laid out anew. The plainest caption of each is false of the base scene and the other way round.
     """
     found: list[Scene] = []
+    met: set[Plan] = set()
     for changed in _in_turn(plan, words, dice):
-        if not (sound(changed) and belongs(changed, split)):
+        if changed in met or not (sound(changed) and belongs(changed, split)):
             continue
         if satisfied(base, demand_of(changed)):
             continue
+        met.add(changed)
         scene = compose(changed, dice, words)
         if scene is not None and not satisfied(scene, demand_of(plan)):
             found.append(scene)

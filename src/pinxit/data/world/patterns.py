@@ -63,7 +63,7 @@ def choose_place(dice: Dice, words: Lexicon, *parts: Part) -> str:
         return all(p.colour is None or stands_out(p.colour, place) for p in parts)
 
     draw = dice.unit()
-    if draw < 0.42 and fits("white"):
+    if draw < 0.33 and fits("white"):
         return "white"
     if draw > 0.78:
         place = dice.pick(words.places)

@@ -1,0 +1,130 @@
+"""The world as a dataset: the same for ever, everywhere, in any order."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pinxit.data.world import World
+from pinxit.data.world.demands import demand, satisfied
+from pinxit.data.world.plan import Plan, meaning
+from pinxit.errors import UsageError
+
+_ELSEWHERE = """
+import hashlib
+from pinxit.data.world import World
+digest = hashlib.sha256()
+for index in (41, 3, 17):
+    example = World("small", "unseen", seed=5, group=4)[index]
+    digest.update(example.picture.tobytes() + repr((example.captions, example.key, example.facts)).encode())
+print(digest.hexdigest())
+"""
+
+
+def test_an_item_is_a_pure_function_of_its_arguments() -> None:
+    """Another order, another object, other items in between: nothing changes."""
+    indices = [7, 0, 123456789, 3]
+    first = [World(seed=3)[i] for i in indices]
+    world = World(seed=3)
+    again = {i: world[i] for i in reversed(indices)}
+    for index, example in zip(indices, first, strict=True):
+        assert again[index].key == example.key
+        assert np.array_equal(again[index].picture, example.picture)
+        assert again[index].facts == example.facts == world.scene(index)
+        assert example.captions == world.captions(index)
+
+
+def test_another_process_draws_the_same() -> None:
+    digest = hashlib.sha256()
+    for index in (41, 3, 17):
+        example = World("small", "unseen", seed=5, group=4)[index]
+        digest.update(example.picture.tobytes() + repr((example.captions, example.key, example.facts)).encode())
+    said = subprocess.run([sys.executable, "-c", _ELSEWHERE], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == digest.hexdigest()
+
+
+def test_every_argument_makes_another_world_but_size_and_language_show_the_same_scene() -> None:
+    scenes = [World(seed=0).scene(0), World(seed=1).scene(0), World(split="seen").scene(0), World(group=4).scene(0)]
+    assert len(set(scenes)) == 4
+    assert World(language="zh", size=32).scene(9) == World(language="en", size=128).scene(9) == World().scene(9)
+    assert World(size=96)[0].picture.shape == (96, 96, 3)
+    assert World()[0].picture.dtype == np.uint8
+
+
+@pytest.mark.parametrize("split", ["train", "unseen"])
+def test_neighbours_differ_in_exactly_one_told_fact_and_their_captions_are_false_of_the_base(split: Any) -> None:
+    world = World(split=split, group=4)
+    for base in range(0, 1200, 4):
+        scenes = [world.scene(base + k) for k in range(4)]
+        plans = [meaning(scene) for scene in scenes]
+        assert len(set(plans)) == 4
+        for scene, plan in zip(scenes[1:], plans[1:], strict=True):
+            assert differences(plans[0], plan) in ONE_CHANGE, (plans[0], plan)
+            assert not satisfied(scenes[0], demand(scene))
+            assert not satisfied(scene, demand(scenes[0]))
+            assert satisfied(scene, demand(scene))
+
+
+ONE_CHANGE = (
+    "name",
+    "colour",
+    "count",
+    "form",
+    "size",
+    "relations",
+    "colours swapped",
+    "sizes swapped",
+    "places swapped",
+)
+
+
+def differences(one: Plan, other: Plan) -> str:
+    """The one fact in which two plans of equal shape differ, or a list of all of them."""
+    facts = ("name", "colour", "count", "form", "size")
+    found = [
+        fact
+        for a, b in zip(one.parts, other.parts, strict=True)
+        for fact in facts
+        if getattr(a, fact) != getattr(b, fact)
+    ]
+    if one.relations != other.relations:
+        found.append("relations")
+    assert (one.pattern, one.place, one.style, one.lower_style) == (
+        other.pattern,
+        other.place,
+        other.style,
+        other.lower_style,
+    )
+    if found in (["colour", "colour"], ["size", "size"]):
+        values = [[getattr(p, found[0]) for p in plan.parts] for plan in (one, other)]
+        assert values[0] == values[1][::-1]
+        return f"{found[0]}s swapped"
+    mirrored = [(p.name, p.colour, p.form) for p in one.parts] == [
+        (p.name, p.colour, p.form) for p in other.parts[::-1]
+    ]
+    if mirrored and len(one.parts) == 2:
+        return "places swapped"
+    return ", ".join(found)
+
+
+def test_every_kind_of_change_occurs_among_neighbours() -> None:
+    world = World(group=4)
+    pairs = ((meaning(world.scene(i)), meaning(world.scene(i + k))) for i in range(0, 2000, 4) for k in (1, 2, 3))
+    assert {differences(a, b) for a, b in pairs} == set(ONE_CHANGE)
+
+
+def test_what_does_not_exist_is_refused_in_one_sentence() -> None:
+    wrong: list[dict[str, Any]] = [{"preset": "huge"}, {"split": "test"}, {"language": "fr"}, {"group": 3}]
+    for arguments in wrong:
+        with pytest.raises(UsageError, match=str(next(iter(arguments.values())))):
+            World(**arguments)
+    with pytest.raises(IndexError):
+        World()[-1]
+    with pytest.raises(IndexError):
+        World(length=10)[10]
+    assert len(World(length=10)) == 10
