@@ -12,6 +12,7 @@ from PIL import Image
 from pinxit.data.world.draw import GROUNDS, PALETTE, item_aspect, render, render_masks
 from pinxit.data.world.draw.palette import distance, jittered, nearest, tones
 from pinxit.data.world.draw.places import PLACES
+from pinxit.data.world.draw.styles import STYLES
 from pinxit.data.world.scene import Box, Item, Scene
 from pinxit.errors import DataError, UsageError
 
@@ -145,7 +146,7 @@ def test_masks_follow_depth() -> None:
     assert (masks[0] | masks[1]).sum() == pytest.approx(alone_far.sum(), rel=0.01)
 
 
-@pytest.mark.parametrize("style", [None, "pencil sketch"])
+@pytest.mark.parametrize("style", [None, *STYLES])
 @pytest.mark.parametrize("size", [32, 128, 256])
 def test_every_size_shows_the_same_picture(size: int, style: str | None) -> None:
     scene = Scene(MIXED.pattern, MIXED.items, place="meadow", style=style, noise=7)
@@ -153,7 +154,8 @@ def test_every_size_shows_the_same_picture(size: int, style: str | None) -> None
     small = Image.fromarray(render(scene, side))
     large = Image.fromarray(render(scene, max(size, 64))).reduce(max(size, 64) // side)
     gap = np.abs(np.asarray(small).astype(int) - np.asarray(large))
-    assert gap.mean() <= (14 if style else 6)
+    most = 6 if style is None else 16 if size > 64 else 22  # a fine line cannot be thinner than a pixel
+    assert gap.mean() <= most
 
 
 @pytest.mark.parametrize("flip", [False, True])

@@ -23,11 +23,17 @@ def picture_of(pixels: NDArray[np.int32]) -> Image.Image:
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
+def stroke(width: int) -> int:
+    """How many pixels thick a fine line is in a picture of `width` pixels."""
+    return max(1, (width + 64) // 128)
+
+
 def steps(values: Grey) -> Grey:
-    """How much each value differs from its right and lower neighbours: the larger of the two."""
+    """How much each value differs from those a fine line's thickness to its right and below: the larger of the two."""
+    reach = stroke(values.shape[1])
     out = np.zeros_like(values)
-    out[:, :-1] = np.abs(values[:, 1:] - values[:, :-1])
-    np.maximum(out[:-1], np.abs(values[1:] - values[:-1]), out=out[:-1])
+    out[:, :-reach] = np.abs(values[:, reach:] - values[:, :-reach])
+    np.maximum(out[:-reach], np.abs(values[reach:] - values[:-reach]), out=out[:-reach])
     return out
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from pinxit.data.world.draw.grey import Grey, between, grey_of, lines, picture_of
+from pinxit.data.world.draw.grey import Grey, between, grey_of, lines, picture_of, stroke
 from pinxit.data.world.draw.noise import field
 from pinxit.data.world.draw.palette import PAPER
 from pinxit.data.world.draw.stage import Stage
@@ -27,10 +27,11 @@ def pencil(stage: Stage) -> Image.Image:
 def _hatching(dark: Grey) -> Grey:
     """Diagonal strokes that grow denser and stronger with darkness."""
     rows, columns = np.indices(dark.shape, dtype=np.int32)
-    stroke = (rows + columns) % 3 == 0
-    cross = (rows - columns) % 4 == 0
+    thick = stroke(dark.shape[1])
+    along = (rows + columns) // thick % 3 == 0
+    cross = (rows - columns) // thick % 4 == 0
     tone = np.clip(dark - 40, 0, 255) // 4
-    return tone + np.where(stroke, tone, 0) + np.where(cross & (dark > 150), tone // 2, 0)
+    return tone + np.where(along, tone, 0) + np.where(cross & (dark > 150), tone // 2, 0)
 
 
 def blueprint(stage: Stage) -> Image.Image:
@@ -40,9 +41,10 @@ def blueprint(stage: Stage) -> Image.Image:
     thing = owner >= 0
     rows, columns = np.indices(light.shape)
     pitch = max(4, light.shape[1] // 8)
-    grid = (rows % pitch == 0) | (columns % pitch == 0)
+    thick = stroke(light.shape[1])
+    grid = (rows % pitch < thick) | (columns % pitch < thick)
     paper = np.where(grid, 46, 0) + np.where(thing, 34 + light // 12, 0)
-    outline[:, 1:] |= outline[:, :-1]
+    outline[:, thick:] |= outline[:, :-thick]
     drawn = np.maximum(np.where(outline, 255, 0), np.where(thing, inner, inner // 7))
     return picture_of(between((24, 70, 150), (236, 244, 255), np.maximum(paper, drawn)))
 
@@ -70,7 +72,7 @@ def _colours_at_edges(stage: Stage, flat: Image.Image) -> Image.Image:
     for layer in stage.layers:
         solid = layer.image.getchannel("A").point(lambda a: 255 * (a >= 128))
         things.paste(layer.image.convert("RGB"), (layer.x, layer.y), solid)
-    return things.filter(ImageFilter.MaxFilter(3))
+    return things.filter(ImageFilter.MaxFilter(2 * stroke(stage.size[0]) + 1))
 
 
 def _bright(pixels: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -86,5 +88,6 @@ def _bricks(shape: tuple[int, int]) -> Grey:
     rows, columns = np.indices(shape, dtype=np.int32)
     high = max(4, shape[1] // 12)
     shifted = columns + (rows // high % 2) * high
-    joint = (rows % high == 0) | (shifted % (2 * high) == 0)
+    thick = stroke(shape[1])
+    joint = (rows % high < thick) | (shifted % (2 * high) < thick)
     return np.where(joint, 0, 200).astype(np.int32)
