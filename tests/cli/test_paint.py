@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pinxit.data.decode import read_picture
+from pinxit.pictures import read_metadata, write_png
+from tests.cli.helpers import Cli
+from tests.recipes.painters import save_random_checkpoint
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoints") / "nano"
+    save_random_checkpoint(folder)
+    return folder
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_paint_writes_a_sheet_and_pictures_that_know_their_making(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    done = cli("paint", "a red square", "--candidates", 5, "--keep", 2, "--checkpoint", checkpoint, "--out", tmp_path)
+    assert done.code == 0, done.err
+    sheet = Path(done.out.strip())
+    assert sheet.name == "sheet.png" and read_picture(sheet).ndim == 3
+    pictures = sorted(sheet.parent.glob("0*.png"))
+    assert len(pictures) == 2 and len(files(tmp_path)) == 3
+    facts = read_metadata(pictures[0])
+    assert facts["prompt"] == "a red square" and facts["recipe"] == "dalle" and facts["seed"] == 0
+    assert {"candidate", "score", "checkpoint_hash", "pinxit", "guidance", "temperature"} <= facts.keys()
+
+
+def test_json_is_one_object_a_prompt_best_first(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a red square\n\n三个绿色的三角形\n", encoding="utf-8")
+    done = cli("paint", "--prompts", prompts, "--candidates", 3, "--keep", 2, "--json", "--seed", 4,
+               "--checkpoint", checkpoint, "--out", tmp_path / "out")  # fmt: skip
+    assert done.code == 0, done.err
+    objects = [json.loads(line) for line in done.out.splitlines()]
+    assert [one["prompt"] for one in objects] == ["a red square", "三个绿色的三角形"]
+    for one in objects:
+        scores = [picture["score"] for picture in one["pictures"]]
+        assert scores == sorted(scores, reverse=True) and len(scores) == 2
+        for picture in one["pictures"]:
+            assert Path(picture["path"]).is_file() and picture["seed"] == 4 and 0 <= picture["candidate"] < 3
+
+
+def test_same_command_same_files(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        assert cli("paint", "a cat", "--candidates", 3, "--checkpoint", checkpoint, "--out", tmp_path / name).code == 0
+    a, b = files(tmp_path / "a"), files(tmp_path / "b")
+    assert a == b
+    assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in a)
+
+
+def test_complete_keeps_the_rest(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    known = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
+    write_png(tmp_path / "known.png", known)
+    done = cli("complete", tmp_path / "known.png", "a cat", "--keep-rows", 2, "--candidates", 2, "--json",
+               "--checkpoint", checkpoint, "--out", tmp_path / "out")  # fmt: skip
+    assert done.code == 0, done.err
+    for picture in json.loads(done.out)["pictures"]:
+        assert (read_picture(Path(picture["path"]))[:16] == known[:16]).all()
+
+
+def test_said_on_stderr_but_painted(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    common = ("--candidates", 1, "--checkpoint", checkpoint, "--out", tmp_path)
+    done = cli("paint", "a red zebra", *common)
+    assert done.code == 0 and "'zebra'" in done.err
+    long = "a red square and two blue stars " * 4
+    done = cli("paint", long, *common)
+    assert done.code == 0 and "over the limit of 16" in done.err and "dropped" in done.err
+    done = cli("paint", long, "--strict", *common)
+    assert done.code == 2 and "over the limit of 16" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["paint", ""], 2, "empty"),
+        (["paint", "   "], 2, "empty"),
+        (["paint"], 2, "give a prompt"),
+        (["paint", "a", "--prompts", "b"], 2, "not both"),
+        (["paint", "--prompts", "no-such-file"], 2, "no-such-file"),
+        (["paint", "a cat", "--candidates", "0"], 2, "candidates"),
+        (["paint", "a cat", "--candidates", "many"], 2, "candidates"),
+        (["paint", "a cat", "--top-p", "1.5"], 2, "top-p"),
+        (["paint", "a cat", "--checkpoint", "no-such-checkpoint"], 1, "no-such-checkpoint"),
+        (["paint", "a cat", "--device", "abacus"], 2, "abacus"),
+        (["complete", "no-such.png", "a cat", "--keep-rows", "1"], 1, "no-such.png"),
+        (["complete", "x.png", "a cat"], 2, "exactly one"),
+        (["complete", "x.png", "a cat", "--keep-rows", "1", "--box", "0,0,1,1"], 2, "exactly one"),
+        (["fly"], 2, "fly"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    cli: Cli,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    code: int,
+    told: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if "--checkpoint" not in arguments and arguments[0] in ("paint", "complete"):
+        arguments = [*arguments, "--checkpoint", str(checkpoint)]
+    done = cli(*arguments)
+    assert done.code == code and told in done.err and "Traceback" not in done.err
+    assert files(tmp_path) == []
+
+
+def test_prompt_file_that_is_not_utf8(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_bytes("café".encode("latin-1"))
+    done = cli("paint", "--prompts", tmp_path / "prompts.txt", "--checkpoint", checkpoint)
+    assert done.code == 2 and "not UTF-8" in done.err
+
+
+def test_box_must_be_four_numbers(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    write_png(tmp_path / "x.png", np.zeros((32, 32, 3), np.uint8))
+    done = cli("complete", tmp_path / "x.png", "a cat", "--box", "1,2,3", "--checkpoint", checkpoint)
+    assert done.code == 2 and "four whole numbers" in done.err
+
+
+def test_damaged_checkpoint(cli: Cli, tmp_path: Path) -> None:
+    save_random_checkpoint(tmp_path / "c")
+    weights = tmp_path / "c" / "dvae.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    done = cli("paint", "a cat", "--checkpoint", tmp_path / "c", "--out", tmp_path / "out")
+    assert done.code == 1 and "cut short" in done.err and not (tmp_path / "out").exists()
+
+
+def test_full_disk_is_one_sentence_and_leaves_nothing_half(
+    cli: Cli, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("PIL.Image.Image.save", full)
+    done = cli("paint", "a cat", "--candidates", 1, "--checkpoint", checkpoint, "--out", tmp_path / "out")
+    assert done.code == 1 and "No space left" in done.err
+    assert files(tmp_path) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
+def test_interrupt_exits_130_and_leaves_nothing_half(checkpoint: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pinxit", "paint", "a cat", "--candidates", "100000", "--checkpoint",
+               str(checkpoint), "--out", str(tmp_path / "out")]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "out").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)  # the preview file shows that painting is under way
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert files(tmp_path) == [] and b"Traceback" not in error
