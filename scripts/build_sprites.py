@@ -14,8 +14,8 @@ from pathlib import Path
 
 from PIL import Image
 from scripts.sprites.bundle import bundle, usable
-from scripts.sprites.draw import Drawings, iconify, sprite, webp_folder
-from scripts.sprites.fetch import DRAWINGS, NAMES, fetch
+from scripts.sprites.draw import OWN, Hand, iconify, sprite, svg_folder, webp_folder
+from scripts.sprites.fetch import DRAWINGS, NAMES, fetch, folder_name
 from scripts.sprites.sheets import draw_sheets
 from scripts.sprites.things import Row, read_table
 
@@ -33,7 +33,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = read_table(fetch(NAMES, options.work))
     hands = open_artists(options.work)
-    drawn = [(row, draw_thing(row, hands, options.work)) for row in rows]
+    drawn = [(row, draw_thing(row, hands)) for row in rows]
     for row, sprites in drawn:
         if not sprites:
             print(f"left out: {row.name} ({row.code}), drawn by nobody")
@@ -45,25 +45,25 @@ def main() -> None:
         draw_sheets(options.out, options.sheets)
 
 
-def open_artists(work: Path) -> dict[str, Drawings]:
-    """Every artist's drawings by name. Noto's first generation lists no code points: it shares Noto's names."""
+def open_artists(work: Path) -> dict[str, Hand]:
+    """Every artist's hand by name. Noto's first generation lists no code points: it shares Noto's names."""
     packages = {source.artist: fetch(source, work) for source in DRAWINGS}
+    caches = {source.artist: work / "drawn" / folder_name(source) for source in DRAWINGS}
     noto, flat = packages["noto"], packages["fluent flat"]
-    return {
+    drawings = {
         "noto": iconify(noto, noto / "chars.json"),
         "noto classic": iconify(packages["noto classic"], noto / "chars.json"),
         "fluent flat": iconify(flat, flat / "chars.json"),
         "fluent 3d": webp_folder(packages["fluent 3d"]),
     }
+    return {artist: Hand(draw, caches[artist]) for artist, draw in drawings.items()} | {"pinxit": Hand(svg_folder(OWN))}
 
 
-def draw_thing(row: Row, hands: dict[str, Drawings], work: Path) -> dict[str, bytes]:
+def draw_thing(row: Row, hands: dict[str, Hand]) -> dict[str, bytes]:
     """Every usable drawing of a thing, by artist."""
     sprites = {}
-    for artist, drawings in hands.items():
-        if artist in row.without:
-            continue
-        data = sprite(drawings, row.code, work / "drawn" / artist.replace(" ", "-"))
+    for artist, hand in hands.items():
+        data = None if artist in row.without else sprite(hand, row.code)
         if data is not None and usable(Image.open(io.BytesIO(data))):
             sprites[artist] = data
     return sprites

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +19,32 @@ SIDE = 112  # pixels on a sprite's longest side
 RENDER = 448  # pixels an SVG is drawn at before it is cropped and reduced
 EMPTY = 12  # alpha up to this counts as empty when cropping
 QUALITY = 85
+OWN = Path(__file__).with_name("own")  # pinxit's own drawings, of famous nouns that no emoji shows
 
 Drawings = Callable[[str], Image.Image | None]
-"""From code points to one artist's picture, or None where the artist has not drawn it."""
+"""From a code (code points, or the name of an own drawing) to one artist's picture, or None where there is none."""
 
 
-def sprite(drawings: Drawings, code: str, cache: Path) -> bytes | None:
-    """The sprite as WebP bytes; drawn once, then read from `cache`. None when the artist has not drawn it."""
-    path = cache / f"{code}-{SIDE}-{QUALITY}.webp"
-    if path.exists():
+@dataclass(frozen=True)
+class Hand:
+    """One artist at work: `drawings`, and the folder where finished sprites are kept (None: drawn afresh)."""
+
+    drawings: Drawings
+    cache: Path | None = None
+
+
+def sprite(hand: Hand, code: str) -> bytes | None:
+    """The sprite as WebP bytes; drawn once, then read from the hand's cache. None when the artist has not drawn it."""
+    path = hand.cache / f"{code}-{SIDE}-{QUALITY}.webp" if hand.cache else None
+    if path and path.exists():
         return path.read_bytes()
-    picture = drawings(code)
+    picture = hand.drawings(code)
     if picture is None:
         return None
-    write_bytes(path, encode(crop(picture)))
-    return path.read_bytes()
+    data = encode(crop(picture))
+    if path:
+        write_bytes(path, data)
+    return data
 
 
 def crop(picture: Image.Image) -> Image.Image:
@@ -47,9 +59,9 @@ def crop(picture: Image.Image) -> Image.Image:
 
 
 def encode(picture: Image.Image) -> bytes:
-    """Lossy colour, lossless alpha."""
+    """Lossy colour, lossless alpha. Method 6 would be 2 % smaller and 80 times slower."""
     buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", quality=QUALITY, alpha_quality=100, method=6)
+    picture.save(buffer, "WEBP", quality=QUALITY, alpha_quality=100, method=4)
     return buffer.getvalue()
 
 
@@ -66,14 +78,28 @@ def iconify(package: Path, names: Path) -> Drawings:
             return None
         left, top = icon.get("left", 0), icon.get("top", 0)
         width, height = (icon.get(side, icons.get(side, 16)) for side in ("width", "height"))
-        svg = (
+        return render(
             '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
             f'viewBox="{left} {top} {width} {height}">{icon["body"]}</svg>'
         )
-        png = cairosvg.svg2png(svg.encode(), output_width=RENDER, output_height=round(RENDER * height / width))
-        return Image.open(io.BytesIO(png)).convert("RGBA")
 
     return draw
+
+
+def svg_folder(folder: Path) -> Drawings:
+    """Drawings stored as NAME.svg."""
+
+    def draw(code: str) -> Image.Image | None:
+        path = folder / f"{code}.svg"
+        return render(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    return draw
+
+
+def render(svg: str) -> Image.Image:
+    """An SVG document as RGBA, RENDER pixels wide."""
+    png = cairosvg.svg2png(svg.encode(), output_width=RENDER)
+    return Image.open(io.BytesIO(png)).convert("RGBA")
 
 
 def webp_folder(package: Path) -> Drawings:

@@ -14,11 +14,11 @@ class Source:
 
     package: str
     version: str
-    artist: str | None = None  # as captions name them; None: names only
-    prefix: str = ""
+    artist: str = ""  # as captions name them; empty: the package holds names only
 
     @property
     def spec(self) -> str:
+        """What npm calls it: name@version."""
         return f"{self.package}@{self.version}"
 
 
@@ -33,7 +33,7 @@ DRAWINGS = (
 
 def fetch(source: Source, work: Path) -> Path:
     """The unpacked package's folder, fetched with npm on the first call and found in `work` on later ones."""
-    folder = work / source.spec.replace("@", "").replace("/", "-")
+    folder = work / folder_name(source)
     if (folder / "package").is_dir():
         return folder / "package"
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,3 +46,8 @@ def fetch(source: Source, work: Path) -> Path:
     partial.rmdir()
     archive.unlink()
     return folder / "package"
+
+
+def folder_name(source: Source) -> str:
+    """A name for the package's files that holds its version."""
+    return source.spec.lstrip("@").replace("@", "-").replace("/", "-")

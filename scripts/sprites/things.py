@@ -1,6 +1,7 @@
 """The table of things: things.tsv, filled up with names joined by code point from emojibase-data.
 
-A blank `name` or `zh` takes emojibase's label; a blank `plural` follows the rules of `plural_of`.
+A blank `name` or `zh` takes emojibase's label; a blank `plural` follows the rules of `plural_of`. Synonyms are nouns
+that can be counted, with a regular plural, true of every drawing: captions use them in place of the name.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ A = ("unicorn", "ukulele", "one-", "euro", "uni")
 class Row:
     """One thing as the table gives it, blanks filled in."""
 
-    code: str  # emoji code points, lower case, without variation selectors
+    code: str  # emoji code points, lower case, without variation selectors; or the name of an own drawing
     name: str
     plural: str
     article: str

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pinxit.data.world.pack import ASSETS, Pack
 from pinxit.errors import DataError, PinxitError
+
+Alpha = NDArray[np.uint8]
 
 
 @pytest.fixture(scope="module")
@@ -17,36 +20,40 @@ def pack() -> Pack:
     return Pack.open()
 
 
-def pairs(pack: Pack) -> list[tuple[str, str]]:
-    return [(thing.name, artist) for thing in pack.things.values() for artist in thing.artists]
+@pytest.fixture(scope="module")
+def alphas(pack: Pack) -> dict[tuple[str, str], Alpha]:
+    """The opacity of every sprite, decoded once: uint8 [H, W] by (name, artist)."""
+    pairs = [(thing.name, artist) for thing in pack.things.values() for artist in thing.artists]
+    return {pair: pack.sprite(*pair)[..., 3].copy() for pair in pairs}
 
 
 def test_pack_is_small() -> None:
     assert sum(path.stat().st_size for path in ASSETS.rglob("*") if path.is_file()) <= 10 * 1000 * 1000
 
 
-def test_every_sprite_is_a_cut_out(pack: Pack) -> None:
-    for name, artist in pairs(pack):
-        sprite = pack.sprite(name, artist)
-        alpha = sprite[..., 3] > 127
-        corners = [alpha[0, 0], alpha[0, -1], alpha[-1, 0], alpha[-1, -1]]
-        assert sprite.dtype == np.uint8 and sprite.shape[2] == 4
-        assert 96 <= max(sprite.shape[:2]) <= 128, (name, artist)
-        assert sum(map(bool, corners)) <= 2, (name, artist)
-        assert 0.10 <= alpha.mean() <= 0.93, (name, artist)
+def test_every_sprite_is_a_cut_out(alphas: dict[tuple[str, str], Alpha]) -> None:
+    """Alone in the middle of a square, a sprite leaves at least two corners clear and fills 10-93 %."""
+    for pair, alpha in alphas.items():
+        solid = alpha > 127
+        height, width = solid.shape
+        square = np.zeros((max(height, width),) * 2, bool)
+        top, left = (len(square) - height) // 2, (len(square) - width) // 2
+        square[top : top + height, left : left + width] = solid
+        corners = [square[0, 0], square[0, -1], square[-1, 0], square[-1, -1]]
+        assert 96 <= max(height, width) <= 128, pair
+        assert sum(map(bool, corners)) <= 2, pair
+        assert solid.mean() >= 0.10 and square.mean() <= 0.93, pair
 
 
-def test_sprites_are_tightly_cropped(pack: Pack) -> None:
-    for name, artist in pairs(pack):
-        alpha = pack.sprite(name, artist)[..., 3]
+def test_sprites_are_tightly_cropped(alphas: dict[tuple[str, str], Alpha]) -> None:
+    for pair, alpha in alphas.items():
         edges = (alpha[0], alpha[-1], alpha[:, 0], alpha[:, -1])
-        assert all(edge.max() > 0 for edge in edges), (name, artist)
+        assert all(edge.max() > 0 for edge in edges), pair
 
 
-def test_aspect_is_that_of_the_decoded_sprite(pack: Pack) -> None:
-    for name, artist in pairs(pack):
-        height, width, _ = pack.sprite(name, artist).shape
-        assert pack.aspect(name, artist) == width / height
+def test_aspect_is_that_of_the_decoded_sprite(pack: Pack, alphas: dict[tuple[str, str], Alpha]) -> None:
+    for pair, alpha in alphas.items():
+        assert pack.aspect(*pair) == alpha.shape[1] / alpha.shape[0], pair
 
 
 def test_small_has_28_things_by_three_artists_or_more(pack: Pack) -> None:
@@ -60,8 +67,25 @@ def test_words_are_unambiguous(pack: Pack) -> None:
     owners: dict[str, str] = {}
     for thing in pack.things.values():
         for word in {thing.name, thing.plural, *thing.synonyms, thing.zh}:
-            assert word == word.strip().lower() and word
+            assert word == word.strip() and word
+            assert word == thing.zh or word == word.lower()
             assert owners.setdefault(word, thing.name) == thing.name, word
+
+
+def test_synonyms_have_regular_plurals(pack: Pack) -> None:
+    """Captions put a synonym in place of the name, in the plural too: "two bikes", never "two jeans"."""
+    irregular = [
+        synonym
+        for thing in pack.things.values()
+        for synonym in thing.synonyms
+        if synonym.split()[-1].endswith(("man", "mouse", "foot", "tooth", "goose", "fish", "knife", "shoes", "pants"))
+    ]
+    assert irregular == []
+
+
+def test_famous_demonstrations_can_be_drawn(pack: Pack) -> None:
+    names = "avocado armchair snail harp penguin dog radish horse astronaut fox unicorn panda cat raccoon capybara"
+    assert set(names.split()) | {"teddy bear", "cup of coffee", "top hat", "pair of gloves"} <= set(pack.things)
 
 
 def test_words_of_the_small_things(pack: Pack) -> None:
@@ -74,6 +98,7 @@ def test_words_of_the_small_things(pack: Pack) -> None:
 
 def test_sprites_are_read_only_and_kept(pack: Pack) -> None:
     sprite = pack.sprite("penguin", "noto")
+    assert sprite.dtype == np.uint8 and sprite.shape[2] == 4
     assert pack.sprite("penguin", "noto") is sprite
     with pytest.raises(ValueError, match="read-only"):
         sprite[0, 0, 0] = 1
