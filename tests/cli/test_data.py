@@ -1,6 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -106,3 +111,20 @@ def test_senseless_requests(tmp_path: Path) -> None:
     fails(DataError, "no file or folder", "check", tmp_path / "missing")
     fails(UsageError, "only the world has language", "preview", tmp_path, "--language", "en")
     assert run("preview", "world:small", "--count", 0).exit_code == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="process groups are POSIX")
+def test_ctrl_c_exits_with_130_without_a_word_or_half_a_shard(tmp_path: Path) -> None:
+    """Ctrl-C reaches the workers too; while they start they used to print tracebacks over each other."""
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "pinxit", "data", "build", "world:small", "--out", str(out), "--count", "100000"]
+    process = subprocess.Popen([*command, "--workers", "2"], start_new_session=True, stderr=subprocess.PIPE, text=True)
+    while not (out / "shards.json").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in told
+    assert [path.name for path in out.iterdir()] == ["shards.json"]

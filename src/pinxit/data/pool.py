@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -48,8 +48,9 @@ def ordered(function: Callable[[Job, Task], Result], job: Job, tasks: Iterable[T
     rest = iter(tasks)
     try:
         while True:
-            room = workers * AHEAD - len(waiting)
-            waiting.extend(pool.submit(_run, function, task) for task in islice(rest, room))
+            ahead = list(islice(rest, workers * AHEAD - len(waiting)))
+            with _interrupts_held():  # submitting starts processes, which inherit the hold
+                waiting.extend(pool.submit(_run, function, task) for task in ahead)
             if not waiting:
                 return
             yield waiting.popleft().result()
@@ -60,6 +61,19 @@ def ordered(function: Callable[[Job, Task], Result], job: Job, tasks: Iterable[T
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C waits until the end of the block."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start(job: Any) -> None:
