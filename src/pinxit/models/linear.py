@@ -1,0 +1,91 @@
+"""Linear layers prepared once for inference: weights cast, packed and fused with what follows them.
+
+On a CPU, oneDNN reads weights packed in its own blocks two to three times faster than rows. One call makes the product,
+adds the bias and applies GELU or adds the residual. Every row of the result depends on that row of the input alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Prepared(Protocol):
+    """x [S, I] -> [S, O]; `add` [S, O] is added to the result."""
+
+    bytes: int  # of weights that one call reads
+
+    def __call__(self, x: Tensor, add: Tensor | None = None) -> Tensor: ...
+
+
+def fastest_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device multiplies it natively, else float32."""
+    if device.type == "cpu":
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return torch.bfloat16 if native else torch.float32
+    return torch.bfloat16
+
+
+def absorb(norm: nn.LayerNorm, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Weight and bias that do after a plain normalisation what (weight, bias) do after `norm`, its gain and bias."""
+    shift = weight.float() @ norm.bias.float()
+    return weight.float() * norm.weight.float(), shift if bias is None else bias.float() + shift
+
+
+def prepare(weight: Tensor, bias: Tensor, dtype: torch.dtype, gelu: bool = False, int8: bool = False) -> Prepared:
+    """The fastest layer for `weight` [O, I] and `bias` [O] on their device; `int8` halves the weights read."""
+    if int8:
+        return Int8Linear(weight, bias, dtype, gelu)
+    if weight.device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return PackedLinear(weight, bias, dtype, gelu)
+    return PlainLinear(weight, bias, dtype, gelu)
+
+
+class PlainLinear:
+    """torch's own product."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype, gelu: bool) -> None:
+        self.weight, self.bias, self.gelu = weight.detach().to(dtype), bias.detach().to(dtype), gelu
+        self.bytes = self.weight.nbytes
+
+    def __call__(self, x: Tensor, add: Tensor | None = None) -> Tensor:
+        y = F.linear(x, self.weight, self.bias)
+        y = F.gelu(y) if self.gelu else y
+        return y if add is None else y + add
+
+
+class PackedLinear:
+    """oneDNN's product over weights in its own layout."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype, gelu: bool) -> None:
+        weight = weight.detach().to(dtype).contiguous()
+        self.weight: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight)
+        self.bias = bias.detach().to(dtype)
+        self.after: tuple[str, list[float], str] = ("gelu", [], "none") if gelu else ("none", [], "")
+        self.bytes = weight.nbytes
+        self.plain: Callable[..., Tensor] = torch.ops.mkldnn._linear_pointwise.default
+        self.adding: Callable[..., Tensor] = torch.ops.mkldnn._linear_pointwise.binary
+
+    def __call__(self, x: Tensor, add: Tensor | None = None) -> Tensor:
+        if add is None:
+            return self.plain(x, self.weight, self.bias, *self.after)
+        return self.adding(x, add, self.weight, self.bias, "add")
+
+
+class Int8Linear:
+    """Weights as int8 with one scale per output, activations in `dtype` (which must be bfloat16 on a CPU)."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype, gelu: bool) -> None:
+        scale = weight.detach().float().abs().amax(1).clamp(min=1e-12) / 127
+        self.weight = (weight.detach().float() / scale[:, None]).round().to(torch.int8)
+        self.scale, self.bias, self.gelu = scale.to(dtype), bias.detach().to(dtype), gelu
+        self.bytes = self.weight.nbytes
+
+    def __call__(self, x: Tensor, add: Tensor | None = None) -> Tensor:
+        y = torch._weight_int8pack_mm(x, self.weight, self.scale).add_(self.bias)
+        y = F.gelu(y) if self.gelu else y
+        return y if add is None else y.add_(add)
