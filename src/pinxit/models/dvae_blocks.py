@@ -30,7 +30,7 @@ class Conv(nn.Module):
             self.weight.data.copy_(drawn.mul_(scale))
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.exact:
+        if not self.exact or x.is_meta:  # the meta device knows no autocast
             return F.conv2d(x, self.weight, self.bias, padding=self.padding)
         with torch.autocast(x.device.type, enabled=False):
             return F.conv2d(x.to(self.weight.dtype), self.weight, self.bias, padding=self.padding)
