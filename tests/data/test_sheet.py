@@ -50,6 +50,10 @@ def test_long_captions_wrap_and_end(text: str) -> None:
     assert not inked(result[:, GAP + 192 + 1 :]), "no line leaves its cell"
 
 
+def test_a_line_break_in_a_caption_is_kept() -> None:
+    assert sheet([plain(200)], ["a\nb\n\nc"], scale=3).shape[0] == GAP + 192 + 4 + 3 * LINE + GAP
+
+
 def test_one_row_takes_the_height_of_its_longest_caption_only() -> None:
     result = sheet([plain(9)] * 2, ["a red cube on top of a big green cube", "x"], columns=1, scale=3)
     assert result.shape[0] == GAP + (192 + 4 + 2 * LINE) + GAP + (192 + 4 + LINE) + GAP

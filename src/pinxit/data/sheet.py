@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from pinxit.data.fonts import font, is_cjk, script
@@ -77,8 +77,19 @@ def _enlarged(picture: Picture, scale: int) -> Image:
 
 
 def _wrap(text: str, width: int) -> list[str]:
-    """Lines of at most `width` pixels, broken between words or Chinese characters, or inside too long a word."""
+    """At most LINES lines of at most `width` pixels; every line of `text` begins a new one."""
     measure = _font(text).getlength
+    lines = [line for paragraph in text.splitlines() for line in _wrap_paragraph(paragraph, width, measure)]
+    if len(lines) <= LINES:
+        return lines
+    last = lines[LINES - 1]
+    while last and measure(last + "…") > width:
+        last = last[:-1]
+    return [*lines[: LINES - 1], last + "…"]
+
+
+def _wrap_paragraph(text: str, width: int, measure: Callable[[str], float]) -> list[str]:
+    """Lines broken between words or Chinese characters, or inside too long a word."""
     lines = [""]
     for part in _parts(" ".join(text.split())):
         if measure((lines[-1] + part).rstrip()) <= width:
@@ -90,13 +101,7 @@ def _wrap(text: str, width: int) -> list[str]:
                 if lines[-1] and measure(lines[-1] + character) > width:
                     lines.append("")
                 lines[-1] += character
-    lines = [line.strip() for line in lines if line.strip()]
-    if len(lines) > LINES:
-        last = lines[LINES - 1]
-        while last and measure(last + "…") > width:
-            last = last[:-1]
-        lines = [*lines[: LINES - 1], last + "…"]
-    return lines
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _font(text: str) -> FreeTypeFont | ImageFont:
