@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import signal
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,3 +96,14 @@ def write_tar(path: Path, files: dict[str, bytes], form: int = tarfile.USTAR_FOR
             member = tarfile.TarInfo(name)
             member.size, member.mtime = len(content), mtime
             tar.addfile(member, io.BytesIO(content))
+
+
+@contextmanager
+def full_disk(largest: int) -> Iterator[None]:
+    """No file of this process may grow beyond `largest` bytes: the nearest thing to a disk that fills up."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -14,7 +14,7 @@ from pinxit.data import bank_builder
 from pinxit.data.bank import Bank, build_bank
 from pinxit.data.folders import FolderDataset
 from pinxit.errors import DataError, PinxitError
-from tests.data.helpers import Interrupted, Toy, encoded, gradient
+from tests.data.helpers import Interrupted, Toy, encoded, full_disk, gradient
 
 BANK_FILES = ["bank.json", "captions.jsonl", "pictures.npy", "problems.jsonl"]
 
@@ -203,6 +203,12 @@ def test_too_little_room_is_told_before_the_work(tmp_path: Path, monkeypatch: py
     with pytest.raises(PinxitError, match=r"needs 0\.0 GB and only 0\.0 GB are free"):
         build_bank(Toy(100), None, tmp_path / "bank", 1)
     assert not (tmp_path / "bank").exists()
+
+
+def test_a_full_disk_is_one_sentence_and_the_build_goes_on_later(tmp_path: Path) -> None:
+    with full_disk(5000), pytest.raises(PinxitError, match=r"cannot write .*pictures\.npy"):
+        build_bank(Toy(100), None, tmp_path, 1)
+    assert len(build_bank(Toy(100), None, tmp_path, 1)) == 100
 
 
 def test_pictures_of_another_shape_are_refused(tmp_path: Path) -> None:

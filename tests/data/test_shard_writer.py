@@ -13,7 +13,7 @@ from pinxit.data.shard_writer import SPAN, Form, write_shards
 from pinxit.data.shards import ShardDataset
 from pinxit.data.sources import open_source
 from pinxit.errors import DataError, PinxitError, UsageError
-from tests.data.helpers import Interrupted, Toy, write_tar
+from tests.data.helpers import Interrupted, Toy, full_disk, write_tar
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -67,6 +67,13 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path, workers: int, ki
     assert all(path.stat().st_mtime_ns == time for path, time in stamp.items()), "whole shards are left alone"
     assert contents(tmp_path / "out") == contents(tmp_path / "straight")
     assert (written.items, [p.key for p in written.problems]) == (5 * SPAN - 2, ["toy-3", "toy-70"])
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_no_half_shard(tmp_path: Path) -> None:
+    with full_disk(5000), pytest.raises(PinxitError, match=r"cannot write .*00000\.tar"):
+        write_shards(Toy(50), tmp_path, None, 50, "png", 1)
+    assert contents(tmp_path).keys() == {"shards.json"}
+    assert write_shards(Toy(50), tmp_path, None, 50, "png", 1).items == 50
 
 
 def test_broken_items_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
