@@ -7,6 +7,8 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from pinxit.errors import PinxitError
+
 
 @dataclass(frozen=True)
 class Source:
@@ -38,7 +40,10 @@ def fetch(source: Source, work: Path) -> Path:
         return folder / "package"
     folder.mkdir(parents=True, exist_ok=True)
     command = ["npm", "pack", "--silent", source.spec, "--pack-destination", str(folder)]
-    archive = folder / subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1]
+    try:
+        archive = folder / subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[-1]
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise PinxitError(f"cannot fetch {source.spec} with npm: {error}.") from error
     partial = folder / "unpacking"
     with tarfile.open(archive) as tar:
         tar.extractall(partial, filter="data")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scripts.sprites.things import TABLE, article_of, plural_of
 
 from pinxit.data.world.pack import ASSETS, Pack
 from pinxit.errors import DataError, PinxitError
@@ -142,6 +144,26 @@ def test_a_flipped_byte_is_one_clear_error(tmp_path: Path) -> None:
     first = next(iter(damaged.things.values()))
     with pytest.raises(DataError, match="is damaged"):
         damaged.sprite(first.name, first.artists[0])
+
+
+def test_pack_is_that_of_the_table(pack: Pack) -> None:
+    """The bundled pack was built from the table of things as it stands."""
+    with TABLE.open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle, delimiter="\t"))
+    assert [row["name"] for row in rows] == list(pack.names("full"))
+    for row in rows:
+        thing = pack.things[row["name"]]
+        assert thing.zh_measure == row["measure"]
+        assert thing.plural == (row["plural"] or plural_of(thing.name))
+        assert not set(row["without"].split("; ")) & set(thing.artists)
+
+
+@pytest.mark.parametrize(
+    ("name", "article", "plural"),
+    [("unicorn", "a", "unicorns"), ("hourglass", "an", "hourglasses"), ("strawberry", "a", "strawberries")],
+)
+def test_regular_words(name: str, article: str, plural: str) -> None:
+    assert (article_of(name), plural_of(name)) == (article, plural)
 
 
 def test_licence_texts_travel_with_the_pack() -> None:
