@@ -32,6 +32,7 @@ class DVAEConfig:
     groups: int = 4  # stages; the map halves between two of them
     blocks: int = 2  # residual blocks per group of the encoder
     decoder_blocks: int | None = None  # residual blocks per group of the decoder; None: as many as the encoder
+    gain: float | None = None  # of the residual branches; None: 1 / n_layers^2, as in the paper
     patch: int = 1  # space-to-depth factor in front of the encoder and behind the decoder
     codes: int = 8192  # K, size of the vocabulary
     quantiser: Literal["gumbel", "vq", "fsq"] = "gumbel"
@@ -52,6 +53,10 @@ class DVAEConfig:
             raise UsageError(f"dvae.codes must be at least 2, not {self.codes}.")
         if self.quantiser == "fsq" and (min(self.levels, default=0) < 2 or prod(self.levels) != self.codes):
             raise UsageError(f"dvae.levels {self.levels} must each be at least 2 and multiply to codes, {self.codes}.")
+
+    def gain_of(self, blocks: int) -> float:
+        """What residual branches are multiplied by in a network of `blocks` blocks per group (appendix A.1)."""
+        return (self.groups * blocks) ** -2 if self.gain is None else self.gain
 
     @property
     def downscale(self) -> int:
@@ -81,16 +86,11 @@ class DVAE(nn.Module):
             config.quantiser, config.codes, config.levels, config.code_dim, config.codebook_decay, generator
         )
         width = self.quantiser.channels
-        self.encoder = Encoder(config.channels, config.groups, config.blocks, config.patch, width, generator)
-        self.decoder = Decoder(
-            config.channels,
-            config.groups,
-            config.decoder_blocks or config.blocks,
-            config.patch,
-            width,
-            config.n_init,
-            generator,
-        )
+        shared = (config.groups, config.blocks, config.patch)
+        self.encoder = Encoder(config.channels, *shared, config.gain_of(config.blocks), width, generator)
+        blocks = config.decoder_blocks or config.blocks
+        shared = (config.groups, blocks, config.patch)
+        self.decoder = Decoder(config.channels, *shared, config.gain_of(blocks), width, config.n_init, generator)
 
     @property
     def grid(self) -> int:

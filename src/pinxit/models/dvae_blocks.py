@@ -1,6 +1,6 @@
 """The discrete VAE's convolutional networks: DALL-E (arXiv 2102.12092), appendix A.1 and figures 7 and 8.
 
-No normalisation anywhere; every residual branch is scaled by the constant 1 / n_layers^2 instead.
+No normalisation anywhere; every residual branch is scaled by a constant gain instead.
 """
 
 from __future__ import annotations
@@ -68,12 +68,11 @@ class Encoder(nn.Module):
     """phi(pictures) [B, 3, H, W] to [B, n_out, h, w]: logits or vectors, as the quantiser wants them."""
 
     def __init__(
-        self, channels: int, groups: int, blocks: int, patch: int, n_out: int, generator: torch.Generator
+        self, channels: int, groups: int, blocks: int, patch: int, gain: float, n_out: int, generator: torch.Generator
     ) -> None:
         super().__init__()
         self.patch = patch
         self.input = Conv(3 * patch**2, channels, 7 if patch == 1 else 3, generator)
-        gain = (groups * blocks) ** -2
         self.groups = nn.ModuleList()
         width = channels
         for group in range(groups):
@@ -97,12 +96,19 @@ class Decoder(nn.Module):
     """
 
     def __init__(
-        self, channels: int, groups: int, blocks: int, patch: int, n_in: int, n_init: int, generator: torch.Generator
+        self,
+        channels: int,
+        groups: int,
+        blocks: int,
+        patch: int,
+        gain: float,
+        n_in: int,
+        n_init: int,
+        generator: torch.Generator,
     ) -> None:
         super().__init__()
         self.patch = patch
         self.input = Conv(n_in, n_init, 1, generator, exact=True)
-        gain = (groups * blocks) ** -2
         self.groups = nn.ModuleList()
         width = n_init
         for group in reversed(range(groups)):
