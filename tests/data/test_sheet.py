@@ -90,8 +90,12 @@ def test_chinese_without_a_chinese_font_still_shows(monkeypatch: pytest.MonkeyPa
         fonts.font.cache_clear()
 
 
-def test_script_is_the_simplest_that_covers() -> None:
-    assert [fonts.script(text) for text in ("a cat", "a café", "猫 cat")] == ["ascii", "latin", "chinese"]
+def test_each_script_is_drawn_by_its_own_font() -> None:
+    assert fonts.runs("a cat…") == [("ascii", "a cat…")]
+    assert fonts.runs("a café") == [("latin", "a café")]
+    assert fonts.runs("写着HELLO") == [("chinese", "写着"), ("ascii", "HELLO")]
+    assert fonts.runs("") == []
+    assert fonts.width("写着HELLO", 13) == fonts.width("写着", 13) + fonts.width("HELLO", 13)
 
 
 def test_importing_the_sheet_loads_nothing_heavy() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 if TYPE_CHECKING:
-    from PIL.ImageFont import FreeTypeFont, ImageFont
+    from PIL.ImageDraw import ImageDraw
+    from PIL.ImageFont import FreeTypeFont
 
 Script = Literal["ascii", "latin", "chinese"]
 
@@ -49,11 +51,24 @@ def is_cjk(text: str) -> bool:
     return any("\u2e80" <= character <= "\uffdc" or "\U00020000" <= character <= "\U000323af" for character in text)
 
 
-def script(text: str) -> Script:
-    """The simplest script that covers `text`."""
-    if text.isascii():
-        return "ascii"
-    return "chinese" if is_cjk(text) else "latin"
+def runs(text: str) -> list[tuple[Script, str]]:
+    """Pieces of `text` that one font draws: a Chinese font need not hold Latin letters, nor the other way round."""
+    other: Script = "ascii" if all(c.isascii() or c == "…" or is_cjk(c) for c in text) else "latin"
+    pieces = groupby(text, key=lambda character: "chinese" if is_cjk(character) else other)
+    return [("chinese" if kind == "chinese" else other, "".join(characters)) for kind, characters in pieces]
+
+
+def width(text: str, size: int) -> float:
+    """How many pixels `text` takes in a row."""
+    return sum(font(script, size).getlength(piece) for script, piece in runs(text))
+
+
+def write(draw: ImageDraw, place: tuple[float, float], text: str, size: int, ink: tuple[int, int, int]) -> None:
+    """Draw `text` with the left end of its baseline at `place`."""
+    left, base = place
+    for script, piece in runs(text):
+        draw.text((left, base), piece, ink, font(script, size), anchor="ls")
+        left += font(script, size).getlength(piece)
 
 
 @cache
@@ -68,7 +83,7 @@ def system_font(script: Script) -> Path | None:
 
 
 @cache
-def font(script: Script, size: int) -> FreeTypeFont | ImageFont:
+def font(script: Script, size: int) -> FreeTypeFont:
     """A font of `size` pixels for `script`.
 
     Without a fitting one on the system it is Pillow's own, which draws an empty box for every character it lacks.
@@ -81,7 +96,7 @@ def font(script: Script, size: int) -> FreeTypeFont | ImageFont:
             return ImageFont.truetype(str(path), size)
         except OSError:  # a broken font file must not cost the sheet
             pass
-    return ImageFont.load_default(size)
+    return cast("FreeTypeFont", ImageFont.load_default(size))  # wheels of Pillow always carry FreeType
 
 
 @cache

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pinxit.data.fonts import font, is_cjk, script
+from pinxit.data.fonts import is_cjk, width, write
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL.Image import Image
-    from PIL.ImageFont import FreeTypeFont, ImageFont
 
     from pinxit.types import Picture
 
@@ -36,12 +35,9 @@ def sheet(
     `columns` defaults to a sheet a little wider than high, `scale` (whole times, without smoothing) to what makes
     the largest picture readable. Raises UsageError without pictures or with another number of captions.
     """
-    from PIL import Image, ImageDraw
+    from PIL import Image
 
-    if len(pictures) == 0:
-        raise UsageError("a sheet needs at least one picture.")
-    if captions is not None and len(captions) != len(pictures):
-        raise UsageError(f"a sheet of {len(pictures)} pictures needs as many captions, not {len(captions)}.")
+    _check(pictures, captions)
     widest = max(picture.shape[1] for picture in pictures)
     scale = max(1, scale if scale is not None else round(WIDE / widest))
     columns = max(1, min(columns or math.ceil(math.sqrt(1.4 * len(pictures))), len(pictures)))
@@ -50,18 +46,31 @@ def sheet(
     rows = [range(start, min(start + columns, len(pictures))) for start in range(0, len(pictures), columns)]
     heights = [_row_height(row, pictures, texts, scale) for row in rows]
     result = Image.new("RGB", (GAP + columns * (cell + GAP), GAP + sum(heights) + GAP * len(rows)), PAPER)
-    draw = ImageDraw.Draw(result)
     top = GAP
     for row, height in zip(rows, heights, strict=True):
         for column, place in enumerate(row):
-            left = GAP + column * (cell + GAP)
             image = _enlarged(pictures[place], scale)
-            draw.rectangle((left - 1, top - 1, left + image.width, top + image.height), outline=FRAME)
-            result.paste(image, (left, top))
-            for line, text in enumerate(texts[place]):
-                draw.text((left, top + image.height + 4 + line * LINE), text, INK, _font("".join(texts[place])))
+            _draw_cell(result, GAP + column * (cell + GAP), top, image, texts[place])
         top += height + GAP
     return _array(result)
+
+
+def _check(pictures: Sequence[Picture] | NDArray[np.uint8], captions: Sequence[str] | None) -> None:
+    if len(pictures) == 0:
+        raise UsageError("a sheet needs at least one picture.")
+    if captions is not None and len(captions) != len(pictures):
+        raise UsageError(f"a sheet of {len(pictures)} pictures needs as many captions, not {len(captions)}.")
+
+
+def _draw_cell(result: Image, left: int, top: int, image: Image, lines: list[str]) -> None:
+    """A picture in a thin frame, so that a white ground has an edge, with its caption underneath."""
+    from PIL import ImageDraw
+
+    draw = ImageDraw.Draw(result)
+    draw.rectangle((left - 1, top - 1, left + image.width, top + image.height), outline=FRAME)
+    result.paste(image, (left, top))
+    for number, line in enumerate(lines, 1):
+        write(draw, (left, top + image.height + LINE * number), line, TEXT, INK)
 
 
 def _row_height(row: range, pictures: Sequence[Picture] | NDArray[np.uint8], texts: list[list[str]], scale: int) -> int:
@@ -76,36 +85,31 @@ def _enlarged(picture: Picture, scale: int) -> Image:
     return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
 
 
-def _wrap(text: str, width: int) -> list[str]:
-    """At most LINES lines of at most `width` pixels; every line of `text` begins a new one."""
-    measure = _font(text).getlength
-    lines = [line for paragraph in text.splitlines() for line in _wrap_paragraph(paragraph, width, measure)]
+def _wrap(text: str, limit: int) -> list[str]:
+    """At most LINES lines of at most `limit` pixels; every line of `text` begins a new one."""
+    lines = [line for paragraph in text.splitlines() for line in _wrap_paragraph(paragraph, limit)]
     if len(lines) <= LINES:
         return lines
     last = lines[LINES - 1]
-    while last and measure(last + "…") > width:
+    while last and width(last + "…", TEXT) > limit:
         last = last[:-1]
     return [*lines[: LINES - 1], last + "…"]
 
 
-def _wrap_paragraph(text: str, width: int, measure: Callable[[str], float]) -> list[str]:
+def _wrap_paragraph(text: str, limit: int) -> list[str]:
     """Lines broken between words or Chinese characters, or inside too long a word."""
     lines = [""]
     for part in _parts(" ".join(text.split())):
-        if measure((lines[-1] + part).rstrip()) <= width:
+        if width((lines[-1] + part).rstrip(), TEXT) <= limit:
             lines[-1] += part
-        elif measure(part.rstrip()) <= width:
+        elif width(part.rstrip(), TEXT) <= limit:
             lines.append(part)
         else:
             for character in part:
-                if lines[-1] and measure(lines[-1] + character) > width:
+                if lines[-1] and width(lines[-1] + character, TEXT) > limit:
                     lines.append("")
                 lines[-1] += character
     return [line.strip() for line in lines if line.strip()]
-
-
-def _font(text: str) -> FreeTypeFont | ImageFont:
-    return font(script(text.replace("…", "")), TEXT)
 
 
 def _parts(text: str) -> list[str]:
