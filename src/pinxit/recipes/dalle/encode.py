@@ -1,0 +1,98 @@
+"""Stage codes: the bank's pictures as codes, by the frozen dVAE (DALL-E section 2.2: argmax, no sampling)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pinxit.data.transforms import to_tensor
+from pinxit.errors import DataError, PinxitError
+from pinxit.files import replacing, write_json
+from pinxit.functional.codes import code_usage
+from pinxit.models.dvae import DVAE
+from pinxit.recipes.dalle.run import DalleRun
+from pinxit.recipes.dalle.train_dvae import fitted
+from pinxit.training.precision import pick_device
+
+CHUNK = 4096  # pictures between two notes of how far it is
+BATCH = 256
+CODES, UNFINISHED, ABOUT = "codes.npy", "unfinished.npy", "codes.json"
+
+
+def encode_bank(run: DalleRun, progress: Callable[[int, int], None]) -> None:
+    """Write codes uint16 [N, h, w] of every picture into the run; killed, it goes on where it was.
+
+    codes.json tells which dVAE made them. When that one has been trained further, the codes are made again, unless
+    the transformer has learnt from them already: then DataError is raised.
+    """
+    folder, bank, device = run.path("codes"), run.bank(), pick_device(run.device)
+    model = run.dvae().to(device)
+    about: dict[str, Any] = {"dvae": fingerprint(model), "pictures": len(bank), "grid": model.grid}
+    old = _read(folder / ABOUT)
+    if {name: old.get(name) for name in about} == about:
+        if run.finished("codes"):
+            return
+    elif run.path("transformer").exists():
+        raise DataError(
+            f"the dVAE is no longer the one that made {folder}: delete {run.path('transformer')} to train it anew."
+        )
+    else:
+        (folder / CODES).unlink(missing_ok=True)
+        (folder / UNFINISHED).unlink(missing_ok=True)
+        old = {}
+    done = int(old.get("done", 0)) if (folder / UNFINISHED).exists() else 0
+    codes = _open(folder / UNFINISHED, (len(bank), model.grid, model.grid))
+    for start in range(done, len(bank), CHUNK):
+        rows = bank.pictures[start : start + CHUNK]
+        codes[start : start + CHUNK] = encode(model, fitted(rows, run.config.dvae.size), device)
+        codes.flush()
+        done = start + len(rows)
+        write_json(folder / ABOUT, about | {"done": done})
+        progress(done, len(bank))
+    usage, perplexity = code_usage(torch.from_numpy(codes[:CHUNK].astype(np.int64)), model.config.codes)
+    write_json(folder / ABOUT, about | {"done": done, "share_used": usage, "perplexity": perplexity})
+    (folder / UNFINISHED).replace(folder / CODES)
+
+
+@torch.inference_mode()
+def encode(
+    model: DVAE, pictures: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], device: torch.device
+) -> np.ndarray[tuple[int, ...], np.dtype[np.uint16]]:
+    """Codes uint16 [N, h, w] of pictures uint8 [N, S, S, 3], in 32-bit arithmetic."""
+    parts = [
+        model.encode_codes(to_tensor(pictures[start : start + BATCH]).to(device)).cpu().numpy()
+        for start in range(0, len(pictures), BATCH)
+    ]
+    return np.concatenate(parts).astype(np.uint16)
+
+
+def fingerprint(model: torch.nn.Module) -> str:
+    """Sixteen hex digits that change with any weight."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _open(path: Path, shape: tuple[int, ...]) -> Any:
+    try:
+        if not path.exists():
+            with replacing(path) as temporary:
+                np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint16, shape=shape).flush()
+        return np.load(path, mmap_mode="r+", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise PinxitError(f"cannot write {path}: {error}.") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

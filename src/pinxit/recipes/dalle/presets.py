@@ -1,0 +1,261 @@
+"""DALL-E at four sizes: what is built, from which data, and how each stage is trained.
+
+`pinxit train dalle --preset NAME --out RUN [--set SECTION.FIELD=VALUE ...]`; a preset is Python, so read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pinxit.errors import UsageError
+from pinxit.models.clip import CLIPConfig, TextConfig, VisionConfig
+from pinxit.models.dvae import DVAEConfig
+from pinxit.models.transformer import TransformerConfig
+from pinxit.text.tokenizers import EOT
+from pinxit.training.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """Which pictures."""
+
+    source: str = "world:small"  # as `pinxit train --data` takes it: a world, a folder, tar shards
+    size: int = 64  # side of the stored pictures; beyond dvae.size they are cropped at random (appendix A.1, B.1)
+    pictures: int = 200_000  # stored for the dVAE and the transformer
+    ranking: int = 100_000  # stored for CLIP, in fours that differ in one told fact (worlds only); 0: the same pictures
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseConfig:
+    """What training adds to the pictures and captions, and the relaxation of the codes."""
+
+    kl_weight: float = 6.6  # of gumbel dVAEs (appendix A.2)
+    kl_images: int = 5_000 * 512  # over which it rises from 0 along a cosine
+    temperature: float = 1 / 16  # of gumbel dVAEs at the end, from 1
+    temperature_images: int = 150_000 * 512  # over which it falls along a cosine
+    bpe_dropout: float = 0.1  # chance that a merge is skipped, transformer and CLIP alike (section 2.2)
+    caption_drop: float = 0.1  # chance that the transformer sees no caption, for guidance; 0 in the paper
+    redrawn: float = 0.5  # share of CLIP's pictures that went through the dVAE, as those that it will rank
+
+
+@dataclass(frozen=True, slots=True)
+class Plans:
+    """How long each stage is trained."""
+
+    dvae: Plan
+    transformer: Plan
+    clip: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class DalleConfig:
+    """Everything that a run of `pinxit train dalle` depends on."""
+
+    vocab: int  # text tokens
+    data: DataConfig
+    dvae: DVAEConfig
+    transformer: TransformerConfig
+    clip: CLIPConfig
+    plans: Plans
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        grid = self.dvae.size // self.dvae.downscale
+        must_agree = (
+            ("transformer.text_vocab", self.transformer.text_vocab, "vocab", self.vocab),
+            ("transformer.image_codes", self.transformer.image_codes, "dvae.codes", self.dvae.codes),
+            ("transformer.grid", self.transformer.grid, "dvae.size / downscale", grid),
+            ("clip.text.vocab", self.clip.text.vocab, "vocab", self.vocab),
+            ("clip.text.eot", self.clip.text.eot, "the tokenizer's end-of-text id", EOT),
+        )
+        for one, value, other, wanted in must_agree:
+            if value != wanted:
+                raise UsageError(f"{one}={value} must equal {other}={wanted}: set both.")
+        if self.data.size < self.dvae.size:
+            raise UsageError(f"data.size={self.data.size} must be at least dvae.size={self.dvae.size}.")
+        if self.dvae.codes > 2**16:
+            raise UsageError(f"dvae.codes={self.dvae.codes} must be at most 65536: codes are stored in 16 bits.")
+        if self.data.ranking and self.plans.clip.batch % 4:
+            raise UsageError(
+                f"plans.clip.batch={self.plans.clip.batch} must be a multiple of 4, to keep neighbours together."
+            )
+
+
+def nano() -> DalleConfig:
+    """32 px, 16 codes a picture: for tests and a first look; draws nothing worth seeing.
+
+    Seconds a stage on one core. `pinxit train dalle --preset nano --out RUN`
+    """
+    return DalleConfig(
+        vocab=512,
+        data=DataConfig(size=32, pictures=64, ranking=64),
+        dvae=DVAEConfig(
+            size=32,
+            channels=32,
+            n_init=32,
+            groups=1,
+            blocks=1,
+            patch=8,
+            codes=256,
+            quantiser="fsq",
+            levels=(4, 4, 4, 4),
+        ),
+        transformer=TransformerConfig(
+            text_vocab=512, text_tokens=16, image_codes=256, grid=4, dim=64, depth=2, heads=2, attention="dense"
+        ),
+        clip=_small_clip(vocab=512, size=32, width=64, layers=1, heads=2, tokens=16),
+        plans=Plans(
+            dvae=Plan(images=2048, batch=16, lr=3e-3, warmup=128, ema=0.95, clip=4.0),
+            transformer=Plan(images=1024, batch=16, lr=3e-3, warmup=128, betas=(0.9, 0.96), ema=0.95, clip=4.0),
+            clip=Plan(images=1024, batch=16, lr=1e-3, warmup=128, betas=(0.9, 0.98), ema=0.95, clip=4.0),
+        ),
+    )
+
+
+def tiny() -> DalleConfig:
+    """64 px, 64 codes a picture of 4,096 finite-scalar ones; the shipped checkpoint. About 19 M parameters in all.
+
+    Some hours on 2 CPU cores (`--dry-run` says how many on yours), minutes on a GPU.
+    `pinxit train dalle --preset tiny --data world:small --out RUN`
+    """
+    return DalleConfig(
+        vocab=2048,
+        data=DataConfig(size=64, pictures=200_000, ranking=100_000),
+        dvae=DVAEConfig(
+            size=64,
+            channels=128,
+            n_init=128,
+            groups=2,
+            blocks=2,
+            patch=4,
+            codes=4096,
+            quantiser="fsq",
+            levels=(8, 8, 8, 8),
+        ),
+        transformer=TransformerConfig(
+            text_vocab=2048, text_tokens=32, image_codes=4096, grid=8, dim=384, depth=8, heads=6, attention="dense"
+        ),
+        clip=_small_clip(vocab=2048, size=64, width=256, layers=4, heads=4, tokens=34),
+        plans=Plans(
+            dvae=Plan(
+                images=300_000, batch=64, lr=1e-3, warmup=6_400, ema=0.999, clip=1.0, decay=1e-4, channels_last=True
+            ),
+            transformer=Plan(
+                images=1_000_000, batch=64, lr=1e-3, warmup=32_000, betas=(0.9, 0.96), decay=4.5e-2, clip=4.0, ema=0.999
+            ),
+            clip=Plan(
+                images=400_000, batch=128, lr=1e-3, warmup=25_600, betas=(0.9, 0.98), eps=1e-6, decay=0.2, clip=1.0
+            ),
+        ),
+    )
+
+
+def gpu_small() -> DalleConfig:
+    """64 px, 256 codes a picture, rows and columns as in the paper; about 60 M parameters in all.
+
+    About an hour of one H100-class GPU. `pinxit train dalle --preset gpu-small --data world:full --out RUN`
+    """
+    return DalleConfig(
+        vocab=4096,
+        data=DataConfig(source="world:full", size=64, pictures=1_000_000, ranking=500_000),
+        dvae=DVAEConfig(
+            size=64,
+            channels=192,
+            n_init=128,
+            groups=2,
+            blocks=2,
+            patch=2,
+            codes=4096,
+            quantiser="fsq",
+            levels=(8, 8, 8, 8),
+        ),
+        transformer=TransformerConfig(
+            text_vocab=4096, text_tokens=48, image_codes=4096, grid=16, dim=576, depth=12, heads=9
+        ),
+        clip=_small_clip(vocab=4096, size=64, width=384, layers=6, heads=6, tokens=50),
+        plans=Plans(
+            dvae=Plan(
+                images=4_000_000, batch=512, lr=1e-3, warmup=51_200, ema=0.999, clip=1.0, decay=1e-4, channels_last=True
+            ),
+            transformer=Plan(
+                images=5_000_000,
+                batch=512,
+                lr=1e-3,
+                warmup=256_000,
+                betas=(0.9, 0.96),
+                decay=4.5e-2,
+                clip=4.0,
+                ema=0.999,
+            ),
+            clip=Plan(
+                images=5_000_000, batch=1024, lr=1e-3, warmup=204_800, betas=(0.9, 0.98), eps=1e-6, decay=0.2, clip=1.0
+            ),
+        ),
+    )
+
+
+def paper() -> DalleConfig:
+    """Zero-Shot Text-to-Image Generation (Ramesh et al. 2021, arXiv 2102.12092): 256 px, 12 billion parameters.
+
+    Sections 2.1 to 2.5 and appendices A and B; 64 GPUs for the dVAE and 1,024 for the transformer in the paper, which
+    halved the transformer's rate by hand five times where a cosine to 1/32 stands here. CLIP has the towers of the
+    published ViT-B/32 over this tokenizer. `pinxit train dalle --preset paper --data SHARDS --out RUN`
+    """
+    return DalleConfig(
+        vocab=16384,
+        data=DataConfig(source="world:full", size=384, pictures=250_000_000, ranking=0),
+        dvae=DVAEConfig(),
+        transformer=TransformerConfig(),
+        clip=CLIPConfig(text=TextConfig(vocab=16384, eot=EOT)),
+        noise=NoiseConfig(caption_drop=0.0, redrawn=0.0),
+        plans=Plans(
+            dvae=Plan(
+                images=3_000_000 * 512,
+                batch=512,
+                lr=1e-4,
+                final_lr=1.25e-6,
+                decayed=1_200_000 * 512,
+                decay=1e-4,
+                channels_last=True,
+            ),
+            transformer=Plan(
+                images=430_000 * 1024,
+                batch=1024,
+                lr=4.5e-4,
+                final_lr=4.5e-4 / 32,
+                warmup=5_000 * 1024,
+                betas=(0.9, 0.96),
+                decay=4.5e-2,
+                clip=4.0,
+                ema=0.99,
+                ema_every=25,
+            ),
+            clip=Plan(
+                images=32 * 400_000_000,
+                batch=32_768,
+                lr=5e-4,
+                warmup=2_000 * 32_768,
+                betas=(0.9, 0.98),
+                eps=1e-6,
+                decay=0.2,
+            ),
+        ),
+    )
+
+
+def _small_clip(vocab: int, size: int, width: int, layers: int, heads: int, tokens: int) -> CLIPConfig:
+    vision = VisionConfig(size=size, patch=8, width=width, layers=layers, heads=heads)
+    text = TextConfig(vocab=vocab, tokens=tokens, width=width, layers=layers, heads=heads, eot=EOT)
+    return CLIPConfig(embed=width, vision=vision, text=text, activation="gelu", mean=(0.5,) * 3, std=(0.5,) * 3)
+
+
+PRESETS: dict[str, Callable[[], DalleConfig]] = {"nano": nano, "tiny": tiny, "gpu-small": gpu_small, "paper": paper}
+
+
+def preset(name: str) -> DalleConfig:
+    """The config called `name`. Raises UsageError for an unknown one."""
+    if name not in PRESETS:
+        raise UsageError(f"there is no preset '{name}' of dalle; choose from {', '.join(PRESETS)}.")
+    return PRESETS[name]()

@@ -1,0 +1,96 @@
+"""Stage dvae: pictures to codes and back (DALL-E section 2.1, appendix A)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pinxit.data.order import order_batch
+from pinxit.data.sheet import sheet
+from pinxit.data.transforms import augment_dvae, to_pictures, to_tensor
+from pinxit.functional.laplace import dvae_objective, mse
+from pinxit.functional.schedules import cosine
+from pinxit.models.dvae import DVAE
+from pinxit.recipes.dalle.presets import DalleConfig
+from pinxit.training.draws import key, numpy_rng, torch_rng
+from pinxit.training.loop import Batch
+
+if TYPE_CHECKING:
+    from pinxit.data.bank import Bank
+    from pinxit.types import Picture
+
+SHOWN = 8  # pictures of a preview
+
+
+class DVAETask:
+    """Reconstruct the bank's pictures; `bank` may be missing where only costs are asked."""
+
+    name = "dvae"
+
+    def __init__(self, config: DalleConfig, bank: Bank | None = None) -> None:
+        self.config, self.bank = config, bank
+        self.dvae = DVAE(config.dvae, seed=key(config.seed, "dvae") % 2**32)
+
+    def modules(self) -> dict[str, nn.Module]:
+        return {"dvae": self.dvae}
+
+    def hot(self) -> list[nn.Module]:
+        return [self.dvae.encoder, self.dvae.decoder]
+
+    def batch(self, position: int, size: int) -> Batch:
+        """Pictures uint8 [B, S, S, 3]."""
+        assert self.bank is not None
+        seed = self.config.seed
+        rows = self.bank.pictures[order_batch(position, size, len(self.bank), key(seed, "dvae order"))]
+        side = self.config.dvae.size
+        if rows.shape[1] > side:
+            rng = numpy_rng(seed, "dvae crops", position)
+            rows = np.stack([augment_dvae(picture, side, rng) for picture in rows])
+        return {"pictures": torch.from_numpy(np.ascontiguousarray(rows))}
+
+    def blank(self, size: int) -> Batch:
+        """A batch of the right shapes, for costs."""
+        side = self.config.dvae.size
+        return {"pictures": torch.zeros(size, side, side, 3, dtype=torch.uint8)}
+
+    def loss(self, batch: Batch, position: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+        """The relaxed objective (appendix A.2 and A.3) with its schedules."""
+        noise = self.config.noise
+        x = unit_range(batch["pictures"])
+        beta = cosine(position, 0.0, noise.kl_weight, noise.kl_images)
+        temperature = cosine(position, 1.0, noise.temperature, noise.temperature_images)
+        generator = torch_rng(self.config.seed, "gumbel", position, x.device)
+        out = self.dvae(x, temperature, generator)
+        loss = dvae_objective(x, out.mu, out.ln_b, out.kl, beta) + out.commitment
+        with torch.no_grad():
+            used = torch.zeros(self.config.dvae.codes, device=x.device).index_fill_(0, out.codes.flatten(), 1.0).sum()
+            parts = {"mse": mse(x, out.mu), "kl": out.kl.mean(), "codes_used": used, "ln_b": out.ln_b.mean()}
+        return loss, parts | {"temperature": temperature, "beta": beta}
+
+    def preview(self) -> Picture | None:
+        """Some pictures of the bank, and below them what comes back."""
+        assert self.bank is not None
+        pictures = fitted(self.bank.pictures[:SHOWN], self.config.dvae.size)
+        x = to_tensor(pictures).to(next(self.dvae.parameters()).device)
+        back = to_pictures(self.dvae.decode_codes(self.dvae.encode_codes(x)))
+        return sheet([*pictures, *back], columns=len(pictures))
+
+
+def unit_range(pictures: Tensor) -> Tensor:
+    """uint8 [B, S, S, 3] as float [B, 3, S, S] in [0, 1], channels last in memory as they came."""
+    return pictures.permute(0, 3, 1, 2).float() / 255
+
+
+def fitted(
+    pictures: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], side: int
+) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Stored pictures [N, S, S, 3] at the model's side: shrunk by area where they are stored larger."""
+    from pinxit.data.transforms import square
+
+    if pictures.shape[1] == side:
+        return np.asarray(pictures)
+    return np.stack([square(picture, side, "area") for picture in pictures])

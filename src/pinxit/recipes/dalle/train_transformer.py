@@ -1,0 +1,112 @@
+"""Stage transformer: text and picture codes as one stream of tokens (DALL-E section 2.2, appendix B)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pinxit.data.order import order_batch
+from pinxit.data.sheet import sheet
+from pinxit.data.transforms import to_pictures
+from pinxit.functional.linear_ce import linear_cross_entropy
+from pinxit.models.decoder import CachedDecoder
+from pinxit.models.dvae import DVAE
+from pinxit.models.transformer import PAD, TokenTransformer
+from pinxit.pipelines.autoregress import TokenRequest, TokenStepper
+from pinxit.pipelines.stepper import run
+from pinxit.recipes.dalle.presets import DalleConfig
+from pinxit.recipes.dalle.train_clip import pick
+from pinxit.training.draws import key, numpy_rng
+from pinxit.training.loop import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pinxit.text.tokenizers import Tokenizer
+    from pinxit.types import Picture
+
+SHOWN = 8  # pictures of a preview
+CodeRows = np.ndarray[tuple[int, int, int], np.dtype[np.uint16]]
+
+
+class TransformerTask:
+    """Predict captions and codes; one of a picture's captions is drawn anew at every visit.
+
+    `codes` are uint16 [N, h, w], `captions` the N tuples beside them; all may be missing where only costs are asked.
+    """
+
+    name = "transformer"
+
+    def __init__(
+        self,
+        config: DalleConfig,
+        codes: CodeRows | None = None,
+        captions: Sequence[Sequence[str]] = (),
+        tokenizer: Tokenizer | None = None,
+        dvae: DVAE | None = None,
+    ) -> None:
+        self.config, self.codes, self.captions = config, codes, captions
+        self.tokenizer, self.dvae = tokenizer, dvae
+        self.transformer = TokenTransformer(config.transformer, seed=key(config.seed, "transformer") % 2**32)
+
+    def modules(self) -> dict[str, nn.Module]:
+        return {"transformer": self.transformer}
+
+    def batch(self, position: int, size: int) -> Batch:
+        """Text int64 [B, L], all zeros where the caption is dropped, and codes int64 [B, N]."""
+        assert self.codes is not None and self.tokenizer is not None
+        seed, noise = self.config.seed, self.config.noise
+        rng = numpy_rng(seed, "transformer captions", position)
+        rows = order_batch(position, size, len(self.codes), key(seed, "transformer order"))
+        captions = [pick(self.captions[row], rng) for row in rows.tolist()]
+        text = self.tokenizer.encode(captions, self.config.transformer.text_tokens, noise.bpe_dropout, rng)
+        text[rng.random(size) < noise.caption_drop] = 0
+        codes = self.codes[rows].reshape(size, -1).astype(np.int64)
+        return {"text": torch.from_numpy(text), "codes": torch.from_numpy(codes)}
+
+    def blank(self, size: int) -> Batch:
+        """A batch of the right shapes, for costs."""
+        config = self.config.transformer
+        return {
+            "text": torch.ones(size, config.text_tokens, dtype=torch.int64),
+            "codes": torch.zeros(size, config.image_tokens, dtype=torch.int64),
+        }
+
+    def hot(self) -> list[nn.Module]:
+        return list(self.transformer.blocks)
+
+    def loss(self, batch: Batch, position: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+        """One eighth of the text's cross-entropy and seven eighths of the picture's (section 2.2); pads do not count.
+
+        Equal to `functional.tokens.token_loss` of the model's logits, which are never held all at once here.
+        """
+        model, L = self.transformer, self.config.transformer.text_tokens
+        x_BTD = states(model, batch["text"], batch["codes"])
+        text_MD, image_MD = x_BTD[:, :L].flatten(0, 1), x_BTD[:, model.config.prefix - 1 :].flatten(0, 1)
+        text = linear_cross_entropy(text_MD, model.text_rows(), batch["text"].flatten(), ignore=PAD)
+        image = linear_cross_entropy(image_MD, model.image_rows(), batch["codes"].flatten())
+        return text / 8 + image * 7 / 8, {"text": text.detach(), "image": image.detach()}
+
+    def preview(self) -> Picture | None:
+        """What the model paints for some captions of the bank."""
+        if self.tokenizer is None or self.dvae is None:
+            return None
+        captions = [self.captions[row][0] for row in range(min(SHOWN, len(self.captions)))]
+        text = torch.from_numpy(self.tokenizer.encode(captions, self.config.transformer.text_tokens))
+        device = next(self.transformer.parameters()).device
+        with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+            stepper = TokenStepper(CachedDecoder(self.transformer, len(captions)), guided=False)
+            codes = torch.stack([done.codes for done in run(stepper, [TokenRequest(row) for row in text])])
+            return sheet(to_pictures(self.dvae.to(device).decode_codes(codes.to(device))), captions)
+
+
+def states(model: TokenTransformer, text_BL: Tensor, codes_BN: Tensor) -> Tensor:
+    """The stream after the last norm, [B, T, D]: what the model multiplies by its output rows."""
+    x_BTD: Tensor = model.embed(text_BL, codes_BN)
+    for kind, block in zip(model.config.kinds, model.blocks, strict=True):
+        x_BTD = block(x_BTD, model.attention[kind])
+    return model.norm(x_BTD)  # type: ignore[no-any-return]
