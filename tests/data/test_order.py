@@ -2,30 +2,34 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pinxit.data.order import order, order_batch
 from pinxit.errors import UsageError
 
+patient = settings(deadline=None)  # a busy machine is no failure
 GOLDEN = [609182454, 727432947, 523926794, 982673927, 451694811]
 lengths = st.integers(1, 300)
 seeds = st.integers(-(2**70), 2**70)
 
 
+@patient
 @given(length=lengths, seed=seeds, epoch=st.integers(0, 2**40), group=st.integers(1, 9))
 def test_every_epoch_is_a_permutation(length: int, seed: int, epoch: int, group: int) -> None:
     indices = order_batch(epoch * length, length, length, seed, group)
     assert np.array_equal(np.sort(indices), np.arange(length))
 
 
-@given(length=lengths, seed=seeds, group=st.integers(1, 9), start=st.integers(0, 1000), count=st.integers(0, 50))
+@patient
+@given(length=lengths, seed=seeds, group=st.integers(1, 9), start=st.integers(0, 1000), count=st.integers(0, 9))
 def test_a_batch_is_the_single_items_in_a_row(length: int, seed: int, group: int, start: int, count: int) -> None:
     batch = order_batch(start, count, length, seed, group)
     assert batch.dtype == np.int64
     assert batch.tolist() == [order(start + i, length, seed, group) for i in range(count)]
 
 
+@patient
 @given(length=st.integers(1, 200), group=st.integers(1, 9), seed=seeds)
 def test_groups_stay_together_and_in_order(length: int, group: int, seed: int) -> None:
     indices = order_batch(length, length, length, seed, group)

@@ -9,7 +9,7 @@ from pinxit.data.pool import cores, ordered
 from pinxit.data.problems import Problem, Problems, read
 from pinxit.types import Dataset
 
-SPAN = 64  # items a worker reads at a time
+SPAN = 32  # items a worker reads at a time
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 AHEAD = 4  # tasks handed out per worker
-NICENESS = 10
+NICENESS = 5  # others come first, yet a busy machine still lets us move
 
 _job: Any = None  # what every task of this worker process shares; set once when the process starts
 

@@ -26,7 +26,7 @@ from pinxit.types import Dataset, Example
 Form = Literal["png", "webp"]
 FORMS: tuple[Form, ...] = ("png", "webp")
 MANIFEST = "shards.json"
-SPAN = 64  # items a worker draws at a time
+SPAN = 32  # items a worker draws at a time
 
 Files = list[tuple[str, bytes]]  # (name inside the tar, content)
 
