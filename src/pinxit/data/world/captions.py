@@ -24,6 +24,8 @@ def captions(scene: Scene, words: Lexicon, language: Language, dice: Dice) -> tu
     grounded = [dice.chance(0.5) for _ in range(PHRASINGS - 1)]
     if not any(grounded):
         grounded[dice.below(2)] = True
+    if not plan.ground_told:
+        grounded = [False] * len(grounded)
     if language == "zh":
         return (chinese.plain(plan, words), *chinese.variants(plan, words, dice, grounded))
     if language == "en":

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from pinxit.data.world.chinese_ways import (
+    ALIKE,
+    AND,
+    CHAINED,
+    LIT,
+    MANY,
+    ONE,
+    PAIR,
+    RELATED,
+    STYLE_NOUNS,
+    STYLED,
+    VIEWED,
+    WRITTEN,
+)
 from pinxit.data.world.dice import Dice
 from pinxit.data.world.phrasing import Way, different, ways
 from pinxit.data.world.plan import Part, Plan
-from pinxit.data.world.scene import RelationName
+from pinxit.data.world.roles import GARMENTS
 from pinxit.data.world.vocabulary import COLOURS_ZH, COUNTS, FORM_ZH, PLACES, Lexicon
 
 _SIZES = {"small": "小", "big": "大"}
@@ -13,41 +27,44 @@ _SIZES = {"small": "小", "big": "大"}
 
 def noun_phrase(part: Part, words: Lexicon) -> str:
     """一只企鹅, 三个绿色的三角形, 一个红色的小立方体, 一个绿色的三角形时钟."""
-    noun = words.nouns[part.name]
-    return f"{COUNTS[part.count][1] if part.count > 1 else '一'}{noun.measure}{bare(part, words)}"
+    return number(part, words) + bare(part, words)
+
+
+def number(part: Part, words: Lexicon) -> str:
+    """一只, 三个."""
+    return (COUNTS[part.count][1] if part.count > 1 else "一") + words.nouns[part.name].measure
 
 
 def bare(part: Part, words: Lexicon) -> str:
     """The phrase without its number: 红色的小立方体."""
     colour = f"{COLOURS_ZH[part.colour]}的" if part.colour else ""
+    name = words.nouns[part.name].zh
     size = _SIZES[part.size] if part.size else ""
-    form = FORM_ZH[part.form] if part.form else ""
-    return f"{colour}{size}{form}{words.nouns[part.name].zh}"
+    if size and not part.form and name[0] in "大小":
+        size += "的"  # 大的大象, not 大大象
+    return f"{clothing(part)}{colour}{size}{_form(part, words)}{name}"
 
 
-ONE = ("{a}", "一张{n}的图片", "图中有{a}", "这是{a}", "画面上是{a}")
-MANY = ("{a}", "一张有{a}的图片", "图中有{a}", "这里有{a}", "画面上是{a}")
-AND = ("{a}和{b}", "{b}和{a}", "图中有{a}和{b}", "{a}与{b}在一起", "画面上是{a}和{b}")
-PAIR = (
-    "上面是{a}，下面是同样的{n}的素描",
-    "{a}，下方是它的素描",
-    "上方是{a}，下方是它的铅笔素描",
-    "{a}在上面，同样的{n}的素描在下面",
-)
-SKETCH = ("{a}的铅笔素描", "{a}的素描", "用铅笔画的{a}", "一张{n}的素描", "铅笔画的{a}")
-RELATED: dict[RelationName, tuple[str, ...]] = {
-    "left of": ("{a}在{b}的左边", "{a}在{b}左侧", "{b}的左边有{a}", "左边是{a}，右边是{b}", "{a}在左边，{b}在右边"),
-    "right of": ("{a}在{b}的右边", "{a}在{b}右侧", "{b}的右边有{a}", "右边是{a}，左边是{b}", "{a}在右边，{b}在左边"),
-    "above": ("{a}在{b}的上方", "{b}的上方有{a}", "{b}上方是{a}", "上方是{a}，下方是{b}", "{a}在上方，{b}在下方"),
-    "below": ("{a}在{b}的下方", "{b}的下方有{a}", "{b}下方是{a}", "下方是{a}，上方是{b}", "{a}在下方，{b}在上方"),
-    "on top of": ("{a}在{b}上面", "{b}上面有{a}", "{a}放在{b}上面", "{a}站在{b}上", "{b}顶上是{a}"),
-}
+def _form(part: Part, words: Lexicon) -> str:
+    if part.form is None:
+        return ""
+    return FORM_ZH.get(part.form) or f"{words.nouns[part.form].zh}形状的"
+
+
+def clothing(part: Part) -> str:
+    """戴着红色帽子和黄色手套、穿着蓝色衬衫的, or nothing."""
+    worn: dict[str, list[str]] = {}
+    for colour, garment in part.outfit:
+        _, name, verb = GARMENTS[garment]
+        worn.setdefault(verb, []).append(COLOURS_ZH[colour] + name)
+    said = "、".join(verb + "和".join(names) for verb, names in worn.items())
+    return f"{said}的" if said else ""
 
 
 def plain(plan: Plan, words: Lexicon) -> str:
     """The plainest true sentence."""
     said = fill(templates(plan)[0], plan, words)
-    return grounded(said, plan, None) if plan.pattern == "single_object" and plan.place != "white" else said
+    return grounded(said, plan, None) if plan.placed else said
 
 
 def variants(plan: Plan, words: Lexicon, dice: Dice, with_ground: list[bool], plainest: bool = False) -> list[str]:
@@ -65,23 +82,36 @@ def variants(plan: Plan, words: Lexicon, dice: Dice, with_ground: list[bool], pl
 def templates(plan: Plan) -> tuple[str, ...]:
     """Every way to say the plan, the plainest first."""
     if plan.lower_style is not None:
-        return PAIR
-    if plan.style == "pencil sketch":
-        return SKETCH
+        noun, full_noun = STYLE_NOUNS[plan.lower_style]
+        return tuple(way.replace("{s}", noun).replace("{t}", full_noun) for way in PAIR)
+    core = _core(plan)
+    for value, wrappers in ((plan.style, STYLED), (plan.view, VIEWED), (plan.light, LIT)):
+        if value is not None:
+            core = tuple(wrapper.replace("{}", core[0]) for wrapper in wrappers[value])
+    return core
+
+
+def _core(plan: Plan) -> tuple[str, ...]:
+    """The ways to say who is there and how they stand."""
+    first = plan.parts[0]
+    if first.words:
+        return WRITTEN
     if len(plan.parts) == 1:
-        return ONE if plan.parts[0].count == 1 else MANY
-    if plan.told:
-        return RELATED[plan.relations[0]]
-    return AND
+        return ONE if first.count == 1 else MANY
+    if not plan.told:
+        return AND
+    if plan.pattern == "stack" and len({part.name for part in plan.parts}) == 1:
+        return ALIKE
+    return RELATED[plan.relations[0]] if len(plan.relations) == 1 else CHAINED[plan.relations]
 
 
 def fill(template: str, plan: Plan, words: Lexicon) -> str:
     """The template with the plan's noun phrases in it."""
     first = plan.parts[0]
-    slots = {"a": noun_phrase(first, words), "n": bare(first, words)}
-    if len(plan.parts) > 1:
-        slots["b"] = noun_phrase(plan.parts[1], words)
-    return template.format(**slots)
+    slots = {letter: noun_phrase(part, words) for letter, part in zip("abcd", plan.parts, strict=False)}
+    colours = {letter: COLOURS_ZH.get(part.colour or "", "") for letter, part in zip("xyz", plan.parts, strict=False)}
+    name = words.nouns[first.name].zh
+    return template.format(**slots, **colours, n=bare(first, words), p=name, q=number(first, words), w=first.words)
 
 
 def grounded(said: str, plan: Plan, dice: Dice | None) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
-from pinxit.data.world import layout
+from pinxit.data.world import layout, layout_full
 from pinxit.data.world.contrast import sprite_stands_out
 from pinxit.data.world.dice import Dice
 from pinxit.data.world.draw import item_aspect
 from pinxit.data.world.layout import Rect
 from pinxit.data.world.plan import Part, Plan
+from pinxit.data.world.roles import SINK
 from pinxit.data.world.scene import Item, Relation, Scene
-from pinxit.data.world.vocabulary import HORIZON, SINK, Lexicon
+from pinxit.data.world.vocabulary import HORIZON, Lexicon
 
 aspect = cache(item_aspect)  # a sprite's is measured on its pixels
 
@@ -23,7 +25,7 @@ def compose(plan: Plan, dice: Dice, words: Lexicon) -> Scene | None:
         return None
     artists = [dice.pick(able) for able in hands]
     noise = dice.below(2**31)
-    aspects = [aspect(p.name, p.kind, p.form, a) for p, a in zip(plan.parts, artists, strict=True)]
+    aspects = [aspect(p.name, p.kind, p.form, a, _cut(p)) for p, a in zip(plan.parts, artists, strict=True)]
     rects = arrange(plan, dice, aspects)
     if rects is None:
         return None
@@ -47,6 +49,14 @@ def compose(plan: Plan, dice: Dice, words: Lexicon) -> Scene | None:
     )
 
 
+MEETING: dict[tuple[str, ...], Callable[[Dice, list[float]], list[Rect] | None]] = {
+    ("inside",): layout_full.inside,
+    ("behind",): layout_full.behind,
+    ("riding",): layout_full.riding,
+    ("riding", "left of", "riding"): layout_full.two_riding,
+}
+
+
 def depths(plan: Plan, count: int) -> list[int]:
     """Painter's order: what is behind another comes before it, everything else after what it is related to."""
     if not plan.relations:
@@ -56,6 +66,11 @@ def depths(plan: Plan, count: int) -> list[int]:
         heights.append(heights[-1] + (-1 if relation == "behind" else 1))
     lowest = min(heights)
     return [height - lowest for height in reversed(heights)]
+
+
+def _cut(part: Part) -> tuple[tuple[str, str], ...]:
+    """The part's clothes in one colour: their colours do not change its proportions."""
+    return tuple(("red", garment) for _, garment in part.outfit)
 
 
 @cache
@@ -68,7 +83,7 @@ def _artists(part: Part, plan: Plan, words: Lexicon) -> tuple[str | None, ...]:
     if part.kind != "sprite":
         return (None,)
     drawn = words.nouns[part.name].artists
-    return drawn if part.colour or plan.style else _seen(part.name, plan.place, drawn)
+    return drawn if part.colour or not plan.grounded else _seen(part.name, plan.place, drawn)
 
 
 def arrange(plan: Plan, dice: Dice, aspects: list[float]) -> list[Rect] | None:
@@ -76,10 +91,16 @@ def arrange(plan: Plan, dice: Dice, aspects: list[float]) -> list[Rect] | None:
     first = plan.parts[0]
     if plan.lower_style is not None:
         return layout.upper_half(dice, aspects[0])
+    if plan.view is not None:
+        return layout_full.viewed(dice, aspects[0], plan.view)
     if len(plan.parts) == 1:
         if first.count > 1:
             return layout.counted(dice, aspects[0], first.count)
-        return layout.alone(dice, aspects[0], first.size)
+        large = bool(first.words or first.outfit)  # or nobody could read it
+        return layout.alone(dice, aspects[0], first.size, 44 if large else 26, 56 if large else 46)
+    meeting = MEETING.get(plan.relations)
+    if meeting is not None:
+        return meeting(dice, aspects)
     sizes = [part.size for part in plan.parts]
     if set(plan.relations) == {"on top of"}:
         return layout.stacked(dice, aspects, sizes, [SINK.get(part.name, 0.0) for part in plan.parts])

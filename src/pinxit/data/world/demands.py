@@ -20,6 +20,7 @@ class Wanted:
     form: str | None = None
     size: str | None = None
     words: str | None = None
+    outfit: tuple[tuple[str, str], ...] = ()  # (colour, garment): these at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class Demand:
     place: str | None = None
     style: str | None = None
     lower_style: str | None = None
+    view: str | None = None
+    light: str | None = None
 
 
 def demand(scene: Scene) -> Demand:
@@ -52,26 +55,36 @@ def demand_of(plan: Plan) -> Demand:
     return Demand(
         objects=tuple(_wanted(part, plan.pattern) for part in plan.parts),
         relations=tuple(WantedRelation(i, name, i + 1) for i, name in enumerate(plan.relations) if plan.told),
-        place=plan.place if plan.pattern == "single_object" and plan.place != "white" else None,
+        place=plan.place if plan.placed else None,
         style=plan.style,
         lower_style=plan.lower_style,
+        view=plan.view,
+        light=plan.light,
     )
 
 
 def _wanted(part: Part, pattern: str) -> Wanted:
-    return Wanted(part.name, part.colour, part.count, pattern == "counting", part.form, part.size, part.words)
+    return Wanted(
+        part.name, part.colour, part.count, pattern == "counting", part.form, part.size, part.words, part.outfit
+    )
 
 
 def stands_so(one: Box, relation: RelationName, other: Box) -> bool:
     """Whether two boxes are without dispute left of, right of, above or below one another.
 
     GenEval's rule: the offset of the centres, shortened by a tenth of the summed sides, must point that way with more
-    than half of the centres' distance. "on top of" also asks that the boxes meet and overlap sideways.
+    than half of the centres' distance. "on top of" also asks that the boxes meet and overlap sideways; "inside" is
+    containment, "behind" and "riding" are overlap (who is nearer is not in the boxes), riding from above.
     """
     dx, dy = _offset(one, other)
     if relation == "on top of":
         meets = abs(one[3] - other[1]) <= 0.25 * (other[3] - other[1])
         return dy < -0.5 and meets and min(one[2], other[2]) > max(one[0], other[0])
+    if relation == "inside":
+        return one[0] > other[0] and one[1] > other[1] and one[2] < other[2] and one[3] < other[3]
+    if relation in ("behind", "riding"):
+        overlap = min(one[2], other[2]) > max(one[0], other[0]) and min(one[3], other[3]) > max(one[1], other[1])
+        return overlap and (relation == "behind" or dy < 0)
     return {"left of": dx < -0.5, "right of": dx > 0.5, "above": dy < -0.5, "below": dy > 0.5}[relation]
 
 
@@ -91,8 +104,8 @@ def _shortened(value: float, slack: float) -> float:
 
 def satisfied(scene: Scene, wanted: Demand) -> bool:
     """Whether this scene is what was asked for, judged by its facts alone."""
-    settings = ((wanted.place, scene.place), (wanted.style, scene.style), (wanted.lower_style, scene.lower_style))
-    if any(asked is not None and asked != given for asked, given in settings):
+    settings = ("place", "style", "lower_style", "view", "light")
+    if any(getattr(wanted, name) not in (None, getattr(scene, name)) for name in settings):
         return False
     found = [[item for item in scene.items if _answers(item, want)] for want in wanted.objects]
     for want, items in zip(wanted.objects, found, strict=True):
@@ -103,8 +116,14 @@ def satisfied(scene: Scene, wanted: Demand) -> bool:
 
 def _answers(item: Item, want: Wanted) -> bool:
     asked = ((want.colour, item.colour), (want.form, item.form), (want.size, item.size), (want.words, item.words))
-    return item.name == want.name and all(wish is None or wish == given for wish, given in asked)
+    worn = set(want.outfit) <= set(item.outfit)
+    return item.name == want.name and worn and all(wish is None or wish == given for wish, given in asked)
 
 
 def _related(ones: Sequence[Item], relation: RelationName, others: Sequence[Item]) -> bool:
-    return any(stands_so(a.box, relation, b.box) for a in ones for b in others if a is not b)
+    def holds(one: Item, other: Item) -> bool:
+        if relation in ("behind", "riding") and (one.depth < other.depth) != (relation == "behind"):
+            return False
+        return stands_so(one.box, relation, other.box)
+
+    return any(holds(a, b) for a in ones for b in others if a is not b)

@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from pinxit.data.world.dice import Dice
+from pinxit.data.world.english_ways import (
+    ALIKE,
+    AND,
+    CHAINED,
+    LIT,
+    MANY,
+    ONE,
+    PAIR,
+    RELATED,
+    STYLE_NOUNS,
+    STYLED,
+    VIEWED,
+    WRITTEN,
+)
 from pinxit.data.world.phrasing import Way, different, ways
 from pinxit.data.world.plan import Part, Plan
-from pinxit.data.world.scene import RelationName
+from pinxit.data.world.roles import GARMENTS
 from pinxit.data.world.vocabulary import COUNTS, FORM_ADJECTIVE, PLACES, Lexicon, Noun
 
 SYNONYM = 0.2  # how often a phrase uses another true name or adjective
@@ -16,19 +30,33 @@ _VOWELS = "aeiou"
 def noun_phrase(part: Part, words: Lexicon, dice: Dice | None = None) -> str:
     """ "a small red cube", "three penguins", "a triangular green clock"; with dice, sometimes in other words."""
     noun = words.nouns[part.name]
-    name, shape_last = _name(noun, part.count, dice), False
+    name, shape_last = _name(noun, part.count, dice), part.form is not None and part.form not in FORM_ADJECTIVE
     adjectives = [_size(part, dice)] if part.size else []
-    if part.form and dice and dice.chance(0.3):
+    if part.form and not shape_last and dice and dice.chance(0.3):
         shape_last = True
-    elif part.form:
+    elif part.form and not shape_last:
         adjectives.append(FORM_ADJECTIVE[part.form])
     if part.colour:
         at = len(adjectives) - 1 if part.form and not shape_last and dice and dice.chance(0.3) else len(adjectives)
         adjectives.insert(at, part.colour)
     said = " ".join([*adjectives, name])
     if shape_last:
-        said += f" in the shape of {article(part.form or '')}"
-    return f"{_number(part.count, dice)} {said}" if part.count > 1 else with_article(said, noun, bool(adjectives))
+        said += f" in the shape of {_of_form(part.form or '', words)}"
+    if part.count > 1:
+        return f"{_number(part.count, dice)} {said}"
+    return with_article(said, noun, bool(adjectives)) + clothing(part)
+
+
+def _of_form(form: str, words: Lexicon) -> str:
+    return article(form) if form not in words.nouns else f"{words.nouns[form].article} {form}"
+
+
+def clothing(part: Part) -> str:
+    """ " wearing a red hat, yellow gloves and green trousers", or nothing."""
+    if not part.outfit:
+        return ""
+    worn = [article(f"{c} {g}") if GARMENTS[g][0] else f"{c} {g}" for c, g in part.outfit]
+    return " wearing " + " and ".join([", ".join(worn[:-1]), worn[-1]] if worn[1:] else worn)
 
 
 def article(word: str) -> str:
@@ -38,7 +66,7 @@ def article(word: str) -> str:
 
 def with_article(said: str, noun: Noun, described: bool) -> str:
     """The noun's own article where the noun comes first, else by the first letter."""
-    return f"{noun.article} {said}" if not described and said == noun.name else article(said)
+    return f"{noun.article} {said}" if not described and said.startswith(noun.name) else article(said)
 
 
 def _name(noun: Noun, count: int, dice: Dice | None) -> str:
@@ -66,80 +94,10 @@ def _number(count: int, dice: Dice | None) -> str:
     return str(count) if dice and dice.chance(0.08) else COUNTS[count][0]
 
 
-ONE = ("{a}", "a picture of {a}", "there is {a}", "this is {a}", "an image of {a}")
-MANY = ("{a}", "a picture of {a}", "there are {a}", "a group of {a}", "an image of {a}")
-AND = ("{a} and {b}", "{b} and {a}", "a picture of {a} and {b}", "there is {a} and {b}", "{a} together with {b}")
-PAIR = (
-    "the exact same {n} on the top as a sketch on the bottom",
-    "{a} on the top and the same {n} as a sketch on the bottom",
-    "{a} as a sketch below itself",
-    "{a} and below it a pencil sketch of the same {n}",
-    "{a} above a sketch of the same {n}",
-)
-SKETCH = (
-    "a pencil sketch of {a}",
-    "a sketch of {a}",
-    "{a} as a pencil sketch",
-    "{a} drawn in pencil",
-    "a pencil drawing of {a}",
-)
-# {a} stands in the relation to {b}; where an inverse exists, {b} stands in the inverse relation to {a}.
-RELATED: dict[RelationName, tuple[str, ...]] = {
-    "left of": (
-        "{a} to the left of {b}",
-        "{a} left of {b}",
-        "{a} on the left of {b}",
-        "{a} is to the left of {b}",
-        "a picture of {a} to the left of {b}",
-        "{a} on the left and {b} on the right",
-        "on the left {a} and on the right {b}",
-    ),
-    "right of": (
-        "{a} to the right of {b}",
-        "{a} right of {b}",
-        "{a} on the right of {b}",
-        "{a} is to the right of {b}",
-        "a picture of {a} to the right of {b}",
-        "{a} on the right and {b} on the left",
-        "on the right {a} and on the left {b}",
-    ),
-    "above": (
-        "{a} above {b}",
-        "{a} is above {b}",
-        "a picture of {a} above {b}",
-        "{a} over {b}",
-        "{a} at the top and {b} at the bottom",
-    ),
-    "below": (
-        "{a} below {b}",
-        "{a} is below {b}",
-        "a picture of {a} below {b}",
-        "{a} under {b}",
-        "{a} at the bottom and {b} at the top",
-    ),
-    "on top of": (
-        "{a} on top of {b}",
-        "{a} on {b}",
-        "{a} is on top of {b}",
-        "{a} standing on {b}",
-        "{a} sitting on {b}",
-        "{b} with {a} on top of it",
-        "{b} under {a}",
-    ),
-}
-CHAINED: dict[RelationName, str] = {
-    "left of": "to the left of",
-    "right of": "to the right of",
-    "above": "above",
-    "below": "below",
-    "on top of": "on top of",
-}
-
-
 def plain(plan: Plan, words: Lexicon) -> str:
     """The plainest true sentence: what a task asks a painter for."""
     said = fill(templates(plan)[0], plan, words, None)
-    return said + setting(plan, None) if plan.pattern == "single_object" and plan.place != "white" else said
+    return said + setting(plan, None) if plan.placed else said
 
 
 def variants(plan: Plan, words: Lexicon, dice: Dice, grounded: list[bool]) -> list[str]:
@@ -155,23 +113,35 @@ def variants(plan: Plan, words: Lexicon, dice: Dice, grounded: list[bool]) -> li
 def templates(plan: Plan) -> tuple[str, ...]:
     """Every way to say the plan, the plainest first."""
     if plan.lower_style is not None:
-        return PAIR
-    if plan.style == "pencil sketch":
-        return SKETCH
+        noun, full_noun = STYLE_NOUNS[plan.lower_style]
+        return tuple(way.replace("{s}", noun).replace("{t}", full_noun) for way in PAIR)
+    core = _core(plan)
+    for value, wrappers in ((plan.style, STYLED), (plan.view, VIEWED), (plan.light, LIT)):
+        if value is not None:
+            core = tuple(wrapper.replace("{}", core[0]) for wrapper in wrappers[value])
+    return core
+
+
+def _core(plan: Plan) -> tuple[str, ...]:
+    """The ways to say who is there and how they stand."""
+    first = plan.parts[0]
+    if first.words:
+        return WRITTEN
     if len(plan.parts) == 1:
-        return ONE if plan.parts[0].count == 1 else MANY
-    if plan.told:
-        return RELATED[plan.relations[0]]
-    return AND
+        return ONE if first.count == 1 else MANY
+    if not plan.told:
+        return AND
+    if plan.pattern == "stack" and len({part.name for part in plan.parts}) == 1:
+        return ALIKE
+    return RELATED[plan.relations[0]] if len(plan.relations) == 1 else CHAINED[plan.relations]
 
 
 def fill(template: str, plan: Plan, words: Lexicon, dice: Dice | None) -> str:
     """The template with the plan's noun phrases in it."""
     first = plan.parts[0]
-    slots = {"a": noun_phrase(first, words, dice), "n": first.name}
-    if len(plan.parts) > 1:
-        slots["b"] = noun_phrase(plan.parts[1], words, dice)
-    return template.format(**slots)
+    slots = {letter: noun_phrase(part, words, dice) for letter, part in zip("abcd", plan.parts, strict=False)}
+    colours = {letter: part.colour or "" for letter, part in zip("xyz", plan.parts, strict=False)}
+    return template.format(**slots, **colours, n=first.name, p=words.nouns[first.name].plural, w=first.words)
 
 
 def setting(plan: Plan, dice: Dice | None) -> str:

@@ -11,11 +11,12 @@ from dataclasses import replace
 from pinxit.data.world.compose import compose
 from pinxit.data.world.demands import demand_of, satisfied
 from pinxit.data.world.dice import Dice
-from pinxit.data.world.patterns import sound
+from pinxit.data.world.ingredients import sound
 from pinxit.data.world.plan import INVERSE, Part, Plan
+from pinxit.data.world.roles import CONTAINERS, DRESSED, RIDDEN, RIDERS, SIGN_WORDS, WRITTEN, cast, shapely
 from pinxit.data.world.scene import Scene
 from pinxit.data.world.splits import Split, belongs
-from pinxit.data.world.vocabulary import COLOURS, FORMS, MOST, Lexicon
+from pinxit.data.world.vocabulary import COLOURS, FORMS, LIGHTS, MOST, VIEWS, Lexicon, apart
 
 
 def neighbours(base: Scene, plan: Plan, words: Lexicon, split: Split, dice: Dice, count: int = 3) -> list[Scene] | None:
@@ -57,7 +58,10 @@ def changes(plan: Plan, words: Lexicon) -> list[list[Plan]]:
         _recounted(plan, words),
         _renamed(plan, words),
         _resized(plan),
-        _reformed(plan),
+        _reformed(plan, words),
+        _restyled(plan, words),
+        _reworded(plan),
+        _redressed(plan),
     ]
 
 
@@ -105,14 +109,24 @@ def _recounted(plan: Plan, words: Lexicon) -> list[Plan]:
 
 
 def _renamed(plan: Plan, words: Lexicon) -> list[Plan]:
-    """Another thing of the same kind in the place of one part."""
-    kinds = {"sprite": words.sprites, "shape": words.shapes, "solid": words.solids, "made": words.made}
+    """Another thing that could be there in the place of one part."""
     return [
         _with(plan, i, replace(part, name=name))
         for i, part in enumerate(plan.parts)
-        for name in kinds[part.kind]
+        for name in _instead(plan, i, words)
         if name != part.name
     ]
+
+
+def _instead(plan: Plan, index: int, words: Lexicon) -> tuple[str, ...]:
+    """What may stand in the place of a part."""
+    roles = {"riding": (RIDERS, RIDDEN), "outfit": (DRESSED,), "words": (WRITTEN,)}.get(plan.pattern)
+    if roles:
+        return cast(roles[index % len(roles)], words)
+    if plan.pattern == "inside" and index == 1:
+        return CONTAINERS
+    kinds = {"sprite": words.sprites, "shape": words.shapes, "solid": words.solids, "made": words.made}
+    return kinds[plan.parts[index].kind]
 
 
 def _resized(plan: Plan) -> list[Plan]:
@@ -123,11 +137,38 @@ def _resized(plan: Plan) -> list[Plan]:
     return [replace(plan, parts=tuple(replace(p, size=other[p.size]) for p in plan.parts))]  # type: ignore[arg-type]
 
 
-def _reformed(plan: Plan) -> list[Plan]:
+def _reformed(plan: Plan, words: Lexicon) -> list[Plan]:
+    """Another outline: among the flat ones, or among the things that lend theirs."""
     return [
         _with(plan, i, replace(part, form=form))
         for i, part in enumerate(plan.parts)
         if part.form is not None
-        for form in FORMS
+        for form in (FORMS if part.form in FORMS else shapely(words))
         if form != part.form
+    ]
+
+
+def _restyled(plan: Plan, words: Lexicon) -> list[Plan]:
+    """Another style, view or light."""
+    changed = [replace(plan, style=style) for style in words.styles if plan.style not in (None, style)]
+    changed += [replace(plan, lower_style=below) for below in words.styles if plan.lower_style not in (None, below)]
+    changed += [replace(plan, view=view) for view in VIEWS if plan.view not in (None, view)]
+    return changed + [replace(plan, light=light) for light in LIGHTS if plan.light not in (None, light)]
+
+
+def _reworded(plan: Plan) -> list[Plan]:
+    part = plan.parts[0]
+    if part.words is None:
+        return []
+    return [_with(plan, 0, replace(part, words=word)) for word in SIGN_WORDS if word != part.words]
+
+
+def _redressed(plan: Plan) -> list[Plan]:
+    """One garment in another colour."""
+    part = plan.parts[0]
+    return [
+        _with(plan, 0, replace(part, outfit=(*part.outfit[:i], (colour, garment), *part.outfit[i + 1 :])))
+        for i, (worn, garment) in enumerate(part.outfit)
+        for colour in COLOURS
+        if all(apart(colour, other) for k, (other, _) in enumerate(part.outfit) if k != i) and colour != worn
     ]

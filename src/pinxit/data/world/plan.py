@@ -45,9 +45,28 @@ class Plan:
         """Whether captions speak of the relations (in the other patterns they are true but incidental)."""
         return bool(self.relations) and self.pattern not in UNTOLD
 
+    @property
+    def placed(self) -> bool:
+        """Whether the plainest caption tells the place."""
+        return self.pattern in PLACED and self.place != "white"
+
+    @property
+    def grounded(self) -> bool:
+        """Whether the ground is seen as it is."""
+        return (self.style is None or self.style in GROUNDED_STYLES) and self.view != "fisheye"
+
+    @property
+    def ground_told(self) -> bool:
+        """Whether captions may tell the ground: where it is seen, and of a sketch's white paper."""
+        return self.grounded or self.style == "pencil sketch"
+
 
 # Patterns whose parts are merely "and"ed: where they stand is a fact of the scene that its captions leave open.
-UNTOLD = frozenset({"two_objects", "colour_attribution"})
+UNTOLD = frozenset({"two_objects", "colour_attribution", "style"})
+# Styles that keep the ground as it is; the others draw on their own paper.
+GROUNDED_STYLES = frozenset({"watercolour", "pixel art", "folded from paper"})
+# Patterns whose plainest caption tells the place, because it is what they are about.
+PLACED = frozenset({"single_object", "style", "light"})
 
 INVERSE: dict[RelationName, RelationName] = {
     "left of": "right of",

@@ -33,16 +33,17 @@ FAMOUS: frozenset[Combination] = frozenset(
         ("coloured relation", "blue", "cube", "on top of", "green", "cube"),
         ("coloured relation", "green", "cube", "on top of", "red", "cube"),
         ("dressed", "penguin"),
+        ("form", "avocado", "armchair"),
         ("pair", "armchair", "avocado"),
         ("pair", "avocado", "chair"),
         ("pair", "harp", "snail"),
         ("relation", "horse", "riding", "astronaut"),
         ("relation", "astronaut", "riding", "horse"),
-        ("pair", "hot drink", "panda"),
-        ("pair", "coffee", "panda"),
+        ("pair", "cup of coffee", "panda"),
         ("pair", "fox", "unicorn"),
         ("lower style", "pencil sketch", "cat"),
         ("words", "OPENAI"),
+        ("light", "sunrise", "capybara"),
     }
 )
 # Kinds that only the famous examples belong to: their members consist of combinations that are hashed on their own.
@@ -58,7 +59,7 @@ RELEVANT: dict[str, frozenset[str]] = {
     "colour_attribution": frozenset({"colour", "colours"}),
     "on_top": frozenset({"relation", "coloured relation"}),
     "sketch": frozenset({"style"}),
-    "style": frozenset({"style"}),
+    "style": frozenset({"style", "pair"}),
     "pair": frozenset({"lower style"}),
     "stack": frozenset({"coloured relation", "relation"}),
     "inside": frozenset({"relation"}),
@@ -66,6 +67,7 @@ RELEVANT: dict[str, frozenset[str]] = {
     "riding": frozenset({"relation"}),
     "outfit": frozenset({"dressed", "wearing"}),
     "words": frozenset({"words"}),
+    "shaped": frozenset({"form"}),
     "view": frozenset({"view"}),
     "light": frozenset({"light"}),
 }

@@ -24,7 +24,10 @@ TASKS: tuple[str, ...] = (
 )
 EXTRAS: dict[PresetName, tuple[str, ...]] = {
     "small": ("on top", "sketch", "pair"),
-    "full": ("on top", "sketch", "pair"),
+    "full": (
+        *("on top", "pair", "style", "stack", "inside", "behind", "riding"),
+        *("outfit", "words", "shaped", "view", "light"),
+    ),
 }
 
 

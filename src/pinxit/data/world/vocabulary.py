@@ -6,7 +6,7 @@ everything that is drawn in code is named here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -30,6 +30,7 @@ class Noun:
     measure: str  # the Chinese measure word: 只 for a penguin, 辆 for a car
     synonyms: tuple[str, ...] = ()  # true English names besides `name`; their plural is regular
     artists: tuple[str, ...] = ()  # sprites only: whose drawings there are
+    groups: tuple[str, ...] = ()  # sprites only: "animal", "fruit", ...
 
 
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "gray", "white")
@@ -59,8 +60,13 @@ MADE = (
     Noun("lamp", "made", "lamps", "a", "台灯", "盏"),
     Noun("plate", "made", "plates", "a", "盘子", "个"),
     Noun("sign", "made", "signs", "a", "牌子", "块"),
+    Noun("armchair", "made", "armchairs", "an", "扶手椅", "把"),
+    Noun("storefront", "made", "storefronts", "a", "店面", "家", ("shop front",)),
 )
-MADE_OF = {"small": ("clock", "flower pot", "lamp"), "full": ("clock", "flower pot", "lamp", "plate", "sign")}
+MADE_OF = {
+    "small": ("clock", "flower pot", "lamp"),
+    "full": ("clock", "flower pot", "lamp", "plate", "sign", "armchair"),
+}
 
 # The free outline of a made thing: how English says it before the noun, and Chinese.
 FORMS = ("circle", "square", "triangle", "star", "heart", "pentagon", "hexagon")
@@ -94,17 +100,19 @@ COUNTS = {
 
 MOST: dict[str, int] = {"small": 4, "full": 6}  # how many of the same a picture may hold
 
-STYLES = {
-    "pencil sketch": ("a pencil sketch of {}", "{}的铅笔素描"),
-    "watercolour": ("a watercolour painting of {}", "{}的水彩画"),
-    "pixel art": ("pixel art of {}", "{}的像素画"),
-    "silhouette": ("the silhouette of {}", "{}的剪影"),
-    "blueprint": ("a blueprint of {}", "{}的蓝图"),
-    "neon": ("a neon sign of {}", "{}的霓虹灯"),
-    "old photograph": ("an old photograph of {}", "{}的老照片"),
-    "folded from paper": ("{} folded from paper", "用纸折成的{}"),
-}
-STYLES_OF = {"small": ("pencil sketch",), "full": tuple(STYLES)}
+STYLES = (
+    "pencil sketch",
+    "watercolour",
+    "pixel art",
+    "silhouette",
+    "blueprint",
+    "neon",
+    "old photograph",
+    "folded from paper",
+)
+STYLES_OF = {"small": ("pencil sketch",), "full": STYLES}
+LIGHTS = ("sunrise", "rain", "snowfall")
+VIEWS = ("close-up", "from afar", "upside down", "fisheye")
 
 
 def _pairs(text: str) -> frozenset[tuple[str, str]]:
@@ -136,20 +144,7 @@ def stands_out(colour: str, place: str) -> bool:
     return colour != place and (colour, place) not in LOST
 
 
-# Things flat or broad enough on top that another may stand there.
-CARRIERS = ("cube", "cylinder", "square", "sphere", "circle", "car", "turtle", "elephant", "mushroom")
-
-
-# How far below its upper edge a solid is stood on, as a share of its height: the middle of its top face.
-SINK = {"cube": 0.15, "cylinder": 0.13, "sphere": 0.03}
-
-
-def carries(name: str, form: str | None = None) -> bool:
-    """Whether something can stand on top of this."""
-    return name in CARRIERS and form is None
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # one a preset, compared by identity
 class Lexicon:
     """The names one preset may use, and the words for them."""
 
@@ -169,7 +164,7 @@ def lexicon(preset: str) -> Lexicon:
     if preset not in ("small", "full"):
         raise UsageError(f"there is no world called '{preset}'; choose small or full.")
     chosen: PresetName = "small" if preset == "small" else "full"
-    drawn = [n for n in (*SHAPES, *SOLIDS, *MADE) if n.kind != "made" or n.name in MADE_OF[chosen]]
+    drawn = [n for n in (*SHAPES, *SOLIDS, *MADE) if n.kind != "made" or chosen == "full" or n.name in MADE_OF[chosen]]
     nouns = {noun.name: noun for noun in drawn}
     sprites = tuple(name for name in Pack.open().names(chosen) if name not in nouns)
     nouns |= {name: _sprite(name) for name in sprites}
@@ -196,6 +191,7 @@ def _sprite(name: str) -> Noun:
         measure=thing.zh_measure,
         synonyms=tuple(thing.synonyms),
         artists=tuple(thing.artists),
+        groups=tuple(thing.group),
     )
 
 
@@ -206,15 +202,5 @@ def _without_clashing_synonyms(nouns: dict[str, Noun]) -> dict[str, Noun]:
         for word in {noun.name, *noun.synonyms}:
             said[word] = said.get(word, 0) + 1
     return {
-        name: Noun(
-            noun.name,
-            noun.kind,
-            noun.plural,
-            noun.article,
-            noun.zh,
-            noun.measure,
-            tuple(s for s in noun.synonyms if said[s] == 1),
-            noun.artists,
-        )
-        for name, noun in nouns.items()
+        name: replace(noun, synonyms=tuple(s for s in noun.synonyms if said[s] == 1)) for name, noun in nouns.items()
     }
