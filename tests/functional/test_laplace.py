@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from pinxit.functional.laplace import dvae_objective, logit_laplace_nll, mse, phi, psnr, unphi
+from pinxit.functional.laplace import dvae_objective, logit_laplace_nll, logit_normal_nll, mse, phi, psnr, unphi
 
 
 def test_phi_round_trip_is_exact_on_every_byte() -> None:
@@ -51,3 +51,12 @@ def test_reconstruction_measures() -> None:
     assert float(mse(pictures, torch.zeros(1, 3))) == pytest.approx(0.5 / 3)  # mu = 0 is mid-grey
     assert psnr(0.01) == pytest.approx(20)
     assert psnr(0.0) == math.inf
+
+
+def test_logit_normal_integrates_to_one_and_pulls_evenly() -> None:
+    y = torch.linspace(1e-6, 1 - 1e-6, 400_001, dtype=torch.float64)
+    density = torch.exp(-logit_normal_nll(y, torch.tensor(0.3, dtype=torch.float64)))
+    assert torch.trapezoid(density, y).item() == pytest.approx(1, abs=1e-3)
+    mu = torch.zeros(2, requires_grad=True)
+    logit_normal_nll(torch.sigmoid(torch.tensor([1.0, 2.0])), mu).sum().backward()  # type: ignore[no-untyped-call]
+    assert mu.grad is not None and torch.allclose(mu.grad, torch.tensor([-1.0, -2.0]), atol=1e-6)

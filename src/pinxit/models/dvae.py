@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from pinxit.errors import UsageError
-from pinxit.functional.laplace import phi, unphi
+from pinxit.functional.laplace import Likelihood, phi, unphi
 from pinxit.models.dvae_blocks import Decoder, Encoder
 from pinxit.models.dvae_quantisers import Quantiser, build_quantiser
 
@@ -39,6 +39,7 @@ class DVAEConfig:
     levels: tuple[int, ...] = ()  # fsq: levels per dimension; their product is `codes`
     code_dim: int = 32  # vq: width of a codebook vector
     codebook_decay: float = 0.99  # vq: decay of the codebook's running means; 0 learns it by gradient instead
+    likelihood: Likelihood = "laplace"  # normal: of scale 1 in the logit, ln b unused; learns faster
     ln_b_floor: float | None = None  # softly keeps ln b above this; None: unbounded, as in the paper
 
     def __post_init__(self) -> None:

@@ -65,7 +65,7 @@ class DVAETask:
         temperature = cosine(position, 1.0, noise.temperature, noise.temperature_images)
         generator = torch_rng(self.config.seed, "gumbel", position, x.device)
         out = self.dvae(x, temperature, generator)
-        loss = dvae_objective(x, out.mu, out.ln_b, out.kl, beta) + out.commitment
+        loss = dvae_objective(x, out.mu, out.ln_b, out.kl, beta, self.config.dvae.likelihood) + out.commitment
         with torch.no_grad():
             used = torch.zeros(self.config.dvae.codes, device=x.device).index_fill_(0, out.codes.flatten(), 1.0).sum()
             parts = {"mse": mse(x, out.mu), "kl": out.kl.mean(), "codes_used": used, "ln_b": out.ln_b.mean()}
