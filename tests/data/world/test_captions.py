@@ -65,6 +65,69 @@ def test_the_plainest_caption(plan: Plan, said: str, said_zh: str) -> None:
     assert chinese.plain(plan, WORDS) == said_zh
 
 
+FULL = [
+    (
+        Plan("stack", tuple(Part("cube", "solid", c) for c in ("red", "green", "blue")), ("on top of", "on top of")),
+        "a stack of three cubes, red on top, green in the middle and blue at the bottom",
+        "三个叠在一起的立方体，红色在上，绿色在中间，蓝色在下",
+    ),
+    (
+        Plan(
+            "outfit",
+            (Part("penguin", "sprite", outfit=(("red", "hat"), ("yellow", "gloves"), ("blue", "shirt"))),),
+        ),
+        "a penguin wearing a red hat, yellow gloves and a blue shirt",
+        "一只戴着红色帽子和黄色手套、穿着蓝色衬衫的企鹅",
+    ),
+    (
+        Plan("shaped", (Part("armchair", "made", form="avocado"),)),
+        "an armchair in the shape of an avocado",
+        "一把牛油果形状的扶手椅",
+    ),
+    (Plan("words", (Part("sign", "made", words="HELLO"),)), "a sign that says HELLO", "一块写着HELLO的牌子"),
+    (
+        Plan(
+            "style",
+            (Part("fox", "sprite"), Part("unicorn", "sprite")),
+            ("left of",),
+            "snowy forest",
+            style="folded from paper",
+        ),
+        "a fox and a unicorn folded from paper in a snowy forest",
+        "在下雪的森林里，用纸折成的一只狐狸和一只独角兽",
+    ),
+    (Plan("riding", (CAT, Part("horse", "sprite")), ("riding",)), "a cat riding a horse", "一只猫骑着一匹马"),
+    (
+        Plan("riding", (CAT, Part("horse", "sprite"), PENGUIN, Part("pig", "sprite")), ("riding", "left of", "riding")),
+        "a cat riding a horse beside a penguin riding a pig",
+        "一只猫骑着一匹马，旁边一只企鹅骑着一头猪",
+    ),
+    (
+        Plan("inside", (Part("star", "shape", "red"), CIRCLE), ("inside",)),
+        "a red star inside an orange circle",
+        "一个红色的星形在一个橙色的圆形里面",
+    ),
+    (Plan("behind", (CAT, CAR), ("behind",)), "a cat behind a car", "一只猫在一辆汽车后面"),
+    (Plan("view", (CAT,), view="upside down"), "a cat upside down", "一只倒过来的猫"),
+    (
+        Plan("light", (PENGUIN,), place="beach", light="sunrise"),
+        "a penguin at sunrise with long shadows on a beach",
+        "在沙滩上，日出时的一只企鹅，影子很长",
+    ),
+    (
+        Plan("pair", (CAT,), lower_style="watercolour"),
+        "the exact same cat on the top as a watercolour on the bottom",
+        "上面是一只猫，下面是同样的猫的水彩",
+    ),
+]
+
+
+@pytest.mark.parametrize(("plan", "said", "said_zh"), FULL, ids=[said for _, said, _ in FULL])
+def test_the_plainest_caption_of_the_full_world(plan: Plan, said: str, said_zh: str) -> None:
+    assert english.plain(plan, lexicon("full")) == said
+    assert chinese.plain(plan, lexicon("full")) == said_zh
+
+
 def phrasings(plan: Plan, ground: bool = True) -> set[str]:
     """Everything the English grammar says of a plan in many tries."""
     return {said for k in range(2500) for said in english.variants(plan, WORDS, Dice(k), [ground] * 3)}

@@ -24,7 +24,8 @@ def scenes(preset: Any, split: Any, count: int) -> list[Scene]:
 
 @pytest.fixture(scope="module", params=["small", "full"])
 def some(request: pytest.FixtureRequest) -> list[Scene]:
-    return scenes(request.param, "train", 2500) + scenes(request.param, "unseen", 800)
+    many = 1 if request.param == "full" else 2
+    return scenes(request.param, "train", 1200 * many) + scenes(request.param, "unseen", 400 * many)
 
 
 def pixels(box: Box) -> tuple[int, int, int, int]:
@@ -95,7 +96,7 @@ def test_what_stands_on_something_touches_it_and_is_centred(some: list[Scene]) -
             assert 0 <= upper[3] - lower[1] <= 0.2 * (lower[3] - lower[1]) + 1
             assert abs(upper[0] + upper[2] - lower[0] - lower[2]) <= 6
             assert scene.items[relation.subject].depth > scene.items[relation.object].depth
-    assert seen > 100
+    assert seen > 60
 
 
 def test_small_and_big_differ_clearly(some: list[Scene]) -> None:

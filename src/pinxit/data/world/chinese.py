@@ -120,7 +120,7 @@ def grounded(said: str, plan: Plan, dice: Dice | None) -> str:
         place = PLACES[plan.place][1]
         return f"{said}，{place}" if dice and dice.chance(0.5) else f"{place}，{said}"
     colour = COLOURS_ZH[plan.place]
-    simple = said.startswith("一") and "，" not in said and not plan.told
+    simple = said.startswith("一") and "，" not in said and "图片" not in said and not plan.told
     if simple and dice and dice.chance(0.5):
         return f"{colour}背景上的{said}"
     return f"{said}，{colour}背景"

@@ -25,7 +25,7 @@ RIDERS = (
     *("chef", "wizard", "superhero", "detective", "pilot", "painter", "scientist", "ghost", "snowman"),
 )
 DRESSED = (
-    *("penguin", "teddy bear", "owl", "chick", "snowman", "tyrannosaurus", "dodo", "parrot"),
+    *("penguin", "teddy bear", "owl", "chick", "snowman", "dodo", "parrot"),
     *("orangutan", "duck"),
 )
 
