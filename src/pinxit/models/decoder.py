@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -78,8 +79,8 @@ class CachedDecoder:
         self.dtype = dtype or fastest_dtype(self.device)
         kept = torch.float32 if self.device.type == "cpu" else self.dtype
         with torch.inference_mode():
-            self.embed = model.embed
-            self.places = model.embed.image_places()
+            self.embed = deepcopy(model.embed)
+            self.places = self.embed.image_places()
             self.kinds = config.kinds
             self.books = {kind: AddressBook(kind, config, slots, self.device) for kind in set(self.kinds)}
             self.layers = [

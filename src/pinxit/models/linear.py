@@ -49,7 +49,11 @@ class PlainLinear:
     """torch's own product."""
 
     def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype, gelu: bool) -> None:
-        self.weight, self.bias, self.gelu = weight.detach().to(dtype), bias.detach().to(dtype), gelu
+        self.weight, self.bias, self.gelu = (
+            weight.detach().to(dtype, copy=True),
+            bias.detach().to(dtype, copy=True),
+            gelu,
+        )
         self.bytes = self.weight.nbytes
 
     def __call__(self, x: Tensor, add: Tensor | None = None) -> Tensor:
@@ -64,7 +68,7 @@ class PackedLinear:
     def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype, gelu: bool) -> None:
         weight = weight.detach().to(dtype).contiguous()
         self.weight: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight)
-        self.bias = bias.detach().to(dtype)
+        self.bias = bias.detach().to(dtype, copy=True)
         self.after: tuple[str, list[float], str] = ("gelu", [], "none") if gelu else ("none", [], "")
         self.bytes = weight.nbytes
         self.plain: Callable[..., Tensor] = torch.ops.mkldnn._linear_pointwise.default
@@ -82,7 +86,7 @@ class Int8Linear:
     def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype, gelu: bool) -> None:
         scale = weight.detach().float().abs().amax(1).clamp(min=1e-12) / 127
         self.weight = (weight.detach().float() / scale[:, None]).round().to(torch.int8)
-        self.scale, self.bias, self.gelu = scale.to(dtype), bias.detach().to(dtype), gelu
+        self.scale, self.bias, self.gelu = scale.to(dtype), bias.detach().to(dtype, copy=True), gelu
         self.bytes = self.weight.nbytes
 
     def __call__(self, x: Tensor, add: Tensor | None = None) -> Tensor:

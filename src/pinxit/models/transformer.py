@@ -161,17 +161,21 @@ class TokenTransformer(nn.Module):
         """The output rows of the picture vocabulary, [K, D]."""
         return self.embed.image if self.config.tied else self.image_head
 
-    def forward(self, text_BL: Tensor, codes_BN: Tensor) -> tuple[Tensor, Tensor]:
-        """Teacher-forced logits in float32: text [B, L, V] and picture [B, N, K], position t for target t.
-
-        `text_BL` int64 with pads 0; `codes_BN` int64 in raster order ([B, N] or [B, W, W]).
-        """
+    def states(self, text_BL: Tensor, codes_BN: Tensor) -> Tensor:
+        """The stream after the last norm, [B, T, D]: positions 0 .. L - 1 predict text, P - 1 .. T - 1 the picture."""
         codes_BN = codes_BN.flatten(1)
         assert text_BL.shape[1] == self.config.text_tokens and codes_BN.shape[1] == self.config.image_tokens
         x_BTD = self.embed(text_BL, codes_BN)
         for kind, block in zip(self.config.kinds, self.blocks, strict=True):
             x_BTD = block(x_BTD, self.attention[kind])
-        x_BTD = self.norm(x_BTD)
+        return self.norm(x_BTD)  # type: ignore[no-any-return]
+
+    def forward(self, text_BL: Tensor, codes_BN: Tensor) -> tuple[Tensor, Tensor]:
+        """Teacher-forced logits in float32: text [B, L, V] and picture [B, N, K], position t for target t.
+
+        `text_BL` int64 with pads 0; `codes_BN` int64 in raster order ([B, N] or [B, W, W]).
+        """
+        x_BTD = self.states(text_BL, codes_BN)
         with torch.autocast(x_BTD.device.type, enabled=False):
             text_BLV = F.linear(x_BTD[:, : self.config.text_tokens].float(), self.text_rows())
             image_BNK = F.linear(x_BTD[:, self.config.prefix - 1 :].float(), self.image_rows())

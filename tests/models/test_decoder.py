@@ -1,0 +1,162 @@
+"""The cached decoder equals the whole-stream model, and a slot's numbers never depend on its company."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch import Tensor
+
+from pinxit.functional.masks import Attention
+from pinxit.models import decoder as module
+from pinxit.models.decoder import CachedDecoder
+from pinxit.models.linear import absorb, fastest_dtype, prepare
+from pinxit.models.transformer import TokenTransformer, TransformerConfig
+
+SMALL: dict[str, Any] = {
+    "text_vocab": 40, "text_tokens": 6, "image_codes": 70, "grid": 6, "dim": 64, "depth": 5, "heads": 4, "kernel": 3
+}  # fmt: skip
+both_kinds = pytest.mark.parametrize("kind", get_args(Attention))
+both_types = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+N = 36
+
+
+def stirred(**changes: Any) -> TokenTransformer:
+    """A model whose every parameter matters: gains and biases are no longer at their initial values."""
+    model, generator = TokenTransformer(TransformerConfig(**(SMALL | changes))), torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
+    return model.eval()
+
+
+def sequences(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    text = torch.randint(0, 40, (count, 6), generator=generator)
+    return text, torch.randint(0, 70, (count, N), generator=generator)
+
+
+def replay(decoder: CachedDecoder, slots: list[int], text: Tensor, codes: Tensor, starts: list[int]) -> Tensor:
+    """Logits [B, N, K] of given pictures: picture b goes into slots[b] and begins at step starts[b]."""
+    out = torch.zeros(len(slots), N, decoder.codes)
+    tokens, positions = torch.zeros(decoder.slots, dtype=torch.long), torch.zeros(decoder.slots, dtype=torch.long)
+    for time in range(max(starts) + N):
+        for b, slot in enumerate(slots):
+            p = time - starts[b]
+            if p == 0:
+                out[b, 0] = decoder.prefill([slot], text[b : b + 1])[0]
+            if 0 <= p < N - 1:
+                tokens[slot], positions[slot] = codes[b, p], p
+        logits = decoder.step(tokens, positions)
+        for b, slot in enumerate(slots):
+            if 0 <= time - starts[b] < N - 1:
+                out[b, time - starts[b] + 1] = logits[slot]
+    return out
+
+
+@both_kinds
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"start_of_image": True}, {"tied": True}, {"kernel": 11}, {"depth": 1}],
+    ids=["plain", "start", "tied", "wide", "one-layer"],
+)
+@torch.no_grad()
+def test_cached_logits_equal_full_mask_logits(kind: str, changes: dict[str, Any]) -> None:
+    """Slots begin at different times, so they stand at different positions at every step."""
+    model, (text, codes) = stirred(attention=kind, **changes), sequences(3)
+    _, expected = model(text, codes)
+    got = replay(CachedDecoder(model, 4, torch.float32), [2, 0, 3], text, codes, [0, 3, 17])
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+
+
+@both_kinds
+@torch.no_grad()
+def test_bfloat16_comes_close(kind: str) -> None:
+    model, (text, codes) = stirred(attention=kind), sequences(2)
+    _, expected = model(text, codes)
+    got = replay(CachedDecoder(model, 2, torch.bfloat16), [0, 1], text, codes, [0, 1])
+    assert (got - expected).abs().mean() < 0.02 * expected.std()
+
+
+@both_kinds
+@both_types
+def test_a_slot_is_the_same_bits_in_any_company(kind: str, dtype: torch.dtype) -> None:
+    """Alone, in a crowd, in another slot, at another time, and in a slot that held another picture before."""
+    model, (text, codes) = stirred(attention=kind), sequences(5)
+    decoder = CachedDecoder(model, 5, dtype)
+    crowd = replay(decoder, [0, 1, 2, 3, 4], text, codes, [0, 0, 0, 0, 0])
+    moved = replay(decoder, [3, 0, 4, 1, 2], text, codes, [7, 2, 0, 0, 11])
+    assert torch.equal(crowd, moved)
+    alone = replay(CachedDecoder(model, 5, dtype), [4], text[:1], codes[:1], [0])
+    assert torch.equal(alone[0], crowd[0])
+
+
+def test_prefixes_are_forgotten_but_never_mixed_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REMEMBERED", 2)
+    decoder, (text, _) = CachedDecoder(stirred(), 2, torch.float32), sequences(4)
+    first = decoder.prefill([0] * 4, text)
+    assert len(decoder.prefixes) == 2
+    again = torch.cat([decoder.prefill([1], row[None]) for row in text[[2, 3, 0, 1]]])
+    assert torch.equal(again, first[[2, 3, 0, 1]])
+    assert not torch.equal(first[0], first[1])
+
+
+def test_training_on_does_not_show() -> None:
+    model, (text, _) = stirred(), sequences(1)
+    decoder = CachedDecoder(model, 1, torch.float32)
+    before = decoder.prefill([0], text)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(2)
+    decoder.prefixes.clear()
+    assert torch.equal(decoder.prefill([0], text), before)
+
+
+def test_bytes_per_step_are_those_of_the_weights() -> None:
+    model = stirred()
+    weights = 12 * 64 * 64 * 5 + 70 * 64
+    assert CachedDecoder(model, 1, torch.bfloat16).bytes_per_step == 2 * weights
+    assert CachedDecoder(model, 1, torch.float32).bytes_per_step == 4 * weights
+
+
+@torch.no_grad()
+def test_int8_weights_come_close_and_halve_the_bytes() -> None:
+    model, (text, codes) = stirred(), sequences(2)
+    _, expected = model(text, codes)
+    decoder = CachedDecoder(model, 2, torch.bfloat16, int8=True)
+    got = replay(decoder, [0, 1], text, codes, [0, 0])
+    assert (got - expected).abs().mean() < 0.05 * expected.std()
+    assert decoder.bytes_per_step == 12 * 64 * 64 * 5 + 2 * 70 * 64
+
+
+@both_types
+@pytest.mark.parametrize("gelu", [False, True])
+@torch.no_grad()
+def test_prepared_layers_equal_the_plain_one(gelu: bool, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, weight, bias, add = (torch.randn(*shape, generator=generator) for shape in ((5, 48), (96, 48), (96,), (5, 96)))
+    expected = torch.nn.functional.linear(x, weight, bias)
+    expected = torch.nn.functional.gelu(expected) if gelu else expected + add
+    got = prepare(weight, bias, dtype, gelu=gelu)(x.to(dtype), None if gelu else add.to(dtype))
+    tolerance = 1e-5 if dtype == torch.float32 else 0.02
+    torch.testing.assert_close(got.float(), expected, rtol=tolerance, atol=5 * tolerance)
+
+
+@torch.no_grad()
+def test_absorbed_norm() -> None:
+    generator = torch.Generator().manual_seed(0)
+    norm, linear = torch.nn.LayerNorm(16), torch.nn.Linear(16, 8)
+    norm.weight.copy_(torch.randn(16, generator=generator))
+    norm.bias.copy_(torch.randn(16, generator=generator))
+    x = torch.randn(3, 16, generator=generator)
+    got = torch.nn.functional.linear(
+        torch.nn.functional.layer_norm(x, (16,)), *absorb(norm, linear.weight, linear.bias)
+    )
+    torch.testing.assert_close(got, linear(norm(x)))
+
+
+def test_fastest_type_is_one_that_the_device_has() -> None:
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    assert fastest_dtype(torch.device("cpu")) == (torch.bfloat16 if native else torch.float32)
+    assert fastest_dtype(torch.device("cuda")) == torch.bfloat16

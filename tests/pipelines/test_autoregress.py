@@ -1,0 +1,252 @@
+"""Pictures code by code: drawn as the model says, the same in any company, around what is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pinxit.errors import UsageError
+from pinxit.functional.masks import Attention
+from pinxit.functional.sampling import uniforms
+from pinxit.models.decoder import CachedDecoder
+from pinxit.models.transformer import TokenTransformer, TransformerConfig
+from pinxit.pipelines.autoregress import UNKNOWN, TokenRequest, TokenResult, TokenStepper
+from pinxit.pipelines.stepper import run
+
+K, GRID, L = 30, 4, 5
+N = GRID * GRID
+
+
+class Parrot:
+    """A decoder whose logits are random numbers keyed by a row's text and every code fed to it since, in order.
+
+    Whatever a stepper mixes up between rows, feeds twice or leaves out changes everything that follows.
+    """
+
+    slots: int
+    text_tokens, grid, codes, device = L, GRID, K, torch.device("cpu")
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.heard: list[tuple[int, ...]] = [()] * slots
+
+    def prefill(self, slots: Sequence[int], text_BL: Tensor) -> Tensor:
+        for slot, text in zip(slots, text_BL.tolist(), strict=True):
+            self.heard[slot] = tuple(text)
+        return torch.stack([logits_after(self.heard[slot]) for slot in slots])
+
+    def step(self, tokens_S: Tensor, positions_S: Tensor) -> Tensor:
+        assert positions_S.max() < N - 1
+        for slot, (token, position) in enumerate(zip(tokens_S.tolist(), positions_S.tolist(), strict=True)):
+            if self.heard[slot] and len(self.heard[slot]) == L + position:
+                self.heard[slot] += (token,)
+        return torch.stack([logits_after(heard) for heard in self.heard])
+
+
+def logits_after(heard: tuple[int, ...]) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(heard).normal(0, 2, K).astype(np.float32))
+
+
+def text(*ids: int) -> Tensor:
+    return torch.tensor([*ids, *[0] * (L - len(ids))])
+
+
+def drawn_by_hand(request: TokenRequest) -> Tensor:
+    """The codes of a request by the definition, one number at a time, for temperature and guidance only."""
+    u = uniforms(request.seed, request.candidate, N)
+    codes: list[int] = []
+    for p in range(N):
+        c = logits_after((*request.text.tolist(), *codes)).double()
+        e = logits_after((*[0] * L, *codes)).double()
+        chance = ((e + request.guidance * (c - e)) / request.temperature).softmax(0)
+        codes.append(int((chance.cumsum(0) <= float(u[p])).sum()))
+    return torch.tensor(codes).view(GRID, GRID)
+
+
+def many(count: int) -> list[TokenRequest]:
+    """Requests of all sorts."""
+    given = torch.full((GRID, GRID), UNKNOWN)
+    given[:2] = torch.arange(8).view(2, 4)
+    return [
+        TokenRequest(
+            text(*range(1, number % 4 + 1)),
+            seed=number // 3,
+            candidate=number % 3,
+            temperature=(1.0, 0.8, 0.0)[number % 3],
+            top_k=(0, 7)[number % 2],
+            top_p=(1.0, 0.9, 1.0, 1.0)[number % 4],
+            guidance=(1.0, 3.0)[number // 2 % 2],
+            known=given if number % 5 == 0 else None,
+        )
+        for number in range(count)
+    ]
+
+
+def same(one: Sequence[TokenResult], other: Sequence[TokenResult]) -> bool:
+    pairs = list(zip(one, other, strict=True))
+    return all(torch.equal(a.codes, b.codes) and a.log_likelihood == b.log_likelihood for a, b in pairs)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.5])
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_codes_are_those_of_the_definition(guidance: float, temperature: float) -> None:
+    requests = [TokenRequest(text(1, 2), 3, number, temperature, guidance=guidance) for number in range(3)]
+    for request, result in zip(requests, run(TokenStepper(Parrot(8)), requests), strict=True):
+        assert torch.equal(result.codes, drawn_by_hand(request))
+
+
+def test_guidance_of_one_needs_no_second_row() -> None:
+    requests = [replace(request, guidance=1.0) for request in many(6)]
+    assert same(run(TokenStepper(Parrot(8)), requests), run(TokenStepper(Parrot(3), guided=False), requests))
+
+
+def test_same_request_same_codes_alone_in_a_crowd_and_in_any_order() -> None:
+    requests = many(12)
+    crowd = run(TokenStepper(Parrot(10)), requests)
+    assert same(crowd, run(TokenStepper(Parrot(10)), requests[::-1])[::-1])
+    assert same(crowd, run(TokenStepper(Parrot(2)), requests))
+    stepper = TokenStepper(Parrot(10))
+    assert same(crowd, [run(stepper, [request])[0] for request in requests])
+    assert len({tuple(result.codes.flatten().tolist()) for result in crowd}) == 12
+
+
+def test_joining_late_changes_nothing() -> None:
+    one, other = many(4)[2:]
+    stepper = TokenStepper(Parrot(4))
+    first = stepper.admit(one)
+    for _ in range(5):
+        stepper.step()
+    assert stepper.progress(first) == 5 / N
+    second = stepper.admit(other)
+    results: dict[int, TokenResult] = {}
+    while len(results) < 2:
+        stepper.step()
+        results |= dict(stepper.collect())
+    assert same([results[first], results[second]], run(TokenStepper(Parrot(4)), [one, other]))
+
+
+def test_finished_slots_wait_unchanged_to_be_collected() -> None:
+    stepper, request = TokenStepper(Parrot(4)), many(2)[1]
+    slot = stepper.admit(request)
+    for _ in range(N + 5):
+        stepper.step()
+    assert stepper.free == 1
+    assert stepper.progress(slot) == 1
+    ((_, result),) = stepper.collect()
+    assert stepper.collect() == []
+    assert stepper.free == 2
+    assert torch.equal(result.codes, run(TokenStepper(Parrot(4)), [request])[0].codes)
+
+
+def test_a_cancelled_slot_is_free_and_never_collected() -> None:
+    stepper, request = TokenStepper(Parrot(2)), many(1)[0]
+    for steps in (3, N):
+        slot = stepper.admit(request)
+        for _ in range(steps):
+            stepper.step()
+        stepper.cancel(slot)
+        assert stepper.free == 1
+        assert stepper.collect() == []
+    assert same(run(stepper, [request]), run(TokenStepper(Parrot(2)), [request]))
+
+
+def test_partial_codes_grow_in_raster_order() -> None:
+    stepper, request = TokenStepper(Parrot(2)), many(2)[1]
+    slot = stepper.admit(request)
+    for drawn in range(N):
+        assert (stepper.partial(slot).flatten() == UNKNOWN).nonzero().flatten().tolist() == list(range(drawn, N))
+        stepper.step()
+    ((_, result),) = stepper.collect()
+    assert torch.equal(stepper.partial(slot), result.codes)
+
+
+@pytest.mark.parametrize(("hole", "behind"), [((slice(2, 4), slice(0, 4)), 0), ((slice(1, 3), slice(1, 3)), 7)])
+def test_known_codes_stay_and_what_follows_the_hole_is_scored(hole: tuple[slice, slice], behind: int) -> None:
+    """A rectangle to the bottom edge leaves nothing to score; an inner one leads on to known codes."""
+    full = torch.randint(0, K, (GRID, GRID), generator=torch.Generator().manual_seed(0))
+    known = full.clone()
+    known[hole] = UNKNOWN
+    requests = [TokenRequest(text(3), 1, number, guidance=2.0, known=known) for number in range(3)]
+    for result in run(TokenStepper(Parrot(6)), requests):
+        assert torch.equal(result.codes[known != UNKNOWN], full[known != UNKNOWN])
+        codes, expected, counted = result.codes.flatten().tolist(), 0.0, 0
+        first = int((known.flatten() == UNKNOWN).nonzero()[0])
+        for p in range(first, N):
+            if known.flatten()[p] != UNKNOWN:
+                expected += float(logits_after((*text(3).tolist(), *codes[:p])).log_softmax(0)[codes[p]])
+                counted += 1
+        assert counted == behind
+        assert result.log_likelihood == pytest.approx(expected, rel=1e-5)
+
+
+def test_known_codes_guide_what_is_drawn_after_them() -> None:
+    known = torch.full((GRID, GRID), UNKNOWN)
+    known[0] = torch.tensor([1, 2, 3, 4])
+    free, bound = run(TokenStepper(Parrot(4)), [TokenRequest(text(3)), TokenRequest(text(3), known=known)])
+    assert not torch.equal(free.codes[1:], bound.codes[1:])
+
+
+def test_a_picture_known_in_full_comes_back() -> None:
+    full = torch.arange(N).view(GRID, GRID)
+    (result,) = run(TokenStepper(Parrot(2)), [TokenRequest(text(3), known=full)])
+    assert torch.equal(result.codes, full)
+    assert result.log_likelihood == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"text": torch.zeros(L + 1, dtype=torch.long)}, "5 token ids"),
+        ({"known": torch.zeros(3, 3, dtype=torch.long)}, "4 x 4"),
+        ({"known": torch.full((GRID, GRID), K)}, "below 30"),
+        ({"temperature": -1.0}, "temperature"),
+        ({"top_p": 0.0}, "top-p"),
+    ],
+)
+def test_impossible_requests_are_refused(wrong: dict[str, Any], message: str) -> None:
+    stepper = TokenStepper(Parrot(2))
+    with pytest.raises(UsageError, match=message):
+        stepper.admit(replace(TokenRequest(text(1)), **wrong))
+    assert stepper.free == 1
+
+
+def test_guidance_without_its_rows_is_refused() -> None:
+    with pytest.raises(UsageError, match="guided"):
+        TokenStepper(Parrot(2), guided=False).admit(TokenRequest(text(1), guidance=2.0))
+    with pytest.raises(UsageError, match="even"):
+        TokenStepper(Parrot(3))
+
+
+@pytest.fixture(params=get_args(Attention))
+def model(request: pytest.FixtureRequest) -> TokenTransformer:
+    config = TransformerConfig(20, L, K, GRID, 32, 4, 4, request.param, kernel=3)
+    model, generator = TokenTransformer(config), torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.2)
+    return model.eval()
+
+
+@torch.no_grad()
+def test_the_transformer_draws_what_its_own_logits_say(model: TokenTransformer) -> None:
+    """Greedy codes, guided, are the argmax of the whole-stream model's logits at every position."""
+    request = TokenRequest(text(1, 2, 3), temperature=0.0, guidance=2.0)
+    (result,) = run(TokenStepper(CachedDecoder(model, 6, torch.float32)), [request])
+    codes = result.codes.view(1, N)
+    (_, c), (_, u) = model(request.text[None], codes), model(torch.zeros(1, L, dtype=torch.long), codes)
+    assert torch.equal((u + 2 * (c - u)).argmax(2), codes)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_the_transformer_draws_the_same_bits_in_any_company(model: TokenTransformer, dtype: torch.dtype) -> None:
+    requests = many(7)
+    crowd = run(TokenStepper(CachedDecoder(model, 6, dtype)), requests)
+    stepper = TokenStepper(CachedDecoder(model, 6, dtype))
+    assert same(crowd, run(stepper, requests[::-1])[::-1])
+    assert same(crowd[:3], [run(stepper, [request])[0] for request in requests[:3]])
