@@ -41,7 +41,7 @@ def test_shapes_and_config_round_trip() -> None:
 
 def test_untrained_it_finds_next_to_nothing() -> None:
     heat = small()(torch.rand(4, 3, 32, 32)).heat.sigmoid()
-    assert heat.mean().item() == pytest.approx(0.01, abs=0.005)
+    assert heat.median().item() == pytest.approx(0.01, abs=0.005) and heat.max() < 0.3
 
 
 def test_describing_reads_the_named_cell_alone() -> None:

@@ -73,7 +73,7 @@ class Residual(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.one, self.two = convolution(width, width), convolution(width, width)
-        self.norm_one, self.norm_two = nn.GroupNorm(8, width), nn.GroupNorm(8, width)
+        self.norm_one, self.norm_two = nn.BatchNorm2d(width), nn.BatchNorm2d(width)
         nn.init.zeros_(self.norm_two.weight)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ class Stage(nn.Sequential):
         super().__init__(
             nn.PixelUnshuffle(fold),
             convolution(inputs * fold * fold, width),
-            nn.GroupNorm(8, width),
+            nn.BatchNorm2d(width),
             nn.ReLU(),
             *(Residual(width) for _ in range(blocks)),
         )
@@ -115,7 +115,7 @@ class Detector(nn.Module):
         self.tell = nn.Sequential(
             nn.Linear(config.neck, 2 * config.neck), nn.ReLU(), nn.Linear(2 * config.neck, sum(self.answers))
         )
-        nn.init.normal_(self.heat.weight, std=0.01)
+        nn.init.normal_(self.heat.weight, std=config.neck**-0.5)
         assert self.heat.bias is not None
         nn.init.constant_(self.heat.bias, -4.6)  # a cell holds a centre of a name once in a hundred
 

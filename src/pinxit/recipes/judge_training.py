@@ -43,7 +43,8 @@ def object_table(scene: Scene, config: DetectorConfig) -> Tensor:
         raise DataError(f"a scene of {len(rows)} objects is more than the judge learns from ({MOST}).")
     for row, (item, down, style) in zip(table, rows, strict=False):
         x0, y0, x1, y1 = item.box
-        answers = (_index(config.colours, item.colour), _index(config.forms, item.form))
+        form = item.form or (item.name if item.kind == "shape" else None)  # a triangle has the form of a triangle
+        answers = (_index(config.colours, item.colour), _index(config.forms, form))
         told = 0 if style is None else 1 + _index(config.styles, style)
         row[:] = torch.tensor([_name(config, item.name), x0, y0 + down, x1, y1 + down, *answers, told])
     return table
@@ -102,7 +103,9 @@ def detector_loss(
     place = torch.stack([true.picture, true.name, cell], 1)
     target = heat_targets(found.heat.shape, place, true.centre, true.sigma)
     told = model.describe(found.features, true.picture, true.name, cell)
-    parts = {"heat": heat_loss(found.heat, target, len(cell))} | _told_loss(told, true)
+    at_centres = found.heat[true.picture, :, row, column].float()
+    parts = {"heat": heat_loss(found.heat, target, len(cell)), "name": F.cross_entropy(at_centres, true.name)}
+    parts |= _told_loss(told, true)
     if model.config.places:
         parts["place"] = _known_cross_entropy(found.place.float(), place_B)
     return torch.stack(list(parts.values())).sum(), parts
