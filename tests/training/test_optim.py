@@ -137,7 +137,15 @@ def test_meter_means() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(5, "5 s"), (119, "119 s"), (720, "12 min"), (3.4 * 3600, "3.4 h"), (16 * 86400, "16 days")]
+    ("seconds", "text"),
+    [
+        (5, "5 s"),
+        (119, "119 s"),
+        (720, "12 min"),
+        (3.4 * 3600, "3.4 h"),
+        (16 * 86400, "16 days"),
+        (7 * 365 * 86400, "7 years"),
+    ],
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text

@@ -19,6 +19,7 @@ from pinxit.errors import PinxitError
 from pinxit.files import write_text
 
 METRICS = "metrics.jsonl"
+QUIET = 10.0  # seconds between plain lines, where there is no terminal for a bar
 
 
 class Meter:
@@ -53,6 +54,7 @@ class Log:
         self.bar: Progress | None = None
         self.file: TextIO | None = None
         self.started, self.start_images = time.monotonic(), done
+        self.printed = -QUIET
         _drop_lines_past(self.path, done)
 
     def __enter__(self) -> Log:
@@ -102,7 +104,8 @@ class Log:
             brief += f", {numbers['share']:.0%} of the matrix rate"
         if self.bar:
             self.bar.update(self.bar.task_ids[0], numbers=brief)
-        elif self.show:
+        elif self.show and (images >= self.total or time.monotonic() - self.printed >= QUIET):
+            self.printed = time.monotonic()
             self.say(f"{images} of {self.total} images, {brief}, {self._left(images)} left")
 
     def _left(self, images: int) -> str:
@@ -111,11 +114,11 @@ class Log:
 
 
 def duration(seconds: float) -> str:
-    """Readable: "48 s", "12 min", "3.4 h", "16 days"."""
+    """Readable: "48 s", "12 min", "3.4 h", "16 days", "7 years"."""
     for limit, unit, name in ((120, 1, "s"), (7200, 60, "min"), (72 * 3600, 3600, "h")):
         if seconds < limit:
             return f"{seconds / unit:.1f} {name}" if unit == 3600 else f"{seconds / unit:.0f} {name}"
-    return f"{seconds / 86400:.0f} days"
+    return f"{seconds / 86400:.0f} days" if seconds < 2 * 365 * 86400 else f"{seconds / (365 * 86400):,.0f} years"
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:

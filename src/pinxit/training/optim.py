@@ -109,10 +109,10 @@ class Average:
 def weights(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     """Every parameter and persistent buffer by "module/name", detached; what is shared appears once."""
     found: dict[str, Tensor] = {}
-    seen: set[tuple[int, tuple[int, ...]]] = set()
+    seen: set[tuple[int, int, tuple[int, ...]]] = set()
     for name, module in modules.items():
         for path, tensor in module.state_dict().items():
-            place = (tensor.data_ptr(), tuple(tensor.shape))
+            place = (tensor.untyped_storage()._cdata, tensor.storage_offset(), tuple(tensor.shape))
             if tensor.numel() == 0 or place not in seen:
                 seen.add(place)
                 found[f"{name}/{path}"] = tensor.detach()

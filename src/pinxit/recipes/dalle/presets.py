@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from pinxit.errors import UsageError
 from pinxit.models.clip import CLIPConfig, TextConfig, VisionConfig
@@ -14,6 +15,9 @@ from pinxit.models.dvae import DVAEConfig
 from pinxit.models.transformer import TransformerConfig
 from pinxit.text.tokenizers import EOT
 from pinxit.training.plan import Plan
+
+if TYPE_CHECKING:
+    from pinxit.weights.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,46 +111,65 @@ def nano() -> DalleConfig:
         ),
         clip=_small_clip(vocab=512, size=32, width=64, layers=1, heads=2, tokens=16),
         plans=Plans(
-            dvae=Plan(images=2048, batch=16, lr=3e-3, warmup=128, ema=0.95, clip=4.0),
-            transformer=Plan(images=1024, batch=16, lr=3e-3, warmup=128, betas=(0.9, 0.96), ema=0.95, clip=4.0),
+            dvae=Plan(images=8192, batch=16, lr=3e-3, warmup=128, ema=0.95, clip=4.0),
+            transformer=Plan(images=4096, batch=16, lr=3e-3, warmup=128, betas=(0.9, 0.96), ema=0.95, clip=4.0),
             clip=Plan(images=1024, batch=16, lr=1e-3, warmup=128, betas=(0.9, 0.98), ema=0.95, clip=4.0),
         ),
     )
 
 
 def tiny() -> DalleConfig:
-    """64 px, 64 codes a picture of 4,096 finite-scalar ones; the shipped checkpoint. About 19 M parameters in all.
+    """64 px, 256 codes a picture of 1,000 finite-scalar ones; the shipped checkpoint. About 15 M parameters in all.
 
-    Some hours on 2 CPU cores (`--dry-run` says how many on yours), minutes on a GPU.
-    `pinxit train dalle --preset tiny --data world:small --out RUN`
+    Some hours on 2 CPU cores (`--dry-run` says how many on yours), minutes on a GPU; lengthen a finished run with
+    `--set plans.transformer.images=...`. `pinxit train dalle --preset tiny --data world:small --out RUN`
     """
     return DalleConfig(
-        vocab=2048,
-        data=DataConfig(size=64, pictures=200_000, ranking=100_000),
+        vocab=1024,
+        data=DataConfig(size=64, pictures=120_000, ranking=60_000),
         dvae=DVAEConfig(
             size=64,
-            channels=128,
+            channels=256,
             n_init=128,
-            groups=2,
+            groups=1,
             blocks=2,
+            decoder_blocks=3,
+            gain=1.0,
             patch=4,
-            codes=4096,
+            codes=1000,
             quantiser="fsq",
-            levels=(8, 8, 8, 8),
+            levels=(8, 5, 5, 5),
+            likelihood="normal",
         ),
         transformer=TransformerConfig(
-            text_vocab=2048, text_tokens=32, image_codes=4096, grid=8, dim=384, depth=8, heads=6, attention="dense"
+            text_vocab=1024, text_tokens=32, image_codes=1000, grid=16, dim=256, depth=8, heads=4, attention="dense"
         ),
-        clip=_small_clip(vocab=2048, size=64, width=256, layers=4, heads=4, tokens=34),
+        clip=_small_clip(vocab=1024, size=64, width=256, layers=4, heads=4, tokens=34),
         plans=Plans(
             dvae=Plan(
-                images=300_000, batch=64, lr=1e-3, warmup=6_400, ema=0.999, clip=1.0, decay=1e-4, channels_last=True
+                images=150_000,
+                batch=32,
+                lr=2e-3,
+                warmup=3_200,
+                betas=(0.9, 0.99),
+                ema=0.999,
+                clip=1.0,
+                decay=1e-4,
+                channels_last=True,
             ),
             transformer=Plan(
-                images=1_000_000, batch=64, lr=1e-3, warmup=32_000, betas=(0.9, 0.96), decay=4.5e-2, clip=4.0, ema=0.999
+                images=100_000, batch=32, lr=1.5e-3, warmup=3_200, betas=(0.9, 0.96), decay=4.5e-2, clip=4.0, ema=0.998
             ),
             clip=Plan(
-                images=400_000, batch=128, lr=1e-3, warmup=25_600, betas=(0.9, 0.98), eps=1e-6, decay=0.2, clip=1.0
+                images=100_000,
+                batch=64,
+                lr=1e-3,
+                warmup=6_400,
+                betas=(0.9, 0.98),
+                eps=1e-6,
+                decay=0.2,
+                clip=1.0,
+                ema=0.998,
             ),
         ),
     )
@@ -259,3 +282,17 @@ def preset(name: str) -> DalleConfig:
     if name not in PRESETS:
         raise UsageError(f"there is no preset '{name}' of dalle; choose from {', '.join(PRESETS)}.")
     return PRESETS[name]()
+
+
+def with_models(config: DalleConfig, checkpoint: Checkpoint) -> DalleConfig:
+    """`config` with the models and the vocabulary of a checkpoint, to train those further on other data."""
+    transformer = checkpoint.config("transformer", TransformerConfig)
+    dvae = checkpoint.config("dvae", DVAEConfig)
+    return replace(
+        config,
+        vocab=transformer.text_vocab,
+        data=replace(config.data, size=max(config.data.size, dvae.size)),
+        dvae=dvae,
+        transformer=transformer,
+        clip=checkpoint.config("clip", CLIPConfig),
+    )

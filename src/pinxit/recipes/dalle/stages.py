@@ -18,7 +18,7 @@ from pinxit.data.sources import open_source
 from pinxit.errors import UsageError
 from pinxit.recipes.dalle.encode import encode_bank
 from pinxit.recipes.dalle.release import write_checkpoint
-from pinxit.recipes.dalle.run import STAGES, DalleRun, StoppedError, check
+from pinxit.recipes.dalle.run import STAGES, TRAINED, DalleRun, StoppedError, check
 from pinxit.recipes.dalle.train_clip import GROUP, ClipTask
 from pinxit.recipes.dalle.train_dvae import DVAETask
 from pinxit.recipes.dalle.train_transformer import TransformerTask
@@ -26,7 +26,8 @@ from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.loop import Task, fit
 from pinxit.training.stop import Stop
 
-LEARNT_FROM = 200_000  # captions that the tokenizer reads at most
+LEARNT_FROM = 200_000  # pictures whose captions the tokenizer reads at most
+FEW = 1000  # pictures
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ def train(run: DalleRun, stages: Sequence[str] = STAGES, stop: Stop | None = Non
     try:
         for name in (name for name in STAGES if name in stages):
             check(stop)
-            STEPS[name](run, stop)
+            if name not in TRAINED or not run.finished(name):
+                STEPS[name](run, stop)
             _say(run, f"{name}: finished")
     except StoppedError as ending:
         _say(run, f"stopped; the same command goes on from here ({run.folder})")
@@ -63,12 +65,13 @@ def train(run: DalleRun, stages: Sequence[str] = STAGES, stop: Stop | None = Non
 def pictures(run: DalleRun, stop: Stop) -> None:
     """Draw or read the pictures of the dVAE and the transformer; for worlds also those of CLIP, neighbours together."""
     data = run.config.data
+    source = open_source(data.source, data.size)
     with _showing(run, "pictures", stop) as progress:
-        build_bank(open_source(data.source, data.size), data.pictures, run.path("pictures"), progress=progress)
+        build_bank(source, data.pictures, run.path("pictures"), _workers(data.pictures), progress)
     if run.grouped:
         world = open_source(data.source, data.size, group=GROUP)
         with _showing(run, "ranking", stop) as progress:
-            build_bank(world, data.ranking, run.path("ranking"), progress=progress)
+            build_bank(world, data.ranking, run.path("ranking"), _workers(data.ranking), progress)
 
 
 def tokenizer(run: DalleRun, stop: Stop) -> None:
@@ -127,6 +130,11 @@ STEPS: dict[str, Callable[[DalleRun, Stop], None]] = {
     "clip": clip,
     "checkpoint": checkpoint,
 }
+
+
+def _workers(count: int) -> int | None:
+    """All cores, but none but this one where starting the others would take longer than the work."""
+    return 1 if count <= FEW else None
 
 
 def _fit(run: DalleRun, task: Task, stop: Stop) -> None:

@@ -100,7 +100,9 @@ class TransformerTask:
         device = next(self.transformer.parameters()).device
         with torch.inference_mode(), torch.autocast(device.type, enabled=False):
             stepper = TokenStepper(CachedDecoder(self.transformer, len(captions)), guided=False)
-            codes = torch.stack([done.codes for done in run(stepper, [TokenRequest(row) for row in text])])
+            codes = torch.stack(
+                [done.codes for done in run(stepper, [TokenRequest(row, seed) for seed, row in enumerate(text)])]
+            )
             return sheet(to_pictures(self.dvae.to(device).decode_codes(codes.to(device))), captions)
 
 

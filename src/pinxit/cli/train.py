@@ -1,0 +1,105 @@
+"""`pinxit train`: make your own painter, or your own judge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pinxit.cli.judge import train_judge
+
+if TYPE_CHECKING:
+    from pinxit.recipes.dalle.presets import DalleConfig
+    from pinxit.weights.checkpoint import Checkpoint
+
+app = typer.Typer(help="Train your own painter, or your own judge.", no_args_is_help=True)
+app.command("judge")(train_judge)
+
+
+@app.callback()
+def train() -> None:
+    """Train your own painter, or your own judge."""
+
+
+@app.command()
+def dalle(
+    out: Annotated[Path, typer.Option(help="Run folder; training goes on from whatever is there.")],
+    preset: Annotated[
+        str | None, typer.Option(help="nano, tiny, gpu-small or paper. [default: the run's own, else tiny]")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="world:small, world:full, a folder of pictures with .txt captions, or tar shards."),
+    ] = None,
+    pictures: Annotated[int | None, typer.Option(min=1, help="How many pictures of the data to store and use.")] = None,
+    stages: Annotated[str | None, typer.Option(help="Only these, e.g. dvae,codes. [default: all, in order]")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a field, e.g. transformer.depth=6; may be repeated.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.0, help="Save and stop after so many minutes; the same command goes on.")
+    ] = None,
+    init_from: Annotated[
+        str | None, typer.Option(help="Start from the models of a checkpoint: a shipped name or a folder.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    dry_run: Annotated[
+        bool, typer.Option(help="Print parameters, operations, memory and time; train nothing.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option(help="No progress on stderr.")] = False,
+) -> None:
+    """Train DALL-E: pictures, tokenizer, dVAE, codes, transformer, CLIP, checkpoint.
+
+    [bold]Examples[/bold]
+
+      pinxit train dalle --preset tiny --data world:small --out runs/tiny
+      pinxit train dalle --preset gpu-small --out runs/big --dry-run
+      pinxit train dalle --out runs/tiny --set plans.transformer.images=2000000
+    """
+    from pinxit.recipes.dalle.estimate import table
+    from pinxit.recipes.dalle.run import STAGES, DalleRun
+    from pinxit.recipes.dalle.stages import train
+    from pinxit.training.stop import Stop
+
+    stop = Stop(minutes)
+    init = _open(init_from)
+    config = _config(out, preset, data, pictures, changes or [], init)
+    if dry_run:
+        typer.echo(table(config, device, out))
+        return
+    run = DalleRun(out, config, device, not quiet, init)
+    ended = train(run, stages.split(",") if stages else STAGES, stop)
+    if ended.signalled:
+        raise typer.Exit(130)
+    if not ended.stopped and "checkpoint" in ended.finished:
+        typer.echo(str(run.path("checkpoint")))
+
+
+def _open(name: str | None) -> Checkpoint | None:
+    from pinxit.recipes.dalle.run import RECIPE
+    from pinxit.weights.checkpoint import open_checkpoint
+    from pinxit.weights.zoo import find
+
+    return None if name is None else open_checkpoint(find(name), RECIPE)
+
+
+def _config(
+    out: Path, preset: str | None, data: str | None, pictures: int | None, changes: list[str], init: Checkpoint | None
+) -> DalleConfig:
+    """The run's own config or a preset's, the models of `init` put in, then what the command line changes."""
+    from pinxit.config import override
+    from pinxit.recipes.dalle import presets
+    from pinxit.recipes.dalle.run import RECIPE
+    from pinxit.training import runs
+
+    started = (out / runs.FILE).is_file()
+    if started and preset is None:
+        config = runs.config_of(out, RECIPE, presets.DalleConfig)
+    else:
+        config = presets.preset(preset or "tiny")
+        if init is not None:
+            config = presets.with_models(config, init)
+    asked = [] if data is None else [f"data.source={data}"]
+    asked += [] if pictures is None else [f"data.pictures={pictures}"]
+    return override(config, asked + changes)
