@@ -68,12 +68,17 @@ def draw(logits_SK: Tensor, uniform_S: Tensor) -> Tensor:
 
 
 def sample(
-    logits_SK: Tensor, uniform_S: Tensor, temperature_S: Tensor, top_k_S: Tensor | None, top_p_S: Tensor | None
+    logits_SK: Tensor,
+    uniform_S: Tensor,
+    temperature_S: Tensor,
+    top_k_S: Tensor | None = None,
+    top_p_S: Tensor | None = None,
+    greedy: bool = True,
 ) -> Tensor:
     """int64 [S], one code a row. Temperature 0 takes the likeliest code, the first among equals.
 
-    `top_k_S` and `top_p_S` may be None where no row asks for them: sorting costs more than all the rest, and rows that
-    do not ask come out the same either way.
+    `top_k_S` (0: all) and `top_p_S` (1: all) may be None where no row asks for them, and `greedy` False where no
+    temperature is 0: that saves sorting and searching, and other rows come out the same either way.
     """
     logits_SK = logits_SK.float()
     scaled = logits_SK / temperature_S.clamp(min=1e-6)[:, None]
@@ -81,4 +86,5 @@ def sample(
         scaled = keep_top_k(scaled, top_k_S)
     if top_p_S is not None:
         scaled = keep_top_p(scaled, top_p_S)
-    return torch.where(temperature_S > 0, draw(scaled, uniform_S), logits_SK.argmax(1))
+    code = draw(scaled, uniform_S)
+    return torch.where(temperature_S > 0, code, logits_SK.argmax(1)) if greedy else code

@@ -29,7 +29,9 @@ class Addresses:
 class AddressBook:
     """The addresses of one layer kind for every position."""
 
-    def __init__(self, kind: Kind, config: TransformerConfig, slots: int, device: torch.device) -> None:
+    def __init__(
+        self, kind: Kind, config: TransformerConfig, slots: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
         plan, N, P = window(kind, config.grid, config.kernel), config.image_tokens, config.prefix
         self.heads = config.heads
         self.striped = plan.read is not None
@@ -40,7 +42,7 @@ class AddressBook:
         self.write = (plan.write if self.striped else plan.write + P).to(device)
         self.column = (torch.arange(N) % config.grid).to(device)
         seen = torch.cat([torch.ones(N, P, dtype=torch.bool), plan.visible], 1)
-        self.bias = torch.zeros(seen.shape).masked_fill(~seen, -torch.inf).to(device)
+        self.bias = torch.zeros(seen.shape).masked_fill(~seen, -torch.inf).to(device, dtype)
 
     def at(self, positions_S: Tensor) -> Addresses:
         """The addresses of tokens standing at `positions_S`."""
@@ -85,6 +87,6 @@ class LayerCache:
             scores = torch.baddbmm(at.bias, self.query, self.keys_T, alpha=self.scale)
             y = torch.bmm(scores.softmax(-1), self.values)
         else:
-            bias = at.bias.view(S, H, 1, -1).to(self.fresh.dtype)
-            y = F.scaled_dot_product_attention(self.fresh[0, :, :, None], self.cache[0], self.cache[1], attn_mask=bias)
+            query, bias = self.fresh[0, :, :, None], at.bias.view(S, H, 1, -1)
+            y = F.scaled_dot_product_attention(query, self.cache[0], self.cache[1], attn_mask=bias)
         return y.view(S, H * head).to(qkv_SC.dtype)

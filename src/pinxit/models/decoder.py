@@ -8,7 +8,7 @@ positions, N picture tokens, K codes, D width, H heads.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -62,6 +62,36 @@ class Layer:
         return self.down(self.up(F.layer_norm(x, self.shape)), add=x)
 
 
+class Recorded:
+    """A function of static shapes as one CUDA graph, recorded at its first call: no launch costs after that.
+
+    That call runs it twice more on the same inputs, which must change nothing.
+    """
+
+    def __init__(self, work: Callable[[Tensor, Tensor], Tensor]) -> None:
+        self.work, self.graph = work, torch.cuda.CUDAGraph()
+        self.inputs: list[Tensor] = []
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        if not self.inputs:
+            self.inputs = [one.clone() for one in inputs]
+            self._record()
+        for kept, new in zip(self.inputs, inputs, strict=True):
+            kept.copy_(new)
+        self.graph.replay()
+        return self.output
+
+    def _record(self) -> None:
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(2):
+                self.work(*self.inputs)
+        torch.cuda.current_stream().wait_stream(side)
+        with torch.cuda.graph(self.graph):
+            self.output = self.work(*self.inputs)
+
+
 class CachedDecoder:
     """The transformer as a machine with `slots` places; equal to `TokenTransformer.forward`, at a fraction of the work.
 
@@ -82,13 +112,14 @@ class CachedDecoder:
             self.embed = deepcopy(model.embed)
             self.places = self.embed.image_places()
             self.kinds = config.kinds
-            self.books = {kind: AddressBook(kind, config, slots, self.device) for kind in set(self.kinds)}
+            self.books = {kind: AddressBook(kind, config, slots, self.device, kept) for kind in set(self.kinds)}
             self.layers = [
                 Layer(block, LayerCache(self.books[kind], config, slots, self.device, kept), self.dtype, int8)  # type: ignore[arg-type]
                 for kind, block in zip(self.kinds, model.blocks, strict=True)
             ]
             self.head = prepare(*absorb(model.norm, model.image_rows(), None), self.dtype)
         self.prefixes: OrderedDict[bytes, Prefix] = OrderedDict()
+        self.replay = Recorded(self._compute) if self.device.type == "cuda" else None
 
     @property
     def bytes_per_step(self) -> int:
@@ -111,8 +142,11 @@ class CachedDecoder:
         """Feed every slot's code `tokens_S`, which stands at picture position `positions_S` < N - 1 (both int64 [S]).
 
         Returns the logits of each slot's next code, float32 [S, K]. Unoccupied slots are fed anything in range; a
-        slot's positions must be fed in order, 0 first.
+        slot's positions must be fed in order, 0 first. On a GPU the next call overwrites the result.
         """
+        return self.replay(tokens_S, positions_S) if self.replay else self._compute(tokens_S, positions_S)
+
+    def _compute(self, tokens_S: Tensor, positions_S: Tensor) -> Tensor:
         x_SD = (F.embedding(tokens_S, self.embed.image) + F.embedding(positions_S, self.places)).to(self.dtype)
         at: dict[Kind, Addresses] = {kind: book.at(positions_S) for kind, book in self.books.items()}
         for kind, layer in zip(self.kinds, self.layers, strict=True):

@@ -159,6 +159,7 @@ class TokenStepper:
             temperature,
             top_k.long() if any(request.top_k for request in asked) else None,
             top_p if any(request.top_p < 1 for request in asked) else None,
+            greedy=any(request.temperature == 0 for request in asked),
         )
 
     def _score(self, known_S: Tensor) -> None:
