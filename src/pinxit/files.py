@@ -12,6 +12,12 @@ from typing import Any
 from pinxit.errors import PinxitError
 
 
+def _umask() -> int:
+    current = os.umask(0o022)
+    os.umask(current)
+    return current
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is flushed to disk and renamed to `path`, on failure removed.
@@ -24,6 +30,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
+        temporary.chmod(0o666 & ~_umask())  # some writers keep their files to themselves
         temporary.replace(path)
     except OSError as error:
         raise PinxitError(f"cannot write {path}: {error.strerror or error}.") from error
