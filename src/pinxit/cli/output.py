@@ -32,7 +32,8 @@ def write_results(folder: Path, prompt: str, ranked: Sequence[Ranked], settings:
         write_png(path, item.picture, facts | settings)
         paths.append(path)
     labels = [f"{item.score:.3f}  seed {item.seed}, candidate {item.candidate}" for item in ranked]
-    write_png(folder / "sheet.png", sheet([item.picture for item in ranked], labels, columns=min(4, len(ranked))), {"prompt": prompt} | settings)
+    whole = sheet([item.picture for item in ranked], labels, columns=min(4, len(ranked)))
+    write_png(folder / "sheet.png", whole, {"prompt": prompt} | settings)
     return paths
 
 
