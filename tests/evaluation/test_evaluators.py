@@ -20,7 +20,7 @@ from pinxit.evaluation.evaluators import (
     painter_scores,
     scores,
 )
-from pinxit.evaluation.geneval import Rules
+from pinxit.evaluation.geneval import Rules, judgeable
 from pinxit.evaluation.questions import Exam, Question, questions, true_picture, wrong_picture
 from pinxit.functional.boxes import Sight
 from pinxit.types import Ranked
@@ -56,6 +56,12 @@ def test_an_exam_is_the_same_everywhere_and_a_longer_one_continues_it() -> None:
     assert questions(Exam(prompts=6, seed=1))[0].prompt != ASKED[0].prompt
     chinese = questions(Exam(prompts=6, language="zh"))
     assert chinese[1].scene == ASKED[1].scene and any("一" <= c <= "鿿" for c in chinese[1].prompt)
+
+
+def test_an_exam_of_the_full_world_asks_only_what_can_be_judged() -> None:
+    asked = questions(Exam("full", prompts=26))
+    assert {one.task for one in asked} >= {*TASKS, "stack", "inside"}
+    assert all(judgeable(one.wanted) for one in asked)
 
 
 def test_exams_that_make_no_sense_are_refused() -> None:

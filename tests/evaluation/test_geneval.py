@@ -15,7 +15,7 @@ from pinxit.data.world.tasks import TASKS
 from pinxit.data.world.vocabulary import lexicon
 from pinxit.data.world.world import World
 from pinxit.errors import UsageError
-from pinxit.evaluation.geneval import Rules, complaints, overall
+from pinxit.evaluation.geneval import Rules, complaints, judgeable, overall
 from pinxit.functional.boxes import Box, Detection, Sight
 
 LEFT, RIGHT = (0.1, 0.4, 0.3, 0.6), (0.6, 0.4, 0.8, 0.6)
@@ -148,9 +148,19 @@ def test_a_pair_needs_both_halves() -> None:
     ]
 
 
-def test_words_are_not_judged_as_if_they_were_read() -> None:
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Demand((Wanted("sign", words="HELLO"),)),
+        Demand((Wanted("fox", outfit=(("red", "hat"),)),)),
+        Demand((Wanted("fox"),), view="fisheye"),
+        Demand((Wanted("fox"),), light="rain"),
+    ],
+)
+def test_what_cannot_be_seen_is_not_judged_as_if_it_were(wanted: Demand) -> None:
+    assert not judgeable(wanted)
     with pytest.raises(UsageError, match="cannot read words"):
-        complaints(seen(thing("sign")), Demand((Wanted("sign", words="HELLO"),)))
+        complaints(seen(thing("sign"), thing("fox")), wanted)
 
 
 def test_overall_is_the_mean_over_tasks_not_over_pictures() -> None:

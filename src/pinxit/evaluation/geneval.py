@@ -33,12 +33,12 @@ def complaints(sight: Sight, wanted: Demand, rules: Rules | None = None) -> list
 
     As in GenEval only the highest-scoring `count` objects of a name are examined, each must have the wanted
     attributes, and where the number matters one object too many is wrong. Where several phrases share a name ("a
-    red cube on top of a green cube") the objects may be assigned to them in any way. Raises UsageError for words
-    that should be read, which no judge of ours can do.
+    red cube on top of a green cube") the objects may be assigned to them in any way. Raises UsageError for what no
+    judge of ours can see.
     """
     rules = rules or Rules()
-    if any(want.words for want in wanted.objects):
-        raise UsageError("this judge cannot read words in a picture; leave that task out.")
+    if not judgeable(wanted):
+        raise UsageError("the judge cannot read words, nor tell outfits, views and lights; leave those tasks out.")
     if wanted.lower_style is not None:
         return _of_pair(sight, wanted, rules)
     found = _examined(sight.found, wanted.objects, rules)
@@ -48,6 +48,12 @@ def complaints(sight: Sight, wanted: Demand, rules: Rules | None = None) -> list
     if wanted.place is not None and sight.place != wanted.place:
         wrong = [*wrong, f"ground is {sight.place}, not {wanted.place}"]
     return wrong
+
+
+def judgeable(wanted: Demand) -> bool:
+    """Whether it asks for nothing but names, numbers, places, colours, forms, sizes, styles and grounds."""
+    beyond = wanted.view or wanted.light or any(want.words or want.outfit for want in wanted.objects)
+    return not beyond
 
 
 def overall(scores: Mapping[str, Sequence[bool]]) -> float:

@@ -19,6 +19,9 @@ from pinxit.errors import UsageError
 if TYPE_CHECKING:
     from pinxit.types import Picture
 
+UNJUDGED = frozenset({"outfit", "words", "shaped", "view", "light"})
+"""Tasks of the full world whose pictures no judge of ours can tell right from wrong yet."""
+
 
 @dataclass(frozen=True, slots=True)
 class Exam:
@@ -29,7 +32,7 @@ class Exam:
     prompts: int = 500  # in all; shared equally by the tasks
     language: Literal["en", "zh"] = "en"
     seed: int = 0
-    tasks: tuple[str, ...] = ()  # empty: the six of GenEval, and what the preset adds to them
+    tasks: tuple[str, ...] = ()  # empty: the six of GenEval, and of what the preset adds all that can be judged
 
     def __post_init__(self) -> None:
         if self.prompts < 1:
@@ -50,7 +53,7 @@ class Question:
 
 def questions(exam: Exam) -> list[Question]:
     """The exam's prompts, task by task in turn, so that a part of an exam is a smaller exam."""
-    tasks = exam.tasks or (*TASKS, *EXTRAS[exam.preset])
+    tasks = exam.tasks or tuple(task for task in (*TASKS, *EXTRAS[exam.preset]) if task not in UNJUDGED)
     found = []
     for number in range(exam.prompts):
         index, place = divmod(number, len(tasks))

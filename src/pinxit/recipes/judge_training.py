@@ -42,7 +42,7 @@ def object_table(scene: Scene, config: DetectorConfig) -> Tensor:
     if len(rows) > MOST:
         raise DataError(f"a scene of {len(rows)} objects is more than the judge learns from ({MOST}).")
     for row, (item, down, style) in zip(table, rows, strict=False):
-        x0, y0, x1, y1 = item.box
+        x0, y0, x1, y1 = (min(max(edge, 0.0), 1.0) for edge in item.box)  # a close-up reaches beyond the frame
         form = item.form or (item.name if item.kind == "shape" else None)  # a triangle has the form of a triangle
         answers = (_index(config.colours, item.colour), _index(config.forms, form))
         told = 0 if style is None else 1 + _index(config.styles, style)
