@@ -57,11 +57,17 @@ def test_the_default_is_the_papers_to_the_parameter() -> None:
     assert model.decoder(torch.empty(1, 128, 32, 32, device="meta")).shape == (1, 6, 256, 256)
 
 
+def _gains(module: torch.nn.Module) -> set[float]:
+    return {block.gain for block in module.modules() if isinstance(block, Block)}
+
+
 def test_residual_gain_is_one_over_layers_squared() -> None:
     with torch.device("meta"):
         model = DVAE(DVAEConfig())
-    gains = {block.gain for block in model.modules() if isinstance(block, Block)}
-    assert gains == {1 / 64}
+    assert _gains(model) == {1 / 64}
+    halves = DVAE(DVAEConfig(**SMALL, decoder_blocks=2))  # each half counts its own layers
+    assert [_gains(halves.encoder), _gains(halves.decoder)] == [{1 / 4}, {1 / 16}]
+    assert _gains(build(KINDS[3], gain=0.5)) == {0.5}
 
 
 def test_block_is_identity_plus_gain_times_residual() -> None:
@@ -204,6 +210,7 @@ def test_a_rectangle_of_any_multiple_is_fine_and_others_are_refused() -> None:
         ({"size": 60}, "multiple of 8"),
         ({"channels": 18}, "multiple of 4"),
         ({"groups": 0}, "dvae.groups"),
+        ({"decoder_blocks": 0}, "dvae.decoder_blocks"),
         ({"quantiser": "fsq", "levels": (5, 5)}, "multiply to codes"),
         ({"quantiser": "fsq"}, "multiply to codes"),
         ({"codes": 1}, "dvae.codes"),

@@ -46,6 +46,8 @@ class DVAEConfig:
         for name in ("size", "channels", "n_init", "groups", "blocks", "patch", "code_dim"):
             if getattr(self, name) < 1:
                 raise UsageError(f"dvae.{name} must be at least 1, not {getattr(self, name)}.")
+        if self.decoder_blocks is not None and self.decoder_blocks < 1:
+            raise UsageError(f"dvae.decoder_blocks must be at least 1, not {self.decoder_blocks}.")
         if self.channels % 4:
             raise UsageError(f"dvae.channels must be a multiple of 4, not {self.channels}.")
         if self.size % self.downscale:
@@ -101,8 +103,8 @@ class DVAE(nn.Module):
     def forward(self, pictures: Tensor, temperature: float, generator: torch.Generator | None = None) -> DVAEOutput:
         """Reconstruct `pictures` [B, 3, H, W] in [0, 1] through relaxed codes.
 
-        `temperature` (> 0) and `generator` matter to gumbel alone: without a generator the relaxation has no
-        noise. For vq a generator also lets dead codes restart at vectors of this batch while training.
+        `temperature` (> 0) matters to gumbel alone, whose relaxation has no noise without a `generator`; for vq
+        a generator lets dead codes restart at vectors of this batch while training.
         """
         quantised = self.quantiser(self.encoder(phi(self._checked(pictures))), temperature, generator)
         mu, ln_b = self._moments(self.decoder(self.decoder.input(quantised.vectors)))
