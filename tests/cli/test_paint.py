@@ -157,11 +157,17 @@ def test_full_disk_is_one_sentence_and_leaves_nothing_half(
 def test_interrupt_exits_130_and_leaves_nothing_half(checkpoint: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pinxit", "paint", "a cat", "--candidates", "100000", "--checkpoint",
                str(checkpoint), "--out", str(tmp_path / "out")]  # fmt: skip
-    process = subprocess.Popen(command, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "out").exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.1)  # the preview file shows that painting is under way
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
+    # A background job starts with SIGINT ignored, and its children inherit that.
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "out").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)  # the preview file shows that painting is under way
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130, error
     assert files(tmp_path) == [] and b"Traceback" not in error
