@@ -36,8 +36,11 @@ def painting(label: str, preview: Path) -> Iterator[Callable[[Painted], None]]:
         def watch(painted: Painted) -> None:
             nonlocal shown
             bar.update(task, completed=painted.share)
-            if time.monotonic() - shown >= PREVIEW_SECONDS:
-                write_png(preview, sheet(painted.preview()))
+            if time.monotonic() - shown < PREVIEW_SECONDS:
+                return
+            pictures = painted.preview()
+            if pictures:  # none are under way when all slots have just finished
+                write_png(preview, sheet(pictures))
                 shown = time.monotonic()
 
         try:
