@@ -250,15 +250,15 @@ GOLDEN = Scene(
     noise=3,
 )
 HASHES: dict[str | None, str] = {
-    None: "dc58c3084ef942ed",
-    "pencil sketch": "b9ba24c0675c18e8",
-    "watercolour": "f32e31fec2acacf3",
+    None: "e90d8863d48249a9",
+    "pencil sketch": "f12bd291edaf3dda",
+    "watercolour": "fe7a6a4bbd1e6bff",
     "pixel art": "ecf47b5e4ff25544",
     "silhouette": "7d549093bd9d572f",
-    "blueprint": "7bd8cd290202b096",
-    "neon": "ca5e476627ce1553",
-    "old photograph": "b249300ced6b4091",
-    "folded from paper": "b3c6db96928f9e7e",
+    "blueprint": "1d58ad617f83b9f4",
+    "neon": "05ca8cfe925a5b9c",
+    "old photograph": "0fa50a9523f3cf28",
+    "folded from paper": "315794c043167c1a",
 }
 
 
