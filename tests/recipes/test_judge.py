@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from pinxit.data.order import order_batch
 from pinxit.data.world.draw import render
 from pinxit.data.world.scene import Item, Scene
 from pinxit.data.world.vocabulary import COLOURS, FORMS, lexicon
 from pinxit.data.world.world import World
 from pinxit.errors import CheckpointError, DataError, UsageError
 from pinxit.functional.boxes import iou
-from pinxit.models.detector import Detector, DetectorConfig
+from pinxit.models.detector import DetectorConfig
 from pinxit.recipes import judge as recipe
 from pinxit.recipes.judge import Judge, JudgeConfig, config_for, describe, look, parse_world, train
 from pinxit.recipes.judge_training import JudgeTask, detector_loss, object_table, place_answer, unpack
@@ -44,7 +45,7 @@ def test_the_table_holds_every_object_with_untold_facts_left_open() -> None:
     assert table[0].tolist() == [names.index("clock"), 0.5, 0.25, 1.0, 0.75, green, triangle, 0]
     assert table[1].tolist() == [names.index("cat"), 0, 0, 0.25, 0.5, -1, -1, 0]
     assert (table[2:] == -1).all()
-    true = unpack(table[None], 16)
+    true = unpack(table[None], torch.zeros(1, len(table), 20, dtype=torch.bool), 16)
     torch.testing.assert_close(true.centre, torch.tensor([[12.0, 8.0], [2.0, 4.0]]))
     torch.testing.assert_close(true.extent.exp(), torch.tensor([[0.5, 0.5], [0.25, 0.5]]))
     assert place_answer(Scene("x", (cat,), place="snow"), TINY) == TINY.places.index("snow")
@@ -77,17 +78,14 @@ def test_unknown_things_and_pictures_without_facts_are_refused() -> None:
 def test_learns_eight_renders_by_heart() -> None:
     """Names, colours and boxes of every object; nothing else is found."""
     world = World("small", "train")
-    scenes = [world.scene(index) for index in range(8)]
-    pictures = torch.stack([torch.from_numpy(render(s)).permute(2, 0, 1).float() / 255 for s in scenes])
-    tables = torch.stack([object_table(scene, TINY) for scene in scenes])
-    places = torch.tensor([place_answer(scene, TINY) for scene in scenes])
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        detector = Detector(TINY)
+    task = JudgeTask(world, TINY)
+    batch = {name: t if t.dtype != torch.bool else torch.zeros_like(t) for name, t in task.batch(0, 8).items()}
+    scenes = [world.scene(int(index)) for index in order_batch(0, 8, len(world), 0)]
+    pictures, detector = batch["pictures"].float() / 255, task.detector
     optimiser = torch.optim.AdamW(detector.parameters(), lr=3e-3)
     for _ in range(90):
         optimiser.zero_grad()
-        torch.autograd.backward(detector_loss(detector, pictures, tables, places)[0])
+        torch.autograd.backward(detector_loss(detector, pictures, batch)[0])
         torch.nn.utils.clip_grad_norm_(detector.parameters(), 5.0)
         optimiser.step()
     for scene, sight in zip(scenes, look(detector.eval(), pictures), strict=True):

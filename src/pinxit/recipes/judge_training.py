@@ -16,10 +16,12 @@ from torch.nn import functional as F
 from pinxit.data.order import order_batch
 from pinxit.data.world.scene import Scene
 from pinxit.errors import DataError
-from pinxit.functional.degrade import worn
+from pinxit.functional.degrade import repainted, worn
 from pinxit.functional.detection import heat_loss, heat_targets
 from pinxit.models.detector import Described, Detector, DetectorConfig
+from pinxit.recipes.judge_unshown import answers_unshown, names_unshown, places_unshown
 from pinxit.training.draws import seeded, torch_rng
+from pinxit.training.plan import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 MOST = 16  # objects a picture can have
 COLUMNS = 8  # name, x0, y0, x1, y1, colour, form, style
+COLOUR, FORM, STYLE = 5, 6, 7
 
 
 def object_table(scene: Scene, config: DetectorConfig) -> Tensor:
@@ -66,6 +69,15 @@ def _name(config: DetectorConfig, name: str) -> int:
     return config.names.index(name)
 
 
+def unshown_table(scene: Scene, config: DetectorConfig) -> Tensor:
+    """`answers_unshown` for every row of the object table, bool [MOST, answers]."""
+    copies = [(scene.style, False)] + ([(scene.lower_style, True)] if scene.lower_style is not None else [])
+    rows = [answers_unshown(item, style, lower, config) for style, lower in copies for item in scene.items]
+    table = torch.zeros(MOST, len(config.colours) + len(config.forms) + 1 + len(config.styles), dtype=torch.bool)
+    table[: len(rows)] = torch.from_numpy(np.stack(rows))
+    return table
+
+
 class Objects(NamedTuple):
     """The objects of a batch, one a row."""
 
@@ -77,53 +89,56 @@ class Objects(NamedTuple):
     colour: Tensor  # int64 [M], -1 unknown, like the next two
     form: Tensor
     style: Tensor
+    unshown: Tensor  # bool [M, colours + forms + 1 + styles]: answers that are neither right nor wrong
 
 
-def unpack(table_BOK: Tensor, grid: int) -> Objects:
+def unpack(table_BOK: Tensor, unshown_BOA: Tensor, grid: int) -> Objects:
     """Rows of object tables, empty rows left out."""
     picture_M, place_M = (table_BOK[:, :, 0] >= 0).nonzero(as_tuple=True)
-    rows = table_BOK[picture_M, place_M]
+    rows, unshown = table_BOK[picture_M, place_M], unshown_BOA[picture_M, place_M]
     low, high = rows[:, 1:3], rows[:, 3:5]
     sides = (high - low).clamp(min=1e-3)
     sigma = (0.12 * grid * sides.prod(1).sqrt()).clamp(0.4, 1.2)
     centre = ((low + high) / 2 * grid).clamp(0, grid - 1e-3)
-    answers = (rows[:, i].long() for i in (5, 6, 7))
-    return Objects(picture_M, rows[:, 0].long(), centre, sides.log(), sigma, *answers)
+    name, colour, form, style = rows[:, [0, COLOUR, FORM, STYLE]].long().unbind(1)
+    return Objects(picture_M, name, centre, sides.log(), sigma, colour, form, style, unshown)
 
 
-def detector_loss(
-    model: Detector, pictures: Tensor, table_BOK: Tensor, place_B: Tensor
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Heat map, boxes, colours, forms, styles and grounds against the truth; the parts by name."""
+def detector_loss(model: Detector, pictures: Tensor, truth: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    """All that the detector says against the truth, a batch of `JudgeTask`; also the sum's parts by name."""
     grid = model.config.grid
-    true = unpack(table_BOK.to(pictures.device), grid)
+    true = unpack(truth["objects"], truth["unshown_answers"], grid)
     found = model(pictures)
     column, row = true.centre.floor().long().unbind(1)
     cell = row * grid + column
     place = torch.stack([true.picture, true.name, cell], 1)
     target = heat_targets(found.heat.shape, place, true.centre, true.sigma)
-    told = model.describe(found.features, true.picture, true.name, cell)
-    at_centres = found.heat[true.picture, :, row, column].float()
-    parts = {"heat": heat_loss(found.heat, target, len(cell)), "name": F.cross_entropy(at_centres, true.name)}
-    parts |= _told_loss(told, true)
+    shown_BN11 = ~truth["unshown_names"][:, :, None, None]
+    at_centres = found.heat[true.picture, :, row, column].masked_fill(truth["unshown_names"][true.picture], -torch.inf)
+    parts = {
+        "heat": heat_loss(found.heat, target, len(cell), shown_BN11),
+        "name": F.cross_entropy(at_centres.float(), true.name),
+    }
+    parts |= _told_loss(model.describe(found.features, true.picture, true.name, cell), true)
     if model.config.places:
-        parts["place"] = _known_cross_entropy(found.place.float(), place_B)
+        parts["place"] = _known_cross_entropy(found.place, truth["places"], truth["unshown_places"])
     return torch.stack(list(parts.values())).sum(), parts
 
 
 def _told_loss(told: Described, true: Objects) -> dict[str, Tensor]:
     off_middle = true.centre - true.centre.floor() - 0.5
     parts = {"offset": F.l1_loss(told.offset, off_middle), "extent": F.l1_loss(told.extent, true.extent)}
-    for name in ("colour", "form", "style"):
-        logits, answer = getattr(told, name), getattr(true, name)
-        if logits.shape[1] > 1:
-            parts[name] = _known_cross_entropy(logits, answer)
+    unshown = torch.split(true.unshown, [told.colour.shape[1], told.form.shape[1], told.style.shape[1]], 1)
+    for name, ruled_out in zip(("colour", "form", "style"), unshown, strict=True):
+        if ruled_out.shape[1] > 1:
+            parts[name] = _known_cross_entropy(getattr(told, name), getattr(true, name), ruled_out)
     return parts
 
 
-def _known_cross_entropy(logits: Tensor, answer: Tensor) -> Tensor:
-    """Mean over the rows whose answer is not -1, 0 when there is none."""
-    total = F.cross_entropy(logits, answer, ignore_index=-1, reduction="sum")
+def _known_cross_entropy(logits: Tensor, answer: Tensor, ruled_out: Tensor) -> Tensor:
+    """Mean over the rows whose answer is not -1, 0 when there is none; what is ruled out does not compete."""
+    competing = logits.float().masked_fill(ruled_out, -torch.inf)
+    total = F.cross_entropy(competing, answer, ignore_index=-1, reduction="sum")
     return total / (answer >= 0).sum().clamp(min=1)
 
 
@@ -141,24 +156,43 @@ class JudgeTask:
     def modules(self) -> dict[str, torch.nn.Module]:
         return {"detector": self.detector}
 
-    def batch(self, position: int, size: int) -> dict[str, Tensor]:
-        """`pictures` uint8 [B, 3, S, S], `objects` [B, MOST, COLUMNS], `places` int64 [B]."""
-        chosen = [self.data[int(i)] for i in order_batch(position, size, len(self.data), self.seed)]
-        pictures = torch.from_numpy(np.stack([one.picture for one in chosen])).permute(0, 3, 1, 2)
-        scenes = [_scene(one.facts, one.key) for one in chosen]
-        tables = torch.stack([object_table(scene, self.detector.config) for scene in scenes])
-        places = torch.tensor([place_answer(scene, self.detector.config) for scene in scenes])
-        return {"pictures": pictures.contiguous(), "objects": tables, "places": places}
+    def batch(self, position: int, size: int) -> Batch:
+        """`pictures` uint8 [B, 3, S, S], `objects` [B, MOST, COLUMNS], `places` int64 [B].
 
-    def loss(self, batch: dict[str, Tensor], position: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+        And bool what the split rules out: `unshown_names` [B, names], `unshown_answers` [B, MOST, answers],
+        `unshown_places` [B, places].
+        """
+        config = self.detector.config
+        chosen = [self.data[int(i)] for i in order_batch(position, size, len(self.data), self.seed)]
+        scenes = [_scene(one.facts, one.key) for one in chosen]
+        return {
+            "pictures": torch.from_numpy(np.stack([one.picture for one in chosen])).permute(0, 3, 1, 2).contiguous(),
+            "objects": torch.stack([object_table(scene, config) for scene in scenes]),
+            "places": torch.tensor([place_answer(scene, config) for scene in scenes]),
+            "unshown_names": torch.from_numpy(np.stack([names_unshown(scene, config) for scene in scenes])),
+            "unshown_answers": torch.stack([unshown_table(scene, config) for scene in scenes]),
+            "unshown_places": torch.from_numpy(np.stack([places_unshown(scene, config) for scene in scenes])),
+        }
+
+    def loss(self, batch: Batch, position: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         clean = batch["pictures"].float() / 255
+        draws = torch_rng(self.seed, "wear", position, clean.device)
         with torch.autocast(clean.device.type, enabled=False):
-            pictures = worn(clean, torch_rng(self.seed, "wear", position, clean.device))
-        total, parts = detector_loss(self.detector, pictures, batch["objects"], batch["places"])
+            pictures, strange_B = repainted(clean, draws)
+            pictures = worn(pictures, draws)
+        total, parts = detector_loss(self.detector, pictures, _without_colours(batch, strange_B))
         return total, {name: part.detach() for name, part in parts.items()}
 
     def preview(self) -> Picture | None:
         return self.draw(self.detector) if self.draw else None
+
+
+def _without_colours(batch: Batch, strange_B: Tensor) -> Batch:
+    """The truth of repainted pictures: their colours, styles and grounds are unknown."""
+    objects = batch["objects"].clone()
+    for column in (COLOUR, STYLE):
+        objects[:, :, column].masked_fill_(strange_B[:, None], -1.0)
+    return batch | {"objects": objects, "places": batch["places"].masked_fill(strange_B, -1)}
 
 
 def _scene(facts: object, key: str) -> Scene:
