@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pinxit.config import from_dict, to_dict
 from pinxit.errors import UsageError
-from pinxit.functional.laplace import dvae_objective, mse
+from pinxit.functional.laplace import dvae_objective, mse, phi
 from pinxit.functional.schedules import cosine
 from pinxit.models.dvae import DVAE, DVAEConfig
 from pinxit.models.dvae_blocks import Block, Conv
@@ -21,8 +21,9 @@ KINDS: list[dict[str, Any]] = [
     {"quantiser": "vq", "code_dim": 6},
     {"quantiser": "vq", "code_dim": 6, "codebook_decay": 0.0},
     {"quantiser": "fsq", "levels": (5, 4, 3)},
+    {"quantiser": "vq", "code_dim": 192, "shortcut": True},
 ]
-every_kind = pytest.mark.parametrize("kind", KINDS, ids=["gumbel", "vq-mean", "vq-gradient", "fsq"])
+every_kind = pytest.mark.parametrize("kind", KINDS, ids=["gumbel", "vq-mean", "vq-gradient", "fsq", "patches"])
 
 
 def build(kind: dict[str, Any], **changes: Any) -> DVAE:
@@ -122,6 +123,8 @@ def test_hard_codes_decode_to_what_training_saw(kind: dict[str, Any]) -> None:
 @every_kind
 def test_every_parameter_gets_a_gradient(kind: dict[str, Any]) -> None:
     model = build(kind)
+    if model.config.shortcut:  # starts at zero, which lets nothing through to the layers before it
+        model.encoder.output.weight.data.fill_(0.01)
     out = model(pictures(), temperature=0.7, generator=seeded())
     (dvae_objective(pictures(), out.mu, out.ln_b, out.kl, beta=1.0) + out.commitment).backward()
     still = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
@@ -159,8 +162,8 @@ def test_overfits_eight_pictures(kind: dict[str, Any]) -> None:
 
 def test_only_gumbel_has_a_kl_and_only_vq_a_commitment() -> None:
     outs = [build(kind)(pictures(), 1.0, seeded()) for kind in KINDS]
-    assert [bool((out.kl > 0).all()) for out in outs] == [True, False, False, False]
-    assert [bool(out.commitment > 0) for out in outs] == [False, True, True, False]
+    assert [bool((out.kl > 0).all()) for out in outs] == [True, False, False, False, False]
+    assert [bool(out.commitment > 0) for out in outs] == [False, True, True, False, True]
 
 
 def test_ln_b_floor_holds_softly() -> None:
@@ -182,6 +185,18 @@ def test_vq_codebook_follows_the_vectors_and_dead_codes_restart() -> None:
     frozen = model.eval().quantiser.state_dict()["codebook"].clone()
     model(pictures(8), 1.0, seeded())
     assert torch.equal(model.quantiser.state_dict()["codebook"], frozen)
+
+
+def test_shortcut_starts_as_k_means_of_patches() -> None:
+    """With the networks silent, a picture's reconstruction is its patches' nearest codebook entries."""
+    model, shown = build(KINDS[4]), pictures(8)
+    model.decoder.output.weight.data.zero_()
+    assert torch.equal(model._encoded(shown), torch.nn.functional.pixel_unshuffle(torch.logit(phi(shown)), 8))
+    for seed in range(30):
+        model(shown, 1.0, seeded(seed))
+    model.eval()
+    assert len(torch.unique(model.encode_codes(shown))) == 16  # a ground and a quarter in each of the pictures
+    assert float((model.decode_codes(model.encode_codes(shown)) - shown).square().mean()) < 1e-4
 
 
 def test_bfloat16_autocast_keeps_the_relaxation_and_the_moments_exact() -> None:
@@ -214,6 +229,8 @@ def test_a_rectangle_of_any_multiple_is_fine_and_others_are_refused() -> None:
         ({"quantiser": "fsq", "levels": (5, 5)}, "multiply to codes"),
         ({"quantiser": "fsq"}, "multiply to codes"),
         ({"codes": 1}, "dvae.codes"),
+        ({"quantiser": "vq", "shortcut": True, "code_dim": 48}, "code_dim 192"),
+        ({"shortcut": True, "code_dim": 192}, "quantiser vq"),
     ],
 )
 def test_impossible_configs_are_one_sentence(changes: dict[str, Any], complaint: str) -> None:

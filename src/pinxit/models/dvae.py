@@ -15,11 +15,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pinxit.errors import UsageError
 from pinxit.functional.laplace import Likelihood, phi, unphi
 from pinxit.models.dvae_blocks import Decoder, Encoder
-from pinxit.models.dvae_quantisers import Quantiser, build_quantiser
+from pinxit.models.dvae_quantisers import Quantiser, VectorQuantiser, build_quantiser
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class DVAEConfig:
     levels: tuple[int, ...] = ()  # fsq: levels per dimension; their product is `codes`
     code_dim: int = 32  # vq: width of a codebook vector
     codebook_decay: float = 0.99  # vq: decay of the codebook's running means; 0 learns it by gradient instead
+    shortcut: bool = False  # vq: codes are patches of the picture, to which encoder and decoder only add
     likelihood: Likelihood = "laplace"  # normal: of scale 1 in the logit, ln b unused; learns faster
     ln_b_floor: float | None = None  # softly keeps ln b above this; None: unbounded, as in the paper
 
@@ -54,6 +56,10 @@ class DVAEConfig:
             raise UsageError(f"dvae.size {self.size} must be a multiple of {self.downscale} (patch * 2**(groups-1)).")
         if self.codes < 2:
             raise UsageError(f"dvae.codes must be at least 2, not {self.codes}.")
+        if self.shortcut and (self.quantiser != "vq" or self.code_dim != 3 * self.downscale**2):
+            raise UsageError(
+                f"dvae.shortcut needs quantiser vq and code_dim {3 * self.downscale**2}, a patch's values."
+            )
         if self.quantiser == "fsq" and (min(self.levels, default=0) < 2 or prod(self.levels) != self.codes):
             raise UsageError(f"dvae.levels {self.levels} must each be at least 2 and multiply to codes, {self.codes}.")
 
@@ -94,6 +100,9 @@ class DVAE(nn.Module):
         blocks = config.decoder_blocks or config.blocks
         shared = (config.groups, blocks, config.patch)
         self.decoder = Decoder(config.channels, *shared, config.gain_of(blocks), width, config.n_init, generator)
+        if config.shortcut and not self.encoder.output.weight.is_meta:
+            self.encoder.output.weight.data.zero_()  # codes start as plain patches
+            self.decoder.output.weight.data.mul_(0.1)
 
     @property
     def grid(self) -> int:
@@ -106,8 +115,10 @@ class DVAE(nn.Module):
         `temperature` (> 0) matters to gumbel alone, whose relaxation has no noise without a `generator`; for vq
         a generator lets dead codes restart at vectors of this batch while training.
         """
-        quantised = self.quantiser(self.encoder(phi(self._checked(pictures))), temperature, generator)
+        quantised = self.quantiser(self._encoded(pictures), temperature, generator)
         mu, ln_b = self._moments(self.decoder(self.decoder.input(quantised.vectors)))
+        if self.config.shortcut:
+            mu = mu + F.pixel_shuffle(quantised.vectors, self.config.downscale)
         return DVAEOutput(mu, ln_b, quantised.kl, quantised.codes, quantised.commitment)
 
     @torch.no_grad()
@@ -116,7 +127,7 @@ class DVAE(nn.Module):
 
         Raises UsageError unless H and W are multiples of the downscale.
         """
-        return self.quantiser.nearest(self.encoder(phi(self._checked(pictures))))
+        return self.quantiser.nearest(self._encoded(pictures))
 
     @torch.no_grad()
     def decode_codes(self, codes: Tensor) -> Tensor:
@@ -126,12 +137,19 @@ class DVAE(nn.Module):
         if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < self.config.codes:
             raise UsageError(f"codes must lie in 0..{self.config.codes - 1}, not {codes.min()}..{codes.max()}.")
         mu, _ = self._moments(self.decoder(self.quantiser.embed(codes, self.decoder.input)))
+        if isinstance(self.quantiser, VectorQuantiser) and self.config.shortcut:
+            mu = mu + F.pixel_shuffle(self.quantiser.vectors(codes), self.config.downscale)
         return unphi(torch.sigmoid(mu))
+
+    def _encoded(self, pictures: Tensor) -> Tensor:
+        y = phi(self._checked(pictures))
+        z: Tensor = self.encoder(y)
+        return z + F.pixel_unshuffle(torch.logit(y), self.config.downscale) if self.config.shortcut else z
 
     def _moments(self, statistics: Tensor) -> tuple[Tensor, Tensor]:
         mu, ln_b = statistics.float().chunk(2, dim=1)
         floor = self.config.ln_b_floor
-        return mu, ln_b if floor is None else floor + nn.functional.softplus(ln_b - floor)
+        return mu, ln_b if floor is None else floor + F.softplus(ln_b - floor)
 
     def _checked(self, pictures: Tensor) -> Tensor:
         step = self.config.downscale

@@ -25,6 +25,8 @@ from pinxit.functional.codes import (
 )
 from pinxit.models.dvae_blocks import Conv
 
+DEAD, BORN = 0.03, 0.1  # running counts at which a code is given up and starts again, in shares of a uniform one
+
 
 @dataclass(frozen=True)
 class Quantised:
@@ -77,8 +79,9 @@ class Gumbel(Quantiser):
 class VectorQuantiser(Quantiser):
     """The nearest of K codebook vectors; the codebook follows running means (decay > 0) or gradients (decay 0).
 
-    With decay, a code whose share of the batch stays under a tenth of the uniform share moves to a random
-    vector of the batch, provided that `forward` is given a generator. All codes start that way.
+    With decay, a code whose running count falls under `DEAD` of the uniform share moves to a vector of the batch,
+    drawn in proportion to its squared error, provided that `forward` is given a generator: k-means in passing.
+    All codes start that way.
     """
 
     codebook: Tensor
@@ -89,7 +92,7 @@ class VectorQuantiser(Quantiser):
         super().__init__()
         self.channels = dim
         self.decay = decay
-        start = torch.randn(codes, dim, generator=generator, device="cpu").to(torch.empty(0).device)
+        start = (0.1 * torch.randn(codes, dim, generator=generator, device="cpu")).to(torch.empty(0).device)
         if decay:
             self.register_buffer("codebook", start)
             self.register_buffer("counts", torch.zeros(codes))
@@ -98,11 +101,9 @@ class VectorQuantiser(Quantiser):
             self.codebook = nn.Parameter(start)
 
     def forward(self, z: Tensor, temperature: float, generator: torch.Generator | None) -> Quantised:
-        z = z.float()
-        flat = z.permute(0, 2, 3, 1).reshape(-1, self.channels)
-        if self.training and self.decay:
-            self._restart(flat.detach(), generator)
-        codes = nearest_code(flat, self.codebook)
+        B, _, h, w = z.shape
+        flat = z.float().permute(0, 2, 3, 1).reshape(-1, self.channels)
+        codes = nearest_code(flat.detach(), self.codebook.detach())
         # The buffers change in place below, so the loss must not hold on to them.
         chosen = F.embedding(codes, self.codebook.clone() if self.decay else self.codebook)
         commitment = 0.25 * F.mse_loss(flat, chosen.detach())
@@ -110,16 +111,20 @@ class VectorQuantiser(Quantiser):
             commitment = commitment + F.mse_loss(chosen, flat.detach())
         elif self.training:
             self._follow(flat.detach(), codes)
-        B, _, h, w = z.shape
+            self._restart(flat.detach(), (flat - chosen).detach().square().sum(1), generator)
         vectors = straight_through(flat, chosen).view(B, h, w, -1).permute(0, 3, 1, 2)
-        return Quantised(vectors, codes.view(B, h, w), z.new_zeros(B), commitment)
+        return Quantised(vectors, codes.view(B, h, w), vectors.new_zeros(B), commitment)
 
     def nearest(self, z: Tensor) -> Tensor:
         flat = z.float().permute(0, 2, 3, 1)
         return nearest_code(flat.reshape(-1, self.channels), self.codebook).view(flat.shape[:-1])
 
+    def vectors(self, codes: Tensor) -> Tensor:
+        """Codebook vectors [B, channels, h, w] of `codes` [B, h, w]."""
+        return F.embedding(codes, self.codebook).permute(0, 3, 1, 2)
+
     def embed(self, codes: Tensor, conv: Conv) -> Tensor:
-        out: Tensor = conv(F.embedding(codes, self.codebook).permute(0, 3, 1, 2))
+        out: Tensor = conv(self.vectors(codes))
         return out
 
     @torch.no_grad()
@@ -131,16 +136,16 @@ class VectorQuantiser(Quantiser):
         self.codebook.copy_(torch.where(used[:, None], self.sums / self.counts.clamp(min=1e-6)[:, None], self.codebook))
 
     @torch.no_grad()
-    def _restart(self, flat: Tensor, generator: torch.Generator | None) -> None:
-        if generator is None:
-            return
+    def _restart(self, flat: Tensor, errors: Tensor, generator: torch.Generator | None) -> None:
         share = len(flat) / len(self.codebook)
-        pick = torch.randint(len(flat), (len(self.codebook),), generator=generator, device=generator.device)
-        fresh = flat[pick.to(flat.device)]
-        dead = (self.counts < 0.1 * share)[:, None]
-        self.codebook.copy_(torch.where(dead, fresh, self.codebook))
-        self.sums.copy_(torch.where(dead, fresh * share, self.sums))
-        self.counts.copy_(torch.where(dead[:, 0], torch.full_like(self.counts, share), self.counts))
+        dead = (self.counts < DEAD * share).nonzero()[: len(flat), 0]
+        if generator is None or not len(dead):
+            return
+        weights = (errors + 1e-9).to(generator.device)
+        fresh = flat[torch.multinomial(weights, len(dead), generator=generator).to(flat.device)]
+        self.codebook[dead] = fresh
+        self.counts[dead] = BORN * share
+        self.sums[dead] = fresh * (BORN * share)
 
 
 class FiniteScalar(Quantiser):
