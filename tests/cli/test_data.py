@@ -118,7 +118,13 @@ def test_ctrl_c_exits_with_130_without_a_word_or_half_a_shard(tmp_path: Path) ->
     """Ctrl-C reaches the workers too; while they start they used to print tracebacks over each other."""
     out = tmp_path / "out"
     command = [sys.executable, "-m", "pinxit", "data", "build", "world:small", "--out", str(out), "--count", "100000"]
-    process = subprocess.Popen([*command, "--workers", "2"], start_new_session=True, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*command, "--workers", "2"],
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job starts with it ignored
+    )
     while not (out / "shards.json").exists():
         assert process.poll() is None
         time.sleep(0.02)

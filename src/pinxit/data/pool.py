@@ -5,12 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from itertools import islice
+from types import FrameType
 from typing import Any, TypeVar
 
 from pinxit.errors import PinxitError
@@ -65,15 +67,21 @@ def ordered(function: Callable[[Job, Task], Result], job: Job, tasks: Iterable[T
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C waits until the end of the block."""
-    if not hasattr(signal, "pthread_sigmask"):
+    """Ctrl-C waits until the end of the block, and is blocked in processes that start inside."""
+    if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
         yield
         return
+    missed: list[tuple[int, FrameType | None]] = []
+    # Blocking holds it in this thread only; another thread may take the signal, so the handler waits as well.
+    handler = signal.signal(signal.SIGINT, lambda number, frame: missed.append((number, frame)))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler)
+        if missed and callable(handler):
+            handler(*missed[-1])
 
 
 def _start(job: Any) -> None:
