@@ -1,0 +1,33 @@
+"""The published benchmark runs, and its last line is the JSON that others read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+SHAPE = {"dim": 32, "depth": 2, "heads": 2, "text-tokens": 4, "image-tokens": 16, "codes": 64, "rounds": 1, "batch": 3}
+
+
+def test_last_line_is_json() -> None:
+    options = [word for name, value in SHAPE.items() for word in (f"--{name}", str(value))]
+    command = [sys.executable, str(BENCHMARKS / "autoregress.py"), *options, "--dtype", "float32"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["ratio"] == pytest.approx(result["ours_tokens_per_s"] / result["peer_tokens_per_s"], rel=0.02)
+    assert result["weight_bytes_per_step"] == 4 * (12 * 32 * 32 * 2 + 64 * 32)
+    assert 0 < result["roofline_share"] < 1
+    assert result["batch"] == 3
+
+
+def test_impossible_shapes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.setattr(sys, "argv", ["autoregress.py", "--image-tokens", "15"])
+    import autoregress
+
+    with pytest.raises(SystemExit, match="square"):
+        autoregress.main()
