@@ -121,7 +121,7 @@ def detector_loss(model: Detector, pictures: Tensor, truth: Batch) -> tuple[Tens
     }
     parts |= _told_loss(model.describe(found.features, true.picture, true.name, cell), true)
     if model.config.places:
-        parts["place"] = _known_cross_entropy(found.place, truth["places"], truth["unshown_places"])
+        parts["place"] = _answer_loss(found.place, truth["places"], truth["unshown_places"])
     return torch.stack(list(parts.values())).sum(), parts
 
 
@@ -131,15 +131,20 @@ def _told_loss(told: Described, true: Objects) -> dict[str, Tensor]:
     unshown = torch.split(true.unshown, [told.colour.shape[1], told.form.shape[1], told.style.shape[1]], 1)
     for name, ruled_out in zip(("colour", "form", "style"), unshown, strict=True):
         if ruled_out.shape[1] > 1:
-            parts[name] = _known_cross_entropy(getattr(told, name), getattr(true, name), ruled_out)
+            parts[name] = _answer_loss(getattr(told, name), getattr(true, name), ruled_out)
     return parts
 
 
-def _known_cross_entropy(logits: Tensor, answer: Tensor, ruled_out: Tensor) -> Tensor:
-    """Mean over the rows whose answer is not -1, 0 when there is none; what is ruled out does not compete."""
-    competing = logits.float().masked_fill(ruled_out, -torch.inf)
-    total = F.cross_entropy(competing, answer, ignore_index=-1, reduction="sum")
-    return total / (answer >= 0).sum().clamp(min=1)
+def _answer_loss(logits: Tensor, answer: Tensor, ruled_out: Tensor) -> Tensor:
+    """Yes or no for every possible answer, summed; mean over the rows whose answer is not -1, 0 when there is none.
+
+    What is ruled out costs nothing. (A softmax would let all other answers of, say, lamps grow together, above the
+    colours that lamps are never shown in.)
+    """
+    known = answer >= 0
+    truth = F.one_hot(answer.clamp(min=0), logits.shape[1]).float()
+    cost = F.binary_cross_entropy_with_logits(logits.float(), truth, reduction="none")
+    return (cost * (known[:, None] & ~ruled_out)).sum() / known.sum().clamp(min=1)
 
 
 class JudgeTask:
