@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pinxit.config import to_dict
+from pinxit.errors import CheckpointError
 from pinxit.pictures import write_png
 from pinxit.training import state as states
 from pinxit.training.flops import Cost, matrix_rate, measure
@@ -105,7 +106,7 @@ def _start(task: Task, plan: Plan, folder: Path, init: Weights | None) -> State:
     resumed = states.exists(folder)
     for name, values in (init or {}).items():
         if not resumed:
-            modules[name].load_state_dict(dict(values))
+            _take(modules[name], name, values)
     state = State(modules, adamw(modules, plan), Average(modules, plan.ema, plan.ema_every), Progress())
     if resumed:
         check_same_plan(states.read_plan(folder), to_dict(plan), str(folder))
@@ -113,6 +114,14 @@ def _start(task: Task, plan: Plan, folder: Path, init: Weights | None) -> State:
     else:
         state.save(folder, to_dict(plan))  # a folder that cannot be written is refused now, not in an hour
     return state
+
+
+def _take(module: nn.Module, name: str, values: Mapping[str, Tensor]) -> None:
+    try:
+        module.load_state_dict(dict(values))
+    except RuntimeError as error:
+        told = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"the initial weights of '{name}' are of another model: {told}.") from error
 
 
 def _prepare(task: Task, plan: Plan, device: torch.device, log: Log) -> Cost:

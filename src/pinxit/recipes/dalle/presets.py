@@ -97,7 +97,7 @@ def nano() -> DalleConfig:
         data=DataConfig(size=32, pictures=64, ranking=64),
         dvae=DVAEConfig(
             size=32,
-            channels=32,
+            channels=64,
             n_init=32,
             groups=1,
             blocks=1,
@@ -105,13 +105,15 @@ def nano() -> DalleConfig:
             codes=256,
             quantiser="fsq",
             levels=(4, 4, 4, 4),
+            gain=1.0,
+            likelihood="normal",
         ),
         transformer=TransformerConfig(
             text_vocab=512, text_tokens=16, image_codes=256, grid=4, dim=64, depth=2, heads=2, attention="dense"
         ),
         clip=_small_clip(vocab=512, size=32, width=64, layers=1, heads=2, tokens=16),
         plans=Plans(
-            dvae=Plan(images=8192, batch=16, lr=3e-3, warmup=128, ema=0.95, clip=4.0),
+            dvae=Plan(images=8192, batch=16, lr=2e-3, warmup=128, betas=(0.9, 0.99), ema=0.95, clip=4.0),
             transformer=Plan(images=4096, batch=16, lr=3e-3, warmup=128, betas=(0.9, 0.96), ema=0.95, clip=4.0),
             clip=Plan(images=1024, batch=16, lr=1e-3, warmup=128, betas=(0.9, 0.98), ema=0.95, clip=4.0),
         ),
@@ -193,6 +195,8 @@ def gpu_small() -> DalleConfig:
             codes=4096,
             quantiser="fsq",
             levels=(8, 8, 8, 8),
+            gain=1.0,
+            likelihood="normal",
         ),
         transformer=TransformerConfig(
             text_vocab=4096, text_tokens=48, image_codes=4096, grid=16, dim=576, depth=12, heads=9

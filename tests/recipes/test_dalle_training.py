@@ -1,0 +1,315 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from pinxit.cli.train import app
+from pinxit.config import override
+from pinxit.errors import CheckpointError, DataError, UsageError
+from pinxit.functional.tokens import token_loss
+from pinxit.models.decoder import CachedDecoder
+from pinxit.pipelines.autoregress import TokenRequest, TokenStepper
+from pinxit.pipelines.stepper import run as serve
+from pinxit.recipes.dalle.encode import fingerprint
+from pinxit.recipes.dalle.estimate import stage_cost
+from pinxit.recipes.dalle.presets import PRESETS, DalleConfig, nano, paper, preset
+from pinxit.recipes.dalle.run import STAGES, TRAINED, DalleRun
+from pinxit.recipes.dalle.stages import train
+from pinxit.recipes.dalle.train_clip import ClipTask
+from pinxit.recipes.dalle.train_transformer import TransformerTask
+from pinxit.training.log import read_metrics
+from pinxit.training.state import FILE, read_progress
+from pinxit.training.stop import Stop
+from pinxit.weights.checkpoint import open_checkpoint
+from tests.recipes.squares import small, write_squares
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = Path(__file__).parent / "golden" / "nano.json"
+
+
+@pytest.fixture(scope="module")
+def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_squares(tmp_path_factory.mktemp("squares"))
+
+
+@pytest.fixture(scope="module")
+def straight(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> DalleRun:
+    """All stages in one sitting."""
+    done = DalleRun(tmp_path_factory.mktemp("straight"), small(squares), "cpu", progress=False)
+    ended = train(done)
+    assert ended.finished == STAGES and not ended.stopped
+    return done
+
+
+class Impatient(Stop):
+    """Time is up every ninth time somebody asks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def due(self) -> bool:
+        self.asked += 1
+        return self.asked >= 9
+
+
+def test_many_sittings_end_where_one_does(straight: DalleRun, tmp_path: Path) -> None:
+    """Every weight, average and moment of every stage, the codes and the checkpoint, bit for bit."""
+    cut = DalleRun(tmp_path, straight.config, "cpu", progress=False)
+    sittings = 0
+    while train(cut, stop=Impatient()).finished != STAGES:
+        sittings += 1
+        assert sittings < 30, "no sitting may end where it began"
+    assert sittings > 6
+    for stage in TRAINED:
+        one, other = load_file(straight.path(stage) / FILE), load_file(cut.path(stage) / FILE)
+        assert one.keys() == other.keys()
+        assert all(torch.equal(tensor, other[name]) for name, tensor in one.items()), stage
+    assert np.array_equal(straight.codes(), cut.codes())
+    found, wanted = (open_checkpoint(run.path("checkpoint")) for run in (cut, straight))
+    assert {name: file["sha256"] for name, file in found.files.items()} == {
+        name: file["sha256"] for name, file in wanted.files.items()
+    }
+
+
+def test_losses_follow_the_golden_curve(straight: DalleRun) -> None:
+    """Losses of the first updates as they were when the file was written (PINXIT_GOLDEN=write writes it anew)."""
+    found = {stage: [line["loss"] for line in read_metrics(straight.path(stage))] for stage in TRAINED}
+    if os.environ.get("PINXIT_GOLDEN") == "write":
+        GOLDEN.write_text(json.dumps(found, indent=1) + "\n")
+    wanted = json.loads(GOLDEN.read_text())
+    assert {stage: len(losses) for stage, losses in found.items()} == dict.fromkeys(TRAINED, 12)
+    for stage, losses in wanted.items():
+        assert found[stage] == pytest.approx(losses, rel=0.03, abs=0.03), stage
+
+
+def test_overfits_eight_pictures(squares: Path, tmp_path: Path) -> None:
+    """From pictures and captions to codes and back: greedy decoding repeats the codes of every training picture."""
+    quiet = ["noise.bpe_dropout=0", "noise.caption_drop=0"]
+    lengths = ["plans.dvae.images=3200", "plans.transformer.images=1600", "plans.clip.images=800"]
+    work = DalleRun(tmp_path, small(squares, *quiet, *lengths), "cpu", progress=False)
+    train(work)
+    assert read_metrics(work.path("dvae"))[-1]["mse"] < 0.01  # 0.04 without any codes
+    assert read_metrics(work.path("clip"))[-1]["right"] == 1.0
+    captions = [some[0] for some in work.bank().captions]
+    text = torch.from_numpy(work.tokenizer().encode(captions, work.config.transformer.text_tokens))
+    stepper = TokenStepper(CachedDecoder(work.transformer(), 8, torch.float32), guided=False)
+    drawn = serve(stepper, [TokenRequest(row, temperature=0.0) for row in text])
+    codes = work.codes().astype(np.int64)
+    assert len(np.unique(codes.reshape(8, -1), axis=0)) == 8
+    assert np.array_equal(torch.stack([one.codes for one in drawn]).numpy(), codes)
+
+
+def test_checkpoint_paints(straight: DalleRun) -> None:
+    from pinxit.recipes.dalle.painter import DallePainter
+
+    checkpoint = open_checkpoint(straight.path("checkpoint"), "dalle")
+    painter = DallePainter.from_checkpoint(checkpoint, name="nano", device="cpu")
+    ranked = painter.paint("a red square on the left", candidates=2, keep=1)
+    assert ranked[0].picture.shape == (32, 32, 3)
+    card = (straight.path("checkpoint") / "README.md").read_text()
+    assert "| dvae | 96 |" in card and "8 pictures" in card
+    assert checkpoint.provenance["stages"]["clip"]["images"] == 96
+
+
+def test_slices_of_logits_give_the_models_loss(squares: Path) -> None:
+    """The fast loss equals `token_loss` of the model's own logits, forward and backward."""
+    task = TransformerTask(small(squares))
+    generator = torch.Generator().manual_seed(1)
+    text = torch.randint(4, 500, (3, 16), generator=generator)
+    text[:, 9:], text[2] = 0, 0
+    batch = {"text": text, "codes": torch.randint(0, 256, (3, 16), generator=generator)}
+    fast, parts = task.loss(batch, 0)
+    parameters = list(task.transformer.parameters())
+    grads = torch.autograd.grad(fast, parameters)
+    text_logits, image_logits = task.transformer(text, batch["codes"])
+    slow, text_ce, image_ce = token_loss(text_logits, image_logits, text, batch["codes"])
+    assert torch.allclose(fast, slow, rtol=1e-6)
+    assert torch.allclose(
+        torch.stack([torch.as_tensor(parts["text"]), torch.as_tensor(parts["image"])]), torch.stack([text_ce, image_ce])
+    )
+    for one, other in zip(grads, torch.autograd.grad(slow, parameters), strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-7)
+
+
+def test_batches_draw_captions_and_drop_some(straight: DalleRun) -> None:
+    task = TransformerTask(straight.config, straight.codes(), straight.bank().captions, straight.tokenizer())
+    texts = torch.cat([task.batch(position, 8)["text"] for position in range(0, 1600, 8)])
+    dropped = (texts == 0).all(1).float().mean()
+    assert 0.05 < dropped < 0.15
+    assert len(np.unique(texts.numpy(), axis=0)) > 17  # sixteen captions and none, but merges are skipped at random
+    again = task.batch(800, 8)
+    assert all(torch.equal(tensor, task.batch(800, 8)[name]) for name, tensor in again.items())
+
+
+def test_clip_shares_the_answer_among_equal_captions(straight: DalleRun) -> None:
+    task = ClipTask(straight.config, straight.bank(), straight.tokenizer(), straight.dvae())
+    batch = task.batch(0, 16)  # every picture twice, with one of its two captions
+    assert batch["same"].max() < 15 and len(batch["redrawn"]) == 8
+    assert (batch["ids"][:, 0] == 2).all() and (batch["ids"] == 3).any(1).all()
+    loss, parts = task.loss(batch, 0)
+    assert torch.isfinite(loss) and 0 <= float(parts["right"]) <= 1
+    with torch.no_grad():
+        task.clip.logit_scale.fill_(9.0)
+    task.after_step()
+    assert float(task.clip.scale().detach()) == pytest.approx(100, rel=1e-5)
+
+
+def test_world_has_neighbours_for_clip(tmp_path: Path) -> None:
+    config = small("world:small", "data.ranking=8", "data.pictures=4")
+    work = DalleRun(tmp_path, config, "cpu", progress=False)
+    ended = train(work, ["pictures", "tokenizer"])
+    assert ended.finished == ("pictures", "tokenizer")
+    assert len(work.ranking_bank()) == 8 and work.ranking_bank().about["source"]["group"] == 4
+    assert len(work.bank()) == 4
+    task = ClipTask(config, work.ranking_bank(), work.tokenizer(), None, work.grouped)
+    with pytest.raises(DataError, match="not a finished bank"):
+        (tmp_path / "ranking" / "bank.json").unlink()
+        work.ranking_bank()
+    assert task.group == 4
+
+
+def test_changes_that_come_too_late_are_refused(straight: DalleRun, tmp_path: Path) -> None:
+    def again(*changes: str) -> DalleRun:
+        return DalleRun(straight.folder, small(straight.config.data.source, *changes), "cpu", progress=False)
+
+    for change, words in (
+        ("dvae.channels=32", "dvae.channels=64, not 32"),
+        ("transformer.depth=3", "transformer.depth=2, not 3"),
+        ("plans.clip.lr=1", "plans.clip.lr=0.001, not 1.0"),
+        ("plans.dvae.images=8", "plans.dvae.images=96, not 8"),
+        ("noise.caption_drop=0.5", "noise.caption_drop=0.1, not 0.5"),
+        ("seed=4", "seed=0, not 4"),
+        ("data.pictures=6", "data.pictures=8, not 6"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            train(again(change), [])
+    train(again(), [])
+    early = DalleRun(tmp_path, small(straight.config.data.source), "cpu", progress=False)
+    train(early, ["pictures"])
+    train(DalleRun(tmp_path, small(straight.config.data.source, "transformer.depth=3"), "cpu", progress=False), [])
+
+
+def test_stages_ask_for_what_they_build_on(squares: Path, tmp_path: Path) -> None:
+    work = DalleRun(tmp_path, small(squares), "cpu", progress=False)
+    with pytest.raises(UsageError, match="stage codes builds on stage pictures, which is not finished"):
+        train(work, ["codes"])
+    with pytest.raises(UsageError, match="no stage 'paint'; choose from pictures, tokenizer"):
+        train(work, ["paint"])
+
+
+def test_codes_are_made_again_when_the_dvae_learns_on(squares: Path, tmp_path: Path) -> None:
+    first = DalleRun(tmp_path, small(squares), "cpu", progress=False)
+    train(first, ["pictures", "tokenizer", "dvae", "codes"])
+    before = json.loads((tmp_path / "codes" / "codes.json").read_text())
+    longer = DalleRun(tmp_path, small(squares, "plans.dvae.images=128"), "cpu", progress=False)
+    train(longer, ["dvae", "codes"])
+    after = json.loads((tmp_path / "codes" / "codes.json").read_text())
+    assert before["dvae"] != after["dvae"] == fingerprint(longer.dvae())
+    train(longer, ["transformer"])
+    longest = DalleRun(tmp_path, small(squares, "plans.dvae.images=160"), "cpu", progress=False)
+    with pytest.raises(DataError, match="the dVAE is no longer the one"):
+        train(longest, ["dvae", "codes"])
+
+
+def test_starting_from_a_checkpoint(straight: DalleRun, tmp_path: Path) -> None:
+    checkpoint = open_checkpoint(straight.path("checkpoint"), "dalle")
+    work = DalleRun(tmp_path, straight.config, "cpu", progress=False, init=checkpoint)
+    train(work, ["pictures", "tokenizer", "dvae"])
+    line = read_metrics(work.path("dvae"))[0]
+    assert line["loss"] < read_metrics(straight.path("dvae"))[5]["loss"]
+    assert (work.path("tokenizer") / "words.json").read_bytes() == (
+        straight.path("tokenizer") / "words.json"
+    ).read_bytes()
+    other = DalleRun(tmp_path / "b", small(straight.config.data.source, "dvae.channels=32"), "cpu", False, checkpoint)
+    with pytest.raises(CheckpointError, match="another model"):
+        train(other, ["pictures", "tokenizer", "dvae"])
+
+
+def test_presets_agree_with_the_paper() -> None:
+    config = paper()
+    assert (config.transformer.dim, config.transformer.depth, config.transformer.heads) == (3968, 64, 62)
+    assert (config.dvae.codes, config.vocab, config.transformer.text_tokens) == (8192, 16384, 256)
+    assert config.plans.transformer.images == 430_000 * 1024 and config.plans.dvae.images == 3_000_000 * 512
+    assert config.plans.transformer.betas == (0.9, 0.96) and config.plans.transformer.ema_every == 25
+    for name in PRESETS:
+        assert isinstance(preset(name), DalleConfig)
+    with pytest.raises(UsageError, match="no preset 'huge' of dalle; choose from nano, tiny"):
+        preset("huge")
+
+
+def test_configs_must_agree_with_themselves() -> None:
+    for change, words in (
+        ("dvae.size=64", "transformer.grid=4 must equal dvae.size / downscale=8"),
+        ("vocab=999", "transformer.text_vocab=512 must equal vocab=999"),
+        ("data.size=16", "data.size=16 must be at least dvae.size=32"),
+        ("plans.clip.batch=6", "multiple of 4"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            override(nano(), [change])
+
+
+def test_costs_need_no_memory() -> None:
+    """Eight of the paper's 64 layers: 6 GB of weights and their activations, counted without any of them."""
+    config = override(paper(), ["transformer.depth=8"])
+    cost = stage_cost(config, "transformer", torch.device("cpu"))
+    layers, tokens = 8 * 12 * 3968**2, 256 + 1024
+    assert 0 < cost.parameters - layers < 0.25e9  # embeddings and output rows
+    assert 0.9 < cost.flops / (6 * layers * tokens) < 1.2
+    assert cost.memory(config.plans.transformer) > 20 * cost.parameters
+
+
+def test_dry_run_prints_a_table_and_writes_nothing(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["dalle", "--preset", "nano", "--out", str(tmp_path / "run"), "--dry-run"])
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["stage", "parameters", "GFLOP/picture", "pictures", "memory", "share", "time"]
+    assert [line.split()[0] for line in lines[1:4]] == list(TRAINED)
+    assert "201,024" in lines[2] and "50% assumed" in lines[2] and "4,096" in lines[2]
+    assert "GFLOP/s here (cpu)" in result.stdout
+    assert not (tmp_path / "run").exists()
+
+
+def test_command_line_overrides_and_resumes(squares: Path, tmp_path: Path) -> None:
+    short = [f"--set=plans.{stage}.images=32" for stage in TRAINED]
+    begin = ["dalle", "--preset", "nano", "--data", str(squares), "--pictures", "8", "--out", str(tmp_path), "--quiet"]
+    first = CliRunner().invoke(app, [*begin, *short, "--stages", "pictures,tokenizer,dvae", "--device", "cpu"])
+    assert first.exit_code == 0, first.output
+    assert read_progress(tmp_path / "dvae").images == 32 and not (tmp_path / "codes").exists()
+    rest = CliRunner().invoke(app, ["dalle", "--out", str(tmp_path), "--quiet", "--device", "cpu"])
+    assert rest.exit_code == 0, rest.output
+    assert rest.stdout.strip() == str(tmp_path / "checkpoint")
+    assert CliRunner().invoke(app, ["dalle", "--out", str(tmp_path), "--dry-run"]).stdout.count("measured") == 3
+    refused = CliRunner().invoke(app, ["dalle", "--out", str(tmp_path), "--set", "dvae.codes=16"])
+    assert isinstance(refused.exception, UsageError)
+
+
+def test_signal_in_the_middle_of_a_stage(squares: Path, tmp_path: Path) -> None:
+    command = ["dalle", "--preset", "nano", "--data", str(squares), "--pictures", "8", "--out", str(tmp_path)]
+    command += ["--set", "plans.dvae.images=1000000", "--device", "cpu"]
+    script = f"from pinxit.cli.train import app; app({command!r})"
+    child = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    try:
+        end = time.monotonic() + 200
+        while not read_metrics(tmp_path / "dvae") and time.monotonic() < end and child.poll() is None:
+            time.sleep(0.1)
+        child.send_signal(signal.SIGTERM)
+        _, said = child.communicate(timeout=90)
+    finally:
+        child.kill()
+    assert child.returncode == 130, said.decode()
+    assert "the same command goes on from here" in said.decode()
+    assert 0 < read_progress(tmp_path / "dvae").images < 1_000_000
