@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pinxit.weights.checkpoint import Checkpoint
 
 SLOTS = 16  # pictures drawn at once; a change changes nothing but speed and, in the last bits, the pictures
-DEFAULTS: dict[str, Any] = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "guidance": 2.0}
+DEFAULTS: dict[str, Any] = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "guidance": 3.0}
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ def write_checkpoint(run: DalleRun) -> None:
     tokenizer = run.path("tokenizer")
     files = {path.name: path.read_bytes() for path in sorted(tokenizer.iterdir()) if path.suffix == ".json"}
     facts = provenance(run)
-    settings = {"size": run.config.dvae.size, "guidance": 2.0 if run.config.noise.caption_drop else 1.0}
+    settings = {"size": run.config.dvae.size, "guidance": 3.0 if run.config.noise.caption_drop else 1.0}
     save_checkpoint(
         run.path("checkpoint"),
         RECIPE,
