@@ -142,7 +142,7 @@ class CachedDecoder:
         """Feed every slot's code `tokens_S`, which stands at picture position `positions_S` < N - 1 (both int64 [S]).
 
         Returns the logits of each slot's next code, float32 [S, K]. Unoccupied slots are fed anything in range; a
-        slot's positions must be fed in order, 0 first. On a GPU the next call overwrites the result.
+        slot's positions must be fed in order, 0 first. The result may be written to, until the next call.
         """
         return self.replay(tokens_S, positions_S) if self.replay else self._compute(tokens_S, positions_S)
 

@@ -73,12 +73,11 @@ class TokenStepper:
         self.drawn = [0] * S  # codes drawn so far
         self.finished: list[tuple[int, TokenResult]] = []
         with torch.inference_mode():
-            self.rows = torch.arange(S, device=device)
             self.logits = torch.zeros(decoder.slots, decoder.codes, device=device)
             self.uniform = torch.zeros(S, self.length, device=device)
             self.known = torch.full((S, self.length), UNKNOWN, device=device)
             self.codes = torch.full((S, self.length), UNKNOWN, device=device)
-            self.position = torch.zeros(S, dtype=torch.long, device=device)
+            self.position = torch.zeros(S, 1, dtype=torch.long, device=device)
             self.behind = torch.full((S,), self.length, device=device)  # known codes from here on are scored
             self.score = torch.zeros(S, device=device)
             self.settings = torch.ones(4, S, device=device)  # temperature, top-k, top-p, guidance
@@ -110,11 +109,11 @@ class TokenStepper:
     @torch.inference_mode()
     def step(self) -> None:
         """Draw the next code of every occupied slot, and feed it where another follows."""
-        code_S, known_S = self._draw(), self.known[self.rows, self.position]
-        if any(request is not None and request.known is not None for request in self.requests):
-            self._score(known_S)
-        code_S = torch.where(known_S == UNKNOWN, code_S, known_S)
-        self.codes[self.rows, self.position] = code_S
+        asked = [request for request in self.requests if request is not None]
+        code_S = self._draw(asked)
+        if any(request.known is not None for request in asked):
+            code_S = self._heed_known(code_S)
+        self.codes.scatter_(1, self.position, code_S[:, None])
         for slot in self._working():
             self.drawn[slot] += 1
             if self.drawn[slot] == self.length:
@@ -147,31 +146,36 @@ class TokenStepper:
         """The occupied slots that still have codes to draw."""
         return [s for s, request in enumerate(self.requests) if request is not None and self.drawn[s] < self.length]
 
-    def _draw(self) -> Tensor:
-        asked = [request for request in self.requests if request is not None]
+    def _draw(self, asked: list[TokenRequest]) -> Tensor:
         temperature, top_k, top_p, guidance = self.settings
         logits = self.logits[: self.slots]
         if self.guided:
             logits = guide(logits, self.logits[self.slots :], guidance)
         return sample(
             logits,
-            self.uniform[self.rows, self.position],
+            self.uniform.gather(1, self.position)[:, 0],
             temperature,
             top_k.long() if any(request.top_k for request in asked) else None,
             top_p if any(request.top_p < 1 for request in asked) else None,
             greedy=any(request.temperature == 0 for request in asked),
         )
 
-    def _score(self, known_S: Tensor) -> None:
-        """Add the log-likelihood, under the text and unguided, of given codes that follow a drawn one."""
-        log_p = self.logits[: self.slots].log_softmax(1).gather(1, known_S.clamp(min=0)[:, None])[:, 0]
-        self.score += torch.where((known_S != UNKNOWN) & (self.position > self.behind), log_p, 0)
+    def _heed_known(self, code_S: Tensor) -> Tensor:
+        """Given codes instead of drawn ones.
+
+        Their log-likelihood, under the text and unguided, counts from the first drawn code on.
+        """
+        known_S1 = self.known.gather(1, self.position)
+        log_p = self.logits[: self.slots].log_softmax(1).gather(1, known_S1.clamp(min=0))[:, 0]
+        known_S = known_S1[:, 0]
+        self.score += torch.where((known_S != UNKNOWN) & (self.position[:, 0] > self.behind), log_p, 0)
+        return torch.where(known_S == UNKNOWN, code_S, known_S)
 
     def _feed(self, code_S: Tensor) -> None:
-        place_S = self.position.clamp(max=self.length - 2)  # the last code is never fed
+        place_S = self.position[:, 0].clamp(max=self.length - 2)  # the last code is never fed
         if self.guided:
             code_S, place_S = torch.cat([code_S, code_S]), torch.cat([place_S, place_S])
-        self.logits.copy_(self.decoder.step(code_S, place_S))
+        self.logits = self.decoder.step(code_S, place_S)
 
     def _result(self, slot: int) -> TokenResult:
         return TokenResult(self.partial(slot), float(self.score[slot]))
