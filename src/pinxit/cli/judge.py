@@ -20,7 +20,7 @@ def train_judge(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
-    """Train the judge of `pinxit eval world` on renders of the world.
+    """Train the judge of `pinxit eval world` on renders of the world's train split.
 
     [bold]Examples[/bold]
 

@@ -68,6 +68,30 @@ def worn(x: Tensor, generator: Generator) -> Tensor:
     return x.clamp(0, 1)
 
 
+def repainted(x: Tensor, generator: Generator, share: float = 0.3) -> tuple[Tensor, Tensor]:
+    """Shapes stay, colours do not: a share of the pictures is faded with channels exchanged, or drawn in lines.
+
+    Returns the pictures and which of them were changed, bool [B].
+    """
+    B = len(x)
+    order = torch.rand(B, 3, generator=generator, device=x.device).argsort(1)
+    exchanged = x.gather(1, order[:, :, None, None].expand_as(x))
+    fade = torch.rand(B, generator=generator, device=x.device).clamp(max=0.8) / 0.8  # one in five is wholly gray
+    exchanged = torch.lerp(exchanged, exchanged.mean(1, keepdim=True), _wide(fade))
+    draw = torch.rand(B, generator=generator, device=x.device)
+    result = torch.where(_wide(draw < share), torch.where(_wide(draw < share / 3), drawn(x), exchanged), x)
+    return result, draw < share
+
+
+def drawn(x: Tensor) -> Tensor:
+    """Dark lines where lightness changes, faint shade where it is dark, on light paper."""
+    light = x.mean(1, keepdim=True)
+    right = F.pad(light[..., 1:] - light[..., :-1], (0, 1, 0, 0)).abs()
+    down = F.pad(light[..., 1:, :] - light[..., :-1, :], (0, 0, 0, 1)).abs()
+    ink = (3 * torch.maximum(right, down)).clamp(max=0.75) + 0.2 * (0.8 - light).clamp(min=0)
+    return (0.96 - ink).clamp(0, 1).expand_as(x)
+
+
 def _wide(value_B: Tensor) -> Tensor:
     return value_B[:, None, None, None]
 

@@ -26,13 +26,17 @@ def heat_targets(shape: tuple[int, int, int, int], place_M3: Tensor, centre_M2: 
     return target.view(shape)
 
 
-def heat_loss(logits_BNhw: Tensor, target_BNhw: Tensor, objects: int) -> Tensor:
-    """Penalty-reduced focal loss over the map, divided by the number of objects (equation 1: alpha 2, beta 4)."""
+def heat_loss(logits_BNhw: Tensor, target_BNhw: Tensor, objects: int, counts: Tensor | None = None) -> Tensor:
+    """Penalty-reduced focal loss over the map, divided by the number of objects (equation 1: alpha 2, beta 4).
+
+    Cells where `counts` (bool, broadcast to the map) is False cost nothing.
+    """
     p = logits_BNhw.float().sigmoid()
     centre = target_BNhw == 1
     hit = F.logsigmoid(logits_BNhw.float()) * (1 - p) ** 2
     miss = F.logsigmoid(-logits_BNhw.float()) * p**2 * (1 - target_BNhw) ** 4
-    return -torch.where(centre, hit, miss).sum() / max(objects, 1)
+    cost = torch.where(centre, hit, miss)
+    return -(cost if counts is None else cost * counts).sum() / max(objects, 1)
 
 
 def peaks(logits_BNhw: Tensor, limit: int) -> tuple[Tensor, Tensor, Tensor]:

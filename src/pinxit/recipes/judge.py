@@ -1,9 +1,7 @@
 """The judge: presets, looking at pictures, training, and the checkpoint that keeps it.
 
-Another kind of model than any that paints or ranks, it says what is in a picture: names, boxes, colours, forms, styles,
-the ground; `evaluation` decides what that is worth. It learns from held-out combinations too: a ruler must not shrink
-where painters are measured, and a detector that never met a gray circle calls true ones false (docs/log.md). Nothing
-that paints or ranks learns from it, and no exam uses its scenes.
+It is trained on renders of the world's `train` split, by another kind of model than any that paints or ranks, and says
+what is in a picture: names, boxes, colours, forms, styles, the ground. `evaluation` decides what that is worth.
 """
 
 from __future__ import annotations
@@ -17,7 +15,6 @@ import torch
 from torch import Tensor
 
 from pinxit.data.sheet import sheet
-from pinxit.data.world.splits import Split
 from pinxit.data.world.vocabulary import COLOURS, FORMS, lexicon
 from pinxit.data.world.world import World
 from pinxit.errors import UsageError
@@ -33,12 +30,11 @@ from pinxit.weights.checkpoint import Part, open_checkpoint, save_checkpoint
 from pinxit.weights.zoo import find
 
 if TYPE_CHECKING:
-    from pinxit.types import Example, Picture
+    from pinxit.types import Picture
 
 FAINT = 0.05  # weaker detections are not reported
 MOST_FOUND = 24  # detections in one picture
 SAME = 0.6  # two detections of one name that overlap more are one thing
-SEED = 20251  # of the worlds it learns from: other scenes than those of painters and of exams
 RECIPE = "judge"
 
 
@@ -49,24 +45,6 @@ class JudgeConfig:
     detector: DetectorConfig
     plan: Plan
     world: str = "small"
-    splits: tuple[Split, ...] = ("train", "unseen")  # what it learns from, in turn
-
-    def __post_init__(self) -> None:
-        if not self.splits:
-            raise UsageError("a judge learns from at least one split: train, seen or unseen.")
-
-
-@dataclass(frozen=True)
-class Mixed:
-    """Items of several worlds in turn."""
-
-    worlds: tuple[World, ...]
-
-    def __len__(self) -> int:
-        return len(self.worlds) * min(len(world) for world in self.worlds)
-
-    def __getitem__(self, index: int) -> Example:
-        return self.worlds[index % len(self.worlds)][index // len(self.worlds)]
 
 
 def config_for(world: str, images: int = 300_000) -> JudgeConfig:
@@ -77,9 +55,9 @@ def config_for(world: str, images: int = 300_000) -> JudgeConfig:
     detector = DetectorConfig(tuple(words.nouns), COLOURS, FORMS, styles, places, **sizes)
     plan = Plan(
         images=images,
-        batch=32,
+        batch=64,
         lr=2e-3,
-        warmup=3200,
+        warmup=6400,
         decay=0.02,
         clip=10.0,
         ema=0.998,
@@ -166,10 +144,9 @@ def _fitted(picture: Picture, size: int) -> Picture:
 
 def build(config: JudgeConfig) -> JudgeTask:
     """The training task of a config; scenes are drawn when they are needed, and none is seen twice."""
-    preset, size = _preset(config.world), config.detector.size
-    data = Mixed(tuple(World(preset=preset, split=split, size=size, seed=SEED) for split in config.splits))
-    pictures = [data[i].picture for i in range(12)]
-    return JudgeTask(data, config.detector, config.plan.seed, lambda detector: portrait(detector, pictures))
+    world = World(preset=_preset(config.world), split="train", size=config.detector.size)
+    pictures = [world[i].picture for i in range(12)]
+    return JudgeTask(world, config.detector, config.plan.seed, lambda detector: portrait(detector, pictures))
 
 
 def _preset(world: str) -> Any:
@@ -206,7 +183,7 @@ def train(config: JudgeConfig, out: Path, device: str = "auto", progress: bool =
 def keep(config: JudgeConfig, stage: Path, folder: Path) -> None:
     """Write the averaged weights of a finished run as a checkpoint."""
     provenance = {
-        "trained_on": f"world:{config.world}, splits {', '.join(config.splits)}",
+        "trained_on": f"world:{config.world}, split train",
         "images": state.read_progress(stage).images,
         "seed": config.plan.seed,
     }
@@ -220,10 +197,9 @@ def card(config: JudgeConfig) -> str:
 
 An anchor-free detector that finds {len(config.detector.names)} kinds of things in pictures of {config.detector.size}
 pixels, with their boxes, colours, forms and styles, and the ground they stand on. Trained on
-{config.plan.images:,} renders of the built-in world (splits {", ".join(config.splits)}; from a seed that no exam uses),
-most of them worn: blurred, noisy, warped, compressed. It judges whether a picture obeys its caption; its own accuracy
-on true and on wrong renders is printed beside every score by `pinxit eval world`. It knows nothing of photographs or
-of things outside this world.
+{config.plan.images:,} renders of the built-in world's train split, half of them worn (blurred, noisy, warped,
+compressed). It judges whether a picture obeys its caption; its own accuracy on true and on wrong renders is printed
+beside every score by `pinxit eval world`. It knows nothing of photographs or of things outside this world.
 
 Train it again: `pinxit train judge --data world:{config.world} --out RUN`
 """

@@ -16,9 +16,10 @@ from torch.nn import functional as F
 from pinxit.data.order import order_batch
 from pinxit.data.world.scene import Scene
 from pinxit.errors import DataError
-from pinxit.functional.degrade import worn
+from pinxit.functional.degrade import repainted, worn
 from pinxit.functional.detection import heat_loss, heat_targets
 from pinxit.models.detector import Described, Detector, DetectorConfig
+from pinxit.recipes.judge_unshown import answers_unshown, names_unshown, places_unshown
 from pinxit.training.draws import seeded, torch_rng
 from pinxit.training.plan import Batch
 
@@ -68,6 +69,15 @@ def _name(config: DetectorConfig, name: str) -> int:
     return config.names.index(name)
 
 
+def unshown_table(scene: Scene, config: DetectorConfig) -> Tensor:
+    """`answers_unshown` for every row of the object table, bool [MOST, answers]."""
+    copies = [(scene.style, False)] + ([(scene.lower_style, True)] if scene.lower_style is not None else [])
+    rows = [answers_unshown(item, style, lower, config) for style, lower in copies for item in scene.items]
+    table = torch.zeros(MOST, len(config.colours) + len(config.forms) + 1 + len(config.styles), dtype=torch.bool)
+    table[: len(rows)] = torch.from_numpy(np.stack(rows))
+    return table
+
+
 class Objects(NamedTuple):
     """The objects of a batch, one a row."""
 
@@ -79,53 +89,62 @@ class Objects(NamedTuple):
     colour: Tensor  # int64 [M], -1 unknown, like the next two
     form: Tensor
     style: Tensor
+    unshown: Tensor  # bool [M, colours + forms + 1 + styles]: answers that are neither right nor wrong
 
 
-def unpack(table_BOK: Tensor, grid: int) -> Objects:
+def unpack(table_BOK: Tensor, unshown_BOA: Tensor, grid: int) -> Objects:
     """Rows of object tables, empty rows left out."""
     picture_M, place_M = (table_BOK[:, :, 0] >= 0).nonzero(as_tuple=True)
-    rows = table_BOK[picture_M, place_M]
+    rows, unshown = table_BOK[picture_M, place_M], unshown_BOA[picture_M, place_M]
     low, high = rows[:, 1:3], rows[:, 3:5]
     sides = (high - low).clamp(min=1e-3)
     sigma = (0.12 * grid * sides.prod(1).sqrt()).clamp(0.4, 1.2)
     centre = ((low + high) / 2 * grid).clamp(0, grid - 1e-3)
     name, colour, form, style = rows[:, [0, COLOUR, FORM, STYLE]].long().unbind(1)
-    return Objects(picture_M, name, centre, sides.log(), sigma, colour, form, style)
+    return Objects(picture_M, name, centre, sides.log(), sigma, colour, form, style, unshown)
 
 
 def detector_loss(model: Detector, pictures: Tensor, truth: Batch) -> tuple[Tensor, dict[str, Tensor]]:
     """All that the detector says against the truth, a batch of `JudgeTask`; also the sum's parts by name."""
     grid = model.config.grid
-    true = unpack(truth["objects"], grid)
+    true = unpack(truth["objects"], truth["unshown_answers"], grid)
     found = model(pictures)
     column, row = true.centre.floor().long().unbind(1)
     cell = row * grid + column
     place = torch.stack([true.picture, true.name, cell], 1)
     target = heat_targets(found.heat.shape, place, true.centre, true.sigma)
-    at_centres = found.heat[true.picture, :, row, column].float()
-    parts = {"heat": heat_loss(found.heat, target, len(cell)), "name": F.cross_entropy(at_centres, true.name)}
+    shown_BN11 = ~truth["unshown_names"][:, :, None, None]
+    at_centres = found.heat[true.picture, :, row, column].masked_fill(truth["unshown_names"][true.picture], -torch.inf)
+    parts = {
+        "heat": heat_loss(found.heat, target, len(cell), shown_BN11),
+        "name": F.cross_entropy(at_centres.float(), true.name),
+    }
     parts |= _told_loss(model.describe(found.features, true.picture, true.name, cell), true)
     if model.config.places:
-        parts["place"] = _answer_loss(found.place, truth["places"])
+        parts["place"] = _answer_loss(found.place, truth["places"], truth["unshown_places"])
     return torch.stack(list(parts.values())).sum(), parts
 
 
 def _told_loss(told: Described, true: Objects) -> dict[str, Tensor]:
     off_middle = true.centre - true.centre.floor() - 0.5
     parts = {"offset": F.l1_loss(told.offset, off_middle), "extent": F.l1_loss(told.extent, true.extent)}
-    for name in ("colour", "form", "style"):
-        logits = getattr(told, name)
-        if logits.shape[1] > 1:
-            parts[name] = _answer_loss(logits, getattr(true, name))
+    unshown = torch.split(true.unshown, [told.colour.shape[1], told.form.shape[1], told.style.shape[1]], 1)
+    for name, ruled_out in zip(("colour", "form", "style"), unshown, strict=True):
+        if ruled_out.shape[1] > 1:
+            parts[name] = _answer_loss(getattr(told, name), getattr(true, name), ruled_out)
     return parts
 
 
-def _answer_loss(logits: Tensor, answer: Tensor) -> Tensor:
-    """Yes or no for every possible answer, summed; mean over the rows whose answer is not -1, 0 when there is none."""
+def _answer_loss(logits: Tensor, answer: Tensor, ruled_out: Tensor) -> Tensor:
+    """Yes or no for every possible answer, summed; mean over the rows whose answer is not -1, 0 when there is none.
+
+    What is ruled out costs nothing. (A softmax would let all other answers of, say, lamps grow together, above the
+    colours that lamps are never shown in.)
+    """
     known = answer >= 0
     truth = F.one_hot(answer.clamp(min=0), logits.shape[1]).float()
-    cost = F.binary_cross_entropy_with_logits(logits.float(), truth, reduction="none").sum(1)
-    return (cost * known).sum() / known.sum().clamp(min=1)
+    cost = F.binary_cross_entropy_with_logits(logits.float(), truth, reduction="none")
+    return (cost * (known[:, None] & ~ruled_out)).sum() / known.sum().clamp(min=1)
 
 
 class JudgeTask:
@@ -143,7 +162,11 @@ class JudgeTask:
         return {"detector": self.detector}
 
     def batch(self, position: int, size: int) -> Batch:
-        """`pictures` uint8 [B, 3, S, S], `objects` [B, MOST, COLUMNS], `places` int64 [B]."""
+        """`pictures` uint8 [B, 3, S, S], `objects` [B, MOST, COLUMNS], `places` int64 [B].
+
+        And bool what the split rules out: `unshown_names` [B, names], `unshown_answers` [B, MOST, answers],
+        `unshown_places` [B, places].
+        """
         config = self.detector.config
         chosen = [self.data[int(i)] for i in order_batch(position, size, len(self.data), self.seed)]
         scenes = [_scene(one.facts, one.key) for one in chosen]
@@ -151,17 +174,30 @@ class JudgeTask:
             "pictures": torch.from_numpy(np.stack([one.picture for one in chosen])).permute(0, 3, 1, 2).contiguous(),
             "objects": torch.stack([object_table(scene, config) for scene in scenes]),
             "places": torch.tensor([place_answer(scene, config) for scene in scenes]),
+            "unshown_names": torch.from_numpy(np.stack([names_unshown(scene, config) for scene in scenes])),
+            "unshown_answers": torch.stack([unshown_table(scene, config) for scene in scenes]),
+            "unshown_places": torch.from_numpy(np.stack([places_unshown(scene, config) for scene in scenes])),
         }
 
     def loss(self, batch: Batch, position: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         clean = batch["pictures"].float() / 255
+        draws = torch_rng(self.seed, "wear", position, clean.device)
         with torch.autocast(clean.device.type, enabled=False):
-            pictures = worn(clean, torch_rng(self.seed, "wear", position, clean.device))
-        total, parts = detector_loss(self.detector, pictures, batch)
+            pictures, strange_B = repainted(clean, draws)
+            pictures = worn(pictures, draws)
+        total, parts = detector_loss(self.detector, pictures, _without_colours(batch, strange_B))
         return total, {name: part.detach() for name, part in parts.items()}
 
     def preview(self) -> Picture | None:
         return self.draw(self.detector) if self.draw else None
+
+
+def _without_colours(batch: Batch, strange_B: Tensor) -> Batch:
+    """The truth of repainted pictures: their colours, styles and grounds are unknown."""
+    objects = batch["objects"].clone()
+    for column in (COLOUR, STYLE):
+        objects[:, :, column].masked_fill_(strange_B[:, None], -1.0)
+    return batch | {"objects": objects, "places": batch["places"].masked_fill(strange_B, -1)}
 
 
 def _scene(facts: object, key: str) -> Scene:
