@@ -39,8 +39,8 @@ def sequences(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 def replay(decoder: CachedDecoder, slots: list[int], text: Tensor, codes: Tensor, starts: list[int]) -> Tensor:
     """Logits [B, N, K] of given pictures: picture b goes into slots[b] and begins at step starts[b]."""
-    out = torch.zeros(len(slots), N, decoder.codes)
-    tokens, positions = torch.zeros(decoder.slots, dtype=torch.long), torch.zeros(decoder.slots, dtype=torch.long)
+    out = torch.zeros(len(slots), N, decoder.codes, device=decoder.device)
+    tokens, positions = torch.zeros(2, decoder.slots, dtype=torch.long, device=decoder.device)
     for time in range(max(starts) + N):
         for b, slot in enumerate(slots):
             p = time - starts[b]
@@ -71,11 +71,13 @@ def test_cached_logits_equal_full_mask_logits(kind: str, changes: dict[str, Any]
 
 
 @both_kinds
+@pytest.mark.parametrize("cache_dtype", [None, torch.bfloat16], ids=["fp32-cache", "bf16-cache"])
 @torch.no_grad()
-def test_bfloat16_comes_close(kind: str) -> None:
+def test_bfloat16_comes_close(kind: str, cache_dtype: torch.dtype | None) -> None:
     model, (text, codes) = stirred(attention=kind), sequences(2)
     _, expected = model(text, codes)
-    got = replay(CachedDecoder(model, 2, torch.bfloat16), [0, 1], text, codes, [0, 1])
+    decoder = CachedDecoder(model, 2, torch.bfloat16, cache_dtype=cache_dtype)
+    got = replay(decoder, [0, 1], text, codes, [0, 1])
     assert (got - expected).abs().mean() < 0.02 * expected.std()
 
 
@@ -90,6 +92,27 @@ def test_a_slot_is_the_same_bits_in_any_company(kind: str, dtype: torch.dtype) -
     assert torch.equal(crowd, moved)
     alone = replay(CachedDecoder(model, 5, dtype), [4], text[:1], codes[:1], [0])
     assert torch.equal(alone[0], crowd[0])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@both_kinds
+@torch.no_grad()
+def test_a_gpu_decodes_the_same(kind: str) -> None:
+    """The recorded step equals the whole-stream model of the CPU, and slots stay independent there too."""
+    model, (text, codes) = stirred(attention=kind), sequences(3)
+    _, expected = model(text, codes)
+    model = model.cuda()
+
+    def on_gpu(slots: list[int], rows: slice, starts: list[int], dtype: torch.dtype) -> Tensor:
+        return replay(CachedDecoder(model, 3, dtype), slots, text[rows].cuda(), codes[rows].cuda(), starts).cpu()
+
+    got = on_gpu([2, 0, 1], slice(0, 3), [0, 3, 17], torch.float32)
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+    crowd, alone = (
+        on_gpu([0, 1, 2], slice(0, 3), [0, 0, 0], torch.bfloat16),
+        on_gpu([2], slice(0, 1), [4], torch.bfloat16),
+    )
+    assert torch.equal(crowd[0], alone[0])
 
 
 def test_prefixes_are_forgotten_but_never_mixed_up(monkeypatch: pytest.MonkeyPatch) -> None:

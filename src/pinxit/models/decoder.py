@@ -96,18 +96,24 @@ class CachedDecoder:
     """The transformer as a machine with `slots` places; equal to `TokenTransformer.forward`, at a fraction of the work.
 
     Weights are copied and prepared at construction: a later change of `model` does not show. `dtype` is that of matrix
-    products (None: the fastest the device has); keys and values are float32 on a CPU, whose float32 attention is faster
-    and more exact. `int8` keeps the weights as int8 (one scale per output), half the bytes to read per step.
+    products (None: the fastest the device has) and `cache_dtype` that of keys and values (None: float32 on a CPU, whose
+    float32 attention is faster and more exact, else `dtype`). `int8` keeps the weights as int8 (one scale per output),
+    half the bytes to read per step.
     """
 
     def __init__(
-        self, model: TokenTransformer, slots: int, dtype: torch.dtype | None = None, int8: bool = False
+        self,
+        model: TokenTransformer,
+        slots: int,
+        dtype: torch.dtype | None = None,
+        int8: bool = False,
+        cache_dtype: torch.dtype | None = None,
     ) -> None:
         config, self.device = model.config, model.embed.image.device
         self.slots, self.codes, self.grid = slots, config.image_codes, config.grid
         self.text_tokens = config.text_tokens
         self.dtype = dtype or fastest_dtype(self.device)
-        kept = torch.float32 if self.device.type == "cpu" else self.dtype
+        kept = cache_dtype or (torch.float32 if self.device.type == "cpu" else self.dtype)
         with torch.inference_mode():
             self.embed = deepcopy(model.embed)
             self.places = self.embed.image_places()
