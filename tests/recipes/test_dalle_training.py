@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,12 @@ from typer.testing import CliRunner
 
 from pinxit.cli.train import app
 from pinxit.config import override
-from pinxit.errors import CheckpointError, DataError, UsageError
+from pinxit.errors import CheckpointError, DataError, PinxitError, UsageError
 from pinxit.functional.tokens import token_loss
 from pinxit.models.decoder import CachedDecoder
 from pinxit.pipelines.autoregress import TokenRequest, TokenStepper
 from pinxit.pipelines.stepper import run as serve
+from pinxit.recipes.dalle import encode
 from pinxit.recipes.dalle.encode import fingerprint
 from pinxit.recipes.dalle.estimate import stage_cost
 from pinxit.recipes.dalle.presets import PRESETS, DalleConfig, nano, paper, preset
@@ -221,6 +223,29 @@ def test_codes_are_made_again_when_the_dvae_learns_on(squares: Path, tmp_path: P
     longest = DalleRun(tmp_path, small(squares, "plans.dvae.images=160"), "cpu", progress=False)
     with pytest.raises(DataError, match="the dVAE is no longer the one"):
         train(longest, ["dvae", "codes"])
+
+
+def test_codes_go_on_where_they_stopped(straight: DalleRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed between two chunks, only the rest is encoded; the file is the same to the byte."""
+    monkeypatch.setattr(encode, "CHUNK", 3)
+    work = replace(straight, folder=tmp_path)
+    for stage in ("pictures", "dvae"):
+        (tmp_path / stage).symlink_to(straight.path(stage))
+    seen: list[int] = []
+
+    def kill(done: int, total: int) -> None:
+        seen.append(done)
+        if seen == [3, 6]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        encode.encode_bank(work, kill)
+    assert not work.finished("codes")
+    encode.encode_bank(work, kill)
+    assert seen == [3, 6, 8]
+    assert (tmp_path / "codes" / "codes.npy").read_bytes() == (straight.path("codes") / "codes.npy").read_bytes()
+    with pytest.raises(PinxitError, match=r"cannot write .*: (No space|Invalid|File)"):
+        encode._write(Path("/dev/full"), 8, 0, straight.codes()[:3])
 
 
 def test_starting_from_a_checkpoint(straight: DalleRun, tmp_path: Path) -> None:

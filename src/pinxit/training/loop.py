@@ -2,7 +2,8 @@
 
 Progress is counted in images seen. A batch is a function of (seed, images seen) and so is every random draw of a step;
 nothing else is remembered between steps but weights, averages and moments. A run that was stopped and resumed therefore
-ends with the weights of one that was not: bit for bit on the CPU; on a GPU up to kernels that add in no fixed order.
+ends with the weights of one that was not: bit for bit on a CPU with as many threads, on a GPU up to kernels that add in
+no fixed order.
 """
 
 from __future__ import annotations

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import torch
 
 from pinxit.data.transforms import to_tensor
 from pinxit.errors import DataError, PinxitError
-from pinxit.files import replacing, write_json
+from pinxit.files import write_json
 from pinxit.functional.codes import code_usage
 from pinxit.models.dvae import DVAE
 from pinxit.recipes.dalle.run import DalleRun
@@ -47,14 +49,13 @@ def encode_bank(run: DalleRun, progress: Callable[[int, int], None]) -> None:
         (folder / UNFINISHED).unlink(missing_ok=True)
         old = {}
     done = int(old.get("done", 0)) if (folder / UNFINISHED).exists() else 0
-    codes = _open(folder / UNFINISHED, (len(bank), model.grid, model.grid))
     for start in range(done, len(bank), CHUNK):
-        rows = bank.pictures[start : start + CHUNK]
-        codes[start : start + CHUNK] = encode(model, fitted(rows, run.config.dvae.size), device)
-        codes.flush()
+        rows = fitted(bank.pictures[start : start + CHUNK], run.config.dvae.size)
+        _write(folder / UNFINISHED, len(bank), start, encode(model, rows, device))
         done = start + len(rows)
         write_json(folder / ABOUT, about | {"done": done})
         progress(done, len(bank))
+    codes = np.load(folder / UNFINISHED, mmap_mode="r", allow_pickle=False)
     usage, perplexity = code_usage(torch.from_numpy(codes[:CHUNK].astype(np.int64)), model.config.codes)
     write_json(folder / ABOUT, about | {"done": done, "share_used": usage, "perplexity": perplexity})
     (folder / UNFINISHED).replace(folder / CODES)
@@ -80,14 +81,22 @@ def fingerprint(model: torch.nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def _open(path: Path, shape: tuple[int, ...]) -> Any:
+def _write(path: Path, count: int, start: int, rows: np.ndarray[tuple[int, ...], np.dtype[np.uint16]]) -> None:
+    """Put `rows` in their place in a .npy of `count` rows. Written, not mapped, so that a full disk can be told."""
+    header = io.BytesIO()
+    shape = (count, *rows.shape[1:])
+    np.lib.format.write_array_header_1_0(header, {"descr": "<u2", "fortran_order": False, "shape": shape})
     try:
-        if not path.exists():
-            with replacing(path) as temporary:
-                np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint16, shape=shape).flush()
-        return np.load(path, mmap_mode="r+", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise PinxitError(f"cannot write {path}: {error}.") from error
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("r+b" if start else "wb") as file:
+            if not start:
+                file.write(header.getvalue())
+            file.seek(len(header.getvalue()) + start * rows[0].nbytes)
+            file.write(rows.astype("<u2").tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise PinxitError(f"cannot write {path}: {error.strerror or error}.") from error
 
 
 def _read(path: Path) -> dict[str, Any]:

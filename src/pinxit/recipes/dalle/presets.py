@@ -38,7 +38,7 @@ class NoiseConfig:
     kl_images: int = 5_000 * 512  # over which it rises from 0 along a cosine
     temperature: float = 1 / 16  # of gumbel dVAEs at the end, from 1
     temperature_images: int = 150_000 * 512  # over which it falls along a cosine
-    bpe_dropout: float = 0.1  # chance that a merge is skipped, transformer and CLIP alike (section 2.2)
+    bpe_dropout: float = 0.1  # chance that a merge is skipped in the transformer's captions (section 2.2)
     caption_drop: float = 0.1  # chance that the transformer sees no caption, for guidance; 0 in the paper
     redrawn: float = 0.5  # share of CLIP's pictures that went through the dVAE, as those that it will rank
 

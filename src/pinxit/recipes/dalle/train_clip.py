@@ -62,11 +62,11 @@ class ClipTask:
     def batch(self, position: int, size: int) -> Batch:
         """Pictures uint8 [B, S, S, 3], ids int64 [B, L], and a number for each different caption, int64 [B]."""
         assert self.bank is not None and self.tokenizer is not None
-        seed, noise = self.config.seed, self.config.noise
+        seed = self.config.seed
         rng = numpy_rng(seed, "clip captions", position)
         rows = order_batch(position, size, len(self.bank), key(seed, "clip order"), self.group)
         captions = [pick(self.bank.captions[row], rng) for row in rows.tolist()]
-        ids = self.tokenizer.encode_clip(captions, self.config.clip.text.tokens, noise.bpe_dropout, rng)
+        ids = self.tokenizer.encode_clip(captions, self.config.clip.text.tokens)
         same = np.unique(captions, return_inverse=True)[1]
         pictures = fitted(self.bank.pictures[rows], self.config.dvae.size)
         parts = {"pictures": pictures, "ids": ids, "same": same, "redrawn": self._redrawn(size, rng)}
