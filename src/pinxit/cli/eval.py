@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Measure painters.", no_args_is_help=True)
 SHOWN = 24  # pictures on the sheet
+WIDE = 150  # characters a line, enough for all tasks side by side
 
 
 @app.callback()
@@ -165,19 +166,22 @@ def _write_sheet(path: Path, done: Any) -> None:
 
 
 def _show(table: Lines, title: str) -> None:
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
     from pinxit.evaluation.report import cells
 
+    console = Console() if Console().is_terminal else Console(width=WIDE)
     headings, rows = cells(table)
-    shown = Table(title=title)
+    if console.width < WIDE:  # tasks downwards: a column is as narrow as the longest word of its heading
+        headings, *rows = (list(column) for column in zip(headings, *rows, strict=True))
+    shown = Table(title=title, box=box.SIMPLE_HEAD)
     for number, heading in enumerate(headings):
-        shown.add_column(heading, justify="right" if number else "left", no_wrap=not number, min_width=5)
+        shown.add_column(heading, justify="right" if number else "left", no_wrap=not number, overflow="fold")
     for row in rows:
         shown.add_row(*row)
-    console = Console()
-    console.print(shown, width=None if console.is_terminal else 200)
+    console.print(shown)
 
 
 def _write(out: Path, exam: Exam, asked: list[Question], about: dict[str, Any], table: Lines, device: str) -> None:
