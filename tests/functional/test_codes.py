@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pinxit.functional.codes import (
+    argmin_rows,
     code_usage,
     codebook_sums,
     fsq_bound,
@@ -106,3 +107,13 @@ def test_code_usage_by_hand() -> None:
     assert perplexity == pytest.approx(2)
     assert code_usage(torch.arange(8), 8) == pytest.approx((1, 8))
     assert code_usage(torch.zeros(9, dtype=torch.int64), 8) == pytest.approx((1 / 8, 1))
+
+
+@pytest.mark.parametrize("shape", [(7, 256), (5, 4096), (3, 100), (1, 64)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_argmin_rows_finds_the_least(shape: tuple[int, int], dtype: torch.dtype) -> None:
+    scores = torch.randn(shape, generator=torch.Generator().manual_seed(shape[1])).to(dtype)
+    found = argmin_rows(scores)
+    assert torch.equal(scores.gather(1, found[:, None])[:, 0], scores.amin(1))
+    if dtype == torch.float32:  # 16 bits hold equal least values
+        assert torch.equal(found, scores.argmin(1))

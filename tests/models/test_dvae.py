@@ -236,3 +236,13 @@ def test_a_rectangle_of_any_multiple_is_fine_and_others_are_refused() -> None:
 def test_impossible_configs_are_one_sentence(changes: dict[str, Any], complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
         DVAEConfig(**(SMALL | changes))
+
+
+@every_kind
+def test_code_vectors_are_what_the_decoder_sees(kind: dict[str, Any]) -> None:
+    model = build(kind)
+    codes = torch.randint(0, 60, (1, 4, 4), generator=seeded())
+    vectors = model.code_vectors()
+    assert vectors.shape == (model.config.codes, 12)
+    seen = model.quantiser.embed(codes, model.decoder.input).detach()
+    assert torch.allclose(vectors[codes[0]], seen[0].permute(1, 2, 0), atol=1e-6)

@@ -141,6 +141,12 @@ class DVAE(nn.Module):
             mu = mu + F.pixel_shuffle(self.quantiser.vectors(codes), self.config.downscale)
         return unphi(torch.sigmoid(mu))
 
+    @torch.no_grad()
+    def code_vectors(self) -> Tensor:
+        """What the decoder sees of each code, float32 [K, n_init]: codes that look alike lie near each other."""
+        every = torch.arange(self.config.codes, device=self.decoder.input.weight.device).view(1, 1, -1)
+        return self.quantiser.embed(every, self.decoder.input)[0, :, 0].t().float().contiguous()
+
     def _encoded(self, pictures: Tensor) -> Tensor:
         y = phi(self._checked(pictures))
         z: Tensor = self.encoder(y)

@@ -20,7 +20,7 @@ from pinxit.functional.codes import code_usage
 from pinxit.models.dvae import DVAE
 from pinxit.recipes.dalle.run import DalleRun
 from pinxit.recipes.dalle.train_dvae import fitted
-from pinxit.training.precision import pick_device
+from pinxit.training.precision import autocast, keep_freed_memory, pick_device, place
 
 CHUNK = 4096  # pictures between two notes of how far it is
 BATCH = 256
@@ -30,11 +30,14 @@ CODES, UNFINISHED, ABOUT = "codes.npy", "unfinished.npy", "codes.json"
 def encode_bank(run: DalleRun, progress: Callable[[int, int], None]) -> None:
     """Write codes uint16 [N, h, w] of every picture into the run; killed, it goes on where it was.
 
-    codes.json tells which dVAE made them. When that one has been trained further, the codes are made again, unless
-    the transformer has learnt from them already: then DataError is raised.
+    The arithmetic is that of the dVAE's training. codes.json tells which dVAE made them. When that one has been trained
+    further, the codes are made again, unless the transformer has learnt from them already: then DataError is raised.
     """
     folder, bank, device = run.path("codes"), run.bank(), pick_device(run.device)
-    model = run.dvae().to(device)
+    model, plan = run.dvae(), run.plan("dvae")
+    place({"dvae": model}, plan, device)
+    if device.type == "cpu":
+        keep_freed_memory()
     about: dict[str, Any] = {"dvae": fingerprint(model), "pictures": len(bank), "grid": model.grid}
     old = _read(folder / ABOUT)
     if {name: old.get(name) for name in about} == about:
@@ -51,12 +54,14 @@ def encode_bank(run: DalleRun, progress: Callable[[int, int], None]) -> None:
     done = int(old.get("done", 0)) if (folder / UNFINISHED).exists() else 0
     for start in range(done, len(bank), CHUNK):
         rows = fitted(bank.pictures[start : start + CHUNK], run.config.dvae.size)
-        _write(folder / UNFINISHED, len(bank), start, encode(model, rows, device))
+        with autocast(plan, device):
+            codes = encode(model.eval(), rows, device)
+        _write(folder / UNFINISHED, len(bank), start, codes)
         done = start + len(rows)
         write_json(folder / ABOUT, about | {"done": done})
         progress(done, len(bank))
-    codes = np.load(folder / UNFINISHED, mmap_mode="r", allow_pickle=False)
-    usage, perplexity = code_usage(torch.from_numpy(codes[:CHUNK].astype(np.int64)), model.config.codes)
+    stored = np.load(folder / UNFINISHED, mmap_mode="r", allow_pickle=False)
+    usage, perplexity = code_usage(torch.from_numpy(stored[:CHUNK].astype(np.int64)), model.config.codes)
     write_json(folder / ABOUT, about | {"done": done, "share_used": usage, "perplexity": perplexity})
     (folder / UNFINISHED).replace(folder / CODES)
 
@@ -65,7 +70,7 @@ def encode_bank(run: DalleRun, progress: Callable[[int, int], None]) -> None:
 def encode(
     model: DVAE, pictures: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], device: torch.device
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.uint16]]:
-    """Codes uint16 [N, h, w] of pictures uint8 [N, S, S, 3], in 32-bit arithmetic."""
+    """Codes uint16 [N, h, w] of pictures uint8 [N, S, S, 3]."""
     parts = [
         model.encode_codes(to_tensor(pictures[start : start + BATCH]).to(device)).cpu().numpy()
         for start in range(0, len(pictures), BATCH)

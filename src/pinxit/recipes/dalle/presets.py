@@ -63,6 +63,7 @@ class DalleConfig:
     clip: CLIPConfig
     plans: Plans
     noise: NoiseConfig = field(default_factory=NoiseConfig)
+    alike: bool = False  # the transformer starts out knowing which codes look alike; the paper's learns it
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -121,32 +122,35 @@ def nano() -> DalleConfig:
 
 
 def tiny() -> DalleConfig:
-    """64 px, 256 codes a picture of 1,000 finite-scalar ones; the shipped checkpoint. About 15 M parameters in all.
+    """72 px, 144 codes a picture of 4,096 patches; the shipped checkpoint. About 17 M parameters in all.
 
     Some hours on 2 CPU cores (`--dry-run` says how many on yours), minutes on a GPU; lengthen a finished run with
     `--set plans.transformer.images=...`. `pinxit train dalle --preset tiny --data world:small --out RUN`
     """
     return DalleConfig(
         vocab=1024,
-        data=DataConfig(size=64, pictures=120_000, ranking=60_000),
+        data=DataConfig(size=72, pictures=240_000, ranking=80_000),
         dvae=DVAEConfig(
-            size=64,
+            size=72,
             channels=256,
             n_init=128,
             groups=1,
             blocks=2,
             decoder_blocks=3,
             gain=1.0,
-            patch=4,
-            codes=1000,
-            quantiser="fsq",
-            levels=(8, 5, 5, 5),
+            patch=6,
+            codes=4096,
+            quantiser="vq",
+            code_dim=108,
+            shortcut=True,
             likelihood="normal",
         ),
         transformer=TransformerConfig(
-            text_vocab=1024, text_tokens=32, image_codes=1000, grid=16, dim=256, depth=8, heads=4, attention="dense"
+            text_vocab=1024, text_tokens=32, image_codes=4096, grid=12, dim=256, depth=8, heads=4, attention="dense"
         ),
-        clip=_small_clip(vocab=1024, size=64, width=256, layers=4, heads=4, tokens=34),
+        clip=_small_clip(vocab=1024, size=72, width=256, layers=4, heads=4, tokens=34),
+        noise=NoiseConfig(bpe_dropout=0.02),
+        alike=True,
         plans=Plans(
             dvae=Plan(
                 images=150_000,
@@ -160,7 +164,7 @@ def tiny() -> DalleConfig:
                 channels_last=True,
             ),
             transformer=Plan(
-                images=600_000, batch=16, lr=1.2e-3, warmup=3_200, betas=(0.9, 0.96), decay=4.5e-2, clip=4.0, ema=0.998
+                images=600_000, batch=16, lr=1e-3, warmup=3_200, betas=(0.9, 0.96), decay=4.5e-2, clip=4.0, ema=0.998
             ),
             clip=Plan(
                 images=100_000,

@@ -58,6 +58,7 @@ class DalleRun:
         for stage, fields in TRAINED.items():
             started = partial(states.exists, self.path(stage))
             used |= dict.fromkeys((stage, f"plans.{stage}", *(f"noise.{field}" for field in fields)), started)
+        used["alike"] = partial(states.exists, self.path("transformer"))
         enter(self.folder, RECIPE, self.config, used)
 
     def path(self, stage: str) -> Path:

@@ -18,6 +18,7 @@ from pinxit.models.dvae import DVAE
 from pinxit.models.transformer import PAD, TokenTransformer
 from pinxit.pipelines.autoregress import TokenRequest, TokenStepper
 from pinxit.pipelines.stepper import run
+from pinxit.recipes.dalle.alike import start_alike
 from pinxit.recipes.dalle.presets import DalleConfig
 from pinxit.recipes.dalle.train_clip import pick
 from pinxit.training.draws import key, numpy_rng
@@ -52,6 +53,8 @@ class TransformerTask:
         self.config, self.codes, self.captions = config, codes, captions
         self.tokenizer, self.dvae = tokenizer, dvae
         self.transformer = TokenTransformer(config.transformer, seed=key(config.seed, "transformer") % 2**32)
+        if config.alike and dvae is not None:
+            start_alike(self.transformer, dvae.code_vectors(), key(config.seed, "alike") % 2**32)
 
     def modules(self) -> dict[str, nn.Module]:
         return {"transformer": self.transformer}
