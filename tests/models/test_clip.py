@@ -11,7 +11,8 @@ from torch import Tensor
 from pinxit.config import from_dict, to_dict
 from pinxit.errors import UsageError
 from pinxit.functional.contrastive import contrastive_loss
-from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
+from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig, VisionTower
+from pinxit.models.clip_shapes import PUBLISHED
 from pinxit.models.layers import Block
 
 SMALL = CLIPConfig(
@@ -37,10 +38,31 @@ def texts(rows: int, generator: torch.Generator, config: CLIPConfig = SMALL) -> 
     return ids
 
 
-def test_vit_b_32_has_the_published_number_of_parameters() -> None:
+PARAMETERS = {
+    "RN50": 102_007_137,
+    "RN101": 119_688_033,
+    "RN50x4": 178_300_601,
+    "RN50x16": 290_979_217,
+    "RN50x64": 623_258_305,
+    "ViT-B/32": 151_277_313,
+    "ViT-B/16": 149_620_737,
+    "ViT-L/14": 427_616_513,
+    "ViT-L/14@336": 427_944_193,
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_models_have_the_published_number_of_parameters(name: str) -> None:
     with torch.device("meta"):
-        model = CLIP(CLIPConfig())
-    assert sum(p.numel() for p in model.parameters()) == 151_277_313
+        model = CLIP(PUBLISHED[name])
+    assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
+    side, features = PUBLISHED[name].vision.size, PUBLISHED[name].vision.features
+    assert model.visual.features(torch.empty(1, 3, side, side, device="meta")).shape == (1, features)
+
+
+def test_configs_round_trip() -> None:
+    assert PUBLISHED["ViT-B/32"] == CLIPConfig()
+    assert from_dict(CLIPConfig, to_dict(PUBLISHED["RN50"])) == PUBLISHED["RN50"]
     assert from_dict(CLIPConfig, to_dict(CLIPConfig())) == CLIPConfig()
 
 
@@ -51,6 +73,7 @@ def test_initial_scales_are_the_papers() -> None:
         text=TextConfig(vocab=1000, tokens=64, width=256, layers=2, heads=4, eot=3),
     )
     model = small(config=config)
+    assert isinstance(model.visual, VisionTower)
     block = model.visual.blocks[3]
     assert isinstance(block, Block)
     expected = {
@@ -68,70 +91,6 @@ def test_initial_scales_are_the_papers() -> None:
     for weight, std in expected.items():
         assert weight.std().item() == pytest.approx(std, rel=0.15)
     assert model.scale().item() == pytest.approx(1 / 0.07)
-
-
-@pytest.mark.parametrize("activation", ["quickgelu", "gelu"])
-def test_equals_transformers_clip(activation: str) -> None:
-    transformers = pytest.importorskip("transformers")
-    text = {"vocab_size": 40, "max_position_embeddings": 12, "num_hidden_layers": 3, "num_attention_heads": 6}
-    vision = {"image_size": 32, "patch_size": 8, "num_hidden_layers": 2, "num_attention_heads": 4}
-    act = {"quickgelu": "quick_gelu", "gelu": "gelu"}[activation]
-    both = transformers.CLIPConfig(
-        text_config=text | {"hidden_size": 48, "intermediate_size": 192, "hidden_act": act, "eos_token_id": 3},
-        vision_config=vision | {"hidden_size": 32, "intermediate_size": 128, "hidden_act": act},
-        projection_dim=24,
-    )
-    config = CLIPConfig(SMALL.embed, SMALL.vision, SMALL.text, activation)  # type: ignore[arg-type]
-    ours, theirs = small(1, config), transformers.CLIPModel(both).eval()
-    missing = theirs.load_state_dict(in_transformers_names(ours), strict=False)
-    assert missing.unexpected_keys == [] and [k for k in missing.missing_keys if "position_ids" not in k] == []
-    generator = torch.Generator().manual_seed(2)
-    pictures, ids = torch.rand(5, 3, 32, 32, generator=generator), texts(5, generator)
-    with torch.no_grad():
-        image, text_embedding, scale = ours(pictures, ids)
-        answer = theirs(input_ids=ids, pixel_values=(pictures - ours.mean) / ours.std)
-    torch.testing.assert_close(image, answer.image_embeds, atol=1e-5, rtol=0)
-    torch.testing.assert_close(text_embedding, answer.text_embeds, atol=1e-5, rtol=0)
-    torch.testing.assert_close(scale * image @ text_embedding.T, answer.logits_per_image, atol=1e-4, rtol=0)
-
-
-def in_transformers_names(model: CLIP) -> dict[str, Tensor]:
-    """Our weights under transformers' names; every key of theirs must be among them."""
-    state: dict[str, Tensor] = {
-        "logit_scale": model.logit_scale.detach(),
-        "visual_projection.weight": model.visual.proj.detach().T,
-        "text_projection.weight": model.text.proj.detach().T,
-    }
-    for theirs, tower in (("vision_model", model.visual), ("text_model", model.text)):
-        for name, value in tower.state_dict().items():
-            state |= {theirs + "." + n: v for n, v in renamed(name, value).items()}
-    return state
-
-
-def renamed(name: str, value: Tensor) -> dict[str, Tensor]:
-    table = {
-        "positions": "embeddings.position_embedding.weight",
-        "class_token": "embeddings.class_embedding",
-        "patches.weight": "embeddings.patch_embedding.weight",
-        "tokens.weight": "embeddings.token_embedding.weight",
-        "ln_pre": "pre_layrnorm",
-        "ln_post": "post_layernorm",
-        "ln_final": "final_layer_norm",
-        ".ln_1": ".layer_norm1",
-        ".ln_2": ".layer_norm2",
-        ".fc.": ".mlp.fc1.",
-        ".proj.": ".mlp.fc2.",
-        ".attn.": ".self_attn.",
-        ".out.": ".out_proj.",
-        "blocks.": "encoder.layers.",
-    }
-    if name == "proj":
-        return {}
-    for ours, theirs in table.items():
-        name = name.replace(ours, theirs)
-    if "qkv" not in name:
-        return {name: value}
-    return {name.replace("qkv", f"{part}_proj"): v for part, v in zip("qkv", value.chunk(3), strict=True)}
 
 
 def test_pooling_ignores_everything_after_the_first_eot() -> None:

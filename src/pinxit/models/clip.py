@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pinxit.errors import UsageError
+from pinxit.models.clip_resnet import ResNetTower
 from pinxit.models.layers import Activation, Blocks
 
 MAX_LOGIT_SCALE = math.log(100.0)  # section 2.5: logits are never scaled by more than 100
@@ -20,13 +21,22 @@ MAX_LOGIT_SCALE = math.log(100.0)  # section 2.5: logits are never scaled by mor
 
 @dataclass(frozen=True, slots=True)
 class VisionConfig:
-    """The picture tower, a ViT (section 2.4; sizes of table 20). The defaults are ViT-B/32's."""
+    """The picture tower (section 2.4; sizes of tables 19 and 20): a ViT, or with `stages` a ModifiedResNet.
+
+    The defaults are ViT-B/32's.
+    """
 
     size: int = 224  # picture side in pixels
-    patch: int = 32  # patch side in pixels
-    width: int = 768
-    layers: int = 12
-    heads: int = 12
+    width: int = 768  # of a ResNet: channels of the stem; its features have 32 times as many
+    patch: int = 32  # ViT: patch side in pixels
+    layers: int = 12  # ViT
+    heads: int = 12  # ViT
+    stages: tuple[int, ...] = ()  # ResNet: bottlenecks of each of its four stages; empty for a ViT
+
+    @property
+    def features(self) -> int:
+        """Numbers that the tower says of a picture before they are projected."""
+        return self.width << (len(self.stages) + 1) if self.stages else self.width
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +63,12 @@ class CLIPConfig:
     std: tuple[float, ...] = (0.26862954, 0.26130258, 0.27577711)
 
     def __post_init__(self) -> None:
-        if self.vision.size % self.vision.patch:
-            raise UsageError(f"clip: picture side {self.vision.size} is not a multiple of patch {self.vision.patch}.")
-        for name, tower in (("vision", self.vision), ("text", self.text)):
-            if tower.width % tower.heads:
+        vision = self.vision
+        step = 2 ** (len(vision.stages) + 1) if vision.stages else vision.patch
+        if vision.size % step:
+            raise UsageError(f"clip: picture side {vision.size} is not a multiple of patch {step}.")
+        for name, tower in (("vision", vision), ("text", self.text)):
+            if tower.width % tower.heads and not (name == "vision" and vision.stages):
                 raise UsageError(f"clip.{name}: width {tower.width} is not a multiple of {tower.heads} heads.")
 
 
@@ -111,8 +123,10 @@ class TextTower(nn.Module):
         return self.sequence(ids_BL)[rows, end_B] @ self.proj
 
 
-def build_vision(config: VisionConfig, embed: int, activation: Activation) -> VisionTower:
-    """The picture tower a config asks for; other tower families join here."""
+def build_vision(config: VisionConfig, embed: int, activation: Activation) -> VisionTower | ResNetTower:
+    """The picture tower a config asks for."""
+    if config.stages:
+        return ResNetTower(config.size, config.width, config.stages, embed)
     return VisionTower(config, embed, activation)
 
 

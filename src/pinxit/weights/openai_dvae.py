@@ -10,13 +10,11 @@ import logging
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from pinxit.errors import CheckpointError
 from pinxit.models.dvae import DVAE, DVAEConfig
-from pinxit.weights.torch_archive import read_torch_archive
+from pinxit.weights.tensor_files import read_tensors
 
 log = logging.getLogger(__name__)
 _ENDINGS = (".pkl", ".safetensors", ".pt", ".pth", ".bin")
@@ -29,7 +27,9 @@ def load_openai_dvae(folder: Path, size: int = 256) -> DVAE:
     Logs one line that says what was recognised. Raises CheckpointError, naming files or keys, when a file is
     missing or unreadable, or a key is missing, left over or of the wrong shape.
     """
-    halves = {half: (path := _find(folder, half), _read(path)) for half in ("encoder", "decoder")}
+    halves = {
+        half: (path := _find(folder, half), read_tensors(path, packages=("dall_e",))) for half in ("encoder", "decoder")
+    }
     config = _recognise(halves["encoder"][1], halves["decoder"][1], size, folder)
     with torch.device("meta"):
         model = DVAE(config)
@@ -95,15 +95,6 @@ def _find(folder: Path, half: str) -> Path:
         if (path := folder / f"{half}{ending}").is_file():
             return path
     raise CheckpointError(f"{folder} has no {half}.pkl; put OpenAI's encoder.pkl and decoder.pkl there.")
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    if path.suffix != ".safetensors":
-        return read_torch_archive(path, packages=("dall_e",))
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is not a readable safetensors file: {error}.") from error
 
 
 def _some(keys: list[str]) -> str:

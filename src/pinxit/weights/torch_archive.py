@@ -1,4 +1,5 @@
-"""Tensors out of a file that `torch.save` wrote, whatever was pickled around them, without running any of it.
+"""Tensors out of a file that `torch.save` or `torch.jit.save` wrote, whatever was pickled around them, without running
+any of it.
 
 A torch archive is a zip: `data.pkl` describes objects, `data/0`, `data/1`, ... hold the raw numbers. Here the
 description is read with a closed list of harmless names: rebuilding a tensor from the archive's own storages,
@@ -60,10 +61,11 @@ class _Reader(pickle.Unpickler):
         names = [name for name in archive.namelist() if name == "data.pkl" or name.endswith("/data.pkl")]
         if len(names) != 1:
             raise CheckpointError("it has no single data.pkl.")
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-            raise CheckpointError("it is compressed, which torch.save never does.")
         self.archive = archive
         self.folder = names[0].removesuffix("data.pkl")
+        numbers = (entry for entry in archive.infolist() if entry.filename.startswith(f"{self.folder}data"))
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in numbers):
+            raise CheckpointError("its numbers are compressed, which torch.save never does.")
         self.packages = packages
         self.storages: dict[str, Tensor] = {}
         if self._member("byteorder", b"little") != b"little":
@@ -135,6 +137,8 @@ def _collect(node: Any, prefix: str, found: dict[str, Tensor]) -> None:
     if isinstance(node, _StandIn):
         for part in _MODULE_PARTS:
             children.update(node.__dict__.get(part) or {})
+        # The modules of TorchScript archives hold theirs directly.
+        children |= {name: child for name, child in node.__dict__.items() if isinstance(child, Tensor | _StandIn)}
     elif isinstance(node, dict):
         children = node
     for name, child in children.items():

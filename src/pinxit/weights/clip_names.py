@@ -1,0 +1,69 @@
+"""What the weights of a CLIP are called by OpenAI (and open_clip) and by Hugging Face's transformers.
+
+`openai_name` and `hf_names` translate one of our names; a reader or writer that goes through all names of a model uses
+every key exactly once, or says which it could not.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+_OPENAI = (  # ours -> OpenAI's, in this order
+    (r"^visual\.patches\.", "visual.conv1."),
+    (r"^visual\.class_token$", "visual.class_embedding"),
+    (r"^(visual\.|text\.)positions$", r"\1positional_embedding"),
+    (r"^text\.tokens\.", "text.token_embedding."),
+    (r"^text\.proj$", "text_projection"),
+    (r"^(visual|text)\.blocks\.(\d+)\.fc\.", r"\1.transformer.resblocks.\2.mlp.c_fc."),
+    (r"^(visual|text)\.blocks\.(\d+)\.proj\.", r"\1.transformer.resblocks.\2.mlp.c_proj."),
+    (r"^(visual|text)\.blocks\.(\d+)\.attn\.qkv\.", r"\1.transformer.resblocks.\2.attn.in_proj_"),
+    (r"^(visual|text)\.blocks\.(\d+)\.attn\.out\.", r"\1.transformer.resblocks.\2.attn.out_proj."),
+    (r"^(visual|text)\.blocks\.", r"\1.transformer.resblocks."),
+    (r"^text\.", ""),
+)
+_HF = (  # ours -> transformers'
+    (r"^visual\.patches\.weight$", "vision_model.embeddings.patch_embedding.weight"),
+    (r"^visual\.class_token$", "vision_model.embeddings.class_embedding"),
+    (r"^visual\.positions$", "vision_model.embeddings.position_embedding.weight"),
+    (r"^visual\.ln_pre\.", "vision_model.pre_layrnorm."),  # spelt so
+    (r"^visual\.ln_post\.", "vision_model.post_layernorm."),
+    (r"^text\.tokens\.weight$", "text_model.embeddings.token_embedding.weight"),
+    (r"^text\.positions$", "text_model.embeddings.position_embedding.weight"),
+    (r"^text\.ln_final\.", "text_model.final_layer_norm."),
+    (r"^visual\.blocks\.", "vision_model.encoder.layers."),
+    (r"^text\.blocks\.", "text_model.encoder.layers."),
+    (r"\.ln_1\.", ".layer_norm1."),
+    (r"\.ln_2\.", ".layer_norm2."),
+    (r"(layers\.\d+)\.fc\.", r"\1.mlp.fc1."),
+    (r"(layers\.\d+)\.proj\.", r"\1.mlp.fc2."),
+    (r"\.attn\.out\.", ".self_attn.out_proj."),
+)
+
+
+class Names(NamedTuple):
+    """Where one of our tensors lies in another layout: whole, or as equal parts stacked along the first axis."""
+
+    parts: tuple[str, ...]
+    transposed: bool = False
+
+
+def openai_names(ours: str) -> Names:
+    """OpenAI's name of our tensor `ours`; the layers of a ModifiedResNet are called the same."""
+    return Names((_renamed(ours, _OPENAI),))
+
+
+def hf_names(ours: str) -> Names:
+    """transformers' name of our tensor `ours`: queries, keys and values lie apart there, projections are transposed."""
+    if ours in ("visual.proj", "text.proj"):
+        return Names((f"{ours.split('.')[0]}_projection.weight",), transposed=True)
+    if (packed := re.search(r"\.attn\.qkv\.", ours)) is not None:
+        where = _renamed(ours[: packed.start()] + ".", _HF)
+        return Names(tuple(f"{where}self_attn.{which}_proj.{ours[packed.end() :]}" for which in "qkv"))
+    return Names((_renamed(ours, _HF),))
+
+
+def _renamed(name: str, rules: tuple[tuple[str, str], ...]) -> str:
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return name

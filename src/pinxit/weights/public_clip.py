@@ -1,0 +1,243 @@
+"""Everybody's CLIP weights from a local path: OpenAI's archives, transformers' folders, open_clip's folders.
+
+Nothing is executed and nothing is fetched. Every key of a file is used exactly once, or the reading ends with an error
+that names it; one line in the log says what was recognised.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pinxit.errors import CheckpointError
+from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
+from pinxit.models.layers import Activation
+from pinxit.weights.clip_names import Names, hf_names, openai_names
+from pinxit.weights.tensor_files import read_tensors
+
+log = logging.getLogger(__name__)
+ARCHIVE_NUMBERS = ("input_resolution", "context_length", "vocab_size")  # OpenAI's archives hold them as tensors
+HF_BUFFERS = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")
+OPENAI_HEAD = 64  # channels of a head in every published model
+
+
+@dataclass(frozen=True)
+class Found:
+    """A weight file that was recognised, before its tensors are renamed."""
+
+    layout: str
+    config: CLIPConfig
+    tensors: Mapping[str, Tensor]
+    names: Callable[[str], Names]
+    ignored: tuple[str, ...] = ()
+
+
+def load_public_clip(path: Path, activation: Activation | None = None) -> CLIP:
+    """The CLIP whose weights lie at `path` (a file or a folder), in float32 on the CPU, in evaluation mode.
+
+    `activation` is only needed where nothing in the files tells it. Raises CheckpointError when a file is missing or
+    unreadable, of another family, or when a key is missing, left over or of the wrong shape.
+    """
+    found = recognise(path, activation)
+    with torch.device("meta"):
+        model = CLIP(found.config)
+    model.load_state_dict(_ours(model, found, path), assign=True)
+    for name in ("mean", "std"):
+        setattr(model, name, torch.tensor(getattr(found.config, name)).view(3, 1, 1))
+    count = sum(p.numel() for p in model.parameters())
+    vision = found.config.vision
+    tower = f"ResNet {vision.stages}" if vision.stages else f"ViT of {vision.layers} layers, patch {vision.patch}"
+    shape = f"{tower}, {vision.size} px, {found.config.activation}, {count:,} parameters"
+    log.info("%s from %s: %s.", found.layout, path, shape)
+    return model.eval().requires_grad_(False)
+
+
+def recognise(path: Path, activation: Activation | None = None) -> Found:
+    """What lies at `path`. Raises CheckpointError when it is no CLIP."""
+    if (path / "open_clip_config.json").is_file():
+        return _open_clip(path)
+    if (path / "config.json").is_file():
+        return _transformers(path)
+    if path.is_dir():
+        raise CheckpointError(
+            f"{path} has neither config.json nor open_clip_config.json; give a folder with one, or a weight file."
+        )
+    tensors = read_tensors(path, packages=("__torch__",))
+    if "visual.conv1.weight" not in tensors:
+        raise CheckpointError(f"{path} holds no CLIP: its keys are {_some(tensors)}.")
+    from_openai = all(name in tensors for name in ARCHIVE_NUMBERS)
+    if activation is None and not from_openai:
+        raise CheckpointError(
+            f"{path} does not tell its activation: say activation='quickgelu' (OpenAI's) or 'gelu' (most others)."
+        )
+    config = _inferred(tensors, activation or "quickgelu", path)
+    return Found("OpenAI's CLIP", config, tensors, openai_names, ARCHIVE_NUMBERS)
+
+
+def _ours(model: CLIP, found: Found, path: Path) -> dict[str, Tensor]:
+    """The tensors under our names. Raises CheckpointError unless every key is used exactly once and fits."""
+    tables = {ours: found.names(ours) for ours in model.state_dict()}
+    wanted = {name for names in tables.values() for name in names.parts}
+    given = set(found.tensors) - set(found.ignored)
+    counters = {name for name in wanted if name.endswith("num_batches_tracked")}  # of BatchNorms; some files lack them
+    for what, keys in (("lacks", wanted - given - counters), ("has unknown", given - wanted)):
+        if keys:
+            raise CheckpointError(f"{path} {what} {_some(sorted(keys))}; it does not fit {found.layout}.")
+    state = {}
+    for ours, like in model.state_dict().items():
+        names = tables[ours]
+        if names.parts[0] not in given:
+            state[ours] = torch.zeros(like.shape, dtype=like.dtype)
+            continue
+        parts = [found.tensors[name] for name in names.parts]
+        tensor = torch.cat(parts) if len(parts) > 1 else parts[0]
+        tensor = tensor.T if names.transposed else tensor
+        if tensor.shape != like.shape:
+            raise CheckpointError(f"{path} has {names.parts[0]} of shape {list(tensor.shape)}, not {list(like.shape)}.")
+        state[ours] = tensor.to(like.dtype).contiguous()
+    return state
+
+
+def _inferred(tensors: Mapping[str, Tensor], activation: Activation, path: Path) -> CLIPConfig:
+    """The shapes that OpenAI's keys imply (its loader; spec 7.1)."""
+    try:
+        text_width = len(tensors["ln_final.weight"])
+        text = TextConfig(
+            vocab=len(tensors["token_embedding.weight"]),
+            tokens=len(tensors["positional_embedding"]),
+            width=text_width,
+            layers=_count(tensors, "transformer.resblocks."),
+            heads=max(1, text_width // OPENAI_HEAD),
+            eot=len(tensors["token_embedding.weight"]) - 1,
+        )
+        vision = _vit(tensors) if "visual.proj" in tensors else _resnet(tensors)
+        return CLIPConfig(tensors["text_projection"].shape[1], vision, text, activation)
+    except KeyError as missing:
+        raise CheckpointError(f"{path} lacks {missing.args[0]}; it is no CLIP of OpenAI's layout.") from None
+
+
+def _vit(tensors: Mapping[str, Tensor]) -> VisionConfig:
+    width, _, patch, _ = tensors["visual.conv1.weight"].shape
+    grid = math.isqrt(len(tensors["visual.positional_embedding"]) - 1)
+    layers = _count(tensors, "visual.transformer.resblocks.")
+    heads = max(1, width // OPENAI_HEAD)
+    return VisionConfig(size=patch * grid, width=width, patch=patch, layers=layers, heads=heads)
+
+
+def _resnet(tensors: Mapping[str, Tensor]) -> VisionConfig:
+    stages = tuple(_count(tensors, f"visual.layer{stage}.") for stage in range(1, 5))
+    grid = math.isqrt(len(tensors["visual.attnpool.positional_embedding"]) - 1)
+    return VisionConfig(size=32 * grid, width=len(tensors["visual.conv3.weight"]), stages=stages)
+
+
+def _count(tensors: Mapping[str, Tensor], prefix: str) -> int:
+    return len({key[len(prefix) :].split(".")[0] for key in tensors if key.startswith(prefix)})
+
+
+def _open_clip(folder: Path) -> Found:
+    """open_clip's own towers (OpenAI's keys); what it takes from other libraries is refused."""
+    described = _json(folder / "open_clip_config.json")
+    model, shown = described.get("model_cfg", {}), described.get("preprocess_cfg", {})
+    vision, text = model.get("vision_cfg", {}), model.get("text_cfg", {})
+    if "timm_model_name" in vision or "hf_model_name" in text or model.get("custom_text"):
+        raise CheckpointError(f"{folder} is an open_clip model with a tower of another library: pinxit has none.")
+    tensors = read_tensors(_weights(folder, "open_clip_model.safetensors", "open_clip_pytorch_model.bin"))
+    config = _inferred(tensors, "quickgelu" if model.get("quick_gelu") else "gelu", folder)
+    heads = {"vision": vision.get("head_width", OPENAI_HEAD), "text": OPENAI_HEAD}
+    towers = (
+        replace(config.vision, heads=max(1, config.vision.width // heads["vision"])),
+        replace(config.text, heads=text.get("heads", config.text.heads)),
+    )
+    look: dict[str, Any] = {name: tuple(shown[name]) for name in ("mean", "std") if name in shown}
+    config = CLIPConfig(config.embed, *towers, config.activation, **look)
+    return Found("open_clip's CLIP", config, tensors, openai_names)
+
+
+def _transformers(folder: Path) -> Found:
+    described = _json(folder / "config.json")
+    if described.get("model_type") != "clip":
+        raise CheckpointError(f"{folder}/config.json describes a {described.get('model_type')} model, not a clip.")
+    weights = _weights(folder, "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+    looks = _json(folder / "preprocessor_config.json") if (folder / "preprocessor_config.json").is_file() else {}
+    look = {ours: tuple(looks[name]) for ours, name in (("mean", "image_mean"), ("std", "image_std")) if name in looks}
+    towers = [DEFAULTS[tower] | described.get(f"{tower}_config", {}) for tower in ("vision", "text")]
+    config = _from_transformers(
+        towers[0], towers[1], embed=described.get("projection_dim", 512), look=look, folder=folder
+    )
+    return Found("transformers' CLIP", config, read_tensors(weights), hf_names, HF_BUFFERS)
+
+
+_TOWER: dict[str, Any] = {"num_hidden_layers": 12, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
+_VISION = {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_attention_heads": 12,
+    "image_size": 224,
+    "patch_size": 32,
+}
+_TEXT = {"hidden_size": 512, "intermediate_size": 2048, "num_attention_heads": 8, "vocab_size": 49408}
+_TEXT_MORE = {"max_position_embeddings": 77, "eos_token_id": 49407}
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "vision": _TOWER | _VISION | {"patch_size": 32},
+    "text": _TOWER | _TEXT | _TEXT_MORE,
+}
+"""What transformers leaves out of a config.json."""
+
+
+def _from_transformers(
+    vision: dict[str, Any], text: dict[str, Any], embed: int, look: dict[str, tuple[float, ...]], folder: Path
+) -> CLIPConfig:
+    acts: dict[str, Activation] = {"quick_gelu": "quickgelu", "gelu": "gelu"}
+    where = folder / "config.json"
+    for tower in (vision, text):
+        if tower["intermediate_size"] != 4 * tower["hidden_size"] or tower["layer_norm_eps"] != 1e-5:
+            raise CheckpointError(f"{where}: CLIP's towers have MLPs four times as wide and norms with eps 1e-5.")
+        if tower["hidden_act"] not in acts or tower["hidden_act"] != vision["hidden_act"]:
+            raise CheckpointError(
+                f"{where} names the activation {tower['hidden_act']}; pinxit knows quick_gelu and gelu, "
+                "the same in both towers."
+            )
+    # Old files say 2, which never occurs: the text is then pooled at the largest id, the last of the vocabulary.
+    eot = text["vocab_size"] - 1 if text["eos_token_id"] == 2 else text["eos_token_id"]
+    return CLIPConfig(
+        embed,
+        VisionConfig(size=vision["image_size"], patch=vision["patch_size"], **_tower(vision)),
+        TextConfig(vocab=text["vocab_size"], tokens=text["max_position_embeddings"], eot=eot, **_tower(text)),
+        acts[vision["hidden_act"]],
+        **look,
+    )
+
+
+def _tower(described: dict[str, Any]) -> dict[str, Any]:
+    names = {"width": "hidden_size", "layers": "num_hidden_layers", "heads": "num_attention_heads"}
+    return {ours: described[theirs] for ours, theirs in names.items()}
+
+
+def _weights(folder: Path, *names: str) -> Path:
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise CheckpointError(f"{folder} has none of {', '.join(names)}.")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is not readable JSON: {error}.") from error
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path} holds no JSON object.")
+    return found
+
+
+def _some(keys: Iterable[str]) -> str:
+    few = list(keys)
+    return ", ".join(few[:5]) + (f" and {len(few) - 5} more" if len(few) > 5 else "")

@@ -1,0 +1,222 @@
+"""Published CLIP weights: every layout gives the reference library's outputs, and what does not fit is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from pinxit.errors import CheckpointError
+from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
+from pinxit.weights.clip_export import save_transformers_clip
+from pinxit.weights.clip_names import hf_names, openai_names
+from pinxit.weights.public_clip import load_public_clip
+
+SMALL = CLIPConfig(
+    embed=24,
+    vision=VisionConfig(size=32, patch=8, width=64, layers=2, heads=1),
+    text=TextConfig(vocab=60, tokens=12, width=128, layers=3, heads=2, eot=59),
+)
+RESNET = CLIPConfig(
+    embed=24,
+    vision=VisionConfig(size=64, width=16, stages=(1, 2, 1, 1)),
+    text=TextConfig(vocab=60, tokens=12, width=64, layers=1, heads=1, eot=59),
+)
+
+
+def ours(config: CLIPConfig = SMALL) -> CLIP:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = CLIP(config).eval()
+        for name, tensor in model.state_dict().items():  # no weight may hide behind its usual zero or one
+            if tensor.is_floating_point() and tensor.ndim and "var" not in name:
+                tensor.add_(0.1 * torch.randn_like(tensor))
+    return model.requires_grad_(False)
+
+
+def inputs(config: CLIPConfig = SMALL) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    size = config.vision.size
+    ids = torch.randint(1, 58, (3, 12), generator=generator)
+    ids[:, 0], ids[0, 5], ids[1, 11], ids[2, 3] = 58, 59, 59, 59
+    ids[0, 6:], ids[2, 4:] = 0, 0
+    return torch.rand(3, 3, size, size, generator=generator), ids
+
+
+def openai_state(model: CLIP) -> dict[str, Tensor]:
+    return {openai_names(name).parts[0]: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def same(one: CLIP, other: CLIP) -> None:
+    pictures, ids = inputs(one.config)
+    for mine, theirs in zip(one(pictures, ids), other(pictures, ids), strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=0)
+
+
+def halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: t.half() if t.is_floating_point() else t for name, t in state.items()}
+
+
+def scripted(state: Mapping[str, Tensor], path: Path) -> None:
+    """A TorchScript archive whose modules hold `state`, as OpenAI published its models."""
+
+    class Empty(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x
+
+    root = Empty()
+    for name, tensor in state.items():
+        *owners, leaf = name.split(".")
+        node: nn.Module = root
+        for owner in owners:
+            if owner not in dict(node.named_children()):
+                node.add_module(owner, Empty())
+            node = node.get_submodule(owner)
+        if tensor.is_floating_point():
+            node.register_parameter(leaf, nn.Parameter(tensor))
+        else:
+            node.register_buffer(leaf, tensor)
+    for name, number in (("input_resolution", 32), ("context_length", 12), ("vocab_size", 60)):
+        root.register_buffer(name, torch.tensor(number))
+    torch.jit.save(torch.jit.script(root), str(path))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("config", [SMALL, RESNET], ids=["vit", "resnet"])
+def test_openai_archives_open_without_running_their_code(tmp_path: Path, config: CLIPConfig) -> None:
+    model = ours(config)
+    scripted(halved(openai_state(model)), tmp_path / "m.pt")
+    opened = load_public_clip(tmp_path / "m.pt")
+    assert opened.config == config and next(opened.parameters()).dtype == torch.float32
+    half = CLIP(config).eval()
+    half.load_state_dict(halved(model.state_dict()))
+    same(opened, half)
+
+
+def reference(folder: Path, activation: str = "quick_gelu") -> Any:
+    """A tiny random CLIPModel of transformers, saved in `folder`."""
+    transformers = pytest.importorskip("transformers")
+    tower: dict[str, Any] = {"hidden_act": activation, "projection_dim": 24}
+    config = transformers.CLIPConfig(
+        text_config=tower
+        | {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 3, "num_attention_heads": 2}
+        | {"vocab_size": 60, "max_position_embeddings": 12, "eos_token_id": 59, "bos_token_id": 58, "pad_token_id": 0},
+        vision_config=tower
+        | {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 1}
+        | {"image_size": 32, "patch_size": 8},
+        projection_dim=24,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        model = transformers.CLIPModel(config).eval()
+    model.save_pretrained(folder)
+    return model
+
+
+def outputs(reference: Any, model: CLIP) -> tuple[Tensor, Tensor]:
+    pictures, ids = inputs()
+    with torch.no_grad():
+        out = reference(input_ids=ids, pixel_values=(pictures - model.mean) / model.std)
+    return out.image_embeds, out.text_embeds
+
+
+@pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
+def test_folders_of_transformers_give_its_outputs(tmp_path: Path, activation: str) -> None:
+    theirs = reference(tmp_path, activation)
+    model = load_public_clip(tmp_path)
+    assert model.config.activation == activation.replace("_", "")
+    pictures, ids = inputs()
+    for mine, wanted in zip(model(pictures, ids), outputs(theirs, model), strict=False):
+        torch.testing.assert_close(mine, wanted, atol=1e-5, rtol=0)
+
+
+def test_shards_and_buffers_of_older_files_are_read(tmp_path: Path) -> None:
+    reference(tmp_path)
+    whole = load_public_clip(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors") | {"text_model.embeddings.position_ids": torch.arange(12)[None]}
+    names = sorted(tensors)
+    places = {name: f"model-0000{1 + index % 2}-of-00002.safetensors" for index, name in enumerate(names)}
+    for file in set(places.values()):
+        save_file({name: tensors[name] for name in names if places[name] == file}, tmp_path / file)
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    same(load_public_clip(tmp_path), whole)
+
+
+def test_our_models_open_in_transformers(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    model = ours()
+    save_transformers_clip(model, tmp_path)
+    theirs = transformers.CLIPModel.from_pretrained(tmp_path).eval()
+    pictures, ids = inputs()
+    for mine, wanted in zip(model(pictures, ids), outputs(theirs, model), strict=False):
+        torch.testing.assert_close(mine, wanted, atol=1e-5, rtol=0)
+    again = load_public_clip(tmp_path)
+    assert again.config == model.config
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor), name
+    with pytest.raises(CheckpointError, match="ResNet"):
+        save_transformers_clip(ours(RESNET), tmp_path / "resnet")
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_folders_of_open_clip(tmp_path: Path, quick: bool) -> None:
+    model = ours(replace(SMALL, activation="quickgelu" if quick else "gelu", mean=(0.5, 0.5, 0.5)))
+    save_file(openai_state(model), tmp_path / "open_clip_model.safetensors")
+    about = {
+        "model_cfg": {"embed_dim": 24, "quick_gelu": quick, "vision_cfg": {"head_width": 64}, "text_cfg": {"heads": 2}},
+        "preprocess_cfg": {"mean": [0.5, 0.5, 0.5]},
+    }
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(about))
+    opened = load_public_clip(tmp_path)
+    assert opened.config == model.config
+    same(opened, model)
+
+
+def test_a_bare_file_must_tell_its_activation(tmp_path: Path) -> None:
+    save_file(openai_state(ours()), tmp_path / "weights.safetensors")
+    with pytest.raises(CheckpointError, match="activation"):
+        load_public_clip(tmp_path / "weights.safetensors")
+    same(load_public_clip(tmp_path / "weights.safetensors", "quickgelu"), ours())
+
+
+def test_every_key_is_accounted_for(tmp_path: Path) -> None:
+    state, path = openai_state(ours()), tmp_path / "weights.safetensors"
+    for change, told in (
+        ({"visual.extra": torch.zeros(1)}, "unknown visual.extra"),
+        ({"ln_final.bias": None}, "lacks ln_final.bias"),
+        ({"visual.ln_post.bias": torch.zeros(3)}, r"visual.ln_post.bias of shape \[3\], not \[64\]"),
+        ({"visual.conv1.weight": None}, "holds no CLIP"),
+        ({"text_projection": None}, "lacks text_projection"),
+    ):
+        save_file({name: t for name, t in (state | change).items() if t is not None}, path)
+        with pytest.raises(CheckpointError, match=told):
+            load_public_clip(path, "quickgelu")
+
+
+def test_what_is_no_clip_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(CheckpointError, match="bert"):
+        load_public_clip(tmp_path)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(CheckpointError, match="neither"):
+        load_public_clip(tmp_path)
+    (tmp_path / "x.pt").write_bytes(b"no archive")
+    with pytest.raises(CheckpointError, match=r"x\.pt"):
+        load_public_clip(tmp_path / "x.pt")
+    (tmp_path / "open_clip_config.json").write_text('{"model_cfg": {"vision_cfg": {"timm_model_name": "vit"}}}')
+    with pytest.raises(CheckpointError, match="another library"):
+        load_public_clip(tmp_path)
+
+
+def test_names_of_all_layouts_are_different() -> None:
+    for names in (openai_names, hf_names):
+        parts = [part for name in ours().state_dict() for part in names(name).parts]
+        assert len(parts) == len(set(parts))
