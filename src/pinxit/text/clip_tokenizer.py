@@ -1,0 +1,123 @@
+"""The tokenizer of the published CLIP models, from its list of merges (Radford et al. 2021, section 2.4).
+
+A byte-pair encoding over lower-cased text whose last symbol of every word bears an end mark: 256 bytes, the same 256
+with the mark, the merges, and two ids for start and end. Equal to transformers' `CLIPTokenizer`, except that no text
+can forge the start and the end.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tokenizers as library
+from tokenizers import models, normalizers, pre_tokenizers
+
+from pinxit.errors import CheckpointError, UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+END = "</w>"
+SHIPPED = Path(__file__).with_name("clip_merges.txt.gz")
+MERGES = 49152 - 256 - 2  # of the published models; OpenAI's file goes on behind them
+_PIECE = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
+
+
+class ClipTokenizer:
+    """Text to ids: `sot`, the text, `eot`, then zeros. Make one with `published`, `open` or `from_merges`."""
+
+    def __init__(self, merges: Sequence[tuple[str, str]]) -> None:
+        alphabet = _alphabet()
+        tokens = [*alphabet, *(symbol + END for symbol in alphabet), *("".join(pair) for pair in merges)]
+        vocab = {token: index for index, token in enumerate(tokens)}
+        self.sot, self.eot = len(tokens), len(tokens) + 1
+        engine = library.Tokenizer(models.BPE(vocab=vocab, merges=list(merges), end_of_word_suffix=END))
+        one_space = normalizers.Replace(library.Regex(r"\s+"), " ")
+        engine.normalizer = normalizers.Sequence([normalizers.NFC(), one_space, normalizers.Lowercase()])
+        engine.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(library.Regex(_PIECE), "removed", invert=True),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
+        self._engine = engine
+
+    @classmethod
+    def published(cls) -> ClipTokenizer:
+        """The one of all models that OpenAI published: 49,408 ids."""
+        return cls.from_merges(SHIPPED)
+
+    @classmethod
+    def from_merges(cls, path: Path) -> ClipTokenizer:
+        """From a file of merges, one pair a line under a line of heading; `.gz` is unpacked.
+
+        Raises CheckpointError when it is missing or no such file.
+        """
+        try:
+            raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+            lines = raw.decode("utf-8").split("\n")[1 : MERGES + 1]
+        except (OSError, EOFError, UnicodeDecodeError) as error:
+            raise CheckpointError(f"{path} is no readable list of merges: {error}.") from error
+        pairs = [tuple(line.split()) for line in lines if line.strip()]
+        wrong = next((number for number, pair in enumerate(pairs, 2) if len(pair) != 2), None)
+        if wrong is not None:
+            raise CheckpointError(f"{path}, line {wrong}: a merge is two symbols with a space between them.")
+        return cls([(one, other) for one, other in pairs])
+
+    @classmethod
+    def open(cls, folder: Path, vocab: int) -> ClipTokenizer:
+        """The tokenizer of a model of transformers or open_clip in `folder`: its merges, or the published ones.
+
+        `vocab` is the model's. Raises CheckpointError when the merges make another number of ids.
+        """
+        path = next((p for p in (folder / "merges.txt", folder / "tokenizer.json") if p.is_file()), None)
+        if path is None:
+            found = cls.published()
+        else:
+            found = cls.from_merges(path) if path.name == "merges.txt" else cls(_merges_in(path))
+        if found.vocab_size != vocab:
+            raise CheckpointError(f"{folder} has a tokenizer of {found.vocab_size} ids, but a model of {vocab}.")
+        return found
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, start and end included."""
+        return self.eot + 1
+
+    def count(self, text: str) -> int:
+        """How many ids `text` has, without start and end."""
+        return len(self._engine.encode(text).ids)
+
+    def encode(self, texts: Sequence[str], length: int = 77, cut: bool = False) -> NDArray[np.int64]:
+        """Ids int64 [B, length]. Raises UsageError for a text over length - 2 ids, unless it may be `cut`."""
+        result = np.zeros((len(texts), length), dtype=np.int64)
+        for place, found in enumerate(self._engine.encode_batch_fast(list(texts))):
+            ids = found.ids
+            if len(ids) > length - 2 and not cut:
+                raise UsageError(
+                    f"'{texts[place][:60]}' has {len(ids)} tokens, but CLIP reads {length - 2}: shorten it."
+                )
+            row = [self.sot, *ids[: length - 2], self.eot]
+            result[place, : len(row)] = row
+        return result
+
+
+def _merges_in(path: Path) -> list[tuple[str, str]]:
+    try:
+        merges = json.loads(path.read_text(encoding="utf-8"))["model"]["merges"]
+        pairs = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in merges]
+        return [(one, other) for one, other in pairs]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is no byte-pair tokenizer: {error!r}.") from error
+
+
+def _alphabet() -> list[str]:
+    """The printable stand-ins of the 256 bytes in CLIP's order: bytes that print as themselves first."""
+    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    strange = [byte for byte in range(256) if byte not in plain]
+    return [chr(byte) for byte in plain] + [chr(256 + place) for place in range(len(strange))]
