@@ -12,7 +12,7 @@ from pinxit.errors import CheckpointError, UsageError
 from pinxit.text.clip_tokenizer import MERGES, SHIPPED, ClipTokenizer
 
 WORDS = (
-    [
+    *(
         "a",
         "photo",
         "Straße",
@@ -25,10 +25,9 @@ WORDS = (
         "C++",
         "#tag",
         "@you",
-        "ǅ",
         "İstanbul",
-    ]
-    + [
+    ),
+    *(
         "你好",
         "世界",
         "日本語",
@@ -43,8 +42,8 @@ WORDS = (
         "ﬁ",
         "ﷺ",
         "\U0001d54f",
-    ]
-    + ["<|nothing|>", "&amp;", "...", "!?", "—", "\u0000", "\u0007", "\x7f", "\u200b", "\ufeff", "e\u0301", "\t", "\n"]
+    ),
+    *("<|nothing|>", "&amp;", "...", "!?", "—", "\x00", "\x07", "\x7f", "\u200b", "\ufeff", "e\u0301", "ǅ", "\t", "\n"),
 )
 
 

@@ -1,0 +1,98 @@
+"""`pinxit classify`: names for pictures, out of labels that the user makes up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pinxit.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from pinxit.recipes.clip.zero_shot import Guess, ZeroShot
+
+CHUNK = 256  # pictures read together
+
+
+def classify(
+    pictures: Annotated[list[Path], typer.Argument(help="Picture files, or folders of them.")],
+    labels: Annotated[str | None, typer.Option(help='Labels with commas between them: "cat,dog,a red car".')] = None,
+    labels_file: Annotated[Path | None, typer.Option(help="A UTF-8 text file with one label a line.")] = None,
+    templates: Annotated[
+        str,
+        typer.Option(help="Sentences around a label: simple, imagenet80, label (none), or a file of lines with {}."),
+    ] = "simple",
+    top: Annotated[int, typer.Option(min=1, help="How many labels to tell for each picture.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a picture.")] = False,
+    checkpoint: Annotated[
+        str, typer.Option(help="A shipped name, a checkpoint folder, or published CLIP weights (file or folder).")
+    ] = "tiny",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+) -> None:
+    """Name pictures with your own labels (CLIP, zero-shot): no training, only words.
+
+    Pictures that cannot be read are named and skipped. The shipped model knows the built-in world alone; give published
+    weights for photographs.
+
+    [bold]Examples[/bold]
+
+      pinxit classify pinxit-out --labels "a green triangle,a red cube,a fox"
+      pinxit classify photos/ --labels-file things.txt --checkpoint ViT-B-32.pt --templates imagenet80 --json
+    """
+    from pinxit.data.files_of import picture_files
+    from pinxit.recipes.clip.encoder import ClipEncoder
+    from pinxit.recipes.clip.templates import templates as sentences
+    from pinxit.recipes.clip.zero_shot import ZeroShot
+
+    asked, around = _labels(labels, labels_file), sentences(templates)
+    files = picture_files(pictures)
+    named = ZeroShot(ClipEncoder.open(checkpoint, device), asked, around)
+    told = 0
+    for path, guesses in _guesses(named, files, top):
+        told += 1
+        typer.echo(_as_json(path, guesses) if as_json else _as_line(path, guesses))
+    if not told:
+        raise DataError("none of the pictures could be read.")
+
+
+def _labels(given: str | None, file: Path | None) -> list[str]:
+    if (given is None) == (file is None):
+        raise UsageError("give either --labels or --labels-file.")
+    if file is None:
+        return [label for label in (given or "").split(",") if label.strip()]
+    try:
+        return [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} is no readable UTF-8 file of labels ({error}).") from error
+
+
+def _guesses(named: ZeroShot, files: Sequence[Path], top: int) -> Iterator[tuple[Path, list[Guess]]]:
+    from rich.console import Console
+    from rich.progress import track
+
+    from pinxit.data.decode import read_picture
+    from pinxit.data.problems import ItemError
+
+    starts = range(0, len(files), CHUNK)
+    console = Console(stderr=True)
+    for start in track(starts, "classify", console=console, transient=True, disable=len(files) < CHUNK):
+        read = []
+        for path in files[start : start + CHUNK]:
+            try:
+                read.append((path, read_picture(path)))
+            except ItemError as error:
+                typer.echo(f"skipped: {error}", err=True)
+        guesses = named.classify([picture for _, picture in read], top)
+        yield from zip((path for path, _ in read), guesses, strict=True)
+
+
+def _as_json(path: Path, guesses: list[Guess]) -> str:
+    labels = [{"label": guess.label, "share": round(guess.share, 6)} for guess in guesses]
+    return json.dumps({"path": str(path), "labels": labels}, ensure_ascii=False)
+
+
+def _as_line(path: Path, guesses: list[Guess]) -> str:
+    return f"{path}: " + ", ".join(f"{guess.label} {guess.share:.0%}" for guess in guesses)

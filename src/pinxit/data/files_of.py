@@ -1,0 +1,32 @@
+"""The picture files that a user names: files as they are, folders with everything below them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pinxit.data.decode import SUFFIXES
+from pinxit.errors import UsageError
+
+
+def picture_files(given: Sequence[Path]) -> list[Path]:
+    """Every picture file of `given`, folders in sorted order, each file once; hidden ones are left alone.
+
+    Raises UsageError for a path that does not exist, or when there is no picture at all.
+    """
+    found: dict[Path, None] = {}
+    for path in given:
+        if path.is_dir():
+            below = sorted(path.rglob("*"))
+            found |= dict.fromkeys(p for p in below if p.suffix.lower() in SUFFIXES and not _hidden(p, path))
+        elif path.exists():
+            found[path] = None
+        else:
+            raise UsageError(f"there is no picture {path}.")
+    if not found:
+        raise UsageError(f"there are no pictures in {', '.join(map(str, given))}.")
+    return list(found)
+
+
+def _hidden(path: Path, root: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(root).parts)

@@ -1,0 +1,1 @@
+"""CLIP: pictures and sentences in one space."""

@@ -1,0 +1,98 @@
+"""A CLIP at work: pictures and sentences as unit vectors, whoever trained it.
+
+A batch has one fixed shape, so a picture's vector never depends on its company. Shapes: N rows, E embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pinxit.data.transforms import square, to_tensor
+from pinxit.errors import CheckpointError
+from pinxit.models.clip import CLIP, CLIPConfig
+from pinxit.pipelines.rank import encode_fixed
+from pinxit.text.clip_tokenizer import ClipTokenizer
+from pinxit.text.tokenizers import Tokenizer
+from pinxit.training.precision import pick_device
+from pinxit.weights.checkpoint import MANIFEST, open_checkpoint
+from pinxit.weights.public_clip import load_public_clip
+from pinxit.weights.zoo import shipped
+
+if TYPE_CHECKING:
+    from pinxit.models.layers import Activation
+    from pinxit.types import Picture
+
+Vectors = np.ndarray[tuple[int, int], np.dtype[np.float32]]
+Tokenize = Callable[[Sequence[str]], np.ndarray[tuple[int, int], np.dtype[np.int64]]]
+BATCH = 32
+PART = "clip"
+
+
+class ClipEncoder:
+    """Open one with `ClipEncoder.open`; `pictures` and `texts` give rows of length one."""
+
+    def __init__(self, model: CLIP, tokenize: Tokenize, name: str, device: str = "auto", batch: int = BATCH) -> None:
+        self.device = pick_device(device)
+        self.model = model.to(self.device).eval().requires_grad_(False)
+        self.tokenize, self.name, self.batch = tokenize, name, batch
+        self.size, self.width = model.config.vision.size, model.config.embed
+
+    @classmethod
+    def open(cls, name_or_path: str | Path, device: str = "auto", activation: Activation | None = None) -> ClipEncoder:
+        """A shipped checkpoint's name, a checkpoint folder of pinxit, or published weights (`load_public_clip`).
+
+        Raises CheckpointError when there is none, or when it holds no CLIP.
+        """
+        path = Path(name_or_path)
+        if str(name_or_path) in shipped() or (path / MANIFEST).is_file():
+            return cls._ours(name_or_path, device)
+        if not path.exists():
+            known = ", ".join(shipped()) or "none in this installation"
+            raise CheckpointError(f"there is no CLIP '{path}': give a file, a folder or a shipped name ({known}).")
+        model = load_public_clip(path, activation)
+        folder, length = path if path.is_dir() else path.parent, model.config.text.tokens
+        tokenizer = ClipTokenizer.open(folder, model.config.text.vocab)
+        return cls(model, lambda texts: tokenizer.encode(texts, length), str(path), device)
+
+    @classmethod
+    def _ours(cls, name_or_folder: str | Path, device: str) -> ClipEncoder:
+        from pinxit.weights.zoo import find
+
+        checkpoint = open_checkpoint(find(name_or_folder))
+        if PART not in checkpoint.parts:
+            raise CheckpointError(f"{checkpoint.folder} holds a {checkpoint.recipe} checkpoint without a CLIP.")
+        model = CLIP(checkpoint.config(PART, CLIPConfig))
+        checkpoint.load_into(PART, model)
+        tokenizer, length = Tokenizer.open(checkpoint.folder), model.config.text.tokens
+        return cls(model, lambda texts: tokenizer.encode_clip(texts, length), str(name_or_folder), device)
+
+    @property
+    def scale(self) -> float:
+        """What cosines are multiplied by to give logits."""
+        return float(self.model.scale())
+
+    def pictures(self, pictures: Sequence[Picture]) -> Vectors:
+        """Unit rows [N, E] of pictures of any size: the shorter side resized, the centre cropped (spec 4)."""
+        if not pictures:
+            return np.zeros((0, self.width), np.float32)
+        fitting = np.stack([square(picture, self.size, "bicubic") for picture in pictures])
+        return self._encoded(self.model.encode_image, to_tensor(fitting))
+
+    def texts(self, texts: Sequence[str]) -> Vectors:
+        """Unit rows [N, E] of sentences. Raises UsageError for one that is longer than the model reads."""
+        if not texts:
+            return np.zeros((0, self.width), np.float32)
+        return self._encoded(self.model.encode_text, torch.from_numpy(self.tokenize(texts)))
+
+    @torch.inference_mode()
+    def _encoded(self, encode: Any, rows: torch.Tensor) -> Vectors:
+        def safe(part: torch.Tensor) -> torch.Tensor:
+            return encode(part.to(self.device)).float().cpu()  # type: ignore[no-any-return]
+
+        found: Vectors = encode_fixed(safe, rows, self.batch).numpy()
+        return found

@@ -1,0 +1,67 @@
+"""Naming pictures that nobody trained for (Radford et al. 2021, section 3.1).
+
+Shapes: N pictures, C labels, E embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from pinxit.errors import UsageError
+from pinxit.recipes.clip.templates import SETS
+
+if TYPE_CHECKING:
+    from pinxit.recipes.clip.encoder import ClipEncoder, Vectors
+    from pinxit.types import Picture
+
+SIMPLE = SETS["simple"]
+
+
+class Guess(NamedTuple):
+    """A label and how likely it is beside the other labels."""
+
+    label: str
+    share: float
+
+
+class ZeroShot:
+    """A classifier made of labels alone: each is the mean direction of its sentences."""
+
+    def __init__(
+        self, encoder: ClipEncoder, labels: Sequence[str], templates: Sequence[str] = ("a photo of a {}.",)
+    ) -> None:
+        """Raises UsageError for no labels, an empty or a repeated one, or one too long for the model."""
+        self.labels = [label.strip() for label in labels]
+        if not self.labels or not all(self.labels):
+            raise UsageError("give at least one label, and no empty one.")
+        twice = next((label for label in self.labels if self.labels.count(label) > 1), None)
+        if twice is not None:
+            raise UsageError(f"the label '{twice}' is given twice.")
+        self.encoder = encoder
+        self.weights_CE = np.stack([label_vector(encoder, label, templates) for label in self.labels])
+
+    def shares(self, pictures: Sequence[Picture]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+        """How likely each label is for each picture, [N, C]; rows add up to 1."""
+        # Row by row: a matrix product may sum in another order when there are more rows.
+        rows = [(self.weights_CE * row).sum(1, dtype=np.float64) for row in self.encoder.pictures(pictures)]
+        logits = self.encoder.scale * np.array(rows).reshape(len(rows), len(self.labels))
+        raised = np.exp(logits - logits.max(1, keepdims=True, initial=-np.inf))
+        return raised / raised.sum(1, keepdims=True)  # type: ignore[no-any-return]
+
+    def classify(self, pictures: Sequence[Picture], top: int = 5) -> list[list[Guess]]:
+        """The `top` likeliest labels of each picture, best first."""
+        found = []
+        for row in self.shares(pictures):
+            best = np.argsort(-row, kind="stable")[:top]
+            found.append([Guess(self.labels[place], float(row[place])) for place in best])
+        return found
+
+
+def label_vector(encoder: ClipEncoder, label: str, templates: Sequence[str]) -> Vectors:
+    """The mean of the unit vectors of a label's sentences, of length one again, [E]."""
+    mean_E = encoder.texts([template.format(label) for template in templates]).mean(0)
+    unit: Vectors = mean_E / np.linalg.norm(mean_E)
+    return unit
