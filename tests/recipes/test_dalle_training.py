@@ -23,7 +23,6 @@ from pinxit.models.decoder import CachedDecoder
 from pinxit.pipelines.autoregress import TokenRequest, TokenStepper
 from pinxit.pipelines.stepper import run as serve
 from pinxit.recipes.dalle import encode
-from pinxit.recipes.dalle.encode import fingerprint
 from pinxit.recipes.dalle.estimate import stage_cost
 from pinxit.recipes.dalle.presets import PRESETS, DalleConfig, nano, paper, preset
 from pinxit.recipes.dalle.run import STAGES, TRAINED, DalleRun
@@ -33,7 +32,7 @@ from pinxit.recipes.dalle.train_transformer import TransformerTask
 from pinxit.training.log import read_metrics
 from pinxit.training.state import FILE, read_progress
 from pinxit.training.stop import Stop
-from pinxit.weights.checkpoint import open_checkpoint
+from pinxit.weights.checkpoint import fingerprint, open_checkpoint
 from tests.recipes.squares import small, write_squares
 
 ROOT = Path(__file__).parents[2]

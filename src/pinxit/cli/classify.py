@@ -73,7 +73,6 @@ def _guesses(named: ZeroShot, files: Sequence[Path], top: int) -> Iterator[tuple
     from rich.console import Console
     from rich.progress import track
 
-    from pinxit.data.decode import read_picture
     from pinxit.data.problems import ItemError
 
     starts = range(0, len(files), CHUNK)
@@ -82,7 +81,7 @@ def _guesses(named: ZeroShot, files: Sequence[Path], top: int) -> Iterator[tuple
         read = []
         for path in files[start : start + CHUNK]:
             try:
-                read.append((path, read_picture(path)))
+                read.append((path, named.encoder.read(path)))
             except ItemError as error:
                 typer.echo(f"skipped: {error}", err=True)
         guesses = named.classify([picture for _, picture in read], top)

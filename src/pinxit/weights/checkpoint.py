@@ -58,11 +58,11 @@ def save_checkpoint(
     described: dict[str, Any] = {}
     for name, part in parts.items():
         names = _write_shards(folder, name, part.state)
-        files |= {file: _fingerprint(folder / file) for file in names}
+        files |= {file: _file_record(folder / file) for file in names}
         described[name] = {"config": to_dict(part.config), "files": names}
     for name, data in (extra_files or {}).items():
         write_bytes(folder / name, data)
-        files[name] = _fingerprint(folder / name)
+        files[name] = _file_record(folder / name)
     if card:
         write_bytes(folder / "README.md", card.encode())
     manifest = {
@@ -101,7 +101,17 @@ def _write_shards(folder: Path, part: str, state: Mapping[str, Tensor]) -> list[
     return names
 
 
-def _fingerprint(path: Path) -> dict[str, Any]:
+def fingerprint(model: nn.Module) -> str:
+    """Sixteen hex digits that change with any weight."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode() + tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _file_record(path: Path) -> dict[str, Any]:
     with path.open("rb") as handle:
         digest = hashlib.file_digest(handle, "sha256").hexdigest()
     return {"sha256": digest, "bytes": path.stat().st_size}
@@ -198,5 +208,5 @@ def _check_file(path: Path, expected: Mapping[str, Any]) -> None:
         raise CheckpointError(
             f"{path} is {size} bytes, not {expected['bytes']}: it was cut short or altered; fetch the checkpoint again."
         )
-    if _fingerprint(path)["sha256"] != expected["sha256"]:
+    if _file_record(path)["sha256"] != expected["sha256"]:
         raise CheckpointError(f"{path} does not match its SHA-256: it was altered; fetch the checkpoint again.")

@@ -6,12 +6,15 @@ A batch has one fixed shape, so a picture's vector never depends on its company.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from pinxit.data.decode import decode
+from pinxit.data.problems import ItemError
 from pinxit.data.transforms import square, to_tensor
 from pinxit.errors import CheckpointError
 from pinxit.models.clip import CLIP, CLIPConfig
@@ -19,7 +22,7 @@ from pinxit.pipelines.rank import encode_fixed
 from pinxit.text.clip_tokenizer import ClipTokenizer
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.precision import pick_device
-from pinxit.weights.checkpoint import MANIFEST, open_checkpoint
+from pinxit.weights.checkpoint import MANIFEST, fingerprint, open_checkpoint
 from pinxit.weights.public_clip import load_public_clip
 from pinxit.weights.zoo import shipped
 
@@ -71,10 +74,23 @@ class ClipEncoder:
         tokenizer, length = Tokenizer.open(checkpoint.folder), model.config.text.tokens
         return cls(model, lambda texts: tokenizer.encode_clip(texts, length), str(name_or_folder), device)
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits that change with any weight: what an index remembers of its model."""
+        return fingerprint(self.model)
+
     @property
     def scale(self) -> float:
         """What cosines are multiplied by to give logits."""
         return float(self.model.scale())
+
+    def read(self, path: Path) -> Picture:
+        """The picture in a file, already of the model's size. Raises ItemError when it cannot be used."""
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ItemError(str(path), f"cannot be read ({error.strerror or error})") from error
+        return square(decode(data, str(path), least=self.size), self.size, "bicubic")
 
     def pictures(self, pictures: Sequence[Picture]) -> Vectors:
         """Unit rows [N, E] of pictures of any size: the shorter side resized, the centre cropped (spec 4)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -21,6 +20,7 @@ from pinxit.models.dvae import DVAE
 from pinxit.recipes.dalle.run import DalleRun
 from pinxit.recipes.dalle.train_dvae import fitted
 from pinxit.training.precision import autocast, keep_freed_memory, pick_device, place
+from pinxit.weights.checkpoint import fingerprint
 
 CHUNK = 4096  # pictures between two notes of how far it is
 BATCH = 256
@@ -76,14 +76,6 @@ def encode(
         for start in range(0, len(pictures), BATCH)
     ]
     return np.concatenate(parts).astype(np.uint16)
-
-
-def fingerprint(model: torch.nn.Module) -> str:
-    """Sixteen hex digits that change with any weight."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode() + tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _write(path: Path, count: int, start: int, rows: np.ndarray[tuple[int, ...], np.dtype[np.uint16]]) -> None:

@@ -1,0 +1,124 @@
+"""`pinxit search`: pictures found by a sentence, or by another picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from pinxit.errors import UsageError
+
+if TYPE_CHECKING:
+    from pinxit.recipes.clip.index import Hit
+
+SHOWN = 192  # pixels a side of a picture on the sheet
+Checkpoint = Annotated[
+    str, typer.Option(help="A shipped name, a checkpoint folder, or published CLIP weights (file or folder).")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+
+
+class FindByDefault(TyperGroup):
+    """`pinxit search INDEX ...` is `pinxit search find INDEX ...`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            args = ["find", *args]
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(help="Find pictures by a sentence or by another picture.", no_args_is_help=True, cls=FindByDefault)
+
+
+@app.command("index")
+def index(
+    pictures: Annotated[list[Path], typer.Argument(help="Picture files, or folders of them.")],
+    out: Annotated[Path, typer.Option(help="Folder of the index; an older one there is brought up to date.")],
+    checkpoint: Checkpoint = "tiny",
+    device: Device = "auto",
+) -> None:
+    """Make an index of pictures, or bring one up to date.
+
+    Only new and changed files are read. A killed run goes on where it was; pictures that cannot be read are named.
+
+    [bold]Example[/bold]
+
+      pinxit search index photos/ --out photos.index --checkpoint ViT-B-32.pt
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from pinxit.data.files_of import picture_files
+    from pinxit.recipes.clip.encoder import ClipEncoder
+    from pinxit.recipes.clip.index import PictureIndex
+    from pinxit.recipes.clip.search import fill
+
+    files = picture_files(pictures)
+    encoder = ClipEncoder.open(checkpoint, device)
+    found = PictureIndex.create(out, encoder.name, encoder.fingerprint, encoder.width)
+    columns = ("index", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("index", total=None)
+        problems = fill(found, encoder, files, lambda done, total: bar.update(task, completed=done, total=total))
+    if problems:
+        typer.echo(f"skipped {problems.report()}", err=True)
+    typer.echo(f"{out}: {len(found):,} pictures")
+
+
+@app.command("find")
+def find(
+    index: Annotated[Path, typer.Argument(help="Folder of an index.")],
+    sentence: Annotated[str | None, typer.Argument(help="What the pictures should show.")] = None,
+    like: Annotated[Path | None, typer.Option(help="A picture that the others should be like.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many pictures to find.")] = 12,
+    out: Annotated[Path, typer.Option(help="Contact sheet of what was found.")] = Path("pinxit-search.png"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a picture, best first.")] = False,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="The CLIP that made the index. [default: as it remembers]")
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Find pictures in an index: by a sentence, or with --like by another picture.
+
+    [bold]Examples[/bold]
+
+      pinxit search photos.index "a fox in the snow"
+      pinxit search photos.index --like fox.jpg --top 24
+    """
+    from pinxit.recipes.clip.encoder import ClipEncoder
+    from pinxit.recipes.clip.index import PictureIndex
+    from pinxit.recipes.clip.search import by_picture, by_text
+
+    if (sentence is None or not sentence.strip()) == (like is None):
+        raise UsageError("give either a sentence or --like PICTURE.")
+    opened = PictureIndex.open(index)
+    encoder = ClipEncoder.open(checkpoint or opened.model, device)
+    hits = by_picture(opened, encoder, like, top) if like else by_text(opened, encoder, sentence or "", top)
+    if not hits:
+        raise UsageError(f"{index} holds no pictures.")
+    for hit in hits:
+        line = json.dumps({"path": str(hit.path), "score": round(hit.score, 6)}, ensure_ascii=False)
+        typer.echo(line if as_json else f"{hit.score:.3f}  {hit.path}")
+    _write_sheet(hits, out)
+    typer.echo(f"sheet: {out}", err=as_json)
+
+
+def _write_sheet(hits: list[Hit], out: Path) -> None:
+    from pinxit.data.decode import read_picture
+    from pinxit.data.problems import ItemError
+    from pinxit.data.sheet import sheet
+    from pinxit.data.transforms import square
+    from pinxit.pictures import write_png
+
+    shown, told = [], []
+    for hit in hits:
+        try:
+            shown.append(square(read_picture(hit.path), SHOWN, "bicubic"))
+            told.append(f"{hit.score:.3f} {hit.path.name}")
+        except ItemError as error:
+            typer.echo(f"no longer readable: {error}", err=True)
+    if shown:
+        write_png(out, sheet(shown, told))

@@ -1,0 +1,162 @@
+"""Searching pictures: nearest vectors, files that change, kills at any moment, and the command."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from pinxit.cli import app
+from pinxit.errors import DataError, PinxitError, UsageError
+from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
+from pinxit.pictures import write_png
+from pinxit.recipes.clip.encoder import ClipEncoder
+from pinxit.recipes.clip.index import PictureIndex, Row
+from pinxit.recipes.clip.search import by_picture, by_text, fill
+from pinxit.weights.clip_export import save_transformers_clip
+
+pytest.importorskip("usearch")
+
+
+def weights(folder: Path, seed: int = 0) -> Path:
+    vision = VisionConfig(size=32, patch=8, width=64, layers=1, heads=1)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = CLIP(CLIPConfig(24, vision, TextConfig(width=64, layers=1, heads=1)))
+    save_transformers_clip(model, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> ClipEncoder:
+    return ClipEncoder.open(weights(tmp_path_factory.mktemp("clip")), "cpu")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number in range(12):
+        picture(tmp_path / "in" / f"{number:02d}.png", number)
+    return tmp_path / "in"
+
+
+def picture(path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    write_png(path, rng.integers(0, 256, (4, 4, 3), dtype=np.uint8).repeat(10, 0).repeat(10, 1))
+
+
+def made(folder: Path, encoder: ClipEncoder, out: Path, chunk: int = 5) -> PictureIndex:
+    index = PictureIndex.create(out, encoder.name, encoder.fingerprint, encoder.width)
+    assert not fill(index, encoder, sorted(folder.glob("*.png")), chunk=chunk)
+    return PictureIndex.open(out)
+
+
+def test_finds_what_is_nearest(folder: Path, encoder: ClipEncoder, tmp_path: Path) -> None:
+    index = made(folder, encoder, tmp_path / "index")
+    files = sorted(folder.glob("*.png"))
+    vectors = encoder.pictures([encoder.read(path) for path in files])
+    hits = by_picture(index, encoder, files[7], top=4)
+    assert hits[0].path == files[7] and hits[0].score == pytest.approx(1, abs=2e-3)
+    cosines = vectors @ encoder.texts(["a fox"])[0]
+    hits = by_text(index, encoder, "a fox", top=3)
+    assert [hit.path for hit in hits] == [files[place] for place in np.argsort(-cosines)[:3]]
+    assert [hit.score for hit in hits] == pytest.approx(sorted(cosines, reverse=True)[:3], abs=2e-3)
+    assert len(by_text(index, encoder, "a fox", top=99)) == 12
+
+
+def test_new_changed_and_vanished_files(folder: Path, encoder: ClipEncoder, tmp_path: Path) -> None:
+    out = tmp_path / "index"
+    before = {path.name: path.stat().st_mtime_ns for path in made(folder, encoder, out).folder.glob("chunk*")}
+    assert len(before) == 3
+    (folder / "03.png").unlink()
+    picture(folder / "04.png", 104)
+    os.utime(folder / "04.png", ns=(1, 1))
+    picture(folder / "12.png", 12)
+    index = made(folder, encoder, out)
+    assert len(index) == 12 and len(index.rows) == 14
+    after = {path.name: path.stat().st_mtime_ns for path in out.glob("chunk*")}
+    assert len(after) == 4 and before.items() < after.items()
+    found = [hit.path.name for hit in by_text(index, encoder, "a fox", top=99)]
+    assert sorted(found) == [f"{n:02d}.png" for n in range(13) if n != 3]
+    assert by_picture(index, encoder, folder / "04.png", 1)[0].score == pytest.approx(1, abs=2e-3)
+    assert len(list(out.glob("graph-*"))) == 1
+
+
+class Killed(BaseException):
+    """Nothing catches it, as nothing catches kill -9."""
+
+
+def test_a_kill_loses_at_most_a_chunk(folder: Path, encoder: ClipEncoder, tmp_path: Path) -> None:
+    out, files = tmp_path / "index", sorted(folder.glob("*.png"))
+    index = PictureIndex.create(out, encoder.name, encoder.fingerprint, encoder.width)
+
+    def kill(done: int, total: int) -> None:
+        if done >= 10:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fill(index, encoder, files, kill, chunk=5)
+    (out / ".chunk-000002.safetensors.1.part").write_bytes(b"half")
+    index = PictureIndex.open(out)
+    assert len(index) == 10 and len(index.missing(files)) == 2
+    assert len(by_text(index, encoder, "a fox", top=99)) == 10  # searchable as it is
+    assert len(made(folder, encoder, out)) == 12
+
+
+def test_a_longer_or_lost_graph_equals_a_fresh_one(encoder: ClipEncoder, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(600, 24)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    files = [tmp_path / "f" / str(number) for number in range(600)]
+    (tmp_path / "f").mkdir()
+    for file in files:
+        file.write_bytes(b"x")
+    index = PictureIndex.create(tmp_path / "index", "model", "print", 24)
+    for start in (0, 200, 400):
+        index.add([Row.of(file) for file in files[start : start + 200]], vectors[start : start + 200])
+        index.settle()
+    best = np.argsort(-(vectors @ vectors[17]))[:5]
+    grown = [hit.path.name for hit in PictureIndex.open(tmp_path / "index").search(vectors[17], 5)]
+    assert grown == [str(place) for place in best]
+    (graph,) = (tmp_path / "index").glob("graph-*")
+    graph.write_bytes(graph.read_bytes()[:100])
+    assert [hit.path.name for hit in PictureIndex.open(tmp_path / "index").search(vectors[17], 5)] == grown
+
+
+def test_another_model_is_refused(folder: Path, encoder: ClipEncoder, tmp_path: Path) -> None:
+    index = made(folder, encoder, tmp_path / "index")
+    other = ClipEncoder.open(weights(tmp_path / "other", seed=1), "cpu")
+    with pytest.raises(UsageError, match="was made with"):
+        by_text(index, other, "a fox")
+    with pytest.raises(UsageError, match="was made with"):
+        PictureIndex.create(tmp_path / "index", other.name, other.fingerprint, other.width)
+
+
+def test_what_is_no_index(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no readable index"):
+        PictureIndex.open(tmp_path)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UsageError, match="not empty"):
+        PictureIndex.create(tmp_path, "model", "print", 24)
+
+
+def test_the_command(folder: Path, encoder: ClipEncoder, tmp_path: Path) -> None:
+    (folder / "broken.png").write_bytes(b"no picture")
+    out, run = str(tmp_path / "index"), CliRunner().invoke
+    told = run(app, ["search", "index", str(folder), "--out", out, "--checkpoint", encoder.name, "--device", "cpu"])
+    assert told.exit_code == 0 and "12 pictures" in told.stdout and "broken.png" in told.stderr
+    sheet = tmp_path / "hits.png"
+    told = run(app, ["search", out, "a fox", "--json", "--top", "3", "--out", str(sheet), "--device", "cpu"])
+    assert told.exit_code == 0 and sheet.exists()
+    scores = [json.loads(line)["score"] for line in told.stdout.splitlines()]
+    assert len(scores) == 3 and scores == sorted(scores, reverse=True)
+    like = str(folder / "05.png")
+    told = run(app, ["search", out, "--like", like, "--top", "1", "--out", str(sheet), "--device", "cpu"])
+    assert told.exit_code == 0 and "05.png" in told.stdout
+    for arguments, message in (([out], "either a sentence"), ([str(tmp_path), "a fox"], "no readable index")):
+        with pytest.raises(PinxitError, match=message):
+            run(app, ["search", *arguments], catch_exceptions=False)
