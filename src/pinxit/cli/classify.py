@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pinxit.cli.reading import read_in_parts
 from pinxit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from pinxit.recipes.clip.zero_shot import Guess, ZeroShot
-
-CHUNK = 256  # pictures read together
 
 
 def classify(
@@ -70,22 +69,8 @@ def _labels(given: str | None, file: Path | None) -> list[str]:
 
 
 def _guesses(named: ZeroShot, files: Sequence[Path], top: int) -> Iterator[tuple[Path, list[Guess]]]:
-    from rich.console import Console
-    from rich.progress import track
-
-    from pinxit.data.problems import ItemError
-
-    starts = range(0, len(files), CHUNK)
-    console = Console(stderr=True)
-    for start in track(starts, "classify", console=console, transient=True, disable=len(files) < CHUNK):
-        read = []
-        for path in files[start : start + CHUNK]:
-            try:
-                read.append((path, named.encoder.read(path)))
-            except ItemError as error:
-                typer.echo(f"skipped: {error}", err=True)
-        guesses = named.classify([picture for _, picture in read], top)
-        yield from zip((path for path, _ in read), guesses, strict=True)
+    for paths, pictures in read_in_parts(named.encoder, files, "classify"):
+        yield from zip(paths, named.classify(pictures, top), strict=True)
 
 
 def _as_json(path: Path, guesses: list[Guess]) -> str:

@@ -147,14 +147,20 @@ class CLIP(nn.Module):
 
     def encode_image(self, pictures_B3HW: Tensor) -> Tensor:
         """Pictures in [0, 1] at the model's size -> unit embeddings [B, E]."""
-        size = self.config.vision.size
-        assert pictures_B3HW.shape[-2:] == (size, size), f"pictures must be {size} x {size}"
-        x_BCHW = (pictures_B3HW - self.mean) / self.std
-        return F.normalize(self.visual(x_BCHW), dim=-1)
+        return F.normalize(self.visual(self._looked_at(pictures_B3HW)), dim=-1)
+
+    def image_features(self, pictures_B3HW: Tensor) -> Tensor:
+        """Pictures in [0, 1] at the model's size -> what the tower says before its projection, [B, D]."""
+        return self.visual.features(self._looked_at(pictures_B3HW))
 
     def encode_text(self, ids_BL: Tensor) -> Tensor:
         """Token ids `SOT ... EOT 0 0`, every row with an EOT and L <= `tokens` -> unit embeddings [B, E]."""
         return F.normalize(self.text(ids_BL), dim=-1)
+
+    def _looked_at(self, pictures_B3HW: Tensor) -> Tensor:
+        size = self.config.vision.size
+        assert pictures_B3HW.shape[-2:] == (size, size), f"pictures must be {size} x {size}"
+        return (pictures_B3HW - self.mean) / self.std
 
     def scale(self) -> Tensor:
         """What cosines are multiplied by to give logits: exp(logit_scale)."""

@@ -99,6 +99,11 @@ class ClipEncoder:
         fitting = np.stack([square(picture, self.size, "bicubic") for picture in pictures])
         return self._encoded(self.model.encode_image, to_tensor(fitting))
 
+    def features(self, pictures: Sequence[Picture]) -> Vectors:
+        """What the picture tower says before its projection, [N, D]: for linear probes (section 3.2)."""
+        fitting = np.stack([square(picture, self.size, "bicubic") for picture in pictures])
+        return self._encoded(self.model.image_features, to_tensor(fitting))
+
     def texts(self, texts: Sequence[str]) -> Vectors:
         """Unit rows [N, E] of sentences. Raises UsageError for one that is longer than the model reads."""
         if not texts:

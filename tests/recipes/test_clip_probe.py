@@ -1,0 +1,63 @@
+"""Linear probes: the sweep, what is learnt, and the command."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from pinxit.cli import app
+from pinxit.errors import PinxitError
+from pinxit.pictures import write_png
+from pinxit.recipes.clip.probe import probe, strengths, sweep
+
+
+@pytest.mark.parametrize("peak", [-6.0, -3.3, 0.0, 2.6, 6.0])
+def test_the_sweep_finds_a_single_peak_with_few_questions(peak: float) -> None:
+    asked = []
+
+    def score(strength: float) -> float:
+        asked.append(strength)
+        return -abs(math.log10(strength) - peak)
+
+    best = sweep(score)
+    assert abs(math.log10(best) - peak) <= 1 / 16 + 1e-9
+    assert len(asked) == len(set(asked)) <= 7 + 2 * 4
+    grid = strengths()
+    assert len(grid) == 97 and grid[0] == pytest.approx(1e-6) and grid[-1] == pytest.approx(1e6)
+
+
+def test_learns_what_is_linear_and_nothing_more() -> None:
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(200) % 4
+    x = torch.randn(200, 8, generator=generator) + 6 * torch.nn.functional.one_hot(y, 8)
+    found = probe((x[:120], y[:120]), (x[120:], y[120:]), ["a", "b", "c", "d"])
+    assert found.accuracy > 0.95 and set(found.per_class) == {"a", "b", "c", "d"}
+    noise = probe((torch.randn(120, 8, generator=generator), y[:120]), (x[120:], y[120:]), ["a", "b", "c", "d"])
+    assert noise.accuracy < 0.6
+
+
+def test_the_command(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for part in ("train", "test"):
+        for name, colour in (("red", (220, 30, 30)), ("blue", (30, 30, 220))):
+            for number in range(6):
+                picture = np.clip(np.array(colour) + rng.integers(-30, 30, (72, 72, 3)), 0, 255).astype(np.uint8)
+                write_png(tmp_path / part / name / f"{number}.png", picture)
+    call = ["probe", str(tmp_path / "train"), str(tmp_path / "test"), "--device", "cpu"]
+    told = CliRunner().invoke(app, [*call, "--json"])
+    assert told.exit_code == 0, told.output
+    found = json.loads(told.stdout)
+    assert found["accuracy"] == 1.0 and found["per_class"] == {"blue": 1.0, "red": 1.0}
+    (tmp_path / "test" / "green").mkdir()
+    write_png(tmp_path / "test" / "green" / "1.png", np.zeros((8, 8, 3), np.uint8))
+    for arguments, message in ((call, "lacks: green"), (["probe", "nowhere", "nowhere"], "no folder nowhere")):
+        with pytest.raises(PinxitError, match=message):
+            CliRunner().invoke(app, arguments, catch_exceptions=False)
+    with pytest.raises(PinxitError, match="at least two"):
+        CliRunner().invoke(app, ["probe", str(tmp_path / "train" / "red"), str(tmp_path)], catch_exceptions=False)
