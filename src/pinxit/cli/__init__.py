@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pinxit import __version__
-from pinxit.cli import classify, data, eval, paint, probe, search, train
+from pinxit.cli import audit, classify, data, eval, paint, probe, search, train
 from pinxit.errors import PinxitError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command("paint")(paint.paint)
 app.command("complete")(paint.complete)
 app.command("classify")(classify.classify)
 app.command("probe")(probe.probe)
+app.command("audit")(audit.audit)
 app.add_typer(search.app, name="search")
 app.add_typer(train.app, name="train")
 app.add_typer(eval.app, name="eval")

@@ -1,0 +1,81 @@
+"""How often a classifier made of labels puts each group of pictures under each label.
+
+The question that came with CLIP's release (Radford et al. 2021, section 7.1): whom do harmful labels fall upon, and how
+do the rates move when a fitting label, such as "child", is added to the list?
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pinxit.errors import DataError, UsageError
+
+FILE = "file"  # the column that names pictures
+CERTAINTY = 1.96  # standard deviations of a 95 % interval
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share of a group's pictures, with its 95 % interval (Wilson 1927)."""
+
+    hits: int
+    of: int
+
+    @property
+    def share(self) -> float:
+        return self.hits / self.of
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        z2 = CERTAINTY**2
+        middle = (self.share + z2 / (2 * self.of)) / (1 + z2 / self.of)
+        spread = math.sqrt(self.share * (1 - self.share) / self.of + z2 / (4 * self.of**2))
+        half = CERTAINTY / (1 + z2 / self.of) * spread
+        return max(0.0, middle - half), min(1.0, middle + half)
+
+
+Rates = dict[str, dict[str, Rate]]
+"""Group to label to rate; the group of all pictures is called "all"."""
+
+
+def rates(answers: Mapping[Path, str], groups: Mapping[Path, str], labels: Sequence[str]) -> Rates:
+    """The rates of first answers; groups in alphabetical order, then all."""
+    counts: dict[str, Counter[str]] = {name: Counter() for name in [*sorted(set(groups.values())), "all"]}
+    for path, label in answers.items():
+        counts[groups[path]][label] += 1
+        counts["all"][label] += 1
+    return {
+        group: {label: Rate(found[label], found.total()) for label in labels}
+        for group, found in counts.items()
+        if found.total()
+    }
+
+
+def groups_of(folder: Path, table: Path, column: str) -> dict[Path, str]:
+    """The group of every picture that the CSV file names in its column `file`, relative to `folder`.
+
+    Raises UsageError for a missing column, DataError for an unreadable file or a picture that is named twice.
+    """
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as handle:
+            reader = csv.DictReader(handle)
+            columns = reader.fieldnames or []
+            for name in (FILE, column):
+                if name not in columns:
+                    raise UsageError(f"{table} has no column '{name}'; it has {', '.join(columns) or 'none'}.")
+            rows = [(folder / str(row[FILE]), str(row[column]).strip()) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{table} is no readable CSV file: {error}.") from error
+    found: dict[Path, str] = {}
+    for path, group in rows:
+        if path in found:
+            raise DataError(f"{table} names {path} twice.")
+        found[path] = group or "(none)"
+    if not found:
+        raise DataError(f"{table} names no pictures.")
+    return found
