@@ -26,9 +26,7 @@ def audit(
     add: Annotated[str | None, typer.Option(help='Labels to add in a second round: "child".')] = None,
     templates: Annotated[
         str,
-        typer.Option(
-            help="Sentences around a label: simple, imagenet80, label (none), or a file of them."
-        ),
+        typer.Option(help="Sentences around a label: simple, imagenet80, label (none), or a file of them."),
     ] = "simple",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     checkpoint: Annotated[

@@ -22,7 +22,6 @@ from pinxit.text.tokenizers import Tokenizer
 from pinxit.training import state as states
 from pinxit.training.plan import Plan
 from pinxit.training.runs import enter
-from pinxit.training.stop import Stop
 
 if TYPE_CHECKING:
     from torch import nn
@@ -128,17 +127,3 @@ class DalleRun:
         module.load_state_dict(states.read_weights(self.path(stage), stage))
         module.eval().requires_grad_(False)
         return module
-
-
-class StoppedError(Exception):
-    """A stage was asked to stop and did; what it has done so far is kept."""
-
-    def __init__(self, signalled: bool) -> None:
-        super().__init__()
-        self.signalled = signalled
-
-
-def check(stop: Stop) -> None:
-    """Leave by `StoppedError` when it is time. For stages that are not training loops."""
-    if stop.due():
-        raise StoppedError(stop.signalled)

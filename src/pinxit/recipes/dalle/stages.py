@@ -6,37 +6,22 @@ any time, cut into sittings (`minutes`), and repeated without harm.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-
-import torch
+from collections.abc import Callable, Sequence
 
 from pinxit.data.bank import build_bank
 from pinxit.data.sources import open_source
-from pinxit.errors import UsageError
 from pinxit.recipes.dalle.encode import encode_bank
 from pinxit.recipes.dalle.release import write_checkpoint
-from pinxit.recipes.dalle.run import STAGES, TRAINED, DalleRun, StoppedError, check
+from pinxit.recipes.dalle.run import STAGES, TRAINED, DalleRun
 from pinxit.recipes.dalle.train_clip import GROUP, ClipTask
 from pinxit.recipes.dalle.train_dvae import DVAETask
 from pinxit.recipes.dalle.train_transformer import TransformerTask
+from pinxit.recipes.staging import Ended, fit_stage, in_order, showing, workers
 from pinxit.text.tokenizers import Tokenizer
-from pinxit.training.loop import Task, fit
+from pinxit.training.loop import Task
 from pinxit.training.stop import Stop
 
 LEARNT_FROM = 200_000  # pictures whose captions the tokenizer reads at most
-FEW = 1000  # pictures
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a sitting ended: which stages are finished now, and whether a signal ended it."""
-
-    finished: tuple[str, ...]
-    stopped: bool
-    signalled: bool
 
 
 def train(run: DalleRun, stages: Sequence[str] = STAGES, stop: Stop | None = None) -> Ended:
@@ -45,33 +30,23 @@ def train(run: DalleRun, stages: Sequence[str] = STAGES, stop: Stop | None = Non
     Raises UsageError for an unknown stage, a config that no longer fits the run, or a stage whose forerunners are
     missing; PinxitError for a disk that is full.
     """
-    for name in stages:
-        if name not in STAGES:
-            raise UsageError(f"there is no stage '{name}'; choose from {', '.join(STAGES)}.")
-    stop = stop or Stop()
-    run.enter()
-    try:
-        for name in (name for name in STAGES if name in stages):
-            check(stop)
-            if name not in TRAINED or not run.finished(name):
-                STEPS[name](run, stop)
-            _say(run, f"{name}: finished")
-    except StoppedError as ending:
-        _say(run, f"stopped; the same command goes on from here ({run.folder})")
-        return Ended(_finished(run), True, ending.signalled)
-    return Ended(_finished(run), False, False)
+
+    def step(name: str, stop: Stop) -> None:
+        STEPS[name](run, stop)
+
+    return in_order(run, STAGES, stages, step, lambda name: name in TRAINED and run.finished(name), stop)
 
 
 def pictures(run: DalleRun, stop: Stop) -> None:
     """Draw or read the pictures of the dVAE and the transformer; for worlds also those of CLIP, neighbours together."""
     data = run.config.data
     source = open_source(data.source, data.size)
-    with _showing(run, "pictures", stop) as progress:
-        build_bank(source, data.pictures, run.path("pictures"), _workers(data.pictures), progress)
+    with showing(run, "pictures", stop) as progress:
+        build_bank(source, data.pictures, run.path("pictures"), workers(data.pictures), progress)
     if run.grouped:
         world = open_source(data.source, data.size, group=GROUP)
-        with _showing(run, "ranking", stop) as progress:
-            build_bank(world, data.ranking, run.path("ranking"), _workers(data.ranking), progress)
+        with showing(run, "ranking", stop) as progress:
+            build_bank(world, data.ranking, run.path("ranking"), workers(data.ranking), progress)
 
 
 def tokenizer(run: DalleRun, stop: Stop) -> None:
@@ -96,7 +71,7 @@ def dvae(run: DalleRun, stop: Stop) -> None:
 def codes(run: DalleRun, stop: Stop) -> None:
     """Turn every picture of the bank into codes."""
     run.need("codes", "pictures", "dvae")
-    with _showing(run, "codes", stop) as progress:
+    with showing(run, "codes", stop) as progress:
         encode_bank(run, progress)
 
 
@@ -132,47 +107,5 @@ STEPS: dict[str, Callable[[DalleRun, Stop], None]] = {
 }
 
 
-def _workers(count: int) -> int | None:
-    """All cores, but none but this one where starting the others would take longer than the work."""
-    return 1 if count <= FEW else None
-
-
 def _fit(run: DalleRun, task: Task, stop: Stop) -> None:
-    init = None if run.init is None else {task.name: _floats(run.init.state(task.name))}
-    folder, plan = run.path(task.name), run.plan(task.name)
-    outcome = fit(task, plan, folder, run.device, run.progress, stop=stop, init=init)
-    if not outcome.finished:
-        raise StoppedError(outcome.signalled)
-
-
-def _floats(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
-
-
-def _finished(run: DalleRun) -> tuple[str, ...]:
-    return tuple(name for name in STAGES if run.finished(name))
-
-
-@contextmanager
-def _showing(run: DalleRun, name: str, stop: Stop) -> Iterator[Callable[[int, int], None]]:
-    """A progress function for work that is not a training loop; it leaves by `StoppedError` when it is time."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with stop.listening(), Progress(console=Console(stderr=True), disable=not _terminal(run)) as bar:
-        line = bar.add_task(name)
-
-        def show(done: int, total: int) -> None:
-            bar.update(line, completed=done, total=total)
-            check(stop)
-
-        yield show
-
-
-def _terminal(run: DalleRun) -> bool:
-    return run.progress and sys.stderr.isatty()
-
-
-def _say(run: DalleRun, message: str) -> None:
-    if run.progress:
-        print(message, file=sys.stderr, flush=True)
+    fit_stage(run, task, stop, None if run.init is None else run.init.state(task.name))

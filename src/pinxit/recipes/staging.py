@@ -1,0 +1,131 @@
+"""What recipes that train in stages share: order, progress, stopping, and going on from what is there."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor
+
+from pinxit.errors import UsageError
+from pinxit.training.loop import Task, fit
+from pinxit.training.plan import Plan
+from pinxit.training.stop import Stop
+
+FEW = 1000  # pictures
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a sitting ended: which stages are finished now, and whether a signal ended it."""
+
+    finished: tuple[str, ...]
+    stopped: bool
+    signalled: bool
+
+
+class StoppedError(Exception):
+    """A stage was asked to stop and did; what it has done so far is kept."""
+
+    def __init__(self, signalled: bool) -> None:
+        super().__init__()
+        self.signalled = signalled
+
+
+def check(stop: Stop) -> None:
+    """Leave by `StoppedError` when it is time. For stages that are not training loops."""
+    if stop.due():
+        raise StoppedError(stop.signalled)
+
+
+class Run(Protocol):
+    """A run folder as staged training needs it."""
+
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def progress(self) -> bool: ...
+    def enter(self) -> None: ...
+    def path(self, stage: str) -> Path: ...
+    def plan(self, stage: str) -> Plan: ...
+    def finished(self, stage: str) -> bool: ...
+
+
+def in_order(
+    run: Run,
+    every: Sequence[str],
+    asked: Sequence[str],
+    step: Callable[[str, Stop], None],
+    skip: Callable[[str], bool],
+    stop: Stop | None = None,
+) -> Ended:
+    """Do the stages `asked` in the order of `every` as far as time allows; `skip` says which need not be looked at.
+
+    Raises UsageError for an unknown stage or a config that no longer fits the run, and what `step` raises.
+    """
+    for name in asked:
+        if name not in every:
+            raise UsageError(f"there is no stage '{name}'; choose from {', '.join(every)}.")
+    stop = stop or Stop()
+    run.enter()
+    try:
+        for name in (name for name in every if name in asked):
+            check(stop)
+            if not skip(name):
+                step(name, stop)
+            say(run, f"{name}: finished")
+    except StoppedError as ending:
+        say(run, f"stopped; the same command goes on from here ({run.folder})")
+        return Ended(_finished(run, every), True, ending.signalled)
+    return Ended(_finished(run, every), False, False)
+
+
+def fit_stage(run: Run, task: Task, stop: Stop, init: Mapping[str, Tensor] | None = None) -> None:
+    """Train a stage from wherever it stands, or from the weights `init`. Raises StoppedError when time is up first."""
+    weights = None if init is None else {task.name: _floats(init)}
+    folder, plan = run.path(task.name), run.plan(task.name)
+    outcome = fit(task, plan, folder, run.device, run.progress, stop=stop, init=weights)
+    if not outcome.finished:
+        raise StoppedError(outcome.signalled)
+
+
+@contextmanager
+def showing(run: Run, name: str, stop: Stop) -> Iterator[Callable[[int, int], None]]:
+    """A progress function for work that is not a training loop; it leaves by `StoppedError` when it is time."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    hidden = not (run.progress and sys.stderr.isatty())
+    with stop.listening(), Progress(console=Console(stderr=True), disable=hidden) as bar:
+        line = bar.add_task(name)
+
+        def show(done: int, total: int) -> None:
+            bar.update(line, completed=done, total=total)
+            check(stop)
+
+        yield show
+
+
+def workers(count: int) -> int | None:
+    """All cores, but none but this one where starting the others would take longer than the work."""
+    return 1 if count <= FEW else None
+
+
+def say(run: Run, message: str) -> None:
+    """A line on stderr, unless the run is quiet."""
+    if run.progress:
+        print(message, file=sys.stderr, flush=True)
+
+
+def _floats(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+
+
+def _finished(run: Run, every: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in every if run.finished(name))
