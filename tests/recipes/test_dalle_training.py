@@ -22,12 +22,13 @@ from pinxit.functional.tokens import token_loss
 from pinxit.models.decoder import CachedDecoder
 from pinxit.pipelines.autoregress import TokenRequest, TokenStepper
 from pinxit.pipelines.stepper import run as serve
+from pinxit.recipes.clip.task import ClipTask
 from pinxit.recipes.dalle import encode
 from pinxit.recipes.dalle.estimate import stage_cost
 from pinxit.recipes.dalle.presets import PRESETS, DalleConfig, nano, paper, preset
+from pinxit.recipes.dalle.ranker import ranker, through
 from pinxit.recipes.dalle.run import STAGES, TRAINED, DalleRun
 from pinxit.recipes.dalle.stages import train
-from pinxit.recipes.dalle.train_clip import ClipTask
 from pinxit.recipes.dalle.train_transformer import TransformerTask
 from pinxit.training.log import read_metrics
 from pinxit.training.state import FILE, read_progress
@@ -155,7 +156,7 @@ def test_batches_draw_captions_and_drop_some(straight: DalleRun) -> None:
 
 
 def test_clip_shares_the_answer_among_equal_captions(straight: DalleRun) -> None:
-    task = ClipTask(straight.config, straight.bank(), straight.tokenizer(), straight.dvae())
+    task = ClipTask(ranker(straight.config), straight.bank(), straight.tokenizer(), through(straight.dvae()))
     batch = task.batch(0, 16)  # every picture twice, with one of its two captions
     assert batch["same"].max() < 15 and len(batch["redrawn"]) == 8
     assert (batch["ids"][:, 0] == 2).all() and (batch["ids"] == 3).any(1).all()
@@ -174,11 +175,11 @@ def test_world_has_neighbours_for_clip(tmp_path: Path) -> None:
     assert ended.finished == ("pictures", "tokenizer")
     assert len(work.ranking_bank()) == 8 and work.ranking_bank().about["source"]["group"] == 4
     assert len(work.bank()) == 4
-    task = ClipTask(config, work.ranking_bank(), work.tokenizer(), None, work.grouped)
+    task = ClipTask(ranker(config, work.grouped), work.ranking_bank(), work.tokenizer())
     with pytest.raises(DataError, match="not a finished bank"):
         (tmp_path / "ranking" / "bank.json").unlink()
         work.ranking_bank()
-    assert task.group == 4
+    assert task.config.group == 4
 
 
 def test_changes_that_come_too_late_are_refused(straight: DalleRun, tmp_path: Path) -> None:

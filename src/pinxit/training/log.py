@@ -102,6 +102,8 @@ class Log:
         brief = f"loss {numbers['loss']:.4f}, {numbers['pictures_per_s']:.0f} pictures/s"
         if numbers.get("share"):
             brief += f", {numbers['share']:.0%} of the matrix rate"
+        if "zero_shot" in numbers:
+            brief += f", zero-shot {numbers['zero_shot']:.1%}"
         if self.bar:
             self.bar.update(self.bar.task_ids[0], numbers=brief)
         elif self.show and (images >= self.total or time.monotonic() - self.printed >= QUIET):

@@ -75,17 +75,18 @@ def fit(
     with Log(folder, task.name, plan.images, at.images, progress) as log, stop.listening():
         cost = _prepare(task, plan, on, log)
         meter, since, saved = Meter(), at.seconds, time.monotonic()
+        scores: dict[str, float] = {}  # of the latest preview, until they are logged
         with prefetch(task, plan, at.images, goal, on) as batches:
             for pieces in batches:
                 began = time.perf_counter()
                 meter.add(step(task, plan, state, pieces, on))
                 at.seconds += time.perf_counter() - began
                 log.tick(at.images)
-                if _passed(at.images, plan.log_interval(), plan) or at.images >= goal:
-                    log.line(at.images, _report(meter, at, cost, plan, on, since))
-                    since = at.seconds
                 if _passed(at.images, plan.preview_interval(), plan) or at.images >= plan.images:
-                    _preview(task, plan, state, folder, on)
+                    scores = _look(task, plan, state, folder, on)
+                if _passed(at.images, plan.log_interval(), plan) or at.images >= goal:
+                    log.line(at.images, _report(meter, at, cost, plan, on, since) | scores)
+                    since, scores = at.seconds, {}
                 if time.monotonic() - saved > 60 * plan.save_minutes:
                     state.save(folder, to_dict(plan))
                     saved = time.monotonic()
@@ -154,12 +155,15 @@ def _report(meter: Meter, at: Progress, cost: Cost, plan: Plan, device: torch.de
     return meter.read() | speed | share | {"skipped": float(at.skipped), "seconds": at.seconds}
 
 
-def _preview(task: Task, plan: Plan, state: State, folder: Path, device: torch.device) -> None:
+def _look(task: Task, plan: Plan, state: State, folder: Path, device: torch.device) -> dict[str, float]:
+    """Write the task's preview with the averaged weights; returns its scores, where it has any."""
     eager = torch.compiler.set_stance("force_eager")  # other shapes must not make the compiler start again
     with eager, torch.no_grad(), autocast(plan, device), state.average.in_place():
         picture = task.preview()
+        scores: dict[str, float] = getattr(task, "scores", dict)()
     if picture is not None:
         write_png(folder / "preview.png", picture)
+    return scores
 
 
 def _passed(images: int, interval: int, plan: Plan) -> bool:

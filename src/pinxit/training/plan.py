@@ -20,8 +20,9 @@ class Task(Protocol):
     """One thing to train. The loop asks it for batches and losses and knows nothing else about it.
 
     A task may also have a method `hot() -> list[nn.Module]` that names the modules whose `forward` is worth
-    compiling (without it: all of `modules()`), and a method `after_step()` that mends parameters in place
-    after every update (CLIP clamps its temperature there).
+    compiling (without it: all of `modules()`), a method `after_step()` that mends parameters in place after every
+    update (CLIP clamps its temperature there), and a method `scores()` that measures the averaged weights whenever a
+    preview is drawn.
     """
 
     @property

@@ -17,8 +17,8 @@ from pinxit.errors import DataError, PinxitError
 from pinxit.files import write_json
 from pinxit.functional.codes import code_usage
 from pinxit.models.dvae import DVAE
+from pinxit.recipes.batches import fitted
 from pinxit.recipes.dalle.run import DalleRun
-from pinxit.recipes.dalle.train_dvae import fitted
 from pinxit.training.precision import autocast, keep_freed_memory, pick_device, place
 from pinxit.weights.checkpoint import fingerprint
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +10,10 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
+from pinxit.recipes.clip.task import ClipTask
 from pinxit.recipes.dalle.presets import DalleConfig
+from pinxit.recipes.dalle.ranker import ranker
 from pinxit.recipes.dalle.run import TRAINED
-from pinxit.recipes.dalle.train_clip import ClipTask
 from pinxit.recipes.dalle.train_dvae import DVAETask
 from pinxit.recipes.dalle.train_transformer import TransformerTask
 from pinxit.training.flops import Cost, matrix_rate, measure
@@ -21,7 +22,11 @@ from pinxit.training.plan import Batch, Plan
 from pinxit.training.precision import pick_device
 
 USUAL_SHARE = 0.5  # of the matrix rate, where nothing has been measured yet
-TASKS = {"dvae": DVAETask, "transformer": TransformerTask, "clip": ClipTask}
+TASKS: dict[str, Callable[[DalleConfig], DVAETask | TransformerTask | ClipTask]] = {
+    "dvae": DVAETask,
+    "transformer": TransformerTask,
+    "clip": lambda config: ClipTask(ranker(config)),
+}
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 
 from pinxit.data.bank import build_bank
 from pinxit.data.sources import open_source
+from pinxit.recipes.clip.task import GROUP, ClipTask
 from pinxit.recipes.dalle.encode import encode_bank
+from pinxit.recipes.dalle.ranker import ranker, through
 from pinxit.recipes.dalle.release import write_checkpoint
 from pinxit.recipes.dalle.run import STAGES, TRAINED, DalleRun
-from pinxit.recipes.dalle.train_clip import GROUP, ClipTask
 from pinxit.recipes.dalle.train_dvae import DVAETask
 from pinxit.recipes.dalle.train_transformer import TransformerTask
 from pinxit.recipes.staging import Ended, fit_stage, in_order, showing, workers
@@ -83,11 +84,11 @@ def transformer(run: DalleRun, stop: Stop) -> None:
 
 
 def clip(run: DalleRun, stop: Stop) -> None:
-    """Train the ranker."""
-    redrawn = run.config.noise.redrawn > 0
-    run.need("clip", "pictures", "tokenizer", *(["dvae"] if redrawn else []))
-    dvae = run.dvae() if redrawn else None
-    _fit(run, ClipTask(run.config, run.ranking_bank(), run.tokenizer(), dvae, run.grouped), stop)
+    """Train the ranker; a share of its pictures goes through the dVAE first, as those that it will rank."""
+    training = ranker(run.config, run.grouped)
+    run.need("clip", "pictures", "tokenizer", *(["dvae"] if training.redrawn else []))
+    redraw = through(run.dvae()) if training.redrawn else None
+    _fit(run, ClipTask(training, run.ranking_bank(), run.tokenizer(), redraw), stop)
 
 
 def checkpoint(run: DalleRun, stop: Stop) -> None:

@@ -15,6 +15,7 @@ from pinxit.data.transforms import augment_dvae, to_pictures, to_tensor
 from pinxit.functional.laplace import dvae_objective, mse
 from pinxit.functional.schedules import cosine
 from pinxit.models.dvae import DVAE
+from pinxit.recipes.batches import fitted, unit_range
 from pinxit.recipes.dalle.presets import DalleConfig
 from pinxit.training.draws import key, numpy_rng, torch_rng
 from pinxit.training.loop import Batch
@@ -78,19 +79,3 @@ class DVAETask:
         x = to_tensor(pictures).to(next(self.dvae.parameters()).device)
         back = to_pictures(self.dvae.decode_codes(self.dvae.encode_codes(x)))
         return sheet([*pictures, *back], columns=len(pictures))
-
-
-def unit_range(pictures: Tensor) -> Tensor:
-    """uint8 [B, S, S, 3] as float [B, 3, S, S] in [0, 1], channels last in memory as they came."""
-    return pictures.permute(0, 3, 1, 2).float() / 255
-
-
-def fitted(
-    pictures: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], side: int
-) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Stored pictures [N, S, S, 3] at the model's side: shrunk by area where they are stored larger."""
-    from pinxit.data.transforms import square
-
-    if pictures.shape[1] == side:
-        return np.asarray(pictures)
-    return np.stack([square(picture, side, "area") for picture in pictures])

@@ -18,9 +18,9 @@ from pinxit.models.dvae import DVAE
 from pinxit.models.transformer import PAD, TokenTransformer
 from pinxit.pipelines.autoregress import TokenRequest, TokenStepper
 from pinxit.pipelines.stepper import run
+from pinxit.recipes.batches import pick
 from pinxit.recipes.dalle.alike import start_alike
 from pinxit.recipes.dalle.presets import DalleConfig
-from pinxit.recipes.dalle.train_clip import pick
 from pinxit.training.draws import key, numpy_rng
 from pinxit.training.loop import Batch
 

@@ -1,0 +1,142 @@
+"""Training CLIP: which sentence belongs to which picture (Radford et al. 2021, section 2.3 and figure 3).
+
+Used by `pinxit train clip` and by DALL-E's last stage. Shapes: B pictures, L text positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pinxit.data.order import order_batch
+from pinxit.data.transforms import to_tensor
+from pinxit.models.clip import CLIP, CLIPConfig
+from pinxit.recipes.batches import fitted, pick, unit_range
+from pinxit.training.draws import key, numpy_rng, seeded
+from pinxit.training.large_batch import in_pieces, sharded_contrastive_loss
+from pinxit.training.loop import Batch
+
+if TYPE_CHECKING:
+    from pinxit.data.bank import Bank
+    from pinxit.text.tokenizers import Tokenizer
+    from pinxit.types import Picture
+
+GROUP = 4  # pictures of a world that stand together in its ranking bank, each differing from the first in one told fact
+SCORED = 256  # held-out pictures looked at together
+
+
+@dataclass(frozen=True, slots=True)
+class ClipTraining:
+    """What the task is made of besides its data."""
+
+    clip: CLIPConfig
+    size: int  # side in pixels of the pictures that it is shown
+    seed: int = 0
+    group: int = 1  # pictures of the bank that stay together in a batch
+    redrawn: float = 0.0  # share of the pictures that goes through `redraw` first
+    piece: int = 0  # rows in memory at a time, gradients being those of the whole batch; 0: all
+    held_out: int = 0  # pictures at the end of the bank that are never trained on but scored
+
+
+class ClipTask:
+    """Tell which caption belongs to which picture.
+
+    Pictures that CLIP will have to rank bear the marks of what drew them: `redraw` ([B, 3, S, S] in [0, 1], the same
+    shape back) shows it a share of the training pictures that way.
+    """
+
+    name = "clip"
+
+    def __init__(
+        self,
+        config: ClipTraining,
+        bank: Bank | None = None,
+        tokenizer: Tokenizer | None = None,
+        redraw: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.config, self.bank, self.tokenizer, self.redraw = config, bank, tokenizer, redraw
+        self.clip = seeded(lambda: CLIP(config.clip), config.seed, "clip")
+
+    def modules(self) -> dict[str, nn.Module]:
+        return {"clip": self.clip}
+
+    def hot(self) -> list[nn.Module]:
+        return [self.clip.visual, self.clip.text]
+
+    def after_step(self) -> None:
+        """The temperature stays above 1/100 (section 2.5)."""
+        self.clip.clamp_()
+
+    def batch(self, position: int, size: int) -> Batch:
+        """Pictures uint8 [B, S, S, 3], ids int64 [B, L], and a number for each different caption, int64 [B]."""
+        assert self.bank is not None and self.tokenizer is not None
+        seed = self.config.seed
+        rng = numpy_rng(seed, "clip captions", position)
+        count = len(self.bank) - self.config.held_out
+        rows = order_batch(position, size, count, key(seed, "clip order"), self.config.group)
+        captions = [pick(self.bank.captions[row], rng) for row in rows.tolist()]
+        ids = self.tokenizer.encode_clip(captions, self.config.clip.text.tokens)
+        same = np.unique(captions, return_inverse=True)[1]
+        pictures = fitted(self.bank.pictures[rows], self.config.size)
+        parts = {"pictures": pictures, "ids": ids, "same": same, "redrawn": self._redrawn(size, rng)}
+        return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in parts.items()}
+
+    def blank(self, size: int) -> Batch:
+        """A batch of the right shapes, for costs."""
+        side, text = self.config.size, self.config.clip.text
+        pictures = torch.zeros(size, side, side, 3, dtype=torch.uint8)
+        ids = torch.full((size, text.tokens), text.eot)
+        return {"pictures": pictures, "ids": ids, "same": torch.arange(size), "redrawn": torch.arange(0)}
+
+    def loss(self, batch: Batch, position: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+        """The symmetric loss (figure 3); pictures with equal captions share the right answer."""
+        x = unit_range(batch["pictures"])
+        if self.redraw is not None and len(batch["redrawn"]):
+            with torch.no_grad():
+                x = x.index_copy(0, batch["redrawn"], self.redraw(x[batch["redrawn"]]).to(x.dtype))
+        x, piece = self._at_side(x), self.config.piece
+        image = in_pieces(self.clip.encode_image, x, piece).float()
+        text = in_pieces(self.clip.encode_text, batch["ids"], piece).float()
+        scale = self.clip.scale()
+        loss = sharded_contrastive_loss(image, text, scale, batch["same"])
+        with torch.no_grad():
+            best = (image @ text.T).argmax(1)
+            right = (batch["same"][best] == batch["same"]).float().mean()
+        return loss, {"right": right, "scale": scale.detach()}
+
+    def scores(self) -> dict[str, float]:
+        """Zero-shot accuracy on the held-out pictures: each one's first caption among all their first captions."""
+        if not self.config.held_out or self.bank is None or self.tokenizer is None:
+            return {}
+        device = next(self.clip.parameters()).device
+        rows = np.arange(len(self.bank) - self.config.held_out, len(self.bank))
+        captions = [self.bank.captions[row][0] for row in rows.tolist()]
+        different = sorted(set(captions))
+        ids = torch.from_numpy(self.tokenizer.encode_clip(different, self.config.clip.text.tokens))
+        texts = torch.cat([self.clip.encode_text(part.to(device)).float() for part in torch.split(ids, SCORED)])
+        right = 0
+        for start in range(0, len(rows), SCORED):
+            x = to_tensor(fitted(self.bank.pictures[rows[start : start + SCORED]], self.config.size)).to(device)
+            best = (self.clip.encode_image(self._at_side(x)).float() @ texts.T).argmax(1).tolist()
+            right += sum(different[k] == one for k, one in zip(best, captions[start : start + SCORED], strict=True))
+        return {"zero_shot": right / len(rows)}
+
+    def preview(self) -> Picture | None:
+        """Nothing to see: its share of right captions stands in the log."""
+        return None
+
+    def _at_side(self, x: Tensor) -> Tensor:
+        side = self.config.clip.vision.size
+        if x.shape[-1] == side:
+            return x
+        return F.interpolate(x, size=(side, side), mode="bicubic", antialias=True).clamp(0, 1)
+
+    def _redrawn(self, size: int, rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """Which rows of the batch are redrawn: always as many, so that shapes stay."""
+        return np.sort(rng.permutation(size)[: round(self.config.redrawn * size)])
