@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from pinxit.data.order import order_batch
 from pinxit.data.transforms import to_tensor
+from pinxit.errors import UsageError
 from pinxit.models.clip import CLIP, CLIPConfig
 from pinxit.recipes.batches import fitted, pick, unit_range
 from pinxit.training.draws import key, numpy_rng, seeded
@@ -61,6 +62,8 @@ class ClipTask:
         redraw: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self.config, self.bank, self.tokenizer, self.redraw = config, bank, tokenizer, redraw
+        if bank is not None and len(bank) - config.held_out < config.group:
+            raise UsageError(f"of {len(bank)} pictures {config.held_out} are held out (data.held_out): none are left.")
         self.clip = seeded(lambda: CLIP(config.clip), config.seed, "clip")
 
     def modules(self) -> dict[str, nn.Module]:

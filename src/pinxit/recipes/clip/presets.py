@@ -1,0 +1,123 @@
+"""CLIP at several sizes: what is built, from which data, and how it is trained.
+
+`pinxit train clip --preset NAME --data DATA --out RUN [--set SECTION.FIELD=VALUE ...]`; a preset is Python, so read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from pinxit.errors import UsageError
+from pinxit.models.clip import CLIPConfig, TextConfig, VisionConfig
+from pinxit.models.clip_shapes import PUBLISHED
+from pinxit.recipes.clip.task import GROUP, ClipTraining
+from pinxit.text.tokenizers import EOT
+from pinxit.training.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class ClipDataConfig:
+    """Which pictures."""
+
+    source: str = "world:small"  # a world, a folder, tar shards
+    size: int = 64  # side of the stored pictures
+    pictures: int = 100_000
+    neighbours: bool = True  # of worlds: pictures in fours that differ in one told fact, together in every batch
+    held_out: int = 1000  # pictures that are never trained on; each preview tells how many of them are named right
+
+
+@dataclass(frozen=True, slots=True)
+class ClipRunConfig:
+    """Everything that a run of `pinxit train clip` depends on."""
+
+    vocab: int  # text tokens
+    data: ClipDataConfig
+    clip: CLIPConfig
+    plan: Plan
+    piece: int = 0  # rows in memory at a time (gradient caching); 0: the whole batch
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for one, value, wanted in (("vocab", self.clip.text.vocab, self.vocab), ("eot", self.clip.text.eot, EOT)):
+            if value != wanted:
+                raise UsageError(f"clip.text.{one}={value} must be {wanted}: set both.")
+        if not 0 <= self.data.held_out < self.data.pictures:
+            raise UsageError(f"data.held_out={self.data.held_out} must be below data.pictures={self.data.pictures}.")
+        if self.grouped and (self.plan.batch % GROUP or self.data.held_out % GROUP or self.data.pictures % GROUP):
+            raise UsageError(f"with data.neighbours batch, pictures and held_out must be multiples of {GROUP}.")
+
+    @property
+    def grouped(self) -> bool:
+        """Whether pictures stand in fours: only the world can draw them."""
+        return self.data.neighbours and self.data.source.startswith("world:")
+
+    @property
+    def training(self) -> ClipTraining:
+        """What the task depends on."""
+        group, held_out = (GROUP if self.grouped else 1), self.data.held_out
+        return ClipTraining(self.clip, self.data.size, self.seed, group, piece=self.piece, held_out=held_out)
+
+
+def _small(size: int, patch: int, width: int, layers: int, heads: int, vocab: int, tokens: int) -> CLIPConfig:
+    vision = VisionConfig(size=size, patch=patch, width=width, layers=layers, heads=heads)
+    text = TextConfig(vocab=vocab, tokens=tokens, width=width, layers=layers, heads=heads, eot=EOT)
+    return CLIPConfig(width, vision, text, activation="gelu", mean=(0.5,) * 3, std=(0.5,) * 3)
+
+
+def _plan(images: int, batch: int, lr: float, warmup: int, ema: float = 0.998) -> Plan:
+    """The paper's optimiser: betas and eps of its ViTs, decay 0.2 of all that is not a gain or a bias."""
+    return Plan(images, batch, lr=lr, warmup=warmup, betas=(0.9, 0.98), eps=1e-6, decay=0.2, clip=1.0, ema=ema)
+
+
+def nano() -> ClipRunConfig:
+    """32 px, for tests and a first look: seconds on one core. `pinxit train clip --preset nano --out RUN`"""
+    data = ClipDataConfig(size=32, pictures=256, held_out=16)
+    plan = _plan(images=1024, batch=16, lr=1e-3, warmup=128, ema=0.95)
+    return ClipRunConfig(512, data, _small(32, 8, 64, 1, 2, vocab=512, tokens=34), plan)
+
+
+def tiny() -> ClipRunConfig:
+    """64 px, about 7 M parameters: half an hour of 2 CPU cores. `pinxit train clip --preset tiny --out RUN`"""
+    clip = _small(64, 8, 256, 4, 4, vocab=1024, tokens=34)
+    return ClipRunConfig(1024, ClipDataConfig(), clip, _plan(200_000, 64, 1e-3, 6_400))
+
+
+def gpu_small() -> ClipRunConfig:
+    """64 px, about 30 M parameters: half an hour of one GPU. `pinxit train clip --preset gpu-small --out RUN`"""
+    data = ClipDataConfig("world:full", pictures=1_000_000, held_out=2000)
+    clip = _small(64, 8, 384, 8, 6, vocab=4096, tokens=66)
+    return ClipRunConfig(4096, data, clip, _plan(10_000_000, 1024, 1e-3, 200_000))
+
+
+def paper(name: str) -> ClipRunConfig:
+    """A published model's shape with the paper's plan (section 2.5): batches of 32,768, 32 epochs of 400 M pairs."""
+    vocab = 49_152
+    shape = PUBLISHED[name]
+    resnet = bool(shape.vision.stages)
+    plan = Plan(
+        images=32 * 400_000_000,
+        batch=32_768,
+        lr=RATES.get(name, 5e-4),
+        warmup=2_000 * 32_768,
+        betas=(0.9, 0.999 if resnet else 0.98),
+        eps=1e-8 if resnet else 1e-6,
+        decay=0.2,
+        ema=0.0,
+    )
+    data = ClipDataConfig("world:full", shape.vision.size, 400_000_000, neighbours=False, held_out=10_000)
+    clip = replace(shape, text=replace(shape.text, vocab=vocab, eot=EOT))
+    return ClipRunConfig(vocab, data, clip, plan, piece=256)
+
+
+RATES = {"RN50x16": 4e-4, "RN50x64": 3.6e-4, "ViT-L/14": 4e-4, "ViT-L/14@336": 2e-5}  # others: 5e-4
+PRESETS: dict[str, Callable[[], ClipRunConfig]] = {"nano": nano, "tiny": tiny, "gpu-small": gpu_small}
+
+
+def preset(name: str) -> ClipRunConfig:
+    """The config called `name`: a small one, or a published model's. Raises UsageError for an unknown one."""
+    if name in PUBLISHED:
+        return paper(name)
+    if name not in PRESETS:
+        raise UsageError(f"there is no preset '{name}' of clip; choose from {', '.join([*PRESETS, *PUBLISHED])}.")
+    return PRESETS[name]()

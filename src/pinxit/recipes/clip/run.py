@@ -1,0 +1,132 @@
+"""`pinxit train clip`: pictures, tokenizer, clip, checkpoint, each resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pinxit.config import to_dict
+from pinxit.data.bank import Bank, build_bank
+from pinxit.data.bank_layout import MANIFEST
+from pinxit.data.sources import open_source
+from pinxit.recipes.clip.presets import ClipRunConfig
+from pinxit.recipes.clip.task import GROUP, ClipTask
+from pinxit.recipes.staging import Ended, fit_stage, in_order, showing, workers
+from pinxit.text.tokenizers import Tokenizer
+from pinxit.training import state as states
+from pinxit.training.log import duration, read_metrics
+from pinxit.training.plan import Plan
+from pinxit.training.runs import enter
+from pinxit.training.stop import Stop
+from pinxit.weights.checkpoint import Part, save_checkpoint
+
+RECIPE = "clip"
+STAGES = ("pictures", "tokenizer", "clip", "checkpoint")
+LEARNT_FROM = 200_000  # pictures whose captions the tokenizer reads at most
+
+
+@dataclass(frozen=True)
+class ClipRun:
+    """One run folder and how this sitting works on it."""
+
+    folder: Path
+    config: ClipRunConfig
+    device: str = "auto"
+    progress: bool = True
+
+    def enter(self) -> None:
+        """Write the config down, or refuse one that differs from what finished or running stages have used."""
+        used = {"vocab": lambda: self.finished("tokenizer")}
+        used |= dict.fromkeys(("data", "seed"), lambda: self.path("pictures").exists())
+        used |= dict.fromkeys(("clip", "plan"), lambda: states.exists(self.path("clip")))
+        enter(self.folder, RECIPE, self.config, used)
+
+    def path(self, stage: str) -> Path:
+        """The folder of a stage."""
+        return self.folder / stage
+
+    def plan(self, stage: str) -> Plan:
+        """The plan of the stage that trains."""
+        return self.config.plan
+
+    def finished(self, stage: str) -> bool:
+        """Whether a stage has nothing left to do."""
+        marks = {"pictures": MANIFEST, "tokenizer": "words.json", "checkpoint": "pinxit.json"}
+        if stage in marks:
+            return (self.path(stage) / marks[stage]).is_file()
+        return states.read_progress(self.path("clip")).images >= self.config.plan.images
+
+
+def train(run: ClipRun, stages: Sequence[str] = STAGES, stop: Stop | None = None) -> Ended:
+    """Run `stages` in their order as far as time allows. Raises UsageError for an unknown one or a changed config."""
+
+    def step(name: str, stop: Stop) -> None:
+        if name == "pictures":
+            _pictures(run, stop)
+        elif name == "tokenizer":
+            _tokenizer(run)
+        elif name == "clip":
+            fit_stage(run, ClipTask(run.config.training, _bank(run), Tokenizer.open(run.path("tokenizer"))), stop)
+        else:
+            _checkpoint(run)
+
+    return in_order(run, STAGES, stages, step, lambda name: name != "checkpoint" and run.finished(name), stop)
+
+
+def _bank(run: ClipRun) -> Bank:
+    return Bank.open(run.path("pictures"))
+
+
+def _pictures(run: ClipRun, stop: Stop) -> None:
+    data = run.config.data
+    grouped = run.config.grouped
+    source = open_source(data.source, data.size, group=GROUP) if grouped else open_source(data.source, data.size)
+    with showing(run, "pictures", stop) as progress:
+        build_bank(source, data.pictures, run.path("pictures"), workers(data.pictures), progress)
+
+
+def _tokenizer(run: ClipRun) -> None:
+    captions = _bank(run).captions
+    texts = (text for index in range(min(len(captions), LEARNT_FROM)) for text in captions[index])
+    Tokenizer.train(texts, run.config.vocab).save(run.path("tokenizer"))
+
+
+def _checkpoint(run: ClipRun) -> None:
+    """Write the averaged weights, the tokenizer and the model card."""
+    part = Part(run.config.clip, states.read_weights(run.path("clip"), "clip"))
+    files = {path.name: path.read_bytes() for path in sorted(run.path("tokenizer").glob("*.json"))}
+    facts = _facts(run)
+    save_checkpoint(
+        run.path("checkpoint"), RECIPE, {"clip": part}, extra_files=files, provenance=facts, card=_card(facts)
+    )
+
+
+def _facts(run: ClipRun) -> dict[str, Any]:
+    progress = states.read_progress(run.path("clip"))
+    scores = [line["zero_shot"] for line in read_metrics(run.path("clip")) if line.get("zero_shot") is not None]
+    return {
+        "data": run.config.data.source,
+        "pictures": len(_bank(run)),
+        "held_out": run.config.data.held_out,
+        "images": progress.images,
+        "hours": round(progress.seconds / 3600, 3),
+        "zero_shot": scores[-1] if scores else None,
+        "plan": to_dict(run.config.plan),
+        "seed": run.config.seed,
+    }
+
+
+def _card(facts: dict[str, Any]) -> str:
+    score = "not measured" if facts["zero_shot"] is None else f"{facts['zero_shot']:.1%}"
+    return f"""# A CLIP for {facts["data"]}
+
+Tells which sentence belongs to which picture, after "Learning Transferable Visual Models From Natural Language
+Supervision" (arXiv 2103.00020). Trained by `pinxit train clip` on {facts["pictures"]:,} pictures of {facts["data"]},
+{facts["images"]:,} seen in {duration(facts["hours"] * 3600)}, seed {facts["seed"]}; averaged weights in bfloat16.
+
+Zero-shot on {facts["held_out"]:,} pictures it was not trained on, each among all their captions: {score}.
+
+    pinxit classify PICTURES --labels "one,other" --checkpoint FOLDER
+"""

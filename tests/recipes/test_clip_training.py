@@ -1,0 +1,132 @@
+"""`pinxit train clip`: sittings, held-out pictures, pieces, and a checkpoint that names pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from pinxit.cli import app
+from pinxit.config import override
+from pinxit.data.bank import Bank
+from pinxit.errors import UsageError
+from pinxit.models.clip_shapes import PUBLISHED
+from pinxit.recipes.clip.encoder import ClipEncoder
+from pinxit.recipes.clip.presets import PRESETS, ClipRunConfig, preset
+from pinxit.recipes.clip.run import STAGES, ClipRun, train
+from pinxit.recipes.clip.task import ClipTask
+from pinxit.text.tokenizers import Tokenizer
+from pinxit.training.log import read_metrics
+from pinxit.training.state import FILE
+from pinxit.training.stop import Stop
+from tests.recipes.squares import write_squares
+
+
+def small(data: Path | str, *changes: str) -> ClipRunConfig:
+    lengths = ["data.pictures=16", "data.held_out=4", "plan.images=96", "plan.batch=8", "plan.precision=fp32"]
+    return override(preset("nano"), [f"data.source={data}", "data.neighbours=false", *lengths, *changes])
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> ClipRun:
+    squares = write_squares(tmp_path_factory.mktemp("squares"))
+    run = ClipRun(tmp_path_factory.mktemp("run"), small(squares, "data.held_out=2"), "cpu", progress=False)
+    assert train(run).finished == STAGES
+    return run
+
+
+class Impatient(Stop):
+    """Time is up every seventh time somebody asks."""
+
+    asked = 0
+
+    def due(self) -> bool:
+        self.asked += 1
+        return self.asked >= 7
+
+
+def test_many_sittings_end_where_one_does(straight: ClipRun, tmp_path: Path) -> None:
+    cut = ClipRun(tmp_path, straight.config, "cpu", progress=False)
+    sittings = 0
+    while train(cut, stop=Impatient()).finished != STAGES:
+        sittings += 1
+        assert sittings < 20
+    assert sittings > 1
+    one, other = load_file(straight.path("clip") / FILE), load_file(cut.path("clip") / FILE)
+    assert one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_held_out_pictures_are_scored_and_never_trained_on(straight: ClipRun) -> None:
+    lines = [line for line in read_metrics(straight.path("clip")) if "zero_shot" in line]
+    assert lines and all(0 <= line["zero_shot"] <= 1 for line in lines)
+    assert lines[-1]["images"] == straight.config.plan.images
+    bank, tokenizer = Bank.open(straight.path("pictures")), Tokenizer.open(straight.path("tokenizer"))
+    task = ClipTask(straight.config.training, bank, tokenizer)
+    seen = {row.tobytes() for at in range(0, 96, 8) for row in task.batch(at, 8)["pictures"].numpy()}
+    assert seen == {bank.pictures[row].tobytes() for row in range(len(bank) - 2)}
+    assert not seen & {bank.pictures[row].tobytes() for row in range(len(bank) - 2, len(bank))}
+
+
+def test_pieces_change_nothing(straight: ClipRun) -> None:
+    bank, tokenizer = Bank.open(straight.path("pictures")), Tokenizer.open(straight.path("tokenizer"))
+    grads = []
+    for piece in (0, 3):
+        training = override(straight.config, [f"piece={piece}"]).training
+        task = ClipTask(training, bank, tokenizer)
+        batch = task.batch(0, 8)
+        loss, _ = task.loss(batch, 0)
+        grads.append(torch.autograd.grad(loss, list(task.clip.parameters())))
+    for one, other in zip(*grads, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
+
+
+def test_the_checkpoint_names_pictures(straight: ClipRun) -> None:
+    folder = straight.path("checkpoint")
+    encoder = ClipEncoder.open(folder, "cpu")
+    assert encoder.pictures([]).shape == (0, 64) and encoder.texts(["a red square"]).shape == (1, 64)
+    assert "2 pictures it was not trained on" in (folder / "README.md").read_text()
+    call = ["classify", str(straight.config.data.source), "--labels", "a red square,a blue square"]
+    told = CliRunner().invoke(app, [*call, "--checkpoint", str(folder), "--device", "cpu"])
+    assert told.exit_code == 0 and told.stdout.count("%") == 2 * 8
+
+
+def test_the_command_in_the_world(tmp_path: Path) -> None:
+    sets = ["data.pictures=32", "data.held_out=8", "plan.images=32"]
+    changes = [part for one in sets for part in ("--set", one)]
+    call = ["train", "clip", "--preset", "nano", "--out", str(tmp_path), "--device", "cpu", "--quiet", *changes]
+    told = CliRunner().invoke(app, call)
+    assert told.exit_code == 0 and told.stdout.strip() == str(tmp_path / "checkpoint")
+    with pytest.raises(UsageError, match=r"plan\.batch=16, not 8"):
+        CliRunner().invoke(app, [*call, "--set", "plan.batch=8"], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("name", [*PRESETS, *PUBLISHED])
+def test_every_preset_can_be_built(name: str) -> None:
+    config = preset(name)
+    assert config.training.clip is config.clip
+    if name in PUBLISHED:
+        assert config.clip.vision == PUBLISHED[name].vision and config.plan.batch == 32_768
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("vocab=600", "clip.text.vocab=512 must be 600"),
+        ("data.held_out=16", "below data.pictures=16"),
+        ("data.neighbours=true", "multiples of 4"),
+    ],
+)
+def test_what_does_not_fit(change: str, told: str) -> None:
+    more = ["plan.batch=6"] if "neighbours" in change else []
+    with pytest.raises(UsageError, match=told):
+        small("world:small", *more, change)
+
+
+def test_a_folder_smaller_than_what_is_held_out(tmp_path: Path) -> None:
+    squares = write_squares(tmp_path / "squares")
+    run = ClipRun(tmp_path / "run", small(squares, "data.pictures=99", "data.held_out=50"), "cpu", progress=False)
+    with pytest.raises(UsageError, match="held out"):
+        train(run)
