@@ -33,7 +33,7 @@ def test_shapes_and_config_round_trip() -> None:
     model = small()
     found = model(torch.rand(2, 3, 32, 32))
     assert found.heat.shape == (2, 3, 8, 8) and found.features.shape == (2, 16, 8, 8) and found.place.shape == (2, 3)
-    told = model.describe(found.features, *torch.tensor([[0, 1, 1], [2, 0, 2], [0, 63, 5]]))
+    told = model.describe(found, *torch.tensor([[0, 1, 1], [2, 0, 2], [0, 63, 5]]))
     assert [part.shape for part in told] == [(3, 2), (3, 2), (3, 2), (3, 1), (3, 2)]
     blind = small(DetectorConfig(names=("fox",), size=32, widths=(16,), blocks=(0,), neck=16))
     assert blind(torch.rand(1, 3, 32, 32)).place.shape == (1, 0)
@@ -46,18 +46,33 @@ def test_untrained_it_finds_next_to_nothing() -> None:
 
 def test_describing_reads_the_named_cell_alone() -> None:
     model = small()
-    features = torch.randn(2, 16, 8, 8, generator=torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(1)
+    found = model(torch.rand(2, 3, 32, 32, generator=generator))
+    features = torch.randn(2, 16, 8, 8, generator=generator)
     where = (torch.tensor([1]), torch.tensor([2]), torch.tensor([13]))
-    before = model.describe(features, *where)
+    before = model.describe(found._replace(features=features), *where)
     elsewhere = features.clone()
     elsewhere[0] += 1
     elsewhere[1, :, 0] += 1
-    torch.testing.assert_close(model.describe(elsewhere, *where).extent, before.extent)
+    torch.testing.assert_close(model.describe(found._replace(features=elsewhere), *where).extent, before.extent)
     there = features.clone()
     there[1, :, 1, 5] += 1  # cell 13 is row 1, column 5
-    assert (model.describe(there, *where).extent - before.extent).abs().max() > 1e-3
-    other_name = model.describe(features, where[0], torch.tensor([0]), where[2])
+    assert (model.describe(found._replace(features=there), *where).extent - before.extent).abs().max() > 1e-3
+    other_name = model.describe(found._replace(features=features), where[0], torch.tensor([0]), where[2])
     assert (other_name.extent - before.extent).abs().max() > 1e-3
+
+
+def test_a_colour_is_read_from_pixels_whatever_shows_it() -> None:
+    """In a picture of one colour every object has that colour, whatever the network takes it for."""
+    model = small()
+    red, blue = torch.eye(3)[[0, 2]].view(2, 1, 3, 1, 1).expand(2, 1, 3, 32, 32)
+    one, other = model(red), model(blue)
+    where = torch.tensor([[0, 0, 0], [0, 1, 2], [0, 27, 63]])
+    colours = model.describe(one, *where).colour
+    torch.testing.assert_close(colours, colours[:1].expand(3, -1), atol=1e-5, rtol=1e-5)
+    strange = one._replace(features=torch.randn(one.features.shape, generator=torch.Generator().manual_seed(1)))
+    torch.testing.assert_close(model.describe(strange, *where).colour, colours, atol=1e-5, rtol=1e-5)
+    assert (model.describe(other, *where).colour - colours).abs().max() > 1e-3
 
 
 def test_a_picture_is_judged_alone() -> None:

@@ -100,7 +100,7 @@ def look(detector: Detector, pictures_B3HW: Tensor) -> list[Sight]:
     score, name, cell = peaks(found.heat, MOST_FOUND)
     picture_M, place_M = (score >= FAINT).nonzero(as_tuple=True)
     name_M, cell_M = name[picture_M, place_M], cell[picture_M, place_M]
-    told = detector.describe(found.features, picture_M, name_M, cell_M)
+    told = detector.describe(found, picture_M, name_M, cell_M)
     detections = _detections(detector.config, score[picture_M, place_M], name_M, cell_M, told)
     here: list[list[Detection]] = [[] for _ in pictures_B3HW]
     for picture, one in zip(picture_M.tolist(), detections, strict=True):

@@ -119,7 +119,7 @@ def detector_loss(model: Detector, pictures: Tensor, truth: Batch) -> tuple[Tens
         "heat": heat_loss(found.heat, target, len(cell), shown_BN11),
         "name": F.cross_entropy(at_centres.float(), true.name),
     }
-    parts |= _told_loss(model.describe(found.features, true.picture, true.name, cell), true)
+    parts |= _told_loss(model.describe(found, true.picture, true.name, cell), true)
     if model.config.places:
         parts["place"] = _answer_loss(found.place, truth["places"], truth["unshown_places"])
     return torch.stack(list(parts.values())).sum(), parts
