@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pinxit.functional.degrade import blurred, noisy, quantised, warped, worn
+from pinxit.functional.degrade import blurred, faced, noisy, quantised, warped, worn
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -56,3 +56,19 @@ def test_worn_pictures_are_pictures_and_repeatable() -> None:
     assert one.min() >= 0 and one.max() <= 1
     torch.testing.assert_close(one, same, atol=0, rtol=0)
     assert (one - other).abs().max() > 0.01
+
+
+def test_faces_hide_the_middle_of_their_boxes_and_nothing_else() -> None:
+    pictures = torch.full((3, 3, 64, 64), 0.3)
+    boxes = torch.tensor([[0.1, 0.1, 0.5, 0.5], [0.6, 0.6, 0.9, 0.9]])
+    found = faced(pictures, torch.tensor([0, 2]), boxes, generator())
+    assert torch.equal(found[1], pictures[1])
+    for picture, box in ((0, boxes[0]), (2, boxes[1])):
+        changed = (found[picture] != pictures[picture]).any(0)
+        x0, y0, x1, y1 = (box * 64).round().int().tolist()
+        assert changed[(y0 + y1) // 2 - 1, (x0 + x1) // 2 - 1] and not changed[y0, x0]
+        outside = changed.clone()
+        outside[y0:y1, x0:x1] = False
+        assert not outside.any() and 0.05 < changed[y0:y1, x0:x1].float().mean() < 0.8
+    assert torch.equal(found, faced(pictures, torch.tensor([0, 2]), boxes, generator()))
+    assert not torch.equal(found, faced(pictures, torch.tensor([0, 2]), boxes, generator(1)))

@@ -80,6 +80,7 @@ def test_learns_eight_renders_by_heart() -> None:
     world = World("small", "train")
     task = JudgeTask(world, TINY)
     batch = {name: t if t.dtype != torch.bool else torch.zeros_like(t) for name, t in task.batch(0, 8).items()}
+    batch |= {"faced": torch.zeros(8, dtype=torch.bool), "asked": torch.zeros(8, dtype=torch.int64)}
     scenes = [world.scene(int(index)) for index in order_batch(0, 8, len(world), 0)]
     pictures, detector = batch["pictures"].float() / 255, task.detector
     optimiser = torch.optim.AdamW(detector.parameters(), lr=3e-3)
@@ -132,3 +133,18 @@ def test_what_is_no_judge_is_refused(tmp_path: Path) -> None:
         config_for("huge")
     assert config_for("small").detector.names == tuple(WORDS.nouns)
     assert recipe.card(CONFIG).count("world:small") == 2
+
+
+def test_faced_pictures_teach_forms_alone() -> None:
+    """What has a strange inside says nothing of names, colours and boxes, but its outline still has a form."""
+    task = JudgeTask(World("small", "train"), TINY)
+    batch = task.batch(0, 16)
+    pictures = batch["pictures"].float() / 255
+    asked = torch.zeros(16, dtype=torch.int64)
+    flat = batch | {"objects": batch["objects"].clone(), "asked": asked, "faced": torch.ones(16, dtype=torch.bool)}
+    flat["objects"][:, :, [5, 7]] = -1.0  # colours and styles, as the task leaves them out
+    parts = detector_loss(task.detector.eval(), pictures, flat)[1]
+    assert all(float(parts[name].detach()) == 0 for name in ("heat", "name", "offset", "extent", "colour", "style"))
+    assert float(parts["form"].detach()) > 0
+    other = detector_loss(task.detector.eval(), pictures, flat | {"asked": asked + 1})[1]
+    assert float(other["form"].detach()) != float(parts["form"].detach())

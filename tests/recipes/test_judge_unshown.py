@@ -69,7 +69,7 @@ def test_grounds() -> None:
 
 def test_unshown_answers_get_no_gradient_and_shown_ones_do() -> None:
     task = JudgeTask(World("small", "train"), TINY)
-    batch = task.batch(0, 4)
+    batch = task.batch(0, 4) | {"faced": torch.zeros(4, dtype=torch.bool), "asked": torch.zeros(4, dtype=torch.int64)}
     pictures = batch["pictures"].float() / 255
 
     def gradient(truth: dict[str, Tensor]) -> Tensor:

@@ -21,8 +21,8 @@ from pinxit.functional.boxes import Detection, Sight, area
 class Rules:
     """How strict the scorer is."""
 
-    threshold: float = 0.3  # a weaker detection is no object
-    counting: float = 0.3  # the same where the number matters
+    threshold: float = 0.25  # a weaker detection is no object (GenEval: 0.3, for another detector)
+    counting: float = 0.25  # the same where the number matters
     small: float = 0.36  # a lone "small" object: root of its area, in sides of the picture, at most this
     big: float = 0.62  # a lone "big" object: at least this
     ratio: float = 1.2  # a "big" object beside a "small" one: the root of its area at least so many times the other's

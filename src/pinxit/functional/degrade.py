@@ -83,6 +83,32 @@ def repainted(x: Tensor, generator: Generator, share: float = 0.3) -> tuple[Tens
     return result, draw < share
 
 
+def faced(x: Tensor, picture_M: Tensor, box_M4: Tensor, generator: Generator) -> Tensor:
+    """A disc with a rim and two strokes on the middle of every box (x0, y0, x1, y1 as shares of the side): an inside
+    that says nothing of the outline around it. `picture_M` tells whose boxes they are.
+    """
+    result, side = x.clone(), x.shape[-1]
+    places = (torch.arange(side, device=x.device) + 0.5) / side
+    draws = torch.rand(len(box_M4), 14, generator=generator, device=x.device)
+    for picture, box, draw in zip(picture_M.tolist(), box_M4, draws, strict=True):
+        extent = torch.minimum(box[2] - box[0], box[3] - box[1])
+        middle = (box[:2] + box[2:]) / 2 + (draw[:2] - 0.5) * 0.12 * extent
+        across, down = places[None, :] - middle[0], places[:, None] - middle[1]
+        radius = (0.16 + 0.26 * draw[2]) * extent
+        far = (across.square() + down.square()).sqrt()
+        light = 1 - 0.6 * draw[3:6] * (draw[6] < 0.4)  # often white, else any light colour
+        dark = 0.5 * draw[7:10]
+        disc, rim = far < radius, (far < radius + (0.5 + draw[10]) / side) & (far >= radius)
+        result[picture] = torch.where(disc, light[:, None, None], result[picture])
+        result[picture] = torch.where(rim, dark[:, None, None], result[picture])
+        for turn in draw[11:13] * (2 * math.pi):
+            along = across * turn.sin() - down * turn.cos()
+            aside = (across * turn.cos() + down * turn.sin()).abs()
+            stroke = (along > 0) & (along < (0.5 + 0.4 * draw[13]) * radius) & (aside < 0.7 / side)
+            result[picture] = torch.where(stroke, dark[:, None, None], result[picture])
+    return result
+
+
 def drawn(x: Tensor) -> Tensor:
     """Dark lines where lightness changes, faint shade where it is dark, on light paper."""
     light = x.mean(1, keepdim=True)

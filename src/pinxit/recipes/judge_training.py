@@ -15,8 +15,9 @@ from torch.nn import functional as F
 
 from pinxit.data.order import order_batch
 from pinxit.data.world.scene import Scene
+from pinxit.data.world.vocabulary import MADE
 from pinxit.errors import DataError
-from pinxit.functional.degrade import repainted, worn
+from pinxit.functional.degrade import faced, repainted, worn
 from pinxit.functional.detection import heat_loss, heat_targets
 from pinxit.models.detector import Described, Detector, DetectorConfig
 from pinxit.recipes.judge_unshown import answers_unshown, names_unshown, places_unshown
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 MOST = 16  # objects a picture can have
 COLUMNS = 8  # name, x0, y0, x1, y1, colour, form, style
 COLOUR, FORM, STYLE = 5, 6, 7
+MADE_NAMES = tuple(noun.name for noun in MADE)
+FACED = 0.4  # share of the pictures with outlines that get a strange inside
 
 
 def object_table(scene: Scene, config: DetectorConfig) -> Tensor:
@@ -105,7 +108,11 @@ def unpack(table_BOK: Tensor, unshown_BOA: Tensor, grid: int) -> Objects:
 
 
 def detector_loss(model: Detector, pictures: Tensor, truth: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-    """All that the detector says against the truth, a batch of `JudgeTask`; also the sum's parts by name."""
+    """All that the detector says against the truth; also the sum's parts by name.
+
+    `truth` is a batch of `JudgeTask`, with `faced` (bool [B]: only the forms of these pictures count) and `asked`
+    (int64 [B]: the names by which they are asked for, since a form must not depend on what has it).
+    """
     grid = model.config.grid
     true = unpack(truth["objects"], truth["unshown_answers"], grid)
     found = model(pictures)
@@ -113,21 +120,27 @@ def detector_loss(model: Detector, pictures: Tensor, truth: Batch) -> tuple[Tens
     cell = row * grid + column
     place = torch.stack([true.picture, true.name, cell], 1)
     target = heat_targets(found.heat.shape, place, true.centre, true.sigma)
-    shown_BN11 = ~truth["unshown_names"][:, :, None, None]
+    faced_B = truth["faced"]
+    named_M = ~faced_B[true.picture]
+    shown_BN11 = ~(truth["unshown_names"] | faced_B[:, None])[:, :, None, None]
     at_centres = found.heat[true.picture, :, row, column].masked_fill(truth["unshown_names"][true.picture], -torch.inf)
+    name_M = F.cross_entropy(at_centres.float(), true.name, reduction="none")
     parts = {
         "heat": heat_loss(found.heat, target, len(cell), shown_BN11),
-        "name": F.cross_entropy(at_centres.float(), true.name),
+        "name": (name_M * named_M).sum() / named_M.sum().clamp(min=1),
     }
-    parts |= _told_loss(model.describe(found, true.picture, true.name, cell), true)
+    asked_M = torch.where(named_M, true.name, truth["asked"][true.picture])
+    parts |= _told_loss(model.describe(found, true.picture, asked_M, cell), true, named_M)
     if model.config.places:
         parts["place"] = _answer_loss(found.place, truth["places"], truth["unshown_places"])
     return torch.stack(list(parts.values())).sum(), parts
 
 
-def _told_loss(told: Described, true: Objects) -> dict[str, Tensor]:
+def _told_loss(told: Described, true: Objects, named_M: Tensor) -> dict[str, Tensor]:
     off_middle = true.centre - true.centre.floor() - 0.5
-    parts = {"offset": F.l1_loss(told.offset, off_middle), "extent": F.l1_loss(told.extent, true.extent)}
+    weight_M1 = named_M[:, None] / (2 * named_M.sum().clamp(min=1))
+    wrong = {"offset": told.offset - off_middle, "extent": told.extent - true.extent}
+    parts = {name: (error.abs() * weight_M1).sum() for name, error in wrong.items()}
     unshown = torch.split(true.unshown, [told.colour.shape[1], told.form.shape[1], told.style.shape[1]], 1)
     for name, ruled_out in zip(("colour", "form", "style"), unshown, strict=True):
         if ruled_out.shape[1] > 1:
@@ -157,6 +170,8 @@ class JudgeTask:
     ) -> None:
         self.data, self.seed, self.draw = data, seed, draw
         self.detector = seeded(lambda: Detector(config), seed, "detector")
+        made = [config.names.index(name) for name in MADE_NAMES if name in config.names]
+        self.formed = torch.tensor(made or range(len(config.names)))  # names of things that come in any form
 
     def modules(self) -> dict[str, torch.nn.Module]:
         return {"detector": self.detector}
@@ -182,10 +197,19 @@ class JudgeTask:
     def loss(self, batch: Batch, position: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         clean = batch["pictures"].float() / 255
         draws = torch_rng(self.seed, "wear", position, clean.device)
+        outlined_B = (batch["objects"][:, :, FORM] >= 0).any(1)
+        faced_B = outlined_B & (torch.rand(len(clean), generator=draws, device=clean.device) < FACED)
+        asked = torch.randint(len(self.formed), (len(clean),), generator=draws, device=clean.device)
+        asked_B = self.formed.to(clean.device)[asked]
         with torch.autocast(clean.device.type, enabled=False):
-            pictures, strange_B = repainted(clean, draws)
+            objects = unpack(batch["objects"], batch["unshown_answers"], self.detector.config.grid)
+            outlined_M = faced_B[objects.picture] & (objects.form >= 0)
+            boxes = batch["objects"][batch["objects"][:, :, 0] >= 0][:, 1:5]
+            pictures = faced(clean, objects.picture[outlined_M], boxes[outlined_M], draws)
+            pictures, strange_B = repainted(pictures, draws)
             pictures = worn(pictures, draws)
-        total, parts = detector_loss(self.detector, pictures, _without_colours(batch, strange_B))
+        truth = _without_colours(batch, strange_B | faced_B) | {"faced": faced_B, "asked": asked_B}
+        total, parts = detector_loss(self.detector, pictures, truth)
         return total, {name: part.detach() for name, part in parts.items()}
 
     def preview(self) -> Picture | None:
@@ -193,7 +217,7 @@ class JudgeTask:
 
 
 def _without_colours(batch: Batch, strange_B: Tensor) -> Batch:
-    """The truth of repainted pictures: their colours, styles and grounds are unknown."""
+    """The truth of repainted or faced pictures: their colours, styles and grounds are unknown."""
     objects = batch["objects"].clone()
     for column in (COLOUR, STYLE):
         objects[:, :, column].masked_fill_(strange_B[:, None], -1.0)
