@@ -144,7 +144,7 @@ class PictureIndex:
     def graph(self) -> Graph:
         """The search graph over all living rows: the stored one, made longer or anew where it is behind."""
         covered, graph = self._stored_graph()
-        for start, part in self._vectors():
+        for start, part in self._vectors(covered):
             numbers = range(start, start + len(part))
             fresh = [number for number in numbers if number >= covered and number not in self.gone]
             if fresh:
@@ -176,14 +176,17 @@ class PictureIndex:
             yield path
             number += 1
 
-    def _vectors(self) -> Iterator[tuple[int, Floats]]:
-        from safetensors.numpy import load_file
+    def _vectors(self, covered: int) -> Iterator[tuple[int, Floats]]:
+        """The chunks that hold rows from `covered` on, each with the number of its first row."""
+        from safetensors import safe_open
 
         start = 0
         for path in self._chunks():
-            part = load_file(path)["vectors"]
-            yield start, part
-            start += len(part)
+            with safe_open(path, framework="np") as file:
+                count = file.get_slice("vectors").get_shape()[0]
+                if start + count > covered:
+                    yield start, file.get_tensor("vectors")
+            start += count
 
 
 def _graphs() -> Any:
