@@ -30,7 +30,7 @@ def enter(folder: Path, recipe: str, config: Any, settled: Mapping[str, Callable
     path = folder / FILE
     new = to_dict(config)
     if path.is_file():
-        old = read(folder, recipe)
+        old = to_dict(config_of(folder, recipe, type(config)))  # what an older pinxit left out has its default
         for name, before, now in differences(old, new):
             if any(name.startswith(f"{section}.") or name == section for section, used in settled.items() if used()):
                 _check(folder, name, before, now)
