@@ -72,8 +72,9 @@ def _answers(
     named = [ZeroShot(encoder, labels, around) for labels in rounds]
     found: list[dict[Path, str]] = [{} for _ in rounds]
     for paths, pictures in read_in_parts(encoder, files, "audit"):
+        vectors = encoder.pictures(pictures)
         for answers, one in zip(found, named, strict=True):
-            guesses = one.classify(pictures, top=1)
+            guesses = one.guesses(vectors, top=1)
             answers |= {path: guess[0].label for path, guess in zip(paths, guesses, strict=True)}
     if not found[0]:
         raise DataError("none of the pictures could be read.")

@@ -11,12 +11,15 @@ from typing import Protocol
 
 from torch import Tensor
 
+from pinxit.data.bank import Bank
 from pinxit.errors import UsageError
+from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.loop import Task, fit
 from pinxit.training.plan import Plan
 from pinxit.training.stop import Stop
 
 FEW = 1000  # pictures
+LEARNT_FROM = 200_000  # pictures whose captions a tokenizer reads at most
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,12 @@ def showing(run: Run, name: str, stop: Stop) -> Iterator[Callable[[int, int], No
             check(stop)
 
         yield show
+
+
+def learn_tokenizer(bank: Bank, vocab: int, folder: Path) -> None:
+    """Learn `vocab` text tokens from the captions of a bank's first pictures, and keep them in `folder`."""
+    texts = (text for index in range(min(len(bank), LEARNT_FROM)) for text in bank.captions[index])
+    Tokenizer.train(texts, vocab).save(folder)
 
 
 def workers(count: int) -> int | None:

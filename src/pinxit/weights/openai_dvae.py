@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pinxit.errors import CheckpointError
 from pinxit.models.dvae import DVAE, DVAEConfig
-from pinxit.weights.tensor_files import read_tensors
+from pinxit.weights.tensor_files import read_tensors, some
 
 log = logging.getLogger(__name__)
 _ENDINGS = (".pkl", ".safetensors", ".pt", ".pth", ".bin")
@@ -70,7 +70,7 @@ def _renamed(tensors: dict[str, Tensor], half: str, model: DVAE, path: Path) -> 
     wrong = sorted(k for k in table if k in tensors and tuple(tensors[k].shape) != shapes[table[k]])
     for what, keys in (("lacks", missing), ("has unknown", unknown), ("has wrongly shaped", wrong)):
         if keys:
-            raise CheckpointError(f"{path} {what} {_some(keys)}; it is not half of an OpenAI discrete VAE.")
+            raise CheckpointError(f"{path} {what} {some(keys)}; it is not half of an OpenAI discrete VAE.")
     return {ours: tensors[theirs].float().contiguous() for theirs, ours in table.items()}
 
 
@@ -79,7 +79,7 @@ def _recognise(encoder: dict[str, Tensor], decoder: dict[str, Tensor], size: int
     ends = [tensors.get(key) for tensors in (encoder, decoder) for key in ("blocks.input.w", "blocks.output.conv.w")]
     widths = [0 if end is None or end.ndim != 4 else len(end) for end in ends]
     if not blocks or not all(widths):
-        raise CheckpointError(f"{folder} holds no OpenAI discrete VAE: its keys are {_some(sorted(encoder))}.")
+        raise CheckpointError(f"{folder} holds no OpenAI discrete VAE: its keys are {some(sorted(encoder))}.")
     return DVAEConfig(
         size=size,
         channels=widths[0],
@@ -95,7 +95,3 @@ def _find(folder: Path, half: str) -> Path:
         if (path := folder / f"{half}{ending}").is_file():
             return path
     raise CheckpointError(f"{folder} has no {half}.pkl; put OpenAI's encoder.pkl and decoder.pkl there.")
-
-
-def _some(keys: list[str]) -> str:
-    return ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from pinxit.errors import CheckpointError
 from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
 from pinxit.models.layers import Activation
 from pinxit.weights.clip_names import Names, hf_names, openai_names
-from pinxit.weights.tensor_files import read_tensors
+from pinxit.weights.tensor_files import read_tensors, some
 
 log = logging.getLogger(__name__)
 ARCHIVE_NUMBERS = ("input_resolution", "context_length", "vocab_size")  # OpenAI's archives hold them as tensors
@@ -72,7 +72,7 @@ def recognise(path: Path, activation: Activation | None = None) -> Found:
         )
     tensors = read_tensors(path, packages=("__torch__",))
     if "visual.conv1.weight" not in tensors:
-        raise CheckpointError(f"{path} holds no CLIP: its keys are {_some(tensors)}.")
+        raise CheckpointError(f"{path} holds no CLIP: its keys are {some(tensors)}.")
     from_openai = all(name in tensors for name in ARCHIVE_NUMBERS)
     if activation is None and not from_openai:
         raise CheckpointError(
@@ -90,7 +90,7 @@ def _ours(model: CLIP, found: Found, path: Path) -> dict[str, Tensor]:
     counters = {name for name in wanted if name.endswith("num_batches_tracked")}  # of BatchNorms; some files lack them
     for what, keys in (("lacks", wanted - given - counters), ("has unknown", given - wanted)):
         if keys:
-            raise CheckpointError(f"{path} {what} {_some(sorted(keys))}; it does not fit {found.layout}.")
+            raise CheckpointError(f"{path} {what} {some(sorted(keys))}; it does not fit {found.layout}.")
     state = {}
     for ours, like in model.state_dict().items():
         names = tables[ours]
@@ -236,8 +236,3 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise CheckpointError(f"{path} holds no JSON object.")
     return found
-
-
-def _some(keys: Iterable[str]) -> str:
-    few = list(keys)
-    return ", ".join(few[:5]) + (f" and {len(few) - 5} more" if len(few) > 5 else "")

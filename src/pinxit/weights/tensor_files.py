@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -39,6 +39,12 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
             save_file(dict(tensors), temporary, metadata={"format": "pt"})
         except SafetensorError as error:
             raise PinxitError(f"cannot write {path}: {error}.") from error
+
+
+def some(keys: Iterable[str]) -> str:
+    """The first few of many keys, for an error's sentence."""
+    few = list(keys)
+    return ", ".join(few[:5]) + (f" and {len(few) - 5} more" if len(few) > 5 else "")
 
 
 def _shards(path: Path, packages: tuple[str, ...]) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.precision import pick_device
 from pinxit.weights.checkpoint import MANIFEST, fingerprint, open_checkpoint
 from pinxit.weights.public_clip import load_public_clip
-from pinxit.weights.zoo import shipped
+from pinxit.weights.zoo import find, shipped
 
 if TYPE_CHECKING:
     from pinxit.models.layers import Activation
@@ -64,8 +64,6 @@ class ClipEncoder:
 
     @classmethod
     def _ours(cls, name_or_folder: str | Path, device: str) -> ClipEncoder:
-        from pinxit.weights.zoo import find
-
         checkpoint = open_checkpoint(find(name_or_folder))
         if PART not in checkpoint.parts:
             raise CheckpointError(f"{checkpoint.folder} holds a {checkpoint.recipe} checkpoint without a CLIP.")

@@ -84,7 +84,7 @@ def tiny() -> ClipRunConfig:
 
 
 def gpu_small() -> ClipRunConfig:
-    """64 px, about 30 M parameters: half an hour of one GPU. `pinxit train clip --preset gpu-small --out RUN`"""
+    """64 px, for one GPU and the full world. `pinxit train clip --preset gpu-small --out RUN`"""
     data = ClipDataConfig("world:full", pictures=1_000_000, held_out=2000)
     clip = _small(64, 8, 384, 8, 6, vocab=4096, tokens=66)
     return ClipRunConfig(4096, data, clip, _plan(10_000_000, 1024, 1e-3, 200_000))

@@ -13,7 +13,7 @@ from pinxit.data.bank_layout import MANIFEST
 from pinxit.data.sources import open_source
 from pinxit.recipes.clip.presets import ClipRunConfig
 from pinxit.recipes.clip.task import GROUP, ClipTask
-from pinxit.recipes.staging import Ended, fit_stage, in_order, showing, workers
+from pinxit.recipes.staging import Ended, fit_stage, in_order, learn_tokenizer, showing, workers
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training import state as states
 from pinxit.training.log import duration, read_metrics
@@ -24,7 +24,6 @@ from pinxit.weights.checkpoint import Part, save_checkpoint
 
 RECIPE = "clip"
 STAGES = ("pictures", "tokenizer", "clip", "checkpoint")
-LEARNT_FROM = 200_000  # pictures whose captions the tokenizer reads at most
 
 
 @dataclass(frozen=True)
@@ -88,9 +87,7 @@ def _pictures(run: ClipRun, stop: Stop) -> None:
 
 
 def _tokenizer(run: ClipRun) -> None:
-    captions = _bank(run).captions
-    texts = (text for index in range(min(len(captions), LEARNT_FROM)) for text in captions[index])
-    Tokenizer.train(texts, run.config.vocab).save(run.path("tokenizer"))
+    learn_tokenizer(_bank(run), run.config.vocab, run.path("tokenizer"))
 
 
 def _checkpoint(run: ClipRun) -> None:

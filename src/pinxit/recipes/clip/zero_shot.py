@@ -43,18 +43,22 @@ class ZeroShot:
         self.encoder = encoder
         self.weights_CE = np.stack([label_vector(encoder, label, templates) for label in self.labels])
 
-    def shares(self, pictures: Sequence[Picture]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-        """How likely each label is for each picture, [N, C]; rows add up to 1."""
+    def shares(self, vectors_NE: Vectors) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+        """How likely each label is for pictures that the encoder has made vectors of, [N, C]; rows add up to 1."""
         # Row by row: a matrix product may sum in another order when there are more rows.
-        rows = [(self.weights_CE * row).sum(1, dtype=np.float64) for row in self.encoder.pictures(pictures)]
+        rows = [(self.weights_CE * row).sum(1, dtype=np.float64) for row in vectors_NE]
         logits = self.encoder.scale * np.array(rows).reshape(len(rows), len(self.labels))
         raised = np.exp(logits - logits.max(1, keepdims=True, initial=-np.inf))
         return raised / raised.sum(1, keepdims=True)  # type: ignore[no-any-return]
 
     def classify(self, pictures: Sequence[Picture], top: int = 5) -> list[list[Guess]]:
         """The `top` likeliest labels of each picture, best first."""
+        return self.guesses(self.encoder.pictures(pictures), top)
+
+    def guesses(self, vectors_NE: Vectors, top: int = 5) -> list[list[Guess]]:
+        """`classify` for pictures that the encoder has made vectors of."""
         found = []
-        for row in self.shares(pictures):
+        for row in self.shares(vectors_NE):
             best = np.argsort(-row, kind="stable")[:top]
             found.append([Guess(self.labels[place], float(row[place])) for place in best])
         return found

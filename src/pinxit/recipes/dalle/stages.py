@@ -17,12 +17,10 @@ from pinxit.recipes.dalle.release import write_checkpoint
 from pinxit.recipes.dalle.run import STAGES, TRAINED, DalleRun
 from pinxit.recipes.dalle.train_dvae import DVAETask
 from pinxit.recipes.dalle.train_transformer import TransformerTask
-from pinxit.recipes.staging import Ended, fit_stage, in_order, showing, workers
+from pinxit.recipes.staging import Ended, fit_stage, in_order, learn_tokenizer, showing, workers
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.loop import Task
 from pinxit.training.stop import Stop
-
-LEARNT_FROM = 200_000  # pictures whose captions the tokenizer reads at most
 
 
 def train(run: DalleRun, stages: Sequence[str] = STAGES, stop: Stop | None = None) -> Ended:
@@ -58,9 +56,7 @@ def tokenizer(run: DalleRun, stop: Stop) -> None:
         Tokenizer.open(run.init.folder).save(run.path("tokenizer"))
         return
     run.need("tokenizer", "pictures")
-    captions = run.bank().captions
-    texts = (text for index in range(min(len(captions), LEARNT_FROM)) for text in captions[index])
-    Tokenizer.train(texts, run.config.vocab).save(run.path("tokenizer"))
+    learn_tokenizer(run.bank(), run.config.vocab, run.path("tokenizer"))
 
 
 def dvae(run: DalleRun, stop: Stop) -> None:

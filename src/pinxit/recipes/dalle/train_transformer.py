@@ -88,7 +88,7 @@ class TransformerTask:
         Equal to `functional.tokens.token_loss` of the model's logits, which are never held all at once here.
         """
         model, L = self.transformer, self.config.transformer.text_tokens
-        x_BTD = states(model, batch["text"], batch["codes"])
+        x_BTD = model.states(batch["text"], batch["codes"])
         text_MD, image_MD = x_BTD[:, :L].flatten(0, 1), x_BTD[:, model.config.prefix - 1 :].flatten(0, 1)
         text = linear_cross_entropy(text_MD, model.text_rows(), batch["text"].flatten(), ignore=PAD)
         image = linear_cross_entropy(image_MD, model.image_rows(), batch["codes"].flatten())
@@ -107,11 +107,3 @@ class TransformerTask:
                 [done.codes for done in run(stepper, [TokenRequest(row, seed) for seed, row in enumerate(text)])]
             )
             return sheet(to_pictures(self.dvae.to(device).decode_codes(codes.to(device))), captions)
-
-
-def states(model: TokenTransformer, text_BL: Tensor, codes_BN: Tensor) -> Tensor:
-    """The stream after the last norm, [B, T, D]: what the model multiplies by its output rows."""
-    x_BTD: Tensor = model.embed(text_BL, codes_BN)
-    for kind, block in zip(model.config.kinds, model.blocks, strict=True):
-        x_BTD = block(x_BTD, model.attention[kind])
-    return model.norm(x_BTD)  # type: ignore[no-any-return]
