@@ -44,6 +44,23 @@ class NoiseConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SamplingConfig:
+    """How the transformer draws where nobody says otherwise; the checkpoint keeps it."""
+
+    guidance: float = 2.0  # classifier-free; 1: none
+    top_k: int = 64  # draw from the likeliest codes alone; 0: from all
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnConfig:
+    """What the transformer draws for CLIP to tell from the true pictures, before CLIP is trained."""
+
+    captions: int = 0  # of CLIP's pictures, from the first on; 0: CLIP sees true pictures alone, as in the paper
+    each: int = 2  # pictures drawn for a caption
+    share: float = 0.5  # of a batch's captions that have what was drawn for them beside the true picture
+
+
+@dataclass(frozen=True, slots=True)
 class Plans:
     """How long each stage is trained."""
 
@@ -63,6 +80,8 @@ class DalleConfig:
     clip: CLIPConfig
     plans: Plans
     noise: NoiseConfig = field(default_factory=NoiseConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    drawn: DrawnConfig = field(default_factory=DrawnConfig)
     alike: bool = False  # the transformer starts out knowing which codes look alike; the paper's learns it
     seed: int = 0
 
@@ -241,6 +260,7 @@ def paper() -> DalleConfig:
         transformer=TransformerConfig(),
         clip=CLIPConfig(text=TextConfig(vocab=16384, eot=EOT)),
         noise=NoiseConfig(caption_drop=0.0, redrawn=0.0),
+        sampling=SamplingConfig(guidance=1.0, top_k=0),
         plans=Plans(
             dvae=Plan(
                 images=3_000_000 * 512,

@@ -11,7 +11,6 @@ from pinxit.training.log import duration, read_metrics
 from pinxit.weights.checkpoint import Part, save_checkpoint
 
 TRAINED = ("dvae", "transformer", "clip")
-SAMPLING = {"guidance": 2.0, "top_k": 64}  # what drew most right pictures with the shipped model (docs/log.md)
 
 
 def write_checkpoint(run: DalleRun) -> None:
@@ -21,7 +20,7 @@ def write_checkpoint(run: DalleRun) -> None:
     tokenizer = run.path("tokenizer")
     files = {path.name: path.read_bytes() for path in sorted(tokenizer.iterdir()) if path.suffix == ".json"}
     facts = provenance(run)
-    settings = {"size": run.config.dvae.size} | (SAMPLING if run.config.noise.caption_drop else {"guidance": 1.0})
+    settings = {"size": run.config.dvae.size} | to_dict(run.config.sampling)
     save_checkpoint(
         run.path("checkpoint"),
         RECIPE,
