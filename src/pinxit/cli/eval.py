@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pinxit.cli import eval_clip
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,14 +18,17 @@ if TYPE_CHECKING:
     from pinxit.evaluation.report import Lines
     from pinxit.recipes.judge import Judge
 
-app = typer.Typer(help="Measure painters.", no_args_is_help=True)
+app = typer.Typer(help="Measure painters and CLIPs.", no_args_is_help=True)
+app.command("labels")(eval_clip.labels)
+app.command("shift")(eval_clip.shift)
+app.command("retrieval")(eval_clip.retrieval)
 SHOWN = 24  # pictures on the sheet
 WIDE = 150  # characters a line, enough for all tasks side by side
 
 
 @app.callback()
 def group() -> None:
-    """Measure painters."""
+    """Measure painters and CLIPs."""
 
 
 @app.command("world")

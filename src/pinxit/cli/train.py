@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pinxit.cli.judge import train_judge
+from pinxit.cli.train_classifier import train_classifier
 from pinxit.cli.train_clip import train_clip
 
 if TYPE_CHECKING:
     from pinxit.recipes.dalle.presets import DalleConfig
     from pinxit.weights.checkpoint import Checkpoint
 
-app = typer.Typer(help="Train your own painter, CLIP or judge.", no_args_is_help=True)
+app = typer.Typer(help="Train your own painter, CLIP, judge or classifier.", no_args_is_help=True)
 app.command("judge")(train_judge)
 app.command("clip")(train_clip)
+app.command("classifier")(train_classifier)
 
 
 @app.callback()
 def train() -> None:
-    """Train your own painter, CLIP or judge."""
+    """Train your own painter, CLIP, judge or classifier."""
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""One name for every kind of data: the built-in world, a folder of pictures, tar shards, a bank."""
+"""One name for every kind of data: the built-in world, labelled sets, a folder of pictures, tar shards, a bank."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from typing import Any
 from pinxit.data.bank import Bank
 from pinxit.data.bank_layout import MANIFEST
 from pinxit.data.decode import SUFFIXES
+from pinxit.data.fashion import FashionMnist
 from pinxit.data.folders import FolderDataset
+from pinxit.data.labels import LabelledDataset
 from pinxit.data.shards import ShardDataset
 from pinxit.errors import DataError, UsageError
 from pinxit.types import Dataset
 
-WORLD = "world:"
+WORLD, DRAWINGS, FASHION = "world:", "drawings:", "fashion-mnist"
 KINDS = (
-    "world:small, world:full, a folder of pictures with .txt captions, or tar shards (a file, a folder, or a pattern)"
+    "world:small, world:full, drawings:small, drawings:full, fashion-mnist, a folder of pictures with .txt captions, "
+    "or tar shards (a file, a folder, or a pattern)"
 )
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
@@ -29,6 +32,8 @@ def open_source(spec: str, size: int, split: str = "train", **options: Any) -> D
     """Open the data that `spec` names, with pictures of `size` x `size` pixels.
 
     - "world:small", "world:full": the built-in world; `split` is train, seen or unseen; options language, seed, group
+    - "drawings:small", "drawings:full": one labelled thing a picture; `split` (train, seen, unseen) says whose
+    - "fashion-mnist", "fashion-mnist:FOLDER": labelled photographs; `split` is train or test
     - a folder: pictures with same-named .txt captions at any depth, or tar shards at its top, or a bank
     - a .tar file, or a pattern such as "data/{00000..00007}.tar" or "data/*.tar"
 
@@ -38,6 +43,8 @@ def open_source(spec: str, size: int, split: str = "train", **options: Any) -> D
         raise UsageError(f"pictures need a size of at least 1 pixel, not {size}.")
     if spec.startswith(WORLD):
         return _world(spec.removeprefix(WORLD), size, split, options)
+    if not options and spec.startswith((DRAWINGS, FASHION)):
+        return open_labelled(spec, size, split)
     if split != "train" or options:
         extra = ", ".join(["splits"] * (split != "train") + sorted(options))
         raise UsageError(f"only the world has {extra}; {spec} is your own data.")
@@ -47,6 +54,19 @@ def open_source(spec: str, size: int, split: str = "train", **options: Any) -> D
     if path.is_file() and path.suffix != ".tar":
         raise DataError(f"{spec} is not a .tar file; a source is {KINDS}.")
     return ShardDataset(_expand(spec), size)
+
+
+def open_labelled(spec: str, size: int, split: str) -> LabelledDataset:
+    """Open a source whose pictures have labels. Raises UsageError for any other one, DataError for missing files."""
+    if spec.startswith(DRAWINGS):
+        from pinxit.data.world.drawings import Drawings
+
+        chosen: Any = {"preset": spec.removeprefix(DRAWINGS), "split": split, "size": size}
+        return Drawings(**chosen)
+    name, _, folder = spec.partition(":")
+    if name != FASHION:
+        raise UsageError(f"{spec} has no labels; labelled data are fashion-mnist, drawings:small and drawings:full.")
+    return FashionMnist(size, split, folder or None)
 
 
 def _world(preset: str, size: int, split: str, options: dict[str, Any]) -> Dataset:

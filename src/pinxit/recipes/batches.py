@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
@@ -22,6 +23,28 @@ def fitted(pictures: Pictures, side: int) -> Pictures:
     if pictures.shape[1] == side:
         return np.asarray(pictures)
     return np.stack([square(picture, side, "area") for picture in pictures])
+
+
+@dataclass(frozen=True, slots=True)
+class Augment:
+    """How training pictures are varied, each on its own."""
+
+    shift: float = 0.0  # moved by up to this share of the side, what is uncovered repeating the edge
+    mirror: bool = False  # half of them left to right: for data whose captions do not speak of sides
+
+
+def augmented(pictures: Pictures, augment: Augment, rng: np.random.Generator) -> Pictures:
+    """Pictures [N, S, S, 3], shifted and mirrored at random."""
+    side = pictures.shape[1]
+    most = round(augment.shift * side)
+    if augment.mirror:
+        pictures = np.where(rng.random(len(pictures))[:, None, None, None] < 0.5, pictures[:, :, ::-1], pictures)
+    if most:
+        padded = np.pad(pictures, ((0, 0), (most, most), (most, most), (0, 0)), mode="edge")
+        corners = rng.integers(0, 2 * most + 1, (len(pictures), 2)).tolist()
+        cut = [one[y : y + side, x : x + side] for one, (y, x) in zip(padded, corners, strict=True)]
+        pictures = np.stack(cut)
+    return pictures
 
 
 def pick(captions: Sequence[str], rng: np.random.Generator) -> str:

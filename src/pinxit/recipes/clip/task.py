@@ -6,7 +6,7 @@ Used by `pinxit train clip` and by DALL-E's last stage. Shapes: B pictures, L te
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +18,7 @@ from pinxit.data.order import order_batch
 from pinxit.data.transforms import to_tensor
 from pinxit.errors import UsageError
 from pinxit.models.clip import CLIP, CLIPConfig
-from pinxit.recipes.batches import Pictures, fitted, pick, unit_range
+from pinxit.recipes.batches import Augment, Pictures, augmented, fitted, pick, unit_range
 from pinxit.training.draws import key, numpy_rng, seeded
 from pinxit.training.large_batch import in_pieces, sharded_contrastive_loss
 from pinxit.training.loop import Batch
@@ -43,6 +43,7 @@ class ClipTraining:
     redrawn: float = 0.0  # share of the pictures that goes through `redraw` first
     drawn: float = 0.0  # share of the captions that have drawn pictures beside the true one
     piece: int = 0  # rows in memory at a time, gradients being those of the whole batch; 0: all
+    augment: Augment = field(default_factory=Augment)
     held_out: int = 0  # pictures at the end of the bank that are never trained on but scored
 
 
@@ -97,7 +98,7 @@ class ClipTask:
         captions = [pick(self.bank.captions[row], rng) for row in rows.tolist()]
         ids = self.tokenizer.encode_clip(captions, self.config.clip.text.tokens)
         same = np.unique(captions, return_inverse=True)[1]
-        pictures = fitted(self.bank.pictures[rows], self.config.size)
+        pictures = augmented(fitted(self.bank.pictures[rows], self.config.size), self.config.augment, rng)
         parts = {"pictures": pictures, "ids": ids, "same": same, "redrawn": self._redrawn(size, beside, rng)}
         if self.drawings is not None:
             parts["drawn"] = self.drawings[rows[size - beside :]]

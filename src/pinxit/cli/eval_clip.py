@@ -1,0 +1,173 @@
+"""`pinxit eval labels`, `shift` and `retrieval`: what a CLIP is worth, beside a supervised classifier."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pinxit.errors import UsageError
+
+if TYPE_CHECKING:
+    from pinxit.data.labels import LabelledDataset
+    from pinxit.evaluation.naming import Namer, Shift
+
+Model = Annotated[
+    list[str], typer.Option("--checkpoint", help="A CLIP (zero-shot) or a trained classifier; may be repeated.")
+]
+Templates = Annotated[
+    str, typer.Option(help="Sentences around a label for CLIPs: simple, imagenet80, label (none), or a file.")
+]
+Count = Annotated[int | None, typer.Option(min=1, help="How many pictures. [default: all, at most 10,000]")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+MOST = 10_000
+
+
+def labels(
+    data: Annotated[str, typer.Argument(help="Labelled pictures: fashion-mnist[:FOLDER], drawings:small or :full.")],
+    checkpoint: Model,
+    split: Annotated[str, typer.Option(help="test of fashion-mnist; seen or unseen of drawings.")] = "test",
+    templates: Templates = "simple",
+    pictures: Count = None,
+    as_json: AsJson = False,
+    device: Device = "auto",
+) -> None:
+    """Accuracy on labelled pictures that were never trained on: zero-shot for CLIPs, top-1 for classifiers.
+
+    [bold]Example[/bold]
+
+      pinxit eval labels fashion-mnist --checkpoint runs/clip/checkpoint --checkpoint runs/resnet/checkpoint
+    """
+    found = {name: _score(data, split, name, templates, pictures, device) for name in checkpoint}
+    if as_json:
+        typer.echo(json.dumps({"data": data, "split": split, "accuracy": found}))
+        return
+    for name, share in found.items():
+        typer.echo(f"{share:7.2%}  {name}")
+
+
+def shift(
+    clip: Annotated[str, typer.Option(help="A CLIP trained on some artists' drawings.")],
+    classifier: Annotated[str, typer.Option(help="A classifier trained on the same.")],
+    data: Annotated[str, typer.Option(help="drawings:small or drawings:full.")] = "drawings:full",
+    templates: Templates = "label",
+    pictures: Annotated[int, typer.Option(min=1, help="How many pictures of each kind.")] = 4000,
+    as_json: AsJson = False,
+    device: Device = "auto",
+) -> None:
+    """The shift table: known artists' drawings, then the same things as other artists draw them.
+
+    Both models should have been trained on the data's train split; the last column is the share of the classifier's
+    loss that CLIP does not have.
+
+    [bold]Example[/bold]
+
+      pinxit eval shift --clip runs/clip/checkpoint --classifier runs/resnet/checkpoint
+    """
+    from pinxit.evaluation.naming import Shift, closed
+
+    def measure(name: str) -> Shift:
+        seen, unseen = (_score(data, split, name, templates, pictures, device) for split in ("seen", "unseen"))
+        return Shift(seen, unseen)
+
+    peer, ours = measure(classifier), measure(clip)
+    share = closed(peer, ours)
+    rows = {"classifier": peer, "clip": ours}
+    if as_json:
+        told = {name: {"seen": one.seen, "unseen": one.unseen, "gap": one.gap} for name, one in rows.items()}
+        typer.echo(json.dumps({"data": data, "pictures": pictures, **told, "closed": share}))
+        return
+    typer.echo(f"{'':<12}{'same artists':>14}{'other artists':>15}{'lost':>8}{'gap closed':>12}")
+    for name, one in rows.items():
+        last = f"{share:>12.0%}" if name == "clip" and share is not None else ""
+        typer.echo(f"{name:<12}{one.seen:>14.1%}{one.unseen:>15.1%}{one.gap:>8.1%}{last}")
+
+
+def retrieval(
+    data: Annotated[str, typer.Argument(help="A world: world:small or world:full.")] = "world:small",
+    checkpoint: Annotated[str, typer.Option(help="A CLIP: a shipped name, a checkpoint folder, weights.")] = "tiny",
+    split: Annotated[str, typer.Option(help="seen: fresh scenes; unseen: combinations never trained on.")] = "seen",
+    pictures: Annotated[int, typer.Option(min=10, help="How many pictures, each with its plainest caption.")] = 1000,
+    as_json: AsJson = False,
+    device: Device = "auto",
+) -> None:
+    """Recall at 1, 5 and 10: the picture of a caption, the caption of a picture, in English and in Chinese.
+
+    [bold]Example[/bold]
+
+      pinxit eval retrieval world:small --checkpoint tiny --pictures 1000
+    """
+    from pinxit.data.sources import WORLD, open_source
+    from pinxit.evaluation.retrieval import KS, recalls
+    from pinxit.recipes.clip.encoder import ClipEncoder
+
+    if not data.startswith(WORLD):
+        raise UsageError(f"retrieval asks for captions in two languages, which only worlds have, not {data}.")
+    encoder = ClipEncoder.open(checkpoint, device)
+    found = {}
+    for language in ("en", "zh"):
+        source = open_source(data, encoder.size, split, language=language)
+        with _bar(f"{language}", pictures) as watch:
+            examples = []
+            for index in range(pictures):
+                examples.append(source[index])
+                watch(index + 1)
+        captions = [one.captions[0] for one in examples]
+        different = sorted(set(captions))
+        places = {caption: place for place, caption in enumerate(different)}
+        vectors = encoder.pictures([one.picture for one in examples])
+        found[language] = recalls(vectors, encoder.texts(different), [places[one] for one in captions])
+    if as_json:
+        typer.echo(json.dumps({"data": data, "split": split, "pictures": pictures, **found}))
+        return
+    names = [f"{way}@{k}" for way in ("picture", "caption") for k in KS]
+    typer.echo("".join([" " * 4, *(f"{name:>12}" for name in names)]))
+    for language, scores in found.items():
+        typer.echo("".join([f"{language:<4}", *(f"{scores[name]:>12.1%}" for name in names)]))
+
+
+def _score(data: str, split: str, checkpoint: str, templates: str, pictures: int | None, device: str) -> float:
+    from pinxit.data.sources import open_labelled
+    from pinxit.evaluation.naming import accuracy
+
+    size, opened = _open(checkpoint, templates, device)
+    source = open_labelled(data, size, split)
+    count = min(len(source), pictures or MOST)
+    with _bar(f"{split}, {checkpoint}", count) as watch:
+        return accuracy(source, count, opened(source), watch)
+
+
+def _open(checkpoint: str, templates: str, device: str) -> tuple[int, Callable[[LabelledDataset], Namer]]:
+    """The side of the pictures that a model wants, and how it names those of a dataset."""
+    from pathlib import Path
+
+    from pinxit.recipes.classifier import RECIPE, Classifier
+    from pinxit.recipes.clip.encoder import ClipEncoder
+    from pinxit.recipes.clip.templates import templates as sentences
+    from pinxit.recipes.clip.zero_shot import ZeroShot
+    from pinxit.weights.checkpoint import MANIFEST, open_checkpoint
+
+    if (Path(checkpoint) / MANIFEST).is_file() and (found := open_checkpoint(Path(checkpoint))).recipe == RECIPE:
+        classifier = Classifier(found, device)
+        return classifier.size, lambda source: classifier.names
+    encoder, around = ClipEncoder.open(checkpoint, device), sentences(templates)
+
+    def namer(source: LabelledDataset) -> Namer:
+        named = ZeroShot(encoder, source.labels, around)
+        return lambda pictures: [guesses[0].label for guesses in named.classify(pictures, 1)]
+
+    return encoder.size, namer
+
+
+@contextmanager
+def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)

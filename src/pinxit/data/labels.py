@@ -1,0 +1,36 @@
+"""Pictures with one label each: what classifiers are trained and tested on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from pinxit.errors import DataError
+from pinxit.types import Dataset, Example
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """The facts of a labelled picture."""
+
+    label: str
+
+
+class LabelledDataset(Dataset, Protocol):
+    """A dataset whose examples' facts are `Labelled`."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Every label there is, in the data's own order."""
+        ...
+
+
+def label_of(example: Example) -> str:
+    """The label of an example, of a bank too. Raises DataError when it has none."""
+    facts = example.facts
+    label = facts.label if isinstance(facts, Labelled) else facts.get("label") if isinstance(facts, dict) else None
+    if not isinstance(label, str):
+        raise DataError(
+            f"{example.key} has no label; labelled data are fashion-mnist, drawings:small and drawings:full."
+        )
+    return label

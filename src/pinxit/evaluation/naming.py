@@ -1,0 +1,50 @@
+"""Accuracy on labelled pictures, and how much of it is lost on pictures of another kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pinxit.data.labels import LabelledDataset, label_of
+
+if TYPE_CHECKING:
+    from pinxit.types import Picture
+
+Namer = Callable[[Sequence["Picture"]], list[str]]
+"""Pictures -> one label each."""
+
+CHUNK = 256  # pictures named together
+
+
+def accuracy(data: LabelledDataset, count: int, name: Namer, watch: Callable[[int], None] | None = None) -> float:
+    """Share of the first `count` pictures that get their own label."""
+    right = 0
+    for start in range(0, count, CHUNK):
+        some = [data[index] for index in range(start, min(start + CHUNK, count))]
+        names = name([one.picture for one in some])
+        right += sum(found == label_of(one) for found, one in zip(names, some, strict=True))
+        if watch is not None:
+            watch(start + len(some))
+    return right / count
+
+
+@dataclass(frozen=True)
+class Shift:
+    """One model's accuracy on pictures like its training's and on pictures of another kind."""
+
+    seen: float
+    unseen: float
+
+    @property
+    def gap(self) -> float:
+        """What the shift costs."""
+        return self.seen - self.unseen
+
+
+def closed(peer: Shift, model: Shift) -> float | None:
+    """How much of the peer's gap the model closes (Radford et al. 2021, section 3.3): 0 none, 1 all of it.
+
+    None where the peer has no gap.
+    """
+    return 1 - model.gap / peer.gap if peer.gap > 0 else None

@@ -1,0 +1,32 @@
+"""Finding the right picture for a caption and the right caption for a picture (Radford et al. 2021, table 13).
+
+Shapes: N pictures, M different captions, E embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+KS = (1, 5, 10)
+
+
+def recalls(image_NE: NDArray[np.float32], text_ME: NDArray[np.float32], caption_N: Sequence[int]) -> dict[str, float]:
+    """Recall at 1, 5 and 10 both ways: "caption@5" (of a picture), "picture@5" (of a caption).
+
+    `caption_N`: which of the captions each picture has; every caption has a picture. Where pictures share a caption,
+    any of them is right. Of equal scores the wrong ones count as better.
+    """
+    own = np.asarray(caption_N)[:, None] == np.arange(len(text_ME))[None, :]
+    scores_NM = image_NE @ text_ME.T
+    found: dict[str, float] = {}
+    for name, scores, right in (("caption", scores_NM, own), ("picture", scores_NM.T, own.T)):
+        best = np.where(right, scores, -np.inf).max(1, keepdims=True)
+        above = ((scores >= best) & ~right).sum(1)  # wrong answers that stand before the first right one
+        found |= {f"{name}@{k}": float((above < k).mean()) for k in KS}
+    return found
