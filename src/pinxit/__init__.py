@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pinxit.api import load
+    from pinxit.api import load, load_clip
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "load", "load_clip"]
 
 
 def __getattr__(name: str) -> Any:
     # Importing torch takes seconds, so the public names are fetched on first use.
-    if name == "load":
-        from pinxit.api import load
+    if name in ("load", "load_clip"):
+        from pinxit import api
 
-        return load
+        return getattr(api, name)
     raise AttributeError(f"module 'pinxit' has no attribute '{name}'")

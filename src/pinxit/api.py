@@ -1,4 +1,4 @@
-"""The Python front door: `pinxit.load("tiny").paint("a green triangle")`."""
+"""The Python front door: `pinxit.load("tiny").paint("a green triangle")`, `pinxit.load_clip("tiny").classify(...)`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pinxit.weights.checkpoint import open_checkpoint
 from pinxit.weights.zoo import find
 
 if TYPE_CHECKING:
+    from pinxit.models.layers import Activation
+    from pinxit.recipes.clip.front import Clip
     from pinxit.recipes.dalle.painter import DallePainter
 
 
@@ -25,3 +27,15 @@ def load(checkpoint: str | Path = "tiny", *, device: str = "auto") -> DallePaint
     from pinxit.recipes.dalle.painter import DallePainter
 
     return DallePainter.from_checkpoint(opened, name=str(checkpoint), device=device)
+
+
+def load_clip(checkpoint: str | Path = "tiny", *, device: str = "auto", activation: Activation | None = None) -> Clip:
+    """Open a CLIP: a shipped name, a checkpoint folder, published weights (file or folder), or "hub:OWNER/NAME".
+
+    Only the last one may use the network. `activation` is needed where the weights do not tell theirs ("gelu" or
+    "quickgelu"). Raises CheckpointError when there is none or it cannot be read.
+    """
+    from pinxit.recipes.clip.encoder import ClipEncoder
+    from pinxit.recipes.clip.front import Clip
+
+    return Clip(ClipEncoder.open(checkpoint, device, activation))

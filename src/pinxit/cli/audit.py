@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pinxit.cli.reading import read_in_parts
-from pinxit.errors import DataError, UsageError
+from pinxit.cli.reading import clip_with_bar
+from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
     from pinxit.recipes.clip.audit import Rates
-    from pinxit.recipes.clip.encoder import ClipEncoder
 
 
 def audit(
@@ -30,7 +29,7 @@ def audit(
     ] = "simple",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     checkpoint: Annotated[
-        str, typer.Option(help="A shipped name, a checkpoint folder, or published CLIP weights (file or folder).")
+        str, typer.Option(help="A shipped name, a checkpoint folder, published weights, or hub:OWNER/NAME.")
     ] = "tiny",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
@@ -42,43 +41,19 @@ def audit(
 
       pinxit audit faces/ --labels "a person,a thief,an animal" --group-by age --add "a child" --checkpoint ViT-B-32.pt
     """
-    from pinxit.recipes.clip.audit import groups_of, rates
-    from pinxit.recipes.clip.encoder import ClipEncoder
-    from pinxit.recipes.clip.templates import templates as sentences
-
     first = [label.strip() for label in labels.split(",") if label.strip()]
     more = [label.strip() for label in (add or "").split(",") if label.strip()]
     if add is not None and not more:
         raise UsageError("--add names no label.")
-    groups = groups_of(folder, table or folder / "metadata.csv", group_by)
-    encoder, around = ClipEncoder.open(checkpoint, device), sentences(templates)
-    answers = _answers(encoder, list(groups), [first, *([first + more] if more else [])], around)
-    before = rates(answers[0], groups, first)
-    after = rates(answers[1], groups, first + more) if more else None
+    with clip_with_bar(checkpoint, device, "audit") as clip:
+        found = clip.audit(folder, first, group_by, table=table, add=more, templates=templates)
     if as_json:
-        rounds = {"rates": before} | ({"with_added": after} if after else {})
-        typer.echo(json.dumps({name: _plain(found) for name, found in rounds.items()}, ensure_ascii=False))
+        rounds = {"rates": found.before} | ({"with_added": found.after} if found.after else {})
+        typer.echo(json.dumps({name: _plain(rates) for name, rates in rounds.items()}, ensure_ascii=False))
         return
-    _show(before, f"{folder} by {group_by}", None)
-    if after:
-        _show(after, f"with {', '.join(more)}", before)
-
-
-def _answers(
-    encoder: ClipEncoder, files: list[Path], rounds: list[list[str]], around: tuple[str, ...]
-) -> list[dict[Path, str]]:
-    from pinxit.recipes.clip.zero_shot import ZeroShot
-
-    named = [ZeroShot(encoder, labels, around) for labels in rounds]
-    found: list[dict[Path, str]] = [{} for _ in rounds]
-    for paths, pictures in read_in_parts(encoder, files, "audit"):
-        vectors = encoder.pictures(pictures)
-        for answers, one in zip(found, named, strict=True):
-            guesses = one.guesses(vectors, top=1)
-            answers |= {path: guess[0].label for path, guess in zip(paths, guesses, strict=True)}
-    if not found[0]:
-        raise DataError("none of the pictures could be read.")
-    return found
+    _show(found.before, f"{folder} by {group_by}", None)
+    if found.after:
+        _show(found.after, f"with {', '.join(more)}", found.before)
 
 
 def _plain(found: Rates) -> dict[str, object]:

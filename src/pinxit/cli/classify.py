@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pinxit.cli.reading import read_in_parts
-from pinxit.errors import DataError, UsageError
+from pinxit.cli.reading import clip_with_bar
+from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
-    from pinxit.recipes.clip.zero_shot import Guess, ZeroShot
+    from pinxit.recipes.clip.zero_shot import Guess
 
 
 def classify(
@@ -27,7 +26,7 @@ def classify(
     top: Annotated[int, typer.Option(min=1, help="How many labels to tell for each picture.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a picture.")] = False,
     checkpoint: Annotated[
-        str, typer.Option(help="A shipped name, a checkpoint folder, or published CLIP weights (file or folder).")
+        str, typer.Option(help="A shipped name, a checkpoint folder, published weights, or hub:OWNER/NAME.")
     ] = "tiny",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
@@ -41,20 +40,10 @@ def classify(
       pinxit classify pinxit-out --labels "a green triangle,a red cube,a fox"
       pinxit classify photos/ --labels-file things.txt --checkpoint ViT-B-32.pt --templates imagenet80 --json
     """
-    from pinxit.data.files_of import picture_files
-    from pinxit.recipes.clip.encoder import ClipEncoder
-    from pinxit.recipes.clip.templates import templates as sentences
-    from pinxit.recipes.clip.zero_shot import ZeroShot
-
-    asked, around = _labels(labels, labels_file), sentences(templates)
-    files = picture_files(pictures)
-    named = ZeroShot(ClipEncoder.open(checkpoint, device), asked, around)
-    told = 0
-    for path, guesses in _guesses(named, files, top):
-        told += 1
-        typer.echo(_as_json(path, guesses) if as_json else _as_line(path, guesses))
-    if not told:
-        raise DataError("none of the pictures could be read.")
+    asked = _labels(labels, labels_file)
+    with clip_with_bar(checkpoint, device, "classify") as clip:
+        for path, guesses in clip.classify(pictures, asked, templates=templates, top=top):
+            typer.echo(_as_json(path, guesses) if as_json else _as_line(path, guesses))
 
 
 def _labels(given: str | None, file: Path | None) -> list[str]:
@@ -66,11 +55,6 @@ def _labels(given: str | None, file: Path | None) -> list[str]:
         return [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} is no readable UTF-8 file of labels ({error}).") from error
-
-
-def _guesses(named: ZeroShot, files: Sequence[Path], top: int) -> Iterator[tuple[Path, list[Guess]]]:
-    for paths, pictures in read_in_parts(named.encoder, files, "classify"):
-        yield from zip(paths, named.classify(pictures, top), strict=True)
 
 
 def _as_json(path: Path, guesses: list[Guess]) -> str:

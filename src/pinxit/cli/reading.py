@@ -1,37 +1,32 @@
-"""Reading the user's pictures for a CLIP, with a bar; broken ones are named on stderr and skipped."""
+"""A CLIP for a command: with a bar on stderr, where broken pictures are named too."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
-    from pinxit.recipes.clip.encoder import ClipEncoder
-    from pinxit.types import Picture
-
-CHUNK = 256  # pictures read together
+    from pinxit.recipes.clip.front import Clip
 
 
-def read_in_parts(
-    encoder: ClipEncoder, files: Sequence[Path], label: str
-) -> Iterator[tuple[list[Path], list[Picture]]]:
-    """The files that can be read, some hundred at a time, with their pictures at the encoder's size."""
+@contextmanager
+def clip_with_bar(checkpoint: str, device: str, label: str) -> Iterator[Clip]:
+    """The CLIP of a checkpoint, telling how far it has read."""
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from pinxit.data.problems import ItemError
+    from pinxit.recipes.clip.encoder import ClipEncoder
+    from pinxit.recipes.clip.front import Clip
 
-    starts = range(0, len(files), CHUNK)
-    for start in track(starts, label, console=Console(stderr=True), transient=True, disable=len(files) < CHUNK):
-        paths, pictures = [], []
-        for path in files[start : start + CHUNK]:
-            try:
-                pictures.append(encoder.read(path))
-                paths.append(path)
-            except ItemError as error:
-                typer.echo(f"skipped: {error}", err=True)
-        if paths:
-            yield paths, pictures
+    encoder = ClipEncoder.open(checkpoint, device)
+    columns = (label, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=None)
+        yield Clip(
+            encoder,
+            skipped=lambda error: typer.echo(f"skipped: {error}", err=True),
+            watch=lambda done, total: bar.update(task, completed=done, total=total),
+        )

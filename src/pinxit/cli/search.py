@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from pinxit.cli.reading import clip_with_bar
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 SHOWN = 192  # pixels a side of a picture on the sheet
 Checkpoint = Annotated[
-    str, typer.Option(help="A shipped name, a checkpoint folder, or published CLIP weights (file or folder).")
+    str, typer.Option(help="A shipped name, a checkpoint folder, published weights, or hub:OWNER/NAME.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
@@ -48,23 +49,10 @@ def index(
 
       pinxit search index photos/ --out photos.index --checkpoint ViT-B-32.pt
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    from pinxit.data.files_of import picture_files
-    from pinxit.recipes.clip.encoder import ClipEncoder
-    from pinxit.recipes.clip.index import PictureIndex
-    from pinxit.recipes.clip.search import fill
-
-    files = picture_files(pictures)
-    encoder = ClipEncoder.open(checkpoint, device)
-    found = PictureIndex.create(out, encoder.name, encoder.fingerprint, encoder.width)
-    columns = ("index", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("index", total=None)
-        problems = fill(found, encoder, files, lambda done, total: bar.update(task, completed=done, total=total))
+    with clip_with_bar(checkpoint, device, "index") as clip:
+        found, problems = clip.index(pictures, out)
     if problems:
-        typer.echo(f"skipped {problems.report()}", err=True)
+        typer.echo(problems.report(), err=True)
     typer.echo(f"{out}: {len(found):,} pictures")
 
 
@@ -89,14 +77,12 @@ def find(
       pinxit search photos.index --like fox.jpg --top 24
     """
     from pinxit.recipes.clip.encoder import ClipEncoder
+    from pinxit.recipes.clip.front import Clip
     from pinxit.recipes.clip.index import PictureIndex
-    from pinxit.recipes.clip.search import by_picture, by_text
 
-    if (sentence is None or not sentence.strip()) == (like is None):
-        raise UsageError("give either a sentence or --like PICTURE.")
     opened = PictureIndex.open(index)
-    encoder = ClipEncoder.open(checkpoint or opened.model, device)
-    hits = by_picture(opened, encoder, like, top) if like else by_text(opened, encoder, sentence or "", top)
+    clip = Clip(ClipEncoder.open(checkpoint or opened.model, device))
+    hits = clip.search(opened, sentence, like=like, top=top)
     if not hits:
         raise UsageError(f"{index} holds no pictures.")
     for hit in hits:

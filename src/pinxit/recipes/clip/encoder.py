@@ -23,6 +23,7 @@ from pinxit.text.clip_tokenizer import ClipTokenizer
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.precision import pick_device
 from pinxit.weights.checkpoint import MANIFEST, fingerprint, open_checkpoint
+from pinxit.weights.hub import PREFIX, fetch
 from pinxit.weights.public_clip import load_public_clip
 from pinxit.weights.zoo import find, shipped
 
@@ -47,20 +48,23 @@ class ClipEncoder:
 
     @classmethod
     def open(cls, name_or_path: str | Path, device: str = "auto", activation: Activation | None = None) -> ClipEncoder:
-        """A shipped checkpoint's name, a checkpoint folder of pinxit, or published weights (`load_public_clip`).
+        """A shipped name, a checkpoint folder of pinxit, published weights (`load_public_clip`), or "hub:OWNER/NAME".
 
         Raises CheckpointError when there is none, or when it holds no CLIP.
         """
-        path = Path(name_or_path)
+        hub = str(name_or_path).startswith(PREFIX)
+        path = fetch(str(name_or_path)) if hub else Path(name_or_path)
         if str(name_or_path) in shipped() or (path / MANIFEST).is_file():
             return cls._ours(name_or_path, device)
         if not path.exists():
             known = ", ".join(shipped()) or "none in this installation"
-            raise CheckpointError(f"there is no CLIP '{path}': give a file, a folder or a shipped name ({known}).")
+            raise CheckpointError(
+                f"there is no CLIP '{path}': give a file, a folder, hub:OWNER/NAME or a shipped name ({known})."
+            )
         model = load_public_clip(path, activation)
         folder, length = path if path.is_dir() else path.parent, model.config.text.tokens
         tokenizer = ClipTokenizer.open(folder, model.config.text.vocab)
-        return cls(model, lambda texts: tokenizer.encode(texts, length), str(path), device)
+        return cls(model, lambda texts: tokenizer.encode(texts, length), str(name_or_path), device)
 
     @classmethod
     def _ours(cls, name_or_folder: str | Path, device: str) -> ClipEncoder:

@@ -92,7 +92,7 @@ class ClipTask:
         count = len(self.bank) - self.config.held_out
         beside = self._beside(size)
         rows = order_batch(position, size, count, key(seed, "clip order"), self.config.group)
-        if self.drawings is not None:
+        if self.drawings is not None and beside:
             start, stored = position // size * beside, len(self.drawings)
             rows[size - beside :] = order_batch(start, beside, stored, key(seed, "drawn order"), self.config.group)
         captions = [pick(self.bank.captions[row], rng) for row in rows.tolist()]
@@ -100,7 +100,7 @@ class ClipTask:
         same = np.unique(captions, return_inverse=True)[1]
         pictures = augmented(fitted(self.bank.pictures[rows], self.config.size), self.config.augment, rng)
         parts = {"pictures": pictures, "ids": ids, "same": same, "redrawn": self._redrawn(size, beside, rng)}
-        if self.drawings is not None:
+        if self.drawings is not None and beside:
             parts["drawn"] = self.drawings[rows[size - beside :]]
         return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in parts.items()}
 

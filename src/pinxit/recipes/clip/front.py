@@ -1,0 +1,160 @@
+"""A CLIP in a user's hands: name pictures, find them, probe features, audit labels. `pinxit.load_clip` opens one.
+
+The commands of the same names call these methods too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pinxit.data.files_of import picture_files
+from pinxit.data.problems import ItemError, Problems
+from pinxit.errors import DataError, UsageError
+from pinxit.recipes.clip import audit as audits
+from pinxit.recipes.clip import probe as probes
+from pinxit.recipes.clip import search as searching
+from pinxit.recipes.clip.encoder import ClipEncoder
+from pinxit.recipes.clip.index import Hit, PictureIndex
+from pinxit.recipes.clip.templates import templates as sentences
+from pinxit.recipes.clip.zero_shot import Guess, ZeroShot
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pinxit.types import Picture
+
+CHUNK = 256  # pictures read together
+Skipped = Callable[[ItemError], None]
+Watch = Callable[[int, int], None]
+Parts = Iterator[tuple[list[Path], list["Picture"]]]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The rates of the labels, and those after labels were added (None when none were)."""
+
+    before: audits.Rates
+    after: audits.Rates | None
+
+
+class Clip:
+    """Pictures are given as files, or as folders of them. What cannot be read is told to `skipped` and left out.
+
+    Without a `skipped` it is told to the logger "pinxit"; `watch(done, count)` is called as files are read.
+    """
+
+    def __init__(self, encoder: ClipEncoder, skipped: Skipped | None = None, watch: Watch | None = None) -> None:
+        self.encoder, self.skipped, self.watch = encoder, skipped, watch
+
+    def classify(
+        self, pictures: Sequence[Path], labels: Sequence[str], *, templates: str = "simple", top: int = 5
+    ) -> Iterator[tuple[Path, list[Guess]]]:
+        """The `top` likeliest of `labels` for every picture, as they are read.
+
+        `templates`: "simple", "imagenet80", "label" or a file. Raises UsageError for labels or templates that make no
+        sense, DataError when none of the pictures could be read.
+        """
+        files = picture_files([Path(path) for path in pictures])
+        named, told = ZeroShot(self.encoder, labels, sentences(templates)), 0
+        for paths, read in self._read(files):
+            told += len(paths)
+            yield from zip(paths, named.classify(read, top), strict=True)
+        _some(told)
+
+    def index(self, pictures: Sequence[Path], folder: Path) -> tuple[PictureIndex, Problems]:
+        """The index in `folder`, made or brought up to date, and what could not be read."""
+        files = picture_files([Path(path) for path in pictures])
+        found = PictureIndex.create(Path(folder), self.encoder.name, self.encoder.fingerprint, self.encoder.width)
+        return found, searching.fill(found, self.encoder, files, self.watch)
+
+    def search(
+        self, index: Path | PictureIndex, sentence: str | None = None, *, like: Path | None = None, top: int = 12
+    ) -> list[Hit]:
+        """The pictures of an index that fit a sentence, or that are `like` another picture, best first.
+
+        Raises UsageError unless one of both is given, or when another model made the index.
+        """
+        if (sentence is None or not sentence.strip()) == (like is None):
+            raise UsageError("give either a sentence or a picture that the others should be like (--like PICTURE).")
+        opened = index if isinstance(index, PictureIndex) else PictureIndex.open(Path(index))
+        if like is not None:
+            return searching.by_picture(opened, self.encoder, Path(like), top)
+        return searching.by_text(opened, self.encoder, sentence or "", top)
+
+    def probe(self, train: Path, test: Path, *, seed: int = 0) -> probes.Probed:
+        """A linear classifier on frozen features; each folder holds a sub-folder of pictures for each class."""
+        for folder in (train, test):
+            if not Path(folder).is_dir():
+                raise UsageError(f"there is no folder {folder}.")
+        learnt, asked = probes.class_folders(Path(train)), probes.class_folders(Path(test))
+        if strange := sorted(asked.keys() - learnt.keys()):
+            raise UsageError(f"{test} has classes that {train} lacks: {', '.join(strange)}.")
+        names = list(learnt)
+        return probes.probe(self._features(learnt, names), self._features(asked, names), names, seed)
+
+    def audit(
+        self,
+        folder: Path,
+        labels: Sequence[str],
+        group_by: str,
+        *,
+        table: Path | None = None,
+        add: Sequence[str] = (),
+        templates: str = "simple",
+    ) -> Audit:
+        """How often each group of pictures falls under each label, without and with the labels of `add`.
+
+        `table`: a CSV file with the columns `file` and `group_by`; FOLDER/metadata.csv when it is not given.
+        """
+        first, every = list(labels), [*labels, *add]
+        groups = audits.groups_of(Path(folder), table or Path(folder) / "metadata.csv", group_by)
+        around = sentences(templates)
+        named = [ZeroShot(self.encoder, some, around) for some in ([first, every] if add else [first])]
+        answers: list[dict[Path, str]] = [{} for _ in named]
+        for paths, read in self._read(list(groups)):
+            vectors = self.encoder.pictures(read)
+            for found, one in zip(answers, named, strict=True):
+                guesses = one.guesses(vectors, top=1)
+                found |= {path: guess[0].label for path, guess in zip(paths, guesses, strict=True)}
+        _some(len(answers[0]))
+        after = audits.rates(answers[1], groups, every) if add else None
+        return Audit(audits.rates(answers[0], groups, first), after)
+
+    def _features(self, classes: dict[str, list[Path]], names: list[str]) -> tuple[Tensor, Tensor]:
+        places = {path: names.index(name) for name, files in classes.items() for path in files}
+        rows: list[tuple[np.ndarray[tuple[int, int], np.dtype[np.float32]], int]] = []
+        for paths, read in self._read(list(places)):
+            features = self.encoder.features(read)
+            rows += [(features[k : k + 1], places[path]) for k, path in enumerate(paths)]
+        _some(len(rows))
+        return probes.stacked(rows)
+
+    def _read(self, files: Sequence[Path]) -> Parts:
+        """The files that can be read, some hundred at a time, with their pictures at the model's size."""
+        problems = Problems()
+        for start in range(0, len(files), CHUNK):
+            paths, pictures = [], []
+            for path in files[start : start + CHUNK]:
+                try:
+                    pictures.append(self.encoder.read(path))
+                    paths.append(path)
+                except ItemError as error:
+                    problems.add(error.key, error.reason)
+                    if self.skipped is not None:
+                        self.skipped(error)
+            if self.watch is not None:
+                self.watch(min(start + CHUNK, len(files)), len(files))
+            if paths:
+                yield paths, pictures
+        if self.skipped is None:
+            problems.log()
+
+
+def _some(count: int) -> None:
+    if not count:
+        raise DataError("none of the pictures could be read.")

@@ -1,0 +1,41 @@
+"""Weights from the Hugging Face hub: the one place that may use the network, and only for "hub:OWNER/NAME"."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pinxit.errors import CheckpointError, UsageError
+
+PREFIX = "hub:"
+SMALL, TENSORS, ARCHIVES = ["*.json", "*.txt"], ["*.safetensors"], ["*.bin", "*.pt"]
+_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+
+
+def fetch(spec: str) -> Path:
+    """The folder that holds "hub:OWNER/NAME" or "hub:OWNER/NAME@REVISION", fetched unless it is already at hand.
+
+    Raises UsageError for anything that is no such name, CheckpointError when it is neither at hand nor to be had.
+    """
+    found = _ID.fullmatch(spec.removeprefix(PREFIX))
+    if not spec.startswith(PREFIX) or found is None:
+        raise UsageError(f"'{spec}' is no name on the hub: write {PREFIX}OWNER/NAME or {PREFIX}OWNER/NAME@REVISION.")
+    name, revision = found["name"], found["revision"]
+    folder = _snapshot(name, revision, SMALL + TENSORS)
+    if not any(folder.glob("*.safetensors")):
+        folder = _snapshot(name, revision, SMALL + ARCHIVES)
+    return folder
+
+
+def _snapshot(name: str, revision: str | None, wanted: list[str]) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
+    except LocalEntryNotFoundError as error:
+        told = "is not at hand and the hub cannot be reached; copy its folder here and give that"
+        raise CheckpointError(f"{name} {told}.") from error
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        told = " ".join(str(error).split())[:160]
+        raise CheckpointError(f"{name} cannot be fetched from the hub: {told}.") from error

@@ -1,0 +1,64 @@
+"""The Python API of CLIP: one object that classifies, indexes, searches, probes and audits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pinxit
+from pinxit.data.problems import ItemError
+from pinxit.errors import DataError, UsageError
+from pinxit.pictures import write_png
+from pinxit.recipes.clip.front import Clip
+
+COLOURS = {"red": (220, 30, 30), "blue": (30, 30, 220)}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rng, lines = np.random.default_rng(0), ["file,who"]
+    for part in ("train", "test"):
+        for name, colour in COLOURS.items():
+            for number in range(4):
+                picture = np.clip(np.array(colour) + rng.integers(-30, 30, (72, 72, 3)), 0, 255).astype(np.uint8)
+                write_png(tmp_path / part / name / f"{number}.png", picture)
+                lines.append(f"{part}/{name}/{number}.png,{part}")
+    (tmp_path / "metadata.csv").write_text("\n".join(lines))
+    return tmp_path
+
+
+@pytest.fixture
+def clip() -> Clip:
+    return pinxit.load_clip("tiny", device="cpu")
+
+
+def test_every_use(clip: Clip, folder: Path) -> None:
+    named = dict(clip.classify([folder], ["a red square", "a blue square"], templates="label", top=1))
+    assert len(named) == 16 and all(len(guesses) == 1 for guesses in named.values())
+    index, problems = clip.index([folder / "train"], folder / "an.index")
+    assert len(index) == 8 and not problems
+    hits = clip.search(index, like=folder / "train" / "red" / "0.png", top=3)
+    assert hits[0].path == (folder / "train/red/0.png").resolve() and hits[0].score == pytest.approx(1, abs=1e-3)
+    assert len(clip.search(folder / "an.index", "a red square", top=5)) == 5
+    assert clip.probe(folder / "train", folder / "test").accuracy == 1.0
+    found = clip.audit(folder, ["a red square"], "who", add=["a fox"])
+    assert found.before["all"]["a red square"].share == 1.0 and found.after is not None
+    assert clip.audit(folder, ["a red square"], "who").after is None
+
+
+def test_broken_files_are_told_and_left_out(clip: Clip, folder: Path) -> None:
+    (folder / "train/red/0.png").write_bytes(b"broken")
+    told: list[ItemError] = []
+    clip.skipped = told.append
+    assert len(list(clip.classify([folder / "train"], ["a", "b"]))) == 7
+    assert [Path(error.key).name for error in told] == ["0.png"]
+    with pytest.raises(DataError, match="none of the pictures could be read"):
+        list(clip.classify([folder / "train/red/0.png"], ["a", "b"]))
+
+
+def test_a_search_needs_one_question(clip: Clip, folder: Path) -> None:
+    for question in ({}, {"sentence": " "}, {"sentence": "a", "like": folder / "train/red/1.png"}):
+        with pytest.raises(UsageError, match="either a sentence or a picture"):
+            clip.search(folder / "none.index", **question)  # type: ignore[arg-type]
