@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import pinxit
 from pinxit.data.problems import ItemError
 from pinxit.errors import DataError, UsageError
 from pinxit.pictures import write_png
+from pinxit.recipes.clip import engine
 from pinxit.recipes.clip.front import Clip
 
 COLOURS = {"red": (220, 30, 30), "blue": (30, 30, 220)}
@@ -61,4 +63,29 @@ def test_broken_files_are_told_and_left_out(clip: Clip, folder: Path) -> None:
 def test_a_search_needs_one_question(clip: Clip, folder: Path) -> None:
     for question in ({}, {"sentence": " "}, {"sentence": "a", "like": folder / "train/red/1.png"}):
         with pytest.raises(UsageError, match="either a sentence or a picture"):
-            clip.search(folder / "none.index", **question)  # type: ignore[arg-type]
+            clip.search(folder / "none.index", **question)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_openvino_says_what_pytorch_says(folder: Path, precision: str) -> None:
+    pytest.importorskip("openvino")
+    pictures = [np.array(Image.open(path)) for path in sorted(folder.rglob("*.png"))][:5]
+    slow = pinxit.load_clip("tiny", device="cpu", engine="torch").encoder
+    fast = pinxit.load_clip("tiny", device="cpu", engine="openvino", precision=precision).encoder  # type: ignore[arg-type]
+    bound = 1e-5 if precision == "fp32" else 0.05
+    for one, other in (
+        (slow.pictures(pictures), fast.pictures(pictures)),
+        (slow.texts(["a fox", "两只红色的猫"]), fast.texts(["a fox", "两只红色的猫"])),
+    ):
+        assert np.abs(one - other).max() < bound
+    assert np.array_equal(fast.pictures(pictures)[3:4], fast.pictures(pictures[3:4])), "in any company the same"
+    assert slow.fingerprint == fast.fingerprint
+
+
+def test_engines_that_cannot_serve(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="no engine 'onnx'; choose from auto, torch, openvino"):
+        pinxit.load_clip("tiny", device="cpu", engine="onnx")  # type: ignore[arg-type]
+    monkeypatch.setattr(engine, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"pip install \"pinxit\[openvino\]\""):
+        pinxit.load_clip("tiny", device="cpu", engine="openvino")
+    assert pinxit.load_clip("tiny", device="cpu").encoder.engine == "torch"

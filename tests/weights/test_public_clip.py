@@ -190,6 +190,7 @@ def test_outputs_equal_open_clip(tmp_path: Path, quick: bool, tower: str) -> Non
     except ImportError as error:
         pytest.skip(f"open_clip does not import: {error}")
     config = SMALL if tower == "vit" else RESNET
+    vision: dict[str, Any]
     text = {"context_length": 12, "vocab_size": 60, "width": config.text.width, "heads": config.text.heads}
     text["layers"] = config.text.layers
     if tower == "vit":

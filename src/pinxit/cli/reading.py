@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def clip_with_bar(checkpoint: str, device: str, label: str) -> Iterator[Clip]:
-    """The CLIP of a checkpoint, telling how far it has read."""
+def clip_with_bar(checkpoint: str, device: str, label: str, bf16: bool = False) -> Iterator[Clip]:
+    """The CLIP of a checkpoint by the fastest engine at hand, telling how far it has read."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from pinxit.recipes.clip.encoder import ClipEncoder
     from pinxit.recipes.clip.front import Clip
 
-    encoder = ClipEncoder.open(checkpoint, device)
+    encoder = ClipEncoder.open(checkpoint, device, engine="auto", precision="bf16" if bf16 else "fp32")
     columns = (label, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=None)

@@ -40,6 +40,7 @@ def index(
     out: Annotated[Path, typer.Option(help="Folder of the index; an older one there is brought up to date.")],
     checkpoint: Checkpoint = "tiny",
     device: Device = "auto",
+    bf16: Annotated[bool, typer.Option("--bf16", help="Half the digits, about twice the speed.")] = False,
 ) -> None:
     """Make an index of pictures, or bring one up to date.
 
@@ -49,7 +50,7 @@ def index(
 
       pinxit search index photos/ --out photos.index --checkpoint ViT-B-32.pt
     """
-    with clip_with_bar(checkpoint, device, "index") as clip:
+    with clip_with_bar(checkpoint, device, "index", bf16) as clip:
         found, problems = clip.index(pictures, out)
     if problems:
         typer.echo(problems.report(), err=True)

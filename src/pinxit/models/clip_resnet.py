@@ -62,7 +62,7 @@ class AttentionPool(nn.Module):
 
     def pooled(self, x_BDhw: Tensor) -> Tensor:
         """What the mean has gathered, [B, D]."""
-        x_BND = x_BDhw.flatten(2).mT
+        x_BND = x_BDhw.flatten(2).transpose(1, 2)
         x_BND = torch.cat([x_BND.mean(1, keepdim=True), x_BND], 1)
         x_BND = x_BND + self.positional_embedding.to(x_BND.dtype)
         q_B1D, k_BND, v_BND = self.q_proj(x_BND[:, :1]), self.k_proj(x_BND), self.v_proj(x_BND)

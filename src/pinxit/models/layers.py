@@ -24,7 +24,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
     (65 positions of 4 heads, bf16, one core).
     """
     B, H, L, d = q.shape
-    if q.device.type != "cpu" or L > SHORT:
+    if q.device.type != "cpu" or L > SHORT or torch._C._get_tracing_state():  # other engines know it by its name
         return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
     q, k, v = (x.reshape(B * H, L, d) for x in (q, k, v))
     mask = torch.full((L, L), float("-inf") if causal else 0.0, dtype=q.dtype).triu(1)

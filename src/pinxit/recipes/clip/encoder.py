@@ -19,6 +19,7 @@ from pinxit.data.transforms import square, to_tensor
 from pinxit.errors import CheckpointError
 from pinxit.models.clip import CLIP, CLIPConfig
 from pinxit.pipelines.rank import encode_fixed
+from pinxit.recipes.clip.engine import Engine, Precision, compiled, pick_engine
 from pinxit.text.clip_tokenizer import ClipTokenizer
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.precision import pick_device
@@ -40,22 +41,46 @@ PART = "clip"
 class ClipEncoder:
     """Open one with `ClipEncoder.open`; `pictures` and `texts` give rows of length one."""
 
-    def __init__(self, model: CLIP, tokenize: Tokenize, name: str, device: str = "auto", batch: int = BATCH) -> None:
+    def __init__(
+        self,
+        model: CLIP,
+        tokenize: Tokenize,
+        name: str,
+        device: str = "auto",
+        batch: int = BATCH,
+        engine: Engine = "torch",
+        precision: Precision = "fp32",
+    ) -> None:
+        """`engine` and `precision` say how fast and how exact: `recipes.clip.engine`."""
         self.device = pick_device(device)
+        self.engine, self.precision = pick_engine(engine, self.device), precision
+        self._compiled: dict[str, Any] = {}
         self.model = model.to(self.device).eval().requires_grad_(False)
         self.tokenize, self.name, self.batch = tokenize, name, batch
         self.size, self.width = model.config.vision.size, model.config.embed
 
     @classmethod
-    def open(cls, name_or_path: str | Path, device: str = "auto", activation: Activation | None = None) -> ClipEncoder:
+    def open(
+        cls,
+        name_or_path: str | Path,
+        device: str = "auto",
+        activation: Activation | None = None,
+        engine: Engine = "torch",
+        precision: Precision = "fp32",
+    ) -> ClipEncoder:
         """A shipped name, a checkpoint folder of pinxit, published weights (`load_public_clip`), or "hub:OWNER/NAME".
 
-        Raises CheckpointError when there is none, or when it holds no CLIP.
+        Raises CheckpointError when there is none, or when it holds no CLIP; UsageError for an engine that cannot serve.
         """
+        model, tokenize = cls._read(name_or_path, activation)
+        return cls(model, tokenize, str(name_or_path), device, engine=engine, precision=precision)
+
+    @classmethod
+    def _read(cls, name_or_path: str | Path, activation: Activation | None) -> tuple[CLIP, Tokenize]:
         hub = str(name_or_path).startswith(PREFIX)
         path = fetch(str(name_or_path)) if hub else Path(name_or_path)
         if str(name_or_path) in shipped() or (path / MANIFEST).is_file():
-            return cls._ours(name_or_path, device)
+            return cls._ours(name_or_path)
         if not path.exists():
             known = ", ".join(shipped()) or "none in this installation"
             raise CheckpointError(
@@ -64,17 +89,17 @@ class ClipEncoder:
         model = load_public_clip(path, activation)
         folder, length = path if path.is_dir() else path.parent, model.config.text.tokens
         tokenizer = ClipTokenizer.open(folder, model.config.text.vocab)
-        return cls(model, lambda texts: tokenizer.encode(texts, length), str(name_or_path), device)
+        return model, lambda texts: tokenizer.encode(texts, length)
 
     @classmethod
-    def _ours(cls, name_or_folder: str | Path, device: str) -> ClipEncoder:
+    def _ours(cls, name_or_folder: str | Path) -> tuple[CLIP, Tokenize]:
         checkpoint = open_checkpoint(find(name_or_folder))
         if PART not in checkpoint.parts:
             raise CheckpointError(f"{checkpoint.folder} holds a {checkpoint.recipe} checkpoint without a CLIP.")
         model = CLIP(checkpoint.config(PART, CLIPConfig))
         checkpoint.load_into(PART, model)
         tokenizer, length = Tokenizer.open(checkpoint.folder), model.config.text.tokens
-        return cls(model, lambda texts: tokenizer.encode_clip(texts, length), str(name_or_folder), device)
+        return model, lambda texts: tokenizer.encode_clip(texts, length)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -114,8 +139,23 @@ class ClipEncoder:
 
     @torch.inference_mode()
     def _encoded(self, encode: Any, rows: torch.Tensor) -> Vectors:
-        def safe(part: torch.Tensor) -> torch.Tensor:
-            return encode(part.to(self.device)).float().cpu()  # type: ignore[no-any-return]
-
-        found: Vectors = encode_fixed(safe, rows, self.batch).numpy()
+        found: Vectors = encode_fixed(self._by_engine(encode), rows, self.batch).numpy()
         return found
+
+    def _by_engine(self, encode: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+        """`encode` for a batch on the CPU, as the engine does it."""
+        name = encode.__name__
+        if self.engine == "openvino":
+            return lambda part: self._compile(name, encode, part)(part)
+
+        def plain(part: torch.Tensor) -> torch.Tensor:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+                found: torch.Tensor = encode(part.to(self.device)).float().cpu()
+            return found
+
+        return plain
+
+    def _compile(self, name: str, encode: Any, part: torch.Tensor) -> Any:
+        if name not in self._compiled:
+            self._compiled[name] = compiled(encode, self.model, part, self.precision)
+        return self._compiled[name]
