@@ -124,7 +124,11 @@ class ClipEncoder:
         if not pictures:
             return np.zeros((0, self.width), np.float32)
         fitting = np.stack([square(picture, self.size, "bicubic") for picture in pictures])
-        return self._encoded(self.model.encode_image, to_tensor(fitting))
+        return self.fitted(to_tensor(fitting))
+
+    def fitted(self, pictures: torch.Tensor) -> Vectors:
+        """Unit rows [N, E] of pictures float [N, 3, S, S] in [0, 1] that have the model's size."""
+        return self._encoded(self.model.encode_image, pictures)
 
     def features(self, pictures: Sequence[Picture]) -> Vectors:
         """What the picture tower says before its projection, [N, D]: for linear probes (section 3.2)."""
@@ -135,7 +139,11 @@ class ClipEncoder:
         """Unit rows [N, E] of sentences. Raises UsageError for one that is longer than the model reads."""
         if not texts:
             return np.zeros((0, self.width), np.float32)
-        return self._encoded(self.model.encode_text, torch.from_numpy(self.tokenize(texts)))
+        return self.tokens(torch.from_numpy(self.tokenize(texts)))
+
+    def tokens(self, ids: torch.Tensor) -> Vectors:
+        """Unit rows [N, E] of token ids int64 [N, L]."""
+        return self._encoded(self.model.encode_text, ids)
 
     @torch.inference_mode()
     def _encoded(self, encode: Any, rows: torch.Tensor) -> Vectors:
