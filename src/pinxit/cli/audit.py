@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pinxit.cli.options import ClipName, Device
 from pinxit.cli.reading import clip_with_bar
 from pinxit.errors import UsageError
 
@@ -20,7 +21,7 @@ def audit(
     labels: Annotated[str, typer.Option(help='Labels with commas between them: "doctor,thief,animal".')],
     group_by: Annotated[str, typer.Option(help="Column of the table whose values make the groups.")],
     table: Annotated[
-        Path | None, typer.Option(help="CSV file with a column 'file'. [default: FOLDER/metadata.csv]")
+        Path | None, typer.Option(help="CSV file with a column 'file'.", show_default="FOLDER/metadata.csv")
     ] = None,
     add: Annotated[str | None, typer.Option(help='Labels to add in a second round: "child".')] = None,
     templates: Annotated[
@@ -28,10 +29,8 @@ def audit(
         typer.Option(help="Sentences around a label: simple, imagenet80, label (none), or a file of them."),
     ] = "simple",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    checkpoint: Annotated[
-        str, typer.Option(help="A shipped name, a checkpoint folder, published weights, or hub:OWNER/NAME.")
-    ] = "tiny",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    checkpoint: ClipName = "tiny",
+    device: Device = "auto",
 ) -> None:
     """Tell how often each group of pictures falls under each label, and how that moves when labels are added.
 

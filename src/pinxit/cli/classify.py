@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pinxit.cli.options import ClipName, Device
 from pinxit.cli.reading import clip_with_bar
 from pinxit.errors import UsageError
 
@@ -25,10 +26,8 @@ def classify(
     ] = "simple",
     top: Annotated[int, typer.Option(min=1, help="How many labels to tell for each picture.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a picture.")] = False,
-    checkpoint: Annotated[
-        str, typer.Option(help="A shipped name, a checkpoint folder, published weights, or hub:OWNER/NAME.")
-    ] = "tiny",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    checkpoint: ClipName = "tiny",
+    device: Device = "auto",
     bf16: Annotated[bool, typer.Option("--bf16", help="Half the digits, about twice the speed.")] = False,
 ) -> None:
     """Name pictures with your own labels (CLIP, zero-shot): no training, only words.

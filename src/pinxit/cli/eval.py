@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pinxit.cli import eval_clip
+from pinxit.cli.options import Device
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def world(
     language: Annotated[str, typer.Option(help="Of the prompts: en or zh.")] = "en",
     out: Annotated[Path | None, typer.Option(help="Write a JSON report; an interrupted exam goes on from it.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Write a PNG of the first prompts' best pictures.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Score a painter on the built-in world with GenEval's protocol, best of 1, 4, 16 ... candidates.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pinxit.cli.options import Device
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,9 +22,8 @@ Model = Annotated[
 Templates = Annotated[
     str, typer.Option(help="Sentences around a label for CLIPs: simple, imagenet80, label (none), or a file.")
 ]
-Count = Annotated[int | None, typer.Option(min=1, help="How many pictures. [default: all, at most 10,000]")]
+Count = Annotated[int | None, typer.Option(min=1, help="How many pictures.", show_default="all, at most 10,000")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 MOST = 10_000
 
 

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pinxit.cli.options import Changes, Device, RunFolder
+
 
 def train_judge(
-    out: Annotated[Path, typer.Option(help="Run folder; training goes on from whatever is there.")],
+    out: RunFolder,
     data: Annotated[str, typer.Option(help="world:small or world:full; only there is it known what pictures show.")] = (
         "world:small"
     ),
     images: Annotated[int, typer.Option(min=1, help="Renders to learn from.")] = 300_000,
     seed: Annotated[int, typer.Option(min=0, help="Of the first weights and the order of the renders.")] = 0,
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", help="Change a field, e.g. plan.lr=1e-3; may be repeated.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    changes: Changes = None,
+    device: Device = "auto",
 ) -> None:
     """Train the judge of `pinxit eval world` on renders of the world's train split.
 

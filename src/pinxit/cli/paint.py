@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pinxit.cli.options import Device
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,21 +19,22 @@ Candidates = Annotated[int, typer.Option(min=1, help="How many pictures to draw 
 Keep = Annotated[int, typer.Option(min=1, help="How many of the best to keep, as CLIP ranks them.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same pictures, whatever else is asked for.")]
 Temperature = Annotated[
-    float | None, typer.Option(min=0.0, help="Below 1: safer, above 1: wilder. [default: the checkpoint's]")
+    float | None, typer.Option(min=0.0, help="Below 1: safer, above 1: wilder.", show_default="the checkpoint's")
 ]
 TopK = Annotated[int | None, typer.Option(min=1, help="Draw each code from the k likeliest only.")]
 TopP = Annotated[float | None, typer.Option(help="Draw each code from the likeliest that add up to p (0 to 1).")]
 Guidance = Annotated[
     float | None,
     typer.Option(
-        min=0.0, help="Classifier-free guidance: 1 is none, more follows the words closer. [default: the checkpoint's]"
+        min=0.0,
+        help="Classifier-free guidance: 1 is none, more follows the words closer.",
+        show_default="the checkpoint's",
     ),
 ]
 Out = Annotated[Path, typer.Option(help="Folder for the results; each prompt gets a folder of its own there.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a prompt, best picture first.")]
 Strict = Annotated[bool, typer.Option(help="Refuse a prompt that is too long instead of cutting its end off.")]
 CheckpointOption = Annotated[str, typer.Option(help="A shipped checkpoint's name, or a checkpoint folder.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 
 def paint(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from pinxit.cli.options import ClipName, Device
 from pinxit.cli.reading import clip_with_bar
 
 
@@ -16,10 +17,8 @@ def probe(
     test: Annotated[Path, typer.Argument(help="Another one with the same classes; no picture of it is learnt from.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Which fifth of the training pictures chooses the strength.")] = 0,
-    checkpoint: Annotated[
-        str, typer.Option(help="A shipped name, a checkpoint folder, published weights, or hub:OWNER/NAME.")
-    ] = "tiny",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    checkpoint: ClipName = "tiny",
+    device: Device = "auto",
 ) -> None:
     """Train a linear classifier on a frozen CLIP's features and test it (the paper's linear probe).
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from pinxit.cli.options import ClipName, Device
 from pinxit.cli.reading import clip_with_bar
 from pinxit.errors import UsageError
 
@@ -16,10 +17,6 @@ if TYPE_CHECKING:
     from pinxit.recipes.clip.index import Hit
 
 SHOWN = 192  # pixels a side of a picture on the sheet
-Checkpoint = Annotated[
-    str, typer.Option(help="A shipped name, a checkpoint folder, published weights, or hub:OWNER/NAME.")
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 
 class FindByDefault(TyperGroup):
@@ -38,7 +35,7 @@ app = typer.Typer(help="Find pictures by a sentence or by another picture.", no_
 def index(
     pictures: Annotated[list[Path], typer.Argument(help="Picture files, or folders of them.")],
     out: Annotated[Path, typer.Option(help="Folder of the index; an older one there is brought up to date.")],
-    checkpoint: Checkpoint = "tiny",
+    checkpoint: ClipName = "tiny",
     device: Device = "auto",
     bf16: Annotated[bool, typer.Option("--bf16", help="Half the digits, about twice the speed.")] = False,
 ) -> None:
@@ -66,7 +63,7 @@ def find(
     out: Annotated[Path, typer.Option(help="Contact sheet of what was found.")] = Path("pinxit-search.png"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a picture, best first.")] = False,
     checkpoint: Annotated[
-        str | None, typer.Option(help="The CLIP that made the index. [default: as it remembers]")
+        str | None, typer.Option(help="The CLIP that made the index.", show_default="as it remembers")
     ] = None,
     device: Device = "auto",
 ) -> None:

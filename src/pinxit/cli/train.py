@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pinxit.cli.judge import train_judge
+from pinxit.cli.options import Changes, Device, Minutes, Pictures, Quiet, RunFolder
 from pinxit.cli.train_classifier import train_classifier
 from pinxit.cli.train_clip import train_clip
 
@@ -28,30 +29,28 @@ def train() -> None:
 
 @app.command()
 def dalle(
-    out: Annotated[Path, typer.Option(help="Run folder; training goes on from whatever is there.")],
+    out: RunFolder,
     preset: Annotated[
-        str | None, typer.Option(help="nano, tiny, gpu-small or paper. [default: the run's own, else tiny]")
+        str | None, typer.Option(help="nano, tiny, gpu-small or paper.", show_default="the run's own, else tiny")
     ] = None,
     data: Annotated[
         str | None,
         typer.Option(help="world:small, world:full, a folder of pictures with .txt captions, or tar shards."),
     ] = None,
-    pictures: Annotated[int | None, typer.Option(min=1, help="How many pictures of the data to store and use.")] = None,
-    stages: Annotated[str | None, typer.Option(help="Only these, e.g. dvae,codes. [default: all, in order]")] = None,
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", help="Change a field, e.g. transformer.depth=6; may be repeated.")
+    pictures: Pictures = None,
+    stages: Annotated[
+        str | None, typer.Option(help="Only these, e.g. dvae,codes.", show_default="all, in order")
     ] = None,
-    minutes: Annotated[
-        float | None, typer.Option(min=0.0, help="Save and stop after so many minutes; the same command goes on.")
-    ] = None,
+    changes: Changes = None,
+    minutes: Minutes = None,
     init_from: Annotated[
         str | None, typer.Option(help="Start from the models of a checkpoint: a shipped name or a folder.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     dry_run: Annotated[
         bool, typer.Option(help="Print parameters, operations, memory and time; train nothing.")
     ] = False,
-    quiet: Annotated[bool, typer.Option(help="No progress on stderr.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train DALL-E: pictures, tokenizer, dVAE, codes, transformer, CLIP, checkpoint.
 

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pinxit.cli.options import Changes, Device, Minutes, Pictures, Quiet, RunFolder
+
 
 def train_classifier(
-    out: Annotated[Path, typer.Option(help="Run folder; training goes on from whatever is there.")],
+    out: RunFolder,
     data: Annotated[
         str | None, typer.Option(help="Labelled pictures: fashion-mnist[:FOLDER], drawings:small or drawings:full.")
     ] = None,
-    pictures: Annotated[int | None, typer.Option(min=1, help="How many pictures of the data to store and use.")] = None,
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", help="Change a field, e.g. plan.images=100000; may be repeated.")
-    ] = None,
-    minutes: Annotated[
-        float | None, typer.Option(min=0.0, help="Save and stop after so many minutes; the same command goes on.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    quiet: Annotated[bool, typer.Option(help="No progress on stderr.")] = False,
+    pictures: Pictures = None,
+    changes: Changes = None,
+    minutes: Minutes = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
 ) -> None:
     """Train a supervised ResNet-18 on labelled pictures: what a zero-shot CLIP is measured against.
 

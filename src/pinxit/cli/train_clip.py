@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pinxit.cli.options import Changes, Device, Minutes, Pictures, Quiet, RunFolder
+
 
 def train_clip(
-    out: Annotated[Path, typer.Option(help="Run folder; training goes on from whatever is there.")],
+    out: RunFolder,
     preset: Annotated[
         str | None,
         typer.Option(
-            help="nano, tiny, gpu-small, or a published shape (ViT-B/32). [default: the run's own, else tiny]"
+            help="nano, tiny, gpu-small, or a published shape (ViT-B/32).", show_default="the run's own, else tiny"
         ),
     ] = None,
     data: Annotated[
         str | None,
         typer.Option(help="world:small, world:full, a folder of pictures with .txt captions, or tar shards."),
     ] = None,
-    pictures: Annotated[int | None, typer.Option(min=1, help="How many pictures of the data to store and use.")] = None,
-    stages: Annotated[str | None, typer.Option(help="Only these, e.g. clip,checkpoint. [default: all]")] = None,
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", help="Change a field, e.g. plan.batch=1024; may be repeated.")
-    ] = None,
-    minutes: Annotated[
-        float | None, typer.Option(min=0.0, help="Save and stop after so many minutes; the same command goes on.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    quiet: Annotated[bool, typer.Option(help="No progress on stderr.")] = False,
+    pictures: Pictures = None,
+    stages: Annotated[str | None, typer.Option(help="Only these, e.g. clip,checkpoint.", show_default="all")] = None,
+    changes: Changes = None,
+    minutes: Minutes = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
 ) -> None:
     """Train CLIP on pictures with captions: pictures, tokenizer, clip, checkpoint.
 
