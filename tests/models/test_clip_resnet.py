@@ -1,13 +1,6 @@
-"""CLIP's ModifiedResNet: the published network, where open_clip is at hand to compare with, and its own rules."""
+"""CLIP's ModifiedResNet and its own rules; tests/weights/test_public_clip.py compares it with open_clip's."""
 
 from __future__ import annotations
-
-import importlib
-import importlib.util
-import sys
-from types import ModuleType
-from typing import Any
-from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -30,28 +23,6 @@ def tower(seed: int = 0) -> ResNetTower:
 
 def pictures(size: int = 64) -> torch.Tensor:
     return torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(3))
-
-
-def open_clips_resnet(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """open_clip's module of this network alone: the whole package wants torchvision, which this network does not."""
-    found = importlib.util.find_spec("open_clip")
-    if found is None:
-        pytest.skip("open_clip is not installed")
-    package = ModuleType("open_clip")
-    package.__path__ = list(found.submodule_search_locations or ())
-    monkeypatch.setitem(sys.modules, "open_clip", package)
-    for name in ("torchvision", "torchvision.ops", "torchvision.ops.misc"):
-        monkeypatch.setitem(sys.modules, name, MagicMock())
-    monkeypatch.delitem(sys.modules, "open_clip.modified_resnet", raising=False)
-    return importlib.import_module("open_clip.modified_resnet")
-
-
-def test_equals_open_clip(monkeypatch: pytest.MonkeyPatch) -> None:
-    theirs = open_clips_resnet(monkeypatch).ModifiedResNet([1, 2, 1, 2], 20, heads=8, image_size=64, width=16).eval()
-    ours = tower()
-    theirs.load_state_dict(ours.state_dict())
-    with torch.no_grad():
-        torch.testing.assert_close(ours(pictures()), theirs(pictures()), atol=1e-5, rtol=1e-5)
 
 
 def test_a_block_begins_as_its_shortcut() -> None:

@@ -23,11 +23,10 @@ from pinxit.models.decoder import CachedDecoder
 from pinxit.pipelines.autoregress import TokenRequest, TokenStepper
 from pinxit.pipelines.stepper import run as serve
 from pinxit.recipes.clip.task import ClipTask
-from pinxit.recipes.dalle import drawn, encode
+from pinxit.recipes.dalle import encode
 from pinxit.recipes.dalle.estimate import stage_cost
 from pinxit.recipes.dalle.presets import PRESETS, DalleConfig, nano, paper, preset
 from pinxit.recipes.dalle.ranker import ranker, through
-from pinxit.recipes.dalle.rows import write_rows
 from pinxit.recipes.dalle.run import STAGES, TRAINED, DalleRun
 from pinxit.recipes.dalle.stages import train
 from pinxit.recipes.dalle.train_transformer import TransformerTask
@@ -169,54 +168,6 @@ def test_clip_shares_the_answer_among_equal_captions(straight: DalleRun) -> None
     assert float(task.clip.scale().detach()) == pytest.approx(100, rel=1e-5)
 
 
-def test_clip_learns_from_what_the_transformer_drew(straight: DalleRun, tmp_path: Path) -> None:
-    """Drawn in two sittings as in one; beside true pictures in half of a batch, where these are redrawn too."""
-    work = DalleRun(tmp_path, override(straight.config, ["drawn.captions=4", "drawn.each=3"]), "cpu", progress=False)
-    for stage in ("pictures", "tokenizer", "dvae", "codes", "transformer"):
-        (tmp_path / stage).symlink_to(straight.path(stage))
-    with pytest.raises(UsageError, match="stage clip builds on stage drawn"):
-        train(work, ["clip"])
-    train(work, ["drawn"])
-    whole = np.array(work.drawn_file().rows())
-    assert whole.shape == (4, 3, 32, 32, 3) and len(np.unique(whole[:, 0].reshape(4, -1), axis=0)) == 4
-    task = ClipTask(ranker(work.config), work.bank(), work.tokenizer(), through(work.dvae()), whole)
-    batch = task.batch(8, 8)
-    assert batch["drawn"].shape == (4, 3, 32, 32, 3) and {4, 5, 6, 7} <= set(batch["redrawn"].tolist())
-    rows = [next(k for k, one in enumerate(whole) if np.array_equal(one, drawn)) for drawn in batch["drawn"].numpy()]
-    assert np.array_equal(batch["pictures"][4:].numpy(), work.bank().pictures[np.array(rows)])
-    loss, told = task.loss(batch, 8)
-    del batch["drawn"]
-    assert float(loss.detach()) > float(task.loss(batch, 8)[0].detach()) and 0 <= float(told["true_first"]) <= 1
-    train(work, ["clip"])
-    assert {"right", "true_first"} <= read_metrics(work.path("clip"))[-1].keys()
-
-
-def test_drawings_go_on_where_they_stopped(straight: DalleRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drawn, "CHUNK", 3)
-    wanted = override(straight.config, ["drawn.captions=8", "drawn.each=1"])
-    seen: list[int] = []
-
-    def kill(done: int, total: int) -> None:
-        seen.append(done)
-        if seen == [3, 6]:
-            raise KeyboardInterrupt
-
-    for name in ("one", "cut"):
-        work = DalleRun(tmp_path / name, wanted, "cpu", progress=False)
-        (tmp_path / name).mkdir()
-        for stage in ("pictures", "tokenizer", "dvae", "codes", "transformer"):
-            (tmp_path / name / stage).symlink_to(straight.path(stage))
-        if name == "cut":
-            with pytest.raises(KeyboardInterrupt):
-                drawn.draw_bank(work, kill)
-            assert not work.finished("drawn")
-            drawn.draw_bank(work, kill)
-        else:
-            drawn.draw_bank(work, lambda done, total: None)
-    assert seen == [3, 6, 8]
-    assert (tmp_path / "cut/drawn/pictures.npy").read_bytes() == (tmp_path / "one/drawn/pictures.npy").read_bytes()
-
-
 def test_no_images_keep_what_a_checkpoint_brought(straight: DalleRun, tmp_path: Path) -> None:
     """plans.dvae.images=0: the stage takes the weights over, and the codes are those of the first run."""
     checkpoint = open_checkpoint(straight.path("checkpoint"), "dalle")
@@ -235,7 +186,7 @@ def test_world_has_neighbours_for_clip(tmp_path: Path) -> None:
     config = small("world:small", "data.ranking=8", "data.pictures=4")
     work = DalleRun(tmp_path, config, "cpu", progress=False)
     ended = train(work, ["pictures", "tokenizer"])
-    assert ended.finished == ("pictures", "tokenizer", "drawn")  # nothing is to be drawn
+    assert ended.finished == ("pictures", "tokenizer")
     assert len(work.ranking_bank()) == 8 and work.ranking_bank().about["source"]["group"] == 4
     assert len(work.bank()) == 4
     task = ClipTask(ranker(config, work.grouped), work.ranking_bank(), work.tokenizer())
@@ -308,7 +259,7 @@ def test_codes_go_on_where_they_stopped(straight: DalleRun, tmp_path: Path, monk
     assert seen == [3, 6, 8]
     assert (tmp_path / "codes" / "codes.npy").read_bytes() == (straight.path("codes") / "codes.npy").read_bytes()
     with pytest.raises(PinxitError, match=r"cannot write .*: (No space|Invalid|File)"):
-        write_rows(Path("/dev/full"), 8, 0, straight.codes()[:3])
+        encode._write(Path("/dev/full"), 8, 0, straight.codes()[:3])
 
 
 def test_starting_from_a_checkpoint(straight: DalleRun, tmp_path: Path) -> None:

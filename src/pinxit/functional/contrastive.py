@@ -1,6 +1,6 @@
 """CLIP's symmetric loss (Radford et al. 2021, figure 3), whole or a slice of rows at a time.
 
-Shapes: B pictures of the batch, b rows of a slice, E embedding, N columns, W wrong ones.
+Shapes: B pictures of the batch, b rows of a slice, E embedding, N extra captions.
 """
 
 from __future__ import annotations
@@ -25,20 +25,15 @@ def side_loss(
     scale: Tensor | float,
     offset: int = 0,
     groups: tuple[Tensor, Tensor] | None = None,
-    wrong_WE: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy of each row against all columns, mean over rows; row i belongs to column `offset + i`.
 
-    `groups` (row ids [b], column ids [N]) replaces the single right column by `shared_targets`; `wrong_WE` are more
-    columns, right for no row. A batch may be cut into slices (memory, ranks): the mean of the slices' losses, weighted
-    by their rows, is the loss of the whole.
+    `groups` (row ids [b], column ids [N]) replaces the single right column by `shared_targets`. A batch may be cut
+    into slices (memory, ranks): the mean of the slices' losses, weighted by their rows, is the loss of the whole.
     """
-    if wrong_WE is not None:
-        columns_NE = torch.cat([columns_NE, wrong_WE])
     logits_bN = (scale * rows_bE @ columns_NE.T).float()
     if groups is not None:
-        targets = shared_targets(*groups)
-        return F.cross_entropy(logits_bN, F.pad(targets, (0, logits_bN.shape[1] - targets.shape[1])))
+        return F.cross_entropy(logits_bN, shared_targets(*groups))
     right = torch.arange(offset, offset + len(rows_bE), device=rows_bE.device)
     return F.cross_entropy(logits_bN, right)
 
@@ -48,14 +43,20 @@ def contrastive_loss(
     text_BE: Tensor,
     scale: Tensor | float,
     groups_B: Tensor | None = None,
-    wrong_image_WE: Tensor | None = None,
+    extra_text_NE: Tensor | None = None,
 ) -> Tensor:
     """Mean of the picture-to-text and text-to-picture cross-entropies; embeddings have length one.
 
-    `groups_B`: integer ids, equal where captions say the same. `wrong_image_WE`: pictures
-    that are right for no caption of the batch (hard negatives); they join the text-to-picture side alone.
+    `groups_B`: integer ids, equal where captions say the same (no id may be negative). `extra_text_NE`: captions
+    that are wrong for every picture of the batch (hard negatives); they join the picture-to-text side alone.
     """
-    groups = None if groups_B is None else (groups_B, groups_B)
-    to_text = side_loss(image_BE, text_BE, scale, groups=groups)
-    to_image = side_loss(text_BE, image_BE, scale, groups=groups, wrong_WE=wrong_image_WE)
+    columns, image_groups, text_groups = text_BE, None, None
+    if groups_B is not None:
+        image_groups, text_groups = (groups_B, groups_B), (groups_B, groups_B)
+    if extra_text_NE is not None:
+        columns = torch.cat([text_BE, extra_text_NE])
+        if groups_B is not None:
+            image_groups = (groups_B, F.pad(groups_B, (0, len(extra_text_NE)), value=-1))
+    to_text = side_loss(image_BE, columns, scale, groups=image_groups)
+    to_image = side_loss(text_BE, image_BE, scale, groups=text_groups)
     return (to_text + to_image) / 2

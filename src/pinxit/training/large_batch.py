@@ -55,23 +55,17 @@ def gather_rows(rows: Tensor) -> Tensor:
 
 
 def sharded_contrastive_loss(
-    image_bE: Tensor,
-    text_bE: Tensor,
-    scale: Tensor | float,
-    groups_b: Tensor | None = None,
-    wrong_image_wE: Tensor | None = None,
+    image_bE: Tensor, text_bE: Tensor, scale: Tensor | float, groups_b: Tensor | None = None
 ) -> Tensor:
     """This rank's part of `contrastive_loss`: its own b rows against everybody's columns, never a B x B matrix.
 
     The mean over the ranks is the loss of the whole batch, and the mean of the ranks' gradients (what data-parallel
-    training takes) is its gradient. Every rank must bring as many rows. `groups_b`, `wrong_image_wE`: see
-    `contrastive_loss`.
+    training takes) is its gradient. Every rank must bring as many rows. `groups_b`: see `contrastive_loss`.
     """
     images_BE, texts_BE = gather_rows(image_bE), gather_rows(text_bE)
     ranked = images_BE is not image_bE
     offset = distributed.get_rank() * len(image_bE) if ranked else 0
     groups = None if groups_b is None else (groups_b, gather_rows(groups_b) if ranked else groups_b)
     to_text = side_loss(image_bE, texts_BE, scale, offset, groups)
-    wrong = None if wrong_image_wE is None else gather_rows(wrong_image_wE)
-    to_image = side_loss(text_bE, images_BE, scale, offset, groups, wrong)
+    to_image = side_loss(text_bE, images_BE, scale, offset, groups)
     return (to_text + to_image) / 2

@@ -29,6 +29,18 @@ def test_splits_share_things_and_not_artists() -> None:
 SPLITS = ("train", "seen", "unseen")
 
 
+def test_broad_training_never_shows_a_label_by_the_other_artists() -> None:
+    broad, small = Drawings("broad"), Drawings("small")
+    assert broad.labels == small.labels
+    shown = [broad._scene(i).items[0] for i in range(3000)]
+    labelled = [one for one in shown if one.name in broad.labels]
+    assert len(labelled) == 1500 and {one.artist for one in labelled} == set(KNOWN)
+    others = [one for one in shown if one.name not in broad.labels]
+    assert set(OTHERS) <= {one.artist for one in others} and len({one.name for one in others}) > 500
+    assert not {one.name for one in others} & set(Pack.open().names("small"))
+    assert {label_of(Drawings("broad", "unseen")[i]) for i in range(50)} == set(small.labels)
+
+
 def test_items_are_what_their_place_says() -> None:
     one, again = Drawings("full", "unseen", 48)[77], Drawings("full", "unseen", 48)[77]
     assert np.array_equal(one.picture, again.picture) and one.captions == again.captions
@@ -47,5 +59,5 @@ def test_captions_name_the_thing_and_the_ground() -> None:
 def test_wrong_names_are_refused() -> None:
     with pytest.raises(UsageError, match="no split 'test'; choose from train, seen, unseen"):
         Drawings("full", "test")
-    with pytest.raises(UsageError, match="no world preset 'big'"):
-        Drawings("big")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="no drawings 'big'; choose from small, full, broad"):
+        Drawings("big")

@@ -1,7 +1,8 @@
 """One thing a picture, by chosen artists: what asks whether a model knows a thing or only how somebody draws it.
 
-Every thing in it is drawn by all of the pack's artists. Training pictures are by some of them; split "seen" holds
-fresh pictures of the same drawings, "unseen" the same things as the other artists draw them.
+Every labelled thing is drawn by all of the pack's artists. Training pictures are by some of them; split "seen" holds
+fresh pictures of the same drawings, "unseen" the same things as the other artists draw them. Preset "broad" trains on
+more than its labels: every second picture shows any other thing of the pack, by whoever drew it.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ from pinxit.data.labels import Labelled
 from pinxit.data.world.dice import Dice
 from pinxit.data.world.draw import render
 from pinxit.data.world.english import article
-from pinxit.data.world.pack import Pack, Thing
+from pinxit.data.world.pack import Pack, Preset, Thing
 from pinxit.data.world.scene import Item, Scene
-from pinxit.data.world.vocabulary import COLOURS, COLOURS_ZH, PresetName
+from pinxit.data.world.vocabulary import COLOURS, COLOURS_ZH
 from pinxit.errors import UsageError
 from pinxit.types import Example
 
 KNOWN, OTHERS = ("noto", "noto classic"), ("fluent flat", "fluent 3d")
 ARTISTS = {"train": KNOWN, "seen": KNOWN, "unseen": OTHERS}
+LABELLED: dict[str, Preset] = {"small": "small", "full": "full", "broad": "small"}
+"""The things that are labels, by preset."""
 LENGTH = 2**31
 GRID = 64  # boxes lie on a grid of as many steps a side
 
@@ -32,7 +35,7 @@ class Drawings:
     Raises UsageError for a preset or split that does not exist.
     """
 
-    preset: PresetName = "full"
+    preset: str = "full"
     split: str = "train"
     size: int = 64
     seed: int = 0
@@ -41,13 +44,22 @@ class Drawings:
     def __post_init__(self) -> None:
         if self.split not in ARTISTS:
             raise UsageError(f"drawings have no split '{self.split}'; choose from {', '.join(ARTISTS)}.")
-        Pack.open().names(self.preset)
+        if self.preset not in LABELLED:
+            raise UsageError(f"there are no drawings '{self.preset}'; choose from {', '.join(LABELLED)}.")
 
     @cached_property
     def _things(self) -> tuple[Thing, ...]:
         pack, wanted = Pack.open(), {*KNOWN, *OTHERS}
-        every = (pack.things[name] for name in pack.names(self.preset))
+        every = (pack.things[name] for name in pack.names(LABELLED[self.preset]))
         return tuple(thing for thing in every if wanted <= set(thing.artists))
+
+    @cached_property
+    def _besides(self) -> tuple[Thing, ...]:
+        """What broad training shows beside the labelled things."""
+        if self.preset != "broad" or self.split != "train":
+            return ()
+        every, known = Pack.open().things.values(), set(Pack.open().names("small"))
+        return tuple(thing for thing in every if thing.name not in known)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -66,12 +78,16 @@ class Drawings:
         return Example(render(scene, self.size), captions(thing, scene.place), key, Labelled(thing.name))
 
     def _thing(self, index: int) -> Thing:
-        return self._things[index % len(self._things)]
+        if not self._besides:
+            return self._things[index % len(self._things)]
+        half, beside = divmod(index, 2)
+        return self._besides[half % len(self._besides)] if beside else self._things[half % len(self._things)]
 
     def _scene(self, index: int) -> Scene:
         dice = Dice("drawings", self.preset, self.split, self.seed, index)
-        artist, ground = dice.pick(ARTISTS[self.split]), dice.pick(COLOURS)
-        return Scene("drawing", (self._item(self._thing(index), artist, dice),), place=ground, noise=index)
+        thing = self._thing(index)
+        artist = dice.pick(thing.artists if thing in self._besides else ARTISTS[self.split])
+        return Scene("drawing", (self._item(thing, artist, dice),), place=dice.pick(COLOURS), noise=index)
 
     def _item(self, thing: Thing, artist: str, dice: Dice) -> Item:
         aspect = Pack.open().aspect(thing.name, artist)

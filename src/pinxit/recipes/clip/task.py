@@ -18,7 +18,7 @@ from pinxit.data.order import order_batch
 from pinxit.data.transforms import to_tensor
 from pinxit.errors import UsageError
 from pinxit.models.clip import CLIP, CLIPConfig
-from pinxit.recipes.batches import Augment, Pictures, augmented, fitted, pick, unit_range
+from pinxit.recipes.batches import Augment, augmented, fitted, pick, unit_range
 from pinxit.training.draws import key, numpy_rng, seeded
 from pinxit.training.large_batch import in_pieces, sharded_contrastive_loss
 from pinxit.training.loop import Batch
@@ -41,7 +41,6 @@ class ClipTraining:
     seed: int = 0
     group: int = 1  # pictures of the bank that stay together in a batch
     redrawn: float = 0.0  # share of the pictures that goes through `redraw` first
-    drawn: float = 0.0  # share of the captions that have drawn pictures beside the true one
     piece: int = 0  # rows in memory at a time, gradients being those of the whole batch; 0: all
     augment: Augment = field(default_factory=Augment)
     held_out: int = 0  # pictures at the end of the bank that are never trained on but scored
@@ -51,8 +50,7 @@ class ClipTask:
     """Tell which caption belongs to which picture.
 
     Pictures that CLIP will have to rank bear the marks of what drew them: `redraw` ([B, 3, S, S] in [0, 1], the same
-    shape back) shows it a share of the training pictures that way. `drawings` (uint8 [N, k, S, S, 3]) is what was drawn
-    for the bank's first N pictures: wrong answers, to be told from the true pictures, which are all redrawn there.
+    shape back) shows it a share of the training pictures that way.
     """
 
     name = "clip"
@@ -63,10 +61,8 @@ class ClipTask:
         bank: Bank | None = None,
         tokenizer: Tokenizer | None = None,
         redraw: Callable[[Tensor], Tensor] | None = None,
-        drawings: Pictures | None = None,
     ) -> None:
         self.config, self.bank, self.tokenizer, self.redraw = config, bank, tokenizer, redraw
-        self.drawings = drawings
         if bank is not None and len(bank) - config.held_out < config.group:
             raise UsageError(f"of {len(bank)} pictures {config.held_out} are held out (data.held_out): none are left.")
         self.clip = seeded(lambda: CLIP(config.clip), config.seed, "clip")
@@ -82,26 +78,17 @@ class ClipTask:
         self.clip.clamp_()
 
     def batch(self, position: int, size: int) -> Batch:
-        """Pictures uint8 [B, S, S, 3], ids int64 [B, L], and a number for each different caption, int64 [B].
-
-        With drawings, [D, k, S, S, 3] of them for the last D pictures.
-        """
+        """Pictures uint8 [B, S, S, 3], ids int64 [B, L], and a number for each different caption, int64 [B]."""
         assert self.bank is not None and self.tokenizer is not None
         seed = self.config.seed
         rng = numpy_rng(seed, "clip captions", position)
         count = len(self.bank) - self.config.held_out
-        beside = self._beside(size)
         rows = order_batch(position, size, count, key(seed, "clip order"), self.config.group)
-        if self.drawings is not None and beside:
-            start, stored = position // size * beside, len(self.drawings)
-            rows[size - beside :] = order_batch(start, beside, stored, key(seed, "drawn order"), self.config.group)
         captions = [pick(self.bank.captions[row], rng) for row in rows.tolist()]
         ids = self.tokenizer.encode_clip(captions, self.config.clip.text.tokens)
         same = np.unique(captions, return_inverse=True)[1]
         pictures = augmented(fitted(self.bank.pictures[rows], self.config.size), self.config.augment, rng)
-        parts = {"pictures": pictures, "ids": ids, "same": same, "redrawn": self._redrawn(size, beside, rng)}
-        if self.drawings is not None and beside:
-            parts["drawn"] = self.drawings[rows[size - beside :]]
+        parts = {"pictures": pictures, "ids": ids, "same": same, "redrawn": self._redrawn(size, rng)}
         return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in parts.items()}
 
     def blank(self, size: int) -> Batch:
@@ -121,17 +108,11 @@ class ClipTask:
         image = in_pieces(self.clip.encode_image, x, piece).float()
         text = in_pieces(self.clip.encode_text, batch["ids"], piece).float()
         scale = self.clip.scale()
-        told: dict[str, Tensor | float] = {"scale": scale.detach()}
-        drawn = None
-        if "drawn" in batch:
-            x = self._at_side(unit_range(batch["drawn"].flatten(0, 1)))
-            drawn = in_pieces(self.clip.encode_image, x, piece).float()
-            told["true_first"] = _true_first(image, text, drawn.view(*batch["drawn"].shape[:2], -1))
-        loss = sharded_contrastive_loss(image, text, scale, batch["same"], drawn)
+        loss = sharded_contrastive_loss(image, text, scale, batch["same"])
         with torch.no_grad():
             best = (image @ text.T).argmax(1)
-            told["right"] = (batch["same"][best] == batch["same"]).float().mean()
-        return loss, told
+            right = (batch["same"][best] == batch["same"]).float().mean()
+        return loss, {"right": right, "scale": scale.detach()}
 
     def scores(self) -> dict[str, float]:
         """Zero-shot accuracy on the held-out pictures: each one's first caption among all their first captions."""
@@ -160,20 +141,6 @@ class ClipTask:
             return x
         return F.interpolate(x, size=(side, side), mode="bicubic", antialias=True).clamp(0, 1)
 
-    def _beside(self, size: int) -> int:
-        """How many pictures of a batch, its last ones, have drawn ones beside them: whole groups."""
-        return 0 if self.drawings is None else round(self.config.drawn * size / self.config.group) * self.config.group
-
-    def _redrawn(self, size: int, beside: int, rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """Which rows of a batch are redrawn, among them all beside drawn ones: always as many, so that shapes stay."""
-        free = size - beside
-        chosen = np.sort(rng.permutation(free)[: round(self.config.redrawn * free)])
-        return np.concatenate([chosen, np.arange(free, size)])
-
-
-@torch.no_grad()
-def _true_first(image_BE: Tensor, text_BE: Tensor, drawn_DkE: Tensor) -> Tensor:
-    """Share of the last D captions whose true picture scores above the k that were drawn for them."""
-    text_DE, image_DE = text_BE[-len(drawn_DkE) :], image_BE[-len(drawn_DkE) :]
-    drawn_Dk = (drawn_DkE @ text_DE[:, :, None])[:, :, 0]
-    return ((image_DE * text_DE).sum(1) > drawn_Dk.amax(1)).float().mean()
+    def _redrawn(self, size: int, rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """Which rows of the batch are redrawn: always as many, so that shapes stay."""
+        return np.sort(rng.permutation(size)[: round(self.config.redrawn * size)])

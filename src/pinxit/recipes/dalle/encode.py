@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import io
+import json
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from pinxit.data.transforms import to_tensor
-from pinxit.errors import DataError
+from pinxit.errors import DataError, PinxitError
+from pinxit.files import write_json
 from pinxit.functional.codes import code_usage
 from pinxit.models.dvae import DVAE
 from pinxit.recipes.batches import fitted
-from pinxit.recipes.dalle.rows import RowFile
 from pinxit.recipes.dalle.run import DalleRun
 from pinxit.training.precision import autocast, keep_freed_memory, pick_device, place
 from pinxit.weights.checkpoint import fingerprint
 
 CHUNK = 4096  # pictures between two notes of how far it is
 BATCH = 256
+CODES, UNFINISHED, ABOUT = "codes.npy", "unfinished.npy", "codes.json"
 
 
 def encode_bank(run: DalleRun, progress: Callable[[int, int], None]) -> None:
@@ -28,28 +33,37 @@ def encode_bank(run: DalleRun, progress: Callable[[int, int], None]) -> None:
     The arithmetic is that of the dVAE's training. codes.json tells which dVAE made them. When that one has been trained
     further, the codes are made again, unless the transformer has learnt from them already: then DataError is raised.
     """
-    bank, device, file = run.bank(), pick_device(run.device), RowFile(run.path("codes"), "codes")
+    folder, bank, device = run.path("codes"), run.bank(), pick_device(run.device)
     model, plan = run.dvae(), run.plan("dvae")
     place({"dvae": model}, plan, device)
     if device.type == "cpu":
         keep_freed_memory()
     about: dict[str, Any] = {"dvae": fingerprint(model), "pictures": len(bank), "grid": model.grid}
-    if file.of(about):
-        if file.finished:
+    old = _read(folder / ABOUT)
+    if {name: old.get(name) for name in about} == about:
+        if run.finished("codes"):
             return
     elif run.path("transformer").exists():
         raise DataError(
-            f"the dVAE is no longer the one that made {file.folder}: delete {run.path('transformer')} to train it anew."
+            f"the dVAE is no longer the one that made {folder}: delete {run.path('transformer')} to train it anew."
         )
-    done = file.start(about)
+    else:
+        (folder / CODES).unlink(missing_ok=True)
+        (folder / UNFINISHED).unlink(missing_ok=True)
+        old = {}
+    done = int(old.get("done", 0)) if (folder / UNFINISHED).exists() else 0
     for start in range(done, len(bank), CHUNK):
         rows = fitted(bank.pictures[start : start + CHUNK], run.config.dvae.size)
         with autocast(plan, device):
             codes = encode(model.eval(), rows, device)
-        done = file.put(about, len(bank), start, codes)
+        _write(folder / UNFINISHED, len(bank), start, codes)
+        done = start + len(rows)
+        write_json(folder / ABOUT, about | {"done": done})
         progress(done, len(bank))
-    usage, perplexity = code_usage(torch.from_numpy(file.rows()[:CHUNK].astype(np.int64)), model.config.codes)
-    file.finish(about, {"share_used": usage, "perplexity": perplexity})
+    stored = np.load(folder / UNFINISHED, mmap_mode="r", allow_pickle=False)
+    usage, perplexity = code_usage(torch.from_numpy(stored[:CHUNK].astype(np.int64)), model.config.codes)
+    write_json(folder / ABOUT, about | {"done": done, "share_used": usage, "perplexity": perplexity})
+    (folder / UNFINISHED).replace(folder / CODES)
 
 
 @torch.inference_mode()
@@ -62,3 +76,29 @@ def encode(
         for start in range(0, len(pictures), BATCH)
     ]
     return np.concatenate(parts).astype(np.uint16)
+
+
+def _write(path: Path, count: int, start: int, rows: np.ndarray[tuple[int, ...], np.dtype[np.uint16]]) -> None:
+    """Put `rows` in their place in a .npy of `count` rows. Written, not mapped, so that a full disk can be told."""
+    header = io.BytesIO()
+    shape = (count, *rows.shape[1:])
+    np.lib.format.write_array_header_1_0(header, {"descr": "<u2", "fortran_order": False, "shape": shape})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("r+b" if start else "wb") as file:
+            if not start:
+                file.write(header.getvalue())
+            file.seek(len(header.getvalue()) + start * rows[0].nbytes)
+            file.write(rows.astype("<u2").tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise PinxitError(f"cannot write {path}: {error.strerror or error}.") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

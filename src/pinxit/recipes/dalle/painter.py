@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from pinxit import __version__
+from pinxit.config import to_dict
 from pinxit.data.transforms import square, to_pictures, to_tensor
 from pinxit.errors import UsageError
 from pinxit.models.clip import CLIP, CLIPConfig
@@ -26,6 +27,7 @@ from pinxit.pipelines.autoregress import UNKNOWN, TokenRequest, TokenResult, Tok
 from pinxit.pipelines.rank import cosines, encode_fixed
 from pinxit.pipelines.stepper import run
 from pinxit.recipes.dalle.holes import Hole, PixelBox, below_rows, inside_box, paste_known
+from pinxit.recipes.dalle.presets import SamplingConfig
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.precision import pick_device
 from pinxit.types import Prompt, Ranked
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from pinxit.weights.checkpoint import Checkpoint
 
 SLOTS = 16  # pictures drawn at once; a change changes nothing but speed and, in the last bits, the pictures
-DEFAULTS: dict[str, Any] = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "guidance": 3.0}
+DEFAULTS: dict[str, Any] = {"temperature": 1.0, "top_p": 1.0} | to_dict(SamplingConfig())
 
 
 @dataclass(frozen=True)

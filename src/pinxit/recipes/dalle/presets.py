@@ -52,15 +52,6 @@ class SamplingConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class DrawnConfig:
-    """What the transformer draws for CLIP to tell from the true pictures, before CLIP is trained."""
-
-    captions: int = 0  # of CLIP's pictures, from the first on; 0: CLIP sees true pictures alone, as in the paper
-    each: int = 2  # pictures drawn for a caption
-    share: float = 0.5  # of a batch's captions that have what was drawn for them beside the true picture
-
-
-@dataclass(frozen=True, slots=True)
 class Plans:
     """How long each stage is trained."""
 
@@ -81,7 +72,6 @@ class DalleConfig:
     plans: Plans
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    drawn: DrawnConfig = field(default_factory=DrawnConfig)
     alike: bool = False  # the transformer starts out knowing which codes look alike; the paper's learns it
     seed: int = 0
 

@@ -19,7 +19,6 @@ def ranker(config: DalleConfig, grouped: bool = False) -> ClipTraining:
         config.seed,
         group=GROUP if grouped else 1,
         redrawn=config.noise.redrawn,
-        drawn=config.drawn.share if config.drawn.captions else 0.0,
     )
 
 

@@ -21,6 +21,8 @@ def write_checkpoint(run: DalleRun) -> None:
     files = {path.name: path.read_bytes() for path in sorted(tokenizer.iterdir()) if path.suffix == ".json"}
     facts = provenance(run)
     settings = {"size": run.config.dvae.size} | to_dict(run.config.sampling)
+    if not run.config.noise.caption_drop:  # a transformer that never lacked a caption cannot be guided
+        settings["guidance"] = 1.0
     save_checkpoint(
         run.path("checkpoint"),
         RECIPE,

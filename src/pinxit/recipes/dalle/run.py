@@ -18,7 +18,6 @@ from pinxit.models.clip import CLIP
 from pinxit.models.dvae import DVAE
 from pinxit.models.transformer import TokenTransformer
 from pinxit.recipes.dalle.presets import DalleConfig
-from pinxit.recipes.dalle.rows import RowFile
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training import state as states
 from pinxit.training.plan import Plan
@@ -37,7 +36,7 @@ TRAINED = {  # the stages that train, each with the noises it adds
     "transformer": ("bpe_dropout", "caption_drop"),
     "clip": ("redrawn",),
 }
-STAGES = ("pictures", "tokenizer", "dvae", "codes", "transformer", "drawn", "clip", "checkpoint")
+STAGES = ("pictures", "tokenizer", "dvae", "codes", "transformer", "clip", "checkpoint")
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,6 @@ class DalleRun:
             started = partial(states.exists, self.path(stage))
             used |= dict.fromkeys((stage, f"plans.{stage}", *(f"noise.{field}" for field in fields)), started)
         used["alike"] = partial(states.exists, self.path("transformer"))
-        for section in ("sampling", "drawn"):
-            used[section] = lambda: self.path("drawn").exists() or states.exists(self.path("clip"))
         enter(self.folder, RECIPE, self.config, used)
 
     def path(self, stage: str) -> Path:
@@ -82,8 +79,6 @@ class DalleRun:
             return (self.path("tokenizer") / "words.json").is_file()
         if stage == "codes":
             return (self.path("codes") / "codes.npy").is_file()
-        if stage == "drawn":
-            return not self.config.drawn.captions or self.drawn_file().finished
         if stage == "checkpoint":
             return (self.path("checkpoint") / "pinxit.json").is_file()
         folder = self.path(stage)  # a stage of no images is finished once it has taken over the weights it starts from
@@ -116,10 +111,6 @@ class DalleRun:
         """Codes uint16 [N, h, w] of the bank's pictures."""
         codes: CodeRows = np.load(self.path("codes") / "codes.npy", mmap_mode="r", allow_pickle=False)
         return codes
-
-    def drawn_file(self) -> RowFile:
-        """What the transformer drew for CLIP: uint8 [captions, each, S, S, 3]."""
-        return RowFile(self.path("drawn"), "pictures")
 
     def dvae(self) -> DVAE:
         """The trained dVAE with its averaged weights, ready for use."""

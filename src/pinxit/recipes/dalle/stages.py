@@ -1,4 +1,4 @@
-"""`pinxit train dalle`, stage by stage: pictures, tokenizer, dvae, codes, transformer, drawn, clip, checkpoint.
+"""`pinxit train dalle`, stage by stage: pictures, tokenizer, dvae, codes, transformer, clip, checkpoint.
 
 Every stage leaves its results in a folder of the run and goes on from what it finds there, so a run may be killed at
 any time, cut into sittings (`minutes`), and repeated without harm.
@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from pinxit.data.bank import build_bank
 from pinxit.data.sources import open_source
 from pinxit.recipes.clip.task import GROUP, ClipTask
-from pinxit.recipes.dalle.drawn import draw_bank
 from pinxit.recipes.dalle.encode import encode_bank
 from pinxit.recipes.dalle.ranker import ranker, through
 from pinxit.recipes.dalle.release import write_checkpoint
@@ -80,22 +79,12 @@ def transformer(run: DalleRun, stop: Stop) -> None:
     _fit(run, task, stop)
 
 
-def drawn(run: DalleRun, stop: Stop) -> None:
-    """Draw with the transformer what CLIP must tell from true pictures."""
-    if not run.config.drawn.captions:
-        return
-    run.need("drawn", "pictures", "tokenizer", "dvae", "transformer")
-    with showing(run, "drawn", stop) as progress:
-        draw_bank(run, progress)
-
-
 def clip(run: DalleRun, stop: Stop) -> None:
     """Train the ranker; a share of its pictures goes through the dVAE first, as those that it will rank."""
     training = ranker(run.config, run.grouped)
-    run.need("clip", "pictures", "tokenizer", "drawn", *(["dvae"] if training.redrawn else []))
+    run.need("clip", "pictures", "tokenizer", *(["dvae"] if training.redrawn else []))
     redraw = through(run.dvae()) if training.redrawn else None
-    drawings = run.drawn_file().rows() if training.drawn else None
-    _fit(run, ClipTask(training, run.ranking_bank(), run.tokenizer(), redraw, drawings), stop)
+    _fit(run, ClipTask(training, run.ranking_bank(), run.tokenizer(), redraw), stop)
 
 
 def checkpoint(run: DalleRun, stop: Stop) -> None:
@@ -110,7 +99,6 @@ STEPS: dict[str, Callable[[DalleRun, Stop], None]] = {
     "dvae": dvae,
     "codes": codes,
     "transformer": transformer,
-    "drawn": drawn,
     "clip": clip,
     "checkpoint": checkpoint,
 }
