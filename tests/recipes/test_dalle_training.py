@@ -175,6 +175,16 @@ def test_no_images_keep_what_a_checkpoint_brought(straight: DalleRun, tmp_path: 
     work = DalleRun(tmp_path, config, "cpu", progress=False, init=checkpoint)
     ended = train(work, ["pictures", "tokenizer", "dvae"])
     assert {"tokenizer", "dvae"} <= set(ended.finished)
+    train(work, ["codes", "transformer", "clip", "checkpoint"])
+    told = open_checkpoint(work.path("checkpoint")).provenance
+    assert told["started_from"] == checkpoint.hash
+    assert {name: stage["images"] for name, stage in told["stages"].items()} == {
+        "dvae": 96,
+        "transformer": 192,
+        "clip": 192,
+    }
+    assert told["stages"]["dvae"]["mse"] == checkpoint.provenance["stages"]["dvae"]["mse"]
+    assert checkpoint.hash in (work.path("checkpoint") / "README.md").read_text()
     kept = straight.dvae().state_dict()
     for name, tensor in work.dvae().state_dict().items():
         torch.testing.assert_close(

@@ -35,19 +35,28 @@ def write_checkpoint(run: DalleRun) -> None:
 
 
 def provenance(run: DalleRun) -> dict[str, Any]:
-    """What the weights are made of: data, seed, images seen and time spent by stage, the last losses."""
-    stages = {}
+    """What the weights are made of: data, seed, images seen and time spent by stage, the last losses.
+
+    Images and hours of a run that started from a checkpoint count that one's too.
+    """
+    stages, start = {}, run.start()
     for name in TRAINED:
         progress = states.read_progress(run.path(name))
         lines = read_metrics(run.path(name))
         last = {key: value for key, value in lines[-1].items() if key in SHOWN} if lines else {}
-        stages[name] = {"images": progress.images, "hours": round(progress.seconds / 3600, 3)} | last
+        before = start.get("stages", {}).get(name, {})
+        sums = {
+            "images": progress.images + before.get("images", 0),
+            "hours": round(progress.seconds / 3600 + before.get("hours", 0.0), 3),
+        }
+        stages[name] = before | sums | last
     about = run.bank().about
     return {
         "data": run.config.data.source,
         "pictures": about["items"],
         "source": about["source"],
         "seed": run.config.seed,
+        "started_from": start.get("checkpoint"),
         "stages": stages,
         "noise": to_dict(run.config.noise),
     }
@@ -63,6 +72,7 @@ def card(run: DalleRun, facts: dict[str, Any]) -> str:
         numbers = ", ".join(f"{key} {value:.4g}" for key, value in told.items() if key in SHOWN and value is not None)
         rows.append(f"| {name} | {told['images']:,} | {duration(told['hours'] * 3600)} | {numbers} |")
     table = "\n".join(rows)
+    start = f", started from checkpoint {facts['started_from']}" if facts["started_from"] else ""
     code = (
         f"{config.dvae.quantiser} codes, {config.transformer.grid} x {config.transformer.grid} of {config.dvae.codes}"
     )
@@ -76,7 +86,7 @@ Language Supervision" (arXiv 2103.00020).
     pinxit paint "a sentence" --checkpoint FOLDER
 
 Trained from nothing but {facts["pictures"]:,} pictures of {facts["data"]} and their captions by `pinxit train dalle`
-with seed {facts["seed"]}; weights are running averages, stored in bfloat16.
+with seed {facts["seed"]}{start}; weights are running averages, stored in bfloat16.
 
 | stage | images seen | time | last figures |
 |---|---|---|---|

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from pinxit.data.bank import Bank
 from pinxit.data.bank_layout import MANIFEST
 from pinxit.data.sources import WORLD
 from pinxit.errors import UsageError
+from pinxit.files import write_json
 from pinxit.models.clip import CLIP
 from pinxit.models.dvae import DVAE
 from pinxit.models.transformer import TokenTransformer
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from pinxit.weights.checkpoint import Checkpoint
 
 RECIPE = "dalle"
+START = "start.json"  # of a run that goes on from a checkpoint: what that was made of
 Module = TypeVar("Module", bound="nn.Module")
 TRAINED = {  # the stages that train, each with the noises it adds
     "dvae": ("kl_weight", "kl_images", "temperature", "temperature_images"),
@@ -59,6 +62,14 @@ class DalleRun:
             used |= dict.fromkeys((stage, f"plans.{stage}", *(f"noise.{field}" for field in fields)), started)
         used["alike"] = partial(states.exists, self.path("transformer"))
         enter(self.folder, RECIPE, self.config, used)
+        if self.init is not None and not (self.folder / START).is_file():
+            write_json(self.folder / START, {"checkpoint": self.init.hash, **self.init.provenance})
+
+    def start(self) -> dict[str, Any]:
+        """What the checkpoint that the run started from says of itself; nothing when it started from nothing."""
+        path = self.folder / START
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return found
 
     def path(self, stage: str) -> Path:
         """The folder of a stage."""
