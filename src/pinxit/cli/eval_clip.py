@@ -20,18 +20,19 @@ Model = Annotated[
     list[str], typer.Option("--checkpoint", help="A CLIP (zero-shot) or a trained classifier; may be repeated.")
 ]
 Templates = Annotated[
-    str, typer.Option(help="Sentences around a label for CLIPs: simple, imagenet80, label (none), or a file.")
+    str, typer.Option(help="Sentences around a label for CLIPs: data (its own), simple, imagenet80, label, or a file.")
 ]
 Count = Annotated[int | None, typer.Option(min=1, help="How many pictures.", show_default="all, at most 10,000")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 MOST = 10_000
+DATA = "data"
 
 
 def labels(
     data: Annotated[str, typer.Argument(help="Labelled pictures: fashion-mnist[:FOLDER], drawings:small or :full.")],
     checkpoint: Model,
     split: Annotated[str, typer.Option(help="test of fashion-mnist; seen or unseen of drawings.")] = "test",
-    templates: Templates = "simple",
+    templates: Templates = DATA,
     pictures: Count = None,
     as_json: AsJson = False,
     device: Device = "auto",
@@ -54,7 +55,7 @@ def shift(
     clip: Annotated[str, typer.Option(help="A CLIP trained on some artists' drawings.")],
     classifier: Annotated[str, typer.Option(help="A classifier trained on the same.")],
     data: Annotated[str, typer.Option(help="drawings:small or drawings:full.")] = "drawings:full",
-    templates: Templates = "label",
+    templates: Templates = DATA,
     pictures: Annotated[int, typer.Option(min=1, help="How many pictures of each kind.")] = 4000,
     as_json: AsJson = False,
     device: Device = "auto",
@@ -154,9 +155,10 @@ def _open(checkpoint: str, templates: str, device: str) -> tuple[int, Callable[[
     if (Path(checkpoint) / MANIFEST).is_file() and (found := open_checkpoint(Path(checkpoint))).recipe == RECIPE:
         classifier = Classifier(found, device)
         return classifier.size, lambda source: classifier.names
-    encoder, around = ClipEncoder.open(checkpoint, device), sentences(templates)
+    encoder, asked = ClipEncoder.open(checkpoint, device), None if templates == DATA else sentences(templates)
 
     def namer(source: LabelledDataset) -> Namer:
+        around = asked or source.templates
         named = ZeroShot(encoder, source.labels, around)
         return lambda pictures: [guesses[0].label for guesses in named.classify(pictures, 1)]
 

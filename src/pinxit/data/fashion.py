@@ -40,7 +40,7 @@ class FashionMnist:
     Raises DataError when the files are missing or damaged, UsageError for another split.
     """
 
-    labels = LABELS
+    labels, templates = LABELS, CAPTIONS
 
     def __init__(self, size: int, split: str = "train", folder: Path | str | None = None) -> None:
         if split not in FILES:

@@ -24,6 +24,11 @@ class LabelledDataset(Dataset, Protocol):
         """Every label there is, in the data's own order."""
         ...
 
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """The sentences that its training captions are made of, each with {} for the label."""
+        ...
+
 
 def label_of(example: Example) -> str:
     """The label of an example, of a bank too. Raises DataError when it has none."""

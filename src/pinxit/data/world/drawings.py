@@ -66,6 +66,11 @@ class Drawings:
         """The names of the things."""
         return tuple(thing.name for thing in self._things)
 
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """The plainest caption."""
+        return ("a {}", "a picture of a {}")
+
     def __len__(self) -> int:
         return self.length
 
