@@ -159,6 +159,7 @@ def tiny() -> DalleConfig:
         ),
         clip=_small_clip(vocab=1024, size=72, width=256, layers=4, heads=4, tokens=34),
         noise=NoiseConfig(bpe_dropout=0.02),
+        sampling=SamplingConfig(guidance=1.5, top_k=16),
         alike=True,
         plans=Plans(
             dvae=Plan(
