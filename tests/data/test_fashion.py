@@ -11,6 +11,7 @@ from pinxit.data.labels import Labelled, label_of
 from pinxit.data.sources import open_labelled, open_source
 from pinxit.errors import DataError, UsageError
 from pinxit.types import Example
+from tests.recipes.squares import write_squares
 
 
 def write_fashion(folder: Path, count: int = 6) -> Path:
@@ -44,6 +45,13 @@ def test_reads_both_splits(tmp_path: Path) -> None:
     assert open_labelled(f"fashion-mnist:{tmp_path}", 28, "test").labels == LABELS
     with pytest.raises(IndexError):
         test[3]
+
+
+def test_a_folder_whose_name_begins_alike_is_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "fashion-mnist-of-mine").mkdir()
+    write_squares(tmp_path / "fashion-mnist-of-mine")
+    monkeypatch.chdir(tmp_path)
+    assert len(open_source("fashion-mnist-of-mine", 28)) == 8
 
 
 def test_what_is_wrong_is_one_sentence(tmp_path: Path) -> None:

@@ -14,12 +14,15 @@ def train_clip(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="nano, tiny, gpu-small, or a published shape (ViT-B/32).", show_default="the run's own, else tiny"
+            help="nano, tiny, labels, gpu-small, or a published shape (ViT-B/32).",
+            show_default="the run's own, else tiny",
         ),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="world:small, world:full, a folder of pictures with .txt captions, or tar shards."),
+        typer.Option(
+            help="A world, fashion-mnist, drawings:small, a folder of pictures with .txt captions, or tar shards."
+        ),
     ] = None,
     pictures: Pictures = None,
     stages: Annotated[str | None, typer.Option(help="Only these, e.g. clip,checkpoint.", show_default="all")] = None,

@@ -31,11 +31,13 @@ class LabelledDataset(Dataset, Protocol):
 
 
 def label_of(example: Example) -> str:
-    """The label of an example, of a bank too. Raises DataError when it has none."""
-    facts = example.facts
+    """The label of an example. Raises DataError when it has none."""
+    return label_in(example.facts, example.key)
+
+
+def label_in(facts: object, key: str) -> str:
+    """The label in an example's facts, or in a bank's plain ones (`Bank.facts`); `key` names it in the DataError."""
     label = facts.label if isinstance(facts, Labelled) else facts.get("label") if isinstance(facts, dict) else None
     if not isinstance(label, str):
-        raise DataError(
-            f"{example.key} has no label; labelled data are fashion-mnist, drawings:small and drawings:full."
-        )
+        raise DataError(f"{key} has no label; labelled data are fashion-mnist and drawings:small, :full or :broad.")
     return label

@@ -20,7 +20,7 @@ from pinxit.types import Dataset
 
 WORLD, DRAWINGS, FASHION = "world:", "drawings:", "fashion-mnist"
 KINDS = (
-    "world:small, world:full, drawings:small, drawings:full, fashion-mnist, a folder of pictures with .txt captions, "
+    "world:small, world:full, drawings:small, :full or :broad, fashion-mnist, a folder of pictures with .txt captions, "
     "or tar shards (a file, a folder, or a pattern)"
 )
 
@@ -32,7 +32,7 @@ def open_source(spec: str, size: int, split: str = "train", **options: Any) -> D
     """Open the data that `spec` names, with pictures of `size` x `size` pixels.
 
     - "world:small", "world:full": the built-in world; `split` is train, seen or unseen; options language, seed, group
-    - "drawings:small", "drawings:full": one labelled thing a picture; `split` (train, seen, unseen) says whose
+    - "drawings:small", ":full", ":broad": one labelled thing a picture; `split` (train, seen, unseen) says whose
     - "fashion-mnist", "fashion-mnist:FOLDER": labelled photographs; `split` is train or test
     - a folder: pictures with same-named .txt captions at any depth, or tar shards at its top, or a bank
     - a .tar file, or a pattern such as "data/{00000..00007}.tar" or "data/*.tar"
@@ -43,7 +43,7 @@ def open_source(spec: str, size: int, split: str = "train", **options: Any) -> D
         raise UsageError(f"pictures need a size of at least 1 pixel, not {size}.")
     if spec.startswith(WORLD):
         return _world(spec.removeprefix(WORLD), size, split, options)
-    if not options and spec.startswith((DRAWINGS, FASHION)):
+    if not options and (spec.startswith(DRAWINGS) or spec.partition(":")[0] == FASHION):
         return open_labelled(spec, size, split)
     if split != "train" or options:
         extra = ", ".join(["splits"] * (split != "train") + sorted(options))
@@ -65,7 +65,7 @@ def open_labelled(spec: str, size: int, split: str) -> LabelledDataset:
         return Drawings(**chosen)
     name, _, folder = spec.partition(":")
     if name != FASHION:
-        raise UsageError(f"{spec} has no labels; labelled data are fashion-mnist, drawings:small and drawings:full.")
+        raise UsageError(f"{spec} has no labels; labelled data are fashion-mnist and drawings:small, :full or :broad.")
     return FashionMnist(size, split, folder or None)
 
 

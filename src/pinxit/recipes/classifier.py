@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from pinxit.config import to_dict
 from pinxit.data.bank import Bank, build_bank
 from pinxit.data.bank_layout import MANIFEST
-from pinxit.data.labels import label_of
+from pinxit.data.labels import label_in
 from pinxit.data.order import order_batch
 from pinxit.data.sources import open_labelled
 from pinxit.data.transforms import square, to_tensor
@@ -72,7 +72,9 @@ class ClassifierTask:
         shape = ResNetConfig(len(self.labels), config.size, config.width, config.blocks)
         self.resnet = seeded(lambda: ResNet(shape), config.seed, "classifier")
         places = {label: place for place, label in enumerate(self.labels)}
-        known = [] if bank is None else [places[label_of(bank[row])] for row in range(len(bank))]
+        known = (
+            [] if bank is None else [places[label_in(bank.facts(row), f"picture {row}")] for row in range(len(bank))]
+        )
         self.classes = np.array(known, dtype=np.int64)
 
     def modules(self) -> dict[str, nn.Module]:

@@ -90,7 +90,7 @@ def tiny() -> ClipRunConfig:
 def labels() -> ClipRunConfig:
     """A small ModifiedResNet for labelled pictures, which say little: what the classifiers are compared with.
 
-    `pinxit train clip --preset labels --data fashion-mnist --out RUN`; 8 minutes of one core.
+    `pinxit train clip --preset labels --data fashion-mnist --out RUN`; half an hour of one core beside other work.
     """
     text = TextConfig(vocab=512, tokens=24, width=128, layers=2, heads=2, eot=EOT)
     vision = VisionConfig(size=32, width=64, stages=(2, 2, 2))

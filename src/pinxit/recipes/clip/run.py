@@ -39,7 +39,7 @@ class ClipRun:
         """Write the config down, or refuse one that differs from what finished or running stages have used."""
         used = {"vocab": lambda: self.finished("tokenizer")}
         used |= dict.fromkeys(("data", "seed"), lambda: self.path("pictures").exists())
-        used |= dict.fromkeys(("clip", "plan"), lambda: states.exists(self.path("clip")))
+        used |= dict.fromkeys(("clip", "plan", "augment"), lambda: states.exists(self.path("clip")))
         enter(self.folder, RECIPE, self.config, used)
 
     def path(self, stage: str) -> Path:
