@@ -18,6 +18,7 @@ from pinxit.errors import UsageError
 Engine = Literal["auto", "torch", "openvino"]
 Precision = Literal["fp32", "bf16"]
 HINTS = {"fp32": "f32", "bf16": "bf16"}
+PIECE = {"fp32": 8, "bf16": 16}  # rows that one core takes at a time where there are more
 
 
 def pick_engine(wanted: Engine, device: torch.device) -> Engine:
@@ -38,18 +39,40 @@ def pick_engine(wanted: Engine, device: torch.device) -> Engine:
 
 
 def compiled(encode: Callable[[Tensor], Tensor], owner: nn.Module, example: Tensor, precision: Precision) -> Any:
-    """`encode`, a method of `owner`, for rows of exactly `example`'s shape; results are float32."""
+    """`encode`, a method of `owner`, for rows of exactly `example`'s shape; results are float32.
+
+    Many rows go in pieces to as many streams as there are cores: none then waits for another at every layer.
+    """
     import openvino
 
-    tower = _Tower(encode, owner)
+    threads, rows = torch.get_num_threads(), PIECE[precision]
+    apart = len(example) > rows and len(example) % rows == 0
+    piece = example[:rows] if apart else example
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer's, about shapes that are fixed here
-        converted = openvino.convert_model(
-            tower, example_input=example, input=[openvino.PartialShape(list(example.shape))]
-        )
-    hints = {"INFERENCE_PRECISION_HINT": HINTS[precision], "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-    run = openvino.Core().compile_model(converted, "CPU", {**hints, "PERFORMANCE_HINT": "LATENCY"})
-    return lambda rows: torch.from_numpy(run([rows.numpy()])[0].copy())
+        shape = [openvino.PartialShape(list(piece.shape))]
+        converted = openvino.convert_model(_Tower(encode, owner), example_input=piece, input=shape)
+    hints = {"INFERENCE_PRECISION_HINT": HINTS[precision], "INFERENCE_NUM_THREADS": threads}
+    streams = {"NUM_STREAMS": threads} if apart else {"PERFORMANCE_HINT": "LATENCY"}
+    run = openvino.Core().compile_model(converted, "CPU", hints | streams)
+    if not apart:
+        return lambda rows: torch.from_numpy(run([rows.numpy()])[0].copy())
+    queue = openvino.AsyncInferQueue(run, threads)
+    return lambda batch: torch.cat(_in_pieces(queue, batch.numpy().reshape(-1, *piece.shape)))
+
+
+def _in_pieces(queue: Any, pieces: Any) -> list[Tensor]:
+    """Every piece through one of the queue's streams, the results in the order of the pieces."""
+    found: list[Tensor] = [torch.empty(0)] * len(pieces)
+
+    def keep(request: Any, place: int) -> None:
+        found[place] = torch.from_numpy(request.get_output_tensor(0).data.copy())
+
+    queue.set_callback(keep)
+    for place, piece in enumerate(pieces):
+        queue.start_async([piece], place)
+    queue.wait_all()
+    return found
 
 
 class _Tower(nn.Module):
