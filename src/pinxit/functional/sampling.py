@@ -1,9 +1,11 @@
-"""Drawing tokens: temperature, top-k, top-p, classifier-free guidance, and one uniform number per picture and position.
+"""Drawing tokens: temperature, top-k, top-p, classifier-free guidance; and where a picture's random numbers come from.
 
 Every function works row by row: what a row gives depends on nothing but that row. Shapes: S rows, K codes.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -20,6 +22,17 @@ def uniforms(seed: int, candidate: int, count: int) -> Tensor:
     """
     words = np.random.Philox(key=np.array([seed % WORD, candidate % WORD], dtype=np.uint64)).random_raw(count)
     return torch.from_numpy((words >> np.uint64(40)).astype(np.float32)) * 2.0**-24
+
+
+def normals(seed: int, candidate: int, stage: int, shape: tuple[int, ...]) -> Iterator[Tensor]:
+    """Standard normal float32 tensors without end: the noise of one picture in one stage of a cascade.
+
+    A function of (seed, candidate, stage) alone, the same on every machine: Philox again, its counter set by the stage.
+    """
+    key = np.array([seed % WORD, candidate % WORD], dtype=np.uint64)
+    rng = np.random.Generator(np.random.Philox(counter=[0, 0, 0, stage + 1], key=key))
+    while True:
+        yield torch.from_numpy(rng.standard_normal(shape, np.float32))
 
 
 def guide(conditional_SK: Tensor, unconditional_SK: Tensor, scale_S: Tensor) -> Tensor:

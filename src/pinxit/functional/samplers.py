@@ -1,0 +1,218 @@
+"""Samplers: from noise to picture in few evaluations of a denoiser. One algorithm, one function.
+
+A sampler is a coroutine. It yields a `Query` (denoise this x at this sigma) and is sent a `Denoised`; in the end it
+returns the picture. So one function serves a batch that runs alone (`drive`) and one slot of a machine that batches the
+queries of many pictures, and what guides or thresholds a prediction happens outside, where a query is answered.
+
+Everything is in the sigma scale, x = x0 + sigma n, where the probability-flow equation is dx/dsigma = (x - x0) / sigma
+(arXiv 2206.00364, eq. 1 and 3). The formulas of variance-preserving papers are theirs divided by sqrt(abar).
+`sigmas` descends and ends with 0 or above; a step to 0 gives the predicted x0 itself. `noise()` gives the next fresh
+normal tensor of x's shape; a sampler calls it only for noise that it adds. x [..., C, H, W] should be float32.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from pinxit.functional.posterior import interpolate, posterior_mean, posterior_variances
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a sampler asks next: the clean picture behind x."""
+
+    x: Tensor  # [..., C, H, W], in the sigma scale
+    sigma: float
+
+
+@dataclass(frozen=True, slots=True)
+class Denoised:
+    """The answer."""
+
+    x0: Tensor  # [..., C, H, W]
+    fraction: Tensor | None = None  # learned range in [-1, 1], like x0; None: fixed variance
+
+
+Sampler = Generator[Query, Denoised, Tensor]  # returns the final x
+Noise = Callable[[], Tensor]
+
+
+def drive(sampler: Sampler, denoise: Callable[[Tensor, float], Denoised]) -> Tensor:
+    """Run a sampler alone, answering each query with `denoise(x, sigma)`; its final x."""
+    try:
+        query = next(sampler)
+        while True:
+            query = sampler.send(denoise(query.x, query.sigma))
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+
+
+def ancestral(x: Tensor, sigmas: Sequence[float], noise: Noise, gamma: float = 0.0) -> Sampler:
+    """DDPM's ancestral sampling (arXiv 2006.11239, algorithm 2).
+
+    The log variance of each step lies between the posterior's (gamma 0) and beta's (gamma 1), as in Imagen
+    (arXiv 2205.11487), or where the denoiser's learned `fraction` says (arXiv 2102.09672, eq. 15).
+    """
+    for sigma, following in _steps(sigmas):
+        told = yield Query(x, sigma)
+        x = posterior_mean(x, told.x0, sigma, following)
+        if following > 0:
+            low, high = (math.log(variance) for variance in posterior_variances(sigma, following))
+            if told.fraction is None:
+                x = x + math.exp((gamma * high + (1 - gamma) * low) / 2) * noise()
+            else:
+                x = x + (interpolate(told.fraction, low, high) / 2).exp() * noise()
+    return x
+
+
+def ddim(x: Tensor, sigmas: Sequence[float], noise: Noise, eta: float = 0.0) -> Sampler:
+    """DDIM (arXiv 2010.02502), eq. 12 and 16: eta 0 is deterministic, 1 is ancestral with the posterior's variance.
+
+    The noise it keeps is what the answered x0 leaves of x: where x0 was thresholded, the noise follows.
+    """
+    for sigma, following in _steps(sigmas):
+        told = yield Query(x, sigma)
+        variance = eta**2 * posterior_variances(sigma, following)[0]
+        kept = math.sqrt(max(following**2 - variance, 0.0)) / sigma
+        x = kept * x + (1 - kept) * told.x0
+        if variance > 0:
+            x = x + math.sqrt(variance) * noise()
+    return x
+
+
+def ddim_inversion(x: Tensor, sigmas: Sequence[float], refine: int = 0) -> Sampler:
+    """The noise from which deterministic DDIM would have made the picture x; `sigmas` ascend, from 0 or above.
+
+    Each step takes the noise predicted where it starts (where it ends, if it starts at 0) as constant on the way, as
+    unCLIP does (arXiv 2204.06125, section 3). `refine` more evaluations a step iterate towards the very x from which
+    DDIM's own step comes back to where this one started; they get there where predictions change little with x.
+    """
+    for sigma, following in itertools.pairwise(sigmas):
+        assert 0 <= sigma < following, "sigmas ascend"
+        here = sigma or following
+        told = yield Query(x, here)
+        further = x + (following - sigma) / here * (x - told.x0)
+        for _ in range(refine):
+            told = yield Query(further, following)
+            further = x + (following - sigma) / following * (further - told.x0)
+        x = further
+    return x
+
+
+def euler(x: Tensor, sigmas: Sequence[float], noise: Noise) -> Sampler:
+    """Euler's method on the probability-flow equation; in the sigma scale the same as deterministic DDIM."""
+    for sigma, following in _steps(sigmas):
+        told = yield Query(x, sigma)
+        x = _towards(x, told.x0, following / sigma)
+    return x
+
+
+def heun(x: Tensor, sigmas: Sequence[float], noise: Noise) -> Sampler:
+    """EDM's deterministic sampler (arXiv 2206.00364, algorithm 1): Euler, then the trapezoid; none for a step to 0.
+
+    Second order in sigma itself, so for steps of a modest ratio such as `karras_sigmas`; a few even steps of the cosine
+    schedule, whose first sigma is a thousand times the second, it makes worse than Euler does.
+    """
+    return (yield from edm(x, sigmas, noise, churn=0.0))
+
+
+def edm(
+    x: Tensor,
+    sigmas: Sequence[float],
+    noise: Noise,
+    churn: float = 40.0,
+    s_min: float = 0.05,
+    s_max: float = 50.0,
+    s_noise: float = 1.003,
+) -> Sampler:
+    """EDM's stochastic sampler (arXiv 2206.00364, algorithm 2): noise added before each step, then Heun's method.
+
+    S_churn, S_min, S_max and S_noise as in the paper; the defaults are its ImageNet-64 setting of 256 steps (table 5).
+    """
+    gamma = min(churn / (len(sigmas) - 1), math.sqrt(2) - 1)
+    for sigma, following in _steps(sigmas):
+        if gamma > 0 and s_min <= sigma <= s_max:
+            higher = sigma * (1 + gamma)
+            x = x + s_noise * math.sqrt(higher**2 - sigma**2) * noise()
+            sigma = higher
+        told = yield Query(x, sigma)
+        ahead = _towards(x, told.x0, following / sigma)
+        if following > 0:
+            # The trapezoid in terms of x0, where the large x of a high sigma cancels on paper and not in float32.
+            then = yield Query(ahead, following)
+            ahead = ahead + (sigma / following - 1) / 2 * (then.x0 - told.x0)
+        x = ahead
+    return x
+
+
+def dpm_2m(x: Tensor, sigmas: Sequence[float], noise: Noise) -> Sampler:
+    """DPM-Solver++(2M) (arXiv 2211.01095), algorithm 2: second order from one evaluation a step and the one before."""
+    return (yield from dpm_2m_sde(x, sigmas, noise, eta=0.0))
+
+
+def dpm_2m_sde(x: Tensor, sigmas: Sequence[float], noise: Noise, eta: float = 1.0) -> Sampler:
+    """SDE-DPM-Solver++(2M) (arXiv 2211.01095, midpoint form); eta scales the fresh noise, 0 is `dpm_2m`.
+
+    First order on the first step and on a step to 0, where the step in log-SNR is infinite.
+    """
+    before: Tensor | None = None
+    h_before = 0.0
+    for sigma, following in _steps(sigmas):
+        told = yield Query(x, sigma)
+        h = math.log(sigma / following) if following > 0 else math.inf
+        ahead = told.x0
+        if before is not None and following > 0:
+            ahead = ahead + h / (2 * h_before) * (ahead - before)
+        x = _towards(x, ahead, (following / sigma) ** (1 + eta))
+        if eta > 0 and following > 0:
+            x = x + following * math.sqrt(-math.expm1(-2 * eta * h)) * noise()
+        before, h_before = told.x0, h
+    return x
+
+
+def _towards(x: Tensor, x0: Tensor, kept: float) -> Tensor:
+    return kept * x + (1 - kept) * x0
+
+
+def _steps(sigmas: Sequence[float]) -> Iterator[tuple[float, float]]:
+    """(sigma, the following sigma) of every step down."""
+    assert len(sigmas) > 1 and sigmas[-1] >= 0, "sigmas are at least two and end with 0 or above"
+    for sigma, following in itertools.pairwise(sigmas):
+        assert sigma > following, "sigmas descend"
+        yield sigma, following
+
+
+class Algorithm(Protocol):
+    """What every sampler of the table can be called with; each has its own options besides."""
+
+    def __call__(self, x: Tensor, sigmas: Sequence[float], noise: Noise) -> Sampler: ...
+
+
+@dataclass(frozen=True)
+class Method:
+    """A sampler and what it costs."""
+
+    run: Algorithm
+    per_step: int = 1  # evaluations of the denoiser
+    random: bool = False  # whether it draws noise on the way
+
+    def evaluations(self, steps: int) -> int:
+        """How often the denoiser is asked in `steps` steps of which the last goes to 0, where nothing is corrected."""
+        return self.per_step * (steps - 1) + 1
+
+
+SAMPLERS: dict[str, Method] = {
+    "ancestral": Method(ancestral, random=True),
+    "ddim": Method(ddim),
+    "euler": Method(euler),
+    "heun": Method(heun, per_step=2),
+    "edm": Method(edm, per_step=2, random=True),
+    "dpm++2m": Method(dpm_2m),
+    "dpm++2m-sde": Method(dpm_2m_sde, random=True),
+}

@@ -1,0 +1,134 @@
+"""Guidance and thresholding: straight lines, order statistics, and what stays within [-1, 1]."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from pinxit.functional.diffusion import eps_from_x0, q_sample, target, x0_from
+from pinxit.functional.guidance import (
+    dynamic_threshold,
+    guide,
+    rescale,
+    sample_quantile,
+    static_threshold,
+    threshold,
+)
+
+quick = settings(max_examples=60, deadline=None)
+seeds = st.integers(0, 2**32 - 1)
+shares = st.floats(0.01, 1.0)
+
+
+def pictures(seed: int, scale: float = 1.0, count: int = 4) -> Tensor:
+    """[count, 3, 5, 4], each wider than the one before."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, 3, 5, 4, generator=generator) * scale * torch.arange(1, count + 1)[:, None, None, None]
+
+
+@quick
+@given(seeds, st.floats(0, 10))
+def test_guidance_is_a_straight_line(seed: int, scale: float) -> None:
+    c, u = pictures(seed), pictures(seed + 1)
+    torch.testing.assert_close(guide(c, u, scale), u + scale * (c - u), atol=1e-4, rtol=1e-5)
+
+
+def test_guidance_of_one_is_the_identity_to_the_bit() -> None:
+    c, u = pictures(0, 9.0), pictures(1)
+    assert torch.equal(guide(c, u, 1.0), c)
+    assert torch.equal(guide(c, u, 0.0), u)
+
+
+@pytest.mark.parametrize("kind", ["eps", "v"])
+def test_guiding_noise_or_v_is_guiding_pictures(kind: str) -> None:
+    """Imagen's equation is of eps; a machine that knows only x0 does the same."""
+    sigma, scale = 1.7, 6.0
+    x_t = q_sample(pictures(0).double(), pictures(1).double(), sigma)
+    c, u = pictures(2).double(), pictures(3).double()
+    noises = [eps_from_x0(x_t, x0, sigma) for x0 in (c, u)]
+    if kind == "eps":
+        guided = x0_from("eps", guide(noises[0], noises[1], scale), x_t, sigma)
+    else:
+        told = [target("v", x0, noise, sigma) for x0, noise in zip((c, u), noises, strict=True)]
+        guided = x0_from("v", guide(told[0], told[1], scale), x_t, sigma)
+    torch.testing.assert_close(guided, guide(c, u, scale))
+
+
+@quick
+@given(seeds, st.floats(0, 1))
+def test_quantiles_equal_torchs(seed: int, q: float) -> None:
+    x = pictures(seed)
+    wanted = torch.quantile(x.flatten(1), q, dim=1)
+    torch.testing.assert_close(sample_quantile(x, q).flatten(), wanted, atol=1e-6, rtol=1e-5)
+
+
+@quick
+@given(seeds, shares, st.floats(0.1, 5))
+def test_dynamic_thresholding_keeps_pictures_within_bounds(seed: int, percentile: float, scale: float) -> None:
+    found = dynamic_threshold(pictures(seed, scale), percentile)
+    assert found.abs().max() <= 1
+
+
+@quick
+@given(seeds, shares)
+def test_the_divisor_is_never_below_one(seed: int, percentile: float) -> None:
+    """What lies within [-1, 1] already comes back to the bit, however little of it there is."""
+    inside = pictures(seed).clamp(-1, 1) * 0.3
+    assert torch.equal(dynamic_threshold(inside, percentile), inside)
+
+
+def test_dynamic_thresholding_by_hand() -> None:
+    x0 = torch.linspace(-3, 3, 61).view(1, 1, 61)  # |x0| is 0, then 0.1 .. 3 twice each
+    found = dynamic_threshold(x0, 0.8)  # the value at place 0.8 * 60 = 48 of them: 2.4
+    torch.testing.assert_close(found, x0.clamp(-2.4, 2.4) / 2.4)
+    torch.testing.assert_close(dynamic_threshold(x0, 0.8, 1.5), x0.clamp(-1.5, 1.5) / 1.5)
+
+
+@quick
+@given(seeds, shares, st.floats(0.1, 5))
+def test_a_bound_of_one_makes_it_static(seed: int, percentile: float, scale: float) -> None:
+    x0 = pictures(seed, scale)
+    assert torch.equal(dynamic_threshold(x0, percentile, 1.0), static_threshold(x0))
+    assert torch.equal(threshold(x0), x0.clamp(-1, 1))
+    assert torch.equal(threshold(x0, percentile, 1.5), dynamic_threshold(x0, percentile, 1.5))
+
+
+@pytest.mark.parametrize(("percentile", "most"), [(0.95, 1.5), (0.95, 1.0), (0.995, 100.0), (0.3, 2.0)])
+def test_dynamic_thresholding_equals_diffusers(percentile: float, most: float) -> None:
+    diffusers = pytest.importorskip("diffusers")
+    scheduler = diffusers.DDPMScheduler(thresholding=True, dynamic_thresholding_ratio=percentile, sample_max_value=most)
+    x0 = pictures(3, 0.6)
+    torch.testing.assert_close(dynamic_threshold(x0, percentile, most), scheduler._threshold_sample(x0))
+
+
+def test_samples_do_not_see_each_other() -> None:
+    c, u = pictures(1), pictures(2)
+    thresholded, rescaled = dynamic_threshold(c, 0.9), rescale(guide(c, u, 5.0), c, 0.7)
+    for row in range(4):
+        torch.testing.assert_close(thresholded[row], dynamic_threshold(c[row], 0.9))
+        torch.testing.assert_close(rescaled[row], rescale(guide(c[row], u[row], 5.0), c[row], 0.7))
+
+
+def test_rescaling_equals_the_paper() -> None:
+    c, u = pictures(4), pictures(5)
+    guided = guide(c, u, 7.5)
+    assert torch.equal(rescale(guided, c, 0.0), guided)
+    torch.testing.assert_close(rescale(guided, c, 1.0).std((1, 2, 3)), c.std((1, 2, 3)))
+    factor = (c.flatten(1).std(1) / guided.flatten(1).std(1))[:, None, None, None]
+    torch.testing.assert_close(rescale(guided, c, 0.7), 0.7 * guided * factor + 0.3 * guided)
+
+
+def test_rescaling_equals_diffusers() -> None:
+    theirs = pytest.importorskip("diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion")
+    c, u = pictures(6), pictures(7)
+    guided = guide(c, u, 7.5)
+    torch.testing.assert_close(rescale(guided, c, 0.7), theirs.rescale_noise_cfg(guided, c, 0.7))
+
+
+def test_rescaling_a_flat_picture_is_no_division_by_zero() -> None:
+    flat = torch.full((1, 3, 4, 4), 0.5)
+    torch.testing.assert_close(rescale(flat, flat, 0.0), flat)
+    assert rescale(flat, flat, 1.0).isfinite().all()
