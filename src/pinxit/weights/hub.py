@@ -8,13 +8,14 @@ from pathlib import Path
 from pinxit.errors import CheckpointError, UsageError
 
 PREFIX = "hub:"
-SMALL, TENSORS, ARCHIVES = ["*.json", "*.txt"], ["*.safetensors"], ["*.bin", "*.pt"]
+SMALL, TENSORS, ARCHIVES = ["*.json", "*.txt", "*.model"], ["*.safetensors"], ["*.bin", "*.pt"]
 _ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
-def fetch(spec: str) -> Path:
+def fetch(spec: str, archives: bool = True) -> Path:
     """The folder that holds "hub:OWNER/NAME" or "hub:OWNER/NAME@REVISION", fetched unless it is already at hand.
 
+    Where it has no safetensors, weights in older archives are fetched instead if the caller can read `archives`.
     Raises UsageError for anything that is no such name, CheckpointError when it is neither at hand nor to be had.
     """
     found = _ID.fullmatch(spec.removeprefix(PREFIX))
@@ -22,7 +23,7 @@ def fetch(spec: str) -> Path:
         raise UsageError(f"'{spec}' is no name on the hub: write {PREFIX}OWNER/NAME or {PREFIX}OWNER/NAME@REVISION.")
     name, revision = found["name"], found["revision"]
     folder = _snapshot(name, revision, SMALL + TENSORS)
-    if not any(folder.glob("*.safetensors")):
+    if archives and not any(folder.rglob("*.safetensors")):
         folder = _snapshot(name, revision, SMALL + ARCHIVES)
     return folder
 

@@ -1,0 +1,161 @@
+"""A bank's captions as a frozen text encoder's vectors, computed once and mapped into memory by every training run.
+
+Shapes: N pictures, B texts, L positions, D width, E pooled width.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pinxit.data.embeddings_builder import (
+    MANIFEST,
+    OFFSETS,
+    PARTS,
+    PLACES,
+    POOLED,
+    STARTS,
+    TEXTS,
+    TOKENS,
+    Job,
+    identity_of,
+    read_json,
+)
+from pinxit.data.identity import differences
+from pinxit.data.lines import Captions
+from pinxit.errors import DataError
+from pinxit.types import Condition
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pinxit.data.bank import Bank
+    from pinxit.text.encoders import TextEncoder
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Finished embeddings of a bank; picture i has `count(i)` captions, the kept ones of the bank's in their order."""
+
+    folder: Path
+    about: dict[str, Any]  # embeddings.json: format, version, encoder, bank, per_picture, seed, pictures, texts ...
+    texts: Captions
+    _tokens: NDArray[np.float16]
+    _offsets: NDArray[np.int64]
+    _pooled: NDArray[np.float32]
+    _starts: NDArray[np.int64]
+    _places: NDArray[np.int64]
+
+    @classmethod
+    def open(cls, folder: Path | str, in_memory: bool = False) -> Embeddings:
+        """Open a finished folder; `in_memory` reads all at once. Raises DataError when it is unfinished or damaged."""
+        folder = Path(folder)
+        if not (folder / MANIFEST).is_file():
+            raise DataError(f"{folder} holds no finished embeddings: it has no {MANIFEST}.")
+        about = read_json(folder / MANIFEST)
+
+        def array(name: str, mapped: bool = False) -> Any:
+            return np.load(folder / name, mmap_mode="r" if mapped and not in_memory else None, allow_pickle=False)
+
+        try:
+            texts, tokens, pooled = Captions(folder / TEXTS), array(TOKENS, True), array(POOLED, True)
+            offsets, starts, places = array(OFFSETS), array(STARTS), array(PLACES)
+            whole = (len(tokens), len(places), len(pooled), len(texts)) == (
+                *(offsets[-1], starts[-1]),
+                *(about["texts"], len(offsets) - 1),
+            )
+        except (OSError, ValueError, KeyError, IndexError) as error:
+            raise DataError(f"the embeddings {folder} are damaged ({error}); delete and build them again.") from error
+        if not whole or len(starts) - 1 != about["pictures"]:
+            raise DataError(f"the embeddings {folder} are damaged: lengths differ; delete and build them again.")
+        return cls(folder, about, texts, tokens, offsets, pooled, starts, places)
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    @property
+    def width(self) -> int:
+        """D, numbers a token."""
+        return int(self._tokens.shape[1])
+
+    @property
+    def length(self) -> int:
+        """L of the encoder: no text has more tokens."""
+        return int(self.about["encoder"]["length"])
+
+    def count(self, index: int) -> int:
+        """How many captions of picture `index` are here, at least 1."""
+        return int(self._starts[index + 1] - self._starts[index])
+
+    def text(self, index: int, which: int) -> str:
+        """Caption `which` of picture `index`."""
+        return self.texts[int(self._text_numbers([index], [which])[0])][0]
+
+    def rows(self, indices: Sequence[int], which: Sequence[int], length: int | None = None) -> tuple[Tensor, Tensor]:
+        """float32 [B, L, D] with zeros after each text, and mask bool [B, L].
+
+        Row b is caption `which[b]` (modulo how many there are; -1: the empty text) of picture `indices[b]`, cut at
+        `length` (None: the encoder's).
+        """
+        return self._rows(self._text_numbers(indices, which), length or self.length)
+
+    def condition(self, indices: Sequence[int], which: Sequence[int], length: int | None = None) -> Condition:
+        """`rows` with the pooled vectors, float32 [B, E]."""
+        numbers = self._text_numbers(indices, which)
+        sequence, mask = self._rows(numbers, length or self.length)
+        return Condition(sequence, torch.from_numpy(self._pooled[numbers].astype(np.float32)), mask)
+
+    def require(self, encoder: TextEncoder, bank: Bank | None = None) -> None:
+        """Raises DataError unless these are `encoder`'s (in any precision) embeddings of `bank`."""
+        told, here = self.about["encoder"], identity_of(encoder)
+        wrong = differences(*({name: it[name] for name in ("fingerprint", "length")} for it in (told, here)))
+        if bank is not None:
+            wrong = wrong or differences(self.about["bank"], bank.identity())
+        if wrong:
+            raise DataError(f"the embeddings {self.folder} are others: {wrong}; delete and build them again.")
+
+    def _text_numbers(self, indices: Sequence[int], which: Sequence[int]) -> NDArray[np.int64]:
+        place, chosen = np.asarray(indices, dtype=np.int64), np.asarray(which, dtype=np.int64)
+        first = self._starts[place]
+        found = self._places[first + chosen % (self._starts[place + 1] - first)]
+        return np.where(chosen < 0, 0, found)  # text 0 is the empty one
+
+    def _rows(self, numbers: NDArray[np.int64], length: int) -> tuple[Tensor, Tensor]:
+        sequence = np.zeros((len(numbers), length, self.width), dtype=np.float32)
+        mask = np.zeros((len(numbers), length), dtype=bool)
+        for row, number in enumerate(numbers):
+            start = int(self._offsets[number])
+            size = min(length, int(self._offsets[number + 1]) - start)
+            sequence[row, :size] = self._tokens[start : start + size]
+            mask[row, :size] = True
+        return torch.from_numpy(sequence), torch.from_numpy(mask)
+
+
+def build_embeddings(
+    bank: Bank,
+    encoder: TextEncoder,
+    folder: Path | str,
+    per_picture: int | None = None,
+    batch: int = 32,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Embeddings:
+    """Encode at most `per_picture` captions of each picture (None: all; which ones depends on `seed`) into `folder`.
+
+    Each distinct text is encoded and stored once, in float16. May be killed at any time: the same call goes on where it
+    stopped and ends with the same bytes; it returns at once when the folder is finished. `batch` texts run together;
+    `progress(done, texts)` is called now and then. Raises DataError when `folder` holds other embeddings or anything
+    else, PinxitError when the disk is full.
+    """
+    job = Job.plan(bank, encoder, Path(folder), per_picture, batch, seed)
+    if not job.finished:
+        job.build(progress)
+    shutil.rmtree(Path(folder) / PARTS, ignore_errors=True)
+    return Embeddings.open(folder)

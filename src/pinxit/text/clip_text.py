@@ -1,0 +1,155 @@
+"""CLIP's text tower as a text encoder: transformers' and diffusers' folders, and checkpoints of pinxit.
+
+Imagen (arXiv 2205.11487, section 2.1) compares with the states of the tower's penultimate layer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pinxit.errors import CheckpointError
+from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, TextTower
+from pinxit.text.clip_tokenizer import ClipTokenizer
+from pinxit.text.frozen import FrozenEncoder, Running
+from pinxit.text.model_folder import ModelFolder
+from pinxit.text.tokenizers import EOT, Tokenizer
+from pinxit.weights.checkpoint import open_checkpoint
+from pinxit.weights.clip_names import hf_names
+from pinxit.weights.public_clip import DEFAULTS
+from pinxit.weights.tensor_files import read_tensors, some
+
+MODEL_TYPES = ("clip", "clip_text_model")
+PART = "clip"  # of a checkpoint of pinxit
+Tokenize = Callable[[Sequence[str], int], Sequence[Sequence[int]]]  # texts and length to `start ids end 0 0 ...`
+
+
+class ClipText(FrozenEncoder):
+    """States of every token up to the end, normed (last layer) or raw (penultimate); pooled at the end, projected."""
+
+    def __init__(
+        self,
+        tower: TextTower,
+        tokenize: Tokenize,
+        count: Callable[[str], int],  # ids of a text without start and end
+        name: str,
+        identity: Callable[[], str],  # digits that change with any weight
+        running: Running,
+        penultimate: bool = False,
+    ) -> None:
+        super().__init__(
+            name,
+            width=tower.positions.shape[1],
+            pooled_width=tower.proj.shape[1],
+            positions=len(tower.positions),
+            pad=0,
+            identify=lambda: hashlib.sha256(f"{identity()} {penultimate}".encode()).hexdigest()[:16],
+            running=running,
+        )
+        self.tower, self.penultimate = tower.to(self.device).eval().requires_grad_(False), penultimate
+        self._tokenize, self._count = tokenize, count
+
+    @classmethod
+    def published(cls, folder: ModelFolder, name: str, running: Running, penultimate: bool = False) -> ClipText:
+        """From transformers' layout, the whole CLIP or its text tower alone.
+
+        Without a projection the pooled vector is the end's state. Raises CheckpointError when the files do not fit.
+        """
+        tower = _published(folder)
+        tokenizer = ClipTokenizer.open(folder.tokenizer, tower.tokens.num_embeddings)
+
+        def tokenize(texts: Sequence[str], length: int) -> Sequence[Sequence[int]]:
+            rows: list[list[int]] = tokenizer.encode(texts, length, cut=True).tolist()
+            return rows
+
+        return cls(tower, tokenize, tokenizer.count, name, folder.fingerprint, running, penultimate)
+
+    @classmethod
+    def own(cls, place: Path, name: str, running: Running, penultimate: bool = False) -> ClipText:
+        """From a checkpoint folder of pinxit that has a CLIP. Raises CheckpointError when it has none."""
+        checkpoint = open_checkpoint(place)
+        if PART not in checkpoint.parts:
+            raise CheckpointError(f"{place} holds a {checkpoint.recipe} checkpoint without a CLIP.")
+        model = CLIP(checkpoint.config(PART, CLIPConfig))
+        checkpoint.load_into(PART, model)
+        tokenizer = Tokenizer.open(place)
+
+        def tokenize(texts: Sequence[str], length: int) -> Sequence[Sequence[int]]:
+            rows: list[list[int]] = tokenizer.encode_clip(texts, length).tolist()
+            return rows
+
+        assert model.config.text.eot == EOT
+        return cls(model.text, tokenize, tokenizer.count, name, lambda: checkpoint.hash, running, penultimate)
+
+    def ids(self, texts: Sequence[str], limit: int | None) -> list[list[int]]:
+        longest = limit or 2 + max((self._count(text) for text in texts), default=0)
+        rows = [list(row) for row in self._tokenize(texts, longest)]
+        return [row[: row.index(self.tower.eot) + 1] for row in rows]
+
+    def run(self, ids_BL: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
+        # No padding mask: attention is causal, so nothing after the end reaches what is kept.
+        x_BLD = self.tower.tokens(ids_BL) + self.tower.positions[: ids_BL.shape[1]]
+        *blocks, last = self.tower.blocks
+        for block in blocks:
+            x_BLD = block(x_BLD)
+        states = self.tower.ln_final(last(x_BLD))
+        end_B = mask_BL.sum(1) - 1
+        pooled = states[torch.arange(len(end_B), device=end_B.device), end_B] @ self.tower.proj
+        return (x_BLD if self.penultimate else states), pooled
+
+
+def _published(folder: ModelFolder) -> TextTower:
+    where = folder.weights / "config.json"
+    told = DEFAULTS["text"] | folder.config.get("text_config", folder.config)
+    if told["intermediate_size"] != 4 * told["hidden_size"] or told["layer_norm_eps"] != 1e-5:
+        raise CheckpointError(f"{where}: CLIP's towers have MLPs four times as wide and norms with eps 1e-5.")
+    if told["hidden_act"] not in ("quick_gelu", "gelu"):
+        raise CheckpointError(f"{where} names the activation {told['hidden_act']}; pinxit knows quick_gelu and gelu.")
+    tensors = _tensors(folder)
+    projection = tensors.get("text_projection.weight")
+    config = TextConfig(
+        vocab=told["vocab_size"],
+        tokens=told["max_position_embeddings"],
+        width=told["hidden_size"],
+        layers=told["num_hidden_layers"],
+        heads=told["num_attention_heads"],
+        # Old files say 2, which never occurs: the end is the last id of the vocabulary.
+        eot=told["vocab_size"] - 1 if told["eos_token_id"] == 2 else told["eos_token_id"],
+    )
+    embed = config.width if projection is None else len(projection)
+    with torch.device("meta"):
+        tower = TextTower(config, embed, "quickgelu" if told["hidden_act"] == "quick_gelu" else "gelu")
+    if projection is None:
+        tensors["text_projection.weight"] = torch.eye(config.width)
+    tower.load_state_dict(_ours(tower, tensors, folder), assign=True)
+    return tower
+
+
+def _tensors(folder: ModelFolder) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for path in folder.files:
+        found |= read_tensors(path) if path.suffix == ".safetensors" else {}
+    if any(name.startswith("text_model.") for name in found):
+        return found
+    # transformers 5 writes a text tower that stands alone without that word
+    return {name if name.startswith("text_projection") else f"text_model.{name}": it for name, it in found.items()}
+
+
+def _ours(tower: TextTower, tensors: dict[str, Tensor], folder: ModelFolder) -> dict[str, Tensor]:
+    state = {}
+    for ours, like in tower.state_dict().items():
+        names = hf_names(f"text.{ours}")
+        missing = [name for name in names.parts if name not in tensors]
+        if missing:
+            raise CheckpointError(f"{folder.weights} lacks the weights {some(missing)}.")
+        whole = torch.cat([tensors[name] for name in names.parts])
+        whole = whole.T if names.transposed else whole
+        if whole.shape != like.shape:
+            told = f"of shape {list(whole.shape)}, not {list(like.shape)}"
+            raise CheckpointError(f"{folder.weights} has {names.parts[0]} {told}.")
+        state[ours] = whole.float().contiguous()
+    return state

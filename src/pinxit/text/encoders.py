@@ -1,0 +1,98 @@
+"""Frozen text encoders behind one interface: `open_text_encoder("minilm").encode(["a cat"])` gives a `Condition`.
+
+Shapes: B texts, L positions, D width, E pooled width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from pinxit.errors import CheckpointError, UsageError
+from pinxit.text import minilm
+from pinxit.text.clip_text import MODEL_TYPES as CLIPS
+from pinxit.text.clip_text import ClipText
+from pinxit.text.frozen import FrozenEncoder, Precision, Running
+from pinxit.text.language_models import FAMILIES, LanguageModel
+from pinxit.text.model_folder import ModelFolder
+from pinxit.weights.checkpoint import MANIFEST
+from pinxit.weights.hub import PREFIX, fetch
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from pinxit.types import Condition
+
+MINILM = "minilm"
+
+
+class TextEncoder(Protocol):
+    """Text to a condition; a text's vectors depend on the text alone, never on its company."""
+
+    name: str
+    width: int  # D
+    pooled_width: int  # E
+    length: int  # L: longer texts are cut
+    precision: Precision
+    padded: bool  # whether what the model says at pads is kept
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits that change with any weight: what precomputed embeddings remember of their encoder."""
+
+    def encode(self, texts: Sequence[str], batch: int = 1) -> Condition:
+        """float32 sequence [B, L, D], pooled [B, E], mask bool [B, L]; `batch` texts run at once."""
+
+    def ragged(self, texts: Sequence[str], batch: int = 1) -> tuple[list[Tensor], Tensor]:
+        """The same without the padding: float32 [n, D] for each text of n tokens, and pooled [B, E]."""
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text after cutting, specials counted."""
+
+    def null(self) -> Condition:
+        """The condition of the empty text, B = 1: what guidance compares with."""
+
+    def tokens_over_limit(self, text: str) -> int:
+        """How many tokens of `text` are cut off."""
+
+
+def open_text_encoder(
+    spec: str | Path,
+    device: str | torch.device = "cpu",
+    length: int | None = None,
+    precision: Precision = "fp32",
+    penultimate: bool = False,
+    padded: bool = False,
+) -> FrozenEncoder:
+    """Open "minilm" (the packaged all-MiniLM-L6-v2), a local folder, or "hub:OWNER/NAME".
+
+    The family is read from the folder's config.json: T5, DeBERTa v2 and v3, BERT-like sentence encoders, CLIP; a folder
+    of pinxit with a CLIP serves too. `length` None is 128 tokens, or fewer where the model reads fewer; `penultimate`
+    takes the states before CLIP's last layer; `padded` keeps what the model says at pads, as DeepFloyd IF wants it.
+    Raises UsageError for options that cannot be, or when a package is not installed (the sentence says which),
+    CheckpointError when there is no encoder of a known family.
+    """
+    place, name = _place(spec)
+    running = Running(length, device, precision, padded)
+    if (place / MANIFEST).is_file():
+        return ClipText.own(place, name, running, penultimate)
+    folder = ModelFolder.open(place)
+    if folder.model_type in CLIPS:
+        return ClipText.published(folder, name, running, penultimate)
+    if folder.model_type not in FAMILIES:
+        known = ", ".join((*FAMILIES, *CLIPS))
+        raise CheckpointError(f"{place} holds a {folder.model_type} model, which is no text encoder among {known}.")
+    if penultimate:
+        raise UsageError(f"{place} holds a {folder.model_type} model: only CLIP is read at its penultimate layer.")
+    return LanguageModel(folder, name, running)
+
+
+def _place(spec: str | Path) -> tuple[Path, str]:
+    """The folder and the short name of a text encoder."""
+    if str(spec) == MINILM:
+        return minilm.folder(), MINILM
+    if str(spec).startswith(PREFIX):
+        return fetch(str(spec), archives=False), str(spec)
+    return Path(spec), Path(spec).resolve().name

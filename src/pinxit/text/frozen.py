@@ -1,0 +1,136 @@
+"""What every frozen text encoder shares: padding, batches of fixed shapes, and the name by which it is known again.
+
+A text runs at the first multiple of 8 positions that holds it, in batches of one fixed shape: its vectors depend on
+nothing but the text, neither on its company nor on `length`. Shapes: B texts, L positions, D width, E pooled width.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pinxit.errors import CheckpointError, UsageError
+from pinxit.types import Condition
+
+Precision = Literal["fp32", "bf16"]
+LENGTH = 128  # tokens where nobody says more (spec: the paper names no number)
+STEP = 8  # positions
+
+
+@dataclass(frozen=True)
+class Running:
+    """How an encoder is run, whatever its family."""
+
+    length: int | None = None  # L, tokens; None: 128, or as many as the model reads where those are fewer
+    device: str | torch.device = "cpu"
+    precision: Precision = "fp32"  # "bf16": matrix products in bfloat16; never fp16, which T5 overflows (spec 2.1)
+    padded: bool = False  # run at the full length and tell what the model says at pads, as DeepFloyd IF wants it
+
+
+class FrozenEncoder(ABC):
+    """A text encoder whose weights never change; a family gives `ids` and `run`."""
+
+    def __init__(
+        self,
+        name: str,
+        width: int,  # D
+        pooled_width: int,  # E
+        positions: int | None,  # most tokens that the model can read; None: any number
+        pad: int,  # id that fills rows up
+        identify: Callable[[], str],  # hex digits that change with any weight
+        running: Running,
+    ) -> None:
+        length = running.length
+        if length is not None and not 1 < length <= (positions or length):
+            most = f" and at most {positions}" if positions else ""
+            raise UsageError(f"{name} reads at least 2{most} tokens: a text length of {length} is impossible.")
+        self.name, self.width, self.pooled_width = name, width, pooled_width
+        self.length = length or min(LENGTH, positions or LENGTH)
+        self.positions, self.pad, self.padded = positions, pad, running.padded
+        self.device, self.precision = torch.device(running.device), running.precision
+        self.autocast = running.precision == "bf16"
+        self._identify = identify
+
+    @abstractmethod
+    def ids(self, texts: Sequence[str], limit: int | None) -> list[list[int]]:
+        """Token ids of each text with the family's specials, cut so that all is at most `limit` long (None: uncut)."""
+
+    @abstractmethod
+    def run(self, ids_BL: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
+        """States [B, L, D] and pooled vectors [B, E] of ids int64 [B, L]; mask bool, True at real tokens."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits that change with any weight, token or way of pooling; not with length or precision."""
+        return self._identify()
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text after cutting, specials counted."""
+        return [len(row) for row in self.ids(texts, self.length)]
+
+    def tokens_over_limit(self, text: str) -> int:
+        """How many tokens of `text` are cut off because it is too long; 0 for a text that fits."""
+        return max(0, len(self.ids([text], None)[0]) - self.length)
+
+    def encode(self, texts: Sequence[str], batch: int = 1) -> Condition:
+        """float32 sequence [B, L, D] (zeros after each text), pooled [B, E] and mask [B, L], on the encoder's device.
+
+        `batch` texts run at once: that is faster on a GPU, and may change the last bits of what they say.
+        """
+        ids = self.ids(texts, self.length)
+        rows, pooled = self._states(ids, batch)
+        sequence = torch.zeros(len(ids), self.length, self.width, device=self.device)
+        mask = torch.zeros(len(ids), self.length, dtype=torch.bool, device=self.device)
+        for place, row in enumerate(rows):
+            sequence[place, : len(row)] = row
+            mask[place, : len(ids[place])] = True
+        return Condition(sequence, pooled, mask)
+
+    def null(self) -> Condition:
+        """What the encoder says of the empty text, B = 1: its specials alone."""
+        return self.encode([""])
+
+    def ragged(self, texts: Sequence[str], batch: int = 1) -> tuple[list[Tensor], Tensor]:
+        """A float32 tensor [n, D] for each text of n tokens (of L when `padded`), and the pooled vectors [B, E]."""
+        return self._states(self.ids(texts, self.length), batch)
+
+    @torch.no_grad()
+    def _states(self, ids: Sequence[Sequence[int]], batch: int) -> tuple[list[Tensor], Tensor]:
+        rows = [torch.empty(0)] * len(ids)
+        pooled = torch.empty(len(ids), self.pooled_width, device=self.device)
+        for width, places in self._widths(ids).items():
+            for start in range(0, len(places), batch):
+                part = places[start : start + batch]
+                states, pooled[part] = self._run_fixed([ids[place] for place in part], width, batch)
+                for place, state in zip(part, states, strict=True):
+                    rows[place] = state[: self.length if self.padded else len(ids[place])].clone()
+        return rows, pooled
+
+    def _widths(self, ids: Sequence[Sequence[int]]) -> dict[int, list[int]]:
+        """Places of the texts by the number of positions at which they run."""
+        found: dict[int, list[int]] = defaultdict(list)
+        for place, row in enumerate(ids):
+            if not row:
+                raise CheckpointError(f"{self.name}: its tokenizer gives an empty text no token, not even an end.")
+            width = self.length if self.padded else -(-len(row) // STEP) * STEP
+            found[min(width, self.positions or width)].append(place)
+        return found
+
+    def _run_fixed(self, ids: Sequence[Sequence[int]], width: int, batch: int) -> tuple[Tensor, Tensor]:
+        """`run` at exactly [batch, width], filled up with the first text; what it says of the given ones."""
+        ids_BL = torch.full((batch, width), self.pad, dtype=torch.int64)
+        mask_BL = torch.zeros(batch, width, dtype=torch.bool)
+        for place in range(batch):
+            row = ids[place] if place < len(ids) else ids[0]
+            ids_BL[place, : len(row)] = torch.tensor(row)
+            mask_BL[place, : len(row)] = True
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            states, pooled = self.run(ids_BL.to(self.device), mask_BL.to(self.device))
+        return states[: len(ids)].float(), pooled[: len(ids)].float()

@@ -1,0 +1,130 @@
+"""Frozen language models from transformers: T5 1.1, DeBERTa v2 and v3, and BERT-like sentence encoders.
+
+Imagen (arXiv 2205.11487, section 2.1) borrows its understanding from such a model. Only safetensors files of a local
+folder are read; no code that comes with a model is executed. transformers is imported when a model is opened.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pinxit.errors import CheckpointError, UsageError
+from pinxit.text.frozen import FrozenEncoder, Running
+from pinxit.text.model_folder import ModelFolder
+from pinxit.text.pooling import Pooling
+from pinxit.weights.tensor_files import some
+
+
+@dataclass(frozen=True)
+class Family:
+    """What one model_type needs."""
+
+    model: str  # class of transformers
+    reserved: int = 0  # positions of its table that stand for no place
+    relative: bool = False  # places are only relative: it reads any number of tokens
+    half: bool = False  # hold the weights in bfloat16 too, for it has billions; others keep them in 32 bits
+
+
+FAMILIES = {
+    "t5": Family("T5EncoderModel", relative=True, half=True),
+    "deberta-v2": Family("DebertaV2Model", relative=True),  # version 3 is called so too
+    "bert": Family("BertModel"),
+    "distilbert": Family("DistilBertModel"),
+    "mpnet": Family("MPNetModel", reserved=2),
+    "roberta": Family("RobertaModel", reserved=2),
+    "xlm-roberta": Family("XLMRobertaModel", reserved=2),
+}
+
+
+class LanguageModel(FrozenEncoder):
+    """The last layer's states of a frozen language model; pooled as the folder says, else the mean of the tokens."""
+
+    def __init__(self, folder: ModelFolder, name: str, running: Running) -> None:
+        """Raises UsageError without transformers, CheckpointError when the folder's parts do not fit each other."""
+        family, pooling = FAMILIES[folder.model_type], Pooling.of_folder(folder.weights)
+        half = family.half and running.precision == "bf16"
+        model, tokenizer = _load(folder, family, torch.bfloat16 if half else torch.float32)
+        limited = not family.relative or getattr(model.config, "position_biased_input", False)
+        positions = model.config.max_position_embeddings - family.reserved if limited else None
+        super().__init__(
+            name,
+            width=model.config.hidden_size,
+            pooled_width=model.config.hidden_size,
+            positions=positions,
+            pad=tokenizer.pad_token_id or 0,
+            identify=lambda: folder.fingerprint(str(pooling)),
+            running=running,
+        )
+        self.autocast = self.autocast and not half
+        self.model, self.tokenizer, self.pooling = model.to(self.device), tokenizer, pooling
+
+    def ids(self, texts: Sequence[str], limit: int | None) -> list[list[int]]:
+        if not texts:
+            return []
+        options = {"truncation": True, "max_length": limit} if limit else {"truncation": False}
+        found = self.tokenizer(list(texts), padding=False, verbose=False, **options)
+        rows: list[list[int]] = found["input_ids"]
+        return rows
+
+    def run(self, ids_BL: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
+        states = self.model(input_ids=ids_BL, attention_mask=mask_BL.long()).last_hidden_state
+        return states, self.pooling(states, mask_BL)
+
+
+def _load(folder: ModelFolder, family: Family, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Model and tokenizer. What the files lack is an error: transformers would draw it at random."""
+    try:
+        import transformers
+    except ImportError as error:
+        told = f"{folder.weights} is a {folder.model_type} model"
+        raise UsageError(f'{told}, which needs transformers: pip install "pinxit[imagen]".') from error
+    if folder.sentencepiece and not all(map(_installed, ("sentencepiece", "google.protobuf"))):
+        told = f"{folder.tokenizer} has a SentencePiece tokenizer"
+        raise UsageError(f"{told}, which needs two more packages: pip install sentencepiece protobuf.")
+    offline = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        with _quiet(), torch.random.fork_rng(devices=[]):
+            model, report = getattr(transformers, family.model).from_pretrained(
+                folder.weights, use_safetensors=True, dtype=dtype, output_loading_info=True, **offline
+            )
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder.tokenizer, **offline)
+    except Exception as error:  # the libraries below raise whatever they like
+        told = " ".join(str(error).split())[:160]
+        raise CheckpointError(f"{folder.weights} cannot be opened: {type(error).__name__}: {told}.") from error
+    missing = [key for key in sorted(report["missing_keys"]) if not key.startswith("pooler.")]  # never asked
+    if missing:
+        raise CheckpointError(f"{folder.weights} lacks the weights {some(missing)}.")
+    if len(tokenizer) > model.config.vocab_size:
+        told = f"a tokenizer of {len(tokenizer)} tokens, but a model of {model.config.vocab_size}"
+        raise CheckpointError(f"{folder.weights} has {told}.")
+    return model.eval().requires_grad_(False), tokenizer
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # its parent is not there
+        return False
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the library's bars and warnings: what matters is checked here."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

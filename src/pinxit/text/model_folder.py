@@ -1,0 +1,94 @@
+"""A language model's folder as transformers and diffusers lay it out, looked over before anything heavy is imported."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pinxit.errors import CheckpointError
+
+INDEX = "model.safetensors.index.json"
+TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "spm.model", "sentencepiece.bpe.model")
+SETTINGS = ("merges.txt", "tokenizer_config.json", "special_tokens_map.json")  # of a tokenizer, beside its words
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """Where the parts of a text encoder lie."""
+
+    weights: Path  # folder of config.json and the safetensors files
+    tokenizer: Path  # folder of the tokenizer's files: the same, or diffusers' `tokenizer` beside it
+    config: dict[str, Any]
+    files: tuple[Path, ...]  # everything that decides what the encoder says
+
+    @property
+    def model_type(self) -> str:
+        """The family, as config.json names it."""
+        return str(self.config.get("model_type"))
+
+    @property
+    def sentencepiece(self) -> bool:
+        """Whether the tokenizer is a SentencePiece model alone, which only that library reads."""
+        return not _present(self.tokenizer, [name for name in TOKENIZERS if not name.endswith(".model")])
+
+    @classmethod
+    def open(cls, folder: Path) -> ModelFolder:
+        """Look `folder` over: a model's folder, or a whole diffusers pipeline with `text_encoder` and `tokenizer`.
+
+        Raises CheckpointError when config.json, safetensors weights or tokenizer files are missing.
+        """
+        if not folder.is_dir():
+            raise CheckpointError(f"there is no folder {folder} of a text encoder.")
+        inner = folder / "text_encoder"
+        weights = inner if not (folder / "config.json").is_file() and (inner / "config.json").is_file() else folder
+        if not (weights / "config.json").is_file():
+            raise CheckpointError(f"{folder} holds no text encoder: it has no config.json.")
+        places = (weights, weights.parent / "tokenizer")
+        tokenizer = next((place for place in places if _present(place, TOKENIZERS)), None)
+        if tokenizer is None:
+            raise CheckpointError(f"{weights} has no tokenizer: it needs one of {', '.join(TOKENIZERS)}.")
+        tensors, config = _tensors(weights), weights / "config.json"
+        return cls(weights, tokenizer, json_of(config), (config, *tensors, *_present(tokenizer, TOKENIZERS + SETTINGS)))
+
+    def fingerprint(self, *more: str) -> str:
+        """Sixteen hex digits that change with any file that matters, and with `more`."""
+        digest = hashlib.sha256("\0".join(more).encode())
+        for path in self.files:
+            with path.open("rb") as handle:
+                digest.update(hashlib.file_digest(handle, "sha256").digest())
+        return digest.hexdigest()[:16]
+
+
+def json_of(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises CheckpointError when there is none in `path`."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is not readable JSON: {error}.") from error
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path} holds no JSON object.")
+    return found
+
+
+def _present(folder: Path, names: Sequence[str]) -> list[Path]:
+    return [folder / name for name in names if (folder / name).is_file()]
+
+
+def _tensors(folder: Path) -> Sequence[Path]:
+    """The safetensors files of `folder`: the whole, or the shards that an index names."""
+    if (folder / "model.safetensors").is_file():
+        return [folder / "model.safetensors"]
+    if (folder / INDEX).is_file():
+        places = json_of(folder / INDEX).get("weight_map")
+        names = sorted(set(places.values())) if isinstance(places, dict) else []
+        missing = next((name for name in names if Path(name).name != name or not (folder / name).is_file()), None)
+        if not names or missing is not None:
+            raise CheckpointError(f"{folder / INDEX} names {missing or 'no file'}, which is not in the folder.")
+        return [folder / name for name in names]
+    pickled = next((path.name for path in sorted(folder.iterdir()) if path.suffix in (".bin", ".pt", ".ckpt")), None)
+    told = f" (it has {pickled}, and pickled weights are never read)" if pickled else ""
+    raise CheckpointError(f"{folder} has no model.safetensors{told}; save the model with safetensors.")
