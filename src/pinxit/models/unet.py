@@ -1,0 +1,131 @@
+"""The U-Net that denoises: ADM's (Dhariwal and Nichol 2021), as Imagen's base and DeepFloyd IF use it, and in small.
+
+Imagen: Saharia et al. 2022 (arXiv 2205.11487), section 2.4 and appendix F. `config.efficient` makes it the Efficient
+U-Net of Imagen's super-resolution models. Shapes: B batch, C channels, H W pixels, L text positions, D text width,
+E embedding width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pinxit.models.efficient_unet import EfficientBody
+from pinxit.models.unet_blocks import Attention, Conv, Norm, Resample, ResBlock, Text
+from pinxit.models.unet_conditioning import Conditioning
+from pinxit.models.unet_config import UNetConfig
+
+__all__ = ["UNet", "UNetConfig"]
+
+
+class Block(nn.Module):
+    """A residual block, and attention after it where the level has any."""
+
+    def __init__(self, inputs: int, outputs: int, config: UNetConfig, attends: bool) -> None:
+        super().__init__()
+        self.res = ResBlock(inputs, outputs, config)
+        heads = config.heads or outputs // config.head
+        self.attention = Attention(outputs, outputs, heads, config) if attends else None
+
+    def forward(self, x: Tensor, embed: Tensor, text: Text | None) -> Tensor:
+        x = self.res(x, embed)
+        return x if self.attention is None else self.attention(x, text)
+
+
+class Level(nn.Module):
+    """The blocks of one resolution, and the step to the next one where there is one."""
+
+    def __init__(
+        self, inputs: list[int], width: int, config: UNetConfig, attends: bool, resample: Resample = ""
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(given, width, config, attends) for given in inputs)
+        self.resample = ResBlock(width, width, config, resample) if resample else None
+
+
+class Body(nn.Module):
+    """ADM's way down, middle and way up: every block and every step down leaves a skip that a block above picks up."""
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        widths, last = config.channels, len(config.channels) - 1
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        skips = [widths[0]]
+        for place, width in enumerate(widths):
+            inputs = [skips[-1]] + [width] * (config.blocks[place] - 1)
+            step: Resample = "down" if place < last else ""
+            self.down.append(Level(inputs, width, config, config.attention[place], step))
+            skips += [width] * (config.blocks[place] + bool(step))
+        self.middle = nn.ModuleList(
+            Block(widths[-1], widths[-1], config, attends) for attends in (config.middle, False)
+        )
+        below = widths[-1]
+        for place, width in reversed(list(enumerate(widths))):
+            inputs = [given + skips.pop() for given in [below] + [width] * config.blocks[place]]
+            self.up.append(Level(inputs, width, config, config.attention[place], "up" if place else ""))
+            below = width
+
+    def forward(self, x: Tensor, embed: Tensor, text: Text | None) -> Tensor:
+        skips = [x]
+        for level in self.down:
+            assert isinstance(level, Level)
+            for block in level.blocks:
+                x = block(x, embed, text)
+                skips.append(x)
+            if level.resample is not None:
+                x = level.resample(x, embed)
+                skips.append(x)
+        for block in self.middle:
+            x = block(x, embed, text)
+        for level in self.up:
+            assert isinstance(level, Level)
+            for block in level.blocks:
+                x = block(torch.cat([x, skips.pop()], 1), embed, text)
+            if level.resample is not None:
+                x = level.resample(x, embed)
+        return x
+
+
+class UNet(nn.Module):
+    """Noisy pictures in, the prediction out (noise, picture or velocity: what it is trained for)."""
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        area, width = config.patch**2, config.channels[0]
+        self.conditioning = Conditioning(config)
+        self.stem = Conv((config.inputs + config.low_res) * area, width)
+        self.body = EfficientBody(config) if config.efficient else Body(config)
+        self.norm = Norm(width, config)
+        self.out = Conv(width, config.outputs * area, zero=True)
+
+    def forward(
+        self,
+        x: Tensor,
+        time: Tensor,
+        sequence: Tensor | None = None,
+        mask: Tensor | None = None,
+        low_res: Tensor | None = None,
+        augmentation: Tensor | None = None,
+    ) -> Tensor:
+        """x [B, C, H, W] on the network's scale -> [B, outputs, H, W] of x's type.
+
+        `time` [B], in the units of the embedding; `sequence` [B, L, D] with `mask` [B, L], True where there is text
+        (None: everywhere), needed when the config has text; `low_res` [B, 3, H, W], already enlarged and noised, and
+        `augmentation` [B], its noise level, where the config has them. Masked positions have no influence. H and W
+        must be multiples of `config.step`.
+        """
+        assert not any(side % self.config.step for side in x.shape[-2:]), (
+            f"sides must be multiples of {self.config.step}"
+        )
+        embed, text = self.conditioning(time, sequence, mask, augmentation)
+        if self.config.low_res:
+            assert low_res is not None, "this U-Net wants a low-resolution picture"
+            h = torch.cat([x, low_res.to(x.dtype)], 1)
+        else:
+            h = x
+        h = F.pixel_unshuffle(h, self.config.patch).to(self.norm.weight.dtype, memory_format=torch.channels_last)
+        h = self.body(self.stem(h), embed, text)
+        h = self.out(self.norm(h, self.config.activation))
+        return F.pixel_shuffle(h, self.config.patch).to(x.dtype)

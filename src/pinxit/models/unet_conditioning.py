@@ -1,0 +1,116 @@
+"""What leads a U-Net: time, the pooled text and the augmentation level as one embedding, and the text to attend to.
+
+Shapes: B batch, L text positions, D text width, E embedding width.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pinxit.models.unet_blocks import Linear, Text, activate
+from pinxit.models.unet_config import UNetConfig
+
+
+def sinusoids(time_B: Tensor, width: int) -> Tensor:
+    """[B] -> [B, width]: cosines, then sines of time * 10000^(-k / half), k = 0 .. half - 1 (ADM: cosines first)."""
+    half = width // 2
+    steps = torch.arange(half, device=time_B.device, dtype=torch.float32)
+    angles = time_B.float()[:, None] * torch.exp(-math.log(10000.0) / half * steps)
+    return torch.cat([angles.cos(), angles.sin()], 1)
+
+
+class LevelEmbedding(nn.Module):
+    """A number per picture (time, or a noise level) as a vector: sinusoids, linear, activation, linear."""
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.width, self.activation = config.channels[0], config.activation
+        self.first = Linear(self.width, config.embed_width)
+        self.second = Linear(config.embed_width, config.embed_width)
+
+    def forward(self, level_B: Tensor) -> Tensor:
+        waves = sinusoids(level_B, self.width).to(self.first.bias.dtype)
+        return self.second(activate(self.first(waves), self.activation))  # type: ignore[no-any-return]
+
+
+class AttentionPool(nn.Module):
+    """A sequence as one vector, [B, L, D] -> [B, D]: its mean, plus a learned position, attends to itself and all.
+
+    Masked positions count neither in the mean nor as keys; without any text the learned position is all there is.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.position = nn.Parameter(torch.randn(1, width) * width**-0.5)
+        self.query, self.key, self.value = (Linear(width, width) for _ in range(3))
+
+    def forward(self, x_BLD: Tensor, mask_BL: Tensor | None) -> Tensor:
+        B, _, D = x_BLD.shape
+        if mask_BL is None:
+            mean, bias = x_BLD.mean(1, keepdim=True), None
+        else:
+            x_BLD = x_BLD.masked_fill(~mask_BL[:, :, None], 0.0)
+            mean = x_BLD.sum(1, keepdim=True) / mask_BL.sum(1).clamp(min=1)[:, None, None].to(x_BLD.dtype)
+            bias = F.pad(mask_BL, (1, 0), value=True)[:, None, None]
+        first = mean + self.position.to(x_BLD.dtype)
+        x_BLD = torch.cat([first, x_BLD], 1)
+        q, k, v = (
+            layer(given).view(B, -1, self.heads, D // self.heads).transpose(1, 2)
+            for layer, given in ((self.query, first), (self.key, x_BLD), (self.value, x_BLD))
+        )
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).reshape(B, D)
+
+
+class PooledText(nn.Module):
+    """The text as one vector of the embedding's width: norm, attention pooling, linear, norm (DeepFloyd IF)."""
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(config.text)
+        self.pool = AttentionPool(config.text, config.pool_heads)
+        self.proj = Linear(config.text, config.embed_width)
+        self.norm2 = nn.LayerNorm(config.embed_width)
+
+    def forward(self, text_BLD: Tensor, mask_BL: Tensor | None) -> Tensor:
+        pooled = self.pool(self.norm1(text_BLD), mask_BL)
+        return self.norm2(self.proj(pooled))  # type: ignore[no-any-return]
+
+
+class Conditioning(nn.Module):
+    """Everything a U-Net is told beside pictures, as (embedding [B, E], the text for its attention or None)."""
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.time = LevelEmbedding(config)
+        self.augmentation = LevelEmbedding(config) if config.augmentation else None
+        self.pooled = PooledText(config) if config.text and config.pool_heads else None
+        self.context = Linear(config.text, config.context) if config.text and config.context else nn.Identity()
+
+    def forward(
+        self, time_B: Tensor, sequence_BLD: Tensor | None, mask_BL: Tensor | None, augmentation_B: Tensor | None
+    ) -> tuple[Tensor, Text | None]:
+        embed, text = self.time(time_B), None
+        if self.augmentation is not None:
+            assert augmentation_B is not None, "this U-Net wants an augmentation level"
+            embed = embed + self.augmentation(augmentation_B)
+        if self.config.text:
+            assert sequence_BLD is not None, "this U-Net wants text"
+            sequence_BLD = sequence_BLD.to(self.time.first.bias.dtype)
+            mask_BL = None if self.config.attend_padding else mask_BL
+            if self.pooled is not None:
+                embed = embed + self.pooled(sequence_BLD, mask_BL)
+            text = Text(self.context(sequence_BLD), _bias(mask_BL))
+        return activate(embed, self.config.activation) if self.config.activate_once else embed, text
+
+
+def _bias(mask_BL: Tensor | None) -> Tensor | None:
+    """0 where there is text, -inf elsewhere."""
+    if mask_BL is None:
+        return None
+    return torch.zeros(mask_BL.shape, device=mask_BL.device).masked_fill(~mask_BL, float("-inf"))

@@ -1,0 +1,102 @@
+"""What shapes a U-Net of the Imagen family: one frozen config for every variant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pinxit.errors import UsageError
+
+UNetActivation = Literal["silu", "gelu"]
+TextNorm = Literal["none", "layer", "group"]
+
+
+def groups_of(channels: int, groups: int) -> int:
+    """How many groups a normalisation of `channels` has.
+
+    Without a given number: as many as possible, but at most 32 and each of whole sixteens, because the channels-last
+    kernels of CPUs are twenty times slower for other groups.
+    """
+    sixteens = channels // 16 if channels % 16 == 0 else 0
+    return groups or max((n for n in range(1, 33) if sixteens and sixteens % n == 0), default=1)
+
+
+@dataclass(frozen=True, slots=True)
+class UNetConfig:
+    """Everything that shapes a `UNet`; `models.unet_shapes` holds the published ones.
+
+    A level is one resolution; the first is the finest, every further one has half the side. Tuples have one entry a
+    level. The defaults are a small unconditional ADM U-Net of three levels.
+    """
+
+    channels: tuple[int, ...] = (64, 128, 192)  # width of every level
+    blocks: tuple[int, ...] = (2, 2, 2)  # residual blocks of every level on the way down; on the way up one more
+    attention: tuple[bool, ...] = (False, True, True)  # whether the blocks of a level attend
+    efficient: bool = False  # the Efficient U-Net: as many blocks up as down, one skip and one attention a level
+    middle: bool = True  # attention between the two blocks in the middle (not of an Efficient U-Net)
+    self_attention: bool = True  # False: pictures attend to the text alone, so that the net is fully convolutional
+    inputs: int = 3  # channels of x
+    low_res: int = 0  # channels of the picture to be enlarged, joined to x; 0: none is given
+    outputs: int = 3  # channels of the answer; 6 with a learned variance
+    patch: int = 1  # space-to-depth factor in front of the net and behind it
+    head: int = 64  # channels of an attention head
+    heads: int = 0  # attention heads; 0: as many as `head` gives (an Efficient U-Net: 8, over twice the channels)
+    text: int = 0  # width of the text sequence that is given; 0: no text
+    context: int = 0  # width it is projected to before any layer reads it; 0: read as it comes
+    text_norm: TextNorm = "layer"  # of the text in every attention
+    pool_heads: int = 8  # heads of the attention that pools the text for the time embedding; 0: no pooled text
+    attend_padding: bool = False  # masked text counts as text (DeepFloyd IF)
+    augmentation: bool = False  # takes the level of noise in the low-resolution picture
+    embed: int = 0  # width of the time embedding; 0: four times the first level's
+    activation: UNetActivation = "silu"
+    activate_once: bool = False  # the embedding goes through the activation once, not in every block
+    residual_scale: float = 1.0  # what every residual block's sum is multiplied by; 0.7071 keeps its variance
+    groups: int = 0  # of every group normalisation; 0: at most 32, each of 16 channels or a multiple
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        levels = len(self.channels)
+        for name in ("blocks", "attention"):
+            if len(getattr(self, name)) != levels:
+                raise UsageError(f"unet.{name} needs {levels} entries, one for each of unet.channels.")
+        for name in ("channels", "blocks", "inputs", "outputs", "patch", "head"):
+            value = getattr(self, name)
+            if min(value, default=0) < 1 if isinstance(value, tuple) else value < 1:
+                raise UsageError(f"unet.{name} must be at least 1, not {value}.")
+        for width in self.channels:
+            if width % groups_of(width, self.groups):
+                raise UsageError(f"unet.channels: {width} is not a multiple of {self.groups} groups.")
+        for width, attends in zip(self.channels, self._attends(), strict=True):
+            heads = self.heads or (8 if self.efficient else max(1, width // self.head))
+            if attends and width % heads:
+                raise UsageError(f"unet.channels: {width} is not a multiple of {heads} attention heads.")
+        self._check_text()
+
+    def _attends(self) -> tuple[bool, ...]:
+        """Whether anything at a level attends."""
+        return (*self.attention[:-1], self.attention[-1] or (self.middle and not self.efficient))
+
+    def _check_text(self) -> None:
+        if self.text == 0 and not self.self_attention and any(self._attends()):
+            raise UsageError("unet: attention without self_attention needs text to attend to.")
+        if self.text and self.pool_heads and self.text % self.pool_heads:
+            raise UsageError(f"unet.text: {self.text} is not a multiple of {self.pool_heads} pool_heads.")
+        if self.text and self.text_norm == "group" and not self.attend_padding:
+            raise UsageError("unet.text_norm 'group' takes its statistics over padding too: set attend_padding.")
+        if self.text and self.text_norm == "group" and self.text_width % groups_of(self.text_width, self.groups):
+            raise UsageError(f"unet: text of width {self.text_width} does not fall into {self.groups} groups.")
+
+    @property
+    def text_width(self) -> int:
+        """Width of the text as the attention layers read it."""
+        return self.context or self.text
+
+    @property
+    def embed_width(self) -> int:
+        """Width of the time embedding."""
+        return self.embed or 4 * self.channels[0]
+
+    @property
+    def step(self) -> int:
+        """What the sides of a picture must be multiples of."""
+        return self.patch << (len(self.channels) if self.efficient else len(self.channels) - 1)

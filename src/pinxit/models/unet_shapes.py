@@ -1,0 +1,136 @@
+"""The published U-Nets, and small ones that two processor cores can train.
+
+Parameters are counted on the meta device (tests/models/test_unet.py) without the frozen text encoder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pinxit.models.unet_config import UNetConfig
+
+T5_XXL = 4096  # width of the text encoder that Imagen and DeepFloyd IF read
+MINILM = 384  # width of the one that the small ones read
+
+
+def imagen_base() -> UNetConfig:
+    """Imagen's base at 64 px (Saharia et al. 2022, appendix F): 2,305,382,403 parameters; the paper rounds to 2B.
+
+    GLIDE's base has the same shape and is printed as 2.3B. The paper does not tell the width that the attention layers
+    read the text at; 2048 is GLIDE's. Reading T5-XXL's 4096 as they come would make it 2.44B.
+    """
+    return UNetConfig(
+        channels=(512, 1024, 1536, 2048),
+        blocks=(3, 3, 3, 3),
+        attention=(False, True, True, True),
+        text=T5_XXL,
+        context=2048,
+        groups=32,
+    )
+
+
+def imagen_super_256() -> UNetConfig:
+    """Imagen's 64 -> 256 px Efficient U-Net (appendix F, table of blocks): 588,913,283 parameters; printed as 600M.
+
+    The width of the time embedding is not told; with four times the first level's it would be 557M, with 1024 it is
+    what the paper rounds to 600M.
+    """
+    return UNetConfig(
+        channels=(128, 256, 512, 1024),
+        blocks=(2, 4, 8, 8),
+        attention=(False, False, False, True),
+        efficient=True,
+        low_res=3,
+        augmentation=True,
+        text=T5_XXL,
+        embed=1024,
+        groups=32,
+    )
+
+
+def imagen_super_1024() -> UNetConfig:
+    """Imagen's 256 -> 1024 px Efficient U-Net, without self-attention: 580,516,483 parameters; printed as 400M.
+
+    The paper's table gives it the same channels and blocks as the 64 -> 256 net, whose convolutions alone are 426M:
+    leaving out self-attention takes 8M. The printed 400M therefore cannot come from the printed table; we follow the
+    table.
+    """
+    return replace(imagen_super_256(), self_attention=False)
+
+
+def deepfloyd_xl() -> UNetConfig:
+    """DeepFloyd IF's stage I, XL (the hub's config.json): 4,304,695,110 parameters, printed as 4.3B."""
+    return UNetConfig(
+        channels=(704, 1408, 2112, 2816),
+        blocks=(3, 3, 3, 3),
+        attention=(False, True, True, True),
+        outputs=6,
+        text=T5_XXL,
+        context=2816,
+        text_norm="group",
+        pool_heads=64,
+        attend_padding=True,
+        activation="gelu",
+        groups=32,
+    )
+
+
+def deepfloyd_super_l() -> UNetConfig:
+    """DeepFloyd IF's stage II, L (64 -> 256 px): 1,243,277,190 parameters, printed as 1.2B."""
+    return replace(
+        deepfloyd_xl(),
+        channels=(160, 320, 640, 960, 1280),
+        blocks=(2, 2, 3, 5, 5),
+        attention=(False, False, False, True, True),
+        low_res=3,
+        context=1280,
+        augmentation=True,
+        embed=1280,
+        activate_once=True,
+        residual_scale=0.7071,
+    )
+
+
+def small_base() -> UNetConfig:
+    """64 px on 16 x 16 maps, for text of MiniLM's width: 42.0M parameters, 7.7 GFLOP a picture and step."""
+    return UNetConfig(
+        channels=(192, 320),
+        blocks=(2, 3),
+        attention=(True, True),
+        patch=4,
+        text=MINILM,
+        context=256,
+        pool_heads=6,
+    )
+
+
+def small_super() -> UNetConfig:
+    """64 -> 256 px on 64 x 64 maps and smaller, for text of MiniLM's width: 15.7M parameters, 4.1 GFLOP.
+
+    Fully convolutional: trained on crops, applied to whole pictures of any size.
+    """
+    return UNetConfig(
+        channels=(64, 128, 256),
+        blocks=(1, 2, 4),
+        attention=(False, False, True),
+        efficient=True,
+        self_attention=False,
+        low_res=3,
+        augmentation=True,
+        residual_scale=0.7071,
+        embed=256,
+        patch=4,
+        text=MINILM,
+        context=256,
+        pool_heads=6,
+    )
+
+
+PUBLISHED = {
+    "imagen-base-64": imagen_base(),
+    "imagen-super-256": imagen_super_256(),
+    "imagen-super-1024": imagen_super_1024(),
+    "IF-I-XL": deepfloyd_xl(),
+    "IF-II-L": deepfloyd_super_l(),
+}
+SMALL = {"base-64": small_base(), "super-256": small_super()}

@@ -1,0 +1,25 @@
+"""The U-Net benchmark runs at a tiny size, the contenders agree, and its last line is the JSON that others read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "unet.py"
+
+
+def test_last_line_is_json() -> None:
+    pytest.importorskip("diffusers")
+    command = [sys.executable, str(BENCHMARK), "--small", "--batch", "2", "--dtype", "float32", "--rounds", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert max(told["largest_difference"].values()) < 1e-4
+    assert told["ratio"] == pytest.approx(told["ours_gflops"] / max(told["peer_gflops"].values()), rel=0.05)
+    assert told["share"] > 0 and told["matrix_gflops"] > 0
+    # The same network, so the same work: only what is added to attention's scores may be counted differently.
+    ours, peer = told["ours_gflops"] * told["seconds"]["ours"], told["peer_gflops"]["diffusers"]
+    assert ours == pytest.approx(peer * told["seconds"]["diffusers"], rel=0.05)

@@ -1,0 +1,271 @@
+"""The U-Net family: sizes, what may and may not influence the answer, and that it learns."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pinxit.config import from_dict, to_dict
+from pinxit.errors import UsageError
+from pinxit.models.unet import UNet, UNetConfig
+from pinxit.models.unet_blocks import ResBlock
+from pinxit.models.unet_conditioning import sinusoids
+from pinxit.models.unet_shapes import PUBLISHED, SMALL
+
+TINY = UNetConfig(channels=(32, 64), blocks=(1, 1), attention=(False, True), head=16, text=24, pool_heads=2, groups=8)
+PATCHED = replace(TINY, patch=4, context=16, low_res=3, augmentation=True, residual_scale=0.7071)
+IF = replace(TINY, text_norm="group", attend_padding=True, activation="gelu", activate_once=True, outputs=6)
+EFFICIENT = replace(TINY, efficient=True, low_res=3, augmentation=True, blocks=(1, 2))
+CROSS = replace(EFFICIENT, self_attention=False)
+BARE = replace(TINY, text=0, attention=(False, False), middle=False)
+ALL = {"tiny": TINY, "patched": PATCHED, "if": IF, "efficient": EFFICIENT, "cross": CROSS, "bare": BARE}
+
+
+def small(config: UNetConfig, seed: int = 0, noise: float = 0.1) -> UNet:
+    """A network whose zero-initialised layers are `noise` instead, so that everything has a say."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        net = UNet(config).eval()
+        with torch.no_grad():
+            for parameter in net.parameters():
+                parameter.add_(noise * torch.randn_like(parameter))
+    return net
+
+
+def given(config: UNetConfig, side: int = 16, rows: int = 2, length: int = 5) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(1)
+    told: dict[str, Any] = {
+        "x": torch.randn(rows, 3, side, side, generator=generator),
+        "time": torch.linspace(10.0, 900.0, rows),
+    }
+    if config.text:
+        told["sequence"] = torch.randn(rows, length, config.text, generator=generator)
+        told["mask"] = torch.arange(length)[None] < torch.arange(2, 2 + rows)[:, None]
+    if config.low_res:
+        told["low_res"] = torch.randn(rows, 3, side, side, generator=generator)
+    if config.augmentation:
+        told["augmentation"] = torch.linspace(100.0, 300.0, rows)
+    return told
+
+
+PARAMETERS = {
+    "imagen-base-64": 2_305_382_403,
+    "imagen-super-256": 588_913_283,
+    "imagen-super-1024": 580_516_483,
+    "IF-I-XL": 4_304_695_110,
+    "IF-II-L": 1_243_277_190,
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_sizes(name: str) -> None:
+    """On the meta device; the docstrings of the shapes say how these lie to the printed figures."""
+    with torch.device("meta"):
+        net = UNet(PUBLISHED[name])
+    assert sum(p.numel() for p in net.parameters()) == PARAMETERS[name]
+    assert from_dict(UNetConfig, to_dict(PUBLISHED[name])) == PUBLISHED[name]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_small_presets_fit_their_pictures(name: str) -> None:
+    config = SMALL[name]
+    assert from_dict(UNetConfig, to_dict(config)) == config
+    with torch.device("meta"):
+        net = UNet(config)
+    assert 64 % config.step == 0 and sum(p.numel() for p in net.parameters()) < 60e6
+    told = {name: value.to("meta") for name, value in given(config, side=64).items()}
+    assert net(**told).shape == (2, 3, 64, 64)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_begins_as_zero_and_gradients_reach_every_parameter(name: str) -> None:
+    config = ALL[name]
+    told = given(config)
+    fresh = UNet(config)(**told)
+    assert fresh.shape == (2, config.outputs, 16, 16) and not fresh.any()
+    net = small(config)
+    net(**told).square().sum().backward()
+    for path, parameter in net.named_parameters():
+        if not path.endswith(".key.bias"):  # added to all keys alike, it leaves the softmax as it was
+            assert parameter.grad is not None and parameter.grad.abs().sum() > 0, path
+
+
+@pytest.mark.parametrize("name", ["tiny", "patched", "efficient", "cross"])
+def test_padding_has_no_influence(name: str) -> None:
+    """What masked positions hold, and how many there are; and nothing written there survives a NaN."""
+    net, told = small(ALL[name]), given(ALL[name])
+    wanted = net(**told)
+    other = told | {"sequence": torch.where(told["mask"][:, :, None], told["sequence"], 99.0)}
+    torch.testing.assert_close(net(**other), wanted, atol=1e-5, rtol=1e-5)
+    longer = {
+        "sequence": torch.cat([told["sequence"], torch.ones(2, 4, 24)], 1),
+        "mask": torch.cat([told["mask"], torch.zeros(2, 4, dtype=torch.bool)], 1),
+    }
+    torch.testing.assert_close(net(**(told | longer)), wanted, atol=1e-5, rtol=1e-5)
+    moved = told | {"sequence": told["sequence"].roll(1, 2)}
+    assert not torch.allclose(net(**moved), wanted, atol=1e-3)
+    full = told | {"mask": torch.ones(2, 5, dtype=torch.bool)}
+    torch.testing.assert_close(net(**full), net(**(told | {"mask": None})), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["tiny", "patched", "efficient", "cross"])
+def test_no_text_at_all(name: str) -> None:
+    """Everything masked, as the unconditional half of guidance asks: finite, and the text is forgotten."""
+    net, told = small(ALL[name]), given(ALL[name])
+    told["mask"] = torch.tensor([[True] * 5, [False] * 5])
+    found = net(**told)
+    assert found.isfinite().all()
+    other = net(**(told | {"sequence": told["sequence"].roll(1, 2)}))
+    torch.testing.assert_close(other[1], found[1], atol=1e-6, rtol=0)
+    assert not torch.allclose(other[0], found[0], atol=1e-3)
+    found.sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters())
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_rows_do_not_see_each_other(name: str) -> None:
+    net, told = small(ALL[name]), given(ALL[name], rows=3)
+    whole = net(**told)
+    alone = net(**{key: value[1:2] for key, value in told.items()})
+    torch.testing.assert_close(alone[0], whole[1], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("key", ["time", "augmentation", "low_res"])
+def test_everything_given_counts(key: str) -> None:
+    for config in (PATCHED, EFFICIENT):
+        net, told = small(config), given(config)
+        assert not torch.allclose(net(**(told | {key: told[key] * 0.5})), net(**told), atol=1e-3)
+
+
+def test_sinusoids_have_cosines_first() -> None:
+    told = sinusoids(torch.tensor([0.0, 2.0]), 4)
+    expected = torch.tensor([2.0, 0.02])
+    torch.testing.assert_close(told[0], torch.tensor([1.0, 1.0, 0.0, 0.0]))
+    torch.testing.assert_close(told[1], torch.cat([expected.cos(), expected.sin()]))
+
+
+def test_skip_scaling_halves_the_variance() -> None:
+    """A residual block whose branches are independent and of variance one: their sum has two, times 0.7071^2."""
+    generator = torch.Generator().manual_seed(0)
+    x, other = torch.randn(2, 4, 64, 32, 32, generator=generator).unbind()
+    variances = []
+    for scale in (1.0, 0.7071):
+        block = ResBlock(64, 64, replace(TINY, channels=(64, 64), residual_scale=scale))
+        block.conv2 = Said(other)  # type: ignore[assignment]
+        variances.append(float(block(x, torch.zeros(4, 256)).var()))
+    assert variances[0] == pytest.approx(2.0, rel=0.02)
+    assert variances[1] == pytest.approx(variances[0] / 2, rel=1e-3)
+
+
+class Said(nn.Module):
+    """Answers the same whatever it is asked, on top of the shortcut."""
+
+    def __init__(self, answer: Tensor) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, _: Tensor, add: Tensor) -> Tensor:
+        return add + self.answer
+
+
+def test_the_patch_stem_puts_every_pixel_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With stem and answer that pass on what they are given, the picture comes out as it went in."""
+    config = replace(BARE, patch=4, channels=(48, 48))
+    net = UNet(config)
+    for part in (net.body, net.norm):
+        monkeypatch.setattr(part, "forward", lambda x, *_: x)
+    for layer in (net.stem, net.out):
+        assert isinstance(layer, nn.Conv2d)
+        nn.init.dirac_(layer.weight)
+        assert layer.bias is not None
+        nn.init.zeros_(layer.bias)
+    told = given(config, side=32)
+    assert torch.equal(net(**told), told["x"])
+
+
+def test_efficient_net_is_fully_convolutional_without_self_attention() -> None:
+    """64 -> 256: far from the edges, a crop's answer is the whole picture's, though the text is attended to.
+
+    Group statistics are the one thing that a crop changes; they are fixed here by pictures that repeat.
+    """
+    told = given(CROSS, side=64)
+    whole = {key: value.tile(1, 1, 4, 4) if value.ndim == 4 else value for key, value in told.items()}
+    net = small(CROSS, noise=0.03)
+    answer = net(**whole)
+    assert answer.shape == (2, 3, 256, 256)
+    assert small(CROSS)(**given(CROSS, side=40)).shape == (2, 3, 40, 40)
+    torch.testing.assert_close(answer[..., 64:128, 64:128], answer[..., 128:192, 128:192], atol=0.02, rtol=0)
+    wide = small(replace(CROSS, channels=(32, 64, 64, 64), blocks=(1,) * 4, attention=(False, False, False, True)))
+    assert wide(**given(CROSS, side=48)).shape == (2, 3, 48, 48)
+
+
+def test_efficient_levels_step_down_first_and_up_last() -> None:
+    """No residual block of the Efficient U-Net works at the full side."""
+    sides: list[int] = []
+    net = small(EFFICIENT)
+    for module in net.modules():
+        if isinstance(module, ResBlock):
+            module.register_forward_hook(lambda _m, _i, out: sides.append(out.shape[-1]))
+    net(**given(EFFICIENT, side=16))
+    assert sides == [8, 4, 4, 4, 4, 8]
+
+
+@pytest.mark.parametrize("config", [TINY, EFFICIENT], ids=["adm", "efficient"])
+def test_overfits(config: UNetConfig) -> None:
+    told = given(config, side=8, rows=4)
+    target = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(3)).round()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = UNet(config)
+    optimiser = torch.optim.Adam(net.parameters(), lr=2e-3)
+    losses = []
+    for _ in range(50):
+        loss = (net(**told) - target).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.1 * losses[0]
+
+
+@pytest.mark.parametrize("name", ["tiny", "patched", "if", "efficient"])
+def test_bf16_is_near(name: str) -> None:
+    """Under autocast and with bf16 weights; the answer keeps the type of x."""
+    net, told = small(ALL[name]), given(ALL[name])
+    wanted = net(**told).detach()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = net(**told)
+    assert found.dtype == torch.float32
+    near = 0.05 * float(wanted.std())
+    assert float((found.detach() - wanted).abs().mean()) < near
+    assert float((net.bfloat16()(**told).detach() - wanted).abs().mean()) < near
+
+
+@pytest.mark.parametrize("config", [PATCHED, CROSS], ids=["adm", "efficient"])
+def test_one_graph_for_the_compiler(config: UNetConfig) -> None:
+    """torch.compile sees the network whole; here one level of it, without the minutes that generating code takes."""
+    config = replace(config, channels=(32,), blocks=(1,), attention=(True,))
+    net, told = small(config), given(config)
+    with torch.no_grad():
+        found = torch.compile(net, backend="eager", fullgraph=True)(**told)
+        torch.testing.assert_close(found, net(**told), atol=1e-6, rtol=1e-6)
+
+
+def test_impossible_configs_are_refused() -> None:
+    for change, told in (
+        ({"blocks": (1,)}, "blocks"),
+        ({"channels": ()}, "blocks"),
+        ({"channels": (20, 64)}, "groups"),
+        ({"patch": 0}, "patch"),
+        ({"heads": 7}, "7 attention heads"),
+        ({"text": 0, "self_attention": False}, "self_attention"),
+        ({"pool_heads": 7}, "pool_heads"),
+        ({"text_norm": "group"}, "attend_padding"),
+        ({"text_norm": "group", "attend_padding": True, "text": 22}, "groups"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            replace(TINY, **change)

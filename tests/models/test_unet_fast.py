@@ -1,0 +1,48 @@
+"""The U-Net made ready for sampling answers as the one it was made from."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pinxit.models.unet_fast import fast_unet
+from tests.models.test_unet import ALL, PATCHED, given, small
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_fast_equals_slow(name: str) -> None:
+    net, told = small(ALL[name]), given(ALL[name])
+    fast = fast_unet(net, torch.float32)
+    with torch.inference_mode():
+        for shown in (told, told, given(ALL[name], side=24, rows=3)):  # the weights are packed for the first shape
+            torch.testing.assert_close(fast(**shown), net(**shown), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_bf16_is_near(name: str) -> None:
+    """As near as the slow path in bf16; alone, and where the caller has autocast on."""
+    net, told = small(ALL[name]), given(ALL[name])
+    fast = fast_unet(net, torch.bfloat16)
+    with torch.inference_mode():
+        wanted = net(**told)
+        near = 0.05 * float(wanted.std())
+        found = fast(**told)
+        assert found.dtype == torch.float32
+        assert float((found - wanted).abs().mean()) < near
+        with torch.autocast("cpu", torch.bfloat16):
+            assert float((fast(**told) - wanted).abs().mean()) < near
+
+
+def test_the_original_stays_as_it_was() -> None:
+    net, told = small(PATCHED), given(PATCHED)
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    net.train()
+    fast = fast_unet(net)
+    with torch.inference_mode():
+        answer = fast(**told)
+        assert net.training and not fast.training
+        assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+        assert all(parameter.requires_grad for parameter in net.parameters())
+        for parameter in net.parameters():
+            parameter.zero_()
+        assert torch.equal(fast(**told), answer)
