@@ -92,7 +92,7 @@ def test_no_cycle_between_modules() -> None:
 
 
 def test_all_is_the_public_surface() -> None:
-    assert sorted(pinxit.__all__) == ["__version__", "load", "load_clip"]
+    assert sorted(pinxit.__all__) == ["__version__", "load", "load_clip", "load_upsampler"]
     for name in pinxit.__all__:
         assert getattr(pinxit, name) is not None
 

@@ -13,21 +13,46 @@ if TYPE_CHECKING:
     from pinxit.models.layers import Activation
     from pinxit.recipes.clip.engine import Engine, Precision
     from pinxit.recipes.clip.front import Clip
-    from pinxit.recipes.dalle.painter import DallePainter
+    from pinxit.recipes.imagen.upsampler import Upsampler
+    from pinxit.recipes.painting import Painter
 
 
-def load(checkpoint: str | Path = "tiny", *, device: str = "auto") -> DallePainter:
-    """Open a painter: a shipped checkpoint's name or a checkpoint folder.
+def load(checkpoint: str | Path = "tiny", *, device: str = "auto") -> Painter:
+    """Open a painter: a shipped checkpoint's name, a checkpoint folder, or DeepFloyd IF's stage I in diffusers' layout.
 
     `device` is "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N".
     Raises CheckpointError when the checkpoint is missing, damaged or of an unknown recipe.
     """
-    opened = open_checkpoint(find(checkpoint))
-    if opened.recipe != "dalle":
-        raise CheckpointError(f"{opened.folder} holds a {opened.recipe} checkpoint, which does not paint.")
-    from pinxit.recipes.dalle.painter import DallePainter
+    if _is_deepfloyd(checkpoint):
+        from pinxit.recipes.deepfloyd.open import open_painter as open_deepfloyd
 
-    return DallePainter.from_checkpoint(opened, name=str(checkpoint), device=device)
+        return open_deepfloyd(checkpoint, device=device)
+    opened, name = open_checkpoint(find(checkpoint)), str(checkpoint)
+    if opened.recipe == "dalle":
+        from pinxit.recipes.dalle.painter import DallePainter
+
+        return DallePainter.from_checkpoint(opened, name=name, device=device)
+    if opened.recipe == "imagen":
+        from pinxit.recipes.imagen.open import open_painter
+
+        return open_painter(opened, name=name, device=device)
+    raise CheckpointError(f"{opened.folder} holds a {opened.recipe} checkpoint, which does not paint.")
+
+
+def load_upsampler(checkpoint: str | Path = "imagen-tiny", *, device: str = "auto") -> Upsampler:
+    """Open what makes small pictures large: `load_upsampler().enlarge(prompt, load("tiny").paint(prompt))`.
+
+    An Imagen's checkpoint, or DeepFloyd IF's stage II in diffusers' layout. Raises CheckpointError when it is missing,
+    damaged, or has no upsampler.
+    """
+    if _is_deepfloyd(checkpoint):
+        from pinxit.recipes.deepfloyd.open import open_upsampler as open_deepfloyd
+
+        return open_deepfloyd(checkpoint, device=device)
+    opened = open_checkpoint(find(checkpoint), "imagen")
+    from pinxit.recipes.imagen.open import open_upsampler
+
+    return open_upsampler(opened, device=device)
 
 
 def load_clip(
@@ -48,3 +73,7 @@ def load_clip(
     from pinxit.recipes.clip.front import Clip
 
     return Clip(ClipEncoder.open(checkpoint, device, activation, engine, precision))
+
+
+def _is_deepfloyd(checkpoint: str | Path) -> bool:
+    return (Path(checkpoint) / "unet" / "config.json").is_file()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pinxit.cli import progress
-from pinxit.recipes.dalle.painter import Progress
+from pinxit.recipes.painting import Progress
 
 
 def test_preview_is_written_while_painting_and_gone_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from pinxit.api import load
 from pinxit.errors import CheckpointError, UsageError
-from pinxit.recipes.dalle.painter import Progress
+from pinxit.recipes.painting import Progress
 from pinxit.types import Ranked
 from tests.recipes.painters import random_painter, save_random_checkpoint
 

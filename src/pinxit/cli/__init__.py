@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pinxit import __version__
-from pinxit.cli import audit, classify, data, eval, paint, probe, search, train
+from pinxit.cli import audit, classify, complete, data, eval, paint, probe, search, train
 from pinxit.errors import PinxitError
 
 app = typer.Typer(
@@ -19,7 +19,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("paint")(paint.paint)
-app.command("complete")(paint.complete)
+app.command("complete")(complete.complete)
 app.command("classify")(classify.classify)
 app.command("probe")(probe.probe)
 app.command("audit")(audit.audit)

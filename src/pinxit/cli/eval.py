@@ -46,6 +46,13 @@ def world(
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Which prompts and which pictures.")] = 0,
     language: Annotated[str, typer.Option(help="Of the prompts: en or zh.")] = "en",
+    words: Annotated[
+        str, typer.Option(help="Of the prompts: plain, or unheard: nouns that no training caption holds.")
+    ] = "plain",
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change how the painter paints, e.g. guidance=7 or steps=50; may be repeated."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write a JSON report; an interrupted exam goes on from it.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Write a PNG of the first prompts' best pictures.")] = None,
     device: Device = "auto",
@@ -64,11 +71,13 @@ def world(
     from pinxit.recipes.judge import Judge
 
     opened = Judge.open(judge, device)
-    exam = _exam(opened.world, split, prompts, language, seed)
+    exam = _exam(opened.world, split, prompts, language, words, seed)
     asked = questions(exam)
     about = {"judge": {"name": judge, "hash": opened.hash}, "candidates": candidates}
     table: Lines = {}
     if not judge_only:
+        settings = _settings(changes or [])
+        about |= {"settings": settings} if settings else {}
         table |= _painter_lines(checkpoint, device, exam, asked, opened, candidates, about, out, sheet)
     table |= _judge_lines(exam, asked, opened)
     _show(table, f"world:{exam.preset}, {split}, {prompts} prompts")
@@ -76,12 +85,29 @@ def world(
         _write(out, exam, asked, about, table, str(opened.device))
 
 
-def _exam(preset: str, split: str, prompts: int, language: str, seed: int) -> Exam:
+def _exam(preset: str, split: str, prompts: int, language: str, words: str, seed: int) -> Exam:
     from pinxit.config import from_dict
     from pinxit.evaluation.questions import Exam
 
     values = {"preset": preset, "split": split, "prompts": prompts, "language": language, "seed": seed}
+    values["words"] = words
     return from_dict(Exam, values, "exam")
+
+
+def _settings(changes: list[str]) -> dict[str, Any]:
+    """ "guidance=7" as {"guidance": 7}; numbers and words alike."""
+    import json
+
+    found = {}
+    for change in changes:
+        name, equals, value = change.partition("=")
+        if not equals:
+            raise UsageError(f"--set {change}: write NAME=VALUE.")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
 
 
 def _painter_lines(
@@ -109,7 +135,8 @@ def _painter_lines(
     part = out.with_name(f"{out.name}.part") if out else None
 
     def paint(prompts: Any, seeds: Any, count: int) -> Any:
-        return painter.paint_many(list(zip(prompts, seeds, strict=True)), candidates=count, keep=None)
+        asked = list(zip(prompts, seeds, strict=True))
+        return painter.paint_many(asked, candidates=count, keep=None, **about.get("settings", {}))
 
     with _bar("painting", len(asked)) as watch:
         done = sit(

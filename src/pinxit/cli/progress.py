@@ -15,7 +15,7 @@ from pinxit.data.sheet import sheet
 from pinxit.pictures import write_png
 
 if TYPE_CHECKING:
-    from pinxit.recipes.dalle.painter import Progress as Painted
+    from pinxit.recipes.painting import Progress as Painted
 
 PREVIEW_SECONDS = 1.0
 

@@ -11,6 +11,7 @@ from pinxit.cli.judge import train_judge
 from pinxit.cli.options import Changes, Device, Minutes, Pictures, Quiet, RunFolder
 from pinxit.cli.train_classifier import train_classifier
 from pinxit.cli.train_clip import train_clip
+from pinxit.cli.train_imagen import train_imagen
 
 if TYPE_CHECKING:
     from pinxit.recipes.dalle.presets import DalleConfig
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Train your own painter, CLIP, judge or classifier.", no_args_is_help=True)
 app.command("judge")(train_judge)
 app.command("clip")(train_clip)
+app.command("imagen")(train_imagen)
 app.command("classifier")(train_classifier)
 
 

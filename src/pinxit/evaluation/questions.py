@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Literal
 
 from pinxit.data.world.demands import Demand, demand
@@ -13,6 +15,7 @@ from pinxit.data.world.plan import meaning
 from pinxit.data.world.scene import Scene
 from pinxit.data.world.splits import Split
 from pinxit.data.world.tasks import EXTRAS, TASKS, task_prompt, task_scene
+from pinxit.data.world.unheard import can_be_reworded, reworded_caption
 from pinxit.data.world.vocabulary import PresetName, lexicon
 from pinxit.errors import UsageError
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 UNJUDGED = frozenset({"outfit", "words", "shaped", "view", "light"})
 """Tasks of the full world whose pictures no judge of ours can tell right from wrong yet."""
+UNNAMED = frozenset({"pair"})  # tasks whose sentences name the thing once more, by its own name
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +36,16 @@ class Exam:
     prompts: int = 500  # in all; shared equally by the tasks
     language: Literal["en", "zh"] = "en"
     seed: int = 0
+    words: Literal["plain", "unheard"] = "plain"  # unheard: nouns that no training caption holds (small world, English)
     tasks: tuple[str, ...] = ()  # empty: the six of GenEval, and of what the preset adds all that can be judged
 
     def __post_init__(self) -> None:
         if self.prompts < 1:
             raise UsageError(f"an exam needs at least one prompt, not {self.prompts}.")
+        if self.words == "unheard" and (self.preset != "small" or self.language != "en"):
+            raise UsageError("unheard words are known for the English of the small world alone.")
+        if self.words == "unheard" and UNNAMED & set(self.tasks):
+            raise UsageError(f"the task {', '.join(UNNAMED & set(self.tasks))} has no prompts in unheard words.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +62,25 @@ class Question:
 
 def questions(exam: Exam) -> list[Question]:
     """The exam's prompts, task by task in turn, so that a part of an exam is a smaller exam."""
-    tasks = exam.tasks or tuple(task for task in (*TASKS, *EXTRAS[exam.preset]) if task not in UNJUDGED)
+    left_out = UNJUDGED if exam.words == "plain" else UNJUDGED | UNNAMED
+    tasks = exam.tasks or tuple(task for task in (*TASKS, *EXTRAS[exam.preset]) if task not in left_out)
+    asked = {task: _scenes(exam, task) for task in tasks}
     found = []
     for number in range(exam.prompts):
-        index, place = divmod(number, len(tasks))
-        scene = task_scene(exam.preset, exam.split, tasks[place], exam.seed, index)
-        prompt = task_prompt(scene, exam.preset, exam.language)
-        found.append(Question(tasks[place], exam.seed + number, prompt, scene, demand(scene), number))
+        task = tasks[number % len(tasks)]
+        scene = next(asked[task])
+        unheard = exam.words == "unheard"
+        prompt = reworded_caption(scene) if unheard else task_prompt(scene, exam.preset, exam.language)
+        found.append(Question(task, exam.seed + number, prompt, scene, demand(scene), number))
     return found
+
+
+def _scenes(exam: Exam, task: str) -> Iterator[Scene]:
+    """The scenes of a task in their order, those left out that the exam's words cannot name."""
+    for index in count():
+        scene = task_scene(exam.preset, exam.split, task, exam.seed, index)
+        if exam.words == "plain" or can_be_reworded(scene):
+            yield scene
 
 
 def true_picture(question: Question, size: int = 64) -> Picture:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +16,6 @@ from torch.nn import functional as F
 
 from pinxit.config import to_dict
 from pinxit.data.bank import Bank, build_bank
-from pinxit.data.bank_layout import MANIFEST
 from pinxit.data.labels import label_in
 from pinxit.data.order import order_batch
 from pinxit.data.sources import open_labelled
@@ -25,7 +23,7 @@ from pinxit.data.transforms import square, to_tensor
 from pinxit.models.resnet import ResNet, ResNetConfig
 from pinxit.pipelines.rank import encode_fixed
 from pinxit.recipes.batches import Augment, augmented, unit_range
-from pinxit.recipes.staging import Ended, fit_stage, in_order, showing, workers
+from pinxit.recipes.staging import Ended, Run, fit_stage, in_order, showing, workers
 from pinxit.training import state as states
 from pinxit.training.draws import key, numpy_rng, seeded
 from pinxit.training.loop import Batch
@@ -113,36 +111,15 @@ class ClassifierTask:
         return None
 
 
-@dataclass(frozen=True)
-class ClassifierRun:
+class ClassifierRun(Run[ClassifierConfig]):
     """One run folder and how this sitting works on it."""
-
-    folder: Path
-    config: ClassifierConfig
-    device: str = "auto"
-    progress: bool = True
 
     def enter(self) -> None:
         """Write the config down, or refuse one that differs from what finished or running stages have used."""
-        begun, trained = (lambda: self.path("pictures").exists()), (lambda: states.exists(self.path("classifier")))
+        begun, trained = (lambda: self.path("pictures").exists()), (lambda: self.started("classifier"))
         used = dict.fromkeys(("source", "size", "pictures"), begun)
         used |= dict.fromkeys(("held_out", "width", "blocks", "augment", "plan", "seed"), trained)
         enter(self.folder, RECIPE, self.config, used)
-
-    def path(self, stage: str) -> Path:
-        """The folder of a stage."""
-        return self.folder / stage
-
-    def plan(self, stage: str) -> Plan:
-        """The plan of the stage that trains."""
-        return self.config.plan
-
-    def finished(self, stage: str) -> bool:
-        """Whether a stage has nothing left to do."""
-        marks = {"pictures": MANIFEST, "checkpoint": "pinxit.json"}
-        if stage in marks:
-            return (self.path(stage) / marks[stage]).is_file()
-        return states.read_progress(self.path(stage)).images >= self.config.plan.images
 
 
 def train(run: ClassifierRun, stages: Sequence[str] = STAGES, stop: Stop | None = None) -> Ended:
@@ -155,7 +132,7 @@ def train(run: ClassifierRun, stages: Sequence[str] = STAGES, stop: Stop | None 
             with showing(run, "pictures", stop) as progress:
                 build_bank(source, config.pictures, run.path("pictures"), workers(config.pictures), progress)
         elif name == "classifier":
-            fit_stage(run, ClassifierTask(config, source.labels, Bank.open(run.path("pictures"))), stop)
+            fit_stage(run, ClassifierTask(config, source.labels, run.bank()), stop)
         else:
             _checkpoint(run, source.labels)
 

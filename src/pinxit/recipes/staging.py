@@ -7,16 +7,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, ClassVar, Generic, TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from pinxit.data.bank import Bank
+from pinxit.data.bank_layout import MANIFEST
 from pinxit.errors import UsageError
 from pinxit.text.tokenizers import Tokenizer
+from pinxit.training import state as states
 from pinxit.training.loop import Task, fit
 from pinxit.training.plan import Plan
 from pinxit.training.stop import Stop
+
+Config = TypeVar("Config")
+Module = TypeVar("Module", bound=nn.Module)
 
 FEW = 1000  # pictures
 LEARNT_FROM = 200_000  # pictures whose captions a tokenizer reads at most
@@ -45,23 +50,62 @@ def check(stop: Stop) -> None:
         raise StoppedError(stop.signalled)
 
 
-class Run(Protocol):
-    """A run folder as staged training needs it."""
+@dataclass(frozen=True)
+class Run(Generic[Config]):
+    """A run folder, one folder in it for every stage, and how this sitting works on it."""
 
-    @property
-    def folder(self) -> Path: ...
-    @property
-    def device(self) -> str: ...
-    @property
-    def progress(self) -> bool: ...
-    def enter(self) -> None: ...
-    def path(self, stage: str) -> Path: ...
-    def plan(self, stage: str) -> Plan: ...
-    def finished(self, stage: str) -> bool: ...
+    MARKS: ClassVar[dict[str, str]] = {"pictures": MANIFEST, "tokenizer": "words.json", "checkpoint": "pinxit.json"}
+    """Stages that do not train: the file that each writes last."""
+
+    folder: Path
+    config: Config
+    device: str = "auto"
+    progress: bool = True
+
+    def enter(self) -> None:
+        """Write the config down, or refuse one that differs from what finished or running stages have used."""
+        raise NotImplementedError
+
+    def path(self, stage: str) -> Path:
+        """The folder of a stage."""
+        return self.folder / stage
+
+    def plan(self, stage: str) -> Plan:
+        """The plan of a stage that trains."""
+        config: Any = self.config
+        plan = getattr(config.plans, stage) if hasattr(config, "plans") else config.plan
+        assert isinstance(plan, Plan)
+        return plan
+
+    def started(self, stage: str) -> bool:
+        """Whether a stage that trains has begun."""
+        return states.exists(self.path(stage))
+
+    def finished(self, stage: str) -> bool:
+        """Whether a stage has nothing left to do; one of no images has once it took over the weights it starts from."""
+        if stage in self.MARKS:
+            return (self.path(stage) / self.MARKS[stage]).is_file()
+        return self.started(stage) and states.read_progress(self.path(stage)).images >= self.plan(stage).images
+
+    def need(self, stage: str, *earlier: str) -> None:
+        """Raise UsageError when a stage that `stage` builds on is not finished."""
+        for name in earlier:
+            if not self.finished(name):
+                raise UsageError(f"stage {stage} builds on stage {name}, which is not finished in {self.folder}.")
+
+    def bank(self) -> Bank:
+        """The pictures that the stages learn from."""
+        return Bank.open(self.path("pictures"))
+
+    def averaged(self, stage: str, module: Module) -> Module:
+        """`module` with the averaged weights of a stage, ready for use."""
+        module.load_state_dict(states.read_weights(self.path(stage), stage))
+        module.eval().requires_grad_(False)
+        return module
 
 
 def in_order(
-    run: Run,
+    run: Run[Any],
     every: Sequence[str],
     asked: Sequence[str],
     step: Callable[[str, Stop], None],
@@ -89,7 +133,7 @@ def in_order(
     return Ended(_finished(run, every), False, False)
 
 
-def fit_stage(run: Run, task: Task, stop: Stop, init: Mapping[str, Tensor] | None = None) -> None:
+def fit_stage(run: Run[Any], task: Task, stop: Stop, init: Mapping[str, Tensor] | None = None) -> None:
     """Train a stage from wherever it stands, or from the weights `init`. Raises StoppedError when time is up first."""
     weights = None if init is None else {task.name: _floats(init)}
     folder, plan = run.path(task.name), run.plan(task.name)
@@ -99,7 +143,7 @@ def fit_stage(run: Run, task: Task, stop: Stop, init: Mapping[str, Tensor] | Non
 
 
 @contextmanager
-def showing(run: Run, name: str, stop: Stop) -> Iterator[Callable[[int, int], None]]:
+def showing(run: Run[Any], name: str, stop: Stop) -> Iterator[Callable[[int, int], None]]:
     """A progress function for work that is not a training loop; it leaves by `StoppedError` when it is time."""
     from rich.console import Console
     from rich.progress import Progress
@@ -126,7 +170,7 @@ def workers(count: int) -> int | None:
     return 1 if count <= FEW else None
 
 
-def say(run: Run, message: str) -> None:
+def say(run: Run[Any], message: str) -> None:
     """A line on stderr, unless the run is quiet."""
     if run.progress:
         print(message, file=sys.stderr, flush=True)
@@ -136,5 +180,5 @@ def _floats(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
 
 
-def _finished(run: Run, every: Sequence[str]) -> tuple[str, ...]:
+def _finished(run: Run[Any], every: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in every if run.finished(name))

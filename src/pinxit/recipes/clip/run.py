@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pinxit.config import to_dict
-from pinxit.data.bank import Bank, build_bank
-from pinxit.data.bank_layout import MANIFEST
+from pinxit.data.bank import build_bank
 from pinxit.data.sources import open_source
 from pinxit.recipes.clip.presets import ClipRunConfig
 from pinxit.recipes.clip.task import GROUP, ClipTask
-from pinxit.recipes.staging import Ended, fit_stage, in_order, learn_tokenizer, showing, workers
+from pinxit.recipes.staging import Ended, Run, fit_stage, in_order, learn_tokenizer, showing, workers
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training import state as states
 from pinxit.training.log import duration, read_metrics
-from pinxit.training.plan import Plan
 from pinxit.training.runs import enter
 from pinxit.training.stop import Stop
 from pinxit.weights.checkpoint import Part, save_checkpoint
@@ -26,36 +22,15 @@ RECIPE = "clip"
 STAGES = ("pictures", "tokenizer", "clip", "checkpoint")
 
 
-@dataclass(frozen=True)
-class ClipRun:
+class ClipRun(Run[ClipRunConfig]):
     """One run folder and how this sitting works on it."""
-
-    folder: Path
-    config: ClipRunConfig
-    device: str = "auto"
-    progress: bool = True
 
     def enter(self) -> None:
         """Write the config down, or refuse one that differs from what finished or running stages have used."""
         used = {"vocab": lambda: self.finished("tokenizer")}
         used |= dict.fromkeys(("data", "seed"), lambda: self.path("pictures").exists())
-        used |= dict.fromkeys(("clip", "plan", "augment"), lambda: states.exists(self.path("clip")))
+        used |= dict.fromkeys(("clip", "plan", "augment"), lambda: self.started("clip"))
         enter(self.folder, RECIPE, self.config, used)
-
-    def path(self, stage: str) -> Path:
-        """The folder of a stage."""
-        return self.folder / stage
-
-    def plan(self, stage: str) -> Plan:
-        """The plan of the stage that trains."""
-        return self.config.plan
-
-    def finished(self, stage: str) -> bool:
-        """Whether a stage has nothing left to do."""
-        marks = {"pictures": MANIFEST, "tokenizer": "words.json", "checkpoint": "pinxit.json"}
-        if stage in marks:
-            return (self.path(stage) / marks[stage]).is_file()
-        return states.read_progress(self.path("clip")).images >= self.config.plan.images
 
 
 def train(run: ClipRun, stages: Sequence[str] = STAGES, stop: Stop | None = None) -> Ended:
@@ -67,15 +42,11 @@ def train(run: ClipRun, stages: Sequence[str] = STAGES, stop: Stop | None = None
         elif name == "tokenizer":
             _tokenizer(run)
         elif name == "clip":
-            fit_stage(run, ClipTask(run.config.training, _bank(run), Tokenizer.open(run.path("tokenizer"))), stop)
+            fit_stage(run, ClipTask(run.config.training, run.bank(), Tokenizer.open(run.path("tokenizer"))), stop)
         else:
             _checkpoint(run)
 
     return in_order(run, STAGES, stages, step, lambda name: name != "checkpoint" and run.finished(name), stop)
-
-
-def _bank(run: ClipRun) -> Bank:
-    return Bank.open(run.path("pictures"))
 
 
 def _pictures(run: ClipRun, stop: Stop) -> None:
@@ -87,7 +58,7 @@ def _pictures(run: ClipRun, stop: Stop) -> None:
 
 
 def _tokenizer(run: ClipRun) -> None:
-    learn_tokenizer(_bank(run), run.config.vocab, run.path("tokenizer"))
+    learn_tokenizer(run.bank(), run.config.vocab, run.path("tokenizer"))
 
 
 def _checkpoint(run: ClipRun) -> None:
@@ -105,7 +76,7 @@ def _facts(run: ClipRun) -> dict[str, Any]:
     scores = [line["zero_shot"] for line in read_metrics(run.path("clip")) if line.get("zero_shot") is not None]
     return {
         "data": run.config.data.source,
-        "pictures": len(_bank(run)),
+        "pictures": len(run.bank()),
         "held_out": run.config.data.held_out,
         "images": progress.images,
         "hours": round(progress.seconds / 3600, 3),

@@ -6,9 +6,8 @@ whatever else is painted beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,10 +23,11 @@ from pinxit.models.decoder import CachedDecoder
 from pinxit.models.dvae import DVAE, DVAEConfig
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
 from pinxit.pipelines.autoregress import UNKNOWN, TokenRequest, TokenResult, TokenStepper
-from pinxit.pipelines.rank import cosines, encode_fixed
+from pinxit.pipelines.rank import encode_fixed
 from pinxit.pipelines.stepper import run
 from pinxit.recipes.dalle.holes import Hole, PixelBox, below_rows, inside_box, paste_known
 from pinxit.recipes.dalle.presets import SamplingConfig
+from pinxit.recipes.painting import Progress, Ranker, Watch, check_asked
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.precision import pick_device
 from pinxit.types import Prompt, Ranked
@@ -38,17 +38,6 @@ if TYPE_CHECKING:
 
 SLOTS = 16  # pictures drawn at once; a change changes nothing but speed and, in the last bits, the pictures
 DEFAULTS: dict[str, Any] = {"temperature": 1.0, "top_p": 1.0} | to_dict(SamplingConfig())
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far painting has come: `share` from 0 to 1, and a way to look at the pictures under way."""
-
-    share: float
-    preview: Callable[[], list[Picture]]
-
-
-Watch = Callable[[Progress], None]
 
 
 class DallePainter:
@@ -73,6 +62,7 @@ class DallePainter:
         self.dvae, self.transformer, self.clip = dvae, transformer, clip
         self.tokenizer, self.name, self.slots = tokenizer, name, slots
         self.text_tokens, self.grid, self.size = transformer.config.text_tokens, dvae.grid, dvae.config.size
+        self.ranker = Ranker(clip, tokenizer, self.device, slots)
         self.defaults: dict[str, Any] = DEFAULTS | (settings or {})
         self.provenance = {
             "recipe": "dalle",
@@ -145,7 +135,7 @@ class DallePainter:
         painted = []
         for index, prompt in enumerate(asked):
             mine = slice(index * candidates, (index + 1) * candidates)
-            painted.append(self._ranked(prompt.text, prompt.seed, pictures[mine])[:keep])
+            painted.append(self.ranker.ranked(prompt.text, prompt.seed, pictures[mine])[:keep])
         return painted
 
     def hole(self, picture: Picture, *, keep_rows: int | None = None, box: PixelBox | None = None) -> Hole:
@@ -182,18 +172,12 @@ class DallePainter:
         results = self._draw(requests, watch)
         pictures = [paste_known(known, one, hole) for one in self._pictures([result.codes for result in results])]
         behind = int((~hole).flatten()[hole.argmax() :].sum())
-        weight = 1 / (max(behind, 1) * float(self.clip.scale()))
+        weight = 1 / (max(behind, 1) * self.ranker.scale)
         bonus = [result.log_likelihood * weight for result in results]
-        return self._ranked(prompt, seed, pictures, bonus)[:keep]
+        return self.ranker.ranked(prompt, seed, pictures, bonus)[:keep]
 
     def _request(self, text: str, seed: int, candidates: int, sampling: dict[str, Any]) -> list[TokenRequest]:
-        if not text.strip():
-            raise UsageError("the prompt is empty: say what to paint.")
-        if candidates < 1:
-            raise UsageError(f"candidates must be at least 1, not {candidates}.")
-        unknown = sampling.keys() - DEFAULTS.keys()
-        if unknown:
-            raise UsageError(f"paint knows no setting '{min(unknown)}'; it has {', '.join(DEFAULTS)}.")
+        check_asked(text, candidates, sampling, DEFAULTS)
         ids = torch.from_numpy(self.tokenizer.encode([text], self.text_tokens))[0]
         settings = self.defaults | {name: value for name, value in sampling.items() if value is not None}
         return [TokenRequest(ids, seed, candidate, **settings) for candidate in range(candidates)]
@@ -231,27 +215,3 @@ class DallePainter:
         cell = self.size // self.grid
         missing = [np.kron((one == UNKNOWN).cpu().numpy(), np.ones((cell, cell), bool))[..., None] for one in codes]
         return [np.where(gap, np.uint8(128), one) for gap, one in zip(missing, pictures, strict=True)]
-
-    @torch.inference_mode()
-    def _ranked(
-        self, text: str, seed: int, pictures: Sequence[Picture], bonus: Sequence[float] | None = None
-    ) -> list[Ranked]:
-        ids = torch.from_numpy(self.tokenizer.encode_clip([text], self.clip.config.text.tokens)).to(self.device)
-        text_E = self.clip.encode_text(ids)[0]
-        scores = cosines(self._encode_image, text_E, pictures, self.slots)
-        if bonus is not None:
-            scores = [score + more for score, more in zip(scores, bonus, strict=True)]
-        found = [Ranked(one, seed, k, score) for k, (one, score) in enumerate(zip(pictures, scores, strict=True))]
-        return sorted(found, key=lambda one: -one.score)
-
-    @cached_property
-    def _encode_image(self) -> Callable[[Tensor], Tensor]:
-        side = self.clip.config.vision.size
-
-        def encode(pictures: Tensor) -> Tensor:
-            if pictures.shape[-1] != side:
-                shape = (side, side)
-                pictures = torch.nn.functional.interpolate(pictures, shape, mode="bicubic", antialias=True).clamp(0, 1)
-            return self.clip.encode_image(pictures)
-
-        return encode

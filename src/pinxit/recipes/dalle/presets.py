@@ -138,7 +138,7 @@ def tiny() -> DalleConfig:
     """
     return DalleConfig(
         vocab=1024,
-        data=DataConfig(size=72, pictures=240_000, ranking=80_000),
+        data=DataConfig(size=72, pictures=240_000, ranking=240_000),
         dvae=DVAEConfig(
             size=72,
             channels=256,
@@ -157,7 +157,15 @@ def tiny() -> DalleConfig:
         transformer=TransformerConfig(
             text_vocab=1024, text_tokens=32, image_codes=4096, grid=12, dim=256, depth=8, heads=4, attention="dense"
         ),
-        clip=_small_clip(vocab=1024, size=72, width=256, layers=4, heads=4, tokens=34),
+        clip=_small_clip(
+            vocab=1024,
+            size=72,
+            width=256,
+            layers=4,
+            heads=4,
+            tokens=34,
+            vision=VisionConfig(size=72, width=64, stages=(2, 3)),  # learns small shapes from fewer pictures than a ViT
+        ),
         noise=NoiseConfig(bpe_dropout=0.02),
         sampling=SamplingConfig(guidance=1.5, top_k=16),
         alike=True,
@@ -177,7 +185,7 @@ def tiny() -> DalleConfig:
                 images=600_000, batch=16, lr=1e-3, warmup=3_200, betas=(0.9, 0.96), decay=4.5e-2, clip=4.0, ema=0.998
             ),
             clip=Plan(
-                images=100_000,
+                images=240_000,
                 batch=64,
                 lr=1e-3,
                 warmup=6_400,
@@ -186,6 +194,7 @@ def tiny() -> DalleConfig:
                 decay=0.2,
                 clip=1.0,
                 ema=0.998,
+                channels_last=True,
             ),
         ),
     )
@@ -287,8 +296,10 @@ def paper() -> DalleConfig:
     )
 
 
-def _small_clip(vocab: int, size: int, width: int, layers: int, heads: int, tokens: int) -> CLIPConfig:
-    vision = VisionConfig(size=size, patch=8, width=width, layers=layers, heads=heads)
+def _small_clip(
+    vocab: int, size: int, width: int, layers: int, heads: int, tokens: int, vision: VisionConfig | None = None
+) -> CLIPConfig:
+    vision = vision or VisionConfig(size=size, patch=8, width=width, layers=layers, heads=heads)
     text = TextConfig(vocab=vocab, tokens=tokens, width=width, layers=layers, heads=heads, eot=EOT)
     return CLIPConfig(embed=width, vision=vision, text=text, activation="gelu", mean=(0.5,) * 3, std=(0.5,) * 3)
 

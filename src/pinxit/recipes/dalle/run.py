@@ -6,34 +6,28 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pinxit.data.bank import Bank
 from pinxit.data.bank_layout import MANIFEST
 from pinxit.data.sources import WORLD
-from pinxit.errors import UsageError
 from pinxit.files import write_json
 from pinxit.models.clip import CLIP
 from pinxit.models.dvae import DVAE
 from pinxit.models.transformer import TokenTransformer
 from pinxit.recipes.dalle.presets import DalleConfig
+from pinxit.recipes.staging import Run
 from pinxit.text.tokenizers import Tokenizer
-from pinxit.training import state as states
-from pinxit.training.plan import Plan
 from pinxit.training.runs import enter
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from pinxit.recipes.dalle.train_transformer import CodeRows
     from pinxit.weights.checkpoint import Checkpoint
 
 RECIPE = "dalle"
 START = "start.json"  # of a run that goes on from a checkpoint: what that was made of
-Module = TypeVar("Module", bound="nn.Module")
 TRAINED = {  # the stages that train, each with the noises it adds
     "dvae": ("kl_weight", "kl_images", "temperature", "temperature_images"),
     "transformer": ("bpe_dropout", "caption_drop"),
@@ -43,13 +37,11 @@ STAGES = ("pictures", "tokenizer", "dvae", "codes", "transformer", "clip", "chec
 
 
 @dataclass(frozen=True)
-class DalleRun:
+class DalleRun(Run[DalleConfig]):
     """One run folder and how this sitting works on it."""
 
-    folder: Path
-    config: DalleConfig
-    device: str = "auto"
-    progress: bool = True
+    MARKS = Run.MARKS | {"codes": "codes.npy"}
+
     init: Checkpoint | None = None  # where fresh stages take their weights and tokenizer from
 
     def enter(self) -> None:
@@ -58,9 +50,9 @@ class DalleRun:
         for section in ("data", "seed"):
             used[section] = lambda: self.path("pictures").exists()
         for stage, fields in TRAINED.items():
-            started = partial(states.exists, self.path(stage))
+            started = partial(self.started, stage)
             used |= dict.fromkeys((stage, f"plans.{stage}", *(f"noise.{field}" for field in fields)), started)
-        used["alike"] = partial(states.exists, self.path("transformer"))
+        used["alike"] = partial(self.started, "transformer")
         enter(self.folder, RECIPE, self.config, used)
         if self.init is not None and not (self.folder / START).is_file():
             write_json(self.folder / START, {"checkpoint": self.init.hash, **self.init.provenance})
@@ -71,39 +63,10 @@ class DalleRun:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         return found
 
-    def path(self, stage: str) -> Path:
-        """The folder of a stage."""
-        return self.folder / stage
-
-    def plan(self, stage: str) -> Plan:
-        """The plan of a stage that trains something."""
-        plan = getattr(self.config.plans, stage)
-        assert isinstance(plan, Plan)
-        return plan
-
     def finished(self, stage: str) -> bool:
         """Whether a stage has nothing left to do."""
-        if stage == "pictures":
-            folders = ["pictures", "ranking"] if self.grouped else ["pictures"]
-            return all((self.path(name) / MANIFEST).is_file() for name in folders)
-        if stage == "tokenizer":
-            return (self.path("tokenizer") / "words.json").is_file()
-        if stage == "codes":
-            return (self.path("codes") / "codes.npy").is_file()
-        if stage == "checkpoint":
-            return (self.path("checkpoint") / "pinxit.json").is_file()
-        folder = self.path(stage)  # a stage of no images is finished once it has taken over the weights it starts from
-        return states.exists(folder) and states.read_progress(folder).images >= self.plan(stage).images
-
-    def need(self, stage: str, *earlier: str) -> None:
-        """Raise UsageError when a stage that `stage` builds on is not finished."""
-        for name in earlier:
-            if not self.finished(name):
-                raise UsageError(f"stage {stage} builds on stage {name}, which is not finished in {self.folder}.")
-
-    def bank(self) -> Bank:
-        """The pictures of the dVAE and the transformer."""
-        return Bank.open(self.path("pictures"))
+        ranked = stage != "pictures" or not self.grouped or (self.path("ranking") / MANIFEST).is_file()
+        return ranked and super().finished(stage)
 
     @property
     def grouped(self) -> bool:
@@ -125,17 +88,12 @@ class DalleRun:
 
     def dvae(self) -> DVAE:
         """The trained dVAE with its averaged weights, ready for use."""
-        return self._filled("dvae", DVAE(self.config.dvae))
+        return self.averaged("dvae", DVAE(self.config.dvae))
 
     def transformer(self) -> TokenTransformer:
         """The trained token transformer with its averaged weights, ready for use."""
-        return self._filled("transformer", TokenTransformer(self.config.transformer))
+        return self.averaged("transformer", TokenTransformer(self.config.transformer))
 
     def clip(self) -> CLIP:
         """The trained CLIP with its averaged weights, ready for use."""
-        return self._filled("clip", CLIP(self.config.clip))
-
-    def _filled(self, stage: str, module: Module) -> Module:
-        module.load_state_dict(states.read_weights(self.path(stage), stage))
-        module.eval().requires_grad_(False)
-        return module
+        return self.averaged("clip", CLIP(self.config.clip))

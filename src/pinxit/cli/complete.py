@@ -1,0 +1,91 @@
+"""`pinxit complete`: a rectangle of a picture redrawn.`"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pinxit.cli.options import Device
+from pinxit.cli.painting import (
+    AsJson,
+    Candidates,
+    CheckpointOption,
+    Guidance,
+    Keep,
+    Out,
+    Seed,
+    Strict,
+    Temperature,
+    TopK,
+    TopP,
+    draw_and_write,
+    opened,
+    say_about,
+)
+from pinxit.errors import UsageError
+
+if TYPE_CHECKING:
+    from pinxit.recipes.painting import Progress
+    from pinxit.types import Ranked
+
+
+def complete(
+    picture: Annotated[Path, typer.Argument(help="The picture to redraw a part of; its centre square is used.")],
+    prompt: Annotated[str, typer.Argument(help="What the whole picture should show afterwards.")],
+    keep_rows: Annotated[
+        int | None, typer.Option(help="Keep this many rows of the code grid from the top and draw the rest.")
+    ] = None,
+    box: Annotated[
+        str | None, typer.Option(help="Redraw left,top,right,bottom, in pixels of the given picture.")
+    ] = None,
+    candidates: Candidates = 16,
+    keep: Keep = 4,
+    seed: Seed = 0,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    guidance: Guidance = None,
+    out: Out = Path("pinxit-out"),
+    as_json: AsJson = False,
+    strict: Strict = False,
+    checkpoint: CheckpointOption = "tiny",
+    device: Device = "auto",
+) -> None:
+    """Redraw a rectangle of a picture so that the whole fits the prompt; everything else stays as it is.
+
+    [bold]Examples[/bold]
+
+      pinxit complete cat.png "the exact same cat on the top as a sketch on the bottom" --keep-rows 4
+      pinxit complete room.png "a blue vase on a table" --box 16,24,48,64
+    """
+    from pinxit.data.decode import read_picture
+    from pinxit.recipes.dalle.painter import DallePainter
+
+    if (keep_rows is None) == (box is None):
+        raise UsageError("give exactly one of --keep-rows and --box: they say which part is redrawn.")
+    known = read_picture(picture)
+    wanted = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
+    painter, settings = opened(checkpoint, device, wanted)
+    if not isinstance(painter, DallePainter):
+        raise UsageError(f"{checkpoint} cannot complete a picture: choose a checkpoint of dalle.")
+    hole = painter.hole(known, keep_rows=keep_rows, box=_box(box) if box else None)
+    say_about(painter, prompt, strict)
+
+    def draw(watch: Callable[[Progress], None]) -> list[Ranked]:
+        return painter.complete(
+            known, prompt, hole, candidates=candidates, keep=keep, seed=seed, watch=watch, **settings
+        )
+
+    facts = {"seed": seed, "completes": picture.name, "keep_rows": keep_rows, "box": box}
+    draw_and_write(painter, prompt, draw, out, settings | facts, as_json)
+
+
+def _box(text: str) -> tuple[int, int, int, int]:
+    try:
+        left, top, right, bottom = (int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--box must be four whole numbers left,top,right,bottom, not '{text}'.") from None
+    return left, top, right, bottom

@@ -1,0 +1,88 @@
+"""What the verbs that paint share: their options, opening a painter, and drawing with a bar and a preview."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pinxit.errors import UsageError
+
+if TYPE_CHECKING:
+    from pinxit.recipes.painting import Painter, Progress
+    from pinxit.types import Ranked
+
+Candidates = Annotated[int, typer.Option(min=1, help="How many pictures to draw before the best are kept.")]
+Keep = Annotated[int, typer.Option(min=1, help="How many of the best to keep, as CLIP ranks them.")]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same pictures, whatever else is asked for.")]
+Temperature = Annotated[
+    float | None, typer.Option(min=0.0, help="Below 1: safer, above 1: wilder.", show_default="the checkpoint's")
+]
+TopK = Annotated[int | None, typer.Option(min=1, help="Draw each code from the k likeliest only.")]
+TopP = Annotated[float | None, typer.Option(help="Draw each code from the likeliest that add up to p (0 to 1).")]
+Guidance = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        help="Classifier-free guidance: 1 is none, more follows the words closer.",
+        show_default="the checkpoint's",
+    ),
+]
+Out = Annotated[Path, typer.Option(help="Folder for the results; each prompt gets a folder of its own there.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a prompt, best picture first.")]
+Strict = Annotated[bool, typer.Option(help="Refuse a prompt that is too long instead of cutting its end off.")]
+CheckpointOption = Annotated[str, typer.Option(help="A shipped checkpoint's name, or a checkpoint folder.")]
+
+
+def opened(checkpoint: str, device: str, wanted: dict[str, Any]) -> tuple[Painter, dict[str, Any]]:
+    """The painter and all its settings, those of `wanted` that are not None in place of its own.
+
+    Raises UsageError for a setting that this painter does not have.
+    """
+    from pinxit.api import load
+
+    given = {name: value for name, value in wanted.items() if value is not None}
+    if not 0 < given.get("top_p", 1) <= 1:
+        raise UsageError(f"--top-p must be above 0 and at most 1, not {given['top_p']}.")
+    painter = load(checkpoint, device=device)
+    strange = [name for name in given if name not in painter.defaults]
+    if strange:
+        known = ", ".join(f"--{name.replace('_', '-')}" for name in painter.defaults)
+        raise UsageError(f"{checkpoint} has no setting --{strange[0].replace('_', '-')}: it paints by {known}.")
+    return painter, painter.defaults | given
+
+
+def say_about(painter: Painter, text: str, strict: bool) -> None:
+    """Say on stderr what the painter will not make of the prompt; with `strict`, a cut prompt is an error."""
+    dropped = painter.tokens_over_limit(text)
+    if dropped:
+        message = f"the prompt is {dropped} tokens over the limit of {painter.text_tokens}"
+        if strict:
+            raise UsageError(f"{message}: shorten it, or drop --strict to paint its beginning.")
+        typer.echo(f"pinxit: {message}: the last {dropped} are dropped.", err=True)
+    unknown = painter.unknown_words(text)
+    if unknown:
+        words = ", ".join(f"'{word}'" for word in unknown)
+        typer.echo(f"pinxit: {painter.name} has never met {words} in training and will guess.", err=True)
+
+
+def draw_and_write(
+    painter: Painter,
+    text: str,
+    draw: Callable[[Callable[[Progress], None]], list[Ranked]],
+    out: Path,
+    settings: dict[str, Any],
+    as_json: bool,
+) -> None:
+    from pinxit.cli.output import as_json as json_line
+    from pinxit.cli.output import folder_name, write_results
+    from pinxit.cli.progress import painting
+
+    facts = settings | painter.provenance
+    folder = out / folder_name(text, facts)
+    with painting(text, folder / "preview.png") as watch:
+        ranked = draw(watch)
+    paths = write_results(folder, text, ranked, facts)
+    typer.echo(json_line(text, ranked, paths) if as_json else str(folder / "sheet.png"))

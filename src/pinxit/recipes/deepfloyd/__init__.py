@@ -1,0 +1,1 @@
+"""DeepFloyd IF: the published cascade of Imagen's kind, painted from local folders in diffusers' layout."""

@@ -1,0 +1,129 @@
+"""Opening DeepFloyd IF's local folders in diffusers' layout: unet, scheduler, text_encoder, tokenizer.
+
+Only safetensors and JSON are read; nothing is executed and nothing is fetched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pinxit.errors import CheckpointError
+from pinxit.recipes.clip.encoder import ClipEncoder
+from pinxit.recipes.deepfloyd.denoiser import LearnedRangeDenoiser
+from pinxit.recipes.deepfloyd.painter import SLOTS, DeepFloydPainter
+from pinxit.recipes.deepfloyd.ranker import AnyRanker
+from pinxit.recipes.deepfloyd.reading import CaptionReader
+from pinxit.recipes.deepfloyd.schedule import NoiseSchedule, read_noising, read_schedule
+from pinxit.recipes.deepfloyd.upsampler import SCALE, DeepFloydUpsampler
+from pinxit.text.encoders import open_text_encoder
+from pinxit.text.frozen import Precision
+from pinxit.text.model_folder import json_of
+from pinxit.training.precision import pick_device
+from pinxit.weights.deepfloyd import load_deepfloyd
+
+TEXT_TOKENS = 77  # that it was trained with
+FOLDERS = {3: "stage I", 6: "stage II"}  # input channels of a unet
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def open_painter(
+    folder: str | Path,
+    *,
+    upsampler: str | Path | None = None,
+    text: str | Path | None = None,
+    clip: str | Path | None = None,
+    device: str = "auto",
+    precision: Precision | None = None,
+    slots: int = SLOTS,
+) -> DeepFloydPainter:
+    """Open a stage I folder, such as DeepFloyd/IF-I-XL-v1.0, to paint; with `upsampler`, a stage II folder too.
+
+    `text`: the T5 encoder where the folder holds none (`text.encoders.open_text_encoder`); `clip`: who ranks the
+    candidates (as `pinxit.load_clip` takes it), None: nobody; `precision`: "fp32", or "bf16" in half the memory; None
+    is the latter on a GPU; `slots`: how many pictures are drawn at once.
+    Raises CheckpointError, in one sentence, for a folder without a unet or a text encoder, of the other stage, or with
+    scheduler settings that are not DeepFloyd IF's.
+    """
+    place, on = Path(folder), pick_device(device)
+    precision = precision or _usual(on)
+    base = _Stage.read(place, 3)
+    enlarger = _Stage.read(Path(upsampler), 6) if upsampler is not None else None
+    reader = _reader(place, text, on, precision)
+    denoiser = base.denoiser(reader, on, precision)
+    behind = enlarger.upsampler(reader, on, precision) if enlarger is not None else None
+    ranker = AnyRanker(ClipEncoder.open(clip, device) if clip is not None else None)
+    return DeepFloydPainter(denoiser, base.schedule, reader, ranker, behind, name=place.resolve().name, slots=slots)
+
+
+def open_upsampler(
+    folder: str | Path, *, text: str | Path | None = None, device: str = "auto", precision: Precision | None = None
+) -> DeepFloydUpsampler:
+    """Open a stage II folder, such as DeepFloyd/IF-II-L-v1.0, to enlarge pictures that others have painted.
+
+    Options and errors as in `open_painter`.
+    """
+    place, on = Path(folder), pick_device(device)
+    precision = precision or _usual(on)
+    stage = _Stage.read(place, 6)
+    return stage.upsampler(_reader(place, text, on, precision), on, precision)
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """A stage's folder looked over, before its weights are read."""
+
+    folder: Path
+    size: int
+    schedule: NoiseSchedule
+
+    @classmethod
+    def read(cls, folder: Path, channels: int) -> _Stage:
+        where = folder / "unet" / "config.json"
+        if not where.is_file():
+            raise CheckpointError(f"{folder} holds no DeepFloyd IF: it has no unet/config.json.")
+        told = json_of(where)
+        found, wanted = FOLDERS.get(told.get("in_channels", 0)), FOLDERS[channels]
+        if found not in (None, wanted):
+            raise CheckpointError(
+                f"{folder} holds DeepFloyd IF's {found} (unet/config.json says so): give its {wanted} here."
+            )
+        if told.get("out_channels") != 6:
+            raise CheckpointError(f"{where}: out_channels is {told.get('out_channels')}; DeepFloyd IF has 6.")
+        schedule = read_schedule(folder / "scheduler")
+        return cls(folder, _size(told, where), schedule)
+
+    def denoiser(self, reader: CaptionReader, on: torch.device, precision: Precision) -> LearnedRangeDenoiser:
+        unet = load_deepfloyd(self.folder, DTYPES[precision])
+        if unet.config.text != reader.encoder.width:
+            told = f"{self.folder} reads text of width {unet.config.text}"
+            raise CheckpointError(
+                f"{told}, and {reader.encoder.name} gives {reader.encoder.width}: give its T5 as text."
+            )
+        unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return LearnedRangeDenoiser(unet.to(on), self.schedule, self.size, on)
+
+    def upsampler(self, reader: CaptionReader, on: torch.device, precision: Precision) -> DeepFloydUpsampler:
+        noising = read_noising(self.folder / "image_noising_scheduler")
+        return DeepFloydUpsampler(self.denoiser(reader, on, precision), self.schedule, noising, reader)
+
+
+def _usual(on: torch.device) -> Precision:
+    return "bf16" if on.type == "cuda" else "fp32"
+
+
+def _size(told: dict[str, Any], where: Path) -> int:
+    size = told.get("sample_size")
+    if not isinstance(size, int) or size < SCALE or size % SCALE:
+        raise CheckpointError(f"{where}: sample_size is {size}; it must be the pixels of a side, such as 64 or 256.")
+    return size
+
+
+def _reader(folder: Path, text: str | Path | None, on: torch.device, precision: Precision) -> CaptionReader:
+    if text is None and not (folder / "text_encoder" / "config.json").is_file():
+        raise CheckpointError(f"{folder} has no text_encoder: give the folder of its T5 encoder as text.")
+    place = folder if text is None else text
+    return CaptionReader(open_text_encoder(place, on, TEXT_TOKENS, precision, padded=True))

@@ -1,0 +1,83 @@
+"""DeepFloyd IF's stage I paints: text -> frozen T5 -> 64 px out of noise, through the same machine as Imagen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from pinxit.pipelines.denoise import DenoiseRequest
+from pinxit.recipes.deepfloyd.captions import clean_caption
+from pinxit.recipes.deepfloyd.denoiser import LearnedRangeDenoiser
+from pinxit.recipes.deepfloyd.reading import CaptionReader
+from pinxit.recipes.deepfloyd.schedule import NoiseSchedule
+from pinxit.recipes.deepfloyd.upsampler import DeepFloydUpsampler
+from pinxit.recipes.imagen.painter import ImagenPainter, check_settings
+from pinxit.recipes.imagen.presets import SamplingConfig, StageConfig
+from pinxit.recipes.painting import Ranker, check_asked
+from pinxit.types import Prompt
+
+SLOTS = 4
+STEPS, GUIDANCE = 100, 7.0  # the published sampler's
+
+
+class DeepFloydPainter(ImagenPainter):
+    """A loaded stage I, perhaps with stage II behind it. Open one with `recipes.deepfloyd.open.open_painter`.
+
+    Settings: guidance (1: none), steps, sampler, percentile, and spacing, which names the timesteps instead of steps
+    ("smart100", "10,10,3,2,2"; "": equal strides).
+    """
+
+    def __init__(
+        self,
+        denoiser: LearnedRangeDenoiser,
+        schedule: NoiseSchedule,
+        reader: CaptionReader,
+        ranker: Ranker,
+        upsampler: DeepFloydUpsampler | None = None,
+        *,
+        name: str = "deepfloyd",
+        provenance: dict[str, Any] | None = None,
+        slots: int = SLOTS,
+    ) -> None:
+        about = schedule.thresholding
+        sampling = SamplingConfig("ancestral", STEPS, guidance=GUIDANCE, percentile=about.percentile)
+        config = StageConfig(denoiser.shape[1], denoiser.unet.config, denoiser.config)
+        super().__init__(
+            denoiser,
+            config,
+            sampling,
+            reader.encoder,
+            ranker,
+            upsampler,
+            name=name,
+            provenance={"recipe": "deepfloyd"} | (provenance or {}),
+            slots=slots,
+        )
+        self.schedule, self.read = schedule, reader
+        del self.defaults["grid"]  # its timesteps are those of the discrete schedule
+        self.defaults["spacing"] = ""
+
+    def tokens_over_limit(self, text: str) -> int:
+        """How many tokens of the cleaned prompt will be dropped; 0 when it fits."""
+        return self.reader.tokens_over_limit(clean_caption(text))
+
+    def _requests(self, prompt: Prompt, candidates: int, given: dict[str, Any]) -> list[DenoiseRequest]:
+        check_asked(prompt.text, candidates, given, self.defaults)
+        about = self.defaults | given
+        check_settings(about)
+        sigmas = self.schedule.sigmas(about["steps"], about["spacing"])
+        thresholding = replace(self.schedule.thresholding, percentile=about["percentile"])
+        conditions = self.read(prompt.text)
+        return [
+            DenoiseRequest(
+                conditions,
+                self.read.null,
+                sigmas,
+                about["sampler"],
+                prompt.seed,
+                candidate,
+                guidance=about["guidance"],
+                thresholding=thresholding,
+            )
+            for candidate in range(candidates)
+        ]

@@ -1,0 +1,113 @@
+"""What scheduler_config.json says of noise, steps and thresholds: read and checked, never executed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from pinxit.errors import CheckpointError, UsageError
+from pinxit.functional.diffusion import betas, cumulative, sigma_of_abar
+from pinxit.functional.respacing import descending_sigmas, kept_timesteps
+from pinxit.pipelines.denoise import Thresholding
+from pinxit.text.model_folder import json_of
+
+FILE = "scheduler_config.json"
+_NOISE: dict[str, tuple[Any, Any]] = {  # setting -> what it is where nothing is said, what DeepFloyd IF has
+    "_class_name": ("DDPMScheduler", "DDPMScheduler"),
+    "beta_schedule": ("linear", "squaredcos_cap_v2"),
+    "trained_betas": (None, None),
+    "rescale_betas_zero_snr": (False, False),
+}
+_STEPS: dict[str, tuple[Any, Any]] = {
+    "prediction_type": ("epsilon", "epsilon"),
+    "variance_type": ("fixed_small", "learned_range"),
+    "timestep_spacing": ("leading", "leading"),
+    "steps_offset": (0, 0),
+}
+_NUMBERS: dict[str, tuple[float, float, float]] = {  # setting -> where nothing is said, least, greatest
+    "num_train_timesteps": (1000, 2, 100_000),
+    "dynamic_thresholding_ratio": (0.995, 1e-6, 1),
+    "sample_max_value": (1.0, 1, 1e6),
+}
+_OTHERS = (
+    "beta_start",
+    "beta_end",
+    "thresholding",
+    "clip_sample",
+    "clip_sample_range",
+)  # the betas: of other schedules
+
+
+@dataclass(frozen=True)
+class NoiseSchedule:
+    """T discrete steps of the cosine schedule, and what becomes of predictions on the way down."""
+
+    T: int = 1000
+    thresholding: Thresholding = field(default_factory=Thresholding)
+
+    @cached_property
+    def ratios(self) -> Tensor:
+        """sigma, the noise-to-signal ratio, of every step, float64 [T], ascending."""
+        return sigma_of_abar(cumulative(betas("cosine", self.T)))
+
+    def sigmas(self, steps: int, spacing: str = "") -> tuple[float, ...]:
+        """What a sampler walks down, the last one 0: `steps` equal strides from step 0, or the timesteps of `spacing`.
+
+        `spacing`: what `functional.respacing.kept_timesteps` knows, such as "smart100" or "10,10,3,2,2". Raises
+        UsageError for more steps than there are.
+        """
+        if not spacing and not 1 <= steps <= self.T:
+            raise UsageError(f"steps must be from 1 to {self.T}, as many as the schedule has, not {steps}.")
+        kept = kept_timesteps(spacing, self.T) if spacing else range(0, steps * (self.T // steps), self.T // steps)
+        return tuple(descending_sigmas(self.ratios, kept))
+
+
+def read_schedule(folder: Path) -> NoiseSchedule:
+    """A stage's scheduler. Raises CheckpointError for a setting that is unknown or not DeepFloyd IF's."""
+    told = _told(folder, _NOISE | _STEPS)
+    if told.get("thresholding", False):
+        about = Thresholding(
+            _number(told, "dynamic_thresholding_ratio", folder), _number(told, "sample_max_value", folder)
+        )
+    elif told.get("clip_sample", True) and told.get("clip_sample_range", 1.0) == 1:
+        about = Thresholding()
+    else:
+        raise CheckpointError(
+            f"{folder / FILE}: predictions are neither thresholded nor clipped to [-1, 1]; set thresholding."
+        )
+    return NoiseSchedule(int(_number(told, "num_train_timesteps", folder)), about)
+
+
+def read_noising(folder: Path) -> NoiseSchedule:
+    """The scheduler that noises what stage II enlarges, of which only the noise matters. Raises as `read_schedule`."""
+    told = _told(folder, _NOISE)
+    return NoiseSchedule(int(_number(told, "num_train_timesteps", folder)))
+
+
+def _told(folder: Path, wanted: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
+    path = folder / FILE
+    if not path.is_file():
+        raise CheckpointError(
+            f"{folder.parent} has no {folder.name}/{FILE}: give the whole folder as diffusers writes it."
+        )
+    told = json_of(path)
+    known = (*_NOISE, *_STEPS, *_NUMBERS, *_OTHERS)
+    for name in told:
+        if name not in known and not name.startswith("_"):
+            raise CheckpointError(f"{path} has the setting {name}, which pinxit does not know.")
+    for name, (silent, value) in wanted.items():
+        if told.get(name, silent) != value:
+            raise CheckpointError(f"{path}: {name} is {told.get(name, silent)}; DeepFloyd IF has {value}.")
+    return told
+
+
+def _number(told: dict[str, Any], name: str, folder: Path) -> float:
+    silent, least, most = _NUMBERS[name]
+    value = told.get(name, silent)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise CheckpointError(f"{folder / FILE}: {name} is {value!r}; it must be a number from {least:g} to {most:g}.")
+    return value

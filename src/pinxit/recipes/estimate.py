@@ -1,0 +1,113 @@
+"""What a run will cost before it starts: the common part of every `pinxit train ... --dry-run`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+
+from pinxit.training.flops import Cost, matrix_rate, measure
+from pinxit.training.log import duration, read_metrics
+from pinxit.training.plan import Batch, Plan, Task
+from pinxit.training.precision import pick_device
+
+USUAL_SHARE = 0.5  # of the matrix rate, where nothing has been measured yet
+
+
+class Sketched(Task, Protocol):
+    """A task that can show the shapes of a batch without any data."""
+
+    def blank(self, size: int) -> Batch:
+        """A batch of the right shapes."""
+        ...
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage that trains: its folder's name, its plan, and how its task is built."""
+
+    name: str
+    plan: Plan
+    build: Callable[[], Sketched]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a stage costs here."""
+
+    stage: Stage
+    cost: Cost
+    rate: float  # operations per second of a large matrix product on this machine
+    share: float  # of that rate, as this run has measured it or as is usual
+    measured: bool
+
+    @property
+    def seconds(self) -> float:
+        """How long the whole stage takes here."""
+        return self.stage.plan.images * self.cost.flops / (self.rate * self.share)
+
+
+def estimates(stages: Sequence[Stage], device: str, folder: Path | None = None) -> Iterator[Estimate]:
+    """What each stage costs on this machine; `folder` is a run whose own speed is used where it has been logged."""
+    on = pick_device(device)
+    for stage in stages:
+        lines = read_metrics(folder / stage.name) if folder is not None else []
+        shares = sorted(line["share"] for line in lines if line.get("share"))
+        share = shares[len(shares) // 2] if shares else USUAL_SHARE
+        yield Estimate(stage, cost_of(stage, on), matrix_rate(stage.plan.precision, on.type), share, bool(shares))
+
+
+def cost_of(stage: Stage, device: torch.device) -> Cost:
+    """Parameters, operations and activations of a stage, found by a step on tensors that have shapes but no data."""
+    with torch.device("meta"):
+        task = stage.build()
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        for module in task.modules().values():
+            _without_data(module, mode, device)
+            module.train()
+        batch: Batch = {name: FakeTensor(mode, t.to("meta"), device) for name, t in task.blank(4).items()}
+        return measure(task, batch, stage.plan, device)
+
+
+def table(stages: Sequence[Stage], stored: dict[int, int], device: str, folder: Path | None = None) -> str:
+    """The estimates as plain text, one line a stage, and a line for the disk: `stored` pictures by their side."""
+    heads = ("stage", "parameters", "GFLOP/picture", "pictures", "memory", "share", "time")
+    rows, seconds = [heads], 0.0
+    for one in estimates(stages, device, folder):
+        plan, seconds = one.stage.plan, seconds + one.seconds
+        share = f"{one.share:.0%} {'measured' if one.measured else 'assumed'}"
+        memory = f"{one.cost.memory(plan) / 2**30:,.1f} GiB"
+        flops = f"{one.cost.flops / 1e9:,.3g}" if one.cost.flops < 1e12 else f"{one.cost.flops / 1e9:,.0f}"
+        counts = (f"{one.cost.parameters:,}", flops, f"{plan.images:,}")
+        rows.append((one.stage.name, *counts, memory, share, duration(one.seconds)))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join([*lines, *_notes(stages[-1].plan.precision, stored, device, seconds)])
+
+
+def _notes(precision: str, stored: dict[int, int], device: str, seconds: float) -> list[str]:
+    on = pick_device(device)
+    rate = matrix_rate(precision, on.type)
+    size = sum(count * side**2 * 3 for side, count in stored.items())
+    return [
+        f"all stages: {duration(seconds)}; large matrix products run at {rate / 1e9:,.0f} GFLOP/s here ({on.type})",
+        f"disk: {size / 2**30:,.1f} GiB for {sum(stored.values()):,} stored pictures",
+        "GFLOP/picture: forward and backward; memory: weights, gradients, Adam, average and activations",
+    ]
+
+
+def _without_data(module: nn.Module, mode: FakeTensorMode, device: torch.device) -> None:
+    """Replace every parameter and buffer by a tensor that has a shape and a place but holds nothing."""
+    for part in module.modules():
+        for name, parameter in part._parameters.items():
+            if parameter is not None:
+                empty = FakeTensor(mode, parameter.detach().to("meta"), device)
+                part._parameters[name] = nn.Parameter(empty, parameter.requires_grad)
+        for name, buffer in part._buffers.items():
+            if buffer is not None:
+                part._buffers[name] = FakeTensor(mode, buffer.to("meta"), device)

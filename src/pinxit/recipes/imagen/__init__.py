@@ -1,0 +1,1 @@
+"""Imagen: a frozen language model reads, a cascade of diffusion models draws."""

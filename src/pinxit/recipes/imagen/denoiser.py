@@ -1,0 +1,54 @@
+"""A U-Net as a denoiser: what it is shown of a noisy picture, and what its answer means.
+
+Samplers speak of x = x0 + sigma n; the network sees the variance-preserving z of the paper (Imagen, section 2.1) and
+the time at which its schedule has that noise. Shapes: B rows, C H W pictures in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pinxit.functional.diffusion import Prediction, Schedule, time_of_sigma, vp, x0_from
+from pinxit.functional.samplers import Denoised
+
+TIMES = 1000.0  # the network's embedding is made for times of this range
+
+
+@dataclass(frozen=True, slots=True)
+class DiffusionConfig:
+    """What a network of the cascade is trained to tell, and how noise is spread over time."""
+
+    prediction: Prediction = "eps"  # the paper's; v is steadier where a net is small and steps are few
+    schedule: Schedule = "cosine"  # linear for the last stage of the paper
+
+
+class UNetDenoiser:
+    """A network with its parametrisation, on a device and in a precision: `pipelines.denoise.Denoiser`."""
+
+    def __init__(
+        self, unet: nn.Module, config: DiffusionConfig, size: int, device: torch.device, fast: bool = True
+    ) -> None:
+        """`size`: pixels of a side; `fast`: products in bfloat16, for a network that is not `fast_unet`'s already."""
+        self.unet, self.config, self.device, self.fast = unet, config, device, fast
+        self.shape = (3, size, size)
+
+    def __call__(self, x_BCHW: Tensor, sigma_B: Tensor, conditions: Mapping[str, Tensor]) -> Denoised:
+        """Clean pictures, float32."""
+        z_BCHW = x_BCHW * vp(sigma_B, x_BCHW)[0]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast):
+            told = predicted(self.unet, z_BCHW, sigma_B, self.config, conditions)
+        return Denoised(x0_from(self.config.prediction, told.float(), z_BCHW, sigma_B))
+
+
+def predicted(
+    unet: nn.Module, z_BCHW: Tensor, sigma_B: Tensor, config: DiffusionConfig, conditions: Mapping[str, Tensor]
+) -> Tensor:
+    """What the network says of `z`, in its own parametrisation."""
+    time_B = TIMES * time_of_sigma(config.schedule, sigma_B).float()
+    names = ("sequence", "mask", "low_res", "augmentation")
+    found: Tensor = unet(z_BCHW, time_B, *(conditions.get(name) for name in names))
+    return found

@@ -1,0 +1,88 @@
+"""Opening an Imagen's checkpoint folder, to paint or to enlarge."""
+
+from __future__ import annotations
+
+import torch
+
+from pinxit.config import from_dict
+from pinxit.errors import CheckpointError
+from pinxit.models.clip import CLIP, CLIPConfig
+from pinxit.models.text import TextTransformer
+from pinxit.models.unet import UNet
+from pinxit.models.unet_fast import fast_unet
+from pinxit.recipes.imagen.denoiser import UNetDenoiser
+from pinxit.recipes.imagen.painter import SLOTS, ImagenPainter
+from pinxit.recipes.imagen.presets import SamplingConfig, StageConfig, TextConfig
+from pinxit.recipes.imagen.task import TEXT
+from pinxit.recipes.imagen.upsampler import Upsampler
+from pinxit.recipes.painting import Ranker
+from pinxit.text.encoders import TextEncoder, open_text_encoder
+from pinxit.text.frozen import Running
+from pinxit.text.learned import LearnedText
+from pinxit.text.tokenizers import Tokenizer
+from pinxit.training.precision import pick_device
+from pinxit.weights.checkpoint import Checkpoint, open_checkpoint
+from pinxit.weights.zoo import find
+
+
+def open_painter(checkpoint: Checkpoint, *, name: str, device: str = "auto") -> ImagenPainter:
+    """Everything that paints and enlarges.
+
+    Raises CheckpointError when weights, reader or ranker are not what they were.
+    """
+    on, reader = pick_device(device), _reader(checkpoint)
+    sampling = _sampling(checkpoint)
+    base = checkpoint.config("base", StageConfig)
+    return ImagenPainter(
+        _denoiser(checkpoint, "base", base, on),
+        base,
+        sampling,
+        reader,
+        _ranker(str(checkpoint.settings["ranker"]), on),
+        _upsampler(checkpoint, on, sampling, reader),
+        name=name,
+        provenance={"checkpoint_hash": checkpoint.hash},
+    )
+
+
+def open_upsampler(checkpoint: Checkpoint, *, device: str = "auto") -> Upsampler:
+    """The upsampler alone, for pictures that others have painted."""
+    return _upsampler(checkpoint, pick_device(device), _sampling(checkpoint), _reader(checkpoint))
+
+
+def _upsampler(checkpoint: Checkpoint, on: torch.device, sampling: SamplingConfig, reader: TextEncoder) -> Upsampler:
+    config = checkpoint.config("upsampler", StageConfig)
+    return Upsampler(_denoiser(checkpoint, "upsampler", config, on), config, sampling, reader)
+
+
+def _denoiser(checkpoint: Checkpoint, part: str, config: StageConfig, on: torch.device) -> UNetDenoiser:
+    unet = UNet(config.unet)
+    checkpoint.load_into(part, unet)
+    return UNetDenoiser(fast_unet(unet.to(on)), config.diffusion, config.size, on, fast=False)
+
+
+def _sampling(checkpoint: Checkpoint) -> SamplingConfig:
+    return from_dict(SamplingConfig, dict(checkpoint.settings["sampling"]), f"{checkpoint.folder}: sampling")
+
+
+def _reader(checkpoint: Checkpoint) -> TextEncoder:
+    about = from_dict(TextConfig, dict(checkpoint.settings["text"]), f"{checkpoint.folder}: text")
+    if about.learned is not None:
+        model = TextTransformer(about.learned)
+        checkpoint.load_into(TEXT, model)
+        return LearnedText(model.eval(), Tokenizer.open(checkpoint.folder), running=Running(about.length))
+    reader = open_text_encoder(about.encoder, length=about.length)
+    if reader.fingerprint != checkpoint.settings["reader"]:
+        raise CheckpointError(
+            f"{checkpoint.folder} was trained with another text encoder than the '{about.encoder}' that is here; "
+            "install the one it names, in the version it was trained with."
+        )
+    return reader
+
+
+def _ranker(name: str, on: torch.device) -> Ranker:
+    """CLIP of another checkpoint with its tokenizer."""
+    checkpoint = open_checkpoint(find(name))
+    clip = CLIP(checkpoint.config("clip", CLIPConfig))
+    checkpoint.load_into("clip", clip)
+    return Ranker(clip.to(on).eval().requires_grad_(False), Tokenizer.open(checkpoint.folder), on, SLOTS)

@@ -1,0 +1,189 @@
+"""Training one stage of the cascade: clean pictures from noisy ones, given the text (Imagen, sections 2.1 and 2.4).
+
+Shapes: B pictures, S their side, s the side of the smaller picture that an upsampler is given, L text positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pinxit.data.order import order_batch
+from pinxit.data.sheet import sheet
+from pinxit.data.transforms import to_pictures
+from pinxit.functional.diffusion import even_sigmas, q_sample, sigma_at, target
+from pinxit.functional.diffusion_losses import squared_error
+from pinxit.functional.samplers import SAMPLERS, Denoised, drive
+from pinxit.models.text import PAD
+from pinxit.models.unet import UNet
+from pinxit.recipes.batches import pick
+from pinxit.recipes.imagen.conditions import smaller, texts
+from pinxit.recipes.imagen.denoiser import UNetDenoiser, predicted
+from pinxit.recipes.imagen.presets import Script, StageConfig
+from pinxit.text.learned import LearnedText
+from pinxit.training.draws import key, numpy_rng, seeded, torch_rng
+from pinxit.training.loop import Batch
+
+if TYPE_CHECKING:
+    from pinxit.data.bank import Bank
+    from pinxit.text.encoders import TextEncoder
+    from pinxit.types import Picture
+
+TEXT = "text"  # the learned reader among a task's modules
+FIRST_ELSEWHERE = 0x0250  # the first character behind the Latin letters
+SHOWN = 8  # pictures of a preview
+STEPS = 16  # of its sampling
+
+
+class DiffusionTask:
+    """Denoise the bank's pictures. A stage with `config.low` is an upsampler and learns on crops.
+
+    `reader` turns captions into vectors and is trained along if it is a learned one and `teaches`; the empty caption
+    stands for no text. Bank and reader may be missing where only costs are asked.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: StageConfig,
+        seed: int,
+        text_shape: tuple[int, int],
+        bank: Bank | None = None,
+        reader: TextEncoder | None = None,
+        drop: float = 0.1,
+        *,
+        script: Script = "all",
+        teaches: bool = False,
+    ) -> None:
+        self.name, self.config, self.seed, self.drop = name, config, seed, drop
+        self.bank, self.reader, self.text_shape = bank, reader, text_shape
+        self.script = script
+        self.learned = reader if teaches and isinstance(reader, LearnedText) else None
+        self.unet = seeded(lambda: UNet(config.unet), seed, name)
+
+    def modules(self) -> dict[str, nn.Module]:
+        return {self.name: self.unet} | ({TEXT: self.learned.model} if self.learned else {})
+
+    def hot(self) -> list[nn.Module]:
+        return [self.unet]
+
+    def batch(self, position: int, size: int) -> Batch:
+        """Pictures uint8 [B, S, S, 3] (crops of an upsampler's), their text's vectors, and which rows have none."""
+        assert self.bank is not None and self.reader is not None
+        rng = numpy_rng(self.seed, f"{self.name} batch", position)
+        rows = order_batch(position, size, len(self.bank), key(self.seed, f"{self.name} order"))
+        captions = [pick(readable(self.bank.captions[row], self.script), rng) for row in rows.tolist()]
+        dropped = rng.random(size) < self.drop
+        read = ["" if gone else caption for gone, caption in zip(dropped, captions, strict=True)]
+        pictures = cropped(np.asarray(self.bank.pictures[rows]), self.config.seen, self.config.scale, rng)
+        return {"pictures": torch.from_numpy(np.ascontiguousarray(pictures))} | self._read(read)
+
+    def blank(self, size: int) -> Batch:
+        """A batch of the right shapes, for costs."""
+        side, (length, width) = self.config.seen, self.text_shape
+        return {
+            "pictures": torch.zeros(size, side, side, 3, dtype=torch.uint8),
+            "sequence": torch.zeros(size, length, width),
+            "mask": torch.ones(size, length, dtype=torch.bool),
+        }
+
+    def loss(self, batch: Batch, position: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+        """Mean squared error of what the network is asked for, over times spread evenly through the batch."""
+        x0 = signed(batch["pictures"])
+        generator = torch_rng(self.seed, f"{self.name} noise", position, x0.device)
+        time_B = spread(len(x0), generator, x0.device)
+        sigma_B, about = sigma_at(self.config.diffusion.schedule, time_B), self.config.diffusion
+        noise = torch.randn(x0.shape, generator=generator, device=x0.device)
+        conditions = self._understood(batch) | self._smaller(x0, generator)
+        told = predicted(self.unet, q_sample(x0, noise, sigma_B), sigma_B, about, conditions)
+        error_B = squared_error(told.float(), target(about.prediction, x0, noise, sigma_B))
+        late = time_B > 0.5
+        return error_B.mean(), {"noisy": _mean(error_B, late), "clean": _mean(error_B, ~late)}
+
+    def preview(self) -> Picture | None:
+        """What the network draws for the bank's first captions; of an upsampler: given, drawn, true."""
+        if self.bank is None or self.reader is None:
+            return None
+        captions = [readable(self.bank.captions[row], self.script)[0] for row in range(min(SHOWN, len(self.bank)))]
+        device = next(self.unet.parameters()).device
+        conditions = {name: rows.to(device) for name, rows in texts(self.reader, captions, SHOWN).items()}
+        true, given = self.bank.pictures[: len(captions)], []
+        noise = torch.randn(
+            len(captions), 3, self.config.size, self.config.size, generator=torch_rng(self.seed, "preview", 0)
+        ).to(device)
+        if self.config.low:
+            small = F.avg_pool2d(signed(torch.from_numpy(np.array(true))).to(device), self.config.scale)
+            conditions |= smaller(small, torch.zeros(len(captions), device=device), noise)
+            given = list(to_pictures((conditions["low_res"].cpu() + 1) / 2))
+        denoiser = UNetDenoiser(self.unet, self.config.diffusion, self.config.size, device, device.type != "mps")
+        sigmas = even_sigmas(self.config.diffusion.schedule, STEPS)
+        found = drive(
+            SAMPLERS["ddim"].run(noise * sigmas[0], sigmas, lambda: noise),
+            lambda x, sigma: _clipped(denoiser(x, torch.full((len(x),), sigma, device=device), conditions)),
+        )
+        drawn = list(to_pictures((found.cpu().clamp(-1, 1) + 1) / 2))
+        return sheet([*given, *drawn, *true] if given else drawn, None if given else captions, columns=len(drawn))
+
+    def _read(self, captions: Sequence[str]) -> Batch:
+        """What the batch holds of the captions: a frozen reader's vectors, or the ids that a learned one will read."""
+        assert self.reader is not None
+        if self.learned is None:
+            return texts(self.reader, captions, len(captions))
+        ids_BL = self.learned.batch_ids(captions).cpu()
+        there_B = torch.tensor([bool(caption) for caption in captions])
+        return {"ids": ids_BL, "mask": (ids_BL != PAD) & there_B[:, None]}
+
+    def _understood(self, batch: Batch) -> Batch:
+        """The text as the network is given it, with a gradient where the reader is learned."""
+        sequence = batch["sequence"] if self.learned is None else self.learned.model(batch["ids"]).sequence
+        return {"sequence": sequence, "mask": batch["mask"]}
+
+    def _smaller(self, x0: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """The smaller picture, noised at a random level that the network is told (conditioning augmentation)."""
+        if not self.config.low:
+            return {}
+        small = F.avg_pool2d(x0, self.config.scale)
+        level_B = spread(len(x0), generator, x0.device)
+        return smaller(small, level_B, torch.randn(x0.shape, generator=generator, device=x0.device))
+
+
+def readable(captions: Sequence[str], script: Script) -> Sequence[str]:
+    """The captions that the reader can make something of; all of them where it knows none."""
+    if script == "all":
+        return captions
+    return [caption for caption in captions if max(map(ord, caption), default=0) < FIRST_ELSEWHERE] or captions
+
+
+def signed(pictures: Tensor) -> Tensor:
+    """uint8 [B, S, S, 3] as float [B, 3, S, S] in [-1, 1], channels last in memory as they came."""
+    return pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def spread(count: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    """float64 [count] in [0, 1): one random number moves a row of evenly spaced ones, which steadies the mean."""
+    first = torch.rand((), generator=generator, device=device, dtype=torch.float64)
+    return (first + torch.arange(count, device=device, dtype=torch.float64) / count) % 1
+
+
+def cropped(
+    pictures: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], side: int, grid: int, rng: np.random.Generator
+) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """A random square of `side` pixels of each, its corner on the grid of the smaller picture's pixels."""
+    whole = pictures.shape[1]
+    if side == whole:
+        return pictures
+    corners = grid * rng.integers(0, (whole - side) // grid + 1, (len(pictures), 2))
+    return np.stack([one[y : y + side, x : x + side] for one, (y, x) in zip(pictures, corners.tolist(), strict=True)])
+
+
+def _mean(values: Tensor, chosen: Tensor) -> Tensor:
+    return (values.detach() * chosen).sum() / chosen.sum().clamp(min=1)
+
+
+def _clipped(told: Denoised) -> Denoised:
+    return Denoised(told.x0.clamp(-1, 1))

@@ -1,0 +1,84 @@
+"""`pinxit paint` with an Imagen's checkpoint, and anybody's pictures enlarged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pinxit.data.decode import read_picture
+from pinxit.pictures import read_metadata
+from tests.cli.helpers import Cli
+
+pytest.importorskip("transformers")
+from tests.recipes.imagens import save_random_imagen
+from tests.recipes.painters import save_random_checkpoint
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_random_imagen(tmp_path_factory.mktemp("imagen") / "nano")
+
+
+def paint(cli: Cli, checkpoint: Path, out: Path, *options: object) -> list[Path]:
+    done = cli("paint", "a red cat", "--candidates", 3, "--keep", 2, "--json", "--checkpoint", checkpoint,
+               "--out", out, *options)  # fmt: skip
+    assert done.code == 0, done.err
+    return [Path(one["path"]) for one in json.loads(done.out)["pictures"]]
+
+
+def test_imagen_paints_its_whole_cascade_by_itself(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    pictures = paint(cli, checkpoint, tmp_path)
+    assert [read_picture(one).shape for one in pictures] == [(32, 32, 3)] * 2
+    facts = read_metadata(pictures[0])
+    assert facts["recipe"] == "imagen" and facts["upscale"] == 32 and facts["sampler"] == "ddim"
+    assert {"guidance", "steps", "percentile", "seed", "candidate", "checkpoint_hash"} <= facts.keys()
+
+
+def test_small_pictures_settings_and_the_same_again(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    options = ("--upscale", 0, "--steps", 3, "--sampler", "dpm++2m", "--guidance", 2, "--percentile", 0.9, "--seed", 5)
+    pictures, again = (paint(cli, checkpoint, tmp_path / name, *options) for name in ("a", "b"))
+    assert [read_picture(one).shape for one in pictures] == [(16, 16, 3)] * 2
+    assert [one.read_bytes() for one in pictures] == [one.read_bytes() for one in again]
+    facts = read_metadata(pictures[0])
+    assert (facts["steps"], facts["sampler"], facts["guidance"], facts["seed"]) == (3, "dpm++2m", 2.0, 5)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--top-k", 3), "has no setting --top-k"),
+        (("--guidance", -1), "guidance"),
+        (("--steps", 2000), "steps must be from 1 to 1000"),
+        (("--sampler", "magic"), "no sampler 'magic'"),
+        (("--upscale", 1024), "this upsampler makes pictures of 32 px"),
+        (("--recipe", "dalle"), "is a checkpoint of imagen, not of dalle"),
+        (("--percentile", 7), "percentile must be from 0 to 1"),
+    ],
+)
+def test_what_makes_no_sense_is_one_sentence(
+    cli: Cli, checkpoint: Path, tmp_path: Path, options: tuple[object, ...], told: str
+) -> None:
+    done = cli("paint", "a red cat", "--checkpoint", checkpoint, "--out", tmp_path, *options)
+    assert done.code != 0 and told in done.err and "Traceback" not in done.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_dalle_knows_no_steps_and_imagen_completes_nothing(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    dalle = tmp_path / "dalle"
+    save_random_checkpoint(dalle)
+    done = cli("paint", "a red cat", "--checkpoint", dalle, "--steps", 4, "--out", tmp_path / "out")
+    assert done.code != 0 and "has no setting --steps" in done.err
+    (picture,) = paint(cli, checkpoint, tmp_path / "painted", "--keep", 1)
+    done = cli("complete", picture, "a red cat", "--keep-rows", 2, "--checkpoint", checkpoint)
+    assert done.code != 0 and "cannot complete a picture" in done.err
+
+
+def test_a_missing_reader_is_one_sentence(cli: Cli, tmp_path: Path) -> None:
+    folder = save_random_imagen(tmp_path / "nano")
+    for file in (tmp_path / "reader").glob("*"):
+        file.unlink()
+    done = cli("paint", "a red cat", "--checkpoint", folder, "--out", tmp_path / "out")
+    assert done.code != 0 and "Traceback" not in done.err
+    assert done.err.strip().endswith("reader holds no text encoder: it has no config.json.")

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from pinxit.data.sources import open_source
+from pinxit.data.world.english import plural
+from pinxit.data.world.tasks import TASKS, task_prompt, task_scene
+from pinxit.data.world.unheard import UNHEARD, can_be_reworded, reworded_caption
+from pinxit.data.world.vocabulary import lexicon
+from pinxit.errors import UsageError
+from pinxit.evaluation.questions import Exam, questions
+
+
+def words_of(text: str) -> set[str]:
+    return set(re.findall(r"[a-z]+", text.lower()))
+
+
+def test_no_training_caption_holds_an_unheard_word() -> None:
+    source = open_source("world:small", 32)
+    heard = {word for k in range(4000) for caption in source[k].captions for word in words_of(caption)}
+    for noun in lexicon("small").nouns.values():
+        heard |= words_of(noun.name) | words_of(noun.plural) | {w for name in noun.synonyms for w in words_of(name)}
+    unheard = {form for new in UNHEARD.values() for form in (new, plural(new))}
+    assert not unheard & heard
+    assert UNHEARD.keys() <= lexicon("small").nouns.keys()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_only_the_nouns_change(task: str) -> None:
+    scenes = [task_scene("small", "unseen", task, 0, index) for index in range(80)]
+    scenes = [scene for scene in scenes if can_be_reworded(scene)]
+    assert len(scenes) > 5
+    old = {form for name in UNHEARD for form in (*name.split(), *plural(name).split(), "cactuses")}
+    new = {word for name in UNHEARD.values() for form in (name, plural(name), "fungi") for word in form.split()}
+    for scene in scenes:
+        said, plain = words_of(reworded_caption(scene)), words_of(task_prompt(scene))
+        assert said & new and not said & old
+        assert said - new - {"a", "an"} == plain - old - {"a", "an"}
+
+
+def test_a_pair_names_its_thing_twice_and_is_left_out() -> None:
+    assert not any(can_be_reworded(task_scene("small", "unseen", "pair", 0, index)) for index in range(20))
+    asked = questions(Exam(words="unheard", prompts=40))
+    assert "pair" not in {one.task for one in asked} and len(asked) == 40
+    with pytest.raises(UsageError, match="no prompts in unheard words"):
+        Exam(words="unheard", tasks=("pair",))
+    with pytest.raises(UsageError, match="small world"):
+        Exam(words="unheard", language="zh")
+
+
+def test_an_example() -> None:
+    scenes = (task_scene("small", "unseen", "position", 0, k) for k in range(200))
+    said = next(reworded_caption(scene) for scene in scenes if can_be_reworded(scene))
+    assert re.fullmatch(r"an? [\w ]+ an? \w+", said), said

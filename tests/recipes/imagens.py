@@ -1,0 +1,48 @@
+"""An Imagen with random weights for tests: real networks over a tiny random reader, nothing worth seeing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pinxit.config import override, to_dict
+from pinxit.models.unet import UNet
+from pinxit.recipes.imagen.presets import ImagenConfig, nano
+from pinxit.text.encoders import open_text_encoder
+from pinxit.training.draws import seeded
+from pinxit.weights.checkpoint import Part, save_checkpoint
+from tests.recipes.painters import save_random_checkpoint
+from tests.text.tiny_models import save_tiny
+
+WIDTH, LENGTH = 32, 12  # of the tiny reader
+
+
+def tiny_config(folder: Path, *changes: str) -> ImagenConfig:
+    """The nano preset, read by a random BERT and ranked by a random CLIP, both written into `folder`."""
+    save_tiny(folder / "reader", "bert")
+    save_random_checkpoint(folder / "ranker")
+    usual = [
+        f"text.encoder={folder / 'reader'}",
+        f"text.length={LENGTH}",
+        f"base.unet.text={WIDTH}",
+        f"upsampler.unet.text={WIDTH}",
+        f"ranker={folder / 'ranker'}",
+    ]
+    return override(nano(), [*usual, *changes])
+
+
+def save_random_imagen(folder: Path) -> Path:
+    """A checkpoint in `folder`; its reader and ranker beside it."""
+    config = tiny_config(folder.parent)
+    stages = {"base": config.base, "upsampler": config.upsampler}
+    parts = {
+        name: Part(stage, seeded(lambda stage=stage: UNet(stage.unet), 0, name).state_dict())  # type: ignore[misc]
+        for name, stage in stages.items()
+    }
+    settings = {
+        "sampling": to_dict(config.sampling),
+        "text": to_dict(config.text),
+        "reader": open_text_encoder(config.text.encoder, length=LENGTH).fingerprint,
+        "ranker": config.ranker,
+    }
+    save_checkpoint(folder, "imagen", parts, settings=settings)
+    return folder

@@ -1,0 +1,294 @@
+"""Imagen end to end on flat squares: the loss, the stages, the painter and the upsampler, with a tiny random reader."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from pinxit.api import load, load_upsampler
+from pinxit.config import from_dict, override, to_dict
+from pinxit.errors import CheckpointError, UsageError
+from pinxit.functional.diffusion import Prediction, even_sigmas, q_sample, sigma_at, target
+from pinxit.functional.samplers import SAMPLERS, Denoised, drive
+from pinxit.models.text import TextTransformerConfig
+from pinxit.recipes.imagen.conditions import smaller, texts
+from pinxit.recipes.imagen.denoiser import DiffusionConfig, UNetDenoiser
+from pinxit.recipes.imagen.painter import ImagenPainter, levels
+from pinxit.recipes.imagen.presets import PRESETS, ImagenConfig, TextConfig, nano, preset
+from pinxit.recipes.imagen.run import STAGES, TRAINED, ImagenRun
+from pinxit.recipes.imagen.stages import train
+from pinxit.recipes.imagen.task import DiffusionTask, cropped, readable, spread
+from pinxit.recipes.painting import Painter
+from pinxit.training.loop import fit
+from pinxit.training.state import FILE
+from pinxit.training.stop import Stop
+from pinxit.types import Condition, Ranked
+from tests.recipes.squares import write_squares
+
+pytest.importorskip("transformers")
+from tests.recipes.imagens import tiny_config
+from tests.text.tiny_models import save_tiny
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("imagen")
+
+
+@pytest.fixture(scope="module")
+def config(folder: Path) -> ImagenConfig:
+    """The nano preset on eight flat squares, read by a random BERT, ranked by a random CLIP."""
+    squares = folder / "squares"
+    squares.mkdir()
+    write_squares(squares)
+    config = tiny_config(folder, f"data.source={squares}", "data.pictures=8", "data.large=8")
+    plan = replace(config.plans.base, images=96, batch=8, warmup=16, precision="fp32")
+    return replace(config, plans=replace(config.plans, base=plan, upsampler=plan))
+
+
+@pytest.fixture(scope="module")
+def straight(config: ImagenConfig, folder: Path) -> ImagenRun:
+    run = ImagenRun(folder / "straight", config, "cpu", progress=False)
+    ended = train(run)
+    assert ended.finished == STAGES and not ended.stopped
+    return run
+
+
+@pytest.fixture(scope="module")
+def painter(straight: ImagenRun) -> ImagenPainter:
+    found = load(straight.path("checkpoint"), device="cpu")
+    assert isinstance(found, ImagenPainter)
+    return found
+
+
+class Impatient(Stop):
+    """Time is up every seventh time somebody asks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def due(self) -> bool:
+        self.asked += 1
+        return self.asked >= 7
+
+
+def test_many_sittings_end_where_one_does(straight: ImagenRun, tmp_path: Path) -> None:
+    cut, sittings = ImagenRun(tmp_path, straight.config, "cpu", progress=False), 0
+    while train(cut, stop=Impatient()).finished != STAGES:
+        sittings += 1
+        assert sittings < 30, "no sitting may end where it began"
+    assert sittings > 2
+    for stage in TRAINED:
+        one, other = load_file(straight.path(stage) / FILE), load_file(cut.path(stage) / FILE)
+        assert one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+class Words:
+    """A reader without a model: every word has a random vector of its own."""
+
+    name, width, pooled_width, length, precision, padded, fingerprint = "words", 32, 32, 6, "fp32", False, "words"
+
+    def encode(self, texts: Sequence[str], batch: int = 1) -> Condition:
+        sequence, mask = torch.zeros(len(texts), self.length, self.width), torch.zeros(len(texts), self.length).bool()
+        for row, text in enumerate(texts):
+            for place, word in enumerate(text.split()[: self.length]):
+                generator = torch.Generator().manual_seed(zlib.crc32(word.encode()))
+                sequence[row, place] = torch.randn(self.width, generator=generator)
+                mask[row, place] = True
+        return Condition(sequence, sequence.mean(1), mask)
+
+
+def test_eight_pictures_are_learnt_by_heart(straight: ImagenRun, tmp_path: Path) -> None:
+    """After some updates DDIM draws the very square that its caption names, from any noise."""
+    stage, reader, bank = override(straight.config.base, ["unet.patch=4"]), Words(), straight.bank()
+    task = DiffusionTask("base", stage, 0, (6, 32), bank, reader, drop=0.0)  # type: ignore[arg-type]
+    plan = replace(straight.config.plans.base, images=8 * 400, batch=8, lr=3e-3, warmup=160, ema=0.98)
+    fit(task, plan, tmp_path, "cpu", progress=False)
+    captions = [bank.captions[row][0] for row in range(8)]
+    denoiser = UNetDenoiser(task.unet.eval(), stage.diffusion, stage.size, torch.device("cpu"), fast=False)
+    conditions, sigmas = texts(reader, captions), even_sigmas("cosine", 12)  # type: ignore[arg-type]
+    noise = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * sigmas[0]
+    with torch.no_grad():
+        found = drive(
+            SAMPLERS["ddim"].run(noise, sigmas, lambda: noise),
+            lambda x, s: Denoised(denoiser(x, torch.full((8,), s), conditions).x0.clamp(-1, 1)),
+        )
+    true = torch.from_numpy(np.array(bank.pictures[:8])).permute(0, 3, 1, 2).float() / 127.5 - 1
+    apart = (found[:, None] - true[None]).square().mean((2, 3, 4))
+    assert (apart.argmin(1) == torch.arange(8)).all(), apart
+    assert apart.diagonal().mean() < 0.8 * apart.mean()
+
+
+@pytest.mark.parametrize("kind", ["eps", "v", "x0"])
+def test_a_perfect_network_denoises_perfectly(kind: Prediction) -> None:
+    x0, noise = torch.rand(3, 3, 8, 8) * 2 - 1, torch.randn(3, 3, 8, 8)
+    sigma = torch.tensor([0.02, 1.0, 30.0])
+    seen: list[Tensor] = []
+
+    class Perfect(nn.Module):
+        def forward(self, z: Tensor, time: Tensor, *given: Tensor | None) -> Tensor:
+            assert torch.allclose(z, q_sample(x0, noise, sigma), atol=1e-5)
+            seen.append(time)
+            return target(kind, x0, noise, sigma)
+
+    denoiser = UNetDenoiser(Perfect(), DiffusionConfig(kind), 8, torch.device("cpu"), fast=False)
+    found = denoiser(x0 + sigma[:, None, None, None] * noise, sigma, {}).x0
+    assert torch.allclose(found, x0, atol=1e-4)
+    assert torch.allclose(sigma_at("cosine", seen[0] / 1000).float(), sigma, rtol=1e-3)
+
+
+def test_a_batch_and_its_loss_are_functions_of_the_position(straight: ImagenRun) -> None:
+    one, other = straight.task("base"), straight.task("base")
+    a, b = one.batch(16, 8), other.batch(16, 8)
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert one.loss(a, 16)[0] == other.loss(b, 16)[0] != one.loss(a, 24)[0]
+
+
+def test_a_tenth_of_the_captions_is_dropped(straight: ImagenRun) -> None:
+    task = straight.task("base")
+    gone = sum((~task.batch(64 * k, 64)["mask"]).all(1).sum().item() for k in range(60))
+    assert gone / (64 * 60) == pytest.approx(0.1, abs=0.02)
+
+
+def test_a_dropped_caption_is_what_guidance_leads_away_from(straight: ImagenRun) -> None:
+    """Painting's null condition and training's dropped caption look the same to the network."""
+    task, sigma, x = straight.task("base"), torch.tensor([1.0]), torch.randn(1, 3, 16, 16)
+    for parameter in task.unet.parameters():  # nothing may hide behind an initial zero
+        torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(0))
+    denoiser = UNetDenoiser(task.unet, task.config.diffusion, 16, torch.device("cpu"), fast=False)
+    dropped = texts(straight.reader("base"), [""])
+    prompt = texts(straight.reader("base"), ["a red cat on the tree"])
+    null = prompt | {"mask": torch.zeros_like(prompt["mask"])}
+    with torch.no_grad():
+        assert torch.equal(denoiser(x, sigma, dropped).x0, denoiser(x, sigma, null).x0)
+        assert not torch.equal(denoiser(x, sigma, prompt).x0, denoiser(x, sigma, null).x0)
+
+
+def test_times_are_spread_evenly() -> None:
+    times = spread(64, torch.Generator().manual_seed(0), torch.device("cpu")).sort().values
+    assert times[0] >= 0 and times[-1] < 1
+    assert torch.allclose(times.diff(), torch.full((63,), 1 / 64, dtype=torch.float64))
+
+
+def test_crops_lie_on_the_grid_of_the_smaller_picture() -> None:
+    whole = np.arange(32 * 32, dtype=np.int64).reshape(1, 32, 32, 1).repeat(50, 0)
+    found = cropped(whole, 16, 4, np.random.default_rng(0))  # type: ignore[arg-type]
+    corners = found[:, 0, 0, 0]
+    assert found.shape == (50, 16, 16, 1) and set(corners // 32 % 4) == {0} and set(corners % 32 % 4) == {0}
+    assert len(set(corners.tolist())) > 10
+
+
+def test_augmentation_of_nothing_leaves_the_smaller_picture() -> None:
+    small, noise = torch.rand(2, 3, 4, 4), torch.randn(2, 3, 16, 16)
+    plain = smaller(small, torch.zeros(2), noise)
+    enlarged = torch.nn.functional.interpolate(small, (16, 16), mode="bilinear", align_corners=True)
+    assert torch.equal(plain["low_res"], enlarged) and plain["augmentation"].tolist() == [0, 0]
+    noised = smaller(small, torch.full((2,), 0.5), noise)
+    assert (noised["low_res"] - enlarged).std() > 0.3 and noised["augmentation"].tolist() == [500, 500]
+
+
+def test_a_candidate_is_the_same_in_any_company(painter: ImagenPainter) -> None:
+    asked: Painter = painter
+    alone = asked.paint("a red square on the left", candidates=2, keep=None, seed=7)
+    many = asked.paint_many([("left: blue", 1), ("a red square on the left", 7)], candidates=5, keep=None)[1]
+    crowd = {one.candidate: one.picture for one in many}
+    assert all(np.array_equal(one.picture, crowd[one.candidate]) for one in alone)
+    assert [one.score for one in many] == sorted((one.score for one in many), reverse=True)
+
+
+def test_the_upsampler_enlarges_anybodys_square_picture(painter: ImagenPainter, straight: ImagenRun) -> None:
+    kept = painter.paint("a red square on the left", candidates=3, keep=2)
+    upsampler = load_upsampler(straight.path("checkpoint"), device="cpu")
+    large, again = (
+        upsampler.enlarge("a red square on the left", kept),
+        upsampler.enlarge("a red square on the left", kept[1:]),
+    )
+    assert [one.picture.shape for one in large] == [(32, 32, 3)] * 2
+    assert [(one.seed, one.candidate, one.score) for one in large] == [(k.seed, k.candidate, k.score) for k in kept]
+    assert np.array_equal(large[1].picture, again[0].picture)
+    other = upsampler.enlarge("any", [Ranked(np.zeros((24, 24, 3), np.uint8), 0, 0, 0.0)])
+    assert other[0].picture.shape == (32, 32, 3)
+    with pytest.raises(UsageError, match="takes square pictures of 16 px, not 20 x 24"):
+        upsampler.enlarge("any", [Ranked(np.zeros((24, 20, 3), np.uint8), 0, 0, 0.0)])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"guidance": -0.5}, "guidance must not be negative"),
+        ({"steps": 1001}, "from 1 to 1000"),
+        ({"sampler": "magic"}, "no sampler 'magic'"),
+        ({"grid": "square"}, "no grid 'square'"),
+        ({"percentile": 1.5}, "percentile must be from 0 to 1"),
+        ({"top_k": 3}, "no setting 'top_k'"),
+        ({"candidates": 0}, "candidates must be at least 1"),
+    ],
+)
+def test_what_cannot_be_painted_is_refused(painter: ImagenPainter, settings: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        painter.paint("a square", **settings)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="prompt is empty"):
+        painter.paint("  ")
+
+
+def test_levels_descend_to_nothing_on_every_grid() -> None:
+    for schedule in ("cosine", "linear"):
+        even, karras = (levels(grid, schedule, 10) for grid in ("even", "karras"))
+        for found in (even, karras):
+            assert len(found) == 11 and found[-1] == 0 and all(a > b for a, b in pairwise(found))
+        assert karras[0] == pytest.approx(80) and karras[1] < even[0] and karras[-2] < even[-2]
+
+
+def test_a_checkpoint_refuses_another_reader(straight: ImagenRun, folder: Path) -> None:
+    save_tiny(folder / "reader", "bert", hidden_act="relu")
+    try:
+        with pytest.raises(CheckpointError, match="another text encoder"):
+            load(straight.path("checkpoint"), device="cpu")
+    finally:
+        save_tiny(folder / "reader", "bert")
+
+
+def test_a_learned_reader_is_trained_with_the_base_and_shipped_with_it(straight: ImagenRun, tmp_path: Path) -> None:
+    learned = TextTransformerConfig(vocab=512, tokens=12, width=32, layers=1, heads=2)
+    config = replace(straight.config, text=TextConfig("learned", learned, length=12))
+    run = ImagenRun(tmp_path, config, "cpu", progress=False)
+    assert train(run).finished == STAGES
+    fresh = run.reader("base").encode(["a red square"]).sequence
+    trained = run.reader("upsampler").encode(["a red square"]).sequence
+    assert not torch.equal(fresh, trained)
+    before = [load_file(run.path("base") / FILE)[f"weights/text/{name}"] for name in ("tokens",)]
+    assert before[0].std() > 0
+    found = load(run.path("checkpoint"), device="cpu")
+    assert isinstance(found, ImagenPainter) and len(found.paint("a red square", candidates=2)) == 2
+    said = found.reader.encode(["a red square"]).sequence
+    assert torch.allclose(said, trained, atol=0.02 * trained.abs().max().item())  # stored in bfloat16
+
+
+def test_captions_in_other_scripts_are_left_out_where_asked() -> None:
+    both = ("a café in Zürich", "三个绿色的三角形")
+    assert readable(both, "latin") == ["a café in Zürich"] and readable(both, "all") == both
+    assert readable(both[1:], "latin") == both[1:]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_round_trip_and_can_be_overridden(name: str) -> None:
+    found = preset(name)
+    assert from_dict(ImagenConfig, to_dict(found)) == found
+    assert override(found, ["base.unet.dropout=0.1"]).base.unet.dropout == 0.1
+
+
+def test_stages_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"must equal base\.size"):
+        replace(nano(), upsampler=replace(nano().upsampler, low=8))
+    with pytest.raises(UsageError, match="no preset 'huge' of imagen"):
+        preset("huge")
