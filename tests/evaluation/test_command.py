@@ -54,7 +54,8 @@ def test_report_table_and_sheet(judge: str, tmp_path: Path, monkeypatch: pytest.
     out, sheet = tmp_path / "report.json", tmp_path / "sheet.png"
     text = run("--prompts", "12", "--candidates", "4", "--judge", judge, "--out", str(out), "--sheet", str(sheet))
     report: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
-    wanted = ["best of 1", "best of 4", "any of 4", "judge: true accepted", "judge: wrong rejected"]
+    judged = [f"judge: {line}{worn}" for line in ("true accepted", "wrong rejected") for worn in ("", ", worn")]
+    wanted = ["best of 1", "best of 4", "any of 4", *judged]
     assert list(report["scores"]) == wanted and all(line in text for line in wanted)
     assert report["scores"]["judge: true accepted"]["overall"] == 0.0  # it has learned nothing, and that is seen
     assert report["painter"]["hash"] == "0123456789ab" and len(report["judge"]["hash"]) == 12

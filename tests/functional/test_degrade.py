@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pinxit.functional.degrade import blurred, faced, noisy, quantised, warped, worn
+from pinxit.functional.degrade import blurred, faced, noisy, patched, quantised, strewn, warped, worn
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -21,6 +21,8 @@ DAMAGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "noisy": lambda x, s: noisy(x, s, generator()),
     "cloudy": lambda x, s: noisy(x, s, generator(), cells=4),
     "warped": lambda x, s: warped(x, s, generator()),
+    "patched": lambda x, s: patched(x, s, generator(), cells=4),
+    "strewn": lambda x, s: strewn(x, s, generator(), cells=4),
 }
 
 
@@ -48,6 +50,19 @@ def test_quantising_is_idempotent_and_bounded_by_half_a_step() -> None:
     torch.testing.assert_close(quantised(once, step), once, atol=1e-4, rtol=0)
     rms = (once - pictures).square().mean((1, 2, 3)).sqrt()
     assert (rms <= step / 2).all()
+
+
+def test_patches_move_whole_and_strays_come_from_another_picture() -> None:
+    ramp = torch.arange(16.0).expand(1, 1, 16, 16) / 16
+    moved = patched(ramp, torch.full((1,), 2.0), generator(3), cells=4)[0, 0].unfold(0, 4, 4).unfold(1, 4, 4)
+    inner = moved[:, 1:3]  # away from the edge every patch keeps the ramp's slope
+    torch.testing.assert_close(inner.diff(dim=-1), torch.full_like(inner.diff(dim=-1), 1 / 16), atol=1e-4, rtol=0)
+    still = (moved[:, :, 0, 0] - ramp[0, 0, ::4, ::4]).abs() < 1e-5
+    assert 2 < still.sum() < 14
+    two = torch.stack([torch.zeros(3, 16, 16), torch.ones(3, 16, 16)])
+    odd = strewn(two, torch.tensor([0.0, 0.3]), generator(4), cells=8)
+    assert odd[0].sum() == 0 and 0.5 < odd[1].mean() < 0.9
+    assert set(odd[1].unfold(1, 2, 2).unfold(2, 2, 2).mean((-1, -2)).unique().tolist()) == {0.0, 1.0}
 
 
 def test_worn_pictures_are_pictures_and_repeatable() -> None:

@@ -22,6 +22,7 @@ from pinxit.recipes.judge import Judge, JudgeConfig, config_for, describe, look,
 from pinxit.recipes.judge_training import JudgeTask, detector_loss, object_table, place_answer, unpack
 from pinxit.training.plan import Plan
 from pinxit.types import Example
+from pinxit.weights.checkpoint import open_checkpoint
 
 WORDS = lexicon("small")
 TINY = DetectorConfig(
@@ -109,6 +110,9 @@ def test_a_run_stops_goes_on_and_ends_in_a_checkpoint(tmp_path: Path) -> None:
     assert opened.world == "small" and opened.detector.config == TINY and len(opened.hash) == 12
     pictures = [render(World("small", "seen").scene(i), size) for i, size in enumerate((64, 64, 128))]
     assert len(opened.look(pictures)) == 3
+    further, at = train(CONFIG, tmp_path / "more", "cpu", progress=False, init=open_checkpoint(folder))
+    assert further.finished and open_checkpoint(at).provenance["images"] == 64
+    assert open_checkpoint(at).provenance["started_from"] == opened.hash
     with pytest.raises(UsageError, match="detector"):
         train(replace(CONFIG, detector=replace(TINY, neck=56)), tmp_path, "cpu", progress=False)
 

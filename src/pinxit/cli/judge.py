@@ -16,6 +16,9 @@ def train_judge(
     ),
     images: Annotated[int, typer.Option(min=1, help="Renders to learn from.")] = 300_000,
     seed: Annotated[int, typer.Option(min=0, help="Of the first weights and the order of the renders.")] = 0,
+    init_from: Annotated[
+        str | None, typer.Option(help="Start from the weights of a judge: a shipped name or a folder.")
+    ] = None,
     changes: Changes = None,
     device: Device = "auto",
 ) -> None:
@@ -27,10 +30,13 @@ def train_judge(
       pinxit eval world --judge-only --judge runs/judge/judge
     """
     from pinxit.config import override
-    from pinxit.recipes.judge import config_for, parse_world, train
+    from pinxit.recipes.judge import RECIPE, config_for, parse_world, train
+    from pinxit.weights.checkpoint import open_checkpoint
+    from pinxit.weights.zoo import find
 
     config = override(config_for(parse_world(data), images), [f"plan.seed={seed}", *(changes or [])])
-    outcome, folder = train(config, out, device)
+    init = None if init_from is None else open_checkpoint(find(init_from), RECIPE)
+    outcome, folder = train(config, out, device, init=init)
     if outcome.signalled:
         raise typer.Exit(130)
     if outcome.finished:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pinxit.data.world.tasks import TASKS
 from pinxit.evaluation.geneval import Rules, complaints, overall
 from pinxit.evaluation.questions import Exam, Question, true_picture, wrong_picture
@@ -93,19 +95,37 @@ def painter_scores(answers: Sequence[Answer], candidates: int) -> Iterator[tuple
 def judge_scores(
     asked: Sequence[Question], exam: Exam, look: Look, rules: Rules, size: int = 64, batch: int = 64
 ) -> Iterator[tuple[str, float]]:
-    """What the judge itself is worth: the shares of true renders that it accepts and of wrong ones that it rejects."""
+    """What the judge itself is worth: the shares of true renders that it accepts and of wrong ones that it rejects.
+
+    And the same of renders worn as painters wear theirs: a judge that took soft outlines for wrong things would find
+    fault with the drawing and not with what is drawn.
+    """
     truths = [(question, true_picture(question, size)) for question in asked]
     wrongs = [(question, wrong_picture(question, exam, size)) for question in asked]
     pairs = {"true accepted": truths, "wrong rejected": [(q, p) for q, p in wrongs if p is not None]}
     for line, shown in pairs.items():
-        accepted: list[bool] = []
-        for start in range(0, len(shown), batch):
-            part = shown[start : start + batch]
-            sights = look([picture for _, picture in part])
-            accepted += [not complaints(s, q.wanted, rules) for s, (q, _) in zip(sights, part, strict=True)]
-        right = [yes == (line == "true accepted") for yes in accepted]
-        for name, value in scores(_by_task([q.task for q, _ in shown], right)):
-            yield f"{line}/{name}", value
+        for worn in (False, True):
+            accepted: list[bool] = []
+            for start in range(0, len(shown), batch):
+                part = shown[start : start + batch]
+                pictures = [picture for _, picture in part]
+                sights = look(patchwork(pictures, start) if worn else pictures)
+                accepted += [not complaints(s, q.wanted, rules) for s, (q, _) in zip(sights, part, strict=True)]
+            right = [yes == (line == "true accepted") for yes in accepted]
+            for name, value in scores(_by_task([q.task for q, _ in shown], right)):
+                yield f"{line}{', worn' if worn else ''}/{name}", value
+
+
+def patchwork(pictures: Sequence[Picture], seed: int) -> list[Picture]:
+    """Pictures as if put together from 12 x 12 patches that do not quite fit, one patch in a hundred out of place."""
+    import torch
+
+    from pinxit.data.transforms import to_pictures, to_tensor
+    from pinxit.functional.degrade import patched, strewn
+
+    generator, count = torch.Generator().manual_seed(seed), len(pictures)
+    x = patched(to_tensor(np.stack(pictures)), torch.full((count,), 1.0), generator, 12)
+    return list(to_pictures(strewn(x, torch.full((count,), 0.01), generator, 12)))
 
 
 def _by_task(tasks: Sequence[str], right: Sequence[bool]) -> dict[str, list[bool]]:

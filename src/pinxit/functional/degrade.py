@@ -13,6 +13,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+PATCHES = (8, 12)  # a side: those of painters who work patch by patch
+
 
 def blurred(x: Tensor, strength_B: Tensor) -> Tensor:
     """Mixed with a 3 x 3 binomial blur of itself."""
@@ -43,9 +45,31 @@ def quantised(x: Tensor, step_B: Tensor) -> Tensor:
 
 def warped(x: Tensor, strength_B: Tensor, generator: Generator, knots: int = 6) -> Tensor:
     """Outlines wobble: knots of a coarse grid move by a Gaussian of `strength` pixels, the rest follows."""
-    B, _, H, W = x.shape
-    moves = torch.randn(B, 2, knots, knots, generator=generator, device=x.device)
-    moves = F.interpolate(moves, (H, W), mode="bicubic", align_corners=True) * _wide(strength_B)
+    moves = torch.randn(len(x), 2, knots, knots, generator=generator, device=x.device)
+    moves = F.interpolate(moves, x.shape[2:], mode="bicubic", align_corners=True)
+    return _moved(x, moves * _wide(strength_B))
+
+
+def patched(x: Tensor, strength_B: Tensor, generator: Generator, cells: int) -> Tensor:
+    """As if put together from patches that do not quite fit: every other one of `cells` x `cells` shows what is a
+    Gaussian of `strength` pixels away.
+    """
+    shape = (len(x), 2, cells, cells)
+    moves = torch.randn(shape, generator=generator, device=x.device)
+    moves = moves * (torch.rand(len(x), 1, cells, cells, generator=generator, device=x.device) < 0.5)
+    return _moved(x, F.interpolate(moves, x.shape[2:], mode="nearest") * _wide(strength_B))
+
+
+def strewn(x: Tensor, share_B: Tensor, generator: Generator, cells: int) -> Tensor:
+    """With a `share` of the `cells` x `cells` patches out of place: they show a patch of another picture."""
+    chosen = torch.rand(len(x), 1, cells, cells, generator=generator, device=x.device) < _wide(share_B)
+    other = x.roll(1, 0).roll(x.shape[2] // 2, 2)
+    return torch.where(F.interpolate(chosen.float(), x.shape[2:], mode="nearest") > 0, other, x)
+
+
+def _moved(x: Tensor, moves: Tensor) -> Tensor:
+    """Every pixel shows what is `moves` [B, 2, H, W] (across, down) pixels away."""
+    H, W = x.shape[2:]
     rows, columns = torch.meshgrid(torch.arange(H, device=x.device), torch.arange(W, device=x.device), indexing="ij")
     at_x = (columns + moves[:, 0] + 0.5) * 2 / W - 1
     at_y = (rows + moves[:, 1] + 0.5) * 2 / H - 1
@@ -61,6 +85,9 @@ def worn(x: Tensor, generator: Generator) -> Tensor:
         return (2 * draw - 1).clamp(min=0) * most
 
     x = warped(x, strengths(1.0), generator)
+    for cells in PATCHES:
+        x = patched(x, strengths(2.0), generator, cells)
+        x = strewn(x, strengths(0.01), generator, cells)
     x = blurred(x, strengths(1.0))
     x = noisy(x, strengths(0.06), generator, cells=x.shape[2] // 8)
     x = quantised(x, strengths(0.35))

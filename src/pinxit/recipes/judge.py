@@ -26,7 +26,7 @@ from pinxit.recipes.judge_training import JudgeTask
 from pinxit.training import runs, state
 from pinxit.training.loop import Outcome, Plan, Stop, fit
 from pinxit.training.precision import pick_device
-from pinxit.weights.checkpoint import Part, open_checkpoint, save_checkpoint
+from pinxit.weights.checkpoint import Checkpoint, Part, open_checkpoint, save_checkpoint
 from pinxit.weights.zoo import find
 
 if TYPE_CHECKING:
@@ -167,38 +167,46 @@ def describe(sight: Sight, least: float = 0.3) -> str:
     return "; ".join(part for part in (", ".join(told) or "nothing", sight.place) if part)
 
 
-def train(config: JudgeConfig, out: Path, device: str = "auto", progress: bool = True) -> tuple[Outcome, Path]:
+def train(
+    config: JudgeConfig, out: Path, device: str = "auto", progress: bool = True, init: Checkpoint | None = None
+) -> tuple[Outcome, Path]:
     """Train, or go on training, in `out`; when finished the checkpoint is in `out/judge`.
 
-    Returns how it ended and where the checkpoint is, or will be. Raises PinxitError for a folder of another run.
+    `init`: the judge whose weights a fresh run starts from. Returns how it ended and where the checkpoint is, or will
+    be. Raises PinxitError for a folder of another run.
     """
     stage, folder = out / "detector", out / RECIPE
     runs.enter(out, RECIPE, config, {"detector": lambda: state.exists(stage), "world": lambda: state.exists(stage)})
-    outcome = fit(build(config), config.plan, stage, device, progress, stop=Stop())
+    weights = None if init is None else {"detector": {k: v.float() for k, v in init.state("detector").items()}}
+    outcome = fit(build(config), config.plan, stage, device, progress, stop=Stop(), init=weights)
     if outcome.finished:
-        keep(config, stage, folder)
+        keep(config, stage, folder, init)
     return outcome, folder
 
 
-def keep(config: JudgeConfig, stage: Path, folder: Path) -> None:
-    """Write the averaged weights of a finished run as a checkpoint."""
+def keep(config: JudgeConfig, stage: Path, folder: Path, init: Checkpoint | None = None) -> None:
+    """Write the averaged weights of a finished run as a checkpoint; images count those of the one it started from."""
+    images = state.read_progress(stage).images + (init.provenance.get("images", 0) if init else 0)
     provenance = {
         "trained_on": f"world:{config.world}, split train",
-        "images": state.read_progress(stage).images,
+        "images": images,
         "seed": config.plan.seed,
+        "started_from": init.hash if init else None,
     }
     parts = {"detector": Part(config.detector, state.read_weights(stage, "detector"))}
-    save_checkpoint(folder, RECIPE, parts, provenance=provenance, settings={"world": config.world}, card=card(config))
+    save_checkpoint(
+        folder, RECIPE, parts, provenance=provenance, settings={"world": config.world}, card=card(config, images)
+    )
 
 
-def card(config: JudgeConfig) -> str:
+def card(config: JudgeConfig, images: int) -> str:
     """The model card."""
     return f"""# A judge for world:{config.world}
 
 An anchor-free detector that finds {len(config.detector.names)} kinds of things in pictures of {config.detector.size}
-pixels, with their boxes, colours, forms and styles, and the ground they stand on. Trained on
-{config.plan.images:,} renders of the built-in world's train split, half of them worn (blurred, noisy, warped,
-compressed). It judges whether a picture obeys its caption; its own accuracy on true and on wrong renders is printed
+pixels, with their boxes, colours, forms and styles, and the ground they stand on. Trained on {images:,} renders of the
+built-in world's train split, most of them worn (blurred, noisy, warped, compressed, put together from patches that do
+not quite fit). It judges whether a picture obeys its caption; its own accuracy on true and on wrong renders is printed
 beside every score by `pinxit eval world`. It knows nothing of photographs or of things outside this world.
 
 Train it again: `pinxit train judge --data world:{config.world} --out RUN`
