@@ -72,6 +72,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     product = rates.pop(PRODUCT)
     peers = {name: rate for name, rate in rates.items() if name != OURS}
     return {
+        "threads": torch.get_num_threads(),
         "parameters": sum(p.numel() for p in net.parameters()),
         "gflop_per_step": round(work[OURS] / 1e9, 1),
         "seconds": {name: round(seconds[name], 4) for name in rates},

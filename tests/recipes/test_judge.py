@@ -136,7 +136,7 @@ def test_what_is_no_judge_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="'huge'"):
         config_for("huge")
     assert config_for("small").detector.names == tuple(WORDS.nouns)
-    assert recipe.card(CONFIG).count("world:small") == 2
+    assert recipe.card(CONFIG, 64).count("world:small") == 2
 
 
 def test_faced_pictures_teach_forms_alone() -> None:
