@@ -37,21 +37,52 @@ def test_imagen_paints_its_whole_cascade_by_itself(cli: Cli, checkpoint: Path, t
 
 
 def test_small_pictures_settings_and_the_same_again(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
-    options = ("--upscale", 0, "--steps", 3, "--sampler", "dpm++2m", "--guidance", 2, "--percentile", 0.9, "--seed", 5)
+    options = ("--upscale", 0, "--steps", 3, "--sampler", "dpm++2m", "--guidance", 2, "--percentile", 0.9, "--seed", 5,
+               "--grid", "karras")  # fmt: skip
     pictures, again = (paint(cli, checkpoint, tmp_path / name, *options) for name in ("a", "b"))
     assert [read_picture(one).shape for one in pictures] == [(16, 16, 3)] * 2
     assert [one.read_bytes() for one in pictures] == [one.read_bytes() for one in again]
     facts = read_metadata(pictures[0])
     assert (facts["steps"], facts["sampler"], facts["guidance"], facts["seed"]) == (3, "dpm++2m", 2.0, 5)
+    assert facts["grid"] == "karras"
+    even = paint(cli, checkpoint, tmp_path / "c", *options[:-1], "even")
+    assert even[0].read_bytes() != pictures[0].read_bytes()
+
+
+def test_anybodys_pictures_are_enlarged_by_the_upsampler_that_is_named(
+    cli: Cli, checkpoint: Path, tmp_path: Path
+) -> None:
+    dalle = tmp_path / "dalle"
+    save_random_checkpoint(dalle)
+    small = paint(cli, dalle, tmp_path / "small")
+    large = paint(cli, dalle, tmp_path / "large", "--upscale", 32, "--upsampler", checkpoint)
+    assert [read_picture(one).shape for one in large] == [(32, 32, 3)] * 2
+    assert small[0].read_bytes() != large[0].read_bytes()
+    facts = read_metadata(large[0])
+    assert (facts["recipe"], facts["upscale"], facts["upsampler"]) == ("dalle", 32, str(checkpoint))
+    done = cli("paint", "a red cat", "--checkpoint", dalle, "--upsampler", checkpoint, "--out", tmp_path / "none")
+    assert done.code == 2 and "would enlarge nothing" in done.err and not (tmp_path / "none").exists()
+
+
+def test_another_upsampler_may_stand_behind_a_base(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    own = paint(cli, checkpoint, tmp_path / "own")
+    named = paint(cli, checkpoint, tmp_path / "named", "--upsampler", save_random_imagen(other / "nano", seed=1))
+    for one, another in zip(own, named, strict=True):
+        assert read_picture(one).shape == read_picture(another).shape == (32, 32, 3)
+        assert (read_picture(one) != read_picture(another)).any()
 
 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--top-k", 3), "has no setting --top-k"),
+        (("--top-k", 3), "has no setting top_k: it paints by guidance, steps, sampler, grid, percentile."),
+        (("--grid", "square"), "no grid 'square'"),
         (("--guidance", -1), "guidance"),
         (("--steps", 2000), "steps must be from 1 to 1000"),
         (("--sampler", "magic"), "no sampler 'magic'"),
+        (("--upscale", 0, "--upsampler", "any"), "would enlarge nothing: say with --upscale"),
+        (("--upsampler", "no-such-checkpoint"), "no-such-checkpoint"),
         (("--upscale", 1024), "this upsampler makes pictures of 32 px"),
         (("--recipe", "dalle"), "is a checkpoint of imagen, not of dalle"),
         (("--percentile", 7), "percentile must be from 0 to 1"),
@@ -69,7 +100,7 @@ def test_dalle_knows_no_steps_and_imagen_completes_nothing(cli: Cli, checkpoint:
     dalle = tmp_path / "dalle"
     save_random_checkpoint(dalle)
     done = cli("paint", "a red cat", "--checkpoint", dalle, "--steps", 4, "--out", tmp_path / "out")
-    assert done.code != 0 and "has no setting --steps" in done.err
+    assert done.code != 0 and "has no setting steps" in done.err
     (picture,) = paint(cli, checkpoint, tmp_path / "painted", "--keep", 1)
     done = cli("complete", picture, "a red cat", "--keep-rows", 2, "--checkpoint", checkpoint)
     assert done.code != 0 and "cannot complete a picture" in done.err

@@ -14,8 +14,6 @@ from pinxit.functional.diffusion import even_sigmas, karras_sigmas
 from pinxit.functional.samplers import (
     SAMPLERS,
     Denoised,
-    Noise,
-    Sampler,
     ancestral,
     ddim,
     ddim_inversion,
@@ -26,8 +24,8 @@ from pinxit.functional.samplers import (
     euler,
     heun,
 )
+from tests.functional.helpers import Start, source
 
-Start = Callable[[Tensor, Sequence[float], Noise], Sampler]
 MEAN, VARIANCE = 0.3, 0.25  # of the data
 
 
@@ -141,12 +139,8 @@ def test_ancestral_is_exact_at_any_step_where_the_variance_is_right(steps: int) 
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_many_pictures_have_the_mean_and_variance_of_the_data(name: str) -> None:
-    generator = torch.Generator().manual_seed(5)
+    noise = source(5, 20_000, 1, 1, 1)
     sigmas = even_sigmas("cosine", 200)
-
-    def noise() -> Tensor:
-        return torch.randn(20_000, 1, 1, 1, generator=generator)
-
     found = drive(SAMPLERS[name].run(sigmas[0] * noise(), sigmas, noise), gaussian)
     assert found.mean().item() == pytest.approx(MEAN, abs=4 * math.sqrt(VARIANCE / 20_000))
     assert found.var().item() == pytest.approx(VARIANCE, rel=0.05)
@@ -154,12 +148,8 @@ def test_many_pictures_have_the_mean_and_variance_of_the_data(name: str) -> None
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_both_modes_are_drawn_as_often_and_as_sharp(name: str) -> None:
-    generator = torch.Generator().manual_seed(6)
+    noise = source(6, 10_000, 1, 1, 1)
     sigmas = even_sigmas("cosine", 100)
-
-    def noise() -> Tensor:
-        return torch.randn(10_000, 1, 1, 1, generator=generator)
-
     found = drive(SAMPLERS[name].run(sigmas[0] * noise(), sigmas, noise), two_points)
     assert (found > 0).float().mean().item() == pytest.approx(0.5, abs=0.02)
     assert (found.abs() - 1).square().mean().sqrt().item() == pytest.approx(0.2, abs=0.03)
@@ -191,12 +181,7 @@ def test_the_last_step_gives_the_predicted_picture_to_the_bit(name: str, steps: 
         told.append(two_points(x, sigma).x0)
         return Denoised(told[-1])
 
-    generator = torch.Generator().manual_seed(1)
-
-    def noise() -> Tensor:
-        return torch.randn(2, 3, 4, 4, generator=generator)
-
-    sigmas = even_sigmas("cosine", steps)
+    noise, sigmas = source(1, 2, 3, 4, 4), even_sigmas("cosine", steps)
     assert torch.equal(drive(SAMPLERS[name].run(sigmas[0] * noise(), sigmas, noise), denoise), told[-1])
 
 

@@ -16,8 +16,6 @@ from pinxit.functional.diffusion import vp
 from pinxit.functional.guidance import static_threshold, threshold
 from pinxit.functional.samplers import (
     Denoised,
-    Noise,
-    Sampler,
     ancestral,
     ddim,
     ddim_inversion,
@@ -28,10 +26,10 @@ from pinxit.functional.samplers import (
     euler,
     heun,
 )
+from tests.functional.helpers import Start, source
 
 diffusers = pytest.importorskip("diffusers")
 
-Start = Callable[[Tensor, Sequence[float], Noise], Sampler]
 SHAPE = (2, 3, 8, 8)
 waves = pytest.mark.parametrize("wave", ["linear", "squaredcos_cap_v2"])
 
@@ -44,11 +42,6 @@ def network(x_t: Tensor, t: float) -> Tensor:
 def range_of(x_t: Tensor, t: float) -> Tensor:
     """The learned fraction."""
     return (3 * x_t + t / 90).sin()
-
-
-def source(seed: int = 11) -> Noise:
-    generator = torch.Generator().manual_seed(seed)
-    return lambda: torch.randn(SHAPE, generator=generator)
 
 
 def sigmas_of(scheduler: Any, timesteps: Sequence[int], last: float = 0.0) -> list[float]:
@@ -73,7 +66,7 @@ def ours(
         fraction = range_of(x_t, times[sigma]) if learned else None
         return Denoised(limit(network(x_t, times[sigma])), fraction)
 
-    noise = source()
+    noise = source(11, *SHAPE)
     x = noise() / vp(sigmas[0], torch.zeros(1))[0]
     final = drive(start(x, sigmas, noise), denoise)
     return [*seen, final * vp(sigmas[-1], final)[0]]
@@ -181,8 +174,7 @@ def test_dpm_solver(wave: str, algorithm: str, start: Start, steps: int) -> None
 
 
 def in_sigma_scale(scheduler: Any) -> Tensor:
-    generator = torch.Generator().manual_seed(11)
-    x: Tensor = torch.randn(SHAPE, generator=generator) * (1 + scheduler.sigmas[0] ** 2).sqrt()
+    x: Tensor = source(11, *SHAPE)() * (1 + scheduler.sigmas[0] ** 2).sqrt()
     for t in scheduler.timesteps:
         told = network(scheduler.scale_model_input(x, t), t.item())
         x = scheduler.step(told, t, x).prev_sample
@@ -209,8 +201,8 @@ def test_edm_raises_noise_as_diffusers_euler_does() -> None:
     )
     scheduler.set_timesteps(4)
     t, sigmas = scheduler.timesteps[0], scheduler.sigmas.tolist()
-    x, answer = source()() * sigmas[0], source(5)()
-    sampler = edm(x, sigmas, source(3), churn=1.2, s_min=0.0, s_max=1e9, s_noise=1.1)
+    x, answer = source(11, *SHAPE)() * sigmas[0], source(5, *SHAPE)()
+    sampler = edm(x, sigmas, source(3, *SHAPE), churn=1.2, s_min=0.0, s_max=1e9, s_noise=1.1)
     assert next(sampler).sigma == pytest.approx(1.3 * sigmas[0])
     asked = sampler.send(Denoised(answer))
     scheduler.scale_model_input(x, t)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from pinxit.config import override, to_dict
-from pinxit.models.unet import UNet
+from pinxit.models.unet import UNet, UNetConfig
 from pinxit.recipes.imagen.presets import ImagenConfig, nano
 from pinxit.text.encoders import open_text_encoder
 from pinxit.training.draws import seeded
@@ -30,12 +32,12 @@ def tiny_config(folder: Path, *changes: str) -> ImagenConfig:
     return override(nano(), [*usual, *changes])
 
 
-def save_random_imagen(folder: Path) -> Path:
+def save_random_imagen(folder: Path, seed: int = 0) -> Path:
     """A checkpoint in `folder`; its reader and ranker beside it."""
     config = tiny_config(folder.parent)
     stages = {"base": config.base, "upsampler": config.upsampler}
     parts = {
-        name: Part(stage, seeded(lambda stage=stage: UNet(stage.unet), 0, name).state_dict())  # type: ignore[misc]
+        name: Part(stage, seeded(lambda stage=stage: _talking(stage.unet), seed, name).state_dict())  # type: ignore[misc]
         for name, stage in stages.items()
     }
     settings = {
@@ -46,3 +48,12 @@ def save_random_imagen(folder: Path) -> Path:
     }
     save_checkpoint(folder, "imagen", parts, settings=settings)
     return folder
+
+
+def _talking(config: UNetConfig) -> UNet:
+    """A network whose zero-initialised layers are noise instead: an untrained one answers nothing, whatever it sees."""
+    net = UNet(config)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return net

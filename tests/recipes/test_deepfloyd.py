@@ -22,12 +22,12 @@ from pinxit.errors import CheckpointError, PinxitError, UsageError
 from pinxit.functional.samplers import SAMPLERS
 from pinxit.pipelines import denoise
 from pinxit.pipelines.denoise import DenoiseRequest, DenoiseStepper
-from pinxit.recipes.deepfloyd import upsampler as upsampling
 from pinxit.recipes.deepfloyd.captions import clean_caption
 from pinxit.recipes.deepfloyd.denoiser import LearnedRangeDenoiser
 from pinxit.recipes.deepfloyd.open import open_painter, open_upsampler
 from pinxit.recipes.deepfloyd.painter import DeepFloydPainter
 from pinxit.recipes.deepfloyd.upsampler import DeepFloydUpsampler
+from pinxit.recipes.imagen import upsampler as upsampling
 from pinxit.recipes.painting import Painter
 from pinxit.types import Prompt, Ranked
 from tests.text.tiny_models import save_tiny
@@ -172,7 +172,7 @@ def test_stage_1_equals_diffusers_after_every_step(
     folders: Folders, painter: DeepFloydPainter, monkeypatch: pytest.MonkeyPatch, walk: str
 ) -> None:
     settings, told = WALKS[walk]
-    request = painter._requests(Prompt(PROMPT), 1, settings)[0]
+    request = painter._requests(Prompt(PROMPT), 1, painter.defaults | settings)[0]
     assert request.guidance == 7
     assert (request.thresholding.percentile, request.thresholding.most) == (0.95, 1.5)
     given(monkeypatch, noises(16))
@@ -189,7 +189,7 @@ def test_stage_2_equals_diffusers_after_every_step(
     draws = noises(32)
     first, low_noise = next(draws), next(draws)
     given(monkeypatch, iter([low_noise]))
-    request = upsampler._request(PROMPT, Ranked(picture, 0, 0, 0.0))
+    request = upsampler._requests(PROMPT, [Ranked(picture, 0, 0, 0.0)])[0]
     assert (request.guidance, request.thresholding.most) == (4, 1)
     assert float(request.conditions["augmentation"]) == NOISE_LEVEL
     if "spacing" in settings:

@@ -43,6 +43,14 @@ def test_tensors_are_asked_for_first_and_archives_only_without_them(
     assert len(server.asked) == 3 and server.asked[2][1] is None
 
 
+def test_archives_are_not_asked_for_by_who_cannot_read_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Hub(tmp_path)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", server)
+    assert hub.fetch("hub:google/t5-v1_1-base", archives=False) == tmp_path
+    ((*_, wanted),) = server.asked
+    assert "*.safetensors" in wanted and not {"*.bin", "*.pt"} & set(wanted)
+
+
 def test_a_name_opens_like_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = ours()
     save_transformers_clip(model, tmp_path)

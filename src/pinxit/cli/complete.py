@@ -1,4 +1,4 @@
-"""`pinxit complete`: a rectangle of a picture redrawn.`"""
+"""`pinxit complete`: a rectangle of a picture redrawn."""
 
 from __future__ import annotations
 

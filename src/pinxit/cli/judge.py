@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from pinxit.cli.options import Changes, Device, RunFolder
+from pinxit.cli.options import Device
+from pinxit.cli.training import Changes, RunFolder
 
 
 def train_judge(

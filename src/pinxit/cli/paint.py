@@ -1,4 +1,4 @@
-"""`pinxit paint`: pictures from sentences.`"""
+"""`pinxit paint`: pictures from sentences."""
 
 from __future__ import annotations
 
@@ -62,6 +62,10 @@ def paint(
     sampler: Annotated[
         str | None, typer.Option(help="imagen: ddim, ancestral, euler, heun, edm, dpm++2m or dpm++2m-sde.")
     ] = None,
+    grid: Annotated[
+        str | None,
+        typer.Option(help="imagen: where the steps fall: even in time, or karras, closer where it is clean."),
+    ] = None,
     percentile: Annotated[
         float | None, typer.Option(help="imagen: of dynamic thresholding, e.g. 0.995; 0 clips instead.")
     ] = None,
@@ -69,8 +73,15 @@ def paint(
         int | None,
         typer.Option(
             min=0,
-            help="Enlarge the kept pictures to so many pixels a side with imagen's upsampler; 0: do not.",
+            help="Enlarge the kept pictures to so many pixels a side with an upsampler; 0: do not.",
             show_default="256 for imagen",
+        ),
+    ] = None,
+    upsampler: Annotated[
+        str | None,
+        typer.Option(
+            help="Who enlarges: a shipped checkpoint's name, or a checkpoint folder.",
+            show_default="the painter's own, else imagen-tiny",
         ),
     ] = None,
     out: Out = Path("pinxit-out"),
@@ -95,30 +106,36 @@ def paint(
     """
     texts = _prompts(prompt, prompts)
     wanted: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
-    wanted |= {"steps": steps, "sampler": sampler, "percentile": percentile}
+    wanted |= {"steps": steps, "sampler": sampler, "grid": grid, "percentile": percentile}
     painter, settings = opened(checkpoint or SHIPPED[recipe or Recipe.dalle], device, wanted)
     if recipe is not None and painter.provenance["recipe"] != recipe:
         raise UsageError(f"{checkpoint} is a checkpoint of {painter.provenance['recipe']}, not of {recipe.value}.")
-    upsampler = _upsampler(painter, upscale, device)
-    facts = {"seed": seed} if upsampler is None else {"seed": seed, "upscale": upsampler.size}
+    enlarger = _enlarger(painter, upscale, upsampler, device)
+    facts: dict[str, Any] = {"seed": seed}
+    facts |= {} if enlarger is None else {"upscale": enlarger.size}
+    facts |= {} if upsampler is None else {"upsampler": upsampler}
     for text in texts:
         say_about(painter, text, strict)
 
         def draw(watch: Callable[[Progress], None], text: str = text) -> list[Ranked]:
             kept = painter.paint(text, candidates=candidates, keep=keep, seed=seed, watch=watch, **settings)
-            return kept if upsampler is None else upsampler.enlarge(text, kept)
+            return kept if enlarger is None else enlarger.enlarge(text, kept)
 
         draw_and_write(painter, text, draw, out, settings | facts, as_json)
 
 
-def _upsampler(painter: Painter, upscale: int | None, device: str) -> Upsampler | None:
-    """What enlarges the kept pictures: the painter's own, else the shipped one where it is asked for."""
+def _enlarger(painter: Painter, upscale: int | None, named: str | None, device: str) -> Upsampler | None:
+    """What enlarges the kept pictures: the one that is named, the painter's own, or the shipped one; None: nothing."""
     from pinxit.api import load_upsampler
 
-    found: Upsampler | None = getattr(painter, "upsampler", None)
-    if upscale == 0 or (upscale is None and found is None):
+    own: Upsampler | None = getattr(painter, "upsampler", None)
+    if upscale == 0 or (upscale is None and own is None):
+        if named is not None:
+            raise UsageError(
+                f"--upsampler {named} would enlarge nothing: say with --upscale how large to make pictures."
+            )
         return None
-    found = found or load_upsampler(SHIPPED[Recipe.imagen], device=device)
+    found = load_upsampler(named or SHIPPED[Recipe.imagen], device=device) if named or own is None else own
     if upscale not in (None, found.size):
         raise UsageError(f"--upscale {upscale}: this upsampler makes pictures of {found.size} px.")
     return found

@@ -49,8 +49,7 @@ def opened(checkpoint: str, device: str, wanted: dict[str, Any]) -> tuple[Painte
     painter = load(checkpoint, device=device)
     strange = [name for name in given if name not in painter.defaults]
     if strange:
-        known = ", ".join(f"--{name.replace('_', '-')}" for name in painter.defaults)
-        raise UsageError(f"{checkpoint} has no setting --{strange[0].replace('_', '-')}: it paints by {known}.")
+        raise UsageError(f"{checkpoint} has no setting {strange[0]}: it paints by {', '.join(painter.defaults)}.")
     return painter, painter.defaults | given
 
 

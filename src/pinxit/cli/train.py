@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pinxit.cli.judge import train_judge
-from pinxit.cli.options import Changes, Device, Minutes, Pictures, Quiet, RunFolder
+from pinxit.cli.options import Device
 from pinxit.cli.train_classifier import train_classifier
 from pinxit.cli.train_clip import train_clip
 from pinxit.cli.train_imagen import train_imagen
+from pinxit.cli.training import Captioned, Changes, DryRun, Minutes, Pictures, Quiet, RunFolder, asked, conclude
 
 if TYPE_CHECKING:
     from pinxit.recipes.dalle.presets import DalleConfig
@@ -35,10 +36,7 @@ def dalle(
     preset: Annotated[
         str | None, typer.Option(help="nano, tiny, gpu-small or paper.", show_default="the run's own, else tiny")
     ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(help="world:small, world:full, a folder of pictures with .txt captions, or tar shards."),
-    ] = None,
+    data: Captioned = None,
     pictures: Pictures = None,
     stages: Annotated[
         str | None, typer.Option(help="Only these, e.g. dvae,codes.", show_default="all, in order")
@@ -49,9 +47,7 @@ def dalle(
         str | None, typer.Option(help="Start from the models of a checkpoint: a shipped name or a folder.")
     ] = None,
     device: Device = "auto",
-    dry_run: Annotated[
-        bool, typer.Option(help="Print parameters, operations, memory and time; train nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
     """Train DALL-E: pictures, tokenizer, dVAE, codes, transformer, CLIP, checkpoint.
@@ -62,6 +58,7 @@ def dalle(
       pinxit train dalle --preset gpu-small --out runs/big --dry-run
       pinxit train dalle --out runs/tiny --set plans.transformer.images=2000000
     """
+    from pinxit.config import override
     from pinxit.recipes.dalle.estimate import table
     from pinxit.recipes.dalle.run import STAGES, DalleRun
     from pinxit.recipes.dalle.stages import train
@@ -69,16 +66,13 @@ def dalle(
 
     stop = Stop(minutes)
     init = _open(init_from)
-    config = _config(out, preset, data, pictures, changes or [], init)
+    named = {"data.source": data, "data.pictures": pictures}
+    config = override(_config(out, preset, init), asked(named, changes))
     if dry_run:
         typer.echo(table(config, device, out))
         return
     run = DalleRun(out, config, device, not quiet, init)
-    ended = train(run, stages.split(",") if stages else STAGES, stop)
-    if ended.signalled:
-        raise typer.Exit(130)
-    if not ended.stopped and "checkpoint" in ended.finished:
-        typer.echo(str(run.path("checkpoint")))
+    conclude(run, train(run, stages.split(",") if stages else STAGES, stop))
 
 
 def _open(name: str | None) -> Checkpoint | None:
@@ -89,22 +83,13 @@ def _open(name: str | None) -> Checkpoint | None:
     return None if name is None else open_checkpoint(find(name), RECIPE)
 
 
-def _config(
-    out: Path, preset: str | None, data: str | None, pictures: int | None, changes: list[str], init: Checkpoint | None
-) -> DalleConfig:
-    """The run's own config or a preset's, the models of `init` put in, then what the command line changes."""
-    from pinxit.config import override
+def _config(out: Path, preset: str | None, init: Checkpoint | None) -> DalleConfig:
+    """The run's own config, or a preset's with the models of `init` put in."""
     from pinxit.recipes.dalle import presets
     from pinxit.recipes.dalle.run import RECIPE
     from pinxit.training import runs
 
-    started = (out / runs.FILE).is_file()
-    if started and preset is None:
-        config = runs.config_of(out, RECIPE, presets.DalleConfig)
-    else:
-        config = presets.preset(preset or "tiny")
-        if init is not None:
-            config = presets.with_models(config, init)
-    asked = [] if data is None else [f"data.source={data}"]
-    asked += [] if pictures is None else [f"data.pictures={pictures}"]
-    return override(config, asked + changes)
+    if preset is None and (out / runs.FILE).is_file():
+        return runs.config_of(out, RECIPE, presets.DalleConfig)
+    config = presets.preset(preset or "tiny")
+    return config if init is None else presets.with_models(config, init)

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from pinxit.cli.options import Changes, Device, Minutes, Pictures, Quiet, RunFolder
+from pinxit.cli.options import Device
+from pinxit.cli.training import Changes, Minutes, Pictures, Quiet, RunFolder, asked, conclude
 
 
 def train_classifier(
@@ -34,11 +35,6 @@ def train_classifier(
     stop = Stop(minutes)
     started = (out / runs.FILE).is_file()
     config = runs.config_of(out, RECIPE, ClassifierConfig) if started else ClassifierConfig()
-    asked = [] if data is None else [f"source={data}"]
-    asked += [] if pictures is None else [f"pictures={pictures}"]
-    run = ClassifierRun(out, override(config, asked + (changes or [])), device, not quiet)
-    ended = train(run, stop=stop)
-    if ended.signalled:
-        raise typer.Exit(130)
-    if not ended.stopped:
-        typer.echo(str(run.path("checkpoint")))
+    config = override(config, asked({"source": data, "pictures": pictures}, changes))
+    run = ClassifierRun(out, config, device, not quiet)
+    conclude(run, train(run, stop=stop))

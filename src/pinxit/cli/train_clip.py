@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from pinxit.cli.options import Changes, Device, Minutes, Pictures, Quiet, RunFolder
+from pinxit.cli.options import Device
+from pinxit.cli.training import Changes, Minutes, Pictures, Quiet, RunFolder, asked, conclude
 
 
 def train_clip(
@@ -51,11 +52,6 @@ def train_clip(
         config = runs.config_of(out, RECIPE, presets.ClipRunConfig)
     else:
         config = presets.preset(preset or "tiny")
-    asked = [] if data is None else [f"data.source={data}"]
-    asked += [] if pictures is None else [f"data.pictures={pictures}"]
-    run = ClipRun(out, override(config, asked + (changes or [])), device, not quiet)
-    ended = train(run, stages.split(",") if stages else STAGES, stop)
-    if ended.signalled:
-        raise typer.Exit(130)
-    if not ended.stopped and "checkpoint" in ended.finished:
-        typer.echo(str(run.path("checkpoint")))
+    config = override(config, asked({"data.source": data, "data.pictures": pictures}, changes))
+    run = ClipRun(out, config, device, not quiet)
+    conclude(run, train(run, stages.split(",") if stages else STAGES, stop))

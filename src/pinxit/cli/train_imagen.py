@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from pinxit.cli.options import Changes, Device, Minutes, Pictures, Quiet, RunFolder
+from pinxit.cli.options import Device
+from pinxit.cli.training import Captioned, Changes, DryRun, Minutes, Pictures, Quiet, RunFolder, asked, conclude
 
 
 def train_imagen(
@@ -14,15 +15,12 @@ def train_imagen(
     preset: Annotated[
         str | None, typer.Option(help="nano, tiny or tiny-learned.", show_default="the run's own, else tiny")
     ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(help="world:small, world:full, a folder of pictures with .txt captions, or tar shards."),
-    ] = None,
+    data: Captioned = None,
     pictures: Pictures = None,
     text_encoder: Annotated[
         str | None,
         typer.Option(
-            help="Who reads the captions: minilm (needs pinxit[imagen]), a folder in the transformers layout, "
+            help="Who reads the captions: minilm (needs pinxit\\[imagen]), a folder in the transformers layout, "
             "or hub:OWNER/NAME.",
             show_default="the preset's",
         ),
@@ -33,9 +31,7 @@ def train_imagen(
     changes: Changes = None,
     minutes: Minutes = None,
     device: Device = "auto",
-    dry_run: Annotated[
-        bool, typer.Option(help="Print parameters, operations, memory and time; train nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
     """Train Imagen: pictures, base, upsampler, checkpoint; the language model that reads the captions stays frozen.
@@ -60,15 +56,12 @@ def train_imagen(
         config = runs.config_of(out, RECIPE, presets.ImagenConfig)
     else:
         config = presets.preset(preset or "tiny")
-    named = {"data.source": data, "data.pictures": pictures, "text.encoder": text_encoder}
-    asked = [f"{name}={value}" for name, value in named.items() if value is not None]
-    config = override(config, asked + (changes or []))
+    if text_encoder is not None:
+        config = presets.read_by(config, text_encoder)
+    named = {"data.source": data, "data.pictures": pictures}
+    config = override(config, asked(named, changes))
     if dry_run:
         typer.echo(table(config, device, out))
         return
     run = ImagenRun(out, config, device, not quiet)
-    ended = train(run, stages.split(",") if stages else STAGES, stop)
-    if ended.signalled:
-        raise typer.Exit(130)
-    if not ended.stopped and "checkpoint" in ended.finished:
-        typer.echo(str(run.path("checkpoint")))
+    conclude(run, train(run, stages.split(",") if stages else STAGES, stop))

@@ -1,11 +1,12 @@
-"""What every painter looks like from outside, whatever draws inside, and how its candidates are ranked."""
+"""What every painter is, whatever draws inside: how it is asked and watched, and how its candidates are ranked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch import Tensor
 from pinxit.errors import UsageError
 from pinxit.models.clip import CLIP
 from pinxit.pipelines.rank import cosines
+from pinxit.pipelines.stepper import Asked, Result, Stepper, run
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.types import Prompt, Ranked
 
@@ -31,22 +33,26 @@ class Progress:
 Watch = Callable[[Progress], None]
 
 
-class Painter(Protocol):
-    """A loaded checkpoint that paints: what `pinxit.load` gives."""
+class Painter(ABC):
+    """A loaded checkpoint that paints: what `pinxit.load` gives.
+
+    What every kind does alike stands here; one of its own says how requests are made and what becomes of them.
+    """
 
     name: str
     size: int  # pixels of a side
     text_tokens: int  # longer prompts are cut
     defaults: dict[str, Any]  # the settings it knows, as the checkpoint has them
     provenance: dict[str, Any]  # goes into every picture's metadata
+    ranker: Ranker
 
+    @abstractmethod
     def tokens_over_limit(self, text: str) -> int:
         """How many tokens of the prompt will be dropped; 0 when it fits."""
-        ...
 
+    @abstractmethod
     def unknown_words(self, text: str) -> list[str]:
         """Words of the prompt that mean nothing to it."""
-        ...
 
     def paint(
         self,
@@ -58,8 +64,12 @@ class Painter(Protocol):
         watch: Watch | None = None,
         **settings: Any,
     ) -> list[Ranked]:
-        """Draw `candidates` pictures, best first, and keep `keep` of them (None: all)."""
-        ...
+        """Draw `candidates` pictures of `prompt`, best first by CLIP, and keep `keep` of them (None: all).
+
+        `settings`: those of `defaults`, whose values stand for what is left out. Raises UsageError for an empty prompt
+        or a setting that is unknown or out of range.
+        """
+        return self.paint_many([Prompt(prompt, seed)], candidates=candidates, keep=keep, watch=watch, **settings)[0]
 
     def paint_many(
         self,
@@ -70,19 +80,53 @@ class Painter(Protocol):
         watch: Watch | None = None,
         **settings: Any,
     ) -> list[list[Ranked]]:
-        """`paint` for many (text, seed); one list a prompt, in their order."""
-        ...
+        """`paint` for many (text, seed) with the slots kept full; one list a prompt, in their order."""
+        asked = [prompt if isinstance(prompt, Prompt) else Prompt(*prompt) for prompt in prompts]
+        pictures = self._candidates_of(asked, candidates, self._settings(asked, candidates, settings), watch)
+        painted = []
+        for index, prompt in enumerate(asked):
+            mine = slice(index * candidates, (index + 1) * candidates)
+            painted.append(self.ranker.ranked(prompt.text, prompt.seed, pictures[mine])[:keep])
+        return painted
+
+    def _settings(self, asked: Sequence[Prompt], candidates: int, given: Mapping[str, Any]) -> dict[str, Any]:
+        """All settings, those given in place of its own; None leaves one as it is.
+
+        Raises UsageError for what no painter can paint: an empty prompt, no candidates, or an unknown setting.
+        """
+        if not all(prompt.text.strip() for prompt in asked):
+            raise UsageError("the prompt is empty: say what to paint.")
+        if candidates < 1:
+            raise UsageError(f"candidates must be at least 1, not {candidates}.")
+        unknown = given.keys() - self.defaults.keys()
+        if unknown:
+            raise UsageError(f"paint knows no setting '{min(unknown)}' here; it has {', '.join(self.defaults)}.")
+        return self.defaults | {name: value for name, value in given.items() if value is not None}
+
+    @abstractmethod
+    def _candidates_of(
+        self, asked: Sequence[Prompt], candidates: int, settings: dict[str, Any], watch: Watch | None
+    ) -> list[Picture]:
+        """The pictures of all candidates of the first prompt, then of the second ..."""
 
 
-def check_asked(text: str, candidates: int, settings: dict[str, Any], known: dict[str, Any]) -> None:
-    """Refuse what no painter can paint: UsageError for an empty prompt, no candidates, or an unknown setting."""
-    if not text.strip():
-        raise UsageError("the prompt is empty: say what to paint.")
-    if candidates < 1:
-        raise UsageError(f"candidates must be at least 1, not {candidates}.")
-    unknown = settings.keys() - known.keys()
-    if unknown:
-        raise UsageError(f"paint knows no setting '{min(unknown)}' here; it has {', '.join(known)}.")
+def draw(
+    stepper: Stepper[Asked, Result],
+    requests: Sequence[Asked],
+    preview: Callable[[Iterable[int]], list[Picture]],
+    watch: Watch | None,
+) -> list[Result]:
+    """Serve all requests, in their order, and tell `watch` the progress; `preview` shows what slots have so far."""
+    started = 0
+
+    def look(at_work: dict[int, int]) -> None:
+        nonlocal started
+        assert watch is not None
+        started = max(started, *(number + 1 for number in at_work.values()), 0)
+        finished = started - len(at_work)
+        watch(Progress((finished + sum(map(stepper.progress, at_work))) / len(requests), lambda: preview(at_work)))
+
+    return run(stepper, requests, look if watch is not None else None)
 
 
 class Ranker:

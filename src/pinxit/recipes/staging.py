@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ def check(stop: Stop) -> None:
 
 
 @dataclass(frozen=True)
-class Run(Generic[Config]):
+class Run(ABC, Generic[Config]):
     """A run folder, one folder in it for every stage, and how this sitting works on it."""
 
     MARKS: ClassVar[dict[str, str]] = {"pictures": MANIFEST, "tokenizer": "words.json", "checkpoint": "pinxit.json"}
@@ -62,9 +63,9 @@ class Run(Generic[Config]):
     device: str = "auto"
     progress: bool = True
 
+    @abstractmethod
     def enter(self) -> None:
         """Write the config down, or refuse one that differs from what finished or running stages have used."""
-        raise NotImplementedError
 
     def path(self, stage: str) -> Path:
         """The folder of a stage."""

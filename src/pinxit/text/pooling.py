@@ -5,7 +5,6 @@ Shapes: B texts, L positions, D width.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pinxit.errors import CheckpointError
+from pinxit.weights.json_files import json_object, json_objects
 
 _MODES = {
     "pooling_mode_mean_tokens": "mean",
@@ -36,7 +36,7 @@ class Pooling:
 
         Raises CheckpointError for what cannot be done here.
         """
-        modules = _json(folder / "modules.json") if (folder / "modules.json").is_file() else []
+        modules = json_objects(folder / "modules.json") if (folder / "modules.json").is_file() else []
         kinds = [str(module.get("type", "")).rsplit(".", 1)[-1] for module in modules]
         extra = [kind for kind in kinds if kind not in ("Transformer", "Pooling", "Normalize")]
         if extra:
@@ -51,8 +51,8 @@ class Pooling:
         )
         if not path.is_file():
             return cls(unit="Normalize" in kinds)
-        told = _json(path)
-        chosen = [mode for key, mode in _MODES.items() if told.get(key)] or [told.get("pooling_mode")]
+        told = json_object(path)
+        chosen: list[Any] = [mode for key, mode in _MODES.items() if told.get(key)] or [told.get("pooling_mode")]
         other = [key for key, value in told.items() if key.startswith("pooling_mode_") and value and key not in _MODES]
         if other or len(chosen) != 1 or chosen[0] not in _MODES.values():
             raise CheckpointError(f"{path} asks for a pooling that pinxit does not do; it knows {', '.join(_MODES)}.")
@@ -69,10 +69,3 @@ class Pooling:
             count = real.sum(1).to(x_BLD.dtype)
             pooled = x_BLD.masked_fill(~real, 0.0).sum(1) / (count if self.mode == "mean" else count.sqrt())
         return F.normalize(pooled, dim=-1) if self.unit else pooled
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is not readable JSON: {error}.") from error

@@ -6,11 +6,9 @@ error that names it; one line in the log says what was recognised.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +16,8 @@ from torch import Tensor
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.models.unet import UNet
 from pinxit.weights.deepfloyd_names import diffusers_names, unet_config
-from pinxit.weights.tensor_files import read_tensors, some
+from pinxit.weights.json_files import json_object
+from pinxit.weights.tensor_files import first_of, read_tensors, some
 
 log = logging.getLogger(__name__)
 STEM = "diffusion_pytorch_model"
@@ -35,12 +34,12 @@ def load_deepfloyd(path: Path, dtype: torch.dtype = torch.float32) -> UNet:
     folder = path / "unet" if (path / "unet").is_dir() else path
     where = folder / "config.json"
     try:
-        config = unet_config(_json(where), str(where))
+        config = unet_config(json_object(where), str(where))
         with torch.device("meta"):
             model = UNet(config)
     except UsageError as error:
         raise CheckpointError(f"{where}: {error}") from error
-    weights = _weights(folder)
+    weights = first_of(folder, FILES)
     model.load_state_dict(_ours(model, read_tensors(weights), weights, dtype), assign=True)
     count = sum(p.numel() for p in model.parameters())
     stage = "II" if config.low_res else "I"
@@ -64,20 +63,3 @@ def _ours(model: UNet, tensors: Mapping[str, Tensor], path: Path, dtype: torch.d
                 raise CheckpointError(f"{path} has {name} of shape {list(part.shape)}, not {shape}.")
         state[ours] = (torch.cat(parts) if len(parts) > 1 else parts[0]).to(dtype).contiguous()
     return state
-
-
-def _weights(folder: Path) -> Path:
-    for name in FILES:
-        if (folder / name).is_file():
-            return folder / name
-    raise CheckpointError(f"{folder} has none of {', '.join(FILES)}.")
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is not readable JSON: {error}.") from error
-    if not isinstance(found, dict):
-        raise CheckpointError(f"{path} holds no JSON object.")
-    return found

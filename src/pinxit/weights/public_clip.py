@@ -6,7 +6,6 @@ that names it; one line in the log says what was recognised.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Callable, Mapping
@@ -21,10 +20,13 @@ from pinxit.errors import CheckpointError
 from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
 from pinxit.models.layers import Activation
 from pinxit.weights.clip_names import Names, hf_names, openai_names
-from pinxit.weights.tensor_files import read_tensors, some
+from pinxit.weights.json_files import json_object
+from pinxit.weights.tensor_files import first_of, read_tensors, some
 
 log = logging.getLogger(__name__)
 ARCHIVE_NUMBERS = ("input_resolution", "context_length", "vocab_size")  # OpenAI's archives hold them as tensors
+OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+HF_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 HF_BUFFERS = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")
 OPENAI_HEAD = 64  # channels of a head in every published model
 
@@ -144,12 +146,12 @@ def _count(tensors: Mapping[str, Tensor], prefix: str) -> int:
 
 def _open_clip(folder: Path) -> Found:
     """open_clip's own towers (OpenAI's keys); what it takes from other libraries is refused."""
-    described = _json(folder / "open_clip_config.json")
+    described = json_object(folder / "open_clip_config.json")
     model, shown = described.get("model_cfg", {}), described.get("preprocess_cfg", {})
     vision, text = model.get("vision_cfg", {}), model.get("text_cfg", {})
     if "timm_model_name" in vision or "hf_model_name" in text or model.get("custom_text"):
         raise CheckpointError(f"{folder} is an open_clip model with a tower of another library: pinxit has none.")
-    tensors = read_tensors(_weights(folder, "open_clip_model.safetensors", "open_clip_pytorch_model.bin"))
+    tensors = read_tensors(first_of(folder, OPEN_CLIP_FILES))
     config = _inferred(tensors, "quickgelu" if model.get("quick_gelu") else "gelu", folder)
     heads = {"vision": vision.get("head_width", OPENAI_HEAD), "text": OPENAI_HEAD}
     towers = (
@@ -162,11 +164,11 @@ def _open_clip(folder: Path) -> Found:
 
 
 def _transformers(folder: Path) -> Found:
-    described = _json(folder / "config.json")
+    described = json_object(folder / "config.json")
     if described.get("model_type") != "clip":
         raise CheckpointError(f"{folder}/config.json describes a {described.get('model_type')} model, not a clip.")
-    weights = _weights(folder, "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
-    looks = _json(folder / "preprocessor_config.json") if (folder / "preprocessor_config.json").is_file() else {}
+    weights = first_of(folder, HF_FILES)
+    looks = json_object(folder / "preprocessor_config.json") if (folder / "preprocessor_config.json").is_file() else {}
     look = {ours: tuple(looks[name]) for ours, name in (("mean", "image_mean"), ("std", "image_std")) if name in looks}
     towers = [DEFAULTS[tower] | described.get(f"{tower}_config", {}) for tower in ("vision", "text")]
     config = _from_transformers(
@@ -219,20 +221,3 @@ def _from_transformers(
 def _tower(described: dict[str, Any]) -> dict[str, Any]:
     names = {"width": "hidden_size", "layers": "num_hidden_layers", "heads": "num_attention_heads"}
     return {ours: described[theirs] for ours, theirs in names.items()}
-
-
-def _weights(folder: Path, *names: str) -> Path:
-    for name in names:
-        if (folder / name).is_file():
-            return folder / name
-    raise CheckpointError(f"{folder} has none of {', '.join(names)}.")
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is not readable JSON: {error}.") from error
-    if not isinstance(found, dict):
-        raise CheckpointError(f"{path} holds no JSON object.")
-    return found

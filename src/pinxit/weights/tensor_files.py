@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from pinxit.errors import CheckpointError, PinxitError
 from pinxit.files import replacing
+from pinxit.weights.json_files import shards
 from pinxit.weights.torch_archive import read_torch_archive
 
 INDEX = ".index.json"  # of transformers' shards: which file holds which tensor
@@ -23,7 +23,7 @@ def read_tensors(path: Path, packages: tuple[str, ...] = ()) -> dict[str, Tensor
     `packages`: see `read_torch_archive`. Raises CheckpointError when a file is missing, damaged or holds anything else.
     """
     if path.name.endswith(INDEX):
-        return _shards(path, packages)
+        return {name: tensor for file in shards(path) for name, tensor in read_tensors(file, packages).items()}
     if path.suffix != ".safetensors":
         return read_torch_archive(path, packages)
     try:
@@ -41,21 +41,15 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
             raise PinxitError(f"cannot write {path}: {error}.") from error
 
 
+def first_of(folder: Path, names: Sequence[str]) -> Path:
+    """The first of these files that is there. Raises CheckpointError when there is none."""
+    found = next((folder / name for name in names if (folder / name).is_file()), None)
+    if found is None:
+        raise CheckpointError(f"{folder} has none of {', '.join(names)}.")
+    return found
+
+
 def some(keys: Iterable[str]) -> str:
     """The first few of many keys, for an error's sentence."""
     few = list(keys)
     return ", ".join(few[:5]) + (f" and {len(few) - 5} more" if len(few) > 5 else "")
-
-
-def _shards(path: Path, packages: tuple[str, ...]) -> dict[str, Tensor]:
-    try:
-        places = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
-        files = sorted(set(places.values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path} is no readable index of weights: {error!r}.") from error
-    found: dict[str, Tensor] = {}
-    for name in files:
-        if Path(name).name != name:
-            raise CheckpointError(f"{path} names {name}, which lies outside its folder.")
-        found |= read_tensors(path.with_name(name), packages)
-    return found

@@ -6,7 +6,7 @@ whatever else is painted beside it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +24,9 @@ from pinxit.models.dvae import DVAE, DVAEConfig
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
 from pinxit.pipelines.autoregress import UNKNOWN, TokenRequest, TokenResult, TokenStepper
 from pinxit.pipelines.rank import encode_fixed
-from pinxit.pipelines.stepper import run
 from pinxit.recipes.dalle.holes import Hole, PixelBox, below_rows, inside_box, paste_known
 from pinxit.recipes.dalle.presets import SamplingConfig
-from pinxit.recipes.painting import Progress, Ranker, Watch, check_asked
+from pinxit.recipes.painting import Painter, Ranker, Watch, draw
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.precision import pick_device
 from pinxit.types import Prompt, Ranked
@@ -40,8 +39,11 @@ SLOTS = 16  # pictures drawn at once; a change changes nothing but speed and, in
 DEFAULTS: dict[str, Any] = {"temperature": 1.0, "top_p": 1.0} | to_dict(SamplingConfig())
 
 
-class DallePainter:
-    """A loaded DALL-E. Open one with `pinxit.load`."""
+class DallePainter(Painter):
+    """A loaded DALL-E. Open one with `pinxit.load`.
+
+    Settings: temperature, top_k (0: all codes), top_p (1: all codes), guidance (1: none).
+    """
 
     def __init__(
         self,
@@ -101,43 +103,6 @@ class DallePainter:
         """Words of the prompt that no training caption held."""
         return self.tokenizer.unknown_words(text)
 
-    def paint(
-        self,
-        prompt: str,
-        *,
-        candidates: int = 16,
-        keep: int | None = 4,
-        seed: int = 0,
-        watch: Watch | None = None,
-        **sampling: Any,
-    ) -> list[Ranked]:
-        """Draw `candidates` pictures of `prompt`, best first by CLIP, and keep `keep` of them (None: all).
-
-        `sampling`: temperature, top_k (0: all codes), top_p (1: all codes), guidance (1: none); what is left out is
-        the checkpoint's. Raises UsageError for an empty prompt or a setting out of range.
-        """
-        return self.paint_many([Prompt(prompt, seed)], candidates=candidates, keep=keep, watch=watch, **sampling)[0]
-
-    def paint_many(
-        self,
-        prompts: Iterable[Prompt | tuple[str, int]],
-        *,
-        candidates: int = 16,
-        keep: int | None = 4,
-        watch: Watch | None = None,
-        **sampling: Any,
-    ) -> list[list[Ranked]]:
-        """`paint` for many (text, seed) with the slots kept full; one list a prompt, in their order."""
-        asked = [prompt if isinstance(prompt, Prompt) else Prompt(*prompt) for prompt in prompts]
-        requests = [self._request(prompt.text, prompt.seed, candidates, sampling) for prompt in asked]
-        results = self._draw([one for group in requests for one in group], watch)
-        pictures = self._pictures([result.codes for result in results])
-        painted = []
-        for index, prompt in enumerate(asked):
-            mine = slice(index * candidates, (index + 1) * candidates)
-            painted.append(self.ranker.ranked(prompt.text, prompt.seed, pictures[mine])[:keep])
-        return painted
-
     def hole(self, picture: Picture, *, keep_rows: int | None = None, box: PixelBox | None = None) -> Hole:
         """The cells to redraw, from rows to keep or from a box in pixels of `picture`: bool [h, w]."""
         if (keep_rows is None) == (box is None):
@@ -157,18 +122,20 @@ class DallePainter:
         keep: int | None = 4,
         seed: int = 0,
         watch: Watch | None = None,
-        **sampling: Any,
+        **settings: Any,
     ) -> list[Ranked]:
         """Redraw the cells of `hole` (bool [h, w]) in the centre square of `picture`; the other pixels stay.
 
         Codes are drawn in raster order and see only what stands before them, so candidates are ranked by CLIP's cosine
         plus the mean log-likelihood of the known codes behind the hole, over CLIP's scale (spec 2.7).
         """
+        asked = Prompt(prompt, seed)
+        about = self._settings([asked], candidates, settings)
         known = square(picture, self.size)
         with torch.inference_mode():
             codes = self.dvae.encode_codes(to_tensor(known[None]).to(self.device))[0].cpu()
         given = torch.where(torch.from_numpy(hole), UNKNOWN, codes)
-        requests = [replace(one, known=given) for one in self._request(prompt, seed, candidates, sampling)]
+        requests = [replace(one, known=given) for one in self._requests(asked, candidates, about)]
         results = self._draw(requests, watch)
         pictures = [paste_known(known, one, hole) for one in self._pictures([result.codes for result in results])]
         behind = int((~hole).flatten()[hole.argmax() :].sum())
@@ -176,25 +143,19 @@ class DallePainter:
         bonus = [result.log_likelihood * weight for result in results]
         return self.ranker.ranked(prompt, seed, pictures, bonus)[:keep]
 
-    def _request(self, text: str, seed: int, candidates: int, sampling: dict[str, Any]) -> list[TokenRequest]:
-        check_asked(text, candidates, sampling, DEFAULTS)
-        ids = torch.from_numpy(self.tokenizer.encode([text], self.text_tokens))[0]
-        settings = self.defaults | {name: value for name, value in sampling.items() if value is not None}
-        return [TokenRequest(ids, seed, candidate, **settings) for candidate in range(candidates)]
+    def _candidates_of(
+        self, asked: Sequence[Prompt], candidates: int, settings: dict[str, Any], watch: Watch | None
+    ) -> list[Picture]:
+        requests = [one for prompt in asked for one in self._requests(prompt, candidates, settings)]
+        return self._pictures([result.codes for result in self._draw(requests, watch)])
+
+    def _requests(self, prompt: Prompt, candidates: int, settings: dict[str, Any]) -> list[TokenRequest]:
+        ids = torch.from_numpy(self.tokenizer.encode([prompt.text], self.text_tokens))[0]
+        return [TokenRequest(ids, prompt.seed, candidate, **settings) for candidate in range(candidates)]
 
     def _draw(self, requests: Sequence[TokenRequest], watch: Watch | None) -> list[TokenResult]:
         stepper = self._stepper(guided=any(one.guidance != 1 for one in requests))
-        started = 0
-
-        def look(at_work: dict[int, int]) -> None:
-            nonlocal started
-            assert watch is not None
-            started = max(started, *(number + 1 for number in at_work.values()), 0)
-            finished = started - len(at_work)
-            share = (finished + sum(map(stepper.progress, at_work))) / len(requests)
-            watch(Progress(share, lambda: self._half_done([stepper.partial(slot) for slot in at_work])))
-
-        return run(stepper, requests, look if watch is not None else None)
+        return draw(stepper, requests, lambda slots: self._half_done([stepper.partial(slot) for slot in slots]), watch)
 
     def _stepper(self, guided: bool) -> TokenStepper:
         if guided not in self._steppers:

@@ -31,7 +31,7 @@ class LearnedRangeDenoiser(UNetDenoiser):
 
     def __init__(self, unet: UNet, schedule: NoiseSchedule, size: int, device: torch.device) -> None:
         """`size`: pixels of a side. It computes in the precision of its weights."""
-        super().__init__(unet, DiffusionConfig("eps", "cosine"), size, device, fast=False)
+        super().__init__(unet, DiffusionConfig("eps", schedule="cosine"), size, device, fast=False)
         self.sigma_T = schedule.ratios
 
     def __call__(self, x_BCHW: Tensor, sigma_B: Tensor, conditions: Mapping[str, Tensor]) -> Denoised:

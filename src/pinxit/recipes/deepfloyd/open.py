@@ -21,9 +21,9 @@ from pinxit.recipes.deepfloyd.schedule import NoiseSchedule, read_noising, read_
 from pinxit.recipes.deepfloyd.upsampler import SCALE, DeepFloydUpsampler
 from pinxit.text.encoders import open_text_encoder
 from pinxit.text.frozen import Precision
-from pinxit.text.model_folder import json_of
 from pinxit.training.precision import pick_device
 from pinxit.weights.deepfloyd import load_deepfloyd
+from pinxit.weights.json_files import json_object
 
 TEXT_TOKENS = 77  # that it was trained with
 FOLDERS = {3: "stage I", 6: "stage II"}  # input channels of a unet
@@ -85,7 +85,7 @@ class _Stage:
         where = folder / "unet" / "config.json"
         if not where.is_file():
             raise CheckpointError(f"{folder} holds no DeepFloyd IF: it has no unet/config.json.")
-        told = json_of(where)
+        told = json_object(where)
         found, wanted = FOLDERS.get(told.get("in_channels", 0)), FOLDERS[channels]
         if found not in (None, wanted):
             raise CheckpointError(

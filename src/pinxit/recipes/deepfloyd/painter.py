@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from pinxit.pipelines.denoise import DenoiseRequest
+from pinxit.pipelines.denoise import Conditions, Thresholding
 from pinxit.recipes.deepfloyd.captions import clean_caption
 from pinxit.recipes.deepfloyd.denoiser import LearnedRangeDenoiser
 from pinxit.recipes.deepfloyd.reading import CaptionReader
 from pinxit.recipes.deepfloyd.schedule import NoiseSchedule
 from pinxit.recipes.deepfloyd.upsampler import DeepFloydUpsampler
-from pinxit.recipes.imagen.painter import ImagenPainter, check_settings
+from pinxit.recipes.imagen.painter import ImagenPainter
 from pinxit.recipes.imagen.presets import SamplingConfig, StageConfig
-from pinxit.recipes.painting import Ranker, check_asked
-from pinxit.types import Prompt
+from pinxit.recipes.painting import Ranker
 
 SLOTS = 4
 STEPS, GUIDANCE = 100, 7.0  # the published sampler's
@@ -61,23 +60,11 @@ class DeepFloydPainter(ImagenPainter):
         """How many tokens of the cleaned prompt will be dropped; 0 when it fits."""
         return self.reader.tokens_over_limit(clean_caption(text))
 
-    def _requests(self, prompt: Prompt, candidates: int, given: dict[str, Any]) -> list[DenoiseRequest]:
-        check_asked(prompt.text, candidates, given, self.defaults)
-        about = self.defaults | given
-        check_settings(about)
-        sigmas = self.schedule.sigmas(about["steps"], about["spacing"])
-        thresholding = replace(self.schedule.thresholding, percentile=about["percentile"])
-        conditions = self.read(prompt.text)
-        return [
-            DenoiseRequest(
-                conditions,
-                self.read.null,
-                sigmas,
-                about["sampler"],
-                prompt.seed,
-                candidate,
-                guidance=about["guidance"],
-                thresholding=thresholding,
-            )
-            for candidate in range(candidates)
-        ]
+    def _told(self, text: str) -> tuple[Conditions, Conditions]:
+        return self.read(text), self.read.null
+
+    def _sigmas(self, settings: dict[str, Any]) -> tuple[float, ...]:
+        return self.schedule.sigmas(settings["steps"], settings["spacing"])
+
+    def _thresholding(self, settings: dict[str, Any]) -> Thresholding:
+        return replace(self.schedule.thresholding, percentile=settings["percentile"])

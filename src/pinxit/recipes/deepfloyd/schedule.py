@@ -13,7 +13,7 @@ from pinxit.errors import CheckpointError, UsageError
 from pinxit.functional.diffusion import betas, cumulative, sigma_of_abar
 from pinxit.functional.respacing import descending_sigmas, kept_timesteps
 from pinxit.pipelines.denoise import Thresholding
-from pinxit.text.model_folder import json_of
+from pinxit.weights.json_files import json_object
 
 FILE = "scheduler_config.json"
 _NOISE: dict[str, tuple[Any, Any]] = {  # setting -> what it is where nothing is said, what DeepFloyd IF has
@@ -94,7 +94,7 @@ def _told(folder: Path, wanted: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
         raise CheckpointError(
             f"{folder.parent} has no {folder.name}/{FILE}: give the whole folder as diffusers writes it."
         )
-    told = json_of(path)
+    told = json_object(path)
     known = (*_NOISE, *_STEPS, *_NUMBERS, *_OTHERS)
     for name in told:
         if name not in known and not name.startswith("_"):

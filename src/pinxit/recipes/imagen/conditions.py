@@ -26,6 +26,12 @@ def texts(reader: TextEncoder, captions: Sequence[str], batch: int = 1) -> dict[
     return {"sequence": found.sequence, "mask": found.mask & there[:, None]}
 
 
+def told(reader: TextEncoder, caption: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What one picture is drawn for, and what guidance leads away from: the same with its text masked."""
+    conditions = {name: rows[0] for name, rows in texts(reader, [caption]).items()}
+    return conditions, conditions | {"mask": torch.zeros_like(conditions["mask"])}
+
+
 def smaller(small: Tensor, level_B: Tensor, noise: Tensor) -> dict[str, Tensor]:
     """An upsampler's conditions: the smaller picture [B, 3, s, s] enlarged and noised, [B, 3, S, S], and the level.
 

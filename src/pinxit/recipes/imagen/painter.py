@@ -6,7 +6,7 @@ whatever else is painted beside it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 import torch
@@ -17,14 +17,13 @@ from pinxit.data.transforms import to_pictures
 from pinxit.errors import UsageError
 from pinxit.functional.diffusion import Schedule, even_sigmas, karras_sigmas, sigma_at
 from pinxit.functional.samplers import SAMPLERS
-from pinxit.pipelines.denoise import Denoiser, DenoiseRequest, DenoiseStepper, Thresholding
-from pinxit.pipelines.stepper import run
-from pinxit.recipes.imagen.conditions import texts
+from pinxit.pipelines.denoise import Conditions, Denoiser, DenoiseRequest, DenoiseStepper, Thresholding
+from pinxit.recipes.imagen.conditions import told
 from pinxit.recipes.imagen.presets import Grid, SamplingConfig, StageConfig
 from pinxit.recipes.imagen.upsampler import Upsampler
-from pinxit.recipes.painting import Progress, Ranker, Watch, check_asked
+from pinxit.recipes.painting import Painter, Ranker, Watch, draw
 from pinxit.text.encoders import TextEncoder
-from pinxit.types import Prompt, Ranked
+from pinxit.types import Prompt
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
@@ -35,8 +34,11 @@ KARRAS_FIRST = 80.0  # where Karras et al. begin (EDM, table 1): as good as pure
 SETTINGS = ("guidance", "steps", "sampler", "grid", "percentile")
 
 
-class ImagenPainter:
-    """A loaded Imagen. Open one with `pinxit.load`."""
+class ImagenPainter(Painter):
+    """A loaded Imagen. Open one with `pinxit.load`.
+
+    Settings: guidance (1: none), steps, sampler, grid (even, karras), percentile (of dynamic thresholding, 0: static).
+    """
 
     def __init__(
         self,
@@ -66,79 +68,49 @@ class ImagenPainter:
         """None: a language model has an idea of every word."""
         return []
 
-    def paint(
-        self,
-        prompt: str,
-        *,
-        candidates: int = 16,
-        keep: int | None = 4,
-        seed: int = 0,
-        watch: Watch | None = None,
-        **settings: Any,
-    ) -> list[Ranked]:
-        """Draw `candidates` pictures of `prompt`, best first by CLIP, and keep `keep` of them (None: all).
+    def _candidates_of(
+        self, asked: Sequence[Prompt], candidates: int, settings: dict[str, Any], watch: Watch | None
+    ) -> list[Picture]:
+        requests = [one for prompt in asked for one in self._requests(prompt, candidates, settings)]
+        return self._pictures(self._draw(requests, watch))
 
-        `settings`: guidance (1: none), steps, sampler, grid (even, karras), percentile (of dynamic thresholding, 0:
-        static); what is left out is the checkpoint's. Raises UsageError for an empty prompt or a setting out of range.
-        """
-        return self.paint_many([Prompt(prompt, seed)], candidates=candidates, keep=keep, watch=watch, **settings)[0]
-
-    def paint_many(
-        self,
-        prompts: Iterable[Prompt | tuple[str, int]],
-        *,
-        candidates: int = 16,
-        keep: int | None = 4,
-        watch: Watch | None = None,
-        **settings: Any,
-    ) -> list[list[Ranked]]:
-        """`paint` for many (text, seed) with the slots kept full; one list a prompt, in their order."""
-        asked = [prompt if isinstance(prompt, Prompt) else Prompt(*prompt) for prompt in prompts]
-        given = {name: value for name, value in settings.items() if value is not None}
-        requests = [self._requests(prompt, candidates, given) for prompt in asked]
-        results = self._draw([one for group in requests for one in group], watch)
-        pictures = self._pictures(results)
-        painted = []
-        for index, prompt in enumerate(asked):
-            mine = slice(index * candidates, (index + 1) * candidates)
-            painted.append(self.ranker.ranked(prompt.text, prompt.seed, pictures[mine])[:keep])
-        return painted
-
-    def _requests(self, prompt: Prompt, candidates: int, given: dict[str, Any]) -> list[DenoiseRequest]:
-        check_asked(prompt.text, candidates, given, self.defaults)
-        about = self.defaults | given
-        check_settings(about)
-        conditions = {name: rows[0] for name, rows in texts(self.reader, [prompt.text]).items()}
-        null = conditions | {"mask": torch.zeros_like(conditions["mask"])}
-        sigmas = levels(about["grid"], self.config.diffusion.schedule, about["steps"])
+    def _requests(self, prompt: Prompt, candidates: int, settings: dict[str, Any]) -> list[DenoiseRequest]:
+        check_settings(settings)
+        conditions, null = self._told(prompt.text)
+        sigmas, thresholding = self._sigmas(settings), self._thresholding(settings)
         return [
             DenoiseRequest(
                 conditions,
                 null,
                 sigmas,
-                about["sampler"],
+                settings["sampler"],
                 prompt.seed,
                 candidate,
-                guidance=about["guidance"],
-                thresholding=Thresholding(about["percentile"]),
+                guidance=settings["guidance"],
+                thresholding=thresholding,
             )
             for candidate in range(candidates)
         ]
 
+    def _told(self, text: str) -> tuple[Conditions, Conditions]:
+        """What the network is given of a text, and of none."""
+        return told(self.reader, text)
+
+    def _sigmas(self, settings: dict[str, Any]) -> tuple[float, ...]:
+        """What a sampler walks down, the last one 0."""
+        return levels(settings["grid"], self.config.diffusion.schedule, settings["steps"])
+
+    def _thresholding(self, settings: dict[str, Any]) -> Thresholding:
+        return Thresholding(settings["percentile"])
+
     def _draw(self, requests: Sequence[DenoiseRequest], watch: Watch | None) -> list[Tensor]:
-        guided = any(one.guidance != 1 for one in requests)
+        stepper = self._stepper(guided=any(one.guidance != 1 for one in requests))
+        return draw(stepper, requests, lambda slots: self._pictures([stepper.partial(slot) for slot in slots]), watch)
+
+    def _stepper(self, guided: bool) -> DenoiseStepper:
         if guided not in self._steppers:
             self._steppers[guided] = DenoiseStepper(self.denoiser, self.slots, guided)
-        stepper, started = self._steppers[guided], 0
-
-        def look(at_work: dict[int, int]) -> None:
-            nonlocal started
-            assert watch is not None
-            started = max(started, *(number + 1 for number in at_work.values()), 0)
-            share = (started - len(at_work) + sum(map(stepper.progress, at_work))) / len(requests)
-            watch(Progress(share, lambda: self._pictures([stepper.partial(slot) for slot in at_work])))
-
-        return run(stepper, requests, look if watch is not None else None)
+        return self._steppers[guided]
 
     def _pictures(self, results: Sequence[Tensor]) -> list[Picture]:
         return list(to_pictures((torch.stack(list(results)).cpu() + 1) / 2)) if results else []

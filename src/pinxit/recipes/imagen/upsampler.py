@@ -13,9 +13,9 @@ from pinxit.data.transforms import square, to_pictures, to_tensor
 from pinxit.errors import UsageError
 from pinxit.functional.diffusion import even_sigmas
 from pinxit.functional.sampling import normals
-from pinxit.pipelines.denoise import Denoiser, DenoiseRequest, DenoiseStepper
+from pinxit.pipelines.denoise import Conditions, Denoiser, DenoiseRequest, DenoiseStepper, Thresholding
 from pinxit.pipelines.stepper import run
-from pinxit.recipes.imagen.conditions import smaller, texts
+from pinxit.recipes.imagen.conditions import smaller, told
 from pinxit.recipes.imagen.presets import SamplingConfig, StageConfig
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Upsampler:
         slots: int = SLOTS,
     ) -> None:
         self.denoiser, self.config, self.sampling, self.reader = denoiser, config, sampling, reader
-        self.slots = slots
+        self.slots, self.thresholding = slots, Thresholding()
         self.low, self.size = config.low, config.size
         self._steppers: dict[bool, DenoiseStepper] = {}
 
@@ -47,36 +47,47 @@ class Upsampler:
 
         A picture of another size is brought to `low` first. Raises UsageError for one that is not square.
         """
-        requests = [self._request(prompt, one) for one in ranked]
         guided = self.sampling.upsampler_guidance != 1
         if guided not in self._steppers:
             self._steppers[guided] = DenoiseStepper(self.denoiser, self.slots, guided)
-        found = run(self._steppers[guided], requests)
+        found = run(self._steppers[guided], self._requests(prompt, ranked))
         pictures: Sequence[Picture] = list(to_pictures((torch.stack(found).cpu() + 1) / 2)) if found else []
         return [replace(one, picture=picture) for one, picture in zip(ranked, pictures, strict=True)]
 
-    def _request(self, prompt: str, one: Ranked) -> DenoiseRequest:
-        about = self.sampling
-        conditions = self._smaller(one) | {name: rows[0] for name, rows in texts(self.reader, [prompt]).items()}
-        null = conditions | {"mask": torch.zeros_like(conditions["mask"])}
-        sigmas = even_sigmas(self.config.diffusion.schedule, about.upsampler_steps)
-        return DenoiseRequest(
-            conditions,
-            null,
-            tuple(sigmas),
-            about.sampler,
-            one.seed,
-            one.candidate,
-            STAGE,
-            about.upsampler_guidance,
-        )
+    def _requests(self, prompt: str, ranked: Sequence[Ranked]) -> list[DenoiseRequest]:
+        (conditions, null), sigmas, about = self._told(prompt), self._sigmas(), self.sampling
+        return [
+            DenoiseRequest(
+                {**low, **conditions},
+                {**low, **null},
+                sigmas,
+                about.sampler,
+                one.seed,
+                one.candidate,
+                STAGE,
+                about.upsampler_guidance,
+                self.thresholding,
+            )
+            for one, low in zip(ranked, map(self._smaller, ranked), strict=True)
+        ]
 
-    def _smaller(self, one: Ranked) -> dict[str, Tensor]:
+    def _smaller(self, one: Ranked) -> Conditions:
         """The picture and its noise level, from noise of its own."""
         height, width = one.picture.shape[:2]
         if height != width:
             raise UsageError(f"the upsampler takes square pictures of {self.low} px, not {width} x {height}.")
-        small = to_tensor(square(one.picture, self.low, "area")[None]) * 2 - 1
-        noise = next(normals(one.seed, one.candidate, -STAGE, (1, 3, self.size, self.size)))
+        small = to_tensor(square(one.picture, self.low, "area")[None])[0] * 2 - 1
+        return self._noised(small, next(normals(one.seed, one.candidate, -STAGE, (3, self.size, self.size))))
+
+    def _told(self, prompt: str) -> tuple[Conditions, Conditions]:
+        """What the network is given of a text, and of none."""
+        return told(self.reader, prompt)
+
+    def _sigmas(self) -> tuple[float, ...]:
+        """What a sampler walks down, the last one 0."""
+        return tuple(even_sigmas(self.config.diffusion.schedule, self.sampling.upsampler_steps))
+
+    def _noised(self, small: Tensor, noise: Tensor) -> Conditions:
+        """What the network is given of a picture [3, s, s] in [-1, 1]; `noise` [3, S, S] has the large shape."""
         level = torch.full((1,), self.sampling.augmentation)
-        return {name: rows[0] for name, rows in smaller(small, level, noise).items()}
+        return {name: rows[0] for name, rows in smaller(small[None], level, noise[None]).items()}

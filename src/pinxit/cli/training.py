@@ -1,0 +1,39 @@
+"""What the verbs that train share: their options, what these change of a config, and how a sitting ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pinxit.recipes.staging import Ended, Run
+
+RunFolder = Annotated[Path, typer.Option(help="Run folder; training goes on from whatever is there.")]
+Captioned = Annotated[
+    str | None, typer.Option(help="world:small, world:full, a folder of pictures with .txt captions, or tar shards.")
+]
+Pictures = Annotated[int | None, typer.Option(min=1, help="How many pictures of the data to store and use.")]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", help="Change a field, e.g. plan.lr=5e-4 or seed=1; may be repeated.")
+]
+Minutes = Annotated[
+    float | None, typer.Option(min=0.0, help="Save and stop after so many minutes; the same command goes on.")
+]
+DryRun = Annotated[bool, typer.Option(help="Print parameters, operations, memory and time; train nothing.")]
+Quiet = Annotated[bool, typer.Option(help="No progress on stderr.")]
+
+
+def asked(fields: Mapping[str, Any], changes: Sequence[str] | None) -> list[str]:
+    """What `config.override` is to change: the fields whose option was given, then whatever --set says."""
+    return [f"{name}={value}" for name, value in fields.items() if value is not None] + list(changes or [])
+
+
+def conclude(run: Run[Any], ended: Ended) -> None:
+    """Print where the checkpoint lies once all is done; exit with 130 where Ctrl-C ended the sitting."""
+    if ended.signalled:
+        raise typer.Exit(130)
+    if not ended.stopped and "checkpoint" in ended.finished:
+        typer.echo(str(run.path("checkpoint")))
