@@ -14,7 +14,7 @@ from pinxit.errors import UsageError
 from pinxit.models.unet import UNet, UNetConfig
 from pinxit.models.unet_blocks import ResBlock
 from pinxit.models.unet_conditioning import sinusoids
-from pinxit.models.unet_shapes import PUBLISHED, SMALL
+from pinxit.models.unet_shapes import PUBLISHED
 
 TINY = UNetConfig(channels=(32, 64), blocks=(1, 1), attention=(False, True), head=16, text=24, pool_heads=2, groups=8)
 PATCHED = replace(TINY, patch=4, context=16, low_res=3, augmentation=True, residual_scale=0.7071)
@@ -22,7 +22,8 @@ IF = replace(TINY, text_norm="group", attend_padding=True, activation="gelu", ac
 EFFICIENT = replace(TINY, efficient=True, low_res=3, augmentation=True, blocks=(1, 2))
 CROSS = replace(EFFICIENT, self_attention=False)
 BARE = replace(TINY, text=0, attention=(False, False), middle=False)
-ALL = {"tiny": TINY, "patched": PATCHED, "if": IF, "efficient": EFFICIENT, "cross": CROSS, "bare": BARE}
+ROUND = replace(PATCHED, bypass=True)
+ALL = {"tiny": TINY, "patched": PATCHED, "round": ROUND, "if": IF, "efficient": EFFICIENT, "cross": CROSS, "bare": BARE}
 
 
 def small(config: UNetConfig, seed: int = 0, noise: float = 0.1) -> UNet:
@@ -68,17 +69,6 @@ def test_published_sizes(name: str) -> None:
         net = UNet(PUBLISHED[name])
     assert sum(p.numel() for p in net.parameters()) == PARAMETERS[name]
     assert from_dict(UNetConfig, to_dict(PUBLISHED[name])) == PUBLISHED[name]
-
-
-@pytest.mark.parametrize("name", SMALL)
-def test_small_presets_fit_their_pictures(name: str) -> None:
-    config = SMALL[name]
-    assert from_dict(UNetConfig, to_dict(config)) == config
-    with torch.device("meta"):
-        net = UNet(config)
-    assert 64 % config.step == 0 and sum(p.numel() for p in net.parameters()) < 60e6
-    told = {name: value.to("meta") for name, value in given(config, side=64).items()}
-    assert net(**told).shape == (2, 3, 64, 64)
 
 
 @pytest.mark.parametrize("name", ALL)

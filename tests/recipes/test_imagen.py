@@ -16,17 +16,19 @@ from torch import Tensor, nn
 
 from pinxit.api import load, load_upsampler
 from pinxit.config import from_dict, override, to_dict
+from pinxit.data.scripts import readable
 from pinxit.errors import CheckpointError, UsageError
-from pinxit.functional.diffusion import Prediction, even_sigmas, q_sample, sigma_at, target
+from pinxit.functional.diffusion import Prediction, eps_from_x0, even_sigmas, q_sample, sigma_at, target
+from pinxit.functional.diffusion_losses import squared_error
 from pinxit.functional.samplers import SAMPLERS, Denoised, drive
 from pinxit.models.text import TextTransformerConfig
 from pinxit.recipes.imagen.conditions import smaller, texts
 from pinxit.recipes.imagen.denoiser import DiffusionConfig, UNetDenoiser
 from pinxit.recipes.imagen.painter import ImagenPainter, levels
-from pinxit.recipes.imagen.presets import PRESETS, ImagenConfig, TextConfig, nano, preset
+from pinxit.recipes.imagen.presets import PRESETS, ImagenConfig, TextConfig, nano, preset, read_by
 from pinxit.recipes.imagen.run import STAGES, TRAINED, ImagenRun
 from pinxit.recipes.imagen.stages import train
-from pinxit.recipes.imagen.task import DiffusionTask, cropped, readable, spread
+from pinxit.recipes.imagen.task import DiffusionTask, cropped, spread, weights
 from pinxit.recipes.painting import Painter
 from pinxit.training.loop import fit
 from pinxit.training.state import FILE
@@ -154,6 +156,66 @@ def test_a_batch_and_its_loss_are_functions_of_the_position(straight: ImagenRun)
     assert one.loss(a, 16)[0] == other.loss(b, 16)[0] != one.loss(a, 24)[0]
 
 
+@pytest.mark.parametrize("kind", ["eps", "v", "x0"])
+def test_any_prediction_can_be_weighed_as_v(kind: Prediction) -> None:
+    """An error of x0 costs the same in every parametrisation, up to the limit near clean pictures."""
+    x0, off, noise = torch.rand(3, 3, 8, 8) * 2 - 1, 0.1 * torch.randn(3, 3, 8, 8), torch.randn(3, 3, 8, 8)
+    sigma = torch.tensor([0.5, 1.0, 30.0], dtype=torch.float64)
+    z = q_sample(x0, noise, sigma)
+    told = {name: told_for(name, x0 + off, z, sigma) for name in ("v", kind)}
+    plain = squared_error(told["v"], target("v", x0, noise, sigma))
+    about = DiffusionConfig(kind, weight="v")
+    weighed = squared_error(told[kind], target(kind, x0, noise, sigma), weights(about, sigma))
+    assert torch.allclose(weighed, plain, rtol=1e-3)
+    near = weights(DiffusionConfig("x0", weight="v"), torch.tensor([1e-3], dtype=torch.float64))
+    assert near is not None and near.item() == 400
+
+
+def told_for(kind: Prediction, x0: Tensor, z: Tensor, sigma: Tensor) -> Tensor:
+    """What a network that takes the picture for `x0` says."""
+    return target(kind, x0, eps_from_x0(z, x0, sigma), sigma)
+
+
+def test_texts_read_beforehand_are_the_ones_read_in_training(straight: ImagenRun, tmp_path: Path) -> None:
+    """Every row of a batch is what the reader says of one of its picture's captions, or nothing at all."""
+    config = override(straight.config, ["text.stored=2", "text.drop=0.3"])
+    run = ImagenRun(tmp_path, config, "cpu", progress=False)
+    assert "texts" in train(run, ("pictures", "texts")).finished
+    task = run.task("base")
+    assert task.stored is not None and task.bank is not None
+    said = [[texts(run.reader("base"), [task.stored.text(row, k)]) for k in range(2)] for row in range(8)]
+    found, dropped = set(), 0
+    for position in range(0, 160, 16):
+        batch = task.batch(position, 16)
+        for picture, sequence, mask in zip(batch["pictures"], batch["sequence"], batch["mask"], strict=True):
+            row = next(row for row in range(8) if np.array_equal(picture, task.bank.pictures[row]))
+            dropped += not mask.any()
+            for which, told in enumerate(said[row]):
+                if torch.equal(mask, told["mask"][0]):  # the two are of different length
+                    assert torch.allclose(sequence[mask], told["sequence"][0][mask], atol=2e-2)
+                    found.add((row, which))
+    assert len(found) == 16
+    assert dropped / 160 == pytest.approx(0.3, abs=0.12)
+    again = run.task("base").batch(16, 16)
+    assert all(torch.equal(tensor, again[name]) for name, tensor in task.batch(16, 16).items())
+
+
+def test_texts_must_be_read_before_training(straight: ImagenRun, tmp_path: Path) -> None:
+    run = ImagenRun(tmp_path, override(straight.config, ["text.stored=1"]), "cpu", progress=False)
+    train(run, ("pictures",))
+    with pytest.raises(UsageError, match="stage base builds on stage texts"):
+        train(run, ("base",))
+    with pytest.raises(UsageError, match=r"text\.stored must be 0"):
+        TextConfig(stored=1, learned=TextTransformerConfig(vocab=300, tokens=128))
+
+
+def test_a_reader_of_another_width_is_refused(straight: ImagenRun, tmp_path: Path) -> None:
+    run = ImagenRun(tmp_path, override(straight.config, ["base.unet.text=64"]), "cpu", progress=False)
+    train(run, ("pictures",))
+    with pytest.raises(UsageError, match=r"gives vectors of width 32, and base\.unet\.text=64"):
+        train(run, ("base",))
+
+
 def test_a_tenth_of_the_captions_is_dropped(straight: ImagenRun) -> None:
     task = straight.task("base")
     gone = sum((~task.batch(64 * k, 64)["mask"]).all(1).sum().item() for k in range(60))
@@ -222,6 +284,24 @@ def test_the_upsampler_enlarges_anybodys_square_picture(painter: ImagenPainter, 
         upsampler.enlarge("any", [Ranked(np.zeros((24, 20, 3), np.uint8), 0, 0, 0.0)])
 
 
+def test_a_prompt_is_read_once_however_many_pictures_are_enlarged(
+    painter: ImagenPainter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert painter.upsampler is not None
+    read, encode = list[str](), painter.upsampler.reader.encode
+
+    def watched(texts: Sequence[str], batch: int = 1) -> Condition:
+        read.extend(texts)
+        return encode(texts, batch)
+
+    monkeypatch.setattr(painter.upsampler.reader, "encode", watched)
+    assert (
+        len(painter.upsampler.enlarge("any", [Ranked(np.zeros((16, 16, 3), np.uint8), 0, k, 0.0) for k in range(3)]))
+        == 3
+    )
+    assert read == ["any"]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -285,6 +365,19 @@ def test_presets_round_trip_and_can_be_overridden(name: str) -> None:
     found = preset(name)
     assert from_dict(ImagenConfig, to_dict(found)) == found
     assert override(found, ["base.unet.dropout=0.1"]).base.unet.dropout == 0.1
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_networks_of_presets_fit_their_pictures(name: str) -> None:
+    for stage in (preset(name).base, preset(name).upsampler):
+        assert stage.size % stage.unet.step == stage.seen % stage.unet.step == 0
+
+
+def test_networks_follow_the_text_encoder_they_are_given(config: ImagenConfig) -> None:
+    found = read_by(nano(), config.text.encoder)
+    for stage in (found.base, found.upsampler):
+        assert stage.unet.text == 32 and stage.unet.text % stage.unet.pool_heads == 0
+    assert found.text.encoder == config.text.encoder
 
 
 def test_stages_that_do_not_fit_are_refused() -> None:

@@ -30,6 +30,7 @@ from pinxit.data.embeddings_builder import (
 )
 from pinxit.data.identity import differences
 from pinxit.data.lines import Captions
+from pinxit.data.scripts import Script
 from pinxit.errors import DataError
 from pinxit.types import Condition
 
@@ -146,15 +147,17 @@ def build_embeddings(
     batch: int = 32,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    script: Script = "all",
 ) -> Embeddings:
     """Encode at most `per_picture` captions of each picture (None: all; which ones depends on `seed`) into `folder`.
 
+    Only captions in a `script` that the encoder reads are taken.
     Each distinct text is encoded and stored once, in float16. May be killed at any time: the same call goes on where it
     stopped and ends with the same bytes; it returns at once when the folder is finished. `batch` texts run together;
     `progress(done, texts)` is called now and then. Raises DataError when `folder` holds other embeddings or anything
     else, PinxitError when the disk is full.
     """
-    job = Job.plan(bank, encoder, Path(folder), per_picture, batch, seed)
+    job = Job.plan(bank, encoder, Path(folder), per_picture, batch, seed, script)
     if not job.finished:
         job.build(progress)
     shutil.rmtree(Path(folder) / PARTS, ignore_errors=True)

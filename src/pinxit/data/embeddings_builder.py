@@ -25,6 +25,7 @@ import numpy as np
 from pinxit import __version__
 from pinxit.data.identity import differences
 from pinxit.data.lines import as_line
+from pinxit.data.scripts import Script, readable
 from pinxit.errors import DataError, PinxitError, UsageError
 from pinxit.files import replacing, write_bytes, write_json
 
@@ -58,14 +59,21 @@ class Job:
 
     @classmethod
     def plan(
-        cls, bank: Bank, encoder: TextEncoder, folder: Path, per_picture: int | None, batch: int, seed: int
+        cls,
+        bank: Bank,
+        encoder: TextEncoder,
+        folder: Path,
+        per_picture: int | None,
+        batch: int,
+        seed: int,
+        script: Script,
     ) -> Job:
         """Check what is in `folder` against what is asked for."""
         if encoder.padded:
             raise UsageError("embeddings hold real tokens only: open the text encoder without padded.")
         if batch < 1 or (per_picture is not None and per_picture < 1):
             raise UsageError(f"at least one text at once and one caption a picture, not {batch} and {per_picture}.")
-        texts, starts, places = _gather(bank.captions, per_picture, seed)
+        texts, starts, places = _gather(bank.captions, per_picture, seed, script)
         about = {
             "format": FORMAT,
             "version": __version__,
@@ -74,6 +82,7 @@ class Job:
             "bank": bank.identity(),
             "per_picture": per_picture,
             "seed": seed,
+            "script": script,
             "batch": batch,
             "chunk": CHUNK,
             "pictures": len(starts) - 1,
@@ -177,13 +186,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _gather(
-    captions: Sequence[Sequence[str]], per_picture: int | None, seed: int
+    captions: Sequence[Sequence[str]], per_picture: int | None, seed: int, script: Script
 ) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
     """Distinct texts in order of appearance, the empty one first, and which of them each picture has."""
     numbers = {"": 0}
     starts, places = [0], []
     for index, of_picture in enumerate(captions):
-        for text in choose(of_picture, per_picture, seed, index):
+        for text in choose(readable(of_picture, script), per_picture, seed, index):
             places.append(numbers.setdefault(text, len(numbers)))
         starts.append(len(places))
         if starts[-1] == starts[-2]:

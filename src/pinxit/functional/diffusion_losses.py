@@ -37,6 +37,11 @@ def truncated_snr(log_snr_B: Tensor) -> Tensor:
     return log_snr_B.exp().clamp(min=1.0)
 
 
+def as_v(log_snr_B: Tensor, most: float = 400.0) -> Tensor:
+    """SNR + 1, at most `most`: what a plain v loss gives; the limit (std 0.05) is arXiv 2511.13720's, section 4.2."""
+    return (log_snr_B.exp() + 1).clamp(max=most)
+
+
 def sigmoid(log_snr_B: Tensor, bias: float = 0.0) -> Tensor:
     """SNR sigmoid(bias - log-SNR): sigmoid weighting of the eps loss (arXiv 2303.00848; 2410.19324, section 3.1)."""
     return log_snr_B.exp() * torch.sigmoid(bias - log_snr_B)

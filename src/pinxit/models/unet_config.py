@@ -39,6 +39,7 @@ class UNetConfig:
     low_res: int = 0  # channels of the picture to be enlarged, joined to x; 0: none is given
     outputs: int = 3  # channels of the answer; 6 with a learned variance
     patch: int = 1  # space-to-depth factor in front of the net and behind it
+    bypass: bool = False  # a linear way around the net for every patch, for patches of more values than it has channels
     head: int = 64  # channels of an attention head
     heads: int = 0  # attention heads; 0: as many as `head` gives (an Efficient U-Net: 8, over twice the channels)
     text: int = 0  # width of the text sequence that is given; 0: no text

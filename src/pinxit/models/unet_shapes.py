@@ -1,4 +1,4 @@
-"""The published U-Nets, and small ones that two processor cores can train.
+"""The published U-Nets.
 
 Parameters are counted on the meta device (tests/models/test_unet.py) without the frozen text encoder.
 """
@@ -10,7 +10,6 @@ from dataclasses import replace
 from pinxit.models.unet_config import UNetConfig
 
 T5_XXL = 4096  # width of the text encoder that Imagen and DeepFloyd IF read
-MINILM = 384  # width of the one that the small ones read
 
 
 def imagen_base() -> UNetConfig:
@@ -91,41 +90,6 @@ def deepfloyd_super_l() -> UNetConfig:
     )
 
 
-def small_base() -> UNetConfig:
-    """64 px on 16 x 16 maps, for text of MiniLM's width: 42.0M parameters, 7.7 GFLOP a picture and step."""
-    return UNetConfig(
-        channels=(192, 320),
-        blocks=(2, 3),
-        attention=(True, True),
-        patch=4,
-        text=MINILM,
-        context=256,
-        pool_heads=6,
-    )
-
-
-def small_super() -> UNetConfig:
-    """64 -> 256 px on 64 x 64 maps and smaller, for text of MiniLM's width: 15.7M parameters, 4.1 GFLOP.
-
-    Fully convolutional: trained on crops, applied to whole pictures of any size.
-    """
-    return UNetConfig(
-        channels=(64, 128, 256),
-        blocks=(1, 2, 4),
-        attention=(False, False, True),
-        efficient=True,
-        self_attention=False,
-        low_res=3,
-        augmentation=True,
-        residual_scale=0.7071,
-        embed=256,
-        patch=4,
-        text=MINILM,
-        context=256,
-        pool_heads=6,
-    )
-
-
 PUBLISHED = {
     "imagen-base-64": imagen_base(),
     "imagen-super-256": imagen_super_256(),
@@ -133,4 +97,3 @@ PUBLISHED = {
     "IF-I-XL": deepfloyd_xl(),
     "IF-II-L": deepfloyd_super_l(),
 }
-SMALL = {"base-64": small_base(), "super-256": small_super()}

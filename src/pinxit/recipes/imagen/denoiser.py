@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from pinxit.functional.diffusion import Prediction, Schedule, time_of_sigma, vp, x0_from
 from pinxit.functional.samplers import Denoised
+
+Weight = Literal["own", "v"]
 
 TIMES = 1000.0  # the network's embedding is made for times of this range
 
@@ -22,7 +25,8 @@ TIMES = 1000.0  # the network's embedding is made for times of this range
 class DiffusionConfig:
     """What a network of the cascade is trained to tell, and how noise is spread over time."""
 
-    prediction: Prediction = "eps"  # the paper's; v is steadier where a net is small and steps are few
+    prediction: Prediction = "eps"  # the paper's; x0 where a patch has about as many values as the net has channels
+    weight: Weight = "own"  # of the error at each noise level: what is predicted counts evenly, or v would
     schedule: Schedule = "cosine"  # linear for the last stage of the paper
 
 

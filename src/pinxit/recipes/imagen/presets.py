@@ -9,13 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from pinxit.data.scripts import Script
 from pinxit.errors import UsageError
 from pinxit.models.text import TextTransformerConfig
 from pinxit.models.unet import UNetConfig
 from pinxit.recipes.imagen.denoiser import DiffusionConfig
+from pinxit.text.encoders import open_text_encoder
 from pinxit.training.plan import Plan
 
-Script = Literal["latin", "all"]
 Grid = Literal["even", "karras"]
 
 
@@ -36,7 +37,12 @@ class TextConfig:
     encoder: str = "minilm"  # the packaged all-MiniLM-L6-v2, a folder in the transformers layout, hub:OWNER/NAME, or:
     learned: TextTransformerConfig | None = None  # one trained with the base, on our own tokens, instead
     length: int = 128  # tokens
+    stored: int = 0  # captions of a picture that are read before training and kept on disk; 0: read as training goes
     drop: float = 0.1  # chance that a stage sees no caption, for guidance (section 4.1)
+
+    def __post_init__(self) -> None:
+        if self.learned is not None and self.stored:
+            raise UsageError("text.stored must be 0 where the text encoder is learned: what it says changes.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +120,8 @@ def nano() -> ImagenConfig:
     Seconds a stage on one core. `pinxit train imagen --preset nano --out RUN`
     """
     small: dict[str, Any] = {"blocks": (1, 1), "attention": (False, True), "text": 384, "context": 32, "pool_heads": 2}
-    base = UNetConfig((32, 64), head=32, groups=8, patch=2, **small)
-    upsampler = UNetConfig((16, 32), head=16, groups=8, patch=4, low_res=3, augmentation=True, **small)
+    base = UNetConfig((32, 64), head=32, groups=8, patch=2, bypass=True, **small)
+    upsampler = UNetConfig((16, 32), head=16, groups=8, patch=4, bypass=True, low_res=3, augmentation=True, **small)
     plan = Plan(images=512, batch=16, lr=1e-3, warmup=64, ema=0.95, clip=1.0)
     v = DiffusionConfig("v")
     return ImagenConfig(
@@ -133,12 +139,15 @@ def tiny() -> ImagenConfig:
 
     Some hours on 2 CPU cores, minutes on a GPU. `pinxit train imagen --preset tiny --data world:small --out RUN`
     """
-    base = UNetConfig((128, 256), (2, 2), (True, True), patch=4, text=384, context=192, pool_heads=6, embed=256)
+    base = UNetConfig(
+        (128, 256), (2, 2), (True, True), patch=4, bypass=True, text=384, context=192, pool_heads=6, embed=256
+    )
     upsampler = UNetConfig(
         (64, 96, 128),
         (2, 1, 1),
         (False, False, True),
         patch=4,
+        bypass=True,
         low_res=3,
         text=384,
         context=128,
@@ -149,7 +158,7 @@ def tiny() -> ImagenConfig:
     shared: dict[str, Any] = {"betas": (0.9, 0.99), "clip": 1.0, "ema": 0.999, "channels_last": True}
     return ImagenConfig(
         data=DataConfig(pictures=400_000, large=24_000),
-        text=TextConfig(length=48),
+        text=TextConfig(length=48, stored=1),
         base=StageConfig(64, base, DiffusionConfig("v")),
         upsampler=StageConfig(256, upsampler, DiffusionConfig("v"), low=64, crop=64),
         plans=Plans(
@@ -166,7 +175,22 @@ def tiny_learned() -> ImagenConfig:
     """
     config = tiny()
     reader = TextTransformerConfig(vocab=1024, tokens=config.text.length)
-    return replace(config, text=replace(config.text, encoder="learned", learned=reader))
+    return replace(config, text=replace(config.text, encoder="learned", learned=reader, stored=0))
+
+
+def read_by(config: ImagenConfig, encoder: str) -> ImagenConfig:
+    """`config` with another frozen text encoder, whose vectors both networks then take.
+
+    Raises UsageError or CheckpointError when it cannot be opened.
+    """
+    width = open_text_encoder(encoder).width
+
+    def taking(stage: StageConfig) -> StageConfig:
+        heads = next(heads for heads in (stage.unet.pool_heads, 8, 6, 4, 3, 2, 1) if width % max(heads, 1) == 0)
+        return replace(stage, unet=replace(stage.unet, text=width, pool_heads=heads))
+
+    text = replace(config.text, encoder=encoder, learned=None)
+    return replace(config, text=text, base=taking(config.base), upsampler=taking(config.upsampler))
 
 
 PRESETS: dict[str, Callable[[], ImagenConfig]] = {"nano": nano, "tiny": tiny, "tiny-learned": tiny_learned}

@@ -7,6 +7,9 @@ from functools import cached_property, partial
 
 from pinxit.data.bank import Bank
 from pinxit.data.bank_layout import MANIFEST
+from pinxit.data.embeddings import Embeddings
+from pinxit.data.embeddings_builder import MANIFEST as READ
+from pinxit.errors import UsageError
 from pinxit.models.text import TextTransformer
 from pinxit.recipes.imagen.presets import ImagenConfig
 from pinxit.recipes.imagen.task import TEXT, DiffusionTask
@@ -17,12 +20,14 @@ from pinxit.text.learned import LearnedText
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training import state as states
 from pinxit.training.draws import seeded
+from pinxit.training.precision import pick_device
 from pinxit.training.runs import enter
 
 RECIPE = "imagen"
 TRAINED = ("base", "upsampler")
-STAGES = ("pictures", "tokenizer", *TRAINED, "checkpoint")
+STAGES = ("pictures", "tokenizer", "texts", *TRAINED, "checkpoint")
 BANKS = {"base": "pictures", "upsampler": "large"}
+STORED = {"base": "texts", "upsampler": "large-texts"}  # where captions that are read beforehand are kept
 
 
 class ImagenRun(Run[ImagenConfig]):
@@ -40,12 +45,20 @@ class ImagenRun(Run[ImagenConfig]):
         """Whether a stage has nothing left to do."""
         if stage == "tokenizer" and self.config.text.learned is None:
             return True  # a frozen reader has its own
+        if stage == "texts":
+            return not self.config.text.stored or all((self.path(name) / READ).is_file() for name in STORED.values())
         both = stage != "pictures" or (self.path("large") / MANIFEST).is_file()
         return both and super().finished(stage)
 
     def task(self, stage: str) -> DiffusionTask:
         """What a stage trains, with its pictures and its reader of captions."""
         bank, reader, config = Bank.open(self.path(BANKS[stage])), self.reader(stage), self.config
+        wanted = getattr(config, stage).unet.text
+        if reader.width != wanted:
+            raise UsageError(
+                f"text encoder {reader.name} gives vectors of width {reader.width}, and {stage}.unet.text={wanted}; "
+                f"set {stage}.unet.text={reader.width} (and a {stage}.unet.pool_heads that divides it)."
+            )
         return DiffusionTask(
             stage,
             getattr(config, stage),
@@ -56,13 +69,20 @@ class ImagenRun(Run[ImagenConfig]):
             config.text.drop,
             script=config.data.script,
             teaches=stage == "base",
+            stored=self.stored(stage, bank, reader) if config.text.stored else None,
         )
+
+    def stored(self, stage: str, bank: Bank, reader: TextEncoder) -> Embeddings:
+        """The captions of a stage's pictures as the frozen reader has read them beforehand."""
+        found = Embeddings.open(self.path(STORED[stage]))
+        found.require(reader, bank)
+        return found
 
     def reader(self, stage: str) -> TextEncoder:
         """Who reads the captions: the frozen encoder, or the learned one as `stage` has it."""
         text = self.config.text
         if text.learned is None:
-            return self._frozen
+            return self.frozen
         built = text.learned
         model = seeded(lambda: TextTransformer(built), self.config.seed, TEXT)
         if stage != "base":
@@ -70,6 +90,8 @@ class ImagenRun(Run[ImagenConfig]):
         return LearnedText(model, Tokenizer.open(self.path("tokenizer")), running=Running(text.length))
 
     @cached_property
-    def _frozen(self) -> TextEncoder:
+    def frozen(self) -> TextEncoder:
+        """The frozen reader, on the device of the run if it reads beforehand, else on the CPU beside the loop."""
         text = self.config.text
-        return open_text_encoder(text.encoder, length=text.length, precision="bf16")
+        device = pick_device(self.device) if text.stored else "cpu"
+        return open_text_encoder(text.encoder, device, text.length, "bf16")

@@ -1,15 +1,19 @@
-"""`pinxit train imagen`, stage by stage: pictures, tokenizer, base, upsampler, checkpoint, each resumable."""
+"""`pinxit train imagen`, stage by stage: pictures, tokenizer, texts, base, upsampler, checkpoint, each resumable."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pinxit.data.bank import build_bank
+from pinxit.data.bank import Bank, build_bank
+from pinxit.data.embeddings import build_embeddings
 from pinxit.data.sources import open_source
 from pinxit.recipes.imagen.release import write_checkpoint
-from pinxit.recipes.imagen.run import STAGES, TRAINED, ImagenRun
+from pinxit.recipes.imagen.run import BANKS, STAGES, STORED, TRAINED, ImagenRun
 from pinxit.recipes.staging import Ended, fit_stage, in_order, learn_tokenizer, showing, workers
+from pinxit.training.precision import pick_device
 from pinxit.training.stop import Stop
+
+AT_ONCE, AT_ONCE_GPU = 32, 256  # captions
 
 
 def train(run: ImagenRun, stages: Sequence[str] = STAGES, stop: Stop | None = None) -> Ended:
@@ -22,8 +26,11 @@ def train(run: ImagenRun, stages: Sequence[str] = STAGES, stop: Stop | None = No
             assert run.config.text.learned is not None
             run.need(name, "pictures")
             learn_tokenizer(run.bank(), run.config.text.learned.vocab, run.path(name))
+        elif name == "texts":
+            run.need(name, "pictures")
+            _texts(run, stop)
         elif name in TRAINED:
-            run.need(name, "pictures", "tokenizer")
+            run.need(name, "pictures", "tokenizer", "texts")
             if name != "base" and run.config.text.learned is not None:
                 run.need(name, "base")  # whose reader it shares
             fit_stage(run, run.task(name), stop)
@@ -43,3 +50,14 @@ def _pictures(run: ImagenRun, stop: Stop) -> None:
     ):
         with showing(run, name, stop) as progress:
             build_bank(open_source(data.source, size), count, run.path(name), workers(count), progress)
+
+
+def _texts(run: ImagenRun, stop: Stop) -> None:
+    """Read the captions of both banks, so that the loops need not."""
+    config = run.config
+    at_once = AT_ONCE if pick_device(run.device).type == "cpu" else AT_ONCE_GPU
+    for stage, name in STORED.items():
+        bank = Bank.open(run.path(BANKS[stage]))
+        with showing(run, f"texts of {BANKS[stage]}", stop) as progress:
+            kept, script = config.text.stored, config.data.script
+            build_embeddings(bank, run.frozen, run.path(name), kept, at_once, config.seed, progress, script)

@@ -14,28 +14,30 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pinxit.data.order import order_batch
+from pinxit.data.scripts import Script, readable
 from pinxit.data.sheet import sheet
 from pinxit.data.transforms import to_pictures
-from pinxit.functional.diffusion import even_sigmas, q_sample, sigma_at, target
-from pinxit.functional.diffusion_losses import squared_error
+from pinxit.functional.diffusion import even_sigmas, log_snr_of_sigma, q_sample, sigma_at, target
+from pinxit.functional.diffusion_losses import as_v, squared_error, weight_for
 from pinxit.functional.samplers import SAMPLERS, Denoised, drive
 from pinxit.models.text import PAD
 from pinxit.models.unet import UNet
 from pinxit.recipes.batches import pick
 from pinxit.recipes.imagen.conditions import smaller, texts
-from pinxit.recipes.imagen.denoiser import UNetDenoiser, predicted
-from pinxit.recipes.imagen.presets import Script, StageConfig
+from pinxit.recipes.imagen.denoiser import DiffusionConfig, UNetDenoiser, predicted
+from pinxit.recipes.imagen.presets import StageConfig
 from pinxit.text.learned import LearnedText
 from pinxit.training.draws import key, numpy_rng, seeded, torch_rng
 from pinxit.training.loop import Batch
 
 if TYPE_CHECKING:
     from pinxit.data.bank import Bank
+    from pinxit.data.embeddings import Embeddings
     from pinxit.text.encoders import TextEncoder
     from pinxit.types import Picture
 
+Rng = np.random.Generator
 TEXT = "text"  # the learned reader among a task's modules
-FIRST_ELSEWHERE = 0x0250  # the first character behind the Latin letters
 SHOWN = 8  # pictures of a preview
 STEPS = 16  # of its sampling
 
@@ -43,8 +45,9 @@ STEPS = 16  # of its sampling
 class DiffusionTask:
     """Denoise the bank's pictures. A stage with `config.low` is an upsampler and learns on crops.
 
-    `reader` turns captions into vectors and is trained along if it is a learned one and `teaches`; the empty caption
-    stands for no text. Bank and reader may be missing where only costs are asked.
+    `reader` turns captions into vectors and is trained along if it is a learned one and `teaches`; `stored` are those
+    that a frozen one has read beforehand. The empty caption stands for no text. Bank and reader may be missing where
+    only costs are asked.
     """
 
     def __init__(
@@ -59,10 +62,11 @@ class DiffusionTask:
         *,
         script: Script = "all",
         teaches: bool = False,
+        stored: Embeddings | None = None,
     ) -> None:
         self.name, self.config, self.seed, self.drop = name, config, seed, drop
         self.bank, self.reader, self.text_shape = bank, reader, text_shape
-        self.script = script
+        self.script, self.stored = script, stored
         self.learned = reader if teaches and isinstance(reader, LearnedText) else None
         self.unet = seeded(lambda: UNet(config.unet), seed, name)
 
@@ -77,11 +81,9 @@ class DiffusionTask:
         assert self.bank is not None and self.reader is not None
         rng = numpy_rng(self.seed, f"{self.name} batch", position)
         rows = order_batch(position, size, len(self.bank), key(self.seed, f"{self.name} order"))
-        captions = [pick(readable(self.bank.captions[row], self.script), rng) for row in rows.tolist()]
-        dropped = rng.random(size) < self.drop
-        read = ["" if gone else caption for gone, caption in zip(dropped, captions, strict=True)]
+        read = self._text(rows.tolist(), rng.random(size) < self.drop, rng)
         pictures = cropped(np.asarray(self.bank.pictures[rows]), self.config.seen, self.config.scale, rng)
-        return {"pictures": torch.from_numpy(np.ascontiguousarray(pictures))} | self._read(read)
+        return {"pictures": torch.from_numpy(np.ascontiguousarray(pictures))} | read
 
     def blank(self, size: int) -> Batch:
         """A batch of the right shapes, for costs."""
@@ -101,7 +103,7 @@ class DiffusionTask:
         noise = torch.randn(x0.shape, generator=generator, device=x0.device)
         conditions = self._understood(batch) | self._smaller(x0, generator)
         told = predicted(self.unet, q_sample(x0, noise, sigma_B), sigma_B, about, conditions)
-        error_B = squared_error(told.float(), target(about.prediction, x0, noise, sigma_B))
+        error_B = squared_error(told, target(about.prediction, x0, noise, sigma_B), weights(about, sigma_B))
         late = time_B > 0.5
         return error_B.mean(), {"noisy": _mean(error_B, late), "clean": _mean(error_B, ~late)}
 
@@ -111,7 +113,7 @@ class DiffusionTask:
             return None
         captions = [readable(self.bank.captions[row], self.script)[0] for row in range(min(SHOWN, len(self.bank)))]
         device = next(self.unet.parameters()).device
-        conditions = {name: rows.to(device) for name, rows in texts(self.reader, captions, SHOWN).items()}
+        conditions = self._understood({name: rows.to(device) for name, rows in self._read(captions).items()})
         true, given = self.bank.pictures[: len(captions)], []
         noise = torch.randn(
             len(captions), 3, self.config.size, self.config.size, generator=torch_rng(self.seed, "preview", 0)
@@ -128,6 +130,17 @@ class DiffusionTask:
         )
         drawn = list(to_pictures((found.cpu().clamp(-1, 1) + 1) / 2))
         return sheet([*given, *drawn, *true] if given else drawn, None if given else captions, columns=len(drawn))
+
+    def _text(self, rows: Sequence[int], dropped: np.ndarray[tuple[int], np.dtype[np.bool_]], rng: Rng) -> Batch:
+        """A caption of each row at random, as the batch holds it; none where it is dropped."""
+        assert self.bank is not None
+        if self.stored is not None:
+            counts = [self.stored.count(row) for row in rows]
+            which = np.where(dropped, -1, rng.integers(counts))
+            sequence, mask = self.stored.rows(rows, which.tolist())
+            return {"sequence": sequence, "mask": mask & torch.from_numpy(~dropped)[:, None]}
+        captions = [pick(readable(self.bank.captions[row], self.script), rng) for row in rows]
+        return self._read(["" if gone else caption for gone, caption in zip(dropped, captions, strict=True)])
 
     def _read(self, captions: Sequence[str]) -> Batch:
         """What the batch holds of the captions: a frozen reader's vectors, or the ids that a learned one will read."""
@@ -152,11 +165,12 @@ class DiffusionTask:
         return smaller(small, level_B, torch.randn(x0.shape, generator=generator, device=x0.device))
 
 
-def readable(captions: Sequence[str], script: Script) -> Sequence[str]:
-    """The captions that the reader can make something of; all of them where it knows none."""
-    if script == "all":
-        return captions
-    return [caption for caption in captions if max(map(ord, caption), default=0) < FIRST_ELSEWHERE] or captions
+def weights(about: DiffusionConfig, sigma_B: Tensor) -> Tensor | None:
+    """What each sample's squared error counts."""
+    if about.weight == "own":
+        return None
+    log_snr_B = log_snr_of_sigma(sigma_B)
+    return weight_for(about.prediction, as_v(log_snr_B), log_snr_B)
 
 
 def signed(pictures: Tensor) -> Tensor:
@@ -171,7 +185,7 @@ def spread(count: int, generator: torch.Generator, device: torch.device) -> Tens
 
 
 def cropped(
-    pictures: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], side: int, grid: int, rng: np.random.Generator
+    pictures: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], side: int, grid: int, rng: Rng
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     """A random square of `side` pixels of each, its corner on the grid of the smaller picture's pixels."""
     whole = pictures.shape[1]
