@@ -62,6 +62,13 @@ class Conv(nn.Conv2d):
         return y if add is None else add + y
 
 
+class UpConv(Conv):
+    """A convolution of the map at twice its side: every value repeated in both directions first."""
+
+    def forward(self, x: Tensor, add: Tensor | None = None) -> Tensor:
+        return super().forward(resampled(x, "up"), add)
+
+
 class Linear(nn.Linear):
     """A linear layer that adds its answer to `add` where that is given; `zero` as in `Conv`."""
 
@@ -201,7 +208,7 @@ class ResBlock(nn.Module):
         self.activation, self.activate_embed = config.activation, not config.activate_once
         self.scale, self.dropout, self.resample = config.residual_scale, config.dropout, resample
         self.norm1 = Norm(inputs, config)
-        self.conv1 = Conv(inputs, outputs)
+        self.conv1 = (UpConv if resample == "up" else Conv)(inputs, outputs)
         self.lead = Linear(config.embed_width, 2 * outputs)
         self.norm2 = Norm(outputs, config)
         self.conv2 = Conv(outputs, outputs, zero=True)
@@ -210,7 +217,9 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor, embed_BE: Tensor) -> Tensor:
         h = self.norm1(x, self.activation)
         if self.resample:
-            x, h = resampled(x, self.resample), resampled(h, self.resample)
+            x = resampled(x, self.resample)
+        if self.resample == "down":
+            h = resampled(h, "down")
         led = self.lead(activate(embed_BE, self.activation) if self.activate_embed else embed_BE)
         h = self.norm2(self.conv1(h), self.activation, led)
         if self.dropout:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pinxit.models.linear import fastest_dtype
 from pinxit.models.unet import UNet
-from pinxit.models.unet_blocks import Conv, Linear
+from pinxit.models.unet_blocks import Conv, Linear, UpConv
 
 
 def fast_unet(unet: UNet, dtype: torch.dtype | None = None) -> UNet:
@@ -33,6 +33,8 @@ def fast_unet(unet: UNet, dtype: torch.dtype | None = None) -> UNet:
 
 def _twin(module: nn.Module, dtype: torch.dtype, packs: bool) -> nn.Module:
     """The same tree of modules over copies of the weights, its convolutions and linear layers packed."""
+    if packs and isinstance(module, UpConv):
+        return PackedUpConv(module, dtype)
     if packs and isinstance(module, Conv):
         return PackedConv(module, dtype)
     if packs and isinstance(module, Linear):
@@ -68,6 +70,38 @@ class PackedConv(nn.Module):
         if add is None:
             return plain(*given, "none", [], "")
         return adding(given[0], add.to(self.bias.dtype), *given[1:], "add", 1.0, None, [], None)
+
+
+class PackedUpConv(nn.Module):
+    """`UpConv` on the small map: repeated values let the nine taps of each output be added up to four.
+
+    The four outputs that share a place (row parity a, column parity b) are channels of one convolution of 2 x 2.
+    """
+
+    def __init__(self, conv: UpConv, dtype: torch.dtype) -> None:
+        super().__init__()
+        fewer = Conv(conv.in_channels, 4 * conv.out_channels, 2).requires_grad_(False)
+        rows = [_halved(conv.weight.detach().float(), parity, 2) for parity in (0, 1)]
+        fewer.weight.copy_(torch.cat([_halved(row, parity, 3) for row in rows for parity in (0, 1)]))
+        assert conv.bias is not None and fewer.bias is not None
+        fewer.bias.copy_(conv.bias.detach().repeat(4))
+        self.conv = PackedConv(fewer, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        B, _, H, W = x.shape
+        y = self.conv(x).view(B, 2, 2, -1, H + 1, W + 1)
+        shape = B, y.shape[3], 2 * H, 2 * W
+        out = torch.empty(shape, dtype=y.dtype, device=y.device, memory_format=torch.channels_last)
+        for a in (0, 1):
+            for b in (0, 1):
+                out[:, :, a::2, b::2] = y[:, a, b, :, a : a + H, b : b + W]
+        return out
+
+
+def _halved(weight: Tensor, parity: int, axis: int) -> Tensor:
+    """Three taps along `axis` as two: of an even output the last two see one value, of an odd one the first two."""
+    first, middle, last = weight.unbind(axis)
+    return torch.stack([first, middle + last] if parity == 0 else [first + middle, last], axis)
 
 
 class PackedLinear(nn.Module):
