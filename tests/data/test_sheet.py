@@ -101,3 +101,12 @@ def test_each_script_is_drawn_by_its_own_font() -> None:
 def test_importing_the_sheet_loads_nothing_heavy() -> None:
     check = "import sys, pinxit.data.sheet; sys.exit(bool({'numpy', 'PIL'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+def test_names_stand_to_the_left_of_their_rows() -> None:
+    pictures = [plain(200)] * 4
+    bare, named = sheet(pictures, columns=2, scale=2), sheet(pictures, columns=2, scale=2, names=["guidance=4", ""])
+    margin = named.shape[1] - bare.shape[1]
+    assert margin > 40 and named.shape[0] == bare.shape[0]
+    assert np.array_equal(named[:, margin + GAP :], bare[:, GAP:])
+    assert inked(named[: GAP + 128, :margin]) and not inked(named[GAP + 128 :, :margin])

@@ -21,6 +21,7 @@ WIDE = 176  # a small picture is enlarged until its cell is about as wide, so th
 TEXT = 13  # pixels
 LINE = 17
 LINES = 6  # a longer caption ends in an ellipsis
+MARGIN = 150  # at most, for the names of rows
 PAPER, FRAME, INK = (255, 255, 255), (222, 222, 222), (40, 40, 40)
 
 
@@ -29,11 +30,13 @@ def sheet(
     captions: Sequence[str] | None = None,
     columns: int | None = None,
     scale: int | None = None,
+    names: Sequence[str] = (),
 ) -> Picture:
     """One picture showing all `pictures` (uint8 [H, W, 3], any sizes) row by row, captions wrapped underneath.
 
     `columns` defaults to a sheet a little wider than high, `scale` (whole times, without smoothing) to what makes
-    the largest picture readable. Raises UsageError without pictures or with another number of captions.
+    the largest picture readable. `names`: of the rows, written to their left. Raises UsageError without pictures or
+    with another number of captions.
     """
     from PIL import Image
 
@@ -45,12 +48,16 @@ def sheet(
     texts = [_wrap(caption, cell) for caption in captions] if captions is not None else [[] for _ in pictures]
     rows = [range(start, min(start + columns, len(pictures))) for start in range(0, len(pictures), columns)]
     heights = [_row_height(row, pictures, texts, scale) for row in rows]
-    result = Image.new("RGB", (GAP + columns * (cell + GAP), GAP + sum(heights) + GAP * len(rows)), PAPER)
+    told = [_wrap(name, MARGIN) for name in names]
+    left = GAP + max((math.ceil(width(line, TEXT)) + GAP for lines in told for line in lines), default=0)
+    result = Image.new("RGB", (left + columns * (cell + GAP), GAP + sum(heights) + GAP * len(rows)), PAPER)
     top = GAP
-    for row, height in zip(rows, heights, strict=True):
+    for number, (row, height) in enumerate(zip(rows, heights, strict=True)):
         for column, place in enumerate(row):
             image = _enlarged(pictures[place], scale)
-            _draw_cell(result, GAP + column * (cell + GAP), top, image, texts[place])
+            _draw_cell(result, left + column * (cell + GAP), top, image, texts[place])
+        if number < len(told):
+            _draw_name(result, top + pictures[row[0]].shape[0] * scale // 2, told[number])
         top += height + GAP
     return _array(result)
 
@@ -71,6 +78,15 @@ def _draw_cell(result: Image, left: int, top: int, image: Image, lines: list[str
     result.paste(image, (left, top))
     for number, line in enumerate(lines, 1):
         write(draw, (left, top + image.height + LINE * number), line, TEXT, INK)
+
+
+def _draw_name(result: Image, middle: int, lines: list[str]) -> None:
+    """The name of a row, at the height of the middle of its pictures."""
+    from PIL import ImageDraw
+
+    draw, top = ImageDraw.Draw(result), middle - LINE * len(lines) // 2
+    for number, line in enumerate(lines, 1):
+        write(draw, (GAP, top + LINE * number - 4), line, TEXT, INK)
 
 
 def _row_height(row: range, pictures: Sequence[Picture] | NDArray[np.uint8], texts: list[list[str]], scale: int) -> int:

@@ -88,7 +88,7 @@ def painter_scores(answers: Sequence[Answer], candidates: int) -> Iterator[tuple
         lines = {"best": [one.best_of(n) for one in answers], "any": [one.any_of(n) for one in answers]}
         for line, right in lines.items():
             if n > 1 or line == "best":
-                for name, value in scores(_by_task([one.task for one in answers], right)):
+                for name, value in scores(by_task([one.task for one in answers], right)):
                     yield f"{line} of {n}/{name}", value
 
 
@@ -112,7 +112,7 @@ def judge_scores(
                 sights = look(patchwork(pictures, start) if worn else pictures)
                 accepted += [not complaints(s, q.wanted, rules) for s, (q, _) in zip(sights, part, strict=True)]
             right = [yes == (line == "true accepted") for yes in accepted]
-            for name, value in scores(_by_task([q.task for q, _ in shown], right)):
+            for name, value in scores(by_task([q.task for q, _ in shown], right)):
                 yield f"{line}{', worn' if worn else ''}/{name}", value
 
 
@@ -128,7 +128,8 @@ def patchwork(pictures: Sequence[Picture], seed: int) -> list[Picture]:
     return list(to_pictures(strewn(x, torch.full((count,), 0.01), generator, 12)))
 
 
-def _by_task(tasks: Sequence[str], right: Sequence[bool]) -> dict[str, list[bool]]:
+def by_task(tasks: Sequence[str], right: Sequence[bool]) -> dict[str, list[bool]]:
+    """Answers sorted into their tasks."""
     found: dict[str, list[bool]] = {}
     for task, one in zip(tasks, right, strict=True):
         found.setdefault(task, []).append(one)

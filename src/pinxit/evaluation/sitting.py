@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pinxit.config import from_dict
-from pinxit.errors import DataError, UsageError
+from pinxit.evaluation import part as parts
 from pinxit.evaluation.evaluators import Answer, Look, Painter, answer
 from pinxit.evaluation.geneval import Rules
 from pinxit.evaluation.questions import Question
-from pinxit.files import write_text
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
@@ -48,7 +44,7 @@ def sit(
     With `part`, answers are kept in that file after every few prompts and taken up again from there; `identity` says
     whose they are. `watch` hears how many questions are done. Raises UsageError when the file belongs to another exam.
     """
-    done = _resume(part, identity or {}) if part else Sitting()
+    done = parts.resume(part, identity or {}, _read) or Sitting()
     watch(len(done.answers))
     for start in range(len(done.answers), len(asked), CHUNK):
         chunk = asked[start : start + CHUNK]
@@ -58,43 +54,16 @@ def sit(
             if len(done.pictures) < shown:
                 done.pictures.append(ranked[0].picture)
         if part:
-            _keep(part, done, identity or {})
+            parts.keep(part, identity or {}, _kept(done))
         watch(len(done.answers))
     return done
 
 
-def _keep(path: Path, done: Sitting, identity: Mapping[str, Any]) -> None:
+def _kept(done: Sitting) -> dict[str, Any]:
     answers = [asdict(one) for one in done.answers]
-    pictures = [_to_text(picture) for picture in done.pictures]
-    write_text(path, json.dumps({"identity": identity, "answers": answers, "pictures": pictures}, ensure_ascii=False))
+    return {"answers": answers, "pictures": [parts.to_text(picture) for picture in done.pictures]}
 
 
-def _resume(path: Path, identity: Mapping[str, Any]) -> Sitting:
-    if not path.is_file():
-        return Sitting()
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        answers = [from_dict(Answer, one) for one in data["answers"]]
-        found = Sitting(answers, [_to_picture(text) for text in data["pictures"]])
-        owner = data["identity"]
-    except (OSError, ValueError, KeyError, TypeError, UsageError) as error:
-        raise DataError(f"{path} is damaged ({error}); remove it to start the exam again.") from error
-    if owner != json.loads(json.dumps(identity)):
-        raise UsageError(f"{path} holds half of an exam with other settings; remove it, or choose another --out.")
-    return found
-
-
-def _to_text(picture: Picture) -> str:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="png")
-    return base64.b64encode(buffer.getvalue()).decode()
-
-
-def _to_picture(text: str) -> Picture:
-    import numpy as np
-    from PIL import Image
-
-    with Image.open(io.BytesIO(base64.b64decode(text))) as image:
-        return np.array(image.convert("RGB"))
+def _read(data: Mapping[str, Any]) -> Sitting:
+    answers = [from_dict(Answer, one) for one in data["answers"]]
+    return Sitting(answers, [parts.to_picture(text) for text in data["pictures"]])

@@ -1,0 +1,157 @@
+"""`pinxit eval sweep`: the same exam under several settings of a painter, what each costs and what it gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pinxit.cli.examining import (
+    Changes,
+    JudgeName,
+    Language,
+    PainterName,
+    Seed,
+    Split,
+    Words,
+    bar,
+    halves,
+    origin,
+    settings_of,
+    show_table,
+    value_of,
+)
+from pinxit.cli.options import Device
+from pinxit.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pinxit.cli.sweeping import Bench
+    from pinxit.evaluation.measures import Measures
+    from pinxit.evaluation.sweep import Tried
+    from pinxit.evaluation.variations import Settings
+
+
+def sweep(
+    vary: Annotated[
+        list[str],
+        typer.Option(
+            help="NAME=V1,V2,...: a setting and the values to try; may be repeated: all combinations, the last varying "
+            "fastest. Values that hold commas are written as a JSON list."
+        ),
+    ],
+    changes: Changes = None,
+    split: Split = "unseen",
+    prompts: Annotated[int, typer.Option(min=2, help="How many prompts; each gets one picture a combination.")] = 100,
+    checkpoint: PainterName = "imagen-tiny",
+    judge: JudgeName = "judge",
+    seed: Seed = 0,
+    language: Language = "en",
+    words: Words = "plain",
+    upscale: Annotated[
+        bool,
+        typer.Option(
+            "--upscale",
+            help="Enlarge the pictures by the painter's upsampler and measure the large ones; augmentation, "
+            "upsampler_steps and upsampler_guidance can then be varied or set too.",
+        ),
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Write a JSON report; an interrupted sweep goes on from it.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write a PNG: alignment against distance, and saturation.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Write a PNG of the first 8 prompts, a row a combination.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Paint the same prompts with the same noise under several settings, and show what each costs and gives.
+
+    [bold]What is measured[/bold]
+
+      judge: share of pictures that the judge finds right, and its 95 % interval
+      alignment: mean cosine of picture and prompt, by the painter's own ranker
+      distance: CMMD from true renders, as the shipped CLIP sees them
+      saturated: share of colour values that are 0 or 255
+      sharpness: difference of neighbouring pixels; 1 is that of true renders
+      evaluations: of the network, a picture; with an upsampler, then of its own
+      s/picture: seconds, on this machine
+
+    [bold]Examples[/bold]
+
+      pinxit eval sweep --vary guidance=1,2,4,8,16 --vary percentile=0,0.995 --out sweep.json --plot sweep.png
+      pinxit eval sweep --vary sampler=ddim,ancestral --vary steps=25,250 --sheet sheet.png
+      pinxit eval sweep --vary augmentation=0,0.1,0.2,0.4 --upscale
+    """
+    from pinxit.cli.sweeping import set_up
+    from pinxit.evaluation.sweep_report import cells, plot_of, sheet_of
+    from pinxit.evaluation.variations import combinations
+    from pinxit.pictures import write_png
+
+    varied = _varied(vary)
+    planned = combinations(varied, settings_of(changes or []))
+    asking = {"split": split, "prompts": prompts, "language": language, "words": words, "seed": seed}
+    bench = set_up(checkpoint, planned, upscale, judge, asking, device)
+    tried, about = _run(bench, planned, out)
+    true, title = bench.truth.itself(), f"{checkpoint}: world:{bench.exam.preset}, {split}, {prompts} prompts"
+    show_table(title, *cells(tried, true, list(varied)), left=len(varied))
+    if plot:
+        write_png(plot, plot_of(title, tried, true, varied), about)
+    if sheet:
+        write_png(sheet, sheet_of(tried, list(varied), bench.asked), about)
+    if out:
+        _write(out, about | {"vary": varied}, tried, true)
+
+
+def _varied(vary: Sequence[str]) -> dict[str, list[Any]]:
+    """ "guidance=1,2" as {"guidance": [1, 2]}, in the order given."""
+    found: dict[str, list[Any]] = {}
+    for text in vary:
+        name, values = halves(text, "--vary", "V1,V2,...")
+        if name in found:
+            raise UsageError(f"--vary {name} is given twice: write all its values in one.")
+        found[name] = _values(values)
+        if not found[name]:
+            raise UsageError(f"--vary {text}: a value is missing; write {name}=V1,V2,...")
+    return found
+
+
+def _values(text: str) -> list[Any]:
+    """The values of "1,2" or of a JSON list; none where one is missing."""
+    listed = value_of(text) if text.startswith("[") else None
+    if isinstance(listed, list):
+        return listed
+    parts = text.split(",")
+    return [value_of(part) for part in parts] if all(parts) else []
+
+
+def _run(bench: Bench, planned: list[Settings], out: Path | None) -> tuple[list[Tried], dict[str, Any]]:
+    """Every combination tried, and what the results hang on."""
+    from pinxit.evaluation.part import part_of
+    from pinxit.evaluation.sweep import sweep as run
+
+    about = origin(bench.exam, bench.device) | bench.about
+    identity = {name: value for name, value in about.items() if name != "date"}
+    count = len(bench.asked)
+    with bar("sweeping", len(planned) * count, "pictures") as show:
+        tried = run(
+            bench.asked,
+            planned,
+            bench.studio,
+            bench.truth,
+            part=part_of(out),
+            identity=identity,
+            watch=lambda done: show(done * count),
+        )
+    return tried, about
+
+
+def _write(out: Path, about: dict[str, Any], tried: Sequence[Tried], true: Measures) -> None:
+    from dataclasses import asdict
+
+    from pinxit.evaluation.part import part_of
+    from pinxit.evaluation.sweep import as_row
+    from pinxit.files import write_json
+
+    rows = [as_row(one) for one in tried]
+    write_json(out, about | {"rows": rows, "true renders": asdict(true)})
+    if part := part_of(out):
+        part.unlink(missing_ok=True)

@@ -1,0 +1,125 @@
+"""What `pinxit eval sweep` works with: a painter, perhaps its upsampler, a judge, a CLIP for distances, an exam."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pinxit.cli.examining import exam_of
+from pinxit.errors import UsageError
+
+if TYPE_CHECKING:
+    from pinxit.evaluation.measures import Instruments, Truth
+    from pinxit.evaluation.questions import Exam, Question
+    from pinxit.evaluation.sweep import Studio, Watch
+    from pinxit.evaluation.variations import Settings
+    from pinxit.recipes.clip.encoder import ClipEncoder
+    from pinxit.recipes.imagen.upsampler import Upsampler
+    from pinxit.recipes.judge import Judge
+    from pinxit.recipes.painting import Painter
+    from pinxit.types import Picture, Ranked
+
+EYE = "tiny"  # whose CLIP says how far drawn pictures are from true ones
+
+
+@dataclass(frozen=True)
+class Bench:
+    """All that a sweep needs, and what its results hang on."""
+
+    exam: Exam
+    asked: list[Question]
+    studio: Studio
+    truth: Truth
+    about: dict[str, Any]
+    device: str
+
+
+def set_up(
+    checkpoint: str, planned: Sequence[Settings], upscale: bool, judge: str, asking: Mapping[str, Any], device: str
+) -> Bench:
+    """Open everything and check every combination. Raises PinxitError in one sentence for what cannot be."""
+    from pinxit.api import load
+    from pinxit.evaluation.measures import Truth
+    from pinxit.evaluation.questions import questions
+    from pinxit.recipes.clip.encoder import ClipEncoder
+    from pinxit.recipes.judge import Judge
+
+    painter = load(checkpoint, device=device)
+    upsampler = _upsampler(painter, checkpoint) if upscale else None
+    _check(painter, upsampler, planned)
+    studio, opened, eye = _studio(painter, upsampler), Judge.open(judge, device), ClipEncoder.open(EYE, device)
+    exam = exam_of(opened.world, **asking)
+    asked, size = questions(exam), painter.size if upsampler is None else upsampler.size
+    about = {
+        "painter": {"name": checkpoint} | painter.provenance,
+        "judge": {"name": judge, "hash": opened.hash},
+        "distance": {"clip": EYE, "fingerprint": eye.fingerprint},
+        "upscale": upscale,
+        "defaults": studio.own,
+    }
+    return Bench(exam, asked, studio, Truth(asked, size, _instruments(painter, opened, eye)), about, str(opened.device))
+
+
+def _upsampler(painter: Painter, checkpoint: str) -> Upsampler:
+    found: Upsampler | None = getattr(painter, "upsampler", None)
+    if found is None:
+        raise UsageError(f"{checkpoint} has no upsampler: leave out --upscale, or name an Imagen with --checkpoint.")
+    found.slots = 1  # every prompt has one picture, and empty slots cost as much as full ones
+    return found
+
+
+def _check(painter: Painter, upsampler: Upsampler | None, planned: Sequence[Settings]) -> None:
+    """Find what would be refused on the way before anything is painted, which may take hours."""
+    from pinxit.evaluation.variations import check
+    from pinxit.recipes.imagen.painter import ImagenPainter, check_settings
+
+    check(planned, painter.defaults, None if upsampler is None else _own(upsampler))
+    if isinstance(painter, ImagenPainter):
+        for settings in planned:
+            check_settings(painter.defaults | settings)
+
+
+def _own(upsampler: Upsampler) -> Settings:
+    from pinxit.evaluation.variations import UPSAMPLER
+
+    return {name: getattr(upsampler.sampling, name) for name in UPSAMPLER}
+
+
+def _studio(painter: Painter, upsampler: Upsampler | None) -> Studio:
+    """Who paints, one picture a prompt: candidate 0 of its seed, so that all settings draw from the same noise."""
+    from pinxit.evaluation.sweep import Studio
+
+    def paint(asked: Sequence[Question], settings: Settings, watch: Watch) -> list[Ranked]:
+        prompts = [(question.prompt, question.seed) for question in asked]
+        painted = painter.paint_many(prompts, candidates=1, watch=lambda done: watch(done.share), **settings)
+        return [one for (one,) in painted]
+
+    if upsampler is None:
+        return Studio(paint, dict(painter.defaults))
+    enlarging, usual = _own(upsampler), upsampler.sampling
+
+    def enlarge(question: Question, one: Ranked, settings: Settings) -> Ranked:
+        upsampler.sampling = replace(usual, **{name: settings[name] for name in enlarging if name in settings})
+        (large,) = upsampler.enlarge(question.prompt, [one])
+        return replace(large, score=_cosine(painter, question.prompt, large.picture))
+
+    own = painter.defaults | enlarging | {"upsampler_sampler": usual.sampler}
+    return Studio(paint, own, enlarge, frozenset(enlarging))
+
+
+def _instruments(painter: Painter, judge: Judge, eye: ClipEncoder) -> Instruments:
+    import torch
+
+    from pinxit.evaluation.measures import Instruments
+
+    return Instruments(
+        judge.look,
+        lambda pictures: torch.from_numpy(eye.pictures(pictures)),
+        lambda prompt, picture: _cosine(painter, prompt, picture),
+    )
+
+
+def _cosine(painter: Painter, prompt: str, picture: Picture) -> float:
+    """Of a picture of any size with its prompt, as the painter's ranker finds it."""
+    return painter.ranker.ranked(prompt, 0, [picture])[0].score

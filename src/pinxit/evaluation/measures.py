@@ -1,0 +1,100 @@
+"""What drawn pictures are worth beside true renders of the same questions: Imagen's measures, small.
+
+Guidance pulls pictures towards their sentence (alignment), and past some point away from how true ones look (distance);
+too much of it drives colours to their limits (saturated). Imagen, sections 2.2, 2.3 and 4.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pinxit.data.world.tasks import TASKS
+from pinxit.evaluation.evaluators import Look, by_task, scores
+from pinxit.evaluation.geneval import Rules, complaints
+from pinxit.evaluation.questions import Question, true_picture
+from pinxit.evaluation.report import interval
+from pinxit.functional.mmd import cmmd
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pinxit.types import Picture, Ranked
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """One setting's pictures, measured."""
+
+    judge: float  # share of right pictures: the mean over GenEval's tasks, or over all prompts where a task is missing
+    interval: tuple[float, float]  # 95 %, of the judge's share
+    tasks: dict[str, float]  # the judge's share, task by task
+    alignment: float  # mean cosine of picture and sentence
+    distance: float  # CMMD from the true renders
+    saturated: float  # share of colour values that are 0 or 255
+    sharpness: float  # mean difference of neighbouring pixels, over that of the true renders
+
+
+@dataclass(frozen=True)
+class Instruments:
+    """What pictures are measured with."""
+
+    look: Look
+    embed: Callable[[Sequence[Picture]], Tensor]  # -> unit rows [N, E]
+    align: Callable[[str, Picture], float]  # cosine of a sentence and a picture
+
+
+class Truth:
+    """The true renders of an exam's questions at one size, and how pictures compare with them."""
+
+    def __init__(self, asked: Sequence[Question], size: int, instruments: Instruments) -> None:
+        self.asked, self.instruments = asked, instruments
+        self.pictures = [true_picture(question, size) for question in asked]
+        self.embedded, self.contrast = instruments.embed(self.pictures), contrast(self.pictures)
+
+    def measured(self, ranked: Sequence[Ranked]) -> Measures:
+        """One picture for each question, in their order. Raises UsageError for fewer than two."""
+        return self._measured([one.picture for one in ranked], [one.score for one in ranked])
+
+    def itself(self) -> Measures:
+        """The same of the true renders: how far a painter could get."""
+        pairs = zip(self.asked, self.pictures, strict=True)
+        return self._measured(self.pictures, [self.instruments.align(one.prompt, picture) for one, picture in pairs])
+
+    def _measured(self, pictures: Sequence[Picture], cosines: Sequence[float]) -> Measures:
+        judge, tasks = accepted(self.asked, pictures, self.instruments.look)
+        counted = sum(one.task in TASKS for one in self.asked) if set(TASKS) <= tasks.keys() else len(self.asked)
+        return Measures(
+            judge=judge,
+            interval=interval(judge, counted),
+            tasks=tasks,
+            alignment=fmean(cosines),
+            distance=cmmd(self.instruments.embed(pictures), self.embedded),
+            saturated=saturated(pictures),
+            sharpness=contrast(pictures) / self.contrast,
+        )
+
+
+def accepted(asked: Sequence[Question], pictures: Sequence[Picture], look: Look) -> tuple[float, dict[str, float]]:
+    """The share that the judge finds right, and that of every task.
+
+    It is the mean over GenEval's tasks, as in every exam; where one of them was not asked, that over all pictures.
+    """
+    rules = Rules()
+    right = [not complaints(s, q.wanted, rules) for s, q in zip(look(pictures), asked, strict=True)]
+    tasks = dict(scores(by_task([one.task for one in asked], right)))
+    return tasks.pop("overall", fmean(right)), tasks
+
+
+def saturated(pictures: Sequence[Picture]) -> float:
+    """Share of colour values that are 0 or 255, from 0 to 1."""
+    return fmean(float(((one == 0) | (one == 255)).mean()) for one in pictures)
+
+
+def contrast(pictures: Sequence[Picture]) -> float:
+    """Mean absolute difference of neighbouring pixels, across and down, in levels of 0 to 255."""
+    return fmean(float(np.abs(np.diff(one.astype(np.int16), axis=axis)).mean()) for one in pictures for axis in (0, 1))

@@ -1,0 +1,143 @@
+"""The same exam painted under many settings; what is done survives an interruption.
+
+Every setting answers the same questions with the same seeds, and so draws from the same noise.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pinxit.config import from_dict
+from pinxit.evaluation import part as parts
+from pinxit.evaluation.measures import Measures, Truth
+from pinxit.evaluation.questions import Question
+from pinxit.evaluation.variations import Settings, evaluations
+
+if TYPE_CHECKING:
+    from pinxit.types import Picture, Ranked
+
+SHOWN = 8  # prompts whose pictures are kept for a sheet
+Watch = Callable[[float], None]
+Paint = Callable[[Sequence[Question], Settings, Watch], list["Ranked"]]
+"""(questions, settings, watch) -> a picture for each; `watch` hears the share that is done, 0 to 1."""
+Enlarge = Callable[[Question, "Ranked", Settings], "Ranked"]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One combination of settings, what it cost and what it gave."""
+
+    settings: Settings
+    measures: Measures
+    evaluations: int | None  # of the painter's network, a picture; None where the sampler is unknown
+    upsampler_evaluations: int | None
+    seconds: float  # a picture, on this machine
+    pictures: list[Picture] = field(default_factory=list, compare=False)  # of the first questions
+
+
+@dataclass
+class Studio:
+    """Who paints under changing settings, and perhaps enlarges what is painted."""
+
+    paint: Paint
+    own: Settings  # its settings where a combination says nothing
+    enlarge: Enlarge | None = None
+    enlarging: frozenset[str] = frozenset()  # settings that change nothing before pictures are enlarged
+    _small: dict[str, tuple[list[Ranked], float]] = field(default_factory=dict)
+
+    def pictures(self, asked: Sequence[Question], settings: Settings, watch: Watch) -> tuple[list[Ranked], float]:
+        """A picture for each question, and the seconds that one took. Small ones are painted once and enlarged anew."""
+        if self.enlarge is None:
+            return _timed(lambda: self.paint(asked, settings, watch))
+        enlarge, plain = self.enlarge, {k: v for k, v in settings.items() if k not in self.enlarging}
+        name = json.dumps(plain, sort_keys=True)
+        if name not in self._small:
+            self._small[name] = _timed(lambda: self.paint(asked, plain, lambda share: watch(share / 2)))
+        small, before = self._small[name]
+
+        def enlarged() -> list[Ranked]:
+            found = []
+            for question, one in zip(asked, small, strict=True):
+                found.append(enlarge(question, one, settings))
+                watch((1 + len(found) / len(asked)) / 2)
+            return found
+
+        large, after = _timed(enlarged)
+        return large, before + after
+
+    def costs(self, settings: Settings) -> tuple[int | None, int | None]:
+        """Evaluations of the painter's and of the upsampler's network, a picture."""
+        about = self.own | settings
+        steps = None if about.get("spacing") else about.get("steps")  # a spacing names timesteps of its own
+        large = evaluations(about.get("upsampler_sampler"), about.get("upsampler_steps"))
+        return evaluations(about.get("sampler"), steps), large
+
+
+def sweep(
+    asked: Sequence[Question],
+    planned: Sequence[Settings],
+    studio: Studio,
+    truth: Truth,
+    *,
+    part: Path | None = None,
+    identity: Mapping[str, Any] | None = None,
+    watch: Watch = lambda done: None,
+) -> list[Tried]:
+    """Paint and measure every combination, in their order.
+
+    With `part`, finished combinations are kept in that file and taken up again from there; `identity` says whose they
+    are. `watch` hears how many combinations are done. Raises UsageError when the file belongs to another exam.
+    """
+    kept = parts.resume(part, identity or {}, _read) or []
+    found = []
+    for number, settings in enumerate(planned):
+
+        def within(share: float, number: int = number) -> None:
+            watch(number + share)
+
+        tried = next((one for one in kept if one.settings == settings), None)
+        if tried is None:
+            tried = _try(asked, settings, studio, truth, within)
+            kept.append(tried)
+            if part:
+                parts.keep(part, identity or {}, {"tried": [_kept(one) for one in kept]})
+        found.append(tried)
+        within(1.0)
+    return found
+
+
+def _try(asked: Sequence[Question], settings: Settings, studio: Studio, truth: Truth, watch: Watch) -> Tried:
+    ranked, seconds = studio.pictures(asked, settings, watch)
+    shown = [one.picture for one in ranked[:SHOWN]]
+    return Tried(settings, truth.measured(ranked), *studio.costs(settings), seconds / len(asked), shown)
+
+
+def _timed(work: Callable[[], list[Ranked]]) -> tuple[list[Ranked], float]:
+    started = time.perf_counter()
+    return work(), time.perf_counter() - started
+
+
+def _kept(tried: Tried) -> dict[str, Any]:
+    return as_row(tried) | {"pictures": [parts.to_text(picture) for picture in tried.pictures]}
+
+
+def _read(data: Mapping[str, Any]) -> list[Tried]:
+    rows = [dict(row) for row in data["tried"]]
+    pictures = [[parts.to_picture(text) for text in row.pop("pictures")] for row in rows]
+    names = ("settings", "evaluations", "upsampler_evaluations", "seconds")
+    abouts = [{name: row.pop(name) for name in names} for row in rows]
+    return [
+        Tried(measures=from_dict(Measures, row), pictures=shown, **about)
+        for row, about, shown in zip(rows, abouts, pictures, strict=True)
+    ]
+
+
+def as_row(tried: Tried) -> dict[str, Any]:
+    """A combination as JSON-ready values, without its pictures."""
+    costs = {"evaluations": tried.evaluations, "upsampler_evaluations": tried.upsampler_evaluations}
+    return {"settings": tried.settings, **asdict(tried.measures), **costs, "seconds": tried.seconds}

@@ -1,0 +1,98 @@
+"""Round ticks, labels that find room, and lines that are drawn where they should be."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pinxit.errors import UsageError
+from pinxit.evaluation.chart import COLOURS, FOOT, LEFT, TOP, WIDE, Line, Panel, _style, chart
+from pinxit.evaluation.chart_axes import Scale, around, overlap, roomiest, round_ticks, spaced, span
+
+if TYPE_CHECKING:
+    from pinxit.types import Picture
+
+
+def coloured(picture: Picture, number: int) -> NDArray[np.intp]:
+    """Rows and columns where a picture has the colour of a line."""
+    return np.argwhere((picture == COLOURS[number]).all(2))
+
+
+def panel(*lines: Line, **about: object) -> Panel:
+    return Panel("p", "x", "y", lines, **about)  # type: ignore[arg-type]
+
+
+def test_ticks_are_round_and_inside() -> None:
+    values, texts = zip(*round_ticks(0.0, 1.0), strict=True)
+    assert values == pytest.approx([n / 10 for n in range(11)]) and texts[:3] == ("0.0", "0.1", "0.2")
+    assert [text for _, text in round_ticks(-0.21, 0.43)] == ["-0.2", "-0.1", "0.0", "0.1", "0.2", "0.3", "0.4"]
+    assert [text for _, text in round_ticks(998.0, 5010.0)] == ["1000", "1500", "2000", "2500", "3000", "3500", "4000",
+                                                               "4500", "5000"]  # fmt: skip
+    for low, high in itertools.pairwise((1e-6, 3e-5, 0.02, 7.7, 123.0)):
+        ticks = [value for value, _ in round_ticks(low, high)]
+        assert 3 <= len(ticks) <= 11 and all(low <= tick <= high for tick in ticks)
+
+
+def test_a_span_holds_its_values_and_never_is_empty() -> None:
+    low, high = span([2.0, 4.0])
+    assert low < 2 and high > 4
+    assert span([0.1, 0.4], least=0.0)[0] == 0.0
+    assert span([3.0])[0] < 3 < span([3.0])[1] and span([0.0])[0] < 0 < span([0.0])[1]
+
+
+def test_labels_take_the_first_free_place_inside() -> None:
+    choices = around((50.0, 50.0), 20.0, 10.0, 5.0)
+    room = (0.0, 0.0, 100.0, 100.0)
+    assert roomiest(choices, [], room) == choices[0]
+    assert roomiest(choices, [choices[0]], room) not in (choices[0],)
+    assert not overlap(roomiest(choices, choices[:1], room), choices[0])
+    narrow = (0.0, 0.0, 56.0, 100.0)
+    assert roomiest(choices, [], narrow)[2] <= 56
+    assert roomiest(choices, [room], room) == choices[0]
+
+
+def test_tick_labels_do_not_run_into_each_other() -> None:
+    ticks = [(float(n), str(n)) for n in range(10)]
+    kept = spaced(ticks, Scale(0, 9, 0, 90), [15.0] * 10, 6)
+    assert kept[0] == ticks[0] and all(b[0] - a[0] >= 3 for a, b in itertools.pairwise(kept))
+    assert spaced(ticks, Scale(0, 9, 0, 900), [15.0] * 10, 6) == ticks
+
+
+def test_lines_rise_and_fall_as_their_points_do() -> None:
+    rising, falling = Line("a", [(0, 0), (1, 1)]), Line("b", [(0, 1), (1, 0)])
+    picture = chart("t", [panel(rising)])
+    drawn = coloured(picture, 0)
+    left, right = drawn[drawn[:, 1].argmin()], drawn[drawn[:, 1].argmax()]
+    assert left[0] > right[0] + 200 and right[1] - left[1] > 300
+    both = coloured(chart("t", [panel(rising, falling)]), 1)
+    assert both[both[:, 1].argmax()][0] > picture.shape[0] - FOOT - 80
+
+
+def test_nothing_is_drawn_outside_the_axes() -> None:
+    picture = chart("t", [panel(Line("a", [(-5, 100), (7, -3), (9, 1e3)], ["x", "y", "z"]))])
+    rows, columns = coloured(picture, 0).T
+    assert columns.min() > LEFT and columns.max() < WIDE and rows.min() > TOP and rows.max() < picture.shape[0] - FOOT
+
+
+def test_a_level_a_legend_and_a_second_panel_are_seen() -> None:
+    line, other = Line("a", [(0, 0.1), (1, 0.2)], ["p", "q"]), Line("b", [(0, 0.3), (1, 0.1)])
+    alone, level = chart("t", [panel(line)]), chart("t", [panel(line, level=(0.15, "here"))])
+    assert (alone != level).any()
+    two = chart("t", [panel(line, other), panel(other, line, least=0.0)])
+    assert two.shape[1] > 1.9 * alone.shape[1] and two.shape[0] > alone.shape[0]
+    shades = len(np.unique(two.reshape(-1, 3), axis=0))
+    assert shades > 60, "edges are soft"
+
+
+def test_styles_of_many_lines_differ() -> None:
+    assert len({_style(number) for number in range(28)}) == 28
+
+
+def test_nothing_to_draw_is_refused() -> None:
+    for panels in ([], [panel(Line("a", []))]):
+        with pytest.raises(UsageError, match="at least one point"):
+            chart("t", panels)
