@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pinxit import __version__
 from pinxit.config import from_dict, to_dict
@@ -22,6 +22,8 @@ from pinxit.files import replacing, write_bytes, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+Store = Literal["bf16", "int8"]
 
 FORMAT = 1
 MANIFEST = "pinxit.json"
@@ -47,8 +49,9 @@ def save_checkpoint(
     provenance: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
     card: str = "",
+    store: Store = "bf16",
 ) -> None:
-    """Write a checkpoint folder; floating-point weights are stored as bfloat16.
+    """Write a checkpoint folder; floating-point weights are stored as bfloat16, or in a byte each (`weights.int8`).
 
     `settings` are the recipe's own (size, default guidance ...). The manifest is written last, so a folder that was cut
     short has no manifest that matches its files.
@@ -57,7 +60,7 @@ def save_checkpoint(
     files: dict[str, dict[str, Any]] = {}
     described: dict[str, Any] = {}
     for name, part in parts.items():
-        names = _write_shards(folder, name, part.state)
+        names = _write_shards(folder, name, part.state, store)
         files |= {file: _file_record(folder / file) for file in names}
         described[name] = {"config": to_dict(part.config), "files": names}
     for name, data in (extra_files or {}).items():
@@ -77,14 +80,18 @@ def save_checkpoint(
     write_json(folder / MANIFEST, manifest)
 
 
-def _write_shards(folder: Path, part: str, state: Mapping[str, Tensor]) -> list[str]:
+def _write_shards(folder: Path, part: str, state: Mapping[str, Tensor], store: Store) -> list[str]:
     import torch
     from safetensors.torch import save_file
 
-    stored = {
-        name: (tensor.detach().to("cpu", torch.bfloat16) if tensor.is_floating_point() else tensor.cpu()).contiguous()
-        for name, tensor in state.items()
-    }
+    from pinxit.weights.int8 import packed
+
+    stored = {name: tensor.detach().cpu() for name, tensor in state.items()}
+    if store == "int8":
+        stored = packed(stored)
+    else:
+        stored = {name: t.to(torch.bfloat16) if t.is_floating_point() else t for name, t in stored.items()}
+    stored = {name: tensor.contiguous() for name, tensor in stored.items()}
     shards: list[dict[str, Tensor]] = [{}]
     room = SHARD_BYTES - 2**16  # the header also counts
     for name, tensor in stored.items():
@@ -139,9 +146,11 @@ class Checkpoint:
         return from_dict(kind, dict(self._part(part)["config"]), f"{self.folder / MANIFEST}: {part}")
 
     def state(self, part: str) -> dict[str, Tensor]:
-        """Every tensor of `part`, as stored."""
+        """Every tensor of `part`, in bfloat16, or float32 where it was stored in bytes."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
+
+        from pinxit.weights.int8 import unpacked
 
         state: dict[str, Tensor] = {}
         for name in self._part(part)["files"]:
@@ -149,7 +158,7 @@ class Checkpoint:
                 state |= load_file(self.folder / name)
             except (SafetensorError, OSError) as error:
                 raise CheckpointError(f"{self.folder / name} cannot be read as safetensors: {error}.") from error
-        return state
+        return unpacked(state)
 
     def load_into(self, part: str, module: nn.Module) -> None:
         """Fill `module` with the weights of `part`; every key must match, in name and shape."""

@@ -15,6 +15,7 @@ from pinxit.models.dvae import DVAEConfig
 from pinxit.models.transformer import TransformerConfig
 from pinxit.text.tokenizers import EOT
 from pinxit.training.plan import Plan
+from pinxit.weights.checkpoint import Store
 
 if TYPE_CHECKING:
     from pinxit.weights.checkpoint import Checkpoint
@@ -73,6 +74,7 @@ class DalleConfig:
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     alike: bool = False  # the transformer starts out knowing which codes look alike; the paper's learns it
+    store: Store = "bf16"  # of the checkpoint's weights: bf16, or int8 in half the space
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -169,6 +171,7 @@ def tiny() -> DalleConfig:
         noise=NoiseConfig(bpe_dropout=0.02),
         sampling=SamplingConfig(guidance=1.5, top_k=16),
         alike=True,
+        store="int8",
         plans=Plans(
             dvae=Plan(
                 images=150_000,

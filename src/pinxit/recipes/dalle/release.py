@@ -14,7 +14,7 @@ TRAINED = ("dvae", "transformer", "clip")
 
 
 def write_checkpoint(run: DalleRun) -> None:
-    """Write RUN/checkpoint: three parts in bf16, the tokenizer, where they come from, and the model card."""
+    """Write RUN/checkpoint: three parts, the tokenizer, where they come from, and the model card."""
     configs = {name: getattr(run.config, name) for name in TRAINED}
     parts = {name: Part(configs[name], states.read_weights(run.path(name), name)) for name in TRAINED}
     tokenizer = run.path("tokenizer")
@@ -31,6 +31,7 @@ def write_checkpoint(run: DalleRun) -> None:
         provenance=facts,
         settings=settings,
         card=card(run, facts),
+        store=run.config.store,
     )
 
 
@@ -86,7 +87,7 @@ Language Supervision" (arXiv 2103.00020).
     pinxit paint "a sentence" --checkpoint FOLDER
 
 Trained from nothing but {facts["pictures"]:,} pictures of {facts["data"]} and their captions by `pinxit train dalle`
-with seed {facts["seed"]}{start}; weights are running averages, stored in bfloat16.
+with seed {facts["seed"]}{start}; weights are running averages, stored in {run.config.store}.
 
 | stage | images seen | time | last figures |
 |---|---|---|---|

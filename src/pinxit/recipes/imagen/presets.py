@@ -16,6 +16,7 @@ from pinxit.models.unet import UNetConfig
 from pinxit.recipes.imagen.denoiser import DiffusionConfig
 from pinxit.text.encoders import open_text_encoder
 from pinxit.training.plan import Plan
+from pinxit.weights.checkpoint import Store
 
 Grid = Literal["even", "karras"]
 
@@ -105,6 +106,7 @@ class ImagenConfig:
     plans: Plans
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     ranker: str = "tiny"  # whose CLIP ranks the candidates
+    store: Store = "bf16"  # of the checkpoint's weights: bf16, or int8 in half the space
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -165,6 +167,7 @@ def tiny() -> ImagenConfig:
             base=Plan(images=600_000, batch=32, lr=6e-4, warmup=6_400, **shared),
             upsampler=Plan(images=150_000, batch=32, lr=6e-4, warmup=6_400, **shared),
         ),
+        store="int8",
     )
 
 

@@ -13,7 +13,7 @@ from pinxit.weights.checkpoint import Part, save_checkpoint
 
 
 def write_checkpoint(run: ImagenRun) -> None:
-    """Write RUN/checkpoint: the averaged networks in bf16, whose text they read, where they come from, a model card."""
+    """Write RUN/checkpoint: the averaged networks, whose text they read, where they come from, a model card."""
     parts = {}
     for stage in TRAINED:
         parts[stage] = Part(getattr(run.config, stage), states.read_weights(run.path(stage), stage))
@@ -36,6 +36,7 @@ def write_checkpoint(run: ImagenRun) -> None:
         provenance=facts,
         settings=settings,
         card=_card(run, facts),
+        store=run.config.store,
     )
 
 
@@ -75,7 +76,7 @@ Models with Deep Language Understanding" (arXiv 2205.11487).
     pinxit paint "a sentence" --checkpoint FOLDER
 
 Trained from nothing but {facts["pictures"]:,} pictures of {facts["data"]} and their captions by `pinxit train imagen`
-with seed {facts["seed"]}; weights are running averages, stored in bfloat16. The language model is not part of it.
+with seed {facts["seed"]}; weights are running averages, stored in {config.store}. The language model is not part of it.
 
 | stage | images seen | time | last figures (squared errors) |
 |---|---|---|---|
