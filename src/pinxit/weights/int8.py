@@ -1,7 +1,8 @@
 """Weights in a byte each: whole numbers from -127 to 127, with one float32 scale for each row of a matrix or kernel.
 
 A row is what one output is made of. Rounding adds noise of about a hundredth of the weights (bfloat16: a thousandth),
-and files are half as large. Vectors and small tensors stay in bfloat16: they are few, and a gain off by a hundredth is felt.
+and files are half as large. Vectors and small tensors stay in bfloat16: they are few, and a gain off by a hundredth
+is felt.
 """
 
 from __future__ import annotations
