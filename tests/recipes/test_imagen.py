@@ -322,11 +322,27 @@ def test_what_cannot_be_painted_is_refused(painter: ImagenPainter, settings: dic
 
 
 def test_levels_descend_to_nothing_on_every_grid() -> None:
-    for schedule in ("cosine", "linear"):
-        even, karras = (levels(grid, schedule, 10) for grid in ("even", "karras"))
+    for about in (DiffusionConfig(), DiffusionConfig(schedule="linear"), DiffusionConfig(shift=3)):
+        even, karras = (levels(grid, about, 10) for grid in ("even", "karras"))
         for found in (even, karras):
             assert len(found) == 11 and found[-1] == 0 and all(a > b for a, b in pairwise(found))
         assert karras[0] == pytest.approx(80) and karras[1] < even[0] and karras[-2] < even[-2]
+
+
+def test_a_shift_moves_training_and_sampling_alike(straight: ImagenRun) -> None:
+    """Three times the noise at every time, and the network is told the noise that there is."""
+    plain, shifted = DiffusionConfig("v"), DiffusionConfig("v", shift=3)
+    assert shifted.even_sigmas(7) == [3 * sigma for sigma in plain.even_sigmas(7)]
+    task = straight.task("base")
+    seen: list[Tensor] = []
+    task.unet.register_forward_pre_hook(lambda _, given: seen.append(given[1]))
+    for about in (plain, shifted):
+        task.config = replace(task.config, diffusion=about)
+        task.loss(task.batch(0, 8), 0)
+    sigma, more = (sigma_at("cosine", time.double() / 1000) for time in seen)
+    assert torch.allclose(more, 3 * sigma, rtol=1e-3)
+    with pytest.raises(UsageError, match="shift must be above 0"):
+        DiffusionConfig(shift=0)
 
 
 def test_a_checkpoint_refuses_another_reader(straight: ImagenRun, folder: Path) -> None:

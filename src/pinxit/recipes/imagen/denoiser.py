@@ -13,7 +13,17 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pinxit.functional.diffusion import Prediction, Schedule, time_of_sigma, vp, x0_from
+from pinxit.errors import UsageError
+from pinxit.functional.diffusion import (
+    Level,
+    Prediction,
+    Schedule,
+    even_sigmas,
+    sigma_at,
+    time_of_sigma,
+    vp,
+    x0_from,
+)
 from pinxit.functional.samplers import Denoised
 
 Weight = Literal["own", "v"]
@@ -28,6 +38,22 @@ class DiffusionConfig:
     prediction: Prediction = "eps"  # the paper's; x0 where a patch has about as many values as the net has channels
     weight: Weight = "own"  # of the error at each noise level: what is predicted counts evenly, or v would
     schedule: Schedule = "cosine"  # linear for the last stage of the paper
+    shift: float = 1.0  # the schedule's sigma times this, for pictures whose shapes much noise leaves visible
+
+    def __post_init__(self) -> None:
+        if not self.shift > 0:
+            raise UsageError(f"diffusion.shift must be above 0, not {self.shift}.")
+
+    def sigma_at(self, time: Level) -> Tensor:
+        """sigma at `time` in [0, 1], where training draws it and even steps fall, float64 of time's shape.
+
+        Shifted log-SNR: arXiv 2301.11093 ("simple diffusion"), section 3.1.
+        """
+        return self.shift * sigma_at(self.schedule, time)
+
+    def even_sigmas(self, steps: int) -> list[float]:
+        """`steps` + 1 values at evenly spaced times, the last one 0."""
+        return [self.shift * sigma for sigma in even_sigmas(self.schedule, steps)]
 
 
 class UNetDenoiser:

@@ -15,10 +15,11 @@ from torch import Tensor
 from pinxit import __version__
 from pinxit.data.transforms import to_pictures
 from pinxit.errors import UsageError
-from pinxit.functional.diffusion import Schedule, even_sigmas, karras_sigmas, sigma_at
+from pinxit.functional.diffusion import karras_sigmas
 from pinxit.functional.samplers import SAMPLERS
 from pinxit.pipelines.denoise import Conditions, Denoiser, DenoiseRequest, DenoiseStepper, Thresholding
 from pinxit.recipes.imagen.conditions import told
+from pinxit.recipes.imagen.denoiser import DiffusionConfig
 from pinxit.recipes.imagen.presets import Grid, SamplingConfig, StageConfig
 from pinxit.recipes.imagen.upsampler import Upsampler
 from pinxit.recipes.painting import Painter, Ranker, Watch, draw
@@ -98,7 +99,7 @@ class ImagenPainter(Painter):
 
     def _sigmas(self, settings: dict[str, Any]) -> tuple[float, ...]:
         """What a sampler walks down, the last one 0."""
-        return levels(settings["grid"], self.config.diffusion.schedule, settings["steps"])
+        return levels(settings["grid"], self.config.diffusion, settings["steps"])
 
     def _thresholding(self, settings: dict[str, Any]) -> Thresholding:
         return Thresholding(settings["percentile"])
@@ -116,11 +117,11 @@ class ImagenPainter(Painter):
         return list(to_pictures((torch.stack(list(results)).cpu() + 1) / 2)) if results else []
 
 
-def levels(grid: Grid, schedule: Schedule, steps: int) -> tuple[float, ...]:
+def levels(grid: Grid, about: DiffusionConfig, steps: int) -> tuple[float, ...]:
     """The noise levels of `steps` steps of a schedule, the last one 0."""
     if grid == "karras":
-        return tuple(karras_sigmas(steps, float(sigma_at(schedule, 0.0)), KARRAS_FIRST))
-    return tuple(even_sigmas(schedule, steps))
+        return tuple(karras_sigmas(steps, float(about.sigma_at(0.0)), KARRAS_FIRST))
+    return tuple(about.even_sigmas(steps))
 
 
 def check_settings(about: dict[str, Any]) -> None:

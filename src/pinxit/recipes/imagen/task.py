@@ -17,7 +17,7 @@ from pinxit.data.order import order_batch
 from pinxit.data.scripts import Script, readable
 from pinxit.data.sheet import sheet
 from pinxit.data.transforms import to_pictures
-from pinxit.functional.diffusion import even_sigmas, log_snr_of_sigma, q_sample, sigma_at, target
+from pinxit.functional.diffusion import log_snr_of_sigma, q_sample, target
 from pinxit.functional.diffusion_losses import as_v, squared_error, weight_for
 from pinxit.functional.samplers import SAMPLERS, Denoised, drive
 from pinxit.models.text import PAD
@@ -99,7 +99,8 @@ class DiffusionTask:
         x0 = signed(batch["pictures"])
         generator = torch_rng(self.seed, f"{self.name} noise", position, x0.device)
         time_B = spread(len(x0), generator, x0.device)
-        sigma_B, about = sigma_at(self.config.diffusion.schedule, time_B), self.config.diffusion
+        about = self.config.diffusion
+        sigma_B = about.sigma_at(time_B)
         noise = torch.randn(x0.shape, generator=generator, device=x0.device)
         conditions = self._understood(batch) | self._smaller(x0, generator)
         told = predicted(self.unet, q_sample(x0, noise, sigma_B), sigma_B, about, conditions)
@@ -123,7 +124,7 @@ class DiffusionTask:
             conditions |= smaller(small, torch.zeros(len(captions), device=device), noise)
             given = list(to_pictures((conditions["low_res"].cpu() + 1) / 2))
         denoiser = UNetDenoiser(self.unet, self.config.diffusion, self.config.size, device, device.type != "mps")
-        sigmas = even_sigmas(self.config.diffusion.schedule, STEPS)
+        sigmas = self.config.diffusion.even_sigmas(STEPS)
         found = drive(
             SAMPLERS["ddim"].run(noise * sigmas[0], sigmas, lambda: noise),
             lambda x, sigma: _clipped(denoiser(x, torch.full((len(x),), sigma, device=device), conditions)),

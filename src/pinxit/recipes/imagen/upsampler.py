@@ -11,7 +11,6 @@ from torch import Tensor
 
 from pinxit.data.transforms import square, to_pictures, to_tensor
 from pinxit.errors import UsageError
-from pinxit.functional.diffusion import even_sigmas
 from pinxit.functional.sampling import normals
 from pinxit.pipelines.denoise import Conditions, Denoiser, DenoiseRequest, DenoiseStepper, Thresholding
 from pinxit.pipelines.stepper import run
@@ -85,7 +84,7 @@ class Upsampler:
 
     def _sigmas(self) -> tuple[float, ...]:
         """What a sampler walks down, the last one 0."""
-        return tuple(even_sigmas(self.config.diffusion.schedule, self.sampling.upsampler_steps))
+        return tuple(self.config.diffusion.even_sigmas(self.sampling.upsampler_steps))
 
     def _noised(self, small: Tensor, noise: Tensor) -> Conditions:
         """What the network is given of a picture [3, s, s] in [-1, 1]; `noise` [3, S, S] has the large shape."""
