@@ -45,7 +45,7 @@ def sweep(
     changes: Changes = None,
     split: Split = "unseen",
     prompts: Annotated[int, typer.Option(min=2, help="How many prompts; each gets one picture a combination.")] = 100,
-    checkpoint: PainterName = "imagen-tiny",
+    checkpoint: PainterName = "tiny",
     judge: JudgeName = "judge",
     seed: Seed = 0,
     language: Language = "en",
@@ -77,9 +77,10 @@ def sweep(
 
     [bold]Examples[/bold]
 
-      pinxit eval sweep --vary guidance=1,2,4,8,16 --vary percentile=0,0.995 --out sweep.json --plot sweep.png
-      pinxit eval sweep --vary sampler=ddim,ancestral --vary steps=25,250 --sheet sheet.png
-      pinxit eval sweep --vary augmentation=0,0.1,0.2,0.4 --upscale
+      pinxit eval sweep --vary guidance=1,1.5,2,4 --vary top_k=16,64 --out sweep.json --plot sweep.png
+      pinxit eval sweep --checkpoint runs/imagen/checkpoint --vary guidance=1,2,4,8,16 --vary percentile=0,0.995
+      pinxit eval sweep --checkpoint runs/imagen/checkpoint --vary sampler=ddim,ancestral --vary steps=25,250
+      pinxit eval sweep --checkpoint runs/imagen/checkpoint --vary augmentation=0,0.1,0.2,0.4 --upscale
     """
     from pinxit.cli.sweeping import set_up
     from pinxit.evaluation.sweep_report import cells, plot_of, sheet_of
