@@ -164,7 +164,7 @@ def tiny() -> ImagenConfig:
         base=StageConfig(64, base, DiffusionConfig("v", shift=3.0)),
         upsampler=StageConfig(256, upsampler, DiffusionConfig("v"), low=64, crop=64),
         plans=Plans(
-            base=Plan(images=600_000, batch=16, lr=5e-4, warmup=6_400, **shared),
+            base=Plan(images=600_000, batch=16, lr=5e-4, warmup=1_600, **shared),
             upsampler=Plan(images=250_000, batch=8, lr=5e-4, warmup=6_400, **shared),
         ),
         store="int8",
