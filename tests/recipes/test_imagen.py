@@ -200,6 +200,17 @@ def test_texts_read_beforehand_are_the_ones_read_in_training(straight: ImagenRun
     assert all(torch.equal(tensor, again[name]) for name, tensor in task.batch(16, 16).items())
 
 
+def test_texts_that_have_been_read_settle_how_many(straight: ImagenRun, tmp_path: Path) -> None:
+    """More captions asked for later would otherwise be neither read nor missed."""
+    runs = [
+        ImagenRun(tmp_path, override(straight.config, [f"text.stored={count}"]), "cpu", progress=False)
+        for count in (1, 2)
+    ]
+    train(runs[0], ("pictures", "texts"))
+    with pytest.raises(UsageError, match=r"started with text\.stored=1, not 2"):
+        train(runs[1], ("base",))
+
+
 def test_texts_must_be_read_before_training(straight: ImagenRun, tmp_path: Path) -> None:
     run = ImagenRun(tmp_path, override(straight.config, ["text.stored=1"]), "cpu", progress=False)
     train(run, ("pictures",))
@@ -390,10 +401,12 @@ def test_networks_of_presets_fit_their_pictures(name: str) -> None:
 
 
 def test_networks_follow_the_text_encoder_they_are_given(config: ImagenConfig) -> None:
-    found = read_by(nano(), config.text.encoder)
+    """The width, and heads that divide it where the preset's six do not."""
+    found = read_by(preset("tiny"), config.text.encoder)
     for stage in (found.base, found.upsampler):
-        assert stage.unet.text == 32 and stage.unet.text % stage.unet.pool_heads == 0
+        assert (stage.unet.text, stage.unet.pool_heads) == (32, 8)
     assert found.text.encoder == config.text.encoder
+    assert read_by(found, config.text.encoder) is found
 
 
 def test_stages_that_do_not_fit_are_refused() -> None:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Recipe(StrEnum):
-    """The systems that ship a painter."""
+    """The systems that paint."""
 
     dalle = "dalle"
     imagen = "imagen"

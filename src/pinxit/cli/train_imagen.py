@@ -34,7 +34,7 @@ def train_imagen(
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train Imagen: pictures, base, upsampler, checkpoint; the language model that reads the captions stays frozen.
+    """Train Imagen: pictures, texts, base, upsampler, checkpoint; the language model that reads stays frozen.
 
     [bold]Examples[/bold]
 

@@ -38,7 +38,7 @@ def truncated_snr(log_snr_B: Tensor) -> Tensor:
 
 
 def as_v(log_snr_B: Tensor, most: float = 400.0) -> Tensor:
-    """SNR + 1, at most `most`: what a plain v loss gives; the limit (std 0.05) is arXiv 2511.13720's, section 4.2."""
+    """SNR + 1, at most `most`: what a plain v loss gives; the limit is at std 0.05, as in arXiv 2511.13720."""
     return (log_snr_B.exp() + 1).clamp(max=most)
 
 

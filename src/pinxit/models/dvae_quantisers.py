@@ -6,6 +6,7 @@ running-mean codebook as in its appendix A.1. `FiniteScalar`: FSQ (arXiv 2309.15
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -38,22 +39,22 @@ class Quantised:
     commitment: Tensor  # scalar
 
 
-class Quantiser(nn.Module):
+class Quantiser(nn.Module, ABC):
     """Interface. `channels` is the width that the encoder must give and the decoder's input convolution takes."""
 
     channels: int
 
+    @abstractmethod
     def forward(self, z: Tensor, temperature: float, generator: torch.Generator | None) -> Quantised:
         """Relax or round `z` [B, channels, h, w] so that gradients reach the encoder."""
-        raise NotImplementedError
 
+    @abstractmethod
     def nearest(self, z: Tensor) -> Tensor:
         """Codes int64 [B, h, w] of `z`, without noise."""
-        raise NotImplementedError
 
+    @abstractmethod
     def embed(self, codes: Tensor, conv: Conv) -> Tensor:
         """`conv` applied to the vectors of `codes` [B, h, w]."""
-        raise NotImplementedError
 
 
 class Gumbel(Quantiser):

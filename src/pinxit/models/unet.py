@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pinxit.models.efficient_unet import EfficientBody
-from pinxit.models.unet_blocks import Attention, Conv, Linear, Norm, Resample, ResBlock, Text
+from pinxit.models.unet_blocks import Attention, Conv, Linear, Norm, Resample, ResBlock, Text, activate
 from pinxit.models.unet_conditioning import Conditioning
 from pinxit.models.unet_config import UNetConfig
 
@@ -94,15 +94,16 @@ class Bypass(nn.Module):
     given time, need not pass through the few channels of a small net.
     """
 
-    def __init__(self, inputs: int, outputs: int, embed: int) -> None:
+    def __init__(self, inputs: int, outputs: int, config: UNetConfig) -> None:
         super().__init__()
+        self.activation, self.activate_embed = config.activation, not config.activate_once
         self.enter = Conv(inputs, inputs, 1)
-        self.gain = Linear(embed, inputs)
+        self.gain = Linear(config.embed_width, inputs)
         self.leave = Conv(inputs, outputs, 1, zero=True)
 
     def forward(self, patches: Tensor, embed: Tensor, add: Tensor) -> Tensor:
-        gain = self.gain(F.silu(embed))[:, :, None, None]
-        return self.leave(self.enter(patches) * gain, add=add)  # type: ignore[no-any-return]
+        gain = self.gain(activate(embed, self.activation) if self.activate_embed else embed)
+        return self.leave(self.enter(patches) * gain[:, :, None, None], add=add)  # type: ignore[no-any-return]
 
 
 class UNet(nn.Module):
@@ -118,7 +119,7 @@ class UNet(nn.Module):
         self.body = EfficientBody(config) if config.efficient else Body(config)
         self.norm = Norm(width, config)
         self.out = Conv(width, outputs, zero=True)
-        self.bypass = Bypass(inputs, outputs, config.embed_width) if config.bypass else None
+        self.bypass = Bypass(inputs, outputs, config) if config.bypass else None
 
     def forward(
         self,

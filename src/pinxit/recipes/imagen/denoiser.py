@@ -35,7 +35,7 @@ TIMES = 1000.0  # the network's embedding is made for times of this range
 class DiffusionConfig:
     """What a network of the cascade is trained to tell, and how noise is spread over time."""
 
-    prediction: Prediction = "eps"  # the paper's; x0 where a patch has about as many values as the net has channels
+    prediction: Prediction = "eps"  # the paper's; v is steadier where a net is small and steps are few
     weight: Weight = "own"  # of the error at each noise level: what is predicted counts evenly, or v would
     schedule: Schedule = "cosine"  # linear for the last stage of the paper
     shift: float = 1.0  # the schedule's sigma times this, for pictures whose shapes much noise leaves visible
@@ -47,7 +47,7 @@ class DiffusionConfig:
     def sigma_at(self, time: Level) -> Tensor:
         """sigma at `time` in [0, 1], where training draws it and even steps fall, float64 of time's shape.
 
-        Shifted log-SNR: arXiv 2301.11093 ("simple diffusion"), section 3.1.
+        Shifted log-SNR: arXiv 2301.11093 ("simple diffusion").
         """
         return self.shift * sigma_at(self.schedule, time)
 

@@ -38,8 +38,13 @@ class ImagenRun(Run[ImagenConfig]):
         used: dict[str, Callable[[], bool]] = dict.fromkeys(("data", "seed"), self.path("pictures").exists)
         for stage in TRAINED:
             used |= dict.fromkeys((stage, f"plans.{stage}"), partial(self.started, stage))
+        used |= dict.fromkeys((f"text.{name}" for name in ("encoder", "length", "stored")), self._read)
         used["text"] = lambda: any(map(self.started, TRAINED))
         enter(self.folder, RECIPE, self.config, used)
+
+    def _read(self) -> bool:
+        """Whether captions have been read beforehand."""
+        return any((self.path(name) / READ).is_file() for name in STORED.values())
 
     def finished(self, stage: str) -> bool:
         """Whether a stage has nothing left to do."""
