@@ -22,6 +22,7 @@ from pinxit.pictures import write_png
 from pinxit.training import state as states
 from pinxit.training.flops import Cost, matrix_rate, measure
 from pinxit.training.log import Log, Meter
+from pinxit.training.muon import muon
 from pinxit.training.optim import Average, adamw, buffers_restored, trained
 from pinxit.training.plan import Batch, Plan, Task, check_same_plan
 from pinxit.training.precision import autocast, compile_modules, keep_freed_memory, pick_device, place
@@ -109,7 +110,8 @@ def _start(task: Task, plan: Plan, folder: Path, init: Weights | None) -> State:
     for name, values in (init or {}).items():
         if not resumed:
             _take(modules[name], name, values)
-    state = State(modules, adamw(modules, plan), Average(modules, plan.ema, plan.ema_every), Progress())
+    optimiser = (muon if plan.optimiser == "muon" else adamw)(modules, plan)
+    state = State(modules, optimiser, Average(modules, plan.ema, plan.ema_every), Progress())
     if resumed:
         check_same_plan(states.read_plan(folder), to_dict(plan), str(folder))
         state.load(folder)

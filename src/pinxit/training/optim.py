@@ -35,9 +35,9 @@ def decays(modules: Mapping[str, nn.Module], name: str) -> bool:
     return getattr(owner, leaf).ndim >= 2 and not table
 
 
-def adamw(modules: Mapping[str, nn.Module], plan: Plan) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019) over two groups, decayed and not, in one fused kernel."""
-    parameters = trained(modules)
+def adamw(modules: Mapping[str, nn.Module], plan: Plan, without: frozenset[str] = frozenset()) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter 2019) over two groups, decayed and not, in one fused kernel; not over `without`."""
+    parameters = {name: p for name, p in trained(modules).items() if name not in without}
     groups = [
         {"params": [p for n, p in parameters.items() if decays(modules, n)], "weight_decay": plan.decay},
         {"params": [p for n, p in parameters.items() if not decays(modules, n)], "weight_decay": 0.0},

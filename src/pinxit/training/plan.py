@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from torch import Tensor, nn
@@ -54,6 +54,7 @@ class Plan:
     images: int  # the stage ends at the first whole batch at or past this number
     batch: int  # pictures per update
     micro: int = 0  # pictures per forward pass, gradients being added up; 0: the whole batch at once
+    optimiser: Literal["adamw", "muon"] = "adamw"  # muon: orthogonal momentum for the matrices inside (training.muon)
     lr: float = 1e-3  # highest learning rate
     final_lr: float = 0.0  # where the schedule ends
     schedule: Literal["cosine", "linear", "constant"] = "cosine"  # from lr to final_lr after the warm-up
@@ -95,15 +96,17 @@ class Plan:
         return self.preview_every or max(self.batch, self.images // 20)
 
 
-SETTLED_AT_START = ("batch", "betas", "eps", "ema", "ema_every", "seed")
+SETTLED_AT_START = ("batch", "optimiser", "betas", "eps", "ema", "ema_every", "seed")
 """Fields of a plan that a resumed run may not change; the others steer only what is still to come."""
 
 
 def check_same_plan(old: Mapping[str, object], new: Mapping[str, object], where: str) -> None:
     """Refuse to continue a run under another plan. Raises UsageError naming the first field that differs."""
+    defaults = {field.name: field.default for field in fields(Plan)}  # of fields that are younger than the run
     for field in SETTLED_AT_START:
-        if old.get(field) != new.get(field):
+        before = old.get(field, defaults[field])
+        if before != new.get(field):
             raise UsageError(
-                f"{where} was started with {field}={old.get(field)}, not {new.get(field)}; "
+                f"{where} was started with {field}={before}, not {new.get(field)}; "
                 "keep the old value or train into another folder."
             )

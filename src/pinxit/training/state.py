@@ -40,7 +40,7 @@ class State:
     """The named objects that change while training."""
 
     modules: Mapping[str, nn.Module]
-    optimiser: torch.optim.AdamW
+    optimiser: torch.optim.Optimizer
     average: Average
     progress: Progress
 

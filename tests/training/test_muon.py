@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from pinxit.errors import UsageError
+from pinxit.models.unet import UNet, UNetConfig
+from pinxit.training import muon as module
+from pinxit.training import state as states
+from pinxit.training.log import read_metrics
+from pinxit.training.loop import fit
+from pinxit.training.muon import ADAM_RMS, MOMENTUM, Muon, as_rows, muon, orthogonal
+from pinxit.training.optim import adamw, trained
+from pinxit.training.plan import Plan
+from tests.training.toy import Toy, plan
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (64, 300), (300, 64)])
+def test_updates_become_orthogonal(shape: tuple[int, int]) -> None:
+    """Singular values near 1, singular vectors kept, each matrix of a stack by itself."""
+    stack = (
+        torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
+        * torch.tensor([1e-6, 1.0, 1e3])[:, None, None]
+    )
+    made = orthogonal(stack)
+    values = torch.linalg.svdvals(made)
+    assert made.dtype == torch.float32 and values.max() < 1.3
+    assert values.quantile(0.05) > 0.5  # a square one has a few values that start near 0
+    for given, found in zip(stack, made, strict=True):
+        u, _, v = torch.linalg.svd(given, full_matrices=False)
+        ideal = u @ v
+        assert torch.cosine_similarity(found.flatten(), ideal.flatten(), 0) > 0.95
+        torch.testing.assert_close(found, orthogonal(given[None])[0], atol=0.02, rtol=0)
+
+
+def fused(parts: int) -> tuple[nn.Parameter, Muon]:
+    generator = torch.Generator().manual_seed(1)
+    weight = nn.Parameter(torch.randn(parts * 64, 80, generator=generator))
+    weight.grad = torch.randn(weight.shape, generator=generator)
+    rest = nn.Parameter(torch.ones(3))
+    return weight, Muon({weight: parts}, torch.optim.AdamW([rest]), lr=0.1, decay=0.5)
+
+
+def test_an_update_is_what_the_paper_says() -> None:
+    """Every part by itself: decayed, then moved by the orthogonal of what Nesterov's momentum sees."""
+    weight, optimiser = fused(3)
+    before, grad = weight.detach().clone(), weight.grad
+    assert grad is not None
+    optimiser.step()
+    ahead = (1 - MOMENTUM) * (1 + MOMENTUM) * grad
+    for rows, old, given in zip(weight.detach().chunk(3), before.chunk(3), ahead.chunk(3), strict=True):
+        moved = 0.1 * ADAM_RMS * 80**0.5 * orthogonal(given[None])[0]
+        torch.testing.assert_close(rows, old * (1 - 0.1 * 0.5) - moved, atol=2e-3, rtol=0)
+        assert float(moved.square().mean().sqrt()) == pytest.approx(0.1 * ADAM_RMS, rel=0.2)
+
+
+def test_kernels_in_either_memory_order_move_alike() -> None:
+    moved = []
+    for memory in (torch.contiguous_format, torch.channels_last):
+        kernel = nn.Parameter(torch.zeros(64, 72, 3, 3).to(memory_format=memory))
+        kernel.grad = torch.randn(kernel.shape, generator=torch.Generator().manual_seed(2))
+        assert as_rows(kernel, kernel).data_ptr() == kernel.data_ptr()
+        Muon({kernel: 1}, torch.optim.AdamW([nn.Parameter(torch.ones(1))]), lr=1.0, decay=0.0).step()
+        moved.append(kernel.detach())
+    torch.testing.assert_close(moved[0], moved[1], atol=0.2, rtol=0.05)  # bfloat16, summed in another order
+    assert torch.cosine_similarity(moved[0].flatten(), moved[1].flatten(), 0) > 0.999
+
+
+def test_matrices_inside_are_its_own_and_all_else_adams() -> None:
+    net = UNet(UNetConfig((64, 128), (1, 1), (False, True), patch=4, bypass=True, text=64, context=64))
+    optimiser = muon({"base": net}, Plan(images=1, batch=1))
+    names = {id(p): name for name, p in trained({"base": net}).items()}
+    own = {names[id(p)]: parts for p, parts in optimiser.parts.items()}
+    others = {names[id(p)] for group in optimiser.rest.param_groups for p in group["params"]}
+    assert not own.keys() & others and own.keys() | others == set(names.values())
+    assert own["base/body.middle.0.attention.qkv.weight"] == 3 and own["base/body.middle.0.res.conv1.weight"] == 1
+    ends = {"base/stem.weight", "base/out.weight", "base/bypass.enter.weight", "base/norm.weight"}
+    assert ends <= others and all(net.get_parameter(name.removeprefix("base/")).ndim > 1 for name in own)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_stop_and_resume_equals_straight_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    monkeypatch.setattr(module, "SMALLEST", 4)
+    changes = {"precision": precision, "optimiser": "muon", "lr": 3e-3}
+    for folder, cuts in (("straight", (None,)), ("cut", (8, 40, 41, None))):
+        for until in cuts:
+            fit(Toy(), plan(**changes), tmp_path / folder, "cpu", progress=False, stop_after=until)
+    straight, cut = (states._read(tmp_path / run / states.FILE) for run in ("straight", "cut"))
+    assert straight.keys() == cut.keys() and "adam/exp_avg_sq/net/first.weight" not in straight
+    assert all(torch.equal(tensor, cut[name]) for name, tensor in straight.items())
+    losses = [line["loss"] for line in read_metrics(tmp_path / "cut")]
+    assert len(losses) == 16 and losses[-1] < 0.8 * losses[0]
+
+
+def test_another_optimiser_does_not_go_on_with_its_state(tmp_path: Path) -> None:
+    fit(Toy(), plan(), tmp_path, "cpu", progress=False, stop_after=8)
+    with pytest.raises(UsageError, match="started with optimiser=adamw, not muon"):
+        fit(Toy(), plan(optimiser="muon"), tmp_path, "cpu", progress=False)
+
+
+def test_without_matrices_it_is_adamw() -> None:
+    first, second = Toy(), Toy()
+    for task, make in ((first, muon), (second, adamw)):
+        optimiser = make(task.modules(), plan())
+        for position in range(0, 80, 8):
+            task.loss(task.batch(position, 8), position)[0].backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            optimiser.zero_grad()
+    for one, other in zip(first.net.parameters(), second.net.parameters(), strict=True):
+        assert torch.equal(one, other)
