@@ -64,6 +64,37 @@ def test_same_command_same_files(cli: Cli, checkpoint: Path, tmp_path: Path) -> 
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in a)
 
 
+def run(cli: Cli, *arguments: object) -> Path:
+    """The folder of the pictures that this command painted."""
+    done = cli(*arguments)
+    assert done.code == 0, done.err
+    return Path(done.out.strip()).parent
+
+
+def test_a_folder_holds_one_run_and_no_run_replaces_another(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    """Once --keep 4 after --keep 8 left pictures 5 to 8, and more candidates a second first picture."""
+    command = ("paint", "a cat", "--checkpoint", checkpoint, "--out", tmp_path)
+    counts = [(6, 4), (6, 2), (9, 4)]
+    folders = [run(cli, *command, "--candidates", one, "--keep", keep) for one, keep in counts]
+    assert [len(list(folder.glob("*candidate*.png"))) for folder in folders] == [4, 2, 4]
+    before = files(tmp_path)
+    (folders[0] / "01-seed0-candidate77.png").touch()  # as another device may have ranked
+    (folders[0] / "notes.txt").touch()
+    assert run(cli, *command, "--candidates", 6, "--keep", 4) == folders[0]
+    (folders[0] / "notes.txt").unlink()
+    assert files(tmp_path) == before
+
+
+def test_completions_of_two_pictures_of_one_name_lie_apart(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    def completed(level: int) -> Path:
+        write_png(tmp_path / "known.png", np.full((32, 32, 3), level, np.uint8))
+        return run(cli, "complete", tmp_path / "known.png", "a cat", "--keep-rows", 2, "--candidates", 1,
+                   "--checkpoint", checkpoint, "--out", tmp_path / "out")  # fmt: skip
+
+    assert completed(7) != completed(200)
+    assert completed(7) == completed(7)
+
+
 def test_complete_keeps_the_rest(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
     known = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
     write_png(tmp_path / "known.png", known)

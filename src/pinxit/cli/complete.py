@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -66,7 +67,7 @@ def complete(
 
     if (keep_rows is None) == (box is None):
         raise UsageError("give exactly one of --keep-rows and --box: they say which part is redrawn.")
-    known = read_picture(picture)
+    known, digest = read_picture(picture), hashlib.sha256(picture.read_bytes()).hexdigest()
     wanted = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
     painter, settings = opened(checkpoint, device, wanted)
     if not isinstance(painter, DallePainter):
@@ -79,7 +80,8 @@ def complete(
             known, prompt, hole, candidates=candidates, keep=keep, seed=seed, watch=watch, **settings
         )
 
-    facts = {"seed": seed, "completes": picture.name, "keep_rows": keep_rows, "box": box}
+    facts: dict[str, Any] = {"seed": seed, "candidates": candidates, "keep": keep}
+    facts |= {"keep_rows": keep_rows, "box": box, "completes": picture.name, "completes_sha256": digest}
     draw_and_write(painter, prompt, draw, out, settings | facts, as_json)
 
 

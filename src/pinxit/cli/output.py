@@ -15,16 +15,24 @@ from pinxit.pictures import write_png
 if TYPE_CHECKING:
     from pinxit.types import Ranked
 
+PICTURE = re.compile(r"\d+-seed\d+-candidate\d+\.png")
+
 
 def folder_name(prompt: str, settings: Mapping[str, Any]) -> str:
-    """Readable and unique to (prompt, settings): painting the same again replaces files by their equals."""
+    """Readable and unique to (prompt, settings): painting the same again replaces files by their equals.
+
+    `settings` must tell all that changes which pictures there are, or two runs share a folder.
+    """
     words = re.sub(r"[^\w]+", "-", prompt.lower()).strip("-")[:48].rstrip("-") or "picture"
     content = json.dumps([prompt, settings], sort_keys=True, ensure_ascii=False)
     return f"{words}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
 
 
 def write_results(folder: Path, prompt: str, ranked: Sequence[Ranked], settings: dict[str, Any]) -> list[Path]:
-    """Write every picture of `ranked` (best first) and sheet.png; returns the pictures' paths in the same order."""
+    """Write every picture of `ranked` (best first) and sheet.png; returns the pictures' paths in the same order.
+
+    No other picture stays in `folder`.
+    """
     paths = []
     for place, item in enumerate(ranked, 1):
         path = folder / f"{place:02d}-seed{item.seed}-candidate{item.candidate}.png"
@@ -34,7 +42,15 @@ def write_results(folder: Path, prompt: str, ranked: Sequence[Ranked], settings:
     labels = [f"{item.score:.3f}  seed {item.seed}, candidate {item.candidate}" for item in ranked]
     whole = sheet([item.picture for item in ranked], labels, columns=min(4, len(ranked)))
     write_png(folder / "sheet.png", whole, {"prompt": prompt} | settings)
+    _remove_pictures_but(paths, folder)
     return paths
+
+
+def _remove_pictures_but(written: Sequence[Path], folder: Path) -> None:
+    """The same command on another device may rank otherwise: what it left under other names is not on the sheet."""
+    for path in set(folder.iterdir()) - set(written):
+        if PICTURE.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def as_json(prompt: str, ranked: Sequence[Ranked], paths: Sequence[Path]) -> str:

@@ -111,7 +111,7 @@ def paint(
     if recipe is not None and painter.provenance["recipe"] != recipe:
         raise UsageError(f"{checkpoint} is a checkpoint of {painter.provenance['recipe']}, not of {recipe.value}.")
     enlarger = _enlarger(painter, upscale, upsampler, device)
-    facts: dict[str, Any] = {"seed": seed}
+    facts: dict[str, Any] = {"seed": seed, "candidates": candidates, "keep": keep}
     facts |= {} if enlarger is None else {"upscale": enlarger.size}
     facts |= {} if upsampler is None else {"upsampler": upsampler}
     for text in texts:
