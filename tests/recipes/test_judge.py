@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from pinxit.config import override
 from pinxit.data.order import order_batch
 from pinxit.data.world.draw import render
 from pinxit.data.world.scene import Item, Scene
@@ -18,6 +20,8 @@ from pinxit.errors import CheckpointError, DataError, UsageError
 from pinxit.functional.boxes import iou
 from pinxit.models.detector import DetectorConfig
 from pinxit.recipes import judge as recipe
+from pinxit.recipes.clip.presets import labels
+from pinxit.recipes.dalle.presets import nano
 from pinxit.recipes.judge import Judge, JudgeConfig, config_for, describe, look, parse_world, train
 from pinxit.recipes.judge_training import JudgeTask, detector_loss, object_table, place_answer, unpack
 from pinxit.training.plan import Plan
@@ -113,6 +117,8 @@ def test_a_run_stops_goes_on_and_ends_in_a_checkpoint(tmp_path: Path) -> None:
     further, at = train(CONFIG, tmp_path / "more", "cpu", progress=False, init=open_checkpoint(folder))
     assert further.finished and open_checkpoint(at).provenance["images"] == 64
     assert open_checkpoint(at).provenance["started_from"] == opened.hash
+    with pytest.raises(UsageError, match="seed=0, not 1"):
+        train(replace(CONFIG, seed=1), tmp_path, "cpu", progress=False)
     with pytest.raises(UsageError, match="detector"):
         train(replace(CONFIG, detector=replace(TINY, neck=56)), tmp_path, "cpu", progress=False)
 
@@ -124,6 +130,15 @@ def test_batches_are_a_function_of_position() -> None:
     for name in whole:
         torch.testing.assert_close(whole[name][2:], later[name])
     assert not torch.equal(JudgeTask(World("small", "train"), TINY, seed=4).batch(0, 4)["pictures"], whole["pictures"])
+
+
+def test_the_seed_is_the_runs_and_no_plans() -> None:
+    one, other = (recipe.build(replace(CONFIG, seed=seed)).detector.state_dict() for seed in (1, 2))
+    assert any(not torch.equal(tensor, other[name]) for name, tensor in one.items())
+    everyones: list[tuple[Any, str]] = [(CONFIG, "plan"), (labels(), "plan"), (nano(), "plans.clip")]
+    for config, plan in everyones:
+        with pytest.raises(UsageError, match="no field 'seed'"):
+            override(config, [f"{plan}.seed=7"])
 
 
 def test_what_is_no_judge_is_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pinxit.config import to_dict
 from pinxit.errors import CheckpointError, PinxitError, UsageError
 from pinxit.training import state as states
 from pinxit.training.log import METRICS, read_metrics
@@ -93,8 +94,16 @@ def test_a_longer_plan_goes_on_and_another_batch_is_refused(tmp_path: Path) -> N
     assert states.read_progress(tmp_path).images == 160
     with pytest.raises(UsageError, match="started with batch=8, not 16"):
         train(tmp_path, images=320, batch=16)
-    with pytest.raises(UsageError, match="seed=0, not 1"):
-        train(tmp_path, images=320, seed=1)
+
+
+def test_a_state_whose_plan_had_a_seed_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plans once had one, which the loop never heeded."""
+    with monkeypatch.context() as older:
+        older.setattr("pinxit.training.loop.to_dict", lambda plan: to_dict(plan) | {"seed": 3})
+        train(tmp_path, until=64)
+    assert states.read_plan(tmp_path)["seed"] == 3
+    train(tmp_path)
+    assert states.read_progress(tmp_path).images == 128 and "seed" not in states.read_plan(tmp_path)
 
 
 def test_a_finished_run_is_left_alone(tmp_path: Path) -> None:
@@ -121,11 +130,11 @@ def test_non_finite_batches_change_nothing(tmp_path: Path) -> None:
 def test_initial_weights_are_taken_once(tmp_path: Path) -> None:
     donor = train(tmp_path / "donor")
     init = {"net": donor.net.state_dict()}
-    fit(Toy(seed=5), plan(seed=5), tmp_path / "run", "cpu", progress=False, stop_after=0, init=init)
+    fit(Toy(seed=5), plan(), tmp_path / "run", "cpu", progress=False, stop_after=0, init=init)
     assert torch.equal(saved(tmp_path / "run")["weights/net/first.weight"], donor.net.first.weight)
-    train(tmp_path / "run", Toy(seed=5), until=40, seed=5)
+    train(tmp_path / "run", Toy(seed=5), until=40)
     moved = saved(tmp_path / "run")["weights/net/first.weight"]
-    fit(Toy(seed=5), plan(seed=5), tmp_path / "run", "cpu", progress=False, stop_after=0, init=init)
+    fit(Toy(seed=5), plan(), tmp_path / "run", "cpu", progress=False, stop_after=0, init=init)
     assert torch.equal(saved(tmp_path / "run")["weights/net/first.weight"], moved)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,6 +21,18 @@ class Config:
     model: Inner = field(default_factory=Inner)
     late: Inner = field(default_factory=Inner)
     plan: Plan = field(default_factory=lambda: Plan(images=100, batch=10))
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Plans:
+    base: Plan = field(default_factory=lambda: Plan(images=100, batch=10))
+
+
+@dataclass(frozen=True)
+class Many:
+    plans: Plans = field(default_factory=Plans)
+    seed: int = 4
 
 
 def start(folder: Path, config: Config, late_used: bool = False) -> None:
@@ -64,6 +77,29 @@ def test_strange_folders(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(PinxitError, match="cannot write"):
         start(tmp_path / "file" / "run", Config())
+
+
+@pytest.mark.parametrize(("own", "found"), [({}, 7), ({"seed": 2}, 2)], ids=["the judge", "others"])
+def test_seeds_of_old_plans(tmp_path: Path, own: dict[str, int], found: int) -> None:
+    """The judge's seed stood in its plan; every other recipe had one of its own beside a plan's that did nothing."""
+    start(tmp_path, Config())
+    run = json.loads((tmp_path / FILE).read_text())
+    run["config"].pop("seed")
+    run["config"]["plan"]["seed"] = 7
+    (tmp_path / FILE).write_text(json.dumps(run | {"config": run["config"] | own}))
+    opened = config_of(tmp_path, "toy", Config)
+    assert opened == Config(seed=found)
+    start(tmp_path, opened)
+
+
+def test_seeds_of_old_plans_side_by_side(tmp_path: Path) -> None:
+    """A run of many stages opens and goes on."""
+    enter(tmp_path, "toy", Many(), {"plans": lambda: True})
+    run = json.loads((tmp_path / FILE).read_text())
+    run["config"]["plans"]["base"]["seed"] = 0
+    (tmp_path / FILE).write_text(json.dumps(run))
+    enter(tmp_path, "toy", Many(), {"plans": lambda: True})
+    assert config_of(tmp_path, "toy", Many) == Many()
 
 
 def test_differences_name_every_leaf() -> None:

@@ -35,7 +35,7 @@ def train_judge(
     from pinxit.weights.checkpoint import open_checkpoint
     from pinxit.weights.zoo import find
 
-    config = override(config_for(parse_world(data), images), [f"plan.seed={seed}", *(changes or [])])
+    config = override(config_for(parse_world(data), images), [f"seed={seed}", *(changes or [])])
     init = None if init_from is None else open_checkpoint(find(init_from), RECIPE)
     outcome, folder = train(config, out, device, init=init)
     if outcome.signalled:

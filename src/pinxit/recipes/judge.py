@@ -45,6 +45,7 @@ class JudgeConfig:
     detector: DetectorConfig
     plan: Plan
     world: str = "small"
+    seed: int = 0  # of the first weights and the order of the renders
 
 
 def config_for(world: str, images: int = 300_000) -> JudgeConfig:
@@ -146,7 +147,7 @@ def build(config: JudgeConfig) -> JudgeTask:
     """The training task of a config; scenes are drawn when they are needed, and none is seen twice."""
     world = World(preset=_preset(config.world), split="train", size=config.detector.size)
     pictures = [world[i].picture for i in range(12)]
-    return JudgeTask(world, config.detector, config.plan.seed, lambda detector: portrait(detector, pictures))
+    return JudgeTask(world, config.detector, config.seed, lambda detector: portrait(detector, pictures))
 
 
 def _preset(world: str) -> Any:
@@ -176,7 +177,7 @@ def train(
     be. Raises PinxitError for a folder of another run.
     """
     stage, folder = out / "detector", out / RECIPE
-    runs.enter(out, RECIPE, config, {"detector": lambda: state.exists(stage), "world": lambda: state.exists(stage)})
+    runs.enter(out, RECIPE, config, dict.fromkeys(("detector", "world", "seed"), lambda: state.exists(stage)))
     weights = None if init is None else {"detector": {k: v.float() for k, v in init.state("detector").items()}}
     outcome = fit(build(config), config.plan, stage, device, progress, stop=Stop(), init=weights)
     if outcome.finished:
@@ -190,7 +191,7 @@ def keep(config: JudgeConfig, stage: Path, folder: Path, init: Checkpoint | None
     provenance = {
         "trained_on": f"world:{config.world}, split train",
         "images": images,
-        "seed": config.plan.seed,
+        "seed": config.seed,
         "started_from": init.hash if init else None,
     }
     parts = {"detector": Part(config.detector, state.read_weights(stage, "detector"))}

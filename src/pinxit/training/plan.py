@@ -72,7 +72,6 @@ class Plan:
     log_every: int = 0  # images between log lines; 0: 200 lines in all
     preview_every: int = 0  # images between previews; 0: 20 in all
     save_minutes: float = 5.0  # minutes between saves
-    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.batch < 1 or self.images < 0:
@@ -96,7 +95,7 @@ class Plan:
         return self.preview_every or max(self.batch, self.images // 20)
 
 
-SETTLED_AT_START = ("batch", "optimiser", "betas", "eps", "ema", "ema_every", "seed")
+SETTLED_AT_START = ("batch", "optimiser", "betas", "eps", "ema", "ema_every")
 """Fields of a plan that a resumed run may not change; the others steer only what is still to come."""
 
 

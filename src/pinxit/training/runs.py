@@ -50,7 +50,15 @@ def read(folder: Path, recipe: str) -> dict[str, Any]:
     if found != recipe:
         raise DataError(f"{folder} holds a run of {found}, not of {recipe}; train into another folder.")
     assert isinstance(config, dict)
+    _forget_plan_seeds(config)
     return config
+
+
+def _forget_plan_seeds(config: dict[str, Any]) -> None:
+    """Plans once had a seed that only the judge heeded: there it is the run's own now, elsewhere it meant nothing."""
+    for plan in (config.get("plan"), *config.get("plans", {}).values()):
+        if isinstance(plan, dict) and "seed" in plan:
+            config.setdefault("seed", plan.pop("seed"))
 
 
 def config_of(folder: Path, recipe: str, kind: type[T]) -> T:
