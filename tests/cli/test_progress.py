@@ -19,3 +19,15 @@ def test_preview_is_written_while_painting_and_gone_afterwards(tmp_path: Path, m
         watch(Progress(0.5, lambda: [np.zeros((8, 8, 3), np.uint8)]))
         assert preview.exists()
     assert not preview.exists()
+
+
+def test_the_previews_path_is_said_once_and_not_on_stdout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "PREVIEW_SECONDS", 0.0)
+    preview = tmp_path / ("a [bold] " + "long " * 40 + "name") / "preview.png"  # neither wrapped nor taken for markup
+    with progress.painting("a cat", preview) as watch:
+        for share in (0.2, 0.4, 0.6):
+            watch(Progress(share, lambda: [np.zeros((8, 8, 3), np.uint8)]))
+    captured = capsys.readouterr()
+    assert captured.err.count(str(preview)) == 1 and str(preview) not in captured.out

@@ -22,7 +22,10 @@ PREVIEW_SECONDS = 1.0
 
 @contextmanager
 def painting(label: str, preview: Path) -> Iterator[Callable[[Painted], None]]:
-    """A watcher to hand to `paint`: it moves the bar and rewrites `preview`, which is removed at the end."""
+    """A watcher to hand to `paint`: it moves the bar and rewrites `preview`, which is removed at the end.
+
+    Where `preview` lies is said once, as soon as there is something to look at.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -31,10 +34,10 @@ def painting(label: str, preview: Path) -> Iterator[Callable[[Painted], None]]:
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label if len(label) <= 60 else label[:59] + "…", total=1.0)
-        shown = time.monotonic()
+        shown, told = time.monotonic(), False
 
         def watch(painted: Painted) -> None:
-            nonlocal shown
+            nonlocal shown, told
             bar.update(task, completed=painted.share)
             if time.monotonic() - shown < PREVIEW_SECONDS:
                 return
@@ -42,6 +45,10 @@ def painting(label: str, preview: Path) -> Iterator[Callable[[Painted], None]]:
             if pictures:  # none are under way when all slots have just finished
                 write_png(preview, sheet(pictures))
                 shown = time.monotonic()
+                if not told:
+                    note = f"pinxit: see it grow in {preview}, which goes when it is done."
+                    bar.console.print(note, markup=False, highlight=False, soft_wrap=True)
+                    told = True
 
         try:
             yield watch
