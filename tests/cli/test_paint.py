@@ -95,6 +95,21 @@ def test_completions_of_two_pictures_of_one_name_lie_apart(cli: Cli, checkpoint:
     assert completed(7) == completed(7)
 
 
+def test_what_the_checkpoint_cuts_off_can_be_drawn_again(cli: Cli, tmp_path: Path) -> None:
+    """Top-k 0 and top-p 1 are all codes; once --top-k 0 was refused, so a checkpoint's own could not be undone."""
+    save_random_checkpoint(tmp_path / "free", {"top_k": 0})
+    save_random_checkpoint(tmp_path / "narrow", {"top_k": 1, "top_p": 0.5})
+
+    def pictures(checkpoint: str, *options: object) -> list[bytes]:
+        folder = run(cli, "paint", "a cat", "--candidates", 2, "--guidance", 1, "--checkpoint", tmp_path / checkpoint,
+                     "--out", tmp_path / "out", *options)  # fmt: skip
+        return [read_picture(path).tobytes() for path in sorted(folder.glob("0*.png"))]
+
+    everything = ("--top-k", 0, "--top-p", 1)
+    assert pictures("narrow", *everything) == pictures("free") == pictures("narrow", "--top-k", 256, "--top-p", 1)
+    assert len(set(pictures("narrow"))) == 1 < len(set(pictures("free")))
+
+
 def test_complete_keeps_the_rest(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
     known = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
     write_png(tmp_path / "known.png", known)

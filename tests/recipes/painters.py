@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from pinxit.models.clip import CLIP
 from pinxit.models.dvae import DVAE
@@ -35,7 +38,7 @@ def random_painter(slots: int = 4) -> DallePainter:
     )
 
 
-def save_random_checkpoint(folder: Path) -> None:
+def save_random_checkpoint(folder: Path, settings: Mapping[str, Any] = MappingProxyType({"guidance": 1.5})) -> None:
     config, painter = preset("nano"), random_painter()
     tokenizer().save(folder)
     extra = {name: (folder / name).read_bytes() for name in ("tokenizer.json", "words.json")}
@@ -44,4 +47,4 @@ def save_random_checkpoint(folder: Path) -> None:
         "transformer": Part(config.transformer, painter.transformer.state_dict()),
         "clip": Part(config.clip, painter.clip.state_dict()),
     }
-    save_checkpoint(folder, "dalle", parts, extra_files=extra, settings={"guidance": 1.5})
+    save_checkpoint(folder, "dalle", parts, extra_files=extra, settings=dict(settings))

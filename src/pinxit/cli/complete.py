@@ -34,10 +34,11 @@ if TYPE_CHECKING:
 
 
 def complete(
-    picture: Annotated[Path, typer.Argument(help="The picture to redraw a part of; its centre square is used.")],
+    picture: Annotated[Path, typer.Argument(help="The picture to redraw a part of; its centre square is painted on.")],
     prompt: Annotated[str, typer.Argument(help="What the whole picture should show afterwards.")],
     keep_rows: Annotated[
-        int | None, typer.Option(help="Keep this many rows of the code grid from the top and draw the rest.")
+        int | None,
+        typer.Option(help="Keep this many rows of the code grid (tiny's has 12) from the top and draw the rest."),
     ] = None,
     box: Annotated[
         str | None, typer.Option(help="Redraw left,top,right,bottom, in pixels of the given picture.")
@@ -55,12 +56,15 @@ def complete(
     checkpoint: CheckpointOption = "tiny",
     device: Device = "auto",
 ) -> None:
-    """Redraw a rectangle of a picture so that the whole fits the prompt; everything else stays as it is.
+    """Redraw a rectangle of a picture so that the whole fits the prompt.
+
+    Results show the picture's centre square at the checkpoint's size, 72 px a side for tiny.
+    Outside the rectangle, rounded outward to whole cells of the code grid, the picture's own pixels stay.
 
     [bold]Examples[/bold]
 
-      pinxit complete cat.png "the exact same cat on the top as a sketch on the bottom" --keep-rows 4
-      pinxit complete room.png "a blue vase on a table" --box 16,24,48,64
+      pinxit complete cat.png "the exact same cat on the top as a sketch on the bottom" --keep-rows 6
+      pinxit complete room.png "a blue circle and a red square" --box 16,24,48,64
     """
     from pinxit.data.decode import read_picture
     from pinxit.recipes.dalle.painter import DallePainter

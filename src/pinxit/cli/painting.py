@@ -20,8 +20,16 @@ Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same pic
 Temperature = Annotated[
     float | None, typer.Option(min=0.0, help="Below 1: safer, above 1: wilder.", show_default="the checkpoint's")
 ]
-TopK = Annotated[int | None, typer.Option(min=1, help="Draw each code from the k likeliest only.")]
-TopP = Annotated[float | None, typer.Option(help="Draw each code from the likeliest that add up to p (0 to 1).")]
+TopK = Annotated[
+    int | None,
+    typer.Option(min=0, help="Draw each code from the k likeliest only; 0: all.", show_default="the checkpoint's"),
+]
+TopP = Annotated[
+    float | None,
+    typer.Option(
+        help="Draw each code from the likeliest that add up to p (0 to 1); 1: all.", show_default="the checkpoint's"
+    ),
+]
 Guidance = Annotated[
     float | None,
     typer.Option(
@@ -30,7 +38,12 @@ Guidance = Annotated[
         show_default="the checkpoint's",
     ),
 ]
-Out = Annotated[Path, typer.Option(help="Folder for the results; each prompt gets a folder of its own there.")]
+Out = Annotated[
+    Path,
+    typer.Option(
+        help="Folder for the results; each prompt gets a folder of its own there, with preview.png while it is painted."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a prompt, best picture first.")]
 Strict = Annotated[bool, typer.Option(help="Refuse a prompt that is too long instead of cutting its end off.")]
 CheckpointOption = Annotated[str, typer.Option(help="A shipped checkpoint's name, or a checkpoint folder.")]
