@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from pinxit.config import from_dict, to_dict
 from pinxit.errors import UsageError
 from pinxit.models.unet import UNet, UNetConfig
-from pinxit.models.unet_blocks import ResBlock
+from pinxit.models.unet_blocks import Norm, ResBlock, activate
 from pinxit.models.unet_conditioning import sinusoids
+from pinxit.models.unet_config import UNetActivation
 from pinxit.models.unet_shapes import PUBLISHED
 
 TINY = UNetConfig(channels=(32, 64), blocks=(1, 1), attention=(False, True), head=16, text=24, pool_heads=2, groups=8)
@@ -177,20 +178,36 @@ def test_the_patch_stem_puts_every_pixel_back(monkeypatch: pytest.MonkeyPatch) -
     assert torch.equal(net(**told), told["x"])
 
 
-def test_efficient_net_is_fully_convolutional_without_self_attention() -> None:
-    """64 -> 256: far from the edges, a crop's answer is the whole picture's, though the text is attended to.
+def unnormed(self: Norm, x: Tensor, activation: UNetActivation | None = None, scale_shift: object = None) -> Tensor:
+    return x if activation is None else activate(x, activation)
 
-    Group statistics are the one thing that a crop changes; they are fixed here by pictures that repeat.
+
+def test_only_self_attention_sees_far_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it a crop's answer is the whole picture's, away from the crop's edge, though the text is attended to.
+
+    Group norms, whose statistics take in everything, are off.
     """
-    told = given(CROSS, side=64)
-    whole = {key: value.tile(1, 1, 4, 4) if value.ndim == 4 else value for key, value in told.items()}
-    net = small(CROSS, noise=0.03)
-    answer = net(**whole)
-    assert answer.shape == (2, 3, 256, 256)
-    assert small(CROSS)(**given(CROSS, side=40)).shape == (2, 3, 40, 40)
-    torch.testing.assert_close(answer[..., 64:128, 64:128], answer[..., 128:192, 128:192], atol=0.02, rtol=0)
-    wide = small(replace(CROSS, channels=(32, 64, 64, 64), blocks=(1,) * 4, attention=(False, False, False, True)))
-    assert wide(**given(CROSS, side=48)).shape == (2, 3, 48, 48)
+    monkeypatch.setattr(Norm, "forward", unnormed)
+    for config, sees in ((CROSS, False), (EFFICIENT, True)):
+        net, whole = small(config, noise=0.03), given(config, side=128)
+        cut = {name: value[..., :64, :64] if value.ndim == 4 else value for name, value in whole.items()}
+        one, other = net(**whole)[..., :24, :24], net(**cut)[..., :24, :24]
+        assert one.std() > 0.01
+        assert torch.allclose(one, other, atol=1e-5) != sees
+        silent = whole | {"mask": torch.zeros_like(whole["mask"])}
+        assert not torch.allclose(one, net(**silent)[..., :24, :24], atol=1e-5)
+
+
+def test_the_published_upsampler_takes_whole_pictures_and_crops() -> None:
+    """256 -> 1024 (Imagen, section 2.4), on the meta device: crops of 256 in training, 1024 in painting."""
+    config = PUBLISHED["imagen-super-1024"]
+    with torch.device("meta"):
+        net = UNet(config)
+        for side in (256, 1024):
+            low_res, level = torch.empty(1, 3, side, side), torch.empty(1)
+            text = {"sequence": torch.empty(1, 5, config.text), "mask": torch.ones(1, 5, dtype=torch.bool)}
+            told = {"x": torch.empty(1, 3, side, side), "time": level, "low_res": low_res, "augmentation": level} | text
+            assert net(**told).shape == (1, 3, side, side)
 
 
 def test_efficient_levels_step_down_first_and_up_last() -> None:

@@ -264,10 +264,25 @@ def test_crops_lie_on_the_grid_of_the_smaller_picture() -> None:
 def test_augmentation_of_nothing_leaves_the_smaller_picture() -> None:
     small, noise = torch.rand(2, 3, 4, 4), torch.randn(2, 3, 16, 16)
     plain = smaller(small, torch.zeros(2), noise)
-    enlarged = torch.nn.functional.interpolate(small, (16, 16), mode="bilinear", align_corners=True)
+    enlarged = torch.nn.functional.interpolate(small, (16, 16), mode="bilinear", align_corners=False)
     assert torch.equal(plain["low_res"], enlarged) and plain["augmentation"].tolist() == [0, 0]
     noised = smaller(small, torch.full((2,), 0.5), noise)
     assert (noised["low_res"] - enlarged).std() > 0.3 and noised["augmentation"].tolist() == [500, 500]
+
+
+def test_the_condition_of_a_crop_is_a_crop_of_the_condition() -> None:
+    """Away from the crop's edge: what is learned on crops holds for whole pictures. Means stay where they were."""
+    small, none = torch.rand(1, 3, 16, 16), torch.zeros(1)
+    whole = smaller(small, none, torch.zeros(1, 3, 64, 64))["low_res"]
+    part = smaller(small[..., 4:12, 4:12], none, torch.zeros(1, 3, 32, 32))["low_res"]
+    torch.testing.assert_close(part[..., 2:-2, 2:-2], whole[..., 18:46, 18:46])
+    ramp = torch.arange(64.0).expand(1, 3, 64, 64)
+    again = smaller(torch.nn.functional.avg_pool2d(ramp, 4), none, torch.zeros(1, 3, 64, 64))["low_res"]
+    torch.testing.assert_close(again[..., 2:-2], ramp[..., 2:-2])
+
+
+def test_upsamplers_that_learn_on_crops_look_at_no_far_place() -> None:
+    assert all(make().upsampler.crop and not make().upsampler.unet.self_attention for make in PRESETS.values())
 
 
 def test_a_candidate_is_the_same_in_any_company(painter: ImagenPainter) -> None:

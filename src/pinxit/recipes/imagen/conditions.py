@@ -36,9 +36,10 @@ def smaller(small: Tensor, level_B: Tensor, noise: Tensor) -> dict[str, Tensor]:
     """An upsampler's conditions: the smaller picture [B, 3, s, s] enlarged and noised, [B, 3, S, S], and the level.
 
     Conditioning augmentation (Imagen, section 2.4): the level is a time of the cosine schedule in [0, 1], 0 leaving the
-    picture as it is; `noise` has the large shape. Enlarged first, then noised, as DeepFloyd IF does.
+    picture as it is; `noise` has the large shape. Enlarged first, then noised, as DeepFloyd IF does; every small pixel
+    stays over those that it is the mean of (no aligned corners), so that a crop's condition is a crop of the whole's.
     """
-    large = F.interpolate(small, noise.shape[2:], mode="bilinear", align_corners=True)
+    large = F.interpolate(small, noise.shape[2:], mode="bilinear", align_corners=False)
     noisy = q_sample(large, noise, sigma_at("cosine", level_B))
     low_res = torch.where((level_B == 0)[:, None, None, None], large, noisy)
     return {"low_res": low_res, "augmentation": TIMES * level_B.float()}

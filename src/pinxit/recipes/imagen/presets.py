@@ -123,7 +123,17 @@ def nano() -> ImagenConfig:
     """
     small: dict[str, Any] = {"blocks": (1, 1), "attention": (False, True), "text": 384, "context": 32, "pool_heads": 2}
     base = UNetConfig((32, 64), head=32, groups=8, patch=2, bypass=True, **small)
-    upsampler = UNetConfig((16, 32), head=16, groups=8, patch=4, bypass=True, low_res=3, augmentation=True, **small)
+    upsampler = UNetConfig(
+        (16, 32),
+        head=16,
+        groups=8,
+        patch=4,
+        bypass=True,
+        low_res=3,
+        self_attention=False,  # it learns on crops
+        augmentation=True,
+        **small,
+    )
     plan = Plan(images=512, batch=16, lr=1e-3, warmup=64, ema=0.95, clip=1.0)
     v = DiffusionConfig("v")
     return ImagenConfig(
@@ -151,6 +161,7 @@ def tiny() -> ImagenConfig:
         patch=4,
         bypass=True,
         low_res=3,
+        self_attention=False,  # it learns on crops
         text=384,
         context=128,
         pool_heads=6,

@@ -162,7 +162,8 @@ class DiffusionTask:
         if not self.config.low:
             return {}
         small = F.avg_pool2d(x0, self.config.scale)
-        level_B = spread(len(x0), generator, x0.device)
+        shuffled = torch.randperm(len(x0), generator=generator, device=x0.device)  # levels keep no company with times
+        level_B = spread(len(x0), generator, x0.device)[shuffled]
         return smaller(small, level_B, torch.randn(x0.shape, generator=generator, device=x0.device))
 
 
