@@ -74,6 +74,7 @@ class DalleConfig:
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     alike: bool = False  # the transformer starts out knowing which codes look alike; the paper's learns it
+    count_pads: bool = False  # the transformer also learns where captions end; the paper does not say what it did
     store: Store = "bf16"  # of the checkpoint's weights: bf16, or int8 in half the space
     seed: int = 0
 
@@ -253,8 +254,10 @@ def paper() -> DalleConfig:
     """Zero-Shot Text-to-Image Generation (Ramesh et al. 2021, arXiv 2102.12092): 256 px, 12 billion parameters.
 
     Sections 2.1 to 2.5 and appendices A and B; 64 GPUs for the dVAE and 1,024 for the transformer in the paper, which
-    halved the transformer's rate by hand five times where a cosine to 1/32 stands here. CLIP has the towers of the
-    published ViT-B/32 over this tokenizer. `pinxit train dalle --preset paper --data SHARDS --out RUN`
+    halved the transformer's rate by hand five times where a cosine to 1/32 stands here. Adam's running variance is not
+    clipped to 5 (appendix B.2), and the machinery that made 16 bits work there (a gradient scale per block, short
+    moments, compressed gradients) has no place beside bfloat16 and 32-bit masters. CLIP has the towers of the published
+    ViT-B/32 over this tokenizer. `pinxit train dalle --preset paper --data SHARDS --out RUN`
     """
     return DalleConfig(
         vocab=16384,

@@ -52,7 +52,7 @@ class DalleRun(Run[DalleConfig]):
         for stage, fields in TRAINED.items():
             started = partial(self.started, stage)
             used |= dict.fromkeys((stage, f"plans.{stage}", *(f"noise.{field}" for field in fields)), started)
-        used["alike"] = partial(self.started, "transformer")
+        used |= dict.fromkeys(("alike", "count_pads"), partial(self.started, "transformer"))
         enter(self.folder, RECIPE, self.config, used)
         if self.init is not None and not (self.folder / START).is_file():
             write_json(self.folder / START, {"checkpoint": self.init.hash, **self.init.provenance})

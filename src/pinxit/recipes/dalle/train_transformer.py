@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pinxit.types import Picture
 
 SHOWN = 8  # pictures of a preview
+EVERY = -100  # no text id: nothing is left out of the loss
 CodeRows = np.ndarray[tuple[int, int, int], np.dtype[np.uint16]]
 
 
@@ -83,14 +84,16 @@ class TransformerTask:
         return list(self.transformer.blocks)
 
     def loss(self, batch: Batch, position: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
-        """One eighth of the text's cross-entropy and seven eighths of the picture's (section 2.2); pads do not count.
+        """One eighth of the text's cross-entropy and seven eighths of the picture's (section 2.2).
 
+        Pads are no targets of the text's unless `count_pads`.
         Equal to `functional.tokens.token_loss` of the model's logits, which are never held all at once here.
         """
         model, L = self.transformer, self.config.transformer.text_tokens
         x_BTD = model.states(batch["text"], batch["codes"])
         text_MD, image_MD = x_BTD[:, :L].flatten(0, 1), x_BTD[:, model.config.prefix - 1 :].flatten(0, 1)
-        text = linear_cross_entropy(text_MD, model.text_rows(), batch["text"].flatten(), ignore=PAD)
+        ignore = EVERY if self.config.count_pads else PAD
+        text = linear_cross_entropy(text_MD, model.text_rows(), batch["text"].flatten(), ignore)
         image = linear_cross_entropy(image_MD, model.image_rows(), batch["codes"].flatten())
         return text / 8 + image * 7 / 8, {"text": text.detach(), "image": image.detach()}
 
