@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from pinxit.config import override
 from pinxit.models.clip import CLIP
 from pinxit.models.dvae import DVAE
 from pinxit.models.transformer import TokenTransformer
@@ -25,8 +26,8 @@ def tokenizer() -> Tokenizer:
     return Tokenizer.train(CAPTIONS, 512)
 
 
-def random_painter(slots: int = 4) -> DallePainter:
-    config = preset("nano")
+def random_painter(slots: int = 4, clip_tokens: int = 16) -> DallePainter:
+    config = override(preset("nano"), [f"clip.text.tokens={clip_tokens}"])
     return DallePainter(
         DVAE(config.dvae),
         TokenTransformer(config.transformer, seed=1),

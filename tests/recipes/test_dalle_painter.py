@@ -82,6 +82,16 @@ def test_bad_requests_are_one_sentence() -> None:
         painter.hole(np.zeros((32, 32, 3), np.uint8))
 
 
+@pytest.mark.parametrize(("clip_tokens", "limit"), [(12, 10), (40, 16)])
+def test_a_prompt_is_too_long_when_the_transformer_or_clip_cuts_it(clip_tokens: int, limit: int) -> None:
+    """Once CLIP ranked by a prompt's beginning and nobody was told; it needs two tokens more, start and end."""
+    painter = random_painter(clip_tokens=clip_tokens)
+    assert painter.text_tokens == limit
+    for length in (limit, limit + 1, 20):
+        assert painter.tokens_over_limit(" ".join("a" * length)) == length - limit
+    assert len(painter.paint(" ".join("a" * 16), candidates=1)) == 1  # and the transformer reads all of its own
+
+
 def test_checkpoint_paints_what_the_models_paint(tmp_path: Path) -> None:
     save_random_checkpoint(tmp_path / "nano")
     painter = load(tmp_path / "nano", device="cpu")

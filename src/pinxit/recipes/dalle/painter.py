@@ -63,7 +63,9 @@ class DallePainter(Painter):
             module.to(self.device).eval().requires_grad_(False)
         self.dvae, self.transformer, self.clip = dvae, transformer, clip
         self.tokenizer, self.name, self.slots = tokenizer, name, slots
-        self.text_tokens, self.grid, self.size = transformer.config.text_tokens, dvae.grid, dvae.config.size
+        read_by_clip = clip.config.text.tokens - 2  # besides its start and end
+        self.text_tokens = min(transformer.config.text_tokens, read_by_clip)  # what both see
+        self.grid, self.size = dvae.grid, dvae.config.size
         self.ranker = Ranker(clip, tokenizer, self.device, slots)
         self.defaults: dict[str, Any] = DEFAULTS | (settings or {})
         self.provenance = {
@@ -96,7 +98,7 @@ class DallePainter(Painter):
         )
 
     def tokens_over_limit(self, text: str) -> int:
-        """How many tokens of the prompt will be dropped; 0 when it fits."""
+        """How many tokens the transformer or CLIP will drop, whichever drops more; 0 when the prompt fits both."""
         return max(0, self.tokenizer.count(text) - self.text_tokens)
 
     def unknown_words(self, text: str) -> list[str]:
@@ -150,7 +152,7 @@ class DallePainter(Painter):
         return self._pictures([result.codes for result in self._draw(requests, watch)])
 
     def _requests(self, prompt: Prompt, candidates: int, settings: dict[str, Any]) -> list[TokenRequest]:
-        ids = torch.from_numpy(self.tokenizer.encode([prompt.text], self.text_tokens))[0]
+        ids = torch.from_numpy(self.tokenizer.encode([prompt.text], self.transformer.config.text_tokens))[0]
         return [TokenRequest(ids, prompt.seed, candidate, **settings) for candidate in range(candidates)]
 
     def _draw(self, requests: Sequence[TokenRequest], watch: Watch | None) -> list[TokenResult]:
