@@ -93,8 +93,17 @@ def test_no_cycle_between_modules() -> None:
 
 def test_all_is_the_public_surface() -> None:
     assert sorted(pinxit.__all__) == ["__version__", "load", "load_clip", "load_upsampler"]
+    public = {name for name in dir(pinxit) if not name.startswith("_") and f"pinxit.{name}" not in MODULES}
+    assert public - {"annotations", "TYPE_CHECKING", "Any"} == set(pinxit.__all__) - {"__version__"}
     for name in pinxit.__all__:
         assert getattr(pinxit, name) is not None
+
+
+def test_the_front_door_is_all_of_the_api() -> None:
+    from pinxit import api
+
+    own = {name for name, value in vars(api).items() if getattr(value, "__module__", None) == "pinxit.api"}
+    assert {name for name in own if not name.startswith("_")} == set(pinxit.__all__) - {"__version__"}
 
 
 def test_import_and_help_load_nothing_heavy() -> None:

@@ -18,3 +18,8 @@ def __getattr__(name: str) -> Any:
 
         return getattr(api, name)
     raise AttributeError(f"module 'pinxit' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    # The interpreter's completion offers what is fetched on first use, too.
+    return sorted({*globals(), *__all__})
