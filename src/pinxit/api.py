@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pinxit.errors import CheckpointError
+from pinxit.errors import CheckpointError, UsageError
 from pinxit.weights.checkpoint import open_checkpoint
 from pinxit.weights.zoo import find
 
@@ -17,13 +17,16 @@ if TYPE_CHECKING:
     from pinxit.recipes.painting import Painter
 
 
-def load(checkpoint: str | Path = "tiny", *, device: str = "auto") -> Painter:
+def load(checkpoint: str | Path = "tiny", *, device: str = "auto", int8: bool = False) -> Painter:
     """Open a painter: a shipped checkpoint's name, a checkpoint folder, or DeepFloyd IF's stage I in diffusers' layout.
 
-    `device` is "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N".
-    Raises CheckpointError when the checkpoint is missing, damaged or of an unknown recipe.
+    `device` is "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N". `int8`, for DALL-E alone, keeps the
+    transformer's weights as int8 while decoding: fewer bytes to read a step, slightly different pictures.
+    Raises CheckpointError when the checkpoint is missing, damaged or of an unknown recipe, UsageError when int8 is not
+    for it.
     """
     if _is_deepfloyd(checkpoint):
+        _refuse(int8, checkpoint, "deepfloyd")
         from pinxit.recipes.deepfloyd.open import open_painter as open_deepfloyd
 
         return open_deepfloyd(checkpoint, device=device)
@@ -31,8 +34,9 @@ def load(checkpoint: str | Path = "tiny", *, device: str = "auto") -> Painter:
     if opened.recipe == "dalle":
         from pinxit.recipes.dalle.painter import DallePainter
 
-        return DallePainter.from_checkpoint(opened, name=name, device=device)
+        return DallePainter.from_checkpoint(opened, name=name, device=device, int8=int8)
     if opened.recipe == "imagen":
+        _refuse(int8, checkpoint, "imagen")
         from pinxit.recipes.imagen.open import open_painter
 
         return open_painter(opened, name=name, device=device)
@@ -73,6 +77,11 @@ def load_clip(
     from pinxit.recipes.clip.front import Clip
 
     return Clip(ClipEncoder.open(checkpoint, device, activation, engine, precision))
+
+
+def _refuse(int8: bool, checkpoint: str | Path, recipe: str) -> None:
+    if int8:
+        raise UsageError(f"{checkpoint} is a checkpoint of {recipe}: int8 is for decoding, so for dalle alone.")
 
 
 def _is_deepfloyd(checkpoint: str | Path) -> bool:

@@ -110,6 +110,13 @@ def test_what_the_checkpoint_cuts_off_can_be_drawn_again(cli: Cli, tmp_path: Pat
     assert len(set(pictures("narrow"))) == 1 < len(set(pictures("free")))
 
 
+def test_int8_decoding_is_an_option_and_told(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    command = ("paint", "a cat", "--candidates", 1, "--checkpoint", checkpoint, "--out", tmp_path)
+    usual, packed = run(cli, *command), run(cli, *command, "--int8")
+    assert usual != packed
+    assert [read_metadata(folder / "sheet.png").get("int8") for folder in (usual, packed)] == [None, True]
+
+
 def test_complete_keeps_the_rest(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
     known = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
     write_png(tmp_path / "known.png", known)

@@ -77,6 +77,7 @@ def test_another_upsampler_may_stand_behind_a_base(cli: Cli, checkpoint: Path, t
     ("options", "told"),
     [
         (("--top-k", 3), "has no setting top_k: it paints by guidance, steps, sampler, grid, percentile."),
+        (("--int8",), "is a checkpoint of imagen: int8 is for decoding, so for dalle alone."),
         (("--grid", "square"), "no grid 'square'"),
         (("--guidance", -1), "guidance"),
         (("--steps", 2000), "steps must be from 1 to 1000"),

@@ -26,7 +26,7 @@ def tokenizer() -> Tokenizer:
     return Tokenizer.train(CAPTIONS, 512)
 
 
-def random_painter(slots: int = 4, clip_tokens: int = 16) -> DallePainter:
+def random_painter(slots: int = 4, clip_tokens: int = 16, int8: bool = False) -> DallePainter:
     config = override(preset("nano"), [f"clip.text.tokens={clip_tokens}"])
     return DallePainter(
         DVAE(config.dvae),
@@ -36,6 +36,7 @@ def random_painter(slots: int = 4, clip_tokens: int = 16) -> DallePainter:
         name="nano",
         device="cpu",
         slots=slots,
+        int8=int8,
     )
 
 

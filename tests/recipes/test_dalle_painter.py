@@ -7,6 +7,8 @@ import pytest
 
 from pinxit.api import load
 from pinxit.errors import CheckpointError, UsageError
+from pinxit.models.decoder import CachedDecoder
+from pinxit.recipes.dalle.painter import DallePainter
 from pinxit.recipes.painting import Progress
 from pinxit.types import Ranked
 from tests.recipes.painters import random_painter, save_random_checkpoint
@@ -20,12 +22,13 @@ def same(a: Ranked, b: Ranked) -> bool:
     return bool((a.picture == b.picture).all()) and a.score == b.score
 
 
-@pytest.mark.parametrize("guidance", [1.0, 3.0])
-def test_same_seed_same_pictures_in_any_company(guidance: float) -> None:
+@pytest.mark.parametrize(("guidance", "int8"), [(1.0, False), (3.0, False), (3.0, True)])
+def test_same_seed_same_pictures_in_any_company(guidance: float, int8: bool) -> None:
     """Alone, among other prompts, in any order, with more candidates than slots: bit for bit."""
-    alone = by_candidate(random_painter().paint("a red square", candidates=3, keep=None, seed=5, guidance=guidance))
+    lonely = random_painter(int8=int8)
+    alone = by_candidate(lonely.paint("a red square", candidates=3, keep=None, seed=5, guidance=guidance))
     jobs = [("two blue stars", 1), ("a red square", 5), ("a cat", 0)]
-    painter = random_painter()
+    painter = random_painter(int8=int8)
     for order in (jobs, jobs[::-1]):
         many = painter.paint_many(order, candidates=7, keep=None, guidance=guidance)
         crowd = by_candidate(many[order.index(("a red square", 5))])
@@ -90,6 +93,18 @@ def test_a_prompt_is_too_long_when_the_transformer_or_clip_cuts_it(clip_tokens: 
     for length in (limit, limit + 1, 20):
         assert painter.tokens_over_limit(" ".join("a" * length)) == length - limit
     assert len(painter.paint(" ".join("a" * 16), candidates=1)) == 1  # and the transformer reads all of its own
+
+
+def test_int8_reaches_the_decoder_of_a_checkpoint(tmp_path: Path) -> None:
+    save_random_checkpoint(tmp_path / "nano")
+    bytes_read = []
+    for int8 in (False, True):
+        painter = load(tmp_path / "nano", device="cpu", int8=int8)
+        assert isinstance(painter, DallePainter) and painter.provenance.get("int8", False) is int8
+        decoder = painter._stepper(guided=False).decoder
+        assert isinstance(decoder, CachedDecoder)
+        bytes_read.append(decoder.bytes_per_step)
+    assert bytes_read[1] < bytes_read[0]
 
 
 def test_checkpoint_paints_what_the_models_paint(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pinxit.cli.painting import (
     Candidates,
     CheckpointOption,
     Guidance,
+    Int8,
     Keep,
     Out,
     Seed,
@@ -55,6 +56,7 @@ def complete(
     strict: Strict = False,
     checkpoint: CheckpointOption = "tiny",
     device: Device = "auto",
+    int8: Int8 = False,
 ) -> None:
     """Redraw a rectangle of a picture so that the whole fits the prompt.
 
@@ -73,7 +75,7 @@ def complete(
         raise UsageError("give exactly one of --keep-rows and --box: they say which part is redrawn.")
     known, digest = read_picture(picture), hashlib.sha256(picture.read_bytes()).hexdigest()
     wanted = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
-    painter, settings = opened(checkpoint, device, wanted)
+    painter, settings = opened(checkpoint, device, int8, wanted)
     if not isinstance(painter, DallePainter):
         raise UsageError(f"{checkpoint} cannot complete a picture: choose a checkpoint of dalle.")
     hole = painter.hole(known, keep_rows=keep_rows, box=_box(box) if box else None)

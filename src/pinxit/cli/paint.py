@@ -14,6 +14,7 @@ from pinxit.cli.painting import (
     AsJson,
     Candidates,
     Guidance,
+    Int8,
     Keep,
     Out,
     Seed,
@@ -91,6 +92,7 @@ def paint(
         str | None, typer.Option(help="A shipped checkpoint's name, or a checkpoint folder.", show_default="tiny")
     ] = None,
     device: Device = "auto",
+    int8: Int8 = False,
 ) -> None:
     """Paint a sentence: draw candidates, rank them with CLIP, keep the best.
 
@@ -107,7 +109,7 @@ def paint(
     texts = _prompts(prompt, prompts)
     wanted: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
     wanted |= {"steps": steps, "sampler": sampler, "grid": grid, "percentile": percentile}
-    painter, settings = opened(checkpoint or SHIPPED[recipe or Recipe.dalle], device, wanted)
+    painter, settings = opened(checkpoint or SHIPPED[recipe or Recipe.dalle], device, int8, wanted)
     if recipe is not None and painter.provenance["recipe"] != recipe:
         raise UsageError(f"{checkpoint} is a checkpoint of {painter.provenance['recipe']}, not of {recipe.value}.")
     enlarger = _enlarger(painter, upscale, upsampler, device)

@@ -45,11 +45,15 @@ Out = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a prompt, best picture first.")]
+Int8 = Annotated[
+    bool,
+    typer.Option("--int8", help="dalle: weights as int8 while decoding: fewer bytes a step, pictures differ slightly."),
+]
 Strict = Annotated[bool, typer.Option(help="Refuse a prompt that is too long instead of cutting its end off.")]
 CheckpointOption = Annotated[str, typer.Option(help="A shipped checkpoint's name, or a checkpoint folder.")]
 
 
-def opened(checkpoint: str, device: str, wanted: dict[str, Any]) -> tuple[Painter, dict[str, Any]]:
+def opened(checkpoint: str, device: str, int8: bool, wanted: dict[str, Any]) -> tuple[Painter, dict[str, Any]]:
     """The painter and all its settings, those of `wanted` that are not None in place of its own.
 
     Raises UsageError for a setting that this painter does not have.
@@ -59,7 +63,7 @@ def opened(checkpoint: str, device: str, wanted: dict[str, Any]) -> tuple[Painte
     given = {name: value for name, value in wanted.items() if value is not None}
     if not 0 < given.get("top_p", 1) <= 1:
         raise UsageError(f"--top-p must be above 0 and at most 1, not {given['top_p']}.")
-    painter = load(checkpoint, device=device)
+    painter = load(checkpoint, device=device, int8=int8)
     strange = [name for name in given if name not in painter.defaults]
     if strange:
         raise UsageError(f"{checkpoint} has no setting {strange[0]}: it paints by {', '.join(painter.defaults)}.")

@@ -43,6 +43,7 @@ class DallePainter(Painter):
     """A loaded DALL-E. Open one with `pinxit.load`.
 
     Settings: temperature, top_k (0: all codes), top_p (1: all codes), guidance (1: none).
+    `int8`: the transformer decodes with its weights as int8, which makes slightly other pictures.
     """
 
     def __init__(
@@ -57,12 +58,14 @@ class DallePainter(Painter):
         settings: dict[str, Any] | None = None,
         device: str = "auto",
         slots: int = SLOTS,
+        int8: bool = False,
     ) -> None:
         self.device = pick_device(device)
         for module in (dvae, transformer, clip):
             module.to(self.device).eval().requires_grad_(False)
         self.dvae, self.transformer, self.clip = dvae, transformer, clip
         self.tokenizer, self.name, self.slots = tokenizer, name, slots
+        self.int8 = int8
         read_by_clip = clip.config.text.tokens - 2  # besides its start and end
         self.text_tokens = min(transformer.config.text_tokens, read_by_clip)  # what both see
         self.grid, self.size = dvae.grid, dvae.config.size
@@ -73,11 +76,13 @@ class DallePainter(Painter):
             "checkpoint": name,
             "checkpoint_hash": checkpoint_hash,
             "pinxit": __version__,
-        }
+        } | ({"int8": True} if int8 else {})
         self._steppers: dict[bool, TokenStepper] = {}
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: Checkpoint, *, name: str, device: str = "auto") -> DallePainter:
+    def from_checkpoint(
+        cls, checkpoint: Checkpoint, *, name: str, device: str = "auto", int8: bool = False
+    ) -> DallePainter:
         """Build the three models and fill them. Raises CheckpointError when a weight is missing or too many."""
         dvae = DVAE(checkpoint.config("dvae", DVAEConfig))
         transformer = TokenTransformer(checkpoint.config("transformer", TransformerConfig))
@@ -95,6 +100,7 @@ class DallePainter(Painter):
             checkpoint_hash=checkpoint.hash,
             settings=settings,
             device=device,
+            int8=int8,
         )
 
     def tokens_over_limit(self, text: str) -> int:
@@ -161,7 +167,7 @@ class DallePainter(Painter):
 
     def _stepper(self, guided: bool) -> TokenStepper:
         if guided not in self._steppers:
-            decoder = CachedDecoder(self.transformer, self.slots * (2 if guided else 1))
+            decoder = CachedDecoder(self.transformer, self.slots * (2 if guided else 1), int8=self.int8)
             self._steppers[guided] = TokenStepper(decoder, guided=guided)
         return self._steppers[guided]
 
