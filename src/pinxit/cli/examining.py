@@ -22,7 +22,13 @@ PainterName = Annotated[str, typer.Option("--checkpoint", help="The painter: a s
 JudgeName = Annotated[str, typer.Option("--judge", help="The judge: a shipped name or a checkpoint folder.")]
 Seed = Annotated[int, typer.Option(min=0, help="Which prompts and which pictures.")]
 Language = Annotated[str, typer.Option(help="Of the prompts: en or zh.")]
-Words = Annotated[str, typer.Option(help="Of the prompts: plain, or unheard: nouns that no training caption holds.")]
+Words = Annotated[
+    str,
+    typer.Option(
+        help="Of the prompts: plain; unheard: nouns that no training caption holds; "
+        "paraphrased: sentences put as no training caption is."
+    ),
+]
 Changes = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change how the painter paints, e.g. guidance=7 or steps=50; may be repeated."),

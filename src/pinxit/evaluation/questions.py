@@ -15,7 +15,12 @@ from pinxit.data.world.plan import meaning
 from pinxit.data.world.scene import Scene
 from pinxit.data.world.splits import Split
 from pinxit.data.world.tasks import EXTRAS, TASKS, task_prompt, task_scene
-from pinxit.data.world.unheard import can_be_reworded, reworded_caption
+from pinxit.data.world.unheard import (
+    can_be_paraphrased,
+    can_be_reworded,
+    paraphrased_caption,
+    reworded_caption,
+)
 from pinxit.data.world.vocabulary import PresetName, lexicon
 from pinxit.errors import UsageError
 
@@ -25,6 +30,8 @@ if TYPE_CHECKING:
 UNJUDGED = frozenset({"outfit", "words", "shaped", "view", "light"})
 """Tasks of the full world whose pictures no judge of ours can tell right from wrong yet."""
 UNNAMED = frozenset({"pair"})  # tasks whose sentences name the thing once more, by its own name
+Words = Literal["plain", "unheard", "paraphrased"]
+"""unheard: nouns that no training caption holds; paraphrased: sentences put as no training caption is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +43,16 @@ class Exam:
     prompts: int = 500  # in all; shared equally by the tasks
     language: Literal["en", "zh"] = "en"
     seed: int = 0
-    words: Literal["plain", "unheard"] = "plain"  # unheard: nouns that no training caption holds (small world, English)
+    words: Words = "plain"  # others: small world, English
     tasks: tuple[str, ...] = ()  # empty: the six of GenEval, and of what the preset adds all that can be judged
 
     def __post_init__(self) -> None:
         if self.prompts < 1:
             raise UsageError(f"an exam needs at least one prompt, not {self.prompts}.")
-        if self.words == "unheard" and (self.preset != "small" or self.language != "en"):
-            raise UsageError("unheard words are known for the English of the small world alone.")
-        if self.words == "unheard" and UNNAMED & set(self.tasks):
-            raise UsageError(f"the task {', '.join(UNNAMED & set(self.tasks))} has no prompts in unheard words.")
+        if self.words != "plain" and (self.preset != "small" or self.language != "en"):
+            raise UsageError(f"{self.words} prompts are known for the English of the small world alone.")
+        if self.words != "plain" and UNNAMED & set(self.tasks):
+            raise UsageError(f"the task {', '.join(UNNAMED & set(self.tasks))} has no {self.words} prompts.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +76,22 @@ def questions(exam: Exam) -> list[Question]:
     for number in range(exam.prompts):
         task = tasks[number % len(tasks)]
         scene = next(asked[task])
-        unheard = exam.words == "unheard"
-        prompt = reworded_caption(scene) if unheard else task_prompt(scene, exam.preset, exam.language)
-        found.append(Question(task, exam.seed + number, prompt, scene, demand(scene), number))
+        found.append(Question(task, exam.seed + number, _prompt(exam, scene), scene, demand(scene), number))
     return found
 
 
+def _prompt(exam: Exam, scene: Scene) -> str:
+    if exam.words == "plain":
+        return task_prompt(scene, exam.preset, exam.language)
+    return reworded_caption(scene) if exam.words == "unheard" else paraphrased_caption(scene)
+
+
 def _scenes(exam: Exam, task: str) -> Iterator[Scene]:
-    """The scenes of a task in their order, those left out that the exam's words cannot name."""
+    """The scenes of a task in their order, those left out that the exam's words cannot say."""
+    can_be = can_be_reworded if exam.words == "unheard" else can_be_paraphrased
     for index in count():
         scene = task_scene(exam.preset, exam.split, task, exam.seed, index)
-        if exam.words == "plain" or can_be_reworded(scene):
+        if exam.words == "plain" or can_be(scene):
             yield scene
 
 

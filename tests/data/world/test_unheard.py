@@ -7,7 +7,14 @@ import pytest
 from pinxit.data.sources import open_source
 from pinxit.data.world.english import plural
 from pinxit.data.world.tasks import TASKS, task_prompt, task_scene
-from pinxit.data.world.unheard import UNHEARD, can_be_reworded, reworded_caption
+from pinxit.data.world.unheard import (
+    PARAPHRASES,
+    UNHEARD,
+    can_be_paraphrased,
+    can_be_reworded,
+    paraphrased_caption,
+    reworded_caption,
+)
 from pinxit.data.world.vocabulary import lexicon
 from pinxit.errors import UsageError
 from pinxit.evaluation.questions import Exam, questions
@@ -44,7 +51,7 @@ def test_a_pair_names_its_thing_twice_and_is_left_out() -> None:
     assert not any(can_be_reworded(task_scene("small", "unseen", "pair", 0, index)) for index in range(20))
     asked = questions(Exam(words="unheard", prompts=40))
     assert "pair" not in {one.task for one in asked} and len(asked) == 40
-    with pytest.raises(UsageError, match="no prompts in unheard words"):
+    with pytest.raises(UsageError, match="no unheard prompts"):
         Exam(words="unheard", tasks=("pair",))
     with pytest.raises(UsageError, match="small world"):
         Exam(words="unheard", language="zh")
@@ -54,3 +61,20 @@ def test_an_example() -> None:
     scenes = (task_scene("small", "unseen", "position", 0, k) for k in range(200))
     said = next(reworded_caption(scene) for scene in scenes if can_be_reworded(scene))
     assert re.fullmatch(r"an? [\w ]+ an? \w+", said), said
+
+
+def test_paraphrases_say_the_same_things_as_no_caption_does() -> None:
+    """Every sentence of an exam differs from its plain one in the words around the things; no caption has these."""
+    source = open_source("world:small", 32)
+    heard = {word for k in range(4000) for caption in source[k].captions for word in words_of(caption)}
+    for plain, other in PARAPHRASES.items():
+        assert words_of(other.replace("{a}", "").replace("{b}", "")) - heard, other
+        assert sorted(re.findall(r"{\w}", plain)) == sorted(re.findall(r"{\w}", other))
+    asked = questions(Exam(words="paraphrased", prompts=120))
+    assert len({one.task for one in asked}) == 8 and all(can_be_paraphrased(one.scene) for one in asked)
+    for one in asked:
+        frame = {word for other in PARAPHRASES.values() for word in words_of(other)}
+        usual = {word for plain in PARAPHRASES for word in words_of(plain)}
+        assert words_of(one.prompt) - frame - usual == words_of(task_prompt(one.scene)) - frame - usual
+        assert one.prompt == paraphrased_caption(one.scene) != task_prompt(one.scene)
+    assert [one.task for one in asked[:6]] == [one.task for one in questions(Exam(prompts=6))]

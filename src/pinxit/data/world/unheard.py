@@ -1,6 +1,6 @@
-"""Sentences in words that no caption of the small world holds: does a painter know what they mean?
+"""Sentences that no caption of the world is like: in words that none holds, or put as none is. What do they mean?
 
-A tokenizer trained on captions has never met them; a frozen language model has (Imagen, section 2.1).
+A tokenizer trained on captions has never met such words; a frozen language model has (Imagen, section 2.1).
 """
 
 from __future__ import annotations
@@ -14,12 +14,9 @@ from pinxit.data.world.vocabulary import Lexicon, lexicon
 
 UNHEARD: dict[str, str] = {
     "airplane": "jet",
-    "banana": "plantain",
     "bicycle": "velocipede",
-    "butterfly": "moth",
     "cactus": "succulent",
     "car": "sedan",
-    "carrot": "parsnip",
     "cat": "feline",
     "chair": "seat",
     "clock": "timepiece",
@@ -30,7 +27,6 @@ UNHEARD: dict[str, str] = {
     "elephant": "pachyderm",
     "fish": "trout",
     "flower pot": "planter",
-    "guitar": "ukulele",
     "house": "cottage",
     "lamp": "lantern",
     "mushroom": "fungus",
@@ -38,13 +34,25 @@ UNHEARD: dict[str, str] = {
     "ring": "hoop",
     "robot": "android",
     "sailboat": "yacht",
-    "snail": "slug",
+    "snail": "gastropod",
     "sphere": "orb",
     "strawberry": "berry",
     "turtle": "terrapin",
     "umbrella": "parasol",
 }
-"""A near name for whatever has one: the same thing, its kind, or its next of kin."""
+"""Another name for whatever has one: the same thing, or the kind of thing that it is."""
+
+PARAPHRASES: dict[str, str] = {
+    "{a}": "something that shows {a}",
+    "{a} and {b}": "both {a} and {b} can be made out",
+    "{a} to the left of {b}": "{a} on the left-hand side of {b}",
+    "{a} to the right of {b}": "{a} on the right-hand side of {b}",
+    "{a} above {b}": "{a} higher up than {b}",
+    "{a} below {b}": "{a} further down than {b}",
+    "{a} on top of {b}": "{a} resting upon {b}",
+    "a pencil sketch of {a}": "what {a} looks like when somebody has sketched it",
+}
+"""The plainest sentence of a kind of plan, and one that means the same and that no caption is put like."""
 
 
 def can_be_reworded(scene: Scene) -> bool:
@@ -57,6 +65,18 @@ def reworded_caption(scene: Scene) -> str:
     """The plainest English caption of a scene of the small world, its nouns replaced. See `can_be_reworded`."""
     plan: Plan = meaning(scene)
     return english.plain(plan, _reworded(lexicon("small"), {part.name for part in plan.parts}))
+
+
+def can_be_paraphrased(scene: Scene) -> bool:
+    """Whether the scene's sentence can be put as no caption is."""
+    return english.templates(meaning(scene))[0] in PARAPHRASES
+
+
+def paraphrased_caption(scene: Scene) -> str:
+    """An English sentence about a scene of the small world, put as no caption is. See `can_be_paraphrased`."""
+    plan: Plan = meaning(scene)
+    said = english.fill(PARAPHRASES[english.templates(plan)[0]], plan, lexicon("small"), None)
+    return said + english.setting(plan, None) if plan.placed else said
 
 
 def _reworded(words: Lexicon, names: set[str]) -> Lexicon:
