@@ -23,13 +23,13 @@ from pinxit.models.decoder import CachedDecoder
 from pinxit.pipelines.autoregress import TokenRequest, TokenStepper
 from pinxit.pipelines.stepper import run as serve
 from pinxit.recipes.clip.task import ClipTask
-from pinxit.recipes.dalle import encode
-from pinxit.recipes.dalle.estimate import stage_cost
+from pinxit.recipes.dalle import encode, estimate
 from pinxit.recipes.dalle.presets import PRESETS, DalleConfig, nano, paper, preset
-from pinxit.recipes.dalle.ranker import ranker, through
+from pinxit.recipes.dalle.ranker import Redraw, ranker
 from pinxit.recipes.dalle.run import STAGES, TRAINED, DalleRun
 from pinxit.recipes.dalle.stages import train
 from pinxit.recipes.dalle.train_transformer import TransformerTask
+from pinxit.recipes.estimate import cost_of
 from pinxit.training.log import read_metrics
 from pinxit.training.state import FILE, read_progress
 from pinxit.training.stop import Stop
@@ -157,7 +157,7 @@ def test_batches_draw_captions_and_drop_some(straight: DalleRun) -> None:
 
 
 def test_clip_shares_the_answer_among_equal_captions(straight: DalleRun) -> None:
-    task = ClipTask(ranker(straight.config), straight.bank(), straight.tokenizer(), through(straight.dvae()))
+    task = ClipTask(ranker(straight.config), straight.bank(), straight.tokenizer(), Redraw(straight.dvae()))
     batch = task.batch(0, 16)  # every picture twice, with one of its two captions
     assert batch["same"].max() < 15 and len(batch["redrawn"]) == 8
     assert (batch["ids"][:, 0] == 2).all() and (batch["ids"] == 3).any(1).all()
@@ -308,7 +308,7 @@ def test_configs_must_agree_with_themselves() -> None:
 def test_costs_need_no_memory() -> None:
     """Eight of the paper's 64 layers: 6 GB of weights and their activations, counted without any of them."""
     config = override(paper(), ["transformer.depth=8"])
-    cost = stage_cost(config, "transformer", torch.device("cpu"))
+    cost = cost_of(estimate.stage(config, "transformer"), torch.device("cpu"))
     layers, tokens = 8 * 12 * 3968**2, 256 + 1024
     assert 0 < cost.parameters - layers < 0.25e9  # embeddings and output rows
     assert 0.9 < cost.flops / (6 * layers * tokens) < 1.2
@@ -324,6 +324,45 @@ def test_dry_run_prints_a_table_and_writes_nothing(tmp_path: Path) -> None:
     assert "201,024" in lines[2] and "50% assumed" in lines[2] and "4,096" in lines[2]
     assert "GFLOP/s here (cpu)" in result.stdout
     assert not (tmp_path / "run").exists()
+
+
+def test_dry_run_counts_what_will_be_stored(squares: Path, tmp_path: Path) -> None:
+    """A folder of eight holds eight however many were asked for, and CLIP has no pictures of its own there."""
+    assert estimate.stored(DalleRun(tmp_path, small(squares, "data.pictures=999", "data.ranking=400"))) == {32: 8}
+    assert estimate.stored(DalleRun(tmp_path, small("world:small", "data.pictures=999", "data.ranking=400"))) == {
+        32: 1399
+    }
+    with pytest.raises(DataError, match="nowhere"):
+        estimate.stored(DalleRun(tmp_path, small(squares / "nowhere")))
+
+
+def test_dry_run_tells_of_the_stages_asked_for(squares: Path, tmp_path: Path) -> None:
+    run = DalleRun(tmp_path, small(squares), "cpu")
+    clip = estimate.table(run, ["clip", "checkpoint"]).splitlines()
+    assert [line.split()[0] for line in clip[:2]] == ["stage", "clip"]
+    assert not any("transformer" in line or "stored" in line for line in clip)
+    assert estimate.table(run, ["pictures"]) == "disk: 0.0 GiB for 8 stored pictures"
+    assert estimate.table(run, ["codes"]) == "no stage that was asked for trains or stores pictures"
+    with pytest.raises(UsageError, match="no stage 'paint'"):
+        estimate.table(run, ["paint"])
+    line = ["dalle", "--preset", "nano", "--data", str(squares), "--out", str(tmp_path), "--dry-run"]
+    shown = CliRunner().invoke(app, [*line, "--stages", "pictures"])
+    assert shown.stdout == "disk: 0.0 GiB for 8 stored pictures\n"
+
+
+@pytest.mark.parametrize("quantiser", ["fsq", "vq", "gumbel"])
+def test_costs_of_clip_count_the_redrawing(quantiser: str) -> None:
+    """Half of its pictures pass the dVAE once; nothing of that is kept for a backward pass, and nothing is trained."""
+    config = override(nano(), [f"dvae.quantiser={quantiser}", *(["dvae.levels=[]"] if quantiser != "fsq" else [])])
+    cpu = torch.device("cpu")
+    plain = cost_of(estimate.stage(override(config, ["noise.redrawn=0"]), "clip"), cpu)
+    half, tenth = (cost_of(estimate.stage(override(config, [f"noise.redrawn={s}"]), "clip"), cpu) for s in (0.5, 0.1))
+    dvae = cost_of(estimate.stage(config, "dvae"), cpu)
+    assert half.parameters == plain.parameters
+    forward = 2 * (half.flops - plain.flops)
+    assert 0.2 < forward / dvae.flops < 0.5  # about a third of a training step's, whose first layer gives no gradient
+    assert tenth.flops - plain.flops == pytest.approx(forward / 10)
+    assert half.activation_bytes == pytest.approx(plain.activation_bytes, rel=0.2)
 
 
 def test_command_line_overrides_and_resumes(squares: Path, tmp_path: Path) -> None:

@@ -68,11 +68,11 @@ def dalle(
     init = _open(init_from)
     named = {"data.source": data, "data.pictures": pictures}
     config = override(_config(out, preset, init), asked(named, changes))
+    run, chosen = DalleRun(out, config, device, not quiet, init), stages.split(",") if stages else STAGES
     if dry_run:
-        typer.echo(table(config, device, out))
+        typer.echo(table(run, chosen))
         return
-    run = DalleRun(out, config, device, not quiet, init)
-    conclude(run, train(run, stages.split(",") if stages else STAGES, stop))
+    conclude(run, train(run, chosen, stop))
 
 
 def _open(name: str | None) -> Checkpoint | None:

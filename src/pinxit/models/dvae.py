@@ -136,10 +136,15 @@ class DVAE(nn.Module):
             raise UsageError(f"codes must be int64 [B, h, w], not {codes.dtype} {tuple(codes.shape)}.")
         if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < self.config.codes:
             raise UsageError(f"codes must lie in 0..{self.config.codes - 1}, not {codes.min()}..{codes.max()}.")
-        mu, _ = self._moments(self.decoder(self.quantiser.embed(codes, self.decoder.input)))
-        if isinstance(self.quantiser, VectorQuantiser) and self.config.shortcut:
-            mu = mu + F.pixel_shuffle(self.quantiser.vectors(codes), self.config.downscale)
-        return unphi(torch.sigmoid(mu))
+        return self._decoded(codes)
+
+    @torch.no_grad()
+    def redraw(self, pictures: Tensor) -> Tensor:
+        """`pictures` [B, 3, H, W] in [0, 1] as they come back from their codes, which nobody waits for to check them.
+
+        Raises UsageError unless H and W are multiples of the downscale.
+        """
+        return self._decoded(self.encode_codes(pictures))
 
     @torch.no_grad()
     def code_vectors(self) -> Tensor:
@@ -151,6 +156,12 @@ class DVAE(nn.Module):
         y = phi(self._checked(pictures))
         z: Tensor = self.encoder(y)
         return z + F.pixel_unshuffle(torch.logit(y), self.config.downscale) if self.config.shortcut else z
+
+    def _decoded(self, codes: Tensor) -> Tensor:
+        mu, _ = self._moments(self.decoder(self.quantiser.embed(codes, self.decoder.input)))
+        if isinstance(self.quantiser, VectorQuantiser) and self.config.shortcut:
+            mu = mu + F.pixel_shuffle(self.quantiser.vectors(codes), self.config.downscale)
+        return unphi(torch.sigmoid(mu))
 
     def _moments(self, statistics: Tensor) -> tuple[Tensor, Tensor]:
         mu, ln_b = statistics.float().chunk(2, dim=1)

@@ -11,16 +11,21 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
+from pinxit.data.sources import open_source
 from pinxit.training.flops import Cost, matrix_rate, measure
 from pinxit.training.log import duration, read_metrics
 from pinxit.training.plan import Batch, Plan, Task
 from pinxit.training.precision import pick_device
 
 USUAL_SHARE = 0.5  # of the matrix rate, where nothing has been measured yet
+SAMPLE = 20  # pictures of the step that is measured: what is done to a share of them is counted in whole pictures
 
 
 class Sketched(Task, Protocol):
-    """A task that can show the shapes of a batch without any data."""
+    """A task that can show the shapes of a batch without any data.
+
+    It may also have a method `frozen() -> list[nn.Module]`: what its loss runs without training it.
+    """
 
     def blank(self, size: int) -> Batch:
         """A batch of the right shapes."""
@@ -67,15 +72,24 @@ def cost_of(stage: Stage, device: torch.device) -> Cost:
     with torch.device("meta"):
         task = stage.build()
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
-        for module in task.modules().values():
+        frozen: list[nn.Module] = getattr(task, "frozen", list)()
+        for module in (*task.modules().values(), *frozen):
             _without_data(module, mode, device)
-            module.train()
-        batch: Batch = {name: FakeTensor(mode, t.to("meta"), device) for name, t in task.blank(4).items()}
+            module.eval()  # the same operations, but a codebook does not follow vectors that have no values
+        batch: Batch = {name: FakeTensor(mode, t.to("meta"), device) for name, t in task.blank(SAMPLE).items()}
         return measure(task, batch, stage.plan, device)
 
 
+def kept(source: str, size: int, asked: int) -> int:
+    """How many pictures of a source a bank of `asked` will hold. Raises what `open_source` does."""
+    return min(asked, len(open_source(source, size)))
+
+
 def table(stages: Sequence[Stage], stored: dict[int, int], device: str, folder: Path | None = None) -> str:
-    """The estimates as plain text, one line a stage, and a line for the disk: `stored` pictures by their side."""
+    """The estimates as plain text, a line for each of `stages`, then notes.
+
+    `stored`: pictures that will lie on the disk, by their side; nothing is said of them when there are none.
+    """
     heads = ("stage", "parameters", "GFLOP/picture", "pictures", "memory", "share", "time")
     rows, seconds = [heads], 0.0
     for one in estimates(stages, device, folder):
@@ -87,18 +101,22 @@ def table(stages: Sequence[Stage], stored: dict[int, int], device: str, folder: 
         rows.append((one.stage.name, *counts, memory, share, duration(one.seconds)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join([*lines, *_notes(stages[-1].plan.precision, stored, device, seconds)])
+    training = [*lines, *_speed(stages[-1].plan.precision, device, seconds)] if stages else []
+    return "\n".join([*training, *_disk(stored)]) or "no stage that was asked for trains or stores pictures"
 
 
-def _notes(precision: str, stored: dict[int, int], device: str, seconds: float) -> list[str]:
+def _speed(precision: str, device: str, seconds: float) -> list[str]:
     on = pick_device(device)
     rate = matrix_rate(precision, on.type)
-    size = sum(count * side**2 * 3 for side, count in stored.items())
     return [
-        f"all stages: {duration(seconds)}; large matrix products run at {rate / 1e9:,.0f} GFLOP/s here ({on.type})",
-        f"disk: {size / 2**30:,.1f} GiB for {sum(stored.values()):,} stored pictures",
+        f"in all: {duration(seconds)}; large matrix products run at {rate / 1e9:,.0f} GFLOP/s here ({on.type})",
         "GFLOP/picture: forward and backward; memory: weights, gradients, Adam, average and activations",
     ]
+
+
+def _disk(stored: dict[int, int]) -> list[str]:
+    size = sum(count * side**2 * 3 for side, count in stored.items())
+    return [f"disk: {size / 2**30:,.1f} GiB for {sum(stored.values()):,} stored pictures"] if size else []
 
 
 def _without_data(module: nn.Module, mode: FakeTensorMode, device: torch.device) -> None:

@@ -117,9 +117,7 @@ def in_order(
 
     Raises UsageError for an unknown stage or a config that no longer fits the run, and what `step` raises.
     """
-    for name in asked:
-        if name not in every:
-            raise UsageError(f"there is no stage '{name}'; choose from {', '.join(every)}.")
+    check_names(every, asked)
     stop = stop or Stop()
     run.enter()
     try:
@@ -132,6 +130,13 @@ def in_order(
         say(run, f"stopped; the same command goes on from here ({run.folder})")
         return Ended(_finished(run, every), True, ending.signalled)
     return Ended(_finished(run, every), False, False)
+
+
+def check_names(every: Sequence[str], asked: Sequence[str]) -> None:
+    """Raise UsageError for a stage that there is not."""
+    for name in asked:
+        if name not in every:
+            raise UsageError(f"there is no stage '{name}'; choose from {', '.join(every)}.")
 
 
 def fit_stage(run: Run[Any], task: Task, stop: Stop, init: Mapping[str, Tensor] | None = None) -> None:

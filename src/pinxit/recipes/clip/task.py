@@ -5,7 +5,7 @@ Used by `pinxit train clip` and by DALL-E's last stage. Shapes: B pictures, L te
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -50,7 +50,7 @@ class ClipTask:
     """Tell which caption belongs to which picture.
 
     Pictures that CLIP will have to rank bear the marks of what drew them: `redraw` ([B, 3, S, S] in [0, 1], the same
-    shape back) shows it a share of the training pictures that way.
+    shape back; not trained here) shows it a share of the training pictures that way.
     """
 
     name = "clip"
@@ -60,7 +60,7 @@ class ClipTask:
         config: ClipTraining,
         bank: Bank | None = None,
         tokenizer: Tokenizer | None = None,
-        redraw: Callable[[Tensor], Tensor] | None = None,
+        redraw: nn.Module | None = None,
     ) -> None:
         self.config, self.bank, self.tokenizer, self.redraw = config, bank, tokenizer, redraw
         if bank is not None and len(bank) - config.held_out < config.group:
@@ -69,6 +69,10 @@ class ClipTask:
 
     def modules(self) -> dict[str, nn.Module]:
         return {"clip": self.clip}
+
+    def frozen(self) -> list[nn.Module]:
+        """What the loss runs and nobody trains."""
+        return [] if self.redraw is None else [self.redraw]
 
     def hot(self) -> list[nn.Module]:
         return [self.clip.visual, self.clip.text]
@@ -95,8 +99,8 @@ class ClipTask:
         """A batch of the right shapes, for costs."""
         side, text = self.config.size, self.config.clip.text
         pictures = torch.zeros(size, side, side, 3, dtype=torch.uint8)
-        ids = torch.full((size, text.tokens), text.eot)
-        return {"pictures": pictures, "ids": ids, "same": torch.arange(size), "redrawn": torch.arange(0)}
+        ids, redrawn = torch.full((size, text.tokens), text.eot), torch.arange(self._share(size))
+        return {"pictures": pictures, "ids": ids, "same": torch.arange(size), "redrawn": redrawn}
 
     def loss(self, batch: Batch, position: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         """The symmetric loss (figure 3); pictures with equal captions share the right answer."""
@@ -143,4 +147,7 @@ class ClipTask:
 
     def _redrawn(self, size: int, rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         """Which rows of the batch are redrawn: always as many, so that shapes stay."""
-        return np.sort(rng.permutation(size)[: round(self.config.redrawn * size)])
+        return np.sort(rng.permutation(size)[: self._share(size)])
+
+    def _share(self, size: int) -> int:
+        return round(self.config.redrawn * size)

@@ -2,38 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any
 
-import torch
-
+from pinxit.models.dvae import DVAE
 from pinxit.recipes import estimate
 from pinxit.recipes.clip.task import ClipTask
 from pinxit.recipes.dalle.presets import DalleConfig
-from pinxit.recipes.dalle.ranker import ranker
-from pinxit.recipes.dalle.run import TRAINED
+from pinxit.recipes.dalle.ranker import Redraw, ranker
+from pinxit.recipes.dalle.run import STAGES, TRAINED, DalleRun
 from pinxit.recipes.dalle.train_dvae import DVAETask
 from pinxit.recipes.dalle.train_transformer import TransformerTask
-from pinxit.training.flops import Cost
+from pinxit.recipes.staging import check_names
 
-TASKS: dict[str, Any] = {
+
+def table(run: DalleRun, asked: Sequence[str] = STAGES) -> str:
+    """The estimates for the stages `asked` as plain text; the run's own speed is used where it has been logged.
+
+    Raises UsageError for an unknown stage, DataError for pictures that are not there.
+    """
+    check_names(STAGES, asked)
+    training = [stage(run.config, name) for name in TRAINED if name in asked]
+    return estimate.table(training, stored(run) if "pictures" in asked else {}, run.device, run.folder)
+
+
+def stored(run: DalleRun) -> dict[int, int]:
+    """How many pictures the first stage stores, by their side."""
+    data = run.config.data
+    pictures = estimate.kept(data.source, data.size, data.pictures)
+    return {data.size: pictures + (data.ranking if run.grouped else 0)}
+
+
+def stage(config: DalleConfig, name: str) -> estimate.Stage:
+    """One stage that trains."""
+    return estimate.Stage(name, getattr(config.plans, name), partial(TASKS[name], config))
+
+
+def _clip(config: DalleConfig) -> ClipTask:
+    training = ranker(config)
+    return ClipTask(training, redraw=Redraw(DVAE(config.dvae)) if training.redrawn else None)
+
+
+TASKS: dict[str, Callable[[DalleConfig], estimate.Sketched]] = {
     "dvae": DVAETask,
     "transformer": TransformerTask,
-    "clip": lambda config: ClipTask(ranker(config)),
+    "clip": _clip,
 }
-
-
-def stage_cost(config: DalleConfig, stage: str, device: torch.device) -> Cost:
-    """Parameters, operations and activations of a stage."""
-    return estimate.cost_of(_stage(config, stage), device)
-
-
-def table(config: DalleConfig, device: str, folder: Path | None = None) -> str:
-    """The estimates as plain text; `folder` is a run whose own speed is used where it has been logged."""
-    stored = {config.data.size: config.data.pictures + config.data.ranking}
-    return estimate.table([_stage(config, name) for name in TRAINED], stored, device, folder)
-
-
-def _stage(config: DalleConfig, name: str) -> estimate.Stage:
-    return estimate.Stage(name, getattr(config.plans, name), partial(TASKS[name], config))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from torch import Tensor
+from torch import Tensor, nn
 
 from pinxit.models.dvae import DVAE
 from pinxit.recipes.clip.task import GROUP, ClipTraining
@@ -22,11 +20,14 @@ def ranker(config: DalleConfig, grouped: bool = False) -> ClipTraining:
     )
 
 
-def through(dvae: DVAE) -> Callable[[Tensor], Tensor]:
+class Redraw(nn.Module):
     """Pictures as the discrete VAE draws them again, on whatever device they are."""
-    dvae.eval().requires_grad_(False)
 
-    def redraw(x: Tensor) -> Tensor:
-        return dvae.to(x.device).decode_codes(dvae.encode_codes(x))
+    def __init__(self, dvae: DVAE) -> None:
+        super().__init__()
+        self.dvae = dvae.eval().requires_grad_(False)
 
-    return redraw
+    def forward(self, x: Tensor) -> Tensor:
+        if next(self.dvae.parameters()).device != x.device:
+            self.dvae.to(x.device)
+        return self.dvae.redraw(x)

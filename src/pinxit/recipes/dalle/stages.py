@@ -12,7 +12,7 @@ from pinxit.data.bank import build_bank
 from pinxit.data.sources import open_source
 from pinxit.recipes.clip.task import GROUP, ClipTask
 from pinxit.recipes.dalle.encode import encode_bank
-from pinxit.recipes.dalle.ranker import ranker, through
+from pinxit.recipes.dalle.ranker import Redraw, ranker
 from pinxit.recipes.dalle.release import write_checkpoint
 from pinxit.recipes.dalle.run import STAGES, TRAINED, DalleRun
 from pinxit.recipes.dalle.train_dvae import DVAETask
@@ -83,7 +83,7 @@ def clip(run: DalleRun, stop: Stop) -> None:
     """Train the ranker; a share of its pictures goes through the dVAE first, as those that it will rank."""
     training = ranker(run.config, run.grouped)
     run.need("clip", "pictures", "tokenizer", *(["dvae"] if training.redrawn else []))
-    redraw = through(run.dvae()) if training.redrawn else None
+    redraw = Redraw(run.dvae()) if training.redrawn else None
     _fit(run, ClipTask(training, run.ranking_bank(), run.tokenizer(), redraw), stop)
 
 
