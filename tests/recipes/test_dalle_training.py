@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from pinxit.recipes.estimate import cost_of
 from pinxit.training.log import read_metrics
 from pinxit.training.state import FILE, read_progress
 from pinxit.training.stop import Stop
-from pinxit.weights.checkpoint import fingerprint, open_checkpoint
+from pinxit.weights.checkpoint import Checkpoint, fingerprint, open_checkpoint
 from tests.recipes.squares import small, write_squares
 
 ROOT = Path(__file__).parents[2]
@@ -285,6 +286,26 @@ def test_starting_from_a_checkpoint(straight: DalleRun, tmp_path: Path) -> None:
     other = DalleRun(tmp_path / "b", small(straight.config.data.source, "dvae.channels=32"), "cpu", False, checkpoint)
     with pytest.raises(CheckpointError, match="another model"):
         train(other, ["pictures", "tokenizer", "dvae"])
+
+
+def test_a_run_starts_from_one_checkpoint(straight: DalleRun, tmp_path: Path) -> None:
+    """Else fresh stages would take other weights than the provenance tells of."""
+    one = open_checkpoint(straight.path("checkpoint"), "dalle")
+    other = replace(one, settings={**one.settings, "guidance": 9.0})
+
+    def go_on(init: Checkpoint | None, stages: Sequence[str] = (), folder: Path = tmp_path) -> None:
+        train(DalleRun(folder, straight.config, "cpu", progress=False, init=init), stages)
+
+    go_on(one, ["pictures", "tokenizer", "dvae"])
+    with pytest.raises(UsageError, match=f"started from checkpoint {one.hash}, not {other.hash}"):
+        go_on(other)
+    with pytest.raises(UsageError, match=f"started from checkpoint {one.hash}: give it again with --init-from"):
+        go_on(None)
+    with pytest.raises(UsageError, match=f"started from nothing, not from checkpoint {one.hash}"):
+        go_on(one, folder=straight.folder)
+    go_on(one, ["codes", "transformer", "clip"])
+    go_on(None, ["checkpoint"])  # every stage has started: there is nothing left to give it to
+    assert open_checkpoint(tmp_path / "checkpoint").provenance["started_from"] == one.hash
 
 
 def test_presets() -> None:

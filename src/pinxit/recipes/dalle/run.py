@@ -13,6 +13,7 @@ import numpy as np
 from pinxit.data.bank import Bank
 from pinxit.data.bank_layout import MANIFEST
 from pinxit.data.sources import WORLD
+from pinxit.errors import UsageError
 from pinxit.files import write_json
 from pinxit.models.clip import CLIP
 from pinxit.models.dvae import DVAE
@@ -45,7 +46,11 @@ class DalleRun(Run[DalleConfig]):
     init: Checkpoint | None = None  # where fresh stages take their weights and tokenizer from
 
     def enter(self) -> None:
-        """Write the config down, or refuse one that differs from what finished or running stages have used."""
+        """Write the config down, or refuse one that differs from what finished or running stages have used.
+
+        The same goes for the checkpoint that the run starts from.
+        """
+        self._check_start()
         used: dict[str, Callable[[], bool]] = {"vocab": lambda: self.finished("tokenizer")}
         for section in ("data", "seed"):
             used[section] = lambda: self.path("pictures").exists()
@@ -56,6 +61,23 @@ class DalleRun(Run[DalleConfig]):
         enter(self.folder, RECIPE, self.config, used)
         if self.init is not None and not (self.folder / START).is_file():
             write_json(self.folder / START, {"checkpoint": self.init.hash, **self.init.provenance})
+
+    def _check_start(self) -> None:
+        """Refuse a checkpoint that not all of the run would start from: nobody could tell what its weights are of."""
+        before, now = self.start().get("checkpoint"), None if self.init is None else self.init.hash
+        begun = [stage for stage in TRAINED if self.started(stage)]
+        if before is None and now is not None and (begun or self.finished("tokenizer")):
+            raise UsageError(
+                f"{self.folder} was started from nothing, not from checkpoint {now}; "
+                "leave --init-from out or train into another folder."
+            )
+        if before is not None and now is None and len(begun) < len(TRAINED):
+            raise UsageError(f"{self.folder} was started from checkpoint {before}: give it again with --init-from.")
+        if before is not None and now is not None and before != now:
+            raise UsageError(
+                f"{self.folder} was started from checkpoint {before}, not {now}; "
+                "give the old one or train into another folder."
+            )
 
     def start(self) -> dict[str, Any]:
         """What the checkpoint that the run started from says of itself; nothing when it started from nothing."""
