@@ -1,4 +1,4 @@
-"""pinxit: type a sentence, get a picture; train your own painter; measure it; serve it."""
+"""pinxit: type a sentence, get a picture; train your own painter; measure it."""
 
 from __future__ import annotations
 

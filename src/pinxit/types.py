@@ -1,7 +1,7 @@
-"""The values that travel: Prompt -> Tokens -> Condition -> Codes | Latents -> Pixels -> Ranked.
+"""The values that travel: a Prompt goes in, a Condition leads, Ranked pictures come out; Examples are learned from.
 
-Read this file first: every recipe is a chain of functions over these plain values. Tensor shapes use
-B batch, L text positions, D width, E pooled width, H and W rows and columns, C channels.
+Read this file first: every recipe is a chain of functions from one to the next, over plain tensors in between. Shapes
+use B batch, L text positions, D width, E pooled width, H and W rows and columns.
 """
 
 from __future__ import annotations
@@ -26,40 +26,12 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
-    """Text as numbers: `ids` int64 [B, L]; positions after the text hold the tokenizer's pad id (0)."""
-
-    ids: Tensor
-
-
-@dataclass(frozen=True, slots=True)
 class Condition:
     """Text as a generator sees it."""
 
     sequence: Tensor  # [B, L, D]
     pooled: Tensor  # [B, E]
     mask: Tensor  # bool [B, L], True where there is text
-
-
-@dataclass(frozen=True, slots=True)
-class Codes:
-    """A picture as discrete codes: `ids` int64 [B, H, W], raster order when flattened."""
-
-    ids: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class Latents:
-    """A picture, or part of one, as continuous numbers: [B, C, H, W]."""
-
-    values: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class Pixels:
-    """Pictures as floats in [0, 1]: [B, 3, H, W]."""
-
-    values: Tensor
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,69 @@
+"""The checkpoint that comes with the package, painting as a user would have it paint."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import pinxit
+from pinxit.data.world.demands import Demand, Wanted, WantedRelation
+from pinxit.evaluation.geneval import complaints
+from pinxit.recipes.judge import Judge
+from pinxit.recipes.painting import Painter
+
+ROOT = Path(__file__).parents[1]
+MOST_MEMORY = 1.5 * 2**30
+PLAIN = {  # sentences on plain white that anybody would try first
+    "three green triangles on a white background": Demand((Wanted("triangle", "green", 3, True),), place="white"),
+    "an orange circle to the left of a purple square on a white background": Demand(
+        (Wanted("circle", "orange"), Wanted("square", "purple")), (WantedRelation(0, "left of", 1),), place="white"
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def painter() -> Painter:
+    return pinxit.load("tiny", device="cpu")
+
+
+@pytest.mark.skipif(not hasattr(os, "wait4"), reason="only here is a process told what its child took")
+def test_the_first_command_of_the_readme_paints(tmp_path: Path) -> None:
+    """Sixteen candidates, four kept, a sheet that is named, within 1.5 GiB and without a word of warning."""
+    told = re.search(r'^pip install .* && pinxit (paint) "(.+)"$', (ROOT / "README.md").read_text("utf-8"), re.M)
+    assert told
+    command = [sys.executable, "-m", "pinxit", *told.groups()]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        said = child.stdout.read()
+        _, status, used = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+    assert child.returncode == 0
+    assert used.ru_maxrss * (1 if sys.platform == "darwin" else 1024) < MOST_MEMORY
+    (sheet,) = tmp_path.rglob("sheet.png")
+    assert str(sheet.relative_to(tmp_path)) in re.sub(r"\s", "", said)
+    kept = sorted(sheet.parent.glob("[0-9][0-9]-*.png"))
+    assert len(kept) == 4
+    with Image.open(kept[0]) as picture:
+        assert picture.size == (72, 72) and {int(one.stem.split("candidate")[1]) for one in kept} <= set(range(16))
+
+
+def test_its_pictures_do_not_depend_on_company(painter: Painter) -> None:
+    prompt = "two yellow stars and a blue cube"
+    alone = painter.paint(prompt, candidates=3, keep=None, seed=5)
+    crowd = painter.paint_many([("a fox", 5), (prompt, 5)], candidates=5, keep=None)[1]
+    pictures = {one.candidate: one.picture for one in crowd}
+    assert all((one.picture == pictures[one.candidate]).all() for one in alone)
+
+
+@pytest.mark.parametrize("prompt", PLAIN)
+def test_plain_sentences_are_obeyed(painter: Painter, prompt: str) -> None:
+    """By the judge: some picture that is kept shows the things, colours, numbers, places and the white ground."""
+    kept = painter.paint(prompt, candidates=16, keep=4, seed=0)
+    sights = Judge.open("judge", "cpu").look([one.picture for one in kept])
+    assert any(not complaints(sight, PLAIN[prompt]) for sight in sights)
