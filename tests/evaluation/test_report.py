@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pinxit.data.world.tasks import TASKS
-from pinxit.evaluation.report import cells, column_names, interval, intervals, lines, machine, marked
+from pinxit.evaluation.report import cells, column_names, interval, intervals, lines, marked
 
 
 def test_lines_and_columns_stand_in_genevals_order() -> None:
@@ -35,6 +35,5 @@ def test_each_column_is_as_sure_as_its_prompts_are_many() -> None:
     assert found == {"overall": interval(0.5, 30), "counting": interval(0.5, 10), "sketch": interval(0.5, 5)}
 
 
-def test_marks_and_machine() -> None:
+def test_marks() -> None:
     assert marked(["a fox", "a cat"], ["", "0 cat, not 1"]) == ["✓ a fox", "✗ a cat (0 cat, not 1)"]
-    assert set(machine("cpu")) == {"device", "cores", "torch", "python"} and machine("cpu")["device"]

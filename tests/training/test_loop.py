@@ -17,6 +17,7 @@ from pinxit.errors import CheckpointError, PinxitError, UsageError
 from pinxit.training import state as states
 from pinxit.training.log import METRICS, read_metrics
 from pinxit.training.loop import Plan, Stop, fit
+from pinxit.training.machine import machine
 from pinxit.training.precision import pick_device
 from tests.training.toy import Toy, plan
 
@@ -144,6 +145,7 @@ def test_task_hooks_and_files(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {states.FILE, METRICS, "preview.png"}
     line = read_metrics(tmp_path)[-1]
     assert line["images"] == 128 and line["half"] == 0.5 and line["error"] == line["loss"]
+    assert states.read_machine(tmp_path) == machine("cpu")
     assert line["pictures_per_s"] > 0 and line["gflops_per_s"] > 0 and 0 < line["share"] < 1
     assert states.read_weights(tmp_path, "net").keys() == task.net.state_dict().keys()
 

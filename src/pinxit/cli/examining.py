@@ -114,6 +114,7 @@ def origin(exam: Exam, device: str) -> dict[str, Any]:
     from dataclasses import asdict
 
     from pinxit import __version__
-    from pinxit.evaluation.report import machine, today
+    from pinxit.evaluation.report import today
+    from pinxit.training.machine import machine
 
     return {"pinxit": __version__, "date": today(), "machine": machine(device), "exam": asdict(exam)}

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import datetime
-import os
-import platform
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from pinxit.data.world.tasks import TASKS
 
@@ -59,23 +56,6 @@ def intervals(table: Lines, asked: Sequence[str]) -> dict[str, dict[str, tuple[f
     return {
         line: {name: interval(share, counts[name]) for name, share in scores.items()} for line, scores in table.items()
     }
-
-
-def machine(device: str) -> dict[str, Any]:
-    """What the figures were measured on."""
-    import torch
-
-    named = torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor()
-    return {"device": named, "cores": os.cpu_count(), "torch": torch.__version__, "python": platform.python_version()}
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123  a device file, read line by line
-            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def today() -> str:

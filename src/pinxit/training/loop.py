@@ -22,6 +22,7 @@ from pinxit.pictures import write_png
 from pinxit.training import state as states
 from pinxit.training.flops import Cost, matrix_rate, measure
 from pinxit.training.log import Log, Meter
+from pinxit.training.machine import machine
 from pinxit.training.muon import muon
 from pinxit.training.optim import Average, adamw, buffers_restored, trained
 from pinxit.training.plan import Batch, Plan, Task, check_same_plan
@@ -69,7 +70,7 @@ def fit(
     if on.type == "cpu":
         keep_freed_memory()
     place(task.modules(), plan, on)
-    state = _start(task, plan, folder, init)
+    state = _start(task, plan, folder, init, on)
     at = state.progress
     if at.images >= goal:
         return Outcome(at, at.images >= plan.images, False)
@@ -97,7 +98,7 @@ def fit(
     return Outcome(at, at.images >= plan.images, stop.signalled)
 
 
-def _start(task: Task, plan: Plan, folder: Path, init: Weights | None) -> State:
+def _start(task: Task, plan: Plan, folder: Path, init: Weights | None, device: torch.device) -> State:
     """The state to go on from.
 
     The ways a run can start, the first that applies:
@@ -111,7 +112,8 @@ def _start(task: Task, plan: Plan, folder: Path, init: Weights | None) -> State:
         if not resumed:
             _take(modules[name], name, values)
     optimiser = (muon if plan.optimiser == "muon" else adamw)(modules, plan)
-    state = State(modules, optimiser, Average(modules, plan.ema, plan.ema_every), Progress())
+    average = Average(modules, plan.ema, plan.ema_every)
+    state = State(modules, optimiser, average, Progress(), machine(str(device)))
     if resumed:
         check_same_plan(states.read_plan(folder), to_dict(plan), str(folder))
         state.load(folder)

@@ -43,6 +43,7 @@ class State:
     optimiser: torch.optim.Optimizer
     average: Average
     progress: Progress
+    machine: Mapping[str, Any]  # that of this sitting, for model cards
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state by name."""
@@ -56,7 +57,8 @@ class State:
     def save(self, folder: Path, plan: Mapping[str, Any]) -> None:
         """Write the state into `folder`. Raises PinxitError when that is impossible; the older state then survives."""
         tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in self.tensors().items()}
-        notes = {"progress": json.dumps(asdict(self.progress)), "plan": json.dumps(plan)}
+        told = {"progress": asdict(self.progress), "plan": plan, "machine": self.machine}
+        notes = {name: json.dumps(value) for name, value in told.items()}
         path = folder / FILE
         with replacing(path) as temporary:
             try:
@@ -94,7 +96,10 @@ def exists(folder: Path) -> bool:
 
 
 def read_notes(folder: Path) -> dict[str, str]:
-    """The metadata of the saved state: `progress` and `plan`, each JSON. Raises CheckpointError when unreadable."""
+    """The metadata of the saved state, each JSON: `progress`, `plan`, and, younger than those, `machine`.
+
+    Raises CheckpointError when unreadable.
+    """
     path = folder / FILE
     try:
         with safe_open(path, framework="pt") as file:
@@ -111,6 +116,12 @@ def read_plan(folder: Path) -> dict[str, Any]:
     """The plan by which the run saved in `folder` was last trained."""
     plan: dict[str, Any] = json.loads(read_notes(folder)["plan"])
     return plan
+
+
+def read_machine(folder: Path) -> dict[str, Any]:
+    """What the last sitting of the run saved in `folder` was held on; empty where an older pinxit did not say."""
+    machine: dict[str, Any] = json.loads(read_notes(folder).get("machine", "{}"))
+    return machine
 
 
 def read_progress(folder: Path) -> Progress:
