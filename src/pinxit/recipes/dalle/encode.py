@@ -39,7 +39,7 @@ def encode_bank(run: DalleRun, progress: Callable[[int, int], None]) -> None:
     if device.type == "cpu":
         keep_freed_memory()
     about: dict[str, Any] = {"dvae": fingerprint(model), "pictures": len(bank), "grid": model.grid}
-    old = _read(folder / ABOUT)
+    old = about_codes(run)
     if {name: old.get(name) for name in about} == about:
         if run.finished("codes"):
             return
@@ -96,9 +96,10 @@ def _write(path: Path, count: int, start: int, rows: np.ndarray[tuple[int, ...],
         raise PinxitError(f"cannot write {path}: {error.strerror or error}.") from error
 
 
-def _read(path: Path) -> dict[str, Any]:
+def about_codes(run: DalleRun) -> dict[str, Any]:
+    """What codes.json says: which dVAE made the codes, of how many pictures, and how many of its codes are in use."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads((run.path("codes") / ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -1,0 +1,36 @@
+"""The line that trains a config, as a model card prints it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pinxit.config import to_dict
+from pinxit.training.runs import differences
+
+
+def command(recipe: str, config: Any, presets: Mapping[str, Callable[[], Any]], start: str | None = None) -> str:
+    """`pinxit train RECIPE` with the nearest preset and whatever differs from it; `start`: what --init-from is given.
+
+    `config` has `data.source`; the run folder is called RUN.
+    """
+    changes = {name: _changes(preset(), config) for name, preset in presets.items()}
+    nearest = min(changes, key=lambda name: len(changes[name]))
+    words = ["pinxit", "train", recipe, "--preset", nearest, "--data", config.data.source]
+    for change in changes[nearest]:
+        words += ["--set", change]
+    if start is not None:
+        words += ["--init-from", start]
+    return shlex.join([*words, "--out", "RUN"])
+
+
+def _changes(preset: Any, config: Any) -> list[str]:
+    """What `config.override` makes of `preset` to arrive at `config`, but for the source."""
+    found = differences(to_dict(preset), to_dict(config))
+    return [f"{name}={_text(value)}" for name, _, value in found if name != "data.source"]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
