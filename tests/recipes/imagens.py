@@ -8,7 +8,8 @@ import torch
 
 from pinxit.config import override, to_dict
 from pinxit.models.unet import UNet, UNetConfig
-from pinxit.recipes.imagen.presets import ImagenConfig, nano
+from pinxit.recipes.imagen.config import ImagenConfig
+from pinxit.recipes.imagen.presets import nano
 from pinxit.text.encoders import open_text_encoder
 from pinxit.training.draws import seeded
 from pinxit.weights.checkpoint import Part, save_checkpoint

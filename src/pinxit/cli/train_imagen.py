@@ -13,7 +13,7 @@ from pinxit.cli.training import Captioned, Changes, DryRun, Minutes, Pictures, Q
 def train_imagen(
     out: RunFolder,
     preset: Annotated[
-        str | None, typer.Option(help="nano, tiny or tiny-learned.", show_default="the run's own, else tiny")
+        str | None, typer.Option(help="nano, tiny, tiny-learned or paper.", show_default="the run's own, else tiny")
     ] = None,
     data: Captioned = None,
     pictures: Pictures = None,
@@ -39,7 +39,7 @@ def train_imagen(
     [bold]Examples[/bold]
 
       pinxit train imagen --preset tiny --data world:small --out runs/imagen
-      pinxit train imagen --preset tiny --out runs/imagen --dry-run
+      pinxit train imagen --preset paper --out runs/imagen --dry-run
       pinxit train imagen --preset tiny --text-encoder hub:google/t5-v1_1-base --out runs/t5
       pinxit train imagen --out runs/imagen --set plans.base.images=2000000
     """

@@ -11,8 +11,8 @@ from pinxit.recipes.deepfloyd.denoiser import LearnedRangeDenoiser
 from pinxit.recipes.deepfloyd.reading import CaptionReader
 from pinxit.recipes.deepfloyd.schedule import NoiseSchedule
 from pinxit.recipes.deepfloyd.upsampler import DeepFloydUpsampler
+from pinxit.recipes.imagen.config import SamplingConfig, StageConfig
 from pinxit.recipes.imagen.painter import ImagenPainter
-from pinxit.recipes.imagen.presets import SamplingConfig, StageConfig
 from pinxit.recipes.painting import Ranker
 
 SLOTS = 4

@@ -8,7 +8,7 @@ from pinxit.pipelines.denoise import Conditions
 from pinxit.recipes.deepfloyd.denoiser import LearnedRangeDenoiser
 from pinxit.recipes.deepfloyd.reading import CaptionReader, enlarged
 from pinxit.recipes.deepfloyd.schedule import NoiseSchedule
-from pinxit.recipes.imagen.presets import SamplingConfig, StageConfig
+from pinxit.recipes.imagen.config import SamplingConfig, StageConfig
 from pinxit.recipes.imagen.upsampler import SLOTS, Upsampler
 
 SCALE = 4  # how many times larger its pictures are

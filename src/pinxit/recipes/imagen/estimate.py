@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from pinxit.recipes import estimate
-from pinxit.recipes.imagen.presets import ImagenConfig
+from pinxit.recipes.imagen.config import ImagenConfig
 from pinxit.recipes.imagen.run import TRAINED
 from pinxit.recipes.imagen.task import DiffusionTask
 

@@ -10,9 +10,9 @@ from pinxit.models.clip import CLIP, CLIPConfig
 from pinxit.models.text import TextTransformer
 from pinxit.models.unet import UNet
 from pinxit.models.unet_fast import fast_unet
+from pinxit.recipes.imagen.config import SamplingConfig, StageConfig, TextConfig
 from pinxit.recipes.imagen.denoiser import UNetDenoiser
 from pinxit.recipes.imagen.painter import SLOTS, ImagenPainter
-from pinxit.recipes.imagen.presets import SamplingConfig, StageConfig, TextConfig
 from pinxit.recipes.imagen.task import TEXT
 from pinxit.recipes.imagen.upsampler import Upsampler
 from pinxit.recipes.painting import Ranker

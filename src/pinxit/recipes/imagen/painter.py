@@ -6,21 +6,19 @@ whatever else is painted beside it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from pinxit import __version__
 from pinxit.data.transforms import to_pictures
-from pinxit.errors import UsageError
 from pinxit.functional.diffusion import karras_sigmas
-from pinxit.functional.samplers import SAMPLERS
 from pinxit.pipelines.denoise import Conditions, Denoiser, DenoiseRequest, DenoiseStepper, Thresholding
 from pinxit.recipes.imagen.conditions import told
+from pinxit.recipes.imagen.config import Grid, SamplingConfig, StageConfig
 from pinxit.recipes.imagen.denoiser import DiffusionConfig
-from pinxit.recipes.imagen.presets import Grid, SamplingConfig, StageConfig
 from pinxit.recipes.imagen.upsampler import Upsampler
 from pinxit.recipes.painting import Painter, Ranker, Watch, draw
 from pinxit.text.encoders import TextEncoder
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     from pinxit.types import Picture
 
 SLOTS = 16  # pictures drawn at once; a change changes nothing but speed and, in the last bits, the pictures
-MOST_STEPS = 1000
 KARRAS_FIRST = 80.0  # where Karras et al. begin (EDM, table 1): as good as pure noise
 SETTINGS = ("guidance", "steps", "sampler", "grid", "percentile")
 
@@ -124,15 +121,6 @@ def levels(grid: Grid, about: DiffusionConfig, steps: int) -> tuple[float, ...]:
     return tuple(about.even_sigmas(steps))
 
 
-def check_settings(about: dict[str, Any]) -> None:
+def check_settings(about: Mapping[str, Any]) -> None:
     """Raise UsageError for a setting that no picture can be drawn with."""
-    if about.get("grid", "even") not in get_args(Grid):
-        raise UsageError(f"there is no grid '{about['grid']}'; choose from {', '.join(get_args(Grid))}.")
-    if about["sampler"] not in SAMPLERS:
-        raise UsageError(f"there is no sampler '{about['sampler']}'; choose from {', '.join(SAMPLERS)}.")
-    if about["guidance"] < 0:
-        raise UsageError(f"guidance must not be negative, and {about['guidance']} is.")
-    if not 1 <= about["steps"] <= MOST_STEPS:
-        raise UsageError(f"steps must be from 1 to {MOST_STEPS}, as many as the schedule has, not {about['steps']}.")
-    if not 0 <= about["percentile"] <= 1:
-        raise UsageError(f"percentile must be from 0 to 1, not {about['percentile']}.")
+    SamplingConfig(**{name: about[name] for name in SETTINGS if name in about})

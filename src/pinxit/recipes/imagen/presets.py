@@ -6,114 +6,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
-from pinxit.data.scripts import Script
 from pinxit.errors import UsageError
 from pinxit.models.text import TextTransformerConfig
 from pinxit.models.unet import UNetConfig
+from pinxit.models.unet_shapes import imagen_base, imagen_super_256
+from pinxit.recipes.imagen.config import DataConfig, ImagenConfig, Plans, SamplingConfig, StageConfig, TextConfig
 from pinxit.recipes.imagen.denoiser import DiffusionConfig
 from pinxit.text.encoders import open_text_encoder
 from pinxit.training.plan import Plan
-from pinxit.weights.checkpoint import Store
-
-Grid = Literal["even", "karras"]
-
-
-@dataclass(frozen=True, slots=True)
-class DataConfig:
-    """Which pictures."""
-
-    source: str = "world:small"  # as `pinxit train --data` takes it: a world, a folder, tar shards
-    pictures: int = 200_000  # stored for the base, at its size
-    large: int = 20_000  # stored for the upsampler, at its size
-    script: Script = "latin"  # captions that are read: those in Latin letters, or all where the reader knows more
-
-
-@dataclass(frozen=True, slots=True)
-class TextConfig:
-    """Who reads the captions, and how much of them."""
-
-    encoder: str = "minilm"  # the packaged all-MiniLM-L6-v2, a folder in the transformers layout, hub:OWNER/NAME, or:
-    learned: TextTransformerConfig | None = None  # one trained with the base, on our own tokens, instead
-    length: int = 128  # tokens
-    stored: int = 0  # captions of a picture that are read before training and kept on disk; 0: read as training goes
-    drop: float = 0.1  # chance that a stage sees no caption, for guidance (section 4.1)
-
-    def __post_init__(self) -> None:
-        if self.learned is not None and self.stored:
-            raise UsageError("text.stored must be 0 where the text encoder is learned: what it says changes.")
-
-
-@dataclass(frozen=True, slots=True)
-class StageConfig:
-    """One network of the cascade."""
-
-    size: int  # side of its pictures in pixels
-    unet: UNetConfig
-    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
-    low: int = 0  # side of the smaller picture that it enlarges; 0: it draws from nothing
-    crop: int = 0  # side of the squares it is trained on; 0: whole pictures
-
-    def __post_init__(self) -> None:
-        if self.low and self.size % self.low:
-            raise UsageError(f"an upsampler's size={self.size} must be a multiple of low={self.low}.")
-        if self.crop > self.size or (self.low and self.crop % self.scale):
-            raise UsageError(f"crop={self.crop} must be at most size={self.size} and a multiple of size / low.")
-
-    @property
-    def scale(self) -> int:
-        """How many times larger its pictures are than those it is given."""
-        return self.size // self.low if self.low else 1
-
-    @property
-    def seen(self) -> int:
-        """The side of the squares that training sees."""
-        return self.crop or self.size
-
-
-@dataclass(frozen=True, slots=True)
-class SamplingConfig:
-    """How pictures are drawn where nobody says otherwise; the checkpoint keeps it."""
-
-    sampler: str = "ddim"
-    steps: int = 25  # of the base
-    grid: Grid = "even"  # where its steps fall: evenly in time, or closer where it is clean (EDM)
-    guidance: float = 4.0  # classifier-free, of the base
-    percentile: float = 0.995  # dynamic thresholding (section 2.3); 0: static
-    upsampler_steps: int = 10
-    upsampler_guidance: float = 1.0
-    augmentation: float = 0.2  # noise on the smaller picture (section 2.4)
-
-
-@dataclass(frozen=True, slots=True)
-class Plans:
-    """How long each stage is trained."""
-
-    base: Plan
-    upsampler: Plan
-
-
-@dataclass(frozen=True, slots=True)
-class ImagenConfig:
-    """Everything that a run of `pinxit train imagen` depends on."""
-
-    data: DataConfig
-    text: TextConfig
-    base: StageConfig
-    upsampler: StageConfig
-    plans: Plans
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    ranker: str = "tiny"  # whose CLIP ranks the candidates
-    store: Store = "bf16"  # of the checkpoint's weights: bf16, or int8 in half the space
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.upsampler.low != self.base.size:
-            raise UsageError(f"upsampler.low={self.upsampler.low} must equal base.size={self.base.size}: set both.")
-        if self.text.learned is not None and self.text.learned.tokens < self.text.length:
-            raise UsageError(f"text.learned.tokens must be at least text.length={self.text.length}.")
 
 
 def nano() -> ImagenConfig:
@@ -192,6 +95,43 @@ def tiny_learned() -> ImagenConfig:
     return replace(config, text=replace(config.text, encoder="learned", learned=reader, stored=0))
 
 
+def paper() -> ImagenConfig:
+    """Photorealistic Text-to-Image Diffusion Models (Saharia et al. 2022, arXiv 2205.11487): 64 px to 256 px, T5-XXL.
+
+    Sections 2 and 4.1 and appendix F; 256 TPU-v4 for the base and 128 for the upsampler in the paper. The cascade ends
+    at 256 px: the 256 -> 1024 px network is `models.unet_shapes.imagen_super_1024`, and no stage trains it. The base
+    learns by AdamW without decay, which is Adam, as the paper's upsampler does and its base, by Adafactor, does not.
+    The rate falls to 0, where appendix F prints an end of 2,500,000, the number of steps. The article names neither
+    tokens (128 here), the decay of the averaged weights (0.9999), sampling steps, nor the guidance of its samples (here
+    that of its COCO figures); dynamic thresholding is the base's alone. Its 460 M pictures of its own and LAION's 400 M
+    pairs are yours to bring. Crops are for the 1024 px network: this one attends to itself and sees whole pictures.
+    `pinxit train imagen --preset paper --data SHARDS --out RUN`
+    """
+    plan = Plan(
+        images=2_500_000 * 2048,
+        batch=2048,
+        lr=1e-4,
+        warmup=10_000 * 2048,
+        ema=0.9999,
+        channels_last=True,
+    )
+    return ImagenConfig(
+        data=DataConfig(source="world:full", pictures=860_000_000, large=860_000_000),
+        text=TextConfig("hub:google/t5-v1_1-xxl", length=128),
+        base=StageConfig(64, imagen_base()),
+        upsampler=StageConfig(256, imagen_super_256(), low=64),
+        plans=Plans(base=plan, upsampler=plan),
+        sampling=SamplingConfig(
+            "ancestral",
+            steps=256,
+            guidance=1.35,
+            upsampler_steps=128,
+            upsampler_guidance=8.0,
+            augmentation=0.1,
+        ),
+    )
+
+
 def read_by(config: ImagenConfig, encoder: str) -> ImagenConfig:
     """`config` with another frozen text encoder, whose vectors both networks then take.
 
@@ -209,7 +149,12 @@ def read_by(config: ImagenConfig, encoder: str) -> ImagenConfig:
     return replace(config, text=text, base=taking(config.base), upsampler=taking(config.upsampler))
 
 
-PRESETS: dict[str, Callable[[], ImagenConfig]] = {"nano": nano, "tiny": tiny, "tiny-learned": tiny_learned}
+PRESETS: dict[str, Callable[[], ImagenConfig]] = {
+    "nano": nano,
+    "tiny": tiny,
+    "tiny-learned": tiny_learned,
+    "paper": paper,
+}
 
 
 def preset(name: str) -> ImagenConfig:

@@ -11,7 +11,7 @@ from pinxit.data.embeddings import Embeddings
 from pinxit.data.embeddings_builder import MANIFEST as READ
 from pinxit.errors import UsageError
 from pinxit.models.text import TextTransformer
-from pinxit.recipes.imagen.presets import ImagenConfig
+from pinxit.recipes.imagen.config import ImagenConfig
 from pinxit.recipes.imagen.task import TEXT, DiffusionTask
 from pinxit.recipes.staging import Run
 from pinxit.text.encoders import TextEncoder, open_text_encoder

@@ -24,8 +24,8 @@ from pinxit.models.text import PAD
 from pinxit.models.unet import UNet
 from pinxit.recipes.batches import pick
 from pinxit.recipes.imagen.conditions import smaller, texts
+from pinxit.recipes.imagen.config import StageConfig
 from pinxit.recipes.imagen.denoiser import DiffusionConfig, UNetDenoiser, predicted
-from pinxit.recipes.imagen.presets import StageConfig
 from pinxit.text.learned import LearnedText
 from pinxit.training.draws import key, numpy_rng, seeded, torch_rng
 from pinxit.training.loop import Batch

@@ -15,7 +15,7 @@ from pinxit.functional.sampling import normals
 from pinxit.pipelines.denoise import Conditions, Denoiser, DenoiseRequest, DenoiseStepper, Thresholding
 from pinxit.pipelines.stepper import run
 from pinxit.recipes.imagen.conditions import smaller, told
-from pinxit.recipes.imagen.presets import SamplingConfig, StageConfig
+from pinxit.recipes.imagen.config import SamplingConfig, StageConfig
 
 if TYPE_CHECKING:
     from pinxit.text.encoders import TextEncoder

@@ -1,0 +1,168 @@
+"""Everything that a run of `pinxit train imagen` depends on, refused in one sentence where its parts do not fit.
+
+What is wrong is found here, before hours of drawing and reading, or not until a network is asked.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+from typing import Any, Literal, get_args
+
+from pinxit.data.scripts import Script
+from pinxit.errors import UsageError
+from pinxit.functional.samplers import SAMPLERS
+from pinxit.models.text import TextTransformerConfig
+from pinxit.models.unet import UNetConfig
+from pinxit.recipes.imagen.denoiser import DiffusionConfig
+from pinxit.training.plan import Plan
+from pinxit.weights.checkpoint import Store
+
+Grid = Literal["even", "karras"]
+
+MOST_STEPS = 1000  # of a walk, as many as the schedules that diffusion models are published with
+RGB = 3
+
+
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """Which pictures."""
+
+    source: str = "world:small"  # as `pinxit train --data` takes it: a world, a folder, tar shards
+    pictures: int = 200_000  # stored for the base, at its size
+    large: int = 20_000  # stored for the upsampler, at its size
+    script: Script = "latin"  # captions that are read: those in Latin letters, or all where the reader knows more
+
+
+@dataclass(frozen=True, slots=True)
+class TextConfig:
+    """Who reads the captions, and how much of them."""
+
+    encoder: str = "minilm"  # the packaged all-MiniLM-L6-v2, a folder in the transformers layout, hub:OWNER/NAME, or:
+    learned: TextTransformerConfig | None = None  # one trained with the base, on our own tokens, instead
+    length: int = 128  # tokens
+    stored: int = 0  # captions of a picture that are read before training and kept on disk; 0: read as training goes
+    drop: float = 0.1  # chance that a stage sees no caption, for guidance (section 4.1)
+
+    def __post_init__(self) -> None:
+        if self.learned is not None and self.stored:
+            raise UsageError("text.stored must be 0 where the text encoder is learned: what it says changes.")
+        check_number("text.length", self.length, 2, whole=True)  # readers begin and end a text with tokens of their own
+        check_number("text.stored", self.stored, 0, whole=True)
+        check_number("text.drop", self.drop, 0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class StageConfig:
+    """One network of the cascade."""
+
+    size: int  # side of its pictures in pixels
+    unet: UNetConfig
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    low: int = 0  # side of the smaller picture that it enlarges; 0: it draws from nothing
+    crop: int = 0  # side of the squares it is trained on; 0: whole pictures
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.crop < 0:
+            raise UsageError(f"{self._kind}'s size={self.size} must be at least 1 and its crop={self.crop} at least 0.")
+        if self.low and not (0 < self.low < self.size and self.size % self.low == 0):
+            raise UsageError(f"an upsampler's size={self.size} must be a multiple of low={self.low}, and more than it.")
+        if self.crop > self.size or (self.low and self.crop % self.scale):
+            raise UsageError(f"crop={self.crop} must be at most size={self.size} and a multiple of size / low.")
+        self._check_unet()
+
+    def _check_unet(self) -> None:
+        for name, side in (("size", self.size), ("crop", self.seen)):
+            if side % self.unet.step:
+                told = f"{self._kind}'s {name}={side} must be a multiple of {self.unet.step}, which its unet divides by"
+                raise UsageError(f"{told}: change it, or unet.patch and unet.channels.")
+        if (self.unet.low_res, self.unet.augmentation) != ((RGB, True) if self.low else (0, False)):
+            wanted = f"unet.low_res={RGB} and unet.augmentation=true" if self.low else "them 0 and false"
+            found = f"unet.low_res={self.unet.low_res} and unet.augmentation={str(self.unet.augmentation).lower()}"
+            raise UsageError(f"{self._kind} (low={self.low}) cannot have {found}: make {wanted}.")
+
+    @property
+    def _kind(self) -> str:
+        return "an upsampler" if self.low else "a base"
+
+    @property
+    def scale(self) -> int:
+        """How many times larger its pictures are than those it is given."""
+        return self.size // self.low if self.low else 1
+
+    @property
+    def seen(self) -> int:
+        """The side of the squares that training sees."""
+        return self.crop or self.size
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingConfig:
+    """How pictures are drawn where nobody says otherwise; the checkpoint keeps it."""
+
+    sampler: str = "ddim"
+    steps: int = 25  # of the base
+    grid: Grid = "even"  # where its steps fall: evenly in time, or closer where it is clean (EDM)
+    guidance: float = 4.0  # classifier-free, of the base
+    percentile: float = 0.995  # dynamic thresholding (section 2.3); 0: static
+    upsampler_steps: int = 10
+    upsampler_guidance: float = 1.0
+    augmentation: float = 0.2  # noise on the smaller picture (section 2.4)
+
+    def __post_init__(self) -> None:
+        if self.sampler not in SAMPLERS:
+            raise UsageError(f"there is no sampler '{self.sampler}'; choose from {', '.join(SAMPLERS)}.")
+        if self.grid not in get_args(Grid):
+            raise UsageError(f"there is no grid '{self.grid}'; choose from {', '.join(get_args(Grid))}.")
+        for name in ("steps", "upsampler_steps"):
+            check_number(name, getattr(self, name), 1, MOST_STEPS, whole=True)
+        for name in ("guidance", "upsampler_guidance"):
+            check_number(name, getattr(self, name), 0)
+        for name in ("percentile", "augmentation"):
+            check_number(name, getattr(self, name), 0, 1)
+
+
+def check_number(name: str, value: Any, low: float, high: float = math.inf, whole: bool = False) -> None:
+    """Raise UsageError unless `value` is a finite number from `low` to `high`."""
+    kind: Any = Integral if whole else Real
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise UsageError(f"{name} must be a {'whole ' if whole else ''}number, not {value}.")
+    if not (low <= value <= high and value < math.inf):
+        limits = f"from {low} to {high}" if high < math.inf else f"at least {low}{'' if whole else ' and finite'}"
+        raise UsageError(f"{name} must be {limits}, not {value}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Plans:
+    """How long each stage is trained."""
+
+    base: Plan
+    upsampler: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class ImagenConfig:
+    """Everything that a run of `pinxit train imagen` depends on."""
+
+    data: DataConfig
+    text: TextConfig
+    base: StageConfig
+    upsampler: StageConfig
+    plans: Plans
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    ranker: str = "tiny"  # whose CLIP ranks the candidates
+    store: Store = "bf16"  # of the checkpoint's weights: bf16, or int8 in half the space
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.base.low:
+            raise UsageError(f"base.low={self.base.low} must be 0: the base draws from nothing.")
+        if self.upsampler.low != self.base.size:
+            raise UsageError(f"upsampler.low={self.upsampler.low} must equal base.size={self.base.size}: set both.")
+        for name, unet in (("base", self.base.unet), ("upsampler", self.upsampler.unet)):
+            for side in ("inputs", "outputs"):
+                if getattr(unet, side) != RGB:  # a learned variance is painted with (DeepFloyd IF), not trained
+                    raise UsageError(f"{name}.unet.{side}={getattr(unet, side)} must be {RGB}, a picture's colours.")
+        if self.text.learned is not None and self.text.learned.tokens < self.text.length:
+            raise UsageError(f"text.learned.tokens must be at least text.length={self.text.length}.")
