@@ -26,6 +26,7 @@ class Exact:
     """Paints the truth, once for every candidate."""
 
     provenance = {"checkpoint": "exact", "hash": "0123456789ab"}  # noqa: RUF012  never changed
+    defaults = {"guidance": 1.0, "steps": 25}  # noqa: RUF012
 
     def paint_many(self, asked: list[tuple[str, int]], candidates: int, keep: None) -> list[list[Ranked]]:
         paint = exact_pictures(questions(EXAM))
@@ -78,3 +79,21 @@ def test_bad_requests_are_one_sentence(judge: str, tmp_path: Path) -> None:
     refuse(PinxitError, "there is no checkpoint", "--judge", str(tmp_path / "none"))
     refuse(UsageError, "split must be one of", "--judge", judge, "--split", "train-ish")
     refuse(UsageError, "language must be one of", "--judge", judge, "--language", "fr")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("guidance=abc", "guidance takes a number, such as 1.0, not abc."),
+        ("guidance=NaN", "guidance takes a number, such as 1.0, not nan."),
+        ("steps=2.5", "steps takes a whole number, such as 25, not 2.5."),
+        ("augmentation=0.1", "augmentation is a setting of the upsampler"),
+        ("magic=1", "there is no setting 'magic' here: choose from guidance, steps."),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_before_anything_is_painted(
+    judge: str, monkeypatch: pytest.MonkeyPatch, change: str, told: str
+) -> None:
+    monkeypatch.setattr("pinxit.api.load", lambda checkpoint, device: Exact())
+    with pytest.raises(UsageError, match=told):
+        CliRunner().invoke(app, ["world", "--judge", judge, "--set", change], catch_exceptions=False)

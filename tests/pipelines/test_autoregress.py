@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, get_args
@@ -205,7 +206,10 @@ def test_a_picture_known_in_full_comes_back() -> None:
         ({"text": torch.zeros(L + 1, dtype=torch.long)}, "5 token ids"),
         ({"known": torch.zeros(3, 3, dtype=torch.long)}, "4 x 4"),
         ({"known": torch.full((GRID, GRID), K)}, "below 30"),
-        ({"temperature": -1.0}, "temperature"),
+        ({"temperature": -1.0}, "temperature must be at least 0 and finite, not -1.0"),
+        ({"temperature": math.nan}, "temperature must be at least 0 and finite, not nan"),
+        ({"guidance": math.nan}, "guidance must be at least 0 and finite, not nan"),
+        ({"guidance": math.inf}, "guidance must be at least 0 and finite, not inf"),
         ({"top_p": 0.0}, "top-p"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -118,7 +119,9 @@ def test_progress_partial_pictures_and_cancelling() -> None:
     ("changes", "message"),
     [
         ({"sampler": "magic"}, "no sampler 'magic'"),
-        ({"guidance": -1.0}, "guidance must not be negative"),
+        ({"guidance": -1.0}, "guidance must be at least 0 and finite, not -1.0"),
+        ({"guidance": math.nan}, "guidance must be at least 0 and finite, not nan"),
+        ({"guidance": math.inf}, "guidance must be at least 0 and finite, not inf"),
         ({"sigmas": (1.0,)}, "at least one step"),
         ({"sigmas": (1.0, 2.0, 0.0)}, "must descend"),
     ],

@@ -105,6 +105,7 @@ def _painter_lines(
     from dataclasses import asdict
 
     from pinxit.api import load
+    from pinxit.cli.sweeping import check_settings
     from pinxit.evaluation.evaluators import painter_scores
     from pinxit.evaluation.geneval import Rules
     from pinxit.evaluation.part import part_of
@@ -112,6 +113,7 @@ def _painter_lines(
     from pinxit.evaluation.sitting import sit
 
     painter = load(checkpoint, device=device)
+    check_settings(painter, None, [about.get("settings", {})])
     about["painter"] = {"name": checkpoint} | painter.provenance
     identity = {"exam": asdict(exam)} | about
     part = part_of(out)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pinxit.evaluation.sweep import Studio, Watch
     from pinxit.evaluation.variations import Settings
     from pinxit.recipes.clip.encoder import ClipEncoder
+    from pinxit.recipes.imagen.config import SamplingConfig
     from pinxit.recipes.imagen.upsampler import Upsampler
     from pinxit.recipes.judge import Judge
     from pinxit.recipes.painting import Painter
@@ -47,7 +48,7 @@ def set_up(
 
     painter = load(checkpoint, device=device)
     upsampler = _upsampler(painter, checkpoint) if upscale else None
-    _check(painter, upsampler, planned)
+    check_settings(painter, upsampler, planned)
     studio, opened, eye = _studio(painter, upsampler), Judge.open(judge, device), ClipEncoder.open(EYE, device)
     exam = exam_of(opened.world, **asking)
     asked, size = questions(exam), painter.size if upsampler is None else upsampler.size
@@ -69,21 +70,30 @@ def _upsampler(painter: Painter, checkpoint: str) -> Upsampler:
     return found
 
 
-def _check(painter: Painter, upsampler: Upsampler | None, planned: Sequence[Settings]) -> None:
-    """Find what would be refused on the way before anything is painted, which may take hours."""
+def check_settings(painter: Painter, upsampler: Upsampler | None, planned: Sequence[Settings]) -> None:
+    """Find what would be refused on the way before anything is painted, which may take hours. Raises UsageError."""
     from pinxit.evaluation.variations import check
-    from pinxit.recipes.imagen.painter import ImagenPainter, check_settings
+    from pinxit.recipes.imagen import painter as imagen
 
     check(planned, painter.defaults, None if upsampler is None else _own(upsampler))
-    if isinstance(painter, ImagenPainter):
-        for settings in planned:
-            check_settings(painter.defaults | settings)
+    for settings in planned:
+        if isinstance(painter, imagen.ImagenPainter):
+            imagen.check_settings(painter.defaults | settings)
+        if upsampler is not None:
+            _set(upsampler.sampling, settings)
 
 
 def _own(upsampler: Upsampler) -> Settings:
     from pinxit.evaluation.variations import UPSAMPLER
 
     return {name: getattr(upsampler.sampling, name) for name in UPSAMPLER}
+
+
+def _set(sampling: SamplingConfig, settings: Settings) -> SamplingConfig:
+    """Those of `settings` that are an upsampler's in place of its own. Raises UsageError for one out of range."""
+    from pinxit.evaluation.variations import UPSAMPLER
+
+    return replace(sampling, **{name: settings[name] for name in UPSAMPLER if name in settings})
 
 
 def _studio(painter: Painter, upsampler: Upsampler | None) -> Studio:
@@ -100,7 +110,7 @@ def _studio(painter: Painter, upsampler: Upsampler | None) -> Studio:
     enlarging, usual = _own(upsampler), upsampler.sampling
 
     def enlarge(question: Question, one: Ranked, settings: Settings) -> Ranked:
-        upsampler.sampling = replace(usual, **{name: settings[name] for name in enlarging if name in settings})
+        upsampler.sampling = _set(usual, settings)
         (large,) = upsampler.enlarge(question.prompt, [one])
         return replace(large, score=_cosine(painter, question.prompt, large.picture))
 

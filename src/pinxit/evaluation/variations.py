@@ -11,8 +11,8 @@ from pinxit.errors import UsageError
 from pinxit.functional.samplers import SAMPLERS
 
 Settings = dict[str, Any]
-UPSAMPLER = {"augmentation": (0, 1), "upsampler_steps": (1, 1000), "upsampler_guidance": (0, math.inf)}
-"""The settings of an upsampler, each with its range."""
+UPSAMPLER = ("augmentation", "upsampler_steps", "upsampler_guidance")
+"""The settings of an upsampler."""
 
 
 def combinations(varied: Mapping[str, Sequence[Any]], fixed: Mapping[str, Any]) -> list[Settings]:
@@ -30,21 +30,17 @@ def combinations(varied: Mapping[str, Sequence[Any]], fixed: Mapping[str, Any]) 
 
 
 def check(planned: Sequence[Settings], painter: Mapping[str, Any], upsampler: Mapping[str, Any] | None) -> None:
-    """Raise UsageError for settings that a painter with these settings of its own cannot be given.
+    """Raise UsageError for settings that a painter does not have, or of another kind than its own; ranges are its own.
 
     `upsampler`: its own settings; None where pictures are not enlarged.
     """
     known = {**painter, **(upsampler or {})}
     for name, value in ((name, value) for settings in planned for name, value in settings.items()):
         if name not in known and name in UPSAMPLER:
-            raise UsageError(f"{name} is a setting of the upsampler: add --upscale, so that pictures are enlarged.")
+            raise UsageError(f"{name} is a setting of the upsampler: only `eval sweep --upscale` enlarges pictures.")
         if name not in known:
             raise UsageError(f"there is no setting '{name}' here: choose from {', '.join(known)}.")
         _check_kind(name, value, known[name])
-        low, high = UPSAMPLER.get(name, (-math.inf, math.inf))
-        if name in UPSAMPLER and not low <= value <= high:
-            limits = f"from {low} to {high}" if high < math.inf else f"at least {low}"
-            raise UsageError(f"{name} must be {limits}, not {value}.")
 
 
 def _check_kind(name: str, value: Any, usual: Any) -> None:

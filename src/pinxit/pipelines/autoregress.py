@@ -6,6 +6,7 @@ positions, N = h w picture positions, K codes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -188,7 +189,10 @@ class TokenStepper:
             request.known.shape != (grid, grid) or request.known.max() >= K or request.known.min() < UNKNOWN
         ):
             raise UsageError(f"known codes must be {grid} x {grid} numbers below {K}, or -1 where one is to be drawn.")
-        if request.temperature < 0 or request.top_k < 0 or not 0 < request.top_p <= 1:
-            raise UsageError("temperature and top-k must not be negative, and top-p must be above 0 and at most 1.")
+        for name, value in (("temperature", request.temperature), ("guidance", request.guidance)):
+            if not 0 <= value < math.inf:
+                raise UsageError(f"{name} must be at least 0 and finite, not {value}.")
+        if request.top_k < 0 or not 0 < request.top_p <= 1:
+            raise UsageError("top-k must not be negative, and top-p must be above 0 and at most 1.")
         if request.guidance != 1 and not self.guided:
             raise UsageError(f"guidance {request.guidance} needs a guided stepper.")

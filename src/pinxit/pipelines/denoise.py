@@ -163,8 +163,8 @@ class DenoiseStepper:
     def _check(self, request: DenoiseRequest) -> None:
         if request.sampler not in SAMPLERS:
             raise UsageError(f"there is no sampler '{request.sampler}'; choose from {', '.join(SAMPLERS)}.")
-        if request.guidance < 0:
-            raise UsageError(f"guidance must not be negative, and {request.guidance} is.")
+        if not 0 <= request.guidance < math.inf:
+            raise UsageError(f"guidance must be at least 0 and finite, not {request.guidance}.")
         if request.guidance != 1 and not self.guided:
             raise UsageError(f"guidance {request.guidance} needs a guided stepper.")
         if len(request.sigmas) < 2 or any(a <= b for a, b in zip(request.sigmas, request.sigmas[1:], strict=False)):
