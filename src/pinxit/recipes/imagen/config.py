@@ -62,6 +62,7 @@ class StageConfig:
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     low: int = 0  # side of the smaller picture that it enlarges; 0: it draws from nothing
     crop: int = 0  # side of the squares it is trained on; 0: whole pictures
+    noisiest: float = 1.0  # highest level of noise that its smaller pictures have in training (section 2.4)
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.crop < 0:
@@ -70,6 +71,8 @@ class StageConfig:
             raise UsageError(f"an upsampler's size={self.size} must be a multiple of low={self.low}, and more than it.")
         if self.crop > self.size or (self.low and self.crop % self.scale):
             raise UsageError(f"crop={self.crop} must be at most size={self.size} and a multiple of size / low.")
+        if not 0 <= self.noisiest <= 1:
+            raise UsageError(f"{self._kind}'s noisiest={self.noisiest} must be from 0 to 1.")
         self._check_unet()
 
     def _check_unet(self) -> None:

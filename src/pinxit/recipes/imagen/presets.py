@@ -76,7 +76,7 @@ def tiny() -> ImagenConfig:
         data=DataConfig(pictures=400_000, large=24_000),
         text=TextConfig(length=48, stored=1),
         base=StageConfig(64, base, DiffusionConfig("v", shift=3.0)),
-        upsampler=StageConfig(256, upsampler, DiffusionConfig("v"), low=64, crop=64),
+        upsampler=StageConfig(256, upsampler, DiffusionConfig("v"), low=64, crop=64, noisiest=0.3),
         plans=Plans(
             base=Plan(images=600_000, batch=16, lr=5e-4, warmup=1_600, **shared),
             upsampler=Plan(images=250_000, batch=8, lr=5e-4, warmup=6_400, **shared),

@@ -88,11 +88,11 @@ class DiffusionTask:
     def blank(self, size: int) -> Batch:
         """A batch of the right shapes, for costs."""
         side, (length, width) = self.config.seen, self.text_shape
-        return {
-            "pictures": torch.zeros(size, side, side, 3, dtype=torch.uint8),
-            "sequence": torch.zeros(size, length, width),
-            "mask": torch.ones(size, length, dtype=torch.bool),
-        }
+        read = {"sequence": torch.zeros(size, length, width)}
+        if self.learned is not None:
+            read = {"ids": torch.ones(size, length, dtype=torch.int64)}
+        pictures = torch.zeros(size, side, side, 3, dtype=torch.uint8)
+        return {"pictures": pictures, "mask": torch.ones(size, length, dtype=torch.bool)} | read
 
     def loss(self, batch: Batch, position: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         """Mean squared error of what the network is asked for, over times spread evenly through the batch."""
@@ -163,7 +163,7 @@ class DiffusionTask:
             return {}
         small = F.avg_pool2d(x0, self.config.scale)
         shuffled = torch.randperm(len(x0), generator=generator, device=x0.device)  # levels keep no company with times
-        level_B = spread(len(x0), generator, x0.device)[shuffled]
+        level_B = self.config.noisiest * spread(len(x0), generator, x0.device)[shuffled]
         return smaller(small, level_B, torch.randn(x0.shape, generator=generator, device=x0.device))
 
 
