@@ -11,7 +11,6 @@ from PIL import Image
 
 from pinxit.data.transforms import (
     Filter,
-    augment_clip,
     augment_dvae,
     augment_transformer,
     square,
@@ -68,7 +67,7 @@ def test_a_ribbon_costs_no_more_than_a_square() -> None:
     assert time.perf_counter() - start < 1
 
 
-@pytest.mark.parametrize("augment", [augment_dvae, augment_transformer, augment_clip])
+@pytest.mark.parametrize("augment", [augment_dvae, augment_transformer])
 @pytest.mark.parametrize("shape", [(100, 140), (140, 100), (64, 64), (70, 64), (40, 50), (300, 80)])
 def test_augmentations_give_the_size_and_depend_on_the_generator(augment: Augment, shape: tuple[int, int]) -> None:
     picture = noise(*shape)
@@ -102,13 +101,6 @@ def test_the_transformer_crops_near_the_centre_and_never_mirrors() -> None:
     assert left.min() > 3 / 16 - 0.02 and right.max() < 5 / 16 + 1 / 2 + 0.02
     shown = bottom - top
     assert shown.min() > 64 / 72 - 0.03 and shown.max() > 0.97
-
-
-def test_clip_crops_the_long_side_only() -> None:
-    left, right, top, bottom = corners(augment_clip).T
-    assert (top < 0.02).all() and (bottom > 0.98).all()
-    assert np.allclose(right - left, 0.5, atol=0.03)
-    assert left.min() < 0.02 and right.max() > 0.98
 
 
 def test_tensors_and_pictures_are_inverse() -> None:

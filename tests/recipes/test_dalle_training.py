@@ -274,6 +274,15 @@ def test_codes_go_on_where_they_stopped(straight: DalleRun, tmp_path: Path, monk
         encode._write(Path("/dev/full"), 8, 0, straight.codes()[:3])
 
 
+def test_codes_are_of_one_random_view_where_pictures_are_stored_larger() -> None:
+    """Appendix B.1; the view of a picture is the same wherever the chunk begins, and never mirrored."""
+    ramp = np.broadcast_to(np.arange(0, 240, 5, dtype=np.uint8)[None, None, :, None], (6, 48, 48, 3))
+    found = encode.views(ramp, 32, seed=3, first=10)
+    assert found.shape == (6, 32, 32, 3) and np.array_equal(found[2:], encode.views(ramp[2:], 32, seed=3, first=12))
+    assert len({view.tobytes() for view in found}) > 2 and (found[:, 0, 0, 0] < found[:, 0, -1, 0]).all()
+    assert np.array_equal(encode.views(ramp, 48, seed=3, first=0), ramp)
+
+
 def test_starting_from_a_checkpoint(straight: DalleRun, tmp_path: Path) -> None:
     checkpoint = open_checkpoint(straight.path("checkpoint"), "dalle")
     work = DalleRun(tmp_path, straight.config, "cpu", progress=False, init=checkpoint)

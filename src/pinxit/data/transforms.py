@@ -1,7 +1,8 @@
 """Resizing and cropping: how a picture of any size becomes one of S x S pixels.
 
-Inference and banks use `square`. The augmentations are those of DALL-E's appendices A.1 (dVAE) and B.1 (transformer)
-and CLIP's section 2.4, each a function of the picture and an explicit generator.
+Inference and banks use `square`; that is also CLIP's random square crop (section 2.4) of pictures stored square. The
+augmentations are those of DALL-E's appendices A.1 (dVAE) and B.1 (transformer), each a function of the picture and an
+explicit generator.
 """
 
 from __future__ import annotations
@@ -61,15 +62,6 @@ def augment_transformer(picture: Picture, size: int, rng: np.random.Generator) -
     cut = _crop(picture, top, left, short)
     high = max(size, min(short, round(9 / 8 * size)))
     return _random_crop(_shrink(cut, int(rng.integers(size, high + 1))), size, rng)
-
-
-def augment_clip(picture: Picture, size: int, rng: np.random.Generator) -> Picture:
-    """CLIP section 2.4: a random square crop of the picture resized so that its shorter side is `size`."""
-    height, width = picture.shape[:2]
-    scale = size / min(height, width)
-    shape = (max(size, round(width * scale)), max(size, round(height * scale)))
-    resized = np.array(Image.fromarray(picture).resize(shape, _FILTERS["bicubic"]))
-    return _random_crop(resized, size, rng)
 
 
 def to_tensor(pictures: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Tensor:

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from pinxit.data.transforms import to_tensor
+from pinxit.data.transforms import augment_transformer, to_tensor
 from pinxit.errors import DataError, PinxitError
 from pinxit.files import write_json
 from pinxit.functional.codes import code_usage
 from pinxit.models.dvae import DVAE
-from pinxit.recipes.batches import fitted
+from pinxit.recipes.batches import Pictures
 from pinxit.recipes.dalle.run import DalleRun
+from pinxit.training.draws import numpy_rng
 from pinxit.training.precision import autocast, keep_freed_memory, pick_device, place
 from pinxit.weights.checkpoint import fingerprint
 
@@ -53,7 +54,7 @@ def encode_bank(run: DalleRun, progress: Callable[[int, int], None]) -> None:
         old = {}
     done = int(old.get("done", 0)) if (folder / UNFINISHED).exists() else 0
     for start in range(done, len(bank), CHUNK):
-        rows = fitted(bank.pictures[start : start + CHUNK], run.config.dvae.size)
+        rows = views(bank.pictures[start : start + CHUNK], run.config.dvae.size, run.config.seed, start)
         with autocast(plan, device):
             codes = encode(model.eval(), rows, device)
         _write(folder / UNFINISHED, len(bank), start, codes)
@@ -64,6 +65,17 @@ def encode_bank(run: DalleRun, progress: Callable[[int, int], None]) -> None:
     usage, perplexity = code_usage(torch.from_numpy(stored[:CHUNK].astype(np.int64)), model.config.codes)
     write_json(folder / ABOUT, about | {"done": done, "share_used": usage, "perplexity": perplexity})
     (folder / UNFINISHED).replace(folder / CODES)
+
+
+def views(pictures: Pictures, size: int, seed: int, first: int) -> Pictures:
+    """What the transformer sees of stored pictures [N, S, S, 3], the `first` of them and those that follow, at `size`.
+
+    Of pictures that are stored larger, one random view each (appendix B.1); the paper draws a new one every epoch.
+    """
+    if pictures.shape[1] == size:
+        return np.asarray(pictures)
+    found = [augment_transformer(one, size, numpy_rng(seed, "view", first + n)) for n, one in enumerate(pictures)]
+    return np.stack(found)
 
 
 @torch.inference_mode()
