@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
 
 from pinxit.config import from_dict, override, to_dict
 from pinxit.errors import UsageError
+from pinxit.models.text import TextTransformer, TextTransformerConfig
 from pinxit.models.unet_shapes import PUBLISHED
-from pinxit.recipes.imagen.config import ImagenConfig, SamplingConfig
+from pinxit.recipes.estimate import cost_of
+from pinxit.recipes.imagen.config import ImagenConfig, SamplingConfig, TextConfig
+from pinxit.recipes.imagen.estimate import stage, table
 from pinxit.recipes.imagen.presets import PRESETS, nano, preset
-from pinxit.recipes.imagen.run import TRAINED
+from pinxit.recipes.imagen.run import TRAINED, ImagenRun
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -35,8 +40,8 @@ def test_the_papers_preset_has_the_papers_numbers() -> None:
     assert (found.base.unet, found.upsampler.unet) == (PUBLISHED["imagen-base-64"], PUBLISHED["imagen-super-256"])
     assert (found.base.size, found.upsampler.low, found.upsampler.size) == (64, 64, 256)
     assert (found.text.encoder, found.text.drop) == ("hub:google/t5-v1_1-xxl", 0.1)
-    for stage in TRAINED:
-        plan, about = getattr(found.plans, stage), getattr(found, stage)
+    for name in TRAINED:
+        plan, about = getattr(found.plans, name), getattr(found, name)
         assert (plan.lr, plan.final_lr, plan.schedule, plan.betas, plan.eps) == (1e-4, 0, "cosine", (0.9, 0.999), 1e-8)
         assert (plan.optimiser, plan.decay, plan.batch) == ("adamw", 0, 2048)
         assert (plan.images / plan.batch, plan.warmup / plan.batch) == (2_500_000, 10_000)
@@ -85,6 +90,38 @@ def test_configs_that_do_not_fit_are_refused(changes: Sequence[str], told: str) 
     with pytest.raises(UsageError, match=re.escape(told)) as refused:
         override(preset("tiny"), changes)
     assert str(refused.value).endswith(".")
+
+
+def no_network(*_: object, **__: object) -> None:
+    raise AssertionError("a dry run opens no text encoder")
+
+
+def test_the_papers_preset_is_counted_without_its_text_encoder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Both networks have as many parameters as `models.unet_shapes` says, found on tensors without data."""
+    monkeypatch.setattr("pinxit.text.encoders.open_text_encoder", no_network)
+    monkeypatch.setattr("pinxit.weights.hub.fetch", no_network)
+    told = table(ImagenRun(tmp_path / "run", preset("paper"), "cpu"))
+    assert "base  2,305,382,403" in told and "upsampler    588,913,283" in told
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_reader_that_is_learned_is_counted_with_the_base() -> None:
+    learned = TextTransformerConfig(vocab=512, tokens=32, width=384, layers=2, heads=4)
+    frozen, taught = nano(), replace(nano(), text=TextConfig("learned", learned, length=32))
+    more = sum(parameter.numel() for parameter in TextTransformer(learned).parameters())
+    for name in TRAINED:
+        one, other = (cost_of(stage(config, name), torch.device("cpu")) for config in (frozen, taught))
+        assert other.parameters - one.parameters == (more if name == "base" else 0)
+        assert (other.flops > one.flops) == (name == "base")
+
+
+def test_a_dry_run_tells_of_the_stages_that_are_asked_for(tmp_path: Path) -> None:
+    run = ImagenRun(tmp_path / "run", nano(), "cpu")
+    told = table(run, ("base",))
+    assert "base" in told and "upsampler" not in told and "disk" not in told
+    assert "96 stored pictures" in table(run, ("pictures",))
+    with pytest.raises(UsageError, match="there is no stage 'bass'"):
+        table(run, ("bass",))
 
 
 def test_settings_given_from_python_have_kinds() -> None:

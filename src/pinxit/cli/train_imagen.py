@@ -45,6 +45,7 @@ def train_imagen(
     """
     from pinxit.config import override
     from pinxit.recipes.imagen import presets
+    from pinxit.recipes.imagen.config import ImagenConfig
     from pinxit.recipes.imagen.estimate import table
     from pinxit.recipes.imagen.run import RECIPE, STAGES, ImagenRun
     from pinxit.recipes.imagen.stages import train
@@ -53,15 +54,15 @@ def train_imagen(
 
     stop = Stop(minutes)
     if preset is None and (out / runs.FILE).is_file():
-        config = runs.config_of(out, RECIPE, presets.ImagenConfig)
+        config = runs.config_of(out, RECIPE, ImagenConfig)
     else:
         config = presets.preset(preset or "tiny")
     if text_encoder is not None:
         config = presets.read_by(config, text_encoder)
     named = {"data.source": data, "data.pictures": pictures}
     config = override(config, asked(named, changes))
+    run, chosen = ImagenRun(out, config, device, not quiet), stages.split(",") if stages else STAGES
     if dry_run:
-        typer.echo(table(config, device, out))
+        typer.echo(table(run, chosen))
         return
-    run = ImagenRun(out, config, device, not quiet)
-    conclude(run, train(run, stages.split(",") if stages else STAGES, stop))
+    conclude(run, train(run, chosen, stop))

@@ -1,28 +1,47 @@
-"""What a run will cost before it starts: `pinxit train imagen --dry-run`. The frozen reader's work is not counted."""
+"""What a run will cost before it starts: `pinxit train imagen --dry-run`. A frozen reader's work is not counted."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
+from pinxit.models.text import TextTransformer
 from pinxit.recipes import estimate
 from pinxit.recipes.imagen.config import ImagenConfig
-from pinxit.recipes.imagen.run import TRAINED
+from pinxit.recipes.imagen.run import STAGES, TRAINED, ImagenRun
 from pinxit.recipes.imagen.task import DiffusionTask
+from pinxit.recipes.staging import check_names
+from pinxit.text.frozen import Running
+from pinxit.text.learned import LearnedText
+from pinxit.text.tokenizers import SMALLEST, Tokenizer
 
 
-def table(config: ImagenConfig, device: str, folder: Path | None = None) -> str:
-    """The estimates as plain text; `folder` is a run whose own speed is used where it has been logged."""
-    stored = {config.base.size: config.data.pictures, config.upsampler.size: config.data.large}
-    return estimate.table(stages(config), stored, device, folder)
+def table(run: ImagenRun, asked: Sequence[str] = STAGES) -> str:
+    """The estimates for the stages `asked` as plain text; the run's own speed is used where it has been logged.
+
+    Raises UsageError for an unknown stage, DataError for pictures that are not there.
+    """
+    check_names(STAGES, asked)
+    training = [stage(run.config, name) for name in TRAINED if name in asked]
+    return estimate.table(training, stored(run.config) if "pictures" in asked else {}, run.device, run.folder)
 
 
-def stages(config: ImagenConfig) -> list[estimate.Stage]:
-    """What trains, with text of the width that each network wants."""
-    found = []
-    for name in TRAINED:
-        stage = getattr(config, name)
-        shape = (config.text.length, stage.unet.text)
-        build = partial(DiffusionTask, name, stage, config.seed, shape)
-        found.append(estimate.Stage(name, getattr(config.plans, name), build))
-    return found
+def stored(config: ImagenConfig) -> dict[int, int]:
+    """How many pictures the first stage stores, by their side."""
+    asked = ((config.base.size, config.data.pictures), (config.upsampler.size, config.data.large))
+    return {size: estimate.kept(config.data.source, size, count) for size, count in asked}
+
+
+def stage(config: ImagenConfig, name: str) -> estimate.Stage:
+    """One stage that trains."""
+    return estimate.Stage(name, getattr(config.plans, name), partial(_task, config, name))
+
+
+def _task(config: ImagenConfig, name: str) -> DiffusionTask:
+    """With text of the width that the network wants; a frozen reader is not even opened."""
+    about = getattr(config, name)
+    shape, reader = (config.text.length, about.unet.text), None
+    if config.text.learned is not None and name == "base":  # which it is trained with
+        words = Tokenizer.train(("any",), SMALLEST)  # costs are of ids, whatever they stand for
+        reader = LearnedText(TextTransformer(config.text.learned), words, running=Running(config.text.length, "meta"))
+    return DiffusionTask(name, about, config.seed, shape, reader=reader, teaches=True)
