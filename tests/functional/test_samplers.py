@@ -57,16 +57,19 @@ def column(count: int = 5, scale: float = 20.0) -> Tensor:
     return torch.linspace(-1, 1, count, dtype=torch.float64)[:, None, None, None] * scale
 
 
-def spread_of(start: Start, sigmas: Sequence[float], denoise: Callable[[Tensor, float], Denoised]) -> float:
-    """The exact variance of what a sampler makes of pure noise, for a denoiser that is a straight line in x.
+def spread_of(
+    start: Start, sigmas: Sequence[float], denoise: Callable[[Tensor, float], Denoised], data: float = 0.0
+) -> float:
+    """The exact variance of what a sampler makes of noise, for a denoiser that is a straight line in x.
 
     The result is then one as well: of the first noise and of each one drawn. Row r is fed 1 as the r-th of them and 0
-    as the others, so row by row it gives their weights.
+    as the others, so row by row it gives their weights. The first noise has the variance of `data` beside its own.
     """
     rows = 3 * len(sigmas)
     unit = torch.eye(rows, dtype=torch.float64)[:, :, None, None, None]
     drawn = iter(range(1, rows))
-    weights = drive(start(MEAN + sigmas[0] * unit[0], sigmas, lambda: unit[next(drawn)]), denoise) - MEAN
+    first = MEAN + math.sqrt(sigmas[0] ** 2 + data) * unit[0]
+    weights = drive(start(first, sigmas, lambda: unit[next(drawn)]), denoise) - MEAN
     return weights.square().sum().item()
 
 
@@ -89,25 +92,27 @@ def test_down_to_nothing_by_edms_steps(start: Start) -> None:
 
 
 @pytest.mark.parametrize(
-    "start",
+    ("start", "order"),
     [
-        ancestral,
-        lambda x, s, n: ancestral(x, s, n, gamma=1.0),
-        lambda x, s, n: ancestral(x, s, n, gamma=0.3),
-        lambda x, s, n: ddim(x, s, n, eta=1.0),
-        lambda x, s, n: ddim(x, s, n, eta=0.5),
-        lambda x, s, n: edm(x, s, n, churn=20.0, s_noise=1.0),
-        dpm_2m_sde,
-        lambda x, s, n: dpm_2m_sde(x, s, n, eta=0.5),
+        (ancestral, 1),
+        (lambda x, s, n: ancestral(x, s, n, gamma=1.0), 1),
+        (lambda x, s, n: ancestral(x, s, n, gamma=0.3), 1),
+        (lambda x, s, n: ddim(x, s, n, eta=1.0), 1),
+        (lambda x, s, n: ddim(x, s, n, eta=0.5), 1),
+        (lambda x, s, n: edm(x, s, n, churn=20.0, s_noise=1.0), 2),
+        (dpm_2m_sde, 2),
+        (lambda x, s, n: dpm_2m_sde(x, s, n, eta=0.5), 2),
     ],
 )
-def test_stochastic_samplers_reach_the_variance(start: Start) -> None:
+def test_stochastic_samplers_reach_the_variance_at_their_order(start: Start, order: int) -> None:
+    """From the data's own marginal at the first sigma: pure noise would leave an error that no step makes smaller."""
     errors = []
-    for steps in (64, 256):
+    for steps in (64, 128, 256):
         sigmas = geometric(steps)
-        errors.append(abs(spread_of(start, sigmas, gaussian) / (VARIANCE + sigmas[-1] ** 2) - 1))
-    assert errors[1] < 0.03
-    assert errors[1] < errors[0] / 3  # first order at least
+        errors.append(abs(spread_of(start, sigmas, gaussian, VARIANCE) / (VARIANCE + sigmas[-1] ** 2) - 1))
+    for coarse, fine in itertools.pairwise(errors):
+        assert math.log2(coarse / fine) == pytest.approx(order, abs=0.1)
+    assert errors[-1] < (0.03, 1e-3)[order - 1]
 
 
 @pytest.mark.parametrize("steps", [2, 3, 10])

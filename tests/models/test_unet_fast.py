@@ -33,6 +33,16 @@ def test_bf16_is_near(name: str) -> None:
             assert float((fast(**told) - wanted).abs().mean()) < near
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_what_it_was_packed_for_changes_no_bit(name: str) -> None:
+    """Guided pictures are twice the rows: one painted after them is the same as in a fresh process."""
+    net, told = small(ALL[name]), given(ALL[name], rows=16)
+    fresh, used = (fast_unet(net, torch.bfloat16) for _ in range(2))
+    with torch.inference_mode():
+        used(**given(ALL[name], rows=32))
+        assert torch.equal(used(**told), fresh(**told))
+
+
 def test_the_original_stays_as_it_was() -> None:
     net, told = small(PATCHED), given(PATCHED)
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}

@@ -113,17 +113,6 @@ def test_losses_follow_the_golden_curve(straight: ImagenRun) -> None:
         assert found[stage] == pytest.approx(losses, rel=0.03, abs=0.003), stage
 
 
-def test_what_was_painted_before_changes_no_bit(straight: ImagenRun) -> None:
-    """Guidance runs twice the rows through one network, whose weights are packed for the first shape that it is given."""
-    asked, found = ((4.0, 1.0), (1.0, 4.0)), []
-    for order in asked:
-        fresh = load(straight.path("checkpoint"), device="cpu")
-        found.append({w: fresh.paint("a red square", candidates=2, keep=None, guidance=w) for w in order})
-    for w in (1.0, 4.0):
-        one, other = found[0][w], found[1][w]
-        assert all(np.array_equal(a.picture, b.picture) for a, b in zip(one, other, strict=True))
-
-
 class Words:
     """A reader without a model: every word has a random vector of its own."""
 
