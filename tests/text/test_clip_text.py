@@ -56,6 +56,7 @@ def test_equals_transformers(tmp_path: Path, kind: str, eos: int) -> None:
         assert said.mask[row].sum() == len(ids)
     assert last.fingerprint != earlier.fingerprint
     assert torch.equal(last.encode(TEXTS[:1]).sequence[0], said.sequence[0])
+    assert last.unknown_words("三 flibbertigibbet") == [], "bytes spell anything"
     assert last.tokens_over_limit(TEXTS[3]) == 30 and int(last.null().mask.sum()) == 2
 
 
@@ -75,6 +76,7 @@ def test_pinxit_s_own_clip() -> None:
     texts = ["a red cat", "", "two dogs under a tree"]
     with torch.no_grad():
         wanted = model.encode_text(torch.from_numpy(Tokenizer.open(folder).encode_clip(texts, encoder.length)))
+    assert encoder.unknown_words("a red flibbertigibbet") == ["flibbertigibbet"]
     pooled = encoder.encode(texts).pooled
     torch.testing.assert_close(pooled / pooled.norm(dim=1, keepdim=True), wanted, atol=1e-5, rtol=1e-4)
     with pytest.raises(UsageError, match=f"at most {encoder.length} tokens"):

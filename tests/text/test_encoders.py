@@ -125,6 +125,12 @@ def test_padded_keeps_what_the_model_says_at_pads(tmp_path: Path) -> None:
     assert said.mask[0].tolist() == [True] * 4 + [False] * 8
 
 
+def test_words_without_a_token_are_told(opened: tuple[LanguageModel, Any]) -> None:
+    encoder, _ = opened
+    assert encoder.unknown_words("A red Zebra, 三 cat and a zebra!") == ["zebra", "三"]
+    assert encoder.unknown_words("a red cat") == encoder.unknown_words("") == []
+
+
 def test_the_interface_imports_no_language_model() -> None:
     script = "import sys, pinxit.text.encoders; sys.exit('transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
@@ -144,6 +150,11 @@ def test_minilm_knows_a_kitten_from_a_truck(packaged: FrozenEncoder) -> None:
     near, far = said.pooled[0] @ said.pooled[1], said.pooled[0] @ said.pooled[2]
     assert near > 0.7 > 0.4 > far
     assert minilm.PACKAGE not in sys.modules, "nothing of the package is executed"
+
+
+def test_minilm_says_which_signs_it_does_not_know(packaged: FrozenEncoder) -> None:
+    assert packaged.unknown_words("三个绿色的三角形") == ["个", "绿", "色", "角", "形"]
+    assert packaged.unknown_words("a café and a flibbertigibbet") == [], "it has an idea of any word in Latin letters"
 
 
 def test_minilm_in_bfloat16_is_within_a_hundredth(packaged: FrozenEncoder) -> None:

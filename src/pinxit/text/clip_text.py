@@ -40,6 +40,7 @@ class ClipText(FrozenEncoder):
         identity: Callable[[], str],  # digits that change with any weight
         running: Running,
         penultimate: bool = False,
+        unknown: Callable[[str], list[str]] = lambda text: [],  # words that it never met, where the tokenizer knows
     ) -> None:
         super().__init__(
             name,
@@ -51,7 +52,7 @@ class ClipText(FrozenEncoder):
             running=running,
         )
         self.tower, self.penultimate = tower.to(self.device).eval().requires_grad_(False), penultimate
-        self._tokenize, self._count = tokenize, count
+        self._tokenize, self._count, self._unknown = tokenize, count, unknown
 
     @classmethod
     def published(cls, folder: ModelFolder, name: str, running: Running, penultimate: bool = False) -> ClipText:
@@ -83,12 +84,17 @@ class ClipText(FrozenEncoder):
             return rows
 
         assert model.config.text.eot == EOT
-        return cls(model.text, tokenize, tokenizer.count, name, lambda: checkpoint.hash, running, penultimate)
+        told = tokenizer.count, name, lambda: checkpoint.hash, running, penultimate, tokenizer.unknown_words
+        return cls(model.text, tokenize, *told)
 
     def ids(self, texts: Sequence[str], limit: int | None) -> list[list[int]]:
         longest = limit or 2 + max((self._count(text) for text in texts), default=0)
         rows = [list(row) for row in self._tokenize(texts, longest)]
         return [row[: row.index(self.tower.eot) + 1] for row in rows]
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Those that no caption held which a CLIP of pinxit learned from; a published one's bytes spell any word."""
+        return self._unknown(text)
 
     def run(self, ids_BL: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
         # No padding mask: attention is causal, so nothing after the end reaches what is kept.

@@ -57,6 +57,9 @@ class TextEncoder(Protocol):
     def tokens_over_limit(self, text: str) -> int:
         """How many tokens of `text` are cut off."""
 
+    def unknown_words(self, text: str) -> list[str]:
+        """Words of `text` that it has no idea of, each once, in order."""
+
 
 def open_text_encoder(
     spec: str | Path,

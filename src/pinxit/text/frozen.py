@@ -35,7 +35,7 @@ class Running:
 
 
 class FrozenEncoder(ABC):
-    """A text encoder whose weights never change; a family gives `ids` and `run`."""
+    """A text encoder whose weights never change; a family gives `ids`, `unknown_words` and `run`."""
 
     def __init__(
         self,
@@ -61,6 +61,10 @@ class FrozenEncoder(ABC):
     @abstractmethod
     def ids(self, texts: Sequence[str], limit: int | None) -> list[list[int]]:
         """Token ids of each text with the family's specials, cut so that all is at most `limit` long (None: uncut)."""
+
+    @abstractmethod
+    def unknown_words(self, text: str) -> list[str]:
+        """Words of `text` that it has no idea of, each once, in order; Chinese is looked up by character."""
 
     @abstractmethod
     def run(self, ids_BL: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:

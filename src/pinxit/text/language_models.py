@@ -19,6 +19,7 @@ from pinxit.errors import CheckpointError, UsageError
 from pinxit.text.frozen import FrozenEncoder, Running
 from pinxit.text.model_folder import ModelFolder
 from pinxit.text.pooling import Pooling
+from pinxit.text.words import words
 from pinxit.weights.tensor_files import some
 
 
@@ -72,6 +73,17 @@ class LanguageModel(FrozenEncoder):
         found = self.tokenizer(list(texts), padding=False, verbose=False, **options)
         rows: list[list[int]] = found["input_ids"]
         return rows
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Those of which a part is the tokenizer's one token for everything that it has no other for.
+
+        Byte-level tokenizers have none such: they report nothing.
+        """
+        unknown, found = self.tokenizer.unk_token_id, list(dict.fromkeys(words(text)))
+        if unknown is None or not found:
+            return []
+        rows = self.tokenizer(found, add_special_tokens=False)["input_ids"]
+        return [word for word, row in zip(found, rows, strict=True) if unknown in row]
 
     def run(self, ids_BL: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
         states = self.model(input_ids=ids_BL, attention_mask=mask_BL.long()).last_hidden_state

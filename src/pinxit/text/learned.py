@@ -43,6 +43,10 @@ class LearnedText(FrozenEncoder):
         rows: list[list[int]] = self.tokenizer.encode_clip(texts, longest).tolist()
         return [[token for token in row if token] for row in rows]  # no text makes a pad
 
+    def unknown_words(self, text: str) -> list[str]:
+        """Those that no caption held which it learned from."""
+        return self.tokenizer.unknown_words(text)
+
     def run(self, ids_BL: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
         said = self.model(ids_BL)
         return said.sequence, said.pooled

@@ -63,8 +63,8 @@ class ImagenPainter(Painter):
         return self.reader.tokens_over_limit(text)
 
     def unknown_words(self, text: str) -> list[str]:
-        """None: a language model has an idea of every word."""
-        return []
+        """Words of the prompt that its reader has no token for, or never met in training."""
+        return self.reader.unknown_words(text)
 
     def _candidates_of(
         self, asked: Sequence[Prompt], candidates: int, settings: dict[str, Any], watch: Watch | None
