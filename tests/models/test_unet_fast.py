@@ -43,6 +43,15 @@ def test_what_it_was_packed_for_changes_no_bit(name: str) -> None:
         assert torch.equal(used(**told), fresh(**told))
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_spent_weights_lie_in_memory_once(name: str) -> None:
+    net, told = small(ALL[name]), given(ALL[name])
+    kept, spent = fast_unet(net), fast_unet(net, spend=True)
+    assert not list(net.parameters())
+    with torch.inference_mode():
+        assert torch.equal(spent(**told), kept(**told))
+
+
 def test_the_original_stays_as_it_was() -> None:
     net, told = small(PATCHED), given(PATCHED)
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}

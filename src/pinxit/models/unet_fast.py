@@ -18,34 +18,44 @@ from pinxit.models.unet import UNet
 from pinxit.models.unet_blocks import Conv, Linear, UpConv
 
 
-def fast_unet(unet: UNet, dtype: torch.dtype | None = None) -> UNet:
+def fast_unet(unet: UNet, dtype: torch.dtype | None = None, spend: bool = False) -> UNet:
     """A copy of `unet` for inference on its device in `dtype` (None: the fastest there), called in the same way.
 
-    The original is left as it was, and its later training does not reach the copy. Call it without gradients. Weights
-    are packed for the first shape it is given; other shapes are answered too, only slower.
+    The original is left as it was, and its later training does not reach the copy; with `spend` it loses its weights on
+    the way, so that large ones never lie in memory twice. Call the copy without gradients. Weights are packed for the
+    first shape it is given; other shapes are answered too, only slower.
     """
     device = unet.norm.weight.device
     packs = device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    twin = _twin(unet, dtype or fastest_dtype(device), packs)
+    twin = _twin(unet, dtype or fastest_dtype(device), packs, spend)
     assert isinstance(twin, UNet)
     return twin.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def _twin(module: nn.Module, dtype: torch.dtype, packs: bool) -> nn.Module:
+def _twin(module: nn.Module, dtype: torch.dtype, packs: bool, spend: bool) -> nn.Module:
     """The same tree of modules over copies of the weights, its convolutions and linear layers packed."""
-    if packs and isinstance(module, UpConv):
+    twin = (_packed(module, dtype) if packs else None) or _copied(module, dtype, packs, spend)
+    if spend:
+        module._parameters.clear()
+    return twin
+
+
+def _packed(module: nn.Module, dtype: torch.dtype) -> nn.Module | None:
+    if isinstance(module, UpConv):
         return PackedUpConv(module, dtype)
-    if packs and isinstance(module, Conv):
+    if isinstance(module, Conv):
         return PackedConv(module, dtype)
-    if packs and isinstance(module, Linear):
-        return PackedLinear(module, dtype)
+    return PackedLinear(module, dtype) if isinstance(module, Linear) else None
+
+
+def _copied(module: nn.Module, dtype: torch.dtype, packs: bool, spend: bool) -> nn.Module:
     twin = copy(module)
     twin._parameters, twin._modules = {}, {}
     for name, tensor in module._parameters.items():
         kept = None if tensor is None else nn.Parameter(tensor.detach().to(dtype, copy=True), requires_grad=False)
         twin.register_parameter(name, kept)
     for name, child in module._modules.items():
-        twin.add_module(name, None if child is None else _twin(child, dtype, packs))
+        twin.add_module(name, None if child is None else _twin(child, dtype, packs, spend))
     return twin
 
 
