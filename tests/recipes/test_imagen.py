@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from pinxit.api import load, load_upsampler
+from pinxit.api import load
 from pinxit.config import override
 from pinxit.data.scripts import readable
 from pinxit.errors import CheckpointError, UsageError
@@ -30,6 +30,7 @@ from pinxit.recipes.imagen.config import ImagenConfig, TextConfig
 from pinxit.recipes.imagen.denoiser import DiffusionConfig, UNetDenoiser
 from pinxit.recipes.imagen.painter import ImagenPainter, levels
 from pinxit.recipes.imagen.presets import preset, read_by
+from pinxit.recipes.imagen.release import write_checkpoint
 from pinxit.recipes.imagen.run import STAGES, TRAINED, ImagenRun
 from pinxit.recipes.imagen.stages import train
 from pinxit.recipes.imagen.task import DiffusionTask, cropped, spread, weights
@@ -38,7 +39,8 @@ from pinxit.training.log import read_metrics
 from pinxit.training.loop import fit
 from pinxit.training.state import FILE
 from pinxit.training.stop import Stop
-from pinxit.types import Condition, Ranked
+from pinxit.types import Condition
+from pinxit.weights.checkpoint import open_checkpoint
 from tests.recipes.squares import write_squares
 
 pytest.importorskip("transformers")
@@ -309,38 +311,14 @@ def test_a_candidate_is_the_same_in_any_company(painter: ImagenPainter) -> None:
     assert [one.score for one in many] == sorted((one.score for one in many), reverse=True)
 
 
-def test_the_upsampler_enlarges_anybodys_square_picture(painter: ImagenPainter, straight: ImagenRun) -> None:
-    kept = painter.paint("a red square on the left", candidates=3, keep=2)
-    upsampler = load_upsampler(straight.path("checkpoint"), device="cpu")
-    large, again = (
-        upsampler.enlarge("a red square on the left", kept),
-        upsampler.enlarge("a red square on the left", kept[1:]),
-    )
-    assert [one.picture.shape for one in large] == [(32, 32, 3)] * 2
-    assert [(one.seed, one.candidate, one.score) for one in large] == [(k.seed, k.candidate, k.score) for k in kept]
-    assert np.array_equal(large[1].picture, again[0].picture)
-    other = upsampler.enlarge("any", [Ranked(np.zeros((24, 24, 3), np.uint8), 0, 0, 0.0)])
-    assert other[0].picture.shape == (32, 32, 3)
-    with pytest.raises(UsageError, match="takes square pictures of 16 px, not 20 x 24"):
-        upsampler.enlarge("any", [Ranked(np.zeros((24, 20, 3), np.uint8), 0, 0, 0.0)])
-
-
-def test_a_prompt_is_read_once_however_many_pictures_are_enlarged(
-    painter: ImagenPainter, monkeypatch: pytest.MonkeyPatch
+def test_a_checkpoint_names_its_readers_folder_from_the_root(
+    straight: ImagenRun, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert painter.upsampler is not None
-    read, encode = list[str](), painter.upsampler.reader.encode
-
-    def watched(texts: Sequence[str], batch: int = 1) -> Condition:
-        read.extend(texts)
-        return encode(texts, batch)
-
-    monkeypatch.setattr(painter.upsampler.reader, "encode", watched)
-    assert (
-        len(painter.upsampler.enlarge("any", [Ranked(np.zeros((16, 16, 3), np.uint8), 0, k, 0.0) for k in range(3)]))
-        == 3
-    )
-    assert read == ["any"]
+    """Runs once kept it as it was typed, so that painting from another folder failed."""
+    monkeypatch.chdir(folder)
+    old = replace(straight.config, text=replace(straight.config.text, encoder="reader"))
+    write_checkpoint(ImagenRun(straight.folder, old, "cpu", progress=False))
+    assert open_checkpoint(straight.path("checkpoint")).settings["text"]["encoder"] == str(folder / "reader")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -129,6 +130,25 @@ def test_words_without_a_token_are_told(opened: tuple[LanguageModel, Any]) -> No
     encoder, _ = opened
     assert encoder.unknown_words("A red Zebra, 三 cat and a zebra!") == ["zebra", "三"]
     assert encoder.unknown_words("a red cat") == encoder.unknown_words("") == []
+
+
+def test_one_that_is_open_is_not_opened_again(tmp_path: Path) -> None:
+    """Where the folder has the same model, or a copy of it, and it is run in the same way."""
+    save_tiny(tmp_path / "one", "t5")
+    shutil.copytree(tmp_path / "one", tmp_path / "copy")
+    save_tiny(tmp_path / "other", "t5", d_ff=40)
+    same_sizes = tmp_path / "tuned"
+    shutil.copytree(tmp_path / "one", same_sizes)
+    weights = bytearray((same_sizes / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (same_sizes / "model.safetensors").write_bytes(weights)
+    first = open_text_encoder(tmp_path / "one", length=20)
+    for name in ("one", "copy"):
+        assert open_text_encoder(tmp_path / name, length=20, known=first) is first
+    for name in ("other", "tuned"):
+        assert open_text_encoder(tmp_path / name, length=20, known=first) is not first
+    for options in ({"length": 24}, {"padded": True}, {"precision": "bf16"}):
+        assert open_text_encoder(tmp_path / "one", known=first, **({"length": 20} | options)) is not first
 
 
 def test_the_interface_imports_no_language_model() -> None:

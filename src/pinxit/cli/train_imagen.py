@@ -43,7 +43,6 @@ def train_imagen(
       pinxit train imagen --preset tiny --text-encoder hub:google/t5-v1_1-base --out runs/t5
       pinxit train imagen --out runs/imagen --set plans.base.images=2000000
     """
-    from pinxit.config import override
     from pinxit.recipes.imagen import presets
     from pinxit.recipes.imagen.config import ImagenConfig
     from pinxit.recipes.imagen.estimate import table
@@ -60,7 +59,7 @@ def train_imagen(
     if text_encoder is not None:
         config = presets.read_by(config, text_encoder)
     named = {"data.source": data, "data.pictures": pictures}
-    config = override(config, asked(named, changes))
+    config = presets.changed(config, asked(named, changes))
     run, chosen = ImagenRun(out, config, device, not quiet), stages.split(",") if stages else STAGES
     if dry_run:
         typer.echo(table(run, chosen))

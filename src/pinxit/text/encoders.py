@@ -68,12 +68,14 @@ def open_text_encoder(
     precision: Precision = "fp32",
     penultimate: bool = False,
     padded: bool = False,
+    known: TextEncoder | None = None,
 ) -> FrozenEncoder:
     """Open "minilm" (the packaged all-MiniLM-L6-v2), a local folder, or "hub:OWNER/NAME".
 
     The family is read from the folder's config.json: T5, DeBERTa v2 and v3, BERT-like sentence encoders, CLIP; a folder
     of pinxit with a CLIP serves too. `length` None is 128 tokens, or fewer where the model reads fewer; `penultimate`
-    takes the states before CLIP's last layer; `padded` keeps what the model says at pads, as DeepFloyd IF wants it.
+    takes the states before CLIP's last layer; `padded` keeps what the model says at pads, as DeepFloyd IF wants it;
+    `known` is one that is open already and is given back where it is the same language model, run in the same way.
     Raises UsageError for options that cannot be, or when a package is not installed (the sentence says which),
     CheckpointError when there is no encoder of a known family.
     """
@@ -85,11 +87,18 @@ def open_text_encoder(
     if folder.model_type in CLIPS:
         return ClipText.published(folder, name, running, penultimate)
     if folder.model_type not in FAMILIES:
-        known = ", ".join((*FAMILIES, *CLIPS))
-        raise CheckpointError(f"{place} holds a {folder.model_type} model, which is no text encoder among {known}.")
+        families = ", ".join((*FAMILIES, *CLIPS))
+        raise CheckpointError(f"{place} holds a {folder.model_type} model, which is no text encoder among {families}.")
     if penultimate:
         raise UsageError(f"{place} holds a {folder.model_type} model: only CLIP is read at its penultimate layer.")
+    if isinstance(known, LanguageModel) and known.runs(running) and known.holds(folder):
+        return known
     return LanguageModel(folder, name, running)
+
+
+def located(spec: str) -> str:
+    """A folder by its path from the root, which names it wherever a command is run; other encoders as they are."""
+    return str(Path(spec).resolve()) if spec != MINILM and Path(spec).is_dir() else spec
 
 
 def _place(spec: str | Path) -> tuple[Path, str]:

@@ -70,6 +70,12 @@ class FrozenEncoder(ABC):
     def run(self, ids_BL: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
         """States [B, L, D] and pooled vectors [B, E] of ids int64 [B, L]; mask bool, True at real tokens."""
 
+    def runs(self, running: Running) -> bool:
+        """Whether it is run just so."""
+        length = running.length or min(LENGTH, self.positions or LENGTH)
+        wanted = (length, torch.device(running.device), running.precision, running.padded)
+        return (self.length, self.device, self.precision, self.padded) == wanted
+
     @cached_property
     def fingerprint(self) -> str:
         """Sixteen hex digits that change with any weight, token or way of pooling; not with length or precision."""

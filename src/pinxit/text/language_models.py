@@ -65,6 +65,15 @@ class LanguageModel(FrozenEncoder):
         )
         self.autocast = self.autocast and not half
         self.model, self.tokenizer, self.pooling = model.to(self.device), tokenizer, pooling
+        self.folder = folder
+
+    def holds(self, folder: ModelFolder) -> bool:
+        """Whether `folder` has the very model that is open here, at this place or another."""
+        if [path.resolve() for path in folder.files] == [path.resolve() for path in self.folder.files]:
+            return True
+        if folder.sizes != self.folder.sizes:  # spares most others the reading of gigabytes
+            return False
+        return folder.fingerprint(str(Pooling.of_folder(folder.weights))) == self.fingerprint
 
     def ids(self, texts: Sequence[str], limit: int | None) -> list[list[int]]:
         if not texts:

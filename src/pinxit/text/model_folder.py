@@ -35,6 +35,11 @@ class ModelFolder:
         """Whether the tokenizer is a SentencePiece model alone, which only that library reads."""
         return not _present(self.tokenizer, [name for name in TOKENIZERS if not name.endswith(".model")])
 
+    @property
+    def sizes(self) -> list[tuple[str, int]]:
+        """Name and bytes of every file."""
+        return [(path.name, path.stat().st_size) for path in self.files]
+
     @classmethod
     def open(cls, folder: Path) -> ModelFolder:
         """Look `folder` over: a model's folder, or a whole diffusers pipeline with `text_encoder` and `tokenizer`.

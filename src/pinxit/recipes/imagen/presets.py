@@ -5,17 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pinxit.config import override
 from pinxit.errors import UsageError
 from pinxit.models.text import TextTransformerConfig
 from pinxit.models.unet import UNetConfig
 from pinxit.models.unet_shapes import imagen_base, imagen_super_256
 from pinxit.recipes.imagen.config import DataConfig, ImagenConfig, Plans, SamplingConfig, StageConfig, TextConfig
 from pinxit.recipes.imagen.denoiser import DiffusionConfig
-from pinxit.text.encoders import open_text_encoder
+from pinxit.text.encoders import located, open_text_encoder
 from pinxit.training.plan import Plan
 
 
@@ -137,7 +138,8 @@ def read_by(config: ImagenConfig, encoder: str) -> ImagenConfig:
 
     Raises UsageError or CheckpointError when it cannot be opened.
     """
-    if encoder == config.text.encoder and config.text.learned is None:
+    encoder = located(encoder)
+    if encoder == located(config.text.encoder) and config.text.learned is None:
         return config  # a run that goes on need not open it twice
     width = open_text_encoder(encoder).width
 
@@ -147,6 +149,14 @@ def read_by(config: ImagenConfig, encoder: str) -> ImagenConfig:
 
     text = replace(config.text, encoder=encoder, learned=None)
     return replace(config, text=text, base=taking(config.base), upsampler=taking(config.upsampler))
+
+
+def changed(config: ImagenConfig, changes: Sequence[str]) -> ImagenConfig:
+    """`config` with dotted changes as `config.override` takes them; a text encoder's folder is named from the root."""
+    found = override(config, changes)
+    if found.text.encoder == config.text.encoder:
+        return found  # an old run may have it as it was typed, and what is settled may not change
+    return replace(found, text=replace(found.text, encoder=located(found.text.encoder)))
 
 
 PRESETS: dict[str, Callable[[], ImagenConfig]] = {

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from pinxit.config import to_dict
 from pinxit.recipes.imagen.run import RECIPE, TRAINED, ImagenRun
 from pinxit.recipes.imagen.task import TEXT
+from pinxit.text.encoders import located
 from pinxit.training import state as states
 from pinxit.training.log import duration, read_metrics
 from pinxit.weights.checkpoint import Part, save_checkpoint
@@ -21,10 +23,11 @@ def write_checkpoint(run: ImagenRun) -> None:
     if learned is not None:
         parts[TEXT] = Part(learned, states.read_weights(run.path("base"), TEXT))
         files = {path.name: path.read_bytes() for path in sorted(run.path("tokenizer").glob("*.json"))}
+    text = replace(run.config.text, encoder=located(run.config.text.encoder))  # old runs have it as it was typed
     facts = _provenance(run)
     settings = {
         "sampling": to_dict(run.config.sampling),
-        "text": to_dict(run.config.text),
+        "text": to_dict(text),
         "reader": None if learned is not None else run.reader("upsampler").fingerprint,
         "ranker": run.config.ranker,
     }
