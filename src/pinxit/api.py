@@ -15,22 +15,28 @@ if TYPE_CHECKING:
     from pinxit.recipes.clip.front import Clip
     from pinxit.recipes.imagen.upsampler import Upsampler
     from pinxit.recipes.painting import Painter
+    from pinxit.text.encoders import TextEncoder
 
 
-def load(checkpoint: str | Path = "tiny", *, device: str = "auto", int8: bool = False) -> Painter:
+def load(
+    checkpoint: str | Path = "tiny", *, device: str = "auto", int8: bool = False, recipe: str | None = None
+) -> Painter:
     """Open a painter: a shipped checkpoint's name, a checkpoint folder, or DeepFloyd IF's stage I in diffusers' layout.
 
     `device` is "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N". `int8`, for DALL-E alone, keeps the
-    transformer's weights as int8 while decoding: fewer bytes to read a step, slightly different pictures.
-    Raises CheckpointError when the checkpoint is missing, damaged or of an unknown recipe, UsageError when int8 is not
-    for it.
+    transformer's weights as int8 while decoding: fewer bytes to read a step, slightly different pictures. `recipe`: the
+    only one that will do.
+    Raises CheckpointError when the checkpoint is missing, damaged or of an unknown recipe, UsageError when it is of
+    another recipe than is asked for or int8 is not for it; both before any network is built.
     """
     if _is_deepfloyd(checkpoint):
+        _check_recipe(checkpoint, "deepfloyd", recipe)
         _refuse(int8, checkpoint, "deepfloyd")
         from pinxit.recipes.deepfloyd.open import open_painter as open_deepfloyd
 
         return open_deepfloyd(checkpoint, device=device)
     opened, name = open_checkpoint(find(checkpoint)), str(checkpoint)
+    _check_recipe(checkpoint, opened.recipe, recipe)
     if opened.recipe == "dalle":
         from pinxit.recipes.dalle.painter import DallePainter
 
@@ -43,20 +49,23 @@ def load(checkpoint: str | Path = "tiny", *, device: str = "auto", int8: bool = 
     raise CheckpointError(f"{opened.folder} holds a {opened.recipe} checkpoint, which does not paint.")
 
 
-def load_upsampler(checkpoint: str | Path = "imagen-tiny", *, device: str = "auto") -> Upsampler:
+def load_upsampler(
+    checkpoint: str | Path = "imagen-tiny", *, device: str = "auto", reader: TextEncoder | None = None
+) -> Upsampler:
     """Open what makes small pictures large: `load_upsampler().enlarge(prompt, load("tiny").paint(prompt))`.
 
-    An Imagen's checkpoint, or DeepFloyd IF's stage II in diffusers' layout. Raises CheckpointError when it is missing,
-    damaged, or has no upsampler.
+    An Imagen's checkpoint, or DeepFloyd IF's stage II in diffusers' layout. `reader`: a painter's text encoder, which
+    is not opened again where it is the upsampler's too. Raises CheckpointError when the checkpoint is missing, damaged,
+    or has no upsampler.
     """
     if _is_deepfloyd(checkpoint):
         from pinxit.recipes.deepfloyd.open import open_upsampler as open_deepfloyd
 
-        return open_deepfloyd(checkpoint, device=device)
+        return open_deepfloyd(checkpoint, device=device, reader=reader)
     opened = open_checkpoint(find(checkpoint), "imagen")
     from pinxit.recipes.imagen.open import open_upsampler
 
-    return open_upsampler(opened, device=device)
+    return open_upsampler(opened, name=str(checkpoint), device=device, reader=reader)
 
 
 def load_clip(
@@ -77,6 +86,11 @@ def load_clip(
     from pinxit.recipes.clip.front import Clip
 
     return Clip(ClipEncoder.open(checkpoint, device, activation, engine, precision))
+
+
+def _check_recipe(checkpoint: str | Path, found: str, wanted: str | None) -> None:
+    if wanted not in (None, found):
+        raise UsageError(f"{checkpoint} is a checkpoint of {found}, not of {wanted}.")
 
 
 def _refuse(int8: bool, checkpoint: str | Path, recipe: str) -> None:

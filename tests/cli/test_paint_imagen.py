@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from pinxit.data.decode import read_picture
 from pinxit.pictures import read_metadata
+from pinxit.recipes.painting import Progress
 from tests.cli.helpers import Cli
 
 pytest.importorskip("transformers")
@@ -34,6 +37,29 @@ def test_imagen_paints_its_whole_cascade_by_itself(cli: Cli, checkpoint: Path, t
     facts = read_metadata(pictures[0])
     assert facts["recipe"] == "imagen" and facts["upscale"] == 32 and facts["sampler"] == "ddim"
     assert {"guidance", "steps", "percentile", "seed", "candidate", "checkpoint_hash"} <= facts.keys()
+    assert facts["upsampler"] == str(checkpoint) and facts["upsampler_hash"] == facts["checkpoint_hash"]
+    assert (facts["upsampler_sampler"], facts["upsampler_steps"]) == ("ddim", 2)
+    assert (facts["upsampler_guidance"], facts["augmentation"]) == (1.0, 0.2)
+
+
+def test_enlarging_moves_the_bar_and_is_seen(
+    cli: Cli, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Painting is the first half, enlarging the second, whose previews have the large size."""
+    seen: list[tuple[float, int]] = []
+
+    @contextmanager
+    def painting(label: str, preview: Path) -> Iterator[Callable[[Progress], None]]:
+        def watch(done: Progress) -> None:
+            seen.extend((done.share, len(picture)) for picture in done.preview())
+
+        yield watch
+
+    monkeypatch.setattr("pinxit.cli.progress.painting", painting)
+    paint(cli, checkpoint, tmp_path)
+    shares = [share for share, _ in seen]
+    assert shares == sorted(shares) and {size for share, size in seen if share < 0.5} == {16}
+    assert {size for share, size in seen if share > 0.5} == {32}
 
 
 def test_small_pictures_settings_and_the_same_again(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
@@ -52,14 +78,25 @@ def test_small_pictures_settings_and_the_same_again(cli: Cli, checkpoint: Path, 
 def test_anybodys_pictures_are_enlarged_by_the_upsampler_that_is_named(
     cli: Cli, checkpoint: Path, tmp_path: Path
 ) -> None:
+    dalle, large = tmp_path / "dalle", save_random_imagen(tmp_path / "large", 0, "upsampler.size=64")
+    save_random_checkpoint(dalle)
+    made = paint(cli, dalle, tmp_path / "made", "--upscale", 64, "--upsampler", large)
+    assert [read_picture(one).shape for one in made] == [(64, 64, 3)] * 2, "of 32 px, brought to 16 first"
+    facts = read_metadata(made[0])
+    assert (facts["recipe"], facts["upscale"], facts["upsampler"]) == ("dalle", 64, str(large))
+    assert facts["upsampler_hash"] != facts["checkpoint_hash"]
+
+
+def test_pictures_as_large_as_the_upsamplers_are_refused_before_they_are_painted(
+    cli: Cli, checkpoint: Path, tmp_path: Path
+) -> None:
+    """They used to be made smaller without a word."""
     dalle = tmp_path / "dalle"
     save_random_checkpoint(dalle)
-    small = paint(cli, dalle, tmp_path / "small")
-    large = paint(cli, dalle, tmp_path / "large", "--upscale", 32, "--upsampler", checkpoint)
-    assert [read_picture(one).shape for one in large] == [(32, 32, 3)] * 2
-    assert small[0].read_bytes() != large[0].read_bytes()
-    facts = read_metadata(large[0])
-    assert (facts["recipe"], facts["upscale"], facts["upsampler"]) == ("dalle", 32, str(checkpoint))
+    done = cli("paint", "a red cat", "--checkpoint", dalle, "--upscale", 32, "--upsampler", checkpoint,
+               "--out", tmp_path / "none")  # fmt: skip
+    assert done.code == 2 and not (tmp_path / "none").exists()
+    assert "takes square pictures of at least 16 px and less than 32, not 32 x 32." in done.err
     done = cli("paint", "a red cat", "--checkpoint", dalle, "--upsampler", checkpoint, "--out", tmp_path / "none")
     assert done.code == 2 and "would enlarge nothing" in done.err and not (tmp_path / "none").exists()
 
@@ -80,6 +117,7 @@ def test_another_upsampler_may_stand_behind_a_base(cli: Cli, checkpoint: Path, t
         (("--int8",), "is a checkpoint of imagen: int8 is for decoding, so for dalle alone."),
         (("--grid", "square"), "no grid 'square'"),
         (("--guidance", -1), "guidance"),
+        (("--guidance", "inf"), "guidance must be at least 0 and finite, not inf."),
         (("--steps", 2000), "steps must be from 1 to 1000"),
         (("--sampler", "magic"), "no sampler 'magic'"),
         (("--upscale", 0, "--upsampler", "any"), "would enlarge nothing: say with --upscale"),
@@ -87,6 +125,8 @@ def test_another_upsampler_may_stand_behind_a_base(cli: Cli, checkpoint: Path, t
         (("--upscale", 1024), "this upsampler makes pictures of 32 px"),
         (("--recipe", "dalle"), "is a checkpoint of imagen, not of dalle"),
         (("--percentile", 7), "percentile must be from 0 to 1"),
+        (("--spacing", "fast27"), "has no setting spacing"),
+        (("--spacing", "fast27", "--steps", 3), "give --steps or --spacing, but not both"),
     ],
 )
 def test_what_makes_no_sense_is_one_sentence(
@@ -95,6 +135,17 @@ def test_what_makes_no_sense_is_one_sentence(
     done = cli("paint", "a red cat", "--checkpoint", checkpoint, "--out", tmp_path, *options)
     assert done.code != 0 and told in done.err and "Traceback" not in done.err
     assert not list(tmp_path.iterdir())
+
+
+def test_another_recipe_is_refused_before_its_networks_are_opened(
+    cli: Cli, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(*_: object, **__: object) -> None:
+        raise AssertionError("a network was opened")
+
+    monkeypatch.setattr("pinxit.recipes.imagen.open.open_painter", opened)
+    done = cli("paint", "a red cat", "--checkpoint", checkpoint, "--recipe", "dalle")
+    assert done.code == 2 and f"{checkpoint} is a checkpoint of imagen, not of dalle." in done.err
 
 
 def test_dalle_knows_no_steps_and_imagen_completes_nothing(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:

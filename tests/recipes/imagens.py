@@ -33,9 +33,9 @@ def tiny_config(folder: Path, *changes: str) -> ImagenConfig:
     return override(nano(), [*usual, *changes])
 
 
-def save_random_imagen(folder: Path, seed: int = 0) -> Path:
+def save_random_imagen(folder: Path, seed: int = 0, *changes: str) -> Path:
     """A checkpoint in `folder`; its reader and ranker beside it."""
-    config = tiny_config(folder.parent)
+    config = tiny_config(folder.parent, *changes)
     stages = {"base": config.base, "upsampler": config.upsampler}
     parts = {
         name: Part(stage, seeded(lambda stage=stage: _talking(stage.unet), seed, name).state_dict())  # type: ignore[misc]

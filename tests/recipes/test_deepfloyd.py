@@ -18,6 +18,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pinxit.api import load_upsampler
 from pinxit.errors import CheckpointError, PinxitError, UsageError
 from pinxit.functional.samplers import SAMPLERS
 from pinxit.pipelines import denoise
@@ -29,6 +30,7 @@ from pinxit.recipes.deepfloyd.painter import DeepFloydPainter
 from pinxit.recipes.deepfloyd.upsampler import DeepFloydUpsampler
 from pinxit.recipes.imagen import upsampler as upsampling
 from pinxit.recipes.painting import Painter
+from pinxit.text.encoders import open_text_encoder
 from pinxit.types import Prompt, Ranked
 from tests.text.tiny_models import save_tiny
 from tests.weights.test_deepfloyd import STAGE_1, STAGE_2, peer
@@ -230,6 +232,27 @@ def test_same_seed_same_picture_alone_or_in_company(painter: DeepFloydPainter) -
     large = painter.upsampler.enlarge(PROMPT, crowd)
     assert large[0].picture.shape == (32, 32, 3)
     assert np.array_equal(painter.upsampler.enlarge(PROMPT, alone)[0].picture, large[0].picture)
+
+
+def test_stage_2_takes_the_text_encoder_of_stage_1(folders: Folders, painter: DeepFloydPainter, tmp_path: Path) -> None:
+    """Where its folder has the same one, or none; a reader that is run in another way does not do."""
+    bare = tmp_path / "bare"
+    shutil.copytree(folders.large, bare, ignore=shutil.ignore_patterns("text_encoder", "tokenizer"))
+    for folder in (folders.large, bare):
+        assert load_upsampler(folder, device="cpu", reader=painter.reader).reader is painter.reader
+    for reader in (None, open_text_encoder(folders.base, length=77)):
+        with pytest.raises(CheckpointError, match="no text_encoder"):
+            load_upsampler(bare, device="cpu", reader=reader)
+
+
+def test_metadata_tell_of_steps_or_of_a_spacing(painter: DeepFloydPainter) -> None:
+    own = painter.defaults | {"seed": 1}
+    assert painter.told(own) == {name: value for name, value in own.items() if name != "spacing"}
+    told = painter.told(own | {"spacing": "smart50"})
+    assert "steps" not in told and (told["spacing"], told["seed"]) == ("smart50", 1)
+    assert painter.upsampler is not None
+    facts = painter.upsampler.facts
+    assert (facts["upsampler"], facts["upsampler_guidance"], facts["augmentation"]) == ("IF-II", 4.0, 0.25)
 
 
 def test_it_is_a_painter(painter: DeepFloydPainter) -> None:

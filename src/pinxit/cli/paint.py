@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,6 +22,7 @@ from pinxit.cli.painting import (
     TopK,
     TopP,
     draw_and_write,
+    halves,
     opened,
     say_about,
 )
@@ -30,7 +30,7 @@ from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
     from pinxit.recipes.imagen.upsampler import Upsampler
-    from pinxit.recipes.painting import Painter, Progress
+    from pinxit.recipes.painting import Painter, Watch
     from pinxit.types import Ranked
 
 
@@ -70,6 +70,10 @@ def paint(
     percentile: Annotated[
         float | None, typer.Option(help="imagen: of dynamic thresholding, e.g. 0.995; 0 clips instead.")
     ] = None,
+    spacing: Annotated[
+        str | None,
+        typer.Option(help="DeepFloyd IF: timesteps by name or by section (smart100; 10,10,3,2,2) instead of --steps."),
+    ] = None,
     upscale: Annotated[
         int | None,
         typer.Option(
@@ -108,20 +112,21 @@ def paint(
     """
     texts = _prompts(prompt, prompts)
     wanted: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
-    wanted |= {"steps": steps, "sampler": sampler, "grid": grid, "percentile": percentile}
-    painter, settings = opened(checkpoint or SHIPPED[recipe or Recipe.dalle], device, int8, wanted)
-    if recipe is not None and painter.provenance["recipe"] != recipe:
-        raise UsageError(f"{checkpoint} is a checkpoint of {painter.provenance['recipe']}, not of {recipe.value}.")
+    wanted |= {"steps": steps, "sampler": sampler, "grid": grid, "percentile": percentile, "spacing": spacing}
+    if steps is not None and spacing is not None:
+        raise UsageError("give --steps or --spacing, but not both: a spacing names its own timesteps.")
+    named = checkpoint or SHIPPED[recipe or Recipe.dalle]
+    painter, settings = opened(named, device, int8, wanted, None if recipe is None else recipe.value)
     enlarger = _enlarger(painter, upscale, upsampler, device)
     facts: dict[str, Any] = {"seed": seed, "candidates": candidates, "keep": keep}
-    facts |= {} if enlarger is None else {"upscale": enlarger.size}
-    facts |= {} if upsampler is None else {"upsampler": upsampler}
+    facts |= {} if enlarger is None else enlarger.facts
     for text in texts:
         say_about(painter, text, strict)
 
-        def draw(watch: Callable[[Progress], None], text: str = text) -> list[Ranked]:
-            kept = painter.paint(text, candidates=candidates, keep=keep, seed=seed, watch=watch, **settings)
-            return kept if enlarger is None else enlarger.enlarge(text, kept)
+        def draw(watch: Watch, text: str = text) -> list[Ranked]:
+            first, then = (watch, watch) if enlarger is None else halves(watch)
+            kept = painter.paint(text, candidates=candidates, keep=keep, seed=seed, watch=first, **settings)
+            return kept if enlarger is None else enlarger.enlarge(text, kept, then)
 
         draw_and_write(painter, text, draw, out, settings | facts, as_json)
 
@@ -137,9 +142,14 @@ def _enlarger(painter: Painter, upscale: int | None, named: str | None, device: 
                 f"--upsampler {named} would enlarge nothing: say with --upscale how large to make pictures."
             )
         return None
-    found = load_upsampler(named or SHIPPED[Recipe.imagen], device=device) if named or own is None else own
+    if named or own is None:
+        name = named or SHIPPED[Recipe.imagen]
+        found = load_upsampler(name, device=device, reader=getattr(painter, "reader", None))
+    else:
+        found = own
     if upscale not in (None, found.size):
         raise UsageError(f"--upscale {upscale}: this upsampler makes pictures of {found.size} px.")
+    found.check_size(painter.size, painter.size)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
-    from pinxit.recipes.painting import Painter, Progress
+    from pinxit.recipes.painting import Painter, Progress, Watch
     from pinxit.types import Ranked
 
 Candidates = Annotated[int, typer.Option(min=1, help="How many pictures to draw before the best are kept.")]
@@ -53,17 +54,19 @@ Strict = Annotated[bool, typer.Option(help="Refuse a prompt that is too long ins
 CheckpointOption = Annotated[str, typer.Option(help="A shipped checkpoint's name, or a checkpoint folder.")]
 
 
-def opened(checkpoint: str, device: str, int8: bool, wanted: dict[str, Any]) -> tuple[Painter, dict[str, Any]]:
+def opened(
+    checkpoint: str, device: str, int8: bool, wanted: dict[str, Any], recipe: str | None = None
+) -> tuple[Painter, dict[str, Any]]:
     """The painter and all its settings, those of `wanted` that are not None in place of its own.
 
-    Raises UsageError for a setting that this painter does not have.
+    Raises UsageError for a setting that this painter does not have, and for a painter of another recipe.
     """
     from pinxit.api import load
 
     given = {name: value for name, value in wanted.items() if value is not None}
     if not 0 < given.get("top_p", 1) <= 1:
         raise UsageError(f"--top-p must be above 0 and at most 1, not {given['top_p']}.")
-    painter = load(checkpoint, device=device, int8=int8)
+    painter = load(checkpoint, device=device, int8=int8, recipe=recipe)
     strange = [name for name in given if name not in painter.defaults]
     if strange:
         raise UsageError(f"{checkpoint} has no setting {strange[0]}: it paints by {', '.join(painter.defaults)}.")
@@ -84,6 +87,15 @@ def say_about(painter: Painter, text: str, strict: bool) -> None:
         typer.echo(f"pinxit: {painter.name} has never met {words} in training and will guess.", err=True)
 
 
+def halves(watch: Watch) -> tuple[Watch, Watch]:
+    """Watchers of two works, one after the other, under one bar."""
+
+    def half(begun: float) -> Watch:
+        return lambda painted: watch(replace(painted, share=begun + painted.share / 2))
+
+    return half(0.0), half(0.5)
+
+
 def draw_and_write(
     painter: Painter,
     text: str,
@@ -96,7 +108,7 @@ def draw_and_write(
     from pinxit.cli.output import folder_name, write_results
     from pinxit.cli.progress import painting
 
-    facts = settings | painter.provenance
+    facts = painter.told(settings) | painter.provenance
     folder = out / folder_name(text, facts)
     with painting(text, folder / "preview.png") as watch:
         ranked = draw(watch)

@@ -54,6 +54,10 @@ class Painter(ABC):
     def unknown_words(self, text: str) -> list[str]:
         """Words of the prompt that mean nothing to it."""
 
+    def told(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What metadata tell of settings: all but those that others overrule."""
+        return dict(settings)
+
     def paint(
         self,
         prompt: str,

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from pinxit.errors import CheckpointError
+from pinxit.models.unet_fast import fast_unet
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.deepfloyd.denoiser import LearnedRangeDenoiser
 from pinxit.recipes.deepfloyd.painter import SLOTS, DeepFloydPainter
@@ -19,8 +20,8 @@ from pinxit.recipes.deepfloyd.ranker import AnyRanker
 from pinxit.recipes.deepfloyd.reading import CaptionReader
 from pinxit.recipes.deepfloyd.schedule import NoiseSchedule, read_noising, read_schedule
 from pinxit.recipes.deepfloyd.upsampler import SCALE, DeepFloydUpsampler
-from pinxit.text.encoders import open_text_encoder
-from pinxit.text.frozen import Precision
+from pinxit.text.encoders import TextEncoder, open_text_encoder
+from pinxit.text.frozen import FrozenEncoder, Precision, Running
 from pinxit.training.precision import pick_device
 from pinxit.weights.deepfloyd import load_deepfloyd
 from pinxit.weights.json_files import json_object
@@ -60,16 +61,22 @@ def open_painter(
 
 
 def open_upsampler(
-    folder: str | Path, *, text: str | Path | None = None, device: str = "auto", precision: Precision | None = None
+    folder: str | Path,
+    *,
+    text: str | Path | None = None,
+    device: str = "auto",
+    precision: Precision | None = None,
+    reader: TextEncoder | None = None,
 ) -> DeepFloydUpsampler:
     """Open a stage II folder, such as DeepFloyd/IF-II-L-v1.0, to enlarge pictures that others have painted.
 
-    Options and errors as in `open_painter`.
+    `reader`: stage I's text encoder, which is used again where the folder has the same one or none: 4.8 B parameters
+    need not lie in memory twice. Other options and errors as in `open_painter`.
     """
     place, on = Path(folder), pick_device(device)
     precision = precision or _usual(on)
     stage = _Stage.read(place, 6)
-    return stage.upsampler(_reader(place, text, on, precision), on, precision)
+    return stage.upsampler(_reader(place, text, on, precision, reader), on, precision)
 
 
 @dataclass(frozen=True)
@@ -103,12 +110,13 @@ class _Stage:
             raise CheckpointError(
                 f"{told}, and {reader.encoder.name} gives {reader.encoder.width}: give its T5 as text."
             )
-        unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return LearnedRangeDenoiser(unet.to(on), self.schedule, self.size, on)
+        fast = fast_unet(unet.to(on), DTYPES[precision], spend=True)
+        return LearnedRangeDenoiser(fast, self.schedule, self.size, on)
 
     def upsampler(self, reader: CaptionReader, on: torch.device, precision: Precision) -> DeepFloydUpsampler:
         noising = read_noising(self.folder / "image_noising_scheduler")
-        return DeepFloydUpsampler(self.denoiser(reader, on, precision), self.schedule, noising, reader)
+        denoiser, name = self.denoiser(reader, on, precision), self.folder.resolve().name
+        return DeepFloydUpsampler(denoiser, self.schedule, noising, reader, name=name)
 
 
 def _usual(on: torch.device) -> Precision:
@@ -122,8 +130,12 @@ def _size(told: dict[str, Any], where: Path) -> int:
     return size
 
 
-def _reader(folder: Path, text: str | Path | None, on: torch.device, precision: Precision) -> CaptionReader:
-    if text is None and not (folder / "text_encoder" / "config.json").is_file():
-        raise CheckpointError(f"{folder} has no text_encoder: give the folder of its T5 encoder as text.")
-    place = folder if text is None else text
-    return CaptionReader(open_text_encoder(place, on, TEXT_TOKENS, precision, padded=True))
+def _reader(
+    folder: Path, text: str | Path | None, on: torch.device, precision: Precision, known: TextEncoder | None = None
+) -> CaptionReader:
+    if text is not None or (folder / "text_encoder" / "config.json").is_file():
+        place = folder if text is None else text
+        return CaptionReader(open_text_encoder(place, on, TEXT_TOKENS, precision, padded=True, known=known))
+    if isinstance(known, FrozenEncoder) and known.runs(Running(TEXT_TOKENS, on, precision, padded=True)):
+        return CaptionReader(known)
+    raise CheckpointError(f"{folder} has no text_encoder: give the folder of its T5 encoder as text.")

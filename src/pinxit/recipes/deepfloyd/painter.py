@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -55,6 +56,11 @@ class DeepFloydPainter(ImagenPainter):
         self.schedule, self.read = schedule, reader
         del self.defaults["grid"]  # its timesteps are those of the discrete schedule
         self.defaults["spacing"] = ""
+
+    def told(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What metadata tell of settings: a spacing names its own timesteps, so that `steps` mean nothing."""
+        overruled = "steps" if settings["spacing"] else "spacing"
+        return {name: value for name, value in settings.items() if name != overruled}
 
     def tokens_over_limit(self, text: str) -> int:
         """How many tokens of the cleaned prompt will be dropped; 0 when it fits."""

@@ -26,6 +26,7 @@ class DeepFloydUpsampler(Upsampler):
         reader: CaptionReader,
         sampling: SamplingConfig | None = None,
         slots: int = SLOTS,
+        name: str = "deepfloyd",
     ) -> None:
         """`schedule` is walked down; `noising` noises what is enlarged."""
         size = denoiser.shape[1]
@@ -33,7 +34,7 @@ class DeepFloydUpsampler(Upsampler):
         sampling = sampling or SamplingConfig(
             "ancestral", upsampler_steps=STEPS, upsampler_guidance=GUIDANCE, augmentation=LEVEL
         )
-        super().__init__(denoiser, config, sampling, reader.encoder, slots)
+        super().__init__(denoiser, config, sampling, reader.encoder, slots, name=name)
         self.schedule, self.noising, self.read = schedule, noising, reader
         self.thresholding = schedule.thresholding
 

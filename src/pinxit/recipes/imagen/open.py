@@ -17,7 +17,7 @@ from pinxit.recipes.imagen.task import TEXT
 from pinxit.recipes.imagen.upsampler import Upsampler
 from pinxit.recipes.painting import Ranker
 from pinxit.text.encoders import TextEncoder, open_text_encoder
-from pinxit.text.frozen import Running
+from pinxit.text.frozen import Precision, Running
 from pinxit.text.learned import LearnedText
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.precision import pick_device
@@ -30,8 +30,8 @@ def open_painter(checkpoint: Checkpoint, *, name: str, device: str = "auto") -> 
 
     Raises CheckpointError when weights, reader or ranker are not what they were.
     """
-    on, reader = pick_device(device), _reader(checkpoint)
-    sampling = _sampling(checkpoint)
+    on = pick_device(device)
+    reader, sampling = _reader(checkpoint, on), _sampling(checkpoint)
     base = checkpoint.config("base", StageConfig)
     return ImagenPainter(
         _denoiser(checkpoint, "base", base, on),
@@ -39,39 +39,48 @@ def open_painter(checkpoint: Checkpoint, *, name: str, device: str = "auto") -> 
         sampling,
         reader,
         _ranker(str(checkpoint.settings["ranker"]), on),
-        _upsampler(checkpoint, on, sampling, reader),
+        _upsampler(checkpoint, name, on, sampling, reader),
         name=name,
         provenance={"checkpoint_hash": checkpoint.hash},
     )
 
 
-def open_upsampler(checkpoint: Checkpoint, *, device: str = "auto") -> Upsampler:
-    """The upsampler alone, for pictures that others have painted."""
-    return _upsampler(checkpoint, pick_device(device), _sampling(checkpoint), _reader(checkpoint))
+def open_upsampler(
+    checkpoint: Checkpoint, *, name: str, device: str = "auto", reader: TextEncoder | None = None
+) -> Upsampler:
+    """The upsampler alone, for pictures that others have painted; `reader` is used again where it is the same one."""
+    on = pick_device(device)
+    return _upsampler(checkpoint, name, on, _sampling(checkpoint), _reader(checkpoint, on, reader))
 
 
-def _upsampler(checkpoint: Checkpoint, on: torch.device, sampling: SamplingConfig, reader: TextEncoder) -> Upsampler:
+def _upsampler(
+    checkpoint: Checkpoint, name: str, on: torch.device, sampling: SamplingConfig, reader: TextEncoder
+) -> Upsampler:
     config = checkpoint.config("upsampler", StageConfig)
-    return Upsampler(_denoiser(checkpoint, "upsampler", config, on), config, sampling, reader)
+    denoiser = _denoiser(checkpoint, "upsampler", config, on)
+    return Upsampler(denoiser, config, sampling, reader, name=name, provenance={"upsampler_hash": checkpoint.hash})
 
 
 def _denoiser(checkpoint: Checkpoint, part: str, config: StageConfig, on: torch.device) -> UNetDenoiser:
     unet = UNet(config.unet)
     checkpoint.load_into(part, unet)
-    return UNetDenoiser(fast_unet(unet.to(on)), config.diffusion, config.size, on, fast=False)
+    return UNetDenoiser(fast_unet(unet.to(on), spend=True), config.diffusion, config.size, on, fast=False)
 
 
 def _sampling(checkpoint: Checkpoint) -> SamplingConfig:
     return from_dict(SamplingConfig, dict(checkpoint.settings["sampling"]), f"{checkpoint.folder}: sampling")
 
 
-def _reader(checkpoint: Checkpoint) -> TextEncoder:
+def _reader(checkpoint: Checkpoint, on: torch.device, known: TextEncoder | None = None) -> TextEncoder:
+    """On the painter's device; in bfloat16 on a GPU alone: on a CPU a sentence takes too little time to round it."""
+    precision: Precision = "bf16" if on.type == "cuda" else "fp32"
     about = from_dict(TextConfig, dict(checkpoint.settings["text"]), f"{checkpoint.folder}: text")
     if about.learned is not None:
         model = TextTransformer(about.learned)
         checkpoint.load_into(TEXT, model)
-        return LearnedText(model.eval(), Tokenizer.open(checkpoint.folder), running=Running(about.length))
-    reader = open_text_encoder(about.encoder, length=about.length)
+        running = Running(about.length, on, precision)
+        return LearnedText(model.eval(), Tokenizer.open(checkpoint.folder), running=running)
+    reader = open_text_encoder(about.encoder, on, about.length, precision, known=known)
     if reader.fingerprint != checkpoint.settings["reader"]:
         raise CheckpointError(
             f"{checkpoint.folder} was trained with another text encoder than the '{about.encoder}' that is here; "

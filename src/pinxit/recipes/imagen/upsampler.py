@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,9 +13,9 @@ from pinxit.data.transforms import square, to_pictures, to_tensor
 from pinxit.errors import UsageError
 from pinxit.functional.sampling import normals
 from pinxit.pipelines.denoise import Conditions, Denoiser, DenoiseRequest, DenoiseStepper, Thresholding
-from pinxit.pipelines.stepper import run
 from pinxit.recipes.imagen.conditions import smaller, told
 from pinxit.recipes.imagen.config import SamplingConfig, StageConfig
+from pinxit.recipes.painting import Watch, draw
 
 if TYPE_CHECKING:
     from pinxit.text.encoders import TextEncoder
@@ -35,22 +35,47 @@ class Upsampler:
         sampling: SamplingConfig,
         reader: TextEncoder,
         slots: int = SLOTS,
+        *,
+        name: str = "imagen",
+        provenance: Mapping[str, Any] | None = None,
     ) -> None:
+        """`name`: its checkpoint's; `provenance`: what else metadata are to tell of it."""
         self.denoiser, self.config, self.sampling, self.reader = denoiser, config, sampling, reader
         self.slots, self.thresholding = slots, Thresholding()
         self.low, self.size = config.low, config.size
+        self.provenance = {"upsampler": name} | dict(provenance or {})
         self._steppers: dict[bool, DenoiseStepper] = {}
 
-    def enlarge(self, prompt: str, ranked: Sequence[Ranked]) -> list[Ranked]:
-        """The same pictures at `size`, with their seeds, candidates and scores.
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What metadata tell of enlarging: by whom, and by which settings."""
+        about = self.sampling
+        own = {name: getattr(about, name) for name in ("upsampler_steps", "upsampler_guidance", "augmentation")}
+        return {"upscale": self.size, "upsampler_sampler": about.sampler} | own | self.provenance
 
-        A picture of another size is brought to `low` first. Raises UsageError for one that is not square.
+    def check_size(self, width: int, height: int) -> None:
+        """Raise UsageError for pictures that it cannot enlarge: any square from `low` up to less than `size` will do.
+
+        Those above `low` are brought to it first.
+        """
+        if not self.low <= width == height < self.size:
+            takes = f"square pictures of at least {self.low} px and less than {self.size}"
+            raise UsageError(f"the upsampler takes {takes}, not {width} x {height}.")
+
+    def enlarge(self, prompt: str, ranked: Sequence[Ranked], watch: Watch | None = None) -> list[Ranked]:
+        """The same pictures at `size`, with their seeds, candidates and scores; `watch` hears how far it has come.
+
+        Raises UsageError for a picture that is not square, smaller than `low`, or as large as `size`.
         """
         guided = self.sampling.upsampler_guidance != 1
         if guided not in self._steppers:
             self._steppers[guided] = DenoiseStepper(self.denoiser, self.slots, guided)
-        found = run(self._steppers[guided], self._requests(prompt, ranked))
-        pictures: Sequence[Picture] = list(to_pictures((torch.stack(found).cpu() + 1) / 2)) if found else []
+        stepper = self._steppers[guided]
+
+        def preview(slots: Iterable[int]) -> list[Picture]:
+            return _pictures([stepper.partial(slot) for slot in slots])
+
+        pictures = _pictures(draw(stepper, self._requests(prompt, ranked), preview, watch))
         return [replace(one, picture=picture) for one, picture in zip(ranked, pictures, strict=True)]
 
     def _requests(self, prompt: str, ranked: Sequence[Ranked]) -> list[DenoiseRequest]:
@@ -73,8 +98,7 @@ class Upsampler:
     def _smaller(self, one: Ranked) -> Conditions:
         """The picture and its noise level, from noise of its own."""
         height, width = one.picture.shape[:2]
-        if height != width:
-            raise UsageError(f"the upsampler takes square pictures of {self.low} px, not {width} x {height}.")
+        self.check_size(width, height)
         small = to_tensor(square(one.picture, self.low, "area")[None])[0] * 2 - 1
         return self._noised(small, next(normals(one.seed, one.candidate, -STAGE, (3, self.size, self.size))))
 
@@ -90,3 +114,7 @@ class Upsampler:
         """What the network is given of a picture [3, s, s] in [-1, 1]; `noise` [3, S, S] has the large shape."""
         level = torch.full((1,), self.sampling.augmentation)
         return {name: rows[0] for name, rows in smaller(small[None], level, noise[None]).items()}
+
+
+def _pictures(found: Sequence[Tensor]) -> list[Picture]:
+    return list(to_pictures((torch.stack(list(found)).cpu() + 1) / 2)) if found else []
