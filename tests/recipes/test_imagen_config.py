@@ -76,6 +76,11 @@ def test_the_papers_preset_has_the_papers_numbers() -> None:
         (("text.drop=-0.1",), "text.drop must be from 0 to 1, not -0.1."),
         (("text.length=1",), "text.length must be at least 2, not 1."),
         (("text.stored=-1",), "text.stored must be at least 0, not -1."),
+        (
+            ("upsampler.noisiest=0.1",),
+            "augmentation=0.2 is more noise than this upsampler has learned on; take at most",
+        ),
+        (("upsampler.noisiest=1.5",), "noisiest=1.5 must be from 0 to 1"),
         (("sampling.augmentation=2",), "augmentation must be from 0 to 1, not 2.0."),
         (("sampling.steps=0",), "steps must be from 1 to 1000, not 0."),
         (("sampling.upsampler_steps=1001",), "upsampler_steps must be from 1 to 1000, not 1001."),

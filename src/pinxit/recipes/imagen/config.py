@@ -85,6 +85,14 @@ class StageConfig:
             found = f"unet.low_res={self.unet.low_res} and unet.augmentation={str(self.unet.augmentation).lower()}"
             raise UsageError(f"{self._kind} (low={self.low}) cannot have {found}: make {wanted}.")
 
+    def check_noise(self, augmentation: float) -> None:
+        """Raise UsageError for a smaller picture that is noisier than any that training showed."""
+        if augmentation > self.noisiest:
+            raise UsageError(
+                f"augmentation={augmentation} is more noise than this upsampler has learned on; take at most "
+                f"{self.noisiest}."
+            )
+
     @property
     def _kind(self) -> str:
         return "an upsampler" if self.low else "a base"
@@ -163,6 +171,7 @@ class ImagenConfig:
             raise UsageError(f"base.low={self.base.low} must be 0: the base draws from nothing.")
         if self.upsampler.low != self.base.size:
             raise UsageError(f"upsampler.low={self.upsampler.low} must equal base.size={self.base.size}: set both.")
+        self.upsampler.check_noise(self.sampling.augmentation)
         for name, unet in (("base", self.base.unet), ("upsampler", self.upsampler.unet)):
             for side in ("inputs", "outputs"):
                 if getattr(unet, side) != RGB:  # a learned variance is painted with (DeepFloyd IF), not trained

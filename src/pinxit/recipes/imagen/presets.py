@@ -79,9 +79,10 @@ def tiny() -> ImagenConfig:
         base=StageConfig(64, base, DiffusionConfig("v", shift=3.0)),
         upsampler=StageConfig(256, upsampler, DiffusionConfig("v"), low=64, crop=64, noisiest=0.3),
         plans=Plans(
-            base=Plan(images=600_000, batch=16, lr=5e-4, warmup=1_600, **shared),
+            base=Plan(images=600_000, batch=24, optimiser="muon", lr=5e-4, warmup=2_400, **shared),
             upsampler=Plan(images=250_000, batch=8, lr=5e-4, warmup=6_400, **shared),
         ),
+        sampling=SamplingConfig("dpm++2m", steps=16, augmentation=0.1),
         store="int8",
     )
 

@@ -65,8 +65,10 @@ class Upsampler:
     def enlarge(self, prompt: str, ranked: Sequence[Ranked], watch: Watch | None = None) -> list[Ranked]:
         """The same pictures at `size`, with their seeds, candidates and scores; `watch` hears how far it has come.
 
-        Raises UsageError for a picture that is not square, smaller than `low`, or as large as `size`.
+        Raises UsageError for a picture that is not square, smaller than `low`, or as large as `size`, and for more
+        augmentation than there was in training.
         """
+        self.config.check_noise(self.sampling.augmentation)
         guided = self.sampling.upsampler_guidance != 1
         if guided not in self._steppers:
             self._steppers[guided] = DenoiseStepper(self.denoiser, self.slots, guided)
