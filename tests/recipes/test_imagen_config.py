@@ -77,8 +77,8 @@ def test_the_papers_preset_has_the_papers_numbers() -> None:
         (("text.length=1",), "text.length must be at least 2, not 1."),
         (("text.stored=-1",), "text.stored must be at least 0, not -1."),
         (
-            ("upsampler.noisiest=0.1",),
-            "augmentation=0.2 is more noise than this upsampler has learned on; take at most",
+            ("upsampler.noisiest=0.05",),
+            "augmentation=0.1 is more noise than this upsampler has learned on; take at most",
         ),
         (("upsampler.noisiest=1.5",), "noisiest=1.5 must be from 0 to 1"),
         (("sampling.augmentation=2",), "augmentation must be from 0 to 1, not 2.0."),
