@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from pinxit.errors import DataError
+from pinxit.recipes.card import SCORES, report_of
 from pinxit.recipes.command import command
-from pinxit.recipes.dalle.card import SCORES, card, report_of
+from pinxit.recipes.dalle.card import card
 from pinxit.recipes.dalle.presets import PRESETS, DalleConfig
 from pinxit.recipes.dalle.run import DalleRun
 from pinxit.recipes.dalle.stages import train

@@ -25,18 +25,20 @@ from pinxit.functional.diffusion import Prediction, eps_from_x0, even_sigmas, q_
 from pinxit.functional.diffusion_losses import squared_error
 from pinxit.functional.samplers import SAMPLERS, Denoised, drive
 from pinxit.models.text import TextTransformerConfig
+from pinxit.recipes.command import command
 from pinxit.recipes.imagen.conditions import smaller, texts
 from pinxit.recipes.imagen.config import ImagenConfig, TextConfig
 from pinxit.recipes.imagen.denoiser import DiffusionConfig, UNetDenoiser
 from pinxit.recipes.imagen.painter import ImagenPainter, levels
-from pinxit.recipes.imagen.presets import preset, read_by
-from pinxit.recipes.imagen.release import write_checkpoint
+from pinxit.recipes.imagen.presets import PRESETS, preset, read_by
+from pinxit.recipes.imagen.release import card, write_checkpoint
 from pinxit.recipes.imagen.run import STAGES, TRAINED, ImagenRun
 from pinxit.recipes.imagen.stages import train
 from pinxit.recipes.imagen.task import DiffusionTask, cropped, spread, weights
 from pinxit.recipes.painting import Painter
 from pinxit.training.log import read_metrics
 from pinxit.training.loop import fit
+from pinxit.training.machine import machine
 from pinxit.training.state import FILE
 from pinxit.training.stop import Stop
 from pinxit.types import Condition
@@ -319,6 +321,29 @@ def test_a_checkpoint_names_its_readers_folder_from_the_root(
     old = replace(straight.config, text=replace(straight.config.text, encoder="reader"))
     write_checkpoint(ImagenRun(straight.folder, old, "cpu", progress=False))
     assert open_checkpoint(straight.path("checkpoint")).settings["text"]["encoder"] == str(folder / "reader")
+
+
+def test_the_card_tells_machine_command_scores_and_licence(straight: ImagenRun) -> None:
+    folder, here = straight.path("checkpoint"), machine("cpu")
+    facts, text = open_checkpoint(folder).provenance, (folder / "README.md").read_text(encoding="utf-8")
+    assert text.count(f"| {here['device']}, {here['cores']} CPU cores, torch {here['torch']} | loss ") == len(TRAINED)
+    assert f"\n    {command('imagen', straight.config, PRESETS)}\n" in text
+    assert "There is no exam for it" in text and "## Licence\n\npinxit is under Apache-2.0" in text
+    config = replace(straight.config, data=replace(straight.config.data, source="world:small"))
+    world = ImagenRun(straight.folder, config, "cpu", progress=False)
+    measure = "pinxit eval world --checkpoint RUN/checkpoint --split unseen --prompts 500 --candidates 16"
+    unmeasured = card(world, facts)
+    assert measure in unmeasured and "pinxit train imagen --out RUN --stages checkpoint" in unmeasured
+    asked = {"preset": "small", "split": "unseen", "prompts": 6, "language": "en", "seed": 0, "words": "unheard"}
+    report: dict[str, object] = {
+        "date": "2026-11-22",
+        "machine": here,
+        "exam": asked,
+        "scores": {"best of 1": {"overall": 0.25}},
+    }
+    report |= {"judge": {"name": "judge", "hash": "80344cf878b2"}, "candidates": 4}
+    measured = card(world, facts, report)
+    assert "| best of 1 | 0.250 |" in measured and "--words unheard --seed 0 --candidates 4" in measured
 
 
 @pytest.mark.parametrize(

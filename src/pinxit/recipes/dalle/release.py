@@ -6,7 +6,8 @@ from typing import Any
 
 from pinxit.config import to_dict
 from pinxit.files import write_text
-from pinxit.recipes.dalle.card import SHOWN, card, report_of
+from pinxit.recipes.card import report_of
+from pinxit.recipes.dalle.card import SHOWN, card
 from pinxit.recipes.dalle.encode import about_codes
 from pinxit.recipes.dalle.run import RECIPE, DalleRun
 from pinxit.training import state as states

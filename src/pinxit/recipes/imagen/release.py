@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from pinxit.config import to_dict
+from pinxit.files import write_text
+from pinxit.recipes.card import licence, report_of, scores, table
+from pinxit.recipes.command import command
+from pinxit.recipes.imagen.presets import PRESETS
 from pinxit.recipes.imagen.run import RECIPE, TRAINED, ImagenRun
 from pinxit.recipes.imagen.task import TEXT
 from pinxit.text.encoders import located
 from pinxit.training import state as states
-from pinxit.training.log import duration, read_metrics
-from pinxit.weights.checkpoint import Part, save_checkpoint
+from pinxit.training.log import read_metrics
+from pinxit.weights.checkpoint import Part, open_checkpoint, save_checkpoint
 
 
 def write_checkpoint(run: ImagenRun) -> None:
-    """Write RUN/checkpoint: the averaged networks, whose text they read, where they come from, a model card."""
+    """Write RUN/checkpoint: the averaged networks, whose text they read, where they come from, a model card.
+
+    Where RUN/scores.json is an exam's report of the same weights, the card has its scores.
+    """
     parts = {}
     for stage in TRAINED:
         parts[stage] = Part(getattr(run.config, stage), states.read_weights(run.path(stage), stage))
@@ -31,25 +39,29 @@ def write_checkpoint(run: ImagenRun) -> None:
         "reader": None if learned is not None else run.reader("upsampler").fingerprint,
         "ranker": run.config.ranker,
     }
+    folder = run.path("checkpoint")
     save_checkpoint(
-        run.path("checkpoint"),
+        folder,
         RECIPE,
         parts,
         extra_files=files,
         provenance=facts,
         settings=settings,
-        card=_card(run, facts),
+        card=card(run, facts),
         store=run.config.store,
     )
+    if report := report_of(run, open_checkpoint(folder).hash):  # the hash is none of the card's
+        write_text(folder / "README.md", card(run, facts, report))
 
 
 def _provenance(run: ImagenRun) -> dict[str, Any]:
-    """What the weights are made of: data, reader, seed, images seen and time spent by stage, the last losses."""
+    """What the weights are made of: data, reader, seed; by stage images seen, time spent, machine, last losses."""
     stages = {}
     for stage in TRAINED:
         progress, lines = states.read_progress(run.path(stage)), read_metrics(run.path(stage))
         last = {key: value for key, value in lines[-1].items() if key in SHOWN} if lines else {}
-        stages[stage] = {"images": progress.images, "hours": round(progress.seconds / 3600, 3)} | last
+        sums = {"images": progress.images, "hours": round(progress.seconds / 3600, 3)}
+        stages[stage] = sums | last | {"machine": states.read_machine(run.path(stage))}
     about = run.bank().about
     return {
         "data": run.config.data.source,
@@ -64,27 +76,40 @@ def _provenance(run: ImagenRun) -> dict[str, Any]:
 SHOWN = ("loss", "noisy", "clean")
 
 
-def _card(run: ImagenRun, facts: dict[str, Any]) -> str:
-    rows = []
-    for stage, told in facts["stages"].items():
-        numbers = ", ".join(f"{key} {told[key]:.4g}" for key in SHOWN if told.get(key) is not None)
-        rows.append(f"| {stage} | {told['images']:,} | {duration(told['hours'] * 3600)} | {numbers} |")
-    table, config = "\n".join(rows), run.config
-    return f"""# An Imagen for {facts["data"]}
+def card(run: ImagenRun, facts: Mapping[str, Any], report: Mapping[str, Any] | None = None) -> str:
+    """The model card; `facts` is the checkpoint's provenance, `report` what `pinxit eval world --out` wrote of it."""
+    config, source = run.config, run.config.data.source
+    reader = "a text encoder of its own" if config.text.learned else f"a frozen language model ({facts['reader']})"
+    return f"""# An Imagen for {source}
 
-Paints pictures of {config.base.size} pixels from a sentence and enlarges them to {config.upsampler.size}: a frozen
-language model ({config.text.encoder}) reads, two diffusion models draw. After "Photorealistic Text-to-Image Diffusion
-Models with Deep Language Understanding" (arXiv 2205.11487).
+Paints pictures of {config.base.size} pixels from a sentence and enlarges them to {config.upsampler.size}: {reader}
+reads, two diffusion models draw. After "Photorealistic Text-to-Image Diffusion Models with Deep Language Understanding"
+(arXiv 2205.11487).
 
     pinxit paint "a sentence" --checkpoint FOLDER
 
-Trained from nothing but {facts["pictures"]:,} pictures of {facts["data"]} and their captions by `pinxit train imagen`
-with seed {facts["seed"]}; weights are running averages, stored in {config.store}. The language model is not part of it.
+## Training
 
-| stage | images seen | time | last figures (squared errors) |
-|---|---|---|---|
-{table}
+Trained from nothing but {facts["pictures"]:,} pictures of {source} and their captions,
+with seed {facts["seed"]}; weights are running averages, stored in {config.store}. A frozen language model is none of
+them. The command:
 
-It knows the things, colours, counts and relations of its training captions; the language model lets other words of
-near meaning do. Photographs of people, places or events were not among its data unless the source above holds them.
+    {command(RECIPE, config, PRESETS)}
+
+{table(facts["stages"], SHOWN)}
+
+The figures are squared errors: of all noise levels, of the noisier and of the cleaner half.
+
+## Scores
+
+{scores(RECIPE, source, report)}
+
+## Limits
+
+It knows the things, colours, counts and relations of its training captions; a language model lets other words of near
+meaning do. Photographs of people, places or events were not among its data unless the source above holds them.
+
+## Licence
+
+{licence(source)}
 """

@@ -1,0 +1,86 @@
+"""What the model cards of all painters share: how they were trained, what they score, whose they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pinxit.data.sources import WORLD
+from pinxit.errors import DataError
+from pinxit.evaluation.report import cells
+from pinxit.recipes.staging import Run, say
+from pinxit.training.log import duration
+
+SCORES = "scores.json"  # in the run's folder: the exam's report
+ASKED = ("split", "prompts", "language", "words", "seed")  # of an exam, as the command has them
+
+
+def report_of(run: Run[Any], checkpoint_hash: str) -> Mapping[str, Any] | None:
+    """What RUN/scores.json says of the checkpoint; None where there is none, or one of other weights.
+
+    Raises DataError for a file that is no report.
+    """
+    path = run.folder / SCORES
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        painter, _ = found["painter"]["checkpoint_hash"], found["scores"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is no report of a painter by 'pinxit eval world' ({error}); remove it.") from error
+    if painter != checkpoint_hash:
+        say(run, f"the card has no scores: {path} is of checkpoint {painter}, not of {checkpoint_hash}")
+        return None
+    return dict(found)
+
+
+def table(stages: Mapping[str, Mapping[str, Any]], shown: Sequence[str]) -> str:
+    """Images, time, machine and the `shown` last figures of every stage of a checkpoint's provenance."""
+    rows = "\n".join(_row(name, told, shown) for name, told in stages.items())
+    return f"| stage | images seen | time | machine | last figures |\n|---|---|---|---|---|\n{rows}"
+
+
+def scores(recipe: str, source: str, report: Mapping[str, Any] | None) -> str:
+    """The exam's figures, or how to get them."""
+    if report is not None:
+        return _measured(report)
+    if not source.startswith(WORLD):
+        return "There is no exam for it: only of the built-in world is it known what every picture must show."
+    judge = "" if source == f"{WORLD}small" else " --judge JUDGE"
+    return f"""Not measured yet. The first command measures, the second writes what it found here:
+
+    pinxit eval world --checkpoint RUN/checkpoint{judge} --split unseen --prompts 500 --candidates 16 --out RUN/{SCORES}
+    pinxit train {recipe} --out RUN --stages checkpoint"""
+
+
+def licence(source: str) -> str:
+    """Under which terms the weights may be used."""
+    if source.startswith(WORLD):
+        return "Apache-2.0, as pinxit itself, whose NOTICE names the makers of the drawings in its world."
+    return "pinxit is under Apache-2.0; the licence of weights that learnt from other pictures rests with their owners."
+
+
+def _row(name: str, told: Mapping[str, Any], shown: Sequence[str]) -> str:
+    numbers = ", ".join(f"{key} {told[key]:.4g}" for key in shown if told.get(key) is not None)
+    place = _place(told.get("machine", {}))
+    return f"| {name} | {told['images']:,} | {duration(told['hours'] * 3600)} | {place} | {numbers} |"
+
+
+def _place(machine: Mapping[str, Any]) -> str:
+    if not machine:
+        return "not noted"  # by an older pinxit
+    return f"{machine['device']}, {machine['cores']} CPU cores, torch {machine['torch']}"
+
+
+def _measured(report: Mapping[str, Any]) -> str:
+    headings, rows = cells(report["scores"])
+    lines = "\n".join(f"| {' | '.join(row)} |" for row in (headings, ["---"] * len(headings), *rows))
+    exam, judge = report["exam"], report["judge"]
+    asked = [f"--{name} {exam[name]}" for name in ASKED if name in exam] + [f"--candidates {report['candidates']}"]
+    asked += [f"--set {name}={value}" for name, value in report.get("settings", {}).items()]
+    return f"""{report["date"]}, {_place(report["machine"])}, judge {judge["name"]} ({judge["hash"]}):
+
+    pinxit eval world --checkpoint FOLDER --judge {judge["name"]} {" ".join(asked)}
+
+{lines}"""
