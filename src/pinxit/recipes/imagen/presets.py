@@ -53,7 +53,7 @@ def nano() -> ImagenConfig:
 def tiny() -> ImagenConfig:
     """64 px to 256 px over the packaged MiniLM; the shipped checkpoint. About 24 M parameters besides the reader's.
 
-    Five to six hours on 2 CPU cores. `pinxit train imagen --preset tiny --data world:small --out RUN`
+    Six to seven hours on 2 CPU cores. `pinxit train imagen --preset tiny --data world:small --out RUN`
     """
     base = UNetConfig(
         (128, 256), (2, 2), (True, True), patch=4, bypass=True, text=384, context=192, pool_heads=6, embed=256
@@ -72,15 +72,16 @@ def tiny() -> ImagenConfig:
         augmentation=True,
         embed=256,
     )
-    shared: dict[str, Any] = {"betas": (0.9, 0.99), "clip": 1.0, "ema": 0.999, "channels_last": True}
+    shared: dict[str, Any] = {"optimiser": "muon", "lr": 5e-4, "betas": (0.9, 0.99), "clip": 1.0}
+    shared |= {"ema": 0.999, "channels_last": True}
     return ImagenConfig(
         data=DataConfig(pictures=400_000, large=24_000),
         text=TextConfig(length=48, stored=1),
         base=StageConfig(64, base, DiffusionConfig("v", shift=3.0)),
         upsampler=StageConfig(256, upsampler, DiffusionConfig("v"), low=64, crop=64, noisiest=0.3),
         plans=Plans(
-            base=Plan(images=600_000, batch=24, optimiser="muon", lr=5e-4, warmup=2_400, **shared),
-            upsampler=Plan(images=250_000, batch=8, lr=5e-4, warmup=6_400, **shared),
+            base=Plan(images=600_000, batch=24, warmup=2_400, **shared),
+            upsampler=Plan(images=400_000, batch=16, warmup=6_400, **shared),
         ),
         sampling=SamplingConfig("dpm++2m", steps=16, augmentation=0.1),
         store="int8",
