@@ -78,9 +78,9 @@ def sweep(
     [bold]Examples[/bold]
 
       pinxit eval sweep --vary guidance=1,1.5,2,4 --vary top_k=16,64 --out sweep.json --plot sweep.png
-      pinxit eval sweep --checkpoint runs/imagen/checkpoint --vary guidance=1,2,4,8,16 --vary percentile=0,0.995
-      pinxit eval sweep --checkpoint runs/imagen/checkpoint --vary sampler=ddim,ancestral --vary steps=25,250
-      pinxit eval sweep --checkpoint runs/imagen/checkpoint --vary augmentation=0,0.1,0.2,0.3 --upscale
+      pinxit eval sweep --checkpoint imagen-tiny --vary guidance=1,2,4,8,16 --vary percentile=0,0.995
+      pinxit eval sweep --checkpoint imagen-tiny --vary sampler=ddim,ancestral --vary steps=25,250
+      pinxit eval sweep --checkpoint imagen-tiny --vary augmentation=0,0.1,0.2,0.3 --upscale
     """
     from pinxit.cli.sweeping import set_up
     from pinxit.evaluation.sweep_report import cells, plot_of, sheet_of

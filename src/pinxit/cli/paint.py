@@ -107,8 +107,8 @@ def paint(
       pinxit paint "a small red cube on top of a big green cube"
       pinxit paint "三个绿色的三角形" --candidates 64 --keep 8 --seed 7
       pinxit paint --prompts prompts.txt --json > results.jsonl
-      pinxit paint "a fox beside a blue teapot" --checkpoint runs/imagen/checkpoint --steps 25 --guidance 5
-      pinxit paint "a red car on a beach" --upscale 256 --upsampler runs/imagen/checkpoint
+      pinxit paint "two yellow squares" --recipe imagen --steps 25 --guidance 3
+      pinxit paint "a red car on a beach" --upscale 256
     """
     texts = _prompts(prompt, prompts)
     wanted: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}

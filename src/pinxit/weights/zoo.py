@@ -7,7 +7,6 @@ from pathlib import Path
 from pinxit.errors import CheckpointError
 
 SHIPPED = Path(__file__).parent / "shipped"
-TO_TRAIN = {"imagen-tiny": "pinxit train imagen --preset tiny --out runs/imagen"}  # names that are not shipped yet
 
 
 def shipped() -> list[str]:
@@ -25,10 +24,5 @@ def find(name_or_folder: str | Path) -> Path:
         return SHIPPED / name_or_folder
     if folder.is_dir():
         return folder
-    if name_or_folder in TO_TRAIN:
-        raise CheckpointError(
-            f"{name_or_folder} is not shipped yet: train it with '{TO_TRAIN[str(name_or_folder)]}' and give the folder "
-            "runs/imagen/checkpoint instead."
-        )
     known = ", ".join(shipped()) or "none in this installation"
     raise CheckpointError(f"there is no checkpoint '{name_or_folder}': give a folder or a shipped name ({known}).")
