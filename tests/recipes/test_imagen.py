@@ -324,6 +324,7 @@ def test_a_checkpoint_names_its_readers_folder_from_the_root(
 
 
 def test_the_card_tells_machine_command_scores_and_licence(straight: ImagenRun) -> None:
+    write_checkpoint(straight)
     folder, here = straight.path("checkpoint"), machine("cpu")
     facts, text = open_checkpoint(folder).provenance, (folder / "README.md").read_text(encoding="utf-8")
     assert text.count(f"| {here['device']}, {here['cores']} CPU cores, torch {here['torch']} | loss ") == len(TRAINED)
