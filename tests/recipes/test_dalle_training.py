@@ -35,6 +35,7 @@ from pinxit.training.log import read_metrics
 from pinxit.training.state import FILE, read_progress
 from pinxit.training.stop import Stop
 from pinxit.weights.checkpoint import Checkpoint, fingerprint, open_checkpoint
+from tests.recipes.curves import check_curve
 from tests.recipes.squares import small, write_squares
 
 ROOT = Path(__file__).parents[2]
@@ -87,14 +88,7 @@ def test_many_sittings_end_where_one_does(straight: DalleRun, tmp_path: Path) ->
 
 
 def test_losses_follow_the_golden_curve(straight: DalleRun) -> None:
-    """Losses of the first updates as they were when the file was written (PINXIT_GOLDEN=write writes it anew)."""
-    found = {stage: [line["loss"] for line in read_metrics(straight.path(stage))] for stage in TRAINED}
-    if os.environ.get("PINXIT_GOLDEN") == "write":
-        GOLDEN.write_text(json.dumps(found, indent=1) + "\n")
-    wanted = json.loads(GOLDEN.read_text())
-    assert {stage: len(losses) for stage, losses in found.items()} == dict.fromkeys(TRAINED, 12)
-    for stage, losses in wanted.items():
-        assert found[stage] == pytest.approx(losses, rel=0.03, abs=0.03), stage
+    check_curve(straight, TRAINED, GOLDEN, updates=12, most=0.03)
 
 
 def test_overfits_eight_pictures(squares: Path, tmp_path: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -36,13 +34,13 @@ from pinxit.recipes.imagen.run import STAGES, TRAINED, ImagenRun
 from pinxit.recipes.imagen.stages import train
 from pinxit.recipes.imagen.task import DiffusionTask, cropped, spread, weights
 from pinxit.recipes.painting import Painter
-from pinxit.training.log import read_metrics
 from pinxit.training.loop import fit
 from pinxit.training.machine import machine
 from pinxit.training.state import FILE
 from pinxit.training.stop import Stop
 from pinxit.types import Condition
 from pinxit.weights.checkpoint import open_checkpoint
+from tests.recipes.curves import check_curve
 from tests.recipes.squares import write_squares
 
 pytest.importorskip("transformers")
@@ -107,14 +105,7 @@ def test_many_sittings_end_where_one_does(straight: ImagenRun, tmp_path: Path) -
 
 
 def test_losses_follow_the_golden_curve(straight: ImagenRun) -> None:
-    """Losses of the first updates as they were when the file was written (PINXIT_GOLDEN=write writes it anew)."""
-    found = {stage: [line["loss"] for line in read_metrics(straight.path(stage))] for stage in TRAINED}
-    if os.environ.get("PINXIT_GOLDEN") == "write":
-        GOLDEN.write_text(json.dumps(found, indent=1) + "\n")
-    wanted = json.loads(GOLDEN.read_text())
-    assert {stage: len(losses) for stage, losses in found.items()} == dict.fromkeys(TRAINED, 12)
-    for stage, losses in wanted.items():
-        assert found[stage] == pytest.approx(losses, rel=0.03, abs=0.003), stage
+    check_curve(straight, TRAINED, GOLDEN, updates=12, most=0.003)
 
 
 class Words:

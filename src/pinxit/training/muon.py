@@ -54,9 +54,9 @@ class Muon(torch.optim.Optimizer):
         for parameter in self.own["params"]:
             if parameter.grad is None:
                 continue
-            rows, ahead = as_rows(parameter, parameter), as_rows(self._ahead(parameter), parameter)
+            weights, updates = as_rows(parameter, parameter), as_rows(self._ahead(parameter), parameter)
             count = self.parts[parameter]
-            for weight, update in zip(rows.chunk(count), ahead.chunk(count), strict=True):
+            for weight, update in zip(weights.chunk(count), updates.chunk(count), strict=True):
                 alike[update.shape].append((weight, update))
         rate, decay = self.own["lr"], self.own["weight_decay"]
         for (rows, columns), pairs in alike.items():

@@ -9,17 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from pinxit import __version__
-from pinxit.data.transforms import to_pictures
 from pinxit.functional.diffusion import karras_sigmas
 from pinxit.pipelines.denoise import Conditions, Denoiser, DenoiseRequest, DenoiseStepper, Thresholding
 from pinxit.recipes.imagen.conditions import told
 from pinxit.recipes.imagen.config import Grid, SamplingConfig, StageConfig
 from pinxit.recipes.imagen.denoiser import DiffusionConfig
-from pinxit.recipes.imagen.upsampler import Upsampler
+from pinxit.recipes.imagen.upsampler import Upsampler, as_pictures
 from pinxit.recipes.painting import Painter, Ranker, Watch, draw
 from pinxit.text.encoders import TextEncoder
 from pinxit.types import Prompt
@@ -70,7 +68,7 @@ class ImagenPainter(Painter):
         self, asked: Sequence[Prompt], candidates: int, settings: dict[str, Any], watch: Watch | None
     ) -> list[Picture]:
         requests = [one for prompt in asked for one in self._requests(prompt, candidates, settings)]
-        return self._pictures(self._draw(requests, watch))
+        return as_pictures(self._draw(requests, watch))
 
     def _requests(self, prompt: Prompt, candidates: int, settings: dict[str, Any]) -> list[DenoiseRequest]:
         check_settings(settings)
@@ -103,15 +101,12 @@ class ImagenPainter(Painter):
 
     def _draw(self, requests: Sequence[DenoiseRequest], watch: Watch | None) -> list[Tensor]:
         stepper = self._stepper(guided=any(one.guidance != 1 for one in requests))
-        return draw(stepper, requests, lambda slots: self._pictures([stepper.partial(slot) for slot in slots]), watch)
+        return draw(stepper, requests, lambda slots: as_pictures([stepper.partial(slot) for slot in slots]), watch)
 
     def _stepper(self, guided: bool) -> DenoiseStepper:
         if guided not in self._steppers:
             self._steppers[guided] = DenoiseStepper(self.denoiser, self.slots, guided)
         return self._steppers[guided]
-
-    def _pictures(self, results: Sequence[Tensor]) -> list[Picture]:
-        return list(to_pictures((torch.stack(list(results)).cpu() + 1) / 2)) if results else []
 
 
 def levels(grid: Grid, about: DiffusionConfig, steps: int) -> tuple[float, ...]:

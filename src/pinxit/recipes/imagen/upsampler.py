@@ -75,9 +75,9 @@ class Upsampler:
         stepper = self._steppers[guided]
 
         def preview(slots: Iterable[int]) -> list[Picture]:
-            return _pictures([stepper.partial(slot) for slot in slots])
+            return as_pictures([stepper.partial(slot) for slot in slots])
 
-        pictures = _pictures(draw(stepper, self._requests(prompt, ranked), preview, watch))
+        pictures = as_pictures(draw(stepper, self._requests(prompt, ranked), preview, watch))
         return [replace(one, picture=picture) for one, picture in zip(ranked, pictures, strict=True)]
 
     def _requests(self, prompt: str, ranked: Sequence[Ranked]) -> list[DenoiseRequest]:
@@ -118,5 +118,6 @@ class Upsampler:
         return {name: rows[0] for name, rows in smaller(small[None], level, noise[None]).items()}
 
 
-def _pictures(found: Sequence[Tensor]) -> list[Picture]:
+def as_pictures(found: Sequence[Tensor]) -> list[Picture]:
+    """What steppers give, [3, S, S] in [-1, 1] each, as pictures."""
     return list(to_pictures((torch.stack(list(found)).cpu() + 1) / 2)) if found else []
