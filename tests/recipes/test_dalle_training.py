@@ -25,7 +25,7 @@ from pinxit.pipelines.autoregress import TokenRequest, TokenStepper
 from pinxit.pipelines.stepper import run as serve
 from pinxit.recipes.clip.task import ClipTask
 from pinxit.recipes.dalle import encode, estimate
-from pinxit.recipes.dalle.presets import PRESETS, DalleConfig, nano, paper, preset
+from pinxit.recipes.dalle.presets import PRESETS, DalleConfig, nano, paper, preset, tiny
 from pinxit.recipes.dalle.ranker import Redraw, ranker
 from pinxit.recipes.dalle.run import STAGES, TRAINED, DalleRun
 from pinxit.recipes.dalle.stages import train
@@ -158,6 +158,10 @@ def test_clip_shares_the_answer_among_equal_captions(straight: DalleRun) -> None
     assert (batch["ids"][:, 0] == 2).all() and (batch["ids"] == 3).any(1).all()
     loss, parts = task.loss(batch, 0)
     assert torch.isfinite(loss) and 0 <= float(parts["right"]) <= 1
+    assert task.redraw is not None
+    task.redraw = Redraw(straight.dvae(), wear=True)
+    worn_loss = task.loss(batch, 0)[0]
+    assert worn_loss != loss and worn_loss == task.loss(batch, 0)[0], "wear is drawn from the place in training alone"
     with torch.no_grad():
         task.clip.logit_scale.fill_(9.0)
     task.after_step()
@@ -327,6 +331,8 @@ def test_configs_must_agree_with_themselves() -> None:
     ):
         with pytest.raises(UsageError, match=words):
             override(nano(), [change])
+    with pytest.raises(UsageError, match="noise.worn needs dvae.size=60 to be a multiple of 8"):
+        override(tiny(), ["dvae.size=60", "transformer.grid=10"])
 
 
 def test_costs_need_no_memory() -> None:

@@ -19,7 +19,7 @@ from pinxit.data.transforms import to_tensor
 from pinxit.errors import UsageError
 from pinxit.models.clip import CLIP, CLIPConfig
 from pinxit.recipes.batches import Augment, augmented, fitted, pick, unit_range
-from pinxit.training.draws import key, numpy_rng, seeded
+from pinxit.training.draws import key, numpy_rng, seeded, torch_rng
 from pinxit.training.large_batch import in_pieces, sharded_contrastive_loss
 from pinxit.training.loop import Batch
 
@@ -49,8 +49,8 @@ class ClipTraining:
 class ClipTask:
     """Tell which caption belongs to which picture.
 
-    Pictures that CLIP will have to rank bear the marks of what drew them: `redraw` ([B, 3, S, S] in [0, 1], the same
-    shape back; not trained here) shows it a share of the training pictures that way.
+    Pictures that CLIP will have to rank bear the marks of what drew them: `redraw` ([B, 3, S, S] in [0, 1] and a
+    generator, the same shape back; not trained here) shows it a share of the training pictures that way.
     """
 
     name = "clip"
@@ -106,8 +106,9 @@ class ClipTask:
         """The symmetric loss (figure 3); pictures with equal captions share the right answer."""
         x = unit_range(batch["pictures"])
         if self.redraw is not None and len(batch["redrawn"]):
+            draws = torch_rng(self.config.seed, "redraw", position, x.device)
             with torch.no_grad():
-                x = x.index_copy(0, batch["redrawn"], self.redraw(x[batch["redrawn"]]).to(x.dtype))
+                x = x.index_copy(0, batch["redrawn"], self.redraw(x[batch["redrawn"]], draws).to(x.dtype))
         x, piece = self._at_side(x), self.config.piece
         image = in_pieces(self.clip.encode_image, x, piece).float()
         text = in_pieces(self.clip.encode_text, batch["ids"], piece).float()

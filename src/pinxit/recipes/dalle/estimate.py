@@ -40,7 +40,7 @@ def stage(config: DalleConfig, name: str) -> estimate.Stage:
 
 def _clip(config: DalleConfig) -> ClipTask:
     training = ranker(config)
-    return ClipTask(training, redraw=Redraw(DVAE(config.dvae)) if training.redrawn else None)
+    return ClipTask(training, redraw=Redraw(DVAE(config.dvae), config.noise.worn) if training.redrawn else None)
 
 
 TASKS: dict[str, Callable[[DalleConfig], estimate.Sketched]] = {

@@ -42,6 +42,7 @@ class NoiseConfig:
     bpe_dropout: float = 0.1  # chance that a merge is skipped in the transformer's captions (section 2.2)
     caption_drop: float = 0.1  # chance that the transformer sees no caption, for guidance; 0 in the paper
     redrawn: float = 0.5  # share of CLIP's pictures that went through the dVAE, as those that it will rank
+    worn: bool = False  # they are worn a little besides, as what the judge learns from
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,8 @@ class DalleConfig:
                 raise UsageError(f"{one}={value} must equal {other}={wanted}: set both.")
         if self.data.size < self.dvae.size:
             raise UsageError(f"data.size={self.data.size} must be at least dvae.size={self.dvae.size}.")
+        if self.noise.worn and self.dvae.size % 8:
+            raise UsageError(f"noise.worn needs dvae.size={self.dvae.size} to be a multiple of 8.")
         if self.dvae.codes > 2**16:
             raise UsageError(f"dvae.codes={self.dvae.codes} must be at most 65536: codes are stored in 16 bits.")
         if self.data.ranking and self.plans.clip.batch % 4:
@@ -141,7 +144,7 @@ def tiny() -> DalleConfig:
     """
     return DalleConfig(
         vocab=1024,
-        data=DataConfig(size=72, pictures=240_000, ranking=240_000),
+        data=DataConfig(size=72, pictures=400_000, ranking=400_000),
         dvae=DVAEConfig(
             size=72,
             channels=256,
@@ -167,9 +170,9 @@ def tiny() -> DalleConfig:
             layers=4,
             heads=4,
             tokens=34,
-            vision=VisionConfig(size=72, width=64, stages=(2, 3)),  # learns small shapes from fewer pictures than a ViT
+            vision=VisionConfig(size=72, width=64, stages=(2, 6)),  # learns small shapes from fewer pictures than a ViT
         ),
-        noise=NoiseConfig(bpe_dropout=0.02),
+        noise=NoiseConfig(bpe_dropout=0.02, worn=True),
         sampling=SamplingConfig(guidance=1.5, top_k=16),
         alike=True,
         store="int8",
@@ -189,8 +192,9 @@ def tiny() -> DalleConfig:
                 images=600_000, batch=16, lr=1e-3, warmup=3_200, betas=(0.9, 0.96), decay=4.5e-2, clip=4.0, ema=0.998
             ),
             clip=Plan(
-                images=240_000,
+                images=600_000,
                 batch=64,
+                optimiser="muon",
                 lr=1e-3,
                 warmup=6_400,
                 betas=(0.9, 0.98),

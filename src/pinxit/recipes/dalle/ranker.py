@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+import torch
+from torch import Generator, Tensor, nn
 
+from pinxit.functional.degrade import worn
 from pinxit.models.dvae import DVAE
 from pinxit.recipes.clip.task import GROUP, ClipTraining
 from pinxit.recipes.dalle.presets import DalleConfig
@@ -21,13 +23,20 @@ def ranker(config: DalleConfig, grouped: bool = False) -> ClipTraining:
 
 
 class Redraw(nn.Module):
-    """Pictures as the discrete VAE draws them again, on whatever device they are."""
+    """Pictures as the discrete VAE draws them again, on whatever device they are; with `wear`, worn besides.
 
-    def __init__(self, dvae: DVAE) -> None:
+    What the transformer draws has soft and crumbled outlines that no true picture's codes give.
+    """
+
+    def __init__(self, dvae: DVAE, wear: bool = False) -> None:
         super().__init__()
-        self.dvae = dvae.eval().requires_grad_(False)
+        self.dvae, self.wear = dvae.eval().requires_grad_(False), wear
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, draws: Generator) -> Tensor:
         if next(self.dvae.parameters()).device != x.device:
             self.dvae.to(x.device)
-        return self.dvae.redraw(x)
+        x = self.dvae.redraw(x)
+        if not self.wear:
+            return x
+        with torch.autocast(x.device.type, enabled=False):
+            return worn(x.float(), draws)

@@ -83,7 +83,7 @@ def clip(run: DalleRun, stop: Stop) -> None:
     """Train the ranker; a share of its pictures goes through the dVAE first, as those that it will rank."""
     training = ranker(run.config, run.grouped)
     run.need("clip", "pictures", "tokenizer", *(["dvae"] if training.redrawn else []))
-    redraw = Redraw(run.dvae()) if training.redrawn else None
+    redraw = Redraw(run.dvae(), run.config.noise.worn) if training.redrawn else None
     _fit(run, ClipTask(training, run.ranking_bank(), run.tokenizer(), redraw), stop)
 
 
