@@ -331,7 +331,7 @@ def test_configs_must_agree_with_themselves() -> None:
     ):
         with pytest.raises(UsageError, match=words):
             override(nano(), [change])
-    with pytest.raises(UsageError, match="noise.worn needs dvae.size=60 to be a multiple of 8"):
+    with pytest.raises(UsageError, match=r"noise\.worn needs dvae\.size=60 to be a multiple of 8"):
         override(tiny(), ["dvae.size=60", "transformer.grid=10"])
 
 
