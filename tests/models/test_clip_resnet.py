@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from pinxit.errors import UsageError
-from pinxit.models.clip import CLIPConfig, VisionConfig
-from pinxit.models.clip_resnet import Bottleneck, ResNetTower
+from pinxit.models.clip import CLIP, CLIPConfig, VisionConfig
+from pinxit.models.clip_resnet import Bottleneck, Mixer, ResNetTower
 
 
 def tower(seed: int = 0) -> ResNetTower:
@@ -47,6 +49,26 @@ def test_the_mean_asks_and_every_place_answers() -> None:
     assert pool.heads == 8 and tower()(pictures()).shape == (2, 20) and tower().features(pictures()).shape == (2, 512)
 
 
+def test_a_mixer_begins_as_nothing_and_tells_who_stands_where() -> None:
+    """Two things that exchange their places: sums over places cannot tell, blocks before them can."""
+    torch.manual_seed(0)
+    mixer = Mixer(grid=2, width=32, inner=64, layers=1, activation="gelu").requires_grad_(False)
+    x = torch.randn(1, 32, 2, 2)
+    torch.testing.assert_close(mixer(x), x)
+    nn.init.normal_(mixer.leave.weight)
+    assert (mixer(x).sum((2, 3)) - mixer(x.flip(3)).sum((2, 3))).abs().max() > 0.1
+    mixed = CLIPConfig(20, VisionConfig(size=64, width=16, stages=(1, 1, 1, 1), mixing=1, mixing_width=64))
+    plain = CLIP(replace(mixed, vision=replace(mixed.vision, mixing=0))).eval()
+    clip = CLIP(mixed).eval()
+    missing, unexpected = clip.load_state_dict(plain.state_dict(), strict=False)
+    assert not unexpected and all(name.startswith("visual.mixer.") for name in missing)
+    torch.testing.assert_close(clip.encode_image(pictures()), plain.encode_image(pictures()))
+
+
 def test_sizes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(UsageError, match="multiple of patch 32"):
         CLIPConfig(vision=VisionConfig(size=100, width=16, stages=(1, 1, 1, 1)))
+    with pytest.raises(UsageError, match="belongs to a ResNet"):
+        CLIPConfig(vision=VisionConfig(mixing=1))
+    with pytest.raises(UsageError, match="multiple of 64"):
+        CLIPConfig(vision=VisionConfig(size=64, width=16, stages=(1, 1, 1, 1), mixing=1, mixing_width=100))

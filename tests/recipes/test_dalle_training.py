@@ -23,6 +23,7 @@ from pinxit.functional.tokens import token_loss
 from pinxit.models.decoder import CachedDecoder
 from pinxit.pipelines.autoregress import TokenRequest, TokenStepper
 from pinxit.pipelines.stepper import run as serve
+from pinxit.recipes.clip.mirrored import mirrored_pairs
 from pinxit.recipes.clip.task import ClipTask
 from pinxit.recipes.dalle import encode, estimate
 from pinxit.recipes.dalle.presets import PRESETS, DalleConfig, nano, paper, preset, tiny
@@ -204,6 +205,32 @@ def test_world_has_neighbours_for_clip(tmp_path: Path) -> None:
         (tmp_path / "ranking" / "bank.json").unlink()
         work.ranking_bank()
     assert task.config.group == 4
+
+
+def test_mirrored_scenes_stand_beside_each_other(straight: DalleRun, tmp_path: Path) -> None:
+    """Both halves of a pair are told of the same things; of each its own caption alone is true."""
+    config = small("world:small", "data.ranking=160", "data.pictures=4", "noise.mirrored=0.5")
+    work = DalleRun(tmp_path, config, "cpu", progress=False)
+    train(work, ["pictures", "tokenizer"])
+    bank = work.ranking_bank()
+    pairs = mirrored_pairs(bank, len(bank), 4)
+    assert len(pairs) > 2 and (pairs[:, 0] % 4 == 0).all() and (pairs[:, 0] // 4 == pairs[:, 1] // 4).all()
+    for one, other in pairs.tolist():
+        told, opposite = bank.captions[one][0].split(), bank.captions[other][0].split()
+        changed = {word for word, instead in zip(told, opposite, strict=True) if word != instead}
+        assert len(changed) == 1 and changed <= {"left", "right", "above", "below"}
+    task = ClipTask(ranker(config, work.grouped), bank, work.tokenizer())
+    batch, again = task.batch(16, 16), task.batch(16, 16)
+    assert all(torch.equal(values, again[name]) for name, values in batch.items())
+    shown = batch["pictures"].flatten(1)[8:].reshape(4, 2, -1)
+    known = {
+        tuple(torch.from_numpy(np.array(bank.pictures[pair])).flatten(1)[:, :99].flatten().tolist()) for pair in pairs
+    }
+    assert all(tuple(pair[:, :99].flatten().tolist()) in known for pair in shown)
+    with pytest.raises(UsageError, match="holds no scenes beside their mirror images"):
+        mirrored_pairs(straight.bank(), 8, 4)
+    with pytest.raises(UsageError, match="share from 0 to 1"):
+        override(config, ["noise.mirrored=2"])
 
 
 def test_changes_that_come_too_late_are_refused(straight: DalleRun, tmp_path: Path) -> None:

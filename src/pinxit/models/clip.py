@@ -32,6 +32,8 @@ class VisionConfig:
     layers: int = 12  # ViT
     heads: int = 12  # ViT
     stages: tuple[int, ...] = ()  # ResNet: bottlenecks of each of its four stages; empty for a ViT
+    mixing: int = 0  # ResNet: transformer blocks over its last map; the paper's have none
+    mixing_width: int = 256  # their width
 
     @property
     def features(self) -> int:
@@ -67,6 +69,10 @@ class CLIPConfig:
         step = 2 ** (len(vision.stages) + 1) if vision.stages else vision.patch
         if vision.size % step:
             raise UsageError(f"clip: picture side {vision.size} is not a multiple of patch {step}.")
+        if vision.mixing and not vision.stages:
+            raise UsageError("clip.vision.mixing belongs to a ResNet: set clip.vision.stages too.")
+        if vision.mixing and (vision.mixing < 0 or vision.mixing_width % 64):
+            raise UsageError("clip.vision.mixing must be at least 0 and mixing_width a multiple of 64.")
         for name, tower in (("vision", vision), ("text", self.text)):
             if tower.width % tower.heads and not (name == "vision" and vision.stages):
                 raise UsageError(f"clip.{name}: width {tower.width} is not a multiple of {tower.heads} heads.")
@@ -126,7 +132,8 @@ class TextTower(nn.Module):
 def build_vision(config: VisionConfig, embed: int, activation: Activation) -> VisionTower | ResNetTower:
     """The picture tower a config asks for."""
     if config.stages:
-        return ResNetTower(config.size, config.width, config.stages, embed)
+        mixing = config.mixing, config.mixing_width
+        return ResNetTower(config.size, config.width, config.stages, embed, *mixing, activation)
     return VisionTower(config, embed, activation)
 
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pinxit.models.layers import Activation, Blocks
+
 EXPANSION = 4  # a bottleneck's output channels over its inner ones
 HEAD = 64  # channels of one attention head
 
@@ -73,10 +75,44 @@ class AttentionPool(nn.Module):
         return self.c_proj(self.pooled(x_BDhw))  # type: ignore[no-any-return]
 
 
-class ResNetTower(nn.Module):
-    """Stem, four stages, attention pool: `features` [B, 3, S, S] -> [B, D], `forward` -> [B, E]."""
+class Mixer(nn.Module):
+    """Transformer blocks over the last map, [B, D, h, w] -> the same plus what they found; begins as nothing.
 
-    def __init__(self, size: int, width: int, stages: tuple[int, ...], embed: int) -> None:
+    The pool alone adds up what is where, so that "a cat left of a dog" and "a dog left of a cat" look alike to it.
+    """
+
+    def __init__(self, grid: int, width: int, inner: int, layers: int, activation: Activation) -> None:
+        super().__init__()
+        self.enter = nn.Linear(width, inner)
+        self.positions = nn.Parameter(torch.randn(grid * grid, inner) * inner**-0.5)
+        self.blocks = Blocks(inner, layers, max(1, inner // HEAD), activation)
+        self.norm = nn.LayerNorm(inner)
+        self.leave = nn.Linear(inner, width)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, x_BDhw: Tensor) -> Tensor:
+        x_BND = x_BDhw.flatten(2).transpose(1, 2)
+        found_BND: Tensor = self.leave(self.norm(self.blocks(self.enter(x_BND) + self.positions.to(x_BND.dtype))))
+        return x_BDhw + found_BND.transpose(1, 2).view_as(x_BDhw)
+
+
+class ResNetTower(nn.Module):
+    """Stem, stages, attention pool: `features` [B, 3, S, S] -> [B, D], `forward` -> [B, E].
+
+    `mixing` transformer blocks of width `mixing_width` may stand before the pool; the paper's have none.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        width: int,
+        stages: tuple[int, ...],
+        embed: int,
+        mixing: int = 0,
+        mixing_width: int = 256,
+        activation: Activation = "quickgelu",
+    ) -> None:
         super().__init__()
         half, self._inputs = width // 2, width
         self.conv1 = nn.Conv2d(3, half, 3, 2, 1, bias=False)
@@ -88,7 +124,9 @@ class ResNetTower(nn.Module):
         for number, blocks in enumerate(stages):
             self.add_module(f"layer{number + 1}", self._stage(width * 2**number, blocks, 1 if number == 0 else 2))
         depth = 2 ** (len(stages) + 1)
-        self.attnpool = AttentionPool(size // depth, self._inputs, self._inputs // HEAD, embed)
+        grid = size // depth
+        self.mixer = Mixer(grid, self._inputs, mixing_width, mixing, activation) if mixing else None
+        self.attnpool = AttentionPool(grid, self._inputs, self._inputs // HEAD, embed)
         self.stages = len(stages)
 
     def _stage(self, planes: int, blocks: int, stride: int) -> nn.Sequential:
@@ -105,7 +143,7 @@ class ResNetTower(nn.Module):
         x_BCHW = F.avg_pool2d(x_BCHW, 2)
         for number in range(self.stages):
             x_BCHW = self.get_submodule(f"layer{number + 1}")(x_BCHW)
-        return x_BCHW
+        return x_BCHW if self.mixer is None else self.mixer(x_BCHW)
 
     def features(self, x_BCHW: Tensor) -> Tensor:
         """What the attention has pooled, before the projection, [B, D]: what a linear probe reads (section 3.2)."""

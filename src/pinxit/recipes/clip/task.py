@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ from pinxit.data.transforms import to_tensor
 from pinxit.errors import UsageError
 from pinxit.models.clip import CLIP, CLIPConfig
 from pinxit.recipes.batches import Augment, augmented, fitted, pick, unit_range
+from pinxit.recipes.clip.mirrored import mirrored_pairs
 from pinxit.training.draws import key, numpy_rng, seeded, torch_rng
 from pinxit.training.large_batch import in_pieces, sharded_contrastive_loss
 from pinxit.training.loop import Batch
@@ -41,6 +43,7 @@ class ClipTraining:
     seed: int = 0
     group: int = 1  # pictures of the bank that stay together in a batch
     redrawn: float = 0.0  # share of the pictures that goes through `redraw` first
+    mirrored: float = 0.0  # share of a batch that is scenes beside their mirror images, of a world's ranking bank
     piece: int = 0  # rows in memory at a time, gradients being those of the whole batch; 0: all
     augment: Augment = field(default_factory=Augment)
     held_out: int = 0  # pictures at the end of the bank that are never trained on but scored
@@ -86,8 +89,7 @@ class ClipTask:
         assert self.bank is not None and self.tokenizer is not None
         seed = self.config.seed
         rng = numpy_rng(seed, "clip captions", position)
-        count = len(self.bank) - self.config.held_out
-        rows = order_batch(position, size, count, key(seed, "clip order"), self.config.group)
+        rows = self._rows(position, size)
         captions = [pick(self.bank.captions[row], rng) for row in rows.tolist()]
         ids = self.tokenizer.encode_clip(captions, self.config.clip.text.tokens)
         same = np.unique(captions, return_inverse=True)[1]
@@ -145,6 +147,28 @@ class ClipTask:
         if x.shape[-1] == side:
             return x
         return F.interpolate(x, size=(side, side), mode="bicubic", antialias=True).clamp(0, 1)
+
+    def _rows(self, position: int, size: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """What stands in the batch: the bank in its order, and beside it the pairs hardest to tell apart.
+
+        Among pictures of all kinds they are so few that who stands left of whom is not learned in any time.
+        """
+        assert self.bank is not None
+        seed, group = self.config.seed, self.config.group
+        count = len(self.bank) - self.config.held_out
+        pairs = round(self.config.mirrored * size / (2 * group)) * group
+        rest = size - 2 * pairs
+        start = position * rest // size // group * group
+        rows = order_batch(start, rest, count, key(seed, "clip order"), group)
+        if not pairs:
+            return rows
+        chosen = order_batch(position * pairs // size, pairs, len(self._mirrored), key(seed, "clip mirrored"))
+        return np.concatenate([rows, self._mirrored[chosen].ravel()])
+
+    @cached_property
+    def _mirrored(self) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+        assert self.bank is not None
+        return mirrored_pairs(self.bank, len(self.bank) - self.config.held_out, self.config.group)
 
     def _redrawn(self, size: int, rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         """Which rows of the batch are redrawn: always as many, so that shapes stay."""

@@ -43,6 +43,11 @@ class NoiseConfig:
     caption_drop: float = 0.1  # chance that the transformer sees no caption, for guidance; 0 in the paper
     redrawn: float = 0.5  # share of CLIP's pictures that went through the dVAE, as those that it will rank
     worn: bool = False  # they are worn a little besides, as what the judge learns from
+    mirrored: float = 0.0  # share of CLIP's pictures that are a world's scenes beside their mirror images
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.mirrored <= 1:
+            raise UsageError(f"noise.mirrored is a share from 0 to 1, not {self.mirrored}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +175,10 @@ def tiny() -> DalleConfig:
             layers=4,
             heads=4,
             tokens=34,
-            vision=VisionConfig(size=72, width=64, stages=(2, 6)),  # learns small shapes from fewer pictures than a ViT
+            # A ResNet learns small shapes from fewer pictures than a ViT; the blocks on top, who stands where.
+            vision=VisionConfig(size=72, width=64, stages=(2, 6), mixing=2),
         ),
-        noise=NoiseConfig(bpe_dropout=0.02, worn=True),
+        noise=NoiseConfig(bpe_dropout=0.02, worn=True, mirrored=0.25),
         sampling=SamplingConfig(guidance=1.5, top_k=16),
         alike=True,
         store="int8",

@@ -19,6 +19,7 @@ def ranker(config: DalleConfig, grouped: bool = False) -> ClipTraining:
         config.seed,
         group=GROUP if grouped else 1,
         redrawn=config.noise.redrawn,
+        mirrored=config.noise.mirrored if grouped else 0.0,
     )
 
 

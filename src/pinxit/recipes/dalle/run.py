@@ -32,7 +32,7 @@ START = "start.json"  # of a run that goes on from a checkpoint: what that was m
 TRAINED = {  # the stages that train, each with the noises it adds
     "dvae": ("kl_weight", "kl_images", "temperature", "temperature_images"),
     "transformer": ("bpe_dropout", "caption_drop"),
-    "clip": ("redrawn", "worn"),
+    "clip": ("redrawn", "worn", "mirrored"),
 }
 STAGES = ("pictures", "tokenizer", "dvae", "codes", "transformer", "clip", "checkpoint")
 

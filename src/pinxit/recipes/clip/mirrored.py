@@ -1,0 +1,45 @@
+"""Pairs of scenes that tell who stands where by nothing else: the same two things, their places exchanged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pinxit.data.world.plan import INVERSE
+from pinxit.errors import UsageError
+
+if TYPE_CHECKING:
+    from pinxit.data.bank import Bank
+
+PATTERN = "position"  # the scenes whose captions tell a place beside, above or below
+
+
+def mirrored_pairs(bank: Bank, count: int, group: int) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+    """Rows (base, mirror image) [P, 2] among the first `count` of a bank whose scenes stand with neighbours in groups.
+
+    Raises UsageError when there are none.
+    """
+    pairs = [pair for start in range(0, count - group + 1, group) if (pair := _pair(bank, start, group)) is not None]
+    if not pairs:
+        raise UsageError(f"{bank.folder} holds no scenes beside their mirror images: set noise.mirrored=0.")
+    return np.array(pairs, dtype=np.int64)
+
+
+def _pair(bank: Bank, start: int, group: int) -> tuple[int, int] | None:
+    base = bank.facts(start)
+    if base is None or base.get("pattern") != PATTERN:
+        return None
+    for row in range(start + 1, start + group):
+        other = bank.facts(row)
+        if other is not None and _relation(other) == INVERSE.get(_relation(base)) and _things(other) == _things(base):
+            return start, row
+    return None
+
+
+def _relation(facts: dict[str, Any]) -> Any:
+    return facts["relations"][0]["name"] if facts["relations"] else None
+
+
+def _things(facts: dict[str, Any]) -> list[tuple[Any, ...]]:
+    return [tuple(item[told] for told in ("name", "colour", "size", "form")) for item in facts["items"]]
