@@ -8,7 +8,7 @@ from pinxit.data.bank import Bank, build_bank
 from pinxit.data.check import check
 from pinxit.data.folders import FolderDataset
 from pinxit.data.shards import ShardDataset
-from pinxit.data.sources import open_source
+from pinxit.data.sources import open_source, open_training
 from pinxit.errors import DataError, UsageError
 from tests.data.helpers import Toy, encoded, gradient, write_tar
 
@@ -27,6 +27,17 @@ def test_the_world_is_opened_with_its_options() -> None:
     assert world == World(preset="small", split="unseen", language="en", seed=5, size=32, group=4)
     example = world[0]
     assert example.picture.shape == (32, 32, 3) and example.captions
+
+
+def test_a_training_run_with_another_seed_sees_other_scenes_of_the_world(tmp_path: Path) -> None:
+    from pinxit.data.world import World
+
+    assert open_training("world:small", 32, 7, group=4) == World(preset="small", seed=7, size=32, group=4)
+    first, second = (open_training("world:small", 32, seed)[0].captions for seed in (0, 1))
+    assert first != second
+    (tmp_path / "a.png").write_bytes(PNG)
+    (tmp_path / "a.txt").write_text("a")
+    assert isinstance(open_training(str(tmp_path), 8, 7), FolderDataset)
 
 
 def test_a_folder_of_pictures(tmp_path: Path) -> None:

@@ -56,6 +56,13 @@ def open_source(spec: str, size: int, split: str = "train", **options: Any) -> D
     return ShardDataset(_expand(spec), size)
 
 
+def open_training(spec: str, size: int, seed: int, **options: Any) -> Dataset:
+    """Open the data of a training run: a world draws other scenes for another seed. Raises what `open_source` does."""
+    if spec.startswith(WORLD):
+        options |= {"seed": seed}
+    return open_source(spec, size, **options)
+
+
 def open_labelled(spec: str, size: int, split: str) -> LabelledDataset:
     """Open a source whose pictures have labels. Raises UsageError for any other one, DataError for missing files."""
     if spec.startswith(DRAWINGS):

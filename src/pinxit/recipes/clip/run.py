@@ -7,7 +7,7 @@ from typing import Any
 
 from pinxit.config import to_dict
 from pinxit.data.bank import build_bank
-from pinxit.data.sources import open_source
+from pinxit.data.sources import open_training
 from pinxit.recipes.clip.presets import ClipRunConfig
 from pinxit.recipes.clip.task import GROUP, ClipTask
 from pinxit.recipes.staging import Ended, Run, fit_stage, in_order, learn_tokenizer, showing, workers
@@ -51,8 +51,8 @@ def train(run: ClipRun, stages: Sequence[str] = STAGES, stop: Stop | None = None
 
 def _pictures(run: ClipRun, stop: Stop) -> None:
     data = run.config.data
-    grouped = run.config.grouped
-    source = open_source(data.source, data.size, group=GROUP) if grouped else open_source(data.source, data.size)
+    options = {"group": GROUP} if run.config.grouped else {}
+    source = open_training(data.source, data.size, run.config.seed, **options)
     with showing(run, "pictures", stop) as progress:
         build_bank(source, data.pictures, run.path("pictures"), workers(data.pictures), progress)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pinxit.data.bank import build_bank
-from pinxit.data.sources import open_source
+from pinxit.data.sources import open_training
 from pinxit.recipes.clip.task import GROUP, ClipTask
 from pinxit.recipes.dalle.encode import encode_bank
 from pinxit.recipes.dalle.ranker import Redraw, ranker
@@ -39,11 +39,11 @@ def train(run: DalleRun, stages: Sequence[str] = STAGES, stop: Stop | None = Non
 def pictures(run: DalleRun, stop: Stop) -> None:
     """Draw or read the pictures of the dVAE and the transformer; for worlds also those of CLIP, neighbours together."""
     data = run.config.data
-    source = open_source(data.source, data.size)
+    source = open_training(data.source, data.size, run.config.seed)
     with showing(run, "pictures", stop) as progress:
         build_bank(source, data.pictures, run.path("pictures"), workers(data.pictures), progress)
     if run.grouped:
-        world = open_source(data.source, data.size, group=GROUP)
+        world = open_training(data.source, data.size, run.config.seed, group=GROUP)
         with showing(run, "ranking", stop) as progress:
             build_bank(world, data.ranking, run.path("ranking"), workers(data.ranking), progress)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pinxit.data.bank import Bank, build_bank
 from pinxit.data.embeddings import build_embeddings
-from pinxit.data.sources import open_source
+from pinxit.data.sources import open_training
 from pinxit.recipes.imagen.release import write_checkpoint
 from pinxit.recipes.imagen.run import BANKS, STAGES, STORED, TRAINED, ImagenRun
 from pinxit.recipes.staging import Ended, fit_stage, in_order, learn_tokenizer, showing, workers
@@ -49,7 +49,8 @@ def _pictures(run: ImagenRun, stop: Stop) -> None:
         ("large", run.config.upsampler.size, data.large),
     ):
         with showing(run, name, stop) as progress:
-            build_bank(open_source(data.source, size), count, run.path(name), workers(count), progress)
+            source = open_training(data.source, size, run.config.seed)
+            build_bank(source, count, run.path(name), workers(count), progress)
 
 
 def _texts(run: ImagenRun, stop: Stop) -> None:
