@@ -113,7 +113,7 @@ def test_another_upsampler_may_stand_behind_a_base(cli: Cli, checkpoint: Path, t
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--top-k", 3), "has no setting top_k: it paints by guidance, steps, sampler, grid, percentile."),
+        (("--top-k", 3), "has no setting top_k: it paints by guidance, steps, sampler, grid, percentile, agreement."),
         (("--int8",), "is a checkpoint of imagen: int8 is for decoding, so for dalle alone."),
         (("--grid", "square"), "no grid 'square'"),
         (("--guidance", -1), "guidance"),

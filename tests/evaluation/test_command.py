@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -15,9 +16,12 @@ from pinxit.errors import PinxitError, UsageError
 from pinxit.evaluation.evaluators import exact_pictures
 from pinxit.evaluation.questions import Exam, questions
 from pinxit.models.detector import Detector
-from pinxit.types import Ranked
+from pinxit.types import Prompt, Ranked
 from pinxit.weights.checkpoint import Part, save_checkpoint
 from tests.recipes.test_judge import TINY
+
+if TYPE_CHECKING:
+    from pinxit.types import Picture
 
 EXAM = Exam(prompts=12)
 
@@ -32,6 +36,9 @@ class Exact:
         paint = exact_pictures(questions(EXAM))
         painted = paint([prompt for prompt, _ in asked], [seed for _, seed in asked], candidates)
         return [[Ranked(one[0].picture, one[0].seed, c, 1 / (1 + c)) for c in range(candidates)] for one in painted]
+
+    def rank(self, prompt: Prompt, pictures: Sequence[Picture]) -> list[Ranked]:
+        return [Ranked(one, prompt.seed, k, 1 / (1 + k)) for k, one in enumerate(pictures)]
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from pinxit.evaluation.evaluators import (
 from pinxit.evaluation.geneval import Rules, judgeable
 from pinxit.evaluation.questions import Exam, Question, questions, true_picture, wrong_picture
 from pinxit.functional.boxes import Sight
-from pinxit.types import Ranked
+from pinxit.types import Prompt, Ranked
 from tests.evaluation.test_geneval import perfect
 
 if TYPE_CHECKING:
@@ -81,11 +81,17 @@ def test_columns_are_powers_of_four_and_the_last() -> None:
 
 def test_best_of_n_takes_the_highest_ranked_of_the_first_n_drawn() -> None:
     one = Answer(
-        "counting", "p", 0, candidates=(5, 2, 0, 1, 3, 4), right=(True, False, True, False, False, True), complaint=""
+        "counting",
+        "p",
+        0,
+        candidates=(5, 2, 0, 1, 3, 4),
+        right=(True, False, True, False, False, True),
+        complaint="",
+        chosen=(0, 2, 5),
     )
-    assert [one.best_of(n) for n in (1, 2, 3, 6)] == [True, True, False, True]
+    assert [one.best_of(n) for n in (1, 4, 6)] == [True, False, True]
     assert [one.any_of(n) for n in (1, 3, 6)] == [True, True, True]
-    nothing = Answer("counting", "p", 0, (0, 1), (False, False), "0 fox, not 1")
+    nothing = Answer("counting", "p", 0, (0, 1, 2, 3), (False,) * 4, "0 fox, not 1", chosen=(0, 0))
     assert not nothing.any_of(2)
     found = dict(painter_scores([one, nothing], 4))
     assert (
@@ -97,10 +103,29 @@ def test_best_of_n_takes_the_highest_ranked_of_the_first_n_drawn() -> None:
 def test_every_candidate_is_judged_in_ranked_order() -> None:
     question, other = ASKED[0], ASKED[1]
     pictures = [true_picture(other), true_picture(question)]
-    ranked = [Ranked(pictures[1], 9, 3, 0.8), Ranked(pictures[0], 9, 1, 0.1)]
+    ranked = [Ranked(pictures[1], 9, 1, 0.8), Ranked(pictures[0], 9, 0, 0.1)]
     judged = answer(question, ranked, Oracle(ASKED, EXAM), Rules())
-    assert judged.candidates == (3, 1) and judged.right == (True, False) and judged.complaint == ""
+    assert (
+        judged.candidates == (1, 0)
+        and judged.chosen == (0, 1)
+        and judged.right == (True, False)
+        and judged.complaint == ""
+    )
     assert answer(question, ranked[::-1], Oracle(ASKED, EXAM), Rules()).complaint != ""
+
+
+def test_a_ranking_by_company_is_asked_again_for_fewer_candidates() -> None:
+    """Otherwise the best of 4 would know what the other twelve looked like."""
+    asked: list[int] = []
+
+    def last_first(prompt: Prompt, pictures: Sequence[Picture]) -> list[Ranked]:
+        asked.append(len(pictures))
+        assert prompt == Prompt(ASKED[0].prompt, ASKED[0].seed)
+        return [Ranked(one, prompt.seed, k, float(k)) for k, one in enumerate(pictures)][::-1]
+
+    ranked = [Ranked(np.full((8, 8, 3), k, np.uint8), 9, k, 16.0 - k) for k in range(16)]
+    judged = answer(ASKED[0], ranked, lambda pictures: [Sight(())] * len(pictures), Rules(), last_first)
+    assert judged.chosen == (0, 3, 0) and asked == [1, 4]
 
 
 def test_overall_appears_only_with_all_six_tasks() -> None:

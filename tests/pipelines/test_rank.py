@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
-from pinxit.pipelines.rank import encode_fixed, rank
+from pinxit.pipelines.rank import best_first, encode_fixed, scores, to_tensor
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
@@ -20,22 +20,32 @@ def plain(colour: tuple[int, int, int], side: int = 4) -> Picture:
     return np.full((side, side, 3), colour, dtype=np.uint8)
 
 
-def mean_colour(pictures: Tensor) -> Tensor:
-    return pictures.mean((2, 3))
-
-
 def test_best_first_by_cosine_not_by_length() -> None:
-    pictures = [plain((90, 90, 0)), plain((0, 255, 0)), plain((10, 0, 0)), plain((255, 128, 0))]
-    ranked = rank(mean_colour, torch.tensor([2.0, 0, 0]), pictures, [7, 7, 8, 8], [0, 1, 0, 1])
-    assert [(r.seed, r.candidate) for r in ranked] == [(8, 0), (8, 1), (7, 0), (7, 1)]
+    images = torch.tensor([[90.0, 90, 0], [0, 255, 0], [10, 0, 0], [255, 128, 0]])
+    pictures = [plain((k, 0, 0)) for k in range(4)]
+    ranked = best_first(pictures, 7, scores(images, torch.tensor([2.0, 0, 0])))
+    assert [(r.seed, r.candidate) for r in ranked] == [(7, 2), (7, 3), (7, 0), (7, 1)]
     assert [r.score for r in ranked] == pytest.approx([1.0, 255 / np.hypot(255, 128), 0.5**0.5, 0.0])
     assert ranked[0].picture is pictures[2]
 
 
-def test_equal_scores_keep_the_order_of_candidates() -> None:
+def test_equal_scores_keep_the_order_of_candidates_and_a_bonus_breaks_ties() -> None:
     pictures = [plain((c, 0, 0)) for c in (10, 200, 30, 90)]
-    ranked = rank(mean_colour, torch.tensor([1.0, 0, 0]), pictures, [1] * 4, [0, 1, 2, 3])
-    assert [r.candidate for r in ranked] == [0, 1, 2, 3]
+    assert [r.candidate for r in best_first(pictures, 1, [1.0] * 4)] == [0, 1, 2, 3]
+    ranked = best_first(pictures, 1, [1.0] * 4, [0, 0.5, 0, 0.25])
+    assert [(r.candidate, r.score) for r in ranked] == [(1, 1.5), (3, 1.25), (0, 1.0), (2, 1.0)]
+
+
+def test_agreement_lowers_the_one_that_only_the_text_likes() -> None:
+    """Three alike and one apart that is nearest to the text: worked out by hand."""
+    images, text = torch.tensor([[3.0, 4], [3, 4], [6, 8], [2, 0]]), torch.tensor([1.0, 0])
+    assert scores(images, text) == pytest.approx([0.6, 0.6, 0.6, 1.0])
+    middle = np.array([0.7, 0.6]) / np.hypot(0.7, 0.6)  # (3 * (0.6, 0.8) + (1, 0)) / 4, at length one
+    alike, apart = middle @ [0.6, 0.8], middle @ [1, 0]
+    agreed = scores(images, text, agreement=2.0)
+    assert agreed == pytest.approx([*[0.6 - 2 * (1 - alike)] * 3, 1 - 2 * (1 - apart)])
+    assert agreed[0] > agreed[3]
+    assert scores(images[3:], text, agreement=2.0) == pytest.approx([1.0]), "nobody to agree with"
 
 
 def test_the_encoder_always_sees_one_shape() -> None:
@@ -61,20 +71,18 @@ def test_a_picture_scores_the_same_in_any_company(dtype: torch.dtype) -> None:
     pictures = [rng.integers(0, 256, (64, 64, 3), dtype=np.uint8) for _ in range(7)]
     text = torch.randn(64, generator=torch.Generator().manual_seed(1)).to(dtype)
 
-    def scores(order: list[int]) -> dict[int, float]:
-        ranked = rank(
-            lambda x: clip.encode_image(x.to(dtype)), text, [pictures[i] for i in order], [0] * len(order), order, 4
-        )
-        return {one.candidate: one.score for one in ranked}
+    def scored(order: list[int]) -> dict[int, float]:
+        images = encode_fixed(lambda x: clip.encode_image(x.to(dtype)), to_tensor([pictures[i] for i in order]), 4)
+        return dict(zip(order, scores(images, text), strict=True))
 
-    together = scores([0, 1, 2, 3, 4, 5, 6])
+    together = scored([0, 1, 2, 3, 4, 5, 6])
     assert len(set(together.values())) == 7
-    assert scores([6, 2, 5, 0, 3, 1, 4]) == together
+    assert scored([6, 2, 5, 0, 3, 1, 4]) == together
     for one in range(7):
-        assert scores([one])[one] == together[one]
+        assert scored([one])[one] == together[one]
 
 
 def test_lists_of_different_length_are_refused_and_nothing_ranks_as_nothing() -> None:
     with pytest.raises(ValueError, match="zip"):
-        rank(mean_colour, torch.ones(3), [plain((1, 2, 3))], [0, 1], [0])
-    assert rank(mean_colour, torch.ones(3), [], [], []) == []
+        best_first([plain((1, 2, 3))], 0, [0.5, 0.5])
+    assert best_first([], 0, []) == []

@@ -10,7 +10,7 @@ from pinxit.errors import CheckpointError, UsageError
 from pinxit.models.decoder import CachedDecoder
 from pinxit.recipes.dalle.painter import DallePainter
 from pinxit.recipes.painting import Progress
-from pinxit.types import Ranked
+from pinxit.types import Prompt, Ranked
 from tests.recipes.painters import random_painter, save_random_checkpoint
 
 
@@ -44,6 +44,18 @@ def test_best_first_and_keep() -> None:
     assert scores == sorted(scores, reverse=True) and len(set(scores)) > 1
     kept = painter.paint("a cat", candidates=6, keep=2)
     assert [one.candidate for one in kept] == [one.candidate for one in everything[:2]]
+
+
+def test_agreement_changes_the_ranking_and_no_picture() -> None:
+    painter = random_painter()
+    plain = by_candidate(painter.paint("a cat", candidates=6, keep=None))
+    agreed = painter.paint("a cat", candidates=6, keep=None, agreement=3.0)
+    assert [one.score for one in agreed] == sorted((one.score for one in agreed), reverse=True)
+    for one in agreed:
+        assert (one.picture == plain[one.candidate].picture).all() and one.score < plain[one.candidate].score
+    assert painter.paint("a cat", candidates=1, agreement=3.0)[0].score == pytest.approx(plain[0].score), "alone"
+    again = painter.rank(Prompt("a cat"), [plain[k].picture for k in range(6)], agreement=3.0)
+    assert [(one.candidate, one.score) for one in again] == [(one.candidate, one.score) for one in agreed]
 
 
 def test_progress_rises_to_the_end_and_shows_pictures() -> None:

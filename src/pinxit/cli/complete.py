@@ -11,6 +11,7 @@ import typer
 
 from pinxit.cli.options import Device
 from pinxit.cli.painting import (
+    Agreement,
     AsJson,
     Candidates,
     CheckpointOption,
@@ -50,6 +51,7 @@ def complete(
     temperature: Temperature = None,
     top_k: TopK = None,
     top_p: TopP = None,
+    agreement: Agreement = None,
     guidance: Guidance = None,
     out: Out = Path("pinxit-out"),
     as_json: AsJson = False,
@@ -74,7 +76,7 @@ def complete(
     if (keep_rows is None) == (box is None):
         raise UsageError("give exactly one of --keep-rows and --box: they say which part is redrawn.")
     known, digest = read_picture(picture), hashlib.sha256(picture.read_bytes()).hexdigest()
-    wanted = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
+    wanted = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance, "agreement": agreement}
     painter, settings = opened(checkpoint, device, int8, wanted)
     if not isinstance(painter, DallePainter):
         raise UsageError(f"{checkpoint} cannot complete a picture: choose a checkpoint of dalle.")

@@ -103,6 +103,7 @@ def _painter_lines(
     sheet: Path | None,
 ) -> Lines:
     from dataclasses import asdict
+    from functools import partial
 
     from pinxit.api import load
     from pinxit.cli.sweeping import check_settings
@@ -113,14 +114,15 @@ def _painter_lines(
     from pinxit.evaluation.sitting import sit
 
     painter = load(checkpoint, device=device)
-    check_settings(painter, None, [about.get("settings", {})])
+    settings = about.get("settings", {})
+    check_settings(painter, None, [settings])
     about["painter"] = {"name": checkpoint} | painter.provenance
     identity = {"exam": asdict(exam)} | about
     part = part_of(out)
 
     def paint(prompts: Any, seeds: Any, count: int) -> Any:
         asked = list(zip(prompts, seeds, strict=True))
-        return painter.paint_many(asked, candidates=count, keep=None, **about.get("settings", {}))
+        return painter.paint_many(asked, candidates=count, keep=None, **settings)
 
     with bar("painting", len(asked)) as watch:
         done = sit(
@@ -129,6 +131,7 @@ def _painter_lines(
             candidates,
             judge.look,
             Rules(),
+            rank=partial(painter.rank, **settings),
             shown=SHOWN if sheet else 0,
             part=part,
             identity=identity,

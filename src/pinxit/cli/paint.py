@@ -10,6 +10,7 @@ import typer
 
 from pinxit.cli.options import Device
 from pinxit.cli.painting import (
+    Agreement,
     AsJson,
     Candidates,
     Guidance,
@@ -74,6 +75,7 @@ def paint(
         str | None,
         typer.Option(help="DeepFloyd IF: timesteps by name or by section (smart100; 10,10,3,2,2) instead of --steps."),
     ] = None,
+    agreement: Agreement = None,
     upscale: Annotated[
         int | None,
         typer.Option(
@@ -112,6 +114,7 @@ def paint(
     """
     texts = _prompts(prompt, prompts)
     wanted: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
+    wanted |= {"agreement": agreement}
     wanted |= {"steps": steps, "sampler": sampler, "grid": grid, "percentile": percentile, "spacing": spacing}
     if steps is not None and spacing is not None:
         raise UsageError("give --steps or --spacing, but not both: a spacing names its own timesteps.")

@@ -31,6 +31,14 @@ TopP = Annotated[
         help="Draw each code from the likeliest that add up to p (0 to 1); 1: all.", show_default="the checkpoint's"
     ),
 ]
+Agreement = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Rank higher what looks like the other candidates, as mistakes seldom agree; 0: do not.",
+        show_default="the checkpoint's",
+    ),
+]
 Guidance = Annotated[
     float | None,
     typer.Option(

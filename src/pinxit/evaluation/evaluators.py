@@ -13,12 +13,15 @@ from pinxit.data.world.tasks import TASKS
 from pinxit.evaluation.geneval import Rules, complaints, overall
 from pinxit.evaluation.questions import Exam, Question, true_picture, wrong_picture
 from pinxit.functional.boxes import Sight
+from pinxit.types import Prompt, Ranked
 
 if TYPE_CHECKING:
-    from pinxit.types import Picture, Ranked
+    from pinxit.types import Picture
 
-Painter = Callable[[Sequence[str], Sequence[int], int], list[list["Ranked"]]]
+Painter = Callable[[Sequence[str], Sequence[int], int], list[list[Ranked]]]
 """(prompts, seeds, candidates) -> for each prompt all its candidates, best first."""
+Rank = Callable[[Prompt, Sequence["Picture"]], list[Ranked]]
+"""Candidates 0, 1, 2 ... of a prompt, best first: a ranking by company puts the first four otherwise than all."""
 Look = Callable[[Sequence["Picture"]], Sequence[Sight]]
 """What a judge sees in each picture."""
 
@@ -33,18 +36,20 @@ class Answer:
     candidates: tuple[int, ...]
     right: tuple[bool, ...]
     complaint: str  # about the first; empty when it is right
+    chosen: tuple[int, ...]  # which candidate ranks first among the first n drawn, for every n of `columns`
 
     def best_of(self, candidates: int) -> bool:
-        """Whether the picture that ranks first among the first `candidates` drawn is right."""
-        return next(right for number, right in zip(self.candidates, self.right, strict=True) if number < candidates)
+        """Whether the picture that ranks first among the first `candidates` drawn is right; one of `columns`."""
+        chosen = self.chosen[columns(len(self.candidates)).index(candidates)]
+        return self.right[self.candidates.index(chosen)]
 
     def any_of(self, candidates: int) -> bool:
         """Whether a perfect ranking of the first `candidates` drawn would have found a right one."""
         return any(right for number, right in zip(self.candidates, self.right, strict=True) if number < candidates)
 
 
-def answer(question: Question, ranked: Sequence[Ranked], look: Look, rules: Rules) -> Answer:
-    """Judge every candidate of one question."""
+def answer(question: Question, ranked: Sequence[Ranked], look: Look, rules: Rules, rank: Rank | None = None) -> Answer:
+    """Judge every candidate of one question. `rank` None: each has its place whatever stands beside it."""
     wrong = [complaints(sight, question.wanted, rules) for sight in look([one.picture for one in ranked])]
     return Answer(
         task=question.task,
@@ -53,13 +58,21 @@ def answer(question: Question, ranked: Sequence[Ranked], look: Look, rules: Rule
         candidates=tuple(one.candidate for one in ranked),
         right=tuple(not found for found in wrong),
         complaint="; ".join(wrong[0]),
+        chosen=tuple(_first(question, ranked, n, rank) for n in columns(len(ranked))),
     )
+
+
+def _first(question: Question, ranked: Sequence[Ranked], among: int, rank: Rank | None) -> int:
+    """The candidate that ranks first among the first `among` drawn."""
+    drawn = [one for one in ranked if one.candidate < among]
+    if rank is None or among == len(ranked):
+        return drawn[0].candidate
+    pictures = [one.picture for one in sorted(drawn, key=lambda one: one.candidate)]
+    return rank(Prompt(question.prompt, question.seed), pictures)[0].candidate
 
 
 def exact_pictures(asked: Sequence[Question], size: int = 64) -> Painter:
     """The painter that cannot err: it returns the render of the scene that the prompt was made from."""
-    from pinxit.types import Ranked
-
     scenes = {question.seed: question for question in asked}
 
     def paint(prompts: Sequence[str], seeds: Sequence[int], candidates: int) -> list[list[Ranked]]:

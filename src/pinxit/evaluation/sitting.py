@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pinxit.config import from_dict
 from pinxit.evaluation import part as parts
-from pinxit.evaluation.evaluators import Answer, Look, Painter, answer
+from pinxit.evaluation.evaluators import Answer, Look, Painter, Rank, answer
 from pinxit.evaluation.geneval import Rules
 from pinxit.evaluation.questions import Question
 
@@ -34,6 +34,7 @@ def sit(
     look: Look,
     rules: Rules,
     *,
+    rank: Rank | None = None,
     shown: int = 0,
     part: Path | None = None,
     identity: Mapping[str, Any] | None = None,
@@ -41,8 +42,9 @@ def sit(
 ) -> Sitting:
     """Paint and judge every question.
 
-    With `part`, answers are kept in that file after every few prompts and taken up again from there; `identity` says
-    whose they are. `watch` hears how many questions are done. Raises UsageError when the file belongs to another exam.
+    `rank` is the painter's own ranking, where a candidate's place hangs on its company. With `part`, answers are kept
+    in that file after every few prompts and taken up again from there; `identity` says whose they are. `watch` hears
+    how many questions are done. Raises UsageError when the file belongs to another exam.
     """
     done = parts.resume(part, identity or {}, _read) or Sitting()
     watch(len(done.answers))
@@ -50,7 +52,7 @@ def sit(
         chunk = asked[start : start + CHUNK]
         painted = paint([one.prompt for one in chunk], [one.seed for one in chunk], candidates)
         for question, ranked in zip(chunk, painted, strict=True):
-            done.answers.append(answer(question, ranked, look, rules))
+            done.answers.append(answer(question, ranked, look, rules, rank))
             if len(done.pictures) < shown:
                 done.pictures.append(ranked[0].picture)
         if part:

@@ -1,6 +1,6 @@
 """Best first: candidates sorted by how well an encoder finds that picture and sentence agree.
 
-Works on any encoder of pictures; batches have one fixed shape, so a picture's score never depends on its company.
+Works on any encoder of pictures; batches have one fixed shape, so a picture's embedding never depends on its company.
 """
 
 from __future__ import annotations
@@ -36,31 +36,33 @@ def to_tensor(pictures: Sequence[Picture]) -> Tensor:
 
 
 @torch.no_grad()
-def cosines(
-    encode_image: Callable[[Tensor], Tensor], text_E: Tensor, pictures: Sequence[Picture], batch: int = 16
-) -> list[float]:
-    """Cosine of every picture's embedding with `text_E`; neither needs to have length one."""
-    image_NE = encode_fixed(encode_image, to_tensor(pictures).to(text_E.device), batch).double().cpu()
-    text_E = text_E.double().cpu()
-    # Row by row: a matrix product may sum in another order when there are more rows.
-    return [float((row * text_E).sum() / (row.norm() * text_E.norm())) for row in image_NE]
+def scores(image_NE: Tensor, text_E: Tensor, agreement: float = 0.0) -> list[float]:
+    """What each candidate is worth: cosine(image, text) - agreement * (1 - cosine(image, middle)), in float64.
 
-
-def rank(
-    encode_image: Callable[[Tensor], Tensor],
-    text_E: Tensor,
-    pictures: Sequence[Picture],
-    seeds: Sequence[int],
-    candidates: Sequence[int],
-    batch: int = 16,
-) -> list[Ranked]:
-    """Pictures (uint8 [H, W, 3]) with their cosine to the sentence, best first; equal scores keep the given order.
-
-    `encode_image` maps float [batch, 3, H, W] in [0, 1] to [batch, E]; `text_E` is the sentence's embedding.
-    Raises ValueError when the lists differ in length.
+    The middle is the mean of all candidates' embeddings at length one. A mistake that fools the encoder is seldom made
+    twice, so with `agreement` one that looks like the others stands above one that only the encoder likes: minimum
+    Bayes risk (Kumar and Byrne, 2004). The score of one candidate alone is its cosine.
     """
-    if not pictures:
-        return []
-    scores = cosines(encode_image, text_E, pictures, batch)
-    found = [Ranked(*facts) for facts in zip(pictures, seeds, candidates, scores, strict=True)]
+    found = _cosines(image_NE, text_E)
+    if agreement:
+        middle = torch.nn.functional.normalize(image_NE.double(), dim=1).mean(0)
+        found = [own - agreement * (1 - near) for own, near in zip(found, _cosines(image_NE, middle), strict=True)]
+    return found
+
+
+def _cosines(image_NE: Tensor, to_E: Tensor) -> list[float]:
+    image_NE, to_E = image_NE.double().cpu(), to_E.double().cpu()
+    # Row by row: a matrix product may sum in another order when there are more rows.
+    return [float((row * to_E).sum() / (row.norm() * to_E.norm())) for row in image_NE]
+
+
+def best_first(
+    pictures: Sequence[Picture], seed: int, scores: Sequence[float], bonus: Sequence[float] | None = None
+) -> list[Ranked]:
+    """Candidates 0, 1, 2 ... of one seed, best first by score plus bonus; equal ones keep the given order.
+
+    Raises ValueError when there are not as many scores, or bonuses, as pictures.
+    """
+    facts = zip(range(len(pictures)), pictures, scores, bonus or [0.0] * len(pictures), strict=True)
+    found = [Ranked(picture, seed, k, score + more) for k, picture, score, more in facts]
     return sorted(found, key=lambda one: -one.score)

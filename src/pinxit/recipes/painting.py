@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pinxit.errors import UsageError
 from pinxit.models.clip import CLIP
-from pinxit.pipelines.rank import cosines
+from pinxit.pipelines.rank import best_first, encode_fixed, scores, to_tensor
 from pinxit.pipelines.stepper import Asked, Result, Stepper, run
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.types import Prompt, Ranked
@@ -90,8 +90,13 @@ class Painter(ABC):
         painted = []
         for index, prompt in enumerate(asked):
             mine = slice(index * candidates, (index + 1) * candidates)
-            painted.append(self.ranker.ranked(prompt.text, prompt.seed, pictures[mine])[:keep])
+            painted.append(self.rank(prompt, pictures[mine], **settings)[:keep])
         return painted
+
+    def rank(self, prompt: Prompt, pictures: Sequence[Picture], **settings: Any) -> list[Ranked]:
+        """Candidates 0, 1, 2 ... of a prompt, best first, as `paint` ranks them by these settings."""
+        agreement = (self.defaults | settings)["agreement"]
+        return self.ranker.ranked(prompt.text, prompt.seed, pictures, agreement=agreement)
 
     def _settings(self, asked: Sequence[Prompt], candidates: int, given: Mapping[str, Any]) -> dict[str, Any]:
         """All settings, those given in place of its own; None leaves one as it is.
@@ -146,15 +151,18 @@ class Ranker:
 
     @torch.inference_mode()
     def ranked(
-        self, text: str, seed: int, pictures: Sequence[Picture], bonus: Sequence[float] | None = None
+        self,
+        text: str,
+        seed: int,
+        pictures: Sequence[Picture],
+        bonus: Sequence[float] | None = None,
+        agreement: float = 0.0,
     ) -> list[Ranked]:
-        """Candidates 0, 1, 2 ... best first by their cosine with the text, plus `bonus` where there is one."""
+        """Candidates 0, 1, 2 ... best first by CLIP (`pipelines.rank.scores`), plus `bonus` where there is one."""
         ids = torch.from_numpy(self.tokenizer.encode_clip([text], self.clip.config.text.tokens)).to(self.device)
-        scores = cosines(self._encode_image, self.clip.encode_text(ids)[0], pictures, self.batch)
-        if bonus is not None:
-            scores = [score + more for score, more in zip(scores, bonus, strict=True)]
-        found = [Ranked(one, seed, k, score) for k, (one, score) in enumerate(zip(pictures, scores, strict=True))]
-        return sorted(found, key=lambda one: -one.score)
+        images = encode_fixed(self._encode_image, to_tensor(pictures).to(self.device), self.batch)
+        found = scores(images, self.clip.encode_text(ids)[0], agreement)
+        return best_first(pictures, seed, found, bonus)
 
     @cached_property
     def _encode_image(self) -> Callable[[Tensor], Tensor]:

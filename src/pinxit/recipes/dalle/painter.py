@@ -36,13 +36,14 @@ if TYPE_CHECKING:
     from pinxit.weights.checkpoint import Checkpoint
 
 SLOTS = 16  # pictures drawn at once; a change changes nothing but speed and, in the last bits, the pictures
-DEFAULTS: dict[str, Any] = {"temperature": 1.0, "top_p": 1.0} | to_dict(SamplingConfig())
+DEFAULTS: dict[str, Any] = {"top_p": 1.0} | to_dict(SamplingConfig())
 
 
 class DallePainter(Painter):
     """A loaded DALL-E. Open one with `pinxit.load`.
 
-    Settings: temperature, top_k (0: all codes), top_p (1: all codes), guidance (1: none).
+    Settings: temperature, top_k (0: all codes), top_p (1: all codes), guidance (1: none),
+    agreement (of ranking; 0: none).
     `int8`: the transformer decodes with its weights as int8, which makes slightly other pictures.
     """
 
@@ -149,7 +150,7 @@ class DallePainter(Painter):
         behind = int((~hole).flatten()[hole.argmax() :].sum())
         weight = 1 / (max(behind, 1) * self.ranker.scale)
         bonus = [result.log_likelihood * weight for result in results]
-        return self.ranker.ranked(prompt, seed, pictures, bonus)[:keep]
+        return self.ranker.ranked(prompt, seed, pictures, bonus, about["agreement"])[:keep]
 
     def _candidates_of(
         self, asked: Sequence[Prompt], candidates: int, settings: dict[str, Any], watch: Watch | None
@@ -159,7 +160,8 @@ class DallePainter(Painter):
 
     def _requests(self, prompt: Prompt, candidates: int, settings: dict[str, Any]) -> list[TokenRequest]:
         ids = torch.from_numpy(self.tokenizer.encode([prompt.text], self.transformer.config.text_tokens))[0]
-        return [TokenRequest(ids, prompt.seed, candidate, **settings) for candidate in range(candidates)]
+        drawn = {name: value for name, value in settings.items() if name != "agreement"}
+        return [TokenRequest(ids, prompt.seed, candidate, **drawn) for candidate in range(candidates)]
 
     def _draw(self, requests: Sequence[TokenRequest], watch: Watch | None) -> list[TokenResult]:
         stepper = self._stepper(guided=any(one.guidance != 1 for one in requests))

@@ -55,7 +55,9 @@ class SamplingConfig:
     """How the transformer draws where nobody says otherwise; the checkpoint keeps it."""
 
     guidance: float = 2.0  # classifier-free; 1: none
+    temperature: float = 1.0
     top_k: int = 64  # draw from the likeliest codes alone; 0: from all
+    agreement: float = 0.0  # how much likeness to the other candidates counts in the ranking
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,7 @@ def tiny() -> DalleConfig:
             vision=VisionConfig(size=72, width=64, stages=(2, 6), mixing=2),
         ),
         noise=NoiseConfig(bpe_dropout=0.02, worn=True, mirrored=0.15),
-        sampling=SamplingConfig(guidance=1.5, top_k=16),
+        sampling=SamplingConfig(guidance=1.5, temperature=0.9, top_k=16, agreement=2.0),
         alike=True,
         store="int8",
         plans=Plans(

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import torch
+
+from pinxit.pipelines.rank import best_first, scores
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.painting import Ranker
 from pinxit.types import Ranked
@@ -25,12 +28,16 @@ class AnyRanker(Ranker):
         return 1.0 if self.encoder is None else self.encoder.scale
 
     def ranked(
-        self, text: str, seed: int, pictures: Sequence[Picture], bonus: Sequence[float] | None = None
+        self,
+        text: str,
+        seed: int,
+        pictures: Sequence[Picture],
+        bonus: Sequence[float] | None = None,
+        agreement: float = 0.0,
     ) -> list[Ranked]:
-        """Candidates 0, 1, 2 ... best first by their cosine with the text, plus `bonus` where there is one."""
-        scores = bonus or [0.0] * len(pictures)
+        """Candidates 0, 1, 2 ... best first by CLIP (`pipelines.rank.scores`), plus `bonus` where there is one."""
+        found = [0.0] * len(pictures)
         if self.encoder is not None:
-            cosines = (self.encoder.pictures(pictures) @ self.encoder.texts([text])[0]).tolist()
-            scores = [cosine + more for cosine, more in zip(cosines, scores, strict=True)]
-        found = [Ranked(one, seed, k, score) for k, (one, score) in enumerate(zip(pictures, scores, strict=True))]
-        return sorted(found, key=lambda one: -one.score)
+            images, told = self.encoder.pictures(pictures), self.encoder.texts([text])[0]
+            found = scores(torch.from_numpy(images), torch.from_numpy(told), agreement)
+        return best_first(pictures, seed, found, bonus)

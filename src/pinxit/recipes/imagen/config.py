@@ -117,6 +117,7 @@ class SamplingConfig:
     grid: Grid = "even"  # where its steps fall: evenly in time, or closer where it is clean (EDM)
     guidance: float = 4.0  # classifier-free, of the base
     percentile: float = 0.995  # dynamic thresholding (section 2.3); 0: static
+    agreement: float = 0.0  # how much likeness to the other candidates counts in the ranking
     upsampler_steps: int = 10
     upsampler_guidance: float = 1.0
     augmentation: float = 0.2  # noise on the smaller picture (section 2.4)
@@ -128,7 +129,7 @@ class SamplingConfig:
             raise UsageError(f"there is no grid '{self.grid}'; choose from {', '.join(get_args(Grid))}.")
         for name in ("steps", "upsampler_steps"):
             check_number(name, getattr(self, name), 1, MOST_STEPS, whole=True)
-        for name in ("guidance", "upsampler_guidance"):
+        for name in ("guidance", "agreement", "upsampler_guidance"):
             check_number(name, getattr(self, name), 0)
         for name in ("percentile", "augmentation"):
             check_number(name, getattr(self, name), 0, 1)

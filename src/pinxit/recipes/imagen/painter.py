@@ -27,13 +27,14 @@ if TYPE_CHECKING:
 
 SLOTS = 16  # pictures drawn at once; a change changes nothing but speed and, in the last bits, the pictures
 KARRAS_FIRST = 80.0  # where Karras et al. begin (EDM, table 1): as good as pure noise
-SETTINGS = ("guidance", "steps", "sampler", "grid", "percentile")
+SETTINGS = ("guidance", "steps", "sampler", "grid", "percentile", "agreement")
 
 
 class ImagenPainter(Painter):
     """A loaded Imagen. Open one with `pinxit.load`.
 
-    Settings: guidance (1: none), steps, sampler, grid (even, karras), percentile (of dynamic thresholding, 0: static).
+    Settings: guidance (1: none), steps, sampler, grid (even, karras), percentile (of dynamic thresholding, 0: static),
+    agreement (of ranking; 0: none).
     """
 
     def __init__(
