@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from pinxit.config import override, to_dict
 from pinxit.models.unet import UNet, UNetConfig
@@ -33,13 +35,19 @@ def tiny_config(folder: Path, *changes: str) -> ImagenConfig:
     return override(nano(), [*usual, *changes])
 
 
-def save_random_imagen(folder: Path, seed: int = 0, *changes: str) -> Path:
+def with_a_third(config: ImagenConfig) -> ImagenConfig:
+    """The same cascade with one upsampler more, of twice the size."""
+    size = config.upsampler.size
+    third = replace(config.upsampler, low=size, size=2 * size, crop=size)
+    return replace(config, second_upsampler=third, plans=replace(config.plans, second_upsampler=config.plans.upsampler))
+
+
+def save_random_imagen(folder: Path, seed: int = 0, *changes: str, third: bool = False) -> Path:
     """A checkpoint in `folder`; its reader and ranker beside it."""
     config = tiny_config(folder.parent, *changes)
-    stages = {"base": config.base, "upsampler": config.upsampler}
+    config = with_a_third(config) if third else config
     parts = {
-        name: Part(stage, seeded(lambda stage=stage: _talking(stage.unet), seed, name).state_dict())  # type: ignore[misc]
-        for name, stage in stages.items()
+        name: Part(config.network(name), _talking(config.network(name).unet, seed, name)) for name in config.cascade
     }
     settings = {
         "sampling": to_dict(config.sampling),
@@ -51,10 +59,14 @@ def save_random_imagen(folder: Path, seed: int = 0, *changes: str) -> Path:
     return folder
 
 
-def _talking(config: UNetConfig) -> UNet:
-    """A network whose zero-initialised layers are noise instead: an untrained one answers nothing, whatever it sees."""
-    net = UNet(config)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    return net
+def _talking(config: UNetConfig, seed: int, name: str) -> dict[str, Tensor]:
+    """Weights whose zero-initialised layers are noise instead: an untrained net answers nothing, whatever it sees."""
+
+    def build() -> UNet:
+        net = UNet(config)
+        with torch.no_grad():
+            for parameter in net.parameters():
+                parameter.add_(0.05 * torch.randn_like(parameter))
+        return net
+
+    return seeded(build, seed, name).state_dict()

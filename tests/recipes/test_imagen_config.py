@@ -18,7 +18,7 @@ from pinxit.recipes.estimate import cost_of
 from pinxit.recipes.imagen.config import ImagenConfig, SamplingConfig, TextConfig
 from pinxit.recipes.imagen.estimate import stage, table
 from pinxit.recipes.imagen.presets import PRESETS, nano, preset
-from pinxit.recipes.imagen.run import TRAINED, ImagenRun
+from pinxit.recipes.imagen.run import ImagenRun
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -30,8 +30,9 @@ def test_presets_round_trip_and_can_be_overridden(name: str) -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_upsamplers_learn_on_crops_where_they_look_at_no_far_place(name: str) -> None:
-    upsampler = preset(name).upsampler
-    assert bool(upsampler.crop) != upsampler.unet.self_attention
+    found = preset(name)
+    for network in map(found.network, found.cascade[1:]):
+        assert bool(network.crop) != network.unet.self_attention
 
 
 def test_the_papers_preset_has_the_papers_numbers() -> None:
@@ -39,8 +40,11 @@ def test_the_papers_preset_has_the_papers_numbers() -> None:
     found = preset("paper")
     assert (found.base.unet, found.upsampler.unet) == (PUBLISHED["imagen-base-64"], PUBLISHED["imagen-super-256"])
     assert (found.base.size, found.upsampler.low, found.upsampler.size) == (64, 64, 256)
+    last = found.second_upsampler
+    assert last is not None and last.unet == PUBLISHED["imagen-super-1024"]
+    assert (last.low, last.size, last.crop) == (256, 1024, 256)
     assert (found.text.encoder, found.text.drop) == ("hub:google/t5-v1_1-xxl", 0.1)
-    for name in TRAINED:
+    for name in found.cascade:
         plan, about = getattr(found.plans, name), getattr(found, name)
         assert (plan.lr, plan.final_lr, plan.schedule, plan.betas, plan.eps) == (1e-4, 0, "cosine", (0.9, 0.999), 1e-8)
         assert (plan.optimiser, plan.decay, plan.batch) == ("adamw", 0, 2048)
@@ -107,6 +111,7 @@ def test_the_papers_preset_is_counted_without_its_text_encoder(monkeypatch: pyte
     monkeypatch.setattr("pinxit.weights.hub.fetch", no_network)
     told = table(ImagenRun(tmp_path / "run", preset("paper"), "cpu"))
     assert "base  2,305,382,403" in told and "upsampler    588,913,283" in told
+    assert "second_upsampler    580,516,483" in told
     assert not (tmp_path / "run").exists()
 
 
@@ -114,7 +119,7 @@ def test_a_reader_that_is_learned_is_counted_with_the_base() -> None:
     learned = TextTransformerConfig(vocab=512, tokens=32, width=384, layers=2, heads=4)
     frozen, taught = nano(), replace(nano(), text=TextConfig("learned", learned, length=32))
     more = sum(parameter.numel() for parameter in TextTransformer(learned).parameters())
-    for name in TRAINED:
+    for name in taught.cascade:
         one, other = (cost_of(stage(config, name), torch.device("cpu")) for config in (frozen, taught))
         assert other.parameters - one.parameters == (more if name == "base" else 0)
         assert (other.flops > one.flops) == (name == "base")

@@ -23,7 +23,6 @@ from pinxit.cli.painting import (
     TopK,
     TopP,
     draw_and_write,
-    halves,
     opened,
     say_about,
 )
@@ -81,7 +80,7 @@ def paint(
         typer.Option(
             min=0,
             help="Enlarge the kept pictures to so many pixels a side with an upsampler; 0: do not.",
-            show_default="256 for imagen",
+            show_default="as large as it can, for imagen",
         ),
     ] = None,
     upsampler: Annotated[
@@ -112,6 +111,8 @@ def paint(
       pinxit paint "two yellow squares" --recipe imagen --steps 25 --guidance 3
       pinxit paint "a red car on a beach" --upscale 256
     """
+    from pinxit.recipes.painting import halves
+
     texts = _prompts(prompt, prompts)
     wanted: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
     wanted |= {"agreement": agreement}
@@ -150,8 +151,7 @@ def _enlarger(painter: Painter, upscale: int | None, named: str | None, device: 
         found = load_upsampler(name, device=device, reader=getattr(painter, "reader", None))
     else:
         found = own
-    if upscale not in (None, found.size):
-        raise UsageError(f"--upscale {upscale}: this upsampler makes pictures of {found.size} px.")
+    found = found if upscale is None else found.making(upscale)
     found.check_size(painter.size, painter.size)
     return found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +11,7 @@ import typer
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
-    from pinxit.recipes.painting import Painter, Progress, Watch
+    from pinxit.recipes.painting import Painter, Progress
     from pinxit.types import Ranked
 
 Candidates = Annotated[int, typer.Option(min=1, help="How many pictures to draw before the best are kept.")]
@@ -93,15 +92,6 @@ def say_about(painter: Painter, text: str, strict: bool) -> None:
     if unknown:
         words = ", ".join(f"'{word}'" for word in unknown)
         typer.echo(f"pinxit: {painter.name} has never met {words} in training and will guess.", err=True)
-
-
-def halves(watch: Watch) -> tuple[Watch, Watch]:
-    """Watchers of two works, one after the other, under one bar."""
-
-    def half(begun: float) -> Watch:
-        return lambda painted: watch(replace(painted, share=begun + painted.share / 2))
-
-    return half(0.0), half(0.5)
 
 
 def draw_and_write(

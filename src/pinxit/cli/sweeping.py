@@ -66,7 +66,8 @@ def _upsampler(painter: Painter, checkpoint: str) -> Upsampler:
     found: Upsampler | None = getattr(painter, "upsampler", None)
     if found is None:
         raise UsageError(f"{checkpoint} has no upsampler: leave out --upscale, or name an Imagen with --checkpoint.")
-    found.slots = 1  # every prompt has one picture, and empty slots cost as much as full ones
+    for one in found.chain:
+        one.slots = 1  # every prompt has one picture, and empty slots cost as much as full ones
     return found
 
 
@@ -110,7 +111,8 @@ def _studio(painter: Painter, upsampler: Upsampler | None) -> Studio:
     enlarging, usual = _own(upsampler), upsampler.sampling
 
     def enlarge(question: Question, one: Ranked, settings: Settings) -> Ranked:
-        upsampler.sampling = _set(usual, settings)
+        for one_of in upsampler.chain:
+            one_of.sampling = _set(usual, settings)
         (large,) = upsampler.enlarge(question.prompt, [one])
         return replace(large, score=_cosine(painter, question.prompt, large.picture))
 

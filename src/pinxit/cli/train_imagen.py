@@ -46,7 +46,7 @@ def train_imagen(
     from pinxit.recipes.imagen import presets
     from pinxit.recipes.imagen.config import ImagenConfig
     from pinxit.recipes.imagen.estimate import table
-    from pinxit.recipes.imagen.run import RECIPE, STAGES, ImagenRun
+    from pinxit.recipes.imagen.run import RECIPE, ImagenRun
     from pinxit.recipes.imagen.stages import train
     from pinxit.training import runs
     from pinxit.training.stop import Stop
@@ -60,7 +60,7 @@ def train_imagen(
         config = presets.read_by(config, text_encoder)
     named = {"data.source": data, "data.pictures": pictures}
     config = presets.changed(config, asked(named, changes))
-    run, chosen = ImagenRun(out, config, device, not quiet), stages.split(",") if stages else STAGES
+    run, chosen = ImagenRun(out, config, device, not quiet), stages.split(",") if stages else None
     if dry_run:
         typer.echo(table(run, chosen))
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,15 @@ class Progress:
 
 
 Watch = Callable[[Progress], None]
+
+
+def halves(watch: Watch) -> tuple[Watch, Watch]:
+    """Watchers of two works, one after the other, under one bar."""
+
+    def half(begun: float) -> Watch:
+        return lambda painted: watch(replace(painted, share=begun + painted.share / 2))
+
+    return half(0.0), half(0.5)
 
 
 class Painter(ABC):

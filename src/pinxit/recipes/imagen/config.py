@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
@@ -21,6 +22,8 @@ from pinxit.weights.checkpoint import Store
 
 Grid = Literal["even", "karras"]
 
+CASCADE = ("base", "upsampler", "second_upsampler")
+"""The networks in the order in which a picture passes them; a config may end before the last."""
 MOST_STEPS = 1000  # of a walk, as many as the schedules that diffusion models are published with
 RGB = 3
 
@@ -32,6 +35,7 @@ class DataConfig:
     source: str = "world:small"  # as `pinxit train --data` takes it: a world, a folder, tar shards
     pictures: int = 200_000  # stored for the base, at its size
     large: int = 20_000  # stored for the upsampler, at its size
+    largest: int = 20_000  # stored for the second upsampler, where there is one
     script: Script = "latin"  # captions that are read: those in Latin letters, or all where the reader knows more
 
 
@@ -118,7 +122,7 @@ class SamplingConfig:
     guidance: float = 4.0  # classifier-free, of the base
     percentile: float = 0.995  # dynamic thresholding (section 2.3); 0: static
     agreement: float = 0.0  # how much likeness to the other candidates counts in the ranking
-    upsampler_steps: int = 10
+    upsampler_steps: int = 10  # of each upsampler
     upsampler_guidance: float = 1.0
     augmentation: float = 0.2  # noise on the smaller picture (section 2.4)
 
@@ -151,6 +155,7 @@ class Plans:
 
     base: Plan
     upsampler: Plan
+    second_upsampler: Plan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +167,7 @@ class ImagenConfig:
     base: StageConfig
     upsampler: StageConfig
     plans: Plans
+    second_upsampler: StageConfig | None = None  # enlarges what the upsampler makes; None: the cascade ends there
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     ranker: str = "tiny"  # whose CLIP ranks the candidates
     store: Store = "bf16"  # of the checkpoint's weights: bf16, or int8 in half the space
@@ -170,12 +176,27 @@ class ImagenConfig:
     def __post_init__(self) -> None:
         if self.base.low:
             raise UsageError(f"base.low={self.base.low} must be 0: the base draws from nothing.")
-        if self.upsampler.low != self.base.size:
-            raise UsageError(f"upsampler.low={self.upsampler.low} must equal base.size={self.base.size}: set both.")
-        self.upsampler.check_noise(self.sampling.augmentation)
-        for name, unet in (("base", self.base.unet), ("upsampler", self.upsampler.unet)):
+        if (self.second_upsampler is None) != (self.plans.second_upsampler is None):
+            raise UsageError("second_upsampler and plans.second_upsampler must be given together.")
+        for before, name in pairwise(self.cascade):
+            small, large = self.network(before), self.network(name)
+            if large.low != small.size:
+                raise UsageError(f"{name}.low={large.low} must equal {before}.size={small.size}: set both.")
+            large.check_noise(self.sampling.augmentation)
+        for name in self.cascade:
+            unet = self.network(name).unet
             for side in ("inputs", "outputs"):
                 if getattr(unet, side) != RGB:  # a learned variance is painted with (DeepFloyd IF), not trained
                     raise UsageError(f"{name}.unet.{side}={getattr(unet, side)} must be {RGB}, a picture's colours.")
         if self.text.learned is not None and self.text.learned.tokens < self.text.length:
             raise UsageError(f"text.learned.tokens must be at least text.length={self.text.length}.")
+
+    @property
+    def cascade(self) -> tuple[str, ...]:
+        """The names of its networks, in the order in which a picture passes them."""
+        return tuple(name for name in CASCADE if getattr(self, name) is not None)
+
+    def network(self, name: str) -> StageConfig:
+        """The network called `name`, one of `cascade`."""
+        found: StageConfig = getattr(self, name)
+        return found

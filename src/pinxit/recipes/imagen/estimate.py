@@ -8,7 +8,7 @@ from functools import partial
 from pinxit.models.text import TextTransformer
 from pinxit.recipes import estimate
 from pinxit.recipes.imagen.config import ImagenConfig
-from pinxit.recipes.imagen.run import STAGES, TRAINED, ImagenRun
+from pinxit.recipes.imagen.run import BANKS, ImagenRun
 from pinxit.recipes.imagen.task import DiffusionTask
 from pinxit.recipes.staging import check_names
 from pinxit.text.frozen import Running
@@ -16,19 +16,20 @@ from pinxit.text.learned import LearnedText
 from pinxit.text.tokenizers import SMALLEST, Tokenizer
 
 
-def table(run: ImagenRun, asked: Sequence[str] = STAGES) -> str:
+def table(run: ImagenRun, asked: Sequence[str] | None = None) -> str:
     """The estimates for the stages `asked` as plain text; the run's own speed is used where it has been logged.
 
     Raises UsageError for an unknown stage, DataError for pictures that are not there.
     """
-    check_names(STAGES, asked)
-    training = [stage(run.config, name) for name in TRAINED if name in asked]
+    asked = run.stages if asked is None else asked
+    check_names(run.stages, asked)
+    training = [stage(run.config, name) for name in run.config.cascade if name in asked]
     return estimate.table(training, stored(run.config) if "pictures" in asked else {}, run.device, run.folder)
 
 
 def stored(config: ImagenConfig) -> dict[int, int]:
     """How many pictures the first stage stores, by their side."""
-    asked = ((config.base.size, config.data.pictures), (config.upsampler.size, config.data.large))
+    asked = [(config.network(stage).size, getattr(config.data, BANKS[stage])) for stage in config.cascade]
     return {size: estimate.kept(config.data.source, size, count) for size, count in asked}
 
 
@@ -39,7 +40,7 @@ def stage(config: ImagenConfig, name: str) -> estimate.Stage:
 
 def _task(config: ImagenConfig, name: str) -> DiffusionTask:
     """With text of the width that the network wants; a frozen reader is not even opened."""
-    about = getattr(config, name)
+    about = config.network(name)
     shape, reader = (config.text.length, about.unet.text), None
     if config.text.learned is not None and name == "base":  # which it is trained with
         words = Tokenizer.train(("any",), SMALLEST)  # costs are of ids, whatever they stand for

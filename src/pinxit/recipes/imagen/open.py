@@ -10,7 +10,7 @@ from pinxit.models.clip import CLIP, CLIPConfig
 from pinxit.models.text import TextTransformer
 from pinxit.models.unet import UNet
 from pinxit.models.unet_fast import fast_unet
-from pinxit.recipes.imagen.config import SamplingConfig, StageConfig, TextConfig
+from pinxit.recipes.imagen.config import CASCADE, SamplingConfig, StageConfig, TextConfig
 from pinxit.recipes.imagen.denoiser import UNetDenoiser
 from pinxit.recipes.imagen.painter import SLOTS, ImagenPainter
 from pinxit.recipes.imagen.task import TEXT
@@ -56,9 +56,15 @@ def open_upsampler(
 def _upsampler(
     checkpoint: Checkpoint, name: str, on: torch.device, sampling: SamplingConfig, reader: TextEncoder
 ) -> Upsampler:
-    config = checkpoint.config("upsampler", StageConfig)
-    denoiser = _denoiser(checkpoint, "upsampler", config, on)
-    return Upsampler(denoiser, config, sampling, reader, name=name, provenance={"upsampler_hash": checkpoint.hash})
+    """The last upsampler of the checkpoint, with those that come before it."""
+    found, told = None, {"upsampler_hash": checkpoint.hash}
+    for part in (name for name in CASCADE[1:] if name in checkpoint.parts):
+        config = checkpoint.config(part, StageConfig)
+        denoiser = _denoiser(checkpoint, part, config, on)
+        found = Upsampler(denoiser, config, sampling, reader, name=name, before=found, provenance=told)
+    if found is None:
+        raise CheckpointError(f"{checkpoint.folder} has no upsampler: name a checkpoint that has one.")
+    return found
 
 
 def _denoiser(checkpoint: Checkpoint, part: str, config: StageConfig, on: torch.device) -> UNetDenoiser:

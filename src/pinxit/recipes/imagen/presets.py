@@ -13,7 +13,7 @@ from pinxit.config import override
 from pinxit.errors import UsageError
 from pinxit.models.text import TextTransformerConfig
 from pinxit.models.unet import UNetConfig
-from pinxit.models.unet_shapes import imagen_base, imagen_super_256
+from pinxit.models.unet_shapes import imagen_base, imagen_super_256, imagen_super_1024
 from pinxit.recipes.imagen.config import DataConfig, ImagenConfig, Plans, SamplingConfig, StageConfig, TextConfig
 from pinxit.recipes.imagen.denoiser import DiffusionConfig
 from pinxit.text.encoders import located, open_text_encoder
@@ -100,15 +100,15 @@ def tiny_learned() -> ImagenConfig:
 
 
 def paper() -> ImagenConfig:
-    """Photorealistic Text-to-Image Diffusion Models (Saharia et al. 2022, arXiv 2205.11487): 64 px to 256 px, T5-XXL.
+    """Photorealistic Text-to-Image Diffusion Models (Saharia et al. 2022, arXiv 2205.11487): 64, 256, 1024 px, T5-XXL.
 
-    Sections 2 and 4.1 and appendix F; 256 TPU-v4 for the base and 128 for the upsampler in the paper. The cascade ends
-    at 256 px: the 256 -> 1024 px network is `models.unet_shapes.imagen_super_1024`, and no stage trains it. The base
-    learns by AdamW without decay, which is Adam, as the paper's upsampler does and its base, by Adafactor, does not.
-    The rate falls to 0, where appendix F prints an end of 2,500,000, the number of steps. The article names neither
-    tokens (128 here), the decay of the averaged weights (0.9999), sampling steps, nor the guidance of its samples (here
-    that of its COCO figures); dynamic thresholding is the base's alone. Its 460 M pictures of its own and LAION's 400 M
-    pairs are yours to bring. Crops are for the 1024 px network: this one attends to itself and sees whole pictures.
+    Sections 2 and 4.1 and appendix F; 256 TPU-v4 for the base and 128 for each upsampler in the paper. The base learns
+    by AdamW without decay, which is Adam, as the paper's upsamplers do and its base, by Adafactor, does not. The rate
+    falls to 0, where appendix F prints an end of 2,500,000, the number of steps. The article names neither tokens (128
+    here), the decay of the averaged weights (0.9999), sampling steps, nor the guidance of its samples (here that of its
+    COCO figures); dynamic thresholding is the base's alone, and both upsamplers are walked down alike. The network to
+    256 px attends to itself and sees whole pictures, the one to 1024 px crops of 256. The paper's 460 M pictures of its
+    own and LAION's 400 M pairs are yours to bring.
     `pinxit train imagen --preset paper --data SHARDS --out RUN`
     """
     plan = Plan(
@@ -120,11 +120,12 @@ def paper() -> ImagenConfig:
         channels_last=True,
     )
     return ImagenConfig(
-        data=DataConfig(source="world:full", pictures=860_000_000, large=860_000_000),
+        data=DataConfig(source="world:full", pictures=860_000_000, large=860_000_000, largest=860_000_000),
         text=TextConfig("hub:google/t5-v1_1-xxl", length=128),
         base=StageConfig(64, imagen_base()),
         upsampler=StageConfig(256, imagen_super_256(), low=64),
-        plans=Plans(base=plan, upsampler=plan),
+        second_upsampler=StageConfig(1024, imagen_super_1024(), low=256, crop=256),
+        plans=Plans(base=plan, upsampler=plan, second_upsampler=plan),
         sampling=SamplingConfig(
             "ancestral",
             steps=256,
@@ -137,7 +138,7 @@ def paper() -> ImagenConfig:
 
 
 def read_by(config: ImagenConfig, encoder: str) -> ImagenConfig:
-    """`config` with another frozen text encoder, whose vectors both networks then take.
+    """`config` with another frozen text encoder, whose vectors all networks then take.
 
     Raises UsageError or CheckpointError when it cannot be opened.
     """
@@ -151,7 +152,8 @@ def read_by(config: ImagenConfig, encoder: str) -> ImagenConfig:
         return replace(stage, unet=replace(stage.unet, text=width, pool_heads=heads))
 
     text = replace(config.text, encoder=encoder, learned=None)
-    return replace(config, text=text, base=taking(config.base), upsampler=taking(config.upsampler))
+    networks: dict[str, Any] = {name: taking(config.network(name)) for name in config.cascade}
+    return replace(config, text=text, **networks)
 
 
 def changed(config: ImagenConfig, changes: Sequence[str]) -> ImagenConfig:

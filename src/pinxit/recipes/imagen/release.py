@@ -11,7 +11,7 @@ from pinxit.files import write_text
 from pinxit.recipes.card import licence, report_of, scores, table
 from pinxit.recipes.command import command
 from pinxit.recipes.imagen.presets import PRESETS
-from pinxit.recipes.imagen.run import RECIPE, TRAINED, ImagenRun
+from pinxit.recipes.imagen.run import RECIPE, ImagenRun
 from pinxit.recipes.imagen.task import TEXT
 from pinxit.text.encoders import located
 from pinxit.training import state as states
@@ -25,8 +25,8 @@ def write_checkpoint(run: ImagenRun) -> None:
     Where RUN/scores.json is an exam's report of the same weights, the card has its scores.
     """
     parts = {}
-    for stage in TRAINED:
-        parts[stage] = Part(getattr(run.config, stage), states.read_weights(run.path(stage), stage))
+    for stage in run.config.cascade:
+        parts[stage] = Part(run.config.network(stage), states.read_weights(run.path(stage), stage))
     learned, files = run.config.text.learned, {}
     if learned is not None:
         parts[TEXT] = Part(learned, states.read_weights(run.path("base"), TEXT))
@@ -57,7 +57,7 @@ def write_checkpoint(run: ImagenRun) -> None:
 def _provenance(run: ImagenRun) -> dict[str, Any]:
     """What the weights are made of: data, reader, seed; by stage images seen, time spent, machine, last losses."""
     stages = {}
-    for stage in TRAINED:
+    for stage in run.config.cascade:
         progress, lines = states.read_progress(run.path(stage)), read_metrics(run.path(stage))
         last = {key: value for key, value in lines[-1].items() if key in SHOWN} if lines else {}
         sums = {"images": progress.images, "hours": round(progress.seconds / 3600, 3)}
@@ -79,12 +79,13 @@ SHOWN = ("loss", "noisy", "clean")
 def card(run: ImagenRun, facts: Mapping[str, Any], report: Mapping[str, Any] | None = None) -> str:
     """The model card; `facts` is the checkpoint's provenance, `report` what `pinxit eval world --out` wrote of it."""
     config, source = run.config, run.config.data.source
+    sizes = " and then ".join(str(config.network(name).size) for name in config.cascade[1:])
     reader = "a text encoder of its own" if config.text.learned else f"a frozen language model ({facts['reader']})"
     return f"""# An Imagen for {source}
 
-Paints pictures of {config.base.size} pixels from a sentence and enlarges them to {config.upsampler.size}: {reader}
-reads, two diffusion models draw. After "Photorealistic Text-to-Image Diffusion Models with Deep Language Understanding"
-(arXiv 2205.11487).
+Paints pictures of {config.base.size} pixels from a sentence and enlarges them to {sizes}: {reader}
+reads, {len(config.cascade)} diffusion models draw. After "Photorealistic Text-to-Image Diffusion Models with Deep
+Language Understanding" (arXiv 2205.11487).
 
     pinxit paint "a sentence" --checkpoint FOLDER
 

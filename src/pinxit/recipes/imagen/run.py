@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
+from pathlib import Path
 
 from pinxit.data.bank import Bank
 from pinxit.data.bank_layout import MANIFEST
@@ -11,7 +12,7 @@ from pinxit.data.embeddings import Embeddings
 from pinxit.data.embeddings_builder import MANIFEST as READ
 from pinxit.errors import UsageError
 from pinxit.models.text import TextTransformer
-from pinxit.recipes.imagen.config import ImagenConfig
+from pinxit.recipes.imagen.config import CASCADE, ImagenConfig
 from pinxit.recipes.imagen.task import TEXT, DiffusionTask
 from pinxit.recipes.staging import Run
 from pinxit.text.encoders import TextEncoder, open_text_encoder
@@ -24,41 +25,50 @@ from pinxit.training.precision import pick_device
 from pinxit.training.runs import enter
 
 RECIPE = "imagen"
-TRAINED = ("base", "upsampler")
-STAGES = ("pictures", "tokenizer", "texts", *TRAINED, "checkpoint")
-BANKS = {"base": "pictures", "upsampler": "large"}
-STORED = {"base": "texts", "upsampler": "large-texts"}  # where captions that are read beforehand are kept
+BANKS = {"base": "pictures", "upsampler": "large", "second_upsampler": "largest"}
+STORED = {stage: {"pictures": "texts"}.get(bank, f"{bank}-texts") for stage, bank in BANKS.items()}
+"""Where captions that are read beforehand are kept."""
 
 
 class ImagenRun(Run[ImagenConfig]):
     """One run folder and how this sitting works on it."""
 
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """What is to be done, in order."""
+        return ("pictures", "tokenizer", "texts", *self.config.cascade, "checkpoint")
+
     def enter(self) -> None:
         """Write the config down, or refuse one that differs from what finished or running stages have used."""
         used: dict[str, Callable[[], bool]] = dict.fromkeys(("data", "seed"), self.path("pictures").exists)
-        for stage in TRAINED:
+        for stage in CASCADE:
             used |= dict.fromkeys((stage, f"plans.{stage}"), partial(self.started, stage))
         used |= dict.fromkeys((f"text.{name}" for name in ("encoder", "length", "stored")), self._read)
-        used["text"] = lambda: any(map(self.started, TRAINED))
+        used["text"] = lambda: any(map(self.started, CASCADE))
         enter(self.folder, RECIPE, self.config, used)
 
     def _read(self) -> bool:
         """Whether captions have been read beforehand."""
         return any((self.path(name) / READ).is_file() for name in STORED.values())
 
+    def kept(self, where: Mapping[str, str]) -> list[Path]:
+        """The folders of `BANKS` or `STORED` that the networks of this run need."""
+        return [self.path(where[stage]) for stage in self.config.cascade]
+
     def finished(self, stage: str) -> bool:
         """Whether a stage has nothing left to do."""
         if stage == "tokenizer" and self.config.text.learned is None:
             return True  # a frozen reader has its own
         if stage == "texts":
-            return not self.config.text.stored or all((self.path(name) / READ).is_file() for name in STORED.values())
-        both = stage != "pictures" or (self.path("large") / MANIFEST).is_file()
-        return both and super().finished(stage)
+            return not self.config.text.stored or all((folder / READ).is_file() for folder in self.kept(STORED))
+        if stage == "pictures":
+            return all((folder / MANIFEST).is_file() for folder in self.kept(BANKS))
+        return super().finished(stage)
 
     def task(self, stage: str) -> DiffusionTask:
         """What a stage trains, with its pictures and its reader of captions."""
         bank, reader, config = Bank.open(self.path(BANKS[stage])), self.reader(stage), self.config
-        wanted = getattr(config, stage).unet.text
+        wanted = config.network(stage).unet.text
         if reader.width != wanted:
             raise UsageError(
                 f"text encoder {reader.name} gives vectors of width {reader.width}, and {stage}.unet.text={wanted}; "
@@ -66,7 +76,7 @@ class ImagenRun(Run[ImagenConfig]):
             )
         return DiffusionTask(
             stage,
-            getattr(config, stage),
+            config.network(stage),
             config.seed,
             (reader.length, reader.width),
             bank,

@@ -1,4 +1,4 @@
-"""`pinxit train imagen`, stage by stage: pictures, tokenizer, texts, base, upsampler, checkpoint, each resumable."""
+"""`pinxit train imagen`, stage by stage: pictures, tokenizer, texts, the cascade, checkpoint, each resumable."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pinxit.data.bank import Bank, build_bank
 from pinxit.data.embeddings import build_embeddings
 from pinxit.data.sources import open_training
 from pinxit.recipes.imagen.release import write_checkpoint
-from pinxit.recipes.imagen.run import BANKS, STAGES, STORED, TRAINED, ImagenRun
+from pinxit.recipes.imagen.run import BANKS, STORED, ImagenRun
 from pinxit.recipes.staging import Ended, fit_stage, in_order, learn_tokenizer, showing, workers
 from pinxit.training.precision import pick_device
 from pinxit.training.stop import Stop
@@ -16,8 +16,11 @@ from pinxit.training.stop import Stop
 AT_ONCE, AT_ONCE_GPU = 32, 256  # captions
 
 
-def train(run: ImagenRun, stages: Sequence[str] = STAGES, stop: Stop | None = None) -> Ended:
-    """Run `stages` in their order as far as time allows. Raises UsageError for an unknown one or a changed config."""
+def train(run: ImagenRun, stages: Sequence[str] | None = None, stop: Stop | None = None) -> Ended:
+    """Run `stages` (None: all of the run's) in their order as far as time allows.
+
+    Raises UsageError for an unknown one or a changed config.
+    """
 
     def step(name: str, stop: Stop) -> None:
         if name == "pictures":
@@ -29,35 +32,37 @@ def train(run: ImagenRun, stages: Sequence[str] = STAGES, stop: Stop | None = No
         elif name == "texts":
             run.need(name, "pictures")
             _texts(run, stop)
-        elif name in TRAINED:
+        elif name in run.config.cascade:
             run.need(name, "pictures", "tokenizer", "texts")
             if name != "base" and run.config.text.learned is not None:
                 run.need(name, "base")  # whose reader it shares
             fit_stage(run, run.task(name), stop)
         else:
-            run.need("checkpoint", *TRAINED)
+            run.need("checkpoint", *run.config.cascade)
             write_checkpoint(run)
 
-    return in_order(run, STAGES, stages, step, lambda name: name != "checkpoint" and run.finished(name), stop)
+    every = run.stages
+    asked = every if stages is None else stages
+    return in_order(run, every, asked, step, lambda name: name != "checkpoint" and run.finished(name), stop)
 
 
 def _pictures(run: ImagenRun, stop: Stop) -> None:
-    """Draw or read the pictures of the base, and larger ones for the upsampler."""
+    """Draw or read the pictures of the base, and larger ones for the upsamplers."""
     data = run.config.data
-    for name, size, count in (
-        ("pictures", run.config.base.size, data.pictures),
-        ("large", run.config.upsampler.size, data.large),
-    ):
+    for stage in run.config.cascade:
+        name, size = BANKS[stage], run.config.network(stage).size
+        count: int = getattr(data, name)
         with showing(run, name, stop) as progress:
             source = open_training(data.source, size, run.config.seed)
             build_bank(source, count, run.path(name), workers(count), progress)
 
 
 def _texts(run: ImagenRun, stop: Stop) -> None:
-    """Read the captions of both banks, so that the loops need not."""
+    """Read the captions of all banks, so that the loops need not."""
     config = run.config
     at_once = AT_ONCE if pick_device(run.device).type == "cpu" else AT_ONCE_GPU
-    for stage, name in STORED.items():
+    for stage in config.cascade:
+        name = STORED[stage]
         bank = Bank.open(run.path(BANKS[stage]))
         with showing(run, f"texts of {BANKS[stage]}", stop) as progress:
             kept, script = config.text.stored, config.data.script

@@ -1,4 +1,4 @@
-"""The upsampler at work: any picture of 64 px and its caption to one of 256, whoever drew it (Imagen, section 2.4)."""
+"""Upsamplers at work: any small picture and its caption to a large one, whoever drew it (Imagen, section 2.4)."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from pinxit.functional.sampling import normals
 from pinxit.pipelines.denoise import Conditions, Denoiser, DenoiseRequest, DenoiseStepper, Thresholding
 from pinxit.recipes.imagen.conditions import smaller, told
 from pinxit.recipes.imagen.config import SamplingConfig, StageConfig
-from pinxit.recipes.painting import Watch, draw
+from pinxit.recipes.painting import Watch, draw, halves
 
 if TYPE_CHECKING:
     from pinxit.text.encoders import TextEncoder
     from pinxit.types import Picture, Ranked
 
-STAGE = 1  # of the cascade: its noise is not the base's
 SLOTS = 4
 
 
 class Upsampler:
-    """Enlarges pictures of `low` pixels to `size`. Open one with `pinxit.load_upsampler`."""
+    """Enlarges pictures of `low` pixels to `size`, smaller ones by way of what comes `before` it in the cascade.
+
+    Open one with `pinxit.load_upsampler`.
+    """
 
     def __init__(
         self,
@@ -36,13 +38,15 @@ class Upsampler:
         reader: TextEncoder,
         slots: int = SLOTS,
         *,
+        before: Upsampler | None = None,
         name: str = "imagen",
         provenance: Mapping[str, Any] | None = None,
     ) -> None:
         """`name`: its checkpoint's; `provenance`: what else metadata are to tell of it."""
         self.denoiser, self.config, self.sampling, self.reader = denoiser, config, sampling, reader
         self.slots, self.thresholding = slots, Thresholding()
-        self.low, self.size = config.low, config.size
+        self.low, self.size, self.before = config.low, config.size, before
+        self.stage: int = 1 if before is None else before.stage + 1  # of the cascade: each has noise of its own
         self.provenance = {"upsampler": name} | dict(provenance or {})
         self._steppers: dict[bool, DenoiseStepper] = {}
 
@@ -53,13 +57,27 @@ class Upsampler:
         own = {name: getattr(about, name) for name in ("upsampler_steps", "upsampler_guidance", "augmentation")}
         return {"upscale": self.size, "upsampler_sampler": about.sampler} | own | self.provenance
 
-    def check_size(self, width: int, height: int) -> None:
-        """Raise UsageError for pictures that it cannot enlarge: any square from `low` up to less than `size` will do.
+    @property
+    def chain(self) -> list[Upsampler]:
+        """All that a picture passes, itself last."""
+        return [*(self.before.chain if self.before else ()), self]
 
-        Those above `low` are brought to it first.
+    def making(self, size: int) -> Upsampler:
+        """The one of its chain that makes pictures of `size` px. Raises UsageError when none does."""
+        found = next((one for one in self.chain if one.size == size), None)
+        if found is None:
+            sizes = " or ".join(str(one.size) for one in self.chain)
+            raise UsageError(f"--upscale {size}: this upsampler makes pictures of {sizes} px.")
+        return found
+
+    def check_size(self, width: int, height: int) -> None:
+        """Raise UsageError for pictures that it cannot enlarge: any square from its chain's lowest to less than `size`.
+
+        Those above what a network takes are brought to it first.
         """
-        if not self.low <= width == height < self.size:
-            takes = f"square pictures of at least {self.low} px and less than {self.size}"
+        low = self.chain[0].low
+        if not low <= width == height < self.size:
+            takes = f"square pictures of at least {low} px and less than {self.size}"
             raise UsageError(f"the upsampler takes {takes}, not {width} x {height}.")
 
     def enlarge(self, prompt: str, ranked: Sequence[Ranked], watch: Watch | None = None) -> list[Ranked]:
@@ -68,6 +86,12 @@ class Upsampler:
         Raises UsageError for a picture that is not square, smaller than `low`, or as large as `size`, and for more
         augmentation than there was in training.
         """
+        for one in ranked:
+            height, width = one.picture.shape[:2]
+            self.check_size(width, height)
+        if self.before is not None and any(len(one.picture) < self.low for one in ranked):
+            first, watch = (None, None) if watch is None else halves(watch)
+            ranked = self._brought(prompt, ranked, first)
         self.config.check_noise(self.sampling.augmentation)
         guided = self.sampling.upsampler_guidance != 1
         if guided not in self._steppers:
@@ -80,6 +104,13 @@ class Upsampler:
         pictures = as_pictures(draw(stepper, self._requests(prompt, ranked), preview, watch))
         return [replace(one, picture=picture) for one, picture in zip(ranked, pictures, strict=True)]
 
+    def _brought(self, prompt: str, ranked: Sequence[Ranked], watch: Watch | None) -> list[Ranked]:
+        """The same, those that are too small for this network enlarged by the one before it."""
+        assert self.before is not None
+        small = [one for one in ranked if len(one.picture) < self.low]
+        large = iter(self.before.enlarge(prompt, small, watch))
+        return [next(large) if len(one.picture) < self.low else one for one in ranked]
+
     def _requests(self, prompt: str, ranked: Sequence[Ranked]) -> list[DenoiseRequest]:
         (conditions, null), sigmas, about = self._told(prompt), self._sigmas(), self.sampling
         return [
@@ -90,7 +121,7 @@ class Upsampler:
                 about.sampler,
                 one.seed,
                 one.candidate,
-                STAGE,
+                self.stage,
                 about.upsampler_guidance,
                 self.thresholding,
             )
@@ -99,10 +130,8 @@ class Upsampler:
 
     def _smaller(self, one: Ranked) -> Conditions:
         """The picture and its noise level, from noise of its own."""
-        height, width = one.picture.shape[:2]
-        self.check_size(width, height)
         small = to_tensor(square(one.picture, self.low, "area")[None])[0] * 2 - 1
-        return self._noised(small, next(normals(one.seed, one.candidate, -STAGE, (3, self.size, self.size))))
+        return self._noised(small, next(normals(one.seed, one.candidate, -self.stage, (3, self.size, self.size))))
 
     def _told(self, prompt: str) -> tuple[Conditions, Conditions]:
         """What the network is given of a text, and of none."""

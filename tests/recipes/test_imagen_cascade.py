@@ -1,0 +1,108 @@
+"""A cascade of three: trained, written down, opened, and walked up from 16 px by 32 to 64."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pinxit.api import load, load_upsampler
+from pinxit.errors import UsageError
+from pinxit.recipes.imagen.presets import nano, read_by
+from pinxit.recipes.imagen.run import ImagenRun
+from pinxit.recipes.imagen.stages import train
+from pinxit.recipes.imagen.upsampler import Upsampler
+from pinxit.types import Ranked
+from pinxit.weights.checkpoint import open_checkpoint
+from tests.recipes.squares import write_squares
+
+pytest.importorskip("transformers")
+from tests.recipes.imagens import save_random_imagen, tiny_config, with_a_third
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_random_imagen(tmp_path_factory.mktemp("imagen") / "three", third=True)
+
+
+@pytest.fixture(scope="module")
+def upsampler(checkpoint: Path) -> Upsampler:
+    return load_upsampler(checkpoint, device="cpu")
+
+
+def square(side: int, candidate: int) -> Ranked:
+    pixels = np.random.default_rng(candidate).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    return Ranked(pixels, 5, candidate, 0.5)
+
+
+@pytest.mark.parametrize("stored", [0, 1])
+def test_three_networks_are_trained_and_kept(tmp_path: Path, stored: int) -> None:
+    (tmp_path / "squares").mkdir()
+    write_squares(tmp_path / "squares")
+    told = [f"data.source={tmp_path / 'squares'}", *(f"data.{name}=8" for name in ("pictures", "large", "largest"))]
+    config = with_a_third(tiny_config(tmp_path, *told, f"text.stored={stored}"))
+    plan = replace(config.plans.base, images=16, batch=8, warmup=8, precision="fp32")
+    config = replace(config, plans=replace(config.plans, base=plan, upsampler=plan, second_upsampler=plan))
+    run = ImagenRun(tmp_path / "run", config, "cpu", progress=False)
+    assert run.stages == ("pictures", "tokenizer", "texts", "base", "upsampler", "second_upsampler", "checkpoint")
+    assert train(run).finished == run.stages
+    kept = open_checkpoint(run.path("checkpoint"))
+    assert set(kept.provenance["stages"]) == set(config.cascade) and kept.parts.keys() >= set(config.cascade)
+    card = (run.path("checkpoint") / "README.md").read_text(encoding="utf-8")
+    assert "enlarges them to 32 and then 64:" in card and "3 diffusion models" in card
+    painter = load(run.path("checkpoint"), device="cpu")
+    large = painter.upsampler.enlarge("a red square", painter.paint("a red square", candidates=1))  # type: ignore[attr-defined]
+    assert large[0].picture.shape == (64, 64, 3)
+
+
+def test_the_chain_is_one_step_after_the_other(upsampler: Upsampler) -> None:
+    asked = [square(16, k) for k in range(3)]
+    assert upsampler.before is not None and [one.size for one in upsampler.chain] == [32, 64]
+    middle = upsampler.before.enlarge("a red square", asked)
+    by_hand, at_once = upsampler.enlarge("a red square", middle), upsampler.enlarge("a red square", asked)
+    assert [one.picture.shape for one in at_once] == [(64, 64, 3)] * 3
+    assert all(np.array_equal(a.picture, b.picture) for a, b in zip(by_hand, at_once, strict=True))
+    assert [(one.seed, one.candidate, one.score) for one in at_once] == [(5, k, 0.5) for k in range(3)]
+
+
+def test_each_network_has_noise_of_its_own(upsampler: Upsampler) -> None:
+    assert [one.stage for one in upsampler.chain] == [1, 2]
+
+
+def test_pictures_of_several_sizes_go_where_they_fit(upsampler: Upsampler) -> None:
+    mixed = [square(32, 0), square(16, 1), square(48, 2)]
+    found = upsampler.enlarge("a red square", mixed)
+    alone = [upsampler.enlarge("a red square", [one])[0] for one in mixed]
+    assert all(np.array_equal(a.picture, b.picture) for a, b in zip(found, alone, strict=True))
+    for side in (15, 64):
+        with pytest.raises(UsageError, match=f"of at least 16 px and less than 64, not {side} x {side}"):
+            upsampler.enlarge("a red square", [square(side, 0)])
+
+
+def test_the_way_up_is_watched_from_end_to_end(upsampler: Upsampler) -> None:
+    shares: list[float] = []
+    upsampler.enlarge("a red square", [square(16, 0)], lambda done: shares.append(done.share))
+    assert shares == sorted(shares) and shares[-1] == 1.0 and shares[0] < 0.5
+
+
+def test_how_far_up_can_be_chosen(upsampler: Upsampler) -> None:
+    assert upsampler.making(64) is upsampler and upsampler.making(32) is upsampler.before
+    with pytest.raises(UsageError, match="--upscale 128: this upsampler makes pictures of 32 or 64 px"):
+        upsampler.making(128)
+
+
+def test_networks_that_do_not_follow_on_each_other_are_refused() -> None:
+    config = with_a_third(nano())
+    assert config.second_upsampler is not None
+    with pytest.raises(UsageError, match=r"second_upsampler\.low=16 must equal upsampler\.size=32: set both"):
+        replace(config, second_upsampler=replace(config.second_upsampler, low=16, crop=32))
+    with pytest.raises(UsageError, match="must be given together"):
+        replace(config, second_upsampler=None)
+
+
+def test_another_reader_is_taken_by_every_network(tmp_path: Path) -> None:
+    tiny_config(tmp_path)
+    found = read_by(with_a_third(nano()), str(tmp_path / "reader"))
+    assert [found.network(name).unet.text for name in found.cascade] == [32, 32, 32]
