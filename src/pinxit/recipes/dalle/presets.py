@@ -197,7 +197,7 @@ def tiny() -> DalleConfig:
                 channels_last=True,
             ),
             transformer=Plan(
-                images=600_000, batch=16, lr=1e-3, warmup=3_200, betas=(0.9, 0.96), decay=4.5e-2, clip=4.0, ema=0.998
+                images=1_000_000, batch=16, lr=1e-3, warmup=3_200, betas=(0.9, 0.96), decay=4.5e-2, clip=4.0, ema=0.998
             ),
             clip=Plan(
                 images=900_000,
