@@ -386,6 +386,24 @@ def test_a_shift_moves_training_and_sampling_alike(straight: ImagenRun) -> None:
         DiffusionConfig(shift=0)
 
 
+def test_training_may_draw_its_noise_from_a_normal_distribution(straight: ImagenRun) -> None:
+    """ln sigma has the mean and deviation that were asked for, and the network is told the noise that there is."""
+    about = DiffusionConfig("v", shift=3, p_mean=0.5, p_std=0.8)
+    even = torch.arange(1000, dtype=torch.float64) / 1000
+    drawn = about.drawn(even).log()
+    assert drawn.mean().item() == pytest.approx(0.5, abs=0.01) and drawn.std().item() == pytest.approx(0.8, rel=0.02)
+    assert torch.equal(DiffusionConfig(shift=3).drawn(even), DiffusionConfig(shift=3).sigma_at(even))
+    task = straight.task("base")
+    task.config = replace(task.config, diffusion=about)
+    seen: list[Tensor] = []
+    task.unet.register_forward_pre_hook(lambda _, given: seen.append(given[1]))
+    task.loss(task.batch(0, 8), 0)
+    told = sigma_at("cosine", seen[0].double() / 1000).log()
+    assert told.mean().item() == pytest.approx(0.5, abs=0.2) and told.diff().gt(0).sum() >= 6  # a row that wraps once
+    with pytest.raises(UsageError, match="p_std at least 0"):
+        DiffusionConfig(p_std=-1)
+
+
 def test_a_checkpoint_refuses_another_reader(straight: ImagenRun, folder: Path) -> None:
     save_tiny(folder / "reader", "bert", hidden_act="relu")
     try:

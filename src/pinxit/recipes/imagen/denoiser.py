@@ -6,6 +6,7 @@ the time at which its schedule has that noise. Shapes: B rows, C H W pictures in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -29,6 +30,7 @@ from pinxit.functional.samplers import Denoised
 Weight = Literal["own", "v"]
 
 TIMES = 1000.0  # the network's embedding is made for times of this range
+RAREST = 1e-4  # a normal draw's tails are cut here: 3.7 standard deviations
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +41,25 @@ class DiffusionConfig:
     weight: Weight = "own"  # of the error at each noise level: what is predicted counts evenly, or v would
     schedule: Schedule = "cosine"  # linear for the last stage of the paper
     shift: float = 1.0  # the schedule's sigma times this, for pictures whose shapes much noise leaves visible
+    p_mean: float = 0.0  # of ln sigma, where training draws it from a normal distribution (EDM, table 1)
+    p_std: float = 0.0  # its standard deviation; 0: training draws evenly in time
 
     def __post_init__(self) -> None:
         if not self.shift > 0:
             raise UsageError(f"diffusion.shift must be above 0, not {self.shift}.")
+        if not (0 <= self.p_std < math.inf and math.isfinite(self.p_mean)):
+            told = f"p_mean={self.p_mean} and p_std={self.p_std}"
+            raise UsageError(f"diffusion.{told} must be finite, and p_std at least 0.")
+
+    def drawn(self, even: Tensor) -> Tensor:
+        """sigma in training for random numbers that are even in [0, 1), float64 of their shape."""
+        if not self.p_std:
+            return self.sigma_at(even)
+        normal = torch.special.ndtri(even.clamp(RAREST, 1 - RAREST))
+        return torch.exp(self.p_mean + self.p_std * normal)
 
     def sigma_at(self, time: Level) -> Tensor:
-        """sigma at `time` in [0, 1], where training draws it and even steps fall, float64 of time's shape.
+        """sigma at `time` in [0, 1], where even steps fall, float64 of time's shape.
 
         Shifted log-SNR: arXiv 2301.11093 ("simple diffusion").
         """

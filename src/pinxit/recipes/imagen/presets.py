@@ -77,7 +77,7 @@ def tiny() -> ImagenConfig:
     return ImagenConfig(
         data=DataConfig(pictures=400_000, large=24_000),
         text=TextConfig(length=48, stored=1),
-        base=StageConfig(64, base, DiffusionConfig("v", shift=3.0)),
+        base=StageConfig(64, base, DiffusionConfig("v", shift=3.0, p_mean=0.69, p_std=1.0)),
         upsampler=StageConfig(256, upsampler, DiffusionConfig("v"), low=64, crop=64, noisiest=0.3),
         plans=Plans(
             base=Plan(images=600_000, batch=24, warmup=2_400, **shared),

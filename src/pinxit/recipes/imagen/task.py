@@ -95,17 +95,17 @@ class DiffusionTask:
         return {"pictures": pictures, "mask": torch.ones(size, length, dtype=torch.bool)} | read
 
     def loss(self, batch: Batch, position: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
-        """Mean squared error of what the network is asked for, over times spread evenly through the batch."""
+        """Mean squared error of what the network is asked for, its noise levels spread through the batch."""
         x0 = signed(batch["pictures"])
         generator = torch_rng(self.seed, f"{self.name} noise", position, x0.device)
-        time_B = spread(len(x0), generator, x0.device)
+        even_B = spread(len(x0), generator, x0.device)
         about = self.config.diffusion
-        sigma_B = about.sigma_at(time_B)
+        sigma_B = about.drawn(even_B)
         noise = torch.randn(x0.shape, generator=generator, device=x0.device)
         conditions = self._understood(batch) | self._smaller(x0, generator)
         told = predicted(self.unet, q_sample(x0, noise, sigma_B), sigma_B, about, conditions)
         error_B = squared_error(told, target(about.prediction, x0, noise, sigma_B), weights(about, sigma_B))
-        late = time_B > 0.5
+        late = even_B > 0.5
         return error_B.mean(), {"noisy": _mean(error_B, late), "clean": _mean(error_B, ~late)}
 
     def preview(self) -> Picture | None:
