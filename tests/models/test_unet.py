@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from scripts.forget_text import OF_TEXT
 from torch import Tensor, nn
 
 from pinxit.config import from_dict, to_dict
@@ -24,7 +25,9 @@ EFFICIENT = replace(TINY, efficient=True, low_res=3, augmentation=True, blocks=(
 CROSS = replace(EFFICIENT, self_attention=False)
 BARE = replace(TINY, text=0, attention=(False, False), middle=False)
 ROUND = replace(PATCHED, bypass=True)
+READING = replace(TINY, context=32, reading=2)
 ALL = {"tiny": TINY, "patched": PATCHED, "round": ROUND, "if": IF, "efficient": EFFICIENT, "cross": CROSS, "bare": BARE}
+ALL |= {"reading": READING}
 
 
 def small(config: UNetConfig, seed: int = 0, noise: float = 0.1) -> UNet:
@@ -85,7 +88,7 @@ def test_begins_as_zero_and_gradients_reach_every_parameter(name: str) -> None:
             assert parameter.grad is not None and parameter.grad.abs().sum() > 0, path
 
 
-@pytest.mark.parametrize("name", ["tiny", "patched", "efficient", "cross"])
+@pytest.mark.parametrize("name", ["tiny", "patched", "efficient", "cross", "reading"])
 def test_padding_has_no_influence(name: str) -> None:
     """What masked positions hold, and how many there are; and nothing written there survives a NaN."""
     net, told = small(ALL[name]), given(ALL[name])
@@ -103,7 +106,7 @@ def test_padding_has_no_influence(name: str) -> None:
     torch.testing.assert_close(net(**full), net(**(told | {"mask": None})), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["tiny", "patched", "efficient", "cross"])
+@pytest.mark.parametrize("name", ["tiny", "patched", "efficient", "cross", "reading"])
 def test_no_text_at_all(name: str) -> None:
     """Everything masked, as the unconditional half of guidance asks: finite, and the text is forgotten."""
     net, told = small(ALL[name]), given(ALL[name])
@@ -239,6 +242,23 @@ def test_overfits(config: UNetConfig) -> None:
     assert losses[-1] < 0.1 * losses[0]
 
 
+def test_reading_begins_as_nothing_and_tells_words_by_their_places() -> None:
+    """A trained network may be given such blocks; then two words that change places are another sentence."""
+    without, told = replace(READING, reading=0), given(READING)
+    net, grown = small(without), UNet(READING).eval()
+    grown.load_state_dict(grown.state_dict() | net.state_dict())
+    torch.testing.assert_close(grown(**told), net(**told), atol=1e-5, rtol=1e-5)
+    swapped = told | {"sequence": told["sequence"][:, [1, 0, 2, 3, 4]]}
+    torch.testing.assert_close(net(**swapped), net(**told), atol=1e-4, rtol=1e-4)  # attention sees a bag of words
+    assert not torch.allclose(small(READING)(**swapped), small(READING)(**told), atol=1e-3)
+
+
+def test_forgetting_text_leaves_a_network_that_never_had_any() -> None:
+    """What the comparison of readers begins anew (scripts/forget_text.py) is all that a text brings, and only that."""
+    having, never = (dict(UNet(config).named_parameters()) for config in (READING, replace(TINY, text=0)))
+    assert {name for name in having if not OF_TEXT.search(name)} == never.keys()
+
+
 @pytest.mark.parametrize("name", ["tiny", "patched", "if", "efficient"])
 def test_bf16_is_near(name: str) -> None:
     """Under autocast and with bf16 weights; the answer keeps the type of x."""
@@ -272,6 +292,9 @@ def test_impossible_configs_are_refused() -> None:
         ({"text": 0, "self_attention": False}, "self_attention"),
         ({"pool_heads": 7}, "pool_heads"),
         ({"text_norm": "group"}, "attend_padding"),
+        ({"reading": -1}, "reading=-1"),
+        ({"reading": 1, "text": 0, "attention": (False, False), "middle": False}, "reading=1"),
+        ({"reading": 1, "context": 33}, "2 heads divide, not 33"),
         ({"text_norm": "group", "attend_padding": True, "text": 22}, "groups"),
     ):
         with pytest.raises(UsageError, match=told):

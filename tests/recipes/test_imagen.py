@@ -28,12 +28,13 @@ from pinxit.recipes.imagen.conditions import smaller, texts
 from pinxit.recipes.imagen.config import ImagenConfig, TextConfig
 from pinxit.recipes.imagen.denoiser import DiffusionConfig, UNetDenoiser
 from pinxit.recipes.imagen.painter import ImagenPainter, levels
-from pinxit.recipes.imagen.presets import PRESETS, preset, read_by
+from pinxit.recipes.imagen.presets import PRESETS, preset, read_by, with_models
 from pinxit.recipes.imagen.release import card, write_checkpoint
 from pinxit.recipes.imagen.run import ImagenRun
 from pinxit.recipes.imagen.stages import train
 from pinxit.recipes.imagen.task import DiffusionTask, cropped, spread, weights
 from pinxit.recipes.painting import Painter
+from pinxit.training.log import read_metrics
 from pinxit.training.loop import fit
 from pinxit.training.machine import machine
 from pinxit.training.state import FILE
@@ -402,6 +403,67 @@ def test_training_may_draw_its_noise_from_a_normal_distribution(straight: Imagen
     assert told.mean().item() == pytest.approx(0.5, abs=0.2) and told.diff().gt(0).sum() >= 6  # a row that wraps once
     with pytest.raises(UsageError, match="p_std at least 0"):
         DiffusionConfig(p_std=-1)
+
+
+def test_training_goes_on_from_a_checkpoint(straight: ImagenRun, tmp_path: Path) -> None:
+    """Its networks and reader; what no plan trains needs no pictures and stays as it was; sums count both runs."""
+    one = open_checkpoint(straight.path("checkpoint"), "imagen")
+    config = with_models(override(straight.config, ["plans.upsampler.images=0", "text.stored=1"]), one)
+    assert config.base == straight.config.base and config.text.stored == 1
+    run = ImagenRun(tmp_path / "more", config, "cpu", progress=False, init=one)
+    train(run, ["pictures", "texts"])
+    assert not run.path("large").exists() and not run.path("large-texts").exists()
+    assert train(run).finished == run.stages
+    ImagenRun(run.folder, config, "cpu", progress=False).enter()  # every stage has begun: nothing is asked again
+    more = open_checkpoint(run.path("checkpoint"), "imagen")
+    told = more.provenance
+    assert told["started_from"] == one.hash and one.hash in (run.path("checkpoint") / "README.md").read_text()
+    assert {name: stage["images"] for name, stage in told["stages"].items()} == {"base": 192, "upsampler": 96}
+    for name, tensor in more.state("upsampler").items():
+        assert torch.equal(tensor, one.state("upsampler")[name])
+    assert not all(torch.equal(tensor, one.state("base")[name]) for name, tensor in more.state("base").items())
+    assert read_metrics(run.path("base"))[0]["loss"] < read_metrics(straight.path("base"))[0]["loss"]
+
+
+def test_a_network_may_have_grown_since_its_checkpoint(straight: ImagenRun, tmp_path: Path) -> None:
+    one = open_checkpoint(straight.path("checkpoint"), "imagen")
+    none = ["plans.upsampler.images=0", "plans.base.images=8"]
+    grown = override(with_models(straight.config, one), [*none, "base.unet.reading=1"])
+    run = ImagenRun(tmp_path / "grown", grown, "cpu", progress=False, init=one)
+    assert train(run, ["pictures", "texts", "base"]).finished
+    wider = override(with_models(straight.config, one), [*none, "base.unet.context=64"])
+    with pytest.raises(CheckpointError, match="another model"):
+        train(ImagenRun(tmp_path / "wider", wider, "cpu", progress=False, init=one), ["pictures", "texts", "base"])
+
+
+def test_a_reader_from_scratch_may_take_the_place_of_a_frozen_one(straight: ImagenRun, tmp_path: Path) -> None:
+    one = open_checkpoint(straight.path("checkpoint"), "imagen")
+    changes = ["plans.upsampler.images=0", "plans.base.images=8"]
+    config = read_by(override(with_models(straight.config, one), changes), "learned")
+    small = TextTransformerConfig(vocab=512, tokens=12, width=32, layers=1, heads=2)
+    config = read_by(replace(config, text=replace(config.text, learned=small)), "learned")
+    assert config.text.learned == small and config.base.unet.text == 32
+    run = ImagenRun(tmp_path, config, "cpu", progress=False, init=one)
+    assert train(run).finished == run.stages
+    assert isinstance(load(run.path("checkpoint"), device="cpu"), ImagenPainter)
+    again = open_checkpoint(run.path("checkpoint"), "imagen")
+    further = ImagenRun(tmp_path / "further", with_models(config, again), "cpu", progress=False, init=again)
+    train(further, ["pictures", "tokenizer"])
+    words = "words.json"  # of the checkpoint's own reader, which goes on too
+    assert (further.path("tokenizer") / words).read_bytes() == (run.path("tokenizer") / words).read_bytes()
+
+
+def test_runs_that_would_train_nothing_or_ship_the_untrained_are_refused(straight: ImagenRun, tmp_path: Path) -> None:
+    one = open_checkpoint(straight.path("checkpoint"), "imagen")
+    idle = override(straight.config, ["plans.base.images=0", "plans.upsampler.images=0"])
+    with pytest.raises(UsageError, match=r"no network has pictures to learn from: set plans\.base\.images"):
+        train(ImagenRun(tmp_path, idle, "cpu", progress=False, init=one))
+    half = override(straight.config, ["plans.upsampler.images=0"])
+    with pytest.raises(UsageError, match=r"plans\.upsampler\.images=0 keeps what a checkpoint brought: name one"):
+        train(ImagenRun(tmp_path, half, "cpu", progress=False))
+    third = replace(one, parts={**one.parts, "second_upsampler": one.parts["upsampler"]})
+    with pytest.raises(UsageError, match="has a second_upsampler, which this preset has no plan for"):
+        with_models(straight.config, third)
 
 
 def test_a_checkpoint_refuses_another_reader(straight: ImagenRun, folder: Path) -> None:

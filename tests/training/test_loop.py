@@ -139,6 +139,21 @@ def test_initial_weights_are_taken_once(tmp_path: Path) -> None:
     assert torch.equal(saved(tmp_path / "run")["weights/net/first.weight"], moved)
 
 
+def test_what_a_model_has_grown_begins_anew_and_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    donor = train(tmp_path / "donor")
+    older = {name: tensor for name, tensor in donor.net.state_dict().items() if not name.startswith("middle")}
+    fit(Toy(seed=5), plan(), tmp_path / "run", "cpu", stop_after=8, init={"net": older})
+    assert "begin anew, for the checkpoint has none of their names: net/middle" in capsys.readouterr().err
+    fit(Toy(seed=5), plan(), tmp_path / "still", "cpu", progress=False, stop_after=0, init={"net": older})
+    found, fresh = saved(tmp_path / "still"), Toy(seed=5).net.state_dict()
+    for name, tensor in donor.net.state_dict().items():
+        assert torch.equal(found[f"weights/net/{name}"], older.get(name, fresh[name])), name
+        assert name in older or not torch.equal(tensor, fresh[name])
+    with pytest.raises(CheckpointError, match="another model"):
+        unknown = older | {"seventh.weight": torch.zeros(1)}
+        fit(Toy(seed=5), plan(), tmp_path / "other", "cpu", progress=False, stop_after=0, init={"net": unknown})
+
+
 def test_task_hooks_and_files(tmp_path: Path) -> None:
     task = train(tmp_path, preview_every=64)
     assert task.stepped == 16

@@ -12,7 +12,19 @@ from pinxit.cli.options import Device
 from pinxit.cli.train_classifier import train_classifier
 from pinxit.cli.train_clip import train_clip
 from pinxit.cli.train_imagen import train_imagen
-from pinxit.cli.training import Captioned, Changes, DryRun, Minutes, Pictures, Quiet, RunFolder, asked, conclude
+from pinxit.cli.training import (
+    Captioned,
+    Changes,
+    DryRun,
+    InitFrom,
+    Minutes,
+    Pictures,
+    Quiet,
+    RunFolder,
+    asked,
+    conclude,
+    started_from,
+)
 
 if TYPE_CHECKING:
     from pinxit.recipes.dalle.presets import DalleConfig
@@ -43,9 +55,7 @@ def dalle(
     ] = None,
     changes: Changes = None,
     minutes: Minutes = None,
-    init_from: Annotated[
-        str | None, typer.Option(help="Start from the models of a checkpoint: a shipped name or a folder.")
-    ] = None,
+    init_from: InitFrom = None,
     device: Device = "auto",
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -60,12 +70,12 @@ def dalle(
     """
     from pinxit.config import override
     from pinxit.recipes.dalle.estimate import table
-    from pinxit.recipes.dalle.run import STAGES, DalleRun
+    from pinxit.recipes.dalle.run import RECIPE, STAGES, DalleRun
     from pinxit.recipes.dalle.stages import train
     from pinxit.training.stop import Stop
 
     stop = Stop(minutes)
-    init = _open(init_from)
+    init = started_from(init_from, RECIPE)
     named = {"data.source": data, "data.pictures": pictures}
     config = override(_config(out, preset, init), asked(named, changes))
     run, chosen = DalleRun(out, config, device, not quiet, init), stages.split(",") if stages else STAGES
@@ -73,14 +83,6 @@ def dalle(
         typer.echo(table(run, chosen))
         return
     conclude(run, train(run, chosen, stop))
-
-
-def _open(name: str | None) -> Checkpoint | None:
-    from pinxit.recipes.dalle.run import RECIPE
-    from pinxit.weights.checkpoint import open_checkpoint
-    from pinxit.weights.zoo import find
-
-    return None if name is None else open_checkpoint(find(name), RECIPE)
 
 
 def _config(out: Path, preset: str | None, init: Checkpoint | None) -> DalleConfig:

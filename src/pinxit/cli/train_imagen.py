@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 from pinxit.cli.options import Device
-from pinxit.cli.training import Captioned, Changes, DryRun, Minutes, Pictures, Quiet, RunFolder, asked, conclude
+from pinxit.cli.training import (
+    Captioned,
+    Changes,
+    DryRun,
+    InitFrom,
+    Minutes,
+    Pictures,
+    Quiet,
+    RunFolder,
+    asked,
+    conclude,
+    started_from,
+)
 
 
 def train_imagen(
@@ -21,7 +33,7 @@ def train_imagen(
         str | None,
         typer.Option(
             help="Who reads the captions: minilm (needs pinxit\\[imagen]), a folder in the transformers layout, "
-            "or hub:OWNER/NAME.",
+            "hub:OWNER/NAME, or learned: one trained from scratch with the base.",
             show_default="the preset's",
         ),
     ] = None,
@@ -30,6 +42,7 @@ def train_imagen(
     ] = None,
     changes: Changes = None,
     minutes: Minutes = None,
+    init_from: InitFrom = None,
     device: Device = "auto",
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -42,6 +55,7 @@ def train_imagen(
       pinxit train imagen --preset paper --out runs/imagen --dry-run
       pinxit train imagen --preset tiny --text-encoder hub:google/t5-v1_1-base --out runs/t5
       pinxit train imagen --out runs/imagen --set plans.base.images=2000000
+      pinxit train imagen --init-from imagen-tiny --data my-pictures --out runs/mine
     """
     from pinxit.recipes.imagen import presets
     from pinxit.recipes.imagen.config import ImagenConfig
@@ -52,15 +66,17 @@ def train_imagen(
     from pinxit.training.stop import Stop
 
     stop = Stop(minutes)
+    init = started_from(init_from, RECIPE)
     if preset is None and (out / runs.FILE).is_file():
         config = runs.config_of(out, RECIPE, ImagenConfig)
     else:
         config = presets.preset(preset or "tiny")
+        config = config if init is None else presets.with_models(config, init)
     if text_encoder is not None:
         config = presets.read_by(config, text_encoder)
     named = {"data.source": data, "data.pictures": pictures}
     config = presets.changed(config, asked(named, changes))
-    run, chosen = ImagenRun(out, config, device, not quiet), stages.split(",") if stages else None
+    run, chosen = ImagenRun(out, config, device, not quiet, init), stages.split(",") if stages else None
     if dry_run:
         typer.echo(table(run, chosen))
         return

@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from pinxit.recipes.staging import Ended, Run
+    from pinxit.weights.checkpoint import Checkpoint
 
 RunFolder = Annotated[Path, typer.Option(help="Run folder; training goes on from whatever is there.")]
 Captioned = Annotated[
@@ -18,6 +19,9 @@ Captioned = Annotated[
 Pictures = Annotated[int | None, typer.Option(min=1, help="How many pictures of the data to store and use.")]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", help="Change a field, e.g. plan.lr=5e-4 or seed=1; may be repeated.")
+]
+InitFrom = Annotated[
+    str | None, typer.Option(help="Start from the models of a checkpoint: a shipped name or a folder.")
 ]
 Minutes = Annotated[
     float | None, typer.Option(min=0.0, help="Save and stop after so many minutes; the same command goes on.")
@@ -29,6 +33,14 @@ Quiet = Annotated[bool, typer.Option(help="No progress on stderr.")]
 def asked(fields: Mapping[str, Any], changes: Sequence[str] | None) -> list[str]:
     """What `config.override` is to change: the fields whose option was given, then whatever --set says."""
     return [f"{name}={value}" for name, value in fields.items() if value is not None] + list(changes or [])
+
+
+def started_from(name: str | None, recipe: str) -> Checkpoint | None:
+    """The checkpoint that --init-from names. Raises CheckpointError when there is none of `recipe`."""
+    from pinxit.weights.checkpoint import open_checkpoint
+    from pinxit.weights.zoo import find
+
+    return None if name is None else open_checkpoint(find(name), recipe)
 
 
 def conclude(run: Run[Any], ended: Ended) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pinxit.models.text import TextBlock
 from pinxit.models.unet_blocks import Linear, Text, activate
 from pinxit.models.unet_config import UNetConfig
 
@@ -81,6 +82,33 @@ class PooledText(nn.Module):
         return self.norm2(self.proj(pooled))  # type: ignore[no-any-return]
 
 
+class Reading(nn.Module):
+    """Transformer blocks over the frozen text, [B, L, D] -> [B, L, D], for what its vectors say but not plainly.
+
+    A sentence encoder hardly tells who stands left of whom once its tokens are pooled for meaning; where a word stands
+    in the sentence does. Every branch begins as nothing, so that a trained network can be given these blocks.
+    """
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(TextBlock(config.text_width, config.reading_heads) for _ in range(config.reading))
+        for block in self.blocks:
+            for branch in (block.out, block.down):
+                assert isinstance(branch, nn.Linear)
+                nn.init.zeros_(branch.weight)
+                nn.init.zeros_(branch.bias)
+
+    def forward(self, x_BLD: Tensor, mask_BL: Tensor | None) -> Tensor:
+        B, L, D = x_BLD.shape
+        seen_BL = x_BLD.new_ones(B, L, dtype=torch.bool) if mask_BL is None else mask_BL.clone()
+        seen_BL[:, 0] = True  # a row without text must have something to attend to; nobody reads it
+        places = sinusoids(torch.arange(L, device=x_BLD.device), D).to(x_BLD.dtype)
+        read = x_BLD + places
+        for block in self.blocks:
+            read = block(read, seen_BL)
+        return read - places
+
+
 class Conditioning(nn.Module):
     """Everything a U-Net is told beside pictures, as (embedding [B, E], the text for its attention or None)."""
 
@@ -91,6 +119,7 @@ class Conditioning(nn.Module):
         self.augmentation = LevelEmbedding(config) if config.augmentation else None
         self.pooled = PooledText(config) if config.text and config.pool_heads else None
         self.context = Linear(config.text, config.context) if config.text and config.context else nn.Identity()
+        self.reading = Reading(config) if config.reading else None
 
     def forward(
         self, time_B: Tensor, sequence_BLD: Tensor | None, mask_BL: Tensor | None, augmentation_B: Tensor | None
@@ -105,7 +134,10 @@ class Conditioning(nn.Module):
             mask_BL = None if self.config.attend_padding else mask_BL
             if self.pooled is not None:
                 embed = embed + self.pooled(sequence_BLD, mask_BL)
-            text = Text(self.context(sequence_BLD), _bias(mask_BL))
+            read = self.context(sequence_BLD)
+            if self.reading is not None:
+                read = self.reading(read, mask_BL)
+            text = Text(read, _bias(mask_BL))
         return activate(embed, self.config.activation) if self.config.activate_once else embed, text
 
 

@@ -44,6 +44,7 @@ class UNetConfig:
     heads: int = 0  # attention heads; 0: as many as `head` gives (an Efficient U-Net: 8, over twice the channels)
     text: int = 0  # width of the text sequence that is given; 0: no text
     context: int = 0  # width it is projected to before any layer reads it; 0: read as it comes
+    reading: int = 0  # transformer blocks that read the text over before any layer does; 0: the paper's
     text_norm: TextNorm = "layer"  # of the text in every attention
     pool_heads: int = 8  # heads of the attention that pools the text for the time embedding; 0: no pooled text
     attend_padding: bool = False  # masked text counts as text (DeepFloyd IF)
@@ -78,6 +79,9 @@ class UNetConfig:
         return (*self.attention[:-1], self.attention[-1] or (self.middle and not self.efficient))
 
     def _check_text(self) -> None:
+        if self.reading and not (self.text and self.reading > 0 and self.text_width % self.reading_heads == 0):
+            told = f"reading={self.reading} must be at least 0, needs text, and a width of it that"
+            raise UsageError(f"unet.{told} {self.reading_heads} heads divide, not {self.text_width}.")
         if self.text == 0 and not self.self_attention and any(self._attends()):
             raise UsageError("unet: attention without self_attention needs text to attend to.")
         if self.text and self.pool_heads and self.text % self.pool_heads:
@@ -91,6 +95,11 @@ class UNetConfig:
     def text_width(self) -> int:
         """Width of the text as the attention layers read it."""
         return self.context or self.text
+
+    @property
+    def reading_heads(self) -> int:
+        """Attention heads of the blocks that read the text over."""
+        return max(1, self.text_width // self.head)
 
     @property
     def embed_width(self) -> int:

@@ -17,7 +17,7 @@ from pinxit.data.bank_layout import MANIFEST
 from pinxit.errors import UsageError
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training import state as states
-from pinxit.training.loop import Task, fit
+from pinxit.training.loop import Task, Weights, fit
 from pinxit.training.plan import Plan
 from pinxit.training.stop import Stop
 
@@ -139,9 +139,9 @@ def check_names(every: Sequence[str], asked: Sequence[str]) -> None:
             raise UsageError(f"there is no stage '{name}'; choose from {', '.join(every)}.")
 
 
-def fit_stage(run: Run[Any], task: Task, stop: Stop, init: Mapping[str, Tensor] | None = None) -> None:
+def fit_stage(run: Run[Any], task: Task, stop: Stop, init: Weights | None = None) -> None:
     """Train a stage from wherever it stands, or from the weights `init`. Raises StoppedError when time is up first."""
-    weights = None if init is None else {task.name: _floats(init)}
+    weights = None if init is None else {name: _floats(state) for name, state in init.items()}
     folder, plan = run.path(task.name), run.plan(task.name)
     outcome = fit(task, plan, folder, run.device, run.progress, stop=stop, init=weights)
     if not outcome.finished:

@@ -31,6 +31,7 @@ from pinxit.training.prefetch import prefetch
 from pinxit.training.state import Progress, State
 from pinxit.training.step import step
 from pinxit.training.stop import Stop
+from pinxit.weights.tensor_files import some
 
 __all__ = ["Batch", "Outcome", "Plan", "Stop", "Task", "fit"]
 
@@ -70,11 +71,13 @@ def fit(
     if on.type == "cpu":
         keep_freed_memory()
     place(task.modules(), plan, on)
-    state = _start(task, plan, folder, init, on)
+    state, new = _start(task, plan, folder, init, on)
     at = state.progress
     if at.images >= goal:
         return Outcome(at, at.images >= plan.images, False)
     with Log(folder, task.name, plan.images, at.images, progress) as log, stop.listening():
+        if new:
+            log.say(f"{len(new)} weights begin anew, for the checkpoint has none of their names: {some(new)}")
         cost = _prepare(task, plan, on, log)
         meter, since, saved = Meter(), at.seconds, time.monotonic()
         scores: dict[str, float] = {}  # of the latest preview, until they are logged
@@ -98,19 +101,20 @@ def fit(
     return Outcome(at, at.images >= plan.images, stop.signalled)
 
 
-def _start(task: Task, plan: Plan, folder: Path, init: Weights | None, device: torch.device) -> State:
-    """The state to go on from.
+def _start(task: Task, plan: Plan, folder: Path, init: Weights | None, device: torch.device) -> tuple[State, list[str]]:
+    """The state to go on from, and the names of weights that `init` lacks.
 
     The ways a run can start, the first that applies:
     1. `folder` holds a state: exactly from there, whatever `init` says;
-    2. `init` is given: from those weights, at image 0, with fresh moments;
+    2. `init` is given: from those weights, at image 0, with fresh moments; what a model has grown since they were
+       trained is as the task made it;
     3. from the weights that the task made of its seed, at image 0.
     """
     modules = task.modules()
     resumed = states.exists(folder)
-    for name, values in (init or {}).items():
-        if not resumed:
-            _take(modules[name], name, values)
+    new: list[str] = []
+    for name, values in {} if resumed or init is None else init.items():
+        new += _take(modules[name], name, values)
     optimiser = (muon if plan.optimiser == "muon" else adamw)(modules, plan)
     average = Average(modules, plan.ema, plan.ema_every)
     state = State(modules, optimiser, average, Progress(), machine(str(device)))
@@ -119,15 +123,18 @@ def _start(task: Task, plan: Plan, folder: Path, init: Weights | None, device: t
         state.load(folder)
     else:
         state.save(folder, to_dict(plan))  # a folder that cannot be written is refused now, not in an hour
-    return state
+    return state, new
 
 
-def _take(module: nn.Module, name: str, values: Mapping[str, Tensor]) -> None:
+def _take(module: nn.Module, name: str, values: Mapping[str, Tensor]) -> list[str]:
+    """Fill `module` with `values`, and give the names of what it has besides."""
+    known = module.state_dict()
     try:
-        module.load_state_dict(dict(values))
+        module.load_state_dict(known | dict(values))
     except RuntimeError as error:
         told = " ".join(str(error).split())[:200]
         raise CheckpointError(f"the initial weights of '{name}' are of another model: {told}.") from error
+    return [f"{name}/{key}" for key in sorted(known.keys() - values.keys())]
 
 
 def _prepare(task: Task, plan: Plan, device: torch.device, log: Log) -> Cost:

@@ -55,7 +55,7 @@ def provenance(run: DalleRun) -> dict[str, Any]:
         progress = states.read_progress(run.path(name))
         lines = read_metrics(run.path(name))
         last = {key: value for key, value in lines[-1].items() if key in SHOWN} if lines else {}
-        before = start.get("stages", {}).get(name, {})
+        before = run.before(name)
         sums = {
             "images": progress.images + before.get("images", 0),
             "hours": round(progress.seconds / 3600 + before.get("hours", 0.0), 3),

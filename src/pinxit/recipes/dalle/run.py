@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pinxit.data.bank import Bank
 from pinxit.data.bank_layout import MANIFEST
 from pinxit.data.sources import WORLD
-from pinxit.errors import UsageError
-from pinxit.files import write_json
 from pinxit.models.clip import CLIP
 from pinxit.models.dvae import DVAE
 from pinxit.models.transformer import TokenTransformer
 from pinxit.recipes.dalle.presets import DalleConfig
 from pinxit.recipes.staging import Run
+from pinxit.recipes.starting import StartingRun
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.runs import enter
 
 if TYPE_CHECKING:
     from pinxit.recipes.dalle.train_transformer import CodeRows
-    from pinxit.weights.checkpoint import Checkpoint
 
 RECIPE = "dalle"
-START = "start.json"  # of a run that goes on from a checkpoint: what that was made of
 TRAINED = {  # the stages that train, each with the noises it adds
     "dvae": ("kl_weight", "kl_images", "temperature", "temperature_images"),
     "transformer": ("bpe_dropout", "caption_drop"),
@@ -38,19 +34,17 @@ STAGES = ("pictures", "tokenizer", "dvae", "codes", "transformer", "clip", "chec
 
 
 @dataclass(frozen=True)
-class DalleRun(Run[DalleConfig]):
+class DalleRun(StartingRun[DalleConfig]):
     """One run folder and how this sitting works on it."""
 
     MARKS = Run.MARKS | {"codes": "codes.npy"}
-
-    init: Checkpoint | None = None  # where fresh stages take their weights and tokenizer from
 
     def enter(self) -> None:
         """Write the config down, or refuse one that differs from what finished or running stages have used.
 
         The same goes for the checkpoint that the run starts from.
         """
-        self._check_start()
+        self.check_start()
         used: dict[str, Callable[[], bool]] = {"vocab": lambda: self.finished("tokenizer")}
         for section in ("data", "seed"):
             used[section] = lambda: self.path("pictures").exists()
@@ -59,31 +53,11 @@ class DalleRun(Run[DalleConfig]):
             used |= dict.fromkeys((stage, f"plans.{stage}", *(f"noise.{field}" for field in fields)), started)
         used |= dict.fromkeys(("alike", "count_pads"), partial(self.started, "transformer"))
         enter(self.folder, RECIPE, self.config, used)
-        if self.init is not None and not (self.folder / START).is_file():
-            write_json(self.folder / START, {"checkpoint": self.init.hash, **self.init.provenance})
+        self.note_start()
 
-    def _check_start(self) -> None:
-        """Refuse a checkpoint that not all of the run would start from: nobody could tell what its weights are of."""
-        before, now = self.start().get("checkpoint"), None if self.init is None else self.init.hash
-        begun = [stage for stage in TRAINED if self.started(stage)]
-        if before is None and now is not None and (begun or self.finished("tokenizer")):
-            raise UsageError(
-                f"{self.folder} was started from nothing, not from checkpoint {now}; "
-                "leave --init-from out or train into another folder."
-            )
-        if before is not None and now is None and len(begun) < len(TRAINED):
-            raise UsageError(f"{self.folder} was started from checkpoint {before}: give it again with --init-from.")
-        if before is not None and now is not None and before != now:
-            raise UsageError(
-                f"{self.folder} was started from checkpoint {before}, not {now}; "
-                "give the old one or train into another folder."
-            )
-
-    def start(self) -> dict[str, Any]:
-        """What the checkpoint that the run started from says of itself; nothing when it started from nothing."""
-        path = self.folder / START
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        return found
+    @property
+    def trained(self) -> tuple[str, ...]:
+        return tuple(TRAINED)
 
     def finished(self, stage: str) -> bool:
         """Whether a stage has nothing left to do."""

@@ -105,4 +105,4 @@ STEPS: dict[str, Callable[[DalleRun, Stop], None]] = {
 
 
 def _fit(run: DalleRun, task: Task, stop: Stop) -> None:
-    fit_stage(run, task, stop, None if run.init is None else run.init.state(task.name))
+    fit_stage(run, task, stop, run.brought(task))

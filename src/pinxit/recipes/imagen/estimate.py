@@ -29,7 +29,8 @@ def table(run: ImagenRun, asked: Sequence[str] | None = None) -> str:
 
 def stored(config: ImagenConfig) -> dict[int, int]:
     """How many pictures the first stage stores, by their side."""
-    asked = [(config.network(stage).size, getattr(config.data, BANKS[stage])) for stage in config.cascade]
+    learning = [stage for stage in config.cascade if getattr(config.plans, stage).images]
+    asked = [(config.network(stage).size, getattr(config.data, BANKS[stage])) for stage in learning]
     return {size: estimate.kept(config.data.source, size, count) for size, count in asked}
 
 

@@ -7,17 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pinxit.config import override
+from pinxit.config import from_dict, override
 from pinxit.errors import UsageError
 from pinxit.models.text import TextTransformerConfig
 from pinxit.models.unet import UNetConfig
 from pinxit.models.unet_shapes import imagen_base, imagen_super_256, imagen_super_1024
-from pinxit.recipes.imagen.config import DataConfig, ImagenConfig, Plans, SamplingConfig, StageConfig, TextConfig
+from pinxit.recipes.imagen.config import (
+    CASCADE,
+    DataConfig,
+    ImagenConfig,
+    Plans,
+    SamplingConfig,
+    StageConfig,
+    TextConfig,
+)
 from pinxit.recipes.imagen.denoiser import DiffusionConfig
 from pinxit.text.encoders import located, open_text_encoder
 from pinxit.training.plan import Plan
+
+LEARNED = "learned"  # the encoder that is no language model, but trained with the base on our own tokens
+
+if TYPE_CHECKING:
+    from pinxit.weights.checkpoint import Checkpoint
 
 
 def nano() -> ImagenConfig:
@@ -94,9 +107,7 @@ def tiny_learned() -> ImagenConfig:
 
     `pinxit train imagen --preset tiny-learned --data world:small --out RUN`
     """
-    config = tiny()
-    reader = TextTransformerConfig(vocab=1024, tokens=config.text.length)
-    return replace(config, text=replace(config.text, encoder="learned", learned=reader, stored=0))
+    return read_by(tiny(), LEARNED)
 
 
 def paper() -> ImagenConfig:
@@ -138,22 +149,42 @@ def paper() -> ImagenConfig:
 
 
 def read_by(config: ImagenConfig, encoder: str) -> ImagenConfig:
-    """`config` with another frozen text encoder, whose vectors all networks then take.
+    """`config` with another text encoder, whose vectors all networks then take; "learned" is one trained with the base.
 
     Raises UsageError or CheckpointError when it cannot be opened.
     """
+    if encoder == LEARNED:
+        learned = config.text.learned or TextTransformerConfig(vocab=1024, tokens=config.text.length)
+        text = replace(config.text, encoder=LEARNED, learned=learned, stored=0)
+        return _taking(replace(config, text=text), learned.width)
     encoder = located(encoder)
     if encoder == located(config.text.encoder) and config.text.learned is None:
         return config  # a run that goes on need not open it twice
     width = open_text_encoder(encoder).width
+    return _taking(replace(config, text=replace(config.text, encoder=encoder, learned=None)), width)
 
-    def taking(stage: StageConfig) -> StageConfig:
+
+def _taking(config: ImagenConfig, width: int) -> ImagenConfig:
+    """`config` with networks for text of `width`."""
+    networks: dict[str, Any] = {}
+    for name in config.cascade:
+        stage = config.network(name)
         heads = next(heads for heads in (stage.unet.pool_heads, 8, 6, 4, 3, 2, 1) if width % max(heads, 1) == 0)
-        return replace(stage, unet=replace(stage.unet, text=width, pool_heads=heads))
+        networks[name] = replace(stage, unet=replace(stage.unet, text=width, pool_heads=heads))
+    return replace(config, **networks)
 
-    text = replace(config.text, encoder=encoder, learned=None)
-    networks: dict[str, Any] = {name: taking(config.network(name)) for name in config.cascade}
-    return replace(config, text=text, **networks)
+
+def with_models(config: ImagenConfig, checkpoint: Checkpoint) -> ImagenConfig:
+    """`config` with the networks and the reader of a checkpoint, to train those further on other data.
+
+    How many captions are read beforehand stays the preset's. Raises UsageError for networks that have no plan in it.
+    """
+    found = {name: checkpoint.config(name, StageConfig) for name in CASCADE if name in checkpoint.parts}
+    if extra := [name for name in found if name not in config.cascade]:
+        raise UsageError(f"{checkpoint.folder} has a {extra[0]}, which this preset has no plan for: take another.")
+    text = from_dict(TextConfig, dict(checkpoint.settings["text"]), f"{checkpoint.folder}: text")
+    networks: dict[str, Any] = found
+    return replace(config, text=replace(text, stored=0 if text.learned else config.text.stored), **networks)
 
 
 def changed(config: ImagenConfig, changes: Sequence[str]) -> ImagenConfig:

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from pinxit.config import to_dict
+from pinxit.data.bank import Bank
 from pinxit.files import write_text
 from pinxit.recipes.card import licence, report_of, scores, table
 from pinxit.recipes.command import command
 from pinxit.recipes.imagen.presets import PRESETS
-from pinxit.recipes.imagen.run import RECIPE, ImagenRun
+from pinxit.recipes.imagen.run import BANKS, RECIPE, ImagenRun
 from pinxit.recipes.imagen.task import TEXT
 from pinxit.text.encoders import located
 from pinxit.training import state as states
@@ -55,22 +56,34 @@ def write_checkpoint(run: ImagenRun) -> None:
 
 
 def _provenance(run: ImagenRun) -> dict[str, Any]:
-    """What the weights are made of: data, reader, seed; by stage images seen, time spent, machine, last losses."""
-    stages = {}
-    for stage in run.config.cascade:
-        progress, lines = states.read_progress(run.path(stage)), read_metrics(run.path(stage))
-        last = {key: value for key, value in lines[-1].items() if key in SHOWN} if lines else {}
-        sums = {"images": progress.images, "hours": round(progress.seconds / 3600, 3)}
-        stages[stage] = sums | last | {"machine": states.read_machine(run.path(stage))}
-    about = run.bank().about
+    """What the weights are made of: data, reader, seed; by stage images seen, time spent, machine, last losses.
+
+    Images and hours of a run that started from a checkpoint count that one's too.
+    """
+    stages = {stage: _history(run, stage) for stage in run.config.cascade}
+    about = Bank.open(run.kept(BANKS)[0]).about
     return {
         "data": run.config.data.source,
         "pictures": about["items"],
         "source": about["source"],
         "reader": run.config.text.encoder,
         "seed": run.config.seed,
+        "started_from": run.start().get("checkpoint"),
         "stages": stages,
     }
+
+
+def _history(run: ImagenRun, stage: str) -> dict[str, Any]:
+    """Pictures, hours, machine and last figures of one network."""
+    before, progress = run.before(stage), states.read_progress(run.path(stage))
+    lines = read_metrics(run.path(stage))
+    last = {key: value for key, value in lines[-1].items() if key in SHOWN} if lines else {}
+    sums = {
+        "images": progress.images + before.get("images", 0),
+        "hours": round(progress.seconds / 3600 + before.get("hours", 0.0), 3),
+    }
+    here = {"machine": states.read_machine(run.path(stage)) if progress.images else before.get("machine", {})}
+    return before | sums | last | here
 
 
 SHOWN = ("loss", "noisy", "clean")
@@ -80,6 +93,7 @@ def card(run: ImagenRun, facts: Mapping[str, Any], report: Mapping[str, Any] | N
     """The model card; `facts` is the checkpoint's provenance, `report` what `pinxit eval world --out` wrote of it."""
     config, source = run.config, run.config.data.source
     sizes = " and then ".join(str(config.network(name).size) for name in config.cascade[1:])
+    start = f", started from checkpoint {facts['started_from']}" if facts["started_from"] else ""
     reader = "a text encoder of its own" if config.text.learned else f"a frozen language model ({facts['reader']})"
     return f"""# An Imagen for {source}
 
@@ -92,10 +106,10 @@ Language Understanding" (arXiv 2205.11487).
 ## Training
 
 Trained from nothing but {facts["pictures"]:,} pictures of {source} and their captions,
-with seed {facts["seed"]}; weights are running averages, stored in {config.store}. A frozen language model is none of
-them. The command:
+with seed {facts["seed"]}{start}; weights are running averages, stored in {config.store}.
+A frozen language model is none of them. The command:
 
-    {command(RECIPE, config, PRESETS)}
+    {command(RECIPE, config, PRESETS, "CHECKPOINT" if start else None)}
 
 {table(facts["stages"], SHOWN)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from pinxit.errors import UsageError
 from pinxit.models.text import TextTransformer
 from pinxit.recipes.imagen.config import CASCADE, ImagenConfig
 from pinxit.recipes.imagen.task import TEXT, DiffusionTask
-from pinxit.recipes.staging import Run
+from pinxit.recipes.starting import StartingRun
 from pinxit.text.encoders import TextEncoder, open_text_encoder
 from pinxit.text.frozen import Running
 from pinxit.text.learned import LearnedText
@@ -30,7 +31,8 @@ STORED = {stage: {"pictures": "texts"}.get(bank, f"{bank}-texts") for stage, ban
 """Where captions that are read beforehand are kept."""
 
 
-class ImagenRun(Run[ImagenConfig]):
+@dataclass(frozen=True)
+class ImagenRun(StartingRun[ImagenConfig]):
     """One run folder and how this sitting works on it."""
 
     @property
@@ -39,13 +41,31 @@ class ImagenRun(Run[ImagenConfig]):
         return ("pictures", "tokenizer", "texts", *self.config.cascade, "checkpoint")
 
     def enter(self) -> None:
-        """Write the config down, or refuse one that differs from what finished or running stages have used."""
+        """Write the config down, or refuse one that differs from what finished or running stages have used.
+
+        The same goes for the checkpoint that the run starts from.
+        """
+        self.check_start()
+        self._check_plans()
         used: dict[str, Callable[[], bool]] = dict.fromkeys(("data", "seed"), self.path("pictures").exists)
         for stage in CASCADE:
             used |= dict.fromkeys((stage, f"plans.{stage}"), partial(self.started, stage))
         used |= dict.fromkeys((f"text.{name}" for name in ("encoder", "length", "stored")), self._read)
         used["text"] = lambda: any(map(self.started, CASCADE))
         enter(self.folder, RECIPE, self.config, used)
+        self.note_start()
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        return self.config.cascade
+
+    def _check_plans(self) -> None:
+        """Refuse to make a checkpoint of networks that nobody ever trained."""
+        if not self.learning:
+            raise UsageError("no network has pictures to learn from: set plans.base.images or another plan's.")
+        resting = [stage for stage in self.config.cascade if stage not in self.learning]
+        if resting and self.init is None and not self.start():
+            raise UsageError(f"plans.{resting[0]}.images=0 keeps what a checkpoint brought: name one by --init-from.")
 
     def _read(self) -> bool:
         """Whether captions have been read beforehand."""
@@ -53,7 +73,12 @@ class ImagenRun(Run[ImagenConfig]):
 
     def kept(self, where: Mapping[str, str]) -> list[Path]:
         """The folders of `BANKS` or `STORED` that the networks of this run need."""
-        return [self.path(where[stage]) for stage in self.config.cascade]
+        return [self.path(where[stage]) for stage in self.learning]
+
+    @property
+    def learning(self) -> tuple[str, ...]:
+        """The networks that are shown pictures; others keep the weights that a checkpoint brought."""
+        return tuple(stage for stage in self.config.cascade if self.plan(stage).images)
 
     def finished(self, stage: str) -> bool:
         """Whether a stage has nothing left to do."""
@@ -67,7 +92,8 @@ class ImagenRun(Run[ImagenConfig]):
 
     def task(self, stage: str) -> DiffusionTask:
         """What a stage trains, with its pictures and its reader of captions."""
-        bank, reader, config = Bank.open(self.path(BANKS[stage])), self.reader(stage), self.config
+        reader, config = self.reader(stage), self.config
+        bank = Bank.open(self.path(BANKS[stage])) if stage in self.learning else None
         wanted = config.network(stage).unet.text
         if reader.width != wanted:
             raise UsageError(
@@ -84,7 +110,7 @@ class ImagenRun(Run[ImagenConfig]):
             config.text.drop,
             script=config.data.script,
             teaches=stage == "base",
-            stored=self.stored(stage, bank, reader) if config.text.stored else None,
+            stored=self.stored(stage, bank, reader) if bank is not None and config.text.stored else None,
         )
 
     def stored(self, stage: str, bank: Bank, reader: TextEncoder) -> Embeddings:
@@ -94,7 +120,7 @@ class ImagenRun(Run[ImagenConfig]):
         return found
 
     def reader(self, stage: str) -> TextEncoder:
-        """Who reads the captions: the frozen encoder, or the learned one as `stage` has it."""
+        """Who reads the captions: the frozen encoder, or the learned one as `stage` finds it."""
         text = self.config.text
         if text.learned is None:
             return self.frozen

@@ -9,7 +9,9 @@ from pinxit.data.embeddings import build_embeddings
 from pinxit.data.sources import open_training
 from pinxit.recipes.imagen.release import write_checkpoint
 from pinxit.recipes.imagen.run import BANKS, STORED, ImagenRun
+from pinxit.recipes.imagen.task import TEXT
 from pinxit.recipes.staging import Ended, fit_stage, in_order, learn_tokenizer, showing, workers
+from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.precision import pick_device
 from pinxit.training.stop import Stop
 
@@ -28,7 +30,10 @@ def train(run: ImagenRun, stages: Sequence[str] | None = None, stop: Stop | None
         elif name == "tokenizer":
             assert run.config.text.learned is not None
             run.need(name, "pictures")
-            learn_tokenizer(run.bank(), run.config.text.learned.vocab, run.path(name))
+            if run.init is not None and TEXT in run.init.parts:
+                Tokenizer.open(run.init.folder).save(run.path(name))
+            else:
+                learn_tokenizer(run.bank(), run.config.text.learned.vocab, run.path(name))
         elif name == "texts":
             run.need(name, "pictures")
             _texts(run, stop)
@@ -36,7 +41,8 @@ def train(run: ImagenRun, stages: Sequence[str] | None = None, stop: Stop | None
             run.need(name, "pictures", "tokenizer", "texts")
             if name != "base" and run.config.text.learned is not None:
                 run.need(name, "base")  # whose reader it shares
-            fit_stage(run, run.task(name), stop)
+            task = run.task(name)
+            fit_stage(run, task, stop, run.brought(task))
         else:
             run.need("checkpoint", *run.config.cascade)
             write_checkpoint(run)
@@ -49,7 +55,7 @@ def train(run: ImagenRun, stages: Sequence[str] | None = None, stop: Stop | None
 def _pictures(run: ImagenRun, stop: Stop) -> None:
     """Draw or read the pictures of the base, and larger ones for the upsamplers."""
     data = run.config.data
-    for stage in run.config.cascade:
+    for stage in run.learning:
         name, size = BANKS[stage], run.config.network(stage).size
         count: int = getattr(data, name)
         with showing(run, name, stop) as progress:
@@ -61,7 +67,7 @@ def _texts(run: ImagenRun, stop: Stop) -> None:
     """Read the captions of all banks, so that the loops need not."""
     config = run.config
     at_once = AT_ONCE if pick_device(run.device).type == "cpu" else AT_ONCE_GPU
-    for stage in config.cascade:
+    for stage in run.learning:
         name = STORED[stage]
         bank = Bank.open(run.path(BANKS[stage]))
         with showing(run, f"texts of {BANKS[stage]}", stop) as progress:

@@ -1,0 +1,78 @@
+"""Runs that may begin with the weights of a checkpoint: what `--init-from` means to every recipe that has it."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pinxit.errors import UsageError
+from pinxit.files import write_json
+from pinxit.recipes.staging import Run
+from pinxit.training.loop import Task, Weights
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pinxit.weights.checkpoint import Checkpoint
+
+START = "start.json"  # of a run that goes on from a checkpoint: what that was made of
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class StartingRun(Run[Config]):
+    """A run whose fresh stages take their weights, and its tokenizer, from `init` where one is given."""
+
+    init: Checkpoint | None = None
+
+    @property
+    @abstractmethod
+    def trained(self) -> Sequence[str]:
+        """The stages that train."""
+
+    def check_start(self) -> None:
+        """Refuse a checkpoint that not all of the run would start from: nobody could tell what its weights are of."""
+        before, now = self.start().get("checkpoint"), None if self.init is None else self.init.hash
+        begun = [stage for stage in self.trained if self.started(stage)]
+        learned = (self.path("tokenizer") / self.MARKS["tokenizer"]).is_file()
+        if before is None and now is not None and (begun or learned):
+            raise UsageError(
+                f"{self.folder} was started from nothing, not from checkpoint {now}; "
+                "leave --init-from out or train into another folder."
+            )
+        if before is not None and now is None and len(begun) < len(self.trained):
+            raise UsageError(f"{self.folder} was started from checkpoint {before}: give it again with --init-from.")
+        if before is not None and now is not None and before != now:
+            raise UsageError(
+                f"{self.folder} was started from checkpoint {before}, not {now}; "
+                "give the old one or train into another folder."
+            )
+
+    def note_start(self) -> None:
+        """Write down which checkpoint the run starts from."""
+        if self.init is not None and not self._start.is_file():
+            write_json(self._start, {"checkpoint": self.init.hash, **self.init.provenance})
+
+    def start(self) -> dict[str, Any]:
+        """What the checkpoint that the run started from says of itself; nothing when it started from nothing."""
+        found: dict[str, Any] = json.loads(self._start.read_text(encoding="utf-8")) if self._start.is_file() else {}
+        return found
+
+    def brought(self, task: Task) -> Weights | None:
+        """The weights that the checkpoint has for the modules of `task`; None where there is no checkpoint."""
+        if self.init is None:
+            return None
+        return {name: self.init.state(name) for name in task.modules() if name in self.init.parts}
+
+    def before(self, stage: str) -> dict[str, Any]:
+        """What that checkpoint says of a stage: pictures seen, hours, machine, last figures."""
+        found: dict[str, Any] = self.start().get("stages", {}).get(stage, {})
+        return found
+
+    @property
+    def _start(self) -> Path:
+        return self.folder / START
