@@ -25,8 +25,8 @@ Language = Annotated[str, typer.Option(help="Of the prompts: en or zh.")]
 Words = Annotated[
     str,
     typer.Option(
-        help="Of the prompts: plain; unheard: nouns that no training caption holds; "
-        "paraphrased: sentences put as no training caption is."
+        help="Of the prompts: plain; unheard: nouns that no training caption holds; heard: the usual nouns in the "
+        "same sentences; paraphrased: sentences put as no training caption is."
     ),
 ]
 Changes = Annotated[

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 UNJUDGED = frozenset({"outfit", "words", "shaped", "view", "light"})
 """Tasks of the full world whose pictures no judge of ours can tell right from wrong yet."""
 UNNAMED = frozenset({"pair"})  # tasks whose sentences name the thing once more, by its own name
-Words = Literal["plain", "unheard", "paraphrased"]
-"""unheard: nouns that no training caption holds; paraphrased: sentences put as no training caption is."""
+Words = Literal["plain", "unheard", "heard", "paraphrased"]
+"""unheard: nouns that no training caption holds; heard: the usual nouns in the same sentences, to compare with;
+paraphrased: sentences put as no training caption is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +82,14 @@ def questions(exam: Exam) -> list[Question]:
 
 
 def _prompt(exam: Exam, scene: Scene) -> str:
-    if exam.words == "plain":
+    if exam.words in ("plain", "heard"):
         return task_prompt(scene, exam.preset, exam.language)
     return reworded_caption(scene) if exam.words == "unheard" else paraphrased_caption(scene)
 
 
 def _scenes(exam: Exam, task: str) -> Iterator[Scene]:
     """The scenes of a task in their order, those left out that the exam's words cannot say."""
-    can_be = can_be_reworded if exam.words == "unheard" else can_be_paraphrased
+    can_be = can_be_paraphrased if exam.words == "paraphrased" else can_be_reworded
     for index in count():
         scene = task_scene(exam.preset, exam.split, task, exam.seed, index)
         if exam.words == "plain" or can_be(scene):

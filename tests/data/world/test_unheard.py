@@ -57,6 +57,16 @@ def test_a_pair_names_its_thing_twice_and_is_left_out() -> None:
         Exam(words="unheard", language="zh")
 
 
+def test_heard_prompts_ask_for_the_same_scenes_in_the_usual_words() -> None:
+    """So that what the words cost can be told from what the things cost."""
+    heard, unheard = (questions(Exam(words=words, prompts=40)) for words in ("heard", "unheard"))
+    assert [(one.task, one.scene, one.wanted) for one in heard] == [
+        (one.task, one.scene, one.wanted) for one in unheard
+    ]
+    assert all(one.prompt == task_prompt(one.scene) for one in heard)
+    assert all(one.prompt != other.prompt for one, other in zip(heard, unheard, strict=True))
+
+
 def test_an_example() -> None:
     scenes = (task_scene("small", "unseen", "position", 0, k) for k in range(200))
     said = next(reworded_caption(scene) for scene in scenes if can_be_reworded(scene))
