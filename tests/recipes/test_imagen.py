@@ -32,7 +32,7 @@ from pinxit.recipes.imagen.presets import PRESETS, preset, read_by, with_models
 from pinxit.recipes.imagen.release import card, write_checkpoint
 from pinxit.recipes.imagen.run import ImagenRun
 from pinxit.recipes.imagen.stages import train
-from pinxit.recipes.imagen.task import DiffusionTask, cropped, spread, weights
+from pinxit.recipes.imagen.task import DiffusionTask, blurred, cropped, spread, weights
 from pinxit.recipes.painting import Painter
 from pinxit.training.log import read_metrics
 from pinxit.training.loop import fit
@@ -403,6 +403,30 @@ def test_training_may_draw_its_noise_from_a_normal_distribution(straight: Imagen
     assert told.mean().item() == pytest.approx(0.5, abs=0.2) and told.diff().gt(0).sum() >= 6  # a row that wraps once
     with pytest.raises(UsageError, match="p_std at least 0"):
         DiffusionConfig(p_std=-1)
+
+
+def test_noise_blurs_what_is_read_and_nothing_else() -> None:
+    """Gaussian, of the vectors' own size, from none to the most; what stands behind the mask counts for nothing."""
+    text = 3 * torch.randn(2000, 2, 64, generator=torch.Generator().manual_seed(1))
+    text[:, 1] = 1e6
+    mask = torch.tensor([True, False]).expand(2000, 2)
+    added = (blurred(text, mask, 2.0, torch.Generator().manual_seed(2)) - text)[:, 0] / 3
+    strength = added.square().mean(1).sqrt()
+    assert strength.max() < 4 and strength.median().item() == pytest.approx(2 * 0.25, rel=0.1)
+    assert strength.square().mean().item() == pytest.approx(4 / 5, rel=0.1)  # the mean of (2 u^2)^2
+    assert abs(added.mean().item()) < 0.02
+
+
+def test_a_task_blurs_its_text_only_where_asked(straight: ImagenRun) -> None:
+    clear, noisy = straight.task("base"), straight.task("base")
+    noisy.noise = 2.0
+    batch, seen = clear.batch(16, 8), []
+    for task in (clear, noisy):
+        task.unet.register_forward_pre_hook(lambda _, given: seen.append(given))
+        task.loss(batch, 16)
+    (x, time, told), (x2, time2, blurry) = [(given[0], given[1], given[2]) for given in seen]
+    assert torch.equal(x, x2) and torch.equal(time, time2)
+    assert torch.equal(told, batch["sequence"]) and not torch.equal(blurry, told)
 
 
 def test_training_goes_on_from_a_checkpoint(straight: ImagenRun, tmp_path: Path) -> None:

@@ -78,6 +78,8 @@ def test_the_papers_preset_has_the_papers_numbers() -> None:
         (("base.unet.inputs=4",), "base.unet.inputs=4 must be 3"),
         (("text.drop=1.5",), "text.drop must be from 0 to 1, not 1.5."),
         (("text.drop=-0.1",), "text.drop must be from 0 to 1, not -0.1."),
+        (("text.noise=-1",), "text.noise must be at least 0 and finite, not -1.0."),
+        (("data.names=all",), "data.names"),
         (("text.length=1",), "text.length must be at least 2, not 1."),
         (("text.stored=-1",), "text.stored must be at least 0, not -1."),
         (

@@ -31,7 +31,8 @@ _CHOICE = re.compile(r"\{([^{}]*,[^{}]*)\}")
 def open_source(spec: str, size: int, split: str = "train", **options: Any) -> Dataset:
     """Open the data that `spec` names, with pictures of `size` x `size` pixels.
 
-    - "world:small", "world:full": the built-in world; `split` is train, seen or unseen; options language, seed, group
+    - "world:small", "world:full": the built-in world; `split` is train, seen or unseen;
+      options language, seed, group, names
     - "drawings:small", ":full", ":broad": one labelled thing a picture; `split` (train, seen, unseen) says whose
     - "fashion-mnist", "fashion-mnist:FOLDER": labelled photographs; `split` is train or test
     - a folder: pictures with same-named .txt captions at any depth, or tar shards at its top, or a bank
@@ -79,9 +80,9 @@ def open_labelled(spec: str, size: int, split: str) -> LabelledDataset:
 def _world(preset: str, size: int, split: str, options: dict[str, Any]) -> Dataset:
     from pinxit.data.world import World
 
-    unknown = sorted(options.keys() - {"language", "seed", "group"})
+    unknown = sorted(options.keys() - {"language", "seed", "group", "names"})
     if unknown:
-        raise UsageError(f"the world has no option {', '.join(unknown)}; it has language, seed and group.")
+        raise UsageError(f"the world has no option {', '.join(unknown)}; it has language, seed, group and names.")
     chosen: Any = {"preset": preset, "split": split, "size": size} | options
     return World(**chosen)
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from pinxit.data.sources import open_source
+from pinxit.data.world import World
 from pinxit.data.world.english import plural
 from pinxit.data.world.tasks import TASKS, task_prompt, task_scene
 from pinxit.data.world.unheard import (
@@ -15,7 +15,7 @@ from pinxit.data.world.unheard import (
     paraphrased_caption,
     reworded_caption,
 )
-from pinxit.data.world.vocabulary import lexicon
+from pinxit.data.world.vocabulary import Names, lexicon
 from pinxit.errors import UsageError
 from pinxit.evaluation.questions import Exam, questions
 
@@ -24,10 +24,11 @@ def words_of(text: str) -> set[str]:
     return set(re.findall(r"[a-z]+", text.lower()))
 
 
-def test_no_training_caption_holds_an_unheard_word() -> None:
-    source = open_source("world:small", 32)
-    heard = {word for k in range(4000) for caption in source[k].captions for word in words_of(caption)}
-    for noun in lexicon("small").nouns.values():
+@pytest.mark.parametrize("names", ["usual", "many"])
+def test_no_training_caption_holds_an_unheard_word(names: Names) -> None:
+    world = World("small", names=names)
+    heard = {word for k in range(4000) for caption in world.captions(k) for word in words_of(caption)}
+    for noun in lexicon("small", names).nouns.values():
         heard |= words_of(noun.name) | words_of(noun.plural) | {w for name in noun.synonyms for w in words_of(name)}
     unheard = {form for new in UNHEARD.values() for form in (new, plural(new))}
     assert not unheard & heard
@@ -75,8 +76,8 @@ def test_an_example() -> None:
 
 def test_paraphrases_say_the_same_things_as_no_caption_does() -> None:
     """Every sentence of an exam differs from its plain one in the words around the things; no caption has these."""
-    source = open_source("world:small", 32)
-    heard = {word for k in range(4000) for caption in source[k].captions for word in words_of(caption)}
+    world = World("small")
+    heard = {word for k in range(4000) for caption in world.captions(k) for word in words_of(caption)}
     for plain, other in PARAPHRASES.items():
         assert words_of(other.replace("{a}", "").replace("{b}", "")) - heard, other
         assert sorted(re.findall(r"{\w}", plain)) == sorted(re.findall(r"{\w}", other))

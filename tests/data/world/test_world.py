@@ -14,6 +14,8 @@ from pinxit.data.world import World
 from pinxit.data.world.demands import demand, satisfied
 from pinxit.data.world.plan import Plan, meaning
 from pinxit.data.world.splits import SPLITS
+from pinxit.data.world.thesaurus import FURTHER
+from pinxit.data.world.vocabulary import PresetName, lexicon
 from pinxit.errors import UsageError
 
 _ELSEWHERE = """
@@ -141,3 +143,31 @@ def test_what_does_not_exist_is_refused_in_one_sentence() -> None:
     with pytest.raises(IndexError):
         World(length=10)[10]
     assert len(World(length=10)) == 10
+
+
+def test_many_names_say_the_same_scenes_in_other_words() -> None:
+    usual, many = World(language="en"), World(language="en", names="many")
+    scenes = [usual.scene(index) for index in range(200)]
+    assert scenes == [many.scene(index) for index in range(200)]
+    assert all(usual.captions(index)[0] == many.captions(index)[0] for index in range(200))  # the plainest stays
+    others = [caption for index in range(200) for caption in many.captions(index)[1:]]
+    further = [name for names in FURTHER.values() for name in names]
+    told = sum(any(name in caption for name in further) for caption in others) / len(others)
+    assert 0.4 < told < 0.9
+
+
+@pytest.mark.parametrize("preset", ["small", "full"])
+def test_no_two_things_share_a_name(preset: PresetName) -> None:
+    nouns = lexicon(preset, "many").nouns
+    said = [name for noun in nouns.values() for name in (noun.name, *noun.synonyms)]
+    assert len(said) == len(set(said))
+    if preset == "small":
+        assert FURTHER.keys() == nouns.keys()
+        assert all(set(names) <= set(nouns[thing].synonyms) for thing, names in FURTHER.items())
+
+
+def test_a_bank_drawn_before_there_were_names_is_still_the_usual_worlds() -> None:
+    assert "names" not in World().identity() and World(names="many").identity()["names"] == "many"
+    assert World(seed=1).identity() != World(seed=2).identity()
+    with pytest.raises(UsageError, match="no names 'all'; choose from usual, many"):
+        World(names="all")  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ from pinxit.data.world.plan import Part, Plan
 from pinxit.data.world.roles import GARMENTS
 from pinxit.data.world.vocabulary import COUNTS, FORM_ADJECTIVE, PLACES, Lexicon, Noun
 
-SYNONYM = 0.2  # how often a phrase uses another true name or adjective
+OTHER_SIZE = 0.4  # how often a phrase says "little" or "large"
 _SIZES = {"small": ("small", "little"), "big": ("big", "large")}
 _VOWELS = "aeiou"
 
@@ -30,7 +30,8 @@ _VOWELS = "aeiou"
 def noun_phrase(part: Part, words: Lexicon, dice: Dice | None = None) -> str:
     """ "a small red cube", "three penguins", "a triangular green clock"; with dice, sometimes in other words."""
     noun = words.nouns[part.name]
-    name, shape_last = _name(noun, part.count, dice), part.form is not None and part.form not in FORM_ADJECTIVE
+    name = _name(noun, part.count, dice, words.synonym)
+    shape_last = part.form is not None and part.form not in FORM_ADJECTIVE
     adjectives = [_size(part, dice)] if part.size else []
     if part.form and not shape_last and dice and dice.chance(0.3):
         shape_last = True
@@ -69,10 +70,10 @@ def with_article(said: str, noun: Noun, described: bool) -> str:
     return f"{noun.article} {said}" if not described and said.startswith(noun.name) else article(said)
 
 
-def _name(noun: Noun, count: int, dice: Dice | None) -> str:
-    if dice and noun.synonyms and dice.chance(SYNONYM):
-        other = dice.pick(noun.synonyms)
-        return other if count == 1 else plural(other)
+def _name(noun: Noun, count: int, dice: Dice | None, other: float) -> str:
+    if dice and noun.synonyms and dice.chance(other):
+        name = dice.pick(noun.synonyms)
+        return name if count == 1 else plural(name)
     return noun.name if count == 1 else noun.plural
 
 
@@ -87,7 +88,7 @@ def plural(word: str) -> str:
 
 def _size(part: Part, dice: Dice | None) -> str:
     usual, other = _SIZES[part.size or "small"]
-    return other if dice and dice.chance(2 * SYNONYM) else usual
+    return other if dice and dice.chance(OTHER_SIZE) else usual
 
 
 def _number(count: int, dice: Dice | None) -> str:

@@ -12,9 +12,12 @@ from typing import Literal
 
 from pinxit.data.world.pack import Pack
 from pinxit.data.world.scene import Kind
+from pinxit.data.world.thesaurus import FURTHER
 from pinxit.errors import UsageError
 
 PresetName = Literal["small", "full"]
+Names = Literal["usual", "many"]
+SYNONYM: dict[Names, float] = {"usual": 0.2, "many": 0.6}
 PRESETS: tuple[PresetName, ...] = ("small", "full")
 
 
@@ -144,7 +147,7 @@ def stands_out(colour: str, place: str) -> bool:
     return colour != place and (colour, place) not in LOST
 
 
-@dataclass(frozen=True, slots=True, eq=False)  # one a preset, compared by identity
+@dataclass(frozen=True, slots=True, eq=False)  # one a preset and kind of names, compared by identity
 class Lexicon:
     """The names one preset may use, and the words for them."""
 
@@ -156,11 +159,15 @@ class Lexicon:
     made: tuple[str, ...]
     places: tuple[str, ...]
     styles: tuple[str, ...]
+    synonym: float  # how often a phrase uses another true name than a thing's first
 
 
-@lru_cache(maxsize=2)
-def lexicon(preset: str) -> Lexicon:
-    """The vocabulary of "small" or "full". Raises UsageError for another preset."""
+@lru_cache(maxsize=4)
+def lexicon(preset: str, names: Names = "usual") -> Lexicon:
+    """The vocabulary of "small" or "full", its things called as usual or by many names (`thesaurus.py`).
+
+    Raises UsageError for another preset.
+    """
     if preset not in ("small", "full"):
         raise UsageError(f"there is no world called '{preset}'; choose small or full.")
     chosen: PresetName = "small" if preset == "small" else "full"
@@ -168,6 +175,8 @@ def lexicon(preset: str) -> Lexicon:
     nouns = {noun.name: noun for noun in drawn}
     sprites = tuple(name for name in Pack.open().names(chosen) if name not in nouns)
     nouns |= {name: _sprite(name) for name in sprites}
+    if names == "many":
+        nouns = {name: replace(n, synonyms=(*n.synonyms, *FURTHER.get(name, ()))) for name, n in nouns.items()}
     return Lexicon(
         preset=chosen,
         nouns=_without_clashing_synonyms(nouns),
@@ -177,6 +186,7 @@ def lexicon(preset: str) -> Lexicon:
         made=MADE_OF[chosen],
         places=PLACES_OF[chosen],
         styles=STYLES_OF[chosen],
+        synonym=SYNONYM[names],
     )
 
 

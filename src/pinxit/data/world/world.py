@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
+from pinxit.config import to_dict
 from pinxit.data.world.captions import LANGUAGES, Language, captions
 from pinxit.data.world.compose import compose
 from pinxit.data.world.dice import Dice
@@ -13,7 +15,7 @@ from pinxit.data.world.neighbours import neighbours
 from pinxit.data.world.patterns import draw_pattern, draw_plan
 from pinxit.data.world.scene import Scene
 from pinxit.data.world.splits import SPLITS, Split
-from pinxit.data.world.vocabulary import PresetName, lexicon
+from pinxit.data.world.vocabulary import SYNONYM, Names, PresetName, lexicon
 from pinxit.errors import UsageError
 from pinxit.types import Example
 
@@ -26,7 +28,8 @@ class World:
     """Pictures with captions known to be true.
 
     `group=4` makes items 4k .. 4k + 3 a scene and three neighbours, from each of which exactly one told fact differs.
-    Raises UsageError for a preset, split, language or group that does not exist.
+    `names="many"` calls the same things by many names more (`thesaurus.py`).
+    Raises UsageError for a preset, split, language, group or kind of names that does not exist.
     """
 
     preset: PresetName = "small"
@@ -36,11 +39,13 @@ class World:
     size: int = 64  # pixels, the side of the picture
     group: int = 1  # 1, or 4 for hard neighbours
     length: int = LENGTH
+    names: Names = "usual"
 
     def __post_init__(self) -> None:
         lexicon(self.preset)
         _choose("split", self.split, SPLITS)
         _choose("language", self.language, LANGUAGES)
+        _choose("names", self.names, tuple(SYNONYM))
         if self.group not in (1, GROUP):
             raise UsageError(f"a world's group is 1 or {GROUP}, not {self.group}.")
 
@@ -56,6 +61,11 @@ class World:
             facts=scene,
         )
 
+    def identity(self) -> dict[str, Any]:
+        """What a bank of it is known by; of names only those that are not the usual, as in banks older than others."""
+        usual = {"names"} if self.names == "usual" else set()
+        return {"kind": "world"} | {name: value for name, value in to_dict(self).items() if name not in usual}
+
     def scene(self, index: int) -> Scene:
         """The facts of item `index`, without drawing them. Raises IndexError outside 0 .. len - 1."""
         if not 0 <= index < self.length:
@@ -67,7 +77,7 @@ class World:
     def captions(self, index: int, scene: Scene | None = None) -> tuple[str, ...]:
         """Four captions of item `index`, the plainest first."""
         dice = Dice(self.preset, self.split, self.seed, self.group, index, "captions", self.language)
-        return captions(scene or self.scene(index), lexicon(self.preset), self.language, dice)
+        return captions(scene or self.scene(index), lexicon(self.preset, self.names), self.language, dice)
 
 
 @lru_cache(maxsize=16)  # the members of a group are asked for one after another

@@ -12,6 +12,7 @@ from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 from pinxit.data.scripts import Script
+from pinxit.data.world.vocabulary import Names
 from pinxit.errors import UsageError
 from pinxit.functional.samplers import SAMPLERS
 from pinxit.models.text import TextTransformerConfig
@@ -36,6 +37,7 @@ class DataConfig:
     pictures: int = 200_000  # stored for the base, at its size
     large: int = 20_000  # stored for the upsampler, at its size
     largest: int = 20_000  # stored for the second upsampler, where there is one
+    names: Names = "usual"  # of a world's things in its captions; "many" others too, so that unheard ones mean more
     script: Script = "latin"  # captions that are read: those in Latin letters, or all where the reader knows more
 
 
@@ -48,6 +50,7 @@ class TextConfig:
     length: int = 128  # tokens
     stored: int = 0  # captions of a picture that are read before training and kept on disk; 0: read as training goes
     drop: float = 0.1  # chance that a stage sees no caption, for guidance (section 4.1)
+    noise: float = 0.0  # most noise that training adds to the vectors of a caption, in their own size
 
     def __post_init__(self) -> None:
         if self.learned is not None and self.stored:
@@ -55,6 +58,7 @@ class TextConfig:
         check_number("text.length", self.length, 2, whole=True)  # readers begin and end a text with tokens of their own
         check_number("text.stored", self.stored, 0, whole=True)
         check_number("text.drop", self.drop, 0, 1)
+        check_number("text.noise", self.noise, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,7 @@ class ImagenRun(StartingRun[ImagenConfig]):
             bank,
             reader,
             config.text.drop,
+            config.text.noise,
             script=config.data.script,
             teaches=stage == "base",
             stored=self.stored(stage, bank, reader) if bank is not None and config.text.stored else None,

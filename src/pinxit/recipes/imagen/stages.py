@@ -59,7 +59,8 @@ def _pictures(run: ImagenRun, stop: Stop) -> None:
         name, size = BANKS[stage], run.config.network(stage).size
         count: int = getattr(data, name)
         with showing(run, name, stop) as progress:
-            source = open_training(data.source, size, run.config.seed)
+            names: dict[str, str] = {} if data.names == "usual" else {"names": data.names}
+            source = open_training(data.source, size, run.config.seed, **names)
             build_bank(source, count, run.path(name), workers(count), progress)
 
 

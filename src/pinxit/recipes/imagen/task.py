@@ -59,6 +59,7 @@ class DiffusionTask:
         bank: Bank | None = None,
         reader: TextEncoder | None = None,
         drop: float = 0.1,
+        noise: float = 0.0,
         *,
         script: Script = "all",
         teaches: bool = False,
@@ -66,7 +67,7 @@ class DiffusionTask:
     ) -> None:
         self.name, self.config, self.seed, self.drop = name, config, seed, drop
         self.bank, self.reader, self.text_shape = bank, reader, text_shape
-        self.script, self.stored = script, stored
+        self.script, self.stored, self.noise = script, stored, noise
         self.learned = reader if teaches and isinstance(reader, LearnedText) else None
         self.unet = seeded(lambda: UNet(config.unet), seed, name)
 
@@ -103,6 +104,8 @@ class DiffusionTask:
         sigma_B = about.drawn(even_B)
         noise = torch.randn(x0.shape, generator=generator, device=x0.device)
         conditions = self._understood(batch) | self._smaller(x0, generator)
+        if self.noise:
+            conditions["sequence"] = blurred(conditions["sequence"], batch["mask"], self.noise, generator)
         told = predicted(self.unet, q_sample(x0, noise, sigma_B), sigma_B, about, conditions)
         error_B = squared_error(told, target(about.prediction, x0, noise, sigma_B), weights(about, sigma_B))
         late = even_B > 0.5
@@ -184,6 +187,18 @@ def spread(count: int, generator: torch.Generator, device: torch.device) -> Tens
     """float64 [count] in [0, 1): one random number moves a row of evenly spaced ones, which steadies the mean."""
     first = torch.rand((), generator=generator, device=device, dtype=torch.float64)
     return (first + torch.arange(count, device=device, dtype=torch.float64) / count) % 1
+
+
+def blurred(sequence_BLD: Tensor, mask_BL: Tensor, most: float, generator: torch.Generator) -> Tensor:
+    """Text vectors with noise of up to `most` times their size, each text by a random strength, more often a weak one.
+
+    A network then learns what lies around the vectors of its captions, where the words are that no caption held.
+    """
+    x_BLD = sequence_BLD.float()
+    size = (x_BLD.detach().square() * mask_BL[:, :, None]).sum() / (mask_BL.sum() * x_BLD.shape[2]).clamp(min=1)
+    strength_B = most * torch.rand(len(x_BLD), generator=generator, device=x_BLD.device).square()
+    noise = torch.randn(x_BLD.shape, generator=generator, device=x_BLD.device)
+    return (x_BLD + size.sqrt() * strength_B[:, None, None] * noise).to(sequence_BLD.dtype)
 
 
 def cropped(

@@ -1,0 +1,57 @@
+"""Further names of the world's things, for painters that are to understand names which no caption holds.
+
+Captions of the usual world nearly always say the one name, and a network that reads them through a language model
+learns 43 points of that model's space, not the regions around them. With these it learns that things have many names:
+other words for the thing, kinds of it, the kind that it is of. None holds a word of `unheard.UNHEARD`: those stay for
+the exam.
+"""
+
+from __future__ import annotations
+
+FURTHER: dict[str, tuple[str, ...]] = {
+    "circle": ("disk", "round shape", "round spot", "dot"),
+    "square": ("four-sided shape", "equal-sided rectangle", "tile", "quadrangle"),
+    "triangle": ("three-sided shape", "three-cornered shape", "trigon"),
+    "star": ("five-pointed star", "pentagram", "star shape"),
+    "heart": ("love heart", "valentine heart", "heart shape", "valentine"),
+    "pentagon": ("five-sided shape", "five-sided polygon", "five-cornered shape"),
+    "hexagon": ("six-sided shape", "six-sided polygon", "six-cornered shape", "honeycomb cell"),
+    "ring": ("circular band", "annulus", "loop", "circlet", "donut shape"),
+    "cube": ("building block", "brick", "crate", "hexahedron", "cubic block", "carton"),
+    "sphere": ("globe", "marble", "round ball", "bubble", "bead"),
+    "cylinder": ("can", "pipe", "drum", "barrel", "canister", "pillar", "tin"),
+    "cone": ("traffic cone", "party hat", "pointed solid", "tapered solid", "spike"),
+    "clock": ("wall clock", "alarm clock", "watch", "chronometer", "clock face"),
+    "flower pot": ("plant pot", "flowerpot", "potted plant", "pot", "garden pot", "vase"),
+    "lamp": ("table lamp", "desk lamp", "reading lamp", "light", "bedside light", "night light"),
+    "penguin": ("emperor penguin", "flightless bird", "antarctic bird", "king penguin"),
+    "cat": ("kitten", "house cat", "pussycat", "tabby", "tomcat", "puss"),
+    "elephant": ("african elephant", "indian elephant", "tusker", "jumbo", "trunked animal"),
+    "giraffe": ("long-necked animal", "tall african animal", "camelopard"),
+    "flamingo": ("wading bird", "long-legged bird", "wader", "tropical bird"),
+    "snail": ("garden snail", "mollusc", "sea snail", "shelled creature", "escargot"),
+    "fish": ("goldfish", "salmon", "tropical fish", "carp", "herring", "perch", "sardine"),
+    "turtle": ("sea turtle", "shelled reptile", "land turtle", "reptile", "snapping turtle"),
+    "butterfly": ("winged insect", "monarch butterfly", "flying insect", "insect"),
+    "crab": ("shore crab", "shellfish", "hermit crab", "clawed sea creature", "king crab"),
+    "avocado": ("avocado pear", "alligator pear", "halved avocado"),
+    "carrot": ("root vegetable", "garden carrot", "vegetable"),
+    "banana": ("plantain", "banana fruit"),
+    "strawberry": ("garden strawberry", "soft fruit", "wild strawberry", "summer fruit"),
+    "pineapple": ("ananas", "spiky fruit", "pineapple fruit"),
+    "mushroom": ("fly agaric", "champignon", "button mushroom", "puffball", "wild mushroom"),
+    "pine tree": ("spruce", "christmas tree", "pine", "fir", "larch", "cedar", "evergreen", "tree"),
+    "sunflower": ("helianthus", "blossom", "flower", "bloom"),
+    "cactus": ("saguaro", "desert plant", "prickly pear", "prickly plant", "spiny plant"),
+    "car": ("motorcar", "vehicle", "hatchback", "motor vehicle", "limousine", "coupe"),
+    "bicycle": ("pushbike", "cycle", "two-wheeler", "mountain bike", "racing bike"),
+    "airplane": ("aircraft", "airliner", "passenger plane", "airbus", "flying machine"),
+    "sailboat": ("sailing ship", "dinghy", "schooner", "sloop", "ship"),
+    "house": ("home", "dwelling", "residence", "hut", "cabin", "bungalow", "building", "villa"),
+    "chair": ("dining chair", "wooden chair", "stool", "kitchen chair", "desk chair"),
+    "umbrella": ("brolly", "sunshade", "rain umbrella", "beach umbrella", "canopy"),
+    "guitar": ("acoustic guitar", "string instrument", "bass guitar", "musical instrument"),
+    "robot": ("droid", "automaton", "bot", "cyborg", "mechanical figure", "machine"),
+}
+"""By the thing's name in the vocabulary. Two things never share a name; a name that another preset's thing has is left
+out there (`vocabulary.lexicon`)."""
