@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from pinxit.cli.data import app
 from pinxit.data.shards import ShardDataset
+from pinxit.data.world.thesaurus import FURTHER
 from pinxit.errors import DataError, PinxitError, UsageError
 from pinxit.pictures import read_metadata
 from tests.data.helpers import encoded, gradient
@@ -50,6 +51,12 @@ def test_preview_of_a_world(tmp_path: Path) -> None:
     other = tmp_path / "other.png"
     run("preview", "world:small", "--count", 3, "--split", "unseen", "--language", "en", "--seed", 1, "--out", other)
     assert read_metadata(other)["captions"] != about["captions"]
+    run("preview", "world:small", "--count", 3, "--captions", 4, "--language", "en", "--names", "many", "--out", other)
+    assert any(
+        name in caption
+        for caption in read_metadata(other)["captions"]
+        for name in [name for names in FURTHER.values() for name in names]
+    )
 
 
 def test_preview_of_a_folder_skips_and_names_what_is_broken(tmp_path: Path, folder: Path) -> None:
@@ -110,6 +117,7 @@ def test_senseless_requests(tmp_path: Path) -> None:
     fails(UsageError, "nothing to check", "check", "world:small")
     fails(DataError, "no file or folder", "check", tmp_path / "missing")
     fails(UsageError, "only the world has language", "preview", tmp_path, "--language", "en")
+    fails(UsageError, "no names 'all'; choose from usual, many", "preview", "world:small", "--names", "all")
     assert run("preview", "world:small", "--count", 0).exit_code == 2
 
 

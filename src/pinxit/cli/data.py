@@ -33,6 +33,9 @@ Split = Annotated[
     str, typer.Option(help="World only: train, seen (known combinations) or unseen (never met in train).")
 ]
 Language = Annotated[str | None, typer.Option(help="World only: language of the captions: en, zh or mixed.")]
+Names = Annotated[
+    str | None, typer.Option(help="World only: what its things are called: usual, or many (a cat, a kitten, a tabby).")
+]
 Seed = Annotated[int, typer.Option(help="Another seed shows other scenes of a world, other items of your own data.")]
 Workers = Annotated[int | None, typer.Option(help="Processes to use.", show_default="every core")]
 
@@ -45,6 +48,7 @@ def preview(
     out: Annotated[Path, typer.Option(help="The PNG file to write.")] = Path("sheet.png"),
     size: Size = 64,
     language: Language = None,
+    names: Names = None,
     seed: Seed = 0,
     captions: Annotated[int, typer.Option(min=1, help="How many captions to print under each picture.")] = 1,
     columns: Annotated[int | None, typer.Option(min=1, help="Pictures per row.", show_default="to fit")] = None,
@@ -58,7 +62,7 @@ def preview(
     from pinxit.errors import DataError
     from pinxit.pictures import write_png
 
-    dataset = _open(source, size, split, language, seed)
+    dataset = _open(source, size, split, {"language": language, "names": names}, seed)
     problems = Problems(getattr(dataset, "problems", ()))
     shown = _pick(dataset, source, count, seed, problems)
     _tell(problems)
@@ -83,6 +87,7 @@ def build(
     format: Annotated[str, typer.Option(help="png or webp, both without loss; webp is smaller and slower.")] = "png",
     split: Split = "train",
     language: Language = None,
+    names: Names = None,
     seed: Seed = 0,
     workers: Workers = None,
 ) -> None:
@@ -96,7 +101,7 @@ def build(
     form = next((known for known in FORMS if known == format), None)
     if form is None:
         raise UsageError(f"--format is png or webp, not {format}.")
-    dataset = _open(source, size, split, language, seed)
+    dataset = _open(source, size, split, {"language": language, "names": names}, seed)
     if count is None and _is_world(source):
         count = WORLD_COUNT
     with _bar("writing shards") as progress:
@@ -121,7 +126,7 @@ def check(
 
     if _is_world(source):
         raise UsageError("the built-in world has nothing to check; give a folder or tar shards.")
-    dataset = _open(source, 64, "train", None, 0)
+    dataset = _open(source, 64, "train", {}, 0)
     with _bar("reading") as progress:
         found = check_dataset(dataset, workers, progress)
     typer.echo(f"{found.usable} pictures with {found.captions} captions can be used")
@@ -130,10 +135,10 @@ def check(
         raise typer.Exit(1)
 
 
-def _open(source: str, size: int, split: str, language: str | None, seed: int) -> Dataset:
+def _open(source: str, size: int, split: str, asked: dict[str, str | None], seed: int) -> Dataset:
     from pinxit.data.sources import open_source
 
-    options: dict[str, Any] = {} if language is None else {"language": language}
+    options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     if _is_world(source):
         options["seed"] = seed
     return open_source(source, size, split, **options)
