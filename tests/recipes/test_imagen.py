@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from pinxit.api import load
 from pinxit.config import override
+from pinxit.data.bank import Bank
 from pinxit.data.scripts import readable
+from pinxit.data.world import World
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.functional.diffusion import Prediction, eps_from_x0, even_sigmas, q_sample, sigma_at, target
 from pinxit.functional.diffusion_losses import squared_error
@@ -62,7 +64,7 @@ def config(folder: Path) -> ImagenConfig:
     squares = folder / "squares"
     squares.mkdir()
     write_squares(squares)
-    config = tiny_config(folder, f"data.source={squares}", "data.pictures=8", "data.large=8")
+    config = tiny_config(folder, f"data.source={squares}", "data.pictures=8", "data.large=8", "data.names=many")
     plan = replace(config.plans.base, images=96, batch=8, warmup=16, precision="fp32")
     return replace(config, plans=replace(config.plans, base=plan, upsampler=plan))
 
@@ -223,6 +225,15 @@ def test_texts_that_have_been_read_settle_how_many(straight: ImagenRun, tmp_path
     train(runs[0], ("pictures", "texts"))
     with pytest.raises(UsageError, match=r"started with text\.stored=1, not 2"):
         train(runs[1], ("base",))
+
+
+def test_a_world_is_drawn_with_the_names_that_are_asked_for(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, "data.source=world:small", "data.pictures=8", "data.large=8", "data.names=many")
+    run = ImagenRun(tmp_path / "run", config, "cpu", progress=False)
+    train(run, ["pictures"])
+    world = World("small", names="many", seed=config.seed)
+    found = Bank.open(run.path("pictures")).captions
+    assert [found[k] for k in range(8)] == [world.captions(k) for k in range(8)]
 
 
 def test_texts_must_be_read_before_training(straight: ImagenRun, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ class DataConfig:
     pictures: int = 200_000  # stored for the base, at its size
     large: int = 20_000  # stored for the upsampler, at its size
     largest: int = 20_000  # stored for the second upsampler, where there is one
-    names: Names = "usual"  # of a world's things in its captions; "many" others too, so that unheard ones mean more
+    names: Names = "usual"  # of a world's things in its captions: "many" teaches what unheard ones may mean
     script: Script = "latin"  # captions that are read: those in Latin letters, or all where the reader knows more
 
 

@@ -97,16 +97,16 @@ def tiny() -> ImagenConfig:
     shared: dict[str, Any] = {"optimiser": "muon", "lr": 5e-4, "betas": (0.9, 0.99), "clip": 1.0}
     shared |= {"ema": 0.999, "channels_last": True}
     return ImagenConfig(
-        data=DataConfig(pictures=400_000, large=24_000),
-        text=TextConfig(length=48, stored=1),
-        base=StageConfig(64, base, DiffusionConfig("v", shift=3.0, p_mean=1.0, p_std=1.2)),
+        data=DataConfig(pictures=400_000, large=24_000, names="many"),
+        text=TextConfig(length=48, stored=1, noise=2.0),
+        base=StageConfig(64, base, DiffusionConfig("v", shift=3.0, p_mean=0.6, p_std=1.1)),
         upsampler=StageConfig(256, upsampler, DiffusionConfig("v"), low=64, crop=64, noisiest=0.3),
         plans=Plans(
             base=Plan(images=600_000, batch=24, warmup=2_400, **shared),
             upsampler=Plan(images=400_000, batch=16, warmup=6_400, **shared),
         ),
         # No dynamic thresholding: a third of the world's true values are 0 or 255, and it would grey them.
-        sampling=SamplingConfig("dpm++2m", steps=16, guidance=3.0, percentile=0.0, augmentation=0.1),
+        sampling=SamplingConfig("dpm++2m", steps=16, guidance=3.0, percentile=0.0, agreement=2.0, augmentation=0.1),
         store="int8",
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pinxit.data.bank import Bank, build_bank
 from pinxit.data.embeddings import build_embeddings
-from pinxit.data.sources import open_training
+from pinxit.data.sources import WORLD, open_training
 from pinxit.recipes.imagen.release import write_checkpoint
 from pinxit.recipes.imagen.run import BANKS, STORED, ImagenRun
 from pinxit.recipes.imagen.task import TEXT
@@ -59,7 +59,7 @@ def _pictures(run: ImagenRun, stop: Stop) -> None:
         name, size = BANKS[stage], run.config.network(stage).size
         count: int = getattr(data, name)
         with showing(run, name, stop) as progress:
-            names: dict[str, str] = {} if data.names == "usual" else {"names": data.names}
+            names = {"names": data.names} if data.source.startswith(WORLD) else {}  # other pictures have their own
             source = open_training(data.source, size, run.config.seed, **names)
             build_bank(source, count, run.path(name), workers(count), progress)
 
