@@ -106,7 +106,7 @@ def tiny() -> ImagenConfig:
             upsampler=Plan(images=400_000, batch=16, warmup=6_400, **shared),
         ),
         # No dynamic thresholding: a third of the world's true values are 0 or 255, and it would grey them.
-        sampling=SamplingConfig("dpm++2m", steps=16, guidance=3.0, percentile=0.0, agreement=2.0, augmentation=0.1),
+        sampling=SamplingConfig("dpm++2m-sde", steps=25, guidance=3.0, percentile=0.0, agreement=2.0, augmentation=0.1),
         store="int8",
     )
 
