@@ -62,7 +62,7 @@ class World:
         )
 
     def identity(self) -> dict[str, Any]:
-        """What a bank of it is known by; of names only those that are not the usual, as in banks older than others."""
+        """What a bank of it is known by; usual names go unsaid, so that banks from before there were others go on."""
         usual = {"names"} if self.names == "usual" else set()
         return {"kind": "world"} | {name: value for name, value in to_dict(self).items() if name not in usual}
 
