@@ -98,8 +98,8 @@ def tiny() -> ImagenConfig:
     shared |= {"ema": 0.999, "channels_last": True}
     return ImagenConfig(
         data=DataConfig(pictures=400_000, large=24_000, names="many"),
-        text=TextConfig(length=48, stored=1, noise=2.0),
-        base=StageConfig(64, base, DiffusionConfig("v", shift=3.0, p_mean=0.6, p_std=1.1)),
+        text=TextConfig(length=48, stored=1, noise=3.0),
+        base=StageConfig(64, base, DiffusionConfig("v", shift=3.0, p_mean=0.3, p_std=1.3)),
         upsampler=StageConfig(256, upsampler, DiffusionConfig("v"), low=64, crop=64, noisiest=0.3),
         plans=Plans(
             base=Plan(images=600_000, batch=24, warmup=2_400, **shared),
