@@ -24,12 +24,13 @@ from pinxit.data.world.scene import Scene
 from pinxit.data.world.tasks import TASKS
 from pinxit.data.world.vocabulary import lexicon
 from pinxit.data.world.world import World
-from pinxit.evaluation.questions import Exam, Words, questions
+from pinxit.evaluation.questions import Exam, Question, Words, questions
 from pinxit.recipes.imagen.task import blurred
 from pinxit.text.encoders import TextEncoder, open_text_encoder
 
 LENGTH = 48  # tokens read, as in preset `tiny`
 AT_ONCE = 64
+WORDS: tuple[Words, ...] = ("heard", "unheard")
 NOUNS = sorted(lexicon("small").nouns)
 
 
@@ -43,15 +44,16 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=2.0, help="on the vectors, most of it in times their size")
     options = parser.parse_args()
     reader = open_text_encoder(options.encoder, length=LENGTH)
+    exams = {words: asked_in(words, options.prompts) for words in WORDS}
+    texts = {words: read(reader, [one.prompt for one in asked]) for words, asked in exams.items()}
     print(f"{options.encoder}: sentences of {options.prompts} `unseen` prompts whose things are all understood")
     for names in ("usual", "many"):
         world = World("small", language="en", names=names)
-        said = [world.captions(index)[1 + index % 3] for index in range(options.captions)]
-        texts = read(reader, said)
+        said = read(reader, [world.captions(index)[1 + index % 3] for index in range(options.captions)])
         named = named_in([world.scene(index) for index in range(options.captions)])
-        net = learned(*texts, named, options.steps, options.noise)
-        for words in ("heard", "unheard"):
-            by_task = understood(net, reader, words, options.prompts)
+        net = learned(*said, named, options.steps, options.noise)
+        for words in WORDS:
+            by_task = understood(net, exams[words], *texts[words])
             told = ", ".join(f"{task} {share:.2f}" for task, share in by_task.items())
             print(f"{names} names, {words} nouns: {mean(by_task.values()):.2f} ({told})", flush=True)
 
@@ -71,11 +73,16 @@ class Namer(nn.Module):
         return found
 
 
+def asked_in(words: Words, prompts: int) -> list[Question]:
+    """The exam's questions of GenEval's six tasks, in usual nouns or in others."""
+    return questions(Exam(words=words, prompts=prompts, tasks=TASKS))
+
+
 @torch.inference_mode()
 def read(reader: TextEncoder, sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
     """The encoder's vectors float16 [T, L, D] and mask [T, L]."""
-    found = [reader.encode(sentences[at : at + AT_ONCE], AT_ONCE) for at in range(0, len(sentences), AT_ONCE)]
-    return torch.cat([one.sequence.half() for one in found]), torch.cat([one.mask for one in found])
+    found = reader.encode(sentences, AT_ONCE)
+    return found.sequence.half(), found.mask
 
 
 def named_in(scenes: Sequence[Scene]) -> Tensor:
@@ -104,10 +111,8 @@ def learned(sequence_TLD: Tensor, mask_TL: Tensor, named_TN: Tensor, steps: int,
 
 
 @torch.inference_mode()
-def understood(net: Namer, reader: TextEncoder, words: Words, prompts: int) -> dict[str, float]:
+def understood(net: Namer, asked: Sequence[Question], sequence_TLD: Tensor, mask_TL: Tensor) -> dict[str, float]:
     """By task, the share of the exam's sentences whose things are all among the likeliest, as many as there are."""
-    asked = questions(Exam(words=words, prompts=prompts, tasks=TASKS))
-    sequence_TLD, mask_TL = read(reader, [one.prompt for one in asked])
     logits_TN = net(sequence_TLD.float(), mask_TL)
     right = defaultdict(list)
     for one, logits_N, named_N in zip(asked, logits_TN, named_in([one.scene for one in asked]), strict=True):
