@@ -58,7 +58,7 @@ def test_the_small_world_is_the_one_that_checkpoints_were_trained_on() -> None:
     for split in SPLITS:
         world = World("small", split, group=4)
         for index in range(120):
-            scenes.update(repr(world.scene(index)).encode())
+            scenes.update(repr(world.scene(index)).replace(", material=None", "").encode())  # a field that came later
             captions.update(repr(world.captions(index)).encode())
     assert (scenes.hexdigest()[:16], captions.hexdigest()[:16]) == ("6af9c3b78b9516ca", "872d134313df1775")
 

@@ -131,6 +131,7 @@ def _item(part: Part, artist: str | None, rect: Rect, depth: int, dice: Dice) ->
         size=part.size,
         artist=artist,
         form=part.form,
+        material=part.material,
         outfit=part.outfit,
         words=part.words,
         flip=part.kind == "sprite" and dice.chance(0.5),

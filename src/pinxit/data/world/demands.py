@@ -20,7 +20,8 @@ class Wanted:
     form: str | None = None
     size: str | None = None
     words: str | None = None
-    outfit: tuple[tuple[str, str], ...] = ()  # (colour, garment): these at least
+    material: str | None = None
+    outfit: tuple[tuple[str, str], ...] = ()  # (colour, garment): these at least; "": in any colour
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,15 @@ def demand_of(plan: Plan) -> Demand:
 
 def _wanted(part: Part, pattern: str) -> Wanted:
     return Wanted(
-        part.name, part.colour, part.count, pattern == "counting", part.form, part.size, part.words, part.outfit
+        name=part.name,
+        colour=part.colour,
+        count=part.count,
+        exactly=pattern == "counting",
+        form=part.form,
+        size=part.size,
+        words=part.words,
+        material=part.material,
+        outfit=part.outfit,
     )
 
 
@@ -115,9 +124,11 @@ def satisfied(scene: Scene, wanted: Demand) -> bool:
 
 
 def _answers(item: Item, want: Wanted) -> bool:
-    asked = ((want.colour, item.colour), (want.form, item.form), (want.size, item.size), (want.words, item.words))
-    worn = set(want.outfit) <= set(item.outfit)
-    return item.name == want.name and worn and all(wish is None or wish == given for wish, given in asked)
+    facts = ("colour", "form", "size", "words", "material")
+    asked = ((getattr(want, fact), getattr(item, fact)) for fact in facts)
+    worn = {*item.outfit, *(("", garment) for _, garment in item.outfit)}
+    dressed = set(want.outfit) <= worn
+    return item.name == want.name and dressed and all(wish is None or wish == given for wish, given in asked)
 
 
 def _related(ones: Sequence[Item], relation: RelationName, others: Sequence[Item]) -> bool:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pinxit.data.world.scene import Item, Kind, RelationName, Scene
@@ -25,6 +25,7 @@ class Part:
     count: int = 1
     outfit: tuple[tuple[str, str], ...] = ()
     words: str | None = None
+    material: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,9 @@ def meaning(scene: Scene) -> Plan:
 
 def part_of(item: Item, count: int = 1) -> Part:
     """What captions may say of one item."""
-    return Part(item.name, item.kind, item.colour, item.size, item.form, count, item.outfit, item.words)
+    return Part(
+        item.name, item.kind, item.colour, item.size, item.form, count, item.outfit, item.words, item.material
+    )
 
 
 def _grouped(parts: list[Part]) -> tuple[Part, ...]:
@@ -102,9 +105,4 @@ def _grouped(parts: list[Part]) -> tuple[Part, ...]:
     counts: dict[Part, int] = {}
     for part in parts:
         counts[part] = counts.get(part, 0) + 1
-    return tuple(
-        part
-        if count == 1
-        else Part(part.name, part.kind, part.colour, part.size, part.form, count, part.outfit, part.words)
-        for part, count in counts.items()
-    )
+    return tuple(part if count == 1 else replace(part, count=count) for part, count in counts.items())

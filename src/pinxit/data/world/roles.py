@@ -47,6 +47,15 @@ SOUTH EAST WEST LEFT RIGHT UP DOWN HOME WORK PLAY LOVE PEACE HOPE JOY LUCK HAPPY
 QUIET SLOW FAST DOGS CATS BIRDS ROSES TULIPS SUMMER WINTER SPRING MAGIC DREAM SUN MOON STAR SKY RAIN SNOW WIND
 ONE TWO THREE FOUR FIVE SIX SEVEN EIGHT NINE TEN PAINT PINXIT OPENAI
 """
+# What can be cut open ("a cross-section of a kiwi"), drunk, and led on a leash; who leads, drinks and prepares drinks.
+CUT_OPEN = ("avocado", "carrot", "banana", "strawberry", "pineapple", "mushroom", "radish", "walnut", "apple", "kiwi", "lemon")
+DRINKS = ("cup of coffee", "cup of tea", "glass of milk")
+LED = ("dog", "cat", "pig", "rabbit", "fox", "turtle", "penguin", "snail", "horse", "elephant", "capybara", "crab")
+_FIGURES = ("penguin", "panda", "teddy bear", "owl", "astronaut", "person", "snowman", "robot", "rabbit", "cat", "fox")
+_PLANTS = ("carrot", "radish", "avocado", "banana", "strawberry", "pineapple", "mushroom", "cactus")
+LEADERS = (*_FIGURES, *_PLANTS)
+DRINKERS = (*_FIGURES, *_PLANTS, "dog", "pig", "capybara", "elephant", "giraffe", "flamingo", "horse")
+MAKERS = _FIGURES
 SIGN_WORDS = tuple(_SIGN_WORDS.split())  # at most six letters: more cannot be read at 64 pixels
 
 

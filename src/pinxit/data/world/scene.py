@@ -11,7 +11,19 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal["sprite", "shape", "solid", "made"]
-RelationName = Literal["left of", "right of", "above", "below", "on top of", "inside", "behind", "riding"]
+RelationName = Literal[
+    "left of",
+    "right of",
+    "above",
+    "below",
+    "on top of",
+    "inside",
+    "behind",
+    "riding",
+    "walking",  # on a leash
+    "drinking",
+    "making",
+]
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1
 
 
@@ -27,7 +39,8 @@ class Item:
     size: Literal["small", "big"] | None = None  # None: the caption does not speak of size
     artist: str | None = None  # who drew the sprite; None for what is drawn in code
     form: str | None = None  # the free outline of a made thing: "triangle" in "a triangular green clock"
-    outfit: tuple[tuple[str, str], ...] = ()  # (colour, garment), e.g. (("red", "hat"), ("yellow", "gloves"))
+    material: str | None = None  # the sprite that it is made of: "harp" in "a snail made of a harp"
+    outfit: tuple[tuple[str, str], ...] = ()  # (colour, garment), e.g. (("red", "hat"), ("", "tutu")); "": its usual one
     words: str | None = None  # what is written on it
     flip: bool = False  # mirrored left to right
 
@@ -51,6 +64,6 @@ class Scene:
     place: str = "white"  # a colour term for a plain ground, or "meadow", "beach", "snow", ...
     light: str | None = None  # "sunrise", "rain", "snowfall"
     style: str | None = None  # "pencil sketch", "watercolour", "pixel art", ...
-    view: str | None = None  # "close-up", "from afar", "upside down", "fisheye"
+    view: str | None = None  # "close-up", "from afar", "upside down", "fisheye", "cross-section"
     lower_style: str | None = None  # pairs: the same picture is repeated in the lower half in this style
     noise: int = field(default=0)  # seed of what no caption mentions: grass blades, cloud places, grain

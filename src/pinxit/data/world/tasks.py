@@ -22,12 +22,14 @@ TASKS: tuple[str, ...] = (
     "position",
     "colour attribution",
 )
+_FULL = (
+    *("on top", "pair", "style", "stack", "inside", "behind", "riding"),
+    *("outfit", "words", "shaped", "view", "light"),
+)
 EXTRAS: dict[PresetName, tuple[str, ...]] = {
     "small": ("on top", "sketch", "pair"),
-    "full": (
-        *("on top", "pair", "style", "stack", "inside", "behind", "riding"),
-        *("outfit", "words", "shaped", "view", "light"),
-    ),
+    "gallery": (*_FULL, "made of", "walking", "drinking", "making"),
+    "full": _FULL,
 }
 
 

@@ -15,10 +15,10 @@ from pinxit.data.world.scene import Kind
 from pinxit.data.world.thesaurus import FURTHER
 from pinxit.errors import UsageError
 
-PresetName = Literal["small", "full"]
+PresetName = Literal["small", "gallery", "full"]
 Names = Literal["usual", "many"]
 SYNONYM: dict[Names, float] = {"usual": 0.2, "many": 0.6}
-PRESETS: tuple[PresetName, ...] = ("small", "full")
+PRESETS: tuple[PresetName, ...] = ("small", "gallery", "full")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +66,18 @@ MADE = (
     Noun("armchair", "made", "armchairs", "an", "扶手椅", "把"),
     Noun("storefront", "made", "storefronts", "a", "店面", "家", ("shop front",)),
 )
-MADE_OF = {
+MADE_OF = {  # those that come in any form
     "small": ("clock", "flower pot", "lamp"),
+    "gallery": ("clock", "flower pot", "lamp", "plate", "sign", "armchair"),
     "full": ("clock", "flower pot", "lamp", "plate", "sign", "armchair"),
 }
+# The sprites of `gallery` besides those of `small`: what the famous sentences speak of, and what else can wear, ride,
+# be drunk, be cut open or be played.
+GALLERY = (
+    *("dog", "fox", "rabbit", "panda", "horse", "unicorn", "capybara", "pig", "teddy bear", "owl"),
+    *("astronaut", "person", "snowman", "radish", "walnut", "apple", "kiwi", "lemon", "harp", "violin"),
+    *("cup of coffee", "cup of tea", "glass of milk", "telephone", "book"),
+)
 
 # The free outline of a made thing: how English says it before the noun, and Chinese.
 FORMS = ("circle", "square", "triangle", "star", "heart", "pentagon", "hexagon")
@@ -90,7 +98,7 @@ PLACES = {
     "snowy forest": ("in a snowy forest", "在下雪的森林里", ("white", "gray")),
 }
 HORIZON = frozenset(PLACES) - {"night sky"}  # places with ground to stand on
-PLACES_OF = {"small": ("meadow", "beach", "snow", "night sky"), "full": tuple(PLACES)}
+PLACES_OF = {"small": ("meadow", "beach", "snow", "night sky"), "gallery": tuple(PLACES), "full": tuple(PLACES)}
 
 COUNTS = {
     1: ("one", "一"),
@@ -101,7 +109,7 @@ COUNTS = {
     6: ("six", "六"),
 }
 
-MOST: dict[str, int] = {"small": 4, "full": 6}  # how many of the same a picture may hold
+MOST: dict[str, int] = {"small": 4, "gallery": 4, "full": 6}  # how many of the same a picture may hold
 
 STYLES = (
     "pencil sketch",
@@ -113,9 +121,9 @@ STYLES = (
     "old photograph",
     "folded from paper",
 )
-STYLES_OF = {"small": ("pencil sketch",), "full": STYLES}
+STYLES_OF = {"small": ("pencil sketch",), "gallery": STYLES, "full": STYLES}
 LIGHTS = ("sunrise", "rain", "snowfall")
-VIEWS = ("close-up", "from afar", "upside down", "fisheye")
+VIEWS = ("close-up", "from afar", "upside down", "fisheye", "cross-section")
 
 
 def _pairs(text: str) -> frozenset[tuple[str, str]]:
@@ -162,18 +170,18 @@ class Lexicon:
     synonym: float  # how often a phrase uses another true name than a thing's first
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2 * len(PRESETS))
 def lexicon(preset: str, names: Names = "usual") -> Lexicon:
-    """The vocabulary of "small" or "full", its things called as usual or by many names (`thesaurus.py`).
+    """The vocabulary of a preset, its things called as usual or by many names (`thesaurus.py`).
 
     Raises UsageError for another preset.
     """
-    if preset not in ("small", "full"):
-        raise UsageError(f"there is no world called '{preset}'; choose small or full.")
-    chosen: PresetName = "small" if preset == "small" else "full"
-    drawn = [n for n in (*SHAPES, *SOLIDS, *MADE) if n.kind != "made" or chosen == "full" or n.name in MADE_OF[chosen]]
+    if preset not in PRESETS:
+        raise UsageError(f"there is no world called '{preset}'; choose {', '.join(PRESETS[:-1])} or {PRESETS[-1]}.")
+    chosen: PresetName = preset  # type: ignore[assignment]  # one of PRESETS
+    drawn = [n for n in (*SHAPES, *SOLIDS, *MADE) if n.kind != "made" or chosen != "small" or n.name in MADE_OF[chosen]]
     nouns = {noun.name: noun for noun in drawn}
-    sprites = tuple(name for name in Pack.open().names(chosen) if name not in nouns)
+    sprites = tuple(name for name in _sprites(chosen) if name not in nouns)
     nouns |= {name: _sprite(name) for name in sprites}
     if names == "many":
         nouns = {name: replace(n, synonyms=(*n.synonyms, *FURTHER.get(name, ()))) for name, n in nouns.items()}
@@ -188,6 +196,12 @@ def lexicon(preset: str, names: Names = "usual") -> Lexicon:
         styles=STYLES_OF[chosen],
         synonym=SYNONYM[names],
     )
+
+
+def _sprites(preset: PresetName) -> tuple[str, ...]:
+    if preset == "gallery":
+        return (*Pack.open().names("small"), *GALLERY)
+    return Pack.open().names(preset)
 
 
 def _sprite(name: str) -> Noun:
