@@ -88,9 +88,9 @@ out there (`vocabulary.lexicon`)."""
 USUAL: dict[str, tuple[str, ...]] = {
     "plate": ("dish",),
     "sign": ("signboard",),
-    "storefront": ("store front", "shop"),
-    "cup of coffee": ("coffee", "latte"),
-    "cup of tea": ("tea", "hot drink", "hot beverage"),  # the last two are a coffee too: so neither is called by them
+    "storefront": ("shop front", "store front", "shop"),
+    "cup of coffee": ("coffee", "latte"),  # nobody drinks a coffee cup
+    "cup of tea": ("tea",),
     "telephone": ("phone",),
 }
-"""Further names in everyday use, which the captions of every world but `small` use as usual ones."""
+"""What the captions of every world but `small` usually call a thing besides its name, instead of the pack's words."""

@@ -224,9 +224,12 @@ def _sprite(name: str) -> Noun:
 
 
 def _with_usual(noun: Noun) -> Noun:
-    """With the further names of the worlds beyond `small`."""
-    english = (*noun.synonyms, *(word for word in USUAL.get(noun.name, ()) if word not in noun.synonyms))
-    return replace(noun, synonyms=english, zh_synonyms=FURTHER_ZH.get(noun.name, ()))
+    """With the usual further names of the worlds beyond `small`."""
+    return replace(
+        noun,
+        synonyms=USUAL.get(noun.name, noun.synonyms),
+        zh_synonyms=FURTHER_ZH.get(noun.name, ()),
+    )
 
 
 def _without_clashing_synonyms(nouns: dict[str, Noun]) -> dict[str, Noun]:
