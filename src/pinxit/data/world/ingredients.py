@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pinxit.data.world.dice import Dice
 from pinxit.data.world.plan import Part, Plan, Size
-from pinxit.data.world.roles import carries
+from pinxit.data.world.roles import CUT_OPEN, carries
 from pinxit.data.world.vocabulary import COLOURS, FORMS, Lexicon, apart, stands_out
 
 
@@ -18,6 +18,8 @@ def sound(plan: Plan) -> bool:
                 return False
             if one.name == other.name and one.colour == other.colour and not plan.told:
                 return False
+    if plan.view == "cross-section" and plan.parts[0].name not in CUT_OPEN:
+        return False
     pairs = zip(plan.parts, plan.relations, plan.parts[1:], strict=False)
     return all(relation != "on top of" or carries(lower.name, lower.form) for _, relation, lower in pairs)
 
@@ -51,7 +53,7 @@ def coloured(dice: Dice, words: Lexicon, size: Size | None = None) -> Part:
         return Part(dice.pick(words.shapes), "shape", colour, size)
     if draw < 0.72:
         return Part(dice.pick(words.solids), "solid", colour, size)
-    if words.preset == "full" and draw > 0.88:
+    if words.preset != "small" and draw > 0.88:
         return Part(dice.pick(words.sprites), "sprite", colour, size)
     name = dice.pick(words.made)
     return Part(name, "made", colour, size, form=dice.pick(FORMS) if dice.chance(0.6) else None)

@@ -13,8 +13,28 @@ from pinxit.data.world.demands import demand_of, satisfied
 from pinxit.data.world.dice import Dice
 from pinxit.data.world.ingredients import sound
 from pinxit.data.world.plan import INVERSE, Part, Plan
-from pinxit.data.world.roles import CONTAINERS, DRESSED, RIDDEN, RIDERS, SIGN_WORDS, WRITTEN, cast, shapely
+from pinxit.data.world.roles import (
+    BODIES,
+    CONTAINERS,
+    CUT_OPEN,
+    DRINKERS,
+    DRINKS,
+    GARMENTS,
+    LEADERS,
+    LED,
+    MAKERS,
+    MATERIALS,
+    RIDDEN,
+    RIDERS,
+    SIGN_WORDS,
+    WRITTEN,
+    cast,
+    shapely,
+    wardrobe,
+    wearers,
+)
 from pinxit.data.world.scene import Scene
+from pinxit.data.world.sign_words import misspelled
 from pinxit.data.world.splits import Split, belongs
 from pinxit.data.world.vocabulary import COLOURS, FORMS, LIGHTS, MOST, VIEWS, Lexicon, apart
 
@@ -62,6 +82,7 @@ def changes(plan: Plan, words: Lexicon) -> list[list[Plan]]:
         _restyled(plan, words),
         _reworded(plan),
         _redressed(plan),
+        _remade(plan, words),
     ]
 
 
@@ -81,7 +102,7 @@ def _swapped(plan: Plan) -> list[Plan]:
 
 def _mirrored(plan: Plan) -> list[Plan]:
     """Two parts exchange their places."""
-    if not plan.told or len(plan.parts) != 2:
+    if not plan.told or len(plan.parts) != 2 or plan.relations[0] in ("drinking", "making"):
         return []
     if plan.relations[0] in INVERSE:
         return [replace(plan, relations=(INVERSE[plan.relations[0]],))]
@@ -118,15 +139,30 @@ def _renamed(plan: Plan, words: Lexicon) -> list[Plan]:
     ]
 
 
+_ROLES: dict[str, tuple[tuple[str, ...], ...]] = {
+    "riding": (RIDERS, RIDDEN),
+    "walking": (LEADERS, LED),
+    "drinking": (DRINKERS, DRINKS),
+    "making": (MAKERS, DRINKS),
+    "outfit": (wearers(),),
+    "words": (WRITTEN,),
+    "made_of": (BODIES,),
+    "cross-section": (CUT_OPEN,),
+}
+
+
 def _instead(plan: Plan, index: int, words: Lexicon) -> tuple[str, ...]:
     """What may stand in the place of a part."""
-    roles = {"riding": (RIDERS, RIDDEN), "outfit": (DRESSED,), "words": (WRITTEN,)}.get(plan.pattern)
+    part = plan.parts[index]
+    roles = _ROLES.get(plan.view or plan.pattern)
     if roles:
-        return cast(roles[index % len(roles)], words)
+        names = cast(roles[index % len(roles)], words)
+        worn = {garment for _, garment in part.outfit}
+        return tuple(name for name in names if worn <= set(wardrobe(name)) and (not worn or name in wearers()))
     if plan.pattern == "inside" and index == 1:
         return CONTAINERS
     kinds = {"sprite": words.sprites, "shape": words.shapes, "solid": words.solids, "made": words.made}
-    return kinds[plan.parts[index].kind]
+    return kinds[part.kind]
 
 
 def _resized(plan: Plan) -> list[Plan]:
@@ -160,15 +196,38 @@ def _reworded(plan: Plan) -> list[Plan]:
     part = plan.parts[0]
     if part.words is None:
         return []
-    return [_with(plan, 0, replace(part, words=word)) for word in SIGN_WORDS if word != part.words]
+    near = misspelled(part.words)
+    return [_with(plan, 0, replace(part, words=word)) for word in (*near, *SIGN_WORDS) if word != part.words]
+
+
+def _remade(plan: Plan, words: Lexicon) -> list[Plan]:
+    """Made of something else."""
+    part = plan.parts[0]
+    if part.material is None:
+        return []
+    others = (name for name in cast(MATERIALS, words) if name not in (part.material, part.name))
+    return [_with(plan, 0, replace(part, material=name)) for name in others]
 
 
 def _redressed(plan: Plan) -> list[Plan]:
-    """One garment in another colour."""
+    """One garment in another colour, or another garment of that colour."""
     part = plan.parts[0]
-    return [
-        _with(plan, 0, replace(part, outfit=(*part.outfit[:i], (colour, garment), *part.outfit[i + 1 :])))
-        for i, (worn, garment) in enumerate(part.outfit)
-        for colour in COLOURS
-        if all(apart(colour, other) for k, (other, _) in enumerate(part.outfit) if k != i) and colour != worn
+    worn = {garment for _, garment in part.outfit}
+    others = [
+        _with(plan, 0, replace(part, outfit=_sorted((*part.outfit[:i], (colour, garment), *part.outfit[i + 1 :]))))
+        for i, (colour, _) in enumerate(part.outfit)
+        for garment in wardrobe(part.name)
+        if garment not in worn and not {"tutu", "trousers"} <= {garment, *worn}
     ]
+    return others + [
+        _with(plan, 0, replace(part, outfit=(*part.outfit[:i], (colour, garment), *part.outfit[i + 1 :])))
+        for i, (before, garment) in enumerate(part.outfit)
+        for colour in COLOURS
+        if all(apart(colour, other or "pink") for k, (other, _) in enumerate(part.outfit) if k != i)
+        and colour != (before or "pink")
+    ]
+
+
+def _sorted(outfit: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """In the order in which outfits are told."""
+    return tuple(sorted(outfit, key=lambda worn: list(GARMENTS).index(worn[1])))

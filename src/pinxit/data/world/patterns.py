@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pinxit.data.world import rules, rules_full
+from pinxit.data.world import rules, rules_acting, rules_full
 from pinxit.data.world.dice import Dice
 from pinxit.data.world.ingredients import sound
 from pinxit.data.world.plan import Plan
@@ -27,12 +27,16 @@ RULES: dict[str, Rule] = {
     "stack": rules_full.stack,
     "inside": rules_full.inside,
     "behind": rules_full.behind,
-    "riding": rules_full.riding,
-    "outfit": rules_full.outfit,
+    "riding": rules_acting.riding,
+    "outfit": rules_acting.outfit,
     "words": rules_full.words_on,
     "shaped": rules_full.shaped,
     "view": rules_full.view,
     "light": rules_full.light,
+    "made_of": rules_acting.made_of,
+    "walking": rules_acting.walking,
+    "drinking": rules_acting.drinking,
+    "making": rules_acting.making,
 }
 SMALL: tuple[tuple[str, float], ...] = (
     ("single_object", 0.11),
@@ -65,7 +69,31 @@ FULL: tuple[tuple[str, float], ...] = (
     ("view", 0.03),
     ("light", 0.02),
 )
-WEIGHTS: dict[PresetName, tuple[tuple[str, float], ...]] = {"small": SMALL, "full": FULL}
+GALLERY: tuple[tuple[str, float], ...] = (
+    ("single_object", 0.07),
+    ("two_objects", 0.08),
+    ("counting", 0.10),
+    ("colours", 0.08),
+    ("position", 0.10),
+    ("colour_attribution", 0.08),
+    ("on_top", 0.05),
+    ("pair", 0.03),
+    ("style", 0.08),
+    ("stack", 0.04),
+    ("inside", 0.02),
+    ("behind", 0.02),
+    ("riding", 0.03),
+    ("outfit", 0.05),
+    ("words", 0.05),
+    ("shaped", 0.03),
+    ("view", 0.05),
+    ("light", 0.03),
+    ("made_of", 0.03),
+    ("walking", 0.02),
+    ("drinking", 0.02),
+    ("making", 0.02),
+)
+WEIGHTS: dict[PresetName, tuple[tuple[str, float], ...]] = {"small": SMALL, "gallery": GALLERY, "full": FULL}
 
 
 def draw_pattern(dice: Dice, words: Lexicon) -> str:

@@ -95,9 +95,7 @@ def meaning(scene: Scene) -> Plan:
 
 def part_of(item: Item, count: int = 1) -> Part:
     """What captions may say of one item."""
-    return Part(
-        item.name, item.kind, item.colour, item.size, item.form, count, item.outfit, item.words, item.material
-    )
+    return Part(item.name, item.kind, item.colour, item.size, item.form, count, item.outfit, item.words, item.material)
 
 
 def _grouped(parts: list[Part]) -> tuple[Part, ...]:

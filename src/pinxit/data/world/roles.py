@@ -18,18 +18,68 @@ SINK = {"cube": 0.15, "cylinder": 0.13, "sphere": 0.03}
 CONTAINERS = ("circle", "square", "hexagon")
 RIDDEN = (
     *("horse", "donkey", "zebra", "cow", "bull", "camel", "elephant", "pig", "tiger", "leopard", "bison", "turtle"),
-    *("sheep", "goat", "rhinoceros", "hippopotamus", "deer", "llama", "mammoth", "bicycle", "motorcycle"),
+    *(
+        "capybara",
+        "unicorn",
+        "snail",
+        "crab",
+        "giraffe",
+        "car",
+        "sheep",
+        "goat",
+        "rhinoceros",
+        "hippopotamus",
+        "deer",
+        "llama",
+        "mammoth",
+        "bicycle",
+        "motorcycle",
+    ),
 )
 RIDERS = (
     *("astronaut", "cat", "monkey", "teddy bear", "penguin", "chick", "owl", "rabbit", "mouse", "squirrel", "robot"),
     *("chef", "wizard", "superhero", "detective", "pilot", "painter", "scientist", "ghost", "snowman"),
+    *("fox", "dog", "panda", "person", "carrot", "radish", "avocado", "banana"),
 )
 DRESSED = (
     *("penguin", "teddy bear", "owl", "chick", "snowman", "dodo", "parrot"),
-    *("orangutan", "duck"),
+    *("orangutan", "duck", "panda", "person", "robot", "rabbit"),
 )
 
 # English (with its article where it is one piece), Chinese, and the verb Chinese wears it with.
+PLANTS = ("carrot", "radish", "avocado", "banana", "strawberry", "pineapple", "mushroom", "cactus")
+# What a sprite can be made of, and whose body is broad enough to show it ("a snail made of a harp").
+BODIES = (
+    "snail",
+    "turtle",
+    "elephant",
+    "pig",
+    "fish",
+    "penguin",
+    "owl",
+    "teddy bear",
+    "crab",
+    "capybara",
+    "car",
+    "house",
+)
+MATERIALS = (
+    "harp",
+    "violin",
+    "guitar",
+    "book",
+    "telephone",
+    "apple",
+    "lemon",
+    "kiwi",
+    "strawberry",
+    "sunflower",
+    "avocado",
+)
+# Who can wear a tutu; plants have no legs for trousers and boots, and no hands for gloves.
+TUTU = ("penguin", "panda", "teddy bear", "owl", "person", "robot", "rabbit", *PLANTS)
+_ON_PLANTS = ("hat", "scarf", "tutu")
+
 GARMENTS: dict[str, tuple[bool, str, str]] = {
     "hat": (True, "帽子", "戴着"),
     "scarf": (True, "围巾", "戴着"),
@@ -38,6 +88,7 @@ GARMENTS: dict[str, tuple[bool, str, str]] = {
     "trousers": (False, "裤子", "穿着"),
     "tutu": (True, "芭蕾舞裙", "穿着"),
     "boots": (False, "靴子", "穿着"),
+    "tutu": (True, "芭蕾舞裙", "穿着"),
 }
 WRITTEN = ("sign", "storefront")
 _SHAPELY = frozenset({"fruit", "vegetable", "animal", "flower"})
@@ -49,15 +100,38 @@ QUIET SLOW FAST DOGS CATS BIRDS ROSES TULIPS SUMMER WINTER SPRING MAGIC DREAM SU
 ONE TWO THREE FOUR FIVE SIX SEVEN EIGHT NINE TEN PAINT PINXIT OPENAI
 """
 # What can be cut open ("a cross-section of a kiwi"), drunk, and led on a leash; who leads, drinks and prepares drinks.
-CUT_OPEN = ("avocado", "carrot", "banana", "strawberry", "pineapple", "mushroom", "radish", "walnut", "apple", "kiwi", "lemon")
+CUT_OPEN = (
+    "avocado",
+    "carrot",
+    "banana",
+    "strawberry",
+    "pineapple",
+    "mushroom",
+    "radish",
+    "walnut",
+    "apple",
+    "kiwi",
+    "lemon",
+)
 DRINKS = ("cup of coffee", "cup of tea", "glass of milk")
 LED = ("dog", "cat", "pig", "rabbit", "fox", "turtle", "penguin", "snail", "horse", "elephant", "capybara", "crab")
 _FIGURES = ("penguin", "panda", "teddy bear", "owl", "astronaut", "person", "snowman", "robot", "rabbit", "cat", "fox")
-_PLANTS = ("carrot", "radish", "avocado", "banana", "strawberry", "pineapple", "mushroom", "cactus")
-LEADERS = (*_FIGURES, *_PLANTS)
-DRINKERS = (*_FIGURES, *_PLANTS, "dog", "pig", "capybara", "elephant", "giraffe", "flamingo", "horse")
+LEADERS = (*_FIGURES, *PLANTS)
+DRINKERS = (*_FIGURES, *PLANTS, "dog", "pig", "capybara", "elephant", "giraffe", "flamingo", "horse")
 MAKERS = _FIGURES
 SIGN_WORDS = tuple(_SIGN_WORDS.split())  # at most six letters: more cannot be read at 64 pixels
+
+
+def wearers() -> tuple[str, ...]:
+    """Everything that can wear something."""
+    return (*DRESSED, *(name for name in TUTU if name not in DRESSED))
+
+
+def wardrobe(name: str) -> tuple[str, ...]:
+    """The garments that this thing can wear."""
+    if name in PLANTS:
+        return _ON_PLANTS
+    return tuple(garment for garment in GARMENTS if garment != "tutu" or name in TUTU)
 
 
 def carries(name: str, form: str | None = None) -> bool:

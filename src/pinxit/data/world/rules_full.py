@@ -1,20 +1,20 @@
-"""The grammar rules that only the full preset has."""
+"""The grammar rules that the small preset does not have."""
 
 from __future__ import annotations
 
 from pinxit.data.world.dice import Dice
 from pinxit.data.world.ingredients import choose_place, coloured, sprite
 from pinxit.data.world.plan import GROUNDED_STYLES, Part, Plan
-from pinxit.data.world.roles import CONTAINERS, DRESSED, GARMENTS, RIDDEN, RIDERS, SIGN_WORDS, WRITTEN, cast, shapely
+from pinxit.data.world.roles import CONTAINERS, CUT_OPEN, WRITTEN, cast, shapely
 from pinxit.data.world.scene import RelationName
-from pinxit.data.world.vocabulary import COLOURS, LIGHTS, VIEWS, Lexicon, apart, stands_out
+from pinxit.data.world.sign_words import sign_word
+from pinxit.data.world.vocabulary import COLOURS, LIGHTS, VIEWS, Lexicon, stands_out
 
 _LIT_PLACES = {
     "sunrise": ("meadow", "beach", "desert", "mountains", "snow"),
     "rain": ("meadow", "beach", "mountains"),
     "snowfall": ("meadow", "mountains", "snowy forest"),
 }
-_MOST_CLOTHES = 4
 
 
 def style(dice: Dice, words: Lexicon) -> Plan | None:
@@ -63,33 +63,10 @@ def behind(dice: Dice, words: Lexicon) -> Plan | None:
     return Plan("behind", (hidden, front), ("behind",), choose_place(dice, words, hidden, front))
 
 
-def riding(dice: Dice, words: Lexicon) -> Plan | None:
-    """A cat riding a turtle; a monkey riding a horse beside a chick riding a pig."""
-    riders, ridden = cast(RIDERS, words), cast(RIDDEN, words)
-    parts = [Part(dice.pick(names), "sprite") for names in (riders, ridden) * 2]
-    if not dice.chance(0.12):
-        return Plan("riding", tuple(parts[:2]), ("riding",), choose_place(dice, words))
-    if len({part.name for part in parts}) < 4:
-        return None
-    return Plan("riding", tuple(parts), ("riding", "left of", "riding"), choose_place(dice, words))
-
-
-def outfit(dice: Dice, words: Lexicon) -> Plan | None:
-    """A penguin wearing a red hat, yellow gloves, a blue shirt and green trousers."""
-    garments = dice.shuffled(tuple(GARMENTS))[: dice.between(1, _MOST_CLOTHES)]
-    worn = tuple((dice.pick(COLOURS), garment) for garment in GARMENTS if garment in garments)
-    colours = [colour for colour, _ in worn]
-    if any(not apart(a, b) for i, a in enumerate(colours) for b in colours[i + 1 :]):
-        return None
-    part = Part(dice.pick(cast(DRESSED, words)), "sprite", outfit=worn)
-    place = choose_place(dice, words, *(Part("", "shape", colour) for colour in colours))
-    return Plan("outfit", (part,), place=place)
-
-
 def words_on(dice: Dice, words: Lexicon) -> Plan | None:
     """A sign that says HELLO; a blue storefront with the word BREAD on it."""
     colour = dice.pick(COLOURS) if dice.chance(0.6) else None
-    part = Part(dice.pick(WRITTEN), "made", colour, words=dice.pick(SIGN_WORDS))
+    part = Part(dice.pick(WRITTEN), "made", colour, words=sign_word(dice))
     return Plan("words", (part,), place=choose_place(dice, words, part))
 
 
@@ -101,12 +78,14 @@ def shaped(dice: Dice, words: Lexicon) -> Plan | None:
 
 
 def view(dice: Dice, words: Lexicon) -> Plan | None:
-    """A close-up of a cat; a cat upside down."""
-    part = sprite(dice, words)
-    return Plan("view", (part,), place=choose_place(dice, words, part), view=dice.pick(VIEWS))
+    """A close-up of a cat; a cat upside down; a cross-section of a kiwi."""
+    chosen = dice.pick(VIEWS)
+    part = Part(dice.pick(cast(CUT_OPEN, words)), "sprite") if chosen == "cross-section" else sprite(dice, words)
+    return Plan("view", (part,), place=choose_place(dice, words, part), view=chosen)
 
 
 def light(dice: Dice, words: Lexicon) -> Plan | None:
-    """A penguin on a beach at sunrise with long shadows."""
+    """A penguin on a beach at sunrise with long shadows; a watercolour of it."""
     chosen = dice.pick(LIGHTS)
-    return Plan("light", (sprite(dice, words),), place=dice.pick(_LIT_PLACES[chosen]), light=chosen)
+    style = "watercolour" if dice.chance(0.3) else None
+    return Plan("light", (sprite(dice, words),), place=dice.pick(_LIT_PLACES[chosen]), light=chosen, style=style)

@@ -40,7 +40,9 @@ class Item:
     artist: str | None = None  # who drew the sprite; None for what is drawn in code
     form: str | None = None  # the free outline of a made thing: "triangle" in "a triangular green clock"
     material: str | None = None  # the sprite that it is made of: "harp" in "a snail made of a harp"
-    outfit: tuple[tuple[str, str], ...] = ()  # (colour, garment), e.g. (("red", "hat"), ("", "tutu")); "": its usual one
+    outfit: tuple[
+        tuple[str, str], ...
+    ] = ()  # (colour, garment), e.g. (("red", "hat"), ("", "tutu")); "": its usual one
     words: str | None = None  # what is written on it
     flip: bool = False  # mirrored left to right
 

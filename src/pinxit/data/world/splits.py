@@ -28,15 +28,27 @@ KEY = b"pinxit world 87079"
 FAMOUS: frozenset[Combination] = frozenset(
     {
         ("made", "green", "triangle", "clock"),
+        ("form", "pentagon", "clock"),
+        ("made", "yellow", "square", "flower pot"),
         ("coloured relation", "red", "cube", "on top of", "green", "cube"),
         ("coloured relation", "green", "cube", "on top of", "blue", "cube"),
         ("coloured relation", "blue", "cube", "on top of", "green", "cube"),
         ("coloured relation", "green", "cube", "on top of", "red", "cube"),
+        ("coloured relation", "red", "cube", "left of", "green", "cube"),
         ("dressed", "penguin"),
+        ("garment", "tutu", "radish"),
+        ("garment", "tutu", "carrot"),
+        ("wearing", "blue", "shirt", "person"),
+        ("wearing", "black", "trousers", "person"),
         ("form", "avocado", "armchair"),
         ("pair", "armchair", "avocado"),
         ("pair", "avocado", "chair"),
         ("pair", "harp", "snail"),
+        ("material", "harp", "snail"),
+        ("relation", "radish", "walking", "dog"),
+        ("relation", "carrot", "drinking", "cup of coffee"),
+        ("relation", "panda", "making", "cup of coffee"),
+        ("relation", "carrot", "riding", "bicycle"),
         ("relation", "horse", "riding", "astronaut"),
         ("relation", "astronaut", "riding", "horse"),
         ("pair", "cup of coffee", "panda"),
@@ -44,6 +56,11 @@ FAMOUS: frozenset[Combination] = frozenset(
         ("lower style", "pencil sketch", "cat"),
         ("words", "OPENAI"),
         ("light", "sunrise", "capybara"),
+        ("view", "close-up", "capybara"),
+        ("view", "fisheye", "house"),
+        ("view", "cross-section", "walnut"),
+        ("place", "mountains", "capybara"),
+        ("style", "old photograph", "telephone"),
     }
 )
 # Kinds that only the famous examples belong to: their members consist of combinations that are hashed on their own.
@@ -65,11 +82,15 @@ RELEVANT: dict[str, frozenset[str]] = {
     "inside": frozenset({"relation"}),
     "behind": frozenset({"relation"}),
     "riding": frozenset({"relation"}),
-    "outfit": frozenset({"dressed", "wearing"}),
+    "outfit": frozenset({"dressed", "wearing", "garment"}),
     "words": frozenset({"words"}),
     "shaped": frozenset({"form"}),
     "view": frozenset({"view"}),
     "light": frozenset({"light"}),
+    "made_of": frozenset({"material"}),
+    "walking": frozenset({"relation"}),
+    "drinking": frozenset({"relation"}),
+    "making": frozenset({"relation"}),
 }
 
 
@@ -131,6 +152,9 @@ def _of_part(part: Part) -> list[Combination]:
     if part.outfit:
         found.append(("dressed", part.name))
         found += [("wearing", colour, garment, part.name) for colour, garment in part.outfit]
+        found += [("garment", garment, part.name) for _, garment in part.outfit]
+    if part.material is not None:
+        found += [("material", part.material, part.name), ("pair", *sorted((part.material, part.name)))]
     return found
 
 
