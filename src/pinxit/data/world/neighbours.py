@@ -81,8 +81,7 @@ def changes(plan: Plan, words: Lexicon) -> list[list[Plan]]:
         _reformed(plan, words),
         _restyled(plan, words),
         _reworded(plan),
-        _redressed(plan),
-        _remade(plan, words),
+        _redressed(plan) + _remade(plan, words),
     ]
 
 

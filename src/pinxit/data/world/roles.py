@@ -86,6 +86,7 @@ GARMENTS: dict[str, tuple[bool, str, str]] = {
     "gloves": (False, "手套", "戴着"),
     "shirt": (True, "衬衫", "穿着"),
     "trousers": (False, "裤子", "穿着"),
+    "tutu": (True, "芭蕾舞裙", "穿着"),
     "boots": (False, "靴子", "穿着"),
     "tutu": (True, "芭蕾舞裙", "穿着"),
 }

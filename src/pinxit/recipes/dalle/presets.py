@@ -81,6 +81,7 @@ class DalleConfig:
     plans: Plans
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    spell: bool = False  # words to be written in a picture are read letter by letter
     alike: bool = False  # the transformer starts out knowing which codes look alike; the paper's learns it
     count_pads: bool = False  # the transformer also learns where captions end; the paper does not say what it did
     store: Store = "bf16"  # of the checkpoint's weights: bf16, or int8 in half the space

@@ -52,11 +52,11 @@ def tokenizer(run: DalleRun, stop: Stop) -> None:
     """Learn the text tokens from the captions, or take over those of the checkpoint that the run starts from."""
     if run.finished("tokenizer"):
         return
-    if run.init is not None:
+    if run.init is not None and not run.renews_tokens:
         Tokenizer.open(run.init.folder).save(run.path("tokenizer"))
         return
     run.need("tokenizer", "pictures")
-    learn_tokenizer(run.bank(), run.config.vocab, run.path("tokenizer"))
+    learn_tokenizer(run.bank(), run.config.vocab, run.path("tokenizer"), run.config.spell)
 
 
 def dvae(run: DalleRun, stop: Stop) -> None:
