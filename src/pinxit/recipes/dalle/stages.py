@@ -43,7 +43,8 @@ def pictures(run: DalleRun, stop: Stop) -> None:
     with showing(run, "pictures", stop) as progress:
         build_bank(source, data.pictures, run.path("pictures"), workers(data.pictures), progress)
     if run.grouped:
-        world = open_training(data.source, data.size, run.config.seed, group=GROUP)
+        detail = {"detail": True} if data.detail and data.source != "world:small" else {}
+        world = open_training(data.source, data.size, run.config.seed, group=GROUP, **detail)
         with showing(run, "ranking", stop) as progress:
             build_bank(world, data.ranking, run.path("ranking"), workers(data.ranking), progress)
 
