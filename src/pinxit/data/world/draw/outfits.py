@@ -147,7 +147,9 @@ def _tutu(body: Body, colour: RGB) -> None:
 _FOLDS = 6
 
 
-def _tier(body: Body, middle: float, half: float, rows: tuple[float, float], flare: float, inks: tuple[RGB, RGB]) -> None:
+def _tier(
+    body: Body, middle: float, half: float, rows: tuple[float, float], flare: float, inks: tuple[RGB, RGB]
+) -> None:
     pen, (top, hem) = body.pen(), (body.row(rows[0]), body.row(rows[1]))
     wide = half + flare * max(0.5 * half, 0.13 * body.height)
     corners = ((-half, top), (half, top), (wide, hem), (-wide, hem))
