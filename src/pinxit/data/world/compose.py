@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 from pinxit.data.world import layout, layout_acting, layout_full
@@ -38,7 +39,7 @@ def compose(plan: Plan, dice: Dice, words: Lexicon) -> Scene | None:
     )
     return Scene(
         pattern=plan.pattern,
-        items=items,
+        items=facing(items, plan.relations),
         relations=tuple(Relation(i, name, i + 1) for i, name in enumerate(plan.relations)),
         place=plan.place,
         light=plan.light,
@@ -58,6 +59,19 @@ MEETING: dict[tuple[str, ...], Callable[[Dice, list[float]], list[Rect] | None]]
     ("making",): layout_acting.making,
     ("riding", "left of", "riding"): layout_full.two_riding,
 }
+
+
+TURNED: dict[str, int] = {"walking": 1, "drinking": 0, "making": 0}  # which of a pair faces the other
+
+
+def facing(items: tuple[Item, ...], relations: tuple[str, ...]) -> tuple[Item, ...]:
+    """Who drinks or makes something looks at it, and what is led at who leads it: sprites look to the left by nature."""
+    if len(relations) != 1 or relations[0] not in TURNED:
+        return items
+    who = TURNED[relations[0]]
+    one, other = items[who], items[1 - who]
+    right = one.box[0] + one.box[2] < other.box[0] + other.box[2]
+    return tuple(replace(item, flip=right) if k == who else item for k, item in enumerate(items))
 
 
 BEHIND = ("behind", "drinking", "making")  # the subject stands behind the object

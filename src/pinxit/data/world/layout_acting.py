@@ -29,7 +29,7 @@ def drinking(dice: Dice, aspects: list[float]) -> list[Rect] | None:
 
 def making(dice: Dice, aspects: list[float]) -> list[Rect] | None:
     """The second, a drink, before the foot of the first and to its side."""
-    return _served(dice, aspects, lap=(0.35, 0.5), lift=(-0.06, 0.0))
+    return _served(dice, aspects, lap=(0.22, 0.38), lift=(-0.06, 0.0))
 
 
 def _served(

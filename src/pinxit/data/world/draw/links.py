@@ -19,7 +19,10 @@ _COFFEE: RGB = (92, 52, 24)
 _HAT = 0.14  # a hat's share of the height of what wears it
 
 # Where a mouth is, as a share of the height of what has it; that of plants is between leaves and middle.
-_MOUTHS = {"person": 0.17, "giraffe": 0.17, "flamingo": 0.22, "penguin": 0.24, "astronaut": 0.3, "robot": 0.7}
+_MOUTHS: dict[str, float] = {
+    **{"person": 0.17, "giraffe": 0.17, "flamingo": 0.22, "penguin": 0.24, "astronaut": 0.3, "teddy bear": 0.33},
+    **{"horse": 0.33, "pig": 0.5, "fox": 0.52, "rabbit": 0.55, "elephant": 0.55, "robot": 0.7},
+}
 _MOUTH = 0.4
 _PULLED = {"giraffe": 0.3, "flamingo": 0.3, "snail": 0.6, "turtle": 0.5, "crab": 0.6}  # where a leash ends on what is led
 _NECK = 0.45
@@ -112,7 +115,7 @@ def _jug(sheet: Sheet, maker: Actor, drink: Actor) -> None:
     """A small jug at the maker's hand that pours into the drink."""
     x0, top, x1, foot = drink.item.box
     outward = 1 if drink.middle > maker.middle else -1
-    reach = max(0.8 * (x1 - x0), 11 / 64)
+    reach = max(0.64 * (x1 - x0), 10 / 64)
     spout = (drink.middle, top - 0.32 * reach)
     jug = [(spout[0] + outward * (x - 0.2) * reach, spout[1] + y * reach) for x, y in _TILTED]
     ink = _POURED.get(drink.item.name, _COFFEE)
