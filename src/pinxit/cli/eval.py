@@ -7,25 +7,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinxit.cli import eval_clip, eval_sweep
+from pinxit.cli import eval_clip, eval_famous, eval_sweep
 from pinxit.cli.examining import (
     WIDE,
     Changes,
-    JudgeName,
     Language,
     PainterName,
     Seed,
     Split,
     Words,
-    bar,
     console,
     exam_of,
-    origin,
+    examine,
     settings_of,
     show_table,
+    write_report,
+    write_sheet,
 )
 from pinxit.cli.options import Device
-from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
     from pinxit.evaluation.questions import Exam, Question
@@ -33,10 +32,12 @@ if TYPE_CHECKING:
     from pinxit.recipes.judge import Judge
 
 app = typer.Typer(help="Measure painters and CLIPs.", no_args_is_help=True)
+app.command("famous")(eval_famous.famous)
 app.command("sweep")(eval_sweep.sweep)
 app.command("labels")(eval_clip.labels)
 app.command("shift")(eval_clip.shift)
 app.command("retrieval")(eval_clip.retrieval)
+JUDGES = {"small": "judge", "gallery": "judge-gallery"}  # shipped, by the world they know
 SHOWN = 24  # pictures on the sheet
 
 
@@ -46,12 +47,18 @@ def group() -> None:
 
 
 @app.command("world")
-def world(
+def exam_world(
     split: Split = "unseen",
     prompts: Annotated[int, typer.Option(min=1, help="How many prompts, shared equally by the tasks.")] = 500,
     candidates: Annotated[int, typer.Option(min=1, help="Pictures painted for each prompt, then ranked.")] = 16,
     checkpoint: PainterName = "tiny",
-    judge: JudgeName = "judge",
+    world: Annotated[
+        str | None, typer.Option("--world", help="Whose prompts: small or gallery; as the judge knows if not given.")
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option("--judge", help="A shipped judge or a checkpoint folder; the world's own if not given."),
+    ] = None,
     judge_only: Annotated[
         bool, typer.Option("--judge-only", help="Measure the judge alone; nothing is painted.")
     ] = False,
@@ -70,14 +77,16 @@ def world(
     [bold]Examples[/bold]
 
       pinxit eval world --split unseen --prompts 500 --candidates 16
+      pinxit eval world --world gallery --prompts 500 --candidates 16
       pinxit eval world --prompts 60 --candidates 4 --out report.json --sheet sheet.png
       pinxit eval world --judge-only
     """
     from pinxit.evaluation.questions import questions
     from pinxit.recipes.judge import Judge
 
+    judge = judge or JUDGES.get(world or "small", "judge")
     opened = Judge.open(judge, device)
-    exam = exam_of(opened.world, split, prompts, language, words, seed)
+    exam = exam_of(world or opened.world, split, prompts, language, words, seed)
     asked = questions(exam)
     about = {"judge": {"name": judge, "hash": opened.hash}, "candidates": candidates}
     table: Lines = {}
@@ -102,45 +111,12 @@ def _painter_lines(
     out: Path | None,
     sheet: Path | None,
 ) -> Lines:
-    from dataclasses import asdict
-    from functools import partial
-
-    from pinxit.api import load
-    from pinxit.cli.sweeping import check_settings
     from pinxit.evaluation.evaluators import painter_scores
-    from pinxit.evaluation.geneval import Rules
-    from pinxit.evaluation.part import part_of
     from pinxit.evaluation.report import lines
-    from pinxit.evaluation.sitting import sit
 
-    painter = load(checkpoint, device=device)
-    settings = about.get("settings", {})
-    check_settings(painter, None, [settings])
-    about["painter"] = {"name": checkpoint} | painter.provenance
-    identity = {"exam": asdict(exam)} | about
-    part = part_of(out)
-
-    def paint(prompts: Any, seeds: Any, count: int) -> Any:
-        asked = list(zip(prompts, seeds, strict=True))
-        return painter.paint_many(asked, candidates=count, keep=None, **settings)
-
-    with bar("painting", len(asked)) as watch:
-        done = sit(
-            asked,
-            paint,
-            candidates,
-            judge.look,
-            Rules(),
-            rank=partial(painter.rank, **settings),
-            shown=SHOWN if sheet else 0,
-            part=part,
-            identity=identity,
-            watch=watch,
-        )
+    done = examine(checkpoint, device, exam, asked, judge, candidates, about, out, shown=SHOWN if sheet else 0)
     if sheet:
-        _write_sheet(sheet, done)
-    if part:
-        about["answers"] = [asdict(one) for one in done.answers]
+        write_sheet(sheet, done)
     return lines(painter_scores(done.answers, candidates))
 
 
@@ -154,17 +130,6 @@ def _judge_lines(exam: Exam, asked: list[Question], judge: Judge) -> Lines:
     return {f"judge: {line}": scores for line, scores in found.items()}
 
 
-def _write_sheet(path: Path, done: Any) -> None:
-    from pinxit.data.sheet import sheet
-    from pinxit.evaluation.report import marked
-    from pinxit.pictures import write_png
-
-    shown = done.answers[: len(done.pictures)]
-    if not shown:
-        raise UsageError(f"no picture was kept for {path}: the exam was begun without --sheet; remove its .part file.")
-    write_png(path, sheet(done.pictures, marked([a.prompt for a in shown], [a.complaint for a in shown])))
-
-
 def _show(table: Lines, title: str) -> None:
     from pinxit.evaluation.report import cells
 
@@ -175,11 +140,7 @@ def _show(table: Lines, title: str) -> None:
 
 
 def _write(out: Path, exam: Exam, asked: list[Question], about: dict[str, Any], table: Lines, device: str) -> None:
-    from pinxit.evaluation.part import part_of
     from pinxit.evaluation.report import intervals
-    from pinxit.files import write_json
 
     scores = {"scores": table, "intervals": intervals(table, [one.task for one in asked])}
-    write_json(out, origin(exam, device) | scores | about)
-    if part := part_of(out):
-        part.unlink(missing_ok=True)
+    write_report(out, exam, device, scores | about)

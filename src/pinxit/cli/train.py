@@ -56,6 +56,9 @@ def dalle(
     changes: Changes = None,
     minutes: Minutes = None,
     init_from: InitFrom = None,
+    grow: Annotated[
+        bool, typer.Option(help="With --init-from: keep the preset's models and tokens, and carry over what fits.")
+    ] = False,
     device: Device = "auto",
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -77,7 +80,7 @@ def dalle(
     stop = Stop(minutes)
     init = started_from(init_from, RECIPE)
     named = {"data.source": data, "data.pictures": pictures}
-    config = override(_config(out, preset, init), asked(named, changes))
+    config = override(_config(out, preset, None if grow else init), asked(named, changes))
     run, chosen = DalleRun(out, config, device, not quiet, init), stages.split(",") if stages else STAGES
     if dry_run:
         typer.echo(table(run, chosen))

@@ -20,8 +20,8 @@ from pinxit.types import Dataset
 
 WORLD, DRAWINGS, FASHION = "world:", "drawings:", "fashion-mnist"
 KINDS = (
-    "world:small, world:full, drawings:small, :full or :broad, fashion-mnist, a folder of pictures with .txt captions, "
-    "or tar shards (a file, a folder, or a pattern)"
+    "world:small, world:gallery, world:full, drawings:small, :full or :broad, fashion-mnist, a folder of pictures with "
+    ".txt captions, or tar shards (a file, a folder, or a pattern)"
 )
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
@@ -31,8 +31,8 @@ _CHOICE = re.compile(r"\{([^{}]*,[^{}]*)\}")
 def open_source(spec: str, size: int, split: str = "train", **options: Any) -> Dataset:
     """Open the data that `spec` names, with pictures of `size` x `size` pixels.
 
-    - "world:small", "world:full": the built-in world; `split` is train, seen or unseen;
-      options language, seed, group, names
+    - "world:small", "world:gallery", "world:full": the built-in world; `split` is train, seen or unseen;
+      options language, seed, group, names, detail
     - "drawings:small", ":full", ":broad": one labelled thing a picture; `split` (train, seen, unseen) says whose
     - "fashion-mnist", "fashion-mnist:FOLDER": labelled photographs; `split` is train or test
     - a folder: pictures with same-named .txt captions at any depth, or tar shards at its top, or a bank
@@ -80,9 +80,11 @@ def open_labelled(spec: str, size: int, split: str) -> LabelledDataset:
 def _world(preset: str, size: int, split: str, options: dict[str, Any]) -> Dataset:
     from pinxit.data.world import World
 
-    unknown = sorted(options.keys() - {"language", "seed", "group", "names"})
+    unknown = sorted(options.keys() - {"language", "seed", "group", "names", "detail"})
     if unknown:
-        raise UsageError(f"the world has no option {', '.join(unknown)}; it has language, seed, group and names.")
+        raise UsageError(
+            f"the world has no option {', '.join(unknown)}; it has language, seed, group, names and detail."
+        )
     chosen: Any = {"preset": preset, "split": split, "size": size} | options
     return World(**chosen)
 

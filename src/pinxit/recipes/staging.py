@@ -165,10 +165,10 @@ def showing(run: Run[Any], name: str, stop: Stop) -> Iterator[Callable[[int, int
         yield show
 
 
-def learn_tokenizer(bank: Bank, vocab: int, folder: Path) -> None:
+def learn_tokenizer(bank: Bank, vocab: int, folder: Path, spell: bool = False) -> None:
     """Learn `vocab` text tokens from the captions of a bank's first pictures, and keep them in `folder`."""
     texts = (text for index in range(min(len(bank), LEARNT_FROM)) for text in bank.captions[index])
-    Tokenizer.train(texts, vocab).save(folder)
+    Tokenizer.train(texts, vocab, spell).save(folder)
 
 
 def workers(count: int) -> int | None:

@@ -19,6 +19,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from pinxit.errors import CheckpointError, DataError, UsageError
 from pinxit.files import write_json, write_text
 from pinxit.text.bpe_dropout import Drops, MergeTable
+from pinxit.text.spelling import spelled
 from pinxit.text.words import counting, most_frequent, words
 
 if TYPE_CHECKING:
@@ -37,15 +38,17 @@ _PIECE = rf"[{_CJK}]| ?\p{{N}}| ?{_LETTER}+| ?[^\s\p{{L}}\p{{M}}\p{{N}}]+"
 class Tokenizer:
     """Text to ids and back; ids 0 to 3 are PAD, UNK, SOT and EOT. Make one with `train` or `open`."""
 
-    def __init__(self, engine: library.Tokenizer, known_words: Sequence[str]) -> None:
-        self._engine = engine
+    def __init__(self, engine: library.Tokenizer, known_words: Sequence[str], spell: bool = False) -> None:
+        self._engine, self.spell = engine, spell
         self._words = list(known_words)
         self._known = frozenset(known_words)
         self._table: MergeTable | None = None
 
     @classmethod
-    def train(cls, captions: Iterable[str], vocab_size: int) -> Tokenizer:
+    def train(cls, captions: Iterable[str], vocab_size: int, spell: bool = False) -> Tokenizer:
         """Learn at most `vocab_size` tokens, 260 of them bytes and specials; captions in any order give the same ones.
+
+        `spell`: words to be written in a picture are read letter by letter (`spelling.py`).
 
         Raises UsageError for a vocabulary without room for the bytes, DataError when there are no words to learn from.
         """
@@ -63,10 +66,11 @@ class Tokenizer:
             initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         )
         counts: Counter[str] = Counter()
+        captions = map(spelled, captions) if spell else captions
         engine.train_from_iterator(counting(captions, counts), trainer)
         if not counts:
             raise DataError("there are no words in the captions to train a tokenizer on.")
-        return cls(_without_added_tokens(engine), most_frequent(counts, KNOWN_WORDS))
+        return cls(_without_added_tokens(engine), most_frequent(counts, KNOWN_WORDS), spell)
 
     @classmethod
     def open(cls, folder: Path | str) -> Tokenizer:
@@ -82,15 +86,16 @@ class Tokenizer:
                 f"{folder / 'tokenizer.json'} is not a tokenizer of pinxit: its special tokens differ."
             )
         try:
-            known = json.loads(_read(folder / "words.json"))["words"]
+            about = json.loads(_read(folder / "words.json"))
+            known, spell = about["words"], bool(about.get("spell", False))
         except (ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{folder / 'words.json'} is damaged; save the tokenizer again.") from error
-        return cls(engine, known)
+        return cls(engine, known, spell)
 
     def save(self, folder: Path | str) -> None:
         """Write tokenizer.json (the tokenizers library reads it too) and words.json into `folder`."""
         write_text(Path(folder) / "tokenizer.json", self._engine.to_str(pretty=True) + "\n")
-        write_json(Path(folder) / "words.json", {"words": self._words})
+        write_json(Path(folder) / "words.json", {"words": self._words} | ({"spell": True} if self.spell else {}))
 
     @property
     def vocab_size(self) -> int:
@@ -118,11 +123,15 @@ class Tokenizer:
 
     def count(self, text: str) -> int:
         """How many tokens `text` has, without start, end and padding."""
-        return len(self._engine.encode(text).ids)
+        return len(self._engine.encode(self._read(text)).ids)
 
     def unknown_words(self, text: str) -> list[str]:
         """Words of `text` that no training caption held, each once, in order; Chinese is looked up by character."""
-        return [word for word in dict.fromkeys(words(text)) if word not in self._known]
+        return [word for word in dict.fromkeys(words(self._read(text))) if word not in self._known]
+
+    def rows(self) -> dict[str, int]:
+        """The id of every token."""
+        return self._engine.get_vocab()
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`, specials left out: lower-cased and with single spaces, as the tokenizer saw it."""
@@ -131,12 +140,16 @@ class Tokenizer:
     def _ids(self, texts: Sequence[str], dropout: float, rng: np.random.Generator | None) -> list[list[int]]:
         if not 0.0 <= dropout <= 1.0:
             raise UsageError(f"BPE dropout is a chance between 0 and 1, not {dropout}.")
+        texts = [self._read(text) for text in texts]
         if dropout == 0.0:
-            return [found.ids for found in self._engine.encode_batch_fast(list(texts))]
+            return [found.ids for found in self._engine.encode_batch_fast(texts)]
         if rng is None:
             raise UsageError("BPE dropout needs a random generator (rng).")
         table, drops = self._merge_table(), Drops(dropout, rng)
         return [[token for piece in self._pieces(text) for token in table.ids(piece, drops)] for text in texts]
+
+    def _read(self, text: str) -> str:
+        return spelled(text) if self.spell else text
 
     def _pieces(self, text: str) -> list[str]:
         normal = self._engine.normalizer.normalize_str(text)

@@ -36,15 +36,19 @@ from pinxit.data.world.roles import (
 from pinxit.data.world.scene import Scene
 from pinxit.data.world.sign_words import misspelled
 from pinxit.data.world.splits import Split, belongs
+from pinxit.data.world.untold import untold_neighbours
 from pinxit.data.world.vocabulary import COLOURS, FORMS, LIGHTS, MOST, VIEWS, Lexicon, apart
 
 
-def neighbours(base: Scene, plan: Plan, words: Lexicon, split: Split, dice: Dice, count: int = 3) -> list[Scene] | None:
+def neighbours(
+    base: Scene, plan: Plan, words: Lexicon, split: Split, dice: Dice, count: int = 3, detail: bool = False
+) -> list[Scene] | None:
     """`count` scenes of the same split, each with one told fact changed; None when there are not so many.
 
-    They are laid out anew. The plainest caption of each is false of the base scene and the other way round.
+    They are laid out anew. The plainest caption of each is false of the base scene and the other way round; with
+    `detail` some differ in nothing but the ground or where things lie (`untold.py`), which only rich captions tell.
     """
-    found: list[Scene] = []
+    found = untold_neighbours(base, plan, words, split, dice)[: count - 1] if detail else []
     met: set[Plan] = set()
     for changed in _in_turn(plan, words, dice):
         if changed in met or not (sound(changed) and belongs(changed, split)):
@@ -81,8 +85,7 @@ def changes(plan: Plan, words: Lexicon) -> list[list[Plan]]:
         _reformed(plan, words),
         _restyled(plan, words),
         _reworded(plan),
-        _redressed(plan),
-        _remade(plan, words),
+        _redressed(plan) + _remade(plan, words),
     ]
 
 

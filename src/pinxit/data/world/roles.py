@@ -18,28 +18,13 @@ SINK = {"cube": 0.15, "cylinder": 0.13, "sphere": 0.03}
 CONTAINERS = ("circle", "square", "hexagon")
 RIDDEN = (
     *("horse", "donkey", "zebra", "cow", "bull", "camel", "elephant", "pig", "tiger", "leopard", "bison", "turtle"),
-    *(
-        "capybara",
-        "unicorn",
-        "snail",
-        "crab",
-        "giraffe",
-        "car",
-        "sheep",
-        "goat",
-        "rhinoceros",
-        "hippopotamus",
-        "deer",
-        "llama",
-        "mammoth",
-        "bicycle",
-        "motorcycle",
-    ),
+    *("sheep", "goat", "rhinoceros", "hippopotamus", "deer", "llama", "mammoth", "bicycle", "motorcycle"),
+    *("capybara", "unicorn", "snail", "crab", "giraffe", "astronaut", "person", "robot", "panda", "teddy bear"),
 )
 RIDERS = (
     *("astronaut", "cat", "monkey", "teddy bear", "penguin", "chick", "owl", "rabbit", "mouse", "squirrel", "robot"),
     *("chef", "wizard", "superhero", "detective", "pilot", "painter", "scientist", "ghost", "snowman"),
-    *("fox", "dog", "panda", "person", "carrot", "radish", "avocado", "banana"),
+    *("fox", "dog", "panda", "person", "pig", "horse", "elephant", "capybara", "carrot", "radish", "avocado", "banana"),
 )
 DRESSED = (
     *("penguin", "teddy bear", "owl", "chick", "snowman", "dodo", "parrot"),
@@ -50,31 +35,12 @@ DRESSED = (
 PLANTS = ("carrot", "radish", "avocado", "banana", "strawberry", "pineapple", "mushroom", "cactus")
 # What a sprite can be made of, and whose body is broad enough to show it ("a snail made of a harp").
 BODIES = (
-    "snail",
-    "turtle",
-    "elephant",
-    "pig",
-    "fish",
-    "penguin",
-    "owl",
-    "teddy bear",
-    "crab",
-    "capybara",
-    "car",
-    "house",
+    *("snail", "turtle", "elephant", "pig", "fish", "penguin"),
+    *("owl", "teddy bear", "crab", "capybara", "car", "house"),
 )
 MATERIALS = (
-    "harp",
-    "violin",
-    "guitar",
-    "book",
-    "telephone",
-    "apple",
-    "lemon",
-    "kiwi",
-    "strawberry",
-    "sunflower",
-    "avocado",
+    *("harp", "violin", "guitar", "book", "telephone", "apple"),
+    *("lemon", "kiwi", "strawberry", "sunflower", "avocado"),
 )
 # Who can wear a tutu; plants have no legs for trousers and boots, and no hands for gloves.
 TUTU = ("penguin", "panda", "teddy bear", "owl", "person", "robot", "rabbit", *PLANTS)
@@ -86,8 +52,8 @@ GARMENTS: dict[str, tuple[bool, str, str]] = {
     "gloves": (False, "手套", "戴着"),
     "shirt": (True, "衬衫", "穿着"),
     "trousers": (False, "裤子", "穿着"),
-    "boots": (False, "靴子", "穿着"),
     "tutu": (True, "芭蕾舞裙", "穿着"),
+    "boots": (False, "靴子", "穿着"),
 }
 WRITTEN = ("sign", "storefront")
 _SHAPELY = frozenset({"fruit", "vegetable", "animal", "flower"})
@@ -100,17 +66,8 @@ ONE TWO THREE FOUR FIVE SIX SEVEN EIGHT NINE TEN PAINT PINXIT OPENAI
 """
 # What can be cut open ("a cross-section of a kiwi"), drunk, and led on a leash; who leads, drinks and prepares drinks.
 CUT_OPEN = (
-    "avocado",
-    "carrot",
-    "banana",
-    "strawberry",
-    "pineapple",
-    "mushroom",
-    "radish",
-    "walnut",
-    "apple",
-    "kiwi",
-    "lemon",
+    *("avocado", "carrot", "banana", "strawberry", "pineapple", "mushroom"),
+    *("radish", "walnut", "apple", "kiwi", "lemon"),
 )
 DRINKS = ("cup of coffee", "cup of tea", "glass of milk")
 LED = ("dog", "cat", "pig", "rabbit", "fox", "turtle", "penguin", "snail", "horse", "elephant", "capybara", "crab")

@@ -178,7 +178,7 @@ def lexicon(preset: str, names: Names = "usual") -> Lexicon:
     """
     if preset not in PRESETS:
         raise UsageError(f"there is no world called '{preset}'; choose {', '.join(PRESETS[:-1])} or {PRESETS[-1]}.")
-    chosen: PresetName = preset  # type: ignore[assignment]  # one of PRESETS
+    chosen: PresetName = preset
     drawn = [n for n in (*SHAPES, *SOLIDS, *MADE) if n.kind != "made" or chosen != "small" or n.name in MADE_OF[chosen]]
     nouns = {noun.name: noun for noun in drawn}
     sprites = tuple(name for name in _sprites(chosen) if name not in nouns)

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from pinxit.config import to_dict
-from pinxit.data.world.captions import LANGUAGES, Language, captions
+from pinxit.data.world.captions import LANGUAGES, RICH, Language, captions
 from pinxit.data.world.compose import compose
 from pinxit.data.world.dice import Dice
 from pinxit.data.world.draw import render
@@ -20,6 +20,7 @@ from pinxit.errors import UsageError
 from pinxit.types import Example
 
 LENGTH = 2**31
+DETAILED = 0.85  # with `detail`, the share of the captions beside the plainest that tell all there is to tell
 GROUP = 4  # a base scene and three hard neighbours (`neighbours.py`)
 
 
@@ -40,12 +41,15 @@ class World:
     group: int = 1  # 1, or 4 for hard neighbours
     length: int = LENGTH
     names: Names = "usual"
+    detail: bool = False  # captions tell the ground and where things lie; some neighbours differ in these alone
 
     def __post_init__(self) -> None:
         lexicon(self.preset)
         _choose("split", self.split, SPLITS)
         _choose("language", self.language, LANGUAGES)
         _choose("names", self.names, tuple(SYNONYM))
+        if self.detail and self.preset == "small":
+            raise UsageError("captions of the small world tell no detail: choose gallery or full.")
         if self.group not in (1, GROUP):
             raise UsageError(f"a world's group is 1 or {GROUP}, not {self.group}.")
 
@@ -62,8 +66,8 @@ class World:
         )
 
     def identity(self) -> dict[str, Any]:
-        """What a bank of it is known by; usual names go unsaid, so that banks from before there were others go on."""
-        usual = {"names"} if self.names == "usual" else set()
+        """What a bank of it is known by; what came later goes unsaid where it is as before, so that old banks go on."""
+        usual = {name for name, before in (("names", "usual"), ("detail", False)) if getattr(self, name) == before}
         return {"kind": "world"} | {name: value for name, value in to_dict(self).items() if name not in usual}
 
     def scene(self, index: int) -> Scene:
@@ -72,17 +76,23 @@ class World:
             raise IndexError(f"item {index} of a world of {self.length}.")
         base, member = divmod(index, self.group)
         key = (self.preset, self.split, self.seed, self.group, base)
-        return scenes_of(key, self.preset, self.split, group=self.group)[member]
+        return scenes_of(key, self.preset, self.split, group=self.group, detail=self.detail)[member]
 
     def captions(self, index: int, scene: Scene | None = None) -> tuple[str, ...]:
         """Four captions of item `index`, the plainest first."""
         dice = Dice(self.preset, self.split, self.seed, self.group, index, "captions", self.language)
-        return captions(scene or self.scene(index), lexicon(self.preset, self.names), self.language, dice)
+        words, rich = lexicon(self.preset, self.names), DETAILED if self.detail else RICH
+        return captions(scene or self.scene(index), words, self.language, dice, rich)
 
 
 @lru_cache(maxsize=16)  # the members of a group are asked for one after another
 def scenes_of(
-    key: tuple[str | int, ...], preset: PresetName, split: Split, pattern: str | None = None, group: int = 1
+    key: tuple[str | int, ...],
+    preset: PresetName,
+    split: Split,
+    pattern: str | None = None,
+    group: int = 1,
+    detail: bool = False,
 ) -> tuple[Scene, ...]:
     """The scenes named by a key: one, or a scene and its neighbours; drawn again until all of them can be laid out."""
     words = lexicon(preset)
@@ -99,7 +109,7 @@ def scenes_of(
             continue
         if group == 1:
             return (base,)
-        others = neighbours(base, plan, words, split, dice, group - 1)
+        others = neighbours(base, plan, words, split, dice, group - 1, detail)
         if others is not None:
             return (base, *others)
 

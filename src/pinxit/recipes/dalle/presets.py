@@ -29,6 +29,7 @@ class DataConfig:
     size: int = 64  # side of the stored pictures; beyond dvae.size they are cropped at random (appendix A.1, B.1)
     pictures: int = 200_000  # stored for the dVAE and the transformer
     ranking: int = 100_000  # stored for CLIP, in fours that differ in one told fact (worlds only); 0: the same pictures
+    detail: bool = False  # of these: captions tell the ground and where things lie (worlds beyond small)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class DalleConfig:
     plans: Plans
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    spell: bool = False  # words to be written in a picture are read letter by letter
     alike: bool = False  # the transformer starts out knowing which codes look alike; the paper's learns it
     count_pads: bool = False  # the transformer also learns where captions end; the paper does not say what it did
     store: Store = "bf16"  # of the checkpoint's weights: bf16, or int8 in half the space
@@ -144,14 +146,14 @@ def nano() -> DalleConfig:
 
 
 def tiny() -> DalleConfig:
-    """72 px, 144 codes a picture of 4,096 patches; the shipped checkpoint. About 19 M parameters in all.
+    """72 px, 144 codes a picture of 4,096 patches; the shipped checkpoint. About 22 M parameters in all.
 
-    Some hours on 2 CPU cores (`--dry-run` says how many on yours), minutes on a GPU; lengthen a finished run with
-    `--set plans.transformer.images=...`. `pinxit train dalle --preset tiny --data world:small --out RUN`
+    Many hours on 2 CPU cores (`--dry-run` says how many on yours), minutes on a GPU; lengthen a finished run with
+    `--set plans.transformer.images=...`. `pinxit train dalle --preset tiny --data world:gallery --out RUN`
     """
     return DalleConfig(
-        vocab=1024,
-        data=DataConfig(size=72, pictures=400_000, ranking=400_000),
+        vocab=2048,
+        data=DataConfig(source="world:gallery", size=72, pictures=400_000, ranking=400_000, detail=True),
         dvae=DVAEConfig(
             size=72,
             channels=256,
@@ -168,20 +170,22 @@ def tiny() -> DalleConfig:
             likelihood="normal",
         ),
         transformer=TransformerConfig(
-            text_vocab=1024, text_tokens=32, image_codes=4096, grid=12, dim=256, depth=8, heads=4, attention="dense"
+            text_vocab=2048, text_tokens=48, image_codes=4096, grid=12, dim=256, depth=10, heads=4, attention="dense"
         ),
         clip=_small_clip(
-            vocab=1024,
+            vocab=2048,
             size=72,
             width=256,
             layers=4,
             heads=4,
-            tokens=34,
+            tokens=64,
+            embed=512,
             # A ResNet learns small shapes from fewer pictures than a ViT; the blocks on top, who stands where.
             vision=VisionConfig(size=72, width=64, stages=(2, 6), mixing=2),
         ),
         noise=NoiseConfig(bpe_dropout=0.02, worn=True, mirrored=0.15),
         sampling=SamplingConfig(guidance=1.5, temperature=0.9, top_k=16, agreement=2.0),
+        spell=True,
         alike=True,
         store="int8",
         plans=Plans(
@@ -316,11 +320,20 @@ def paper() -> DalleConfig:
 
 
 def _small_clip(
-    vocab: int, size: int, width: int, layers: int, heads: int, tokens: int, vision: VisionConfig | None = None
+    vocab: int,
+    size: int,
+    width: int,
+    layers: int,
+    heads: int,
+    tokens: int,
+    vision: VisionConfig | None = None,
+    embed: int | None = None,
 ) -> CLIPConfig:
     vision = vision or VisionConfig(size=size, patch=8, width=width, layers=layers, heads=heads)
     text = TextConfig(vocab=vocab, tokens=tokens, width=width, layers=layers, heads=heads, eot=EOT)
-    return CLIPConfig(embed=width, vision=vision, text=text, activation="gelu", mean=(0.5,) * 3, std=(0.5,) * 3)
+    return CLIPConfig(
+        embed=embed or width, vision=vision, text=text, activation="gelu", mean=(0.5,) * 3, std=(0.5,) * 3
+    )
 
 
 PRESETS: dict[str, Callable[[], DalleConfig]] = {"nano": nano, "tiny": tiny, "gpu-small": gpu_small, "paper": paper}

@@ -14,7 +14,8 @@ from pinxit.data.bank_layout import MANIFEST
 from pinxit.data.sources import WORLD
 from pinxit.models.clip import CLIP
 from pinxit.models.dvae import DVAE
-from pinxit.models.transformer import TokenTransformer
+from pinxit.models.transformer import TokenTransformer, TransformerConfig
+from pinxit.recipes.dalle.growing import Tokens, grown
 from pinxit.recipes.dalle.presets import DalleConfig
 from pinxit.recipes.staging import Run
 from pinxit.recipes.starting import StartingRun
@@ -23,6 +24,8 @@ from pinxit.training.runs import enter
 
 if TYPE_CHECKING:
     from pinxit.recipes.dalle.train_transformer import CodeRows
+    from pinxit.training.loop import Task, Weights
+    from pinxit.weights.checkpoint import Checkpoint
 
 RECIPE = "dalle"
 TRAINED = {  # the stages that train, each with the noises it adds
@@ -45,7 +48,8 @@ class DalleRun(StartingRun[DalleConfig]):
         The same goes for the checkpoint that the run starts from.
         """
         self.check_start()
-        used: dict[str, Callable[[], bool]] = {"vocab": lambda: self.finished("tokenizer")}
+        learned = partial(self.finished, "tokenizer")
+        used: dict[str, Callable[[], bool]] = {"vocab": learned, "spell": learned}
         for section in ("data", "seed"):
             used[section] = lambda: self.path("pictures").exists()
         for stage, fields in TRAINED.items():
@@ -85,6 +89,26 @@ class DalleRun(StartingRun[DalleConfig]):
     def dvae(self) -> DVAE:
         """The trained dVAE with its averaged weights, ready for use."""
         return self.averaged("dvae", DVAE(self.config.dvae))
+
+    @property
+    def renews_tokens(self) -> bool:
+        """Whether the run learns text tokens of its own though it starts from a checkpoint that has some."""
+        if self.init is None:
+            return False
+        spell = Tokenizer.open(self.init.folder).spell
+        return (self.config.vocab, self.config.spell) != (self._vocab_before(self.init), spell)
+
+    def brought(self, task: Task) -> Weights | None:
+        """The checkpoint's weights, grown to this config's models and tokens."""
+        weights = super().brought(task)
+        if weights is None or self.init is None or task.name == "dvae":
+            return weights
+        old = Tokens(Tokenizer.open(self.init.folder), self._vocab_before(self.init))
+        new = Tokens(self.tokenizer(), self.config.vocab)
+        return {name: grown(name, task.modules()[name], state, old, new) for name, state in weights.items()}
+
+    def _vocab_before(self, init: Checkpoint) -> int:
+        return init.config("transformer", TransformerConfig).text_vocab
 
     def transformer(self) -> TokenTransformer:
         """The trained token transformer with its averaged weights, ready for use."""

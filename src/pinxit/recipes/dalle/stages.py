@@ -43,7 +43,8 @@ def pictures(run: DalleRun, stop: Stop) -> None:
     with showing(run, "pictures", stop) as progress:
         build_bank(source, data.pictures, run.path("pictures"), workers(data.pictures), progress)
     if run.grouped:
-        world = open_training(data.source, data.size, run.config.seed, group=GROUP)
+        detail = {"detail": True} if data.detail and data.source != "world:small" else {}
+        world = open_training(data.source, data.size, run.config.seed, group=GROUP, **detail)
         with showing(run, "ranking", stop) as progress:
             build_bank(world, data.ranking, run.path("ranking"), workers(data.ranking), progress)
 
@@ -52,11 +53,11 @@ def tokenizer(run: DalleRun, stop: Stop) -> None:
     """Learn the text tokens from the captions, or take over those of the checkpoint that the run starts from."""
     if run.finished("tokenizer"):
         return
-    if run.init is not None:
+    if run.init is not None and not run.renews_tokens:
         Tokenizer.open(run.init.folder).save(run.path("tokenizer"))
         return
     run.need("tokenizer", "pictures")
-    learn_tokenizer(run.bank(), run.config.vocab, run.path("tokenizer"))
+    learn_tokenizer(run.bank(), run.config.vocab, run.path("tokenizer"), run.config.spell)
 
 
 def dvae(run: DalleRun, stop: Stop) -> None:

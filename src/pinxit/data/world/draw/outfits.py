@@ -1,6 +1,7 @@
-"""Clothes on a sprite, drawn in code and fitted to its silhouette: hat, scarf, shirt, trousers, gloves, boots.
+"""Clothes on a sprite, drawn in code and fitted to its silhouette: hat, scarf, shirt, trousers, tutu, gloves, boots.
 
-They are made for things that stand upright; where the body parts lie is read off the silhouette's rows.
+They are made for things that stand upright (a carrot is set on its tip first); where the body parts lie is read off
+the silhouette's rows.
 """
 
 from __future__ import annotations
@@ -21,6 +22,33 @@ from pinxit.errors import DataError
 Outfit = tuple[tuple[str, str], ...]
 _FINE = 2  # the sprite is enlarged so many times before it is dressed
 _HEADROOM = 0.16  # free height above the head for a hat, as a share of the sprite's height
+USUAL: dict[str, str] = {"tutu": "pink"}  # the colour of a garment of which nobody says one: ("", "tutu")
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """Where the clothes of a sprite sit, as shares of its height from the crown of the head down."""
+
+    neck: float = 0.42
+    waist: float = 0.69
+    ankle: float = 0.9
+    skirt: float = 0.58  # where a tutu begins
+    hands: tuple[float, float] = (0.42, 0.74)
+    slim: bool = False  # its hands hang beside its trousers
+    turn: int = 0  # degrees that set it upright, against the clock
+
+
+BUILDS: dict[str, Build] = {
+    "person": Build(neck=0.25, waist=0.52, ankle=0.93, skirt=0.47, hands=(0.5, 0.58), slim=True),
+    "astronaut": Build(neck=0.48, waist=0.73, skirt=0.66, hands=(0.6, 0.8)),
+    "panda": Build(neck=0.49, waist=0.74, skirt=0.68, hands=(0.6, 0.8)),
+    "carrot": Build(turn=45, skirt=0.5),
+    "radish": Build(turn=40, skirt=0.66),
+    "avocado": Build(skirt=0.64),
+    "strawberry": Build(skirt=0.62),
+    "pineapple": Build(skirt=0.68),
+    "mushroom": Build(skirt=0.66),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +59,7 @@ class Body:
     skin: Image.Image  # L: the silhouette, a little widened, which clothes may cover
     spans: NDArray[np.int32]  # [rows, 2]: leftmost and rightmost column of each row of `image`
     top: int  # the row of `image` where the head begins
+    build: Build
 
     @property
     def height(self) -> int:
@@ -55,7 +84,7 @@ class Body:
         return x / (self.image.width - 1), y / (self.image.height - 1)
 
 
-def _band(body: Body, start: float, end: float, colour: RGB) -> None:
+def _band(body: Body, start: float, end: float, colour: RGB, slim: bool = False) -> None:
     """Cloth over the silhouette between two heights, light on the left, dark on the right and at the hem."""
     low, high = body.row(start), body.row(end)
     steps = 12
@@ -70,48 +99,91 @@ def _band(body: Body, start: float, end: float, colour: RGB) -> None:
         )
     draw.rectangle([0, high - max(1, body.height // 48), body.image.width, high], fill=tones(colour)[0])
     window = Image.new("L", body.image.size)
-    window.paste(255, (0, low, body.image.width, high))
+    window.paste(255, (0, low, body.image.width, high) if not slim else _between_hands(body, low, high))
     body.image.paste(cloth, mask=ImageChops.multiply(body.skin, window))
 
 
+def _between_hands(body: Body, low: int, high: int) -> tuple[int, int, int, int]:
+    """The columns of the legs, where no hand hangs beside them."""
+    left, right = body.span(0.75)
+    room = body.height // 48
+    return left - room, low, right + 1 + room, high
+
+
 def _trousers(body: Body, colour: RGB) -> None:
-    _band(body, 0.68, 0.9, colour)
-    left, right = body.span(0.86)
-    middle = (left + right) / 2
-    body.pen().line((body.unit(middle, body.row(0.77)), body.unit(middle, body.row(0.895))), 0.8, tones(colour)[0])
+    build = body.build
+    _band(body, build.waist - 0.01, build.ankle, colour, slim=build.slim)
+    left, right = body.span(build.ankle - 0.04)
+    middle, crotch = (left + right) / 2, build.waist + 0.08
+    ends = (body.unit(middle, body.row(crotch)), body.unit(middle, body.row(build.ankle - 0.005)))
+    body.pen().line(ends, 0.8, tones(colour)[0])
 
 
 def _shirt(body: Body, colour: RGB) -> None:
-    _band(body, 0.42, 0.7, colour)
-    left, right = body.span(0.5)
+    build = body.build
+    _band(body, build.neck, build.waist + 0.01, colour)
+    left, right = body.span(build.neck + 0.08)
     middle, pen = (left + right) / 2, body.pen()
-    neck, reach = body.row(0.42), body.height * 0.07
+    neck, reach = body.row(build.neck), min(0.07 * body.height, 0.25 * (right - left))
     collar = (body.unit(middle - reach, neck), body.unit(middle, neck + reach), body.unit(middle + reach, neck))
     pen.line(collar, 0.9, tones(colour)[0])
-    for share in (0.54, 0.61):
+    for share in (build.neck + 0.12, build.neck + 0.19):
         (x, y), size = (middle, body.row(share)), body.height * 0.016
         pen.ellipse(*body.unit(x - size, y - size), *body.unit(x + size, y + size), (255, 255, 255))
 
 
+def _tutu(body: Body, colour: RGB) -> None:
+    """A short skirt of tulle, far wider than the waist, in two tiers with scalloped hems."""
+    start = body.build.skirt
+    left, right = body.span(start)
+    middle, half = (left + right) / 2, min((right - left) / 2, 0.34 * body.height)
+    dark, base, light = tones(colour)
+    for drop, flare, fill in ((0.21, 1.0, base), (0.13, 0.8, light)):
+        _tier(body, middle, half, (start, start + drop), flare, (fill, dark))
+    waist = (body.unit(middle - half, body.row(start - 0.02)), body.unit(middle + half, body.row(start + 0.025)))
+    body.pen().rectangle(*waist[0], *waist[1], dark)
+
+
+_FOLDS = 6
+
+
+def _tier(
+    body: Body, middle: float, half: float, rows: tuple[float, float], flare: float, inks: tuple[RGB, RGB]
+) -> None:
+    pen, (top, hem) = body.pen(), (body.row(rows[0]), body.row(rows[1]))
+    wide = half + flare * max(0.5 * half, 0.13 * body.height)
+    corners = ((-half, top), (half, top), (wide, hem), (-wide, hem))
+    pen.polygon([body.unit(middle + x, y) for x, y in corners], inks[0])
+    step = 2 * wide / _FOLDS
+    for k in range(_FOLDS):
+        x = middle - wide + k * step
+        pen.ellipse(*body.unit(x, hem - 0.4 * step), *body.unit(x + step, hem + 0.4 * step), inks[0])
+    for k in range(1, _FOLDS):
+        share = 2 * k / _FOLDS - 1
+        pen.line((body.unit(middle + share * half, top), body.unit(middle + share * wide, hem)), 0.4, inks[1])
+
+
 def _scarf(body: Body, colour: RGB) -> None:
-    left, right = body.span(0.42)
+    neck = body.build.neck
+    left, right = body.span(neck)
     pen, drop = body.pen(), body.height
-    x, y = left + 0.3 * (right - left), body.row(0.4)
+    x, y = left + 0.3 * (right - left), body.row(neck - 0.02)
     tail = [(x, y), (x + 0.1 * drop, y), (x + 0.09 * drop, y + 0.2 * drop), (x - 0.01 * drop, y + 0.2 * drop)]
     pen.polygon([body.unit(*corner) for corner in tail], tones(colour)[0])
-    _band(body, 0.36, 0.45, colour)
+    _band(body, neck - 0.06, neck + 0.03, colour)
 
 
 def _boots(body: Body, colour: RGB) -> None:
-    _band(body, 0.9, 1.0, colour)
+    _band(body, body.build.ankle, 1.0, colour)
 
 
 def _gloves(body: Body, colour: RGB) -> None:
-    pen, size = body.pen(), 0.085 * body.height
-    rows = body.spans[body.row(0.42) : body.row(0.74)]
+    start, end = body.build.hands
+    rows = body.spans[body.row(start) : body.row(end)]
+    pen, size = body.pen(), min(0.085 * body.height, 0.17 * int((rows[:, 1] - rows[:, 0]).max()))
     for side, best in ((0, int(rows[:, 0].argmin())), (1, int(rows[:, 1].argmax()))):
         inward = size if side == 0 else -size
-        x, y = float(rows[best, side]) + 0.55 * inward, float(body.row(0.42) + best)
+        x, y = float(rows[best, side]) + 0.55 * inward, float(body.row(start) + best)
         x = min(max(x, size), body.image.width - 1 - size)
         pen.ellipse(*body.unit(x - size, y - size), *body.unit(x + size, y + size), tones(colour)[0])
         inner = 0.8 * size
@@ -144,6 +216,7 @@ def _hat(body: Body, colour: RGB) -> None:
 GARMENTS: dict[str, Callable[[Body, RGB], None]] = {  # in the order they are put on
     "trousers": _trousers,
     "shirt": _shirt,
+    "tutu": _tutu,
     "scarf": _scarf,
     "boots": _boots,
     "gloves": _gloves,
@@ -161,8 +234,8 @@ def dressed(name: str, artist: str | None, outfit: Outfit) -> Image.Image:
     for colour, garment in outfit:
         if garment not in GARMENTS:
             raise DataError(f"the world has no garment '{garment}'; choose from {', '.join(GARMENTS)}.")
-        worn[garment] = colour_rgb(colour)
-    body = _body(raster(name, artist))
+        worn[garment] = colour_rgb(colour or USUAL.get(garment, colour))
+    body = _body(raster(name, artist), BUILDS.get(name, Build()))
     for garment, put_on in GARMENTS.items():
         if garment in worn:
             put_on(body, worn[garment])
@@ -170,9 +243,11 @@ def dressed(name: str, artist: str | None, outfit: Outfit) -> Image.Image:
     return body.image.crop(box).reduce(_FINE)
 
 
-def _body(sprite: Image.Image) -> Body:
+def _body(sprite: Image.Image, build: Build) -> Body:
+    if build.turn:
+        sprite = _turned(sprite, build.turn)
     grown = sprite.resize((sprite.width * _FINE, sprite.height * _FINE), Image.Resampling.BICUBIC)
-    top, side = int(grown.height * _HEADROOM) + 2, grown.height // 8
+    top, side = int(grown.height * _HEADROOM) + 2, grown.height // 5
     image = Image.new("RGBA", (grown.width + 2 * side, grown.height + top))
     image.paste(grown, (side, top))
     alpha = image.getchannel("A")
@@ -183,4 +258,10 @@ def _body(sprite: Image.Image) -> Body:
     empty = right < 0
     left[empty] = right[empty] = image.width // 2
     spans = np.stack([left, right], 1).astype(np.int32)
-    return Body(image, alpha.filter(ImageFilter.MaxFilter(5)), spans, top)
+    return Body(image, alpha.filter(ImageFilter.MaxFilter(5)), spans, top, build)
+
+
+def _turned(sprite: Image.Image, degrees: int) -> Image.Image:
+    """The sprite turned against the clock, cropped to what is visible."""
+    turned = sprite.convert("RGBa").rotate(degrees, Image.Resampling.BICUBIC, expand=True).convert("RGBA")
+    return turned.crop(turned.getchannel("A").point(lambda a: 255 * (a >= 32)).getbbox())

@@ -1,0 +1,65 @@
+"""The exam `famous`: the sentences that made text-to-image famous, each painted for several seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Literal
+
+from pinxit.data.world.famous import famous_sentences
+from pinxit.errors import UsageError
+from pinxit.evaluation.evaluators import Answer, Look, columns
+from pinxit.evaluation.geneval import Rules, complaints
+from pinxit.evaluation.questions import Question, true_picture
+from pinxit.evaluation.report import Lines
+
+OVERALL = "overall"
+
+
+@dataclass(frozen=True, slots=True)
+class FamousExam:
+    """Which of the questions are asked. Equal exams ask the same questions on every machine."""
+
+    seeds: int = 4  # pictures of each sentence that count: painted from seeds seed, seed + 1, ...
+    language: Literal["en", "zh"] = "en"
+    seed: int = 0
+    world: str = "famous"  # tells a report of this exam from one of a world's
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise UsageError(f"every sentence needs at least one seed, not {self.seeds}.")
+
+
+def famous_questions(exam: FamousExam) -> list[Question]:
+    """Every sentence for every seed, a sentence's seeds together; a question's task is the sentence's name."""
+    return [
+        Question(one.name, seed, one.said(exam.language), one.scene(seed), one.wanted, seed)
+        for one in famous_sentences()
+        for seed in range(exam.seed, exam.seed + exam.seeds)
+    ]
+
+
+def famous_lines(answers: Sequence[Answer], candidates: int) -> Lines:
+    """For each sentence, and for all of them together, the share of seeds whose picture is right: lines by sentence,
+    columns "best of 1", "any of 4", ..."""
+    names = list(dict.fromkeys(one.task for one in answers))
+    rows = {name: [one for one in answers if one.task == name] for name in names} | {OVERALL: list(answers)}
+    return {name: dict(_shares(row, candidates)) for name, row in rows.items() if row}
+
+
+def _shares(answers: Sequence[Answer], candidates: int) -> Iterator[tuple[str, float]]:
+    for n in columns(candidates):
+        yield f"best of {n}", fmean(one.best_of(n) for one in answers)
+    if candidates > 1:
+        yield f"any of {candidates}", fmean(one.any_of(candidates) for one in answers)
+
+
+def judge_on_famous(asked: Sequence[Question], look: Look, rules: Rules, size: int = 64) -> dict[str, float]:
+    """The share of each sentence's true renders that the judge accepts, and of all."""
+    sights = look([true_picture(question, size) for question in asked])
+    right: dict[str, list[bool]] = {}
+    for question, sight in zip(asked, sights, strict=True):
+        right.setdefault(question.task, []).append(not complaints(sight, question.wanted, rules))
+    everything = [yes for row in right.values() for yes in row]
+    return {name: fmean(row) for name, row in (right | {OVERALL: everything}).items()}

@@ -1,0 +1,25 @@
+"""Words to be written in a picture are read letter by letter: "that says OPEN" as "that says O P E N".
+
+A word met a thousand times is drawn from memory; one never met can only be drawn from its letters.
+"""
+
+from __future__ import annotations
+
+import re
+
+_CAPITALS = re.compile(r"(?<![A-Za-z])[A-Z]{2,}(?![A-Za-z])")
+_QUOTED = re.compile(r"(?<=[\"'“‘「『])[A-Za-z]{2,}(?=[\"'”’」』])")
+_SHOUTED = re.compile(r"[^a-z\u3400-\u9fff]*")  # a text without small letters and Chinese characters: all in capitals
+
+
+def spelled(text: str) -> str:
+    """The text with spaces between the letters of words in capitals or in quotation marks.
+
+    A text that is all capitals is only loud, not written on anything: it stays as it is.
+    """
+    text = _QUOTED.sub(_apart, text)
+    return text if _SHOUTED.fullmatch(text) else _CAPITALS.sub(_apart, text)
+
+
+def _apart(found: re.Match[str]) -> str:
+    return f" {' '.join(found.group().upper())} "
