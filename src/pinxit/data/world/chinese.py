@@ -42,7 +42,8 @@ def bare(part: Part, words: Lexicon) -> str:
     size = _SIZES[part.size] if part.size else ""
     if size and not part.form and name[0] in "大小":
         size += "的"  # 大的大象, not 大大象
-    return f"{clothing(part)}{colour}{size}{_form(part, words)}{name}"
+    material = f"{words.nouns[part.material].zh}做的" if part.material else ""
+    return f"{material}{clothing(part)}{colour}{size}{_form(part, words)}{name}"
 
 
 def _form(part: Part, words: Lexicon) -> str:
@@ -56,7 +57,7 @@ def clothing(part: Part) -> str:
     worn: dict[str, list[str]] = {}
     for colour, garment in part.outfit:
         _, name, verb = GARMENTS[garment]
-        worn.setdefault(verb, []).append(COLOURS_ZH[colour] + name)
+        worn.setdefault(verb, []).append(COLOURS_ZH.get(colour, "") + name)
     said = "、".join(verb + "和".join(names) for verb, names in worn.items())
     return f"{said}的" if said else ""
 
@@ -85,7 +86,7 @@ def templates(plan: Plan) -> tuple[str, ...]:
         noun, full_noun = STYLE_NOUNS[plan.lower_style]
         return tuple(way.replace("{s}", noun).replace("{t}", full_noun) for way in PAIR)
     core = _core(plan)
-    for value, wrappers in ((plan.style, STYLED), (plan.view, VIEWED), (plan.light, LIT)):
+    for value, wrappers in ((plan.view, VIEWED), (plan.light, LIT), (plan.style, STYLED)):
         if value is not None:
             core = tuple(wrapper.replace("{}", core[0]) for wrapper in wrappers[value])
     return core

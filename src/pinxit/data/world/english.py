@@ -45,19 +45,28 @@ def noun_phrase(part: Part, words: Lexicon, dice: Dice | None = None) -> str:
         said += f" in the shape of {_of_form(part.form or '', words)}"
     if part.count > 1:
         return f"{_number(part.count, dice)} {said}"
-    return with_article(said, noun, bool(adjectives)) + clothing(part)
+    return with_article(said, noun, bool(adjectives)) + made_of(part, words) + clothing(part)
 
 
 def _of_form(form: str, words: Lexicon) -> str:
     return article(form) if form not in words.nouns else f"{words.nouns[form].article} {form}"
 
 
+def made_of(part: Part, words: Lexicon) -> str:
+    """ " made of a harp", or nothing."""
+    return f" made of {words.nouns[part.material].article} {part.material}" if part.material else ""
+
+
 def clothing(part: Part) -> str:
     """ " wearing a red hat, yellow gloves and green trousers", or nothing."""
-    if not part.outfit:
-        return ""
-    worn = [article(f"{c} {g}") if GARMENTS[g][0] else f"{c} {g}" for c, g in part.outfit]
-    return " wearing " + " and ".join([", ".join(worn[:-1]), worn[-1]] if worn[1:] else worn)
+    return f" wearing {clothes(part)}" if part.outfit else ""
+
+
+def clothes(part: Part) -> str:
+    """ "a red hat, a tutu and green trousers"; the colour "" goes unsaid."""
+    named = [(f"{colour} {garment}".strip(), GARMENTS[garment][0]) for colour, garment in part.outfit]
+    worn = [article(said) if single else said for said, single in named]
+    return " and ".join([", ".join(worn[:-1]), worn[-1]] if worn[1:] else worn)
 
 
 def article(word: str) -> str:
@@ -78,7 +87,12 @@ def _name(noun: Noun, count: int, dice: Dice | None, other: float) -> str:
 
 
 def plural(word: str) -> str:
-    """The regular plural."""
+    """The regular plural; of "mug of coffee" that of its head."""
+    head, of, rest = word.partition(" of ")
+    if of:
+        return f"{plural(head)}{of}{rest}"
+    if word.endswith("man") and not word.endswith("human"):
+        return word[:-2] + "en"
     if word.endswith(("s", "x", "ch", "sh")):
         return word + "es"
     if word.endswith("y") and word[-2] not in _VOWELS:
@@ -117,7 +131,7 @@ def templates(plan: Plan) -> tuple[str, ...]:
         noun, full_noun = STYLE_NOUNS[plan.lower_style]
         return tuple(way.replace("{s}", noun).replace("{t}", full_noun) for way in PAIR)
     core = _core(plan)
-    for value, wrappers in ((plan.style, STYLED), (plan.view, VIEWED), (plan.light, LIT)):
+    for value, wrappers in ((plan.view, VIEWED), (plan.light, LIT), (plan.style, STYLED)):
         if value is not None:
             core = tuple(wrapper.replace("{}", core[0]) for wrapper in wrappers[value])
     return core

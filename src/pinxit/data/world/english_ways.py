@@ -109,6 +109,13 @@ VIEWED = {
         "a fisheye picture of {}",
         "{} in a round fisheye view",
     ),
+    "cross-section": (
+        "a cross-section of {}",
+        "{} cut in half",
+        "{} cut open",
+        "the inside of {}",
+        "{} in cross-section",
+    ),
 }
 LIT = {
     "sunrise": (
@@ -221,5 +228,26 @@ RELATED: dict[RelationName, tuple[str, ...]] = {
         "{a} on the back of {b}",
         "{b} with {a} riding on it",
         "a picture of {a} riding {b}",
+    ),
+    "walking": (
+        "{a} walking {b}",
+        "{a} taking {b} for a walk",
+        "{a} leading {b} on a leash",
+        "{b} on a leash held by {a}",
+        "{a} with {b} on a leash",
+    ),
+    "drinking": (
+        "{a} drinking {b}",
+        "{a} is drinking {b}",
+        "{a} having {b}",
+        "{a} sipping {b} through a straw",
+        "{a} enjoying {b}",
+    ),
+    "making": (
+        "{a} making {b}",
+        "{a} is making {b}",
+        "{a} preparing {b}",
+        "{a} pouring {b}",
+        "{b} made by {a}",
     ),
 }

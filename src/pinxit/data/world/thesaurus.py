@@ -52,6 +52,45 @@ FURTHER: dict[str, tuple[str, ...]] = {
     "umbrella": ("brolly", "sunshade", "rain umbrella", "beach umbrella", "canopy"),
     "guitar": ("acoustic guitar", "string instrument", "bass guitar", "musical instrument"),
     "robot": ("droid", "automaton", "bot", "cyborg", "mechanical figure", "machine"),
+    "dog": ("hound", "pooch", "doggy", "mutt", "terrier", "labrador"),
+    "fox": ("red fox", "vixen", "fox cub", "wild fox", "reynard"),
+    "rabbit": ("hare", "bunny rabbit", "wild rabbit", "long-eared animal"),
+    "panda": ("giant panda", "black and white bear", "bamboo bear", "panda cub"),
+    "horse": ("pony", "stallion", "mare", "steed", "foal"),
+    "unicorn": ("horned horse", "mythical horse", "magical horse", "fairy-tale horse"),
+    "capybara": ("giant rodent", "water hog", "large rodent", "capybara rodent", "carpincho"),
+    "pig": ("piglet", "hog", "farm pig", "piggy", "sow"),
+    "teddy bear": ("teddy", "stuffed bear", "toy bear", "plush bear", "cuddly bear"),
+    "owl": ("barn owl", "night bird", "bird of prey", "tawny owl", "snowy owl"),
+    "astronaut": ("spaceman", "cosmonaut", "space traveller", "spacewalker", "moonwalker"),
+    "person": ("human", "human being", "human figure", "individual", "figure of a person"),
+    "snowman": ("snow figure", "frosty snowman", "snow sculpture", "winter figure"),
+    "radish": ("daikon", "white radish", "garden radish", "turnip", "daikon radish"),
+    "walnut": ("nut", "english walnut", "walnut kernel", "whole walnut"),
+    "apple": ("red apple", "orchard fruit", "ripe apple", "eating apple"),
+    "kiwi": ("chinese gooseberry", "fuzzy fruit", "green kiwi fruit", "kiwi berry"),
+    "lemon": ("citrus fruit", "sour fruit", "citrus", "yellow citrus fruit"),
+    "harp": ("lyre", "concert harp", "plucked instrument", "celtic harp"),
+    "violin": ("bowed instrument", "stringed instrument", "viola", "string fiddle"),
+    "cup of coffee": ("mug of coffee", "espresso", "cappuccino", "hot coffee"),
+    "cup of tea": ("mug of tea", "green tea", "cuppa", "hot tea", "herbal tea"),
+    "glass of milk": ("cold milk", "tumbler of milk", "cup of milk", "fresh milk"),
+    "telephone": ("landline", "phone set", "rotary phone", "desk phone", "telephone set"),
+    "book": ("volume", "novel", "hardback", "textbook", "tome"),
+    "plate": ("platter", "serving plate", "saucer", "porcelain plate"),
+    "sign": ("notice", "placard", "notice board", "nameplate"),
+    "armchair": ("easy chair", "upholstered chair", "comfy chair", "lounge chair"),
+    "storefront": ("shop window", "shop facade", "store facade", "front of a shop", "boutique"),
 }
 """By the thing's name in the vocabulary. Two things never share a name; a name that another preset's thing has is left
 out there (`vocabulary.lexicon`)."""
+
+USUAL: dict[str, tuple[str, ...]] = {
+    "plate": ("dish",),
+    "sign": ("signboard",),
+    "storefront": ("shop front", "store front", "shop"),
+    "cup of coffee": ("coffee", "latte"),  # nobody drinks a coffee cup
+    "cup of tea": ("tea",),
+    "telephone": ("phone",),
+}
+"""What the captions of every world but `small` usually call a thing besides its name, instead of the pack's words."""

@@ -12,7 +12,8 @@ from typing import Literal
 
 from pinxit.data.world.pack import Pack
 from pinxit.data.world.scene import Kind
-from pinxit.data.world.thesaurus import FURTHER
+from pinxit.data.world.thesaurus import FURTHER, USUAL
+from pinxit.data.world.thesaurus_zh import FURTHER_ZH
 from pinxit.errors import UsageError
 
 PresetName = Literal["small", "gallery", "full"]
@@ -32,6 +33,7 @@ class Noun:
     zh: str
     measure: str  # the Chinese measure word: 只 for a penguin, 辆 for a car
     synonyms: tuple[str, ...] = ()  # true English names besides `name`; their plural is regular
+    zh_synonyms: tuple[str, ...] = ()  # true Chinese names besides `zh`
     artists: tuple[str, ...] = ()  # sprites only: whose drawings there are
     groups: tuple[str, ...] = ()  # sprites only: "animal", "fruit", ...
 
@@ -183,6 +185,8 @@ def lexicon(preset: str, names: Names = "usual") -> Lexicon:
     nouns = {noun.name: noun for noun in drawn}
     sprites = tuple(name for name in _sprites(chosen) if name not in nouns)
     nouns |= {name: _sprite(name) for name in sprites}
+    if chosen != "small":
+        nouns = {name: _with_usual(noun) for name, noun in nouns.items()}
     if names == "many":
         nouns = {name: replace(n, synonyms=(*n.synonyms, *FURTHER.get(name, ()))) for name, n in nouns.items()}
     return Lexicon(
@@ -219,12 +223,26 @@ def _sprite(name: str) -> Noun:
     )
 
 
+def _with_usual(noun: Noun) -> Noun:
+    """With the usual further names of the worlds beyond `small`."""
+    return replace(
+        noun,
+        synonyms=USUAL.get(noun.name, noun.synonyms),
+        zh_synonyms=FURTHER_ZH.get(noun.name, ()),
+    )
+
+
 def _without_clashing_synonyms(nouns: dict[str, Noun]) -> dict[str, Noun]:
     """A synonym that names, or could also mean, another thing of the vocabulary would make a caption ambiguous."""
     said: dict[str, int] = {}
     for noun in nouns.values():
-        for word in {noun.name, *noun.synonyms}:
+        for word in {noun.name, *noun.synonyms} | {noun.zh, *noun.zh_synonyms}:
             said[word] = said.get(word, 0) + 1
     return {
-        name: replace(noun, synonyms=tuple(s for s in noun.synonyms if said[s] == 1)) for name, noun in nouns.items()
+        name: replace(
+            noun,
+            synonyms=tuple(s for s in noun.synonyms if said[s] == 1),
+            zh_synonyms=tuple(s for s in noun.zh_synonyms if said[s] == 1),
+        )
+        for name, noun in nouns.items()
     }
