@@ -83,7 +83,7 @@ def _artists(part: Part, plan: Plan, words: Lexicon) -> tuple[str | None, ...]:
     if part.kind != "sprite":
         return (None,)
     drawn = words.nouns[part.name].artists
-    return drawn if part.colour or not plan.grounded else _seen(part.name, plan.place, drawn)
+    return drawn if part.colour or part.material or not plan.grounded else _seen(part.name, plan.place, drawn)
 
 
 def arrange(plan: Plan, dice: Dice, aspects: list[float]) -> list[Rect] | None:
@@ -96,7 +96,7 @@ def arrange(plan: Plan, dice: Dice, aspects: list[float]) -> list[Rect] | None:
     if len(plan.parts) == 1:
         if first.count > 1:
             return layout.counted(dice, aspects[0], first.count)
-        large = bool(first.words or first.outfit)  # or nobody could read it
+        large = bool(first.words or first.outfit or first.material)  # or nobody could read it
         return layout.alone(dice, aspects[0], first.size, 44 if large else 26, 56 if large else 46)
     meeting = MEETING.get(plan.relations)
     if meeting is not None:

@@ -70,7 +70,7 @@ def stage_of(scene: Scene, size: int, height: int) -> Stage:
     tones = ground_tones(scene.place)
     layers = []
     for k in order:
-        layer, colour = draw_item(scene.items[k], size, scene.noise, k)
+        layer, colour = draw_item(scene.items[k], size, scene.noise, k, scene.view == "cross-section")
         layer = rimmed(layer, line_tone(colour), size) if colour and _lost(colour, tones) else layer
         layers.append(viewed_layer(scene.view, layer))
     place = ground(scene.place, scene.noise, size, height)
