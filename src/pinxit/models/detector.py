@@ -51,19 +51,6 @@ class DetectorConfig:
             raise UsageError(f"detector: picture side {self.size} is not a multiple of {step}.")
 
     @property
-    def senses(self) -> frozenset[str]:
-        """What this judge tells besides names, boxes, colours, styles, flat forms and grounds."""
-        told = {
-            "material": self.materials,
-            "outfit": self.garments,
-            "link": self.links,
-            "view": self.views,
-            "light": self.lights,
-            "words": self.letters,
-        }
-        return frozenset(name for name, words in told.items() if words)
-
-    @property
     def grid(self) -> int:
         """Cells a side of the heat map."""
         return self.size // self.patch

@@ -12,6 +12,7 @@ from pinxit.functional.detection import peaks
 from pinxit.models.detector import Described, Detector, DetectorConfig, Found
 from pinxit.models.reader import spelled
 from pinxit.recipes.judge_further import BOARDS, board_of
+from pinxit.recipes.judge_truth import flat_forms
 
 FAINT = 0.05  # weaker detections are not reported
 MOST_FOUND = 24  # detections in one picture
@@ -42,10 +43,25 @@ def look(detector: Detector, pictures_B3HW: Tensor) -> list[Sight]:
         here[picture].append(one)
     grounds = [config.places[i] for i in _said(found.place)] if config.places else [None] * len(here)
     views, lights = (_or_none(*told) for told in ((found.view, config.views), (found.light, config.lights)))
+    senses = senses_of(config)
     return [
-        Sight(tuple(suppress(ones, SAME)), *settings, senses=config.senses)
+        Sight(tuple(suppress(ones, SAME)), *settings, senses=senses)
         for ones, *settings in zip(here, grounds, views, lights, strict=True)
     ]
+
+
+def senses_of(config: DetectorConfig) -> frozenset[str]:
+    """What this judge tells besides names, boxes, colours, flat forms, styles and grounds."""
+    told = {
+        "material": config.materials,
+        "outfit": config.garments,
+        "link": config.links,
+        "view": config.views,
+        "light": config.lights,
+        "words": config.letters,
+        "shape": config.forms[flat_forms(config) :],
+    }
+    return frozenset(sense for sense, words in told.items() if words)
 
 
 def _detections(detector: Detector, pictures: Tensor, found: Found, spotted: Spotted) -> list[Detection]:
