@@ -155,10 +155,10 @@ def _where(scene: Scene, dice: Dice, members: tuple[int, ...] | None = None) -> 
 def _grounded(said: str, plan: Plan, dice: Dice, clause: bool) -> str:
     """白色背景上的一只企鹅, 一只企鹅，白色背景, 草地上有一只企鹅."""
     if plan.place in PLACES:
-        ways = turns.PLACED_CLAUSE if clause else turns.PLACED
-        return dice.pick(ways).format(p=dice.pick(turns.PLACES[plan.place]), x=said)
-    ways = turns.GROUNDS if clause else (*turns.GROUNDS, *turns.GROUND_OF)
-    return dice.pick(ways).format(c=COLOURS_ZH[plan.place], x=said)
+        places = turns.PLACED_CLAUSE if clause else turns.PLACED
+        return dice.pick(places).format(p=dice.pick(turns.PLACES[plan.place]), x=said)
+    grounds = turns.GROUNDS if clause else (*turns.GROUNDS, *turns.GROUND_OF)
+    return dice.pick(grounds).format(c=COLOURS_ZH[plan.place], x=said)
 
 
 def _introduced(said: str, plan: Plan, clause: bool, dice: Dice) -> str:

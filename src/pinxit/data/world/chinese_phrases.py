@@ -88,7 +88,7 @@ def clothes(part: Part, dice: Dice) -> str:
     """戴红色帽子，黄色手套，蓝色衬衫和绿色裤子, or sorted by their verbs."""
     if not part.outfit:
         return ""
-    worn = [(GARMENTS[g][2], COLOURS_ZH.get(c, "") + dice.pick(GARMENT_WORDS.get(g, (GARMENTS[g][1],)))) for c, g in part.outfit]
+    worn = [(GARMENTS[g][2], COLOURS_ZH.get(c, "") + _garment(g, dice)) for c, g in part.outfit]
     bare_verb = dice.chance(0.3)
     if dice.chance(0.5):
         names = [name for _, name in worn]
@@ -99,6 +99,10 @@ def clothes(part: Part, dice: Dice) -> str:
     for verb, name in worn:
         by_verb.setdefault(verb, []).append(name)
     return "、".join(_verb(verb, bare_verb) + _listed(names) for verb, names in by_verb.items())
+
+
+def _garment(garment: str, dice: Dice) -> str:
+    return dice.pick(GARMENT_WORDS.get(garment, (GARMENTS[garment][1],)))
 
 
 def _verb(verb: str, bare: bool) -> str:

@@ -1,7 +1,7 @@
 """The turns of phrase of the freely told Chinese captions (`chinese_free.py`).
 
-{} is the sentence so far; {a}, {b} ... are the noun phrases of the parts, {A}, {B} ... the same without a number; {q} the
-number of the first, {W} what it wears and {M} it without its clothes; {n} is the first without its number.
+{} is the sentence so far; {a}, {b} ... are the noun phrases of the parts, {A}, {B} ... the same without a number;
+{q} is the number of the first, {W} what it wears, {M} it without its clothes and {n} it without its number.
 """
 
 from __future__ import annotations

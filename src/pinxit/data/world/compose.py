@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
-from pinxit.data.world import layout, layout_full
+from pinxit.data.world import layout, layout_acting, layout_full
 from pinxit.data.world.contrast import sprite_stands_out
 from pinxit.data.world.dice import Dice
 from pinxit.data.world.draw import item_aspect
@@ -53,17 +53,24 @@ MEETING: dict[tuple[str, ...], Callable[[Dice, list[float]], list[Rect] | None]]
     ("inside",): layout_full.inside,
     ("behind",): layout_full.behind,
     ("riding",): layout_full.riding,
+    ("walking",): layout_acting.walking,
+    ("drinking",): layout_acting.drinking,
+    ("making",): layout_acting.making,
     ("riding", "left of", "riding"): layout_full.two_riding,
 }
 
 
+BEHIND = ("behind", "drinking", "making")  # the subject stands behind the object
+
+
 def depths(plan: Plan, count: int) -> list[int]:
-    """Painter's order: what is behind another comes before it, everything else after what it is related to."""
+    """Painter's order: what is behind another comes before it, and who drinks or makes something before that;
+    everything else after what it is related to."""
     if not plan.relations:
         return list(range(count))
     heights = [0]
     for relation in reversed(plan.relations):
-        heights.append(heights[-1] + (-1 if relation == "behind" else 1))
+        heights.append(heights[-1] + (-1 if relation in BEHIND else 1))
     lowest = min(heights)
     return [height - lowest for height in reversed(heights)]
 

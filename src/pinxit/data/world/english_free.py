@@ -119,9 +119,9 @@ def _behind(said: str, plan: Plan, words: Lexicon, dice: Dice, ground: bool) -> 
         ends.insert(dice.below(len(ends) + 1), _ground(plan.place, dice))
         if _poses(plan, words) and dice.chance(POSED):
             said += dice.pick(turns.POSED)
-    if len(ends) == 1 and plan.place in PLACES and plan.view is None and plan.style is None and dice.chance(AHEAD):
-        if not ends[0].startswith(("with ", ",")):
-            return f"{ends[0]}, {said}", True
+    plain_view = plan.place in PLACES and plan.view is None and plan.style is None
+    if len(ends) == 1 and plain_view and not ends[0].startswith(("with ", ",")) and dice.chance(AHEAD):
+        return f"{ends[0]}, {said}", True
     return said + "".join(end if end.startswith(",") else f" {end}" for end in ends), False
 
 

@@ -13,6 +13,10 @@ FORM_BEFORE = 0.45  # how often a form stands before the noun: "a triangular clo
 COLOUR_WITH_FORM = 0.5  # how often a form behind the noun takes the colour: "in the shape of a green triangle"
 COLOUR_FIRST = 0.3  # "a green triangular clock" instead of "a triangular green clock"
 _DIGIT = 0.06
+# Names without an article: "drinking coffee". Several are cups of it.
+UNCOUNTED = frozenset(
+    {"coffee", "tea", "milk", "hot coffee", "green tea", "hot tea", "herbal tea", "cold milk", "fresh milk"}
+)
 _SIZES = {"small": (("small", 0.6), ("little", 0.3), ("tiny", 0.1)), "big": (("big", 0.5), ("large", 0.5))}
 
 
@@ -22,6 +26,8 @@ def phrase(part: Part, words: Lexicon, dice: Dice, called: str | None = None) ->
     if part.count > 1:
         number = str(part.count) if dice.chance(_DIGIT) else COUNTS[part.count][0]
         return f"{number} {said}"
+    if said in UNCOUNTED:
+        return said
     noun = words.nouns[part.name]
     return with_article(said, noun, described=False) if _begins_with(said, noun.name) else article(said)
 
@@ -58,7 +64,9 @@ def name_of(noun: Noun, count: int, words: Lexicon, dice: Dice) -> str:
     """One of the thing's names in the number that `count` asks for."""
     if noun.synonyms and dice.chance(words.synonym):
         name = dice.pick(noun.synonyms)
-        return name if count == 1 else plural(name)
+        if count == 1:
+            return name
+        return plural(name) if name not in UNCOUNTED else noun.plural
     return noun.name if count == 1 else noun.plural
 
 

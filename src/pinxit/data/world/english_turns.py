@@ -187,7 +187,7 @@ RELATED: dict[RelationName, tuple[str, ...]] = {
         *("{a} on top of {b}", "{a} on {b}", "{a} standing on {b}", "{a} sitting on {b}", "{a} sitting on {b}"),
         *("{b} with {a} on top of it", "{b} under {a}", "{a} on the top of {b}", "{a} sitting on top of {b}"),
     ),
-    "inside": ("{a} inside {b}", "{a} in {b}", "{b} with {a} inside it", "{b} around {a}", "{b} with {a} in its middle"),
+    "inside": ("{a} inside {b}", "{a} in {b}", "{b} with {a} inside it", "{b} around {a}", "{a} within {b}"),
     "behind": ("{a} behind {b}", "{b} in front of {a}", "{a} partly hidden by {b}", "{b} partly covering {a}"),
     "riding": (
         *("{a} riding {b}", "{a} riding {b}", "{a} on the back of {b}", "{b} with {a} riding on it"),

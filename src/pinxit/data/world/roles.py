@@ -66,8 +66,8 @@ SOUTH EAST WEST LEFT RIGHT UP DOWN HOME WORK PLAY LOVE PEACE HOPE JOY LUCK HAPPY
 QUIET SLOW FAST DOGS CATS BIRDS ROSES TULIPS SUMMER WINTER SPRING MAGIC DREAM SUN MOON STAR SKY RAIN SNOW WIND
 ONE TWO THREE FOUR FIVE SIX SEVEN EIGHT NINE TEN PAINT PINXIT OPENAI
 """
-# What can be cut open ("a cross-section of a lemon"; kiwis and avocados
-# are drawn cut open as it is), drunk, and led on a leash; who leads, drinks and prepares drinks.
+# What can be cut open ("a cross-section of a lemon"; kiwis and avocados are drawn open as it is), drunk, and led on a
+# leash; who leads, drinks and prepares drinks.
 CUT_OPEN = ("carrot", "banana", "strawberry", "pineapple", "mushroom", "radish", "walnut", "apple", "lemon")
 DRINKS = ("cup of coffee", "cup of tea", "glass of milk")
 LED = ("dog", "cat", "pig", "rabbit", "fox", "turtle", "penguin", "snail", "horse", "elephant", "capybara", "crab")

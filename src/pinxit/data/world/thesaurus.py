@@ -91,6 +91,7 @@ USUAL: dict[str, tuple[str, ...]] = {
     "storefront": ("shop front", "store front", "shop"),
     "cup of coffee": ("coffee", "latte"),  # nobody drinks a coffee cup
     "cup of tea": ("tea",),
+    "glass of milk": ("milk",),
     "telephone": ("phone",),
 }
 """What the captions of every world but `small` usually call a thing besides its name, instead of the pack's words."""

@@ -39,10 +39,12 @@ def _along(low: float, high: float, first: str, last: str) -> str:
 
 def in_corner(box: Box) -> bool:
     """Whether all of it lies in one quarter of the picture, near the corner."""
-    return all(
-        (low + high) / 2 <= CORNER and high <= CORNER_REACH or (low + high) / 2 >= 1 - CORNER and low >= 1 - CORNER_REACH
-        for low, high in ((box[0], box[2]), (box[1], box[3]))
-    )
+    return _in_end(box[0], box[2]) and _in_end(box[1], box[3])
+
+
+def _in_end(low: float, high: float) -> bool:
+    centre = (low + high) / 2
+    return (centre <= CORNER and high <= CORNER_REACH) or (centre >= 1 - CORNER and low >= 1 - CORNER_REACH)
 
 
 def around(items: Iterable[Item]) -> Box:
