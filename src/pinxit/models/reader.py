@@ -27,7 +27,9 @@ class Reader(nn.Module):
             *_layer(one, two), nn.MaxPool2d((2, 1)), *_layer(two, three), nn.MaxPool2d((2, 1)), *_layer(three, four)
         )
         self.column = nn.Sequential(nn.Conv2d(four, four, (HIGH // 8, 5), padding=(0, 2)), nn.ReLU())
-        self.tell = nn.Sequential(nn.Conv1d(four, four, 5, padding=4, dilation=2), nn.ReLU(), nn.Conv1d(four, 1 + letters, 1))
+        self.tell = nn.Sequential(
+            nn.Conv1d(four, four, 5, padding=4, dilation=2), nn.ReLU(), nn.Conv1d(four, 1 + letters, 1)
+        )
 
     def forward(self, pictures_B3HW: Tensor, picture_M: Tensor, board_M4: Tensor) -> Tensor:
         """Log-probabilities [T, M, 1 + letters] of what boards (x0, y0, x1, y1 as shares of the side) say."""

@@ -12,27 +12,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from pinxit.data.sheet import sheet
 from pinxit.data.world.draw import render
 from pinxit.data.world.roles import GARMENTS, MATERIALS, cast, shapely
 from pinxit.data.world.sign_words import LETTERS
-from pinxit.data.world.vocabulary import COLOURS, FORMS, LIGHTS, VIEWS, PresetName, lexicon
 from pinxit.data.world.tasks import task_scene
+from pinxit.data.world.vocabulary import COLOURS, FORMS, LIGHTS, VIEWS, PresetName, lexicon
 from pinxit.data.world.world import LENGTH, World
 from pinxit.errors import UsageError
 from pinxit.functional.boxes import Sight
 from pinxit.models.detector import Detector, DetectorConfig
 from pinxit.pipelines.rank import to_tensor
-from pinxit.recipes.judge_sight import look
+from pinxit.recipes.judge_sight import look, senses_of
 from pinxit.recipes.judge_training import JudgeTask
 from pinxit.training import runs, state
 from pinxit.training.loop import Outcome, Plan, Stop, fit
 from pinxit.training.precision import pick_device
+from pinxit.types import Example
 from pinxit.weights.checkpoint import Checkpoint, Part, open_checkpoint, save_checkpoint
 from pinxit.weights.zoo import find
-from pinxit.types import Example
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
@@ -102,6 +101,11 @@ class Judge:
         checkpoint.load_into("detector", detector)
         on = pick_device(device)
         return cls(detector.to(on).eval(), checkpoint.settings["world"], checkpoint.hash, on)
+
+    @property
+    def senses(self) -> frozenset[str]:
+        """What it tells besides names, boxes, colours, flat forms, styles and grounds (`Sight.senses`)."""
+        return senses_of(self.detector.config)
 
     def look(self, pictures: Sequence[Picture], batch: int = 64) -> list[Sight]:
         """What is in each picture (uint8 [H, W, 3], resized where they are not of the judge's size)."""

@@ -45,8 +45,8 @@ def look(detector: Detector, pictures_B3HW: Tensor) -> list[Sight]:
     views, lights = (_or_none(*told) for told in ((found.view, config.views), (found.light, config.lights)))
     senses = senses_of(config)
     return [
-        Sight(tuple(suppress(ones, SAME)), *settings, senses=senses)
-        for ones, *settings in zip(here, grounds, views, lights, strict=True)
+        Sight(tuple(suppress(ones, SAME)), place, view, light, senses)
+        for ones, place, view, light in zip(here, grounds, views, lights, strict=True)
     ]
 
 

@@ -84,7 +84,8 @@ def garments_unshown(item: Item, config: DetectorConfig) -> tuple[Flags, Flags]:
     worn = {garment: colour for colour, garment in item.outfit}
     undressed = held_out(("dressed", item.name))
     none = [
-        g not in worn and (undressed or any(held_out(c) for c in (("garment", g, item.name), ("wearing", "", g, item.name))))
+        g not in worn
+        and (undressed or any(held_out(c) for c in (("garment", g, item.name), ("wearing", "", g, item.name))))
         for g in config.garments
     ]
     colours = [
