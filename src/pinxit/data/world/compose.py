@@ -117,8 +117,7 @@ def arrange(plan: Plan, dice: Dice, aspects: list[float]) -> list[Rect] | None:
     if len(plan.parts) == 1:
         if first.count > 1:
             return layout.counted(dice, aspects[0], first.count)
-        large = bool(first.words or first.outfit or first.material)  # or nobody could read it
-        return layout.alone(dice, aspects[0], first.size, 44 if large else 26, 56 if large else 46)
+        return layout.alone(dice, aspects[0], first.size, *_usual(first))
     meeting = MEETING.get(plan.relations)
     if meeting is not None:
         return meeting(dice, aspects)
@@ -126,6 +125,13 @@ def arrange(plan: Plan, dice: Dice, aspects: list[float]) -> list[Rect] | None:
     if set(plan.relations) == {"on top of"}:
         return layout.stacked(dice, aspects, sizes, [SINK.get(part.name, 0.0) for part in plan.parts])
     return _beside(plan, dice, aspects)
+
+
+def _usual(part: Part) -> tuple[int, int]:
+    """How large, in 64ths of the picture, a thing alone is: what is written, worn or set in must be read."""
+    if part.words:
+        return 52, 60
+    return (44, 56) if part.outfit or part.material else (26, 46)
 
 
 def _beside(plan: Plan, dice: Dice, aspects: list[float]) -> list[Rect] | None:
