@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
-from pinxit.data.world import layout, layout_full
+from pinxit.data.world import layout, layout_acting, layout_full
 from pinxit.data.world.contrast import sprite_stands_out
 from pinxit.data.world.dice import Dice
 from pinxit.data.world.draw import item_aspect
@@ -38,7 +39,7 @@ def compose(plan: Plan, dice: Dice, words: Lexicon) -> Scene | None:
     )
     return Scene(
         pattern=plan.pattern,
-        items=items,
+        items=facing(items, plan.relations),
         relations=tuple(Relation(i, name, i + 1) for i, name in enumerate(plan.relations)),
         place=plan.place,
         light=plan.light,
@@ -53,17 +54,37 @@ MEETING: dict[tuple[str, ...], Callable[[Dice, list[float]], list[Rect] | None]]
     ("inside",): layout_full.inside,
     ("behind",): layout_full.behind,
     ("riding",): layout_full.riding,
+    ("walking",): layout_acting.walking,
+    ("drinking",): layout_acting.drinking,
+    ("making",): layout_acting.making,
     ("riding", "left of", "riding"): layout_full.two_riding,
 }
 
 
+TURNED: dict[str, int] = {"walking": 1, "drinking": 0, "making": 0}  # which of a pair faces the other
+
+
+def facing(items: tuple[Item, ...], relations: tuple[str, ...]) -> tuple[Item, ...]:
+    """Who drinks or makes something looks at it, and what is led at who leads it: sprites look to the left by nature."""
+    if len(relations) != 1 or relations[0] not in TURNED:
+        return items
+    who = TURNED[relations[0]]
+    one, other = items[who], items[1 - who]
+    right = one.box[0] + one.box[2] < other.box[0] + other.box[2]
+    return tuple(replace(item, flip=right) if k == who else item for k, item in enumerate(items))
+
+
+BEHIND = ("behind", "drinking", "making")  # the subject stands behind the object
+
+
 def depths(plan: Plan, count: int) -> list[int]:
-    """Painter's order: what is behind another comes before it, everything else after what it is related to."""
+    """Painter's order: what is behind another comes before it, and who drinks or makes something before that;
+    everything else after what it is related to."""
     if not plan.relations:
         return list(range(count))
     heights = [0]
     for relation in reversed(plan.relations):
-        heights.append(heights[-1] + (-1 if relation == "behind" else 1))
+        heights.append(heights[-1] + (-1 if relation in BEHIND else 1))
     lowest = min(heights)
     return [height - lowest for height in reversed(heights)]
 
@@ -83,7 +104,7 @@ def _artists(part: Part, plan: Plan, words: Lexicon) -> tuple[str | None, ...]:
     if part.kind != "sprite":
         return (None,)
     drawn = words.nouns[part.name].artists
-    return drawn if part.colour or not plan.grounded else _seen(part.name, plan.place, drawn)
+    return drawn if part.colour or part.material or not plan.grounded else _seen(part.name, plan.place, drawn)
 
 
 def arrange(plan: Plan, dice: Dice, aspects: list[float]) -> list[Rect] | None:
@@ -96,8 +117,7 @@ def arrange(plan: Plan, dice: Dice, aspects: list[float]) -> list[Rect] | None:
     if len(plan.parts) == 1:
         if first.count > 1:
             return layout.counted(dice, aspects[0], first.count)
-        large = bool(first.words or first.outfit)  # or nobody could read it
-        return layout.alone(dice, aspects[0], first.size, 44 if large else 26, 56 if large else 46)
+        return layout.alone(dice, aspects[0], first.size, *_usual(first))
     meeting = MEETING.get(plan.relations)
     if meeting is not None:
         return meeting(dice, aspects)
@@ -105,6 +125,13 @@ def arrange(plan: Plan, dice: Dice, aspects: list[float]) -> list[Rect] | None:
     if set(plan.relations) == {"on top of"}:
         return layout.stacked(dice, aspects, sizes, [SINK.get(part.name, 0.0) for part in plan.parts])
     return _beside(plan, dice, aspects)
+
+
+def _usual(part: Part) -> tuple[int, int]:
+    """How large, in 64ths of the picture, a thing alone is: what is written, worn or set in must be read."""
+    if part.words:
+        return 52, 60
+    return (44, 56) if part.outfit or part.material else (26, 46)
 
 
 def _beside(plan: Plan, dice: Dice, aspects: list[float]) -> list[Rect] | None:

@@ -83,7 +83,9 @@ def stands_so(one: Box, relation: RelationName, other: Box) -> bool:
 
     GenEval's rule: the offset of the centres, shortened by a tenth of the summed sides, must point that way with more
     than half of the centres' distance. "on top of" also asks that the boxes meet and overlap sideways; "inside" is
-    containment, "behind" and "riding" are overlap (who is nearer is not in the boxes), riding from above.
+    containment, "behind" and "riding" are overlap (who is nearer is not in the boxes), riding from above. Who is
+    "walking" another stands beside it on the same ground; a drink touches who is "drinking" or "making" it and is
+    smaller: the one holds it up at its side, the other has it at its foot.
     """
     dx, dy = _offset(one, other)
     if relation == "on top of":
@@ -94,7 +96,23 @@ def stands_so(one: Box, relation: RelationName, other: Box) -> bool:
     if relation in ("behind", "riding"):
         overlap = min(one[2], other[2]) > max(one[0], other[0]) and min(one[3], other[3]) > max(one[1], other[1])
         return overlap and (relation == "behind" or dy < 0)
+    if relation == "walking":
+        return abs(dx) > 0.5 and abs(one[3] - other[3]) <= 0.25 * max(one[3] - one[1], other[3] - other[1])
+    if relation in ("drinking", "making"):
+        return _served(one, other, at_foot=relation == "making")
     return {"left of": dx < -0.5, "right of": dx > 0.5, "above": dy < -0.5, "below": dy > 0.5}[relation]
+
+
+_TOUCH = 2 / 64  # boxes no further apart than this touch
+_LIFTED = 0.12  # of its height: how far above the drinker's foot the drink's is
+
+
+def _served(one: Box, drink: Box, at_foot: bool) -> bool:
+    """Whether the drink is smaller than who has it, touches it, and stands at its foot or is lifted above it."""
+    high, low = one[3] - one[1], drink[3] - drink[1]
+    touches = min(one[2], drink[2]) >= max(one[0], drink[0]) - _TOUCH and drink[1] < one[3] and one[1] < drink[3]
+    lifted = drink[3] < one[3] - _LIFTED * high
+    return touches and lifted != at_foot and low < high
 
 
 def _offset(one: Box, other: Box) -> tuple[float, float]:

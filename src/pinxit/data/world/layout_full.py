@@ -21,7 +21,7 @@ def viewed(dice: Dice, aspect: float, view: str) -> list[Rect] | None:
     if view == "fisheye":
         found = extent(aspect, dice.between(22, 30), 36, 36)
         return found and [_near_middle(dice, found)]
-    low, high = (12, 15) if view == "from afar" else (26, 44)
+    low, high = {"from afar": (12, 15), "cross-section": (34, 52)}.get(view, (26, 44))
     found = extent(aspect, dice.between(low, high), FIELD, FIELD)
     if found is None:
         return None

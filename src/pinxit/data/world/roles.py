@@ -28,7 +28,7 @@ RIDERS = (
 )
 DRESSED = (
     *("penguin", "teddy bear", "owl", "chick", "snowman", "dodo", "parrot"),
-    *("orangutan", "duck", "panda", "person", "robot", "rabbit"),
+    *("orangutan", "duck", "panda", "person", "astronaut"),
 )
 
 # English (with its article where it is one piece), Chinese, and the verb Chinese wears it with.
@@ -43,8 +43,10 @@ MATERIALS = (
     *("lemon", "kiwi", "strawberry", "sunflower", "avocado"),
 )
 # Who can wear a tutu; plants have no legs for trousers and boots, and no hands for gloves.
-TUTU = ("penguin", "panda", "teddy bear", "owl", "person", "robot", "rabbit", *PLANTS)
-_ON_PLANTS = ("hat", "scarf", "tutu")
+TUTU = ("penguin", "panda", "teddy bear", "owl", "person", "astronaut", "snowman", *PLANTS)
+_ON_PLANTS = ("hat", "tutu")
+# Those on whom only a hat looks right: they go on all fours, or are nothing but a head.
+HATTED = ("robot", "rabbit", "cat", "fox", "dog")
 
 GARMENTS: dict[str, tuple[bool, str, str]] = {
     "hat": (True, "帽子", "戴着"),
@@ -64,11 +66,9 @@ SOUTH EAST WEST LEFT RIGHT UP DOWN HOME WORK PLAY LOVE PEACE HOPE JOY LUCK HAPPY
 QUIET SLOW FAST DOGS CATS BIRDS ROSES TULIPS SUMMER WINTER SPRING MAGIC DREAM SUN MOON STAR SKY RAIN SNOW WIND
 ONE TWO THREE FOUR FIVE SIX SEVEN EIGHT NINE TEN PAINT PINXIT OPENAI
 """
-# What can be cut open ("a cross-section of a kiwi"), drunk, and led on a leash; who leads, drinks and prepares drinks.
-CUT_OPEN = (
-    *("avocado", "carrot", "banana", "strawberry", "pineapple", "mushroom"),
-    *("radish", "walnut", "apple", "kiwi", "lemon"),
-)
+# What can be cut open ("a cross-section of a lemon"; kiwis and avocados are drawn open as it is), drunk, and led on a
+# leash; who leads, drinks and prepares drinks.
+CUT_OPEN = ("carrot", "banana", "strawberry", "pineapple", "mushroom", "radish", "walnut", "apple", "lemon")
 DRINKS = ("cup of coffee", "cup of tea", "glass of milk")
 LED = ("dog", "cat", "pig", "rabbit", "fox", "turtle", "penguin", "snail", "horse", "elephant", "capybara", "crab")
 _FIGURES = ("penguin", "panda", "teddy bear", "owl", "astronaut", "person", "snowman", "robot", "rabbit", "cat", "fox")
@@ -80,13 +80,15 @@ SIGN_WORDS = tuple(_SIGN_WORDS.split())  # at most six letters: more cannot be r
 
 def wearers() -> tuple[str, ...]:
     """Everything that can wear something."""
-    return (*DRESSED, *(name for name in TUTU if name not in DRESSED))
+    return (*DRESSED, *(name for name in TUTU if name not in DRESSED), *HATTED)
 
 
 def wardrobe(name: str) -> tuple[str, ...]:
     """The garments that this thing can wear."""
     if name in PLANTS:
         return _ON_PLANTS
+    if name in HATTED:
+        return ("hat",)
     return tuple(garment for garment in GARMENTS if garment != "tutu" or name in TUTU)
 
 

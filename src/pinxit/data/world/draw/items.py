@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pinxit.data.world.draw.cutouts import cutout, sprite_layer
+from pinxit.data.world.draw.cutouts import Guise, cutout, sprite_layer
 from pinxit.data.world.draw.forms import Make, check_form, core
 from pinxit.data.world.draw.made import MADE, USUAL, draw_made, made_aspect
+from pinxit.data.world.draw.made_of import material_colour
 from pinxit.data.world.draw.noise import uniforms
 from pinxit.data.world.draw.outfits import Outfit
 from pinxit.data.world.draw.palette import PALETTE, RGB, colour_rgb, ink_on, jittered
@@ -26,7 +27,7 @@ def item_aspect(name: str, kind: str, form: str | None = None, artist: str | Non
     Raises DataError for a shape, solid or made thing that is not in the world, UsageError for an unknown sprite.
     """
     if kind == "sprite":
-        width, height = cutout(name, artist, outfit).size
+        width, height = cutout(Guise(name, artist, outfit)).size
         return width / height
     _check(name, kind, form)
     if kind == "made":
@@ -34,17 +35,22 @@ def item_aspect(name: str, kind: str, form: str | None = None, artist: str | Non
     return (SHAPE_ASPECTS if kind == "shape" else SOLID_ASPECTS).get(name, 1.0)
 
 
-def draw_item(item: Item, size: int, seed: int, index: int) -> tuple[Layer, RGB | None]:
+def draw_item(item: Item, size: int, seed: int, index: int, opened: bool = False) -> tuple[Layer, RGB | None]:
     """Item `index` of a scene in a picture of `size` pixels, and the colour it is painted with (None: a sprite's own).
+    A rim in a tone of that colour is due where the ground has it too.
 
-    `seed` chooses what no caption mentions: a slightly lighter or darker colour, the time on a clock.
+    `seed` chooses what no caption mentions: a slightly lighter or darker colour, the time on a clock. `opened`: cut
+    through, as a cross-section shows it.
     """
-    _check_item(item)
+    _check_item(item, opened)
     frame = frame_of(item.box, size)
     draws = uniforms(seed, f"item/{index}", 4)
     if item.kind == "sprite":
         colour = jittered(colour_rgb(item.colour), draws[0]) if item.colour else None
-        return sprite_layer(frame, item.name, item.artist, item.outfit, item.flip, colour), colour
+        if item.material:  # its colour decides whether it needs a rim; it is painted already
+            colour = material_colour(item.material, item.artist)
+        guise = Guise(item.name, item.artist, item.outfit, item.material, opened)
+        return sprite_layer(frame, guise, item.flip, None if item.material else colour), colour
     colour = _colour(item, draws)
     return _drawn(item, frame, colour, (draws[2], draws[3])), colour
 
@@ -91,13 +97,20 @@ def _check(name: str, kind: str, form: str | None = None) -> None:
         check_form(form)
 
 
-def _check_item(item: Item) -> None:
+def _check_item(item: Item, opened: bool) -> None:
     """Refuse what would not be drawn: every fact of an item must be seen in the picture."""
     x0, y0, x1, y1 = item.box
     if not (-2 <= x0 < x1 <= 3 and -2 <= y0 < y1 <= 3):
         raise DataError(f"the box {item.box} of '{item.name}' is empty or far outside the picture.")
     if item.outfit and item.kind != "sprite":
         raise DataError(f"a {item.name} cannot be dressed; only sprites wear clothes.")
+    if (item.material or opened) and item.kind != "sprite":
+        deed = "cut open" if opened else f"made of a {item.material}"
+        raise DataError(f"a {item.name} cannot be {deed}; only sprites can.")
+    if item.material and item.colour:
+        raise DataError(f"a {item.name} made of a {item.material} has its colour, so it cannot be {item.colour}.")
+    if sum(map(bool, (item.outfit, item.material, opened))) > 1:
+        raise DataError(f"a {item.name} can be dressed, made of another or cut open, but one of these at a time.")
     if item.words and item.kind != "shape" and item.name not in WRITTEN:
         raise DataError(f"nothing can be written on a {item.name}; use a flat shape, a sign or a storefront.")
     if item.kind != "sprite":

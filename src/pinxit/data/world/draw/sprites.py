@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageOps
 
-from pinxit.data.world.draw.palette import RGB
+from pinxit.data.world.draw.palette import RGB, ramp
 from pinxit.data.world.pack import Pack
 
 
@@ -26,7 +26,7 @@ def sprite_aspect(name: str, artist: str | None) -> float:
     return width / height
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def mean_colour(name: str, artist: str | None = None) -> RGB:
     """The mean colour of what is opaque in the sprite."""
     pixels = np.asarray(raster(name, artist)).astype(np.int64)
@@ -35,7 +35,7 @@ def mean_colour(name: str, artist: str | None = None) -> RGB:
     return red, green, blue
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def silhouette(name: str, artist: str | None = None) -> Image.Image:
     """The sprite's outline as an L mask, its holes filled."""
     solid = raster(name, artist).getchannel("A").point(lambda a: 255 * (a >= 128))
@@ -62,3 +62,12 @@ def _flood(mask: Image.Image) -> None:
             break
         outside = grown
     mask.paste(128, mask=Image.fromarray(outside))
+
+
+def tinted(image: Image.Image, colour: RGB) -> Image.Image:
+    """The RGBA picture in tones of one colour: its middle grey becomes that colour."""
+    alpha = image.getchannel("A")
+    grey = ImageOps.autocontrast(image.convert("L"), cutoff=2, mask=alpha.point(lambda a: 255 * (a >= 128)))
+    tones = [ramp(colour, 0.15 + 0.75 * v / 255) for v in range(256)]
+    bands = [grey.point([tone[band] for tone in tones]) for band in range(3)]
+    return Image.merge("RGBA", (*bands, alpha))

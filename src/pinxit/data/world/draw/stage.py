@@ -11,6 +11,7 @@ from PIL import Image, ImageFilter
 
 from pinxit.data.world.draw.items import draw_item
 from pinxit.data.world.draw.lights import lighted
+from pinxit.data.world.draw.links import links
 from pinxit.data.world.draw.palette import GROUNDS, RGB, distance, line_tone
 from pinxit.data.world.draw.pen import Layer
 from pinxit.data.world.draw.places import ground, ground_tones
@@ -23,7 +24,8 @@ VISIBLE = 128  # an item hides what is behind it where its alpha is at least thi
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What a style repaints. `layers` are in painter's order; `order[k]` is the item that layer k draws."""
+    """What a style repaints. `layers` are in painter's order; `order[k]` is the item that layer k draws. Layers beyond
+    those of the items (a leash) lie before them all and belong to none."""
 
     ground: Image.Image
     layers: tuple[Layer, ...]
@@ -58,7 +60,7 @@ class Stage:
         """Which item is seen at each pixel: int32 [height, width], -1 for the ground."""
         width, height = self.size
         owner = np.full((height, width), -1, np.int32)
-        for item, alpha in zip(self.order, self.alphas(), strict=True):
+        for item, alpha in zip(self.order, self.alphas(), strict=False):
             owner[np.asarray(alpha) >= VISIBLE] = item
         return owner
 
@@ -70,9 +72,10 @@ def stage_of(scene: Scene, size: int, height: int) -> Stage:
     tones = ground_tones(scene.place)
     layers = []
     for k in order:
-        layer, colour = draw_item(scene.items[k], size, scene.noise, k)
+        layer, colour = draw_item(scene.items[k], size, scene.noise, k, scene.view == "cross-section")
         layer = rimmed(layer, line_tone(colour), size) if colour and _lost(colour, tones) else layer
         layers.append(viewed_layer(scene.view, layer))
+    layers += links(scene, size, dict(zip(order, layers, strict=True)))
     place = ground(scene.place, scene.noise, size, height)
     place = viewed_ground(scene.view, place, plain=scene.place in GROUNDS)
     place, veil = lighted(scene.light, place, layers, scene.noise)

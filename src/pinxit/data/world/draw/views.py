@@ -2,8 +2,8 @@
 
 Boxes keep their meaning wherever that is possible. "close-up" and "from afar" are matters of the boxes themselves (a
 close-up may reach beyond the frame and blurs the place behind; from afar, a haze lies over the place). "upside down"
-turns every item within its own box, and the place, by half a turn, so boxes stay exact. Only "fisheye" bends the
-picture after it is composed: boxes then say where things were before, and `visible_boxes` where they are seen.
+turns every item within its own box, and the place, by half a turn, so boxes stay exact; a "cross-section" shows every
+item cut open (`cuts.py`). Only "fisheye" bends the picture after it is composed: boxes then say where things were before, and `visible_boxes` where they are seen.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from PIL import Image, ImageFilter
 from pinxit.data.world.draw.pen import Layer
 from pinxit.errors import DataError
 
-VIEWS = ("close-up", "from afar", "upside down", "fisheye")
+VIEWS = ("close-up", "from afar", "upside down", "fisheye", "cross-section")
 OUTSIDE = -1  # in `bend`: the lens sees nothing here
 _ZOOM = 0.55  # how much of the picture's side the lens shows, to first order, in its middle
 _HALF_TURN = Image.Transpose.ROTATE_180
