@@ -42,8 +42,9 @@ def say(scene: Scene, words: Lexicon, dice: Dice, ground: bool, rich: bool) -> s
 
 
 def _fitting(ways: tuple[str, ...], said: str, dice: Dice) -> str:
-    """One of the ways that this sentence fits: one with commas only before a colon or another comma."""
-    fits = [way for way in ways if ("，" not in said and "，" not in way) or "：" in way or "，" in way]
+    """One of the ways that this sentence fits: what is more than a noun phrase only a colon or a comma."""
+    clause = "，" in said or "有" in said
+    fits = [way for way in ways if not clause or "：" in way or "，" in way]
     if _numbered(said):
         fits = [way for way in fits if not way.startswith(("一张{}", "一幅{}"))]
     return dice.pick(fits).format(said)
@@ -78,7 +79,8 @@ def _standing(quantity: str, thing: str, plan: Plan, words: Lexicon, dice: Dice,
     light = dice.pick(turns.LIT[plan.light]) if plan.light else ""
     if ground and plan.place in PLACES and dice.chance(0.5):
         verb = dice.pick(turns.POSED) if _poses(plan, words) and dice.chance(POSED) else "在"
-        return f"{quantity}{light}{verb}{dice.pick(turns.PLACES[plan.place])}的{thing}", False
+        place = dice.pick((*turns.PLACES[plan.place], *turns.BESIDE.get(plan.place, ())))
+        return f"{quantity}{light}{verb}{place}的{thing}", False
     if light and (not ground or dice.chance(0.5)):
         thing, light = f"{light}的{thing}", ""
     said = quantity + thing

@@ -50,8 +50,9 @@ def name_of(part: Part, words: Lexicon, dice: Dice) -> str:
 
 def _described(part: Part, words: Lexicon, dice: Dice, name: str, manner: float) -> str:
     size = _SIZES[part.size] if part.size else ""
-    if size and name[0] in "大小":
-        size += "的"  # 大的大象, not 大大象
+    noun = words.nouns[part.name]
+    if size and (name[0] in "大小人" or size + name in (noun.zh, *noun.zh_synonyms)):
+        size += "的"  # 大的大象, not 大大象; 大的熊猫 and 大的人, for 大熊猫 is any panda and 大人 an adult
     if part.material:
         return dice.pick(MATERIAL).format(words.nouns[part.material].zh) + size + name
     if part.form is None:

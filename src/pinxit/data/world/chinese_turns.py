@@ -10,7 +10,7 @@ from pinxit.data.world.scene import RelationName
 
 # After 在: "在草地上有一只猫", "草地上的猫".
 PLACES: dict[str, tuple[str, ...]] = {
-    "meadow": ("草地上", "田野上", "草地", "田野里", "绿色的草地上"),
+    "meadow": ("草地上", "田野上", "田野里", "绿色的草地上"),
     "beach": ("沙滩上", "海滩上", "海边", "海边的沙滩上"),
     "snow": ("雪地里", "雪地上", "白雪覆盖的地上"),
     "night sky": ("夜空下", "星空下", "夜晚的星空下"),
@@ -19,6 +19,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "room": ("房间里", "屋里", "室内"),
     "snowy forest": ("下雪的森林里", "飘雪的森林里", "冬天的森林里", "积雪的树林里"),
 }
+BESIDE = {"meadow": ("草地",)}  # said before 的 only: 在草地的水豚
 PLACED = ("在{p}，{x}", "{p}，{x}", "在{p}有{x}", "{p}有{x}", "{x}，在{p}", "{x}在{p}")
 PLACED_CLAUSE = ("在{p}，{x}", "{p}，{x}", "{x}，在{p}")
 LIVELY = ("坐", "站", "躲")  # what only creatures do: templates with these are for them
@@ -109,14 +110,14 @@ ALIKE = (
     "一堆{p}，{A}在顶部，{B}在中间，{C}在底部",
     "三个叠在一起的{p}，{x}在上，{y}在中间，{z}在下",
     "一摞{p}，上面是{x}，中间是{y}，下面是{z}",
-    "{a}在{b}上面，{b}在{c}上面",
+    "{A}在{B}上面，{B}在{C}上面",
     "从上到下是{a}、{b}和{c}",
     "三个{p}叠在一起，从上到下是{x}、{y}和{z}",
     "{C}上的{B}上的{A}",
     "{C}上的{B}上的{A}",
 )
 STACKED = (
-    "{a}在{b}上面，{b}在{c}上面",
+    "{A}在{B}上面，{B}在{C}上面",
     "从上到下是{a}、{b}和{c}",
     "{a}、{b}和{c}从上到下叠在一起",
     "上面是{a}，中间是{b}，下面是{c}",

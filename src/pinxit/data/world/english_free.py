@@ -32,9 +32,12 @@ def say(scene: Scene, words: Lexicon, dice: Dice, ground: bool, rich: bool) -> s
             plan = replace(plan, parts=tuple(replace(p, size=s) for p, s in zip(plan.parts, found, strict=True)))
     placed = rich and seen_in_place(scene)
     said, wrapped = _core(plan, scene, words, dice, placed)
+    style = dice.pick(turns.STYLED[plan.style]) if plan.style is not None else None
+    if style is not None and style.startswith("{} "):  # "a cat folded from paper on a blue background"
+        return _behind(style.format(said), plan, words, dice, ground)[0]
     said, ahead = _behind(said, plan, words, dice, ground)
-    if plan.style is not None:
-        return dice.pick(turns.STYLED[plan.style]).format(said)
+    if style is not None:
+        return style.format(said)
     if ahead or wrapped or plan.view is not None or not dice.chance(INTRO):
         return said
     return _introduced(said, plan, dice)
@@ -136,6 +139,7 @@ def _poses(plan: Plan, words: Lexicon) -> bool:
     first: Part = plan.parts[0]
     able = {"mammal", "bird", "person"}.intersection(words.nouns[first.name].groups)
     alone = len(plan.parts) == 1 and first.count == 1 and plan.view is None
+    alone = alone and plan.style in (None, "watercolour", "pencil sketch")
     return alone and bool(able) and plan.place in HORIZON and not (first.material or first.outfit)
 
 

@@ -14,8 +14,8 @@ PLACES: dict[str, tuple[str, ...]] = {
     ),
     "beach": ("on a beach", "on the beach", "at the beach", "on the sand by the sea", "on a sandy beach"),
     "snow": ("in the snow", "on the snow", "in a snowy landscape", "in a snow-covered field", "on snowy ground"),
-    "night sky": ("under the night sky", "at night", "under the stars", "under a starry sky", "before the night sky"),
-    "mountains": ("in the mountains", "in front of mountains", "with mountains behind", "before snow-capped mountains"),
+    "night sky": ("under the night sky", "at night", "under the stars", "under a starry sky", "beneath a starry sky"),
+    "mountains": ("in the mountains", "in front of mountains", "with mountains behind", "in front of snowy mountains"),
     "desert": ("in the desert", "in a desert", "on desert sand", "among sand dunes", "in a sandy desert"),
     "room": ("in a room", "indoors", "inside a room", "in a room with a window", "on the floor of a room"),
     "snowy forest": (

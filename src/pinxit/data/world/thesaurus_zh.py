@@ -56,5 +56,5 @@ FURTHER_ZH: dict[str, tuple[str, ...]] = {
     "cup of coffee": ("热咖啡", "拿铁"),
     "cup of tea": ("热茶", "茶水"),
     "telephone": ("电话机", "座机"),
-    "book": ("书本", "书籍"),
+    "book": ("书籍",),
 }

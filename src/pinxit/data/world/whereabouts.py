@@ -17,6 +17,8 @@ MIDDLE = 0.05  # a centre at most this far from the middle is in the middle
 CORNER, CORNER_REACH = 0.3, 0.5  # so near to two edges, and all of it in that quarter
 SMALL, BIG = 17.5 / 64, 46.5 / 64  # the geometric mean of the sides: the plan's "small" and "big" lie beyond
 RATIO = 1.6  # of two things' sizes, from which one is called small and the other big
+# Relations whose captions tell sizes: nobody says that a penguin is big because its coffee is small.
+APART = ("left of", "right of", "above", "below", "on top of")
 
 Where = tuple[str, str]  # "left", "right", "middle" or "" across; "top", "bottom", "middle" or "" down
 
@@ -63,7 +65,7 @@ def sizes(scene: Scene) -> list[Size | None]:
     nothing: list[Size | None] = [None] * len(scene.items)
     if any(item.size for item in scene.items) or scene.view is not None or not seen_in_place(scene):
         return nothing
-    if any(relation.name in ("behind", "inside") for relation in scene.relations):
+    if any(relation.name not in APART for relation in scene.relations):
         return nothing
     extents = [sqrt((x1 - x0) * (y1 - y0)) for x0, y0, x1, y1 in (item.box for item in scene.items)]
     if len(extents) == 1:
