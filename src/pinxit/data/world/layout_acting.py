@@ -32,9 +32,7 @@ def making(dice: Dice, aspects: list[float]) -> list[Rect] | None:
     return _served(dice, aspects, lap=(0.22, 0.38), lift=(-0.06, 0.0))
 
 
-def _served(
-    dice: Dice, aspects: list[float], lap: tuple[float, float], lift: tuple[float, float]
-) -> list[Rect] | None:
+def _served(dice: Dice, aspects: list[float], lap: tuple[float, float], lift: tuple[float, float]) -> list[Rect] | None:
     """`lap`: how much of the drink's width lies before the other; `lift`: how far its foot is above the other's, as a
     share of the other's height."""
     one = extent(aspects[0], dice.between(34, 44), 44, 54)

@@ -63,4 +63,3 @@ def sprite_layer(frame: Frame, guise: Guise, flip: bool = False, colour: RGB | N
     if flip:
         pixels = pixels.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return Layer(tinted(pixels, colour) if colour else pixels, frame.x, frame.y)
-

@@ -24,7 +24,13 @@ _MOUTHS: dict[str, float] = {
     **{"horse": 0.33, "pig": 0.5, "fox": 0.52, "rabbit": 0.55, "elephant": 0.55, "robot": 0.7},
 }
 _MOUTH = 0.4
-_PULLED = {"giraffe": 0.3, "flamingo": 0.3, "snail": 0.6, "turtle": 0.5, "crab": 0.6}  # where a leash ends on what is led
+_PULLED = {
+    "giraffe": 0.3,
+    "flamingo": 0.3,
+    "snail": 0.6,
+    "turtle": 0.5,
+    "crab": 0.6,
+}  # where a leash ends on what is led
 _NECK = 0.45
 _HAND = 0.55
 
