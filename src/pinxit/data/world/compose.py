@@ -65,7 +65,7 @@ TURNED: dict[str, int] = {"walking": 1, "drinking": 0, "making": 0}  # which of 
 
 
 def facing(items: tuple[Item, ...], relations: tuple[str, ...]) -> tuple[Item, ...]:
-    """Who drinks or makes something looks at it, and what is led at who leads it: sprites look to the left by nature."""
+    """Who drinks or makes something looks at it, and what is led at its leader: by nature sprites look to the left."""
     if len(relations) != 1 or relations[0] not in TURNED:
         return items
     who = TURNED[relations[0]]
@@ -117,7 +117,7 @@ def arrange(plan: Plan, dice: Dice, aspects: list[float]) -> list[Rect] | None:
     if len(plan.parts) == 1:
         if first.count > 1:
             return layout.counted(dice, aspects[0], first.count)
-        return layout.alone(dice, aspects[0], first.size, *_usual(first))
+        return layout.alone(dice, aspects[0], first.size, *_legible(first))
     meeting = MEETING.get(plan.relations)
     if meeting is not None:
         return meeting(dice, aspects)
@@ -127,10 +127,10 @@ def arrange(plan: Plan, dice: Dice, aspects: list[float]) -> list[Rect] | None:
     return _beside(plan, dice, aspects)
 
 
-def _usual(part: Part) -> tuple[int, int]:
-    """How large, in 64ths of the picture, a thing alone is: what is written, worn or set in must be read."""
+def _legible(part: Part) -> tuple[int, int]:
+    """How large a thing alone may be, from and to: what nobody could read otherwise is large."""
     if part.words:
-        return 52, 60
+        return 50, 59
     return (44, 56) if part.outfit or part.material else (26, 46)
 
 

@@ -7,6 +7,7 @@ from math import sqrt
 from pinxit.data.world.dice import Dice
 from pinxit.data.world.layout import FIELD, GRID, MARGIN, SHORTEST, Extent, Rect, extent
 
+UPRIGHT = 0.95  # width over height under which a mount stands on two legs
 SEEN = (0.45, 0.8)  # how much of what is behind another must be seen, and at most is
 
 
@@ -97,11 +98,12 @@ def _mounted(
     dice: Dice, aspects: list[float], upper: tuple[int, int], lower: tuple[int, int], most: int
 ) -> list[Rect] | None:
     """Rider and mount with the corner of both at (0, 0)."""
-    rider = extent(aspects[0], dice.between(*upper), most, most)
-    mount = extent(aspects[1], dice.between(*lower), most, most)
+    rider = extent(aspects[0], dice.between(*upper), most, min(most, 28))
+    mount = extent(aspects[1], dice.between(*lower), most, min(most, 40))
     if rider is None or mount is None or min(rider) < SHORTEST:
         return None
-    deep = int(mount[1] * (0.28 + 0.08 * dice.unit()))
+    upright = aspects[1] < UPRIGHT  # ridden on the shoulders, or its head would be hidden
+    deep = int(mount[1] * ((0.1 if upright else 0.28) + 0.08 * dice.unit()))
     if rider[1] - deep < 0.45 * rider[1] or rider[1] + mount[1] - deep > FIELD:
         return None
     x = (mount[0] - rider[0]) // 2 + dice.between(-1, 1)

@@ -19,7 +19,7 @@ def draw_sign(pen: Pen, make: Make) -> None:
     draw_form(board, form, line_tone(make.colour))
     if form == "square":
         board.rectangle(0.03, 0.05, 0.97, 0.95, make.colour)
-        text = board.within(0.08, 0.14, 0.92, 0.86)
+        text = board.within(0.05, 0.14, 0.95, 0.86)
     else:
         draw_body(board.within(0.05, 0.05, 0.95, 0.95), make, form)
         x, y, across, down = core(form)
@@ -38,9 +38,9 @@ def draw_storefront(pen: Pen, make: Make) -> None:
     dark, base, light = tones(make.colour)
     pen.rectangle(0.03, 0, 0.97, 1, base)
     pen.rectangle(0, 0, 1, 0.34, dark)
-    pen.rectangle(0.03, 0.035, 0.97, 0.305, _CREAM)
+    pen.rectangle(0.015, 0.025, 0.985, 0.315, _CREAM)
     if make.words:
-        write(pen.within(0.06, 0.065, 0.94, 0.275), make.words, INK)
+        write(pen.within(0.03, 0.055, 0.97, 0.285), make.words, INK)
     pen.rectangle(0.1, 0.5, 0.58, 0.86, line_tone(make.colour))
     pen.rectangle(0.125, 0.5, 0.555, 0.835, _GLASS)
     pen.polygon(((0.2, 0.835), (0.34, 0.5), (0.44, 0.5), (0.3, 0.835)), mix(_GLASS, _WHITE, 0.5))

@@ -3,7 +3,8 @@
 Boxes keep their meaning wherever that is possible. "close-up" and "from afar" are matters of the boxes themselves (a
 close-up may reach beyond the frame and blurs the place behind; from afar, a haze lies over the place). "upside down"
 turns every item within its own box, and the place, by half a turn, so boxes stay exact; a "cross-section" shows every
-item cut open (`cuts.py`). Only "fisheye" bends the picture after it is composed: boxes then say where things were before, and `visible_boxes` where they are seen.
+item cut open (`cuts.py`) where it was. Only "fisheye" bends the picture after it is composed: boxes then say where
+things were before, and `visible_boxes` where they are seen.
 """
 
 from __future__ import annotations
