@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import pairwise
 
 import pytest
 
@@ -17,7 +16,7 @@ from pinxit.data.world.famous import Famous, famous_sentences
 from pinxit.data.world.plan import Part, Plan, meaning
 from pinxit.data.world.roles import GARMENTS
 from pinxit.data.world.scene import Box, Item, Scene
-from pinxit.data.world.vocabulary import COLOURS_ZH, COUNTS, FORM_ADJECTIVE, PLACES, SYNONYM, lexicon
+from pinxit.data.world.vocabulary import COLOURS_ZH, COUNTS, FORM_ADJECTIVE, PLACES, lexicon
 from pinxit.data.world.whereabouts import in_corner, sizes, where
 
 WORDS = lexicon("gallery")
@@ -249,13 +248,3 @@ def test_a_rich_caption_tells_ground_and_place_on_demand() -> None:
     said_zh = {rich_caption(scene, WORDS, "zh", Dice(k)) for k in range(400)}
     assert "左下角有一只企鹅，蓝色背景" in said_zh
     assert all("蓝色" in s and "左下" in s for s in said_zh)
-
-
-def test_names_of_one_world_never_stand_for_two_things() -> None:
-    for preset in ("gallery", "full"):
-        for names in SYNONYM:
-            nouns = lexicon(preset, names).nouns.values()
-            said = sorted(word for noun in nouns for word in {noun.name, *noun.synonyms})
-            assert all(one != other for one, other in pairwise(said))
-            zh = [word for noun in nouns for word in noun.zh_synonyms]
-            assert len(zh) == len(set(zh)) and not set(zh) & {noun.zh for noun in nouns}
