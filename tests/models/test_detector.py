@@ -34,7 +34,7 @@ def test_shapes_and_config_round_trip() -> None:
     found = model(torch.rand(2, 3, 32, 32))
     assert found.heat.shape == (2, 3, 8, 8) and found.features.shape == (2, 16, 8, 8) and found.place.shape == (2, 3)
     told = model.describe(found, *torch.tensor([[0, 1, 1], [2, 0, 2], [0, 63, 5]]))
-    assert [part.shape for part in told] == [(3, 2), (3, 2), (3, 2), (3, 1), (3, 2)]
+    assert [part.shape for part in told] == [(3, 2), (3, 2), (3, 2), (3, 1), (3, 2), *[(3, 0)] * 4]
     blind = small(DetectorConfig(names=("fox",), size=32, widths=(16,), blocks=(0,), neck=16))
     assert blind(torch.rand(1, 3, 32, 32)).place.shape == (1, 0)
 

@@ -23,7 +23,9 @@ def test_words_in_capitals_or_quotation_marks_are_spelled(text: str, read: str) 
     assert " ".join(spelled(text).split()) == read
 
 
-@pytest.mark.parametrize("text", ["a red cube", "A RED CUBE", "A red Cube", "三只企鹅", "iPhone", "a U-turn", "", "it's"])
+@pytest.mark.parametrize(
+    "text", ["a red cube", "A RED CUBE", "A red Cube", "三只企鹅", "iPhone", "a U-turn", "", "it's"]
+)
 def test_other_texts_stay_as_they_are(text: str) -> None:
     assert spelled(text) == text
 

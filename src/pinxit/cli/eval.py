@@ -86,7 +86,7 @@ def exam_world(
 
     judge = judge or JUDGES.get(world or "small", "judge")
     opened = Judge.open(judge, device)
-    exam = exam_of(world or opened.world, split, prompts, language, words, seed)
+    exam = exam_of(world or opened.world, split, prompts, language, words, seed, opened.senses)
     asked = questions(exam)
     about = {"judge": {"name": judge, "hash": opened.hash}, "candidates": candidates}
     table: Lines = {}

@@ -38,13 +38,19 @@ Changes = Annotated[
 ]
 
 
-def exam_of(preset: str, split: str, prompts: int, language: str, words: str, seed: int) -> Exam:
-    """The exam that the options ask for. Raises UsageError for one that there is not."""
+def exam_of(
+    preset: str, split: str, prompts: int, language: str, words: str, seed: int, senses: frozenset[str]
+) -> Exam:
+    """The exam that the options ask for, without the tasks that a judge of these senses cannot see.
+
+    Raises UsageError for an exam that there is not.
+    """
     from pinxit.config import from_dict
-    from pinxit.evaluation.questions import Exam
+    from pinxit.data.world.vocabulary import lexicon
+    from pinxit.evaluation.questions import Exam, judged_by
 
     values = {"preset": preset, "split": split, "prompts": prompts, "language": language, "seed": seed}
-    values["words"] = words
+    values |= {"words": words, "tasks": judged_by(senses, lexicon(preset).preset)}
     return from_dict(Exam, values, "exam")
 
 

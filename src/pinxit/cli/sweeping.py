@@ -50,7 +50,7 @@ def set_up(
     upsampler = _upsampler(painter, checkpoint) if upscale else None
     check_settings(painter, upsampler, planned)
     studio, opened, eye = _studio(painter, upsampler), Judge.open(judge, device), ClipEncoder.open(EYE, device)
-    exam = exam_of(opened.world, **asking)
+    exam = exam_of(opened.world, **asking, senses=opened.senses)
     asked, size = questions(exam), painter.size if upsampler is None else upsampler.size
     about = {
         "painter": {"name": checkpoint} | painter.provenance,

@@ -13,6 +13,7 @@ from statistics import fmean
 
 from pinxit.data.world.demands import Demand, Wanted, WantedRelation, stands_so
 from pinxit.data.world.tasks import TASKS
+from pinxit.data.world.vocabulary import FORMS
 from pinxit.errors import UsageError
 from pinxit.functional.boxes import Detection, Sight, area
 
@@ -26,6 +27,8 @@ class Rules:
     small: float = 0.36  # a lone "small" object: root of its area, in sides of the picture, at most this
     big: float = 0.62  # a lone "big" object: at least this
     ratio: float = 1.2  # a "big" object beside a "small" one: the root of its area at least so many times the other's
+    close: float = 0.88  # a lone thing seen from close up: the root of its area at least, where the view is not told
+    link: float = 0.5  # how surely one thing must do something to another, the mean of what both look like
 
 
 def complaints(sight: Sight, wanted: Demand, rules: Rules | None = None) -> list[str]:
@@ -33,27 +36,48 @@ def complaints(sight: Sight, wanted: Demand, rules: Rules | None = None) -> list
 
     As in GenEval only the highest-scoring `count` objects of a name are examined, each must have the wanted
     attributes, and where the number matters one object too many is wrong. Where several phrases share a name ("a
-    red cube on top of a green cube") the objects may be assigned to them in any way. Raises UsageError for what no
-    judge of ours can see.
+    red cube on top of a green cube") the objects may be assigned to them in any way. Raises UsageError for what this
+    judge cannot see.
     """
     rules = rules or Rules()
-    if not judgeable(wanted):
-        raise UsageError("the judge cannot read words, nor tell outfits, views and lights; leave those tasks out.")
+    unseen = needs(wanted) - sight.senses
+    if unseen:
+        raise UsageError(f"this judge tells no {', no '.join(sorted(unseen))}; leave those tasks out or take another.")
     if wanted.lower_style is not None:
         return _of_pair(sight, wanted, rules)
     found = _examined(sight.found, wanted.objects, rules)
     wrong = _wrong_numbers(sight.found, found, wanted.objects, rules)
     if not wrong:
-        wrong = min((_of_assignment(chosen, wanted, rules) for chosen in _assignments(found, wanted.objects)), key=len)
+        ways = _assignments(found, wanted.objects)
+        wrong = min((_of_assignment(chosen, sight, wanted, rules) for chosen in ways), key=len)
     if wanted.place is not None and sight.place != wanted.place:
         wrong = [*wrong, f"ground is {sight.place}, not {wanted.place}"]
+    if wanted.light is not None and sight.light != wanted.light:
+        wrong = [*wrong, f"light is {sight.light}, not {wanted.light}"]
     return wrong
 
 
-def judgeable(wanted: Demand) -> bool:
-    """Whether it asks for nothing but names, numbers, places, colours, forms, sizes, styles and grounds."""
-    beyond = wanted.view or wanted.light or any(want.words or want.outfit for want in wanted.objects)
-    return not beyond
+LINKED = frozenset({"walking", "drinking", "making"})
+"""Relations that boxes alone do not show; riding and being behind are half seen in them."""
+
+
+def needs(wanted: Demand) -> frozenset[str]:
+    """What a judge must tell besides names, numbers, places, colours, flat forms, sizes, styles and grounds."""
+    asked = {
+        "view": wanted.view,
+        "light": wanted.light,
+        "words": any(want.words for want in wanted.objects),
+        "outfit": any(want.outfit for want in wanted.objects),
+        "material": any(want.material for want in wanted.objects),
+        "shape": any(want.form not in (None, *FORMS) for want in wanted.objects),
+        "link": any(relation.name in LINKED for relation in wanted.relations),
+    }
+    return frozenset(sense for sense, value in asked.items() if value)
+
+
+def judgeable(wanted: Demand, senses: frozenset[str] = frozenset()) -> bool:
+    """Whether a judge that tells these `senses` sees everything that is asked for."""
+    return needs(wanted) <= senses
 
 
 def overall(scores: Mapping[str, Sequence[bool]]) -> float:
@@ -114,7 +138,7 @@ def _assignments(found: Mapping[str, list[Detection]], objects: Sequence[Wanted]
         yield result
 
 
-def _of_assignment(chosen: Assignment, wanted: Demand, rules: Rules) -> list[str]:
+def _of_assignment(chosen: Assignment, sight: Sight, wanted: Demand, rules: Rules) -> list[str]:
     wrong = [
         complaint
         for want, detections in zip(wanted.objects, chosen, strict=True)
@@ -122,14 +146,40 @@ def _of_assignment(chosen: Assignment, wanted: Demand, rules: Rules) -> list[str
         for complaint in _wrong_looks(one, want, wanted.style)
     ]
     wrong += _wrong_sizes(chosen, wanted.objects, rules)
-    return wrong + [c for relation in wanted.relations for c in _wrong_relation(chosen, relation)]
+    wrong += _wrong_view(chosen, sight.view, wanted.view, rules)
+    links = "link" in sight.senses
+    return wrong + [c for relation in wanted.relations for c in _wrong_relation(chosen, relation, links, rules)]
 
 
 def _wrong_looks(one: Detection, want: Wanted, style: str | None) -> Iterator[str]:
-    asked = (("colour", want.colour, one.colour), ("form", want.form, one.form), ("style", style, one.style))
+    asked = (
+        ("colour", want.colour, one.colour),
+        ("form", want.form, one.form),
+        ("style", style, one.style),
+        ("material", want.material, one.material),
+        ("words", want.words, one.words or ""),
+    )
     for what, wish, given in asked:
         if wish is not None and wish != given:
             yield f"{one.name} has {what} {given}, not {wish}"
+    worn = {garment: colour for colour, garment in one.outfit}
+    for colour, garment in want.outfit:
+        if garment not in worn:
+            yield f"{one.name} wears no {garment}"
+        elif colour and worn[garment] != colour:
+            yield f"{one.name} wears a {worn[garment]} {garment}, not a {colour} one"
+
+
+def _wrong_view(chosen: Assignment, view: str | None, wish: str | None, rules: Rules) -> list[str]:
+    """On a plain ground nothing but its size tells a thing from afar or close up from one that is small or big."""
+    if wish in (None, view):
+        return []
+    sides = [area(d.box) ** 0.5 for ones in chosen for d in ones]
+    if view is None and wish == "from afar" and max(sides) <= rules.small:
+        return []
+    if view is None and wish == "close-up" and min(sides) >= rules.close:
+        return []
+    return [f"view is {view}, not {wish}"]
 
 
 def _wrong_sizes(chosen: Assignment, objects: Sequence[Wanted], rules: Rules) -> list[str]:
@@ -145,11 +195,14 @@ def _wrong_sizes(chosen: Assignment, objects: Sequence[Wanted], rules: Rules) ->
     return wrong + ["too small to be big" for side in sizes["big"] if side < rules.big]
 
 
-def _wrong_relation(chosen: Assignment, relation: WantedRelation) -> Iterator[str]:
+def _wrong_relation(chosen: Assignment, relation: WantedRelation, links: bool, rules: Rules) -> Iterator[str]:
+    name = relation.name
     for one in chosen[relation.subject]:
         for other in chosen[relation.object]:
-            if not stands_so(one.box, relation.name, other.box):
-                yield f"{one.name} is not {relation.name} the {other.name}"
+            linked = not links or name not in (*LINKED, "riding", "behind")
+            linked = linked or (dict(one.does).get(name, 0.0) + dict(other.undergoes).get(name, 0.0)) / 2 >= rules.link
+            if not (linked and stands_so(one.box, name, other.box)):
+                yield f"{one.name} is not {name} the {other.name}"
 
 
 def _of_pair(sight: Sight, wanted: Demand, rules: Rules) -> list[str]:
@@ -162,5 +215,5 @@ def _of_pair(sight: Sight, wanted: Demand, rules: Rules) -> list[str]:
     return [
         f"{where}: {complaint}"
         for where, found, demand in halves
-        for complaint in complaints(Sight(tuple(found), sight.place), demand, rules)
+        for complaint in complaints(replace(sight, found=tuple(found)), demand, rules)
     ]

@@ -27,8 +27,19 @@ from pinxit.errors import UsageError
 if TYPE_CHECKING:
     from pinxit.types import Picture
 
-UNJUDGED = frozenset({"outfit", "words", "shaped", "view", "light"})
-"""Tasks of the full world whose pictures no judge of ours can tell right from wrong yet."""
+NEEDED = {
+    "outfit": "outfit",
+    "words": "words",
+    "shaped": "shape",
+    "view": "view",
+    "light": "light",
+    "made of": "material",
+    "walking": "link",
+    "drinking": "link",
+    "making": "link",
+}
+"""What a judge must tell (`Sight.senses`) so that pictures of a task can be judged, where that is more than names,
+numbers, colours, flat forms, sizes, styles, grounds and boxes."""
 UNNAMED = frozenset({"pair"})  # tasks whose sentences name the thing once more, by its own name
 Words = Literal["plain", "unheard", "heard", "paraphrased"]
 """unheard: nouns that no training caption holds; heard: the usual nouns in the same sentences, to compare with;
@@ -45,7 +56,7 @@ class Exam:
     language: Literal["en", "zh"] = "en"
     seed: int = 0
     words: Words = "plain"  # others: small world, English
-    tasks: tuple[str, ...] = ()  # empty: the six of GenEval, and of what the preset adds all that can be judged
+    tasks: tuple[str, ...] = ()  # empty: the six of GenEval and all that the preset adds
 
     def __post_init__(self) -> None:
         if self.prompts < 1:
@@ -68,9 +79,17 @@ class Question:
     key: int  # of what is drawn for it besides
 
 
+def judged_by(senses: frozenset[str], preset: PresetName) -> tuple[str, ...]:
+    """The tasks of an exam of this preset whose pictures a judge with these `senses` can tell right from wrong; empty
+    when it can judge all of them, as in `Exam.tasks`."""
+    every = (*TASKS, *EXTRAS[preset])
+    able = tuple(task for task in every if NEEDED.get(task) in (None, *senses))
+    return () if able == every else able
+
+
 def questions(exam: Exam) -> list[Question]:
     """The exam's prompts, task by task in turn, so that a part of an exam is a smaller exam."""
-    left_out = UNJUDGED if exam.words == "plain" else UNJUDGED | UNNAMED
+    left_out = frozenset() if exam.words == "plain" else UNNAMED
     tasks = exam.tasks or tuple(task for task in (*TASKS, *EXTRAS[exam.preset]) if task not in left_out)
     asked = {task: _scenes(exam, task) for task in tasks}
     found = []

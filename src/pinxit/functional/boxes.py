@@ -20,6 +20,11 @@ class Detection:
     colour: str | None = None  # the likeliest colour term; None when the judge does not tell colours
     form: str | None = None  # the likeliest outline of a made thing
     style: str | None = None  # how it is drawn; None is the plain way
+    material: str | None = None  # the other thing that it is made of
+    outfit: tuple[tuple[str, str], ...] = ()  # (colour, garment)
+    words: str | None = None  # what is written on it
+    does: tuple[tuple[str, float], ...] = ()  # ("riding", 0.9): how surely it does this to another
+    undergoes: tuple[tuple[str, float], ...] = ()  # ("riding", 0.9): how surely another does this to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,9 @@ class Sight:
 
     found: tuple[Detection, ...]
     place: str | None = None  # the likeliest ground; None when the judge does not tell grounds
+    view: str | None = None  # None is the usual one
+    light: str | None = None
+    senses: frozenset[str] = frozenset()  # what the judge tells besides names, colours, styles, flat forms and grounds
 
 
 def area(box: Box) -> float:

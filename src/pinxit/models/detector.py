@@ -1,7 +1,9 @@
 """The judge's eye: a single-stage, anchor-free detector after "Objects as Points" (Zhou et al. 2019).
 
 A convolution network with a space-to-depth stem; one centre heat map per name; and, read at a centre for a name, the
-box, the form, the style, and where to look for the colour, which is then read from the pixels there and nothing else.
+box, the form, the style, and where to look for the colour, which is then read from the pixels there and nothing else
+(`palette.py`). A larger config also tells materials, garments and their colours, who does what to whom, the view and
+the light of the whole picture, and the words on boards (`reader.py`).
 Shapes: B pictures, N names, C channels, h and w cells, M objects of all pictures together.
 """
 
@@ -15,9 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pinxit.errors import UsageError
-
-PATCH, STEPS, KEY = 2, 4, 32  # of the palette: pixels a side of a patch, steps of red, green and blue, width of a key
-MOST_ALIKE = 4.0  # how much the look of a patch can weigh against its place in or outside the object's box
+from pinxit.models.palette import Palette
+from pinxit.models.reader import Reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,13 @@ class DetectorConfig:
     widths: tuple[int, ...] = (64, 128, 192)  # channels at the heat map's resolution, and at each halving
     blocks: tuple[int, ...] = (1, 3, 2)  # residual blocks at each resolution
     neck: int = 96  # channels of the merged map that the heads read
+    # What only some judges tell; a head that is empty here has no weights.
+    materials: tuple[str, ...] = ()  # what a thing can be made of; "its own" is always the first answer
+    garments: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()  # what one thing can do to another; each thing may be the one or the other
+    views: tuple[str, ...] = ()  # the usual view and light are always the first answers
+    lights: tuple[str, ...] = ()
+    letters: str = ""  # what can be read
 
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.blocks):
@@ -56,6 +64,8 @@ class Found(NamedTuple):
     paints: Tensor  # [B, P, tones], for `Detector.describe`: shares of tones in every small patch
     keys: Tensor  # [B, P, width], for `Detector.describe`: what a patch is part of
     place: Tensor  # logits [B, places]
+    view: Tensor  # logits [B, 1 + views], [B, 0] where none are told, like the next
+    light: Tensor  # logits [B, 1 + lights]
 
 
 class Described(NamedTuple):
@@ -66,6 +76,10 @@ class Described(NamedTuple):
     colour: Tensor  # logits [M, colours]
     form: Tensor  # logits [M, forms]
     style: Tensor  # logits [M, 1 + styles]
+    material: Tensor  # logits [M, 1 + materials], [M, 0] where none are told
+    worn: Tensor  # logits [M, garments]
+    does: Tensor  # logits [M, links]: that it does this to another
+    undergoes: Tensor  # logits [M, links]: that another does this to it
 
 
 def convolution(inputs: int, outputs: int, kernel: int = 3) -> nn.Conv2d:
@@ -99,60 +113,6 @@ class Stage(nn.Sequential):
         )
 
 
-def tones(pictures_B3HW: Tensor) -> Tensor:
-    """Each pixel's shares of the STEPS^3 tones of an even lattice in the colour cube, [B, STEPS^3, H, W].
-
-    A colour between lattice points is shared among the eight around it, so that shares and colours change smoothly.
-    """
-    levels = torch.arange(STEPS, device=pictures_B3HW.device).view(STEPS, 1, 1)
-    red, green, blue = (
-        (1 - (pictures_B3HW[:, [i]].clamp(0, 1) * (STEPS - 1) - levels).abs()).clamp(min=0) for i in range(3)
-    )
-    pairs = (red[:, :, None] * green[:, None]).flatten(1, 2)
-    return (pairs[:, :, None] * blue[:, None]).flatten(1, 2)
-
-
-class Palette(nn.Module):
-    """Colours, whatever has them.
-
-    What an object looks like only decides which patches are looked at (attention); what is seen there are tones, told
-    from single pixels. So a colour that was never shown in some shape is recognised in it all the same, which a head
-    that reads the network's features does not do (docs/log.md).
-    """
-
-    def __init__(self, config: DetectorConfig) -> None:
-        super().__init__()
-        self.near = nn.Conv2d(3 * PATCH**2, KEY, 3, padding=1)
-        self.far = nn.Conv2d(config.neck, KEY, 1)
-        self.ask = nn.Linear(config.neck, KEY + 1)
-        self.tell = nn.Sequential(nn.Linear(STEPS**3, 64), nn.ReLU(), nn.Linear(64, len(config.colours)))
-        side = config.size // PATCH
-        middles = (torch.arange(side) + 0.5) / side
-        self.register_buffer("middles", middles, persistent=False)
-
-    middles: Tensor
-
-    def forward(self, pictures_B3HW: Tensor, features_BChw: Tensor) -> tuple[Tensor, Tensor]:
-        """`Found.paints` and `Found.keys` of pictures in [0, 1]."""
-        x = pictures_B3HW * 2 - 1
-        paints = F.avg_pool2d(tones(pictures_B3HW), PATCH)
-        near = self.near(F.pixel_unshuffle(x, PATCH))
-        keys = F.relu(near + F.interpolate(self.far(features_BChw), size=near.shape[2:]))
-        return paints.flatten(2).mT, keys.flatten(2).mT
-
-    def colour(self, found: Found, picture_M: Tensor, at_MC: Tensor, boxes_M4: Tensor) -> Tensor:
-        """Logits [M, colours] of objects that look like `at_MC` in boxes (middle x and y, half width and height)."""
-        asked = self.ask(at_MC).float()
-        alike_MP = torch.einsum("mk,mpk->mp", asked[:, :KEY], found.keys[picture_M].float()) * KEY**-0.5
-        x, y, half_width, half_height = boxes_M4[:, :, None].unbind(1)
-        across = ((self.middles - x) / half_width).square()
-        down = ((self.middles - y) / half_height).square()
-        outside_MP = (down[:, :, None] + across[:, None, :]).flatten(1) * (1 + F.softplus(asked[:, KEY:]))
-        weights_MP = (MOST_ALIKE * torch.tanh(alike_MP / MOST_ALIKE) - outside_MP).softmax(1)
-        seen_MT = torch.einsum("mp,mpt->mt", weights_MP, found.paints[picture_M].float())
-        return self.tell(seen_MT * STEPS).float()  # type: ignore[no-any-return]
-
-
 class Detector(nn.Module):
     """`forward` looks at pictures, `describe` at single objects in them."""
 
@@ -175,6 +135,15 @@ class Detector(nn.Module):
             nn.Linear(config.neck, 2 * config.neck), nn.ReLU(), nn.Linear(2 * config.neck, sum(self.answers))
         )
         self.palette = Palette(config) if config.colours else None
+        self.further = (_answers(config.materials), len(config.garments), *[len(config.links)] * 2)
+        self.settings = (_answers(config.views), _answers(config.lights))
+        self.tell_further = (
+            nn.Sequential(nn.Linear(config.neck, 2 * config.neck), nn.ReLU(), nn.Linear(2 * config.neck, n))
+            if (n := sum(self.further))
+            else None
+        )
+        self.whole = nn.Linear(sum(config.widths), n) if (n := sum(self.settings)) else None
+        self.reader = Reader(len(config.letters)) if config.letters else None
         nn.init.normal_(self.heat.weight, std=config.neck**-0.5)
         assert self.heat.bias is not None
         nn.init.constant_(self.heat.bias, -4.6)  # a cell holds a centre of a name once in a hundred
@@ -194,14 +163,39 @@ class Detector(nn.Module):
         assert merged is not None
         none = merged.new_zeros(len(x), 0, 0)
         paints, keys = self.palette(pictures_B3HW, merged) if self.palette else (none, none)
-        return Found(self.heat(merged), merged, paints, keys, place)
+        pooled = torch.cat([level.mean((2, 3)) for level in maps], 1) if self.whole else x.new_zeros(len(x), 0)
+        settings = self.whole(pooled) if self.whole else pooled
+        view, light = settings.float().split(self.settings, 1)
+        return Found(self.heat(merged), merged, paints, keys, place, view, light)
 
     def describe(self, found: Found, picture_M: Tensor, name_M: Tensor, cell_M: Tensor) -> Described:
         """The objects named `name` whose centres lie in flat `cell` of `picture` (int64 [M] each)."""
-        columns = self.config.grid
-        at_MC = F.relu(found.features[picture_M, :, cell_M // columns, cell_M % columns] + self.names(name_M))
+        bare_MC = self._at(found, picture_M, cell_M)
+        at_MC = F.relu(bare_MC + self.names(name_M))
         offset, extent, form, style = self.tell(at_MC).float().split(self.answers, 1)
-        middle = (torch.stack([cell_M % columns, cell_M // columns], 1) + 0.5 + offset) / columns
-        boxes = torch.cat([middle, extent.exp().clamp(0.02, 2.0) / 2], 1).detach()
+        boxes = self._boxes(cell_M, offset, extent)
         colour = self.palette.colour(found, picture_M, at_MC, boxes) if self.palette else form[:, :0]
-        return Described(offset, extent, colour, form, style)
+        # Who wears or does something is told without regard to the name: some names are never shown so.
+        further = self.tell_further(bare_MC).float() if self.tell_further else form[:, :0]
+        return Described(offset, extent, colour, form, style, *further.split(self.further, 1))
+
+    def dress(self, found: Found, picture_M: Tensor, cell_M: Tensor, told: Described) -> Tensor:
+        """Logits [M, garments, colours] of what described objects wear."""
+        assert self.palette is not None
+        boxes = self._boxes(cell_M, told.offset, told.extent)
+        return self.palette.garment_colours(found, picture_M, self._at(found, picture_M, cell_M), boxes)
+
+    def _at(self, found: Found, picture_M: Tensor, cell_M: Tensor) -> Tensor:
+        columns = self.config.grid
+        return found.features[picture_M, :, cell_M // columns, cell_M % columns]
+
+    def _boxes(self, cell_M: Tensor, offset: Tensor, extent: Tensor) -> Tensor:
+        """Middle x and y, half width and height as shares of the side, [M, 4], for the palette to look in."""
+        columns = self.config.grid
+        middle = (torch.stack([cell_M % columns, cell_M // columns], 1) + 0.5 + offset) / columns
+        return torch.cat([middle, extent.exp().clamp(0.02, 2.0) / 2], 1).detach()
+
+
+def _answers(words: tuple[str, ...]) -> int:
+    """How many answers a question has: none of the words is one; no question without words."""
+    return 1 + len(words) if words else 0

@@ -12,29 +12,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from pinxit.data.sheet import sheet
-from pinxit.data.world.vocabulary import COLOURS, FORMS, lexicon
-from pinxit.data.world.world import World
+from pinxit.data.world.draw import render
+from pinxit.data.world.roles import GARMENTS, MATERIALS, cast, shapely
+from pinxit.data.world.sign_words import LETTERS
+from pinxit.data.world.tasks import task_scene
+from pinxit.data.world.vocabulary import COLOURS, FORMS, LIGHTS, VIEWS, PresetName, lexicon
+from pinxit.data.world.world import LENGTH, World
 from pinxit.errors import UsageError
-from pinxit.functional.boxes import Detection, Sight, suppress
-from pinxit.functional.detection import peaks
-from pinxit.models.detector import Described, Detector, DetectorConfig
+from pinxit.functional.boxes import Sight
+from pinxit.models.detector import Detector, DetectorConfig
 from pinxit.pipelines.rank import to_tensor
+from pinxit.recipes.judge_sight import look, senses_of
 from pinxit.recipes.judge_training import JudgeTask
 from pinxit.training import runs, state
 from pinxit.training.loop import Outcome, Plan, Stop, fit
 from pinxit.training.precision import pick_device
+from pinxit.types import Example
 from pinxit.weights.checkpoint import Checkpoint, Part, open_checkpoint, save_checkpoint
 from pinxit.weights.zoo import find
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
 
-FAINT = 0.05  # weaker detections are not reported
-MOST_FOUND = 24  # detections in one picture
-SAME = 0.6  # two detections of one name that overlap more are one thing
 RECIPE = "judge"
 
 
@@ -51,9 +52,11 @@ class JudgeConfig:
 def config_for(world: str, images: int = 300_000) -> JudgeConfig:
     """The judge of a world's preset. Raises UsageError for an unknown one."""
     words = lexicon(world)
-    styles, places = words.styles, (*COLOURS, *words.places)
     sizes: dict[str, Any] = {} if world == "small" else {"widths": (96, 192, 256), "blocks": (2, 4, 2), "neck": 160}
-    detector = DetectorConfig(tuple(words.nouns), COLOURS, FORMS, styles, places, **sizes)
+    if world == "gallery":
+        sizes = GALLERY | {"materials": cast(MATERIALS, words), "forms": (*FORMS, *shapely(words))}
+    fields = {"colours": COLOURS, "forms": FORMS, "styles": words.styles, "places": (*COLOURS, *words.places)}
+    detector = DetectorConfig(tuple(words.nouns), **(fields | sizes))
     plan = Plan(
         images=images,
         batch=64,
@@ -65,6 +68,20 @@ def config_for(world: str, images: int = 300_000) -> JudgeConfig:
         channels_last=True,
     )
     return JudgeConfig(detector, plan, world)
+
+
+LINKS = ("behind", "riding", "walking", "drinking", "making")
+GALLERY: dict[str, Any] = {
+    "widths": (80, 160, 224),
+    "blocks": (1, 3, 2),
+    "neck": 128,
+    "garments": tuple(GARMENTS),
+    "links": LINKS,
+    "views": VIEWS,
+    "lights": LIGHTS,
+    "letters": LETTERS,
+}
+"""How large the gallery's judge is, and what it tells besides."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +102,11 @@ class Judge:
         on = pick_device(device)
         return cls(detector.to(on).eval(), checkpoint.settings["world"], checkpoint.hash, on)
 
+    @property
+    def senses(self) -> frozenset[str]:
+        """What it tells besides names, boxes, colours, flat forms, styles and grounds (`Sight.senses`)."""
+        return senses_of(self.detector.config)
+
     def look(self, pictures: Sequence[Picture], batch: int = 64) -> list[Sight]:
         """What is in each picture (uint8 [H, W, 3], resized where they are not of the judge's size)."""
         seen: list[Sight] = []
@@ -92,46 +114,6 @@ class Judge:
             fitting = [_fitted(picture, self.detector.config.size) for picture in pictures[start : start + batch]]
             seen += look(self.detector, to_tensor(fitting).to(self.device))
         return seen
-
-
-@torch.no_grad()
-def look(detector: Detector, pictures_B3HW: Tensor) -> list[Sight]:
-    """What the detector makes out in pictures in [0, 1] of its own size."""
-    found = detector(pictures_B3HW)
-    score, name, cell = peaks(found.heat, MOST_FOUND)
-    picture_M, place_M = (score >= FAINT).nonzero(as_tuple=True)
-    name_M, cell_M = name[picture_M, place_M], cell[picture_M, place_M]
-    told = detector.describe(found, picture_M, name_M, cell_M)
-    detections = _detections(detector.config, score[picture_M, place_M], name_M, cell_M, told)
-    here: list[list[Detection]] = [[] for _ in pictures_B3HW]
-    for picture, one in zip(picture_M.tolist(), detections, strict=True):
-        here[picture].append(one)
-    words = detector.config.places
-    grounds = [words[i] for i in found.place.argmax(1).tolist()] if words else [None] * len(here)
-    return [Sight(tuple(suppress(ones, SAME)), ground) for ones, ground in zip(here, grounds, strict=True)]
-
-
-def _detections(
-    config: DetectorConfig, score_M: Tensor, name_M: Tensor, cell_M: Tensor, told: Described
-) -> list[Detection]:
-    corner = torch.stack([cell_M % config.grid, cell_M // config.grid], 1)
-    middle = (corner + 0.5 + told.offset) / config.grid
-    half = told.extent.exp() / 2
-    boxes = torch.cat([middle - half, middle + half], 1).clamp(0, 1).tolist()
-    colours, forms, styles = (_said(logits) for logits in (told.colour, told.form, told.style))
-    found = []
-    for i, (score, name) in enumerate(zip(score_M.tolist(), name_M.tolist(), strict=True)):
-        colour = config.colours[colours[i]] if colours else None
-        form = config.forms[forms[i]] if forms else None
-        style = config.styles[styles[i] - 1] if styles[i] else None
-        x0, y0, x1, y1 = boxes[i]
-        found.append(Detection(config.names[name], (x0, y0, x1, y1), score, colour, form, style))
-    return found
-
-
-def _said(logits_MC: Tensor) -> list[int]:
-    answers: list[int] = logits_MC.argmax(1).tolist() if logits_MC.shape[1] else []
-    return answers
 
 
 def _fitted(picture: Picture, size: int) -> Picture:
@@ -147,7 +129,28 @@ def build(config: JudgeConfig) -> JudgeTask:
     """The training task of a config; scenes are drawn when they are needed, and none is seen twice."""
     world = World(preset=_preset(config.world), split="train", size=config.detector.size)
     pictures = [world[i].picture for i in range(12)]
-    return JudgeTask(world, config.detector, config.seed, lambda detector: portrait(detector, pictures))
+    signs = Signs(world.preset, world.size, config.seed) if config.detector.letters else None
+    return JudgeTask(world, config.detector, config.seed, lambda detector: portrait(detector, pictures), signs)
+
+
+@dataclass(frozen=True)
+class Signs:
+    """Signs and storefronts of the world's train split and nothing else; item i is a function of the fields and i."""
+
+    preset: PresetName
+    size: int
+    seed: int
+    length: int = LENGTH
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Example:
+        """Raises IndexError outside 0 .. len - 1."""
+        if not 0 <= index < self.length:
+            raise IndexError(f"item {index} of {self.length} signs.")
+        scene = task_scene(self.preset, "train", "words", self.seed, index)
+        return Example(render(scene, self.size), (), f"sign-{self.preset}-{self.seed}-{index:010d}", scene)
 
 
 def _preset(world: str) -> Any:

@@ -5,7 +5,9 @@ Shapes: B pictures, M objects of all pictures together, O rows for one picture's
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -20,8 +22,9 @@ from pinxit.errors import DataError
 from pinxit.functional.degrade import faced, repainted, worn
 from pinxit.functional.detection import heat_loss, heat_targets
 from pinxit.models.detector import Described, Detector, DetectorConfig
-from pinxit.recipes.judge_unshown import answers_unshown, names_unshown, places_unshown
-from pinxit.training.draws import seeded, torch_rng
+from pinxit.recipes.judge_further import answer_loss, board_of, further_loss, letters_loss
+from pinxit.recipes.judge_truth import ANY_COLOUR, COLOUR, FORM, STYLE, flat_forms, letters_of, truth_of
+from pinxit.training.draws import numpy_rng, seeded, torch_rng
 from pinxit.training.plan import Batch
 
 if TYPE_CHECKING:
@@ -29,62 +32,19 @@ if TYPE_CHECKING:
 
     from pinxit.types import Dataset, Picture
 
-MOST = 16  # objects a picture can have
-COLUMNS = 8  # name, x0, y0, x1, y1, colour, form, style
-COLOUR, FORM, STYLE = 5, 6, 7
 MADE_NAMES = tuple(noun.name for noun in MADE)
 FACED = 0.4  # share of the pictures with outlines that get a strange inside
-
-
-def object_table(scene: Scene, config: DetectorConfig) -> Tensor:
-    """What there is to find in a scene: float [MOST, COLUMNS]; empty rows have name -1, untold facts are -1.
-
-    A pair's picture shows everything twice, the lower half in the lower style. Raises DataError for a name that the
-    detector has no word for.
-    """
-    table = torch.full((MOST, COLUMNS), -1.0)
-    copies = [(0.0, scene.style)] + ([(0.5, scene.lower_style)] if scene.lower_style is not None else [])
-    rows = [(item, down, style) for down, style in copies for item in scene.items]
-    if len(rows) > MOST:
-        raise DataError(f"a scene of {len(rows)} objects is more than the judge learns from ({MOST}).")
-    for row, (item, down, style) in zip(table, rows, strict=False):
-        x0, y0, x1, y1 = (min(max(edge, 0.0), 1.0) for edge in item.box)  # a close-up reaches beyond the frame
-        form = item.form or (item.name if item.kind == "shape" else None)  # a triangle has the form of a triangle
-        answers = (_index(config.colours, item.colour), _index(config.forms, form))
-        told = 0 if style is None else 1 + _index(config.styles, style)
-        row[:] = torch.tensor([_name(config, item.name), x0, y0 + down, x1, y1 + down, *answers, told])
-    return table
-
-
-def place_answer(scene: Scene, config: DetectorConfig) -> int:
-    """Index of the picture's ground, -1 when a style hides it or half of it."""
-    hidden = scene.style is not None or scene.lower_style is not None
-    return -1 if hidden else _index(config.places, scene.place)
-
-
-def _index(words: tuple[str, ...], word: str | None) -> int:
-    return words.index(word) if word in words else -1
-
-
-def _name(config: DetectorConfig, name: str) -> int:
-    if name not in config.names:
-        raise DataError(f"the judge has no word for '{name}'; train it on the world that has it.")
-    return config.names.index(name)
-
-
-def unshown_table(scene: Scene, config: DetectorConfig) -> Tensor:
-    """`answers_unshown` for every row of the object table, bool [MOST, answers]."""
-    copies = [(scene.style, False)] + ([(scene.lower_style, True)] if scene.lower_style is not None else [])
-    rows = [answers_unshown(item, style, lower, config) for style, lower in copies for item in scene.items]
-    table = torch.zeros(MOST, len(config.colours) + len(config.forms) + 1 + len(config.styles), dtype=torch.bool)
-    table[: len(rows)] = torch.from_numpy(np.stack(rows))
-    return table
+TURNED = 0.15  # share of the pictures of one thing alone that are turned upside down, where judges tell that
+SIGNS = 8  # to so many pictures of a batch, one more of a sign or storefront alone, to read
+WEIGHTS = {"own form": 0.3, "material": 3.0, "worn": 3.0, "links": 3.0, "view": 2.0, "light": 3.0, "letters": 0.5}
+"""How much a part of the loss counts where it is not 1: what is rare counts more than it would."""
 
 
 class Objects(NamedTuple):
     """The objects of a batch, one a row."""
 
     picture: Tensor  # int64 [M]
+    row: Tensor  # int64 [M], of its picture's table
     name: Tensor  # int64 [M]
     centre: Tensor  # [M, 2] in cells
     extent: Tensor  # [M, 2] natural logarithm of width and height as fractions of the side
@@ -104,20 +64,20 @@ def unpack(table_BOK: Tensor, unshown_BOA: Tensor, grid: int) -> Objects:
     sigma = (0.12 * grid * sides.prod(1).sqrt()).clamp(0.4, 1.2)
     centre = ((low + high) / 2 * grid).clamp(0, grid - 1e-3)
     name, colour, form, style = rows[:, [0, COLOUR, FORM, STYLE]].long().unbind(1)
-    return Objects(picture_M, name, centre, sides.log(), sigma, colour, form, style, unshown)
+    return Objects(picture_M, place_M, name, centre, sides.log(), sigma, colour, form, style, unshown)
 
 
 def detector_loss(model: Detector, pictures: Tensor, truth: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-    """All that the detector says against the truth; also the sum's parts by name.
+    """All that the detector says against the truth; also the sum's parts by name, before their `WEIGHTS`.
 
     `truth` is a batch of `JudgeTask`, with `faced` (bool [B]: only the forms of these pictures count) and `asked`
     (int64 [B]: the names by which they are asked for, since a form must not depend on what has it).
     """
-    grid = model.config.grid
-    true = unpack(truth["objects"], truth["unshown_answers"], grid)
+    config = model.config
+    true = unpack(truth["objects"], truth["unshown_answers"], config.grid)
     found = model(pictures)
     column, row = true.centre.floor().long().unbind(1)
-    cell = row * grid + column
+    cell = row * config.grid + column
     place = torch.stack([true.picture, true.name, cell], 1)
     target = heat_targets(found.heat.shape, place, true.centre, true.sigma)
     faced_B = truth["faced"]
@@ -130,34 +90,39 @@ def detector_loss(model: Detector, pictures: Tensor, truth: Batch) -> tuple[Tens
         "name": (name_M * named_M).sum() / named_M.sum().clamp(min=1),
     }
     asked_M = torch.where(named_M, true.name, truth["asked"][true.picture])
-    parts |= _told_loss(model.describe(found, true.picture, asked_M, cell), true, named_M)
-    if model.config.places:
-        parts["place"] = _answer_loss(found.place, truth["places"], truth["unshown_places"])
-    return torch.stack(list(parts.values())).sum(), parts
+    told = model.describe(found, true.picture, asked_M, cell)
+    parts |= _told_loss(told, true, named_M, config)
+    parts |= further_loss(model, found, told, true, cell, named_M, truth)
+    if config.places:
+        parts["place"] = answer_loss(found.place, truth["places"], truth["unshown_places"])
+    return torch.stack([WEIGHTS.get(name, 1.0) * part for name, part in parts.items()]).sum(), parts
 
 
-def _told_loss(told: Described, true: Objects, named_M: Tensor) -> dict[str, Tensor]:
+def _told_loss(told: Described, true: Objects, named_M: Tensor, config: DetectorConfig) -> dict[str, Tensor]:
     off_middle = true.centre - true.centre.floor() - 0.5
     weight_M1 = named_M[:, None] / (2 * named_M.sum().clamp(min=1))
     wrong = {"offset": told.offset - off_middle, "extent": told.extent - true.extent}
     parts = {name: (error.abs() * weight_M1).sum() for name, error in wrong.items()}
-    unshown = torch.split(true.unshown, [told.colour.shape[1], told.form.shape[1], told.style.shape[1]], 1)
-    for name, ruled_out in zip(("colour", "form", "style"), unshown, strict=True):
-        if ruled_out.shape[1] > 1:
-            parts[name] = _answer_loss(getattr(told, name), getattr(true, name), ruled_out)
+    colours, forms, styles = torch.split(
+        true.unshown, [told.colour.shape[1], told.form.shape[1], told.style.shape[1]], 1
+    )
+    if colours.shape[1] > 1:
+        parts["colour"] = answer_loss(told.colour, true.colour, colours)
+    if forms.shape[1] > 1:
+        # That an avocado has an avocado's form is easy, and would drown what clocks and lamps have to say.
+        own_M = (true.form >= flat_forms(config)) & (true.form == _own_forms(config).to(true.name.device)[true.name])
+        parts["form"] = answer_loss(told.form, true.form.masked_fill(own_M, -1), forms)
+        if len(config.forms) > flat_forms(config):
+            parts["own form"] = answer_loss(told.form, true.form.masked_fill(~(own_M & named_M), -1), forms)
+    if styles.shape[1] > 1:
+        parts["style"] = answer_loss(told.style, true.style, styles)
     return parts
 
 
-def _answer_loss(logits: Tensor, answer: Tensor, ruled_out: Tensor) -> Tensor:
-    """Yes or no for every possible answer, summed; mean over the rows whose answer is not -1, 0 when there is none.
-
-    What is ruled out costs nothing. (A softmax would let all other answers of, say, lamps grow together, above the
-    colours that lamps are never shown in.)
-    """
-    known = answer >= 0
-    truth = F.one_hot(answer.clamp(min=0), logits.shape[1]).float()
-    cost = F.binary_cross_entropy_with_logits(logits.float(), truth, reduction="none")
-    return (cost * (known[:, None] & ~ruled_out)).sum() / known.sum().clamp(min=1)
+@cache
+def _own_forms(config: DetectorConfig) -> Tensor:
+    """For each name the form that is called the same, or -1."""
+    return torch.tensor([config.forms.index(name) if name in config.forms else -1 for name in config.names])
 
 
 class JudgeTask:
@@ -166,9 +131,15 @@ class JudgeTask:
     name = "judge"
 
     def __init__(
-        self, data: Dataset, config: DetectorConfig, seed: int = 0, draw: Callable[[Detector], Picture] | None = None
+        self,
+        data: Dataset,
+        config: DetectorConfig,
+        seed: int = 0,
+        draw: Callable[[Detector], Picture] | None = None,
+        signs: Dataset | None = None,
     ) -> None:
-        self.data, self.seed, self.draw = data, seed, draw
+        """`signs`: further pictures of signs and storefronts, for their words alone."""
+        self.data, self.seed, self.draw, self.signs = data, seed, draw, signs
         self.detector = seeded(lambda: Detector(config), seed, "detector")
         made = [config.names.index(name) for name in MADE_NAMES if name in config.names]
         self.formed = torch.tensor(made or range(len(config.names)))  # names of things that come in any form
@@ -177,39 +148,64 @@ class JudgeTask:
         return {"detector": self.detector}
 
     def batch(self, position: int, size: int) -> Batch:
-        """`pictures` uint8 [B, 3, S, S], `objects` [B, MOST, COLUMNS], `places` int64 [B].
-
-        And bool what the split rules out: `unshown_names` [B, names], `unshown_answers` [B, MOST, answers],
-        `unshown_places` [B, places].
-        """
+        """`pictures` uint8 [B, 3, S, S], for each the `truth_of` its scene, and signs to read besides."""
         config = self.detector.config
         chosen = [self.data[int(i)] for i in order_batch(position, size, len(self.data), self.seed)]
-        scenes = [_scene(one.facts, one.key) for one in chosen]
+        shown = [(one.picture, _scene(one.facts, one.key)) for one in chosen]
+        if "upside down" in config.views:
+            shown = [self._turned(position + i, picture, scene) for i, (picture, scene) in enumerate(shown)]
+        truths = [truth_of(scene, config) for _, scene in shown]
+        batch = {"pictures": _stacked([picture for picture, _ in shown])}
+        batch |= {name: torch.stack([truth[name] for truth in truths]) for name in truths[0]}
+        return batch | self._signs(position, size)
+
+    def _turned(self, position: int, picture: Picture, scene: Scene) -> tuple[Picture, Scene]:
+        """Now and then one thing alone turned upside down: what it is then called does not depend on what it is."""
+        if scene.pattern != "single_object" or numpy_rng(self.seed, "turned", position).random() >= TURNED:
+            return picture, scene
+        (item,) = scene.items
+        x0, y0, x1, y1 = item.box
+        return picture[::-1, ::-1], replace(
+            scene, items=(replace(item, box=(1 - x1, 1 - y1, 1 - x0, 1 - y0)),), view="upside down"
+        )
+
+    def _signs(self, position: int, size: int) -> Batch:
+        """`signs` uint8 [signs, 3, S, S], `sign_boards` [signs, 4], `sign_words` int64 [signs, LONGEST]."""
+        if self.signs is None:
+            return {}
+        letters, numbers = self.detector.config.letters, range(position, position + size)
+        shown = [self.signs[number // SIGNS] for number in numbers if number % SIGNS == 0]
+        scenes = [_scene(one.facts, one.key) for one in shown]
+        items = [next(item for item in scene.items if item.words) for scene in scenes]
+        if not items:
+            return {}
         return {
-            "pictures": torch.from_numpy(np.stack([one.picture for one in chosen])).permute(0, 3, 1, 2).contiguous(),
-            "objects": torch.stack([object_table(scene, config) for scene in scenes]),
-            "places": torch.tensor([place_answer(scene, config) for scene in scenes]),
-            "unshown_names": torch.from_numpy(np.stack([names_unshown(scene, config) for scene in scenes])),
-            "unshown_answers": torch.stack([unshown_table(scene, config) for scene in scenes]),
-            "unshown_places": torch.from_numpy(np.stack([places_unshown(scene, config) for scene in scenes])),
+            "signs": _stacked([one.picture for one in shown]),
+            "sign_boards": torch.stack([board_of(item.name, torch.tensor(item.box)) for item in items]),
+            "sign_words": torch.stack([torch.from_numpy(letters_of(item.words, letters)) for item in items]),
         }
 
     def loss(self, batch: Batch, position: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         clean = batch["pictures"].float() / 255
         draws = torch_rng(self.seed, "wear", position, clean.device)
-        outlined_B = (batch["objects"][:, :, FORM] >= 0).any(1)
-        faced_B = outlined_B & (torch.rand(len(clean), generator=draws, device=clean.device) < FACED)
+        config = self.detector.config
+        flat = (batch["objects"][:, :, FORM] >= 0) & (batch["objects"][:, :, FORM] < flat_forms(config))
+        faced_B = flat.any(1) & (torch.rand(len(clean), generator=draws, device=clean.device) < FACED)
         asked = torch.randint(len(self.formed), (len(clean),), generator=draws, device=clean.device)
         asked_B = self.formed.to(clean.device)[asked]
         with torch.autocast(clean.device.type, enabled=False):
-            objects = unpack(batch["objects"], batch["unshown_answers"], self.detector.config.grid)
-            outlined_M = faced_B[objects.picture] & (objects.form >= 0)
-            boxes = batch["objects"][batch["objects"][:, :, 0] >= 0][:, 1:5]
-            pictures = faced(clean, objects.picture[outlined_M], boxes[outlined_M], draws)
+            picture_M, place_M = (flat & faced_B[:, None]).nonzero(as_tuple=True)
+            pictures = faced(clean, picture_M, batch["objects"][picture_M, place_M, 1:5], draws)
             pictures, strange_B = repainted(pictures, draws)
             pictures = worn(pictures, draws)
         truth = _without_colours(batch, strange_B | faced_B) | {"faced": faced_B, "asked": asked_B}
         total, parts = detector_loss(self.detector, pictures, truth)
+        if self.detector.reader:
+            with torch.autocast(clean.device.type, enabled=False):
+                signs = batch["signs"].float() / 255 if "signs" in batch else clean[:0]
+                signs = worn(signs, draws) if len(signs) else signs
+            read = letters_loss(self.detector, pictures, signs, truth, faced_B | strange_B, draws)
+            total, parts["letters"] = total + WEIGHTS["letters"] * read, read
         return total, {name: part.detach() for name, part in parts.items()}
 
     def preview(self) -> Picture | None:
@@ -217,11 +213,21 @@ class JudgeTask:
 
 
 def _without_colours(batch: Batch, strange_B: Tensor) -> Batch:
-    """The truth of repainted or faced pictures: their colours, styles and grounds are unknown."""
+    """The truth of repainted or faced pictures: their colours, styles, grounds and light are unknown."""
     objects = batch["objects"].clone()
     for column in (COLOUR, STYLE):
         objects[:, :, column].masked_fill_(strange_B[:, None], -1.0)
-    return batch | {"objects": objects, "places": batch["places"].masked_fill(strange_B, -1)}
+    changed = {"objects": objects, "places": batch["places"].masked_fill(strange_B, -1)}
+    if "lights" in batch:
+        changed["lights"] = batch["lights"].masked_fill(strange_B, -1)
+    if "garments" in batch:
+        worn = batch["garments"] > ANY_COLOUR
+        changed["garments"] = torch.where(strange_B[:, None, None] & worn, ANY_COLOUR, batch["garments"])
+    return batch | changed
+
+
+def _stacked(pictures: Sequence[Picture]) -> Tensor:
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
 
 
 def _scene(facts: object, key: str) -> Scene:

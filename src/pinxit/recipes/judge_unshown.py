@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 from itertools import combinations as two_of
+from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +60,58 @@ def places_unshown(scene: Scene, config: DetectorConfig) -> Flags:
     )
 
 
+def settings_unshown(scene: Scene, config: DetectorConfig) -> tuple[Flags, Flags]:
+    """For each view, and for each light, whether the split keeps one of the scene's things from it; bool [1 + views]
+    and [1 + lights], the usual ones first."""
+    names = {item.name for item in scene.items}
+
+    def ruled_out(kind: str, words: tuple[str, ...], truth: str | None) -> Flags:
+        flags = [w != truth and any(held_out((kind, w, n)) for n in names) for w in words]
+        return np.array([False, *flags], np.bool_)
+
+    return ruled_out("view", config.views, scene.view), ruled_out("light", config.lights, scene.light)
+
+
+def materials_unshown(item: Item, config: DetectorConfig) -> Flags:
+    """For each material whether the split rules it out for an item; bool [1 + materials], its own first."""
+    flags = [m != item.material and _of_material(m, item.name) for m in config.materials]
+    return np.array([False, *flags], np.bool_)
+
+
+def garments_unshown(item: Item, config: DetectorConfig) -> tuple[Flags, Flags]:
+    """Whether the split rules out that an item wears a garment, bool [garments], or wears it in a colour, bool
+    [garments, colours]."""
+    worn = {garment: colour for colour, garment in item.outfit}
+    undressed = held_out(("dressed", item.name))
+    none = [
+        g not in worn
+        and (undressed or any(held_out(c) for c in (("garment", g, item.name), ("wearing", "", g, item.name))))
+        for g in config.garments
+    ]
+    colours = [
+        [c != worn.get(g) and held_out(("wearing", c, g, item.name)) for c in config.colours] for g in config.garments
+    ]
+    return np.array(none, np.bool_), np.array(colours, np.bool_).reshape(len(config.garments), len(config.colours))
+
+
+def links_unshown(scene: Scene, config: DetectorConfig) -> Flags:
+    """What the split keeps the items from doing to each other, bool [items, 2, links]: to do it, and to undergo it."""
+    flags = np.zeros((len(scene.items), 2, len(config.links)), np.bool_)
+    for k, link in enumerate(config.links):
+        for i, j in permutations(range(len(scene.items)), 2):
+            if held_out(("relation", scene.items[i].name, link, scene.items[j].name)):
+                flags[i, 0, k] = flags[j, 1, k] = True
+    for relation in scene.relations:
+        if relation.name in config.links:
+            k = config.links.index(relation.name)
+            flags[relation.subject, 0, k] = flags[relation.object, 1, k] = False
+    return flags
+
+
+def _of_material(material: str, name: str) -> bool:
+    return held_out(("material", material, name)) or held_out(("pair", *sorted((material, name))))
+
+
 def _made(colour: str, form: str | None, name: str) -> bool:
     return form is not None and held_out(("made", colour, form, name))
 
@@ -80,6 +133,12 @@ def _contexts(plan: Plan) -> Iterator[Combination]:
             yield "form", part.form, BLANK
         if part.count > 1:
             yield "count", str(part.count), BLANK
+        if part.outfit:
+            yield "dressed", BLANK
+            yield from (("garment", garment, BLANK) for _, garment in part.outfit)
+            yield from (("wearing", colour, garment, BLANK) for colour, garment in part.outfit)
+        if part.material is not None:
+            yield from (("material", part.material, BLANK), ("pair", BLANK, part.material))
     for one, other in two_of(plan.parts, 2):
         yield from (("pair", BLANK, one.name), ("pair", BLANK, other.name))
     for one, relation, other in zip(plan.parts, plan.relations, plan.parts[1:], strict=False):

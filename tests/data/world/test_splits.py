@@ -89,7 +89,9 @@ def test_every_famous_combination_is_that_of_a_famous_sentence_or_of_one_told_be
     """A slip of the pen in the table would hold out nothing."""
     said = {c for one in famous_sentences() for c in combinations(one.plan)}
     before = {("pair", "armchair", "avocado"), ("pair", "avocado", "chair")}
-    turned = {("coloured relation", a, "cube", "on top of", b, "cube") for a, b in (("blue", "green"), ("green", "red"))}
+    turned = {
+        ("coloured relation", a, "cube", "on top of", b, "cube") for a, b in (("blue", "green"), ("green", "red"))
+    }
     assert FAMOUS - said == before | turned
 
 

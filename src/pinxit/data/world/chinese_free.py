@@ -13,10 +13,11 @@ from pinxit.data.world.vocabulary import COLOURS_ZH, HORIZON, PLACES, Lexicon
 from pinxit.data.world.whereabouts import around, in_corner, seen_in_place, sizes, where
 
 NUMBERED = 0.6  # how often a thing is "一只猫" and not "猫"
-INTRO = 0.3
+INTRO = 0.3  # how often a picture without style or view is called one
 PHOTO = 0.3  # of the introduced ones
-POSED = 0.25
-WITH_PLACES = 0.75
+POSED = 0.4  # how often a creature "in" a place is said to sit or stand there
+WITH_PLACES = 0.75  # how often a rich caption tells where each of two things is
+ONE_MANNER = 0.6  # how often things of one name have their colours put alike: 蓝方块上的绿方块
 OF_THE_THING = ("upside down", "cross-section")  # views that the noun phrase itself takes: 倒立的猫
 
 
@@ -108,7 +109,8 @@ def _together(plan: Plan, scene: Scene, words: Lexicon, dice: Dice, placed: bool
     parts = plan.parts
     alike = len(parts) > 1 and len({part.name for part in parts}) == 1
     called = name_of(parts[0], words, dice) if alike or plan.lower_style else None
-    found = [phrase(part, words, dice, called) for part in parts]
+    manner = dice.unit() if alike and dice.chance(ONE_MANNER) else None
+    found = [phrase(part, words, dice, called, manner) for part in parts]
     slots = _slots(found, dice) | {"p": called or "", "s": ""}
     slots |= {key: COLOURS_ZH.get(part.colour or "", "") for key, part in zip("xyz", parts, strict=False)}
     if plan.lower_style is not None:

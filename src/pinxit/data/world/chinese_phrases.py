@@ -35,10 +35,10 @@ class Phrase:
         return self.number + self.bare
 
 
-def phrase(part: Part, words: Lexicon, dice: Dice, called: str | None = None) -> Phrase:
-    """The thing in some words; `called` fixes its name."""
+def phrase(part: Part, words: Lexicon, dice: Dice, called: str | None = None, manner: float | None = None) -> Phrase:
+    """The thing in some words; `called` fixes its name, `manner` (uniform in [0, 1)) how its colour is put."""
     name = called or name_of(part, words, dice)
-    described = _described(part, words, dice, name)
+    described = _described(part, words, dice, name, dice.unit() if manner is None else manner)
     return Phrase(number(part, words), clothes(part, dice), described)
 
 
@@ -48,14 +48,14 @@ def name_of(part: Part, words: Lexicon, dice: Dice) -> str:
     return dice.pick(noun.zh_synonyms) if noun.zh_synonyms and dice.chance(SYNONYM) else noun.zh
 
 
-def _described(part: Part, words: Lexicon, dice: Dice, name: str) -> str:
+def _described(part: Part, words: Lexicon, dice: Dice, name: str, manner: float) -> str:
     size = _SIZES[part.size] if part.size else ""
     if size and name[0] in "大小":
         size += "的"  # 大的大象, not 大大象
     if part.material:
         return dice.pick(MATERIAL).format(words.nouns[part.material].zh) + size + name
     if part.form is None:
-        return _coloured(part.colour, size, name, dice) + size + name
+        return _coloured(part.colour, size, name, manner) + size + name
     form = _form(part.form, words, dice)
     if part.colour is None:
         return form + ("的" if not form.endswith("的") and dice.chance(0.6) else "") + size + name
@@ -67,15 +67,14 @@ def _described(part: Part, words: Lexicon, dice: Dice, name: str) -> str:
     return before + size + name
 
 
-def _coloured(colour: str | None, size: str, name: str, dice: Dice) -> str:
+def _coloured(colour: str | None, size: str, name: str, manner: float) -> str:
     """红色的, 红色 or 红."""
     if colour is None:
         return ""
     said = COLOURS_ZH[colour]
-    draw = dice.unit()
-    if draw < 0.25 and colour in _SHORT and not size and len(name) > 1:
+    if manner < 0.25 and colour in _SHORT and not size and len(name) > 1:
         return said.removesuffix("色")
-    return said if draw < 0.5 else f"{said}的"
+    return said if manner < 0.5 else f"{said}的"
 
 
 def _form(form: str, words: Lexicon, dice: Dice) -> str:

@@ -130,7 +130,7 @@ def arrange(plan: Plan, dice: Dice, aspects: list[float]) -> list[Rect] | None:
 def _legible(part: Part) -> tuple[int, int]:
     """How large a thing alone may be, from and to: what nobody could read otherwise is large."""
     if part.words:
-        return 48, 57
+        return 50, 59
     return (44, 56) if part.outfit or part.material else (26, 46)
 
 

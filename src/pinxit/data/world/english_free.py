@@ -18,7 +18,7 @@ from pinxit.data.world.whereabouts import around, in_corner, seen_in_place, size
 
 INTRO = 0.3  # how often a picture without style or view is called one
 PHOTO = 0.3  # of those
-POSED = 0.2  # how often an animal or a person in a place is said to sit or stand there
+POSED = 0.35  # how often an animal or a person in a place is said to sit or stand there
 AHEAD = 0.08  # how often a place or light comes first: "at night, a cat"
 WITH_PLACES = 0.75  # how often a rich caption tells where each of two things is
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 from pinxit.data.world.scene import RelationName
 
 PLACES: dict[str, tuple[str, ...]] = {
-    "meadow": ("in a meadow", "in a field", "on the grass", "in a grassy field", "in a green meadow", "in the grass"),
+    "meadow": (
+        *("in a meadow", "in a field", "in a field", "on the grass", "in a grassy field", "in a green meadow"),
+        "in the grass",
+    ),
     "beach": ("on a beach", "on the beach", "at the beach", "on the sand by the sea", "on a sandy beach"),
     "snow": ("in the snow", "on the snow", "in a snowy landscape", "in a snow-covered field", "on snowy ground"),
     "night sky": ("under the night sky", "at night", "under the stars", "under a starry sky", "before the night sky"),
@@ -69,8 +72,9 @@ STYLED = {
         *("{}, pencil sketch", "{}, pencil drawing", "{} as a pencil sketch", "pencil sketch: {}"),
     ),
     "watercolour": (
-        *("a watercolour painting of {}", "a watercolour of {}", "a painting of {}", "{} painted in watercolour"),
-        *("{}, watercolour", "{}, painting", "{} as a watercolour", "a painting of {} in watercolours", "painting: {}"),
+        *("a watercolour painting of {}", "a watercolour of {}", "a painting of {}", "a painting of {}"),
+        *("{} painted in watercolour", "{}, watercolour", "{}, painting", "{} as a watercolour", "painting: {}"),
+        "a painting of {} in watercolours",
     ),
     "pixel art": (
         *("pixel art of {}", "{} in pixel art", "a pixel art picture of {}", "{} as pixel art", "{} in 8-bit style"),
@@ -113,7 +117,13 @@ VIEWED = {
 }
 LIT = {
     "sunrise": (
-        *("at sunrise", "at sunrise with long shadows", "in the light of the rising sun", "in the early morning sun"),
+        *(
+            "at sunrise",
+            "at sunrise",
+            "at sunrise with long shadows",
+            "in the light of the rising sun",
+            "in the early morning sun",
+        ),
         "at dawn",
     ),
     "rain": ("in the rain", "on a rainy day", "while it rains", "in rainy weather", "in falling rain"),

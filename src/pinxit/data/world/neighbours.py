@@ -220,7 +220,7 @@ def _redressed(plan: Plan) -> list[Plan]:
         _with(plan, 0, replace(part, outfit=_sorted((*part.outfit[:i], (colour, garment), *part.outfit[i + 1 :]))))
         for i, (colour, _) in enumerate(part.outfit)
         for garment in wardrobe(part.name)
-        if garment not in worn and not {"tutu", "trousers"} <= {garment, *worn}
+        if colour and garment not in worn and not {"tutu", "trousers"} <= {garment, *worn}
     ]
     return others + [
         _with(plan, 0, replace(part, outfit=(*part.outfit[:i], (colour, garment), *part.outfit[i + 1 :])))

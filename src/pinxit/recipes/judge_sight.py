@@ -1,0 +1,149 @@
+"""From what the detector says of pictures to what a judge saw in them, as plain values."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pinxit.functional.boxes import Box, Detection, Sight, suppress
+from pinxit.functional.detection import peaks
+from pinxit.models.detector import Described, Detector, DetectorConfig, Found
+from pinxit.models.reader import spelled
+from pinxit.recipes.judge_further import BOARDS, board_of
+from pinxit.recipes.judge_truth import flat_forms
+
+FAINT = 0.05  # weaker detections are not reported
+MOST_FOUND = 24  # detections in one picture
+SAME = 0.6  # two detections of one name that overlap more are one thing
+WORN = 0.5  # how surely a garment must be seen
+UNSURE = 0.05  # what is less likely done by one thing to another is not reported
+LEGIBLE = 0.2  # weaker detections are not read
+
+
+class Spotted(NamedTuple):
+    """Detections of all pictures, before they are told of: one row each."""
+
+    picture: Tensor  # int64 [M]
+    name: Tensor  # int64 [M]
+    cell: Tensor  # int64 [M]
+    score: Tensor  # [M]
+
+
+@torch.no_grad()
+def look(detector: Detector, pictures_B3HW: Tensor) -> list[Sight]:
+    """What the detector makes out in pictures in [0, 1] of its own size."""
+    config, found = detector.config, detector(pictures_B3HW)
+    score, name, cell = peaks(found.heat, MOST_FOUND)
+    picture_M, place_M = (score >= FAINT).nonzero(as_tuple=True)
+    spotted = Spotted(picture_M, *(part[picture_M, place_M] for part in (name, cell, score)))
+    here: list[list[Detection]] = [[] for _ in pictures_B3HW]
+    for picture, one in zip(picture_M.tolist(), _detections(detector, pictures_B3HW, found, spotted), strict=True):
+        here[picture].append(one)
+    grounds = [config.places[i] for i in _said(found.place)] if config.places else [None] * len(here)
+    views, lights = (_or_none(*told) for told in ((found.view, config.views), (found.light, config.lights)))
+    senses = senses_of(config)
+    return [
+        Sight(tuple(suppress(ones, SAME)), place, view, light, senses)
+        for ones, place, view, light in zip(here, grounds, views, lights, strict=True)
+    ]
+
+
+def senses_of(config: DetectorConfig) -> frozenset[str]:
+    """What this judge tells besides names, boxes, colours, flat forms, styles and grounds."""
+    told = {
+        "material": config.materials,
+        "outfit": config.garments,
+        "link": config.links,
+        "view": config.views,
+        "light": config.lights,
+        "words": config.letters,
+        "shape": config.forms[flat_forms(config) :],
+    }
+    return frozenset(sense for sense, words in told.items() if words)
+
+
+def _detections(detector: Detector, pictures: Tensor, found: Found, spotted: Spotted) -> list[Detection]:
+    config, score_M = detector.config, spotted.score.tolist()
+    told = detector.describe(found, spotted.picture, spotted.name, spotted.cell)
+    boxes = _boxes(config, spotted.cell, told)
+    names = [config.names[i] for i in spotted.name.tolist()]
+    outfits = _outfits(detector, found, spotted, told)
+    words = _words(detector, pictures, spotted, names, boxes)
+    colours, forms = _said(told.colour), _said(told.form)
+    styles, materials = _or_none(told.style, config.styles), _or_none(told.material, config.materials)
+    does, undergoes = _surely(config, told.does), _surely(config, told.undergoes)
+    return [
+        Detection(
+            names[i],
+            box,
+            score_M[i],
+            config.colours[colours[i]] if colours else None,
+            config.forms[forms[i]] if forms else None,
+            styles[i],
+            materials[i],
+            outfits[i],
+            words.get(i),
+            does[i],
+            undergoes[i],
+        )
+        for i, box in enumerate(boxes)
+    ]
+
+
+def _boxes(config: DetectorConfig, cell_M: Tensor, told: Described) -> list[Box]:
+    corner = torch.stack([cell_M % config.grid, cell_M // config.grid], 1)
+    middle = (corner + 0.5 + told.offset) / config.grid
+    half = told.extent.exp() / 2
+    rows = torch.cat([middle - half, middle + half], 1).clamp(0, 1).tolist()
+    return [(x0, y0, x1, y1) for x0, y0, x1, y1 in rows]
+
+
+def _outfits(detector: Detector, found: Found, spotted: Spotted, told: Described) -> list[tuple[tuple[str, str], ...]]:
+    """(colour, garment) of all that each thing wears."""
+    config = detector.config
+    result: list[tuple[tuple[str, str], ...]] = [()] * len(spotted.cell)
+    worn = told.worn.sigmoid() >= WORN
+    dressed = worn.any(1).nonzero()[:, 0]
+    if not len(dressed):
+        return result
+    some = Described(*(part[dressed] for part in told))
+    colours = detector.dress(found, spotted.picture[dressed], spotted.cell[dressed], some).argmax(2).tolist()
+    for i, here, wears in zip(dressed.tolist(), colours, worn[dressed].tolist(), strict=True):
+        result[i] = tuple(
+            (config.colours[colour], garment)
+            for garment, colour, there in zip(config.garments, here, wears, strict=True)
+            if there
+        )
+    return result
+
+
+def _words(
+    detector: Detector, pictures: Tensor, spotted: Spotted, names: list[str], boxes: list[Box]
+) -> dict[int, str]:
+    """What is written on each thing that can carry words, by its row."""
+    readable = [i for i, name in enumerate(names) if name in BOARDS and spotted.score[i] >= LEGIBLE]
+    if detector.reader is None or not readable:
+        return {}
+    boards = torch.stack([board_of(names[i], pictures.new_tensor(boxes[i])) for i in readable])
+    told = detector.reader(pictures, spotted.picture[readable], boards)
+    return dict(zip(readable, spelled(told, detector.config.letters), strict=True))
+
+
+def _surely(config: DetectorConfig, logits_ML: Tensor) -> list[tuple[tuple[str, float], ...]]:
+    return [
+        tuple((link, sure) for link, sure in zip(config.links, row, strict=True) if sure >= UNSURE)
+        for row in logits_ML.sigmoid().tolist()
+    ]
+
+
+def _said(logits_MC: Tensor) -> list[int]:
+    answers: list[int] = logits_MC.argmax(1).tolist() if logits_MC.shape[1] else []
+    return answers
+
+
+def _or_none(logits_MC: Tensor, words: tuple[str, ...]) -> list[str | None]:
+    """The likeliest of the words, the first answer being none of them."""
+    answers = _said(logits_MC) or [0] * len(logits_MC)
+    return [words[i - 1] if i else None for i in answers]
