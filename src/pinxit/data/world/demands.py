@@ -84,7 +84,7 @@ def stands_so(one: Box, relation: RelationName, other: Box) -> bool:
     GenEval's rule: the offset of the centres, shortened by a tenth of the summed sides, must point that way with more
     than half of the centres' distance. "on top of" also asks that the boxes meet and overlap sideways; "inside" is
     containment, "behind" and "riding" are overlap (who is nearer is not in the boxes), riding from above. Who is
-    "walking" another stands beside it on the same ground; a drink touches who is "drinking" or "making" it and is
+    "walking" another stands clear beside it on the same ground; a drink touches who is "drinking" or "making" it and is
     smaller: the one holds it up at its side, the other has it at its foot.
     """
     dx, dy = _offset(one, other)
@@ -97,7 +97,8 @@ def stands_so(one: Box, relation: RelationName, other: Box) -> bool:
         overlap = min(one[2], other[2]) > max(one[0], other[0]) and min(one[3], other[3]) > max(one[1], other[1])
         return overlap and (relation == "behind" or dy < 0)
     if relation == "walking":
-        return abs(dx) > 0.5 and abs(one[3] - other[3]) <= 0.25 * max(one[3] - one[1], other[3] - other[1])
+        beside = abs(dx) > 0.5 and (one[2] <= other[0] or other[2] <= one[0])
+        return beside and abs(one[3] - other[3]) <= 0.25 * max(one[3] - one[1], other[3] - other[1])
     if relation in ("drinking", "making"):
         return _served(one, other, at_foot=relation == "making")
     return {"left of": dx < -0.5, "right of": dx > 0.5, "above": dy < -0.5, "below": dy > 0.5}[relation]

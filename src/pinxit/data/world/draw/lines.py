@@ -14,7 +14,7 @@ from pinxit.data.world.draw.stage import Stage
 
 def pencil(stage: Stage) -> Image.Image:
     """Grey lines where things end or change, diagonal hatching where they are dark, on grainy paper."""
-    light, owner = grey_of(stage.flat()), stage.owners()
+    light, owner = grey_of(stage.flat()), stage.regions()
     outline, inner = lines(light, owner)
     thing = owner >= 0
     drawn = np.maximum(np.where(outline, 205, 0), np.where(thing, inner * 3 // 4, inner // 7))
@@ -36,7 +36,7 @@ def _hatching(dark: Grey) -> Grey:
 
 def blueprint(stage: Stage) -> Image.Image:
     """White lines on blue paper with a fine grid; things are filled a little lighter."""
-    light, owner = grey_of(stage.flat()), stage.owners()
+    light, owner = grey_of(stage.flat()), stage.regions()
     outline, inner = lines(light, owner)
     thing = owner >= 0
     rows, columns = np.indices(light.shape)
@@ -52,7 +52,7 @@ def blueprint(stage: Stage) -> Image.Image:
 def neon(stage: Stage) -> Image.Image:
     """Glowing tubes along the outlines, in the bright colours of what they outline, before a dark wall."""
     flat = stage.flat()
-    light, owner = grey_of(flat), stage.owners()
+    light, owner = grey_of(flat), stage.regions()
     outline, inner = lines(light, owner)
     thing = owner >= 0
     tube = np.maximum(np.where(outline, 255, 0), np.where(thing & (inner > 110), 200, 0))

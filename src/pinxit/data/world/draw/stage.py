@@ -57,11 +57,18 @@ class Stage:
         return whole
 
     def owners(self) -> NDArray[np.int32]:
-        """Which item is seen at each pixel: int32 [height, width], -1 for the ground."""
+        """Which item is seen at each pixel: int32 [height, width], -1 for the ground. A leash hides nothing."""
+        return self._seen(self.order)
+
+    def regions(self) -> NDArray[np.int32]:
+        """`owners`, but for line drawings: what joins two items is a thing of its own, with a number beyond theirs."""
+        return self._seen((*self.order, *range(len(self.order), len(self.layers))))
+
+    def _seen(self, numbers: Sequence[int]) -> NDArray[np.int32]:
         width, height = self.size
         owner = np.full((height, width), -1, np.int32)
-        for item, alpha in zip(self.order, self.alphas(), strict=False):
-            owner[np.asarray(alpha) >= VISIBLE] = item
+        for number, alpha in zip(numbers, self.alphas(), strict=False):
+            owner[np.asarray(alpha) >= VISIBLE] = number
         return owner
 
 
