@@ -13,13 +13,11 @@ from pinxit.cli.examining import (
     Language,
     PainterName,
     Seed,
-    examine,
     settings_of,
     show_table,
-    write_report,
-    write_sheet,
 )
 from pinxit.cli.options import Device
+from pinxit.cli.sitting import examine, write_report, write_sheet
 
 if TYPE_CHECKING:
     from pinxit.evaluation.report import Lines
