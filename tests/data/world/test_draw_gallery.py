@@ -11,9 +11,10 @@ from pinxit.data.world.compose import compose
 from pinxit.data.world.demands import demand, satisfied, stands_so
 from pinxit.data.world.dice import Dice
 from pinxit.data.world.draw import item_aspect, render, render_masks
+from pinxit.data.world.draw.builds import BUILDS
 from pinxit.data.world.draw.cuts import CUTS
 from pinxit.data.world.draw.depth import depth, disc, opened
-from pinxit.data.world.draw.outfits import BUILDS, GARMENTS
+from pinxit.data.world.draw.outfits import GARMENTS
 from pinxit.data.world.draw.palette import nearest
 from pinxit.data.world.draw.sprites import mean_colour
 from pinxit.data.world.draw.styles import STYLES
