@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from pinxit.data.world.draw.forms import disc_in, grown, shrunk
+from pinxit.data.world.draw.depth import Mask, depth, disc, enlarged, opened, within
 from pinxit.data.world.draw.palette import RGB, mix
 from pinxit.data.world.draw.pen import Pen
 from pinxit.data.world.draw.sprites import raster, silhouette
@@ -34,10 +35,10 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """The cut face of a sprite: `face` is its L mask on `image`; the largest disc in it has this centre and radius."""
+    """The cut face of a sprite: how deep each pixel of `image` lies in it, and the largest disc in it."""
 
     image: Image.Image
-    face: Image.Image
+    depths: NDArray[np.float32]
     x: float
     y: float
     radius: float
@@ -49,7 +50,7 @@ class Inside:
 
     def inner(self, share: float, fill: RGB) -> None:
         """Fill the face shrunk by `share` of the radius."""
-        self.image.paste((*fill, 255), mask=shrunk(self.face, round(share * self.radius)))
+        self.image.paste((*fill, 255), mask=within(self.depths, share * self.radius))
 
 
 def _stone(inside: Inside, cut: Cut) -> None:
@@ -145,28 +146,25 @@ def cut_open(name: str, artist: str | None) -> Image.Image:
     if name not in CUTS:
         raise DataError(f"the world cannot cut a {name} open; choose from {', '.join(CUTS)}.")
     cut, whole = CUTS[name], raster(name, artist)
-    size = (whole.width * _FINE, whole.height * _FINE)
-    image = whole.resize(size, Image.Resampling.BICUBIC)
-    outline = silhouette(name, artist).resize(size, Image.Resampling.BILINEAR).point(lambda a: 255 * (a >= 128))
+    image = whole.resize((whole.width * _FINE, whole.height * _FINE), Image.Resampling.BICUBIC)
+    body = np.asarray(silhouette(name, artist)) >= 128
     if name not in _GREEN:
-        outline.paste(0, mask=_leaves(image))
-    _, _, radius = disc_in(outline)
-    core = round(_BODY * radius)
-    body = grown(shrunk(outline, core), core)
-    rind = max(2, round(_RIND * radius))
-    face = shrunk(body, rind)
-    image.paste((*(cut.lining or cut.flesh), 255), mask=face)
+        body = body & ~_leaves(whole)
+    body = opened(body, _BODY * disc(depth(body))[2])
+    depths = depth(body)
+    x, y, radius = (_FINE * value for value in disc(depths))
+    depths = _FINE * enlarged(depths, _FINE) - _RIND * radius
     if cut.lining:
-        face = shrunk(face, max(2, rind // 2))
-        image.paste((*cut.flesh, 255), mask=face)
-    inside = Inside(image, face, *disc_in(face))
-    cut.draw(inside, cut)
+        image.paste((*cut.lining, 255), mask=within(depths, 0))
+        depths = depths - 0.5 * _RIND * radius
+    image.paste((*cut.flesh, 255), mask=within(depths, 0))
+    cut.draw(Inside(image, depths, x, y, float(depths.max())), cut)
     return image.reduce(_FINE)
 
 
-def _leaves(image: Image.Image) -> Image.Image:
-    """Where the picture is green: an L mask."""
-    pixels = np.asarray(image).astype(np.int32)
+def _leaves(picture: Image.Image) -> Mask:
+    """Where the RGBA picture is green."""
+    pixels = np.asarray(picture).astype(np.int32)
     red, green, blue, alpha = (pixels[..., band] for band in range(4))
-    leafy = (green > red + 12) & (green > blue + 25) & (alpha >= 128)
-    return Image.fromarray(leafy.astype(np.uint8) * 255)
+    leafy: Mask = (green > red + 12) & (green > blue + 25) & (alpha >= 128)
+    return leafy

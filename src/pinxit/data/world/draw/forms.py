@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageFilter
 
 from pinxit.data.world.draw.palette import RGB, tones
 from pinxit.data.world.draw.pen import Pen
@@ -63,39 +63,16 @@ def core(form: str) -> tuple[float, float, float, float]:
     height, width = _GRID, round(_GRID * form_aspect(form))
     canvas = Image.new("RGBA", (width, height))
     draw_form(Pen(canvas, (0, 0, width, height), 1.0), form, (0, 0, 0))
-    x, y, radius = disc_in(canvas.getchannel("A").point(lambda a: 255 * (a >= 128)))
-    return x / width, y / height, radius / width, radius / height
-
-
-def disc_in(mask: Image.Image) -> tuple[float, float, float]:
-    """About the largest disc inside an L mask of 0 and 255: centre x, centre y and radius in pixels."""
-    width, height = mask.size
-    framed = Image.new("L", (width + 2, height + 2))
-    framed.paste(mask, (1, 1))
+    mask = Image.new("L", (width + 2, height + 2))
+    mask.paste(canvas.getchannel("A").point(lambda a: 255 * (a >= 128)), (1, 1))
     x, y, radius = 0.5 * width, 0.5 * height, 0.0
     for depth in range(max(width, height)):
-        box = framed.getbbox()
+        box = mask.getbbox()
         if box is None:
             break
         x, y, radius = (box[0] + box[2]) / 2 - 1, (box[1] + box[3]) / 2 - 1, depth + 0.5
-        framed = _eroded(framed, diamond=depth % 2 == 1)
-    return x, y, radius
-
-
-def shrunk(mask: Image.Image, steps: int) -> Image.Image:
-    """An L mask of 0 and 255 with `steps` pixels taken off all round; beyond its frame nothing belongs to it."""
-    framed = ImageOps.expand(mask, border=1, fill=0)
-    for depth in range(steps):
-        framed = _eroded(framed, diamond=depth % 2 == 1)
-    return framed.crop((1, 1, mask.width + 1, mask.height + 1))
-
-
-def grown(mask: Image.Image, steps: int) -> Image.Image:
-    """An L mask of 0 and 255 with `steps` pixels put on all round, as far as its frame reaches."""
-    outside = ImageOps.expand(mask, border=1, fill=0).point(lambda a: 255 - a)
-    for depth in range(steps):
-        outside = _eroded(outside, diamond=depth % 2 == 1)
-    return outside.point(lambda a: 255 - a).crop((1, 1, mask.width + 1, mask.height + 1))
+        mask = _eroded(mask, diamond=depth % 2 == 1)
+    return x / width, y / height, radius / width, radius / height
 
 
 def _eroded(mask: Image.Image, diamond: bool) -> Image.Image:

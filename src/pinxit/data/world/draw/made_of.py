@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
 from PIL import Image
 
-from pinxit.data.world.draw.forms import disc_in
+from pinxit.data.world.draw.depth import depth, disc
 from pinxit.data.world.draw.palette import RGB, mix
 from pinxit.data.world.draw.pen import Pen
 from pinxit.data.world.draw.sprites import mean_colour, raster, silhouette, tinted
@@ -24,8 +25,7 @@ def made_of(name: str, artist: str | None, material: str) -> Image.Image:
     size = (whole.width * _FINE, whole.height * _FINE)
     colour = material_colour(material, artist)
     image = tinted(whole.resize(size, Image.Resampling.BICUBIC), colour)
-    outline = silhouette(name, artist).resize(size, Image.Resampling.BILINEAR)
-    x, y, radius = disc_in(outline.point(lambda a: 255 * (a >= 128)))
+    x, y, radius = (_FINE * value for value in _belly(name, artist))
     pen = Pen(image, (round(x - radius), round(y - radius), round(x + radius), round(y + radius)), size[1] / 64)
     pen.ellipse(0, 0, 1, 1, mix(colour, (20, 16, 24), 0.55))
     pen.ellipse(0.05, 0.05, 0.95, 0.95, mix(colour, (255, 255, 255), 0.82))
@@ -35,6 +35,12 @@ def made_of(name: str, artist: str | None, material: str) -> Image.Image:
     inset = other.resize((wide, high), Image.Resampling.BICUBIC)
     image.alpha_composite(inset, (round(x - wide / 2), round(y - high / 2)))
     return image.reduce(_FINE)
+
+
+@lru_cache(maxsize=256)
+def _belly(name: str, artist: str | None) -> tuple[float, float, float]:
+    """The largest disc inside the sprite: centre x, centre y, radius in its pixels."""
+    return disc(depth(np.asarray(silhouette(name, artist)) >= 128))
 
 
 def material_colour(material: str, artist: str | None) -> RGB:

@@ -7,7 +7,7 @@ the silhouette's rows.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -235,7 +235,8 @@ def dressed(name: str, artist: str | None, outfit: Outfit) -> Image.Image:
         if garment not in GARMENTS:
             raise DataError(f"the world has no garment '{garment}'; choose from {', '.join(GARMENTS)}.")
         worn[garment] = colour_rgb(colour or USUAL.get(garment, colour))
-    body = _body(raster(name, artist), BUILDS.get(name, Build()))
+    naked = _body(name, artist)
+    body = replace(naked, image=naked.image.copy())
     for garment, put_on in GARMENTS.items():
         if garment in worn:
             put_on(body, worn[garment])
@@ -243,7 +244,9 @@ def dressed(name: str, artist: str | None, outfit: Outfit) -> Image.Image:
     return body.image.crop(box).reduce(_FINE)
 
 
-def _body(sprite: Image.Image, build: Build) -> Body:
+@lru_cache(maxsize=96)
+def _body(name: str, artist: str | None) -> Body:
+    sprite, build = raster(name, artist), BUILDS.get(name, Build())
     if build.turn:
         sprite = _turned(sprite, build.turn)
     grown = sprite.resize((sprite.width * _FINE, sprite.height * _FINE), Image.Resampling.BICUBIC)
