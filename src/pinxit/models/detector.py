@@ -20,6 +20,8 @@ from pinxit.errors import UsageError
 from pinxit.models.palette import Palette
 from pinxit.models.reader import Reader
 
+RARE = -3.0  # where the logit of an answer begins that is seldom right
+
 
 @dataclass(frozen=True, slots=True)
 class DetectorConfig:
@@ -147,6 +149,11 @@ class Detector(nn.Module):
         nn.init.normal_(self.heat.weight, std=config.neck**-0.5)
         assert self.heat.bias is not None
         nn.init.constant_(self.heat.bias, -4.6)  # a cell holds a centre of a name once in a hundred
+        for layers in (self.tell_further, self.whole):
+            for bias in [] if layers is None else [list(layers.parameters())[-1]]:
+                nn.init.constant_(bias, RARE)  # whatever they tell is rare
+        with torch.no_grad():
+            list(self.tell.parameters())[-1][4:] = RARE
 
     def forward(self, pictures_B3HW: Tensor) -> Found:
         """Pictures in [0, 1] at the config's size."""

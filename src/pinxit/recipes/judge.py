@@ -66,6 +66,7 @@ def config_for(world: str, images: int = 300_000) -> JudgeConfig:
         clip=10.0,
         ema=0.998,
         channels_last=True,
+        optimiser="muon" if world == "gallery" else "adamw",
     )
     return JudgeConfig(detector, plan, world)
 
