@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 import pinxit
-from pinxit.data.world.tasks import task_prompt
 from pinxit.evaluation.questions import Exam, Question, questions, true_picture
 from pinxit.recipes.imagen.conditions import texts
 from pinxit.recipes.imagen.painter import ImagenPainter
 from pinxit.recipes.imagen.task import signed
+from pinxit.world.tasks import task_prompt
 
 SIGMAS = (2.0, 5.0, 10.0)  # where outlines and the layout are decided
 AT_ONCE = 16

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 import pinxit
-from pinxit.data.world.tasks import TASKS
 from pinxit.evaluation.geneval import complaints
 from pinxit.evaluation.questions import Exam, Question, questions, true_picture
 from pinxit.functional.guidance import guide, threshold
@@ -26,6 +25,7 @@ from pinxit.recipes.imagen.painter import ImagenPainter, levels
 from pinxit.recipes.imagen.task import signed
 from pinxit.recipes.imagen.upsampler import as_pictures
 from pinxit.recipes.judge import Judge
+from pinxit.world.tasks import TASKS
 
 SIGMAS = (0.5, 1.0, 2.0, 4.0, 8.0, 20.0, 100.0)
 AT_ONCE = 24

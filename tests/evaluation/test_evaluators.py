@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from pinxit.data.world.demands import satisfied
-from pinxit.data.world.tasks import TASKS
 from pinxit.errors import UsageError
 from pinxit.evaluation.evaluators import (
     Answer,
@@ -24,6 +22,8 @@ from pinxit.evaluation.geneval import Rules, judgeable
 from pinxit.evaluation.questions import Exam, Question, questions, true_picture, wrong_picture
 from pinxit.functional.boxes import Sight
 from pinxit.types import Prompt, Ranked
+from pinxit.world.demands import satisfied
+from pinxit.world.tasks import TASKS
 from tests.evaluation.test_geneval import perfect
 
 if TYPE_CHECKING:

@@ -19,7 +19,6 @@ from pinxit.api import load
 from pinxit.config import override
 from pinxit.data.bank import Bank
 from pinxit.data.scripts import readable
-from pinxit.data.world import World
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.functional.diffusion import Prediction, eps_from_x0, even_sigmas, q_sample, sigma_at, target
 from pinxit.functional.diffusion_losses import squared_error
@@ -43,6 +42,7 @@ from pinxit.training.state import FILE
 from pinxit.training.stop import Stop
 from pinxit.types import Condition
 from pinxit.weights.checkpoint import open_checkpoint
+from pinxit.world import World
 from tests.recipes.curves import check_curve
 from tests.recipes.squares import write_squares
 

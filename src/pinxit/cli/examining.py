@@ -43,8 +43,8 @@ def exam_of(
     Raises UsageError for an exam that there is not.
     """
     from pinxit.config import from_dict
-    from pinxit.data.world.vocabulary import lexicon
     from pinxit.evaluation.questions import Exam, judged_by
+    from pinxit.world.vocabulary import lexicon
 
     values = {"preset": preset, "split": split, "prompts": prompts, "language": language, "seed": seed}
     values |= {"words": words, "tasks": judged_by(senses, lexicon(preset).preset)}

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
-from pinxit.data.world.famous import famous_sentences
 from pinxit.errors import UsageError
 from pinxit.evaluation.evaluators import Answer, Look, columns
 from pinxit.evaluation.geneval import Rules, complaints, needs
 from pinxit.evaluation.questions import Question, true_picture
 from pinxit.evaluation.report import Lines
+from pinxit.world.famous import famous_sentences
 
 OVERALL = "overall"
 

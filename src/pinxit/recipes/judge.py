@@ -14,12 +14,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pinxit.data.sheet import sheet
-from pinxit.data.world.draw import render
-from pinxit.data.world.roles import GARMENTS, MATERIALS, cast, shapely
-from pinxit.data.world.sign_words import LETTERS
-from pinxit.data.world.tasks import task_scene
-from pinxit.data.world.vocabulary import COLOURS, FORMS, LIGHTS, VIEWS, PresetName, lexicon
-from pinxit.data.world.world import LENGTH, World
 from pinxit.errors import UsageError
 from pinxit.functional.boxes import Sight
 from pinxit.models.detector import Detector, DetectorConfig
@@ -32,6 +26,12 @@ from pinxit.training.precision import pick_device
 from pinxit.types import Example
 from pinxit.weights.checkpoint import Checkpoint, Part, open_checkpoint, save_checkpoint
 from pinxit.weights.zoo import find
+from pinxit.world.draw import render
+from pinxit.world.roles import GARMENTS, MATERIALS, cast, shapely
+from pinxit.world.sign_words import LETTERS
+from pinxit.world.tasks import task_scene
+from pinxit.world.vocabulary import COLOURS, FORMS, LIGHTS, VIEWS, PresetName, lexicon
+from pinxit.world.world import LENGTH, World
 
 if TYPE_CHECKING:
     from pinxit.types import Picture

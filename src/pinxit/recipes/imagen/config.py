@@ -12,7 +12,6 @@ from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 from pinxit.data.scripts import Script
-from pinxit.data.world.vocabulary import Names
 from pinxit.errors import UsageError
 from pinxit.functional.samplers import SAMPLERS
 from pinxit.models.text import TextTransformerConfig
@@ -20,6 +19,7 @@ from pinxit.models.unet import UNetConfig
 from pinxit.recipes.imagen.denoiser import DiffusionConfig
 from pinxit.training.plan import Plan
 from pinxit.weights.checkpoint import Store
+from pinxit.world.vocabulary import Names
 
 Grid = Literal["even", "karras"]
 
