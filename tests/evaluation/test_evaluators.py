@@ -8,6 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+<<<<<<< HEAD
+=======
+from pinxit.world.demands import satisfied
+from pinxit.world.tasks import EXTRAS, TASKS
+>>>>>>> judge
 from pinxit.errors import UsageError
 from pinxit.evaluation.evaluators import (
     Answer,
@@ -19,7 +24,7 @@ from pinxit.evaluation.evaluators import (
     scores,
 )
 from pinxit.evaluation.geneval import Rules, judgeable
-from pinxit.evaluation.questions import Exam, Question, questions, true_picture, wrong_picture
+from pinxit.evaluation.questions import NEEDED, Exam, Question, judged_by, questions, true_picture, wrong_picture
 from pinxit.functional.boxes import Sight
 from pinxit.types import Prompt, Ranked
 from pinxit.world.demands import satisfied
@@ -61,10 +66,17 @@ def test_an_exam_is_the_same_everywhere_and_a_longer_one_continues_it() -> None:
     assert chinese[1].scene == ASKED[1].scene and any("一" <= c <= "鿿" for c in chinese[1].prompt)
 
 
-def test_an_exam_of_the_full_world_asks_only_what_can_be_judged() -> None:
-    asked = questions(Exam("full", prompts=26))
-    assert {one.task for one in asked} >= {*TASKS, "stack", "inside"}
-    assert all(judgeable(one.wanted) for one in asked)
+def test_an_exam_asks_only_what_its_judge_can_tell() -> None:
+    assert judged_by(frozenset(), "small") == ()
+    some, every = frozenset({"words", "link"}), (*TASKS, *EXTRAS["gallery"])
+    tasks = judged_by(some, "gallery")
+    assert set(tasks) >= {*TASKS, "stack", "behind", "words"} and not set(tasks) & {"walking", "riding", "outfit"}
+    asked = questions(Exam("gallery", prompts=10 * len(tasks), tasks=tasks))
+    assert {one.task for one in asked} == set(tasks) and all(judgeable(one.wanted, some) for one in asked)
+    assert [one.task for one in questions(Exam("gallery", prompts=len(every)))] == list(every)
+    assert judged_by(frozenset(sense for needed in NEEDED.values() for sense in needed), "gallery") == ()
+    left_out = {one.task for one in questions(Exam("gallery", prompts=220)) if not judgeable(one.wanted, some)}
+    assert {"outfit", "shaped", "view", "light", "made of"} <= left_out <= set(every) - set(tasks)
 
 
 def test_exams_that_make_no_sense_are_refused() -> None:

@@ -27,16 +27,17 @@ from pinxit.world.vocabulary import PresetName, lexicon
 if TYPE_CHECKING:
     from pinxit.types import Picture
 
-NEEDED = {
-    "outfit": "outfit",
-    "words": "words",
-    "shaped": "shape",
-    "view": "view",
-    "light": "light",
-    "made of": "material",
-    "walking": "link",
-    "drinking": "link",
-    "making": "link",
+NEEDED: dict[str, tuple[str, ...]] = {
+    "riding": ("outfit",),  # who rides may wear a tutu
+    "outfit": ("outfit",),
+    "words": ("words",),
+    "shaped": ("shape",),
+    "view": ("view",),
+    "light": ("light",),
+    "made of": ("material",),
+    "walking": ("link", "outfit"),
+    "drinking": ("link", "outfit"),
+    "making": ("link", "outfit"),
 }
 """What a judge must tell (`Sight.senses`) so that pictures of a task can be judged, where that is more than names,
 numbers, colours, flat forms, sizes, styles, grounds and boxes."""
@@ -83,7 +84,7 @@ def judged_by(senses: frozenset[str], preset: PresetName) -> tuple[str, ...]:
     """The tasks of an exam of this preset whose pictures a judge with these `senses` can tell right from wrong; empty
     when it can judge all of them, as in `Exam.tasks`."""
     every = (*TASKS, *EXTRAS[preset])
-    able = tuple(task for task in every if NEEDED.get(task) in (None, *senses))
+    able = tuple(task for task in every if senses.issuperset(NEEDED.get(task, ())))
     return () if able == every else able
 
 
