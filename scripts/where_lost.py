@@ -19,7 +19,7 @@ import pinxit
 from pinxit.data.world.tasks import TASKS
 from pinxit.evaluation.geneval import complaints
 from pinxit.evaluation.questions import Exam, Question, questions, true_picture
-from pinxit.functional.guidance import guide, threshold
+from pinxit.functional.guidance import Thresholding, guide, threshold
 from pinxit.functional.samplers import SAMPLERS, Denoised, drive
 from pinxit.recipes.imagen.conditions import texts
 from pinxit.recipes.imagen.painter import ImagenPainter, levels
@@ -80,7 +80,8 @@ def guided(painter: ImagenPainter, x: Tensor, level_B: Tensor, told: dict[str, T
     """What the base takes the clean pictures to be, by its own guidance and thresholding."""
     null = told | {"mask": torch.zeros_like(told["mask"])}
     with_text, without = (painter.denoiser(x, level_B, given).x0 for given in (told, null))
-    return threshold(guide(with_text, without, painter.defaults["guidance"]), painter.defaults["percentile"])
+    found = guide(with_text, without, painter.defaults["guidance"])
+    return threshold(found, Thresholding.of(painter.defaults["percentile"]))
 
 
 if __name__ == "__main__":

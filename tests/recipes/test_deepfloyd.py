@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pinxit.api import load_upsampler
 from pinxit.errors import CheckpointError, PinxitError, UsageError
-from pinxit.functional.samplers import SAMPLERS
+from pinxit.functional.samplers import FROM_NOISE
 from pinxit.pipelines import denoise
 from pinxit.pipelines.denoise import DenoiseRequest, DenoiseStepper
 from pinxit.recipes.deepfloyd.captions import clean_caption
@@ -213,7 +213,7 @@ def test_captions_are_read_as_diffusers_reads_them(folders: Folders, painter: De
         painter.read("三个绿色的三角形")
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", FROM_NOISE)
 def test_every_sampler_paints(painter: DeepFloydPainter, sampler: str) -> None:
     one = painter.paint(PROMPT, candidates=1, sampler=sampler, steps=3, guidance=2.0)[0]
     assert one.picture.shape == (16, 16, 3)

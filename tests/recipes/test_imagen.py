@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -154,12 +154,12 @@ def test_a_perfect_network_denoises_perfectly(kind: Prediction) -> None:
     seen: list[Tensor] = []
 
     class Perfect(nn.Module):
-        def forward(self, z: Tensor, time: Tensor, *given: Tensor | None) -> Tensor:
+        def forward(self, z: Tensor, time: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
             assert torch.allclose(z, q_sample(x0, noise, sigma), atol=1e-5)
             seen.append(time)
             return target(kind, x0, noise, sigma)
 
-    denoiser = UNetDenoiser(Perfect(), DiffusionConfig(kind), 8, torch.device("cpu"), fast=False)
+    denoiser = UNetDenoiser(Perfect(), DiffusionConfig(kind), 8, torch.device("cpu"), fast=False)  # type: ignore[arg-type]
     found = denoiser(x0 + sigma[:, None, None, None] * noise, sigma, {}).x0
     assert torch.allclose(found, x0, atol=1e-4)
     assert torch.allclose(sigma_at("cosine", seen[0] / 1000).float(), sigma, rtol=1e-3)
@@ -435,7 +435,7 @@ def test_a_task_blurs_its_text_only_where_asked(straight: ImagenRun) -> None:
     for task in (clear, noisy):
         task.unet.register_forward_pre_hook(lambda _, given: seen.append(given))
         task.loss(batch, 16)
-    (x, time, told), (x2, time2, blurry) = [(given[0], given[1], given[2]) for given in seen]
+    (x, time, told), (x2, time2, blurry) = [(given[0], given[1], given[2]["sequence"]) for given in seen]
     assert torch.equal(x, x2) and torch.equal(time, time2)
     assert torch.equal(told, batch["sequence"]) and not torch.equal(blurry, told)
 

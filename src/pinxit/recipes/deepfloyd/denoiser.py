@@ -17,8 +17,6 @@ from pinxit.models.unet import UNet
 from pinxit.recipes.deepfloyd.schedule import NoiseSchedule
 from pinxit.recipes.imagen.denoiser import DiffusionConfig, UNetDenoiser
 
-CONDITIONS = ("sequence", "mask", "low_res", "augmentation")
-
 
 class LearnedRangeDenoiser(UNetDenoiser):
     """A U-Net that was trained at T discrete steps and has twice the channels of a picture: the noise, the variance.
@@ -26,8 +24,6 @@ class LearnedRangeDenoiser(UNetDenoiser):
     Of a noise level between two steps it is told the nearest. Under guidance the stepper takes the variance of the row
     that has text, as the published sampler does.
     """
-
-    unet: UNet
 
     def __init__(self, unet: UNet, schedule: NoiseSchedule, size: int, device: torch.device) -> None:
         """`size`: pixels of a side. It computes in the precision of its weights."""
@@ -39,6 +35,6 @@ class LearnedRangeDenoiser(UNetDenoiser):
         z_BCHW = x_BCHW * vp(sigma_B, x_BCHW)[0]
         steps = [float(nearest_timestep(self.sigma_T, sigma)) for sigma in sigma_B.tolist()]
         time_B = torch.tensor(steps, device=x_BCHW.device)
-        told = self.unet(z_BCHW, time_B, *(conditions.get(name) for name in CONDITIONS)).float()
+        told = self.unet(z_BCHW, time_B, conditions).float()
         eps, fraction = told.chunk(2, 1)
         return Denoised(x0_from_eps(z_BCHW, eps, sigma_B), fraction)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-from pinxit.pipelines.denoise import Conditions, Thresholding
+from pinxit.functional.guidance import Thresholding
+from pinxit.pipelines.denoise import Conditions
 from pinxit.recipes.deepfloyd.captions import clean_caption
 from pinxit.recipes.deepfloyd.denoiser import LearnedRangeDenoiser
 from pinxit.recipes.deepfloyd.reading import CaptionReader
@@ -40,7 +40,8 @@ class DeepFloydPainter(ImagenPainter):
         slots: int = SLOTS,
     ) -> None:
         about = schedule.thresholding
-        sampling = SamplingConfig("ancestral", STEPS, guidance=GUIDANCE, percentile=about.percentile)
+        percentile = about.percentile if about.kind == "dynamic" else 0.0
+        sampling = SamplingConfig("ancestral", STEPS, guidance=GUIDANCE, percentile=percentile)
         config = StageConfig(denoiser.shape[1], denoiser.unet.config, denoiser.config)
         super().__init__(
             denoiser,
@@ -73,4 +74,4 @@ class DeepFloydPainter(ImagenPainter):
         return self.schedule.sigmas(settings["steps"], settings["spacing"])
 
     def _thresholding(self, settings: dict[str, Any]) -> Thresholding:
-        return replace(self.schedule.thresholding, percentile=settings["percentile"])
+        return Thresholding.of(settings["percentile"], self.schedule.thresholding.most)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.functional.diffusion import betas, cumulative, sigma_of_abar
+from pinxit.functional.guidance import Thresholding
 from pinxit.functional.respacing import descending_sigmas, kept_timesteps
-from pinxit.pipelines.denoise import Thresholding
 from pinxit.weights.json_files import json_object
 
 FILE = "scheduler_config.json"
@@ -70,9 +70,8 @@ def read_schedule(folder: Path) -> NoiseSchedule:
     """A stage's scheduler. Raises CheckpointError for a setting that is unknown or not DeepFloyd IF's."""
     told = _told(folder, _NOISE | _STEPS)
     if told.get("thresholding", False):
-        about = Thresholding(
-            _number(told, "dynamic_thresholding_ratio", folder), _number(told, "sample_max_value", folder)
-        )
+        ratio, most = (_number(told, name, folder) for name in ("dynamic_thresholding_ratio", "sample_max_value"))
+        about = Thresholding("dynamic", percentile=ratio, most=most)
     elif told.get("clip_sample", True) and told.get("clip_sample_range", 1.0) == 1:
         about = Thresholding()
     else:

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 from pinxit.data.scripts import Script
 from pinxit.data.world.vocabulary import Names
 from pinxit.errors import UsageError
-from pinxit.functional.samplers import SAMPLERS
+from pinxit.functional.samplers import FROM_NOISE
 from pinxit.models.text import TextTransformerConfig
 from pinxit.models.unet import UNetConfig
 from pinxit.recipes.imagen.denoiser import DiffusionConfig
@@ -131,8 +131,8 @@ class SamplingConfig:
     augmentation: float = 0.2  # noise on the smaller picture (section 2.4)
 
     def __post_init__(self) -> None:
-        if self.sampler not in SAMPLERS:
-            raise UsageError(f"there is no sampler '{self.sampler}'; choose from {', '.join(SAMPLERS)}.")
+        if self.sampler not in FROM_NOISE:
+            raise UsageError(f"there is no sampler '{self.sampler}'; choose from {', '.join(FROM_NOISE)}.")
         if self.grid not in get_args(Grid):
             raise UsageError(f"there is no grid '{self.grid}'; choose from {', '.join(get_args(Grid))}.")
         for name in ("steps", "upsampler_steps"):

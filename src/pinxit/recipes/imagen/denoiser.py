@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pinxit.errors import UsageError
 from pinxit.functional.diffusion import (
@@ -26,6 +26,7 @@ from pinxit.functional.diffusion import (
     x0_from,
 )
 from pinxit.functional.samplers import Denoised
+from pinxit.models.unet import UNet
 
 Weight = Literal["own", "v"]
 
@@ -73,12 +74,14 @@ class DiffusionConfig:
 class UNetDenoiser:
     """A network with its parametrisation, on a device and in a precision: `pipelines.denoise.Denoiser`."""
 
-    def __init__(
-        self, unet: nn.Module, config: DiffusionConfig, size: int, device: torch.device, fast: bool = True
-    ) -> None:
+    def __init__(self, unet: UNet, config: DiffusionConfig, size: int, device: torch.device, fast: bool = True) -> None:
         """`size`: pixels of a side; `fast`: products in bfloat16, for a network that is not `fast_unet`'s already."""
         self.unet, self.config, self.device, self.fast = unet, config, device, fast
-        self.shape = (3, size, size)
+        self.shape: tuple[int, ...] = (3, size, size)
+
+    def check(self, conditions: Mapping[str, Tensor]) -> None:
+        """Raise UsageError for conditions of one picture that the network does not take."""
+        self.unet.config.check({name: tuple(tensor.shape) for name, tensor in conditions.items()}, self.shape[1:])
 
     def __call__(self, x_BCHW: Tensor, sigma_B: Tensor, conditions: Mapping[str, Tensor]) -> Denoised:
         """Clean pictures, float32."""
@@ -89,10 +92,9 @@ class UNetDenoiser:
 
 
 def predicted(
-    unet: nn.Module, z_BCHW: Tensor, sigma_B: Tensor, config: DiffusionConfig, conditions: Mapping[str, Tensor]
+    unet: UNet, z_BCHW: Tensor, sigma_B: Tensor, config: DiffusionConfig, conditions: Mapping[str, Tensor]
 ) -> Tensor:
     """What the network says of `z`, in its own parametrisation."""
     time_B = TIMES * time_of_sigma(config.schedule, sigma_B).float()
-    names = ("sequence", "mask", "low_res", "augmentation")
-    found: Tensor = unet(z_BCHW, time_B, *(conditions.get(name) for name in names))
+    found: Tensor = unet(z_BCHW, time_B, conditions)
     return found

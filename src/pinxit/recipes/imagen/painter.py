@@ -13,7 +13,8 @@ from torch import Tensor
 
 from pinxit import __version__
 from pinxit.functional.diffusion import karras_sigmas
-from pinxit.pipelines.denoise import Conditions, Denoiser, DenoiseRequest, DenoiseStepper, Thresholding
+from pinxit.functional.guidance import Thresholding
+from pinxit.pipelines.denoise import Conditions, Denoiser, DenoiseRequest, DenoiseStepper
 from pinxit.recipes.imagen.conditions import told
 from pinxit.recipes.imagen.config import Grid, SamplingConfig, StageConfig
 from pinxit.recipes.imagen.denoiser import DiffusionConfig
@@ -98,7 +99,7 @@ class ImagenPainter(Painter):
         return levels(settings["grid"], self.config.diffusion, settings["steps"])
 
     def _thresholding(self, settings: dict[str, Any]) -> Thresholding:
-        return Thresholding(settings["percentile"])
+        return Thresholding.of(settings["percentile"])
 
     def _draw(self, requests: Sequence[DenoiseRequest], watch: Watch | None) -> list[Tensor]:
         stepper = self._stepper(guided=any(one.guidance != 1 for one in requests))

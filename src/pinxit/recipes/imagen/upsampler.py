@@ -11,8 +11,9 @@ from torch import Tensor
 
 from pinxit.data.transforms import square, to_pictures, to_tensor
 from pinxit.errors import UsageError
+from pinxit.functional.guidance import Thresholding
 from pinxit.functional.sampling import normals
-from pinxit.pipelines.denoise import Conditions, Denoiser, DenoiseRequest, DenoiseStepper, Thresholding
+from pinxit.pipelines.denoise import Conditions, Denoiser, DenoiseRequest, DenoiseStepper
 from pinxit.recipes.imagen.conditions import smaller, told
 from pinxit.recipes.imagen.config import SamplingConfig, StageConfig
 from pinxit.recipes.painting import Watch, draw, halves
