@@ -14,8 +14,9 @@ from pinxit.config import from_dict, override, to_dict
 from pinxit.errors import UsageError
 from pinxit.models.text import TextTransformer, TextTransformerConfig
 from pinxit.models.unet_shapes import PUBLISHED
+from pinxit.recipes.diffusion.config import SamplingConfig, TextConfig
 from pinxit.recipes.estimate import cost_of
-from pinxit.recipes.imagen.config import ImagenConfig, SamplingConfig, TextConfig
+from pinxit.recipes.imagen.config import ImagenConfig
 from pinxit.recipes.imagen.estimate import stage, table
 from pinxit.recipes.imagen.presets import PRESETS, nano, preset
 from pinxit.recipes.imagen.run import ImagenRun
@@ -25,27 +26,27 @@ from pinxit.recipes.imagen.run import ImagenRun
 def test_presets_round_trip_and_can_be_overridden(name: str) -> None:
     found = preset(name)
     assert from_dict(ImagenConfig, to_dict(found)) == found
-    assert override(found, ["base.unet.dropout=0.1"]).base.unet.dropout == 0.1
+    assert override(found, ["stages.base.unet.dropout=0.1"]).stages[0].unet.dropout == 0.1
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_upsamplers_learn_on_crops_where_they_look_at_no_far_place(name: str) -> None:
     found = preset(name)
-    for network in map(found.network, found.cascade[1:]):
+    for network in found.stages[1:]:
         assert bool(network.crop) != network.unet.self_attention
 
 
 def test_the_papers_preset_has_the_papers_numbers() -> None:
     """Sections 2 and 4.1 and appendix F, but for what its docstring names."""
     found = preset("paper")
-    assert (found.base.unet, found.upsampler.unet) == (PUBLISHED["imagen-base-64"], PUBLISHED["imagen-super-256"])
-    assert (found.base.size, found.upsampler.low, found.upsampler.size) == (64, 64, 256)
-    last = found.second_upsampler
-    assert last is not None and last.unet == PUBLISHED["imagen-super-1024"]
+    base, upsampler, last = found.stages
+    assert (base.unet, upsampler.unet) == (PUBLISHED["imagen-base-64"], PUBLISHED["imagen-super-256"])
+    assert (base.size, upsampler.low, upsampler.size) == (64, 64, 256)
+    assert last.unet == PUBLISHED["imagen-super-1024"]
     assert (last.low, last.size, last.crop) == (256, 1024, 256)
     assert (found.text.encoder, found.text.drop) == ("hub:google/t5-v1_1-xxl", 0.1)
-    for name in found.cascade:
-        plan, about = getattr(found.plans, name), getattr(found, name)
+    for about in found.stages:
+        plan = about.plan
         assert (plan.lr, plan.final_lr, plan.schedule, plan.betas, plan.eps) == (1e-4, 0, "cosine", (0.9, 0.999), 1e-8)
         assert (plan.optimiser, plan.decay, plan.batch) == ("adamw", 0, 2048)
         assert (plan.images / plan.batch, plan.warmup / plan.batch) == (2_500_000, 10_000)
@@ -57,25 +58,31 @@ def test_the_papers_preset_has_the_papers_numbers() -> None:
     ("changes", "told"),
     [
         (
-            ("base.size=60", "upsampler.low=60", "upsampler.size=240", "upsampler.crop=0"),
+            ("stages.base.size=60", "stages.upsampler.low=60", "stages.upsampler.size=240", "stages.upsampler.crop=0"),
             "a base's size=60 must be a multiple of 8, which its unet divides by",
         ),
-        (("upsampler.size=272",), "an upsampler's size=272 must be a multiple of low=64"),
-        (("upsampler.crop=20",), "an upsampler's crop=20 must be a multiple of 16"),
-        (("upsampler.crop=-16",), "its crop=-16 at least 0"),
-        (("base.size=0",), "size=0 must be at least 1"),
-        (("upsampler.low=256",), "size=256 must be a multiple of low=256, and more than it"),
-        (("upsampler.low=-64",), "must be a multiple of low=-64"),
-        (("upsampler.low=32",), "upsampler.low=32 must equal base.size=64: set both"),
+        (("stages.upsampler.size=272",), "an upsampler's size=272 must be a multiple of low=64"),
+        (("stages.upsampler.crop=20",), "an upsampler's crop=20 must be a multiple of 16"),
+        (("stages.upsampler.crop=-16",), "its crop=-16 at least 0"),
+        (("stages.base.size=0",), "size=0 must be at least 1"),
+        (("stages.upsampler.low=256",), "size=256 must be a multiple of low=256, and more than it"),
+        (("stages.upsampler.low=-64",), "must be a multiple of low=-64"),
+        (("stages.upsampler.low=32",), "upsampler.low=32 must equal base.size=64: set both"),
         (
-            ("upsampler.unet.low_res=0",),
+            ("stages.upsampler.unet.low_res=0",),
             "an upsampler (low=64) cannot have unet.low_res=0 and unet.augmentation=true: make unet.low_res=3 and",
         ),
-        (("upsampler.unet.augmentation=false",), "cannot have unet.low_res=3 and unet.augmentation=false"),
-        (("base.unet.low_res=3",), "a base (low=0) cannot have unet.low_res=3 and unet.augmentation=false: make them"),
-        (("base.unet.augmentation=true",), "a base (low=0) cannot have unet.low_res=0 and unet.augmentation=true"),
-        (("upsampler.unet.outputs=6",), "upsampler.unet.outputs=6 must be 3"),
-        (("base.unet.inputs=4",), "base.unet.inputs=4 must be 3"),
+        (("stages.upsampler.unet.augmentation=false",), "cannot have unet.low_res=3 and unet.augmentation=false"),
+        (
+            ("stages.base.unet.low_res=3",),
+            "a base (low=0) cannot have unet.low_res=3 and unet.augmentation=false: make them",
+        ),
+        (
+            ("stages.base.unet.augmentation=true",),
+            "a base (low=0) cannot have unet.low_res=0 and unet.augmentation=true",
+        ),
+        (("stages.upsampler.unet.outputs=6",), "an upsampler's unet.outputs=6 must be 3, a picture's colours"),
+        (("stages.base.unet.inputs=4",), "a base's unet.inputs=4 must be 3"),
         (("text.drop=1.5",), "text.drop must be from 0 to 1, not 1.5."),
         (("text.drop=-0.1",), "text.drop must be from 0 to 1, not -0.1."),
         (("text.noise=-1",), "text.noise must be at least 0 and finite, not -1.0."),
@@ -83,10 +90,10 @@ def test_the_papers_preset_has_the_papers_numbers() -> None:
         (("text.length=1",), "text.length must be at least 2, not 1."),
         (("text.stored=-1",), "text.stored must be at least 0, not -1."),
         (
-            ("upsampler.noisiest=0.05",),
+            ("stages.upsampler.noisiest=0.05",),
             "augmentation=0.1 is more noise than this upsampler has learned on; take at most",
         ),
-        (("upsampler.noisiest=1.5",), "noisiest=1.5 must be from 0 to 1"),
+        (("stages.upsampler.noisiest=1.5",), "noisiest=1.5 must be from 0 to 1"),
         (("sampling.augmentation=2",), "augmentation must be from 0 to 1, not 2.0."),
         (("sampling.steps=0",), "steps must be from 1 to 1000, not 0."),
         (("sampling.upsampler_steps=1001",), "upsampler_steps must be from 1 to 1000, not 1001."),
@@ -144,6 +151,6 @@ def test_settings_given_from_python_have_kinds() -> None:
 
 def test_an_unknown_preset_is_refused() -> None:
     with pytest.raises(UsageError, match=r"must equal base\.size"):
-        replace(nano(), upsampler=replace(nano().upsampler, low=8))
+        nano().changed("upsampler", low=8)
     with pytest.raises(UsageError, match="no preset 'huge' of imagen"):
         preset("huge")
