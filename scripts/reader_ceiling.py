@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pinxit.evaluation.questions import Exam, Question, Words, questions
-from pinxit.recipes.imagen.task import blurred
+from pinxit.recipes.diffusion.task import blurred
 from pinxit.text.encoders import TextEncoder, open_text_encoder
 from pinxit.world.plan import meaning
 from pinxit.world.scene import Scene

@@ -13,22 +13,37 @@ if TYPE_CHECKING:
     from pinxit.models.layers import Activation
     from pinxit.recipes.clip.engine import Engine, Precision
     from pinxit.recipes.clip.front import Clip
-    from pinxit.recipes.imagen.upsampler import Upsampler
+    from pinxit.recipes.diffusion.upsampler import Upsampler
     from pinxit.recipes.painting import Painter
     from pinxit.text.encoders import TextEncoder
 
 
 def load(
-    checkpoint: str | Path = "tiny", *, device: str = "auto", int8: bool = False, recipe: str | None = None
+    checkpoint: str | Path = "tiny",
+    *,
+    device: str = "auto",
+    int8: bool = False,
+    recipe: str | None = None,
+    ranker: str | Path | None = None,
 ) -> Painter:
     """Open a painter: a shipped checkpoint's name, a checkpoint folder, or DeepFloyd IF's stage I in diffusers' layout.
 
     `device` is "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N". `int8`, for DALL-E alone, keeps the
     transformer's weights as int8 while decoding: fewer bytes to read a step, slightly different pictures. `recipe`: the
-    only one that will do.
+    only one that will do. `ranker`: the CLIP that ranks the candidates, as `load_clip` takes it, in place of the
+    checkpoint's own; DeepFloyd IF has none, so that without it candidates stay in the order they are drawn.
     Raises CheckpointError when the checkpoint is missing, damaged or of an unknown recipe, UsageError when it is of
     another recipe than is asked for or int8 is not for it; both before any network is built.
     """
+    painter = _opened(checkpoint, device, int8, recipe)
+    if ranker is not None:
+        from pinxit.recipes.clip.ranker import open_ranker
+
+        painter.ranker = open_ranker(ranker, device)
+    return painter
+
+
+def _opened(checkpoint: str | Path, device: str, int8: bool, recipe: str | None) -> Painter:
     if _is_deepfloyd(checkpoint):
         _check_recipe(checkpoint, "deepfloyd", recipe)
         _refuse(int8, checkpoint, "deepfloyd")

@@ -8,11 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-<<<<<<< HEAD
-=======
-from pinxit.world.demands import satisfied
-from pinxit.world.tasks import EXTRAS, TASKS
->>>>>>> judge
 from pinxit.errors import UsageError
 from pinxit.evaluation.evaluators import (
     Answer,
@@ -28,7 +23,7 @@ from pinxit.evaluation.questions import NEEDED, Exam, Question, judged_by, quest
 from pinxit.functional.boxes import Sight
 from pinxit.types import Prompt, Ranked
 from pinxit.world.demands import satisfied
-from pinxit.world.tasks import TASKS
+from pinxit.world.tasks import EXTRAS, TASKS
 from tests.evaluation.test_geneval import perfect
 
 if TYPE_CHECKING:

@@ -6,17 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-<<<<<<< HEAD
-=======
-from pinxit.world.demands import Demand, Wanted, WantedRelation, demand
-from pinxit.world.dice import Dice
-from pinxit.world.neighbours import neighbours
-from pinxit.world.plan import meaning
-from pinxit.world.scene import Scene
-from pinxit.world.tasks import EXTRAS, TASKS
-from pinxit.world.vocabulary import PresetName, lexicon
-from pinxit.world.world import World
->>>>>>> judge
 from pinxit.errors import UsageError
 from pinxit.evaluation.geneval import Rules, complaints, judgeable, overall
 from pinxit.functional.boxes import Box, Detection, Sight
@@ -25,8 +14,8 @@ from pinxit.world.dice import Dice
 from pinxit.world.neighbours import neighbours
 from pinxit.world.plan import meaning
 from pinxit.world.scene import Scene
-from pinxit.world.tasks import TASKS
-from pinxit.world.vocabulary import lexicon
+from pinxit.world.tasks import EXTRAS, TASKS
+from pinxit.world.vocabulary import PresetName, lexicon
 from pinxit.world.world import World
 
 LEFT, RIGHT = (0.1, 0.4, 0.3, 0.6), (0.6, 0.4, 0.8, 0.6)

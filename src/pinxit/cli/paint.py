@@ -29,7 +29,7 @@ from pinxit.cli.painting import (
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
-    from pinxit.recipes.imagen.upsampler import Upsampler
+    from pinxit.recipes.diffusion.upsampler import Upsampler
     from pinxit.recipes.painting import Painter, Watch
     from pinxit.types import Ranked
 

@@ -1,8 +1,9 @@
-"""Who ranks DeepFloyd IF's candidates: its folders hold no CLIP, so any other may, or none."""
+"""Any CLIP as the ranker of candidates, for painters whose checkpoint holds none; or nobody."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,6 +24,10 @@ class AnyRanker(Ranker):
         self.encoder = encoder
 
     @property
+    def judges(self) -> bool:
+        return self.encoder is not None
+
+    @property
     def scale(self) -> float:
         """What cosines are multiplied by to give logits."""
         return 1.0 if self.encoder is None else self.encoder.scale
@@ -41,3 +46,8 @@ class AnyRanker(Ranker):
             images, told = self.encoder.pictures(pictures), self.encoder.texts([text])[0]
             found = scores(torch.from_numpy(images), torch.from_numpy(told), agreement)
         return best_first(pictures, seed, found, bonus)
+
+
+def open_ranker(clip: str | Path | None, device: str = "auto") -> AnyRanker:
+    """The CLIP that `clip` names, as `pinxit.load_clip` takes it; None: nobody ranks. Raises CheckpointError."""
+    return AnyRanker(ClipEncoder.open(clip, device) if clip is not None else None)
