@@ -46,6 +46,7 @@ class TextConfig:
     encoder: str = "minilm"  # the packaged all-MiniLM-L6-v2, a folder in the transformers layout, hub:OWNER/NAME, or:
     learned: TextTransformerConfig | None = None  # one trained with the base, on our own tokens, instead
     length: int = 128  # tokens
+    spell: bool = False  # words to be written in a picture are read letter by letter
     stored: int = 0  # captions of a picture that are read before training and kept on disk; 0: read as training goes
     drop: float = 0.1  # chance that a stage sees no caption, for guidance (section 4.1)
     noise: float = 0.0  # most noise that training adds to the vectors of a caption, in their own size

@@ -93,7 +93,7 @@ def _reader(checkpoint: Checkpoint, on: torch.device, known: TextEncoder | None 
         checkpoint.load_into(TEXT, model)
         running = Running(about.length, on, precision)
         return LearnedText(model.eval(), Tokenizer.open(checkpoint.folder), running=running)
-    reader = open_text_encoder(about.encoder, on, about.length, precision, known=known)
+    reader = open_text_encoder(about.encoder, on, about.length, precision, spell=about.spell, known=known)
     if reader.fingerprint != checkpoint.settings["reader"]:
         raise CheckpointError(
             f"{checkpoint.folder} was trained with another text encoder than the '{about.encoder}' that is here; "

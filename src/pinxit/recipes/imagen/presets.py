@@ -61,7 +61,7 @@ def nano() -> ImagenConfig:
 def tiny() -> ImagenConfig:
     """64 px to 256 px over the packaged MiniLM; the shipped checkpoint. About 25 M parameters besides the reader's.
 
-    Six to seven hours on 2 CPU cores. `pinxit train imagen --preset tiny --data world:small --out RUN`
+    Many hours on 2 CPU cores. `pinxit train imagen --preset tiny --data world:gallery --out RUN`
     """
     base = UNetConfig(
         (128, 256),
@@ -92,8 +92,8 @@ def tiny() -> ImagenConfig:
     shared: dict[str, Any] = {"optimiser": "muon", "lr": 5e-4, "betas": (0.9, 0.99), "clip": 1.0}
     shared |= {"ema": 0.999, "channels_last": True}
     return ImagenConfig(
-        data=DataConfig(names="many"),
-        text=TextConfig(length=48, stored=1, noise=3.0),
+        data=DataConfig(source="world:gallery", names="many"),
+        text=TextConfig(length=56, stored=1, noise=3.0, spell=True),
         stages=(
             Stage(
                 64,

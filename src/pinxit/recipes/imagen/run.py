@@ -61,7 +61,7 @@ class ImagenRun(StartingRun[ImagenConfig]):
         used: dict[str, Callable[[], bool]] = dict.fromkeys(("data", "seed", *counts), drawn)
         for stage in self.config.cascade:
             used[f"stages.{stage}"] = partial(self.started, stage)
-        used |= dict.fromkeys((f"text.{name}" for name in ("encoder", "length", "stored")), self._read)
+        used |= dict.fromkeys((f"text.{name}" for name in ("encoder", "length", "spell", "stored")), self._read)
         used["text"] = lambda: any(map(self.started, self.config.cascade))
         enter(self.folder, RECIPE, self.config, used)
         self.note_start()
@@ -160,4 +160,4 @@ class ImagenRun(StartingRun[ImagenConfig]):
         """The frozen reader, on the device of the run if it reads beforehand, else on the CPU beside the loop."""
         text = self.config.text
         device = pick_device(self.device) if text.stored else "cpu"
-        return open_text_encoder(text.encoder, device, text.length, "bf16")
+        return open_text_encoder(text.encoder, device, text.length, "bf16", spell=text.spell)
