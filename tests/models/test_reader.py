@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pinxit.data.world.dice import Dice
-from pinxit.data.world.draw import render
-from pinxit.data.world.roles import SIGN_WORDS
-from pinxit.data.world.scene import Item, Scene
-from pinxit.data.world.sign_words import LETTERS
-from pinxit.data.world.vocabulary import COLOURS
+from pinxit.world.dice import Dice
+from pinxit.world.draw import render
+from pinxit.world.roles import SIGN_WORDS
+from pinxit.world.scene import Item, Scene
+from pinxit.world.sign_words import LETTERS
+from pinxit.world.vocabulary import COLOURS
 from pinxit.models.reader import BLANK, HIGH, STEPS, WIDE, Reader, spelled, strips
 from pinxit.recipes.judge_further import board_of
 

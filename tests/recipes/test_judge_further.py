@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from pinxit.data.world.demands import demand
-from pinxit.data.world.draw import render
-from pinxit.data.world.scene import Item, Relation, Scene
-from pinxit.data.world.splits import held_out
-from pinxit.data.world.tasks import task_scene
-from pinxit.data.world.vocabulary import COLOURS, FORMS
-from pinxit.data.world.world import World
+from pinxit.world.demands import demand
+from pinxit.world.draw import render
+from pinxit.world.scene import Item, Relation, Scene
+from pinxit.world.splits import held_out
+from pinxit.world.tasks import task_scene
+from pinxit.world.vocabulary import COLOURS, FORMS
+from pinxit.world.world import World
 from pinxit.errors import DataError
 from pinxit.evaluation.geneval import complaints
 from pinxit.models.detector import Detector, DetectorConfig
