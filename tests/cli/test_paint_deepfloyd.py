@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+from pinxit.data.decode import read_picture
 from pinxit.pictures import read_metadata
 from tests.cli.helpers import Cli
 
@@ -42,6 +44,15 @@ def test_without_one_all_that_is_drawn_is_kept(cli: Cli, folders: Folders, tmp_p
     refused = cli("paint", PROMPT, *where, *QUICK)
     assert refused.code == 2 and len(refused.err.splitlines()) == 1
     assert "holds no CLIP to choose 4 of 16 candidates: name one with --ranker, or draw only 4" in refused.err
+
+
+def test_stage_2_enlarges_with_stage_1s_reader(cli: Cli, folders: Folders, tmp_path: object) -> None:
+    where = ("--checkpoint", folders.base, "--out", tmp_path, "--upsampler", folders.large, "--upscale", 32)
+    done = cli("paint", PROMPT, *where, *QUICK, "--candidates", 1)
+    assert done.code == 0, done.err
+    (one,) = json.loads(done.out)["pictures"]
+    assert read_picture(Path(one["path"])).shape == (32, 32, 3)
+    assert read_metadata(one["path"])["upsampler"] == "IF-II"
 
 
 def test_another_clip_may_choose_for_any_painter(cli: Cli, tmp_path: object) -> None:
