@@ -134,6 +134,7 @@ def test_progress_partial_pictures_and_cancelling() -> None:
         ({"sampler": "ddim-inversion"}, "must ascend"),
         ({"options": {"churn": 1.0}}, "no option 'churn'"),
         ({"start": torch.zeros(3, 4)}, r"the start has the shape \(3, 4\); what is drawn here has \(3, 4, 4\)"),
+        ({"start": torch.full((3, 4, 4), math.nan)}, "numbers that are not finite"),
         ({"conditions": {}}, "a blob wants its mean"),
         ({"null": {"mean": torch.zeros(2)}}, r"guidance leads from mean \[2\] to mean \[\]"),
         ({"null": {}}, r"guidance leads from nothing to mean \[\]"),

@@ -191,9 +191,12 @@ class DenoiseStepper:
         )
         if self.guided and conditions != null:
             raise UsageError(f"guidance leads from {_told(null)} to {_told(conditions)}: both must be the same.")
-        if request.start is not None and tuple(request.start.shape) != tuple(self.denoiser.shape):
+        if request.start is not None:
             found, wanted = tuple(request.start.shape), tuple(self.denoiser.shape)
-            raise UsageError(f"the start has the shape {found}; what is drawn here has {wanted}.")
+            if found != wanted:
+                raise UsageError(f"the start has the shape {found}; what is drawn here has {wanted}.")
+            if not request.start.isfinite().all():
+                raise UsageError("the start holds numbers that are not finite.")
 
 
 def _told(shapes: Mapping[str, tuple[int, ...]]) -> str:

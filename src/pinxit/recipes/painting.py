@@ -154,11 +154,6 @@ class Ranker:
         self.clip, self.tokenizer, self.device, self.batch = clip, tokenizer, device, batch
 
     @property
-    def judges(self) -> bool:
-        """Whether it prefers any candidate to another."""
-        return True
-
-    @property
     def scale(self) -> float:
         """What cosines are multiplied by to give logits."""
         return float(self.clip.scale())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,10 +23,6 @@ class AnyRanker(Ranker):
         self.encoder = encoder
 
     @property
-    def judges(self) -> bool:
-        return self.encoder is not None
-
-    @property
     def scale(self) -> float:
         """What cosines are multiplied by to give logits."""
         return 1.0 if self.encoder is None else self.encoder.scale
@@ -46,8 +41,3 @@ class AnyRanker(Ranker):
             images, told = self.encoder.pictures(pictures), self.encoder.texts([text])[0]
             found = scores(torch.from_numpy(images), torch.from_numpy(told), agreement)
         return best_first(pictures, seed, found, bonus)
-
-
-def open_ranker(clip: str | Path | None, device: str = "auto") -> AnyRanker:
-    """The CLIP that `clip` names, as `pinxit.load_clip` takes it; None: nobody ranks. Raises CheckpointError."""
-    return AnyRanker(ClipEncoder.open(clip, device) if clip is not None else None)
