@@ -66,14 +66,17 @@ class Engine:
 
     def turn(self) -> bool:
         """One call of one worker, between which jobs come, go and are looked at; False: there was nothing to do."""
-        self._take_orders(self.clock())
+        self.settle()
         head = self._head()
         if head is not None:
             self._look(self._call(head), self.clock())
-        if self.events:
-            told, self.events = self.events, []
-            self.publish(told)
+        self._publish()
         return head is not None
+
+    def settle(self) -> None:
+        """Take the orders that have come, and let go of what is late, without computing anything."""
+        self._take_orders(self.clock())
+        self._publish()
 
     def _take_orders(self, now: float) -> None:
         with suppress(Empty):
@@ -81,6 +84,11 @@ class Engine:
                 self._orders.get_nowait()()
         for job in [job for job in self.jobs.values() if now >= job.deadline]:
             self._close(job, "expired")
+
+    def _publish(self) -> None:
+        if self.events:
+            told, self.events = self.events, []
+            self.publish(told)
 
     def _submit(self, job: Job) -> None:
         if job.outcome is not None or job.number in self.jobs:
@@ -161,9 +169,10 @@ class Engine:
         job = item.job
         self._end(item)
         if item.preview:
-            self._tell("preview", job, (item.place, value))
+            self._show(job, item.place, value)
             return
         self._gone(item)
+        job.looks.pop(item.place, None)
         parts = (
             {(*item.place, k): one for k, one in enumerate(value)} if isinstance(value, list) else {item.place: value}
         )
@@ -217,7 +226,7 @@ class Engine:
                 continue
             if item.state is not None:
                 self._end(item)
-            if not item.preview and (item.tries or isinstance(error, UsageError)):
+            if not item.preview and (item.tries or (isinstance(error, UsageError) and len(tile) == 1)):
                 self._close(item.job, "failed", error)
             elif not item.preview:
                 item.tries = 1
@@ -261,7 +270,11 @@ class Engine:
                 at = list(item.route).index(stage.shown)
                 self.waiting.add(WorkItem(item.job, item.route, at, item.place, found, preview=True))
             elif found is not None:
-                self._tell("preview", item.job, (item.place, found))
+                self._show(item.job, item.place, found)
+
+    def _show(self, job: Job, place: Place, value: Any) -> None:
+        job.looks[place] = value
+        self._tell("preview", job, (place, value))
 
     def _doing(self, item: WorkItem) -> float:
         behind, ahead = (self.graph.worth(item.route, at) for at in (item.at, item.at + 1))

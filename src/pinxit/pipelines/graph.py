@@ -61,8 +61,8 @@ class Graph:
         return sum(weights[:at]) / total if total else at / len(route)
 
     def with_more(self, other: Graph) -> Graph:
-        """Both graphs' stages and routes in one."""
-        return Graph([*self.stages.values(), *other.stages.values()], self.routes | other.routes)
+        """Both graphs' stages and routes in one, the other's where a name is in both."""
+        return Graph([*(self.stages | other.stages).values()], self.routes | other.routes)
 
     def __str__(self) -> str:
         """Its routes, then a line a stage."""

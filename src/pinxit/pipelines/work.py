@@ -26,6 +26,7 @@ class Job:
     items: set[WorkItem] = field(default_factory=set)  # those that live
     parked: list[WorkItem] = field(default_factory=list)  # of them, those that wait at a join
     results: dict[Place, Any] = field(default_factory=dict)  # of items that came to their route's end
+    looks: dict[Place, Any] = field(default_factory=dict)  # the newest preview of each item
     passed: float = 0.0  # of the way, summed over items and results
     looked: float = 0.0
     outcome: Event | None = None  # how it ended
