@@ -25,7 +25,7 @@ from pinxit.data.world.tasks import TASKS
 from pinxit.data.world.vocabulary import lexicon
 from pinxit.data.world.world import World
 from pinxit.evaluation.questions import Exam, Question, Words, questions
-from pinxit.recipes.imagen.task import blurred
+from pinxit.recipes.diffusion.task import blurred
 from pinxit.text.encoders import TextEncoder, open_text_encoder
 
 LENGTH = 48  # tokens read, as in preset `tiny`

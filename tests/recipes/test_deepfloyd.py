@@ -20,15 +20,15 @@ from torch import Tensor
 
 from pinxit.api import load_upsampler
 from pinxit.errors import CheckpointError, PinxitError, UsageError
-from pinxit.functional.samplers import SAMPLERS
+from pinxit.functional.samplers import FROM_NOISE
 from pinxit.pipelines import denoise
 from pinxit.pipelines.denoise import DenoiseRequest, DenoiseStepper
 from pinxit.recipes.deepfloyd.captions import clean_caption
-from pinxit.recipes.deepfloyd.denoiser import LearnedRangeDenoiser
 from pinxit.recipes.deepfloyd.open import open_painter, open_upsampler
-from pinxit.recipes.deepfloyd.painter import DeepFloydPainter
-from pinxit.recipes.deepfloyd.upsampler import DeepFloydUpsampler
-from pinxit.recipes.imagen import upsampler as upsampling
+from pinxit.recipes.diffusion import upsampler as upsampling
+from pinxit.recipes.diffusion.denoiser import UNetDenoiser
+from pinxit.recipes.diffusion.painter import DiffusionPainter
+from pinxit.recipes.diffusion.upsampler import Upsampler
 from pinxit.recipes.painting import Painter
 from pinxit.text.encoders import open_text_encoder
 from pinxit.types import Prompt, Ranked
@@ -94,12 +94,12 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
 
 
 @pytest.fixture(scope="module")
-def painter(folders: Folders) -> DeepFloydPainter:
+def painter(folders: Folders) -> DiffusionPainter:
     return open_painter(folders.base, upsampler=folders.large, device="cpu", slots=2)
 
 
 @pytest.fixture(scope="module")
-def upsampler(folders: Folders) -> DeepFloydUpsampler:
+def upsampler(folders: Folders) -> Upsampler:
     return open_upsampler(folders.large, text=folders.base, device="cpu")
 
 
@@ -171,7 +171,7 @@ def named(name: str) -> list[int]:
 
 @pytest.mark.parametrize("walk", WALKS)
 def test_stage_1_equals_diffusers_after_every_step(
-    folders: Folders, painter: DeepFloydPainter, monkeypatch: pytest.MonkeyPatch, walk: str
+    folders: Folders, painter: DiffusionPainter, monkeypatch: pytest.MonkeyPatch, walk: str
 ) -> None:
     settings, told = WALKS[walk]
     request = painter._requests(Prompt(PROMPT), 1, painter.defaults | settings)[0]
@@ -184,7 +184,7 @@ def test_stage_1_equals_diffusers_after_every_step(
 
 @pytest.mark.parametrize("walk", ["50", "smart27"])
 def test_stage_2_equals_diffusers_after_every_step(
-    folders: Folders, upsampler: DeepFloydUpsampler, monkeypatch: pytest.MonkeyPatch, walk: str
+    folders: Folders, upsampler: Upsampler, monkeypatch: pytest.MonkeyPatch, walk: str
 ) -> None:
     settings, told = WALKS[walk]
     picture = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
@@ -195,32 +195,32 @@ def test_stage_2_equals_diffusers_after_every_step(
     assert (request.guidance, request.thresholding.most) == (4, 1)
     assert float(request.conditions["augmentation"]) == NOISE_LEVEL
     if "spacing" in settings:
-        request = replace(request, sigmas=upsampler.schedule.sigmas(0, settings["spacing"]))
+        request = replace(request, sigmas=tuple(upsampler.config.diffusion.spaced_sigmas(settings["spacing"])))
     given(monkeypatch, (one for group in ([first], draws) for one in group))
     small = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1
     wanted = theirs(folders.enlarge, image=small, guidance_scale=4.0, noise_level=NOISE_LEVEL, **told())
     assert differ(ours(upsampler, request), wanted) < 1e-4
 
 
-def test_captions_are_read_as_diffusers_reads_them(folders: Folders, painter: DeepFloydPainter) -> None:
+def test_captions_are_read_as_diffusers_reads_them(folders: Folders, painter: DiffusionPainter) -> None:
     prompt, null = folders.paint.encode_prompt(PROMPT, clean_caption=False)
-    told = painter.read(PROMPT.upper())
+    told, empty = painter.captions(PROMPT.upper())
     assert told["sequence"].shape == (77, 32)
     torch.testing.assert_close(told["sequence"], prompt[0], atol=1e-5, rtol=0)
-    torch.testing.assert_close(painter.read.null["sequence"], null[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(empty["sequence"], null[0], atol=1e-5, rtol=0)
     assert painter.tokens_over_limit("A cat! " * 200) == 601 - 77  # three a time, and the end
     with pytest.raises(UsageError, match="English"):
-        painter.read("三个绿色的三角形")
+        painter.captions("三个绿色的三角形")
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_every_sampler_paints(painter: DeepFloydPainter, sampler: str) -> None:
+@pytest.mark.parametrize("sampler", FROM_NOISE)
+def test_every_sampler_paints(painter: DiffusionPainter, sampler: str) -> None:
     one = painter.paint(PROMPT, candidates=1, sampler=sampler, steps=3, guidance=2.0)[0]
     assert one.picture.shape == (16, 16, 3)
     assert one.picture.std() > 5
 
 
-def test_same_seed_same_picture_alone_or_in_company(painter: DeepFloydPainter) -> None:
+def test_same_seed_same_picture_alone_or_in_company(painter: DiffusionPainter) -> None:
     settings: dict[str, Any] = {"steps": 5, "guidance": 3.0}
     alone = painter.paint(PROMPT, candidates=1, keep=None, seed=7, **settings)
     crowd = painter.paint_many([("a dog", 1), (PROMPT, 7)], candidates=3, keep=None, **settings)[1]
@@ -234,7 +234,7 @@ def test_same_seed_same_picture_alone_or_in_company(painter: DeepFloydPainter) -
     assert np.array_equal(painter.upsampler.enlarge(PROMPT, alone)[0].picture, large[0].picture)
 
 
-def test_stage_2_takes_the_text_encoder_of_stage_1(folders: Folders, painter: DeepFloydPainter, tmp_path: Path) -> None:
+def test_stage_2_takes_the_text_encoder_of_stage_1(folders: Folders, painter: DiffusionPainter, tmp_path: Path) -> None:
     """Where its folder has the same one, or none; a reader that is run in another way does not do."""
     bare = tmp_path / "bare"
     shutil.copytree(folders.large, bare, ignore=shutil.ignore_patterns("text_encoder", "tokenizer"))
@@ -245,7 +245,7 @@ def test_stage_2_takes_the_text_encoder_of_stage_1(folders: Folders, painter: De
             load_upsampler(bare, device="cpu", reader=reader)
 
 
-def test_metadata_tell_of_steps_or_of_a_spacing(painter: DeepFloydPainter) -> None:
+def test_metadata_tell_of_steps_or_of_a_spacing(painter: DiffusionPainter) -> None:
     own = painter.defaults | {"seed": 1}
     assert painter.told(own) == {name: value for name, value in own.items() if name != "spacing"}
     told = painter.told(own | {"spacing": "smart50"})
@@ -255,7 +255,7 @@ def test_metadata_tell_of_steps_or_of_a_spacing(painter: DeepFloydPainter) -> No
     assert (facts["upsampler"], facts["upsampler_guidance"], facts["augmentation"]) == ("IF-II", 4.0, 0.25)
 
 
-def test_it_is_a_painter(painter: DeepFloydPainter) -> None:
+def test_it_is_a_painter(painter: DiffusionPainter) -> None:
     served: Painter = painter
     assert (served.name, served.size, served.text_tokens) == ("IF-I", 16, 77)
     known = {"guidance": 7.0, "steps": 100, "sampler": "ancestral", "percentile": 0.95, "agreement": 0.0, "spacing": ""}
@@ -273,7 +273,7 @@ def test_it_is_a_painter(painter: DeepFloydPainter) -> None:
 
 def test_bf16(folders: Folders) -> None:
     opened = open_painter(folders.base, device="cpu", precision="bf16", slots=1)
-    assert isinstance(opened.denoiser, LearnedRangeDenoiser)
+    assert isinstance(opened.denoiser, UNetDenoiser)
     assert next(opened.denoiser.unet.parameters()).dtype == torch.bfloat16
     assert opened.paint(PROMPT, candidates=1, steps=2)[0].picture.std() > 5
 

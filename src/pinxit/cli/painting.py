@@ -63,7 +63,12 @@ CheckpointOption = Annotated[str, typer.Option(help="A shipped checkpoint's name
 
 
 def opened(
-    checkpoint: str, device: str, int8: bool, wanted: dict[str, Any], recipe: str | None = None
+    checkpoint: str,
+    device: str,
+    int8: bool,
+    wanted: dict[str, Any],
+    recipe: str | None = None,
+    ranker: str | None = None,
 ) -> tuple[Painter, dict[str, Any]]:
     """The painter and all its settings, those of `wanted` that are not None in place of its own.
 
@@ -74,7 +79,7 @@ def opened(
     given = {name: value for name, value in wanted.items() if value is not None}
     if not 0 < given.get("top_p", 1) <= 1:
         raise UsageError(f"--top-p must be above 0 and at most 1, not {given['top_p']}.")
-    painter = load(checkpoint, device=device, int8=int8, recipe=recipe)
+    painter = load(checkpoint, device=device, int8=int8, recipe=recipe, ranker=ranker)
     strange = [name for name in given if name not in painter.defaults]
     if strange:
         raise UsageError(f"{checkpoint} has no setting {strange[0]}: it paints by {', '.join(painter.defaults)}.")

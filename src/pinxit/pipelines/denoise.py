@@ -2,7 +2,7 @@
 
 A sampler is a coroutine that asks for one denoised picture at a time (`functional.samplers`); each slot runs one, and a
 step answers what all of them ask in one batch. Shapes: S slots, R = S or 2 S rows of the denoiser (guidance needs an
-unconditional twin for every slot), C H W the picture in [-1, 1].
+unconditional twin for every slot). What is drawn has any shape: a picture [C, H, W] in [-1, 1], an embedding [E].
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pinxit.errors import UsageError
-from pinxit.functional.guidance import guide, threshold
+from pinxit.functional.guidance import Thresholding, guide, threshold
 from pinxit.functional.samplers import SAMPLERS, Denoised, Query, Sampler
 from pinxit.functional.sampling import normals
 
@@ -27,20 +27,16 @@ Conditions = Mapping[str, Tensor]
 class Denoiser(Protocol):
     """What the stepper needs: rows that never see each other."""
 
-    shape: tuple[int, int, int]  # C, H, W
+    shape: tuple[int, ...]  # of one sample: C, H, W of a picture, E of an embedding
     device: torch.device
 
-    def __call__(self, x_RCHW: Tensor, sigma_R: Tensor, conditions: Conditions, /) -> Denoised:
-        """Clean pictures in [-1, 1] from x = x0 + sigma n."""
+    def __call__(self, x: Tensor, sigma_R: Tensor, conditions: Conditions, /) -> Denoised:
+        """Clean samples [R, *shape] from x = x0 + sigma n; `conditions` have a leading axis of R rows."""
         ...
 
-
-@dataclass(frozen=True)
-class Thresholding:
-    """What becomes of predictions that leave [-1, 1] (Imagen, section 2.3)."""
-
-    percentile: float = 0.0  # dynamic: of |x0|, what it reaches is scaled back to 1; 0: static, clipped
-    most: float = math.inf  # the largest scale that is divided by (DeepFloyd IF)
+    def check(self, conditions: Conditions, /) -> None:
+        """Raise UsageError for conditions of one sample that it does not take: a missing, foreign or misshapen one."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -49,13 +45,15 @@ class DenoiseRequest:
 
     conditions: Conditions
     null: Conditions  # the same for no text at all: what guidance leads away from
-    sigmas: tuple[float, ...]  # descending noise-to-signal ratios, the last usually 0
+    sigmas: tuple[float, ...]  # noise-to-signal ratios: descending, the last usually 0; of an inversion ascending
     sampler: str = "ddim"
     seed: int = 0
     candidate: int = 0
     stage: int = 0  # of a cascade: each has noise of its own
     guidance: float = 1.0  # classifier-free guidance; 1 is none
     thresholding: Thresholding = field(default_factory=Thresholding)
+    start: Tensor | None = None  # x = x0 + sigma n at the first level, of the denoiser's shape; None: noise alone
+    options: Mapping[str, float] = field(default_factory=dict)  # the sampler's own: eta, churn ... (`Method.options`)
 
 
 @dataclass
@@ -65,7 +63,7 @@ class _Slot:
     request: DenoiseRequest
     sampler: Sampler
     query: Query
-    seen: Tensor  # the latest prediction of the clean picture, [C, H, W]
+    seen: Tensor  # the latest prediction of the clean sample
     evaluations: int = 0
 
 
@@ -91,10 +89,14 @@ class DenoiseStepper:
         """Start a picture. Raises UsageError for settings out of range; needs a free slot."""
         self._check(request)
         slot, device = self.at_work.index(None), self.denoiser.device
+        self._make_room(request.conditions)
         draws = normals(request.seed, request.candidate, request.stage, self.denoiser.shape)
         # Unit variance in the network's scale, x_T ~ N(0, 1), as variance-preserving networks are sampled.
         start = next(draws).to(device) * math.hypot(1.0, request.sigmas[0])
-        sampler = SAMPLERS[request.sampler].run(start, request.sigmas, lambda: next(draws).to(device))
+        if request.start is not None:  # what is drawn on the way stays the same as from noise
+            start = request.start.to(start)
+        method = SAMPLERS[request.sampler]
+        sampler = method.run(start, request.sigmas, lambda: next(draws).to(device), **request.options)
         self.at_work[slot] = _Slot(request, sampler, next(sampler), torch.zeros_like(start))
         self._fill(slot, request.conditions)
         if self.guided:
@@ -119,7 +121,7 @@ class DenoiseStepper:
                 self.finished.append((number, ended.value))
 
     def collect(self) -> list[tuple[int, Tensor]]:
-        """Pictures [C, H, W] finished since the last call, with their slots, which are free from now on."""
+        """Samples finished since the last call, with their slots, which are free from now on."""
         finished, self.finished = self.finished, []
         for slot, _ in finished:
             self.cancel(slot)
@@ -134,11 +136,13 @@ class DenoiseStepper:
         """How far an occupied slot has come, 0 to 1."""
         at_work = self.at_work[slot]
         assert at_work is not None
-        total = SAMPLERS[at_work.request.sampler].evaluations(len(at_work.request.sigmas) - 1)
-        return min(1.0, at_work.evaluations / total)
+        asked = at_work.request
+        to_zero = asked.sigmas[-1] == 0
+        total = SAMPLERS[asked.sampler].evaluations(len(asked.sigmas) - 1, to_zero, asked.options)
+        return at_work.evaluations / total
 
     def partial(self, slot: int) -> Tensor:
-        """What an occupied slot takes the finished picture to be so far, [C, H, W]: for previews."""
+        """What an occupied slot takes the finished sample to be so far: for previews."""
         at_work = self.at_work[slot]
         assert at_work is not None
         return at_work.seen.clone()
@@ -146,19 +150,32 @@ class DenoiseStepper:
     def _done(self, number: int) -> bool:
         return any(other == number for other, _ in self.finished)
 
+    def _make_room(self, conditions: Conditions) -> None:
+        """Rows for conditions of these names and shapes; those at work keep theirs, and a newcomer must have the same.
+
+        A batch has one shape, and a row that is not written would tell a newcomer what its predecessor was told.
+        """
+        wanted = {name: tuple(tensor.shape) for name, tensor in conditions.items()}
+        settled = {name: tuple(rows.shape[1:]) for name, rows in self._conditions.items()}
+        if wanted == settled:
+            return
+        if self.free < self.slots:
+            raise UsageError(f"conditions of {_told(settled)} are at work, and {_told(wanted)} cannot join them.")
+        rows, device = len(self._x), self.denoiser.device
+        self._conditions = {
+            name: tensor.new_zeros(rows, *tensor.shape, device=device) for name, tensor in conditions.items()
+        }
+
     def _fill(self, row: int, conditions: Conditions) -> None:
-        """Put one picture's conditions into a row; the first request settles their shapes."""
+        """Put one sample's conditions into a row."""
         for name, tensor in conditions.items():
-            if name not in self._conditions:
-                self._conditions[name] = tensor.new_zeros(len(self._x), *tensor.shape, device=self.denoiser.device)
             self._conditions[name][row] = tensor
 
     def _guided(self, x0: Tensor, number: int, request: DenoiseRequest) -> Tensor:
         clean = x0[number]
         if self.guided and request.guidance != 1:
             clean = guide(clean, x0[self.slots + number], request.guidance)
-        about = request.thresholding
-        return threshold(clean, about.percentile, about.most)
+        return threshold(clean[None], request.thresholding)[0]
 
     def _check(self, request: DenoiseRequest) -> None:
         if request.sampler not in SAMPLERS:
@@ -167,5 +184,20 @@ class DenoiseStepper:
             raise UsageError(f"guidance must be at least 0 and finite, not {request.guidance}.")
         if request.guidance != 1 and not self.guided:
             raise UsageError(f"guidance {request.guidance} needs a guided stepper.")
-        if len(request.sigmas) < 2 or any(a <= b for a, b in zip(request.sigmas, request.sigmas[1:], strict=False)):
-            raise UsageError("noise levels must descend, and there must be at least one step.")
+        SAMPLERS[request.sampler].check(request.sigmas, request.options)
+        self.denoiser.check(request.conditions)
+        conditions, null = (
+            {name: tuple(tensor.shape) for name, tensor in told.items()} for told in (request.conditions, request.null)
+        )
+        if self.guided and conditions != null:
+            raise UsageError(f"guidance leads from {_told(null)} to {_told(conditions)}: both must be the same.")
+        if request.start is not None:
+            found, wanted = tuple(request.start.shape), tuple(self.denoiser.shape)
+            if found != wanted:
+                raise UsageError(f"the start has the shape {found}; what is drawn here has {wanted}.")
+            if not request.start.isfinite().all():
+                raise UsageError("the start holds numbers that are not finite.")
+
+
+def _told(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items()) or "nothing"

@@ -1,4 +1,4 @@
-"""Imagen paints: text -> frozen reader -> 64 px out of noise -> ranked by CLIP; the kept ones may be enlarged.
+"""A cascade paints: text -> frozen reader -> a small picture out of noise -> ranked by CLIP; kept ones may be enlarged.
 
 Every machine here has fixed shapes and independent slots, so candidate k of seed s is the same picture, bit for bit,
 whatever else is painted beside it.
@@ -13,11 +13,11 @@ from torch import Tensor
 
 from pinxit import __version__
 from pinxit.functional.diffusion import karras_sigmas
-from pinxit.pipelines.denoise import Conditions, Denoiser, DenoiseRequest, DenoiseStepper, Thresholding
-from pinxit.recipes.imagen.conditions import told
-from pinxit.recipes.imagen.config import Grid, SamplingConfig, StageConfig
-from pinxit.recipes.imagen.denoiser import DiffusionConfig
-from pinxit.recipes.imagen.upsampler import Upsampler, as_pictures
+from pinxit.pipelines.denoise import Denoiser, DenoiseRequest, DenoiseStepper
+from pinxit.recipes.diffusion.conditions import Captions
+from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
+from pinxit.recipes.diffusion.schedule import DiffusionConfig
+from pinxit.recipes.diffusion.upsampler import Upsampler, as_pictures
 from pinxit.recipes.painting import Painter, Ranker, Watch, draw
 from pinxit.text.encoders import TextEncoder
 from pinxit.types import Prompt
@@ -27,14 +27,15 @@ if TYPE_CHECKING:
 
 SLOTS = 16  # pictures drawn at once; a change changes nothing but speed and, in the last bits, the pictures
 KARRAS_FIRST = 80.0  # where Karras et al. begin (EDM, table 1): as good as pure noise
-SETTINGS = ("guidance", "steps", "sampler", "grid", "percentile", "agreement")
+SETTINGS = ("guidance", "steps", "sampler", "grid", "spacing", "percentile", "agreement")
 
 
-class ImagenPainter(Painter):
-    """A loaded Imagen. Open one with `pinxit.load`.
+class DiffusionPainter(Painter):
+    """A loaded cascade: Imagen's, DeepFloyd IF's. Open one with `pinxit.load`.
 
-    Settings: guidance (1: none), steps, sampler, grid (even, karras), percentile (of dynamic thresholding, 0: static),
-    agreement (of ranking; 0: none).
+    Settings: guidance (1: none), steps, sampler, percentile (of dynamic thresholding, 0: static), agreement (of
+    ranking; 0: none); where the schedule is continuous, grid (even, karras); where it is discrete, spacing, which names
+    the timesteps instead of steps ("smart100", "10,10,3,2,2"; "": equal strides).
     """
 
     def __init__(
@@ -42,28 +43,40 @@ class ImagenPainter(Painter):
         denoiser: Denoiser,
         config: StageConfig,
         sampling: SamplingConfig,
-        reader: TextEncoder,
+        captions: Captions,
         ranker: Ranker,
         upsampler: Upsampler | None = None,
         *,
+        recipe: str = "imagen",
         name: str = "imagen",
         provenance: dict[str, Any] | None = None,
         slots: int = SLOTS,
     ) -> None:
-        self.denoiser, self.config, self.reader, self.ranker = denoiser, config, reader, ranker
-        self.upsampler, self.name, self.slots = upsampler, name, slots
-        self.size, self.text_tokens = config.size, reader.length
-        self.defaults: dict[str, Any] = {key: getattr(sampling, key) for key in SETTINGS}
-        self.provenance = {"recipe": "imagen", "checkpoint": name, "pinxit": __version__} | (provenance or {})
+        self.denoiser, self.config, self.captions, self.ranker = denoiser, config, captions, ranker
+        self.upsampler, self.name, self.slots, self.sampling = upsampler, name, slots, sampling
+        self.size, self.text_tokens = config.size, self.reader.length
+        foreign = "grid" if config.diffusion.steps else "spacing"
+        self.defaults: dict[str, Any] = {key: getattr(sampling, key) for key in SETTINGS if key != foreign}
+        self.provenance = {"recipe": recipe, "checkpoint": name, "pinxit": __version__} | (provenance or {})
         self._steppers: dict[bool, DenoiseStepper] = {}
+
+    @property
+    def reader(self) -> TextEncoder:
+        """Who reads its prompts."""
+        return self.captions.encoder
+
+    def told(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What metadata tell of settings: a spacing names its own timesteps, so that `steps` mean nothing."""
+        overruled = "steps" if settings.get("spacing") else "spacing"
+        return {name: value for name, value in settings.items() if name != overruled}
 
     def tokens_over_limit(self, text: str) -> int:
         """How many tokens of the prompt will be dropped; 0 when it fits."""
-        return self.reader.tokens_over_limit(text)
+        return self.captions.tokens_over_limit(text)
 
     def unknown_words(self, text: str) -> list[str]:
         """Words of the prompt that its reader has no token for, or never met in training."""
-        return self.reader.unknown_words(text)
+        return self.captions.unknown_words(text)
 
     def _candidates_of(
         self, asked: Sequence[Prompt], candidates: int, settings: dict[str, Any], watch: Watch | None
@@ -73,8 +86,9 @@ class ImagenPainter(Painter):
 
     def _requests(self, prompt: Prompt, candidates: int, settings: dict[str, Any]) -> list[DenoiseRequest]:
         check_settings(settings)
-        conditions, null = self._told(prompt.text)
-        sigmas, thresholding = self._sigmas(settings), self._thresholding(settings)
+        conditions, null = map(self.config.taken, self.captions(prompt.text))
+        sigmas = levels(self.config.diffusion, settings)
+        thresholding = self.sampling.thresholding(settings["percentile"])
         return [
             DenoiseRequest(
                 conditions,
@@ -89,17 +103,6 @@ class ImagenPainter(Painter):
             for candidate in range(candidates)
         ]
 
-    def _told(self, text: str) -> tuple[Conditions, Conditions]:
-        """What the network is given of a text, and of none."""
-        return told(self.reader, text)
-
-    def _sigmas(self, settings: dict[str, Any]) -> tuple[float, ...]:
-        """What a sampler walks down, the last one 0."""
-        return levels(settings["grid"], self.config.diffusion, settings["steps"])
-
-    def _thresholding(self, settings: dict[str, Any]) -> Thresholding:
-        return Thresholding(settings["percentile"])
-
     def _draw(self, requests: Sequence[DenoiseRequest], watch: Watch | None) -> list[Tensor]:
         stepper = self._stepper(guided=any(one.guidance != 1 for one in requests))
         return draw(stepper, requests, lambda slots: as_pictures([stepper.partial(slot) for slot in slots]), watch)
@@ -110,11 +113,13 @@ class ImagenPainter(Painter):
         return self._steppers[guided]
 
 
-def levels(grid: Grid, about: DiffusionConfig, steps: int) -> tuple[float, ...]:
-    """The noise levels of `steps` steps of a schedule, the last one 0."""
-    if grid == "karras":
-        return tuple(karras_sigmas(steps, float(about.sigma_at(0.0)), KARRAS_FIRST))
-    return tuple(about.even_sigmas(steps))
+def levels(about: DiffusionConfig, settings: Mapping[str, Any]) -> tuple[float, ...]:
+    """What a sampler walks down by `steps` on a `grid`, or by a `spacing`, the last one 0."""
+    if spacing := settings.get("spacing"):
+        return tuple(about.spaced_sigmas(spacing))
+    if settings.get("grid") == "karras":
+        return tuple(karras_sigmas(settings["steps"], float(about.sigma_at(0.0)), KARRAS_FIRST))
+    return tuple(about.even_sigmas(settings["steps"]))
 
 
 def check_settings(about: Mapping[str, Any]) -> None:

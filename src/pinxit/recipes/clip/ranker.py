@@ -1,4 +1,4 @@
-"""Who ranks DeepFloyd IF's candidates: its folders hold no CLIP, so any other may, or none."""
+"""Any CLIP as the ranker of candidates, for painters whose checkpoint holds none; or nobody."""
 
 from __future__ import annotations
 

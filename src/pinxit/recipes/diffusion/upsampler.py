@@ -11,10 +11,11 @@ from torch import Tensor
 
 from pinxit.data.transforms import square, to_pictures, to_tensor
 from pinxit.errors import UsageError
+from pinxit.functional.guidance import Thresholding
 from pinxit.functional.sampling import normals
-from pinxit.pipelines.denoise import Conditions, Denoiser, DenoiseRequest, DenoiseStepper, Thresholding
-from pinxit.recipes.imagen.conditions import smaller, told
-from pinxit.recipes.imagen.config import SamplingConfig, StageConfig
+from pinxit.pipelines.denoise import Conditions, Denoiser, DenoiseRequest, DenoiseStepper
+from pinxit.recipes.diffusion.conditions import Captions, Noising
+from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
 from pinxit.recipes.painting import Watch, draw, halves
 
 if TYPE_CHECKING:
@@ -35,20 +36,30 @@ class Upsampler:
         denoiser: Denoiser,
         config: StageConfig,
         sampling: SamplingConfig,
-        reader: TextEncoder,
+        captions: Captions,
         slots: int = SLOTS,
         *,
+        noising: Noising | None = None,
+        thresholding: Thresholding | None = None,
         before: Upsampler | None = None,
         name: str = "imagen",
         provenance: Mapping[str, Any] | None = None,
     ) -> None:
-        """`name`: its checkpoint's; `provenance`: what else metadata are to tell of it."""
-        self.denoiser, self.config, self.sampling, self.reader = denoiser, config, sampling, reader
-        self.slots, self.thresholding = slots, Thresholding()
+        """`noising`: of smaller pictures, as in its training (None: Imagen's); `thresholding`: None clips to [-1, 1].
+
+        `name`: its checkpoint's; `provenance`: what else metadata are to tell of it.
+        """
+        self.denoiser, self.config, self.sampling, self.captions = denoiser, config, sampling, captions
+        self.slots, self.noising, self.thresholding = slots, noising or Noising(), thresholding or Thresholding()
         self.low, self.size, self.before = config.low, config.size, before
         self.stage: int = 1 if before is None else before.stage + 1  # of the cascade: each has noise of its own
         self.provenance = {"upsampler": name} | dict(provenance or {})
         self._steppers: dict[bool, DenoiseStepper] = {}
+
+    @property
+    def reader(self) -> TextEncoder:
+        """Who reads its captions."""
+        return self.captions.encoder
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -112,11 +123,12 @@ class Upsampler:
         return [next(large) if len(one.picture) < self.low else one for one in ranked]
 
     def _requests(self, prompt: str, ranked: Sequence[Ranked]) -> list[DenoiseRequest]:
-        (conditions, null), sigmas, about = self._told(prompt), self._sigmas(), self.sampling
+        (conditions, null), about, config = self.captions(prompt), self.sampling, self.config
+        sigmas = tuple(config.diffusion.even_sigmas(about.upsampler_steps))
         return [
             DenoiseRequest(
-                {**low, **conditions},
-                {**low, **null},
+                config.taken({**low, **conditions}),
+                config.taken({**low, **null}),
                 sigmas,
                 about.sampler,
                 one.seed,
@@ -130,21 +142,10 @@ class Upsampler:
 
     def _smaller(self, one: Ranked) -> Conditions:
         """The picture and its noise level, from noise of its own."""
-        small = to_tensor(square(one.picture, self.low, "area")[None])[0] * 2 - 1
-        return self._noised(small, next(normals(one.seed, one.candidate, -self.stage, (3, self.size, self.size))))
-
-    def _told(self, prompt: str) -> tuple[Conditions, Conditions]:
-        """What the network is given of a text, and of none."""
-        return told(self.reader, prompt)
-
-    def _sigmas(self) -> tuple[float, ...]:
-        """What a sampler walks down, the last one 0."""
-        return tuple(self.config.diffusion.even_sigmas(self.sampling.upsampler_steps))
-
-    def _noised(self, small: Tensor, noise: Tensor) -> Conditions:
-        """What the network is given of a picture [3, s, s] in [-1, 1]; `noise` [3, S, S] has the large shape."""
+        small = to_tensor(square(one.picture, self.low, "area")[None]) * 2 - 1
+        noise = next(normals(one.seed, one.candidate, -self.stage, (3, self.size, self.size)))
         level = torch.full((1,), self.sampling.augmentation)
-        return {name: rows[0] for name, rows in smaller(small[None], level, noise[None]).items()}
+        return {name: rows[0] for name, rows in self.noising(small, level, noise[None]).items()}
 
 
 def as_pictures(found: Sequence[Tensor]) -> list[Picture]:

@@ -18,14 +18,15 @@ from pinxit.data.scripts import Script, readable
 from pinxit.data.sheet import sheet
 from pinxit.data.transforms import to_pictures
 from pinxit.functional.diffusion import log_snr_of_sigma, q_sample, target
-from pinxit.functional.diffusion_losses import as_v, squared_error, weight_for
+from pinxit.functional.diffusion_losses import as_v, learned_range_loss, squared_error, weight_for
 from pinxit.functional.samplers import SAMPLERS, Denoised, drive
 from pinxit.models.text import PAD
 from pinxit.models.unet import UNet
 from pinxit.recipes.batches import pick
-from pinxit.recipes.imagen.conditions import smaller, texts
-from pinxit.recipes.imagen.config import StageConfig
-from pinxit.recipes.imagen.denoiser import DiffusionConfig, UNetDenoiser, predicted
+from pinxit.recipes.diffusion.conditions import Noising, texts
+from pinxit.recipes.diffusion.config import StageConfig
+from pinxit.recipes.diffusion.denoiser import UNetDenoiser, predicted, split
+from pinxit.recipes.diffusion.schedule import DiffusionConfig
 from pinxit.text.learned import LearnedText
 from pinxit.training.draws import key, numpy_rng, seeded, torch_rng
 from pinxit.training.loop import Batch
@@ -40,10 +41,11 @@ Rng = np.random.Generator
 TEXT = "text"  # the learned reader among a task's modules
 SHOWN = 8  # pictures of a preview
 STEPS = 16  # of its sampling
+NOISING = Noising()
 
 
 class DiffusionTask:
-    """Denoise the bank's pictures. A stage with `config.low` is an upsampler and learns on crops.
+    """Denoise the bank's pictures. A stage with `config.low` is an upsampler and learns on crops; text is its unet's.
 
     `reader` turns captions into vectors and is trained along if it is a learned one and `teaches`; `stored` are those
     that a frozen one has read beforehand. The empty caption stands for no text. Bank and reader may be missing where
@@ -79,10 +81,10 @@ class DiffusionTask:
 
     def batch(self, position: int, size: int) -> Batch:
         """Pictures uint8 [B, S, S, 3] (crops of an upsampler's), their text's vectors, and which rows have none."""
-        assert self.bank is not None and self.reader is not None
+        assert self.bank is not None
         rng = numpy_rng(self.seed, f"{self.name} batch", position)
         rows = order_batch(position, size, len(self.bank), key(self.seed, f"{self.name} order"))
-        read = self._text(rows.tolist(), rng.random(size) < self.drop, rng)
+        read = self._text(rows.tolist(), rng.random(size) < self.drop, rng) if self.config.unet.text else {}
         pictures = cropped(np.asarray(self.bank.pictures[rows]), self.config.seen, self.config.scale, rng)
         return {"pictures": torch.from_numpy(np.ascontiguousarray(pictures))} | read
 
@@ -92,11 +94,15 @@ class DiffusionTask:
         read = {"sequence": torch.zeros(size, length, width)}
         if self.learned is not None:
             read = {"ids": torch.ones(size, length, dtype=torch.int64)}
+        read |= {"mask": torch.ones(size, length, dtype=torch.bool)}
         pictures = torch.zeros(size, side, side, 3, dtype=torch.uint8)
-        return {"pictures": pictures, "mask": torch.ones(size, length, dtype=torch.bool)} | read
+        return {"pictures": pictures} | (read if self.config.unet.text else {})
 
     def loss(self, batch: Batch, position: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
-        """Mean squared error of what the network is asked for, its noise levels spread through the batch."""
+        """Mean squared error of the prediction target, its noise levels spread through the batch.
+
+        With a learned variance, plus the variational bound on it (`learned_range_loss`).
+        """
         x0 = signed(batch["pictures"])
         generator = torch_rng(self.seed, f"{self.name} noise", position, x0.device)
         even_B = spread(len(x0), generator, x0.device)
@@ -104,10 +110,14 @@ class DiffusionTask:
         sigma_B = about.drawn(even_B)
         noise = torch.randn(x0.shape, generator=generator, device=x0.device)
         conditions = self._understood(batch) | self._smaller(x0, generator)
-        if self.noise:
+        if self.noise and "sequence" in conditions:
             conditions["sequence"] = blurred(conditions["sequence"], batch["mask"], self.noise, generator)
-        told = predicted(self.unet, q_sample(x0, noise, sigma_B), sigma_B, about, conditions)
-        error_B = squared_error(told, target(about.prediction, x0, noise, sigma_B), weights(about, sigma_B))
+        z = q_sample(x0, noise, sigma_B)
+        told, fraction = split(predicted(self.unet, z, sigma_B, about, conditions), about)
+        if fraction is None:
+            error_B = squared_error(told, target(about.prediction, x0, noise, sigma_B), weights(about, sigma_B))
+        else:
+            error_B = learned_range_loss(told, fraction, x0, z, noise, about.timesteps(even_B), about.table)
         late = even_B > 0.5
         return error_B.mean(), {"noisy": _mean(error_B, late), "clean": _mean(error_B, ~late)}
 
@@ -124,10 +134,11 @@ class DiffusionTask:
         ).to(device)
         if self.config.low:
             small = F.avg_pool2d(signed(torch.from_numpy(np.array(true))).to(device), self.config.scale)
-            conditions |= smaller(small, torch.zeros(len(captions), device=device), noise)
+            conditions |= NOISING(small, torch.zeros(len(captions), device=device), noise)
             given = list(to_pictures((conditions["low_res"].cpu() + 1) / 2))
         denoiser = UNetDenoiser(self.unet, self.config.diffusion, self.config.size, device, device.type != "mps")
-        sigmas = self.config.diffusion.even_sigmas(STEPS)
+        about = self.config.diffusion
+        sigmas = about.even_sigmas(min(STEPS, about.steps or STEPS))
         found = drive(
             SAMPLERS["ddim"].run(noise * sigmas[0], sigmas, lambda: noise),
             lambda x, sigma: _clipped(denoiser(x, torch.full((len(x),), sigma, device=device), conditions)),
@@ -156,7 +167,9 @@ class DiffusionTask:
         return {"ids": ids_BL, "mask": (ids_BL != PAD) & there_B[:, None]}
 
     def _understood(self, batch: Batch) -> Batch:
-        """The text as the network is given it, with a gradient where the reader is learned."""
+        """The text as the network is given it, with a gradient where the reader is learned; nothing to one without."""
+        if not self.config.unet.text:
+            return {}
         sequence = batch["sequence"] if self.learned is None else self.learned.model(batch["ids"]).sequence
         return {"sequence": sequence, "mask": batch["mask"]}
 
@@ -167,7 +180,7 @@ class DiffusionTask:
         small = F.avg_pool2d(x0, self.config.scale)
         shuffled = torch.randperm(len(x0), generator=generator, device=x0.device)  # levels keep no company with times
         level_B = self.config.noisiest * spread(len(x0), generator, x0.device)[shuffled]
-        return smaller(small, level_B, torch.randn(x0.shape, generator=generator, device=x0.device))
+        return NOISING(small, level_B, torch.randn(x0.shape, generator=generator, device=x0.device))
 
 
 def weights(about: DiffusionConfig, sigma_B: Tensor) -> Tensor | None:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from pinxit.errors import CheckpointError, UsageError
-from pinxit.functional.diffusion import betas, cumulative, sigma_of_abar
-from pinxit.functional.respacing import descending_sigmas, kept_timesteps
-from pinxit.pipelines.denoise import Thresholding
+from pinxit.errors import CheckpointError
+from pinxit.functional.guidance import Thresholding
+from pinxit.recipes.diffusion.schedule import DiffusionConfig
 from pinxit.weights.json_files import json_object
 
 FILE = "scheduler_config.json"
@@ -42,50 +37,31 @@ _OTHERS = (
 )  # the betas: of other schedules
 
 
-@dataclass(frozen=True)
-class NoiseSchedule:
-    """T discrete steps of the cosine schedule, and what becomes of predictions on the way down."""
+def read_schedule(folder: Path) -> tuple[DiffusionConfig, Thresholding]:
+    """A stage's scheduler: how it was trained, and what becomes of predictions on the way down.
 
-    T: int = 1000
-    thresholding: Thresholding = field(default_factory=Thresholding)
-
-    @cached_property
-    def ratios(self) -> Tensor:
-        """sigma, the noise-to-signal ratio, of every step, float64 [T], ascending."""
-        return sigma_of_abar(cumulative(betas("cosine", self.T)))
-
-    def sigmas(self, steps: int, spacing: str = "") -> tuple[float, ...]:
-        """What a sampler walks down, the last one 0: `steps` equal strides from step 0, or the timesteps of `spacing`.
-
-        `spacing`: what `functional.respacing.kept_timesteps` knows, such as "smart100" or "10,10,3,2,2". Raises
-        UsageError for more steps than there are.
-        """
-        if not spacing and not 1 <= steps <= self.T:
-            raise UsageError(f"steps must be from 1 to {self.T}, as many as the schedule has, not {steps}.")
-        kept = kept_timesteps(spacing, self.T) if spacing else range(0, steps * (self.T // steps), self.T // steps)
-        return tuple(descending_sigmas(self.ratios, kept))
-
-
-def read_schedule(folder: Path) -> NoiseSchedule:
-    """A stage's scheduler. Raises CheckpointError for a setting that is unknown or not DeepFloyd IF's."""
+    Raises CheckpointError for a setting that is unknown or not DeepFloyd IF's.
+    """
     told = _told(folder, _NOISE | _STEPS)
     if told.get("thresholding", False):
-        about = Thresholding(
-            _number(told, "dynamic_thresholding_ratio", folder), _number(told, "sample_max_value", folder)
-        )
+        ratio, most = (_number(told, name, folder) for name in ("dynamic_thresholding_ratio", "sample_max_value"))
+        about = Thresholding("dynamic", percentile=ratio, most=most)
     elif told.get("clip_sample", True) and told.get("clip_sample_range", 1.0) == 1:
         about = Thresholding()
     else:
         raise CheckpointError(
             f"{folder / FILE}: predictions are neither thresholded nor clipped to [-1, 1]; set thresholding."
         )
-    return NoiseSchedule(int(_number(told, "num_train_timesteps", folder)), about)
+    return DiffusionConfig("eps", schedule="cosine", variance="learned", steps=_steps(told, folder)), about
 
 
-def read_noising(folder: Path) -> NoiseSchedule:
+def read_noising(folder: Path) -> DiffusionConfig:
     """The scheduler that noises what stage II enlarges, of which only the noise matters. Raises as `read_schedule`."""
-    told = _told(folder, _NOISE)
-    return NoiseSchedule(int(_number(told, "num_train_timesteps", folder)))
+    return DiffusionConfig("eps", schedule="cosine", steps=_steps(_told(folder, _NOISE), folder))
+
+
+def _steps(told: dict[str, Any], folder: Path) -> int:
+    return int(_number(told, "num_train_timesteps", folder))
 
 
 def _told(folder: Path, wanted: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
