@@ -19,10 +19,10 @@ from pinxit.models.decoder import CachedDecoder
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
 from pinxit.pipelines.engine import Engine
 from pinxit.pipelines.graph import Graph, Stage
+from pinxit.pipelines.run import run
 from pinxit.pipelines.tokens import UNKNOWN, TokenRequest, TokenResult, TokenWorker
 from pinxit.pipelines.work import Job, WorkItem
 from pinxit.pipelines.worker import OneByOne
-from tests.pipelines.running import run
 
 K, GRID, L = 30, 4, 5
 N = GRID * GRID
@@ -31,7 +31,7 @@ N = GRID * GRID
 class Parrot:
     """A decoder whose logits are random numbers keyed by a row's text and every code fed to it since, in order.
 
-    Whatever a stepper mixes up between rows, feeds twice or leaves out changes everything that follows.
+    Whatever a worker mixes up between rows, feeds twice or leaves out changes everything that follows.
     """
 
     slots: int
@@ -197,7 +197,7 @@ def test_tiles_are_filled_evenly() -> None:
 
 
 def test_partial_codes_grow_in_raster_order() -> None:
-    seen = []
+    seen: list[tuple[int, Tensor]] = []
 
     def look(engine: Engine, job: Job) -> None:
         seen.extend((item.state.drawn, worker.look(item.state)) for item in engine.started)

@@ -134,12 +134,10 @@ def paint(
     facts |= {} if enlarger is None else enlarger.facts
     for text in texts:
         say_about(painter, text, strict)
-    prompts = [(text, seed) for text in texts]
+    how: dict[str, Any] = {"candidates": candidates, "keep": keep, "upsampler": enlarger} | settings
 
     def draw(watch: Watch) -> Generator[list[Ranked], None, None]:
-        return painter.paint_each(
-            prompts, candidates=candidates, keep=keep, watch=watch, upsampler=enlarger, **settings
-        )
+        return painter.paint_each([(text, seed) for text in texts], watch=watch, **how)
 
     draw_and_write(painter, texts, draw, out, settings | facts, as_json)
 

@@ -114,12 +114,12 @@ def draw_and_write(
     from pinxit.cli.progress import painting
 
     facts = painter.told(settings) | painter.provenance
-    watching: Watch = lambda painted: None
-    coming = draw(lambda painted: watching(painted))
-    with closing(coming):
+    now: list[Watch] = []  # who watches the prompt that is next to come
+    with closing(draw(lambda painted: now[-1](painted))) as coming:
         for text in texts:
             folder = out / folder_name(text, facts)
             with painting(text, folder / "preview.png") as watching:
+                now.append(watching)
                 ranked = next(coming)
             paths = write_results(folder, text, ranked, facts)
             typer.echo(json_line(text, ranked, paths) if as_json else str(folder / "sheet.png"))

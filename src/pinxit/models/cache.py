@@ -3,8 +3,8 @@
 A cache holds the text's keys and then as many picture keys as the layer's mask can see at once. A column layer sees
 another column at every step, so it keeps all of them in strips and brings in the one it needs. Where all keys lie in
 the order of their pictures (dense layers), what lies behind the furthest slot is not read at all.
-Shapes: S slots of which the first R take part in a step, H heads, P prefix positions, W x W = N picture tokens, T places
-of a cache, D width.
+Shapes: S slots of which the first R take part in a step, H heads, P prefix positions, W x W = N picture tokens, T
+places of a cache, D width.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from torch.nn import functional as F
 
 from pinxit.functional.masks import Kind, window
 from pinxit.models.transformer import TransformerConfig
-
 
 VECTOR = 16  # floats that CPUs add at a time: sums of whole vectors do not change where zeros follow
 

@@ -2,7 +2,8 @@
 
 Slots stand at positions of their own and never see each other: every operation works on each slot's rows alone, so a
 slot's numbers are the same bits in any company of the same number, and of any number in `widths`. Shapes: S slots of
-which the first R take part in a step, L text positions, P prefix positions, N picture tokens, K codes, D width, H heads.
+which the first R take part in a step, L text positions, P prefix positions, N picture tokens, K codes, D width, H
+heads.
 """
 
 from __future__ import annotations
@@ -161,7 +162,7 @@ class CachedDecoder:
 
         said(self.slots)  # the later position sees what was fed at the earlier one from the second time on
         full = said(self.slots)
-        fewer = (R for R in sorted(wanted) if R < self.slots)
+        fewer = (R for R in sorted(wanted) if self.slots > R)
         return (*(R for R in fewer if torch.equal(said(R), full[:, :R])), self.slots)
 
     @property

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+GPU_ROWS = 16
+
 
 class Lanes:
     """As many threads as torch has on a CPU; on a GPU one, which is the caller's own."""
@@ -34,6 +36,11 @@ class Lanes:
         futures = [self.pool.submit(call) for call in calls]
         wait(futures)
         return [future.result() for future in futures]
+
+
+def tile_of(device: torch.device, on_a_cpu: int) -> int:
+    """Items or rows of a call: few on a CPU, whose lanes share them, and 16 on a GPU."""
+    return on_a_cpu if device.type == "cpu" else GPU_ROWS
 
 
 def _alone() -> None:

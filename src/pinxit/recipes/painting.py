@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -15,6 +15,7 @@ from pinxit.errors import UsageError
 from pinxit.models.clip import CLIP
 from pinxit.pipelines.engine import Engine
 from pinxit.pipelines.graph import Graph, Stage
+from pinxit.pipelines.lanes import tile_of
 from pinxit.pipelines.rank import best_first, encode_fixed, scores, to_tensor
 from pinxit.pipelines.work import Job, WorkItem
 from pinxit.pipelines.worker import Each, SideBySide
@@ -24,6 +25,7 @@ from pinxit.types import Prompt, Ranked
 if TYPE_CHECKING:
     from pinxit.types import Picture
 
+CPU_PICTURES = 2  # that are decoded or looked at in one call (docs/log.md)
 PREVIEWS = 1.0  # seconds between two looks at what is under way
 
 
@@ -192,8 +194,7 @@ def served(
                 turned = engine.turn()
                 assert turned or job.outcome is not None, "what is asked for can be done"
                 if watch is not None:
-                    looks = job.looks
-                    watch(Progress(engine.share(job), lambda: [looks[place].picture for place in sorted(looks)]))
+                    watch(Progress(engine.share(job), partial(_shown, job)))
             if isinstance(job.outcome.data, Exception):
                 raise job.outcome.data
             yield job.outcome.data
@@ -201,6 +202,10 @@ def served(
         for job in jobs:
             engine.cancel(job)
         engine.settle()
+
+
+def _shown(job: Job) -> list[Picture]:
+    return [job.looks[place].picture for place in sorted(job.looks)]
 
 
 def ranking(ranker: Ranker, lanes: SideBySide) -> list[Stage]:
@@ -224,8 +229,8 @@ def ranking(ranker: Ranker, lanes: SideBySide) -> list[Stage]:
 class Ranker:
     """CLIP with its tokenizer as a judge of candidates, in batches of one fixed shape."""
 
-    def __init__(self, clip: CLIP, tokenizer: Tokenizer, device: torch.device, batch: int) -> None:
-        self.clip, self.tokenizer, self.device, self.batch = clip, tokenizer, device, batch
+    def __init__(self, clip: CLIP, tokenizer: Tokenizer, device: torch.device) -> None:
+        self.clip, self.tokenizer, self.device, self.batch = clip, tokenizer, device, tile_of(device, CPU_PICTURES)
 
     @property
     def scale(self) -> float:
@@ -233,7 +238,7 @@ class Ranker:
         return float(self.clip.scale())
 
     @torch.inference_mode()
-    def look(self, pictures: Sequence[Picture]) -> Sequence[Tensor]:
+    def look(self, pictures: Sequence[Picture]) -> Sequence[Tensor | None]:
         """What it sees in each: a vector, whatever stands beside it."""
         return list(encode_fixed(self._encode_image, to_tensor(pictures).to(self.device), self.batch))
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from pinxit.types import Picture
     from pinxit.weights.checkpoint import Checkpoint
 
-BATCH = 2  # pictures that are decoded and looked at together; 16 on a GPU
 DEFAULTS: dict[str, Any] = {"top_p": 1.0} | to_dict(SamplingConfig())
 
 
@@ -65,7 +64,7 @@ class DallePainter(Painter):
         read_by_clip = clip.config.text.tokens - 2  # besides its start and end
         self.text_tokens = min(transformer.config.text_tokens, read_by_clip)  # what both see
         self.grid, self.size = dvae.grid, dvae.config.size
-        self.ranker = Ranker(clip, tokenizer, self.device, BATCH if self.device.type == "cpu" else 16)
+        self.ranker = Ranker(clip, tokenizer, self.device)
         self.defaults: dict[str, Any] = DEFAULTS | (settings or {})
         self.provenance = {
             "recipe": "dalle",
