@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -119,8 +120,6 @@ def paint(
       pinxit paint "two yellow squares" --recipe imagen --steps 25 --guidance 3
       pinxit paint "a red car on a beach" --upscale 256
     """
-    from pinxit.recipes.painting import halves
-
     texts = _prompts(prompt, prompts)
     wanted: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
     wanted |= {"agreement": agreement}
@@ -135,13 +134,12 @@ def paint(
     facts |= {} if enlarger is None else enlarger.facts
     for text in texts:
         say_about(painter, text, strict)
+    how: dict[str, Any] = {"candidates": candidates, "keep": keep, "upsampler": enlarger} | settings
 
-        def draw(watch: Watch, text: str = text) -> list[Ranked]:
-            first, then = (watch, watch) if enlarger is None else halves(watch)
-            kept = painter.paint(text, candidates=candidates, keep=keep, seed=seed, watch=first, **settings)
-            return kept if enlarger is None else enlarger.enlarge(text, kept, then)
+    def draw(watch: Watch) -> Generator[list[Ranked], None, None]:
+        return painter.paint_each([(text, seed) for text in texts], watch=watch, **how)
 
-        draw_and_write(painter, text, draw, out, settings | facts, as_json)
+    draw_and_write(painter, texts, draw, out, settings | facts, as_json)
 
 
 def _check_choice(checkpoint: str, ranker: str | None, candidates: int, keep: int) -> None:

@@ -24,7 +24,7 @@ from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
 from pinxit.recipes.diffusion.denoiser import UNetDenoiser
 from pinxit.recipes.diffusion.painter import DiffusionPainter
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
-from pinxit.recipes.diffusion.upsampler import SLOTS, Upsampler
+from pinxit.recipes.diffusion.upsampler import Upsampler
 from pinxit.text.encoders import TextEncoder, open_text_encoder
 from pinxit.text.frozen import FrozenEncoder, Precision, Running
 from pinxit.training.precision import pick_device
@@ -47,13 +47,12 @@ def open_painter(
     clip: str | Path | None = None,
     device: str = "auto",
     precision: Precision | None = None,
-    slots: int = SLOTS,
 ) -> DiffusionPainter:
     """Open a stage I folder, such as DeepFloyd/IF-I-XL-v1.0, to paint; with `upsampler`, a stage II folder too.
 
     `text`: the T5 encoder where the folder holds none (`text.encoders.open_text_encoder`); `clip`: who ranks the
     candidates (as `pinxit.load_clip` takes it), None: nobody; `precision`: "fp32", or "bf16" in half the memory; None
-    is the latter on a GPU; `slots`: how many pictures are drawn at once.
+    is the latter on a GPU.
     Raises CheckpointError, in one sentence, for a folder without a unet or a text encoder, of the other stage, or with
     scheduler settings that are not DeepFloyd IF's.
     """
@@ -75,7 +74,6 @@ def open_painter(
         behind,
         recipe="deepfloyd",
         name=place.resolve().name,
-        slots=slots,
     )
 
 
