@@ -136,7 +136,8 @@ class Detector(nn.Module):
         self.tell = nn.Sequential(
             nn.Linear(config.neck, 2 * config.neck), nn.ReLU(), nn.Linear(2 * config.neck, sum(self.answers))
         )
-        self.palette = Palette(config) if config.colours else None
+        numbers = config.size, config.neck, len(config.colours), len(config.garments)
+        self.palette = Palette(*numbers) if config.colours else None
         self.further = (_answers(config.materials), len(config.garments), *[len(config.links)] * 2)
         self.settings = (_answers(config.views), _answers(config.lights))
         self.tell_further = (
@@ -181,7 +182,9 @@ class Detector(nn.Module):
         at_MC = F.relu(bare_MC + self.names(name_M))
         offset, extent, form, style = self.tell(at_MC).float().split(self.answers, 1)
         boxes = self._boxes(cell_M, offset, extent)
-        colour = self.palette.colour(found, picture_M, at_MC, boxes) if self.palette else form[:, :0]
+        colour = (
+            self.palette.colour((found.paints, found.keys), picture_M, at_MC, boxes) if self.palette else form[:, :0]
+        )
         # Who wears or does something is told without regard to the name: some names are never shown so.
         further = self.tell_further(bare_MC).float() if self.tell_further else form[:, :0]
         return Described(offset, extent, colour, form, style, *further.split(self.further, 1))
@@ -190,7 +193,8 @@ class Detector(nn.Module):
         """Logits [M, garments, colours] of what described objects wear."""
         assert self.palette is not None
         boxes = self._boxes(cell_M, told.offset, told.extent)
-        return self.palette.garment_colours(found, picture_M, self._at(found, picture_M, cell_M), boxes)
+        seen, at_MC = (found.paints, found.keys), self._at(found, picture_M, cell_M)
+        return self.palette.garment_colours(seen, picture_M, at_MC, boxes)
 
     def _at(self, found: Found, picture_M: Tensor, cell_M: Tensor) -> Tensor:
         columns = self.config.grid
