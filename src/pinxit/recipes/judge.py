@@ -221,8 +221,8 @@ def card(config: JudgeConfig, images: int) -> str:
 An anchor-free detector that finds {len(config.detector.names)} kinds of things in pictures of {config.detector.size}
 pixels, with their boxes, colours, forms and styles, and the ground they stand on.{further} Trained on {images:,}
 renders of the built-in world's train split, most of them worn (blurred, noisy, warped, compressed, put together
-from patches that do not quite fit). It judges whether a picture obeys its caption; its own accuracy on true and on wrong renders is
-printed beside every score by `pinxit eval world`. It knows nothing of photographs or of things outside this world.
+from patches that do not quite fit). It judges whether a picture obeys its caption; its own accuracy on true and on
+wrong renders is printed beside every score by `pinxit eval world`. It knows nothing of photographs or of other things.
 
 Train it again: `pinxit train judge --data world:{config.world} --out RUN`
 """
