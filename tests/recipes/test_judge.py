@@ -20,8 +20,8 @@ from pinxit.recipes.clip.presets import labels
 from pinxit.recipes.dalle.presets import nano
 from pinxit.recipes.judge import Judge, JudgeConfig, config_for, describe, parse_world, train
 from pinxit.recipes.judge_sight import look
-from pinxit.recipes.judge_training import JudgeTask, detector_loss, unpack
-from pinxit.recipes.judge_truth import object_table, place_answer
+from pinxit.recipes.judge_training import JudgeTask, detector_loss
+from pinxit.recipes.judge_truth import object_table, place_answer, unpack
 from pinxit.training.plan import Plan
 from pinxit.types import Example
 from pinxit.weights.checkpoint import open_checkpoint

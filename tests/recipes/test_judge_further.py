@@ -11,8 +11,9 @@ import torch
 from pinxit.errors import DataError
 from pinxit.evaluation.geneval import complaints
 from pinxit.models.detector import Detector, DetectorConfig
-from pinxit.recipes.judge import LINKS, Judge, Signs, config_for
+from pinxit.recipes.judge import LINKS, Judge, config_for
 from pinxit.recipes.judge_further import board_of, letters_loss
+from pinxit.recipes.judge_practice import HARD, Practice, Signs
 from pinxit.recipes.judge_sight import look, senses_of
 from pinxit.recipes.judge_training import SIGNS, JudgeTask, detector_loss
 from pinxit.recipes.judge_truth import MOST, flat_forms, letters_of, object_table, place_answer, truth_of
@@ -26,8 +27,9 @@ from pinxit.recipes.judge_unshown import (
 from pinxit.types import Example
 from pinxit.world.demands import demand
 from pinxit.world.draw import render
+from pinxit.world.plan import meaning
 from pinxit.world.scene import Item, Relation, Scene
-from pinxit.world.splits import held_out
+from pinxit.world.splits import belongs, held_out
 from pinxit.world.tasks import task_scene
 from pinxit.world.vocabulary import COLOURS, FORMS
 from pinxit.world.world import World
@@ -154,6 +156,37 @@ def test_what_is_unshown_gets_no_gradient() -> None:
         full = {name: torch.full_like(tensor, hidden) for name, tensor in flags.items()}
         parts = detector_loss(task.detector.eval(), pictures, batch | full)[1]
         assert all((float(parts[name].detach()) == 0) == hidden for name in further)
+
+
+def test_two_things_with_one_centre_do_not_contradict_each_other() -> None:
+    """What is called a circle there is no less a star: the better both are seen, the less the names cost."""
+    items = tuple(
+        Item(name, "shape", (0.5 - r, 0.5 - r, 0.5 + r, 0.5 + r), k, "red")
+        for k, (name, r) in enumerate((("circle", 0.4), ("star", 0.2)))
+    )
+    task = JudgeTask(Scenes([Scene("inside", items, (Relation(1, "inside", 0),))]), TINY)
+    batch = task.batch(0, 1) | {"faced": torch.zeros(1, dtype=torch.bool), "asked": torch.zeros(1, dtype=torch.int64)}
+    detector, cost = task.detector.eval(), []
+    for sure in (-4.6, 12.0):
+        with torch.no_grad():
+            assert detector.heat.bias is not None
+            for name in ("circle", "star"):
+                detector.heat.bias[TINY.names.index(name)] = sure
+        parts = detector_loss(detector, batch["pictures"].float() / 255, batch)[1]
+        cost.append(float(parts["name"].detach()))
+    assert cost[1] < 0.05 < cost[0]
+
+
+def test_practice_is_half_the_world_and_half_what_is_hard_and_all_of_it_train() -> None:
+    practice, world = Practice("gallery", 64), World("gallery", "train")
+    scenes = [practice[index].facts for index in range(160)]
+    assert scenes[::2] == [world.scene(index) for index in range(0, 160, 2)]
+    hard = {task.replace(" ", "_") for task, _ in HARD}
+    assert all(scene.pattern in hard for scene in scenes[1::2]) and scenes[1] == practice[1].facts  # type: ignore[union-attr]
+    assert {scene.pattern for scene in scenes[1::2]} >= {"shaped", "inside", "outfit"}  # type: ignore[union-attr]
+    assert all(belongs(meaning(scene), "train") for scene in scenes)  # type: ignore[arg-type]
+    with pytest.raises(IndexError):
+        practice[-1]
 
 
 def test_one_thing_alone_may_be_turned_upside_down() -> None:

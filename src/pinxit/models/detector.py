@@ -9,79 +9,17 @@ Shapes: B pictures, N names, C channels, h and w cells, M objects of all picture
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pinxit.errors import UsageError
+from pinxit.models.detector_config import Described, DetectorConfig, Found
 from pinxit.models.palette import Palette
 from pinxit.models.reader import Reader
 
+__all__ = ["Described", "Detector", "DetectorConfig", "Found"]
+
 RARE = -3.0  # where the logit of an answer begins that is seldom right
-
-
-@dataclass(frozen=True, slots=True)
-class DetectorConfig:
-    """What can be found, and how big the network is."""
-
-    names: tuple[str, ...]
-    colours: tuple[str, ...] = ()
-    forms: tuple[str, ...] = ()
-    styles: tuple[str, ...] = ()  # how a thing is drawn; "no style" is always the first answer
-    places: tuple[str, ...] = ()  # grounds and landscapes a picture can show
-    size: int = 64  # picture side in pixels
-    patch: int = 4  # pixels a side of one cell of the heat map
-    widths: tuple[int, ...] = (64, 128, 192)  # channels at the heat map's resolution, and at each halving
-    blocks: tuple[int, ...] = (1, 3, 2)  # residual blocks at each resolution
-    neck: int = 96  # channels of the merged map that the heads read
-    # What only some judges tell; a head that is empty here has no weights.
-    materials: tuple[str, ...] = ()  # what a thing can be made of; "its own" is always the first answer
-    garments: tuple[str, ...] = ()
-    links: tuple[str, ...] = ()  # what one thing can do to another; each thing may be the one or the other
-    views: tuple[str, ...] = ()  # the usual view and light are always the first answers
-    lights: tuple[str, ...] = ()
-    letters: str = ""  # what can be read
-
-    def __post_init__(self) -> None:
-        if len(self.widths) != len(self.blocks):
-            raise UsageError(f"detector: {len(self.widths)} widths but {len(self.blocks)} counts of blocks.")
-        step = self.patch * 2 ** (len(self.widths) - 1)
-        if self.size % step:
-            raise UsageError(f"detector: picture side {self.size} is not a multiple of {step}.")
-
-    @property
-    def grid(self) -> int:
-        """Cells a side of the heat map."""
-        return self.size // self.patch
-
-
-class Found(NamedTuple):
-    """What the network says about whole pictures."""
-
-    heat: Tensor  # logits [B, N, h, w]
-    features: Tensor  # [B, C, h, w], for `Detector.describe`
-    paints: Tensor  # [B, P, tones], for `Detector.describe`: shares of tones in every small patch
-    keys: Tensor  # [B, P, width], for `Detector.describe`: what a patch is part of
-    place: Tensor  # logits [B, places]
-    view: Tensor  # logits [B, 1 + views], [B, 0] where none are told, like the next
-    light: Tensor  # logits [B, 1 + lights]
-
-
-class Described(NamedTuple):
-    """What the network says about single objects."""
-
-    offset: Tensor  # [M, 2] from the middle of the cell to the centre (x, y), in cells
-    extent: Tensor  # [M, 2] natural logarithm of (width, height) as fractions of the picture side
-    colour: Tensor  # logits [M, colours]
-    form: Tensor  # logits [M, forms]
-    style: Tensor  # logits [M, 1 + styles]
-    material: Tensor  # logits [M, 1 + materials], [M, 0] where none are told
-    worn: Tensor  # logits [M, garments]
-    does: Tensor  # logits [M, links]: that it does this to another
-    undergoes: Tensor  # logits [M, links]: that another does this to it
 
 
 def convolution(inputs: int, outputs: int, kernel: int = 3) -> nn.Conv2d:
@@ -136,8 +74,7 @@ class Detector(nn.Module):
         self.tell = nn.Sequential(
             nn.Linear(config.neck, 2 * config.neck), nn.ReLU(), nn.Linear(2 * config.neck, sum(self.answers))
         )
-        numbers = config.size, config.neck, len(config.colours), len(config.garments)
-        self.palette = Palette(*numbers) if config.colours else None
+        self.palette = Palette(config) if config.colours else None
         self.further = (_answers(config.materials), len(config.garments), *[len(config.links)] * 2)
         self.settings = (_answers(config.views), _answers(config.lights))
         self.tell_further = (
@@ -182,9 +119,7 @@ class Detector(nn.Module):
         at_MC = F.relu(bare_MC + self.names(name_M))
         offset, extent, form, style = self.tell(at_MC).float().split(self.answers, 1)
         boxes = self._boxes(cell_M, offset, extent)
-        colour = (
-            self.palette.colour((found.paints, found.keys), picture_M, at_MC, boxes) if self.palette else form[:, :0]
-        )
+        colour = self.palette.colour(found, picture_M, at_MC, boxes) if self.palette else form[:, :0]
         # Who wears or does something is told without regard to the name: some names are never shown so.
         further = self.tell_further(bare_MC).float() if self.tell_further else form[:, :0]
         return Described(offset, extent, colour, form, style, *further.split(self.further, 1))
@@ -193,8 +128,7 @@ class Detector(nn.Module):
         """Logits [M, garments, colours] of what described objects wear."""
         assert self.palette is not None
         boxes = self._boxes(cell_M, told.offset, told.extent)
-        seen, at_MC = (found.paints, found.keys), self._at(found, picture_M, cell_M)
-        return self.palette.garment_colours(seen, picture_M, at_MC, boxes)
+        return self.palette.garment_colours(found, picture_M, self._at(found, picture_M, cell_M), boxes)
 
     def _at(self, found: Found, picture_M: Tensor, cell_M: Tensor) -> Tensor:
         columns = self.config.grid
