@@ -12,7 +12,7 @@ from pinxit.cli.training import Changes, RunFolder
 
 def train_judge(
     out: RunFolder,
-    data: Annotated[str, typer.Option(help="world:small or world:full; only there is it known what pictures show.")] = (
+    data: Annotated[str, typer.Option(help="world:small, world:gallery or world:full; only there is it known what pictures show.")] = (
         "world:small"
     ),
     images: Annotated[int, typer.Option(min=1, help="Renders to learn from.")] = 300_000,

@@ -15,7 +15,7 @@ import torch
 
 from pinxit.data.sheet import sheet
 from pinxit.errors import UsageError
-from pinxit.functional.boxes import Sight
+from pinxit.functional.boxes import Detection, Sight
 from pinxit.models.detector import Detector, DetectorConfig
 from pinxit.pipelines.rank import to_tensor
 from pinxit.recipes.judge_sight import look, senses_of
@@ -167,9 +167,17 @@ def portrait(detector: Detector, pictures: Sequence[Picture]) -> Picture:
 
 
 def describe(sight: Sight, least: float = 0.3) -> str:
-    """A sight in words, best first: "red cube 0.97, green circle 0.90; snow"."""
-    told = [f"{d.colour or ''} {d.name} {d.score:.2f}".strip() for d in sight.found if d.score >= least]
-    return "; ".join(part for part in (", ".join(told) or "nothing", sight.place) if part)
+    """A sight in words, best first: "red cube 0.97, panda in a blue hat 0.90; snow"."""
+    told = [f"{_described(d)} {d.score:.2f}" for d in sight.found if d.score >= least]
+    return "; ".join(part for part in (", ".join(told) or "nothing", sight.place, sight.view, sight.light) if part)
+
+
+def _described(one: Detection) -> str:
+    """ "blue sign that says TEA", "owl in a red hat", "snail of harp"."""
+    further = [f"of {one.material}"] if one.material else []
+    further += [f"in a {colour} {garment}" for colour, garment in one.outfit]
+    further += [f"that says {one.words}"] if one.words else []
+    return " ".join(part for part in (one.colour, one.name, *further) if part)
 
 
 def train(
@@ -206,13 +214,15 @@ def keep(config: JudgeConfig, stage: Path, folder: Path, init: Checkpoint | None
 
 def card(config: JudgeConfig, images: int) -> str:
     """The model card."""
+    besides = ", ".join(sorted(senses_of(config.detector)))
+    further = f" It also tells, of its world: {besides}." if besides else ""
     return f"""# A judge for world:{config.world}
 
 An anchor-free detector that finds {len(config.detector.names)} kinds of things in pictures of {config.detector.size}
-pixels, with their boxes, colours, forms and styles, and the ground they stand on. Trained on {images:,} renders of the
-built-in world's train split, most of them worn (blurred, noisy, warped, compressed, put together from patches that do
-not quite fit). It judges whether a picture obeys its caption; its own accuracy on true and on wrong renders is printed
-beside every score by `pinxit eval world`. It knows nothing of photographs or of things outside this world.
+pixels, with their boxes, colours, forms and styles, and the ground they stand on.{further} Trained on {images:,} renders
+of the built-in world's train split, most of them worn (blurred, noisy, warped, compressed, put together from patches
+that do not quite fit). It judges whether a picture obeys its caption; its own accuracy on true and on wrong renders is
+printed beside every score by `pinxit eval world`. It knows nothing of photographs or of things outside this world.
 
 Train it again: `pinxit train judge --data world:{config.world} --out RUN`
 """
@@ -223,6 +233,6 @@ def parse_world(data: str) -> str:
     kind, _, preset = data.partition(":")
     if kind != "world" or not preset:
         raise UsageError(
-            f"a judge learns from pictures with known facts: --data world:small or world:full, not {data}."
+            f"a judge learns from pictures with known facts: --data world:small, world:gallery or world:full, not {data}."
         )
     return preset
