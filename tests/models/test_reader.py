@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
+from pinxit.models.reader import BLANK, HIGH, STEPS, WIDE, Reader, spelled, strips
+from pinxit.recipes.judge_further import board_of
 from pinxit.world.dice import Dice
 from pinxit.world.draw import render
 from pinxit.world.roles import SIGN_WORDS
 from pinxit.world.scene import Item, Scene
 from pinxit.world.sign_words import LETTERS
 from pinxit.world.vocabulary import COLOURS
-from pinxit.models.reader import BLANK, HIGH, STEPS, WIDE, Reader, spelled, strips
-from pinxit.recipes.judge_further import board_of
 
 
 def test_strips_are_the_board_alone_at_any_contrast() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pinxit.api import load, load_upsampler
-from pinxit.errors import UsageError
+from pinxit.errors import CheckpointError, UsageError
 from pinxit.recipes.diffusion.upsampler import Upsampler
 from pinxit.recipes.imagen.presets import nano, read_by
 from pinxit.recipes.imagen.run import ImagenRun
@@ -54,6 +54,30 @@ def test_three_networks_are_trained_and_kept(tmp_path: Path, stored: int) -> Non
     painter = load(run.path("checkpoint"), device="cpu")
     large = painter.upsampler.enlarge("a red square", painter.paint("a red square", candidates=1))  # type: ignore[attr-defined]
     assert large[0].picture.shape == (64, 64, 3)
+
+
+def test_an_upsampler_may_be_told_no_text(tmp_path: Path) -> None:
+    """Its captions are neither read nor stored, its pictures hang on none; a cascade may end with its base as well."""
+    (tmp_path / "squares").mkdir()
+    write_squares(tmp_path / "squares")
+    told = [f"data.source={tmp_path / 'squares'}", *(f"stages.{name}.pictures=8" for name in ("base", "upsampler"))]
+    silent = ["text=0", "context=0", "middle=false", "attention=[false,false]"]
+    config = tiny_config(tmp_path, *told, "text.stored=1", *(f"stages.upsampler.unet.{one}" for one in silent))
+    config = planned(config, images=16, batch=8, warmup=8, precision="fp32")
+    run = ImagenRun(tmp_path / "run", config, "cpu", progress=False)
+    assert train(run).finished == run.stages
+    assert run.path("texts").exists() and not run.path("large-texts").exists()
+    upsampler = load_upsampler(run.path("checkpoint"), device="cpu")
+    one, other = (upsampler.enlarge(text, [square(16, 0)])[0].picture for text in ("a red square", "left: blue"))
+    assert np.array_equal(one, other) and one.shape == (32, 32, 3)
+    alone = replace(config, stages=config.stages[:1])
+    first = ImagenRun(tmp_path / "alone", alone, "cpu", progress=False)
+    assert train(first).finished == ("pictures", "tokenizer", "texts", "base", "checkpoint")
+    painter = load(first.path("checkpoint"), device="cpu")
+    assert painter.upsampler is None and painter.paint("a red square", candidates=1)  # type: ignore[attr-defined]
+    assert "a diffusion model draws" in (first.path("checkpoint") / "README.md").read_text(encoding="utf-8")
+    with pytest.raises(CheckpointError, match="has no upsampler"):
+        load_upsampler(first.path("checkpoint"), device="cpu")
 
 
 def test_the_chain_is_one_step_after_the_other(upsampler: Upsampler) -> None:

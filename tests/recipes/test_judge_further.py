@@ -8,13 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from pinxit.world.demands import demand
-from pinxit.world.draw import render
-from pinxit.world.scene import Item, Relation, Scene
-from pinxit.world.splits import held_out
-from pinxit.world.tasks import task_scene
-from pinxit.world.vocabulary import COLOURS, FORMS
-from pinxit.world.world import World
 from pinxit.errors import DataError
 from pinxit.evaluation.geneval import complaints
 from pinxit.models.detector import Detector, DetectorConfig
@@ -31,6 +24,13 @@ from pinxit.recipes.judge_unshown import (
     settings_unshown,
 )
 from pinxit.types import Example
+from pinxit.world.demands import demand
+from pinxit.world.draw import render
+from pinxit.world.scene import Item, Relation, Scene
+from pinxit.world.splits import held_out
+from pinxit.world.tasks import task_scene
+from pinxit.world.vocabulary import COLOURS, FORMS
+from pinxit.world.world import World
 
 GALLERY = config_for("gallery").detector
 TINY = replace(GALLERY, widths=(24, 32, 48), blocks=(1, 1, 1), neck=40)

@@ -66,8 +66,6 @@ def _upsampler(painter: Painter, checkpoint: str) -> Upsampler:
     found: Upsampler | None = getattr(painter, "upsampler", None)
     if found is None:
         raise UsageError(f"{checkpoint} has no upsampler: leave out --upscale, or name an Imagen with --checkpoint.")
-    for one in found.chain:
-        one.slots = 1  # every prompt has one picture, and empty slots cost as much as full ones
     return found
 
 

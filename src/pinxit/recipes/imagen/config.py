@@ -16,6 +16,8 @@ ONCE = {"base": "pictures", "upsampler": "large", "second_upsampler": "largest"}
 """The networks that a config once had by name, and where the pictures of each are stored: run folders keep them so."""
 TAKEN = ("pictures", "tokenizer", "texts", "checkpoint", "text", *ONCE.values())
 """Folders of a run and parts of a checkpoint that are no networks."""
+GIVEN = ("sequence", "mask", "low_res", "augmentation")
+"""The conditions that its networks learn from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,11 @@ class ImagenConfig:
         base = self.stages[0]
         if base.low:
             raise UsageError(f"{base.name}.low={base.low} must be 0: the base draws from nothing.")
+        if not base.unet.text:
+            raise UsageError(f"{base.name}.unet.text must be the width of the text that the base draws for, not 0.")
+        for stage in self.stages:
+            if foreign := [name for name in stage.unet.conditions() if name not in GIVEN]:
+                raise UsageError(f"{stage.name}.unet.{foreign[0]} must be 0: Imagen's networks are given none.")
         for small, large in pairwise(self.stages):
             if large.low != small.size:
                 raise UsageError(f"{large.name}.low={large.low} must equal {small.name}.size={small.size}: set both.")

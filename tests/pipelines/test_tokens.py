@@ -17,8 +17,12 @@ from pinxit.functional.masks import Attention
 from pinxit.functional.sampling import uniforms
 from pinxit.models.decoder import CachedDecoder
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
-from pinxit.pipelines.autoregress import UNKNOWN, TokenRequest, TokenResult, TokenStepper
-from pinxit.pipelines.stepper import run
+from pinxit.pipelines.engine import Engine
+from pinxit.pipelines.graph import Graph, Stage
+from pinxit.pipelines.run import run
+from pinxit.pipelines.tokens import UNKNOWN, TokenRequest, TokenResult, TokenWorker
+from pinxit.pipelines.work import Job, WorkItem
+from pinxit.pipelines.worker import OneByOne
 
 K, GRID, L = 30, 4, 5
 N = GRID * GRID
@@ -27,7 +31,7 @@ N = GRID * GRID
 class Parrot:
     """A decoder whose logits are random numbers keyed by a row's text and every code fed to it since, in order.
 
-    Whatever a stepper mixes up between rows, feeds twice or leaves out changes everything that follows.
+    Whatever a worker mixes up between rows, feeds twice or leaves out changes everything that follows.
     """
 
     slots: int
@@ -36,6 +40,13 @@ class Parrot:
     def __init__(self, slots: int) -> None:
         self.slots = slots
         self.heard: list[tuple[int, ...]] = [()] * slots
+        self.rows: list[int] = []  # of every call
+
+    def beside(self) -> Parrot:
+        return Parrot(self.slots)
+
+    def widths(self, wanted: Sequence[int]) -> tuple[int, ...]:
+        return (*(width for width in wanted if width < self.slots), self.slots)
 
     def prefill(self, slots: Sequence[int], text_BL: Tensor) -> Tensor:
         for slot, text in zip(slots, text_BL.tolist(), strict=True):
@@ -43,11 +54,12 @@ class Parrot:
         return torch.stack([logits_after(self.heard[slot]) for slot in slots])
 
     def step(self, tokens_S: Tensor, positions_S: Tensor) -> Tensor:
-        assert positions_S.max() < N - 1
+        assert positions_S.max() < N - 1 and len(tokens_S) <= self.slots
+        self.rows.append(len(tokens_S))
         for slot, (token, position) in enumerate(zip(tokens_S.tolist(), positions_S.tolist(), strict=True)):
             if self.heard[slot] and len(self.heard[slot]) == L + position:
                 self.heard[slot] += (token,)
-        return torch.stack([logits_after(heard) for heard in self.heard])
+        return torch.stack([logits_after(heard) for heard in self.heard[: len(tokens_S)]])
 
 
 def logits_after(heard: tuple[int, ...]) -> Tensor:
@@ -98,73 +110,124 @@ def same(one: Sequence[TokenResult], other: Sequence[TokenResult]) -> bool:
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 def test_codes_are_those_of_the_definition(guidance: float, temperature: float) -> None:
     requests = [TokenRequest(text(1, 2), 3, number, temperature, guidance=guidance) for number in range(3)]
-    for request, result in zip(requests, run(TokenStepper(Parrot(8)), requests), strict=True):
+    for request, result in zip(requests, run(TokenWorker(Parrot(8)), requests), strict=True):
         assert torch.equal(result.codes, drawn_by_hand(request))
 
 
 def test_guidance_of_one_needs_no_second_row() -> None:
     requests = [replace(request, guidance=1.0) for request in many(6)]
-    assert same(run(TokenStepper(Parrot(8)), requests), run(TokenStepper(Parrot(3), guided=False), requests))
+    assert same(run(TokenWorker(Parrot(8)), requests), run(TokenWorker(Parrot(3)), requests))
 
 
 def test_same_request_same_codes_alone_in_a_crowd_and_in_any_order() -> None:
     requests = many(12)
-    crowd = run(TokenStepper(Parrot(10)), requests)
-    assert same(crowd, run(TokenStepper(Parrot(10)), requests[::-1])[::-1])
-    assert same(crowd, run(TokenStepper(Parrot(2)), requests))
-    stepper = TokenStepper(Parrot(10))
-    assert same(crowd, [run(stepper, [request])[0] for request in requests])
+    crowd = run(TokenWorker(Parrot(10)), requests)
+    assert same(crowd, run(TokenWorker(Parrot(10)), requests[::-1])[::-1])
+    assert same(crowd, run(TokenWorker(Parrot(2)), requests))
+    worker = TokenWorker(Parrot(10))
+    assert same(crowd, [run(worker, [request])[0] for request in requests])
+    assert same(crowd, run(TokenWorker(Parrot(4), TwoByTwo()), requests)), "in tiles side by side"
     assert len({tuple(result.codes.flatten().tolist()) for result in crowd}) == 12
 
 
-def test_joining_late_changes_nothing() -> None:
-    one, other = many(4)[2:]
-    stepper = TokenStepper(Parrot(4))
-    first = stepper.admit(one)
+class TwoByTwo(OneByOne):
+    """Two tiles, one after the other."""
+
+    count = 2
+
+
+def test_joining_late_and_leaving_early_change_nothing() -> None:
+    one, other, third = many(5)[2:]
+    worker, jobs = TokenWorker(Parrot(4)), [Job([(("it",), request)]) for request in (one, other, third)]
+    engine = Engine(Graph([Stage("it", worker)], {}))
+    engine.submit(jobs[0])
     for _ in range(5):
-        stepper.step()
-    assert stepper.progress(first) == 5 / N
-    second = stepper.admit(other)
-    results: dict[int, TokenResult] = {}
-    while len(results) < 2:
-        stepper.step()
-        results |= dict(stepper.collect())
-    assert same([results[first], results[second]], run(TokenStepper(Parrot(4)), [one, other]))
+        engine.turn()
+    assert engine.share(jobs[0]) == 5 / N
+    engine.submit(jobs[2])
+    engine.turn()
+    engine.submit(jobs[1])
+    for _ in range(3):
+        engine.turn()
+    engine.cancel(jobs[2])
+    while engine.turn():
+        pass
+    results = [job.results[(0,)] for job in jobs[:2]]
+    assert same(results, run(TokenWorker(Parrot(4)), [one, other]))
+    assert jobs[2].outcome and jobs[2].outcome.kind == "cancelled"
+    assert [len(tile.free) for tile in worker.tiles] == [4], "all rows are free again"
 
 
-def test_finished_slots_wait_unchanged_to_be_collected() -> None:
-    stepper, request = TokenStepper(Parrot(4)), many(2)[1]
-    slot = stepper.admit(request)
-    for _ in range(N + 5):
-        stepper.step()
-    assert stepper.free == 1
-    assert stepper.progress(slot) == 1
-    ((_, result),) = stepper.collect()
-    assert stepper.collect() == []
-    assert stepper.free == 2
-    assert torch.equal(result.codes, run(TokenStepper(Parrot(4)), [request])[0].codes)
+def test_what_takes_no_part_in_a_step_stands_still() -> None:
+    """An item that failed in company steps alone; those beside it must not go on, nor be fed anything new."""
+    worker, requests = TokenWorker(Parrot(8)), many(3)
+    items = [WorkItem(Job([]), ("it",), 0, (k,), request) for k, request in enumerate(requests)]
+    states = [worker.begin(item) for item in items]
+    worker.step(states[:1])  # the others have not even begun
+    while not worker.done(states[0]):
+        worker.step(states[:1])
+        worker.step(states[:2] if not worker.done(states[0]) and not worker.done(states[1]) else states[2:])
+    for state in states[1:]:
+        while not worker.done(state):
+            worker.step([state])
+    assert same([worker.result(state) for state in states], run(TokenWorker(Parrot(8)), requests))
 
 
-def test_a_cancelled_slot_is_free_and_never_collected() -> None:
-    stepper, request = TokenStepper(Parrot(2)), many(1)[0]
-    for steps in (3, N):
-        slot = stepper.admit(request)
-        for _ in range(steps):
-            stepper.step()
-        stepper.cancel(slot)
-        assert stepper.free == 1
-        assert stepper.collect() == []
-    assert same(run(stepper, [request]), run(TokenStepper(Parrot(2)), [request]))
+def test_only_rows_in_use_are_computed() -> None:
+    decoder = Parrot(16)
+    worker = TokenWorker(decoder)
+    for count, rows in ((1, 2), (2, 4), (3, 8), (5, 12), (8, 16)):
+        decoder.rows.clear()
+        run(worker, [TokenRequest(text(1), candidate=k, guidance=2.0) for k in range(count)])
+        assert set(decoder.rows) == {rows} and len(decoder.rows) == N - 1, "the last code is never fed"
+    decoder.rows.clear()
+    run(worker, [TokenRequest(text(1))])
+    assert set(decoder.rows) == {1}, "without guidance there is no second row"
+
+
+def test_tiles_are_filled_evenly() -> None:
+    worker = TokenWorker(Parrot(8), TwoByTwo())
+    items = [WorkItem(Job([]), ("it",), 0, (k,), request) for k, request in enumerate(many(20))]
+    chosen = worker.tile(items)
+    for item in chosen:
+        assert worker.fits(item)
+        item.state = worker.begin(item)
+    assert max(len(tile.free) for tile in worker.tiles) <= 1
+    assert len(worker.tile([*chosen, *(item for item in items if item.state is None)])) == len(chosen)
 
 
 def test_partial_codes_grow_in_raster_order() -> None:
-    stepper, request = TokenStepper(Parrot(2)), many(2)[1]
-    slot = stepper.admit(request)
-    for drawn in range(N):
-        assert (stepper.partial(slot).flatten() == UNKNOWN).nonzero().flatten().tolist() == list(range(drawn, N))
-        stepper.step()
-    ((_, result),) = stepper.collect()
-    assert torch.equal(stepper.partial(slot), result.codes)
+    seen: list[tuple[int, Tensor]] = []
+
+    def look(engine: Engine, job: Job) -> None:
+        seen.extend((item.state.drawn, worker.look(item.state)) for item in engine.started)
+
+    worker = TokenWorker(Parrot(2))
+    (result,) = run(worker, [many(2)[1]], look)
+    assert [drawn for drawn, _ in seen] == list(range(1, N))
+    for drawn, codes in seen:
+        assert (codes.flatten() == UNKNOWN).nonzero().flatten().tolist() == list(range(drawn, N))
+        assert torch.equal(codes.flatten()[:drawn], result.codes.flatten()[:drawn])
+
+
+def test_what_is_not_a_number_fails_alone_and_leaves_no_trace() -> None:
+    class Sick(Parrot):
+        def step(self, tokens_S: Tensor, positions_S: Tensor) -> Tensor:
+            logits = super().step(tokens_S, positions_S)
+            for row, heard in enumerate(self.heard[: len(tokens_S)]):
+                if heard[:1] == (9,):
+                    logits[row] = math.nan
+            return logits
+
+    engine = Engine(Graph([Stage("it", TokenWorker(Sick(8)))], {}))
+    jobs = [Job([(("it",), TokenRequest(text(k), k))]) for k in (1, 9, 2)]
+    for job in jobs:
+        engine.submit(job)
+    while engine.turn():
+        pass
+    assert [job.outcome.kind for job in jobs if job.outcome] == ["done", "failed", "done"]
+    well = [job.results[(0,)] for job in (jobs[0], jobs[2])]
+    assert same(well, run(TokenWorker(Parrot(8)), [TokenRequest(text(k), k) for k in (1, 2)]))
 
 
 @pytest.mark.parametrize(("hole", "behind"), [((slice(2, 4), slice(0, 4)), 0), ((slice(1, 3), slice(1, 3)), 7)])
@@ -174,7 +237,7 @@ def test_known_codes_stay_and_what_follows_the_hole_is_scored(hole: tuple[slice,
     known = full.clone()
     known[hole] = UNKNOWN
     requests = [TokenRequest(text(3), 1, number, guidance=2.0, known=known) for number in range(3)]
-    for result in run(TokenStepper(Parrot(6)), requests):
+    for result in run(TokenWorker(Parrot(6)), requests):
         assert torch.equal(result.codes[known != UNKNOWN], full[known != UNKNOWN])
         codes, expected, counted = result.codes.flatten().tolist(), 0.0, 0
         first = int((known.flatten() == UNKNOWN).nonzero()[0])
@@ -189,13 +252,13 @@ def test_known_codes_stay_and_what_follows_the_hole_is_scored(hole: tuple[slice,
 def test_known_codes_guide_what_is_drawn_after_them() -> None:
     known = torch.full((GRID, GRID), UNKNOWN)
     known[0] = torch.tensor([1, 2, 3, 4])
-    free, bound = run(TokenStepper(Parrot(4)), [TokenRequest(text(3)), TokenRequest(text(3), known=known)])
+    free, bound = run(TokenWorker(Parrot(4)), [TokenRequest(text(3)), TokenRequest(text(3), known=known)])
     assert not torch.equal(free.codes[1:], bound.codes[1:])
 
 
 def test_a_picture_known_in_full_comes_back() -> None:
     full = torch.arange(N).view(GRID, GRID)
-    (result,) = run(TokenStepper(Parrot(2)), [TokenRequest(text(3), known=full)])
+    (result,) = run(TokenWorker(Parrot(2)), [TokenRequest(text(3), known=full)])
     assert torch.equal(result.codes, full)
     assert result.log_likelihood == 0
 
@@ -214,17 +277,15 @@ def test_a_picture_known_in_full_comes_back() -> None:
     ],
 )
 def test_impossible_requests_are_refused(wrong: dict[str, Any], message: str) -> None:
-    stepper = TokenStepper(Parrot(2))
+    worker = TokenWorker(Parrot(2))
     with pytest.raises(UsageError, match=message):
-        stepper.admit(replace(TokenRequest(text(1)), **wrong))
-    assert stepper.free == 1
+        run(worker, [replace(TokenRequest(text(1)), **wrong)])
+    assert len(worker.tiles[0].free) == 2
 
 
-def test_guidance_without_its_rows_is_refused() -> None:
-    with pytest.raises(UsageError, match="guided"):
-        TokenStepper(Parrot(2), guided=False).admit(TokenRequest(text(1), guidance=2.0))
-    with pytest.raises(UsageError, match="even"):
-        TokenStepper(Parrot(3))
+def test_guidance_in_a_tile_of_one_row_is_refused() -> None:
+    with pytest.raises(UsageError, match="wider"):
+        run(TokenWorker(Parrot(1)), [TokenRequest(text(1), guidance=2.0)])
 
 
 @pytest.fixture(params=get_args(Attention))
@@ -241,7 +302,7 @@ def model(request: pytest.FixtureRequest) -> TokenTransformer:
 def test_the_transformer_draws_what_its_own_logits_say(model: TokenTransformer) -> None:
     """Greedy codes, guided, are the argmax of the whole-stream model's logits at every position."""
     request = TokenRequest(text(1, 2, 3), temperature=0.0, guidance=2.0)
-    (result,) = run(TokenStepper(CachedDecoder(model, 6, torch.float32)), [request])
+    (result,) = run(TokenWorker(CachedDecoder(model, 6, torch.float32)), [request])
     codes = result.codes.view(1, N)
     (_, c), (_, u) = model(request.text[None], codes), model(torch.zeros(1, L, dtype=torch.long), codes)
     assert torch.equal((u + 2 * (c - u)).argmax(2), codes)
@@ -250,7 +311,7 @@ def test_the_transformer_draws_what_its_own_logits_say(model: TokenTransformer) 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 def test_the_transformer_draws_the_same_bits_in_any_company(model: TokenTransformer, dtype: torch.dtype) -> None:
     requests = many(7)
-    crowd = run(TokenStepper(CachedDecoder(model, 6, dtype)), requests)
-    stepper = TokenStepper(CachedDecoder(model, 6, dtype))
-    assert same(crowd, run(stepper, requests[::-1])[::-1])
-    assert same(crowd[:3], [run(stepper, [request])[0] for request in requests[:3]])
+    crowd = run(TokenWorker(CachedDecoder(model, 6, dtype)), requests)
+    worker = TokenWorker(CachedDecoder(model, 6, dtype))
+    assert same(crowd, run(worker, requests[::-1])[::-1])
+    assert same(crowd[:3], [run(worker, [request])[0] for request in requests[:3]])
