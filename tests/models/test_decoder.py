@@ -227,3 +227,13 @@ def test_fastest_type_is_one_that_the_device_has() -> None:
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     assert fastest_dtype(torch.device("cpu")) == (torch.bfloat16 if native else torch.float32)
     assert fastest_dtype(torch.device("cuda")) == torch.bfloat16
+
+
+@torch.no_grad()
+def test_int8_rows_have_scales_of_their_own() -> None:
+    """A row a million times fainter than another comes out as exact as that one."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(64, 96, generator=generator) * torch.logspace(-3, 3, 64)[:, None]
+    x = torch.randn(5, 96, generator=generator).bfloat16()
+    found, expected = prepare(weight, torch.zeros(64), torch.bfloat16, int8=True)(x).float(), x.float() @ weight.T
+    assert ((found - expected).norm(dim=0) < 0.05 * expected.norm(dim=0)).all()
