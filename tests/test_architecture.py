@@ -26,6 +26,7 @@ ROOMS = [
     ["functional"],
     ["files", "pictures"],
     ["config", "types"],
+    ["schema"],
     ["errors"],
 ]
 LEVEL = {name: level for level, names in enumerate(ROOMS) for name in names}

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pinxit.errors import UsageError
+from pinxit.schema import Count
 
 PATCH, STEPS, KEY = 2, 4, 32  # of the palette: pixels a side of a patch, steps of red, green and blue, width of a key
 MOST_ALIKE = 4.0  # how much the look of a patch can weigh against its place in or outside the object's box
@@ -29,11 +30,11 @@ class DetectorConfig:
     forms: tuple[str, ...] = ()
     styles: tuple[str, ...] = ()  # how a thing is drawn; "no style" is always the first answer
     places: tuple[str, ...] = ()  # grounds and landscapes a picture can show
-    size: int = 64  # picture side in pixels
-    patch: int = 4  # pixels a side of one cell of the heat map
-    widths: tuple[int, ...] = (64, 128, 192)  # channels at the heat map's resolution, and at each halving
-    blocks: tuple[int, ...] = (1, 3, 2)  # residual blocks at each resolution
-    neck: int = 96  # channels of the merged map that the heads read
+    size: Count = 64  # picture side in pixels
+    patch: Count = 4  # pixels a side of one cell of the heat map
+    widths: tuple[Count, ...] = (64, 128, 192)  # channels at the heat map's resolution, and at each halving
+    blocks: tuple[Count, ...] = (1, 3, 2)  # residual blocks at each resolution
+    neck: Count = 96  # channels of the merged map that the heads read
 
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.blocks):

@@ -23,6 +23,7 @@ from pinxit.functional.detection import peaks
 from pinxit.models.detector import Described, Detector, DetectorConfig
 from pinxit.pipelines.rank import to_tensor
 from pinxit.recipes.judge_training import JudgeTask
+from pinxit.schema import Seed
 from pinxit.training import runs, state
 from pinxit.training.loop import Outcome, Plan, Stop, fit
 from pinxit.training.precision import pick_device
@@ -45,7 +46,7 @@ class JudgeConfig:
     detector: DetectorConfig
     plan: Plan
     world: str = "small"
-    seed: int = 0  # of the first weights and the order of the renders
+    seed: Seed = 0  # of the first weights and the order of the renders
 
 
 def config_for(world: str, images: int = 300_000) -> JudgeConfig:

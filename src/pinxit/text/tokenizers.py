@@ -10,10 +10,11 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import tokenizers as library
+from msgspec import Meta
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from pinxit.errors import CheckpointError, DataError, UsageError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 PAD, UNK, SOT, EOT = range(4)
 SPECIALS = ("⟨pad⟩", "⟨unk⟩", "⟨start⟩", "⟨end⟩")  # these brackets are outside the byte alphabet: no merge makes them
 SMALLEST = len(SPECIALS) + 256
+Vocabulary = Annotated[int, Meta(ge=SMALLEST, le=2**31 - 1)]
 KNOWN_WORDS = 50_000
 
 _CJK = r"\p{Han}\p{Hiragana}\p{Katakana}"

@@ -9,7 +9,9 @@ import math
 from dataclasses import dataclass, field
 from itertools import pairwise
 from numbers import Integral, Real
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
+
+from msgspec import Meta
 
 from pinxit.data.scripts import Script
 from pinxit.data.world.vocabulary import Names
@@ -18,6 +20,7 @@ from pinxit.functional.samplers import SAMPLERS
 from pinxit.models.text import TextTransformerConfig
 from pinxit.models.unet import UNetConfig
 from pinxit.recipes.imagen.denoiser import DiffusionConfig
+from pinxit.schema import Count, NotNegative, Seed, Several, Share, Whole, check_fields
 from pinxit.training.plan import Plan
 from pinxit.weights.checkpoint import Store
 
@@ -27,6 +30,7 @@ CASCADE = ("base", "upsampler", "second_upsampler")
 """The networks in the order in which a picture passes them; a config may end before the last."""
 MOST_STEPS = 1000  # of a walk, as many as the schedules that diffusion models are published with
 RGB = 3
+Steps = Annotated[int, Meta(ge=1, le=MOST_STEPS)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +38,9 @@ class DataConfig:
     """Which pictures."""
 
     source: str = "world:small"  # as `pinxit train --data` takes it: a world, a folder, tar shards
-    pictures: int = 200_000  # stored for the base, at its size
-    large: int = 20_000  # stored for the upsampler, at its size
-    largest: int = 20_000  # stored for the second upsampler, where there is one
+    pictures: Count = 200_000  # stored for the base, at its size
+    large: Count = 20_000  # stored for the upsampler, at its size
+    largest: Count = 20_000  # stored for the second upsampler, where there is one
     names: Names = "usual"  # of a world's things in its captions: "many" teaches what unheard ones may mean
     script: Script = "latin"  # captions that are read: those in Latin letters, or all where the reader knows more
 
@@ -47,40 +51,33 @@ class TextConfig:
 
     encoder: str = "minilm"  # the packaged all-MiniLM-L6-v2, a folder in the transformers layout, hub:OWNER/NAME, or:
     learned: TextTransformerConfig | None = None  # one trained with the base, on our own tokens, instead
-    length: int = 128  # tokens
-    stored: int = 0  # captions of a picture that are read before training and kept on disk; 0: read as training goes
-    drop: float = 0.1  # chance that a stage sees no caption, for guidance (section 4.1)
-    noise: float = 0.0  # most noise that training adds to the vectors of a caption, in their own size
+    length: Several = 128  # tokens: readers begin and end a text with some of their own
+    stored: Whole = 0  # captions of a picture that are read before training and kept on disk; 0: read as training goes
+    drop: Share = 0.1  # chance that a stage sees no caption, for guidance (section 4.1)
+    noise: NotNegative = 0.0  # most noise that training adds to the vectors of a caption, in their own size
 
     def __post_init__(self) -> None:
         if self.learned is not None and self.stored:
             raise UsageError("text.stored must be 0 where the text encoder is learned: what it says changes.")
-        check_number("text.length", self.length, 2, whole=True)  # readers begin and end a text with tokens of their own
-        check_number("text.stored", self.stored, 0, whole=True)
-        check_number("text.drop", self.drop, 0, 1)
-        check_number("text.noise", self.noise, 0)
+        check_fields(self, "text")
 
 
 @dataclass(frozen=True, slots=True)
 class StageConfig:
     """One network of the cascade."""
 
-    size: int  # side of its pictures in pixels
+    size: Count  # side of its pictures in pixels
     unet: UNetConfig
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
-    low: int = 0  # side of the smaller picture that it enlarges; 0: it draws from nothing
-    crop: int = 0  # side of the squares it is trained on; 0: whole pictures
-    noisiest: float = 1.0  # highest level of noise that its smaller pictures have in training (section 2.4)
+    low: Whole = 0  # side of the smaller picture that it enlarges; 0: it draws from nothing
+    crop: Whole = 0  # side of the squares it is trained on; 0: whole pictures
+    noisiest: Share = 1.0  # highest level of noise that its smaller pictures have in training (section 2.4)
 
     def __post_init__(self) -> None:
-        if self.size < 1 or self.crop < 0:
-            raise UsageError(f"{self._kind}'s size={self.size} must be at least 1 and its crop={self.crop} at least 0.")
         if self.low and not (0 < self.low < self.size and self.size % self.low == 0):
             raise UsageError(f"an upsampler's size={self.size} must be a multiple of low={self.low}, and more than it.")
         if self.crop > self.size or (self.low and self.crop % self.scale):
             raise UsageError(f"crop={self.crop} must be at most size={self.size} and a multiple of size / low.")
-        if not 0 <= self.noisiest <= 1:
-            raise UsageError(f"{self._kind}'s noisiest={self.noisiest} must be from 0 to 1.")
         self._check_unet()
 
     def _check_unet(self) -> None:
@@ -121,26 +118,21 @@ class SamplingConfig:
     """How pictures are drawn where nobody says otherwise; the checkpoint keeps it."""
 
     sampler: str = "ddim"
-    steps: int = 25  # of the base
+    steps: Steps = 25  # of the base
     grid: Grid = "even"  # where its steps fall: evenly in time, or closer where it is clean (EDM)
-    guidance: float = 4.0  # classifier-free, of the base
-    percentile: float = 0.995  # dynamic thresholding (section 2.3); 0: static
-    agreement: float = 0.0  # how much likeness to the other candidates counts in the ranking
-    upsampler_steps: int = 10  # of each upsampler
-    upsampler_guidance: float = 1.0
-    augmentation: float = 0.2  # noise on the smaller picture (section 2.4)
+    guidance: NotNegative = 4.0  # classifier-free, of the base
+    percentile: Share = 0.995  # dynamic thresholding (section 2.3); 0: static
+    agreement: NotNegative = 0.0  # how much likeness to the other candidates counts in the ranking
+    upsampler_steps: Steps = 10  # of each upsampler
+    upsampler_guidance: NotNegative = 1.0
+    augmentation: Share = 0.2  # noise on the smaller picture (section 2.4)
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
             raise UsageError(f"there is no sampler '{self.sampler}'; choose from {', '.join(SAMPLERS)}.")
         if self.grid not in get_args(Grid):
             raise UsageError(f"there is no grid '{self.grid}'; choose from {', '.join(get_args(Grid))}.")
-        for name in ("steps", "upsampler_steps"):
-            check_number(name, getattr(self, name), 1, MOST_STEPS, whole=True)
-        for name in ("guidance", "agreement", "upsampler_guidance"):
-            check_number(name, getattr(self, name), 0)
-        for name in ("percentile", "augmentation"):
-            check_number(name, getattr(self, name), 0, 1)
+        check_fields(self, "")
 
 
 def check_number(name: str, value: Any, low: float, high: float = math.inf, whole: bool = False) -> None:
@@ -175,7 +167,7 @@ class ImagenConfig:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     ranker: str = "tiny"  # whose CLIP ranks the candidates
     store: Store = "bf16"  # of the checkpoint's weights: bf16, or int8 in half the space
-    seed: int = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         if self.base.low:

@@ -6,7 +6,6 @@ the time at which its schedule has that noise. Shapes: B rows, C H W pictures in
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -14,7 +13,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pinxit.errors import UsageError
 from pinxit.functional.diffusion import (
     Level,
     Prediction,
@@ -26,6 +24,7 @@ from pinxit.functional.diffusion import (
     x0_from,
 )
 from pinxit.functional.samplers import Denoised
+from pinxit.schema import Finite, NotNegative, Positive, check_fields
 
 Weight = Literal["own", "v"]
 
@@ -40,16 +39,12 @@ class DiffusionConfig:
     prediction: Prediction = "eps"  # the paper's; v is steadier where a net is small and steps are few
     weight: Weight = "own"  # of the error at each noise level: what is predicted counts evenly, or v would
     schedule: Schedule = "cosine"  # linear for the last stage of the paper
-    shift: float = 1.0  # the schedule's sigma times this, for pictures whose shapes much noise leaves visible
-    p_mean: float = 0.0  # of ln sigma, where training draws it from a normal distribution (EDM, table 1)
-    p_std: float = 0.0  # its standard deviation; 0: training draws evenly in time
+    shift: Positive = 1.0  # the schedule's sigma times this, for pictures whose shapes much noise leaves visible
+    p_mean: Finite = 0.0  # of ln sigma, where training draws it from a normal distribution (EDM, table 1)
+    p_std: NotNegative = 0.0  # its standard deviation; 0: training draws evenly in time
 
     def __post_init__(self) -> None:
-        if not self.shift > 0:
-            raise UsageError(f"diffusion.shift must be above 0, not {self.shift}.")
-        if not (0 <= self.p_std < math.inf and math.isfinite(self.p_mean)):
-            told = f"p_mean={self.p_mean} and p_std={self.p_std}"
-            raise UsageError(f"diffusion.{told} must be finite, and p_std at least 0.")
+        check_fields(self, "diffusion")
 
     def drawn(self, even: Tensor) -> Tensor:
         """sigma in training for random numbers that are even in [0, 1), float64 of their shape."""
