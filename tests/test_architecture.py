@@ -26,7 +26,7 @@ ROOMS = [
     ["functional"],
     ["files", "pictures"],
     ["config", "types"],
-    ["schema"],
+    ["schema", "texts"],
     ["errors"],
 ]
 LEVEL = {name: level for level, names in enumerate(ROOMS) for name in names}

@@ -12,22 +12,22 @@ embeddings.json  what they were made from; written last, so a folder without it 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
-from pinxit import __version__
+from pinxit import __version__, files
 from pinxit.data.identity import differences
 from pinxit.data.lines import as_line
 from pinxit.data.scripts import Script, readable
 from pinxit.errors import DataError, PinxitError, UsageError
 from pinxit.files import replacing, write_bytes, write_json
+from pinxit.schema import Count, Whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,6 +42,7 @@ TOKENS, OFFSETS, POOLED, TEXTS, STARTS, PLACES = (
     *("starts.npy", "places.npy"),
 )
 FILES = (TOKENS, OFFSETS, POOLED, TEXTS, STARTS, PLACES)
+AGAIN = "delete its folder and build it again"
 CHUNK = 1024  # texts between two marks on the disk; part of the plan, for batches are made inside a chunk
 
 
@@ -176,13 +177,29 @@ def identity_of(encoder: TextEncoder) -> dict[str, Any]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises DataError when it cannot be read or is of another version."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({error}).") from error
-    if not isinstance(found, dict) or found.get("format", FORMAT) != FORMAT:
-        raise DataError(f"{path} is not of this version (format {FORMAT}); delete its folder and build it again.")
+    if files.read_json(path, dict, DataError, AGAIN).get("format", FORMAT) != FORMAT:
+        raise DataError(f"{path} is not of this version (format {FORMAT}); {AGAIN}.")
+    kind: Any = _Done if path.name == DONE else _About
+    found: dict[str, Any] = files.read_json(path, kind, DataError, AGAIN)
     return found
+
+
+class _Done(TypedDict):
+    texts: Whole
+
+
+class _Encoder(TypedDict):
+    fingerprint: str
+    width: Count
+    pooled_width: Count
+    length: Count
+
+
+class _About(TypedDict):
+    encoder: _Encoder
+    bank: dict[str, Any]
+    pictures: Whole
+    texts: Whole
 
 
 def _gather(

@@ -29,7 +29,7 @@ from pinxit.training.plan import Batch, Plan, Task, check_same_plan
 from pinxit.training.precision import autocast, compile_modules, keep_freed_memory, pick_device, place
 from pinxit.training.prefetch import prefetch
 from pinxit.training.state import Progress, State
-from pinxit.training.step import step
+from pinxit.training.step import check_worth, step
 from pinxit.training.stop import Stop
 from pinxit.weights.tensor_files import some
 
@@ -97,6 +97,8 @@ def fit(
                     saved = time.monotonic()
                 if stop.due():
                     break
+        if at.images >= plan.images:
+            check_worth(at, plan, task.name)
         state.save(folder, to_dict(plan))
     return Outcome(at, at.images >= plan.images, stop.signalled)
 
