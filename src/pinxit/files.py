@@ -51,6 +51,15 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def check_writable(folder: Path) -> None:
+    """Raise PinxitError when `folder` is none and cannot become one: before the work whose results go there."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise PinxitError(f"cannot write into {folder}: {there} is a file; choose another place.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PinxitError(f"cannot write into {folder}: {there} is not yours to write in; choose another place.")
+
+
 @contextmanager
 def replacing_folder(path: Path, owned: Collection[str] = ()) -> Iterator[Path]:
     """Yield a new folder beside `path` that takes its place on success: at no moment is there neither old nor new.

@@ -81,7 +81,7 @@ def dalle(
     init = started_from(init_from, RECIPE)
     named = {"data.source": data, "data.pictures": pictures}
     config = override(_config(out, preset, None if grow else init), asked(named, changes))
-    run, chosen = DalleRun(out, config, device, not quiet, init), stages.split(",") if stages else STAGES
+    run, chosen = DalleRun(out, config, device, not quiet, init), stages.split(",") if stages is not None else STAGES
     if dry_run:
         typer.echo(table(run, chosen))
         return

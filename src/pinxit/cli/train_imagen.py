@@ -76,7 +76,7 @@ def train_imagen(
         config = presets.read_by(config, text_encoder)
     named = {"data.source": data, "data.pictures": pictures}
     config = presets.changed(config, asked(named, changes))
-    run, chosen = ImagenRun(out, config, device, not quiet, init), stages.split(",") if stages else None
+    run, chosen = ImagenRun(out, config, device, not quiet, init), stages.split(",") if stages is not None else None
     if dry_run:
         typer.echo(table(run, chosen))
         return

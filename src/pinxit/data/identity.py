@@ -13,6 +13,7 @@ from pinxit.errors import DataError
 from pinxit.schema import shown
 from pinxit.types import Dataset, Example
 
+YOUNGER = ("content",)  # what an older pinxit did not note of a source cannot be compared
 NAMED = 5  # differences that a message tells
 
 
@@ -50,7 +51,9 @@ def fingerprint(example: Example) -> str:
 def differences(old: dict[str, Any], new: dict[str, Any]) -> str:
     """The fields that differ, for a message: "source.seed is 0 there and 1 here"."""
     flat_old, flat_new = _flat(old), _flat(new)
-    names = [name for name in flat_old | flat_new if flat_old.get(name) != flat_new.get(name)]
+    noted = {name for name in flat_new if name.rpartition(".")[2] not in YOUNGER or name in flat_old}
+    names = [name for name in flat_old | flat_new if name in noted | flat_old.keys()]
+    names = [name for name in names if flat_old.get(name) != flat_new.get(name)]
     told = [f"{name} is {_short(flat_old.get(name))} there and {_short(flat_new.get(name))} here" for name in names]
     return ", ".join(told[:NAMED]) + (f" and {len(told) - NAMED} more" if len(told) > NAMED else "")
 

@@ -18,7 +18,7 @@ from tokenizers import models, normalizers, pre_tokenizers
 
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.files import read_json
-from pinxit.texts import check_text
+from pinxit.texts import check_text, printable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -99,13 +99,17 @@ class ClipTokenizer:
         result = np.zeros((len(texts), length), dtype=np.int64)
         for place, found in enumerate(self._engine.encode_batch_fast([check_text(text) for text in texts])):
             ids = found.ids
-            if len(ids) > length - 2 and not cut:
-                raise UsageError(
-                    f"'{texts[place][:60]}' has {len(ids)} tokens, but CLIP reads {length - 2}: shorten it."
-                )
+            if not cut:
+                check_length(texts[place], len(ids), length)
             row = [self.sot, *ids[: length - 2], self.eot]
             result[place, : len(row)] = row
         return result
+
+
+def check_length(text: str, count: int, length: int) -> None:
+    """Raise UsageError for a text of `count` ids when a CLIP of `length` positions cannot read all of it."""
+    if count > length - 2:
+        raise UsageError(f"'{printable(text[:60])}' has {count} tokens, but CLIP reads {length - 2}: shorten it.")
 
 
 def _merges_in(path: Path) -> list[tuple[str, str]]:

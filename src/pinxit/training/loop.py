@@ -146,10 +146,12 @@ def _prepare(task: Task, plan: Plan, device: torch.device, log: Log) -> Cost:
         return {name: tensor.to(device) for name, tensor in task.batch(0, size).items()}
 
     def trial() -> None:
-        with buffers_restored(task.modules()), autocast(plan, device):
-            torch.autograd.backward(task.loss(load(plan.micro or plan.batch), 0)[0])
-        for parameter in trained(task.modules()).values():
-            parameter.grad = None
+        try:
+            with buffers_restored(task.modules()), autocast(plan, device):
+                torch.autograd.backward(task.loss(load(plan.micro or plan.batch), 0)[0])
+        finally:  # a trial that fails half-way leaves gradients too
+            for parameter in trained(task.modules()).values():
+                parameter.grad = None
 
     cost = measure(task, load(min(4, plan.micro or plan.batch)), plan, device)
     hot = getattr(task, "hot", lambda: list(task.modules().values()))()
