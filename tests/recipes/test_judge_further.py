@@ -213,16 +213,10 @@ def test_signs_come_with_a_batch_whatever_it_is_cut_into() -> None:
     assert all(words) and not any(held_out(("words", word)) for word in words)
 
 
-@pytest.mark.parametrize(
-    ("tasks", "steps"),
-    [
-        (("words", "shaped", "view", "light", "made of", "walking", "drinking", "making", "behind", "riding"), 70),
-        (("outfit", "outfit", "outfit"), 200),
-    ],
-)
-def test_every_head_learns_a_handful_by_heart(tasks: tuple[str, ...], steps: int) -> None:
-    """A picture of what each head is for: afterwards nothing is left to complain of. (Nothing is left open here: from
-    three pictures nobody learns what a black hat is not.)"""
+def test_every_head_learns_a_handful_by_heart() -> None:
+    """A picture of what each head is for: afterwards nothing is left to complain of. (Nothing is left open here: a
+    handful cannot teach what is not shown.)"""
+    tasks = ("words", "shaped", "view", "light", "made of", "walking", "drinking", "making", "behind", "riding")
     scenes = [task_scene("gallery", "train", task, 0, index) for index, task in enumerate(tasks)]
     task = JudgeTask(Scenes(scenes), TINY)
     batch = task.batch(0, len(scenes))
@@ -232,7 +226,7 @@ def test_every_head_learns_a_handful_by_heart(tasks: tuple[str, ...], steps: int
     pictures, detector = batch["pictures"].float() / 255, task.detector
     optimiser = torch.optim.AdamW(detector.parameters(), lr=4e-3)
     draws = torch.Generator().manual_seed(0)
-    for _ in range(steps):
+    for _ in range(70):
         optimiser.zero_grad()
         read = letters_loss(detector, pictures, pictures[:0], batch, none, draws)
         torch.autograd.backward(detector_loss(detector, pictures, batch)[0] + read)
