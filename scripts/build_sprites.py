@@ -19,7 +19,7 @@ from scripts.sprites.fetch import DRAWINGS, NAMES, fetch, folder_name
 from scripts.sprites.sheets import draw_sheets
 from scripts.sprites.things import Row, read_table
 
-from pinxit.data.world.pack import ASSETS
+from pinxit.world.pack import ASSETS
 
 WORK = Path("build/sprites")
 

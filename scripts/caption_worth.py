@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 import pinxit
-from pinxit.data.world.tasks import task_prompt
 from pinxit.evaluation.questions import Exam, Question, questions, true_picture
-from pinxit.recipes.imagen.conditions import texts
-from pinxit.recipes.imagen.painter import ImagenPainter
-from pinxit.recipes.imagen.task import signed
+from pinxit.recipes.diffusion.conditions import texts
+from pinxit.recipes.diffusion.painter import DiffusionPainter
+from pinxit.recipes.diffusion.task import signed
+from pinxit.world.tasks import task_prompt
 
 SIGMAS = (2.0, 5.0, 10.0)  # where outlines and the layout are decided
 AT_ONCE = 16
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=240)
     options = parser.parse_args()
     painter = pinxit.load(options.checkpoint)
-    if not isinstance(painter, ImagenPainter):
+    if not isinstance(painter, DiffusionPainter):
         parser.error(f"{options.checkpoint} is no Imagen")
     asked = questions(Exam(words=options.words, prompts=options.prompts))
     print(f"{options.checkpoint}: {len(asked)} {options.words} prompts; squared error of x0")
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 @torch.inference_mode()
-def errors(painter: ImagenPainter, asked: list[Question], sigma: float) -> tuple[float, float, float]:
+def errors(painter: DiffusionPainter, asked: list[Question], sigma: float) -> tuple[float, float, float]:
     """Mean squared errors of x0 by the usual sentences, by the exam's, and by none; the same noise for all three."""
     size, sums = painter.config.size, [0.0, 0.0, 0.0]
     generator = torch.Generator().manual_seed(0)
@@ -64,7 +64,7 @@ def errors(painter: ImagenPainter, asked: list[Question], sigma: float) -> tuple
     return usual_error, other_error, none_error
 
 
-def _denoised(painter: ImagenPainter, x: Tensor, sigma: float, conditions: Mapping[str, Tensor]) -> Tensor:
+def _denoised(painter: DiffusionPainter, x: Tensor, sigma: float, conditions: Mapping[str, Tensor]) -> Tensor:
     return painter.denoiser(x, torch.full((len(x),), sigma), conditions).x0
 
 

@@ -14,7 +14,7 @@ import argparse
 import re
 from pathlib import Path
 
-from pinxit.recipes.imagen.config import StageConfig
+from pinxit.recipes.diffusion.config import StageConfig
 from pinxit.weights.checkpoint import Part, open_checkpoint, save_checkpoint
 from pinxit.weights.zoo import find
 

@@ -19,14 +19,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pinxit.data.world.plan import meaning
-from pinxit.data.world.scene import Scene
-from pinxit.data.world.tasks import TASKS
-from pinxit.data.world.vocabulary import lexicon
-from pinxit.data.world.world import World
 from pinxit.evaluation.questions import Exam, Question, Words, questions
-from pinxit.recipes.imagen.task import blurred
+from pinxit.recipes.diffusion.task import blurred
 from pinxit.text.encoders import TextEncoder, open_text_encoder
+from pinxit.world.plan import meaning
+from pinxit.world.scene import Scene
+from pinxit.world.tasks import TASKS
+from pinxit.world.vocabulary import lexicon
+from pinxit.world.world import World
 
 LENGTH = 48  # tokens read, as in preset `tiny`
 AT_ONCE = 64

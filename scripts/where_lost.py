@@ -16,16 +16,16 @@ import torch
 from torch import Tensor
 
 import pinxit
-from pinxit.data.world.tasks import TASKS
 from pinxit.evaluation.geneval import complaints
 from pinxit.evaluation.questions import Exam, Question, questions, true_picture
-from pinxit.functional.guidance import guide, threshold
+from pinxit.functional.guidance import Thresholding, guide, threshold
 from pinxit.functional.samplers import SAMPLERS, Denoised, drive
-from pinxit.recipes.imagen.conditions import texts
-from pinxit.recipes.imagen.painter import ImagenPainter, levels
-from pinxit.recipes.imagen.task import signed
-from pinxit.recipes.imagen.upsampler import as_pictures
+from pinxit.recipes.diffusion.conditions import texts
+from pinxit.recipes.diffusion.painter import DiffusionPainter, levels
+from pinxit.recipes.diffusion.task import signed
+from pinxit.recipes.diffusion.upsampler import as_picture
 from pinxit.recipes.judge import Judge
+from pinxit.world.tasks import TASKS
 
 SIGMAS = (0.5, 1.0, 2.0, 4.0, 8.0, 20.0, 100.0)
 AT_ONCE = 24
@@ -39,14 +39,14 @@ def main() -> None:
     parser.add_argument("--judge", default="judge")
     options = parser.parse_args()
     painter = pinxit.load(options.checkpoint)
-    if not isinstance(painter, ImagenPainter):
+    if not isinstance(painter, DiffusionPainter):
         parser.error(f"{options.checkpoint} is no Imagen")
     judge, asked = Judge.open(options.judge), questions(Exam(split="seen", prompts=options.prompts, tasks=TASKS))
     true = [true_picture(one, painter.config.size) for one in asked]
     x0 = signed(torch.stack([torch.from_numpy(picture.copy()) for picture in true]))
     print(f"true pictures: {right(judge, asked, true):.2f} of {len(asked)} right")
     for sigma in SIGMAS:
-        drawn = as_pictures(list(gone_on(painter, asked, x0, sigma)))
+        drawn = [as_picture(one) for one in gone_on(painter, asked, x0, sigma)]
         print(f"from sigma {sigma:g}: {right(judge, asked, drawn):.2f}", flush=True)
 
 
@@ -57,10 +57,10 @@ def right(judge: Judge, asked: Sequence[Question], pictures: Sequence[pinxit.typ
 
 
 @torch.inference_mode()
-def gone_on(painter: ImagenPainter, asked: Sequence[Question], x0: Tensor, sigma: float) -> Tensor:
+def gone_on(painter: DiffusionPainter, asked: Sequence[Question], x0: Tensor, sigma: float) -> Tensor:
     """Pictures [B, 3, S, S] that the base makes of `x0` under noise of `sigma`."""
     about, generator, drawn = painter.defaults, torch.Generator().manual_seed(0), []
-    steps = levels(about["grid"], painter.config.diffusion, about["steps"])
+    steps = levels(painter.config.diffusion, about)
     sigmas = [sigma, *(level for level in steps if level < sigma)]
     for start in range(0, len(asked), AT_ONCE):
         clean = x0[start : start + AT_ONCE]
@@ -76,11 +76,12 @@ def gone_on(painter: ImagenPainter, asked: Sequence[Question], x0: Tensor, sigma
     return torch.cat(drawn)
 
 
-def guided(painter: ImagenPainter, x: Tensor, level_B: Tensor, told: dict[str, Tensor]) -> Tensor:
+def guided(painter: DiffusionPainter, x: Tensor, level_B: Tensor, told: dict[str, Tensor]) -> Tensor:
     """What the base takes the clean pictures to be, by its own guidance and thresholding."""
     null = told | {"mask": torch.zeros_like(told["mask"])}
     with_text, without = (painter.denoiser(x, level_B, given).x0 for given in (told, null))
-    return threshold(guide(with_text, without, painter.defaults["guidance"]), painter.defaults["percentile"])
+    found = guide(with_text, without, painter.defaults["guidance"])
+    return threshold(found, Thresholding.of(painter.defaults["percentile"]))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ ROOMS = [
     ["training"],
     ["pipelines"],
     ["data"],
+    ["world"],
     ["text"],
     ["weights"],
     ["models"],

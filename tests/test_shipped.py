@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 import pinxit
-from pinxit.data.world.demands import Demand, Wanted, WantedRelation
 from pinxit.evaluation.geneval import complaints
 from pinxit.recipes.judge import Judge
 from pinxit.recipes.painting import Painter
+from pinxit.world.demands import Demand, Wanted, WantedRelation
 
 ROOT = Path(__file__).parents[1]
 MOST_MEMORY = 1.5 * 2**30

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 from scripts.sprites.things import Row
 
-from pinxit.data.world.pack import FORMAT
 from pinxit.files import write_bytes, write_text
+from pinxit.world.pack import FORMAT
 
 
 def usable(picture: Image.Image) -> bool:

@@ -19,7 +19,7 @@ SIDE = 112  # pixels on a sprite's longest side
 RENDER = 448  # pixels an SVG is drawn at before it is cropped and reduced
 EMPTY = 12  # alpha up to this counts as empty when cropping
 QUALITY = 85
-OWN = Path(__file__).with_name("own")  # pinxit's own drawings, of famous nouns that no emoji shows
+OWN = Path(__file__).with_name("own")  # pinxit's own drawings, of famous nouns that no emoji shows, or shows whole
 
 Drawings = Callable[[str], Image.Image | None]
 """From a code (code points, or the name of an own drawing) to one artist's picture, or None where there is none."""

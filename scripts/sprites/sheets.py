@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from pinxit.data.world.pack import Pack, Preset
+from pinxit.world.pack import Pack, Preset
 
 COLUMNS = 4
 ROWS = 15

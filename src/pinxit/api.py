@@ -7,29 +7,47 @@ from typing import TYPE_CHECKING
 
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.weights.checkpoint import open_checkpoint
-from pinxit.weights.zoo import find
+from pinxit.weights.zoo import find, is_deepfloyd
 
 if TYPE_CHECKING:
     from pinxit.models.layers import Activation
     from pinxit.recipes.clip.engine import Engine, Precision
     from pinxit.recipes.clip.front import Clip
-    from pinxit.recipes.imagen.upsampler import Upsampler
+    from pinxit.recipes.diffusion.upsampler import Upsampler
     from pinxit.recipes.painting import Painter
     from pinxit.text.encoders import TextEncoder
 
 
 def load(
-    checkpoint: str | Path = "tiny", *, device: str = "auto", int8: bool = False, recipe: str | None = None
+    checkpoint: str | Path = "tiny",
+    *,
+    device: str = "auto",
+    int8: bool = False,
+    recipe: str | None = None,
+    ranker: str | Path | None = None,
 ) -> Painter:
     """Open a painter: a shipped checkpoint's name, a checkpoint folder, or DeepFloyd IF's stage I in diffusers' layout.
 
     `device` is "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N". `int8`, for DALL-E alone, keeps the
     transformer's weights as int8 while decoding: fewer bytes to read a step, slightly different pictures. `recipe`: the
-    only one that will do.
+    only one that will do. `ranker`: the CLIP that ranks the candidates, as `load_clip` takes it, in place of the
+    checkpoint's own; DeepFloyd IF has none, so that without it candidates stay in the order they are drawn.
     Raises CheckpointError when the checkpoint is missing, damaged or of an unknown recipe, UsageError when it is of
     another recipe than is asked for or int8 is not for it; both before any network is built.
     """
-    if _is_deepfloyd(checkpoint):
+    painter = _opened(checkpoint, device, int8, recipe)
+    if ranker is not None:
+        from pinxit.recipes.clip.encoder import ClipEncoder
+        from pinxit.recipes.clip.ranker import AnyRanker
+
+        clip = ClipEncoder.open(ranker, device)
+        painter.ranker = AnyRanker(clip)
+        painter.provenance |= {"ranker": str(ranker), "ranker_hash": clip.fingerprint}
+    return painter
+
+
+def _opened(checkpoint: str | Path, device: str, int8: bool, recipe: str | None) -> Painter:
+    if is_deepfloyd(checkpoint):
         _check_recipe(checkpoint, "deepfloyd", recipe)
         _refuse(int8, checkpoint, "deepfloyd")
         from pinxit.recipes.deepfloyd.open import open_painter as open_deepfloyd
@@ -58,7 +76,7 @@ def load_upsampler(
     is not opened again where it is the upsampler's too. Raises CheckpointError when the checkpoint is missing, damaged,
     or has no upsampler.
     """
-    if _is_deepfloyd(checkpoint):
+    if is_deepfloyd(checkpoint):
         from pinxit.recipes.deepfloyd.open import open_upsampler as open_deepfloyd
 
         return open_deepfloyd(checkpoint, device=device, reader=reader)
@@ -96,7 +114,3 @@ def _check_recipe(checkpoint: str | Path, found: str, wanted: str | None) -> Non
 def _refuse(int8: bool, checkpoint: str | Path, recipe: str) -> None:
     if int8:
         raise UsageError(f"{checkpoint} is a checkpoint of {recipe}: int8 is for decoding, so for dalle alone.")
-
-
-def _is_deepfloyd(checkpoint: str | Path) -> bool:
-    return (Path(checkpoint) / "unet" / "config.json").is_file()

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from pinxit.errors import UsageError
@@ -25,7 +25,11 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def from_dict(kind: type[T], data: dict[str, Any], where: str = "config") -> T:
-    """The dataclass `kind` from `data`. Raises UsageError naming a field that is unknown or of the wrong type."""
+    """The dataclass `kind` from `data`. Raises UsageError naming a field that is unknown or of the wrong type.
+
+    A static method `migrated` of the dataclass is first given JSON that an older version may have written.
+    """
+    data = getattr(kind, "migrated", dict)(data)
     hints = typing.get_type_hints(kind)
     names = [f.name for f in dataclasses.fields(typing.cast(Any, kind))]
     for name in data:
@@ -41,7 +45,8 @@ def from_dict(kind: type[T], data: dict[str, Any], where: str = "config") -> T:
 def override(config: T, changes: Iterable[str]) -> T:
     """A copy of `config` with dotted changes such as "transformer.depth=6" applied in order.
 
-    The right side is read as JSON where it parses, else as a string. Raises UsageError for an unknown field.
+    The right side is read as JSON where it parses, else as a string. A section in a list is called by its `name`; null
+    takes it out, and a name that there is not is put in at the end. Raises UsageError for an unknown field.
     """
     data = to_dict(config)
     for change in changes:
@@ -49,15 +54,34 @@ def override(config: T, changes: Iterable[str]) -> T:
         if not equals:
             raise UsageError(f"override '{change}' is not of the form field.subfield=value.")
         *parents, leaf = path.split(".")
-        target = data
+        target: Any = data
         for parent in parents:
-            if not isinstance(target.get(parent), dict):
+            target = named(target).get(parent)
+            if not isinstance(target, dict) and not named(target):
                 raise UsageError(f"override '{change}': there is no section '{parent}'.")
-            target = target[parent]
-        if leaf not in target:
+        if isinstance(target, list):
+            _put(target, leaf, _parse(text), change)
+        elif leaf not in target:
             raise UsageError(f"override '{change}': there is no field '{leaf}'; choose from {', '.join(target)}.")
-        target[leaf] = _parse(text)
+        else:
+            target[leaf] = _parse(text)
     return from_dict(type(config), data)
+
+
+def named(value: Any) -> Mapping[str, Any]:
+    """The sections of a dictionary, or of a list of sections that have names; nothing of anything else."""
+    if isinstance(value, list):
+        sections = [item for item in value if isinstance(item, dict) and isinstance(item.get("name"), str)]
+        return {item["name"]: item for item in sections} if len(sections) == len(value) else {}
+    return value if isinstance(value, dict) else {}
+
+
+def _put(sections: list[Any], name: str, value: Any, change: str) -> None:
+    """Replace, add or take out the section called `name`."""
+    if value is not None and not isinstance(value, dict):
+        raise UsageError(f"override '{change}': '{name}' is a section; change one of its fields.")
+    place = list(named(sections)).index(name) if name in named(sections) else len(sections)
+    sections[place : place + 1] = [] if value is None else [{"name": name, **value}]
 
 
 def _parse(text: str) -> Any:

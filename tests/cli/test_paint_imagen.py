@@ -78,7 +78,7 @@ def test_small_pictures_settings_and_the_same_again(cli: Cli, checkpoint: Path, 
 def test_anybodys_pictures_are_enlarged_by_the_upsampler_that_is_named(
     cli: Cli, checkpoint: Path, tmp_path: Path
 ) -> None:
-    dalle, large = tmp_path / "dalle", save_random_imagen(tmp_path / "large", 0, "upsampler.size=64")
+    dalle, large = tmp_path / "dalle", save_random_imagen(tmp_path / "large", 0, "stages.upsampler.size=64")
     save_random_checkpoint(dalle)
     made = paint(cli, dalle, tmp_path / "made", "--upscale", 64, "--upsampler", large)
     assert [read_picture(one).shape for one in made] == [(64, 64, 3)] * 2, "of 32 px, brought to 16 first"

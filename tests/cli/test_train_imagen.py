@@ -24,8 +24,15 @@ def test_training_goes_on_from_a_checkpoint_on_other_pictures(cli: Cli, checkpoi
     squares.mkdir()
     write_squares(squares)
     words = ["train", "imagen", "--preset", "nano", "--init-from", str(checkpoint), "--data", str(squares)]
-    words += ["--set", "plans.base.images=16", "--set", "plans.upsampler.images=0", "--set", "base.unet.reading=1"]
-    done = cli(*words, "--set", "plans.base.batch=8", "--out", str(tmp_path / "run"))
+    words += [
+        "--set",
+        "stages.base.plan.images=16",
+        "--set",
+        "stages.upsampler.plan.images=0",
+        "--set",
+        "base.unet.reading=1",
+    ]
+    done = cli(*words, "--set", "stages.base.plan.batch=8", "--out", str(tmp_path / "run"))
     assert done.code == 0, done.err
     assert "weights begin anew" in done.err and "reading" in done.err
     found = open_checkpoint(tmp_path / "run" / "checkpoint", "imagen")

@@ -58,8 +58,8 @@ def test_pictures_can_be_held_in_memory(tmp_path: Path) -> None:
 
 
 def test_facts_come_back_as_json_and_as_scenes(tmp_path: Path) -> None:
-    from pinxit.data.world.scene import Item, Scene
     from pinxit.types import Example
+    from pinxit.world.scene import Item, Scene
 
     scene = Scene("pair", (Item("cat", "sprite", (0.0, 0.0, 0.5, 0.5), outfit=(("red", "hat"),)),), noise=3)
 

@@ -21,7 +21,7 @@ def shard(path: Path, items: int = 1) -> None:
 
 
 def test_the_world_is_opened_with_its_options() -> None:
-    from pinxit.data.world import World
+    from pinxit.world import World
 
     world = open_source("world:small", 32, "unseen", language="en", seed=5, group=4)
     assert world == World(preset="small", split="unseen", language="en", seed=5, size=32, group=4)
@@ -30,7 +30,7 @@ def test_the_world_is_opened_with_its_options() -> None:
 
 
 def test_a_training_run_with_another_seed_sees_other_scenes_of_the_world(tmp_path: Path) -> None:
-    from pinxit.data.world import World
+    from pinxit.world import World
 
     assert open_training("world:small", 32, 7, group=4) == World(preset="small", seed=7, size=32, group=4)
     first, second = (open_training("world:small", 32, seed)[0].captions for seed in (0, 1))
@@ -88,7 +88,7 @@ def test_tars_beside_loose_pictures_are_ambiguous(tmp_path: Path) -> None:
     [
         ("world:huge", 8, {}, "huge"),
         ("world:small", 8, {"split": "dev"}, "dev"),
-        ("world:small", 8, {"colour": 1}, "no option colour; it has language, seed, group and names"),
+        ("world:small", 8, {"colour": 1}, "no option colour; it has language, seed, group, names and detail"),
         ("world:small", 0, {}, "at least 1 pixel"),
         ("some/folder", 8, {"split": "unseen"}, "only the world has splits"),
         ("some/folder", 8, {"language": "en"}, "only the world has language"),

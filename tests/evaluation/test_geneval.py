@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from pinxit.data.world.demands import Demand, Wanted, WantedRelation, demand
-from pinxit.data.world.dice import Dice
-from pinxit.data.world.neighbours import neighbours
-from pinxit.data.world.plan import meaning
-from pinxit.data.world.scene import Scene
-from pinxit.data.world.tasks import EXTRAS, TASKS
-from pinxit.data.world.vocabulary import PresetName, lexicon
-from pinxit.data.world.world import World
 from pinxit.errors import UsageError
 from pinxit.evaluation.geneval import Rules, complaints, judgeable, overall
 from pinxit.functional.boxes import Box, Detection, Sight
+from pinxit.world.demands import Demand, Wanted, WantedRelation, demand
+from pinxit.world.dice import Dice
+from pinxit.world.neighbours import neighbours
+from pinxit.world.plan import meaning
+from pinxit.world.scene import Scene
+from pinxit.world.tasks import EXTRAS, TASKS
+from pinxit.world.vocabulary import PresetName, lexicon
+from pinxit.world.world import World
 
 LEFT, RIGHT = (0.1, 0.4, 0.3, 0.6), (0.6, 0.4, 0.8, 0.6)
 

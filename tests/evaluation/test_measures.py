@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from pinxit.data.world.tasks import TASKS
 from pinxit.evaluation.measures import Instruments, Truth, accepted, contrast, saturated
 from pinxit.evaluation.questions import true_picture
 from pinxit.evaluation.report import interval
 from pinxit.functional.boxes import Sight
 from pinxit.types import Ranked
+from pinxit.world.tasks import TASKS
 from tests.evaluation.test_evaluators import ASKED, EXAM, Oracle
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from pinxit.cli import app
 from pinxit.config import override
+from pinxit.data.drawings import Drawings
 from pinxit.data.labels import label_of
-from pinxit.data.world.drawings import Drawings
 from pinxit.errors import UsageError
 from pinxit.evaluation.naming import Shift, accuracy, closed
 from pinxit.evaluation.retrieval import recalls

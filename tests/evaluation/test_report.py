@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pinxit.data.world.tasks import TASKS
 from pinxit.evaluation.report import cells, column_names, interval, intervals, lines, marked
+from pinxit.world.tasks import TASKS
 
 
 def test_lines_and_columns_stand_in_genevals_order() -> None:

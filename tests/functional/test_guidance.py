@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from pinxit.errors import UsageError
 from pinxit.functional.diffusion import eps_from_x0, q_sample, target, x0_from
 from pinxit.functional.guidance import (
+    Thresholding,
     dynamic_threshold,
     guide,
     rescale,
-    sample_quantile,
+    row_quantile,
     static_threshold,
     threshold,
 )
@@ -62,7 +66,7 @@ def test_guiding_noise_or_v_is_guiding_pictures(kind: str) -> None:
 def test_quantiles_equal_torchs(seed: int, q: float) -> None:
     x = pictures(seed)
     wanted = torch.quantile(x.flatten(1), q, dim=1)
-    torch.testing.assert_close(sample_quantile(x, q).flatten(), wanted, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(row_quantile(x, q).flatten(), wanted, atol=1e-6, rtol=1e-5)
 
 
 @quick
@@ -92,8 +96,41 @@ def test_dynamic_thresholding_by_hand() -> None:
 def test_a_bound_of_one_makes_it_static(seed: int, percentile: float, scale: float) -> None:
     x0 = pictures(seed, scale)
     assert torch.equal(dynamic_threshold(x0, percentile, 1.0), static_threshold(x0))
-    assert torch.equal(threshold(x0), x0.clamp(-1, 1))
-    assert torch.equal(threshold(x0, percentile, 1.5), dynamic_threshold(x0, percentile, 1.5))
+    assert torch.equal(threshold(x0, Thresholding.of(percentile, 1.5)), dynamic_threshold(x0, percentile, 1.5))
+    assert torch.equal(threshold(x0, Thresholding.of(0.0)), x0.clamp(-1, 1))
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (2, 1, 2, 2)])
+def test_every_kind_of_thresholding_by_hand(shape: tuple[int, ...]) -> None:
+    """Of vectors as of pictures: each row by itself, its own largest value being what dynamic divides by."""
+    x0 = torch.tensor([[3.0, -7.0, 0.5, 1.0], [-0.5, 0.25, 0.0, 0.125]]).view(shape)
+    wanted = {
+        Thresholding("none"): x0,
+        Thresholding(): torch.tensor([[1.0, -1.0, 0.5, 1.0], [-0.5, 0.25, 0.0, 0.125]]),
+        Thresholding("clip", 5.0): torch.tensor([[3.0, -5.0, 0.5, 1.0], [-0.5, 0.25, 0.0, 0.125]]),
+        Thresholding("dynamic", percentile=1.0): torch.tensor(
+            [[3 / 7, -1.0, 0.5 / 7, 1 / 7], [-0.5, 0.25, 0.0, 0.125]]
+        ),
+        Thresholding("dynamic", percentile=1.0, most=2.0): torch.tensor(
+            [[1.0, -1, 0.25, 0.5], [-0.5, 0.25, 0.0, 0.125]]
+        ),
+    }
+    for about, values in wanted.items():
+        torch.testing.assert_close(threshold(x0, about), values.view(shape), atol=0, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("about", "told"),
+    [
+        ({"kind": "soft"}, "no thresholding 'soft'; choose from none, clip, dynamic"),
+        ({"limit": 0.0}, "must be above 0 and finite, not 0"),
+        ({"kind": "dynamic", "percentile": 1.5}, "percentile=1.5 must be above 0 and at most 1"),
+        ({"kind": "dynamic", "most": 0.5}, "most=0.5 at least 1"),
+    ],
+)
+def test_thresholding_that_cannot_be_is_refused(about: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        Thresholding(**about)
 
 
 @pytest.mark.parametrize(("percentile", "most"), [(0.95, 1.5), (0.95, 1.0), (0.995, 100.0), (0.3, 2.0)])
@@ -108,8 +145,9 @@ def test_samples_do_not_see_each_other() -> None:
     c, u = pictures(1), pictures(2)
     thresholded, rescaled = dynamic_threshold(c, 0.9), rescale(guide(c, u, 5.0), c, 0.7)
     for row in range(4):
-        torch.testing.assert_close(thresholded[row], dynamic_threshold(c[row], 0.9))
-        torch.testing.assert_close(rescaled[row], rescale(guide(c[row], u[row], 5.0), c[row], 0.7))
+        one = slice(row, row + 1)
+        torch.testing.assert_close(thresholded[one], dynamic_threshold(c[one], 0.9))
+        torch.testing.assert_close(rescaled[one], rescale(guide(c[one], u[one], 5.0), c[one], 0.7))
 
 
 def test_rescaling_equals_the_paper() -> None:

@@ -82,5 +82,5 @@ def test_sigmas_of_kept_timesteps_and_back() -> None:
     assert len(sigmas) == 28
     assert sigmas == sorted(sigmas, reverse=True)
     assert sigmas[-1] == 0
-    assert [nearest_timestep(sigma_T, sigma) for sigma in sigmas[:-1]] == kept[::-1]
-    assert nearest_timestep(sigma_T, 1e9) == 999
+    assert nearest_timestep(sigma_T, torch.tensor(sigmas[:-1], dtype=torch.float64)).tolist() == kept[::-1]
+    assert nearest_timestep(sigma_T, torch.tensor([1e9, 0.0, 1e-9])).tolist() == [999, 0, 0]

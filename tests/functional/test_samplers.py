@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from pinxit.errors import UsageError
 from pinxit.functional.diffusion import even_sigmas, karras_sigmas
 from pinxit.functional.samplers import (
+    FROM_NOISE,
     SAMPLERS,
     Denoised,
     ancestral,
@@ -142,7 +144,7 @@ def test_ancestral_is_exact_at_any_step_where_the_variance_is_right(steps: int) 
     assert spread_of(ancestral, sigmas, learned) == pytest.approx(VARIANCE + 0.25, rel=1 - first)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", FROM_NOISE)
 def test_many_pictures_have_the_mean_and_variance_of_the_data(name: str) -> None:
     noise = source(5, 20_000, 1, 1, 1)
     sigmas = even_sigmas("cosine", 200)
@@ -151,7 +153,7 @@ def test_many_pictures_have_the_mean_and_variance_of_the_data(name: str) -> None
     assert found.var().item() == pytest.approx(VARIANCE, rel=0.05)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", FROM_NOISE)
 def test_both_modes_are_drawn_as_often_and_as_sharp(name: str) -> None:
     noise = source(6, 10_000, 1, 1, 1)
     sigmas = even_sigmas("cosine", 100)
@@ -160,9 +162,12 @@ def test_both_modes_are_drawn_as_often_and_as_sharp(name: str) -> None:
     assert (found.abs() - 1).square().mean().sqrt().item() == pytest.approx(0.2, abs=0.03)
 
 
+@pytest.mark.parametrize("last", [0.0, 0.001])
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_the_table_tells_the_cost_and_whether_noise_is_drawn(name: str) -> None:
+def test_the_table_tells_the_cost_and_whether_noise_is_drawn(name: str, last: float) -> None:
     method, asked, drawn = SAMPLERS[name], [0], [0]
+    sigmas = [*karras_sigmas(7)[:-1], last]
+    options = {"refine": 3} if "refine" in method.options else {}
 
     def noise() -> Tensor:
         drawn[0] += 1
@@ -172,12 +177,12 @@ def test_the_table_tells_the_cost_and_whether_noise_is_drawn(name: str) -> None:
         asked[0] += 1
         return gaussian(x, sigma)
 
-    drive(method.run(torch.ones(1, 1, 1, 1), karras_sigmas(7), noise), denoise)
-    assert asked[0] == method.evaluations(7)
+    drive(method.run(torch.ones(1, 1, 1, 1), sigmas[::-1] if method.ascends else sigmas, noise, **options), denoise)
+    assert asked[0] == method.evaluations(7, last == 0, options)
     assert (drawn[0] > 0) == method.random
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", FROM_NOISE)
 @pytest.mark.parametrize("steps", [1, 2, 9])
 def test_the_last_step_gives_the_predicted_picture_to_the_bit(name: str, steps: int) -> None:
     told: list[Tensor] = []
@@ -190,7 +195,7 @@ def test_the_last_step_gives_the_predicted_picture_to_the_bit(name: str, steps: 
     assert torch.equal(drive(SAMPLERS[name].run(sigmas[0] * noise(), sigmas, noise), denoise), told[-1])
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", FROM_NOISE)
 def test_float32_from_almost_no_signal(name: str) -> None:
     """The first sigma is 22,026; what 32 bits make of it equals what 64 bits do."""
     sigmas = even_sigmas("cosine", 25)
@@ -206,7 +211,7 @@ def test_float32_from_almost_no_signal(name: str) -> None:
     torch.testing.assert_close(run(torch.float32), run(torch.float64).float(), atol=1e-4, rtol=0.0)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", FROM_NOISE)
 def test_a_slot_alone_equals_its_row_of_a_batch(name: str) -> None:
     sigmas = karras_sigmas(6)
     draws = torch.randn(20, 3, 1, 2, 2, generator=torch.Generator().manual_seed(3))
@@ -265,7 +270,7 @@ def test_inversion_comes_back() -> None:
 
     def missed(steps: int, refine: int = 0) -> float:
         down = geometric(steps, first=50.0, last=0.02)
-        noise = drive(ddim_inversion(picture, down[::-1], refine), two_points)
+        noise = drive(ddim_inversion(picture, down[::-1], silent, refine), two_points)
         assert noise.std().item() == pytest.approx(50, rel=0.5)
         return (drive(ddim(noise, down, silent), two_points) - picture).abs().max().item()
 
@@ -278,15 +283,53 @@ def test_inversion_comes_back() -> None:
 def test_inversion_begins_at_the_picture_itself() -> None:
     """A ladder that ends with 0 is climbed from 0, where nothing can be asked: its first question is one rung up."""
     picture = torch.full((1, 1, 2, 2), 0.9, dtype=torch.float64)
-    sampler = ddim_inversion(picture, [0.0, 0.5, 3.0])
+    sampler = ddim_inversion(picture, [0.0, 0.5, 3.0], silent)
     asked = next(sampler)
     assert asked.sigma == 0.5
     assert torch.equal(asked.x, picture)
     asked = sampler.send(two_points(asked.x, asked.sigma))
     assert asked.sigma == 0.5
     down = [*karras_sigmas(300)]
-    noise = drive(ddim_inversion(picture, down[::-1], refine=1), gaussian)
+    noise = drive(ddim_inversion(picture, down[::-1], silent, refine=1), gaussian)
     torch.testing.assert_close(drive(ddim(noise, down, silent), gaussian), picture, atol=1e-3, rtol=0.0)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_option_of_the_table_is_heard(name: str) -> None:
+    """At its least and its most it is taken; where it changes nothing, the table has an option too many."""
+    method, down = SAMPLERS[name], karras_sigmas(8)
+    sigmas = down[::-1] if method.ascends else down
+
+    def run(**options: float) -> Tensor:
+        method.check(sigmas, options)
+        start = torch.full((1, 1, 2, 2), 0.5 if method.ascends else 40.0, dtype=torch.float64)
+        noise = source(3, 1, 1, 2, 2)
+        return drive(method.run(start, sigmas, lambda: noise().double(), **options), two_points)
+
+    usual = {"churn": 2.0, "s_min": 1.0, "s_max": 1.0, "s_noise": 2.0, "refine": 2}
+    for option, (_, most) in method.options.items():
+        changed = usual.get(option, 0.5 * most)
+        assert not torch.equal(run(**{option: changed}), run()), option
+
+
+@pytest.mark.parametrize(
+    ("name", "sigmas", "options", "told"),
+    [
+        ("ddim", [0.0, 1.0], {}, "must descend"),
+        ("ddim", [1.0, 0.0], {"churn": 1.0}, "no option 'churn'; it has eta"),
+        ("euler", [1.0, 0.0], {"eta": 1.0}, "no option 'eta'; it has none"),
+        ("ddim", [1.0, 0.0], {"eta": 1.5}, "eta must be a number from 0 to 1, not 1.5"),
+        ("ddim", [1.0, 0.0], {"eta": math.nan}, "not nan"),
+        ("ddim-inversion", [1.0, 0.0], {}, "must ascend"),
+        ("ddim-inversion", [0.0, math.inf], {}, "must ascend"),
+        ("ddim-inversion", [0.0, 1.0], {"refine": 1.5}, "a whole number from 0"),
+    ],
+)
+def test_what_a_method_cannot_do_is_refused(
+    name: str, sigmas: list[float], options: dict[str, float], told: str
+) -> None:
+    with pytest.raises(UsageError, match=told):
+        SAMPLERS[name].check(sigmas, options)
 
 
 @pytest.mark.parametrize("sigmas", [[1.0], [1.0, 1.0], [1.0, 2.0, 0.0], [1.0, -0.1]])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pinxit.functional.diffusion import vp
-from pinxit.functional.guidance import static_threshold, threshold
+from pinxit.functional.guidance import dynamic_threshold, static_threshold
 from pinxit.functional.samplers import (
     Denoised,
     ancestral,
@@ -116,7 +116,9 @@ def test_ancestral_with_deepfloyds_settings() -> None:
         sample_max_value=1.5,
     )
     scheduler.set_timesteps(timesteps=timesteps)
-    found = ours(ancestral, sigmas_of(scheduler, timesteps), timesteps, True, lambda x0: threshold(x0, 0.95, 1.5))
+    found = ours(
+        ancestral, sigmas_of(scheduler, timesteps), timesteps, True, lambda x0: dynamic_threshold(x0, 0.95, 1.5)
+    )
     assert_same(found, theirs(scheduler, True))
 
 
@@ -157,7 +159,7 @@ def test_ddim_inversion() -> None:
 
     for t in times[:-1]:
         wanted = scheduler.step(network(wanted, t), t + 100, wanted).prev_sample
-    found = drive(ddim_inversion(x_t / vp(sigmas[0], x_t)[0], sigmas), denoise)
+    found = drive(ddim_inversion(x_t / vp(sigmas[0], x_t)[0], sigmas, source(1, *SHAPE)), denoise)
     torch.testing.assert_close(found * vp(sigmas[-1], found)[0], wanted, atol=1e-4, rtol=0.0)
 
 

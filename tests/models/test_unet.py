@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -26,8 +27,11 @@ CROSS = replace(EFFICIENT, self_attention=False)
 BARE = replace(TINY, text=0, attention=(False, False), middle=False)
 ROUND = replace(PATCHED, bypass=True)
 READING = replace(TINY, context=32, reading=2)
+IMAGE = replace(TINY, image=20, image_tokens=3)
+SEEN = replace(TINY, text=0, context=24, image=20, self_attention=False)
+MASKED = replace(PATCHED, masked=4)
 ALL = {"tiny": TINY, "patched": PATCHED, "round": ROUND, "if": IF, "efficient": EFFICIENT, "cross": CROSS, "bare": BARE}
-ALL |= {"reading": READING}
+ALL |= {"reading": READING, "image": IMAGE, "seen": SEEN, "masked": MASKED}
 
 
 def small(config: UNetConfig, seed: int = 0, noise: float = 0.1) -> UNet:
@@ -52,9 +56,18 @@ def given(config: UNetConfig, side: int = 16, rows: int = 2, length: int = 5) ->
         told["mask"] = torch.arange(length)[None] < torch.arange(2, 2 + rows)[:, None]
     if config.low_res:
         told["low_res"] = torch.randn(rows, 3, side, side, generator=generator)
+    if config.masked:
+        told["masked"] = torch.randn(rows, config.masked, side, side, generator=generator)
+    if config.image:
+        told["image"] = torch.randn(rows, config.image, generator=generator)
     if config.augmentation:
         told["augmentation"] = torch.linspace(100.0, 300.0, rows)
     return told
+
+
+def call(net: Callable[..., Any], x: Tensor, time: Tensor, **conditions: Tensor | None) -> Any:
+    """What a network says of x, the conditions that are None left out."""
+    return net(x, time, {name: tensor for name, tensor in conditions.items() if tensor is not None})
 
 
 PARAMETERS = {
@@ -79,41 +92,41 @@ def test_published_sizes(name: str) -> None:
 def test_begins_as_zero_and_gradients_reach_every_parameter(name: str) -> None:
     config = ALL[name]
     told = given(config)
-    fresh = UNet(config)(**told)
+    fresh = call(UNet(config), **told)
     assert fresh.shape == (2, config.outputs, 16, 16) and not fresh.any()
     net = small(config)
-    net(**told).square().sum().backward()
+    call(net, **told).square().sum().backward()
     for path, parameter in net.named_parameters():
         if not path.endswith(".key.bias"):  # added to all keys alike, it leaves the softmax as it was
             assert parameter.grad is not None and parameter.grad.abs().sum() > 0, path
 
 
-@pytest.mark.parametrize("name", ["tiny", "patched", "efficient", "cross", "reading"])
+@pytest.mark.parametrize("name", ["tiny", "patched", "efficient", "cross", "reading", "image"])
 def test_padding_has_no_influence(name: str) -> None:
     """What masked positions hold, and how many there are; and nothing written there survives a NaN."""
     net, told = small(ALL[name]), given(ALL[name])
-    wanted = net(**told)
+    wanted = call(net, **told)
     other = told | {"sequence": torch.where(told["mask"][:, :, None], told["sequence"], 99.0)}
-    torch.testing.assert_close(net(**other), wanted, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(call(net, **other), wanted, atol=1e-5, rtol=1e-5)
     longer = {
         "sequence": torch.cat([told["sequence"], torch.ones(2, 4, 24)], 1),
         "mask": torch.cat([told["mask"], torch.zeros(2, 4, dtype=torch.bool)], 1),
     }
-    torch.testing.assert_close(net(**(told | longer)), wanted, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(call(net, **(told | longer)), wanted, atol=1e-5, rtol=1e-5)
     moved = told | {"sequence": told["sequence"].roll(1, 2)}
-    assert not torch.allclose(net(**moved), wanted, atol=1e-3)
+    assert not torch.allclose(call(net, **moved), wanted, atol=1e-3)
     full = told | {"mask": torch.ones(2, 5, dtype=torch.bool)}
-    torch.testing.assert_close(net(**full), net(**(told | {"mask": None})), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(call(net, **full), call(net, **(told | {"mask": None})), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["tiny", "patched", "efficient", "cross", "reading"])
+@pytest.mark.parametrize("name", ["tiny", "patched", "efficient", "cross", "reading", "image"])
 def test_no_text_at_all(name: str) -> None:
     """Everything masked, as the unconditional half of guidance asks: finite, and the text is forgotten."""
     net, told = small(ALL[name]), given(ALL[name])
     told["mask"] = torch.tensor([[True] * 5, [False] * 5])
-    found = net(**told)
+    found = call(net, **told)
     assert found.isfinite().all()
-    other = net(**(told | {"sequence": told["sequence"].roll(1, 2)}))
+    other = call(net, **(told | {"sequence": told["sequence"].roll(1, 2)}))
     torch.testing.assert_close(other[1], found[1], atol=1e-6, rtol=0)
     assert not torch.allclose(other[0], found[0], atol=1e-3)
     found.sum().backward()
@@ -123,8 +136,8 @@ def test_no_text_at_all(name: str) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_rows_do_not_see_each_other(name: str) -> None:
     net, told = small(ALL[name]), given(ALL[name], rows=3)
-    whole = net(**told)
-    alone = net(**{key: value[1:2] for key, value in told.items()})
+    whole = call(net, **told)
+    alone = call(net, **{key: value[1:2] for key, value in told.items()})
     torch.testing.assert_close(alone[0], whole[1], atol=1e-5, rtol=1e-5)
 
 
@@ -132,7 +145,7 @@ def test_rows_do_not_see_each_other(name: str) -> None:
 def test_everything_given_counts(key: str) -> None:
     for config in (PATCHED, EFFICIENT):
         net, told = small(config), given(config)
-        assert not torch.allclose(net(**(told | {key: told[key] * 0.5})), net(**told), atol=1e-3)
+        assert not torch.allclose(call(net, **(told | {key: told[key] * 0.5})), call(net, **told), atol=1e-3)
 
 
 def test_sinusoids_have_cosines_first() -> None:
@@ -178,7 +191,7 @@ def test_the_patch_stem_puts_every_pixel_back(monkeypatch: pytest.MonkeyPatch) -
         assert layer.bias is not None
         nn.init.zeros_(layer.bias)
     told = given(config, side=32)
-    assert torch.equal(net(**told), told["x"])
+    assert torch.equal(call(net, **told), told["x"])
 
 
 def unnormed(self: Norm, x: Tensor, activation: UNetActivation | None = None, scale_shift: object = None) -> Tensor:
@@ -194,11 +207,11 @@ def test_only_self_attention_sees_far_places(monkeypatch: pytest.MonkeyPatch) ->
     for config, sees in ((CROSS, False), (EFFICIENT, True)):
         net, whole = small(config, noise=0.03), given(config, side=128)
         cut = {name: value[..., :64, :64] if value.ndim == 4 else value for name, value in whole.items()}
-        one, other = net(**whole)[..., :24, :24], net(**cut)[..., :24, :24]
+        one, other = call(net, **whole)[..., :24, :24], call(net, **cut)[..., :24, :24]
         assert one.std() > 0.01
         assert torch.allclose(one, other, atol=1e-5) != sees
         silent = whole | {"mask": torch.zeros_like(whole["mask"])}
-        assert not torch.allclose(one, net(**silent)[..., :24, :24], atol=1e-5)
+        assert not torch.allclose(one, call(net, **silent)[..., :24, :24], atol=1e-5)
 
 
 def test_the_published_upsampler_takes_whole_pictures_and_crops() -> None:
@@ -210,7 +223,7 @@ def test_the_published_upsampler_takes_whole_pictures_and_crops() -> None:
             low_res, level = torch.empty(1, 3, side, side), torch.empty(1)
             text = {"sequence": torch.empty(1, 5, config.text), "mask": torch.ones(1, 5, dtype=torch.bool)}
             told = {"x": torch.empty(1, 3, side, side), "time": level, "low_res": low_res, "augmentation": level} | text
-            assert net(**told).shape == (1, 3, side, side)
+            assert call(net, **told).shape == (1, 3, side, side)
 
 
 def test_efficient_levels_step_down_first_and_up_last() -> None:
@@ -220,7 +233,7 @@ def test_efficient_levels_step_down_first_and_up_last() -> None:
     for module in net.modules():
         if isinstance(module, ResBlock):
             module.register_forward_hook(lambda _m, _i, out: sides.append(out.shape[-1]))
-    net(**given(EFFICIENT, side=16))
+    call(net, **given(EFFICIENT, side=16))
     assert sides == [8, 4, 4, 4, 4, 8]
 
 
@@ -234,7 +247,7 @@ def test_overfits(config: UNetConfig) -> None:
     optimiser = torch.optim.Adam(net.parameters(), lr=2e-3)
     losses = []
     for _ in range(50):
-        loss = (net(**told) - target).square().mean()
+        loss = (call(net, **told) - target).square().mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -242,15 +255,68 @@ def test_overfits(config: UNetConfig) -> None:
     assert losses[-1] < 0.1 * losses[0]
 
 
-def test_reading_begins_as_nothing_and_tells_words_by_their_places() -> None:
+@pytest.mark.parametrize("name", ALL)
+def test_conditions_are_those_that_the_config_declares(name: str) -> None:
+    """None may be missing but the mask, none may be foreign, and each has its shape."""
+    config, told = ALL[name], given(ALL[name])
+    net, wanted = UNet(config), {key: value for key, value in told.items() if key not in ("x", "time")}
+    assert config.conditions((16, 16)).keys() == wanted.keys()
+    with pytest.raises(UsageError, match=r"^this U-Net takes no condition 'depth'; it takes .+\.$"):
+        call(net, **told, depth=torch.zeros(2))
+    for key, value in wanted.items():
+        without = {other: tensor for other, tensor in told.items() if other != key}
+        if key != "mask":
+            with pytest.raises(UsageError, match=rf"^this U-Net wants the condition '{key}'; it takes .+\.$"):
+                call(net, **without)
+        for wrong in (value[..., None], value[..., :-1] if value.ndim > 2 or key == "image" else value[:, None, None]):
+            with pytest.raises(UsageError, match=rf"^the condition '{key}' has the shape \[.*\] a sample; it must be"):
+                call(net, **without, **{key: wrong})
+
+
+@pytest.mark.parametrize("name", ["image", "masked"])
+def test_parts_that_a_trained_network_is_given_begin_all_but_silent(name: str) -> None:
+    """Another picture embedding, or another mask, hardly changes the answer; what learns changes it at once."""
+    grown = ALL[name]
+    before = replace(grown, image=0, masked=0)
+    net, told = small(before), given(grown)
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        more = UNet(grown).eval()
+    more.load_state_dict(more.state_dict() | net.state_dict())
+    key = "image" if name == "image" else "masked"
+    plain = call(net, **{other: value for other, value in told.items() if other != key})
+    close = 1e-2 * float(plain.detach().std()) if name == "image" else 1e-6
+    for value in (told[key], -told[key]):
+        torch.testing.assert_close(call(more, **(told | {key: value})), plain, atol=close, rtol=0)
+    call(more, **told).square().sum().backward()
+    new = [parameter for path, parameter in more.named_parameters() if path not in net.state_dict()]
+    assert len(new) == (5 if name == "image" else 2)
+    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in new)
+    if name == "image":  # tokens that began alike would stay alike
+        rows = more.get_parameter("conditioning.image.tokens.weight").view(3, -1)
+        assert not torch.allclose(rows[0], rows[1])
+
+
+@pytest.mark.parametrize("way", ["embed", "tokens"])
+def test_a_picture_embedding_is_heard_by_either_way_where_all_text_is_masked(way: str) -> None:
+    net, told = small(IMAGE), given(IMAGE) | {"mask": torch.zeros(2, 5, dtype=torch.bool)}
+    with torch.no_grad():
+        net.get_parameter("conditioning.image.visible").zero_()
+        for path in {"embed", "tokens"} - {way}:
+            net.get_parameter(f"conditioning.image.{path}.weight").zero_()
+    assert not torch.allclose(call(net, **told), call(net, **(told | {"image": -told["image"]})), atol=1e-3)
+
+
+def test_reading_is_zero_initialised_and_tells_words_by_their_places() -> None:
     """A trained network may be given such blocks; then two words that change places are another sentence."""
     without, told = replace(READING, reading=0), given(READING)
     net, grown = small(without), UNet(READING).eval()
     grown.load_state_dict(grown.state_dict() | net.state_dict())
-    torch.testing.assert_close(grown(**told), net(**told), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(call(grown, **told), call(net, **told), atol=1e-5, rtol=1e-5)
     swapped = told | {"sequence": told["sequence"][:, [1, 0, 2, 3, 4]]}
-    torch.testing.assert_close(net(**swapped), net(**told), atol=1e-4, rtol=1e-4)  # attention sees a bag of words
-    assert not torch.allclose(small(READING)(**swapped), small(READING)(**told), atol=1e-3)
+    same = call(net, **told)  # attention sees a bag of words
+    torch.testing.assert_close(call(net, **swapped), same, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(call(small(READING), **swapped), call(small(READING), **told), atol=1e-3)
 
 
 def test_forgetting_text_leaves_a_network_that_never_had_any() -> None:
@@ -263,13 +329,13 @@ def test_forgetting_text_leaves_a_network_that_never_had_any() -> None:
 def test_bf16_is_near(name: str) -> None:
     """Under autocast and with bf16 weights; the answer keeps the type of x."""
     net, told = small(ALL[name]), given(ALL[name])
-    wanted = net(**told).detach()
+    wanted = call(net, **told).detach()
     with torch.autocast("cpu", torch.bfloat16):
-        found = net(**told)
+        found = call(net, **told)
     assert found.dtype == torch.float32
     near = 0.05 * float(wanted.std())
     assert float((found.detach() - wanted).abs().mean()) < near
-    assert float((net.bfloat16()(**told).detach() - wanted).abs().mean()) < near
+    assert float((call(net.bfloat16(), **told).detach() - wanted).abs().mean()) < near
 
 
 @pytest.mark.parametrize("config", [PATCHED, CROSS], ids=["adm", "efficient"])
@@ -278,8 +344,8 @@ def test_one_graph_for_the_compiler(config: UNetConfig) -> None:
     config = replace(config, channels=(32,), blocks=(1,), attention=(True,))
     net, told = small(config), given(config)
     with torch.no_grad():
-        found = torch.compile(net, backend="eager", fullgraph=True)(**told)
-        torch.testing.assert_close(found, net(**told), atol=1e-6, rtol=1e-6)
+        found = call(torch.compile(net, backend="eager", fullgraph=True), **told)
+        torch.testing.assert_close(found, call(net, **told), atol=1e-6, rtol=1e-6)
 
 
 def test_impossible_configs_are_refused() -> None:
@@ -296,6 +362,9 @@ def test_impossible_configs_are_refused() -> None:
         ({"reading": 1, "text": 0, "attention": (False, False), "middle": False}, "reading=1"),
         ({"reading": 1, "context": 33}, "2 heads divide, not 33"),
         ({"text_norm": "group", "attend_padding": True, "text": 22}, "groups"),
+        ({"image": -1}, "image must be at least 0, not -1"),
+        ({"masked": -4}, "masked must be at least 0"),
+        ({"image": 8, "text": 0}, "image_tokens without text need a width"),
     ):
         with pytest.raises(UsageError, match=told):
             replace(TINY, **change)

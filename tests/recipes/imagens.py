@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,27 +29,30 @@ def tiny_config(folder: Path, *changes: str) -> ImagenConfig:
     usual = [
         f"text.encoder={folder / 'reader'}",
         f"text.length={LENGTH}",
-        f"base.unet.text={WIDTH}",
-        f"upsampler.unet.text={WIDTH}",
+        f"stages.base.unet.text={WIDTH}",
+        f"stages.upsampler.unet.text={WIDTH}",
         f"ranker={folder / 'ranker'}",
     ]
     return override(nano(), [*usual, *changes])
 
 
+def planned(config: ImagenConfig, **changes: Any) -> ImagenConfig:
+    """The same with fields of every network's plan changed."""
+    return replace(config, stages=tuple(replace(one, plan=replace(one.plan, **changes)) for one in config.stages))
+
+
 def with_a_third(config: ImagenConfig) -> ImagenConfig:
     """The same cascade with one upsampler more, of twice the size."""
-    size = config.upsampler.size
-    third = replace(config.upsampler, low=size, size=2 * size, crop=size)
-    return replace(config, second_upsampler=third, plans=replace(config.plans, second_upsampler=config.plans.upsampler))
+    last = config.stages[-1]
+    third = replace(last, name="second_upsampler", low=last.size, size=2 * last.size, crop=last.size)
+    return replace(config, stages=(*config.stages, third))
 
 
 def save_random_imagen(folder: Path, seed: int = 0, *changes: str, third: bool = False) -> Path:
     """A checkpoint in `folder`; its reader and ranker beside it."""
     config = tiny_config(folder.parent, *changes)
     config = with_a_third(config) if third else config
-    parts = {
-        name: Part(config.network(name), _talking(config.network(name).unet, seed, name)) for name in config.cascade
-    }
+    parts = {stage.name: Part(stage.network, _talking(stage.unet, seed, stage.name)) for stage in config.stages}
     settings = {
         "sampling": to_dict(config.sampling),
         "text": to_dict(config.text),

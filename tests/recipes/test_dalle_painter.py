@@ -8,6 +8,7 @@ import pytest
 from pinxit.api import load
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.models.decoder import CachedDecoder
+from pinxit.pipelines.tokens import TokenWorker
 from pinxit.recipes.dalle.painter import DallePainter
 from pinxit.recipes.painting import Progress
 from pinxit.types import Prompt, Ranked
@@ -66,8 +67,8 @@ def test_progress_rises_to_the_end_and_shows_pictures() -> None:
         seen.append(progress.share)
         shapes.update(picture.shape for picture in progress.preview())
 
-    random_painter(slots=2).paint("a cat", candidates=5, watch=watch)
-    assert seen == sorted(seen) and seen[-1] == 1.0 and 0 < seen[0] < 0.1
+    random_painter(rows=2).paint("a cat", candidates=5, watch=watch, previews=0.0)
+    assert seen == sorted(seen) and seen[-1] == 1.0 and seen[0] == 0 < seen[1] < 0.1
     assert shapes == {(32, 32, 3)}
 
 
@@ -113,7 +114,9 @@ def test_int8_reaches_the_decoder_of_a_checkpoint(tmp_path: Path) -> None:
     for int8 in (False, True):
         painter = load(tmp_path / "nano", device="cpu", int8=int8)
         assert isinstance(painter, DallePainter) and painter.provenance.get("int8", False) is int8
-        decoder = painter._stepper(guided=False).decoder
+        worker = painter.graph["tokens"].worker
+        assert isinstance(worker, TokenWorker)
+        decoder = worker.decoder
         assert isinstance(decoder, CachedDecoder)
         bytes_read.append(decoder.bytes_per_step)
     assert bytes_read[1] < bytes_read[0]

@@ -21,8 +21,8 @@ from pinxit.config import override
 from pinxit.errors import CheckpointError, DataError, PinxitError, UsageError
 from pinxit.functional.tokens import token_loss
 from pinxit.models.decoder import CachedDecoder
-from pinxit.pipelines.autoregress import TokenRequest, TokenStepper
-from pinxit.pipelines.stepper import run as serve
+from pinxit.pipelines.run import run as serve
+from pinxit.pipelines.tokens import TokenRequest, TokenWorker
 from pinxit.recipes.clip.mirrored import mirrored_pairs
 from pinxit.recipes.clip.task import ClipTask
 from pinxit.recipes.dalle import encode, estimate
@@ -102,8 +102,8 @@ def test_overfits_eight_pictures(squares: Path, tmp_path: Path) -> None:
     assert read_metrics(work.path("clip"))[-1]["right"] == 1.0
     captions = [some[0] for some in work.bank().captions]
     text = torch.from_numpy(work.tokenizer().encode(captions, work.config.transformer.text_tokens))
-    stepper = TokenStepper(CachedDecoder(work.transformer(), 8, torch.float32), guided=False)
-    drawn = serve(stepper, [TokenRequest(row, temperature=0.0) for row in text])
+    worker = TokenWorker(CachedDecoder(work.transformer(), 8, torch.float32))
+    drawn = serve(worker, [TokenRequest(row, temperature=0.0) for row in text])
     codes = work.codes().astype(np.int64)
     assert len(np.unique(codes.reshape(8, -1), axis=0)) == 8
     assert np.array_equal(torch.stack([one.codes for one in drawn]).numpy(), codes)

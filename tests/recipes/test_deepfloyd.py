@@ -20,16 +20,17 @@ from torch import Tensor
 
 from pinxit.api import load_upsampler
 from pinxit.errors import CheckpointError, PinxitError, UsageError
-from pinxit.functional.samplers import SAMPLERS
+from pinxit.functional.samplers import FROM_NOISE
 from pinxit.pipelines import denoise
-from pinxit.pipelines.denoise import DenoiseRequest, DenoiseStepper
+from pinxit.pipelines.denoise import DenoiseRequest, DenoiseWorker
+from pinxit.pipelines.work import Job, WorkItem
 from pinxit.recipes.deepfloyd.captions import clean_caption
-from pinxit.recipes.deepfloyd.denoiser import LearnedRangeDenoiser
 from pinxit.recipes.deepfloyd.open import open_painter, open_upsampler
-from pinxit.recipes.deepfloyd.painter import DeepFloydPainter
-from pinxit.recipes.deepfloyd.upsampler import DeepFloydUpsampler
-from pinxit.recipes.imagen import upsampler as upsampling
-from pinxit.recipes.painting import Painter
+from pinxit.recipes.diffusion import upsampler as upsampling
+from pinxit.recipes.diffusion.denoiser import UNetDenoiser
+from pinxit.recipes.diffusion.painter import DiffusionPainter
+from pinxit.recipes.diffusion.upsampler import Upsampler
+from pinxit.recipes.painting import Asked, Painter
 from pinxit.text.encoders import open_text_encoder
 from pinxit.types import Prompt, Ranked
 from tests.text.tiny_models import save_tiny
@@ -94,12 +95,12 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
 
 
 @pytest.fixture(scope="module")
-def painter(folders: Folders) -> DeepFloydPainter:
-    return open_painter(folders.base, upsampler=folders.large, device="cpu", slots=2)
+def painter(folders: Folders) -> DiffusionPainter:
+    return open_painter(folders.base, upsampler=folders.large, device="cpu")
 
 
 @pytest.fixture(scope="module")
-def upsampler(folders: Folders) -> DeepFloydUpsampler:
+def upsampler(folders: Folders) -> Upsampler:
     return open_upsampler(folders.large, text=folders.base, device="cpu")
 
 
@@ -127,16 +128,14 @@ def theirs(pipeline: Any, **more: Any) -> list[Tensor]:
 
 def ours(drawer: Any, request: DenoiseRequest) -> list[Tensor]:
     """The picture after every step of our own machine, on the network's scale."""
-    stepper = DenoiseStepper(drawer.denoiser, 1, guided=True)
-    slot = stepper.admit(request)
+    worker = DenoiseWorker(drawer.denoiser, 2)
+    walk = worker.begin(WorkItem(Job([]), ("it",), 0, (0,), request))
     seen: list[Tensor] = []
     for sigma in request.sigmas[1:]:
-        stepper.step()
-        done = stepper.collect()
-        at_work = stepper.at_work[slot]
-        x = done[0][1] if done else at_work.query.x if at_work else torch.empty(0)
-        seen.append(x / math.hypot(1, sigma))
-    assert not stepper.at_work[slot]
+        assert not worker.done(walk)
+        worker.step([walk])
+        seen.append((walk.query.x if walk.drawn is None else walk.drawn) / math.hypot(1, sigma))
+    assert worker.done(walk)
     return seen
 
 
@@ -171,10 +170,10 @@ def named(name: str) -> list[int]:
 
 @pytest.mark.parametrize("walk", WALKS)
 def test_stage_1_equals_diffusers_after_every_step(
-    folders: Folders, painter: DeepFloydPainter, monkeypatch: pytest.MonkeyPatch, walk: str
+    folders: Folders, painter: DiffusionPainter, monkeypatch: pytest.MonkeyPatch, walk: str
 ) -> None:
     settings, told = WALKS[walk]
-    request = painter._requests(Prompt(PROMPT), 1, painter.defaults | settings)[0]
+    request = painter._requests(Asked(Prompt(PROMPT), settings=painter.defaults | settings))[0]
     assert request.guidance == 7
     assert (request.thresholding.percentile, request.thresholding.most) == (0.95, 1.5)
     given(monkeypatch, noises(16))
@@ -184,43 +183,43 @@ def test_stage_1_equals_diffusers_after_every_step(
 
 @pytest.mark.parametrize("walk", ["50", "smart27"])
 def test_stage_2_equals_diffusers_after_every_step(
-    folders: Folders, upsampler: DeepFloydUpsampler, monkeypatch: pytest.MonkeyPatch, walk: str
+    folders: Folders, upsampler: Upsampler, monkeypatch: pytest.MonkeyPatch, walk: str
 ) -> None:
     settings, told = WALKS[walk]
     picture = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
     draws = noises(32)
     first, low_noise = next(draws), next(draws)
     given(monkeypatch, iter([low_noise]))
-    request = upsampler._requests(PROMPT, [Ranked(picture, 0, 0, 0.0)])[0]
+    request = upsampler._request(PROMPT, Ranked(picture, 0, 0, 0.0))
     assert (request.guidance, request.thresholding.most) == (4, 1)
     assert float(request.conditions["augmentation"]) == NOISE_LEVEL
     if "spacing" in settings:
-        request = replace(request, sigmas=upsampler.schedule.sigmas(0, settings["spacing"]))
+        request = replace(request, sigmas=tuple(upsampler.config.diffusion.spaced_sigmas(settings["spacing"])))
     given(monkeypatch, (one for group in ([first], draws) for one in group))
     small = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1
     wanted = theirs(folders.enlarge, image=small, guidance_scale=4.0, noise_level=NOISE_LEVEL, **told())
     assert differ(ours(upsampler, request), wanted) < 1e-4
 
 
-def test_captions_are_read_as_diffusers_reads_them(folders: Folders, painter: DeepFloydPainter) -> None:
+def test_captions_are_read_as_diffusers_reads_them(folders: Folders, painter: DiffusionPainter) -> None:
     prompt, null = folders.paint.encode_prompt(PROMPT, clean_caption=False)
-    told = painter.read(PROMPT.upper())
+    told, empty = painter.captions(PROMPT.upper())
     assert told["sequence"].shape == (77, 32)
     torch.testing.assert_close(told["sequence"], prompt[0], atol=1e-5, rtol=0)
-    torch.testing.assert_close(painter.read.null["sequence"], null[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(empty["sequence"], null[0], atol=1e-5, rtol=0)
     assert painter.tokens_over_limit("A cat! " * 200) == 601 - 77  # three a time, and the end
     with pytest.raises(UsageError, match="English"):
-        painter.read("三个绿色的三角形")
+        painter.captions("三个绿色的三角形")
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_every_sampler_paints(painter: DeepFloydPainter, sampler: str) -> None:
+@pytest.mark.parametrize("sampler", FROM_NOISE)
+def test_every_sampler_paints(painter: DiffusionPainter, sampler: str) -> None:
     one = painter.paint(PROMPT, candidates=1, sampler=sampler, steps=3, guidance=2.0)[0]
     assert one.picture.shape == (16, 16, 3)
     assert one.picture.std() > 5
 
 
-def test_same_seed_same_picture_alone_or_in_company(painter: DeepFloydPainter) -> None:
+def test_same_seed_same_picture_alone_or_in_company(painter: DiffusionPainter) -> None:
     settings: dict[str, Any] = {"steps": 5, "guidance": 3.0}
     alone = painter.paint(PROMPT, candidates=1, keep=None, seed=7, **settings)
     crowd = painter.paint_many([("a dog", 1), (PROMPT, 7)], candidates=3, keep=None, **settings)[1]
@@ -234,7 +233,7 @@ def test_same_seed_same_picture_alone_or_in_company(painter: DeepFloydPainter) -
     assert np.array_equal(painter.upsampler.enlarge(PROMPT, alone)[0].picture, large[0].picture)
 
 
-def test_stage_2_takes_the_text_encoder_of_stage_1(folders: Folders, painter: DeepFloydPainter, tmp_path: Path) -> None:
+def test_stage_2_takes_the_text_encoder_of_stage_1(folders: Folders, painter: DiffusionPainter, tmp_path: Path) -> None:
     """Where its folder has the same one, or none; a reader that is run in another way does not do."""
     bare = tmp_path / "bare"
     shutil.copytree(folders.large, bare, ignore=shutil.ignore_patterns("text_encoder", "tokenizer"))
@@ -245,7 +244,7 @@ def test_stage_2_takes_the_text_encoder_of_stage_1(folders: Folders, painter: De
             load_upsampler(bare, device="cpu", reader=reader)
 
 
-def test_metadata_tell_of_steps_or_of_a_spacing(painter: DeepFloydPainter) -> None:
+def test_metadata_tell_of_steps_or_of_a_spacing(painter: DiffusionPainter) -> None:
     own = painter.defaults | {"seed": 1}
     assert painter.told(own) == {name: value for name, value in own.items() if name != "spacing"}
     told = painter.told(own | {"spacing": "smart50"})
@@ -255,7 +254,7 @@ def test_metadata_tell_of_steps_or_of_a_spacing(painter: DeepFloydPainter) -> No
     assert (facts["upsampler"], facts["upsampler_guidance"], facts["augmentation"]) == ("IF-II", 4.0, 0.25)
 
 
-def test_it_is_a_painter(painter: DeepFloydPainter) -> None:
+def test_it_is_a_painter(painter: DiffusionPainter) -> None:
     served: Painter = painter
     assert (served.name, served.size, served.text_tokens) == ("IF-I", 16, 77)
     known = {"guidance": 7.0, "steps": 100, "sampler": "ancestral", "percentile": 0.95, "agreement": 0.0, "spacing": ""}
@@ -272,14 +271,14 @@ def test_it_is_a_painter(painter: DeepFloydPainter) -> None:
 
 
 def test_bf16(folders: Folders) -> None:
-    opened = open_painter(folders.base, device="cpu", precision="bf16", slots=1)
-    assert isinstance(opened.denoiser, LearnedRangeDenoiser)
+    opened = open_painter(folders.base, device="cpu", precision="bf16")
+    assert isinstance(opened.denoiser, UNetDenoiser)
     assert next(opened.denoiser.unet.parameters()).dtype == torch.bfloat16
     assert opened.paint(PROMPT, candidates=1, steps=2)[0].picture.std() > 5
 
 
 def test_a_clip_may_rank(folders: Folders) -> None:
-    opened = open_painter(folders.base, clip="tiny", device="cpu", slots=2)
+    opened = open_painter(folders.base, clip="tiny", device="cpu")
     ranked = opened.paint(PROMPT, candidates=2, steps=2)
     assert ranked[0].score > ranked[1].score
 
@@ -318,7 +317,7 @@ def test_unknown_scheduler_settings_are_refused(
 def test_a_shorter_schedule_has_fewer_steps(folders: Folders, tmp_path: Path) -> None:
     file = "scheduler/scheduler_config.json"
     folder = changed(folders.base, tmp_path / "short", file, num_train_timesteps=100, thresholding=False)
-    opened = open_painter(folder, device="cpu", slots=1)
+    opened = open_painter(folder, device="cpu")
     assert opened.defaults["percentile"] == 0
     with pytest.raises(UsageError, match="from 1 to 100"):
         opened.paint(PROMPT, candidates=1, steps=101)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -19,22 +19,23 @@ from pinxit.api import load
 from pinxit.config import override
 from pinxit.data.bank import Bank
 from pinxit.data.scripts import readable
-from pinxit.data.world import World
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.functional.diffusion import Prediction, eps_from_x0, even_sigmas, q_sample, sigma_at, target
 from pinxit.functional.diffusion_losses import squared_error
 from pinxit.functional.samplers import SAMPLERS, Denoised, drive
 from pinxit.models.text import TextTransformerConfig
 from pinxit.recipes.command import command
-from pinxit.recipes.imagen.conditions import smaller, texts
-from pinxit.recipes.imagen.config import ImagenConfig, TextConfig
-from pinxit.recipes.imagen.denoiser import DiffusionConfig, UNetDenoiser
-from pinxit.recipes.imagen.painter import ImagenPainter, levels
+from pinxit.recipes.diffusion.conditions import Noising, texts
+from pinxit.recipes.diffusion.config import TextConfig
+from pinxit.recipes.diffusion.denoiser import UNetDenoiser
+from pinxit.recipes.diffusion.painter import DiffusionPainter, levels
+from pinxit.recipes.diffusion.schedule import DiffusionConfig
+from pinxit.recipes.diffusion.task import DiffusionTask, blurred, cropped, spread, weights
+from pinxit.recipes.imagen.config import ImagenConfig
 from pinxit.recipes.imagen.presets import PRESETS, preset, read_by, with_models
 from pinxit.recipes.imagen.release import card, write_checkpoint
 from pinxit.recipes.imagen.run import ImagenRun
 from pinxit.recipes.imagen.stages import train
-from pinxit.recipes.imagen.task import DiffusionTask, blurred, cropped, spread, weights
 from pinxit.recipes.painting import Painter
 from pinxit.training.log import read_metrics
 from pinxit.training.loop import fit
@@ -43,13 +44,15 @@ from pinxit.training.state import FILE
 from pinxit.training.stop import Stop
 from pinxit.types import Condition
 from pinxit.weights.checkpoint import open_checkpoint
+from pinxit.world import World
 from tests.recipes.curves import check_curve
 from tests.recipes.squares import write_squares
 
 pytest.importorskip("transformers")
-from tests.recipes.imagens import tiny_config
+from tests.recipes.imagens import planned, tiny_config, with_a_third
 from tests.text.tiny_models import save_tiny
 
+FEW = ("stages.base.pictures=8", "stages.upsampler.pictures=8")
 GOLDEN = Path(__file__).parent / "golden" / "imagen-nano.json"
 
 
@@ -64,9 +67,8 @@ def config(folder: Path) -> ImagenConfig:
     squares = folder / "squares"
     squares.mkdir()
     write_squares(squares)
-    config = tiny_config(folder, f"data.source={squares}", "data.pictures=8", "data.large=8", "data.names=many")
-    plan = replace(config.plans.base, images=96, batch=8, warmup=16, precision="fp32")
-    return replace(config, plans=replace(config.plans, base=plan, upsampler=plan))
+    config = tiny_config(folder, f"data.source={squares}", *FEW, "data.names=many")
+    return planned(config, images=96, batch=8, warmup=16, precision="fp32")
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +80,9 @@ def straight(config: ImagenConfig, folder: Path) -> ImagenRun:
 
 
 @pytest.fixture(scope="module")
-def painter(straight: ImagenRun) -> ImagenPainter:
+def painter(straight: ImagenRun) -> DiffusionPainter:
     found = load(straight.path("checkpoint"), device="cpu")
-    assert isinstance(found, ImagenPainter)
+    assert isinstance(found, DiffusionPainter)
     return found
 
 
@@ -107,6 +109,23 @@ def test_many_sittings_end_where_one_does(straight: ImagenRun, tmp_path: Path) -
         assert one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
+def test_what_has_learnt_is_neither_changed_nor_taken_out(straight: ImagenRun) -> None:
+    """Others may come: a second upsampler behind the first."""
+    for config, told in (
+        (replace(straight.config, stages=straight.config.stages[:1]), r"started with stages\.upsampler="),
+        (straight.config.changed("base", pictures=9), r"started with stages\.base\.pictures=8, not 9"),
+        (straight.config.changed("upsampler", crop=32), r"started with stages\.upsampler\.crop=16, not 32"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            replace(straight, config=config).enter()
+    before = (straight.folder / "run.json").read_bytes()
+    try:
+        replace(straight, config=with_a_third(straight.config)).enter()
+        assert b"second_upsampler" in (straight.folder / "run.json").read_bytes()
+    finally:
+        (straight.folder / "run.json").write_bytes(before)
+
+
 def test_losses_follow_the_golden_curve(straight: ImagenRun) -> None:
     check_curve(straight, straight.config.cascade, GOLDEN, updates=12, most=0.003)
 
@@ -128,9 +147,9 @@ class Words:
 
 def test_eight_pictures_are_learnt_by_heart(straight: ImagenRun, tmp_path: Path) -> None:
     """After some updates DDIM draws the very square that its caption names, from any noise."""
-    stage, reader, bank = override(straight.config.base, ["unet.patch=4"]), Words(), straight.bank()
+    stage, reader, bank = override(straight.config.stages[0].network, ["unet.patch=4"]), Words(), straight.bank()
     task = DiffusionTask("base", stage, 0, (6, 32), bank, reader, drop=0.0)  # type: ignore[arg-type]
-    plan = replace(straight.config.plans.base, images=8 * 400, batch=8, lr=3e-3, warmup=160, ema=0.98)
+    plan = replace(straight.config.stages[0].plan, images=8 * 400, batch=8, lr=3e-3, warmup=160, ema=0.98)
     fit(task, plan, tmp_path, "cpu", progress=False)
     captions = [bank.captions[row][0] for row in range(8)]
     denoiser = UNetDenoiser(task.unet.eval(), stage.diffusion, stage.size, torch.device("cpu"), fast=False)
@@ -154,12 +173,12 @@ def test_a_perfect_network_denoises_perfectly(kind: Prediction) -> None:
     seen: list[Tensor] = []
 
     class Perfect(nn.Module):
-        def forward(self, z: Tensor, time: Tensor, *given: Tensor | None) -> Tensor:
+        def forward(self, z: Tensor, time: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
             assert torch.allclose(z, q_sample(x0, noise, sigma), atol=1e-5)
             seen.append(time)
             return target(kind, x0, noise, sigma)
 
-    denoiser = UNetDenoiser(Perfect(), DiffusionConfig(kind), 8, torch.device("cpu"), fast=False)
+    denoiser = UNetDenoiser(Perfect(), DiffusionConfig(kind), 8, torch.device("cpu"), fast=False)  # type: ignore[arg-type]
     found = denoiser(x0 + sigma[:, None, None, None] * noise, sigma, {}).x0
     assert torch.allclose(found, x0, atol=1e-4)
     assert torch.allclose(sigma_at("cosine", seen[0] / 1000).float(), sigma, rtol=1e-3)
@@ -228,7 +247,7 @@ def test_texts_that_have_been_read_settle_how_many(straight: ImagenRun, tmp_path
 
 
 def test_a_world_is_drawn_with_the_names_that_are_asked_for(tmp_path: Path) -> None:
-    config = tiny_config(tmp_path, "data.source=world:small", "data.pictures=8", "data.large=8", "data.names=many")
+    config = tiny_config(tmp_path, "data.source=world:small", *FEW, "data.names=many")
     run = ImagenRun(tmp_path / "run", config, "cpu", progress=False)
     train(run, ["pictures"])
     world = World("small", names="many", seed=config.seed)
@@ -246,9 +265,9 @@ def test_texts_must_be_read_before_training(straight: ImagenRun, tmp_path: Path)
 
 
 def test_a_reader_of_another_width_is_refused(straight: ImagenRun, tmp_path: Path) -> None:
-    run = ImagenRun(tmp_path, override(straight.config, ["base.unet.text=64"]), "cpu", progress=False)
+    run = ImagenRun(tmp_path, override(straight.config, ["stages.base.unet.text=64"]), "cpu", progress=False)
     train(run, ("pictures",))
-    with pytest.raises(UsageError, match=r"gives vectors of width 32, and base\.unet\.text=64"):
+    with pytest.raises(UsageError, match=r"gives vectors of width 32, and stages\.base\.unet\.text=64"):
         train(run, ("base",))
 
 
@@ -289,25 +308,25 @@ def test_crops_lie_on_the_grid_of_the_smaller_picture() -> None:
 
 def test_augmentation_of_nothing_leaves_the_smaller_picture() -> None:
     small, noise = torch.rand(2, 3, 4, 4), torch.randn(2, 3, 16, 16)
-    plain = smaller(small, torch.zeros(2), noise)
+    plain = Noising()(small, torch.zeros(2), noise)
     enlarged = torch.nn.functional.interpolate(small, (16, 16), mode="bilinear", align_corners=False)
     assert torch.equal(plain["low_res"], enlarged) and plain["augmentation"].tolist() == [0, 0]
-    noised = smaller(small, torch.full((2,), 0.5), noise)
+    noised = Noising()(small, torch.full((2,), 0.5), noise)
     assert (noised["low_res"] - enlarged).std() > 0.3 and noised["augmentation"].tolist() == [500, 500]
 
 
 def test_the_condition_of_a_crop_is_a_crop_of_the_condition() -> None:
     """Away from the crop's edge: what is learned on crops holds for whole pictures. Means stay where they were."""
     small, none = torch.rand(1, 3, 16, 16), torch.zeros(1)
-    whole = smaller(small, none, torch.zeros(1, 3, 64, 64))["low_res"]
-    part = smaller(small[..., 4:12, 4:12], none, torch.zeros(1, 3, 32, 32))["low_res"]
+    whole = Noising()(small, none, torch.zeros(1, 3, 64, 64))["low_res"]
+    part = Noising()(small[..., 4:12, 4:12], none, torch.zeros(1, 3, 32, 32))["low_res"]
     torch.testing.assert_close(part[..., 2:-2, 2:-2], whole[..., 18:46, 18:46])
     ramp = torch.arange(64.0).expand(1, 3, 64, 64)
-    again = smaller(torch.nn.functional.avg_pool2d(ramp, 4), none, torch.zeros(1, 3, 64, 64))["low_res"]
+    again = Noising()(torch.nn.functional.avg_pool2d(ramp, 4), none, torch.zeros(1, 3, 64, 64))["low_res"]
     torch.testing.assert_close(again[..., 2:-2], ramp[..., 2:-2])
 
 
-def test_a_candidate_is_the_same_in_any_company(painter: ImagenPainter) -> None:
+def test_a_candidate_is_the_same_in_any_company(painter: DiffusionPainter) -> None:
     asked: Painter = painter
     alone = asked.paint("a red square on the left", candidates=2, keep=None, seed=7)
     many = asked.paint_many([("left: blue", 1), ("a red square on the left", 7)], candidates=5, keep=None)[1]
@@ -367,7 +386,9 @@ def test_the_card_tells_machine_command_scores_and_licence(straight: ImagenRun) 
         ({"candidates": 0}, "candidates must be at least 1"),
     ],
 )
-def test_what_cannot_be_painted_is_refused(painter: ImagenPainter, settings: dict[str, object], message: str) -> None:
+def test_what_cannot_be_painted_is_refused(
+    painter: DiffusionPainter, settings: dict[str, object], message: str
+) -> None:
     with pytest.raises(UsageError, match=message):
         painter.paint("a square", **settings)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="prompt is empty"):
@@ -376,7 +397,7 @@ def test_what_cannot_be_painted_is_refused(painter: ImagenPainter, settings: dic
 
 def test_levels_descend_to_nothing_on_every_grid() -> None:
     for about in (DiffusionConfig(), DiffusionConfig(schedule="linear"), DiffusionConfig(shift=3)):
-        even, karras = (levels(grid, about, 10) for grid in ("even", "karras"))
+        even, karras = (levels(about, {"grid": grid, "steps": 10}) for grid in ("even", "karras"))
         for found in (even, karras):
             assert len(found) == 11 and found[-1] == 0 and all(a > b for a, b in pairwise(found))
         assert karras[0] == pytest.approx(80) and karras[1] < even[0] and karras[-2] < even[-2]
@@ -435,7 +456,7 @@ def test_a_task_blurs_its_text_only_where_asked(straight: ImagenRun) -> None:
     for task in (clear, noisy):
         task.unet.register_forward_pre_hook(lambda _, given: seen.append(given))
         task.loss(batch, 16)
-    (x, time, told), (x2, time2, blurry) = [(given[0], given[1], given[2]) for given in seen]
+    (x, time, told), (x2, time2, blurry) = [(given[0], given[1], given[2]["sequence"]) for given in seen]
     assert torch.equal(x, x2) and torch.equal(time, time2)
     assert torch.equal(told, batch["sequence"]) and not torch.equal(blurry, told)
 
@@ -443,8 +464,8 @@ def test_a_task_blurs_its_text_only_where_asked(straight: ImagenRun) -> None:
 def test_training_goes_on_from_a_checkpoint(straight: ImagenRun, tmp_path: Path) -> None:
     """Its networks and reader; what no plan trains needs no pictures and stays as it was; sums count both runs."""
     one = open_checkpoint(straight.path("checkpoint"), "imagen")
-    config = with_models(override(straight.config, ["plans.upsampler.images=0", "text.stored=1"]), one)
-    assert config.base == straight.config.base and config.text.stored == 1
+    config = with_models(override(straight.config, ["stages.upsampler.plan.images=0", "text.stored=1"]), one)
+    assert config.stages[0] == straight.config.stages[0] and config.text.stored == 1
     run = ImagenRun(tmp_path / "more", config, "cpu", progress=False, init=one)
     train(run, ["pictures", "texts"])
     assert not run.path("large").exists() and not run.path("large-texts").exists()
@@ -462,25 +483,25 @@ def test_training_goes_on_from_a_checkpoint(straight: ImagenRun, tmp_path: Path)
 
 def test_a_network_may_have_grown_since_its_checkpoint(straight: ImagenRun, tmp_path: Path) -> None:
     one = open_checkpoint(straight.path("checkpoint"), "imagen")
-    none = ["plans.upsampler.images=0", "plans.base.images=8"]
-    grown = override(with_models(straight.config, one), [*none, "base.unet.reading=1"])
+    none = ["stages.upsampler.plan.images=0", "stages.base.plan.images=8"]
+    grown = override(with_models(straight.config, one), [*none, "stages.base.unet.reading=1"])
     run = ImagenRun(tmp_path / "grown", grown, "cpu", progress=False, init=one)
     assert train(run, ["pictures", "texts", "base"]).finished
-    wider = override(with_models(straight.config, one), [*none, "base.unet.context=64"])
+    wider = override(with_models(straight.config, one), [*none, "stages.base.unet.context=64"])
     with pytest.raises(CheckpointError, match="another model"):
         train(ImagenRun(tmp_path / "wider", wider, "cpu", progress=False, init=one), ["pictures", "texts", "base"])
 
 
 def test_a_reader_from_scratch_may_take_the_place_of_a_frozen_one(straight: ImagenRun, tmp_path: Path) -> None:
     one = open_checkpoint(straight.path("checkpoint"), "imagen")
-    changes = ["plans.upsampler.images=0", "plans.base.images=8"]
+    changes = ["stages.upsampler.plan.images=0", "stages.base.plan.images=8"]
     config = read_by(override(with_models(straight.config, one), changes), "learned")
     small = TextTransformerConfig(vocab=512, tokens=12, width=32, layers=1, heads=2)
     config = read_by(replace(config, text=replace(config.text, learned=small)), "learned")
-    assert config.text.learned == small and config.base.unet.text == 32
+    assert config.text.learned == small and config.stages[0].unet.text == 32
     run = ImagenRun(tmp_path, config, "cpu", progress=False, init=one)
     assert train(run).finished == run.stages
-    assert isinstance(load(run.path("checkpoint"), device="cpu"), ImagenPainter)
+    assert isinstance(load(run.path("checkpoint"), device="cpu"), DiffusionPainter)
     again = open_checkpoint(run.path("checkpoint"), "imagen")
     further = ImagenRun(tmp_path / "further", with_models(config, again), "cpu", progress=False, init=again)
     train(further, ["pictures", "tokenizer"])
@@ -490,11 +511,13 @@ def test_a_reader_from_scratch_may_take_the_place_of_a_frozen_one(straight: Imag
 
 def test_runs_that_would_train_nothing_or_ship_the_untrained_are_refused(straight: ImagenRun, tmp_path: Path) -> None:
     one = open_checkpoint(straight.path("checkpoint"), "imagen")
-    idle = override(straight.config, ["plans.base.images=0", "plans.upsampler.images=0"])
-    with pytest.raises(UsageError, match=r"no network has pictures to learn from: set plans\.base\.images"):
+    idle = override(straight.config, ["stages.base.plan.images=0", "stages.upsampler.plan.images=0"])
+    with pytest.raises(UsageError, match=r"no network has pictures to learn from: set stages\.base\.plan\.images"):
         train(ImagenRun(tmp_path, idle, "cpu", progress=False, init=one))
-    half = override(straight.config, ["plans.upsampler.images=0"])
-    with pytest.raises(UsageError, match=r"plans\.upsampler\.images=0 keeps what a checkpoint brought: name one"):
+    half = override(straight.config, ["stages.upsampler.plan.images=0"])
+    with pytest.raises(
+        UsageError, match=r"stages\.upsampler\.plan\.images=0 keeps what a checkpoint brought: name one"
+    ):
         train(ImagenRun(tmp_path, half, "cpu", progress=False))
     third = replace(one, parts={**one.parts, "second_upsampler": one.parts["upsampler"]})
     with pytest.raises(UsageError, match="has a second_upsampler, which this preset has no plan for"):
@@ -521,7 +544,7 @@ def test_a_learned_reader_is_trained_with_the_base_and_shipped_with_it(straight:
     before = [load_file(run.path("base") / FILE)[f"weights/text/{name}"] for name in ("tokens",)]
     assert before[0].std() > 0
     found = load(run.path("checkpoint"), device="cpu")
-    assert isinstance(found, ImagenPainter) and len(found.paint("a red square", candidates=2)) == 2
+    assert isinstance(found, DiffusionPainter) and len(found.paint("a red square", candidates=2)) == 2
     said = found.reader.encode(["a red square"]).sequence
     assert torch.allclose(said, trained, atol=0.02 * trained.abs().max().item())  # stored in bfloat16
 
@@ -535,7 +558,7 @@ def test_captions_in_other_scripts_are_left_out_where_asked() -> None:
 def test_networks_follow_the_text_encoder_they_are_given(config: ImagenConfig) -> None:
     """The width, and heads that divide it where the preset's six do not."""
     found = read_by(preset("tiny"), config.text.encoder)
-    for stage in (found.base, found.upsampler):
+    for stage in found.stages:
         assert (stage.unet.text, stage.unet.pool_heads) == (32, 8)
     assert found.text.encoder == config.text.encoder
     assert read_by(found, config.text.encoder) is found

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from pinxit.api import load, load_upsampler
-from pinxit.errors import UsageError
+from pinxit.errors import CheckpointError, UsageError
+from pinxit.recipes.diffusion.upsampler import Upsampler
 from pinxit.recipes.imagen.presets import nano, read_by
 from pinxit.recipes.imagen.run import ImagenRun
 from pinxit.recipes.imagen.stages import train
-from pinxit.recipes.imagen.upsampler import Upsampler
 from pinxit.types import Ranked
 from pinxit.weights.checkpoint import open_checkpoint
 from tests.recipes.squares import write_squares
 
 pytest.importorskip("transformers")
-from tests.recipes.imagens import save_random_imagen, tiny_config, with_a_third
+from tests.recipes.imagens import planned, save_random_imagen, tiny_config, with_a_third
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +41,9 @@ def square(side: int, candidate: int) -> Ranked:
 def test_three_networks_are_trained_and_kept(tmp_path: Path, stored: int) -> None:
     (tmp_path / "squares").mkdir()
     write_squares(tmp_path / "squares")
-    told = [f"data.source={tmp_path / 'squares'}", *(f"data.{name}=8" for name in ("pictures", "large", "largest"))]
+    told = [f"data.source={tmp_path / 'squares'}", *(f"stages.{name}.pictures=8" for name in ("base", "upsampler"))]
     config = with_a_third(tiny_config(tmp_path, *told, f"text.stored={stored}"))
-    plan = replace(config.plans.base, images=16, batch=8, warmup=8, precision="fp32")
-    config = replace(config, plans=replace(config.plans, base=plan, upsampler=plan, second_upsampler=plan))
+    config = planned(config, images=16, batch=8, warmup=8, precision="fp32")
     run = ImagenRun(tmp_path / "run", config, "cpu", progress=False)
     assert run.stages == ("pictures", "tokenizer", "texts", "base", "upsampler", "second_upsampler", "checkpoint")
     assert train(run).finished == run.stages
@@ -55,6 +54,30 @@ def test_three_networks_are_trained_and_kept(tmp_path: Path, stored: int) -> Non
     painter = load(run.path("checkpoint"), device="cpu")
     large = painter.upsampler.enlarge("a red square", painter.paint("a red square", candidates=1))  # type: ignore[attr-defined]
     assert large[0].picture.shape == (64, 64, 3)
+
+
+def test_an_upsampler_may_be_told_no_text(tmp_path: Path) -> None:
+    """Its captions are neither read nor stored, its pictures hang on none; a cascade may end with its base as well."""
+    (tmp_path / "squares").mkdir()
+    write_squares(tmp_path / "squares")
+    told = [f"data.source={tmp_path / 'squares'}", *(f"stages.{name}.pictures=8" for name in ("base", "upsampler"))]
+    silent = ["text=0", "context=0", "middle=false", "attention=[false,false]"]
+    config = tiny_config(tmp_path, *told, "text.stored=1", *(f"stages.upsampler.unet.{one}" for one in silent))
+    config = planned(config, images=16, batch=8, warmup=8, precision="fp32")
+    run = ImagenRun(tmp_path / "run", config, "cpu", progress=False)
+    assert train(run).finished == run.stages
+    assert run.path("texts").exists() and not run.path("large-texts").exists()
+    upsampler = load_upsampler(run.path("checkpoint"), device="cpu")
+    one, other = (upsampler.enlarge(text, [square(16, 0)])[0].picture for text in ("a red square", "left: blue"))
+    assert np.array_equal(one, other) and one.shape == (32, 32, 3)
+    alone = replace(config, stages=config.stages[:1])
+    first = ImagenRun(tmp_path / "alone", alone, "cpu", progress=False)
+    assert train(first).finished == ("pictures", "tokenizer", "texts", "base", "checkpoint")
+    painter = load(first.path("checkpoint"), device="cpu")
+    assert painter.upsampler is None and painter.paint("a red square", candidates=1)  # type: ignore[attr-defined]
+    assert "a diffusion model draws" in (first.path("checkpoint") / "README.md").read_text(encoding="utf-8")
+    with pytest.raises(CheckpointError, match="has no upsampler"):
+        load_upsampler(first.path("checkpoint"), device="cpu")
 
 
 def test_the_chain_is_one_step_after_the_other(upsampler: Upsampler) -> None:
@@ -95,14 +118,16 @@ def test_how_far_up_can_be_chosen(upsampler: Upsampler) -> None:
 
 def test_networks_that_do_not_follow_on_each_other_are_refused() -> None:
     config = with_a_third(nano())
-    assert config.second_upsampler is not None
     with pytest.raises(UsageError, match=r"second_upsampler\.low=16 must equal upsampler\.size=32: set both"):
-        replace(config, second_upsampler=replace(config.second_upsampler, low=16, crop=32))
-    with pytest.raises(UsageError, match="must be given together"):
-        replace(config, second_upsampler=None)
+        config.changed("second_upsampler", low=16, crop=32)
+    with pytest.raises(UsageError, match="must hold at least a base"):
+        replace(config, stages=())
+    for name in ("upsampler", "texts", "../base", ""):
+        with pytest.raises(UsageError, match=f"'{name}' cannot name a network"):
+            config.changed("second_upsampler", name=name)
 
 
 def test_another_reader_is_taken_by_every_network(tmp_path: Path) -> None:
     tiny_config(tmp_path)
     found = read_by(with_a_third(nano()), str(tmp_path / "reader"))
-    assert [found.network(name).unet.text for name in found.cascade] == [32, 32, 32]
+    assert [stage.unet.text for stage in found.stages] == [32, 32, 32]

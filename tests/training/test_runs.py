@@ -3,9 +3,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pinxit.config import override, to_dict
 from pinxit.errors import DataError, PinxitError, UsageError
 from pinxit.training.plan import Plan
 from pinxit.training.runs import FILE, config_of, differences, enter
@@ -33,6 +35,23 @@ class Plans:
 class Many:
     plans: Plans = field(default_factory=Plans)
     seed: int = 4
+
+
+@dataclass(frozen=True)
+class Layer:
+    name: str
+    depth: int = 4
+
+
+@dataclass(frozen=True)
+class Stack:
+    layers: tuple[Layer, ...] = (Layer("low"), Layer("high", 5))
+    sizes: tuple[int, ...] = (1, 2)
+
+    @staticmethod
+    def migrated(data: dict[str, Any]) -> dict[str, Any]:
+        found = dict(data)
+        return found | {"layers": [{"name": "low", "depth": found.pop("depth")}]} if "depth" in found else found
 
 
 def start(folder: Path, config: Config, late_used: bool = False) -> None:
@@ -105,3 +124,33 @@ def test_seeds_of_old_plans_side_by_side(tmp_path: Path) -> None:
 def test_differences_name_every_leaf() -> None:
     old, new = {"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"c": 2, "d": 4}, "e": 5}
     assert list(differences(old, new)) == [("a", 1, None), ("b.d", 3, 4), ("e", None, 5)]
+
+
+def test_sections_in_a_list_go_by_their_names(tmp_path: Path) -> None:
+    """One is settled, the other may change still; one may come and go."""
+    used = {"layers.low": lambda: True}
+    enter(tmp_path, "toy", Stack(), used)
+    enter(tmp_path, "toy", override(Stack(), ["layers.high.depth=6"]), used)
+    with pytest.raises(UsageError, match=r"started with layers\.low\.depth=4, not 6"):
+        enter(tmp_path, "toy", override(Stack(), ["layers.low.depth=6", "layers.high.depth=6"]), used)
+    more = override(Stack(), ['layers.top={"depth": 9}', "layers.low=null", "sizes=[3]"])
+    assert more == Stack((Layer("high", 5), Layer("top", 9)), (3,))
+    told = {name: (before, now) for name, before, now in differences(to_dict(Stack()), to_dict(more))}
+    assert told.keys() == {"layers.low", "layers.top", "sizes"} and told["layers.top"] == (
+        None,
+        to_dict(Layer("top", 9)),
+    )
+    for change, why in (
+        ("layers.mid.depth=1", "no section 'mid'"),
+        ("layers.low.width=1", "no field 'width'; choose from name, depth"),
+        ("layers.low=3", "'low' is a section"),
+        ("sizes.low=3", "no section 'sizes'"),
+    ):
+        with pytest.raises(UsageError, match=why):
+            override(Stack(), [change])
+
+
+def test_an_older_versions_json_is_migrated(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(json.dumps({"recipe": "toy", "config": {"depth": 7}}))
+    assert config_of(tmp_path, "toy", Stack) == Stack((Layer("low", 7),))
+    enter(tmp_path, "toy", Stack((Layer("low", 7),)), {"layers": lambda: True})  # nothing has changed

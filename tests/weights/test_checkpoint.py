@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pinxit.errors import CheckpointError
-from pinxit.weights import checkpoint as module
+from pinxit.weights import checkpoint as weights
 from pinxit.weights.checkpoint import Part, open_checkpoint, save_checkpoint
 from pinxit.weights.zoo import find
 
@@ -50,7 +50,7 @@ def test_round_trip_is_bfloat16_exact(tmp_path: Path) -> None:
 
 
 def test_shards_hold_every_weight_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SHARD_BYTES", 2**16 + 120)
+    monkeypatch.setattr(weights, "SHARD_BYTES", 2**16 + 120)
     model = save(tmp_path / "c")
     opened = open_checkpoint(tmp_path / "c")
     assert len(opened.parts["net"]["files"]) > 1
@@ -121,3 +121,25 @@ def test_find_takes_folders_and_names_what_is_shipped(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="shipped name"):
         find("no-such-checkpoint")
     assert all((find(name) / "pinxit.json").is_file() for name in ("tiny", "imagen-tiny", "judge"))
+
+
+def test_whole_numbers_keep_every_digit(tmp_path: Path) -> None:
+    """A BatchNorm's counter, say: bfloat16 has no 1001."""
+    state = {"gain": torch.randn(4), "count": torch.tensor(1001), "seen": torch.tensor([True, False])}
+    save_checkpoint(tmp_path, "dalle", {"net": Part(TinyConfig(), state)})
+    found = open_checkpoint(tmp_path).state("net")
+    assert found["gain"].dtype == torch.bfloat16 and found["seen"].dtype == torch.bool
+    assert found["count"].dtype == torch.int64 and int(found["count"]) == 1001
+
+
+def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    save(tmp_path)
+    opened, first, wider = open_checkpoint(tmp_path), nn.Sequential(nn.Linear(6, 8)), tiny(7)
+    more = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 6), nn.Linear(6, 2))
+    for module, told in (
+        (more, r"part net lacks 2 weights such as '2\.bias'"),
+        (first, r"part net has unknown 2 weights such as '1\.bias'"),
+        (wider, r"part net has of another shape \d weights such as '(0\.weight|1\.bias|1\.weight)'"),
+    ):
+        with pytest.raises(CheckpointError, match=told):
+            opened.load_into("net", module)

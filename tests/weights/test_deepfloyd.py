@@ -16,6 +16,7 @@ from pinxit.models.unet import UNet
 from pinxit.models.unet_shapes import PUBLISHED
 from pinxit.weights.deepfloyd import load_deepfloyd
 from pinxit.weights.deepfloyd_names import diffusers_names, unet_config
+from tests.models.test_unet import call
 
 diffusers = pytest.importorskip("diffusers")
 
@@ -95,12 +96,12 @@ def test_outputs_equal_diffusers(tmp_path: Path, name: str) -> None:
     ours, told = load_deepfloyd(tmp_path), given(VARIANTS[name])
     sample = torch.cat([told["x"], told["low_res"]], 1) if "low_res" in told else told["x"]
     wanted = net(sample, told["time"], told["sequence"], class_labels=told.get("augmentation")).sample
-    found = ours(**told)
+    found = call(ours, **told)
     assert found.shape == wanted.shape == (2, 6, *sample.shape[2:])
     assert float(wanted.std()) > 0.1
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
-    masked = ours(**told, mask=torch.zeros(2, 7, dtype=torch.bool))  # these networks were trained on the padding too
-    assert torch.equal(masked, found)
+    none = torch.zeros(2, 7, dtype=torch.bool)  # these networks were trained on the padding too
+    assert torch.equal(call(ours, **told, mask=none), found)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -156,12 +157,12 @@ def test_shards_halves_and_the_bare_folder(tmp_path: Path) -> None:
     net, told = peer(STAGE_1), given(STAGE_1)
     net.save_pretrained(tmp_path / "unet", max_shard_size="300KB")
     assert (tmp_path / "unet" / "diffusion_pytorch_model.safetensors.index.json").is_file()
-    whole = load_deepfloyd(tmp_path)(**told)
-    torch.testing.assert_close(load_deepfloyd(tmp_path / "unet")(**told), whole, atol=0, rtol=0)
+    whole = call(load_deepfloyd(tmp_path), **told)
+    torch.testing.assert_close(call(load_deepfloyd(tmp_path / "unet"), **told), whole, atol=0, rtol=0)
     net.half().save_pretrained(tmp_path / "half", variant="fp16")
     opened = load_deepfloyd(tmp_path / "half")
     assert next(opened.parameters()).dtype == torch.float32
-    torch.testing.assert_close(opened(**told), whole, atol=0.05, rtol=0)
+    torch.testing.assert_close(call(opened, **told), whole, atol=0.05, rtol=0)
     assert next(load_deepfloyd(tmp_path / "half", torch.bfloat16).parameters()).dtype == torch.bfloat16
 
 

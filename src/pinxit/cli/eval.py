@@ -18,13 +18,11 @@ from pinxit.cli.examining import (
     Words,
     console,
     exam_of,
-    examine,
     settings_of,
     show_table,
-    write_report,
-    write_sheet,
 )
 from pinxit.cli.options import Device
+from pinxit.cli.sitting import examine, write_report, write_sheet
 
 if TYPE_CHECKING:
     from pinxit.evaluation.questions import Exam, Question

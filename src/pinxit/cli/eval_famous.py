@@ -13,13 +13,11 @@ from pinxit.cli.examining import (
     Language,
     PainterName,
     Seed,
-    examine,
     settings_of,
     show_table,
-    write_report,
-    write_sheet,
 )
 from pinxit.cli.options import Device
+from pinxit.cli.sitting import examine, write_report, write_sheet
 
 if TYPE_CHECKING:
     from pinxit.evaluation.report import Lines
@@ -50,13 +48,14 @@ def famous(
       pinxit eval famous --language zh --candidates 4 --out zh.json
     """
     from pinxit.config import from_dict
-    from pinxit.evaluation.famous_exam import FamousExam, famous_lines, famous_questions, judge_on_famous
+    from pinxit.evaluation.famous_exam import FamousExam, check_judge, famous_lines, famous_questions, judge_on_famous
     from pinxit.evaluation.geneval import Rules
     from pinxit.recipes.judge import Judge
 
     exam = from_dict(FamousExam, {"seeds": seeds, "language": language, "seed": seed}, "exam")
     opened = Judge.open(judge, device)
     asked = famous_questions(exam)
+    check_judge(asked, opened.senses)
     about: dict[str, Any] = {"judge": {"name": judge, "hash": opened.hash}, "candidates": candidates}
     settings = settings_of(changes or [])
     about |= {"settings": settings} if settings else {}

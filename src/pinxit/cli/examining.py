@@ -12,11 +12,8 @@ from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
-    from pinxit.evaluation.questions import Exam, Question
-    from pinxit.evaluation.sitting import Sitting
-    from pinxit.recipes.judge import Judge
+    from pinxit.evaluation.questions import Exam
 
 WIDE = 150  # characters a line, enough for all columns side by side
 
@@ -46,8 +43,8 @@ def exam_of(
     Raises UsageError for an exam that there is not.
     """
     from pinxit.config import from_dict
-    from pinxit.data.world.vocabulary import lexicon
     from pinxit.evaluation.questions import Exam, judged_by
+    from pinxit.world.vocabulary import lexicon
 
     values = {"preset": preset, "split": split, "prompts": prompts, "language": language, "seed": seed}
     values |= {"words": words, "tasks": judged_by(senses, lexicon(preset).preset)}
@@ -75,80 +72,6 @@ def value_of(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def examine(
-    checkpoint: str,
-    device: str,
-    exam: Any,
-    asked: Sequence[Question],
-    judge: Judge,
-    candidates: int,
-    about: dict[str, Any],
-    out: Path | None,
-    shown: int,
-) -> Sitting:
-    """Let a painter sit an exam; `about` learns who it is and, where there is a report, its answers.
-
-    Raises UsageError for settings that the painter does not have.
-    """
-    from dataclasses import asdict
-    from functools import partial
-
-    from pinxit.api import load
-    from pinxit.cli.sweeping import check_settings
-    from pinxit.evaluation.geneval import Rules
-    from pinxit.evaluation.part import part_of
-    from pinxit.evaluation.sitting import sit
-
-    painter = load(checkpoint, device=device)
-    settings = about.get("settings", {})
-    check_settings(painter, None, [settings])
-    about["painter"] = {"name": checkpoint} | painter.provenance
-    identity = {"exam": asdict(exam)} | about
-    part = part_of(out)
-
-    def paint(prompts: Any, seeds: Any, count: int) -> Any:
-        return painter.paint_many(list(zip(prompts, seeds, strict=True)), candidates=count, keep=None, **settings)
-
-    with bar("painting", len(asked)) as watch:
-        done = sit(
-            asked,
-            paint,
-            candidates,
-            judge.look,
-            Rules(),
-            rank=partial(painter.rank, **settings),
-            shown=shown,
-            part=part,
-            identity=identity,
-            watch=watch,
-        )
-    if part:
-        about["answers"] = [asdict(one) for one in done.answers]
-    return done
-
-
-def write_sheet(path: Path, done: Sitting) -> None:
-    """A PNG of the best picture of every question that was kept, marked right or wrong."""
-    from pinxit.data.sheet import sheet
-    from pinxit.evaluation.report import marked
-    from pinxit.pictures import write_png
-
-    shown = done.answers[: len(done.pictures)]
-    if not shown:
-        raise UsageError(f"no picture was kept for {path}: the exam was begun without --sheet; remove its .part file.")
-    write_png(path, sheet(done.pictures, marked([a.prompt for a in shown], [a.complaint for a in shown])))
-
-
-def write_report(out: Path, exam: Any, device: str, found: dict[str, Any]) -> None:
-    """A JSON report that says where its figures come from; the half-done work beside it goes."""
-    from pinxit.evaluation.part import part_of
-    from pinxit.files import write_json
-
-    write_json(out, origin(exam, device) | found)
-    if part := part_of(out):
-        part.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -12,9 +12,9 @@ from pinxit.cli.training import Changes, RunFolder
 
 def train_judge(
     out: RunFolder,
-    data: Annotated[str, typer.Option(help="world:small, world:gallery or world:full; only there is it known what pictures show.")] = (
-        "world:small"
-    ),
+    data: Annotated[
+        str, typer.Option(help="world:small, :gallery or :full; only there is it known what pictures show.")
+    ] = ("world:small"),
     images: Annotated[int, typer.Option(min=1, help="Renders to learn from.")] = 300_000,
     seed: Annotated[int, typer.Option(min=0, help="Of the first weights and the order of the renders.")] = 0,
     init_from: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,7 +30,7 @@ from pinxit.cli.painting import (
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
-    from pinxit.recipes.imagen.upsampler import Upsampler
+    from pinxit.recipes.diffusion.upsampler import Upsampler
     from pinxit.recipes.painting import Painter, Watch
     from pinxit.types import Ranked
 
@@ -75,6 +76,14 @@ def paint(
         typer.Option(help="DeepFloyd IF: timesteps by name or by section (smart100; 10,10,3,2,2) instead of --steps."),
     ] = None,
     agreement: Agreement = None,
+    ranker: Annotated[
+        str | None,
+        typer.Option(
+            help="The CLIP that ranks the candidates: a shipped name, a checkpoint folder, or published weights; "
+            "DeepFloyd IF has none of its own.",
+            show_default="the checkpoint's",
+        ),
+    ] = None,
     upscale: Annotated[
         int | None,
         typer.Option(
@@ -111,8 +120,6 @@ def paint(
       pinxit paint "two yellow squares" --recipe imagen --steps 25 --guidance 3
       pinxit paint "a red car on a beach" --upscale 256
     """
-    from pinxit.recipes.painting import halves
-
     texts = _prompts(prompt, prompts)
     wanted: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
     wanted |= {"agreement": agreement}
@@ -120,19 +127,28 @@ def paint(
     if steps is not None and spacing is not None:
         raise UsageError("give --steps or --spacing, but not both: a spacing names its own timesteps.")
     named = checkpoint or SHIPPED[recipe or Recipe.dalle]
-    painter, settings = opened(named, device, int8, wanted, None if recipe is None else recipe.value)
+    _check_choice(named, ranker, candidates, keep)
+    painter, settings = opened(named, device, int8, wanted, None if recipe is None else recipe.value, ranker)
     enlarger = _enlarger(painter, upscale, upsampler, device)
     facts: dict[str, Any] = {"seed": seed, "candidates": candidates, "keep": keep}
     facts |= {} if enlarger is None else enlarger.facts
     for text in texts:
         say_about(painter, text, strict)
+    how: dict[str, Any] = {"candidates": candidates, "keep": keep, "upsampler": enlarger} | settings
 
-        def draw(watch: Watch, text: str = text) -> list[Ranked]:
-            first, then = (watch, watch) if enlarger is None else halves(watch)
-            kept = painter.paint(text, candidates=candidates, keep=keep, seed=seed, watch=first, **settings)
-            return kept if enlarger is None else enlarger.enlarge(text, kept, then)
+    def draw(watch: Watch) -> Generator[list[Ranked], None, None]:
+        return painter.paint_each([(text, seed) for text in texts], watch=watch, **how)
 
-        draw_and_write(painter, text, draw, out, settings | facts, as_json)
+    draw_and_write(painter, texts, draw, out, settings | facts, as_json)
+
+
+def _check_choice(checkpoint: str, ranker: str | None, candidates: int, keep: int) -> None:
+    """Refuse to draw pictures that nobody can choose among."""
+    from pinxit.weights.zoo import is_deepfloyd
+
+    if ranker is None and candidates > keep and is_deepfloyd(checkpoint):
+        told = f"{checkpoint} holds no CLIP to choose {keep} of {candidates} candidates"
+        raise UsageError(f"{told}: name one with --ranker, or draw only {keep} with --candidates {keep}.")
 
 
 def _enlarger(painter: Painter, upscale: int | None, named: str | None, device: str) -> Upsampler | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
-    from pinxit.recipes.painting import Painter, Progress
+    from pinxit.recipes.painting import Painter, Watch
     from pinxit.types import Ranked
 
 Candidates = Annotated[int, typer.Option(min=1, help="How many pictures to draw before the best are kept.")]
@@ -62,7 +63,12 @@ CheckpointOption = Annotated[str, typer.Option(help="A shipped checkpoint's name
 
 
 def opened(
-    checkpoint: str, device: str, int8: bool, wanted: dict[str, Any], recipe: str | None = None
+    checkpoint: str,
+    device: str,
+    int8: bool,
+    wanted: dict[str, Any],
+    recipe: str | None = None,
+    ranker: str | None = None,
 ) -> tuple[Painter, dict[str, Any]]:
     """The painter and all its settings, those of `wanted` that are not None in place of its own.
 
@@ -73,7 +79,7 @@ def opened(
     given = {name: value for name, value in wanted.items() if value is not None}
     if not 0 < given.get("top_p", 1) <= 1:
         raise UsageError(f"--top-p must be above 0 and at most 1, not {given['top_p']}.")
-    painter = load(checkpoint, device=device, int8=int8, recipe=recipe)
+    painter = load(checkpoint, device=device, int8=int8, recipe=recipe, ranker=ranker)
     strange = [name for name in given if name not in painter.defaults]
     if strange:
         raise UsageError(f"{checkpoint} has no setting {strange[0]}: it paints by {', '.join(painter.defaults)}.")
@@ -96,19 +102,24 @@ def say_about(painter: Painter, text: str, strict: bool) -> None:
 
 def draw_and_write(
     painter: Painter,
-    text: str,
-    draw: Callable[[Callable[[Progress], None]], list[Ranked]],
+    texts: Sequence[str],
+    draw: Callable[[Watch], Generator[list[Ranked], None, None]],
     out: Path,
     settings: dict[str, Any],
     as_json: bool,
 ) -> None:
+    """Write a folder for each text as its pictures come, and say where; `draw` gives them in the order of `texts`."""
     from pinxit.cli.output import as_json as json_line
     from pinxit.cli.output import folder_name, write_results
     from pinxit.cli.progress import painting
 
     facts = painter.told(settings) | painter.provenance
-    folder = out / folder_name(text, facts)
-    with painting(text, folder / "preview.png") as watch:
-        ranked = draw(watch)
-    paths = write_results(folder, text, ranked, facts)
-    typer.echo(json_line(text, ranked, paths) if as_json else str(folder / "sheet.png"))
+    now: list[Watch] = []  # who watches the prompt that is next to come
+    with closing(draw(lambda painted: now[-1](painted))) as coming:
+        for text in texts:
+            folder = out / folder_name(text, facts)
+            with painting(text, folder / "preview.png") as watching:
+                now.append(watching)
+                ranked = next(coming)
+            paths = write_results(folder, text, ranked, facts)
+            typer.echo(json_line(text, ranked, paths) if as_json else str(folder / "sheet.png"))

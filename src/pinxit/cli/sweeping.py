@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from pinxit.evaluation.sweep import Studio, Watch
     from pinxit.evaluation.variations import Settings
     from pinxit.recipes.clip.encoder import ClipEncoder
-    from pinxit.recipes.imagen.config import SamplingConfig
-    from pinxit.recipes.imagen.upsampler import Upsampler
+    from pinxit.recipes.diffusion.config import SamplingConfig
+    from pinxit.recipes.diffusion.upsampler import Upsampler
     from pinxit.recipes.judge import Judge
     from pinxit.recipes.painting import Painter
     from pinxit.types import Picture, Ranked
@@ -66,20 +66,18 @@ def _upsampler(painter: Painter, checkpoint: str) -> Upsampler:
     found: Upsampler | None = getattr(painter, "upsampler", None)
     if found is None:
         raise UsageError(f"{checkpoint} has no upsampler: leave out --upscale, or name an Imagen with --checkpoint.")
-    for one in found.chain:
-        one.slots = 1  # every prompt has one picture, and empty slots cost as much as full ones
     return found
 
 
 def check_settings(painter: Painter, upsampler: Upsampler | None, planned: Sequence[Settings]) -> None:
     """Find what would be refused on the way before anything is painted, which may take hours. Raises UsageError."""
     from pinxit.evaluation.variations import check
-    from pinxit.recipes.imagen import painter as imagen
+    from pinxit.recipes.diffusion import painter as diffusion
 
     check(planned, painter.defaults, None if upsampler is None else _own(upsampler))
     for settings in planned:
-        if isinstance(painter, imagen.ImagenPainter):
-            imagen.check_settings(painter.defaults | settings)
+        if isinstance(painter, diffusion.DiffusionPainter):
+            diffusion.check_settings(painter.defaults | settings)
         if upsampler is not None:
             _set(upsampler.sampling, settings)
 

@@ -54,7 +54,7 @@ def train_imagen(
       pinxit train imagen --preset tiny --data world:small --out runs/imagen
       pinxit train imagen --preset paper --out runs/imagen --dry-run
       pinxit train imagen --preset tiny --text-encoder hub:google/t5-v1_1-base --out runs/t5
-      pinxit train imagen --out runs/imagen --set plans.base.images=2000000
+      pinxit train imagen --out runs/imagen --set stages.base.plan.images=2000000
       pinxit train imagen --init-from imagen-tiny --data my-pictures --out runs/mine
     """
     from pinxit.recipes.imagen import presets
@@ -74,7 +74,7 @@ def train_imagen(
         config = config if init is None else presets.with_models(config, init)
     if text_encoder is not None:
         config = presets.read_by(config, text_encoder)
-    named = {"data.source": data, "data.pictures": pictures}
+    named = {"data.source": data, f"stages.{config.cascade[0]}.pictures": pictures}
     config = presets.changed(config, asked(named, changes))
     run, chosen = ImagenRun(out, config, device, not quiet, init), stages.split(",") if stages else None
     if dry_run:

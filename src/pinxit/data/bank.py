@@ -83,7 +83,7 @@ class Bank:
         facts = self.facts(index)
         if facts is None or self.about["facts"] != "Scene":
             return facts
-        from pinxit.data.world.scene import Scene
+        from pinxit.world.scene import Scene
 
         return from_dict(Scene, facts)
 

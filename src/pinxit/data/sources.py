@@ -67,7 +67,7 @@ def open_training(spec: str, size: int, seed: int, **options: Any) -> Dataset:
 def open_labelled(spec: str, size: int, split: str) -> LabelledDataset:
     """Open a source whose pictures have labels. Raises UsageError for any other one, DataError for missing files."""
     if spec.startswith(DRAWINGS):
-        from pinxit.data.world.drawings import Drawings
+        from pinxit.data.drawings import Drawings
 
         chosen: Any = {"preset": spec.removeprefix(DRAWINGS), "split": split, "size": size}
         return Drawings(**chosen)
@@ -78,7 +78,7 @@ def open_labelled(spec: str, size: int, split: str) -> LabelledDataset:
 
 
 def _world(preset: str, size: int, split: str, options: dict[str, Any]) -> Dataset:
-    from pinxit.data.world import World
+    from pinxit.world import World
 
     unknown = sorted(options.keys() - {"language", "seed", "group", "names", "detail"})
     if unknown:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pinxit.data.world.tasks import TASKS
 from pinxit.evaluation.geneval import Rules, complaints, overall
 from pinxit.evaluation.questions import Exam, Question, true_picture, wrong_picture
 from pinxit.functional.boxes import Sight
 from pinxit.types import Prompt, Ranked
+from pinxit.world.tasks import TASKS
 
 if TYPE_CHECKING:
     from pinxit.types import Picture

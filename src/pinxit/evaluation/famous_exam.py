@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
-from pinxit.data.world.famous import famous_sentences
 from pinxit.errors import UsageError
 from pinxit.evaluation.evaluators import Answer, Look, columns
-from pinxit.evaluation.geneval import Rules, complaints
+from pinxit.evaluation.geneval import Rules, complaints, needs
 from pinxit.evaluation.questions import Question, true_picture
 from pinxit.evaluation.report import Lines
+from pinxit.world.famous import famous_sentences
 
 OVERALL = "overall"
 
@@ -38,6 +38,16 @@ def famous_questions(exam: FamousExam) -> list[Question]:
         for one in famous_sentences()
         for seed in range(exam.seed, exam.seed + exam.seeds)
     ]
+
+
+def check_judge(asked: Sequence[Question], senses: frozenset[str]) -> None:
+    """Raise UsageError where a judge with these senses could not tell whether a sentence is obeyed."""
+    lacking = frozenset[str]().union(*(needs(one.wanted) for one in asked)) - senses
+    if lacking:
+        raise UsageError(
+            f"this judge tells no {', no '.join(sorted(lacking))}, which the famous sentences ask for: "
+            "take one trained on world:gallery."
+        )
 
 
 def famous_lines(answers: Sequence[Answer], candidates: int) -> Lines:

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from itertools import permutations, product
 from statistics import fmean
 
-from pinxit.data.world.demands import Demand, Wanted, WantedRelation, stands_so
-from pinxit.data.world.tasks import TASKS
-from pinxit.data.world.vocabulary import FORMS
 from pinxit.errors import UsageError
 from pinxit.functional.boxes import Detection, Sight, area
+from pinxit.world.demands import Demand, Wanted, WantedRelation, stands_so
+from pinxit.world.tasks import TASKS
+from pinxit.world.vocabulary import FORMS
 
 
 @dataclass(frozen=True, slots=True)

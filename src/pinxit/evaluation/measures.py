@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pinxit.data.world.tasks import TASKS
 from pinxit.evaluation.evaluators import Look, by_task, scores
 from pinxit.evaluation.geneval import Rules, complaints
 from pinxit.evaluation.questions import Question, true_picture
 from pinxit.evaluation.report import interval
 from pinxit.functional.mmd import cmmd
+from pinxit.world.tasks import TASKS
 
 if TYPE_CHECKING:
     from torch import Tensor

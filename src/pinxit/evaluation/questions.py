@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Literal
 
-from pinxit.data.world.demands import Demand, demand
-from pinxit.data.world.dice import Dice
-from pinxit.data.world.draw import render
-from pinxit.data.world.neighbours import neighbours
-from pinxit.data.world.plan import meaning
-from pinxit.data.world.scene import Scene
-from pinxit.data.world.splits import Split
-from pinxit.data.world.tasks import EXTRAS, TASKS, task_prompt, task_scene
-from pinxit.data.world.unheard import (
+from pinxit.errors import UsageError
+from pinxit.world.demands import Demand, demand
+from pinxit.world.dice import Dice
+from pinxit.world.draw import render
+from pinxit.world.neighbours import neighbours
+from pinxit.world.plan import meaning
+from pinxit.world.scene import Scene
+from pinxit.world.splits import Split
+from pinxit.world.tasks import EXTRAS, TASKS, task_prompt, task_scene
+from pinxit.world.unheard import (
     can_be_paraphrased,
     can_be_reworded,
     paraphrased_caption,
     reworded_caption,
 )
-from pinxit.data.world.vocabulary import PresetName, lexicon
-from pinxit.errors import UsageError
+from pinxit.world.vocabulary import PresetName, lexicon
 
 if TYPE_CHECKING:
     from pinxit.types import Picture

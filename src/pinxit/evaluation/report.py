@@ -6,7 +6,7 @@ import datetime
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from pinxit.data.world.tasks import TASKS
+from pinxit.world.tasks import TASKS
 
 Lines = dict[str, dict[str, float]]
 """Table lines by name, each from column name to score: {"best of 16": {"counting": 0.8, "overall": 0.9}}."""

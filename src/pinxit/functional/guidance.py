@@ -1,16 +1,49 @@
 """Guidance and thresholding: functions of predicted pictures x0, applied where a sampler's query is answered.
 
-Shapes: [..., C, H, W]; a sample is what the last three dimensions hold, and no sample sees another.
+Shapes: [B, ...]: a row is one sample, a picture [C, H, W] or a vector [E]. Statistics are taken over all axes but the
+first, so that no row sees another.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-SAMPLE = (-3, -2, -1)  # the dimensions of one sample
+from pinxit.errors import UsageError
+
+Kind = Literal["none", "clip", "dynamic"]
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholding:
+    """What becomes of predictions x0 that leave their range.
+
+    "none": they stay as they are, for data without a range and for inversion, which clipping would make impossible.
+    "clip": [-limit, limit]. "dynamic": scaled back row by row into [-1, 1] (Imagen, section 2.3).
+    """
+
+    kind: Kind = "clip"
+    limit: float = 1.0  # of clip: 1 for pictures; a prior's embeddings may reach further (Karlo: 5 or 10)
+    percentile: float = 0.995  # of dynamic: of a row's |x0|, what it reaches is scaled back to 1
+    most: float = math.inf  # of dynamic: the largest scale that is divided by (DeepFloyd IF)
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise UsageError(f"there is no thresholding '{self.kind}'; choose from {', '.join(get_args(Kind))}.")
+        if not 0 < self.limit < math.inf:
+            raise UsageError(f"the limit that predictions are clipped to must be above 0 and finite, not {self.limit}.")
+        if not (0 < self.percentile <= 1 and self.most >= 1):
+            told = f"percentile={self.percentile} must be above 0 and at most 1, and most={self.most} at least 1"
+            raise UsageError(f"dynamic thresholding: {told}.")
+
+    @staticmethod
+    def of(percentile: float, most: float = math.inf) -> Thresholding:
+        """As recipes tell it: dynamic at `percentile`, or clipped to [-1, 1] where that is 0."""
+        return Thresholding("dynamic", percentile=percentile, most=most) if percentile else Thresholding()
 
 
 def guide(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
@@ -24,40 +57,43 @@ def guide(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
 def rescale(guided: Tensor, conditional: Tensor, phi: float) -> Tensor:
     """`guided` with its standard deviation pulled back towards `conditional`'s: phi 0 not at all, 1 altogether.
 
-    Common diffusion noise schedules (arXiv 2305.08891), eq. 15 and 16, sample by sample.
+    Common diffusion noise schedules (arXiv 2305.08891), eq. 15 and 16, row by row.
     """
-    factor = conditional.std(SAMPLE, keepdim=True) / guided.std(SAMPLE, keepdim=True).clamp(min=1e-12)
+    axes = tuple(range(1, guided.ndim))
+    factor = conditional.std(axes, keepdim=True) / guided.std(axes, keepdim=True).clamp(min=1e-12)
     return guided * (phi * factor + (1 - phi))
 
 
-def threshold(x0: Tensor, percentile: float = 0.0, most: float = math.inf) -> Tensor:
-    """x0 brought into [-1, 1]: `dynamic_threshold` for a percentile above 0, else `static_threshold`."""
-    return dynamic_threshold(x0, percentile, most) if percentile > 0 else static_threshold(x0)
+def threshold(x0: Tensor, about: Thresholding) -> Tensor:
+    """x0 as `about` has it."""
+    if about.kind == "dynamic":
+        return dynamic_threshold(x0, about.percentile, about.most)
+    return static_threshold(x0, about.limit) if about.kind == "clip" else x0
 
 
-def static_threshold(x0: Tensor) -> Tensor:
-    """x0 clipped to [-1, 1] (arXiv 2205.11487, section 2.3)."""
-    return x0.clamp(-1, 1)
+def static_threshold(x0: Tensor, limit: float = 1.0) -> Tensor:
+    """x0 clipped to [-limit, limit] (arXiv 2205.11487, section 2.3)."""
+    return x0.clamp(-limit, limit)
 
 
 def dynamic_threshold(x0: Tensor, percentile: float = 0.995, most: float = math.inf) -> Tensor:
-    """x0 clipped to [-s, s] and divided by s, where s is the sample's quantile of |x0|, at least 1.
+    """x0 clipped to [-s, s] and divided by s, where s is the row's quantile of |x0|, at least 1.
 
     arXiv 2205.11487, section 2.3. `most` bounds s from above, as in DeepFloyd IF: 1.5 at 64 pixels, and 1, which makes
     it static, at 256.
     """
-    s = sample_quantile(x0.abs(), percentile).clamp(1, most)
+    s = row_quantile(x0.abs(), percentile).clamp(1, most)
     return x0.clamp(-s, s) / s
 
 
-def sample_quantile(x: Tensor, q: float) -> Tensor:
-    """The q-th quantile of each sample, interpolated between neighbours: [..., 1, 1, 1], 0 <= q <= 1.
+def row_quantile(x: Tensor, q: float) -> Tensor:
+    """The q-th quantile of each row, interpolated between neighbours: [B, 1, ...] of x's rank, 0 <= q <= 1.
 
     Equal to torch.quantile, which sorts everything and takes 16 million values at most; here only those above q are.
     """
-    flat = x.flatten(-3)
+    flat = x.flatten(1)
     place = q * (flat.shape[-1] - 1)
     below = math.floor(place)
     largest = flat.topk(flat.shape[-1] - below, dim=-1).values  # descending; the last is number `below` from the least
     low, high = largest[..., -1], largest[..., max(largest.shape[-1] - 2, 0)]
-    return torch.lerp(low, high, place - below)[..., None, None, None]
+    return torch.lerp(low, high, place - below).reshape(-1, *[1] * (x.ndim - 1))

@@ -64,9 +64,12 @@ def descending_sigmas(sigma_T: Tensor, kept: Sequence[int], last: float = 0.0) -
     return [*sigma_T.double()[list(kept)].flip(0).tolist(), last]
 
 
-def nearest_timestep(sigma_T: Tensor, sigma: float) -> int:
-    """The timestep whose sigma is nearest in log-SNR; exactly t for sigma_T[t]. sigma_T ascends, sigma above 0."""
-    return int((sigma_T.double().log() - torch.tensor(sigma, dtype=torch.float64).log()).abs().argmin())
+def nearest_timestep(sigma_T: Tensor, sigma_B: Tensor) -> Tensor:
+    """The timesteps whose sigmas are nearest in log-SNR, int64 [B]; exactly t for sigma_T[t]. sigma_T ascends.
+
+    0 where sigma is 0.
+    """
+    return (sigma_T.double().log() - sigma_B.double().log()[:, None]).abs().argmin(1)
 
 
 def _strided(steps: int, T: int) -> list[int]:

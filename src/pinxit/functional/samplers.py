@@ -6,20 +6,21 @@ queries of many pictures, and what guides or thresholds a prediction happens out
 
 Everything is in the sigma scale, x = x0 + sigma n, where the probability-flow equation is dx/dsigma = (x - x0) / sigma
 (arXiv 2206.00364, eq. 1 and 3). The formulas of variance-preserving papers are theirs divided by sqrt(abar).
-`sigmas` descends and ends with 0 or above; a step to 0 gives the predicted x0 itself. `noise()` gives the next fresh
-normal tensor of x's shape; a sampler calls it only for noise that it adds. x [..., C, H, W] should be float32.
+`sigmas` descends and ends with 0 or above; a step to 0 gives the predicted x0 itself. Inversion alone goes the other
+way. `noise()` gives the next fresh normal tensor of x's shape; a sampler calls it only for noise that it adds. x, of
+any shape, should be float32.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from pinxit.errors import UsageError
 from pinxit.functional.posterior import interpolate, posterior_mean, posterior_variances
 
 
@@ -27,7 +28,7 @@ from pinxit.functional.posterior import interpolate, posterior_mean, posterior_v
 class Query:
     """What a sampler asks next: the clean picture behind x."""
 
-    x: Tensor  # [..., C, H, W], in the sigma scale
+    x: Tensor  # in the sigma scale
     sigma: float
 
 
@@ -35,7 +36,7 @@ class Query:
 class Denoised:
     """The answer."""
 
-    x0: Tensor  # [..., C, H, W]
+    x0: Tensor  # of x's shape
     fraction: Tensor | None = None  # learned range in [-1, 1], like x0; None: fixed variance
 
 
@@ -86,7 +87,7 @@ def ddim(x: Tensor, sigmas: Sequence[float], noise: Noise, eta: float = 0.0) -> 
     return x
 
 
-def ddim_inversion(x: Tensor, sigmas: Sequence[float], refine: int = 0) -> Sampler:
+def ddim_inversion(x: Tensor, sigmas: Sequence[float], noise: Noise, refine: int = 0) -> Sampler:
     """The noise from which deterministic DDIM would have made the picture x; `sigmas` ascend, from 0 or above.
 
     Each step takes the noise predicted where it starts (where it ends, if it starts at 0) as constant on the way, as
@@ -188,31 +189,49 @@ def _steps(sigmas: Sequence[float]) -> Iterator[tuple[float, float]]:
         yield sigma, following
 
 
-class Algorithm(Protocol):
-    """What every sampler of the table can be called with; each has its own options besides."""
-
-    def __call__(self, x: Tensor, sigmas: Sequence[float], noise: Noise) -> Sampler: ...
-
-
 @dataclass(frozen=True)
 class Method:
-    """A sampler and what it costs."""
+    """A sampler, what it can be told besides, and what it costs."""
 
-    run: Algorithm
+    run: Callable[..., Sampler]  # (x, sigmas, noise, **options)
     per_step: int = 1  # evaluations of the denoiser
     random: bool = False  # whether it draws noise on the way
+    ascends: bool = False  # whether it walks from a picture to the noise behind it
+    options: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # the least and the most of each
+    whole: frozenset[str] = frozenset()  # options that are whole numbers
 
-    def evaluations(self, steps: int) -> int:
-        """How often the denoiser is asked in `steps` steps of which the last goes to 0, where nothing is corrected."""
-        return self.per_step * (steps - 1) + 1
+    def evaluations(self, steps: int, to_zero: bool = True, options: Mapping[str, float] | None = None) -> int:
+        """How often the denoiser is asked in `steps` steps; nothing is corrected in a last one that goes to 0."""
+        per_step = self.per_step + int((options or {}).get("refine", 0))
+        return per_step * steps if self.ascends or not to_zero else per_step * (steps - 1) + 1
 
+    def check(self, sigmas: Sequence[float], options: Mapping[str, float]) -> None:
+        """Raise UsageError for noise levels that go the wrong way, and for options that it does not have."""
+        way, ordered = ("ascend", sigmas) if self.ascends else ("descend", sigmas[::-1])
+        if len(sigmas) < 2 or not all(0 <= a < b < math.inf for a, b in itertools.pairwise(ordered)):
+            raise UsageError(f"noise levels must {way}, none below 0, and there must be at least one step.")
+        for name, value in options.items():
+            if name not in self.options:
+                known = ", ".join(self.options) or "none"
+                raise UsageError(f"this sampler has no option '{name}'; it has {known}.")
+            least, most = self.options[name]
+            kinds = (int,) if name in self.whole else (int, float)
+            if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
+                kind = "a whole number" if name in self.whole else "a number"
+                raise UsageError(f"the sampler's {name} must be {kind} from {least:g} to {most:g}, not {value}.")
+
+
+UNIT, ANY = (0.0, 1.0), (0.0, math.inf)
 
 SAMPLERS: dict[str, Method] = {
-    "ancestral": Method(ancestral, random=True),
-    "ddim": Method(ddim),
+    "ancestral": Method(ancestral, random=True, options={"gamma": UNIT}),
+    "ddim": Method(ddim, options={"eta": UNIT}),
     "euler": Method(euler),
     "heun": Method(heun, per_step=2),
-    "edm": Method(edm, per_step=2, random=True),
+    "edm": Method(edm, per_step=2, random=True, options=dict.fromkeys(("churn", "s_min", "s_max", "s_noise"), ANY)),
     "dpm++2m": Method(dpm_2m),
-    "dpm++2m-sde": Method(dpm_2m_sde, random=True),
+    "dpm++2m-sde": Method(dpm_2m_sde, random=True, options={"eta": UNIT}),
+    "ddim-inversion": Method(ddim_inversion, ascends=True, options={"refine": (0, 1000)}, whole=frozenset({"refine"})),
 }
+FROM_NOISE = tuple(name for name, method in SAMPLERS.items() if not method.ascends)
+"""The samplers that make pictures out of noise."""

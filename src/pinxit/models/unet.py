@@ -7,6 +7,8 @@ E embedding width.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -116,39 +118,37 @@ class UNet(nn.Module):
         inputs, outputs = (config.inputs + config.low_res) * area, config.outputs * area
         self.conditioning = Conditioning(config)
         self.stem = Conv(inputs, width)
+        self.masked = Conv(config.masked * area, width, zero=True) if config.masked else None
         self.body = EfficientBody(config) if config.efficient else Body(config)
         self.norm = Norm(width, config)
         self.out = Conv(width, outputs, zero=True)
         self.bypass = Bypass(inputs, outputs, config) if config.bypass else None
 
-    def forward(
-        self,
-        x: Tensor,
-        time: Tensor,
-        sequence: Tensor | None = None,
-        mask: Tensor | None = None,
-        low_res: Tensor | None = None,
-        augmentation: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
         """x [B, C, H, W] on the network's scale -> [B, outputs, H, W] of x's type.
 
-        `time` [B], in the units of the embedding; `sequence` [B, L, D] with `mask` [B, L], True where there is text
-        (None: everywhere), needed when the config has text; `low_res` [B, 3, H, W], already enlarged and noised, and
-        `augmentation` [B], its noise level, where the config has them. Masked positions have no influence. H and W
-        must be multiples of `config.step`.
+        `time` [B], in the units of the embedding. `conditions`, those of `config.conditions()`: `sequence`
+        [B, L, D] with `mask` [B, L], True where there is text (left out: everywhere), and masked positions have no
+        influence; `image` [B, I], a picture embedding; `low_res` [B, 3, H, W], already enlarged and noised, and
+        `augmentation` [B], its noise level; `masked` [B, 4, H, W], a picture with holes and its mask. H and W must be
+        multiples of `config.step`. Raises UsageError for a condition that is missing, unknown or misshapen.
         """
         assert not any(side % self.config.step for side in x.shape[-2:]), (
             f"sides must be multiples of {self.config.step}"
         )
-        embed, text = self.conditioning(time, sequence, mask, augmentation)
-        if self.config.low_res:
-            assert low_res is not None, "this U-Net wants a low-resolution picture"
-            h = torch.cat([x, low_res.to(x.dtype)], 1)
-        else:
-            h = x
-        patches = F.pixel_unshuffle(h, self.config.patch).to(self.norm.weight.dtype, memory_format=torch.channels_last)
-        h = self.body(self.stem(patches), embed, text)
+        self.config.check({name: tensor.shape[1:] for name, tensor in conditions.items()}, x.shape[-2:])
+        embed, text = self.conditioning(time, conditions)
+        patches = self._patches(torch.cat([x, conditions["low_res"].to(x.dtype)], 1) if self.config.low_res else x)
+        h = self.stem(patches)
+        if self.masked is not None:
+            h = self.masked(self._patches(conditions["masked"]), add=h)
+        h = self.body(h, embed, text)
         h = self.out(self.norm(h, self.config.activation))
         if self.bypass is not None:
             h = self.bypass(patches, embed, add=h)
         return F.pixel_shuffle(h, self.config.patch).to(x.dtype)
+
+    def _patches(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C p^2, H / p, W / p] in the weights' type, channels last."""
+        patches = F.pixel_unshuffle(x, self.config.patch)
+        return patches.to(self.norm.weight.dtype, memory_format=torch.channels_last)

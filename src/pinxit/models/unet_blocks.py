@@ -1,4 +1,4 @@
-"""The parts of a U-Net: residual blocks led by an embedding, and attention that sees a text beside the picture.
+"""The parts of a U-Net: residual blocks with adaptive group norm, and attention that sees a text beside the picture.
 
 ADM (Dhariwal and Nichol 2021, section 3) as Imagen (Saharia et al. 2022, appendix F) and DeepFloyd IF use it.
 Shapes: B batch, C channels, H W rows and columns, N = H W positions, L text positions, D text width, E embedding.
@@ -23,10 +23,10 @@ LARGE = 1024  # positions from which torch's CPU kernel has another, faster way 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text as the attention layers see it."""
+    """The context that the attention layers see: a text, with the tokens of a picture embedding before it or not."""
 
     sequence: Tensor  # [B, L, D]
-    bias: Tensor | None = None  # [B, L]: 0 where there is text, -inf elsewhere; None: everything is text
+    bias: Tensor | None = None  # [B, L], added to the scores: 0 where there is text, -inf where not; None: all is text
 
 
 def activate(x: Tensor, activation: UNetActivation) -> Tensor:
@@ -49,7 +49,7 @@ def as_map(x_BNC: Tensor, like_BCHW: Tensor) -> Tensor:
 class Conv(nn.Conv2d):
     """A convolution that keeps the side (halves it with `stride` 2), and adds its answer to `add` where that is given.
 
-    `zero`: weights and bias begin as zero, so that a residual branch begins as nothing.
+    `zero`: zero-initialised, as the last layer of a residual branch is.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, zero: bool = False) -> None:
@@ -156,7 +156,7 @@ class Attention(nn.Module):
         self.qkv = Linear(channels, 3 * hidden if config.self_attention else hidden)
         self.text_norm: nn.Module | None = None
         self.text_kv: Linear | None = None
-        if config.text:
+        if config.reads:
             self.text_kv = Linear(config.text_width, 2 * hidden)
             if config.text_norm == "layer":
                 self.text_norm = nn.LayerNorm(config.text_width)
@@ -198,7 +198,7 @@ class Attention(nn.Module):
 
 
 class ResBlock(nn.Module):
-    """Two convolutions beside a shortcut, led by the embedding [B, E] through a scale and shift of the second norm.
+    """A residual block with adaptive group norm (AdaGN): the embedding [B, E] scales and shifts its second norm.
 
     `resample` halves (mean) or doubles (nearest) both branches after the first norm, as BigGAN does.
     """

@@ -1,4 +1,4 @@
-"""What leads a U-Net: time, the pooled text and the augmentation level as one embedding, and the text to attend to.
+"""What conditions a U-Net: one embedding (time, pooled text, picture embedding, augmentation), and a context sequence.
 
 Shapes: B batch, L text positions, D text width, E embedding width.
 """
@@ -6,6 +6,7 @@ Shapes: B batch, L text positions, D text width, E embedding width.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,8 @@ from torch.nn import functional as F
 from pinxit.models.text import TextBlock
 from pinxit.models.unet_blocks import Linear, Text, activate
 from pinxit.models.unet_config import UNetConfig
+
+FAINT = -8.0  # a key of this bias gets e^-8 of an equal one's attention
 
 
 def sinusoids(time_B: Tensor, width: int) -> Tensor:
@@ -83,10 +86,10 @@ class PooledText(nn.Module):
 
 
 class Reading(nn.Module):
-    """Transformer blocks over the frozen text, [B, L, D] -> [B, L, D], for what its vectors say but not plainly.
+    """Context-refiner layers: transformer blocks over the frozen text, [B, L, D] -> [B, L, D].
 
     A sentence encoder hardly tells who stands left of whom once its tokens are pooled for meaning; where a word stands
-    in the sentence does. Every branch begins as nothing, so that a trained network can be given these blocks.
+    in the sentence does. Every branch is zero-initialised, so that a trained network can be given these blocks.
     """
 
     def __init__(self, config: UNetConfig) -> None:
@@ -109,8 +112,37 @@ class Reading(nn.Module):
         return read - places
 
 
+class PictureEmbedding(nn.Module):
+    """An embedding of a picture (CLIP's) as a summand of the time embedding and as tokens before the text.
+
+    unCLIP (arXiv 2204.06125, section 2.1). The summand is zero-initialised, and the tokens' keys start at a bias of
+    FAINT in every attention, so that a trained network which is given this part begins all but as it was. The tokens
+    themselves are not: equal ones would have equal gradients and stay equal.
+    """
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.tokens, self.visible = None, None
+        self.embed = Linear(config.image, config.embed_width, zero=True)
+        if config.image_tokens:
+            self.tokens = Linear(config.image, config.image_tokens * config.text_width)
+            self.visible = nn.Parameter(torch.full((config.image_tokens,), FAINT))
+
+    def before(self, text: Text | None, image_BE: Tensor) -> Text | None:
+        """The text with the tokens before it, which no mask hides."""
+        if self.tokens is None or self.visible is None:
+            return text
+        K, B = len(self.visible), len(image_BE)
+        tokens_BKD = self.tokens(image_BE).view(B, K, -1)
+        bias_BK = self.visible.float().expand(B, K)
+        if text is None:
+            return Text(tokens_BKD, bias_BK)
+        bias_BL = text.bias if text.bias is not None else bias_BK.new_zeros(text.sequence.shape[:2])
+        return Text(torch.cat([tokens_BKD, text.sequence], 1), torch.cat([bias_BK, bias_BL], 1))
+
+
 class Conditioning(nn.Module):
-    """Everything a U-Net is told beside pictures, as (embedding [B, E], the text for its attention or None)."""
+    """Everything a U-Net is told beside pictures, as (embedding [B, E], the sequence for its attention or None)."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
@@ -120,24 +152,25 @@ class Conditioning(nn.Module):
         self.pooled = PooledText(config) if config.text and config.pool_heads else None
         self.context = Linear(config.text, config.context) if config.text and config.context else nn.Identity()
         self.reading = Reading(config) if config.reading else None
+        self.image = PictureEmbedding(config) if config.image else None
 
-    def forward(
-        self, time_B: Tensor, sequence_BLD: Tensor | None, mask_BL: Tensor | None, augmentation_B: Tensor | None
-    ) -> tuple[Tensor, Text | None]:
+    def forward(self, time_B: Tensor, told: Mapping[str, Tensor]) -> tuple[Tensor, Text | None]:
         embed, text = self.time(time_B), None
         if self.augmentation is not None:
-            assert augmentation_B is not None, "this U-Net wants an augmentation level"
-            embed = embed + self.augmentation(augmentation_B)
+            embed = embed + self.augmentation(told["augmentation"])
         if self.config.text:
-            assert sequence_BLD is not None, "this U-Net wants text"
-            sequence_BLD = sequence_BLD.to(self.time.first.bias.dtype)
-            mask_BL = None if self.config.attend_padding else mask_BL
+            sequence_BLD = told["sequence"].to(self.time.first.bias.dtype)
+            mask_BL = None if self.config.attend_padding else told.get("mask")
             if self.pooled is not None:
                 embed = embed + self.pooled(sequence_BLD, mask_BL)
             read = self.context(sequence_BLD)
             if self.reading is not None:
                 read = self.reading(read, mask_BL)
             text = Text(read, _bias(mask_BL))
+        if self.image is not None:
+            image_BE = told["image"].to(self.time.first.bias.dtype)
+            embed = embed + self.image.embed(image_BE)
+            text = self.image.before(text, image_BE)
         return activate(embed, self.config.activation) if self.config.activate_once else embed, text
 
 

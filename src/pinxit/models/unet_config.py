@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from pinxit.errors import UsageError
+from pinxit.models.conditions import ANY, check_conditions
 
 UNetActivation = Literal["silu", "gelu"]
 TextNorm = Literal["none", "layer", "group"]
@@ -37,6 +39,7 @@ class UNetConfig:
     self_attention: bool = True  # False: pictures attend to the text alone, so that the net is fully convolutional
     inputs: int = 3  # channels of x
     low_res: int = 0  # channels of the picture to be enlarged, joined to x; 0: none is given
+    masked: int = 0  # channels of a picture with holes and its mask, joined to x by zero-initialised weights; 0: none
     outputs: int = 3  # channels of the answer; 6 with a learned variance
     patch: int = 1  # space-to-depth factor in front of the net and behind it
     bypass: bool = False  # a linear way around the net for every patch, for patches of more values than it has channels
@@ -44,10 +47,12 @@ class UNetConfig:
     heads: int = 0  # attention heads; 0: as many as `head` gives (an Efficient U-Net: 8, over twice the channels)
     text: int = 0  # width of the text sequence that is given; 0: no text
     context: int = 0  # width it is projected to before any layer reads it; 0: read as it comes
-    reading: int = 0  # transformer blocks that read the text over before any layer does; 0: the paper's
+    reading: int = 0  # context-refiner layers: transformer blocks over the text, zero-initialised; 0: the paper's
     text_norm: TextNorm = "layer"  # of the text in every attention
     pool_heads: int = 8  # heads of the attention that pools the text for the time embedding; 0: no pooled text
     attend_padding: bool = False  # masked text counts as text (DeepFloyd IF)
+    image: int = 0  # width of a picture embedding, added to the time embedding and put before the text; 0: none
+    image_tokens: int = 4  # that the picture embedding becomes, always visible (unCLIP); 0: it is only added
     augmentation: bool = False  # takes the level of noise in the low-resolution picture
     embed: int = 0  # width of the time embedding; 0: four times the first level's
     activation: UNetActivation = "silu"
@@ -65,6 +70,9 @@ class UNetConfig:
             value = getattr(self, name)
             if min(value, default=0) < 1 if isinstance(value, tuple) else value < 1:
                 raise UsageError(f"unet.{name} must be at least 1, not {value}.")
+        for name in ("low_res", "masked", "text", "image", "image_tokens"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"unet.{name} must be at least 0, not {getattr(self, name)}.")
         for width in self.channels:
             if width % groups_of(width, self.groups):
                 raise UsageError(f"unet.channels: {width} is not a multiple of {self.groups} groups.")
@@ -82,14 +90,36 @@ class UNetConfig:
         if self.reading and not (self.text and self.reading > 0 and self.text_width % self.reading_heads == 0):
             told = f"reading={self.reading} must be at least 0, needs text, and a width of it that"
             raise UsageError(f"unet.{told} {self.reading_heads} heads divide, not {self.text_width}.")
-        if self.text == 0 and not self.self_attention and any(self._attends()):
+        if not self.reads and not self.self_attention and any(self._attends()):
             raise UsageError("unet: attention without self_attention needs text to attend to.")
+        if self.reads and not self.text_width:
+            raise UsageError("unet.image_tokens without text need a width that they are read at: set unet.context.")
         if self.text and self.pool_heads and self.text % self.pool_heads:
             raise UsageError(f"unet.text: {self.text} is not a multiple of {self.pool_heads} pool_heads.")
         if self.text and self.text_norm == "group" and not self.attend_padding:
             raise UsageError("unet.text_norm 'group' takes its statistics over padding too: set attend_padding.")
-        if self.text and self.text_norm == "group" and self.text_width % groups_of(self.text_width, self.groups):
+        if self.reads and self.text_norm == "group" and self.text_width % groups_of(self.text_width, self.groups):
             raise UsageError(f"unet: text of width {self.text_width} does not fall into {self.groups} groups.")
+
+    @property
+    def reads(self) -> bool:
+        """Whether attention has a sequence to look at: text, or the tokens of a picture embedding, or both."""
+        return bool(self.text or (self.image and self.image_tokens))
+
+    def conditions(self, sides: Sequence[int] = (ANY, ANY)) -> dict[str, tuple[int, ...]]:
+        """What it is given beside x, of these `sides`, and time: by name the shape of one sample's tensor."""
+        told: dict[str, tuple[int, ...]] = {"sequence": (ANY, self.text), "mask": (ANY,)} if self.text else {}
+        joined = {"low_res": self.low_res, "masked": self.masked}
+        told |= {name: (width, *sides) for name, width in joined.items() if width}
+        told |= {"image": (self.image,)} if self.image else {}
+        return told | ({"augmentation": ()} if self.augmentation else {})
+
+    def check(self, shapes: Mapping[str, Sequence[int]], sides: Sequence[int] = (ANY, ANY)) -> None:
+        """Raise UsageError for conditions that are missing, unknown or of another shape; `shapes` are one sample's.
+
+        `mask`, True where there is text, may be left out: then all is text.
+        """
+        check_conditions("this U-Net", self.conditions(sides), shapes)
 
     @property
     def text_width(self) -> int:
@@ -98,7 +128,7 @@ class UNetConfig:
 
     @property
     def reading_heads(self) -> int:
-        """Attention heads of the blocks that read the text over."""
+        """Attention heads of the context-refiner layers."""
         return max(1, self.text_width // self.head)
 
     @property

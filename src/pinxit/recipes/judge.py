@@ -14,10 +14,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pinxit.data.sheet import sheet
-from pinxit.data.world.roles import GARMENTS, MATERIALS, cast, shapely
-from pinxit.data.world.sign_words import LETTERS
-from pinxit.data.world.vocabulary import COLOURS, FORMS, LIGHTS, VIEWS, lexicon
-from pinxit.data.world.world import World
 from pinxit.errors import UsageError
 from pinxit.functional.boxes import Detection, Sight
 from pinxit.models.detector import Detector, DetectorConfig
@@ -30,6 +26,10 @@ from pinxit.training.loop import Outcome, Plan, Stop, fit
 from pinxit.training.precision import pick_device
 from pinxit.weights.checkpoint import Checkpoint, Part, open_checkpoint, save_checkpoint
 from pinxit.weights.zoo import find
+from pinxit.world.roles import GARMENTS, MATERIALS, cast, shapely
+from pinxit.world.sign_words import LETTERS
+from pinxit.world.vocabulary import COLOURS, FORMS, LIGHTS, VIEWS, lexicon
+from pinxit.world.world import World
 
 if TYPE_CHECKING:
     from pinxit.types import Picture

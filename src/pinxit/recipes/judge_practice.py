@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from pinxit.data.world.dice import Dice
-from pinxit.data.world.draw import render
-from pinxit.data.world.scene import Scene
-from pinxit.data.world.tasks import task_scene
-from pinxit.data.world.vocabulary import PresetName
-from pinxit.data.world.world import LENGTH, World
 from pinxit.types import Example
+from pinxit.world.dice import Dice
+from pinxit.world.draw import render
+from pinxit.world.scene import Scene
+from pinxit.world.tasks import task_scene
+from pinxit.world.vocabulary import PresetName
+from pinxit.world.world import LENGTH, World
 
 HARD: tuple[tuple[str, float], ...] = (
     *(("shaped", 3.0), ("inside", 2.0), ("behind", 2.0), ("view", 2.0), ("style", 2.0), ("outfit", 2.0)),

@@ -16,8 +16,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pinxit.data.order import order_batch
-from pinxit.data.world.scene import Scene
-from pinxit.data.world.vocabulary import MADE
 from pinxit.errors import DataError
 from pinxit.functional.degrade import faced, repainted, worn
 from pinxit.functional.detection import heat_loss, heat_targets
@@ -36,6 +34,8 @@ from pinxit.recipes.judge_truth import (
 )
 from pinxit.training.draws import numpy_rng, seeded, torch_rng
 from pinxit.training.plan import Batch
+from pinxit.world.scene import Scene
+from pinxit.world.vocabulary import MADE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,9 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pinxit.data.world.plan import GROUNDED_STYLES
-from pinxit.data.world.scene import Item, Scene
-from pinxit.data.world.vocabulary import FORMS
 from pinxit.errors import DataError
 from pinxit.models.detector import DetectorConfig
 from pinxit.recipes.judge_unshown import (
@@ -26,6 +23,9 @@ from pinxit.recipes.judge_unshown import (
     places_unshown,
     settings_unshown,
 )
+from pinxit.world.plan import GROUNDED_STYLES
+from pinxit.world.scene import Item, Scene
+from pinxit.world.vocabulary import FORMS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

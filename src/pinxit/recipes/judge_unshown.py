@@ -15,10 +15,10 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import NDArray
 
-from pinxit.data.world.plan import INVERSE, Plan, meaning
-from pinxit.data.world.scene import Item, Scene
-from pinxit.data.world.splits import Combination, held_out
 from pinxit.models.detector import DetectorConfig
+from pinxit.world.plan import INVERSE, Plan, meaning
+from pinxit.world.scene import Item, Scene
+from pinxit.world.splits import Combination, held_out
 
 Flags = NDArray[np.bool_]
 BLANK = "?"  # where a name goes in a combination

@@ -68,6 +68,7 @@ def open_text_encoder(
     precision: Precision = "fp32",
     penultimate: bool = False,
     padded: bool = False,
+    spell: bool = False,
     known: TextEncoder | None = None,
 ) -> FrozenEncoder:
     """Open "minilm" (the packaged all-MiniLM-L6-v2), a local folder, or "hub:OWNER/NAME".
@@ -75,12 +76,13 @@ def open_text_encoder(
     The family is read from the folder's config.json: T5, DeBERTa v2 and v3, BERT-like sentence encoders, CLIP; a folder
     of pinxit with a CLIP serves too. `length` None is 128 tokens, or fewer where the model reads fewer; `penultimate`
     takes the states before CLIP's last layer; `padded` keeps what the model says at pads, as DeepFloyd IF wants it;
+    `spell` reads words to be written in a picture letter by letter;
     `known` is one that is open already and is given back where it is the same language model, run in the same way.
     Raises UsageError for options that cannot be, or when a package is not installed (the sentence says which),
     CheckpointError when there is no encoder of a known family.
     """
     place, name = _place(spec)
-    running = Running(length, device, precision, padded)
+    running = Running(length, device, precision, padded, spell)
     if (place / MANIFEST).is_file():
         return ClipText.own(place, name, running, penultimate)
     folder = ModelFolder.open(place)

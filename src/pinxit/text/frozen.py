@@ -6,6 +6,7 @@ nothing but the text, neither on its company nor on `length`. Shapes: B texts, L
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from pinxit.errors import CheckpointError, UsageError
+from pinxit.text.spelling import spelled
 from pinxit.types import Condition
 
 Precision = Literal["fp32", "bf16"]
@@ -32,6 +34,7 @@ class Running:
     device: str | torch.device = "cpu"
     precision: Precision = "fp32"  # "bf16": matrix products in bfloat16; never fp16, which T5 overflows (spec 2.1)
     padded: bool = False  # run at the full length and tell what the model says at pads, as DeepFloyd IF wants it
+    spell: bool = False  # words to be written in a picture are read letter by letter (`spelling.py`)
 
 
 class FrozenEncoder(ABC):
@@ -56,6 +59,7 @@ class FrozenEncoder(ABC):
         self.positions, self.pad, self.padded = positions, pad, running.padded
         self.device, self.precision = torch.device(running.device), running.precision
         self.autocast = running.precision == "bf16"
+        self.spell = running.spell
         self._identify = identify
 
     @abstractmethod
@@ -73,28 +77,29 @@ class FrozenEncoder(ABC):
     def runs(self, running: Running) -> bool:
         """Whether it is run just so."""
         length = running.length or min(LENGTH, self.positions or LENGTH)
-        wanted = (length, torch.device(running.device), running.precision, running.padded)
-        return (self.length, self.device, self.precision, self.padded) == wanted
+        wanted = (length, torch.device(running.device), running.precision, running.padded, running.spell)
+        return (self.length, self.device, self.precision, self.padded, self.spell) == wanted
 
     @cached_property
     def fingerprint(self) -> str:
         """Sixteen hex digits that change with any weight, token or way of pooling; not with length or precision."""
-        return self._identify()
+        found = self._identify()
+        return hashlib.blake2b(f"{found} spelled".encode(), digest_size=8).hexdigest() if self.spell else found
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text after cutting, specials counted."""
-        return [len(row) for row in self.ids(texts, self.length)]
+        return [len(row) for row in self._ids(texts, self.length)]
 
     def tokens_over_limit(self, text: str) -> int:
         """How many tokens of `text` are cut off because it is too long; 0 for a text that fits."""
-        return max(0, len(self.ids([text], None)[0]) - self.length)
+        return max(0, len(self._ids([text], None)[0]) - self.length)
 
     def encode(self, texts: Sequence[str], batch: int = 1) -> Condition:
         """float32 sequence [B, L, D] (zeros after each text), pooled [B, E] and mask [B, L], on the encoder's device.
 
         `batch` texts run at once: that is faster on a GPU, and may change the last bits of what they say.
         """
-        ids = self.ids(texts, self.length)
+        ids = self._ids(texts, self.length)
         rows, pooled = self._states(ids, batch)
         sequence = torch.zeros(len(ids), self.length, self.width, device=self.device)
         mask = torch.zeros(len(ids), self.length, dtype=torch.bool, device=self.device)
@@ -109,7 +114,10 @@ class FrozenEncoder(ABC):
 
     def ragged(self, texts: Sequence[str], batch: int = 1) -> tuple[list[Tensor], Tensor]:
         """A float32 tensor [n, D] for each text of n tokens (of L when `padded`), and the pooled vectors [B, E]."""
-        return self._states(self.ids(texts, self.length), batch)
+        return self._states(self._ids(texts, self.length), batch)
+
+    def _ids(self, texts: Sequence[str], limit: int | None) -> list[list[int]]:
+        return self.ids([spelled(text) for text in texts] if self.spell else texts, limit)
 
     @torch.no_grad()
     def _states(self, ids: Sequence[Sequence[int]], batch: int) -> tuple[list[Tensor], Tensor]:

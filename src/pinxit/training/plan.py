@@ -58,7 +58,7 @@ class Plan:
     lr: float = 1e-3  # highest learning rate
     final_lr: float = 0.0  # where the schedule ends
     schedule: Literal["cosine", "linear", "constant"] = "cosine"  # from lr to final_lr after the warm-up
-    decayed: int = 0  # images at which the schedule has arrived at final_lr; 0: at the end
+    decayed: int = 0  # decay horizon: images at which the rate reaches final_lr; 0: at the end
     warmup: int = 0  # images over which the rate rises from 0 to lr
     betas: tuple[float, ...] = (0.9, 0.999)  # Adam
     eps: float = 1e-8  # Adam

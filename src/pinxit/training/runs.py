@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pinxit import __version__
-from pinxit.config import from_dict, to_dict
+from pinxit.config import from_dict, named, to_dict
 from pinxit.errors import DataError, UsageError
 from pinxit.files import write_json
 
@@ -67,11 +67,14 @@ def config_of(folder: Path, recipe: str, kind: type[T]) -> T:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Every dotted name whose value differs, with both values; a missing one counts as None."""
+    """Every dotted name whose value differs, with both values; a missing one counts as None.
+
+    Sections in a list go by their names.
+    """
     for name in dict.fromkeys([*old, *new]):
         before, now = old.get(name), new.get(name)
-        if isinstance(before, dict) and isinstance(now, dict):
-            yield from differences(before, now, f"{prefix}{name}.")
+        if named(before) and named(now):
+            yield from differences(named(before), named(now), f"{prefix}{name}.")
         elif before != now:
             yield f"{prefix}{name}", before, now
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pinxit.data.world.plan import INVERSE
 from pinxit.errors import UsageError
+from pinxit.world.plan import INVERSE
 
 if TYPE_CHECKING:
     from pinxit.data.bank import Bank

@@ -5,21 +5,26 @@ Only safetensors and JSON are read; nothing is executed and nothing is fetched.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from pinxit.errors import CheckpointError
+from pinxit.functional.guidance import Thresholding
+from pinxit.models.unet import UNet
 from pinxit.models.unet_fast import fast_unet
 from pinxit.recipes.clip.encoder import ClipEncoder
-from pinxit.recipes.deepfloyd.denoiser import LearnedRangeDenoiser
-from pinxit.recipes.deepfloyd.painter import SLOTS, DeepFloydPainter
-from pinxit.recipes.deepfloyd.ranker import AnyRanker
-from pinxit.recipes.deepfloyd.reading import CaptionReader
-from pinxit.recipes.deepfloyd.schedule import NoiseSchedule, read_noising, read_schedule
-from pinxit.recipes.deepfloyd.upsampler import SCALE, DeepFloydUpsampler
+from pinxit.recipes.clip.ranker import AnyRanker
+from pinxit.recipes.deepfloyd.reading import CleanCaptions
+from pinxit.recipes.deepfloyd.scheduler import read_noising, read_schedule
+from pinxit.recipes.diffusion.conditions import Noising
+from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
+from pinxit.recipes.diffusion.denoiser import UNetDenoiser
+from pinxit.recipes.diffusion.painter import DiffusionPainter
+from pinxit.recipes.diffusion.schedule import DiffusionConfig
+from pinxit.recipes.diffusion.upsampler import Upsampler
 from pinxit.text.encoders import TextEncoder, open_text_encoder
 from pinxit.text.frozen import FrozenEncoder, Precision, Running
 from pinxit.training.precision import pick_device
@@ -28,6 +33,9 @@ from pinxit.weights.json_files import json_object
 
 TEXT_TOKENS = 77  # that it was trained with
 FOLDERS = {3: "stage I", 6: "stage II"}  # input channels of a unet
+SCALE = 4  # how many times larger stage II's pictures are
+BASE = SamplingConfig("ancestral", 100, guidance=7.0)  # the published samplers'
+LARGE = SamplingConfig("ancestral", upsampler_steps=50, upsampler_guidance=4.0, augmentation=0.25)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -39,13 +47,12 @@ def open_painter(
     clip: str | Path | None = None,
     device: str = "auto",
     precision: Precision | None = None,
-    slots: int = SLOTS,
-) -> DeepFloydPainter:
+) -> DiffusionPainter:
     """Open a stage I folder, such as DeepFloyd/IF-I-XL-v1.0, to paint; with `upsampler`, a stage II folder too.
 
     `text`: the T5 encoder where the folder holds none (`text.encoders.open_text_encoder`); `clip`: who ranks the
     candidates (as `pinxit.load_clip` takes it), None: nobody; `precision`: "fp32", or "bf16" in half the memory; None
-    is the latter on a GPU; `slots`: how many pictures are drawn at once.
+    is the latter on a GPU.
     Raises CheckpointError, in one sentence, for a folder without a unet or a text encoder, of the other stage, or with
     scheduler settings that are not DeepFloyd IF's.
     """
@@ -53,11 +60,21 @@ def open_painter(
     precision = precision or _usual(on)
     base = _Stage.read(place, 3)
     enlarger = _Stage.read(Path(upsampler), 6) if upsampler is not None else None
-    reader = _reader(place, text, on, precision)
-    denoiser = base.denoiser(reader, on, precision)
-    behind = enlarger.upsampler(reader, on, precision) if enlarger is not None else None
-    ranker = AnyRanker(ClipEncoder.open(clip, device) if clip is not None else None)
-    return DeepFloydPainter(denoiser, base.schedule, reader, ranker, behind, name=place.resolve().name, slots=slots)
+    captions = _captions(place, text, on, precision)
+    denoiser = base.denoiser(captions, on, precision)
+    behind = enlarger.upsampler(captions, on, precision) if enlarger is not None else None
+    about, dynamic = base.thresholding, base.thresholding.kind == "dynamic"
+    sampling = replace(BASE, percentile=about.percentile if dynamic else 0.0, most=about.most if dynamic else 0.0)
+    return DiffusionPainter(
+        denoiser,
+        base.config(denoiser.unet),
+        sampling,
+        captions,
+        AnyRanker(ClipEncoder.open(clip, device) if clip is not None else None),
+        behind,
+        recipe="deepfloyd",
+        name=place.resolve().name,
+    )
 
 
 def open_upsampler(
@@ -67,7 +84,7 @@ def open_upsampler(
     device: str = "auto",
     precision: Precision | None = None,
     reader: TextEncoder | None = None,
-) -> DeepFloydUpsampler:
+) -> Upsampler:
     """Open a stage II folder, such as DeepFloyd/IF-II-L-v1.0, to enlarge pictures that others have painted.
 
     `reader`: stage I's text encoder, which is used again where the folder has the same one or none: 4.8 B parameters
@@ -76,7 +93,7 @@ def open_upsampler(
     place, on = Path(folder), pick_device(device)
     precision = precision or _usual(on)
     stage = _Stage.read(place, 6)
-    return stage.upsampler(_reader(place, text, on, precision, reader), on, precision)
+    return stage.upsampler(_captions(place, text, on, precision, reader), on, precision)
 
 
 @dataclass(frozen=True)
@@ -85,7 +102,8 @@ class _Stage:
 
     folder: Path
     size: int
-    schedule: NoiseSchedule
+    diffusion: DiffusionConfig
+    thresholding: Thresholding
 
     @classmethod
     def read(cls, folder: Path, channels: int) -> _Stage:
@@ -100,23 +118,31 @@ class _Stage:
             )
         if told.get("out_channels") != 6:
             raise CheckpointError(f"{where}: out_channels is {told.get('out_channels')}; DeepFloyd IF has 6.")
-        schedule = read_schedule(folder / "scheduler")
-        return cls(folder, _size(told, where), schedule)
+        return cls(folder, _size(told, where), *read_schedule(folder / "scheduler"))
 
-    def denoiser(self, reader: CaptionReader, on: torch.device, precision: Precision) -> LearnedRangeDenoiser:
-        unet = load_deepfloyd(self.folder, DTYPES[precision])
-        if unet.config.text != reader.encoder.width:
+    def config(self, unet: UNet, low: int = 0) -> StageConfig:
+        return StageConfig(self.size, unet.config, self.diffusion, low)
+
+    def denoiser(self, captions: CleanCaptions, on: torch.device, precision: Precision) -> UNetDenoiser:
+        unet, reader = load_deepfloyd(self.folder, DTYPES[precision]), captions.encoder
+        if unet.config.text != reader.width:
             told = f"{self.folder} reads text of width {unet.config.text}"
-            raise CheckpointError(
-                f"{told}, and {reader.encoder.name} gives {reader.encoder.width}: give its T5 as text."
-            )
+            raise CheckpointError(f"{told}, and {reader.name} gives {reader.width}: give its T5 as text.")
         fast = fast_unet(unet.to(on), DTYPES[precision], spend=True)
-        return LearnedRangeDenoiser(fast, self.schedule, self.size, on)
+        return UNetDenoiser(fast, self.diffusion, self.size, on, fast=False)
 
-    def upsampler(self, reader: CaptionReader, on: torch.device, precision: Precision) -> DeepFloydUpsampler:
-        noising = read_noising(self.folder / "image_noising_scheduler")
-        denoiser, name = self.denoiser(reader, on, precision), self.folder.resolve().name
-        return DeepFloydUpsampler(denoiser, self.schedule, noising, reader, name=name)
+    def upsampler(self, captions: CleanCaptions, on: torch.device, precision: Precision) -> Upsampler:
+        noising = Noising(read_noising(self.folder / "image_noising_scheduler"), align_corners=True)
+        denoiser = self.denoiser(captions, on, precision)
+        return Upsampler(
+            denoiser,
+            self.config(denoiser.unet, self.size // SCALE),
+            LARGE,
+            captions,
+            noising=noising,
+            thresholding=self.thresholding,
+            name=self.folder.resolve().name,
+        )
 
 
 def _usual(on: torch.device) -> Precision:
@@ -130,12 +156,12 @@ def _size(told: dict[str, Any], where: Path) -> int:
     return size
 
 
-def _reader(
+def _captions(
     folder: Path, text: str | Path | None, on: torch.device, precision: Precision, known: TextEncoder | None = None
-) -> CaptionReader:
+) -> CleanCaptions:
     if text is not None or (folder / "text_encoder" / "config.json").is_file():
         place = folder if text is None else text
-        return CaptionReader(open_text_encoder(place, on, TEXT_TOKENS, precision, padded=True, known=known))
+        return CleanCaptions(open_text_encoder(place, on, TEXT_TOKENS, precision, padded=True, known=known))
     if isinstance(known, FrozenEncoder) and known.runs(Running(TEXT_TOKENS, on, precision, padded=True)):
-        return CaptionReader(known)
+        return CleanCaptions(known)
     raise CheckpointError(f"{folder} has no text_encoder: give the folder of its T5 encoder as text.")

@@ -1,165 +1,23 @@
-"""Everything that a run of `pinxit train imagen` depends on, refused in one sentence where its parts do not fit.
-
-What is wrong is found here, before hours of drawing and reading, or not until a network is asked.
-"""
+"""Everything that a run of `pinxit train imagen` depends on, refused in one sentence where its parts do not fit."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from numbers import Integral, Real
-from typing import Any, Literal, get_args
+from typing import Any
 
-from pinxit.data.scripts import Script
-from pinxit.data.world.vocabulary import Names
 from pinxit.errors import UsageError
-from pinxit.functional.samplers import SAMPLERS
-from pinxit.models.text import TextTransformerConfig
-from pinxit.models.unet import UNetConfig
-from pinxit.recipes.imagen.denoiser import DiffusionConfig
-from pinxit.training.plan import Plan
+from pinxit.recipes.diffusion.config import DataConfig, SamplingConfig, Stage, TextConfig
 from pinxit.weights.checkpoint import Store
 
-Grid = Literal["even", "karras"]
-
-CASCADE = ("base", "upsampler", "second_upsampler")
-"""The networks in the order in which a picture passes them; a config may end before the last."""
-MOST_STEPS = 1000  # of a walk, as many as the schedules that diffusion models are published with
-RGB = 3
-
-
-@dataclass(frozen=True, slots=True)
-class DataConfig:
-    """Which pictures."""
-
-    source: str = "world:small"  # as `pinxit train --data` takes it: a world, a folder, tar shards
-    pictures: int = 200_000  # stored for the base, at its size
-    large: int = 20_000  # stored for the upsampler, at its size
-    largest: int = 20_000  # stored for the second upsampler, where there is one
-    names: Names = "usual"  # of a world's things in its captions: "many" teaches what unheard ones may mean
-    script: Script = "latin"  # captions that are read: those in Latin letters, or all where the reader knows more
-
-
-@dataclass(frozen=True, slots=True)
-class TextConfig:
-    """Who reads the captions, and how much of them."""
-
-    encoder: str = "minilm"  # the packaged all-MiniLM-L6-v2, a folder in the transformers layout, hub:OWNER/NAME, or:
-    learned: TextTransformerConfig | None = None  # one trained with the base, on our own tokens, instead
-    length: int = 128  # tokens
-    stored: int = 0  # captions of a picture that are read before training and kept on disk; 0: read as training goes
-    drop: float = 0.1  # chance that a stage sees no caption, for guidance (section 4.1)
-    noise: float = 0.0  # most noise that training adds to the vectors of a caption, in their own size
-
-    def __post_init__(self) -> None:
-        if self.learned is not None and self.stored:
-            raise UsageError("text.stored must be 0 where the text encoder is learned: what it says changes.")
-        check_number("text.length", self.length, 2, whole=True)  # readers begin and end a text with tokens of their own
-        check_number("text.stored", self.stored, 0, whole=True)
-        check_number("text.drop", self.drop, 0, 1)
-        check_number("text.noise", self.noise, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class StageConfig:
-    """One network of the cascade."""
-
-    size: int  # side of its pictures in pixels
-    unet: UNetConfig
-    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
-    low: int = 0  # side of the smaller picture that it enlarges; 0: it draws from nothing
-    crop: int = 0  # side of the squares it is trained on; 0: whole pictures
-    noisiest: float = 1.0  # highest level of noise that its smaller pictures have in training (section 2.4)
-
-    def __post_init__(self) -> None:
-        if self.size < 1 or self.crop < 0:
-            raise UsageError(f"{self._kind}'s size={self.size} must be at least 1 and its crop={self.crop} at least 0.")
-        if self.low and not (0 < self.low < self.size and self.size % self.low == 0):
-            raise UsageError(f"an upsampler's size={self.size} must be a multiple of low={self.low}, and more than it.")
-        if self.crop > self.size or (self.low and self.crop % self.scale):
-            raise UsageError(f"crop={self.crop} must be at most size={self.size} and a multiple of size / low.")
-        if not 0 <= self.noisiest <= 1:
-            raise UsageError(f"{self._kind}'s noisiest={self.noisiest} must be from 0 to 1.")
-        self._check_unet()
-
-    def _check_unet(self) -> None:
-        for name, side in (("size", self.size), ("crop", self.seen)):
-            if side % self.unet.step:
-                told = f"{self._kind}'s {name}={side} must be a multiple of {self.unet.step}, which its unet divides by"
-                raise UsageError(f"{told}: change it, or unet.patch and unet.channels.")
-        if (self.unet.low_res, self.unet.augmentation) != ((RGB, True) if self.low else (0, False)):
-            wanted = f"unet.low_res={RGB} and unet.augmentation=true" if self.low else "them 0 and false"
-            found = f"unet.low_res={self.unet.low_res} and unet.augmentation={str(self.unet.augmentation).lower()}"
-            raise UsageError(f"{self._kind} (low={self.low}) cannot have {found}: make {wanted}.")
-
-    def check_noise(self, augmentation: float) -> None:
-        """Raise UsageError for a smaller picture that is noisier than any that training showed."""
-        if augmentation > self.noisiest:
-            raise UsageError(
-                f"augmentation={augmentation} is more noise than this upsampler has learned on; take at most "
-                f"{self.noisiest}."
-            )
-
-    @property
-    def _kind(self) -> str:
-        return "an upsampler" if self.low else "a base"
-
-    @property
-    def scale(self) -> int:
-        """How many times larger its pictures are than those it is given."""
-        return self.size // self.low if self.low else 1
-
-    @property
-    def seen(self) -> int:
-        """The side of the squares that training sees."""
-        return self.crop or self.size
-
-
-@dataclass(frozen=True, slots=True)
-class SamplingConfig:
-    """How pictures are drawn where nobody says otherwise; the checkpoint keeps it."""
-
-    sampler: str = "ddim"
-    steps: int = 25  # of the base
-    grid: Grid = "even"  # where its steps fall: evenly in time, or closer where it is clean (EDM)
-    guidance: float = 4.0  # classifier-free, of the base
-    percentile: float = 0.995  # dynamic thresholding (section 2.3); 0: static
-    agreement: float = 0.0  # how much likeness to the other candidates counts in the ranking
-    upsampler_steps: int = 10  # of each upsampler
-    upsampler_guidance: float = 1.0
-    augmentation: float = 0.2  # noise on the smaller picture (section 2.4)
-
-    def __post_init__(self) -> None:
-        if self.sampler not in SAMPLERS:
-            raise UsageError(f"there is no sampler '{self.sampler}'; choose from {', '.join(SAMPLERS)}.")
-        if self.grid not in get_args(Grid):
-            raise UsageError(f"there is no grid '{self.grid}'; choose from {', '.join(get_args(Grid))}.")
-        for name in ("steps", "upsampler_steps"):
-            check_number(name, getattr(self, name), 1, MOST_STEPS, whole=True)
-        for name in ("guidance", "agreement", "upsampler_guidance"):
-            check_number(name, getattr(self, name), 0)
-        for name in ("percentile", "augmentation"):
-            check_number(name, getattr(self, name), 0, 1)
-
-
-def check_number(name: str, value: Any, low: float, high: float = math.inf, whole: bool = False) -> None:
-    """Raise UsageError unless `value` is a finite number from `low` to `high`."""
-    kind: Any = Integral if whole else Real
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise UsageError(f"{name} must be a {'whole ' if whole else ''}number, not {value}.")
-    if not (low <= value <= high and value < math.inf):
-        limits = f"from {low} to {high}" if high < math.inf else f"at least {low}{'' if whole else ' and finite'}"
-        raise UsageError(f"{name} must be {limits}, not {value}.")
-
-
-@dataclass(frozen=True, slots=True)
-class Plans:
-    """How long each stage is trained."""
-
-    base: Plan
-    upsampler: Plan
-    second_upsampler: Plan | None = None
+ONCE = {"base": "pictures", "upsampler": "large", "second_upsampler": "largest"}
+"""The networks that a config once had by name, and where the pictures of each are stored: run folders keep them so."""
+TAKEN = ("pictures", "tokenizer", "texts", "checkpoint", "text", *ONCE.values())
+"""Folders of a run and parts of a checkpoint that are no networks."""
+GIVEN = ("sequence", "mask", "low_res", "augmentation")
+"""The conditions that its networks learn from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,39 +26,75 @@ class ImagenConfig:
 
     data: DataConfig
     text: TextConfig
-    base: StageConfig
-    upsampler: StageConfig
-    plans: Plans
-    second_upsampler: StageConfig | None = None  # enlarges what the upsampler makes; None: the cascade ends there
+    stages: tuple[Stage, ...]  # in the order in which a picture passes them: a base, then upsamplers
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     ranker: str = "tiny"  # whose CLIP ranks the candidates
     store: Store = "bf16"  # of the checkpoint's weights: bf16, or int8 in half the space
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.base.low:
-            raise UsageError(f"base.low={self.base.low} must be 0: the base draws from nothing.")
-        if (self.second_upsampler is None) != (self.plans.second_upsampler is None):
-            raise UsageError("second_upsampler and plans.second_upsampler must be given together.")
-        for before, name in pairwise(self.cascade):
-            small, large = self.network(before), self.network(name)
-            if large.low != small.size:
-                raise UsageError(f"{name}.low={large.low} must equal {before}.size={small.size}: set both.")
-            large.check_noise(self.sampling.augmentation)
+        if not self.stages:
+            raise UsageError("stages must hold at least a base.")
         for name in self.cascade:
-            unet = self.network(name).unet
-            for side in ("inputs", "outputs"):
-                if getattr(unet, side) != RGB:  # a learned variance is painted with (DeepFloyd IF), not trained
-                    raise UsageError(f"{name}.unet.{side}={getattr(unet, side)} must be {RGB}, a picture's colours.")
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in TAKEN or self.cascade.count(name) > 1:
+                raise UsageError(f"stages: '{name}' cannot name a network; take small letters, and each name once.")
+        base = self.stages[0]
+        if base.low:
+            raise UsageError(f"{base.name}.low={base.low} must be 0: the base draws from nothing.")
+        if not base.unet.text:
+            raise UsageError(f"{base.name}.unet.text must be the width of the text that the base draws for, not 0.")
+        for stage in self.stages:
+            if foreign := [name for name in stage.unet.conditions() if name not in GIVEN]:
+                raise UsageError(f"{stage.name}.unet.{foreign[0]} must be 0: Imagen's networks are given none.")
+        for small, large in pairwise(self.stages):
+            if large.low != small.size:
+                raise UsageError(f"{large.name}.low={large.low} must equal {small.name}.size={small.size}: set both.")
+            large.check_noise(self.sampling.augmentation)
+        if self.sampling.spacing and not base.diffusion.steps:
+            raise UsageError("sampling.spacing names timesteps, and the base's schedule is continuous: set it to ''.")
         if self.text.learned is not None and self.text.learned.tokens < self.text.length:
             raise UsageError(f"text.learned.tokens must be at least text.length={self.text.length}.")
 
     @property
     def cascade(self) -> tuple[str, ...]:
         """The names of its networks, in the order in which a picture passes them."""
-        return tuple(name for name in CASCADE if getattr(self, name) is not None)
+        return tuple(stage.name for stage in self.stages)
 
-    def network(self, name: str) -> StageConfig:
+    def stage(self, name: str) -> Stage:
         """The network called `name`, one of `cascade`."""
-        found: StageConfig = getattr(self, name)
+        return next(stage for stage in self.stages if stage.name == name)
+
+    def changed(self, name: str, /, **changes: Any) -> ImagenConfig:
+        """The same with fields of the network called `name` changed."""
+        stages = (replace(stage, **changes) if stage.name == name else stage for stage in self.stages)
+        return replace(self, stages=tuple(stages))
+
+    @staticmethod
+    def migrated(data: Mapping[str, Any]) -> dict[str, Any]:
+        """JSON of a version whose networks, plans and counts of pictures were fields by name, as stages."""
+        found = dict(data)
+        if "stages" in found or "base" not in found:
+            return found
+        plans, counts = dict(found.pop("plans", {})), dict(found.get("data", {}))
+        found["data"], found["stages"] = counts, []
+        for name, bank in ONCE.items():
+            network, plan, count = found.pop(name, None), plans.pop(name, None), counts.pop(bank, None)
+            if network is not None:
+                stored = {} if count is None else {"pictures": count}
+                found["stages"].append({"name": name, **network, "plan": plan, **stored})
         return found
+
+
+def migrated_change(change: str) -> str:
+    """A dotted override as model cards of that version print it, `base.unet.dropout=0.1`, as it is written now."""
+    path, equals, value = change.partition("=")
+    first, _, rest = path.partition(".")
+    if first == "plans" and rest.partition(".")[0] in ONCE:
+        name, _, field_ = rest.partition(".")
+        path = f"stages.{name}.plan.{field_}"
+    elif first in ONCE and rest:
+        path = f"stages.{path}"
+    elif first == "data" and rest in ONCE.values():
+        name = next(name for name, bank in ONCE.items() if bank == rest)
+        path = f"stages.{name}.pictures"
+    return f"{path}{equals}{value}"

@@ -7,9 +7,9 @@ from functools import partial
 
 from pinxit.models.text import TextTransformer
 from pinxit.recipes import estimate
+from pinxit.recipes.diffusion.task import DiffusionTask
 from pinxit.recipes.imagen.config import ImagenConfig
-from pinxit.recipes.imagen.run import BANKS, ImagenRun
-from pinxit.recipes.imagen.task import DiffusionTask
+from pinxit.recipes.imagen.run import ImagenRun
 from pinxit.recipes.staging import check_names
 from pinxit.text.frozen import Running
 from pinxit.text.learned import LearnedText
@@ -29,21 +29,20 @@ def table(run: ImagenRun, asked: Sequence[str] | None = None) -> str:
 
 def stored(config: ImagenConfig) -> dict[int, int]:
     """How many pictures the first stage stores, by their side."""
-    learning = [stage for stage in config.cascade if getattr(config.plans, stage).images]
-    asked = [(config.network(stage).size, getattr(config.data, BANKS[stage])) for stage in learning]
-    return {size: estimate.kept(config.data.source, size, count) for size, count in asked}
+    learning = [stage for stage in config.stages if stage.plan.images]
+    return {stage.size: estimate.kept(config.data.source, stage.size, stage.pictures) for stage in learning}
 
 
 def stage(config: ImagenConfig, name: str) -> estimate.Stage:
     """One stage that trains."""
-    return estimate.Stage(name, getattr(config.plans, name), partial(_task, config, name))
+    return estimate.Stage(name, config.stage(name).plan, partial(_task, config, name))
 
 
 def _task(config: ImagenConfig, name: str) -> DiffusionTask:
     """With text of the width that the network wants; a frozen reader is not even opened."""
-    about = config.network(name)
+    about = config.stage(name)
     shape, reader = (config.text.length, about.unet.text), None
-    if config.text.learned is not None and name == "base":  # which it is trained with
+    if config.text.learned is not None and name == config.cascade[0]:  # which it is trained with
         words = Tokenizer.train(("any",), SMALLEST)  # costs are of ids, whatever they stand for
         reader = LearnedText(TextTransformer(config.text.learned), words, running=Running(config.text.length, "meta"))
     return DiffusionTask(name, about, config.seed, shape, reader=reader, teaches=True)

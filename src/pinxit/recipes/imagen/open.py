@@ -10,11 +10,12 @@ from pinxit.models.clip import CLIP, CLIPConfig
 from pinxit.models.text import TextTransformer
 from pinxit.models.unet import UNet
 from pinxit.models.unet_fast import fast_unet
-from pinxit.recipes.imagen.config import CASCADE, SamplingConfig, StageConfig, TextConfig
-from pinxit.recipes.imagen.denoiser import UNetDenoiser
-from pinxit.recipes.imagen.painter import SLOTS, ImagenPainter
-from pinxit.recipes.imagen.task import TEXT
-from pinxit.recipes.imagen.upsampler import Upsampler
+from pinxit.recipes.diffusion.conditions import Captions
+from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig, TextConfig
+from pinxit.recipes.diffusion.denoiser import UNetDenoiser
+from pinxit.recipes.diffusion.painter import DiffusionPainter
+from pinxit.recipes.diffusion.task import TEXT
+from pinxit.recipes.diffusion.upsampler import Upsampler
 from pinxit.recipes.painting import Ranker
 from pinxit.text.encoders import TextEncoder, open_text_encoder
 from pinxit.text.frozen import Precision, Running
@@ -25,21 +26,21 @@ from pinxit.weights.checkpoint import Checkpoint, open_checkpoint
 from pinxit.weights.zoo import find
 
 
-def open_painter(checkpoint: Checkpoint, *, name: str, device: str = "auto") -> ImagenPainter:
+def open_painter(checkpoint: Checkpoint, *, name: str, device: str = "auto") -> DiffusionPainter:
     """Everything that paints and enlarges.
 
     Raises CheckpointError when weights, reader or ranker are not what they were.
     """
     on = pick_device(device)
-    reader, sampling = _reader(checkpoint, on), _sampling(checkpoint)
-    base = checkpoint.config("base", StageConfig)
-    return ImagenPainter(
-        _denoiser(checkpoint, "base", base, on),
+    captions, sampling = Captions(_reader(checkpoint, on)), _sampling(checkpoint)
+    first, base = next(iter(networks(checkpoint).items()))
+    return DiffusionPainter(
+        _denoiser(checkpoint, first, base, on),
         base,
         sampling,
-        reader,
+        captions,
         _ranker(str(checkpoint.settings["ranker"]), on),
-        _upsampler(checkpoint, name, on, sampling, reader),
+        _upsampler(checkpoint, name, on, sampling, captions),
         name=name,
         provenance={"checkpoint_hash": checkpoint.hash},
     )
@@ -50,20 +51,26 @@ def open_upsampler(
 ) -> Upsampler:
     """The upsampler alone, for pictures that others have painted; `reader` is used again where it is the same one."""
     on = pick_device(device)
-    return _upsampler(checkpoint, name, on, _sampling(checkpoint), _reader(checkpoint, on, reader))
+    captions = Captions(_reader(checkpoint, on, reader))
+    found = _upsampler(checkpoint, name, on, _sampling(checkpoint), captions)
+    if found is None:
+        raise CheckpointError(f"{checkpoint.folder} has no upsampler: name a checkpoint that has one.")
+    return found
+
+
+def networks(checkpoint: Checkpoint) -> dict[str, StageConfig]:
+    """The cascade of a checkpoint by the names of its parts, in the order in which a picture passes it."""
+    return {name: checkpoint.config(name, StageConfig) for name in checkpoint.parts if name != TEXT}
 
 
 def _upsampler(
-    checkpoint: Checkpoint, name: str, on: torch.device, sampling: SamplingConfig, reader: TextEncoder
-) -> Upsampler:
-    """The last upsampler of the checkpoint, with those that come before it."""
+    checkpoint: Checkpoint, name: str, on: torch.device, sampling: SamplingConfig, captions: Captions
+) -> Upsampler | None:
+    """The last upsampler of the checkpoint, with those that come before it; None where it has none."""
     found, told = None, {"upsampler_hash": checkpoint.hash}
-    for part in (name for name in CASCADE[1:] if name in checkpoint.parts):
-        config = checkpoint.config(part, StageConfig)
+    for part, config in list(networks(checkpoint).items())[1:]:
         denoiser = _denoiser(checkpoint, part, config, on)
-        found = Upsampler(denoiser, config, sampling, reader, name=name, before=found, provenance=told)
-    if found is None:
-        raise CheckpointError(f"{checkpoint.folder} has no upsampler: name a checkpoint that has one.")
+        found = Upsampler(denoiser, config, sampling, captions, name=name, before=found, provenance=told)
     return found
 
 
@@ -86,7 +93,7 @@ def _reader(checkpoint: Checkpoint, on: torch.device, known: TextEncoder | None 
         checkpoint.load_into(TEXT, model)
         running = Running(about.length, on, precision)
         return LearnedText(model.eval(), Tokenizer.open(checkpoint.folder), running=running)
-    reader = open_text_encoder(about.encoder, on, about.length, precision, known=known)
+    reader = open_text_encoder(about.encoder, on, about.length, precision, spell=about.spell, known=known)
     if reader.fingerprint != checkpoint.settings["reader"]:
         raise CheckpointError(
             f"{checkpoint.folder} was trained with another text encoder than the '{about.encoder}' that is here; "
@@ -100,4 +107,4 @@ def _ranker(name: str, on: torch.device) -> Ranker:
     checkpoint = open_checkpoint(find(name))
     clip = CLIP(checkpoint.config("clip", CLIPConfig))
     checkpoint.load_into("clip", clip)
-    return Ranker(clip.to(on).eval().requires_grad_(False), Tokenizer.open(checkpoint.folder), on, SLOTS)
+    return Ranker(clip.to(on).eval().requires_grad_(False), Tokenizer.open(checkpoint.folder), on)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from pinxit.config import from_dict, override
@@ -14,16 +14,10 @@ from pinxit.errors import UsageError
 from pinxit.models.text import TextTransformerConfig
 from pinxit.models.unet import UNetConfig
 from pinxit.models.unet_shapes import imagen_base, imagen_super_256, imagen_super_1024
-from pinxit.recipes.imagen.config import (
-    CASCADE,
-    DataConfig,
-    ImagenConfig,
-    Plans,
-    SamplingConfig,
-    StageConfig,
-    TextConfig,
-)
-from pinxit.recipes.imagen.denoiser import DiffusionConfig
+from pinxit.recipes.diffusion.config import DataConfig, SamplingConfig, Stage, StageConfig, TextConfig
+from pinxit.recipes.diffusion.schedule import DiffusionConfig
+from pinxit.recipes.imagen.config import ImagenConfig, migrated_change
+from pinxit.recipes.imagen.open import networks
 from pinxit.text.encoders import located, open_text_encoder
 from pinxit.training.plan import Plan
 
@@ -54,11 +48,12 @@ def nano() -> ImagenConfig:
     plan = Plan(images=512, batch=16, lr=1e-3, warmup=64, ema=0.95, clip=1.0)
     v = DiffusionConfig("v")
     return ImagenConfig(
-        data=DataConfig(pictures=64, large=32),
+        data=DataConfig(),
         text=TextConfig(length=32),
-        base=StageConfig(16, base, v),
-        upsampler=StageConfig(32, upsampler, v, low=16, crop=16),
-        plans=Plans(plan, plan),
+        stages=(
+            Stage(16, base, v, name="base", plan=plan, pictures=64),
+            Stage(32, upsampler, v, low=16, crop=16, name="upsampler", plan=plan, pictures=32),
+        ),
         sampling=SamplingConfig(steps=4, upsampler_steps=2),
     )
 
@@ -66,7 +61,7 @@ def nano() -> ImagenConfig:
 def tiny() -> ImagenConfig:
     """64 px to 256 px over the packaged MiniLM; the shipped checkpoint. About 25 M parameters besides the reader's.
 
-    Six to seven hours on 2 CPU cores. `pinxit train imagen --preset tiny --data world:small --out RUN`
+    Many hours on 2 CPU cores. `pinxit train imagen --preset tiny --data world:gallery --out RUN`
     """
     base = UNetConfig(
         (128, 256),
@@ -97,13 +92,28 @@ def tiny() -> ImagenConfig:
     shared: dict[str, Any] = {"optimiser": "muon", "lr": 5e-4, "betas": (0.9, 0.99), "clip": 1.0}
     shared |= {"ema": 0.999, "channels_last": True}
     return ImagenConfig(
-        data=DataConfig(pictures=400_000, large=24_000, names="many"),
-        text=TextConfig(length=48, stored=1, noise=3.0),
-        base=StageConfig(64, base, DiffusionConfig("v", shift=3.0, p_mean=0.3, p_std=1.3)),
-        upsampler=StageConfig(256, upsampler, DiffusionConfig("v"), low=64, crop=64, noisiest=0.3),
-        plans=Plans(
-            base=Plan(images=600_000, batch=24, warmup=2_400, **shared),
-            upsampler=Plan(images=400_000, batch=16, warmup=6_400, **shared),
+        data=DataConfig(source="world:gallery", names="many"),
+        text=TextConfig(length=56, stored=1, noise=3.0, spell=True),
+        stages=(
+            Stage(
+                64,
+                base,
+                DiffusionConfig("v", shift=3.0, p_mean=0.3, p_std=1.3),
+                name="base",
+                plan=Plan(images=600_000, batch=24, warmup=2_400, **shared),
+                pictures=400_000,
+            ),
+            Stage(
+                256,
+                upsampler,
+                DiffusionConfig("v"),
+                low=64,
+                crop=64,
+                noisiest=0.3,
+                name="upsampler",
+                plan=Plan(images=400_000, batch=16, warmup=6_400, **shared),
+                pictures=24_000,
+            ),
         ),
         # No dynamic thresholding: a third of the world's true values are 0 or 255, and it would grey them.
         sampling=SamplingConfig("dpm++2m-sde", steps=25, guidance=3.0, percentile=0.0, agreement=2.0, augmentation=0.1),
@@ -139,13 +149,15 @@ def paper() -> ImagenConfig:
         ema=0.9999,
         channels_last=True,
     )
+    told: dict[str, Any] = {"plan": plan, "pictures": 860_000_000}
     return ImagenConfig(
-        data=DataConfig(source="world:full", pictures=860_000_000, large=860_000_000, largest=860_000_000),
+        data=DataConfig(source="world:full"),
         text=TextConfig("hub:google/t5-v1_1-xxl", length=128),
-        base=StageConfig(64, imagen_base()),
-        upsampler=StageConfig(256, imagen_super_256(), low=64),
-        second_upsampler=StageConfig(1024, imagen_super_1024(), low=256, crop=256),
-        plans=Plans(base=plan, upsampler=plan, second_upsampler=plan),
+        stages=(
+            Stage(64, imagen_base(), name="base", **told),
+            Stage(256, imagen_super_256(), low=64, name="upsampler", **told),
+            Stage(1024, imagen_super_1024(), low=256, crop=256, name="second_upsampler", **told),
+        ),
         sampling=SamplingConfig(
             "ancestral",
             steps=256,
@@ -174,13 +186,12 @@ def read_by(config: ImagenConfig, encoder: str) -> ImagenConfig:
 
 
 def _taking(config: ImagenConfig, width: int) -> ImagenConfig:
-    """`config` with networks for text of `width`."""
-    networks: dict[str, Any] = {}
-    for name in config.cascade:
-        stage = config.network(name)
-        heads = next(heads for heads in (stage.unet.pool_heads, 8, 6, 4, 3, 2, 1) if width % max(heads, 1) == 0)
-        networks[name] = replace(stage, unet=replace(stage.unet, text=width, pool_heads=heads))
-    return replace(config, **networks)
+    """`config` with networks for text of `width`, but for those that take none."""
+    for stage in config.stages:
+        if stage.unet.text:
+            heads = next(heads for heads in (stage.unet.pool_heads, 8, 6, 4, 3, 2, 1) if width % max(heads, 1) == 0)
+            config = config.changed(stage.name, unet=replace(stage.unet, text=width, pool_heads=heads))
+    return config
 
 
 def with_models(config: ImagenConfig, checkpoint: Checkpoint) -> ImagenConfig:
@@ -188,17 +199,25 @@ def with_models(config: ImagenConfig, checkpoint: Checkpoint) -> ImagenConfig:
 
     How many captions are read beforehand stays the preset's. Raises UsageError for networks that have no plan in it.
     """
-    found = {name: checkpoint.config(name, StageConfig) for name in CASCADE if name in checkpoint.parts}
+    found = networks(checkpoint)
     if extra := [name for name in found if name not in config.cascade]:
         raise UsageError(f"{checkpoint.folder} has a {extra[0]}, which this preset has no plan for: take another.")
     text = from_dict(TextConfig, dict(checkpoint.settings["text"]), f"{checkpoint.folder}: text")
-    networks: dict[str, Any] = found
-    return replace(config, text=replace(text, stored=0 if text.learned else config.text.stored), **networks)
+    stages = tuple(
+        replace(stage, **{one.name: getattr(found[stage.name], one.name) for one in fields(StageConfig)})
+        if stage.name in found
+        else stage
+        for stage in config.stages
+    )
+    return replace(config, stages=stages, text=replace(text, stored=0 if text.learned else config.text.stored))
 
 
 def changed(config: ImagenConfig, changes: Sequence[str]) -> ImagenConfig:
-    """`config` with dotted changes as `config.override` takes them; a text encoder's folder is named from the root."""
-    found = override(config, changes)
+    """`config` with dotted changes as `config.override` takes them, or as older versions have printed them.
+
+    A text encoder's folder is named from the root.
+    """
+    found = override(config, map(migrated_change, changes))
     if found.text.encoder == config.text.encoder:
         return found  # an old run may have it as it was typed, and what is settled may not change
     return replace(found, text=replace(found.text, encoder=located(found.text.encoder)))

@@ -11,9 +11,9 @@ from pinxit.data.bank import Bank
 from pinxit.files import write_text
 from pinxit.recipes.card import licence, report_of, scores, table
 from pinxit.recipes.command import command
+from pinxit.recipes.diffusion.task import TEXT
 from pinxit.recipes.imagen.presets import PRESETS
-from pinxit.recipes.imagen.run import BANKS, RECIPE, ImagenRun
-from pinxit.recipes.imagen.task import TEXT
+from pinxit.recipes.imagen.run import RECIPE, ImagenRun
 from pinxit.text.encoders import located
 from pinxit.training import state as states
 from pinxit.training.log import read_metrics
@@ -26,18 +26,18 @@ def write_checkpoint(run: ImagenRun) -> None:
     Where RUN/scores.json is an exam's report of the same weights, the card has its scores.
     """
     parts = {}
-    for stage in run.config.cascade:
-        parts[stage] = Part(run.config.network(stage), states.read_weights(run.path(stage), stage))
-    learned, files = run.config.text.learned, {}
+    for stage in run.config.stages:
+        parts[stage.name] = Part(stage.network, states.read_weights(run.path(stage.name), stage.name))
+    learned, files, first, last = run.config.text.learned, {}, run.config.cascade[0], run.config.cascade[-1]
     if learned is not None:
-        parts[TEXT] = Part(learned, states.read_weights(run.path("base"), TEXT))
+        parts[TEXT] = Part(learned, states.read_weights(run.path(first), TEXT))
         files = {path.name: path.read_bytes() for path in sorted(run.path("tokenizer").glob("*.json"))}
     text = replace(run.config.text, encoder=located(run.config.text.encoder))  # old runs have it as it was typed
     facts = _provenance(run)
     settings = {
         "sampling": to_dict(run.config.sampling),
         "text": to_dict(text),
-        "reader": None if learned is not None else run.reader("upsampler").fingerprint,
+        "reader": None if learned is not None else run.reader(last).fingerprint,
         "ranker": run.config.ranker,
     }
     folder = run.path("checkpoint")
@@ -61,7 +61,7 @@ def _provenance(run: ImagenRun) -> dict[str, Any]:
     Images and hours of a run that started from a checkpoint count that one's too.
     """
     stages = {stage: _history(run, stage) for stage in run.config.cascade}
-    about = Bank.open(run.kept(BANKS)[0]).about
+    about = Bank.open(run.banks[0]).about
     return {
         "data": run.config.data.source,
         "pictures": about["items"],
@@ -92,13 +92,16 @@ SHOWN = ("loss", "noisy", "clean")
 def card(run: ImagenRun, facts: Mapping[str, Any], report: Mapping[str, Any] | None = None) -> str:
     """The model card; `facts` is the checkpoint's provenance, `report` what `pinxit eval world --out` wrote of it."""
     config, source = run.config, run.config.data.source
-    sizes = " and then ".join(str(config.network(name).size) for name in config.cascade[1:])
+    base, *upsamplers = config.stages
+    enlarged = " and then ".join(str(stage.size) for stage in upsamplers)
+    enlarges = f" and enlarges them to {enlarged}" if upsamplers else ""
+    models = f"{len(config.stages)} diffusion models draw" if upsamplers else "a diffusion model draws"
     start = f", started from checkpoint {facts['started_from']}" if facts["started_from"] else ""
     reader = "a text encoder of its own" if config.text.learned else f"a frozen language model ({facts['reader']})"
     return f"""# An Imagen for {source}
 
-Paints pictures of {config.base.size} pixels from a sentence and enlarges them to {sizes}: {reader}
-reads, {len(config.cascade)} diffusion models draw. After "Photorealistic Text-to-Image Diffusion Models with Deep
+Paints pictures of {base.size} pixels from a sentence{enlarges}: {reader}
+reads, {models}. After "Photorealistic Text-to-Image Diffusion Models with Deep
 Language Understanding" (arXiv 2205.11487).
 
     pinxit paint "a sentence" --checkpoint FOLDER

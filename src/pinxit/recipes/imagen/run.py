@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,8 +13,8 @@ from pinxit.data.embeddings import Embeddings
 from pinxit.data.embeddings_builder import MANIFEST as READ
 from pinxit.errors import UsageError
 from pinxit.models.text import TextTransformer
-from pinxit.recipes.imagen.config import CASCADE, ImagenConfig
-from pinxit.recipes.imagen.task import TEXT, DiffusionTask
+from pinxit.recipes.diffusion.task import TEXT, DiffusionTask
+from pinxit.recipes.imagen.config import ONCE, ImagenConfig
 from pinxit.recipes.starting import StartingRun
 from pinxit.text.encoders import TextEncoder, open_text_encoder
 from pinxit.text.frozen import Running
@@ -22,13 +22,22 @@ from pinxit.text.learned import LearnedText
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training import state as states
 from pinxit.training.draws import seeded
+from pinxit.training.plan import Plan
 from pinxit.training.precision import pick_device
-from pinxit.training.runs import enter
+from pinxit.training.runs import FILE, config_of, enter
 
 RECIPE = "imagen"
-BANKS = {"base": "pictures", "upsampler": "large", "second_upsampler": "largest"}
-STORED = {stage: {"pictures": "texts"}.get(bank, f"{bank}-texts") for stage, bank in BANKS.items()}
-"""Where captions that are read beforehand are kept."""
+
+
+def bank_of(stage: str) -> str:
+    """The folder of a network's pictures."""
+    return ONCE.get(stage, f"{stage}-pictures")
+
+
+def texts_of(stage: str) -> str:
+    """The folder of their captions that are read beforehand."""
+    bank = bank_of(stage)
+    return {"pictures": "texts"}.get(bank, f"{bank}-texts")
 
 
 @dataclass(frozen=True)
@@ -47,33 +56,51 @@ class ImagenRun(StartingRun[ImagenConfig]):
         """
         self.check_start()
         self._check_plans()
-        used: dict[str, Callable[[], bool]] = dict.fromkeys(("data", "seed"), self.path("pictures").exists)
-        for stage in CASCADE:
-            used |= dict.fromkeys((stage, f"plans.{stage}"), partial(self.started, stage))
-        used |= dict.fromkeys((f"text.{name}" for name in ("encoder", "length", "stored")), self._read)
-        used["text"] = lambda: any(map(self.started, CASCADE))
+        counts = (f"stages.{stage}.pictures" for stage in self.config.cascade)
+        drawn = self.path(bank_of(self.config.cascade[0])).exists
+        used: dict[str, Callable[[], bool]] = dict.fromkeys(("data", "seed", *counts), drawn)
+        for stage in (*self.config.cascade, *self._before):  # one that has learnt cannot be taken out either
+            used[f"stages.{stage}"] = partial(self.started, stage)
+        used |= dict.fromkeys((f"text.{name}" for name in ("encoder", "length", "spell", "stored")), self._read)
+        used["text"] = lambda: any(map(self.started, self.config.cascade))
         enter(self.folder, RECIPE, self.config, used)
         self.note_start()
+
+    @property
+    def _before(self) -> tuple[str, ...]:
+        """The networks that the run had when its config was last written down."""
+        return config_of(self.folder, RECIPE, ImagenConfig).cascade if (self.folder / FILE).is_file() else ()
 
     @property
     def trained(self) -> tuple[str, ...]:
         return self.config.cascade
 
+    def plan(self, stage: str) -> Plan:
+        return self.config.stage(stage).plan
+
     def _check_plans(self) -> None:
         """Refuse to make a checkpoint of networks that nobody ever trained."""
         if not self.learning:
-            raise UsageError("no network has pictures to learn from: set plans.base.images or another plan's.")
+            first = f"stages.{self.config.cascade[0]}.plan.images"
+            raise UsageError(f"no network has pictures to learn from: set {first} or another plan's.")
         resting = [stage for stage in self.config.cascade if stage not in self.learning]
         if resting and self.init is None and not self.start():
-            raise UsageError(f"plans.{resting[0]}.images=0 keeps what a checkpoint brought: name one by --init-from.")
+            told = f"stages.{resting[0]}.plan.images=0 keeps what a checkpoint brought"
+            raise UsageError(f"{told}: name one by --init-from.")
 
     def _read(self) -> bool:
         """Whether captions have been read beforehand."""
-        return any((self.path(name) / READ).is_file() for name in STORED.values())
+        return any((self.path(texts_of(name)) / READ).is_file() for name in self.config.cascade)
 
-    def kept(self, where: Mapping[str, str]) -> list[Path]:
-        """The folders of `BANKS` or `STORED` that the networks of this run need."""
-        return [self.path(where[stage]) for stage in self.learning]
+    @property
+    def banks(self) -> list[Path]:
+        """The folders of pictures that the networks of this run need."""
+        return [self.path(bank_of(stage)) for stage in self.learning]
+
+    @property
+    def reading(self) -> tuple[str, ...]:
+        """Of the networks that are shown pictures, those that are told their captions."""
+        return tuple(stage for stage in self.learning if self.config.stage(stage).unet.text)
 
     @property
     def learning(self) -> tuple[str, ...]:
@@ -85,24 +112,26 @@ class ImagenRun(StartingRun[ImagenConfig]):
         if stage == "tokenizer" and self.config.text.learned is None:
             return True  # a frozen reader has its own
         if stage == "texts":
-            return not self.config.text.stored or all((folder / READ).is_file() for folder in self.kept(STORED))
+            read = ((self.path(texts_of(name)) / READ).is_file() for name in self.reading)
+            return not self.config.text.stored or all(read)
         if stage == "pictures":
-            return all((folder / MANIFEST).is_file() for folder in self.kept(BANKS))
+            return all((folder / MANIFEST).is_file() for folder in self.banks)
         return super().finished(stage)
 
     def task(self, stage: str) -> DiffusionTask:
         """What a stage trains, with its pictures and its reader of captions."""
         reader, config = self.reader(stage), self.config
-        bank = Bank.open(self.path(BANKS[stage])) if stage in self.learning else None
-        wanted = config.network(stage).unet.text
-        if reader.width != wanted:
+        bank = Bank.open(self.path(bank_of(stage))) if stage in self.learning else None
+        wanted = config.stage(stage).unet.text
+        if wanted not in (0, reader.width):
+            place = f"stages.{stage}.unet"
             raise UsageError(
-                f"text encoder {reader.name} gives vectors of width {reader.width}, and {stage}.unet.text={wanted}; "
-                f"set {stage}.unet.text={reader.width} (and a {stage}.unet.pool_heads that divides it)."
+                f"text encoder {reader.name} gives vectors of width {reader.width}, and {place}.text={wanted}; "
+                f"set {place}.text={reader.width} (and a {place}.pool_heads that divides it)."
             )
         return DiffusionTask(
             stage,
-            config.network(stage),
+            config.stage(stage),
             config.seed,
             (reader.length, reader.width),
             bank,
@@ -110,13 +139,13 @@ class ImagenRun(StartingRun[ImagenConfig]):
             config.text.drop,
             config.text.noise,
             script=config.data.script,
-            teaches=stage == "base",
-            stored=self.stored(stage, bank, reader) if bank is not None and config.text.stored else None,
+            teaches=stage == config.cascade[0],
+            stored=self.stored(stage, bank, reader) if bank is not None and wanted and config.text.stored else None,
         )
 
     def stored(self, stage: str, bank: Bank, reader: TextEncoder) -> Embeddings:
         """The captions of a stage's pictures as the frozen reader has read them beforehand."""
-        found = Embeddings.open(self.path(STORED[stage]))
+        found = Embeddings.open(self.path(texts_of(stage)))
         found.require(reader, bank)
         return found
 
@@ -127,8 +156,8 @@ class ImagenRun(StartingRun[ImagenConfig]):
             return self.frozen
         built = text.learned
         model = seeded(lambda: TextTransformer(built), self.config.seed, TEXT)
-        if stage != "base":
-            model.load_state_dict(states.read_weights(self.path("base"), TEXT))
+        if stage != (first := self.config.cascade[0]):
+            model.load_state_dict(states.read_weights(self.path(first), TEXT))
         return LearnedText(model, Tokenizer.open(self.path("tokenizer")), running=Running(text.length))
 
     @cached_property
@@ -136,4 +165,4 @@ class ImagenRun(StartingRun[ImagenConfig]):
         """The frozen reader, on the device of the run if it reads beforehand, else on the CPU beside the loop."""
         text = self.config.text
         device = pick_device(self.device) if text.stored else "cpu"
-        return open_text_encoder(text.encoder, device, text.length, "bf16")
+        return open_text_encoder(text.encoder, device, text.length, "bf16", spell=text.spell)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pinxit.data.bank import Bank, build_bank
 from pinxit.data.embeddings import build_embeddings
 from pinxit.data.sources import WORLD, open_training
+from pinxit.recipes.diffusion.task import TEXT
 from pinxit.recipes.imagen.release import write_checkpoint
-from pinxit.recipes.imagen.run import BANKS, STORED, ImagenRun
-from pinxit.recipes.imagen.task import TEXT
+from pinxit.recipes.imagen.run import ImagenRun, bank_of, texts_of
 from pinxit.recipes.staging import Ended, fit_stage, in_order, learn_tokenizer, showing, workers
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.precision import pick_device
@@ -39,8 +39,9 @@ def train(run: ImagenRun, stages: Sequence[str] | None = None, stop: Stop | None
             _texts(run, stop)
         elif name in run.config.cascade:
             run.need(name, "pictures", "tokenizer", "texts")
-            if name != "base" and run.config.text.learned is not None:
-                run.need(name, "base")  # whose reader it shares
+            first = run.config.cascade[0]
+            if name != first and run.config.text.learned is not None:
+                run.need(name, first)  # whose reader it shares
             task = run.task(name)
             fit_stage(run, task, stop, run.brought(task))
         else:
@@ -55,9 +56,8 @@ def train(run: ImagenRun, stages: Sequence[str] | None = None, stop: Stop | None
 def _pictures(run: ImagenRun, stop: Stop) -> None:
     """Draw or read the pictures of the base, and larger ones for the upsamplers."""
     data = run.config.data
-    for stage in run.learning:
-        name, size = BANKS[stage], run.config.network(stage).size
-        count: int = getattr(data, name)
+    for stage in map(run.config.stage, run.learning):
+        name, size, count = bank_of(stage.name), stage.size, stage.pictures
         with showing(run, name, stop) as progress:
             names = {"names": data.names} if data.source.startswith(WORLD) else {}  # other pictures have their own
             source = open_training(data.source, size, run.config.seed, **names)
@@ -68,9 +68,8 @@ def _texts(run: ImagenRun, stop: Stop) -> None:
     """Read the captions of all banks, so that the loops need not."""
     config = run.config
     at_once = AT_ONCE if pick_device(run.device).type == "cpu" else AT_ONCE_GPU
-    for stage in run.learning:
-        name = STORED[stage]
-        bank = Bank.open(run.path(BANKS[stage]))
-        with showing(run, f"texts of {BANKS[stage]}", stop) as progress:
+    for stage in run.reading:
+        bank = Bank.open(run.path(bank_of(stage)))
+        with showing(run, f"texts of {bank_of(stage)}", stop) as progress:
             kept, script = config.text.stored, config.data.script
-            build_embeddings(bank, run.frozen, run.path(name), kept, at_once, config.seed, progress, script)
+            build_embeddings(bank, run.frozen, run.path(texts_of(stage)), kept, at_once, config.seed, progress, script)

@@ -1,7 +1,0 @@
-"""The drawing of the picture world: from a `Scene` to pixels, in code and sprites, with Pillow and NumPy alone."""
-
-from pinxit.data.world.draw.items import item_aspect
-from pinxit.data.world.draw.palette import GROUNDS, PALETTE
-from pinxit.data.world.draw.render import render, render_masks, visible_boxes
-
-__all__ = ["GROUNDS", "PALETTE", "item_aspect", "render", "render_masks", "visible_boxes"]

@@ -1,0 +1,75 @@
+"""What a network of the cascade is given besides noise: the text, and the smaller picture where it enlarges one.
+
+The same code serves training and painting, so that a network meets in painting what it was trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pinxit.functional.diffusion import q_sample
+from pinxit.recipes.diffusion.schedule import TIMES, DiffusionConfig
+
+if TYPE_CHECKING:
+    from pinxit.text.encoders import TextEncoder
+
+Told = dict[str, Tensor]
+
+
+def texts(reader: TextEncoder, captions: Sequence[str], batch: int = 1) -> Told:
+    """`sequence` float32 [B, L, D] and `mask` bool [B, L]; an empty caption has no text at all: its mask is False."""
+    found = reader.encode(captions, batch)
+    there = torch.tensor([bool(caption) for caption in captions], device=found.mask.device)
+    return {"sequence": found.sequence, "mask": found.mask & there[:, None]}
+
+
+class Captions:
+    """A caption as the networks of a cascade are told it, by one text encoder."""
+
+    def __init__(self, encoder: TextEncoder) -> None:
+        self.encoder = encoder
+
+    def __call__(self, caption: str) -> tuple[Told, Told]:
+        """What one picture is drawn for, and what guidance leads away from: here the same with its text masked."""
+        conditions = {name: rows[0] for name, rows in texts(self.encoder, [caption]).items()}
+        return conditions, conditions | {"mask": torch.zeros_like(conditions["mask"])}
+
+    def tokens_over_limit(self, caption: str) -> int:
+        """How many tokens of the caption will be dropped; 0 when it fits."""
+        return self.encoder.tokens_over_limit(caption)
+
+    def unknown_words(self, caption: str) -> list[str]:
+        """Words of the caption that the encoder has no token for, or never met in training."""
+        return self.encoder.unknown_words(caption)
+
+
+@dataclass(frozen=True)
+class Noising:
+    """How an upsampler's smaller picture is enlarged and noised: conditioning augmentation (Imagen, section 2.4).
+
+    Enlarged first, then noised, as DeepFloyd IF does. Every small pixel stays over those that it is the mean of (no
+    aligned corners), so that a crop's condition is a crop of the whole's; DeepFloyd IF aligns corners.
+    """
+
+    schedule: DiffusionConfig = field(default_factory=DiffusionConfig)
+    align_corners: bool = False
+
+    def __call__(self, small: Tensor, level_B: Tensor, noise: Tensor) -> Told:
+        """`low_res` [B, 3, S, S] from `small` [B, 3, s, s] and `noise` of the large shape, and `augmentation` [B].
+
+        `level_B`: times of the schedule in [0, 1]. 0 of a continuous one leaves the picture as it is.
+        """
+        large = F.interpolate(small, noise.shape[2:], mode="bilinear", align_corners=self.align_corners)
+        if T := self.schedule.steps:
+            t_B = (level_B.double() * T).round().long().clamp(max=T - 1)
+            noisy = q_sample(large, noise, self.schedule.table.sigma.to(t_B.device)[t_B])
+            return {"low_res": noisy, "augmentation": t_B.float()}
+        noisy = q_sample(large, noise, self.schedule.sigma_at(level_B))
+        low_res = torch.where((level_B == 0)[:, None, None, None], large, noisy)
+        return {"low_res": low_res, "augmentation": TIMES * level_B.float()}

@@ -1,0 +1,184 @@
+"""What every recipe that denoises is configured by, refused in one sentence where its parts do not fit.
+
+What is wrong is found here, before hours of drawing and reading, or not until a network is asked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from pinxit.data.scripts import Script
+from pinxit.errors import UsageError
+from pinxit.functional.guidance import Thresholding
+from pinxit.functional.samplers import FROM_NOISE
+from pinxit.models.text import TextTransformerConfig
+from pinxit.models.unet import UNetConfig
+from pinxit.recipes.diffusion.schedule import DiffusionConfig
+from pinxit.training.plan import Plan
+from pinxit.world.vocabulary import Names
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Grid = Literal["even", "karras"]
+
+MOST_STEPS = 1000  # of a walk, as many as the schedules that diffusion models are published with
+RGB = 3
+
+
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """Which pictures."""
+
+    source: str = "world:small"  # as `pinxit train --data` takes it: a world, a folder, tar shards
+    names: Names = "usual"  # of a world's things in its captions: "many" teaches what unheard ones may mean
+    script: Script = "latin"  # captions that are read: those in Latin letters, or all where the reader knows more
+
+
+@dataclass(frozen=True, slots=True)
+class TextConfig:
+    """Who reads the captions, and how much of them."""
+
+    encoder: str = "minilm"  # the packaged all-MiniLM-L6-v2, a folder in the transformers layout, hub:OWNER/NAME, or:
+    learned: TextTransformerConfig | None = None  # one trained with the base, on our own tokens, instead
+    length: int = 128  # tokens
+    spell: bool = False  # words to be written in a picture are read letter by letter
+    stored: int = 0  # captions of a picture that are read before training and kept on disk; 0: read as training goes
+    drop: float = 0.1  # chance that a stage sees no caption, for guidance (section 4.1)
+    noise: float = 0.0  # most noise that training adds to the vectors of a caption, in their own size
+
+    def __post_init__(self) -> None:
+        if self.learned is not None and self.stored:
+            raise UsageError("text.stored must be 0 where the text encoder is learned: what it says changes.")
+        check_number("text.length", self.length, 2, whole=True)  # readers begin and end a text with tokens of their own
+        check_number("text.stored", self.stored, 0, whole=True)
+        check_number("text.drop", self.drop, 0, 1)
+        check_number("text.noise", self.noise, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class StageConfig:
+    """One network of the cascade."""
+
+    size: int  # side of its pictures in pixels
+    unet: UNetConfig
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    low: int = 0  # side of the smaller picture that it enlarges; 0: it draws from nothing
+    crop: int = 0  # side of the squares it is trained on; 0: whole pictures
+    noisiest: float = 1.0  # highest level of noise that its smaller pictures have in training (section 2.4)
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.crop < 0:
+            raise UsageError(f"{self._kind}'s size={self.size} must be at least 1 and its crop={self.crop} at least 0.")
+        if self.low and not (0 < self.low < self.size and self.size % self.low == 0):
+            raise UsageError(f"an upsampler's size={self.size} must be a multiple of low={self.low}, and more than it.")
+        if self.crop > self.size or (self.low and self.crop % self.scale):
+            raise UsageError(f"crop={self.crop} must be at most size={self.size} and a multiple of size / low.")
+        if not 0 <= self.noisiest <= 1:
+            raise UsageError(f"{self._kind}'s noisiest={self.noisiest} must be from 0 to 1.")
+        self._check_unet()
+
+    def _check_unet(self) -> None:
+        for name, side in (("size", self.size), ("crop", self.seen)):
+            if side % self.unet.step:
+                told = f"{self._kind}'s {name}={side} must be a multiple of {self.unet.step}, which its unet divides by"
+                raise UsageError(f"{told}: change it, or unet.patch and unet.channels.")
+        if (self.unet.low_res, self.unet.augmentation) != ((RGB, True) if self.low else (0, False)):
+            wanted = f"unet.low_res={RGB} and unet.augmentation=true" if self.low else "them 0 and false"
+            found = f"unet.low_res={self.unet.low_res} and unet.augmentation={str(self.unet.augmentation).lower()}"
+            raise UsageError(f"{self._kind} (low={self.low}) cannot have {found}: make {wanted}.")
+        answers = 2 * RGB if self.diffusion.variance == "learned" else RGB
+        for name, channels in (("inputs", RGB), ("outputs", answers)):
+            if getattr(self.unet, name) != channels:
+                why = "a picture's colours" if channels == RGB else "a picture's colours and their learned variance"
+                raise UsageError(f"{self._kind}'s unet.{name}={getattr(self.unet, name)} must be {channels}, {why}.")
+
+    def check_noise(self, augmentation: float) -> None:
+        """Raise UsageError for a smaller picture that is noisier than any that training showed."""
+        if augmentation > self.noisiest:
+            raise UsageError(
+                f"augmentation={augmentation} is more noise than this upsampler has learned on; take at most "
+                f"{self.noisiest}."
+            )
+
+    def taken(self, told: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of what could be told, what its network takes: an unconditional upsampler hears of no text."""
+        known = self.unet.conditions()
+        return {name: tensor for name, tensor in told.items() if name in known}
+
+    @property
+    def _kind(self) -> str:
+        return "an upsampler" if self.low else "a base"
+
+    @property
+    def scale(self) -> int:
+        """How many times larger its pictures are than those it is given."""
+        return self.size // self.low if self.low else 1
+
+    @property
+    def seen(self) -> int:
+        """The side of the squares that training sees."""
+        return self.crop or self.size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage(StageConfig):
+    """A network of the cascade as a run trains it."""
+
+    name: str  # its folder in the run and its part in the checkpoint
+    plan: Plan
+    pictures: int = 20_000  # stored for it, at its size
+
+    @property
+    def network(self) -> StageConfig:
+        """What a checkpoint keeps of it."""
+        return StageConfig(**{one.name: getattr(self, one.name) for one in fields(StageConfig)})
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingConfig:
+    """How pictures are drawn where nobody says otherwise; the checkpoint keeps it."""
+
+    sampler: str = "ddim"
+    steps: int = 25  # of the base
+    grid: Grid = "even"  # where its steps fall: evenly in time, or closer where it is clean (EDM)
+    spacing: str = ""  # instead of steps, of a discrete schedule: timesteps by name or section (smart100; 10,10,3,2,2)
+    guidance: float = 4.0  # classifier-free, of the base
+    percentile: float = 0.995  # dynamic thresholding (section 2.3); 0: static
+    most: float = 0.0  # the largest scale that dynamic thresholding divides by; 0: any
+    agreement: float = 0.0  # how much likeness to the other candidates counts in the ranking
+    upsampler_steps: int = 10  # of each upsampler
+    upsampler_guidance: float = 1.0
+    augmentation: float = 0.2  # noise on the smaller picture (section 2.4)
+
+    def __post_init__(self) -> None:
+        if self.sampler not in FROM_NOISE:
+            raise UsageError(f"there is no sampler '{self.sampler}'; choose from {', '.join(FROM_NOISE)}.")
+        if self.grid not in get_args(Grid):
+            raise UsageError(f"there is no grid '{self.grid}'; choose from {', '.join(get_args(Grid))}.")
+        for name in ("steps", "upsampler_steps"):
+            check_number(name, getattr(self, name), 1, MOST_STEPS, whole=True)
+        for name in ("guidance", "agreement", "upsampler_guidance"):
+            check_number(name, getattr(self, name), 0)
+        for name in ("percentile", "augmentation"):
+            check_number(name, getattr(self, name), 0, 1)
+        if self.most:
+            check_number("most", self.most, 1)
+
+    def thresholding(self, percentile: float) -> Thresholding:
+        """Of the base's predictions, at its own percentile or another."""
+        return Thresholding.of(percentile, self.most or math.inf)
+
+
+def check_number(name: str, value: Any, low: float, high: float = math.inf, whole: bool = False) -> None:
+    """Raise UsageError unless `value` is a finite number from `low` to `high`."""
+    kind: Any = Integral if whole else Real
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise UsageError(f"{name} must be a {'whole ' if whole else ''}number, not {value}.")
+    if not (low <= value <= high and value < math.inf):
+        limits = f"from {low} to {high}" if high < math.inf else f"at least {low}{'' if whole else ' and finite'}"
+        raise UsageError(f"{name} must be {limits}, not {value}.")

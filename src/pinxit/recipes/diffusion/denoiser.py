@@ -1,0 +1,57 @@
+"""A U-Net as a denoiser: what it is shown of a noisy picture, and what its answer means.
+
+Samplers speak of x = x0 + sigma n; the network sees the variance-preserving z of the paper (Imagen, section 2.1) and
+the time at which its schedule has that noise. Shapes: B rows, C H W pictures in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from pinxit.functional.diffusion import vp, x0_from
+from pinxit.functional.samplers import Denoised
+from pinxit.models.unet import UNet
+from pinxit.recipes.diffusion.schedule import DiffusionConfig
+
+
+class UNetDenoiser:
+    """A network with its parametrisation, on a device and in a precision: `pipelines.denoise.Denoiser`.
+
+    Of a learned variance the worker takes, under guidance, that of the row that has text, as published samplers do.
+    """
+
+    def __init__(self, unet: UNet, config: DiffusionConfig, size: int, device: torch.device, fast: bool = True) -> None:
+        """`size`: pixels of a side; `fast`: products in bfloat16, for a network that is not `fast_unet`'s already."""
+        self.unet, self.config, self.device, self.fast = unet, config, device, fast
+        self.shape: tuple[int, ...] = (3, size, size)
+
+    def check(self, conditions: Mapping[str, Tensor]) -> None:
+        """Raise UsageError for conditions of one picture that the network does not take."""
+        self.unet.config.check({name: tuple(tensor.shape) for name, tensor in conditions.items()}, self.shape[1:])
+
+    def __call__(self, x_BCHW: Tensor, sigma_B: Tensor, conditions: Mapping[str, Tensor]) -> Denoised:
+        """Clean pictures, float32, and where between its bounds a learned log variance lies, in [-1, 1]."""
+        z_BCHW = x_BCHW * vp(sigma_B, x_BCHW)[0]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast):
+            answer = predicted(self.unet, z_BCHW, sigma_B, self.config, conditions)
+        told, fraction = split(answer.float(), self.config)
+        return Denoised(x0_from(self.config.prediction, told, z_BCHW, sigma_B), fraction)
+
+
+def predicted(
+    unet: UNet, z_BCHW: Tensor, sigma_B: Tensor, config: DiffusionConfig, conditions: Mapping[str, Tensor]
+) -> Tensor:
+    """What the network says of `z`, in its own parametrisation, with the channels of a learned variance."""
+    found: Tensor = unet(z_BCHW, config.time_of(sigma_B), conditions)
+    return found
+
+
+def split(answer: Tensor, config: DiffusionConfig) -> tuple[Tensor, Tensor | None]:
+    """The prediction, and the fraction in [-1, 1] that a learned variance is told by; None where it is fixed."""
+    if config.variance == "fixed":
+        return answer, None
+    told, fraction = answer.chunk(2, 1)
+    return told, fraction

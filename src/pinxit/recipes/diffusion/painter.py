@@ -1,0 +1,123 @@
+"""A cascade paints: text -> frozen reader -> a small picture out of noise -> ranked by CLIP; kept ones may be enlarged.
+
+A call of the network has a fixed number of rows that never see each other, so candidate k of seed s is the same
+picture, bit for bit, whatever is painted beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pinxit import __version__
+from pinxit.functional.diffusion import karras_sigmas
+from pinxit.pipelines.denoise import Denoiser, DenoiseRequest, DenoiseWorker
+from pinxit.pipelines.graph import Graph, Stage
+from pinxit.pipelines.lanes import Lanes, tile_of
+from pinxit.pipelines.worker import Each
+from pinxit.recipes.diffusion.conditions import Captions
+from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
+from pinxit.recipes.diffusion.schedule import DiffusionConfig
+from pinxit.recipes.diffusion.upsampler import Upsampler, as_picture
+from pinxit.recipes.painting import Asked, Drawn, Painter, Ranker, ranking
+from pinxit.text.encoders import TextEncoder
+from pinxit.types import Prompt
+
+CPU_ROWS = 2  # of a call: a guided picture (docs/log.md)
+KARRAS_FIRST = 80.0  # where Karras et al. begin (EDM, table 1): as good as pure noise
+SETTINGS = ("guidance", "steps", "sampler", "grid", "spacing", "percentile", "agreement")
+
+
+class DiffusionPainter(Painter):
+    """A loaded cascade: Imagen's, DeepFloyd IF's. Open one with `pinxit.load`.
+
+    Settings: guidance (1: none), steps, sampler, percentile (of dynamic thresholding, 0: static), agreement (of
+    ranking; 0: none); where the schedule is continuous, grid (even, karras); where it is discrete, spacing, which names
+    the timesteps instead of steps ("smart100", "10,10,3,2,2"; "": equal strides).
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        config: StageConfig,
+        sampling: SamplingConfig,
+        captions: Captions,
+        ranker: Ranker,
+        upsampler: Upsampler | None = None,
+        *,
+        recipe: str = "imagen",
+        name: str = "imagen",
+        provenance: dict[str, Any] | None = None,
+        tile: int | None = None,
+    ) -> None:
+        """`tile`: rows of a call (None: the device's usual); a change changes speed and, perhaps, last bits."""
+        self.denoiser, self.config, self.captions, self.ranker = denoiser, config, captions, ranker
+        self.upsampler, self.name, self.sampling = upsampler, name, sampling
+        self.tile = tile or tile_of(denoiser.device, CPU_ROWS)
+        self.size, self.text_tokens = config.size, self.reader.length
+        foreign = "grid" if config.diffusion.steps else "spacing"
+        self.defaults: dict[str, Any] = {key: getattr(sampling, key) for key in SETTINGS if key != foreign}
+        self.provenance = {"recipe": recipe, "checkpoint": name, "pinxit": __version__} | (provenance or {})
+
+    @property
+    def reader(self) -> TextEncoder:
+        """Who reads its prompts."""
+        return self.captions.encoder
+
+    def told(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What metadata tell of settings: a spacing names its own timesteps, so that `steps` mean nothing."""
+        overruled = "steps" if settings.get("spacing") else "spacing"
+        return {name: value for name, value in settings.items() if name != overruled}
+
+    def tokens_over_limit(self, text: str) -> int:
+        """How many tokens of the prompt will be dropped; 0 when it fits."""
+        return self.captions.tokens_over_limit(text)
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Words of the prompt that its reader has no token for, or never met in training."""
+        return self.captions.unknown_words(text)
+
+    def _graph(self) -> Graph:
+        lanes = Lanes(self.denoiser.device)
+        text = Each(lambda items: [self._requests(item.job.request) for item in items], lanes=lanes)
+        draw = DenoiseWorker(self.denoiser, self.tile, lanes, lambda request, x0: Drawn(as_picture(x0)))
+        stages = [Stage("text", text), Stage("denoise", draw, weight=1.0), *ranking(self.ranker, lanes)]
+        return Graph(stages, {"paint": [stage.name for stage in stages]})
+
+    def _requests(self, asked: Asked) -> list[DenoiseRequest]:
+        prompt, settings = asked.prompt, asked.settings
+        conditions, null = map(self.config.taken, self.captions(prompt.text))
+        sigmas = levels(self.config.diffusion, settings)
+        thresholding = self.sampling.thresholding(settings["percentile"])
+        return [
+            DenoiseRequest(
+                conditions,
+                null,
+                sigmas,
+                settings["sampler"],
+                prompt.seed,
+                candidate,
+                guidance=settings["guidance"],
+                thresholding=thresholding,
+            )
+            for candidate in range(asked.candidates)
+        ]
+
+    def _settings(self, asked: Sequence[Prompt], candidates: int, given: Mapping[str, Any]) -> dict[str, Any]:
+        about = super()._settings(asked, candidates, given)
+        check_settings(about)
+        return about
+
+
+def levels(about: DiffusionConfig, settings: Mapping[str, Any]) -> tuple[float, ...]:
+    """What a sampler walks down by `steps` on a `grid`, or by a `spacing`, the last one 0."""
+    if spacing := settings.get("spacing"):
+        return tuple(about.spaced_sigmas(spacing))
+    if settings.get("grid") == "karras":
+        return tuple(karras_sigmas(settings["steps"], float(about.sigma_at(0.0)), KARRAS_FIRST))
+    return tuple(about.even_sigmas(settings["steps"]))
+
+
+def check_settings(about: Mapping[str, Any]) -> None:
+    """Raise UsageError for a setting that no picture can be drawn with."""
+    SamplingConfig(**{name: about[name] for name in SETTINGS if name in about})

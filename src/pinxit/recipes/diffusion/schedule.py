@@ -1,0 +1,118 @@
+"""What a network predicts and how noise is spread over time: one config for training and for painting.
+
+Samplers speak of x = x0 + sigma n; the network sees the variance-preserving z (Imagen, section 2.1) and a time. Shapes:
+B rows, T steps of a discrete schedule.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pinxit.errors import UsageError
+from pinxit.functional.diffusion import Level, Prediction, Schedule, betas, even_sigmas, sigma_at, time_of_sigma
+from pinxit.functional.posterior import Steps
+from pinxit.functional.respacing import descending_sigmas, kept_timesteps, nearest_timestep
+
+Weight = Literal["own", "v"]
+Variance = Literal["fixed", "learned"]
+
+TIMES = 1000.0  # the network's embedding is made for times of this range
+RAREST = 1e-4  # a normal draw's tails are cut here: 3.7 standard deviations
+
+
+@dataclass(frozen=True, slots=True)
+class DiffusionConfig:
+    """The prediction target of a network, its loss weighting, its variance and its noise schedule."""
+
+    prediction: Prediction = "eps"  # the target; eps is the paper's, v is steadier where a net is small and steps few
+    weight: Weight = "own"  # of the loss over noise levels: own is unweighted, v is the v-equivalent weighting
+    schedule: Schedule = "cosine"  # linear for the last stage of the paper
+    shift: float = 1.0  # the schedule's sigma times this, for pictures whose shapes much noise leaves visible
+    p_mean: float = 0.0  # of ln sigma, where training draws it from a normal distribution (EDM, table 1)
+    p_std: float = 0.0  # its standard deviation; 0: training draws evenly in time
+    variance: Variance = "fixed"  # of a step back; learned: the net answers as many channels again (Improved DDPM)
+    steps: int = 0  # of a discrete schedule, whose step 0 .. steps - 1 is the network's time; 0: continuous
+
+    def __post_init__(self) -> None:
+        if not self.shift > 0:
+            raise UsageError(f"diffusion.shift must be above 0, not {self.shift}.")
+        if not (0 <= self.p_std < math.inf and math.isfinite(self.p_mean)):
+            told = f"p_mean={self.p_mean} and p_std={self.p_std}"
+            raise UsageError(f"diffusion.{told} must be finite, and p_std at least 0.")
+        if self.steps < 0 or self.steps == 1:
+            raise UsageError(f"diffusion.steps must be 0 or at least 2, not {self.steps}.")
+        if self.steps and (self.shift != 1 or self.p_std):
+            raise UsageError(f"diffusion.steps={self.steps} is a discrete schedule: it takes no shift and no p_std.")
+        if self.variance == "learned" and not (self.prediction == "eps" and self.weight == "own" and self.steps):
+            told = "prediction=eps, weight=own and the steps of a discrete schedule, such as 1000"
+            raise UsageError(f"diffusion.variance=learned needs {told}.")
+        if self.steps:
+            betas(self.schedule, self.steps)  # which refuses too few of them
+
+    @property
+    def table(self) -> Steps:
+        """What the discrete schedule says of each of its T steps."""
+        assert self.steps, "a continuous schedule has no steps"
+        return _table(self.schedule, self.steps)
+
+    def timesteps(self, time: Level) -> Tensor:
+        """The step of the discrete schedule at `time` in [0, 1], int64 of time's shape."""
+        time = torch.as_tensor(time, dtype=torch.float64)
+        return (time * self.steps).long().clamp(max=self.steps - 1)
+
+    def drawn(self, even: Tensor) -> Tensor:
+        """sigma in training for random numbers that are even in [0, 1), float64 of their shape."""
+        if not self.p_std:
+            return self.sigma_at(even)
+        normal = torch.special.ndtri(even.clamp(RAREST, 1 - RAREST))
+        return torch.exp(self.p_mean + self.p_std * normal)
+
+    def sigma_at(self, time: Level) -> Tensor:
+        """sigma at `time` in [0, 1], where even steps fall, float64 of time's shape.
+
+        Shifted log-SNR: arXiv 2301.11093 ("simple diffusion").
+        """
+        if self.steps:
+            t = self.timesteps(time)
+            return self.table.sigma.to(t.device)[t]
+        return self.shift * sigma_at(self.schedule, time)
+
+    def time_of(self, sigma_B: Tensor) -> Tensor:
+        """What the network is told of noise levels, float32 [B]; of one between two discrete steps, the nearest."""
+        if self.steps:
+            return nearest_timestep(self.table.sigma.to(sigma_B.device), sigma_B).float()
+        return TIMES * time_of_sigma(self.schedule, sigma_B).float()
+
+    def even_sigmas(self, steps: int) -> list[float]:
+        """`steps` + 1 values, the last one 0: at evenly spaced times, or at equal strides of a discrete schedule.
+
+        Raises UsageError for more steps than a discrete schedule has.
+        """
+        if not self.steps:
+            return [self.shift * sigma for sigma in even_sigmas(self.schedule, steps)]
+        if not 1 <= steps <= self.steps:
+            raise UsageError(f"steps must be from 1 to {self.steps}, as many as the schedule has, not {steps}.")
+        stride = self.steps // steps
+        return descending_sigmas(self.table.sigma, range(0, steps * stride, stride))
+
+    def spaced_sigmas(self, spacing: str) -> list[float]:
+        """The sigmas of the timesteps of `spacing` ("smart100", "10,10,3,2,2": `respacing.kept_timesteps`), then 0.
+
+        Raises UsageError for a spacing that is not understood, and where the schedule is continuous.
+        """
+        if not self.steps:
+            raise UsageError(
+                f"spacing '{spacing}' names timesteps, and this network's schedule is continuous: give steps."
+            )
+        return descending_sigmas(self.table.sigma, kept_timesteps(spacing, self.steps))
+
+
+@cache
+def _table(schedule: Schedule, T: int) -> Steps:
+    return Steps.of(betas(schedule, T))

@@ -1,0 +1,233 @@
+"""Training one stage of the cascade: clean pictures from noisy ones, given the text (Imagen, sections 2.1 and 2.4).
+
+Shapes: B pictures, S their side, s the side of the smaller picture that an upsampler is given, L text positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pinxit.data.order import order_batch
+from pinxit.data.scripts import Script, readable
+from pinxit.data.sheet import sheet
+from pinxit.data.transforms import to_pictures
+from pinxit.functional.diffusion import log_snr_of_sigma, q_sample, target
+from pinxit.functional.diffusion_losses import as_v, learned_range_loss, squared_error, weight_for
+from pinxit.functional.samplers import SAMPLERS, Denoised, drive
+from pinxit.models.text import PAD
+from pinxit.models.unet import UNet
+from pinxit.recipes.batches import pick
+from pinxit.recipes.diffusion.conditions import Noising, texts
+from pinxit.recipes.diffusion.config import StageConfig
+from pinxit.recipes.diffusion.denoiser import UNetDenoiser, predicted, split
+from pinxit.recipes.diffusion.schedule import DiffusionConfig
+from pinxit.text.learned import LearnedText
+from pinxit.training.draws import key, numpy_rng, seeded, torch_rng
+from pinxit.training.loop import Batch
+
+if TYPE_CHECKING:
+    from pinxit.data.bank import Bank
+    from pinxit.data.embeddings import Embeddings
+    from pinxit.text.encoders import TextEncoder
+    from pinxit.types import Picture
+
+Rng = np.random.Generator
+TEXT = "text"  # the learned reader among a task's modules
+SHOWN = 8  # pictures of a preview
+STEPS = 16  # of its sampling
+NOISING = Noising()
+
+
+class DiffusionTask:
+    """Denoise the bank's pictures. A stage with `config.low` is an upsampler and learns on crops; text is its unet's.
+
+    `reader` turns captions into vectors and is trained along if it is a learned one and `teaches`; `stored` are those
+    that a frozen one has read beforehand. The empty caption stands for no text. Bank and reader may be missing where
+    only costs are asked.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: StageConfig,
+        seed: int,
+        text_shape: tuple[int, int],
+        bank: Bank | None = None,
+        reader: TextEncoder | None = None,
+        drop: float = 0.1,
+        noise: float = 0.0,
+        *,
+        script: Script = "all",
+        teaches: bool = False,
+        stored: Embeddings | None = None,
+    ) -> None:
+        self.name, self.config, self.seed, self.drop = name, config, seed, drop
+        self.bank, self.reader, self.text_shape = bank, reader, text_shape
+        self.script, self.stored, self.noise = script, stored, noise
+        self.learned = reader if teaches and isinstance(reader, LearnedText) else None
+        self.unet = seeded(lambda: UNet(config.unet), seed, name)
+
+    def modules(self) -> dict[str, nn.Module]:
+        return {self.name: self.unet} | ({TEXT: self.learned.model} if self.learned else {})
+
+    def hot(self) -> list[nn.Module]:
+        return [self.unet]
+
+    def batch(self, position: int, size: int) -> Batch:
+        """Pictures uint8 [B, S, S, 3] (crops of an upsampler's), their text's vectors, and which rows have none."""
+        assert self.bank is not None
+        rng = numpy_rng(self.seed, f"{self.name} batch", position)
+        rows = order_batch(position, size, len(self.bank), key(self.seed, f"{self.name} order"))
+        read = self._text(rows.tolist(), rng.random(size) < self.drop, rng) if self.config.unet.text else {}
+        pictures = cropped(np.asarray(self.bank.pictures[rows]), self.config.seen, self.config.scale, rng)
+        return {"pictures": torch.from_numpy(np.ascontiguousarray(pictures))} | read
+
+    def blank(self, size: int) -> Batch:
+        """A batch of the right shapes, for costs."""
+        side, (length, width) = self.config.seen, self.text_shape
+        read = {"sequence": torch.zeros(size, length, width)}
+        if self.learned is not None:
+            read = {"ids": torch.ones(size, length, dtype=torch.int64)}
+        read |= {"mask": torch.ones(size, length, dtype=torch.bool)}
+        pictures = torch.zeros(size, side, side, 3, dtype=torch.uint8)
+        return {"pictures": pictures} | (read if self.config.unet.text else {})
+
+    def loss(self, batch: Batch, position: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+        """Mean squared error of the prediction target, its noise levels spread through the batch.
+
+        With a learned variance, plus the variational bound on it (`learned_range_loss`).
+        """
+        x0 = signed(batch["pictures"])
+        generator = torch_rng(self.seed, f"{self.name} noise", position, x0.device)
+        even_B = spread(len(x0), generator, x0.device)
+        about = self.config.diffusion
+        sigma_B = about.drawn(even_B)
+        noise = torch.randn(x0.shape, generator=generator, device=x0.device)
+        conditions = self._understood(batch) | self._smaller(x0, generator)
+        if self.noise and "sequence" in conditions:
+            conditions["sequence"] = blurred(conditions["sequence"], batch["mask"], self.noise, generator)
+        z = q_sample(x0, noise, sigma_B)
+        told, fraction = split(predicted(self.unet, z, sigma_B, about, conditions), about)
+        if fraction is None:
+            error_B = squared_error(told, target(about.prediction, x0, noise, sigma_B), weights(about, sigma_B))
+        else:
+            error_B = learned_range_loss(told, fraction, x0, z, noise, about.timesteps(even_B), about.table)
+        late = even_B > 0.5
+        return error_B.mean(), {"noisy": _mean(error_B, late), "clean": _mean(error_B, ~late)}
+
+    def preview(self) -> Picture | None:
+        """What the network draws for the bank's first captions; of an upsampler: given, drawn, true."""
+        if self.bank is None or self.reader is None:
+            return None
+        captions = [readable(self.bank.captions[row], self.script)[0] for row in range(min(SHOWN, len(self.bank)))]
+        device = next(self.unet.parameters()).device
+        conditions = self._understood({name: rows.to(device) for name, rows in self._read(captions).items()})
+        true, given = self.bank.pictures[: len(captions)], []
+        noise = torch.randn(
+            len(captions), 3, self.config.size, self.config.size, generator=torch_rng(self.seed, "preview", 0)
+        ).to(device)
+        if self.config.low:
+            small = F.avg_pool2d(signed(torch.from_numpy(np.array(true))).to(device), self.config.scale)
+            conditions |= NOISING(small, torch.zeros(len(captions), device=device), noise)
+            given = list(to_pictures((conditions["low_res"].cpu() + 1) / 2))
+        denoiser = UNetDenoiser(self.unet, self.config.diffusion, self.config.size, device, device.type != "mps")
+        about = self.config.diffusion
+        sigmas = about.even_sigmas(min(STEPS, about.steps or STEPS))
+        found = drive(
+            SAMPLERS["ddim"].run(noise * sigmas[0], sigmas, lambda: noise),
+            lambda x, sigma: _clipped(denoiser(x, torch.full((len(x),), sigma, device=device), conditions)),
+        )
+        drawn = list(to_pictures((found.cpu().clamp(-1, 1) + 1) / 2))
+        return sheet([*given, *drawn, *true] if given else drawn, None if given else captions, columns=len(drawn))
+
+    def _text(self, rows: Sequence[int], dropped: np.ndarray[tuple[int], np.dtype[np.bool_]], rng: Rng) -> Batch:
+        """A caption of each row at random, as the batch holds it; none where it is dropped."""
+        assert self.bank is not None
+        if self.stored is not None:
+            counts = [self.stored.count(row) for row in rows]
+            which = np.where(dropped, -1, rng.integers(counts))
+            sequence, mask = self.stored.rows(rows, which.tolist())
+            return {"sequence": sequence, "mask": mask & torch.from_numpy(~dropped)[:, None]}
+        captions = [pick(readable(self.bank.captions[row], self.script), rng) for row in rows]
+        return self._read(["" if gone else caption for gone, caption in zip(dropped, captions, strict=True)])
+
+    def _read(self, captions: Sequence[str]) -> Batch:
+        """What the batch holds of the captions: a frozen reader's vectors, or the ids that a learned one will read."""
+        assert self.reader is not None
+        if self.learned is None:
+            return texts(self.reader, captions, len(captions))
+        ids_BL = self.learned.batch_ids(captions).cpu()
+        there_B = torch.tensor([bool(caption) for caption in captions])
+        return {"ids": ids_BL, "mask": (ids_BL != PAD) & there_B[:, None]}
+
+    def _understood(self, batch: Batch) -> Batch:
+        """The text as the network is given it, with a gradient where the reader is learned; nothing to one without."""
+        if not self.config.unet.text:
+            return {}
+        sequence = batch["sequence"] if self.learned is None else self.learned.model(batch["ids"]).sequence
+        return {"sequence": sequence, "mask": batch["mask"]}
+
+    def _smaller(self, x0: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """The smaller picture, noised at a random level that the network is told (conditioning augmentation)."""
+        if not self.config.low:
+            return {}
+        small = F.avg_pool2d(x0, self.config.scale)
+        shuffled = torch.randperm(len(x0), generator=generator, device=x0.device)  # levels keep no company with times
+        level_B = self.config.noisiest * spread(len(x0), generator, x0.device)[shuffled]
+        return NOISING(small, level_B, torch.randn(x0.shape, generator=generator, device=x0.device))
+
+
+def weights(about: DiffusionConfig, sigma_B: Tensor) -> Tensor | None:
+    """What each sample's squared error counts."""
+    if about.weight == "own":
+        return None
+    log_snr_B = log_snr_of_sigma(sigma_B)
+    return weight_for(about.prediction, as_v(log_snr_B), log_snr_B)
+
+
+def signed(pictures: Tensor) -> Tensor:
+    """uint8 [B, S, S, 3] as float [B, 3, S, S] in [-1, 1], channels last in memory as they came."""
+    return pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def spread(count: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    """float64 [count] in [0, 1): one random number moves a row of evenly spaced ones, which steadies the mean."""
+    first = torch.rand((), generator=generator, device=device, dtype=torch.float64)
+    return (first + torch.arange(count, device=device, dtype=torch.float64) / count) % 1
+
+
+def blurred(sequence_BLD: Tensor, mask_BL: Tensor, most: float, generator: torch.Generator) -> Tensor:
+    """Text vectors with noise of up to `most` times their size, each text by a random strength, more often a weak one.
+
+    A network then learns what lies around the vectors of its captions, where the words are that no caption held.
+    """
+    x_BLD = sequence_BLD.float()
+    size = (x_BLD.detach().square() * mask_BL[:, :, None]).sum() / (mask_BL.sum() * x_BLD.shape[2]).clamp(min=1)
+    strength_B = most * torch.rand(len(x_BLD), generator=generator, device=x_BLD.device).square()
+    noise = torch.randn(x_BLD.shape, generator=generator, device=x_BLD.device)
+    return (x_BLD + size.sqrt() * strength_B[:, None, None] * noise).to(sequence_BLD.dtype)
+
+
+def cropped(
+    pictures: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], side: int, grid: int, rng: Rng
+) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """A random square of `side` pixels of each, its corner on the grid of the smaller picture's pixels."""
+    whole = pictures.shape[1]
+    if side == whole:
+        return pictures
+    corners = grid * rng.integers(0, (whole - side) // grid + 1, (len(pictures), 2))
+    return np.stack([one[y : y + side, x : x + side] for one, (y, x) in zip(pictures, corners.tolist(), strict=True)])
+
+
+def _mean(values: Tensor, chosen: Tensor) -> Tensor:
+    return (values.detach() * chosen).sum() / chosen.sum().clamp(min=1)
+
+
+def _clipped(told: Denoised) -> Denoised:
+    return Denoised(told.x0.clamp(-1, 1))

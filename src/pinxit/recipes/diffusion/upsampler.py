@@ -1,0 +1,186 @@
+"""Upsamplers at work: any small picture and its caption to a large one, whoever drew it (Imagen, section 2.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pinxit.data.transforms import square, to_pictures, to_tensor
+from pinxit.errors import UsageError
+from pinxit.functional.guidance import Thresholding
+from pinxit.functional.sampling import normals
+from pinxit.pipelines.denoise import Conditions, Denoiser, DenoiseRequest, DenoiseWorker
+from pinxit.pipelines.engine import Engine
+from pinxit.pipelines.graph import Graph, Stage
+from pinxit.pipelines.lanes import Lanes
+from pinxit.pipelines.work import Job
+from pinxit.pipelines.worker import Each, SideBySide
+from pinxit.recipes.diffusion.conditions import Captions, Noising
+from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
+from pinxit.recipes.painting import PREVIEWS, Asked, Watch, served
+from pinxit.types import Prompt
+
+if TYPE_CHECKING:
+    from pinxit.text.encoders import TextEncoder
+    from pinxit.types import Picture, Ranked
+
+CPU_ROWS, GPU_ROWS = 1, 4  # of a call (docs/log.md)
+
+
+class Upsampler:
+    """Enlarges pictures of `low` pixels to `size`, smaller ones by way of what comes `before` it in the cascade.
+
+    Open one with `pinxit.load_upsampler`.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        config: StageConfig,
+        sampling: SamplingConfig,
+        captions: Captions,
+        *,
+        tile: int | None = None,
+        noising: Noising | None = None,
+        thresholding: Thresholding | None = None,
+        before: Upsampler | None = None,
+        name: str = "imagen",
+        provenance: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`tile`: rows of a call (None: the device's usual).
+
+        `noising`: of smaller pictures, as in its training (None: Imagen's); `thresholding`: None clips to [-1, 1].
+
+        `name`: its checkpoint's; `provenance`: what else metadata are to tell of it.
+        """
+        self.denoiser, self.config, self.sampling, self.captions = denoiser, config, sampling, captions
+        self.tile = tile or (CPU_ROWS if denoiser.device.type == "cpu" else GPU_ROWS)
+        self.noising, self.thresholding = noising or Noising(), thresholding or Thresholding()
+        self.low, self.size, self.before = config.low, config.size, before
+        self.stage: int = 1 if before is None else before.stage + 1  # of the cascade: each has noise of its own
+        self._reading, self._known = Lock(), dict[str, tuple[Conditions, Conditions]]()
+        self.name, self.provenance = name, {"upsampler": name} | dict(provenance or {})
+
+    @property
+    def reader(self) -> TextEncoder:
+        """Who reads its captions."""
+        return self.captions.encoder
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What metadata tell of enlarging: by whom, and by which settings."""
+        about = self.sampling
+        own = {name: getattr(about, name) for name in ("upsampler_steps", "upsampler_guidance", "augmentation")}
+        return {"upscale": self.size, "upsampler_sampler": about.sampler} | own | self.provenance
+
+    @property
+    def chain(self) -> list[Upsampler]:
+        """All that a picture passes, itself last."""
+        return [*(self.before.chain if self.before else ()), self]
+
+    def making(self, size: int) -> Upsampler:
+        """The one of its chain that makes pictures of `size` px. Raises UsageError when none does."""
+        found = next((one for one in self.chain if one.size == size), None)
+        if found is None:
+            sizes = " or ".join(str(one.size) for one in self.chain)
+            raise UsageError(f"--upscale {size}: this upsampler makes pictures of {sizes} px.")
+        return found
+
+    def check_size(self, width: int, height: int) -> None:
+        """Raise UsageError for pictures that it cannot enlarge: any square from its chain's lowest to less than `size`.
+
+        Those above what a network takes are brought to it first.
+        """
+        low = self.chain[0].low
+        if not low <= width == height < self.size:
+            takes = f"square pictures of at least {low} px and less than {self.size}"
+            raise UsageError(f"the upsampler takes {takes}, not {width} x {height}.")
+
+    def enlarge(
+        self, prompt: str, ranked: Sequence[Ranked], watch: Watch | None = None, previews: float = PREVIEWS
+    ) -> list[Ranked]:
+        """The same pictures at `size`, with their seeds, candidates and scores; `watch` hears how far it has come, and
+        looks every `previews` seconds.
+
+        Raises UsageError for a picture that is not square, smaller than `low`, or as large as `size`, and for more
+        augmentation than there was in training.
+        """
+        for one in ranked:
+            height, width = one.picture.shape[:2]
+            self.check_size(width, height)
+        starts = [(self._route(len(one.picture)), one) for one in ranked]
+        (found,) = served(self._engine, [Job(starts, request=Asked(Prompt(prompt)))], watch, previews)
+        return found
+
+    @cached_property
+    def graph(self) -> Graph:
+        """Its stages, and the route `enlarge` through them from a picture that is ranked to the same at `size`."""
+        lanes = Lanes(self.denoiser.device)
+        stages = [stage for one in self.chain for stage in one._stages(lanes)]
+        return Graph(stages, {"enlarge": self._route(self.chain[0].low)})
+
+    @cached_property
+    def _engine(self) -> Engine:
+        return Engine(self.graph)
+
+    @property
+    def _names(self) -> tuple[str, str]:
+        return f"{self.name}/low{self.size}", f"{self.name}/up{self.size}"
+
+    def _route(self, size: int) -> list[str]:
+        """The way of a picture of `size` px: past the networks that take smaller ones."""
+        first = next(one for one in reversed(self.chain) if one.low <= size or one.before is None)
+        return [name for one in self.chain if one.size >= first.size for name in one._names]
+
+    def _stages(self, lanes: SideBySide) -> list[Stage]:
+        low, up = self._names
+        smaller = Each(
+            lambda items: [self._request(item.job.request.prompt.text, item.value) for item in items], lanes=lanes
+        )
+        worker = DenoiseWorker(
+            self.denoiser, self.tile, lanes, lambda request, x0: replace(request.about, picture=as_picture(x0))
+        )
+        return [Stage(low, smaller), Stage(up, worker, weight=1.0)]
+
+    def _request(self, prompt: str, one: Ranked) -> DenoiseRequest:
+        (conditions, null), about, config = self._read(prompt), self.sampling, self.config
+        config.check_noise(about.augmentation)
+        low = self._smaller(one)
+        return DenoiseRequest(
+            config.taken({**low, **conditions}),
+            config.taken({**low, **null}),
+            tuple(config.diffusion.even_sigmas(about.upsampler_steps)),
+            about.sampler,
+            one.seed,
+            one.candidate,
+            self.stage,
+            about.upsampler_guidance,
+            self.thresholding,
+            about=one,
+        )
+
+    def _read(self, prompt: str) -> tuple[Conditions, Conditions]:
+        """A prompt is read once for all its pictures, which come one after the other."""
+        with self._reading:
+            if prompt not in self._known:
+                self._known = {prompt: self.captions(prompt)}
+            return self._known[prompt]
+
+    def _smaller(self, one: Ranked) -> Conditions:
+        """The picture and its noise level, from noise of its own."""
+        small = to_tensor(square(one.picture, self.low, "area")[None]) * 2 - 1
+        noise = next(normals(one.seed, one.candidate, -self.stage, (3, self.size, self.size)))
+        level = torch.full((1,), self.sampling.augmentation)
+        return {name: rows[0] for name, rows in self.noising(small, level, noise[None]).items()}
+
+
+def as_picture(x0: Tensor) -> Picture:
+    """A sample [3, S, S] in [-1, 1] as a picture."""
+    (found,) = to_pictures((x0[None].cpu() + 1) / 2)
+    return found

@@ -1,0 +1,83 @@
+"""Captions of a scene: several phrasings, all true, the plainest first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from pinxit.world import chinese, chinese_free, english, english_free
+from pinxit.world.dice import Dice
+from pinxit.world.plan import Plan, meaning
+from pinxit.world.scene import Scene
+from pinxit.world.vocabulary import Lexicon
+
+Language = Literal["mixed", "en", "zh"]
+LANGUAGES: tuple[Language, ...] = ("mixed", "en", "zh")
+PHRASINGS = 4
+RICH = 0.45  # the share of the further captions beyond `small` that tell all there is to tell: a third of all four
+GROUND = 0.5  # the share of the others that tell the ground
+
+
+def captions(scene: Scene, words: Lexicon, language: Language, dice: Dice, rich: float = RICH) -> tuple[str, ...]:
+    """Four captions: "mixed" gives three in English and one in Chinese.
+
+    The first tells what a task would ask for; the ground is told in about half of the others and at least in one. The
+    worlds beyond `small` tell it in at least half of the four, and a share `rich` of their further captions tells all:
+    the ground, where things lie and what is small or big.
+    """
+    if words.preset != "small":
+        return _free_captions(scene, words, language, dice, rich)
+    plan = meaning(scene)
+    grounded = [dice.chance(0.5) for _ in range(PHRASINGS - 1)]
+    if not any(grounded):
+        grounded[dice.below(2)] = True
+    if not plan.ground_told:
+        grounded = [False] * len(grounded)
+    if language == "zh":
+        return (chinese.plain(plan, words), *chinese.variants(plan, words, dice, grounded))
+    if language == "en":
+        return (english.plain(plan, words), *english.variants(plan, words, dice, grounded))
+    said = english.variants(plan, words, dice, grounded[:2])
+    last = chinese.variants(plan, words, dice, grounded[2:], plainest=True)
+    return (english.plain(plan, words), *said, *last)
+
+
+def _free_captions(scene: Scene, words: Lexicon, language: Language, dice: Dice, rich: float) -> tuple[str, ...]:
+    plan = meaning(scene)
+    tongues: tuple[Literal["en", "zh"], ...] = ("en", "en", "zh") if language == "mixed" else (language,) * 3
+    found = [plain_caption(scene, words, "zh" if language == "zh" else "en")]
+    for tongue, (ground, full) in zip(tongues, _shares(plan, dice, rich), strict=True):
+        said = _say(tongue)(scene, words, dice, ground, full)
+        while said in found:
+            said = _say(tongue)(scene, words, dice, ground, full)
+        found.append(said)
+    return tuple(found)
+
+
+def _shares(plan: Plan, dice: Dice, rich: float) -> list[tuple[bool, bool]]:
+    """Which of the further captions tell the ground, and which everything."""
+    full = [dice.chance(rich) for _ in range(PHRASINGS - 1)]
+    ground = [all_of_it or dice.chance(GROUND) for all_of_it in full]
+    wanted = PHRASINGS // 2 - plan.placed
+    for k in dice.shuffled(range(PHRASINGS - 1)):
+        if sum(ground) < wanted:
+            ground[k] = True
+    return [(one and plan.ground_told, all_of_it) for one, all_of_it in zip(ground, full, strict=True)]
+
+
+def _say(language: Literal["en", "zh"]) -> Callable[[Scene, Lexicon, Dice, bool, bool], str]:
+    return chinese_free.say if language == "zh" else english_free.say
+
+
+def rich_caption(scene: Scene, words: Lexicon, language: Literal["en", "zh"], dice: Dice) -> str:
+    """A caption that tells all there is to tell: the ground, where things lie, what is small or big.
+
+    In the turns of phrase of the worlds beyond `small`, whatever the lexicon.
+    """
+    return _say(language)(scene, words, dice, meaning(scene).ground_told, True)
+
+
+def plain_caption(scene: Scene, words: Lexicon, language: Literal["en", "zh"] = "en") -> str:
+    """The plainest true caption."""
+    plan = meaning(scene)
+    return chinese.plain(plan, words) if language == "zh" else english.plain(plan, words)

@@ -1,0 +1,127 @@
+"""The Chinese grammar: the same plans, with measure words."""
+
+from __future__ import annotations
+
+from pinxit.world.chinese_ways import (
+    ALIKE,
+    AND,
+    CHAINED,
+    LIT,
+    MANY,
+    ONE,
+    PAIR,
+    RELATED,
+    STYLE_NOUNS,
+    STYLED,
+    VIEWED,
+    WRITTEN,
+)
+from pinxit.world.dice import Dice
+from pinxit.world.phrasing import Way, different, ways
+from pinxit.world.plan import Part, Plan
+from pinxit.world.roles import GARMENTS
+from pinxit.world.vocabulary import COLOURS_ZH, COUNTS, FORM_ZH, PLACES, Lexicon
+
+_SIZES = {"small": "小", "big": "大"}
+
+
+def noun_phrase(part: Part, words: Lexicon) -> str:
+    """一只企鹅, 三个绿色的三角形, 一个红色的小立方体, 一个绿色的三角形时钟."""
+    return number(part, words) + bare(part, words)
+
+
+def number(part: Part, words: Lexicon) -> str:
+    """一只, 三个."""
+    return (COUNTS[part.count][1] if part.count > 1 else "一") + words.nouns[part.name].measure
+
+
+def bare(part: Part, words: Lexicon) -> str:
+    """The phrase without its number: 红色的小立方体."""
+    colour = f"{COLOURS_ZH[part.colour]}的" if part.colour else ""
+    name = words.nouns[part.name].zh
+    size = _SIZES[part.size] if part.size else ""
+    if size and not part.form and name[0] in "大小":
+        size += "的"  # 大的大象, not 大大象
+    material = f"{words.nouns[part.material].zh}做的" if part.material else ""
+    return f"{material}{clothing(part)}{colour}{size}{_form(part, words)}{name}"
+
+
+def _form(part: Part, words: Lexicon) -> str:
+    if part.form is None:
+        return ""
+    return FORM_ZH.get(part.form) or f"{words.nouns[part.form].zh}形状的"
+
+
+def clothing(part: Part) -> str:
+    """戴着红色帽子和黄色手套、穿着蓝色衬衫的, or nothing."""
+    worn: dict[str, list[str]] = {}
+    for colour, garment in part.outfit:
+        _, name, verb = GARMENTS[garment]
+        worn.setdefault(verb, []).append(COLOURS_ZH.get(colour, "") + name)
+    said = "、".join(verb + "和".join(names) for verb, names in worn.items())
+    return f"{said}的" if said else ""
+
+
+def plain(plan: Plan, words: Lexicon) -> str:
+    """The plainest true sentence."""
+    said = fill(templates(plan)[0], plan, words)
+    return grounded(said, plan, None) if plan.placed else said
+
+
+def variants(plan: Plan, words: Lexicon, dice: Dice, with_ground: list[bool], plainest: bool = False) -> list[str]:
+    """Further phrasings, all different; `with_ground[k]` says whether the k-th tells the ground, `plainest` whether the
+    plainest may be among them."""
+
+    def say(way: Way, ground: bool) -> str:
+        said = fill(way.template, way.plan, words)
+        return grounded(said, plan, dice) if ground else said
+
+    taken = [] if plainest else [plain(plan, words)]
+    return different(taken, dice.shuffled(ways(plan, templates(plan), RELATED)), say, with_ground)
+
+
+def templates(plan: Plan) -> tuple[str, ...]:
+    """Every way to say the plan, the plainest first."""
+    if plan.lower_style is not None:
+        noun, full_noun = STYLE_NOUNS[plan.lower_style]
+        return tuple(way.replace("{s}", noun).replace("{t}", full_noun) for way in PAIR)
+    core = _core(plan)
+    for value, wrappers in ((plan.view, VIEWED), (plan.light, LIT), (plan.style, STYLED)):
+        if value is not None:
+            core = tuple(wrapper.replace("{}", core[0]) for wrapper in wrappers[value])
+    return core
+
+
+def _core(plan: Plan) -> tuple[str, ...]:
+    """The ways to say who is there and how they stand."""
+    first = plan.parts[0]
+    if first.words:
+        return WRITTEN
+    if len(plan.parts) == 1:
+        return ONE if first.count == 1 else MANY
+    if not plan.told:
+        return AND
+    if plan.pattern == "stack" and len({part.name for part in plan.parts}) == 1:
+        return ALIKE
+    return RELATED[plan.relations[0]] if len(plan.relations) == 1 else CHAINED[plan.relations]
+
+
+def fill(template: str, plan: Plan, words: Lexicon) -> str:
+    """The template with the plan's noun phrases in it."""
+    first = plan.parts[0]
+    slots = {letter: noun_phrase(part, words) for letter, part in zip("abcd", plan.parts, strict=False)}
+    colours = {letter: COLOURS_ZH.get(part.colour or "", "") for letter, part in zip("xyz", plan.parts, strict=False)}
+    name = words.nouns[first.name].zh
+    return template.format(**slots, **colours, n=bare(first, words), p=name, q=number(first, words), w=first.words)
+
+
+def grounded(said: str, plan: Plan, dice: Dice | None) -> str:
+    """白色背景上的一只企鹅, 一只企鹅，白色背景, 草地上有一只企鹅."""
+    if plan.place in PLACES:
+        place = PLACES[plan.place][1]
+        return f"{said}，{place}" if dice and dice.chance(0.5) else f"{place}，{said}"
+    colour = COLOURS_ZH[plan.place]
+    simple = said.startswith("一") and "，" not in said and "图片" not in said and not plan.told
+    if simple and dice and dice.chance(0.5):
+        return f"{colour}背景上的{said}"
+    return f"{said}，{colour}背景"

@@ -1,0 +1,106 @@
+"""What a scene means, before and after it is laid out: the parts a caption speaks of and how they stand to one another.
+
+`Plan -> compose -> Scene` and `meaning(Scene) -> Plan` are inverse; grammar, splits and neighbours work on plans.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from pinxit.world.scene import Item, Kind, RelationName, Scene
+
+Size = Literal["small", "big"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One noun phrase: a thing, or several of the same."""
+
+    name: str
+    kind: Kind
+    colour: str | None = None
+    size: Size | None = None
+    form: str | None = None
+    count: int = 1
+    outfit: tuple[tuple[str, str], ...] = ()
+    words: str | None = None
+    material: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One caption's worth of facts. `relations[i]` holds between `parts[i]` and `parts[i + 1]`."""
+
+    pattern: str
+    parts: tuple[Part, ...]
+    relations: tuple[RelationName, ...] = ()
+    place: str = "white"
+    light: str | None = None
+    style: str | None = None
+    view: str | None = None
+    lower_style: str | None = None
+
+    @property
+    def told(self) -> bool:
+        """Whether captions speak of the relations (in the other patterns they are true but incidental)."""
+        return bool(self.relations) and self.pattern not in UNTOLD
+
+    @property
+    def placed(self) -> bool:
+        """Whether the plainest caption tells the place."""
+        return self.pattern in PLACED and self.place != "white"
+
+    @property
+    def grounded(self) -> bool:
+        """Whether the ground is seen as it is."""
+        return (self.style is None or self.style in GROUNDED_STYLES) and self.view != "fisheye"
+
+    @property
+    def ground_told(self) -> bool:
+        """Whether captions may tell the ground: where it is seen, and of a sketch's white paper."""
+        return self.grounded or self.style == "pencil sketch"
+
+
+# Patterns whose parts are merely "and"ed: where they stand is a fact of the scene that its captions leave open.
+UNTOLD = frozenset({"two_objects", "colour_attribution", "style"})
+# Styles that keep the ground as it is; the others draw on their own paper.
+GROUNDED_STYLES = frozenset({"watercolour", "pixel art", "folded from paper"})
+# Patterns whose plainest caption tells the place, because it is what they are about.
+PLACED = frozenset({"single_object", "style", "light"})
+
+INVERSE: dict[RelationName, RelationName] = {
+    "left of": "right of",
+    "right of": "left of",
+    "above": "below",
+    "below": "above",
+}
+
+
+def meaning(scene: Scene) -> Plan:
+    """The plan that this scene is a picture of."""
+    relations = tuple(relation.name for relation in sorted(scene.relations, key=lambda r: r.subject))
+    parts = [part_of(item) for item in scene.items]
+    return Plan(
+        pattern=scene.pattern,
+        parts=tuple(parts) if relations else _grouped(parts),
+        relations=relations,
+        place=scene.place,
+        light=scene.light,
+        style=scene.style,
+        view=scene.view,
+        lower_style=scene.lower_style,
+    )
+
+
+def part_of(item: Item, count: int = 1) -> Part:
+    """What captions may say of one item."""
+    return Part(item.name, item.kind, item.colour, item.size, item.form, count, item.outfit, item.words, item.material)
+
+
+def _grouped(parts: list[Part]) -> tuple[Part, ...]:
+    """Equal neighbours counted as one part."""
+    counts: dict[Part, int] = {}
+    for part in parts:
+        counts[part] = counts.get(part, 0) + 1
+    return tuple(part if count == 1 else replace(part, count=count) for part, count in counts.items())

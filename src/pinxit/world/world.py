@@ -1,0 +1,119 @@
+"""The built-in picture world as a dataset: `World("small", "train")[i]` is a pure function of its arguments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from pinxit.config import to_dict
+from pinxit.errors import UsageError
+from pinxit.types import Example
+from pinxit.world.captions import LANGUAGES, RICH, Language, captions
+from pinxit.world.compose import compose
+from pinxit.world.dice import Dice
+from pinxit.world.draw import render
+from pinxit.world.neighbours import neighbours
+from pinxit.world.patterns import draw_pattern, draw_plan
+from pinxit.world.scene import Scene
+from pinxit.world.splits import SPLITS, Split
+from pinxit.world.vocabulary import SYNONYM, Names, PresetName, lexicon
+
+LENGTH = 2**31
+DETAILED = 0.85  # with `detail`, the share of the captions beside the plainest that tell all there is to tell
+GROUP = 4  # a base scene and three hard neighbours (`neighbours.py`)
+
+
+@dataclass(frozen=True)
+class World:
+    """Pictures with captions known to be true.
+
+    `group=4` makes items 4k .. 4k + 3 a scene and three neighbours, from each of which exactly one told fact differs.
+    `names="many"` calls the same things by many names more (`thesaurus.py`).
+    Raises UsageError for a preset, split, language, group or kind of names that does not exist.
+    """
+
+    preset: PresetName = "small"
+    split: Split = "train"
+    language: Language = "mixed"
+    seed: int = 0
+    size: int = 64  # pixels, the side of the picture
+    group: int = 1  # 1, or 4 for hard neighbours
+    length: int = LENGTH
+    names: Names = "usual"
+    detail: bool = False  # captions tell the ground and where things lie; some neighbours differ in these alone
+
+    def __post_init__(self) -> None:
+        lexicon(self.preset)
+        _choose("split", self.split, SPLITS)
+        _choose("language", self.language, LANGUAGES)
+        _choose("names", self.names, tuple(SYNONYM))
+        if self.detail and self.preset == "small":
+            raise UsageError("captions of the small world tell no detail: choose gallery or full.")
+        if self.group not in (1, GROUP):
+            raise UsageError(f"a world's group is 1 or {GROUP}, not {self.group}.")
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Example:
+        scene = self.scene(index)
+        return Example(
+            picture=render(scene, self.size),
+            captions=self.captions(index, scene),
+            key=f"world-{self.preset}-{self.split}-{self.seed}-{self.group}-{index:010d}",
+            facts=scene,
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """What a bank of it is known by; what came later goes unsaid where it is as before, so that old banks go on."""
+        usual = {name for name, before in (("names", "usual"), ("detail", False)) if getattr(self, name) == before}
+        return {"kind": "world"} | {name: value for name, value in to_dict(self).items() if name not in usual}
+
+    def scene(self, index: int) -> Scene:
+        """The facts of item `index`, without drawing them. Raises IndexError outside 0 .. len - 1."""
+        if not 0 <= index < self.length:
+            raise IndexError(f"item {index} of a world of {self.length}.")
+        base, member = divmod(index, self.group)
+        key = (self.preset, self.split, self.seed, self.group, base)
+        return scenes_of(key, self.preset, self.split, group=self.group, detail=self.detail)[member]
+
+    def captions(self, index: int, scene: Scene | None = None) -> tuple[str, ...]:
+        """Four captions of item `index`, the plainest first."""
+        dice = Dice(self.preset, self.split, self.seed, self.group, index, "captions", self.language)
+        words, rich = lexicon(self.preset, self.names), DETAILED if self.detail else RICH
+        return captions(scene or self.scene(index), words, self.language, dice, rich)
+
+
+@lru_cache(maxsize=16)  # the members of a group are asked for one after another
+def scenes_of(
+    key: tuple[str | int, ...],
+    preset: PresetName,
+    split: Split,
+    pattern: str | None = None,
+    group: int = 1,
+    detail: bool = False,
+) -> tuple[Scene, ...]:
+    """The scenes named by a key: one, or a scene and its neighbours; drawn again until all of them can be laid out."""
+    words = lexicon(preset)
+    dice = Dice(*key)
+    chosen = pattern or draw_pattern(dice, words)
+    tries = 0
+    while True:
+        tries += 1
+        if pattern is None and tries % 20 == 0:  # few sketches are unseen: a group may not find its neighbours
+            chosen = draw_pattern(dice, words)
+        plan = draw_plan(dice, words, split, chosen)
+        base = compose(plan, dice, words)
+        if base is None:
+            continue
+        if group == 1:
+            return (base,)
+        others = neighbours(base, plan, words, split, dice, group - 1, detail)
+        if others is not None:
+            return (base, *others)
+
+
+def _choose(what: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UsageError(f"a world has no {what} '{value}'; choose from {', '.join(known)}.")
