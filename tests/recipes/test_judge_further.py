@@ -11,13 +11,13 @@ import torch
 from pinxit.errors import DataError
 from pinxit.evaluation.geneval import complaints
 from pinxit.models.detector import Detector, DetectorConfig
-from pinxit.recipes.judge import LINKS, Judge, config_for
-from pinxit.recipes.judge_further import board_of, letters_loss
-from pinxit.recipes.judge_practice import HARD, Practice, Signs
-from pinxit.recipes.judge_sight import look, senses_of
-from pinxit.recipes.judge_training import SIGNS, JudgeTask, detector_loss
-from pinxit.recipes.judge_truth import MOST, flat_forms, letters_of, object_table, place_answer, truth_of
-from pinxit.recipes.judge_unshown import (
+from pinxit.recipes.judge.further import board_of, letters_loss
+from pinxit.recipes.judge.judge import LINKS, Judge, config_for
+from pinxit.recipes.judge.practice import HARD, Practice, Signs
+from pinxit.recipes.judge.sight import look, senses_of
+from pinxit.recipes.judge.training import SIGNS, JudgeTask, detector_loss
+from pinxit.recipes.judge.truth import MOST, flat_forms, letters_of, object_table, place_answer, truth_of
+from pinxit.recipes.judge.unshown import (
     garments_unshown,
     links_unshown,
     materials_unshown,
