@@ -64,7 +64,9 @@ def schedule(painter: Painter, asked: Sequence[Asked], expected: Sequence[str], 
     jobs = [job(painter, asked[k], client=dice.choice("abc"), weight=dice.choice((1.0, 4.0))) for k in order]
     due = sorted((dice.randint(0, 25), number, what) for number in range(len(jobs)) for what in ("come",))
     due += [(turn + dice.randint(1, 20), number, "go") for turn, number, _ in due if dice.random() < 0.3]
-    worker = engine.graph[dice.choice([name for name, stage in engine.graph.stages.items() if stage.weight == 1])].worker
+    worker = engine.graph[
+        dice.choice([name for name, stage in engine.graph.stages.items() if stage.weight == 1])
+    ].worker
     fault, calls, step = dice.randint(0, 30), 0, worker.step
 
     def once_broken(states: Any) -> None:
