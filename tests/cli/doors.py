@@ -218,7 +218,7 @@ def trainers(patch: pytest.MonkeyPatch, notes: Notes) -> None:
 
     for home in ("dalle.stages", "imagen.stages", "clip.run", "classifier"):
         patch.setattr(f"pinxit.recipes.{home}.train", train)
-    patch.setattr("pinxit.recipes.judge.train", judge)
+    patch.setattr("pinxit.recipes.judge.judge.train", judge)
     for recipe in ("dalle", "imagen"):
         patch.setattr(f"pinxit.recipes.{recipe}.estimate.table", lambda run, asked: "so many hours")
 
@@ -241,7 +241,7 @@ def exams(patch: pytest.MonkeyPatch, notes: Notes) -> None:
         notes("exam", **to_dict(exam))
         return famous(exam)[:2]
 
-    patch.setattr("pinxit.recipes.judge.Judge.open", opened)
+    patch.setattr("pinxit.recipes.judge.judge.Judge.open", opened)
     patch.setattr("pinxit.evaluation.questions.questions", ask)
     patch.setattr("pinxit.evaluation.famous_exam.famous_questions", ask_famous)
 

@@ -34,7 +34,7 @@ def train_judge(
       pinxit eval world --judge-only --judge runs/judge/judge
     """
     from pinxit.config import override
-    from pinxit.recipes.judge import RECIPE, config_for, parse_world, train
+    from pinxit.recipes.judge.judge import RECIPE, config_for, parse_world, train
     from pinxit.weights.checkpoint import open_checkpoint
     from pinxit.weights.zoo import find
 

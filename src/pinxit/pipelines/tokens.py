@@ -21,8 +21,7 @@ from pinxit.pipelines.work import WorkItem
 from pinxit.pipelines.worker import OneByOne, SideBySide
 
 UNKNOWN = -1  # stands for a code that is not known (yet)
-TILE = 16  # rows of a machine (docs/log.md)
-WIDTHS = (1, 2, 4, 8, 12)  # fewer of them, where rows come out the same
+WIDTHS = (1, 2, 4, 8, 12, 16, 24)  # fewer rows than a tile has, where they come out the same
 
 
 class Decoder(Protocol):
@@ -180,6 +179,11 @@ class Tile:
 
     def _index(self, numbers: Sequence[int]) -> Tensor:
         return torch.tensor(numbers, device=self.decoder.device)
+
+
+def rows_of(lanes: SideBySide) -> int:
+    """Of a tile: 32, sixteen guided pictures, in all; at least 16, as each tile reads the weights (docs/log.md)."""
+    return max(16, 32 // lanes.count)
 
 
 class TokenWorker:

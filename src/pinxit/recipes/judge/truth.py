@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pinxit.errors import DataError
 from pinxit.models.detector import DetectorConfig
-from pinxit.recipes.judge_unshown import (
+from pinxit.recipes.judge.unshown import (
     answers_unshown,
     garments_unshown,
     links_unshown,

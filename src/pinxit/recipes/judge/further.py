@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from pinxit.models.detector import Described, Detector, Found
 from pinxit.models.reader import BLANK
-from pinxit.recipes.judge_truth import ANY_COLOUR, NOT_WORN, Objects
+from pinxit.recipes.judge.truth import ANY_COLOUR, NOT_WORN, Objects
 from pinxit.training.plan import Batch
 
 BOARDS = {"sign": (0.0, 0.05, 1.0, 0.61), "storefront": (-0.01, 0.02, 1.01, 0.32)}

@@ -20,8 +20,8 @@ from pinxit.errors import DataError
 from pinxit.functional.degrade import faced, repainted, worn
 from pinxit.functional.detection import heat_loss, heat_targets
 from pinxit.models.detector import Described, Detector, DetectorConfig
-from pinxit.recipes.judge_further import answer_loss, board_of, further_loss, letters_loss
-from pinxit.recipes.judge_truth import (
+from pinxit.recipes.judge.further import answer_loss, board_of, further_loss, letters_loss
+from pinxit.recipes.judge.truth import (
     ANY_COLOUR,
     COLOUR,
     FORM,

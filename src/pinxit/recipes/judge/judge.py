@@ -18,9 +18,9 @@ from pinxit.errors import UsageError
 from pinxit.functional.boxes import Detection, Sight
 from pinxit.models.detector import Detector, DetectorConfig
 from pinxit.pipelines.rank import to_tensor
-from pinxit.recipes.judge_practice import Practice, Signs
-from pinxit.recipes.judge_sight import look, senses_of
-from pinxit.recipes.judge_training import JudgeTask
+from pinxit.recipes.judge.practice import Practice, Signs
+from pinxit.recipes.judge.sight import look, senses_of
+from pinxit.recipes.judge.training import JudgeTask
 from pinxit.schema import Seed
 from pinxit.training import runs, state
 from pinxit.training.loop import Outcome, Plan, Stop, fit
