@@ -6,8 +6,8 @@
 Every contender is a process of its own that has loaded the checkpoint and painted once; rounds alternate between them,
 and medians count. `one_of_sixteen`: time of one candidate over time of sixteen. `sixteen_speedup`, `many_speedup`: the
 time of the package at --before over ours, of sixteen candidates and of --prompts prompts with one candidate each.
-`busy_ratio`: the time of sixteen beside --busy processes that compute without end, over the quiet time. The last line is
-JSON.
+`busy_ratio`: the time of sixteen beside --busy processes that compute without end, over the quiet time. The last line
+is JSON.
 """
 
 from __future__ import annotations

@@ -96,7 +96,14 @@ def schedule(painter: Painter, asked: Sequence[Asked], expected: Sequence[str], 
 @cache
 def dalle() -> tuple[Painter, list[Asked], list[str]]:
     painter = random_painter()
-    changes = [{}, {"guidance": 3.0}, {"top_k": 5}, {"temperature": 0.0}, {"guidance": 2.0, "top_p": 0.8}, {}]
+    changes: list[dict[str, Any]] = [
+        {},
+        {"guidance": 3.0},
+        {"top_k": 5},
+        {"temperature": 0.0},
+        {"guidance": 2.0, "top_p": 0.8},
+        {},
+    ]
     asked = requests(painter, changes)
     return painter, asked, [alone(painter, one) for one in asked]
 
@@ -120,7 +127,7 @@ def imagen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Painter, list[Aske
 
     folder: Path = save_random_imagen(tmp_path_factory.mktemp("imagen") / "nano")
     painter = load(folder, device="cpu")
-    changes = [
+    changes: list[dict[str, Any]] = [
         {"steps": 3}, {"steps": 4, "guidance": 1.0}, {"steps": 2, "sampler": "heun"}, {"steps": 3, "percentile": 0.9},
         {"steps": 3, "sampler": "ancestral"}, {"steps": 1},
     ]  # fmt: skip

@@ -55,7 +55,7 @@ def _ordered_at(x_SK: Tensor, place_S: Tensor) -> Tensor:
     """
     if x_SK.device.type != "cpu":
         return x_SK.sort(descending=True).values
-    return torch.from_numpy(-np.partition(-x_SK.numpy(), place_S.unique().tolist(), axis=1))
+    return torch.from_numpy(-np.partition(-x_SK.numpy(), sorted(set(place_S.tolist())), axis=1))
 
 
 def keep_top_k(logits_SK: Tensor, k_S: Tensor) -> Tensor:
