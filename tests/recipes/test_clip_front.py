@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import pinxit
 from pinxit.data.problems import ItemError
+from pinxit.data.transforms import to_tensor
 from pinxit.errors import DataError, UsageError
 from pinxit.pictures import write_png
 from pinxit.recipes.clip import engine
@@ -34,6 +36,11 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def clip() -> Clip:
     return pinxit.load_clip("tiny", device="cpu")
+
+
+@pytest.fixture
+def plain() -> Clip:
+    return pinxit.load_clip("tiny", device="cpu", engine="torch")
 
 
 def test_every_use(clip: Clip, folder: Path) -> None:
@@ -89,3 +96,30 @@ def test_engines_that_cannot_serve(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match=r"pip install \"pinxit\[openvino\]\""):
         pinxit.load_clip("tiny", device="cpu", engine="openvino")
     assert pinxit.load_clip("tiny", device="cpu").encoder.engine == "torch"
+
+
+def test_pictures_of_any_size_are_brought_to_the_models_by_bicubic_interpolation(plain: Clip, tmp_path: Path) -> None:
+    """CLIP's preprocessing, whatever is then asked of them."""
+    large = np.random.default_rng(0).integers(0, 256, (150, 150, 3), dtype=np.uint8)
+    size, encoder = (plain.encoder.size,) * 2, plain.encoder
+    fitting = np.array(Image.fromarray(large).resize(size, Image.Resampling.BICUBIC))
+    write_png(tmp_path / "large.png", large)
+    assert np.array_equal(encoder.read(tmp_path / "large.png"), fitting)
+    assert np.array_equal(encoder.pictures([large]), encoder.pictures([fitting]))
+    assert np.array_equal(encoder.features([large]), encoder.features([fitting]))
+
+
+def test_features_are_what_the_tower_says_before_its_projection(plain: Clip) -> None:
+    shown = np.random.default_rng(0).integers(0, 256, (3, plain.encoder.size, plain.encoder.size, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        wanted = plain.encoder.model.image_features(to_tensor(shown)).numpy()
+    found = plain.encoder.features(list(shown))
+    assert found.shape == wanted.shape and np.abs(found - wanted).max() < 1e-4
+    assert np.abs(np.linalg.norm(found, axis=1) - 1).min() > 0.1, "no unit rows, which the encoder's pictures are"
+
+
+def test_a_probe_is_of_features(plain: Clip, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not of unit rows, behind the projection to what captions say."""
+    blind = np.zeros((256, plain.encoder.width), np.float32)
+    monkeypatch.setattr(type(plain.encoder), "pictures", lambda self, shown: blind[: len(shown)])
+    assert plain.probe(folder / "train", folder / "test").accuracy == 1.0

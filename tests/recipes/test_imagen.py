@@ -296,6 +296,8 @@ def test_augmentation_of_nothing_leaves_the_smaller_picture() -> None:
     assert torch.equal(plain["low_res"], enlarged) and plain["augmentation"].tolist() == [0, 0]
     noised = Noising()(small, torch.full((2,), 0.5), noise)
     assert (noised["low_res"] - enlarged).std() > 0.3 and noised["augmentation"].tolist() == [500, 500]
+    middle = (enlarged + noise) / 2**0.5  # of the cosine, all but
+    torch.testing.assert_close(noised["low_res"], middle, atol=0.04, rtol=0)
 
 
 def test_the_condition_of_a_crop_is_a_crop_of_the_condition() -> None:
@@ -316,6 +318,8 @@ def test_a_candidate_is_the_same_in_any_company(painter: DiffusionPainter) -> No
     crowd = {one.candidate: one.picture for one in many}
     assert all(np.array_equal(one.picture, crowd[one.candidate]) for one in alone)
     assert [one.score for one in many] == sorted((one.score for one in many), reverse=True)
+    other = asked.paint("a red square on the left", candidates=2, keep=None, seed=8)
+    assert not any(np.array_equal(one.picture, crowd[one.candidate]) for one in other)
 
 
 def test_a_checkpoint_names_its_readers_folder_from_the_root(
