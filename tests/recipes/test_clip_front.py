@@ -52,9 +52,15 @@ def test_every_use(clip: Clip, folder: Path) -> None:
     assert hits[0].path == (folder / "train/red/0.png").resolve() and hits[0].score == pytest.approx(1, abs=1e-3)
     assert len(clip.search(folder / "an.index", "a red square", top=5)) == 5
     assert clip.probe(folder / "train", folder / "test").accuracy == 1.0
-    found = clip.audit(folder, ["a red square"], "who", add=["a fox"])
-    assert found.before["all"]["a red square"].share == 1.0 and found.after is not None
-    assert clip.audit(folder, ["a red square"], "who").after is None
+    labels = ["a red square", "a blue square"]
+    red = {path.relative_to(folder) for path, (guess,) in named.items() if guess.label == labels[0]}
+    found = clip.audit(folder, labels, "who", add=["a fox"], templates="label")
+    for group in ("train", "test"):
+        rate = found.before[group][labels[0]]
+        assert (rate.hits, rate.of) == (sum(path.parts[0] == group for path in red), 8)
+    assert 0 < found.before["all"][labels[0]].share == len(red) / 16 < 1
+    assert found.after is not None and found.after["all"].keys() == {*labels, "a fox"}
+    assert clip.audit(folder, labels, "who").after is None
 
 
 def test_broken_files_are_told_and_left_out(clip: Clip, folder: Path) -> None:

@@ -488,7 +488,9 @@ def test_a_reader_from_scratch_may_take_the_place_of_a_frozen_one(straight: Imag
     assert config.text.learned == small and config.stages[0].unet.text == 32
     run = ImagenRun(tmp_path, config, "cpu", progress=False, init=one)
     assert train(run).finished == run.stages
-    assert isinstance(load(run.path("checkpoint"), device="cpu"), DiffusionPainter)
+    shipped, trained = load(run.path("checkpoint"), device="cpu"), run.reader("upsampler").encode(["a red square"])
+    said = shipped.reader.encode(["a red square"]).sequence  # type: ignore[attr-defined]
+    assert torch.allclose(said, trained.sequence, atol=0.02 * trained.sequence.abs().max().item())
     again = open_checkpoint(run.path("checkpoint"), "imagen")
     further = ImagenRun(tmp_path / "further", with_models(config, again), "cpu", progress=False, init=again)
     train(further, ["pictures", "tokenizer"])
@@ -531,7 +533,9 @@ def test_a_learned_reader_is_trained_with_the_base_and_shipped_with_it(straight:
     before = [load_file(run.path("base") / FILE)[f"weights/text/{name}"] for name in ("tokens",)]
     assert before[0].std() > 0
     found = load(run.path("checkpoint"), device="cpu")
-    assert isinstance(found, DiffusionPainter) and len(found.paint("a red square", candidates=2)) == 2
+    assert isinstance(found, DiffusionPainter) and found.unknown_words("a red zebra") == ["zebra"]
+    one, other = found.paint("a red square", candidates=2)
+    assert {one.candidate, other.candidate} == {0, 1} and not np.array_equal(one.picture, other.picture)
     said = found.reader.encode(["a red square"]).sequence
     assert torch.allclose(said, trained, atol=0.02 * trained.abs().max().item())  # stored in bfloat16
 
