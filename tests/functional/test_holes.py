@@ -37,4 +37,4 @@ def test_random_holes_are_boxes_of_all_sizes_and_some_are_the_whole() -> None:
     rows, columns = found.any(2), found.any(1)
     assert torch.equal(found, rows[:, :, None] & columns[:, None, :]), "a box is all of its rows and columns"
     assert ((rows[:, 1:] != rows[:, :-1]).sum(1) <= 2).all()
-    assert found[share < 1].float().mean(0).min() > 0.1, "anywhere in the picture"
+    assert found[share < 1].float().mean(0).min() > 0.07, "anywhere in the picture"

@@ -20,11 +20,11 @@ def with_holes(x_B3HW: Tensor, paint_BHW: Tensor) -> Tensor:
 
 
 def random_holes(count: int, side: int, generator: Generator) -> Tensor:
-    """bool [count, side, side] on the generator's device: a box anywhere, at most the picture; of some the whole."""
+    """bool [count, side, side] on the generator's device: a box with its middle anywhere, or the whole picture."""
     draw = torch.rand(count, 5, generator=generator, device=generator.device)
     size = (LEAST + (1 - LEAST) * draw[:, :2]) * side
-    size = torch.where(draw[:, 4:] < WHOLE, float(side), size)
-    corner = draw[:, 2:4] * (side - size)
+    size = torch.where(draw[:, 4:] < WHOLE, 2.0 * side, size)
+    corner = draw[:, 2:4] * side - size / 2
     places = torch.arange(side, device=generator.device) + 0.5
     inside = (places >= corner[..., None]) & (places < (corner + size)[..., None])
     return inside[:, 0, :, None] & inside[:, 1, None, :]

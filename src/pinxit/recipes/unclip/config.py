@@ -14,8 +14,8 @@ from pinxit.recipes.unclip.space import SpaceConfig
 from pinxit.training.plan import Plan
 from pinxit.weights.checkpoint import Store
 
-DECODER = "decoder"
-TAKEN = ("pictures", "seen", "texts", "vectors", "space", "checkpoint", DECODER)
+DECODER, SPACE = "decoder", "space"
+TAKEN = ("pictures", "seen", "texts", "vectors", "checkpoint", SPACE, DECODER)
 """Folders of a run and parts of a checkpoint that are no priors."""
 FIT = ("components", "embed", "buckets", "dots")  # numbers of a prior that its space has too
 MOST_TRIES = 1000
@@ -128,11 +128,6 @@ class UnclipConfig:
             raise UsageError(f"{told}: set both.")
         if decoder.unet.masked not in (0, 4):
             raise UsageError(f"decoder.unet.masked must be 0, or 4 to paint inside holes, not {decoder.unet.masked}.")
-
-    @property
-    def learning(self) -> tuple[PriorStage, ...]:
-        """The priors that are trained."""
-        return tuple(prior for prior in self.priors if prior.plan.images)
 
     def prior(self, name: str) -> PriorStage:
         """The prior called `name`, one of `priors`."""

@@ -110,6 +110,12 @@ class Space(nn.Module):
             raise UsageError(f"this space has {self.config.components} components: {first} cannot be kept.")
         return unit(self.mean + (y_BK / self.gain)[:, :kept] @ self.basis[:kept])
 
+    def kept(self, z_NE: Tensor) -> float:
+        """The share of embeddings' variance that their coordinates hold."""
+        centred = z_NE - self.mean
+        left = centred - centred @ self.basis.T @ self.basis
+        return 1 - float(left.square().sum() / centred.square().sum())
+
     @property
     def buckets(self) -> Buckets:
         """Of every coordinate."""
