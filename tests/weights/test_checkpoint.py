@@ -10,7 +10,7 @@ from torch import nn
 
 from pinxit.errors import CheckpointError
 from pinxit.weights import checkpoint as weights
-from pinxit.weights.checkpoint import Part, open_checkpoint, save_checkpoint
+from pinxit.weights.checkpoint import Part, Store, open_checkpoint, save_checkpoint
 from pinxit.weights.zoo import find
 
 
@@ -47,6 +47,19 @@ def test_round_trip_is_bfloat16_exact(tmp_path: Path) -> None:
     opened.load_into("net", other)
     for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True):
         assert torch.equal(a.bfloat16().float(), b)
+
+
+@pytest.mark.parametrize("store", ["bf16", "int8"])
+def test_an_exact_part_is_not_rounded(tmp_path: Path, store: Store) -> None:
+    exact, rounded = tiny(), tiny()
+    parts = {
+        "exact": Part(TinyConfig(), exact.state_dict(), exact=True),
+        "net": Part(TinyConfig(), rounded.state_dict()),
+    }
+    save_checkpoint(tmp_path, "dalle", parts, store=store)
+    found = open_checkpoint(tmp_path)
+    assert all(torch.equal(tensor, exact.state_dict()[name]) for name, tensor in found.state("exact").items())
+    assert not all(torch.equal(tensor.float(), exact.state_dict()[name]) for name, tensor in found.state("net").items())
 
 
 def test_shards_hold_every_weight_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

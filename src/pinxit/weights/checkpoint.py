@@ -38,6 +38,7 @@ class Part:
 
     config: Any
     state: Mapping[str, Tensor]
+    exact: bool = False  # stored as it is: what is measured and not learned bears no rounding
 
 
 def save_checkpoint(
@@ -53,14 +54,14 @@ def save_checkpoint(
 ) -> None:
     """Write a checkpoint folder; floating-point weights are stored as bfloat16, or in a byte each (`weights.int8`).
 
-    `settings` are the recipe's own (size, default guidance ...). The manifest is written last, so a folder that was cut
-    short has no manifest that matches its files.
+    A part that is `exact` is stored as it is. `settings` are the recipe's own (size, default guidance ...). The
+    manifest is written last, so a folder that was cut short has no manifest that matches its files.
     """
     (folder / MANIFEST).unlink(missing_ok=True)
     files: dict[str, dict[str, Any]] = {}
     described: dict[str, Any] = {}
     for name, part in parts.items():
-        names = _write_shards(folder, name, part.state, store)
+        names = _write_shards(folder, name, part.state, None if part.exact else store)
         files |= {file: _file_record(folder / file) for file in names}
         described[name] = {"config": to_dict(part.config), "files": names}
     for name, data in (extra_files or {}).items():
@@ -80,7 +81,7 @@ def save_checkpoint(
     write_json(folder / MANIFEST, manifest)
 
 
-def _write_shards(folder: Path, part: str, state: Mapping[str, Tensor], store: Store) -> list[str]:
+def _write_shards(folder: Path, part: str, state: Mapping[str, Tensor], store: Store | None) -> list[str]:
     import torch
     from safetensors.torch import save_file
 
@@ -89,7 +90,7 @@ def _write_shards(folder: Path, part: str, state: Mapping[str, Tensor], store: S
     stored = {name: tensor.detach().cpu() for name, tensor in state.items()}
     if store == "int8":
         stored = packed(stored)
-    else:
+    elif store == "bf16":
         stored = {name: t.to(torch.bfloat16) if t.is_floating_point() else t for name, t in stored.items()}
     stored = {name: tensor.contiguous() for name, tensor in stored.items()}
     shards: list[dict[str, Tensor]] = [{}]
@@ -146,7 +147,7 @@ class Checkpoint:
         return from_dict(kind, dict(self._part(part)["config"]), f"{self.folder / MANIFEST}: {part}")
 
     def state(self, part: str) -> dict[str, Tensor]:
-        """Every tensor of `part`, in bfloat16, or float32 where it was stored in bytes."""
+        """Every tensor of `part`, in bfloat16, or float32 where it was stored in bytes or exactly."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
