@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from pinxit.config import override
-from pinxit.recipes.judge import training
 from pinxit.recipes.batches import Augment
 from pinxit.recipes.classifier import ClassifierConfig, ClassifierTask
 from pinxit.recipes.clip.presets import preset as clip_preset
@@ -209,7 +208,7 @@ def test_an_upsampler_learns_from_means() -> None:
 
 def test_a_judge_learns_from_worn_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[Tensor] = []
-    monkeypatch.setattr(judge_training, "worn", lambda x, generator: torch.full_like(x, 0.5))
+    monkeypatch.setattr("pinxit.recipes.judge.training.worn", lambda x, generator: torch.full_like(x, 0.5))
     task = judge(0)
     task.detector.register_forward_pre_hook(lambda _m, given: shown.append(given[0]))
     task.loss(task.batch(0, 4), 0)
