@@ -58,7 +58,8 @@ def save_checkpoint(
     """Write a checkpoint folder; floating-point weights are stored as bfloat16, or in a byte each (`weights.int8`).
 
     A part that is `exact` is stored as it is. `settings` are the recipe's own (size, default guidance ...). It is
-    written beside an older one and takes its place when it is whole. Raises PinxitError for weights that are not finite, and when it cannot be written.
+    written beside an older one and takes its place when it is whole. Raises PinxitError for weights that are not
+    finite, and when it cannot be written.
     """
     for name, part in parts.items():
         wrong = not_finite(part.state)
