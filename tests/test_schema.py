@@ -22,6 +22,7 @@ from pinxit.recipes.clip import presets as clip
 from pinxit.recipes.dalle import presets as dalle
 from pinxit.recipes.imagen import presets as imagen
 from pinxit.recipes.judge.judge import config_for
+from pinxit.recipes.unclip import presets as unclip
 from pinxit.schema import FLOAT32, LARGEST, Count, Seed, Share, checked, fields_of, may, plain
 
 FREE = {"str", "bool"}  # types that need no range
@@ -29,9 +30,8 @@ FREE = {"str", "bool"}  # types that need no range
 
 @cache
 def presets() -> dict[str, Any]:
-    found = {
-        f"{module.__name__}:{name}": make() for module in (dalle, clip, imagen) for name, make in module.PRESETS.items()
-    }
+    recipes = (dalle, clip, imagen, unclip)
+    found = {f"{module.__name__}:{name}": make() for module in recipes for name, make in module.PRESETS.items()}
     found |= {f"clip:{name}": clip.preset(name) for name in ("ViT-B/32", "RN50")}
     return found | {"judge": config_for("small"), "classifier": classifier.ClassifierConfig()}
 

@@ -45,6 +45,21 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
+class Mask:
+    """Which part of a picture is painted anew. White means "paint here", as does True; black is kept.
+
+    Some programs have it the other way round: turn such a mask over before it becomes one of these.
+    """
+
+    paint: np.ndarray[tuple[int, int], np.dtype[np.bool_]]  # [H, W]
+
+    @classmethod
+    def of(cls, picture: Picture) -> Mask:
+        """A mask drawn as a picture: what is lighter than middle grey is painted."""
+        return cls(picture.mean(axis=2) >= 128)
+
+
+@dataclass(frozen=True, slots=True)
 class Ranked:
     """One finished picture with its score; lists of these are sorted best first."""
 

@@ -20,7 +20,8 @@ from pinxit.models.transformer import TokenTransformer, TransformerConfig
 from pinxit.pipelines.engine import Engine
 from pinxit.pipelines.graph import Graph, Stage
 from pinxit.pipelines.run import run
-from pinxit.pipelines.tokens import UNKNOWN, TokenRequest, TokenResult, TokenWorker
+from pinxit.pipelines.token_tile import UNKNOWN, TokenRequest, TokenResult
+from pinxit.pipelines.tokens import TokenWorker
 from pinxit.pipelines.work import Job, WorkItem
 from pinxit.pipelines.worker import OneByOne
 
@@ -315,3 +316,35 @@ def test_the_transformer_draws_the_same_bits_in_any_company(model: TokenTransfor
     worker = TokenWorker(CachedDecoder(model, 6, dtype))
     assert same(crowd, run(worker, requests[::-1])[::-1])
     assert same(crowd[:3], [run(worker, [request])[0] for request in requests[:3]])
+
+
+def test_rows_forget_what_was_scored_in_them() -> None:
+    known = torch.arange(N).view(GRID, GRID)
+    known[1, 2] = UNKNOWN
+    request = TokenRequest(text(1, 2), known=known)
+    (alone,) = run(TokenWorker(Parrot(1)), [request])
+    assert alone.log_likelihood < -1
+    assert all(one.log_likelihood == alone.log_likelihood for one in run(TokenWorker(Parrot(1)), [request] * 3))
+
+
+class Indifferent(Parrot):
+    """All but as likely is every one of a hundred codes."""
+
+    codes = 100
+    logits = -1e-3 * torch.arange(100)
+
+    def prefill(self, slots: Sequence[int], text_BL: Tensor) -> Tensor:
+        return self.logits.expand(len(slots), -1)
+
+    def step(self, tokens_S: Tensor, positions_S: Tensor) -> Tensor:
+        return self.logits.expand(len(tokens_S), -1)
+
+
+def test_no_top_k_is_all_codes_whoever_stands_beside() -> None:
+    asked = [TokenRequest(text(1), seed) for seed in range(3)]
+    *found, few = run(TokenWorker(Indifferent(4)), [*asked, TokenRequest(text(1), top_k=5)])
+    until = Indifferent.logits.double().softmax(0).cumsum(0)
+    for request, one in zip(asked, found, strict=True):
+        wanted = (until <= uniforms(request.seed, 0, N).double()[:, None]).sum(1)
+        assert torch.equal(one.codes.flatten(), wanted) and one.codes.max() > 64
+    assert few.codes.max() == 4

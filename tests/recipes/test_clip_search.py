@@ -162,6 +162,20 @@ def test_the_command(folder: Path, encoder: ClipEncoder, tmp_path: Path) -> None
             run(app, ["search", *arguments], catch_exceptions=False)
 
 
+def test_a_file_that_is_changed_and_changed_back_is_found_once(encoder: ClipEncoder, tmp_path: Path) -> None:
+    file = tmp_path / "in" / "a.png"
+    picture(file, 0)
+    first, times = file.read_bytes(), (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+    made(file.parent, encoder, tmp_path / "index")
+    picture(file, 1)
+    made(file.parent, encoder, tmp_path / "index")
+    file.write_bytes(first)
+    os.utime(file, ns=times)
+    index = made(file.parent, encoder, tmp_path / "index")
+    assert len(index) == 1
+    assert [hit.path for hit in by_picture(index, encoder, file, 5)] == [file.resolve()]
+
+
 def test_two_writers_leave_a_whole_index(tmp_path: Path, folder: Path, encoder: ClipEncoder) -> None:
     """Both open it empty and add what they have; neither knows of the other's rows."""
     files = sorted(folder.glob("*.png"))

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pinxit.api import load
+from pinxit.data.transforms import to_tensor
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.models.decoder import CachedDecoder
 from pinxit.pipelines.tokens import TokenWorker
@@ -133,3 +135,22 @@ def test_checkpoint_paints_what_the_models_paint(tmp_path: Path) -> None:
     (tmp_path / "nano" / "words.json").unlink()
     with pytest.raises(CheckpointError, match=r"words\.json is missing"):
         load(tmp_path / "nano")
+
+
+def test_completions_are_ranked_by_how_well_they_lead_on_to_what_is_known() -> None:
+    """CLIP's cosine, plus the mean log-likelihood of the known codes behind the hole over CLIP's scale.
+
+    The first cell alone is drawn, greedily: what stands behind it is known, and the transformer says how likely.
+    """
+    painter, prompt = random_painter(), "a cat"
+    known = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
+    hole = painter.hole(known, box=(0, 0, 8, 8))
+    (found,) = painter.complete(known, prompt, hole, candidates=1, temperature=0.0, guidance=1.0)
+    ids = torch.from_numpy(painter.tokenizer.encode([prompt], painter.transformer.config.text_tokens))
+    with torch.inference_mode():
+        codes = painter.dvae.encode_codes(to_tensor(known[None])).flatten(1)
+        codes[0, 0] = painter.transformer(ids, codes)[1][0, 0].argmax()
+        likely = painter.transformer(ids, codes)[1].log_softmax(2)[0, 1:].gather(1, codes[0, 1:, None]).mean()
+    plain = painter.rank(Prompt(prompt), [found.picture])[0].score
+    assert found.score == pytest.approx(plain + float(likely) / painter.ranker.scale, abs=2e-3)
+    assert float(likely) / painter.ranker.scale < -0.01, "it weighs"

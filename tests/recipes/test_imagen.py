@@ -28,9 +28,10 @@ from pinxit.recipes.command import command
 from pinxit.recipes.diffusion.conditions import Noising, texts
 from pinxit.recipes.diffusion.config import TextConfig
 from pinxit.recipes.diffusion.denoiser import UNetDenoiser
+from pinxit.recipes.diffusion.losses import spread, weights
 from pinxit.recipes.diffusion.painter import DiffusionPainter, levels
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
-from pinxit.recipes.diffusion.task import DiffusionTask, blurred, cropped, spread, weights
+from pinxit.recipes.diffusion.task import DiffusionTask, blurred, cropped
 from pinxit.recipes.imagen.config import ImagenConfig
 from pinxit.recipes.imagen.presets import PRESETS, preset, read_by, with_models
 from pinxit.recipes.imagen.release import card, write_checkpoint
@@ -313,6 +314,8 @@ def test_augmentation_of_nothing_leaves_the_smaller_picture() -> None:
     assert torch.equal(plain["low_res"], enlarged) and plain["augmentation"].tolist() == [0, 0]
     noised = Noising()(small, torch.full((2,), 0.5), noise)
     assert (noised["low_res"] - enlarged).std() > 0.3 and noised["augmentation"].tolist() == [500, 500]
+    middle = (enlarged + noise) / 2**0.5  # of the cosine, all but
+    torch.testing.assert_close(noised["low_res"], middle, atol=0.04, rtol=0)
 
 
 def test_the_condition_of_a_crop_is_a_crop_of_the_condition() -> None:
@@ -333,6 +336,8 @@ def test_a_candidate_is_the_same_in_any_company(painter: DiffusionPainter) -> No
     crowd = {one.candidate: one.picture for one in many}
     assert all(np.array_equal(one.picture, crowd[one.candidate]) for one in alone)
     assert [one.score for one in many] == sorted((one.score for one in many), reverse=True)
+    other = asked.paint("a red square on the left", candidates=2, keep=None, seed=8)
+    assert not any(np.array_equal(one.picture, crowd[one.candidate]) for one in other)
 
 
 def test_a_checkpoint_names_its_readers_folder_from_the_root(
@@ -501,7 +506,9 @@ def test_a_reader_from_scratch_may_take_the_place_of_a_frozen_one(straight: Imag
     assert config.text.learned == small and config.stages[0].unet.text == 32
     run = ImagenRun(tmp_path, config, "cpu", progress=False, init=one)
     assert train(run).finished == run.stages
-    assert isinstance(load(run.path("checkpoint"), device="cpu"), DiffusionPainter)
+    shipped, trained = load(run.path("checkpoint"), device="cpu"), run.reader("upsampler").encode(["a red square"])
+    said = shipped.reader.encode(["a red square"]).sequence  # type: ignore[attr-defined]
+    assert torch.allclose(said, trained.sequence, atol=0.02 * trained.sequence.abs().max().item())
     again = open_checkpoint(run.path("checkpoint"), "imagen")
     further = ImagenRun(tmp_path / "further", with_models(config, again), "cpu", progress=False, init=again)
     train(further, ["pictures", "tokenizer"])
@@ -544,7 +551,9 @@ def test_a_learned_reader_is_trained_with_the_base_and_shipped_with_it(straight:
     before = [load_file(run.path("base") / FILE)[f"weights/text/{name}"] for name in ("tokens",)]
     assert before[0].std() > 0
     found = load(run.path("checkpoint"), device="cpu")
-    assert isinstance(found, DiffusionPainter) and len(found.paint("a red square", candidates=2)) == 2
+    assert isinstance(found, DiffusionPainter) and found.unknown_words("a red zebra") == ["zebra"]
+    one, other = found.paint("a red square", candidates=2)
+    assert {one.candidate, other.candidate} == {0, 1} and not np.array_equal(one.picture, other.picture)
     said = found.reader.encode(["a red square"]).sequence
     assert torch.allclose(said, trained, atol=0.02 * trained.abs().max().item())  # stored in bfloat16
 

@@ -53,6 +53,19 @@ def test_round_trip_is_bfloat16_exact(tmp_path: Path) -> None:
         assert torch.equal(a.bfloat16().float(), b)
 
 
+@pytest.mark.parametrize("store", ["bf16", "int8"])
+def test_an_exact_part_is_not_rounded(tmp_path: Path, store: Store) -> None:
+    exact, rounded = tiny(), tiny()
+    parts = {
+        "exact": Part(TinyConfig(), exact.state_dict(), exact=True),
+        "net": Part(TinyConfig(), rounded.state_dict()),
+    }
+    save_checkpoint(tmp_path, "dalle", parts, store=store)
+    found = open_checkpoint(tmp_path)
+    assert all(torch.equal(tensor, exact.state_dict()[name]) for name, tensor in found.state("exact").items())
+    assert not all(torch.equal(tensor.float(), exact.state_dict()[name]) for name, tensor in found.state("net").items())
+
+
 def test_shards_hold_every_weight_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "SHARD_BYTES", 2**16 + 120)
     model = save(tmp_path / "c")

@@ -13,6 +13,7 @@ from pinxit.cli.telling import tell
 from pinxit.cli.train_classifier import train_classifier
 from pinxit.cli.train_clip import train_clip
 from pinxit.cli.train_imagen import train_imagen
+from pinxit.cli.train_unclip import train_unclip
 from pinxit.cli.training import (
     Captioned,
     Changes,
@@ -35,6 +36,7 @@ app = typer.Typer(help="Train your own painter, CLIP, judge or classifier.", no_
 app.command("judge")(train_judge)
 app.command("clip")(train_clip)
 app.command("imagen")(train_imagen)
+app.command("unclip")(train_unclip)
 app.command("classifier")(train_classifier)
 
 

@@ -41,6 +41,7 @@ class Part:
 
     config: Any
     state: Mapping[str, Tensor]
+    exact: bool = False  # stored as it is: what is measured and not learned bears no rounding
 
 
 def save_checkpoint(
@@ -56,8 +57,9 @@ def save_checkpoint(
 ) -> None:
     """Write a checkpoint folder; floating-point weights are stored as bfloat16, or in a byte each (`weights.int8`).
 
-    `settings` are the recipe's own (size, default guidance ...). It is written beside an older one and takes its place
-    when it is whole. Raises PinxitError for weights that are not finite, and when it cannot be written.
+    A part that is `exact` is stored as it is. `settings` are the recipe's own (size, default guidance ...). It is
+    written beside an older one and takes its place when it is whole. Raises PinxitError for weights that are not
+    finite, and when it cannot be written.
     """
     for name, part in parts.items():
         wrong = not_finite(part.state)
@@ -70,7 +72,7 @@ def save_checkpoint(
         files: dict[str, dict[str, Any]] = {}
         described: dict[str, Any] = {}
         for name, part in parts.items():
-            names = _write_shards(new, name, part.state, store)
+            names = _write_shards(new, name, part.state, None if part.exact else store)
             files |= {file: _file_record(new / file) for file in names}
             described[name] = {"config": to_dict(part.config), "files": names}
         for name, data in (extra_files or {}).items():
@@ -99,7 +101,7 @@ def _owned(folder: Path) -> list[str]:
     return [MANIFEST, CARD]
 
 
-def _write_shards(folder: Path, part: str, state: Mapping[str, Tensor], store: Store) -> list[str]:
+def _write_shards(folder: Path, part: str, state: Mapping[str, Tensor], store: Store | None) -> list[str]:
     import torch
 
     from pinxit.weights.int8 import packed
@@ -107,7 +109,7 @@ def _write_shards(folder: Path, part: str, state: Mapping[str, Tensor], store: S
     stored = {name: tensor.detach().cpu() for name, tensor in state.items()}
     if store == "int8":
         stored = packed(stored)
-    else:
+    elif store == "bf16":
         stored = {name: t.to(torch.bfloat16) if t.is_floating_point() else t for name, t in stored.items()}
     stored = {name: tensor.contiguous() for name, tensor in stored.items()}
     shards: list[dict[str, Tensor]] = [{}]
@@ -163,7 +165,7 @@ class Checkpoint:
         return from_dict(kind, dict(self._part(part)["config"]), f"{self.folder / MANIFEST}: {part}")
 
     def state(self, part: str) -> dict[str, Tensor]:
-        """Every tensor of `part`, in bfloat16, or float32 where it was stored in bytes."""
+        """Every tensor of `part`, in bfloat16, or float32 where it was stored in bytes or exactly."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 

@@ -18,7 +18,8 @@ from pinxit.models.transformer import TokenTransformer
 from pinxit.pipelines.graph import Graph, Stage
 from pinxit.pipelines.lanes import Lanes
 from pinxit.pipelines.rank import encode_fixed
-from pinxit.pipelines.tokens import UNKNOWN, TokenRequest, TokenResult, TokenWorker, rows_of
+from pinxit.pipelines.token_tile import UNKNOWN, TokenRequest, TokenResult
+from pinxit.pipelines.tokens import TokenWorker, rows_of
 from pinxit.pipelines.work import WorkItem
 from pinxit.pipelines.worker import Each
 from pinxit.recipes.dalle.holes import Hole, paste_known

@@ -17,7 +17,7 @@ from pinxit.models.clip import CLIP, CLIPConfig
 from pinxit.models.dvae import DVAE, DVAEConfig
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
 from pinxit.pipelines.graph import Graph
-from pinxit.pipelines.tokens import UNKNOWN
+from pinxit.pipelines.token_tile import UNKNOWN
 from pinxit.recipes.dalle.graph import Completion, Parts, graph
 from pinxit.recipes.dalle.holes import Hole, PixelBox, below_rows, inside_box
 from pinxit.recipes.dalle.presets import SamplingConfig
