@@ -81,9 +81,10 @@ def test_workers_never_run_what_lies_in_the_working_directory(tmp_path: Path) ->
         (tmp_path / f"{name}.py").write_text("open('run', 'a').write(__name__)\nraise RuntimeError(__name__)\n")
     script = tmp_path / "elsewhere" / "script.py"
     script.parent.mkdir()
+    script.with_name("work.py").write_text("def same(job: None, task: int) -> int:\n    return task\n")
     script.write_text(
-        "from tests.data.test_pool import manners\nfrom pinxit.data.pool import ordered\n"
-        "if __name__ == '__main__':\n    print(len(list(ordered(manners, None, range(3), 2))))\n"
+        "from work import same\nfrom pinxit.data.pool import ordered\n"
+        "if __name__ == '__main__':\n    print(len(list(ordered(same, None, range(3), 2))))\n"
     )
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, check=False)
     assert done.stdout == b"3\n" and not (tmp_path / "run").exists(), done.stderr

@@ -61,6 +61,8 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT])
 @pytest.mark.parametrize("deep", ["", "sub/", "long" * 22 + "/"])
 def test_links_have_the_bytes_of_what_they_name(tmp_path: Path, form: int, deep: str) -> None:
+    if form == tarfile.USTAR_FORMAT and len(deep) > 80:
+        pytest.skip("a name that long does not fit")
     path = tmp_path / "a.tar"
     with tarfile.open(path, "w", format=form) as tar:
         first = tarfile.TarInfo(f"{deep}a.txt")

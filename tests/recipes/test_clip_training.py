@@ -125,6 +125,18 @@ def test_what_does_not_fit(change: str, told: str) -> None:
         small("world:small", *more, change)
 
 
+def test_equal_captions_have_one_number_in_every_batch(straight: ClipRun) -> None:
+    """Ranks compare numbers of different batches: two captions have the same one exactly where they are the same."""
+    task = ClipTask(straight.config.training, straight.bank(), Tokenizer.open(straight.path("tokenizer")))
+    rows: dict[tuple[int, ...], set[int]] = {}
+    for position in (0, 8, 40):
+        batch = task.batch(position, 8)
+        for ids, same in zip(batch["ids"].tolist(), batch["same"].tolist(), strict=True):
+            rows.setdefault(tuple(ids), set()).add(same)
+    assert all(len(numbers) == 1 for numbers in rows.values())
+    assert len(set.union(*rows.values())) == len(rows) > 3 and min(set.union(*rows.values())) >= 0
+
+
 def test_a_folder_smaller_than_what_is_held_out(tmp_path: Path) -> None:
     """Most pictures are trained on, whatever the preset holds out; the run's own answer is the same every time."""
     squares = write_squares(tmp_path / "squares")
