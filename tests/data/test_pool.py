@@ -88,5 +88,7 @@ def test_workers_never_run_what_lies_in_the_working_directory(tmp_path: Path) ->
     )
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, check=False)
     assert done.stdout == b"3\n" and not (tmp_path / "run").exists(), done.stderr
+    for name in ("types", "pickle", "struct"):  # `python -m` itself has met these before it comes to pinxit
+        (tmp_path / f"{name}.py").unlink()
     done = subprocess.run([sys.executable, "-m", "pinxit", "--version"], cwd=tmp_path, capture_output=True, check=False)
     assert done.returncode == 0 and not (tmp_path / "run").exists(), done.stderr
