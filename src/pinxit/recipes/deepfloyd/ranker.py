@@ -38,6 +38,6 @@ class AnyRanker(Ranker):
         """Candidates 0, 1, 2 ... best first by CLIP (`pipelines.rank.scores`), plus `bonus` where there is one."""
         found = [0.0] * len(pictures)
         if self.encoder is not None:
-            images, told = self.encoder.pictures(pictures), self.encoder.texts([text])[0]
+            images, told = self.encoder.pictures(pictures), self.encoder.texts([text], cut=True)[0]
             found = scores(torch.from_numpy(images), torch.from_numpy(told), agreement)
         return best_first(pictures, seed, found, bonus)
