@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pinxit.recipes.painting import Painter, Watch
     from pinxit.types import Ranked
 
-MOST = 2**16  # candidates of a prompt: as many are held in memory
+MOST = 100_000  # candidates of a prompt: as many are held in memory
 STRENGTHS = ("temperature", "guidance", "agreement")  # numbers beyond which float32 knows no difference: 1e6
 
 Candidates = Annotated[int, typer.Option(min=1, max=MOST, help="How many pictures to draw before the best are kept.")]

@@ -90,7 +90,7 @@ class Recorded:
             for _ in range(2):
                 self.work(*self.inputs)
         torch.cuda.current_stream().wait_stream(side)
-        with torch.cuda.graph(self.graph):
+        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):  # other threads may pin memory meanwhile
             self.output = self.work(*self.inputs)
 
 
