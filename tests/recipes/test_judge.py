@@ -17,8 +17,8 @@ from pinxit.functional.boxes import iou
 from pinxit.models.detector import Detector, DetectorConfig
 from pinxit.recipes.clip.presets import labels
 from pinxit.recipes.dalle.presets import nano
-from pinxit.recipes.judge.judge import Judge, JudgeConfig, config_for, describe, parse_world, train
 from pinxit.recipes.judge import judge as recipe
+from pinxit.recipes.judge.judge import Judge, JudgeConfig, config_for, describe, parse_world, train
 from pinxit.recipes.judge.sight import look
 from pinxit.recipes.judge.training import JudgeTask, detector_loss
 from pinxit.recipes.judge.truth import object_table, place_answer, unpack
