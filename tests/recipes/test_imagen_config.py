@@ -244,7 +244,7 @@ def test_schedules_that_cannot_be_are_refused(changes: dict[str, Any], told: str
 def test_a_discrete_schedule_is_told_by_its_steps() -> None:
     """Training draws every step as often as the others, and the network hears the number of the one it meets."""
     about = DiffusionConfig("eps", steps=100)
-    even = torch.arange(1000, dtype=torch.float64) / 1000
+    even = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
     assert torch.bincount(about.timesteps(even)).tolist() == [10] * 100
     assert torch.equal(about.time_of(about.drawn(even)), about.timesteps(even).float())
     assert about.timesteps(torch.tensor([1.0])).item() == 99
