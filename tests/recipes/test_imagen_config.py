@@ -253,7 +253,7 @@ def test_a_discrete_schedule_is_told_by_its_steps() -> None:
     assert about.spaced_sigmas("1,1") == [*about.table.sigma[[50, 0]].tolist(), 0.0]
     with pytest.raises(UsageError, match="from 1 to 100, as many as the schedule has, not 101"):
         about.even_sigmas(101)
-    with pytest.raises(UsageError, match="the schedule is continuous"):
+    with pytest.raises(UsageError, match="schedule is continuous: give steps"):
         DiffusionConfig().spaced_sigmas("smart50")
     with pytest.raises(UsageError, match=r"sampling\.spacing names timesteps"):
         override(preset("nano"), ["sampling.spacing=smart50"])
