@@ -118,7 +118,7 @@ def test_another_upsampler_may_stand_behind_a_base(cli: Cli, checkpoint: Path, t
         (("--int8",), "is a checkpoint of imagen: int8 is for decoding, so for dalle alone."),
         (("--grid", "square"), "no grid 'square'"),
         (("--guidance", -1), "guidance"),
-        (("--guidance", "inf"), "guidance must be at least 0 and finite, not inf."),
+        (("--guidance", "inf"), "--guidance must be from 0 to 1e6, not inf."),
         (("--steps", 2000), "steps must be from 1 to 1000"),
         (("--sampler", "magic"), "no sampler 'magic'"),
         (("--upscale", 0, "--upsampler", "any"), "would enlarge nothing: say with --upscale"),
