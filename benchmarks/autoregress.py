@@ -23,7 +23,8 @@ from common import alternating, matrix_rate, median_ratio, read_bandwidth
 from pinxit.models.decoder import CachedDecoder
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
 from pinxit.pipelines.run import run
-from pinxit.pipelines.tokens import TokenRequest, TokenWorker
+from pinxit.pipelines.token_tile import TokenRequest
+from pinxit.pipelines.tokens import TokenWorker
 
 
 def arguments() -> argparse.Namespace:

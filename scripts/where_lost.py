@@ -24,7 +24,7 @@ from pinxit.recipes.diffusion.conditions import texts
 from pinxit.recipes.diffusion.painter import DiffusionPainter, levels
 from pinxit.recipes.diffusion.task import signed
 from pinxit.recipes.diffusion.upsampler import as_picture
-from pinxit.recipes.judge import Judge
+from pinxit.recipes.judge.judge import Judge
 from pinxit.world.tasks import TASKS
 
 SIGMAS = (0.5, 1.0, 2.0, 4.0, 8.0, 20.0, 100.0)

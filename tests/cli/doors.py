@@ -60,6 +60,7 @@ class Painter(DallePainter):
     """Knows every setting, and paints noise."""
 
     name, size, text_tokens, grid = "stand-in", SIDE, 6, 4
+    graph: Any = "its stages"  # type: ignore[assignment]
 
     def __init__(self, notes: Notes) -> None:
         self.notes, self.defaults, self.provenance = notes, dict(DEFAULTS), {"checkpoint": "stand-in"}
@@ -218,7 +219,7 @@ def trainers(patch: pytest.MonkeyPatch, notes: Notes) -> None:
 
     for home in ("dalle.stages", "imagen.stages", "clip.run", "classifier"):
         patch.setattr(f"pinxit.recipes.{home}.train", train)
-    patch.setattr("pinxit.recipes.judge.train", judge)
+    patch.setattr("pinxit.recipes.judge.judge.train", judge)
     for recipe in ("dalle", "imagen"):
         patch.setattr(f"pinxit.recipes.{recipe}.estimate.table", lambda run, asked: "so many hours")
 
@@ -241,7 +242,7 @@ def exams(patch: pytest.MonkeyPatch, notes: Notes) -> None:
         notes("exam", **to_dict(exam))
         return famous(exam)[:2]
 
-    patch.setattr("pinxit.recipes.judge.Judge.open", opened)
+    patch.setattr("pinxit.recipes.judge.judge.Judge.open", opened)
     patch.setattr("pinxit.evaluation.questions.questions", ask)
     patch.setattr("pinxit.evaluation.famous_exam.famous_questions", ask_famous)
 

@@ -13,10 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from pinxit.data import embeddings_builder
+from pinxit.data import chunks
 from pinxit.data.bank import Bank, build_bank
+from pinxit.data.chunks import choose
 from pinxit.data.embeddings import Embeddings, build_embeddings
-from pinxit.data.embeddings_builder import choose
+from pinxit.data.embeddings_builder import MANIFEST
 from pinxit.errors import DataError, PinxitError, UsageError
 from pinxit.files import write_json
 from pinxit.models.text import TextTransformer, TextTransformerConfig
@@ -73,7 +74,7 @@ def alarmed(calls: int = 10**9) -> Alarmed:
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embeddings_builder, "CHUNK", 16)
+    monkeypatch.setattr(chunks, "CHUNK", 16)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -134,7 +135,7 @@ def test_a_kill_while_putting_in_place_is_mended(
     replace, renamed = Path.replace, list[str]()
 
     def no_manifest(path: Path, value: Any) -> None:
-        if path.name == embeddings_builder.MANIFEST:
+        if path.name == MANIFEST:
             raise Interrupted
         write_json(path, value)
 
@@ -147,7 +148,7 @@ def test_a_kill_while_putting_in_place_is_mended(
 
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
         if step == "write_json":
-            patch.setattr(embeddings_builder, "write_json", no_manifest)
+            patch.setattr(chunks, "write_json", no_manifest)
         else:
             patch.setattr(Path, "replace", three)
         build_embeddings(bank, learned(), tmp_path / "killed")

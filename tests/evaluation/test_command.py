@@ -123,7 +123,7 @@ def test_a_judge_is_believed_from_the_scorers_threshold_on_and_intervals_are_wil
 
     detector = SimpleNamespace(config=SimpleNamespace(size=64))
     half_sure = SimpleNamespace(world="small", senses=frozenset(), hash="", device="cpu", look=look, detector=detector)
-    monkeypatch.setattr("pinxit.recipes.judge.Judge.open", lambda name, device: half_sure)
+    monkeypatch.setattr("pinxit.recipes.judge.judge.Judge.open", lambda name, device: half_sure)
     run("--judge-only", "--prompts", "12", "--out", str(out))
     report = json.loads(out.read_text(encoding="utf-8"))
     for line in ("judge: true accepted", "judge: wrong rejected"):

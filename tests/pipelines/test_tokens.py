@@ -20,7 +20,8 @@ from pinxit.models.transformer import TokenTransformer, TransformerConfig
 from pinxit.pipelines.engine import Engine
 from pinxit.pipelines.graph import Graph, Stage
 from pinxit.pipelines.run import run
-from pinxit.pipelines.tokens import UNKNOWN, TokenRequest, TokenResult, TokenWorker
+from pinxit.pipelines.token_tile import UNKNOWN, TokenRequest, TokenResult
+from pinxit.pipelines.tokens import TokenWorker
 from pinxit.pipelines.work import Job, WorkItem
 from pinxit.pipelines.worker import OneByOne
 

@@ -22,7 +22,8 @@ from pinxit.errors import CheckpointError, DataError, PinxitError, UsageError
 from pinxit.functional.tokens import token_loss
 from pinxit.models.decoder import CachedDecoder
 from pinxit.pipelines.run import run as serve
-from pinxit.pipelines.tokens import TokenRequest, TokenWorker
+from pinxit.pipelines.token_tile import TokenRequest
+from pinxit.pipelines.tokens import TokenWorker
 from pinxit.recipes.clip.mirrored import mirrored_pairs
 from pinxit.recipes.clip.task import ClipTask
 from pinxit.recipes.dalle import encode, estimate

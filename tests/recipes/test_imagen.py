@@ -49,7 +49,7 @@ from tests.recipes.curves import check_curve
 from tests.recipes.squares import write_squares
 
 pytest.importorskip("transformers")
-from tests.recipes.imagens import planned, tiny_config
+from tests.recipes.imagens import planned, tiny_config, with_a_third
 from tests.text.tiny_models import save_tiny
 
 FEW = ("stages.base.pictures=8", "stages.upsampler.pictures=8")
@@ -107,6 +107,23 @@ def test_many_sittings_end_where_one_does(straight: ImagenRun, tmp_path: Path) -
     for stage in straight.config.cascade:
         one, other = load_file(straight.path(stage) / FILE), load_file(cut.path(stage) / FILE)
         assert one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_what_has_learnt_is_neither_changed_nor_taken_out(straight: ImagenRun) -> None:
+    """Others may come: a second upsampler behind the first."""
+    for config, told in (
+        (replace(straight.config, stages=straight.config.stages[:1]), r"started with stages\.upsampler="),
+        (straight.config.changed("base", pictures=9), r"started with stages\.base\.pictures=8, not 9"),
+        (straight.config.changed("upsampler", crop=32), r"started with stages\.upsampler\.crop=16, not 32"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            replace(straight, config=config).enter()
+    before = (straight.folder / "run.json").read_bytes()
+    try:
+        replace(straight, config=with_a_third(straight.config)).enter()
+        assert b"second_upsampler" in (straight.folder / "run.json").read_bytes()
+    finally:
+        (straight.folder / "run.json").write_bytes(before)
 
 
 def test_losses_follow_the_golden_curve(straight: ImagenRun) -> None:

@@ -15,13 +15,13 @@ from pinxit.data.order import order_batch
 from pinxit.errors import CheckpointError, DataError, UsageError
 from pinxit.functional.boxes import iou
 from pinxit.models.detector import Detector, DetectorConfig
-from pinxit.recipes import judge as recipe
 from pinxit.recipes.clip.presets import labels
 from pinxit.recipes.dalle.presets import nano
-from pinxit.recipes.judge import Judge, JudgeConfig, config_for, describe, parse_world, train
-from pinxit.recipes.judge_sight import look
-from pinxit.recipes.judge_training import JudgeTask, detector_loss, unpack
-from pinxit.recipes.judge_truth import object_table, place_answer
+from pinxit.recipes.judge import judge as recipe
+from pinxit.recipes.judge.judge import Judge, JudgeConfig, config_for, describe, parse_world, train
+from pinxit.recipes.judge.sight import look
+from pinxit.recipes.judge.training import JudgeTask, detector_loss
+from pinxit.recipes.judge.truth import object_table, place_answer, unpack
 from pinxit.training.plan import Plan
 from pinxit.types import Example
 from pinxit.weights.checkpoint import open_checkpoint

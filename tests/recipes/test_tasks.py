@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from pinxit.config import override
-from pinxit.recipes import judge_training
 from pinxit.recipes.batches import Augment
 from pinxit.recipes.classifier import ClassifierConfig, ClassifierTask
 from pinxit.recipes.clip.presets import preset as clip_preset
@@ -22,7 +21,8 @@ from pinxit.recipes.dalle.train_dvae import DVAETask
 from pinxit.recipes.dalle.train_transformer import TransformerTask
 from pinxit.recipes.diffusion.task import DiffusionTask
 from pinxit.recipes.imagen.presets import preset as imagen_preset
-from pinxit.recipes.judge_training import JudgeTask
+from pinxit.recipes.judge import training as judge_training
+from pinxit.recipes.judge.training import JudgeTask
 from pinxit.text.encoders import TextEncoder
 from pinxit.types import Condition
 from pinxit.world.world import World

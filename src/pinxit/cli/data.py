@@ -21,7 +21,7 @@ Source = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="world:small or world:full (the built-in world), a folder of pictures with same-named .txt captions, "
+        help="world:small, :gallery or :full (the built-in world), a folder of pictures with same-named .txt captions, "
         'a .tar file, a folder of tars, or a pattern such as "data/{00000..00007}.tar".',
         show_default=False,
     ),

@@ -89,7 +89,7 @@ def shift(
 
 
 def retrieval(
-    data: Annotated[str, typer.Argument(help="A world: world:small or world:full.")] = "world:small",
+    data: Annotated[str, typer.Argument(help="A world: world:small, :gallery or :full.")] = "world:small",
     checkpoint: Annotated[str, typer.Option(help="A CLIP: a shipped name, a checkpoint folder, weights.")] = "tiny",
     split: Annotated[str, typer.Option(help="seen: fresh scenes; unseen: combinations never trained on.")] = "seen",
     pictures: Annotated[int, typer.Option(min=10, help="How many pictures, each with its plainest caption.")] = 1000,

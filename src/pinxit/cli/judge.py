@@ -13,7 +13,7 @@ from pinxit.cli.training import Changes, RunFolder
 def train_judge(
     out: RunFolder,
     data: Annotated[
-        str, typer.Option(help="world:small, world:gallery or world:full; only there is it known what pictures show.")
+        str, typer.Option(help="world:small, :gallery or :full; only there is it known what pictures show.")
     ] = ("world:small"),
     images: Annotated[int, typer.Option(min=1, help="Renders to learn from.")] = 300_000,
     seed: Annotated[int, typer.Option(min=0, help="Of the first weights and the order of the renders.")] = 0,
@@ -31,7 +31,7 @@ def train_judge(
       pinxit eval world --judge-only --judge runs/judge/judge
     """
     from pinxit.config import override
-    from pinxit.recipes.judge import RECIPE, config_for, parse_world, train
+    from pinxit.recipes.judge.judge import RECIPE, config_for, parse_world, train
     from pinxit.weights.checkpoint import open_checkpoint
     from pinxit.weights.zoo import find
 

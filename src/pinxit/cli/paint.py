@@ -120,6 +120,8 @@ def paint(
       pinxit paint "two yellow squares" --recipe imagen --steps 25 --guidance 3
       pinxit paint "a red car on a beach" --upscale 256
     """
+    from pinxit.cli import progress
+
     texts = _prompts(prompt, prompts)
     wanted: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
     wanted |= {"agreement": agreement}
@@ -135,6 +137,7 @@ def paint(
     for text in texts:
         say_about(painter, text, strict)
     how: dict[str, Any] = {"candidates": candidates, "keep": keep, "upsampler": enlarger} | settings
+    how |= {"previews": progress.PREVIEW_SECONDS}
 
     def draw(watch: Watch) -> Generator[list[Ranked], None, None]:
         return painter.paint_each([(text, seed) for text in texts], watch=watch, **how)

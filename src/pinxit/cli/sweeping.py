@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pinxit.recipes.clip.encoder import ClipEncoder
     from pinxit.recipes.diffusion.config import SamplingConfig
     from pinxit.recipes.diffusion.upsampler import Upsampler
-    from pinxit.recipes.judge import Judge
+    from pinxit.recipes.judge.judge import Judge
     from pinxit.recipes.painting import Painter
     from pinxit.types import Picture, Ranked
 
@@ -44,7 +44,7 @@ def set_up(
     from pinxit.evaluation.measures import Truth
     from pinxit.evaluation.questions import questions
     from pinxit.recipes.clip.encoder import ClipEncoder
-    from pinxit.recipes.judge import Judge
+    from pinxit.recipes.judge.judge import Judge
 
     painter = load(checkpoint, device=device)
     upsampler = _upsampler(painter, checkpoint) if upscale else None

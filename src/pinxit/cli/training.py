@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 RunFolder = Annotated[Path, typer.Option(help="Run folder; training goes on from whatever is there.")]
 Captioned = Annotated[
-    str | None, typer.Option(help="world:small, world:full, a folder of pictures with .txt captions, or tar shards.")
+    str | None,
+    typer.Option(help="world:small, :gallery or :full, a folder of pictures with .txt captions, or tar shards."),
 ]
 Pictures = Annotated[int | None, typer.Option(min=1, help="How many pictures of the data to store and use.")]
 Changes = Annotated[

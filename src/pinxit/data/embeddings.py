@@ -5,7 +5,6 @@ Shapes: N pictures, B texts, L positions, D width, E pooled width.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,19 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pinxit.data.embeddings_builder import (
-    MANIFEST,
-    OFFSETS,
-    PARTS,
-    PLACES,
-    POOLED,
-    STARTS,
-    TEXTS,
-    TOKENS,
-    Job,
-    identity_of,
-    read_json,
-)
+from pinxit.data.chunks import PLACES, STARTS, TEXTS, read_json, text_numbers
+from pinxit.data.embeddings_builder import MANIFEST, OFFSETS, POOLED, TOKENS, Job, identity_of
 from pinxit.data.identity import differences
 from pinxit.data.lines import Captions
 from pinxit.data.scripts import Script
@@ -123,10 +111,7 @@ class Embeddings:
             raise DataError(f"the embeddings {self.folder} are others: {wrong}; delete and build them again.")
 
     def _text_numbers(self, indices: Sequence[int], which: Sequence[int]) -> NDArray[np.int64]:
-        place, chosen = np.asarray(indices, dtype=np.int64), np.asarray(which, dtype=np.int64)
-        first = self._starts[place]
-        found = self._places[first + chosen % (self._starts[place + 1] - first)]
-        return np.where(chosen < 0, 0, found)  # text 0 is the empty one
+        return text_numbers(self._starts, self._places, indices, which)
 
     def _rows(self, numbers: NDArray[np.int64], length: int) -> tuple[Tensor, Tensor]:
         sequence = np.zeros((len(numbers), length, self.width), dtype=np.float32)
@@ -157,8 +142,5 @@ def build_embeddings(
     `progress(done, texts)` is called now and then. Raises DataError when `folder` holds other embeddings or anything
     else, PinxitError when the disk is full.
     """
-    job = Job.plan(bank, encoder, Path(folder), per_picture, batch, seed, script)
-    if not job.finished:
-        job.build(progress)
-    shutil.rmtree(Path(folder) / PARTS, ignore_errors=True)
+    Job.plan(bank, encoder, Path(folder), per_picture, batch, seed, script).complete(progress)
     return Embeddings.open(folder)

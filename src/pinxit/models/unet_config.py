@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pinxit.errors import UsageError
+from pinxit.models.conditions import ANY, check_conditions
 
 UNetActivation = Literal["silu", "gelu"]
 TextNorm = Literal["none", "layer", "group"]
-
-ANY = -1  # a size that may be anything
-OPTIONAL = ("mask",)  # conditions that may be left out
 
 
 def groups_of(channels: int, groups: int) -> int:
@@ -121,20 +119,7 @@ class UNetConfig:
 
         `mask`, True where there is text, may be left out: then all is text.
         """
-        wanted = self.conditions(sides)
-        known = ", ".join(wanted) or "nothing"
-        for name in shapes:
-            if name not in wanted:
-                raise UsageError(f"this U-Net takes no condition '{name}'; it takes {known}.")
-        for name, shape in wanted.items():
-            if name not in shapes:
-                if name in OPTIONAL:
-                    continue
-                raise UsageError(f"this U-Net wants the condition '{name}'; it takes {known}.")
-            found = tuple(shapes[name])
-            if len(found) != len(shape) or any(b not in (ANY, a) for a, b in zip(found, shape, strict=True)):
-                told = ", ".join("any" if size == ANY else str(size) for size in shape)
-                raise UsageError(f"the condition '{name}' has the shape {list(found)} a sample; it must be [{told}].")
+        check_conditions("this U-Net", self.conditions(sides), shapes)
 
     @property
     def text_width(self) -> int:

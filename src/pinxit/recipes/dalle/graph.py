@@ -18,7 +18,8 @@ from pinxit.models.transformer import TokenTransformer
 from pinxit.pipelines.graph import Graph, Stage
 from pinxit.pipelines.lanes import Lanes
 from pinxit.pipelines.rank import encode_fixed
-from pinxit.pipelines.tokens import UNKNOWN, TokenRequest, TokenResult, TokenWorker
+from pinxit.pipelines.token_tile import UNKNOWN, TokenRequest, TokenResult
+from pinxit.pipelines.tokens import TokenWorker, rows_of
 from pinxit.pipelines.work import WorkItem
 from pinxit.pipelines.worker import Each
 from pinxit.recipes.dalle.holes import Hole, paste_known
@@ -50,14 +51,15 @@ class Parts:
     tokenizer: Tokenizer
     ranker: Ranker
     device: torch.device
-    rows: int  # of a tile
+    rows: int | None  # of a tile; None: the device's usual
     int8: bool
 
 
 def graph(parts: Parts) -> Graph:
     """The stages, and the way of a prompt through them."""
     lanes = Lanes(parts.device)
-    (decoder,) = lanes.run([partial(CachedDecoder, parts.transformer, parts.rows, int8=parts.int8)])
+    rows = parts.rows or rows_of(lanes)
+    (decoder,) = lanes.run([partial(CachedDecoder, parts.transformer, rows, int8=parts.int8)])
     text = Each(lambda items: [requests(parts, item.job.request) for item in items], lanes=lanes)
     pixels = Each(lambda items: drawn(parts, items), parts.ranker.batch, lanes)
     stages = [

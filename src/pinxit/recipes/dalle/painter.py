@@ -17,7 +17,7 @@ from pinxit.models.clip import CLIP, CLIPConfig
 from pinxit.models.dvae import DVAE, DVAEConfig
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
 from pinxit.pipelines.graph import Graph
-from pinxit.pipelines.tokens import TILE, UNKNOWN
+from pinxit.pipelines.token_tile import UNKNOWN
 from pinxit.recipes.dalle.graph import Completion, Parts, graph
 from pinxit.recipes.dalle.holes import Hole, PixelBox, below_rows, inside_box
 from pinxit.recipes.dalle.presets import SamplingConfig
@@ -39,7 +39,7 @@ class DallePainter(Painter):
     Settings: temperature, top_k (0: all codes), top_p (1: all codes), guidance (1: none),
     agreement (of ranking; 0: none).
     `int8`: the transformer decodes with its weights as int8, which makes slightly other pictures. `rows`: of a tile,
-    two a guided picture; a change changes speed alone and, perhaps, last bits.
+    two a guided picture (None: the device's usual); a change changes speed alone and, perhaps, last bits.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class DallePainter(Painter):
         checkpoint_hash: str = "",
         settings: dict[str, Any] | None = None,
         device: str = "auto",
-        rows: int = TILE,
+        rows: int | None = None,
         int8: bool = False,
     ) -> None:
         self.device = pick_device(device)

@@ -17,7 +17,8 @@ from pinxit.models.decoder import CachedDecoder
 from pinxit.models.dvae import DVAE
 from pinxit.models.transformer import PAD, TokenTransformer
 from pinxit.pipelines.run import run
-from pinxit.pipelines.tokens import TokenRequest, TokenWorker
+from pinxit.pipelines.token_tile import TokenRequest
+from pinxit.pipelines.tokens import TokenWorker
 from pinxit.recipes.batches import pick
 from pinxit.recipes.dalle.alike import start_alike
 from pinxit.recipes.dalle.presets import DalleConfig

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,7 +23,7 @@ from pinxit.pipelines.work import Job
 from pinxit.pipelines.worker import Each, SideBySide
 from pinxit.recipes.diffusion.conditions import Captions, Noising
 from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
-from pinxit.recipes.painting import Asked, Watch, served
+from pinxit.recipes.painting import PREVIEWS, Asked, Watch, served
 from pinxit.types import Prompt
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Upsampler:
         self.noising, self.thresholding = noising or Noising(), thresholding or Thresholding()
         self.low, self.size, self.before = config.low, config.size, before
         self.stage: int = 1 if before is None else before.stage + 1  # of the cascade: each has noise of its own
+        self._reading, self._known = Lock(), dict[str, tuple[Conditions, Conditions]]()
         self.name, self.provenance = name, {"upsampler": name} | dict(provenance or {})
 
     @property
@@ -100,8 +102,11 @@ class Upsampler:
             takes = f"square pictures of at least {low} px and less than {self.size}"
             raise UsageError(f"the upsampler takes {takes}, not {width} x {height}.")
 
-    def enlarge(self, prompt: str, ranked: Sequence[Ranked], watch: Watch | None = None) -> list[Ranked]:
-        """The same pictures at `size`, with their seeds, candidates and scores; `watch` hears how far it has come.
+    def enlarge(
+        self, prompt: str, ranked: Sequence[Ranked], watch: Watch | None = None, previews: float = PREVIEWS
+    ) -> list[Ranked]:
+        """The same pictures at `size`, with their seeds, candidates and scores; `watch` hears how far it has come, and
+        looks every `previews` seconds.
 
         Raises UsageError for a picture that is not square, smaller than `low`, or as large as `size`, and for more
         augmentation than there was in training.
@@ -110,7 +115,7 @@ class Upsampler:
             height, width = one.picture.shape[:2]
             self.check_size(width, height)
         starts = [(self._route(len(one.picture)), one) for one in ranked]
-        (found,) = served(self._engine, [Job(starts, request=Asked(Prompt(prompt)))], watch)
+        (found,) = served(self._engine, [Job(starts, request=Asked(Prompt(prompt)))], watch, previews)
         return found
 
     @cached_property
@@ -144,7 +149,7 @@ class Upsampler:
         return [Stage(low, smaller), Stage(up, worker, weight=1.0)]
 
     def _request(self, prompt: str, one: Ranked) -> DenoiseRequest:
-        (conditions, null), about, config = self.captions(prompt), self.sampling, self.config
+        (conditions, null), about, config = self._read(prompt), self.sampling, self.config
         config.check_noise(about.augmentation)
         low = self._smaller(one)
         return DenoiseRequest(
@@ -159,6 +164,13 @@ class Upsampler:
             self.thresholding,
             about=one,
         )
+
+    def _read(self, prompt: str) -> tuple[Conditions, Conditions]:
+        """A prompt is read once for all its pictures, which come one after the other."""
+        with self._reading:
+            if prompt not in self._known:
+                self._known = {prompt: self.captions(prompt)}
+            return self._known[prompt]
 
     def _smaller(self, one: Ranked) -> Conditions:
         """The picture and its noise level, from noise of its own."""

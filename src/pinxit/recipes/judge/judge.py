@@ -18,20 +18,18 @@ from pinxit.errors import UsageError
 from pinxit.functional.boxes import Detection, Sight
 from pinxit.models.detector import Detector, DetectorConfig
 from pinxit.pipelines.rank import to_tensor
-from pinxit.recipes.judge_sight import look, senses_of
-from pinxit.recipes.judge_training import JudgeTask
+from pinxit.recipes.judge.practice import Practice, Signs
+from pinxit.recipes.judge.sight import look, senses_of
+from pinxit.recipes.judge.training import JudgeTask
 from pinxit.training import runs, state
 from pinxit.training.loop import Outcome, Plan, Stop, fit
 from pinxit.training.precision import pick_device
-from pinxit.types import Example
 from pinxit.weights.checkpoint import Checkpoint, Part, open_checkpoint, save_checkpoint
 from pinxit.weights.zoo import find
-from pinxit.world.draw import render
 from pinxit.world.roles import GARMENTS, MATERIALS, cast, shapely
 from pinxit.world.sign_words import LETTERS
-from pinxit.world.tasks import task_scene
-from pinxit.world.vocabulary import COLOURS, FORMS, LIGHTS, VIEWS, PresetName, lexicon
-from pinxit.world.world import LENGTH, World
+from pinxit.world.vocabulary import COLOURS, FORMS, LIGHTS, VIEWS, lexicon
+from pinxit.world.world import World
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
@@ -131,27 +129,8 @@ def build(config: JudgeConfig) -> JudgeTask:
     world = World(preset=_preset(config.world), split="train", size=config.detector.size)
     pictures = [world[i].picture for i in range(12)]
     signs = Signs(world.preset, world.size, config.seed) if config.detector.letters else None
-    return JudgeTask(world, config.detector, config.seed, lambda detector: portrait(detector, pictures), signs)
-
-
-@dataclass(frozen=True)
-class Signs:
-    """Signs and storefronts of the world's train split and nothing else; item i is a function of the fields and i."""
-
-    preset: PresetName
-    size: int
-    seed: int
-    length: int = LENGTH
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> Example:
-        """Raises IndexError outside 0 .. len - 1."""
-        if not 0 <= index < self.length:
-            raise IndexError(f"item {index} of {self.length} signs.")
-        scene = task_scene(self.preset, "train", "words", self.seed, index)
-        return Example(render(scene, self.size), (), f"sign-{self.preset}-{self.seed}-{index:010d}", scene)
+    data = Practice(world.preset, world.size) if config.world == "gallery" else world
+    return JudgeTask(data, config.detector, config.seed, lambda detector: portrait(detector, pictures), signs)
 
 
 def _preset(world: str) -> Any:
@@ -219,10 +198,11 @@ def card(config: JudgeConfig, images: int) -> str:
     return f"""# A judge for world:{config.world}
 
 An anchor-free detector that finds {len(config.detector.names)} kinds of things in pictures of {config.detector.size}
-pixels, with their boxes, colours, forms and styles, and the ground they stand on.{further} Trained on {images:,} renders
-of the built-in world's train split, most of them worn (blurred, noisy, warped, compressed, put together from patches
-that do not quite fit). It judges whether a picture obeys its caption; its own accuracy on true and on wrong renders is
-printed beside every score by `pinxit eval world`. It knows nothing of photographs or of things outside this world.
+pixels, with their boxes, colours, forms and styles, and the ground they stand on.{further} Trained on {images:,}
+renders of the built-in world's train split, most of them worn (blurred, noisy, warped, compressed, put together from
+patches that do not quite fit). It judges whether a picture obeys its caption; its own accuracy on true and on wrong
+renders is printed beside every score by `pinxit eval world`. It knows nothing of photographs or of things outside this
+world.
 
 Train it again: `pinxit train judge --data world:{config.world} --out RUN`
 """
@@ -233,6 +213,6 @@ def parse_world(data: str) -> str:
     kind, _, preset = data.partition(":")
     if kind != "world" or not preset:
         raise UsageError(
-            f"a judge learns from pictures with known facts: --data world:small, world:gallery or world:full, not {data}."
+            f"a judge learns from pictures with known facts: --data world:small, :gallery or :full, not {data}."
         )
     return preset

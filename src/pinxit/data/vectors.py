@@ -1,0 +1,220 @@
+"""A bank as a CLIP sees it: the embeddings of its pictures and captions, computed once and mapped into memory.
+
+pictures.npy   float16 [N, E], rows of length one
+captions.npy   float16 [T, E], of the T distinct captions, the empty one first
+texts.jsonl, starts.npy, places.npy   which captions each picture has, as in `data.embeddings_builder`
+vectors.json   what they were made from: the CLIP by its fingerprint, the bank; written last
+
+Made with the same `per_picture`, `seed` and `script`, caption j of picture i is the same one here and in `Embeddings`.
+Shapes: N pictures, B rows, E width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pinxit import __version__
+from pinxit.data import chunks
+from pinxit.data.chunks import (
+    FORMAT,
+    PLACES,
+    STARTS,
+    TEXTS,
+    ChunkedJob,
+    Told,
+    halves,
+    read_json,
+    text_numbers,
+    write_rows,
+)
+from pinxit.data.identity import differences
+from pinxit.data.lines import Captions
+from pinxit.data.scripts import Script
+from pinxit.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pinxit.data.bank import Bank
+    from pinxit.data.embeddings import Embeddings
+    from pinxit.types import Picture
+
+MANIFEST, PICTURES, CAPTIONS = "vectors.json", "pictures.npy", "captions.npy"
+CHOICE = ("per_picture", "seed", "script")  # of captions
+
+
+class Sight(Protocol):
+    """A CLIP: pictures and sentences as unit vectors that depend on themselves alone (`recipes.clip.encoder`)."""
+
+    name: str
+    width: int  # E
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits that change with any weight."""
+
+    def pictures(self, pictures: Sequence[Picture], /) -> NDArray[np.float32]:
+        """Unit rows [B, E] of pictures of any size."""
+
+    def texts(self, texts: Sequence[str], /) -> NDArray[np.float32]:
+        """Unit rows [B, E] of sentences."""
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Finished vectors of a bank; picture i has `count(i)` captions, the kept ones of the bank's in their order."""
+
+    folder: Path
+    about: dict[str, Any]  # vectors.json: format, version, name, clip, bank, per_picture, seed, script, pictures, texts
+    pictures: NDArray[np.float16]  # [N, E]
+    texts: Captions
+    _captions: NDArray[np.float16]
+    _starts: NDArray[np.int64]
+    _places: NDArray[np.int64]
+
+    @classmethod
+    def open(cls, folder: Path | str) -> Vectors:
+        """Open a finished folder. Raises DataError when it is unfinished or damaged."""
+        folder = Path(folder)
+        if not (folder / MANIFEST).is_file():
+            raise DataError(f"{folder} holds no finished vectors: it has no {MANIFEST}.")
+        about = read_json(folder / MANIFEST)
+
+        def array(name: str, mapped: bool = False) -> Any:
+            return np.load(folder / name, mmap_mode="r" if mapped else None, allow_pickle=False)
+
+        try:
+            texts, pictures, captions = Captions(folder / TEXTS), array(PICTURES, True), array(CAPTIONS, True)
+            starts, places = array(STARTS), array(PLACES)
+            found = (len(pictures), len(starts) - 1, len(captions), len(texts), len(places))
+            whole = found == (about["pictures"],) * 2 + (about["texts"],) * 2 + (starts[-1],)
+        except (OSError, ValueError, KeyError, IndexError) as error:
+            raise DataError(f"the vectors {folder} are damaged ({error}); delete and build them again.") from error
+        if not whole:
+            raise DataError(f"the vectors {folder} are damaged: lengths differ; delete and build them again.")
+        return cls(folder, about, pictures, texts, captions, starts, places)
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    @property
+    def width(self) -> int:
+        """E."""
+        return int(self.pictures.shape[1])
+
+    def count(self, index: int) -> int:
+        """How many captions of picture `index` are here, at least 1."""
+        return int(self._starts[index + 1] - self._starts[index])
+
+    def text(self, index: int, which: int) -> str:
+        """Caption `which` of picture `index`."""
+        return self.texts[int(self._numbers([index], [which])[0])][0]
+
+    def seen(self, indices: Sequence[int]) -> Tensor:
+        """The embeddings of pictures, float32 [B, E]."""
+        return torch.from_numpy(self.pictures[np.asarray(indices, dtype=np.int64)].astype(np.float32))
+
+    def told(self, indices: Sequence[int], which: Sequence[int]) -> Tensor:
+        """The embeddings of captions, float32 [B, E]: `which[b]` (modulo how many; -1: the empty one) of each."""
+        return torch.from_numpy(self._captions[self._numbers(indices, which)].astype(np.float32))
+
+    def require(self, clip: Sight, bank: Bank | None = None) -> None:
+        """Raises DataError unless these are what `clip` says of `bank`."""
+        wrong = differences(self.about["clip"], identity_of(clip))
+        if bank is not None:
+            wrong = wrong or differences(self.about["bank"], bank.identity())
+        if wrong:
+            raise DataError(f"the vectors {self.folder} are others: {wrong}; delete and build them again.")
+
+    def require_captions(self, read: Embeddings) -> None:
+        """Raises DataError unless caption j of picture i is the same one in `read`."""
+        names = (*CHOICE, "pictures", "texts")
+        wrong = differences(*({name: about.get(name) for name in names} for about in (self.about, read.about)))
+        if wrong:
+            raise DataError(f"{self.folder} and {read.folder} hold other captions: {wrong}; delete and build both.")
+
+    def _numbers(self, indices: Sequence[int], which: Sequence[int]) -> NDArray[np.int64]:
+        return text_numbers(self._starts, self._places, indices, which)
+
+
+@dataclass(frozen=True)
+class VectorsJob(ChunkedJob):
+    """Vectors to be computed, pictures first, or ones that are finished already."""
+
+    MANIFEST = MANIFEST
+    KIND = "vectors"
+    FILES = (PICTURES, CAPTIONS, TEXTS, STARTS, PLACES)
+
+    bank: Bank
+    clip: Sight
+    told: Told
+
+    @property
+    def count(self) -> int:
+        return len(self.bank) + len(self.told.texts)
+
+    def begin(self, parts: Path) -> None:
+        rows = {PICTURES: len(self.bank), CAPTIONS: len(self.told.texts)}
+        self.allocate(parts, {name: (np.float16, (count, self.clip.width)) for name, count in rows.items()})
+        self.told.write(parts)
+
+    def chunk(self, parts: Path, start: int) -> int:
+        pictures = len(self.bank)
+        if start < pictures:
+            stop = min(start + chunks.CHUNK, pictures)
+            name, place, found = PICTURES, start, self.clip.pictures(list(np.asarray(self.bank.pictures[start:stop])))
+        else:
+            place = start - pictures
+            texts = self.told.texts[place : place + chunks.CHUNK]
+            name, stop, found = CAPTIONS, start + len(texts), self.clip.texts(texts)
+        write_rows(parts / name, place, halves(found, self.clip.name))
+        return stop
+
+
+def build_vectors(
+    bank: Bank,
+    clip: Sight,
+    folder: Path | str,
+    per_picture: int | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    script: Script = "all",
+) -> Vectors:
+    """What `clip` says of a bank's pictures and of at most `per_picture` captions of each (None: all), into `folder`.
+
+    May be killed at any time: the same call goes on where it stopped and ends with the same bytes; it returns at once
+    when the folder is finished. `progress(done, items)` is called now and then. Raises DataError when `folder` holds
+    vectors of another CLIP, another bank or other captions, or anything else, PinxitError when the disk is full.
+    """
+    if per_picture is not None and per_picture < 1:
+        raise UsageError(f"at least one caption a picture, not {per_picture}.")
+    told = Told.of(bank.captions, per_picture, seed, script)
+    about = {
+        "format": FORMAT,
+        "version": __version__,
+        "name": clip.name,
+        "clip": identity_of(clip),
+        "bank": bank.identity(),
+        "per_picture": per_picture,
+        "seed": seed,
+        "script": script,
+        "chunk": chunks.CHUNK,
+        "pictures": len(bank),
+        "texts": len(told.texts),
+    }
+    job = VectorsJob(Path(folder), about, bank, clip, told)
+    job.check()
+    job.complete(progress)
+    return Vectors.open(folder)
+
+
+def identity_of(clip: Sight) -> dict[str, Any]:
+    """What makes a CLIP's vectors these ones."""
+    return {"fingerprint": clip.fingerprint, "width": clip.width}

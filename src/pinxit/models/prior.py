@@ -1,0 +1,167 @@
+"""The priors of unCLIP: what embedding a picture of a caption may have (arXiv 2204.06125, section 2.2).
+
+One causal transformer, two heads. The diffusion prior reads the caption's encoded tokens, its CLIP embedding, the time
+and a noised picture embedding, and tells the clean one at a last learned query. The autoregressive prior reads the
+caption's tokens and embedding, how alike picture and caption are to be (their quantised dot product), and tells the
+picture's principal components one after the other, each quantised into buckets.
+
+Shapes: B rows, L text positions, D text width, E width of CLIP's embeddings, K numbers of the embedding that is
+predicted (`recipes.unclip.space`), Q buckets, W width of the transformer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pinxit.errors import UsageError
+from pinxit.models.conditions import check_conditions
+from pinxit.models.layers import Blocks
+from pinxit.models.unet_conditioning import sinusoids
+
+
+@dataclass(frozen=True, slots=True)
+class PriorConfig:
+    """Everything that shapes a prior; the defaults read the packaged MiniLM and the shipped CLIP."""
+
+    components: int = 64  # K
+    embed: int = 256  # E
+    text: int = 384  # D
+    length: int = 56  # L
+    width: int = 256  # W
+    layers: int = 6
+    heads: int = 4
+    buckets: int = 0  # Q of every component; 0: a diffusion prior
+    dots: int = 0  # buckets of the dot product of picture and caption, of an autoregressive prior
+
+    def __post_init__(self) -> None:
+        for name in ("components", "embed", "text", "length", "width", "layers", "heads"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"prior.{name} must be at least 1, not {getattr(self, name)}.")
+        if self.width % (2 * self.heads):
+            raise UsageError(f"prior.width {self.width} must be a multiple of twice its heads, {self.heads}.")
+        for name in ("buckets", "dots"):
+            if getattr(self, name) and getattr(self, name) < 2:
+                raise UsageError(f"prior.{name} must be 0 or at least 2, not {getattr(self, name)}.")
+        if bool(self.buckets) != bool(self.dots):
+            told = f"buckets={self.buckets} and dots={self.dots}"
+            raise UsageError(f"prior: {told} must both be 0 (a diffusion prior) or neither (an autoregressive one).")
+
+    def conditions(self) -> dict[str, tuple[int, ...]]:
+        """What it is told of a caption: by name the shape of one sample's tensor."""
+        return {"sequence": (self.length, self.text), "mask": (self.length,), "pooled": (self.embed,)}
+
+    def check(self, shapes: Mapping[str, Sequence[int]]) -> None:
+        """Raise UsageError for conditions that are missing, unknown or of another shape; `shapes` are one sample's."""
+        check_conditions("this prior", self.conditions(), shapes)
+
+
+class Caption(nn.Module):
+    """A caption as the first L + 1 tokens: those of its text, pads by learned rows, then its CLIP embedding.
+
+    A row whose mask is False everywhere has no caption: its tokens are pads and its embedding a learned row, whatever
+    stands there. Pads have rows of their own, so that attention need hide nothing but what comes later.
+    """
+
+    def __init__(self, config: PriorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.text = nn.Linear(config.text, config.width)
+        self.pooled = nn.Linear(config.embed, config.width)
+        self.embed_pads = nn.Parameter(0.02 * torch.randn(config.length, config.width))
+        self.embed_nothing = nn.Parameter(0.02 * torch.randn(config.width))
+
+    def forward(self, told: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """[B, L + 1, W], and which rows have a caption, bool [B]."""
+        self.config.check({name: tensor.shape[1:] for name, tensor in told.items()})
+        kind, sequence = self.text.weight.dtype, told["sequence"]
+        mask_BL = told.get("mask", sequence.new_ones(sequence.shape[:2], dtype=torch.bool))
+        there_B = mask_BL.any(1)
+        text_BLW = torch.where(mask_BL[:, :, None], self.text(sequence.to(kind)), self.embed_pads)
+        scale = math.sqrt(self.config.embed)  # CLIP's vectors have length one: their numbers would all but vanish
+        pooled_BW = torch.where(there_B[:, None], self.pooled(scale * told["pooled"].to(kind)), self.embed_nothing)
+        return torch.cat([text_BLW, pooled_BW[:, None]], 1), there_B
+
+
+class Trunk(nn.Module):
+    """A causal transformer over tokens with learned positions, [B, T, W] -> [B, T, W]."""
+
+    def __init__(self, config: PriorConfig, positions: int) -> None:
+        super().__init__()
+        self.positions = nn.Parameter(0.01 * torch.randn(positions, config.width))
+        self.blocks = Blocks(config.width, config.layers, config.heads, "gelu", causal=True)
+        self.norm = nn.LayerNorm(config.width)
+
+    def forward(self, x_BTW: Tensor) -> Tensor:
+        return self.norm(self.blocks(x_BTW + self.positions[: x_BTW.shape[1]]))  # type: ignore[no-any-return]
+
+
+class DiffusionPrior(nn.Module):
+    """Caption | time | noised embedding | query: the answer at the query is the clean embedding."""
+
+    def __init__(self, config: PriorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed_caption = Caption(config)
+        self.embed_time = nn.Sequential(
+            nn.Linear(config.width, config.width), nn.SiLU(), nn.Linear(config.width, config.width)
+        )
+        self.embed_noisy = nn.Linear(config.components, config.width)
+        self.embed_query = nn.Parameter(0.02 * torch.randn(config.width))
+        self.trunk = Trunk(config, config.length + 4)
+        self.out = nn.Linear(config.width, config.components)
+        nn.init.zeros_(self.out.weight)  # at first it answers the middle of all embeddings
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x_BK: Tensor, time_B: Tensor, told: Mapping[str, Tensor]) -> Tensor:
+        """[B, K] of the variance-preserving scale, in coordinates of unit variance -> the prediction [B, K].
+
+        `time_B` in the units of the schedule. Raises UsageError for a condition that is missing, unknown or misshapen.
+        """
+        kind = self.out.weight.dtype
+        caption, _ = self.embed_caption(told)
+        time = self.embed_time(sinusoids(time_B, self.config.width).to(kind))
+        query = self.embed_query.expand_as(time)
+        tokens = torch.stack([time, self.embed_noisy(x_BK.to(kind)), query], 1)
+        return self.out(self.trunk(torch.cat([caption, tokens], 1))[:, -1]).to(x_BK.dtype)  # type: ignore[no-any-return]
+
+
+class TokenPrior(nn.Module):
+    """Caption | dot product | components: every component is told from all before it."""
+
+    def __init__(self, config: PriorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed_caption = Caption(config)
+        self.embed_dot = nn.Parameter(0.02 * torch.randn(config.dots + 1, config.width))  # the last: no caption
+        self.embed_codes = nn.Parameter(0.02 * torch.randn(config.buckets, config.width))
+        self.trunk = Trunk(config, config.length + 1 + config.components)
+        self.head = nn.Linear(config.width, config.buckets)
+        nn.init.zeros_(self.head.weight)  # at first all buckets are as likely
+        nn.init.zeros_(self.head.bias)
+
+    def prefix(self, told: Mapping[str, Tensor], dot_B: Tensor) -> Tensor:
+        """What comes before the components, [B, L + 2, W]; without a caption there is no likeness to it either."""
+        caption, there_B = self.embed_caption(told)
+        dot_B = torch.where(there_B, dot_B, self.config.dots)
+        return torch.cat([caption, F.embedding(dot_B, self.embed_dot)[:, None].to(caption.dtype)], 1)
+
+    def forward(self, told: Mapping[str, Tensor], dot_B: Tensor, codes_BK: Tensor) -> Tensor:
+        """Teacher-forced logits float32 [B, K, Q]: those of component k see the codes before it.
+
+        `dot_B` int64 in 0 .. dots - 1; `codes_BK` int64, the last one only ever a target.
+        """
+        tokens = self.prefix(told, dot_B)
+        tokens = torch.cat([tokens, F.embedding(codes_BK[:, :-1], self.embed_codes).to(tokens.dtype)], 1)
+        states = self.trunk(tokens)[:, self.config.length + 1 :]
+        return self.head(states).float()  # type: ignore[no-any-return]
+
+
+def build_prior(config: PriorConfig) -> DiffusionPrior | TokenPrior:
+    """The prior that a config asks for."""
+    return TokenPrior(config) if config.buckets else DiffusionPrior(config)
