@@ -25,7 +25,7 @@ def embeddings(count: int = 500, rank: int = 6) -> Tensor:
 
 def fitted(kind: Kind = "whitened", **changes: int) -> tuple[Space, Tensor, Tensor]:
     z = embeddings()
-    config = replace(CONFIG, kind=kind, **({"components": 16} if kind == "standard" else {}), **changes)  # type: ignore[arg-type]
+    config = replace(CONFIG, kind=kind, **({"components": 16} if kind == "standard" else {}), **changes)
     cosines = dots(z, unit(z + 0.3 * torch.randn(z.shape, generator=torch.Generator().manual_seed(1))))
     return Space.fit(config, z, cosines), z, cosines
 
@@ -102,4 +102,4 @@ def test_what_cannot_be_fitted_is_refused() -> None:
         ({"fitted": 1}, "at least 2 pictures"),
     ):
         with pytest.raises(UsageError, match=told):
-            replace(CONFIG, **changes)  # type: ignore[arg-type]
+            replace(CONFIG, **changes)

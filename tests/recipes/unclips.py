@@ -33,7 +33,7 @@ def tiny_config(folder: Path, *changes: str) -> UnclipConfig:
         config,
         clip=str(folder / "clip"),
         text=replace(config.text, encoder=str(folder / "reader"), length=LENGTH),
-        space=replace(config.space, components=6, embed=64, **tokens),
+        space=replace(config.space, components=6, embed=64, buckets=4, dots=2),
         priors=priors,
         decoder=replace(config.decoder, unet=replace(config.decoder.unet, image=6, text=WIDTH), pictures=8),
     )
