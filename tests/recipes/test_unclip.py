@@ -63,7 +63,7 @@ def test_all_stages_leave_a_checkpoint_that_imagines(run: UnclipRun) -> None:
     stored = open_space(kept).state_dict()
     assert all(torch.equal(stored[name], tensor) for name, tensor in run.space.state_dict().items()), "to the bit"
     card = (run.path("checkpoint") / "README.md").read_text(encoding="utf-8")
-    assert "prior (diffusion) and components (autoregressive)" in card and "pinxit train unclip" in card
+    assert "'prior' (diffusion) and 'components' (autoregressive)" in card and "pinxit train unclip" in card
     for name in ("", "prior", "components"):
         imaginer = open_imaginer(kept, prior=name, device="cpu")
         found = imaginer.embedding("a red square on the left")
