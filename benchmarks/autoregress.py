@@ -4,7 +4,7 @@
         --dtype bfloat16
 
 Both draw the picture's tokens after the text at temperature 1, from random weights, prefill included: ours through the
-stepper that paints, the peer through `generate` with its dynamic cache. Llama's MLP has three matrices instead of two,
+worker that paints, the peer through `generate` with its dynamic cache. Llama's MLP has three matrices instead of two,
 so its inner width is 8/3 of the width: as many parameters. Rounds alternate; medians count. `roofline_share` is the
 time in which memory could deliver the weights once per step over the time a step took. The last line is JSON.
 """
@@ -22,8 +22,9 @@ import torch
 from common import alternating, matrix_rate, median_ratio, read_bandwidth
 from pinxit.models.decoder import CachedDecoder
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
-from pinxit.pipelines.autoregress import TokenRequest, TokenStepper
-from pinxit.pipelines.stepper import run
+from pinxit.pipelines.run import run
+from pinxit.pipelines.token_tile import TokenRequest
+from pinxit.pipelines.tokens import TokenWorker
 
 
 def arguments() -> argparse.Namespace:
@@ -52,11 +53,11 @@ def ours(
         args.codes, args.text_tokens, args.codes, grid, args.dim, args.depth, args.heads, args.attention
     )
     decoder = CachedDecoder(TokenTransformer(config).to(device), args.batch, dtype, args.int8)
-    stepper, generator = TokenStepper(decoder, guided=False), torch.Generator().manual_seed(0)
+    worker, generator = TokenWorker(decoder), torch.Generator().manual_seed(0)
 
     def paint() -> None:
         texts = torch.randint(1, args.codes, (args.batch, args.text_tokens), generator=generator)
-        run(stepper, [TokenRequest(text, candidate=number) for number, text in enumerate(texts)])
+        run(worker, [TokenRequest(text, candidate=number) for number, text in enumerate(texts)])
 
     return paint, decoder
 

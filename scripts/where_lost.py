@@ -23,8 +23,8 @@ from pinxit.functional.samplers import SAMPLERS, Denoised, drive
 from pinxit.recipes.diffusion.conditions import texts
 from pinxit.recipes.diffusion.painter import DiffusionPainter, levels
 from pinxit.recipes.diffusion.task import signed
-from pinxit.recipes.diffusion.upsampler import as_pictures
-from pinxit.recipes.judge import Judge
+from pinxit.recipes.diffusion.upsampler import as_picture
+from pinxit.recipes.judge.judge import Judge
 from pinxit.world.tasks import TASKS
 
 SIGMAS = (0.5, 1.0, 2.0, 4.0, 8.0, 20.0, 100.0)
@@ -46,7 +46,7 @@ def main() -> None:
     x0 = signed(torch.stack([torch.from_numpy(picture.copy()) for picture in true]))
     print(f"true pictures: {right(judge, asked, true):.2f} of {len(asked)} right")
     for sigma in SIGMAS:
-        drawn = as_pictures(list(gone_on(painter, asked, x0, sigma)))
+        drawn = [as_picture(one) for one in gone_on(painter, asked, x0, sigma)]
         print(f"from sigma {sigma:g}: {right(judge, asked, drawn):.2f}", flush=True)
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 import pinxit
 from pinxit.evaluation.geneval import complaints
-from pinxit.recipes.judge import Judge
+from pinxit.recipes.judge.judge import Judge
 from pinxit.recipes.painting import Painter
 from pinxit.world.demands import Demand, Wanted, WantedRelation
 

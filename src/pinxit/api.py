@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.weights.checkpoint import open_checkpoint
-from pinxit.weights.zoo import find
+from pinxit.weights.zoo import find, is_deepfloyd
 
 if TYPE_CHECKING:
     from pinxit.models.layers import Activation
@@ -37,14 +37,17 @@ def load(
     """
     painter = _opened(checkpoint, device, int8, recipe)
     if ranker is not None:
-        from pinxit.recipes.clip.ranker import open_ranker
+        from pinxit.recipes.clip.encoder import ClipEncoder
+        from pinxit.recipes.clip.ranker import AnyRanker
 
-        painter.ranker = open_ranker(ranker, device)
+        clip = ClipEncoder.open(ranker, device)
+        painter.ranker = AnyRanker(clip)
+        painter.provenance |= {"ranker": str(ranker), "ranker_hash": clip.fingerprint}
     return painter
 
 
 def _opened(checkpoint: str | Path, device: str, int8: bool, recipe: str | None) -> Painter:
-    if _is_deepfloyd(checkpoint):
+    if is_deepfloyd(checkpoint):
         _check_recipe(checkpoint, "deepfloyd", recipe)
         _refuse(int8, checkpoint, "deepfloyd")
         from pinxit.recipes.deepfloyd.open import open_painter as open_deepfloyd
@@ -73,7 +76,7 @@ def load_upsampler(
     is not opened again where it is the upsampler's too. Raises CheckpointError when the checkpoint is missing, damaged,
     or has no upsampler.
     """
-    if _is_deepfloyd(checkpoint):
+    if is_deepfloyd(checkpoint):
         from pinxit.recipes.deepfloyd.open import open_upsampler as open_deepfloyd
 
         return open_deepfloyd(checkpoint, device=device, reader=reader)
@@ -111,7 +114,3 @@ def _check_recipe(checkpoint: str | Path, found: str, wanted: str | None) -> Non
 def _refuse(int8: bool, checkpoint: str | Path, recipe: str) -> None:
     if int8:
         raise UsageError(f"{checkpoint} is a checkpoint of {recipe}: int8 is for decoding, so for dalle alone.")
-
-
-def _is_deepfloyd(checkpoint: str | Path) -> bool:
-    return (Path(checkpoint) / "unet" / "config.json").is_file()

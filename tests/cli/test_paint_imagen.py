@@ -56,6 +56,7 @@ def test_enlarging_moves_the_bar_and_is_seen(
         yield watch
 
     monkeypatch.setattr("pinxit.cli.progress.painting", painting)
+    monkeypatch.setattr("pinxit.cli.progress.PREVIEW_SECONDS", 0.0)
     paint(cli, checkpoint, tmp_path)
     shares = [share for share, _ in seen]
     assert shares == sorted(shares) and {size for share, size in seen if share < 0.5} == {16}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,9 +17,12 @@ from pinxit.cli.eval import app
 from pinxit.errors import PinxitError, UsageError
 from pinxit.evaluation.evaluators import exact_pictures
 from pinxit.evaluation.questions import Exam, questions
+from pinxit.functional.boxes import Sight
 from pinxit.models.detector import Detector
 from pinxit.types import Prompt, Ranked
 from pinxit.weights.checkpoint import Part, save_checkpoint
+from pinxit.world.tasks import TASKS
+from tests.evaluation.test_evaluators import Oracle
 from tests.recipes.test_judge import TINY
 
 if TYPE_CHECKING:
@@ -104,3 +109,26 @@ def test_settings_that_cannot_be_are_refused_before_anything_is_painted(
     monkeypatch.setattr("pinxit.api.load", lambda checkpoint, device: Exact())
     with pytest.raises(UsageError, match=told):
         CliRunner().invoke(app, ["world", "--judge", judge, "--set", change], catch_exceptions=False)
+
+
+def test_a_judge_is_believed_from_the_scorers_threshold_on_and_intervals_are_wilsons(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sees every picture rightly, but is half sure at most."""
+    oracle, out = Oracle(questions(EXAM), EXAM), tmp_path / "report.json"
+
+    def look(pictures: Sequence[Picture]) -> list[Sight]:
+        sights = oracle(pictures)
+        return [replace(one, found=tuple(replace(d, score=d.score / 2) for d in one.found)) for one in sights]
+
+    detector = SimpleNamespace(config=SimpleNamespace(size=64))
+    half_sure = SimpleNamespace(world="small", senses=frozenset(), hash="", device="cpu", look=look, detector=detector)
+    monkeypatch.setattr("pinxit.recipes.judge.judge.Judge.open", lambda name, device: half_sure)
+    run("--judge-only", "--prompts", "12", "--out", str(out))
+    report = json.loads(out.read_text(encoding="utf-8"))
+    for line in ("judge: true accepted", "judge: wrong rejected"):
+        assert report["scores"][line]["overall"] == 1.0
+    z2, told = 1.96**2, sum(one.task in TASKS for one in questions(EXAM))
+    bounds = report["intervals"]["judge: true accepted"]  # of n answers all of which are yes: n / (n + z^2) and 1
+    assert bounds["counting"] == pytest.approx([2 / (2 + z2), 1])
+    assert bounds["overall"] == pytest.approx([told / (told + z2), 1]) and told == 9

@@ -164,3 +164,31 @@ def test_wrong_pictures_are_wrong_and_repeatable() -> None:
         again = wrong_picture(question, EXAM)
         assert wrong is not None and again is not None
         assert np.array_equal(wrong, again) and not np.array_equal(wrong, true_picture(question))
+
+
+def test_any_of_n_counts_the_first_n_drawn() -> None:
+    right = tuple(number == 4 for number in (3, 4, 0, 1, 2))
+    one = Answer("counting", "two cats", 0, (3, 4, 0, 1, 2), right, "", (0, 3, 3))
+    assert [one.any_of(n) for n in columns(5)] == [False, False, True]
+    assert [one.best_of(n) for n in columns(5)] == [False, False, False]
+
+
+def test_the_judges_own_lines_show_pictures_whole_and_worn() -> None:
+    shown: list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]] = []
+
+    def look(pictures: Sequence[Picture]) -> list[Sight]:
+        shown.append(np.stack(pictures))
+        return [Sight(())] * len(pictures)
+
+    lines = {name.split("/")[0] for name, _ in judge_scores(ASKED, EXAM, look, Rules())}
+    assert lines == {"true accepted", "true accepted, worn", "wrong rejected", "wrong rejected, worn"}
+    whole, worn, wrong, wrong_worn = shown
+    assert np.array_equal(whole, np.stack([true_picture(question) for question in ASKED]))
+    for clean, damaged in ((whole, worn), (wrong, wrong_worn)):
+        apart = np.abs(clean.astype(float) - damaged).mean((1, 2, 3))
+        assert clean.shape == damaged.shape and (apart > 0.1).all() and (apart < 30).all()
+
+
+def test_painters_seeds_follow_the_exams() -> None:
+    assert [one.seed for one in questions(Exam(prompts=3, seed=7))] == [7, 8, 9]
+    assert [one.seed for one in questions(Exam(prompts=3, seed=100))] == [100, 101, 102]

@@ -19,7 +19,7 @@ from pinxit.evaluation.geneval import Rules
 from pinxit.evaluation.questions import true_picture
 from pinxit.functional.boxes import Sight
 from pinxit.models.detector import Detector, DetectorConfig
-from pinxit.recipes.judge import config_for
+from pinxit.recipes.judge.judge import config_for
 from pinxit.types import Prompt, Ranked
 from pinxit.weights.checkpoint import Part, save_checkpoint
 from tests.recipes.test_judge import TINY as SMALL_JUDGE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ def seen(*found: Detection, place: str | None = None) -> Sight:
     return Sight(found, place)
 
 
-def thing(name: str, box: Box = LEFT, score: float = 0.9, colour: str | None = None, **facts: str) -> Detection:
+def thing(name: str, box: Box = LEFT, score: float = 0.9, colour: str | None = None, **facts: Any) -> Detection:
     return Detection(name, box, score, colour, **facts)
 
 

@@ -11,17 +11,19 @@ from typer.testing import CliRunner
 
 from pinxit.cli import app
 from pinxit.config import override
+from pinxit.data.bank import Bank
 from pinxit.data.drawings import Drawings
-from pinxit.data.labels import label_of
+from pinxit.data.labels import label_in, label_of
 from pinxit.errors import UsageError
 from pinxit.evaluation.naming import Shift, accuracy, closed
 from pinxit.evaluation.retrieval import recalls
-from pinxit.recipes.classifier import ClassifierConfig, ClassifierRun, train
+from pinxit.recipes.classifier import Classifier, ClassifierConfig, ClassifierRun, train
 from pinxit.recipes.clip.presets import preset
 from pinxit.recipes.clip.run import ClipRun
 from pinxit.recipes.clip.run import train as train_clip
 from pinxit.training.log import read_metrics
 from pinxit.training.stop import Stop
+from pinxit.weights.checkpoint import open_checkpoint
 from tests.data.test_fashion import write_fashion
 
 
@@ -74,7 +76,11 @@ def test_classifier_and_clip_from_data_to_tables(tmp_path: Path) -> None:
     ended = train(ClassifierRun(tmp_path / "one", small(data), "cpu", progress=False))
     assert ended.finished == ("pictures", "classifier", "checkpoint")
     last = read_metrics(tmp_path / "one/classifier")[-1]
-    assert last["right"] == 1.0 and 0 <= last["held_out"] <= 1
+    bank, classifier = Bank.open(tmp_path / "one/pictures"), Classifier(open_checkpoint(tmp_path / "one/checkpoint"))
+    own = [label_in(bank.facts(row), "") for row in range(20, 24)]
+    told = classifier.names(list(bank.pictures[20:]))
+    assert last["right"] == 1.0
+    assert last["held_out"] == sum(name == label for name, label in zip(told, own, strict=True)) / 4
     cut = ClassifierRun(tmp_path / "cut", small(data), "cpu", progress=False)
     sittings = 1
     while train(cut, stop=Impatient()).stopped:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pinxit.functional import degrade
 from pinxit.functional.degrade import blurred, faced, noisy, patched, quantised, strewn, warped, worn
 
 
@@ -87,3 +88,40 @@ def test_faces_hide_the_middle_of_their_boxes_and_nothing_else() -> None:
         assert not outside.any() and 0.05 < changed[y0:y1, x0:x1].float().mean() < 0.8
     assert torch.equal(found, faced(pictures, torch.tensor([0, 2]), boxes, generator()))
     assert not torch.equal(found, faced(pictures, torch.tensor([0, 2]), boxes, generator(1)))
+
+
+MOST = {"warped": 1.0, "patched": 2.0, "strewn": 0.01, "blurred": 1.0, "quantised": 0.35, "cloudy": 0.06, "noisy": 0.05}
+
+
+def test_every_damage_spares_half_and_ends_where_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: dict[str, list[Tensor]] = {}
+
+    def spy(name: str) -> Callable[..., Tensor]:
+        def damage(x: Tensor, strength: Tensor, *_: object, cells: int | None = None) -> Tensor:
+            drawn.setdefault("cloudy" if cells else name, []).append(strength)
+            return x
+
+        return damage
+
+    for name in MOST.keys() - {"cloudy"}:
+        monkeypatch.setattr(degrade, name, spy(name))
+    degrade.worn(torch.zeros(2000, 1, 8, 8), generator())
+    assert drawn.keys() == MOST.keys()
+    for name, most in MOST.items():
+        strength = torch.cat(drawn[name]) / most
+        assert 0.45 < (strength == 0).float().mean() < 0.55, name
+        assert 0.97 < strength.max() <= 1 and 0.45 < strength[strength > 0].mean() < 0.55, name
+
+
+def test_repainting_fades_colours_by_every_degree() -> None:
+    """Of pure reds a third is drawn in lines, and of the rest a fifth wholly gray and the others anything between."""
+    red = torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1).expand(2000, 3, 4, 4).contiguous()
+    found, changed = degrade.repainted(red, generator(), share=1.0)
+    colour = (found.amax(1) - found.amin(1))[:, 0, 0]
+    assert changed.all() and (colour < 1e-6).float().mean().item() == pytest.approx(1 / 3 + 2 / 15, abs=0.04)
+    kept = colour[colour > 1e-6].sort().values
+    torch.testing.assert_close(kept, torch.linspace(0, 1, len(kept)), atol=0.06, rtol=0)
+    brightest = found[colour > 0.1].argmax(1)[:, 0, 0]
+    assert torch.bincount(brightest, minlength=3).min() > 0.25 * len(brightest), "channels are exchanged"
+    half, of = degrade.repainted(red, generator(), share=0.3)
+    assert 0.25 < of.float().mean() < 0.35 and torch.equal(half[~of], red[~of])

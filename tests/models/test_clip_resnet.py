@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from pinxit.errors import UsageError
 from pinxit.models.clip import CLIP, CLIPConfig, VisionConfig
@@ -72,3 +73,32 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
         CLIPConfig(vision=VisionConfig(mixing=1))
     with pytest.raises(UsageError, match="multiple of 64"):
         CLIPConfig(vision=VisionConfig(size=64, width=16, stages=(1, 1, 1, 1), mixing=1, mixing_width=100))
+
+
+def test_a_block_is_cut_off_below_zero_after_the_sum() -> None:
+    block = Bottleneck(32, 8, 1).eval()
+    nn.init.constant_(block.bn3.bias, -2.0)
+    torch.testing.assert_close(block(torch.ones(1, 32, 6, 6)), torch.zeros(1, 32, 6, 6))
+
+
+def test_the_stem_ends_in_means_of_four() -> None:
+    net, seen = tower(), {}
+    net.bn3.register_forward_hook(lambda _m, _i, out: seen.update(stem=out))
+    net.layer1.register_forward_pre_hook(lambda _m, given: seen.update(given=given[0]))  # type: ignore[operator,union-attr]
+    net(pictures())
+    torch.testing.assert_close(seen["given"], F.avg_pool2d(F.relu(seen["stem"]), 2))
+
+
+def test_the_pool_is_openais() -> None:
+    """As OpenAI computes it: PyTorch's attention of many heads, asked by the mean alone."""
+    pool = tower().attnpool
+    x = torch.randn(2, 512, 2, 2, generator=torch.Generator().manual_seed(4))
+    all_NBD = x.flatten(2).permute(2, 0, 1)
+    all_NBD = torch.cat([all_NBD.mean(0, keepdim=True), all_NBD]) + pool.positional_embedding[:, None]
+    layers = (pool.q_proj, pool.k_proj, pool.v_proj)
+    wanted, _ = F.multi_head_attention_forward(
+        all_NBD[:1], all_NBD, all_NBD, 512, pool.heads, None, torch.cat([one.bias for one in layers]), None, None,
+        False, 0.0, pool.c_proj.weight, pool.c_proj.bias, False, None, False, use_separate_proj_weight=True,
+        q_proj_weight=layers[0].weight, k_proj_weight=layers[1].weight, v_proj_weight=layers[2].weight,
+    )  # fmt: skip
+    torch.testing.assert_close(pool(x), wanted[0], atol=1e-5, rtol=1e-5)

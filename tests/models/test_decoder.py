@@ -94,6 +94,50 @@ def test_a_slot_is_the_same_bits_in_any_company(kind: str, dtype: torch.dtype) -
     assert torch.equal(alone[0], crowd[0])
 
 
+@both_kinds
+@both_types
+def test_fewer_slots_and_fewer_places_are_the_same_bits(kind: str, dtype: torch.dtype) -> None:
+    """What `widths` and `ordered` promise, on pictures and not on random rows; a machine beside holds others."""
+    model, (text, codes) = stirred(attention=kind), sequences(8)
+    decoder = CachedDecoder(model, 8, dtype)
+    beside = decoder.beside()
+    assert beside.layers is decoder.layers and decoder.widths((2, 4))[-1] == 8
+    full = replay(decoder, [0, 1, 2], text[:3], codes[:3], [0, 3, 9])
+    replay(beside, [2, 1, 0], text[3:6], codes[3:6], [0, 0, 0])
+    again = {width: narrow(beside, width, text[:3], codes[:3]) for width in decoder.widths((2, 4)) if width >= 3}
+    assert all(torch.equal(logits, full) for logits in again.values())
+    for book in decoder.books.values():
+        book.ordered = False  # all places are read
+    assert torch.equal(replay(decoder, [0, 1, 2], text[:3], codes[:3], [0, 3, 9]), full)
+
+
+def narrow(decoder: CachedDecoder, width: int, text: Tensor, codes: Tensor) -> Tensor:
+    """`replay` in the first slots, of which `width` take part; the third begins late."""
+
+    class Narrow:
+        slots, codes, device, prefill, step = width, decoder.codes, decoder.device, decoder.prefill, decoder.step
+
+    return replay(Narrow(), [0, 1, 2], text, codes, [0, 3, 9])  # type: ignore[arg-type]
+
+
+def test_a_width_that_changes_bits_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = CachedDecoder(stirred(), 8, torch.bfloat16)
+    usual, step = decoder.widths((2, 4)), decoder.step
+    monkeypatch.setattr(decoder, "step", lambda tokens, places: step(tokens, places) + (len(tokens) == 4) * 1e-3)
+    assert set(decoder.widths((2, 4))) == set(usual) - {4}
+
+
+def test_a_slot_forgets_what_was_not_a_number() -> None:
+    model, (text, codes) = stirred(), sequences(2)
+    decoder = CachedDecoder(model, 2, torch.float32)
+    expected = replay(decoder, [0], text[:1], codes[:1], [0])
+    with torch.inference_mode():
+        for cache in decoder.caches:
+            cache.cache.fill_(torch.nan)
+            cache.store_rows.fill_(torch.nan)
+    assert torch.equal(replay(decoder, [0], text[:1], codes[:1], [0]), expected)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @both_kinds
 @torch.no_grad()
@@ -183,3 +227,13 @@ def test_fastest_type_is_one_that_the_device_has() -> None:
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     assert fastest_dtype(torch.device("cpu")) == (torch.bfloat16 if native else torch.float32)
     assert fastest_dtype(torch.device("cuda")) == torch.bfloat16
+
+
+@torch.no_grad()
+def test_int8_rows_have_scales_of_their_own() -> None:
+    """A row a million times fainter than another comes out as exact as that one."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(64, 96, generator=generator) * torch.logspace(-3, 3, 64)[:, None]
+    x = torch.randn(5, 96, generator=generator).bfloat16()
+    found, expected = prepare(weight, torch.zeros(64), torch.bfloat16, int8=True)(x).float(), x.float() @ weight.T
+    assert ((found - expected).norm(dim=0) < 0.05 * expected.norm(dim=0)).all()

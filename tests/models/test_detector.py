@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -87,3 +89,22 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
         DetectorConfig(names=("fox",), size=40)
     with pytest.raises(UsageError, match="2 widths but 1"):
         DetectorConfig(names=("fox",), widths=(8, 8), blocks=(1,))
+
+
+def test_garments_are_read_from_pixels_where_each_is_looked_for() -> None:
+    """In a picture of one colour every garment has it; in one of two, those looked for above and below differ."""
+    model = small(replace(SMALL, garments=("hat", "boots")))
+    assert model.palette is not None and model.palette.ask_garments is not None
+    asked = model.palette.ask_garments.bias.detach().view(2, -1)
+    asked[:, -1], asked[:, -3] = torch.tensor([-3.0, 3.0]), 4.0  # the hat high, the boots low, both close to there
+    pictures = torch.eye(3)[[0, 2]].view(2, 3, 1, 1).expand(2, 3, 32, 32).clone()
+    both = torch.cat([pictures[:1, :, :16], pictures[1:, :, 16:]], 2)
+    found = model(torch.cat([pictures, both]))
+    where = torch.tensor([0, 1, 2]), torch.tensor([0, 0, 0]), torch.tensor([27, 27, 36])
+    told = model.describe(found, *where)
+    told = told._replace(extent=torch.zeros(3, 2), offset=torch.zeros(3, 2))
+    red, blue, mixed = model.dress(found, where[0], where[2], told)
+    torch.testing.assert_close(red[0], red[1], atol=1e-4, rtol=1e-4)
+    assert (red[0] - blue[0]).abs().max() > 1e-3
+    assert (mixed[0] - red[0]).abs().max() < 0.3 * (mixed[0] - blue[0]).abs().max()
+    assert (mixed[1] - blue[1]).abs().max() < 0.3 * (mixed[1] - red[1]).abs().max()

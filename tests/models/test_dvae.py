@@ -14,6 +14,7 @@ from pinxit.functional.laplace import dvae_objective, mse, phi
 from pinxit.functional.schedules import cosine
 from pinxit.models.dvae import DVAE, DVAEConfig
 from pinxit.models.dvae_blocks import Block, Conv
+from pinxit.models.dvae_quantisers import VectorQuantiser
 
 SMALL: dict[str, Any] = {"size": 32, "channels": 16, "n_init": 12, "groups": 2, "blocks": 1, "patch": 4, "codes": 60}
 KINDS: list[dict[str, Any]] = [
@@ -247,3 +248,13 @@ def test_code_vectors_are_what_the_decoder_sees(kind: dict[str, Any]) -> None:
     assert vectors.shape == (model.config.codes, 12)
     seen = model.quantiser.embed(codes, model.decoder.input).detach()
     assert torch.allclose(vectors[codes[0]], seen[0].permute(1, 2, 0), atol=1e-6)
+
+
+@pytest.mark.parametrize(("decay", "weight"), [(0.99, 0.25), (0.0, 1.25)])
+def test_the_commitment_weighs_a_quarter(decay: float, weight: float) -> None:
+    """van den Oord et al. 2017, equation 3, beta = 0.25; a codebook that learns by gradients pays its own part."""
+    quantiser = VectorQuantiser(8, 4, decay, seeded()).eval()
+    z = torch.randn(2, 4, 3, 3, generator=seeded(1))
+    with torch.no_grad():
+        out = quantiser(z, 1.0, None)
+    assert float(out.commitment) == pytest.approx(weight * float((z - out.vectors).square().mean()), rel=1e-5)

@@ -358,7 +358,7 @@ def test_impossible_configs_are_refused() -> None:
         ({"text": 0, "self_attention": False}, "self_attention"),
         ({"pool_heads": 7}, "pool_heads"),
         ({"text_norm": "group"}, "attend_padding"),
-        ({"reading": -1}, "reading=-1"),
+        ({"reading": -1}, "unet.reading must be at least 0, not -1"),
         ({"reading": 1, "text": 0, "attention": (False, False), "middle": False}, "reading=1"),
         ({"reading": 1, "context": 33}, "2 heads divide, not 33"),
         ({"text_norm": "group", "attend_padding": True, "text": 22}, "groups"),

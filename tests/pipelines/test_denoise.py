@@ -1,4 +1,4 @@
-"""The denoising stepper with a denoiser whose answers are known: data that are one Gaussian blob per condition."""
+"""The denoising worker with a denoiser whose answers are known: data that are one Gaussian blob per condition."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from pinxit.functional.diffusion import even_sigmas, karras_sigmas
 from pinxit.functional.guidance import Thresholding
 from pinxit.functional.samplers import FROM_NOISE, SAMPLERS, Denoised, drive
 from pinxit.functional.sampling import normals
-from pinxit.pipelines.denoise import DenoiseRequest, DenoiseStepper
-from pinxit.pipelines.stepper import run
+from pinxit.pipelines.denoise import DenoiseRequest, DenoiseWorker
+from pinxit.pipelines.run import run
+from pinxit.pipelines.work import Job, WorkItem
 
 SPREAD = 0.1  # standard deviation of the data around its mean
 
@@ -52,9 +53,9 @@ def request(mean: float = 0.5, seed: int = 0, candidate: int = 0, steps: int = 6
 
 @pytest.mark.parametrize("shape", [(3, 4, 4), (7,)])
 @pytest.mark.parametrize("sampler", FROM_NOISE)
-def test_a_slot_draws_what_its_sampler_draws_alone(sampler: str, shape: tuple[int, ...]) -> None:
-    stepper = DenoiseStepper(Blob(*shape), 2, guided=False)
-    (found,) = run(stepper, [request(seed=3, candidate=5, sampler=sampler)])
+def test_an_item_draws_what_its_sampler_draws_alone(sampler: str, shape: tuple[int, ...]) -> None:
+    worker = DenoiseWorker(Blob(*shape), 2)
+    (found,) = run(worker, [request(seed=3, candidate=5, sampler=sampler)])
     draws, blob, sigmas = normals(3, 5, 0, shape), Blob(*shape), even_sigmas("cosine", 6)
 
     def denoise(x: Tensor, sigma: float) -> Denoised:
@@ -67,22 +68,25 @@ def test_a_slot_draws_what_its_sampler_draws_alone(sampler: str, shape: tuple[in
 
 def test_company_order_and_other_samplers_change_nothing() -> None:
     asked = [request(0.2 * k, seed=k, sampler=name, steps=3 + k) for k, name in enumerate(FROM_NOISE)]
-    together = run(DenoiseStepper(Blob(), 3), asked)
-    backwards = run(DenoiseStepper(Blob(), 3), asked[::-1])[::-1]
-    alone = [run(DenoiseStepper(Blob(), 3), [one])[0] for one in asked]
+    together = run(DenoiseWorker(Blob(), 3), asked)
+    backwards = run(DenoiseWorker(Blob(), 3), asked[::-1])[::-1]
+    alone = [run(DenoiseWorker(Blob(), 3), [one])[0] for one in asked]
     for a, b, c in zip(together, backwards, alone, strict=True):
         assert torch.equal(a, b) and torch.equal(a, c)
 
 
-def test_the_batch_always_has_one_shape() -> None:
+def test_a_call_always_has_one_shape_and_no_row_is_computed_in_vain() -> None:
     blob = Blob()
-    run(DenoiseStepper(blob, 3), [request(seed=k) for k in range(7)])
-    assert set(blob.rows) == {6}
+    run(DenoiseWorker(blob, 3), [request(seed=k) for k in range(7)])
+    assert set(blob.rows) == {3} and len(blob.rows) == 3 * 6  # 7 rows in tiles of 3, and 6 steps
+    alone = Blob()
+    run(DenoiseWorker(alone, 2), [request(guidance=2.0)])
+    assert alone.rows == [2] * 6
 
 
 def test_guidance_leads_away_from_the_null_condition() -> None:
     means = [
-        run(DenoiseStepper(Blob(), 1), [request(0.2, guidance=w, steps=20)])[0].mean().item() for w in (0.0, 1.0, 3.0)
+        run(DenoiseWorker(Blob(), 1), [request(0.2, guidance=w, steps=20)])[0].mean().item() for w in (0.0, 1.0, 3.0)
     ]
     assert means[0] == pytest.approx(0, abs=0.1)
     assert means[1] == pytest.approx(0.2, abs=0.1)
@@ -90,13 +94,14 @@ def test_guidance_leads_away_from_the_null_condition() -> None:
 
 
 def test_guidance_of_one_is_no_guidance() -> None:
-    guided, plain = (run(DenoiseStepper(Blob(), 2, guided=g), [request()])[0] for g in (True, False))
-    assert torch.equal(guided, plain)
+    blob = Blob()
+    found = [run(DenoiseWorker(blob, 1), [request(null=null)])[0] for null in ({}, {"mean": torch.tensor(-9.0)})]
+    assert torch.equal(*found) and len(blob.rows) == 2 * 6, "and takes no second row"
 
 
 def test_what_leaves_the_range_is_clipped_or_scaled_back() -> None:
-    clipped = run(DenoiseStepper(Blob(), 1), [request(0.9, guidance=3.0)])[0]
-    scaled = run(DenoiseStepper(Blob(), 1), [request(0.9, guidance=3.0, thresholding=Thresholding.of(0.9))])[0]
+    clipped = run(DenoiseWorker(Blob(), 1), [request(0.9, guidance=3.0)])[0]
+    scaled = run(DenoiseWorker(Blob(), 1), [request(0.9, guidance=3.0, thresholding=Thresholding.of(0.9))])[0]
     assert clipped.abs().max() <= 1 and scaled.abs().max() <= 1
     assert (clipped == 1).float().mean() > 0.99 and (scaled == 1).float().mean() < 0.5
 
@@ -111,15 +116,49 @@ def test_stages_candidates_and_seeds_have_noise_of_their_own() -> None:
     assert torch.equal(next(normals(0, 0, 0, (8,))), noises[0, 0, 0])
 
 
-def test_progress_partial_pictures_and_cancelling() -> None:
-    stepper = DenoiseStepper(Blob(), 2)
-    slot = stepper.admit(request(sampler="heun", steps=3))
-    assert stepper.progress(slot) == 0 and stepper.free == 1
-    stepper.step()
-    assert stepper.progress(slot) == pytest.approx(1 / 5)  # two evaluations a step, one for the last
-    assert stepper.partial(slot).shape == (3, 4, 4)
-    stepper.cancel(slot)
-    assert stepper.free == 2 and stepper.collect() == []
+def test_progress_and_looks() -> None:
+    worker = DenoiseWorker(Blob(), 2)
+    walk = begun(worker, request(sampler="heun", steps=3))
+    assert worker.progress(walk) == 0 and worker.look(walk) is None
+    worker.step([walk])
+    assert worker.progress(walk) == pytest.approx(1 / 5)  # two evaluations a step, one for the last
+    assert worker.look(walk).shape == (3, 4, 4) and not worker.done(walk)
+
+
+def begun(worker: DenoiseWorker, asked: DenoiseRequest) -> Any:
+    return worker.begin(WorkItem(Job([]), ("it",), 0, (0,), asked))
+
+
+def test_items_may_pause() -> None:
+    """Others go on meanwhile; what has gone so far is the same where it is taken up again."""
+    asked = [request(0.3 * k, seed=k, guidance=1.0 + k % 2, sampler="ancestral") for k in range(3)]
+    worker = DenoiseWorker(Blob(), 2)
+    walks = [begun(worker, one) for one in asked]
+    for turn in (0, 1, 1, 2, 0, 0):
+        worker.step([walks[turn]])
+    while left := [walk for walk in walks if not worker.done(walk)]:
+        worker.step(left)
+    alone = [run(DenoiseWorker(Blob(), 2), [one])[0] for one in asked]
+    assert all(torch.equal(worker.result(walk), one) for walk, one in zip(walks, alone, strict=True))
+
+
+def test_what_is_made_of_a_sample() -> None:
+    made = DenoiseWorker(Blob(), 1, finish=lambda asked, sample: (asked.about, sample.mean().item()))
+    ((about, mean),) = run(made, [request(0.5, about="mine", steps=20)])
+    assert about == "mine" and mean == pytest.approx(0.5, abs=0.1)
+
+
+def test_what_is_not_a_number_fails_alone() -> None:
+    class Sick(Blob):
+        def __call__(self, x: Tensor, sigma: Tensor, conditions: Mapping[str, Tensor], /) -> Denoised:
+            told = super().__call__(x, sigma, conditions)
+            told.x0[conditions["mean"] == 9] = math.nan
+            return told
+
+    worker, asked = DenoiseWorker(Sick(), 3), [request(seed=1), request(9.0), request(seed=2)]
+    with pytest.raises(ArithmeticError, match="not finite"):
+        run(worker, asked)
+    assert all(torch.equal(run(worker, [one])[0], run(DenoiseWorker(Blob(), 3), [one])[0]) for one in asked[::2])
 
 
 @pytest.mark.parametrize(
@@ -134,6 +173,7 @@ def test_progress_partial_pictures_and_cancelling() -> None:
         ({"sampler": "ddim-inversion"}, "must ascend"),
         ({"options": {"churn": 1.0}}, "no option 'churn'"),
         ({"start": torch.zeros(3, 4)}, r"the start has the shape \(3, 4\); what is drawn here has \(3, 4, 4\)"),
+        ({"start": torch.full((3, 4, 4), math.nan)}, "numbers that are not finite"),
         ({"conditions": {}}, "a blob wants its mean"),
         ({"null": {"mean": torch.zeros(2)}}, r"guidance leads from mean \[2\] to mean \[\]"),
         ({"null": {}}, r"guidance leads from nothing to mean \[\]"),
@@ -141,26 +181,26 @@ def test_progress_partial_pictures_and_cancelling() -> None:
 )
 def test_what_cannot_be_drawn_is_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        DenoiseStepper(Blob(), 1).admit(request(**changes))  # type: ignore[arg-type]
+        run(DenoiseWorker(Blob(), 1), [request(**{"guidance": 2.0} | changes)])  # type: ignore[arg-type]
 
 
-def test_guidance_needs_a_guided_stepper() -> None:
-    with pytest.raises(UsageError, match="guided stepper"):
-        DenoiseStepper(Blob(), 1, guided=False).admit(request(guidance=2.0))
+def test_items_of_unlike_conditions_share_no_call() -> None:
+    """A condition that one lacks must not be another's, and one of another shape not be broadcast into place."""
 
+    class Strict(Blob):
+        def __call__(self, x: Tensor, sigma: Tensor, conditions: Mapping[str, Tensor], /) -> Denoised:
+            seen.append((len(x), {name: tuple(rows.shape[1:]) for name, rows in conditions.items()}))
+            return super().__call__(x, sigma, conditions)
 
-def test_a_newcomer_is_told_all_that_it_is_drawn_for() -> None:
-    """A condition that it lacked was its predecessor's, and one of another shape was broadcast into place."""
-    stepper = DenoiseStepper(Blob(), 2)
-    told = {"mean": torch.tensor(0.5), "hint": torch.ones(3)}
-    stepper.admit(replace(request(), conditions=told, null=told))
-    for other in ({"mean": torch.tensor(0.5)}, told | {"hint": torch.ones(1)}, told | {"more": torch.ones(1)}):
-        with pytest.raises(UsageError, match=r"mean \[\], hint \[3\] are at work, and .* cannot join them"):
-            stepper.admit(replace(request(), conditions=other, null=other))
-    assert stepper.free == 1
-    stepper.cancel(0)
-    bare = run(stepper, [request(seed=4)])[0]  # nobody is at work: others may come
-    assert torch.equal(bare, run(DenoiseStepper(Blob(), 2), [request(seed=4)])[0])
+    seen: list[tuple[int, dict[str, tuple[int, ...]]]] = []
+    mean = {"mean": torch.tensor(0.5)}
+    asked = [replace(request(seed=k), conditions=mean | more) for k, more in enumerate((
+        {}, {"hint": torch.ones(3)}, {"hint": torch.ones(1)}, {}
+    ))]  # fmt: skip
+    together = run(DenoiseWorker(Strict(), 4), asked)
+    assert {tuple(sorted(shapes)) for _, shapes in seen} == {("mean",), ("hint", "mean")} and len(seen) == 3 * 6
+    alone = [run(DenoiseWorker(Strict(), 4), [one])[0] for one in asked]
+    assert all(torch.equal(a, b) for a, b in zip(together, alone, strict=True))
 
 
 def test_a_start_is_gone_on_from_and_the_noise_on_the_way_stays_the_same() -> None:
@@ -169,20 +209,20 @@ def test_a_start_is_gone_on_from_and_the_noise_on_the_way_stays_the_same() -> No
     first = next(normals(3, 5, 0, (3, 4, 4))) * math.hypot(1.0, sigmas[0])
     for sampler in ("ddim", "ancestral"):
         drawn, begun = (
-            run(DenoiseStepper(Blob(), 1), [request(seed=3, candidate=5, sampler=sampler, start=start)])[0]
+            run(DenoiseWorker(Blob(), 1), [request(seed=3, candidate=5, sampler=sampler, start=start)])[0]
             for start in (None, first)
         )
         assert torch.equal(drawn, begun)
-    other = run(DenoiseStepper(Blob(), 1), [request(seed=3, candidate=5, start=first + 1)])[0]
+    other = run(DenoiseWorker(Blob(), 1), [request(seed=3, candidate=5, start=first + 1)])[0]
     assert not torch.equal(other, begun)
 
 
 def test_options_reach_the_sampler() -> None:
     """DDIM with the posterior's variance is ancestral sampling."""
-    one = run(DenoiseStepper(Blob(), 1), [request(seed=1, sampler="ddim", options={"eta": 1.0})])[0]
-    other = run(DenoiseStepper(Blob(), 1), [request(seed=1, sampler="ancestral")])[0]
+    one = run(DenoiseWorker(Blob(), 1), [request(seed=1, sampler="ddim", options={"eta": 1.0})])[0]
+    other = run(DenoiseWorker(Blob(), 1), [request(seed=1, sampler="ancestral")])[0]
     torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
-    assert not torch.allclose(one, run(DenoiseStepper(Blob(), 1), [request(seed=1)])[0], atol=1e-3)
+    assert not torch.allclose(one, run(DenoiseWorker(Blob(), 1), [request(seed=1)])[0], atol=1e-3)
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 4), (16,)])
@@ -194,18 +234,18 @@ def test_inversion_and_back_is_the_way_of_the_known_denoiser(shape: tuple[int, .
     down = tuple(karras_sigmas(60, 0.01, 5.0))
     free: dict[str, Any] = {"thresholding": Thresholding("none"), "sampler": "ddim-inversion", "options": {"refine": 6}}
     picture = 0.9 + SPREAD * torch.linspace(-3, 3, math.prod(shape)).view(shape)
-    stepper = DenoiseStepper(Blob(*shape), 2)
-    slot = stepper.admit(request(0.9, sigmas=down[::-1], start=picture, **free))
+    worker = DenoiseWorker(Blob(*shape), 2)
+    walk = begun(worker, request(0.9, sigmas=down[::-1], start=picture, **free))
     asked = 0
-    while not (done := stepper.collect()):
-        assert stepper.progress(slot) == pytest.approx(asked / (7 * 60))  # one evaluation a step, and six to refine it
-        stepper.step()
+    while not worker.done(walk):
+        assert worker.progress(walk) == pytest.approx(asked / (7 * 60))  # one evaluation a step, and six to refine it
+        worker.step([walk])
         asked += 1
     assert asked == 7 * 60 == SAMPLERS["ddim-inversion"].evaluations(60, options={"refine": 6})
-    noise = done[0][1]
+    noise = worker.result(walk)
     grown = (picture - 0.9) * math.hypot(1, 5.0 / SPREAD)
     torch.testing.assert_close(noise - 0.9, grown, atol=0, rtol=0.1)
-    (back,) = run(stepper, [request(0.9, sigmas=down, start=noise, thresholding=Thresholding("none"))])
+    (back,) = run(worker, [request(0.9, sigmas=down, start=noise, thresholding=Thresholding("none"))])
     torch.testing.assert_close(back, picture, atol=1e-3, rtol=0)
-    (clipped,) = run(stepper, [request(0.9, sigmas=down, start=noise)])
+    (clipped,) = run(worker, [request(0.9, sigmas=down, start=noise)])
     assert (clipped - picture).abs().max() > 0.1

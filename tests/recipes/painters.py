@@ -26,7 +26,7 @@ def tokenizer() -> Tokenizer:
     return Tokenizer.train(CAPTIONS, 512)
 
 
-def random_painter(slots: int = 4, clip_tokens: int = 16, int8: bool = False) -> DallePainter:
+def random_painter(rows: int = 8, clip_tokens: int = 16, int8: bool = False) -> DallePainter:
     config = override(preset("nano"), [f"clip.text.tokens={clip_tokens}"])
     return DallePainter(
         DVAE(config.dvae),
@@ -35,7 +35,7 @@ def random_painter(slots: int = 4, clip_tokens: int = 16, int8: bool = False) ->
         tokenizer(),
         name="nano",
         device="cpu",
-        slots=slots,
+        rows=rows,
         int8=int8,
     )
 

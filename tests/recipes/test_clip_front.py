@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import pinxit
 from pinxit.data.problems import ItemError
+from pinxit.data.transforms import to_tensor
 from pinxit.errors import DataError, UsageError
 from pinxit.pictures import write_png
 from pinxit.recipes.clip import engine
@@ -36,6 +38,11 @@ def clip() -> Clip:
     return pinxit.load_clip("tiny", device="cpu")
 
 
+@pytest.fixture
+def plain() -> Clip:
+    return pinxit.load_clip("tiny", device="cpu", engine="torch")
+
+
 def test_every_use(clip: Clip, folder: Path) -> None:
     named = dict(clip.classify([folder], ["a red square", "a blue square"], templates="label", top=1))
     assert len(named) == 16 and all(len(guesses) == 1 for guesses in named.values())
@@ -45,9 +52,15 @@ def test_every_use(clip: Clip, folder: Path) -> None:
     assert hits[0].path == (folder / "train/red/0.png").resolve() and hits[0].score == pytest.approx(1, abs=1e-3)
     assert len(clip.search(folder / "an.index", "a red square", top=5)) == 5
     assert clip.probe(folder / "train", folder / "test").accuracy == 1.0
-    found = clip.audit(folder, ["a red square"], "who", add=["a fox"])
-    assert found.before["all"]["a red square"].share == 1.0 and found.after is not None
-    assert clip.audit(folder, ["a red square"], "who").after is None
+    labels = ["a red square", "a blue square"]
+    red = {path.relative_to(folder) for path, (guess,) in named.items() if guess.label == labels[0]}
+    found = clip.audit(folder, labels, "who", add=["a fox"], templates="label")
+    for group in ("train", "test"):
+        rate = found.before[group][labels[0]]
+        assert (rate.hits, rate.of) == (sum(path.parts[0] == group for path in red), 8)
+    assert 0 < found.before["all"][labels[0]].share == len(red) / 16 < 1
+    assert found.after is not None and found.after["all"].keys() == {*labels, "a fox"}
+    assert clip.audit(folder, labels, "who").after is None
 
 
 def test_broken_files_are_told_and_left_out(clip: Clip, folder: Path) -> None:
@@ -89,3 +102,30 @@ def test_engines_that_cannot_serve(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match=r"pip install \"pinxit\[openvino\]\""):
         pinxit.load_clip("tiny", device="cpu", engine="openvino")
     assert pinxit.load_clip("tiny", device="cpu").encoder.engine == "torch"
+
+
+def test_pictures_of_any_size_are_brought_to_the_models_by_bicubic_interpolation(plain: Clip, tmp_path: Path) -> None:
+    """CLIP's preprocessing, whatever is then asked of them."""
+    large = np.random.default_rng(0).integers(0, 256, (150, 150, 3), dtype=np.uint8)
+    size, encoder = (plain.encoder.size,) * 2, plain.encoder
+    fitting = np.array(Image.fromarray(large).resize(size, Image.Resampling.BICUBIC))
+    write_png(tmp_path / "large.png", large)
+    assert np.array_equal(encoder.read(tmp_path / "large.png"), fitting)
+    assert np.array_equal(encoder.pictures([large]), encoder.pictures([fitting]))
+    assert np.array_equal(encoder.features([large]), encoder.features([fitting]))
+
+
+def test_features_are_what_the_tower_says_before_its_projection(plain: Clip) -> None:
+    shown = np.random.default_rng(0).integers(0, 256, (3, plain.encoder.size, plain.encoder.size, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        wanted = plain.encoder.model.image_features(to_tensor(shown)).numpy()
+    found = plain.encoder.features(list(shown))
+    assert found.shape == wanted.shape and np.abs(found - wanted).max() < 1e-4
+    assert np.abs(np.linalg.norm(found, axis=1) - 1).min() > 0.1, "no unit rows, which the encoder's pictures are"
+
+
+def test_a_probe_is_of_features(plain: Clip, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not of unit rows, behind the projection to what captions say."""
+    blind = np.zeros((256, plain.encoder.width), np.float32)
+    monkeypatch.setattr(type(plain.encoder), "pictures", lambda self, shown: blind[: len(shown)])
+    assert plain.probe(folder / "train", folder / "test").accuracy == 1.0

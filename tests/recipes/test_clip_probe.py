@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from pinxit.cli import app
 from pinxit.errors import PinxitError
+from pinxit.functional.logistic import fit_logistic
 from pinxit.pictures import write_png
 from pinxit.recipes.clip.probe import probe, strengths, sweep
 
@@ -61,3 +62,21 @@ def test_the_command(tmp_path: Path) -> None:
             CliRunner().invoke(app, arguments, catch_exceptions=False)
     with pytest.raises(PinxitError, match="at least two"):
         CliRunner().invoke(app, ["probe", str(tmp_path / "train" / "red"), str(tmp_path)], catch_exceptions=False)
+
+
+def test_of_equal_strengths_the_smallest_is_taken() -> None:
+    assert sweep(lambda strength: 1.0) == strengths()[0]
+    assert sweep(lambda strength: float(strength > 1.5)) == strengths()[50]
+
+
+def test_the_strength_is_chosen_and_all_training_pictures_are_fitted() -> None:
+    """With a tiny strength nothing but the classes' sizes is learnt; the winner is fitted again on all rows."""
+    generator = torch.Generator().manual_seed(0)
+    y = torch.cat([torch.zeros(60), torch.ones(20)]).long()
+    x = torch.randn(80, 4, generator=generator) + 3 * y[:, None]
+    found = probe((x, y), (x, y), ["many", "few"])
+    assert found.strength > strengths()[0] and found.held_out > 0.9
+    normal = (x.double() - x.double().mean(0)) / x.double().std()
+    whole = fit_logistic(normal, y, 2, found.strength)
+    torch.testing.assert_close(found.classifier.weight, whole.weight, atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close(found.classifier.bias, whole.bias, atol=1e-5, rtol=1e-3)

@@ -4,10 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pinxit.api import load
+from pinxit.data.transforms import to_tensor
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.models.decoder import CachedDecoder
+from pinxit.pipelines.tokens import TokenWorker
 from pinxit.recipes.dalle.painter import DallePainter
 from pinxit.recipes.painting import Progress
 from pinxit.types import Prompt, Ranked
@@ -66,8 +69,8 @@ def test_progress_rises_to_the_end_and_shows_pictures() -> None:
         seen.append(progress.share)
         shapes.update(picture.shape for picture in progress.preview())
 
-    random_painter(slots=2).paint("a cat", candidates=5, watch=watch)
-    assert seen == sorted(seen) and seen[-1] == 1.0 and 0 < seen[0] < 0.1
+    random_painter(rows=2).paint("a cat", candidates=5, watch=watch, previews=0.0)
+    assert seen == sorted(seen) and seen[-1] == 1.0 and seen[0] == 0 < seen[1] < 0.1
     assert shapes == {(32, 32, 3)}
 
 
@@ -113,7 +116,9 @@ def test_int8_reaches_the_decoder_of_a_checkpoint(tmp_path: Path) -> None:
     for int8 in (False, True):
         painter = load(tmp_path / "nano", device="cpu", int8=int8)
         assert isinstance(painter, DallePainter) and painter.provenance.get("int8", False) is int8
-        decoder = painter._stepper(guided=False).decoder
+        worker = painter.graph["tokens"].worker
+        assert isinstance(worker, TokenWorker)
+        decoder = worker.decoder
         assert isinstance(decoder, CachedDecoder)
         bytes_read.append(decoder.bytes_per_step)
     assert bytes_read[1] < bytes_read[0]
@@ -130,3 +135,22 @@ def test_checkpoint_paints_what_the_models_paint(tmp_path: Path) -> None:
     (tmp_path / "nano" / "words.json").unlink()
     with pytest.raises(CheckpointError, match=r"words\.json is missing"):
         load(tmp_path / "nano")
+
+
+def test_completions_are_ranked_by_how_well_they_lead_on_to_what_is_known() -> None:
+    """CLIP's cosine, plus the mean log-likelihood of the known codes behind the hole over CLIP's scale.
+
+    The first cell alone is drawn, greedily: what stands behind it is known, and the transformer says how likely.
+    """
+    painter, prompt = random_painter(), "a cat"
+    known = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
+    hole = painter.hole(known, box=(0, 0, 8, 8))
+    (found,) = painter.complete(known, prompt, hole, candidates=1, temperature=0.0, guidance=1.0)
+    ids = torch.from_numpy(painter.tokenizer.encode([prompt], painter.transformer.config.text_tokens))
+    with torch.inference_mode():
+        codes = painter.dvae.encode_codes(to_tensor(known[None])).flatten(1)
+        codes[0, 0] = painter.transformer(ids, codes)[1][0, 0].argmax()
+        likely = painter.transformer(ids, codes)[1].log_softmax(2)[0, 1:].gather(1, codes[0, 1:, None]).mean()
+    plain = painter.rank(Prompt(prompt), [found.picture])[0].score
+    assert found.score == pytest.approx(plain + float(likely) / painter.ranker.scale, abs=2e-3)
+    assert float(likely) / painter.ranker.scale < -0.01, "it weighs"

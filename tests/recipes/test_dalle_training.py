@@ -17,12 +17,13 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from pinxit.cli.train import app
-from pinxit.config import override
+from pinxit.config import from_dict, override, to_dict
 from pinxit.errors import CheckpointError, DataError, PinxitError, UsageError
 from pinxit.functional.tokens import token_loss
 from pinxit.models.decoder import CachedDecoder
-from pinxit.pipelines.autoregress import TokenRequest, TokenStepper
-from pinxit.pipelines.stepper import run as serve
+from pinxit.pipelines.run import run as serve
+from pinxit.pipelines.token_tile import TokenRequest
+from pinxit.pipelines.tokens import TokenWorker
 from pinxit.recipes.clip.mirrored import mirrored_pairs
 from pinxit.recipes.clip.task import ClipTask
 from pinxit.recipes.dalle import encode, estimate
@@ -102,8 +103,8 @@ def test_overfits_eight_pictures(squares: Path, tmp_path: Path) -> None:
     assert read_metrics(work.path("clip"))[-1]["right"] == 1.0
     captions = [some[0] for some in work.bank().captions]
     text = torch.from_numpy(work.tokenizer().encode(captions, work.config.transformer.text_tokens))
-    stepper = TokenStepper(CachedDecoder(work.transformer(), 8, torch.float32), guided=False)
-    drawn = serve(stepper, [TokenRequest(row, temperature=0.0) for row in text])
+    worker = TokenWorker(CachedDecoder(work.transformer(), 8, torch.float32))
+    drawn = serve(worker, [TokenRequest(row, temperature=0.0) for row in text])
     codes = work.codes().astype(np.int64)
     assert len(np.unique(codes.reshape(8, -1), axis=0)) == 8
     assert np.array_equal(torch.stack([one.codes for one in drawn]).numpy(), codes)
@@ -152,13 +153,24 @@ def test_batches_draw_captions_and_drop_some(straight: DalleRun) -> None:
     assert all(torch.equal(tensor, task.batch(800, 8)[name]) for name, tensor in again.items())
 
 
+def rightly_told(task: ClipTask, batch: dict[str, torch.Tensor], position: int) -> int:
+    """How many pictures of a batch, as they are shown there, have their own caption nearest, by the definition."""
+    shown: list[torch.Tensor] = []
+    with pytest.MonkeyPatch.context() as patch:
+        encode = task.clip.encode_image
+        patch.setattr(task.clip, "encode_image", lambda x: (shown.append(encode(x)), shown[-1])[1])
+        task.loss(batch, position)
+    nearest = (torch.cat(shown) @ task.clip.encode_text(batch["ids"]).T).argmax(1).tolist()
+    return sum(int(batch["same"][other]) == int(own) for other, own in zip(nearest, batch["same"], strict=True))
+
+
 def test_clip_shares_the_answer_among_equal_captions(straight: DalleRun) -> None:
     task = ClipTask(ranker(straight.config), straight.bank(), straight.tokenizer(), Redraw(straight.dvae()))
     batch = task.batch(0, 16)  # every picture twice, with one of its two captions
     assert batch["same"].max() < 15 and len(batch["redrawn"]) == 8
     assert (batch["ids"][:, 0] == 2).all() and (batch["ids"] == 3).any(1).all()
     loss, parts = task.loss(batch, 0)
-    assert torch.isfinite(loss) and 0 <= float(parts["right"]) <= 1
+    assert torch.isfinite(loss) and float(parts["right"]) * 16 == pytest.approx(rightly_told(task, batch, 0), abs=1e-4)
     assert task.redraw is not None
     task.redraw = Redraw(straight.dvae(), wear=True)
     worn_loss = task.loss(batch, 0)[0]
@@ -344,7 +356,7 @@ def test_a_run_starts_from_one_checkpoint(straight: DalleRun, tmp_path: Path) ->
 
 def test_presets() -> None:
     for name in PRESETS:
-        assert isinstance(preset(name), DalleConfig)
+        assert from_dict(DalleConfig, to_dict(preset(name))) == preset(name)
     with pytest.raises(UsageError, match="no preset 'huge' of dalle; choose from nano, tiny"):
         preset("huge")
 

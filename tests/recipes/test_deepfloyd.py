@@ -22,14 +22,15 @@ from pinxit.api import load_upsampler
 from pinxit.errors import CheckpointError, PinxitError, UsageError
 from pinxit.functional.samplers import FROM_NOISE
 from pinxit.pipelines import denoise
-from pinxit.pipelines.denoise import DenoiseRequest, DenoiseStepper
+from pinxit.pipelines.denoise import DenoiseRequest, DenoiseWorker
+from pinxit.pipelines.work import Job, WorkItem
 from pinxit.recipes.deepfloyd.captions import clean_caption
 from pinxit.recipes.deepfloyd.open import open_painter, open_upsampler
 from pinxit.recipes.diffusion import upsampler as upsampling
 from pinxit.recipes.diffusion.denoiser import UNetDenoiser
 from pinxit.recipes.diffusion.painter import DiffusionPainter
 from pinxit.recipes.diffusion.upsampler import Upsampler
-from pinxit.recipes.painting import Painter
+from pinxit.recipes.painting import Asked, Painter
 from pinxit.text.encoders import open_text_encoder
 from pinxit.types import Prompt, Ranked
 from tests.text.tiny_models import save_tiny
@@ -95,7 +96,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
 
 @pytest.fixture(scope="module")
 def painter(folders: Folders) -> DiffusionPainter:
-    return open_painter(folders.base, upsampler=folders.large, device="cpu", slots=2)
+    return open_painter(folders.base, upsampler=folders.large, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -127,16 +128,14 @@ def theirs(pipeline: Any, **more: Any) -> list[Tensor]:
 
 def ours(drawer: Any, request: DenoiseRequest) -> list[Tensor]:
     """The picture after every step of our own machine, on the network's scale."""
-    stepper = DenoiseStepper(drawer.denoiser, 1, guided=True)
-    slot = stepper.admit(request)
+    worker = DenoiseWorker(drawer.denoiser, 2)
+    walk = worker.begin(WorkItem(Job([]), ("it",), 0, (0,), request))
     seen: list[Tensor] = []
     for sigma in request.sigmas[1:]:
-        stepper.step()
-        done = stepper.collect()
-        at_work = stepper.at_work[slot]
-        x = done[0][1] if done else at_work.query.x if at_work else torch.empty(0)
-        seen.append(x / math.hypot(1, sigma))
-    assert not stepper.at_work[slot]
+        assert not worker.done(walk)
+        worker.step([walk])
+        seen.append((walk.query.x if walk.drawn is None else walk.drawn) / math.hypot(1, sigma))
+    assert worker.done(walk)
     return seen
 
 
@@ -174,7 +173,7 @@ def test_stage_1_equals_diffusers_after_every_step(
     folders: Folders, painter: DiffusionPainter, monkeypatch: pytest.MonkeyPatch, walk: str
 ) -> None:
     settings, told = WALKS[walk]
-    request = painter._requests(Prompt(PROMPT), 1, painter.defaults | settings)[0]
+    request = painter._requests(Asked(Prompt(PROMPT), settings=painter.defaults | settings))[0]
     assert request.guidance == 7
     assert (request.thresholding.percentile, request.thresholding.most) == (0.95, 1.5)
     given(monkeypatch, noises(16))
@@ -191,7 +190,7 @@ def test_stage_2_equals_diffusers_after_every_step(
     draws = noises(32)
     first, low_noise = next(draws), next(draws)
     given(monkeypatch, iter([low_noise]))
-    request = upsampler._requests(PROMPT, [Ranked(picture, 0, 0, 0.0)])[0]
+    request = upsampler._request(PROMPT, Ranked(picture, 0, 0, 0.0))
     assert (request.guidance, request.thresholding.most) == (4, 1)
     assert float(request.conditions["augmentation"]) == NOISE_LEVEL
     if "spacing" in settings:
@@ -272,14 +271,14 @@ def test_it_is_a_painter(painter: DiffusionPainter) -> None:
 
 
 def test_bf16(folders: Folders) -> None:
-    opened = open_painter(folders.base, device="cpu", precision="bf16", slots=1)
+    opened = open_painter(folders.base, device="cpu", precision="bf16")
     assert isinstance(opened.denoiser, UNetDenoiser)
     assert next(opened.denoiser.unet.parameters()).dtype == torch.bfloat16
     assert opened.paint(PROMPT, candidates=1, steps=2)[0].picture.std() > 5
 
 
 def test_a_clip_may_rank(folders: Folders) -> None:
-    opened = open_painter(folders.base, clip="tiny", device="cpu", slots=2)
+    opened = open_painter(folders.base, clip="tiny", device="cpu")
     ranked = opened.paint(PROMPT, candidates=2, steps=2)
     assert ranked[0].score > ranked[1].score
 
@@ -318,7 +317,7 @@ def test_unknown_scheduler_settings_are_refused(
 def test_a_shorter_schedule_has_fewer_steps(folders: Folders, tmp_path: Path) -> None:
     file = "scheduler/scheduler_config.json"
     folder = changed(folders.base, tmp_path / "short", file, num_train_timesteps=100, thresholding=False)
-    opened = open_painter(folder, device="cpu", slots=1)
+    opened = open_painter(folder, device="cpu")
     assert opened.defaults["percentile"] == 0
     with pytest.raises(UsageError, match="from 1 to 100"):
         opened.paint(PROMPT, candidates=1, steps=101)

@@ -54,3 +54,8 @@ def test_known_pixels_survive() -> None:
     hole = below_rows(4, 1)
     result = paste_known(known, painted, hole)
     assert (result[:4] == 7).all() and (result[4:] == 200).all()
+
+
+def test_box_follows_the_centre_crop_of_tall_pictures() -> None:
+    hole = inside_box(4, 100, 200, (0, 50, 25, 75))  # the square begins at y = 50
+    assert [tuple(cell) for cell in np.argwhere(hole)] == [(0, 0)]

@@ -50,7 +50,7 @@ from tests.recipes.curves import check_curve
 from tests.recipes.squares import write_squares
 
 pytest.importorskip("transformers")
-from tests.recipes.imagens import planned, tiny_config
+from tests.recipes.imagens import planned, tiny_config, with_a_third
 from tests.text.tiny_models import save_tiny
 
 FEW = ("stages.base.pictures=8", "stages.upsampler.pictures=8")
@@ -108,6 +108,23 @@ def test_many_sittings_end_where_one_does(straight: ImagenRun, tmp_path: Path) -
     for stage in straight.config.cascade:
         one, other = load_file(straight.path(stage) / FILE), load_file(cut.path(stage) / FILE)
         assert one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_what_has_learnt_is_neither_changed_nor_taken_out(straight: ImagenRun) -> None:
+    """Others may come: a second upsampler behind the first."""
+    for config, told in (
+        (replace(straight.config, stages=straight.config.stages[:1]), r"started with stages\.upsampler="),
+        (straight.config.changed("base", pictures=9), r"started with stages\.base\.pictures=8, not 9"),
+        (straight.config.changed("upsampler", crop=32), r"started with stages\.upsampler\.crop=16, not 32"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            replace(straight, config=config).enter()
+    before = (straight.folder / "run.json").read_bytes()
+    try:
+        replace(straight, config=with_a_third(straight.config)).enter()
+        assert b"second_upsampler" in (straight.folder / "run.json").read_bytes()
+    finally:
+        (straight.folder / "run.json").write_bytes(before)
 
 
 def test_losses_follow_the_golden_curve(straight: ImagenRun) -> None:
@@ -297,6 +314,8 @@ def test_augmentation_of_nothing_leaves_the_smaller_picture() -> None:
     assert torch.equal(plain["low_res"], enlarged) and plain["augmentation"].tolist() == [0, 0]
     noised = Noising()(small, torch.full((2,), 0.5), noise)
     assert (noised["low_res"] - enlarged).std() > 0.3 and noised["augmentation"].tolist() == [500, 500]
+    middle = (enlarged + noise) / 2**0.5  # of the cosine, all but
+    torch.testing.assert_close(noised["low_res"], middle, atol=0.04, rtol=0)
 
 
 def test_the_condition_of_a_crop_is_a_crop_of_the_condition() -> None:
@@ -317,6 +336,8 @@ def test_a_candidate_is_the_same_in_any_company(painter: DiffusionPainter) -> No
     crowd = {one.candidate: one.picture for one in many}
     assert all(np.array_equal(one.picture, crowd[one.candidate]) for one in alone)
     assert [one.score for one in many] == sorted((one.score for one in many), reverse=True)
+    other = asked.paint("a red square on the left", candidates=2, keep=None, seed=8)
+    assert not any(np.array_equal(one.picture, crowd[one.candidate]) for one in other)
 
 
 def test_a_checkpoint_names_its_readers_folder_from_the_root(
@@ -485,7 +506,9 @@ def test_a_reader_from_scratch_may_take_the_place_of_a_frozen_one(straight: Imag
     assert config.text.learned == small and config.stages[0].unet.text == 32
     run = ImagenRun(tmp_path, config, "cpu", progress=False, init=one)
     assert train(run).finished == run.stages
-    assert isinstance(load(run.path("checkpoint"), device="cpu"), DiffusionPainter)
+    shipped, trained = load(run.path("checkpoint"), device="cpu"), run.reader("upsampler").encode(["a red square"])
+    said = shipped.reader.encode(["a red square"]).sequence  # type: ignore[attr-defined]
+    assert torch.allclose(said, trained.sequence, atol=0.02 * trained.sequence.abs().max().item())
     again = open_checkpoint(run.path("checkpoint"), "imagen")
     further = ImagenRun(tmp_path / "further", with_models(config, again), "cpu", progress=False, init=again)
     train(further, ["pictures", "tokenizer"])
@@ -528,7 +551,9 @@ def test_a_learned_reader_is_trained_with_the_base_and_shipped_with_it(straight:
     before = [load_file(run.path("base") / FILE)[f"weights/text/{name}"] for name in ("tokens",)]
     assert before[0].std() > 0
     found = load(run.path("checkpoint"), device="cpu")
-    assert isinstance(found, DiffusionPainter) and len(found.paint("a red square", candidates=2)) == 2
+    assert isinstance(found, DiffusionPainter) and found.unknown_words("a red zebra") == ["zebra"]
+    one, other = found.paint("a red square", candidates=2)
+    assert {one.candidate, other.candidate} == {0, 1} and not np.array_equal(one.picture, other.picture)
     said = found.reader.encode(["a red square"]).sequence
     assert torch.allclose(said, trained, atol=0.02 * trained.abs().max().item())  # stored in bfloat16
 

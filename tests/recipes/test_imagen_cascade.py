@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
+from torch import Tensor
 
 from pinxit.api import load, load_upsampler
-from pinxit.errors import UsageError
+from pinxit.errors import CheckpointError, UsageError
+from pinxit.functional.samplers import Denoised
 from pinxit.recipes.diffusion.upsampler import Upsampler
 from pinxit.recipes.imagen.presets import nano, read_by
 from pinxit.recipes.imagen.run import ImagenRun
@@ -54,6 +59,30 @@ def test_three_networks_are_trained_and_kept(tmp_path: Path, stored: int) -> Non
     painter = load(run.path("checkpoint"), device="cpu")
     large = painter.upsampler.enlarge("a red square", painter.paint("a red square", candidates=1))  # type: ignore[attr-defined]
     assert large[0].picture.shape == (64, 64, 3)
+
+
+def test_an_upsampler_may_be_told_no_text(tmp_path: Path) -> None:
+    """Its captions are neither read nor stored, its pictures hang on none; a cascade may end with its base as well."""
+    (tmp_path / "squares").mkdir()
+    write_squares(tmp_path / "squares")
+    told = [f"data.source={tmp_path / 'squares'}", *(f"stages.{name}.pictures=8" for name in ("base", "upsampler"))]
+    silent = ["text=0", "context=0", "middle=false", "attention=[false,false]"]
+    config = tiny_config(tmp_path, *told, "text.stored=1", *(f"stages.upsampler.unet.{one}" for one in silent))
+    config = planned(config, images=16, batch=8, warmup=8, precision="fp32")
+    run = ImagenRun(tmp_path / "run", config, "cpu", progress=False)
+    assert train(run).finished == run.stages
+    assert run.path("texts").exists() and not run.path("large-texts").exists()
+    upsampler = load_upsampler(run.path("checkpoint"), device="cpu")
+    one, other = (upsampler.enlarge(text, [square(16, 0)])[0].picture for text in ("a red square", "left: blue"))
+    assert np.array_equal(one, other) and one.shape == (32, 32, 3)
+    alone = replace(config, stages=config.stages[:1])
+    first = ImagenRun(tmp_path / "alone", alone, "cpu", progress=False)
+    assert train(first).finished == ("pictures", "tokenizer", "texts", "base", "checkpoint")
+    painter = load(first.path("checkpoint"), device="cpu")
+    assert painter.upsampler is None and painter.paint("a red square", candidates=1)  # type: ignore[attr-defined]
+    assert "a diffusion model draws" in (first.path("checkpoint") / "README.md").read_text(encoding="utf-8")
+    with pytest.raises(CheckpointError, match="has no upsampler"):
+        load_upsampler(first.path("checkpoint"), device="cpu")
 
 
 def test_the_chain_is_one_step_after_the_other(upsampler: Upsampler) -> None:
@@ -107,3 +136,38 @@ def test_another_reader_is_taken_by_every_network(tmp_path: Path) -> None:
     tiny_config(tmp_path)
     found = read_by(with_a_third(nano()), str(tmp_path / "reader"))
     assert [stage.unet.text for stage in found.stages] == [32, 32, 32]
+
+
+def test_pictures_above_what_a_network_takes_are_shrunk_by_means(upsampler: Upsampler) -> None:
+    large = square(48, 0)
+    means = np.array(Image.fromarray(large.picture).resize((32, 32), Image.Resampling.BOX))
+    by_hand, found = (upsampler.enlarge("a red square", [one])[0] for one in (replace(large, picture=means), large))
+    assert np.array_equal(found.picture, by_hand.picture)
+
+
+class Listens:
+    """A denoiser that says nothing and keeps what it is first asked."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, size: int) -> None:
+        self.shape, self.rows = (3, size, size), list[tuple[Tensor, Tensor]]()
+
+    def check(self, conditions: Mapping[str, Tensor]) -> None:
+        pass
+
+    def __call__(self, x: Tensor, sigma_R: Tensor, conditions: Mapping[str, Tensor]) -> Denoised:
+        self.rows += zip(x.clone(), conditions["low_res"].clone(), strict=True)
+        return Denoised(torch.zeros_like(x))
+
+
+def test_the_noise_of_what_is_enlarged_is_not_that_which_is_denoised(upsampler: Upsampler) -> None:
+    first = upsampler.chain[0]
+    listens = Listens(first.size)
+    sampling = replace(first.sampling, augmentation=first.config.noisiest, upsampler_steps=1, upsampler_guidance=1.0)
+    alone = Upsampler(listens, first.config, sampling, first.captions)
+    gray = [replace(square(16, k), picture=np.full((16, 16, 3), 127, np.uint8)) for k in range(2)]
+    alone.enlarge("a red square", gray)
+    told = torch.stack([part.flatten() for rows in listens.rows[:2] for part in rows])
+    alike = torch.corrcoef(told) - torch.eye(4)
+    assert len(listens.rows) >= 2 and told.std(1).min() > 0.1 and alike.abs().max() < 0.1

@@ -14,14 +14,14 @@ from pinxit.config import override
 from pinxit.data.order import order_batch
 from pinxit.errors import CheckpointError, DataError, UsageError
 from pinxit.functional.boxes import iou
-from pinxit.models.detector import DetectorConfig
-from pinxit.recipes import judge as recipe
+from pinxit.models.detector import Detector, DetectorConfig
 from pinxit.recipes.clip.presets import labels
 from pinxit.recipes.dalle.presets import nano
-from pinxit.recipes.judge import Judge, JudgeConfig, config_for, describe, parse_world, train
-from pinxit.recipes.judge_sight import look
-from pinxit.recipes.judge_training import JudgeTask, detector_loss, unpack
-from pinxit.recipes.judge_truth import object_table, place_answer
+from pinxit.recipes.judge import judge as recipe
+from pinxit.recipes.judge.judge import Judge, JudgeConfig, config_for, describe, parse_world, train
+from pinxit.recipes.judge.sight import look
+from pinxit.recipes.judge.training import JudgeTask, detector_loss
+from pinxit.recipes.judge.truth import object_table, place_answer, unpack
 from pinxit.training.plan import Plan
 from pinxit.types import Example
 from pinxit.weights.checkpoint import open_checkpoint
@@ -169,3 +169,20 @@ def test_faced_pictures_teach_forms_alone() -> None:
     assert float(parts["form"].detach()) > 0
     other = detector_loss(task.detector.eval(), pictures, flat | {"asked": asked + 1})[1]
     assert float(other["form"].detach()) != float(parts["form"].detach())
+
+
+def test_one_thing_that_is_found_twice_is_told_once() -> None:
+    """Two neighbouring cells that answer with all but the same box, and a third with another name."""
+    detector = Detector(TINY).eval()
+    found = detector(torch.zeros(1, 3, 64, 64))
+    heat = torch.full_like(found.heat, -10.0)
+    for name, cell, logit in ((0, 0, 4.0), (0, 2, 3.0), (1, 0, 2.0)):
+        heat[0, name, 8, 8 + cell] = logit
+    told = detector.describe(found, torch.zeros(3).long(), torch.tensor([0, 0, 1]), torch.tensor([136, 138, 136]))
+    middle = torch.tensor([[0.5, 0.0], [-1.5, 0.0], [0.5, 0.0]])
+    same = told._replace(offset=middle, extent=torch.zeros(3, 2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Detector, "forward", lambda self, x: found._replace(heat=heat))
+        patch.setattr(Detector, "describe", lambda self, *_: same)
+        (sight,) = look(detector, torch.zeros(1, 3, 64, 64))
+    assert sorted(one.name for one in sight.found) == sorted(TINY.names[:2])

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from pinxit.models.detector import Detector
-from pinxit.recipes.judge_training import JudgeTask, detector_loss
-from pinxit.recipes.judge_unshown import answers_unshown, names_unshown, places_unshown
+from pinxit.recipes.judge.training import JudgeTask, detector_loss
+from pinxit.recipes.judge.unshown import answers_unshown, names_unshown, places_unshown
 from pinxit.world.plan import Part, Plan
 from pinxit.world.scene import Item, Relation, Scene
 from pinxit.world.splits import belongs, held_out

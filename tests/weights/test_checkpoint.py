@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,8 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from pinxit.errors import CheckpointError
-from pinxit.weights import checkpoint as module
+from pinxit import files
+from pinxit.errors import CheckpointError, PinxitError
+from pinxit.weights import checkpoint as weights
+from pinxit.weights import tensor_files
 from pinxit.weights.checkpoint import Part, Store, open_checkpoint, save_checkpoint
 from pinxit.weights.zoo import find
 
@@ -63,7 +67,7 @@ def test_an_exact_part_is_not_rounded(tmp_path: Path, store: Store) -> None:
 
 
 def test_shards_hold_every_weight_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SHARD_BYTES", 2**16 + 120)
+    monkeypatch.setattr(weights, "SHARD_BYTES", 2**16 + 120)
     model = save(tmp_path / "c")
     opened = open_checkpoint(tmp_path / "c")
     assert len(opened.parts["net"]["files"]) > 1
@@ -110,7 +114,7 @@ def test_damage_is_one_sentence_each(tmp_path: Path) -> None:
 
     garbled = fresh("garbled")
     (garbled / "pinxit.json").write_text("{", encoding="utf-8")
-    with pytest.raises(CheckpointError, match="damaged"):
+    with pytest.raises(CheckpointError, match=r"is not readable JSON .*fetch the checkpoint again"):
         open_checkpoint(garbled)
 
     newer = fresh("newer")
@@ -121,6 +125,63 @@ def test_damage_is_one_sentence_each(tmp_path: Path) -> None:
 
     with pytest.raises(CheckpointError, match="not imagen"):
         open_checkpoint(fresh("other"), "imagen")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("store", ["bf16", "int8"])
+def test_weights_that_are_not_finite_are_neither_written_nor_opened(tmp_path: Path, value: float, store: Store) -> None:
+    save(tmp_path / "c")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "c").iterdir()}
+    bad = {name: tensor.float() for name, tensor in tiny().state_dict().items()}
+    first = next(iter(bad))
+    bad[first].view(-1)[0] = value
+    with pytest.raises(PinxitError, match=f"not finite .{first}"):
+        save_checkpoint(tmp_path / "c", "toy", {"net": Part(TinyConfig(), bad)}, store=store)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "c").iterdir()} == before
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weights, "not_finite", lambda tensors: None)
+        save_checkpoint(tmp_path / "d", "toy", {"net": Part(TinyConfig(), bad)})
+    with pytest.raises(CheckpointError, match=f"not finite .{first}"):
+        open_checkpoint(tmp_path / "d").load_into("net", tiny())
+
+
+def test_a_checkpoint_is_there_at_every_moment_of_its_replacement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever write is the last before a kill, what is opened is the whole old checkpoint or the whole new one."""
+    folder = tmp_path / "c"
+    save(folder)
+    (folder / "notes.txt").write_text("mine")
+    old, seen = open_checkpoint(folder).hash, []
+    plain = files.replacing
+
+    @contextmanager
+    def watched(path: Path) -> Iterator[Path]:
+        with plain(path) as temporary:
+            yield temporary
+        seen.append(open_checkpoint(folder).hash)
+
+    for writer in (files, tensor_files):
+        monkeypatch.setattr(writer, "replacing", watched)
+    save(folder, width=7)
+    new = open_checkpoint(folder).hash
+    assert len(seen) >= 3 and set(seen) == {old} and new != old
+    assert (folder / "notes.txt").read_text() == "mine" and not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_folders_change_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: bool) -> None:
+    if not exchange:
+        monkeypatch.setattr("pinxit.files.sys.platform", "other")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "old").touch()
+    (tmp_path / "a" / "mine").touch()
+    with files.replacing_folder(tmp_path / "a", ["old"]) as new:
+        (new / "fresh").touch()
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["fresh", "mine"]
+    with pytest.raises(RuntimeError), files.replacing_folder(tmp_path / "a") as new:
+        raise RuntimeError
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "fresh", "mine"]
 
 
 def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
@@ -134,3 +195,25 @@ def test_find_takes_folders_and_names_what_is_shipped(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="shipped name"):
         find("no-such-checkpoint")
     assert all((find(name) / "pinxit.json").is_file() for name in ("tiny", "imagen-tiny", "judge"))
+
+
+def test_whole_numbers_keep_every_digit(tmp_path: Path) -> None:
+    """A BatchNorm's counter, say: bfloat16 has no 1001."""
+    state = {"gain": torch.randn(4), "count": torch.tensor(1001), "seen": torch.tensor([True, False])}
+    save_checkpoint(tmp_path, "dalle", {"net": Part(TinyConfig(), state)})
+    found = open_checkpoint(tmp_path).state("net")
+    assert found["gain"].dtype == torch.bfloat16 and found["seen"].dtype == torch.bool
+    assert found["count"].dtype == torch.int64 and int(found["count"]) == 1001
+
+
+def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    save(tmp_path)
+    opened, first, wider = open_checkpoint(tmp_path), nn.Sequential(nn.Linear(6, 8)), tiny(7)
+    more = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 6), nn.Linear(6, 2))
+    for module, told in (
+        (more, r"part net lacks 2 weights such as '2\.bias'"),
+        (first, r"part net has unknown 2 weights such as '1\.bias'"),
+        (wider, r"part net has of another shape \d weights such as '(0\.weight|1\.bias|1\.weight)'"),
+    ):
+        with pytest.raises(CheckpointError, match=told):
+            opened.load_into("net", module)

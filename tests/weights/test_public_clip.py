@@ -254,3 +254,19 @@ def test_names_of_all_layouts_are_different() -> None:
     for names in (openai_names, hf_names):
         parts = [part for name in ours().state_dict() for part in names(name).parts]
         assert len(parts) == len(set(parts))
+
+
+def test_what_files_beside_the_weights_tell_is_heeded(tmp_path: Path) -> None:
+    """Means and spreads of another preprocessing, and the old sign for the end of a text (2: the largest id)."""
+    model = ours()
+    save_transformers_clip(model, tmp_path)
+    looks = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(looks))
+    described = json.loads((tmp_path / "config.json").read_text())
+    described["text_config"]["eos_token_id"] = 2
+    (tmp_path / "config.json").write_text(json.dumps(described))
+    found = load_public_clip(tmp_path)
+    assert found.mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert found.std.flatten().tolist() == pytest.approx([0.4, 0.5, 0.6])
+    ids = inputs()[1]
+    assert found.config.text.eot == 59 and torch.equal(found.encode_text(ids), model.encode_text(ids))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,7 +31,7 @@ from pinxit.cli.painting import (
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
-    from pinxit.recipes.painting import Progress
+    from pinxit.recipes.painting import Watch
     from pinxit.types import Ranked
 
 
@@ -83,14 +83,14 @@ def complete(
     hole = painter.hole(known, keep_rows=keep_rows, box=_box(box) if box else None)
     say_about(painter, prompt, strict)
 
-    def draw(watch: Callable[[Progress], None]) -> list[Ranked]:
-        return painter.complete(
+    def draw(watch: Watch) -> Generator[list[Ranked], None, None]:
+        yield painter.complete(
             known, prompt, hole, candidates=candidates, keep=keep, seed=seed, watch=watch, **settings
         )
 
     facts: dict[str, Any] = {"seed": seed, "candidates": candidates, "keep": keep}
     facts |= {"keep_rows": keep_rows, "box": box, "completes": picture.name, "completes_sha256": digest}
-    draw_and_write(painter, prompt, draw, out, settings | facts, as_json)
+    draw_and_write(painter, [prompt], draw, out, settings | facts, as_json)
 
 
 def _box(text: str) -> tuple[int, int, int, int]:

@@ -27,7 +27,7 @@ from pinxit.cli.sitting import examine, write_report, write_sheet
 if TYPE_CHECKING:
     from pinxit.evaluation.questions import Exam, Question
     from pinxit.evaluation.report import Lines
-    from pinxit.recipes.judge import Judge
+    from pinxit.recipes.judge.judge import Judge
 
 app = typer.Typer(help="Measure painters and CLIPs.", no_args_is_help=True)
 app.command("famous")(eval_famous.famous)
@@ -80,7 +80,7 @@ def exam_world(
       pinxit eval world --judge-only
     """
     from pinxit.evaluation.questions import questions
-    from pinxit.recipes.judge import Judge
+    from pinxit.recipes.judge.judge import Judge
 
     judge = judge or JUDGES.get(world or "small", "judge")
     opened = Judge.open(judge, device)

@@ -50,7 +50,7 @@ def famous(
     from pinxit.config import from_dict
     from pinxit.evaluation.famous_exam import FamousExam, check_judge, famous_lines, famous_questions, judge_on_famous
     from pinxit.evaluation.geneval import Rules
-    from pinxit.recipes.judge import Judge
+    from pinxit.recipes.judge.judge import Judge
 
     exam = from_dict(FamousExam, {"seeds": seeds, "language": language, "seed": seed}, "exam")
     opened = Judge.open(judge, device)

@@ -6,17 +6,20 @@ from typing import Annotated
 
 import typer
 
-from pinxit.cli.options import Device
+from pinxit.cli.options import LARGEST, Device
+from pinxit.cli.telling import tell
 from pinxit.cli.training import Changes, RunFolder
 
 
 def train_judge(
     out: RunFolder,
-    data: Annotated[str, typer.Option(help="world:small or world:full; only there is it known what pictures show.")] = (
-        "world:small"
-    ),
+    data: Annotated[
+        str, typer.Option(help="world:small, :gallery or :full; only there is it known what pictures show.")
+    ] = ("world:small"),
     images: Annotated[int, typer.Option(min=1, help="Renders to learn from.")] = 300_000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the first weights and the order of the renders.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST, help="Of the first weights and the order of the renders.")
+    ] = 0,
     init_from: Annotated[
         str | None, typer.Option(help="Start from the weights of a judge: a shipped name or a folder.")
     ] = None,
@@ -31,7 +34,7 @@ def train_judge(
       pinxit eval world --judge-only --judge runs/judge/judge
     """
     from pinxit.config import override
-    from pinxit.recipes.judge import RECIPE, config_for, parse_world, train
+    from pinxit.recipes.judge.judge import RECIPE, config_for, parse_world, train
     from pinxit.weights.checkpoint import open_checkpoint
     from pinxit.weights.zoo import find
 
@@ -41,4 +44,4 @@ def train_judge(
     if outcome.signalled:
         raise typer.Exit(130)
     if outcome.finished:
-        typer.echo(str(folder))
+        tell(str(folder))

@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+LARGEST = 2**63 - 1
+"""Of whole numbers: `schema.LARGEST`, which commands may know before anything else is imported."""
+
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 ClipName = Annotated[
     str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,6 +28,7 @@ from pinxit.cli.painting import (
     say_about,
 )
 from pinxit.errors import UsageError
+from pinxit.files import read_lines
 
 if TYPE_CHECKING:
     from pinxit.recipes.diffusion.upsampler import Upsampler
@@ -75,6 +77,14 @@ def paint(
         typer.Option(help="DeepFloyd IF: timesteps by name or by section (smart100; 10,10,3,2,2) instead of --steps."),
     ] = None,
     agreement: Agreement = None,
+    ranker: Annotated[
+        str | None,
+        typer.Option(
+            help="The CLIP that ranks the candidates: a shipped name, a checkpoint folder, or published weights; "
+            "DeepFloyd IF has none of its own.",
+            show_default="the checkpoint's",
+        ),
+    ] = None,
     upscale: Annotated[
         int | None,
         typer.Option(
@@ -111,7 +121,7 @@ def paint(
       pinxit paint "two yellow squares" --recipe imagen --steps 25 --guidance 3
       pinxit paint "a red car on a beach" --upscale 256
     """
-    from pinxit.recipes.painting import halves
+    from pinxit.cli import progress
 
     texts = _prompts(prompt, prompts)
     wanted: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
@@ -120,19 +130,29 @@ def paint(
     if steps is not None and spacing is not None:
         raise UsageError("give --steps or --spacing, but not both: a spacing names its own timesteps.")
     named = checkpoint or SHIPPED[recipe or Recipe.dalle]
-    painter, settings = opened(named, device, int8, wanted, None if recipe is None else recipe.value)
+    _check_choice(named, ranker, candidates, keep)
+    painter, settings = opened(named, device, int8, wanted, None if recipe is None else recipe.value, ranker)
     enlarger = _enlarger(painter, upscale, upsampler, device)
     facts: dict[str, Any] = {"seed": seed, "candidates": candidates, "keep": keep}
     facts |= {} if enlarger is None else enlarger.facts
     for text in texts:
         say_about(painter, text, strict)
+    how: dict[str, Any] = {"candidates": candidates, "keep": keep, "upsampler": enlarger} | settings
+    how |= {"previews": progress.PREVIEW_SECONDS}
 
-        def draw(watch: Watch, text: str = text) -> list[Ranked]:
-            first, then = (watch, watch) if enlarger is None else halves(watch)
-            kept = painter.paint(text, candidates=candidates, keep=keep, seed=seed, watch=first, **settings)
-            return kept if enlarger is None else enlarger.enlarge(text, kept, then)
+    def draw(watch: Watch) -> Generator[list[Ranked], None, None]:
+        return painter.paint_each([(text, seed) for text in texts], watch=watch, **how)
 
-        draw_and_write(painter, text, draw, out, settings | facts, as_json)
+    draw_and_write(painter, texts, draw, out, settings | facts, as_json)
+
+
+def _check_choice(checkpoint: str, ranker: str | None, candidates: int, keep: int) -> None:
+    """Refuse to draw pictures that nobody can choose among."""
+    from pinxit.weights.zoo import is_deepfloyd
+
+    if ranker is None and candidates > keep and is_deepfloyd(checkpoint):
+        told = f"{checkpoint} holds no CLIP to choose {keep} of {candidates} candidates"
+        raise UsageError(f"{told}: name one with --ranker, or draw only {keep} with --candidates {keep}.")
 
 
 def _enlarger(painter: Painter, upscale: int | None, named: str | None, device: str) -> Upsampler | None:
@@ -164,13 +184,4 @@ def _prompts(prompt: str | None, file: Path | None) -> list[str]:
         if not prompt.strip():
             raise UsageError("the prompt is empty: say what to paint.")
         return [prompt.strip()]
-    try:
-        data = typer.get_binary_stream("stdin").read() if str(file) == "-" else file.read_bytes()
-        texts = [line.strip() for line in data.decode("utf-8-sig").splitlines() if line.strip()]
-    except OSError as error:
-        raise UsageError(f"cannot read prompts from {file}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{file} is not UTF-8 (byte {error.start}): save it as UTF-8 text.") from error
-    if not texts:
-        raise UsageError(f"{file} holds no prompt: write one a line.")
-    return texts
+    return read_lines(file, "prompts", typer.get_binary_stream("stdin").read() if str(file) == "-" else None)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import typer
+from pinxit.cli.telling import warn
 
 if TYPE_CHECKING:
     from pinxit.recipes.clip.front import Clip
@@ -27,6 +27,6 @@ def clip_with_bar(checkpoint: str, device: str, label: str, bf16: bool = False) 
         task = bar.add_task(label, total=None)
         yield Clip(
             encoder,
-            skipped=lambda error: typer.echo(f"skipped: {error}", err=True),
+            skipped=lambda error: warn(f"skipped: {error}"),
             watch=lambda done, total: bar.update(task, completed=done, total=total),
         )

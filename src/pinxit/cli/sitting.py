@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from pinxit.evaluation.questions import Question
     from pinxit.evaluation.sitting import Sitting
-    from pinxit.recipes.judge import Judge
+    from pinxit.recipes.judge.judge import Judge
 
 
 def examine(

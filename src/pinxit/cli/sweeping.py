@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pinxit.recipes.clip.encoder import ClipEncoder
     from pinxit.recipes.diffusion.config import SamplingConfig
     from pinxit.recipes.diffusion.upsampler import Upsampler
-    from pinxit.recipes.judge import Judge
+    from pinxit.recipes.judge.judge import Judge
     from pinxit.recipes.painting import Painter
     from pinxit.types import Picture, Ranked
 
@@ -44,7 +44,7 @@ def set_up(
     from pinxit.evaluation.measures import Truth
     from pinxit.evaluation.questions import questions
     from pinxit.recipes.clip.encoder import ClipEncoder
-    from pinxit.recipes.judge import Judge
+    from pinxit.recipes.judge.judge import Judge
 
     painter = load(checkpoint, device=device)
     upsampler = _upsampler(painter, checkpoint) if upscale else None
@@ -66,8 +66,6 @@ def _upsampler(painter: Painter, checkpoint: str) -> Upsampler:
     found: Upsampler | None = getattr(painter, "upsampler", None)
     if found is None:
         raise UsageError(f"{checkpoint} has no upsampler: leave out --upscale, or name an Imagen with --checkpoint.")
-    for one in found.chain:
-        one.slots = 1  # every prompt has one picture, and empty slots cost as much as full ones
     return found
 
 

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pinxit.cli.telling import tell
+
 if TYPE_CHECKING:
     from pinxit.recipes.staging import Ended, Run
     from pinxit.weights.checkpoint import Checkpoint
 
 RunFolder = Annotated[Path, typer.Option(help="Run folder; training goes on from whatever is there.")]
 Captioned = Annotated[
-    str | None, typer.Option(help="world:small, world:full, a folder of pictures with .txt captions, or tar shards.")
+    str | None,
+    typer.Option(help="world:small, :gallery or :full, a folder of pictures with .txt captions, or tar shards."),
 ]
 Pictures = Annotated[int | None, typer.Option(min=1, help="How many pictures of the data to store and use.")]
 Changes = Annotated[
@@ -48,4 +51,4 @@ def conclude(run: Run[Any], ended: Ended) -> None:
     if ended.signalled:
         raise typer.Exit(130)
     if not ended.stopped and "checkpoint" in ended.finished:
-        typer.echo(str(run.path("checkpoint")))
+        tell(str(run.path("checkpoint")))

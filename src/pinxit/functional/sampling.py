@@ -50,11 +50,21 @@ def _descending(x_SK: Tensor) -> Tensor:
     return torch.from_numpy(-np.sort(-x_SK.numpy(), axis=1))
 
 
+def _ordered_at(x_SK: Tensor, place_S: Tensor) -> Tensor:
+    """Every row such that what stands at the given places is what stood there if it were sorted, largest first.
+
+    On a CPU only that is put in order: several times as fast again.
+    """
+    if x_SK.device.type != "cpu":
+        return x_SK.sort(descending=True).values
+    return torch.from_numpy(-np.partition(-x_SK.numpy(), sorted(set(place_S.tolist())), axis=1))
+
+
 def keep_top_k(logits_SK: Tensor, k_S: Tensor) -> Tensor:
     """Logits below the k-th largest of their row become -inf; ties with it stay; k = 0 or k >= K keeps all."""
     K = logits_SK.shape[1]
-    ordered = _descending(logits_SK)
-    least = ordered.gather(1, (k_S.clamp(1, K) - 1)[:, None])
+    place_S = k_S.clamp(1, K) - 1
+    least = _ordered_at(logits_SK, place_S).gather(1, place_S[:, None])
     return logits_SK.masked_fill((logits_SK < least) & (k_S > 0)[:, None], -torch.inf)
 
 

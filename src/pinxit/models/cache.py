@@ -1,8 +1,10 @@
 """Keys and values of one layer for every slot, and attention of one new token per slot over them.
 
 A cache holds the text's keys and then as many picture keys as the layer's mask can see at once. A column layer sees
-another column at every step, so it keeps all of them in strips and brings in the one it needs.
-Shapes: S slots, H heads, P prefix positions, W x W = N picture tokens, T places of a cache, D width.
+another column at every step, so it keeps all of them in strips and brings in the one it needs. Where all keys lie in
+the order of their pictures (dense layers), what lies behind the furthest slot is not read at all.
+Shapes: S slots of which the first R take part in a step, H heads, P prefix positions, W x W = N picture tokens, T
+places of a cache, D width.
 """
 
 from __future__ import annotations
@@ -16,14 +18,16 @@ from torch.nn import functional as F
 from pinxit.functional.masks import Kind, window
 from pinxit.models.transformer import TransformerConfig
 
+VECTOR = 16  # floats that CPUs add at a time: sums of whole vectors do not change where zeros follow
+
 
 @dataclass(frozen=True)
 class Addresses:
     """Where one step's keys go and what may be seen, for all layers of a kind and every slot at its own position."""
 
-    write: Tensor  # int64 [2 S H], rows of the flat store
-    bias: Tensor  # [S H, 1, T], 0 or -inf
-    read: Tensor | None  # int64 [2 S H], the strips to bring in; None where the cache is all there is
+    write: Tensor  # int64 [2 R H], rows of the flat store
+    bias: Tensor  # [R H, 1, t], 0 or -inf, over the first t <= T places: no slot sees one behind them
+    read: Tensor | None  # int64 [2 R H], the strips to bring in; None where the cache is all there is
 
 
 class AddressBook:
@@ -43,13 +47,22 @@ class AddressBook:
         self.column = (torch.arange(N) % config.grid).to(device)
         seen = torch.cat([torch.ones(N, P, dtype=torch.bool), plan.visible], 1)
         self.bias = torch.zeros(seen.shape).masked_fill(~seen, -torch.inf).to(device, dtype)
+        self.ordered = plan.width == N and device.type == "cpu" and dtype == torch.float32
+        self.ends = sorted({min(end, self.size) for end in range(P + VECTOR - P % VECTOR, self.size + VECTOR, VECTOR)})
 
-    def at(self, positions_S: Tensor) -> Addresses:
-        """The addresses of tokens standing at `positions_S`."""
-        write = self.first_place + self.write[positions_S][:, None]
-        read = (self.first_strip + self.column[positions_S][:, None]).flatten() if self.striped else None
-        bias = self.bias.index_select(0, positions_S.repeat_interleave(self.heads))
+    def at(self, positions_R: Tensor, furthest: int) -> Addresses:
+        """The addresses of tokens standing at `positions_R`, none further on than `furthest`."""
+        R = len(positions_R)
+        write = self.first_place[:, :R] + self.write[positions_R][:, None]
+        read = (self.first_strip[:, :R] + self.column[positions_R][:, None]).flatten() if self.striped else None
+        bias = self.bias[:, : self.end(furthest)].index_select(0, positions_R.repeat_interleave(self.heads))
         return Addresses(write.flatten(), bias[:, None], read)
+
+    def end(self, furthest: int) -> int:
+        """How many places may be seen from `furthest` or before, rounded up to whole vectors."""
+        if not self.ordered:
+            return self.size
+        return next(end for end in self.ends if end > self.size - len(self.write) + furthest)
 
 
 class LayerCache:
@@ -59,34 +72,43 @@ class LayerCache:
         self, book: AddressBook, config: TransformerConfig, slots: int, device: torch.device, dtype: torch.dtype
     ) -> None:
         H, head = config.heads, config.dim // config.heads
-        self.slots, self.prefix, self.scale = slots, config.prefix, head**-0.5
-        self.fresh = torch.zeros(3, slots, H, head, dtype=dtype, device=device)
-        self.fresh_rows = self.fresh[1:].view(-1, head)
+        self.slots, self.heads, self.prefix, self.scale = slots, H, config.prefix, head**-0.5
+        self.fresh: dict[int, Tensor] = {}  # by R: queries, keys and values of a step, [3, R, H, D / H]
         self.cache = torch.zeros(2, slots, H, book.size, head, dtype=dtype, device=device)
-        self.store_rows = self.cache.view(-1, head)
+        self.store_rows, self.stored = self.cache.view(-1, head), book.striped
         if book.striped:
             store = torch.zeros(2 * slots * H * config.image_tokens, head, dtype=dtype, device=device)
             self.store_rows, self.strips = store, store.view(2 * slots * H * config.grid, config.grid * head)
-            self.strip_place = self.cache.view(2 * slots * H, book.size, head)[:, config.prefix :]
-        self.keys, self.values = self.cache.view(2, slots * H, book.size, head)
-        self.keys_T = self.keys.mT
-        self.query = self.fresh[0].view(slots * H, 1, head)
 
     def load(self, slot: int, prefix: Tensor) -> None:
-        """Put the keys and values [2, H, P, D / H] of a prefix into a slot. What the slot held before is never seen."""
-        self.cache[:, slot, :, : self.prefix] = prefix
+        """Put the keys and values [2, H, P, D / H] of a prefix into a slot.
 
-    def attend(self, qkv_SC: Tensor, at: Addresses) -> Tensor:
-        """Store every slot's new key and value, then mix the values its query sees: [S, 3 D] -> [S, D]."""
-        _, S, H, head = self.fresh.shape
-        self.fresh.copy_(qkv_SC.view(S, 3, H, head).transpose(0, 1))
-        self.store_rows.index_copy_(0, at.write, self.fresh_rows)
+        What the slot held before is gone: it would be masked, but nothing times what is not a number is not nothing.
+        """
+        self.cache[:, slot, :, self.prefix :] = 0
+        self.cache[:, slot, :, : self.prefix] = prefix
+        if self.stored:
+            self.store_rows.view(2, self.slots, -1)[:, slot] = 0
+
+    def attend(self, qkv_RC: Tensor, at: Addresses) -> Tensor:
+        """Store every slot's new key and value, then mix the values its query sees: [R, 3 D] -> [R, D]."""
+        R, H, head = len(qkv_RC), self.heads, self.cache.shape[-1]
+        if R not in self.fresh:
+            self.fresh[R] = self.cache.new_zeros(3, R, H, head)
+        fresh = self.fresh[R].copy_(qkv_RC.view(R, 3, H, head).transpose(0, 1))
+        self.store_rows.index_copy_(0, at.write, fresh[1:].view(-1, head))
         if at.read is not None:
-            self.strip_place.copy_(self.strips.index_select(0, at.read).view(self.strip_place.shape))
-        if self.fresh.dtype == torch.float32:
-            scores = torch.baddbmm(at.bias, self.query, self.keys_T, alpha=self.scale)
-            y = torch.bmm(scores.softmax(-1), self.values)
-        else:
-            query, bias = self.fresh[0, :, :, None], at.bias.view(S, H, 1, -1)
-            y = F.scaled_dot_product_attention(query, self.cache[0], self.cache[1], attn_mask=bias)
-        return y.view(S, H * head).to(qkv_SC.dtype)
+            strips = self.strips.index_select(0, at.read).view(2, R, H, -1, head)
+            self.cache[:, :R, :, self.prefix :].copy_(strips)
+        return self.mix(fresh[0], at.bias).view(R, H * head).to(qkv_RC.dtype)
+
+    def mix(self, query_RHd: Tensor, bias: Tensor) -> Tensor:
+        """The values that queries of the first R slots see, [R H, 1, D / H] or [R, H, 1, D / H]."""
+        R, seen = len(query_RHd), bias.shape[-1]
+        keys, values = self.cache[:, :R, :, :seen]
+        if self.cache.dtype == torch.float32:
+            keys, values = keys.flatten(0, 1), values.flatten(0, 1)  # views: slots lie one behind the other
+            scores = torch.baddbmm(bias, query_RHd.view(len(keys), 1, -1), keys.mT, alpha=self.scale)
+            return torch.bmm(scores.softmax(-1), values)
+        bias = bias.view(R, self.heads, 1, -1)
+        return F.scaled_dot_product_attention(query_RHd[:, :, None], keys, values, attn_mask=bias)

@@ -76,7 +76,7 @@ class AttentionPool(nn.Module):
 
 
 class Mixer(nn.Module):
-    """Transformer blocks over the last map, [B, D, h, w] -> the same plus what they found; begins as nothing.
+    """Transformer blocks over the last map, [B, D, h, w] -> the same plus what they found; zero-initialised.
 
     The pool alone adds up what is where, so that "a cat left of a dog" and "a dog left of a cat" look alike to it.
     """

@@ -1,15 +1,17 @@
 """Fast decoding of the token transformer: one new token for every slot per step, keys and values kept from before.
 
-Slots stand at positions of their own and never see each other: shapes are fixed and every operation works on each
-slot's rows alone, so a slot's numbers are the same bits in any company. Shapes: S slots, L text positions, P prefix
-positions, N picture tokens, K codes, D width, H heads.
+Slots stand at positions of their own and never see each other: every operation works on each slot's rows alone, so a
+slot's numbers are the same bits in any company of the same number, and of any number in `widths`. Shapes: S slots of
+which the first R take part in a step, L text positions, P prefix positions, N picture tokens, K codes, D width, H
+heads.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -35,23 +37,23 @@ class Prefix:
 class Layer:
     """One block with weights prepared for inference."""
 
-    def __init__(self, block: Block, cache: LayerCache, dtype: torch.dtype, int8: bool) -> None:
-        self.heads, self.shape, self.cache = block.heads, (block.out.in_features,), cache
+    def __init__(self, block: Block, dtype: torch.dtype, int8: bool) -> None:
+        self.heads, self.shape = block.heads, (block.out.in_features,)
         self.qkv = prepare(*absorb(block.norm1, block.qkv.weight, block.qkv.bias), dtype, int8=int8)
         self.out = prepare(block.out.weight, block.out.bias, dtype, int8=int8)
         self.up = prepare(*absorb(block.norm2, block.up.weight, block.up.bias), dtype, gelu=True, int8=int8)
         self.down = prepare(block.down.weight, block.down.bias, dtype, int8=int8)
         self.bytes = self.qkv.bytes + self.out.bytes + self.up.bytes + self.down.bytes
 
-    def step(self, x_SD: Tensor, at: Addresses) -> Tensor:
-        """One token of every slot."""
-        y_SD = self.cache.attend(self.qkv(F.layer_norm(x_SD, self.shape)), at)
-        return self._finish(x_SD, y_SD)
+    def step(self, x_RD: Tensor, cache: LayerCache, at: Addresses) -> Tensor:
+        """One token of every slot that takes part."""
+        y_RD = cache.attend(self.qkv(F.layer_norm(x_RD, self.shape)), at)
+        return self._finish(x_RD, y_RD)
 
-    def prefix(self, x_PD: Tensor) -> tuple[Tensor, Tensor]:
-        """One whole prefix; also its keys and values [2, H, P, D / H]."""
+    def prefix(self, x_PD: Tensor, kept: torch.dtype) -> tuple[Tensor, Tensor]:
+        """One whole prefix; also its keys and values [2, H, P, D / H], in the cache's type."""
         P, D = x_PD.shape
-        qkv = self.qkv(F.layer_norm(x_PD, self.shape)).to(self.cache.fresh.dtype)
+        qkv = self.qkv(F.layer_norm(x_PD, self.shape)).to(kept)
         q, k, v = qkv.view(P, 3, self.heads, -1).permute(1, 2, 0, 3).contiguous()
         y = F.scaled_dot_product_attention(q[None], k[None], v[None], is_causal=True)
         y_PD = y[0].transpose(0, 1).reshape(P, D).to(x_PD.dtype)
@@ -110,22 +112,58 @@ class CachedDecoder:
         cache_dtype: torch.dtype | None = None,
     ) -> None:
         config, self.device = model.config, model.embed.image.device
-        self.slots, self.codes, self.grid = slots, config.image_codes, config.grid
+        self.config, self.slots, self.codes, self.grid = config, slots, config.image_codes, config.grid
         self.text_tokens = config.text_tokens
         self.dtype = dtype or fastest_dtype(self.device)
-        kept = cache_dtype or (torch.float32 if self.device.type == "cpu" else self.dtype)
+        self.kept = cache_dtype or (torch.float32 if self.device.type == "cpu" else self.dtype)
         with torch.inference_mode():
             self.embed = deepcopy(model.embed)
             self.places = self.embed.image_places()
             self.kinds = config.kinds
-            self.books = {kind: AddressBook(kind, config, slots, self.device, kept) for kind in set(self.kinds)}
-            self.layers = [
-                Layer(block, LayerCache(self.books[kind], config, slots, self.device, kept), self.dtype, int8)  # type: ignore[arg-type]
-                for kind, block in zip(self.kinds, model.blocks, strict=True)
-            ]
+            self.books = {kind: AddressBook(kind, config, slots, self.device, self.kept) for kind in set(self.kinds)}
+            self.layers = [Layer(block, self.dtype, int8) for block in model.blocks]  # type: ignore[arg-type]
             self.head = prepare(*absorb(model.norm, model.image_rows(), None), self.dtype)
         self.prefixes: OrderedDict[bytes, Prefix] = OrderedDict()
+        self.reading = threading.Lock()
+        self._furnish()
+        for kind, cache in zip(self.kinds, self.caches, strict=True):
+            self.books[kind].ordered &= ends_do_not_show(cache, self.books[kind])
+
+    def beside(self) -> CachedDecoder:
+        """Another machine of as many slots over the same weights."""
+        other = copy(self)
+        other._furnish()
+        return other
+
+    @torch.inference_mode()
+    def _furnish(self) -> None:
+        self.caches = [
+            LayerCache(self.books[kind], self.config, self.slots, self.device, self.kept) for kind in self.kinds
+        ]
         self.replay = Recorded(self._compute) if self.device.type == "cuda" else None
+
+    @torch.inference_mode()
+    def widths(self, wanted: Sequence[int]) -> tuple[int, ...]:
+        """Those of `wanted` at which slots come out as they do when all take part, bit for bit, and S itself.
+
+        Tried on random rows. A GPU's step is recorded for S alone.
+        """
+        if self.device.type == "cuda":
+            return (self.slots,)
+        draws, last = torch.Generator().manual_seed(0), self.grid**2 - 2
+        for cache in self.caches:
+            cache.cache.normal_(generator=draws)
+        tokens_2S = torch.randint(self.codes, (2, self.slots), generator=draws)
+        positions_2S = torch.randint(last + 1, (2, self.slots), generator=draws)
+
+        def said(R: int) -> Tensor:
+            both = zip(tokens_2S[:, :R], positions_2S[:, :R], strict=True)
+            return torch.stack([self.step(tokens, places) for tokens, places in both])
+
+        said(self.slots)  # the later position sees what was fed at the earlier one from the second time on
+        full = said(self.slots)
+        fewer = (R for R in sorted(wanted) if self.slots > R)
+        return (*(R for R in fewer if torch.equal(said(R), full[:, :R])), self.slots)
 
     @property
     def bytes_per_step(self) -> int:
@@ -138,26 +176,28 @@ class CachedDecoder:
         logits = []
         for slot, text_L in zip(slots, text_BL, strict=True):
             prefix = self._prefix(text_L)
-            for layer, keys_values in zip(self.layers, prefix.keys_values, strict=True):
-                layer.cache.load(slot, keys_values)
+            for cache, keys_values in zip(self.caches, prefix.keys_values, strict=True):
+                cache.load(slot, keys_values)
             logits.append(prefix.logits)
         return torch.stack(logits)
 
     @torch.inference_mode()
-    def step(self, tokens_S: Tensor, positions_S: Tensor) -> Tensor:
-        """Feed every slot's code `tokens_S`, which stands at picture position `positions_S` < N - 1 (both int64 [S]).
+    def step(self, tokens_R: Tensor, positions_R: Tensor) -> Tensor:
+        """Feed the first R slots their codes `tokens_R`, which stand at picture positions `positions_R` < N - 1.
 
-        Returns the logits of each slot's next code, float32 [S, K]. Unoccupied slots are fed anything in range; a
-        slot's positions must be fed in order, 0 first. The result may be written to, until the next call.
+        Both int64 [R]. Returns the logits of each slot's next code, float32 [R, K]. Unoccupied slots are fed anything
+        in range; a slot's positions must be fed in order, 0 first, and may be fed again. The result may be written to,
+        until the next call.
         """
-        return self.replay(tokens_S, positions_S) if self.replay else self._compute(tokens_S, positions_S)
+        return self.replay(tokens_R, positions_R) if self.replay else self._compute(tokens_R, positions_R)
 
-    def _compute(self, tokens_S: Tensor, positions_S: Tensor) -> Tensor:
-        x_SD = (F.embedding(tokens_S, self.embed.image) + F.embedding(positions_S, self.places)).to(self.dtype)
-        at: dict[Kind, Addresses] = {kind: book.at(positions_S) for kind, book in self.books.items()}
-        for kind, layer in zip(self.kinds, self.layers, strict=True):
-            x_SD = layer.step(x_SD, at[kind])
-        return self._logits(x_SD)
+    def _compute(self, tokens_R: Tensor, positions_R: Tensor) -> Tensor:
+        x_RD = (F.embedding(tokens_R, self.embed.image) + F.embedding(positions_R, self.places)).to(self.dtype)
+        furthest = int(positions_R.max()) if self.replay is None else self.grid**2 - 1
+        at: dict[Kind, Addresses] = {kind: book.at(positions_R, furthest) for kind, book in self.books.items()}
+        for kind, layer, cache in zip(self.kinds, self.layers, self.caches, strict=True):
+            x_RD = layer.step(x_RD, cache, at[kind])
+        return self._logits(x_RD)
 
     def _logits(self, x_SD: Tensor) -> Tensor:
         return self.head(F.layer_norm(x_SD, x_SD.shape[-1:])).float()
@@ -165,13 +205,32 @@ class CachedDecoder:
     def _prefix(self, text_L: Tensor) -> Prefix:
         """One text at a time, so that its numbers do not depend on how many arrive with it."""
         key = text_L.cpu().numpy().tobytes()
-        if key not in self.prefixes:
-            x_PD, kept = self.embed.prefix(text_L[None].to(self.device))[0].to(self.dtype), []
-            for layer in self.layers:
-                x_PD, keys_values = layer.prefix(x_PD)
-                kept.append(keys_values)
-            self.prefixes[key] = Prefix(kept, self._logits(x_PD[-1:])[0])
-            if len(self.prefixes) > REMEMBERED:
-                self.prefixes.popitem(last=False)
-        self.prefixes.move_to_end(key)
-        return self.prefixes[key]
+        with self.reading:  # machines beside each other read for each other
+            if key not in self.prefixes:
+                x_PD, kept = self.embed.prefix(text_L[None].to(self.device))[0].to(self.dtype), []
+                for layer in self.layers:
+                    x_PD, keys_values = layer.prefix(x_PD, self.kept)
+                    kept.append(keys_values)
+                self.prefixes[key] = Prefix(kept, self._logits(x_PD[-1:])[0])
+                if len(self.prefixes) > REMEMBERED:
+                    self.prefixes.popitem(last=False)
+            self.prefixes.move_to_end(key)
+            return self.prefixes[key]
+
+
+@torch.inference_mode()
+def ends_do_not_show(cache: LayerCache, book: AddressBook) -> bool:
+    """Whether attention over the places up to each end is, bit for bit, attention over all with the rest masked.
+
+    Tried on random numbers: it hangs on the order in which a CPU's products add.
+    """
+    if not book.ordered:
+        return False
+    draws, first = torch.Generator().manual_seed(0), book.size - len(book.write)
+    cache.cache.normal_(generator=draws)
+    query = torch.randn(cache.slots, cache.heads, cache.cache.shape[-1], generator=draws)
+    for end in book.ends:
+        bias = book.bias[max(0, end - first - 1)].expand(cache.slots * cache.heads, 1, -1)
+        if not torch.equal(cache.mix(query, bias[..., :end]), cache.mix(query, bias)):
+            return False
+    return True

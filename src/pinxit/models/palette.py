@@ -5,14 +5,11 @@ Shapes: B pictures, P patches of a picture, M objects of all pictures together, 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-if TYPE_CHECKING:
-    from pinxit.models.detector import DetectorConfig, Found
+from pinxit.models.detector_config import DetectorConfig, Found
 
 PATCH, STEPS, KEY = 2, 4, 32  # pixels a side of a patch, steps of red, green and blue, width of a key
 MOST_ALIKE = 4.0  # how much the look of a patch can weigh against its place in or outside the object's box

@@ -1,16 +1,18 @@
-"""Pictures out of noise: the stepper over a denoiser, every slot at a noise level and a sampler of its own.
+"""Pictures out of noise: the worker over a denoiser, every item at a noise level and a sampler of its own.
 
-A sampler is a coroutine that asks for one denoised picture at a time (`functional.samplers`); each slot runs one, and a
-step answers what all of them ask in one batch. Shapes: S slots, R = S or 2 S rows of the denoiser (guidance needs an
-unconditional twin for every slot). What is drawn has any shape: a picture [C, H, W] in [-1, 1], an embedding [E].
+A sampler is a coroutine that asks for one denoised picture at a time (`functional.samplers`); each item runs one, and a
+step answers what all of them ask, T rows a call of the network: a row for each item, and one without text where it is
+guided. Nothing is kept between steps but in the items, so they may pause. What is drawn has any shape: a picture
+[C, H, W] in [-1, 1], an embedding [E].
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -19,13 +21,15 @@ from pinxit.errors import UsageError
 from pinxit.functional.guidance import Thresholding, guide, threshold
 from pinxit.functional.samplers import SAMPLERS, Denoised, Query, Sampler
 from pinxit.functional.sampling import normals
+from pinxit.pipelines.work import WorkItem
+from pinxit.pipelines.worker import OneByOne, SideBySide, filled
 
 Conditions = Mapping[str, Tensor]
 """What a picture is drawn for, by name: each tensor of one picture, or with a leading axis of rows."""
 
 
 class Denoiser(Protocol):
-    """What the stepper needs: rows that never see each other."""
+    """What the worker needs: rows that never see each other."""
 
     shape: tuple[int, ...]  # of one sample: C, H, W of a picture, E of an embedding
     device: torch.device
@@ -54,42 +58,104 @@ class DenoiseRequest:
     thresholding: Thresholding = field(default_factory=Thresholding)
     start: Tensor | None = None  # x = x0 + sigma n at the first level, of the denoiser's shape; None: noise alone
     options: Mapping[str, float] = field(default_factory=dict)  # the sampler's own: eta, churn ... (`Method.options`)
+    about: Any = None  # what `finish` is to know of it
+
+    @property
+    def rows(self) -> int:
+        """Two where it is guided."""
+        return 1 if self.guidance == 1 else 2
 
 
-@dataclass
-class _Slot:
-    """A request at work."""
+@dataclass(eq=False)
+class Walk:
+    """A request on its way from noise."""
 
     request: DenoiseRequest
     sampler: Sampler
     query: Query
-    seen: Tensor  # the latest prediction of the clean sample
+    told: list[Conditions]  # of its rows: the text's, then that of none
     evaluations: int = 0
+    seen: Tensor | None = None  # the latest prediction of the clean sample
+    drawn: Tensor | None = None
 
 
-class DenoiseStepper:
-    """Draws `slots` pictures at once. With `guided`, half of the denoiser's rows run without text."""
+@dataclass(frozen=True)
+class Row:
+    """What one row of a call is asked."""
 
-    def __init__(self, denoiser: Denoiser, slots: int, guided: bool = True) -> None:
-        self.denoiser, self.slots, self.guided = denoiser, slots, guided
-        self.at_work: list[_Slot | None] = [None] * slots
-        self.finished: list[tuple[int, Tensor]] = []
-        self._conditions: dict[str, Tensor] = {}
-        rows = slots * (2 if guided else 1)
-        self._x = torch.zeros(rows, *denoiser.shape, device=denoiser.device)
-        self._sigma = torch.ones(rows, device=denoiser.device)
+    query: Query
+    told: Conditions
 
-    @property
-    def free(self) -> int:
-        """How many requests can be admitted now."""
-        return self.at_work.count(None)
+
+class DenoiseWorker:
+    """Draws an item's `DenoiseRequest`; its result is what `finish` makes of the request and the sample.
+
+    `tile`: rows of a call of the network, always as many, so that it is part of the bits; tiles run side by side.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        tile: int,
+        lanes: SideBySide | None = None,
+        finish: Callable[[DenoiseRequest, Tensor], Any] = lambda request, sample: sample,
+    ) -> None:
+        self.denoiser, self.most, self.lanes, self.finish = denoiser, tile, lanes or OneByOne(), finish
+        self.width = max(2, tile * self.lanes.count)
+        self.warm = False
+
+    def rows(self, item: WorkItem) -> int:
+        """Two where it is guided."""
+        asked: DenoiseRequest = item.value
+        return asked.rows
+
+    def fits(self, item: WorkItem) -> bool:
+        """Always: nothing is kept between calls."""
+        return True
+
+    def tile(self, items: Sequence[WorkItem]) -> list[WorkItem]:
+        """As many as there are rows for."""
+        return list(filled(self, items))
+
+    def begin(self, item: WorkItem) -> Walk:
+        """Noise, and the first thing its sampler asks. Raises UsageError for settings out of range."""
+        (walk,) = self.lanes.run([partial(self._begin, item.value)])
+        assert isinstance(walk, Walk)
+        return walk
+
+    def step(self, states: Sequence[Walk]) -> None:
+        """Answer what the samplers ask."""
+        asked = [Row(state.query, told) for state in states for told in state.told]
+        answers = iter(self._ask(asked))
+        found = [[next(answers) for _ in state.told] for state in states]
+        self.lanes.run([partial(self._answer, state, rows) for state, rows in zip(states, found, strict=True)])
+
+    def done(self, state: Walk) -> bool:
+        """Whether its sampler has ended."""
+        return state.drawn is not None
+
+    def result(self, state: Walk) -> Any:
+        """What is made of the sample."""
+        assert state.drawn is not None
+        return self.finish(state.request, state.drawn)
+
+    def end(self, state: Walk) -> None:
+        """Nothing to give back."""
+
+    def progress(self, state: Walk) -> float:
+        """The share of evaluations that are done."""
+        asked = state.request
+        total = SAMPLERS[asked.sampler].evaluations(len(asked.sigmas) - 1, asked.sigmas[-1] == 0, asked.options)
+        return state.evaluations / total
+
+    def look(self, state: Walk) -> Any:
+        """What is made of the sample as it is foreseen so far; None before the first step."""
+        return None if state.seen is None else self.finish(state.request, state.seen)
 
     @torch.inference_mode()
-    def admit(self, request: DenoiseRequest) -> int:
-        """Start a picture. Raises UsageError for settings out of range; needs a free slot."""
+    def _begin(self, request: DenoiseRequest) -> Walk:
         self._check(request)
-        slot, device = self.at_work.index(None), self.denoiser.device
-        self._make_room(request.conditions)
+        device = self.denoiser.device
         draws = normals(request.seed, request.candidate, request.stage, self.denoiser.shape)
         # Unit variance in the network's scale, x_T ~ N(0, 1), as variance-preserving networks are sampled.
         start = next(draws).to(device) * math.hypot(1.0, request.sigmas[0])
@@ -97,103 +163,70 @@ class DenoiseStepper:
             start = request.start.to(start)
         method = SAMPLERS[request.sampler]
         sampler = method.run(start, request.sigmas, lambda: next(draws).to(device), **request.options)
-        self.at_work[slot] = _Slot(request, sampler, next(sampler), torch.zeros_like(start))
-        self._fill(slot, request.conditions)
-        if self.guided:
-            self._fill(self.slots + slot, request.null)
-        return slot
+        told = [request.conditions, request.null][: request.rows]
+        there: list[Conditions] = [{name: tensor.to(device) for name, tensor in one.items()} for one in told]
+        return Walk(request, sampler, next(sampler), there)
+
+    def _ask(self, rows: Sequence[Row]) -> list[Denoised]:
+        """The network's answers, rows of like conditions together."""
+        alike: dict[Any, list[int]] = {}
+        for place, row in enumerate(rows):
+            alike.setdefault(frozenset(_shapes(row.told).items()), []).append(place)
+        tiles = [some[k : k + self.most] for some in alike.values() for k in range(0, len(some), self.most)]
+        calls = [partial(self._call, [rows[place] for place in tile]) for tile in tiles]
+        first = [] if self.warm else self.lanes.run(calls[:1])  # the network may be packed at its first call
+        self.warm = True
+        found = [*first, *self.lanes.run(calls[len(first) :])]
+        answers = {
+            place: one for tile, some in zip(tiles, found, strict=True) for place, one in zip(tile, some, strict=True)
+        }
+        return [answers[place] for place in range(len(rows))]
 
     @torch.inference_mode()
-    def step(self) -> None:
-        """Answer what every occupied slot's sampler asks."""
-        working = [(number, slot) for number, slot in enumerate(self.at_work) if slot and not self._done(number)]
-        for number, slot in working:
-            for row in (number, self.slots + number) if self.guided else (number,):
-                self._x[row], self._sigma[row] = slot.query.x, slot.query.sigma
-        found = self.denoiser(self._x, self._sigma, self._conditions)
-        for number, slot in working:
-            slot.seen = self._guided(found.x0, number, slot.request)
-            fraction = None if found.fraction is None else found.fraction[number]
-            slot.evaluations += 1
-            try:
-                slot.query = slot.sampler.send(Denoised(slot.seen, fraction))
-            except StopIteration as ended:
-                self.finished.append((number, ended.value))
+    def _call(self, rows: Sequence[Row]) -> list[Denoised]:
+        """A tile, filled up with its first row."""
+        full, device = [*rows, *[rows[0]] * (self.most - len(rows))], self.denoiser.device
+        x = torch.stack([row.query.x for row in full])
+        sigma = torch.tensor([row.query.sigma for row in full], dtype=x.dtype, device=device)
+        told = {name: torch.stack([row.told[name] for row in full]) for name in rows[0].told}
+        found = self.denoiser(x, sigma, told)
+        fractions = [None] * len(full) if found.fraction is None else list(found.fraction)
+        return [Denoised(x0, fraction) for x0, fraction in zip(found.x0, fractions, strict=True)][: len(rows)]
 
-    def collect(self) -> list[tuple[int, Tensor]]:
-        """Samples finished since the last call, with their slots, which are free from now on."""
-        finished, self.finished = self.finished, []
-        for slot, _ in finished:
-            self.cancel(slot)
-        return finished
-
-    def cancel(self, slot: int) -> None:
-        """Free a slot; what it drew is lost."""
-        self.at_work[slot] = None
-        self.finished = [(other, result) for other, result in self.finished if other != slot]
-
-    def progress(self, slot: int) -> float:
-        """How far an occupied slot has come, 0 to 1."""
-        at_work = self.at_work[slot]
-        assert at_work is not None
-        asked = at_work.request
-        to_zero = asked.sigmas[-1] == 0
-        total = SAMPLERS[asked.sampler].evaluations(len(asked.sigmas) - 1, to_zero, asked.options)
-        return at_work.evaluations / total
-
-    def partial(self, slot: int) -> Tensor:
-        """What an occupied slot takes the finished sample to be so far: for previews."""
-        at_work = self.at_work[slot]
-        assert at_work is not None
-        return at_work.seen.clone()
-
-    def _done(self, number: int) -> bool:
-        return any(other == number for other, _ in self.finished)
-
-    def _make_room(self, conditions: Conditions) -> None:
-        """Rows for conditions of these names and shapes; those at work keep theirs, and a newcomer must have the same.
-
-        A batch has one shape, and a row that is not written would tell a newcomer what its predecessor was told.
-        """
-        wanted = {name: tuple(tensor.shape) for name, tensor in conditions.items()}
-        settled = {name: tuple(rows.shape[1:]) for name, rows in self._conditions.items()}
-        if wanted == settled:
-            return
-        if self.free < self.slots:
-            raise UsageError(f"conditions of {_told(settled)} are at work, and {_told(wanted)} cannot join them.")
-        rows, device = len(self._x), self.denoiser.device
-        self._conditions = {
-            name: tensor.new_zeros(rows, *tensor.shape, device=device) for name, tensor in conditions.items()
-        }
-
-    def _fill(self, row: int, conditions: Conditions) -> None:
-        """Put one sample's conditions into a row."""
-        for name, tensor in conditions.items():
-            self._conditions[name][row] = tensor
-
-    def _guided(self, x0: Tensor, number: int, request: DenoiseRequest) -> Tensor:
-        clean = x0[number]
-        if self.guided and request.guidance != 1:
-            clean = guide(clean, x0[self.slots + number], request.guidance)
-        return threshold(clean[None], request.thresholding)[0]
+    @torch.inference_mode()
+    def _answer(self, state: Walk, rows: Sequence[Denoised]) -> None:
+        clean, asked = rows[0].x0, state.request
+        if len(rows) > 1:
+            clean = guide(clean, rows[1].x0, asked.guidance)
+        if not torch.isfinite(clean.sum()):
+            raise ArithmeticError("the network gave numbers that are not finite")
+        state.seen = threshold(clean[None], asked.thresholding)[0]
+        state.evaluations += 1
+        try:
+            state.query = state.sampler.send(Denoised(state.seen, rows[0].fraction))
+        except StopIteration as ended:
+            state.drawn = ended.value
 
     def _check(self, request: DenoiseRequest) -> None:
         if request.sampler not in SAMPLERS:
             raise UsageError(f"there is no sampler '{request.sampler}'; choose from {', '.join(SAMPLERS)}.")
         if not 0 <= request.guidance < math.inf:
             raise UsageError(f"guidance must be at least 0 and finite, not {request.guidance}.")
-        if request.guidance != 1 and not self.guided:
-            raise UsageError(f"guidance {request.guidance} needs a guided stepper.")
         SAMPLERS[request.sampler].check(request.sigmas, request.options)
         self.denoiser.check(request.conditions)
-        conditions, null = (
-            {name: tuple(tensor.shape) for name, tensor in told.items()} for told in (request.conditions, request.null)
-        )
-        if self.guided and conditions != null:
+        conditions, null = map(_shapes, (request.conditions, request.null))
+        if request.rows > 1 and conditions != null:
             raise UsageError(f"guidance leads from {_told(null)} to {_told(conditions)}: both must be the same.")
-        if request.start is not None and tuple(request.start.shape) != tuple(self.denoiser.shape):
+        if request.start is not None:
             found, wanted = tuple(request.start.shape), tuple(self.denoiser.shape)
-            raise UsageError(f"the start has the shape {found}; what is drawn here has {wanted}.")
+            if found != wanted:
+                raise UsageError(f"the start has the shape {found}; what is drawn here has {wanted}.")
+            if not request.start.isfinite().all():
+                raise UsageError("the start holds numbers that are not finite.")
+
+
+def _shapes(conditions: Conditions) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in conditions.items()}
 
 
 def _told(shapes: Mapping[str, tuple[int, ...]]) -> str:

@@ -57,12 +57,17 @@ def _cosines(image_NE: Tensor, to_E: Tensor) -> list[float]:
 
 
 def best_first(
-    pictures: Sequence[Picture], seed: int, scores: Sequence[float], bonus: Sequence[float] | None = None
+    pictures: Sequence[Picture],
+    seed: int,
+    scores: Sequence[float],
+    bonus: Sequence[float] | None = None,
+    candidates: Sequence[int] | None = None,
 ) -> list[Ranked]:
-    """Candidates 0, 1, 2 ... of one seed, best first by score plus bonus; equal ones keep the given order.
+    """Candidates of one seed (None: 0, 1, 2 ...), best first by score plus bonus; equal ones keep the given order.
 
     Raises ValueError when there are not as many scores, or bonuses, as pictures.
     """
-    facts = zip(range(len(pictures)), pictures, scores, bonus or [0.0] * len(pictures), strict=True)
+    numbers = range(len(pictures)) if candidates is None else candidates
+    facts = zip(numbers, pictures, scores, bonus or [0.0] * len(pictures), strict=True)
     found = [Ranked(picture, seed, k, score + more) for k, picture, score, more in facts]
     return sorted(found, key=lambda one: -one.score)

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
 from pinxit.errors import UsageError
 from pinxit.models.clip import CLIP
+from pinxit.pipelines.engine import Engine
+from pinxit.pipelines.graph import Graph, Stage
+from pinxit.pipelines.lanes import tile_of
 from pinxit.pipelines.rank import best_first, encode_fixed, scores, to_tensor
-from pinxit.pipelines.stepper import Asked, Result, Stepper, run
+from pinxit.pipelines.work import Job, WorkItem
+from pinxit.pipelines.worker import Each, SideBySide
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.types import Prompt, Ranked
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
 
+CPU_PICTURES = 2  # that are decoded or looked at in one call (docs/log.md)
+PREVIEWS = 1.0  # seconds between two looks at what is under way
+
 
 @dataclass(frozen=True)
 class Progress:
-    """How far painting has come: `share` from 0 to 1, and a way to look at the pictures under way."""
+    """How far painting has come: `share` from 0 to 1, and the newest looks at the pictures under way."""
 
     share: float
     preview: Callable[[], list[Picture]]
@@ -33,19 +40,39 @@ class Progress:
 Watch = Callable[[Progress], None]
 
 
-def halves(watch: Watch) -> tuple[Watch, Watch]:
-    """Watchers of two works, one after the other, under one bar."""
+@dataclass(frozen=True)
+class Asked:
+    """What a job is to paint, for every stage to look up."""
 
-    def half(begun: float) -> Watch:
-        return lambda painted: watch(replace(painted, share=begun + painted.share / 2))
+    prompt: Prompt
+    candidates: int = 1
+    keep: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    more: Any = None  # what one recipe alone knows, such as the picture that is completed
 
-    return half(0.0), half(0.5)
+
+@dataclass(frozen=True)
+class Drawn:
+    """A candidate on its way to be ranked."""
+
+    picture: Picture
+    bonus: float = 0.0  # of its score
+    seen: Any = None  # what the ranker sees in it
+
+
+class Enlarger(Protocol):
+    """What `recipes.imagen.upsampler.Upsampler` is to a painter: stages for pictures that are ranked."""
+
+    @property
+    def graph(self) -> Graph:
+        """They, and the route through them, `enlarge`."""
+        ...
 
 
 class Painter(ABC):
     """A loaded checkpoint that paints: what `pinxit.load` gives.
 
-    What every kind does alike stands here; one of its own says how requests are made and what becomes of them.
+    What every kind does alike stands here; one of its own says through which stages a prompt passes (`graph`).
     """
 
     name: str
@@ -54,6 +81,15 @@ class Painter(ABC):
     defaults: dict[str, Any]  # the settings it knows, as the checkpoint has them
     provenance: dict[str, Any]  # goes into every picture's metadata
     ranker: Ranker
+
+    @cached_property
+    def graph(self) -> Graph:
+        """Its stages; the route `paint` takes an `Asked` to the kept pictures."""
+        return self._graph()
+
+    @abstractmethod
+    def _graph(self) -> Graph:
+        """Build it."""
 
     @abstractmethod
     def tokens_over_limit(self, text: str) -> int:
@@ -67,45 +103,64 @@ class Painter(ABC):
         """What metadata tell of settings: all but those that others overrule."""
         return dict(settings)
 
-    def paint(
-        self,
-        prompt: str,
-        *,
-        candidates: int = 16,
-        keep: int | None = 4,
-        seed: int = 0,
-        watch: Watch | None = None,
-        **settings: Any,
-    ) -> list[Ranked]:
-        """Draw `candidates` pictures of `prompt`, best first by CLIP, and keep `keep` of them (None: all).
+    def paint(self, prompt: str, *, seed: int = 0, **how: Any) -> list[Ranked]:
+        """Draw candidates of `prompt`, best first by CLIP, and keep some: `paint_many` for one prompt."""
+        return self.paint_many([Prompt(prompt, seed)], **how)[0]
 
-        `settings`: those of `defaults`, whose values stand for what is left out. Raises UsageError for an empty prompt
-        or a setting that is unknown or out of range.
-        """
-        return self.paint_many([Prompt(prompt, seed)], candidates=candidates, keep=keep, watch=watch, **settings)[0]
+    def paint_many(self, prompts: Iterable[Prompt | tuple[str, int]], **how: Any) -> list[list[Ranked]]:
+        """`paint_each`, all at once: one list a prompt, in their order. `watch` hears of all of them together."""
+        asked, watch = list(prompts), how.pop("watch", None)
+        ended = 0
 
-    def paint_many(
+        def among(done: Progress) -> None:
+            assert watch is not None
+            watch(Progress((ended + done.share) / len(asked), done.preview))
+
+        found = []
+        for one in self.paint_each(asked, watch=None if watch is None else among, **how):
+            found.append(one)
+            ended += 1
+        return found
+
+    def paint_each(
         self,
         prompts: Iterable[Prompt | tuple[str, int]],
         *,
         candidates: int = 16,
         keep: int | None = 4,
         watch: Watch | None = None,
+        previews: float = PREVIEWS,
+        upsampler: Enlarger | None = None,
         **settings: Any,
-    ) -> list[list[Ranked]]:
-        """`paint` for many (text, seed) with the slots kept full; one list a prompt, in their order."""
+    ) -> Generator[list[Ranked], None, None]:
+        """Draw `candidates` pictures of each (text, seed), best first by CLIP, and keep `keep` of them (None: all).
+
+        Prompts share the machine, and come in their order. `watch` hears of the next one to come, with looks at it
+        every `previews` seconds; `upsampler` enlarges what is kept. `settings`: those of `defaults`, whose values stand
+        for what is left out. Raises UsageError, before anything is painted, for an empty prompt or a setting that is
+        unknown or out of range.
+        """
         asked = [prompt if isinstance(prompt, Prompt) else Prompt(*prompt) for prompt in prompts]
-        pictures = self._candidates_of(asked, candidates, self._settings(asked, candidates, settings), watch)
-        painted = []
-        for index, prompt in enumerate(asked):
-            mine = slice(index * candidates, (index + 1) * candidates)
-            painted.append(self.rank(prompt, pictures[mine], **settings)[:keep])
-        return painted
+        about = self._settings(asked, candidates, settings)
+        return self._serve([Asked(prompt, candidates, keep, about) for prompt in asked], watch, previews, upsampler)
 
     def rank(self, prompt: Prompt, pictures: Sequence[Picture], **settings: Any) -> list[Ranked]:
         """Candidates 0, 1, 2 ... of a prompt, best first, as `paint` ranks them by these settings."""
         agreement = (self.defaults | settings)["agreement"]
         return self.ranker.ranked(prompt.text, prompt.seed, pictures, agreement=agreement)
+
+    def _serve(
+        self, asked: Sequence[Asked], watch: Watch | None, previews: float = PREVIEWS, upsampler: Enlarger | None = None
+    ) -> Generator[list[Ranked], None, None]:
+        engine, route = self._engine, [*self.graph.routes["paint"]]
+        if upsampler is not None:
+            engine.graph = engine.graph.with_more(upsampler.graph)
+            route += upsampler.graph.routes["enlarge"]
+        return served(engine, [Job([(route, None)], request=one) for one in asked], watch, previews)
+
+    @cached_property
+    def _engine(self) -> Engine:
+        return Engine(self.graph)
 
     def _settings(self, asked: Sequence[Prompt], candidates: int, given: Mapping[str, Any]) -> dict[str, Any]:
         """All settings, those given in place of its own; None leaves one as it is.
@@ -121,42 +176,61 @@ class Painter(ABC):
             raise UsageError(f"paint knows no setting '{min(unknown)}' here; it has {', '.join(self.defaults)}.")
         return self.defaults | {name: value for name, value in given.items() if value is not None}
 
-    @abstractmethod
-    def _candidates_of(
-        self, asked: Sequence[Prompt], candidates: int, settings: dict[str, Any], watch: Watch | None
-    ) -> list[Picture]:
-        """The pictures of all candidates of the first prompt, then of the second ..."""
+
+def served(
+    engine: Engine, jobs: Sequence[Job], watch: Watch | None, previews: float = PREVIEWS
+) -> Generator[list[Any], None, None]:
+    """The jobs' results, in their order; the engine turns while the next one is waited for.
+
+    `watch` hears how far that one has come. Raises the error of a job that failed. Whatever ends it early, the jobs
+    that are left are let go.
+    """
+    for job in jobs:
+        engine.submit(job)
+    try:
+        for job in jobs:
+            job.previews = previews if watch is not None else job.previews
+            while job.outcome is None:
+                turned = engine.turn()
+                assert turned or job.outcome is not None, "what is asked for can be done"
+                if watch is not None:
+                    watch(Progress(engine.share(job), partial(_shown, job)))
+            if isinstance(job.outcome.data, Exception):
+                raise job.outcome.data
+            yield job.outcome.data
+    finally:
+        for job in jobs:
+            engine.cancel(job)
+        engine.settle()
 
 
-def draw(
-    stepper: Stepper[Asked, Result],
-    requests: Sequence[Asked],
-    preview: Callable[[Iterable[int]], list[Picture]],
-    watch: Watch | None,
-) -> list[Result]:
-    """Serve all requests, in their order, and tell `watch` the progress; `preview` shows what slots have so far."""
-    started = 0
+def _shown(job: Job) -> list[Picture]:
+    return [job.looks[place].picture for place in sorted(job.looks)]
 
-    def look(at_work: dict[int, int]) -> None:
-        nonlocal started
-        assert watch is not None
-        started = max(started, *(number + 1 for number in at_work.values()), 0)
-        finished = started - len(at_work)
-        watch(Progress((finished + sum(map(stepper.progress, at_work))) / len(requests), lambda: preview(at_work)))
 
-    return run(stepper, requests, look if watch is not None else None)
+def ranking(ranker: Ranker, lanes: SideBySide) -> list[Stage]:
+    """The stages that turn `Drawn` candidates into the kept ones, best first."""
+
+    def look(items: Sequence[WorkItem]) -> list[Drawn]:
+        pictures = [item.value.picture for item in items]
+        seen = zip(items, ranker.look(pictures), strict=True)
+        return [Drawn(item.value.picture, item.value.bonus, one) for item, one in seen]
+
+    def best(item: WorkItem) -> list[Ranked]:
+        asked, met = item.job.request, item.value
+        drawn, numbers = [one.value for one in met], [one.place[-1] for one in met]
+        prompt, agreement = asked.prompt, asked.settings["agreement"]
+        return ranker.best(prompt.text, prompt.seed, drawn, agreement, numbers)[: asked.keep]
+
+    one_by_one = Each(lambda items: [best(item) for item in items], lanes=lanes)
+    return [Stage("look", Each(look, ranker.batch, lanes), weight=0.05), Stage("rank", one_by_one, gather=True)]
 
 
 class Ranker:
     """CLIP with its tokenizer as a judge of candidates, in batches of one fixed shape."""
 
-    def __init__(self, clip: CLIP, tokenizer: Tokenizer, device: torch.device, batch: int) -> None:
-        self.clip, self.tokenizer, self.device, self.batch = clip, tokenizer, device, batch
-
-    @property
-    def judges(self) -> bool:
-        """Whether it prefers any candidate to another."""
-        return True
+    def __init__(self, clip: CLIP, tokenizer: Tokenizer, device: torch.device) -> None:
+        self.clip, self.tokenizer, self.device, self.batch = clip, tokenizer, device, tile_of(device, CPU_PICTURES)
 
     @property
     def scale(self) -> float:
@@ -164,19 +238,29 @@ class Ranker:
         return float(self.clip.scale())
 
     @torch.inference_mode()
-    def ranked(
+    def look(self, pictures: Sequence[Picture]) -> Sequence[Tensor | None]:
+        """What it sees in each: a vector, whatever stands beside it."""
+        return list(encode_fixed(self._encode_image, to_tensor(pictures).to(self.device), self.batch))
+
+    @torch.inference_mode()
+    def best(
         self,
         text: str,
         seed: int,
-        pictures: Sequence[Picture],
-        bonus: Sequence[float] | None = None,
+        drawn: Sequence[Drawn],
         agreement: float = 0.0,
+        candidates: Sequence[int] | None = None,
     ) -> list[Ranked]:
-        """Candidates 0, 1, 2 ... best first by CLIP (`pipelines.rank.scores`), plus `bonus` where there is one."""
+        """Those it has looked at (None: candidates 0, 1, 2 ...), best first (`pipelines.rank.scores`, plus bonus)."""
         ids = torch.from_numpy(self.tokenizer.encode_clip([text], self.clip.config.text.tokens)).to(self.device)
-        images = encode_fixed(self._encode_image, to_tensor(pictures).to(self.device), self.batch)
-        found = scores(images, self.clip.encode_text(ids)[0], agreement)
-        return best_first(pictures, seed, found, bonus)
+        found = scores(torch.stack([one.seen for one in drawn]), self.clip.encode_text(ids)[0], agreement)
+        bonus = [one.bonus for one in drawn]
+        return best_first([one.picture for one in drawn], seed, found, bonus, candidates)
+
+    def ranked(self, text: str, seed: int, pictures: Sequence[Picture], agreement: float = 0.0) -> list[Ranked]:
+        """Candidates 0, 1, 2 ... best first."""
+        seen = zip(pictures, self.look(pictures), strict=True)
+        return self.best(text, seed, [Drawn(picture, seen=one) for picture, one in seen], agreement)
 
     @cached_property
     def _encode_image(self) -> Callable[[Tensor], Tensor]:

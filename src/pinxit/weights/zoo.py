@@ -26,3 +26,8 @@ def find(name_or_folder: str | Path) -> Path:
         return folder
     known = ", ".join(shipped()) or "none in this installation"
     raise CheckpointError(f"there is no checkpoint '{name_or_folder}': give a folder or a shipped name ({known}).")
+
+
+def is_deepfloyd(folder: str | Path) -> bool:
+    """Whether a folder looks like a stage of DeepFloyd IF in diffusers' layout."""
+    return (Path(folder) / "unet" / "config.json").is_file()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from pinxit.pipelines.rank import best_first, scores
 from pinxit.recipes.clip.encoder import ClipEncoder
-from pinxit.recipes.painting import Ranker
+from pinxit.recipes.painting import CPU_PICTURES, Drawn, Ranker
 from pinxit.types import Ranked
 
 if TYPE_CHECKING:
@@ -21,33 +21,30 @@ class AnyRanker(Ranker):
     """Best first as a CLIP of any kind finds them; without one, in the order they were drawn, with scores of 0."""
 
     def __init__(self, encoder: ClipEncoder | None) -> None:
-        self.encoder = encoder
-
-    @property
-    def judges(self) -> bool:
-        return self.encoder is not None
+        self.encoder, self.batch = encoder, CPU_PICTURES if encoder is None else encoder.batch
 
     @property
     def scale(self) -> float:
         """What cosines are multiplied by to give logits."""
         return 1.0 if self.encoder is None else self.encoder.scale
 
-    def ranked(
+    def look(self, pictures: Sequence[Picture]) -> Sequence[Tensor | None]:
+        """What it sees in each: a vector, whatever stands beside it; None where nobody looks."""
+        return (
+            [None] * len(pictures) if self.encoder is None else list(torch.from_numpy(self.encoder.pictures(pictures)))
+        )
+
+    def best(
         self,
         text: str,
         seed: int,
-        pictures: Sequence[Picture],
-        bonus: Sequence[float] | None = None,
+        drawn: Sequence[Drawn],
         agreement: float = 0.0,
+        candidates: Sequence[int] | None = None,
     ) -> list[Ranked]:
-        """Candidates 0, 1, 2 ... best first by CLIP (`pipelines.rank.scores`), plus `bonus` where there is one."""
-        found = [0.0] * len(pictures)
+        """Those it has looked at (None: candidates 0, 1, 2 ...), best first (`pipelines.rank.scores`, plus bonus)."""
+        found = [0.0] * len(drawn)
         if self.encoder is not None:
-            images, told = self.encoder.pictures(pictures), self.encoder.texts([text])[0]
-            found = scores(torch.from_numpy(images), torch.from_numpy(told), agreement)
-        return best_first(pictures, seed, found, bonus)
-
-
-def open_ranker(clip: str | Path | None, device: str = "auto") -> AnyRanker:
-    """The CLIP that `clip` names, as `pinxit.load_clip` takes it; None: nobody ranks. Raises CheckpointError."""
-    return AnyRanker(ClipEncoder.open(clip, device) if clip is not None else None)
+            told = torch.from_numpy(self.encoder.texts([text], cut=True)[0])
+            found = scores(torch.stack([one.seen for one in drawn]), told, agreement)
+        return best_first([one.picture for one in drawn], seed, found, [one.bonus for one in drawn], candidates)

@@ -1,32 +1,27 @@
-"""DALL-E paints: text -> codes by the token transformer -> pixels by the dVAE's decoder -> ranked by CLIP.
+"""DALL-E paints (`recipes.dalle.graph`), and completes pictures.
 
-Every machine here has fixed shapes and independent slots, so candidate k of seed s is the same picture, bit for bit,
-whatever else is painted beside it.
+Rows never see each other, so candidate k of seed s is the same picture, bit for bit, whatever is painted beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from pinxit import __version__
 from pinxit.config import to_dict
-from pinxit.data.transforms import square, to_pictures, to_tensor
+from pinxit.data.transforms import square, to_tensor
 from pinxit.errors import UsageError
 from pinxit.models.clip import CLIP, CLIPConfig
-from pinxit.models.decoder import CachedDecoder
 from pinxit.models.dvae import DVAE, DVAEConfig
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
-from pinxit.pipelines.autoregress import UNKNOWN, TokenRequest, TokenResult, TokenStepper
-from pinxit.pipelines.rank import encode_fixed
-from pinxit.recipes.dalle.holes import Hole, PixelBox, below_rows, inside_box, paste_known
+from pinxit.pipelines.graph import Graph
+from pinxit.pipelines.token_tile import UNKNOWN
+from pinxit.recipes.dalle.graph import Completion, Parts, graph
+from pinxit.recipes.dalle.holes import Hole, PixelBox, below_rows, inside_box
 from pinxit.recipes.dalle.presets import SamplingConfig
-from pinxit.recipes.painting import Painter, Ranker, Watch, draw
+from pinxit.recipes.painting import Asked, Painter, Ranker, Watch
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.precision import pick_device
 from pinxit.types import Prompt, Ranked
@@ -35,7 +30,6 @@ if TYPE_CHECKING:
     from pinxit.types import Picture
     from pinxit.weights.checkpoint import Checkpoint
 
-SLOTS = 16  # pictures drawn at once; a change changes nothing but speed and, in the last bits, the pictures
 DEFAULTS: dict[str, Any] = {"top_p": 1.0} | to_dict(SamplingConfig())
 
 
@@ -44,7 +38,8 @@ class DallePainter(Painter):
 
     Settings: temperature, top_k (0: all codes), top_p (1: all codes), guidance (1: none),
     agreement (of ranking; 0: none).
-    `int8`: the transformer decodes with its weights as int8, which makes slightly other pictures.
+    `int8`: the transformer decodes with its weights as int8, which makes slightly other pictures. `rows`: of a tile,
+    two a guided picture (None: the device's usual); a change changes speed alone and, perhaps, last bits.
     """
 
     def __init__(
@@ -58,19 +53,18 @@ class DallePainter(Painter):
         checkpoint_hash: str = "",
         settings: dict[str, Any] | None = None,
         device: str = "auto",
-        slots: int = SLOTS,
+        rows: int | None = None,
         int8: bool = False,
     ) -> None:
         self.device = pick_device(device)
         for module in (dvae, transformer, clip):
             module.to(self.device).eval().requires_grad_(False)
         self.dvae, self.transformer, self.clip = dvae, transformer, clip
-        self.tokenizer, self.name, self.slots = tokenizer, name, slots
-        self.int8 = int8
+        self.tokenizer, self.name, self.rows, self.int8 = tokenizer, name, rows, int8
         read_by_clip = clip.config.text.tokens - 2  # besides its start and end
         self.text_tokens = min(transformer.config.text_tokens, read_by_clip)  # what both see
         self.grid, self.size = dvae.grid, dvae.config.size
-        self.ranker = Ranker(clip, tokenizer, self.device, slots)
+        self.ranker = Ranker(clip, tokenizer, self.device)
         self.defaults: dict[str, Any] = DEFAULTS | (settings or {})
         self.provenance = {
             "recipe": "dalle",
@@ -78,7 +72,6 @@ class DallePainter(Painter):
             "checkpoint_hash": checkpoint_hash,
             "pinxit": __version__,
         } | ({"int8": True} if int8 else {})
-        self._steppers: dict[bool, TokenStepper] = {}
 
     @classmethod
     def from_checkpoint(
@@ -143,46 +136,12 @@ class DallePainter(Painter):
         known = square(picture, self.size)
         with torch.inference_mode():
             codes = self.dvae.encode_codes(to_tensor(known[None]).to(self.device))[0].cpu()
-        given = torch.where(torch.from_numpy(hole), UNKNOWN, codes)
-        requests = [replace(one, known=given) for one in self._requests(asked, candidates, about)]
-        results = self._draw(requests, watch)
-        pictures = [paste_known(known, one, hole) for one in self._pictures([result.codes for result in results])]
         behind = int((~hole).flatten()[hole.argmax() :].sum())
-        weight = 1 / (max(behind, 1) * self.ranker.scale)
-        bonus = [result.log_likelihood * weight for result in results]
-        return self.ranker.ranked(prompt, seed, pictures, bonus, about["agreement"])[:keep]
+        given = torch.where(torch.from_numpy(hole), UNKNOWN, codes)
+        whole = Completion(known, given, hole, 1 / (max(behind, 1) * self.ranker.scale))
+        (found,) = self._serve([Asked(asked, candidates, keep, about, whole)], watch)
+        return found
 
-    def _candidates_of(
-        self, asked: Sequence[Prompt], candidates: int, settings: dict[str, Any], watch: Watch | None
-    ) -> list[Picture]:
-        requests = [one for prompt in asked for one in self._requests(prompt, candidates, settings)]
-        return self._pictures([result.codes for result in self._draw(requests, watch)])
-
-    def _requests(self, prompt: Prompt, candidates: int, settings: dict[str, Any]) -> list[TokenRequest]:
-        ids = torch.from_numpy(self.tokenizer.encode([prompt.text], self.transformer.config.text_tokens))[0]
-        drawn = {name: value for name, value in settings.items() if name != "agreement"}
-        return [TokenRequest(ids, prompt.seed, candidate, **drawn) for candidate in range(candidates)]
-
-    def _draw(self, requests: Sequence[TokenRequest], watch: Watch | None) -> list[TokenResult]:
-        stepper = self._stepper(guided=any(one.guidance != 1 for one in requests))
-        return draw(stepper, requests, lambda slots: self._half_done([stepper.partial(slot) for slot in slots]), watch)
-
-    def _stepper(self, guided: bool) -> TokenStepper:
-        if guided not in self._steppers:
-            decoder = CachedDecoder(self.transformer, self.slots * (2 if guided else 1), int8=self.int8)
-            self._steppers[guided] = TokenStepper(decoder, guided=guided)
-        return self._steppers[guided]
-
-    @torch.inference_mode()
-    def _pictures(self, codes: Sequence[Tensor]) -> list[Picture]:
-        if not codes:
-            return []
-        pixels = encode_fixed(self.dvae.decode_codes, torch.stack(list(codes)).to(self.device), self.slots)
-        return list(to_pictures(pixels.cpu()))
-
-    def _half_done(self, codes: Sequence[Tensor]) -> list[Picture]:
-        """Pictures under way; cells that are not drawn yet are gray."""
-        pictures = self._pictures([one.clamp(min=0) for one in codes])
-        cell = self.size // self.grid
-        missing = [np.kron((one == UNKNOWN).cpu().numpy(), np.ones((cell, cell), bool))[..., None] for one in codes]
-        return [np.where(gap, np.uint8(128), one) for gap, one in zip(missing, pictures, strict=True)]
+    def _graph(self) -> Graph:
+        parts = (self.dvae, self.transformer, self.tokenizer, self.ranker, self.device)
+        return graph(Parts(*parts, self.rows, self.int8))

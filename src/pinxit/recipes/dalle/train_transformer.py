@@ -16,8 +16,9 @@ from pinxit.functional.linear_ce import linear_cross_entropy
 from pinxit.models.decoder import CachedDecoder
 from pinxit.models.dvae import DVAE
 from pinxit.models.transformer import PAD, TokenTransformer
-from pinxit.pipelines.autoregress import TokenRequest, TokenStepper
-from pinxit.pipelines.stepper import run
+from pinxit.pipelines.run import run
+from pinxit.pipelines.token_tile import TokenRequest
+from pinxit.pipelines.tokens import TokenWorker
 from pinxit.recipes.batches import pick
 from pinxit.recipes.dalle.alike import start_alike
 from pinxit.recipes.dalle.presets import DalleConfig
@@ -105,8 +106,7 @@ class TransformerTask:
         text = torch.from_numpy(self.tokenizer.encode(captions, self.config.transformer.text_tokens))
         device = next(self.transformer.parameters()).device
         with torch.inference_mode(), torch.autocast(device.type, enabled=False):
-            stepper = TokenStepper(CachedDecoder(self.transformer, len(captions)), guided=False)
-            codes = torch.stack(
-                [done.codes for done in run(stepper, [TokenRequest(row, seed) for seed, row in enumerate(text)])]
-            )
+            worker = TokenWorker(CachedDecoder(self.transformer, len(captions)))
+            drawn = run(worker, [TokenRequest(row, seed) for seed, row in enumerate(text)])
+            codes = torch.stack([done.codes for done in drawn])
             return sheet(to_pictures(self.dvae.to(device).decode_codes(codes.to(device))), captions)

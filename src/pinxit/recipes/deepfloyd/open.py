@@ -15,7 +15,8 @@ from pinxit.errors import CheckpointError
 from pinxit.functional.guidance import Thresholding
 from pinxit.models.unet import UNet
 from pinxit.models.unet_fast import fast_unet
-from pinxit.recipes.clip.ranker import open_ranker
+from pinxit.recipes.clip.encoder import ClipEncoder
+from pinxit.recipes.clip.ranker import AnyRanker
 from pinxit.recipes.deepfloyd.reading import CleanCaptions
 from pinxit.recipes.deepfloyd.scheduler import read_noising, read_schedule
 from pinxit.recipes.diffusion.conditions import Noising
@@ -23,7 +24,7 @@ from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
 from pinxit.recipes.diffusion.denoiser import UNetDenoiser
 from pinxit.recipes.diffusion.painter import DiffusionPainter
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
-from pinxit.recipes.diffusion.upsampler import SLOTS, Upsampler
+from pinxit.recipes.diffusion.upsampler import Upsampler
 from pinxit.text.encoders import TextEncoder, open_text_encoder
 from pinxit.text.frozen import FrozenEncoder, Precision, Running
 from pinxit.training.precision import pick_device
@@ -46,13 +47,12 @@ def open_painter(
     clip: str | Path | None = None,
     device: str = "auto",
     precision: Precision | None = None,
-    slots: int = SLOTS,
 ) -> DiffusionPainter:
     """Open a stage I folder, such as DeepFloyd/IF-I-XL-v1.0, to paint; with `upsampler`, a stage II folder too.
 
     `text`: the T5 encoder where the folder holds none (`text.encoders.open_text_encoder`); `clip`: who ranks the
     candidates (as `pinxit.load_clip` takes it), None: nobody; `precision`: "fp32", or "bf16" in half the memory; None
-    is the latter on a GPU; `slots`: how many pictures are drawn at once.
+    is the latter on a GPU.
     Raises CheckpointError, in one sentence, for a folder without a unet or a text encoder, of the other stage, or with
     scheduler settings that are not DeepFloyd IF's.
     """
@@ -70,11 +70,10 @@ def open_painter(
         base.config(denoiser.unet),
         sampling,
         captions,
-        open_ranker(clip, device),
+        AnyRanker(ClipEncoder.open(clip, device) if clip is not None else None),
         behind,
         recipe="deepfloyd",
         name=place.resolve().name,
-        slots=slots,
     )
 
 

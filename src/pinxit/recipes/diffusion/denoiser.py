@@ -20,7 +20,7 @@ from pinxit.recipes.diffusion.schedule import DiffusionConfig
 class UNetDenoiser:
     """A network with its parametrisation, on a device and in a precision: `pipelines.denoise.Denoiser`.
 
-    Of a learned variance the stepper takes, under guidance, that of the row that has text, as published samplers do.
+    Of a learned variance the worker takes, under guidance, that of the row that has text, as published samplers do.
     """
 
     def __init__(self, unet: UNet, config: DiffusionConfig, size: int, device: torch.device, fast: bool = True) -> None:

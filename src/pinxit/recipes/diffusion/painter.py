@@ -1,31 +1,29 @@
 """A cascade paints: text -> frozen reader -> a small picture out of noise -> ranked by CLIP; kept ones may be enlarged.
 
-Every machine here has fixed shapes and independent slots, so candidate k of seed s is the same picture, bit for bit,
-whatever else is painted beside it.
+A call of the network has a fixed number of rows that never see each other, so candidate k of seed s is the same
+picture, bit for bit, whatever is painted beside it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-
-from torch import Tensor
+from typing import Any
 
 from pinxit import __version__
 from pinxit.functional.diffusion import karras_sigmas
-from pinxit.pipelines.denoise import Denoiser, DenoiseRequest, DenoiseStepper
+from pinxit.pipelines.denoise import Denoiser, DenoiseRequest, DenoiseWorker
+from pinxit.pipelines.graph import Graph, Stage
+from pinxit.pipelines.lanes import Lanes, tile_of
+from pinxit.pipelines.worker import Each
 from pinxit.recipes.diffusion.conditions import Captions
 from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
-from pinxit.recipes.diffusion.upsampler import Upsampler, as_pictures
-from pinxit.recipes.painting import Painter, Ranker, Watch, draw
+from pinxit.recipes.diffusion.upsampler import Upsampler, as_picture
+from pinxit.recipes.painting import Asked, Drawn, Painter, Ranker, ranking
 from pinxit.text.encoders import TextEncoder
 from pinxit.types import Prompt
 
-if TYPE_CHECKING:
-    from pinxit.types import Picture
-
-SLOTS = 16  # pictures drawn at once; a change changes nothing but speed and, in the last bits, the pictures
+CPU_ROWS = 2  # of a call: a guided picture (docs/log.md)
 KARRAS_FIRST = 80.0  # where Karras et al. begin (EDM, table 1): as good as pure noise
 SETTINGS = ("guidance", "steps", "sampler", "grid", "spacing", "percentile", "agreement")
 
@@ -50,15 +48,16 @@ class DiffusionPainter(Painter):
         recipe: str = "imagen",
         name: str = "imagen",
         provenance: dict[str, Any] | None = None,
-        slots: int = SLOTS,
+        tile: int | None = None,
     ) -> None:
+        """`tile`: rows of a call (None: the device's usual); a change changes speed and, perhaps, last bits."""
         self.denoiser, self.config, self.captions, self.ranker = denoiser, config, captions, ranker
-        self.upsampler, self.name, self.slots, self.sampling = upsampler, name, slots, sampling
+        self.upsampler, self.name, self.sampling = upsampler, name, sampling
+        self.tile = tile or tile_of(denoiser.device, CPU_ROWS)
         self.size, self.text_tokens = config.size, self.reader.length
         foreign = "grid" if config.diffusion.steps else "spacing"
         self.defaults: dict[str, Any] = {key: getattr(sampling, key) for key in SETTINGS if key != foreign}
         self.provenance = {"recipe": recipe, "checkpoint": name, "pinxit": __version__} | (provenance or {})
-        self._steppers: dict[bool, DenoiseStepper] = {}
 
     @property
     def reader(self) -> TextEncoder:
@@ -78,14 +77,15 @@ class DiffusionPainter(Painter):
         """Words of the prompt that its reader has no token for, or never met in training."""
         return self.captions.unknown_words(text)
 
-    def _candidates_of(
-        self, asked: Sequence[Prompt], candidates: int, settings: dict[str, Any], watch: Watch | None
-    ) -> list[Picture]:
-        requests = [one for prompt in asked for one in self._requests(prompt, candidates, settings)]
-        return as_pictures(self._draw(requests, watch))
+    def _graph(self) -> Graph:
+        lanes = Lanes(self.denoiser.device)
+        text = Each(lambda items: [self._requests(item.job.request) for item in items], lanes=lanes)
+        draw = DenoiseWorker(self.denoiser, self.tile, lanes, lambda request, x0: Drawn(as_picture(x0)))
+        stages = [Stage("text", text), Stage("denoise", draw, weight=1.0), *ranking(self.ranker, lanes)]
+        return Graph(stages, {"paint": [stage.name for stage in stages]})
 
-    def _requests(self, prompt: Prompt, candidates: int, settings: dict[str, Any]) -> list[DenoiseRequest]:
-        check_settings(settings)
+    def _requests(self, asked: Asked) -> list[DenoiseRequest]:
+        prompt, settings = asked.prompt, asked.settings
         conditions, null = map(self.config.taken, self.captions(prompt.text))
         sigmas = levels(self.config.diffusion, settings)
         thresholding = self.sampling.thresholding(settings["percentile"])
@@ -100,17 +100,13 @@ class DiffusionPainter(Painter):
                 guidance=settings["guidance"],
                 thresholding=thresholding,
             )
-            for candidate in range(candidates)
+            for candidate in range(asked.candidates)
         ]
 
-    def _draw(self, requests: Sequence[DenoiseRequest], watch: Watch | None) -> list[Tensor]:
-        stepper = self._stepper(guided=any(one.guidance != 1 for one in requests))
-        return draw(stepper, requests, lambda slots: as_pictures([stepper.partial(slot) for slot in slots]), watch)
-
-    def _stepper(self, guided: bool) -> DenoiseStepper:
-        if guided not in self._steppers:
-            self._steppers[guided] = DenoiseStepper(self.denoiser, self.slots, guided)
-        return self._steppers[guided]
+    def _settings(self, asked: Sequence[Prompt], candidates: int, given: Mapping[str, Any]) -> dict[str, Any]:
+        about = super()._settings(asked, candidates, given)
+        check_settings(about)
+        return about
 
 
 def levels(about: DiffusionConfig, settings: Mapping[str, Any]) -> tuple[float, ...]:

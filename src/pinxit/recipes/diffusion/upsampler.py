@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,16 +15,22 @@ from pinxit.data.transforms import square, to_pictures, to_tensor
 from pinxit.errors import UsageError
 from pinxit.functional.guidance import Thresholding
 from pinxit.functional.sampling import normals
-from pinxit.pipelines.denoise import Conditions, Denoiser, DenoiseRequest, DenoiseStepper
+from pinxit.pipelines.denoise import Conditions, Denoiser, DenoiseRequest, DenoiseWorker
+from pinxit.pipelines.engine import Engine
+from pinxit.pipelines.graph import Graph, Stage
+from pinxit.pipelines.lanes import Lanes
+from pinxit.pipelines.work import Job
+from pinxit.pipelines.worker import Each, SideBySide
 from pinxit.recipes.diffusion.conditions import Captions, Noising
 from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
-from pinxit.recipes.painting import Watch, draw, halves
+from pinxit.recipes.painting import PREVIEWS, Asked, Watch, served
+from pinxit.types import Prompt
 
 if TYPE_CHECKING:
     from pinxit.text.encoders import TextEncoder
     from pinxit.types import Picture, Ranked
 
-SLOTS = 4
+CPU_ROWS, GPU_ROWS = 1, 4  # of a call (docs/log.md)
 
 
 class Upsampler:
@@ -37,24 +45,27 @@ class Upsampler:
         config: StageConfig,
         sampling: SamplingConfig,
         captions: Captions,
-        slots: int = SLOTS,
         *,
+        tile: int | None = None,
         noising: Noising | None = None,
         thresholding: Thresholding | None = None,
         before: Upsampler | None = None,
         name: str = "imagen",
         provenance: Mapping[str, Any] | None = None,
     ) -> None:
-        """`noising`: of smaller pictures, as in its training (None: Imagen's); `thresholding`: None clips to [-1, 1].
+        """`tile`: rows of a call (None: the device's usual).
+
+        `noising`: of smaller pictures, as in its training (None: Imagen's); `thresholding`: None clips to [-1, 1].
 
         `name`: its checkpoint's; `provenance`: what else metadata are to tell of it.
         """
         self.denoiser, self.config, self.sampling, self.captions = denoiser, config, sampling, captions
-        self.slots, self.noising, self.thresholding = slots, noising or Noising(), thresholding or Thresholding()
+        self.tile = tile or (CPU_ROWS if denoiser.device.type == "cpu" else GPU_ROWS)
+        self.noising, self.thresholding = noising or Noising(), thresholding or Thresholding()
         self.low, self.size, self.before = config.low, config.size, before
         self.stage: int = 1 if before is None else before.stage + 1  # of the cascade: each has noise of its own
-        self.provenance = {"upsampler": name} | dict(provenance or {})
-        self._steppers: dict[bool, DenoiseStepper] = {}
+        self._reading, self._known = Lock(), dict[str, tuple[Conditions, Conditions]]()
+        self.name, self.provenance = name, {"upsampler": name} | dict(provenance or {})
 
     @property
     def reader(self) -> TextEncoder:
@@ -91,8 +102,11 @@ class Upsampler:
             takes = f"square pictures of at least {low} px and less than {self.size}"
             raise UsageError(f"the upsampler takes {takes}, not {width} x {height}.")
 
-    def enlarge(self, prompt: str, ranked: Sequence[Ranked], watch: Watch | None = None) -> list[Ranked]:
-        """The same pictures at `size`, with their seeds, candidates and scores; `watch` hears how far it has come.
+    def enlarge(
+        self, prompt: str, ranked: Sequence[Ranked], watch: Watch | None = None, previews: float = PREVIEWS
+    ) -> list[Ranked]:
+        """The same pictures at `size`, with their seeds, candidates and scores; `watch` hears how far it has come, and
+        looks every `previews` seconds.
 
         Raises UsageError for a picture that is not square, smaller than `low`, or as large as `size`, and for more
         augmentation than there was in training.
@@ -100,45 +114,63 @@ class Upsampler:
         for one in ranked:
             height, width = one.picture.shape[:2]
             self.check_size(width, height)
-        if self.before is not None and any(len(one.picture) < self.low for one in ranked):
-            first, watch = (None, None) if watch is None else halves(watch)
-            ranked = self._brought(prompt, ranked, first)
-        self.config.check_noise(self.sampling.augmentation)
-        guided = self.sampling.upsampler_guidance != 1
-        if guided not in self._steppers:
-            self._steppers[guided] = DenoiseStepper(self.denoiser, self.slots, guided)
-        stepper = self._steppers[guided]
+        starts = [(self._route(len(one.picture)), one) for one in ranked]
+        (found,) = served(self._engine, [Job(starts, request=Asked(Prompt(prompt)))], watch, previews)
+        return found
 
-        def preview(slots: Iterable[int]) -> list[Picture]:
-            return as_pictures([stepper.partial(slot) for slot in slots])
+    @cached_property
+    def graph(self) -> Graph:
+        """Its stages, and the route `enlarge` through them from a picture that is ranked to the same at `size`."""
+        lanes = Lanes(self.denoiser.device)
+        stages = [stage for one in self.chain for stage in one._stages(lanes)]
+        return Graph(stages, {"enlarge": self._route(self.chain[0].low)})
 
-        pictures = as_pictures(draw(stepper, self._requests(prompt, ranked), preview, watch))
-        return [replace(one, picture=picture) for one, picture in zip(ranked, pictures, strict=True)]
+    @cached_property
+    def _engine(self) -> Engine:
+        return Engine(self.graph)
 
-    def _brought(self, prompt: str, ranked: Sequence[Ranked], watch: Watch | None) -> list[Ranked]:
-        """The same, those that are too small for this network enlarged by the one before it."""
-        assert self.before is not None
-        small = [one for one in ranked if len(one.picture) < self.low]
-        large = iter(self.before.enlarge(prompt, small, watch))
-        return [next(large) if len(one.picture) < self.low else one for one in ranked]
+    @property
+    def _names(self) -> tuple[str, str]:
+        return f"{self.name}/low{self.size}", f"{self.name}/up{self.size}"
 
-    def _requests(self, prompt: str, ranked: Sequence[Ranked]) -> list[DenoiseRequest]:
-        (conditions, null), about, config = self.captions(prompt), self.sampling, self.config
-        sigmas = tuple(config.diffusion.even_sigmas(about.upsampler_steps))
-        return [
-            DenoiseRequest(
-                config.taken({**low, **conditions}),
-                config.taken({**low, **null}),
-                sigmas,
-                about.sampler,
-                one.seed,
-                one.candidate,
-                self.stage,
-                about.upsampler_guidance,
-                self.thresholding,
-            )
-            for one, low in zip(ranked, map(self._smaller, ranked), strict=True)
-        ]
+    def _route(self, size: int) -> list[str]:
+        """The way of a picture of `size` px: past the networks that take smaller ones."""
+        first = next(one for one in reversed(self.chain) if one.low <= size or one.before is None)
+        return [name for one in self.chain if one.size >= first.size for name in one._names]
+
+    def _stages(self, lanes: SideBySide) -> list[Stage]:
+        low, up = self._names
+        smaller = Each(
+            lambda items: [self._request(item.job.request.prompt.text, item.value) for item in items], lanes=lanes
+        )
+        worker = DenoiseWorker(
+            self.denoiser, self.tile, lanes, lambda request, x0: replace(request.about, picture=as_picture(x0))
+        )
+        return [Stage(low, smaller), Stage(up, worker, weight=1.0)]
+
+    def _request(self, prompt: str, one: Ranked) -> DenoiseRequest:
+        (conditions, null), about, config = self._read(prompt), self.sampling, self.config
+        config.check_noise(about.augmentation)
+        low = self._smaller(one)
+        return DenoiseRequest(
+            config.taken({**low, **conditions}),
+            config.taken({**low, **null}),
+            tuple(config.diffusion.even_sigmas(about.upsampler_steps)),
+            about.sampler,
+            one.seed,
+            one.candidate,
+            self.stage,
+            about.upsampler_guidance,
+            self.thresholding,
+            about=one,
+        )
+
+    def _read(self, prompt: str) -> tuple[Conditions, Conditions]:
+        """A prompt is read once for all its pictures, which come one after the other."""
+        with self._reading:
+            if prompt not in self._known:
+                self._known = {prompt: self.captions(prompt)}
+            return self._known[prompt]
 
     def _smaller(self, one: Ranked) -> Conditions:
         """The picture and its noise level, from noise of its own."""
@@ -148,6 +180,7 @@ class Upsampler:
         return {name: rows[0] for name, rows in self.noising(small, level, noise[None]).items()}
 
 
-def as_pictures(found: Sequence[Tensor]) -> list[Picture]:
-    """What steppers give, [3, S, S] in [-1, 1] each, as pictures."""
-    return list(to_pictures((torch.stack(list(found)).cpu() + 1) / 2)) if found else []
+def as_picture(x0: Tensor) -> Picture:
+    """A sample [3, S, S] in [-1, 1] as a picture."""
+    (found,) = to_pictures((x0[None].cpu() + 1) / 2)
+    return found

@@ -10,12 +10,15 @@ from typing import Any
 
 from pinxit.errors import UsageError
 from pinxit.recipes.diffusion.config import DataConfig, SamplingConfig, Stage, TextConfig
+from pinxit.schema import Seed
 from pinxit.weights.checkpoint import Store
 
 ONCE = {"base": "pictures", "upsampler": "large", "second_upsampler": "largest"}
 """The networks that a config once had by name, and where the pictures of each are stored: run folders keep them so."""
 TAKEN = ("pictures", "tokenizer", "texts", "checkpoint", "text", *ONCE.values())
 """Folders of a run and parts of a checkpoint that are no networks."""
+GIVEN = ("sequence", "mask", "low_res", "augmentation")
+"""The conditions that its networks learn from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class ImagenConfig:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     ranker: str = "tiny"  # whose CLIP ranks the candidates
     store: Store = "bf16"  # of the checkpoint's weights: bf16, or int8 in half the space
-    seed: int = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -39,6 +42,11 @@ class ImagenConfig:
         base = self.stages[0]
         if base.low:
             raise UsageError(f"{base.name}.low={base.low} must be 0: the base draws from nothing.")
+        if not base.unet.text:
+            raise UsageError(f"{base.name}.unet.text must be the width of the text that the base draws for, not 0.")
+        for stage in self.stages:
+            if foreign := [name for name in stage.unet.conditions() if name not in GIVEN]:
+                raise UsageError(f"{stage.name}.unet.{foreign[0]} must be 0: Imagen's networks are given none.")
         for small, large in pairwise(self.stages):
             if large.low != small.size:
                 raise UsageError(f"{large.name}.low={large.low} must equal {small.name}.size={small.size}: set both.")
@@ -66,7 +74,8 @@ class ImagenConfig:
     def migrated(data: Mapping[str, Any]) -> dict[str, Any]:
         """JSON of a version whose networks, plans and counts of pictures were fields by name, as stages."""
         found = dict(data)
-        if "stages" in found or "base" not in found:
+        sections = (found.get(name) or {} for name in (*ONCE, "plans", "data"))
+        if "stages" in found or "base" not in found or not all(isinstance(one, dict) for one in sections):
             return found
         plans, counts = dict(found.pop("plans", {})), dict(found.get("data", {}))
         found["data"], found["stages"] = counts, []

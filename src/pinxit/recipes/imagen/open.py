@@ -13,7 +13,7 @@ from pinxit.models.unet_fast import fast_unet
 from pinxit.recipes.diffusion.conditions import Captions
 from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig, TextConfig
 from pinxit.recipes.diffusion.denoiser import UNetDenoiser
-from pinxit.recipes.diffusion.painter import SLOTS, DiffusionPainter
+from pinxit.recipes.diffusion.painter import DiffusionPainter
 from pinxit.recipes.diffusion.task import TEXT
 from pinxit.recipes.diffusion.upsampler import Upsampler
 from pinxit.recipes.painting import Ranker
@@ -107,4 +107,4 @@ def _ranker(name: str, on: torch.device) -> Ranker:
     checkpoint = open_checkpoint(find(name))
     clip = CLIP(checkpoint.config("clip", CLIPConfig))
     checkpoint.load_into("clip", clip)
-    return Ranker(clip.to(on).eval().requires_grad_(False), Tokenizer.open(checkpoint.folder), on, SLOTS)
+    return Ranker(clip.to(on).eval().requires_grad_(False), Tokenizer.open(checkpoint.folder), on)

@@ -24,7 +24,7 @@ from pinxit.training import state as states
 from pinxit.training.draws import seeded
 from pinxit.training.plan import Plan
 from pinxit.training.precision import pick_device
-from pinxit.training.runs import enter
+from pinxit.training.runs import FILE, config_of, enter
 
 RECIPE = "imagen"
 
@@ -59,12 +59,17 @@ class ImagenRun(StartingRun[ImagenConfig]):
         counts = (f"stages.{stage}.pictures" for stage in self.config.cascade)
         drawn = self.path(bank_of(self.config.cascade[0])).exists
         used: dict[str, Callable[[], bool]] = dict.fromkeys(("data", "seed", *counts), drawn)
-        for stage in self.config.cascade:
+        for stage in (*self.config.cascade, *self._before):  # one that has learnt cannot be taken out either
             used[f"stages.{stage}"] = partial(self.started, stage)
         used |= dict.fromkeys((f"text.{name}" for name in ("encoder", "length", "spell", "stored")), self._read)
         used["text"] = lambda: any(map(self.started, self.config.cascade))
         enter(self.folder, RECIPE, self.config, used)
         self.note_start()
+
+    @property
+    def _before(self) -> tuple[str, ...]:
+        """The networks that the run had when its config was last written down."""
+        return config_of(self.folder, RECIPE, ImagenConfig).cascade if (self.folder / FILE).is_file() else ()
 
     @property
     def trained(self) -> tuple[str, ...]:

@@ -82,7 +82,8 @@ def card(run: UnclipRun, facts: Mapping[str, Any]) -> str:
 
 {tells} what embedding the CLIP of '{facts["clip"]}' may give a picture
 of a sentence; a decoder draws pictures of {config.decoder.size} pixels from that embedding and the sentence, which a
-frozen language model ({facts["reader"]}) reads. After "Hierarchical Text-Conditional Image Generation with CLIP Latents" (arXiv 2204.06125).
+frozen language model ({facts["reader"]}) reads. After
+"Hierarchical Text-Conditional Image Generation with CLIP Latents" (arXiv 2204.06125).
 
 ## Training
 

@@ -6,7 +6,7 @@ Shapes: O rows for one picture's objects, K columns of an object table, G garmen
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pinxit.errors import DataError
 from pinxit.models.detector import DetectorConfig
-from pinxit.recipes.judge_unshown import (
+from pinxit.recipes.judge.unshown import (
     answers_unshown,
     garments_unshown,
     links_unshown,
@@ -163,3 +163,30 @@ def unshown_table(scene: Scene, config: DetectorConfig) -> Tensor:
     table = torch.zeros(MOST, len(config.colours) + len(config.forms) + 1 + len(config.styles), dtype=torch.bool)
     table[: len(rows)] = torch.from_numpy(np.stack(rows))
     return table
+
+
+class Objects(NamedTuple):
+    """The objects of a batch, one a row."""
+
+    picture: Tensor  # int64 [M]
+    row: Tensor  # int64 [M], of its picture's table
+    name: Tensor  # int64 [M]
+    centre: Tensor  # [M, 2] in cells
+    extent: Tensor  # [M, 2] natural logarithm of width and height as fractions of the side
+    sigma: Tensor  # [M] width of the bump on the heat map, in cells
+    colour: Tensor  # int64 [M], -1 unknown, like the next two
+    form: Tensor
+    style: Tensor
+    unshown: Tensor  # bool [M, colours + forms + 1 + styles]: answers that are neither right nor wrong
+
+
+def unpack(table_BOK: Tensor, unshown_BOA: Tensor, grid: int) -> Objects:
+    """Rows of object tables, empty rows left out."""
+    picture_M, place_M = (table_BOK[:, :, 0] >= 0).nonzero(as_tuple=True)
+    rows, unshown = table_BOK[picture_M, place_M], unshown_BOA[picture_M, place_M]
+    low, high = rows[:, 1:3], rows[:, 3:5]
+    sides = (high - low).clamp(min=1e-3)
+    sigma = (0.12 * grid * sides.prod(1).sqrt()).clamp(0.4, 1.2)
+    centre = ((low + high) / 2 * grid).clamp(0, grid - 1e-3)
+    name, colour, form, style = rows[:, [0, COLOUR, FORM, STYLE]].long().unbind(1)
+    return Objects(picture_M, place_M, name, centre, sides.log(), sigma, colour, form, style, unshown)

@@ -5,19 +5,14 @@ Shapes: B pictures, O rows for one picture's objects, M objects of all pictures 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from pinxit.models.detector import Described, Detector, Found
 from pinxit.models.reader import BLANK
-from pinxit.recipes.judge_truth import ANY_COLOUR, NOT_WORN
+from pinxit.recipes.judge.truth import ANY_COLOUR, NOT_WORN, Objects
 from pinxit.training.plan import Batch
-
-if TYPE_CHECKING:
-    from pinxit.models.detector import Described, Detector, Found
-    from pinxit.recipes.judge_training import Objects
 
 BOARDS = {"sign": (0.0, 0.05, 1.0, 0.61), "storefront": (-0.01, 0.02, 1.01, 0.32)}
 """Where words stand on what carries them (x0, y0, x1, y1 as shares of its box), with a little room around."""

@@ -11,8 +11,8 @@ from pinxit.functional.boxes import Box, Detection, Sight, suppress
 from pinxit.functional.detection import peaks
 from pinxit.models.detector import Described, Detector, DetectorConfig, Found
 from pinxit.models.reader import spelled
-from pinxit.recipes.judge_further import BOARDS, board_of
-from pinxit.recipes.judge_truth import flat_forms
+from pinxit.recipes.judge.further import BOARDS, board_of
+from pinxit.recipes.judge.truth import flat_forms
 
 FAINT = 0.05  # weaker detections are not reported
 MOST_FOUND = 24  # detections in one picture

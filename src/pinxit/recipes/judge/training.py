@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,8 +20,18 @@ from pinxit.errors import DataError
 from pinxit.functional.degrade import faced, repainted, worn
 from pinxit.functional.detection import heat_loss, heat_targets
 from pinxit.models.detector import Described, Detector, DetectorConfig
-from pinxit.recipes.judge_further import answer_loss, board_of, further_loss, letters_loss
-from pinxit.recipes.judge_truth import ANY_COLOUR, COLOUR, FORM, STYLE, flat_forms, letters_of, truth_of
+from pinxit.recipes.judge.further import answer_loss, board_of, further_loss, letters_loss
+from pinxit.recipes.judge.truth import (
+    ANY_COLOUR,
+    COLOUR,
+    FORM,
+    STYLE,
+    Objects,
+    flat_forms,
+    letters_of,
+    truth_of,
+    unpack,
+)
 from pinxit.training.draws import numpy_rng, seeded, torch_rng
 from pinxit.training.plan import Batch
 from pinxit.world.scene import Scene
@@ -40,33 +50,6 @@ WEIGHTS = {"own form": 0.3, "material": 3.0, "worn": 3.0, "links": 3.0, "view": 
 """How much a part of the loss counts where it is not 1: what is rare counts more than it would."""
 
 
-class Objects(NamedTuple):
-    """The objects of a batch, one a row."""
-
-    picture: Tensor  # int64 [M]
-    row: Tensor  # int64 [M], of its picture's table
-    name: Tensor  # int64 [M]
-    centre: Tensor  # [M, 2] in cells
-    extent: Tensor  # [M, 2] natural logarithm of width and height as fractions of the side
-    sigma: Tensor  # [M] width of the bump on the heat map, in cells
-    colour: Tensor  # int64 [M], -1 unknown, like the next two
-    form: Tensor
-    style: Tensor
-    unshown: Tensor  # bool [M, colours + forms + 1 + styles]: answers that are neither right nor wrong
-
-
-def unpack(table_BOK: Tensor, unshown_BOA: Tensor, grid: int) -> Objects:
-    """Rows of object tables, empty rows left out."""
-    picture_M, place_M = (table_BOK[:, :, 0] >= 0).nonzero(as_tuple=True)
-    rows, unshown = table_BOK[picture_M, place_M], unshown_BOA[picture_M, place_M]
-    low, high = rows[:, 1:3], rows[:, 3:5]
-    sides = (high - low).clamp(min=1e-3)
-    sigma = (0.12 * grid * sides.prod(1).sqrt()).clamp(0.4, 1.2)
-    centre = ((low + high) / 2 * grid).clamp(0, grid - 1e-3)
-    name, colour, form, style = rows[:, [0, COLOUR, FORM, STYLE]].long().unbind(1)
-    return Objects(picture_M, place_M, name, centre, sides.log(), sigma, colour, form, style, unshown)
-
-
 def detector_loss(model: Detector, pictures: Tensor, truth: Batch) -> tuple[Tensor, dict[str, Tensor]]:
     """All that the detector says against the truth; also the sum's parts by name, before their `WEIGHTS`.
 
@@ -83,7 +66,9 @@ def detector_loss(model: Detector, pictures: Tensor, truth: Batch) -> tuple[Tens
     faced_B = truth["faced"]
     named_M = ~faced_B[true.picture]
     shown_BN11 = ~(truth["unshown_names"] | faced_B[:, None])[:, :, None, None]
-    at_centres = found.heat[true.picture, :, row, column].masked_fill(truth["unshown_names"][true.picture], -torch.inf)
+    open_MN = truth["unshown_names"][true.picture] | (target[true.picture, :, row, column] == 1)  # a star in a circle
+    open_MN = open_MN.scatter(1, true.name[:, None], False)
+    at_centres = found.heat[true.picture, :, row, column].masked_fill(open_MN, -torch.inf)
     name_M = F.cross_entropy(at_centres.float(), true.name, reduction="none")
     parts = {
         "heat": heat_loss(found.heat, target, len(cell), shown_BN11),

@@ -15,23 +15,22 @@ import torch
 
 from pinxit.data.sheet import sheet
 from pinxit.errors import UsageError
-from pinxit.functional.boxes import Sight
+from pinxit.functional.boxes import Detection, Sight
 from pinxit.models.detector import Detector, DetectorConfig
 from pinxit.pipelines.rank import to_tensor
-from pinxit.recipes.judge_sight import look, senses_of
-from pinxit.recipes.judge_training import JudgeTask
+from pinxit.recipes.judge.practice import Practice, Signs
+from pinxit.recipes.judge.sight import look, senses_of
+from pinxit.recipes.judge.training import JudgeTask
+from pinxit.schema import Seed
 from pinxit.training import runs, state
 from pinxit.training.loop import Outcome, Plan, Stop, fit
 from pinxit.training.precision import pick_device
-from pinxit.types import Example
 from pinxit.weights.checkpoint import Checkpoint, Part, open_checkpoint, save_checkpoint
 from pinxit.weights.zoo import find
-from pinxit.world.draw import render
 from pinxit.world.roles import GARMENTS, MATERIALS, cast, shapely
 from pinxit.world.sign_words import LETTERS
-from pinxit.world.tasks import task_scene
-from pinxit.world.vocabulary import COLOURS, FORMS, LIGHTS, VIEWS, PresetName, lexicon
-from pinxit.world.world import LENGTH, World
+from pinxit.world.vocabulary import COLOURS, FORMS, LIGHTS, VIEWS, lexicon
+from pinxit.world.world import World
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
@@ -46,7 +45,7 @@ class JudgeConfig:
     detector: DetectorConfig
     plan: Plan
     world: str = "small"
-    seed: int = 0  # of the first weights and the order of the renders
+    seed: Seed = 0  # of the first weights and the order of the renders
 
 
 def config_for(world: str, images: int = 300_000) -> JudgeConfig:
@@ -131,27 +130,8 @@ def build(config: JudgeConfig) -> JudgeTask:
     world = World(preset=_preset(config.world), split="train", size=config.detector.size)
     pictures = [world[i].picture for i in range(12)]
     signs = Signs(world.preset, world.size, config.seed) if config.detector.letters else None
-    return JudgeTask(world, config.detector, config.seed, lambda detector: portrait(detector, pictures), signs)
-
-
-@dataclass(frozen=True)
-class Signs:
-    """Signs and storefronts of the world's train split and nothing else; item i is a function of the fields and i."""
-
-    preset: PresetName
-    size: int
-    seed: int
-    length: int = LENGTH
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> Example:
-        """Raises IndexError outside 0 .. len - 1."""
-        if not 0 <= index < self.length:
-            raise IndexError(f"item {index} of {self.length} signs.")
-        scene = task_scene(self.preset, "train", "words", self.seed, index)
-        return Example(render(scene, self.size), (), f"sign-{self.preset}-{self.seed}-{index:010d}", scene)
+    data = Practice(world.preset, world.size) if config.world == "gallery" else world
+    return JudgeTask(data, config.detector, config.seed, lambda detector: portrait(detector, pictures), signs)
 
 
 def _preset(world: str) -> Any:
@@ -167,9 +147,17 @@ def portrait(detector: Detector, pictures: Sequence[Picture]) -> Picture:
 
 
 def describe(sight: Sight, least: float = 0.3) -> str:
-    """A sight in words, best first: "red cube 0.97, green circle 0.90; snow"."""
-    told = [f"{d.colour or ''} {d.name} {d.score:.2f}".strip() for d in sight.found if d.score >= least]
-    return "; ".join(part for part in (", ".join(told) or "nothing", sight.place) if part)
+    """A sight in words, best first: "red cube 0.97, panda in a blue hat 0.90; snow"."""
+    told = [f"{_described(d)} {d.score:.2f}" for d in sight.found if d.score >= least]
+    return "; ".join(part for part in (", ".join(told) or "nothing", sight.place, sight.view, sight.light) if part)
+
+
+def _described(one: Detection) -> str:
+    """ "blue sign that says TEA", "owl in a red hat", "snail of harp"."""
+    further = [f"of {one.material}"] if one.material else []
+    further += [f"in a {colour} {garment}" for colour, garment in one.outfit]
+    further += [f"that says {one.words}"] if one.words else []
+    return " ".join(part for part in (one.colour, one.name, *further) if part)
 
 
 def train(
@@ -206,13 +194,16 @@ def keep(config: JudgeConfig, stage: Path, folder: Path, init: Checkpoint | None
 
 def card(config: JudgeConfig, images: int) -> str:
     """The model card."""
+    besides = ", ".join(sorted(senses_of(config.detector)))
+    further = f" It also tells, of its world: {besides}." if besides else ""
     return f"""# A judge for world:{config.world}
 
 An anchor-free detector that finds {len(config.detector.names)} kinds of things in pictures of {config.detector.size}
-pixels, with their boxes, colours, forms and styles, and the ground they stand on. Trained on {images:,} renders of the
-built-in world's train split, most of them worn (blurred, noisy, warped, compressed, put together from patches that do
-not quite fit). It judges whether a picture obeys its caption; its own accuracy on true and on wrong renders is printed
-beside every score by `pinxit eval world`. It knows nothing of photographs or of things outside this world.
+pixels, with their boxes, colours, forms and styles, and the ground they stand on.{further} Trained on {images:,}
+renders of the built-in world's train split, most of them worn (blurred, noisy, warped, compressed, put together from
+patches that do not quite fit). It judges whether a picture obeys its caption; its own accuracy on true and on wrong
+renders is printed beside every score by `pinxit eval world`. It knows nothing of photographs or of things outside this
+world.
 
 Train it again: `pinxit train judge --data world:{config.world} --out RUN`
 """
@@ -223,6 +214,6 @@ def parse_world(data: str) -> str:
     kind, _, preset = data.partition(":")
     if kind != "world" or not preset:
         raise UsageError(
-            f"a judge learns from pictures with known facts: --data world:small or world:full, not {data}."
+            f"a judge learns from pictures with known facts: --data world:small, :gallery or :full, not {data}."
         )
     return preset

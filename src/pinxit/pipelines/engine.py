@@ -1,0 +1,195 @@
+"""The one loop that everything paints by: `turn` makes one call of one worker. No torch here.
+
+Orders (submit, cancel, drop) may come from any thread; `turn` belongs to one. What is computed for an item depends on
+nothing but the item, so neither company nor order nor a retry changes a result.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+
+from pinxit.errors import UsageError
+from pinxit.pipelines.graph import Graph, Stage
+from pinxit.pipelines.policy import Fair
+from pinxit.pipelines.travel import Travel
+from pinxit.pipelines.work import Event, Job, Place, WorkItem
+
+
+class Engine(Travel):
+    """Jobs on their way through a graph. `publish` is handed the events of every turn that has any."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        policy: Fair | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+        publish: Callable[[list[Event]], None] = lambda events: None,
+    ) -> None:
+        super().__init__(graph)
+        self.policy, self.clock, self.publish = policy or Fair(), clock, publish
+        self._orders: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._numbers = itertools.count()
+
+    def submit(self, job: Job) -> None:
+        """Ask for a job. Raises UsageError for a route that the graph has not."""
+        for route, _ in job.starts:
+            self.graph.check(route)
+        self._orders.put(lambda: self._submit(job))
+
+    def cancel(self, job: Job) -> None:
+        """Let go of a job; one that has ended stays as it ended."""
+        self._orders.put(lambda: self._close(job, "cancelled"))
+
+    def drop(self, job: Job, place: Place) -> None:
+        """Let go of one of its items, such as a candidate that is no longer wanted; its joins go on without it."""
+        self._orders.put(lambda: self._drop(job, place))
+
+    def share(self, job: Job) -> float:
+        """How far a job has come, 0 to 1."""
+        if job.outcome is not None:
+            return 1.0
+        under_way = sum(self._doing(item) for item in self.started if item.job is job and not item.preview)
+        return (job.passed + under_way) / max(1, len(job.items) + len(job.results))
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Sleep until an order comes: what an engine's own thread does after a turn that found nothing to do."""
+        with suppress(Empty):
+            self._orders.get(timeout=seconds)()
+
+    def turn(self) -> bool:
+        """One call of one worker, between which jobs come, go and are looked at; False: there was nothing to do."""
+        self.settle()
+        head = self._head()
+        if head is not None:
+            self._look(self._call(head), self.clock())
+        self._publish()
+        return head is not None
+
+    def settle(self) -> None:
+        """Take the orders that have come, and let go of what is late, without computing anything."""
+        self._take_orders(self.clock())
+        self._publish()
+
+    def _take_orders(self, now: float) -> None:
+        with suppress(Empty):
+            while True:
+                self._orders.get_nowait()()
+        for job in [job for job in self.jobs.values() if now >= job.deadline]:
+            self._close(job, "expired")
+
+    def _publish(self) -> None:
+        if self.events:
+            told, self.events = self.events, []
+            self.publish(told)
+
+    def _submit(self, job: Job) -> None:
+        if job.outcome is not None or job.number in self.jobs:
+            return
+        busy = {other.client for other in self.jobs.values()}
+        if job.client not in busy:
+            self.policy.meet(job.client, busy)
+        job.number, job.looked = next(self._numbers), self.clock()
+        self.jobs[job.number] = job
+        self._enter([WorkItem(job, route, 0, (k,), value) for k, (route, value) in enumerate(job.starts)])
+        self._perhaps_done(job)
+
+    def _head(self) -> WorkItem | None:
+        fresh = [item for item in [*self.again, *self.waiting.first()] if self._stage(item).worker.fits(item)]
+        head = min([*self.started, *fresh], key=self.policy.key, default=None)
+        if head is None or head.tries or head.preview or self._full(head):
+            return head
+        # Its call has room: what a cheap stage is yet to send there comes along, so that jobs share calls.
+        behind = [one for one in fresh if head.stage in one.route[one.at + 1 : one.at + 2] and not one.preview]
+        return min((one for one in behind if not self._stage(one).weight), key=self.policy.key, default=head)
+
+    def _call(self, head: WorkItem) -> list[WorkItem]:
+        stage, began = self._stage(head), self.clock()
+        chosen = self._chosen(head)
+        shares = [(item.job, stage.worker.rows(item)) for item in chosen]
+        begun = [item for item in chosen if self._begun(stage, item)]
+        tile = [item for item in begun if item.state is not None]  # one that cannot begin may end its job
+        try:
+            if tile:
+                stage.worker.step([item.state for item in tile])
+        except Exception as error:
+            self._failed(stage, tile, error)
+        else:
+            self._collect(stage, tile)
+        self.policy.charge(shares, self.clock() - began)
+        return tile
+
+    def _full(self, head: WorkItem) -> bool:
+        worker = self._stage(head).worker
+        return sum(map(worker.rows, self._chosen(head))) >= worker.width
+
+    def _chosen(self, head: WorkItem) -> list[WorkItem]:
+        """Who shares the head's call; what failed in company is tried alone."""
+        worker = self._stage(head).worker
+        if head.tries:
+            return worker.tile([head])
+        same = [one for one in self.started if one.stage == head.stage and not one.tries]
+        ready = sorted([*same, *self.waiting.at(head.stage, worker.width + 1, self.policy)], key=self.policy.key)
+        return worker.tile([head, *(one for one in ready if one is not head)])
+
+    def _begun(self, stage: Stage, item: WorkItem) -> bool:
+        if item.state is not None or item.job.outcome is not None:
+            return item.state is not None
+        if item.tries:
+            self.again.remove(item)
+        else:
+            self.waiting.take(item)
+        try:
+            item.state = stage.worker.begin(item)
+        except Exception as error:
+            self._failed(stage, [item], error)
+            return False
+        self.started.append(item)
+        return True
+
+    def _collect(self, stage: Stage, tile: Sequence[WorkItem]) -> None:
+        for item in [item for item in tile if stage.worker.done(item.state)]:
+            if item.state is None:  # its job has just ended
+                continue
+            try:
+                value = stage.worker.result(item.state)
+            except Exception as error:
+                self._failed(stage, [item], error)
+            else:
+                self._pass_on(item, value)
+
+    def _failed(self, stage: Stage, tile: Sequence[WorkItem], error: Exception) -> None:
+        """What was computed is not trusted: each is tried once more, alone, from the stage's start."""
+        for item in tile:
+            if item.job.outcome is not None:
+                continue
+            if item.state is not None:
+                self._end(item)
+            if not item.preview and (item.tries or (isinstance(error, UsageError) and len(tile) == 1)):
+                self._close(item.job, "failed", error)
+            elif not item.preview:
+                item.tries = 1
+                self.again.append(item)
+
+    def _look(self, tile: Sequence[WorkItem], now: float) -> None:
+        """Previews of what has just gone a step and is due; newer ones replace those that nobody came to."""
+        seen = [item for item in tile if item.state is not None and not item.preview]
+        due = {item.job for item in seen if now >= item.job.looked + item.job.previews}
+        for job in due:
+            self.waiting.forget(job, previews=True)
+            job.looked = now
+        for item in [item for item in seen if item.job in due]:
+            stage = self._stage(item)
+            found = stage.worker.look(item.state)
+            if found is not None and stage.shown:
+                at = list(item.route).index(stage.shown)
+                self.waiting.add(WorkItem(item.job, item.route, at, item.place, found, preview=True))
+            elif found is not None:
+                self._show(item.job, item.place, found)
+
+    def _doing(self, item: WorkItem) -> float:
+        behind, ahead = (self.graph.worth(item.route, at) for at in (item.at, item.at + 1))
+        return (ahead - behind) * self._stage(item).worker.progress(item.state)

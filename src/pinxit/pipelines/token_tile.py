@@ -1,0 +1,174 @@
+"""One machine of a token transformer: R rows with a cache, and a request in one of them, or two where it is guided.
+
+The second row of a guided request runs on the empty text. Shapes: B items of a call, N = h w positions, K codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from pinxit.functional.sampling import guide, sample, uniforms
+
+UNKNOWN = -1  # stands for a code that is not known (yet)
+
+
+class Decoder(Protocol):
+    """What a tile needs: rows that stand at positions of their own and never see each other."""
+
+    slots: int  # R
+    text_tokens: int  # L
+    grid: int  # h = w
+    codes: int  # K
+    device: torch.device
+
+    def beside(self) -> Decoder:
+        """Another machine of as many rows over the same weights."""
+        ...
+
+    def widths(self, wanted: Sequence[int]) -> tuple[int, ...]:
+        """Those of `wanted` numbers of rows by which a row comes out as among all, and all."""
+        ...
+
+    def prefill(self, slots: Sequence[int], text_BL: Tensor) -> Tensor:
+        """Start rows on texts; logits [B, K] of the first code."""
+        ...
+
+    def step(self, tokens_R: Tensor, positions_R: Tensor) -> Tensor:
+        """Feed each of the first rows the code at its position; logits [R, K] of the next code."""
+        ...
+
+
+@dataclass(frozen=True)
+class TokenRequest:
+    """One picture to draw. (text, seed, candidate) and the settings name it for ever."""
+
+    text: Tensor  # int64 [L], pads 0
+    seed: int = 0
+    candidate: int = 0
+    temperature: float = 1.0  # 0 takes the likeliest code every time
+    top_k: int = 0  # draw from the k likeliest codes; 0 is all
+    top_p: float = 1.0  # draw from the likeliest codes that add up to p; 1 is all
+    guidance: float = 1.0  # classifier-free guidance; 1 is none
+    known: Tensor | None = None  # int64 [h, w]: codes that are given, UNKNOWN (-1) where one is to be drawn
+
+    @property
+    def rows(self) -> int:
+        """Two where it is guided."""
+        return 1 if self.guidance == 1 else 2
+
+
+@dataclass(frozen=True)
+class TokenResult:
+    """A finished picture."""
+
+    codes: Tensor  # int64 [h, w]
+    log_likelihood: float  # nats, of the known codes behind the first drawn one: how well the hole's filling leads on
+
+
+@dataclass(eq=False)
+class Drawing:
+    """A request in its rows."""
+
+    request: TokenRequest
+    tile: Tile
+    rows: tuple[int, ...]  # the text's first, then the empty text's
+    drawn: int = 0  # codes so far
+    begun: bool = False  # whether its text has been read
+
+
+class Tile:
+    """A machine with its rows' numbers; rows that take no part in a call are fed again what they were fed last."""
+
+    def __init__(self, decoder: Decoder, widths: Sequence[int]) -> None:
+        self.decoder, self.widths, self.length = decoder, widths, decoder.grid**2
+        self.free = list(range(decoder.slots))
+        R, device = decoder.slots, decoder.device
+        with torch.inference_mode():
+            self.logits = torch.zeros(R, decoder.codes, device=device)
+            self.uniform = torch.zeros(R, self.length, device=device)
+            self.known, self.codes = torch.full((2, R, self.length), UNKNOWN, device=device)
+            self.fed, self.position = torch.zeros(2, R, dtype=torch.long, device=device)
+            self.behind = torch.zeros(R, dtype=torch.long, device=device)  # known codes from here on are scored
+            self.score = torch.zeros(R, device=device)
+            self.settings = torch.ones(4, R, device=device)  # temperature, top-k, top-p, guidance
+
+    @torch.inference_mode()
+    def step(self, states: Sequence[Drawing]) -> None:
+        """Draw the next code of each, and feed it where another follows."""
+        for state in states:
+            if not state.begun:
+                self._begin(state)
+        row_B = self._index([state.rows[0] for state in states])
+        at_B = self._index([state.drawn for state in states])
+        code_B = self._draw(states, row_B, at_B)
+        if any(state.request.known is not None for state in states):
+            code_B = self._heed_known(code_B, row_B, at_B)
+        self.codes[row_B, at_B] = code_B
+        for state in states:
+            state.drawn += 1
+        self._feed([state for state in states if state.drawn < self.length], states, code_B)
+
+    def _begin(self, state: Drawing) -> None:
+        request, (row, *twin), device = state.request, state.rows, self.decoder.device
+        text = request.text.to(device)[None]
+        self.logits[row] = self.decoder.prefill([row], text)[0]
+        for other in twin:
+            self.logits[other] = self.decoder.prefill([other], torch.zeros_like(text))[0]
+        self.uniform[row] = uniforms(request.seed, request.candidate, self.length).to(device)
+        known = torch.full((self.length,), UNKNOWN) if request.known is None else request.known.flatten()
+        self.known[row] = known.to(device)
+        self.behind[row] = int((known == UNKNOWN).int().argmax()) if (known == UNKNOWN).any() else self.length
+        self.codes[row], self.score[row] = UNKNOWN, 0
+        numbers = (request.temperature, request.top_k or self.decoder.codes, request.top_p, request.guidance)
+        self.settings[:, row] = torch.tensor(numbers, device=device)
+        rows = list(state.rows)
+        self.fed[rows], self.position[rows] = 0, 0
+        state.begun = True
+
+    def _draw(self, states: Sequence[Drawing], row_B: Tensor, at_B: Tensor) -> Tensor:
+        asked = [state.request for state in states]
+        temperature, top_k, top_p, guidance = self.settings[:, row_B]
+        logits = self.logits[row_B]
+        if any(len(state.rows) > 1 for state in states):
+            logits = guide(logits, self.logits[self._index([state.rows[-1] for state in states])], guidance)
+        if not torch.isfinite(logits.sum()):
+            raise ArithmeticError("the transformer gave numbers that are not finite")
+        return sample(
+            logits,
+            self.uniform[row_B, at_B],
+            temperature,
+            top_k.long() if any(request.top_k for request in asked) else None,
+            top_p if any(request.top_p < 1 for request in asked) else None,
+            greedy=any(request.temperature == 0 for request in asked),
+        )
+
+    def _heed_known(self, code_B: Tensor, row_B: Tensor, at_B: Tensor) -> Tensor:
+        """Given codes instead of drawn ones.
+
+        Their log-likelihood, under the text and unguided, counts from the first drawn code on.
+        """
+        known_B = self.known[row_B, at_B]
+        log_p = self.logits[row_B].log_softmax(1).gather(1, known_B.clamp(min=0)[:, None])[:, 0]
+        self.score[row_B] += torch.where((known_B != UNKNOWN) & (at_B > self.behind[row_B]), log_p, 0)
+        return torch.where(known_B == UNKNOWN, code_B, known_B)
+
+    def _feed(self, working: Sequence[Drawing], states: Sequence[Drawing], code_B: Tensor) -> None:
+        if not working:
+            return
+        rows = self._index([row for state in states for row in state.rows])
+        self.fed[rows] = code_B.repeat_interleave(self._index([len(state.rows) for state in states]))
+        fed = [(row, state.drawn - 1) for state in working for row in state.rows]
+        rows, places = (self._index(numbers) for numbers in zip(*fed, strict=True))
+        self.position[rows] = places
+        used = 1 + max(set(range(self.decoder.slots)).difference(self.free))
+        width = next(width for width in self.widths if width >= used)
+        logits = self.decoder.step(self.fed[:width], self.position[:width])
+        self.logits[rows] = logits[rows]
+
+    def _index(self, numbers: Sequence[int]) -> Tensor:
+        return torch.tensor(numbers, device=self.decoder.device)

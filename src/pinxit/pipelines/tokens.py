@@ -1,0 +1,105 @@
+"""Pictures code by code: the worker over a cached decoder, with guidance and rectangles to complete.
+
+Every lane has a tile (`pipelines.token_tile`) with rows of its own; all tiles read the same weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from pinxit.errors import UsageError
+from pinxit.pipelines.token_tile import UNKNOWN, Decoder, Drawing, Tile, TokenRequest, TokenResult
+from pinxit.pipelines.work import WorkItem
+from pinxit.pipelines.worker import OneByOne, SideBySide
+
+WIDTHS = (1, 2, 4, 8, 12, 16, 24)  # fewer rows than a tile has, where they come out the same
+
+
+def rows_of(lanes: SideBySide) -> int:
+    """Of a tile: 32, sixteen guided pictures, in all; at least 16, as each tile reads the weights (docs/log.md)."""
+    return max(16, 32 // lanes.count)
+
+
+class TokenWorker:
+    """Draws in as many tiles as there are lanes. An item's value is a `TokenRequest`, its result a `TokenResult`."""
+
+    def __init__(self, decoder: Decoder, lanes: SideBySide | None = None) -> None:
+        self.decoder, self.lanes = decoder, lanes or OneByOne()
+        (widths,) = self.lanes.run([partial(decoder.widths, WIDTHS)])
+        machines = [decoder, *(decoder.beside() for _ in range(self.lanes.count - 1))]
+        self.tiles = [Tile(machine, widths) for machine in machines]
+        self.width = decoder.slots * self.lanes.count
+
+    def rows(self, item: WorkItem) -> int:
+        """Two where it is guided."""
+        asked: TokenRequest = item.value
+        return asked.rows if item.state is None else len(item.state.rows)
+
+    def fits(self, item: WorkItem) -> bool:
+        """Whether some tile has rows for it."""
+        return max(len(tile.free) for tile in self.tiles) >= self.rows(item)
+
+    def tile(self, items: Sequence[WorkItem]) -> list[WorkItem]:
+        """Those that have begun, all of them, and as many as there are rows for."""
+        free, found = [len(tile.free) for tile in self.tiles], []
+        for item in items:
+            emptiest = free.index(max(free))
+            if item.state is None and free[emptiest] < self.rows(item):
+                continue
+            if item.state is None:
+                free[emptiest] -= self.rows(item)
+            found.append(item)
+        return found
+
+    def begin(self, item: WorkItem) -> Drawing:
+        """Rows of the emptiest tile. Raises UsageError for a request of the wrong shape or range."""
+        self._check(item.value)
+        tile = max(self.tiles, key=lambda tile: len(tile.free))
+        rows = tuple(tile.free[: self.rows(item)])
+        tile.free = tile.free[len(rows) :]
+        return Drawing(item.value, tile, rows)
+
+    def step(self, states: Sequence[Drawing]) -> None:
+        """A code each, the tiles side by side."""
+        shares = [[state for state in states if state.tile is tile] for tile in self.tiles]
+        self.lanes.run([partial(share[0].tile.step, share) for share in shares if share])
+
+    def done(self, state: Drawing) -> bool:
+        """Whether all codes are drawn."""
+        return state.drawn == state.tile.length
+
+    def result(self, state: Drawing) -> TokenResult:
+        """The codes."""
+        return TokenResult(self.look(state), float(state.tile.score[state.rows[0]]))
+
+    def end(self, state: Drawing) -> None:
+        """Free its rows; what they drew is lost."""
+        state.tile.free = sorted([*state.tile.free, *state.rows])
+
+    def progress(self, state: Drawing) -> float:
+        """The share of codes that are drawn."""
+        return state.drawn / state.tile.length
+
+    def look(self, state: Drawing) -> Tensor:
+        """The codes so far, int64 [h, w], UNKNOWN where none has been drawn."""
+        codes = state.tile.codes[state.rows[0]] if state.begun else torch.full((state.tile.length,), UNKNOWN)
+        return codes.view(self.decoder.grid, -1).clone()
+
+    def _check(self, request: TokenRequest) -> None:
+        grid, K, L = self.decoder.grid, self.decoder.codes, self.decoder.text_tokens
+        if request.text.shape != (L,):
+            raise UsageError(f"the text must be {L} token ids, not of shape {tuple(request.text.shape)}.")
+        if request.known is not None and (
+            request.known.shape != (grid, grid) or request.known.max() >= K or request.known.min() < UNKNOWN
+        ):
+            raise UsageError(f"known codes must be {grid} x {grid} numbers below {K}, or -1 where one is to be drawn.")
+        for name, value in (("temperature", request.temperature), ("guidance", request.guidance)):
+            if not 0 <= value < math.inf:
+                raise UsageError(f"{name} must be at least 0 and finite, not {value}.")
+        if request.top_k < 0 or not 0 < request.top_p <= 1:
+            raise UsageError("top-k must not be negative, and top-p must be above 0 and at most 1.")

@@ -1,0 +1,75 @@
+"""What the gallery's judge practises on: half of it the world as it is, half what judges find hardest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from pinxit.types import Example
+from pinxit.world.dice import Dice
+from pinxit.world.draw import render
+from pinxit.world.scene import Scene
+from pinxit.world.tasks import task_scene
+from pinxit.world.vocabulary import PresetName
+from pinxit.world.world import LENGTH, World
+
+HARD: tuple[tuple[str, float], ...] = (
+    *(("shaped", 3.0), ("inside", 2.0), ("behind", 2.0), ("view", 2.0), ("style", 2.0), ("outfit", 2.0)),
+    *(("made of", 2.0), ("riding", 1.5), ("stack", 1.0), ("on top", 1.0), ("pair", 1.0), ("walking", 1.0)),
+    *(("drinking", 0.7), ("making", 0.7), ("words", 1.0), ("light", 0.7), ("colours", 1.0), ("counting", 1.0)),
+)
+"""How often each task of the world is drawn for the harder half."""
+
+
+@dataclass(frozen=True)
+class Signs:
+    """Signs and storefronts of the world's train split and nothing else; item i is a function of the fields and i."""
+
+    preset: PresetName
+    size: int
+    seed: int
+    length: int = LENGTH
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Example:
+        """Raises IndexError outside 0 .. len - 1."""
+        _check(index, self.length)
+        return _shown(task_scene(self.preset, "train", "words", self.seed, index), self.size, f"sign {index}")
+
+
+@dataclass(frozen=True)
+class Practice:
+    """Even items are the world's, odd ones of `HARD` tasks, all of its train split; item i is a function of the fields
+    and i. No captions: judges do not read them."""
+
+    preset: PresetName
+    size: int
+    length: int = LENGTH
+
+    @cached_property
+    def _world(self) -> World:
+        return World(self.preset, "train", size=self.size)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Example:
+        """Raises IndexError outside 0 .. len - 1."""
+        _check(index, self.length)
+        if index % 2 == 0:
+            scene = self._world.scene(index)
+        else:
+            task = Dice("practice", self.preset, index).weighted(HARD)
+            scene = task_scene(self.preset, "train", task, 0, index)
+        return _shown(scene, self.size, f"practice {index}")
+
+
+def _shown(scene: Scene, size: int, key: str) -> Example:
+    return Example(render(scene, size), (), key, scene)
+
+
+def _check(index: int, length: int) -> None:
+    if not 0 <= index < length:
+        raise IndexError(f"item {index} of {length}.")

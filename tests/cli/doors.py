@@ -1,0 +1,289 @@
+"""Stand-ins for all that the command line calls, and what it asked of them: for tests of options.
+
+Every stand-in notes its arguments as "door.argument"; a later call's replace an earlier one's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from pinxit.config import to_dict
+from pinxit.data.labels import Labelled
+from pinxit.data.problems import Problem, Problems
+from pinxit.evaluation import famous_exam, questions
+from pinxit.functional.boxes import Sight
+from pinxit.recipes.clip.audit import Rate
+from pinxit.recipes.clip.index import Hit
+from pinxit.recipes.clip.probe import Probed
+from pinxit.recipes.clip.zero_shot import Guess
+from pinxit.recipes.dalle.painter import DallePainter
+from pinxit.recipes.diffusion.config import SamplingConfig
+from pinxit.recipes.staging import Ended
+from pinxit.types import Example, Prompt, Ranked
+
+if TYPE_CHECKING:
+    from pinxit.types import Picture
+
+SIDE = 16
+DEFAULTS: dict[str, Any] = {"guidance": 1.0, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "agreement": 0.0}
+DEFAULTS |= {"steps": 4, "sampler": "ddim", "grid": "even", "percentile": 0.0, "spacing": ""}
+SENSES = frozenset({"outfit", "words", "shape", "view", "light", "material", "link"})
+
+
+def picture(value: int = 0) -> Picture:
+    return np.random.default_rng(value).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+
+
+@dataclass
+class Notes:
+    """What was asked for."""
+
+    seen: dict[str, Any] = field(default_factory=dict)
+
+    def __call__(self, door: str, **facts: Any) -> None:
+        self.seen |= {f"{door}.{name}": value for name, value in facts.items()}
+
+    def add(self, name: str, value: Any) -> None:
+        """One more in a list."""
+        self.seen[name] = [*self.seen.get(name, []), value]
+
+
+class Painter(DallePainter):
+    """Knows every setting, and paints noise."""
+
+    name, size, text_tokens, grid = "stand-in", SIDE, 6, 4
+
+    def __init__(self, notes: Notes) -> None:
+        self.notes, self.defaults, self.provenance = notes, dict(DEFAULTS), {"checkpoint": "stand-in"}
+        self.ranker = SimpleNamespace(ranked=lambda text, seed, shown, **_: ranked(len(shown)))  # type: ignore[assignment]
+
+    def tokens_over_limit(self, text: str) -> int:
+        return max(0, len(text.split()) - self.text_tokens)
+
+    def unknown_words(self, text: str) -> list[str]:
+        return []
+
+    def paint_each(self, prompts: Any, *, candidates: int = 16, keep: int | None = 4, **how: Any) -> Iterator[Any]:  # type: ignore[override]
+        asked = [(one.text, one.seed) if isinstance(one, Prompt) else tuple(one) for one in prompts]
+        seeds = [seed for _, seed in asked]
+        self.notes("paint", prompts=asked, seeds=seeds, candidates=candidates, keep=keep, **how)
+        self.notes.add("painted", {name: how[name] for name in DEFAULTS if name in how})
+        yield from (ranked(candidates)[:keep] for _ in asked)
+
+    def rank(self, prompt: Prompt, pictures: Sequence[Picture], **settings: Any) -> list[Ranked]:
+        self.notes("rank", **settings)
+        return ranked(len(pictures))
+
+    def hole(self, picture: Picture, *, keep_rows: int | None = None, box: Any = None) -> Any:
+        self.notes("hole", keep_rows=keep_rows, box=box)
+        return np.ones((4, 4), bool)
+
+    def complete(self, picture: Picture, prompt: str, hole: Any, **how: Any) -> list[Ranked]:
+        self.notes("complete", prompt=prompt, **how)
+        return ranked(2)
+
+
+def ranked(count: int) -> list[Ranked]:
+    """Best first, and the best was drawn last."""
+    return [Ranked(picture(k), 0, k, (1 + k) / 100) for k in reversed(range(count))]
+
+
+class Upsampler:
+    """Enlarges by repetition."""
+
+    size, slots = 2 * SIDE, 1
+    facts: dict[str, Any] = {}  # noqa: RUF012
+
+    def __init__(self, notes: Notes) -> None:
+        self.notes, self.sampling, self.chain = notes, SamplingConfig(), [self]
+
+    def making(self, size: int) -> Upsampler:
+        self.notes("making", size=size)
+        return self
+
+    def check_size(self, width: int, height: int) -> None:
+        pass
+
+    def enlarge(self, prompt: str, shown: Sequence[Ranked]) -> list[Ranked]:
+        self.notes("enlarge", prompt=prompt, sampling=self.sampling)
+        return [Ranked(one.picture.repeat(2, 0).repeat(2, 1), one.seed, one.candidate, one.score) for one in shown]
+
+
+class Data:
+    """A few pictures with labels."""
+
+    labels, templates, problems = ("a", "b"), ("a picture of {}",), ()
+
+    def __len__(self) -> int:
+        return 20
+
+    def __getitem__(self, index: int) -> Example:
+        return Example(picture(index), (f"picture {index}", "once more", "and again"), f"{index}", Labelled("a"))
+
+
+class Encoder:
+    """A CLIP that sees noise."""
+
+    size, width, fingerprint, name = SIDE, 4, "0123", "stand-in"
+
+    def pictures(self, pictures: Sequence[Picture]) -> Any:
+        return np.stack([np.resize(one.astype(np.float32), 4) for one in pictures])
+
+    def texts(self, texts: Sequence[str]) -> Any:
+        return np.ones((len(texts), 4), np.float32)
+
+
+def all_doors(patch: pytest.MonkeyPatch) -> Notes:
+    """Put a stand-in before everything that a command calls."""
+    notes = Notes()
+    painters(patch, notes)
+    clips(patch, notes)
+    trainers(patch, notes)
+    exams(patch, notes)
+    sources(patch, notes)
+    return notes
+
+
+def painters(patch: pytest.MonkeyPatch, notes: Notes) -> None:
+    def load(checkpoint: str, **how: Any) -> Painter:
+        notes("load", checkpoint=checkpoint, **how)
+        found = Painter(notes)
+        if checkpoint == "cascade":
+            found.upsampler = Upsampler(notes)  # type: ignore[attr-defined]
+        return found
+
+    def load_upsampler(checkpoint: str, *, device: str, reader: Any = None) -> Upsampler:
+        notes("upsampler", checkpoint=checkpoint, device=device)
+        return Upsampler(notes)
+
+    patch.setattr("pinxit.api.load", load)
+    patch.setattr("pinxit.api.load_upsampler", load_upsampler)
+
+
+def clips(patch: pytest.MonkeyPatch, notes: Notes) -> None:
+    def opened(name: str, device: str = "auto", activation: Any = None, engine: str = "torch", precision: str = "fp32"
+               ) -> Encoder:  # fmt: skip
+        notes("encoder", device=device, precision=precision)
+        notes.add("encoders", str(name))
+        return Encoder()
+
+    def classify(self: Any, pictures: Any, labels: Any, *, templates: str, top: int) -> list[Any]:
+        notes("classify", pictures=pictures, labels=labels, templates=templates, top=top)
+        return [(Path("p.png"), [Guess("a", 0.9)])]
+
+    def probe(self: Any, train: Path, test: Path, *, seed: int = 0) -> Probed:
+        notes("probe", train=train, test=test, seed=seed)
+        return Probed(1.0, 1.0, 1.0, {"a": 1.0}, None)  # type: ignore[arg-type]
+
+    def audit(self: Any, folder: Path, labels: Any, group_by: str, **how: Any) -> Any:
+        notes("audit", labels=labels, group_by=group_by, **how)
+        rates = {"all": {"a": Rate(1, 2)}}
+        return SimpleNamespace(before=rates, after=rates if how.get("add") else None)
+
+    def index(self: Any, pictures: Any, folder: Path) -> Any:
+        notes("index", pictures=pictures, folder=folder)
+        return [], Problems()
+
+    def search(self: Any, index: Any, sentence: str | None = None, *, like: Path | None = None, top: int = 12) -> Any:
+        notes("search", sentence=sentence, like=like, top=top)
+        return [Hit(Path("p.png"), 0.5)]
+
+    front, home = "pinxit.recipes.clip.front.Clip", "pinxit.recipes.clip.encoder.ClipEncoder"
+    patch.setattr(f"{home}.open", opened)
+    for name, made in {"classify": classify, "probe": probe, "audit": audit, "index": index, "search": search}.items():
+        patch.setattr(f"{front}.{name}", made)
+    patch.setattr("pinxit.recipes.clip.index.PictureIndex.open", lambda folder: SimpleNamespace(model="remembered"))
+
+
+def trainers(patch: pytest.MonkeyPatch, notes: Notes) -> None:
+    def train(run: Any, stages: Any = None, stop: Any = None) -> Ended:
+        minutes = None if stop.deadline is None else round((stop.deadline - time.monotonic()) / 60)
+        started = getattr(run, "init", None)
+        notes("train", folder=run.folder, device=run.device, progress=run.progress, stages=stages, minutes=minutes)
+        notes("train", config=to_dict(run.config), init=None if started is None else started.recipe)
+        return Ended((), False, False)
+
+    def judge(config: Any, out: Path, device: str, init: Any = None) -> Any:
+        told = None if init is None else init.recipe
+        notes("train", folder=out, device=device, config=to_dict(config), init=told)
+        return SimpleNamespace(finished=True, signalled=False), out / "judge"
+
+    for home in ("dalle.stages", "imagen.stages", "clip.run", "classifier"):
+        patch.setattr(f"pinxit.recipes.{home}.train", train)
+    patch.setattr("pinxit.recipes.judge.judge.train", judge)
+    for recipe in ("dalle", "imagen"):
+        patch.setattr(f"pinxit.recipes.{recipe}.estimate.table", lambda run, asked: "so many hours")
+
+
+def exams(patch: pytest.MonkeyPatch, notes: Notes) -> None:
+    asked, famous = questions.questions, famous_exam.famous_questions
+
+    def opened(name: str, device: str = "auto") -> Any:
+        notes("judge", name=name, device=device)
+        world = "gallery" if "gallery" in name else "small"
+        detector = SimpleNamespace(config=SimpleNamespace(size=SIDE))
+        look = lambda shown: [Sight((), senses=SENSES)] * len(shown)  # noqa: E731
+        return SimpleNamespace(world=world, senses=SENSES, hash="4567", device="cpu", look=look, detector=detector)
+
+    def ask(exam: Any) -> Any:
+        notes("exam", **to_dict(exam))
+        return asked(exam)
+
+    def ask_famous(exam: Any) -> Any:
+        notes("exam", **to_dict(exam))
+        return famous(exam)[:2]
+
+    patch.setattr("pinxit.recipes.judge.judge.Judge.open", opened)
+    patch.setattr("pinxit.evaluation.questions.questions", ask)
+    patch.setattr("pinxit.evaluation.famous_exam.famous_questions", ask_famous)
+
+
+def sources(patch: pytest.MonkeyPatch, notes: Notes) -> None:
+    def source(spec: str, size: int, split: str = "train", **options: Any) -> Data:
+        notes("source", spec=spec, size=size, split=split, **options)
+        return Data()
+
+    def sheet(shown: Any, texts: Any = None, columns: int | None = None, **_: Any) -> Picture:
+        notes("sheet", count=len(shown), texts=texts, columns=columns)
+        return picture()
+
+    def write(data: Any, out: Path, count: Any, per_shard: int, form: str, workers: Any, progress: Any) -> Any:
+        notes("write", out=out, count=count, per_shard=per_shard, form=form, workers=workers)
+        return SimpleNamespace(items=1, shards=1)
+
+    def check(data: Any, workers: Any, progress: Any) -> Any:
+        notes("check", workers=workers)
+        return SimpleNamespace(
+            usable=1, captions=1, problems=Problems(Problem(f"item{k}", "broken") for k in range(30))
+        )
+
+    def named(data: Any, count: int, name: Any, watch: Any = None) -> float:
+        notes("accuracy", count=count)
+        return 0.5
+
+    def zero_shot(encoder: Any, labels: Any, templates: Any) -> None:
+        notes("zero_shot", labels=labels, templates=templates)
+
+    def recalls(images: Any, texts: Any, captions: Any) -> dict[str, float]:
+        notes("recalls", count=len(captions))
+        return {f"{way}@{k}": 0.5 for way in ("picture", "caption") for k in (1, 5, 10)}
+
+    for place, made in {
+        "data.sources.open_source": source,
+        "data.sources.open_labelled": source,
+        "data.sheet.sheet": sheet,
+        "data.shard_writer.write_shards": write,
+        "data.check.check": check,
+        "evaluation.naming.accuracy": named,
+        "recipes.clip.zero_shot.ZeroShot": zero_shot,
+        "evaluation.retrieval.recalls": recalls,
+    }.items():
+        patch.setattr(f"pinxit.{place}", made)

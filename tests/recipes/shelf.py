@@ -1,0 +1,41 @@
+"""A bank in memory: rows that can be told apart, with captions that say nothing of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SAID = ("a red square", "two blue stars")
+
+
+class Shelf:
+    """What tasks ask of a `Bank`."""
+
+    folder = Path("shelf")
+
+    def __init__(
+        self,
+        pictures: NDArray[np.uint8],
+        captions: Sequence[Sequence[str]] | None = None,
+        facts: Sequence[dict[str, Any] | None] | None = None,
+    ) -> None:
+        self.pictures = pictures
+        self.captions = captions or [SAID] * len(pictures)
+        self._facts = facts or [{"label": "ab"[row % 2]} for row in range(len(pictures))]
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def facts(self, row: int) -> dict[str, Any] | None:
+        return self._facts[row]
+
+
+def noise(count: int, side: int) -> NDArray[np.uint8]:
+    """Pictures none of which is another's."""
+    return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)

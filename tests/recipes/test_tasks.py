@@ -1,0 +1,215 @@
+"""What every training task owes: batches and draws that hang on seed and place, and losses that heed what is set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pinxit.config import override
+from pinxit.recipes.batches import Augment
+from pinxit.recipes.classifier import ClassifierConfig, ClassifierTask
+from pinxit.recipes.clip.presets import preset as clip_preset
+from pinxit.recipes.clip.task import ClipTask, ClipTraining
+from pinxit.recipes.dalle.presets import DalleConfig, nano
+from pinxit.recipes.dalle.train_dvae import DVAETask
+from pinxit.recipes.dalle.train_transformer import TransformerTask
+from pinxit.recipes.diffusion.task import DiffusionTask
+from pinxit.recipes.imagen.presets import preset as imagen_preset
+from pinxit.recipes.judge.training import JudgeTask
+from pinxit.text.encoders import TextEncoder
+from pinxit.types import Condition
+from pinxit.world.world import World
+from tests.recipes.painters import tokenizer
+from tests.recipes.shelf import SAID, Shelf, noise
+from tests.recipes.test_judge import TINY
+
+PLAIN = ClassifierConfig(size=16, held_out=4, width=8, blocks=(1, 1, 1, 1), augment=Augment())
+CLIP = ClipTraining(clip_preset("nano").clip, 32)
+GUMBEL = override(nano(), ["dvae.quantiser=gumbel", "noise.kl_images=80", "noise.temperature_images=80"])
+STAGES = [stage.network for stage in imagen_preset("nano").stages]
+BASE, UPSAMPLER = (replace(one, unet=replace(one.unet, text=32)) for one in STAGES)
+
+
+class Reader:
+    """Two sentences, two constants."""
+
+    name, width, pooled_width, length, precision, padded, fingerprint = "two", 32, 32, 6, "fp32", False, "two"
+
+    def encode(self, texts: Sequence[str], batch: int = 1) -> Condition:
+        rows = torch.stack([torch.full((6, 32), float(text == SAID[0])) for text in texts])
+        return Condition(rows, rows.mean(1), torch.ones(len(texts), 6, dtype=torch.bool))
+
+
+def reader() -> TextEncoder:
+    return Reader()  # type: ignore[return-value]
+
+
+def shelf(side: int) -> Any:
+    return Shelf(noise(40, side))
+
+
+def classifier(seed: int) -> ClassifierTask:
+    return ClassifierTask(replace(PLAIN, seed=seed, augment=Augment(0.25, mirror=True)), ("a", "b"), shelf(16))
+
+
+def clip(seed: int) -> ClipTask:
+    return ClipTask(replace(CLIP, seed=seed, augment=Augment(0.25)), shelf(32), tokenizer())
+
+
+def dvae(seed: int) -> DVAETask:
+    return DVAETask(override(GUMBEL, [f"seed={seed}"]), shelf(48))
+
+
+def transformer(seed: int) -> TransformerTask:
+    codes = np.arange(40 * 16).reshape(40, 4, 4).astype(np.uint16) % 256
+    return TransformerTask(override(nano(), [f"seed={seed}"]), codes, [SAID] * 40, tokenizer())
+
+
+def diffusion(seed: int) -> DiffusionTask:
+    return DiffusionTask("base", BASE, seed, (6, 32), shelf(BASE.size), reader())
+
+
+def upsampler(seed: int) -> DiffusionTask:
+    return DiffusionTask("upsampler", UPSAMPLER, seed, (6, 32), shelf(UPSAMPLER.size), reader())
+
+
+def judge(seed: int) -> JudgeTask:
+    return JudgeTask(World("small", "train"), TINY, seed)
+
+
+BATCHES: dict[str, tuple[Callable[[int], Any], tuple[str, ...]]] = {
+    "classifier": (classifier, ("pictures", "classes")),
+    "clip": (clip, ("pictures", "ids")),
+    "dvae": (dvae, ("pictures",)),
+    "transformer": (transformer, ("text", "codes")),
+    "diffusion": (diffusion, ("pictures", "sequence")),
+    "upsampler": (upsampler, ("pictures", "sequence")),
+    "judge": (judge, ("pictures", "objects")),
+}
+"""Tasks, and the parts of their batches that are drawn."""
+
+
+@pytest.mark.parametrize("name", BATCHES)
+def test_what_a_batch_shows_and_says_hangs_on_seed_and_place(name: str) -> None:
+    make, parts = BATCHES[name]
+    task, other = make(0), make(1)
+    here, again, later, elsewhere = task.batch(0, 16), make(0).batch(0, 16), task.batch(16, 16), other.batch(0, 16)
+    for part in parts:
+        assert torch.equal(here[part], again[part]), part
+        assert not torch.equal(here[part], later[part]), f"{part} at another place"
+        assert not torch.equal(here[part], elsewhere[part]), f"{part} of another seed"
+
+
+@pytest.mark.parametrize("name", ["dvae", "diffusion", "upsampler", "judge"])
+def test_what_a_loss_draws_hangs_on_seed_and_place(name: str) -> None:
+    make, _ = BATCHES[name]
+    task, other = make(0), make(1)
+    for key, module in task.modules().items():
+        torch.manual_seed(0)
+        for parameter in module.parameters():  # an untrained network answers nothing, whatever it sees
+            nn.init.normal_(parameter, std=0.05)
+        other.modules()[key].load_state_dict(module.state_dict())
+    batch = task.batch(0, 8)
+    with torch.no_grad():
+        here, again, later, elsewhere = (
+            float(one.loss(batch, place)[0]) for one, place in ((task, 0), (task, 0), (task, 8), (other, 0))
+        )
+    assert here == again and here != later and here != elsewhere
+
+
+def test_a_classifier_sees_varied_pictures_where_it_is_asked_to() -> None:
+    bank = shelf(16)
+    stored = {row.tobytes() for row in bank.pictures}
+    for augment, known in ((Augment(), range(16, 17)), (Augment(0.25, mirror=True), range(3))):
+        task = ClassifierTask(replace(PLAIN, augment=augment), ("a", "b"), bank)
+        assert sum(row.tobytes() in stored for row in task.batch(0, 16)["pictures"].numpy()) in known
+
+
+class Recognises(nn.Module):
+    """A CLIP that reads a number off a picture's colour, and the same off a sentence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def encode_image(self, x_B3SS: Tensor) -> Tensor:
+        return torch.eye(256)[(255 * x_B3SS.mean((1, 2, 3))).round().long()]
+
+    def encode_text(self, ids_BL: Tensor) -> Tensor:
+        return torch.eye(256)[ids_BL[:, 0]]
+
+
+class Numbers:
+    """A tokenizer of numbers."""
+
+    def encode_clip(self, texts: Sequence[str], length: int) -> Any:
+        return np.array([[int(text)] * length for text in texts])
+
+
+def test_clip_is_scored_on_what_is_held_out_by_first_captions() -> None:
+    """Of the last four pictures one is told of wrongly, of those before all are."""
+    pictures = np.arange(12, dtype=np.uint8)[:, None, None, None].repeat(32, 1).repeat(32, 2).repeat(3, 3)
+    captions = [(str(100 + row), str(row)) for row in range(8)] + [("8", "0"), ("9", "0"), ("10", "0"), ("99", "11")]
+    task = ClipTask(replace(CLIP, held_out=4), Shelf(pictures, captions), Numbers())  # type: ignore[arg-type]
+    task.clip = Recognises()  # type: ignore[assignment]
+    assert task.scores() == {"zero_shot": 0.75}
+    task.config = replace(CLIP, held_out=12)
+    assert task.scores() == {"zero_shot": 0.25}
+
+
+def dvae_loss(config: DalleConfig, position: int) -> tuple[float, dict[str, float]]:
+    task = DVAETask(config, shelf(32))
+    with torch.no_grad():
+        loss, parts = task.loss(task.batch(0, 4), position)
+    return float(loss), {name: float(part) for name, part in parts.items()}
+
+
+def test_the_dvaes_divergence_weighs_what_the_schedule_says() -> None:
+    """Between two losses with the same draws there is beta times the KL divergence, over a picture's values."""
+    free = override(GUMBEL, ["noise.kl_weight=0"])
+    heavy = override(GUMBEL, ["noise.kl_weight=500"])
+    for position, beta in ((0, 0.0), (40, 250.0), (80, 500.0)):
+        (light, parts), (full, _) = dvae_loss(free, position), dvae_loss(heavy, position)
+        assert full - light == pytest.approx(beta * parts["kl"] / (3 * 32 * 32), abs=1e-5)
+    assert parts["kl"] > 0
+
+
+def test_the_dvae_is_relaxed_as_much_as_the_schedule_says() -> None:
+    warm, cold = (override(GUMBEL, [f"noise.temperature={end}"]) for end in (1.0, 0.05))
+    assert dvae_loss(warm, 0) == dvae_loss(cold, 0)
+    assert abs(dvae_loss(warm, 80)[0] - dvae_loss(cold, 80)[0]) > 1e-4
+
+
+class Overhears(nn.Module):
+    """A network that says nothing and keeps what it is given."""
+
+    def forward(self, z: Tensor, time: Tensor, conditions: dict[str, Tensor]) -> Tensor:
+        self.given = conditions
+        return torch.zeros_like(z)
+
+
+def test_an_upsampler_learns_from_means() -> None:
+    """A fine chequer of black and white is gray at half the side."""
+    task = DiffusionTask("upsampler", replace(UPSAMPLER, noisiest=0.0), 0, (6, 32))
+    task.unet = Overhears()  # type: ignore[assignment]
+    batch = task.blank(4)
+    rows, columns = torch.meshgrid(*[torch.arange(batch["pictures"].shape[1])] * 2, indexing="ij")
+    batch["pictures"] = (255 * ((rows + columns) % 2)).byte()[None, :, :, None].expand(4, -1, -1, 3)
+    task.loss(batch, 0)
+    low_res = task.unet.given["low_res"]
+    torch.testing.assert_close(low_res, torch.zeros_like(low_res), atol=1e-6, rtol=0)
+
+
+def test_a_judge_learns_from_worn_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Tensor] = []
+    monkeypatch.setattr("pinxit.recipes.judge.training.worn", lambda x, generator: torch.full_like(x, 0.5))
+    task = judge(0)
+    task.detector.register_forward_pre_hook(lambda _m, given: shown.append(given[0]))
+    task.loss(task.batch(0, 4), 0)
+    assert len(shown) == 1 and (shown[0] == 0.5).all()

@@ -1,0 +1,79 @@
+"""The sampler of mutants: what it changes, which tests it runs, and that it tells the noticed from the unnoticed."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+from scripts.mutate import mirrored, mutants, survivors
+
+SOURCE = '''"""Numbers: 1."""
+
+from math import pi as π
+
+
+def area(radius: float = 2, *, exact: bool = True) -> float:
+    """π r^2."""
+    assert radius >= 0, f"{radius + 1}"
+    return round(π * radius**2, ndigits=3) if exact else 3 * radius
+'''
+
+
+def test_every_expression_that_matters_is_changed_and_no_other() -> None:
+    found = mutants(SOURCE)
+    assert {(one.old, one.new) for one in found} == {
+        ("2", "4"),
+        ("True", "False"),
+        ("round(π * radius**2, ndigits=3) if exact else 3 * radius", "round(π * radius ** 2, ndigits=3)"),
+        ("round(π * radius**2, ndigits=3) if exact else 3 * radius", "3 * radius"),
+        ("round(π * radius**2, ndigits=3)", "round(π * radius ** 2)"),
+        ("π * radius**2", "π / radius ** 2"),
+        ("3", "6"),
+        ("3 * radius", "3 / radius"),
+    }
+    texts = {one.source for one in found}
+    assert len(texts) == len(found) and SOURCE not in texts
+    for one in found:
+        ast.parse(one.source)
+        changed = [a != b for a, b in zip(SOURCE.splitlines(), one.source.splitlines(), strict=True)]
+        assert sum(changed) == 1 and changed[one.line - 1]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    files = {
+        "src/toy/__init__.py": "",
+        "src/toy/room/__init__.py": "",
+        "src/toy/room/double.py": "def double(x):\n    return x + x\n\n\ndef unseen(x):\n    return x - x\n",
+        "src/toy/room/quiet.py": "",
+        "tests/room/test_double.py": "from toy.room.double import double\ndef test_it():\n    assert double(3) == 6\n",
+        "tests/room/test_other.py": "def test_it():\n    import toy.room.doubles\n",
+        "tests/test_far.py": "",
+    }  # fmt: skip
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def test_a_module_is_tried_by_the_tests_that_name_it(root: Path) -> None:
+    room = root / "tests/room"
+    assert mirrored(root, root / "src/toy/room/double.py") == [room / "test_double.py"]
+    assert mirrored(root, root / "src/toy/room/quiet.py") == [room]
+    (root / "tests/test_far.py").write_text("import toy.room.quiet")
+    assert mirrored(root, root / "src/toy/room/quiet.py") == [root / "tests/test_far.py"]
+
+
+def test_what_no_test_notices_survives_and_files_stay_as_they_are(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = root / "src/toy/room/double.py"
+    before = file.read_text()
+    assert survivors(root, [file], 9) == ["src/toy/room/double.py:6: x - x → x + x"]
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("noticed ") and "2: x + x → x - x" in told[0] and told[-1] == "1 of 2 survived"
+    assert file.read_text() == before
+    (root / "tests/room/test_double.py").write_text("import toy.room.double\n\ndef test_it():\n    assert False\n")
+    with pytest.raises(SystemExit, match=r"double\.py fail as it is"):
+        survivors(root, [file], 1)
