@@ -165,10 +165,13 @@ class Tile:
         fed = [(row, state.drawn - 1) for state in working for row in state.rows]
         rows, places = (self._index(numbers) for numbers in zip(*fed, strict=True))
         self.position[rows] = places
-        used = 1 + max(set(range(self.decoder.slots)).difference(self.free))
-        width = next(width for width in self.widths if width >= used)
+        taken = set(range(self.decoder.slots)).difference(self.free)
+        width = next(width for width in self.widths if width > max(taken))
         logits = self.decoder.step(self.fed[:width], self.position[:width])
-        self.logits[rows] = logits[rows]
+        if taken <= {row for row, _ in fed}:
+            self.logits[:width] = logits  # much faster than row by row
+        else:
+            self.logits[rows] = logits[rows]
 
     def _index(self, numbers: Sequence[int]) -> Tensor:
         return torch.tensor(numbers, device=self.decoder.device)
