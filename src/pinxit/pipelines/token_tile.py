@@ -113,6 +113,12 @@ class Tile:
             state.drawn += 1
         self._feed([state for state in states if state.drawn < self.length], states, code_B)
 
+    @torch.inference_mode()
+    def leave(self, rows: Sequence[int]) -> None:
+        """Free rows, which stand at the beginning from now on: nobody's cache must be long for their sake."""
+        self.free = sorted([*self.free, *rows])
+        self.fed[list(rows)], self.position[list(rows)] = 0, 0
+
     def _begin(self, state: Drawing) -> None:
         request, (row, *twin), device = state.request, state.rows, self.decoder.device
         text = request.text.to(device)[None]

@@ -79,7 +79,7 @@ class TokenWorker:
 
     def end(self, state: Drawing) -> None:
         """Free its rows; what they drew is lost."""
-        state.tile.free = sorted([*state.tile.free, *state.rows])
+        state.tile.leave(state.rows)
 
     def progress(self, state: Drawing) -> float:
         """The share of codes that are drawn."""
