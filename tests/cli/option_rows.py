@@ -335,9 +335,13 @@ BUILD = Command(
     ),
 )
 CHECK = Command((".",), (row("--workers 3", check__workers=3), row("--all", stderr=Holds("item29"))), ends=("1",))
+RECIPES = Command(
+    (), (row("--graph imagen", load__checkpoint="imagen-tiny"), row("--graph dalle --device cpu", load__device="cpu"))
+)
 COMMANDS = {
     "paint": PAINT,
     "complete": COMPLETE,
+    "recipes": RECIPES,
     "classify": CLASSIFY,
     "probe": PROBE,
     "audit": AUDIT,

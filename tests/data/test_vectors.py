@@ -43,8 +43,8 @@ class Sight:
         if self.calls == 0:
             raise Interrupted
         self.calls -= 1
-        unit: Rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-        return unit
+        found: Rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        return found
 
 
 @pytest.fixture(scope="module")

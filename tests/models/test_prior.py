@@ -77,8 +77,10 @@ def test_without_a_caption_nothing_of_one_is_heard(config: PriorConfig) -> None:
     nothing = {"mask": torch.zeros(B, 4, dtype=torch.bool)}
 
     def answer(told: dict[str, Tensor], dot: int = 0) -> Tensor:
-        given = (*asked(), told) if isinstance(prior, DiffusionPrior) else (told, torch.full((B,), dot), codes()[1])
-        found: Tensor = prior(*given)
+        if isinstance(prior, DiffusionPrior):
+            found: Tensor = prior(*asked(), told)
+        else:
+            found = prior(told, torch.full((B,), dot), codes()[1])
         return found
 
     assert torch.equal(answer(one | nothing), answer(other | nothing, dot=2))

@@ -40,11 +40,11 @@ TOKENS = replace(CONFIG, buckets=6, dots=4)
 class Gaussian:
     """What a perfect prior of N(mean, spread^2) says of a noisy sample; without a caption, of N(0, spread^2)."""
 
-    shape: tuple[int, ...] = (3,)
-    device = CPU
     mean, spread = torch.tensor([1.0, -0.5, 0.0]), torch.tensor([0.3, 0.8, 0.5])
 
     def __init__(self) -> None:
+        self.shape: tuple[int, ...] = (3,)
+        self.device = CPU
         self.rows: list[int] = []
 
     def __call__(self, x: Tensor, sigma_R: Tensor, conditions: Mapping[str, Tensor], /) -> Denoised:
@@ -53,7 +53,7 @@ class Gaussian:
         mean = self.mean * conditions["mask"].any(1)[:, None]
         return Denoised(mean + variance / (variance + sigma_R[:, None] ** 2) * (x - mean))
 
-    def check(self, conditions: Mapping[str, Tensor]) -> None:
+    def check(self, conditions: Mapping[str, Tensor], /) -> None:
         """Anything is told."""
 
 

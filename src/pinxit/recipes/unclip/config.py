@@ -93,6 +93,7 @@ class UnclipConfig:
     def __post_init__(self) -> None:
         if self.text.learned is not None:
             raise UsageError("text.learned must be null: priors and decoder share a reader that stays as it is.")
+        check_fields(self, "")
         names = [prior.name for prior in self.priors]
         for prior in self.priors:
             if names.count(prior.name) > 1:

@@ -15,11 +15,20 @@ from pinxit.config import from_dict, to_dict
 from pinxit.errors import DataError
 from pinxit.files import read_json, replacing, write_json
 from pinxit.recipes.unclip.space import Space, SpaceConfig
+from pinxit.schema import Share
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 FILE, TENSORS = "space.json", "space.safetensors"
+
+
+class About(TypedDict):
+    """space.json."""
+
+    config: dict[str, Any]
+    fingerprint: str  # of the CLIP
+    kept: Share  # of its embeddings' variance
 
 
 def write_space(folder: Path, space: Space, fingerprint: str, kept: float) -> None:
@@ -46,12 +55,6 @@ def read_space(folder: Path, fingerprint: str) -> Space:
     return space
 
 
-class _About(TypedDict):
-    config: dict[str, Any]
-    fingerprint: str
-    kept: float
-
-
-def about_space(folder: Path) -> _About:
+def about_space(folder: Path) -> About:
     """What space.json says. Raises DataError where it is missing or damaged."""
-    return read_json(folder / FILE, _About, DataError, "delete its folder and fit it again")
+    return read_json(folder / FILE, About, DataError, "delete the folder and fit the space again")
