@@ -60,7 +60,7 @@ class Painter(DallePainter):
     """Knows every setting, and paints noise."""
 
     name, size, text_tokens, grid = "stand-in", SIDE, 6, 4
-    graph: Any = "its stages"  # type: ignore[assignment]
+    graph: Any = "its stages"
 
     def __init__(self, notes: Notes) -> None:
         self.notes, self.defaults, self.provenance = notes, dict(DEFAULTS), {"checkpoint": "stand-in"}

@@ -151,12 +151,13 @@ class Listens:
     device = torch.device("cpu")
 
     def __init__(self, size: int) -> None:
-        self.shape, self.rows = (3, size, size), list[tuple[Tensor, Tensor]]()
+        self.shape: tuple[int, ...] = (3, size, size)
+        self.rows: list[tuple[Tensor, Tensor]] = []
 
-    def check(self, conditions: Mapping[str, Tensor]) -> None:
+    def check(self, conditions: Mapping[str, Tensor], /) -> None:
         pass
 
-    def __call__(self, x: Tensor, sigma_R: Tensor, conditions: Mapping[str, Tensor]) -> Denoised:
+    def __call__(self, x: Tensor, sigma_R: Tensor, conditions: Mapping[str, Tensor], /) -> Denoised:
         self.rows += zip(x.clone(), conditions["low_res"].clone(), strict=True)
         return Denoised(torch.zeros_like(x))
 
