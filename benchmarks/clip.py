@@ -108,7 +108,7 @@ def _contenders(model: CLIP, x: Tensor, ids: Tensor, dtype: str) -> Any:
 
 
 def _ours(model: CLIP, x: Tensor, ids: Tensor, dtype: str, engine: Any) -> Contender:
-    encoder = ClipEncoder(model, lambda texts: ids.numpy(), "random", "cpu", len(x), engine, PRECISIONS[dtype])
+    encoder = ClipEncoder(model, lambda texts, cut: ids.numpy(), "random", "cpu", len(x), engine, PRECISIONS[dtype])
     return lambda: encoder.fitted(x), lambda: encoder.tokens(ids)
 
 

@@ -27,6 +27,7 @@ ROOMS = [
     ["functional"],
     ["files", "pictures"],
     ["config", "types"],
+    ["schema", "texts"],
     ["errors"],
 ]
 LEVEL = {name: level for level, names in enumerate(ROOMS) for name in names}

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import types
-import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from pinxit.errors import UsageError
+from pinxit.schema import checked, joined, unknown_field
 
 T = TypeVar("T")
 
@@ -25,21 +24,19 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def from_dict(kind: type[T], data: dict[str, Any], where: str = "config") -> T:
-    """The dataclass `kind` from `data`. Raises UsageError naming a field that is unknown or of the wrong type.
+    """The dataclass `kind` from `data`.
 
-    A static method `migrated` of the dataclass is first given JSON that an older version may have written.
+    A static method `migrated` of the dataclass is first given JSON that an older version may have written. Raises
+    UsageError naming a field that is unknown, or whose value is of the wrong type or out of its range.
     """
-    data = getattr(kind, "migrated", dict)(data)
-    hints = typing.get_type_hints(kind)
-    names = [f.name for f in dataclasses.fields(typing.cast(Any, kind))]
-    for name in data:
-        if name not in names:
-            raise UsageError(f"{where} has no field '{name}'; it has {', '.join(names)}.")
-    values = {name: _value(hints[name], data[name], f"{where}.{name}") for name in names if name in data}
-    try:
-        return kind(**values)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{where}: {error}.") from error
+    if isinstance(data, dict):
+        data = getattr(kind, "migrated", dict)(data)
+    strange = unknown_field(kind, data)
+    if strange is not None:
+        name, known = strange
+        section, _, leaf = joined(where, name).rpartition(".")
+        raise UsageError(f"{section or 'it'} has no field '{leaf}'; it has {', '.join(known)}.")
+    return checked(kind, data, where)
 
 
 def override(config: T, changes: Iterable[str]) -> T:
@@ -65,7 +62,7 @@ def override(config: T, changes: Iterable[str]) -> T:
             raise UsageError(f"override '{change}': there is no field '{leaf}'; choose from {', '.join(target)}.")
         else:
             target[leaf] = _parse(text)
-    return from_dict(type(config), data)
+    return from_dict(type(config), data, "")
 
 
 def named(value: Any) -> Mapping[str, Any]:
@@ -89,30 +86,3 @@ def _parse(text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError:
         return text
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    origin = typing.get_origin(hint)
-    if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in typing.get_args(hint):
-            return None
-        hint = next(a for a in typing.get_args(hint) if a is not type(None))
-        return _value(hint, value, where)
-    if dataclasses.is_dataclass(hint):
-        if not isinstance(value, dict):
-            raise UsageError(f"{where} must be a section of fields, not {value!r}.")
-        return from_dict(typing.cast(Any, hint), value, where)
-    if origin is typing.Literal:
-        if value not in typing.get_args(hint):
-            raise UsageError(f"{where} must be one of {', '.join(map(str, typing.get_args(hint)))}, not {value!r}.")
-        return value
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise UsageError(f"{where} must be a list, not {value!r}.")
-        inner = typing.get_args(hint)[0]
-        return tuple(_value(inner, item, where) for item in value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(hint, type) and (not isinstance(value, hint) or (hint is int and isinstance(value, bool))):
-        raise UsageError(f"{where} must be of type {hint.__name__}, not {value!r}.")
-    return value

@@ -1,21 +1,31 @@
-"""Writing files so that a reader sees the old content or the new, never half of it."""
+"""Writing files so that a reader sees the old content or the new, never half of it; reading them by their types."""
 
 from __future__ import annotations
 
+import ctypes
+import itertools
 import json
 import os
-from collections.abc import Iterator
+import shutil
+import sys
+import threading
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pinxit.errors import PinxitError
+from pinxit.errors import DataError, PinxitError, UsageError
+from pinxit.schema import checked
+from pinxit.texts import lines_of, printable, without_halves
+
+T = TypeVar("T")
+
+_number = itertools.count()
 
 
-def _umask() -> int:
-    current = os.umask(0o022)
-    os.umask(current)
-    return current
+def beside(path: Path, ending: str = "part") -> Path:
+    """A hidden name beside `path` that no other process or thread uses."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}-{next(_number)}.{ending}")
 
 
 @contextmanager
@@ -24,19 +34,67 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises PinxitError naming `path` when the disk is full or the place cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        mode = temporary.stat().st_mode & 0o777  # as the umask has it; some writers keep their files to themselves
         yield temporary
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
-        temporary.chmod(0o666 & ~_umask())  # some writers keep their files to themselves
+        temporary.chmod(mode)
         temporary.replace(path)
     except OSError as error:
         raise PinxitError(f"cannot write {path}: {error.strerror or error}.") from error
     finally:
         with suppress(OSError):  # whatever stopped the writing also stops this
             temporary.unlink(missing_ok=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Raise PinxitError when `folder` is none and cannot become one: before the work whose results go there."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise PinxitError(f"cannot write into {folder}: {there} is a file; choose another place.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PinxitError(f"cannot write into {folder}: {there} is not yours to write in; choose another place.")
+
+
+@contextmanager
+def replacing_folder(path: Path, owned: Collection[str] = ()) -> Iterator[Path]:
+    """Yield a new folder beside `path` that takes its place on success: at no moment is there neither old nor new.
+
+    What lies in the old folder besides the names in `owned` is somebody's, and goes along. Raises PinxitError naming
+    `path` when the disk is full or the place cannot be written.
+    """
+    place = Path(os.path.realpath(path))  # a link to a folder stays one
+    temporary = beside(place)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if place.is_dir():
+            _exchange(temporary, place)
+            for left in temporary.iterdir():
+                if left.name not in owned and not (place / left.name).exists():
+                    left.rename(place / left.name)
+        else:
+            temporary.rename(place)
+    except OSError as error:
+        raise PinxitError(f"cannot write {path}: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Let two folders change places, at once where the system can do that."""
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of Linux
+    rename = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    if rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0:
+        return
+    aside = beside(other, "old")
+    other.rename(aside)
+    one.rename(other)
+    aside.rename(one)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -47,9 +105,62 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` atomically as UTF-8."""
-    write_bytes(path, text.encode())
+    write_bytes(path, without_halves(text).encode())
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` to `path` atomically as readable JSON."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, to_json(value, indent=2) + "\n")
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """`value` as JSON whose characters stay readable; what is not UTF-8 in a file's name stands there as an escape."""
+    return without_halves(json.dumps(value, indent=indent, ensure_ascii=False))
+
+
+def read_json(path: Path, kind: type[T], error: type[PinxitError] = DataError, advice: str = "") -> T:
+    """What the JSON file `path` holds, a `kind`: a TypedDict, a list of numbers ...
+
+    Raises `error` in one sentence when it cannot be read, is no JSON, or when a field is missing or of another type;
+    `advice` says what to do then. Fields that `kind` does not have are kept.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as reason:
+        raise error(f"{path} cannot be read ({reason.strerror or reason}){_then(advice)}.") from reason
+    return parse_json(data, kind, str(path), error, advice)
+
+
+def parse_json(
+    data: bytes | str, kind: type[T], where: str, error: type[PinxitError] = DataError, advice: str = ""
+) -> T:
+    """`read_json` of what has been read already; `where` names it."""
+    try:
+        found: T = json.loads(data)
+    except (ValueError, RecursionError) as reason:
+        raise error(f"{where} is not readable JSON ({reason}){_then(advice)}.") from reason
+    try:
+        checked(kind, found, "", error, advice)
+    except error as told:
+        raise error(f"{where}: {told}") from told
+    return found
+
+
+def read_lines(path: Path, what: str, data: bytes | None = None) -> list[str]:
+    """The lines of a UTF-8 text file of a user's that hold anything; `what` they are: "labels".
+
+    `data`: what has been read already. Raises UsageError when it cannot be read, is not UTF-8, or holds none.
+    """
+    try:
+        lines = lines_of(path.read_bytes() if data is None else data)
+    except OSError as error:
+        raise UsageError(f"cannot read {what} from {printable(path)}: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{printable(path)} is not UTF-8 (byte {error.start}): save it as UTF-8 text.") from error
+    if not lines:
+        raise UsageError(f"{printable(path)} holds no {what}: write one a line.")
+    return lines
+
+
+def _then(advice: str) -> str:
+    return f"; {advice}" if advice else ""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pinxit.files import replacing
+from pinxit.files import parse_json, replacing, to_json
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
@@ -25,7 +24,7 @@ def write_png(path: Path, picture: Picture, metadata: Mapping[str, Any] | None =
 
     info = PngInfo()
     if metadata is not None:
-        info.add_itxt(METADATA_KEY, json.dumps(metadata, ensure_ascii=False))
+        info.add_itxt(METADATA_KEY, to_json(metadata))
     with replacing(path) as temporary:
         Image.fromarray(picture).save(temporary, format="png", pnginfo=info)
 
@@ -36,5 +35,4 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
     with Image.open(path) as image:
         text = image.info.get(METADATA_KEY)
-    result: dict[str, Any] = json.loads(text) if text else {}
-    return result
+    return parse_json(text, dict[str, Any], f"{path}: what it tells of itself") if text else {}

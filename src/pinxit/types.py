@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pinxit.schema import Seed, check_fields
+from pinxit.texts import check_text
+
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
@@ -19,10 +22,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the user asked for. (text, seed, candidate) names one picture for ever."""
+    """What the user asked for. (text, seed, candidate) names one picture for ever.
+
+    Raises UsageError for a text that is not UTF-8, or a seed that is not a whole number from 0 to 2**63 - 1.
+    """
 
     text: str
-    seed: int = 0
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self, "")
+        check_text(self.text, "the prompt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +42,21 @@ class Condition:
     sequence: Tensor  # [B, L, D]
     pooled: Tensor  # [B, E]
     mask: Tensor  # bool [B, L], True where there is text
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """Which part of a picture is painted anew. White means "paint here", as does True; black is kept.
+
+    Some programs have it the other way round: turn such a mask over before it becomes one of these.
+    """
+
+    paint: np.ndarray[tuple[int, int], np.dtype[np.bool_]]  # [H, W]
+
+    @classmethod
+    def of(cls, picture: Picture) -> Mask:
+        """A mask drawn as a picture: what is lighter than middle grey is painted."""
+        return cls(picture.mean(axis=2) >= 128)
 
 
 @dataclass(frozen=True, slots=True)

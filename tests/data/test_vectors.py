@@ -35,7 +35,7 @@ class Sight:
     def pictures(self, pictures: Sequence[Picture]) -> Rows:
         return self._unit(np.stack(pictures).reshape(len(pictures), -1) / 255 @ self.pixels)
 
-    def texts(self, texts: Sequence[str]) -> Rows:
+    def texts(self, texts: Sequence[str], cut: bool = False) -> Rows:
         counts = [np.bincount([ord(letter) % 128 for letter in text] or [0], minlength=128) for text in texts]
         return self._unit(np.stack(counts) @ self.letters)
 
@@ -43,7 +43,8 @@ class Sight:
         if self.calls == 0:
             raise Interrupted
         self.calls -= 1
-        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        found: Rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        return found
 
 
 @pytest.fixture(scope="module")

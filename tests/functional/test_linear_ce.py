@@ -46,3 +46,22 @@ def test_under_autocast_it_stays_near() -> None:
     for one, other in zip(found, expected, strict=True):
         assert one.dtype == torch.float32
         assert (one - other).norm() < 0.01 * other.norm()
+
+
+@pytest.mark.parametrize("margin", [0.0, 3.0, 6.0, 12.0, 30.0])
+def test_confident_tokens_keep_their_digits_in_16_bits(margin: float) -> None:
+    """A probability of 0.997 is 0.996 in bfloat16, whose logarithm is half as large again; p - 1 likewise."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(32, 8, generator=generator).bfloat16()
+    weight = torch.randn(6, 8, generator=generator).bfloat16()
+    targets = torch.randint(0, 6, (32,), generator=generator)
+    x = (x + margin * weight[targets] / weight[targets].float().square().sum(1, keepdim=True)).bfloat16()
+    x.requires_grad_(), weight.requires_grad_()
+    logits = (x @ weight.T).float()
+    slow = F.cross_entropy(logits, targets)
+    expected = torch.autograd.grad(slow, (x, weight))
+    fast = linear_cross_entropy(x, weight, targets)
+    found = torch.autograd.grad(fast, (x, weight))
+    assert float(fast) == pytest.approx(float(slow), rel=1e-5, abs=1e-9)
+    for one, other in zip(found, expected, strict=True):
+        assert (one - other).float().norm() <= 0.02 * other.float().norm() + 1e-9

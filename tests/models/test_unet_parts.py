@@ -47,16 +47,17 @@ def test_dropout_is_for_training_alone() -> None:
 @torch.no_grad()
 def test_an_efficient_body_scales_its_skips_and_its_sum() -> None:
     """By 1/sqrt(2) each (Imagen, appendix B.1): what is joined keeps its variance."""
-    body, seen = EfficientBody(EFFICIENT), dict[str, Tensor]()
+    body: Any = EfficientBody(EFFICIENT)
+    seen: dict[Any, Tensor] = {}
     for place, level in enumerate(body.down):
-        level.register_forward_hook(lambda _m, _i, out, place=place: seen.update({f"down {place}": out}))
-    last: Any = body.up[-1]
-    last.blocks[0].register_forward_pre_hook(lambda _m, given: seen.update(joined=given[0]))
-    last.register_forward_hook(lambda _m, _i, out: seen.update(last=out))
-    last.step.register_forward_hook(lambda _m, _i, out: out + 1.0)
+        level.register_forward_hook(lambda _m, _i, out, place=place: seen.update({("down", place): out}))
+    first = body.up[-1].blocks[0]
+    first.register_forward_pre_hook(lambda _m, given: seen.update(joined=given[0]))
+    body.up[-1].register_forward_hook(lambda _m, _i, out: seen.update(last=out))
+    body.up[-1].step.register_forward_hook(lambda _m, _i, out: out + 1.0)
     out = body(X, EMBED, Text(torch.randn(2, 5, 24), None))
     width = EFFICIENT.channels[0]
-    torch.testing.assert_close(seen["joined"][:, width:], seen["down 0"] / 2**0.5)
+    torch.testing.assert_close(seen["joined"][:, width:], seen["down", 0] / 2**0.5)
     torch.testing.assert_close(out, (seen["last"] + X) / 2**0.5)
 
 

@@ -137,7 +137,7 @@ def test_another_model_is_refused(folder: Path, encoder: ClipEncoder, tmp_path: 
 
 
 def test_what_is_no_index(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no readable index"):
+    with pytest.raises(DataError, match="holds no index"):
         PictureIndex.open(tmp_path)
     (tmp_path / "file").write_text("x")
     with pytest.raises(UsageError, match="not empty"):
@@ -157,7 +157,7 @@ def test_the_command(folder: Path, encoder: ClipEncoder, tmp_path: Path) -> None
     like = str(folder / "05.png")
     told = run(app, ["search", out, "--like", like, "--top", "1", "--out", str(sheet), "--device", "cpu"])
     assert told.exit_code == 0 and "05.png" in told.stdout
-    for arguments, message in (([out], "either a sentence"), ([str(tmp_path), "a fox"], "no readable index")):
+    for arguments, message in (([out], "either a sentence"), ([str(tmp_path), "a fox"], "holds no index")):
         with pytest.raises(PinxitError, match=message):
             run(app, ["search", *arguments], catch_exceptions=False)
 
@@ -174,3 +174,42 @@ def test_a_file_that_is_changed_and_changed_back_is_found_once(encoder: ClipEnco
     index = made(file.parent, encoder, tmp_path / "index")
     assert len(index) == 1
     assert [hit.path for hit in by_picture(index, encoder, file, 5)] == [file.resolve()]
+
+
+def test_two_writers_leave_a_whole_index(tmp_path: Path, folder: Path, encoder: ClipEncoder) -> None:
+    """Both open it empty and add what they have; neither knows of the other's rows."""
+    files = sorted(folder.glob("*.png"))
+    one, two = (PictureIndex.create(tmp_path / "i", "toy", "0", encoder.width) for _ in range(2))
+    rng = np.random.default_rng(0)
+    vectors = [rng.standard_normal((2, encoder.width)).astype(np.float32) for _ in range(2)]
+    for index, part, vector in ((one, files[:2], vectors[0]), (two, files[2:4], vectors[1])):
+        index.add([Row.of(path) for path in part], vector / np.linalg.norm(vector, axis=1, keepdims=True))
+    two.settle()
+    one.settle()
+    opened = PictureIndex.open(tmp_path / "i")
+    assert len(opened) == 4
+    found = {hit.path.name for hit in opened.search(vectors[1][0] / np.linalg.norm(vectors[1][0]), 4)}
+    assert found == {path.name for path in files[:4]}
+
+
+def test_who_writes_an_index_writes_it_alone(tmp_path: Path, folder: Path, encoder: ClipEncoder) -> None:
+    one, two = (PictureIndex.create(tmp_path / "i", "toy", "0", encoder.width) for _ in range(2))
+    with one.writing(), pytest.raises(UsageError, match="another command writes the index"):
+        two.settle()
+    two.settle()
+
+
+@pytest.mark.parametrize("chunk", [0, 1, 2])
+@pytest.mark.parametrize("cut", [None, 0, 100, -1])
+def test_lost_and_cut_chunks_are_told(tmp_path: Path, folder: Path, encoder: ClipEncoder, chunk: int, cut: int) -> None:
+    index = PictureIndex.create(tmp_path / "i", "toy", "0", encoder.width)
+    for path in sorted(folder.glob("*.png"))[:3]:
+        index.add([Row.of(path)], np.eye(1, encoder.width, dtype=np.float32))
+    index.settle()
+    path = tmp_path / "i" / f"chunk-{chunk:06d}.safetensors"
+    data = path.read_bytes()
+    path.unlink() if cut is None else path.write_bytes(data[:cut])
+    with pytest.raises(DataError, match="delete the index and make it again"):
+        PictureIndex.open(tmp_path / "i")
+    with pytest.raises(UsageError, match="is a file, not a folder"):
+        PictureIndex.create(path if cut is not None else next((tmp_path / "i").glob("chunk*")), "toy", "0", 4)

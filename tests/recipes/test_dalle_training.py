@@ -159,11 +159,11 @@ def rightly_told(task: ClipTask, batch: dict[str, torch.Tensor], position: int) 
     with pytest.MonkeyPatch.context() as patch:
         encode = task.clip.encode_image
 
-        def look(x: torch.Tensor) -> torch.Tensor:
+        def noted(x: torch.Tensor) -> torch.Tensor:
             shown.append(encode(x))
             return shown[-1]
 
-        patch.setattr(task.clip, "encode_image", look)
+        patch.setattr(task.clip, "encode_image", noted)
         task.loss(batch, position)
     nearest = (torch.cat(shown) @ task.clip.encode_text(batch["ids"]).T).argmax(1).tolist()
     return sum(int(batch["same"][other]) == int(own) for other, own in zip(nearest, batch["same"], strict=True))

@@ -28,9 +28,10 @@ from pinxit.recipes.command import command
 from pinxit.recipes.diffusion.conditions import Noising, texts
 from pinxit.recipes.diffusion.config import TextConfig
 from pinxit.recipes.diffusion.denoiser import UNetDenoiser
+from pinxit.recipes.diffusion.losses import spread, weights
 from pinxit.recipes.diffusion.painter import DiffusionPainter, levels
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
-from pinxit.recipes.diffusion.task import DiffusionTask, blurred, cropped, spread, weights
+from pinxit.recipes.diffusion.task import DiffusionTask, blurred, cropped
 from pinxit.recipes.imagen.config import ImagenConfig
 from pinxit.recipes.imagen.presets import PRESETS, preset, read_by, with_models
 from pinxit.recipes.imagen.release import card, write_checkpoint

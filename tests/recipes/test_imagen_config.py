@@ -71,10 +71,11 @@ def test_the_papers_preset_has_the_papers_numbers() -> None:
         ),
         (("stages.upsampler.size=272",), "an upsampler's size=272 must be a multiple of low=64"),
         (("stages.upsampler.crop=20",), "an upsampler's crop=20 must be a multiple of 16"),
-        (("stages.upsampler.crop=-16",), "its crop=-16 at least 0"),
-        (("stages.base.size=0",), "size=0 must be at least 1"),
+        (("stages.upsampler.crop=-16",), "stages.upsampler.crop must be at least 0, not -16."),
+        (("stages.base.name=5",), "stages[0].name must be text, not 5."),
+        (("stages.base.size=0",), "stages.base.size must be at least 1, not 0."),
         (("stages.upsampler.low=256",), "size=256 must be a multiple of low=256, and more than it"),
-        (("stages.upsampler.low=-64",), "must be a multiple of low=-64"),
+        (("stages.upsampler.low=-64",), "stages.upsampler.low must be at least 0, not -64."),
         (("stages.upsampler.low=32",), "upsampler.low=32 must equal base.size=64: set both"),
         (
             ("stages.upsampler.unet.low_res=0",),
@@ -96,7 +97,7 @@ def test_the_papers_preset_has_the_papers_numbers() -> None:
         (("stages.upsampler.unet.masked=4",), "upsampler.unet.masked must be 0"),
         (("text.drop=1.5",), "text.drop must be from 0 to 1, not 1.5."),
         (("text.drop=-0.1",), "text.drop must be from 0 to 1, not -0.1."),
-        (("text.noise=-1",), "text.noise must be at least 0 and finite, not -1.0."),
+        (("text.noise=-1",), "text.noise must be at least 0 and finite, not -1."),
         (("data.names=all",), "data.names"),
         (("text.length=1",), "text.length must be at least 2, not 1."),
         (("text.stored=-1",), "text.stored must be at least 0, not -1."),
@@ -104,11 +105,11 @@ def test_the_papers_preset_has_the_papers_numbers() -> None:
             ("stages.upsampler.noisiest=0.05",),
             "augmentation=0.1 is more noise than this upsampler has learned on; take at most",
         ),
-        (("stages.upsampler.noisiest=1.5",), "noisiest=1.5 must be from 0 to 1"),
-        (("sampling.augmentation=2",), "augmentation must be from 0 to 1, not 2.0."),
+        (("stages.upsampler.noisiest=1.5",), "stages.upsampler.noisiest must be from 0 to 1, not 1.5."),
+        (("sampling.augmentation=2",), "sampling.augmentation must be from 0 to 1, not 2."),
         (("sampling.steps=0",), "steps must be from 1 to 1000, not 0."),
         (("sampling.upsampler_steps=1001",), "upsampler_steps must be from 1 to 1000, not 1001."),
-        (("sampling.guidance=-1",), "guidance must be at least 0 and finite, not -1.0."),
+        (("sampling.guidance=-1",), "guidance must be at least 0 and finite, not -1."),
         (("sampling.upsampler_guidance=Infinity",), "upsampler_guidance must be at least 0 and finite, not inf."),
         (("sampling.guidance=NaN",), "guidance must be at least 0 and finite, not nan."),
         (("sampling.sampler=magic",), "there is no sampler 'magic'; choose from ancestral, ddim"),
@@ -244,7 +245,7 @@ def test_schedules_that_cannot_be_are_refused(changes: dict[str, Any], told: str
 def test_a_discrete_schedule_is_told_by_its_steps() -> None:
     """Training draws every step as often as the others, and the network hears the number of the one it meets."""
     about = DiffusionConfig("eps", steps=100)
-    even = torch.arange(1000, dtype=torch.float64) / 1000
+    even = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
     assert torch.bincount(about.timesteps(even)).tolist() == [10] * 100
     assert torch.equal(about.time_of(about.drawn(even)), about.timesteps(even).float())
     assert about.timesteps(torch.tensor([1.0])).item() == 99
@@ -252,7 +253,7 @@ def test_a_discrete_schedule_is_told_by_its_steps() -> None:
     assert about.spaced_sigmas("1,1") == [*about.table.sigma[[50, 0]].tolist(), 0.0]
     with pytest.raises(UsageError, match="from 1 to 100, as many as the schedule has, not 101"):
         about.even_sigmas(101)
-    with pytest.raises(UsageError, match="the schedule is continuous"):
+    with pytest.raises(UsageError, match="schedule is continuous: give steps"):
         DiffusionConfig().spaced_sigmas("smart50")
     with pytest.raises(UsageError, match=r"sampling\.spacing names timesteps"):
         override(preset("nano"), ["sampling.spacing=smart50"])

@@ -19,6 +19,7 @@ from pinxit.training.log import METRICS, read_metrics
 from pinxit.training.loop import Plan, Stop, fit
 from pinxit.training.machine import machine
 from pinxit.training.precision import pick_device
+from pinxit.weights import tensor_files
 from tests.training.toy import Toy, plan
 
 ROOT = Path(__file__).parents[2]
@@ -195,7 +196,7 @@ def test_full_disk_keeps_the_old_state(tmp_path: Path, monkeypatch: pytest.Monke
         with Path("/dev/full").open("wb") as device:
             device.write(b"x" * 100_000)
 
-    monkeypatch.setattr(states, "save_file", full)
+    monkeypatch.setattr(tensor_files, "save_file", full)
     with pytest.raises(PinxitError, match=r"cannot write .*: No space left"):
         train(tmp_path)
     assert (tmp_path / states.FILE).read_bytes() == before
@@ -252,13 +253,17 @@ def test_compiled_training_compiles_and_learns_the_same(tmp_path: Path, capsys: 
 
 def test_devices() -> None:
     assert pick_device("cpu").type == "cpu"
-    with pytest.raises(UsageError, match="device 'nonsense' cannot be used here"):
-        pick_device("nonsense")
+    for name in ("nonsense", "meta", "mps", "cuda:x", "cuda:99999", "", "cpu:1", "a\n\udcff"):
+        with pytest.raises(UsageError, match="must be auto, cpu, cuda or cuda:N, not") as told:
+            pick_device(name)
+        str(told.value).encode()
+    with pytest.raises(UsageError, match="device 'cuda:99' cannot be used here: of GPUs there is"):
+        pick_device("cuda:99")
 
 
 def test_plans_are_checked() -> None:
     for bad in ({"batch": 0}, {"batch": 8, "micro": 3}, {"batch": 8, "betas": (0.9,)}):
-        with pytest.raises(ValueError):
+        with pytest.raises((UsageError, ValueError)):
             Plan(images=8, **bad)
 
 

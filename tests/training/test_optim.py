@@ -4,6 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
+from pinxit.models.text import TextTransformer, TextTransformerConfig
+from pinxit.models.transformer import TokenTransformer, TransformerConfig
 from pinxit.training.draws import key, seeded, torch_rng
 from pinxit.training.flops import matrix_rate, measure
 from pinxit.training.log import Meter, duration
@@ -34,6 +37,26 @@ def test_only_matrices_decay() -> None:
     assert decayed == {"net/first.weight", "net/second.weight"}
     groups = adamw(modules, plan(decay=0.3)).param_groups
     assert [(group["weight_decay"], len(group["params"])) for group in groups] == [(0.3, 2), (0.0, 4)]
+
+
+def test_tables_of_every_model_are_left_alone() -> None:
+    """What is looked up by an id or a place does not shrink, whatever it is called; what is multiplied does."""
+    transformer = TokenTransformer(
+        TransformerConfig(
+            text_vocab=8, text_tokens=4, image_codes=8, grid=2, dim=8, depth=1, heads=1, attention="dense"
+        )
+    )
+    reader = TextTransformer(TextTransformerConfig(vocab=8, tokens=4, width=8, layers=1, heads=1))
+    clip = CLIP(CLIPConfig(8, VisionConfig(8, 8, 4, 1, 1), TextConfig(8, 4, 8, 1, 1, 7)))
+    modules: dict[str, nn.Module] = {"transformer": transformer, "reader": reader, "clip": clip}
+    matrices = {name for name in trained(modules) if getattr(trained(modules)[name], "ndim", 0) >= 2}
+    tables = {name for name in matrices if not decays(modules, name)}
+    own = ("begin", "text", "text_place", "image", "row", "column")
+    assert {name for name in tables if name.startswith("transformer")} == {f"transformer/embed.{name}" for name in own}
+    assert {name for name in tables if name.startswith("reader")} == {"reader/tokens", "reader/places"}
+    ours = {name for name in tables if name.startswith("clip")}
+    assert {"clip/visual.positions", "clip/text.positions"} < ours and len(ours) == 3
+    assert {"transformer/text_head", "transformer/image_head", "clip/text.proj"} <= matrices - tables
 
 
 def test_average_is_the_weighted_mean_it_promises() -> None:

@@ -91,7 +91,7 @@ def test_strange_folders(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds a run of toy, not of other"):
         enter(tmp_path, "other", Config(), {})
     (tmp_path / FILE).write_text("{")
-    with pytest.raises(DataError, match="cannot be read as a run"):
+    with pytest.raises(DataError, match="is not readable JSON"):
         start(tmp_path, Config())
     (tmp_path / "file").write_text("")
     with pytest.raises(PinxitError, match="cannot write"):

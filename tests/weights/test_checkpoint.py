@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,9 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from pinxit.errors import CheckpointError
+from pinxit import files
+from pinxit.errors import CheckpointError, PinxitError
 from pinxit.weights import checkpoint as weights
-from pinxit.weights.checkpoint import Part, open_checkpoint, save_checkpoint
+from pinxit.weights import tensor_files
+from pinxit.weights.checkpoint import Part, Store, open_checkpoint, save_checkpoint
 from pinxit.weights.zoo import find
 
 
@@ -47,6 +51,19 @@ def test_round_trip_is_bfloat16_exact(tmp_path: Path) -> None:
     opened.load_into("net", other)
     for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True):
         assert torch.equal(a.bfloat16().float(), b)
+
+
+@pytest.mark.parametrize("store", ["bf16", "int8"])
+def test_an_exact_part_is_not_rounded(tmp_path: Path, store: Store) -> None:
+    exact, rounded = tiny(), tiny()
+    parts = {
+        "exact": Part(TinyConfig(), exact.state_dict(), exact=True),
+        "net": Part(TinyConfig(), rounded.state_dict()),
+    }
+    save_checkpoint(tmp_path, "dalle", parts, store=store)
+    found = open_checkpoint(tmp_path)
+    assert all(torch.equal(tensor, exact.state_dict()[name]) for name, tensor in found.state("exact").items())
+    assert not all(torch.equal(tensor.float(), exact.state_dict()[name]) for name, tensor in found.state("net").items())
 
 
 def test_shards_hold_every_weight_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +114,7 @@ def test_damage_is_one_sentence_each(tmp_path: Path) -> None:
 
     garbled = fresh("garbled")
     (garbled / "pinxit.json").write_text("{", encoding="utf-8")
-    with pytest.raises(CheckpointError, match="damaged"):
+    with pytest.raises(CheckpointError, match=r"is not readable JSON .*fetch the checkpoint again"):
         open_checkpoint(garbled)
 
     newer = fresh("newer")
@@ -108,6 +125,63 @@ def test_damage_is_one_sentence_each(tmp_path: Path) -> None:
 
     with pytest.raises(CheckpointError, match="not imagen"):
         open_checkpoint(fresh("other"), "imagen")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("store", ["bf16", "int8"])
+def test_weights_that_are_not_finite_are_neither_written_nor_opened(tmp_path: Path, value: float, store: Store) -> None:
+    save(tmp_path / "c")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "c").iterdir()}
+    bad = {name: tensor.float() for name, tensor in tiny().state_dict().items()}
+    first = next(iter(bad))
+    bad[first].view(-1)[0] = value
+    with pytest.raises(PinxitError, match=f"not finite .{first}"):
+        save_checkpoint(tmp_path / "c", "toy", {"net": Part(TinyConfig(), bad)}, store=store)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "c").iterdir()} == before
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weights, "not_finite", lambda tensors: None)
+        save_checkpoint(tmp_path / "d", "toy", {"net": Part(TinyConfig(), bad)})
+    with pytest.raises(CheckpointError, match=f"not finite .{first}"):
+        open_checkpoint(tmp_path / "d").load_into("net", tiny())
+
+
+def test_a_checkpoint_is_there_at_every_moment_of_its_replacement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever write is the last before a kill, what is opened is the whole old checkpoint or the whole new one."""
+    folder = tmp_path / "c"
+    save(folder)
+    (folder / "notes.txt").write_text("mine")
+    old, seen = open_checkpoint(folder).hash, []
+    plain = files.replacing
+
+    @contextmanager
+    def watched(path: Path) -> Iterator[Path]:
+        with plain(path) as temporary:
+            yield temporary
+        seen.append(open_checkpoint(folder).hash)
+
+    for writer in (files, tensor_files):
+        monkeypatch.setattr(writer, "replacing", watched)
+    save(folder, width=7)
+    new = open_checkpoint(folder).hash
+    assert len(seen) >= 3 and set(seen) == {old} and new != old
+    assert (folder / "notes.txt").read_text() == "mine" and not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_folders_change_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: bool) -> None:
+    if not exchange:
+        monkeypatch.setattr("pinxit.files.sys.platform", "other")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "old").touch()
+    (tmp_path / "a" / "mine").touch()
+    with files.replacing_folder(tmp_path / "a", ["old"]) as new:
+        (new / "fresh").touch()
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["fresh", "mine"]
+    with pytest.raises(RuntimeError), files.replacing_folder(tmp_path / "a") as new:
+        raise RuntimeError
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "fresh", "mine"]
 
 
 def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 from pinxit import __version__
 from pinxit.cli import audit, classify, complete, data, eval, paint, probe, recipes, search, train
 from pinxit.errors import PinxitError
+from pinxit.texts import printable
 
 app = typer.Typer(
     name="pinxit",
@@ -45,12 +47,24 @@ def options(
     """Type a sentence, get a picture; train your own painter; measure it."""
 
 
+def _leave(code: int) -> None:
+    """Exit; what could not be written to stdout is not tried again, which would be a traceback of the interpreter's."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
 def main() -> None:
     """Run the command line; a PinxitError is printed as its one sentence, Ctrl-C exits with 130."""
     try:
         app()
     except PinxitError as error:
-        typer.echo(f"pinxit: {error}", err=True)
-        sys.exit(error.exit_code)
+        typer.echo(f"pinxit: {printable(error)}", err=True)
+        _leave(error.exit_code)
+    except MemoryError:
+        typer.echo("pinxit: this needs more memory than the machine has: ask for less at once.", err=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

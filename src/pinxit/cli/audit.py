@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pinxit.cli.options import ClipName, Device
+from pinxit.cli.options import ActivationName, ClipName, Device
 from pinxit.cli.reading import clip_with_bar
+from pinxit.cli.telling import tell_json
 from pinxit.errors import UsageError
+from pinxit.texts import printable
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from pinxit.recipes.clip.audit import Rates
 
 
@@ -30,6 +33,7 @@ def audit(
     ] = "simple",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     checkpoint: ClipName = "tiny",
+    activation: ActivationName = None,
     device: Device = "auto",
 ) -> None:
     """Tell how often each group of pictures falls under each label, and how that moves when labels are added.
@@ -44,11 +48,11 @@ def audit(
     more = [label.strip() for label in (add or "").split(",") if label.strip()]
     if add is not None and not more:
         raise UsageError("--add names no label.")
-    with clip_with_bar(checkpoint, device, "audit") as clip:
+    with clip_with_bar(checkpoint, device, "audit", activation=activation) as clip:
         found = clip.audit(folder, first, group_by, table=table, add=more, templates=templates)
     if as_json:
         rounds = {"rates": found.before} | ({"with_added": found.after} if found.after else {})
-        typer.echo(json.dumps({name: _plain(rates) for name, rates in rounds.items()}, ensure_ascii=False))
+        tell_json({name: _plain(rates) for name, rates in rounds.items()})
         return
     _show(found.before, f"{folder} by {group_by}", None)
     if found.after:
@@ -64,10 +68,10 @@ def _plain(found: Rates) -> dict[str, object]:
 
 def _show(found: Rates, title: str, before: Rates | None) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     labels = list(next(iter(found.values())))
-    table = Table("group", "pictures", *labels, title=title)
+    table = Table("group", "pictures", *(Column(_cell(label)) for label in labels), title=_cell(title))
     for group, row in found.items():
         cells = []
         for label, rate in row.items():
@@ -76,5 +80,12 @@ def _show(found: Rates, title: str, before: Rates | None) -> None:
             if before and label in before[group]:
                 moved = f" {rate.share - before[group][label].share:+.1%}"
             cells.append(f"{rate.share:.1%}{moved}\n({low:.1%} to {high:.1%})")
-        table.add_row(group, str(next(iter(row.values())).of), *cells)
+        table.add_row(_cell(group), str(next(iter(row.values())).of), *cells)
     Console().print(table)
+
+
+def _cell(text: str) -> Text:
+    """Users' text as it is: never taken for markup, nothing in it obeyed."""
+    from rich.text import Text
+
+    return Text(printable(text))

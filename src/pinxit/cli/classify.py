@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pinxit.cli.options import ClipName, Device
+from pinxit.cli.options import ActivationName, ClipName, Device
 from pinxit.cli.reading import clip_with_bar
+from pinxit.cli.telling import tell, tell_json
 from pinxit.errors import UsageError
+from pinxit.files import read_lines
 
 if TYPE_CHECKING:
     from pinxit.recipes.clip.zero_shot import Guess
@@ -27,6 +28,7 @@ def classify(
     top: Annotated[int, typer.Option(min=1, help="How many labels to tell for each picture.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a picture.")] = False,
     checkpoint: ClipName = "tiny",
+    activation: ActivationName = None,
     device: Device = "auto",
     bf16: Annotated[bool, typer.Option("--bf16", help="Half the digits, about twice the speed.")] = False,
 ) -> None:
@@ -41,9 +43,12 @@ def classify(
       pinxit classify photos/ --labels-file things.txt --checkpoint ViT-B-32.pt --templates imagenet80 --json
     """
     asked = _labels(labels, labels_file)
-    with clip_with_bar(checkpoint, device, "classify", bf16) as clip:
+    with clip_with_bar(checkpoint, device, "classify", bf16, activation=activation) as clip:
         for path, guesses in clip.classify(pictures, asked, templates=templates, top=top):
-            typer.echo(_as_json(path, guesses) if as_json else _as_line(path, guesses))
+            if as_json:
+                tell_json(_as_json(path, guesses))
+            else:
+                tell(_as_line(path, guesses))
 
 
 def _labels(given: str | None, file: Path | None) -> list[str]:
@@ -51,15 +56,12 @@ def _labels(given: str | None, file: Path | None) -> list[str]:
         raise UsageError("give either --labels or --labels-file.")
     if file is None:
         return [label for label in (given or "").split(",") if label.strip()]
-    try:
-        return [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file} is no readable UTF-8 file of labels ({error}).") from error
+    return read_lines(file, "labels")
 
 
-def _as_json(path: Path, guesses: list[Guess]) -> str:
+def _as_json(path: Path, guesses: list[Guess]) -> dict[str, object]:
     labels = [{"label": guess.label, "share": round(guess.share, 6)} for guess in guesses]
-    return json.dumps({"path": str(path), "labels": labels}, ensure_ascii=False)
+    return {"path": str(path), "labels": labels}
 
 
 def _as_line(path: Path, guesses: list[Guess]) -> str:

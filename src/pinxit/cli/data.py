@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pinxit.cli.options import LARGEST
+from pinxit.cli.telling import tell, warn
+
 if TYPE_CHECKING:
     from pinxit.data.problems import Problems
     from pinxit.types import Dataset, Example
@@ -36,8 +39,11 @@ Language = Annotated[str | None, typer.Option(help="World only: language of the 
 Names = Annotated[
     str | None, typer.Option(help="World only: what its things are called: usual, or many (a cat, a kitten, a tabby).")
 ]
-Seed = Annotated[int, typer.Option(help="Another seed shows other scenes of a world, other items of your own data.")]
-Workers = Annotated[int | None, typer.Option(help="Processes to use.", show_default="every core")]
+Seed = Annotated[
+    int,
+    typer.Option(min=0, max=LARGEST, help="Another seed shows other scenes of a world, other items of your own data."),
+]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes to use.", show_default="every core")]
 
 
 @app.command()
@@ -71,7 +77,7 @@ def preview(
     texts = ["\n".join(example.captions[:captions]) for example in shown]
     write_png(out, sheet([example.picture for example in shown], texts, columns), {"source": source, "captions": texts})
     _warn_of_missing_font(texts)
-    typer.echo(str(out))
+    tell(str(out))
 
 
 @app.command()
@@ -106,7 +112,7 @@ def build(
         count = WORLD_COUNT
     with _bar("writing shards") as progress:
         written = write_shards(dataset, out, count, per_shard, form, workers, progress)
-    typer.echo(f"{written.items} items in {written.shards} shards in {out}")
+    tell(f"{written.items} items in {written.shards} shards in {out}")
 
 
 @app.command()
@@ -129,7 +135,7 @@ def check(
     dataset = _open(source, 64, "train", {}, 0)
     with _bar("reading") as progress:
         found = check_dataset(dataset, workers, progress)
-    typer.echo(f"{found.usable} pictures with {found.captions} captions can be used")
+    tell(f"{found.usable} pictures with {found.captions} captions can be used")
     _tell(found.problems, named=len(found.problems) if all else None)
     if found.problems:
         raise typer.Exit(1)
@@ -171,7 +177,7 @@ def _tell(problems: Problems, named: int | None = None) -> None:
     from pinxit.data.problems import NAMED
 
     if problems:
-        typer.echo(problems.report(named or NAMED), err=True)
+        warn(problems.report(named or NAMED))
 
 
 @contextmanager

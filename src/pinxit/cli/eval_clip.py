@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pinxit.cli.options import Device
+from pinxit.cli.telling import tell, tell_json
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,10 +45,10 @@ def labels(
     """
     found = {name: _score(data, split, name, templates, pictures, device) for name in checkpoint}
     if as_json:
-        typer.echo(json.dumps({"data": data, "split": split, "accuracy": found}))
+        tell_json({"data": data, "split": split, "accuracy": found})
         return
     for name, share in found.items():
-        typer.echo(f"{share:7.2%}  {name}")
+        tell(f"{share:7.2%}  {name}")
 
 
 def shift(
@@ -80,12 +80,12 @@ def shift(
     rows = {"classifier": peer, "clip": ours}
     if as_json:
         told = {name: {"seen": one.seen, "unseen": one.unseen, "gap": one.gap} for name, one in rows.items()}
-        typer.echo(json.dumps({"data": data, "pictures": pictures, **told, "closed": share}))
+        tell_json({"data": data, "pictures": pictures, **told, "closed": share})
         return
-    typer.echo(f"{'':<12}{'same artists':>14}{'other artists':>15}{'lost':>8}{'gap closed':>12}")
+    tell(f"{'':<12}{'same artists':>14}{'other artists':>15}{'lost':>8}{'gap closed':>12}")
     for name, one in rows.items():
         last = f"{share:>12.0%}" if name == "clip" and share is not None else ""
-        typer.echo(f"{name:<12}{one.seen:>14.1%}{one.unseen:>15.1%}{one.gap:>8.1%}{last}")
+        tell(f"{name:<12}{one.seen:>14.1%}{one.unseen:>15.1%}{one.gap:>8.1%}{last}")
 
 
 def retrieval(
@@ -121,14 +121,14 @@ def retrieval(
         different = sorted(set(captions))
         places = {caption: place for place, caption in enumerate(different)}
         vectors = encoder.pictures([one.picture for one in examples])
-        found[language] = recalls(vectors, encoder.texts(different), [places[one] for one in captions])
+        found[language] = recalls(vectors, encoder.texts(different, cut=True), [places[one] for one in captions])
     if as_json:
-        typer.echo(json.dumps({"data": data, "split": split, "pictures": pictures, **found}))
+        tell_json({"data": data, "split": split, "pictures": pictures, **found})
         return
     names = [f"{way}@{k}" for way in ("picture", "caption") for k in KS]
-    typer.echo("".join([" " * 4, *(f"{name:>12}" for name in names)]))
+    tell("".join([" " * 4, *(f"{name:>12}" for name in names)]))
     for language, scores in found.items():
-        typer.echo("".join([f"{language:<4}", *(f"{scores[name]:>12.1%}" for name in names)]))
+        tell("".join([f"{language:<4}", *(f"{scores[name]:>12.1%}" for name in names)]))
 
 
 def _score(data: str, split: str, checkpoint: str, templates: str, pictures: int | None, device: str) -> float:
@@ -168,8 +168,11 @@ def _open(checkpoint: str, templates: str, device: str) -> tuple[int, Callable[[
 @contextmanager
 def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress
 
+    from pinxit.texts import printable
+
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total)
+        task = bar.add_task(escape(printable(what)), total=total)
         yield lambda done: bar.update(task, completed=done)

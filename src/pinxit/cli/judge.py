@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from pinxit.cli.options import Device
+from pinxit.cli.options import LARGEST, Device
+from pinxit.cli.telling import tell
 from pinxit.cli.training import Changes, RunFolder
 
 
@@ -16,7 +17,9 @@ def train_judge(
         str, typer.Option(help="world:small, :gallery or :full; only there is it known what pictures show.")
     ] = ("world:small"),
     images: Annotated[int, typer.Option(min=1, help="Renders to learn from.")] = 300_000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the first weights and the order of the renders.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST, help="Of the first weights and the order of the renders.")
+    ] = 0,
     init_from: Annotated[
         str | None, typer.Option(help="Start from the weights of a judge: a shipped name or a folder.")
     ] = None,
@@ -41,4 +44,4 @@ def train_judge(
     if outcome.signalled:
         raise typer.Exit(130)
     if outcome.finished:
-        typer.echo(str(folder))
+        tell(str(folder))

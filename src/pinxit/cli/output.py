@@ -25,7 +25,7 @@ def folder_name(prompt: str, settings: Mapping[str, Any]) -> str:
     """
     words = re.sub(r"[^\w]+", "-", prompt.lower()).strip("-")[:48].rstrip("-") or "picture"
     content = json.dumps([prompt, settings], sort_keys=True, ensure_ascii=False)
-    return f"{words}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+    return f"{words}-{hashlib.sha256(content.encode(errors='backslashreplace')).hexdigest()[:8]}"
 
 
 def write_results(folder: Path, prompt: str, ranked: Sequence[Ranked], settings: dict[str, Any]) -> list[Path]:
@@ -53,10 +53,10 @@ def _remove_pictures_but(written: Sequence[Path], folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def as_json(prompt: str, ranked: Sequence[Ranked], paths: Sequence[Path]) -> str:
-    """The one-line JSON object that scripts read."""
+def as_json(prompt: str, ranked: Sequence[Ranked], paths: Sequence[Path]) -> dict[str, Any]:
+    """The JSON object that scripts read."""
     pictures = [
         {"path": str(path), "seed": item.seed, "candidate": item.candidate, "score": round(item.score, 6)}
         for path, item in zip(paths, ranked, strict=True)
     ]
-    return json.dumps({"prompt": prompt, "pictures": pictures}, ensure_ascii=False)
+    return {"prompt": prompt, "pictures": pictures}

@@ -28,6 +28,7 @@ from pinxit.cli.painting import (
     say_about,
 )
 from pinxit.errors import UsageError
+from pinxit.files import read_lines
 
 if TYPE_CHECKING:
     from pinxit.recipes.diffusion.upsampler import Upsampler
@@ -183,13 +184,4 @@ def _prompts(prompt: str | None, file: Path | None) -> list[str]:
         if not prompt.strip():
             raise UsageError("the prompt is empty: say what to paint.")
         return [prompt.strip()]
-    try:
-        data = typer.get_binary_stream("stdin").read() if str(file) == "-" else file.read_bytes()
-        texts = [line.strip() for line in data.decode("utf-8-sig").splitlines() if line.strip()]
-    except OSError as error:
-        raise UsageError(f"cannot read prompts from {file}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{file} is not UTF-8 (byte {error.start}): save it as UTF-8 text.") from error
-    if not texts:
-        raise UsageError(f"{file} holds no prompt: write one a line.")
-    return texts
+    return read_lines(file, "prompts", typer.get_binary_stream("stdin").read() if str(file) == "-" else None)

@@ -9,15 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pinxit.cli.options import LARGEST
+from pinxit.cli.telling import tell, tell_json, warn
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
     from pinxit.recipes.painting import Painter, Watch
     from pinxit.types import Ranked
 
-Candidates = Annotated[int, typer.Option(min=1, help="How many pictures to draw before the best are kept.")]
+MOST = 100_000  # candidates of a prompt: as many are held in memory
+STRENGTHS = ("temperature", "guidance", "agreement")  # numbers beyond which float32 knows no difference: 1e6
+
+Candidates = Annotated[int, typer.Option(min=1, max=MOST, help="How many pictures to draw before the best are kept.")]
 Keep = Annotated[int, typer.Option(min=1, help="How many of the best to keep, as CLIP ranks them.")]
-Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same pictures, whatever else is asked for.")]
+Seed = Annotated[
+    int, typer.Option(min=0, max=LARGEST, help="The same seed gives the same pictures, whatever else is asked for.")
+]
 Temperature = Annotated[
     float | None, typer.Option(min=0.0, help="Below 1: safer, above 1: wilder.", show_default="the checkpoint's")
 ]
@@ -77,6 +84,9 @@ def opened(
     from pinxit.api import load
 
     given = {name: value for name, value in wanted.items() if value is not None}
+    for name in STRENGTHS:
+        if not 0 <= given.get(name, 0) <= 1e6:
+            raise UsageError(f"--{name} must be from 0 to 1e6, not {given[name]}.")
     if not 0 < given.get("top_p", 1) <= 1:
         raise UsageError(f"--top-p must be above 0 and at most 1, not {given['top_p']}.")
     painter = load(checkpoint, device=device, int8=int8, recipe=recipe, ranker=ranker)
@@ -93,11 +103,11 @@ def say_about(painter: Painter, text: str, strict: bool) -> None:
         message = f"the prompt is {dropped} tokens over the limit of {painter.text_tokens}"
         if strict:
             raise UsageError(f"{message}: shorten it, or drop --strict to paint its beginning.")
-        typer.echo(f"pinxit: {message}: the last {dropped} are dropped.", err=True)
+        warn(f"pinxit: {message}: the last {dropped} are dropped.")
     unknown = painter.unknown_words(text)
     if unknown:
         words = ", ".join(f"'{word}'" for word in unknown)
-        typer.echo(f"pinxit: {painter.name} has never met {words} in training and will guess.", err=True)
+        warn(f"pinxit: {painter.name} has never met {words} in training and will guess.")
 
 
 def draw_and_write(
@@ -112,14 +122,20 @@ def draw_and_write(
     from pinxit.cli.output import as_json as json_line
     from pinxit.cli.output import folder_name, write_results
     from pinxit.cli.progress import painting
+    from pinxit.files import check_writable
 
     facts = painter.told(settings) | painter.provenance
+    folders = [out / folder_name(text, facts) for text in texts]
+    for folder in folders:
+        check_writable(folder)
     now: list[Watch] = []  # who watches the prompt that is next to come
     with closing(draw(lambda painted: now[-1](painted))) as coming:
-        for text in texts:
-            folder = out / folder_name(text, facts)
+        for text, folder in zip(texts, folders, strict=True):
             with painting(text, folder / "preview.png") as watching:
                 now.append(watching)
                 ranked = next(coming)
             paths = write_results(folder, text, ranked, facts)
-            typer.echo(json_line(text, ranked, paths) if as_json else str(folder / "sheet.png"))
+            if as_json:
+                tell_json(json_line(text, ranked, paths))
+            else:
+                tell(str(folder / "sheet.png"))

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pinxit.cli.options import ClipName, Device
+from pinxit.cli.options import LARGEST, ActivationName, ClipName, Device
 from pinxit.cli.reading import clip_with_bar
+from pinxit.cli.telling import tell, tell_json
 
 
 def probe(
     train: Annotated[Path, typer.Argument(help="Folder with a sub-folder of pictures for each class.")],
     test: Annotated[Path, typer.Argument(help="Another one with the same classes; no picture of it is learnt from.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Which fifth of the training pictures chooses the strength.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST, help="Which fifth of the training pictures chooses the strength.")
+    ] = 0,
     checkpoint: ClipName = "tiny",
+    activation: ActivationName = None,
     device: Device = "auto",
 ) -> None:
     """Train a linear classifier on a frozen CLIP's features and test it (the paper's linear probe).
@@ -28,13 +31,13 @@ def probe(
 
       pinxit probe flowers/train flowers/test --checkpoint ViT-B-32.pt
     """
-    with clip_with_bar(checkpoint, device, "probe") as clip:
+    with clip_with_bar(checkpoint, device, "probe", activation=activation) as clip:
         found = clip.probe(train, test, seed=seed)
     told = {"accuracy": found.accuracy, "strength": found.strength, "held_out": found.held_out}
     per_class = {name: share for name, share in found.per_class.items() if share == share}  # not those never asked
     if as_json:
-        typer.echo(json.dumps(told | {"per_class": per_class}))
+        tell_json(told | {"per_class": per_class})
         return
     for name, share in per_class.items():
-        typer.echo(f"{share:6.1%}  {name}")
-    typer.echo(f"{found.accuracy:6.1%}  of all test pictures (C = {found.strength:.3g})")
+        tell(f"{share:6.1%}  {name}")
+    tell(f"{found.accuracy:6.1%}  of all test pictures (C = {found.strength:.3g})")

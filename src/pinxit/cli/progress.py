@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pinxit.data.sheet import sheet
 from pinxit.pictures import write_png
+from pinxit.texts import printable
 
 if TYPE_CHECKING:
     from pinxit.recipes.painting import Progress as Painted
@@ -27,12 +28,13 @@ def painting(label: str, preview: Path) -> Iterator[Callable[[Painted], None]]:
     Where `preview` lies is said once, as soon as there is something to look at.
     """
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # a prompt is no markup
         BarColumn(),
         TextColumn("{task.percentage:3.0f}%"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        label = printable(label)
         task = bar.add_task(label if len(label) <= 60 else label[:59] + "…", total=1.0)
         shown, told = time.monotonic(), False
 
@@ -42,7 +44,7 @@ def painting(label: str, preview: Path) -> Iterator[Callable[[Painted], None]]:
             if time.monotonic() - shown < PREVIEW_SECONDS:
                 return
             pictures = painted.preview()
-            if pictures:  # none are under way when all slots have just finished
+            if pictures:  # none are under way before the first step
                 write_png(preview, sheet(pictures))
                 shown = time.monotonic()
                 if not told:
@@ -53,4 +55,5 @@ def painting(label: str, preview: Path) -> Iterator[Callable[[Painted], None]]:
         try:
             yield watch
         finally:
-            preview.unlink(missing_ok=True)
+            with suppress(OSError):
+                preview.unlink(missing_ok=True)

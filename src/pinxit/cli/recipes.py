@@ -8,6 +8,7 @@ import typer
 
 from pinxit.cli.options import Device
 from pinxit.cli.paint import SHIPPED
+from pinxit.cli.telling import tell
 
 
 def recipes(
@@ -26,11 +27,12 @@ def recipes(
     """
     if graph is None:
         for recipe, name in SHIPPED.items():
-            typer.echo(f"{recipe.value}: {name}")
+            tell(f"{recipe.value}: {name}")
         return
     from pinxit.api import load
 
     shipped = {recipe.value: name for recipe, name in SHIPPED.items()}
     painter = load(shipped.get(graph, graph), device=device)
     upsampler = getattr(painter, "upsampler", None)
-    typer.echo(str(painter.graph if upsampler is None else painter.graph.with_more(upsampler.graph)))
+    graphs = painter.graph if upsampler is None else painter.graph.with_more(upsampler.graph)
+    tell(*str(graphs).splitlines())

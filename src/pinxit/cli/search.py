@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from pinxit.cli.options import ClipName, Device
-from pinxit.cli.reading import clip_with_bar
-from pinxit.errors import UsageError
+from pinxit.cli.options import ActivationName, ClipName, Device
+from pinxit.cli.reading import activation_of, clip_with_bar
+from pinxit.cli.telling import tell, tell_json, warn
+from pinxit.errors import CheckpointError, UsageError
+from pinxit.files import check_writable
+from pinxit.texts import printable
 
 if TYPE_CHECKING:
     from pinxit.recipes.clip.index import Hit
@@ -36,6 +38,7 @@ def index(
     pictures: Annotated[list[Path], typer.Argument(help="Picture files, or folders of them.")],
     out: Annotated[Path, typer.Option(help="Folder of the index; an older one there is brought up to date.")],
     checkpoint: ClipName = "tiny",
+    activation: ActivationName = None,
     device: Device = "auto",
     bf16: Annotated[bool, typer.Option("--bf16", help="Half the digits, about twice the speed.")] = False,
 ) -> None:
@@ -47,11 +50,12 @@ def index(
 
       pinxit search index photos/ --out photos.index --checkpoint ViT-B-32.pt
     """
-    with clip_with_bar(checkpoint, device, "index", bf16) as clip:
+    check_writable(out)
+    with clip_with_bar(checkpoint, device, "index", bf16, activation=activation) as clip:
         found, problems = clip.index(pictures, out)
     if problems:
-        typer.echo(problems.report(), err=True)
-    typer.echo(f"{out}: {len(found):,} pictures")
+        warn(problems.report())
+    tell(f"{out}: {len(found):,} pictures")
 
 
 @app.command("find")
@@ -65,6 +69,7 @@ def find(
     checkpoint: Annotated[
         str | None, typer.Option(help="The CLIP that made the index.", show_default="as it remembers")
     ] = None,
+    activation: ActivationName = None,
     device: Device = "auto",
 ) -> None:
     """Find pictures in an index: by a sentence, or with --like by another picture.
@@ -78,16 +83,24 @@ def find(
     from pinxit.recipes.clip.front import Clip
     from pinxit.recipes.clip.index import PictureIndex
 
+    check_writable(out.parent)
     opened = PictureIndex.open(index)
-    clip = Clip(ClipEncoder.open(checkpoint or opened.model, device))
+    try:
+        clip = Clip(ClipEncoder.open(checkpoint or opened.model, device, activation_of(activation)))
+    except CheckpointError as error:
+        if checkpoint is not None:
+            raise
+        raise CheckpointError(f"{index} was made with {opened.model}, which is not here any more: {error}") from error
     hits = clip.search(opened, sentence, like=like, top=top)
     if not hits:
         raise UsageError(f"{index} holds no pictures.")
     for hit in hits:
-        line = json.dumps({"path": str(hit.path), "score": round(hit.score, 6)}, ensure_ascii=False)
-        typer.echo(line if as_json else f"{hit.score:.3f}  {hit.path}")
+        if as_json:
+            tell_json({"path": str(hit.path), "score": round(hit.score, 6)})
+        else:
+            tell(f"{hit.score:.3f}  {hit.path}")
     _write_sheet(hits, out)
-    typer.echo(f"sheet: {out}", err=as_json)
+    (warn if as_json else tell)(f"sheet: {out}")
 
 
 def _write_sheet(hits: list[Hit], out: Path) -> None:
@@ -101,8 +114,8 @@ def _write_sheet(hits: list[Hit], out: Path) -> None:
     for hit in hits:
         try:
             shown.append(square(read_picture(hit.path), SHOWN, "bicubic"))
-            told.append(f"{hit.score:.3f} {hit.path.name}")
+            told.append(f"{hit.score:.3f} {printable(hit.path.name)}")
         except ItemError as error:
-            typer.echo(f"no longer readable: {error}", err=True)
+            warn(f"no longer readable: {error}")
     if shown:
         write_png(out, sheet(shown, told))

@@ -9,9 +9,11 @@ import typer
 
 from pinxit.cli.judge import train_judge
 from pinxit.cli.options import Device
+from pinxit.cli.telling import tell
 from pinxit.cli.train_classifier import train_classifier
 from pinxit.cli.train_clip import train_clip
 from pinxit.cli.train_imagen import train_imagen
+from pinxit.cli.train_unclip import train_unclip
 from pinxit.cli.training import (
     Captioned,
     Changes,
@@ -34,6 +36,7 @@ app = typer.Typer(help="Train your own painter, CLIP, judge or classifier.", no_
 app.command("judge")(train_judge)
 app.command("clip")(train_clip)
 app.command("imagen")(train_imagen)
+app.command("unclip")(train_unclip)
 app.command("classifier")(train_classifier)
 
 
@@ -81,9 +84,9 @@ def dalle(
     init = started_from(init_from, RECIPE)
     named = {"data.source": data, "data.pictures": pictures}
     config = override(_config(out, preset, None if grow else init), asked(named, changes))
-    run, chosen = DalleRun(out, config, device, not quiet, init), stages.split(",") if stages else STAGES
+    run, chosen = DalleRun(out, config, device, not quiet, init), stages.split(",") if stages is not None else STAGES
     if dry_run:
-        typer.echo(table(run, chosen))
+        tell(*table(run, chosen).splitlines())
         return
     conclude(run, train(run, chosen, stop))
 

@@ -54,4 +54,4 @@ def train_clip(
         config = presets.preset(preset or "tiny")
     config = override(config, asked({"data.source": data, "data.pictures": pictures}, changes))
     run = ClipRun(out, config, device, not quiet)
-    conclude(run, train(run, stages.split(",") if stages else STAGES, stop))
+    conclude(run, train(run, stages.split(",") if stages is not None else STAGES, stop))

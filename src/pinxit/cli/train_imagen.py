@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pinxit.cli.options import Device
+from pinxit.cli.telling import tell
 from pinxit.cli.training import (
     Captioned,
     Changes,
@@ -76,8 +77,8 @@ def train_imagen(
         config = presets.read_by(config, text_encoder)
     named = {"data.source": data, f"stages.{config.cascade[0]}.pictures": pictures}
     config = presets.changed(config, asked(named, changes))
-    run, chosen = ImagenRun(out, config, device, not quiet, init), stages.split(",") if stages else None
+    run, chosen = ImagenRun(out, config, device, not quiet, init), stages.split(",") if stages is not None else None
     if dry_run:
-        typer.echo(table(run, chosen))
+        tell(*table(run, chosen).splitlines())
         return
     conclude(run, train(run, chosen, stop))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pinxit.cli.telling import tell
+
 if TYPE_CHECKING:
     from pinxit.recipes.staging import Ended, Run
     from pinxit.weights.checkpoint import Checkpoint
@@ -49,4 +51,4 @@ def conclude(run: Run[Any], ended: Ended) -> None:
     if ended.signalled:
         raise typer.Exit(130)
     if not ended.stopped and "checkpoint" in ended.finished:
-        typer.echo(str(run.path("checkpoint")))
+        tell(str(run.path("checkpoint")))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,10 +12,11 @@ import numpy as np
 
 from pinxit.config import from_dict
 from pinxit.data.bank_builder import Builder
-from pinxit.data.bank_layout import CAPTIONS, FACTS, PARTS, PICTURES, PROBLEMS, read_manifest
+from pinxit.data.bank_layout import AGAIN, CAPTIONS, FACTS, PARTS, PICTURES, PROBLEMS, read_manifest
 from pinxit.data.lines import Captions, Lines
 from pinxit.data.problems import Problem, Problems
 from pinxit.errors import DataError
+from pinxit.files import parse_json
 from pinxit.types import Dataset, Example
 
 if TYPE_CHECKING:
@@ -66,11 +66,18 @@ class Bank:
     @property
     def problems(self) -> Problems:
         """What was skipped when the bank was built."""
-        return Problems(Problem(*json.loads(line)) for line in Lines(self.folder / PROBLEMS))
+        path = self.folder / PROBLEMS
+        told = (parse_json(line, tuple[str, str], str(path), DataError, AGAIN) for line in Lines(path))
+        return Problems(Problem(key, reason) for key, reason in told)
 
     def facts(self, index: int) -> dict[str, Any] | None:
         """The facts of an item as plain JSON values (quick to read), None where the source tells none."""
-        return None if self._facts is None else json.loads(self._facts[index])
+        if self._facts is None:
+            return None
+        where = f"{self.folder / FACTS}, line {1 + index % len(self)}"
+        kind: Any = dict[str, Any] | None
+        found: dict[str, Any] | None = parse_json(self._facts[index], kind, where, DataError, AGAIN)
+        return found
 
     def identity(self) -> dict[str, Any]:
         """What makes this bank this one."""
@@ -85,7 +92,7 @@ class Bank:
             return facts
         from pinxit.world.scene import Scene
 
-        return from_dict(Scene, facts)
+        return from_dict(Scene, facts, f"{self.folder / FACTS}, line {index + 1}")
 
 
 def build_bank(

@@ -7,24 +7,24 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypedDict
 
 import numpy as np
 
 from pinxit import __version__
-from pinxit.data.bank_layout import CAPTIONS, FACTS, FORMAT, MANIFEST, PARTS, PICTURES, PROBLEMS, read_manifest
+from pinxit.data.bank_layout import AGAIN, CAPTIONS, FACTS, FORMAT, MANIFEST, PARTS, PICTURES, PROBLEMS, read_manifest
 from pinxit.data.identity import differences, fingerprint, first_readable, identity
 from pinxit.data.lines import as_line
 from pinxit.data.pool import cores, ordered
 from pinxit.data.problems import Problem, read
 from pinxit.errors import DataError, PinxitError
-from pinxit.files import replacing, write_bytes, write_json
+from pinxit.files import parse_json, read_json, replacing, write_bytes, write_json
+from pinxit.schema import Whole
 from pinxit.types import Dataset, Example
 
 PLAN = "plan.json"
@@ -85,7 +85,7 @@ class Builder:
         if finished:
             _compare(read_manifest(folder), about, folder)
         elif (folder / PARTS / PLAN).exists():
-            _compare(json.loads((folder / PARTS / PLAN).read_text(encoding="utf-8")), about, folder)
+            _compare(read_json(folder / PARTS / PLAN, dict, DataError, AGAIN), about, folder)
         elif folder.exists() and any(path.name not in (PARTS, PICTURES) for path in folder.iterdir()):
             raise DataError(f"{folder} is not empty and holds no bank; choose another folder.")
         chunk = max(SMALLEST_CHUNK, min(LARGEST_CHUNK, count // 64))
@@ -172,11 +172,16 @@ def _write_pictures(chunks: Chunks, index: int, pictures: np.ndarray[Any, np.dty
         raise PinxitError(f"cannot write {path}: {error.strerror or error}.") from error
 
 
+class _Head(TypedDict):
+    kept: list[Whole]
+    problems: list[tuple[str, str]]
+
+
 def _append(part: Path, captions: BinaryIO, facts: BinaryIO, problems: BinaryIO) -> list[int]:
     """Spread a part file over the bank's files; returns the indices of the kept items."""
-    head, *lines = part.read_bytes().splitlines(keepends=True)
-    numbers = json.loads(head)
-    kept: list[int] = numbers["kept"]
+    head, *lines = part.read_bytes().splitlines(keepends=True) or [b""]
+    numbers = parse_json(head, _Head, str(part), DataError, "delete it and give the same command again")
+    kept = numbers["kept"]
     captions.writelines(lines[: len(kept)])
     facts.writelines(lines[len(kept) :])
     problems.writelines(as_line(problem) for problem in numbers["problems"])

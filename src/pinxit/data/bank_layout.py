@@ -9,11 +9,12 @@ bank.json       what it was made from; written last, so a bank without it is unf
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from pinxit.errors import DataError
+from pinxit.files import read_json
+from pinxit.schema import Count
 
 FORMAT = 1
 PICTURES, CAPTIONS, FACTS, PROBLEMS = "pictures.npy", "captions.jsonl", "facts.jsonl", "problems.jsonl"
@@ -21,14 +22,25 @@ MANIFEST = "bank.json"
 PARTS = "parts"  # what a bank under construction keeps beside its pictures
 
 
+AGAIN = "delete it and build it again"
+
+
+class _Format(TypedDict):
+    format: int
+
+
+class _Manifest(_Format):
+    source: dict[str, Any]
+    items: Count
+    size: Count
+    sample: str
+    facts: NotRequired[str | None]
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """bank.json of a finished bank. Raises DataError when `folder` is none."""
-    try:
-        about = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"{folder} is not a finished bank: it has no {MANIFEST}.") from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder / MANIFEST} cannot be read ({error}).") from error
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise DataError(f"{folder} is not a bank of this version (format {FORMAT}); delete it and build it again.")
-    return about
+    if not (folder / MANIFEST).is_file():
+        raise DataError(f"{folder} is not a finished bank: it has no {MANIFEST}.")
+    if read_json(folder / MANIFEST, _Format, DataError, AGAIN)["format"] != FORMAT:
+        raise DataError(f"{folder} is not a bank of this version (format {FORMAT}); {AGAIN}.")
+    return dict(read_json(folder / MANIFEST, _Manifest, DataError, AGAIN))

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 
 from pinxit.data.problems import ItemError
+from pinxit.texts import lines_of
+
+NOT_UTF8 = "its caption is not UTF-8"
 
 
 def from_text(data: bytes, key: str) -> tuple[str, ...]:
@@ -12,8 +15,10 @@ def from_text(data: bytes, key: str) -> tuple[str, ...]:
 
     Raises ItemError naming `key` when the file is not UTF-8 or holds no caption.
     """
-    lines = (line.strip() for line in _utf8(data, key).splitlines())
-    return _some([line for line in lines if line], key)
+    try:
+        return _some(lines_of(data), key)
+    except UnicodeDecodeError as error:
+        raise ItemError(key, NOT_UTF8) from error
 
 
 def from_json(data: bytes, key: str) -> tuple[str, ...]:
@@ -23,7 +28,7 @@ def from_json(data: bytes, key: str) -> tuple[str, ...]:
     """
     try:
         fields = json.loads(_utf8(data, key))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ItemError(key, "its caption file is not JSON") from error
     found = (fields.get("captions") or fields.get("caption")) if isinstance(fields, dict) else None
     texts = found if isinstance(found, list) else [found]
@@ -37,7 +42,7 @@ def _utf8(data: bytes, key: str) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ItemError(key, "its caption is not UTF-8") from error
+        raise ItemError(key, NOT_UTF8) from error
 
 
 def _some(texts: list[str], key: str) -> tuple[str, ...]:

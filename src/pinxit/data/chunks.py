@@ -7,28 +7,30 @@ manifest, which says what they were made from, is written last, so that a folder
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 import numpy as np
 
+from pinxit import files
 from pinxit.data.identity import differences
 from pinxit.data.lines import as_line
 from pinxit.data.scripts import Script, readable
 from pinxit.errors import DataError, PinxitError
 from pinxit.files import replacing, write_bytes, write_json
+from pinxit.schema import Whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMAT = 1
 PARTS, PLAN, DONE = "parts", "plan.json", "done.json"
+AGAIN = "delete its folder and build it again"
 TEXTS, STARTS, PLACES = "texts.jsonl", "starts.npy", "places.npy"
 CHUNK = 1024  # items between two marks on the disk; part of the plan, for batches are made inside a chunk
 
@@ -40,6 +42,7 @@ class ChunkedJob(ABC):
     """Arrays to be computed, or ones that are finished already."""
 
     MANIFEST: ClassVar[str]
+    ABOUT: ClassVar[type[About]]  # what it holds
     KIND: ClassVar[str]  # what sentences call them
     FILES: ClassVar[tuple[str, ...]]
 
@@ -64,7 +67,7 @@ class ChunkedJob(ABC):
         folder = self.folder
         found = next((path for path in (folder / self.MANIFEST, folder / PARTS / PLAN) if path.is_file()), None)
         if found is not None:
-            self._compare(read_json(found))
+            self._compare(read_json(found, self.ABOUT))
         elif folder.exists() and any(path.name != PARTS for path in folder.iterdir()):
             raise DataError(f"{folder} is not empty and holds no {self.KIND}; choose another folder.")
 
@@ -96,7 +99,7 @@ class ChunkedJob(ABC):
             self.begin(parts)
             write_json(parts / DONE, {"texts": 0})
             write_json(parts / PLAN, self.about)
-        done = int(read_json(parts / DONE)["texts"])
+        done = int(read_json(parts / DONE, _Done)["texts"])
         while done < self.count:
             done = self.chunk(parts, done)
             write_json(parts / DONE, {"texts": done})
@@ -167,15 +170,24 @@ def text_numbers(
     return np.where(chosen < 0, 0, found)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises DataError when it cannot be read or is of another version."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({error}).") from error
-    if not isinstance(found, dict) or found.get("format", FORMAT) != FORMAT:
-        raise DataError(f"{path} is not of this version (format {FORMAT}); delete its folder and build it again.")
+def read_json(path: Path, kind: Any) -> dict[str, Any]:
+    """A JSON object, of the TypedDict `kind`. Raises DataError when it is not or is of another version."""
+    if files.read_json(path, dict, DataError, AGAIN).get("format", FORMAT) != FORMAT:
+        raise DataError(f"{path} is not of this version (format {FORMAT}); {AGAIN}.")
+    found: dict[str, Any] = files.read_json(path, kind, DataError, AGAIN)
     return found
+
+
+class About(TypedDict):
+    """What every manifest holds."""
+
+    bank: dict[str, Any]
+    pictures: Whole
+    texts: Whole
+
+
+class _Done(TypedDict):
+    texts: Whole
 
 
 def halves(values: NDArray[Any], name: str) -> NDArray[np.float16]:

@@ -21,6 +21,14 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")  # Pillow's other readers are ne
 MOST_PIXELS = 2**26  # 67 megapixels, 200 MB as RGB; more is taken for a decompression bomb
 
 
+PNG, NOTES = b"\x89PNG\r\n\x1a\n", (b"iCCP", b"iTXt", b"tEXt", b"zTXt")
+
+# Once for the process, because the filters of `catch_warnings` are every thread's: size is checked below, and strange
+# metadata do no harm.
+warnings.filterwarnings("ignore", module=r"PIL(\..*)?")
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+
 def read_picture(path: Path) -> Picture:
     """The picture in a file at full size. Raises ItemError (a DataError) in one sentence when it cannot be used."""
     try:
@@ -39,9 +47,7 @@ def decode(data: bytes, key: str, least: int | None = None) -> Image.Image:
     if not data:
         raise ItemError(key, "is empty")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # size is checked below; strange metadata does no harm
-            return _decode(data, key, least)
+        return _decode(_without_notes(data), key, least)
     except ItemError:
         raise
     except UnidentifiedImageError as error:
@@ -66,6 +72,19 @@ def _decode(data: bytes, key: str, least: int | None) -> Image.Image:
         with suppress(Exception):  # broken EXIF says nothing about orientation; the picture itself is sound
             ImageOps.exif_transpose(image, in_place=True)
         return _rgb(image)
+
+
+def _without_notes(data: bytes) -> bytes:
+    """A PNG without its texts and its colour profile, which nobody reads: Pillow refuses those above a megabyte."""
+    if not data.startswith(PNG):
+        return data
+    kept, place = [PNG], len(PNG)
+    while place + 12 <= len(data):
+        end = place + 12 + int.from_bytes(data[place : place + 4], "big")
+        if data[place + 4 : place + 8] not in NOTES:
+            kept.append(data[place:end])
+        place = end
+    return b"".join([*kept, data[place:]])
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pinxit.data.chunks import PLACES, STARTS, TEXTS, read_json, text_numbers
-from pinxit.data.embeddings_builder import MANIFEST, OFFSETS, POOLED, TOKENS, Job, identity_of
+from pinxit.data.embeddings_builder import MANIFEST, OFFSETS, POOLED, TOKENS, EmbeddingsAbout, Job, identity_of
 from pinxit.data.identity import differences
 from pinxit.data.lines import Captions
 from pinxit.data.scripts import Script
@@ -48,7 +48,7 @@ class Embeddings:
         folder = Path(folder)
         if not (folder / MANIFEST).is_file():
             raise DataError(f"{folder} holds no finished embeddings: it has no {MANIFEST}.")
-        about = read_json(folder / MANIFEST)
+        about = read_json(folder / MANIFEST, EmbeddingsAbout)
 
         def array(name: str, mapped: bool = False) -> Any:
             return np.load(folder / name, mmap_mode="r" if mapped and not in_memory else None, allow_pickle=False)

@@ -13,15 +13,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
 from pinxit import __version__
 from pinxit.data import chunks
-from pinxit.data.chunks import FORMAT, PLACES, STARTS, TEXTS, Array, ChunkedJob, Told, halves, write_array, write_rows
+from pinxit.data.chunks import (
+    FORMAT,
+    PLACES,
+    STARTS,
+    TEXTS,
+    About,
+    Array,
+    ChunkedJob,
+    Told,
+    halves,
+    write_array,
+    write_rows,
+)
 from pinxit.data.scripts import Script
 from pinxit.errors import DataError, UsageError
+from pinxit.schema import Count
 
 if TYPE_CHECKING:
     from pinxit.data.bank import Bank
@@ -30,11 +43,24 @@ if TYPE_CHECKING:
 MANIFEST, TOKENS, OFFSETS, POOLED = "embeddings.json", "tokens.npy", "offsets.npy", "pooled.npy"
 
 
+class _Encoder(TypedDict):
+    fingerprint: str
+    width: Count
+    pooled_width: Count
+    length: Count
+
+
+class EmbeddingsAbout(About):
+    """embeddings.json."""
+
+    encoder: _Encoder
+
+
 @dataclass(frozen=True)
 class Job(ChunkedJob):
     """Embeddings to be computed, or ones that are finished already."""
 
-    MANIFEST = MANIFEST
+    MANIFEST, ABOUT = MANIFEST, EmbeddingsAbout
     KIND = "embeddings"
     FILES = (TOKENS, OFFSETS, POOLED, TEXTS, STARTS, PLACES)
 

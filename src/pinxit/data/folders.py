@@ -14,6 +14,7 @@ from pinxit.data.transforms import square
 from pinxit.errors import DataError
 from pinxit.types import Example
 
+KEPT = 4096  # bytes of each end of a picture that tell it from another of the same size
 OTHER_PICTURES = frozenset({".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd"})
 
 
@@ -30,6 +31,7 @@ class FolderDataset:
         self.size = size
         self.problems = Problems()
         self._names: list[str] = []  # picture paths relative to the folder
+        self._captions: list[str] = []  # their captions' paths
         for directory, names in _directories(self.folder):
             self._add(directory, names)
         if not self._names:
@@ -43,20 +45,28 @@ class FolderDataset:
 
     def __getitem__(self, index: int) -> Example:
         name = self._names[index]
-        captions = from_text(self._read(str(Path(name).with_suffix(".txt")), name), name)
+        captions = from_text(self._read(self._captions[index], name), name)
         image = decode(self._read(name, name), name, least=self.size)
         return Example(picture=square(image, self.size), captions=captions, key=name)
 
     def identity(self) -> dict[str, Any]:
-        """What makes this dataset this one: its files' names and sizes, wherever the folder lies."""
-        digest = hashlib.sha256()
-        for name in self._names:
-            sizes = [(self.folder / file).stat().st_size for file in (name, Path(name).with_suffix(".txt"))]
+        """What makes this dataset this one, wherever the folder lies: names, sizes, captions, both ends of pictures."""
+        digest, content = hashlib.sha256(), hashlib.sha256()
+        for name, caption in zip(self._names, self._captions, strict=True):
+            try:
+                sizes = [(self.folder / file).stat().st_size for file in (name, caption)]
+                content.update((self.folder / caption).read_bytes() + b"\0" + _ends(self.folder / name))
+            except OSError as error:
+                raise DataError(f"{self.folder / name} or its caption cannot be read ({error.strerror}).") from error
             digest.update(f"{name}\0{sizes}\n".encode(errors="surrogateescape"))
-        return {"kind": "folder", "items": len(self), "size": self.size, "files": digest.hexdigest()}
+        told = {"kind": "folder", "items": len(self), "size": self.size}
+        return told | {"files": digest.hexdigest(), "content": content.hexdigest()}
 
     def _add(self, directory: str, names: list[str]) -> None:
-        captions = {Path(name).stem for name in names if Path(name).suffix == ".txt"}
+        captions: dict[str, str] = {}
+        for name in (name for name in names if Path(name).suffix.lower() == ".txt"):  # cameras write IMG_1.TXT
+            if captions.setdefault(Path(name).stem, name) != name:
+                self.problems.add(os.path.join(directory, name), "is a second caption file of its picture")  # noqa: PTH118
         told = set()
         for name in names:
             path, stem, suffix = os.path.join(directory, name), Path(name).stem, Path(name).suffix.lower()  # noqa: PTH118
@@ -64,17 +74,26 @@ class FolderDataset:
                 self.problems.add(path, f"{suffix} pictures are not read")
             elif suffix in SUFFIXES and stem in captions:
                 self._names.append(path)
+                self._captions.append(os.path.join(directory, captions[stem]))  # noqa: PTH118
             elif suffix in SUFFIXES:
                 self.problems.add(path, "has no caption")
             told.add(stem if suffix in SUFFIXES | OTHER_PICTURES else None)
-        for stem in sorted(captions - told):
-            self.problems.add(os.path.join(directory, f"{stem}.txt"), "is a caption without a picture")  # noqa: PTH118
+        for stem in sorted(captions.keys() - told):
+            self.problems.add(os.path.join(directory, captions[stem]), "is a caption without a picture")  # noqa: PTH118
 
     def _read(self, name: str, key: str) -> bytes:
         try:
             return (self.folder / name).read_bytes()
         except OSError as error:
             raise ItemError(key, f"cannot be read ({error.strerror or error})") from error
+
+
+def _ends(path: Path) -> bytes:
+    """The first and the last kilobytes of a file."""
+    with path.open("rb") as handle:
+        first = handle.read(KEPT)
+        handle.seek(max(0, path.stat().st_size - KEPT))
+        return first + handle.read()
 
 
 def _directories(folder: Path) -> list[tuple[str, list[str]]]:

@@ -10,7 +10,11 @@ from typing import Any
 from pinxit.config import to_dict
 from pinxit.data.problems import Problem, read
 from pinxit.errors import DataError
+from pinxit.schema import shown
 from pinxit.types import Dataset, Example
+
+YOUNGER = ("content",)  # what an older pinxit did not note of a source cannot be compared
+NAMED = 5  # differences that a message tells
 
 
 def identity(dataset: Dataset) -> dict[str, Any]:
@@ -47,8 +51,15 @@ def fingerprint(example: Example) -> str:
 def differences(old: dict[str, Any], new: dict[str, Any]) -> str:
     """The fields that differ, for a message: "source.seed is 0 there and 1 here"."""
     flat_old, flat_new = _flat(old), _flat(new)
-    names = [name for name in flat_old | flat_new if flat_old.get(name) != flat_new.get(name)]
-    return ", ".join(f"{name} is {flat_old.get(name)} there and {flat_new.get(name)} here" for name in names)
+    noted = {name for name in flat_new if name.rpartition(".")[2] not in YOUNGER or name in flat_old}
+    names = [name for name in flat_old | flat_new if name in noted | flat_old.keys()]
+    names = [name for name in names if flat_old.get(name) != flat_new.get(name)]
+    told = [f"{name} is {_short(flat_old.get(name))} there and {_short(flat_new.get(name))} here" for name in names]
+    return ", ".join(told[:NAMED]) + (f" and {len(told) - NAMED} more" if len(told) > NAMED else "")
+
+
+def _short(value: Any) -> str:
+    return value if isinstance(value, str) and len(value) <= 80 else shown(value)
 
 
 def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:

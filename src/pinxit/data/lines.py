@@ -6,10 +6,15 @@ import json
 import mmap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Annotated, Any, overload
 
 import numpy as np
+from msgspec import Meta
 
+from pinxit.errors import DataError
+from pinxit.files import parse_json
+
+Texts = Annotated[list[str], Meta(min_length=1)]
 _WINDOW = 1 << 24  # bytes scanned at a time
 
 
@@ -46,7 +51,7 @@ class Captions(Sequence[tuple[str, ...]]):
     """captions.jsonl as a sequence of tuples, one per item."""
 
     def __init__(self, path: Path) -> None:
-        self._lines = Lines(path)
+        self.path, self._lines = path, Lines(path)
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -59,8 +64,10 @@ class Captions(Sequence[tuple[str, ...]]):
 
     def __getitem__(self, index: int | slice) -> tuple[str, ...] | list[tuple[str, ...]]:
         if isinstance(index, slice):
-            return [tuple(json.loads(line)) for line in self._lines[index]]
-        return tuple(json.loads(self._lines[index]))
+            return [self[i] for i in range(*index.indices(len(self)))]
+        line = self._lines[index]
+        where = f"{self.path}, line {1 + index % max(1, len(self))}"
+        return tuple(parse_json(line, Texts, where, DataError, "delete its folder and build it again"))
 
     def __iter__(self) -> Iterator[tuple[str, ...]]:
         return (self[i] for i in range(len(self)))

@@ -21,6 +21,7 @@ Job = TypeVar("Job")
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
+SAFE = "PYTHONSAFEPATH"
 AHEAD = 4  # tasks handed out per worker
 NICENESS = 5  # others come first, yet a busy machine still lets us move
 
@@ -45,13 +46,14 @@ def ordered(function: Callable[[Job, Task], Result], job: Job, tasks: Iterable[T
             yield function(job, task)
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(job,))
+    with _safe_path():  # its queues start a process that looks after them
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(job,))
     waiting: deque[Future[Result]] = deque()
     rest = iter(tasks)
     try:
         while True:
             ahead = list(islice(rest, workers * AHEAD - len(waiting)))
-            with _interrupts_held():  # submitting starts processes, which inherit the hold
+            with _interrupts_held(), _safe_path():  # submitting starts processes, which inherit both
                 waiting.extend(pool.submit(_run, function, task) for task in ahead)
             if not waiting:
                 return
@@ -63,6 +65,20 @@ def ordered(function: Callable[[Job, Task], Result], job: Job, tasks: Iterable[T
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _safe_path() -> Iterator[None]:
+    """Processes that start inside do not look for modules in the working directory, which may hold a `types.py`."""
+    before = os.environ.get(SAFE)
+    os.environ[SAFE] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[SAFE]
+        else:
+            os.environ[SAFE] = before
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from PIL import Image
 
@@ -20,12 +20,14 @@ from pinxit.data.identity import differences, fingerprint, first_readable, ident
 from pinxit.data.pool import cores, ordered
 from pinxit.data.problems import Problem, Problems, read
 from pinxit.errors import DataError, UsageError
-from pinxit.files import replacing, write_json
+from pinxit.files import read_json, replacing, write_json
+from pinxit.schema import Whole
 from pinxit.types import Dataset, Example
 
 Form = Literal["png", "webp"]
 FORMS: tuple[Form, ...] = ("png", "webp")
 MANIFEST = "shards.json"
+AGAIN = "delete its folder and write the shards again"
 SPAN = 32  # items a worker draws at a time
 
 Files = list[tuple[str, bytes]]  # (name inside the tar, content)
@@ -69,7 +71,7 @@ def write_shards(
     out = Path(out)
     _claim(out, dataset, count, per_shard, form)
     spans = [range(start, min(start + per_shard, count)) for start in range(0, count, per_shard)]
-    pending = [number for number in range(len(spans)) if not (out / f"{number:05d}.tar").exists()]
+    pending = [number for number in range(len(spans)) if not _finished(out, number)]
     tasks = [part for number in pending for part in _parts(spans[number])]
     results = ordered(_encode, _Job(dataset, form), tasks, min(workers or cores(), len(tasks)))
     done = count - sum(len(spans[number]) for number in pending)
@@ -87,7 +89,7 @@ def _claim(out: Path, dataset: Dataset, count: int, per_shard: int, form: Form) 
     plan = {"source": identity(dataset), "count": count, "per_shard": per_shard, "form": form, "sample": sample}
     manifest = out / MANIFEST
     if manifest.exists():
-        told = differences(json.loads(manifest.read_text(encoding="utf-8")), plan)
+        told = differences(read_json(manifest, dict, DataError, AGAIN), plan)
         if told:
             raise DataError(f"{out} holds shards of other data: {told}; choose another folder or delete it.")
     elif out.exists() and any(out.glob("*.tar")):
@@ -117,6 +119,11 @@ def _write(out: Path, number: int, span: range, results: Iterator[tuple[Files, l
                 yield len(part)
         stats = {"items": items, "problems": [[problem.key, problem.reason] for problem in problems]}
         write_json(_stats(out, number), stats)
+
+
+def _finished(out: Path, number: int) -> bool:
+    """Whether a shard is there with what was told of it; without, it is written again."""
+    return (out / f"{number:05d}.tar").exists() and _stats(out, number).exists()
 
 
 def _encode(job: _Job, span: range) -> tuple[Files, list[Problem]]:
@@ -150,11 +157,16 @@ def _stats(out: Path, number: int) -> Path:
     return out / f"{number:05d}_stats.json"
 
 
+class _Stats(TypedDict):
+    items: Whole
+    problems: list[tuple[str, str]]
+
+
 def _written(out: Path, shards: int, dataset: Dataset) -> Written:
     problems = Problems(getattr(dataset, "problems", ()))
     items = 0
     for number in range(shards):
-        stats = json.loads(_stats(out, number).read_text(encoding="utf-8"))
+        stats = read_json(_stats(out, number), _Stats, DataError, AGAIN)
         items += stats["items"]
         problems.extend(Problem(key, reason) for key, reason in stats["problems"])
     problems.log()

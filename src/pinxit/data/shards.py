@@ -132,12 +132,21 @@ def index_shard(path: Path, problems: Problems) -> Shard:
 
 
 def _place(member: Member, found: dict[str, list[tuple[int, int]]], tar: str, problems: Problems) -> None:
-    """Put a file where it belongs: its key is the path up to the first dot of the name, its kind what follows."""
+    """Put a file where it belongs: its key is the path up to the first dot of the name, its kind what follows.
+
+    A kind that nobody knows may be a dot too early ("v1.5 b.jpg"): then the last dot divides.
+    """
     folder, slash, name = member.name.rpartition("/")
     stem, dot, kind = name.partition(".")
     if not stem or not dot:
         return
+    known = SUFFIXES | OTHER_PICTURES | {".txt", ".json"}
+    if f".{kind.lower()}" not in known:
+        stem, _, kind = name.rpartition(".")
     suffix = "." + kind.lower()
+    if suffix in known and member.problem:
+        problems.add(f"{tar}/{member.name}", member.problem)
+        return
     if suffix in OTHER_PICTURES:
         problems.add(f"{tar}/{member.name}", f"{suffix} pictures are not read")
         return

@@ -125,6 +125,8 @@ def _braces(text: str) -> Iterator[str]:
     match = min(matches, key=lambda found: found.start())
     if match.re is _RANGE:
         first, last = match.groups()
+        if int(first) > int(last):
+            raise DataError(f"the pattern {{{first}..{last}}} names no file: write the smaller number first.")
         choices = [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
     else:
         choices = match.group(1).split(",")

@@ -6,6 +6,7 @@ Python's tarfile does the same about six times more slowly, which matters for th
 from __future__ import annotations
 
 import mmap
+import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +19,12 @@ _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\x
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A regular file inside a tar: `size` bytes from `start`."""
+    """A file inside a tar, `size` bytes from `start`: a link has those of the file that it names."""
 
     name: str
     start: int
     size: int
+    problem: str = ""  # why it is none that can be read
 
 
 class TarDamage(DataError):  # noqa: N818
@@ -30,7 +32,7 @@ class TarDamage(DataError):  # noqa: N818
 
 
 def members(path: Path) -> Iterator[Member]:
-    """The regular files of the tar at `path`, in order.
+    """The files of the tar at `path`, in order, those that cannot be read with their `problem`.
 
     Raises DataError when it cannot be read, is compressed or no tar; TarDamage, after the sound members, when it ends
     too early or a header is damaged.
@@ -53,6 +55,8 @@ def _members(path: Path, data: mmap.mmap) -> Iterator[Member]:
     position = 0
     name: bytes | None = None  # name and size as told by an extension header before the file's own
     size: int | None = None
+    link: bytes | None = None
+    found: dict[bytes, tuple[int, int]] = {}
     while position + BLOCK <= len(data):
         header = data[position : position + BLOCK]
         if header[0] == 0 and not any(header):
@@ -63,21 +67,40 @@ def _members(path: Path, data: mmap.mmap) -> Iterator[Member]:
                 raise DataError(f"{path} is not a tar.")
             raise TarDamage(f"{path} has a damaged header at byte {position}; what follows it is lost.")
         start, kind = position + BLOCK, header[156:157]
-        length = stored if size is None or kind in b"xgL" else size
+        length = stored if size is None or kind in b"xgLK" else size
+        length = 0 if kind in b"12345" and kind != b"\0" else length  # links and devices have no content here
         if start + length > len(data):
             raise TarDamage(f"{path} is truncated; what follows byte {position} is lost.")
         position = start + -(-length // BLOCK) * BLOCK
         if kind == b"L":
             name = data[start : start + length].rstrip(b"\0")
+        elif kind == b"K":
+            link = data[start : start + length].rstrip(b"\0")
         elif kind == b"x":
             records = _pax(data[start : start + length])
-            name = records.get(b"path", name)
+            name, link = records.get(b"path", name), records.get(b"linkpath", link)
             size = int(records[b"size"]) if b"size" in records else size
         elif kind != b"g":
+            called = name or _name(header)
             if kind in (b"0", b"\0", b"7"):
-                yield Member((name or _name(header)).decode(errors="replace"), start, length)
-            name, size = None, None
+                found[called] = (start, length)
+                yield Member(called.decode(errors="replace"), start, length)
+            elif kind in (b"1", b"2"):
+                yield _linked(called, link or header[157:257].split(b"\0", 1)[0], kind, found)
+            elif kind != b"5":
+                yield Member(called.decode(errors="replace"), 0, 0, "is no plain file")
+            name, size, link = None, None, None
     raise TarDamage(f"{path} is truncated; its end mark is missing.")
+
+
+def _linked(name: bytes, target: bytes, kind: bytes, found: dict[bytes, tuple[int, int]]) -> Member:
+    """A hard link (to a name of the tar) or a symbolic one (from where it stands) to a file that came before it."""
+    if kind == b"2":
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
+    told = name.decode(errors="replace")
+    if target not in found:
+        return Member(told, 0, 0, "is a link to a file that does not stand before it")
+    return Member(told, *found[target])
 
 
 def _sound(header: bytes) -> bool:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from pinxit.data.chunks import (
     PLACES,
     STARTS,
     TEXTS,
+    About,
     ChunkedJob,
     Told,
     halves,
@@ -38,6 +39,7 @@ from pinxit.data.identity import differences
 from pinxit.data.lines import Captions
 from pinxit.data.scripts import Script
 from pinxit.errors import DataError, UsageError
+from pinxit.schema import Count
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,8 +65,19 @@ class Sight(Protocol):
     def pictures(self, pictures: Sequence[Picture], /) -> NDArray[np.float32]:
         """Unit rows [B, E] of pictures of any size."""
 
-    def texts(self, texts: Sequence[str], /) -> NDArray[np.float32]:
-        """Unit rows [B, E] of sentences."""
+    def texts(self, texts: Sequence[str], /, cut: bool = False) -> NDArray[np.float32]:
+        """Unit rows [B, E] of sentences, of one that is too long of its beginning if it may be `cut`."""
+
+
+class _Clip(TypedDict):
+    fingerprint: str
+    width: Count
+
+
+class VectorsAbout(About):
+    """vectors.json."""
+
+    clip: _Clip
 
 
 @dataclass(frozen=True)
@@ -85,7 +98,7 @@ class Vectors:
         folder = Path(folder)
         if not (folder / MANIFEST).is_file():
             raise DataError(f"{folder} holds no finished vectors: it has no {MANIFEST}.")
-        about = read_json(folder / MANIFEST)
+        about = read_json(folder / MANIFEST, VectorsAbout)
 
         def array(name: str, mapped: bool = False) -> Any:
             return np.load(folder / name, mmap_mode="r" if mapped else None, allow_pickle=False)
@@ -148,7 +161,7 @@ class Vectors:
 class VectorsJob(ChunkedJob):
     """Vectors to be computed, pictures first, or ones that are finished already."""
 
-    MANIFEST = MANIFEST
+    MANIFEST, ABOUT = MANIFEST, VectorsAbout
     KIND = "vectors"
     FILES = (PICTURES, CAPTIONS, TEXTS, STARTS, PLACES)
 
@@ -173,7 +186,7 @@ class VectorsJob(ChunkedJob):
         else:
             place = start - pictures
             texts = self.told.texts[place : place + chunks.CHUNK]
-            name, stop, found = CAPTIONS, start + len(texts), self.clip.texts(texts)
+            name, stop, found = CAPTIONS, start + len(texts), self.clip.texts(texts, cut=True)
         write_rows(parts / name, place, halves(found, self.clip.name))
         return stop
 

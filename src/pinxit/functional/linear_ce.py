@@ -46,10 +46,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 part = slice(start, start + size)
                 counted = targets[part] != ignore
                 index = torch.where(counted, targets[part], 0)[:, None]
-                p = (low_x[part] @ low_rows.T).softmax(-1)
-                right = p.gather(1, index)
-                total += torch.where(counted, right[:, 0].float().clamp(min=1e-38).log(), 0.0).sum()
-                p.scatter_(1, index, right - 1)
+                logits = low_x[part] @ low_rows.T
+                rest = logits.float().logsumexp(-1, keepdim=True)  # a probability near 1 has no digits left in 16 bits
+                log_right = logits.gather(1, index).float() - rest
+                total += torch.where(counted, log_right[:, 0], 0.0).sum()
+                p = logits.softmax(-1)
+                p.scatter_(1, index, log_right.expm1().to(p.dtype))
                 p *= counted[:, None]
                 torch.mm(p, low_rows, out=dx[part])
                 drows += p.T @ low_x[part]

@@ -14,13 +14,15 @@ from torch import Tensor
 WORD = 2**64
 
 
-def uniforms(seed: int, candidate: int, count: int) -> Tensor:
+def uniforms(seed: int, candidate: int, count: int, stage: int = -1) -> Tensor:
     """float32 [count] in [0, 1): the randomness of one picture, number p for position p.
 
-    A function of (seed, candidate, position) alone, the same on every machine: Philox (Salmon et al. 2011), a counter
-    cipher keyed by seed and candidate; 24 bits a number, as many as float32 holds.
+    A function of (seed, candidate, stage, position) alone, the same on every machine: Philox (Salmon et al. 2011), a
+    counter cipher keyed by seed and candidate, its counter set by the stage where there is more than one; 24 bits a
+    number, as many as float32 holds.
     """
-    words = np.random.Philox(key=np.array([seed % WORD, candidate % WORD], dtype=np.uint64)).random_raw(count)
+    key = np.array([seed % WORD, candidate % WORD], dtype=np.uint64)
+    words = np.random.Philox(counter=[0, 0, 0, stage + 1], key=key).random_raw(count)
     return torch.from_numpy((words >> np.uint64(40)).astype(np.float32)) * 2.0**-24
 
 

@@ -15,7 +15,9 @@ from torch.nn import functional as F
 from pinxit.errors import UsageError
 from pinxit.models.clip_resnet import ResNetTower
 from pinxit.models.layers import Activation, Blocks
+from pinxit.schema import Count, Finite, Positive, Several, Whole, check_fields
 
+RGB = 3
 MAX_LOGIT_SCALE = math.log(100.0)  # section 2.5: logits are never scaled by more than 100
 
 
@@ -26,14 +28,14 @@ class VisionConfig:
     The defaults are ViT-B/32's.
     """
 
-    size: int = 224  # picture side in pixels
-    width: int = 768  # of a ResNet: channels of the stem; its features have 32 times as many
-    patch: int = 32  # ViT: patch side in pixels
-    layers: int = 12  # ViT
-    heads: int = 12  # ViT
-    stages: tuple[int, ...] = ()  # ResNet: bottlenecks of each of its four stages; empty for a ViT
-    mixing: int = 0  # ResNet: transformer blocks over its last map; the paper's have none
-    mixing_width: int = 256  # their width
+    size: Count = 224  # picture side in pixels
+    width: Count = 768  # of a ResNet: channels of the stem; its features have 32 times as many
+    patch: Count = 32  # ViT: patch side in pixels
+    layers: Count = 12  # ViT
+    heads: Count = 12  # ViT
+    stages: tuple[Count, ...] = ()  # ResNet: bottlenecks of each of its four stages; empty for a ViT
+    mixing: Whole = 0  # ResNet: transformer blocks over its last map; the paper's have none
+    mixing_width: Count = 256  # their width
 
     @property
     def features(self) -> int:
@@ -45,27 +47,31 @@ class VisionConfig:
 class TextConfig:
     """The text tower, a causal transformer (section 2.4)."""
 
-    vocab: int = 49408
-    tokens: int = 77  # longest sequence, SOT and EOT included
-    width: int = 512
-    layers: int = 12
-    heads: int = 8
-    eot: int = 49407  # id of the end-of-text token, where the text is pooled
+    vocab: Count = 49408
+    tokens: Several = 77  # longest sequence, SOT and EOT included
+    width: Count = 512
+    layers: Count = 12
+    heads: Count = 8
+    eot: Whole = 49407  # id of the end-of-text token, where the text is pooled
 
 
 @dataclass(frozen=True, slots=True)
 class CLIPConfig:
     """Both towers and the space they meet in. The defaults are the published ViT-B/32: 151,277,313 parameters."""
 
-    embed: int = 512
+    embed: Count = 512
     vision: VisionConfig = field(default_factory=VisionConfig)
     text: TextConfig = field(default_factory=TextConfig)
     activation: Activation = "quickgelu"
-    mean: tuple[float, ...] = (0.48145466, 0.4578275, 0.40821073)  # of the training pictures, per channel
-    std: tuple[float, ...] = (0.26862954, 0.26130258, 0.27577711)
+    mean: tuple[Finite, ...] = (0.48145466, 0.4578275, 0.40821073)  # of the training pictures, per channel
+    std: tuple[Positive, ...] = (0.26862954, 0.26130258, 0.27577711)
 
     def __post_init__(self) -> None:
         vision = self.vision
+        for section, name in ((self, "clip"), (vision, "clip.vision"), (self.text, "clip.text")):
+            check_fields(section, name)
+        if not len(self.mean) == len(self.std) == RGB:
+            raise UsageError(f"clip.mean and clip.std need {RGB} numbers each, one for every colour.")
         step = 2 ** (len(vision.stages) + 1) if vision.stages else vision.patch
         if vision.size % step:
             raise UsageError(f"clip: picture side {vision.size} is not a multiple of patch {step}.")

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from pinxit.errors import UsageError
+from pinxit.schema import Count
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +20,11 @@ class DetectorConfig:
     forms: tuple[str, ...] = ()
     styles: tuple[str, ...] = ()  # how a thing is drawn; "no style" is always the first answer
     places: tuple[str, ...] = ()  # grounds and landscapes a picture can show
-    size: int = 64  # picture side in pixels
-    patch: int = 4  # pixels a side of one cell of the heat map
-    widths: tuple[int, ...] = (64, 128, 192)  # channels at the heat map's resolution, and at each halving
-    blocks: tuple[int, ...] = (1, 3, 2)  # residual blocks at each resolution
-    neck: int = 96  # channels of the merged map that the heads read
+    size: Count = 64  # picture side in pixels
+    patch: Count = 4  # pixels a side of one cell of the heat map
+    widths: tuple[Count, ...] = (64, 128, 192)  # channels at the heat map's resolution, and at each halving
+    blocks: tuple[Count, ...] = (1, 3, 2)  # residual blocks at each resolution
+    neck: Count = 96  # channels of the merged map that the heads read
     # What only some judges tell; a head that is empty here has no weights.
     materials: tuple[str, ...] = ()  # what a thing can be made of; "its own" is always the first answer
     garments: tuple[str, ...] = ()

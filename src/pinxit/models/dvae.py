@@ -21,41 +21,36 @@ from pinxit.errors import UsageError
 from pinxit.functional.laplace import Likelihood, phi, unphi
 from pinxit.models.dvae_blocks import Decoder, Encoder
 from pinxit.models.dvae_quantisers import Quantiser, VectorQuantiser, build_quantiser
+from pinxit.schema import Count, Decay, Finite, Several, check_fields
 
 
 @dataclass(frozen=True)
 class DVAEConfig:
     """Everything that shapes a `DVAE`; the defaults are the paper's."""
 
-    size: int = 256  # pixels along one side of the (square) picture
-    channels: int = 256  # width of the widest map; group g of the encoder has channels * 2**g
-    n_init: int = 128  # width of the decoder's input convolution, i.e. of a code's vector
-    groups: int = 4  # stages; the map halves between two of them
-    blocks: int = 2  # residual blocks per group of the encoder
-    decoder_blocks: int | None = None  # residual blocks per group of the decoder; None: as many as the encoder
-    gain: float | None = None  # of the residual branches; None: 1 / n_layers^2, as in the paper
-    patch: int = 1  # space-to-depth factor in front of the encoder and behind the decoder
-    codes: int = 8192  # K, size of the vocabulary
+    size: Count = 256  # pixels along one side of the (square) picture
+    channels: Count = 256  # width of the widest map; group g of the encoder has channels * 2**g
+    n_init: Count = 128  # width of the decoder's input convolution, i.e. of a code's vector
+    groups: Count = 4  # stages; the map halves between two of them
+    blocks: Count = 2  # residual blocks per group of the encoder
+    decoder_blocks: Count | None = None  # residual blocks per group of the decoder; None: as many as the encoder
+    gain: Finite | None = None  # of the residual branches; None: 1 / n_layers^2, as in the paper
+    patch: Count = 1  # space-to-depth factor in front of the encoder and behind the decoder
+    codes: Several = 8192  # K, size of the vocabulary
     quantiser: Literal["gumbel", "vq", "fsq"] = "gumbel"
-    levels: tuple[int, ...] = ()  # fsq: levels per dimension; their product is `codes`
-    code_dim: int = 32  # vq: width of a codebook vector
-    codebook_decay: float = 0.99  # vq: decay of the codebook's running means; 0 learns it by gradient instead
+    levels: tuple[Several, ...] = ()  # fsq: levels per dimension; their product is `codes`
+    code_dim: Count = 32  # vq: width of a codebook vector
+    codebook_decay: Decay = 0.99  # vq: decay of the codebook's running means; 0 learns it by gradient instead
     shortcut: bool = False  # vq: codes are patches of the picture, to which encoder and decoder only add
     likelihood: Likelihood = "laplace"  # normal: of scale 1 in the logit, ln b unused; learns faster
-    ln_b_floor: float | None = None  # softly keeps ln b above this; None: unbounded, as in the paper
+    ln_b_floor: Finite | None = None  # softly keeps ln b above this; None: unbounded, as in the paper
 
     def __post_init__(self) -> None:
-        for name in ("size", "channels", "n_init", "groups", "blocks", "patch", "code_dim"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"dvae.{name} must be at least 1, not {getattr(self, name)}.")
-        if self.decoder_blocks is not None and self.decoder_blocks < 1:
-            raise UsageError(f"dvae.decoder_blocks must be at least 1, not {self.decoder_blocks}.")
+        check_fields(self, "dvae")
         if self.channels % 4:
             raise UsageError(f"dvae.channels must be a multiple of 4, not {self.channels}.")
         if self.size % self.downscale:
             raise UsageError(f"dvae.size {self.size} must be a multiple of {self.downscale} (patch * 2**(groups-1)).")
-        if self.codes < 2:
-            raise UsageError(f"dvae.codes must be at least 2, not {self.codes}.")
         if self.shortcut and (self.quantiser != "vq" or self.code_dim != 3 * self.downscale**2):
             raise UsageError(
                 f"dvae.shortcut needs quantiser vq and code_dim {3 * self.downscale**2}, a patch's values."

@@ -23,31 +23,30 @@ from pinxit.errors import UsageError
 from pinxit.models.conditions import check_conditions
 from pinxit.models.layers import Blocks
 from pinxit.models.unet_conditioning import sinusoids
+from pinxit.schema import Count, Whole, check_fields
 
 
 @dataclass(frozen=True, slots=True)
 class PriorConfig:
     """Everything that shapes a prior; the defaults read the packaged MiniLM and the shipped CLIP."""
 
-    components: int = 64  # K
-    embed: int = 256  # E
-    text: int = 384  # D
-    length: int = 56  # L
-    width: int = 256  # W
-    layers: int = 6
-    heads: int = 4
-    buckets: int = 0  # Q of every component; 0: a diffusion prior
-    dots: int = 0  # buckets of the dot product of picture and caption, of an autoregressive prior
+    components: Count = 64  # K
+    embed: Count = 256  # E
+    text: Count = 384  # D
+    length: Count = 56  # L
+    width: Count = 256  # W
+    layers: Count = 6
+    heads: Count = 4
+    buckets: Whole = 0  # Q of every component; 0: a diffusion prior
+    dots: Whole = 0  # buckets of the dot product of picture and caption, of an autoregressive prior
 
     def __post_init__(self) -> None:
-        for name in ("components", "embed", "text", "length", "width", "layers", "heads"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"prior.{name} must be at least 1, not {getattr(self, name)}.")
+        check_fields(self, "prior")
         if self.width % (2 * self.heads):
             raise UsageError(f"prior.width {self.width} must be a multiple of twice its heads, {self.heads}.")
         for name in ("buckets", "dots"):
-            if getattr(self, name) and getattr(self, name) < 2:
-                raise UsageError(f"prior.{name} must be 0 or at least 2, not {getattr(self, name)}.")
+            if getattr(self, name) == 1:
+                raise UsageError(f"prior.{name} must be 0 or at least 2, not 1.")
         if bool(self.buckets) != bool(self.dots):
             told = f"buckets={self.buckets} and dots={self.dots}"
             raise UsageError(f"prior: {told} must both be 0 (a diffusion prior) or neither (an autoregressive one).")

@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pinxit.schema import Count
+
 
 @dataclass(frozen=True, slots=True)
 class ResNetConfig:
     """Shape of a ResNet of basic blocks."""
 
-    classes: int
-    size: int = 224  # side of the pictures
-    width: int = 64  # channels of the first stage; every further stage doubles them
-    blocks: tuple[int, ...] = (2, 2, 2, 2)
+    classes: Count
+    size: Count = 224  # side of the pictures
+    width: Count = 64  # channels of the first stage; every further stage doubles them
+    blocks: tuple[Count, ...] = (2, 2, 2, 2)
 
 
 class BasicBlock(nn.Module):

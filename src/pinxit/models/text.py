@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pinxit.errors import UsageError
+from pinxit.schema import Count, check_fields
 from pinxit.types import Condition
 
 PAD = 0  # the id that stands for "no token here"
@@ -21,16 +22,14 @@ PAD = 0  # the id that stands for "no token here"
 class TextTransformerConfig:
     """Everything that shapes a `TextTransformer`; the defaults have all-MiniLM-L6-v2's width and depth."""
 
-    vocab: int = 8192  # ids of the tokenizer, the pad (0) included
-    tokens: int = 128  # L, most positions
-    width: int = 384  # D
-    layers: int = 6
-    heads: int = 12
+    vocab: Count = 8192  # ids of the tokenizer, the pad (0) included
+    tokens: Count = 128  # L, most positions
+    width: Count = 384  # D
+    layers: Count = 6
+    heads: Count = 12
 
     def __post_init__(self) -> None:
-        for name in ("vocab", "tokens", "width", "layers", "heads"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"text.{name} must be at least 1, not {getattr(self, name)}.")
+        check_fields(self, "text")
         if self.width % self.heads:
             raise UsageError(f"text.width {self.width} must be a multiple of heads, {self.heads}.")
 

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from pinxit.errors import UsageError
 from pinxit.functional.masks import Attention, Kind, layer_kinds
 from pinxit.models.attention import StreamAttention
+from pinxit.schema import Count, check_fields
 
 PAD = 0  # the text id that stands for "no token here"
 
@@ -26,22 +27,20 @@ PAD = 0  # the text id that stands for "no token here"
 class TransformerConfig:
     """Everything that shapes a `TokenTransformer`; the defaults are the paper's 12 billion parameters."""
 
-    text_vocab: int = 16384  # V, ids of the tokenizer, the pad (0) included
-    text_tokens: int = 256  # L, text positions
-    image_codes: int = 8192  # K, size of the dVAE's vocabulary
-    grid: int = 32  # W: the picture is W x W codes
-    dim: int = 3968  # D
-    depth: int = 64  # blocks
-    heads: int = 62
+    text_vocab: Count = 16384  # V, ids of the tokenizer, the pad (0) included
+    text_tokens: Count = 256  # L, text positions
+    image_codes: Count = 8192  # K, size of the dVAE's vocabulary
+    grid: Count = 32  # W: the picture is W x W codes
+    dim: Count = 3968  # D
+    depth: Count = 64  # blocks
+    heads: Count = 62
     attention: Attention = "paper"  # "paper": row, column and convolutional layers; "dense": every layer fully causal
-    kernel: int = 11  # side of the convolutional layer's window
+    kernel: Count = 11  # side of the convolutional layer's window
     start_of_image: bool = False  # a learned item between text and picture, as the paper's figure of embeddings draws
     tied: bool = False  # predict with the embedding tables instead of separate ones
 
     def __post_init__(self) -> None:
-        for name in ("text_vocab", "text_tokens", "image_codes", "grid", "dim", "depth", "heads"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"transformer.{name} must be at least 1, not {getattr(self, name)}.")
+        check_fields(self, "transformer")
         if self.dim % self.heads:
             raise UsageError(f"transformer.dim {self.dim} must be a multiple of heads, {self.heads}.")
         if self.kernel % 2 == 0:

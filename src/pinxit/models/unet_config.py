@@ -8,6 +8,7 @@ from typing import Literal
 
 from pinxit.errors import UsageError
 from pinxit.models.conditions import ANY, check_conditions
+from pinxit.schema import Count, Finite, Share, Whole, check_fields
 
 UNetActivation = Literal["silu", "gelu"]
 TextNorm = Literal["none", "layer", "group"]
@@ -31,48 +32,42 @@ class UNetConfig:
     level. The defaults are a small unconditional ADM U-Net of three levels.
     """
 
-    channels: tuple[int, ...] = (64, 128, 192)  # width of every level
-    blocks: tuple[int, ...] = (2, 2, 2)  # residual blocks of every level on the way down; on the way up one more
+    channels: tuple[Count, ...] = (64, 128, 192)  # width of every level
+    blocks: tuple[Count, ...] = (2, 2, 2)  # residual blocks of every level on the way down; on the way up one more
     attention: tuple[bool, ...] = (False, True, True)  # whether the blocks of a level attend
     efficient: bool = False  # the Efficient U-Net: as many blocks up as down, one skip and one attention a level
     middle: bool = True  # attention between the two blocks in the middle (not of an Efficient U-Net)
     self_attention: bool = True  # False: pictures attend to the text alone, so that the net is fully convolutional
-    inputs: int = 3  # channels of x
-    low_res: int = 0  # channels of the picture to be enlarged, joined to x; 0: none is given
-    masked: int = 0  # channels of a picture with holes and its mask, joined to x by zero-initialised weights; 0: none
-    outputs: int = 3  # channels of the answer; 6 with a learned variance
-    patch: int = 1  # space-to-depth factor in front of the net and behind it
+    inputs: Count = 3  # channels of x
+    low_res: Whole = 0  # channels of the picture to be enlarged, joined to x; 0: none is given
+    masked: Whole = 0  # channels of a picture with holes and its mask, joined to x by zero-initialised weights; 0: none
+    outputs: Count = 3  # channels of the answer; 6 with a learned variance
+    patch: Count = 1  # space-to-depth factor in front of the net and behind it
     bypass: bool = False  # a linear way around the net for every patch, for patches of more values than it has channels
-    head: int = 64  # channels of an attention head
-    heads: int = 0  # attention heads; 0: as many as `head` gives (an Efficient U-Net: 8, over twice the channels)
-    text: int = 0  # width of the text sequence that is given; 0: no text
-    context: int = 0  # width it is projected to before any layer reads it; 0: read as it comes
-    reading: int = 0  # context-refiner layers: transformer blocks over the text, zero-initialised; 0: the paper's
+    head: Count = 64  # channels of an attention head
+    heads: Whole = 0  # attention heads; 0: as many as `head` gives (an Efficient U-Net: 8, over twice the channels)
+    text: Whole = 0  # width of the text sequence that is given; 0: no text
+    context: Whole = 0  # width it is projected to before any layer reads it; 0: read as it comes
+    reading: Whole = 0  # context-refiner layers: transformer blocks over the text, zero-initialised; 0: the paper's
     text_norm: TextNorm = "layer"  # of the text in every attention
-    pool_heads: int = 8  # heads of the attention that pools the text for the time embedding; 0: no pooled text
+    pool_heads: Whole = 8  # heads of the attention that pools the text for the time embedding; 0: no pooled text
     attend_padding: bool = False  # masked text counts as text (DeepFloyd IF)
-    image: int = 0  # width of a picture embedding, added to the time embedding and put before the text; 0: none
-    image_tokens: int = 4  # that the picture embedding becomes, always visible (unCLIP); 0: it is only added
+    image: Whole = 0  # width of a picture embedding, added to the time embedding and put before the text; 0: none
+    image_tokens: Whole = 4  # that the picture embedding becomes, always visible (unCLIP); 0: it is only added
     augmentation: bool = False  # takes the level of noise in the low-resolution picture
-    embed: int = 0  # width of the time embedding; 0: four times the first level's
+    embed: Whole = 0  # width of the time embedding; 0: four times the first level's
     activation: UNetActivation = "silu"
     activate_once: bool = False  # the embedding goes through the activation once, not in every block
-    residual_scale: float = 1.0  # what every residual block's sum is multiplied by; 0.7071 keeps its variance
-    groups: int = 0  # of every group normalisation; 0: at most 32, each of 16 channels or a multiple
-    dropout: float = 0.0
+    residual_scale: Finite = 1.0  # what every residual block's sum is multiplied by; 0.7071 keeps its variance
+    groups: Whole = 0  # of every group normalisation; 0: at most 32, each of 16 channels or a multiple
+    dropout: Share = 0.0
 
     def __post_init__(self) -> None:
+        check_fields(self, "unet")
         levels = len(self.channels)
         for name in ("blocks", "attention"):
             if len(getattr(self, name)) != levels:
                 raise UsageError(f"unet.{name} needs {levels} entries, one for each of unet.channels.")
-        for name in ("channels", "blocks", "inputs", "outputs", "patch", "head"):
-            value = getattr(self, name)
-            if min(value, default=0) < 1 if isinstance(value, tuple) else value < 1:
-                raise UsageError(f"unet.{name} must be at least 1, not {value}.")
-        for name in ("low_res", "masked", "text", "image", "image_tokens"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"unet.{name} must be at least 0, not {getattr(self, name)}.")
         for width in self.channels:
             if width % groups_of(width, self.groups):
                 raise UsageError(f"unet.channels: {width} is not a multiple of {self.groups} groups.")
@@ -87,8 +82,8 @@ class UNetConfig:
         return (*self.attention[:-1], self.attention[-1] or (self.middle and not self.efficient))
 
     def _check_text(self) -> None:
-        if self.reading and not (self.text and self.reading > 0 and self.text_width % self.reading_heads == 0):
-            told = f"reading={self.reading} must be at least 0, needs text, and a width of it that"
+        if self.reading and not (self.text and self.text_width % self.reading_heads == 0):
+            told = f"reading={self.reading} needs text, and a width of it that"
             raise UsageError(f"unet.{told} {self.reading_heads} heads divide, not {self.text_width}.")
         if not self.reads and not self.self_attention and any(self._attends()):
             raise UsageError("unet: attention without self_attention needs text to attend to.")

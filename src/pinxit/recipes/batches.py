@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from pinxit.data.transforms import square
+from pinxit.schema import Share
 
 Pictures = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
@@ -29,7 +30,7 @@ def fitted(pictures: Pictures, side: int) -> Pictures:
 class Augment:
     """How training pictures are varied, each on its own."""
 
-    shift: float = 0.0  # moved by up to this share of the side, what is uncovered repeating the edge
+    shift: Share = 0.0  # moved by up to this share of the side, what is uncovered repeating the edge
     mirror: bool = False  # half of them left to right: for data whose captions do not speak of sides
 
 

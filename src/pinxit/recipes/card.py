@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from pinxit.data.sources import WORLD
 from pinxit.errors import DataError
 from pinxit.evaluation.report import cells
+from pinxit.files import read_json
 from pinxit.recipes.staging import Run, say
+from pinxit.schema import Count
 from pinxit.training.log import duration
 
 SCORES = "scores.json"  # in the run's folder: the exam's report
 ASKED = ("split", "prompts", "language", "words", "seed")  # of an exam, as the command has them
+
+
+class _Painter(TypedDict):
+    checkpoint_hash: str
+
+
+class _Report(TypedDict):
+    painter: _Painter
+    scores: dict[str, Any]
+    exam: dict[str, Any]
+    judge: dict[str, Any]
+    machine: dict[str, Any]
+    candidates: Count
+    date: str
 
 
 def report_of(run: Run[Any], checkpoint_hash: str) -> Mapping[str, Any] | None:
@@ -24,11 +39,9 @@ def report_of(run: Run[Any], checkpoint_hash: str) -> Mapping[str, Any] | None:
     path = run.folder / SCORES
     if not path.is_file():
         return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        painter, _ = found["painter"]["checkpoint_hash"], found["scores"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is no report of a painter by 'pinxit eval world' ({error}); remove it.") from error
+    advice = "it is no report of a painter by 'pinxit eval world': remove it"
+    found = read_json(path, _Report, DataError, advice)
+    painter = found["painter"]["checkpoint_hash"]
     if painter != checkpoint_hash:
         say(run, f"the card has no scores: {path} is of checkpoint {painter}, not of {checkpoint_hash}")
         return None

@@ -24,6 +24,7 @@ from pinxit.models.resnet import ResNet, ResNetConfig
 from pinxit.pipelines.rank import encode_fixed
 from pinxit.recipes.batches import Augment, augmented, unit_range
 from pinxit.recipes.staging import Ended, Run, fit_stage, in_order, showing, workers
+from pinxit.schema import Count, Seed, Whole
 from pinxit.training import state as states
 from pinxit.training.draws import key, numpy_rng, seeded
 from pinxit.training.loop import Batch
@@ -46,18 +47,18 @@ class ClassifierConfig:
     """Everything that a run of `pinxit train classifier` depends on."""
 
     source: str = "fashion-mnist"
-    size: int = 32
-    pictures: int = 60_000
-    held_out: int = 2_000  # at the end, never trained on
-    width: int = 64
-    blocks: tuple[int, ...] = (2, 2, 2, 2)  # ResNet-18
+    size: Count = 32
+    pictures: Count = 60_000
+    held_out: Whole = 2_000  # at the end, never trained on
+    width: Count = 64
+    blocks: tuple[Count, ...] = (2, 2, 2, 2)  # ResNet-18
     augment: Augment = field(default_factory=lambda: Augment(1 / 16, mirror=True))
     plan: Plan = field(
         default_factory=lambda: Plan(
             360_000, 128, lr=1e-3, warmup=12_800, decay=0.05, clip=1.0, ema=0.998, channels_last=True
         )
     )
-    seed: int = 0
+    seed: Seed = 0
 
 
 class ClassifierTask:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, TypeVar
 
-from pinxit.errors import UsageError
-from pinxit.files import write_json
+from pinxit.errors import DataError, UsageError
+from pinxit.files import read_json, write_json
 from pinxit.recipes.staging import Run
 from pinxit.training.loop import Task, Weights
 
@@ -21,6 +20,11 @@ if TYPE_CHECKING:
 START = "start.json"  # of a run that goes on from a checkpoint: what that was made of
 
 Config = TypeVar("Config")
+
+
+class _Start(TypedDict):
+    checkpoint: str
+    stages: NotRequired[dict[str, dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,9 @@ class StartingRun(Run[Config]):
 
     def start(self) -> dict[str, Any]:
         """What the checkpoint that the run started from says of itself; nothing when it started from nothing."""
-        found: dict[str, Any] = json.loads(self._start.read_text(encoding="utf-8")) if self._start.is_file() else {}
-        return found
+        if not self._start.is_file():
+            return {}
+        return dict(read_json(self._start, _Start, DataError, "restore it, or train into another folder"))
 
     def brought(self, task: Task) -> Weights | None:
         """The weights that the checkpoint has for the modules of `task`; None where there is no checkpoint."""

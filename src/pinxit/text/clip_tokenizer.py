@@ -8,16 +8,17 @@ can forge the start and the end.
 from __future__ import annotations
 
 import gzip
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import tokenizers as library
 from tokenizers import models, normalizers, pre_tokenizers
 
 from pinxit.errors import CheckpointError, UsageError
+from pinxit.files import read_json
+from pinxit.texts import check_text, printable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,29 +92,41 @@ class ClipTokenizer:
 
     def count(self, text: str) -> int:
         """How many ids `text` has, without start and end."""
-        return len(self._engine.encode(text).ids)
+        return len(self._engine.encode(check_text(text)).ids)
 
     def encode(self, texts: Sequence[str], length: int = 77, cut: bool = False) -> NDArray[np.int64]:
         """Ids int64 [B, length]. Raises UsageError for a text over length - 2 ids, unless it may be `cut`."""
         result = np.zeros((len(texts), length), dtype=np.int64)
-        for place, found in enumerate(self._engine.encode_batch_fast(list(texts))):
+        for place, found in enumerate(self._engine.encode_batch_fast([check_text(text) for text in texts])):
             ids = found.ids
-            if len(ids) > length - 2 and not cut:
-                raise UsageError(
-                    f"'{texts[place][:60]}' has {len(ids)} tokens, but CLIP reads {length - 2}: shorten it."
-                )
+            if not cut:
+                check_length(texts[place], len(ids), length)
             row = [self.sot, *ids[: length - 2], self.eot]
             result[place, : len(row)] = row
         return result
 
 
+def check_length(text: str, count: int, length: int) -> None:
+    """Raise UsageError for a text of `count` ids when a CLIP of `length` positions cannot read all of it."""
+    if count > length - 2:
+        raise UsageError(f"'{printable(text[:60])}' has {count} tokens, but CLIP reads {length - 2}: shorten it.")
+
+
 def _merges_in(path: Path) -> list[tuple[str, str]]:
-    try:
-        merges = json.loads(path.read_text(encoding="utf-8"))["model"]["merges"]
-        pairs = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in merges]
-        return [(one, other) for one, other in pairs]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is no byte-pair tokenizer: {error!r}.") from error
+    merges = read_json(path, _File, CheckpointError, "it is no byte-pair tokenizer")["model"]["merges"]
+    pairs = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in merges]
+    wrong = next((pair for pair in pairs if len(pair) != 2), None)
+    if wrong is not None:
+        raise CheckpointError(f"{path} is no byte-pair tokenizer: {wrong} are not two symbols.")
+    return [(one, other) for one, other in pairs]
+
+
+class _Model(TypedDict):
+    merges: list[str | list[str]]
+
+
+class _File(TypedDict):
+    model: _Model
 
 
 def _alphabet() -> list[str]:

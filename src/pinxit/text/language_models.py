@@ -20,6 +20,7 @@ from pinxit.text.frozen import FrozenEncoder, Running
 from pinxit.text.model_folder import ModelFolder
 from pinxit.text.pooling import Pooling
 from pinxit.text.words import words
+from pinxit.texts import check_text
 from pinxit.weights.tensor_files import some
 
 
@@ -79,7 +80,7 @@ class LanguageModel(FrozenEncoder):
         if not texts:
             return []
         options = {"truncation": True, "max_length": limit} if limit else {"truncation": False}
-        found = self.tokenizer(list(texts), padding=False, verbose=False, **options)
+        found = self.tokenizer([check_text(text) for text in texts], padding=False, verbose=False, **options)
         rows: list[list[int]] = found["input_ids"]
         return rows
 

@@ -10,17 +10,19 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict
 
 import numpy as np
 import tokenizers as library
+from msgspec import Meta
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from pinxit.errors import CheckpointError, DataError, UsageError
-from pinxit.files import write_json, write_text
+from pinxit.files import read_json, write_json, write_text
 from pinxit.text.bpe_dropout import Drops, MergeTable
 from pinxit.text.spelling import spelled
 from pinxit.text.words import counting, most_frequent, words
+from pinxit.texts import check_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,11 +30,17 @@ if TYPE_CHECKING:
 PAD, UNK, SOT, EOT = range(4)
 SPECIALS = ("⟨pad⟩", "⟨unk⟩", "⟨start⟩", "⟨end⟩")  # these brackets are outside the byte alphabet: no merge makes them
 SMALLEST = len(SPECIALS) + 256
+Vocabulary = Annotated[int, Meta(ge=SMALLEST, le=2**31 - 1)]
 KNOWN_WORDS = 50_000
 
 _CJK = r"\p{Han}\p{Hiragana}\p{Katakana}"
 _LETTER = rf"[\p{{L}}\p{{M}}&&[^{_CJK}]]"
 _PIECE = rf"[{_CJK}]| ?\p{{N}}| ?{_LETTER}+| ?[^\s\p{{L}}\p{{M}}\p{{N}}]+"
+
+
+class _Known(TypedDict):
+    words: list[str]
+    spell: NotRequired[bool]
 
 
 class Tokenizer:
@@ -85,12 +93,9 @@ class Tokenizer:
             raise CheckpointError(
                 f"{folder / 'tokenizer.json'} is not a tokenizer of pinxit: its special tokens differ."
             )
-        try:
-            about = json.loads(_read(folder / "words.json"))
-            known, spell = about["words"], bool(about.get("spell", False))
-        except (ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"{folder / 'words.json'} is damaged; save the tokenizer again.") from error
-        return cls(engine, known, spell)
+        _read(folder / "words.json")
+        about = read_json(folder / "words.json", _Known, CheckpointError, "save the tokenizer again")
+        return cls(engine, about["words"], about.get("spell", False))
 
     def save(self, folder: Path | str) -> None:
         """Write tokenizer.json (the tokenizers library reads it too) and words.json into `folder`."""
@@ -149,6 +154,7 @@ class Tokenizer:
         return [[token for piece in self._pieces(text) for token in table.ids(piece, drops)] for text in texts]
 
     def _read(self, text: str) -> str:
+        check_text(text)
         return spelled(text) if self.spell else text
 
     def _pieces(self, text: str) -> list[str]:

@@ -9,14 +9,15 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO, TypedDict
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
-from pinxit.errors import PinxitError
-from pinxit.files import write_text
+from pinxit.errors import DataError, PinxitError
+from pinxit.files import parse_json, write_text
+from pinxit.schema import Whole
 
 METRICS = "metrics.jsonl"
 QUIET = 10.0  # seconds between plain lines, where there is no terminal for a bar
@@ -123,7 +124,7 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86400:.0f} days" if seconds < 2 * 365 * 86400 else f"{seconds / (365 * 86400):,.0f} years"
 
 
-def read_metrics(folder: Path) -> list[dict[str, float]]:
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """Every line of a run's metrics, oldest first; a line torn by a crash is left out."""
     return [line for line in map(_parse, _lines(folder / METRICS)) if line is not None]
 
@@ -140,12 +141,15 @@ def _lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
 
 
-def _parse(line: str) -> dict[str, float] | None:
+class _Line(TypedDict):
+    images: Whole
+
+
+def _parse(line: str) -> dict[str, Any] | None:
     try:
-        value = json.loads(line)
-    except json.JSONDecodeError:
+        return dict(parse_json(line, _Line, METRICS))
+    except DataError:
         return None
-    return value if isinstance(value, dict) and "images" in value else None
 
 
 def _short(value: float) -> float | None:

@@ -29,7 +29,7 @@ from pinxit.training.plan import Batch, Plan, Task, check_same_plan
 from pinxit.training.precision import autocast, compile_modules, keep_freed_memory, pick_device, place
 from pinxit.training.prefetch import prefetch
 from pinxit.training.state import Progress, State
-from pinxit.training.step import step
+from pinxit.training.step import check_worth, step
 from pinxit.training.stop import Stop
 from pinxit.weights.tensor_files import some
 
@@ -97,6 +97,8 @@ def fit(
                     saved = time.monotonic()
                 if stop.due():
                     break
+        if at.images >= plan.images:
+            check_worth(at, plan, task.name)
         state.save(folder, to_dict(plan))
     return Outcome(at, at.images >= plan.images, stop.signalled)
 
@@ -144,10 +146,12 @@ def _prepare(task: Task, plan: Plan, device: torch.device, log: Log) -> Cost:
         return {name: tensor.to(device) for name, tensor in task.batch(0, size).items()}
 
     def trial() -> None:
-        with buffers_restored(task.modules()), autocast(plan, device):
-            torch.autograd.backward(task.loss(load(plan.micro or plan.batch), 0)[0])
-        for parameter in trained(task.modules()).values():
-            parameter.grad = None
+        try:
+            with buffers_restored(task.modules()), autocast(plan, device):
+                torch.autograd.backward(task.loss(load(plan.micro or plan.batch), 0)[0])
+        finally:  # a trial that fails half-way leaves gradients too
+            for parameter in trained(task.modules()).values():
+                parameter.grad = None
 
     cost = measure(task, load(min(4, plan.micro or plan.batch)), plan, device)
     hot = getattr(task, "hot", lambda: list(task.modules().values()))()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pinxit.training.plan import Plan
 
 TABLES = ("embed", "position")  # parts of the names of parameters that are looked up, not multiplied
+TABLE_NAMES = ("tokens", "places")  # such parameters' whole names
 
 
 def trained(modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
@@ -31,7 +32,9 @@ def decays(modules: Mapping[str, nn.Module], name: str) -> bool:
     module_name, _, path = name.partition("/")
     owner_path, _, leaf = path.rpartition(".")
     owner = modules[module_name].get_submodule(owner_path)
-    table = isinstance(owner, nn.Embedding) or any(word in leaf for word in TABLES)
+    above = owner_path.rpartition(".")[2] if leaf != "weight" else ""  # a module of tables, not a layer's matrix
+    named = leaf in TABLE_NAMES or any(word in name for name in (leaf, above) for word in TABLES)
+    table = isinstance(owner, nn.Embedding) or named
     return getattr(owner, leaf).ndim >= 2 and not table
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from torch import Tensor, nn
 
 from pinxit.errors import UsageError
+from pinxit.schema import Count, Decay, NotNegative, Positive, Whole, check_fields
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
@@ -51,31 +52,30 @@ class Task(Protocol):
 class Plan:
     """How one stage is trained. Lengths and intervals are counted in images seen, never in steps."""
 
-    images: int  # the stage ends at the first whole batch at or past this number
-    batch: int  # pictures per update
-    micro: int = 0  # pictures per forward pass, gradients being added up; 0: the whole batch at once
+    images: Whole  # the stage ends at the first whole batch at or past this number
+    batch: Count  # pictures per update
+    micro: Whole = 0  # pictures per forward pass, gradients being added up; 0: the whole batch at once
     optimiser: Literal["adamw", "muon"] = "adamw"  # muon: orthogonal momentum for the matrices inside (training.muon)
-    lr: float = 1e-3  # highest learning rate
-    final_lr: float = 0.0  # where the schedule ends
+    lr: NotNegative = 1e-3  # highest learning rate
+    final_lr: NotNegative = 0.0  # where the schedule ends
     schedule: Literal["cosine", "linear", "constant"] = "cosine"  # from lr to final_lr after the warm-up
-    decayed: int = 0  # decay horizon: images at which the rate reaches final_lr; 0: at the end
-    warmup: int = 0  # images over which the rate rises from 0 to lr
-    betas: tuple[float, ...] = (0.9, 0.999)  # Adam
-    eps: float = 1e-8  # Adam
-    decay: float = 0.0  # decoupled weight decay of matrices and kernels; gains, biases, embeddings: none
-    clip: float = 0.0  # longest gradient norm; 0: no clipping
-    ema: float = 0.999  # decay of the averaged weights; 0: no average is kept
-    ema_every: int = 1  # updates between two averagings
+    decayed: Whole = 0  # decay horizon: images at which the rate reaches final_lr; 0: at the end
+    warmup: Whole = 0  # images over which the rate rises from 0 to lr
+    betas: tuple[Decay, ...] = (0.9, 0.999)  # Adam
+    eps: Positive = 1e-8  # Adam
+    decay: NotNegative = 0.0  # decoupled weight decay of matrices and kernels; gains, biases, embeddings: none
+    clip: NotNegative = 0.0  # longest gradient norm; 0: no clipping
+    ema: Decay = 0.999  # decay of the averaged weights; 0: no average is kept
+    ema_every: Count = 1  # updates between two averagings
     precision: Literal["bf16", "fp32"] = "bf16"  # of matrix products; master weights are fp32 always
     channels_last: bool = False  # memory layout of convolution kernels
     compile: Literal["auto", "yes", "no"] = "auto"  # torch.compile; auto: on CUDA
-    log_every: int = 0  # images between log lines; 0: 200 lines in all
-    preview_every: int = 0  # images between previews; 0: 20 in all
-    save_minutes: float = 5.0  # minutes between saves
+    log_every: Whole = 0  # images between log lines; 0: 200 lines in all
+    preview_every: Whole = 0  # images between previews; 0: 20 in all
+    save_minutes: NotNegative = 5.0  # minutes between saves
 
     def __post_init__(self) -> None:
-        if self.batch < 1 or self.images < 0:
-            raise ValueError(f"a plan needs batch >= 1 and images >= 0, not {self.batch} and {self.images}")
+        check_fields(self, "plan")
         if self.micro and self.batch % self.micro:
             raise ValueError(f"micro {self.micro} must divide batch {self.batch}")
         if len(self.betas) != 2:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -11,20 +12,22 @@ import torch
 from torch import nn
 
 from pinxit.errors import UsageError
+from pinxit.texts import printable
 from pinxit.training.plan import Plan
+
+DEVICES = re.compile(r"cpu|cuda(:\d{1,3})?")
 
 
 def pick_device(name: str) -> torch.device:
     """ "auto" is the GPU where there is one. Raises UsageError for a device that this machine lacks."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(
-            f"device '{name}' cannot be used here ({str(error).splitlines()[0]}); try auto or cpu."
-        ) from error
+    if not DEVICES.fullmatch(name):
+        raise UsageError(f"the device must be auto, cpu, cuda or cuda:N, not '{printable(name)}'.")
+    device, gpus = torch.device(name), torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        there = f"only {gpus}, counted from cuda:0" if gpus else "none that torch can use"
+        raise UsageError(f"device '{name}' cannot be used here: of GPUs there is {there}; try auto or cpu.")
     return device
 
 
@@ -57,6 +60,8 @@ def compile_modules(modules: list[nn.Module], plan: Plan, device: torch.device, 
         module.compile()
     try:
         trial()
+    except torch.OutOfMemoryError:  # which uncompiled training would need as much of
+        raise
     except Exception as error:  # whatever the compiler stumbles on, uncompiled training still works
         for module in modules:
             module._compiled_call_impl = None

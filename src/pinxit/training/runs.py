@@ -5,19 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from pinxit import __version__
 from pinxit.config import from_dict, named, to_dict
 from pinxit.errors import DataError, UsageError
-from pinxit.files import write_json
+from pinxit.files import read_json, write_json
 
 FILE = "run.json"
+ELSEWHERE = "train into another folder"
 
 T = TypeVar("T")
 
 STEERING = ("images", "micro", "compile", "log_every", "preview_every", "save_minutes")
 """Fields of a plan that may change at any time: how long to go on, and what the result does not depend on."""
+
+
+class _File(TypedDict):
+    recipe: str
+    config: dict[str, Any]
 
 
 def enter(folder: Path, recipe: str, config: Any, settled: Mapping[str, Callable[[], bool]]) -> None:
@@ -42,21 +48,18 @@ def enter(folder: Path, recipe: str, config: Any, settled: Mapping[str, Callable
 def read(folder: Path, recipe: str) -> dict[str, Any]:
     """The config of the run in `folder` as JSON values. Raises DataError when damaged or of another recipe."""
     path = folder / FILE
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        found, config = data["recipe"], data["config"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} cannot be read as a run of pinxit ({error}); train into another folder.") from error
-    if found != recipe:
-        raise DataError(f"{folder} holds a run of {found}, not of {recipe}; train into another folder.")
-    assert isinstance(config, dict)
+    data = read_json(path, _File, DataError, ELSEWHERE)
+    config = data["config"]
+    if data["recipe"] != recipe:
+        raise DataError(f"{folder} holds a run of {data['recipe']}, not of {recipe}; {ELSEWHERE}.")
     _forget_plan_seeds(config)
     return config
 
 
 def _forget_plan_seeds(config: dict[str, Any]) -> None:
     """Plans once had a seed that only the judge heeded: there it is the run's own now, elsewhere it meant nothing."""
-    for plan in (config.get("plan"), *config.get("plans", {}).values()):
+    plans = config.get("plans")
+    for plan in (config.get("plan"), *(plans.values() if isinstance(plans, dict) else ())):
         if isinstance(plan, dict) and "seed" in plan:
             config.setdefault("seed", plan.pop("seed"))
 

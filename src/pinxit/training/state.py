@@ -14,25 +14,27 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pinxit.errors import CheckpointError, PinxitError
-from pinxit.files import replacing
+from pinxit.files import parse_json
+from pinxit.schema import NotNegative, Whole, checked
 from pinxit.training.optim import Average, trained, weights
+from pinxit.weights.tensor_files import not_finite, write_tensors
 
 FILE = "state.safetensors"
+AGAIN = "remove it to start this stage again"
 
 
 @dataclass
 class Progress:
     """How far a run is. Everything else about a step follows from `images`."""
 
-    images: int = 0  # pictures seen
-    updates: int = 0  # updates made
-    skipped: int = 0  # batches whose loss or gradient was not finite
-    skipped_in_row: int = 0
-    seconds: float = 0.0  # spent training, all sittings together
+    images: Whole = 0  # pictures seen
+    updates: Whole = 0  # updates made
+    skipped: Whole = 0  # batches whose loss or gradient was not finite
+    skipped_in_row: Whole = 0
+    seconds: NotNegative = 0.0  # spent training, all sittings together
 
 
 @dataclass
@@ -55,16 +57,21 @@ class State:
         return found
 
     def save(self, folder: Path, plan: Mapping[str, Any]) -> None:
-        """Write the state into `folder`. Raises PinxitError when that is impossible; the older state then survives."""
+        """Write the state into `folder`.
+
+        Raises PinxitError when that is impossible or a weight is not finite; the older state then survives.
+        """
+        for kind, found in (("weights", weights(self.modules)), ("averages", self.average.shadow)):
+            wrong = not_finite(found)
+            if wrong is not None:
+                raise PinxitError(
+                    f"{folder}: the {kind} of {wrong} are not finite any more, so they are not saved; go on from the "
+                    "last save with a lower learning rate."
+                )
         tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in self.tensors().items()}
         told = {"progress": asdict(self.progress), "plan": plan, "machine": self.machine}
         notes = {name: json.dumps(value) for name, value in told.items()}
-        path = folder / FILE
-        with replacing(path) as temporary:
-            try:
-                save_file(tensors, temporary, metadata=notes)
-            except SafetensorError as error:
-                raise PinxitError(f"cannot write {path}: {error}.") from error
+        write_tensors(folder / FILE, tensors, notes)
 
     def load(self, folder: Path) -> None:
         """Take everything from the file in `folder`. Raises CheckpointError when it is damaged or of another model."""
@@ -77,7 +84,7 @@ class State:
                 tensor.copy_(stored[name])
         for name, parameter in trained(self.modules).items():
             self._load_moments(name, parameter, stored)
-        self.progress.__dict__.update(json.loads(read_notes(folder)["progress"]))
+        self.progress.__dict__.update(asdict(read_progress(folder)))
 
     def _load_moments(self, name: str, parameter: nn.Parameter, stored: Mapping[str, Tensor]) -> None:
         moments = {}
@@ -106,27 +113,32 @@ def read_notes(folder: Path) -> dict[str, str]:
             notes = dict(file.metadata() or {})
             notes["progress"], notes["plan"]  # a KeyError means that somebody else wrote this file
     except (SafetensorError, OSError, KeyError) as error:
-        raise CheckpointError(
-            f"{path} is not a training state ({error}); remove it to start this stage again."
-        ) from error
+        raise CheckpointError(f"{path} is not a training state ({error}); {AGAIN}.") from error
     return notes
 
 
 def read_plan(folder: Path) -> dict[str, Any]:
     """The plan by which the run saved in `folder` was last trained."""
-    plan: dict[str, Any] = json.loads(read_notes(folder)["plan"])
-    return plan
+    return _note(folder, "plan")
 
 
 def read_machine(folder: Path) -> dict[str, Any]:
     """What the last sitting of the run saved in `folder` was held on; empty where an older pinxit did not say."""
-    machine: dict[str, Any] = json.loads(read_notes(folder).get("machine", "{}"))
-    return machine
+    return _note(folder, "machine")
 
 
 def read_progress(folder: Path) -> Progress:
     """The counters of the run saved in `folder`, zeros when there is none."""
-    return Progress(**json.loads(read_notes(folder)["progress"])) if exists(folder) else Progress()
+    if not exists(folder):
+        return Progress()
+    return checked(Progress, _note(folder, "progress"), f"{folder / FILE}: progress", CheckpointError, AGAIN)
+
+
+def _note(folder: Path, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = parse_json(
+        read_notes(folder).get(name, "{}"), dict, f"{folder / FILE}: {name}", CheckpointError, AGAIN
+    )
+    return found
 
 
 def read_weights(folder: Path, module: str) -> dict[str, Tensor]:
@@ -145,7 +157,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}; remove it to start this stage again.") from error
+        raise CheckpointError(f"{path} cannot be read: {error}; {AGAIN}.") from error
 
 
 def _check_names(path: Path, wanted: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> None:

@@ -51,6 +51,16 @@ def step(task: Task, plan: Plan, state: State, pieces: Pieces, device: torch.dev
     return {"loss": mean} | means | {"lr": rate, "grad_norm": length}
 
 
+def check_worth(at: Progress, plan: Plan, name: str) -> None:
+    """Raise PinxitError for a run that ends among batches without a finite loss: its weights are good for nothing."""
+    few = max(1, plan.images // plan.batch // 10)
+    if at.updates == 0 or at.skipped_in_row > few:
+        raise PinxitError(
+            f"{name}: loss or gradient was not finite in the last {at.skipped_in_row} batches, so the weights are not "
+            "kept; try a lower learning rate or precision=fp32."
+        )
+
+
 def _skip(at: Progress, name: str) -> None:
     at.skipped, at.skipped_in_row = at.skipped + 1, at.skipped_in_row + 1
     if at.skipped_in_row >= PATIENCE:

@@ -11,14 +11,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 from pinxit import __version__
 from pinxit.config import from_dict, to_dict
-from pinxit.errors import CheckpointError
-from pinxit.files import replacing, write_bytes, write_json
+from pinxit.errors import CheckpointError, PinxitError
+from pinxit.files import read_json, replacing_folder, write_bytes, write_json
+from pinxit.schema import Whole
+from pinxit.weights.tensor_files import not_finite, write_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 Store = Literal["bf16", "int8"]
 
 FORMAT = 1
-MANIFEST = "pinxit.json"
+MANIFEST, CARD = "pinxit.json", "README.md"
 SHARD_BYTES = 15 * 2**20
 
 T = TypeVar("T")
@@ -38,6 +41,7 @@ class Part:
 
     config: Any
     state: Mapping[str, Tensor]
+    exact: bool = False  # stored as it is: what is measured and not learned bears no rounding
 
 
 def save_checkpoint(
@@ -53,43 +57,59 @@ def save_checkpoint(
 ) -> None:
     """Write a checkpoint folder; floating-point weights are stored as bfloat16, or in a byte each (`weights.int8`).
 
-    `settings` are the recipe's own (size, default guidance ...). The manifest is written last, so a folder that was cut
-    short has no manifest that matches its files.
+    A part that is `exact` is stored as it is. `settings` are the recipe's own (size, default guidance ...). It is
+    written beside an older one and takes its place when it is whole. Raises PinxitError for weights that are not
+    finite, and when it cannot be written.
     """
-    (folder / MANIFEST).unlink(missing_ok=True)
-    files: dict[str, dict[str, Any]] = {}
-    described: dict[str, Any] = {}
     for name, part in parts.items():
-        names = _write_shards(folder, name, part.state, store)
-        files |= {file: _file_record(folder / file) for file in names}
-        described[name] = {"config": to_dict(part.config), "files": names}
-    for name, data in (extra_files or {}).items():
-        write_bytes(folder / name, data)
-        files[name] = _file_record(folder / name)
-    if card:
-        write_bytes(folder / "README.md", card.encode())
-    manifest = {
-        "format": FORMAT,
-        "pinxit": __version__,
-        "recipe": recipe,
-        "settings": dict(settings or {}),
-        "parts": described,
-        "files": files,
-        "provenance": dict(provenance or {}),
-    }
-    write_json(folder / MANIFEST, manifest)
+        wrong = not_finite(part.state)
+        if wrong is not None:
+            raise PinxitError(
+                f"part {name} has weights that are not finite ({wrong}): no checkpoint is written to {folder}; "
+                "train it again with a lower learning rate."
+            )
+    with replacing_folder(folder, _owned(folder)) as new:
+        files: dict[str, dict[str, Any]] = {}
+        described: dict[str, Any] = {}
+        for name, part in parts.items():
+            names = _write_shards(new, name, part.state, None if part.exact else store)
+            files |= {file: _file_record(new / file) for file in names}
+            described[name] = {"config": to_dict(part.config), "files": names}
+        for name, data in (extra_files or {}).items():
+            write_bytes(new / name, data)
+            files[name] = _file_record(new / name)
+        if card:
+            write_bytes(new / CARD, card.encode())
+        manifest = {
+            "format": FORMAT,
+            "pinxit": __version__,
+            "recipe": recipe,
+            "settings": dict(settings or {}),
+            "parts": described,
+            "files": files,
+            "provenance": dict(provenance or {}),
+        }
+        write_json(new / MANIFEST, manifest)
 
 
-def _write_shards(folder: Path, part: str, state: Mapping[str, Tensor], store: Store) -> list[str]:
+def _owned(folder: Path) -> list[str]:
+    """The names of an older checkpoint's files; of something else's only those that are written anew."""
+    if not (folder / MANIFEST).is_file():
+        return [MANIFEST, CARD]
+    with suppress(CheckpointError):
+        return [MANIFEST, CARD, *_manifest(folder / MANIFEST)["files"]]
+    return [MANIFEST, CARD]
+
+
+def _write_shards(folder: Path, part: str, state: Mapping[str, Tensor], store: Store | None) -> list[str]:
     import torch
-    from safetensors.torch import save_file
 
     from pinxit.weights.int8 import packed
 
     stored = {name: tensor.detach().cpu() for name, tensor in state.items()}
     if store == "int8":
         stored = packed(stored)
-    else:
+    elif store == "bf16":
         stored = {name: t.to(torch.bfloat16) if t.is_floating_point() else t for name, t in stored.items()}
     stored = {name: tensor.contiguous() for name, tensor in stored.items()}
     shards: list[dict[str, Tensor]] = [{}]
@@ -103,8 +123,7 @@ def _write_shards(folder: Path, part: str, state: Mapping[str, Tensor], store: S
     names = []
     for index, shard in enumerate(shards, 1):
         names.append(f"{part}.safetensors" if len(shards) == 1 else f"{part}-{index:05d}.safetensors")
-        with replacing(folder / names[-1]) as temporary:
-            save_file(shard, temporary)
+        write_tensors(folder / names[-1], shard)
     return names
 
 
@@ -146,7 +165,7 @@ class Checkpoint:
         return from_dict(kind, dict(self._part(part)["config"]), f"{self.folder / MANIFEST}: {part}")
 
     def state(self, part: str) -> dict[str, Tensor]:
-        """Every tensor of `part`, in bfloat16, or float32 where it was stored in bytes."""
+        """Every tensor of `part`, in bfloat16, or float32 where it was stored in bytes or exactly."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -171,6 +190,9 @@ class Checkpoint:
                     f"{self.folder}: part {part} {what} {len(keys)} weights such as '{keys[0]}'; "
                     "the checkpoint was made for another model."
                 )
+        strange = not_finite(state)
+        if strange is not None:
+            raise CheckpointError(f"{self.folder}: part {part} has weights that are not finite ({strange}).")
         module.load_state_dict({name: tensor.to(wanted[name].dtype) for name, tensor in state.items()})
 
     def _part(self, part: str) -> Mapping[str, Any]:
@@ -190,23 +212,50 @@ def open_checkpoint(folder: Path, recipe: str | None = None) -> Checkpoint:
     path = folder / MANIFEST
     if not path.is_file():
         raise CheckpointError(f"{folder} is not a checkpoint: it has no {MANIFEST}.")
-    try:
-        data = json.loads(path.read_bytes())
-        version = data["format"]
-        if version != FORMAT:
-            raise CheckpointError(f"{path} has format {version}; this pinxit reads format {FORMAT}: update pinxit.")
-        checkpoint = Checkpoint(
-            folder, data["recipe"], data["parts"], data["files"], data["settings"], data["provenance"]
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{path} is damaged ({type(error).__name__}: {error}); fetch the checkpoint again."
-        ) from error
+    data = _manifest(path)
+    checkpoint = Checkpoint(folder, data["recipe"], data["parts"], data["files"], data["settings"], data["provenance"])
     if recipe is not None and checkpoint.recipe != recipe:
         raise CheckpointError(f"{folder} holds a {checkpoint.recipe} checkpoint, not {recipe}.")
     for name, expected in checkpoint.files.items():
         _check_file(folder / name, expected)
     return checkpoint
+
+
+class _Format(TypedDict):
+    format: int
+
+
+class _Part(TypedDict):
+    config: dict[str, Any]
+    files: list[str]
+
+
+class _File(TypedDict):
+    sha256: str
+    bytes: Whole
+
+
+class _Manifest(_Format):
+    recipe: str
+    parts: dict[str, _Part]
+    files: dict[str, _File]
+    settings: dict[str, Any]
+    provenance: dict[str, Any]
+
+
+def _manifest(path: Path) -> _Manifest:
+    """pinxit.json. Raises CheckpointError when it is damaged or of another format."""
+    advice = "fetch the checkpoint again"
+    version = read_json(path, _Format, CheckpointError, advice)["format"]
+    if version != FORMAT:
+        raise CheckpointError(f"{path} has format {version}; this pinxit reads format {FORMAT}: update pinxit.")
+    found = read_json(path, _Manifest, CheckpointError, advice)
+    outside = next((name for name in found["files"] if Path(name).name != name), None)
+    named = (name for part in found["parts"].values() for name in part["files"])
+    unknown = next((name for name in named if name not in found["files"]), None)
+    if outside is not None or unknown is not None:
+        raise CheckpointError(f"{path} names the file '{outside or unknown}', which is not its own; {advice}.")
+    return found
 
 
 def _check_file(path: Path, expected: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ def save_transformers_clip(model: CLIP, folder: Path) -> None:
     if model.config.vision.stages:
         raise CheckpointError("transformers has no CLIP with a ResNet: this model cannot be written in its layout.")
     folder.mkdir(parents=True, exist_ok=True)
-    write_tensors(folder / "model.safetensors", _renamed(model))
+    write_tensors(folder / "model.safetensors", _renamed(model), {"format": "pt"})
     write_json(folder / "config.json", _described(model.config))
     write_json(folder / "preprocessor_config.json", _preprocessing(model.config))
 

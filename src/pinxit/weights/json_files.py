@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from pinxit.errors import CheckpointError
+from pinxit.files import read_json
 
 
 def json_object(path: Path) -> dict[str, Any]:
     """The object in a file. Raises CheckpointError when there is none."""
-    found = _read(path)
-    if not isinstance(found, dict):
-        raise CheckpointError(f"{path} holds no JSON object.")
-    return found
+    return read_json(path, dict[str, Any], CheckpointError)
 
 
 def json_objects(path: Path) -> list[dict[str, Any]]:
     """The list of objects in a file. Raises CheckpointError when there is none."""
-    found = _read(path)
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        raise CheckpointError(f"{path} holds no list of JSON objects.")
-    return found
+    return read_json(path, list[dict[str, Any]], CheckpointError)
 
 
 def shards(index: Path) -> list[Path]:
@@ -33,10 +27,3 @@ def shards(index: Path) -> list[Path]:
     if not names or missing is not None:
         raise CheckpointError(f"{index} names {missing or 'no file'}, which is not in the folder.")
     return [index.with_name(name) for name in names]
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is not readable JSON: {error}.") from error

@@ -32,13 +32,19 @@ def read_tensors(path: Path, packages: tuple[str, ...] = ()) -> dict[str, Tensor
         raise CheckpointError(f"{path} is not a readable safetensors file: {error}.") from error
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a safetensors file as transformers marks them. Raises PinxitError when that is impossible."""
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file with `notes` in its head. Raises PinxitError when that is impossible."""
     with replacing(path) as temporary:
         try:
-            save_file(dict(tensors), temporary, metadata={"format": "pt"})
-        except SafetensorError as error:
+            save_file(dict(tensors), temporary, metadata=None if notes is None else dict(notes))
+        except SafetensorError as error:  # its way to tell of a full disk
             raise PinxitError(f"cannot write {path}: {error}.") from error
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """The name of a tensor that holds a NaN or an infinity: of a model that can say nothing any more."""
+    floats = (name for name, tensor in tensors.items() if tensor.is_floating_point())
+    return next((name for name in floats if not tensors[name].isfinite().all()), None)
 
 
 def first_of(folder: Path, names: Sequence[str]) -> Path:

@@ -12,7 +12,6 @@ from pinxit.world.scene import Scene
 from pinxit.world.vocabulary import Lexicon
 
 Language = Literal["mixed", "en", "zh"]
-LANGUAGES: tuple[Language, ...] = ("mixed", "en", "zh")
 PHRASINGS = 4
 RICH = 0.45  # the share of the further captions beyond `small` that tell all there is to tell: a third of all four
 GROUND = 0.5  # the share of the others that tell the ground

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from pinxit.config import to_dict
 from pinxit.errors import UsageError
+from pinxit.schema import Count, Seed, check_fields
 from pinxit.types import Example
-from pinxit.world.captions import LANGUAGES, RICH, Language, captions
+from pinxit.world.captions import RICH, Language, captions
 from pinxit.world.compose import compose
 from pinxit.world.dice import Dice
 from pinxit.world.draw import render
 from pinxit.world.neighbours import neighbours
 from pinxit.world.patterns import draw_pattern, draw_plan
 from pinxit.world.scene import Scene
-from pinxit.world.splits import SPLITS, Split
-from pinxit.world.vocabulary import SYNONYM, Names, PresetName, lexicon
+from pinxit.world.splits import Split
+from pinxit.world.vocabulary import Names, PresetName, lexicon
 
 LENGTH = 2**31
 DETAILED = 0.85  # with `detail`, the share of the captions beside the plainest that tell all there is to tell
-GROUP = 4  # a base scene and three hard neighbours (`neighbours.py`)
 
 
 @dataclass(frozen=True)
@@ -30,28 +30,24 @@ class World:
 
     `group=4` makes items 4k .. 4k + 3 a scene and three neighbours, from each of which exactly one told fact differs.
     `names="many"` calls the same things by many names more (`thesaurus.py`).
-    Raises UsageError for a preset, split, language, group or kind of names that does not exist.
+    Raises UsageError for a preset that does not exist and for a field that is out of its range.
     """
 
     preset: PresetName = "small"
     split: Split = "train"
     language: Language = "mixed"
-    seed: int = 0
-    size: int = 64  # pixels, the side of the picture
-    group: int = 1  # 1, or 4 for hard neighbours
-    length: int = LENGTH
+    seed: Seed = 0
+    size: Count = 64  # pixels, the side of the picture
+    group: Literal[1, 4] = 1  # 4: with hard neighbours
+    length: Count = LENGTH
     names: Names = "usual"
     detail: bool = False  # captions tell the ground and where things lie; some neighbours differ in these alone
 
     def __post_init__(self) -> None:
         lexicon(self.preset)
-        _choose("split", self.split, SPLITS)
-        _choose("language", self.language, LANGUAGES)
-        _choose("names", self.names, tuple(SYNONYM))
+        check_fields(self, "world")
         if self.detail and self.preset == "small":
             raise UsageError("captions of the small world tell no detail: choose gallery or full.")
-        if self.group not in (1, GROUP):
-            raise UsageError(f"a world's group is 1 or {GROUP}, not {self.group}.")
 
     def __len__(self) -> int:
         return self.length
@@ -112,8 +108,3 @@ def scenes_of(
         others = neighbours(base, plan, words, split, dice, group - 1, detail)
         if others is not None:
             return (base, *others)
-
-
-def _choose(what: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise UsageError(f"a world has no {what} '{value}'; choose from {', '.join(known)}.")

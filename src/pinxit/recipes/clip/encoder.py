@@ -20,7 +20,7 @@ from pinxit.errors import CheckpointError
 from pinxit.models.clip import CLIP, CLIPConfig
 from pinxit.pipelines.rank import encode_fixed
 from pinxit.recipes.clip.engine import Engine, Precision, compiled, pick_engine
-from pinxit.text.clip_tokenizer import ClipTokenizer
+from pinxit.text.clip_tokenizer import ClipTokenizer, check_length
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.precision import pick_device
 from pinxit.weights.checkpoint import MANIFEST, fingerprint, open_checkpoint
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from pinxit.types import Picture
 
 Vectors = np.ndarray[tuple[int, int], np.dtype[np.float32]]
-Tokenize = Callable[[Sequence[str]], np.ndarray[tuple[int, int], np.dtype[np.int64]]]
+Ids = np.ndarray[tuple[int, int], np.dtype[np.int64]]
+Tokenize = Callable[[Sequence[str], bool], Ids]
 BATCH = 32
 PART = "clip"
 
@@ -73,7 +74,7 @@ class ClipEncoder:
         Raises CheckpointError when there is none, or when it holds no CLIP; UsageError for an engine that cannot serve.
         """
         model, tokenize = cls._read(name_or_path, activation)
-        return cls(model, tokenize, str(name_or_path), device, engine=engine, precision=precision)
+        return cls(model, tokenize, _located(name_or_path), device, engine=engine, precision=precision)
 
     @classmethod
     def _read(cls, name_or_path: str | Path, activation: Activation | None) -> tuple[CLIP, Tokenize]:
@@ -89,7 +90,7 @@ class ClipEncoder:
         model = load_public_clip(path, activation)
         folder, length = path if path.is_dir() else path.parent, model.config.text.tokens
         tokenizer = ClipTokenizer.open(folder, model.config.text.vocab)
-        return model, lambda texts: tokenizer.encode(texts, length)
+        return model, lambda texts, cut: tokenizer.encode(texts, length, cut)
 
     @classmethod
     def _ours(cls, name_or_folder: str | Path) -> tuple[CLIP, Tokenize]:
@@ -99,7 +100,13 @@ class ClipEncoder:
         model = CLIP(checkpoint.config(PART, CLIPConfig))
         checkpoint.load_into(PART, model)
         tokenizer, length = Tokenizer.open(checkpoint.folder), model.config.text.tokens
-        return model, lambda texts: tokenizer.encode_clip(texts, length)
+
+        def tokenize(texts: Sequence[str], cut: bool) -> Ids:
+            for text in texts if not cut else ():
+                check_length(text, tokenizer.count(text), length)
+            return tokenizer.encode_clip(texts, length)
+
+        return model, tokenize
 
     @cached_property
     def fingerprint(self) -> str:
@@ -135,11 +142,14 @@ class ClipEncoder:
         fitting = np.stack([square(picture, self.size, "bicubic") for picture in pictures])
         return self._encoded(self.model.image_features, to_tensor(fitting))
 
-    def texts(self, texts: Sequence[str]) -> Vectors:
-        """Unit rows [N, E] of sentences. Raises UsageError for one that is longer than the model reads."""
+    def texts(self, texts: Sequence[str], cut: bool = False) -> Vectors:
+        """Unit rows [N, E] of sentences.
+
+        Raises UsageError for one that is longer than the model reads, unless it may be `cut`, or that is not UTF-8.
+        """
         if not texts:
             return np.zeros((0, self.width), np.float32)
-        return self.tokens(torch.from_numpy(self.tokenize(texts)))
+        return self.tokens(torch.from_numpy(self.tokenize(texts, cut)))
 
     def tokens(self, ids: torch.Tensor) -> Vectors:
         """Unit rows [N, E] of token ids int64 [N, L]."""
@@ -167,3 +177,9 @@ class ClipEncoder:
         if name not in self._compiled:
             self._compiled[name] = compiled(encode, self.model, part, self.precision)
         return self._compiled[name]
+
+
+def _located(name_or_path: str | Path) -> str:
+    """A path from the root, which names a model wherever a command is run; shipped names and the hub's as they are."""
+    name = str(name_or_path)
+    return name if name in shipped() or name.startswith(PREFIX) else str(Path(name).resolve())

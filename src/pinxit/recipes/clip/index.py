@@ -14,23 +14,37 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import numpy as np
 
-from pinxit.errors import DataError, UsageError
-from pinxit.files import replacing, write_json
+from pinxit.errors import DataError, PinxitError, UsageError
+from pinxit.files import parse_json, read_json, replacing, write_json
+from pinxit.schema import Count, Whole
+from pinxit.weights.tensor_files import write_tensors
 
 if TYPE_CHECKING:
+    from filelock import FileLock
     from usearch.index import Index as Graph
 
 FORMAT = 1
-MANIFEST, GONE = "index.json", "gone.json"
+MANIFEST, GONE, LOCK = "index.json", "gone.json", ".lock"
+AGAIN = "delete the index and make it again"
 CHUNK = "chunk-{:06d}.safetensors"
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
+
+
+class _Format(TypedDict):
+    format: int
+
+
+class _Manifest(_Format):
+    model: str
+    fingerprint: str
+    width: Count
 
 
 class Row(NamedTuple):
@@ -64,6 +78,8 @@ class PictureIndex:
     width: int
     rows: list[Row]
     gone: set[int]
+    _graph: Graph | None = None
+    _lock: FileLock | None = None
 
     @classmethod
     def create(cls, folder: Path, model: str, fingerprint: str, width: int) -> PictureIndex:
@@ -72,6 +88,8 @@ class PictureIndex:
             found = cls.open(folder)
             found.check(model, fingerprint)
             return found
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder} is a file, not a folder for an index: choose another place.")
         if folder.exists() and any(folder.iterdir()):
             raise UsageError(f"{folder} is not empty and holds no index: choose another folder.")
         write_json(folder / MANIFEST, {"format": FORMAT, "model": model, "fingerprint": fingerprint, "width": width})
@@ -79,19 +97,53 @@ class PictureIndex:
 
     @classmethod
     def open(cls, folder: Path) -> PictureIndex:
-        """Raises DataError when `folder` holds no index or a file of it is damaged."""
-        try:
-            about = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            gone = set(json.loads((folder / GONE).read_text())) if (folder / GONE).exists() else set()
-            if about["format"] != FORMAT:
-                raise DataError(f"{folder} is an index of format {about['format']}; this pinxit reads {FORMAT}.")
-            facts = (str(about["model"]), str(about["fingerprint"]), int(about["width"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{folder} holds no readable index ({error!r}): make one with search index.") from error
-        index = cls(folder, *facts, [], gone)
-        for path in index._chunks():
-            index.rows += _rows_of(path)
+        """Raises DataError when `folder` holds no index or a file of it is damaged or lost."""
+        if not (folder / MANIFEST).is_file():
+            raise DataError(f"{folder} holds no index ({MANIFEST}): make one with search index.")
+        version = read_json(folder / MANIFEST, _Format, DataError, AGAIN)["format"]
+        if version != FORMAT:
+            raise DataError(f"{folder} is an index of format {version}; this pinxit reads {FORMAT}.")
+        about = read_json(folder / MANIFEST, _Manifest, DataError, AGAIN)
+        index = cls(folder, about["model"], about["fingerprint"], about["width"], [], set())
+        index._read()
         return index
+
+    def _read(self) -> None:
+        """Take the rows from the disk. Raises DataError when a chunk is damaged or lost."""
+        self.rows, self._graph = [], None
+        for path in self._chunks():
+            self.rows += _rows_of(path)
+        lost = max(self._lengths(), default=0) > len(self.rows)
+        if lost:
+            raise DataError(f"{self.folder} has lost chunks of its vectors: {AGAIN}.")
+        gone = read_json(self.folder / GONE, list[Whole], DataError, AGAIN) if (self.folder / GONE).exists() else []
+        if max(gone, default=-1) >= len(self.rows):
+            raise DataError(f"{self.folder / GONE} names row {max(gone)} of {len(self.rows)}: {AGAIN}.")
+        self.gone = set(gone)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Inside the block nobody else writes the index, and `rows` are those on the disk.
+
+        Raises UsageError while another process or thread writes it.
+        """
+        from filelock import FileLock, Timeout
+
+        self._lock = self._lock or FileLock(self.folder / LOCK, timeout=0)
+        if self._lock.is_locked:  # inside a block already
+            yield
+            return
+        try:
+            self._lock.acquire()
+        except Timeout as busy:
+            raise UsageError(f"another command writes the index {self.folder}: try again when it is done.") from busy
+        except OSError as error:
+            raise PinxitError(f"cannot write {self.folder / LOCK}: {error.strerror or error}.") from error
+        try:
+            self._read()
+            yield
+        finally:
+            self._lock.release()
 
     def check(self, model: str, fingerprint: str) -> None:
         """Raise UsageError when the vectors were made by another model."""
@@ -110,20 +162,30 @@ class PictureIndex:
         return [path for path in files if _row_of(path) not in known]
 
     def add(self, rows: Sequence[Row], vectors: Floats) -> None:
-        """Keep a chunk of vectors [n, E]. Raises PinxitError when it cannot be written; the index stays as it was."""
-        from safetensors.numpy import save_file
+        """Keep a chunk of vectors [n, E].
 
-        with replacing(self.folder / CHUNK.format(len(list(self._chunks())))) as temporary:
-            save_file({"vectors": vectors.astype(np.float16)}, temporary, {"rows": json.dumps(rows)})
-        self.rows += rows
+        Raises PinxitError when it cannot be written; the index stays as it was.
+        """
+        import torch
+
+        with self.writing():
+            path = self.folder / CHUNK.format(len(self._chunks()))
+            kept = torch.from_numpy(vectors.astype(np.float16))
+            write_tensors(path, {"vectors": kept}, {"rows": json.dumps(rows)})
+            self.rows += rows
+            self._graph = None
 
     def settle(self) -> None:
         """Forget files that changed or vanished, and bring the search graph up to date on the disk."""
-        last = {row.path: number for number, row in enumerate(self.rows)}
-        gone = {n for n, row in enumerate(self.rows) if last[row.path] != n or _row_of(Path(row.path)) != row}
-        if gone != self.gone:
-            self.gone = gone
-            write_json(self.folder / GONE, sorted(gone))
+        with self.writing():
+            last = {row.path: number for number, row in enumerate(self.rows)}
+            gone = {n for n, row in enumerate(self.rows) if last[row.path] != n or _row_of(Path(row.path)) != row}
+            if gone != self.gone:
+                self.gone, self._graph = gone, None
+                write_json(self.folder / GONE, sorted(gone))
+            self._keep_graph()
+
+    def _keep_graph(self) -> None:
         graph, path = self.graph(), self._graph_path(len(self.rows))
         if not path.exists():
             with replacing(path) as temporary:
@@ -142,7 +204,12 @@ class PictureIndex:
         return sorted(hits, key=lambda hit: -hit.score)
 
     def graph(self) -> Graph:
-        """The search graph over all living rows: the stored one, made longer or anew where it is behind."""
+        """The search graph over all living rows: the stored one, longer or anew where it is behind; opened once."""
+        if self._graph is None:
+            self._graph = self._opened()
+        return self._graph
+
+    def _opened(self) -> Graph:
         covered, graph = self._stored_graph()
         for start, part in self._vectors(covered):
             numbers = range(start, start + len(part))
@@ -170,11 +237,13 @@ class PictureIndex:
         gone = hashlib.sha256(json.dumps(sorted(self.gone)).encode()).hexdigest()[:8]
         return self.folder / f"graph-{rows}-{gone}.usearch"
 
-    def _chunks(self) -> Iterator[Path]:
-        number = 0
-        while (path := self.folder / CHUNK.format(number)).exists():
-            yield path
-            number += 1
+    def _chunks(self) -> list[Path]:
+        """The chunks in their order. Raises DataError when one between them is gone."""
+        found = sorted(self.folder.glob("chunk-*.safetensors"))
+        for number, path in enumerate(found):
+            if path.name != CHUNK.format(number):
+                raise DataError(f"{self.folder} has lost {CHUNK.format(number)}: {AGAIN}.")
+        return found
 
     def _vectors(self, covered: int) -> Iterator[tuple[int, Floats]]:
         """The chunks that hold rows from `covered` on, each with the number of its first row."""
@@ -202,9 +271,13 @@ def _rows_of(path: Path) -> list[Row]:
 
     try:
         with safe_open(path, framework="np") as file:
-            return [Row(*row) for row in json.loads((file.metadata() or {})["rows"])]
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is damaged ({error!r}): delete the index and make it again.") from error
+            told, shape = (file.metadata() or {}).get("rows", ""), file.get_slice("vectors").get_shape()
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{path} is damaged ({error}): {AGAIN}.") from error
+    rows = [Row(*row) for row in parse_json(told, list[tuple[str, Whole, int]], f"{path}: rows", DataError, AGAIN)]
+    if len(rows) != shape[0]:
+        raise DataError(f"{path} is damaged (it has {shape[0]} vectors of {len(rows)} files): {AGAIN}.")
+    return rows
 
 
 def _row_of(path: Path) -> Row | None:

@@ -13,7 +13,8 @@ from pinxit.models.clip import CLIPConfig, TextConfig, VisionConfig
 from pinxit.models.clip_shapes import PUBLISHED
 from pinxit.recipes.batches import Augment
 from pinxit.recipes.clip.task import GROUP, ClipTraining
-from pinxit.text.tokenizers import EOT
+from pinxit.schema import Count, Seed, Whole
+from pinxit.text.tokenizers import EOT, Vocabulary
 from pinxit.training.plan import Plan
 
 
@@ -22,23 +23,23 @@ class ClipDataConfig:
     """Which pictures."""
 
     source: str = "world:small"  # a world, a folder, tar shards
-    size: int = 64  # side of the stored pictures
-    pictures: int = 100_000
+    size: Count = 64  # side of the stored pictures
+    pictures: Count = 100_000
     neighbours: bool = True  # of worlds: pictures in fours that differ in one told fact, together in every batch
-    held_out: int = 1000  # pictures that are never trained on; each preview tells how many of them are named right
+    held_out: Whole = 1000  # pictures that are never trained on; each preview tells how many of them are named right
 
 
 @dataclass(frozen=True, slots=True)
 class ClipRunConfig:
     """Everything that a run of `pinxit train clip` depends on."""
 
-    vocab: int  # text tokens
+    vocab: Vocabulary  # text tokens
     data: ClipDataConfig
     clip: CLIPConfig
     plan: Plan
-    piece: int = 0  # rows in memory at a time (gradient caching); 0: the whole batch
+    piece: Whole = 0  # rows in memory at a time (gradient caching); 0: the whole batch
     augment: Augment = field(default_factory=Augment)
-    seed: int = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         for one, value, wanted in (("vocab", self.clip.text.vocab, self.vocab), ("eot", self.clip.text.eot, EOT)):

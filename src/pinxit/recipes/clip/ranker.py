@@ -45,6 +45,6 @@ class AnyRanker(Ranker):
         """Those it has looked at (None: candidates 0, 1, 2 ...), best first (`pipelines.rank.scores`, plus bonus)."""
         found = [0.0] * len(drawn)
         if self.encoder is not None:
-            told = torch.from_numpy(self.encoder.texts([text])[0])
+            told = torch.from_numpy(self.encoder.texts([text], cut=True)[0])
             found = scores(torch.stack([one.seen for one in drawn]), told, agreement)
         return best_first([one.picture for one in drawn], seed, found, [one.bonus for one in drawn], candidates)

@@ -24,9 +24,21 @@ def fill(
 ) -> Problems:
     """Encode those of `files` that the index does not hold as they are now; returns what could not be read.
 
-    Killed, it goes on where it was. Raises UsageError when the index was made with another model.
+    Killed, it goes on where it was. Raises UsageError when the index was made with another model, or while
+    another command writes it.
     """
     index.check(encoder.name, encoder.fingerprint)
+    with index.writing():
+        return _fill(index, encoder, files, progress, chunk)
+
+
+def _fill(
+    index: PictureIndex,
+    encoder: ClipEncoder,
+    files: Sequence[Path],
+    progress: Callable[[int, int], None] | None,
+    chunk: int,
+) -> Problems:
     missing, problems = index.missing(files), Problems()
     for start in range(0, len(missing), chunk):
         rows, pictures = [], []

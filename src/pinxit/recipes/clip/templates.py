@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pinxit.errors import UsageError
+from pinxit.files import read_lines
 
 _PHOTOS_OF_BOTH = (
     "bad", "low resolution", "cropped", "bright", "dark", "close-up", "black and white", "pixelated", "jpeg corrupted",
@@ -44,16 +45,10 @@ def templates(name_or_file: str) -> tuple[str, ...]:
     if name_or_file in SETS:
         return SETS[name_or_file]
     path = Path(name_or_file)
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        names = ", ".join(SETS)
-        raise UsageError(
-            f"templates '{name_or_file}' are neither {names} nor a readable UTF-8 file ({error})."
-        ) from error
+    if not path.exists():
+        raise UsageError(f"templates '{name_or_file}' are neither {', '.join(SETS)} nor a file.")
+    lines = read_lines(path, "templates")
     for number, line in enumerate(lines, 1):
         if line.count("{}") != 1:
             raise UsageError(f"{path}, template {number}: '{line}' must hold {{}} once, where the label goes.")
-    if not lines:
-        raise UsageError(f"{path} holds no templates.")
     return tuple(lines)

@@ -12,11 +12,13 @@ import numpy as np
 
 from pinxit.errors import UsageError
 from pinxit.recipes.clip.templates import SETS
+from pinxit.texts import check_text
 
 if TYPE_CHECKING:
     from pinxit.recipes.clip.encoder import ClipEncoder, Vectors
     from pinxit.types import Picture
 
+SENTENCES = 4096  # whose vectors are in memory together
 SIMPLE = SETS["simple"]
 
 
@@ -37,11 +39,13 @@ class ZeroShot:
         self.labels = [label.strip() for label in labels]
         if not self.labels or not all(self.labels):
             raise UsageError("give at least one label, and no empty one.")
+        for label in self.labels:
+            check_text(label, "a label")
         twice = next((label for label in self.labels if self.labels.count(label) > 1), None)
         if twice is not None:
             raise UsageError(f"the label '{twice}' is given twice.")
         self.encoder = encoder
-        self.weights_CE = np.stack([label_vector(encoder, label, templates) for label in self.labels])
+        self.weights_CE = label_vectors(encoder, self.labels, templates)
 
     def shares(self, vectors_NE: Vectors) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
         """How likely each label is for pictures that the encoder has made vectors of, [N, C]; rows add up to 1."""
@@ -64,8 +68,14 @@ class ZeroShot:
         return found
 
 
-def label_vector(encoder: ClipEncoder, label: str, templates: Sequence[str]) -> Vectors:
-    """The mean of the unit vectors of a label's sentences, of length one again, [E]."""
-    mean_E = encoder.texts([template.format(label) for template in templates]).mean(0)
-    unit: Vectors = mean_E / np.linalg.norm(mean_E)
-    return unit
+def label_vectors(encoder: ClipEncoder, labels: Sequence[str], templates: Sequence[str]) -> Vectors:
+    """The means of the unit vectors of each label's sentences, of length one again, [C, E]; many are read at once."""
+    at_once = max(1, SENTENCES // len(templates))
+    means = []
+    for start in range(0, len(labels), at_once):
+        part = labels[start : start + at_once]
+        sentences = [template.replace("{}", label) for label in part for template in templates]
+        means.append(encoder.texts(sentences).reshape(len(part), len(templates), -1).mean(1))
+    mean_CE = np.concatenate(means)
+    unit_CE: Vectors = mean_CE / np.linalg.norm(mean_CE, axis=1, keepdims=True)
+    return unit_CE

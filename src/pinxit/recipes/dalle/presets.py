@@ -13,7 +13,8 @@ from pinxit.errors import UsageError
 from pinxit.models.clip import CLIPConfig, TextConfig, VisionConfig
 from pinxit.models.dvae import DVAEConfig
 from pinxit.models.transformer import TransformerConfig
-from pinxit.text.tokenizers import EOT
+from pinxit.schema import Count, NotNegative, Positive, Seed, Share, Whole
+from pinxit.text.tokenizers import EOT, Vocabulary
 from pinxit.training.plan import Plan
 from pinxit.weights.checkpoint import Store
 
@@ -26,9 +27,9 @@ class DataConfig:
     """Which pictures."""
 
     source: str = "world:small"  # as `pinxit train --data` takes it: a world, a folder, tar shards
-    size: int = 64  # side of the stored pictures; beyond dvae.size they are cropped at random (appendix A.1, B.1)
-    pictures: int = 200_000  # stored for the dVAE and the transformer
-    ranking: int = 100_000  # stored for CLIP, in fours that differ in one told fact (worlds only); 0: the same pictures
+    size: Count = 64  # side of the stored pictures; beyond dvae.size they are cropped at random (appendix A.1, B.1)
+    pictures: Count = 200_000  # stored for the dVAE and the transformer
+    ranking: Whole = 100_000  # stored for CLIP, in fours differing in one told fact (worlds only); 0: the same pictures
     detail: bool = False  # of these: captions tell the ground and where things lie (worlds beyond small)
 
 
@@ -36,29 +37,25 @@ class DataConfig:
 class NoiseConfig:
     """What training adds to the pictures and captions, and the relaxation of the codes."""
 
-    kl_weight: float = 6.6  # of gumbel dVAEs (appendix A.2)
-    kl_images: int = 5_000 * 512  # over which it rises from 0 along a cosine
-    temperature: float = 1 / 16  # of gumbel dVAEs at the end, from 1
-    temperature_images: int = 150_000 * 512  # over which it falls along a cosine
-    bpe_dropout: float = 0.1  # chance that a merge is skipped in the transformer's captions (section 2.2)
-    caption_drop: float = 0.1  # chance that the transformer sees no caption, for guidance; 0 in the paper
-    redrawn: float = 0.5  # share of CLIP's pictures that went through the dVAE, as those that it will rank
+    kl_weight: NotNegative = 6.6  # of gumbel dVAEs (appendix A.2)
+    kl_images: Count = 5_000 * 512  # over which it rises from 0 along a cosine
+    temperature: Positive = 1 / 16  # of gumbel dVAEs at the end, from 1
+    temperature_images: Count = 150_000 * 512  # over which it falls along a cosine
+    bpe_dropout: Share = 0.1  # chance that a merge is skipped in the transformer's captions (section 2.2)
+    caption_drop: Share = 0.1  # chance that the transformer sees no caption, for guidance; 0 in the paper
+    redrawn: Share = 0.5  # share of CLIP's pictures that went through the dVAE, as those that it will rank
     worn: bool = False  # they are worn a little besides, as what the judge learns from
-    mirrored: float = 0.0  # share of CLIP's pictures that are a world's scenes beside their mirror images
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.mirrored <= 1:
-            raise UsageError(f"noise.mirrored is a share from 0 to 1, not {self.mirrored}.")
+    mirrored: Share = 0.0  # share of CLIP's pictures that are a world's scenes beside their mirror images
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingConfig:
     """How the transformer draws where nobody says otherwise; the checkpoint keeps it."""
 
-    guidance: float = 2.0  # classifier-free; 1: none
-    temperature: float = 1.0
-    top_k: int = 64  # draw from the likeliest codes alone; 0: from all
-    agreement: float = 0.0  # how much likeness to the other candidates counts in the ranking
+    guidance: NotNegative = 2.0  # classifier-free; 1: none
+    temperature: NotNegative = 1.0
+    top_k: Whole = 64  # draw from the likeliest codes alone; 0: from all
+    agreement: NotNegative = 0.0  # how much likeness to the other candidates counts in the ranking
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +71,7 @@ class Plans:
 class DalleConfig:
     """Everything that a run of `pinxit train dalle` depends on."""
 
-    vocab: int  # text tokens
+    vocab: Vocabulary  # text tokens
     data: DataConfig
     dvae: DVAEConfig
     transformer: TransformerConfig
@@ -86,7 +83,7 @@ class DalleConfig:
     alike: bool = False  # the transformer starts out knowing which codes look alike; the paper's learns it
     count_pads: bool = False  # the transformer also learns where captions end; the paper does not say what it did
     store: Store = "bf16"  # of the checkpoint's weights: bf16, or int8 in half the space
-    seed: int = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         grid = self.dvae.size // self.dvae.downscale

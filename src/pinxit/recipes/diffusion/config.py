@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
+
+from msgspec import Meta
 
 from pinxit.data.scripts import Script
 from pinxit.errors import UsageError
@@ -18,6 +19,7 @@ from pinxit.functional.samplers import FROM_NOISE
 from pinxit.models.text import TextTransformerConfig
 from pinxit.models.unet import UNetConfig
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
+from pinxit.schema import Count, NotNegative, Several, Share, Whole, check_fields
 from pinxit.training.plan import Plan
 from pinxit.world.vocabulary import Names
 
@@ -28,6 +30,7 @@ Grid = Literal["even", "karras"]
 
 MOST_STEPS = 1000  # of a walk, as many as the schedules that diffusion models are published with
 RGB = 3
+Steps = Annotated[int, Meta(ge=1, le=MOST_STEPS)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,41 +48,35 @@ class TextConfig:
 
     encoder: str = "minilm"  # the packaged all-MiniLM-L6-v2, a folder in the transformers layout, hub:OWNER/NAME, or:
     learned: TextTransformerConfig | None = None  # one trained with the base, on our own tokens, instead
-    length: int = 128  # tokens
+    length: Several = 128  # tokens: readers begin and end a text with some of their own
     spell: bool = False  # words to be written in a picture are read letter by letter
-    stored: int = 0  # captions of a picture that are read before training and kept on disk; 0: read as training goes
-    drop: float = 0.1  # chance that a stage sees no caption, for guidance (section 4.1)
-    noise: float = 0.0  # most noise that training adds to the vectors of a caption, in their own size
+    stored: Whole = 0  # captions of a picture that are read before training and kept on disk; 0: read as training goes
+    drop: Share = 0.1  # chance that a stage sees no caption, for guidance (section 4.1)
+    noise: NotNegative = 0.0  # most noise that training adds to the vectors of a caption, in their own size
 
     def __post_init__(self) -> None:
         if self.learned is not None and self.stored:
             raise UsageError("text.stored must be 0 where the text encoder is learned: what it says changes.")
-        check_number("text.length", self.length, 2, whole=True)  # readers begin and end a text with tokens of their own
-        check_number("text.stored", self.stored, 0, whole=True)
-        check_number("text.drop", self.drop, 0, 1)
-        check_number("text.noise", self.noise, 0)
+        check_fields(self, "text")
 
 
 @dataclass(frozen=True, slots=True)
 class StageConfig:
     """One network of the cascade."""
 
-    size: int  # side of its pictures in pixels
+    size: Count  # side of its pictures in pixels
     unet: UNetConfig
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
-    low: int = 0  # side of the smaller picture that it enlarges; 0: it draws from nothing
-    crop: int = 0  # side of the squares it is trained on; 0: whole pictures
-    noisiest: float = 1.0  # highest level of noise that its smaller pictures have in training (section 2.4)
+    low: Whole = 0  # side of the smaller picture that it enlarges; 0: it draws from nothing
+    crop: Whole = 0  # side of the squares it is trained on; 0: whole pictures
+    noisiest: Share = 1.0  # highest level of noise that its smaller pictures have in training (section 2.4)
 
     def __post_init__(self) -> None:
-        if self.size < 1 or self.crop < 0:
-            raise UsageError(f"{self._kind}'s size={self.size} must be at least 1 and its crop={self.crop} at least 0.")
-        if self.low and not (0 < self.low < self.size and self.size % self.low == 0):
+        check_fields(self, "")
+        if self.low and not (self.low < self.size and self.size % self.low == 0):
             raise UsageError(f"an upsampler's size={self.size} must be a multiple of low={self.low}, and more than it.")
         if self.crop > self.size or (self.low and self.crop % self.scale):
             raise UsageError(f"crop={self.crop} must be at most size={self.size} and a multiple of size / low.")
-        if not 0 <= self.noisiest <= 1:
-            raise UsageError(f"{self._kind}'s noisiest={self.noisiest} must be from 0 to 1.")
         self._check_unet()
 
     def _check_unet(self) -> None:
@@ -131,7 +128,7 @@ class Stage(StageConfig):
 
     name: str  # its folder in the run and its part in the checkpoint
     plan: Plan
-    pictures: int = 20_000  # stored for it, at its size
+    pictures: Count = 20_000  # stored for it, at its size
 
     @property
     def network(self) -> StageConfig:
@@ -144,41 +141,26 @@ class SamplingConfig:
     """How pictures are drawn where nobody says otherwise; the checkpoint keeps it."""
 
     sampler: str = "ddim"
-    steps: int = 25  # of the base
+    steps: Steps = 25  # of the base
     grid: Grid = "even"  # where its steps fall: evenly in time, or closer where it is clean (EDM)
     spacing: str = ""  # instead of steps, of a discrete schedule: timesteps by name or section (smart100; 10,10,3,2,2)
-    guidance: float = 4.0  # classifier-free, of the base
-    percentile: float = 0.995  # dynamic thresholding (section 2.3); 0: static
-    most: float = 0.0  # the largest scale that dynamic thresholding divides by; 0: any
-    agreement: float = 0.0  # how much likeness to the other candidates counts in the ranking
-    upsampler_steps: int = 10  # of each upsampler
-    upsampler_guidance: float = 1.0
-    augmentation: float = 0.2  # noise on the smaller picture (section 2.4)
+    guidance: NotNegative = 4.0  # classifier-free, of the base
+    percentile: Share = 0.995  # dynamic thresholding (section 2.3); 0: static
+    most: NotNegative = 0.0  # the largest scale that dynamic thresholding divides by; 0: any
+    agreement: NotNegative = 0.0  # how much likeness to the other candidates counts in the ranking
+    upsampler_steps: Steps = 10  # of each upsampler
+    upsampler_guidance: NotNegative = 1.0
+    augmentation: Share = 0.2  # noise on the smaller picture (section 2.4)
 
     def __post_init__(self) -> None:
         if self.sampler not in FROM_NOISE:
             raise UsageError(f"there is no sampler '{self.sampler}'; choose from {', '.join(FROM_NOISE)}.")
         if self.grid not in get_args(Grid):
             raise UsageError(f"there is no grid '{self.grid}'; choose from {', '.join(get_args(Grid))}.")
-        for name in ("steps", "upsampler_steps"):
-            check_number(name, getattr(self, name), 1, MOST_STEPS, whole=True)
-        for name in ("guidance", "agreement", "upsampler_guidance"):
-            check_number(name, getattr(self, name), 0)
-        for name in ("percentile", "augmentation"):
-            check_number(name, getattr(self, name), 0, 1)
-        if self.most:
-            check_number("most", self.most, 1)
+        check_fields(self, "")
+        if 0 < self.most < 1:
+            raise UsageError(f"most must be 0 or at least 1, not {self.most}.")
 
     def thresholding(self, percentile: float) -> Thresholding:
         """Of the base's predictions, at its own percentile or another."""
         return Thresholding.of(percentile, self.most or math.inf)
-
-
-def check_number(name: str, value: Any, low: float, high: float = math.inf, whole: bool = False) -> None:
-    """Raise UsageError unless `value` is a finite number from `low` to `high`."""
-    kind: Any = Integral if whole else Real
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise UsageError(f"{name} must be a {'whole ' if whole else ''}number, not {value}.")
-    if not (low <= value <= high and value < math.inf):
-        limits = f"from {low} to {high}" if high < math.inf else f"at least {low}{'' if whole else ' and finite'}"
-        raise UsageError(f"{name} must be {limits}, not {value}.")

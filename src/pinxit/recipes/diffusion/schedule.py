@@ -6,7 +6,6 @@ B rows, T steps of a discrete schedule.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -18,6 +17,7 @@ from pinxit.errors import UsageError
 from pinxit.functional.diffusion import Level, Prediction, Schedule, betas, even_sigmas, sigma_at, time_of_sigma
 from pinxit.functional.posterior import Steps
 from pinxit.functional.respacing import descending_sigmas, kept_timesteps, nearest_timestep
+from pinxit.schema import Finite, NotNegative, Positive, Whole, check_fields
 
 Weight = Literal["own", "v"]
 Variance = Literal["fixed", "learned"]
@@ -33,19 +33,15 @@ class DiffusionConfig:
     prediction: Prediction = "eps"  # the target; eps is the paper's, v is steadier where a net is small and steps few
     weight: Weight = "own"  # of the loss over noise levels: own is unweighted, v is the v-equivalent weighting
     schedule: Schedule = "cosine"  # linear for the last stage of the paper
-    shift: float = 1.0  # the schedule's sigma times this, for pictures whose shapes much noise leaves visible
-    p_mean: float = 0.0  # of ln sigma, where training draws it from a normal distribution (EDM, table 1)
-    p_std: float = 0.0  # its standard deviation; 0: training draws evenly in time
+    shift: Positive = 1.0  # the schedule's sigma times this, for pictures whose shapes much noise leaves visible
+    p_mean: Finite = 0.0  # of ln sigma, where training draws it from a normal distribution (EDM, table 1)
+    p_std: NotNegative = 0.0  # its standard deviation; 0: training draws evenly in time
     variance: Variance = "fixed"  # of a step back; learned: the net answers as many channels again (Improved DDPM)
-    steps: int = 0  # of a discrete schedule, whose step 0 .. steps - 1 is the network's time; 0: continuous
+    steps: Whole = 0  # of a discrete schedule, whose step 0 .. steps - 1 is the network's time; 0: continuous
 
     def __post_init__(self) -> None:
-        if not self.shift > 0:
-            raise UsageError(f"diffusion.shift must be above 0, not {self.shift}.")
-        if not (0 <= self.p_std < math.inf and math.isfinite(self.p_mean)):
-            told = f"p_mean={self.p_mean} and p_std={self.p_std}"
-            raise UsageError(f"diffusion.{told} must be finite, and p_std at least 0.")
-        if self.steps < 0 or self.steps == 1:
+        check_fields(self, "diffusion")
+        if self.steps == 1:
             raise UsageError(f"diffusion.steps must be 0 or at least 2, not {self.steps}.")
         if self.steps and (self.shift != 1 or self.p_std):
             raise UsageError(f"diffusion.steps={self.steps} is a discrete schedule: it takes no shift and no p_std.")

@@ -5,7 +5,7 @@ Shapes: B pictures, S their side, s the side of the smaller picture that an upsa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,8 +17,10 @@ from pinxit.data.order import order_batch
 from pinxit.data.scripts import Script, readable
 from pinxit.data.sheet import sheet
 from pinxit.data.transforms import to_pictures
-from pinxit.functional.diffusion import log_snr_of_sigma, q_sample, target
-from pinxit.functional.diffusion_losses import as_v, learned_range_loss, squared_error, weight_for
+from pinxit.errors import UsageError
+from pinxit.functional.diffusion import q_sample, target
+from pinxit.functional.diffusion_losses import learned_range_loss, squared_error
+from pinxit.functional.holes import random_holes, with_holes
 from pinxit.functional.samplers import SAMPLERS, Denoised, drive
 from pinxit.models.text import PAD
 from pinxit.models.unet import UNet
@@ -26,7 +28,7 @@ from pinxit.recipes.batches import pick
 from pinxit.recipes.diffusion.conditions import Noising, texts
 from pinxit.recipes.diffusion.config import StageConfig
 from pinxit.recipes.diffusion.denoiser import UNetDenoiser, predicted, split
-from pinxit.recipes.diffusion.schedule import DiffusionConfig
+from pinxit.recipes.diffusion.losses import halves, spread, weights
 from pinxit.text.learned import LearnedText
 from pinxit.training.draws import key, numpy_rng, seeded, torch_rng
 from pinxit.training.loop import Batch
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from pinxit.types import Picture
 
 Rng = np.random.Generator
+Seen = Callable[[Sequence[int]], Tensor]  # embeddings of the bank's pictures, float32 [B, I]
 TEXT = "text"  # the learned reader among a task's modules
 SHOWN = 8  # pictures of a preview
 STEPS = 16  # of its sampling
@@ -66,10 +69,14 @@ class DiffusionTask:
         script: Script = "all",
         teaches: bool = False,
         stored: Embeddings | None = None,
+        seen: Seen | None = None,
+        drop_image: float = 0.0,
     ) -> None:
+        """`seen`: embeddings of the bank's pictures, for a network that takes any; `drop_image`: how often not."""
         self.name, self.config, self.seed, self.drop = name, config, seed, drop
         self.bank, self.reader, self.text_shape = bank, reader, text_shape
         self.script, self.stored, self.noise = script, stored, noise
+        self.seen, self.drop_image = seen, drop_image
         self.learned = reader if teaches and isinstance(reader, LearnedText) else None
         self.unet = seeded(lambda: UNet(config.unet), seed, name)
 
@@ -86,7 +93,9 @@ class DiffusionTask:
         rows = order_batch(position, size, len(self.bank), key(self.seed, f"{self.name} order"))
         read = self._text(rows.tolist(), rng.random(size) < self.drop, rng) if self.config.unet.text else {}
         pictures = cropped(np.asarray(self.bank.pictures[rows]), self.config.seen, self.config.scale, rng)
-        return {"pictures": torch.from_numpy(np.ascontiguousarray(pictures))} | read
+        return (
+            {"pictures": torch.from_numpy(np.ascontiguousarray(pictures))} | read | self._image(rows.tolist(), position)
+        )
 
     def blank(self, size: int) -> Batch:
         """A batch of the right shapes, for costs."""
@@ -96,7 +105,8 @@ class DiffusionTask:
             read = {"ids": torch.ones(size, length, dtype=torch.int64)}
         read |= {"mask": torch.ones(size, length, dtype=torch.bool)}
         pictures = torch.zeros(size, side, side, 3, dtype=torch.uint8)
-        return {"pictures": pictures} | (read if self.config.unet.text else {})
+        image = {"image": torch.zeros(size, self.config.unet.image)} if self.config.unet.image else {}
+        return {"pictures": pictures} | (read if self.config.unet.text else {}) | image
 
     def loss(self, batch: Batch, position: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         """Mean squared error of the prediction target, its noise levels spread through the batch.
@@ -109,7 +119,8 @@ class DiffusionTask:
         about = self.config.diffusion
         sigma_B = about.drawn(even_B)
         noise = torch.randn(x0.shape, generator=generator, device=x0.device)
-        conditions = self._understood(batch) | self._smaller(x0, generator)
+        conditions = self._understood(batch) | self._smaller(x0, generator) | self._holes(x0, position)
+        conditions |= {"image": batch["image"]} if self.config.unet.image else {}
         if self.noise and "sequence" in conditions:
             conditions["sequence"] = blurred(conditions["sequence"], batch["mask"], self.noise, generator)
         z = q_sample(x0, noise, sigma_B)
@@ -118,8 +129,7 @@ class DiffusionTask:
             error_B = squared_error(told, target(about.prediction, x0, noise, sigma_B), weights(about, sigma_B))
         else:
             error_B = learned_range_loss(told, fraction, x0, z, noise, about.timesteps(even_B), about.table)
-        late = even_B > 0.5
-        return error_B.mean(), {"noisy": _mean(error_B, late), "clean": _mean(error_B, ~late)}
+        return error_B.mean(), halves(error_B, even_B)
 
     def preview(self) -> Picture | None:
         """What the network draws for the bank's first captions; of an upsampler: given, drawn, true."""
@@ -129,6 +139,8 @@ class DiffusionTask:
         device = next(self.unet.parameters()).device
         conditions = self._understood({name: rows.to(device) for name, rows in self._read(captions).items()})
         true, given = self.bank.pictures[: len(captions)], []
+        if self.config.unet.image:
+            conditions["image"] = self._told(range(len(captions))).to(device)
         noise = torch.randn(
             len(captions), 3, self.config.size, self.config.size, generator=torch_rng(self.seed, "preview", 0)
         ).to(device)
@@ -136,6 +148,8 @@ class DiffusionTask:
             small = F.avg_pool2d(signed(torch.from_numpy(np.array(true))).to(device), self.config.scale)
             conditions |= NOISING(small, torch.zeros(len(captions), device=device), noise)
             given = list(to_pictures((conditions["low_res"].cpu() + 1) / 2))
+        if self.config.unet.masked:  # nothing is kept
+            conditions["masked"] = with_holes(noise, torch.ones_like(noise[:, 0], dtype=torch.bool))
         denoiser = UNetDenoiser(self.unet, self.config.diffusion, self.config.size, device, device.type != "mps")
         about = self.config.diffusion
         sigmas = about.even_sigmas(min(STEPS, about.steps or STEPS))
@@ -156,6 +170,28 @@ class DiffusionTask:
             return {"sequence": sequence, "mask": mask & torch.from_numpy(~dropped)[:, None]}
         captions = [pick(readable(self.bank.captions[row], self.script), rng) for row in rows]
         return self._read(["" if gone else caption for gone, caption in zip(dropped, captions, strict=True)])
+
+    def _image(self, rows: Sequence[int], position: int) -> Batch:
+        """What is told of the pictures themselves, from a stream of its own: other draws stay without it as they are.
+
+        No embedding in a space of unit variance is anywhere near zeros, so that these can stand for none.
+        """
+        if not self.config.unet.image:
+            return {}
+        kept = numpy_rng(self.seed, f"{self.name} image", position).random(len(rows)) >= self.drop_image
+        return {"image": self._told(rows) * torch.from_numpy(kept)[:, None]}
+
+    def _told(self, rows: Sequence[int]) -> Tensor:
+        if self.seen is None:
+            raise UsageError(f"{self.name}'s unet.image={self.config.unet.image} wants embeddings, and none are here.")
+        return self.seen(rows)
+
+    def _holes(self, x0: Tensor, position: int) -> Batch:
+        """The picture with a random hole, for a network that paints inside them."""
+        if not self.config.unet.masked:
+            return {}
+        paint = random_holes(len(x0), x0.shape[-1], torch_rng(self.seed, f"{self.name} holes", position))
+        return {"masked": with_holes(x0, paint.to(x0.device))}
 
     def _read(self, captions: Sequence[str]) -> Batch:
         """What the batch holds of the captions: a frozen reader's vectors, or the ids that a learned one will read."""
@@ -183,23 +219,9 @@ class DiffusionTask:
         return NOISING(small, level_B, torch.randn(x0.shape, generator=generator, device=x0.device))
 
 
-def weights(about: DiffusionConfig, sigma_B: Tensor) -> Tensor | None:
-    """What each sample's squared error counts."""
-    if about.weight == "own":
-        return None
-    log_snr_B = log_snr_of_sigma(sigma_B)
-    return weight_for(about.prediction, as_v(log_snr_B), log_snr_B)
-
-
 def signed(pictures: Tensor) -> Tensor:
     """uint8 [B, S, S, 3] as float [B, 3, S, S] in [-1, 1], channels last in memory as they came."""
     return pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def spread(count: int, generator: torch.Generator, device: torch.device) -> Tensor:
-    """float64 [count] in [0, 1): one random number moves a row of evenly spaced ones, which steadies the mean."""
-    first = torch.rand((), generator=generator, device=device, dtype=torch.float64)
-    return (first + torch.arange(count, device=device, dtype=torch.float64) / count) % 1
 
 
 def blurred(sequence_BLD: Tensor, mask_BL: Tensor, most: float, generator: torch.Generator) -> Tensor:
@@ -223,10 +245,6 @@ def cropped(
         return pictures
     corners = grid * rng.integers(0, (whole - side) // grid + 1, (len(pictures), 2))
     return np.stack([one[y : y + side, x : x + side] for one, (y, x) in zip(pictures, corners.tolist(), strict=True)])
-
-
-def _mean(values: Tensor, chosen: Tensor) -> Tensor:
-    return (values.detach() * chosen).sum() / chosen.sum().clamp(min=1)
 
 
 def _clipped(told: Denoised) -> Denoised:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pinxit.errors import UsageError
 from pinxit.recipes.diffusion.config import DataConfig, SamplingConfig, Stage, TextConfig
+from pinxit.schema import Seed
 from pinxit.weights.checkpoint import Store
 
 ONCE = {"base": "pictures", "upsampler": "large", "second_upsampler": "largest"}
@@ -30,7 +31,7 @@ class ImagenConfig:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     ranker: str = "tiny"  # whose CLIP ranks the candidates
     store: Store = "bf16"  # of the checkpoint's weights: bf16, or int8 in half the space
-    seed: int = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -73,7 +74,8 @@ class ImagenConfig:
     def migrated(data: Mapping[str, Any]) -> dict[str, Any]:
         """JSON of a version whose networks, plans and counts of pictures were fields by name, as stages."""
         found = dict(data)
-        if "stages" in found or "base" not in found:
+        sections = (found.get(name) or {} for name in (*ONCE, "plans", "data"))
+        if "stages" in found or "base" not in found or not all(isinstance(one, dict) for one in sections):
             return found
         plans, counts = dict(found.pop("plans", {})), dict(found.get("data", {}))
         found["data"], found["stages"] = counts, []

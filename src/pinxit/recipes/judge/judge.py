@@ -21,6 +21,7 @@ from pinxit.pipelines.rank import to_tensor
 from pinxit.recipes.judge.practice import Practice, Signs
 from pinxit.recipes.judge.sight import look, senses_of
 from pinxit.recipes.judge.training import JudgeTask
+from pinxit.schema import Seed
 from pinxit.training import runs, state
 from pinxit.training.loop import Outcome, Plan, Stop, fit
 from pinxit.training.precision import pick_device
@@ -44,7 +45,7 @@ class JudgeConfig:
     detector: DetectorConfig
     plan: Plan
     world: str = "small"
-    seed: int = 0  # of the first weights and the order of the renders
+    seed: Seed = 0  # of the first weights and the order of the renders
 
 
 def config_for(world: str, images: int = 300_000) -> JudgeConfig:

@@ -1,0 +1,30 @@
+"""Pictures with holes, as a network that paints inside them is given them: GLIDE (arXiv 2112.10741), section 2.4.
+
+A hole is where a mask is True, and white: "paint here". Shapes: B pictures [3, H, W] in [-1, 1].
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+
+CHANNELS = 4  # the picture that is kept, and the mask
+WHOLE = 0.25  # share of the pictures in training of which nothing is kept: so all is still drawn as well
+LEAST = 1 / 8  # of a side, the smallest hole
+
+
+def with_holes(x_B3HW: Tensor, paint_BHW: Tensor) -> Tensor:
+    """[B, 4, H, W]: the picture, grey where it is to be painted, and the mask, 1 there and 0 where it is kept."""
+    paint = paint_BHW[:, None]
+    return torch.cat([x_B3HW.masked_fill(paint, 0.0), paint.to(x_B3HW.dtype)], 1)
+
+
+def random_holes(count: int, side: int, generator: Generator) -> Tensor:
+    """bool [count, side, side] on the generator's device: a box with its middle anywhere, or the whole picture."""
+    draw = torch.rand(count, 5, generator=generator, device=generator.device)
+    size = (LEAST + (1 - LEAST) * draw[:, :2]) * side
+    size = torch.where(draw[:, 4:] < WHOLE, 2.0 * side, size)
+    corner = draw[:, 2:4] * side - size / 2
+    places = torch.arange(side, device=generator.device) + 0.5
+    inside = (places >= corner[..., None]) & (places < (corner + size)[..., None])
+    return inside[:, 0, :, None] & inside[:, 1, None, :]

@@ -1,0 +1,131 @@
+"""Everything that a run of `pinxit train unclip` depends on, refused in one sentence where its parts do not fit."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from msgspec import Meta
+
+from pinxit.errors import UsageError
+from pinxit.functional.samplers import FROM_NOISE
+from pinxit.models.prior import PriorConfig
+from pinxit.recipes.diffusion.config import DataConfig, SamplingConfig, Stage, Steps, TextConfig
+from pinxit.recipes.diffusion.schedule import DiffusionConfig
+from pinxit.recipes.unclip.space import SpaceConfig
+from pinxit.schema import NotNegative, Positive, Seed, Share, check_fields
+from pinxit.training.plan import Plan
+from pinxit.weights.checkpoint import Store
+
+DECODER, SPACE = "decoder", "space"
+TAKEN = ("pictures", "seen", "texts", "vectors", "checkpoint", SPACE, DECODER)
+"""Folders of a run and parts of a checkpoint that are no priors."""
+FIT = ("components", "embed", "buckets", "dots")  # numbers of a prior that its space has too
+Tries = Annotated[int, Meta(ge=1, le=1000)]
+
+
+@dataclass(frozen=True, slots=True)
+class PriorParts:
+    """One prior, as a checkpoint keeps it."""
+
+    network: PriorConfig = field(default_factory=PriorConfig)
+    diffusion: DiffusionConfig = field(default_factory=lambda: DiffusionConfig("x0"))  # of a diffusion prior
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriorStage(PriorParts):
+    """One prior, as a run trains it."""
+
+    name: str  # its folder in the run and its part in the checkpoint
+    plan: Plan  # of no images: it is left out
+    drop: Share = 0.1  # chance that it is told no caption, for guidance (section 2.2)
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name) or self.name in TAKEN:
+            raise UsageError(f"priors: '{self.name}' cannot name a prior; take small letters, and no folder's name.")
+        check_fields(self, f"priors.{self.name}")
+        if self.diffusion.variance != "fixed":
+            raise UsageError(f"priors.{self.name}.diffusion.variance must be fixed: a prior answers one embedding.")
+
+    @property
+    def parts(self) -> PriorParts:
+        """What a checkpoint keeps of it."""
+        return PriorParts(self.network, self.diffusion)
+
+
+@dataclass(frozen=True, slots=True)
+class PriorSampling:
+    """How embeddings are drawn where nobody says otherwise; the checkpoint keeps it."""
+
+    prior: str = ""  # which of the priors; "": the first
+    tries: Tries = 2  # embeddings drawn, of which the one most like the caption is kept (section 2.2)
+    guidance: NotNegative = 1.0  # classifier-free
+    sampler: str = "dpm++2m-sde"  # of a diffusion prior
+    steps: Steps = 25
+    limit: Positive = 5.0  # coordinates of predictions are clipped to +- this
+    temperature: NotNegative = 1.0  # of an autoregressive prior
+    top_p: Share = 1.0
+    likeness: Share = 0.5  # the dot product is drawn from what lies above this share of its distribution
+
+    def __post_init__(self) -> None:
+        if self.sampler not in FROM_NOISE:
+            raise UsageError(f"there is no sampler '{self.sampler}'; choose from {', '.join(FROM_NOISE)}.")
+        check_fields(self, "imagining")
+
+
+@dataclass(frozen=True, slots=True)
+class UnclipConfig:
+    """Everything that a run of `pinxit train unclip` depends on."""
+
+    data: DataConfig
+    text: TextConfig  # who reads the captions for priors and decoder; its drop is the decoder's
+    space: SpaceConfig
+    priors: tuple[PriorStage, ...]
+    decoder: Stage
+    clip: str = "tiny"  # whose embeddings: a shipped name, a checkpoint folder, published weights
+    drop_image: Share = 0.1  # chance that the decoder sees no embedding, for guidance (section 2.1)
+    imagining: PriorSampling = field(default_factory=PriorSampling)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    store: Store = "bf16"  # of the checkpoint's weights: bf16, or int8 in half the space
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        if self.text.learned is not None:
+            raise UsageError("text.learned must be null: priors and decoder share a reader that stays as it is.")
+        check_fields(self, "")
+        names = [prior.name for prior in self.priors]
+        for prior in self.priors:
+            if names.count(prior.name) > 1:
+                raise UsageError(f"priors: each name once, not '{prior.name}' {names.count(prior.name)} times.")
+            self._check_prior(prior)
+        if self.imagining.prior and self.imagining.prior not in names:
+            told = f"imagining.prior='{self.imagining.prior}' is none of the priors"
+            raise UsageError(f"{told}; choose from {', '.join(names) or 'none'}.")
+        self._check_decoder()
+
+    def _check_prior(self, prior: PriorStage) -> None:
+        network, where = prior.network, f"priors.{prior.name}.network"
+        for name in FIT:
+            wanted, found = getattr(self.space, name), getattr(network, name)
+            if wanted != found and not (name in ("buckets", "dots") and not found):
+                raise UsageError(f"{where}.{name}={found} must equal space.{name}={wanted}: set both.")
+        if network.length != self.text.length:
+            raise UsageError(f"{where}.length={network.length} must equal text.length={self.text.length}: set both.")
+        if network.buckets and self.space.kind == "standard":
+            raise UsageError(f"{where}.buckets={network.buckets}: space.kind=standard has no principal components.")
+
+    def _check_decoder(self) -> None:
+        decoder = self.decoder
+        if decoder.name != DECODER or decoder.low:
+            told = f"name={decoder.name} and low={decoder.low}"
+            raise UsageError(f"decoder: {told} must be name={DECODER} and low=0: it draws from nothing.")
+        if decoder.unet.image != self.space.components:
+            told = f"decoder.unet.image={decoder.unet.image} must equal space.components={self.space.components}"
+            raise UsageError(f"{told}: set both.")
+        if decoder.unet.masked not in (0, 4):
+            raise UsageError(f"decoder.unet.masked must be 0, or 4 to paint inside holes, not {decoder.unet.masked}.")
+
+    def prior(self, name: str) -> PriorStage:
+        """The prior called `name`, one of `priors`."""
+        return next(prior for prior in self.priors if prior.name == name)

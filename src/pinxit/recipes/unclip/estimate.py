@@ -1,0 +1,42 @@
+"""What a run will cost before it starts: `pinxit train unclip --dry-run`. Frozen readers and CLIPs are not counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from pinxit.recipes import estimate
+from pinxit.recipes.diffusion.task import DiffusionTask
+from pinxit.recipes.staging import check_names
+from pinxit.recipes.unclip.config import DECODER, UnclipConfig
+from pinxit.recipes.unclip.run import UnclipRun
+from pinxit.recipes.unclip.task import PriorTask
+
+
+def table(run: UnclipRun, asked: Sequence[str] | None = None) -> str:
+    """The estimates for the stages `asked` as plain text; the run's own speed is used where it has been logged.
+
+    Raises UsageError for an unknown stage, DataError for pictures that are not there.
+    """
+    asked = run.stages if asked is None else asked
+    check_names(run.stages, asked)
+    training = [stage(run.config, name) for name in run.trained if name in asked]
+    return estimate.table(training, _stored(run.config) if "pictures" in asked else {}, run.device, run.folder)
+
+
+def stage(config: UnclipConfig, name: str) -> estimate.Stage:
+    """One stage that trains."""
+    if name == DECODER:
+        return estimate.Stage(name, config.decoder.plan, partial(_decoder, config))
+    prior = config.prior(name)
+    return estimate.Stage(name, prior.plan, partial(PriorTask, prior, config.seed))
+
+
+def _decoder(config: UnclipConfig) -> DiffusionTask:
+    return DiffusionTask(DECODER, config.decoder, config.seed, (config.text.length, config.decoder.unet.text))
+
+
+def _stored(config: UnclipConfig) -> dict[int, int]:
+    """How many pictures the first stage stores, by their side; those for CLIP, where it has another, not counted."""
+    size = config.decoder.size
+    return {size: estimate.kept(config.data.source, size, config.decoder.pictures)}

@@ -1,0 +1,119 @@
+"""Drawing embeddings from a prior: of several tries the one whose picture and caption are most alike is kept.
+
+An embedding is a function of (caption, seed, candidate) and the settings alone: the tries of one are a batch of a shape
+that never changes. Shapes: T tries, K coordinates, E embedding, L text positions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pinxit.functional.guidance import Thresholding, guide, threshold
+from pinxit.functional.samplers import SAMPLERS, Denoised, drive
+from pinxit.functional.sampling import guide as guide_logits
+from pinxit.functional.sampling import normals, sample, uniforms
+from pinxit.models.prior import DiffusionPrior, TokenPrior
+from pinxit.models.prior_decoder import PriorDecoder
+from pinxit.pipelines.denoise import Denoiser
+from pinxit.recipes.diffusion.conditions import Told
+from pinxit.recipes.diffusion.schedule import DiffusionConfig
+from pinxit.recipes.unclip.config import PriorSampling
+from pinxit.recipes.unclip.denoiser import PriorDenoiser
+from pinxit.recipes.unclip.space import Space
+
+STAGE = 1000  # of a prior's first try: each has noise of its own, and none of a picture's
+
+
+@dataclass(frozen=True)
+class Imagination:
+    """A prior with the space that it draws in, on a device."""
+
+    prior: DiffusionPrior | TokenPrior
+    space: Space
+    diffusion: DiffusionConfig
+    device: torch.device
+
+    @torch.inference_mode()
+    def __call__(self, told: Told, about: PriorSampling, seed: int = 0, candidate: int = 0) -> Tensor:
+        """The embedding [E], of length one, that a picture of a caption may have.
+
+        `told`, of one caption: `sequence` [L, D], `mask` [L], `pooled` [E], its CLIP embedding. Raises UsageError for
+        conditions that the prior does not take.
+        """
+        self.prior.config.check({name: tuple(tensor.shape) for name, tensor in told.items()})
+        rows = {name: tensor.to(self.device).expand(about.tries, *tensor.shape) for name, tensor in told.items()}
+        if isinstance(self.prior, TokenPrior):
+            y_TK = by_tokens(self.prior, self.space, rows, about, seed, candidate)
+        else:
+            denoiser = PriorDenoiser(self.prior, self.diffusion, self.device)
+            y_TK = by_diffusion(denoiser, self.diffusion, rows, about, seed, candidate)
+        return likest(self.space.back(y_TK), rows["pooled"][0])
+
+
+def likest(z_TE: Tensor, pooled_E: Tensor) -> Tensor:
+    """Of several embeddings of pictures that of the highest dot product with the caption's, the first among equals."""
+    return z_TE[(z_TE * pooled_E).sum(1).argmax()]
+
+
+def without_caption(told: Mapping[str, Tensor]) -> Told:
+    """What guidance leads away from: the same with nothing told."""
+    return dict(told) | {"mask": torch.zeros_like(told["mask"])}
+
+
+def by_diffusion(
+    denoiser: Denoiser, diffusion: DiffusionConfig, told: Told, about: PriorSampling, seed: int, candidate: int
+) -> Tensor:
+    """Coordinates [T, K] out of noise; `told` has a row for each try."""
+    T, device = len(told["mask"]), denoiser.device
+    draws = [normals(seed, candidate, STAGE + row, denoiser.shape) for row in range(T)]
+    guided, limit = about.guidance != 1, Thresholding("clip", about.limit)
+    both = {name: torch.cat([rows, without_caption(told)[name]]) for name, rows in told.items()} if guided else told
+
+    def noise() -> Tensor:
+        return torch.stack([next(draw) for draw in draws]).to(device)
+
+    def denoise(x: Tensor, sigma: float) -> Denoised:
+        x = torch.cat([x, x]) if guided else x
+        x0 = denoiser(x, torch.full((len(x),), sigma, device=device), both).x0
+        return Denoised(threshold(guide(x0[:T], x0[T:], about.guidance) if guided else x0, limit))
+
+    sigmas = diffusion.even_sigmas(about.steps)
+    start = noise() * math.hypot(1.0, sigmas[0])
+    return drive(SAMPLERS[about.sampler].run(start, sigmas, noise), denoise)
+
+
+def by_tokens(prior: TokenPrior, space: Space, told: Told, about: PriorSampling, seed: int, candidate: int) -> Tensor:
+    """Coordinates [T, K], one after the other; `told` has a row for each try.
+
+    The dot product with the caption is drawn from the upper part of its distribution, in which every bucket has the
+    same mass (section 2.2: the top half).
+    """
+    T, K, device = len(told["mask"]), prior.config.components, told["mask"].device
+    draws_TP = torch.stack([uniforms(seed, candidate, 1 + K, STAGE + row) for row in range(T)]).to(device)
+    dot_T = likely_dots(prior.config.dots, about.likeness, draws_TP[:, 0])
+    guided = about.guidance != 1
+    if guided:
+        told = {name: torch.cat([rows, without_caption(told)[name]]) for name, rows in told.items()}
+        dot_T = torch.cat([dot_T, dot_T])
+    decoder, codes = PriorDecoder(prior, told, dot_T), []
+    for place in range(K):
+        logits = decoder.logits
+        if guided:
+            logits = guide_logits(logits[:T], logits[T:], logits.new_full((T,), about.guidance))
+        top_p = None if about.top_p == 1 else logits.new_full((T,), about.top_p)
+        settings = (logits.new_full((T,), about.temperature), None, top_p)
+        codes.append(sample(logits, draws_TP[:, 1 + place], *settings))
+        if place < K - 1:
+            decoder.step(torch.cat([codes[-1]] * 2) if guided else codes[-1])
+    return space.buckets.values(torch.stack(codes, 1))
+
+
+def likely_dots(buckets: int, above: float, uniform_T: Tensor) -> Tensor:
+    """int64 [T]: buckets from the part of the distribution above that share; at least the last one."""
+    first = min(math.floor(above * buckets), buckets - 1)
+    return first + (uniform_T * (buckets - first)).long()

@@ -1,0 +1,211 @@
+"""unCLIP at several sizes: what is built, from which data, and how each stage is trained.
+
+`pinxit train unclip --preset NAME --out RUN [--set SECTION.FIELD=VALUE ...]`; a preset is Python, so read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+from pinxit.config import from_dict, override
+from pinxit.errors import UsageError
+from pinxit.models.prior import PriorConfig
+from pinxit.models.unet import UNetConfig
+from pinxit.recipes.diffusion.config import DataConfig, SamplingConfig, Stage, StageConfig, TextConfig
+from pinxit.recipes.diffusion.schedule import DiffusionConfig
+from pinxit.recipes.unclip.config import DECODER, SPACE, PriorParts, PriorSampling, PriorStage, UnclipConfig
+from pinxit.recipes.unclip.space import SpaceConfig
+from pinxit.text.encoders import located
+from pinxit.training.plan import Plan
+from pinxit.weights.zoo import shipped
+
+if TYPE_CHECKING:
+    from pinxit.weights.checkpoint import Checkpoint
+
+
+def nano() -> UnclipConfig:
+    """16 px and both priors, for tests and a first look; draws nothing worth seeing.
+
+    Seconds a stage on one core. `pinxit train unclip --preset nano --out RUN`
+    """
+    unet = UNetConfig(
+        (32, 64), (1, 1), (False, True), patch=2, bypass=True, head=32, groups=8, text=384, context=32, pool_heads=2
+    )
+    plan = Plan(images=512, batch=16, lr=1e-3, warmup=64, ema=0.95, clip=1.0)
+    small: dict[str, Any] = {"components": 16, "text": 384, "length": 32, "width": 64, "layers": 2, "heads": 2}
+    return UnclipConfig(
+        data=DataConfig(),
+        text=TextConfig(length=32, stored=1, drop=0.5),
+        space=SpaceConfig(components=16, buckets=16, dots=8),
+        priors=(
+            PriorStage(PriorConfig(**small), name="prior", plan=plan),
+            PriorStage(PriorConfig(**small, buckets=16, dots=8), name="components", plan=plan),
+        ),
+        decoder=Stage(16, replace(unet, image=16), DiffusionConfig("v"), name=DECODER, plan=plan, pictures=64),
+        imagining=PriorSampling(steps=4),
+        sampling=SamplingConfig(steps=4),
+    )
+
+
+def tiny() -> UnclipConfig:
+    """64 px over the shipped `tiny`'s CLIP and the packaged MiniLM; --dry-run tells how long it takes on a machine.
+
+    The decoder is `imagen-tiny`'s base grown by the picture's embedding, and meant to begin with its weights. The
+    autoregressive prior is left out until it is given images (`--set priors.components.plan.images=190000`).
+    `pinxit train unclip --preset tiny --init-from imagen-tiny --out RUN`
+    """
+    unet = UNetConfig(
+        (128, 256),
+        (2, 2),
+        (True, True),
+        patch=4,
+        bypass=True,
+        text=384,
+        context=192,
+        reading=2,
+        pool_heads=6,
+        embed=256,
+        image=64,
+    )
+    shared: dict[str, Any] = {"optimiser": "muon", "betas": (0.9, 0.99), "clip": 1.0, "ema": 0.999}
+    prior = Plan(images=500_000, batch=64, lr=1e-3, warmup=6_400, decay=0.06, **shared)
+    return UnclipConfig(
+        data=DataConfig(source="world:small"),
+        text=TextConfig(length=48, stored=1, drop=0.5),
+        space=SpaceConfig(components=64),
+        priors=(
+            PriorStage(PriorConfig(length=48), name="prior", plan=prior),
+            PriorStage(PriorConfig(length=48, buckets=256, dots=64), name="components", plan=replace(prior, images=0)),
+        ),
+        decoder=Stage(
+            64,
+            unet,
+            DiffusionConfig("v", shift=3.0, p_mean=0.3, p_std=1.3),
+            name=DECODER,
+            plan=Plan(images=100_000, batch=24, lr=3e-4, warmup=2_400, channels_last=True, **shared),
+            pictures=200_000,
+        ),
+        # No dynamic thresholding: a third of the world's true values are 0 or 255, and it would grey them.
+        sampling=SamplingConfig("dpm++2m-sde", steps=25, guidance=3.0, percentile=0.0, agreement=2.0),
+        store="int8",
+    )
+
+
+def paper() -> UnclipConfig:
+    """Hierarchical Text-Conditional Image Generation with CLIP Latents (Ramesh et al. 2022, arXiv 2204.06125).
+
+    Table 3: two priors of 1 B parameters and a decoder of GLIDE's shape at 64 px with learned variance. Its upsamplers
+    to 256 and 1024 px, which look at pictures alone, are not part of this recipe yet. The article's own text encoder
+    (24 layers of width 2048, trained along) is here any frozen reader of that width, T5-XL; its CLIP (ViT-H/16, 1024
+    numbers) is yours to bring. The blocks of the U-Net are this project's ADM with attention at 32, 16 and 8 px.
+    Embeddings are at one scale for all components, as the article's 17.2 is. Its sampler, Analytic-DPM, is replaced by
+    the ancestral one of as many steps. The drop of captions is the decoder's half, its own the priors' tenth.
+    `pinxit train unclip --preset paper --data SHARDS --set clip=hub:OWNER/NAME --out RUN`
+    """
+    clip: dict[str, Any] = {"components": 319, "embed": 1024, "text": 2048, "length": 256}
+    prior = Plan(images=600_000 * 4096, batch=4096, lr=1.1e-4, betas=(0.9, 0.96), eps=1e-6, decay=0.06, ema=0.9999)
+    codes = replace(prior, images=1_000_000 * 4096, lr=1.6e-4, betas=(0.9, 0.91), eps=1e-10, decay=0.04, ema=0.999)
+    return UnclipConfig(
+        data=DataConfig(source="world:full"),
+        text=TextConfig("hub:google/t5-v1_1-xl", length=256, drop=0.5),
+        space=SpaceConfig(embed=1024, components=319, kind="scaled", buckets=1024, dots=1024),
+        priors=(
+            PriorStage(PriorConfig(**clip, width=2048, layers=24, heads=32), name="prior", plan=prior),
+            PriorStage(
+                PriorConfig(**clip, width=1664, layers=24, heads=26, buckets=1024, dots=1024),
+                name="components",
+                plan=codes,
+            ),
+        ),
+        decoder=Stage(
+            64,
+            UNetConfig(
+                (512, 1024, 1536, 2048),
+                (3, 3, 3, 3),
+                (False, True, True, True),
+                outputs=6,
+                text=2048,
+                image=319,
+                dropout=0.1,
+            ),
+            DiffusionConfig("eps", variance="learned", steps=1000),
+            name=DECODER,
+            plan=Plan(images=800_000 * 2048, batch=2048, lr=1.2e-4, ema=0.9999, channels_last=True),
+            pictures=250_000_000,
+        ),
+        clip="hub:laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
+        imagining=PriorSampling(sampler="ancestral", steps=64),
+        sampling=SamplingConfig("ancestral", steps=250, guidance=1.25),
+    )
+
+
+def with_models(config: UnclipConfig, checkpoint: Checkpoint) -> UnclipConfig:
+    """`config` with the networks and the reader of a checkpoint, to train those further.
+
+    Of an Imagen the base becomes the decoder, grown by what it needs to look at embeddings. Raises UsageError for
+    priors that have no plan in `config`.
+    """
+    text = from_dict(TextConfig, dict(checkpoint.settings["text"]), f"{checkpoint.folder}: text")
+    text = replace(text, stored=config.text.stored, drop=config.text.drop)
+    if checkpoint.recipe == "unclip":
+        return _resumed(replace(config, text=text), checkpoint)
+    base = checkpoint.config(next(iter(checkpoint.parts)), StageConfig)
+    if text.learned is not None:
+        raise UsageError(f"{checkpoint.folder} reads by a text encoder of its own, which unclip does not take.")
+    kept = {name: getattr(config.decoder.unet, name) for name in ("image", "image_tokens", "masked")}
+    decoder = replace(
+        config.decoder, size=base.size, unet=replace(base.unet, **kept), diffusion=base.diffusion, low=0, crop=base.crop
+    )
+    priors = tuple(
+        replace(prior, network=_fitting(replace(prior.network, text=base.unet.text), config.space, text))
+        for prior in config.priors
+    )
+    return replace(config, text=text, decoder=decoder, priors=priors)
+
+
+def _resumed(config: UnclipConfig, checkpoint: Checkpoint) -> UnclipConfig:
+    """With the space of a checkpoint, which its networks know embeddings in; priors that it lacks are made to fit."""
+    space, found = checkpoint.config(SPACE, SpaceConfig), checkpoint.config(DECODER, StageConfig)
+    names = [prior.name for prior in config.priors]
+    brought = [name for name in checkpoint.parts if name not in (SPACE, DECODER)]
+    if extra := [name for name in brought if name not in names]:
+        raise UsageError(f"{checkpoint.folder} has a prior '{extra[0]}', which this preset has no plan for.")
+    decoder = replace(config.decoder, **{one.name: getattr(found, one.name) for one in fields(StageConfig)})
+    priors = tuple(
+        _as_it_was(prior, checkpoint.config(prior.name, PriorParts)) if prior.name in brought else prior
+        for prior in config.priors
+    )
+    fitting = tuple(replace(prior, network=_fitting(prior.network, space, config.text)) for prior in priors)
+    clip = str(checkpoint.settings["clip"])
+    return replace(config, space=space, priors=fitting, decoder=decoder, clip=clip)
+
+
+def _as_it_was(prior: PriorStage, parts: PriorParts) -> PriorStage:
+    return replace(prior, network=parts.network, diffusion=parts.diffusion)
+
+
+def _fitting(network: PriorConfig, space: SpaceConfig, text: TextConfig) -> PriorConfig:
+    """A prior of another space and text."""
+    told = {"components": space.components, "embed": space.embed, "length": text.length}
+    if network.buckets:
+        told |= {"buckets": space.buckets, "dots": space.dots}
+    return replace(network, **told)
+
+
+def changed(config: UnclipConfig, changes: Sequence[str]) -> UnclipConfig:
+    """`config` with dotted changes as `config.override` takes them; folders are named from the root."""
+    found = override(config, changes)
+    clip = found.clip if found.clip in shipped() else located(found.clip)
+    return replace(found, clip=clip, text=replace(found.text, encoder=located(found.text.encoder)))
+
+
+PRESETS: dict[str, Callable[[], UnclipConfig]] = {"nano": nano, "tiny": tiny, "paper": paper}
+
+
+def preset(name: str) -> UnclipConfig:
+    """The config called `name`. Raises UsageError for an unknown one."""
+    if name not in PRESETS:
+        raise UsageError(f"there is no preset '{name}' of unclip; choose from {', '.join(PRESETS)}.")
+    return PRESETS[name]()

@@ -1,0 +1,109 @@
+"""Stage checkpoint: the averaged weights of a finished run as a folder that `recipes.unclip.open` opens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pinxit.config import to_dict
+from pinxit.recipes.card import licence, table
+from pinxit.recipes.command import command
+from pinxit.recipes.unclip.config import DECODER, SPACE
+from pinxit.recipes.unclip.presets import PRESETS
+from pinxit.recipes.unclip.run import RECIPE, UnclipRun
+from pinxit.recipes.unclip.space_file import about_space
+from pinxit.training import state as states
+from pinxit.training.log import read_metrics
+from pinxit.weights.checkpoint import Part, save_checkpoint
+
+SHOWN = ("loss", "noisy", "clean", "first")
+
+
+def write_checkpoint(run: UnclipRun) -> None:
+    """Write RUN/checkpoint: the space, the averaged networks, whose text and whose eyes they know, a model card."""
+    config, space = run.config, run.space
+    parts = {SPACE: Part(space.config, space.state_dict(), exact=True)}
+    for prior in run.priors:
+        parts[prior.name] = Part(prior.parts, states.read_weights(run.path(prior.name), prior.name))
+    parts[DECODER] = Part(config.decoder.network, states.read_weights(run.path(DECODER), DECODER))
+    facts = _provenance(run)
+    settings = {
+        "sampling": to_dict(config.sampling),
+        "imagining": to_dict(config.imagining),
+        "text": to_dict(config.text),
+        "reader": run.reader.fingerprint,
+        "clip": config.clip,
+        "sight": run.clip.fingerprint,
+    }
+    folder, words = run.path("checkpoint"), card(run, facts)
+    save_checkpoint(folder, RECIPE, parts, provenance=facts, settings=settings, card=words, store=config.store)
+
+
+def _provenance(run: UnclipRun) -> dict[str, Any]:
+    """What the weights are made of: data, CLIP, reader, seed; by stage images seen, time, machine, last figures.
+
+    Images and hours of a run that started from a checkpoint of the same recipe count that one's too.
+    """
+    about = run.bank().about
+    return {
+        "data": run.config.data.source,
+        "pictures": about["items"],
+        "source": about["source"],
+        "clip": run.config.clip,
+        "reader": run.config.text.encoder,
+        "kept": about_space(run.path(SPACE))["kept"],
+        "seed": run.config.seed,
+        "started_from": run.start().get("checkpoint"),
+        "stages": {stage: _history(run, stage) for stage in run.trained},
+    }
+
+
+def _history(run: UnclipRun, stage: str) -> dict[str, Any]:
+    """Pictures, hours, machine and last figures of one network."""
+    before, progress = run.before(stage), states.read_progress(run.path(stage))
+    lines = read_metrics(run.path(stage))
+    last = {key: value for key, value in lines[-1].items() if key in SHOWN} if lines else {}
+    sums = {
+        "images": progress.images + before.get("images", 0),
+        "hours": round(progress.seconds / 3600 + before.get("hours", 0.0), 3),
+    }
+    here = {"machine": states.read_machine(run.path(stage)) if progress.images else before.get("machine", {})}
+    return before | sums | last | here
+
+
+def card(run: UnclipRun, facts: Mapping[str, Any]) -> str:
+    """The model card; `facts` is the checkpoint's provenance."""
+    config, source = run.config, run.config.data.source
+    start = f", started from checkpoint {facts['started_from']}" if facts["started_from"] else ""
+    kinds = {one.name: "autoregressive" if one.network.buckets else "diffusion" for one in run.priors}
+    priors = " and ".join(f"'{name}' ({kind})" for name, kind in kinds.items())
+    tells = f"The priors {priors} tell" if len(kinds) > 1 else f"The prior {priors} tells"
+    return f"""# An unCLIP for {source}
+
+{tells} what embedding the CLIP of '{facts["clip"]}' may give a picture
+of a sentence; a decoder draws pictures of {config.decoder.size} pixels from that embedding and the sentence, which a
+frozen language model ({facts["reader"]}) reads. After
+"Hierarchical Text-Conditional Image Generation with CLIP Latents" (arXiv 2204.06125).
+
+## Training
+
+Trained from {facts["pictures"]:,} pictures of {source} and their captions, with seed {facts["seed"]}{start}; weights
+are running averages, stored in {config.store}. The {config.space.components} components of the embeddings that are told
+keep {facts["kept"]:.1%} of their variance. CLIP and language model are none of the weights. The command:
+
+    {command(RECIPE, config, PRESETS, "CHECKPOINT" if start else None)}
+
+{table(facts["stages"], SHOWN)}
+
+The figures are squared errors: of all noise levels, of the noisier and of the cleaner half; of an autoregressive prior
+nats a component, and of the first component.
+
+## Limits
+
+It knows what its CLIP tells apart in the pictures of its training, and the words of its captions. Photographs of
+people, places or events were not among its data unless the source above holds them.
+
+## Licence
+
+{licence(source)}
+"""

@@ -1,0 +1,196 @@
+"""A run of `pinxit train unclip`: where each stage leaves its results and what the next one is given."""
+
+from __future__ import annotations
+
+import filecmp
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import ClassVar
+
+from pinxit.data.bank import Bank
+from pinxit.data.bank_layout import CAPTIONS, MANIFEST
+from pinxit.data.embeddings import Embeddings
+from pinxit.data.embeddings_builder import MANIFEST as READ
+from pinxit.data.vectors import MANIFEST as SEEN
+from pinxit.data.vectors import Vectors
+from pinxit.errors import DataError, UsageError
+from pinxit.recipes.clip.encoder import ClipEncoder
+from pinxit.recipes.diffusion.task import DiffusionTask
+from pinxit.recipes.starting import StartingRun
+from pinxit.recipes.unclip.config import DECODER, SPACE, PriorStage, UnclipConfig
+from pinxit.recipes.unclip.space import Space
+from pinxit.recipes.unclip.space_file import FILE as FITTED
+from pinxit.recipes.unclip.space_file import read_space
+from pinxit.recipes.unclip.task import Pairs, PriorTask
+from pinxit.text.encoders import TextEncoder, open_text_encoder
+from pinxit.training.loop import Task, Weights
+from pinxit.training.plan import Plan
+from pinxit.training.precision import pick_device
+from pinxit.training.runs import FILE, config_of, enter
+
+RECIPE, BASE = "unclip", "imagen"  # of whose checkpoints a run may start
+
+
+@dataclass(frozen=True)
+class UnclipRun(StartingRun[UnclipConfig]):
+    """One run folder and how this sitting works on it."""
+
+    MARKS: ClassVar[dict[str, str]] = StartingRun.MARKS | {"vectors": SEEN, SPACE: FITTED}
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """What is to be done, in order."""
+        return ("pictures", "texts", "vectors", SPACE, *self.trained, "checkpoint")
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        return (*(prior.name for prior in self.priors), DECODER)
+
+    @property
+    def priors(self) -> tuple[PriorStage, ...]:
+        """The priors that this run makes: those with images to learn from, or brought by a checkpoint."""
+        brought = () if self.init is None else tuple(self.init.parts)
+        kept = (one for one in self.config.priors if one.plan.images or one.name in brought or self.started(one.name))
+        return tuple(kept)
+
+    def enter(self) -> None:
+        """Write the config down, or refuse one that differs from what finished or running stages have used.
+
+        The same goes for the checkpoint that the run starts from.
+        """
+        self.check_start()
+        self._check_plans()
+        drawn, seen = self.path("pictures").exists, self.path("vectors").exists
+        used: dict[str, Callable[[], bool]] = dict.fromkeys(("data", "seed", "decoder.pictures"), drawn)
+        used |= dict.fromkeys(("clip", "text.stored"), seen)
+        used |= dict.fromkeys((f"text.{name}" for name in ("encoder", "length", "spell")), self._read)
+        used[SPACE] = partial(self.finished, SPACE)
+        used |= {"text": partial(self.started, DECODER), "drop_image": partial(self.started, DECODER)}
+        used[DECODER] = partial(self.started, DECODER)
+        for name in {one.name for one in (*self.config.priors, *self._before)}:  # nor can one that learnt be taken out
+            used[f"priors.{name}"] = partial(self.started, name)
+        enter(self.folder, RECIPE, self.config, used)
+        self.note_start()
+
+    @property
+    def _before(self) -> tuple[PriorStage, ...]:
+        """The priors that the run had when its config was last written down."""
+        return config_of(self.folder, RECIPE, UnclipConfig).priors if (self.folder / FILE).is_file() else ()
+
+    def plan(self, stage: str) -> Plan:
+        return self.config.decoder.plan if stage == DECODER else self.config.prior(stage).plan
+
+    def finished(self, stage: str) -> bool:
+        """Whether a stage has nothing left to do."""
+        if stage == "pictures":
+            return all((folder / MANIFEST).is_file() for folder in (self.path("pictures"), self.path(self.looked_at)))
+        if stage == "texts":
+            return not self.config.text.stored or (self.path("texts") / READ).is_file()
+        return super().finished(stage)
+
+    def brought(self, task: Task) -> Weights | None:
+        """The weights that the checkpoint has for the modules of `task`: of an Imagen, its base's for the decoder."""
+        if self.init is None or self.init.recipe == RECIPE:
+            return super().brought(task)
+        return {DECODER: self.init.state(next(iter(self.init.parts)))} if task.name == DECODER else {}
+
+    @property
+    def looked_at(self) -> str:
+        """The folder of the pictures that CLIP is shown: at its own size, where the decoder's is another."""
+        return "pictures" if self.clip.size == self.config.decoder.size else "seen"
+
+    def check_banks(self) -> None:
+        """Raise DataError where the pictures that CLIP is shown are not the decoder's at another size."""
+        one, other = (self.path(name) / CAPTIONS for name in ("pictures", self.looked_at))
+        if not filecmp.cmp(one, other, shallow=False):
+            raise DataError(
+                f"{one} and {other} differ: some pictures are too small for one of both sizes; "
+                f"take data whose pictures have at least {max(self.clip.size, self.config.decoder.size)} px."
+            )
+
+    def prior_task(self, name: str) -> PriorTask:
+        """What a prior's stage trains, with its pairs."""
+        return PriorTask(self.config.prior(name), self.config.seed, self.pairs)
+
+    def decoder_task(self) -> DiffusionTask:
+        """What the decoder's stage trains, with its pictures."""
+        config, bank, reader = self.config, self.bank(), self.reader
+        self._check_width("decoder.unet.text", config.decoder.unet.text)
+        return DiffusionTask(
+            DECODER,
+            config.decoder,
+            config.seed,
+            (reader.length, reader.width),
+            bank,
+            reader,
+            config.text.drop,
+            config.text.noise,
+            script=config.data.script,
+            stored=self._stored(bank) if config.decoder.unet.text and config.text.stored else None,
+            seen=self.pairs.seen,
+            drop_image=config.drop_image,
+        )
+
+    @cached_property
+    def pairs(self) -> Pairs:
+        """Pictures and captions as vectors. Raises DataError for vectors of another CLIP or other pictures."""
+        vectors = self.vectors
+        stored = self._stored(self.bank()) if self.config.text.stored else None
+        if stored is not None:
+            vectors.require_captions(stored)
+        for prior in self.config.priors:
+            self._check_width(f"priors.{prior.name}.network.text", prior.network.text)
+        return Pairs(vectors, self.space, self.reader, stored)
+
+    @property
+    def vectors(self) -> Vectors:
+        """What CLIP says of pictures and captions. Raises DataError for that of another CLIP or other pictures."""
+        found = Vectors.open(self.path("vectors"))
+        found.require(self.clip, Bank.open(self.path(self.looked_at)))
+        return found
+
+    @property
+    def space(self) -> Space:
+        """The fitted space. Raises DataError for one of another CLIP."""
+        return read_space(self.path(SPACE), self.clip.fingerprint)
+
+    @cached_property
+    def clip(self) -> ClipEncoder:
+        """Whose embeddings the priors tell. Raises UsageError for one of another width than the space's."""
+        found = ClipEncoder.open(self.config.clip, self.device)
+        if found.width != self.config.space.embed:
+            told = f"clip {self.config.clip} gives embeddings of width {found.width}"
+            places = ("space.embed", *(f"priors.{one.name}.network.embed" for one in self.config.priors))
+            raise UsageError(f"{told}, and space.embed={self.config.space.embed}: set {', '.join(places)}.")
+        return found
+
+    @cached_property
+    def reader(self) -> TextEncoder:
+        """The frozen reader, on the device of the run if it reads beforehand, else on the CPU beside the loop."""
+        text = self.config.text
+        device = pick_device(self.device) if text.stored else "cpu"
+        return open_text_encoder(text.encoder, device, text.length, "bf16", spell=text.spell)
+
+    def _stored(self, bank: Bank) -> Embeddings:
+        found = Embeddings.open(self.path("texts"))
+        found.require(self.reader, bank)
+        return found
+
+    def _check_width(self, place: str, wanted: int) -> None:
+        if wanted not in (0, self.reader.width):
+            told = f"text encoder {self.reader.name} gives vectors of width {self.reader.width}, and {place}={wanted}"
+            raise UsageError(f"{told}; set {place}={self.reader.width}.")
+
+    def _check_plans(self) -> None:
+        """Refuse to make a checkpoint of networks that nobody ever trained."""
+        begun = self.init is not None or bool(self.start())
+        if not self.config.decoder.plan.images and not begun:
+            told = "decoder.plan.images=0 keeps what a checkpoint brought"
+            raise UsageError(f"{told}: name one by --init-from.")
+        if not self.priors:
+            raise UsageError("no prior has pictures to learn from: set one's plan.images.")
+
+    def _read(self) -> bool:
+        """Whether captions have been read beforehand, or a network has begun to learn from a reader."""
+        return (self.path("texts") / READ).is_file() or any(map(self.started, self.trained))

@@ -1,0 +1,96 @@
+"""`pinxit train unclip`, stage by stage: pictures, texts, vectors, space, priors, decoder, checkpoint, resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pinxit.data.bank import Bank, build_bank
+from pinxit.data.embeddings import build_embeddings
+from pinxit.data.sources import WORLD, open_training
+from pinxit.data.vectors import build_vectors
+from pinxit.recipes.staging import Ended, fit_stage, in_order, say, showing, workers
+from pinxit.recipes.unclip.config import DECODER, SPACE
+from pinxit.recipes.unclip.release import write_checkpoint
+from pinxit.recipes.unclip.run import UnclipRun
+from pinxit.recipes.unclip.space import Space, SpaceConfig
+from pinxit.recipes.unclip.space_file import write_space
+from pinxit.recipes.unclip.task import first_dots, fitted_rows
+from pinxit.training.precision import pick_device
+from pinxit.training.stop import Stop
+
+AT_ONCE, AT_ONCE_GPU = 32, 256  # captions
+
+
+def train(run: UnclipRun, stages: Sequence[str] | None = None, stop: Stop | None = None) -> Ended:
+    """Run `stages` (None: all of the run's) in their order as far as time allows.
+
+    Raises UsageError for an unknown one or a changed config.
+    """
+
+    def step(name: str, stop: Stop) -> None:
+        if name == "pictures":
+            _pictures(run, stop)
+        elif name == "texts":
+            run.need(name, "pictures")
+            _texts(run, stop)
+        elif name == "vectors":
+            run.need(name, "pictures")
+            _vectors(run, stop)
+        elif name == SPACE:
+            run.need(name, "vectors")
+            _space(run)
+        elif name in run.trained:
+            run.need(name, "pictures", "texts", "vectors", SPACE)
+            task = run.decoder_task() if name == DECODER else run.prior_task(name)
+            fit_stage(run, task, stop, run.brought(task))
+        else:
+            run.need("checkpoint", SPACE, *run.trained)
+            write_checkpoint(run)
+
+    every = run.stages
+    asked = every if stages is None else stages
+    return in_order(run, every, asked, step, lambda name: name != "checkpoint" and run.finished(name), stop)
+
+
+def _pictures(run: UnclipRun, stop: Stop) -> None:
+    """Draw or read the decoder's pictures, and the same at CLIP's size where that is another."""
+    data, count = run.config.data, run.config.decoder.pictures
+    names = {"names": data.names} if data.source.startswith(WORLD) else {}  # other pictures have their own
+    for name, size in {"pictures": run.config.decoder.size, run.looked_at: run.clip.size}.items():
+        with showing(run, name, stop) as progress:
+            source = open_training(data.source, size, run.config.seed, **names)
+            build_bank(source, count, run.path(name), workers(count), progress)
+    run.check_banks()
+
+
+def _texts(run: UnclipRun, stop: Stop) -> None:
+    """Read the captions, so that the loops need not."""
+    text, script = run.config.text, run.config.data.script
+    at_once = AT_ONCE if pick_device(run.device).type == "cpu" else AT_ONCE_GPU
+    with showing(run, "texts", stop) as progress:
+        folder, seed = run.path("texts"), run.config.seed
+        build_embeddings(run.bank(), run.reader, folder, text.stored, at_once, seed, progress, script)
+
+
+def _vectors(run: UnclipRun, stop: Stop) -> None:
+    """Look at all pictures and captions once; of captions at those that are read."""
+    bank, script = Bank.open(run.path(run.looked_at)), run.config.data.script
+    run.check_banks()
+    with showing(run, "vectors", stop) as progress:
+        kept = run.config.text.stored or None
+        build_vectors(bank, run.clip, run.path("vectors"), kept, run.config.seed, progress, script)
+
+
+def _space(run: UnclipRun) -> None:
+    """Fit the space, or take over that of the checkpoint whose networks know embeddings in it."""
+    vectors, config = run.vectors, run.config.space
+    rows = fitted_rows(len(vectors), config.fitted)
+    pictures = vectors.seen(rows)
+    if run.init is not None and SPACE in run.init.parts:
+        space = Space(run.init.config(SPACE, SpaceConfig))
+        run.init.load_into(SPACE, space)
+    else:
+        space = Space.fit(config, pictures, first_dots(vectors, rows))
+    kept = space.kept(pictures)
+    write_space(run.path(SPACE), space, run.clip.fingerprint, kept)
+    say(run, f"{config.components} components keep {kept:.1%} of the variance")

@@ -1,0 +1,129 @@
+"""Training a prior: the embedding of a picture from its caption (unCLIP, arXiv 2204.06125, section 2.2).
+
+Shapes: B pairs, L text positions, D text width, E width of CLIP's embeddings, K coordinates, Q buckets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pinxit.data.order import order_batch
+from pinxit.functional.diffusion import q_sample, target
+from pinxit.functional.diffusion_losses import squared_error
+from pinxit.functional.vectors import dots
+from pinxit.models.prior import TokenPrior, build_prior
+from pinxit.recipes.diffusion.conditions import Told, texts
+from pinxit.recipes.diffusion.losses import halves, spread, weights
+from pinxit.recipes.unclip.config import PriorStage
+from pinxit.recipes.unclip.space import Space
+from pinxit.training.draws import key, numpy_rng, seeded, torch_rng
+from pinxit.training.loop import Batch
+
+if TYPE_CHECKING:
+    from pinxit.data.embeddings import Embeddings
+    from pinxit.data.vectors import Vectors
+    from pinxit.text.encoders import TextEncoder
+    from pinxit.types import Picture
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pictures and captions as stored vectors, and the captions' tokens, read beforehand (`stored`) or by `reader`."""
+
+    vectors: Vectors
+    space: Space
+    reader: TextEncoder
+    stored: Embeddings | None = None
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def seen(self, rows: Sequence[int]) -> Tensor:
+        """The pictures in the space's coordinates, [B, K]."""
+        return self.space.into(self.vectors.seen(rows))
+
+    def told(self, rows: Sequence[int], which: Sequence[int]) -> Told:
+        """Of each picture one caption: `sequence` [B, L, D], `mask` [B, L], `pooled` [B, E]."""
+        if self.stored is not None:
+            sequence, mask = self.stored.rows(rows, which)
+            read = {"sequence": sequence, "mask": mask}
+        else:
+            captions = [self.vectors.text(row, k) for row, k in zip(rows, which, strict=True)]
+            read = {name: tensor.cpu() for name, tensor in texts(self.reader, captions, len(captions)).items()}
+        return read | {"pooled": self.vectors.told(rows, which)}
+
+
+class PriorTask:
+    """Either prior. Pairs may be missing where only costs are asked."""
+
+    def __init__(self, config: PriorStage, seed: int, pairs: Pairs | None = None) -> None:
+        self.name, self.config, self.seed, self.pairs = config.name, config, seed, pairs
+        self.prior = seeded(lambda: build_prior(config.network), seed, config.name)
+
+    def modules(self) -> dict[str, nn.Module]:
+        return {self.name: self.prior}
+
+    def batch(self, position: int, size: int) -> Batch:
+        """A caption at random of each picture, masked where it is dropped, and the coordinates to be told [B, K].
+
+        For an autoregressive prior these as `codes` int64 [B, K] and the dot product's bucket as `dot` int64 [B].
+        """
+        assert self.pairs is not None
+        pairs, rng = self.pairs, numpy_rng(self.seed, f"{self.name} batch", position)
+        rows = order_batch(position, size, len(pairs), key(self.seed, f"{self.name} order")).tolist()
+        kept = torch.from_numpy(rng.random(size) >= self.config.drop)
+        which = rng.integers([pairs.vectors.count(row) for row in rows]).tolist()
+        told, y = pairs.told(rows, which), pairs.seen(rows)
+        batch = told | {"mask": told["mask"] & kept[:, None]}
+        if not self.config.network.buckets:
+            return batch | {"embedding": y}
+        dot = pairs.space.dots(dots(pairs.vectors.seen(rows), told["pooled"]))
+        return batch | {"codes": pairs.space.buckets.quantise(y), "dot": dot}
+
+    def blank(self, size: int) -> Batch:
+        """A batch of the right shapes, for costs."""
+        about = self.config.network
+        batch: Batch = {name: torch.zeros(size, *shape) for name, shape in about.conditions().items()}
+        batch["mask"] = torch.ones(size, about.length, dtype=torch.bool)
+        if not about.buckets:
+            return batch | {"embedding": torch.zeros(size, about.components)}
+        numbers = {"codes": (size, about.components), "dot": (size,)}
+        return batch | {name: torch.zeros(shape, dtype=torch.int64) for name, shape in numbers.items()}
+
+    def loss(self, batch: Batch, position: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+        """Squared error of the clean coordinates, or cross-entropy of the components in nats each."""
+        told = {name: batch[name] for name in self.config.network.conditions()}
+        if isinstance(self.prior, TokenPrior):
+            logits_BKQ = self.prior(told, batch["dot"], batch["codes"])
+            nats_BK = F.cross_entropy(logits_BKQ.transpose(1, 2), batch["codes"], reduction="none")
+            return nats_BK.mean(), {"first": nats_BK[:, 0].detach().mean()}
+        y, about = batch["embedding"], self.config.diffusion
+        generator = torch_rng(self.seed, f"{self.name} noise", position, y.device)
+        even_B = spread(len(y), generator, y.device)
+        sigma_B = about.drawn(even_B)
+        noise = torch.randn(y.shape, generator=generator, device=y.device)
+        answer = self.prior(q_sample(y, noise, sigma_B), about.time_of(sigma_B), told)
+        error_B = squared_error(answer, target(about.prediction, y, noise, sigma_B), weights(about, sigma_B))
+        return error_B.mean(), halves(error_B, even_B)
+
+    def preview(self) -> Picture | None:
+        """Nothing to see: what it draws is an embedding."""
+        return None
+
+
+def first_dots(vectors: Vectors, rows: Sequence[int]) -> Tensor:
+    """The dot product of each picture with its first caption, [B]."""
+    return dots(vectors.seen(rows), vectors.told(rows, [0] * len(rows)))
+
+
+def fitted_rows(count: int, most: int) -> list[int]:
+    """Which pictures a space is fitted on: at most so many, spread evenly over all."""
+    found: list[int] = np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
+    return found

@@ -1,0 +1,215 @@
+"""Types that carry their ranges, and one check of plain values against them, by msgspec, with one kind of sentence.
+
+`lr: NotNegative` in a config says all there is to say: whatever is read from a file, a command line or another program
+goes through `checked` and is refused in a sentence that names the field, what may stand there and what does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import types
+import typing
+from functools import cache
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from pinxit.errors import PinxitError, UsageError
+
+T = TypeVar("T")
+
+LARGEST = 2**63 - 1  # of whole numbers: they become int64
+FLOAT32, SMALLEST = 3.4028234663852886e38, 1.1754943508222875e-38  # the largest and the least normal float32
+
+Count = Annotated[int, Meta(ge=1, le=LARGEST)]
+Several = Annotated[int, Meta(ge=2, le=LARGEST)]
+Whole = Annotated[int, Meta(ge=0, le=LARGEST)]
+Seed = Annotated[int, Meta(ge=0, le=LARGEST)]
+Finite = Annotated[float, Meta(ge=-FLOAT32, le=FLOAT32)]
+NotNegative = Annotated[float, Meta(ge=0.0, le=FLOAT32)]
+Positive = Annotated[float, Meta(ge=SMALLEST, le=FLOAT32)]
+Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+Decay = Annotated[float, Meta(ge=0.0, lt=1.0)]  # of a running mean
+
+_KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
+_PATH = re.compile(r" - at `\$(?P<path>.*)`$", re.DOTALL)
+_STEP = re.compile(r"\.(?P<name>[^.\[]+)|\[(?P<place>\d+)\]|\[\.\.\.\]")
+
+
+def checked(kind: type[T], data: Any, where: str = "", error: type[PinxitError] = UsageError, advice: str = "") -> T:
+    """`data`, plain values as JSON has them, as a `kind`: a dataclass, a TypedDict, a list ...
+
+    Raises `error` naming the first field that does not fit; `where` stands before its dotted name and `advice` at the
+    sentence's end.
+    """
+    try:
+        return msgspec.convert(data, kind)
+    except msgspec.ValidationError as wrong:
+        raise error(f"{_sentence(kind, data, where, wrong)}{f'; {advice}' if advice else ''}.") from wrong
+
+
+def check_fields(config: Any, where: str) -> None:
+    """Raise UsageError for a field of a dataclass that is out of its range: for those that Python code makes.
+
+    Sections are left out, for they have checked themselves.
+    """
+    kind: Any = type(config)
+    for name, hint in _leaves(kind):
+        checked(hint, getattr(config, name), joined(where, name))
+
+
+@cache
+def _leaves(kind: Any) -> list[tuple[str, Any]]:
+    return [(name, hint) for name, hint in fields_of(kind).items() if not dataclasses.is_dataclass(plain(hint))]
+
+
+def joined(where: str, name: str) -> str:
+    """The dotted name of a field inside `where`."""
+    return f"{where}.{name}" if where else name
+
+
+def _item(where: str, place: int, value: Any) -> str:
+    """The dotted name of what stands in a list; a section that has a name is called by it."""
+    name = value.get("name") if isinstance(value, dict) else None
+    return joined(where, name) if isinstance(name, str) else f"{where}[{place}]"
+
+
+def unknown_field(kind: Any, data: Any, where: str = "") -> tuple[str, list[str]] | None:
+    """The dotted name of a field that the dataclasses in `kind` do not have, and those that stand there instead."""
+    kind = plain(kind)
+    if isinstance(data, list | tuple) and typing.get_origin(kind) in (list, tuple):
+        inner = typing.get_args(kind)[0]
+        items = (unknown_field(inner, value, _item(where, place, value)) for place, value in enumerate(data))
+        return next((one for one in items if one is not None), None)
+    if not dataclasses.is_dataclass(kind) or not isinstance(data, dict):
+        return None
+    hints = fields_of(kind)
+    for name, value in data.items():
+        if name not in hints:
+            return joined(where, str(name)), list(hints)
+        found = unknown_field(hints[name], value, joined(where, name))
+        if found is not None:
+            return found
+    return None
+
+
+def fields_of(kind: Any) -> dict[str, Any]:
+    """The fields of a dataclass or a TypedDict with their types, ranges included."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    if dataclasses.is_dataclass(kind):
+        return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+    return hints
+
+
+def plain(hint: Any) -> Any:
+    """A type without its ranges and without None."""
+    while True:
+        if typing.get_origin(hint) in (Annotated, typing.Required, typing.NotRequired):
+            hint = typing.get_args(hint)[0]
+        elif _is_union(hint) and len(_choices(hint)) == 1:
+            hint = _choices(hint)[0]
+        else:
+            return hint
+
+
+def may(hint: Any, value: Any = None) -> str:
+    """What may stand in a field, in words, for the sentence that refuses `value`."""
+    if _is_union(hint):
+        empty = " or null" if type(None) in typing.get_args(hint) else ""
+        return " or ".join(may(choice, value) for choice in _choices(hint)) + empty
+    kind, limits = plain(hint), _limits(hint)
+    origin = typing.get_origin(kind)
+    if origin is typing.Literal:
+        return f"one of {', '.join(map(str, typing.get_args(kind)))}"
+    if origin in (list, tuple) or kind in (list, tuple):
+        return _list(kind, limits)
+    if kind in (int, float):
+        fits = isinstance(value, int | float) and not isinstance(value, bool) and not (kind is int and value != value)
+        whole = kind is int and not isinstance(value, int)
+        return _range(limits, value, kind) if fits and not whole and limits else _KINDS[kind]
+    return _KINDS.get(kind, "a section of fields")
+
+
+def shown(value: Any) -> str:
+    """A value in a sentence, cut where it is long."""
+    text = repr(value) if isinstance(value, str | float | list | dict | tuple) else str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _sentence(kind: Any, data: Any, where: str, wrong: msgspec.ValidationError) -> str:
+    told = _PATH.search(str(wrong))
+    at, hint, value = _located(kind, data, where, told["path"] if told else "")
+    reason = str(wrong)[: told.start()] if told else str(wrong)
+    if wrong.__cause__ is not None:  # said by the dataclass itself
+        return f"{at}: {reason}" if at else reason
+    if reason.startswith("Object missing required field"):
+        return f"{joined(at, reason.split('`')[1])} is missing"
+    return f"{at or 'the value'} must be {may(hint, value)}, not {shown(value)}"
+
+
+def _located(kind: Any, data: Any, where: str, path: str) -> tuple[str, Any, Any]:
+    """The dotted name, the type and the value at a path such as ".plan.betas[0]"."""
+    hint = kind
+    for step in _STEP.finditer(path):
+        inner = plain(hint)
+        if step["name"] is not None:
+            where, hint, data = joined(where, step["name"]), fields_of(inner).get(step["name"], Any), data[step["name"]]
+        elif step["place"] is not None:
+            place, parts = int(step["place"]), typing.get_args(inner)
+            hint = parts[place] if len(parts) > 1 and parts[1] is not ... else parts[0]
+            where, data = _item(where, place, data[place]), data[place]
+        else:  # a dictionary's value, which msgspec does not name
+            hint = typing.get_args(inner)[1]
+            name = next(name for name, value in data.items() if not _fits(hint, value))
+            where, data = joined(where, str(name)), data[name]
+    return where, hint, data
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    try:
+        msgspec.convert(value, hint)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) in (typing.Union, types.UnionType)
+
+
+def _choices(hint: Any) -> list[Any]:
+    return [choice for choice in typing.get_args(hint) if choice is not type(None)]
+
+
+def _limits(hint: Any) -> Meta | None:
+    found = (one for one in getattr(hint, "__metadata__", ()) if isinstance(one, Meta))
+    return next(found, None)
+
+
+def _list(kind: Any, limits: Meta | None) -> str:
+    parts = typing.get_args(kind)
+    if typing.get_origin(kind) is tuple and parts and parts[-1] is not ...:
+        return f"a list of {len(parts)}"
+    least = limits.min_length if limits and limits.min_length else 0
+    return f"a list of at least {least}" if least else "a list"
+
+
+def _range(limits: Meta | None, value: float, kind: type) -> str:
+    assert limits is not None
+    low = "above 0" if limits.ge == SMALLEST else None
+    if low is None:
+        low = f"at least {limits.ge:g}" if limits.ge is not None else f"above {limits.gt:g}"
+    if limits.ge == -FLOAT32:
+        low = ""
+    open_ended = limits.le in (LARGEST, FLOAT32)
+    if not open_ended and limits.lt is None:
+        return f"from {limits.ge:g} to {limits.le:g}" if limits.ge is not None else f"{low} and at most {limits.le:g}"
+    if limits.lt is not None:
+        return f"{low} and below {limits.lt:g}"
+    if kind is int:
+        return low if value < LARGEST else f"{low} and below 2**63"
+    end = "finite" if not math.isfinite(value) or value <= FLOAT32 else "at most 3.4e38"
+    return f"{low} and {end}" if low else end

@@ -1,0 +1,45 @@
+"""Text of strangers: checked where it comes in, escaped where it is shown, read from files in one way."""
+
+from __future__ import annotations
+
+import re
+
+from pinxit.errors import UsageError
+
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u202a-\u202e\u2066-\u2069]"
+)  # controls (a terminal obeys them), line ends, halves of pairs (what is not UTF-8 becomes), changes of direction
+_HALF = re.compile("[\ud800-\udfff]")
+
+
+def printable(text: object) -> str:
+    """`text` on one line that any terminal shows as it is: what it would obey or could not show is escaped."""
+    return _UNPRINTABLE.sub(_escaped, str(text))
+
+
+def check_text(text: str, what: str = "the text") -> str:
+    """`text` itself. Raises UsageError when it came from bytes that are not UTF-8."""
+    if _HALF.search(text):
+        raise UsageError(f"{what} is not UTF-8: '{printable(text)[:80]}'.")
+    return text
+
+
+def without_halves(text: str) -> str:
+    """`text` where what is no character is written as an escape, as JSON writes it: \\udcff."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def lines_of(data: bytes) -> list[str]:
+    """The lines of a text file that hold anything, stripped; a byte order mark is no part of the first.
+
+    Raises UnicodeDecodeError for what is not UTF-8.
+    """
+    return [line.strip() for line in data.decode("utf-8-sig").splitlines() if line.strip()]
+
+
+def _escaped(match: re.Match[str]) -> str:
+    character = match[0]
+    number = ord(character)
+    if 0xDC80 <= number <= 0xDCFF:  # how Python keeps a byte that is not UTF-8
+        return f"\\x{number - 0xDC00:02x}"
+    return character.encode("unicode_escape", "backslashreplace").decode() if number < 0xD800 else f"\\u{number:04x}"

@@ -1,0 +1,304 @@
+"""`pinxit train unclip` from pictures to checkpoint, stopped and resumed, and what each of its networks is told."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pinxit.config import override
+from pinxit.data.vectors import Vectors
+from pinxit.errors import CheckpointError, DataError, UsageError
+from pinxit.functional.vectors import norms
+from pinxit.models.prior import TokenPrior
+from pinxit.models.prior_decoder import PriorDecoder
+from pinxit.recipes.diffusion.task import DiffusionTask
+from pinxit.recipes.unclip.config import PriorSampling, UnclipConfig
+from pinxit.recipes.unclip.imagine import Imagination
+from pinxit.recipes.unclip.open import open_imaginer, open_space
+from pinxit.recipes.unclip.presets import nano, paper, tiny, with_models
+from pinxit.recipes.unclip.run import UnclipRun
+from pinxit.recipes.unclip.stages import train
+from pinxit.recipes.unclip.task import PriorTask, first_dots
+from pinxit.training import state as states
+from pinxit.training.loop import fit
+from pinxit.training.plan import Plan
+from pinxit.weights.checkpoint import open_checkpoint
+
+pytest.importorskip("transformers")
+from tests.recipes.imagens import save_random_imagen
+from tests.recipes.unclips import planned, tiny_config
+
+NETWORKS = ("prior", "components", "decoder")
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> UnclipConfig:
+    return tiny_config(tmp_path_factory.mktemp("unclip"))
+
+
+@pytest.fixture(scope="module")
+def run(config: UnclipConfig, tmp_path_factory: pytest.TempPathFactory) -> UnclipRun:
+    """Straight through."""
+    made = UnclipRun(tmp_path_factory.mktemp("run") / "run", config, "cpu", progress=False)
+    assert train(made).finished == made.stages
+    return made
+
+
+def weights(run: UnclipRun, name: str) -> dict[str, Tensor]:
+    return states.read_weights(run.path(name), name)
+
+
+def test_all_stages_leave_a_checkpoint_that_imagines(run: UnclipRun) -> None:
+    assert run.stages == ("pictures", "texts", "vectors", "space", *NETWORKS, "checkpoint")
+    kept = open_checkpoint(run.path("checkpoint"), "unclip")
+    assert list(kept.parts) == ["space", *NETWORKS] and set(kept.provenance["stages"]) == set(NETWORKS)
+    assert kept.settings["sight"] == run.clip.fingerprint and kept.settings["reader"] == run.reader.fingerprint
+    stored = open_space(kept).state_dict()
+    assert all(torch.equal(stored[name], tensor) for name, tensor in run.space.state_dict().items()), "to the bit"
+    card = (run.path("checkpoint") / "README.md").read_text(encoding="utf-8")
+    assert "'prior' (diffusion) and 'components' (autoregressive)" in card and "pinxit train unclip" in card
+    for name in ("", "prior", "components"):
+        imaginer = open_imaginer(kept, prior=name, device="cpu")
+        found = imaginer.embedding("a red square on the left")
+        torch.testing.assert_close(norms(found[None]), torch.ones(1, 1))
+        assert torch.equal(found, imaginer.embedding("a red square on the left"))
+        assert not torch.equal(found, imaginer.embedding("a red square on the left", seed=1))
+    with pytest.raises(UsageError, match="no prior 'decoder'; choose from prior, components"):
+        open_imaginer(kept, prior="decoder")
+
+
+@pytest.mark.parametrize("after", ["prior", "components", "decoder"])
+def test_stopped_and_resumed_is_straight_through(run: UnclipRun, tmp_path: Path, after: str) -> None:
+    """A network is stopped half-way by its plan; the same command, given the whole plan, ends with the same weights."""
+    names = ("run.json", "pictures", "seen", "texts", "vectors", "space")
+    halfway = UnclipRun(tmp_path / "run", run.config, "cpu", progress=False)
+    for name in names:
+        place = run.folder / name
+        if place.is_dir():
+            shutil.copytree(place, halfway.folder / name)
+        elif place.exists():
+            halfway.folder.mkdir(exist_ok=True)
+            shutil.copy(place, halfway.folder / name)
+    task: PriorTask | DiffusionTask = halfway.decoder_task() if after == "decoder" else halfway.prior_task(after)
+    plan = halfway.plan(after)
+    fit(task, plan, halfway.path(after), "cpu", progress=False, stop_after=16)
+    assert states.read_progress(halfway.path(after)).images == 16
+    train(halfway, [after])
+    straight, resumed = weights(run, after), weights(halfway, after)
+    assert straight.keys() == resumed.keys() and all(torch.equal(straight[k], resumed[k]) for k in straight)
+
+
+def test_vectors_are_of_the_same_pictures_and_captions(run: UnclipRun) -> None:
+    vectors, bank = run.vectors, run.bank()
+    assert run.looked_at == "seen" and run.clip.size != run.config.decoder.size
+    assert [vectors.text(row, 0) in bank.captions[row] for row in range(8)] == [True] * 8
+    own = torch.from_numpy(run.clip.texts([vectors.text(3, 0)]))
+    torch.testing.assert_close(vectors.told([3], [0]), own, atol=5e-4, rtol=0)
+    pairs = run.pairs
+    y = pairs.seen(range(8))
+    assert y.shape == (8, 6) and y.var(0).mean().item() == pytest.approx(1, abs=0.02)
+    assert pairs.stored is not None and pairs.stored.text(3, 0) == vectors.text(3, 0)
+
+
+def test_tokens_read_as_training_goes_are_those_that_were_stored(run: UnclipRun) -> None:
+    pairs, rows = run.pairs, [0, 5, 2]
+    stored, read = pairs.told(rows, [0] * 3), replace(pairs, stored=None).told(rows, [0] * 3)
+    assert torch.equal(stored["mask"], read["mask"]) and torch.equal(stored["pooled"], read["pooled"])
+    apart = (stored["sequence"] - read["sequence"])[stored["mask"]]
+    assert apart.abs().max() < 0.02, "float16 and the batch's rounding alone"
+
+
+class Many:
+    """Shares of what is dropped, over many batches."""
+
+    def __init__(self, task: PriorTask | DiffusionTask, batches: int) -> None:
+        found = [task.batch(64 * k, 64) for k in range(batches)]
+        self.rows = 64 * batches
+        self.captions = float(torch.cat([~batch["mask"].any(1) for batch in found]).float().mean())
+        images = [batch["image"] for batch in found if "image" in batch]
+        self.gone = torch.cat([~image.any(1) for image in images]) if images else torch.zeros(1, dtype=torch.bool)
+        self.untold = torch.cat([~batch["mask"].any(1) for batch in found])
+
+
+def test_captions_and_embeddings_are_dropped_as_often_as_they_should_be(run: UnclipRun) -> None:
+    """Priors: a tenth of the captions. Decoder: half of the captions and a tenth of the embeddings, independently."""
+    for name in ("prior", "components"):
+        assert Many(run.prior_task(name), 150).captions == pytest.approx(0.1, abs=0.01)
+    seen = Many(run.decoder_task(), 150)
+    assert seen.captions == pytest.approx(0.5, abs=0.02)
+    assert float(seen.gone.float().mean()) == pytest.approx(0.1, abs=0.01)
+    assert float((seen.gone & seen.untold).float().mean()) == pytest.approx(0.05, abs=0.01)
+
+
+def test_the_decoder_is_told_the_embedding_of_the_very_picture(run: UnclipRun) -> None:
+    task, bank, wanted = run.decoder_task(), run.bank(), run.pairs.seen(range(8))
+    batch = task.batch(0, 8)
+    for picture, image in zip(batch["pictures"].numpy(), batch["image"], strict=True):
+        row = next(row for row in range(8) if np.array_equal(picture, bank.pictures[row]))
+        assert torch.equal(image, wanted[row]) or not image.any()
+    again = replace_seen(task, lambda rows: torch.zeros(len(rows), 6)).batch(0, 8)
+    assert torch.equal(again["pictures"], batch["pictures"]) and torch.equal(again["mask"], batch["mask"])
+    with pytest.raises(UsageError, match=r"unet\.image=6 wants embeddings, and none are here"):
+        replace_seen(task, None).batch(0, 8)
+
+
+def replace_seen(task: DiffusionTask, seen: object) -> DiffusionTask:
+    told = (task.name, task.config, task.seed, task.text_shape, task.bank, task.reader, task.drop)
+    return DiffusionTask(*told, stored=task.stored, script=task.script, seen=seen, drop_image=task.drop_image)  # type: ignore[arg-type]
+
+
+def test_holes_of_training_hide_what_is_to_be_painted(run: UnclipRun) -> None:
+    """The fourth channel is 1 where nothing of the picture is told, and the rest is the picture itself."""
+    plain = run.decoder_task()
+    unet = replace(run.config.decoder.unet, masked=4)
+    holed = replace(run.config, decoder=replace(run.config.decoder, unet=unet))
+    task = replace(run, config=holed).decoder_task()
+    told: list[Tensor] = []
+    task.unet.register_forward_hook(lambda _, given, answer: told.append(given[2]["masked"]))
+    batch = task.batch(0, 8)
+    loss = task.loss(batch, 0)[0]
+    x0, (masked,) = batch["pictures"].permute(0, 3, 1, 2) / 127.5 - 1, told
+    paint = masked[:, 3].bool()[:, None]
+    assert paint.any() and not paint.all() and set(masked[:, 3].flatten().tolist()) == {0.0, 1.0}
+    torch.testing.assert_close(masked[:, :3], x0.masked_fill(paint, 0.0))
+    assert torch.equal(batch["pictures"], plain.batch(0, 8)["pictures"])
+    torch.testing.assert_close(loss, plain.loss(batch, 0)[0])  # at first the base's answer: what is new is zero
+    assert not torch.equal(task.loss(batch, 8)[0], loss)
+
+
+@pytest.mark.parametrize("name", ["prior", "components"])
+def test_eight_pairs_are_learnt_by_heart(run: UnclipRun, tmp_path: Path, name: str) -> None:
+    """And drawn again: from each caption an embedding nearest to its own picture's."""
+    about = run.config.prior(name)
+    plan = Plan(images=8 * 250, batch=8, lr=3e-3, warmup=80, ema=0.95, precision="fp32", clip=1.0)
+    task = PriorTask(replace(about, plan=plan, drop=0.0), 0, run.pairs)
+    batch = task.batch(0, 8)
+    with torch.no_grad():
+        before = float(task.loss(batch, 0)[0])
+    fit(task, plan, tmp_path, "cpu", progress=False)
+    with torch.no_grad():
+        after = float(torch.stack([task.loss(batch, position)[0] for position in range(0, 64, 8)]).mean())
+    assert after < 0.2 * before
+    found, wanted, space = drawn(run, task), run.vectors.seen(range(8)), run.space
+    if about.network.buckets:
+        wanted = space.back(space.buckets.values(space.buckets.quantise(space.into(wanted))))
+        assert int(((found - wanted).abs().amax(1) < 1e-5).sum()) >= 7, "every component is the right one"
+    else:
+        assert int(((found @ wanted.T).argmax(1) == torch.arange(8)).sum()) >= 7
+
+
+@torch.no_grad()
+def drawn(run: UnclipRun, task: PriorTask) -> Tensor:
+    """Of each picture's caption an embedding; of components the likeliest, for as much likeness as the picture has."""
+    told, space, prior = run.pairs.told(range(8), [0] * 8), run.space, task.prior.eval()
+    if isinstance(prior, TokenPrior):
+        decoder = PriorDecoder(prior, told, space.dots(first_dots(run.vectors, range(8))))
+        codes = [decoder.logits.argmax(1)]
+        while len(codes) < 6:
+            codes.append(decoder.step(codes[-1]).argmax(1))
+        return space.back(space.buckets.values(torch.stack(codes, 1)))
+    imagination = Imagination(prior, space, task.config.diffusion, torch.device("cpu"))
+    rows = [{name: tensor[row] for name, tensor in told.items()} for row in range(8)]
+    return torch.stack([imagination(row, PriorSampling(steps=10)) for row in rows])
+
+
+def test_a_prior_starts_as_the_mean_and_its_loss_is_the_variance(run: UnclipRun) -> None:
+    """x0 = 0 is answered at first, so that the loss is the mean square of the coordinates, and the tokens' ln Q."""
+    task, tokens = run.prior_task("prior"), run.prior_task("components")
+    batch = task.batch(0, 8)
+    with torch.no_grad():
+        losses = float(task.loss(batch, 0)[0]), float(tokens.loss(tokens.batch(0, 8), 0)[0])
+    assert losses[0] == pytest.approx(float(batch["embedding"].square().mean()), rel=1e-5)
+    assert losses[1] == pytest.approx(np.log(4), rel=1e-5)
+
+
+def test_another_clip_or_reader_is_refused(run: UnclipRun) -> None:
+    kept = open_checkpoint(run.path("checkpoint"))
+    foreign = replace(run)
+    foreign.__dict__["clip"] = _Other(run)
+    with pytest.raises(DataError, match="are others: fingerprint is"):
+        _ = foreign.vectors
+    with pytest.raises(DataError, match="was fitted on embeddings of CLIP"):
+        _ = foreign.space
+    wrong = replace(kept, settings=dict(kept.settings) | {"sight": "0" * 16})
+    with pytest.raises(CheckpointError, match="trained with another CLIP"):
+        open_imaginer(wrong, device="cpu")
+    wrong = replace(kept, settings=dict(kept.settings) | {"reader": "0" * 16})
+    with pytest.raises(CheckpointError, match="trained with another text encoder"):
+        open_imaginer(wrong, device="cpu")
+
+
+class _Other:
+    """A CLIP of other weights."""
+
+    def __init__(self, run: UnclipRun) -> None:
+        self.name, self.width, self.size, self.fingerprint = "other", run.clip.width, run.clip.size, "f" * 16
+
+
+def test_a_base_of_imagen_becomes_the_decoder(config: UnclipConfig, tmp_path: Path) -> None:
+    """Its weights are taken, its reader too, and what the embedding needs is grown; then all goes its way."""
+    imagen = open_checkpoint(save_random_imagen(tmp_path / "imagen"))
+    started = with_models(config, imagen)
+    assert started.decoder.unet.image == 6 and started.text.length == 12 and started.text.drop == 0.5
+    begun = planned(started, images=0)
+    begun = replace(begun, priors=planned(started, images=8).priors[:1])
+    made = UnclipRun(tmp_path / "run", begun, "cpu", progress=False, init=imagen)
+    assert train(made).finished == made.stages
+    found, base = weights(made, "decoder"), imagen.state("base")
+    assert set(base) < set(found) and all(torch.equal(found[name], base[name].float()) for name in base)
+    grown = {name.split(".")[1] for name in found.keys() - base.keys()}
+    assert grown == {"image"}
+    again = UnclipRun(tmp_path / "again", with_models(config, open_checkpoint(made.path("checkpoint"))), "cpu", False)
+    again = replace(again, init=open_checkpoint(made.path("checkpoint")))
+    assert train(again, ["pictures", "texts", "vectors", "space"]).finished
+    assert torch.equal(again.space.basis, made.space.basis)
+
+
+def test_a_kept_space_is_the_checkpoints(run: UnclipRun) -> None:
+    space = run.space
+    z = Vectors.open(run.path("vectors")).seen(range(8))
+    assert 0.5 < space.kept(z) < 1 and space.kept(space.back(space.into(z))) == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (["space.components=5"], r"network\.components=6 must equal space\.components=5"),
+        (["priors.prior.network.length=9"], r"network\.length=9 must equal text\.length=12"),
+        (["decoder.unet.image=7"], r"decoder\.unet\.image=7 must equal space\.components=6"),
+        (["decoder.unet.masked=3"], "masked must be 0, or 4"),
+        (["decoder.name=base"], "must be name=decoder and low=0"),
+        (["priors.prior.drop=2"], r"priors\.prior\.drop must be from 0 to 1"),
+        (["imagining.prior=none"], "is none of the priors; choose from prior, components"),
+        (["text.stored=0", 'text.learned={"width": 32, "heads": 4}'], r"text\.learned must be null"),
+        (["priors.prior.name=vectors"], "'vectors' cannot name a prior"),
+        (["priors.prior.name=components"], "each name once"),
+        (['priors.prior.diffusion={"prediction":"eps","variance":"learned","steps":10}'], "variance must be fixed"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(config: UnclipConfig, changes: Sequence[str], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        override(config, changes)
+
+
+def test_a_plan_of_no_images_leaves_a_prior_out(config: UnclipConfig, tmp_path: Path) -> None:
+    only = UnclipRun(tmp_path, override(config, ["priors.components.plan.images=0"]), "cpu", False)
+    assert only.trained == ("prior", "decoder")
+    with pytest.raises(UsageError, match="no prior has pictures to learn from"):
+        train(UnclipRun(tmp_path, override(only.config, ["priors.prior.plan.images=0"]), "cpu", False))
+    with pytest.raises(UsageError, match=r"decoder\.plan\.images=0 keeps what a checkpoint brought"):
+        train(UnclipRun(tmp_path, override(config, ["decoder.plan.images=0"]), "cpu", False))
+
+
+def test_presets_are_what_they_say() -> None:
+    assert nano().decoder.size == 16 and tiny().decoder.unet.image == tiny().space.components == 64
+    article = paper()
+    assert article.space.components == 319 and article.prior("prior").network.width == 2048
+    assert article.decoder.diffusion.variance == "learned" and article.text.drop == 0.5 and article.drop_image == 0.1
