@@ -154,10 +154,10 @@ class Listens:
         self.shape: tuple[int, ...] = (3, size, size)
         self.rows: list[tuple[Tensor, Tensor]] = []
 
-    def check(self, conditions: Mapping[str, Tensor]) -> None:
+    def check(self, conditions: Mapping[str, Tensor], /) -> None:
         pass
 
-    def __call__(self, x: Tensor, sigma_R: Tensor, conditions: Mapping[str, Tensor]) -> Denoised:
+    def __call__(self, x: Tensor, sigma_R: Tensor, conditions: Mapping[str, Tensor], /) -> Denoised:
         self.rows += zip(x.clone(), conditions["low_res"].clone(), strict=True)
         return Denoised(torch.zeros_like(x))
 

@@ -63,6 +63,8 @@ def test_a_module_is_tried_by_the_tests_that_name_it(root: Path) -> None:
     assert mirrored(root, root / "src/toy/room/quiet.py") == [room]
     (root / "tests/test_far.py").write_text("import toy.room.quiet")
     assert mirrored(root, root / "src/toy/room/quiet.py") == [root / "tests/test_far.py"]
+    (room / "test_quiet.py").write_text("")
+    assert mirrored(root, root / "src/toy/room/quiet.py") == [room / "test_quiet.py"]
 
 
 def test_what_no_test_notices_survives_and_files_stay_as_they_are(
