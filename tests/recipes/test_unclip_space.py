@@ -99,7 +99,7 @@ def test_what_cannot_be_fitted_is_refused() -> None:
         ({"components": 17}, "from 1 to 16"),
         ({"kind": "standard"}, "set space.components=16"),
         ({"buckets": 1}, "space.buckets must be 0 or at least 2"),
-        ({"fitted": 1}, "at least 2 pictures"),
+        ({"fitted": 1}, r"space\.fitted must be at least 2"),
     ):
         with pytest.raises(UsageError, match=told):
             replace(CONFIG, **changes)
