@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pinxit.data.order import order
+from pinxit.recipes.diffusion.config import SamplingConfig
 
 
 class Holds:
@@ -73,9 +74,10 @@ DRAWN = (
     row("--keep 2", paint__keep=2),
     row("--guidance 2.5", paint__guidance=2.5),
     row("--temperature 0.5", paint__temperature=0.5),
-    row("--top-k 3", paint__top_k=3),
-    row("--top-p 0.5", paint__top_p=0.5),
-    row("--agreement 3", paint__agreement=3.0),
+    row("--set top_k=3", paint__top_k=3),
+    row("--set top_p=0.5", paint__top_p=0.5),
+    row("--set agreement=3", paint__agreement=3.0),
+    row("--set guidance=4 --set temperature=0.5", paint__guidance=4.0, paint__temperature=0.5),
 )
 WRITTEN = (
     row("--out there", files=Holds("there/a-cat-")),
@@ -93,10 +95,13 @@ PAINT = Command(
         row("--seed 7", paint__prompts=[("a cat", 7)]),
         row("--recipe imagen", load__recipe="imagen", load__checkpoint="imagen-tiny"),
         row("--steps 3", paint__steps=3),
-        row("--sampler heun", paint__sampler="heun"),
-        row("--grid karras", paint__grid="karras"),
-        row("--percentile 0.9", paint__percentile=0.9),
-        row("--spacing smart50", paint__spacing="smart50"),
+        row("--set steps=3", paint__steps=3),
+        row("--set sampler=heun", paint__sampler="heun"),
+        row("--set grid=karras", paint__grid="karras"),
+        row("--set percentile=0.9", paint__percentile=0.9),
+        row("--set spacing=smart50", paint__spacing="smart50"),
+        row("--set spacing=10,10,3", paint__spacing="10,10,3"),
+        row("--upscale 256 --set augmentation=0.3", tune__sampling=SamplingConfig(augmentation=0.3)),
         row("--ranker clip", load__ranker="clip"),
         row("--upscale 256", making__size=256, upsampler__checkpoint="imagen-tiny"),
         row("--upscale 256 --upsampler large", upsampler__checkpoint="large"),
@@ -113,6 +118,14 @@ COMPLETE = Command(
         row("--seed 7", complete__seed=7),
         row(f"p.png {LONG} --keep-rows 2 --strict", error=Holds("1 tokens over the limit")),
         *WRITTEN,
+    ),
+)
+RECIPES = Command(
+    (),
+    (
+        row("--graph imagen", stdout="all its stages\n", load__checkpoint="imagen-tiny"),
+        row("--settings dalle", stdout=Holds("top_k=0\n"), load__checkpoint="tiny"),
+        row("--graph other --device cpu", load__device="cpu"),
     ),
 )
 CLIP = (row("--checkpoint other", encoders=["other"]), DEVICE["encoder"])
@@ -326,6 +339,7 @@ CHECK = Command((".",), (row("--workers 3", check__workers=3), row("--all", stde
 COMMANDS = {
     "paint": PAINT,
     "complete": COMPLETE,
+    "recipes": RECIPES,
     "classify": CLASSIFY,
     "probe": PROBE,
     "audit": AUDIT,
