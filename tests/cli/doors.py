@@ -61,13 +61,11 @@ class Painter(DallePainter):
     """Knows every setting, and paints noise."""
 
     name, size, text_tokens, grid, kinds = "stand-in", SIDE, 6, 4, KINDS
+    graph: Any = "its stages"
 
     def __init__(self, notes: Notes) -> None:
         self.notes, self.defaults, self.provenance = notes, dict(DEFAULTS), {"checkpoint": "stand-in"}
         self.ranker = SimpleNamespace(ranked=lambda text, seed, shown, **_: ranked(len(shown)))  # type: ignore[assignment]
-
-    def _graph(self) -> Any:
-        return "all its stages"
 
     def tokens_over_limit(self, text: str) -> int:
         return max(0, len(text.split()) - self.text_tokens)

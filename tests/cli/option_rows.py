@@ -120,14 +120,6 @@ COMPLETE = Command(
         *WRITTEN,
     ),
 )
-RECIPES = Command(
-    (),
-    (
-        row("--graph imagen", stdout="all its stages\n", load__checkpoint="imagen-tiny"),
-        row("--settings dalle", stdout=Holds("top_k=0\n"), load__checkpoint="tiny"),
-        row("--graph other --device cpu", load__device="cpu"),
-    ),
-)
 CLIP = (row("--checkpoint other", encoders=["other"]), DEVICE["encoder"])
 BF16 = row("--bf16", encoder__precision="bf16")
 CLASSIFY = Command(
@@ -336,6 +328,14 @@ BUILD = Command(
     ),
 )
 CHECK = Command((".",), (row("--workers 3", check__workers=3), row("--all", stderr=Holds("item29"))), ends=("1",))
+RECIPES = Command(
+    (),
+    (
+        row("--graph imagen", stdout="its stages\n", load__checkpoint="imagen-tiny"),
+        row("--settings dalle", stdout=Holds("top_k=0\n"), load__checkpoint="tiny"),
+        row("--graph other --device cpu", load__device="cpu"),
+    ),
+)
 COMMANDS = {
     "paint": PAINT,
     "complete": COMPLETE,

@@ -43,7 +43,8 @@ class Sight:
         if self.calls == 0:
             raise Interrupted
         self.calls -= 1
-        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        found: Rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        return found
 
 
 @pytest.fixture(scope="module")

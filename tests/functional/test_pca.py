@@ -14,7 +14,8 @@ def draws(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def axes(width: int, seed: int = 3) -> torch.Tensor:
-    return torch.linalg.qr(draws(width, width, seed=seed))[0]
+    frame: torch.Tensor = torch.linalg.qr(draws(width, width, seed=seed))[0]
+    return frame
 
 
 def test_directions_and_variances_of_a_known_frame() -> None:

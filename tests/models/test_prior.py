@@ -78,8 +78,10 @@ def test_without_a_caption_nothing_of_one_is_heard(config: PriorConfig) -> None:
 
     def answer(told: dict[str, Tensor], dot: int = 0) -> Tensor:
         if isinstance(prior, DiffusionPrior):
-            return prior(*asked(), told)
-        return prior(told, torch.full((B,), dot), codes()[1])
+            found: Tensor = prior(*asked(), told)
+        else:
+            found = prior(told, torch.full((B,), dot), codes()[1])
+        return found
 
     assert torch.equal(answer(one | nothing), answer(other | nothing, dot=2))
     assert not torch.equal(answer(one), answer(other)) and not torch.equal(answer(one), answer(one | nothing))
@@ -139,7 +141,7 @@ def test_what_cannot_be_is_refused() -> None:
         ({"buckets": 1, "dots": 3}, "0 or at least 2"),
     ):
         with pytest.raises(UsageError, match=told):
-            replace(CONFIG, **changes)  # type: ignore[arg-type]
+            replace(CONFIG, **changes)
     prior, told_ = talking(CONFIG), caption()
     with pytest.raises(UsageError, match="this prior wants the condition 'pooled'"):
         prior(*asked(), {name: told_[name] for name in ("sequence", "mask")})

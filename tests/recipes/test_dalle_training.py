@@ -158,7 +158,12 @@ def rightly_told(task: ClipTask, batch: dict[str, torch.Tensor], position: int) 
     shown: list[torch.Tensor] = []
     with pytest.MonkeyPatch.context() as patch:
         encode = task.clip.encode_image
-        patch.setattr(task.clip, "encode_image", lambda x: (shown.append(encode(x)), shown[-1])[1])
+
+        def noted(x: torch.Tensor) -> torch.Tensor:
+            shown.append(encode(x))
+            return shown[-1]
+
+        patch.setattr(task.clip, "encode_image", noted)
         task.loss(batch, position)
     nearest = (torch.cat(shown) @ task.clip.encode_text(batch["ids"]).T).argmax(1).tolist()
     return sum(int(batch["same"][other]) == int(own) for other, own in zip(nearest, batch["same"], strict=True))

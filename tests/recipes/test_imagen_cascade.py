@@ -151,7 +151,8 @@ class Listens:
     device = torch.device("cpu")
 
     def __init__(self, size: int) -> None:
-        self.shape, self.rows = (3, size, size), list[tuple[Tensor, Tensor]]()
+        self.shape: tuple[int, ...] = (3, size, size)
+        self.rows: list[tuple[Tensor, Tensor]] = []
 
     def check(self, conditions: Mapping[str, Tensor]) -> None:
         pass

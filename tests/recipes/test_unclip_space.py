@@ -25,7 +25,7 @@ def embeddings(count: int = 500, rank: int = 6) -> Tensor:
 
 def fitted(kind: Kind = "whitened", **changes: int) -> tuple[Space, Tensor, Tensor]:
     z = embeddings()
-    config = replace(CONFIG, kind=kind, **({"components": 16} if kind == "standard" else {}), **changes)  # type: ignore[arg-type]
+    config = replace(CONFIG, kind=kind, **({"components": 16} if kind == "standard" else {}), **changes)
     cosines = dots(z, unit(z + 0.3 * torch.randn(z.shape, generator=torch.Generator().manual_seed(1))))
     return Space.fit(config, z, cosines), z, cosines
 
@@ -96,10 +96,10 @@ def test_what_cannot_be_fitted_is_refused() -> None:
     with pytest.raises(UsageError, match="at most 3 components"):
         Space.fit(CONFIG, embeddings()[:4], torch.zeros(4))
     for changes, told in (
-        ({"components": 17}, "from 1 to 16"),
+        ({"components": 17}, "at most space.embed=16"),
         ({"kind": "standard"}, "set space.components=16"),
         ({"buckets": 1}, "space.buckets must be 0 or at least 2"),
-        ({"fitted": 1}, "at least 2 pictures"),
+        ({"fitted": 1}, "space.fitted must be at least 2, not 1"),
     ):
         with pytest.raises(UsageError, match=told):
-            replace(CONFIG, **changes)  # type: ignore[arg-type]
+            replace(CONFIG, **changes)

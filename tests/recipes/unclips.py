@@ -18,13 +18,10 @@ WIDTH, LENGTH = 32, 12  # of the tiny reader
 
 def tiny_config(folder: Path, *changes: str) -> UnclipConfig:
     """The nano preset with its reader, its CLIP and its pictures in `folder`, eight pictures a batch, in 32 bits."""
-    save_tiny(folder / "reader", "bert")
-    save_random_checkpoint(folder / "clip")
-    (folder / "squares").mkdir()
-    write_squares(folder / "squares")
+    files(folder)
     config = nano()
     small = {"components": 6, "embed": 64, "text": WIDTH, "length": LENGTH, "width": 32}
-    tokens = {"buckets": 4, "dots": 2}
+    tokens: dict[str, Any] = {"buckets": 4, "dots": 2}
     priors = tuple(
         replace(one, network=replace(one.network, **small, **(tokens if one.network.buckets else {})))
         for one in config.priors
@@ -33,7 +30,7 @@ def tiny_config(folder: Path, *changes: str) -> UnclipConfig:
         config,
         clip=str(folder / "clip"),
         text=replace(config.text, encoder=str(folder / "reader"), length=LENGTH),
-        space=replace(config.space, components=6, embed=64, **tokens),
+        space=replace(config.space, components=6, embed=64, buckets=4, dots=2),
         priors=priors,
         decoder=replace(config.decoder, unet=replace(config.decoder.unet, image=6, text=WIDTH), pictures=8),
     )
@@ -44,6 +41,14 @@ def tiny_config(folder: Path, *changes: str) -> UnclipConfig:
             *changes,
         ],
     )
+
+
+def files(folder: Path) -> Path:
+    """A reader, a CLIP and the folder of squares, which is returned."""
+    save_tiny(folder / "reader", "bert")
+    save_random_checkpoint(folder / "clip")
+    (folder / "squares").mkdir()
+    return write_squares(folder / "squares")
 
 
 def planned(config: UnclipConfig, **changes: Any) -> UnclipConfig:

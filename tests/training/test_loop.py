@@ -253,8 +253,12 @@ def test_compiled_training_compiles_and_learns_the_same(tmp_path: Path, capsys: 
 
 def test_devices() -> None:
     assert pick_device("cpu").type == "cpu"
-    with pytest.raises(UsageError, match="device 'nonsense' cannot be used here"):
-        pick_device("nonsense")
+    for name in ("nonsense", "meta", "mps", "cuda:x", "cuda:99999", "", "cpu:1", "a\n\udcff"):
+        with pytest.raises(UsageError, match="must be auto, cpu, cuda or cuda:N, not") as told:
+            pick_device(name)
+        str(told.value).encode()
+    with pytest.raises(UsageError, match="device 'cuda:99' cannot be used here: of GPUs there is"):
+        pick_device("cuda:99")
 
 
 def test_plans_are_checked() -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pinxit.recipes.painting import Painter, Watch
     from pinxit.types import Ranked
 
-MOST = 2**16  # candidates of a prompt: as many are held in memory
+MOST = 100_000  # candidates of a prompt: as many are held in memory
 
 Candidates = Annotated[int, typer.Option(min=1, max=MOST, help="How many pictures to draw before the best are kept.")]
 Keep = Annotated[int, typer.Option(min=1, help="How many of the best to keep, as CLIP ranks them.")]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pinxit.cli.options import Device
+from pinxit.cli.telling import tell
 from pinxit.cli.training import (
     Captioned,
     Changes,
@@ -73,9 +74,9 @@ def train_unclip(
         config = config if init is None else presets.with_models(config, init)
     named = {"data.source": data, "decoder.pictures": pictures, "clip": clip}
     config = presets.changed(config, asked(named, changes))
-    run, chosen = UnclipRun(out, config, device, not quiet, init), stages.split(",") if stages else None
+    run, chosen = UnclipRun(out, config, device, not quiet, init), stages.split(",") if stages is not None else None
     if dry_run:
-        typer.echo(table(run, chosen))
+        tell(*table(run, chosen).splitlines())
         return
     conclude(run, train(run, chosen, stop))
 

@@ -123,21 +123,34 @@ class Painter(ABC):
         """What metadata tell of settings: all but those that others overrule."""
         return dict(settings)
 
-    def paint(self, prompt: str, *, seed: int = 0, **how: Any) -> list[Ranked]:
-        """Draw candidates of `prompt`, best first by CLIP, and keep some: `paint_many` for one prompt."""
-        return self.paint_many([Prompt(prompt, seed)], **how)[0]
+    def paint(
+        self, prompt: str, *, candidates: int = 16, keep: int | None = 4, seed: int = 0, **how: Any
+    ) -> list[Ranked]:
+        """Draw `candidates` pictures of `prompt`, best first by CLIP, and keep `keep` of them (None: all).
 
-    def paint_many(self, prompts: Iterable[Prompt | tuple[str, int]], **how: Any) -> list[list[Ranked]]:
+        `how`: `watch`, `previews`, `upsampler` and settings, as in `paint_each`.
+        """
+        return self.paint_many([Prompt(prompt, seed)], candidates=candidates, keep=keep, **how)[0]
+
+    def paint_many(
+        self,
+        prompts: Iterable[Prompt | tuple[str, int]],
+        *,
+        candidates: int = 16,
+        keep: int | None = 4,
+        watch: Watch | None = None,
+        **how: Any,
+    ) -> list[list[Ranked]]:
         """`paint_each`, all at once: one list a prompt, in their order. `watch` hears of all of them together."""
-        asked, watch = list(prompts), how.pop("watch", None)
-        ended = 0
+        asked, ended = list(prompts), 0
 
         def among(done: Progress) -> None:
             assert watch is not None
             watch(Progress((ended + done.share) / len(asked), done.preview))
 
         found = []
-        for one in self.paint_each(asked, watch=None if watch is None else among, **how):
+        how |= {"candidates": candidates, "keep": keep, "watch": None if watch is None else among}
+        for one in self.paint_each(asked, **how):
             found.append(one)
             ended += 1
         return found

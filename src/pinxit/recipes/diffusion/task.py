@@ -183,9 +183,7 @@ class DiffusionTask:
 
     def _told(self, rows: Sequence[int]) -> Tensor:
         if self.seen is None:
-            raise UsageError(
-                f"{self.name}'s unet.image={self.config.unet.image} wants embeddings: there are none here."
-            )
+            raise UsageError(f"{self.name}'s unet.image={self.config.unet.image} wants embeddings, and none are here.")
         return self.seen(rows)
 
     def _holes(self, x0: Tensor, position: int) -> Batch:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from msgspec import Meta
 
 from pinxit.errors import UsageError
 from pinxit.functional.samplers import FROM_NOISE
 from pinxit.models.prior import PriorConfig
-from pinxit.recipes.diffusion.config import MOST_STEPS, DataConfig, SamplingConfig, Stage, TextConfig, check_number
+from pinxit.recipes.diffusion.config import DataConfig, SamplingConfig, Stage, Steps, TextConfig
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
 from pinxit.recipes.unclip.space import SpaceConfig
+from pinxit.schema import NotNegative, Positive, Seed, Share, check_fields
 from pinxit.training.plan import Plan
 from pinxit.weights.checkpoint import Store
 
@@ -18,7 +22,7 @@ DECODER, SPACE = "decoder", "space"
 TAKEN = ("pictures", "seen", "texts", "vectors", "checkpoint", SPACE, DECODER)
 """Folders of a run and parts of a checkpoint that are no priors."""
 FIT = ("components", "embed", "buckets", "dots")  # numbers of a prior that its space has too
-MOST_TRIES = 1000
+Tries = Annotated[int, Meta(ge=1, le=1000)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +39,12 @@ class PriorStage(PriorParts):
 
     name: str  # its folder in the run and its part in the checkpoint
     plan: Plan  # of no images: it is left out
-    drop: float = 0.1  # chance that it is told no caption, for guidance (section 2.2)
+    drop: Share = 0.1  # chance that it is told no caption, for guidance (section 2.2)
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name) or self.name in TAKEN:
             raise UsageError(f"priors: '{self.name}' cannot name a prior; take small letters, and no folder's name.")
-        check_number(f"priors.{self.name}.drop", self.drop, 0, 1)
+        check_fields(self, f"priors.{self.name}")
         if self.diffusion.variance != "fixed":
             raise UsageError(f"priors.{self.name}.diffusion.variance must be fixed: a prior answers one embedding.")
 
@@ -55,26 +59,19 @@ class PriorSampling:
     """How embeddings are drawn where nobody says otherwise; the checkpoint keeps it."""
 
     prior: str = ""  # which of the priors; "": the first
-    tries: int = 2  # embeddings drawn, of which the one most like the caption is kept (section 2.2)
-    guidance: float = 1.0  # classifier-free
+    tries: Tries = 2  # embeddings drawn, of which the one most like the caption is kept (section 2.2)
+    guidance: NotNegative = 1.0  # classifier-free
     sampler: str = "dpm++2m-sde"  # of a diffusion prior
-    steps: int = 25
-    limit: float = 5.0  # coordinates of predictions are clipped to +- this
-    temperature: float = 1.0  # of an autoregressive prior
-    top_p: float = 1.0
-    likeness: float = 0.5  # the dot product is drawn from what lies above this share of its distribution
+    steps: Steps = 25
+    limit: Positive = 5.0  # coordinates of predictions are clipped to +- this
+    temperature: NotNegative = 1.0  # of an autoregressive prior
+    top_p: Share = 1.0
+    likeness: Share = 0.5  # the dot product is drawn from what lies above this share of its distribution
 
     def __post_init__(self) -> None:
         if self.sampler not in FROM_NOISE:
             raise UsageError(f"there is no sampler '{self.sampler}'; choose from {', '.join(FROM_NOISE)}.")
-        check_number("imagining.tries", self.tries, 1, MOST_TRIES, whole=True)
-        check_number("imagining.steps", self.steps, 1, MOST_STEPS, whole=True)
-        for name in ("guidance", "temperature"):
-            check_number(f"imagining.{name}", getattr(self, name), 0)
-        for name in ("top_p", "likeness"):
-            check_number(f"imagining.{name}", getattr(self, name), 0, 1)
-        if not self.limit > 0:
-            raise UsageError(f"imagining.limit must be above 0, not {self.limit}.")
+        check_fields(self, "imagining")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +84,16 @@ class UnclipConfig:
     priors: tuple[PriorStage, ...]
     decoder: Stage
     clip: str = "tiny"  # whose embeddings: a shipped name, a checkpoint folder, published weights
-    drop_image: float = 0.1  # chance that the decoder sees no embedding, for guidance (section 2.1)
+    drop_image: Share = 0.1  # chance that the decoder sees no embedding, for guidance (section 2.1)
     imagining: PriorSampling = field(default_factory=PriorSampling)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     store: Store = "bf16"  # of the checkpoint's weights: bf16, or int8 in half the space
-    seed: int = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         if self.text.learned is not None:
             raise UsageError("text.learned must be null: priors and decoder share a reader that stays as it is.")
-        check_number("drop_image", self.drop_image, 0, 1)
+        check_fields(self, "")
         names = [prior.name for prior in self.priors]
         for prior in self.priors:
             if names.count(prior.name) > 1:

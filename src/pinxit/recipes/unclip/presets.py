@@ -50,7 +50,7 @@ def nano() -> UnclipConfig:
 
 
 def tiny() -> UnclipConfig:
-    """64 px over the shipped `tiny`'s CLIP and the packaged MiniLM, for 2 CPU cores: about two hours with --init-from.
+    """64 px over the shipped `tiny`'s CLIP and the packaged MiniLM; --dry-run tells how long it takes on a machine.
 
     The decoder is `imagen-tiny`'s base grown by the picture's embedding, and meant to begin with its weights. The
     autoregressive prior is left out until it is given images (`--set priors.components.plan.images=190000`).

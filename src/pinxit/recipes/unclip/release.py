@@ -75,14 +75,15 @@ def card(run: UnclipRun, facts: Mapping[str, Any]) -> str:
     """The model card; `facts` is the checkpoint's provenance."""
     config, source = run.config, run.config.data.source
     start = f", started from checkpoint {facts['started_from']}" if facts["started_from"] else ""
-    priors = " and ".join(
-        f"{one.name} ({'autoregressive' if one.network.buckets else 'diffusion'})" for one in run.priors
-    )
+    kinds = {one.name: "autoregressive" if one.network.buckets else "diffusion" for one in run.priors}
+    priors = " and ".join(f"'{name}' ({kind})" for name, kind in kinds.items())
+    tells = f"The priors {priors} tell" if len(kinds) > 1 else f"The prior {priors} tells"
     return f"""# An unCLIP for {source}
 
-A prior, {priors}, tells what embedding the CLIP of '{facts["clip"]}' may give a picture of a sentence; a decoder draws
-pictures of {config.decoder.size} pixels from that embedding and the sentence, which a frozen language model
-({facts["reader"]}) reads. After "Hierarchical Text-Conditional Image Generation with CLIP Latents" (arXiv 2204.06125).
+{tells} what embedding the CLIP of '{facts["clip"]}' may give a picture
+of a sentence; a decoder draws pictures of {config.decoder.size} pixels from that embedding and the sentence, which a
+frozen language model ({facts["reader"]}) reads. After
+"Hierarchical Text-Conditional Image Generation with CLIP Latents" (arXiv 2204.06125).
 
 ## Training
 

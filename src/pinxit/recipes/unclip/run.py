@@ -27,7 +27,7 @@ from pinxit.text.encoders import TextEncoder, open_text_encoder
 from pinxit.training.loop import Task, Weights
 from pinxit.training.plan import Plan
 from pinxit.training.precision import pick_device
-from pinxit.training.runs import enter
+from pinxit.training.runs import FILE, config_of, enter
 
 RECIPE, BASE = "unclip", "imagen"  # of whose checkpoints a run may start
 
@@ -68,9 +68,15 @@ class UnclipRun(StartingRun[UnclipConfig]):
         used[SPACE] = partial(self.finished, SPACE)
         used |= {"text": partial(self.started, DECODER), "drop_image": partial(self.started, DECODER)}
         used[DECODER] = partial(self.started, DECODER)
-        used |= {f"priors.{one.name}": partial(self.started, one.name) for one in self.config.priors}
+        for name in {one.name for one in (*self.config.priors, *self._before)}:  # nor can one that learnt be taken out
+            used[f"priors.{name}"] = partial(self.started, name)
         enter(self.folder, RECIPE, self.config, used)
         self.note_start()
+
+    @property
+    def _before(self) -> tuple[PriorStage, ...]:
+        """The priors that the run had when its config was last written down."""
+        return config_of(self.folder, RECIPE, UnclipConfig).priors if (self.folder / FILE).is_file() else ()
 
     def plan(self, stage: str) -> Plan:
         return self.config.decoder.plan if stage == DECODER else self.config.prior(stage).plan

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from pinxit.errors import UsageError
 from pinxit.functional.pca import Buckets, fit_buckets, fit_pca
 from pinxit.functional.vectors import unit
+from pinxit.schema import Count, Several, Whole, check_fields
 
 Kind = Literal["whitened", "scaled", "standard"]
 STILL = 1e-8  # a direction that varies less than this share of the first one's variance has no scale of its own
@@ -26,24 +27,23 @@ STILL = 1e-8  # a direction that varies less than this share of the first one's 
 class SpaceConfig:
     """What shapes a `Space`."""
 
-    embed: int = 256  # E
-    components: int = 64  # K
+    embed: Count = 256  # E
+    components: Count = 64  # K
     kind: Kind = "whitened"  # components at unit variance each; scaled: at one scale for all; standard: Karlo's, no PCA
-    buckets: int = 256  # Q of every component, for an autoregressive prior; 0: none
-    dots: int = 64  # buckets of the dot product of picture and caption, for an autoregressive prior; 0: none
-    fitted: int = 50_000  # pictures that it is fitted on at most
+    buckets: Whole = 256  # Q of every component, for an autoregressive prior; 0: none
+    dots: Whole = 64  # buckets of the dot product of picture and caption, for an autoregressive prior; 0: none
+    fitted: Several = 50_000  # pictures that it is fitted on at most
 
     def __post_init__(self) -> None:
-        if not 1 <= self.components <= self.embed:
+        check_fields(self, "space")
+        if self.components > self.embed:
             raise UsageError(f"space.components must be from 1 to {self.embed}, not {self.components}.")
         if self.kind == "standard" and self.components != self.embed:
             told = f"space.kind=standard keeps every number: set space.components={self.embed}"
             raise UsageError(f"{told}, not {self.components}.")
         for name in ("buckets", "dots"):
-            if getattr(self, name) < 0 or getattr(self, name) == 1:
-                raise UsageError(f"space.{name} must be 0 or at least 2, not {getattr(self, name)}.")
-        if self.fitted < 2:
-            raise UsageError(f"space.fitted must be at least 2 pictures, not {self.fitted}.")
+            if getattr(self, name) == 1:
+                raise UsageError(f"space.{name} must be 0 or at least 2, not 1.")
 
 
 class Space(nn.Module):

@@ -6,21 +6,29 @@ space.safetensors, then space.json: its config, the fingerprint of the CLIP, and
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from pinxit.config import from_dict, to_dict
-from pinxit.data.chunks import read_json
 from pinxit.errors import DataError
-from pinxit.files import replacing, write_json
+from pinxit.files import read_json, replacing, write_json
 from pinxit.recipes.unclip.space import Space, SpaceConfig
+from pinxit.schema import Share
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 FILE, TENSORS = "space.json", "space.safetensors"
+
+
+class About(TypedDict):
+    """space.json."""
+
+    config: dict[str, Any]
+    fingerprint: str  # of the CLIP
+    kept: Share  # of its embeddings' variance
 
 
 def write_space(folder: Path, space: Space, fingerprint: str, kept: float) -> None:
@@ -47,9 +55,6 @@ def read_space(folder: Path, fingerprint: str) -> Space:
     return space
 
 
-def about_space(folder: Path) -> dict[str, Any]:
+def about_space(folder: Path) -> About:
     """What space.json says. Raises DataError where it is missing or damaged."""
-    told = read_json(folder / FILE)
-    if not {"config", "fingerprint", "kept"} <= told.keys():
-        raise DataError(f"the space {folder} is damaged; delete and fit it again.")
-    return told
+    return read_json(folder / FILE, About, DataError, "delete the folder and fit the space again")

@@ -1,0 +1,51 @@
+"""`pinxit train unclip` as it is typed: what it costs, from a base of Imagen, and what is refused in a sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pinxit.weights.checkpoint import open_checkpoint
+from tests.cli.helpers import Cli
+
+pytest.importorskip("transformers")
+from tests.recipes.imagens import save_random_imagen
+from tests.recipes.painters import save_random_checkpoint
+from tests.recipes.unclips import files
+
+
+def test_a_base_of_imagen_is_trained_on_and_gone_on_with(cli: Cli, tmp_path: Path) -> None:
+    """Stage by stage; in the end the same command without any option finds nothing left to do."""
+    imagen = save_random_imagen(tmp_path / "imagen")
+    words = ["train", "unclip", "--preset", "nano", "--init-from", str(imagen), "--quiet"]
+    words += ["--data", str(files(tmp_path / "files")), "--clip", str(tmp_path / "files" / "clip")]
+    told = ["decoder.unet.image=6", "space.components=6", "space.embed=64", "space.buckets=0", "space.dots=0"]
+    told += [f"priors.prior.network.{name}" for name in ("components=6", "embed=64")]
+    told += ["priors.components.plan.images=0", *(f"priors.components.network.{n}=0" for n in ("buckets", "dots"))]
+    told += [f"priors.components.network.{name}" for name in ("components=6", "embed=64")]
+    told += [f"{plan}.plan.{name}" for plan in ("priors.prior", "decoder") for name in ("batch=8", "images=16")]
+    for change in told:
+        words += ["--set", change]
+    words += ["--pictures", "8", "--out", str(tmp_path / "run")]
+    dry = cli(*words, "--dry-run")
+    assert dry.code == 0 and "decoder" in dry.out and not (tmp_path / "run").exists(), dry.err
+    assert cli(*words, "--stages", "pictures,texts,vectors").code == 0
+    assert not (tmp_path / "run" / "space").exists()
+    done = cli(*words)
+    assert done.code == 0, done.err
+    found = open_checkpoint(tmp_path / "run" / "checkpoint", "unclip")
+    assert list(found.parts) == ["space", "prior", "decoder"]
+    assert found.provenance["started_from"] == open_checkpoint(imagen).hash
+    again = cli("train", "unclip", "--out", str(tmp_path / "run"), "--quiet")
+    assert again.code == 0 and again.out.strip() == str(tmp_path / "run" / "checkpoint")
+    late = cli("train", "unclip", "--out", str(tmp_path / "run"), "--set", "space.kind=scaled")
+    assert late.code == 2 and "was started with space.kind=whitened, not scaled" in late.err
+
+
+def test_what_cannot_be_started_from_is_one_sentence(cli: Cli, tmp_path: Path) -> None:
+    save_random_checkpoint(tmp_path / "clip")
+    for name, told in ((str(tmp_path / "none"), "none"), (str(tmp_path / "clip"), "neither unclip nor imagen")):
+        done = cli("train", "unclip", "--preset", "nano", "--init-from", name, "--out", str(tmp_path / "run"))
+        assert done.code == 1 and told in done.err and "Traceback" not in done.err and len(done.err.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
