@@ -381,7 +381,7 @@ def test_the_card_tells_machine_command_scores_and_licence(straight: ImagenRun) 
     [
         ({"guidance": -0.5}, "guidance must be at least 0 and finite, not -0.5"),
         ({"guidance": math.nan}, "guidance must be at least 0 and finite, not nan"),
-        ({"guidance": "abc"}, "guidance must be a number, not abc"),
+        ({"guidance": "abc"}, "guidance must be a number, not 'abc'"),
         ({"steps": 1001}, "from 1 to 1000"),
         ({"steps": 2.5}, "steps must be a whole number, not 2.5"),
         ({"sampler": "magic"}, "no sampler 'magic'"),
