@@ -60,8 +60,9 @@ class Notes:
 class Painter(DallePainter):
     """Knows every setting, and paints noise."""
 
-    name, size, text_tokens, grid, kinds = "stand-in", SIDE, 6, 4, KINDS
+    name, size, text_tokens, grid = "stand-in", SIDE, 6, 4
     graph: Any = "its stages"
+    kinds: Any = KINDS
 
     def __init__(self, notes: Notes) -> None:
         self.notes, self.defaults, self.provenance = notes, dict(DEFAULTS), {"checkpoint": "stand-in"}
