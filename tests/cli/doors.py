@@ -182,7 +182,7 @@ def painters(patch: pytest.MonkeyPatch, notes: Notes) -> None:
 def clips(patch: pytest.MonkeyPatch, notes: Notes) -> None:
     def opened(name: str, device: str = "auto", activation: Any = None, engine: str = "torch", precision: str = "fp32"
                ) -> Encoder:  # fmt: skip
-        notes("encoder", device=device, precision=precision)
+        notes("encoder", device=device, precision=precision, activation=activation)
         notes.add("encoders", str(name))
         return Encoder()
 
