@@ -214,6 +214,7 @@ def _range(limits: Meta | None, value: float, kind: type) -> str:
         return f"{low} and below {limits.lt:g}"
     if kind is int:
         return low if value < LARGEST else f"{low} and below 2**63"
+    assert limits.le is not None
     most = f"{limits.le:.2g}".replace("+0", "").replace("+", "")
     end = "finite" if not math.isfinite(value) or value <= limits.le else f"at most {most}"
     return f"{low} and {end}" if low else end

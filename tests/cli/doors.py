@@ -60,8 +60,9 @@ class Notes:
 class Painter(DallePainter):
     """Knows every setting, and paints noise."""
 
-    name, size, text_tokens, grid, kinds = "stand-in", SIDE, 6, 4, KINDS
+    name, size, text_tokens, grid = "stand-in", SIDE, 6, 4
     graph: Any = "its stages"
+    kinds: Any = KINDS
 
     def __init__(self, notes: Notes) -> None:
         self.notes, self.defaults, self.provenance = notes, dict(DEFAULTS), {"checkpoint": "stand-in"}
@@ -147,7 +148,7 @@ class Encoder:
     def pictures(self, pictures: Sequence[Picture]) -> Any:
         return np.stack([np.resize(one.astype(np.float32), 4) for one in pictures])
 
-    def texts(self, texts: Sequence[str]) -> Any:
+    def texts(self, texts: Sequence[str], cut: bool = False) -> Any:
         return np.ones((len(texts), 4), np.float32)
 
 
@@ -181,7 +182,7 @@ def painters(patch: pytest.MonkeyPatch, notes: Notes) -> None:
 def clips(patch: pytest.MonkeyPatch, notes: Notes) -> None:
     def opened(name: str, device: str = "auto", activation: Any = None, engine: str = "torch", precision: str = "fp32"
                ) -> Encoder:  # fmt: skip
-        notes("encoder", device=device, precision=precision)
+        notes("encoder", device=device, precision=precision, activation=activation)
         notes.add("encoders", str(name))
         return Encoder()
 
@@ -226,10 +227,10 @@ def trainers(patch: pytest.MonkeyPatch, notes: Notes) -> None:
         notes("train", folder=out, device=device, config=to_dict(config), init=told)
         return SimpleNamespace(finished=True, signalled=False), out / "judge"
 
-    for home in ("dalle.stages", "imagen.stages", "clip.run", "classifier"):
+    for home in ("dalle.stages", "imagen.stages", "unclip.stages", "clip.run", "classifier"):
         patch.setattr(f"pinxit.recipes.{home}.train", train)
     patch.setattr("pinxit.recipes.judge.judge.train", judge)
-    for recipe in ("dalle", "imagen"):
+    for recipe in ("dalle", "imagen", "unclip"):
         patch.setattr(f"pinxit.recipes.{recipe}.estimate.table", lambda run, asked: "so many hours")
 
 

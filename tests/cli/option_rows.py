@@ -120,7 +120,11 @@ COMPLETE = Command(
         *WRITTEN,
     ),
 )
-CLIP = (row("--checkpoint other", encoders=["other"]), DEVICE["encoder"])
+CLIP = (
+    row("--checkpoint other", encoders=["other"]),
+    row("--activation gelu", encoder__activation="gelu"),
+    DEVICE["encoder"],
+)
 BF16 = row("--bf16", encoder__precision="bf16")
 CLASSIFY = Command(
     ("p.png", "--labels", "a,b"),
@@ -200,6 +204,18 @@ TRAIN_IMAGEN = Command(
         COSTS,
     ),
 )
+TRAIN_UNCLIP = Command(
+    RUN,
+    (
+        *STAGED,
+        row("--preset nano", train__config=config(decoder__size=16)),
+        row("--data folder", train__config=config(data__source="folder")),
+        row("--pictures 9000", train__config=config(decoder__pictures=9000)),
+        row("--clip other", train__config=config(clip="other")),
+        row("--init-from imagen-tiny", train__init="imagen"),
+        COSTS,
+    ),
+)
 TRAIN_CLASSIFIER = Command(
     RUN,
     (
@@ -217,6 +233,18 @@ TRAIN_DALLE = Command(
         row("--pictures 9000", train__config=config(data__pictures=9000)),
         row("--init-from tiny", train__init="dalle"),
         row("--preset nano --init-from tiny --grow", train__config=config(transformer__depth=2)),
+        COSTS,
+    ),
+)
+TRAIN_UNCLIP = Command(
+    RUN,
+    (
+        *STAGED,
+        row("--preset nano", train__config=config(decoder__size=16)),
+        row("--data folder", train__config=config(data__source="folder")),
+        row("--pictures 9000", train__config=config(decoder__pictures=9000)),
+        row("--clip other", train__config=config(clip="other")),
+        row("--init-from imagen-tiny", train__init="imagen"),
         COSTS,
     ),
 )
@@ -348,8 +376,10 @@ COMMANDS = {
     "train judge": TRAIN_JUDGE,
     "train clip": TRAIN_CLIP,
     "train imagen": TRAIN_IMAGEN,
+    "train unclip": TRAIN_UNCLIP,
     "train classifier": TRAIN_CLASSIFIER,
     "train dalle": TRAIN_DALLE,
+    "train unclip": TRAIN_UNCLIP,
     "eval world": EVAL_WORLD,
     "eval famous": EVAL_FAMOUS,
     "eval sweep": EVAL_SWEEP,

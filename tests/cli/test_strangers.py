@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 from pinxit.cli import app
+from pinxit.cli.telling import tell, tell_json
 from pinxit.errors import PinxitError
 from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
 from pinxit.pictures import write_png
@@ -32,6 +34,12 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
         torch.manual_seed(0)
         save_transformers_clip(CLIP(CLIPConfig(24, vision, TextConfig(width=64, layers=1, heads=1))), folder)
     return str(folder)
+
+
+@pytest.fixture(autouse=True)
+def plain_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is compiled, which takes longer than all the rest."""
+    monkeypatch.setattr("pinxit.recipes.clip.engine.find_spec", lambda name: None)
 
 
 @pytest.fixture
@@ -98,18 +106,28 @@ def test_texts_that_are_too_long_are_refused_alike(run: Callable[..., Result], p
         pytest.importorskip("usearch")
         assert run("search", "index", str(pictures), "--out", str(pictures.parent / "i")).exit_code == 0
         told = run("search", "find", str(pictures.parent / "i"), long)
-    assert "has 300 tokens, but CLIP reads 75: shorten it." in str(told.exception)
+    assert "tokens, but CLIP reads 75: shorten it." in str(told.exception)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_an_output_that_is_full_or_holds_little(pictures: Path, clip: str) -> None:
-    arguments = [sys.executable, "-m", "pinxit", "classify", str(pictures), "--labels", "猫,b", "--checkpoint", clip]
-    environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
+def test_an_output_that_is_full_is_one_sentence(tmp_path: Path) -> None:
+    write_png(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "a.txt").write_text("a square")
+    command = [sys.executable, "-m", "pinxit", "data", "check", str(tmp_path)]
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run([*arguments, "--json"], stdout=full, stderr=subprocess.PIPE, check=False, env=environment)
-    assert done.returncode == 1 and done.stderr.decode().splitlines()[-1] == (
-        "pinxit: cannot write the output: No space left on device."
-    )
-    done = subprocess.run([*arguments, "--json"], capture_output=True, check=False, env=environment)
-    assert done.returncode == 0
-    assert {one["label"] for one in json.loads(done.stdout.splitlines()[0])["labels"]} == {"猫", "b"}
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines()[-1] == "pinxit: cannot write the output: No space left on device."
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize("text", ["猫", "é", "🦊", STRANGE, "\x1b[31m"])
+def test_what_an_encoding_cannot_hold_is_escaped(monkeypatch: pytest.MonkeyPatch, encoding: str, text: str) -> None:
+    """JSON says the same in any encoding, and lines for people are lines."""
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
+    tell_json({"path": text})
+    tell(text)
+    first, second = raw.getvalue().decode(encoding).splitlines()
+    assert json.loads(first) == {"path": text} and second
+    assert text.encode(encoding, "replace").decode(encoding) != text or text in second or text == "\x1b[31m"

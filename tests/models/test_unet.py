@@ -352,7 +352,7 @@ def test_attention_of_fewer_channels_than_a_head_has() -> None:
     """One narrow head: what the config lets pass can be built and run."""
     config = UNetConfig(channels=(32, 48), blocks=(1, 1), attention=(True, True), head=64)
     with torch.no_grad():
-        assert UNet(config)(torch.zeros(1, 3, 8, 8), torch.zeros(1)).shape == (1, 3, 8, 8)
+        assert UNet(config)(torch.zeros(1, 3, 8, 8), torch.zeros(1), {}).shape == (1, 3, 8, 8)
 
 
 def test_impossible_configs_are_refused() -> None:

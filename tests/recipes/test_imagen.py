@@ -507,7 +507,8 @@ def test_a_reader_from_scratch_may_take_the_place_of_a_frozen_one(straight: Imag
     run = ImagenRun(tmp_path, config, "cpu", progress=False, init=one)
     assert train(run).finished == run.stages
     shipped, trained = load(run.path("checkpoint"), device="cpu"), run.reader("upsampler").encode(["a red square"])
-    said = shipped.reader.encode(["a red square"]).sequence  # type: ignore[attr-defined]
+    assert shipped.reader is not None
+    said = shipped.reader.encode(["a red square"]).sequence
     assert torch.allclose(said, trained.sequence, atol=0.02 * trained.sequence.abs().max().item())
     again = open_checkpoint(run.path("checkpoint"), "imagen")
     further = ImagenRun(tmp_path / "further", with_models(config, again), "cpu", progress=False, init=again)

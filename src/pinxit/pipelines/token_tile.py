@@ -140,12 +140,13 @@ class Tile:
     def _draw(self, states: Sequence[Drawing], row_B: Tensor, at_B: Tensor) -> Tensor:
         asked = [state.request for state in states]
         temperature, top_k, top_p, guidance = self.settings[:, row_B]
-        logits = self.logits[row_B]
+        logits = picked(self.logits, [state.rows[0] for state in states])
         if any(len(state.rows) > 1 for state in states):
-            logits = guide(logits, self.logits[self._index([state.rows[-1] for state in states])], guidance)
+            logits = guide(logits, picked(self.logits, [state.rows[-1] for state in states]), guidance)
         sound_B = logits.sum(1).isfinite()
-        self.sound[row_B] &= sound_B  # asked for at the end, as a GPU is not to be waited for at every step
-        logits = torch.where(sound_B[:, None], logits, 0)
+        if sound_B.device.type != "cpu" or not sound_B.all():
+            self.sound[row_B] &= sound_B  # asked for at the end, as a GPU is not to be waited for at every step
+            logits = torch.where(sound_B[:, None], logits, 0)
         return sample(
             logits,
             self.uniform[row_B, at_B],
@@ -176,10 +177,20 @@ class Tile:
         taken = set(range(self.decoder.slots)).difference(self.free)
         width = next(width for width in self.widths if width > max(taken))
         logits = self.decoder.step(self.fed[:width], self.position[:width])
-        if taken <= {row for row, _ in fed}:
+        if taken <= {row for row, _ in fed} and width == self.decoder.slots:
+            self.logits = logits
+        elif taken <= {row for row, _ in fed}:
             self.logits[:width] = logits  # much faster than row by row
         else:
             self.logits[rows] = logits[rows]
 
     def _index(self, numbers: Sequence[int]) -> Tensor:
         return torch.tensor(numbers, device=self.decoder.device)
+
+
+def picked(x: Tensor, rows: Sequence[int]) -> Tensor:
+    """Rows of `x`: a view where they lie at even distances, as a full tile's do."""
+    stride = rows[1] - rows[0] if len(rows) > 1 else 1
+    if stride > 0 and list(rows) == list(range(rows[0], rows[0] + stride * len(rows), stride)):
+        return x[rows[0] : rows[-1] + 1 : stride]
+    return x[torch.tensor(rows, device=x.device)]

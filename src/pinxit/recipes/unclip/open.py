@@ -31,9 +31,9 @@ class Imaginer:
     sampling: PriorSampling
 
     def told(self, caption: str) -> Told:
-        """A caption as the prior is told it: `sequence` [L, D], `mask` [L], `pooled` [E]."""
+        """A caption as the prior is told it, cut as in training: `sequence` [L, D], `mask` [L], `pooled` [E]."""
         read = {name: rows[0] for name, rows in texts(self.reader, [caption]).items()}
-        return read | {"pooled": torch.from_numpy(self.clip.texts([caption]))[0].to(read["mask"].device)}
+        return read | {"pooled": torch.from_numpy(self.clip.texts([caption], cut=True))[0].to(read["mask"].device)}
 
     def embedding(self, caption: str, seed: int = 0, candidate: int = 0) -> Tensor:
         """What CLIP may say of a picture of the caption, [E] of length one."""
