@@ -168,7 +168,7 @@ def painters(patch: pytest.MonkeyPatch, notes: Notes) -> None:
         notes("load", checkpoint=checkpoint, **how)
         found = Painter(notes)
         if checkpoint == "cascade":
-            found.upsampler = Upsampler(notes)  # type: ignore[assignment]
+            found.upsampler = Upsampler(notes)  # type: ignore[attr-defined]
         return found
 
     def load_upsampler(checkpoint: str, *, device: str, reader: Any = None) -> Upsampler:

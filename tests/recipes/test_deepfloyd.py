@@ -263,11 +263,15 @@ def test_it_is_a_painter(painter: DiffusionPainter) -> None:
     for settings, told in (
         ({"steps": 1001}, "1000"),
         ({"spacing": "smart28"}, "smart28"),
+        ({"spacing": "smart50", "steps": 3}, "give steps or spacing, but not both"),
         ({"guidance": -1.0}, "guidance"),
         ({"temperature": 1.0}, "temperature"),
     ):
         with pytest.raises(UsageError, match=told):
             served.paint(PROMPT, candidates=1, **settings)
+    settled = served.settled({"spacing": "smart50", "guidance": 2, "steps": None})
+    assert settled == known | {"spacing": "smart50", "guidance": 2.0} and isinstance(settled["guidance"], float)
+    assert served.settled(settled) == settled, "all its own settings may be given, too"
 
 
 def test_bf16(folders: Folders) -> None:

@@ -385,7 +385,7 @@ def test_the_card_tells_machine_command_scores_and_licence(straight: ImagenRun) 
         ({"steps": 1001}, "from 1 to 1000"),
         ({"steps": 2.5}, "steps must be a whole number, not 2.5"),
         ({"sampler": "magic"}, "no sampler 'magic'"),
-        ({"grid": "square"}, "no grid 'square'"),
+        ({"grid": "square"}, "grid must be one of even, karras, not 'square'"),
         ({"percentile": 1.5}, "percentile must be from 0 to 1"),
         ({"top_k": 3}, "no setting 'top_k'"),
         ({"candidates": 0}, "candidates must be at least 1"),

@@ -15,6 +15,7 @@ from torch import Tensor
 from pinxit.api import load, load_upsampler
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.functional.samplers import Denoised
+from pinxit.recipes.capabilities import upsampler_of
 from pinxit.recipes.diffusion.upsampler import Upsampler
 from pinxit.recipes.imagen.presets import nano, read_by
 from pinxit.recipes.imagen.run import ImagenRun
@@ -57,8 +58,9 @@ def test_three_networks_are_trained_and_kept(tmp_path: Path, stored: int) -> Non
     card = (run.path("checkpoint") / "README.md").read_text(encoding="utf-8")
     assert "enlarges them to 32 and then 64:" in card and "3 diffusion models" in card
     painter = load(run.path("checkpoint"), device="cpu")
-    assert painter.upsampler is not None
-    large = painter.upsampler.enlarge("a red square", painter.paint("a red square", candidates=1))
+    upsampler = upsampler_of(painter)
+    assert upsampler is not None
+    large = upsampler.enlarge("a red square", painter.paint("a red square", candidates=1))
     assert large[0].picture.shape == (64, 64, 3)
 
 
@@ -80,7 +82,7 @@ def test_an_upsampler_may_be_told_no_text(tmp_path: Path) -> None:
     first = ImagenRun(tmp_path / "alone", alone, "cpu", progress=False)
     assert train(first).finished == ("pictures", "tokenizer", "texts", "base", "checkpoint")
     painter = load(first.path("checkpoint"), device="cpu")
-    assert painter.upsampler is None and painter.paint("a red square", candidates=1)
+    assert upsampler_of(painter) is None and painter.paint("a red square", candidates=1)
     assert "a diffusion model draws" in (first.path("checkpoint") / "README.md").read_text(encoding="utf-8")
     with pytest.raises(CheckpointError, match="has no upsampler"):
         load_upsampler(first.path("checkpoint"), device="cpu")

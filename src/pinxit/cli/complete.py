@@ -74,9 +74,9 @@ def complete(
     known, digest = read_picture(picture), hashlib.sha256(picture.read_bytes()).hexdigest()
     given = settings_of(changes, guidance=guidance, temperature=temperature)
     painter = load(checkpoint, device=device, int8=int8)
-    settings = settled(given, painter)
     if not isinstance(painter, Completes):
         raise UsageError(f"{checkpoint} cannot complete a picture: choose a checkpoint of dalle.")
+    settings = settled(given, painter)
     hole = painter.hole(known, keep_rows=keep_rows, box=_box(box) if box else None)
     say_about(painter, prompt, strict)
 

@@ -142,8 +142,9 @@ def _check_choice(checkpoint: str, ranker: str | None, candidates: int, keep: in
 def _enlarger(painter: Painter, upscale: int | None, named: str | None, device: str) -> Upsampler | None:
     """What enlarges the kept pictures: the one that is named, the painter's own, or the shipped one; None: nothing."""
     from pinxit.api import load_upsampler
+    from pinxit.recipes.capabilities import upsampler_of
 
-    own = painter.upsampler
+    own = upsampler_of(painter)
     if upscale == 0 or (upscale is None and own is None):
         if named is not None:
             raise UsageError(

@@ -39,9 +39,10 @@ def recipes(
         tell(*(f"{recipe}: {name}" for recipe, name in shipped.items()))
         return
     from pinxit.api import load
+    from pinxit.recipes.capabilities import upsampler_of
 
     painter = load(shipped.get(asked, asked), device=device)
-    upsampler = painter.upsampler
+    upsampler = upsampler_of(painter)
     if settings is not None:
         known = painter.defaults | ({} if upsampler is None else upsampler.defaults)
         tell(*(f"{name}={value}" for name, value in known.items()))

@@ -64,9 +64,12 @@ def set_up(
 
 
 def _upsampler(painter: Painter, checkpoint: str) -> Upsampler:
-    if painter.upsampler is None:
+    from pinxit.recipes.capabilities import upsampler_of
+
+    found = upsampler_of(painter)
+    if found is None:
         raise UsageError(f"{checkpoint} has no upsampler: leave out --upscale, or name an Imagen with --checkpoint.")
-    return painter.upsampler
+    return found
 
 
 def _studio(painter: Painter, upsampler: Upsampler | None) -> Studio:

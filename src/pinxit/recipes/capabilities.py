@@ -1,4 +1,4 @@
-"""What some painters can besides painting: whoever has these methods can."""
+"""What some painters can besides painting: whoever has what a protocol names can."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from pinxit.recipes.dalle.holes import Hole, PixelBox
+    from pinxit.recipes.diffusion.upsampler import Upsampler
+    from pinxit.recipes.painting import Painter
     from pinxit.types import Picture, Ranked
 
 
@@ -20,3 +22,15 @@ class Completes(Protocol):
     def complete(self, picture: Picture, prompt: str, hole: Hole, **how: Any) -> list[Ranked]:
         """The cells of `hole` redrawn in the centre square of `picture`, best first; `how` as in `Painter.paint`."""
         ...
+
+
+@runtime_checkable
+class Cascade(Protocol):
+    """Has an upsampler of its own, or a place for one."""
+
+    upsampler: Upsampler | None
+
+
+def upsampler_of(painter: Painter) -> Upsampler | None:
+    """The painter's own, if it has any."""
+    return painter.upsampler if isinstance(painter, Cascade) else None

@@ -24,7 +24,6 @@ from pinxit.text.tokenizers import Tokenizer
 from pinxit.types import Prompt, Ranked
 
 if TYPE_CHECKING:
-    from pinxit.recipes.diffusion.upsampler import Upsampler
     from pinxit.text.encoders import TextEncoder
     from pinxit.types import Picture
 
@@ -85,7 +84,6 @@ class Painter(ABC):
     kinds: type[Any]  # the dataclass that says of which kind and in which range its settings are
     provenance: dict[str, Any]  # goes into every picture's metadata
     ranker: Ranker
-    upsampler: Upsampler | None = None  # its own, where it is a cascade
 
     @cached_property
     def graph(self) -> Graph:

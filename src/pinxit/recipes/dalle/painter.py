@@ -42,7 +42,7 @@ class DallePainter(Painter):
     two a guided picture (None: the device's usual); a change changes speed alone and, perhaps, last bits.
     """
 
-    kinds = SamplingConfig
+    kinds: type[Any] = SamplingConfig
 
     def __init__(
         self,

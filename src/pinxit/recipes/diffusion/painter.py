@@ -36,7 +36,7 @@ class DiffusionPainter(Painter):
     the timesteps instead of steps ("smart100", "10,10,3,2,2"; "": equal strides).
     """
 
-    kinds = SamplingConfig
+    kinds: type[Any] = SamplingConfig
 
     def __init__(
         self,
