@@ -236,18 +236,6 @@ TRAIN_DALLE = Command(
         COSTS,
     ),
 )
-TRAIN_UNCLIP = Command(
-    RUN,
-    (
-        *STAGED,
-        row("--preset nano", train__config=config(decoder__size=16)),
-        row("--data folder", train__config=config(data__source="folder")),
-        row("--pictures 9000", train__config=config(decoder__pictures=9000)),
-        row("--clip other", train__config=config(clip="other")),
-        row("--init-from imagen-tiny", train__init="imagen"),
-        COSTS,
-    ),
-)
 EXAM = (
     row("--checkpoint other", load__checkpoint="other"),
     row("--judge other", judge__name="other"),
@@ -379,7 +367,6 @@ COMMANDS = {
     "train unclip": TRAIN_UNCLIP,
     "train classifier": TRAIN_CLASSIFIER,
     "train dalle": TRAIN_DALLE,
-    "train unclip": TRAIN_UNCLIP,
     "eval world": EVAL_WORLD,
     "eval famous": EVAL_FAMOUS,
     "eval sweep": EVAL_SWEEP,
