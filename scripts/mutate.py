@@ -143,12 +143,14 @@ def _other_functions(node: ast.Call) -> Iterator[ast.expr]:
 
 
 def mirrored(root: Path, file: Path) -> list[Path]:
-    """The tests of a module: those in the same room that name it, else those anywhere that do, else the room's."""
+    """The tests of a module: those in its room that bear or tell its name, else any that tell it, else the room's."""
     inside = file.relative_to(root / "src")
     module = ".".join(inside.with_suffix("").parts).removesuffix(".__init__")
     room, named = root.joinpath("tests", *inside.parts[1:-1]), re.compile(rf"\b{re.escape(module)}\b")
+    own = room / f"test_{file.name}"
     for folder in (room, root / "tests"):
-        found = [path for path in sorted(folder.rglob("test_*.py")) if named.search(path.read_text(encoding="utf-8"))]
+        tests = sorted(folder.rglob("test_*.py"))
+        found = [path for path in tests if path == own or named.search(path.read_text(encoding="utf-8"))]
         if found:
             return found
     return [room if room.is_dir() else root / "tests"]

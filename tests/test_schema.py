@@ -22,6 +22,7 @@ from pinxit.recipes.clip import presets as clip
 from pinxit.recipes.dalle import presets as dalle
 from pinxit.recipes.imagen import presets as imagen
 from pinxit.recipes.judge.judge import config_for
+from pinxit.recipes.unclip import presets as unclip
 from pinxit.schema import FLOAT32, LARGEST, Count, Seed, Share, checked, fields_of, may, plain
 
 FREE = {"str", "bool"}  # types that need no range
@@ -29,15 +30,14 @@ FREE = {"str", "bool"}  # types that need no range
 
 @cache
 def presets() -> dict[str, Any]:
-    found = {
-        f"{module.__name__}:{name}": make() for module in (dalle, clip, imagen) for name, make in module.PRESETS.items()
-    }
+    recipes = (dalle, clip, imagen, unclip)
+    found = {f"{module.__name__}:{name}": make() for module in recipes for name, make in module.PRESETS.items()}
     found |= {f"clip:{name}": clip.preset(name) for name in ("ViT-B/32", "RN50")}
     return found | {"judge": config_for("small"), "classifier": classifier.ClassifierConfig()}
 
 
 def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted name and type of every field that is no section; sections that are null are looked into by their type."""
+    """Dotted name and type of every field that is no section; those of a list go by their names."""
     for name, hint in fields_of(config if isinstance(config, type) else type(config)).items():
         inner = plain(hint)
         if dataclasses.is_dataclass(inner):
@@ -46,7 +46,8 @@ def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
                 yield from leaves(value, f"{prefix}{name}.")
         elif typing.get_origin(inner) is tuple and dataclasses.is_dataclass(typing.get_args(inner)[0]):
             for section in getattr(config, name):
-                yield from leaves(section, f"{prefix}{name}.{section.name}.")
+                within = f"{prefix}{name}.{section.name}."
+                yield from (leaf for leaf in leaves(section, within) if leaf[0] != f"{within}name")
         else:
             yield prefix + name, hint
 

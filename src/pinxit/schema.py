@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 LARGEST = 2**63 - 1  # of whole numbers: they become int64
 FLOAT32, SMALLEST = 3.4028234663852886e38, 1.1754943508222875e-38  # the largest and the least normal float32
+STRONGEST = 1e6  # beyond which float32 knows no difference between what is weighed
 
 Count = Annotated[int, Meta(ge=1, le=LARGEST)]
 Several = Annotated[int, Meta(ge=2, le=LARGEST)]
@@ -31,7 +32,9 @@ Seed = Annotated[int, Meta(ge=0, le=LARGEST)]
 Finite = Annotated[float, Meta(ge=-FLOAT32, le=FLOAT32)]
 NotNegative = Annotated[float, Meta(ge=0.0, le=FLOAT32)]
 Positive = Annotated[float, Meta(ge=SMALLEST, le=FLOAT32)]
+Strength = Annotated[float, Meta(ge=0.0, le=STRONGEST)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+SomeShare = Annotated[float, Meta(gt=0.0, le=1.0)]
 Decay = Annotated[float, Meta(ge=0.0, lt=1.0)]  # of a running mean
 
 _KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
@@ -204,12 +207,14 @@ def _range(limits: Meta | None, value: float, kind: type) -> str:
         low = f"at least {limits.ge:g}" if limits.ge is not None else f"above {limits.gt:g}"
     if limits.ge == -FLOAT32:
         low = ""
-    open_ended = limits.le in (LARGEST, FLOAT32)
+    open_ended = limits.le in (LARGEST, FLOAT32, STRONGEST)
     if not open_ended and limits.lt is None:
         return f"from {limits.ge:g} to {limits.le:g}" if limits.ge is not None else f"{low} and at most {limits.le:g}"
     if limits.lt is not None:
         return f"{low} and below {limits.lt:g}"
     if kind is int:
         return low if value < LARGEST else f"{low} and below 2**63"
-    end = "finite" if not math.isfinite(value) or value <= FLOAT32 else "at most 3.4e38"
+    assert limits.le is not None
+    most = f"{limits.le:.2g}".replace("+0", "").replace("+", "")
+    end = "finite" if not math.isfinite(value) or value <= limits.le else f"at most {most}"
     return f"{low} and {end}" if low else end

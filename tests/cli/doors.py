@@ -6,8 +6,8 @@ Every stand-in notes its arguments as "door.argument"; a later call's replace an
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 SIDE = 16
 DEFAULTS: dict[str, Any] = {"guidance": 1.0, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "agreement": 0.0}
 DEFAULTS |= {"steps": 4, "sampler": "ddim", "grid": "even", "percentile": 0.0, "spacing": ""}
+KINDS = make_dataclass("KINDS", [(name, type(value)) for name, value in DEFAULTS.items()])
 SENSES = frozenset({"outfit", "words", "shape", "view", "light", "material", "link"})
 
 
@@ -60,6 +61,8 @@ class Painter(DallePainter):
     """Knows every setting, and paints noise."""
 
     name, size, text_tokens, grid = "stand-in", SIDE, 6, 4
+    graph: Any = "its stages"
+    kinds: Any = KINDS
 
     def __init__(self, notes: Notes) -> None:
         self.notes, self.defaults, self.provenance = notes, dict(DEFAULTS), {"checkpoint": "stand-in"}
@@ -101,9 +104,17 @@ class Upsampler:
 
     size, slots = 2 * SIDE, 1
     facts: dict[str, Any] = {}  # noqa: RUF012
+    defaults: dict[str, Any] = {"augmentation": 0.2}  # noqa: RUF012
 
     def __init__(self, notes: Notes) -> None:
-        self.notes, self.sampling, self.chain = notes, SamplingConfig(), [self]
+        self.notes, self.sampling = notes, SamplingConfig()
+
+    def tuned(self, given: Mapping[str, Any]) -> SamplingConfig:
+        return replace(self.sampling, **{name: given[name] for name in self.defaults if name in given})
+
+    def tune(self, given: Mapping[str, Any]) -> None:
+        self.sampling = self.tuned(given)
+        self.notes("tune", sampling=self.sampling)
 
     def making(self, size: int) -> Upsampler:
         self.notes("making", size=size)
@@ -137,7 +148,7 @@ class Encoder:
     def pictures(self, pictures: Sequence[Picture]) -> Any:
         return np.stack([np.resize(one.astype(np.float32), 4) for one in pictures])
 
-    def texts(self, texts: Sequence[str]) -> Any:
+    def texts(self, texts: Sequence[str], cut: bool = False) -> Any:
         return np.ones((len(texts), 4), np.float32)
 
 
@@ -157,7 +168,7 @@ def painters(patch: pytest.MonkeyPatch, notes: Notes) -> None:
         notes("load", checkpoint=checkpoint, **how)
         found = Painter(notes)
         if checkpoint == "cascade":
-            found.upsampler = Upsampler(notes)  # type: ignore[attr-defined]
+            found.upsampler = Upsampler(notes)  # type: ignore[assignment]
         return found
 
     def load_upsampler(checkpoint: str, *, device: str, reader: Any = None) -> Upsampler:
@@ -171,7 +182,7 @@ def painters(patch: pytest.MonkeyPatch, notes: Notes) -> None:
 def clips(patch: pytest.MonkeyPatch, notes: Notes) -> None:
     def opened(name: str, device: str = "auto", activation: Any = None, engine: str = "torch", precision: str = "fp32"
                ) -> Encoder:  # fmt: skip
-        notes("encoder", device=device, precision=precision)
+        notes("encoder", device=device, precision=precision, activation=activation)
         notes.add("encoders", str(name))
         return Encoder()
 
@@ -216,10 +227,10 @@ def trainers(patch: pytest.MonkeyPatch, notes: Notes) -> None:
         notes("train", folder=out, device=device, config=to_dict(config), init=told)
         return SimpleNamespace(finished=True, signalled=False), out / "judge"
 
-    for home in ("dalle.stages", "imagen.stages", "clip.run", "classifier"):
+    for home in ("dalle.stages", "imagen.stages", "unclip.stages", "clip.run", "classifier"):
         patch.setattr(f"pinxit.recipes.{home}.train", train)
     patch.setattr("pinxit.recipes.judge.judge.train", judge)
-    for recipe in ("dalle", "imagen"):
+    for recipe in ("dalle", "imagen", "unclip"):
         patch.setattr(f"pinxit.recipes.{recipe}.estimate.table", lambda run, asked: "so many hours")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pinxit.data.order import order
+from pinxit.recipes.diffusion.config import SamplingConfig
 
 
 class Holds:
@@ -73,9 +74,10 @@ DRAWN = (
     row("--keep 2", paint__keep=2),
     row("--guidance 2.5", paint__guidance=2.5),
     row("--temperature 0.5", paint__temperature=0.5),
-    row("--top-k 3", paint__top_k=3),
-    row("--top-p 0.5", paint__top_p=0.5),
-    row("--agreement 3", paint__agreement=3.0),
+    row("--set top_k=3", paint__top_k=3),
+    row("--set top_p=0.5", paint__top_p=0.5),
+    row("--set agreement=3", paint__agreement=3.0),
+    row("--set guidance=4 --set temperature=0.5", paint__guidance=4.0, paint__temperature=0.5),
 )
 WRITTEN = (
     row("--out there", files=Holds("there/a-cat-")),
@@ -93,10 +95,13 @@ PAINT = Command(
         row("--seed 7", paint__prompts=[("a cat", 7)]),
         row("--recipe imagen", load__recipe="imagen", load__checkpoint="imagen-tiny"),
         row("--steps 3", paint__steps=3),
-        row("--sampler heun", paint__sampler="heun"),
-        row("--grid karras", paint__grid="karras"),
-        row("--percentile 0.9", paint__percentile=0.9),
-        row("--spacing smart50", paint__spacing="smart50"),
+        row("--set steps=3", paint__steps=3),
+        row("--set sampler=heun", paint__sampler="heun"),
+        row("--set grid=karras", paint__grid="karras"),
+        row("--set percentile=0.9", paint__percentile=0.9),
+        row("--set spacing=smart50", paint__spacing="smart50"),
+        row("--set spacing=10,10,3", paint__spacing="10,10,3"),
+        row("--upscale 256 --set augmentation=0.3", tune__sampling=SamplingConfig(augmentation=0.3)),
         row("--ranker clip", load__ranker="clip"),
         row("--upscale 256", making__size=256, upsampler__checkpoint="imagen-tiny"),
         row("--upscale 256 --upsampler large", upsampler__checkpoint="large"),
@@ -115,7 +120,11 @@ COMPLETE = Command(
         *WRITTEN,
     ),
 )
-CLIP = (row("--checkpoint other", encoders=["other"]), DEVICE["encoder"])
+CLIP = (
+    row("--checkpoint other", encoders=["other"]),
+    row("--activation gelu", encoder__activation="gelu"),
+    DEVICE["encoder"],
+)
 BF16 = row("--bf16", encoder__precision="bf16")
 CLASSIFY = Command(
     ("p.png", "--labels", "a,b"),
@@ -195,6 +204,18 @@ TRAIN_IMAGEN = Command(
         COSTS,
     ),
 )
+TRAIN_UNCLIP = Command(
+    RUN,
+    (
+        *STAGED,
+        row("--preset nano", train__config=config(decoder__size=16)),
+        row("--data folder", train__config=config(data__source="folder")),
+        row("--pictures 9000", train__config=config(decoder__pictures=9000)),
+        row("--clip other", train__config=config(clip="other")),
+        row("--init-from imagen-tiny", train__init="imagen"),
+        COSTS,
+    ),
+)
 TRAIN_CLASSIFIER = Command(
     RUN,
     (
@@ -212,6 +233,18 @@ TRAIN_DALLE = Command(
         row("--pictures 9000", train__config=config(data__pictures=9000)),
         row("--init-from tiny", train__init="dalle"),
         row("--preset nano --init-from tiny --grow", train__config=config(transformer__depth=2)),
+        COSTS,
+    ),
+)
+TRAIN_UNCLIP = Command(
+    RUN,
+    (
+        *STAGED,
+        row("--preset nano", train__config=config(decoder__size=16)),
+        row("--data folder", train__config=config(data__source="folder")),
+        row("--pictures 9000", train__config=config(decoder__pictures=9000)),
+        row("--clip other", train__config=config(clip="other")),
+        row("--init-from imagen-tiny", train__init="imagen"),
         COSTS,
     ),
 )
@@ -323,9 +356,18 @@ BUILD = Command(
     ),
 )
 CHECK = Command((".",), (row("--workers 3", check__workers=3), row("--all", stderr=Holds("item29"))), ends=("1",))
+RECIPES = Command(
+    (),
+    (
+        row("--graph imagen", stdout="its stages\n", load__checkpoint="imagen-tiny"),
+        row("--settings dalle", stdout=Holds("top_k=0\n"), load__checkpoint="tiny"),
+        row("--graph other --device cpu", load__device="cpu"),
+    ),
+)
 COMMANDS = {
     "paint": PAINT,
     "complete": COMPLETE,
+    "recipes": RECIPES,
     "classify": CLASSIFY,
     "probe": PROBE,
     "audit": AUDIT,
@@ -334,8 +376,10 @@ COMMANDS = {
     "train judge": TRAIN_JUDGE,
     "train clip": TRAIN_CLIP,
     "train imagen": TRAIN_IMAGEN,
+    "train unclip": TRAIN_UNCLIP,
     "train classifier": TRAIN_CLASSIFIER,
     "train dalle": TRAIN_DALLE,
+    "train unclip": TRAIN_UNCLIP,
     "eval world": EVAL_WORLD,
     "eval famous": EVAL_FAMOUS,
     "eval sweep": EVAL_SWEEP,

@@ -115,7 +115,7 @@ def test_senseless_requests(tmp_path: Path) -> None:
     fails(UsageError, "nothing to check", "check", "world:small")
     fails(DataError, "no file or folder", "check", tmp_path / "missing")
     fails(UsageError, "only the world has language", "preview", tmp_path, "--language", "en")
-    fails(UsageError, "no names 'all'; choose from usual, many", "preview", "world:small", "--names", "all")
+    fails(UsageError, "names must be one of usual, many, not 'all'.", "preview", "world:small", "--names", "all")
     assert run("preview", "world:small", "--count", 0).exit_code == 2
 
 

@@ -55,7 +55,7 @@ def test_complete_tells_the_shipped_painters_grid_and_size() -> None:
 
 
 @both
-@pytest.mark.parametrize("name", ["top_k", "top_p", "guidance", "temperature"])
+@pytest.mark.parametrize("name", ["guidance", "temperature"])
 def test_defaults_that_are_the_checkpoints_say_so(verb: Callable[..., None], name: str) -> None:
     assert option(verb, name).show_default == "the checkpoint's"
 

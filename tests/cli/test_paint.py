@@ -96,7 +96,7 @@ def test_completions_of_two_pictures_of_one_name_lie_apart(cli: Cli, checkpoint:
 
 
 def test_what_the_checkpoint_cuts_off_can_be_drawn_again(cli: Cli, tmp_path: Path) -> None:
-    """Top-k 0 and top-p 1 are all codes; once --top-k 0 was refused, so a checkpoint's own could not be undone."""
+    """Top-k 0 and top-p 1 are all codes: what is set goes before what the checkpoint says."""
     save_random_checkpoint(tmp_path / "free", {"top_k": 0})
     save_random_checkpoint(tmp_path / "narrow", {"top_k": 1, "top_p": 0.5})
 
@@ -105,8 +105,8 @@ def test_what_the_checkpoint_cuts_off_can_be_drawn_again(cli: Cli, tmp_path: Pat
                      "--out", tmp_path / "out", *options)  # fmt: skip
         return [read_picture(path).tobytes() for path in sorted(folder.glob("0*.png"))]
 
-    everything = ("--top-k", 0, "--top-p", 1)
-    assert pictures("narrow", *everything) == pictures("free") == pictures("narrow", "--top-k", 256, "--top-p", 1)
+    everything, most = ("--set", "top_k=0", "--set", "top_p=1"), ("--set", "top_k=256", "--set", "top_p=1")
+    assert pictures("narrow", *everything) == pictures("free") == pictures("narrow", *most)
     assert len(set(pictures("narrow"))) == 1 < len(set(pictures("free")))
 
 
@@ -148,7 +148,23 @@ def test_said_on_stderr_but_painted(cli: Cli, checkpoint: Path, tmp_path: Path) 
         (["paint", "--prompts", "no-such-file"], 2, "no-such-file"),
         (["paint", "a cat", "--candidates", "0"], 2, "candidates"),
         (["paint", "a cat", "--candidates", "many"], 2, "candidates"),
-        (["paint", "a cat", "--top-p", "1.5"], 2, "top-p"),
+        (["paint", "a cat", "--set", "top_p=1.5"], 2, "top_p must be above 0 and at most 1, not 1.5."),
+        (["paint", "a cat", "--set", "top_p=0"], 2, "top_p must be above 0 and at most 1, not 0."),
+        (["paint", "a cat", "--set", "top_k=-1"], 2, "top_k must be at least 0, not -1."),
+        (["paint", "a cat", "--set", "top_k=2.5"], 2, "top_k must be a whole number, not 2.5."),
+        (["paint", "a cat", "--set", "temperature=hot"], 2, "temperature must be a number, not 'hot'."),
+        (["paint", "a cat", "--temperature", "1e7"], 2, "temperature must be at least 0 and at most 1e6, not 10000000"),
+        (["paint", "a cat", "--set", "agreement=NaN"], 2, "agreement must be at least 0 and finite, not nan."),
+        (["paint", "a cat", "--set", "agreement=null"], 2, "agreement must be a number, not 'null'."),
+        (
+            ["paint", "a cat", "--set", "magic=1"],
+            2,
+            "no setting 'magic' here: choose from guidance, temperature, ",
+        ),
+        (["paint", "a cat", "--set", "augmentation=0.1"], 2, "augmentation is a setting of the upsampler: only `eval "),
+        (["paint", "a cat", "--set", "guidance"], 2, "--set guidance: write NAME=VALUE."),
+        (["paint", "a cat", "--set", "top_k=1", "--set", "top_k=2"], 2, "top_k is given twice: leave out one --set or"),
+        (["paint", "a cat", "--guidance", "1", "--set", "guidance=2"], 2, "twice: leave out --guidance or --set guid"),
         (["paint", "a cat", "--checkpoint", "no-such-checkpoint"], 1, "no-such-checkpoint"),
         (["paint", "a cat", "--device", "abacus"], 2, "abacus"),
         (["complete", "no-such.png", "a cat", "--keep-rows", "1"], 1, "no-such.png"),

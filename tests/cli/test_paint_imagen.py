@@ -64,16 +64,27 @@ def test_enlarging_moves_the_bar_and_is_seen(
 
 
 def test_small_pictures_settings_and_the_same_again(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
-    options = ("--upscale", 0, "--steps", 3, "--sampler", "dpm++2m", "--guidance", 2, "--percentile", 0.9, "--seed", 5,
-               "--grid", "karras")  # fmt: skip
+    options = ("--upscale", 0, "--steps", 3, "--set", "sampler=dpm++2m", "--guidance", 2, "--set", "percentile=0.9",
+               "--seed", 5, "--set", "grid=karras")  # fmt: skip
     pictures, again = (paint(cli, checkpoint, tmp_path / name, *options) for name in ("a", "b"))
     assert [read_picture(one).shape for one in pictures] == [(16, 16, 3)] * 2
     assert [one.read_bytes() for one in pictures] == [one.read_bytes() for one in again]
     facts = read_metadata(pictures[0])
     assert (facts["steps"], facts["sampler"], facts["guidance"], facts["seed"]) == (3, "dpm++2m", 2.0, 5)
     assert facts["grid"] == "karras"
-    even = paint(cli, checkpoint, tmp_path / "c", *options[:-1], "even")
+    even = paint(cli, checkpoint, tmp_path / "c", *options[:-1], "grid=even")
     assert even[0].read_bytes() != pictures[0].read_bytes()
+
+
+def test_the_upsamplers_settings_are_set_too(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    usual = paint(cli, checkpoint, tmp_path / "usual")
+    changes = {"augmentation": 0.6, "upsampler_steps": 3, "upsampler_guidance": 2.0}
+    found = []
+    for name, value in changes.items():
+        made = paint(cli, checkpoint, tmp_path / name, "--set", f"{name}={value}")
+        found.append(read_picture(made[0]).tobytes())
+        assert read_metadata(made[0])[name] == value != read_metadata(usual[0])[name]
+    assert len({read_picture(usual[0]).tobytes(), *found}) == 4
 
 
 def test_anybodys_pictures_are_enlarged_by_the_upsampler_that_is_named(
@@ -114,20 +125,25 @@ def test_another_upsampler_may_stand_behind_a_base(cli: Cli, checkpoint: Path, t
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--top-k", 3), "has no setting top_k: it paints by guidance, steps, sampler, grid, percentile, agreement."),
+        (("--set", "top_k=3"), "no setting 'top_k' here: choose from guidance, steps, sampler, grid, percentile, agre"),
         (("--int8",), "is a checkpoint of imagen: int8 is for decoding, so for dalle alone."),
-        (("--grid", "square"), "no grid 'square'"),
-        (("--guidance", -1), "guidance"),
+        (("--set", "grid=square"), "no grid 'square'"),
+        (("--guidance", -1), "guidance must be at least 0 and finite, not -1.0."),
         (("--guidance", "inf"), "guidance must be at least 0 and finite, not inf."),
         (("--steps", 2000), "steps must be from 1 to 1000"),
-        (("--sampler", "magic"), "no sampler 'magic'"),
+        (("--set", "sampler=magic"), "no sampler 'magic'"),
         (("--upscale", 0, "--upsampler", "any"), "would enlarge nothing: say with --upscale"),
         (("--upsampler", "no-such-checkpoint"), "no-such-checkpoint"),
         (("--upscale", 1024), "this upsampler makes pictures of 32 px"),
         (("--recipe", "dalle"), "is a checkpoint of imagen, not of dalle"),
-        (("--percentile", 7), "percentile must be from 0 to 1"),
-        (("--spacing", "fast27"), "has no setting spacing"),
-        (("--spacing", "fast27", "--steps", 3), "give --steps or --spacing, but not both"),
+        (("--set", "percentile=7"), "percentile must be from 0 to 1"),
+        (("--set", "spacing=fast27"), "there is no setting 'spacing' here"),
+        (("--set", "augmentation=2"), "augmentation must be from 0 to 1, not 2."),
+        (("--set", "upsampler_steps=2.5"), "upsampler_steps must be a whole number, not 2.5."),
+        (
+            ("--upscale", 0, "--set", "augmentation=0.1"),
+            "augmentation is a setting of the upsampler: only `eval ",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_one_sentence(
@@ -153,7 +169,7 @@ def test_dalle_knows_no_steps_and_imagen_completes_nothing(cli: Cli, checkpoint:
     dalle = tmp_path / "dalle"
     save_random_checkpoint(dalle)
     done = cli("paint", "a red cat", "--checkpoint", dalle, "--steps", 4, "--out", tmp_path / "out")
-    assert done.code != 0 and "has no setting steps" in done.err
+    assert done.code != 0 and "there is no setting 'steps' here" in done.err
     (picture,) = paint(cli, checkpoint, tmp_path / "painted", "--keep", 1)
     done = cli("complete", picture, "a red cat", "--keep-rows", 2, "--checkpoint", checkpoint)
     assert done.code != 0 and "cannot complete a picture" in done.err

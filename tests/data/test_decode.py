@@ -202,3 +202,21 @@ def test_an_item_error_survives_the_way_between_processes() -> None:
 
     error = pickle.loads(pickle.dumps(ItemError("key", "is empty")))
     assert (error.key, error.reason, str(error)) == ("key", "is empty", "key: is empty.")
+
+
+@pytest.mark.parametrize("size", [10, 2_000_000])
+@pytest.mark.parametrize("kind", [b"iCCP", b"zTXt", b"tEXt", b"iTXt"])
+def test_notes_of_any_length_do_not_cost_the_picture(kind: bytes, size: int) -> None:
+    """A camera's profile or a program's comment above a megabyte is no damage; a caption of the picture neither."""
+    plain = gradient(8, 16)
+    data = encoded(plain, "PNG")
+    text = {
+        b"iCCP": b"name\0\0" + zlib.compress(bytes(size)),
+        b"zTXt": b"Comment\0\0" + zlib.compress(b"x" * size),
+        b"tEXt": b"Comment\0" + b"x" * size,
+        b"iTXt": b"Comment\0\1\0\0\0" + zlib.compress(b"x" * size),
+    }[kind]
+    noted = data[:33] + chunk(kind, text) + data[33:]  # behind the signature and IHDR
+    assert np.array_equal(pixels(noted), plain)
+    with pytest.raises(ItemError):
+        decode(noted[: len(noted) // 2], "cut")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pinxit.data.folders import FolderDataset
+from pinxit.data.identity import differences
 from pinxit.data.problems import ItemError, Problem, Problems, readable
 from pinxit.errors import DataError
 from tests.data.helpers import encoded, gradient
@@ -105,3 +106,43 @@ def test_a_report_reaches_stderr_unless_logging_is_set_up(caplog: pytest.LogCapt
     assert not caplog.messages
     Problems([Problem("a.png", "is empty")]).log()
     assert caplog.messages == ["skipped 1: a.png (is empty)."]
+
+
+@pytest.mark.parametrize("caption", ["IMG_1.TXT", "IMG_1.Txt", "IMG_1.txt"])
+@pytest.mark.parametrize("picture", ["IMG_1.PNG", "IMG_1.png"])
+def test_names_as_cameras_write_them(tmp_path: Path, caption: str, picture: str) -> None:
+    (tmp_path / picture).write_bytes(PNG)
+    (tmp_path / caption).write_bytes(b"a fox")
+    dataset = FolderDataset(tmp_path, 8)
+    assert dataset[0].captions == ("a fox",) and not dataset.problems
+
+
+def test_a_second_caption_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(PNG)
+    for name in ("a.txt", "a.TXT"):
+        (tmp_path / name).write_text(name)
+    dataset = FolderDataset(tmp_path, 8)
+    assert len(dataset) == 1 and problems(dataset) == [("a.txt", "is a second caption file of its picture")]
+
+
+def test_any_change_changes_what_the_folder_is(tmp_path: Path) -> None:
+    put(tmp_path, a_png=PNG, a_txt=b"a red fox")
+    before = FolderDataset(tmp_path, 8).identity()
+    assert FolderDataset(tmp_path, 8).identity() == before
+    seen = [before["content"]]
+    for name, content in (("a_txt", b"a big fox"), ("a_png", PNG[:-20] + b"x" + PNG[-19:]), ("b_png", PNG)):
+        put(tmp_path, **{name: content})
+        if name == "b_png":
+            put(tmp_path, b_txt=b"")
+        seen.append(FolderDataset(tmp_path, 8).identity()["content"])
+    assert len(set(seen)) == 4
+
+
+def test_what_an_older_pinxit_noted_is_still_the_same_data(tmp_path: Path) -> None:
+    """Banks and shards made before contents were noted open as they did, and sizes are compared as they were."""
+    put(tmp_path, a_png=PNG, a_txt=b"a red fox")
+    now = {"source": FolderDataset(tmp_path, 8).identity()}
+    old = {"source": {name: value for name, value in now["source"].items() if name != "content"}}
+    assert differences(old, now) == ""
+    put(tmp_path, a_txt=b"a red squirrel")
+    assert "source.files is" in differences(old, {"source": FolderDataset(tmp_path, 8).identity()})

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -70,3 +73,22 @@ def test_a_dead_worker_is_one_sentence() -> None:
 def test_no_tasks_need_no_process() -> None:
     assert list(ordered(scaled, 1, [], 0)) == []
     assert cores() >= 1
+
+
+def test_workers_never_run_what_lies_in_the_working_directory(tmp_path: Path) -> None:
+    """Neither while they start nor when they import: a data folder may hold a `types.py`."""
+    for name in ("types", "pickle", "struct", "socket", "random", "csv"):
+        (tmp_path / f"{name}.py").write_text("open('run', 'a').write(__name__)\nraise RuntimeError(__name__)\n")
+    script = tmp_path / "elsewhere" / "script.py"
+    script.parent.mkdir()
+    script.with_name("work.py").write_text("def same(job: None, task: int) -> int:\n    return task\n")
+    script.write_text(
+        "from work import same\nfrom pinxit.data.pool import ordered\n"
+        "if __name__ == '__main__':\n    print(len(list(ordered(same, None, range(3), 2))))\n"
+    )
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, check=False)
+    assert done.stdout == b"3\n" and not (tmp_path / "run").exists(), done.stderr
+    for name in ("types", "pickle", "struct"):  # `python -m` itself has met these before it comes to pinxit
+        (tmp_path / f"{name}.py").unlink()
+    done = subprocess.run([sys.executable, "-m", "pinxit", "--version"], cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0 and not (tmp_path / "run").exists(), done.stderr

@@ -157,3 +157,20 @@ def test_identity_follows_the_content_of_the_index(tmp_path: Path) -> None:
         write_tar(tmp_path / name / "a.tar", as_img2dataset(count))
     one, two, three = (ShardDataset([tmp_path / name / "a.tar"], 8).identity() for name in ("one", "two", "three"))
     assert one == two != three
+
+
+@pytest.mark.parametrize("stem", ["v1.5 b", "a.b.c", "2024.01.02-x", "s0.input"])
+@pytest.mark.parametrize("suffix", [".jpg", ".PNG", ".webp"])
+def test_no_picture_is_left_out_for_its_dots(tmp_path: Path, stem: str, suffix: str) -> None:
+    picture = encoded(gradient(8, 8), {".jpg": "JPEG", ".PNG": "PNG", ".webp": "WEBP"}[suffix])
+    write_tar(tmp_path / "a.tar", {f"{stem}{suffix}": picture, f"{stem}.txt": b"it", "c.png": picture, "c.txt": b"c"})
+    dataset = ShardDataset([tmp_path / "a.tar"], 8)
+    assert [dataset[i].captions for i in range(len(dataset))] == [("it",), ("c",)] and not dataset.problems
+
+
+def test_parts_that_no_key_joins_are_told(tmp_path: Path) -> None:
+    picture = encoded(gradient(8, 8), "PNG")
+    files = {"s0.input.png": picture, "s0.output.txt": b"it", "c.png": picture, "c.txt": b"c", "c.cls": b"4"}
+    write_tar(tmp_path / "a.tar", files)
+    told = [(problem.key, problem.reason) for problem in ShardDataset([tmp_path / "a.tar"], 8).problems]
+    assert told == [("a.tar/s0.input", "has no caption"), ("a.tar/s0.output", "is a caption without a picture")]

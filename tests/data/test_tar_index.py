@@ -43,17 +43,40 @@ def test_ustar_prefixes_join_the_name(tmp_path: Path) -> None:
     assert [m.name for m in members(tmp_path / "a.tar")] == [name]
 
 
-def test_only_regular_files_are_members(tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     with tarfile.open(path, "w") as tar:
         for kind in (tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE):
-            member = tarfile.TarInfo("other")
+            member = tarfile.TarInfo(f"other{kind.decode()}")
             member.type, member.linkname = kind, "/etc/passwd"
             tar.addfile(member)
         last = tarfile.TarInfo("a.txt")
         last.size = 3
         tar.addfile(last, io.BytesIO(b"abc"))
-    assert [m.name for m in members(path)] == ["a.txt"]
+    found = {m.name: m.problem for m in members(path)}
+    beyond = "is a link to a file that does not stand before it"
+    assert found == {"other2": beyond, "other1": beyond, "other6": "is no plain file", "a.txt": ""}
+
+
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT])
+@pytest.mark.parametrize("deep", ["", "sub/", "long" * 22 + "/"])
+def test_links_have_the_bytes_of_what_they_name(tmp_path: Path, form: int, deep: str) -> None:
+    if form == tarfile.USTAR_FORMAT and len(deep) > 80:
+        pytest.skip("a name that long does not fit")
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w", format=form) as tar:
+        first = tarfile.TarInfo(f"{deep}a.txt")
+        first.size = 700
+        tar.addfile(first, io.BytesIO(b"x" * 700))
+        for name, kind, target in (("hard", tarfile.LNKTYPE, f"{deep}a.txt"), ("soft", tarfile.SYMTYPE, "./a.txt")):
+            link = tarfile.TarInfo(f"{deep}{name}.txt")
+            link.type, link.linkname, link.size = kind, target, 0
+            tar.addfile(link)
+        up = tarfile.TarInfo("up.txt")
+        up.type, up.linkname = tarfile.SYMTYPE, f"nowhere/../{deep}a.txt"
+        tar.addfile(up)
+    found = list(members(path))
+    assert [(m.start, m.size, m.problem) for m in found] == [(found[0].start, 700, "")] * 4
 
 
 def test_old_tars_without_a_magic_word_are_read(tmp_path: Path) -> None:

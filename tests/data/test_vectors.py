@@ -101,6 +101,21 @@ def test_vectors_of_another_clip_or_bank_are_refused(bank: Bank, tmp_path: Path)
         build_vectors(bank, Sight(), tmp_path / "w", per_picture=0)
 
 
+class Short(Sight):
+    """Reads five letters."""
+
+    def texts(self, texts: Sequence[str], cut: bool = False) -> Rows:
+        if not cut:
+            raise UsageError("too long")
+        return super().texts([text[:5] for text in texts])
+
+
+def test_captions_that_are_too_long_are_cut(bank: Bank, tmp_path: Path) -> None:
+    made, clip = build_vectors(bank, Short(), tmp_path), Sight()
+    wanted = torch.from_numpy(clip.texts([made.text(row, 0)[:5] for row in range(4)]))
+    torch.testing.assert_close(made.told(range(4), [0] * 4), wanted, atol=5e-4, rtol=0)
+
+
 def test_captions_are_those_of_the_embeddings(bank: Bank, tmp_path: Path) -> None:
     seen = build_vectors(bank, Sight(), tmp_path / "v", per_picture=2, seed=5)
     read = build_embeddings(bank, learned(), tmp_path / "e", per_picture=2, seed=5)

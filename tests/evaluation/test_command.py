@@ -19,6 +19,8 @@ from pinxit.evaluation.evaluators import exact_pictures
 from pinxit.evaluation.questions import Exam, questions
 from pinxit.functional.boxes import Sight
 from pinxit.models.detector import Detector
+from pinxit.recipes.diffusion.config import SamplingConfig
+from pinxit.recipes.painting import Painter
 from pinxit.types import Prompt, Ranked
 from pinxit.weights.checkpoint import Part, save_checkpoint
 from pinxit.world.tasks import TASKS
@@ -36,6 +38,7 @@ class Exact:
 
     provenance = {"checkpoint": "exact", "hash": "0123456789ab"}  # noqa: RUF012  never changed
     defaults = {"guidance": 1.0, "steps": 25}  # noqa: RUF012
+    kinds, settled = SamplingConfig, Painter.settled
 
     def paint_many(self, asked: list[tuple[str, int]], candidates: int, keep: None) -> list[list[Ranked]]:
         paint = exact_pictures(questions(EXAM))
@@ -96,9 +99,9 @@ def test_bad_requests_are_one_sentence(judge: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ("guidance=abc", "guidance takes a number, such as 1.0, not abc."),
-        ("guidance=NaN", "guidance takes a number, such as 1.0, not nan."),
-        ("steps=2.5", "steps takes a whole number, such as 25, not 2.5."),
+        ("guidance=abc", "guidance must be a number, not 'abc'."),
+        ("guidance=NaN", "guidance must be at least 0 and finite, not nan."),
+        ("steps=2.5", "steps must be a whole number, not 2.5."),
         ("augmentation=0.1", "augmentation is a setting of the upsampler"),
         ("magic=1", "there is no setting 'magic' here: choose from guidance, steps."),
     ],

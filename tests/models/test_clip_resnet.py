@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pinxit.errors import UsageError
@@ -82,9 +82,10 @@ def test_a_block_is_cut_off_below_zero_after_the_sum() -> None:
 
 
 def test_the_stem_ends_in_means_of_four() -> None:
-    net, seen = tower(), {}
+    net = tower()
+    seen: dict[str, Tensor] = {}
     net.bn3.register_forward_hook(lambda _m, _i, out: seen.update(stem=out))
-    net.layer1.register_forward_pre_hook(lambda _m, given: seen.update(given=given[0]))  # type: ignore[operator,union-attr]
+    net.layer1.register_forward_pre_hook(lambda _m, given: seen.update(given=given[0]))  # type: ignore[union-attr]
     net(pictures())
     torch.testing.assert_close(seen["given"], F.avg_pool2d(F.relu(seen["stem"]), 2))
 

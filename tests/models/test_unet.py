@@ -348,6 +348,13 @@ def test_one_graph_for_the_compiler(config: UNetConfig) -> None:
         torch.testing.assert_close(found, call(net, **told), atol=1e-6, rtol=1e-6)
 
 
+def test_attention_of_fewer_channels_than_a_head_has() -> None:
+    """One narrow head: what the config lets pass can be built and run."""
+    config = UNetConfig(channels=(32, 48), blocks=(1, 1), attention=(True, True), head=64)
+    with torch.no_grad():
+        assert UNet(config)(torch.zeros(1, 3, 8, 8), torch.zeros(1), {}).shape == (1, 3, 8, 8)
+
+
 def test_impossible_configs_are_refused() -> None:
     for change, told in (
         ({"blocks": (1,)}, "blocks"),

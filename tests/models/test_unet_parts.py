@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pinxit.models.efficient_unet import EfficientBody
 from pinxit.models.unet import UNet
@@ -46,13 +47,14 @@ def test_dropout_is_for_training_alone() -> None:
 @torch.no_grad()
 def test_an_efficient_body_scales_its_skips_and_its_sum() -> None:
     """By 1/sqrt(2) each (Imagen, appendix B.1): what is joined keeps its variance."""
-    body, seen = EfficientBody(EFFICIENT), {}
+    body: Any = EfficientBody(EFFICIENT)
+    seen: dict[Any, Tensor] = {}
     for place, level in enumerate(body.down):
         level.register_forward_hook(lambda _m, _i, out, place=place: seen.update({("down", place): out}))
-    first = body.up[-1].blocks[0]  # type: ignore[index,union-attr]
+    first = body.up[-1].blocks[0]
     first.register_forward_pre_hook(lambda _m, given: seen.update(joined=given[0]))
     body.up[-1].register_forward_hook(lambda _m, _i, out: seen.update(last=out))
-    body.up[-1].step.register_forward_hook(lambda _m, _i, out: out + 1.0)  # type: ignore[union-attr,operator]
+    body.up[-1].step.register_forward_hook(lambda _m, _i, out: out + 1.0)
     out = body(X, EMBED, Text(torch.randn(2, 5, 24), None))
     width = EFFICIENT.channels[0]
     torch.testing.assert_close(seen["joined"][:, width:], seen["down", 0] / 2**0.5)

@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 from pinxit.cli import app
 from pinxit.config import override
 from pinxit.data.bank import Bank
-from pinxit.errors import UsageError
+from pinxit.errors import DataError, UsageError
 from pinxit.models.clip_shapes import PUBLISHED
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.clip.presets import PRESETS, ClipRunConfig, preset
-from pinxit.recipes.clip.run import STAGES, ClipRun, train
+from pinxit.recipes.clip.run import STAGES, ClipRun, held_out, train
 from pinxit.recipes.clip.task import ClipTask
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.log import read_metrics
@@ -127,8 +127,28 @@ def test_what_does_not_fit(change: str, told: str) -> None:
         small("world:small", *more, change)
 
 
+def test_equal_captions_have_one_number_in_every_batch(straight: ClipRun) -> None:
+    """Ranks compare numbers of different batches: two captions have the same one exactly where they are the same."""
+    task = ClipTask(straight.config.training, straight.bank(), Tokenizer.open(straight.path("tokenizer")))
+    rows: dict[tuple[int, ...], set[int]] = {}
+    for position in (0, 8, 40):
+        batch = task.batch(position, 8)
+        for ids, same in zip(batch["ids"].tolist(), batch["same"].tolist(), strict=True):
+            rows.setdefault(tuple(ids), set()).add(same)
+    assert all(len(numbers) == 1 for numbers in rows.values())
+    assert len(set.union(*rows.values())) == len(rows) > 3 and min(set.union(*rows.values())) >= 0
+
+
 def test_a_folder_smaller_than_what_is_held_out(tmp_path: Path) -> None:
+    """Most pictures are trained on, whatever the preset holds out; the run's own answer is the same every time."""
     squares = write_squares(tmp_path / "squares")
-    run = ClipRun(tmp_path / "run", small(squares, "data.pictures=99", "data.held_out=50"), "cpu", progress=False)
-    with pytest.raises(UsageError, match="held out"):
+    for wish, few in ((50, None), (29, None), (1, 1)):
+        config = small(squares, "data.pictures=99", f"data.held_out={wish}")
+        run = ClipRun(tmp_path / "run", config, "cpu", progress=False)
+        train(run, ("pictures",))  # what is held out may change until it is trained
+        there = len(run.bank())
+        assert held_out(run) == (there // 10 if few is None else few) < there / 2
+    (squares / "one_more.txt").write_text("a red square")
+    (squares / "one_more.png").write_bytes(next(squares.glob("*.png")).read_bytes())
+    with pytest.raises(DataError, match="holds a bank of other data"):
         train(run)

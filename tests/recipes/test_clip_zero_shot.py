@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,12 @@ from pinxit.cli import app
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
 from pinxit.pictures import write_png
-from pinxit.recipes.clip.encoder import ClipEncoder
+from pinxit.recipes.clip import zero_shot
+from pinxit.recipes.clip.encoder import ClipEncoder, Vectors
+from pinxit.recipes.clip.ranker import AnyRanker
 from pinxit.recipes.clip.templates import imagenet80, templates
-from pinxit.recipes.clip.zero_shot import ZeroShot
+from pinxit.recipes.clip.zero_shot import ZeroShot, label_vectors
+from pinxit.recipes.painting import Drawn
 from pinxit.weights.clip_export import save_transformers_clip
 
 SMALL = CLIPConfig(
@@ -101,6 +105,16 @@ def test_labels_that_cannot_be(encoder: ClipEncoder) -> None:
         ZeroShot(encoder, ["cat " * 80])
 
 
+def test_a_prompt_that_is_too_long_ranks_by_its_beginning(encoder: ClipEncoder) -> None:
+    """It has been painted already, and its end was told to be dropped."""
+    ranker, some = AnyRanker(encoder), pictures(4)
+    drawn = [Drawn(picture, seen=seen) for picture, seen in zip(some, ranker.look(some), strict=True)]
+    long, short = (ranker.best("cat " * count, 0, drawn) for count in (90, 75))
+    assert [one.score for one in long] == [one.score for one in short]
+    cosines = encoder.pictures(some) @ encoder.texts(["cat " * 75])[0]
+    assert [one.candidate for one in long] == cosines.argsort()[::-1].tolist()
+
+
 def test_what_is_no_clip(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no CLIP 'nowhere'"):
         ClipEncoder.open("nowhere")
@@ -131,7 +145,7 @@ def test_the_command_names_pictures_and_skips_broken_ones(tmp_path: Path, weight
         ((), "either --labels or --labels-file"),
         (("--labels", ","), "at least one label"),
         (("--labels", "cat", "--templates", "nowhere"), "neither imagenet80"),
-        (("--labels-file", "nowhere.txt"), "UTF-8"),
+        (("--labels-file", "nowhere.txt"), "cannot read labels from nowhere.txt"),
     ],
 )
 def test_bad_input_is_one_sentence(tmp_path: Path, weights: Path, arguments: tuple[str, ...], told: str) -> None:
@@ -145,3 +159,22 @@ def test_no_pictures_at_all(tmp_path: Path, weights: Path) -> None:
     for path, told in ((tmp_path, "no pictures in"), (tmp_path / "none.png", "no picture")):
         with pytest.raises(UsageError, match=told):
             CliRunner().invoke(app, ["classify", str(path), "--labels", "cat"], catch_exceptions=False)
+
+
+def test_labels_are_read_together_and_alone_alike(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand labels take as many calls as their sentences fill, and each has the vector that it has alone."""
+    encoder = ClipEncoder.open(weights, "cpu")
+    labels, around, calls = [f"thing {n}" for n in range(70)], ("a {}.", "one {} there"), list[int]()
+    read = encoder.texts
+
+    def counted(texts: Sequence[str]) -> Vectors:
+        calls.append(len(texts))
+        return read(texts)
+
+    monkeypatch.setattr(encoder, "texts", counted)
+    monkeypatch.setattr(zero_shot, "SENTENCES", 64)
+    together = label_vectors(encoder, labels, around)
+    assert calls == [64, 64, 12]
+    for place in (0, 31, 32, 69):
+        assert np.allclose(together[place], label_vectors(encoder, [labels[place]], around)[0], atol=1e-6)
+    assert np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-6)

@@ -95,7 +95,7 @@ def test_only_an_exam_of_these_weights_counts(run: DalleRun, tmp_path: Path) -> 
     assert report_of(elsewhere, "def") is None
     for damaged in ("{", "[]", "{}"):
         (tmp_path / SCORES).write_text(damaged)
-        with pytest.raises(DataError, match=r"scores.json is no report of a painter .*; remove it"):
+        with pytest.raises(DataError, match=r"scores.json.*it is no report of a painter .*: remove it"):
             report_of(elsewhere, "abc")
 
 

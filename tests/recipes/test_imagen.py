@@ -381,7 +381,7 @@ def test_the_card_tells_machine_command_scores_and_licence(straight: ImagenRun) 
     [
         ({"guidance": -0.5}, "guidance must be at least 0 and finite, not -0.5"),
         ({"guidance": math.nan}, "guidance must be at least 0 and finite, not nan"),
-        ({"guidance": "abc"}, "guidance must be a number, not abc"),
+        ({"guidance": "abc"}, "guidance must be a number, not 'abc'"),
         ({"steps": 1001}, "from 1 to 1000"),
         ({"steps": 2.5}, "steps must be a whole number, not 2.5"),
         ({"sampler": "magic"}, "no sampler 'magic'"),
@@ -507,7 +507,8 @@ def test_a_reader_from_scratch_may_take_the_place_of_a_frozen_one(straight: Imag
     run = ImagenRun(tmp_path, config, "cpu", progress=False, init=one)
     assert train(run).finished == run.stages
     shipped, trained = load(run.path("checkpoint"), device="cpu"), run.reader("upsampler").encode(["a red square"])
-    said = shipped.reader.encode(["a red square"]).sequence  # type: ignore[attr-defined]
+    assert shipped.reader is not None
+    said = shipped.reader.encode(["a red square"]).sequence
     assert torch.allclose(said, trained.sequence, atol=0.02 * trained.sequence.abs().max().item())
     again = open_checkpoint(run.path("checkpoint"), "imagen")
     further = ImagenRun(tmp_path / "further", with_models(config, again), "cpu", progress=False, init=again)

@@ -57,7 +57,8 @@ def test_three_networks_are_trained_and_kept(tmp_path: Path, stored: int) -> Non
     card = (run.path("checkpoint") / "README.md").read_text(encoding="utf-8")
     assert "enlarges them to 32 and then 64:" in card and "3 diffusion models" in card
     painter = load(run.path("checkpoint"), device="cpu")
-    large = painter.upsampler.enlarge("a red square", painter.paint("a red square", candidates=1))  # type: ignore[attr-defined]
+    assert painter.upsampler is not None
+    large = painter.upsampler.enlarge("a red square", painter.paint("a red square", candidates=1))
     assert large[0].picture.shape == (64, 64, 3)
 
 
@@ -79,7 +80,7 @@ def test_an_upsampler_may_be_told_no_text(tmp_path: Path) -> None:
     first = ImagenRun(tmp_path / "alone", alone, "cpu", progress=False)
     assert train(first).finished == ("pictures", "tokenizer", "texts", "base", "checkpoint")
     painter = load(first.path("checkpoint"), device="cpu")
-    assert painter.upsampler is None and painter.paint("a red square", candidates=1)  # type: ignore[attr-defined]
+    assert painter.upsampler is None and painter.paint("a red square", candidates=1)
     assert "a diffusion model draws" in (first.path("checkpoint") / "README.md").read_text(encoding="utf-8")
     with pytest.raises(CheckpointError, match="has no upsampler"):
         load_upsampler(first.path("checkpoint"), device="cpu")
@@ -151,12 +152,13 @@ class Listens:
     device = torch.device("cpu")
 
     def __init__(self, size: int) -> None:
-        self.shape, self.rows = (3, size, size), list[tuple[Tensor, Tensor]]()
+        self.shape: tuple[int, ...] = (3, size, size)
+        self.rows: list[tuple[Tensor, Tensor]] = []
 
-    def check(self, conditions: Mapping[str, Tensor]) -> None:
+    def check(self, conditions: Mapping[str, Tensor], /) -> None:
         pass
 
-    def __call__(self, x: Tensor, sigma_R: Tensor, conditions: Mapping[str, Tensor]) -> Denoised:
+    def __call__(self, x: Tensor, sigma_R: Tensor, conditions: Mapping[str, Tensor], /) -> Denoised:
         self.rows += zip(x.clone(), conditions["low_res"].clone(), strict=True)
         return Denoised(torch.zeros_like(x))
 

@@ -72,6 +72,7 @@ def test_the_papers_preset_has_the_papers_numbers() -> None:
         (("stages.upsampler.size=272",), "an upsampler's size=272 must be a multiple of low=64"),
         (("stages.upsampler.crop=20",), "an upsampler's crop=20 must be a multiple of 16"),
         (("stages.upsampler.crop=-16",), "stages.upsampler.crop must be at least 0, not -16."),
+        (("stages.base.name=5",), "stages[0].name must be text, not 5."),
         (("stages.base.size=0",), "stages.base.size must be at least 1, not 0."),
         (("stages.upsampler.low=256",), "size=256 must be a multiple of low=256, and more than it"),
         (("stages.upsampler.low=-64",), "stages.upsampler.low must be at least 0, not -64."),

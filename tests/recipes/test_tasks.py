@@ -21,6 +21,7 @@ from pinxit.recipes.dalle.train_dvae import DVAETask
 from pinxit.recipes.dalle.train_transformer import TransformerTask
 from pinxit.recipes.diffusion.task import DiffusionTask
 from pinxit.recipes.imagen.presets import preset as imagen_preset
+from pinxit.recipes.judge import training as judge_training
 from pinxit.recipes.judge.training import JudgeTask
 from pinxit.text.encoders import TextEncoder
 from pinxit.types import Condition
@@ -189,26 +190,30 @@ def test_the_dvae_is_relaxed_as_much_as_the_schedule_says() -> None:
 class Overhears(nn.Module):
     """A network that says nothing and keeps what it is given."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: dict[str, Tensor] = {}
+
     def forward(self, z: Tensor, time: Tensor, conditions: dict[str, Tensor]) -> Tensor:
-        self.given = conditions
+        self.given.update(conditions)
         return torch.zeros_like(z)
 
 
 def test_an_upsampler_learns_from_means() -> None:
     """A fine chequer of black and white is gray at half the side."""
     task = DiffusionTask("upsampler", replace(UPSAMPLER, noisiest=0.0), 0, (6, 32))
-    task.unet = Overhears()  # type: ignore[assignment]
+    task.unet = overhears = Overhears()  # type: ignore[assignment]
     batch = task.blank(4)
     rows, columns = torch.meshgrid(*[torch.arange(batch["pictures"].shape[1])] * 2, indexing="ij")
     batch["pictures"] = (255 * ((rows + columns) % 2)).byte()[None, :, :, None].expand(4, -1, -1, 3)
     task.loss(batch, 0)
-    low_res = task.unet.given["low_res"]
+    low_res = overhears.given["low_res"]
     torch.testing.assert_close(low_res, torch.zeros_like(low_res), atol=1e-6, rtol=0)
 
 
 def test_a_judge_learns_from_worn_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[Tensor] = []
-    monkeypatch.setattr("pinxit.recipes.judge.training.worn", lambda x, generator: torch.full_like(x, 0.5))
+    monkeypatch.setattr(judge_training, "worn", lambda x, generator: torch.full_like(x, 0.5))
     task = judge(0)
     task.detector.register_forward_pre_hook(lambda _m, given: shown.append(given[0]))
     task.loss(task.batch(0, 4), 0)

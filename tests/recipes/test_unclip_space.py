@@ -96,10 +96,10 @@ def test_what_cannot_be_fitted_is_refused() -> None:
     with pytest.raises(UsageError, match="at most 3 components"):
         Space.fit(CONFIG, embeddings()[:4], torch.zeros(4))
     for changes, told in (
-        ({"components": 17}, "from 1 to 16"),
+        ({"components": 17}, "at most space.embed=16"),
         ({"kind": "standard"}, "set space.components=16"),
         ({"buckets": 1}, "space.buckets must be 0 or at least 2"),
-        ({"fitted": 1}, r"space\.fitted must be at least 2"),
+        ({"fitted": 1}, "space.fitted must be at least 2, not 1"),
     ):
         with pytest.raises(UsageError, match=told):
             replace(CONFIG, **changes)

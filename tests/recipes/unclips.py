@@ -21,7 +21,7 @@ def tiny_config(folder: Path, *changes: str) -> UnclipConfig:
     files(folder)
     config = nano()
     small = {"components": 6, "embed": 64, "text": WIDTH, "length": LENGTH, "width": 32}
-    tokens = {"buckets": 4, "dots": 2}
+    tokens: dict[str, Any] = {"buckets": 4, "dots": 2}
     priors = tuple(
         replace(one, network=replace(one.network, **small, **(tokens if one.network.buckets else {})))
         for one in config.priors

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import ast
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
-from scripts.mutate import mirrored, mutants, survivors
+from scripts.mutate import mirrored, mutants, noticed, survivors
+
+from scripts import mutate
 
 SOURCE = '''"""Numbers: 1."""
 
@@ -63,17 +68,32 @@ def test_a_module_is_tried_by_the_tests_that_name_it(root: Path) -> None:
     assert mirrored(root, root / "src/toy/room/quiet.py") == [room]
     (root / "tests/test_far.py").write_text("import toy.room.quiet")
     assert mirrored(root, root / "src/toy/room/quiet.py") == [root / "tests/test_far.py"]
+    (room / "test_quiet.py").write_text("")
+    assert mirrored(root, root / "src/toy/room/quiet.py") == [room / "test_quiet.py"]
 
 
 def test_what_no_test_notices_survives_and_files_stay_as_they_are(
-    root: Path, capsys: pytest.CaptureFixture[str]
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = root / "src/toy/room/double.py"
+    def judged(root: Path, source: Path, tests: Sequence[Path], limit: float | None = None) -> bool:
+        known: dict[str, Any] = {}
+        exec((source / "toy/room/double.py").read_text(), known)
+        return bool(known["double"](3) != wanted)
+
+    monkeypatch.setattr(mutate, "noticed", judged)
+    wanted, file = 6, root / "src/toy/room/double.py"
     before = file.read_text()
     assert survivors(root, [file], 9) == ["src/toy/room/double.py:6: x - x → x + x"]
     told = capsys.readouterr().out.splitlines()
     assert told[0].startswith("noticed ") and "2: x + x → x - x" in told[0] and told[-1] == "1 of 2 survived"
     assert file.read_text() == before
-    (root / "tests/room/test_double.py").write_text("import toy.room.double\n\ndef test_it():\n    assert False\n")
+    wanted = 7
     with pytest.raises(SystemExit, match=r"double\.py fail as it is"):
         survivors(root, [file], 1)
+
+
+def test_tests_run_against_the_source_that_is_given(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = shutil.copytree(root / "src", tmp_path_factory.mktemp("other") / "src")
+    (other / "toy/room/double.py").write_text("def double(x):\n    return x - x\n")
+    tests = [root / "tests/room/test_double.py"]
+    assert [noticed(root, source, tests) for source in (root / "src", other)] == [False, True]

@@ -7,16 +7,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from pinxit.config import to_dict
 from pinxit.errors import CheckpointError, PinxitError, UsageError
 from pinxit.training import state as states
 from pinxit.training.log import METRICS, read_metrics
-from pinxit.training.loop import Plan, Stop, fit
+from pinxit.training.loop import Batch, Plan, Stop, fit
 from pinxit.training.machine import machine
 from pinxit.training.precision import pick_device
 from pinxit.weights import tensor_files
@@ -127,6 +129,67 @@ def test_non_finite_batches_change_nothing(tmp_path: Path) -> None:
     assert read_metrics(tmp_path / "a")[-1]["loss"] is None  # JSON has no NaN
     with pytest.raises(PinxitError, match="not finite 50 batches in a row"):
         train(tmp_path / "b", Toy(poison=frozenset(range(0, 8000, 8))), images=8000)
+
+
+@pytest.mark.parametrize("first_bad", [0, 8, 16])
+def test_a_run_that_ends_among_bad_batches_is_no_result(tmp_path: Path, first_bad: int) -> None:
+    """From some batch on nothing has a finite loss: the run ends with an error, and is not finished when looked at."""
+    poison = frozenset(range(first_bad, 80, 8))
+    with pytest.raises(PinxitError, match=f"not finite in the last {len(poison)} batches"):
+        train(tmp_path, Toy(poison=poison), images=80)
+    assert states.read_progress(tmp_path).images < 80
+
+
+def test_a_single_bad_batch_at_the_end_is_forgiven(tmp_path: Path) -> None:
+    train(tmp_path, Toy(poison=frozenset({72})), images=80)
+    assert states.read_progress(tmp_path).images == 80
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path, value: float) -> None:
+    class Broken(Toy):
+        def after_step(self) -> None:
+            super().after_step()
+            if self.stepped == 3:
+                with torch.no_grad():
+                    self.net.second.bias[0] = value
+
+    train(tmp_path, until=8)
+    before = (tmp_path / states.FILE).read_bytes()
+    with pytest.raises(PinxitError, match=r"not finite"):
+        train(tmp_path, Broken(), until=40)
+    assert (tmp_path / states.FILE).read_bytes() == before
+
+
+def test_a_trial_that_fails_half_way_leaves_no_gradients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compiled backward may fail after the last layers have their gradients: the first update must not add them."""
+
+    class Halting(Toy):
+        trial = False
+
+        def loss(self, batch: Batch, position: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+            found, parts = super().loss(batch, position)
+            if self.trial:
+                self.net.first.weight.register_post_accumulate_grad_hook(halt)  # type: ignore[no-untyped-call]
+            return found, parts
+
+    def halt(parameter: Tensor) -> None:
+        if task.trial:
+            raise RuntimeError("the compiler gives up")
+
+    def compile_modules(modules: object, plan: object, device: object, trial: Callable[[], None]) -> str:
+        task.trial = True
+        with pytest.raises(RuntimeError, match="gives up"):
+            trial()
+        task.trial = False
+        return "not compiled"
+
+    task = Halting()
+    train(tmp_path / "plain", until=16)
+    monkeypatch.setattr("pinxit.training.loop.compile_modules", compile_modules)
+    train(tmp_path / "tried", task, until=16)
+    one, other = saved(tmp_path / "plain"), saved(tmp_path / "tried")
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_initial_weights_are_taken_once(tmp_path: Path) -> None:
@@ -253,8 +316,12 @@ def test_compiled_training_compiles_and_learns_the_same(tmp_path: Path, capsys: 
 
 def test_devices() -> None:
     assert pick_device("cpu").type == "cpu"
-    with pytest.raises(UsageError, match="device 'nonsense' cannot be used here"):
-        pick_device("nonsense")
+    for name in ("nonsense", "meta", "mps", "cuda:x", "cuda:99999", "", "cpu:1", "a\n\udcff"):
+        with pytest.raises(UsageError, match="must be auto, cpu, cuda or cuda:N, not") as told:
+            pick_device(name)
+        str(told.value).encode()
+    with pytest.raises(UsageError, match="device 'cuda:99' cannot be used here: of GPUs there is"):
+        pick_device("cuda:99")
 
 
 def test_plans_are_checked() -> None:

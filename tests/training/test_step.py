@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -42,7 +43,7 @@ ELSEWHERE = {"log_every", "preview_every", "save_minutes", "channels_last", "com
 """Those that change no weights: the tests below, and tests/training/test_optim.py of compiling."""
 
 
-def trained(folder: Path, task: Toy | None = None, until: int | None = None, **changes: object) -> dict[str, Tensor]:
+def trained(folder: Path, task: Toy | None = None, until: int | None = None, **changes: Any) -> dict[str, Tensor]:
     fit(task or Toy(), plan(**changes), folder, "cpu", progress=False, stop_after=until)
     return load_file(folder / states.FILE)
 
@@ -77,16 +78,18 @@ def test_every_field_of_a_plan_has_a_row() -> None:
 @pytest.mark.parametrize(
     ("name", "value"), [(name, value) for name, values in (WEIGHTS | AVERAGES).items() for value in values]
 )
-def test_every_field_of_a_plan_is_heeded(usual: dict[str, Tensor], tmp_path: Path, name: str, value: object) -> None:
+def test_every_field_of_a_plan_is_heeded(usual: dict[str, Tensor], tmp_path: Path, name: str, value: Any) -> None:
     found = trained(tmp_path, Wide(), **{name: value})
     assert differ(found, usual, "weights/") == (name in WEIGHTS)
     assert differ(found, usual, "average/")
 
 
 def test_logs_previews_and_saves_come_as_often_as_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    counts = []
-    for changes in ({}, {"log_every": 32, "preview_every": 16, "save_minutes": 0.0}):
-        shown, saved = [], []
+    counts: list[tuple[int, int, int]] = []
+    asked: tuple[dict[str, Any], ...] = ({}, {"log_every": 32, "preview_every": 16, "save_minutes": 0.0})
+    for changes in asked:
+        shown: list[int] = []
+        saved: list[int] = []
         with monkeypatch.context() as spy:
             spy.setattr(Toy, "preview", lambda self, shown=shown: shown.append(1))
             save = states.State.save
@@ -167,7 +170,7 @@ def test_averaged_weights_are_shown_scored_and_kept_and_the_last_ones_where_ther
     else:
         assert wanted is None
         wanted = other
-    assert wanted is not None and torch.equal(task.seen, wanted)
+    assert wanted is not None and task.seen is not None and torch.equal(task.seen, wanted)
     assert read_metrics(tmp_path)[-1]["scored"] == pytest.approx(float(wanted.double().sum()), rel=1e-4)
     assert torch.equal(states.read_weights(tmp_path, "net")["first.weight"], wanted)
-    assert torch.equal(task.net.first.weight, other), "training goes on from the last ones"
+    assert other is not None and torch.equal(task.net.first.weight, other), "training goes on from the last ones"

@@ -18,6 +18,7 @@ from pinxit.errors import CheckpointError
 from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
 from pinxit.weights.clip_export import save_transformers_clip
 from pinxit.weights.clip_names import hf_names, openai_names
+from pinxit.weights.clip_settings import OPEN_CLIP_TEXT, OPEN_CLIP_VISION, check_settings, open_clip_look
 from pinxit.weights.public_clip import load_public_clip
 
 SMALL = CLIPConfig(
@@ -248,6 +249,102 @@ def test_what_is_no_clip_is_refused(tmp_path: Path) -> None:
     (tmp_path / "open_clip_config.json").write_text('{"model_cfg": {"vision_cfg": {"timm_model_name": "vit"}}}')
     with pytest.raises(CheckpointError, match="another library"):
         load_public_clip(tmp_path)
+
+
+LARGE = {"height": 48, "width": 48}
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"do_resize": False}, "do_resize"),
+        ({"size": {"height": 32, "width": 32}}, "size"),
+        ({"size": {"shortest_edge": 48}}, "size"),
+        ({"size": 48}, "size"),
+        ({"resample": 2}, "resample"),
+        ({"do_center_crop": False}, "do_center_crop"),
+        ({"crop_size": LARGE}, "crop_size"),
+        ({"do_rescale": False}, "do_rescale"),
+        ({"rescale_factor": 1 / 127.5}, "rescale_factor"),
+        ({"image_mean": "grey"}, "image_mean"),
+        ({"image_std": [0.5, 0.5]}, "clip.std"),
+        ({"image_std": [0.5, 0, 0.5]}, "image_std"),
+    ],
+)
+def test_pictures_that_are_prepared_otherwise_are_refused(tmp_path: Path, change: dict[str, object], name: str) -> None:
+    save_transformers_clip(CLIP(SMALL), tmp_path)
+    path = tmp_path / "preprocessor_config.json"
+    usual = {
+        "size": {"shortest_edge": SMALL.vision.size},
+        "crop_size": SMALL.vision.size,
+        "do_resize": True,
+        "resample": 3,
+    }
+    path.write_text(json.dumps(usual | {"do_center_crop": True, "do_rescale": True, "rescale_factor": 1 / 255}))
+    load_public_clip(tmp_path)
+    path.write_text(json.dumps(usual | change))
+    with pytest.raises(CheckpointError, match=name):
+        load_public_clip(tmp_path)
+
+
+def test_pictures_that_are_not_normalised(tmp_path: Path) -> None:
+    save_transformers_clip(CLIP(SMALL), tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text('{"do_normalize": false, "image_mean": [0.5, 0.5, 0.5]}')
+    config = load_public_clip(tmp_path).config
+    assert (config.mean, config.std) == ((0.0,) * 3, (1.0,) * 3)
+    (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}')
+    model = load_public_clip(tmp_path)
+    assert (model.config.mean, model.config.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert model.mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
+
+
+@pytest.mark.parametrize("tower", ["text", "vision"])
+@pytest.mark.parametrize("how", ["moved", "null", "missing", "list", "no heads", "words"])
+def test_configs_as_they_come(tmp_path: Path, tower: str, how: str) -> None:
+    """Older exports keep what counts in *_config_dict; what is null or missing is transformers' default."""
+    save_transformers_clip(CLIP(SMALL), tmp_path)
+    path = tmp_path / "config.json"
+    about = json.loads(path.read_text())
+    told = about[f"{tower}_config"]
+    if how == "moved":
+        about |= {f"{tower}_config_dict": told, f"{tower}_config": {}}
+    elif how == "no heads":
+        told["num_attention_heads"] = 0
+    elif how == "words":
+        told["hidden_size"] = "wide"
+    elif how == "missing":
+        del about[f"{tower}_config"]
+    else:
+        about[f"{tower}_config"] = None if how == "null" else []
+    path.write_text(json.dumps(about))
+    if how == "moved":
+        assert load_public_clip(tmp_path).config == SMALL
+        return
+    with pytest.raises(CheckpointError) as refused:  # the defaults are those of another, larger model
+        load_public_clip(tmp_path)
+    if how in ("no heads", "words"):
+        assert f"{tower}_config." in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "setting"),
+    [
+        ("vision_cfg", {"no_ln_pre": True}),
+        ("vision_cfg", {"pool_type": "avg"}),
+        ("vision_cfg", {"something_new": 1}),
+        ("text_cfg", {"pool_type": "last"}),
+        ("text_cfg", {"no_causal_mask": True}),
+        ("preprocess_cfg", {"resize_mode": "squash"}),
+        ("preprocess_cfg", {"interpolation": "bilinear"}),
+        ("preprocess_cfg", {"size": 999}),
+    ],
+)
+def test_settings_of_open_clip_that_are_not_followed(section: str, setting: dict[str, object]) -> None:
+    ours = {"vision_cfg": OPEN_CLIP_VISION, "text_cfg": OPEN_CLIP_TEXT, "preprocess_cfg": open_clip_look(32)}[section]
+    with pytest.raises(CheckpointError, match=f"{next(iter(setting))} is .* does not follow"):
+        check_settings(setting, ours, "file")
+    usual = {"no_ln_pre": False, "pool_type": "argmax" if section == "text_cfg" else "tok", "resize_mode": "shortest"}
+    check_settings({name: usual[name] for name in setting if name in usual}, ours, "file")
 
 
 def test_names_of_all_layouts_are_different() -> None:

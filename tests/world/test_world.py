@@ -176,5 +176,5 @@ def test_no_two_things_share_a_name(preset: PresetName) -> None:
 def test_a_bank_drawn_before_there_were_names_is_still_the_usual_worlds() -> None:
     assert "names" not in World().identity() and World(names="many").identity()["names"] == "many"
     assert World(seed=1).identity() != World(seed=2).identity()
-    with pytest.raises(UsageError, match="no names 'all'; choose from usual, many"):
+    with pytest.raises(UsageError, match="names must be one of usual, many, not 'all'"):
         World(names="all")  # type: ignore[arg-type]

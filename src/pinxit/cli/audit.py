@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pinxit.cli.options import ClipName, Device
+from pinxit.cli.options import ActivationName, ClipName, Device
 from pinxit.cli.reading import clip_with_bar
 from pinxit.cli.telling import tell_json
 from pinxit.errors import UsageError
@@ -33,6 +33,7 @@ def audit(
     ] = "simple",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     checkpoint: ClipName = "tiny",
+    activation: ActivationName = None,
     device: Device = "auto",
 ) -> None:
     """Tell how often each group of pictures falls under each label, and how that moves when labels are added.
@@ -47,7 +48,7 @@ def audit(
     more = [label.strip() for label in (add or "").split(",") if label.strip()]
     if add is not None and not more:
         raise UsageError("--add names no label.")
-    with clip_with_bar(checkpoint, device, "audit") as clip:
+    with clip_with_bar(checkpoint, device, "audit", activation=activation) as clip:
         found = clip.audit(folder, first, group_by, table=table, add=more, templates=templates)
     if as_json:
         rounds = {"rates": found.before} | ({"with_added": found.after} if found.after else {})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pinxit.cli.options import ClipName, Device
+from pinxit.cli.options import ActivationName, ClipName, Device
 from pinxit.cli.reading import clip_with_bar
 from pinxit.cli.telling import tell, tell_json
 from pinxit.errors import UsageError
@@ -28,6 +28,7 @@ def classify(
     top: Annotated[int, typer.Option(min=1, help="How many labels to tell for each picture.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a picture.")] = False,
     checkpoint: ClipName = "tiny",
+    activation: ActivationName = None,
     device: Device = "auto",
     bf16: Annotated[bool, typer.Option("--bf16", help="Half the digits, about twice the speed.")] = False,
 ) -> None:
@@ -42,7 +43,7 @@ def classify(
       pinxit classify photos/ --labels-file things.txt --checkpoint ViT-B-32.pt --templates imagenet80 --json
     """
     asked = _labels(labels, labels_file)
-    with clip_with_bar(checkpoint, device, "classify", bf16) as clip:
+    with clip_with_bar(checkpoint, device, "classify", bf16, activation=activation) as clip:
         for path, guesses in clip.classify(pictures, asked, templates=templates, top=top):
             if as_json:
                 tell_json(_as_json(path, guesses))

@@ -11,7 +11,6 @@ import typer
 
 from pinxit.cli.options import Device
 from pinxit.cli.painting import (
-    Agreement,
     AsJson,
     Candidates,
     CheckpointOption,
@@ -22,12 +21,10 @@ from pinxit.cli.painting import (
     Seed,
     Strict,
     Temperature,
-    TopK,
-    TopP,
     draw_and_write,
-    opened,
     say_about,
 )
+from pinxit.cli.settings import Changes, settings_of, settled
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,11 +45,9 @@ def complete(
     candidates: Candidates = 16,
     keep: Keep = 4,
     seed: Seed = 0,
-    temperature: Temperature = None,
-    top_k: TopK = None,
-    top_p: TopP = None,
-    agreement: Agreement = None,
     guidance: Guidance = None,
+    temperature: Temperature = None,
+    changes: Changes = None,
     out: Out = Path("pinxit-out"),
     as_json: AsJson = False,
     strict: Strict = False,
@@ -70,15 +65,17 @@ def complete(
       pinxit complete cat.png "the exact same cat on the top as a sketch on the bottom" --keep-rows 6
       pinxit complete room.png "a blue circle and a red square" --box 16,24,48,64
     """
+    from pinxit.api import load
     from pinxit.data.decode import read_picture
-    from pinxit.recipes.dalle.painter import DallePainter
+    from pinxit.recipes.capabilities import Completes
 
     if (keep_rows is None) == (box is None):
         raise UsageError("give exactly one of --keep-rows and --box: they say which part is redrawn.")
     known, digest = read_picture(picture), hashlib.sha256(picture.read_bytes()).hexdigest()
-    wanted = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance, "agreement": agreement}
-    painter, settings = opened(checkpoint, device, int8, wanted)
-    if not isinstance(painter, DallePainter):
+    given = settings_of(changes, guidance=guidance, temperature=temperature)
+    painter = load(checkpoint, device=device, int8=int8)
+    settings = settled(given, painter)
+    if not isinstance(painter, Completes):
         raise UsageError(f"{checkpoint} cannot complete a picture: choose a checkpoint of dalle.")
     hole = painter.hole(known, keep_rows=keep_rows, box=_box(box) if box else None)
     say_about(painter, prompt, strict)

@@ -10,7 +10,6 @@ import typer
 from pinxit.cli import eval_clip, eval_famous, eval_sweep
 from pinxit.cli.examining import (
     WIDE,
-    Changes,
     Language,
     PainterName,
     Seed,
@@ -18,10 +17,10 @@ from pinxit.cli.examining import (
     Words,
     console,
     exam_of,
-    settings_of,
     show_table,
 )
 from pinxit.cli.options import Device
+from pinxit.cli.settings import Changes, settings_of
 from pinxit.cli.sitting import examine, write_report, write_sheet
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ def exam_world(
     about = {"judge": {"name": judge, "hash": opened.hash}, "candidates": candidates}
     table: Lines = {}
     if not judge_only:
-        settings = settings_of(changes or [])
+        settings = settings_of(changes)
         about |= {"settings": settings} if settings else {}
         table |= _painter_lines(checkpoint, device, exam, asked, opened, candidates, about, out, sheet)
     table |= _judge_lines(exam, asked, opened)

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pinxit.cli.examining import (
-    Changes,
     JudgeName,
     Language,
     PainterName,
     Seed,
-    settings_of,
     show_table,
 )
 from pinxit.cli.options import Device
+from pinxit.cli.settings import Changes, settings_of
 from pinxit.cli.sitting import examine, write_report, write_sheet
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def famous(
     asked = famous_questions(exam)
     check_judge(asked, opened.senses)
     about: dict[str, Any] = {"judge": {"name": judge, "hash": opened.hash}, "candidates": candidates}
-    settings = settings_of(changes or [])
+    settings = settings_of(changes)
     about |= {"settings": settings} if settings else {}
     done = examine(checkpoint, device, exam, asked, opened, candidates, about, out, shown=len(asked) if sheet else 0)
     table = famous_lines(done.answers, candidates)

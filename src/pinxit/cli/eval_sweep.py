@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pinxit.cli.examining import (
-    Changes,
     JudgeName,
     Language,
     PainterName,
@@ -16,13 +15,11 @@ from pinxit.cli.examining import (
     Split,
     Words,
     bar,
-    halves,
     origin,
-    settings_of,
     show_table,
-    value_of,
 )
 from pinxit.cli.options import Device
+from pinxit.cli.settings import Changes, halves, settings_of, value_of
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -88,7 +85,7 @@ def sweep(
     from pinxit.pictures import write_png
 
     varied = _varied(vary)
-    planned = combinations(varied, settings_of(changes or []))
+    planned = combinations(varied, settings_of(changes))
     asking = {"split": split, "prompts": prompts, "language": language, "words": words, "seed": seed}
     bench = set_up(checkpoint, planned, upscale, judge, asking, device)
     tried, about = _run(bench, planned, out)

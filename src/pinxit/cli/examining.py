@@ -1,4 +1,4 @@
-"""What the commands that ask exams share: their options, settings for a painter, the bar, where figures come from."""
+"""What the commands that ask exams share: their options, the bar, where figures come from."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-
-from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,10 +27,6 @@ Words = Annotated[
         "same sentences; paraphrased: sentences put as no training caption is."
     ),
 ]
-Changes = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Change how the painter paints, e.g. guidance=7 or steps=50; may be repeated."),
-]
 
 
 def exam_of(
@@ -49,29 +43,6 @@ def exam_of(
     values = {"preset": preset, "split": split, "prompts": prompts, "language": language, "seed": seed}
     values |= {"words": words, "tasks": judged_by(senses, lexicon(preset).preset)}
     return from_dict(Exam, values, "exam")
-
-
-def settings_of(changes: Sequence[str]) -> dict[str, Any]:
-    """ "guidance=7" as {"guidance": 7}; numbers and words alike."""
-    return {name: value_of(text) for name, text in (halves(change, "--set", "VALUE") for change in changes)}
-
-
-def halves(change: str, option: str, form: str) -> tuple[str, str]:
-    """The name and what it is set to. Raises UsageError, naming the option, for anything else."""
-    name, equals, text = change.partition("=")
-    if not equals:
-        raise UsageError(f"{option} {change}: write NAME={form}.")
-    return name, text
-
-
-def value_of(text: str) -> Any:
-    """A number where it reads as one, else a word."""
-    import json
-
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 @contextmanager

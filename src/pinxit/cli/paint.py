@@ -11,7 +11,6 @@ import typer
 
 from pinxit.cli.options import Device
 from pinxit.cli.painting import (
-    Agreement,
     AsJson,
     Candidates,
     Guidance,
@@ -21,12 +20,10 @@ from pinxit.cli.painting import (
     Seed,
     Strict,
     Temperature,
-    TopK,
-    TopP,
     draw_and_write,
-    opened,
     say_about,
 )
+from pinxit.cli.settings import Changes, settings_of, settled
 from pinxit.errors import UsageError
 from pinxit.files import read_lines
 
@@ -59,24 +56,10 @@ def paint(
     ] = None,
     guidance: Guidance = None,
     temperature: Temperature = None,
-    top_k: TopK = None,
-    top_p: TopP = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="imagen: how often the picture is denoised.")] = None,
-    sampler: Annotated[
-        str | None, typer.Option(help="imagen: ddim, ancestral, euler, heun, edm, dpm++2m or dpm++2m-sde.")
+    steps: Annotated[
+        int | None, typer.Option(help="imagen: how often the picture is denoised.", show_default="the checkpoint's")
     ] = None,
-    grid: Annotated[
-        str | None,
-        typer.Option(help="imagen: where the steps fall: even in time, or karras, closer where it is clean."),
-    ] = None,
-    percentile: Annotated[
-        float | None, typer.Option(help="imagen: of dynamic thresholding, e.g. 0.995; 0 clips instead.")
-    ] = None,
-    spacing: Annotated[
-        str | None,
-        typer.Option(help="DeepFloyd IF: timesteps by name or by section (smart100; 10,10,3,2,2) instead of --steps."),
-    ] = None,
-    agreement: Agreement = None,
+    changes: Changes = None,
     ranker: Annotated[
         str | None,
         typer.Option(
@@ -119,22 +102,23 @@ def paint(
       pinxit paint "三个绿色的三角形" --candidates 64 --keep 8 --seed 7
       pinxit paint --prompts prompts.txt --json > results.jsonl
       pinxit paint "two yellow squares" --recipe imagen --steps 25 --guidance 3
+      pinxit paint "two yellow squares" --set top_k=16 --set agreement=0
       pinxit paint "a red car on a beach" --upscale 256
     """
+    from pinxit.api import load
     from pinxit.cli import progress
 
     texts = _prompts(prompt, prompts)
-    wanted: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
-    wanted |= {"agreement": agreement}
-    wanted |= {"steps": steps, "sampler": sampler, "grid": grid, "percentile": percentile, "spacing": spacing}
-    if steps is not None and spacing is not None:
-        raise UsageError("give --steps or --spacing, but not both: a spacing names its own timesteps.")
+    given = settings_of(changes, guidance=guidance, temperature=temperature, steps=steps)
     named = checkpoint or SHIPPED[recipe or Recipe.dalle]
     _check_choice(named, ranker, candidates, keep)
-    painter, settings = opened(named, device, int8, wanted, None if recipe is None else recipe.value, ranker)
+    painter = load(named, device=device, int8=int8, recipe=None if recipe is None else recipe.value, ranker=ranker)
     enlarger = _enlarger(painter, upscale, upsampler, device)
+    settings = settled(given, painter, enlarger)
     facts: dict[str, Any] = {"seed": seed, "candidates": candidates, "keep": keep}
-    facts |= {} if enlarger is None else enlarger.facts
+    if enlarger is not None:
+        enlarger.tune(given)
+        facts |= enlarger.facts
     for text in texts:
         say_about(painter, text, strict)
     how: dict[str, Any] = {"candidates": candidates, "keep": keep, "upsampler": enlarger} | settings
@@ -159,7 +143,7 @@ def _enlarger(painter: Painter, upscale: int | None, named: str | None, device: 
     """What enlarges the kept pictures: the one that is named, the painter's own, or the shipped one; None: nothing."""
     from pinxit.api import load_upsampler
 
-    own: Upsampler | None = getattr(painter, "upsampler", None)
+    own = painter.upsampler
     if upscale == 0 or (upscale is None and own is None):
         if named is not None:
             raise UsageError(
@@ -168,7 +152,7 @@ def _enlarger(painter: Painter, upscale: int | None, named: str | None, device: 
         return None
     if named or own is None:
         name = named or SHIPPED[Recipe.imagen]
-        found = load_upsampler(name, device=device, reader=getattr(painter, "reader", None))
+        found = load_upsampler(name, device=device, reader=painter.reader)
     else:
         found = own
     found = found if upscale is None else found.making(upscale)

@@ -1,4 +1,4 @@
-"""What the verbs that paint share: their options, opening a painter, and drawing with a bar and a preview."""
+"""What the verbs that paint share: their options, and drawing with a bar and a preview."""
 
 from __future__ import annotations
 
@@ -17,42 +17,21 @@ if TYPE_CHECKING:
     from pinxit.recipes.painting import Painter, Watch
     from pinxit.types import Ranked
 
-MOST = 2**16  # candidates of a prompt: as many are held in memory
-STRENGTHS = ("temperature", "guidance", "agreement")  # numbers beyond which float32 knows no difference: 1e6
+MOST = 100_000  # candidates of a prompt: as many are held in memory
 
 Candidates = Annotated[int, typer.Option(min=1, max=MOST, help="How many pictures to draw before the best are kept.")]
 Keep = Annotated[int, typer.Option(min=1, help="How many of the best to keep, as CLIP ranks them.")]
 Seed = Annotated[
     int, typer.Option(min=0, max=LARGEST, help="The same seed gives the same pictures, whatever else is asked for.")
 ]
-Temperature = Annotated[
-    float | None, typer.Option(min=0.0, help="Below 1: safer, above 1: wilder.", show_default="the checkpoint's")
-]
-TopK = Annotated[
-    int | None,
-    typer.Option(min=0, help="Draw each code from the k likeliest only; 0: all.", show_default="the checkpoint's"),
-]
-TopP = Annotated[
-    float | None,
-    typer.Option(
-        help="Draw each code from the likeliest that add up to p (0 to 1); 1: all.", show_default="the checkpoint's"
-    ),
-]
-Agreement = Annotated[
-    float | None,
-    typer.Option(
-        min=0,
-        help="Rank higher what looks like the other candidates, as mistakes seldom agree; 0: do not.",
-        show_default="the checkpoint's",
-    ),
-]
 Guidance = Annotated[
     float | None,
     typer.Option(
-        min=0.0,
-        help="Classifier-free guidance: 1 is none, more follows the words closer.",
-        show_default="the checkpoint's",
+        help="Classifier-free guidance: 1 is none, more follows the words closer.", show_default="the checkpoint's"
     ),
+]
+Temperature = Annotated[
+    float | None, typer.Option(help="dalle: below 1 is safer, above 1 wilder.", show_default="the checkpoint's")
 ]
 Out = Annotated[
     Path,
@@ -67,33 +46,6 @@ Int8 = Annotated[
 ]
 Strict = Annotated[bool, typer.Option(help="Refuse a prompt that is too long instead of cutting its end off.")]
 CheckpointOption = Annotated[str, typer.Option(help="A shipped checkpoint's name, or a checkpoint folder.")]
-
-
-def opened(
-    checkpoint: str,
-    device: str,
-    int8: bool,
-    wanted: dict[str, Any],
-    recipe: str | None = None,
-    ranker: str | None = None,
-) -> tuple[Painter, dict[str, Any]]:
-    """The painter and all its settings, those of `wanted` that are not None in place of its own.
-
-    Raises UsageError for a setting that this painter does not have, and for a painter of another recipe.
-    """
-    from pinxit.api import load
-
-    given = {name: value for name, value in wanted.items() if value is not None}
-    for name in STRENGTHS:
-        if not 0 <= given.get(name, 0) <= 1e6:
-            raise UsageError(f"--{name} must be from 0 to 1e6, not {given[name]}.")
-    if not 0 < given.get("top_p", 1) <= 1:
-        raise UsageError(f"--top-p must be above 0 and at most 1, not {given['top_p']}.")
-    painter = load(checkpoint, device=device, int8=int8, recipe=recipe, ranker=ranker)
-    strange = [name for name in given if name not in painter.defaults]
-    if strange:
-        raise UsageError(f"{checkpoint} has no setting {strange[0]}: it paints by {', '.join(painter.defaults)}.")
-    return painter, painter.defaults | given
 
 
 def say_about(painter: Painter, text: str, strict: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pinxit.cli.options import LARGEST, ClipName, Device
+from pinxit.cli.options import LARGEST, ActivationName, ClipName, Device
 from pinxit.cli.reading import clip_with_bar
 from pinxit.cli.telling import tell, tell_json
 
@@ -20,6 +20,7 @@ def probe(
         int, typer.Option(min=0, max=LARGEST, help="Which fifth of the training pictures chooses the strength.")
     ] = 0,
     checkpoint: ClipName = "tiny",
+    activation: ActivationName = None,
     device: Device = "auto",
 ) -> None:
     """Train a linear classifier on a frozen CLIP's features and test it (the paper's linear probe).
@@ -30,7 +31,7 @@ def probe(
 
       pinxit probe flowers/train flowers/test --checkpoint ViT-B-32.pt
     """
-    with clip_with_bar(checkpoint, device, "probe") as clip:
+    with clip_with_bar(checkpoint, device, "probe", activation=activation) as clip:
         found = clip.probe(train, test, seed=seed)
     told = {"accuracy": found.accuracy, "strength": found.strength, "held_out": found.held_out}
     per_class = {name: share for name, share in found.per_class.items() if share == share}  # not those never asked

@@ -44,7 +44,7 @@ def painting(label: str, preview: Path) -> Iterator[Callable[[Painted], None]]:
             if time.monotonic() - shown < PREVIEW_SECONDS:
                 return
             pictures = painted.preview()
-            if pictures:  # none are under way when all slots have just finished
+            if pictures:  # none are under way before the first step
                 write_png(preview, sheet(pictures))
                 shown = time.monotonic()
                 if not told:

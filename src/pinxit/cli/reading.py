@@ -7,13 +7,28 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pinxit.cli.telling import warn
+from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
+    from pinxit.models.layers import Activation
     from pinxit.recipes.clip.front import Clip
 
 
+def activation_of(name: str | None) -> Activation | None:
+    """What --activation says. Raises UsageError for one that there is not."""
+    if name is None:
+        return None
+    known: tuple[Activation, ...] = ("gelu", "quickgelu")
+    found = next((one for one in known if one == name), None)
+    if found is None:
+        raise UsageError(f"--activation is gelu or quickgelu, not {name}.")
+    return found
+
+
 @contextmanager
-def clip_with_bar(checkpoint: str, device: str, label: str, bf16: bool = False) -> Iterator[Clip]:
+def clip_with_bar(
+    checkpoint: str, device: str, label: str, bf16: bool = False, activation: str | None = None
+) -> Iterator[Clip]:
     """The CLIP of a checkpoint by the fastest engine at hand, telling how far it has read."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
@@ -21,7 +36,8 @@ def clip_with_bar(checkpoint: str, device: str, label: str, bf16: bool = False) 
     from pinxit.recipes.clip.encoder import ClipEncoder
     from pinxit.recipes.clip.front import Clip
 
-    encoder = ClipEncoder.open(checkpoint, device, engine="auto", precision="bf16" if bf16 else "fp32")
+    known = activation_of(activation)
+    encoder = ClipEncoder.open(checkpoint, device, known, engine="auto", precision="bf16" if bf16 else "fp32")
     columns = (label, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=None)

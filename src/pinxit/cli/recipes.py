@@ -1,4 +1,4 @@
-"""`pinxit recipes`: the systems that paint, and how their stages hang together."""
+"""`pinxit recipes`: the systems that paint, how their stages hang together, and by which settings they paint."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 from pinxit.cli.options import Device
 from pinxit.cli.paint import SHIPPED
 from pinxit.cli.telling import tell
+from pinxit.errors import UsageError
 
 
 def recipes(
@@ -16,23 +17,34 @@ def recipes(
         str | None,
         typer.Option(help="Print the stages of this recipe, or of a checkpoint by name or folder, and their routes."),
     ] = None,
+    settings: Annotated[
+        str | None,
+        typer.Option(help="Print the settings of this recipe, or of a checkpoint, as --set takes them, with defaults."),
+    ] = None,
     device: Device = "auto",
 ) -> None:
-    """List the recipes that paint with their shipped checkpoints, or print the graph of one.
+    """List the recipes that paint with their shipped checkpoints, or print the graph or the settings of one.
 
     [bold]Examples[/bold]
 
       pinxit recipes
       pinxit recipes --graph imagen
+      pinxit recipes --settings imagen
     """
-    if graph is None:
-        for recipe, name in SHIPPED.items():
-            tell(f"{recipe.value}: {name}")
+    if graph is not None and settings is not None:
+        raise UsageError("give --graph or --settings, but not both.")
+    shipped = {recipe.value: name for recipe, name in SHIPPED.items()}
+    asked = graph or settings
+    if asked is None:
+        tell(*(f"{recipe}: {name}" for recipe, name in shipped.items()))
         return
     from pinxit.api import load
 
-    shipped = {recipe.value: name for recipe, name in SHIPPED.items()}
-    painter = load(shipped.get(graph, graph), device=device)
-    upsampler = getattr(painter, "upsampler", None)
+    painter = load(shipped.get(asked, asked), device=device)
+    upsampler = painter.upsampler
+    if settings is not None:
+        known = painter.defaults | ({} if upsampler is None else upsampler.defaults)
+        tell(*(f"{name}={value}" for name, value in known.items()))
+        return
     graphs = painter.graph if upsampler is None else painter.graph.with_more(upsampler.graph)
     tell(*str(graphs).splitlines())

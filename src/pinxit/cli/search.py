@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pinxit.cli.options import ClipName, Device
-from pinxit.cli.reading import clip_with_bar
+from pinxit.cli.options import ActivationName, ClipName, Device
+from pinxit.cli.reading import activation_of, clip_with_bar
 from pinxit.cli.telling import tell, tell_json, warn
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.files import check_writable
@@ -38,6 +38,7 @@ def index(
     pictures: Annotated[list[Path], typer.Argument(help="Picture files, or folders of them.")],
     out: Annotated[Path, typer.Option(help="Folder of the index; an older one there is brought up to date.")],
     checkpoint: ClipName = "tiny",
+    activation: ActivationName = None,
     device: Device = "auto",
     bf16: Annotated[bool, typer.Option("--bf16", help="Half the digits, about twice the speed.")] = False,
 ) -> None:
@@ -50,7 +51,7 @@ def index(
       pinxit search index photos/ --out photos.index --checkpoint ViT-B-32.pt
     """
     check_writable(out)
-    with clip_with_bar(checkpoint, device, "index", bf16) as clip:
+    with clip_with_bar(checkpoint, device, "index", bf16, activation=activation) as clip:
         found, problems = clip.index(pictures, out)
     if problems:
         warn(problems.report())
@@ -68,6 +69,7 @@ def find(
     checkpoint: Annotated[
         str | None, typer.Option(help="The CLIP that made the index.", show_default="as it remembers")
     ] = None,
+    activation: ActivationName = None,
     device: Device = "auto",
 ) -> None:
     """Find pictures in an index: by a sentence, or with --like by another picture.
@@ -84,7 +86,7 @@ def find(
     check_writable(out.parent)
     opened = PictureIndex.open(index)
     try:
-        clip = Clip(ClipEncoder.open(checkpoint or opened.model, device))
+        clip = Clip(ClipEncoder.open(checkpoint or opened.model, device, activation_of(activation)))
     except CheckpointError as error:
         if checkpoint is not None:
             raise

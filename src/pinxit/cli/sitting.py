@@ -35,14 +35,14 @@ def examine(
     from functools import partial
 
     from pinxit.api import load
-    from pinxit.cli.sweeping import check_settings
+    from pinxit.cli.settings import settled
     from pinxit.evaluation.geneval import Rules
     from pinxit.evaluation.part import part_of
     from pinxit.evaluation.sitting import sit
 
     painter = load(checkpoint, device=device)
     settings = about.get("settings", {})
-    check_settings(painter, None, [settings])
+    settled(settings, painter)
     about["painter"] = {"name": checkpoint} | painter.provenance
     identity = {"exam": asdict(exam)} | about
     part = part_of(out)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pinxit.cli.examining import exam_of
+from pinxit.cli.settings import settled
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from pinxit.evaluation.sweep import Studio, Watch
     from pinxit.evaluation.variations import Settings
     from pinxit.recipes.clip.encoder import ClipEncoder
-    from pinxit.recipes.diffusion.config import SamplingConfig
     from pinxit.recipes.diffusion.upsampler import Upsampler
     from pinxit.recipes.judge.judge import Judge
     from pinxit.recipes.painting import Painter
@@ -48,7 +48,8 @@ def set_up(
 
     painter = load(checkpoint, device=device)
     upsampler = _upsampler(painter, checkpoint) if upscale else None
-    check_settings(painter, upsampler, planned)
+    for settings in planned:
+        settled(settings, painter, upsampler)
     studio, opened, eye = _studio(painter, upsampler), Judge.open(judge, device), ClipEncoder.open(EYE, device)
     exam = exam_of(opened.world, **asking, senses=opened.senses)
     asked, size = questions(exam), painter.size if upsampler is None else upsampler.size
@@ -63,36 +64,9 @@ def set_up(
 
 
 def _upsampler(painter: Painter, checkpoint: str) -> Upsampler:
-    found: Upsampler | None = getattr(painter, "upsampler", None)
-    if found is None:
+    if painter.upsampler is None:
         raise UsageError(f"{checkpoint} has no upsampler: leave out --upscale, or name an Imagen with --checkpoint.")
-    return found
-
-
-def check_settings(painter: Painter, upsampler: Upsampler | None, planned: Sequence[Settings]) -> None:
-    """Find what would be refused on the way before anything is painted, which may take hours. Raises UsageError."""
-    from pinxit.evaluation.variations import check
-    from pinxit.recipes.diffusion import painter as diffusion
-
-    check(planned, painter.defaults, None if upsampler is None else _own(upsampler))
-    for settings in planned:
-        if isinstance(painter, diffusion.DiffusionPainter):
-            diffusion.check_settings(painter.defaults | settings)
-        if upsampler is not None:
-            _set(upsampler.sampling, settings)
-
-
-def _own(upsampler: Upsampler) -> Settings:
-    from pinxit.evaluation.variations import UPSAMPLER
-
-    return {name: getattr(upsampler.sampling, name) for name in UPSAMPLER}
-
-
-def _set(sampling: SamplingConfig, settings: Settings) -> SamplingConfig:
-    """Those of `settings` that are an upsampler's in place of its own. Raises UsageError for one out of range."""
-    from pinxit.evaluation.variations import UPSAMPLER
-
-    return replace(sampling, **{name: settings[name] for name in UPSAMPLER if name in settings})
+    return painter.upsampler
 
 
 def _studio(painter: Painter, upsampler: Upsampler | None) -> Studio:
@@ -106,15 +80,14 @@ def _studio(painter: Painter, upsampler: Upsampler | None) -> Studio:
 
     if upsampler is None:
         return Studio(paint, dict(painter.defaults))
-    enlarging, usual = _own(upsampler), upsampler.sampling
+    enlarging = upsampler.defaults
 
     def enlarge(question: Question, one: Ranked, settings: Settings) -> Ranked:
-        for one_of in upsampler.chain:
-            one_of.sampling = _set(usual, settings)
+        upsampler.tune(settings)
         (large,) = upsampler.enlarge(question.prompt, [one])
         return replace(large, score=_cosine(painter, question.prompt, large.picture))
 
-    own = painter.defaults | enlarging | {"upsampler_sampler": usual.sampler}
+    own = painter.defaults | enlarging | {"upsampler_sampler": upsampler.sampling.sampler}
     return Studio(paint, own, enlarge, frozenset(enlarging))
 
 

@@ -46,7 +46,8 @@ def ordered(function: Callable[[Job, Task], Result], job: Job, tasks: Iterable[T
             yield function(job, task)
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(job,))
+    with _safe_path():  # its queues start a process that looks after them
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(job,))
     waiting: deque[Future[Result]] = deque()
     rest = iter(tasks)
     try:

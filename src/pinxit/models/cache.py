@@ -2,7 +2,8 @@
 
 A cache holds the text's keys and then as many picture keys as the layer's mask can see at once. A column layer sees
 another column at every step, so it keeps all of them in strips and brings in the one it needs. Where all keys lie in
-the order of their pictures (dense layers), what lies behind the furthest slot is not read at all.
+the order of their pictures (dense layers), no more places are kept than the furthest slot has come to, side by side:
+read with gaps they would cost as much as all of them.
 Shapes: S slots of which the first R take part in a step, H heads, P prefix positions, W x W = N picture tokens, T
 places of a cache, D width.
 """
@@ -18,7 +19,7 @@ from torch.nn import functional as F
 from pinxit.functional.masks import Kind, window
 from pinxit.models.transformer import TransformerConfig
 
-VECTOR = 16  # floats that CPUs add at a time: sums of whole vectors do not change where zeros follow
+GROWTH = 32  # places by which a cache grows; whole vectors, so that sums do not change where zeros follow
 
 
 @dataclass(frozen=True)
@@ -41,25 +42,25 @@ class AddressBook:
         self.striped = plan.read is not None
         self.size = P + plan.width  # T
         stored = plan.store if self.striped else self.size
-        rows = torch.arange(2 * slots * config.heads, device=device).view(2, slots, config.heads)
-        self.first_place, self.first_strip = rows * stored, rows * config.grid
+        self.rows = torch.arange(2 * slots * config.heads, device=device).view(2, slots, config.heads)
+        self.stored, self.first_strip = stored, self.rows * config.grid
         self.write = (plan.write if self.striped else plan.write + P).to(device)
         self.column = (torch.arange(N) % config.grid).to(device)
         seen = torch.cat([torch.ones(N, P, dtype=torch.bool), plan.visible], 1)
         self.bias = torch.zeros(seen.shape).masked_fill(~seen, -torch.inf).to(device, dtype)
         self.ordered = plan.width == N and device.type == "cpu" and dtype == torch.float32
-        self.ends = sorted({min(end, self.size) for end in range(P + VECTOR - P % VECTOR, self.size + VECTOR, VECTOR)})
+        self.ends = sorted({min(end, self.size) for end in range(P + GROWTH - P % GROWTH, self.size + GROWTH, GROWTH)})
 
-    def at(self, positions_R: Tensor, furthest: int) -> Addresses:
-        """The addresses of tokens standing at `positions_R`, none further on than `furthest`."""
-        R = len(positions_R)
-        write = self.first_place[:, :R] + self.write[positions_R][:, None]
+    def at(self, positions_R: Tensor, places: int) -> Addresses:
+        """The addresses of tokens standing at `positions_R` in a cache of so many places."""
+        R, stored = len(positions_R), self.stored if self.striped else places
+        write = self.rows[:, :R] * stored + self.write[positions_R][:, None]
         read = (self.first_strip[:, :R] + self.column[positions_R][:, None]).flatten() if self.striped else None
-        bias = self.bias[:, : self.end(furthest)].index_select(0, positions_R.repeat_interleave(self.heads))
+        bias = self.bias[:, :places].index_select(0, positions_R.repeat_interleave(self.heads))
         return Addresses(write.flatten(), bias[:, None], read)
 
     def end(self, furthest: int) -> int:
-        """How many places may be seen from `furthest` or before, rounded up to whole vectors."""
+        """How many places a cache needs where no slot stands further on than `furthest`."""
         if not self.ordered:
             return self.size
         return next(end for end in self.ends if end > self.size - len(self.write) + furthest)
@@ -74,11 +75,27 @@ class LayerCache:
         H, head = config.heads, config.dim // config.heads
         self.slots, self.heads, self.prefix, self.scale = slots, H, config.prefix, head**-0.5
         self.fresh: dict[int, Tensor] = {}  # by R: queries, keys and values of a step, [3, R, H, D / H]
-        self.cache = torch.zeros(2, slots, H, book.size, head, dtype=dtype, device=device)
-        self.store_rows, self.stored = self.cache.view(-1, head), book.striped
+        self.flat, self.striped = (
+            torch.zeros(2 * slots * H * book.size * head, dtype=dtype, device=device),
+            book.striped,
+        )
+        self.cache = self.flat.view(2, slots, H, book.size, head)
+        self.store_rows = self.cache.view(-1, head)
         if book.striped:
             store = torch.zeros(2 * slots * H * config.image_tokens, head, dtype=dtype, device=device)
             self.store_rows, self.strips = store, store.view(2 * slots * H * config.grid, config.grid * head)
+
+    def fit(self, places: int, spare: Tensor) -> Tensor:
+        """Keep so many places of every slot. `spare`: room for the new order; what comes back is free from now on."""
+        _, S, H, before, head = self.cache.shape
+        if places == before:
+            return spare
+        old, freed = self.cache, self.flat
+        self.flat, self.cache = spare, spare[: 2 * S * H * places * head].view(2, S, H, places, head)
+        self.store_rows = self.cache.view(-1, head)
+        self.cache[..., :before, :] = old[..., :places, :]
+        self.cache[..., before:, :] = 0
+        return freed
 
     def load(self, slot: int, prefix: Tensor) -> None:
         """Put the keys and values [2, H, P, D / H] of a prefix into a slot.
@@ -87,7 +104,7 @@ class LayerCache:
         """
         self.cache[:, slot, :, self.prefix :] = 0
         self.cache[:, slot, :, : self.prefix] = prefix
-        if self.stored:
+        if self.striped:
             self.store_rows.view(2, self.slots, -1)[:, slot] = 0
 
     def attend(self, qkv_RC: Tensor, at: Addresses) -> Tensor:
@@ -104,8 +121,8 @@ class LayerCache:
 
     def mix(self, query_RHd: Tensor, bias: Tensor) -> Tensor:
         """The values that queries of the first R slots see, [R H, 1, D / H] or [R, H, 1, D / H]."""
-        R, seen = len(query_RHd), bias.shape[-1]
-        keys, values = self.cache[:, :R, :, :seen]
+        R = len(query_RHd)
+        keys, values = self.cache[:, :R]
         if self.cache.dtype == torch.float32:
             keys, values = keys.flatten(0, 1), values.flatten(0, 1)  # views: slots lie one behind the other
             scores = torch.baddbmm(bias, query_RHd.view(len(keys), 1, -1), keys.mT, alpha=self.scale)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from pinxit.errors import UsageError
 from pinxit.models.clip_resnet import ResNetTower
 from pinxit.models.layers import Activation, Blocks
-from pinxit.schema import Count, Finite, Positive, Several, Whole
+from pinxit.schema import Count, Finite, Positive, Several, Whole, check_fields
 
 RGB = 3
 MAX_LOGIT_SCALE = math.log(100.0)  # section 2.5: logits are never scaled by more than 100
@@ -68,6 +68,8 @@ class CLIPConfig:
 
     def __post_init__(self) -> None:
         vision = self.vision
+        for section, name in ((self, "clip"), (vision, "clip.vision"), (self.text, "clip.text")):
+            check_fields(section, name)
         if not len(self.mean) == len(self.std) == RGB:
             raise UsageError(f"clip.mean and clip.std need {RGB} numbers each, one for every colour.")
         step = 2 ** (len(vision.stages) + 1) if vision.stages else vision.patch

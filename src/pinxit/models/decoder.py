@@ -90,7 +90,7 @@ class Recorded:
             for _ in range(2):
                 self.work(*self.inputs)
         torch.cuda.current_stream().wait_stream(side)
-        with torch.cuda.graph(self.graph):
+        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):  # other threads may pin memory meanwhile
             self.output = self.work(*self.inputs)
 
 
@@ -126,7 +126,7 @@ class CachedDecoder:
         self.prefixes: OrderedDict[bytes, Prefix] = OrderedDict()
         self.reading = threading.Lock()
         self._furnish()
-        for kind, cache in zip(self.kinds, self.caches, strict=True):
+        for kind, cache in dict(zip(self.kinds, self.caches, strict=True)).items():
             self.books[kind].ordered &= ends_do_not_show(cache, self.books[kind])
 
     def beside(self) -> CachedDecoder:
@@ -140,6 +140,7 @@ class CachedDecoder:
         self.caches = [
             LayerCache(self.books[kind], self.config, self.slots, self.device, self.kept) for kind in self.kinds
         ]
+        self.spare = torch.empty_like(max((cache.flat for cache in self.caches), key=len))
         self.replay = Recorded(self._compute) if self.device.type == "cuda" else None
 
     @torch.inference_mode()
@@ -155,6 +156,7 @@ class CachedDecoder:
             cache.cache.normal_(generator=draws)
         tokens_2S = torch.randint(self.codes, (2, self.slots), generator=draws)
         positions_2S = torch.randint(last + 1, (2, self.slots), generator=draws)
+        positions_2S[:, 0] = last  # so that caches are as long for a few
 
         def said(R: int) -> Tensor:
             both = zip(tokens_2S[:, :R], positions_2S[:, :R], strict=True)
@@ -186,7 +188,8 @@ class CachedDecoder:
         """Feed the first R slots their codes `tokens_R`, which stand at picture positions `positions_R` < N - 1.
 
         Both int64 [R]. Returns the logits of each slot's next code, float32 [R, K]. Unoccupied slots are fed anything
-        in range; a slot's positions must be fed in order, 0 first, and may be fed again. The result may be written to,
+        in range; a slot's positions must be fed in order, 0 first, and may be fed again. A slot that takes no part, or
+        stands at an earlier position than it did, loses what it knows of later ones. The result may be written to,
         until the next call.
         """
         return self.replay(tokens_R, positions_R) if self.replay else self._compute(tokens_R, positions_R)
@@ -194,8 +197,10 @@ class CachedDecoder:
     def _compute(self, tokens_R: Tensor, positions_R: Tensor) -> Tensor:
         x_RD = (F.embedding(tokens_R, self.embed.image) + F.embedding(positions_R, self.places)).to(self.dtype)
         furthest = int(positions_R.max()) if self.replay is None else self.grid**2 - 1
-        at: dict[Kind, Addresses] = {kind: book.at(positions_R, furthest) for kind, book in self.books.items()}
+        places = {kind: book.end(furthest) for kind, book in self.books.items()}
+        at: dict[Kind, Addresses] = {kind: book.at(positions_R, places[kind]) for kind, book in self.books.items()}
         for kind, layer, cache in zip(self.kinds, self.layers, self.caches, strict=True):
+            self.spare = cache.fit(places[kind], self.spare)
             x_RD = layer.step(x_RD, cache, at[kind])
         return self._logits(x_RD)
 
@@ -220,17 +225,19 @@ class CachedDecoder:
 
 @torch.inference_mode()
 def ends_do_not_show(cache: LayerCache, book: AddressBook) -> bool:
-    """Whether attention over the places up to each end is, bit for bit, attention over all with the rest masked.
+    """Whether attention over a cache of fewer places is, bit for bit, attention over all with the rest masked.
 
     Tried on random numbers: it hangs on the order in which a CPU's products add.
     """
     if not book.ordered:
         return False
-    draws, first = torch.Generator().manual_seed(0), book.size - len(book.write)
+    draws, first, same = torch.Generator().manual_seed(0), book.size - len(book.write), True
     cache.cache.normal_(generator=draws)
     query = torch.randn(cache.slots, cache.heads, cache.cache.shape[-1], generator=draws)
-    for end in book.ends:
-        bias = book.bias[max(0, end - first - 1)].expand(cache.slots * cache.heads, 1, -1)
-        if not torch.equal(cache.mix(query, bias[..., :end]), cache.mix(query, bias)):
-            return False
-    return True
+    bias = {end: book.bias[max(0, end - first - 1)].expand(cache.slots * cache.heads, 1, -1) for end in book.ends}
+    whole, spare = {end: cache.mix(query, bias[end]) for end in book.ends}, torch.empty_like(cache.flat)
+    for end in reversed(book.ends):
+        spare = cache.fit(end, spare)
+        same &= torch.equal(cache.mix(query, bias[end][..., :end]), whole[end])
+    cache.fit(book.size, spare)
+    return same

@@ -63,11 +63,11 @@ class Engine(Travel):
     def turn(self) -> bool:
         """One call of one worker, between which jobs come, go and are looked at; False: there was nothing to do."""
         self.settle()
-        head = self._head()
-        if head is not None:
-            self._look(self._call(head), self.clock())
+        chosen = self._next()
+        if chosen:
+            self._look(self._call(chosen), self.clock())
         self._publish()
-        return head is not None
+        return bool(chosen)
 
     def settle(self) -> None:
         """Take the orders that have come, and let go of what is late, without computing anything."""
@@ -97,18 +97,22 @@ class Engine(Travel):
         self._enter([WorkItem(job, route, 0, (k,), value) for k, (route, value) in enumerate(job.starts)])
         self._perhaps_done(job)
 
-    def _head(self) -> WorkItem | None:
+    def _next(self) -> list[WorkItem]:
+        """Who shares the next call, the head first."""
         fresh = [item for item in [*self.again, *self.waiting.first()] if self._stage(item).worker.fits(item)]
         head = min([*self.started, *fresh], key=self.policy.key, default=None)
-        if head is None or head.tries or head.preview or self._full(head):
-            return head
+        if head is None:
+            return []
+        chosen, worker = self._chosen(head), self._stage(head).worker
+        if head.tries or head.preview or sum(map(worker.rows, chosen)) >= worker.width:
+            return chosen
         # Its call has room: what a cheap stage is yet to send there comes along, so that jobs share calls.
         behind = [one for one in fresh if head.stage in one.route[one.at + 1 : one.at + 2] and not one.preview]
-        return min((one for one in behind if not self._stage(one).weight), key=self.policy.key, default=head)
+        other = min((one for one in behind if not self._stage(one).weight), key=self.policy.key, default=None)
+        return chosen if other is None else self._chosen(other)
 
-    def _call(self, head: WorkItem) -> list[WorkItem]:
-        stage, began = self._stage(head), self.clock()
-        chosen = self._chosen(head)
+    def _call(self, chosen: list[WorkItem]) -> list[WorkItem]:
+        stage, began = self._stage(chosen[0]), self.clock()
         shares = [(item.job, stage.worker.rows(item)) for item in chosen]
         begun = [item for item in chosen if self._begun(stage, item)]
         tile = [item for item in begun if item.state is not None]  # one that cannot begin may end its job
@@ -121,10 +125,6 @@ class Engine(Travel):
             self._collect(stage, tile)
         self.policy.charge(shares, self.clock() - began)
         return tile
-
-    def _full(self, head: WorkItem) -> bool:
-        worker = self._stage(head).worker
-        return sum(map(worker.rows, self._chosen(head))) >= worker.width
 
     def _chosen(self, head: WorkItem) -> list[WorkItem]:
         """Who shares the head's call; what failed in company is tried alone."""

@@ -34,7 +34,11 @@ class Lanes:
         if self.pool is None:
             return [call() for call in calls]
         futures = [self.pool.submit(call) for call in calls]
-        wait(futures)
+        try:
+            wait(futures)
+        except BaseException:  # an interrupt: what the calls work on must not be let go under them
+            wait(futures)
+            raise
         return [future.result() for future in futures]
 
 

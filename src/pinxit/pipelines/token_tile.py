@@ -95,6 +95,7 @@ class Tile:
             self.fed, self.position = torch.zeros(2, R, dtype=torch.long, device=device)
             self.behind = torch.zeros(R, dtype=torch.long, device=device)  # known codes from here on are scored
             self.score = torch.zeros(R, device=device)
+            self.sound = torch.ones(R, dtype=torch.bool, device=device)  # whether all numbers so far were finite
             self.settings = torch.ones(4, R, device=device)  # temperature, top-k, top-p, guidance
 
     @torch.inference_mode()
@@ -113,6 +114,12 @@ class Tile:
             state.drawn += 1
         self._feed([state for state in states if state.drawn < self.length], states, code_B)
 
+    @torch.inference_mode()
+    def leave(self, rows: Sequence[int]) -> None:
+        """Free rows, which stand at the beginning from now on: nobody's cache must be long for their sake."""
+        self.free = sorted([*self.free, *rows])
+        self.fed[list(rows)], self.position[list(rows)] = 0, 0
+
     def _begin(self, state: Drawing) -> None:
         request, (row, *twin), device = state.request, state.rows, self.decoder.device
         text = request.text.to(device)[None]
@@ -123,7 +130,7 @@ class Tile:
         known = torch.full((self.length,), UNKNOWN) if request.known is None else request.known.flatten()
         self.known[row] = known.to(device)
         self.behind[row] = int((known == UNKNOWN).int().argmax()) if (known == UNKNOWN).any() else self.length
-        self.codes[row], self.score[row] = UNKNOWN, 0
+        self.codes[row], self.score[row], self.sound[row] = UNKNOWN, 0, True
         numbers = (request.temperature, request.top_k or self.decoder.codes, request.top_p, request.guidance)
         self.settings[:, row] = torch.tensor(numbers, device=device)
         rows = list(state.rows)
@@ -133,11 +140,13 @@ class Tile:
     def _draw(self, states: Sequence[Drawing], row_B: Tensor, at_B: Tensor) -> Tensor:
         asked = [state.request for state in states]
         temperature, top_k, top_p, guidance = self.settings[:, row_B]
-        logits = self.logits[row_B]
+        logits = picked(self.logits, [state.rows[0] for state in states])
         if any(len(state.rows) > 1 for state in states):
-            logits = guide(logits, self.logits[self._index([state.rows[-1] for state in states])], guidance)
-        if not torch.isfinite(logits.sum()):
-            raise ArithmeticError("the transformer gave numbers that are not finite")
+            logits = guide(logits, picked(self.logits, [state.rows[-1] for state in states]), guidance)
+        sound_B = logits.sum(1).isfinite()
+        if sound_B.device.type != "cpu" or not sound_B.all():
+            self.sound[row_B] &= sound_B  # asked for at the end, as a GPU is not to be waited for at every step
+            logits = torch.where(sound_B[:, None], logits, 0)
         return sample(
             logits,
             self.uniform[row_B, at_B],
@@ -165,10 +174,23 @@ class Tile:
         fed = [(row, state.drawn - 1) for state in working for row in state.rows]
         rows, places = (self._index(numbers) for numbers in zip(*fed, strict=True))
         self.position[rows] = places
-        used = 1 + max(set(range(self.decoder.slots)).difference(self.free))
-        width = next(width for width in self.widths if width >= used)
+        taken = set(range(self.decoder.slots)).difference(self.free)
+        width = next(width for width in self.widths if width > max(taken))
         logits = self.decoder.step(self.fed[:width], self.position[:width])
-        self.logits[rows] = logits[rows]
+        if taken <= {row for row, _ in fed} and width == self.decoder.slots:
+            self.logits = logits
+        elif taken <= {row for row, _ in fed}:
+            self.logits[:width] = logits  # much faster than row by row
+        else:
+            self.logits[rows] = logits[rows]
 
     def _index(self, numbers: Sequence[int]) -> Tensor:
         return torch.tensor(numbers, device=self.decoder.device)
+
+
+def picked(x: Tensor, rows: Sequence[int]) -> Tensor:
+    """Rows of `x`: a view where they lie at even distances, as a full tile's do."""
+    stride = rows[1] - rows[0] if len(rows) > 1 else 1
+    if stride > 0 and list(rows) == list(range(rows[0], rows[0] + stride * len(rows), stride)):
+        return x[rows[0] : rows[-1] + 1 : stride]
+    return x[torch.tensor(rows, device=x.device)]

@@ -74,12 +74,14 @@ class TokenWorker:
         return state.drawn == state.tile.length
 
     def result(self, state: Drawing) -> TokenResult:
-        """The codes."""
+        """The codes. Raises ArithmeticError where the transformer's numbers were not finite."""
+        if not state.tile.sound[state.rows[0]]:
+            raise ArithmeticError("the transformer gave numbers that are not finite")
         return TokenResult(self.look(state), float(state.tile.score[state.rows[0]]))
 
     def end(self, state: Drawing) -> None:
         """Free its rows; what they drew is lost."""
-        state.tile.free = sorted([*state.tile.free, *state.rows])
+        state.tile.leave(state.rows)
 
     def progress(self, state: Drawing) -> float:
         """The share of codes that are drawn."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,10 +19,13 @@ from pinxit.pipelines.lanes import tile_of
 from pinxit.pipelines.rank import best_first, encode_fixed, scores, to_tensor
 from pinxit.pipelines.work import Job, WorkItem
 from pinxit.pipelines.worker import Each, SideBySide
+from pinxit.schema import checked
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.types import Prompt, Ranked
 
 if TYPE_CHECKING:
+    from pinxit.recipes.diffusion.upsampler import Upsampler
+    from pinxit.text.encoders import TextEncoder
     from pinxit.types import Picture
 
 CPU_PICTURES = 2  # that are decoded or looked at in one call (docs/log.md)
@@ -79,8 +82,10 @@ class Painter(ABC):
     size: int  # pixels of a side
     text_tokens: int  # longer prompts are cut
     defaults: dict[str, Any]  # the settings it knows, as the checkpoint has them
+    kinds: type[Any]  # the dataclass that says of which kind and in which range its settings are
     provenance: dict[str, Any]  # goes into every picture's metadata
     ranker: Ranker
+    upsampler: Upsampler | None = None  # its own, where it is a cascade
 
     @cached_property
     def graph(self) -> Graph:
@@ -99,25 +104,53 @@ class Painter(ABC):
     def unknown_words(self, text: str) -> list[str]:
         """Words of the prompt that mean nothing to it."""
 
+    @property
+    def reader(self) -> TextEncoder | None:
+        """Who reads its prompts, where an upsampler may share it."""
+        return None
+
+    def settled(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """All settings, those given in place of its own; None leaves one as it is.
+
+        Raises UsageError for one that it does not have, of another kind, or out of range: here and nowhere else.
+        """
+        check_known(given, self.defaults)
+        about = self.defaults | {name: value for name, value in given.items() if value is not None}
+        config = checked(self.kinds, about)
+        return {name: getattr(config, name) for name in about}
+
     def told(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """What metadata tell of settings: all but those that others overrule."""
         return dict(settings)
 
-    def paint(self, prompt: str, *, seed: int = 0, **how: Any) -> list[Ranked]:
-        """Draw candidates of `prompt`, best first by CLIP, and keep some: `paint_many` for one prompt."""
-        return self.paint_many([Prompt(prompt, seed)], **how)[0]
+    def paint(
+        self, prompt: str, *, candidates: int = 16, keep: int | None = 4, seed: int = 0, **how: Any
+    ) -> list[Ranked]:
+        """Draw `candidates` pictures of `prompt`, best first by CLIP, and keep `keep` of them (None: all).
 
-    def paint_many(self, prompts: Iterable[Prompt | tuple[str, int]], **how: Any) -> list[list[Ranked]]:
+        `how`: `watch`, `previews`, `upsampler` and settings, as in `paint_each`.
+        """
+        return self.paint_many([Prompt(prompt, seed)], candidates=candidates, keep=keep, **how)[0]
+
+    def paint_many(
+        self,
+        prompts: Iterable[Prompt | tuple[str, int]],
+        *,
+        candidates: int = 16,
+        keep: int | None = 4,
+        watch: Watch | None = None,
+        **how: Any,
+    ) -> list[list[Ranked]]:
         """`paint_each`, all at once: one list a prompt, in their order. `watch` hears of all of them together."""
-        asked, watch = list(prompts), how.pop("watch", None)
-        ended = 0
+        asked, ended = list(prompts), 0
 
         def among(done: Progress) -> None:
             assert watch is not None
             watch(Progress((ended + done.share) / len(asked), done.preview))
 
         found = []
-        for one in self.paint_each(asked, watch=None if watch is None else among, **how):
+        how |= {"candidates": candidates, "keep": keep, "watch": None if watch is None else among}
+        for one in self.paint_each(asked, **how):
             found.append(one)
             ended += 1
         return found
@@ -141,7 +174,7 @@ class Painter(ABC):
         unknown or out of range.
         """
         asked = [prompt if isinstance(prompt, Prompt) else Prompt(*prompt) for prompt in prompts]
-        about = self._settings(asked, candidates, settings)
+        about = self._asked(asked, candidates, settings)
         return self._serve([Asked(prompt, candidates, keep, about) for prompt in asked], watch, previews, upsampler)
 
     def rank(self, prompt: Prompt, pictures: Sequence[Picture], **settings: Any) -> list[Ranked]:
@@ -162,19 +195,19 @@ class Painter(ABC):
     def _engine(self) -> Engine:
         return Engine(self.graph)
 
-    def _settings(self, asked: Sequence[Prompt], candidates: int, given: Mapping[str, Any]) -> dict[str, Any]:
-        """All settings, those given in place of its own; None leaves one as it is.
-
-        Raises UsageError for what no painter can paint: an empty prompt, no candidates, or an unknown setting.
-        """
+    def _asked(self, asked: Sequence[Prompt], candidates: int, given: Mapping[str, Any]) -> dict[str, Any]:
+        """All settings (`settled`). Raises UsageError for an empty prompt and for no candidates, too."""
         if not all(prompt.text.strip() for prompt in asked):
             raise UsageError("the prompt is empty: say what to paint.")
         if candidates < 1:
             raise UsageError(f"candidates must be at least 1, not {candidates}.")
-        unknown = given.keys() - self.defaults.keys()
-        if unknown:
-            raise UsageError(f"paint knows no setting '{min(unknown)}' here; it has {', '.join(self.defaults)}.")
-        return self.defaults | {name: value for name, value in given.items() if value is not None}
+        return self.settled(given)
+
+
+def check_known(given: Iterable[str], known: Collection[str]) -> None:
+    """Raise UsageError for the name of a setting that there is not."""
+    if unknown := [name for name in given if name not in known]:
+        raise UsageError(f"there is no setting '{unknown[0]}' here: choose from {', '.join(known)}.")
 
 
 def served(

@@ -20,7 +20,7 @@ from pinxit.text.model_folder import ModelFolder
 from pinxit.text.tokenizers import EOT, Tokenizer
 from pinxit.weights.checkpoint import open_checkpoint
 from pinxit.weights.clip_names import hf_names
-from pinxit.weights.public_clip import DEFAULTS
+from pinxit.weights.clip_settings import DEFAULTS
 from pinxit.weights.tensor_files import read_tensors, some
 
 MODEL_TYPES = ("clip", "clip_text_model")

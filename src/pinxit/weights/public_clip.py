@@ -16,12 +16,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pinxit.errors import CheckpointError
+from pinxit.errors import CheckpointError, UsageError
+from pinxit.files import read_json
 from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
 from pinxit.models.layers import Activation
+from pinxit.schema import checked
 from pinxit.weights.clip_names import Names, hf_names, openai_names
-from pinxit.weights.json_files import json_object
-from pinxit.weights.tensor_files import first_of, read_tensors, some
+from pinxit.weights.clip_settings import (
+    DEFAULTS,
+    OPEN_CLIP_TEXT,
+    OPEN_CLIP_VISION,
+    Hugging,
+    OpenClip,
+    Processor,
+    TextSettings,
+    VisionSettings,
+    check_settings,
+    open_clip_look,
+    processor,
+)
+from pinxit.weights.tensor_files import first_of, not_finite, read_tensors, some
 
 log = logging.getLogger(__name__)
 ARCHIVE_NUMBERS = ("input_resolution", "context_length", "vocab_size")  # OpenAI's archives hold them as tensors
@@ -51,7 +65,11 @@ def load_public_clip(path: Path, activation: Activation | None = None) -> CLIP:
     found = recognise(path, activation)
     with torch.device("meta"):
         model = CLIP(found.config)
-    model.load_state_dict(_ours(model, found, path), assign=True)
+    state = _ours(model, found, path)
+    wrong = not_finite(state)
+    if wrong is not None:
+        raise CheckpointError(f"{path} has weights that are not finite ({wrong}): it is damaged.")
+    model.load_state_dict(state, assign=True)
     for name in ("mean", "std"):
         setattr(model, name, torch.tensor(getattr(found.config, name)).view(3, 1, 1))
     count = sum(p.numel() for p in model.parameters())
@@ -78,7 +96,8 @@ def recognise(path: Path, activation: Activation | None = None) -> Found:
     from_openai = all(name in tensors for name in ARCHIVE_NUMBERS)
     if activation is None and not from_openai:
         raise CheckpointError(
-            f"{path} does not tell its activation: say activation='quickgelu' (OpenAI's) or 'gelu' (most others)."
+            f"{path} does not tell its activation: give --activation quickgelu (OpenAI's) or gelu (most others); in "
+            "Python, pinxit.load_clip(..., activation=...)."
         )
     config = _inferred(tensors, activation or "quickgelu", path)
     return Found("OpenAI's CLIP", config, tensors, openai_names, ARCHIVE_NUMBERS)
@@ -146,59 +165,70 @@ def _count(tensors: Mapping[str, Tensor], prefix: str) -> int:
 
 def _open_clip(folder: Path) -> Found:
     """open_clip's own towers (OpenAI's keys); what it takes from other libraries is refused."""
-    described = json_object(folder / "open_clip_config.json")
-    model, shown = described.get("model_cfg", {}), described.get("preprocess_cfg", {})
+    where = folder / "open_clip_config.json"
+    described = read_json(where, OpenClip, CheckpointError)
+    model, shown = described["model_cfg"], described.get("preprocess_cfg", {})
     vision, text = model.get("vision_cfg", {}), model.get("text_cfg", {})
     if "timm_model_name" in vision or "hf_model_name" in text or model.get("custom_text"):
         raise CheckpointError(f"{folder} is an open_clip model with a tower of another library: pinxit has none.")
     tensors = read_tensors(first_of(folder, OPEN_CLIP_FILES))
     config = _inferred(tensors, "quickgelu" if model.get("quick_gelu") else "gelu", folder)
+    check_settings(vision, OPEN_CLIP_VISION, f"{where}: model_cfg.vision_cfg")
+    check_settings(text, OPEN_CLIP_TEXT, f"{where}: model_cfg.text_cfg")
+    check_settings(shown, open_clip_look(config.vision.size), f"{where}: preprocess_cfg")
     heads = {"vision": vision.get("head_width", OPENAI_HEAD), "text": OPENAI_HEAD}
     towers = (
         replace(config.vision, heads=max(1, config.vision.width // heads["vision"])),
         replace(config.text, heads=text.get("heads", config.text.heads)),
     )
-    look: dict[str, Any] = {name: tuple(shown[name]) for name in ("mean", "std") if name in shown}
-    config = CLIPConfig(config.embed, *towers, config.activation, **look)
-    return Found("open_clip's CLIP", config, tensors, openai_names)
+    given: Mapping[str, Any] = shown
+    look = {name: tuple(given[name]) for name in ("mean", "std") if name in given}
+    return Found(
+        "open_clip's CLIP", _config(where, config.embed, *towers, config.activation, look), tensors, openai_names
+    )
 
 
 def _transformers(folder: Path) -> Found:
-    described = json_object(folder / "config.json")
+    where = folder / "config.json"
+    described = read_json(where, Hugging, CheckpointError)
     if described.get("model_type") != "clip":
-        raise CheckpointError(f"{folder}/config.json describes a {described.get('model_type')} model, not a clip.")
+        raise CheckpointError(f"{where} describes a {described.get('model_type')} model, not a clip.")
+    vision, text = (_described(described, tower, where) for tower in ("vision", "text"))
     weights = first_of(folder, HF_FILES)
-    looks = json_object(folder / "preprocessor_config.json") if (folder / "preprocessor_config.json").is_file() else {}
-    look = {ours: tuple(looks[name]) for ours, name in (("mean", "image_mean"), ("std", "image_std")) if name in looks}
-    towers = [DEFAULTS[tower] | described.get(f"{tower}_config", {}) for tower in ("vision", "text")]
-    config = _from_transformers(
-        towers[0], towers[1], embed=described.get("projection_dim", 512), look=look, folder=folder
-    )
+    look = _look(folder / "preprocessor_config.json", vision["image_size"])
+    config = _from_transformers(vision, text, described.get("projection_dim", 512), look, where)
     return Found("transformers' CLIP", config, read_tensors(weights), hf_names, HF_BUFFERS)
 
 
-_TOWER: dict[str, Any] = {"num_hidden_layers": 12, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
-_VISION = {
-    "hidden_size": 768,
-    "intermediate_size": 3072,
-    "num_attention_heads": 12,
-    "image_size": 224,
-    "patch_size": 32,
-}
-_TEXT = {"hidden_size": 512, "intermediate_size": 2048, "num_attention_heads": 8, "vocab_size": 49408}
-_TEXT_MORE = {"max_position_embeddings": 77, "eos_token_id": 49407}
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "vision": _TOWER | _VISION | {"patch_size": 32},
-    "text": _TOWER | _TEXT | _TEXT_MORE,
-}
-"""What transformers leaves out of a config.json."""
+def _described(described: Hugging, tower: str, where: Path) -> dict[str, Any]:
+    """A tower's settings: what older exports put into *_config_dict counts more, what is left out is transformers'."""
+    given: Any = described
+    found = DEFAULTS[tower] | (given.get(f"{tower}_config") or {}) | (given.get(f"{tower}_config_dict") or {})
+    kind: Any = VisionSettings if tower == "vision" else TextSettings
+    try:
+        checked(kind, found, f"{tower}_config", CheckpointError)
+    except CheckpointError as told:
+        raise CheckpointError(f"{where}: {told}") from told
+    return found
+
+
+def _look(path: Path, size: int) -> dict[str, tuple[float, ...]]:
+    """Mean and spread of the pictures' colours. Raises CheckpointError for a way of preparing them that is not ours."""
+    if not path.is_file():
+        return {}
+    shown: Mapping[str, Any] = read_json(path, Processor, CheckpointError)
+    ways = processor(size)
+    check_settings({name: shown[name] for name in ways if name in shown}, ways, str(path))
+    if shown.get("do_normalize") is False:
+        return {"mean": (0.0,) * 3, "std": (1.0,) * 3}
+    names = (("mean", "image_mean"), ("std", "image_std"))
+    return {ours: tuple(shown[theirs]) for ours, theirs in names if theirs in shown}
 
 
 def _from_transformers(
-    vision: dict[str, Any], text: dict[str, Any], embed: int, look: dict[str, tuple[float, ...]], folder: Path
+    vision: dict[str, Any], text: dict[str, Any], embed: int, look: dict[str, tuple[float, ...]], where: Path
 ) -> CLIPConfig:
     acts: dict[str, Activation] = {"quick_gelu": "quickgelu", "gelu": "gelu"}
-    where = folder / "config.json"
     for tower in (vision, text):
         if tower["intermediate_size"] != 4 * tower["hidden_size"] or tower["layer_norm_eps"] != 1e-5:
             raise CheckpointError(f"{where}: CLIP's towers have MLPs four times as wide and norms with eps 1e-5.")
@@ -209,13 +239,28 @@ def _from_transformers(
             )
     # Old files say 2, which never occurs: the text is then pooled at the largest id, the last of the vocabulary.
     eot = text["vocab_size"] - 1 if text["eos_token_id"] == 2 else text["eos_token_id"]
-    return CLIPConfig(
+    return _config(
+        where,
         embed,
         VisionConfig(size=vision["image_size"], patch=vision["patch_size"], **_tower(vision)),
         TextConfig(vocab=text["vocab_size"], tokens=text["max_position_embeddings"], eot=eot, **_tower(text)),
         acts[vision["hidden_act"]],
-        **look,
+        look,
     )
+
+
+def _config(
+    where: Path,
+    embed: int,
+    vision: VisionConfig,
+    text: TextConfig,
+    activation: Activation,
+    look: Mapping[str, tuple[float, ...]],
+) -> CLIPConfig:
+    try:
+        return CLIPConfig(embed, vision, text, activation, **look)
+    except UsageError as told:
+        raise CheckpointError(f"{where}: {told}") from told
 
 
 def _tower(described: dict[str, Any]) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def groups_of(folder: Path, table: Path, column: str) -> dict[Path, str]:
             for name in (FILE, column):
                 if name not in columns:
                     raise UsageError(f"{table} has no column '{name}'; it has {', '.join(columns) or 'none'}.")
-            rows = [(folder / str(row[FILE]), str(row[column]).strip()) for row in reader]
+            rows = [(folder / (row[FILE] or ""), (row[column] or "").strip()) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{table} is no readable CSV file: {error}.") from error
     found: dict[Path, str] = {}

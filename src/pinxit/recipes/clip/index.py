@@ -189,7 +189,10 @@ class PictureIndex:
         graph, path = self.graph(), self._graph_path(len(self.rows))
         if not path.exists():
             with replacing(path) as temporary:
-                graph.save(str(temporary))
+                try:
+                    graph.save(str(temporary))
+                except RuntimeError as error:  # its way to tell of a full disk
+                    raise PinxitError(f"cannot write {path}: {error}.") from error
         for old in self.folder.glob("graph-*.usearch"):
             if old != path:
                 old.unlink()

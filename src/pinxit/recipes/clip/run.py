@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from pinxit.config import to_dict
@@ -10,7 +11,7 @@ from pinxit.data.bank import build_bank
 from pinxit.data.sources import open_training
 from pinxit.recipes.clip.presets import ClipRunConfig
 from pinxit.recipes.clip.task import GROUP, ClipTask
-from pinxit.recipes.staging import Ended, Run, fit_stage, in_order, learn_tokenizer, showing, workers
+from pinxit.recipes.staging import Ended, Run, fit_stage, in_order, learn_tokenizer, say, showing, workers
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training import state as states
 from pinxit.training.log import duration, read_metrics
@@ -19,6 +20,7 @@ from pinxit.training.stop import Stop
 from pinxit.weights.checkpoint import Part, save_checkpoint
 
 RECIPE = "clip"
+TENTH = 10  # of few pictures one in so many is held out
 STAGES = ("pictures", "tokenizer", "clip", "checkpoint")
 
 
@@ -28,8 +30,9 @@ class ClipRun(Run[ClipRunConfig]):
     def enter(self) -> None:
         """Write the config down, or refuse one that differs from what finished or running stages have used."""
         used = {"vocab": lambda: self.finished("tokenizer")}
-        used |= dict.fromkeys(("data", "seed"), lambda: self.path("pictures").exists())
-        used |= dict.fromkeys(("clip", "plan", "augment"), lambda: self.started("clip"))
+        drawn = ("data.source", "data.size", "data.pictures", "data.neighbours", "seed")
+        used |= dict.fromkeys(drawn, lambda: self.path("pictures").exists())
+        used |= dict.fromkeys(("clip", "plan", "augment", "data.held_out"), lambda: self.started("clip"))
         enter(self.folder, RECIPE, self.config, used)
 
 
@@ -42,11 +45,31 @@ def train(run: ClipRun, stages: Sequence[str] = STAGES, stop: Stop | None = None
         elif name == "tokenizer":
             _tokenizer(run)
         elif name == "clip":
-            fit_stage(run, ClipTask(run.config.training, run.bank(), Tokenizer.open(run.path("tokenizer"))), stop)
+            bank = run.bank()
+            training = run.config.training
+            fit_stage(
+                run,
+                ClipTask(replace(training, held_out=held_out(run)), bank, Tokenizer.open(run.path("tokenizer"))),
+                stop,
+            )
         else:
             _checkpoint(run)
 
-    return in_order(run, STAGES, stages, step, lambda name: name != "checkpoint" and run.finished(name), stop)
+    def skip(name: str) -> bool:
+        return name not in ("pictures", "checkpoint") and run.finished(name)  # pictures are compared with the data
+
+    return in_order(run, STAGES, stages, step, skip, stop)
+
+
+def held_out(run: ClipRun) -> int:
+    """How many of the pictures that are there are never trained on: as many as were asked for, unless most would be."""
+    wanted, there = run.config.data.held_out, len(run.bank())
+    if 2 * wanted <= there:
+        return wanted
+    group = run.config.training.group
+    few = there // TENTH // group * group
+    say(run, f"of {there} pictures not {wanted} (data.held_out) are held out, but {few}")
+    return few
 
 
 def _pictures(run: ClipRun, stop: Stop) -> None:
@@ -77,7 +100,7 @@ def _facts(run: ClipRun) -> dict[str, Any]:
     return {
         "data": run.config.data.source,
         "pictures": len(run.bank()),
-        "held_out": run.config.data.held_out,
+        "held_out": held_out(run),
         "images": progress.images,
         "hours": round(progress.seconds / 3600, 3),
         "zero_shot": scores[-1] if scores else None,

@@ -5,6 +5,7 @@ Used by `pinxit train clip` and by DALL-E's last stage. Shapes: B pictures, L te
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -49,6 +50,12 @@ class ClipTraining:
     held_out: int = 0  # pictures at the end of the bank that are never trained on but scored
 
 
+def number_of(caption: str) -> int:
+    """A number from 0 to 2**63 - 1 that equal captions share wherever they are: in another batch, on another rank."""
+    digest = hashlib.blake2b(caption.encode(errors="surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
 class ClipTask:
     """Tell which caption belongs to which picture.
 
@@ -85,14 +92,14 @@ class ClipTask:
         self.clip.clamp_()
 
     def batch(self, position: int, size: int) -> Batch:
-        """Pictures uint8 [B, S, S, 3], ids int64 [B, L], and a number for each different caption, int64 [B]."""
+        """Pictures uint8 [B, S, S, 3], ids int64 [B, L], and for each caption its number, int64 [B]."""
         assert self.bank is not None and self.tokenizer is not None
         seed = self.config.seed
         rng = numpy_rng(seed, "clip captions", position)
         rows = self._rows(position, size)
         captions = [pick(self.bank.captions[row], rng) for row in rows.tolist()]
         ids = self.tokenizer.encode_clip(captions, self.config.clip.text.tokens)
-        same = np.unique(captions, return_inverse=True)[1]
+        same = np.array([number_of(caption) for caption in captions], dtype=np.int64)
         pictures = augmented(fitted(self.bank.pictures[rows], self.config.size), self.config.augment, rng)
         parts = {"pictures": pictures, "ids": ids, "same": same, "redrawn": self._redrawn(size, rng)}
         return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in parts.items()}

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pinxit.types import Picture
     from pinxit.weights.checkpoint import Checkpoint
 
-DEFAULTS: dict[str, Any] = {"top_p": 1.0} | to_dict(SamplingConfig())
+DEFAULTS: dict[str, Any] = to_dict(SamplingConfig())
 
 
 class DallePainter(Painter):
@@ -41,6 +41,8 @@ class DallePainter(Painter):
     `int8`: the transformer decodes with its weights as int8, which makes slightly other pictures. `rows`: of a tile,
     two a guided picture (None: the device's usual); a change changes speed alone and, perhaps, last bits.
     """
+
+    kinds = SamplingConfig
 
     def __init__(
         self,
@@ -132,7 +134,7 @@ class DallePainter(Painter):
         plus the mean log-likelihood of the known codes behind the hole, over CLIP's scale (spec 2.7).
         """
         asked = Prompt(prompt, seed)
-        about = self._settings([asked], candidates, settings)
+        about = self._asked([asked], candidates, settings)
         known = square(picture, self.size)
         with torch.inference_mode():
             codes = self.dvae.encode_codes(to_tensor(known[None]).to(self.device))[0].cpu()

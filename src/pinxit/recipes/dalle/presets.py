@@ -13,7 +13,7 @@ from pinxit.errors import UsageError
 from pinxit.models.clip import CLIPConfig, TextConfig, VisionConfig
 from pinxit.models.dvae import DVAEConfig
 from pinxit.models.transformer import TransformerConfig
-from pinxit.schema import Count, NotNegative, Positive, Seed, Share, Whole
+from pinxit.schema import Count, NotNegative, Positive, Seed, Share, SomeShare, Strength, Whole
 from pinxit.text.tokenizers import EOT, Vocabulary
 from pinxit.training.plan import Plan
 from pinxit.weights.checkpoint import Store
@@ -52,10 +52,11 @@ class NoiseConfig:
 class SamplingConfig:
     """How the transformer draws where nobody says otherwise; the checkpoint keeps it."""
 
-    guidance: NotNegative = 2.0  # classifier-free; 1: none
-    temperature: NotNegative = 1.0
+    guidance: Strength = 2.0  # classifier-free; 1: none
+    temperature: Strength = 1.0
     top_k: Whole = 64  # draw from the likeliest codes alone; 0: from all
-    agreement: NotNegative = 0.0  # how much likeness to the other candidates counts in the ranking
+    top_p: SomeShare = 1.0  # draw from the likeliest codes that add up to it; 1: from all
+    agreement: Strength = 0.0  # how much likeness to the other candidates counts in the ranking
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from pinxit.functional.samplers import FROM_NOISE
 from pinxit.models.text import TextTransformerConfig
 from pinxit.models.unet import UNetConfig
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
-from pinxit.schema import Count, NotNegative, Several, Share, Whole, check_fields
+from pinxit.schema import Count, NotNegative, Several, Share, Strength, Whole, check_fields
 from pinxit.training.plan import Plan
 from pinxit.world.vocabulary import Names
 
@@ -144,12 +144,12 @@ class SamplingConfig:
     steps: Steps = 25  # of the base
     grid: Grid = "even"  # where its steps fall: evenly in time, or closer where it is clean (EDM)
     spacing: str = ""  # instead of steps, of a discrete schedule: timesteps by name or section (smart100; 10,10,3,2,2)
-    guidance: NotNegative = 4.0  # classifier-free, of the base
+    guidance: Strength = 4.0  # classifier-free, of the base
     percentile: Share = 0.995  # dynamic thresholding (section 2.3); 0: static
     most: NotNegative = 0.0  # the largest scale that dynamic thresholding divides by; 0: any
-    agreement: NotNegative = 0.0  # how much likeness to the other candidates counts in the ranking
+    agreement: Strength = 0.0  # how much likeness to the other candidates counts in the ranking
     upsampler_steps: Steps = 10  # of each upsampler
-    upsampler_guidance: NotNegative = 1.0
+    upsampler_guidance: Strength = 1.0
     augmentation: Share = 0.2  # noise on the smaller picture (section 2.4)
 
     def __post_init__(self) -> None:

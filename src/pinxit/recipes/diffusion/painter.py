@@ -6,10 +6,11 @@ picture, bit for bit, whatever is painted beside it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pinxit import __version__
+from pinxit.errors import UsageError
 from pinxit.functional.diffusion import karras_sigmas
 from pinxit.pipelines.denoise import Denoiser, DenoiseRequest, DenoiseWorker
 from pinxit.pipelines.graph import Graph, Stage
@@ -21,7 +22,6 @@ from pinxit.recipes.diffusion.schedule import DiffusionConfig
 from pinxit.recipes.diffusion.upsampler import Upsampler, as_picture
 from pinxit.recipes.painting import Asked, Drawn, Painter, Ranker, ranking
 from pinxit.text.encoders import TextEncoder
-from pinxit.types import Prompt
 
 CPU_ROWS = 2  # of a call: a guided picture (docs/log.md)
 KARRAS_FIRST = 80.0  # where Karras et al. begin (EDM, table 1): as good as pure noise
@@ -35,6 +35,8 @@ class DiffusionPainter(Painter):
     ranking; 0: none); where the schedule is continuous, grid (even, karras); where it is discrete, spacing, which names
     the timesteps instead of steps ("smart100", "10,10,3,2,2"; "": equal strides).
     """
+
+    kinds = SamplingConfig
 
     def __init__(
         self,
@@ -63,6 +65,14 @@ class DiffusionPainter(Painter):
     def reader(self) -> TextEncoder:
         """Who reads its prompts."""
         return self.captions.encoder
+
+    def settled(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """All settings, those given in place of its own; also a spacing that there is not is refused."""
+        if given.get("spacing") and given.get("steps") not in (None, self.defaults["steps"]):
+            raise UsageError("give steps or spacing, but not both: a spacing names its own timesteps.")
+        about = super().settled(given)
+        levels(self.config.diffusion, about)
+        return about
 
     def told(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """What metadata tell of settings: a spacing names its own timesteps, so that `steps` mean nothing."""
@@ -103,11 +113,6 @@ class DiffusionPainter(Painter):
             for candidate in range(asked.candidates)
         ]
 
-    def _settings(self, asked: Sequence[Prompt], candidates: int, given: Mapping[str, Any]) -> dict[str, Any]:
-        about = super()._settings(asked, candidates, given)
-        check_settings(about)
-        return about
-
 
 def levels(about: DiffusionConfig, settings: Mapping[str, Any]) -> tuple[float, ...]:
     """What a sampler walks down by `steps` on a `grid`, or by a `spacing`, the last one 0."""
@@ -116,8 +121,3 @@ def levels(about: DiffusionConfig, settings: Mapping[str, Any]) -> tuple[float, 
     if settings.get("grid") == "karras":
         return tuple(karras_sigmas(settings["steps"], float(about.sigma_at(0.0)), KARRAS_FIRST))
     return tuple(about.even_sigmas(settings["steps"]))
-
-
-def check_settings(about: Mapping[str, Any]) -> None:
-    """Raise UsageError for a setting that no picture can be drawn with."""
-    SamplingConfig(**{name: about[name] for name in SETTINGS if name in about})

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pinxit.config import to_dict
 from pinxit.data.transforms import square, to_pictures, to_tensor
 from pinxit.errors import UsageError
 from pinxit.functional.guidance import Thresholding
@@ -24,6 +25,7 @@ from pinxit.pipelines.worker import Each, SideBySide
 from pinxit.recipes.diffusion.conditions import Captions, Noising
 from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
 from pinxit.recipes.painting import PREVIEWS, Asked, Watch, served
+from pinxit.schema import checked
 from pinxit.types import Prompt
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from pinxit.types import Picture, Ranked
 
 CPU_ROWS, GPU_ROWS = 1, 4  # of a call (docs/log.md)
+SETTINGS = ("augmentation", "upsampler_steps", "upsampler_guidance")
 
 
 class Upsampler:
@@ -75,9 +78,29 @@ class Upsampler:
     @property
     def facts(self) -> dict[str, Any]:
         """What metadata tell of enlarging: by whom, and by which settings."""
-        about = self.sampling
-        own = {name: getattr(about, name) for name in ("upsampler_steps", "upsampler_guidance", "augmentation")}
-        return {"upscale": self.size, "upsampler_sampler": about.sampler} | own | self.provenance
+        return {"upscale": self.size, "upsampler_sampler": self.sampling.sampler} | self.defaults | self.provenance
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The settings it knows, as they are now."""
+        return {name: getattr(self.sampling, name) for name in SETTINGS}
+
+    def tuned(self, given: Mapping[str, Any]) -> SamplingConfig:
+        """Its sampling with those of `given` that are settings of an upsampler in place of its own.
+
+        Raises UsageError for one of another kind, out of range, or of more noise than training showed.
+        """
+        own = {name: given[name] for name in SETTINGS if name in given}
+        about = checked(SamplingConfig, to_dict(self.sampling) | own)
+        for one in self.chain:
+            one.config.check_noise(about.augmentation)
+        return about
+
+    def tune(self, given: Mapping[str, Any]) -> None:
+        """Let its whole chain enlarge by `tuned` settings from now on."""
+        about = self.tuned(given)
+        for one in self.chain:
+            one.sampling = about
 
     @property
     def chain(self) -> list[Upsampler]:

@@ -1,0 +1,75 @@
+"""Settings of painters on the command line: `--set NAME=VALUE`, beside the options for those that are used most."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pinxit.errors import UsageError
+
+if TYPE_CHECKING:
+    from pinxit.recipes.diffusion.upsampler import Upsampler
+    from pinxit.recipes.painting import Painter
+
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Change how the painter paints, e.g. guidance=7 or steps=50; may be repeated. "
+        "`pinxit recipes --settings NAME` lists a painter's settings.",
+    ),
+]
+
+
+def settings_of(changes: Sequence[str] | None, **options: Any) -> dict[str, Any]:
+    """ "guidance=7" as {"guidance": 7}, numbers and words alike; beside what `options` say, None where not given.
+
+    Raises UsageError for a setting that is given twice.
+    """
+    found = {name: value for name, value in options.items() if value is not None}
+    for change in changes or ():
+        name, text = halves(change, "--set", "VALUE")
+        if name in found:
+            other = f"--{name}" if options.get(name) is not None else "one --set"
+            raise UsageError(f"{name} is given twice: leave out {other} or --set {change}.")
+        found[name] = value_of(text)
+    return found
+
+
+def halves(change: str, option: str, form: str) -> tuple[str, str]:
+    """The name and what it is set to. Raises UsageError, naming the option, for anything else."""
+    name, equals, text = change.partition("=")
+    if not equals:
+        raise UsageError(f"{option} {change}: write NAME={form}.")
+    return name, text
+
+
+def value_of(text: str) -> Any:
+    """A number where it reads as one, else a word."""
+    import json
+
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return text
+    return text if found is None else found
+
+
+def settled(given: Mapping[str, Any], painter: Painter, upsampler: Upsampler | None = None) -> dict[str, Any]:
+    """All settings of the painter, those given in place of its own; the rest must be the upsampler's.
+
+    Raises UsageError for what would be refused on the way, which may take hours, before anything is painted.
+    """
+    from pinxit.recipes.diffusion.upsampler import SETTINGS
+    from pinxit.recipes.painting import check_known
+
+    enlarging = {} if upsampler is None else upsampler.defaults
+    if strange := [name for name in given if name in SETTINGS and name not in enlarging]:
+        told = "only `eval sweep --upscale` and `paint --upscale` enlarge pictures"
+        raise UsageError(f"{strange[0]} is a setting of the upsampler: {told}.")
+    check_known(given, [*painter.defaults, *enlarging])
+    if upsampler is not None:
+        upsampler.tuned(given)
+    return painter.settled({name: value for name, value in given.items() if name not in enlarging})

@@ -1,0 +1,139 @@
+"""What public CLIP folders say of themselves: what may stand in their JSON, and which settings are ours.
+
+A setting that changes what a model says of a picture and that pinxit does not follow is refused, never passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NotRequired, TypedDict
+
+from pinxit.errors import CheckpointError
+from pinxit.schema import Count, Finite, Positive, Several, Whole, shown
+
+Allowed = Mapping[str, Callable[[Any], bool] | None]
+"""Name of a setting to whether a value of it is ours; None: it does not matter, or the weights tell it."""
+
+
+class OpenClipModel(TypedDict):
+    vision_cfg: NotRequired[dict[str, Any]]
+    text_cfg: NotRequired[dict[str, Any]]
+    quick_gelu: NotRequired[bool]
+
+
+class OpenClipLook(TypedDict):
+    mean: NotRequired[list[Finite]]
+    std: NotRequired[list[Positive]]
+
+
+class OpenClip(TypedDict):
+    model_cfg: OpenClipModel
+    preprocess_cfg: NotRequired[OpenClipLook]
+
+
+class Hugging(TypedDict):
+    model_type: NotRequired[str]
+    projection_dim: NotRequired[Count]
+    vision_config: NotRequired[dict[str, Any] | None]
+    text_config: NotRequired[dict[str, Any] | None]
+    vision_config_dict: NotRequired[dict[str, Any] | None]
+    text_config_dict: NotRequired[dict[str, Any] | None]
+
+
+class Settings(TypedDict):
+    hidden_size: Count
+    intermediate_size: Count
+    num_hidden_layers: Count
+    num_attention_heads: Count
+    hidden_act: str
+    layer_norm_eps: Positive
+
+
+class VisionSettings(Settings):
+    image_size: Count
+    patch_size: Count
+
+
+class TextSettings(Settings):
+    vocab_size: Count
+    max_position_embeddings: Several
+    eos_token_id: Whole
+
+
+class Processor(TypedDict):
+    image_mean: NotRequired[list[Finite]]
+    image_std: NotRequired[list[Positive]]
+    do_normalize: NotRequired[bool]
+
+
+_TOWER: dict[str, Any] = {"num_hidden_layers": 12, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
+_VISION = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}
+_TEXT = {"hidden_size": 512, "intermediate_size": 2048, "num_attention_heads": 8, "vocab_size": 49408}
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "vision": _TOWER | _VISION | {"image_size": 224, "patch_size": 32},
+    "text": _TOWER | _TEXT | {"max_position_embeddings": 77, "eos_token_id": 49407},
+}
+"""What transformers leaves out of a config.json."""
+
+
+def only(*values: Any) -> Callable[[Any], bool]:
+    """Whether a value is one of these, and of their kind: 1 is not True."""
+    return lambda value: any(type(value) is type(one) and value == one for one in values)
+
+
+def empty(value: Any) -> bool:
+    """Whether a setting is off."""
+    return value is None or value is False or value == {} or value == 0
+
+
+OPEN_CLIP_VISION: Allowed = {
+    **dict.fromkeys(
+        ("image_size", "layers", "width", "patch_size", "head_width", "patch_dropout", "output_tokens"), None
+    ),
+    **{"mlp_ratio": only(4.0, 4), "pool_type": only("tok"), "pos_embed_type": only("learnable")},
+    **dict.fromkeys(("attn_pooler_queries", "attn_pooler_heads", "timm_model_pretrained"), None),
+    **dict.fromkeys(("ls_init_value", "attentional_pool", "no_ln_pre", "final_ln_after_pool"), empty),
+    **dict.fromkeys(("act_kwargs", "norm_kwargs", "input_patchnorm", "global_average_pool"), empty),
+}
+OPEN_CLIP_TEXT: Allowed = {
+    **dict.fromkeys(("context_length", "vocab_size", "width", "heads", "layers", "output_tokens", "pad_id"), None),
+    **{"mlp_ratio": only(4.0, 4), "pool_type": only("argmax"), "proj_type": only("linear")},
+    **dict.fromkeys(("ls_init_value", "embed_cls", "no_causal_mask", "final_ln_after_pool", "proj_bias"), empty),
+    **dict.fromkeys(("act_kwargs", "norm_kwargs", "hf_tokenizer_name", "tokenizer_kwargs"), empty),
+}
+
+
+def open_clip_look(size: int) -> Allowed:
+    """How open_clip prepares pictures for a model of `size` pixels a side."""
+    return {
+        **dict.fromkeys(("mean", "std", "fill_color"), None),
+        "size": lambda value: value in (size, [size, size]),
+        "mode": only("RGB"),
+        "interpolation": only("bicubic"),
+        "resize_mode": only("shortest"),
+    }
+
+
+def processor(size: int) -> Allowed:
+    """The settings of transformers' image processor that decide what a model of `size` pixels a side is shown."""
+    whole = {"height": size, "width": size}
+    return {
+        "do_resize": only(True),
+        "size": lambda value: value in (size, {"shortest_edge": size}),
+        "resample": only(3),
+        "do_center_crop": only(True),
+        "crop_size": lambda value: value in (size, whole),
+        "do_rescale": only(True),
+        "rescale_factor": lambda value: isinstance(value, float) and abs(255 * value - 1) < 1e-6,
+        "do_pad": empty,
+    }
+
+
+def check_settings(found: Mapping[str, Any], ours: Allowed, where: str) -> None:
+    """Raise CheckpointError for a setting that pinxit does not know or does not follow."""
+    for name, value in found.items():
+        fits = ours.get(name, empty)
+        if fits is not None and not fits(value):
+            raise CheckpointError(
+                f"{where}: {name} is {shown(value)}, which pinxit does not follow; its answers would be others."
+            )

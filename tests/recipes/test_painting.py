@@ -1,0 +1,90 @@
+"""What every painter does alike: prompts share the machine and come in their order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pinxit.errors import UsageError
+from pinxit.pipelines.tokens import TokenWorker
+from pinxit.recipes.dalle.painter import DallePainter
+from pinxit.recipes.painting import Progress
+from tests.recipes.painters import random_painter
+
+PROMPTS = [("a red square", 1), ("two blue stars", 2), ("a cat", 3)]
+
+
+def tokens(painter: DallePainter) -> TokenWorker:
+    worker = painter.graph["tokens"].worker
+    assert isinstance(worker, TokenWorker)
+    return worker
+
+
+def test_prompts_come_in_their_order_each_as_it_is_painted_alone() -> None:
+    painter = random_painter()
+    found = list(painter.paint_each(PROMPTS, candidates=2, keep=1))
+    alone = [painter.paint(text, seed=seed, candidates=2, keep=1) for text, seed in PROMPTS]
+    for one, other in zip(found, alone, strict=True):
+        assert [(a.seed, a.candidate, a.score) for a in one] == [(b.seed, b.candidate, b.score) for b in other]
+
+
+def test_prompts_of_one_candidate_share_calls() -> None:
+    """Once a second prompt was begun only when the first had ended: a hundred prompts took a hundred times as long."""
+    painter = random_painter(rows=8)
+    worker, sizes = tokens(painter), list[int]()
+    step = worker.step
+
+    def noted(states: Any) -> None:
+        sizes.append(len(states))
+        step(states)
+
+    worker.step = noted  # type: ignore[method-assign]
+    painter.paint_many([("a cat", seed) for seed in range(4)], candidates=1)
+    cells = painter.grid**2
+    assert len(sizes) < 1.3 * cells * -(-4 // (worker.width)) and max(sizes) == min(4, worker.width)
+
+
+def test_what_is_not_waited_for_is_let_go() -> None:
+    painter = random_painter()
+    coming = painter.paint_each(PROMPTS, candidates=5)
+    next(coming)
+    coming.close()
+    assert not painter._engine.jobs and not painter._engine.started
+    assert all(len(tile.free) == tile.decoder.slots for tile in tokens(painter).tiles)
+
+
+def test_an_interrupt_lets_everything_go() -> None:
+    painter, heard = random_painter(), 0
+
+    def watch(_: Progress) -> None:
+        nonlocal heard
+        heard += 1
+        if heard == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        painter.paint("a cat", candidates=5, watch=watch)
+    assert not painter._engine.jobs
+    assert len(painter.paint("a cat", candidates=1)) == 1
+
+
+def test_two_readers_of_one_painter_get_their_own() -> None:
+    painter = random_painter()
+    one, other = (painter.paint_each(PROMPTS[k:], candidates=1) for k in (0, 1))
+    first, second = next(one), next(other)
+    assert (first[0].seed, second[0].seed) == (1, 2)
+    assert [kept[0].seed for kept in one] == [2, 3] and [kept[0].seed for kept in other] == [3]
+
+
+def test_a_request_that_cannot_be_drawn_is_refused() -> None:
+    painter = random_painter()
+    with pytest.raises(UsageError, match="top-p"):
+        painter.paint_many(PROMPTS, candidates=1, top_p=0.0)
+    assert not painter._engine.jobs
+
+
+def test_progress_of_many_prompts_rises_over_all_of_them() -> None:
+    shares: list[float] = []
+    random_painter().paint_many(PROMPTS, candidates=1, watch=lambda done: shares.append(done.share))
+    assert shares == sorted(shares) and shares[-1] == 1.0 and len(set(shares)) > 5
