@@ -366,6 +366,7 @@ COMMANDS = {
     "train imagen": TRAIN_IMAGEN,
     "train classifier": TRAIN_CLASSIFIER,
     "train dalle": TRAIN_DALLE,
+    "train unclip": TRAIN_UNCLIP,
     "eval world": EVAL_WORLD,
     "eval famous": EVAL_FAMOUS,
     "eval sweep": EVAL_SWEEP,
