@@ -37,7 +37,7 @@ class SpaceConfig:
     def __post_init__(self) -> None:
         check_fields(self, "space")
         if self.components > self.embed:
-            raise UsageError(f"space.components must be from 1 to {self.embed}, not {self.components}.")
+            raise UsageError(f"space.components must be at most space.embed={self.embed}, not {self.components}.")
         if self.kind == "standard" and self.components != self.embed:
             told = f"space.kind=standard keeps every number: set space.components={self.embed}"
             raise UsageError(f"{told}, not {self.components}.")
