@@ -364,7 +364,6 @@ COMMANDS = {
     "train judge": TRAIN_JUDGE,
     "train clip": TRAIN_CLIP,
     "train imagen": TRAIN_IMAGEN,
-    "train unclip": TRAIN_UNCLIP,
     "train classifier": TRAIN_CLASSIFIER,
     "train dalle": TRAIN_DALLE,
     "train unclip": TRAIN_UNCLIP,
