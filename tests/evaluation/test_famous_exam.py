@@ -19,7 +19,9 @@ from pinxit.evaluation.geneval import Rules
 from pinxit.evaluation.questions import true_picture
 from pinxit.functional.boxes import Sight
 from pinxit.models.detector import Detector, DetectorConfig
+from pinxit.recipes.dalle.presets import SamplingConfig
 from pinxit.recipes.judge.judge import config_for
+from pinxit.recipes.painting import Painter
 from pinxit.types import Prompt, Ranked
 from pinxit.weights.checkpoint import Part, save_checkpoint
 from tests.recipes.test_judge import TINY as SMALL_JUDGE
@@ -86,6 +88,7 @@ class Exact:
 
     provenance = {"checkpoint": "exact", "hash": "0123456789ab"}  # noqa: RUF012  never changed
     defaults = {"guidance": 1.0}  # noqa: RUF012
+    kinds, settled = SamplingConfig, Painter.settled
     asked: list[tuple[str, int]]
 
     def paint_many(self, asked: list[tuple[str, int]], candidates: int, keep: None) -> list[list[Ranked]]:

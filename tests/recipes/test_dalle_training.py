@@ -246,7 +246,7 @@ def test_mirrored_scenes_stand_beside_each_other(straight: DalleRun, tmp_path: P
     assert all(tuple(pair[:, :99].flatten().tolist()) in known for pair in shown)
     with pytest.raises(UsageError, match="holds no scenes beside their mirror images"):
         mirrored_pairs(straight.bank(), 8, 4)
-    with pytest.raises(UsageError, match="share from 0 to 1"):
+    with pytest.raises(UsageError, match=r"noise\.mirrored must be from 0 to 1"):
         override(config, ["noise.mirrored=2"])
 
 

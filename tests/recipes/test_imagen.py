@@ -438,7 +438,7 @@ def test_training_may_draw_its_noise_from_a_normal_distribution(straight: Imagen
     task.loss(task.batch(0, 8), 0)
     told = sigma_at("cosine", seen[0].double() / 1000).log()
     assert told.mean().item() == pytest.approx(0.5, abs=0.2) and told.diff().gt(0).sum() >= 6  # a row that wraps once
-    with pytest.raises(UsageError, match="p_std at least 0"):
+    with pytest.raises(UsageError, match="p_std must be at least 0"):
         DiffusionConfig(p_std=-1)
 
 

@@ -79,7 +79,7 @@ def test_two_readers_of_one_painter_get_their_own() -> None:
 
 def test_a_request_that_cannot_be_drawn_is_refused() -> None:
     painter = random_painter()
-    with pytest.raises(UsageError, match="top-p"):
+    with pytest.raises(UsageError, match="top_p"):
         painter.paint_many(PROMPTS, candidates=1, top_p=0.0)
     assert not painter._engine.jobs
 

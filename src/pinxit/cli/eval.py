@@ -35,6 +35,7 @@ app.command("labels")(eval_clip.labels)
 app.command("shift")(eval_clip.shift)
 app.command("retrieval")(eval_clip.retrieval)
 JUDGES = {"small": "judge", "gallery": "judge-gallery"}  # shipped, by the world they know
+MOST = 14  # columns of a table beside each other
 SHOWN = 24  # pictures on the sheet
 
 
@@ -131,7 +132,7 @@ def _show(table: Lines, title: str) -> None:
     from pinxit.evaluation.report import cells
 
     headings, rows = cells(table)
-    if console().width < WIDE:  # tasks downwards: a column is as narrow as the longest word of its heading
+    if console().width < WIDE or len(headings) > MOST:  # tasks downwards: a column is narrow, and a world has many
         headings, *rows = (list(column) for column in zip(headings, *rows, strict=True))
     show_table(title, headings, rows)
 
