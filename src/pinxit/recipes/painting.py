@@ -63,7 +63,7 @@ class Drawn:
 
 
 class Enlarger(Protocol):
-    """What `recipes.imagen.upsampler.Upsampler` is to a painter: stages for pictures that are ranked."""
+    """What `recipes.diffusion.upsampler.Upsampler` is to a painter: stages for pictures that are ranked."""
 
     @property
     def graph(self) -> Graph:
