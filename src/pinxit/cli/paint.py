@@ -28,7 +28,8 @@ from pinxit.files import read_lines
 
 if TYPE_CHECKING:
     from pinxit.recipes.diffusion.upsampler import Upsampler
-    from pinxit.recipes.painting import Painter, Watch
+    from pinxit.recipes.jobs import Watch
+    from pinxit.recipes.painting import Painter
     from pinxit.types import Ranked
 
 

@@ -21,7 +21,10 @@ from pinxit.pipelines.token_tile import UNKNOWN
 from pinxit.recipes.dalle.graph import Completion, Parts, graph
 from pinxit.recipes.dalle.holes import Hole, PixelBox, below_rows, inside_box
 from pinxit.recipes.dalle.presets import SamplingConfig
-from pinxit.recipes.painting import Asked, Painter, Ranker, Watch
+from pinxit.recipes.jobs import Watch
+from pinxit.recipes.painting import Painter
+from pinxit.recipes.ranking import Ranker
+from pinxit.recipes.requests import PaintRequest
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.precision import pick_device
 from pinxit.types import Prompt, Ranked
@@ -141,7 +144,7 @@ class DallePainter(Painter):
         behind = int((~hole).flatten()[hole.argmax() :].sum())
         given = torch.where(torch.from_numpy(hole), UNKNOWN, codes)
         whole = Completion(known, given, hole, 1 / (max(behind, 1) * self.ranker.scale))
-        (found,) = self._serve([Asked(asked, candidates, keep, about, whole)], watch)
+        (found,) = self._serve([PaintRequest(asked, candidates, keep, about, whole)], watch)
         return found
 
     def _graph(self) -> Graph:
