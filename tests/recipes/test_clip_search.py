@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from pinxit.cli import app
 from pinxit.errors import DataError, PinxitError, UsageError
-from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
+from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.pictures import write_png
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.clip.index import PictureIndex, Row
@@ -24,10 +24,10 @@ pytest.importorskip("usearch")
 
 
 def weights(folder: Path, seed: int = 0) -> Path:
-    vision = VisionConfig(size=32, patch=8, width=64, layers=1, heads=1)
+    vision = CLIPVisionConfig(size=32, patch=8, width=64, layers=1, heads=1)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = CLIP(CLIPConfig(24, vision, TextConfig(width=64, layers=1, heads=1)))
+        model = CLIP(CLIPConfig(24, vision, CLIPTextConfig(width=64, layers=1, heads=1)))
     save_transformers_clip(model, folder)
     return folder
 

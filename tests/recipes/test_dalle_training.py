@@ -27,8 +27,8 @@ from pinxit.pipelines.tokens import TokenWorker
 from pinxit.recipes.clip.mirrored import mirrored_pairs
 from pinxit.recipes.clip.task import ClipTask
 from pinxit.recipes.dalle import encode, estimate
+from pinxit.recipes.dalle.clip_training import Reconstruct, ranker
 from pinxit.recipes.dalle.presets import PRESETS, DalleConfig, nano, paper, preset, tiny
-from pinxit.recipes.dalle.ranker import Redraw, ranker
 from pinxit.recipes.dalle.run import STAGES, TRAINED, DalleRun
 from pinxit.recipes.dalle.stages import train
 from pinxit.recipes.dalle.train_transformer import TransformerTask
@@ -83,9 +83,9 @@ def test_many_sittings_end_where_one_does(straight: DalleRun, tmp_path: Path) ->
         assert one.keys() == other.keys()
         assert all(torch.equal(tensor, other[name]) for name, tensor in one.items()), stage
     assert np.array_equal(straight.codes(), cut.codes())
-    found, wanted = (open_checkpoint(run.path("checkpoint")) for run in (cut, straight))
+    found, expected = (open_checkpoint(run.path("checkpoint")) for run in (cut, straight))
     assert {name: file["sha256"] for name, file in found.files.items()} == {
-        name: file["sha256"] for name, file in wanted.files.items()
+        name: file["sha256"] for name, file in expected.files.items()
     }
 
 
@@ -170,16 +170,18 @@ def rightly_told(task: ClipTask, batch: dict[str, torch.Tensor], position: int) 
 
 
 def test_clip_shares_the_answer_among_equal_captions(straight: DalleRun) -> None:
-    task = ClipTask(ranker(straight.config), straight.bank(), straight.tokenizer(), Redraw(straight.dvae()))
+    task = ClipTask(ranker(straight.config), straight.bank(), straight.tokenizer(), Reconstruct(straight.dvae()))
     batch = task.batch(0, 16)  # every picture twice, with one of its two captions
-    assert len(set(batch["same"].tolist())) < 16 and len(batch["redrawn"]) == 8
+    assert len(set(batch["same"].tolist())) < 16 and len(batch["reconstructed"]) == 8
     assert (batch["ids"][:, 0] == 2).all() and (batch["ids"] == 3).any(1).all()
     loss, parts = task.loss(batch, 0)
     assert torch.isfinite(loss) and float(parts["right"]) * 16 == pytest.approx(rightly_told(task, batch, 0), abs=1e-4)
-    assert task.redraw is not None
-    task.redraw = Redraw(straight.dvae(), wear=True)
+    assert task.reconstruct is not None
+    task.reconstruct = Reconstruct(straight.dvae(), corrupt=True)
     worn_loss = task.loss(batch, 0)[0]
-    assert worn_loss != loss and worn_loss == task.loss(batch, 0)[0], "wear is drawn from the place in training alone"
+    assert worn_loss != loss and worn_loss == task.loss(batch, 0)[0], (
+        "corrupt is drawn from the place in training alone"
+    )
     with torch.no_grad():
         task.clip.logit_scale.fill_(9.0)
     task.after_step()
@@ -375,7 +377,7 @@ def test_configs_must_agree_with_themselves() -> None:
     ):
         with pytest.raises(UsageError, match=words):
             override(nano(), [change])
-    with pytest.raises(UsageError, match=r"noise\.worn needs dvae\.size=60 to be a multiple of 8"):
+    with pytest.raises(UsageError, match=r"noise\.corrupted needs dvae\.size=60 to be a multiple of 8"):
         override(tiny(), ["dvae.size=60", "transformer.grid=10"])
 
 
@@ -429,8 +431,10 @@ def test_costs_of_clip_count_the_redrawing(quantiser: str) -> None:
     """Half of its pictures pass the dVAE once; nothing of that is kept for a backward pass, and nothing is trained."""
     config = override(nano(), [f"dvae.quantiser={quantiser}", *(["dvae.levels=[]"] if quantiser != "fsq" else [])])
     cpu = torch.device("cpu")
-    plain = cost_of(estimate.stage(override(config, ["noise.redrawn=0"]), "clip"), cpu)
-    half, tenth = (cost_of(estimate.stage(override(config, [f"noise.redrawn={s}"]), "clip"), cpu) for s in (0.5, 0.1))
+    plain = cost_of(estimate.stage(override(config, ["noise.reconstructed=0"]), "clip"), cpu)
+    half, tenth = (
+        cost_of(estimate.stage(override(config, [f"noise.reconstructed={s}"]), "clip"), cpu) for s in (0.5, 0.1)
+    )
     dvae = cost_of(estimate.stage(config, "dvae"), cpu)
     assert half.parameters == plain.parameters
     forward = 2 * (half.flops - plain.flops)

@@ -138,11 +138,11 @@ def test_captions_and_embeddings_are_dropped_as_often_as_they_should_be(run: Unc
 
 
 def test_the_decoder_is_told_the_embedding_of_the_very_picture(run: UnclipRun) -> None:
-    task, bank, wanted = run.decoder_task(), run.bank(), run.pairs.seen(range(8))
+    task, bank, expected = run.decoder_task(), run.bank(), run.pairs.seen(range(8))
     batch = task.batch(0, 8)
     for picture, image in zip(batch["pictures"].numpy(), batch["image"], strict=True):
         row = next(row for row in range(8) if np.array_equal(picture, bank.pictures[row]))
-        assert torch.equal(image, wanted[row]) or not image.any()
+        assert torch.equal(image, expected[row]) or not image.any()
     again = replace_seen(task, lambda rows: torch.zeros(len(rows), 6)).batch(0, 8)
     assert torch.equal(again["pictures"], batch["pictures"]) and torch.equal(again["mask"], batch["mask"])
     with pytest.raises(UsageError, match=r"unet\.image=6 wants embeddings, and none are here"):
@@ -186,12 +186,12 @@ def test_eight_pairs_are_learnt_by_heart(run: UnclipRun, tmp_path: Path, name: s
     with torch.no_grad():
         after = float(torch.stack([task.loss(batch, position)[0] for position in range(0, 64, 8)]).mean())
     assert after < 0.2 * before
-    found, wanted, space = drawn(run, task), run.vectors.seen(range(8)), run.space
+    found, expected, space = drawn(run, task), run.vectors.seen(range(8)), run.space
     if about.network.buckets:
-        wanted = space.back(space.buckets.values(space.buckets.quantise(space.into(wanted))))
-        assert int(((found - wanted).abs().amax(1) < 1e-5).sum()) >= 7, "every component is the right one"
+        expected = space.back(space.buckets.values(space.buckets.quantise(space.into(expected))))
+        assert int(((found - expected).abs().amax(1) < 1e-5).sum()) >= 7, "every component is the right one"
     else:
-        assert int(((found @ wanted.T).argmax(1) == torch.arange(8)).sum()) >= 7
+        assert int(((found @ expected.T).argmax(1) == torch.arange(8)).sum()) >= 7
 
 
 @torch.no_grad()

@@ -30,7 +30,7 @@ def test_encodes_as_in_training() -> None:
 
 
 def test_words_that_no_caption_held_are_told() -> None:
-    assert learned().unknown_words(f"{TEXTS[2]} unheard 三") == ["unheard", "三"]
+    assert learned().unknown_words(f"{TEXTS[2]} unmet 三") == ["unmet", "三"]
 
 
 def test_long_texts_are_cut_before_their_end() -> None:

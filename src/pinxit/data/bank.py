@@ -13,7 +13,7 @@ import numpy as np
 from pinxit.config import from_dict
 from pinxit.data.bank_builder import Builder
 from pinxit.data.bank_layout import AGAIN, CAPTIONS, FACTS, PARTS, PICTURES, PROBLEMS, read_manifest
-from pinxit.data.jsonl import Captions, Lines
+from pinxit.data.jsonl import Captions, MappedLines
 from pinxit.data.problems import Problem, Problems
 from pinxit.errors import DataError
 from pinxit.files import parse_json
@@ -31,7 +31,7 @@ class Bank:
     about: dict[str, Any]  # bank.json: format, version, source, count (asked for), items (kept), size, sample
     pictures: NDArray[np.uint8]
     captions: Captions
-    _facts: Lines | None
+    _facts: MappedLines | None
 
     @classmethod
     def open(cls, folder: Path | str, in_memory: bool = False) -> Bank:
@@ -41,7 +41,7 @@ class Bank:
         try:
             pictures = np.load(folder / PICTURES, mmap_mode=None if in_memory else "r", allow_pickle=False)
             captions = Captions(folder / CAPTIONS)
-            facts = Lines(folder / FACTS) if (folder / FACTS).exists() else None
+            facts = MappedLines(folder / FACTS) if (folder / FACTS).exists() else None
         except (OSError, ValueError) as error:
             raise DataError(f"the bank {folder} is damaged ({error}); delete it and build it again.") from error
         found = {len(pictures), len(captions), len(facts) if facts is not None else len(captions)}
@@ -67,7 +67,7 @@ class Bank:
     def problems(self) -> Problems:
         """What was skipped when the bank was built."""
         path = self.folder / PROBLEMS
-        told = (parse_json(line, tuple[str, str], str(path), DataError, AGAIN) for line in Lines(path))
+        told = (parse_json(line, tuple[str, str], str(path), DataError, AGAIN) for line in MappedLines(path))
         return Problems(Problem(key, reason) for key, reason in told)
 
     def facts(self, index: int) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ import numpy as np
 from pinxit import __version__
 from pinxit.data.bank_layout import AGAIN, CAPTIONS, FACTS, FORMAT, MANIFEST, PARTS, PICTURES, PROBLEMS, read_manifest
 from pinxit.data.identity import differences, fingerprint, first_readable, identity
-from pinxit.data.jsonl import as_line
+from pinxit.data.jsonl import json_line
 from pinxit.data.pool import cores, ordered
 from pinxit.data.problems import Problem, read
 from pinxit.errors import DataError, PinxitError
@@ -119,7 +119,7 @@ class Builder:
             problems.open("wb") as to_problems,
         ):
             for problem in getattr(chunks.dataset, "problems", ()):
-                to_problems.write(as_line([problem.key, problem.reason]))
+                to_problems.write(json_line([problem.key, problem.reason]))
             for number in range(chunks.number):
                 kept += _append(chunks.part(number), to_captions, to_facts, to_problems)
         if not kept:
@@ -144,10 +144,10 @@ def _fill(chunks: Chunks, number: int) -> int:
             raise DataError(f"{item.key} is a picture of shape {item.picture.shape}, others are {pictures.shape[1:]}.")
         pictures[place] = item.picture
         kept.append(index)
-        captions.append(as_line(item.captions))
-        facts.append(as_line(_plain(item.facts)))
+        captions.append(json_line(item.captions))
+        facts.append(json_line(_plain(item.facts)))
     _write_pictures(chunks, span.start, pictures)
-    head = as_line({"kept": kept, "problems": problems})
+    head = json_line({"kept": kept, "problems": problems})
     write_bytes(chunks.part(number), b"".join([head, *captions, *facts]))
     return len(span)
 
@@ -184,7 +184,7 @@ def _append(part: Path, captions: BinaryIO, facts: BinaryIO, problems: BinaryIO)
     kept = numbers["kept"]
     captions.writelines(lines[: len(kept)])
     facts.writelines(lines[len(kept) :])
-    problems.writelines(as_line(problem) for problem in numbers["problems"])
+    problems.writelines(json_line(problem) for problem in numbers["problems"])
     return kept
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from pinxit import files
 from pinxit.data.identity import differences
-from pinxit.data.jsonl import as_line
+from pinxit.data.jsonl import json_line
 from pinxit.data.writing_systems import Script, readable
 from pinxit.errors import DataError, PinxitError
 from pinxit.files import replacing, write_bytes, write_json
@@ -120,7 +120,7 @@ class ChunkedJob(ABC):
 
 
 @dataclass(frozen=True)
-class Told:
+class CaptionTable:
     """The distinct captions of a bank in order of appearance, the empty one first, and which each picture has."""
 
     texts: list[str]
@@ -128,7 +128,7 @@ class Told:
     places: NDArray[np.int64]  # the text of each caption
 
     @classmethod
-    def of(cls, captions: Sequence[Sequence[str]], per_picture: int | None, seed: int, script: Script) -> Told:
+    def of(cls, captions: Sequence[Sequence[str]], per_picture: int | None, seed: int, script: Script) -> CaptionTable:
         """At most `per_picture` captions of each picture (None: all). Raises DataError for a picture without any."""
         numbers = {"": 0}
         starts, places = [0], []
@@ -142,7 +142,7 @@ class Told:
 
     def write(self, parts: Path) -> None:
         """texts.jsonl, starts.npy and places.npy."""
-        write_bytes(parts / TEXTS, b"".join(as_line([text]) for text in self.texts))
+        write_bytes(parts / TEXTS, b"".join(json_line([text]) for text in self.texts))
         write_array(parts / STARTS, self.starts)
         write_array(parts / PLACES, self.places)
 

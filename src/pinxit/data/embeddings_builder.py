@@ -26,8 +26,8 @@ from pinxit.data.chunks import (
     TEXTS,
     About,
     Array,
+    CaptionTable,
     ChunkedJob,
-    Told,
     halves,
     write_array,
     write_rows,
@@ -65,7 +65,7 @@ class Job(ChunkedJob):
     FILES = (TOKENS, OFFSETS, POOLED, TEXTS, STARTS, PLACES)
 
     encoder: TextEncoder
-    told: Told
+    told: CaptionTable
     batch: int
 
     @classmethod
@@ -84,7 +84,7 @@ class Job(ChunkedJob):
             raise UsageError("embeddings hold real tokens only: open the text encoder without padded.")
         if batch < 1 or (per_picture is not None and per_picture < 1):
             raise UsageError(f"at least one text at once and one caption a picture, not {batch} and {per_picture}.")
-        told = Told.of(bank.captions, per_picture, seed, script)
+        told = CaptionTable.of(bank.captions, per_picture, seed, script)
         about = {
             "format": FORMAT,
             "version": __version__,

@@ -113,7 +113,7 @@ def _wrap(text: str, limit: int) -> list[str]:
 
 
 def _wrap_paragraph(text: str, limit: int) -> list[str]:
-    """Lines broken between words or Chinese characters, or inside too long a word."""
+    """MappedLines broken between words or Chinese characters, or inside too long a word."""
     lines = [""]
     for part in _parts(" ".join(text.split())):
         if width((lines[-1] + part).rstrip(), TEXT) <= limit:

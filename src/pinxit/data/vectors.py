@@ -28,8 +28,8 @@ from pinxit.data.chunks import (
     STARTS,
     TEXTS,
     About,
+    CaptionTable,
     ChunkedJob,
-    Told,
     halves,
     read_json,
     text_numbers,
@@ -52,7 +52,7 @@ MANIFEST, PICTURES, CAPTIONS = "vectors.json", "pictures.npy", "captions.npy"
 CHOICE = ("per_picture", "seed", "script")  # of captions
 
 
-class Sight(Protocol):
+class ImageTextEncoder(Protocol):
     """A CLIP: pictures and sentences as unit vectors that depend on themselves alone (`recipes.clip.encoder`)."""
 
     name: str
@@ -138,7 +138,7 @@ class Vectors:
         """The embeddings of captions, float32 [B, E]: `which[b]` (modulo how many; -1: the empty one) of each."""
         return torch.from_numpy(self._captions[self._numbers(indices, which)].astype(np.float32))
 
-    def require(self, clip: Sight, bank: Bank | None = None) -> None:
+    def require(self, clip: ImageTextEncoder, bank: Bank | None = None) -> None:
         """Raises DataError unless these are what `clip` says of `bank`."""
         wrong = differences(self.about["clip"], identity_of(clip))
         if bank is not None:
@@ -166,8 +166,8 @@ class VectorsJob(ChunkedJob):
     FILES = (PICTURES, CAPTIONS, TEXTS, STARTS, PLACES)
 
     bank: Bank
-    clip: Sight
-    told: Told
+    clip: ImageTextEncoder
+    told: CaptionTable
 
     @property
     def count(self) -> int:
@@ -193,7 +193,7 @@ class VectorsJob(ChunkedJob):
 
 def build_vectors(
     bank: Bank,
-    clip: Sight,
+    clip: ImageTextEncoder,
     folder: Path | str,
     per_picture: int | None = None,
     seed: int = 0,
@@ -208,7 +208,7 @@ def build_vectors(
     """
     if per_picture is not None and per_picture < 1:
         raise UsageError(f"at least one caption a picture, not {per_picture}.")
-    told = Told.of(bank.captions, per_picture, seed, script)
+    told = CaptionTable.of(bank.captions, per_picture, seed, script)
     about = {
         "format": FORMAT,
         "version": __version__,
@@ -228,6 +228,6 @@ def build_vectors(
     return Vectors.open(folder)
 
 
-def identity_of(clip: Sight) -> dict[str, Any]:
+def identity_of(clip: ImageTextEncoder) -> dict[str, Any]:
     """What makes a CLIP's vectors these ones."""
     return {"fingerprint": clip.fingerprint, "width": clip.width}

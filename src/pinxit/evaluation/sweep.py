@@ -29,7 +29,7 @@ Enlarge = Callable[[Question, "Ranked", Settings], "Ranked"]
 
 
 @dataclass(frozen=True)
-class Tried:
+class Trial:
     """One combination of settings, what it cost and what it gave."""
 
     settings: Settings
@@ -41,7 +41,7 @@ class Tried:
 
 
 @dataclass
-class Studio:
+class SweepPainter:
     """Who paints under changing settings, and perhaps enlarges what is painted."""
 
     paint: Paint
@@ -81,13 +81,13 @@ class Studio:
 def sweep(
     asked: Sequence[Question],
     planned: Sequence[Settings],
-    studio: Studio,
+    studio: SweepPainter,
     truth: Truth,
     *,
     part: Path | None = None,
     identity: Mapping[str, Any] | None = None,
     watch: Watch = lambda done: None,
-) -> list[Tried]:
+) -> list[Trial]:
     """Paint and measure every combination, in their order.
 
     With `part`, finished combinations are kept in that file and taken up again from there; `identity` says whose they
@@ -111,10 +111,10 @@ def sweep(
     return found
 
 
-def _try(asked: Sequence[Question], settings: Settings, studio: Studio, truth: Truth, watch: Watch) -> Tried:
+def _try(asked: Sequence[Question], settings: Settings, studio: SweepPainter, truth: Truth, watch: Watch) -> Trial:
     ranked, seconds = studio.pictures(asked, settings, watch)
     shown = [one.picture for one in ranked[:SHOWN]]
-    return Tried(settings, truth.measured(ranked), *studio.costs(settings), seconds / len(asked), shown)
+    return Trial(settings, truth.measured(ranked), *studio.costs(settings), seconds / len(asked), shown)
 
 
 def _timed(work: Callable[[], list[Ranked]]) -> tuple[list[Ranked], float]:
@@ -122,22 +122,22 @@ def _timed(work: Callable[[], list[Ranked]]) -> tuple[list[Ranked], float]:
     return work(), time.perf_counter() - started
 
 
-def _kept(tried: Tried) -> dict[str, Any]:
+def _kept(tried: Trial) -> dict[str, Any]:
     return as_row(tried) | {"pictures": [parts.to_text(picture) for picture in tried.pictures]}
 
 
-def _read(data: Mapping[str, Any]) -> list[Tried]:
+def _read(data: Mapping[str, Any]) -> list[Trial]:
     rows = [dict(row) for row in data["tried"]]
     pictures = [[parts.to_picture(text) for text in row.pop("pictures")] for row in rows]
     names = ("settings", "evaluations", "upsampler_evaluations", "seconds")
     abouts = [{name: row.pop(name) for name in names} for row in rows]
     return [
-        Tried(measures=from_dict(Measures, row), pictures=shown, **about)
+        Trial(measures=from_dict(Measures, row), pictures=shown, **about)
         for row, about, shown in zip(rows, abouts, pictures, strict=True)
     ]
 
 
-def as_row(tried: Tried) -> dict[str, Any]:
+def as_row(tried: Trial) -> dict[str, Any]:
     """A combination as JSON-ready values, without its pictures."""
     costs = {"evaluations": tried.evaluations, "upsampler_evaluations": tried.upsampler_evaluations}
     return {"settings": tried.settings, **asdict(tried.measures), **costs, "seconds": tried.seconds}

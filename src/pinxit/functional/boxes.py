@@ -28,14 +28,16 @@ class Detection:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class Detections:
     """Everything a judge made out in one picture."""
 
     found: tuple[Detection, ...]
     place: str | None = None  # the likeliest ground; None when the judge does not tell grounds
     view: str | None = None  # None is the usual one
     light: str | None = None
-    senses: frozenset[str] = frozenset()  # what the judge tells besides names, colours, styles, flat forms and grounds
+    attributes: frozenset[str] = (
+        frozenset()
+    )  # what the judge tells besides names, colours, styles, flat forms and grounds
 
 
 def area(box: Box) -> float:

@@ -10,13 +10,13 @@ ANY = -1  # a size that may be anything
 OPTIONAL = ("mask",)  # conditions that may be left out
 
 
-def check_conditions(who: str, wanted: Mapping[str, Sequence[int]], shapes: Mapping[str, Sequence[int]]) -> None:
+def check_conditions(who: str, expected: Mapping[str, Sequence[int]], shapes: Mapping[str, Sequence[int]]) -> None:
     """Raise UsageError for conditions that `who` does not take; both mappings hold one sample's shapes."""
-    known = ", ".join(wanted) or "nothing"
+    known = ", ".join(expected) or "nothing"
     for name in shapes:
-        if name not in wanted:
+        if name not in expected:
             raise UsageError(f"{who} takes no condition '{name}'; it takes {known}.")
-    for name, shape in wanted.items():
+    for name, shape in expected.items():
         if name not in shapes:
             if name in OPTIONAL:
                 continue

@@ -144,8 +144,8 @@ class CachedDecoder:
         self.replay = Recorded(self._compute) if self.device.type == "cuda" else None
 
     @torch.inference_mode()
-    def widths(self, wanted: Sequence[int]) -> tuple[int, ...]:
-        """Those of `wanted` at which slots come out as they do when all take part, bit for bit, and S itself.
+    def widths(self, candidates: Sequence[int]) -> tuple[int, ...]:
+        """Those of `candidates` at which slots come out as they do when all take part, bit for bit, and S itself.
 
         Tried on random rows. A GPU's step is recorded for S alone.
         """
@@ -164,7 +164,7 @@ class CachedDecoder:
 
         said(self.slots)  # the later position sees what was fed at the earlier one from the second time on
         full = said(self.slots)
-        fewer = (R for R in sorted(wanted) if self.slots > R)
+        fewer = (R for R in sorted(candidates) if self.slots > R)
         return (*(R for R in fewer if torch.equal(said(R), full[:, :R])), self.slots)
 
     @property

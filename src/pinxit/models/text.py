@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from pinxit.errors import UsageError
 from pinxit.schema import Count, check_fields
-from pinxit.types import Condition
+from pinxit.types import EncodedText
 
 PAD = 0  # the id that stands for "no token here"
 
@@ -56,7 +56,7 @@ class TextBlock(nn.Module):
 
 
 class TextTransformer(nn.Module):
-    """Ids to a `Condition`; initial weights depend on `config` and `seed` alone."""
+    """Ids to a `EncodedText`; initial weights depend on `config` and `seed` alone."""
 
     def __init__(self, config: TextTransformerConfig, seed: int = 0) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class TextTransformer(nn.Module):
                 std = residual if name.endswith(("out.weight", "down.weight")) else 0.02
                 nn.init.normal_(parameter, std=std, generator=generator)
 
-    def forward(self, ids_BL: Tensor) -> Condition:
+    def forward(self, ids_BL: Tensor) -> EncodedText:
         """Ids int64 [B, L] with pads 0, L <= `tokens` -> sequence [B, L, D] (zeros at pads), its mean [B, D], mask."""
         assert ids_BL.shape[1] <= self.config.tokens, "longer than the table of places"
         mask_BL = ids_BL != PAD
@@ -91,4 +91,4 @@ class TextTransformer(nn.Module):
         for block in self.blocks:
             x_BLD = block(x_BLD, mask_BL)
         x_BLD = self.norm(x_BLD).masked_fill(~mask_BL[..., None], 0.0)
-        return Condition(x_BLD, x_BLD.sum(1) / mask_BL.sum(1, keepdim=True), mask_BL)
+        return EncodedText(x_BLD, x_BLD.sum(1) / mask_BL.sum(1, keepdim=True), mask_BL)

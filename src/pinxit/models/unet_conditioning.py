@@ -85,7 +85,7 @@ class PooledText(nn.Module):
         return self.norm2(self.proj(pooled))  # type: ignore[no-any-return]
 
 
-class Reading(nn.Module):
+class ContextRefiner(nn.Module):
     """Context-refiner layers: transformer blocks over the frozen text, [B, L, D] -> [B, L, D].
 
     A sentence encoder hardly tells who stands left of whom once its tokens are pooled for meaning; where a word stands
@@ -94,7 +94,9 @@ class Reading(nn.Module):
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(TextBlock(config.text_width, config.reading_heads) for _ in range(config.reading))
+        self.blocks = nn.ModuleList(
+            TextBlock(config.text_width, config.refiner_heads) for _ in range(config.refiner_layers)
+        )
         for block in self.blocks:
             for branch in (block.out, block.down):
                 assert isinstance(branch, nn.Linear)
@@ -151,7 +153,7 @@ class Conditioning(nn.Module):
         self.augmentation = LevelEmbedding(config) if config.augmentation else None
         self.pooled = PooledText(config) if config.text and config.pool_heads else None
         self.context = Linear(config.text, config.context) if config.text and config.context else nn.Identity()
-        self.reading = Reading(config) if config.reading else None
+        self.reading = ContextRefiner(config) if config.refiner_layers else None
         self.image = PictureEmbedding(config) if config.image else None
 
     def forward(self, time_B: Tensor, told: Mapping[str, Tensor]) -> tuple[Tensor, Text | None]:

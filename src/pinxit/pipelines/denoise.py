@@ -218,9 +218,9 @@ class DenoiseWorker:
         if request.rows > 1 and conditions != null:
             raise UsageError(f"guidance leads from {_told(null)} to {_told(conditions)}: both must be the same.")
         if request.start is not None:
-            found, wanted = tuple(request.start.shape), tuple(self.denoiser.shape)
-            if found != wanted:
-                raise UsageError(f"the start has the shape {found}; what is drawn here has {wanted}.")
+            found, expected = tuple(request.start.shape), tuple(self.denoiser.shape)
+            if found != expected:
+                raise UsageError(f"the start has the shape {found}; what is drawn here has {expected}.")
             if not request.start.isfinite().all():
                 raise UsageError("the start holds numbers that are not finite.")
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pinxit.errors import CheckpointError
-from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, TextTower
+from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, TextTower
 from pinxit.text.clip_tokenizer import ClipTokenizer
 from pinxit.text.frozen import FrozenEncoder, Running
 from pinxit.text.model_folder import ModelFolder
@@ -117,7 +117,7 @@ def _published(folder: ModelFolder) -> TextTower:
         raise CheckpointError(f"{where} names the activation {told['hidden_act']}; pinxit knows quick_gelu and gelu.")
     tensors = _tensors(folder)
     projection = tensors.get("text_projection.weight")
-    config = TextConfig(
+    config = CLIPTextConfig(
         vocab=told["vocab_size"],
         tokens=told["max_position_embeddings"],
         width=told["hidden_size"],

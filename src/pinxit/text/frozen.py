@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.text.spelling import spelled
-from pinxit.types import Condition
+from pinxit.types import EncodedText
 
 Precision = Literal["fp32", "bf16"]
 LENGTH = 128  # tokens where nobody says more (spec: the paper names no number)
@@ -77,8 +77,8 @@ class FrozenEncoder(ABC):
     def runs(self, running: Running) -> bool:
         """Whether it is run just so."""
         length = running.length or min(LENGTH, self.positions or LENGTH)
-        wanted = (length, torch.device(running.device), running.precision, running.padded, running.spell)
-        return (self.length, self.device, self.precision, self.padded, self.spell) == wanted
+        expected = (length, torch.device(running.device), running.precision, running.padded, running.spell)
+        return (self.length, self.device, self.precision, self.padded, self.spell) == expected
 
     @cached_property
     def fingerprint(self) -> str:
@@ -94,7 +94,7 @@ class FrozenEncoder(ABC):
         """How many tokens of `text` are cut off because it is too long; 0 for a text that fits."""
         return max(0, len(self._ids([text], None)[0]) - self.length)
 
-    def encode(self, texts: Sequence[str], batch: int = 1) -> Condition:
+    def encode(self, texts: Sequence[str], batch: int = 1) -> EncodedText:
         """float32 sequence [B, L, D] (zeros after each text), pooled [B, E] and mask [B, L], on the encoder's device.
 
         `batch` texts run at once: that is faster on a GPU, and may change the last bits of what they say.
@@ -106,9 +106,9 @@ class FrozenEncoder(ABC):
         for place, row in enumerate(rows):
             sequence[place, : len(row)] = row
             mask[place, : len(ids[place])] = True
-        return Condition(sequence, pooled, mask)
+        return EncodedText(sequence, pooled, mask)
 
-    def null(self) -> Condition:
+    def null(self) -> EncodedText:
         """What the encoder says of the empty text, B = 1: its specials alone."""
         return self.encode([""])
 

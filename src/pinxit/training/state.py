@@ -160,11 +160,11 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} cannot be read: {error}; {AGAIN}.") from error
 
 
-def _check_names(path: Path, wanted: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> None:
-    for name in sorted(wanted.keys() ^ stored.keys()):
-        which = "lacks" if name in wanted else "has an unknown"
+def _check_names(path: Path, expected: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> None:
+    for name in sorted(expected.keys() ^ stored.keys()):
+        which = "lacks" if name in expected else "has an unknown"
         raise CheckpointError(f"{path} {which} '{name}': it was written for another model.")
-    for name, tensor in wanted.items():
+    for name, tensor in expected.items():
         if tensor.shape != stored[name].shape:
             shapes = f"{list(stored[name].shape)}, not {list(tensor.shape)}"
             raise CheckpointError(f"{path} has '{name}' of shape {shapes}: it was written for another model.")

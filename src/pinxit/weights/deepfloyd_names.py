@@ -100,8 +100,8 @@ def unet_config(described: Mapping[str, Any], where: str) -> UNetConfig:
     """The config that a diffusers config.json describes. Raises CheckpointError naming the first foreign field."""
     for name, (default, *known) in _FIXED.items():
         if (value := described.get(name, default)) not in known:
-            wanted = " or ".join(map(str, known))
-            raise CheckpointError(f"{where}: {name} is {value}; DeepFloyd IF's networks have {wanted}.")
+            expected = " or ".join(map(str, known))
+            raise CheckpointError(f"{where}: {name} is {value}; DeepFloyd IF's networks have {expected}.")
     told = {name: described.get(name, default) for name, default in _DEFAULTS.items()}
     levels = len(described.get("block_out_channels", ()))
     activation = _one_of(told, "act_fn", _ACTIVATIONS, where)

@@ -28,12 +28,12 @@ def fetch(spec: str, archives: bool = True) -> Path:
     return folder
 
 
-def _snapshot(name: str, revision: str | None, wanted: list[str]) -> Path:
+def _snapshot(name: str, revision: str | None, expected: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=expected))
     except LocalEntryNotFoundError as error:
         told = "is not at hand and the hub cannot be reached; copy its folder here and give that"
         raise CheckpointError(f"{name} {told}.") from error

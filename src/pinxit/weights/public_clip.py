@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.files import read_json
-from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
+from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.models.layers import Activation
 from pinxit.schema import checked
 from pinxit.weights.clip_names import Names, hf_names, openai_names
@@ -106,10 +106,12 @@ def recognise(path: Path, activation: Activation | None = None) -> Found:
 def _ours(model: CLIP, found: Found, path: Path) -> dict[str, Tensor]:
     """The tensors under our names. Raises CheckpointError unless every key is used exactly once and fits."""
     tables = {ours: found.names(ours) for ours in model.state_dict()}
-    wanted = {name for names in tables.values() for name in names.parts}
+    expected = {name for names in tables.values() for name in names.parts}
     given = set(found.tensors) - set(found.ignored)
-    counters = {name for name in wanted if name.endswith("num_batches_tracked")}  # of BatchNorms; some files lack them
-    for what, keys in (("lacks", wanted - given - counters), ("has unknown", given - wanted)):
+    counters = {
+        name for name in expected if name.endswith("num_batches_tracked")
+    }  # of BatchNorms; some files lack them
+    for what, keys in (("lacks", expected - given - counters), ("has unknown", given - expected)):
         if keys:
             raise CheckpointError(f"{path} {what} {some(sorted(keys))}; it does not fit {found.layout}.")
     state = {}
@@ -131,7 +133,7 @@ def _inferred(tensors: Mapping[str, Tensor], activation: Activation, path: Path)
     """The shapes that OpenAI's keys imply (its loader; spec 7.1)."""
     try:
         text_width = len(tensors["ln_final.weight"])
-        text = TextConfig(
+        text = CLIPTextConfig(
             vocab=len(tensors["token_embedding.weight"]),
             tokens=len(tensors["positional_embedding"]),
             width=text_width,
@@ -145,18 +147,18 @@ def _inferred(tensors: Mapping[str, Tensor], activation: Activation, path: Path)
         raise CheckpointError(f"{path} lacks {missing.args[0]}; it is no CLIP of OpenAI's layout.") from None
 
 
-def _vit(tensors: Mapping[str, Tensor]) -> VisionConfig:
+def _vit(tensors: Mapping[str, Tensor]) -> CLIPVisionConfig:
     width, _, patch, _ = tensors["visual.conv1.weight"].shape
     grid = math.isqrt(len(tensors["visual.positional_embedding"]) - 1)
     layers = _count(tensors, "visual.transformer.resblocks.")
     heads = max(1, width // OPENAI_HEAD)
-    return VisionConfig(size=patch * grid, width=width, patch=patch, layers=layers, heads=heads)
+    return CLIPVisionConfig(size=patch * grid, width=width, patch=patch, layers=layers, heads=heads)
 
 
-def _resnet(tensors: Mapping[str, Tensor]) -> VisionConfig:
+def _resnet(tensors: Mapping[str, Tensor]) -> CLIPVisionConfig:
     stages = tuple(_count(tensors, f"visual.layer{stage}.") for stage in range(1, 5))
     grid = math.isqrt(len(tensors["visual.attnpool.positional_embedding"]) - 1)
-    return VisionConfig(size=32 * grid, width=len(tensors["visual.conv3.weight"]), stages=stages)
+    return CLIPVisionConfig(size=32 * grid, width=len(tensors["visual.conv3.weight"]), stages=stages)
 
 
 def _count(tensors: Mapping[str, Tensor], prefix: str) -> int:
@@ -242,8 +244,8 @@ def _from_transformers(
     return _config(
         where,
         embed,
-        VisionConfig(size=vision["image_size"], patch=vision["patch_size"], **_tower(vision)),
-        TextConfig(vocab=text["vocab_size"], tokens=text["max_position_embeddings"], eot=eot, **_tower(text)),
+        CLIPVisionConfig(size=vision["image_size"], patch=vision["patch_size"], **_tower(vision)),
+        CLIPTextConfig(vocab=text["vocab_size"], tokens=text["max_position_embeddings"], eot=eot, **_tower(text)),
         acts[vision["hidden_act"]],
         look,
     )
@@ -252,8 +254,8 @@ def _from_transformers(
 def _config(
     where: Path,
     embed: int,
-    vision: VisionConfig,
-    text: TextConfig,
+    vision: CLIPVisionConfig,
+    text: CLIPTextConfig,
     activation: Activation,
     look: Mapping[str, tuple[float, ...]],
 ) -> CLIPConfig:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pinxit.world import chinese, chinese_free, english, english_free
 from pinxit.world.dice import Dice
-from pinxit.world.plan import Plan, meaning
+from pinxit.world.plan import ScenePlan, meaning
 from pinxit.world.scene import Scene
 from pinxit.world.vocabulary import Lexicon
 
@@ -30,7 +30,7 @@ def captions(scene: Scene, words: Lexicon, language: Language, dice: Dice, rich:
     grounded = [dice.chance(0.5) for _ in range(PHRASINGS - 1)]
     if not any(grounded):
         grounded[dice.below(2)] = True
-    if not plan.ground_told:
+    if not plan.may_mention_ground:
         grounded = [False] * len(grounded)
     if language == "zh":
         return (chinese.plain(plan, words), *chinese.variants(plan, words, dice, grounded))
@@ -53,15 +53,15 @@ def _free_captions(scene: Scene, words: Lexicon, language: Language, dice: Dice,
     return tuple(found)
 
 
-def _shares(plan: Plan, dice: Dice, rich: float) -> list[tuple[bool, bool]]:
+def _shares(plan: ScenePlan, dice: Dice, rich: float) -> list[tuple[bool, bool]]:
     """Which of the further captions tell the ground, and which everything."""
     full = [dice.chance(rich) for _ in range(PHRASINGS - 1)]
     ground = [all_of_it or dice.chance(GROUND) for all_of_it in full]
-    wanted = PHRASINGS // 2 - plan.placed
+    expected = PHRASINGS // 2 - plan.mentions_place
     for k in dice.shuffled(range(PHRASINGS - 1)):
-        if sum(ground) < wanted:
+        if sum(ground) < expected:
             ground[k] = True
-    return [(one and plan.ground_told, all_of_it) for one, all_of_it in zip(ground, full, strict=True)]
+    return [(one and plan.may_mention_ground, all_of_it) for one, all_of_it in zip(ground, full, strict=True)]
 
 
 def _say(language: Literal["en", "zh"]) -> Callable[[Scene, Lexicon, Dice, bool, bool], str]:
@@ -73,7 +73,7 @@ def rich_caption(scene: Scene, words: Lexicon, language: Literal["en", "zh"], di
 
     In the turns of phrase of the worlds beyond `small`, whatever the lexicon.
     """
-    return _say(language)(scene, words, dice, meaning(scene).ground_told, True)
+    return _say(language)(scene, words, dice, meaning(scene).may_mention_ground, True)
 
 
 def plain_caption(scene: Scene, words: Lexicon, language: Literal["en", "zh"] = "en") -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pinxit.world import chinese_turns as turns
+from pinxit.world import chinese_free_templates as turns
 from pinxit.world.chinese_phrases import Phrase, name_of, phrase
 from pinxit.world.dice import Dice
-from pinxit.world.plan import Plan, meaning
+from pinxit.world.plan import ScenePlan, meaning
+from pinxit.world.positions import around, in_corner, seen_in_place, sizes, where
 from pinxit.world.scene import Scene
 from pinxit.world.vocabulary import COLOURS_ZH, HORIZON, PLACES, Lexicon
-from pinxit.world.whereabouts import around, in_corner, seen_in_place, sizes, where
 
 NUMBERED = 0.6  # how often a thing is "一只猫" and not "猫"
 INTRO = 0.3  # how often a picture without style or view is called one
@@ -54,7 +54,7 @@ def _numbered(said: str) -> bool:
     return said.startswith(("一", "两", "三", "四", "五", "六"))
 
 
-def _one(plan: Plan, scene: Scene, words: Lexicon, dice: Dice, ground: bool, placed: bool) -> tuple[str, bool]:
+def _one(plan: ScenePlan, scene: Scene, words: Lexicon, dice: Dice, ground: bool, placed: bool) -> tuple[str, bool]:
     """One kind of thing, and whether the sentence is more than a noun phrase."""
     part = plan.parts[0]
     found = phrase(part, words, dice)
@@ -74,7 +74,7 @@ def _one(plan: Plan, scene: Scene, words: Lexicon, dice: Dice, ground: bool, pla
     return _standing(quantity, thing, plan, words, dice, ground)
 
 
-def _standing(quantity: str, thing: str, plan: Plan, words: Lexicon, dice: Dice, ground: bool) -> tuple[str, bool]:
+def _standing(quantity: str, thing: str, plan: ScenePlan, words: Lexicon, dice: Dice, ground: bool) -> tuple[str, bool]:
     """日出时坐在田野上的水豚."""
     light = dice.pick(turns.LIT[plan.light]) if plan.light else ""
     if ground and plan.place in PLACES and dice.chance(0.5):
@@ -88,26 +88,26 @@ def _standing(quantity: str, thing: str, plan: Plan, words: Lexicon, dice: Dice,
     return (f"{light}，{said}" if light else said), bool(ground or light)
 
 
-def _creature(plan: Plan, words: Lexicon) -> bool:
+def _creature(plan: ScenePlan, words: Lexicon) -> bool:
     """Whether the first part can sit and stand."""
     return bool({"mammal", "bird", "person"}.intersection(words.nouns[plan.parts[0].name].groups))
 
 
-def _poses(plan: Plan, words: Lexicon) -> bool:
+def _poses(plan: ScenePlan, words: Lexicon) -> bool:
     return _creature(plan, words) and plan.place in HORIZON and plan.view is None and plan.parts[0].count == 1
 
 
-def _lit(said: str, plan: Plan, dice: Dice) -> str:
+def _lit(said: str, plan: ScenePlan, dice: Dice) -> str:
     return f"{dice.pick(turns.LIT[plan.light])}，{said}" if plan.light else said
 
 
-def _several(plan: Plan, scene: Scene, words: Lexicon, dice: Dice, ground: bool, placed: bool) -> tuple[str, bool]:
+def _several(plan: ScenePlan, scene: Scene, words: Lexicon, dice: Dice, ground: bool, placed: bool) -> tuple[str, bool]:
     """Several things or a pair of pictures, and whether the sentence is more than a noun phrase."""
     said, clause = _together(plan, scene, words, dice, placed)
     return (_grounded(said, plan, dice, clause), True) if ground else (said, clause)
 
 
-def _together(plan: Plan, scene: Scene, words: Lexicon, dice: Dice, placed: bool) -> tuple[str, bool]:
+def _together(plan: ScenePlan, scene: Scene, words: Lexicon, dice: Dice, placed: bool) -> tuple[str, bool]:
     parts = plan.parts
     alike = len(parts) > 1 and len({part.name for part in parts}) == 1
     called = name_of(parts[0], words, dice) if alike or plan.lower_style else None
@@ -117,7 +117,7 @@ def _together(plan: Plan, scene: Scene, words: Lexicon, dice: Dice, placed: bool
     slots |= {key: COLOURS_ZH.get(part.colour or "", "") for key, part in zip("xyz", parts, strict=False)}
     if plan.lower_style is not None:
         return dice.pick(turns.PAIR).format(**slots | {"s": dice.pick(turns.LOWER[plan.lower_style])}), True
-    if not plan.told:
+    if not plan.mentions_relations:
         both = [_where(scene, dice, (k,)) for k in (0, 1)] if placed and dice.chance(WITH_PLACES) else []
         if both and all(both):
             way = dice.pick(turns.LIE_BOTH)
@@ -137,7 +137,7 @@ def _slots(found: list[Phrase], dice: Dice) -> dict[str, str]:
     return slots | {"q": first.number if numbered else "", "W": first.clothes, "M": first.body, "n": first.bare}
 
 
-def _ways(plan: Plan, words: Lexicon, alike: bool) -> tuple[str, ...]:
+def _ways(plan: ScenePlan, words: Lexicon, alike: bool) -> tuple[str, ...]:
     if len(plan.relations) == 1:
         ways = turns.RELATED[plan.relations[0]]
         lively = _creature(plan, words)
@@ -156,7 +156,7 @@ def _where(scene: Scene, dice: Dice, members: tuple[int, ...] | None = None) -> 
     return dice.pick(turns.CORNER[found] if found in turns.CORNER and in_corner(box) else turns.WHERE[found])
 
 
-def _grounded(said: str, plan: Plan, dice: Dice, clause: bool) -> str:
+def _grounded(said: str, plan: ScenePlan, dice: Dice, clause: bool) -> str:
     """白色背景上的一只企鹅, 一只企鹅，白色背景, 草地上有一只企鹅."""
     if plan.place in PLACES:
         places = turns.PLACED_CLAUSE if clause else turns.PLACED
@@ -165,7 +165,7 @@ def _grounded(said: str, plan: Plan, dice: Dice, clause: bool) -> str:
     return dice.pick(grounds).format(c=COLOURS_ZH[plan.place], x=said)
 
 
-def _introduced(said: str, plan: Plan, clause: bool, dice: Dice) -> str:
+def _introduced(said: str, plan: ScenePlan, clause: bool, dice: Dice) -> str:
     photo = dice.chance(PHOTO)
     if clause:
         return dice.pick(turns.PHOTO_CLAUSE if photo else turns.INTRO_CLAUSE).format(said)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pinxit.world.dice import Dice
-from pinxit.world.english_ways import (
+from pinxit.world.english_templates import (
     ALIKE,
     AND,
     CHAINED,
@@ -18,7 +18,7 @@ from pinxit.world.english_ways import (
     WRITTEN,
 )
 from pinxit.world.phrasing import Way, different, ways
-from pinxit.world.plan import Part, Plan
+from pinxit.world.plan import Part, ScenePlan
 from pinxit.world.roles import GARMENTS
 from pinxit.world.vocabulary import COUNTS, FORM_ADJECTIVE, PLACES, Lexicon, Noun
 
@@ -109,13 +109,13 @@ def _number(count: int, dice: Dice | None) -> str:
     return str(count) if dice and dice.chance(0.08) else COUNTS[count][0]
 
 
-def plain(plan: Plan, words: Lexicon) -> str:
+def plain(plan: ScenePlan, words: Lexicon) -> str:
     """The plainest true sentence: what a task asks a painter for."""
     said = fill(templates(plan)[0], plan, words, None)
-    return said + setting(plan, None) if plan.placed else said
+    return said + setting(plan, None) if plan.mentions_place else said
 
 
-def variants(plan: Plan, words: Lexicon, dice: Dice, grounded: list[bool]) -> list[str]:
+def variants(plan: ScenePlan, words: Lexicon, dice: Dice, grounded: list[bool]) -> list[str]:
     """Further phrasings, none twice and none the plainest; `grounded[k]` says whether the k-th tells the ground."""
 
     def say(way: Way, ground: bool) -> str:
@@ -125,7 +125,7 @@ def variants(plan: Plan, words: Lexicon, dice: Dice, grounded: list[bool]) -> li
     return different([plain(plan, words)], dice.shuffled(ways(plan, templates(plan), RELATED)), say, grounded)
 
 
-def templates(plan: Plan) -> tuple[str, ...]:
+def templates(plan: ScenePlan) -> tuple[str, ...]:
     """Every way to say the plan, the plainest first."""
     if plan.lower_style is not None:
         noun, full_noun = STYLE_NOUNS[plan.lower_style]
@@ -137,21 +137,21 @@ def templates(plan: Plan) -> tuple[str, ...]:
     return core
 
 
-def _core(plan: Plan) -> tuple[str, ...]:
+def _core(plan: ScenePlan) -> tuple[str, ...]:
     """The ways to say who is there and how they stand."""
     first = plan.parts[0]
     if first.words:
         return WRITTEN
     if len(plan.parts) == 1:
         return ONE if first.count == 1 else MANY
-    if not plan.told:
+    if not plan.mentions_relations:
         return AND
     if plan.pattern == "stack" and len({part.name for part in plan.parts}) == 1:
         return ALIKE
     return RELATED[plan.relations[0]] if len(plan.relations) == 1 else CHAINED[plan.relations]
 
 
-def fill(template: str, plan: Plan, words: Lexicon, dice: Dice | None) -> str:
+def fill(template: str, plan: ScenePlan, words: Lexicon, dice: Dice | None) -> str:
     """The template with the plan's noun phrases in it."""
     first = plan.parts[0]
     slots = {letter: noun_phrase(part, words, dice) for letter, part in zip("abcd", plan.parts, strict=False)}
@@ -159,7 +159,7 @@ def fill(template: str, plan: Plan, words: Lexicon, dice: Dice | None) -> str:
     return template.format(**slots, **colours, n=first.name, p=words.nouns[first.name].plural, w=first.words)
 
 
-def setting(plan: Plan, dice: Dice | None) -> str:
+def setting(plan: ScenePlan, dice: Dice | None) -> str:
     """ " on a white background", " in a meadow"."""
     if plan.place in PLACES:
         return " " + PLACES[plan.place][0]

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pinxit.world import english_turns as turns
+from pinxit.world import english_free_templates as turns
 from pinxit.world.dice import Dice
 from pinxit.world.english import article
 from pinxit.world.english_phrases import bare, name_of, phrase
-from pinxit.world.plan import Part, Plan, meaning
+from pinxit.world.plan import Part, ScenePlan, meaning
+from pinxit.world.positions import around, in_corner, seen_in_place, sizes, where
 from pinxit.world.scene import RelationName, Scene
 from pinxit.world.vocabulary import HORIZON, PLACES, Lexicon
-from pinxit.world.whereabouts import around, in_corner, seen_in_place, sizes, where
 
 INTRO = 0.3  # how often a picture without style or view is called one
 PHOTO = 0.3  # of those
@@ -43,11 +43,11 @@ def say(scene: Scene, words: Lexicon, dice: Dice, ground: bool, rich: bool) -> s
     return _introduced(said, plan, dice)
 
 
-def _core(plan: Plan, scene: Scene, words: Lexicon, dice: Dice, placed: bool) -> tuple[str, bool]:
+def _core(plan: ScenePlan, scene: Scene, words: Lexicon, dice: Dice, placed: bool) -> tuple[str, bool]:
     """Who is there and how they stand, and whether that cannot be the object of "a photo of"."""
     if plan.lower_style is not None:
         return _pair(plan, words, dice), True
-    if len(plan.parts) == 2 and not plan.told:
+    if len(plan.parts) == 2 and not plan.mentions_relations:
         return _two(plan, scene, words, dice, placed)
     template = _template(plan, dice)
     said = _filled(template, plan, words, dice)
@@ -60,7 +60,7 @@ def _core(plan: Plan, scene: Scene, words: Lexicon, dice: Dice, placed: bool) ->
     return said, template.startswith(("on the ", "at the "))
 
 
-def _template(plan: Plan, dice: Dice) -> str:
+def _template(plan: ScenePlan, dice: Dice) -> str:
     first = plan.parts[0]
     if first.words:
         return dice.pick(turns.WRITTEN)
@@ -73,7 +73,7 @@ def _template(plan: Plan, dice: Dice) -> str:
     return dice.pick(turns.ALIKE if len({part.name for part in plan.parts}) == 1 else turns.STACKED)
 
 
-def _filled(template: str, plan: Plan, words: Lexicon, dice: Dice) -> str:
+def _filled(template: str, plan: ScenePlan, words: Lexicon, dice: Dice) -> str:
     """The template with the plan's noun phrases in it; equal things are called the same throughout."""
     parts = plan.parts
     alike = len(parts) > 1 and len({part.name for part in parts}) == 1
@@ -84,14 +84,14 @@ def _filled(template: str, plan: Plan, words: Lexicon, dice: Dice) -> str:
     return template.format(**slots, **colours, p=several, w=parts[0].words)
 
 
-def _pair(plan: Plan, words: Lexicon, dice: Dice) -> str:
+def _pair(plan: ScenePlan, words: Lexicon, dice: Dice) -> str:
     part = plan.parts[0]
     called = name_of(words.nouns[part.name], 1, words, dice)
     slots = {"a": phrase(part, words, dice, called), "n": bare(part, words, dice, called)}
     return dice.pick(turns.PAIR).format(**slots, s=dice.pick(turns.LOWER[plan.lower_style or ""]))
 
 
-def _two(plan: Plan, scene: Scene, words: Lexicon, dice: Dice, placed: bool) -> tuple[str, bool]:
+def _two(plan: ScenePlan, scene: Scene, words: Lexicon, dice: Dice, placed: bool) -> tuple[str, bool]:
     """Two things merely named together; in a rich caption where each is."""
     said = [phrase(part, words, dice) for part in plan.parts]
     if placed and plan.view is None and dice.chance(WITH_PLACES):
@@ -113,7 +113,7 @@ def _where(scene: Scene, dice: Dice, members: range | tuple[int, ...], before: s
     return before + dice.pick(turns.CORNER[found] if corner else turns.WHERE[found])
 
 
-def _behind(said: str, plan: Plan, words: Lexicon, dice: Dice, ground: bool) -> tuple[str, bool]:
+def _behind(said: str, plan: ScenePlan, words: Lexicon, dice: Dice, ground: bool) -> tuple[str, bool]:
     """The sentence with its light and ground behind it, or rarely before, and whether they stand before."""
     ends = []
     if plan.light is not None:
@@ -134,7 +134,7 @@ def _ground(place: str, dice: Dice) -> str:
     return dice.pick(turns.GROUNDS).format(article(place), c=place)
 
 
-def _poses(plan: Plan, words: Lexicon) -> bool:
+def _poses(plan: ScenePlan, words: Lexicon) -> bool:
     """Whether it may be said to sit or stand in its place: a creature alone, named last."""
     first: Part = plan.parts[0]
     able = {"mammal", "bird", "person"}.intersection(words.nouns[first.name].groups)
@@ -143,7 +143,7 @@ def _poses(plan: Plan, words: Lexicon) -> bool:
     return alone and bool(able) and plan.place in HORIZON and not (first.material or first.outfit)
 
 
-def _introduced(said: str, plan: Plan, dice: Dice) -> str:
+def _introduced(said: str, plan: ScenePlan, dice: Dice) -> str:
     if dice.chance(PHOTO):
         return dice.pick(turns.PHOTO).format(said)
     if len(plan.parts) == 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pinxit.world.dice import Dice
 from pinxit.world.english import article, clothes, plural, with_article
-from pinxit.world.english_turns import FORMED, LOOKING, MATERIAL, WEARING
+from pinxit.world.english_free_templates import FORMED, LOOKING, MATERIAL, WEARING
 from pinxit.world.plan import Part
 from pinxit.world.vocabulary import COUNTS, FORM_ADJECTIVE, Lexicon, Noun
 

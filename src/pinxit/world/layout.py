@@ -17,7 +17,7 @@ from pinxit.world.plan import Size
 GRID = 64
 MARGIN = 2  # free rim around the picture
 FIELD = GRID - 2 * MARGIN
-SHORT, SHORTEST = 12, 10  # the shorter side of an object: wanted, and the least
+SHORT, SHORTEST = 12, 10  # the shorter side of an object: expected, and the least
 GAP = 3  # between objects that do not touch
 
 
@@ -75,9 +75,9 @@ def two_sizes(dice: Dice, sizes: tuple[Size | None, Size | None]) -> tuple[int, 
 
 def side_by_side(dice: Dice, aspects: tuple[float, float], sizes: tuple[Size | None, Size | None]) -> list[Rect] | None:
     """The first to the left of the second: a gap between them, centres nearly level."""
-    wanted = two_sizes(dice, sizes)
+    expected = two_sizes(dice, sizes)
     most = [(FIELD - 4) // 2 if size is None else (FIELD - 4) * (2 if size == "big" else 1) // 3 for size in sizes]
-    extents = [extent(a, s, m, FIELD) for a, s, m in zip(aspects, wanted, most, strict=True)]
+    extents = [extent(a, s, m, FIELD) for a, s, m in zip(aspects, expected, most, strict=True)]
     one, other = extents
     if one is None or other is None:
         return None

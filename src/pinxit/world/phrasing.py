@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from pinxit.world.plan import INVERSE, Plan
+from pinxit.world.plan import INVERSE, ScenePlan
 from pinxit.world.scene import RelationName
 
 
@@ -14,16 +14,16 @@ class Way:
     """A template and the plan whose noun phrases fill it."""
 
     template: str
-    plan: Plan
+    plan: ScenePlan
 
 
-def ways(plan: Plan, templates: tuple[str, ...], related: Mapping[RelationName, tuple[str, ...]]) -> list[Way]:
+def ways(plan: ScenePlan, templates: tuple[str, ...], related: Mapping[RelationName, tuple[str, ...]]) -> list[Way]:
     """Every template, and two that tell the relation from its other end: the car is right of the penguin that is left
     of it."""
     found = [Way(template, plan) for template in templates]
-    inverse = INVERSE.get(plan.relations[0]) if plan.told and len(plan.parts) == 2 else None
+    inverse = INVERSE.get(plan.relations[0]) if plan.mentions_relations and len(plan.parts) == 2 else None
     if inverse is not None:
-        swapped = Plan(plan.pattern, plan.parts[::-1], (inverse,), plan.place)
+        swapped = ScenePlan(plan.pattern, plan.parts[::-1], (inverse,), plan.place)
         found += [Way(template, swapped) for template in related[inverse][:2]]
     return found
 

@@ -13,7 +13,7 @@ from functools import cache
 from itertools import combinations as two_of
 from typing import Literal
 
-from pinxit.world.plan import INVERSE, Part, Plan
+from pinxit.world.plan import INVERSE, Part, ScenePlan
 from pinxit.world.scene import RelationName
 
 Split = Literal["train", "seen", "unseen"]
@@ -105,7 +105,7 @@ def held_out(combination: Combination) -> bool:
     return int.from_bytes(digest, "big") < SHARE * 2**64
 
 
-def belongs(plan: Plan, split: Split) -> bool:
+def belongs(plan: ScenePlan, split: Split) -> bool:
     """Whether a scene of this meaning may stand in this split."""
     found = combinations(plan)
     if split == "unseen":
@@ -114,7 +114,7 @@ def belongs(plan: Plan, split: Split) -> bool:
     return not any(map(held_out, found))
 
 
-def combinations(plan: Plan) -> list[Combination]:
+def combinations(plan: ScenePlan) -> list[Combination]:
     """Every combination that a picture of this plan shows."""
     found: list[Combination] = []
     for part in plan.parts:
@@ -128,7 +128,7 @@ def combinations(plan: Plan) -> list[Combination]:
     return found
 
 
-def _setting(plan: Plan) -> list[tuple[str, str]]:
+def _setting(plan: ScenePlan) -> list[tuple[str, str]]:
     kinds = (
         ("place", None if plan.place == "white" else plan.place),
         ("style", plan.style),

@@ -49,13 +49,13 @@ def famous(
     exam = from_dict(FamousExam, {"seeds": seeds, "language": language, "seed": seed}, "exam")
     opened = Judge.open(judge, device)
     asked = famous_questions(exam)
-    check_judge(asked, opened.senses)
+    check_judge(asked, opened.attributes)
     about: dict[str, Any] = {"judge": {"name": judge, "hash": opened.hash}, "candidates": candidates}
     settings = settings_of(changes)
     about |= {"settings": settings} if settings else {}
     done = examine(checkpoint, device, exam, asked, opened, candidates, about, out, shown=len(asked) if sheet else 0)
     table = famous_lines(done.answers, candidates)
-    for name, share in judge_on_famous(asked, opened.look, Rules(), opened.detector.config.size).items():
+    for name, share in judge_on_famous(asked, opened.detect, Rules(), opened.detector.config.size).items():
         table[name]["judge"] = share
     _show(table, {one.task: one.prompt for one in asked})
     if sheet:

@@ -10,7 +10,7 @@ from pinxit.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pinxit.evaluation.exam_run import Sitting
+    from pinxit.evaluation.exam_run import ExamProgress
 
 WIDE = 150  # characters a line, enough for all columns side by side
 
@@ -47,7 +47,7 @@ def origin(exam: Any, device: str) -> dict[str, Any]:
     return {"pinxit": __version__, "date": today(), "machine": machine(device), "exam": asdict(exam)}
 
 
-def write_sheet(path: Path, done: Sitting) -> None:
+def write_sheet(path: Path, done: ExamProgress) -> None:
     """A PNG of the best picture of every question that was kept, marked right or wrong."""
     from pinxit.data.sheet import sheet
     from pinxit.evaluation.report import marked

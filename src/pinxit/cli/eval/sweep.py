@@ -17,9 +17,9 @@ from pinxit.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pinxit.cli.eval.sweep_setup import Bench
+    from pinxit.cli.eval.sweep_setup import SweepSetup
     from pinxit.evaluation.measures import Measures
-    from pinxit.evaluation.sweep import Tried
+    from pinxit.evaluation.sweep import Trial
     from pinxit.evaluation.variations import Settings
 
 
@@ -113,7 +113,7 @@ def _values(text: str) -> list[Any]:
     return [value_of(part) for part in parts] if all(parts) else []
 
 
-def _run(bench: Bench, planned: list[Settings], out: Path | None) -> tuple[list[Tried], dict[str, Any]]:
+def _run(bench: SweepSetup, planned: list[Settings], out: Path | None) -> tuple[list[Trial], dict[str, Any]]:
     """Every combination tried, and what the results hang on."""
     from pinxit.evaluation.partial import part_of
     from pinxit.evaluation.sweep import sweep as run
@@ -134,7 +134,7 @@ def _run(bench: Bench, planned: list[Settings], out: Path | None) -> tuple[list[
     return tried, about
 
 
-def _write(out: Path, about: dict[str, Any], tried: Sequence[Tried], true: Measures) -> None:
+def _write(out: Path, about: dict[str, Any], tried: Sequence[Trial], true: Measures) -> None:
     from dataclasses import asdict
 
     from pinxit.evaluation.partial import part_of

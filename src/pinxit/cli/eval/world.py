@@ -62,7 +62,7 @@ def world(
 
     judge = judge or JUDGES.get(world or "small", "judge")
     opened = Judge.open(judge, device)
-    exam = exam_of(world or opened.world, split, prompts, language, words, seed, opened.senses)
+    exam = exam_of(world or opened.world, split, prompts, language, words, seed, opened.attributes)
     asked = questions(exam)
     about = {"judge": {"name": judge, "hash": opened.hash}, "candidates": candidates}
     table: Lines = {}
@@ -102,7 +102,7 @@ def _judge_lines(exam: Exam, asked: list[Question], judge: Judge) -> Lines:
     from pinxit.evaluation.report import lines
 
     size = judge.detector.config.size
-    found = lines(judge_scores(asked, exam, judge.look, Rules(), size))
+    found = lines(judge_scores(asked, exam, judge.detect, Rules(), size))
     return {f"judge: {line}": scores for line, scores in found.items()}
 
 

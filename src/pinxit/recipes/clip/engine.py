@@ -21,21 +21,21 @@ HINTS = {"fp32": "f32", "bf16": "bf16"}
 PIECE = {"fp32": 8, "bf16": 16}  # rows that one core takes at a time where there are more
 
 
-def pick_engine(wanted: Engine, device: torch.device) -> Engine:
+def pick_engine(requested: Engine, device: torch.device) -> Engine:
     """ "torch" or "openvino". Raises UsageError for one that cannot serve.
 
     "auto" is openvino on a CPU where it is installed.
     """
     there = find_spec("openvino") is not None
-    if wanted == "auto":
+    if requested == "auto":
         return "openvino" if there and device.type == "cpu" else "torch"
-    if wanted == "openvino" and not there:
+    if requested == "openvino" and not there:
         raise UsageError('the engine openvino is not installed: pip install "pinxit[openvino]".')
-    if wanted == "openvino" and device.type != "cpu":
+    if requested == "openvino" and device.type != "cpu":
         raise UsageError(f"the engine openvino works on the CPU, not on {device}.")
-    if wanted not in ("torch", "openvino"):
-        raise UsageError(f"there is no engine '{wanted}'; choose from auto, torch, openvino.")
-    return wanted
+    if requested not in ("torch", "openvino"):
+        raise UsageError(f"there is no engine '{requested}'; choose from auto, torch, openvino.")
+    return requested
 
 
 def compiled(encode: Callable[[Tensor], Tensor], owner: nn.Module, example: Tensor, precision: Precision) -> Any:

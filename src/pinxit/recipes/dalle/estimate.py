@@ -8,8 +8,8 @@ from functools import partial
 from pinxit.models.dvae import DVAE
 from pinxit.recipes import estimate
 from pinxit.recipes.clip.task import ClipTask
+from pinxit.recipes.dalle.clip_training import Reconstruct, ranker
 from pinxit.recipes.dalle.presets import DalleConfig
-from pinxit.recipes.dalle.ranker import Redraw, ranker
 from pinxit.recipes.dalle.run import STAGES, TRAINED, DalleRun
 from pinxit.recipes.dalle.train_dvae import DVAETask
 from pinxit.recipes.dalle.train_transformer import TransformerTask
@@ -40,7 +40,9 @@ def stage(config: DalleConfig, name: str) -> estimate.Stage:
 
 def _clip(config: DalleConfig) -> ClipTask:
     training = ranker(config)
-    return ClipTask(training, redraw=Redraw(DVAE(config.dvae), config.noise.worn) if training.redrawn else None)
+    return ClipTask(
+        training, reconstruct=Reconstruct(DVAE(config.dvae), config.noise.corrupted) if training.reconstructed else None
+    )
 
 
 TASKS: dict[str, Callable[[DalleConfig], estimate.Sketched]] = {

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pinxit.data.bank import build_bank
 from pinxit.data.sources import open_training
 from pinxit.recipes.clip.task import GROUP, ClipTask
+from pinxit.recipes.dalle.clip_training import Reconstruct, ranker
 from pinxit.recipes.dalle.encode import encode_bank
-from pinxit.recipes.dalle.ranker import Redraw, ranker
 from pinxit.recipes.dalle.release import write_checkpoint
 from pinxit.recipes.dalle.run import STAGES, TRAINED, DalleRun
 from pinxit.recipes.dalle.train_dvae import DVAETask
@@ -83,9 +83,9 @@ def transformer(run: DalleRun, stop: Stop) -> None:
 def clip(run: DalleRun, stop: Stop) -> None:
     """Train the ranker; a share of its pictures goes through the dVAE first, as those that it will rank."""
     training = ranker(run.config, run.grouped)
-    run.need("clip", "pictures", "tokenizer", *(["dvae"] if training.redrawn else []))
-    redraw = Redraw(run.dvae(), run.config.noise.worn) if training.redrawn else None
-    _fit(run, ClipTask(training, run.ranking_bank(), run.tokenizer(), redraw), stop)
+    run.need("clip", "pictures", "tokenizer", *(["dvae"] if training.reconstructed else []))
+    reconstruct = Reconstruct(run.dvae(), run.config.noise.corrupted) if training.reconstructed else None
+    _fit(run, ClipTask(training, run.ranking_bank(), run.tokenizer(), reconstruct), stop)
 
 
 def checkpoint(run: DalleRun, stop: Stop) -> None:

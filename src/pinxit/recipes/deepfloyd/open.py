@@ -64,7 +64,9 @@ def open_painter(
     denoiser = base.denoiser(captions, on, precision)
     behind = enlarger.upsampler(captions, on, precision) if enlarger is not None else None
     about, dynamic = base.thresholding, base.thresholding.kind == "dynamic"
-    sampling = replace(BASE, percentile=about.percentile if dynamic else 0.0, most=about.most if dynamic else 0.0)
+    sampling = replace(
+        BASE, percentile=about.percentile if dynamic else 0.0, max_threshold=about.max_threshold if dynamic else 0.0
+    )
     return ImagenPainter(
         denoiser,
         base.config(denoiser.unet),
@@ -111,10 +113,10 @@ class _Stage:
         if not where.is_file():
             raise CheckpointError(f"{folder} holds no DeepFloyd IF: it has no unet/config.json.")
         told = json_object(where)
-        found, wanted = FOLDERS.get(told.get("in_channels", 0)), FOLDERS[channels]
-        if found not in (None, wanted):
+        found, expected = FOLDERS.get(told.get("in_channels", 0)), FOLDERS[channels]
+        if found not in (None, expected):
             raise CheckpointError(
-                f"{folder} holds DeepFloyd IF's {found} (unet/config.json says so): give its {wanted} here."
+                f"{folder} holds DeepFloyd IF's {found} (unet/config.json says so): give its {expected} here."
             )
         if told.get("out_channels") != 6:
             raise CheckpointError(f"{where}: out_channels is {told.get('out_channels')}; DeepFloyd IF has 6.")

@@ -45,7 +45,7 @@ def read_schedule(folder: Path) -> tuple[DiffusionConfig, Thresholding]:
     told = _told(folder, _NOISE | _STEPS)
     if told.get("thresholding", False):
         ratio, most = (_number(told, name, folder) for name in ("dynamic_thresholding_ratio", "sample_max_value"))
-        about = Thresholding("dynamic", percentile=ratio, most=most)
+        about = Thresholding("dynamic", percentile=ratio, max_threshold=most)
     elif told.get("clip_sample", True) and told.get("clip_sample_range", 1.0) == 1:
         about = Thresholding()
     else:
@@ -64,7 +64,7 @@ def _steps(told: dict[str, Any], folder: Path) -> int:
     return int(_number(told, "num_train_timesteps", folder))
 
 
-def _told(folder: Path, wanted: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
+def _told(folder: Path, expected: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
     path = folder / FILE
     if not path.is_file():
         raise CheckpointError(
@@ -75,7 +75,7 @@ def _told(folder: Path, wanted: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
     for name in told:
         if name not in known and not name.startswith("_"):
             raise CheckpointError(f"{path} has the setting {name}, which pinxit does not know.")
-    for name, (silent, value) in wanted.items():
+    for name, (silent, value) in expected.items():
         if told.get(name, silent) != value:
             raise CheckpointError(f"{path}: {name} is {told.get(name, silent)}; DeepFloyd IF has {value}.")
     return told

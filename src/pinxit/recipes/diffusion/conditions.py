@@ -19,10 +19,10 @@ from pinxit.recipes.diffusion.schedule import TIMES, DiffusionConfig
 if TYPE_CHECKING:
     from pinxit.text.encoders import TextEncoder
 
-Told = dict[str, Tensor]
+Conditions = dict[str, Tensor]
 
 
-def texts(reader: TextEncoder, captions: Sequence[str], batch: int = 1) -> Told:
+def texts(reader: TextEncoder, captions: Sequence[str], batch: int = 1) -> Conditions:
     """`sequence` float32 [B, L, D] and `mask` bool [B, L]; an empty caption has no text at all: its mask is False."""
     found = reader.encode(captions, batch)
     there = torch.tensor([bool(caption) for caption in captions], device=found.mask.device)
@@ -35,7 +35,7 @@ class Captions:
     def __init__(self, encoder: TextEncoder) -> None:
         self.encoder = encoder
 
-    def __call__(self, caption: str) -> tuple[Told, Told]:
+    def __call__(self, caption: str) -> tuple[Conditions, Conditions]:
         """What one picture is drawn for, and what guidance leads away from: here the same with its text masked."""
         conditions = {name: rows[0] for name, rows in texts(self.encoder, [caption]).items()}
         return conditions, conditions | {"mask": torch.zeros_like(conditions["mask"])}
@@ -60,7 +60,7 @@ class Noising:
     schedule: DiffusionConfig = field(default_factory=DiffusionConfig)
     align_corners: bool = False
 
-    def __call__(self, small: Tensor, level_B: Tensor, noise: Tensor) -> Told:
+    def __call__(self, small: Tensor, level_B: Tensor, noise: Tensor) -> Conditions:
         """`low_res` [B, 3, S, S] from `small` [B, 3, s, s] and `noise` of the large shape, and `augmentation` [B].
 
         `level_B`: times of the schedule in [0, 1]. 0 of a continuous one leaves the picture as it is.

@@ -215,7 +215,7 @@ class DiffusionTask:
             return {}
         small = F.avg_pool2d(x0, self.config.scale)
         shuffled = torch.randperm(len(x0), generator=generator, device=x0.device)  # levels keep no company with times
-        level_B = self.config.noisiest * spread(len(x0), generator, x0.device)[shuffled]
+        level_B = self.config.max_augmentation * spread(len(x0), generator, x0.device)[shuffled]
         return NOISING(small, level_B, torch.randn(x0.shape, generator=generator, device=x0.device))
 
 

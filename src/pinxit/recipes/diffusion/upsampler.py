@@ -94,7 +94,7 @@ class Upsampler:
         own = {name: given[name] for name in SETTINGS if name in given}
         about = checked(SamplingConfig, to_dict(self.sampling) | own)
         for one in self.chain:
-            one.config.check_noise(about.augmentation)
+            one.config.check_augmentation(about.augmentation)
         return about
 
     def tune(self, given: Mapping[str, Any]) -> None:
@@ -174,11 +174,11 @@ class Upsampler:
 
     def _request(self, prompt: str, one: Ranked) -> DenoiseRequest:
         (conditions, null), about, config = self._read(prompt), self.sampling, self.config
-        config.check_noise(about.augmentation)
+        config.check_augmentation(about.augmentation)
         low = self._smaller(one)
         return DenoiseRequest(
-            config.taken({**low, **conditions}),
-            config.taken({**low, **null}),
+            config.accepted({**low, **conditions}),
+            config.accepted({**low, **null}),
             tuple(config.diffusion.even_sigmas(about.upsampler_steps)),
             about.sampler,
             one.seed,

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from pinxit.errors import UsageError
-from pinxit.recipes.diffusion.config import DataConfig, SamplingConfig, Stage, TextConfig
+from pinxit.recipes.diffusion.config import DataConfig, SamplingConfig, Stage, TextEncoderConfig
 from pinxit.schema import Seed
 from pinxit.weights.checkpoint import Store
 
@@ -26,7 +26,7 @@ class ImagenConfig:
     """Everything that a run of `pinxit train imagen` depends on."""
 
     data: DataConfig
-    text: TextConfig
+    text: TextEncoderConfig
     stages: tuple[Stage, ...]  # in the order in which a picture passes them: a base, then upsamplers
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     ranker: str = "tiny"  # whose CLIP ranks the candidates
@@ -50,7 +50,7 @@ class ImagenConfig:
         for small, large in pairwise(self.stages):
             if large.low != small.size:
                 raise UsageError(f"{large.name}.low={large.low} must equal {small.name}.size={small.size}: set both.")
-            large.check_noise(self.sampling.augmentation)
+            large.check_augmentation(self.sampling.augmentation)
         if self.sampling.spacing and not base.diffusion.steps:
             raise UsageError("sampling.spacing names timesteps, and the base's schedule is continuous: set it to ''.")
         if self.text.learned is not None and self.text.learned.tokens < self.text.length:

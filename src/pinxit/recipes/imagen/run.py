@@ -122,11 +122,11 @@ class ImagenRun(StartingRun[ImagenConfig]):
         """What a stage trains, with its pictures and its reader of captions."""
         reader, config = self.reader(stage), self.config
         bank = Bank.open(self.path(bank_of(stage))) if stage in self.learning else None
-        wanted = config.stage(stage).unet.text
-        if wanted not in (0, reader.width):
+        expected = config.stage(stage).unet.text
+        if expected not in (0, reader.width):
             place = f"stages.{stage}.unet"
             raise UsageError(
-                f"text encoder {reader.name} gives vectors of width {reader.width}, and {place}.text={wanted}; "
+                f"text encoder {reader.name} gives vectors of width {reader.width}, and {place}.text={expected}; "
                 f"set {place}.text={reader.width} (and a {place}.pool_heads that divides it)."
             )
         return DiffusionTask(
@@ -140,7 +140,7 @@ class ImagenRun(StartingRun[ImagenConfig]):
             config.text.noise,
             script=config.data.script,
             teaches=stage == config.cascade[0],
-            stored=self.stored(stage, bank, reader) if bank is not None and wanted and config.text.stored else None,
+            stored=self.stored(stage, bank, reader) if bank is not None and expected and config.text.stored else None,
         )
 
     def stored(self, stage: str, bank: Bank, reader: TextEncoder) -> Embeddings:

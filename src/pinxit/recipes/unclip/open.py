@@ -11,8 +11,8 @@ from pinxit.config import from_dict
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.models.prior import build_prior
 from pinxit.recipes.clip.encoder import ClipEncoder
-from pinxit.recipes.diffusion.conditions import Told, texts
-from pinxit.recipes.diffusion.config import TextConfig
+from pinxit.recipes.diffusion.conditions import Conditions, texts
+from pinxit.recipes.diffusion.config import TextEncoderConfig
 from pinxit.recipes.unclip.config import DECODER, SPACE, PriorParts, PriorSampling
 from pinxit.recipes.unclip.imagine import Imagination
 from pinxit.recipes.unclip.space import Space, SpaceConfig
@@ -30,7 +30,7 @@ class Imaginer:
     clip: ClipEncoder
     sampling: PriorSampling
 
-    def told(self, caption: str) -> Told:
+    def told(self, caption: str) -> Conditions:
         """A caption as the prior is told it, cut as in training: `sequence` [L, D], `mask` [L], `pooled` [E]."""
         read = {name: rows[0] for name, rows in texts(self.reader, [caption]).items()}
         return read | {"pooled": torch.from_numpy(self.clip.texts([caption], cut=True))[0].to(read["mask"].device)}
@@ -62,7 +62,7 @@ def open_imaginer(checkpoint: Checkpoint, *, prior: str = "", device: str = "aut
     network = build_prior(parts.network)
     checkpoint.load_into(chosen, network)
     network = network.to(on).eval().requires_grad_(False)
-    text = from_dict(TextConfig, dict(checkpoint.settings["text"]), f"{folder}: text")
+    text = from_dict(TextEncoderConfig, dict(checkpoint.settings["text"]), f"{folder}: text")
     reader = open_text_encoder(text.encoder, on, text.length, "bf16" if on.type == "cuda" else "fp32", spell=text.spell)
     clip = ClipEncoder.open(str(checkpoint.settings["clip"]), str(on))
     for what, found, key in (("text encoder", reader.fingerprint, "reader"), ("CLIP", clip.fingerprint, "sight")):

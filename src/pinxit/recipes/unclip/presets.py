@@ -13,7 +13,7 @@ from pinxit.config import from_dict, override
 from pinxit.errors import UsageError
 from pinxit.models.prior import PriorConfig
 from pinxit.models.unet import UNetConfig
-from pinxit.recipes.diffusion.config import DataConfig, SamplingConfig, Stage, StageConfig, TextConfig
+from pinxit.recipes.diffusion.config import DataConfig, SamplingConfig, Stage, StageConfig, TextEncoderConfig
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
 from pinxit.recipes.unclip.config import DECODER, SPACE, PriorParts, PriorSampling, PriorStage, UnclipConfig
 from pinxit.recipes.unclip.space import SpaceConfig
@@ -37,7 +37,7 @@ def nano() -> UnclipConfig:
     small: dict[str, Any] = {"components": 16, "text": 384, "length": 32, "width": 64, "layers": 2, "heads": 2}
     return UnclipConfig(
         data=DataConfig(),
-        text=TextConfig(length=32, stored=1, drop=0.5),
+        text=TextEncoderConfig(length=32, stored=1, drop=0.5),
         space=SpaceConfig(components=16, buckets=16, dots=8),
         priors=(
             PriorStage(PriorConfig(**small), name="prior", plan=plan),
@@ -64,7 +64,7 @@ def tiny() -> UnclipConfig:
         bypass=True,
         text=384,
         context=192,
-        reading=2,
+        refiner_layers=2,
         pool_heads=6,
         embed=256,
         image=64,
@@ -73,7 +73,7 @@ def tiny() -> UnclipConfig:
     prior = Plan(images=500_000, batch=64, lr=1e-3, warmup=6_400, decay=0.06, **shared)
     return UnclipConfig(
         data=DataConfig(source="world:small"),
-        text=TextConfig(length=48, stored=1, drop=0.5),
+        text=TextEncoderConfig(length=48, stored=1, drop=0.5),
         space=SpaceConfig(components=64),
         priors=(
             PriorStage(PriorConfig(length=48), name="prior", plan=prior),
@@ -109,7 +109,7 @@ def paper() -> UnclipConfig:
     codes = replace(prior, images=1_000_000 * 4096, lr=1.6e-4, betas=(0.9, 0.91), eps=1e-10, decay=0.04, ema=0.999)
     return UnclipConfig(
         data=DataConfig(source="world:full"),
-        text=TextConfig("hub:google/t5-v1_1-xl", length=256, drop=0.5),
+        text=TextEncoderConfig("hub:google/t5-v1_1-xl", length=256, drop=0.5),
         space=SpaceConfig(embed=1024, components=319, kind="scaled", buckets=1024, dots=1024),
         priors=(
             PriorStage(PriorConfig(**clip, width=2048, layers=24, heads=32), name="prior", plan=prior),
@@ -147,7 +147,7 @@ def with_models(config: UnclipConfig, checkpoint: Checkpoint) -> UnclipConfig:
     Of an Imagen the base becomes the decoder, grown by what it needs to look at embeddings. Raises UsageError for
     priors that have no plan in `config`.
     """
-    text = from_dict(TextConfig, dict(checkpoint.settings["text"]), f"{checkpoint.folder}: text")
+    text = from_dict(TextEncoderConfig, dict(checkpoint.settings["text"]), f"{checkpoint.folder}: text")
     text = replace(text, stored=config.text.stored, drop=config.text.drop)
     if checkpoint.recipe == "unclip":
         return _resumed(replace(config, text=text), checkpoint)
@@ -186,7 +186,7 @@ def _as_it_was(prior: PriorStage, parts: PriorParts) -> PriorStage:
     return replace(prior, network=parts.network, diffusion=parts.diffusion)
 
 
-def _fitting(network: PriorConfig, space: SpaceConfig, text: TextConfig) -> PriorConfig:
+def _fitting(network: PriorConfig, space: SpaceConfig, text: TextEncoderConfig) -> PriorConfig:
     """A prior of another space and text."""
     told = {"components": space.components, "embed": space.embed, "length": text.length}
     if network.buckets:

@@ -177,9 +177,9 @@ class UnclipRun(StartingRun[UnclipConfig]):
         found.require(self.reader, bank)
         return found
 
-    def _check_width(self, place: str, wanted: int) -> None:
-        if wanted not in (0, self.reader.width):
-            told = f"text encoder {self.reader.name} gives vectors of width {self.reader.width}, and {place}={wanted}"
+    def _check_width(self, place: str, expected: int) -> None:
+        if expected not in (0, self.reader.width):
+            told = f"text encoder {self.reader.name} gives vectors of width {self.reader.width}, and {place}={expected}"
             raise UsageError(f"{told}; set {place}={self.reader.width}.")
 
     def _check_plans(self) -> None:

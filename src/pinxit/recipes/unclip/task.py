@@ -19,7 +19,7 @@ from pinxit.functional.diffusion import q_sample, target
 from pinxit.functional.diffusion_losses import squared_error
 from pinxit.functional.vectors import dots
 from pinxit.models.prior import TokenPrior, build_prior
-from pinxit.recipes.diffusion.conditions import Told, texts
+from pinxit.recipes.diffusion.conditions import Conditions, texts
 from pinxit.recipes.diffusion.losses import halves, spread, weights
 from pinxit.recipes.unclip.config import PriorStage
 from pinxit.recipes.unclip.space import Space
@@ -49,7 +49,7 @@ class Pairs:
         """The pictures in the space's coordinates, [B, K]."""
         return self.space.into(self.vectors.seen(rows))
 
-    def told(self, rows: Sequence[int], which: Sequence[int]) -> Told:
+    def told(self, rows: Sequence[int], which: Sequence[int]) -> Conditions:
         """Of each picture one caption: `sequence` [B, L, D], `mask` [B, L], `pooled` [B, E]."""
         if self.stored is not None:
             sequence, mask = self.stored.rows(rows, which)

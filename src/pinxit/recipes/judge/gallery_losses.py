@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from pinxit.models.detector import Described, Detector, Found
 from pinxit.models.reader import BLANK
-from pinxit.recipes.judge.truth import ANY_COLOUR, NOT_WORN, Objects
+from pinxit.recipes.judge.targets import ANY_COLOUR, NOT_WORN, Objects
 from pinxit.training.plan import Batch
 
 BOARDS = {"sign": (0.0, 0.05, 1.0, 0.61), "storefront": (-0.01, 0.02, 1.01, 0.32)}
@@ -35,7 +35,7 @@ def flags_loss(logits: Tensor, truth: Tensor, ruled_out: Tensor, known: Tensor) 
     return (cost * (known[:, None] & ~ruled_out)).sum() / known.sum().clamp(min=1)
 
 
-def further_loss(
+def gallery_loss(
     model: Detector, found: Found, told: Described, true: Objects, cell_M: Tensor, named_M: Tensor, truth: Batch
 ) -> dict[str, Tensor]:
     """The parts of the loss that a larger config has, by name; of faced pictures (not `named`) only the view counts."""

@@ -7,12 +7,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pinxit.functional.boxes import Box, Detection, Sight, suppress
+from pinxit.functional.boxes import Box, Detection, Detections, suppress
 from pinxit.functional.detection import peaks
 from pinxit.models.detector import Described, Detector, DetectorConfig, Found
 from pinxit.models.reader import spelled
-from pinxit.recipes.judge.further import BOARDS, board_of
-from pinxit.recipes.judge.truth import flat_forms
+from pinxit.recipes.judge.gallery_losses import BOARDS, board_of
+from pinxit.recipes.judge.targets import flat_forms
 
 FAINT = 0.05  # weaker detections are not reported
 MOST_FOUND = 24  # detections in one picture
@@ -32,7 +32,7 @@ class Spotted(NamedTuple):
 
 
 @torch.no_grad()
-def look(detector: Detector, pictures_B3HW: Tensor) -> list[Sight]:
+def detect(detector: Detector, pictures_B3HW: Tensor) -> list[Detections]:
     """What the detector makes out in pictures in [0, 1] of its own size."""
     config, found = detector.config, detector(pictures_B3HW)
     score, name, cell = peaks(found.heat, MOST_FOUND)
@@ -43,14 +43,14 @@ def look(detector: Detector, pictures_B3HW: Tensor) -> list[Sight]:
         here[picture].append(one)
     grounds = [config.places[i] for i in _said(found.place)] if config.places else [None] * len(here)
     views, lights = (_or_none(*told) for told in ((found.view, config.views), (found.light, config.lights)))
-    senses = senses_of(config)
+    attributes = attributes_of(config)
     return [
-        Sight(tuple(suppress(ones, SAME)), place, view, light, senses)
+        Detections(tuple(suppress(ones, SAME)), place, view, light, attributes)
         for ones, place, view, light in zip(here, grounds, views, lights, strict=True)
     ]
 
 
-def senses_of(config: DetectorConfig) -> frozenset[str]:
+def attributes_of(config: DetectorConfig) -> frozenset[str]:
     """What this judge tells besides names, boxes, colours, flat forms, styles and grounds."""
     told = {
         "material": config.materials,

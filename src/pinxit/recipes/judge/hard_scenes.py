@@ -40,7 +40,7 @@ class Signs:
 
 
 @dataclass(frozen=True)
-class Practice:
+class HardScenes:
     """Even items are the world's, odd ones of `HARD` tasks, all of its train split; item i is a function of the fields
     and i. No captions: judges do not read them."""
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pinxit.models.detector import DetectorConfig
-from pinxit.world.plan import INVERSE, Plan, meaning
+from pinxit.world.plan import INVERSE, ScenePlan, meaning
 from pinxit.world.scene import Item, Scene
 from pinxit.world.splits import Combination, held_out
 
@@ -116,7 +116,7 @@ def _made(colour: str, form: str | None, name: str) -> bool:
     return form is not None and held_out(("made", colour, form, name))
 
 
-def _contexts(plan: Plan) -> Iterator[Combination]:
+def _contexts(plan: ScenePlan) -> Iterator[Combination]:
     """Every combination of the plan in which one name is blank."""
     settings = (
         ("place", None if plan.place == "white" else plan.place),

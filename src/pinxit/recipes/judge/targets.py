@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pinxit.errors import DataError
 from pinxit.models.detector import DetectorConfig
-from pinxit.recipes.judge.unshown import (
+from pinxit.recipes.judge.loss_masks import (
     answers_unshown,
     garments_unshown,
     links_unshown,
@@ -37,7 +37,7 @@ COLOUR, FORM, STYLE = 5, 6, 7
 NOT_WORN, ANY_COLOUR = -1, 0  # of a garment; 1 + c: worn in colour c
 
 
-def truth_of(scene: Scene, config: DetectorConfig) -> dict[str, Tensor]:
+def targets_of(scene: Scene, config: DetectorConfig) -> dict[str, Tensor]:
     """Everything that a judge of this config must say of a scene, and flags `unshown_...` of what it need not.
 
     `objects` [MOST, COLUMNS], `places`, `unshown_names` [names], `unshown_answers` [MOST, answers], `unshown_places`
