@@ -4,8 +4,9 @@
 
 A small classifier learns from captions, read by a frozen text encoder, which of the world's things they name: with the
 usual names, or with many (`data.names`), and with noise on the vectors as in `text.noise`. Then it reads the exam's
-sentences, in their usual nouns (`in-vocabulary`) and in nouns that no caption holds (`held-out`). One counts as understood when
-all its things are the likeliest, as many as it names. Another reader of the same vectors may find a little more.
+sentences, in their usual nouns (`in-vocabulary`) and in nouns that no caption holds (`held-out`). One counts as
+understood when all its things are the likeliest, as many as it names. Another reader of the same vectors may find a
+little more.
 """
 
 from __future__ import annotations

@@ -31,14 +31,14 @@ def renamed(kind: Any, data: Any) -> Any:
 
 def renamed_path(kind: Any, path: Sequence[str]) -> list[str]:
     """The names on the way to a field, as in `--set SECTION.FIELD=VALUE`, under today's names."""
-    found: list[str] = []
+    names: list[str] = []
     for name in path:
         kind = plain(kind)
         if typing.get_origin(kind) in (list, tuple):  # of sections, which are called by their own names
             kind = typing.get_args(kind)[0]
-            found.append(name)
+            names.append(name)
             continue
         dataclass = hasattr(kind, "__dataclass_fields__")
-        found.append(RENAMED.get(kind.__name__, {}).get(name, name) if dataclass else name)
-        kind = fields_of(kind).get(found[-1]) if dataclass else None
-    return found
+        names.append(RENAMED.get(kind.__name__, {}).get(name, name) if dataclass else name)
+        kind = fields_of(kind).get(names[-1]) if dataclass else None
+    return names

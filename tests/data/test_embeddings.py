@@ -202,7 +202,7 @@ def test_bfloat16_and_batches_stay_near_what_painting_sees(bank: Bank, tmp_path:
     assert torch.equal(found.mask, said.mask) and 0 < apart.max() < 0.01
 
 
-def test_numbers_too_large_for_float16_are_told(bank: Bank, tmp_path: Path) -> None:
+def test_numbers_too_large_for_float16_are_reported(bank: Bank, tmp_path: Path) -> None:
     encoder = learned()
     with torch.no_grad():
         encoder.model.norm.weight.mul_(1e6)

@@ -62,12 +62,14 @@ def test_rows_are_what_the_clip_says(bank: Bank, tmp_path: Path) -> None:
     assert len(made) == 60 and made.width == 12
     rows = [59, 0, 17, 16]
     said = torch.from_numpy(clip.pictures([bank.pictures[row] for row in rows]))
-    torch.testing.assert_close(made.seen(rows), said, atol=5e-4, rtol=0)
+    torch.testing.assert_close(made.image_embeddings(rows), said, atol=5e-4, rtol=0)
     which = [2, 0, 4, -1]
     texts = [bank.captions[59][2], bank.captions[0][0], bank.captions[17][1], ""]
     assert [made.text(row, k) for row, k in zip(rows, which, strict=True)] == texts
-    torch.testing.assert_close(made.told(rows, which), torch.from_numpy(clip.texts(texts)), atol=5e-4, rtol=0)
-    assert made.seen(rows).dtype == torch.float32 and made.count(3) == 3
+    torch.testing.assert_close(
+        made.text_embeddings(rows, which), torch.from_numpy(clip.texts(texts)), atol=5e-4, rtol=0
+    )
+    assert made.image_embeddings(rows).dtype == torch.float32 and made.count(3) == 3
 
 
 @pytest.mark.parametrize("calls", [0, 1, 4, 6])  # in the pictures, between both, in the captions
@@ -115,7 +117,7 @@ class Short(ImageTextEncoder):
 def test_captions_that_are_too_long_are_cut(bank: Bank, tmp_path: Path) -> None:
     made, clip = build_vectors(bank, Short(), tmp_path), ImageTextEncoder()
     expected = torch.from_numpy(clip.texts([made.text(row, 0)[:5] for row in range(4)]))
-    torch.testing.assert_close(made.told(range(4), [0] * 4), expected, atol=5e-4, rtol=0)
+    torch.testing.assert_close(made.text_embeddings(range(4), [0] * 4), expected, atol=5e-4, rtol=0)
 
 
 def test_captions_are_those_of_the_embeddings(bank: Bank, tmp_path: Path) -> None:

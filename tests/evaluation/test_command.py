@@ -70,7 +70,9 @@ def test_report_table_and_sheet(judge: str, tmp_path: Path, monkeypatch: pytest.
     out, sheet = tmp_path / "report.json", tmp_path / "sheet.png"
     text = run("--prompts", "12", "--candidates", "4", "--judge", judge, "--out", str(out), "--sheet", str(sheet))
     report: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
-    judged = [f"judge: {line}{corrupted}" for line in ("true accepted", "wrong rejected") for corrupted in ("", ", corrupted")]
+    judged = [
+        f"judge: {line}{corrupted}" for line in ("true accepted", "wrong rejected") for corrupted in ("", ", corrupted")
+    ]
     expected = ["best of 1", "best of 4", "any of 4", *judged]
     assert list(report["scores"]) == expected and all(line in text for line in expected)
     assert report["scores"]["judge: true accepted"]["overall"] == 0.0  # it has learned nothing, and that is seen

@@ -34,7 +34,9 @@ ASKED = questions(EXAM)
 
 
 class Oracle:
-    """A judge that recognises every picture of an exam, corrupted or not; with `credulous` it takes wrong ones for right."""
+    """A judge that recognises every picture of an exam, corrupted or not; with `credulous` it takes wrong ones for
+    right.
+    """
 
     def __init__(self, asked: Sequence[Question], exam: Exam, credulous: bool = False) -> None:
         self.detected: dict[bytes, Detections] = {}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pinxit.functional import corruption as degrade
-from pinxit.functional.corruption import blurred, faced, noisy, patched, quantised, strewn, warped, corrupted
+from pinxit.functional.corruption import blurred, corrupted, faced, noisy, patched, quantised, strewn, warped
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -68,7 +68,11 @@ def test_patches_move_whole_and_strays_come_from_another_picture() -> None:
 
 def test_worn_pictures_are_pictures_and_repeatable() -> None:
     pictures = torch.rand(8, 3, 64, 64, generator=generator(3))
-    one, same, other = corrupted(pictures, generator(4)), corrupted(pictures, generator(4)), corrupted(pictures, generator(5))
+    one, same, other = (
+        corrupted(pictures, generator(4)),
+        corrupted(pictures, generator(4)),
+        corrupted(pictures, generator(5)),
+    )
     assert one.min() >= 0 and one.max() <= 1
     torch.testing.assert_close(one, same, atol=0, rtol=0)
     assert (one - other).abs().max() > 0.01

@@ -11,7 +11,7 @@ from torch import Tensor
 from pinxit.config import from_dict, to_dict
 from pinxit.errors import UsageError
 from pinxit.functional.contrastive import contrastive_loss
-from pinxit.models.clip import CLIP, CLIPConfig, CLIPVisionConfig, CLIPTextConfig, VisionTower
+from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig, VisionTower
 from pinxit.models.clip_shapes import PUBLISHED
 from pinxit.models.layers import Block
 

@@ -201,7 +201,9 @@ def test_who_writes_an_index_writes_it_alone(tmp_path: Path, folder: Path, encod
 
 @pytest.mark.parametrize("chunk", [0, 1, 2])
 @pytest.mark.parametrize("cut", [None, 0, 100, -1])
-def test_lost_and_cut_chunks_are_told(tmp_path: Path, folder: Path, encoder: ClipEncoder, chunk: int, cut: int) -> None:
+def test_lost_and_cut_chunks_are_reported(
+    tmp_path: Path, folder: Path, encoder: ClipEncoder, chunk: int, cut: int
+) -> None:
     index = PictureIndex.create(tmp_path / "i", "toy", "0", encoder.width)
     for path in sorted(folder.glob("*.png"))[:3]:
         index.add([Row.of(path)], np.eye(1, encoder.width, dtype=np.float32))

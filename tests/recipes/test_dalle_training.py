@@ -153,7 +153,7 @@ def test_batches_draw_captions_and_drop_some(straight: DalleRun) -> None:
     assert all(torch.equal(tensor, task.batch(800, 8)[name]) for name, tensor in again.items())
 
 
-def rightly_told(task: ClipTask, batch: dict[str, torch.Tensor], position: int) -> int:
+def classified_correctly(task: ClipTask, batch: dict[str, torch.Tensor], position: int) -> int:
     """How many pictures of a batch, as they are shown there, have their own caption nearest, by the definition."""
     shown: list[torch.Tensor] = []
     with pytest.MonkeyPatch.context() as patch:
@@ -175,7 +175,9 @@ def test_clip_shares_the_answer_among_equal_captions(straight: DalleRun) -> None
     assert len(set(batch["same"].tolist())) < 16 and len(batch["reconstructed"]) == 8
     assert (batch["ids"][:, 0] == 2).all() and (batch["ids"] == 3).any(1).all()
     loss, parts = task.loss(batch, 0)
-    assert torch.isfinite(loss) and float(parts["right"]) * 16 == pytest.approx(rightly_told(task, batch, 0), abs=1e-4)
+    assert torch.isfinite(loss) and float(parts["right"]) * 16 == pytest.approx(
+        classified_correctly(task, batch, 0), abs=1e-4
+    )
     assert task.reconstruct is not None
     task.reconstruct = Reconstruct(straight.dvae(), corrupt=True)
     worn_loss = task.loss(batch, 0)[0]

@@ -248,8 +248,8 @@ def test_stage_2_takes_the_text_encoder_of_stage_1(folders: Folders, painter: Im
 
 def test_metadata_tell_of_steps_or_of_a_spacing(painter: ImagenPainter) -> None:
     own = painter.defaults | {"seed": 1}
-    assert painter.told(own) == {name: value for name, value in own.items() if name != "spacing"}
-    told = painter.told(own | {"spacing": "smart50"})
+    assert painter.recorded(own) == {name: value for name, value in own.items() if name != "spacing"}
+    told = painter.recorded(own | {"spacing": "smart50"})
     assert "steps" not in told and (told["spacing"], told["seed"]) == ("smart50", 1)
     assert painter.upsampler is not None
     facts = painter.upsampler.facts

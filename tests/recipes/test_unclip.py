@@ -100,16 +100,16 @@ def test_vectors_are_of_the_same_pictures_and_captions(run: UnclipRun) -> None:
     assert run.looked_at == "seen" and run.clip.size != run.config.decoder.size
     assert [vectors.text(row, 0) in bank.captions[row] for row in range(8)] == [True] * 8
     own = torch.from_numpy(run.clip.texts([vectors.text(3, 0)], cut=True))
-    torch.testing.assert_close(vectors.told([3], [0]), own, atol=5e-4, rtol=0)
+    torch.testing.assert_close(vectors.text_embeddings([3], [0]), own, atol=5e-4, rtol=0)
     pairs = run.pairs
-    y = pairs.seen(range(8))
+    y = pairs.coordinates(range(8))
     assert y.shape == (8, 6) and y.var(0).mean().item() == pytest.approx(1, abs=0.02)
     assert pairs.stored is not None and pairs.stored.text(3, 0) == vectors.text(3, 0)
 
 
 def test_tokens_read_as_training_goes_are_those_that_were_stored(run: UnclipRun) -> None:
     pairs, rows = run.pairs, [0, 5, 2]
-    stored, read = pairs.told(rows, [0] * 3), replace(pairs, stored=None).told(rows, [0] * 3)
+    stored, read = pairs.conditions(rows, [0] * 3), replace(pairs, stored=None).conditions(rows, [0] * 3)
     assert torch.equal(stored["mask"], read["mask"]) and torch.equal(stored["pooled"], read["pooled"])
     apart = (stored["sequence"] - read["sequence"])[stored["mask"]]
     assert apart.abs().max() < 0.02, "float16 and the batch's rounding alone"
@@ -138,20 +138,22 @@ def test_captions_and_embeddings_are_dropped_as_often_as_they_should_be(run: Unc
 
 
 def test_the_decoder_is_told_the_embedding_of_the_very_picture(run: UnclipRun) -> None:
-    task, bank, expected = run.decoder_task(), run.bank(), run.pairs.seen(range(8))
+    task, bank, expected = run.decoder_task(), run.bank(), run.pairs.coordinates(range(8))
     batch = task.batch(0, 8)
     for picture, image in zip(batch["pictures"].numpy(), batch["image"], strict=True):
         row = next(row for row in range(8) if np.array_equal(picture, bank.pictures[row]))
         assert torch.equal(image, expected[row]) or not image.any()
-    again = replace_seen(task, lambda rows: torch.zeros(len(rows), 6)).batch(0, 8)
+    again = with_embeddings(task, lambda rows: torch.zeros(len(rows), 6)).batch(0, 8)
     assert torch.equal(again["pictures"], batch["pictures"]) and torch.equal(again["mask"], batch["mask"])
     with pytest.raises(UsageError, match=r"unet\.image=6 wants embeddings, and none are here"):
-        replace_seen(task, None).batch(0, 8)
+        with_embeddings(task, None).batch(0, 8)
 
 
-def replace_seen(task: DiffusionTask, seen: object) -> DiffusionTask:
+def with_embeddings(task: DiffusionTask, image_rows: object) -> DiffusionTask:
     told = (task.name, task.config, task.seed, task.text_shape, task.bank, task.reader, task.drop)
-    return DiffusionTask(*told, stored=task.stored, script=task.script, seen=seen, drop_image=task.drop_image)  # type: ignore[arg-type]
+    return DiffusionTask(
+        *told, stored=task.stored, script=task.script, image_rows=image_rows, drop_image=task.drop_image
+    )  # type: ignore[arg-type]
 
 
 def test_holes_of_training_hide_what_is_to_be_painted(run: UnclipRun) -> None:
@@ -186,7 +188,7 @@ def test_eight_pairs_are_learnt_by_heart(run: UnclipRun, tmp_path: Path, name: s
     with torch.no_grad():
         after = float(torch.stack([task.loss(batch, position)[0] for position in range(0, 64, 8)]).mean())
     assert after < 0.2 * before
-    found, expected, space = drawn(run, task), run.vectors.seen(range(8)), run.space
+    found, expected, space = drawn(run, task), run.vectors.image_embeddings(range(8)), run.space
     if about.network.buckets:
         expected = space.back(space.buckets.values(space.buckets.quantise(space.into(expected))))
         assert int(((found - expected).abs().amax(1) < 1e-5).sum()) >= 7, "every component is the right one"
@@ -197,7 +199,7 @@ def test_eight_pairs_are_learnt_by_heart(run: UnclipRun, tmp_path: Path, name: s
 @torch.no_grad()
 def drawn(run: UnclipRun, task: PriorTask) -> Tensor:
     """Of each picture's caption an embedding; of components the likeliest, for as much likeness as the picture has."""
-    told, space, prior = run.pairs.told(range(8), [0] * 8), run.space, task.prior.eval()
+    told, space, prior = run.pairs.conditions(range(8), [0] * 8), run.space, task.prior.eval()
     if isinstance(prior, TokenPrior):
         decoder = PriorDecoder(prior, told, space.dots(first_dots(run.vectors, range(8))))
         codes = [decoder.logits.argmax(1)]
@@ -263,7 +265,7 @@ def test_a_base_of_imagen_becomes_the_decoder(config: UnclipConfig, tmp_path: Pa
 
 def test_a_kept_space_is_the_checkpoints(run: UnclipRun) -> None:
     space = run.space
-    z = Vectors.open(run.path("vectors")).seen(range(8))
+    z = Vectors.open(run.path("vectors")).image_embeddings(range(8))
     assert 0.5 < space.kept(z) < 1 and space.kept(space.back(space.into(z))) == pytest.approx(1, abs=0.02)
 
 

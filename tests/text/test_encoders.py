@@ -126,7 +126,7 @@ def test_padded_keeps_what_the_model_says_at_pads(tmp_path: Path) -> None:
     assert said.mask[0].tolist() == [True] * 4 + [False] * 8
 
 
-def test_words_without_a_token_are_told(opened: tuple[LanguageModel, Any]) -> None:
+def test_words_without_a_token_are_reported(opened: tuple[LanguageModel, Any]) -> None:
     encoder, _ = opened
     assert encoder.unknown_words("A red Zebra, 三 cat and a zebra!") == ["zebra", "三"]
     assert encoder.unknown_words("a red cat") == encoder.unknown_words("") == []

@@ -29,7 +29,7 @@ def test_encodes_as_in_training() -> None:
     assert int(encoder.null().mask.sum()) == 2
 
 
-def test_words_that_no_caption_held_are_told() -> None:
+def test_words_that_no_caption_held_are_reported() -> None:
     assert learned().unknown_words(f"{TEXTS[2]} unmet 三") == ["unmet", "三"]
 
 

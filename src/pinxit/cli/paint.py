@@ -136,8 +136,8 @@ def _check_choice(checkpoint: str, ranker: str | None, candidates: int, keep: in
     from pinxit.weights.zoo import is_deepfloyd
 
     if ranker is None and candidates > keep and is_deepfloyd(checkpoint):
-        told = f"{checkpoint} holds no CLIP to choose {keep} of {candidates} candidates"
-        raise UsageError(f"{told}: name one with --ranker, or draw only {keep} with --candidates {keep}.")
+        reason = f"{checkpoint} holds no CLIP to choose {keep} of {candidates} candidates"
+        raise UsageError(f"{reason}: name one with --ranker, or draw only {keep} with --candidates {keep}.")
 
 
 def _enlarger(painter: Painter, upscale: int | None, named: str | None, device: str) -> Upsampler | None:
@@ -154,12 +154,12 @@ def _enlarger(painter: Painter, upscale: int | None, named: str | None, device: 
         return None
     if named or own is None:
         name = named or SHIPPED[Recipe.imagen]
-        found = load_upsampler(name, device=device, reader=painter.reader)
+        upsampler = load_upsampler(name, device=device, reader=painter.reader)
     else:
-        found = own
-    found = found if upscale is None else found.making(upscale)
-    found.check_size(painter.size, painter.size)
-    return found
+        upsampler = own
+    upsampler = upsampler if upscale is None else upsampler.making(upscale)
+    upsampler.check_size(painter.size, painter.size)
+    return upsampler
 
 
 def _prompts(prompt: str | None, file: Path | None) -> list[str]:

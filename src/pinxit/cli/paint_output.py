@@ -33,7 +33,7 @@ def draw_and_write(
     as_json: bool,
 ) -> None:
     """Write a folder for each text as its pictures come, and say where; `draw` gives them in the order of `texts`."""
-    facts = painter.told(settings) | painter.provenance
+    facts = painter.recorded(settings) | painter.provenance
     folders = [out / folder_name(text, facts) for text in texts]
     for folder in folders:
         check_writable(folder)

@@ -237,6 +237,6 @@ def _side(sample: Example) -> int:
 
 
 def _compare(old: dict[str, Any], new: dict[str, Any], folder: Path) -> None:
-    told = differences({name: old.get(name) for name in new if name != "version"}, {**new, "version": None})
-    if told:
-        raise DataError(f"{folder} holds a bank of other data: {told}; choose another folder or delete it.")
+    mismatch = differences({name: old.get(name) for name in new if name != "version"}, {**new, "version": None})
+    if mismatch:
+        raise DataError(f"{folder} holds a bank of other data: {mismatch}; choose another folder or delete it.")

@@ -65,9 +65,9 @@ class ChunkedJob(ABC):
     def check(self) -> None:
         """Raise DataError when the folder holds arrays of something else, or anything else."""
         folder = self.folder
-        found = next((path for path in (folder / self.MANIFEST, folder / PARTS / PLAN) if path.is_file()), None)
-        if found is not None:
-            self._compare(read_json(found, self.ABOUT))
+        manifest = next((path for path in (folder / self.MANIFEST, folder / PARTS / PLAN) if path.is_file()), None)
+        if manifest is not None:
+            self._compare(read_json(manifest, self.ABOUT))
         elif folder.exists() and any(path.name != PARTS for path in folder.iterdir()):
             raise DataError(f"{folder} is not empty and holds no {self.KIND}; choose another folder.")
 
@@ -88,8 +88,8 @@ class ChunkedJob(ABC):
         parent = next(place for place in (self.folder, *self.folder.absolute().parents) if place.exists())
         free = shutil.disk_usage(parent).free
         if needed > free:
-            told = f"need {needed / 1e9:.1f} GB and only {free / 1e9:.1f} GB are free"
-            raise PinxitError(f"the {self.KIND} {self.folder} {told}.")
+            reason = f"need {needed / 1e9:.1f} GB and only {free / 1e9:.1f} GB are free"
+            raise PinxitError(f"the {self.KIND} {self.folder} {reason}.")
         for name, (kind, shape) in arrays.items():
             _allocate(parts / name, kind, shape)
 
@@ -112,11 +112,11 @@ class ChunkedJob(ABC):
 
     def _compare(self, old: dict[str, Any]) -> None:
         new = self.about
-        told = differences(
+        mismatch = differences(
             *({name: it.get(name) for name in new if name not in ("name", "version")} for it in (old, new))
         )
-        if told:
-            raise DataError(f"{self.folder} holds other {self.KIND}: {told}; choose another folder or delete it.")
+        if mismatch:
+            raise DataError(f"{self.folder} holds other {self.KIND}: {mismatch}; choose another folder or delete it.")
 
 
 @dataclass(frozen=True)
@@ -166,16 +166,16 @@ def text_numbers(
     """The text that is caption `which[b]` (modulo how many there are; -1: the empty one) of picture `indices[b]`."""
     place, chosen = np.asarray(indices, dtype=np.int64), np.asarray(which, dtype=np.int64)
     first = starts[place]
-    found = places[first + chosen % (starts[place + 1] - first)]
-    return np.where(chosen < 0, 0, found)
+    numbers = places[first + chosen % (starts[place + 1] - first)]
+    return np.where(chosen < 0, 0, numbers)
 
 
 def read_json(path: Path, kind: Any) -> dict[str, Any]:
     """A JSON object, of the TypedDict `kind`. Raises DataError when it is not or is of another version."""
     if files.read_json(path, dict, DataError, AGAIN).get("format", FORMAT) != FORMAT:
         raise DataError(f"{path} is not of this version (format {FORMAT}); {AGAIN}.")
-    found: dict[str, Any] = files.read_json(path, kind, DataError, AGAIN)
-    return found
+    content: dict[str, Any] = files.read_json(path, kind, DataError, AGAIN)
+    return content
 
 
 class About(TypedDict):
@@ -193,10 +193,10 @@ class _Done(TypedDict):
 def halves(values: NDArray[Any], name: str) -> NDArray[np.float16]:
     """Numbers in 16 bits. Raises DataError for numbers that these do not hold."""
     with np.errstate(over="ignore"):
-        found = values.astype(np.float16)
-    if not np.isfinite(found).all():
+        rounded = values.astype(np.float16)
+    if not np.isfinite(rounded).all():
         raise DataError(f"{name} says numbers beyond what float16 holds: they cannot be stored.")
-    return found
+    return rounded
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:

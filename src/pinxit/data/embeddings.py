@@ -103,8 +103,8 @@ class Embeddings:
 
     def require(self, encoder: TextEncoder, bank: Bank | None = None) -> None:
         """Raises DataError unless these are `encoder`'s (in any precision) embeddings of `bank`."""
-        told, here = self.about["encoder"], identity_of(encoder)
-        wrong = differences(*({name: it[name] for name in ("fingerprint", "length")} for it in (told, here)))
+        stored, here = self.about["encoder"], identity_of(encoder)
+        wrong = differences(*({name: it[name] for name in ("fingerprint", "length")} for it in (stored, here)))
         if bank is not None:
             wrong = wrong or differences(self.about["bank"], bank.identity())
         if wrong:

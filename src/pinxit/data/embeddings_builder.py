@@ -65,7 +65,7 @@ class Job(ChunkedJob):
     FILES = (TOKENS, OFFSETS, POOLED, TEXTS, STARTS, PLACES)
 
     encoder: TextEncoder
-    told: CaptionTable
+    captions: CaptionTable
     batch: int
 
     @classmethod
@@ -84,7 +84,7 @@ class Job(ChunkedJob):
             raise UsageError("embeddings hold real tokens only: open the text encoder without padded.")
         if batch < 1 or (per_picture is not None and per_picture < 1):
             raise UsageError(f"at least one text at once and one caption a picture, not {batch} and {per_picture}.")
-        told = CaptionTable.of(bank.captions, per_picture, seed, script)
+        captions = CaptionTable.of(bank.captions, per_picture, seed, script)
         about = {
             "format": FORMAT,
             "version": __version__,
@@ -96,16 +96,16 @@ class Job(ChunkedJob):
             "script": script,
             "batch": batch,
             "chunk": chunks.CHUNK,
-            "pictures": len(told.starts) - 1,
-            "texts": len(told.texts),
+            "pictures": len(captions.starts) - 1,
+            "texts": len(captions.texts),
         }
-        job = cls(folder, about, encoder, told, batch)
+        job = cls(folder, about, encoder, captions, batch)
         job.check()
         return job
 
     @property
     def count(self) -> int:
-        return len(self.told.texts)
+        return len(self.captions.texts)
 
     def begin(self, parts: Path) -> None:
         size = chunks.CHUNK
@@ -116,7 +116,7 @@ class Job(ChunkedJob):
             POOLED: (np.float32, (self.count, self.encoder.pooled_width)),
         }
         self.allocate(parts, arrays)
-        self.told.write(parts)
+        self.captions.write(parts)
         write_array(parts / OFFSETS, offsets)
 
     def chunk(self, parts: Path, start: int) -> int:
@@ -131,7 +131,7 @@ class Job(ChunkedJob):
         return start + len(texts)
 
     def _texts(self, start: int) -> list[str]:
-        return self.told.texts[start : start + chunks.CHUNK]
+        return self.captions.texts[start : start + chunks.CHUNK]
 
 
 def identity_of(encoder: TextEncoder) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def answer(
         prompt=question.prompt,
         seed=question.seed,
         candidates=tuple(one.candidate for one in ranked),
-        right=tuple(not found for found in wrong),
+        right=tuple(not reasons for reasons in wrong),
         complaint="; ".join(wrong[0]),
         chosen=tuple(_first(question, ranked, n, rank) for n in columns(len(ranked))),
     )
@@ -112,8 +112,8 @@ def judge_scores(
 ) -> Iterator[tuple[str, float]]:
     """What the judge itself is worth: the shares of true renders that it accepts and of wrong ones that it rejects.
 
-    And the same of corrupted renders, with the damages that painters do: a judge that took soft outlines for wrong things would find
-    fault with the drawing and not with what is drawn.
+    And the same of corrupted renders, with the damages that painters do: a judge that took soft outlines for wrong
+    things would find fault with the drawing and not with what is drawn.
     """
     truths = [(question, true_picture(question, size)) for question in asked]
     wrongs = [(question, wrong_picture(question, exam, size)) for question in asked]
@@ -145,7 +145,7 @@ def patchwork(pictures: Sequence[Picture], seed: int) -> list[Picture]:
 
 def by_task(tasks: Sequence[str], right: Sequence[bool]) -> dict[str, list[bool]]:
     """Answers sorted into their tasks."""
-    found: dict[str, list[bool]] = {}
+    tasks_right: dict[str, list[bool]] = {}
     for task, one in zip(tasks, right, strict=True):
-        found.setdefault(task, []).append(one)
-    return found
+        tasks_right.setdefault(task, []).append(one)
+    return tasks_right

@@ -45,10 +45,10 @@ def complaints(detections: Detections, expected: ExpectedScene, rules: Rules | N
         raise UsageError(f"this judge tells no {', no '.join(sorted(unseen))}; leave those tasks out or take another.")
     if expected.lower_style is not None:
         return _of_pair(detections, expected, rules)
-    found = _examined(detections.found, expected.objects, rules)
-    wrong = _wrong_numbers(detections.found, found, expected.objects, rules)
+    examined = _examined(detections.found, expected.objects, rules)
+    wrong = _wrong_numbers(detections.found, examined, expected.objects, rules)
     if not wrong:
-        ways = _assignments(found, expected.objects)
+        ways = _assignments(examined, expected.objects)
         wrong = min((_of_assignment(chosen, detections, expected, rules) for chosen in ways), key=len)
     if expected.place is not None and detections.place != expected.place:
         wrong = [*wrong, f"ground is {detections.place}, not {expected.place}"]
@@ -92,30 +92,33 @@ def _strict(want: ExpectedObject, rules: Rules) -> float:
     return rules.counting if want.exactly else rules.threshold
 
 
-def _named(found: Sequence[Detection], name: str, least: float) -> list[Detection]:
+def _named(detections: Sequence[Detection], name: str, least: float) -> list[Detection]:
     """Detections of a name that are sure enough, the surest first."""
-    return sorted((d for d in found if d.name == name and d.score >= least), key=lambda d: -d.score)
+    return sorted((d for d in detections if d.name == name and d.score >= least), key=lambda d: -d.score)
 
 
 def _examined(
-    found: Sequence[Detection], objects: Sequence[ExpectedObject], rules: Rules
+    detections: Sequence[Detection], objects: Sequence[ExpectedObject], rules: Rules
 ) -> dict[str, list[Detection]]:
     """For each expected name, the surest detections, as many as all phrases with that name want together."""
     counts: dict[str, int] = {}
     for want in objects:
         counts[want.name] = counts.get(want.name, 0) + want.count
     least = {want.name: _strict(want, rules) for want in objects}
-    return {name: _named(found, name, least[name])[:count] for name, count in counts.items()}
+    return {name: _named(detections, name, least[name])[:count] for name, count in counts.items()}
 
 
 def _wrong_numbers(
-    found: Sequence[Detection], examined: Mapping[str, list[Detection]], objects: Sequence[ExpectedObject], rules: Rules
+    detections: Sequence[Detection],
+    examined: Mapping[str, list[Detection]],
+    objects: Sequence[ExpectedObject],
+    rules: Rules,
 ) -> list[str]:
     wrong = []
     for name, chosen in examined.items():
         wants = [want for want in objects if want.name == name]
         needed = sum(want.count for want in wants)
-        there = len(_named(found, name, _strict(wants[0], rules)))
+        there = len(_named(detections, name, _strict(wants[0], rules)))
         if len(chosen) < needed or (any(want.exactly for want in wants) and there > needed):
             wrong.append(f"{there} {name}, not {needed}")
     return wrong
@@ -125,11 +128,11 @@ Assignment = list[tuple[Detection, ...]]
 """For each expected phrase the detections that stand for it."""
 
 
-def _assignments(found: Mapping[str, list[Detection]], objects: Sequence[ExpectedObject]) -> Iterator[Assignment]:
+def _assignments(examined: Mapping[str, list[Detection]], objects: Sequence[ExpectedObject]) -> Iterator[Assignment]:
     """Every way to share the examined detections among the phrases of their name."""
-    names = list(found)
+    names = list(examined)
     sharers = {name: [i for i, want in enumerate(objects) if want.name == name] for name in names}
-    ways = [permutations(found[name]) if len(sharers[name]) > 1 else iter([tuple(found[name])]) for name in names]
+    ways = [permutations(examined[name]) if len(sharers[name]) > 1 else iter([tuple(examined[name])]) for name in names]
     for choice in product(*(list(way) for way in ways)):
         result: Assignment = [()] * len(objects)
         for name, detections in zip(names, choice, strict=True):
@@ -216,6 +219,6 @@ def _of_pair(detections: Detections, expected: ExpectedScene, rules: Rules) -> l
     halves = (("above", upper, plain), ("below", lower, below))
     return [
         f"{where}: {complaint}"
-        for where, found, demand in halves
-        for complaint in complaints(replace(detections, found=tuple(found)), demand, rules)
+        for where, half, demand in halves
+        for complaint in complaints(replace(detections, found=tuple(half)), demand, rules)
     ]

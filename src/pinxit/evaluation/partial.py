@@ -37,12 +37,12 @@ def resume(path: Path | None, identity: Mapping[str, Any], read: Callable[[Mappi
         return None
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        found, owner = read(data), data["identity"]
+        content, owner = read(data), data["identity"]
     except (OSError, ValueError, KeyError, TypeError, UsageError) as error:
         raise DataError(f"{path} is damaged ({error}); remove it to start the exam again.") from error
     if owner != json.loads(json.dumps(identity)):
         raise UsageError(f"{path} holds half of an exam with other settings; remove it, or choose another --out.")
-    return found
+    return content
 
 
 def to_text(picture: Picture) -> str:

@@ -43,8 +43,8 @@ NEEDED: dict[str, tuple[str, ...]] = {
 names, numbers, colours, flat forms, sizes, styles, grounds and boxes."""
 UNNAMED = frozenset({"pair"})  # tasks whose sentences name the thing once more, by its own name
 Words = Literal["plain", "held-out", "in-vocabulary", "paraphrased"]
-"""held-out: nouns that no training caption holds; in-vocabulary: the usual nouns in the same sentences, to compare with;
-paraphrased: sentences put as no training caption is."""
+"""held-out: nouns that no training caption holds; in-vocabulary: the usual nouns in the same sentences, to compare
+with; paraphrased: sentences put as no training caption is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +93,12 @@ def questions(exam: Exam) -> list[Question]:
     left_out = frozenset() if exam.words == "plain" else UNNAMED
     tasks = exam.tasks or tuple(task for task in (*TASKS, *EXTRAS[exam.preset]) if task not in left_out)
     asked = {task: _scenes(exam, task) for task in tasks}
-    found = []
+    result = []
     for number in range(exam.prompts):
         task = tasks[number % len(tasks)]
         scene = next(asked[task])
-        found.append(Question(task, exam.seed + number, _prompt(exam, scene), scene, demand(scene), number))
-    return found
+        result.append(Question(task, exam.seed + number, _prompt(exam, scene), scene, demand(scene), number))
+    return result
 
 
 def _prompt(exam: Exam, scene: Scene) -> str:
@@ -122,7 +122,7 @@ def true_picture(question: Question, size: int = 64) -> Picture:
 
 
 def wrong_picture(question: Question, exam: Exam, size: int = 64) -> Picture | None:
-    """A render that differs from what was asked for in one told fact; None where the world has no such neighbour."""
+    """A render that differs from what was asked for in one stated fact; None where the world has no such neighbour."""
     dice = Dice("exam", exam.preset, exam.split, exam.seed, question.key)
     around = neighbours(question.scene, meaning(question.scene), lexicon(exam.preset), exam.split, dice, 1)
     return render(around[0], size) if around else None

@@ -14,11 +14,11 @@ Lines = dict[str, dict[str, float]]
 
 def lines(values: Iterable[tuple[str, float]]) -> Lines:
     """("line/column", value) pairs as lines."""
-    found: Lines = {}
+    table: Lines = {}
     for name, value in values:
         line, _, column = name.rpartition("/")
-        found.setdefault(line, {})[column] = value
-    return found
+        table.setdefault(line, {})[column] = value
+    return table
 
 
 def column_names(table: Lines) -> list[str]:

@@ -61,11 +61,11 @@ class SweepPainter:
         small, before = self._small[name]
 
         def enlarged() -> list[Ranked]:
-            found = []
+            large = []
             for question, one in zip(asked, small, strict=True):
-                found.append(enlarge(question, one, settings))
-                watch((1 + len(found) / len(asked)) / 2)
-            return found
+                large.append(enlarge(question, one, settings))
+                watch((1 + len(large) / len(asked)) / 2)
+            return large
 
         large, after = _timed(enlarged)
         return large, before + after
@@ -94,7 +94,7 @@ def sweep(
     are. `watch` hears how many combinations are done. Raises UsageError when the file belongs to another exam.
     """
     kept = parts.resume(part, identity or {}, _read) or []
-    found = []
+    trials = []
     for number, settings in enumerate(planned):
 
         def within(share: float, number: int = number) -> None:
@@ -106,9 +106,9 @@ def sweep(
             kept.append(tried)
             if part:
                 parts.keep(part, identity or {}, {"tried": [_kept(one) for one in kept]})
-        found.append(tried)
+        trials.append(tried)
         within(1.0)
-    return found
+    return trials
 
 
 def _try(asked: Sequence[Question], settings: Settings, studio: SweepPainter, truth: Truth, watch: Watch) -> Trial:

@@ -52,10 +52,10 @@ def iou(a: Box, b: Box) -> float:
     return shared / whole if whole > 0 else 0.0
 
 
-def suppress(found: list[Detection], overlap: float) -> list[Detection]:
+def suppress(detections: list[Detection], overlap: float) -> list[Detection]:
     """Best first; of two detections of one name that overlap by more than `overlap`, the weaker is dropped."""
     kept: list[Detection] = []
-    for one in sorted(found, key=lambda d: -d.score):
+    for one in sorted(detections, key=lambda d: -d.score):
         if all(one.name != other.name or iou(one.box, other.box) <= overlap for other in kept):
             kept.append(one)
     return kept

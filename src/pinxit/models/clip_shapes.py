@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pinxit.models.clip import CLIPConfig, CLIPVisionConfig, CLIPTextConfig
+from pinxit.models.clip import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 
 _BASE, _X4, _LARGE = (CLIPTextConfig(width=width, heads=width // 64) for width in (512, 640, 768))
 

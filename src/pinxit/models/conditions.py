@@ -1,4 +1,4 @@
-"""What a network is told beside its input and time, by name: refused in one sentence where it does not fit."""
+"""A network's conditions, besides its input and time, by name: refused in one sentence where it does not fit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def check_conditions(who: str, expected: Mapping[str, Sequence[int]], shapes: Ma
             if name in OPTIONAL:
                 continue
             raise UsageError(f"{who} wants the condition '{name}'; it takes {known}.")
-        found = tuple(shapes[name])
-        if len(found) != len(shape) or any(b not in (ANY, a) for a, b in zip(found, shape, strict=True)):
-            told = ", ".join("any" if size == ANY else str(size) for size in shape)
-            raise UsageError(f"the condition '{name}' has the shape {list(found)} a sample; it must be [{told}].")
+        given = tuple(shapes[name])
+        if len(given) != len(shape) or any(b not in (ANY, a) for a, b in zip(given, shape, strict=True)):
+            needed = ", ".join("any" if size == ANY else str(size) for size in shape)
+            raise UsageError(f"the condition '{name}' has the shape {list(given)} a sample; it must be [{needed}].")

@@ -144,7 +144,7 @@ class PictureEmbedding(nn.Module):
 
 
 class Conditioning(nn.Module):
-    """Everything a U-Net is told beside pictures, as (embedding [B, E], the sequence for its attention or None)."""
+    """Every condition of a U-Net besides pictures, as (embedding [B, E], the sequence for its attention or None)."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
@@ -156,13 +156,13 @@ class Conditioning(nn.Module):
         self.reading = ContextRefiner(config) if config.refiner_layers else None
         self.image = PictureEmbedding(config) if config.image else None
 
-    def forward(self, time_B: Tensor, told: Mapping[str, Tensor]) -> tuple[Tensor, Text | None]:
+    def forward(self, time_B: Tensor, conditions: Mapping[str, Tensor]) -> tuple[Tensor, Text | None]:
         embed, text = self.time(time_B), None
         if self.augmentation is not None:
-            embed = embed + self.augmentation(told["augmentation"])
+            embed = embed + self.augmentation(conditions["augmentation"])
         if self.config.text:
-            sequence_BLD = told["sequence"].to(self.time.first.bias.dtype)
-            mask_BL = None if self.config.attend_padding else told.get("mask")
+            sequence_BLD = conditions["sequence"].to(self.time.first.bias.dtype)
+            mask_BL = None if self.config.attend_padding else conditions.get("mask")
             if self.pooled is not None:
                 embed = embed + self.pooled(sequence_BLD, mask_BL)
             read = self.context(sequence_BLD)
@@ -170,7 +170,7 @@ class Conditioning(nn.Module):
                 read = self.reading(read, mask_BL)
             text = Text(read, _bias(mask_BL))
         if self.image is not None:
-            image_BE = told["image"].to(self.time.first.bias.dtype)
+            image_BE = conditions["image"].to(self.time.first.bias.dtype)
             embed = embed + self.image.embed(image_BE)
             text = self.image.before(text, image_BE)
         return activate(embed, self.config.activation) if self.config.activate_once else embed, text

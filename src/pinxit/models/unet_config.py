@@ -83,8 +83,8 @@ class UNetConfig:
 
     def _check_text(self) -> None:
         if self.refiner_layers and not (self.text and self.text_width % self.refiner_heads == 0):
-            told = f"refiner_layers={self.refiner_layers} needs text, and a width of it that"
-            raise UsageError(f"unet.{told} {self.refiner_heads} heads divide, not {self.text_width}.")
+            reason = f"refiner_layers={self.refiner_layers} needs text, and a width of it that"
+            raise UsageError(f"unet.{reason} {self.refiner_heads} heads divide, not {self.text_width}.")
         if not self.reads and not self.self_attention and any(self._attends()):
             raise UsageError("unet: attention without self_attention needs text to attend to.")
         if self.reads and not self.text_width:
@@ -103,11 +103,11 @@ class UNetConfig:
 
     def conditions(self, sides: Sequence[int] = (ANY, ANY)) -> dict[str, tuple[int, ...]]:
         """What it is given beside x, of these `sides`, and time: by name the shape of one sample's tensor."""
-        told: dict[str, tuple[int, ...]] = {"sequence": (ANY, self.text), "mask": (ANY,)} if self.text else {}
+        shapes: dict[str, tuple[int, ...]] = {"sequence": (ANY, self.text), "mask": (ANY,)} if self.text else {}
         joined = {"low_res": self.low_res, "masked": self.masked}
-        told |= {name: (width, *sides) for name, width in joined.items() if width}
-        told |= {"image": (self.image,)} if self.image else {}
-        return told | ({"augmentation": ()} if self.augmentation else {})
+        shapes |= {name: (width, *sides) for name, width in joined.items() if width}
+        shapes |= {"image": (self.image,)} if self.image else {}
+        return shapes | ({"augmentation": ()} if self.augmentation else {})
 
     def check(self, shapes: Mapping[str, Sequence[int]], sides: Sequence[int] = (ANY, ANY)) -> None:
         """Raise UsageError for conditions that are missing, unknown or of another shape; `shapes` are one sample's.

@@ -31,8 +31,8 @@ def imagen_base() -> UNetConfig:
 def imagen_super_256() -> UNetConfig:
     """Imagen's 64 -> 256 px Efficient U-Net (appendix F, table of blocks): 588,913,283 parameters; printed as 600M.
 
-    The width of the time embedding is not told; with four times the first level's it would be 557M, with 1024 it is
-    what the paper rounds to 600M.
+    The width of the time embedding is not published; with four times the first level's it would be 557M, with 1024 it
+    is what the paper rounds to 600M.
     """
     return UNetConfig(
         channels=(128, 256, 512, 1024),

@@ -40,17 +40,17 @@ def report_of(run: Run[Any], checkpoint_hash: str) -> Mapping[str, Any] | None:
     if not path.is_file():
         return None
     advice = "it is no report of a painter by 'pinxit eval world': remove it"
-    found = read_json(path, _Report, DataError, advice)
-    painter = found["painter"]["checkpoint_hash"]
+    report = read_json(path, _Report, DataError, advice)
+    painter = report["painter"]["checkpoint_hash"]
     if painter != checkpoint_hash:
         say(run, f"the card has no scores: {path} is of checkpoint {painter}, not of {checkpoint_hash}")
         return None
-    return dict(found)
+    return dict(report)
 
 
 def table(stages: Mapping[str, Mapping[str, Any]], shown: Sequence[str]) -> str:
     """Images, time, machine and the `shown` last figures of every stage of a checkpoint's provenance."""
-    rows = "\n".join(_row(name, told, shown) for name, told in stages.items())
+    rows = "\n".join(_row(name, facts, shown) for name, facts in stages.items())
     return f"| stage | images seen | time | machine | last figures |\n|---|---|---|---|---|\n{rows}"
 
 
@@ -74,10 +74,10 @@ def licence(source: str) -> str:
     return "pinxit is under Apache-2.0; the licence of weights that learnt from other pictures rests with their owners."
 
 
-def _row(name: str, told: Mapping[str, Any], shown: Sequence[str]) -> str:
-    numbers = ", ".join(f"{key} {told[key]:.4g}" for key in shown if told.get(key) is not None)
-    place = _place(told.get("machine", {}))
-    return f"| {name} | {told['images']:,} | {duration(told['hours'] * 3600)} | {place} | {numbers} |"
+def _row(name: str, facts: Mapping[str, Any], shown: Sequence[str]) -> str:
+    numbers = ", ".join(f"{key} {facts[key]:.4g}" for key in shown if facts.get(key) is not None)
+    place = _place(facts.get("machine", {}))
+    return f"| {name} | {facts['images']:,} | {duration(facts['hours'] * 3600)} | {place} | {numbers} |"
 
 
 def _place(machine: Mapping[str, Any]) -> str:

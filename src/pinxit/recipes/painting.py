@@ -77,8 +77,8 @@ class Painter(ABC):
         config = checked(self.kinds, about)
         return {name: getattr(config, name) for name in about}
 
-    def told(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """What metadata tell of settings: all but those that others overrule."""
+    def recorded(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What metadata record of settings: all but those that others overrule."""
         return dict(settings)
 
     def paint(
@@ -106,12 +106,12 @@ class Painter(ABC):
             assert watch is not None
             watch(PaintProgress((ended + done.share) / len(asked), done.preview))
 
-        found = []
+        results = []
         how |= {"candidates": candidates, "keep": keep, "watch": None if watch is None else among}
         for one in self.paint_each(asked, **how):
-            found.append(one)
+            results.append(one)
             ended += 1
-        return found
+        return results
 
     def paint_each(
         self,

@@ -70,9 +70,9 @@ class Ranker:
     ) -> list[Ranked]:
         """Embedded candidates (numbers None: 0, 1, 2 ...), best first by `pipelines.rank.scores` plus bonus."""
         ids = torch.from_numpy(self.tokenizer.encode_clip([text], self.clip.config.text.tokens)).to(self.device)
-        found = scores(torch.stack([one.embedding for one in drawn]), self.clip.encode_text(ids)[0], agreement)
+        values = scores(torch.stack([one.embedding for one in drawn]), self.clip.encode_text(ids)[0], agreement)
         bonus = [one.bonus for one in drawn]
-        return best_first([one.picture for one in drawn], seed, found, bonus, candidates)
+        return best_first([one.picture for one in drawn], seed, values, bonus, candidates)
 
     def ranked(self, text: str, seed: int, pictures: Sequence[Picture], agreement: float = 0.0) -> list[Ranked]:
         """Candidates 0, 1, 2 ... best first."""

@@ -83,8 +83,10 @@ class FrozenEncoder(ABC):
     @cached_property
     def fingerprint(self) -> str:
         """Sixteen hex digits that change with any weight, token or way of pooling; not with length or precision."""
-        found = self._identify()
-        return hashlib.blake2b(f"{found} spelled".encode(), digest_size=8).hexdigest() if self.spell else found
+        fingerprint = self._identify()
+        return (
+            hashlib.blake2b(f"{fingerprint} spelled".encode(), digest_size=8).hexdigest() if self.spell else fingerprint
+        )
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text after cutting, specials counted."""
@@ -133,13 +135,13 @@ class FrozenEncoder(ABC):
 
     def _widths(self, ids: Sequence[Sequence[int]]) -> dict[int, list[int]]:
         """Places of the texts by the number of positions at which they run."""
-        found: dict[int, list[int]] = defaultdict(list)
+        by_width: dict[int, list[int]] = defaultdict(list)
         for place, row in enumerate(ids):
             if not row:
                 raise CheckpointError(f"{self.name}: its tokenizer gives an empty text no token, not even an end.")
             width = self.length if self.padded else -(-len(row) // STEP) * STEP
-            found[min(width, self.positions or width)].append(place)
-        return found
+            by_width[min(width, self.positions or width)].append(place)
+        return by_width
 
     def _run_fixed(self, ids: Sequence[Sequence[int]], width: int, batch: int) -> tuple[Tensor, Tensor]:
         """`run` at exactly [batch, width], filled up with the first text; what it says of the given ones."""

@@ -134,8 +134,8 @@ def _take(module: nn.Module, name: str, values: Mapping[str, Tensor]) -> list[st
     try:
         module.load_state_dict(known | dict(values))
     except RuntimeError as error:
-        told = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"the initial weights of '{name}' are of another model: {told}.") from error
+        message = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"the initial weights of '{name}' are of another model: {message}.") from error
     return [f"{name}/{key}" for key in sorted(known.keys() - values.keys())]
 
 

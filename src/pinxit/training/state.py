@@ -49,28 +49,28 @@ class State:
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state by name."""
-        found = {f"weights/{name}": tensor for name, tensor in weights(self.modules).items()}
-        found |= {f"average/{name}": tensor for name, tensor in self.average.shadow.items()}
+        tensors = {f"weights/{name}": tensor for name, tensor in weights(self.modules).items()}
+        tensors |= {f"average/{name}": tensor for name, tensor in self.average.shadow.items()}
         for name, parameter in trained(self.modules).items():
             for field, value in self.optimiser.state.get(parameter, {}).items():
-                found[f"adam/{field}/{name}"] = value
-        return found
+                tensors[f"adam/{field}/{name}"] = value
+        return tensors
 
     def save(self, folder: Path, plan: Mapping[str, Any]) -> None:
         """Write the state into `folder`.
 
         Raises PinxitError when that is impossible or a weight is not finite; the older state then survives.
         """
-        for kind, found in (("weights", weights(self.modules)), ("averages", self.average.shadow)):
-            wrong = not_finite(found)
+        for kind, group in (("weights", weights(self.modules)), ("averages", self.average.shadow)):
+            wrong = not_finite(group)
             if wrong is not None:
                 raise PinxitError(
                     f"{folder}: the {kind} of {wrong} are not finite any more, so they are not saved; go on from the "
                     "last save with a lower learning rate."
                 )
         tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in self.tensors().items()}
-        told = {"progress": asdict(self.progress), "plan": plan, "machine": self.machine}
-        notes = {name: json.dumps(value) for name, value in told.items()}
+        content = {"progress": asdict(self.progress), "plan": plan, "machine": self.machine}
+        notes = {name: json.dumps(value) for name, value in content.items()}
         write_tensors(folder / FILE, tensors, notes)
 
     def load(self, folder: Path) -> None:
@@ -135,10 +135,10 @@ def read_progress(folder: Path) -> Progress:
 
 
 def _note(folder: Path, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = parse_json(
+    content: dict[str, Any] = parse_json(
         read_notes(folder).get(name, "{}"), dict, f"{folder / FILE}: {name}", CheckpointError, AGAIN
     )
-    return found
+    return content
 
 
 def read_weights(folder: Path, module: str) -> dict[str, Tensor]:
@@ -146,9 +146,9 @@ def read_weights(folder: Path, module: str) -> dict[str, Tensor]:
     stored = _read(folder / FILE)
     for kind in ("average", "weights"):
         prefix = f"{kind}/{module}/"
-        found = {name.removeprefix(prefix): t for name, t in stored.items() if name.startswith(prefix)}
-        if found:
-            return found
+        tensors = {name.removeprefix(prefix): t for name, t in stored.items() if name.startswith(prefix)}
+        if tensors:
+            return tensors
     raise CheckpointError(f"{folder / FILE} holds no module named '{module}'.")
 
 

@@ -249,13 +249,13 @@ def _manifest(path: Path) -> _Manifest:
     version = read_json(path, _Format, CheckpointError, advice)["format"]
     if version != FORMAT:
         raise CheckpointError(f"{path} has format {version}; this pinxit reads format {FORMAT}: update pinxit.")
-    found = read_json(path, _Manifest, CheckpointError, advice)
-    outside = next((name for name in found["files"] if Path(name).name != name), None)
-    named = (name for part in found["parts"].values() for name in part["files"])
-    unknown = next((name for name in named if name not in found["files"]), None)
+    manifest = read_json(path, _Manifest, CheckpointError, advice)
+    outside = next((name for name in manifest["files"] if Path(name).name != name), None)
+    named = (name for part in manifest["parts"].values() for name in part["files"])
+    unknown = next((name for name in named if name not in manifest["files"]), None)
     if outside is not None or unknown is not None:
         raise CheckpointError(f"{path} names the file '{outside or unknown}', which is not its own; {advice}.")
-    return found
+    return manifest
 
 
 def _check_file(path: Path, expected: Mapping[str, Any]) -> None:

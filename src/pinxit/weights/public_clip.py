@@ -62,21 +62,21 @@ def load_public_clip(path: Path, activation: Activation | None = None) -> CLIP:
     `activation` is only needed where nothing in the files tells it. Raises CheckpointError when a file is missing or
     unreadable, of another family, or when a key is missing, left over or of the wrong shape.
     """
-    found = recognise(path, activation)
+    recognised = recognise(path, activation)
     with torch.device("meta"):
-        model = CLIP(found.config)
-    state = _ours(model, found, path)
+        model = CLIP(recognised.config)
+    state = _ours(model, recognised, path)
     wrong = not_finite(state)
     if wrong is not None:
         raise CheckpointError(f"{path} has weights that are not finite ({wrong}): it is damaged.")
     model.load_state_dict(state, assign=True)
     for name in ("mean", "std"):
-        setattr(model, name, torch.tensor(getattr(found.config, name)).view(3, 1, 1))
+        setattr(model, name, torch.tensor(getattr(recognised.config, name)).view(3, 1, 1))
     count = sum(p.numel() for p in model.parameters())
-    vision = found.config.vision
+    vision = recognised.config.vision
     tower = f"ResNet {vision.stages}" if vision.stages else f"ViT of {vision.layers} layers, patch {vision.patch}"
-    shape = f"{tower}, {vision.size} px, {found.config.activation}, {count:,} parameters"
-    log.info("%s from %s: %s.", found.layout, path, shape)
+    shape = f"{tower}, {vision.size} px, {recognised.config.activation}, {count:,} parameters"
+    log.info("%s from %s: %s.", recognised.layout, path, shape)
     return model.eval().requires_grad_(False)
 
 
@@ -103,24 +103,24 @@ def recognise(path: Path, activation: Activation | None = None) -> Found:
     return Found("OpenAI's CLIP", config, tensors, openai_names, ARCHIVE_NUMBERS)
 
 
-def _ours(model: CLIP, found: Found, path: Path) -> dict[str, Tensor]:
+def _ours(model: CLIP, recognised: Found, path: Path) -> dict[str, Tensor]:
     """The tensors under our names. Raises CheckpointError unless every key is used exactly once and fits."""
-    tables = {ours: found.names(ours) for ours in model.state_dict()}
+    tables = {ours: recognised.names(ours) for ours in model.state_dict()}
     expected = {name for names in tables.values() for name in names.parts}
-    given = set(found.tensors) - set(found.ignored)
+    given = set(recognised.tensors) - set(recognised.ignored)
     counters = {
         name for name in expected if name.endswith("num_batches_tracked")
     }  # of BatchNorms; some files lack them
     for what, keys in (("lacks", expected - given - counters), ("has unknown", given - expected)):
         if keys:
-            raise CheckpointError(f"{path} {what} {some(sorted(keys))}; it does not fit {found.layout}.")
+            raise CheckpointError(f"{path} {what} {some(sorted(keys))}; it does not fit {recognised.layout}.")
     state = {}
     for ours, like in model.state_dict().items():
         names = tables[ours]
         if names.parts[0] not in given:
             state[ours] = torch.zeros(like.shape, dtype=like.dtype)
             continue
-        parts = [found.tensors[name] for name in names.parts]
+        parts = [recognised.tensors[name] for name in names.parts]
         tensor = torch.cat(parts) if len(parts) > 1 else parts[0]
         tensor = tensor.T if names.transposed else tensor
         if tensor.shape != like.shape:
@@ -205,13 +205,13 @@ def _transformers(folder: Path) -> Found:
 def _described(described: Hugging, tower: str, where: Path) -> dict[str, Any]:
     """A tower's settings: what older exports put into *_config_dict counts more, what is left out is transformers'."""
     given: Any = described
-    found = DEFAULTS[tower] | (given.get(f"{tower}_config") or {}) | (given.get(f"{tower}_config_dict") or {})
+    settings = DEFAULTS[tower] | (given.get(f"{tower}_config") or {}) | (given.get(f"{tower}_config_dict") or {})
     kind: Any = VisionSettings if tower == "vision" else TextSettings
     try:
-        checked(kind, found, f"{tower}_config", CheckpointError)
-    except CheckpointError as told:
-        raise CheckpointError(f"{where}: {told}") from told
-    return found
+        checked(kind, settings, f"{tower}_config", CheckpointError)
+    except CheckpointError as cause:
+        raise CheckpointError(f"{where}: {cause}") from cause
+    return settings
 
 
 def _look(path: Path, size: int) -> dict[str, tuple[float, ...]]:
@@ -261,8 +261,8 @@ def _config(
 ) -> CLIPConfig:
     try:
         return CLIPConfig(embed, vision, text, activation, **look)
-    except UsageError as told:
-        raise CheckpointError(f"{where}: {told}") from told
+    except UsageError as cause:
+        raise CheckpointError(f"{where}: {cause}") from cause
 
 
 def _tower(described: dict[str, Any]) -> dict[str, Any]:

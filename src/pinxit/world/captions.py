@@ -20,9 +20,9 @@ GROUND = 0.5  # the share of the others that tell the ground
 def captions(scene: Scene, words: Lexicon, language: Language, dice: Dice, rich: float = RICH) -> tuple[str, ...]:
     """Four captions: "mixed" gives three in English and one in Chinese.
 
-    The first tells what a task would ask for; the ground is told in about half of the others and at least in one. The
-    worlds beyond `small` tell it in at least half of the four, and a share `rich` of their further captions tells all:
-    the ground, where things lie and what is small or big.
+    The first says what a task would ask for; the ground is mentioned in about half of the others and at least in one.
+    The worlds beyond `small` tell it in at least half of the four, and a share `rich` of their further captions tells
+    all: the ground, where things lie and what is small or big.
     """
     if words.preset != "small":
         return _free_captions(scene, words, language, dice, rich)
@@ -44,13 +44,13 @@ def captions(scene: Scene, words: Lexicon, language: Language, dice: Dice, rich:
 def _free_captions(scene: Scene, words: Lexicon, language: Language, dice: Dice, rich: float) -> tuple[str, ...]:
     plan = meaning(scene)
     tongues: tuple[Literal["en", "zh"], ...] = ("en", "en", "zh") if language == "mixed" else (language,) * 3
-    found = [plain_caption(scene, words, "zh" if language == "zh" else "en")]
+    captions = [plain_caption(scene, words, "zh" if language == "zh" else "en")]
     for tongue, (ground, full) in zip(tongues, _shares(plan, dice, rich), strict=True):
         said = _say(tongue)(scene, words, dice, ground, full)
-        while said in found:
+        while said in captions:
             said = _say(tongue)(scene, words, dice, ground, full)
-        found.append(said)
-    return tuple(found)
+        captions.append(said)
+    return tuple(captions)
 
 
 def _shares(plan: ScenePlan, dice: Dice, rich: float) -> list[tuple[bool, bool]]:

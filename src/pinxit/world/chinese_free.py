@@ -25,9 +25,9 @@ def say(scene: Scene, words: Lexicon, dice: Dice, ground: bool, rich: bool) -> s
     """One caption. `ground` tells the ground too, `rich` also what only the boxes tell: places and sizes."""
     plan = meaning(scene)
     if rich:
-        found = sizes(scene)
-        if any(found):
-            plan = replace(plan, parts=tuple(replace(p, size=s) for p, s in zip(plan.parts, found, strict=True)))
+        size_words = sizes(scene)
+        if any(size_words):
+            plan = replace(plan, parts=tuple(replace(p, size=s) for p, s in zip(plan.parts, size_words, strict=True)))
     placed = rich and seen_in_place(scene)
     wrapped = plan.style is not None or plan.view is not None or plan.lower_style is not None
     introduced = not wrapped and not placed and dice.chance(INTRO)
@@ -57,9 +57,9 @@ def _numbered(said: str) -> bool:
 def _one(plan: ScenePlan, scene: Scene, words: Lexicon, dice: Dice, ground: bool, placed: bool) -> tuple[str, bool]:
     """One kind of thing, and whether the sentence is more than a noun phrase."""
     part = plan.parts[0]
-    found = phrase(part, words, dice)
-    quantity = found.number if part.count > 1 or dice.chance(NUMBERED) else ""
-    thing = found.bare
+    noun_phrase = phrase(part, words, dice)
+    quantity = noun_phrase.number if part.count > 1 or dice.chance(NUMBERED) else ""
+    thing = noun_phrase.bare
     ways = turns.WRITTEN if part.words else turns.VIEWED[plan.view] if plan.view in OF_THE_THING else ()
     if ways:
         said = dice.pick(ways).format(a=quantity + thing, n=thing, q=quantity, w=part.words)
@@ -112,8 +112,8 @@ def _together(plan: ScenePlan, scene: Scene, words: Lexicon, dice: Dice, placed:
     alike = len(parts) > 1 and len({part.name for part in parts}) == 1
     called = name_of(parts[0], words, dice) if alike or plan.lower_style else None
     manner = dice.unit() if alike and dice.chance(ONE_MANNER) else None
-    found = [phrase(part, words, dice, called, manner) for part in parts]
-    slots = _slots(found, dice) | {"p": called or "", "s": ""}
+    phrases = [phrase(part, words, dice, called, manner) for part in parts]
+    slots = _slots(phrases, dice) | {"p": called or "", "s": ""}
     slots |= {key: COLOURS_ZH.get(part.colour or "", "") for key, part in zip("xyz", parts, strict=False)}
     if plan.lower_style is not None:
         return dice.pick(turns.PAIR).format(**slots | {"s": dice.pick(turns.LOWER[plan.lower_style])}), True
@@ -121,19 +121,19 @@ def _together(plan: ScenePlan, scene: Scene, words: Lexicon, dice: Dice, placed:
         both = [_where(scene, dice, (k,)) for k in (0, 1)] if placed and dice.chance(WITH_PLACES) else []
         if both and all(both):
             way = dice.pick(turns.LIE_BOTH)
-            return way.format(a=found[0].full, b=found[1].full, p=both[0], q=both[1]), True
+            return way.format(a=phrases[0].full, b=phrases[1].full, p=both[0], q=both[1]), True
         return dice.pick(turns.AND).format(**slots), False
     said = dice.pick(_ways(plan, words, alike)).format(**slots)
     at = _where(scene, dice) if placed else ""
     return (dice.pick(turns.LIES_CLAUSE).format(x=said, at=at) if at else said), True
 
 
-def _slots(found: list[Phrase], dice: Dice) -> dict[str, str]:
+def _slots(phrases: list[Phrase], dice: Dice) -> dict[str, str]:
     """What fills a template; "一只猫" or "猫" at once for all, since one of each reads like two different things."""
     numbered = dice.chance(NUMBERED)
-    slots = {letter: one.full if numbered else one.bare for letter, one in zip("abcd", found, strict=False)}
-    slots |= {letter: one.bare for letter, one in zip("ABCD", found, strict=False)}
-    first = found[0]
+    slots = {letter: one.full if numbered else one.bare for letter, one in zip("abcd", phrases, strict=False)}
+    slots |= {letter: one.bare for letter, one in zip("ABCD", phrases, strict=False)}
+    first = phrases[0]
     return slots | {"q": first.number if numbered else "", "W": first.clothes, "M": first.body, "n": first.bare}
 
 
@@ -150,10 +150,10 @@ def _ways(plan: ScenePlan, words: Lexicon, alike: bool) -> tuple[str, ...]:
 def _where(scene: Scene, dice: Dice, members: tuple[int, ...] | None = None) -> str:
     """左上角: where these items or all of them lie; nothing where that may be disputed."""
     box = around(scene.items[k] for k in members or range(len(scene.items)))
-    found = where(box)
-    if found not in turns.WHERE:
+    position = where(box)
+    if position not in turns.WHERE:
         return ""
-    return dice.pick(turns.CORNER[found] if found in turns.CORNER and in_corner(box) else turns.WHERE[found])
+    return dice.pick(turns.CORNER[position] if position in turns.CORNER and in_corner(box) else turns.WHERE[position])
 
 
 def _grounded(said: str, plan: ScenePlan, dice: Dice, clause: bool) -> str:

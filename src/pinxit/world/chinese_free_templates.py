@@ -1,4 +1,4 @@
-"""The turns of phrase of the freely told Chinese captions (`chinese_free.py`).
+"""The turns of phrase of the free-form Chinese captions (`chinese_free.py`).
 
 {} is the sentence so far; {a}, {b} ... are the noun phrases of the parts, {A}, {B} ... the same without a number;
 {q} is the number of the first, {W} what it wears, {M} it without its clothes and {n} it without its number.
@@ -194,6 +194,6 @@ CORNER = {
     ("right", "bottom"): ("右下角",),
 }
 LIES = ("{at}有{x}", "{x}在{at}", "画面{at}有{x}", "{x}位于画面{at}", "画面{at}是{x}")
-LIES_OF = ("画面{at}的{x}", "{at}的{x}")  # where a picture's style or view is to be told of it
+LIES_OF = ("画面{at}的{x}", "{at}的{x}")  # where a picture's style or view is to be mentioned
 LIES_CLAUSE = ("{x}，在画面{at}", "{x}，位于画面{at}", "画面{at}，{x}")
 LIE_BOTH = ("{p}是{a}，{q}是{b}", "{p}有{a}，{q}有{b}", "{a}在{p}，{b}在{q}")

@@ -1,4 +1,4 @@
-"""The noun phrases of the freely told Chinese captions: one thing in many words."""
+"""The noun phrases of the free-form Chinese captions: one thing in many words."""
 
 from __future__ import annotations
 

@@ -27,9 +27,9 @@ def say(scene: Scene, words: Lexicon, dice: Dice, ground: bool, rich: bool) -> s
     """One caption. `ground` tells the ground too, `rich` also what only the boxes tell: places and sizes."""
     plan = meaning(scene)
     if rich:
-        found = sizes(scene)
-        if any(found):
-            plan = replace(plan, parts=tuple(replace(p, size=s) for p, s in zip(plan.parts, found, strict=True)))
+        size_words = sizes(scene)
+        if any(size_words):
+            plan = replace(plan, parts=tuple(replace(p, size=s) for p, s in zip(plan.parts, size_words, strict=True)))
     placed = rich and seen_in_place(scene)
     said, wrapped = _core(plan, scene, words, dice, placed)
     style = dice.pick(turns.STYLED[plan.style]) if plan.style is not None else None
@@ -106,11 +106,11 @@ def _two(plan: ScenePlan, scene: Scene, words: Lexicon, dice: Dice, placed: bool
 def _where(scene: Scene, dice: Dice, members: range | tuple[int, ...], before: str) -> str:
     """ "in the upper left corner", or nothing where that may be disputed."""
     box = around(scene.items[k] for k in members)
-    found = where(box)
-    if found not in turns.WHERE:
+    position = where(box)
+    if position not in turns.WHERE:
         return ""
-    corner = found in turns.CORNER and in_corner(box) and dice.chance(0.6)
-    return before + dice.pick(turns.CORNER[found] if corner else turns.WHERE[found])
+    corner = position in turns.CORNER and in_corner(box) and dice.chance(0.6)
+    return before + dice.pick(turns.CORNER[position] if corner else turns.WHERE[position])
 
 
 def _behind(said: str, plan: ScenePlan, words: Lexicon, dice: Dice, ground: bool) -> tuple[str, bool]:

@@ -1,4 +1,4 @@
-"""The turns of phrase of the freely told English captions (`english_free.py`), each list with the usual one first.
+"""The turns of phrase of the free-form English captions (`english_free.py`), each list with the usual one first.
 
 {} is the sentence so far, {a}, {b} ... the noun phrases of the parts, {n} the first part without its article.
 """

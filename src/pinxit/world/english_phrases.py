@@ -1,4 +1,4 @@
-"""The noun phrases of the freely told English captions: one thing in many words."""
+"""The noun phrases of the free-form English captions: one thing in many words."""
 
 from __future__ import annotations
 

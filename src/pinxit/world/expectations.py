@@ -137,11 +137,11 @@ def satisfied(scene: Scene, expected: ExpectedScene) -> bool:
     settings = ("place", "style", "lower_style", "view", "light")
     if any(getattr(expected, name) not in (None, getattr(scene, name)) for name in settings):
         return False
-    found = [[item for item in scene.items if _answers(item, want)] for want in expected.objects]
-    for want, items in zip(expected.objects, found, strict=True):
+    matching = [[item for item in scene.items if _answers(item, want)] for want in expected.objects]
+    for want, items in zip(expected.objects, matching, strict=True):
         if len(items) < want.count or (want.exactly and len(items) > want.count):
             return False
-    return all(_related(found[r.subject], r.name, found[r.object]) for r in expected.relations)
+    return all(_related(matching[r.subject], r.name, matching[r.object]) for r in expected.relations)
 
 
 def _answers(item: Item, want: ExpectedObject) -> bool:

@@ -1,4 +1,4 @@
-"""The sentences that made text-to-image famous, as the news told them, each with the plan of a picture that obeys it.
+"""The sentences that made text-to-image famous, as the news put them, each with the plan of a picture that obeys it.
 
 They are the exam of the gallery: neither they nor their combinations stand in any training caption (`splits.FAMOUS`).
 """

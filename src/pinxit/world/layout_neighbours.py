@@ -22,12 +22,12 @@ _TRIES = 12
 
 def layout_neighbours(base: Scene, plan: ScenePlan, words: Lexicon, split: Split, dice: Dice) -> list[Scene]:
     """At most one scene of the same plan laid out elsewhere, and one on another ground."""
-    found = []
+    scenes = []
     if dice.chance(MOVED) and seen_in_place(base):
-        found.append(_moved(base, plan, words, dice))
+        scenes.append(_moved(base, plan, words, dice))
     if dice.chance(REGROUNDED) and plan.may_mention_ground and plan.light is None:
-        found.append(_regrounded(plan, words, split, dice))
-    return [scene for scene in found if scene is not None]
+        scenes.append(_regrounded(plan, words, split, dice))
+    return [scene for scene in scenes if scene is not None]
 
 
 def _moved(base: Scene, plan: ScenePlan, words: Lexicon, dice: Dice) -> Scene | None:

@@ -1,4 +1,4 @@
-"""Hard neighbours: scenes that differ from a base scene in exactly one told fact.
+"""Hard neighbours: scenes that differ from a base scene in exactly one stated fact.
 
 A model that sees them side by side in one batch must read colours, counts, sizes and positions, not only names.
 """
@@ -43,12 +43,12 @@ from pinxit.world.vocabulary import COLOURS, FORMS, LIGHTS, MOST, VIEWS, Lexicon
 def neighbours(
     base: Scene, plan: ScenePlan, words: Lexicon, split: Split, dice: Dice, count: int = 3, detail: bool = False
 ) -> list[Scene] | None:
-    """`count` scenes of the same split, each with one told fact changed; None when there are not so many.
+    """`count` scenes of the same split, each with one stated fact changed; None when there are not so many.
 
     They are laid out anew. The plainest caption of each is false of the base scene and the other way round; with
     `detail` some differ in nothing but the ground or where things lie (`untold.py`), which only rich captions tell.
     """
-    found = layout_neighbours(base, plan, words, split, dice)[: count - 1] if detail else []
+    scenes = layout_neighbours(base, plan, words, split, dice)[: count - 1] if detail else []
     met: set[ScenePlan] = set()
     for changed in _in_turn(plan, words, dice):
         if changed in met or not (sound(changed) and belongs(changed, split)):
@@ -58,9 +58,9 @@ def neighbours(
         met.add(changed)
         scene = compose(changed, dice, words)
         if scene is not None and not satisfied(scene, expected_of(plan)):
-            found.append(scene)
-        if len(found) == count:
-            return found
+            scenes.append(scene)
+        if len(scenes) == count:
+            return scenes
     return None
 
 
@@ -74,7 +74,7 @@ def _in_turn(plan: ScenePlan, words: Lexicon, dice: Dice) -> Iterator[ScenePlan]
 
 
 def changes(plan: ScenePlan, words: Lexicon) -> list[list[ScenePlan]]:
-    """Every plan that differs from this one in one told fact, by the kind of change."""
+    """Every plan that differs from this one in one stated fact, by the kind of change."""
     return [
         _swapped(plan),
         _mirrored(plan),
@@ -232,5 +232,5 @@ def _redressed(plan: ScenePlan) -> list[ScenePlan]:
 
 
 def _sorted(outfit: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    """In the order in which outfits are told."""
+    """In the order in which outfits are mentioned."""
     return tuple(sorted(outfit, key=lambda worn: list(GARMENTS).index(worn[1])))

@@ -20,12 +20,12 @@ class Way:
 def ways(plan: ScenePlan, templates: tuple[str, ...], related: Mapping[RelationName, tuple[str, ...]]) -> list[Way]:
     """Every template, and two that tell the relation from its other end: the car is right of the penguin that is left
     of it."""
-    found = [Way(template, plan) for template in templates]
+    result = [Way(template, plan) for template in templates]
     inverse = INVERSE.get(plan.relations[0]) if plan.mentions_relations and len(plan.parts) == 2 else None
     if inverse is not None:
         swapped = ScenePlan(plan.pattern, plan.parts[::-1], (inverse,), plan.place)
-        found += [Way(template, swapped) for template in related[inverse][:2]]
-    return found
+        result += [Way(template, swapped) for template in related[inverse][:2]]
+    return result
 
 
 def different(taken: list[str], choice: list[Way], say: Callable[[Way, bool], str], grounded: list[bool]) -> list[str]:

@@ -17,8 +17,8 @@ Language = Annotated[str, typer.Option(help="Of the prompts: en or zh.")]
 Words = Annotated[
     str,
     typer.Option(
-        help="Of the prompts: plain; held-out: nouns that no training caption holds; in-vocabulary: the usual nouns in the "
-        "same sentences; paraphrased: sentences put as no training caption is."
+        help="Of the prompts: plain; held-out: nouns that no training caption holds; in-vocabulary: the usual nouns in "
+        "the same sentences; paraphrased: sentences put as no training caption is."
     ),
 ]
 

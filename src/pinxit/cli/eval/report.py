@@ -59,11 +59,11 @@ def write_sheet(path: Path, done: ExamProgress) -> None:
     write_png(path, sheet(done.pictures, marked([a.prompt for a in shown], [a.complaint for a in shown])))
 
 
-def write_report(out: Path, exam: Any, device: str, found: dict[str, Any]) -> None:
+def write_report(out: Path, exam: Any, device: str, content: dict[str, Any]) -> None:
     """A JSON report that says where its figures come from; the half-done work beside it goes."""
     from pinxit.evaluation.partial import part_of
     from pinxit.files import write_json
 
-    write_json(out, origin(exam, device) | found)
+    write_json(out, origin(exam, device) | content)
     if part := part_of(out):
         part.unlink(missing_ok=True)

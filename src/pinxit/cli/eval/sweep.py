@@ -93,15 +93,15 @@ def sweep(
 
 def _varied(vary: Sequence[str]) -> dict[str, list[Any]]:
     """ "guidance=1,2" as {"guidance": [1, 2]}, in the order given."""
-    found: dict[str, list[Any]] = {}
+    varied: dict[str, list[Any]] = {}
     for text in vary:
         name, values = halves(text, "--vary", "V1,V2,...")
-        if name in found:
+        if name in varied:
             raise UsageError(f"--vary {name} is given twice: write all its values in one.")
-        found[name] = _values(values)
-        if not found[name]:
+        varied[name] = _values(values)
+        if not varied[name]:
             raise UsageError(f"--vary {text}: a value is missing; write {name}=V1,V2,...")
-    return found
+    return varied
 
 
 def _values(text: str) -> list[Any]:

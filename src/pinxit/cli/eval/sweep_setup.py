@@ -68,10 +68,10 @@ def set_up(
 def _upsampler(painter: Painter, checkpoint: str) -> Upsampler:
     from pinxit.recipes.capabilities import upsampler_of
 
-    found = upsampler_of(painter)
-    if found is None:
+    upsampler = upsampler_of(painter)
+    if upsampler is None:
         raise UsageError(f"{checkpoint} has no upsampler: leave out --upscale, or name an Imagen with --checkpoint.")
-    return found
+    return upsampler
 
 
 def _studio(painter: Painter, upsampler: Upsampler | None) -> SweepPainter:

@@ -102,8 +102,8 @@ def _judge_lines(exam: Exam, asked: list[Question], judge: Judge) -> Lines:
     from pinxit.evaluation.report import lines
 
     size = judge.detector.config.size
-    found = lines(judge_scores(asked, exam, judge.detect, Rules(), size))
-    return {f"judge: {line}": scores for line, scores in found.items()}
+    scores_by_line = lines(judge_scores(asked, exam, judge.detect, Rules(), size))
+    return {f"judge: {line}": scores for line, scores in scores_by_line.items()}
 
 
 def _show(table: Lines, title: str) -> None:

@@ -63,16 +63,16 @@ def compiled(encode: Callable[[Tensor], Tensor], owner: nn.Module, example: Tens
 
 def _in_pieces(queue: Any, pieces: Any) -> list[Tensor]:
     """Every piece through one of the queue's streams, the results in the order of the pieces."""
-    found: list[Tensor] = [torch.empty(0)] * len(pieces)
+    encoded: list[Tensor] = [torch.empty(0)] * len(pieces)
 
     def keep(request: Any, place: int) -> None:
-        found[place] = torch.from_numpy(request.get_output_tensor(0).data.copy())
+        encoded[place] = torch.from_numpy(request.get_output_tensor(0).data.copy())
 
     queue.set_callback(keep)
     for place, piece in enumerate(pieces):
         queue.start_async([piece], place)
     queue.wait_all()
-    return found
+    return encoded
 
 
 class _Tower(nn.Module):

@@ -25,7 +25,7 @@ class ClipDataConfig:
     source: str = "world:small"  # a world, a folder, tar shards
     size: Count = 64  # side of the stored pictures
     pictures: Count = 100_000
-    neighbours: bool = True  # of worlds: pictures in fours that differ in one told fact, together in every batch
+    neighbours: bool = True  # of worlds: pictures in fours that differ in one stated fact, together in every batch
     held_out: Whole = 1000  # pictures that are never trained on; each preview tells how many of them are named right
 
 

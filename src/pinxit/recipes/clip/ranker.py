@@ -44,8 +44,8 @@ class AnyRanker(Ranker):
         candidates: Sequence[int] | None = None,
     ) -> list[Ranked]:
         """Embedded candidates (numbers None: 0, 1, 2 ...), best first by `pipelines.rank.scores` plus bonus."""
-        found = [0.0] * len(drawn)
+        values = [0.0] * len(drawn)
         if self.encoder is not None:
-            told = torch.from_numpy(self.encoder.texts([text], cut=True)[0])
-            found = scores(torch.stack([one.embedding for one in drawn]), told, agreement)
-        return best_first([one.picture for one in drawn], seed, found, [one.bonus for one in drawn], candidates)
+            text_E = torch.from_numpy(self.encoder.texts([text], cut=True)[0])
+            values = scores(torch.stack([one.embedding for one in drawn]), text_E, agreement)
+        return best_first([one.picture for one in drawn], seed, values, [one.bonus for one in drawn], candidates)

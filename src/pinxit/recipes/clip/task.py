@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from pinxit.text.tokenizers import Tokenizer
     from pinxit.types import Picture
 
-GROUP = 4  # pictures of a world that stand together in its ranking bank, each differing from the first in one told fact
+GROUP = (
+    4  # pictures of a world that stand together in its ranking bank, each differing from the first in one stated fact
+)
 SCORED = 256  # held-out pictures looked at together
 
 

@@ -24,7 +24,8 @@ def ranker(config: DalleConfig, grouped: bool = False) -> ClipTraining:
 
 
 class Reconstruct(nn.Module):
-    """Pictures as the discrete VAE reconstructs them, on whatever device they are; with `corrupt`, under corruption augmentation.
+    """Pictures as the discrete VAE reconstructs them, on whatever device they are; with `corrupt`, under corruption
+    augmentation.
 
     What the transformer draws has soft and crumbled outlines that no true picture's codes give.
     """

@@ -74,8 +74,8 @@ def views(pictures: Pictures, size: int, seed: int, first: int) -> Pictures:
     """
     if pictures.shape[1] == size:
         return np.asarray(pictures)
-    found = [augment_transformer(one, size, numpy_rng(seed, "view", first + n)) for n, one in enumerate(pictures)]
-    return np.stack(found)
+    augmented = [augment_transformer(one, size, numpy_rng(seed, "view", first + n)) for n, one in enumerate(pictures)]
+    return np.stack(augmented)
 
 
 @torch.inference_mode()
@@ -111,7 +111,7 @@ def _write(path: Path, count: int, start: int, rows: np.ndarray[tuple[int, ...],
 def about_codes(run: DalleRun) -> dict[str, Any]:
     """What codes.json says: which dVAE made the codes, of how many pictures, and how many of its codes are in use."""
     try:
-        found = json.loads((run.path("codes") / ABOUT).read_text(encoding="utf-8"))
+        content = json.loads((run.path("codes") / ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}

@@ -144,8 +144,8 @@ class DallePainter(Painter):
         behind = int((~hole).flatten()[hole.argmax() :].sum())
         given = torch.where(torch.from_numpy(hole), UNKNOWN, codes)
         whole = Completion(known, given, hole, 1 / (max(behind, 1) * self.ranker.scale))
-        (found,) = self._serve([PaintRequest(asked, candidates, keep, about, whole)], watch)
-        return found
+        (kept,) = self._serve([PaintRequest(asked, candidates, keep, about, whole)], watch)
+        return kept
 
     def _graph(self) -> Graph:
         parts = (self.dvae, self.transformer, self.tokenizer, self.ranker, self.device)

@@ -29,7 +29,9 @@ class DataConfig:
     source: str = "world:small"  # as `pinxit train --data` takes it: a world, a folder, tar shards
     size: Count = 64  # side of the stored pictures; beyond dvae.size they are cropped at random (appendix A.1, B.1)
     pictures: Count = 200_000  # stored for the dVAE and the transformer
-    ranking: Whole = 100_000  # stored for CLIP, in fours differing in one told fact (worlds only); 0: the same pictures
+    ranking: Whole = (
+        100_000  # stored for CLIP, in fours differing in one stated fact (worlds only); 0: the same pictures
+    )
     detail: bool = False  # of these: captions tell the ground and where things lie (worlds beyond small)
 
 

@@ -1,4 +1,4 @@
-"""What DeepFloyd IF is told of a caption: cleaned as in its training, and read by its language model."""
+"""Captions as conditions of DeepFloyd IF: cleaned as in its training, and read by its language model."""
 
 from __future__ import annotations
 

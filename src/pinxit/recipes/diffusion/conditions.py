@@ -1,4 +1,4 @@
-"""What a network of the cascade is given besides noise: the text, and the smaller picture where it enlarges one.
+"""The conditions of a network of the cascade: the text, and the smaller picture where it enlarges one.
 
 The same code serves training and painting, so that a network meets in painting what it was trained on.
 """
@@ -24,13 +24,13 @@ Conditions = dict[str, Tensor]
 
 def texts(reader: TextEncoder, captions: Sequence[str], batch: int = 1) -> Conditions:
     """`sequence` float32 [B, L, D] and `mask` bool [B, L]; an empty caption has no text at all: its mask is False."""
-    found = reader.encode(captions, batch)
-    there = torch.tensor([bool(caption) for caption in captions], device=found.mask.device)
-    return {"sequence": found.sequence, "mask": found.mask & there[:, None]}
+    encoded = reader.encode(captions, batch)
+    there = torch.tensor([bool(caption) for caption in captions], device=encoded.mask.device)
+    return {"sequence": encoded.sequence, "mask": encoded.mask & there[:, None]}
 
 
 class Captions:
-    """A caption as the networks of a cascade are told it, by one text encoder."""
+    """A caption as conditions for the networks of a cascade, by one text encoder."""
 
     def __init__(self, encoder: TextEncoder) -> None:
         self.encoder = encoder

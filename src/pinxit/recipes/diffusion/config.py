@@ -80,14 +80,16 @@ class StageConfig:
         self._check_unet()
 
     def _check_unet(self) -> None:
-        for name, side in (("size", self.size), ("crop", self.seen)):
+        for name, side in (("size", self.size), ("crop", self.train_size)):
             if side % self.unet.step:
-                told = f"{self._kind}'s {name}={side} must be a multiple of {self.unet.step}, which its unet divides by"
-                raise UsageError(f"{told}: change it, or unet.patch and unet.channels.")
+                reason = (
+                    f"{self._kind}'s {name}={side} must be a multiple of {self.unet.step}, which its unet divides by"
+                )
+                raise UsageError(f"{reason}: change it, or unet.patch and unet.channels.")
         if (self.unet.low_res, self.unet.augmentation) != ((RGB, True) if self.low else (0, False)):
             expected = f"unet.low_res={RGB} and unet.augmentation=true" if self.low else "them 0 and false"
-            found = f"unet.low_res={self.unet.low_res} and unet.augmentation={str(self.unet.augmentation).lower()}"
-            raise UsageError(f"{self._kind} (low={self.low}) cannot have {found}: make {expected}.")
+            given = f"unet.low_res={self.unet.low_res} and unet.augmentation={str(self.unet.augmentation).lower()}"
+            raise UsageError(f"{self._kind} (low={self.low}) cannot have {given}: make {expected}.")
         answers = 2 * RGB if self.diffusion.variance == "learned" else RGB
         for name, channels in (("inputs", RGB), ("outputs", answers)):
             if getattr(self.unet, name) != channels:
@@ -102,10 +104,10 @@ class StageConfig:
                 f"{self.max_augmentation}."
             )
 
-    def accepted(self, told: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Of what could be told, what its network takes: an unconditional upsampler hears of no text."""
+    def accepted(self, conditions: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of these conditions those that its network takes: an unconditional upsampler takes no text."""
         known = self.unet.conditions()
-        return {name: tensor for name, tensor in told.items() if name in known}
+        return {name: tensor for name, tensor in conditions.items() if name in known}
 
     @property
     def _kind(self) -> str:
@@ -117,7 +119,7 @@ class StageConfig:
         return self.size // self.low if self.low else 1
 
     @property
-    def seen(self) -> int:
+    def train_size(self) -> int:
         """The side of the squares that training sees."""
         return self.crop or self.size
 

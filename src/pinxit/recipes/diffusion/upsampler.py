@@ -110,11 +110,11 @@ class Upsampler:
 
     def making(self, size: int) -> Upsampler:
         """The one of its chain that makes pictures of `size` px. Raises UsageError when none does."""
-        found = next((one for one in self.chain if one.size == size), None)
-        if found is None:
+        stage = next((one for one in self.chain if one.size == size), None)
+        if stage is None:
             sizes = " or ".join(str(one.size) for one in self.chain)
             raise UsageError(f"--upscale {size}: this upsampler makes pictures of {sizes} px.")
-        return found
+        return stage
 
     def check_size(self, width: int, height: int) -> None:
         """Raise UsageError for pictures that it cannot enlarge: any square from its chain's lowest to less than `size`.
@@ -139,8 +139,8 @@ class Upsampler:
             height, width = one.picture.shape[:2]
             self.check_size(width, height)
         starts = [(self._route(len(one.picture)), one) for one in ranked]
-        (found,) = run_jobs(self._engine, [Job(starts, request=PaintRequest(Prompt(prompt)))], watch, previews)
-        return found
+        (enlarged,) = run_jobs(self._engine, [Job(starts, request=PaintRequest(Prompt(prompt)))], watch, previews)
+        return enlarged
 
     @cached_property
     def graph(self) -> Graph:
@@ -206,5 +206,5 @@ class Upsampler:
 
 def as_picture(x0: Tensor) -> Picture:
     """A sample [3, S, S] in [-1, 1] as a picture."""
-    (found,) = to_pictures((x0[None].cpu() + 1) / 2)
-    return found
+    (picture,) = to_pictures((x0[None].cpu() + 1) / 2)
+    return picture

@@ -73,18 +73,18 @@ class ImagenConfig:
     @staticmethod
     def migrated(data: Mapping[str, Any]) -> dict[str, Any]:
         """JSON of a version whose networks, plans and counts of pictures were fields by name, as stages."""
-        found = dict(data)
-        sections = (found.get(name) or {} for name in (*ONCE, "plans", "data"))
-        if "stages" in found or "base" not in found or not all(isinstance(one, dict) for one in sections):
-            return found
-        plans, counts = dict(found.pop("plans", {})), dict(found.get("data", {}))
-        found["data"], found["stages"] = counts, []
+        result = dict(data)
+        sections = (result.get(name) or {} for name in (*ONCE, "plans", "data"))
+        if "stages" in result or "base" not in result or not all(isinstance(one, dict) for one in sections):
+            return result
+        plans, counts = dict(result.pop("plans", {})), dict(result.get("data", {}))
+        result["data"], result["stages"] = counts, []
         for name, bank in ONCE.items():
-            network, plan, count = found.pop(name, None), plans.pop(name, None), counts.pop(bank, None)
+            network, plan, count = result.pop(name, None), plans.pop(name, None), counts.pop(bank, None)
             if network is not None:
                 stored = {} if count is None else {"pictures": count}
-                found["stages"].append({"name": name, **network, "plan": plan, **stored})
-        return found
+                result["stages"].append({"name": name, **network, "plan": plan, **stored})
+        return result
 
 
 def migrated_change(change: str) -> str:

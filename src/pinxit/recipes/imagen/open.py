@@ -52,10 +52,10 @@ def open_upsampler(
     """The upsampler alone, for pictures that others have painted; `reader` is used again where it is the same one."""
     on = pick_device(device)
     captions = Captions(_reader(checkpoint, on, reader))
-    found = _upsampler(checkpoint, name, on, _sampling(checkpoint), captions)
-    if found is None:
+    upsampler = _upsampler(checkpoint, name, on, _sampling(checkpoint), captions)
+    if upsampler is None:
         raise CheckpointError(f"{checkpoint.folder} has no upsampler: name a checkpoint that has one.")
-    return found
+    return upsampler
 
 
 def networks(checkpoint: Checkpoint) -> dict[str, StageConfig]:
@@ -67,11 +67,11 @@ def _upsampler(
     checkpoint: Checkpoint, name: str, on: torch.device, sampling: SamplingConfig, captions: Captions
 ) -> Upsampler | None:
     """The last upsampler of the checkpoint, with those that come before it; None where it has none."""
-    found, told = None, {"upsampler_hash": checkpoint.hash}
+    upsampler, provenance = None, {"upsampler_hash": checkpoint.hash}
     for part, config in list(networks(checkpoint).items())[1:]:
         denoiser = _denoiser(checkpoint, part, config, on)
-        found = Upsampler(denoiser, config, sampling, captions, name=name, before=found, provenance=told)
-    return found
+        upsampler = Upsampler(denoiser, config, sampling, captions, name=name, before=upsampler, provenance=provenance)
+    return upsampler
 
 
 def _denoiser(checkpoint: Checkpoint, part: str, config: StageConfig, on: torch.device) -> UNetDenoiser:

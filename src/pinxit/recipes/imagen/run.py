@@ -85,8 +85,8 @@ class ImagenRun(StartingRun[ImagenConfig]):
             raise UsageError(f"no network has pictures to learn from: set {first} or another plan's.")
         resting = [stage for stage in self.config.cascade if stage not in self.learning]
         if resting and self.init is None and not self.start():
-            told = f"stages.{resting[0]}.plan.images=0 keeps what a checkpoint brought"
-            raise UsageError(f"{told}: name one by --init-from.")
+            reason = f"stages.{resting[0]}.plan.images=0 keeps what a checkpoint brought"
+            raise UsageError(f"{reason}: name one by --init-from.")
 
     def _read(self) -> bool:
         """Whether captions have been read beforehand."""
@@ -99,7 +99,7 @@ class ImagenRun(StartingRun[ImagenConfig]):
 
     @property
     def reading(self) -> tuple[str, ...]:
-        """Of the networks that are shown pictures, those that are told their captions."""
+        """Of the networks that train on pictures, those conditioned on their captions."""
         return tuple(stage for stage in self.learning if self.config.stage(stage).unet.text)
 
     @property
@@ -145,9 +145,9 @@ class ImagenRun(StartingRun[ImagenConfig]):
 
     def stored(self, stage: str, bank: Bank, reader: TextEncoder) -> Embeddings:
         """The captions of a stage's pictures as the frozen reader has read them beforehand."""
-        found = Embeddings.open(self.path(texts_of(stage)))
-        found.require(reader, bank)
-        return found
+        embeddings = Embeddings.open(self.path(texts_of(stage)))
+        embeddings.require(reader, bank)
+        return embeddings
 
     def reader(self, stage: str) -> TextEncoder:
         """Who reads the captions: the frozen encoder, or the learned one as `stage` finds it."""

@@ -148,9 +148,9 @@ def portrait(detector: Detector, pictures: Sequence[Picture]) -> Picture:
 
 def describe(detections: Detections, least: float = 0.3) -> str:
     """A detections in words, best first: "red cube 0.97, panda in a blue hat 0.90; snow"."""
-    told = [f"{_described(d)} {d.score:.2f}" for d in detections.found if d.score >= least]
+    lines = [f"{_described(d)} {d.score:.2f}" for d in detections.found if d.score >= least]
     return "; ".join(
-        part for part in (", ".join(told) or "nothing", detections.place, detections.view, detections.light) if part
+        part for part in (", ".join(lines) or "nothing", detections.place, detections.view, detections.light) if part
     )
 
 
@@ -202,10 +202,10 @@ def card(config: JudgeConfig, images: int) -> str:
 
 An anchor-free detector that finds {len(config.detector.names)} kinds of things in pictures of {config.detector.size}
 pixels, with their boxes, colours, forms and styles, and the ground they stand on.{further} Trained on {images:,}
-renders of the built-in world's train split, most of them corrupted (blurred, noisy, warped, compressed, put together from
-patches that do not quite fit). It judges whether a picture obeys its caption; its own accuracy on true and on wrong
-renders is printed beside every score by `pinxit eval world`. It knows nothing of photographs or of things outside this
-world.
+renders of the built-in world's train split, most of them corrupted (blurred, noisy, warped, compressed, put together
+from patches that do not quite fit). It judges whether a picture obeys its caption; its own accuracy on true and on
+wrong renders is printed beside every score by `pinxit eval world`. It knows nothing of photographs or of things outside
+this world.
 
 Train it again: `pinxit train judge --data world:{config.world} --out RUN`
 """

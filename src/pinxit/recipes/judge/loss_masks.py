@@ -1,8 +1,9 @@
 """What training never shows is not taught to be wrong.
 
-The train split holds combinations out: no gray circle, no pentagonal clock. A detector that is told "not a circle" of
-every gray thing learns that rule instead of what a circle is, and then fails on true pictures of `unseen`. So an answer
-that the split has ruled out for a picture or an object is left out of the comparison: neither right nor wrong.
+The train split holds combinations out: no gray circle, no pentagonal clock. A detector that is trained to say "not a
+circle" of every gray thing learns that rule instead of what a circle is, and then fails on true pictures of `unseen`.
+So an answer that the split has ruled out for a picture or an object is left out of the comparison: neither right nor
+wrong.
 """
 
 from __future__ import annotations

@@ -58,49 +58,51 @@ def detector_loss(model: Detector, pictures: Tensor, truth: Batch) -> tuple[Tens
     """
     config = model.config
     true = unpack(truth["objects"], truth["unshown_answers"], config.grid)
-    found = model(pictures)
+    output = model(pictures)
     column, row = true.centre.floor().long().unbind(1)
     cell = row * config.grid + column
     place = torch.stack([true.picture, true.name, cell], 1)
-    target = heat_targets(found.heat.shape, place, true.centre, true.sigma)
+    target = heat_targets(output.heat.shape, place, true.centre, true.sigma)
     faced_B = truth["faced"]
     named_M = ~faced_B[true.picture]
     shown_BN11 = ~(truth["unshown_names"] | faced_B[:, None])[:, :, None, None]
     open_MN = truth["unshown_names"][true.picture] | (target[true.picture, :, row, column] == 1)  # a star in a circle
     open_MN = open_MN.scatter(1, true.name[:, None], False)
-    at_centres = found.heat[true.picture, :, row, column].masked_fill(open_MN, -torch.inf)
+    at_centres = output.heat[true.picture, :, row, column].masked_fill(open_MN, -torch.inf)
     name_M = F.cross_entropy(at_centres.float(), true.name, reduction="none")
     parts = {
-        "heat": heat_loss(found.heat, target, len(cell), shown_BN11),
+        "heat": heat_loss(output.heat, target, len(cell), shown_BN11),
         "name": (name_M * named_M).sum() / named_M.sum().clamp(min=1),
     }
     asked_M = torch.where(named_M, true.name, truth["asked"][true.picture])
-    told = model.describe(found, true.picture, asked_M, cell)
-    parts |= _description_loss(told, true, named_M, config)
-    parts |= gallery_loss(model, found, told, true, cell, named_M, truth)
+    described = model.describe(output, true.picture, asked_M, cell)
+    parts |= _description_loss(described, true, named_M, config)
+    parts |= gallery_loss(model, output, described, true, cell, named_M, truth)
     if config.places:
-        parts["place"] = answer_loss(found.place, truth["places"], truth["unshown_places"])
+        parts["place"] = answer_loss(output.place, truth["places"], truth["unshown_places"])
     return torch.stack([WEIGHTS.get(name, 1.0) * part for name, part in parts.items()]).sum(), parts
 
 
-def _description_loss(told: Described, true: Objects, named_M: Tensor, config: DetectorConfig) -> dict[str, Tensor]:
+def _description_loss(
+    described: Described, true: Objects, named_M: Tensor, config: DetectorConfig
+) -> dict[str, Tensor]:
     off_middle = true.centre - true.centre.floor() - 0.5
     weight_M1 = named_M[:, None] / (2 * named_M.sum().clamp(min=1))
-    wrong = {"offset": told.offset - off_middle, "extent": told.extent - true.extent}
+    wrong = {"offset": described.offset - off_middle, "extent": described.extent - true.extent}
     parts = {name: (error.abs() * weight_M1).sum() for name, error in wrong.items()}
     colours, forms, styles = torch.split(
-        true.unshown, [told.colour.shape[1], told.form.shape[1], told.style.shape[1]], 1
+        true.unshown, [described.colour.shape[1], described.form.shape[1], described.style.shape[1]], 1
     )
     if colours.shape[1] > 1:
-        parts["colour"] = answer_loss(told.colour, true.colour, colours)
+        parts["colour"] = answer_loss(described.colour, true.colour, colours)
     if forms.shape[1] > 1:
         # That an avocado has an avocado's form is easy, and would drown what clocks and lamps have to say.
         own_M = (true.form >= flat_forms(config)) & (true.form == _own_forms(config).to(true.name.device)[true.name])
-        parts["form"] = answer_loss(told.form, true.form.masked_fill(own_M, -1), forms)
+        parts["form"] = answer_loss(described.form, true.form.masked_fill(own_M, -1), forms)
         if len(config.forms) > flat_forms(config):
-            parts["own form"] = answer_loss(told.form, true.form.masked_fill(~(own_M & named_M), -1), forms)
+            parts["own form"] = answer_loss(described.form, true.form.masked_fill(~(own_M & named_M), -1), forms)
     if styles.shape[1] > 1:
-        parts["style"] = answer_loss(told.style, true.style, styles)
+        parts["style"] = answer_loss(described.style, true.style, styles)
     return parts
 
 

@@ -128,7 +128,7 @@ class UnclipRun(StartingRun[UnclipConfig]):
             config.text.noise,
             script=config.data.script,
             stored=self._stored(bank) if config.decoder.unet.text and config.text.stored else None,
-            seen=self.pairs.seen,
+            image_rows=self.pairs.coordinates,
             drop_image=config.drop_image,
         )
 

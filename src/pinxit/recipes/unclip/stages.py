@@ -85,7 +85,7 @@ def _space(run: UnclipRun) -> None:
     """Fit the space, or take over that of the checkpoint whose networks know embeddings in it."""
     vectors, config = run.vectors, run.config.space
     rows = fitted_rows(len(vectors), config.fitted)
-    pictures = vectors.seen(rows)
+    pictures = vectors.image_embeddings(rows)
     if run.init is not None and SPACE in run.init.parts:
         space = Space(run.init.config(SPACE, SpaceConfig))
         run.init.load_into(SPACE, space)
