@@ -18,7 +18,7 @@ from pinxit.errors import CheckpointError, DataError, UsageError
 from pinxit.functional.vectors import norms
 from pinxit.models.prior import TokenPrior
 from pinxit.models.prior_decoder import PriorDecoder
-from pinxit.recipes.diffusion.task import DiffusionTask
+from pinxit.recipes.diffusion.task import DiffusionTask, ImageRows
 from pinxit.recipes.unclip.config import PriorSampling, UnclipConfig
 from pinxit.recipes.unclip.imagine import Imagination
 from pinxit.recipes.unclip.open import open_imaginer, open_space
@@ -149,15 +149,15 @@ def test_the_decoder_is_told_the_embedding_of_the_very_picture(run: UnclipRun) -
         with_embeddings(task, None).batch(0, 8)
 
 
-def with_embeddings(task: DiffusionTask, image_rows: object) -> DiffusionTask:
-    told = (task.name, task.config, task.seed, task.text_shape, task.bank, task.reader, task.drop)
+def with_embeddings(task: DiffusionTask, image_rows: ImageRows | None) -> DiffusionTask:
+    settings = (task.name, task.config, task.seed, task.text_shape, task.bank, task.reader, task.drop)
     return DiffusionTask(
-        *told, stored=task.stored, script=task.script, image_rows=image_rows, drop_image=task.drop_image
-    )  # type: ignore[arg-type]
+        *settings, stored=task.stored, script=task.script, image_rows=image_rows, drop_image=task.drop_image
+    )
 
 
 def test_holes_of_training_hide_what_is_to_be_painted(run: UnclipRun) -> None:
-    """The fourth channel is 1 where nothing of the picture is told, and the rest is the picture itself."""
+    """The fourth channel is 1 where nothing of the picture is settings, and the rest is the picture itself."""
     plain = run.decoder_task()
     unet = replace(run.config.decoder.unet, masked=4)
     holed = replace(run.config, decoder=replace(run.config.decoder, unet=unet))

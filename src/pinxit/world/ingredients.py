@@ -9,7 +9,7 @@ from pinxit.world.vocabulary import COLOURS, FORMS, Lexicon, apart, stands_out
 
 
 def sound(plan: ScenePlan) -> bool:
-    """Whether everything in the plan can be distinguished and seen against its ground, and rests on what can carry it."""
+    """Whether all of the plan can be distinguished and seen against its ground, and rests on what can carry it."""
     if not all(part.colour is None or stands_out(part.colour, plan.place) for part in plan.parts):
         return False
     for i, one in enumerate(plan.parts):
