@@ -7,8 +7,8 @@ import re
 import pytest
 
 from pinxit.world import World, chinese, english
-from pinxit.world import chinese_free_templates as chinese_turns
-from pinxit.world import english_free_templates as english_turns
+from pinxit.world import chinese_free_templates as zh
+from pinxit.world import english_free_templates as en
 from pinxit.world.captions import plain_caption
 from pinxit.world.dice import Dice
 from pinxit.world.plan import Part, ScenePlan, meaning
@@ -205,7 +205,10 @@ def test_four_different_captions_and_the_ground_in_at_least_one(preset: str) -> 
             )
             words = {scene.place, *PLACES.get(scene.place, ())[:2], COLOURS_ZH.get(scene.place, "无")}
             if preset != "small":
-                words |= {*english_turns.PLACES.get(scene.place, ()), *chinese_turns.PLACES.get(scene.place, ())}
+                words |= {
+                    *en.PLACES.get(scene.place, ()),
+                    *zh.PLACES.get(scene.place, ()),
+                }
             grounded = [s for s in said[1:] if any(str(word) in s for word in words)]
             assert grounded or not meaning(scene).may_mention_ground, (scene.place, said)
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from pinxit.world import World, chinese_free, english, english_free
-from pinxit.world import chinese_free_templates as chinese_turns
-from pinxit.world import english_free_templates as english_turns
+from pinxit.world import chinese_free_templates as zh
+from pinxit.world import english_free_templates as en
 from pinxit.world.captions import Language, captions, rich_caption
 from pinxit.world.chinese_phrases import phrase as phrase_zh
 from pinxit.world.dice import Dice
@@ -39,8 +39,12 @@ def test_four_different_well_formed_captions_and_the_ground_in_half_of_them(lang
         assert not any(map(odd.search, said)), said
         words = {scene.place, COLOURS_ZH.get(scene.place, scene.place)}
         if scene.place in PLACES:
-            words = {*english_turns.PLACES[scene.place], *chinese_turns.PLACES[scene.place], *PLACES[scene.place][:2]}
-            words |= {*chinese_turns.BESIDE.get(scene.place, ())}
+            words = {
+                *en.PLACES[scene.place],
+                *zh.PLACES[scene.place],
+                *PLACES[scene.place][:2],
+            }
+            words |= {*zh.BESIDE.get(scene.place, ())}
         if meaning(scene).may_mention_ground:
             assert sum(any(word in s for word in words) for s in said) >= 2, (scene.place, said)
 
@@ -70,10 +74,10 @@ def lost_in_english(plan: ScenePlan, said: str) -> Iterator[str]:
         if part.size and not re.search({"small": "small|little|tiny", "big": "big|large"}[part.size], said):
             yield part.size
     for value, table in (
-        (plan.style, english_turns.STYLED),
-        (plan.view, english_turns.VIEWED),
-        (plan.light, english_turns.LIT),
-        (plan.lower_style, english_turns.LOWER),
+        (plan.style, en.STYLED),
+        (plan.view, en.VIEWED),
+        (plan.light, en.LIT),
+        (plan.lower_style, en.LOWER),
     ):
         if value and not literal(table[value], said):
             yield value
@@ -90,11 +94,11 @@ def lost_in_chinese(plan: ScenePlan, said: str) -> Iterator[str]:
         if part.words and part.words not in said:
             yield part.words
         for colour, garment in part.outfit:
-            names = chinese_turns.GARMENT_WORDS.get(garment, (GARMENTS[garment][1],))
+            names = zh.GARMENT_WORDS.get(garment, (GARMENTS[garment][1],))
             if not any(COLOURS_ZH.get(colour, "") + name in said for name in names):
                 yield garment
         if part.form and not any(
-            name in said for name in (*chinese_turns.FORM_WORDS.get(part.form, ()), WORDS.nouns[part.form].zh)
+            name in said for name in (*zh.FORM_WORDS.get(part.form, ()), WORDS.nouns[part.form].zh)
         ):
             yield part.form
         if part.count > 1 and COUNTS[part.count][1] not in said:
@@ -102,10 +106,10 @@ def lost_in_chinese(plan: ScenePlan, said: str) -> Iterator[str]:
         if part.size and {"small": "小", "big": "大"}[part.size] not in said:
             yield part.size
     for value, table in (
-        (plan.style, chinese_turns.STYLED),
-        (plan.view, chinese_turns.VIEWED),
-        (plan.lower_style, chinese_turns.LOWER),
-        (plan.light, chinese_turns.LIT),
+        (plan.style, zh.STYLED),
+        (plan.view, zh.VIEWED),
+        (plan.lower_style, zh.LOWER),
+        (plan.light, zh.LIT),
     ):
         if value and not literal(table[value], said):
             yield value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pinxit.world import chinese_free_templates as turns
+from pinxit.world import chinese_free_templates as templates
 from pinxit.world.chinese_phrases import Phrase, name_of, phrase
 from pinxit.world.dice import Dice
 from pinxit.world.plan import ScenePlan, meaning
@@ -37,8 +37,8 @@ def say(scene: Scene, words: Lexicon, dice: Dice, ground: bool, rich: bool) -> s
         said = _introduced(said, plan, clause, dice)
         return _grounded(said, plan, dice, True) if ground else said
     if plan.view is not None and plan.view not in OF_THE_THING:
-        said = _fitting(turns.VIEWED[plan.view], said, dice)
-    return _fitting(turns.STYLED[plan.style], said, dice) if plan.style is not None else said
+        said = _fitting(templates.VIEWED[plan.view], said, dice)
+    return _fitting(templates.STYLED[plan.style], said, dice) if plan.style is not None else said
 
 
 def _fitting(ways: tuple[str, ...], said: str, dice: Dice) -> str:
@@ -60,26 +60,26 @@ def _one(plan: ScenePlan, scene: Scene, words: Lexicon, dice: Dice, ground: bool
     noun_phrase = phrase(part, words, dice)
     quantity = noun_phrase.number if part.count > 1 or dice.chance(NUMBERED) else ""
     thing = noun_phrase.bare
-    ways = turns.WRITTEN if part.words else turns.VIEWED[plan.view] if plan.view in OF_THE_THING else ()
+    ways = templates.WRITTEN if part.words else templates.VIEWED[plan.view] if plan.view in OF_THE_THING else ()
     if ways:
         said = dice.pick(ways).format(a=quantity + thing, n=thing, q=quantity, w=part.words)
         at = _where(scene, dice) if placed else ""
-        said = dice.pick(turns.LIES_CLAUSE).format(x=said, at=at) if at else said
+        said = dice.pick(templates.LIES_CLAUSE).format(x=said, at=at) if at else said
         return (_grounded(said, plan, dice, True) if ground else said), True
     at = _where(scene, dice) if placed else ""
     if at:
         wrapped = plan.style is not None or plan.view is not None
-        said = dice.pick(turns.LIES_OF if wrapped else turns.LIES).format(x=quantity + thing, at=at)
+        said = dice.pick(templates.LIES_OF if wrapped else templates.LIES).format(x=quantity + thing, at=at)
         return _lit(_grounded(said, plan, dice, True) if ground else said, plan, dice), not wrapped
     return _standing(quantity, thing, plan, words, dice, ground)
 
 
 def _standing(quantity: str, thing: str, plan: ScenePlan, words: Lexicon, dice: Dice, ground: bool) -> tuple[str, bool]:
     """日出时坐在田野上的水豚."""
-    light = dice.pick(turns.LIT[plan.light]) if plan.light else ""
+    light = dice.pick(templates.LIT[plan.light]) if plan.light else ""
     if ground and plan.place in PLACES and dice.chance(0.5):
-        verb = dice.pick(turns.POSED) if _poses(plan, words) and dice.chance(POSED) else "在"
-        place = dice.pick((*turns.PLACES[plan.place], *turns.BESIDE.get(plan.place, ())))
+        verb = dice.pick(templates.POSED) if _poses(plan, words) and dice.chance(POSED) else "在"
+        place = dice.pick((*templates.PLACES[plan.place], *templates.BESIDE.get(plan.place, ())))
         return f"{quantity}{light}{verb}{place}的{thing}", False
     if light and (not ground or dice.chance(0.5)):
         thing, light = f"{light}的{thing}", ""
@@ -98,7 +98,7 @@ def _poses(plan: ScenePlan, words: Lexicon) -> bool:
 
 
 def _lit(said: str, plan: ScenePlan, dice: Dice) -> str:
-    return f"{dice.pick(turns.LIT[plan.light])}，{said}" if plan.light else said
+    return f"{dice.pick(templates.LIT[plan.light])}，{said}" if plan.light else said
 
 
 def _several(plan: ScenePlan, scene: Scene, words: Lexicon, dice: Dice, ground: bool, placed: bool) -> tuple[str, bool]:
@@ -116,16 +116,16 @@ def _together(plan: ScenePlan, scene: Scene, words: Lexicon, dice: Dice, placed:
     slots = _slots(phrases, dice) | {"p": called or "", "s": ""}
     slots |= {key: COLOURS_ZH.get(part.colour or "", "") for key, part in zip("xyz", parts, strict=False)}
     if plan.lower_style is not None:
-        return dice.pick(turns.PAIR).format(**slots | {"s": dice.pick(turns.LOWER[plan.lower_style])}), True
+        return dice.pick(templates.PAIR).format(**slots | {"s": dice.pick(templates.LOWER[plan.lower_style])}), True
     if not plan.mentions_relations:
         both = [_where(scene, dice, (k,)) for k in (0, 1)] if placed and dice.chance(WITH_PLACES) else []
         if both and all(both):
-            way = dice.pick(turns.LIE_BOTH)
+            way = dice.pick(templates.LIE_BOTH)
             return way.format(a=phrases[0].full, b=phrases[1].full, p=both[0], q=both[1]), True
-        return dice.pick(turns.AND).format(**slots), False
+        return dice.pick(templates.AND).format(**slots), False
     said = dice.pick(_ways(plan, words, alike)).format(**slots)
     at = _where(scene, dice) if placed else ""
-    return (dice.pick(turns.LIES_CLAUSE).format(x=said, at=at) if at else said), True
+    return (dice.pick(templates.LIES_CLAUSE).format(x=said, at=at) if at else said), True
 
 
 def _slots(phrases: list[Phrase], dice: Dice) -> dict[str, str]:
@@ -139,37 +139,39 @@ def _slots(phrases: list[Phrase], dice: Dice) -> dict[str, str]:
 
 def _ways(plan: ScenePlan, words: Lexicon, alike: bool) -> tuple[str, ...]:
     if len(plan.relations) == 1:
-        ways = turns.RELATED[plan.relations[0]]
+        ways = templates.RELATED[plan.relations[0]]
         lively = _creature(plan, words)
-        return tuple(way for way in ways if lively or not any(verb in way for verb in turns.LIVELY))
+        return tuple(way for way in ways if lively or not any(verb in way for verb in templates.LIVELY))
     if plan.relations[0] == "riding":
-        return turns.TWO_RIDING
-    return turns.ALIKE if alike else turns.STACKED
+        return templates.TWO_RIDING
+    return templates.SAME_NAME if alike else templates.STACKED
 
 
 def _where(scene: Scene, dice: Dice, members: tuple[int, ...] | None = None) -> str:
     """左上角: where these items or all of them lie; nothing where that may be disputed."""
     box = around(scene.items[k] for k in members or range(len(scene.items)))
     position = where(box)
-    if position not in turns.WHERE:
+    if position not in templates.WHERE:
         return ""
-    return dice.pick(turns.CORNER[position] if position in turns.CORNER and in_corner(box) else turns.WHERE[position])
+    return dice.pick(
+        templates.CORNER[position] if position in templates.CORNER and in_corner(box) else templates.WHERE[position]
+    )
 
 
 def _grounded(said: str, plan: ScenePlan, dice: Dice, clause: bool) -> str:
     """白色背景上的一只企鹅, 一只企鹅，白色背景, 草地上有一只企鹅."""
     if plan.place in PLACES:
-        places = turns.PLACED_CLAUSE if clause else turns.PLACED
-        return dice.pick(places).format(p=dice.pick(turns.PLACES[plan.place]), x=said)
-    grounds = turns.GROUNDS if clause else (*turns.GROUNDS, *turns.GROUND_OF)
+        places = templates.PLACED_CLAUSE if clause else templates.PLACED
+        return dice.pick(places).format(p=dice.pick(templates.PLACES[plan.place]), x=said)
+    grounds = templates.GROUNDS if clause else (*templates.GROUNDS, *templates.GROUND_OF)
     return dice.pick(grounds).format(c=COLOURS_ZH[plan.place], x=said)
 
 
 def _introduced(said: str, plan: ScenePlan, clause: bool, dice: Dice) -> str:
     photo = dice.chance(PHOTO)
     if clause:
-        return dice.pick(turns.PHOTO_CLAUSE if photo else turns.INTRO_CLAUSE).format(said)
+        return dice.pick(templates.PHOTO_CLAUSE if photo else templates.INTRO_CLAUSE).format(said)
     if not _numbered(said) and dice.chance(0.7):
-        return dice.pick(turns.PHOTO_OF if photo else turns.INTRO_OF).format(said)
+        return dice.pick(templates.PHOTO_OF if photo else templates.INTRO_OF).format(said)
     several = plan.parts[0].count > 1 or len(plan.parts) > 1
-    return dice.pick(turns.PHOTO if photo else turns.INTRO_SEVERAL if several else turns.INTRO).format(said)
+    return dice.pick(templates.PHOTO if photo else templates.INTRO_SEVERAL if several else templates.INTRO).format(said)

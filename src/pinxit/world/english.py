@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
+from pinxit.world import english_templates
 from pinxit.world.dice import Dice
-from pinxit.world.english_templates import (
-    ALIKE,
-    AND,
-    CHAINED,
-    LIT,
-    MANY,
-    ONE,
-    PAIR,
-    RELATED,
-    STYLE_NOUNS,
-    STYLED,
-    VIEWED,
-    WRITTEN,
-)
-from pinxit.world.phrasing import Way, different, ways
+from pinxit.world.phrasing import Way, different, templates_of, ways
 from pinxit.world.plan import Part, ScenePlan
 from pinxit.world.roles import GARMENTS
 from pinxit.world.vocabulary import COUNTS, FORM_ADJECTIVE, PLACES, Lexicon, Noun
@@ -122,33 +109,14 @@ def variants(plan: ScenePlan, words: Lexicon, dice: Dice, grounded: list[bool]) 
         said = fill(way.template, way.plan, words, dice)
         return said + setting(plan, dice) if ground else said
 
-    return different([plain(plan, words)], dice.shuffled(ways(plan, templates(plan), RELATED)), say, grounded)
+    return different(
+        [plain(plan, words)], dice.shuffled(ways(plan, templates(plan), english_templates.RELATED)), say, grounded
+    )
 
 
 def templates(plan: ScenePlan) -> tuple[str, ...]:
     """Every way to say the plan, the plainest first."""
-    if plan.lower_style is not None:
-        noun, full_noun = STYLE_NOUNS[plan.lower_style]
-        return tuple(way.replace("{s}", noun).replace("{t}", full_noun) for way in PAIR)
-    core = _core(plan)
-    for value, wrappers in ((plan.view, VIEWED), (plan.light, LIT), (plan.style, STYLED)):
-        if value is not None:
-            core = tuple(wrapper.replace("{}", core[0]) for wrapper in wrappers[value])
-    return core
-
-
-def _core(plan: ScenePlan) -> tuple[str, ...]:
-    """The ways to say who is there and how they stand."""
-    first = plan.parts[0]
-    if first.words:
-        return WRITTEN
-    if len(plan.parts) == 1:
-        return ONE if first.count == 1 else MANY
-    if not plan.mentions_relations:
-        return AND
-    if plan.pattern == "stack" and len({part.name for part in plan.parts}) == 1:
-        return ALIKE
-    return RELATED[plan.relations[0]] if len(plan.relations) == 1 else CHAINED[plan.relations]
+    return templates_of(plan, english_templates)
 
 
 def fill(template: str, plan: ScenePlan, words: Lexicon, dice: Dice | None) -> str:

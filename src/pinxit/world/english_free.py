@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pinxit.world import english_free_templates as turns
+from pinxit.world import english_free_templates as templates
 from pinxit.world.dice import Dice
 from pinxit.world.english import article
 from pinxit.world.english_phrases import bare, name_of, phrase
@@ -32,7 +32,7 @@ def say(scene: Scene, words: Lexicon, dice: Dice, ground: bool, rich: bool) -> s
             plan = replace(plan, parts=tuple(replace(p, size=s) for p, s in zip(plan.parts, size_words, strict=True)))
     placed = rich and seen_in_place(scene)
     said, wrapped = _core(plan, scene, words, dice, placed)
-    style = dice.pick(turns.STYLED[plan.style]) if plan.style is not None else None
+    style = dice.pick(templates.STYLED[plan.style]) if plan.style is not None else None
     if style is not None and style.startswith("{} "):  # "a cat folded from paper on a blue background"
         return _behind(style.format(said), plan, words, dice, ground)[0]
     said, ahead = _behind(said, plan, words, dice, ground)
@@ -52,7 +52,7 @@ def _core(plan: ScenePlan, scene: Scene, words: Lexicon, dice: Dice, placed: boo
     template = _template(plan, dice)
     said = _filled(template, plan, words, dice)
     if plan.view is not None:
-        ways = turns.VIEWED[plan.view]
+        ways = templates.VIEWED[plan.view]
         name = bare(plan.parts[0], words, dice)
         said = dice.pick(ways).format(said, n=name)
     if placed:
@@ -63,14 +63,14 @@ def _core(plan: ScenePlan, scene: Scene, words: Lexicon, dice: Dice, placed: boo
 def _template(plan: ScenePlan, dice: Dice) -> str:
     first = plan.parts[0]
     if first.words:
-        return dice.pick(turns.WRITTEN)
+        return dice.pick(templates.WRITTEN)
     if len(plan.parts) == 1:
         return "{a}"
     if len(plan.relations) == 1:
-        return dice.pick(turns.RELATED[plan.relations[0]])
+        return dice.pick(templates.RELATED[plan.relations[0]])
     if plan.relations[0] == "riding":
-        return dice.pick(turns.TWO_RIDING)
-    return dice.pick(turns.ALIKE if len({part.name for part in plan.parts}) == 1 else turns.STACKED)
+        return dice.pick(templates.TWO_RIDING)
+    return dice.pick(templates.SAME_NAME if len({part.name for part in plan.parts}) == 1 else templates.STACKED)
 
 
 def _filled(template: str, plan: ScenePlan, words: Lexicon, dice: Dice) -> str:
@@ -88,7 +88,7 @@ def _pair(plan: ScenePlan, words: Lexicon, dice: Dice) -> str:
     part = plan.parts[0]
     called = name_of(words.nouns[part.name], 1, words, dice)
     slots = {"a": phrase(part, words, dice, called), "n": bare(part, words, dice, called)}
-    return dice.pick(turns.PAIR).format(**slots, s=dice.pick(turns.LOWER[plan.lower_style or ""]))
+    return dice.pick(templates.PAIR).format(**slots, s=dice.pick(templates.LOWER[plan.lower_style or ""]))
 
 
 def _two(plan: ScenePlan, scene: Scene, words: Lexicon, dice: Dice, placed: bool) -> tuple[str, bool]:
@@ -99,7 +99,7 @@ def _two(plan: ScenePlan, scene: Scene, words: Lexicon, dice: Dice, placed: bool
         if all(at):
             both = [one + place for one, place in zip(said, at, strict=True)]
             return " and ".join(both if dice.chance(0.5) else both[::-1]), False
-    ways = turns.AND_ABOVE if "above" in plan.relations else turns.AND
+    ways = templates.AND_ABOVE if "above" in plan.relations else templates.AND
     return dice.pick(ways).format(a=said[0], b=said[1]), False
 
 
@@ -107,21 +107,21 @@ def _where(scene: Scene, dice: Dice, members: range | tuple[int, ...], before: s
     """ "in the upper left corner", or nothing where that may be disputed."""
     box = around(scene.items[k] for k in members)
     position = where(box)
-    if position not in turns.WHERE:
+    if position not in templates.WHERE:
         return ""
-    corner = position in turns.CORNER and in_corner(box) and dice.chance(0.6)
-    return before + dice.pick(turns.CORNER[position] if corner else turns.WHERE[position])
+    corner = position in templates.CORNER and in_corner(box) and dice.chance(0.6)
+    return before + dice.pick(templates.CORNER[position] if corner else templates.WHERE[position])
 
 
 def _behind(said: str, plan: ScenePlan, words: Lexicon, dice: Dice, ground: bool) -> tuple[str, bool]:
     """The sentence with its light and ground behind it, or rarely before, and whether they stand before."""
     ends = []
     if plan.light is not None:
-        ends.append(dice.pick(turns.LIT[plan.light]))
+        ends.append(dice.pick(templates.LIT[plan.light]))
     if ground:
         ends.insert(dice.below(len(ends) + 1), _ground(plan.place, dice))
         if _poses(plan, words) and dice.chance(POSED):
-            said += dice.pick(turns.POSED)
+            said += dice.pick(templates.POSED)
     plain_view = plan.place in PLACES and plan.view is None and plan.style is None
     if len(ends) == 1 and plain_view and not ends[0].startswith(("with ", ",")) and dice.chance(AHEAD):
         return f"{ends[0]}, {said}", True
@@ -130,8 +130,8 @@ def _behind(said: str, plan: ScenePlan, words: Lexicon, dice: Dice, ground: bool
 
 def _ground(place: str, dice: Dice) -> str:
     if place in PLACES:
-        return dice.pick(turns.PLACES[place]) if dice.chance(0.7) else turns.PLACES[place][0]
-    return dice.pick(turns.GROUNDS).format(article(place), c=place)
+        return dice.pick(templates.PLACES[place]) if dice.chance(0.7) else templates.PLACES[place][0]
+    return dice.pick(templates.GROUNDS).format(article(place), c=place)
 
 
 def _poses(plan: ScenePlan, words: Lexicon) -> bool:
@@ -145,8 +145,8 @@ def _poses(plan: ScenePlan, words: Lexicon) -> bool:
 
 def _introduced(said: str, plan: ScenePlan, dice: Dice) -> str:
     if dice.chance(PHOTO):
-        return dice.pick(turns.PHOTO).format(said)
+        return dice.pick(templates.PHOTO).format(said)
     if len(plan.parts) == 1:
-        return dice.pick(turns.INTRO_ONE if plan.parts[0].count == 1 else turns.INTRO_MANY).format(said)
+        return dice.pick(templates.INTRO_ONE if plan.parts[0].count == 1 else templates.INTRO_MANY).format(said)
     deeds: tuple[RelationName, ...] = ("riding", "walking", "drinking", "making", "on top of")
-    return dice.pick(turns.INTRO_DEED if plan.relations[0] in deeds else turns.INTRO_TWO).format(said)
+    return dice.pick(templates.INTRO_DEED if plan.relations[0] in deeds else templates.INTRO_TWO).format(said)

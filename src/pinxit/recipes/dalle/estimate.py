@@ -16,11 +16,13 @@ from pinxit.recipes.dalle.train_transformer import TransformerTask
 from pinxit.recipes.staging import check_names
 
 
-def table(run: DalleRun, asked: Sequence[str] = STAGES) -> str:
-    """The estimates for the stages `asked` as plain text; the run's own speed is used where it has been logged.
+def table(run: DalleRun, asked: Sequence[str] | None = None) -> str:
+    """The estimates for the stages `asked` (None: all) as plain text; the run's own speed is used where it has been
+    logged.
 
     Raises UsageError for an unknown stage, DataError for pictures that are not there.
     """
+    asked = STAGES if asked is None else asked
     check_names(STAGES, asked)
     training = [stage(run.config, name) for name in TRAINED if name in asked]
     return estimate.table(training, stored(run) if "pictures" in asked else {}, run.device, run.folder)

@@ -23,8 +23,8 @@ from pinxit.training.loop import Task
 from pinxit.training.stop import Stop
 
 
-def train(run: DalleRun, stages: Sequence[str] = STAGES, stop: Stop | None = None) -> Ended:
-    """Run `stages` in their order as far as time allows; what is finished already is passed over.
+def train(run: DalleRun, stages: Sequence[str] | None = None, stop: Stop | None = None) -> Ended:
+    """Run `stages` (None: all) in their order as far as time allows; what is finished already is passed over.
 
     Raises UsageError for an unknown stage, a config that no longer fits the run, or a stage whose forerunners are
     missing; PinxitError for a disk that is full.
@@ -33,7 +33,14 @@ def train(run: DalleRun, stages: Sequence[str] = STAGES, stop: Stop | None = Non
     def step(name: str, stop: Stop) -> None:
         STEPS[name](run, stop)
 
-    return in_order(run, STAGES, stages, step, lambda name: name in TRAINED and run.finished(name), stop)
+    return in_order(
+        run,
+        STAGES,
+        STAGES if stages is None else stages,
+        step,
+        lambda name: name in TRAINED and run.finished(name),
+        stop,
+    )
 
 
 def pictures(run: DalleRun, stop: Stop) -> None:
