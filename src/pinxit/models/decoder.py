@@ -20,8 +20,9 @@ from torch.nn import functional as F
 
 from pinxit.functional.masks import Kind
 from pinxit.models.cache import AddressBook, Addresses, LayerCache
+from pinxit.models.gpt import GPTBlock
 from pinxit.models.linear import absorb, fastest_dtype, prepare
-from pinxit.models.transformer import Block, TokenTransformer
+from pinxit.models.transformer import TokenTransformer
 
 REMEMBERED = 4  # prefixes at hand: the candidates of a prompt share theirs, and all guided ones share the empty text's
 
@@ -37,7 +38,7 @@ class Prefix:
 class Layer:
     """One block with weights prepared for inference."""
 
-    def __init__(self, block: Block, dtype: torch.dtype, int8: bool) -> None:
+    def __init__(self, block: GPTBlock, dtype: torch.dtype, int8: bool) -> None:
         self.heads, self.shape = block.heads, (block.out.in_features,)
         self.qkv = prepare(*absorb(block.norm1, block.qkv.weight, block.qkv.bias), dtype, int8=int8)
         self.out = prepare(block.out.weight, block.out.bias, dtype, int8=int8)

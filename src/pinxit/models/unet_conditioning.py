@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pinxit.models.text import TextBlock
+from pinxit.models.gpt import GPTBlock, masked_attention
 from pinxit.models.unet_blocks import Linear, Text, activate
 from pinxit.models.unet_config import UNetConfig
 
@@ -95,7 +95,7 @@ class ContextRefiner(nn.Module):
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
-            TextBlock(config.text_width, config.refiner_heads) for _ in range(config.refiner_layers)
+            GPTBlock(config.text_width, config.refiner_heads) for _ in range(config.refiner_layers)
         )
         for block in self.blocks:
             for branch in (block.out, block.down):
@@ -110,7 +110,7 @@ class ContextRefiner(nn.Module):
         places = sinusoids(torch.arange(L, device=x_BLD.device), D).to(x_BLD.dtype)
         read = x_BLD + places
         for block in self.blocks:
-            read = block(read, seen_BL)
+            read = block(read, masked_attention(seen_BL))
         return read - places
 
 
