@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 
 from pinxit import __version__
-from pinxit.data import chunks
+from pinxit.data import chunks, npy
 from pinxit.data.chunks import (
     FORMAT,
     PLACES,
@@ -29,8 +29,6 @@ from pinxit.data.chunks import (
     CaptionTable,
     ChunkedJob,
     halves,
-    write_array,
-    write_rows,
 )
 from pinxit.data.writing_systems import Script
 from pinxit.errors import DataError, UsageError
@@ -117,7 +115,7 @@ class Job(ChunkedJob):
         }
         self.allocate(parts, arrays)
         self.captions.write(parts)
-        write_array(parts / OFFSETS, offsets)
+        npy.write_array(parts / OFFSETS, offsets)
 
     def chunk(self, parts: Path, start: int) -> int:
         texts = self._texts(start)
@@ -126,8 +124,8 @@ class Job(ChunkedJob):
         flat = np.concatenate([row.cpu().numpy() for row in rows])
         if len(flat) != offsets[-1] - offsets[0]:
             raise DataError(f"{self.folder}: the text encoder's tokens have changed; delete it and begin again.")
-        write_rows(parts / TOKENS, int(offsets[0]), halves(flat, self.encoder.name))
-        write_rows(parts / POOLED, start, pooled.cpu().numpy())
+        npy.write_rows(parts / TOKENS, int(offsets[0]), halves(flat, self.encoder.name))
+        npy.write_rows(parts / POOLED, start, pooled.cpu().numpy())
         return start + len(texts)
 
     def _texts(self, start: int) -> list[str]:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from pinxit import __version__
-from pinxit.data import chunks
+from pinxit.data import chunks, npy
 from pinxit.data.chunks import (
     FORMAT,
     PLACES,
@@ -33,7 +33,6 @@ from pinxit.data.chunks import (
     halves,
     read_json,
     text_numbers,
-    write_rows,
 )
 from pinxit.data.identity import differences
 from pinxit.data.jsonl import Captions
@@ -187,7 +186,7 @@ class VectorsJob(ChunkedJob):
             place = start - pictures
             texts = self.captions.texts[place : place + chunks.CHUNK]
             name, stop, rows = CAPTIONS, start + len(texts), self.clip.texts(texts, cut=True)
-        write_rows(parts / name, place, halves(rows, self.clip.name))
+        npy.write_rows(parts / name, place, halves(rows, self.clip.name))
         return stop
 
 
