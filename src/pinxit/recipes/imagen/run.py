@@ -98,7 +98,7 @@ class ImagenRun(StartingRun[ImagenConfig]):
         return [self.path(bank_of(stage)) for stage in self.learning]
 
     @property
-    def reading(self) -> tuple[str, ...]:
+    def conditional(self) -> tuple[str, ...]:
         """Of the networks that train on pictures, those conditioned on their captions."""
         return tuple(stage for stage in self.learning if self.config.stage(stage).unet.text)
 
@@ -112,7 +112,7 @@ class ImagenRun(StartingRun[ImagenConfig]):
         if stage == "tokenizer" and self.config.text.learned is None:
             return True  # a frozen reader has its own
         if stage == "texts":
-            read = ((self.path(texts_of(name)) / READ).is_file() for name in self.reading)
+            read = ((self.path(texts_of(name)) / READ).is_file() for name in self.conditional)
             return not self.config.text.stored or all(read)
         if stage == "pictures":
             return all((folder / MANIFEST).is_file() for folder in self.banks)

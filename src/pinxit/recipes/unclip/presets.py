@@ -15,6 +15,7 @@ from pinxit.models.prior import PriorConfig
 from pinxit.models.unet import UNetConfig
 from pinxit.recipes.diffusion.config import DataConfig, SamplingConfig, Stage, StageConfig, TextEncoderConfig
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
+from pinxit.recipes.imagen.presets import tiny as imagen_tiny
 from pinxit.recipes.unclip.config import DECODER, SPACE, PriorParts, PriorSampling, PriorStage, UnclipConfig
 from pinxit.recipes.unclip.space import SpaceConfig
 from pinxit.text.encoders import located
@@ -56,19 +57,7 @@ def tiny() -> UnclipConfig:
     autoregressive prior is left out until it is given images (`--set priors.components.plan.images=190000`).
     `pinxit train unclip --preset tiny --init-from imagen-tiny --out RUN`
     """
-    unet = UNetConfig(
-        (128, 256),
-        (2, 2),
-        (True, True),
-        patch=4,
-        bypass=True,
-        text=384,
-        context=192,
-        refiner_layers=2,
-        pool_heads=6,
-        embed=256,
-        image=64,
-    )
+    base = imagen_tiny().stage("base")
     shared: dict[str, Any] = {"optimiser": "muon", "betas": (0.9, 0.99), "clip": 1.0, "ema": 0.999}
     prior = Plan(images=500_000, batch=64, lr=1e-3, warmup=6_400, decay=0.06, **shared)
     return UnclipConfig(
@@ -80,9 +69,9 @@ def tiny() -> UnclipConfig:
             PriorStage(PriorConfig(length=48, buckets=256, dots=64), name="components", plan=replace(prior, images=0)),
         ),
         decoder=Stage(
-            64,
-            unet,
-            DiffusionConfig("v", shift=3.0, p_mean=0.3, p_std=1.3),
+            base.size,
+            replace(base.unet, image=64),
+            base.diffusion,
             name=DECODER,
             plan=Plan(images=100_000, batch=24, lr=3e-4, warmup=2_400, channels_last=True, **shared),
             pictures=200_000,

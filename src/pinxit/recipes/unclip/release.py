@@ -8,12 +8,12 @@ from typing import Any
 from pinxit.config import to_dict
 from pinxit.recipes.card import licence, table
 from pinxit.recipes.command import command
+from pinxit.recipes.provenance import provenance
 from pinxit.recipes.unclip.config import DECODER, SPACE
 from pinxit.recipes.unclip.presets import PRESETS
 from pinxit.recipes.unclip.run import RECIPE, UnclipRun
 from pinxit.recipes.unclip.space_file import about_space
 from pinxit.training import state as states
-from pinxit.training.log import read_metrics
 from pinxit.weights.checkpoint import Part, save_checkpoint
 
 SHOWN = ("loss", "noisy", "clean", "first")
@@ -26,7 +26,8 @@ def write_checkpoint(run: UnclipRun) -> None:
     for prior in run.priors:
         parts[prior.name] = Part(prior.parts, states.read_weights(run.path(prior.name), prior.name))
     parts[DECODER] = Part(config.decoder.network, states.read_weights(run.path(DECODER), DECODER))
-    facts = _provenance(run)
+    own = {"clip": config.clip, "reader": config.text.encoder, "kept": about_space(run.path(SPACE))["kept"]}
+    facts = provenance(run, run.bank().about, run.trained, SHOWN) | own
     settings = {
         "sampling": to_dict(config.sampling),
         "imagining": to_dict(config.imagining),
@@ -37,38 +38,6 @@ def write_checkpoint(run: UnclipRun) -> None:
     }
     folder, words = run.path("checkpoint"), card(run, facts)
     save_checkpoint(folder, RECIPE, parts, provenance=facts, settings=settings, card=words, store=config.store)
-
-
-def _provenance(run: UnclipRun) -> dict[str, Any]:
-    """What the weights are made of: data, CLIP, reader, seed; by stage images seen, time, machine, last figures.
-
-    Images and hours of a run that started from a checkpoint of the same recipe count that one's too.
-    """
-    about = run.bank().about
-    return {
-        "data": run.config.data.source,
-        "pictures": about["items"],
-        "source": about["source"],
-        "clip": run.config.clip,
-        "reader": run.config.text.encoder,
-        "kept": about_space(run.path(SPACE))["kept"],
-        "seed": run.config.seed,
-        "started_from": run.start().get("checkpoint"),
-        "stages": {stage: _history(run, stage) for stage in run.trained},
-    }
-
-
-def _history(run: UnclipRun, stage: str) -> dict[str, Any]:
-    """Pictures, hours, machine and last figures of one network."""
-    before, progress = run.before(stage), states.read_progress(run.path(stage))
-    lines = read_metrics(run.path(stage))
-    last = {key: value for key, value in lines[-1].items() if key in SHOWN} if lines else {}
-    sums = {
-        "images": progress.images + before.get("images", 0),
-        "hours": round(progress.seconds / 3600 + before.get("hours", 0.0), 3),
-    }
-    here = {"machine": states.read_machine(run.path(stage)) if progress.images else before.get("machine", {})}
-    return before | sums | last | here
 
 
 def card(run: UnclipRun, facts: Mapping[str, Any]) -> str:
