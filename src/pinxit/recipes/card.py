@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict
 
 from pinxit.data.sources import WORLD
 from pinxit.errors import DataError
 from pinxit.evaluation.report import cells
-from pinxit.files import read_json
+from pinxit.files import read_json, write_text
 from pinxit.recipes.staging import Run, say
 from pinxit.schema import Count
 from pinxit.training.log import duration
+from pinxit.weights.checkpoint import Part, open_checkpoint, save_checkpoint
 
 SCORES = "scores.json"  # in the run's folder: the exam's report
+Card = Callable[[Mapping[str, Any], Mapping[str, Any] | None], str]
+"""(provenance, the exam's report or None) -> the model card."""
 ASKED = ("split", "prompts", "language", "words", "seed")  # of an exam, as the command has them
 
 
@@ -46,6 +49,17 @@ def report_of(run: Run[Any], checkpoint_hash: str) -> Mapping[str, Any] | None:
         say(run, f"the card has no scores: {path} is of checkpoint {painter}, not of {checkpoint_hash}")
         return None
     return dict(report)
+
+
+def save_with_card(
+    run: Run[Any], recipe: str, parts: Mapping[str, Part], facts: Mapping[str, Any], card: Card, **more: Any
+) -> None:
+    """Write RUN/checkpoint; `card` gets `facts`, the provenance, and the report that RUN/scores.json is of the same
+    weights, if there is one. `more` goes to `save_checkpoint`."""
+    folder = run.path("checkpoint")
+    save_checkpoint(folder, recipe, parts, provenance=facts, card=card(facts, None), store=run.config.store, **more)
+    if report := report_of(run, open_checkpoint(folder).hash):  # the hash is none of the card's
+        write_text(folder / "README.md", card(facts, report))
 
 
 def table(stages: Mapping[str, Mapping[str, Any]], shown: Sequence[str]) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pinxit.world import chinese_free_templates as templates
 from pinxit.world.chinese_phrases import Phrase, name_of, phrase
 from pinxit.world.dice import Dice
 from pinxit.world.plan import ScenePlan, meaning
-from pinxit.world.positions import around, in_corner, seen_in_place, sizes, where
+from pinxit.world.positions import around, in_corner, seen_in_place, where, with_sizes
 from pinxit.world.scene import Scene
 from pinxit.world.vocabulary import COLOURS_ZH, HORIZON, PLACES, Lexicon
 
@@ -23,11 +21,7 @@ OF_THE_THING = ("upside down", "cross-section")  # views that the noun phrase it
 
 def say(scene: Scene, words: Lexicon, dice: Dice, ground: bool, rich: bool) -> str:
     """One caption. `ground` tells the ground too, `rich` also what only the boxes tell: places and sizes."""
-    plan = meaning(scene)
-    if rich:
-        size_words = sizes(scene)
-        if any(size_words):
-            plan = replace(plan, parts=tuple(replace(p, size=s) for p, s in zip(plan.parts, size_words, strict=True)))
+    plan = with_sizes(scene) if rich else meaning(scene)
     placed = rich and seen_in_place(scene)
     wrapped = plan.style is not None or plan.view is not None or plan.lower_style is not None
     introduced = not wrapped and not placed and dice.chance(INTRO)

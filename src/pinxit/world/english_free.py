@@ -5,14 +5,12 @@ First who is there and how they stand, then how it is seen, lit and where it is,
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pinxit.world import english_free_templates as templates
 from pinxit.world.dice import Dice
 from pinxit.world.english import article
 from pinxit.world.english_phrases import bare, name_of, phrase
 from pinxit.world.plan import Part, ScenePlan, meaning
-from pinxit.world.positions import around, in_corner, seen_in_place, sizes, where
+from pinxit.world.positions import around, in_corner, seen_in_place, where, with_sizes
 from pinxit.world.scene import RelationName, Scene
 from pinxit.world.vocabulary import HORIZON, PLACES, Lexicon
 
@@ -25,11 +23,7 @@ WITH_PLACES = 0.75  # how often a rich caption tells where each of two things is
 
 def say(scene: Scene, words: Lexicon, dice: Dice, ground: bool, rich: bool) -> str:
     """One caption. `ground` tells the ground too, `rich` also what only the boxes tell: places and sizes."""
-    plan = meaning(scene)
-    if rich:
-        size_words = sizes(scene)
-        if any(size_words):
-            plan = replace(plan, parts=tuple(replace(p, size=s) for p, s in zip(plan.parts, size_words, strict=True)))
+    plan = with_sizes(scene) if rich else meaning(scene)
     placed = rich and seen_in_place(scene)
     said, wrapped = _core(plan, scene, words, dice, placed)
     style = dice.pick(templates.STYLED[plan.style]) if plan.style is not None else None

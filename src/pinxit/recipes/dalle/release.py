@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from pinxit.config import to_dict
-from pinxit.files import write_text
-from pinxit.recipes.card import report_of
+from pinxit.recipes.card import save_with_card
 from pinxit.recipes.dalle.card import SHOWN, card
 from pinxit.recipes.dalle.encode import about_codes
 from pinxit.recipes.dalle.run import RECIPE, DalleRun
 from pinxit.recipes.provenance import provenance
 from pinxit.training import state as states
-from pinxit.weights.checkpoint import Part, open_checkpoint, save_checkpoint
+from pinxit.weights.checkpoint import Part
 
 TRAINED = ("dvae", "transformer", "clip")
 
@@ -29,16 +30,4 @@ def write_checkpoint(run: DalleRun) -> None:
     settings = {"size": run.config.dvae.size} | to_dict(run.config.sampling)
     if not run.config.noise.caption_drop:  # a transformer that never lacked a caption cannot be guided
         settings["guidance"] = 1.0
-    folder = run.path("checkpoint")
-    save_checkpoint(
-        folder,
-        RECIPE,
-        parts,
-        extra_files=files,
-        provenance=facts,
-        settings=settings,
-        card=card(run, facts),
-        store=run.config.store,
-    )
-    if report := report_of(run, open_checkpoint(folder).hash):  # the hash is none of the card's
-        write_text(folder / "README.md", card(run, facts, report))
+    save_with_card(run, RECIPE, parts, facts, partial(card, run), extra_files=files, settings=settings)

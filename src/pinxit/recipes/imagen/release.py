@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from pinxit.config import to_dict
 from pinxit.data.bank import Bank
-from pinxit.files import write_text
-from pinxit.recipes.card import licence, report_of, scores, table
+from pinxit.recipes.card import licence, save_with_card, scores, table
 from pinxit.recipes.command import command
 from pinxit.recipes.diffusion.task import TEXT
 from pinxit.recipes.imagen.presets import PRESETS
@@ -17,7 +17,7 @@ from pinxit.recipes.imagen.run import RECIPE, ImagenRun
 from pinxit.recipes.provenance import provenance
 from pinxit.text.encoders import located
 from pinxit.training import state as states
-from pinxit.weights.checkpoint import Part, open_checkpoint, save_checkpoint
+from pinxit.weights.checkpoint import Part
 
 SHOWN = ("loss", "noisy", "clean")
 
@@ -43,19 +43,7 @@ def write_checkpoint(run: ImagenRun) -> None:
         "reader": None if learned is not None else run.reader(last).fingerprint,
         "ranker": run.config.ranker,
     }
-    folder = run.path("checkpoint")
-    save_checkpoint(
-        folder,
-        RECIPE,
-        parts,
-        extra_files=files,
-        provenance=facts,
-        settings=settings,
-        card=card(run, facts),
-        store=run.config.store,
-    )
-    if report := report_of(run, open_checkpoint(folder).hash):  # the hash is none of the card's
-        write_text(folder / "README.md", card(run, facts, report))
+    save_with_card(run, RECIPE, parts, facts, partial(card, run), extra_files=files, settings=settings)
 
 
 def card(run: ImagenRun, facts: Mapping[str, Any], report: Mapping[str, Any] | None = None) -> str:
