@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -32,7 +33,8 @@ class TokenWorker:
         self.decoder, self.lanes = decoder, lanes or OneByOne()
         (widths,) = self.lanes.run([partial(decoder.widths, WIDTHS)])
         machines = [decoder, *(decoder.beside() for _ in range(self.lanes.count - 1))]
-        self.tiles = [Tile(machine, widths) for machine in machines]
+        drawing = Lock()
+        self.tiles = [Tile(machine, widths, drawing) for machine in machines]
         self.width = decoder.slots * self.lanes.count
 
     def rows(self, item: WorkItem) -> int:
