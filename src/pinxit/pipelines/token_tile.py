@@ -85,9 +85,9 @@ class Drawing:
 class Tile:
     """A machine with its rows' numbers; rows that take no part in a call are fed again what they were fed last."""
 
-    def __init__(self, decoder: Decoder, widths: Sequence[int], drawing: Lock) -> None:
+    def __init__(self, decoder: Decoder, widths: Sequence[int], drawing: Lock, codes: int) -> None:
         self.decoder, self.widths, self.length = decoder, widths, decoder.grid**2
-        self.drawing = drawing  # held by one tile at a time, see `step`
+        self.drawing, self.codes_a_call = drawing, codes  # one tile at a time holds `drawing`, see `step`
         self.free = list(range(decoder.slots))
         R, device = decoder.slots, decoder.device
         with torch.inference_mode():
@@ -102,18 +102,20 @@ class Tile:
 
     @torch.inference_mode()
     def step(self, states: Sequence[Drawing]) -> None:
-        """Draw the next code of each, and feed it where another follows.
+        """Draw the next few codes of each, and feed them where others follow.
 
         Drawing is dozens of short operations: tiles that draw at the same time would wait for Python's lock at each.
         """
         for state in states:
             if not state.begun:
                 self._begin(state)
-        with self.drawing:
-            working = self._draw_next(states)
-            width = self._placed(working) if working else 0
-        if working:
-            self._feed(working, width)
+        for _ in range(self.codes_a_call):
+            with self.drawing:
+                states = self._draw_next(states)
+                width = self._placed(states) if states else 0
+            if not states:
+                return
+            self._feed(states, width)
 
     def _draw_next(self, states: Sequence[Drawing]) -> list[Drawing]:
         """A code each, which its rows are to be fed; those where another follows."""
