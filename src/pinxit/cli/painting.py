@@ -76,7 +76,7 @@ def draw_and_write(
     from pinxit.cli.progress import painting
     from pinxit.files import check_writable
 
-    facts = painter.told(settings) | painter.provenance
+    facts = painter.facts(settings)
     folders = [out / folder_name(text, facts) for text in texts]
     for folder in folders:
         check_writable(folder)
