@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinxit.cli.settings import halves, value_of
-from pinxit.cli.telling import tell, tell_json
+from pinxit.cli.painter_settings import halves, value_of
+from pinxit.cli.console import tell, tell_json
 from pinxit.errors import PinxitError, UsageError
 
 if TYPE_CHECKING:
