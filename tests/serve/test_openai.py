@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from pinxit.pictures import read_metadata
+from pinxit.serve.catalog import Order
 from tests.serve.running import Running
 
 PROMPT = "a red square"
@@ -185,11 +186,11 @@ def test_retries_of_the_client_meet_a_server_that_says_when(server: Running) -> 
     admission, calls = server.context.admission, []
     admit = admission.admit
 
-    def once_busy(order: object, patience: float) -> float:
+    def once_busy(order: Order, patience: float = 0.0) -> float:
         calls.append(order)
         if len(calls) == 1:
             raise admission._busy("backlog", 0.3)
-        return admit(order, patience)  # type: ignore[arg-type]
+        return admit(order, patience)
 
     admission.admit = once_busy  # type: ignore[method-assign]
     try:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pinxit.cli.console import print_json, print_lines
 from pinxit.cli.painter_settings import halves, value_of
-from pinxit.cli.console import tell, tell_json
 from pinxit.errors import PinxitError, UsageError
 
 if TYPE_CHECKING:
@@ -62,19 +62,19 @@ def serve(
     settings = _settings(config, changes, recipes=recipes and recipes.split(","), host=host, port=port, device=device,
                          api_keys=api_keys and str(api_keys), data=data and str(data))  # fmt: skip
     if new_key is not None:
-        tell(_new_key(settings, new_key))
+        print_lines(_new_key(settings, new_key))
         return
     if show_config:
         from pinxit.serve.settings import shown
 
-        tell(*shown(settings).splitlines())
+        print_lines(*shown(settings).splitlines())
         return
     try:
         from pinxit.serve import server
     except ImportError as error:
         raise PinxitError(f'{error.name} is missing: pip install "pinxit[serve]".') from error
     if check:
-        tell_json(server.check(settings))
+        print_json(server.check(settings))
         return
     raise typer.Exit(server.run(settings))
 

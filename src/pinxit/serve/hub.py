@@ -34,9 +34,11 @@ class Listener:
         self.pending: dict[Any, Event] = {}
         self.ready = asyncio.Event()
 
-    def put(self, event: Event) -> None:
-        """A newer look takes the place of an older one."""
-        key = (event.kind, event.data[0]) if event.kind in ("preview", "drawn") else event.kind
+    def put(self, event: Event, every: bool = False) -> None:
+        """A newer look takes the place of an older one, unless `every` one was asked for."""
+        key: Any = event.kind
+        if event.kind in ("preview", "drawn"):
+            key = event.seq if every else (event.kind, event.data[0])
         self.pending.pop(key, None)
         self.pending[key] = event
         self.ready.set()
@@ -61,6 +63,7 @@ class Ticket:
     outcome: Event | None = None
     looks: dict[Place, Event] = field(default_factory=dict)  # the newest of each candidate
     first_look: float | None = None
+    every_look: bool = False  # is told: so many were asked for
 
     async def events(self, listener: Listener, beat: float = 15.0) -> AsyncIterator[Event | None]:
         """What is told, to the end; None when nothing was for `beat` seconds."""
@@ -92,7 +95,7 @@ class Hub:
         """Hand a job over."""
         if self.runner.error is not None:
             raise RefusedError(503, "the engine has stopped; the server is about to start again.")
-        ticket = Ticket(job, model, cost, detached)
+        ticket = Ticket(job, model, cost, detached, every_look=bool(job.shares))
         self.tickets[job] = ticket
         self.runner.engine.submit(job)
         return ticket
@@ -177,7 +180,7 @@ class Hub:
             ticket.looks[event.data[0]] = event
             ticket.first_look = ticket.first_look or time.perf_counter()
         for listener in list(ticket.listeners):
-            listener.put(event)
+            listener.put(event, ticket.every_look)
 
     def _tell_died(self, died: Callable[[], None]) -> None:
         self.loop.call_soon_threadsafe(self._died, died)
