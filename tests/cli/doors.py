@@ -159,6 +159,7 @@ def all_doors(patch: pytest.MonkeyPatch) -> Notes:
     clips(patch, notes)
     trainers(patch, notes)
     exams(patch, notes)
+    servers(patch, notes)
     sources(patch, notes)
     return notes
 
@@ -232,6 +233,19 @@ def trainers(patch: pytest.MonkeyPatch, notes: Notes) -> None:
     patch.setattr("pinxit.recipes.judge.judge.train", judge)
     for recipe in ("dalle", "imagen", "unclip"):
         patch.setattr(f"pinxit.recipes.{recipe}.estimate.table", lambda run, asked: "so many hours")
+
+
+def servers(patch: pytest.MonkeyPatch, notes: Notes) -> None:
+    def run(settings: Any) -> int:
+        notes("run", settings=to_dict(settings))
+        return 0
+
+    def check(settings: Any) -> dict[str, Any]:
+        notes("check", settings=to_dict(settings))
+        return {"pinxit": "checked"}
+
+    patch.setattr("pinxit.serve.server.run", run)
+    patch.setattr("pinxit.serve.server.check", check)
 
 
 def exams(patch: pytest.MonkeyPatch, notes: Notes) -> None:

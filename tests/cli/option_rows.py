@@ -355,10 +355,27 @@ RECIPES = Command(
         row("--graph other --device cpu", load__device="cpu"),
     ),
 )
+SERVE = Command(
+    (),
+    (
+        row("--recipes imagen,dalle", run__settings=config(recipes=["imagen", "dalle"])),
+        row("--host 0.0.0.0", run__settings=config(host="0.0.0.0")),
+        row("--port 9", run__settings=config(port=9)),
+        row("--api-keys lines.txt", run__settings=config(api_keys="lines.txt")),
+        row("--api-keys keys --new-key alice", files=Holds("keys"), stdout=Holds("pinxit-"), run__settings=None),
+        row("--data here", run__settings=config(data="here")),
+        row("--device cpu", run__settings=config(device="cpu")),
+        row("--config lines.txt", error=Holds("lines.txt is not a TOML file")),
+        row("--set budget_seconds=5", run__settings=config(budget_seconds=5.0)),
+        row("--check", check__settings=config(port=8000), stdout='{"pinxit": "checked"}\n', run__settings=None),
+        row("--show-config", stdout=Holds("port = 8000\n"), run__settings=None),
+    ),
+)
 COMMANDS = {
     "paint": PAINT,
     "complete": COMPLETE,
     "recipes": RECIPES,
+    "serve": SERVE,
     "classify": CLASSIFY,
     "probe": PROBE,
     "audit": AUDIT,

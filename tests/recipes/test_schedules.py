@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pinxit.api import load
 from pinxit.pipelines.engine import Engine
@@ -98,9 +100,22 @@ def schedule(painter: Painter, asked: Sequence[PaintRequest], expected: Sequence
             assert digest(one.outcome.data) == expected[k], f"schedule {seed}, job {number}"
 
 
+@contextmanager
+def two_lanes() -> Iterator[None]:
+    """A painter whose graph is made in here draws in two lanes, whatever tests usually compute with."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 @cache
-def dalle() -> Solo:
-    painter = random_painter()
+def dalle() -> tuple[Painter, list[PaintRequest], list[str]]:
+    with two_lanes():
+        painter = random_painter()
+        assert len(painter.graph["tokens"].worker.tiles) == 2  # type: ignore[attr-defined]
     changes: list[dict[str, Any]] = [
         {},
         {"guidance": 3.0},
@@ -131,7 +146,9 @@ def imagen(tmp_path_factory: pytest.TempPathFactory) -> Solo:
     from tests.recipes.imagens import save_random_imagen
 
     folder: Path = save_random_imagen(tmp_path_factory.mktemp("imagen") / "nano")
-    painter = load(folder, device="cpu")
+    with two_lanes():
+        painter = load(folder, device="cpu")
+        engine_of(painter)
     changes: list[dict[str, Any]] = [
         {"steps": 3}, {"steps": 4, "guidance": 1.0}, {"steps": 2, "sampler": "heun"}, {"steps": 3, "percentile": 0.9},
         {"steps": 3, "sampler": "ancestral"}, {"steps": 1},

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pinxit import __version__
-from pinxit.cli import audit, classify, complete, data, eval, paint, probe, recipes, search, train
+from pinxit.cli import audit, classify, complete, data, eval, paint, probe, recipes, search, serve, train
 from pinxit.errors import PinxitError
 from pinxit.texts import printable
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.command("paint")(paint.paint)
 app.command("complete")(complete.complete)
+app.command("serve")(serve.serve)
 app.command("recipes")(recipes.recipes)
 app.command("classify")(classify.classify)
 app.command("probe")(probe.probe)

@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from pinxit.recipes.dalle.holes import Hole, PixelBox
     from pinxit.recipes.diffusion.upsampler import Upsampler
     from pinxit.recipes.painting import Painter
-    from pinxit.types import Picture, Ranked
+    from pinxit.recipes.requests import PaintRequest
+    from pinxit.types import Mask, Picture, Ranked
 
 
 @runtime_checkable
@@ -21,6 +22,27 @@ class Completes(Protocol):
 
     def complete(self, picture: Picture, prompt: str, hole: Hole, **how: Any) -> list[Ranked]:
         """The cells of `hole` redrawn in the centre square of `picture`, best first; `how` as in `Painter.paint`."""
+        ...
+
+
+@runtime_checkable
+class Edits(Protocol):
+    """Paints a part of a picture anew, or the whole of it to another sentence, as a job of the engine."""
+
+    def editing(self, asked: PaintRequest, picture: Picture, mask: Mask | None) -> PaintRequest:
+        """What `Painter.asked` gave, as an edit of `picture` (any size) where `mask` (as large; None: all of it) says.
+
+        Nothing is computed yet. Raises UsageError for a mask that it cannot paint in, or None where it needs one.
+        """
+        ...
+
+
+@runtime_checkable
+class Varies(Protocol):
+    """Paints what looks like a picture, as a job of the engine."""
+
+    def varying(self, asked: PaintRequest, picture: Picture) -> PaintRequest:
+        """What `Painter.asked` gave, as variations of `picture` (any size); nothing is computed yet."""
         ...
 
 

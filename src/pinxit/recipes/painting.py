@@ -81,6 +81,10 @@ class Painter(ABC):
         """What metadata record of settings: all but those that others overrule."""
         return dict(settings)
 
+    def facts(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What metadata of pictures tell of how they were made, besides `picture_facts`."""
+        return self.recorded(settings) | self.provenance
+
     def paint(
         self, prompt: str, *, candidates: int = 16, keep: int | None = 4, seed: int = 0, **how: Any
     ) -> list[Ranked]:
@@ -137,6 +141,23 @@ class Painter(ABC):
             [PaintRequest(prompt, candidates, keep, about) for prompt in asked], watch, previews, upsampler
         )
 
+    def asked(
+        self,
+        prompt: Prompt,
+        candidates: int = 16,
+        keep: int | None = 4,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        wordless: bool = False,
+    ) -> PaintRequest:
+        """What a job of the engine is to paint: nothing is computed yet. Raises UsageError as `paint_each` does.
+
+        `wordless`: the text may be empty, as a picture says what to paint.
+        """
+        return PaintRequest(
+            prompt, candidates, keep, self._asked([] if wordless else [prompt], candidates, settings or {})
+        )
+
     def rank(self, prompt: Prompt, pictures: Sequence[Picture], **settings: Any) -> list[Ranked]:
         """Candidates 0, 1, 2 ... of a prompt, best first, as `paint` ranks them by these settings."""
         agreement = (self.defaults | settings)["agreement"]
@@ -149,11 +170,12 @@ class Painter(ABC):
         previews: float = PREVIEWS,
         upsampler: Enlarger | None = None,
     ) -> Generator[list[Ranked], None, None]:
-        engine, route = self._engine, [*self.graph.routes["paint"]]
+        engine, further = self._engine, tuple[str, ...]()
         if upsampler is not None:
             engine.graph = engine.graph.with_more(upsampler.graph)
-            route += upsampler.graph.routes["enlarge"]
-        return run_jobs(engine, [Job([(route, None)], request=one) for one in requests], watch, previews)
+            further = upsampler.graph.routes["enlarge"]
+        jobs = [Job([((*self.graph.routes[one.route], *further), None)], request=one) for one in requests]
+        return run_jobs(engine, jobs, watch, previews)
 
     @cached_property
     def _engine(self) -> Engine:
@@ -166,6 +188,12 @@ class Painter(ABC):
         if candidates < 1:
             raise UsageError(f"candidates must be at least 1, not {candidates}.")
         return self.settled(given)
+
+
+def picture_facts(prompt: str, one: Ranked, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What the metadata of a picture tell."""
+    own = {"prompt": prompt, "seed": one.seed, "candidate": one.candidate, "score": round(one.score, 6)}
+    return own | dict(facts)
 
 
 def check_known(given: Iterable[str], known: Collection[str]) -> None:

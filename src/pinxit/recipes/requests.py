@@ -21,6 +21,7 @@ class PaintRequest:
     keep: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     more: Any = None  # what one recipe alone knows, such as the picture that is completed
+    route: str = "paint"  # of the painter's graph
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from pinxit.errors import CheckpointError
 
 SHIPPED = Path(__file__).parent / "shipped"
+PAINTERS = {"dalle": "tiny", "imagen": "imagen-tiny"}  # recipes and the shipped checkpoints that paint by them
 
 
 def shipped() -> list[str]:
