@@ -11,7 +11,6 @@ no picture to be painted well, and so tells readers apart whose painters have ha
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -64,7 +63,7 @@ def errors(painter: DiffusionPainter, asked: list[Question], sigma: float) -> tu
     return usual_error, other_error, none_error
 
 
-def _denoised(painter: DiffusionPainter, x: Tensor, sigma: float, conditions: Mapping[str, Tensor]) -> Tensor:
+def _denoised(painter: DiffusionPainter, x: Tensor, sigma: float, conditions: dict[str, Tensor]) -> Tensor:
     return painter.denoiser(x, torch.full((len(x),), sigma), conditions).x0
 
 

@@ -103,10 +103,10 @@ def test_small_pictures_are_painted_once_and_enlarged_for_every_setting() -> Non
         return replace(one, picture=one.picture.repeat(2, 0).repeat(2, 1), score=settings["noise"])
 
     own = {"sampler": "heun", "steps": 5, "upsampler_sampler": "ddim", "upsampler_steps": 3}
-    studio = SweepPainter(stand, own, enlarge, frozenset({"noise", "upsampler_steps"}))
+    painter = SweepPainter(stand, own, enlarge, frozenset({"noise", "upsampler_steps"}))
     planned = combinations({"gain": [1, 2], "noise": [0.1, 0.2]}, {"upsampler_steps": 7})
     seen: list[float] = []
-    found = sweep(ASKED, planned, studio, Truth(ASKED, 128, INSTRUMENTS), watch=seen.append)
+    found = sweep(ASKED, planned, painter, Truth(ASKED, 128, INSTRUMENTS), watch=seen.append)
     assert stand.calls == [{"gain": 1}, {"gain": 2}]
     assert len(enlarged) == 4 * len(ASKED) and all(asked == drawn for asked, drawn, _ in enlarged)
     assert [one.measures.alignment for one in found] == pytest.approx([0.1, 0.2, 0.1, 0.2])
@@ -116,8 +116,8 @@ def test_small_pictures_are_painted_once_and_enlarged_for_every_setting() -> Non
 
 
 def test_a_spacing_of_its_own_leaves_the_steps_unknown() -> None:
-    studio = SweepPainter(Stand(), {"sampler": "ddim", "steps": 5, "spacing": ""})
-    assert studio.costs({}) == (5, None) and studio.costs({"spacing": "smart50"}) == (None, None)
+    painter = SweepPainter(Stand(), {"sampler": "ddim", "steps": 5, "spacing": ""})
+    assert painter.costs({}) == (5, None) and painter.costs({"spacing": "smart50"}) == (None, None)
 
 
 def test_the_table_has_a_row_a_combination_and_one_of_true_renders(whole: list[Trial]) -> None:

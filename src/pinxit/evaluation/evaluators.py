@@ -18,7 +18,7 @@ from pinxit.world.tasks import TASKS
 if TYPE_CHECKING:
     from pinxit.types import Picture
 
-Painter = Callable[[Sequence[str], Sequence[int], int], list[list[Ranked]]]
+PaintPrompts = Callable[[Sequence[str], Sequence[int], int], list[list[Ranked]]]
 """(prompts, seeds, candidates) -> for each prompt all its candidates, best first."""
 Rank = Callable[[Prompt, Sequence["Picture"]], list[Ranked]]
 """Candidates 0, 1, 2 ... of a prompt, best first: a ranking by company puts the first four otherwise than all."""
@@ -73,7 +73,7 @@ def _first(question: Question, ranked: Sequence[Ranked], among: int, rank: Rank 
     return rank(Prompt(question.prompt, question.seed), pictures)[0].candidate
 
 
-def exact_pictures(asked: Sequence[Question], size: int = 64) -> Painter:
+def exact_pictures(asked: Sequence[Question], size: int = 64) -> PaintPrompts:
     """The painter that cannot err: it returns the render of the scene that the prompt was made from."""
     scenes = {question.seed: question for question in asked}
 

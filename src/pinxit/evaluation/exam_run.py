@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pinxit.config import from_dict
 from pinxit.evaluation import partial as parts
-from pinxit.evaluation.evaluators import Answer, Detect, Painter, Rank, answer
+from pinxit.evaluation.evaluators import Answer, Detect, PaintPrompts, Rank, answer
 from pinxit.evaluation.geneval import Rules
 from pinxit.evaluation.questions import Question
 
@@ -29,7 +29,7 @@ class ExamProgress:
 
 def run_exam(
     asked: Sequence[Question],
-    paint: Painter,
+    paint: PaintPrompts,
     candidates: int,
     detect: Detect,
     rules: Rules,

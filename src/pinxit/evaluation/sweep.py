@@ -81,7 +81,7 @@ class SweepPainter:
 def sweep(
     asked: Sequence[Question],
     planned: Sequence[Settings],
-    studio: SweepPainter,
+    painter: SweepPainter,
     truth: Truth,
     *,
     part: Path | None = None,
@@ -102,7 +102,7 @@ def sweep(
 
         tried = next((one for one in kept if one.settings == settings), None)
         if tried is None:
-            tried = _try(asked, settings, studio, truth, within)
+            tried = _try(asked, settings, painter, truth, within)
             kept.append(tried)
             if part:
                 parts.keep(part, identity or {}, {"tried": [_kept(one) for one in kept]})
@@ -111,10 +111,10 @@ def sweep(
     return trials
 
 
-def _try(asked: Sequence[Question], settings: Settings, studio: SweepPainter, truth: Truth, watch: Watch) -> Trial:
-    ranked, seconds = studio.pictures(asked, settings, watch)
+def _try(asked: Sequence[Question], settings: Settings, painter: SweepPainter, truth: Truth, watch: Watch) -> Trial:
+    ranked, seconds = painter.pictures(asked, settings, watch)
     shown = [one.picture for one in ranked[:SHOWN]]
-    return Trial(settings, truth.measured(ranked), *studio.costs(settings), seconds / len(asked), shown)
+    return Trial(settings, truth.measured(ranked), *painter.costs(settings), seconds / len(asked), shown)
 
 
 def _timed(work: Callable[[], list[Ranked]]) -> tuple[list[Ranked], float]:

@@ -24,7 +24,7 @@ from pinxit.functional.sampling import normals
 from pinxit.pipelines.work import WorkItem
 from pinxit.pipelines.worker import OneByOne, SideBySide, filled
 
-Conditions = Mapping[str, Tensor]
+Conditions = dict[str, Tensor]
 """What a picture is drawn for, by name: each tensor of one picture, or with a leading axis of rows."""
 
 

@@ -79,14 +79,14 @@ def sweep(
     varied = _varied(vary)
     planned = combinations(varied, settings_of(changes))
     asking = {"split": split, "prompts": prompts, "language": language, "words": words, "seed": seed}
-    bench = set_up(checkpoint, planned, upscale, judge, asking, device)
-    tried, about = _run(bench, planned, out)
-    true, title = bench.truth.itself(), f"{checkpoint}: world:{bench.exam.preset}, {split}, {prompts} prompts"
+    setup = set_up(checkpoint, planned, upscale, judge, asking, device)
+    tried, about = _run(setup, planned, out)
+    true, title = setup.truth.itself(), f"{checkpoint}: world:{setup.exam.preset}, {split}, {prompts} prompts"
     show_table(title, *cells(tried, true, list(varied)), left=len(varied))
     if plot:
         write_png(plot, plot_of(title, tried, true, varied), about)
     if sheet:
-        write_png(sheet, sheet_of(tried, list(varied), bench.asked), about)
+        write_png(sheet, sheet_of(tried, list(varied), setup.asked), about)
     if out:
         _write(out, about | {"vary": varied}, tried, true)
 
@@ -113,20 +113,20 @@ def _values(text: str) -> list[Any]:
     return [value_of(part) for part in parts] if all(parts) else []
 
 
-def _run(bench: SweepSetup, planned: list[Settings], out: Path | None) -> tuple[list[Trial], dict[str, Any]]:
+def _run(setup: SweepSetup, planned: list[Settings], out: Path | None) -> tuple[list[Trial], dict[str, Any]]:
     """Every combination tried, and what the results hang on."""
     from pinxit.evaluation.partial import part_of
     from pinxit.evaluation.sweep import sweep as run
 
-    about = origin(bench.exam, bench.device) | bench.about
+    about = origin(setup.exam, setup.device) | setup.about
     identity = {name: value for name, value in about.items() if name != "date"}
-    count = len(bench.asked)
+    count = len(setup.asked)
     with bar("sweeping", len(planned) * count, "pictures") as show:
         tried = run(
-            bench.asked,
+            setup.asked,
             planned,
-            bench.studio,
-            bench.truth,
+            setup.painter,
+            setup.truth,
             part=part_of(out),
             identity=identity,
             watch=lambda done: show(done * count),

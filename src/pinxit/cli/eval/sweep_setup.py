@@ -30,7 +30,7 @@ class SweepSetup:
 
     exam: Exam
     asked: list[Question]
-    studio: SweepPainter
+    painter: SweepPainter
     truth: Truth
     about: dict[str, Any]
     device: str
@@ -50,7 +50,7 @@ def set_up(
     upsampler = _upsampler(painter, checkpoint) if upscale else None
     for settings in planned:
         settled(settings, painter, upsampler)
-    studio, opened, eye = _studio(painter, upsampler), Judge.open(judge, device), ClipEncoder.open(EYE, device)
+    sampled, opened, eye = _sweep_painter(painter, upsampler), Judge.open(judge, device), ClipEncoder.open(EYE, device)
     exam = exam_of(opened.world, **asking, attributes=opened.attributes)
     asked, size = questions(exam), painter.size if upsampler is None else upsampler.size
     about = {
@@ -58,10 +58,10 @@ def set_up(
         "judge": {"name": judge, "hash": opened.hash},
         "distance": {"clip": EYE, "fingerprint": eye.fingerprint},
         "upscale": upscale,
-        "defaults": studio.own,
+        "defaults": sampled.own,
     }
     return SweepSetup(
-        exam, asked, studio, Truth(asked, size, _instruments(painter, opened, eye)), about, str(opened.device)
+        exam, asked, sampled, Truth(asked, size, _instruments(painter, opened, eye)), about, str(opened.device)
     )
 
 
@@ -74,7 +74,7 @@ def _upsampler(painter: Painter, checkpoint: str) -> Upsampler:
     return upsampler
 
 
-def _studio(painter: Painter, upsampler: Upsampler | None) -> SweepPainter:
+def _sweep_painter(painter: Painter, upsampler: Upsampler | None) -> SweepPainter:
     """Who paints, one picture a prompt: candidate 0 of its seed, so that all settings draw from the same noise."""
     from pinxit.evaluation.sweep import SweepPainter
 

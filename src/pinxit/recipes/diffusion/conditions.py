@@ -14,12 +14,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pinxit.functional.diffusion import q_sample
+from pinxit.pipelines.denoise import Conditions as Conditions
 from pinxit.recipes.diffusion.schedule import TIMES, DiffusionConfig
 
 if TYPE_CHECKING:
     from pinxit.text.encoders import TextEncoder
-
-Conditions = dict[str, Tensor]
 
 
 def texts(reader: TextEncoder, captions: Sequence[str], batch: int = 1) -> Conditions:
