@@ -105,10 +105,11 @@ class Runner(threading.Thread):
                 self.engine.costs.pop(event.job, None)
 
     def _ask_looks(self) -> None:
-        """Looks at shares of the way: the turn that passes one shows what there is."""
+        """Looks at shares of the way: the turn that passes one, if it goes as far as the last one, shows what it left."""
         for job in self.engine.jobs.values():
             if isinstance(job, Order) and job.shares:
-                due = self.engine.share(job) >= job.shares[0]
+                share = self.engine.share(job)
+                due, job.share = share + (share - job.share) >= job.shares[0], share
                 job.previews = 0.0 if due else float("inf")
                 if due:
                     job.shares.pop(0)
