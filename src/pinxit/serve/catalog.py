@@ -32,6 +32,9 @@ class Order(Job):
     """A job of the server's: besides what the engine needs, what is told of it while it runs."""
 
     shares: list[float] = field(default_factory=list)  # of the way at which somebody wants to look, the next one first
+    share: float = 0.0  # of the way that it had come when that was last asked
+    step: float = 0.0  # of the way that it last went
+    looked_before: float = 0.0
     shows_drawn: bool = False  # tell every candidate as soon as it is drawn
 
 
