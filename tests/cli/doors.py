@@ -208,10 +208,10 @@ def clips(patch: pytest.MonkeyPatch, notes: Notes) -> None:
         notes("search", sentence=sentence, like=like, top=top)
         return [Hit(Path("p.png"), 0.5)]
 
-    front, home = "pinxit.recipes.clip.facade.Clip", "pinxit.recipes.clip.encoder.ClipEncoder"
+    facade, home = "pinxit.recipes.clip.facade.Clip", "pinxit.recipes.clip.encoder.ClipEncoder"
     patch.setattr(f"{home}.open", opened)
     for name, made in {"classify": classify, "probe": probe, "audit": audit, "index": index, "search": search}.items():
-        patch.setattr(f"{front}.{name}", made)
+        patch.setattr(f"{facade}.{name}", made)
     patch.setattr("pinxit.recipes.clip.index.PictureIndex.open", lambda folder: SimpleNamespace(model="remembered"))
 
 

@@ -1,4 +1,4 @@
-"""A sitting that is interrupted goes on where it stopped, and nowhere else."""
+"""An invocation that is interrupted goes on where it stopped, and nowhere else."""
 
 from __future__ import annotations
 

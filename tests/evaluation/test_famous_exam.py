@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from pinxit.cli.eval import app
 from pinxit.errors import UsageError
 from pinxit.evaluation.evaluators import Answer
-from pinxit.evaluation.famous_exam import FamousExam, famous_lines, famous_questions, judge_on_famous
+from pinxit.evaluation.famous_exam import FamousExam, famous_questions, famous_scores, judge_on_famous
 from pinxit.evaluation.geneval import Rules
 from pinxit.evaluation.questions import true_picture
 from pinxit.functional.boxes import Detections
@@ -56,7 +56,7 @@ def test_the_shares_are_of_sentences_and_seeds() -> None:
         answered("a", 2, (False, False, False, True), (0, 2)),
         answered("b", 0, (False, False, False, False), (0, 3)),
     ]
-    lines = famous_lines(answers, 4)
+    lines = famous_scores(answers, 4)
     assert lines["a"] == pytest.approx({"best of 1": 1 / 3, "best of 4": 2 / 3, "any of 4": 1.0})
     assert lines["b"] == {"best of 1": 0.0, "best of 4": 0.0, "any of 4": 0.0}
     assert lines["overall"] == {"best of 1": 0.25, "best of 4": 0.5, "any of 4": 0.75}

@@ -53,7 +53,7 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def straight(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> DalleRun:
-    """All stages in one sitting."""
+    """All stages in one invocation."""
     done = DalleRun(tmp_path_factory.mktemp("straight"), small(squares), "cpu", progress=False)
     ended = train(done)
     assert ended.finished == STAGES and not ended.stopped
@@ -72,14 +72,14 @@ class Impatient(Stop):
         return self.asked >= 9
 
 
-def test_many_sittings_end_where_one_does(straight: DalleRun, tmp_path: Path) -> None:
+def test_many_invocations_end_where_one_does(straight: DalleRun, tmp_path: Path) -> None:
     """Every weight, average and moment of every stage, the codes and the checkpoint, bit for bit."""
     cut = DalleRun(tmp_path, straight.config, "cpu", progress=False)
-    sittings = 0
+    invocations = 0
     while train(cut, stop=Impatient()).finished != STAGES:
-        sittings += 1
-        assert sittings < 30, "no sitting may end where it began"
-    assert sittings > 6
+        invocations += 1
+        assert invocations < 30, "no invocation may end where it began"
+    assert invocations > 6
     for stage in TRAINED:
         one, other = load_file(straight.path(stage) / FILE), load_file(cut.path(stage) / FILE)
         assert one.keys() == other.keys()

@@ -100,12 +100,12 @@ class Impatient(Stop):
         return self.asked >= 7
 
 
-def test_many_sittings_end_where_one_does(straight: ImagenRun, tmp_path: Path) -> None:
-    cut, sittings = ImagenRun(tmp_path, straight.config, "cpu", progress=False), 0
+def test_many_invocations_end_where_one_does(straight: ImagenRun, tmp_path: Path) -> None:
+    cut, invocations = ImagenRun(tmp_path, straight.config, "cpu", progress=False), 0
     while train(cut, stop=Impatient()).finished != cut.stages:
-        sittings += 1
-        assert sittings < 30, "no sitting may end where it began"
-    assert sittings > 2
+        invocations += 1
+        assert invocations < 30, "no invocation may end where it began"
+    assert invocations > 2
     for stage in straight.config.cascade:
         one, other = load_file(straight.path(stage) / FILE), load_file(cut.path(stage) / FILE)
         assert one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())

@@ -98,7 +98,7 @@ def scores(results: Mapping[str, Sequence[bool]]) -> Iterator[tuple[str, float]]
 
 
 def painter_scores(answers: Sequence[Answer], candidates: int) -> Iterator[tuple[str, float]]:
-    """Lines "best of n" and, beyond n = 1, "any of n" (the limit of ranking): ("best of 4/counting", 0.8), ..."""
+    """ScoreTable "best of n" and, beyond n = 1, "any of n" (the limit of ranking): ("best of 4/counting", 0.8), ..."""
     for n in columns(candidates):
         lines = {"best": [one.best_of(n) for one in answers], "any": [one.any_of(n) for one in answers]}
         for line, right in lines.items():

@@ -11,7 +11,7 @@ from pinxit.errors import UsageError
 from pinxit.evaluation.evaluators import Answer, Detect, columns
 from pinxit.evaluation.geneval import Rules, complaints, needs
 from pinxit.evaluation.questions import Question, true_picture
-from pinxit.evaluation.report import Lines
+from pinxit.evaluation.report import ScoreTable
 from pinxit.world.famous import famous_sentences
 
 OVERALL = "overall"
@@ -50,7 +50,7 @@ def check_judge(asked: Sequence[Question], attributes: frozenset[str]) -> None:
         )
 
 
-def famous_lines(answers: Sequence[Answer], candidates: int) -> Lines:
+def famous_scores(answers: Sequence[Answer], candidates: int) -> ScoreTable:
     """For each sentence, and for all of them together, the share of seeds whose picture is right: lines by sentence,
     columns "best of 1", "any of 4", ..."""
     names = list(dict.fromkeys(one.task for one in answers))

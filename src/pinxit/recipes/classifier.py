@@ -113,7 +113,7 @@ class ClassifierTask:
 
 
 class ClassifierRun(Run[ClassifierConfig]):
-    """One run folder and how this sitting works on it."""
+    """One run folder and how this process works on it."""
 
     def enter(self) -> None:
         """Write the config down, or refuse one that differs from what finished or running stages have used."""

@@ -59,7 +59,7 @@ def fit(
     stop: Stop | None = None,
     init: Weights | None = None,
 ) -> Outcome:
-    """Train `task` by `plan` in `folder`, from wherever the folder's last sitting ended.
+    """Train `task` by `plan` in `folder`, from wherever the folder's last invocation ended.
 
     Writes state.safetensors, metrics.jsonl and preview.png there. `progress` shows a bar or plain lines; `stop_after`:
     images at which to save and return early; `stop`: signals and a time limit shared with other stages; `init`: weights

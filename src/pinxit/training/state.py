@@ -34,7 +34,7 @@ class Progress:
     updates: Whole = 0  # updates made
     skipped: Whole = 0  # batches whose loss or gradient was not finite
     skipped_in_row: Whole = 0
-    seconds: NotNegative = 0.0  # spent training, all sittings together
+    seconds: NotNegative = 0.0  # spent training, all invocations together
 
 
 @dataclass
@@ -45,7 +45,7 @@ class State:
     optimiser: torch.optim.Optimizer
     average: Average
     progress: Progress
-    machine: Mapping[str, Any]  # that of this sitting, for model cards
+    machine: Mapping[str, Any]  # that of this invocation, for model cards
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state by name."""
@@ -123,7 +123,7 @@ def read_plan(folder: Path) -> dict[str, Any]:
 
 
 def read_machine(folder: Path) -> dict[str, Any]:
-    """What the last sitting of the run saved in `folder` was held on; empty where an older pinxit did not say."""
+    """What the last invocation of the run saved in `folder` ran on; empty where an older pinxit did not say."""
     return _note(folder, "machine")
 
 

@@ -38,7 +38,7 @@ STAGES = ("pictures", "tokenizer", "dvae", "codes", "transformer", "clip", "chec
 
 @dataclass(frozen=True)
 class DalleRun(StartingRun[DalleConfig]):
-    """One run folder and how this sitting works on it."""
+    """One run folder and how this process works on it."""
 
     MARKS = Run.MARKS | {"codes": "codes.npy"}
 

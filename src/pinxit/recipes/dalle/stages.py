@@ -1,7 +1,7 @@
 """`pinxit train dalle`, stage by stage: pictures, tokenizer, dvae, codes, transformer, clip, checkpoint.
 
 Every stage leaves its results in a folder of the run and goes on from what it finds there, so a run may be killed at
-any time, cut into sittings (`minutes`), and repeated without harm.
+any time, cut into invocations (`minutes`), and repeated without harm.
 """
 
 from __future__ import annotations

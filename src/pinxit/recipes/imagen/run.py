@@ -42,7 +42,7 @@ def texts_of(stage: str) -> str:
 
 @dataclass(frozen=True)
 class ImagenRun(StartingRun[ImagenConfig]):
-    """One run folder and how this sitting works on it."""
+    """One run folder and how this process works on it."""
 
     @property
     def stages(self) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ RECIPE, BASE = "unclip", "imagen"  # of whose checkpoints a run may start
 
 @dataclass(frozen=True)
 class UnclipRun(StartingRun[UnclipConfig]):
-    """One run folder and how this sitting works on it."""
+    """One run folder and how this process works on it."""
 
     MARKS: ClassVar[dict[str, str]] = StartingRun.MARKS | {"vectors": SEEN, SPACE: FITTED}
 
