@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pinxit.evaluation.report import cells, column_names, interval, intervals, marked
+from pinxit.evaluation.report import cells, column_names, interval, intervals, marked, score_table
 from pinxit.world.tasks import TASKS
 
 
