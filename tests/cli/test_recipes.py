@@ -12,7 +12,7 @@ def test_recipes_are_listed_and_their_graphs_printed(cli: Cli, tmp_path: Path) -
     save_random_checkpoint(tmp_path / "nano")
     printed = cli("recipes", "--graph", tmp_path / "nano")
     assert printed.code == 0, printed.err
-    assert printed.out.splitlines()[0] == "paint: text -> tokens -> pixels -> look -> rank"
+    assert printed.out.splitlines()[0] == "paint: text -> tokens -> pixels -> embed -> rank"
     assert "shown by pixels" in printed.out and "waits for all that live" in printed.out
 
 

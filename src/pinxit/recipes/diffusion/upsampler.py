@@ -24,7 +24,8 @@ from pinxit.pipelines.work import Job
 from pinxit.pipelines.worker import Each, SideBySide
 from pinxit.recipes.diffusion.conditions import Captions, Noising
 from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
-from pinxit.recipes.painting import PREVIEWS, Asked, Watch, served
+from pinxit.recipes.jobs import PREVIEWS, Watch, run_jobs
+from pinxit.recipes.requests import PaintRequest
 from pinxit.schema import checked
 from pinxit.types import Prompt
 
@@ -138,7 +139,7 @@ class Upsampler:
             height, width = one.picture.shape[:2]
             self.check_size(width, height)
         starts = [(self._route(len(one.picture)), one) for one in ranked]
-        (found,) = served(self._engine, [Job(starts, request=Asked(Prompt(prompt)))], watch, previews)
+        (found,) = run_jobs(self._engine, [Job(starts, request=PaintRequest(Prompt(prompt)))], watch, previews)
         return found
 
     @cached_property

@@ -13,10 +13,10 @@ from pinxit.models.unet_fast import fast_unet
 from pinxit.recipes.diffusion.conditions import Captions
 from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig, TextConfig
 from pinxit.recipes.diffusion.denoiser import UNetDenoiser
-from pinxit.recipes.diffusion.painter import DiffusionPainter
 from pinxit.recipes.diffusion.task import TEXT
 from pinxit.recipes.diffusion.upsampler import Upsampler
-from pinxit.recipes.painting import Ranker
+from pinxit.recipes.imagen.painter import ImagenPainter
+from pinxit.recipes.ranking import Ranker
 from pinxit.text.encoders import TextEncoder, open_text_encoder
 from pinxit.text.frozen import Precision, Running
 from pinxit.text.learned import LearnedText
@@ -26,7 +26,7 @@ from pinxit.weights.checkpoint import Checkpoint, open_checkpoint
 from pinxit.weights.zoo import find
 
 
-def open_painter(checkpoint: Checkpoint, *, name: str, device: str = "auto") -> DiffusionPainter:
+def open_painter(checkpoint: Checkpoint, *, name: str, device: str = "auto") -> ImagenPainter:
     """Everything that paints and enlarges.
 
     Raises CheckpointError when weights, reader or ranker are not what they were.
@@ -34,7 +34,7 @@ def open_painter(checkpoint: Checkpoint, *, name: str, device: str = "auto") -> 
     on = pick_device(device)
     captions, sampling = Captions(_reader(checkpoint, on)), _sampling(checkpoint)
     first, base = next(iter(networks(checkpoint).items()))
-    return DiffusionPainter(
+    return ImagenPainter(
         _denoiser(checkpoint, first, base, on),
         base,
         sampling,
