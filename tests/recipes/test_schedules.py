@@ -112,7 +112,7 @@ def two_lanes() -> Iterator[None]:
 
 
 @cache
-def dalle() -> tuple[Painter, list[PaintRequest], list[str]]:
+def dalle() -> Solo:
     with two_lanes():
         painter = random_painter()
         assert len(painter.graph["tokens"].worker.tiles) == 2  # type: ignore[attr-defined]
