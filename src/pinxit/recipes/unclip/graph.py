@@ -1,0 +1,150 @@
+"""unCLIP as a graph: text -> embedding of a picture by a prior -> the picture by the decoder -> ranked by CLIP.
+
+Manipulations take ways of their own: `draw` from embeddings that are there already, `invert` from pictures to noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pinxit.functional.guidance import Thresholding
+from pinxit.pipelines.denoise import Conditions, Denoiser, DenoiseRequest, DenoiseWorker, Walk
+from pinxit.pipelines.graph import Graph, Stage
+from pinxit.pipelines.lanes import Lanes
+from pinxit.pipelines.stepwise import Course, Stepwise
+from pinxit.pipelines.work import WorkItem
+from pinxit.pipelines.worker import Each
+from pinxit.recipes.diffusion.conditions import Told
+from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
+from pinxit.recipes.diffusion.painter import levels
+from pinxit.recipes.diffusion.upsampler import as_picture, masked
+from pinxit.recipes.diffusion.window import Window
+from pinxit.recipes.painting import Asked, Drawn, Ranker, ranking
+from pinxit.recipes.unclip.embedder import Embedder
+from pinxit.recipes.unclip.imagine import Imagination
+from pinxit.recipes.unclip.settings import NONE, prior_sampling
+
+PRIOR_WEIGHT = 0.1  # of a picture's time, beside the decoder's 1
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What draws."""
+
+    denoiser: Denoiser  # the decoder's
+    config: StageConfig
+    sampling: SamplingConfig
+    embedder: Embedder
+    priors: Mapping[str, Imagination]
+    ranker: Ranker
+    tile: int  # rows of a call of the decoder
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A candidate on its way to an embedding."""
+
+    told: Told  # of the caption: `sequence`, `mask`, `pooled`
+    candidate: int
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where the decoder begins, and how it walks, where that is not from noise by the settings."""
+
+    noise: Tensor | None = None  # x_T [C, H, W], of the first of `sigmas`
+    sigmas: tuple[float, ...] = ()
+    sampler: str = "ddim"
+    options: Mapping[str, float] = field(default_factory=dict)
+
+
+class Inverting(DenoiseWorker):
+    """Walks from pictures to the noise behind them; there is nothing to see on the way."""
+
+    def look(self, state: Walk) -> None:
+        """Nothing."""
+
+
+def graph(parts: Parts) -> Graph:
+    """The stages, and the ways through them."""
+    lanes = Lanes(parts.denoiser.device)
+    text = Each(lambda items: [wishes(parts, item.job.request) for item in items], lanes=lanes)
+    stages = [
+        Stage("text", text),
+        Stage("prior", Stepwise(lambda item: imagined(parts, item), lanes), weight=PRIOR_WEIGHT),
+        Stage("decoder", DenoiseWorker(parts.denoiser, parts.tile, lanes, drawn), weight=1.0),
+        *ranking(parts.ranker, lanes),
+    ]
+    route = [stage.name for stage in stages]
+    stages.append(Stage("invert", Inverting(parts.denoiser, parts.tile, lanes), weight=1.0))
+    return Graph(stages, {"paint": route, "draw": ["decoder"], "invert": ["invert"]})
+
+
+def wishes(parts: Parts, asked: Asked) -> list[Wish]:
+    """One a candidate, of one reading."""
+    told = parts.embedder.told(asked.prompt.text)
+    return [Wish(told, candidate) for candidate in range(asked.candidates)]
+
+
+@torch.inference_mode()
+def imagined(parts: Parts, item: WorkItem) -> Course:
+    """The decoder's request for a candidate, from the embedding that the prior tells."""
+    asked, wish = item.job.request, item.value
+    settings, seed = asked.settings, asked.prompt.seed
+    about = prior_sampling(settings)
+    if about.prior == NONE:
+        z_E = wish.told["pooled"]
+    else:
+        z_E = yield from parts.priors[about.prior].course(wish.told, about, seed, wish.candidate)
+    embedded = parts.embedder.space.into(z_E)
+    return request(parts, settings, embedded, wish.told, seed, wish.candidate, asked.more)
+
+
+def request(
+    parts: Parts,
+    settings: Mapping[str, Any],
+    embedded_K: Tensor,
+    told: Told | None,
+    seed: int = 0,
+    candidate: int = 0,
+    window: Any = None,
+    start: Start | None = None,
+) -> DenoiseRequest:
+    """What the decoder is asked: a picture of an embedding's coordinates and of a caption; None: the caption withheld.
+
+    A `Window` is the part of a picture that is kept; `start` where the decoder begins instead of at noise of its own.
+    """
+    conditions, null = conditioned(parts, embedded_K, told if settings["text"] else None, window)
+    about = {
+        "guidance": settings["guidance"],
+        "thresholding": parts.sampling.thresholding(settings["percentile"]),
+        "about": window if isinstance(window, Window) else None,
+    }
+    if start is None:
+        sigmas = levels(parts.config.diffusion, settings)
+        return DenoiseRequest(conditions, null, sigmas, settings["sampler"], seed, candidate, **about)
+    about |= {"guidance": 1.0, "thresholding": Thresholding("none"), "start": start.noise, "options": start.options}
+    return DenoiseRequest(conditions, null, start.sigmas, start.sampler, seed, candidate, **about)
+
+
+def conditioned(
+    parts: Parts, embedded_K: Tensor, told: Told | None, window: Any = None
+) -> tuple[Conditions, Conditions]:
+    """What the decoder is told, and what guidance leads away from: no embedding and no caption."""
+    known, held = told or parts.embedder.nothing, masked(parts.config, window)
+    both = {name: known[name] for name in ("sequence", "mask")} | held
+    if told is None:
+        both["mask"] = torch.zeros_like(both["mask"])
+    null = both | {"mask": torch.zeros_like(both["mask"]), "image": torch.zeros_like(embedded_K)}
+    return parts.config.taken(both | {"image": embedded_K}), parts.config.taken(null)
+
+
+def drawn(request: DenoiseRequest, x0: Tensor) -> Drawn:
+    """A finished picture, or a look at one; what of a window is kept is the window's own."""
+    picture = as_picture(x0)
+    return Drawn(picture if request.about is None else request.about.at(len(picture)).pasted(picture))
