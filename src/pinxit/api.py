@@ -12,7 +12,7 @@ from pinxit.weights.zoo import find, is_deepfloyd
 if TYPE_CHECKING:
     from pinxit.models.layers import Activation
     from pinxit.recipes.clip.engine import Engine, Precision
-    from pinxit.recipes.clip.front import Clip
+    from pinxit.recipes.clip.facade import Clip
     from pinxit.recipes.diffusion.upsampler import Upsampler
     from pinxit.recipes.painting import Painter
     from pinxit.text.encoders import TextEncoder
@@ -112,7 +112,7 @@ def load_clip(
     twice as fast on CPUs that have it. Raises CheckpointError when there is none or it cannot be read.
     """
     from pinxit.recipes.clip.encoder import ClipEncoder
-    from pinxit.recipes.clip.front import Clip
+    from pinxit.recipes.clip.facade import Clip
 
     return Clip(ClipEncoder.open(checkpoint, device, activation, engine, precision))
 

@@ -207,7 +207,7 @@ def clips(patch: pytest.MonkeyPatch, notes: Notes) -> None:
         notes("search", sentence=sentence, like=like, top=top)
         return [Hit(Path("p.png"), 0.5)]
 
-    front, home = "pinxit.recipes.clip.front.Clip", "pinxit.recipes.clip.encoder.ClipEncoder"
+    front, home = "pinxit.recipes.clip.facade.Clip", "pinxit.recipes.clip.encoder.ClipEncoder"
     patch.setattr(f"{home}.open", opened)
     for name, made in {"classify": classify, "probe": probe, "audit": audit, "index": index, "search": search}.items():
         patch.setattr(f"{front}.{name}", made)
@@ -293,7 +293,7 @@ def sources(patch: pytest.MonkeyPatch, notes: Notes) -> None:
         "data.sheet.sheet": sheet,
         "data.shard_writer.write_shards": write,
         "data.check.check": check,
-        "evaluation.naming.accuracy": named,
+        "evaluation.accuracy.accuracy": named,
         "recipes.clip.zero_shot.ZeroShot": zero_shot,
         "evaluation.retrieval.recalls": recalls,
     }.items():

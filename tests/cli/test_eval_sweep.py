@@ -157,7 +157,7 @@ def test_what_makes_no_sense_is_one_sentence_before_anything_is_painted(
 
 
 def test_values_with_commas_are_a_list() -> None:
-    from pinxit.cli.eval_sweep import _varied
+    from pinxit.cli.eval.sweep import _varied
 
     assert _varied(['spacing=["10,10", "smart50"]', "guidance=1,2.5"]) == {
         "spacing": ["10,10", "smart50"],

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pinxit.cli.settings import settings_of
+from pinxit.cli.painter_settings import settings_of
 from pinxit.data.decode import read_picture
 from pinxit.errors import UsageError
 from pinxit.pictures import read_metadata, write_png

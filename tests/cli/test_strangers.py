@@ -16,7 +16,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 from pinxit.cli import app
-from pinxit.cli.telling import tell, tell_json
+from pinxit.cli.console import print_json, print_lines
 from pinxit.errors import PinxitError
 from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
 from pinxit.pictures import write_png
@@ -126,8 +126,8 @@ def test_what_an_encoding_cannot_hold_is_escaped(monkeypatch: pytest.MonkeyPatch
     """JSON says the same in any encoding, and lines for people are lines."""
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
-    tell_json({"path": text})
-    tell(text)
+    print_json({"path": text})
+    print_lines(text)
     first, second = raw.getvalue().decode(encoding).splitlines()
     assert json.loads(first) == {"path": text} and second
     assert text.encode(encoding, "replace").decode(encoding) != text or text in second or text == "\x1b[31m"

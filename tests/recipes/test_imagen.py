@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from pinxit.api import load
 from pinxit.config import override
 from pinxit.data.bank import Bank
-from pinxit.data.scripts import readable
+from pinxit.data.writing_systems import readable
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.functional.diffusion import Prediction, eps_from_x0, even_sigmas, q_sample, sigma_at, target
 from pinxit.functional.diffusion_losses import squared_error

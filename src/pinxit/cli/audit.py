@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pinxit.cli.console import print_json
+from pinxit.cli.open_clip import clip_with_bar
 from pinxit.cli.options import ActivationName, ClipName, Device
-from pinxit.cli.reading import clip_with_bar
-from pinxit.cli.telling import tell_json
 from pinxit.errors import UsageError
 from pinxit.texts import printable
 
@@ -52,7 +52,7 @@ def audit(
         found = clip.audit(folder, first, group_by, table=table, add=more, templates=templates)
     if as_json:
         rounds = {"rates": found.before} | ({"with_added": found.after} if found.after else {})
-        tell_json({name: _plain(rates) for name, rates in rounds.items()})
+        print_json({name: _plain(rates) for name, rates in rounds.items()})
         return
     _show(found.before, f"{folder} by {group_by}", None)
     if found.after:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pinxit.cli.console import print_json, print_lines
+from pinxit.cli.open_clip import clip_with_bar
 from pinxit.cli.options import ActivationName, ClipName, Device
-from pinxit.cli.reading import clip_with_bar
-from pinxit.cli.telling import tell, tell_json
 from pinxit.errors import UsageError
 from pinxit.files import read_lines
 
@@ -46,9 +46,9 @@ def classify(
     with clip_with_bar(checkpoint, device, "classify", bf16, activation=activation) as clip:
         for path, guesses in clip.classify(pictures, asked, templates=templates, top=top):
             if as_json:
-                tell_json(_as_json(path, guesses))
+                print_json(_as_json(path, guesses))
             else:
-                tell(_as_line(path, guesses))
+                print_lines(_as_line(path, guesses))
 
 
 def _labels(given: str | None, file: Path | None) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pinxit.cli.options import Device
-from pinxit.cli.painting import (
+from pinxit.cli.paint_options import (
     AsJson,
     Candidates,
     CheckpointOption,
@@ -21,10 +21,9 @@ from pinxit.cli.painting import (
     Seed,
     Strict,
     Temperature,
-    draw_and_write,
     say_about,
 )
-from pinxit.cli.settings import Changes, settings_of, settled
+from pinxit.cli.painter_settings import Changes, settings_of, settled
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -66,6 +65,7 @@ def complete(
       pinxit complete room.png "a blue circle and a red square" --box 16,24,48,64
     """
     from pinxit.api import load
+    from pinxit.cli.paint_output import draw_and_write
     from pinxit.data.decode import read_picture
     from pinxit.recipes.capabilities import Completes
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pinxit.cli.console import print_lines, warn
 from pinxit.cli.options import LARGEST
-from pinxit.cli.telling import tell, warn
+from pinxit.cli.progress import bar
 
 if TYPE_CHECKING:
     from pinxit.data.problems import Problems
@@ -77,7 +76,7 @@ def preview(
     texts = ["\n".join(example.captions[:captions]) for example in shown]
     write_png(out, sheet([example.picture for example in shown], texts, columns), {"source": source, "captions": texts})
     _warn_of_missing_font(texts)
-    tell(str(out))
+    print_lines(str(out))
 
 
 @app.command()
@@ -110,9 +109,9 @@ def build(
     dataset = _open(source, size, split, {"language": language, "names": names}, seed)
     if count is None and _is_world(source):
         count = WORLD_COUNT
-    with _bar("writing shards") as progress:
+    with bar("writing shards") as progress:
         written = write_shards(dataset, out, count, per_shard, form, workers, progress)
-    tell(f"{written.items} items in {written.shards} shards in {out}")
+    print_lines(f"{written.items} items in {written.shards} shards in {out}")
 
 
 @app.command()
@@ -133,9 +132,9 @@ def check(
     if _is_world(source):
         raise UsageError("the built-in world has nothing to check; give a folder or tar shards.")
     dataset = _open(source, 64, "train", {}, 0)
-    with _bar("reading") as progress:
+    with bar("reading") as progress:
         found = check_dataset(dataset, workers, progress)
-    tell(f"{found.usable} pictures with {found.captions} captions can be used")
+    print_lines(f"{found.usable} pictures with {found.captions} captions can be used")
     _tell(found.problems, named=len(found.problems) if all else None)
     if found.problems:
         raise typer.Exit(1)
@@ -178,15 +177,3 @@ def _tell(problems: Problems, named: int | None = None) -> None:
 
     if problems:
         warn(problems.report(named or NAMED))
-
-
-@contextmanager
-def _bar(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr, to be moved with (done, total); lines logged meanwhile stay above it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

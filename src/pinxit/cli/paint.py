@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pinxit.cli.options import Device
-from pinxit.cli.painting import (
+from pinxit.cli.paint_options import (
     AsJson,
     Candidates,
     Guidance,
@@ -20,10 +20,9 @@ from pinxit.cli.painting import (
     Seed,
     Strict,
     Temperature,
-    draw_and_write,
     say_about,
 )
-from pinxit.cli.settings import Changes, settings_of, settled
+from pinxit.cli.painter_settings import Changes, settings_of, settled
 from pinxit.errors import UsageError
 from pinxit.files import read_lines
 
@@ -107,6 +106,7 @@ def paint(
     """
     from pinxit.api import load
     from pinxit.cli import progress
+    from pinxit.cli.paint_output import draw_and_write
 
     texts = _prompts(prompt, prompts)
     given = settings_of(changes, guidance=guidance, temperature=temperature, steps=steps)

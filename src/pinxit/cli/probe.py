@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from pinxit.cli.console import print_json, print_lines
+from pinxit.cli.open_clip import clip_with_bar
 from pinxit.cli.options import LARGEST, ActivationName, ClipName, Device
-from pinxit.cli.reading import clip_with_bar
-from pinxit.cli.telling import tell, tell_json
 
 
 def probe(
@@ -36,8 +36,8 @@ def probe(
     told = {"accuracy": found.accuracy, "strength": found.strength, "held_out": found.held_out}
     per_class = {name: share for name, share in found.per_class.items() if share == share}  # not those never asked
     if as_json:
-        tell_json(told | {"per_class": per_class})
+        print_json(told | {"per_class": per_class})
         return
     for name, share in per_class.items():
-        tell(f"{share:6.1%}  {name}")
-    tell(f"{found.accuracy:6.1%}  of all test pictures (C = {found.strength:.3g})")
+        print_lines(f"{share:6.1%}  {name}")
+    print_lines(f"{found.accuracy:6.1%}  of all test pictures (C = {found.strength:.3g})")

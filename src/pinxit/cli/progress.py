@@ -1,4 +1,4 @@
-"""A progress bar on stderr and a preview picture that grows while painting."""
+"""Progress bars on stderr, and a preview picture that grows while painting. Loads nothing heavy until one is shown."""
 
 from __future__ import annotations
 
@@ -8,11 +8,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-from pinxit.data.sheet import sheet
-from pinxit.pictures import write_png
 from pinxit.texts import printable
 
 if TYPE_CHECKING:
@@ -22,11 +17,41 @@ PREVIEW_SECONDS = 1.0
 
 
 @contextmanager
+def bar(label: str, total: float | None = None, unit: str = "") -> Iterator[Callable[..., None]]:
+    """A progress bar; call what it gives with how many are done and, where it was not known before, of how many.
+
+    Lines that are logged meanwhile stay above it.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    label = printable(label)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
+    times = (TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, *times, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task(label, total=total)
+        yield lambda done, total=None: shown.update(task, completed=done, total=total)
+
+
+@contextmanager
 def painting(label: str, preview: Path) -> Iterator[Callable[[Painted], None]]:
     """A watcher to hand to `paint`: it moves the bar and rewrites `preview`, which is removed at the end.
 
     Where `preview` lies is said once, as soon as there is something to look at.
     """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from pinxit.data.sheet import sheet
+    from pinxit.pictures import write_png
+
     columns = (
         TextColumn("{task.description}", markup=False),  # a prompt is no markup
         BarColumn(),

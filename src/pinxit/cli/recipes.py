@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from pinxit.cli.console import print_lines
 from pinxit.cli.options import Device
 from pinxit.cli.paint import SHIPPED
-from pinxit.cli.telling import tell
 from pinxit.errors import UsageError
 
 
@@ -36,7 +36,7 @@ def recipes(
     shipped = {recipe.value: name for recipe, name in SHIPPED.items()}
     asked = graph or settings
     if asked is None:
-        tell(*(f"{recipe}: {name}" for recipe, name in shipped.items()))
+        print_lines(*(f"{recipe}: {name}" for recipe, name in shipped.items()))
         return
     from pinxit.api import load
     from pinxit.recipes.capabilities import upsampler_of
@@ -45,7 +45,7 @@ def recipes(
     upsampler = upsampler_of(painter)
     if settings is not None:
         known = painter.defaults | ({} if upsampler is None else upsampler.defaults)
-        tell(*(f"{name}={value}" for name, value in known.items()))
+        print_lines(*(f"{name}={value}" for name, value in known.items()))
         return
     graphs = painter.graph if upsampler is None else painter.graph.with_more(upsampler.graph)
-    tell(*str(graphs).splitlines())
+    print_lines(*str(graphs).splitlines())

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from pinxit.cli.console import print_json, print_lines, warn
+from pinxit.cli.open_clip import activation_of, clip_with_bar
 from pinxit.cli.options import ActivationName, ClipName, Device
-from pinxit.cli.reading import activation_of, clip_with_bar
-from pinxit.cli.telling import tell, tell_json, warn
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.files import check_writable
 from pinxit.texts import printable
@@ -55,7 +55,7 @@ def index(
         found, problems = clip.index(pictures, out)
     if problems:
         warn(problems.report())
-    tell(f"{out}: {len(found):,} pictures")
+    print_lines(f"{out}: {len(found):,} pictures")
 
 
 @app.command("find")
@@ -80,7 +80,7 @@ def find(
       pinxit search photos.index --like fox.jpg --top 24
     """
     from pinxit.recipes.clip.encoder import ClipEncoder
-    from pinxit.recipes.clip.front import Clip
+    from pinxit.recipes.clip.facade import Clip
     from pinxit.recipes.clip.index import PictureIndex
 
     check_writable(out.parent)
@@ -96,11 +96,11 @@ def find(
         raise UsageError(f"{index} holds no pictures.")
     for hit in hits:
         if as_json:
-            tell_json({"path": str(hit.path), "score": round(hit.score, 6)})
+            print_json({"path": str(hit.path), "score": round(hit.score, 6)})
         else:
-            tell(f"{hit.score:.3f}  {hit.path}")
+            print_lines(f"{hit.score:.3f}  {hit.path}")
     _write_sheet(hits, out)
-    (warn if as_json else tell)(f"sheet: {out}")
+    (warn if as_json else print_lines)(f"sheet: {out}")
 
 
 def _write_sheet(hits: list[Hit], out: Path) -> None:

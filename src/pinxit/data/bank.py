@@ -13,7 +13,7 @@ import numpy as np
 from pinxit.config import from_dict
 from pinxit.data.bank_builder import Builder
 from pinxit.data.bank_layout import AGAIN, CAPTIONS, FACTS, PARTS, PICTURES, PROBLEMS, read_manifest
-from pinxit.data.lines import Captions, Lines
+from pinxit.data.jsonl import Captions, Lines
 from pinxit.data.problems import Problem, Problems
 from pinxit.errors import DataError
 from pinxit.files import parse_json

@@ -19,7 +19,7 @@ import numpy as np
 from pinxit import __version__
 from pinxit.data.bank_layout import AGAIN, CAPTIONS, FACTS, FORMAT, MANIFEST, PARTS, PICTURES, PROBLEMS, read_manifest
 from pinxit.data.identity import differences, fingerprint, first_readable, identity
-from pinxit.data.lines import as_line
+from pinxit.data.jsonl import as_line
 from pinxit.data.pool import cores, ordered
 from pinxit.data.problems import Problem, read
 from pinxit.errors import DataError, PinxitError

@@ -19,8 +19,8 @@ import numpy as np
 
 from pinxit import files
 from pinxit.data.identity import differences
-from pinxit.data.lines import as_line
-from pinxit.data.scripts import Script, readable
+from pinxit.data.jsonl import as_line
+from pinxit.data.writing_systems import Script, readable
 from pinxit.errors import DataError, PinxitError
 from pinxit.files import replacing, write_bytes, write_json
 from pinxit.schema import Whole

@@ -17,8 +17,8 @@ from torch import Tensor
 from pinxit.data.chunks import PLACES, STARTS, TEXTS, read_json, text_numbers
 from pinxit.data.embeddings_builder import MANIFEST, OFFSETS, POOLED, TOKENS, EmbeddingsAbout, Job, identity_of
 from pinxit.data.identity import differences
-from pinxit.data.lines import Captions
-from pinxit.data.scripts import Script
+from pinxit.data.jsonl import Captions
+from pinxit.data.writing_systems import Script
 from pinxit.errors import DataError
 from pinxit.types import Condition
 

@@ -32,7 +32,7 @@ from pinxit.data.chunks import (
     write_array,
     write_rows,
 )
-from pinxit.data.scripts import Script
+from pinxit.data.writing_systems import Script
 from pinxit.errors import DataError, UsageError
 from pinxit.schema import Count
 

@@ -36,8 +36,8 @@ from pinxit.data.chunks import (
     write_rows,
 )
 from pinxit.data.identity import differences
-from pinxit.data.lines import Captions
-from pinxit.data.scripts import Script
+from pinxit.data.jsonl import Captions
+from pinxit.data.writing_systems import Script
 from pinxit.errors import DataError, UsageError
 from pinxit.schema import Count
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pinxit.config import from_dict
-from pinxit.evaluation import part as parts
+from pinxit.evaluation import partial as parts
 from pinxit.evaluation.measures import Measures, Truth
 from pinxit.evaluation.questions import Question
 from pinxit.evaluation.variations import Settings, evaluations

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pinxit.data.files_of import picture_files
+from pinxit.data.picture_files import picture_files
 from pinxit.errors import DataError
 from pinxit.functional.logistic import Linear, fit_logistic
 

@@ -18,7 +18,7 @@ from pinxit.models.transformer import TokenTransformer, TransformerConfig
 from pinxit.recipes.dalle.growing import Tokens, grown
 from pinxit.recipes.dalle.presets import DalleConfig
 from pinxit.recipes.staging import Run
-from pinxit.recipes.starting import StartingRun
+from pinxit.recipes.warm_start import StartingRun
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.runs import enter
 

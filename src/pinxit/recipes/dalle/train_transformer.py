@@ -20,7 +20,7 @@ from pinxit.pipelines.run import run
 from pinxit.pipelines.token_tile import TokenRequest
 from pinxit.pipelines.tokens import TokenWorker
 from pinxit.recipes.batches import pick
-from pinxit.recipes.dalle.alike import start_alike
+from pinxit.recipes.dalle.codebook_init import start_alike
 from pinxit.recipes.dalle.presets import DalleConfig
 from pinxit.training.draws import key, numpy_rng
 from pinxit.training.loop import Batch

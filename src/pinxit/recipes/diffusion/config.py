@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
-from pinxit.data.scripts import Script
+from pinxit.data.writing_systems import Script
 from pinxit.errors import UsageError
 from pinxit.functional.guidance import Thresholding
 from pinxit.functional.samplers import FROM_NOISE

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pinxit.data.order import order_batch
-from pinxit.data.scripts import Script, readable
 from pinxit.data.sheet import sheet
 from pinxit.data.transforms import to_pictures
+from pinxit.data.writing_systems import Script, readable
 from pinxit.errors import UsageError
 from pinxit.functional.diffusion import q_sample, target
 from pinxit.functional.diffusion_losses import learned_range_loss, squared_error

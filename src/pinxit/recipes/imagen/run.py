@@ -15,7 +15,7 @@ from pinxit.errors import UsageError
 from pinxit.models.text import TextTransformer
 from pinxit.recipes.diffusion.task import TEXT, DiffusionTask
 from pinxit.recipes.imagen.config import ONCE, ImagenConfig
-from pinxit.recipes.starting import StartingRun
+from pinxit.recipes.warm_start import StartingRun
 from pinxit.text.encoders import TextEncoder, open_text_encoder
 from pinxit.text.frozen import Running
 from pinxit.text.learned import LearnedText

@@ -17,12 +17,12 @@ from pinxit.data.vectors import Vectors
 from pinxit.errors import DataError, UsageError
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.diffusion.task import DiffusionTask
-from pinxit.recipes.starting import StartingRun
 from pinxit.recipes.unclip.config import DECODER, SPACE, PriorStage, UnclipConfig
 from pinxit.recipes.unclip.space import Space
 from pinxit.recipes.unclip.space_file import FILE as FITTED
 from pinxit.recipes.unclip.space_file import read_space
 from pinxit.recipes.unclip.task import Pairs, PriorTask
+from pinxit.recipes.warm_start import StartingRun
 from pinxit.text.encoders import TextEncoder, open_text_encoder
 from pinxit.training.loop import Task, Weights
 from pinxit.training.plan import Plan

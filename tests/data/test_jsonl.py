@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pinxit.data import lines
-from pinxit.data.lines import Captions, Lines, as_line
+from pinxit.data import jsonl as lines
+from pinxit.data.jsonl import Captions, Lines, as_line
 
 
 @pytest.mark.parametrize("window", [1, 3, 1 << 24])

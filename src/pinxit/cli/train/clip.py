@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pinxit.cli.options import Device
-from pinxit.cli.training import Changes, Minutes, Pictures, Quiet, RunFolder, asked, conclude
+from pinxit.cli.train.options import Changes, Minutes, Pictures, Quiet, RunFolder, asked, conclude
 
 
 def train_clip(

@@ -10,8 +10,8 @@ import pytest
 
 from pinxit.errors import DataError, UsageError
 from pinxit.evaluation.evaluators import exact_pictures
+from pinxit.evaluation.exam_run import CHUNK, Sitting, sit
 from pinxit.evaluation.geneval import Rules
-from pinxit.evaluation.sitting import CHUNK, Sitting, sit
 from pinxit.types import Ranked
 from tests.evaluation.test_evaluators import ASKED, EXAM, Oracle
 

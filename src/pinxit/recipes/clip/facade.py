@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pinxit.data.files_of import picture_files
+from pinxit.data.picture_files import picture_files
 from pinxit.data.problems import ItemError, Problems
 from pinxit.errors import DataError, UsageError
 from pinxit.recipes.clip import audit as audits

@@ -15,7 +15,7 @@ from pinxit.data.transforms import to_tensor
 from pinxit.errors import DataError, UsageError
 from pinxit.pictures import write_png
 from pinxit.recipes.clip import engine
-from pinxit.recipes.clip.front import Clip
+from pinxit.recipes.clip.facade import Clip
 
 COLOURS = {"red": (220, 30, 30), "blue": (30, 30, 220)}
 

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pinxit.cli.telling import warn
+from pinxit.cli.console import warn
+from pinxit.cli.progress import bar
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
     from pinxit.models.layers import Activation
-    from pinxit.recipes.clip.front import Clip
+    from pinxit.recipes.clip.facade import Clip
 
 
 def activation_of(name: str | None) -> Activation | None:
@@ -30,19 +31,10 @@ def clip_with_bar(
     checkpoint: str, device: str, label: str, bf16: bool = False, activation: str | None = None
 ) -> Iterator[Clip]:
     """The CLIP of a checkpoint by the fastest engine at hand, telling how far it has read."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
     from pinxit.recipes.clip.encoder import ClipEncoder
-    from pinxit.recipes.clip.front import Clip
+    from pinxit.recipes.clip.facade import Clip
 
     known = activation_of(activation)
     encoder = ClipEncoder.open(checkpoint, device, known, engine="auto", precision="bf16" if bf16 else "fp32")
-    columns = (label, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=None)
-        yield Clip(
-            encoder,
-            skipped=lambda error: warn(f"skipped: {error}"),
-            watch=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    with bar(label) as watch:
+        yield Clip(encoder, skipped=lambda error: warn(f"skipped: {error}"), watch=watch)

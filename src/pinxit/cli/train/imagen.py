@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from pinxit.cli.console import print_lines
 from pinxit.cli.options import Device
-from pinxit.cli.telling import tell
-from pinxit.cli.training import (
+from pinxit.cli.train.options import (
     Captioned,
     Changes,
     DryRun,
@@ -79,6 +79,6 @@ def train_imagen(
     config = presets.changed(config, asked(named, changes))
     run, chosen = ImagenRun(out, config, device, not quiet, init), stages.split(",") if stages is not None else None
     if dry_run:
-        tell(*table(run, chosen).splitlines())
+        print_lines(*table(run, chosen).splitlines())
         return
     conclude(run, train(run, chosen, stop))

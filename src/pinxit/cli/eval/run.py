@@ -1,18 +1,17 @@
-"""A painter sits an exam at the command line: a bar, half-done work kept, a sheet and a report."""
+"""Runs an exam at the command line: opens the painter, shows a bar, and resumes an interrupted exam."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pinxit.cli.examining import bar, origin
-from pinxit.errors import UsageError
+from pinxit.cli.progress import bar
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pinxit.evaluation.exam_run import Sitting
     from pinxit.evaluation.questions import Question
-    from pinxit.evaluation.sitting import Sitting
     from pinxit.recipes.judge.judge import Judge
 
 
@@ -35,10 +34,10 @@ def examine(
     from functools import partial
 
     from pinxit.api import load
-    from pinxit.cli.settings import settled
+    from pinxit.cli.painter_settings import settled
+    from pinxit.evaluation.exam_run import sit
     from pinxit.evaluation.geneval import Rules
-    from pinxit.evaluation.part import part_of
-    from pinxit.evaluation.sitting import sit
+    from pinxit.evaluation.partial import part_of
 
     painter = load(checkpoint, device=device)
     settings = about.get("settings", {})
@@ -66,25 +65,3 @@ def examine(
     if part:
         about["answers"] = [asdict(one) for one in done.answers]
     return done
-
-
-def write_sheet(path: Path, done: Sitting) -> None:
-    """A PNG of the best picture of every question that was kept, marked right or wrong."""
-    from pinxit.data.sheet import sheet
-    from pinxit.evaluation.report import marked
-    from pinxit.pictures import write_png
-
-    shown = done.answers[: len(done.pictures)]
-    if not shown:
-        raise UsageError(f"no picture was kept for {path}: the exam was begun without --sheet; remove its .part file.")
-    write_png(path, sheet(done.pictures, marked([a.prompt for a in shown], [a.complaint for a in shown])))
-
-
-def write_report(out: Path, exam: Any, device: str, found: dict[str, Any]) -> None:
-    """A JSON report that says where its figures come from; the half-done work beside it goes."""
-    from pinxit.evaluation.part import part_of
-    from pinxit.files import write_json
-
-    write_json(out, origin(exam, device) | found)
-    if part := part_of(out):
-        part.unlink(missing_ok=True)

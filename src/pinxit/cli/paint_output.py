@@ -1,21 +1,52 @@
-"""Where painted pictures go: one folder a prompt, with a sheet of the kept pictures and each of them alone."""
+"""Paints with a bar and a preview, and writes a folder a prompt: a sheet of the kept pictures, and each alone."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pinxit.cli import progress
+from pinxit.cli.console import print_json, print_lines
 from pinxit.data.sheet import sheet
+from pinxit.files import check_writable
 from pinxit.pictures import write_png
 
 if TYPE_CHECKING:
+    from pinxit.recipes.painting import Painter, Watch
     from pinxit.types import Ranked
 
 PICTURE = re.compile(r"\d+-seed\d+-candidate\d+\.png")
+
+
+def draw_and_write(
+    painter: Painter,
+    texts: Sequence[str],
+    draw: Callable[[Watch], Generator[list[Ranked], None, None]],
+    out: Path,
+    settings: dict[str, Any],
+    as_json: bool,
+) -> None:
+    """Write a folder for each text as its pictures come, and say where; `draw` gives them in the order of `texts`."""
+    facts = painter.told(settings) | painter.provenance
+    folders = [out / folder_name(text, facts) for text in texts]
+    for folder in folders:
+        check_writable(folder)
+    now: list[Watch] = []  # who watches the prompt that is next to come
+    with closing(draw(lambda painted: now[-1](painted))) as coming:
+        for text, folder in zip(texts, folders, strict=True):
+            with progress.painting(text, folder / "preview.png") as watching:
+                now.append(watching)
+                ranked = next(coming)
+            paths = write_results(folder, text, ranked, facts)
+            if as_json:
+                print_json(_as_json(text, ranked, paths))
+            else:
+                print_lines(str(folder / "sheet.png"))
 
 
 def folder_name(prompt: str, settings: Mapping[str, Any]) -> str:
@@ -53,7 +84,7 @@ def _remove_pictures_but(written: Sequence[Path], folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def as_json(prompt: str, ranked: Sequence[Ranked], paths: Sequence[Path]) -> dict[str, Any]:
+def _as_json(prompt: str, ranked: Sequence[Ranked], paths: Sequence[Path]) -> dict[str, Any]:
     """The JSON object that scripts read."""
     pictures = [
         {"path": str(path), "seed": item.seed, "candidate": item.candidate, "score": round(item.score, 6)}

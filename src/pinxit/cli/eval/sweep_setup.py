@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pinxit.cli.examining import exam_of
-from pinxit.cli.settings import settled
+from pinxit.cli.eval.options import exam_of
+from pinxit.cli.painter_settings import settled
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""`pinxit train`: make your own painter, or your own judge."""
+"""`pinxit train dalle`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pinxit.cli.judge import train_judge
+from pinxit.cli.console import print_lines
 from pinxit.cli.options import Device
-from pinxit.cli.telling import tell
-from pinxit.cli.train_classifier import train_classifier
-from pinxit.cli.train_clip import train_clip
-from pinxit.cli.train_imagen import train_imagen
-from pinxit.cli.train_unclip import train_unclip
-from pinxit.cli.training import (
+from pinxit.cli.train.options import (
     Captioned,
     Changes,
     DryRun,
@@ -32,21 +27,8 @@ if TYPE_CHECKING:
     from pinxit.recipes.dalle.presets import DalleConfig
     from pinxit.weights.checkpoint import Checkpoint
 
-app = typer.Typer(help="Train your own painter, CLIP, judge or classifier.", no_args_is_help=True)
-app.command("judge")(train_judge)
-app.command("clip")(train_clip)
-app.command("imagen")(train_imagen)
-app.command("unclip")(train_unclip)
-app.command("classifier")(train_classifier)
 
-
-@app.callback()
-def train() -> None:
-    """Train your own painter, CLIP, judge or classifier."""
-
-
-@app.command()
-def dalle(
+def train_dalle(
     out: RunFolder,
     preset: Annotated[
         str | None, typer.Option(help="nano, tiny, gpu-small or paper.", show_default="the run's own, else tiny")
@@ -86,7 +68,7 @@ def dalle(
     config = override(_config(out, preset, None if grow else init), asked(named, changes))
     run, chosen = DalleRun(out, config, device, not quiet, init), stages.split(",") if stages is not None else STAGES
     if dry_run:
-        tell(*table(run, chosen).splitlines())
+        print_lines(*table(run, chosen).splitlines())
         return
     conclude(run, train(run, chosen, stop))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pinxit.config import from_dict
-from pinxit.evaluation import part as parts
+from pinxit.evaluation import partial as parts
 from pinxit.evaluation.evaluators import Answer, Look, Painter, Rank, answer
 from pinxit.evaluation.geneval import Rules
 from pinxit.evaluation.questions import Question

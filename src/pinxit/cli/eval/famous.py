@@ -7,16 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinxit.cli.examining import (
-    JudgeName,
-    Language,
-    PainterName,
-    Seed,
-    show_table,
-)
+from pinxit.cli.eval.options import JudgeName, Language, PainterName, Seed
+from pinxit.cli.eval.report import show_table, write_report, write_sheet
+from pinxit.cli.eval.run import examine
 from pinxit.cli.options import Device
-from pinxit.cli.settings import Changes, settings_of
-from pinxit.cli.sitting import examine, write_report, write_sheet
+from pinxit.cli.painter_settings import Changes, settings_of
 
 if TYPE_CHECKING:
     from pinxit.evaluation.report import Lines

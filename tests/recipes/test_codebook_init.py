@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
-from pinxit.recipes.dalle.alike import SCALE, start_alike
+from pinxit.recipes.dalle.codebook_init import SCALE, start_alike
 
 
 def started(vectors: Tensor, seed: int = 1, **changes: int | bool) -> TokenTransformer:

@@ -7,25 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinxit.cli.examining import (
-    JudgeName,
-    Language,
-    PainterName,
-    Seed,
-    Split,
-    Words,
-    bar,
-    origin,
-    show_table,
-)
+from pinxit.cli.eval.options import JudgeName, Language, PainterName, Seed, Split, Words
+from pinxit.cli.eval.report import origin, show_table
 from pinxit.cli.options import Device
-from pinxit.cli.settings import Changes, halves, settings_of, value_of
+from pinxit.cli.painter_settings import Changes, halves, settings_of, value_of
+from pinxit.cli.progress import bar
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pinxit.cli.sweeping import Bench
+    from pinxit.cli.eval.sweep_setup import Bench
     from pinxit.evaluation.measures import Measures
     from pinxit.evaluation.sweep import Tried
     from pinxit.evaluation.variations import Settings
@@ -79,7 +71,7 @@ def sweep(
       pinxit eval sweep --checkpoint imagen-tiny --vary sampler=ddim,ancestral --vary steps=25,250
       pinxit eval sweep --checkpoint imagen-tiny --vary augmentation=0,0.1,0.2,0.3 --upscale
     """
-    from pinxit.cli.sweeping import set_up
+    from pinxit.cli.eval.sweep_setup import set_up
     from pinxit.evaluation.sweep_report import cells, plot_of, sheet_of
     from pinxit.evaluation.variations import combinations
     from pinxit.pictures import write_png
@@ -123,7 +115,7 @@ def _values(text: str) -> list[Any]:
 
 def _run(bench: Bench, planned: list[Settings], out: Path | None) -> tuple[list[Tried], dict[str, Any]]:
     """Every combination tried, and what the results hang on."""
-    from pinxit.evaluation.part import part_of
+    from pinxit.evaluation.partial import part_of
     from pinxit.evaluation.sweep import sweep as run
 
     about = origin(bench.exam, bench.device) | bench.about
@@ -145,7 +137,7 @@ def _run(bench: Bench, planned: list[Settings], out: Path | None) -> tuple[list[
 def _write(out: Path, about: dict[str, Any], tried: Sequence[Tried], true: Measures) -> None:
     from dataclasses import asdict
 
-    from pinxit.evaluation.part import part_of
+    from pinxit.evaluation.partial import part_of
     from pinxit.evaluation.sweep import as_row
     from pinxit.files import write_json
 

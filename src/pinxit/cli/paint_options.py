@@ -1,21 +1,18 @@
-"""What the verbs that paint share: their options, and drawing with a bar and a preview."""
+"""Options that the verbs that paint share, and what is said of a prompt before it is painted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pinxit.cli.console import warn
 from pinxit.cli.options import LARGEST
-from pinxit.cli.telling import tell, tell_json, warn
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
-    from pinxit.recipes.painting import Painter, Watch
-    from pinxit.types import Ranked
+    from pinxit.recipes.painting import Painter
 
 MOST = 100_000  # candidates of a prompt: as many are held in memory
 
@@ -60,34 +57,3 @@ def say_about(painter: Painter, text: str, strict: bool) -> None:
     if unknown:
         words = ", ".join(f"'{word}'" for word in unknown)
         warn(f"pinxit: {painter.name} has never met {words} in training and will guess.")
-
-
-def draw_and_write(
-    painter: Painter,
-    texts: Sequence[str],
-    draw: Callable[[Watch], Generator[list[Ranked], None, None]],
-    out: Path,
-    settings: dict[str, Any],
-    as_json: bool,
-) -> None:
-    """Write a folder for each text as its pictures come, and say where; `draw` gives them in the order of `texts`."""
-    from pinxit.cli.output import as_json as json_line
-    from pinxit.cli.output import folder_name, write_results
-    from pinxit.cli.progress import painting
-    from pinxit.files import check_writable
-
-    facts = painter.told(settings) | painter.provenance
-    folders = [out / folder_name(text, facts) for text in texts]
-    for folder in folders:
-        check_writable(folder)
-    now: list[Watch] = []  # who watches the prompt that is next to come
-    with closing(draw(lambda painted: now[-1](painted))) as coming:
-        for text, folder in zip(texts, folders, strict=True):
-            with painting(text, folder / "preview.png") as watching:
-                now.append(watching)
-                ranked = next(coming)
-            paths = write_results(folder, text, ranked, facts)
-            if as_json:
-                tell_json(json_line(text, ranked, paths))
-            else:
-                tell(str(folder / "sheet.png"))

@@ -13,12 +13,12 @@ from pinxit.files import to_json
 from pinxit.texts import printable
 
 
-def tell(*lines: str) -> None:
+def print_lines(*lines: str) -> None:
     """Print lines on stdout: what a terminal would obey, or its encoding cannot hold, is escaped."""
     _write("\n".join(_encodable(printable(line)) for line in lines))
 
 
-def tell_json(value: Any) -> None:
+def print_json(value: Any) -> None:
     """Print one line of JSON on stdout, in plain ASCII where its encoding holds no more."""
     line = to_json(value)
     _write(line if _encodable(line) == line else json.dumps(value))

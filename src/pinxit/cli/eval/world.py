@@ -1,4 +1,4 @@
-"""`pinxit eval`: how often a painter does what the sentence says, and how far its judge can be trusted."""
+"""`pinxit eval world`: how often a painter does what the sentence says, and how far its judge can be trusted."""
 
 from __future__ import annotations
 
@@ -7,45 +7,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinxit.cli import eval_clip, eval_famous, eval_sweep
-from pinxit.cli.examining import (
-    WIDE,
-    Language,
-    PainterName,
-    Seed,
-    Split,
-    Words,
-    console,
-    exam_of,
-    show_table,
-)
+from pinxit.cli.eval.options import Language, PainterName, Seed, Split, Words, exam_of
+from pinxit.cli.eval.report import WIDE, console, show_table, write_report, write_sheet
+from pinxit.cli.eval.run import examine
 from pinxit.cli.options import Device
-from pinxit.cli.settings import Changes, settings_of
-from pinxit.cli.sitting import examine, write_report, write_sheet
+from pinxit.cli.painter_settings import Changes, settings_of
 
 if TYPE_CHECKING:
     from pinxit.evaluation.questions import Exam, Question
     from pinxit.evaluation.report import Lines
     from pinxit.recipes.judge.judge import Judge
 
-app = typer.Typer(help="Measure painters and CLIPs.", no_args_is_help=True)
-app.command("famous")(eval_famous.famous)
-app.command("sweep")(eval_sweep.sweep)
-app.command("labels")(eval_clip.labels)
-app.command("shift")(eval_clip.shift)
-app.command("retrieval")(eval_clip.retrieval)
 JUDGES = {"small": "judge", "gallery": "judge-gallery"}  # shipped, by the world they know
 MOST = 14  # columns of a table beside each other
 SHOWN = 24  # pictures on the sheet
 
 
-@app.callback()
-def group() -> None:
-    """Measure painters and CLIPs."""
-
-
-@app.command("world")
-def exam_world(
+def world(
     split: Split = "unseen",
     prompts: Annotated[int, typer.Option(min=1, help="How many prompts, shared equally by the tasks.")] = 500,
     candidates: Annotated[int, typer.Option(min=1, help="Pictures painted for each prompt, then ranked.")] = 16,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinxit.cli.telling import tell
+from pinxit.cli.console import print_lines
 
 if TYPE_CHECKING:
     from pinxit.recipes.staging import Ended, Run
@@ -51,4 +51,4 @@ def conclude(run: Run[Any], ended: Ended) -> None:
     if ended.signalled:
         raise typer.Exit(130)
     if not ended.stopped and "checkpoint" in ended.finished:
-        tell(str(run.path("checkpoint")))
+        print_lines(str(run.path("checkpoint")))

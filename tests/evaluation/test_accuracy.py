@@ -15,7 +15,7 @@ from pinxit.data.bank import Bank
 from pinxit.data.drawings import Drawings
 from pinxit.data.labels import label_in, label_of
 from pinxit.errors import UsageError
-from pinxit.evaluation.naming import Shift, accuracy, closed
+from pinxit.evaluation.accuracy import Shift, accuracy, closed
 from pinxit.evaluation.retrieval import recalls
 from pinxit.recipes.classifier import Classifier, ClassifierConfig, ClassifierRun, train
 from pinxit.recipes.clip.presets import preset

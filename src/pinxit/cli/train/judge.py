@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from pinxit.cli.console import print_lines
 from pinxit.cli.options import LARGEST, Device
-from pinxit.cli.telling import tell
-from pinxit.cli.training import Changes, RunFolder
+from pinxit.cli.train.options import Changes, RunFolder
 
 
 def train_judge(
@@ -44,4 +44,4 @@ def train_judge(
     if outcome.signalled:
         raise typer.Exit(130)
     if outcome.finished:
-        tell(str(folder))
+        print_lines(str(folder))

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pinxit.cli.console import print_json, print_lines
 from pinxit.cli.options import Device
-from pinxit.cli.telling import tell, tell_json
+from pinxit.cli.progress import bar
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
     from pinxit.data.labels import LabelledDataset
-    from pinxit.evaluation.naming import Namer, Shift
+    from pinxit.evaluation.accuracy import Namer, Shift
 
 Model = Annotated[
     list[str], typer.Option("--checkpoint", help="A CLIP (zero-shot) or a trained classifier; may be repeated.")
@@ -45,10 +45,10 @@ def labels(
     """
     found = {name: _score(data, split, name, templates, pictures, device) for name in checkpoint}
     if as_json:
-        tell_json({"data": data, "split": split, "accuracy": found})
+        print_json({"data": data, "split": split, "accuracy": found})
         return
     for name, share in found.items():
-        tell(f"{share:7.2%}  {name}")
+        print_lines(f"{share:7.2%}  {name}")
 
 
 def shift(
@@ -69,7 +69,7 @@ def shift(
 
       pinxit eval shift --clip runs/clip/checkpoint --classifier runs/resnet/checkpoint
     """
-    from pinxit.evaluation.naming import Shift, closed
+    from pinxit.evaluation.accuracy import Shift, closed
 
     def measure(name: str) -> Shift:
         seen, unseen = (_score(data, split, name, templates, pictures, device) for split in ("seen", "unseen"))
@@ -80,12 +80,12 @@ def shift(
     rows = {"classifier": peer, "clip": ours}
     if as_json:
         told = {name: {"seen": one.seen, "unseen": one.unseen, "gap": one.gap} for name, one in rows.items()}
-        tell_json({"data": data, "pictures": pictures, **told, "closed": share})
+        print_json({"data": data, "pictures": pictures, **told, "closed": share})
         return
-    tell(f"{'':<12}{'same artists':>14}{'other artists':>15}{'lost':>8}{'gap closed':>12}")
+    print_lines(f"{'':<12}{'same artists':>14}{'other artists':>15}{'lost':>8}{'gap closed':>12}")
     for name, one in rows.items():
         last = f"{share:>12.0%}" if name == "clip" and share is not None else ""
-        tell(f"{name:<12}{one.seen:>14.1%}{one.unseen:>15.1%}{one.gap:>8.1%}{last}")
+        print_lines(f"{name:<12}{one.seen:>14.1%}{one.unseen:>15.1%}{one.gap:>8.1%}{last}")
 
 
 def retrieval(
@@ -112,7 +112,7 @@ def retrieval(
     found = {}
     for language in ("en", "zh"):
         source = open_source(data, encoder.size, split, language=language)
-        with _bar(f"{language}", pictures) as watch:
+        with bar(f"{language}", pictures) as watch:
             examples = []
             for index in range(pictures):
                 examples.append(source[index])
@@ -123,22 +123,22 @@ def retrieval(
         vectors = encoder.pictures([one.picture for one in examples])
         found[language] = recalls(vectors, encoder.texts(different, cut=True), [places[one] for one in captions])
     if as_json:
-        tell_json({"data": data, "split": split, "pictures": pictures, **found})
+        print_json({"data": data, "split": split, "pictures": pictures, **found})
         return
     names = [f"{way}@{k}" for way in ("picture", "caption") for k in KS]
-    tell("".join([" " * 4, *(f"{name:>12}" for name in names)]))
+    print_lines("".join([" " * 4, *(f"{name:>12}" for name in names)]))
     for language, scores in found.items():
-        tell("".join([f"{language:<4}", *(f"{scores[name]:>12.1%}" for name in names)]))
+        print_lines("".join([f"{language:<4}", *(f"{scores[name]:>12.1%}" for name in names)]))
 
 
 def _score(data: str, split: str, checkpoint: str, templates: str, pictures: int | None, device: str) -> float:
     from pinxit.data.sources import open_labelled
-    from pinxit.evaluation.naming import accuracy
+    from pinxit.evaluation.accuracy import accuracy
 
     size, opened = _open(checkpoint, templates, device)
     source = open_labelled(data, size, split)
     count = min(len(source), pictures or MOST)
-    with _bar(f"{split}, {checkpoint}", count) as watch:
+    with bar(f"{split}, {checkpoint}", count) as watch:
         return accuracy(source, count, opened(source), watch)
 
 
@@ -163,16 +163,3 @@ def _open(checkpoint: str, templates: str, device: str) -> tuple[int, Callable[[
         return lambda pictures: [guesses[0].label for guesses in named.classify(pictures, 1)]
 
     return encoder.size, namer
-
-
-@contextmanager
-def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import Progress
-
-    from pinxit.texts import printable
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(escape(printable(what)), total=total)
-        yield lambda done: bar.update(task, completed=done)
