@@ -77,9 +77,9 @@ def load_upsampler(
 ) -> Upsampler:
     """Open what makes small pictures large: `load_upsampler().enlarge(prompt, load("tiny").paint(prompt))`.
 
-    An Imagen's or unCLIP's checkpoint, or DeepFloyd IF's stage II in diffusers' layout. `reader`: a painter's text encoder, which
-    is not opened again where it is the upsampler's too. Raises CheckpointError when the checkpoint is missing, damaged,
-    or has no upsampler.
+    An Imagen's or unCLIP's checkpoint, or DeepFloyd IF's stage II in diffusers' layout. `reader`: a painter's text
+    encoder, which is not opened again where it is the upsampler's too. Raises CheckpointError when the checkpoint is
+    missing, damaged, or has no upsampler.
     """
     if is_deepfloyd(checkpoint):
         from pinxit.recipes.deepfloyd.open import open_upsampler as open_deepfloyd

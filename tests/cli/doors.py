@@ -65,7 +65,11 @@ class Painter(DallePainter):
     kinds: Any = KINDS
 
     def __init__(self, notes: Notes) -> None:
-        self.notes, self.defaults, self.provenance = notes, dict(DEFAULTS), {"checkpoint": "stand-in"}
+        self.notes, self.defaults, self.provenance = (
+            notes,
+            dict(DEFAULTS),
+            {"checkpoint": "stand-in", "recipe": "dalle"},
+        )
         self.ranker = SimpleNamespace(ranked=lambda text, seed, shown, **_: ranked(len(shown)))  # type: ignore[assignment]
 
     def tokens_over_limit(self, text: str) -> int:
@@ -166,6 +170,7 @@ def all_doors(patch: pytest.MonkeyPatch) -> Notes:
 def painters(patch: pytest.MonkeyPatch, notes: Notes) -> None:
     def load(checkpoint: str, **how: Any) -> Painter:
         notes("load", checkpoint=checkpoint, **how)
+        notes.add("loaded", checkpoint)
         found = Painter(notes)
         if checkpoint == "cascade":
             found.upsampler = Upsampler(notes)  # type: ignore[attr-defined]

@@ -105,6 +105,7 @@ PAINT = Command(
         row("--ranker clip", load__ranker="clip"),
         row("--upscale 256", making__size=256, upsampler__checkpoint="imagen-tiny"),
         row("--upscale 256 --upsampler large", upsampler__checkpoint="large"),
+        row("--compare", loaded=Holds("imagen-tiny"), load__ranker="tiny"),
         row(f"{LONG} --strict", error=Holds("1 tokens over the limit")),
         *WRITTEN,
     ),

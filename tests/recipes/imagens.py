@@ -54,7 +54,9 @@ def save_random_imagen(folder: Path, seed: int = 0, *changes: str, third: bool =
     """A checkpoint in `folder`; its reader and ranker beside it."""
     config = tiny_config(folder.parent, *changes)
     config = with_a_third(config) if third else config
-    parts = {stage.name: Part(stage.network, talking(partial(UNet, stage.unet), seed, stage.name)) for stage in config.stages}
+    parts = {
+        stage.name: Part(stage.network, talking(partial(UNet, stage.unet), seed, stage.name)) for stage in config.stages
+    }
     settings = {
         "sampling": to_dict(config.sampling),
         "text": to_dict(config.text),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ from torch import Tensor
 
 from pinxit.api import load, load_upsampler
 from pinxit.errors import CheckpointError, UsageError
+from pinxit.pipelines.coroutine import CoroutineWorker, run_to_end
 from pinxit.pipelines.denoise import DenoiseRequest
 from pinxit.pipelines.engine import Engine
-from pinxit.pipelines.stepwise import Stepwise, ended
 from pinxit.pipelines.work import Job
 from pinxit.recipes.painting import Asked, Progress
-from pinxit.recipes.unclip.graph import Wish, imagined, wishes
+from pinxit.recipes.unclip.graph import PriorRequest, imagined, prior_requests
 from pinxit.recipes.unclip.open import open_imaginer
 from pinxit.recipes.unclip.painter import UnclipPainter
 from pinxit.types import Prompt
@@ -48,14 +48,14 @@ def painter(folder: Path) -> UnclipPainter:
 class Item:
     """What the prior's stage is given."""
 
-    def __init__(self, asked: Asked, value: Wish) -> None:
+    def __init__(self, asked: Asked, value: PriorRequest) -> None:
         self.job, self.value = Job([], asked), value
 
 
 def requests(painter: UnclipPainter, **settings: Any) -> list[DenoiseRequest]:
     """What the decoder is asked for eight candidates."""
     asked = Asked(Prompt(SAID, 5), 8, None, painter.settled(settings))
-    return [ended(imagined(painter.parts, Item(asked, one))) for one in wishes(painter.parts, asked)]  # type: ignore[arg-type]
+    return [run_to_end(imagined(painter.parts, Item(asked, one))) for one in prior_requests(painter.parts, asked)]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("prior", ["prior", "components"])
@@ -99,7 +99,7 @@ def test_a_candidate_is_the_same_in_any_company(painter: UnclipPainter) -> None:
 
 def test_every_setting_makes_other_pictures(painter: UnclipPainter) -> None:
     """But those of a prior that is not asked."""
-    changes: Sequence[Mapping[str, Any]] = [
+    changes: Sequence[dict[str, Any]] = [
         {}, {"prior": "none"}, {"text": False}, {"tries": 30}, {"prior_guidance": 3.0}, {"prior_steps": 4},
         {"prior_sampler": "ddim"}, {"prior_limit": 0.1}, {"guidance": 1.0}, {"sampler": "ancestral"},
     ]  # fmt: skip
@@ -165,13 +165,13 @@ def test_a_job_is_let_go_at_any_stage_and_painted_again(painter: UnclipPainter, 
 def test_a_coroutine_that_is_let_go_is_closed() -> None:
     closed: list[bool] = []
 
-    def course(item: Any) -> Any:
+    def steps(item: Any) -> Any:
         try:
             yield 0.5
         finally:
             closed.append(True)
 
-    worker = Stepwise(course)
+    worker = CoroutineWorker(steps)
     state = worker.begin(None)  # type: ignore[arg-type]
     worker.step([state])
     assert worker.progress(state) == 0.5 and not worker.done(state)
@@ -200,7 +200,7 @@ def test_what_holds_no_upsampler_or_is_of_another_clip_is_refused(folder: Path, 
 
 def test_a_picture_is_noise_of_seed_and_candidate_alone(painter: UnclipPainter) -> None:
     """Two candidates of the same embedding are drawn from noise of their own."""
-    settings = {"prior": "none", "text": False} | FEW
+    settings: dict[str, Any] = {"prior": "none", "text": False} | FEW
     one, other = painter.paint(SAID, candidates=2, keep=None, **settings)
     assert not np.array_equal(one.picture, other.picture)
     assert isinstance(requests(painter, **settings)[0].conditions["image"], Tensor)

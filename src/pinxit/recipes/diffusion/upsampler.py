@@ -208,7 +208,7 @@ class Upsampler:
 
 
 def masked(config: StageConfig, more: Any) -> Told:
-    """What a network that paints inside holes is given besides: the window that a job is about, or that all is painted."""
+    """What a network that paints inside holes is told besides: the window of its job, or that nothing is kept."""
     if not config.unet.masked:
         return {}
     return more.told(config.size) if isinstance(more, Window) else nothing_kept(config.size)

@@ -66,7 +66,7 @@ class Framed:
 
     @classmethod
     def of(cls, whole: Picture, mask: Mask) -> Framed:
-        """The smallest square with all that is painted in it: of the shorter side where that is enough, else the longer.
+        """A square with all that is painted in it: as wide as the shorter side where that is enough, else the longer.
 
         What lies beyond the picture's edge is painted too, and cut off in the end. Raises UsageError for a mask of
         another size, or one that keeps everything.

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from pinxit.functional.guidance import Thresholding
+from pinxit.pipelines.coroutine import CoroutineWorker, StepGenerator
 from pinxit.pipelines.denoise import Conditions, Denoiser, DenoiseRequest, DenoiseWorker, Walk
 from pinxit.pipelines.graph import Graph, Stage
 from pinxit.pipelines.lanes import Lanes
-from pinxit.pipelines.stepwise import Course, Stepwise
 from pinxit.pipelines.work import WorkItem
 from pinxit.pipelines.worker import Each
 from pinxit.recipes.diffusion.conditions import Told
@@ -46,7 +46,7 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class Wish:
+class PriorRequest:
     """A candidate on its way to an embedding."""
 
     told: Told  # of the caption: `sequence`, `mask`, `pooled`
@@ -73,10 +73,10 @@ class Inverting(DenoiseWorker):
 def graph(parts: Parts) -> Graph:
     """The stages, and the ways through them."""
     lanes = Lanes(parts.denoiser.device)
-    text = Each(lambda items: [wishes(parts, item.job.request) for item in items], lanes=lanes)
+    text = Each(lambda items: [prior_requests(parts, item.job.request) for item in items], lanes=lanes)
     stages = [
         Stage("text", text),
-        Stage("prior", Stepwise(lambda item: imagined(parts, item), lanes), weight=PRIOR_WEIGHT),
+        Stage("prior", CoroutineWorker(lambda item: imagined(parts, item), lanes), weight=PRIOR_WEIGHT),
         Stage("decoder", DenoiseWorker(parts.denoiser, parts.tile, lanes, drawn), weight=1.0),
         *ranking(parts.ranker, lanes),
     ]
@@ -85,24 +85,24 @@ def graph(parts: Parts) -> Graph:
     return Graph(stages, {"paint": route, "draw": ["decoder"], "invert": ["invert"]})
 
 
-def wishes(parts: Parts, asked: Asked) -> list[Wish]:
+def prior_requests(parts: Parts, asked: Asked) -> list[PriorRequest]:
     """One a candidate, of one reading."""
     told = parts.embedder.told(asked.prompt.text)
-    return [Wish(told, candidate) for candidate in range(asked.candidates)]
+    return [PriorRequest(told, candidate) for candidate in range(asked.candidates)]
 
 
 @torch.inference_mode()
-def imagined(parts: Parts, item: WorkItem) -> Course:
+def imagined(parts: Parts, item: WorkItem) -> StepGenerator:
     """The decoder's request for a candidate, from the embedding that the prior tells."""
-    asked, wish = item.job.request, item.value
+    asked, wanted = item.job.request, item.value
     settings, seed = asked.settings, asked.prompt.seed
     about = prior_sampling(settings)
     if about.prior == NONE:
-        z_E = wish.told["pooled"]
+        z_E = wanted.told["pooled"]
     else:
-        z_E = yield from parts.priors[about.prior].course(wish.told, about, seed, wish.candidate)
+        z_E = yield from parts.priors[about.prior].steps(wanted.told, about, seed, wanted.candidate)
     embedded = parts.embedder.space.into(z_E)
-    return request(parts, settings, embedded, wish.told, seed, wish.candidate, asked.more)
+    return request(parts, settings, embedded, wanted.told, seed, wanted.candidate, asked.more)
 
 
 def request(

@@ -20,8 +20,8 @@ from pinxit.functional.sampling import guide as guide_logits
 from pinxit.functional.sampling import normals, sample, uniforms
 from pinxit.models.prior import DiffusionPrior, TokenPrior
 from pinxit.models.prior_decoder import PriorDecoder
+from pinxit.pipelines.coroutine import StepGenerator, run_to_end
 from pinxit.pipelines.denoise import Denoiser
-from pinxit.pipelines.stepwise import Course, ended
 from pinxit.recipes.diffusion.conditions import Told
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
 from pinxit.recipes.unclip.config import PriorSampling
@@ -46,11 +46,11 @@ class Imagination:
         `told`, of one caption: `sequence` [L, D], `mask` [L], `pooled` [E], its CLIP embedding. Raises UsageError for
         conditions that the prior does not take.
         """
-        found: Tensor = ended(self.course(told, about, seed, candidate))
+        found: Tensor = run_to_end(self.steps(told, about, seed, candidate))
         return found
 
     @torch.inference_mode()
-    def course(self, told: Told, about: PriorSampling, seed: int, candidate: int) -> Course:
+    def steps(self, told: Told, about: PriorSampling, seed: int, candidate: int) -> StepGenerator:
         """The same, call by call."""
         self.prior.config.check({name: tuple(tensor.shape) for name, tensor in told.items()})
         rows = {name: tensor.to(self.device).expand(about.tries, *tensor.shape) for name, tensor in told.items()}
@@ -74,7 +74,7 @@ def without_caption(told: Mapping[str, Tensor]) -> Told:
 
 def by_diffusion(
     denoiser: Denoiser, diffusion: DiffusionConfig, told: Told, about: PriorSampling, seed: int, candidate: int
-) -> Course:
+) -> StepGenerator:
     """Coordinates [T, K] out of noise; `told` has a row for each try."""
     T, device = len(told["mask"]), denoiser.device
     draws = [normals(seed, candidate, STAGE + row, denoiser.shape) for row in range(T)]
@@ -101,7 +101,9 @@ def by_diffusion(
         yield asked / all_of_them
 
 
-def by_tokens(prior: TokenPrior, space: Space, told: Told, about: PriorSampling, seed: int, candidate: int) -> Course:
+def by_tokens(
+    prior: TokenPrior, space: Space, told: Told, about: PriorSampling, seed: int, candidate: int
+) -> StepGenerator:
     """Coordinates [T, K], one after the other; `told` has a row for each try.
 
     The dot product with the caption is drawn from the upper part of its distribution, in which every bucket has the

@@ -123,6 +123,6 @@ def _embedder(checkpoint: Checkpoint, on: torch.device) -> Embedder:
 
 
 def _upsamplers(checkpoint: Checkpoint) -> list[str]:
-    """The names of its upsamplers: the parts that come after the decoder, in the order in which a picture passes them."""
+    """The names of its upsamplers, in the order in which a picture passes them: the parts after the decoder."""
     names = list(checkpoint.parts)
     return names[names.index(DECODER) + 1 :]

@@ -14,7 +14,6 @@ from pinxit.pipelines.denoise import Denoiser
 from pinxit.pipelines.graph import Graph
 from pinxit.recipes.diffusion.conditions import Captions
 from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
-from pinxit.recipes.diffusion.painter import DiffusionPainter
 from pinxit.recipes.diffusion.upsampler import Upsampler
 from pinxit.recipes.painting import Ranker
 from pinxit.recipes.unclip.config import NONE, PriorSampling
@@ -25,12 +24,12 @@ from pinxit.recipes.unclip.manipulation import Manipulation
 from pinxit.recipes.unclip.settings import PRIORS, UnclipSampling
 
 
-class UnclipPainter(Manipulation, DiffusionPainter):
+class UnclipPainter(Manipulation):
     """A loaded unCLIP. Open one with `pinxit.load`.
 
-    Settings: those of `DiffusionPainter`, for the decoder; text (whether it is told the caption besides the embedding);
-    prior (its name, "none": the caption's own embedding), tries, likeness, prior_guidance, prior_sampler, prior_steps,
-    prior_limit, prior_temperature and prior_top_p (`PriorSampling`).
+    Settings: those of `recipes.diffusion.painter`, for the decoder; text (whether it is told the caption besides the
+    embedding); prior (its name, "none": the caption's own embedding), tries, likeness, prior_guidance, prior_sampler,
+    prior_steps, prior_limit, prior_temperature and prior_top_p (`PriorSampling`).
     """
 
     kinds: type[Any] = UnclipSampling
@@ -52,7 +51,7 @@ class UnclipPainter(Manipulation, DiffusionPainter):
         provenance: dict[str, Any] | None = None,
         tile: int | None = None,
     ) -> None:
-        """`imagining` names one of `priors`; the rest as in `DiffusionPainter`."""
+        """`imagining` names one of `priors`; the rest as in `recipes.diffusion.painter`."""
         told: dict[str, Any] = {"recipe": recipe, "name": name, "provenance": provenance, "tile": tile}
         super().__init__(denoiser, config, sampling, captions, ranker, upsampler, **told)
         self.embedder, self.priors = embedder, dict(priors)
@@ -62,15 +61,15 @@ class UnclipPainter(Manipulation, DiffusionPainter):
     @property
     def parts(self) -> Parts:
         """What draws."""
-        return Parts(
-            self.denoiser, self.config, self.sampling, self.embedder, self.priors, self.ranker, self.tile
-        )
+        return Parts(self.denoiser, self.config, self.sampling, self.embedder, self.priors, self.ranker, self.tile)
 
     def settled(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """All settings, those given in place of its own; also a prior that there is not is refused."""
         about = super().settled(given)
         if about["prior"] not in (*self.priors, NONE):
-            raise UsageError(f"there is no prior '{about['prior']}' here; choose from {', '.join(self.priors)}, {NONE}.")
+            raise UsageError(
+                f"there is no prior '{about['prior']}' here; choose from {', '.join(self.priors)}, {NONE}."
+            )
         return about
 
     def _graph(self) -> Graph:

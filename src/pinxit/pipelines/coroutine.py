@@ -1,4 +1,4 @@
-"""A stage of a coroutine: each step goes on to where it yields next, and what it returns is the result. No torch here."""
+"""A stage of a coroutine: each step goes on to the next yield, and what it returns is the result. No torch here."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Any
 from pinxit.pipelines.work import WorkItem
 from pinxit.pipelines.worker import OneByOne, SideBySide
 
-Course = Generator[float, None, Any]
+StepGenerator = Generator[float, None, Any]
 """Yields the share of it that is done, and returns what comes of it."""
 
 
 @dataclass(eq=False)
-class Going:
+class Running:
     """An item in the work of a coroutine."""
 
-    course: Course
+    steps: StepGenerator
     share: float = 0.0
     result: Any = None
     ended: bool = False
 
 
-class Stepwise:
+class CoroutineWorker:
     """Items never share a call: each has a batch of its own, whose shape the coroutine fixes; lanes go side by side."""
 
-    def __init__(self, start: Callable[[WorkItem], Course], lanes: SideBySide | None = None) -> None:
+    def __init__(self, start: Callable[[WorkItem], StepGenerator], lanes: SideBySide | None = None) -> None:
         self.start, self.lanes = start, lanes or OneByOne()
         self.width = self.lanes.count
 
@@ -43,44 +43,44 @@ class Stepwise:
         """One a lane."""
         return list(items[: self.width])
 
-    def begin(self, item: WorkItem) -> Going:
+    def begin(self, item: WorkItem) -> Running:
         """The coroutine before its first step."""
-        return Going(self.start(item))
+        return Running(self.start(item))
 
-    def step(self, states: Sequence[Going]) -> None:
+    def step(self, states: Sequence[Running]) -> None:
         """Each goes on to its next yield, or ends."""
         self.lanes.run([partial(_go_on, state) for state in states])
 
-    def done(self, state: Going) -> bool:
+    def done(self, state: Running) -> bool:
         """Whether it has returned."""
         return state.ended
 
-    def result(self, state: Going) -> Any:
+    def result(self, state: Running) -> Any:
         """What it returned."""
         return state.result
 
-    def end(self, state: Going) -> None:
+    def end(self, state: Running) -> None:
         """Let go of what it holds."""
-        state.course.close()
+        state.steps.close()
 
-    def progress(self, state: Going) -> float:
+    def progress(self, state: Running) -> float:
         """What it last yielded."""
         return state.share
 
-    def look(self, state: Going) -> None:
+    def look(self, state: Running) -> None:
         """Nothing to see before the end."""
 
 
-def ended(course: Course) -> Any:
+def run_to_end(steps: StepGenerator) -> Any:
     """What a coroutine returns, run alone."""
-    state = Going(course)
+    state = Running(steps)
     while not state.ended:
         _go_on(state)
     return state.result
 
 
-def _go_on(state: Going) -> None:
+def _go_on(state: Running) -> None:
     try:
-        state.share = next(state.course)
+        state.share = next(state.steps)
     except StopIteration as stop:
         state.result, state.ended = stop.value, True
