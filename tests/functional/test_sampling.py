@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pinxit.functional.sampling import draw, guide, keep_top_k, keep_top_p, sample, uniforms
+from pinxit.functional.sampling import FEW, draw, guide, keep_top_k, keep_top_p, sample, uniforms
 
 quick = settings(max_examples=60, deadline=None)
 seeds = st.integers(0, 2**32 - 1)
@@ -140,3 +141,14 @@ def test_rows_do_not_see_each_other(seed: int) -> None:
     for row in range(6):
         one = slice(row, row + 1)
         assert torch.equal(together[one], sample(logits[one], u[one], t[one], k[one], p[one]))
+
+
+@pytest.mark.parametrize("k", [1, FEW - 1, FEW, FEW + 1, 1500])
+def test_top_k_of_many_codes_is_what_a_full_sort_would_keep(k: int) -> None:
+    """Few codes are found by one way and many by another."""
+    logits = torch.randn(3, 1500, generator=torch.Generator().manual_seed(k))
+    k_S = torch.tensor([k, 0, max(1, k // 2)])
+    kept = keep_top_k(logits, k_S).isfinite()
+    assert kept.sum(1).tolist() == [k, 1500, max(1, k // 2)]
+    order = logits.argsort(1, descending=True)
+    assert kept[0][order[0, :k]].all() and kept[2][order[2, : max(1, k // 2)]].all()

@@ -128,6 +128,8 @@ def test_same_request_same_codes_alone_in_a_crowd_and_in_any_order() -> None:
     worker = TokenWorker(Parrot(10))
     assert same(crowd, [run(worker, [request])[0] for request in requests])
     assert same(crowd, run(TokenWorker(Parrot(4), TwoByTwo()), requests)), "in tiles side by side"
+    for codes in (1, 3, 99):
+        assert same(crowd, run(TokenWorker(Parrot(6), codes=codes), requests)), "with other numbers of codes a call"
     assert len({tuple(result.codes.flatten().tolist()) for result in crowd}) == 12
 
 
@@ -139,7 +141,7 @@ class TwoByTwo(OneByOne):
 
 def test_joining_late_and_leaving_early_change_nothing() -> None:
     one, other, third = many(5)[2:]
-    worker, jobs = TokenWorker(Parrot(4)), [Job([(("it",), request)]) for request in (one, other, third)]
+    worker, jobs = TokenWorker(Parrot(4), codes=1), [Job([(("it",), request)]) for request in (one, other, third)]
     engine = Engine(Graph([Stage("it", worker)], {}))
     engine.submit(jobs[0])
     for _ in range(5):
@@ -203,7 +205,7 @@ def test_partial_codes_grow_in_raster_order() -> None:
     def look(engine: Engine, job: Job) -> None:
         seen.extend((item.state.drawn, worker.look(item.state)) for item in engine.started)
 
-    worker = TokenWorker(Parrot(2))
+    worker = TokenWorker(Parrot(2), codes=1)
     (result,) = run(worker, [many(2)[1]], look)
     assert [drawn for drawn, _ in seen] == list(range(1, N))
     for drawn, codes in seen:

@@ -13,8 +13,8 @@ import torch
 
 from pinxit.api import load, load_upsampler
 from pinxit.errors import UsageError
-from pinxit.recipes.diffusion.painter import DiffusionPainter
 from pinxit.recipes.diffusion import open as opening
+from pinxit.recipes.diffusion.painter import DiffusionPainter
 from pinxit.recipes.imagen.presets import changed, preset, read_by
 from pinxit.text.encoders import open_text_encoder
 from pinxit.text.frozen import FrozenEncoder, Precision

@@ -14,11 +14,12 @@ from pinxit.data.transforms import square
 from pinxit.errors import UsageError
 from pinxit.functional import laplace
 from pinxit.functional.vectors import dots, norms, text_diff
-from pinxit.recipes.capabilities import Manipulates
+from pinxit.recipes.capabilities import Edits, Manipulates, Varies
+from pinxit.recipes.diffusion.window import Window
 from pinxit.recipes.painting import Progress
-from pinxit.recipes.unclip.manipulation import Manipulation, likeness
+from pinxit.recipes.unclip.manipulation import Manipulation
 from pinxit.recipes.unclip.painter import UnclipPainter
-from pinxit.types import Latent, Mask
+from pinxit.types import Latent, Mask, Prompt
 
 pytest.importorskip("transformers")
 from tests.recipes.painters import random_painter
@@ -27,7 +28,8 @@ from tests.recipes.unclips import save_random_unclip
 if TYPE_CHECKING:
     from pinxit.types import Picture
 
-FEW: dict[str, Any] = {"steps": 6}
+FEW: dict[str, Any] = {"ddim_steps": 6}
+DRAWN: dict[str, Any] = {"steps": 3}
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +63,12 @@ def test_a_picture_comes_back_from_the_noise_behind_it(painter: UnclipPainter) -
     """The closer the more steps; and it is the noise that brings it back, for another picture's does not."""
     given = [picture(0), picture(1)]
     true = [square(one, 16, "area") for one in given]
-    found = [painter.reconstruct(given[0], steps=steps)[0] for steps in (5, 20, 60)]
+    found = [painter.reconstruct(given[0], ddim_steps=steps)[0] for steps in (5, 20, 60)]
     quality = [psnr(one, true[0]) for one in found]
     assert quality[0] < quality[1] < quality[2] and quality[2] > 35
-    one, other = painter.invert(given, steps=60)
+    one, other = painter.invert(given, ddim_steps=60)
     assert abs(float(norms(one.noise[None])) / (80 * (3 * 256) ** 0.5) - 1) < 0.3, "x_T of the first level, 80"
-    crossed = painter.decode([Latent(one.embedding, other.noise)], steps=60)[0]
+    crossed = painter.decode([Latent(one.embedding, other.noise)], ddim_steps=60)[0]
     assert psnr(crossed, true[0]) < 20
 
 
@@ -85,25 +87,31 @@ def test_a_fresh_blend_is_one_noise_under_all(painter: UnclipPainter) -> None:
     """Its ends are variations of the inputs by that seed's first noise."""
     one, other = picture(0), picture(1)
     way = painter.blend(one, other, count=3, fresh=True, seed=5)
-    assert same(way[0], painter.vary(one, count=1, seed=5)[0])
-    assert same(way[-1], painter.vary(other, count=1, seed=5)[0])
+    assert same(way[0], painter.vary(one, count=1, seed=5)[0].picture)
+    assert same(way[-1], painter.vary(other, count=1, seed=5)[0].picture)
     assert not same(way[0], painter.blend(one, other, count=3, fresh=True, seed=6)[0])
+
+
+def varied(painter: UnclipPainter, given: Picture, **how: Any) -> list[Picture]:
+    """Variations in the order in which they are drawn."""
+    found = sorted(painter.vary(given, **how), key=lambda one: one.candidate)
+    return [one.picture for one in found]
 
 
 def test_variations_differ_in_their_noise_alone(painter: UnclipPainter) -> None:
     given = picture(0)
-    some = painter.vary(given, count=3, seed=1)
+    some = varied(painter, given, count=3, seed=1)
     assert len({each.tobytes() for each in some}) == 3
-    assert all(same(one, other) for one, other in zip(painter.vary(given, count=2, seed=1), some, strict=False))
-    assert not same(painter.vary(given, count=1, seed=2)[0], some[0])
-    assert not same(painter.vary(picture(1), count=1, seed=1)[0], some[0]), "the embedding counts"
-    assert not same(painter.vary(given, count=1, seed=1, guidance=1.0)[0], some[0])
+    assert all(same(one, other) for one, other in zip(varied(painter, given, count=2, seed=1), some, strict=False))
+    assert not same(varied(painter, given, count=1, seed=2)[0], some[0])
+    assert not same(varied(painter, picture(1), count=1, seed=1)[0], some[0]), "the embedding counts"
+    assert not same(varied(painter, given, count=1, seed=1, guidance=1.0)[0], some[0])
 
 
 def test_eta_leads_away_from_the_picture_little_by_little(painter: UnclipPainter) -> None:
     given, true = picture(0), square(picture(0), 16, "area")
-    none, little, much = (painter.vary(given, count=2, eta=eta, steps=20) for eta in (0.0, 0.2, 1.0))
-    assert same(none[0], none[1]) and same(none[0], painter.reconstruct(given, steps=20)[0])
+    none, little, much = (varied(painter, given, count=2, eta=eta, ddim_steps=20) for eta in (0.0, 0.2, 1.0))
+    assert same(none[0], none[1]) and same(none[0], painter.reconstruct(given, ddim_steps=20)[0])
     assert not same(little[0], little[1])
     assert psnr(none[0], true) > psnr(little[0], true) > psnr(much[0], true)
 
@@ -137,7 +145,7 @@ def test_components_are_taken_one_after_the_other(painter: UnclipPainter) -> Non
     none, some, every = painter.reconstruct(one, components=[0, 3, 6], seed=2)
     assert same(none, painter.reconstruct(other, components=[0], seed=2)[0])
     assert not same(some, painter.reconstruct(other, components=[3], seed=2)[0])
-    assert same(every, painter.vary(one, count=1, seed=2)[0])
+    assert same(every, painter.vary(one, count=1, seed=2)[0].picture)
     with pytest.raises(UsageError, match="has 6 components: 7 cannot be kept"):
         painter.reconstruct(one, components=[7])
 
@@ -153,7 +161,7 @@ def test_outside_the_mask_every_pixel_stays(painter: UnclipPainter) -> None:
     given = picture(0, 50, 70)
     for hole in (box(50, 70, 10, 20, 30, 40), box(50, 70, 20, 2, 40, 68)):
         for upsampler in (None, painter.upsampler):
-            kept = painter.edit(given, hole, "a red square", candidates=3, keep=2, upsampler=upsampler, **FEW)
+            kept = painter.edit(given, hole, "a red square", candidates=3, keep=2, upsampler=upsampler, **DRAWN)
             assert len(kept) == 2 and kept[0].score >= kept[1].score
             for one in kept:
                 assert one.picture.shape == given.shape
@@ -167,15 +175,15 @@ def test_the_decoder_is_shown_what_is_kept(painter: UnclipPainter) -> None:
     hole = box(40, 40, 12, 12, 28, 28)
     one, other = picture(0, 40, 40), picture(1, 40, 40)
     within = np.where(hole.paint[:, :, None], other, one)
-    how: dict[str, Any] = {"candidates": 1, "seed": 3} | FEW
+    how: dict[str, Any] = {"candidates": 1, "seed": 3} | DRAWN
     first, beyond, inside = (painter.edit(some, hole, "a cat", **how)[0].picture for some in (one, other, within))
     assert same(first, inside) and not same(first[hole.paint], beyond[hole.paint])
 
 
 def test_plain_painting_keeps_nothing(painter: UnclipPainter) -> None:
     whole = box(16, 16, 0, 0, 16, 16)
-    edited = painter.edit(picture(0, 16, 16), whole, "a cat", candidates=1, seed=3, **FEW)[0]
-    assert same(edited.picture, painter.paint("a cat", candidates=1, seed=3, **FEW)[0].picture)
+    edited = painter.edit(picture(0, 16, 16), whole, "a cat", candidates=1, seed=3, **DRAWN)[0]
+    assert same(edited.picture, painter.paint("a cat", candidates=1, seed=3, **DRAWN)[0].picture)
 
 
 def test_what_cannot_be_done_is_one_sentence(painter: UnclipPainter, tmp_path: Path) -> None:
@@ -187,7 +195,10 @@ def test_what_cannot_be_done_is_one_sentence(painter: UnclipPainter, tmp_path: P
         (lambda: painter.blend(given, given, count=1), "at least its two ends"),
         (lambda: painter.shift(given, "a cat", "a cat"), "no direction from one to the other"),
         (lambda: painter.shift(given, "a cat", "a dog", most=0.0), "a share above 0"),
-        (lambda: painter.edit(given, box(30, 40, 0, 0, 9, 9), "a cat"), "the mask has 40 x 30 pixels and the picture 30"),
+        (
+            lambda: painter.edit(given, box(30, 40, 0, 0, 9, 9), "a cat"),
+            "the mask has 40 x 30 pixels and the picture 30",
+        ),
         (lambda: painter.edit(given, box(40, 30, 0, 0, 9, 9), " "), "the prompt is empty"),
     ):
         with pytest.raises(UsageError, match=told):
@@ -210,8 +221,28 @@ def test_progress_rises_through_both_ways(painter: UnclipPainter) -> None:
         assert some == sorted(some) and some[-1] == 1 and any(0.1 < share < 0.45 for share in some)
 
 
-def test_likeness_is_the_cosine_of_what_is_seen(painter: UnclipPainter) -> None:
-    one, other = picture(0), picture(1)
-    found = likeness(painter, one, [one, other])
-    seen = painter.embedder.pictures([one, other])
-    assert found[0] == pytest.approx(1, abs=1e-5) and found[1] == pytest.approx(float(seen[0] @ seen[1]), abs=1e-5)
+def test_variations_are_ranked_by_what_clip_sees(painter: UnclipPainter) -> None:
+    given = picture(0)
+    found = painter.vary(given, count=4, seed=1)
+    seen = painter.embedder.pictures([given, *(one.picture for one in found)])
+    wanted = (seen[1:] @ seen[0]).tolist()
+    assert [one.score for one in found] == pytest.approx(wanted, abs=1e-5)
+    assert wanted == sorted(wanted, reverse=True) and {one.candidate for one in found} == {0, 1, 2, 3}
+    large = painter.vary(given, count=4, seed=1, upsampler=painter.upsampler)
+    assert [one.picture.shape for one in large] == [(32, 32, 3)] * 4
+
+
+def test_a_server_asks_for_the_same_pictures(painter: UnclipPainter) -> None:
+    """As jobs of the engine: variations, and edits of the centre square at the size that is drawn."""
+    assert isinstance(painter, Edits) and isinstance(painter, Varies)
+    given, hole = picture(0), box(40, 30, 10, 5, 30, 25)
+    asked = painter.asked(Prompt("", 1), 2, None, {"steps": 3}, wordless=True)
+    (found,) = painter._serve([painter.varying(asked, given)], None)
+    for one, other in zip(found, painter.vary(given, count=2, seed=1, steps=3), strict=True):
+        assert same(one.picture, other.picture)
+    asked = painter.asked(Prompt("a cat", 1), 1, None, {"steps": 3})
+    (edited,) = painter._serve([painter.editing(asked, given, hole)], None)
+    true, paint = square(given, 16, "area"), Window.centre(given, hole).at(16).paint
+    assert np.array_equal(edited[0].picture[~paint], true[~paint]) and (edited[0].picture != true).any()
+    with pytest.raises(UsageError, match="send a mask"):
+        painter.editing(asked, given, None)

@@ -22,6 +22,7 @@ from pinxit.cli import (
     recipes,
     reconstruct,
     search,
+    serve,
     shift,
     train,
     vary,
@@ -43,6 +44,7 @@ app.command("vary")(vary.vary)
 app.command("blend")(blend.blend)
 app.command("shift")(shift.shift)
 app.command("reconstruct")(reconstruct.reconstruct)
+app.command("serve")(serve.serve)
 app.command("recipes")(recipes.recipes)
 app.command("classify")(classify.classify)
 app.command("probe")(probe.probe)

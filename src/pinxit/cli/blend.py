@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -44,12 +44,11 @@ def blend(
     painter = manipulator(checkpoint, device)
     about = painter.settled(settings)
 
-    def draw(watch: Watch) -> list[Picture]:
+    def draw(watch: Watch) -> list[tuple[str, Picture]]:
         first, last = (end.picture for end in ends)
-        return painter.blend(
-            first, last, count=steps, fresh=fresh, seed=seed, steps=ddim_steps, watch=watch, **settings
-        )
+        how: dict[str, Any] = {"count": steps, "fresh": fresh, "seed": seed, "ddim_steps": ddim_steps, "watch": watch}
+        found = painter.blend(first, last, **how, **settings)
+        return [(f"{place / (steps - 1):.2f}", one) for place, one in enumerate(found)]
 
-    labels = [f"{place / (steps - 1):.2f}" for place in range(steps)]
     facts = {"count": steps, "fresh": fresh, "seed": seed, "ddim_steps": ddim_steps} | painter.told(about)
-    draw_strip(painter, "blend", ends, draw, labels, facts, upscale, out, as_json, columns=steps + 2)
+    draw_strip(painter, "blend", ends, draw, facts, upscale, out, as_json, columns=steps + 2)

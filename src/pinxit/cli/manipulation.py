@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pinxit.recipes.unclip.manipulation import Manipulation
     from pinxit.types import Picture
 
+    Labelled = tuple[str, Picture]
+
 CheckpointOption = Annotated[str, typer.Option(help="A shipped unCLIP's name, or a checkpoint folder.")]
 DdimSteps = Annotated[
     int, typer.Option("--ddim-steps", min=1, max=1000, help="Steps to the noise behind a picture, and as many back.")
@@ -83,8 +85,7 @@ def draw_strip(
     painter: Manipulation,
     verb: str,
     given: Sequence[Given],
-    draw: Callable[[Watch], Sequence[Picture]],
-    labels: Sequence[str],
+    draw: Callable[[Watch], Sequence[Labelled]],
     facts: dict[str, Any],
     upscale: int | None,
     out: Path,
@@ -104,14 +105,14 @@ def draw_strip(
     folder = out / folder_name(title, about)
     check_writable(folder)
     with progress.painting(title, folder / "preview.png") as watch:
-        drawn = list(draw(watch))
+        labels, drawn = zip(*draw(watch), strict=True)
         if upsampler is not None:
             ranked = [Ranked(picture, facts.get("seed", 0), place, 0.0) for place, picture in enumerate(drawn)]
-            drawn = [one.picture for one in upsampler.enlarge("", ranked)]
+            drawn = tuple(one.picture for one in upsampler.enlarge("", ranked))
     paths = _write(folder, given, drawn, labels, about, columns)
     if as_json:
         names = [str(path) for path in paths]
-        print_json({"sheet": str(folder / "sheet.png"), "pictures": names, "labels": list(labels)})
+        print_json({"sheet": str(folder / "sheet.png"), "pictures": names, "labels": labels})
     else:
         print_lines(str(folder / "sheet.png"))
 

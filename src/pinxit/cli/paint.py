@@ -25,6 +25,7 @@ from pinxit.cli.paint_options import (
 from pinxit.cli.painter_settings import Changes, settings_of, settled
 from pinxit.errors import UsageError
 from pinxit.files import read_lines
+from pinxit.weights.zoo import PAINTERS
 
 if TYPE_CHECKING:
     from pinxit.recipes.diffusion.upsampler import Upsampler
@@ -40,7 +41,7 @@ class Recipe(StrEnum):
     unclip = "unclip"
 
 
-SHIPPED = {Recipe.dalle: "tiny", Recipe.imagen: "imagen-tiny", Recipe.unclip: "unclip-tiny"}
+SHIPPED = {Recipe(name): checkpoint for name, checkpoint in PAINTERS.items()}
 RANKER = "tiny"  # the CLIP that compares
 
 

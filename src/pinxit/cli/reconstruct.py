@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -47,12 +47,13 @@ def reconstruct(
     painter = manipulator(checkpoint, device)
     about = painter.settled(settings)
 
-    def draw(watch: Watch) -> list[Picture]:
-        return painter.reconstruct(given.picture, components=kept, seed=seed, steps=ddim_steps, watch=watch, **settings)
+    def draw(watch: Watch) -> list[tuple[str, Picture]]:
+        how: dict[str, Any] = {"components": kept, "seed": seed, "ddim_steps": ddim_steps, "watch": watch}
+        found = painter.reconstruct(given.picture, **how, **settings)
+        return list(zip([f"{one} components" for one in kept] or ["reconstructed"], found, strict=True))
 
-    labels = [f"{one} components" for one in kept] or ["reconstructed"]
     facts = {"components": kept, "seed": seed, "ddim_steps": ddim_steps} | painter.told(about)
-    draw_strip(painter, "reconstruct", [given], draw, labels, facts, upscale, out, as_json)
+    draw_strip(painter, "reconstruct", [given], draw, facts, upscale, out, as_json)
 
 
 def _numbers(text: str | None) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -40,9 +40,10 @@ def shift(
     """
     given, painter = Given.read(picture), manipulator(checkpoint, device)
 
-    def draw(watch: Watch) -> list[Picture]:
-        return painter.shift(given.picture, before, after, most=theta, count=steps, steps=ddim_steps, watch=watch)
+    def draw(watch: Watch) -> list[tuple[str, Picture]]:
+        how: dict[str, Any] = {"most": theta, "count": steps, "ddim_steps": ddim_steps, "watch": watch}
+        found = painter.shift(given.picture, before, after, **how)
+        return [(f"{theta * place / (steps - 1):.3f}", one) for place, one in enumerate(found)]
 
-    labels = [f"{theta * place / (steps - 1):.3f}" for place in range(steps)]
     facts = {"from": before, "to": after, "theta": theta, "count": steps, "ddim_steps": ddim_steps}
-    draw_strip(painter, "shift", [given], draw, labels, facts, upscale, out, as_json, columns=steps + 1)
+    draw_strip(painter, "shift", [given], draw, facts, upscale, out, as_json, columns=steps + 1)

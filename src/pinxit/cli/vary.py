@@ -50,10 +50,10 @@ def vary(
     painter = manipulator(checkpoint, device)
     about = painter.settled(settings)
 
-    def draw(watch: Watch) -> list[Picture]:
-        how: dict[str, Any] = {"eta": eta, "steps": ddim_steps, "watch": watch} | settings
-        return painter.vary(given.picture, count=count, seed=seed, **how)
+    def draw(watch: Watch) -> list[tuple[str, Picture]]:
+        how: dict[str, Any] = {"eta": eta, "ddim_steps": ddim_steps, "watch": watch} | settings
+        found = painter.vary(given.picture, count=count, seed=seed, **how)
+        return [(f"{one.score:.3f}  candidate {one.candidate}", one.picture) for one in found]
 
-    labels = [f"variation {place}" for place in range(1, count + 1)]
     facts = {"count": count, "eta": eta, "seed": seed, "ddim_steps": ddim_steps} | painter.told(about)
-    draw_strip(painter, "vary", [given], draw, labels, facts, upscale, out, as_json)
+    draw_strip(painter, "vary", [given], draw, facts, upscale, out, as_json)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Protocol
 
 import torch
@@ -84,8 +85,9 @@ class Drawing:
 class Tile:
     """A machine with its rows' numbers; rows that take no part in a call are fed again what they were fed last."""
 
-    def __init__(self, decoder: Decoder, widths: Sequence[int]) -> None:
+    def __init__(self, decoder: Decoder, widths: Sequence[int], drawing: Lock, codes: int) -> None:
         self.decoder, self.widths, self.length = decoder, widths, decoder.grid**2
+        self.drawing, self.codes_a_call = drawing, codes  # one tile at a time holds `drawing`, see `step`
         self.free = list(range(decoder.slots))
         R, device = decoder.slots, decoder.device
         with torch.inference_mode():
@@ -100,10 +102,23 @@ class Tile:
 
     @torch.inference_mode()
     def step(self, states: Sequence[Drawing]) -> None:
-        """Draw the next code of each, and feed it where another follows."""
+        """Draw the next few codes of each, and feed them where others follow.
+
+        Drawing is dozens of short operations: tiles that draw at the same time would wait for Python's lock at each.
+        """
         for state in states:
             if not state.begun:
                 self._begin(state)
+        for _ in range(self.codes_a_call):
+            with self.drawing:
+                states = self._draw_next(states)
+                width = self._placed(states) if states else 0
+            if not states:
+                return
+            self._feed(states, width)
+
+    def _draw_next(self, states: Sequence[Drawing]) -> list[Drawing]:
+        """A code each, which its rows are to be fed; those where another follows."""
         row_B = self._index([state.rows[0] for state in states])
         at_B = self._index([state.drawn for state in states])
         code_B = self._draw(states, row_B, at_B)
@@ -112,7 +127,9 @@ class Tile:
         self.codes[row_B, at_B] = code_B
         for state in states:
             state.drawn += 1
-        self._feed([state for state in states if state.drawn < self.length], states, code_B)
+        rows = self._index([row for state in states for row in state.rows])
+        self.fed[rows] = code_B.repeat_interleave(self._index([len(state.rows) for state in states]))
+        return [state for state in states if state.drawn < self.length]
 
     @torch.inference_mode()
     def leave(self, rows: Sequence[int]) -> None:
@@ -166,23 +183,26 @@ class Tile:
         self.score[row_B] += torch.where((known_B != UNKNOWN) & (at_B > self.behind[row_B]), log_p, 0)
         return torch.where(known_B == UNKNOWN, code_B, known_B)
 
-    def _feed(self, working: Sequence[Drawing], states: Sequence[Drawing], code_B: Tensor) -> None:
-        if not working:
-            return
-        rows = self._index([row for state in states for row in state.rows])
-        self.fed[rows] = code_B.repeat_interleave(self._index([len(state.rows) for state in states]))
+    def _placed(self, working: Sequence[Drawing]) -> int:
+        """Set the positions of what is fed; how many rows the call has."""
         fed = [(row, state.drawn - 1) for state in working for row in state.rows]
         rows, places = (self._index(numbers) for numbers in zip(*fed, strict=True))
         self.position[rows] = places
-        taken = set(range(self.decoder.slots)).difference(self.free)
-        width = next(width for width in self.widths if width > max(taken))
+        return next(width for width in self.widths if width > max(self._taken()))
+
+    def _feed(self, working: Sequence[Drawing], width: int) -> None:
         logits = self.decoder.step(self.fed[:width], self.position[:width])
-        if taken <= {row for row, _ in fed} and width == self.decoder.slots:
+        rows = [row for state in working for row in state.rows]
+        if not self._taken() <= set(rows):
+            at = self._index(rows)
+            self.logits[at] = logits[at]
+        elif width == self.decoder.slots:
             self.logits = logits
-        elif taken <= {row for row, _ in fed}:
-            self.logits[:width] = logits  # much faster than row by row
         else:
-            self.logits[rows] = logits[rows]
+            self.logits[:width] = logits  # much faster than row by row
+
+    def _taken(self) -> set[int]:
+        return set(range(self.decoder.slots)).difference(self.free)
 
     def _index(self, numbers: Sequence[int]) -> Tensor:
         return torch.tensor(numbers, device=self.decoder.device)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from pinxit.pipelines.token_tile import UNKNOWN, Decoder, Drawing, Tile, TokenRe
 from pinxit.pipelines.work import WorkItem
 from pinxit.pipelines.worker import OneByOne, SideBySide
 
+CODES = 4  # drawn a call, so that tiles seldom wait for each other and the engine's own work is small beside theirs
 WIDTHS = (1, 2, 4, 8, 12, 16, 24)  # fewer rows than a tile has, where they come out the same
 
 
@@ -28,11 +30,12 @@ def rows_of(lanes: SideBySide) -> int:
 class TokenWorker:
     """Draws in as many tiles as there are lanes. An item's value is a `TokenRequest`, its result a `TokenResult`."""
 
-    def __init__(self, decoder: Decoder, lanes: SideBySide | None = None) -> None:
+    def __init__(self, decoder: Decoder, lanes: SideBySide | None = None, codes: int = CODES) -> None:
         self.decoder, self.lanes = decoder, lanes or OneByOne()
         (widths,) = self.lanes.run([partial(decoder.widths, WIDTHS)])
         machines = [decoder, *(decoder.beside() for _ in range(self.lanes.count - 1))]
-        self.tiles = [Tile(machine, widths) for machine in machines]
+        drawing = Lock()
+        self.tiles = [Tile(machine, widths, drawing, codes) for machine in machines]
         self.width = decoder.slots * self.lanes.count
 
     def rows(self, item: WorkItem) -> int:
@@ -65,7 +68,7 @@ class TokenWorker:
         return Drawing(item.value, tile, rows)
 
     def step(self, states: Sequence[Drawing]) -> None:
-        """A code each, the tiles side by side."""
+        """The next few codes of each, the tiles side by side."""
         shares = [[state for state in states if state.tile is tile] for tile in self.tiles]
         self.lanes.run([partial(share[0].tile.step, share) for share in shares if share])
 

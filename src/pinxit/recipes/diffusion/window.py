@@ -27,6 +27,16 @@ class Window:
     picture: Picture  # [W, W, 3]
     paint: NDArray[np.bool_]  # [W, W], True: painted anew
 
+    @classmethod
+    def centre(cls, picture: Picture, mask: Mask) -> Window:
+        """The centre square of a picture. Raises UsageError for a mask of another size, or one that keeps it all."""
+        side = min(picture.shape[:2])
+        top, left = ((length - side) // 2 for length in picture.shape[:2])
+        here = (slice(top, top + side), slice(left, left + side))
+        check_mask(picture, mask)
+        check_mask(picture[here], Mask(mask.paint[here]))
+        return cls(picture[here], mask.paint[here])
+
     def at(self, size: int) -> Window:
         """The same at `size` pixels a side; a pixel that holds any of what is painted is painted."""
         side = len(self.picture)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from pinxit.pipelines.coroutine import CoroutineWorker, StepGenerator
 from pinxit.pipelines.denoise import Conditions, Denoiser, DenoiseRequest, DenoiseWorker, Walk
 from pinxit.pipelines.graph import Graph, Stage
 from pinxit.pipelines.lanes import Lanes
+from pinxit.pipelines.rank import best_first, scores
 from pinxit.pipelines.work import WorkItem
 from pinxit.pipelines.worker import Each
 from pinxit.recipes.diffusion.conditions import Told
@@ -28,6 +29,9 @@ from pinxit.recipes.painting import Asked, Drawn, Ranker, ranking
 from pinxit.recipes.unclip.embedder import Embedder
 from pinxit.recipes.unclip.imagine import Imagination
 from pinxit.recipes.unclip.settings import NONE, prior_sampling
+
+if TYPE_CHECKING:
+    from pinxit.types import Picture, Ranked
 
 PRIOR_WEIGHT = 0.1  # of a picture's time, beside the decoder's 1
 
@@ -63,6 +67,14 @@ class Start:
     options: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Variation:
+    """A picture to be varied."""
+
+    picture: Picture
+    start: Start | None = None  # None: noise of the seed
+
+
 class Inverting(DenoiseWorker):
     """Walks from pictures to the noise behind them; there is nothing to see on the way."""
 
@@ -81,8 +93,13 @@ def graph(parts: Parts) -> Graph:
         *ranking(parts.ranker, lanes),
     ]
     route = [stage.name for stage in stages]
-    stages.append(Stage("invert", Inverting(parts.denoiser, parts.tile, lanes), weight=1.0))
-    return Graph(stages, {"paint": route, "draw": ["decoder"], "invert": ["invert"]})
+    stages += [
+        Stage("picture", Each(lambda items: [variations(parts, item.job.request) for item in items], lanes=lanes)),
+        Stage("likeness", Each(lambda items: [likest_first(parts, item) for item in items], lanes=lanes), gather=True),
+        Stage("invert", Inverting(parts.denoiser, parts.tile, lanes), weight=1.0),
+    ]
+    vary = ["picture", "decoder", "look", "likeness"]
+    return Graph(stages, {"paint": route, "vary": vary, "draw": ["decoder"], "invert": ["invert"]})
 
 
 def prior_requests(parts: Parts, asked: Asked) -> list[PriorRequest]:
@@ -103,6 +120,27 @@ def imagined(parts: Parts, item: WorkItem) -> StepGenerator:
         z_E = yield from parts.priors[about.prior].steps(wanted.told, about, seed, wanted.candidate)
     embedded = parts.embedder.space.into(z_E)
     return request(parts, settings, embedded, wanted.told, seed, wanted.candidate, asked.more)
+
+
+@torch.inference_mode()
+def variations(parts: Parts, asked: Asked) -> list[DenoiseRequest]:
+    """Of each candidate what the decoder is asked: what CLIP sees in the picture, and no caption."""
+    assert isinstance(asked.more, Variation)
+    y_K = parts.embedder.space.into(parts.embedder.pictures([asked.more.picture])[0])
+    return [
+        request(parts, asked.settings, y_K, None, asked.prompt.seed, candidate, start=asked.more.start)
+        for candidate in range(asked.candidates)
+    ]
+
+
+def likest_first(parts: Parts, item: WorkItem) -> list[Ranked]:
+    """The candidates in which CLIP sees what is most like the picture, with the cosine as their score."""
+    asked = item.job.request
+    drawn, numbers = [one.value for one in item.value], [one.place[-1] for one in item.value]
+    own_E = parts.embedder.pictures([asked.more.picture])[0].cpu()
+    found = scores(torch.stack([one.seen for one in drawn]).cpu(), own_E)
+    pictures = [one.picture for one in drawn]
+    return best_first(pictures, asked.prompt.seed, found, candidates=numbers)[: asked.keep]
 
 
 def request(

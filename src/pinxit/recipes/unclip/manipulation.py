@@ -22,10 +22,10 @@ from pinxit.functional.vectors import shifted, slerp
 from pinxit.pipelines.denoise import DenoiseRequest
 from pinxit.pipelines.work import Job
 from pinxit.recipes.diffusion.painter import KARRAS_FIRST, DiffusionPainter
-from pinxit.recipes.diffusion.window import Framed
+from pinxit.recipes.diffusion.window import Framed, Window
 from pinxit.recipes.painting import PREVIEWS, Asked, Enlarger, Progress, Watch, served
 from pinxit.recipes.unclip.embedder import Embedder
-from pinxit.recipes.unclip.graph import Parts, Start, request
+from pinxit.recipes.unclip.graph import Parts, Start, Variation, request
 from pinxit.types import Latent, Mask, Prompt
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ MOST = 0.5  # of the way to where a caption leads; the article goes to 0.25 to 0
 class Manipulation(DiffusionPainter):
     """The part of an `UnclipPainter` that changes pictures. Any picture does; its centre square is worked on.
 
-    `watch` and `previews` as in `paint_each`; `steps` are DDIM's. `settings` are the painter's, for what is drawn from
+    `watch` and `previews` as in `paint_each`; `ddim_steps`: there, and as many back. `settings` are the painter's, for what is drawn from
     noise of a seed instead of the noise behind a picture.
     """
 
@@ -49,9 +49,11 @@ class Manipulation(DiffusionPainter):
     def parts(self) -> Parts:
         """What draws."""
 
-    def invert(self, pictures: Sequence[Picture], *, steps: int = STEPS, watch: Watch | None = None) -> list[Latent]:
-        """What CLIP sees in each, and the noise from which DDIM of as many `steps` draws it again."""
-        ascending = tuple(reversed(self._sigmas(steps)))
+    def invert(
+        self, pictures: Sequence[Picture], *, ddim_steps: int = STEPS, watch: Watch | None = None
+    ) -> list[Latent]:
+        """What CLIP sees in each, and the noise from which DDIM of as many steps draws it again."""
+        ascending = tuple(reversed(self._sigmas(ddim_steps)))
         embeddings = self.embedder.pictures(pictures)
         requests = [
             replace(
@@ -66,14 +68,14 @@ class Manipulation(DiffusionPainter):
         self,
         latents: Sequence[Latent],
         *,
-        steps: int = STEPS,
+        ddim_steps: int = STEPS,
         eta: float = 0.0,
         seed: int = 0,
         watch: Watch | None = None,
         previews: float = PREVIEWS,
     ) -> list[Picture]:
         """The pictures of latents. With eta above 0 fresh noise is added on the way: the same picture less exactly."""
-        sigmas = self._sigmas(steps)
+        sigmas = self._sigmas(ddim_steps)
         requests = [
             replace(
                 self._from_noise(one.embedding, one.noise, sigmas), options={"eta": eta}, seed=seed, candidate=place
@@ -89,25 +91,41 @@ class Manipulation(DiffusionPainter):
         count: int = 4,
         seed: int = 0,
         eta: float | None = None,
-        steps: int = STEPS,
+        ddim_steps: int = STEPS,
         watch: Watch | None = None,
         previews: float = PREVIEWS,
+        upsampler: Enlarger | None = None,
         **settings: Any,
-    ) -> list[Picture]:
-        """`count` other pictures in which CLIP should see the same (section 3.1).
+    ) -> list[Ranked]:
+        """`count` other pictures in which CLIP should see the same (section 3.1); those in which it does come first.
 
         From noise of the seed; with `eta` from the picture's own, the closer to it the smaller eta. Raises UsageError
         for less than one, or a setting that there is not.
         """
         if count < 1:
             raise UsageError(f"at least one variation, not {count}.")
-        if eta is None:
-            y_K = self.embedder.space.into(self.embedder.pictures([picture])[0])
-            return self._drawn(self._fresh([y_K] * count, seed, settings, alike=False), watch, previews)
-        self.settled(settings)
-        (latent,) = self.invert([picture], steps=steps, watch=part_of(watch, 0, 1 / (1 + count)))
-        watch = part_of(watch, 1 / (1 + count), 1)
-        return self.decode([latent] * count, steps=steps, eta=eta, seed=seed, watch=watch, previews=previews)
+        asked = self.asked(Prompt("", seed), count, None, settings, wordless=True)
+        start = None
+        if eta is not None:
+            (latent,) = self.invert([picture], ddim_steps=ddim_steps, watch=part_of(watch, 0, 1 / (1 + count)))
+            watch = part_of(watch, 1 / (1 + count), 1)
+            start = Start(latent.noise, self._sigmas(ddim_steps), options={"eta": eta})
+        (found,) = self._serve([self.varying(asked, picture, start)], watch, previews, upsampler)
+        return found
+
+    def varying(self, asked: Asked, picture: Picture, start: Start | None = None) -> Asked:
+        """What `Painter.asked` gave, as variations of `picture`; nothing is computed yet."""
+        return replace(asked, more=Variation(picture, start), route="vary")
+
+    def editing(self, asked: Asked, picture: Picture, mask: Mask | None) -> Asked:
+        """What `Painter.asked` gave, as an edit of the centre square of `picture`, at the size that is drawn.
+
+        Nothing is computed yet. Raises UsageError without a mask, and as `edit` does, which keeps a picture's own size.
+        """
+        self.check_edits()
+        if mask is None:
+            raise UsageError(f"{self.name} paints a part of a picture: send a mask that says which.")
+        return replace(asked, more=Window.centre(picture, mask))
 
     def blend(
         self,
@@ -117,7 +135,7 @@ class Manipulation(DiffusionPainter):
         count: int = 8,
         fresh: bool = False,
         seed: int = 0,
-        steps: int = STEPS,
+        ddim_steps: int = STEPS,
         watch: Watch | None = None,
         previews: float = PREVIEWS,
         **settings: Any,
@@ -134,12 +152,12 @@ class Manipulation(DiffusionPainter):
             way = [self.embedder.space.into(_between(ends[0], ends[1], share)) for share in shares]
             return self._drawn(self._fresh(way, seed, settings), watch, previews)
         self.settled(settings)
-        start, end = self.invert([one, other], steps=steps, watch=part_of(watch, 0, 2 / (2 + count)))
+        start, end = self.invert([one, other], ddim_steps=ddim_steps, watch=part_of(watch, 0, 2 / (2 + count)))
         latents = [
             Latent(_between(start.embedding, end.embedding, share), _between(start.noise, end.noise, share))
             for share in shares
         ]
-        return self.decode(latents, steps=steps, watch=part_of(watch, 2 / (2 + count), 1), previews=previews)
+        return self.decode(latents, ddim_steps=ddim_steps, watch=part_of(watch, 2 / (2 + count), 1), previews=previews)
 
     def shift(
         self,
@@ -149,7 +167,7 @@ class Manipulation(DiffusionPainter):
         *,
         most: float = MOST,
         count: int = 5,
-        steps: int = STEPS,
+        ddim_steps: int = STEPS,
         watch: Watch | None = None,
         previews: float = PREVIEWS,
     ) -> list[Picture]:
@@ -163,12 +181,12 @@ class Manipulation(DiffusionPainter):
         said = self.embedder.captions([after, before])[:, None]
         shares = [most * place / (count - 1) for place in range(count)]
         shifted(said[0], said[0], said[1], 0.5)  # which refuses what leads nowhere before anything is computed
-        (own,) = self.invert([picture], steps=steps, watch=part_of(watch, 0, 1 / (1 + count)))
+        (own,) = self.invert([picture], ddim_steps=ddim_steps, watch=part_of(watch, 0, 1 / (1 + count)))
         latents = [own]
         for share in shares[1:]:
             z_E = shifted(own.embedding[None], said[0], said[1], share)[0]
             latents.append(Latent(z_E, own.noise))
-        return self.decode(latents, steps=steps, watch=part_of(watch, 1 / (1 + count), 1), previews=previews)
+        return self.decode(latents, ddim_steps=ddim_steps, watch=part_of(watch, 1 / (1 + count), 1), previews=previews)
 
     def reconstruct(
         self,
@@ -176,7 +194,7 @@ class Manipulation(DiffusionPainter):
         *,
         components: Sequence[int] = (),
         seed: int = 0,
-        steps: int = STEPS,
+        ddim_steps: int = STEPS,
         watch: Watch | None = None,
         previews: float = PREVIEWS,
         **settings: Any,
@@ -188,8 +206,8 @@ class Manipulation(DiffusionPainter):
         """
         if not components:
             self.settled(settings)
-            latents = self.invert([picture], steps=steps, watch=part_of(watch, 0, 0.5))
-            return self.decode(latents, steps=steps, watch=part_of(watch, 0.5, 1), previews=previews)
+            latents = self.invert([picture], ddim_steps=ddim_steps, watch=part_of(watch, 0, 0.5))
+            return self.decode(latents, ddim_steps=ddim_steps, watch=part_of(watch, 0.5, 1), previews=previews)
         y_K = self.embedder.space.into(self.embedder.pictures([picture])[0])
         if wrong := [kept for kept in components if not 0 <= kept <= len(y_K)]:
             raise UsageError(f"this space has {len(y_K)} components: {wrong[0]} cannot be kept.")
@@ -216,9 +234,8 @@ class Manipulation(DiffusionPainter):
         size or that keeps everything, and for a decoder that has not learned to paint inside holes.
         """
         self.check_edits()
-        framed, asked = Framed.of(picture, mask), Prompt(prompt, seed)
-        about = self._asked([asked], candidates, settings)
-        job = Asked(asked, candidates, keep, about, framed.window)
+        framed = Framed.of(picture, mask)
+        job = replace(self.asked(Prompt(prompt, seed), candidates, keep, settings), more=framed.window)
         (found,) = self._serve([job], watch, previews, upsampler)
         return [replace(one, picture=framed.filled(one.picture)) for one in found]
 
@@ -228,14 +245,10 @@ class Manipulation(DiffusionPainter):
             told = f"the decoder of {self.name} has not learned to paint inside holes"
             raise UsageError(f"{told}: train one with --set decoder.unet.masked=4.")
 
-    def _fresh(
-        self, coordinates: Sequence[Tensor], seed: int, settings: dict[str, Any], alike: bool = True
-    ) -> list[DenoiseRequest]:
-        """From noise of the seed, by the painter's settings: the same noise for all where `alike`."""
+    def _fresh(self, coordinates: Sequence[Tensor], seed: int, settings: dict[str, Any]) -> list[DenoiseRequest]:
+        """From one noise of the seed for all, by the painter's settings."""
         about = self.settled(settings)
-        return [
-            request(self.parts, about, y_K, None, seed, 0 if alike else place) for place, y_K in enumerate(coordinates)
-        ]
+        return [request(self.parts, about, y_K, None, seed) for y_K in coordinates]
 
     def _from_noise(self, z_E: Tensor, noise: Tensor, sigmas: tuple[float, ...]) -> DenoiseRequest:
         about = self.defaults | {"text": False}
@@ -276,10 +289,3 @@ def _between(one: Tensor, other: Tensor, share: float) -> Tensor:
     if share in (0.0, 1.0):
         return other if share else one
     return slerp(one[None], other[None], share)[0]
-
-
-@torch.inference_mode()
-def likeness(painter: Manipulation, one: Picture, others: Sequence[Picture]) -> list[float]:
-    """How alike others are to a picture in the eyes of the painter's CLIP: cosines."""
-    seen = painter.embedder.pictures([one, *others])
-    return (seen[1:] @ seen[0]).tolist()
