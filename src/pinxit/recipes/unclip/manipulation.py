@@ -23,7 +23,9 @@ from pinxit.pipelines.denoise import DenoiseRequest
 from pinxit.pipelines.work import Job
 from pinxit.recipes.diffusion.painter import KARRAS_FIRST, DiffusionPainter
 from pinxit.recipes.diffusion.window import Framed, Window
-from pinxit.recipes.painting import PREVIEWS, Asked, Enlarger, Progress, Watch, served
+from pinxit.recipes.jobs import PREVIEWS, PaintProgress, Watch, run_jobs
+from pinxit.recipes.painting import Enlarger
+from pinxit.recipes.requests import PaintRequest
 from pinxit.recipes.unclip.embedder import Embedder
 from pinxit.recipes.unclip.graph import Parts, Start, Variation, request
 from pinxit.types import Latent, Mask, Prompt
@@ -122,11 +124,11 @@ class Manipulation(DiffusionPainter):
         ]
         return list(self._serve(jobs, watch, previews, upsampler))
 
-    def varying(self, asked: Asked, picture: Picture, start: Start | None = None) -> Asked:
+    def varying(self, asked: PaintRequest, picture: Picture, start: Start | None = None) -> PaintRequest:
         """What `Painter.asked` gave, as variations of `picture`; nothing is computed yet."""
         return replace(asked, more=Variation(picture, start), route="vary")
 
-    def editing(self, asked: Asked, picture: Picture, mask: Mask | None) -> Asked:
+    def editing(self, asked: PaintRequest, picture: Picture, mask: Mask | None) -> PaintRequest:
         """What `Painter.asked` gave, as an edit of the centre square of `picture`, at the size that is drawn.
 
         Nothing is computed yet. Raises UsageError without a mask, and as `edit` does, which keeps a picture's own size.
@@ -281,7 +283,7 @@ class Manipulation(DiffusionPainter):
         self, route: str, requests: Sequence[DenoiseRequest], watch: Watch | None, previews: float = PREVIEWS
     ) -> list[Any]:
         job = Job([(self.graph.routes[route], one) for one in requests])
-        (found,) = served(self._engine, [job], watch, previews)
+        (found,) = run_jobs(self._engine, [job], watch, previews)
         return found
 
 
@@ -290,7 +292,7 @@ def part_of(watch: Watch | None, start: float, end: float) -> Watch | None:
     if watch is None:
         return None
     told = watch
-    return lambda done: told(Progress(start + (end - start) * done.share, done.preview))
+    return lambda done: told(PaintProgress(start + (end - start) * done.share, done.preview))
 
 
 def _between(one: Tensor, other: Tensor, share: float) -> Tensor:
