@@ -26,6 +26,31 @@ class Completes(Protocol):
 
 
 @runtime_checkable
+class Manipulates(Protocol):
+    """Draws pictures anew from what a CLIP sees in them; see `recipes.unclip.manipulation`."""
+
+    def vary(self, picture: Picture, **how: Any) -> list[Ranked]:
+        """Other pictures of the same things, those first that CLIP sees them in."""
+        ...
+
+    def blend(self, one: Picture, other: Picture, **how: Any) -> list[Picture]:
+        """The way from one picture to the other."""
+        ...
+
+    def shift(self, picture: Picture, before: str, after: str, **how: Any) -> list[Picture]:
+        """The picture led from what one caption says to what another does."""
+        ...
+
+    def reconstruct(self, picture: Picture, **how: Any) -> list[Picture]:
+        """The picture drawn from the noise behind it, and from parts of what is seen in it."""
+        ...
+
+    def edit(self, picture: Picture, mask: Mask, prompt: str, **how: Any) -> list[Ranked]:
+        """The picture with what is white in the mask painted anew."""
+        ...
+
+
+@runtime_checkable
 class Edits(Protocol):
     """Paints a part of a picture anew, or the whole of it to another sentence, as a job of the engine."""
 

@@ -8,7 +8,7 @@ from pinxit.data.bank import Bank
 from pinxit.data.vectors import build_vectors
 from pinxit.recipes.diffusion.stages import store_pictures, store_texts
 from pinxit.recipes.staging import Ended, fit_stage, in_order, say, showing
-from pinxit.recipes.unclip.config import DECODER, SPACE
+from pinxit.recipes.unclip.config import SPACE
 from pinxit.recipes.unclip.release import write_checkpoint
 from pinxit.recipes.unclip.run import UnclipRun
 from pinxit.recipes.unclip.space import Space, SpaceConfig
@@ -37,7 +37,7 @@ def train(run: UnclipRun, stages: Sequence[str] | None = None, stop: Stop | None
             _space(run)
         elif name in run.trained:
             run.need(name, "pictures", "texts", "vectors", SPACE)
-            task = run.decoder_task() if name == DECODER else run.prior_task(name)
+            task = run.task(name)
             fit_stage(run, task, stop, run.brought(task))
         else:
             run.need("checkpoint", SPACE, *run.trained)
@@ -49,10 +49,11 @@ def train(run: UnclipRun, stages: Sequence[str] | None = None, stop: Stop | None
 
 
 def _pictures(run: UnclipRun, stop: Stop) -> None:
-    """Draw or read the decoder's pictures, and the same at CLIP's size where that is another."""
-    decoder = run.config.decoder
-    for name, size in {"pictures": decoder.size, run.looked_at: run.clip.size}.items():
-        store_pictures(run, name, size, decoder.pictures, stop)
+    """Draw or read the decoder's pictures, the same at CLIP's size where that is another, and the upsamplers'."""
+    banks = {run.looked_at: (run.clip.size, run.config.decoder.pictures)}
+    banks |= {name: (stage.size, stage.pictures) for name, stage in run.banks.items()}
+    for name, (size, count) in banks.items():
+        store_pictures(run, name, size, count, stop)
     run.check_banks()
 
 
