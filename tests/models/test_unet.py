@@ -26,12 +26,12 @@ EFFICIENT = replace(TINY, efficient=True, low_res=3, augmentation=True, blocks=(
 CROSS = replace(EFFICIENT, self_attention=False)
 BARE = replace(TINY, text=0, attention=(False, False), middle=False)
 ROUND = replace(PATCHED, bypass=True)
-READING = replace(TINY, context=32, refiner_layers=2)
+REFINED = replace(TINY, context=32, refiner_layers=2)
 IMAGE = replace(TINY, image=20, image_tokens=3)
 SEEN = replace(TINY, text=0, context=24, image=20, self_attention=False)
 MASKED = replace(PATCHED, masked=4)
 ALL = {"tiny": TINY, "patched": PATCHED, "round": ROUND, "if": IF, "efficient": EFFICIENT, "cross": CROSS, "bare": BARE}
-ALL |= {"refiner_layers": READING, "image": IMAGE, "seen": SEEN, "masked": MASKED}
+ALL |= {"refined": REFINED, "image": IMAGE, "seen": SEEN, "masked": MASKED}
 
 
 def small(config: UNetConfig, seed: int = 0, noise: float = 0.1) -> UNet:
@@ -101,7 +101,7 @@ def test_begins_as_zero_and_gradients_reach_every_parameter(name: str) -> None:
             assert parameter.grad is not None and parameter.grad.abs().sum() > 0, path
 
 
-@pytest.mark.parametrize("name", ["tiny", "patched", "efficient", "cross", "reading", "image"])
+@pytest.mark.parametrize("name", ["tiny", "patched", "efficient", "cross", "refined", "image"])
 def test_padding_has_no_influence(name: str) -> None:
     """What masked positions hold, and how many there are; and nothing written there survives a NaN."""
     net, told = small(ALL[name]), given(ALL[name])
@@ -119,7 +119,7 @@ def test_padding_has_no_influence(name: str) -> None:
     torch.testing.assert_close(call(net, **full), call(net, **(told | {"mask": None})), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["tiny", "patched", "efficient", "cross", "reading", "image"])
+@pytest.mark.parametrize("name", ["tiny", "patched", "efficient", "cross", "refined", "image"])
 def test_no_text_at_all(name: str) -> None:
     """Everything masked, as the unconditional half of guidance asks: finite, and the text is forgotten."""
     net, told = small(ALL[name]), given(ALL[name])
@@ -309,19 +309,19 @@ def test_a_picture_embedding_has_an_effect_either_way_where_all_text_is_masked(w
 
 def test_reading_is_zero_initialised_and_tells_words_by_their_places() -> None:
     """A trained network may be given such blocks; then two words that change places are another sentence."""
-    without, told = replace(READING, refiner_layers=0), given(READING)
-    net, grown = small(without), UNet(READING).eval()
+    without, told = replace(REFINED, refiner_layers=0), given(REFINED)
+    net, grown = small(without), UNet(REFINED).eval()
     grown.load_state_dict(grown.state_dict() | net.state_dict())
     torch.testing.assert_close(call(grown, **told), call(net, **told), atol=1e-5, rtol=1e-5)
     swapped = told | {"sequence": told["sequence"][:, [1, 0, 2, 3, 4]]}
     same = call(net, **told)  # attention sees a bag of words
     torch.testing.assert_close(call(net, **swapped), same, atol=1e-4, rtol=1e-4)
-    assert not torch.allclose(call(small(READING), **swapped), call(small(READING), **told), atol=1e-3)
+    assert not torch.allclose(call(small(REFINED), **swapped), call(small(REFINED), **told), atol=1e-3)
 
 
 def test_forgetting_text_leaves_a_network_that_never_had_any() -> None:
     """What the comparison of readers begins anew (scripts/forget_text.py) is all that a text brings, and only that."""
-    having, never = (dict(UNet(config).named_parameters()) for config in (READING, replace(TINY, text=0)))
+    having, never = (dict(UNet(config).named_parameters()) for config in (REFINED, replace(TINY, text=0)))
     assert {name for name in having if not OF_TEXT.search(name)} == never.keys()
 
 
