@@ -75,11 +75,6 @@ def needs(expected: ExpectedScene) -> frozenset[str]:
     return frozenset(sense for sense, value in asked.items() if value)
 
 
-def judgeable(expected: ExpectedScene, attributes: frozenset[str] = frozenset()) -> bool:
-    """Whether a judge that tells these `attributes` sees everything that is asked for."""
-    return needs(expected) <= attributes
-
-
 def overall(scores: Mapping[str, Sequence[bool]]) -> float:
     """The mean of GenEval's six tasks' means (not of all pictures). Raises UsageError when one of them is missing."""
     missing = [task for task in TASKS if not scores.get(task)]

@@ -115,13 +115,13 @@ def _values(text: str) -> list[Any]:
 
 def _run(setup: SweepSetup, planned: list[Settings], out: Path | None) -> tuple[list[Trial], dict[str, Any]]:
     """Every combination tried, and what the results hang on."""
-    from pinxit.evaluation.partial import part_of
+    from pinxit.evaluation.partial import alone_for, part_of
     from pinxit.evaluation.sweep import sweep as run
 
     about = origin(setup.exam, setup.device) | setup.about
     identity = {name: value for name, value in about.items() if name != "date"}
     count = len(setup.asked)
-    with bar("sweeping", len(planned) * count, "pictures") as show:
+    with alone_for(out), bar("sweeping", len(planned) * count, "pictures") as show:
         tried = run(
             setup.asked,
             planned,
