@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pinxit.serve.catalog import Catalog
     from pinxit.serve.files import Urls
     from pinxit.serve.hub import Hub
+    from pinxit.serve.jobs import Jobs
     from pinxit.serve.keys import Caller
     from pinxit.serve.metrics import Metrics
     from pinxit.serve.settings import Settings
@@ -32,12 +33,14 @@ class Context:
     metrics: Metrics
     urls: Urls
     uploads: Uploads
+    jobs: Jobs = field(init=False)
     encoders: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "pinxit-encoder"))
     draining: bool = False
 
     def drain(self) -> None:
         """Take no more work."""
         self.draining = True
+        self.jobs.feeds.close()
 
     def check_open(self) -> None:
         """Raise RefusedError once no more work is taken."""
