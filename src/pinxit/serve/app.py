@@ -14,7 +14,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.routing import APIRoute
 
 from pinxit import __version__
-from pinxit.serve import api, edits, embeddings, images
+from pinxit.serve import api, edits, embeddings, images, page
 from pinxit.serve.admission import Admission
 from pinxit.serve.catalog import Catalog
 from pinxit.serve.context import Context, Here
@@ -63,7 +63,7 @@ def created(settings: Settings, opened: Callable[[], Catalog], died: Died = lamb
     most = int(settings.body_mb * 2**20)
     app.add_middleware(Gate, keys=keys, hosts=settings.hosts, origins=settings.origins, most_bytes=most)
     install(app)
-    for router in (images.router, edits.router, embeddings.router, api.router, api.pictures):
+    for router in (images.router, edits.router, embeddings.router, api.router, api.pictures, page.router):
         app.include_router(router)
     _add_health(app)
     return app
