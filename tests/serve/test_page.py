@@ -27,7 +27,9 @@ def test_the_page_needs_nothing_from_elsewhere(server: Running) -> None:
     for path in WEB.iterdir():
         text = path.read_text(encoding="utf-8").replace('xmlns="http://www.w3.org/2000/svg"', "")
         assert not re.search(r"(https?:)?//[a-z]", re.sub(r"(^|\s)// .*", "", text)), path.name
-        assert "innerHTML" not in text and "eval(" not in text and " style=" not in text and " on" + "click=" not in text
+        assert (
+            "innerHTML" not in text and "eval(" not in text and " style=" not in text and " on" + "click=" not in text
+        )
         assert server.get(f"/web/{path.name}").status_code == 200
     assert not re.search(r'(src|href)="/', answer.text), "addresses are relative: a proxy may put us anywhere"
     assert server.get("/web/page.py").status_code == 404 == server.get("/web/..%2fpage.py").status_code
@@ -120,8 +122,9 @@ def test_a_dropped_picture_tells_how_it_was_made(page: Any, tmp_path: Path) -> N
     facts = {"prompt": "三个绿色的三角形 <b>", "seed": 12, "candidates": 3, "recipe": "dalle"}
     write_png(tmp_path / "p.png", np.zeros((8, 8, 3), np.uint8), facts)
     data = list((tmp_path / "p.png").read_bytes())
-    transfer = page.evaluate_handle("data => { const all = new DataTransfer(); all.items.add(new File("
-                                    "[new Uint8Array(data)], 'p.png', {type: 'image/png'})); return all; }", data)  # fmt: skip
+    code = """data => { const all = new DataTransfer();
+        all.items.add(new File([new Uint8Array(data)], 'p.png', {type: 'image/png'})); return all; }"""
+    transfer = page.evaluate_handle(code, data)
     page.dispatch_event("body", "drop", {"dataTransfer": transfer})
     page.wait_for_selector("#viewer[open]")
     assert page.inner_text("#big-prompt") == facts["prompt"]
