@@ -16,7 +16,7 @@ import pytest
 from pinxit.pipelines.graph import Graph, Stage
 from pinxit.pipelines.work import Job
 from pinxit.pipelines.worker import Each
-from pinxit.recipes.painting import Asked
+from pinxit.recipes.requests import PaintRequest
 from pinxit.serve.admission import Admission, Costs
 from pinxit.serve.catalog import Order
 from pinxit.serve.errors import RefusedError
@@ -27,7 +27,7 @@ from tests.serve.running import Running, running
 
 
 def order(client: str = "a", candidates: int = 1, **how: Any) -> Order:
-    request = Asked(Prompt("a"), candidates, settings={"steps": 1})
+    request = PaintRequest(Prompt("a"), candidates, settings={"steps": 1})
     return Order([(("work",), None)], request=request, client=client, **how)
 
 
@@ -91,10 +91,10 @@ def test_the_budget_refuses_and_says_when() -> None:
 
 def test_what_a_picture_costs_is_learned_by_stage_and_step() -> None:
     costs, job = Costs(), Order([(("m/denoise", "m/rank", "up/up256"), None)])
-    job.request = Asked(Prompt("a"), 4, 2, {"steps": 10})
+    job.request = PaintRequest(Prompt("a"), 4, 2, {"steps": 10})
     costs.learn(job, {"m/denoise": 8.0, "m/rank": 0.4, "up/up256": 6.0})
     assert math.isclose(costs.foreseen(job), 14.4)
-    job.request = Asked(Prompt("a"), 2, 1, {"steps": 5})
+    job.request = PaintRequest(Prompt("a"), 2, 1, {"steps": 5})
     assert math.isclose(costs.foreseen(job), 2.0 + 0.2 + 3.0)
 
 
@@ -150,8 +150,9 @@ def test_rows_are_free_soon_after_a_disconnect(server: Running) -> None:
 
     asyncio.run(all_of_them())
     engine = server.context.hub.runner.engine
-    for _ in range(100):
-        if not engine.jobs:
+    time.sleep(0.3)  # so that the last of them have arrived, to find nobody
+    for _ in range(200):
+        if not engine.jobs and not server.context.hub.tickets:
             break
         time.sleep(0.05)
     assert not engine.jobs and not engine.started and not server.context.hub.tickets

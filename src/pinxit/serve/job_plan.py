@@ -16,14 +16,14 @@ from pinxit.serve.schemas import EditRequest, GenerationRequest, VariationReques
 from pinxit.serve.uploads import data_url
 
 if TYPE_CHECKING:
-    from pinxit.serve.context import Context
+    from pinxit.serve.parts import Parts
     from pinxit.serve.store import Store
 
 NAME = re.compile(r"[0-9a-f]{32}")
 KINDS: dict[str, Any] = {"paint": GenerationRequest, "edit": EditRequest, "vary": VariationRequest}
 
 
-async def requests_of(asked: JobRequest, owner: str, here: Context, store: Store) -> list[dict[str, Any]]:
+async def requests_of(asked: JobRequest, owner: str, here: Parts, store: Store) -> list[dict[str, Any]]:
     """What is to be written down for each recipe: all drawn, all defaults filled in, pictures on the disk.
 
     Raises RefusedError for a picture that is not there or cannot be read.
@@ -53,7 +53,7 @@ async def requests_of(asked: JobRequest, owner: str, here: Context, store: Store
     return found
 
 
-async def settled_plan(here: Context, store: Store, request: dict[str, Any]) -> Plan:
+async def settled_plan(here: Parts, store: Store, request: dict[str, Any]) -> Plan:
     """The plan of a written request. Raises RefusedError and PinxitError for what cannot be painted."""
     kind = KINDS[request["kind"]]
     about = {"model": request["recipe"], "n": None, "candidates": request["candidates"], "seed": request["seed"]}
@@ -86,7 +86,7 @@ def _read(file: Path, param: str) -> bytes:
         raise RefusedError(404, f"{param}: the picture is not here any more.", param, "not_found") from error
 
 
-async def _kept(given: str, param: str, owner: str, here: Context, store: Store) -> str:
+async def _kept(given: str, param: str, owner: str, here: Parts, store: Store) -> str:
     """The name of a picture of the owner's, or of one that is sent now and kept from now on."""
     if NAME.fullmatch(given):
         if not await store.do(stores.picture_of(owner, given)):

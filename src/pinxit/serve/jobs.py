@@ -27,7 +27,7 @@ from pinxit.serve.store import Kept, Record, Store
 
 if TYPE_CHECKING:
     from pinxit.pipelines.work import Event
-    from pinxit.serve.context import Context
+    from pinxit.serve.parts import Parts
     from pinxit.types import Ranked
 
 log = logging.getLogger("pinxit.serve")
@@ -49,7 +49,7 @@ class Live:
 class Jobs:
     """All of them; `live` by id."""
 
-    def __init__(self, here: Context, store: Store) -> None:
+    def __init__(self, here: Parts, store: Store) -> None:
         self.here, self.store, self.feeds = here, store, Feeds()
         self.live: dict[str, Live] = {}
         self.closing = False
