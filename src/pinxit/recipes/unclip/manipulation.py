@@ -28,7 +28,7 @@ from pinxit.recipes.painting import Enlarger
 from pinxit.recipes.requests import PaintRequest
 from pinxit.recipes.unclip.embedder import Embedder
 from pinxit.recipes.unclip.graph import Parts, Start, Variation, request
-from pinxit.types import Latent, Mask, Prompt
+from pinxit.types import Filter, Latent, Mask, Prompt
 
 if TYPE_CHECKING:
     from pinxit.types import Filter, Picture, Ranked
