@@ -13,8 +13,9 @@ from pinxit.old_names import RENAMED
 from pinxit.recipes.dalle import presets as dalle
 from pinxit.recipes.diffusion.config import SamplingConfig, Stage, StageConfig
 from pinxit.recipes.imagen import presets as imagen
+from pinxit.training.plan import Plan
 
-KINDS = (dalle.DalleConfig, dalle.NoiseConfig, SamplingConfig, Stage, StageConfig, UNetConfig)
+KINDS = (dalle.DalleConfig, dalle.NoiseConfig, Plan, SamplingConfig, Stage, StageConfig, UNetConfig)
 
 
 def test_the_table_leads_from_names_that_are_gone_to_fields() -> None:
@@ -48,6 +49,8 @@ def test_old_json_of_a_cascade() -> None:
 
 
 def test_old_dotted_changes() -> None:
+    later = override(dalle.nano(), ["plans.clip.decayed=512"])
+    assert later.plans.clip.decay_horizon == 512
     changed = override(dalle.nano(), ["alike=true", "noise.worn=true", "noise.redrawn=0.25"])
     assert (changed.codebook_init, changed.noise.corrupted, changed.noise.reconstructed) == (True, True, 0.25)
     cascade = override(imagen.nano(), ["stages.base.unet.reading=1", "stages.upsampler.noisiest=0.5"])

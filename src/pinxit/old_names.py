@@ -11,6 +11,7 @@ from pinxit.schema import fields_of, plain
 RENAMED: Mapping[str, Mapping[str, str]] = {  # the dataclass, the old name, the new one
     "DalleConfig": {"alike": "codebook_init"},
     "NoiseConfig": {"redrawn": "reconstructed", "worn": "corrupted"},
+    "Plan": {"decayed": "decay_horizon"},
     "SamplingConfig": {"most": "max_threshold"},
     "Stage": {"noisiest": "max_augmentation"},
     "StageConfig": {"noisiest": "max_augmentation"},

@@ -28,7 +28,7 @@ WEIGHTS: dict[str, tuple[object, ...]] = {
     "lr": (1e-3,),
     "final_lr": (1e-2,),
     "schedule": ("linear", "constant"),
-    "decayed": (64,),
+    "decay_horizon": (64,),
     "warmup": (64,),
     "betas": ((0.5, 0.999), (0.9, 0.9)),
     "eps": (1e-2,),

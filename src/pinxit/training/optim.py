@@ -53,7 +53,7 @@ def learning_rate(plan: Plan, images: int) -> float:
     """The rate of the update that starts when `images` have been seen: a linear warm-up, then `plan.schedule`."""
     if images < plan.warmup:
         return plan.lr * min(1.0, (images + plan.batch) / plan.warmup)
-    past = min(1.0, (images - plan.warmup) / max(1, (plan.decayed or plan.images) - plan.warmup))
+    past = min(1.0, (images - plan.warmup) / max(1, (plan.decay_horizon or plan.images) - plan.warmup))
     if plan.schedule == "constant":
         return plan.lr
     left = 0.5 * (1 + math.cos(math.pi * past)) if plan.schedule == "cosine" else 1 - past

@@ -290,7 +290,7 @@ def paper() -> DalleConfig:
                 batch=512,
                 lr=1e-4,
                 final_lr=1.25e-6,
-                decayed=1_200_000 * 512,
+                decay_horizon=1_200_000 * 512,
                 decay=1e-4,
                 channels_last=True,
             ),
