@@ -186,7 +186,9 @@ def unclip(tmp_path_factory: pytest.TempPathFactory) -> tuple[Painter, list[Pain
 
 
 @pytest.mark.parametrize("seed", range(FEW))
-def test_unclip_paints_the_same_in_any_schedule(unclip: tuple[Painter, list[PaintRequest], list[str]], seed: int) -> None:
+def test_unclip_paints_the_same_in_any_schedule(
+    unclip: tuple[Painter, list[PaintRequest], list[str]], seed: int
+) -> None:
     assert len(set(unclip[2])) == len(unclip[2]), "settings that make no difference would prove nothing"
     schedule(*unclip, seed)
 
