@@ -3,7 +3,7 @@
 | stage | worker | from | to |
 |---|---|---|---|
 | `text` | `Each` | the job's `PaintRequest` | a `PriorRequest` a candidate: the caption as the prior is told it |
-| `prior` | `CoroutineWorker` | that | the decoder's `DenoiseRequest`: an embedding, drawn by the prior that is asked for |
+| `prior` | `CoroutineWorker` | that | the `DenoiseRequest` of an embedding that the prior draws |
 | `decoder` | `DenoiseWorker` | that | a `Candidate`: a picture walked down from noise |
 | `embed` | `Each` | candidates | the same with their CLIP embeddings |
 | `rank` | `Each`, gathers | all candidates of the job | the kept ones as `Ranked`, best first |
