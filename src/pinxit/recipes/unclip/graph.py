@@ -8,8 +8,9 @@
 | `embed` | `Each` | candidates | the same with their CLIP embeddings |
 | `rank` | `Each`, gathers | all candidates of the job | the kept ones as `Ranked`, best first |
 
-Variations begin at `picture`, which asks CLIP what it sees, and end at `likeness`, which ranks by it; the way `draw` is for
-embeddings that are there already, `invert` leads from pictures to the noise behind them. Upsamplers follow as in Imagen.
+Variations begin at `picture`, which asks CLIP what it sees, and end at `likeness`, which ranks by it; the way `draw` is
+for embeddings that are there already, `invert` leads from pictures to the noise behind them. Upsamplers follow as in
+Imagen.
 """
 
 from __future__ import annotations
