@@ -7,7 +7,7 @@ use B batch, L text positions, D width, E pooled width, H and W rows and columns
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pinxit.schema import Seed, check_fields
 from pinxit.texts import check_text
@@ -33,6 +33,23 @@ class Prompt:
     def __post_init__(self) -> None:
         check_fields(self, "")
         check_text(self.text, "the prompt")
+
+
+Filter = Literal["nearest", "lanczos", "bilinear", "bicubic", "area", "hamming"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """How a picture of any size becomes the square that a model sees; the default is CLIP's (section 2.4).
+
+    `resized` to `side` pixels (None: the model's own) is the shorter side, the longer one, or both, whatever becomes of
+    the proportions; then the centre is cropped, and what a longer side leaves free is `fill`, a level of grey.
+    """
+
+    resized: Literal["shorter", "longer", "both"] = "shorter"
+    side: int | None = None
+    method: Filter = "bicubic"
+    fill: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from pinxit.evaluation.evaluators import (
     painter_scores,
     scores,
 )
-from pinxit.evaluation.geneval import Rules, judgeable
+from pinxit.evaluation.geneval import Rules, needs
 from pinxit.evaluation.questions import NEEDED, Exam, Question, judged_by, questions, true_picture, wrong_picture
 from pinxit.functional.boxes import Sight
 from pinxit.types import Prompt, Ranked
@@ -67,10 +67,10 @@ def test_an_exam_asks_only_what_its_judge_can_tell() -> None:
     tasks = judged_by(some, "gallery")
     assert set(tasks) >= {*TASKS, "stack", "behind", "words"} and not set(tasks) & {"walking", "riding", "outfit"}
     asked = questions(Exam("gallery", prompts=10 * len(tasks), tasks=tasks))
-    assert {one.task for one in asked} == set(tasks) and all(judgeable(one.wanted, some) for one in asked)
+    assert {one.task for one in asked} == set(tasks) and all(needs(one.wanted) <= some for one in asked)
     assert [one.task for one in questions(Exam("gallery", prompts=len(every)))] == list(every)
     assert judged_by(frozenset(sense for needed in NEEDED.values() for sense in needed), "gallery") == ()
-    left_out = {one.task for one in questions(Exam("gallery", prompts=220)) if not judgeable(one.wanted, some)}
+    left_out = {one.task for one in questions(Exam("gallery", prompts=220)) if not needs(one.wanted) <= some}
     assert {"outfit", "shaped", "view", "light", "made of"} <= left_out <= set(every) - set(tasks)
 
 

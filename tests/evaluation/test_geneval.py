@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pinxit.errors import UsageError
-from pinxit.evaluation.geneval import Rules, complaints, judgeable, overall
+from pinxit.evaluation.geneval import Rules, complaints, needs, overall
 from pinxit.functional.boxes import Box, Detection, Sight
 from pinxit.world.demands import Demand, Wanted, WantedRelation, demand
 from pinxit.world.dice import Dice
@@ -292,7 +292,7 @@ def test_who_tells_no_links_judges_riding_and_behind_by_boxes_alone() -> None:
     ],
 )
 def test_what_cannot_be_seen_is_not_judged_as_if_it_were(wanted: Demand, needed: str) -> None:
-    assert not judgeable(wanted) and not judgeable(wanted, EVERYTHING - {needed}) and judgeable(wanted, EVERYTHING)
+    assert needed in needs(wanted) <= EVERYTHING
     sight = seen(thing("sign"), thing("fox"), thing("snail"), thing("armchair"), thing("dog"))
     with pytest.raises(UsageError, match=f"tells no {needed}"):
         complaints(replace(sight, senses=EVERYTHING - {needed}), wanted)

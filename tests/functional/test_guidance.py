@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pinxit.errors import UsageError
-from pinxit.functional.diffusion import eps_from_x0, q_sample, target, x0_from
+from pinxit.functional.diffusion import q_sample, target, x0_from
 from pinxit.functional.guidance import (
     Thresholding,
     dynamic_threshold,
     guide,
-    rescale,
     row_quantile,
     static_threshold,
     threshold,
 )
+from tests.functional.helpers import eps_from_x0
 
 quick = settings(max_examples=60, deadline=None)
 seeds = st.integers(0, 2**32 - 1)
@@ -143,30 +143,8 @@ def test_dynamic_thresholding_equals_diffusers(percentile: float, most: float) -
 
 def test_samples_do_not_see_each_other() -> None:
     c, u = pictures(1), pictures(2)
-    thresholded, rescaled = dynamic_threshold(c, 0.9), rescale(guide(c, u, 5.0), c, 0.7)
+    thresholded, guided = dynamic_threshold(c, 0.9), guide(c, u, 5.0)
     for row in range(4):
         one = slice(row, row + 1)
         torch.testing.assert_close(thresholded[one], dynamic_threshold(c[one], 0.9))
-        torch.testing.assert_close(rescaled[one], rescale(guide(c[one], u[one], 5.0), c[one], 0.7))
-
-
-def test_rescaling_equals_the_paper() -> None:
-    c, u = pictures(4), pictures(5)
-    guided = guide(c, u, 7.5)
-    assert torch.equal(rescale(guided, c, 0.0), guided)
-    torch.testing.assert_close(rescale(guided, c, 1.0).std((1, 2, 3)), c.std((1, 2, 3)))
-    factor = (c.flatten(1).std(1) / guided.flatten(1).std(1))[:, None, None, None]
-    torch.testing.assert_close(rescale(guided, c, 0.7), 0.7 * guided * factor + 0.3 * guided)
-
-
-def test_rescaling_equals_diffusers() -> None:
-    theirs = pytest.importorskip("diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion")
-    c, u = pictures(6), pictures(7)
-    guided = guide(c, u, 7.5)
-    torch.testing.assert_close(rescale(guided, c, 0.7), theirs.rescale_noise_cfg(guided, c, 0.7))
-
-
-def test_rescaling_a_flat_picture_is_no_division_by_zero() -> None:
-    flat = torch.full((1, 3, 4, 4), 0.5)
-    torch.testing.assert_close(rescale(flat, flat, 0.0), flat)
-    assert rescale(flat, flat, 1.0).isfinite().all()
+        torch.testing.assert_close(guided[one], guide(c[one], u[one], 5.0))

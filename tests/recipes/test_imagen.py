@@ -20,7 +20,7 @@ from pinxit.config import override
 from pinxit.data.bank import Bank
 from pinxit.data.writing_systems import readable
 from pinxit.errors import CheckpointError, UsageError
-from pinxit.functional.diffusion import Prediction, eps_from_x0, even_sigmas, q_sample, sigma_at, target
+from pinxit.functional.diffusion import Prediction, even_sigmas, q_sample, sigma_at, target
 from pinxit.functional.diffusion_losses import squared_error
 from pinxit.functional.samplers import SAMPLERS, Denoised, drive
 from pinxit.models.text import TextTransformerConfig
@@ -47,6 +47,7 @@ from pinxit.training.stop import Stop
 from pinxit.types import Condition
 from pinxit.weights.checkpoint import open_checkpoint
 from pinxit.world import World
+from tests.functional.helpers import eps_from_x0
 from tests.recipes.curves import check_curve
 from tests.recipes.squares import write_squares
 

@@ -17,7 +17,7 @@ from pinxit.errors import CheckpointError
 from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
 from pinxit.weights.clip_export import save_transformers_clip
 from pinxit.weights.clip_names import hf_names, openai_names
-from pinxit.weights.clip_settings import OPEN_CLIP_TEXT, OPEN_CLIP_VISION, check_settings, open_clip_look
+from pinxit.weights.clip_settings import OPEN_CLIP_TEXT, OPEN_CLIP_VISION, check_settings
 from pinxit.weights.public_clip import load_public_clip
 from tests.weights import answers
 from tests.weights.answers import TOWERS
@@ -238,53 +238,6 @@ def test_what_is_no_clip_is_refused(tmp_path: Path) -> None:
         load_public_clip(tmp_path)
 
 
-LARGE = {"height": 48, "width": 48}
-
-
-@pytest.mark.parametrize(
-    ("change", "name"),
-    [
-        ({"do_resize": False}, "do_resize"),
-        ({"size": {"height": 32, "width": 32}}, "size"),
-        ({"size": {"shortest_edge": 48}}, "size"),
-        ({"size": 48}, "size"),
-        ({"resample": 2}, "resample"),
-        ({"do_center_crop": False}, "do_center_crop"),
-        ({"crop_size": LARGE}, "crop_size"),
-        ({"do_rescale": False}, "do_rescale"),
-        ({"rescale_factor": 1 / 127.5}, "rescale_factor"),
-        ({"image_mean": "grey"}, "image_mean"),
-        ({"image_std": [0.5, 0.5]}, "clip.std"),
-        ({"image_std": [0.5, 0, 0.5]}, "image_std"),
-    ],
-)
-def test_pictures_that_are_prepared_otherwise_are_refused(tmp_path: Path, change: dict[str, object], name: str) -> None:
-    save_transformers_clip(CLIP(SMALL), tmp_path)
-    path = tmp_path / "preprocessor_config.json"
-    usual = {
-        "size": {"shortest_edge": SMALL.vision.size},
-        "crop_size": SMALL.vision.size,
-        "do_resize": True,
-        "resample": 3,
-    }
-    path.write_text(json.dumps(usual | {"do_center_crop": True, "do_rescale": True, "rescale_factor": 1 / 255}))
-    load_public_clip(tmp_path)
-    path.write_text(json.dumps(usual | change))
-    with pytest.raises(CheckpointError, match=name):
-        load_public_clip(tmp_path)
-
-
-def test_pictures_that_are_not_normalised(tmp_path: Path) -> None:
-    save_transformers_clip(CLIP(SMALL), tmp_path)
-    (tmp_path / "preprocessor_config.json").write_text('{"do_normalize": false, "image_mean": [0.5, 0.5, 0.5]}')
-    config = load_public_clip(tmp_path).config
-    assert (config.mean, config.std) == ((0.0,) * 3, (1.0,) * 3)
-    (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}')
-    model = load_public_clip(tmp_path)
-    assert (model.config.mean, model.config.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
-    assert model.mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
-
-
 @pytest.mark.parametrize("tower", ["text", "vision"])
 @pytest.mark.parametrize("how", ["moved", "null", "missing", "list", "no heads", "words"])
 def test_configs_as_they_come(tmp_path: Path, tower: str, how: str) -> None:
@@ -321,16 +274,13 @@ def test_configs_as_they_come(tmp_path: Path, tower: str, how: str) -> None:
         ("vision_cfg", {"something_new": 1}),
         ("text_cfg", {"pool_type": "last"}),
         ("text_cfg", {"no_causal_mask": True}),
-        ("preprocess_cfg", {"resize_mode": "squash"}),
-        ("preprocess_cfg", {"interpolation": "bilinear"}),
-        ("preprocess_cfg", {"size": 999}),
     ],
 )
 def test_settings_of_open_clip_that_are_not_followed(section: str, setting: dict[str, object]) -> None:
-    ours = {"vision_cfg": OPEN_CLIP_VISION, "text_cfg": OPEN_CLIP_TEXT, "preprocess_cfg": open_clip_look(32)}[section]
+    ours = {"vision_cfg": OPEN_CLIP_VISION, "text_cfg": OPEN_CLIP_TEXT}[section]
     with pytest.raises(CheckpointError, match=f"{next(iter(setting))} is .* does not follow"):
         check_settings(setting, ours, "file")
-    usual = {"no_ln_pre": False, "pool_type": "argmax" if section == "text_cfg" else "tok", "resize_mode": "shortest"}
+    usual = {"no_ln_pre": False, "pool_type": "argmax" if section == "text_cfg" else "tok"}
     check_settings({name: usual[name] for name in setting if name in usual}, ours, "file")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from pinxit.world import World, chinese_free, chinese_turns, english, english_free, english_turns
-from pinxit.world.captions import Language, captions, rich_caption
+from pinxit.world.captions import Language, captions
 from pinxit.world.chinese_phrases import phrase as phrase_zh
 from pinxit.world.dice import Dice
 from pinxit.world.english_phrases import phrase
@@ -240,11 +240,11 @@ def test_noun_phrases_put_things_in_many_words() -> None:
     assert {"coffee", "a cup of coffee"} <= english_of(Part("cup of coffee", "sprite"))
 
 
-def test_a_rich_caption_tells_ground_and_place_on_demand() -> None:
+def test_a_caption_that_tells_all_tells_ground_and_place() -> None:
     scene = Scene("single_object", (Item("penguin", "sprite", (0.03, 0.6, 0.33, 0.97)),), place="blue")
-    said = {rich_caption(scene, WORDS, "en", Dice(k)) for k in range(400)}
+    said = {english_free.say(scene, WORDS, Dice(k), True, True) for k in range(400)}
     assert "a penguin at the bottom left on a blue background" in said
     assert all("blue" in s and "left" in s and ("bottom" in s or "lower" in s) for s in said)
-    said_zh = {rich_caption(scene, WORDS, "zh", Dice(k)) for k in range(400)}
+    said_zh = {chinese_free.say(scene, WORDS, Dice(k), True, True) for k in range(400)}
     assert "左下角有一只企鹅，蓝色背景" in said_zh
     assert all("蓝色" in s and "左下" in s for s in said_zh)

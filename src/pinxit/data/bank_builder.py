@@ -86,7 +86,9 @@ class Builder:
             _compare(read_manifest(folder), about, folder)
         elif (folder / PARTS / PLAN).exists():
             _compare(read_json(folder / PARTS / PLAN, dict, DataError, AGAIN), about, folder)
-        elif folder.exists() and any(path.name not in (PARTS, PICTURES) for path in folder.iterdir()):
+        elif folder.exists() and any(
+            path.name not in (PARTS, PICTURES) and not path.name.startswith(".") for path in folder.iterdir()
+        ):
             raise DataError(f"{folder} is not empty and holds no bank; choose another folder.")
         chunk = max(SMALLEST_CHUNK, min(LARGEST_CHUNK, count // 64))
         start = len(_header(count, size))

@@ -68,7 +68,7 @@ class ChunkedJob(ABC):
         found = next((path for path in (folder / self.MANIFEST, folder / PARTS / PLAN) if path.is_file()), None)
         if found is not None:
             self._compare(read_json(found, self.ABOUT))
-        elif folder.exists() and any(path.name != PARTS for path in folder.iterdir()):
+        elif folder.exists() and any(path.name != PARTS and not path.name.startswith(".") for path in folder.iterdir()):
             raise DataError(f"{folder} is not empty and holds no {self.KIND}; choose another folder.")
 
     @property

@@ -20,7 +20,7 @@ from pinxit.data.identity import differences, fingerprint, first_readable, ident
 from pinxit.data.pool import cores, ordered
 from pinxit.data.problems import Problem, Problems, read
 from pinxit.errors import DataError, UsageError
-from pinxit.files import read_json, replacing, write_json
+from pinxit.files import alone_in, read_json, replacing, write_json
 from pinxit.schema import Whole
 from pinxit.types import Dataset, Example
 
@@ -63,12 +63,25 @@ def write_shards(
     on with the next missing one and the result is the same to the byte. Items that cannot be used are skipped, named
     in `problems` and in out/NNNNN_stats.json, and told on the logger "pinxit". `progress(done, count)` is called now
     and then. Raises UsageError for numbers out of range, DataError when `out` holds shards of other data, PinxitError
-    when the disk is full.
+    when the disk is full. Only one command at a time writes into `out`: UsageError.
     """
     count = len(dataset) if count is None else min(count, len(dataset))
     if count < 1 or per_shard < 1 or form not in FORMS:
         raise UsageError(f"shards need count and per-shard of at least 1 and format png or webp, not {form}.")
     out = Path(out)
+    with alone_in(out, f"the shards {out}"):
+        return _write_all(dataset, out, count, per_shard, form, workers, progress)
+
+
+def _write_all(
+    dataset: Dataset,
+    out: Path,
+    count: int,
+    per_shard: int,
+    form: Form,
+    workers: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> Written:
     _claim(out, dataset, count, per_shard, form)
     spans = [range(start, min(start + per_shard, count)) for start in range(0, count, per_shard)]
     pending = [number for number in range(len(spans)) if not _finished(out, number)]

@@ -75,11 +75,6 @@ def needs(wanted: Demand) -> frozenset[str]:
     return frozenset(sense for sense, value in asked.items() if value)
 
 
-def judgeable(wanted: Demand, senses: frozenset[str] = frozenset()) -> bool:
-    """Whether a judge that tells these `senses` sees everything that is asked for."""
-    return needs(wanted) <= senses
-
-
 def overall(scores: Mapping[str, Sequence[bool]]) -> float:
     """The mean of GenEval's six tasks' means (not of all pictures). Raises UsageError when one of them is missing."""
     missing = [task for task in TASKS if not scores.get(task)]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pinxit.errors import DataError, UsageError
-from pinxit.files import write_text
+from pinxit.files import alone, write_text
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
@@ -21,6 +22,13 @@ T = TypeVar("T")
 def part_of(out: Path | None) -> Path | None:
     """Where the half-done work for a result is kept; nowhere without a result."""
     return out.with_name(f"{out.name}.part") if out else None
+
+
+@contextmanager
+def alone_for(out: Path | None) -> Iterator[None]:
+    """Inside the block nobody else works at the result `out`. Raises UsageError while somebody does."""
+    with nullcontext() if out is None else alone(out.with_name(f".{out.name}.lock"), f"the report {out}"):
+        yield
 
 
 def keep(path: Path, identity: Mapping[str, Any], content: Mapping[str, Any]) -> None:

@@ -54,16 +54,6 @@ def guide(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
     return conditional if scale == 1 else torch.lerp(unconditional, conditional, scale)
 
 
-def rescale(guided: Tensor, conditional: Tensor, phi: float) -> Tensor:
-    """`guided` with its standard deviation pulled back towards `conditional`'s: phi 0 not at all, 1 altogether.
-
-    Common diffusion noise schedules (arXiv 2305.08891), eq. 15 and 16, row by row.
-    """
-    axes = tuple(range(1, guided.ndim))
-    factor = conditional.std(axes, keepdim=True) / guided.std(axes, keepdim=True).clamp(min=1e-12)
-    return guided * (phi * factor + (1 - phi))
-
-
 def threshold(x0: Tensor, about: Thresholding) -> Tensor:
     """x0 as `about` has it."""
     if about.kind == "dynamic":

@@ -16,6 +16,7 @@ from pinxit.errors import UsageError
 from pinxit.models.clip_resnet import ResNetTower
 from pinxit.models.layers import Activation, Blocks
 from pinxit.schema import Count, Finite, Positive, Several, Whole, check_fields
+from pinxit.types import Fitting
 
 RGB = 3
 MAX_LOGIT_SCALE = math.log(100.0)  # section 2.5: logits are never scaled by more than 100
@@ -155,6 +156,7 @@ class CLIP(nn.Module):
         self.visual = build_vision(config.vision, config.embed, config.activation)
         self.text = TextTower(config.text, config.embed, config.activation)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.fitting = Fitting()  # how whoever trained it made pictures of its size
         self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1), persistent=False)
 

@@ -159,8 +159,11 @@ class Painter(ABC):
         )
 
     def rank(self, prompt: Prompt, pictures: Sequence[Picture], **settings: Any) -> list[Ranked]:
-        """Candidates 0, 1, 2 ... of a prompt, best first, as `paint` ranks them by these settings."""
-        agreement = (self.defaults | settings)["agreement"]
+        """Candidates 0, 1, 2 ... of a prompt, best first, as `paint` ranks them by these settings.
+
+        Raises UsageError as `settled` does.
+        """
+        agreement = self.settled(settings)["agreement"]
         return self.ranker.ranked(prompt.text, prompt.seed, pictures, agreement=agreement)
 
     def _serve(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from pinxit.files import read_json
 from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
 from pinxit.models.layers import Activation
 from pinxit.schema import checked
+from pinxit.types import Fitting
+from pinxit.weights.clip_look import open_clip_look, transformers_look
 from pinxit.weights.clip_names import Names, hf_names, openai_names
 from pinxit.weights.clip_settings import (
     DEFAULTS,
@@ -28,12 +30,9 @@ from pinxit.weights.clip_settings import (
     OPEN_CLIP_VISION,
     Hugging,
     OpenClip,
-    Processor,
     TextSettings,
     VisionSettings,
     check_settings,
-    open_clip_look,
-    processor,
 )
 from pinxit.weights.tensor_files import first_of, not_finite, read_tensors, some
 
@@ -54,6 +53,7 @@ class Found:
     tensors: Mapping[str, Tensor]
     names: Callable[[str], Names]
     ignored: tuple[str, ...] = ()
+    fitting: Fitting = field(default_factory=Fitting)
 
 
 def load_public_clip(path: Path, activation: Activation | None = None) -> CLIP:
@@ -72,6 +72,7 @@ def load_public_clip(path: Path, activation: Activation | None = None) -> CLIP:
     model.load_state_dict(state, assign=True)
     for name in ("mean", "std"):
         setattr(model, name, torch.tensor(getattr(found.config, name)).view(3, 1, 1))
+    model.fitting = found.fitting
     count = sum(p.numel() for p in model.parameters())
     vision = found.config.vision
     tower = f"ResNet {vision.stages}" if vision.stages else f"ViT of {vision.layers} layers, patch {vision.patch}"
@@ -175,17 +176,14 @@ def _open_clip(folder: Path) -> Found:
     config = _inferred(tensors, "quickgelu" if model.get("quick_gelu") else "gelu", folder)
     check_settings(vision, OPEN_CLIP_VISION, f"{where}: model_cfg.vision_cfg")
     check_settings(text, OPEN_CLIP_TEXT, f"{where}: model_cfg.text_cfg")
-    check_settings(shown, open_clip_look(config.vision.size), f"{where}: preprocess_cfg")
+    look = open_clip_look(shown, config.vision.size, f"{where}: preprocess_cfg")
     heads = {"vision": vision.get("head_width", OPENAI_HEAD), "text": OPENAI_HEAD}
     towers = (
         replace(config.vision, heads=max(1, config.vision.width // heads["vision"])),
         replace(config.text, heads=text.get("heads", config.text.heads)),
     )
-    given: Mapping[str, Any] = shown
-    look = {name: tuple(given[name]) for name in ("mean", "std") if name in given}
-    return Found(
-        "open_clip's CLIP", _config(where, config.embed, *towers, config.activation, look), tensors, openai_names
-    )
+    config = _config(where, config.embed, *towers, config.activation, look.colours)
+    return Found("open_clip's CLIP", config, tensors, openai_names, fitting=look.fitting)
 
 
 def _transformers(folder: Path) -> Found:
@@ -195,9 +193,9 @@ def _transformers(folder: Path) -> Found:
         raise CheckpointError(f"{where} describes a {described.get('model_type')} model, not a clip.")
     vision, text = (_described(described, tower, where) for tower in ("vision", "text"))
     weights = first_of(folder, HF_FILES)
-    look = _look(folder / "preprocessor_config.json", vision["image_size"])
-    config = _from_transformers(vision, text, described.get("projection_dim", 512), look, where)
-    return Found("transformers' CLIP", config, read_tensors(weights), hf_names, HF_BUFFERS)
+    look = transformers_look(folder / "preprocessor_config.json", vision["image_size"])
+    config = _from_transformers(vision, text, described.get("projection_dim", 512), look.colours, where)
+    return Found("transformers' CLIP", config, read_tensors(weights), hf_names, HF_BUFFERS, look.fitting)
 
 
 def _described(described: Hugging, tower: str, where: Path) -> dict[str, Any]:
@@ -212,21 +210,8 @@ def _described(described: Hugging, tower: str, where: Path) -> dict[str, Any]:
     return found
 
 
-def _look(path: Path, size: int) -> dict[str, tuple[float, ...]]:
-    """Mean and spread of the pictures' colours. Raises CheckpointError for a way of preparing them that is not ours."""
-    if not path.is_file():
-        return {}
-    shown: Mapping[str, Any] = read_json(path, Processor, CheckpointError)
-    ways = processor(size)
-    check_settings({name: shown[name] for name in ways if name in shown}, ways, str(path))
-    if shown.get("do_normalize") is False:
-        return {"mean": (0.0,) * 3, "std": (1.0,) * 3}
-    names = (("mean", "image_mean"), ("std", "image_std"))
-    return {ours: tuple(shown[theirs]) for ours, theirs in names if theirs in shown}
-
-
 def _from_transformers(
-    vision: dict[str, Any], text: dict[str, Any], embed: int, look: dict[str, tuple[float, ...]], where: Path
+    vision: dict[str, Any], text: dict[str, Any], embed: int, look: Mapping[str, tuple[float, ...]], where: Path
 ) -> CLIPConfig:
     acts: dict[str, Activation] = {"quick_gelu": "quickgelu", "gelu": "gelu"}
     for tower in (vision, text):

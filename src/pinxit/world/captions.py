@@ -68,14 +68,6 @@ def _say(language: Literal["en", "zh"]) -> Callable[[Scene, Lexicon, Dice, bool,
     return chinese_free.say if language == "zh" else english_free.say
 
 
-def rich_caption(scene: Scene, words: Lexicon, language: Literal["en", "zh"], dice: Dice) -> str:
-    """A caption that tells all there is to tell: the ground, where things lie, what is small or big.
-
-    In the turns of phrase of the worlds beyond `small`, whatever the lexicon.
-    """
-    return _say(language)(scene, words, dice, meaning(scene).ground_told, True)
-
-
 def plain_caption(scene: Scene, words: Lexicon, language: Literal["en", "zh"] = "en") -> str:
     """The plainest true caption."""
     plan = meaning(scene)

@@ -115,13 +115,13 @@ def _values(text: str) -> list[Any]:
 
 def _run(bench: Bench, planned: list[Settings], out: Path | None) -> tuple[list[Tried], dict[str, Any]]:
     """Every combination tried, and what the results hang on."""
-    from pinxit.evaluation.partial import part_of
+    from pinxit.evaluation.partial import alone_for, part_of
     from pinxit.evaluation.sweep import sweep as run
 
     about = origin(bench.exam, bench.device) | bench.about
     identity = {name: value for name, value in about.items() if name != "date"}
     count = len(bench.asked)
-    with bar("sweeping", len(planned) * count, "pictures") as show:
+    with alone_for(out), bar("sweeping", len(planned) * count, "pictures") as show:
         tried = run(
             bench.asked,
             planned,

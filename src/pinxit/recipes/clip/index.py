@@ -22,16 +22,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 import numpy as np
 
 from pinxit.errors import DataError, PinxitError, UsageError
-from pinxit.files import parse_json, read_json, replacing, write_json
+from pinxit.files import alone_in, parse_json, read_json, replacing, write_json
 from pinxit.schema import Count, Whole
 from pinxit.weights.tensor_files import write_tensors
 
 if TYPE_CHECKING:
-    from filelock import FileLock
     from usearch.index import Index as Graph
 
 FORMAT = 1
-MANIFEST, GONE, LOCK = "index.json", "gone.json", ".lock"
+MANIFEST, GONE = "index.json", "gone.json"
 AGAIN = "delete the index and make it again"
 CHUNK = "chunk-{:06d}.safetensors"
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
@@ -79,7 +78,7 @@ class PictureIndex:
     rows: list[Row]
     gone: set[int]
     _graph: Graph | None = None
-    _lock: FileLock | None = None
+    _writing: bool = False
 
     @classmethod
     def create(cls, folder: Path, model: str, fingerprint: str, width: int) -> PictureIndex:
@@ -90,7 +89,7 @@ class PictureIndex:
             return found
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{folder} is a file, not a folder for an index: choose another place.")
-        if folder.exists() and any(folder.iterdir()):
+        if folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
             raise UsageError(f"{folder} is not empty and holds no index: choose another folder.")
         write_json(folder / MANIFEST, {"format": FORMAT, "model": model, "fingerprint": fingerprint, "width": width})
         return cls(folder, model, fingerprint, width, [], set())
@@ -127,23 +126,16 @@ class PictureIndex:
 
         Raises UsageError while another process or thread writes it.
         """
-        from filelock import FileLock, Timeout
-
-        self._lock = self._lock or FileLock(self.folder / LOCK, timeout=0)
-        if self._lock.is_locked:  # inside a block already
+        if self._writing:  # inside a block already
             yield
             return
-        try:
-            self._lock.acquire()
-        except Timeout as busy:
-            raise UsageError(f"another command writes the index {self.folder}: try again when it is done.") from busy
-        except OSError as error:
-            raise PinxitError(f"cannot write {self.folder / LOCK}: {error.strerror or error}.") from error
-        try:
-            self._read()
-            yield
-        finally:
-            self._lock.release()
+        with alone_in(self.folder, f"the index {self.folder}"):
+            self._writing = True
+            try:
+                self._read()
+                yield
+            finally:
+                self._writing = False
 
     def check(self, model: str, fingerprint: str) -> None:
         """Raise UsageError when the vectors were made by another model."""

@@ -17,6 +17,7 @@ import torch
 
 from pinxit.data.sheet import sheet
 from pinxit.errors import UsageError
+from pinxit.files import alone_in
 from pinxit.functional.boxes import Detection, Sight
 from pinxit.models.detector import Detector, DetectorConfig
 from pinxit.pipelines.rank import to_tensor
@@ -171,14 +172,15 @@ def train(
     """Train, or go on training, in `out`; when finished the checkpoint is in `out/judge`.
 
     `init`: the judge whose weights a fresh run starts from. Returns how it ended and where the checkpoint is, or will
-    be. Raises PinxitError for a folder of another run.
+    be. Raises PinxitError for a folder of another run, or that is trained in.
     """
     stage, folder = out / "detector", out / RECIPE
-    runs.enter(out, RECIPE, config, dict.fromkeys(("detector", "world", "seed"), lambda: state.exists(stage)))
     weights = None if init is None else {"detector": {k: v.float() for k, v in init.state("detector").items()}}
-    outcome = fit(build(config), config.plan, stage, device, progress, stop=Stop(), init=weights)
-    if outcome.finished:
-        keep(config, stage, folder, init)
+    with alone_in(out, f"the run {out}"):
+        runs.enter(out, RECIPE, config, dict.fromkeys(("detector", "world", "seed"), lambda: state.exists(stage)))
+        outcome = fit(build(config), config.plan, stage, device, progress, stop=Stop(), init=weights)
+        if outcome.finished:
+            keep(config, stage, folder, init)
     return outcome, folder
 
 
