@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from pinxit.config import to_dict
-from pinxit.recipes.card import licence, table
+from pinxit.recipes.card import licence, save_with_card, scores, table
 from pinxit.recipes.command import command
 from pinxit.recipes.provenance import provenance
 from pinxit.recipes.unclip.config import DECODER, SPACE
@@ -14,13 +15,16 @@ from pinxit.recipes.unclip.presets import PRESETS
 from pinxit.recipes.unclip.run import RECIPE, UnclipRun
 from pinxit.recipes.unclip.space_file import about_space
 from pinxit.training import state as states
-from pinxit.weights.checkpoint import Part, save_checkpoint
+from pinxit.weights.checkpoint import Part
 
 SHOWN = ("loss", "noisy", "clean", "first")
 
 
 def write_checkpoint(run: UnclipRun) -> None:
-    """Write RUN/checkpoint: the space, the averaged networks, whose text and whose eyes they know, a model card."""
+    """Write RUN/checkpoint: the space, the averaged networks, whose text and whose eyes they know, a model card.
+
+    Where RUN/scores.json is an exam's report of the same weights, the card has its scores.
+    """
     config, space = run.config, run.space
     parts = {SPACE: Part(space.config, space.state_dict(), exact=True)}
     for prior in run.priors:
@@ -38,12 +42,11 @@ def write_checkpoint(run: UnclipRun) -> None:
         "clip": config.clip,
         "sight": run.clip.fingerprint,
     }
-    folder, words = run.path("checkpoint"), card(run, facts)
-    save_checkpoint(folder, RECIPE, parts, provenance=facts, settings=settings, card=words, store=config.store)
+    save_with_card(run, RECIPE, parts, facts, partial(card, run), settings=settings)
 
 
-def card(run: UnclipRun, facts: Mapping[str, Any]) -> str:
-    """The model card; `facts` is the checkpoint's provenance."""
+def card(run: UnclipRun, facts: Mapping[str, Any], report: Mapping[str, Any] | None = None) -> str:
+    """The model card; `facts` is the checkpoint's provenance, `report` what `pinxit eval world --out` wrote of it."""
     config, source = run.config, run.config.data.source
     start = f", started from checkpoint {facts['started_from']}" if facts["started_from"] else ""
     kinds = {one.name: "autoregressive" if one.network.buckets else "diffusion" for one in run.priors}
@@ -73,6 +76,10 @@ keep {facts["kept"]:.1%} of their variance. CLIP and language model are none of 
 
 The figures are squared errors: of all noise levels, of the noisier and of the cleaner half; of an autoregressive prior
 nats a component, and of the first component.
+
+## Scores
+
+{scores(RECIPE, source, report)}
 
 ## Limits
 
