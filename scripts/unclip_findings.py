@@ -24,15 +24,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 import pinxit
 from pinxit.data.sheet import sheet
 from pinxit.data.transforms import square
 from pinxit.evaluation.geneval import complaints
+from pinxit.evaluation.measures import psnr
 from pinxit.evaluation.questions import Exam, Question, judged_by, questions, true_picture
-from pinxit.functional import laplace
 from pinxit.pictures import write_png
 from pinxit.recipes.judge.judge import Judge
 from pinxit.recipes.unclip.painter import UnclipPainter
@@ -164,11 +163,6 @@ def inversion(painter: UnclipPainter, asked: PaintRequest, options: argparse.Nam
 def first(drawn: Sequence[Sequence[pinxit.types.Ranked]]) -> list[Picture]:
     """The best of each."""
     return [some[0].picture for some in drawn]
-
-
-def psnr(one: Picture, other: Picture) -> float:
-    """In dB."""
-    return laplace.psnr(float(np.square((one.astype(float) - other) / 255).mean()))
 
 
 QUESTIONS = {

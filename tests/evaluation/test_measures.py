@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from pinxit.evaluation.measures import Instruments, Truth, accepted, contrast, saturated
+from pinxit.evaluation.measures import Instruments, Truth, accepted, contrast, psnr, saturated
 from pinxit.evaluation.questions import true_picture
 from pinxit.evaluation.report import interval
 from pinxit.functional.boxes import Detections
@@ -44,6 +44,12 @@ INSTRUMENTS = Instruments(
     coarse,
     lambda prompt, picture: len(prompt) / 100,
 )
+
+
+def test_psnr_is_that_of_the_mean_squared_error() -> None:
+    black, grey = np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 51, np.uint8)
+    assert psnr(black, grey) == psnr(grey, black) == pytest.approx(-10 * np.log10(0.04))
+    assert psnr(grey, grey) == np.inf
 
 
 def test_saturated_counts_both_ends_of_every_colour() -> None:

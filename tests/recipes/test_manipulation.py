@@ -12,7 +12,7 @@ import torch
 from pinxit.api import load
 from pinxit.data.transforms import square
 from pinxit.errors import UsageError
-from pinxit.functional import laplace
+from pinxit.evaluation.measures import psnr
 from pinxit.functional.vectors import dots, norms, text_diff
 from pinxit.recipes.capabilities import Edits, Manipulates, Varies
 from pinxit.recipes.diffusion.window import Window
@@ -44,11 +44,6 @@ def picture(seed: int, height: int = 40, width: int = 30) -> Picture:
     """Soft colours of any size."""
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), dtype=np.uint8)
     return square(coarse, max(height, width), "bicubic")[:height, :width]
-
-
-def psnr(one: Picture, other: Picture) -> float:
-    """In dB."""
-    return laplace.psnr(float(np.square((one.astype(float) - other) / 255).mean()))
 
 
 def same(one: Picture, other: Picture) -> bool:

@@ -6,6 +6,7 @@ too much of it drives colours to their limits (saturated). Imagen, sections 2.2,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -88,6 +89,12 @@ def accepted(asked: Sequence[Question], pictures: Sequence[Picture], detect: Det
     right = [not complaints(s, q.expected, rules) for s, q in zip(detect(pictures), asked, strict=True)]
     tasks = dict(scores(by_task([one.task for one in asked], right)))
     return tasks.pop("overall", fmean(right)), tasks
+
+
+def psnr(one: Picture, other: Picture) -> float:
+    """Peak signal-to-noise ratio of two pictures of one size, in dB; infinite for equal ones."""
+    error = float(np.square((one.astype(np.float64) - other) / 255).mean())
+    return math.inf if error == 0 else -10 * math.log10(error)
 
 
 def saturated(pictures: Sequence[Picture]) -> float:
