@@ -63,6 +63,7 @@ def alone(lock: Path, what: str) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
+    check_writable(lock.parent)
     fresh = not lock.parent.exists()
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
@@ -102,6 +103,15 @@ def check_writable(folder: Path) -> None:
         raise PinxitError(f"cannot write into {folder}: {there} is a file; choose another place.")
     if not os.access(there, os.W_OK | os.X_OK):
         raise PinxitError(f"cannot write into {folder}: {there} is not yours to write in; choose another place.")
+
+
+def check_file(*paths: Path | None) -> None:
+    """Raise PinxitError for a path that no file can be written to, before the work that would end there."""
+    for path in paths:
+        if path is not None and path.is_dir():
+            raise PinxitError(f"cannot write {path}: it is a folder; name a file in it.")
+        if path is not None:
+            check_writable(path.parent)
 
 
 @contextmanager
@@ -195,15 +205,20 @@ def read_lines(path: Path, what: str, data: bytes | None = None) -> list[str]:
 
     `data`: what has been read already. Raises UsageError when it cannot be read, is not UTF-8, or holds none.
     """
+    lines = lines_of(read_text(path, what, data))
+    if not lines:
+        raise UsageError(f"{printable(path)} holds no {what}: write one a line.")
+    return lines
+
+
+def read_text(path: Path, what: str, data: bytes | None = None) -> str:
+    """`read_lines` of text whose lines are not its own: a table, say. A byte order mark is no part of it."""
     try:
-        lines = lines_of(path.read_bytes() if data is None else data)
+        return (path.read_bytes() if data is None else data).decode("utf-8-sig")
     except OSError as error:
         raise UsageError(f"cannot read {what} from {printable(path)}: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{printable(path)} is not UTF-8 (byte {error.start}): save it as UTF-8 text.") from error
-    if not lines:
-        raise UsageError(f"{printable(path)} holds no {what}: write one a line.")
-    return lines
 
 
 def _then(advice: str) -> str:

@@ -31,7 +31,8 @@ IMAGE = replace(TINY, image=20, image_tokens=3)
 SEEN = replace(TINY, text=0, context=24, image=20, self_attention=False)
 MASKED = replace(PATCHED, masked=4)
 ALL = {"tiny": TINY, "patched": PATCHED, "round": ROUND, "if": IF, "efficient": EFFICIENT, "cross": CROSS, "bare": BARE}
-ALL |= {"reading": READING, "image": IMAGE, "seen": SEEN, "masked": MASKED}
+ENLARGED = replace(BARE, low_res=3, masked=4)
+ALL |= {"reading": READING, "image": IMAGE, "seen": SEEN, "masked": MASKED, "enlarged": ENLARGED}
 
 
 def small(config: UNetConfig, seed: int = 0, noise: float = 0.1) -> UNet:
@@ -273,9 +274,12 @@ def test_conditions_are_those_that_the_config_declares(name: str) -> None:
                 call(net, **without, **{key: wrong})
 
 
-@pytest.mark.parametrize("name", ["image", "masked"])
+@pytest.mark.parametrize("name", ["image", "masked", "enlarged"])
 def test_parts_that_a_trained_network_is_given_begin_all_but_silent(name: str) -> None:
-    """Another picture embedding, or another mask, hardly changes the answer; what learns changes it at once."""
+    """Another picture embedding, or another mask, hardly changes the answer; what learns changes it at once.
+
+    Nets with 7 channels of input, or an upsampler's 10, begin as the base that they are made of.
+    """
     grown = ALL[name]
     before = replace(grown, image=0, masked=0)
     net, told = small(before), given(grown)

@@ -10,6 +10,7 @@ import typer
 from pinxit.cli.console import print_lines, warn
 from pinxit.cli.options import LARGEST
 from pinxit.cli.progress import bar
+from pinxit.files import check_file
 
 if TYPE_CHECKING:
     from pinxit.data.problems import Problems
@@ -67,6 +68,7 @@ def preview(
     from pinxit.errors import DataError
     from pinxit.pictures import write_png
 
+    check_file(out)
     dataset = _open(source, size, split, {"language": language, "names": names}, seed)
     problems = Problems(getattr(dataset, "problems", ()))
     shown = _pick(dataset, source, count, seed, problems)

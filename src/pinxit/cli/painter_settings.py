@@ -42,7 +42,7 @@ def halves(change: str, option: str, form: str) -> tuple[str, str]:
     """The name and what it is set to. Raises UsageError, naming the option, for anything else."""
     name, equals, text = change.partition("=")
     if not equals:
-        raise UsageError(f"{option} {change}: write NAME={form}.")
+        raise UsageError(f"{option} {change}: write NAME={form}{'' if form.endswith('.') else '.'}")
     return name, text
 
 

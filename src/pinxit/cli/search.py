@@ -12,7 +12,7 @@ from pinxit.cli.console import print_json, print_lines, warn
 from pinxit.cli.open_clip import activation_of, clip_with_bar
 from pinxit.cli.options import ActivationName, ClipName, Device
 from pinxit.errors import CheckpointError, UsageError
-from pinxit.files import check_writable
+from pinxit.files import check_file, check_writable
 from pinxit.texts import printable
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def find(
     from pinxit.recipes.clip.facade import Clip
     from pinxit.recipes.clip.index import PictureIndex
 
-    check_writable(out.parent)
+    check_file(out)
     opened = PictureIndex.open(index)
     try:
         clip = Clip(ClipEncoder.open(checkpoint or opened.model, device, activation_of(activation)))

@@ -16,7 +16,7 @@ def from_text(data: bytes, key: str) -> tuple[str, ...]:
     Raises ItemError naming `key` when the file is not UTF-8 or holds no caption.
     """
     try:
-        return _some(lines_of(data), key)
+        return _some(lines_of(data.decode("utf-8-sig")), key)
     except UnicodeDecodeError as error:
         raise ItemError(key, NOT_UTF8) from error
 

@@ -46,7 +46,7 @@ def sit(
     in that file after every few prompts and taken up again from there; `identity` says whose they are. `watch` hears
     how many questions are done. Raises UsageError when the file belongs to another exam.
     """
-    done = parts.resume(part, identity or {}, _read) or Sitting()
+    done = parts.resume(part, identity or {}, _Answers, _read) or Sitting()
     watch(len(done.answers))
     for start in range(len(done.answers), len(asked), CHUNK):
         chunk = asked[start : start + CHUNK]
@@ -59,6 +59,11 @@ def sit(
             parts.keep(part, identity or {}, _kept(done))
         watch(len(done.answers))
     return done
+
+
+class _Answers(parts.Kept):
+    answers: list[dict[str, Any]]
+    pictures: list[str]
 
 
 def _kept(done: Sitting) -> dict[str, Any]:

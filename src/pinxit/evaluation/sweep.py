@@ -93,7 +93,7 @@ def sweep(
     With `part`, finished combinations are kept in that file and taken up again from there; `identity` says whose they
     are. `watch` hears how many combinations are done. Raises UsageError when the file belongs to another exam.
     """
-    kept = parts.resume(part, identity or {}, _read) or []
+    kept = parts.resume(part, identity or {}, _Rows, _read) or []
     found = []
     for number, settings in enumerate(planned):
 
@@ -120,6 +120,10 @@ def _try(asked: Sequence[Question], settings: Settings, studio: Studio, truth: T
 def _timed(work: Callable[[], list[Ranked]]) -> tuple[list[Ranked], float]:
     started = time.perf_counter()
     return work(), time.perf_counter() - started
+
+
+class _Rows(parts.Kept):
+    tried: list[dict[str, Any]]
 
 
 def _kept(tried: Tried) -> dict[str, Any]:

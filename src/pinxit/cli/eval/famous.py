@@ -12,6 +12,7 @@ from pinxit.cli.eval.report import show_table, write_report, write_sheet
 from pinxit.cli.eval.run import examine
 from pinxit.cli.options import Device
 from pinxit.cli.painter_settings import Changes, settings_of
+from pinxit.files import check_file
 
 if TYPE_CHECKING:
     from pinxit.evaluation.report import Lines
@@ -46,6 +47,7 @@ def famous(
     from pinxit.evaluation.geneval import Rules
     from pinxit.recipes.judge.judge import Judge
 
+    check_file(out, sheet)
     exam = from_dict(FamousExam, {"seeds": seeds, "language": language, "seed": seed}, "exam")
     opened = Judge.open(judge, device)
     asked = famous_questions(exam)

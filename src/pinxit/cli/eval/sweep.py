@@ -13,6 +13,7 @@ from pinxit.cli.options import Device
 from pinxit.cli.painter_settings import Changes, halves, settings_of, value_of
 from pinxit.cli.progress import bar
 from pinxit.errors import UsageError
+from pinxit.files import check_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,6 +77,7 @@ def sweep(
     from pinxit.evaluation.variations import combinations
     from pinxit.pictures import write_png
 
+    check_file(out, plot, sheet)
     varied = _varied(vary)
     planned = combinations(varied, settings_of(changes))
     asking = {"split": split, "prompts": prompts, "language": language, "words": words, "seed": seed}

@@ -12,6 +12,7 @@ from pinxit.cli.eval.report import WIDE, console, show_table, write_report, writ
 from pinxit.cli.eval.run import examine
 from pinxit.cli.options import Device
 from pinxit.cli.painter_settings import Changes, settings_of
+from pinxit.files import check_file
 
 if TYPE_CHECKING:
     from pinxit.evaluation.questions import Exam, Question
@@ -60,6 +61,7 @@ def world(
     from pinxit.evaluation.questions import questions
     from pinxit.recipes.judge.judge import Judge
 
+    check_file(out, sheet)
     judge = judge or JUDGES.get(world or "small", "judge")
     opened = Judge.open(judge, device)
     exam = exam_of(world or opened.world, split, prompts, language, words, seed, opened.senses)

@@ -111,7 +111,7 @@ class PictureIndex:
         """Take the rows from the disk. Raises DataError when a chunk is damaged or lost."""
         self.rows, self._graph = [], None
         for path in self._chunks():
-            self.rows += _rows_of(path)
+            self.rows += _rows_of(path, self.width)
         lost = max(self._lengths(), default=0) > len(self.rows)
         if lost:
             raise DataError(f"{self.folder} has lost chunks of its vectors: {AGAIN}.")
@@ -261,7 +261,7 @@ def _graphs() -> Any:
     return Index
 
 
-def _rows_of(path: Path) -> list[Row]:
+def _rows_of(path: Path, width: int) -> list[Row]:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -270,6 +270,8 @@ def _rows_of(path: Path) -> list[Row]:
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path} is damaged ({error}): {AGAIN}.") from error
     rows = [Row(*row) for row in parse_json(told, list[tuple[str, Whole, int]], f"{path}: rows", DataError, AGAIN)]
+    if shape[1:] != [width]:
+        raise DataError(f"{path} holds vectors of shape {shape}, but the index is of width {width}: {AGAIN}.")
     if len(rows) != shape[0]:
         raise DataError(f"{path} is damaged (it has {shape[0]} vectors of {len(rows)} files): {AGAIN}.")
     return rows

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pinxit.config import to_dict
-from pinxit.recipes.card import licence, table
+from pinxit.files import write_text
+from pinxit.recipes.card import licence, report_of, scores, table
 from pinxit.recipes.command import command
 from pinxit.recipes.unclip.config import DECODER, SPACE
 from pinxit.recipes.unclip.presets import PRESETS
@@ -14,13 +15,16 @@ from pinxit.recipes.unclip.run import RECIPE, UnclipRun
 from pinxit.recipes.unclip.space_file import about_space
 from pinxit.training import state as states
 from pinxit.training.log import read_metrics
-from pinxit.weights.checkpoint import Part, save_checkpoint
+from pinxit.weights.checkpoint import Part, open_checkpoint, save_checkpoint
 
 SHOWN = ("loss", "noisy", "clean", "first")
 
 
 def write_checkpoint(run: UnclipRun) -> None:
-    """Write RUN/checkpoint: the space, the averaged networks, whose text and whose eyes they know, a model card."""
+    """Write RUN/checkpoint: the space, the averaged networks, whose text and whose eyes they know, a model card.
+
+    Where RUN/scores.json is an exam's report of the same weights, the card has its scores.
+    """
     config, space = run.config, run.space
     parts = {SPACE: Part(space.config, space.state_dict(), exact=True)}
     for prior in run.priors:
@@ -39,6 +43,8 @@ def write_checkpoint(run: UnclipRun) -> None:
     }
     folder, words = run.path("checkpoint"), card(run, facts)
     save_checkpoint(folder, RECIPE, parts, provenance=facts, settings=settings, card=words, store=config.store)
+    if report := report_of(run, open_checkpoint(folder).hash):  # the hash is none of the card's
+        write_text(folder / "README.md", card(run, facts, report))
 
 
 def _provenance(run: UnclipRun) -> dict[str, Any]:
@@ -73,8 +79,8 @@ def _history(run: UnclipRun, stage: str) -> dict[str, Any]:
     return before | sums | last | here
 
 
-def card(run: UnclipRun, facts: Mapping[str, Any]) -> str:
-    """The model card; `facts` is the checkpoint's provenance."""
+def card(run: UnclipRun, facts: Mapping[str, Any], report: Mapping[str, Any] | None = None) -> str:
+    """The model card; `facts` is the checkpoint's provenance, `report` what `pinxit eval world --out` wrote of it."""
     config, source = run.config, run.config.data.source
     start = f", started from checkpoint {facts['started_from']}" if facts["started_from"] else ""
     kinds = {one.name: "autoregressive" if one.network.buckets else "diffusion" for one in run.priors}
@@ -104,6 +110,10 @@ keep {facts["kept"]:.1%} of their variance. CLIP and language model are none of 
 
 The figures are squared errors: of all noise levels, of the noisier and of the cleaner half; of an autoregressive prior
 nats a component, and of the first component.
+
+## Scores
+
+{scores(RECIPE, source, report)}
 
 ## Limits
 
