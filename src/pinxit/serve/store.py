@@ -261,6 +261,13 @@ def vectors(owner: str) -> Callable[[sqlite3.Connection], list[tuple[str, str, b
     return lambda base: base.execute(query, (owner,)).fetchall()
 
 
+def known_files(base: sqlite3.Connection) -> set[str]:
+    """The names of all pictures that some job has, or began from."""
+    found = base.execute("SELECT id FROM pictures UNION SELECT json_extract(request, '$.image') FROM jobs "
+                         "UNION SELECT json_extract(request, '$.mask') FROM jobs")  # fmt: skip
+    return {name for (name,) in found if name}
+
+
 def picture_of(owner: str, picture: str) -> Callable[[sqlite3.Connection], bool]:
     """Whether a picture is somebody's."""
     query = "SELECT 1 FROM pictures JOIN jobs ON jobs.id = job WHERE owner = ? AND pictures.id = ?"
