@@ -156,6 +156,7 @@ def test_a_decoder_that_dies_is_replaced(server: Running, client: openai.OpenAI)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_two_thousand_hostile_uploads_leave_no_memory_behind(server: Running) -> None:
     """Bytes of good pictures, changed by chance."""
     import resource
