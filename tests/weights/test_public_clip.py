@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pinxit.errors import CheckpointError
-from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
+from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.weights.clip_export import save_transformers_clip
 from pinxit.weights.clip_names import hf_names, openai_names
 from pinxit.weights.clip_settings import OPEN_CLIP_TEXT, OPEN_CLIP_VISION, check_settings
@@ -24,13 +24,13 @@ from tests.weights.answers import TOWERS
 
 SMALL = CLIPConfig(
     embed=24,
-    vision=VisionConfig(size=32, patch=8, width=64, layers=2, heads=1),
-    text=TextConfig(vocab=60, tokens=12, width=128, layers=3, heads=2, eot=59),
+    vision=CLIPVisionConfig(size=32, patch=8, width=64, layers=2, heads=1),
+    text=CLIPTextConfig(vocab=60, tokens=12, width=128, layers=3, heads=2, eot=59),
 )
 RESNET = CLIPConfig(
     embed=24,
-    vision=VisionConfig(size=64, width=16, stages=(1, 2, 1, 1)),
-    text=TextConfig(vocab=60, tokens=12, width=64, layers=1, heads=1, eot=59),
+    vision=CLIPVisionConfig(size=64, width=16, stages=(1, 2, 1, 1)),
+    text=CLIPTextConfig(vocab=60, tokens=12, width=64, layers=1, heads=1, eot=59),
 )
 
 
@@ -136,8 +136,8 @@ def test_folders_of_transformers_give_its_outputs(tmp_path: Path, activation: st
     model = load_public_clip(tmp_path)
     assert model.config.activation == activation.replace("_", "")
     pictures, ids = inputs()
-    for mine, wanted in zip(model(pictures, ids), outputs(theirs, model), strict=False):
-        torch.testing.assert_close(mine, wanted, atol=1e-5, rtol=0)
+    for mine, expected in zip(model(pictures, ids), outputs(theirs, model), strict=False):
+        torch.testing.assert_close(mine, expected, atol=1e-5, rtol=0)
 
 
 def test_shards_and_buffers_of_older_files_are_read(tmp_path: Path) -> None:
@@ -159,8 +159,8 @@ def test_our_models_open_in_transformers(tmp_path: Path) -> None:
     save_transformers_clip(model, tmp_path)
     theirs = transformers.CLIPModel.from_pretrained(tmp_path).eval()
     pictures, ids = inputs()
-    for mine, wanted in zip(model(pictures, ids), outputs(theirs, model), strict=False):
-        torch.testing.assert_close(mine, wanted, atol=1e-5, rtol=0)
+    for mine, expected in zip(model(pictures, ids), outputs(theirs, model), strict=False):
+        torch.testing.assert_close(mine, expected, atol=1e-5, rtol=0)
     again = load_public_clip(tmp_path)
     assert again.config == model.config
     for name, tensor in model.state_dict().items():

@@ -50,8 +50,8 @@ def load_deepfloyd(path: Path, dtype: torch.dtype = torch.float32) -> UNet:
 def _ours(model: UNet, tensors: Mapping[str, Tensor], path: Path, dtype: torch.dtype) -> dict[str, Tensor]:
     """The tensors under our names."""
     tables = {ours: diffusers_names(ours, model.config) for ours in model.state_dict()}
-    wanted = {name for names in tables.values() for name in names}
-    for what, keys in (("lacks", wanted - set(tensors)), ("has unknown", set(tensors) - wanted)):
+    expected = {name for names in tables.values() for name in names}
+    for what, keys in (("lacks", expected - set(tensors)), ("has unknown", set(tensors) - expected)):
         if keys:
             raise CheckpointError(f"{path} {what} {some(sorted(keys))}; it does not fit its config.json.")
     state = {}

@@ -100,44 +100,44 @@ def unet_config(described: Mapping[str, Any], where: str) -> UNetConfig:
     """The config that a diffusers config.json describes. Raises CheckpointError naming the first foreign field."""
     for name, (default, *known) in _FIXED.items():
         if (value := described.get(name, default)) not in known:
-            wanted = " or ".join(map(str, known))
-            raise CheckpointError(f"{where}: {name} is {value}; DeepFloyd IF's networks have {wanted}.")
-    told = {name: described.get(name, default) for name, default in _DEFAULTS.items()}
+            expected = " or ".join(map(str, known))
+            raise CheckpointError(f"{where}: {name} is {value}; DeepFloyd IF's networks have {expected}.")
+    settings = {name: described.get(name, default) for name, default in _DEFAULTS.items()}
     levels = len(described.get("block_out_channels", ()))
-    activation = _one_of(told, "act_fn", _ACTIVATIONS, where)
-    _agree(told, where)
-    text, width = told["encoder_hid_dim"], told["cross_attention_dim"]
+    activation = _one_of(settings, "act_fn", _ACTIVATIONS, where)
+    _agree(settings, where)
+    text, width = settings["encoder_hid_dim"], settings["cross_attention_dim"]
     return UNetConfig(
         channels=tuple(described.get("block_out_channels", ())),
-        blocks=_per_level(told["layers_per_block"], levels),
+        blocks=_per_level(settings["layers_per_block"], levels),
         attention=_attention(described, where),
-        self_attention=not told["only_cross_attention"],
+        self_attention=not settings["only_cross_attention"],
         inputs=3,
-        low_res=told["in_channels"] - 3,
-        outputs=told["out_channels"],
-        head=told["attention_head_dim"],
+        low_res=settings["in_channels"] - 3,
+        outputs=settings["out_channels"],
+        head=settings["attention_head_dim"],
         text=text or width,
         context=width if text else 0,
-        text_norm=_one_of(told, "cross_attention_norm", _NORMS, where),
+        text_norm=_one_of(settings, "cross_attention_norm", _NORMS, where),
         pool_heads=_one_of(
-            told, "addition_embed_type", {None: 0, "text": told["addition_embed_type_num_heads"]}, where
+            settings, "addition_embed_type", {None: 0, "text": settings["addition_embed_type_num_heads"]}, where
         ),
         attend_padding=True,
-        augmentation=_one_of(told, "class_embed_type", {None: False, "timestep": True}, where),
-        embed=told["time_embedding_dim"] or 0,
+        augmentation=_one_of(settings, "class_embed_type", {None: False, "timestep": True}, where),
+        embed=settings["time_embedding_dim"] or 0,
         activation=activation,
-        activate_once=told["resnet_skip_time_act"],
-        residual_scale=1 / told["resnet_out_scale_factor"],
-        groups=told["norm_num_groups"],
-        dropout=float(told["dropout"]),
+        activate_once=settings["resnet_skip_time_act"],
+        residual_scale=1 / settings["resnet_out_scale_factor"],
+        groups=settings["norm_num_groups"],
+        dropout=float(settings["dropout"]),
     )
 
 
-def _one_of(told: Mapping[str, Any], name: str, known: Mapping[Any, Any], where: str) -> Any:
-    if told[name] not in known:
+def _one_of(settings: Mapping[str, Any], name: str, known: Mapping[Any, Any], where: str) -> Any:
+    if settings[name] not in known:
         choices = ", ".join(str(one) for one in known)
-        raise CheckpointError(f"{where}: {name} is {told[name]}; pinxit knows {choices}.")
-    return known[told[name]]
+        raise CheckpointError(f"{where}: {name} is {settings[name]}; pinxit knows {choices}.")
+    return known[settings[name]]
 
 
 def _per_level(value: int | list[int], levels: int) -> tuple[int, ...]:
@@ -146,33 +146,33 @@ def _per_level(value: int | list[int], levels: int) -> tuple[int, ...]:
 
 def _attention(described: Mapping[str, Any], where: str) -> tuple[bool, ...]:
     """Which levels attend; the same on both ways."""
-    found = []
+    levels = []
     for name, known in (("down_block_types", _DOWN), ("up_block_types", _UP)):
         kinds = described.get(name, ("CrossAttnDownBlock2D",))
         for kind in kinds:
             if kind not in known:
                 raise CheckpointError(f"{where}: {name} has {kind}; DeepFloyd IF's have {' and '.join(known)}.")
-        found.append(tuple(known[kind] for kind in kinds))
-    down, up = found
+        levels.append(tuple(known[kind] for kind in kinds))
+    down, up = levels
     if down != up[::-1]:
         raise CheckpointError(f"{where}: up_block_types attends at other levels than down_block_types.")
     return down
 
 
-def _agree(told: Mapping[str, Any], where: str) -> None:
+def _agree(settings: Mapping[str, Any], where: str) -> None:
     """Fields that diffusers sets apart and these networks set together."""
-    once, only = told["resnet_skip_time_act"], told["only_cross_attention"]
-    act = told["time_embedding_act_fn"]
+    once, only = settings["resnet_skip_time_act"], settings["only_cross_attention"]
+    act = settings["time_embedding_act_fn"]
     pairs = (
-        ("mid_block_scale_factor", told["mid_block_scale_factor"] == told["resnet_out_scale_factor"]),
-        ("time_embedding_act_fn", act == (told["act_fn"] if once else None)),
+        ("mid_block_scale_factor", settings["mid_block_scale_factor"] == settings["resnet_out_scale_factor"]),
+        ("time_embedding_act_fn", act == (settings["act_fn"] if once else None)),
         ("only_cross_attention", isinstance(only, bool)),
-        ("mid_block_only_cross_attention", told["mid_block_only_cross_attention"] in (None, only)),
-        ("cross_attention_dim", isinstance(told["cross_attention_dim"], int)),
-        ("attention_head_dim", isinstance(told["attention_head_dim"], int)),
-        ("norm_num_groups", told["norm_num_groups"] == 32 or told["cross_attention_norm"] != "group_norm"),
-        ("in_channels", told["in_channels"] in (3, 6)),
+        ("mid_block_only_cross_attention", settings["mid_block_only_cross_attention"] in (None, only)),
+        ("cross_attention_dim", isinstance(settings["cross_attention_dim"], int)),
+        ("attention_head_dim", isinstance(settings["attention_head_dim"], int)),
+        ("norm_num_groups", settings["norm_num_groups"] == 32 or settings["cross_attention_norm"] != "group_norm"),
+        ("in_channels", settings["in_channels"] in (3, 6)),
     )
     for name, fits in pairs:
         if not fits:
-            raise CheckpointError(f"{where}: {name} {told[name]} does not fit DeepFloyd IF's stages I and II.")
+            raise CheckpointError(f"{where}: {name} {settings[name]} does not fit DeepFloyd IF's stages I and II.")

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.files import read_json
-from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
+from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.models.layers import Activation
 from pinxit.schema import checked
 from pinxit.types import Fitting
@@ -62,22 +62,22 @@ def load_public_clip(path: Path, activation: Activation | None = None) -> CLIP:
     `activation` is only needed where nothing in the files tells it. Raises CheckpointError when a file is missing or
     unreadable, of another family, or when a key is missing, left over or of the wrong shape.
     """
-    found = recognise(path, activation)
+    recognised = recognise(path, activation)
     with torch.device("meta"):
-        model = CLIP(found.config)
-    state = _ours(model, found, path)
+        model = CLIP(recognised.config)
+    state = _ours(model, recognised, path)
     wrong = not_finite(state)
     if wrong is not None:
         raise CheckpointError(f"{path} has weights that are not finite ({wrong}): it is damaged.")
     model.load_state_dict(state, assign=True)
     for name in ("mean", "std"):
-        setattr(model, name, torch.tensor(getattr(found.config, name)).view(3, 1, 1))
-    model.fitting = found.fitting
+        setattr(model, name, torch.tensor(getattr(recognised.config, name)).view(3, 1, 1))
+    model.fitting = recognised.fitting
     count = sum(p.numel() for p in model.parameters())
-    vision = found.config.vision
+    vision = recognised.config.vision
     tower = f"ResNet {vision.stages}" if vision.stages else f"ViT of {vision.layers} layers, patch {vision.patch}"
-    shape = f"{tower}, {vision.size} px, {found.config.activation}, {count:,} parameters"
-    log.info("%s from %s: %s.", found.layout, path, shape)
+    shape = f"{tower}, {vision.size} px, {recognised.config.activation}, {count:,} parameters"
+    log.info("%s from %s: %s.", recognised.layout, path, shape)
     return model.eval().requires_grad_(False)
 
 
@@ -104,22 +104,24 @@ def recognise(path: Path, activation: Activation | None = None) -> Found:
     return Found("OpenAI's CLIP", config, tensors, openai_names, ARCHIVE_NUMBERS)
 
 
-def _ours(model: CLIP, found: Found, path: Path) -> dict[str, Tensor]:
+def _ours(model: CLIP, recognised: Found, path: Path) -> dict[str, Tensor]:
     """The tensors under our names. Raises CheckpointError unless every key is used exactly once and fits."""
-    tables = {ours: found.names(ours) for ours in model.state_dict()}
-    wanted = {name for names in tables.values() for name in names.parts}
-    given = set(found.tensors) - set(found.ignored)
-    counters = {name for name in wanted if name.endswith("num_batches_tracked")}  # of BatchNorms; some files lack them
-    for what, keys in (("lacks", wanted - given - counters), ("has unknown", given - wanted)):
+    tables = {ours: recognised.names(ours) for ours in model.state_dict()}
+    expected = {name for names in tables.values() for name in names.parts}
+    given = set(recognised.tensors) - set(recognised.ignored)
+    counters = {
+        name for name in expected if name.endswith("num_batches_tracked")
+    }  # of BatchNorms; some files lack them
+    for what, keys in (("lacks", expected - given - counters), ("has unknown", given - expected)):
         if keys:
-            raise CheckpointError(f"{path} {what} {some(sorted(keys))}; it does not fit {found.layout}.")
+            raise CheckpointError(f"{path} {what} {some(sorted(keys))}; it does not fit {recognised.layout}.")
     state = {}
     for ours, like in model.state_dict().items():
         names = tables[ours]
         if names.parts[0] not in given:
             state[ours] = torch.zeros(like.shape, dtype=like.dtype)
             continue
-        parts = [found.tensors[name] for name in names.parts]
+        parts = [recognised.tensors[name] for name in names.parts]
         tensor = torch.cat(parts) if len(parts) > 1 else parts[0]
         tensor = tensor.T if names.transposed else tensor
         if tensor.shape != like.shape:
@@ -132,7 +134,7 @@ def _inferred(tensors: Mapping[str, Tensor], activation: Activation, path: Path)
     """The shapes that OpenAI's keys imply (its loader; spec 7.1)."""
     try:
         text_width = len(tensors["ln_final.weight"])
-        text = TextConfig(
+        text = CLIPTextConfig(
             vocab=len(tensors["token_embedding.weight"]),
             tokens=len(tensors["positional_embedding"]),
             width=text_width,
@@ -146,18 +148,18 @@ def _inferred(tensors: Mapping[str, Tensor], activation: Activation, path: Path)
         raise CheckpointError(f"{path} lacks {missing.args[0]}; it is no CLIP of OpenAI's layout.") from None
 
 
-def _vit(tensors: Mapping[str, Tensor]) -> VisionConfig:
+def _vit(tensors: Mapping[str, Tensor]) -> CLIPVisionConfig:
     width, _, patch, _ = tensors["visual.conv1.weight"].shape
     grid = math.isqrt(len(tensors["visual.positional_embedding"]) - 1)
     layers = _count(tensors, "visual.transformer.resblocks.")
     heads = max(1, width // OPENAI_HEAD)
-    return VisionConfig(size=patch * grid, width=width, patch=patch, layers=layers, heads=heads)
+    return CLIPVisionConfig(size=patch * grid, width=width, patch=patch, layers=layers, heads=heads)
 
 
-def _resnet(tensors: Mapping[str, Tensor]) -> VisionConfig:
+def _resnet(tensors: Mapping[str, Tensor]) -> CLIPVisionConfig:
     stages = tuple(_count(tensors, f"visual.layer{stage}.") for stage in range(1, 5))
     grid = math.isqrt(len(tensors["visual.attnpool.positional_embedding"]) - 1)
-    return VisionConfig(size=32 * grid, width=len(tensors["visual.conv3.weight"]), stages=stages)
+    return CLIPVisionConfig(size=32 * grid, width=len(tensors["visual.conv3.weight"]), stages=stages)
 
 
 def _count(tensors: Mapping[str, Tensor], prefix: str) -> int:
@@ -201,13 +203,13 @@ def _transformers(folder: Path) -> Found:
 def _described(described: Hugging, tower: str, where: Path) -> dict[str, Any]:
     """A tower's settings: what older exports put into *_config_dict counts more, what is left out is transformers'."""
     given: Any = described
-    found = DEFAULTS[tower] | (given.get(f"{tower}_config") or {}) | (given.get(f"{tower}_config_dict") or {})
+    settings = DEFAULTS[tower] | (given.get(f"{tower}_config") or {}) | (given.get(f"{tower}_config_dict") or {})
     kind: Any = VisionSettings if tower == "vision" else TextSettings
     try:
-        checked(kind, found, f"{tower}_config", CheckpointError)
-    except CheckpointError as told:
-        raise CheckpointError(f"{where}: {told}") from told
-    return found
+        checked(kind, settings, f"{tower}_config", CheckpointError)
+    except CheckpointError as cause:
+        raise CheckpointError(f"{where}: {cause}") from cause
+    return settings
 
 
 def _from_transformers(
@@ -227,8 +229,8 @@ def _from_transformers(
     return _config(
         where,
         embed,
-        VisionConfig(size=vision["image_size"], patch=vision["patch_size"], **_tower(vision)),
-        TextConfig(vocab=text["vocab_size"], tokens=text["max_position_embeddings"], eot=eot, **_tower(text)),
+        CLIPVisionConfig(size=vision["image_size"], patch=vision["patch_size"], **_tower(vision)),
+        CLIPTextConfig(vocab=text["vocab_size"], tokens=text["max_position_embeddings"], eot=eot, **_tower(text)),
         acts[vision["hidden_act"]],
         look,
     )
@@ -237,15 +239,15 @@ def _from_transformers(
 def _config(
     where: Path,
     embed: int,
-    vision: VisionConfig,
-    text: TextConfig,
+    vision: CLIPVisionConfig,
+    text: CLIPTextConfig,
     activation: Activation,
     look: Mapping[str, tuple[float, ...]],
 ) -> CLIPConfig:
     try:
         return CLIPConfig(embed, vision, text, activation, **look)
-    except UsageError as told:
-        raise CheckpointError(f"{where}: {told}") from told
+    except UsageError as cause:
+        raise CheckpointError(f"{where}: {cause}") from cause
 
 
 def _tower(described: dict[str, Any]) -> dict[str, Any]:

@@ -46,8 +46,8 @@ class DiffusionConfig:
         if self.steps and (self.shift != 1 or self.p_std):
             raise UsageError(f"diffusion.steps={self.steps} is a discrete schedule: it takes no shift and no p_std.")
         if self.variance == "learned" and not (self.prediction == "eps" and self.weight == "own" and self.steps):
-            told = "prediction=eps, weight=own and the steps of a discrete schedule, such as 1000"
-            raise UsageError(f"diffusion.variance=learned needs {told}.")
+            needs = "prediction=eps, weight=own and the steps of a discrete schedule, such as 1000"
+            raise UsageError(f"diffusion.variance=learned needs {needs}.")
         if self.steps:
             betas(self.schedule, self.steps)  # which refuses too few of them
 
@@ -80,7 +80,7 @@ class DiffusionConfig:
         return self.shift * sigma_at(self.schedule, time)
 
     def time_of(self, sigma_B: Tensor) -> Tensor:
-        """What the network is told of noise levels, float32 [B]; of one between two discrete steps, the nearest."""
+        """The network's time input for noise levels, float32 [B]; of one between two discrete steps, the nearest."""
         if self.steps:
             return nearest_timestep(self.table.sigma.to(sigma_B.device), sigma_B).float()
         return TIMES * time_of_sigma(self.schedule, sigma_B).float()

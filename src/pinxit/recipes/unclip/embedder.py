@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pinxit.recipes.clip.encoder import ClipEncoder
-from pinxit.recipes.diffusion.conditions import Told, texts
+from pinxit.recipes.diffusion.conditions import Conditions, texts
 from pinxit.recipes.unclip.space import Space
 from pinxit.text.encoders import TextEncoder
 
@@ -28,7 +28,7 @@ class Embedder:
     space: Space
     device: torch.device
 
-    def told(self, caption: str) -> Told:
+    def told(self, caption: str) -> Conditions:
         """A caption as the prior is told it, cut as in training: `sequence` [L, D], `mask` [L], `pooled` [E]."""
         read = {name: rows[0].to(self.device) for name, rows in texts(self.reader, [caption]).items()}
         return read | {"pooled": self.captions([caption])[0]}
@@ -42,6 +42,6 @@ class Embedder:
         return torch.from_numpy(self.clip.pictures(list(pictures))).to(self.device)
 
     @cached_property
-    def nothing(self) -> Told:
+    def nothing(self) -> Conditions:
         """No caption at all: `sequence` and `mask`."""
         return {name: rows[0].to(self.device) for name, rows in texts(self.reader, [""]).items()}

@@ -22,7 +22,7 @@ from pinxit.models.prior import DiffusionPrior, TokenPrior
 from pinxit.models.prior_decoder import PriorDecoder
 from pinxit.pipelines.coroutine import StepGenerator, run_to_end
 from pinxit.pipelines.denoise import Denoiser
-from pinxit.recipes.diffusion.conditions import Told
+from pinxit.recipes.diffusion.conditions import Conditions
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
 from pinxit.recipes.unclip.config import PriorSampling
 from pinxit.recipes.unclip.denoiser import PriorDenoiser
@@ -40,7 +40,7 @@ class Imagination:
     diffusion: DiffusionConfig
     device: torch.device
 
-    def __call__(self, told: Told, about: PriorSampling, seed: int = 0, candidate: int = 0) -> Tensor:
+    def __call__(self, told: Conditions, about: PriorSampling, seed: int = 0, candidate: int = 0) -> Tensor:
         """The embedding [E], of length one, that a picture of a caption may have.
 
         `told`, of one caption: `sequence` [L, D], `mask` [L], `pooled` [E], its CLIP embedding. Raises UsageError for
@@ -50,7 +50,7 @@ class Imagination:
         return found
 
     @torch.inference_mode()
-    def steps(self, told: Told, about: PriorSampling, seed: int, candidate: int) -> StepGenerator:
+    def steps(self, told: Conditions, about: PriorSampling, seed: int, candidate: int) -> StepGenerator:
         """The same, call by call."""
         self.prior.config.check({name: tuple(tensor.shape) for name, tensor in told.items()})
         rows = {name: tensor.to(self.device).expand(about.tries, *tensor.shape) for name, tensor in told.items()}
@@ -67,13 +67,13 @@ def likest(z_TE: Tensor, pooled_E: Tensor) -> Tensor:
     return z_TE[(z_TE * pooled_E).sum(1).argmax()]
 
 
-def without_caption(told: Mapping[str, Tensor]) -> Told:
+def without_caption(told: Mapping[str, Tensor]) -> Conditions:
     """What guidance leads away from: the same with nothing told."""
     return dict(told) | {"mask": torch.zeros_like(told["mask"])}
 
 
 def by_diffusion(
-    denoiser: Denoiser, diffusion: DiffusionConfig, told: Told, about: PriorSampling, seed: int, candidate: int
+    denoiser: Denoiser, diffusion: DiffusionConfig, told: Conditions, about: PriorSampling, seed: int, candidate: int
 ) -> StepGenerator:
     """Coordinates [T, K] out of noise; `told` has a row for each try."""
     T, device = len(told["mask"]), denoiser.device
@@ -102,7 +102,7 @@ def by_diffusion(
 
 
 def by_tokens(
-    prior: TokenPrior, space: Space, told: Told, about: PriorSampling, seed: int, candidate: int
+    prior: TokenPrior, space: Space, told: Conditions, about: PriorSampling, seed: int, candidate: int
 ) -> StepGenerator:
     """Coordinates [T, K], one after the other; `told` has a row for each try.
 
