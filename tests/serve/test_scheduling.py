@@ -110,6 +110,39 @@ def test_a_deadline_ends_a_job_that_is_late() -> None:
     assert asyncio.run(play()) == "expired"
 
 
+def test_whoever_tries_again_does_not_get_what_was_let_go() -> None:
+    """A client that timed out comes again at once, perhaps before the engine has heard that it left."""
+
+    async def play() -> None:
+        hub = Hub(slow_graph(0.05))
+        ticket = hub.submit(order())
+        hub.remember("key", "about", ticket)
+        with hub.listening(ticket):
+            assert hub.find("key", "about") is ticket
+            with pytest.raises(RefusedError, match="another request"):
+                hub.find("key", "other")
+        assert hub.find("key", "about") is None
+        assert (await hub.outcome(hub.submit(order()))).kind == "done"
+        await hub.close()
+
+    asyncio.run(play())
+
+
+def test_the_last_of_two_who_wait_for_one_job_lets_it_go() -> None:
+    async def play() -> list[bool]:
+        hub = Hub(slow_graph(0.2))
+        ticket, found = hub.submit(order()), []
+        with hub.listening(ticket):
+            with hub.listening(ticket):
+                pass
+            found.append(ticket.let_go)
+        found.append(ticket.let_go)
+        await hub.close()
+        return found
+
+    assert asyncio.run(play()) == [False, True]
+
+
 def test_hasten_goes_before_ones_own_but_not_before_others() -> None:
     ends: list[Any] = []
     graph = slow_graph(0.0)
