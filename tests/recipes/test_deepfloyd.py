@@ -190,7 +190,7 @@ def test_stage_2_equals_diffusers_after_every_step(
     draws = noises(32)
     first, low_noise = next(draws), next(draws)
     given(monkeypatch, iter([low_noise]))
-    request = upsampler._request(PROMPT, Ranked(picture, 0, 0, 0.0))
+    request = upsampler._request(Asked(Prompt(PROMPT)), Ranked(picture, 0, 0, 0.0))
     assert (request.guidance, request.thresholding.most) == (4, 1)
     assert float(request.conditions["augmentation"]) == NOISE_LEVEL
     if "spacing" in settings:

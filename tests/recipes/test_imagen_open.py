@@ -13,8 +13,8 @@ import torch
 
 from pinxit.api import load, load_upsampler
 from pinxit.errors import UsageError
+from pinxit.recipes.diffusion import open as opening
 from pinxit.recipes.diffusion.painter import DiffusionPainter
-from pinxit.recipes.imagen import open as opening
 from pinxit.recipes.imagen.presets import changed, preset, read_by
 from pinxit.text.encoders import open_text_encoder
 from pinxit.text.frozen import FrozenEncoder, Precision
@@ -99,9 +99,9 @@ def test_a_painter_reads_where_it_draws(checkpoint: Path, monkeypatch: pytest.Mo
         asked.append((device, precision))
         return open_text_encoder(spec, "cpu", length, "fp32", **more)
 
-    monkeypatch.setattr("pinxit.recipes.imagen.open.open_text_encoder", spied)
+    monkeypatch.setattr("pinxit.recipes.diffusion.open.open_text_encoder", spied)
     for device in (torch.device("cpu"), torch.device("cuda", 1)):
-        opening._reader(open_checkpoint(checkpoint), device)
+        opening.reader_of(open_checkpoint(checkpoint), device)
     assert asked == [(torch.device("cpu"), "fp32"), (torch.device("cuda", 1), "bf16")]
 
 

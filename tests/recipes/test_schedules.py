@@ -145,3 +145,32 @@ def test_imagen_paints_the_same_in_any_schedule(imagen: tuple[Painter, list[Aske
 def test_imagen_paints_the_same_in_500_schedules(imagen: tuple[Painter, list[Asked], list[str]]) -> None:
     for seed in range(MANY):
         schedule(*imagen, seed)
+
+
+@pytest.fixture(scope="module")
+def unclip(tmp_path_factory: pytest.TempPathFactory) -> tuple[Painter, list[Asked], list[str]]:
+    pytest.importorskip("transformers")
+    from tests.recipes.unclips import save_random_unclip
+
+    painter = load(save_random_unclip(tmp_path_factory.mktemp("unclip") / "nano"), device="cpu")
+    changes: list[dict[str, Any]] = [
+        {"steps": 3, "prior_steps": 3}, {"steps": 2, "prior": "components"}, {"steps": 2, "guidance": 1.0},
+        {"steps": 3, "prior": "components", "prior_guidance": 2.0, "tries": 3},
+        {"steps": 2, "sampler": "ancestral", "prior_guidance": 3.0, "prior_sampler": "heun"},
+        {"steps": 2, "prior": "none", "text": False},
+    ]  # fmt: skip
+    asked = requests(painter, changes)
+    return painter, asked, [alone(painter, one) for one in asked]
+
+
+@pytest.mark.parametrize("seed", range(FEW))
+def test_unclip_paints_the_same_in_any_schedule(unclip: tuple[Painter, list[Asked], list[str]], seed: int) -> None:
+    assert len(set(unclip[2])) == len(unclip[2]), "settings that make no difference would prove nothing"
+    schedule(*unclip, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_unclip_paints_the_same_in_500_schedules(unclip: tuple[Painter, list[Asked], list[str]]) -> None:
+    for seed in range(MANY):
+        schedule(*unclip, seed)

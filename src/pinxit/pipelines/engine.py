@@ -123,8 +123,12 @@ class Engine(Travel):
             self._failed(stage, tile, error)
         else:
             self._collect(stage, tile)
-        self.policy.charge(shares, self.clock() - began)
+        self._charge(stage, shares, self.clock() - began)
         return tile
+
+    def _charge(self, stage: Stage, shares: Sequence[tuple[Job, int]], seconds: float) -> None:
+        """What a call cost."""
+        self.policy.charge(shares, seconds)
 
     def _chosen(self, head: WorkItem) -> list[WorkItem]:
         """Who shares the head's call; what failed in company is tried alone."""
@@ -181,7 +185,7 @@ class Engine(Travel):
         for job in due:
             self.waiting.forget(job, previews=True)
             job.looked = now
-        for item in [item for item in seen if item.job in due]:
+        for item in [item for job in due for item in [one for one in seen if one.job is job][: job.looked_at]]:
             stage = self._stage(item)
             found = stage.worker.look(item.state)
             if found is not None and stage.shown:

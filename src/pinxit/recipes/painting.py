@@ -51,6 +51,7 @@ class Asked:
     keep: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     more: Any = None  # what one recipe alone knows, such as the picture that is completed
+    route: str = "paint"  # of the painter's graph
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,10 @@ class Painter(ABC):
         """What metadata tell of settings: all but those that others overrule."""
         return dict(settings)
 
+    def facts(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What metadata of pictures tell of how they were made, besides `picture_facts`."""
+        return self.told(settings) | self.provenance
+
     def paint(
         self, prompt: str, *, candidates: int = 16, keep: int | None = 4, seed: int = 0, **how: Any
     ) -> list[Ranked]:
@@ -175,6 +180,21 @@ class Painter(ABC):
         about = self._asked(asked, candidates, settings)
         return self._serve([Asked(prompt, candidates, keep, about) for prompt in asked], watch, previews, upsampler)
 
+    def asked(
+        self,
+        prompt: Prompt,
+        candidates: int = 16,
+        keep: int | None = 4,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        wordless: bool = False,
+    ) -> Asked:
+        """What a job of the engine is to paint: nothing is computed yet. Raises UsageError as `paint_each` does.
+
+        `wordless`: the text may be empty, as a picture says what to paint.
+        """
+        return Asked(prompt, candidates, keep, self._asked([] if wordless else [prompt], candidates, settings or {}))
+
     def rank(self, prompt: Prompt, pictures: Sequence[Picture], **settings: Any) -> list[Ranked]:
         """Candidates 0, 1, 2 ... of a prompt, best first, as `paint` ranks them by these settings."""
         agreement = (self.defaults | settings)["agreement"]
@@ -183,11 +203,12 @@ class Painter(ABC):
     def _serve(
         self, asked: Sequence[Asked], watch: Watch | None, previews: float = PREVIEWS, upsampler: Enlarger | None = None
     ) -> Generator[list[Ranked], None, None]:
-        engine, route = self._engine, [*self.graph.routes["paint"]]
+        engine, further = self._engine, tuple[str, ...]()
         if upsampler is not None:
             engine.graph = engine.graph.with_more(upsampler.graph)
-            route += upsampler.graph.routes["enlarge"]
-        return served(engine, [Job([(route, None)], request=one) for one in asked], watch, previews)
+            further = upsampler.graph.routes["enlarge"]
+        jobs = [Job([((*self.graph.routes[one.route], *further), None)], request=one) for one in asked]
+        return served(engine, jobs, watch, previews)
 
     @cached_property
     def _engine(self) -> Engine:
@@ -200,6 +221,12 @@ class Painter(ABC):
         if candidates < 1:
             raise UsageError(f"candidates must be at least 1, not {candidates}.")
         return self.settled(given)
+
+
+def picture_facts(prompt: str, one: Ranked, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What the metadata of a picture tell."""
+    own = {"prompt": prompt, "seed": one.seed, "candidate": one.candidate, "score": round(one.score, 6)}
+    return own | dict(facts)
 
 
 def check_known(given: Iterable[str], known: Collection[str]) -> None:

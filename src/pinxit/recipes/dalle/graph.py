@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pinxit.data.transforms import to_pictures
+from pinxit.data.transforms import to_pictures, to_tensor
 from pinxit.models.decoder import CachedDecoder
 from pinxit.models.dvae import DVAE
 from pinxit.models.transformer import TokenTransformer
@@ -37,7 +37,6 @@ class Completion:
     """A picture of which a part is drawn anew."""
 
     known: Picture  # the painter's size
-    codes: Tensor  # int64 [h, w], UNKNOWN in the hole
     hole: Hole
     weight: float  # of the log-likelihood of what follows the hole, in the score
 
@@ -76,8 +75,15 @@ def requests(parts: Parts, asked: Asked) -> list[TokenRequest]:
     text, seed = asked.prompt.text, asked.prompt.seed
     ids = torch.from_numpy(parts.tokenizer.encode([text], parts.transformer.config.text_tokens))[0]
     settings = {name: value for name, value in asked.settings.items() if name != "agreement"}
-    known = asked.more.codes if isinstance(asked.more, Completion) else None
+    known = known_codes(parts, asked.more) if isinstance(asked.more, Completion) else None
     return [TokenRequest(ids, seed, candidate, **settings, known=known) for candidate in range(asked.candidates)]
+
+
+@torch.inference_mode()
+def known_codes(parts: Parts, whole: Completion) -> Tensor:
+    """The codes of the picture that is completed: int64 [h, w], UNKNOWN in the hole."""
+    codes = parts.dvae.encode_codes(to_tensor(whole.known[None]).to(parts.device))[0].cpu()
+    return torch.where(torch.from_numpy(whole.hole), UNKNOWN, codes)
 
 
 @torch.inference_mode()

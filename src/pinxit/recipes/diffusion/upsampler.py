@@ -22,8 +22,9 @@ from pinxit.pipelines.graph import Graph, Stage
 from pinxit.pipelines.lanes import Lanes
 from pinxit.pipelines.work import Job
 from pinxit.pipelines.worker import Each, SideBySide
-from pinxit.recipes.diffusion.conditions import Captions, Noising
+from pinxit.recipes.diffusion.conditions import Captions, Noising, Told
 from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
+from pinxit.recipes.diffusion.window import Window, nothing_kept
 from pinxit.recipes.painting import PREVIEWS, Asked, Watch, served
 from pinxit.schema import checked
 from pinxit.types import Prompt
@@ -126,10 +127,15 @@ class Upsampler:
             raise UsageError(f"the upsampler takes {takes}, not {width} x {height}.")
 
     def enlarge(
-        self, prompt: str, ranked: Sequence[Ranked], watch: Watch | None = None, previews: float = PREVIEWS
+        self,
+        prompt: str,
+        ranked: Sequence[Ranked],
+        watch: Watch | None = None,
+        previews: float = PREVIEWS,
+        window: Window | None = None,
     ) -> list[Ranked]:
         """The same pictures at `size`, with their seeds, candidates and scores; `watch` hears how far it has come, and
-        looks every `previews` seconds.
+        looks every `previews` seconds. `window`: what of the picture is known at its full size.
 
         Raises UsageError for a picture that is not square, smaller than `low`, or as large as `size`, and for more
         augmentation than there was in training.
@@ -138,7 +144,7 @@ class Upsampler:
             height, width = one.picture.shape[:2]
             self.check_size(width, height)
         starts = [(self._route(len(one.picture)), one) for one in ranked]
-        (found,) = served(self._engine, [Job(starts, request=Asked(Prompt(prompt)))], watch, previews)
+        (found,) = served(self._engine, [Job(starts, request=Asked(Prompt(prompt), more=window))], watch, previews)
         return found
 
     @cached_property
@@ -163,18 +169,16 @@ class Upsampler:
 
     def _stages(self, lanes: SideBySide) -> list[Stage]:
         low, up = self._names
-        smaller = Each(
-            lambda items: [self._request(item.job.request.prompt.text, item.value) for item in items], lanes=lanes
-        )
+        smaller = Each(lambda items: [self._request(item.job.request, item.value) for item in items], lanes=lanes)
         worker = DenoiseWorker(
             self.denoiser, self.tile, lanes, lambda request, x0: replace(request.about, picture=as_picture(x0))
         )
         return [Stage(low, smaller), Stage(up, worker, weight=1.0)]
 
-    def _request(self, prompt: str, one: Ranked) -> DenoiseRequest:
-        (conditions, null), about, config = self._read(prompt), self.sampling, self.config
+    def _request(self, asked: Asked, one: Ranked) -> DenoiseRequest:
+        (conditions, null), about, config = self._read(asked.prompt.text), self.sampling, self.config
         config.check_noise(about.augmentation)
-        low = self._smaller(one)
+        low = {**self._smaller(one), **masked(config, asked.more)}
         return DenoiseRequest(
             config.taken({**low, **conditions}),
             config.taken({**low, **null}),
@@ -201,6 +205,13 @@ class Upsampler:
         noise = next(normals(one.seed, one.candidate, -self.stage, (3, self.size, self.size)))
         level = torch.full((1,), self.sampling.augmentation)
         return {name: rows[0] for name, rows in self.noising(small, level, noise[None]).items()}
+
+
+def masked(config: StageConfig, more: Any) -> Told:
+    """What a network that paints inside holes is told besides: the window of its job, or that nothing is kept."""
+    if not config.unet.masked:
+        return {}
+    return more.told(config.size) if isinstance(more, Window) else nothing_kept(config.size)
 
 
 def as_picture(x0: Tensor) -> Picture:

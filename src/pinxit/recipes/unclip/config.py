@@ -19,8 +19,9 @@ from pinxit.training.plan import Plan
 from pinxit.weights.checkpoint import Store
 
 DECODER, SPACE = "decoder", "space"
-TAKEN = ("pictures", "seen", "texts", "vectors", "checkpoint", SPACE, DECODER)
-"""Folders of a run and parts of a checkpoint that are no priors."""
+NONE = "none"  # no prior: the caption's embedding stands for the picture's
+TAKEN = ("pictures", "seen", "texts", "vectors", "checkpoint", SPACE, DECODER, NONE)
+"""Folders of a run and parts of a checkpoint that are no priors, and what is none."""
 FIT = ("components", "embed", "buckets", "dots")  # numbers of a prior that its space has too
 Tries = Annotated[int, Meta(ge=1, le=1000)]
 
