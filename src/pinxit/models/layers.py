@@ -89,7 +89,7 @@ class Blocks(nn.Sequential):
                 nn.init.normal_(layer.weight, std=std)
                 nn.init.zeros_(layer.bias)
 
-    def forward(self, x_BLD: Tensor, bias_BL: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, x_BLD: Tensor, bias_BL: Tensor | None = None) -> Tensor:
         """[B, L, D] -> [B, L, D]; `bias_BL` is added to the scores of every key: a large negative one hides it."""
         for block in self:
             x_BLD = block(x_BLD, bias_BL)

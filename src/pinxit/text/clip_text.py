@@ -19,7 +19,7 @@ from pinxit.text.frozen import FrozenEncoder, Running
 from pinxit.text.model_folder import ModelFolder
 from pinxit.text.tokenizers import EOT, Tokenizer
 from pinxit.weights.checkpoint import open_checkpoint
-from pinxit.weights.clip_names import hf_names
+from pinxit.weights.clip_names import alone, hf_names
 from pinxit.weights.clip_settings import DEFAULTS
 from pinxit.weights.tensor_files import read_tensors, some
 
@@ -139,10 +139,7 @@ def _tensors(folder: ModelFolder) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for path in folder.files:
         found |= read_tensors(path) if path.suffix == ".safetensors" else {}
-    if any(name.startswith("text_model.") for name in found):
-        return found
-    # transformers 5 writes a text tower that stands alone without that word
-    return {name if name.startswith("text_projection") else f"text_model.{name}": it for name, it in found.items()}
+    return alone(found, "text")
 
 
 def _ours(tower: TextTower, tensors: dict[str, Tensor], folder: ModelFolder) -> dict[str, Tensor]:

@@ -11,17 +11,17 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.files import read_json
-from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
+from pinxit.models.clip import CLIP, MAX_LOGIT_SCALE, CLIPConfig, TextConfig, VisionConfig
 from pinxit.models.layers import Activation
 from pinxit.schema import checked
-from pinxit.weights.clip_names import Names, hf_names, openai_names
+from pinxit.weights.clip_names import Names, alone, hf_names, openai_names
 from pinxit.weights.clip_settings import (
     DEFAULTS,
     OPEN_CLIP_TEXT,
@@ -35,6 +35,7 @@ from pinxit.weights.clip_settings import (
     open_clip_look,
     processor,
 )
+from pinxit.weights.json_files import json_object
 from pinxit.weights.tensor_files import first_of, not_finite, read_tensors, some
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ ARCHIVE_NUMBERS = ("input_resolution", "context_length", "vocab_size")  # OpenAI
 OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 HF_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 HF_BUFFERS = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")
+PROCESSOR = "preprocessor_config.json"
 OPENAI_HEAD = 64  # channels of a head in every published model
 
 
@@ -62,7 +64,30 @@ def load_public_clip(path: Path, activation: Activation | None = None) -> CLIP:
     `activation` is only needed where nothing in the files tells it. Raises CheckpointError when a file is missing or
     unreadable, of another family, or when a key is missing, left over or of the wrong shape.
     """
-    found = recognise(path, activation)
+    return _loaded(recognise(path, activation), path)
+
+
+def load_clip_in_parts(text: Path, vision: Path, look: Path) -> CLIP:
+    """The CLIP whose towers lie in folders of their own, as transformers writes them for the pipelines of diffusers.
+
+    `look`: the folder of its image processor. Raises CheckpointError as `load_public_clip` does.
+    """
+    told, tensors = dict[str, Any](), dict[str, Tensor]()
+    for tower, folder in (("text", text), ("vision", vision)):
+        described = json_object(folder / "config.json")
+        if described.get("model_type") != f"clip_{tower}_model":
+            raise CheckpointError(f"{folder / 'config.json'} describes no clip_{tower}_model of transformers.")
+        told[f"{tower}_config"] = described
+        tensors |= alone(read_tensors(first_of(folder, HF_FILES)), tower)
+    where = vision / "config.json"
+    seeing, reading = (_described(cast("Hugging", told), tower, where) for tower in ("vision", "text"))
+    embed = told["vision_config"].get("projection_dim", 512)
+    config = _from_transformers(seeing, reading, embed, _look(look / PROCESSOR, seeing["image_size"]), where)
+    tensors["logit_scale"] = torch.tensor(MAX_LOGIT_SCALE)  # no part holds it; OpenAI's have ended at the most
+    return _loaded(Found("transformers' CLIP in two parts", config, tensors, hf_names, HF_BUFFERS), vision)
+
+
+def _loaded(found: Found, path: Path) -> CLIP:
     with torch.device("meta"):
         model = CLIP(found.config)
     state = _ours(model, found, path)
@@ -195,7 +220,7 @@ def _transformers(folder: Path) -> Found:
         raise CheckpointError(f"{where} describes a {described.get('model_type')} model, not a clip.")
     vision, text = (_described(described, tower, where) for tower in ("vision", "text"))
     weights = first_of(folder, HF_FILES)
-    look = _look(folder / "preprocessor_config.json", vision["image_size"])
+    look = _look(folder / PROCESSOR, vision["image_size"])
     config = _from_transformers(vision, text, described.get("projection_dim", 512), look, where)
     return Found("transformers' CLIP", config, read_tensors(weights), hf_names, HF_BUFFERS)
 

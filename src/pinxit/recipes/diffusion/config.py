@@ -84,7 +84,8 @@ class StageConfig:
             if side % self.unet.step:
                 told = f"{self._kind}'s {name}={side} must be a multiple of {self.unet.step}, which its unet divides by"
                 raise UsageError(f"{told}: change it, or unet.patch and unet.channels.")
-        if (self.unet.low_res, self.unet.augmentation) != ((RGB, True) if self.low else (0, False)):
+        heard = {bool(self.low), bool(self.low and self.noisiest)}  # where there is never any noise, either will do
+        if self.unet.low_res != (RGB if self.low else 0) or self.unet.augmentation not in heard:
             wanted = f"unet.low_res={RGB} and unet.augmentation=true" if self.low else "them 0 and false"
             found = f"unet.low_res={self.unet.low_res} and unet.augmentation={str(self.unet.augmentation).lower()}"
             raise UsageError(f"{self._kind} (low={self.low}) cannot have {found}: make {wanted}.")

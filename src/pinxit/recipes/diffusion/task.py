@@ -146,7 +146,7 @@ class DiffusionTask:
         ).to(device)
         if self.config.low:
             small = F.avg_pool2d(signed(torch.from_numpy(np.array(true))).to(device), self.config.scale)
-            conditions |= NOISING(small, torch.zeros(len(captions), device=device), noise)
+            conditions |= self.config.taken(NOISING(small, torch.zeros(len(captions), device=device), noise))
             given = list(to_pictures((conditions["low_res"].cpu() + 1) / 2))
         if self.config.unet.masked:  # nothing is kept
             conditions["masked"] = with_holes(noise, torch.ones_like(noise[:, 0], dtype=torch.bool))
@@ -216,7 +216,8 @@ class DiffusionTask:
         small = F.avg_pool2d(x0, self.config.scale)
         shuffled = torch.randperm(len(x0), generator=generator, device=x0.device)  # levels keep no company with times
         level_B = self.config.noisiest * spread(len(x0), generator, x0.device)[shuffled]
-        return NOISING(small, level_B, torch.randn(x0.shape, generator=generator, device=x0.device))
+        noise = torch.randn(x0.shape, generator=generator, device=x0.device)
+        return self.config.taken(NOISING(small, level_B, noise))
 
 
 def signed(pictures: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from pinxit.pipelines.work import Job
 from pinxit.recipes.diffusion.painter import KARRAS_FIRST, DiffusionPainter
 from pinxit.recipes.diffusion.window import Framed, Window
 from pinxit.recipes.painting import PREVIEWS, Asked, Enlarger, Progress, Watch, served
-from pinxit.recipes.unclip.embedder import Embedder
+from pinxit.recipes.unclip.embedder import Embeds
 from pinxit.recipes.unclip.graph import Parts, Start, Variation, request
 from pinxit.types import Latent, Mask, Prompt
 
@@ -38,11 +38,11 @@ MOST = 0.5  # of the way to where a caption leads; the article goes to 0.25 to 0
 class Manipulation(DiffusionPainter):
     """The part of an `UnclipPainter` that changes pictures. Any picture does; its centre square is worked on.
 
-    `watch` and `previews` as in `paint_each`; `ddim_steps`: there, and as many back. `settings` are the painter's, for what is drawn from
-    noise of a seed instead of the noise behind a picture.
+    `watch` and `previews` as in `paint_each`; `ddim_steps`: there, and as many back. `settings` are the painter's, for
+    what is drawn from noise of a seed instead of the noise behind a picture.
     """
 
-    embedder: Embedder
+    embedder: Embeds
 
     @property
     @abstractmethod
@@ -208,6 +208,8 @@ class Manipulation(DiffusionPainter):
             self.settled(settings)
             latents = self.invert([picture], ddim_steps=ddim_steps, watch=part_of(watch, 0, 0.5))
             return self.decode(latents, ddim_steps=ddim_steps, watch=part_of(watch, 0.5, 1), previews=previews)
+        if self.embedder.space.config.kind == "standard":
+            raise UsageError(f"{self.name} knows embeddings by no principal components: leave out components.")
         y_K = self.embedder.space.into(self.embedder.pictures([picture])[0])
         if wrong := [kept for kept in components if not 0 <= kept <= len(y_K)]:
             raise UsageError(f"this space has {len(y_K)} components: {wrong[0]} cannot be kept.")
