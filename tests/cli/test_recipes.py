@@ -33,7 +33,7 @@ def test_an_unclips_graph_and_settings(cli: Cli, tmp_path: Path) -> None:
     assert printed.code == 0, printed.err
     assert {"paint: text -> prior -> decoder -> look -> rank", "invert: invert"} <= set(printed.out.splitlines())
     settings = cli("recipes", "--settings", folder).out.splitlines()
-    assert {"prior=prior", "text=True", "tries=2", "upsampler_steps=10"} <= set(settings)
+    assert {"prior=prior", "text=True", "tries=2", "upsampler_steps=2"} <= set(settings)
 
 
 def test_no_such_graph(cli: Cli) -> None:

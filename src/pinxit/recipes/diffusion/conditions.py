@@ -59,21 +59,19 @@ class Noising:
 
     schedule: DiffusionConfig = field(default_factory=DiffusionConfig)
     align_corners: bool = False
-    way: Literal["bilinear", "bicubic"] = (
-        "bilinear"  # of enlarging; bicubic as Pillow does it, which Karlo learned from
-    )
+    way: Literal["bilinear", "bicubic"] = "bilinear"  # of enlarging; bicubic: as Pillow does it (Karlo)
+
+    def plain(self, small: Tensor, size: int) -> Told:
+        """`low_res` alone, for a network that has learned on smaller pictures which were blurred instead (unCLIP)."""
+        how: dict[str, Any] = {"mode": self.way, "align_corners": self.align_corners}
+        return {"low_res": F.interpolate(small, (size, size), antialias=self.way == "bicubic", **how)}
 
     def __call__(self, small: Tensor, level_B: Tensor, noise: Tensor) -> Told:
         """`low_res` [B, 3, S, S] from `small` [B, 3, s, s] and `noise` of the large shape, and `augmentation` [B].
 
         `level_B`: times of the schedule in [0, 1]. 0 of a continuous one leaves the picture as it is.
         """
-        how: dict[str, Any] = {
-            "mode": self.way,
-            "align_corners": self.align_corners,
-            "antialias": self.way == "bicubic",
-        }
-        large = F.interpolate(small, noise.shape[2:], **how)
+        large = self.plain(small, noise.shape[-1])["low_res"]
         if T := self.schedule.steps:
             t_B = (level_B.double() * T).round().long().clamp(max=T - 1)
             noisy = q_sample(large, noise, self.schedule.table.sigma.to(t_B.device)[t_B])

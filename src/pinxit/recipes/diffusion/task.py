@@ -18,15 +18,16 @@ from pinxit.data.sheet import sheet
 from pinxit.data.transforms import to_pictures
 from pinxit.data.writing_systems import Script, readable
 from pinxit.errors import UsageError
+from pinxit.functional.bsr import degraded, gaussian_blur
 from pinxit.functional.diffusion import q_sample, target
 from pinxit.functional.diffusion_losses import learned_range_loss, squared_error
-from pinxit.functional.holes import random_holes, with_holes
+from pinxit.functional.holes import WHOLE, random_holes, with_holes
 from pinxit.functional.samplers import SAMPLERS, Denoised, drive
 from pinxit.models.text import PAD
 from pinxit.models.unet import UNet
 from pinxit.recipes.batches import pick
 from pinxit.recipes.diffusion.conditions import Noising, texts
-from pinxit.recipes.diffusion.config import StageConfig
+from pinxit.recipes.diffusion.config import Corrupt, StageConfig
 from pinxit.recipes.diffusion.denoiser import UNetDenoiser, predicted, split
 from pinxit.recipes.diffusion.losses import halves, spread, weights
 from pinxit.text.learned import LearnedText
@@ -71,12 +72,16 @@ class DiffusionTask:
         stored: Embeddings | None = None,
         seen: Seen | None = None,
         drop_image: float = 0.0,
+        whole: float = WHOLE,
     ) -> None:
-        """`seen`: embeddings of the bank's pictures, for a network that takes any; `drop_image`: how often not."""
+        """`seen`: embeddings of the bank's pictures, for a network that takes any; `drop_image`: how often not.
+
+        `whole`: how often nothing is kept, for a network that paints inside holes.
+        """
         self.name, self.config, self.seed, self.drop = name, config, seed, drop
         self.bank, self.reader, self.text_shape = bank, reader, text_shape
         self.script, self.stored, self.noise = script, stored, noise
-        self.seen, self.drop_image = seen, drop_image
+        self.seen, self.drop_image, self.whole = seen, drop_image, whole
         self.learned = reader if teaches and isinstance(reader, LearnedText) else None
         self.unet = seeded(lambda: UNet(config.unet), seed, name)
 
@@ -146,7 +151,8 @@ class DiffusionTask:
         ).to(device)
         if self.config.low:
             small = F.avg_pool2d(signed(torch.from_numpy(np.array(true))).to(device), self.config.scale)
-            conditions |= self.config.taken(NOISING(small, torch.zeros(len(captions), device=device), noise))
+            clear = NOISING(small, torch.zeros(len(captions), device=device), noise)
+            conditions |= self.config.taken(clear)
             given = list(to_pictures((conditions["low_res"].cpu() + 1) / 2))
         if self.config.unet.masked:  # nothing is kept
             conditions["masked"] = with_holes(noise, torch.ones_like(noise[:, 0], dtype=torch.bool))
@@ -190,7 +196,7 @@ class DiffusionTask:
         """The picture with a random hole, for a network that paints inside them."""
         if not self.config.unet.masked:
             return {}
-        paint = random_holes(len(x0), x0.shape[-1], torch_rng(self.seed, f"{self.name} holes", position))
+        paint = random_holes(len(x0), x0.shape[-1], torch_rng(self.seed, f"{self.name} holes", position), self.whole)
         return {"masked": with_holes(x0, paint.to(x0.device))}
 
     def _read(self, captions: Sequence[str]) -> Batch:
@@ -214,10 +220,18 @@ class DiffusionTask:
         if not self.config.low:
             return {}
         small = F.avg_pool2d(x0, self.config.scale)
+        if self.config.corrupt != "noise":
+            return NOISING.plain(corrupted(small, self.config.corrupt, generator), x0.shape[-1])
         shuffled = torch.randperm(len(x0), generator=generator, device=x0.device)  # levels keep no company with times
         level_B = self.config.noisiest * spread(len(x0), generator, x0.device)[shuffled]
-        noise = torch.randn(x0.shape, generator=generator, device=x0.device)
-        return self.config.taken(NOISING(small, level_B, noise))
+        return NOISING(small, level_B, torch.randn(x0.shape, generator=generator, device=x0.device))
+
+
+def corrupted(small: Tensor, how: Corrupt, generator: torch.Generator) -> Tensor:
+    """Smaller pictures in [-1, 1] with unCLIP's damage (arXiv 2204.06125, section 2.1): a slight blur, or BSR's."""
+    if how == "blur":
+        return gaussian_blur(small)
+    return degraded((small + 1) / 2, generator) * 2 - 1
 
 
 def signed(pictures: Tensor) -> Tensor:

@@ -84,14 +84,20 @@ class Upsampler:
     @property
     def defaults(self) -> dict[str, Any]:
         """The settings it knows, as they are now."""
-        return {name: getattr(self.sampling, name) for name in SETTINGS}
+        told = [name for name in SETTINGS if name != "augmentation" or self._noised]
+        return {name: getattr(self.sampling, name) for name in told}
+
+    @property
+    def _noised(self) -> bool:
+        """Whether any of its chain has learned on noised smaller pictures."""
+        return any(one.config.corrupt == "noise" for one in self.chain)
 
     def tuned(self, given: Mapping[str, Any]) -> SamplingConfig:
         """Its sampling with those of `given` that are settings of an upsampler in place of its own.
 
         Raises UsageError for one of another kind, out of range, or of more noise than training showed.
         """
-        own = {name: given[name] for name in SETTINGS if name in given}
+        own = {name: given[name] for name in self.defaults if name in given}
         about = checked(SamplingConfig, to_dict(self.sampling) | own)
         for one in self.chain:
             one.config.check_noise(about.augmentation)
@@ -202,6 +208,8 @@ class Upsampler:
     def _smaller(self, one: Ranked) -> Conditions:
         """The picture and its noise level, from noise of its own."""
         small = to_tensor(square(one.picture, self.low, "area")[None]) * 2 - 1
+        if self.config.corrupt != "noise":
+            return {name: rows[0] for name, rows in self.noising.plain(small, self.size).items()}
         noise = next(normals(one.seed, one.candidate, -self.stage, (3, self.size, self.size)))
         level = torch.full((1,), self.sampling.augmentation)
         return {name: rows[0] for name, rows in self.noising(small, level, noise[None]).items()}

@@ -39,7 +39,7 @@ from pinxit.weights.public_clip import load_clip_in_parts
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SAMPLING = SamplingConfig(  # the published samplers'
-    "ancestral", 25, guidance=8.0, percentile=0.0, upsampler_steps=7, upsampler_guidance=1.0, augmentation=0.0
+    "ancestral", 25, guidance=8.0, percentile=0.0, upsampler_steps=7, upsampler_guidance=1.0
 )
 IMAGINING = PriorSampling("prior", tries=1, guidance=4.0, sampler="ancestral", steps=25)
 
@@ -100,7 +100,7 @@ def _upsampler(place: Path, captions: Captions, on: torch.device, precision: Pre
     low = _size(place / DECODER)
     if first.config != last.config or size != other:
         raise CheckpointError(f"{place}: {' and '.join(SUPERS)} must be of one shape.")
-    config = StageConfig(size, first.config, about, low, noisiest=0.0)
+    config = StageConfig(size, first.config, about, low, corrupt="blur")
     both = [_denoiser(unet, config, on, precision) for unet in (first, last)]
     below = float(about.table.sigma[1])  # the last network takes the last step alone
     noising = Noising(way="bicubic")

@@ -38,7 +38,7 @@ MOST = 0.5  # of the way to where a caption leads; the article goes to 0.25 to 0
 class Manipulation(DiffusionPainter):
     """The part of an `UnclipPainter` that changes pictures. Any picture does; its centre square is worked on.
 
-    `watch` and `previews` as in `paint_each`; `ddim_steps`: there, and as many back. `settings` are the painter's, for
+    `watch` and `previews` as in `paint_each`; `ddim_steps` there, and as many back. `settings` are the painter's, for
     what is drawn from noise of a seed instead of the noise behind a picture.
     """
 
