@@ -19,11 +19,13 @@ from torch import Tensor
 from pinxit.api import load, load_upsampler
 from pinxit.errors import CheckpointError, PinxitError, UsageError
 from pinxit.functional.diffusion import abar_of_sigma
+from pinxit.functional.samplers import SAMPLERS
 from pinxit.pipelines import denoise
 from pinxit.pipelines.coroutine import run_to_end
 from pinxit.pipelines.denoise import DenoiseRequest, DenoiseWorker
 from pinxit.pipelines.work import Job, WorkItem
 from pinxit.recipes.diffusion.conditions import Noising
+from pinxit.recipes.diffusion.denoiser import Switching, UNetDenoiser
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
 from pinxit.recipes.diffusion.upsampler import Upsampler
 from pinxit.recipes.karlo.open import open_painter, open_upsampler
@@ -122,7 +124,7 @@ def test_the_pipeline_equals_diffusers_after_every_step(
     (wanted,) = prior_requests(painter.parts, asked)
     given(monkeypatch, imagine, draws)
     seen: list[Tensor] = []
-    monkeypatch.setitem(imagine.SAMPLERS, "ancestral", watched(imagine.SAMPLERS["ancestral"], seen))
+    monkeypatch.setitem(SAMPLERS, "ancestral", watched(SAMPLERS["ancestral"], seen))
     request = run_to_end(imagined(painter.parts, Item(asked, wanted)))  # type: ignore[arg-type]
     assert differ([x[0] for x in seen], prior.seen) < 1e-5
     image = pipeline.prior.post_process_latents(prior.seen[-1])[0]
@@ -212,6 +214,7 @@ def test_the_last_step_is_the_last_networks_alone(karlo: Karlo, painter: KarloPa
     """In company of items at other steps, too: a call shows its rows to both then, and takes from each its own."""
     assert painter.upsampler is not None
     net = painter.upsampler.denoiser
+    assert isinstance(net, Switching)
     x = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     told = {"low_res": torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(1))}
     sigmas = ENDS.even_sigmas(7)
@@ -219,7 +222,14 @@ def test_the_last_step_is_the_last_networks_alone(karlo: Karlo, painter: KarloPa
     one, other = (net(x, level, told).x0 for level in (early, late))
     mixed = net(x, torch.tensor([sigmas[6], sigmas[5], sigmas[6]]), told).x0
     assert torch.equal(mixed[1], one[1]) and torch.equal(mixed[::2], other[::2])
-    swapped = type(net)(net.last, net.first, net.below)  # type: ignore[attr-defined]
+    assert isinstance(painter.denoiser, UNetDenoiser)
+    variance = {name: rows.expand(3, *rows.shape) for name, rows in painter.embedder.nothing.items()}
+    small, levels = x[:, :, :8, :8], torch.tensor([sigmas[6], sigmas[5], sigmas[6]])
+    both = Switching(painter.denoiser, painter.denoiser, net.below)(small, levels, variance)
+    alone = painter.denoiser(small, levels, variance)
+    assert both.fraction is not None and alone.fraction is not None
+    assert torch.equal(both.x0, alone.x0) and torch.equal(both.fraction, alone.fraction)
+    swapped = Switching(net.last, net.first, net.below)
     assert not torch.allclose(swapped(x, late, told).x0, other) and not torch.allclose(swapped(x, early, told).x0, one)
 
 
@@ -283,7 +293,8 @@ def test_a_folder_that_sees_nothing_paints_and_one_without_a_prior_varies(karlo:
             attempt()
     mute = open_painter(without(karlo, tmp_path / "vary", "prior", "prior_scheduler"), device="cpu")
     assert len(mute.vary(picture, count=2, steps=2)) == 2
-    for settings in ({}, {"prior": "none"}):
+    choices: tuple[dict[str, Any], ...] = ({}, {"prior": "none"})
+    for settings in choices:
         with pytest.raises(UsageError, match="has no prior: it varies pictures"):
             mute.paint(PROMPT, **settings)
 
@@ -334,7 +345,7 @@ def test_wrong_folders_are_refused_in_one_sentence(karlo: Karlo, tmp_path: Path)
 
     parts = ("decoder", "text_proj", "text_encoder", "super_res_first", "prior_scheduler", "decoder_scheduler")
     attempts: list[tuple[Callable[[], Any], str]] = [
-        *((lambda part=part: open_painter(lacking(part)), f"no {part}/") for part in parts),  # type: ignore[misc]
+        *((lambda part=part: open_painter(lacking(part)), f"no {part}/") for part in parts),
         (lambda: open_upsampler(tmp_path), "no text_encoder/config.json"),
         (lambda: open_painter(mixed()), "must be of one shape"),
     ]
