@@ -65,6 +65,6 @@ def test_what_a_part_of_it_cannot_do_is_said(cli: Cli, folder: Path, tmp_path: P
 
 def test_its_graph_and_settings_are_told(cli: Cli, folder: Path) -> None:
     printed = cli("recipes", "--graph", folder)
-    assert printed.code == 0 and printed.out.splitlines()[0] == "paint: text -> prior -> decoder -> look -> rank"
+    assert printed.code == 0 and printed.out.splitlines()[0] == "paint: text -> prior -> decoder -> embed -> rank"
     settings = cli("recipes", "--settings", folder).out.splitlines()
     assert {"steps=25", "prior_limit=5.0", "tries=1", "upsampler_steps=7"} <= set(settings)

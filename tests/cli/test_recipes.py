@@ -24,7 +24,7 @@ def test_recipes_are_listed_and_their_graphs_printed(cli: Cli, tmp_path: Path) -
     save_random_checkpoint(tmp_path / "nano")
     printed = cli("recipes", "--graph", tmp_path / "nano")
     assert printed.code == 0, printed.err
-    assert printed.out.splitlines()[0] == "paint: text -> tokens -> pixels -> look -> rank"
+    assert printed.out.splitlines()[0] == "paint: text -> tokens -> pixels -> embed -> rank"
     assert "shown by pixels" in printed.out and "waits for all that live" in printed.out
 
 
@@ -35,7 +35,7 @@ def test_an_unclips_graph_and_settings(cli: Cli, tmp_path: Path) -> None:
     folder = save_random_unclip(tmp_path / "nano")
     printed = cli("recipes", "--graph", folder)
     assert printed.code == 0, printed.err
-    assert {"paint: text -> prior -> decoder -> look -> rank", "invert: invert"} <= set(printed.out.splitlines())
+    assert {"paint: text -> prior -> decoder -> embed -> rank", "invert: invert"} <= set(printed.out.splitlines())
     settings = cli("recipes", "--settings", folder).out.splitlines()
     assert {"prior=prior", "text=True", "tries=2", "upsampler_steps=2"} <= set(settings)
 

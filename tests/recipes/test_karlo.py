@@ -30,7 +30,7 @@ from pinxit.recipes.diffusion.schedule import DiffusionConfig
 from pinxit.recipes.diffusion.upsampler import Upsampler
 from pinxit.recipes.karlo.open import open_painter, open_upsampler
 from pinxit.recipes.karlo.painter import KarloPainter
-from pinxit.recipes.painting import Asked
+from pinxit.recipes.requests import PaintRequest
 from pinxit.recipes.unclip import imagine
 from pinxit.recipes.unclip.graph import imagined, prior_requests, variations
 from pinxit.recipes.unclip.settings import prior_sampling
@@ -63,7 +63,7 @@ def painter(karlo: Karlo) -> KarloPainter:
 class Item:
     """What a stage is given."""
 
-    def __init__(self, asked: Asked, value: Any = None) -> None:
+    def __init__(self, asked: PaintRequest, value: Any = None) -> None:
         self.job, self.value = Job([], asked), value
 
 
@@ -100,7 +100,7 @@ def picture_of(x: Tensor) -> Picture:
 
 def enlarged(painter: KarloPainter, picture: Picture) -> list[Tensor]:
     assert painter.upsampler is not None
-    request = painter.upsampler._request(Asked(Prompt("")), Ranked(picture, 0, 0, 0.0))
+    request = painter.upsampler._request(PaintRequest(Prompt("")), Ranked(picture, 0, 0, 0.0))
     assert request.guidance == 1 and request.conditions.keys() == {"low_res"}
     return walked(painter.upsampler, request)
 
@@ -120,7 +120,7 @@ def test_the_pipeline_equals_diffusers_after_every_step(
     draws = drawn(*[(1, EMBED)] * 25, *[SMALL] * 25, *[LARGE] * 7)  # none for a last step
 
     settings = painter.settled({})
-    asked = Asked(Prompt(PROMPT), settings=settings)
+    asked = PaintRequest(Prompt(PROMPT), settings=settings)
     (wanted,) = prior_requests(painter.parts, asked)
     given(monkeypatch, imagine, draws)
     seen: list[Tensor] = []

@@ -16,7 +16,7 @@ from pinxit.functional import laplace
 from pinxit.functional.vectors import dots, norms, text_diff
 from pinxit.recipes.capabilities import Edits, Manipulates, Varies
 from pinxit.recipes.diffusion.window import Window
-from pinxit.recipes.painting import Progress
+from pinxit.recipes.jobs import PaintProgress
 from pinxit.recipes.unclip.manipulation import Manipulation
 from pinxit.recipes.unclip.painter import UnclipPainter
 from pinxit.types import Latent, Mask, Prompt
@@ -212,7 +212,7 @@ def test_what_cannot_be_done_is_one_sentence(painter: UnclipPainter, tmp_path: P
 def test_progress_rises_through_both_ways(painter: UnclipPainter) -> None:
     shares: list[float] = []
 
-    def watch(done: Progress) -> None:
+    def watch(done: PaintProgress) -> None:
         shares.append(done.share)
 
     painter.reconstruct(picture(0), watch=watch, **FEW)

@@ -18,7 +18,8 @@ from pinxit.pipelines.coroutine import CoroutineWorker, run_to_end
 from pinxit.pipelines.denoise import DenoiseRequest
 from pinxit.pipelines.engine import Engine
 from pinxit.pipelines.work import Job
-from pinxit.recipes.painting import Asked, Progress
+from pinxit.recipes.jobs import PaintProgress
+from pinxit.recipes.requests import PaintRequest
 from pinxit.recipes.unclip.graph import PriorRequest, imagined, prior_requests
 from pinxit.recipes.unclip.open import open_imaginer
 from pinxit.recipes.unclip.painter import UnclipPainter
@@ -48,13 +49,13 @@ def painter(folder: Path) -> UnclipPainter:
 class Item:
     """What the prior's stage is given."""
 
-    def __init__(self, asked: Asked, value: PriorRequest) -> None:
+    def __init__(self, asked: PaintRequest, value: PriorRequest) -> None:
         self.job, self.value = Job([], asked), value
 
 
 def requests(painter: UnclipPainter, **settings: Any) -> list[DenoiseRequest]:
     """What the decoder is asked for eight candidates."""
-    asked = Asked(Prompt(SAID, 5), 8, None, painter.settled(settings))
+    asked = PaintRequest(Prompt(SAID, 5), 8, None, painter.settled(settings))
     return [run_to_end(imagined(painter.parts, Item(asked, one))) for one in prior_requests(painter.parts, asked)]  # type: ignore[arg-type]
 
 
@@ -133,7 +134,7 @@ def test_what_cannot_be_painted_is_refused(painter: UnclipPainter, settings: dic
 def test_progress_rises_and_the_decoder_is_seen(painter: UnclipPainter) -> None:
     seen: list[tuple[float, int]] = []
 
-    def watch(done: Progress) -> None:
+    def watch(done: PaintProgress) -> None:
         seen.append((done.share, len(done.preview())))
 
     painter.paint(SAID, candidates=2, watch=watch, previews=0.0, **FEW)
@@ -146,7 +147,7 @@ def test_progress_rises_and_the_decoder_is_seen(painter: UnclipPainter) -> None:
 @pytest.mark.parametrize("turns", [1, 2, 4, 7])
 def test_a_job_is_let_go_at_any_stage_and_painted_again(painter: UnclipPainter, turns: int) -> None:
     engine = Engine(painter.graph)
-    asked = Asked(Prompt(SAID, 1), 2, None, painter.settled(FEW))
+    asked = PaintRequest(Prompt(SAID, 1), 2, None, painter.settled(FEW))
     first, again = (Job([(painter.graph.routes["paint"], None)], request=asked) for _ in range(2))
     engine.submit(first)
     for _ in range(turns):

@@ -26,7 +26,8 @@ def embeddings(count: int = 500, rank: int = 6) -> Tensor:
 
 def fitted(kind: Kind = "whitened", **changes: Any) -> tuple[Space, Tensor, Tensor]:
     z = embeddings()
-    config = replace(CONFIG, kind=kind, **({"components": 16} if kind == "standard" else {}), **changes)
+    all_of_them: dict[str, Any] = {"components": 16} if kind == "standard" else {}
+    config = replace(CONFIG, kind=kind, **all_of_them | changes)
     cosines = dots(z, unit(z + 0.3 * torch.randn(z.shape, generator=torch.Generator().manual_seed(1))))
     return Space.fit(config, z, cosines), z, cosines
 

@@ -16,7 +16,7 @@ from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
     from pinxit.recipes.diffusion.upsampler import Upsampler
-    from pinxit.recipes.painting import Watch
+    from pinxit.recipes.jobs import Watch
     from pinxit.recipes.unclip.manipulation import Manipulation
     from pinxit.types import Picture
 

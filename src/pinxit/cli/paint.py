@@ -29,7 +29,8 @@ from pinxit.weights.zoo import PAINTERS
 
 if TYPE_CHECKING:
     from pinxit.recipes.diffusion.upsampler import Upsampler
-    from pinxit.recipes.painting import Painter, Watch
+    from pinxit.recipes.jobs import Watch
+    from pinxit.recipes.painting import Painter
     from pinxit.types import Ranked
 
 
@@ -92,7 +93,7 @@ def paint(
     checkpoint: Annotated[
         str | None,
         typer.Option(
-            help="A shipped checkpoint's name, a checkpoint folder, or one of DeepFloyd IF or Karlo.",
+            help="A shipped checkpoint's name, a checkpoint folder, or a folder of DeepFloyd IF or Karlo.",
             show_default="tiny",
         ),
     ] = None,

@@ -17,7 +17,8 @@ from pinxit.files import check_writable
 from pinxit.pictures import write_png
 
 if TYPE_CHECKING:
-    from pinxit.recipes.painting import Painter, Watch
+    from pinxit.recipes.jobs import Watch
+    from pinxit.recipes.painting import Painter
     from pinxit.types import Ranked
 
 PICTURE = re.compile(r"\d+-seed\d+-candidate\d+\.png")

@@ -12,7 +12,7 @@ from pinxit.cli.options import Device
 from pinxit.cli.paint_options import AsJson
 
 if TYPE_CHECKING:
-    from pinxit.recipes.painting import Watch
+    from pinxit.recipes.jobs import Watch
     from pinxit.types import Picture
 
 

@@ -13,7 +13,7 @@ from pinxit.cli.paint_options import AsJson, Seed
 from pinxit.cli.painter_settings import Changes, settings_of
 
 if TYPE_CHECKING:
-    from pinxit.recipes.painting import Watch
+    from pinxit.recipes.jobs import Watch
     from pinxit.types import Picture
 
 

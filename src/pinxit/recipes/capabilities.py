@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from pinxit.recipes.dalle.holes import Hole, PixelBox
     from pinxit.recipes.diffusion.upsampler import Upsampler
-    from pinxit.recipes.painting import Asked, Painter
+    from pinxit.recipes.painting import Painter
+    from pinxit.recipes.requests import PaintRequest
     from pinxit.types import Mask, Picture, Ranked
 
 
@@ -53,7 +54,7 @@ class Manipulates(Protocol):
 class Edits(Protocol):
     """Paints a part of a picture anew, or the whole of it to another sentence, as a job of the engine."""
 
-    def editing(self, asked: Asked, picture: Picture, mask: Mask | None) -> Asked:
+    def editing(self, asked: PaintRequest, picture: Picture, mask: Mask | None) -> PaintRequest:
         """What `Painter.asked` gave, as an edit of `picture` (any size) where `mask` (as large; None: all of it) says.
 
         Nothing is computed yet. Raises UsageError for a mask that it cannot paint in, or None where it needs one.
@@ -65,7 +66,7 @@ class Edits(Protocol):
 class Varies(Protocol):
     """Paints what looks like a picture, as a job of the engine."""
 
-    def varying(self, asked: Asked, picture: Picture) -> Asked:
+    def varying(self, asked: PaintRequest, picture: Picture) -> PaintRequest:
         """What `Painter.asked` gave, as variations of `picture` (any size); nothing is computed yet."""
         ...
 

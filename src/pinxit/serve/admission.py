@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pinxit.serve.errors import RefusedError
 
 if TYPE_CHECKING:
-    from pinxit.recipes.painting import Asked
+    from pinxit.recipes.requests import PaintRequest
     from pinxit.serve.catalog import Order
     from pinxit.serve.hub import Hub, Ticket
     from pinxit.serve.settings import Settings
@@ -37,7 +37,7 @@ class Costs:
 
     @staticmethod
     def _items(job: Order, stage: str) -> float:
-        asked: Asked | None = job.request
+        asked: PaintRequest | None = job.request
         if asked is None:
             return 1.0
         late = "/up" in stage or "/low" in stage  # an upsampler's see only what is kept

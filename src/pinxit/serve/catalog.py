@@ -18,7 +18,8 @@ from pinxit.weights.zoo import PAINTERS
 
 if TYPE_CHECKING:
     from pinxit.recipes.diffusion.upsampler import Upsampler
-    from pinxit.recipes.painting import Asked, Painter
+    from pinxit.recipes.painting import Painter
+    from pinxit.recipes.requests import PaintRequest
     from pinxit.serve.settings import Settings
 
 FOREIGN = ("dall-e-", "gpt-image-", "chatgpt-image-", "text-embedding-")  # names in programs written for others
@@ -31,6 +32,9 @@ class Order(Job):
     """A job of the server's: besides what the engine needs, what is told of it while it runs."""
 
     shares: list[float] = field(default_factory=list)  # of the way at which somebody wants to look, the next one first
+    share: float = 0.0  # of the way that it had come when that was last asked
+    step: float = 0.0  # of the way that it last went
+    looked_before: float = 0.0
     shows_drawn: bool = False  # tell every candidate as soon as it is drawn
 
 
@@ -70,7 +74,7 @@ class Model:
         """Settings of the painter, those given in place of its own."""
         return self.painter.settled(given)
 
-    def facts(self, asked: Asked, side: int) -> dict[str, Any]:
+    def facts(self, asked: PaintRequest, side: int) -> dict[str, Any]:
         """What the metadata of its pictures tell: what `pinxit paint` writes for the same request."""
         told = dict(asked.settings) | {"seed": asked.prompt.seed, "candidates": asked.candidates, "keep": asked.keep}
         size = self.drawn_at(side)
@@ -128,7 +132,7 @@ class Catalog:
             raise RefusedError(404, f"there is no such model here: choose from {known}.", "model", "model_not_found")
         return found
 
-    def order(self, model: Model, asked: Asked, side: int, **how: Any) -> Order:
+    def order(self, model: Model, asked: PaintRequest, side: int, **how: Any) -> Order:
         """A job that paints; `how`: fields of `Order`."""
         route = self.graph.routes[f"{model.name}/{asked.route}"]
         if model.drawn_at(side) != model.painter.size:

@@ -15,7 +15,8 @@ from pinxit.serve.schemas import EditRequest, GenerationRequest, Painted, Stream
 from pinxit.types import Mask, Prompt
 
 if TYPE_CHECKING:
-    from pinxit.recipes.painting import Asked, Painter
+    from pinxit.recipes.painting import Painter
+    from pinxit.recipes.requests import PaintRequest
     from pinxit.serve.catalog import Catalog, Model
     from pinxit.serve.settings import Settings
     from pinxit.types import Picture, Ranked
@@ -29,7 +30,7 @@ class Plan:
     """A request, settled: nothing in it is left to chance."""
 
     model: Model
-    asked: Asked
+    asked: PaintRequest
     side: int
     form: Format = "png"
     compression: int = 100
@@ -102,7 +103,7 @@ def tokens_of(painter: Painter, text: str) -> int:
     return min(count, painter.text_tokens)
 
 
-def steps_of(painter: Painter, asked: Asked) -> int:
+def steps_of(painter: Painter, asked: PaintRequest) -> int:
     """Calls of the network for a candidate: codes, or steps of a sampler."""
     grid = getattr(painter, "grid", None)
     return int(grid * grid if grid else asked.settings.get("steps", 1))
@@ -124,7 +125,7 @@ def _candidates(body: Painted, count: int, settings: Settings) -> int:
 
 def _asked(
     model: Model, prompt: Prompt, candidates: int, keep: int, given: dict[str, Any], picture: Picture | None
-) -> Asked:
+) -> PaintRequest:
     if not prompt.text and picture is None:
         raise RefusedError(400, "the prompt is empty: say what to paint.", "prompt", "invalid_value")
     try:
@@ -134,7 +135,9 @@ def _asked(
         raise RefusedError(400, str(error), param, "invalid_value") from error
 
 
-def _with_picture(model: Model, asked: Asked, body: Painted, picture: Picture, mask: Mask | None) -> Asked:
+def _with_picture(
+    model: Model, asked: PaintRequest, body: Painted, picture: Picture, mask: Mask | None
+) -> PaintRequest:
     able: type[Any] = Edits if isinstance(body, EditRequest) else Varies
     if not isinstance(model.painter, able):
         verb = "edit a picture" if able is Edits else "make variations of one"
@@ -142,11 +145,11 @@ def _with_picture(model: Model, asked: Asked, body: Painted, picture: Picture, m
             400, f"{model.name} cannot {verb}: choose another model of /v1/models.", "model", "unsupported"
         )
     if able is Varies:
-        found: Asked = model.painter.varying(asked, picture)
+        found: PaintRequest = model.painter.varying(asked, picture)
         return found
     if mask is not None and mask.paint.shape != picture.shape[:2]:
         raise RefusedError(400, "the mask must be as large as the picture.", "mask", "invalid_value")
-    edited: Asked = model.painter.editing(asked, picture, mask)
+    edited: PaintRequest = model.painter.editing(asked, picture, mask)
     return edited
 
 

@@ -105,15 +105,16 @@ class Runner(threading.Thread):
                 self.engine.costs.pop(event.job, None)
 
     def _ask_looks(self) -> None:
-        """Looks at shares of the way: the turn that passes one shows what there is."""
+        """Looks at shares of the way: the turn that will pass one, if it goes as far as the last one, is looked at."""
         for job in self.engine.jobs.values():
-            if isinstance(job, Order) and job.shares:
-                due = self.engine.share(job) >= job.shares[0]
-                job.previews = 0.0 if due else float("inf")
-                if due:
-                    job.shares.pop(0)
-            elif isinstance(job, Order) and job.previews == 0.0:
-                job.previews = float("inf")
+            if not isinstance(job, Order) or not job.shares:
+                continue
+            share = self.engine.share(job)
+            job.step, job.share = share - job.share or job.step, share
+            if job.previews == 0.0 and job.looked != job.looked_before:
+                job.shares.pop(0)
+            due = bool(job.shares) and share + job.step >= job.shares[0]
+            job.previews, job.looked_before = 0.0 if due else float("inf"), job.looked
 
     def _show_drawn(self) -> None:
         """Candidates that wait to be ranked."""

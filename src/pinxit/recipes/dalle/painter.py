@@ -19,7 +19,10 @@ from pinxit.pipelines.graph import Graph
 from pinxit.recipes.dalle.graph import Completion, Parts, graph
 from pinxit.recipes.dalle.holes import Hole, PixelBox, below_rows, inside_box, under_mask
 from pinxit.recipes.dalle.presets import SamplingConfig
-from pinxit.recipes.painting import Asked, Painter, Ranker, Watch
+from pinxit.recipes.jobs import Watch
+from pinxit.recipes.painting import Painter
+from pinxit.recipes.ranking import Ranker
+from pinxit.recipes.requests import PaintRequest
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.precision import pick_device
 from pinxit.types import Mask, Prompt, Ranked
@@ -135,13 +138,13 @@ class DallePainter(Painter):
         (found,) = self._serve([self._completing(asked, picture, hole)], watch)
         return found
 
-    def editing(self, asked: Asked, picture: Picture, mask: Mask | None) -> Asked:
+    def editing(self, asked: PaintRequest, picture: Picture, mask: Mask | None) -> PaintRequest:
         """The same request as an edit of `picture` where `mask` says (`recipes.capabilities.Edits`)."""
         if mask is None:
             raise UsageError(f"{self.name} redraws a part of a picture: send a mask that says which.")
         return self._completing(asked, picture, under_mask(self.grid, mask))
 
-    def _completing(self, asked: Asked, picture: Picture, hole: Hole) -> Asked:
+    def _completing(self, asked: PaintRequest, picture: Picture, hole: Hole) -> PaintRequest:
         behind = int((~hole).flatten()[hole.argmax() :].sum())
         weight = 1 / (max(behind, 1) * self.ranker.scale)
         return replace(asked, more=Completion(square(picture, self.size), hole, weight))

@@ -25,7 +25,8 @@ from pinxit.pipelines.worker import Each, SideBySide
 from pinxit.recipes.diffusion.conditions import Captions, Noising, Told
 from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
 from pinxit.recipes.diffusion.window import Window, nothing_kept
-from pinxit.recipes.painting import PREVIEWS, Asked, Watch, served
+from pinxit.recipes.jobs import PREVIEWS, Watch, run_jobs
+from pinxit.recipes.requests import PaintRequest
 from pinxit.schema import checked
 from pinxit.types import Prompt
 
@@ -150,7 +151,8 @@ class Upsampler:
             height, width = one.picture.shape[:2]
             self.check_size(width, height)
         starts = [(self._route(len(one.picture)), one) for one in ranked]
-        (found,) = served(self._engine, [Job(starts, request=Asked(Prompt(prompt), more=window))], watch, previews)
+        asked = PaintRequest(Prompt(prompt), more=window)
+        (found,) = run_jobs(self._engine, [Job(starts, request=asked)], watch, previews)
         return found
 
     @cached_property
@@ -181,7 +183,7 @@ class Upsampler:
         )
         return [Stage(low, smaller), Stage(up, worker, weight=1.0)]
 
-    def _request(self, asked: Asked, one: Ranked) -> DenoiseRequest:
+    def _request(self, asked: PaintRequest, one: Ranked) -> DenoiseRequest:
         (conditions, null), about, config = self._read(asked.prompt.text), self.sampling, self.config
         config.check_noise(about.augmentation)
         low = {**self._smaller(one), **masked(config, asked.more)}

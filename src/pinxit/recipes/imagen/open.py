@@ -8,10 +8,10 @@ from pinxit.models.clip import CLIP, CLIPConfig
 from pinxit.recipes.diffusion.conditions import Captions
 from pinxit.recipes.diffusion.config import StageConfig
 from pinxit.recipes.diffusion.open import denoiser_of, reader_of, sampling_of, upsampler_alone, upsampler_of
-from pinxit.recipes.diffusion.painter import DiffusionPainter
 from pinxit.recipes.diffusion.task import TEXT
 from pinxit.recipes.diffusion.upsampler import Upsampler
-from pinxit.recipes.painting import Ranker
+from pinxit.recipes.imagen.painter import ImagenPainter
+from pinxit.recipes.ranking import Ranker
 from pinxit.text.encoders import TextEncoder
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.precision import pick_device
@@ -19,7 +19,7 @@ from pinxit.weights.checkpoint import Checkpoint, open_checkpoint
 from pinxit.weights.zoo import find
 
 
-def open_painter(checkpoint: Checkpoint, *, name: str, device: str = "auto") -> DiffusionPainter:
+def open_painter(checkpoint: Checkpoint, *, name: str, device: str = "auto") -> ImagenPainter:
     """Everything that paints and enlarges.
 
     Raises CheckpointError when weights, reader or ranker are not what they were.
@@ -27,7 +27,7 @@ def open_painter(checkpoint: Checkpoint, *, name: str, device: str = "auto") -> 
     on = pick_device(device)
     captions, (first, *upsamplers) = Captions(reader_of(checkpoint, on)), networks(checkpoint)
     denoiser, base = denoiser_of(checkpoint, first, on)
-    return DiffusionPainter(
+    return ImagenPainter(
         denoiser,
         base,
         sampling_of(checkpoint),

@@ -24,7 +24,7 @@ from pinxit.recipes.diffusion.upsampler import Upsampler
 from pinxit.recipes.karlo.embedder import KarloEmbedder
 from pinxit.recipes.karlo.painter import KarloPainter
 from pinxit.recipes.karlo.scheduler import read_picture_schedule, read_schedule
-from pinxit.recipes.painting import CPU_PICTURES
+from pinxit.recipes.ranking import CPU_PICTURES
 from pinxit.recipes.unclip.config import NONE, PriorSampling
 from pinxit.recipes.unclip.imagine import Imagination
 from pinxit.recipes.unclip.space import Space

@@ -10,7 +10,7 @@ from pinxit.recipes.karlo.embedder import KarloEmbedder
 from pinxit.recipes.unclip.painter import UnclipPainter
 
 if TYPE_CHECKING:
-    from pinxit.recipes.painting import Asked
+    from pinxit.recipes.requests import PaintRequest
     from pinxit.recipes.unclip.graph import Start
     from pinxit.types import Latent, Picture, Prompt
 
@@ -25,7 +25,7 @@ class KarloPainter(UnclipPainter):
         self.embedder.sight()
         return super().invert(pictures, **how)
 
-    def varying(self, asked: Asked, picture: Picture, start: Start | None = None) -> Asked:
+    def varying(self, asked: PaintRequest, picture: Picture, start: Start | None = None) -> PaintRequest:
         """As `Manipulation.varying`. Raises UsageError where it sees no pictures."""
         self.embedder.sight()
         return super().varying(asked, picture, start)

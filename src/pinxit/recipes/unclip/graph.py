@@ -25,7 +25,8 @@ from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
 from pinxit.recipes.diffusion.painter import levels
 from pinxit.recipes.diffusion.upsampler import as_picture, masked
 from pinxit.recipes.diffusion.window import Window
-from pinxit.recipes.painting import Asked, Drawn, Ranker, ranking
+from pinxit.recipes.ranking import Ranker, ranking_stages
+from pinxit.recipes.requests import Candidate, PaintRequest
 from pinxit.recipes.unclip.embedder import Embeds
 from pinxit.recipes.unclip.imagine import Imagination
 from pinxit.recipes.unclip.settings import NONE, prior_sampling
@@ -90,7 +91,7 @@ def graph(parts: Parts) -> Graph:
         Stage("text", text),
         Stage("prior", CoroutineWorker(lambda item: imagined(parts, item), lanes), weight=PRIOR_WEIGHT),
         Stage("decoder", DenoiseWorker(parts.denoiser, parts.tile, lanes, drawn), weight=1.0),
-        *ranking(parts.ranker, lanes),
+        *ranking_stages(parts.ranker, lanes),
     ]
     route = [stage.name for stage in stages]
     stages += [
@@ -98,11 +99,11 @@ def graph(parts: Parts) -> Graph:
         Stage("likeness", Each(lambda items: [likest_first(parts, item) for item in items], lanes=lanes), gather=True),
         Stage("invert", Inverting(parts.denoiser, parts.tile, lanes), weight=1.0),
     ]
-    vary = ["picture", "decoder", "look", "likeness"]
+    vary = ["picture", "decoder", "embed", "likeness"]
     return Graph(stages, {"paint": route, "vary": vary, "draw": ["decoder"], "invert": ["invert"]})
 
 
-def prior_requests(parts: Parts, asked: Asked) -> list[PriorRequest]:
+def prior_requests(parts: Parts, asked: PaintRequest) -> list[PriorRequest]:
     """One a candidate, of one reading."""
     told = parts.embedder.told(asked.prompt.text)
     return [PriorRequest(told, candidate) for candidate in range(asked.candidates)]
@@ -123,7 +124,7 @@ def imagined(parts: Parts, item: WorkItem) -> StepGenerator:
 
 
 @torch.inference_mode()
-def variations(parts: Parts, asked: Asked) -> list[DenoiseRequest]:
+def variations(parts: Parts, asked: PaintRequest) -> list[DenoiseRequest]:
     """Of each candidate what the decoder is asked: what CLIP sees in the picture, and no caption."""
     assert isinstance(asked.more, Variation)
     y_K = parts.embedder.space.into(parts.embedder.pictures([asked.more.picture])[0])
@@ -137,9 +138,9 @@ def likest_first(parts: Parts, item: WorkItem) -> list[Ranked]:
     """The candidates in which CLIP sees what is most like the picture, with the cosine as their score."""
     asked = item.job.request
     drawn, numbers = [one.value for one in item.value], [one.place[-1] for one in item.value]
-    (own_E,) = parts.ranker.look([asked.more.picture])
+    (own_E,) = parts.ranker.embed([asked.more.picture])
     assert own_E is not None, "who sees pictures ranks them"
-    found = scores(torch.stack([one.seen for one in drawn]).cpu(), own_E.cpu())
+    found = scores(torch.stack([one.embedding for one in drawn]).cpu(), own_E.cpu())
     pictures = [one.picture for one in drawn]
     return best_first(pictures, asked.prompt.seed, found, candidates=numbers)[: asked.keep]
 
@@ -180,7 +181,7 @@ def conditioned(
     return parts.config.taken(conditions), parts.config.taken(nothing)
 
 
-def drawn(request: DenoiseRequest, x0: Tensor) -> Drawn:
+def drawn(request: DenoiseRequest, x0: Tensor) -> Candidate:
     """A finished picture, or a look at one; what of a window is kept is the window's own."""
     picture = as_picture(x0)
-    return Drawn(picture if request.about is None else request.about.at(len(picture)).pasted(picture))
+    return Candidate(picture if request.about is None else request.about.at(len(picture)).pasted(picture))

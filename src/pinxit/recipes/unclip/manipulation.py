@@ -23,7 +23,9 @@ from pinxit.pipelines.denoise import DenoiseRequest
 from pinxit.pipelines.work import Job
 from pinxit.recipes.diffusion.painter import KARRAS_FIRST, DiffusionPainter
 from pinxit.recipes.diffusion.window import Framed, Window
-from pinxit.recipes.painting import PREVIEWS, Asked, Enlarger, Progress, Watch, served
+from pinxit.recipes.jobs import PREVIEWS, PaintProgress, Watch, run_jobs
+from pinxit.recipes.painting import Enlarger
+from pinxit.recipes.requests import PaintRequest
 from pinxit.recipes.unclip.embedder import Embeds
 from pinxit.recipes.unclip.graph import Parts, Start, Variation, request
 from pinxit.types import Latent, Mask, Prompt
@@ -84,40 +86,49 @@ class Manipulation(DiffusionPainter):
         ]
         return self._drawn(requests, watch, previews)
 
-    def vary(
+    def vary(self, picture: Picture, *, count: int = 4, seed: int = 0, **how: Any) -> list[Ranked]:
+        """`count` other pictures in which CLIP should see the same (section 3.1); those in which it does come first.
+
+        `how` as in `vary_many`.
+        """
+        return self.vary_many([(picture, seed)], count=count, **how)[0]
+
+    def vary_many(
         self,
-        picture: Picture,
+        given: Sequence[tuple[Picture, int]],
         *,
         count: int = 4,
-        seed: int = 0,
         eta: float | None = None,
         ddim_steps: int = STEPS,
         watch: Watch | None = None,
         previews: float = PREVIEWS,
         upsampler: Enlarger | None = None,
         **settings: Any,
-    ) -> list[Ranked]:
-        """`count` other pictures in which CLIP should see the same (section 3.1); those in which it does come first.
+    ) -> list[list[Ranked]]:
+        """Variations of pictures, each with a seed: from its noise, with `eta` from the picture's own instead.
 
-        From noise of the seed; with `eta` from the picture's own, the closer to it the smaller eta. Raises UsageError
-        for less than one, or a setting that there is not.
+        The smaller eta, the closer to the picture. Raises UsageError for less than one variation, or a setting that
+        there is not.
         """
         if count < 1:
             raise UsageError(f"at least one variation, not {count}.")
-        asked = self.asked(Prompt("", seed), count, None, settings, wordless=True)
-        start = None
+        asked = [self.asked(Prompt("", seed), count, None, settings, wordless=True) for _, seed in given]
+        starts: list[Start | None] = [None] * len(given)
         if eta is not None:
-            (latent,) = self.invert([picture], ddim_steps=ddim_steps, watch=part_of(watch, 0, 1 / (1 + count)))
-            watch = part_of(watch, 1 / (1 + count), 1)
-            start = Start(latent.noise, self._sigmas(ddim_steps), options={"eta": eta})
-        (found,) = self._serve([self.varying(asked, picture, start)], watch, previews, upsampler)
-        return found
+            first = part_of(watch, 0, 1 / (1 + count))
+            latents = self.invert([picture for picture, _ in given], ddim_steps=ddim_steps, watch=first)
+            sigmas, watch = self._sigmas(ddim_steps), part_of(watch, 1 / (1 + count), 1)
+            starts = [Start(one.noise, sigmas, options={"eta": eta}) for one in latents]
+        jobs = [
+            self.varying(one, picture, start) for one, (picture, _), start in zip(asked, given, starts, strict=True)
+        ]
+        return list(self._serve(jobs, watch, previews, upsampler))
 
-    def varying(self, asked: Asked, picture: Picture, start: Start | None = None) -> Asked:
+    def varying(self, asked: PaintRequest, picture: Picture, start: Start | None = None) -> PaintRequest:
         """What `Painter.asked` gave, as variations of `picture`; nothing is computed yet."""
         return replace(asked, more=Variation(picture, start), route="vary")
 
-    def editing(self, asked: Asked, picture: Picture, mask: Mask | None) -> Asked:
+    def editing(self, asked: PaintRequest, picture: Picture, mask: Mask | None) -> PaintRequest:
         """What `Painter.asked` gave, as an edit of the centre square of `picture`, at the size that is drawn.
 
         Nothing is computed yet. Raises UsageError without a mask, and as `edit` does, which keeps a picture's own size.
@@ -274,7 +285,7 @@ class Manipulation(DiffusionPainter):
         self, route: str, requests: Sequence[DenoiseRequest], watch: Watch | None, previews: float = PREVIEWS
     ) -> list[Any]:
         job = Job([(self.graph.routes[route], one) for one in requests])
-        (found,) = served(self._engine, [job], watch, previews)
+        (found,) = run_jobs(self._engine, [job], watch, previews)
         return found
 
 
@@ -283,7 +294,7 @@ def part_of(watch: Watch | None, start: float, end: float) -> Watch | None:
     if watch is None:
         return None
     told = watch
-    return lambda done: told(Progress(start + (end - start) * done.share, done.preview))
+    return lambda done: told(PaintProgress(start + (end - start) * done.share, done.preview))
 
 
 def _between(one: Tensor, other: Tensor, share: float) -> Tensor:

@@ -16,7 +16,7 @@ from pinxit.recipes.clip.ranker import AnyRanker
 from pinxit.recipes.diffusion.conditions import Captions, Told
 from pinxit.recipes.diffusion.open import denoiser_of, reader_of, sampling_of, upsampler_alone, upsampler_of
 from pinxit.recipes.diffusion.upsampler import Upsampler
-from pinxit.recipes.painting import CPU_PICTURES
+from pinxit.recipes.ranking import CPU_PICTURES
 from pinxit.recipes.unclip.config import DECODER, SPACE, PriorParts, PriorSampling
 from pinxit.recipes.unclip.embedder import Embedder
 from pinxit.recipes.unclip.imagine import Imagination

@@ -15,7 +15,7 @@ from pinxit.pipelines.graph import Graph
 from pinxit.recipes.diffusion.conditions import Captions
 from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
 from pinxit.recipes.diffusion.upsampler import Upsampler
-from pinxit.recipes.painting import Ranker
+from pinxit.recipes.ranking import Ranker
 from pinxit.recipes.unclip.config import NONE, PriorSampling
 from pinxit.recipes.unclip.embedder import Embeds
 from pinxit.recipes.unclip.graph import Parts, graph
