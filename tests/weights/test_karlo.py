@@ -171,6 +171,7 @@ LOADERS: dict[str, Callable[[Path], Any]] = {
         ("prior", {"prd_embedding": torch.zeros(2, 1, 16)}, r"prd_embedding of shape \[2, 1, 16\], not \[16\]"),
         ("decoder", {"conv_in.bias": None}, "decoder lacks conv_in.bias"),
         ("decoder", {"class_embedding.linear_1.weight": torch.zeros(1)}, "decoder has unknown class_embedding"),
+        ("decoder", {"conv_in.bias": torch.full((32,), torch.nan)}, r"not finite \(stem\.bias\)"),
         ("text_proj", {NOTHING: None}, f"text_proj lacks {NOTHING}"),
         ("text_proj", {"extra": torch.zeros(1)}, "text_proj has unknown extra"),
         ("super_res_last", {"conv_out.weight": torch.zeros(3)}, r"conv_out.weight of shape \[3\]"),

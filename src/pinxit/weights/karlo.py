@@ -23,7 +23,7 @@ from pinxit.weights.json_files import json_object
 from pinxit.weights.karlo_names import MEAN, NOTHING, SPREAD, VISIBLE, decoder_names, prior_names
 from pinxit.weights.karlo_settings import decoder_config, prior_config, super_config
 from pinxit.weights.renaming import renamed
-from pinxit.weights.tensor_files import DIFFUSERS_FILES, first_of, read_tensors
+from pinxit.weights.tensor_files import DIFFUSERS_FILES, first_of, not_finite, read_tensors
 
 log = logging.getLogger(__name__)
 PRIOR, DECODER, PROJECTION = "prior", "decoder", "text_proj"
@@ -137,6 +137,8 @@ def _tensors(folder: Path) -> dict[str, Tensor]:
 
 
 def _filled(model: Model, state: dict[str, Tensor], folder: Path) -> Model:
+    if (wrong := not_finite(state)) is not None:
+        raise CheckpointError(f"{folder} has weights that are not finite ({wrong}): it is damaged.")
     model.load_state_dict(state, assign=True)
     count = sum(p.numel() for p in model.parameters())
     log.info("Karlo's %s from %s: %s parameters.", folder.name, folder.parent, f"{count:,}")

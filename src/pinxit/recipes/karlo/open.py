@@ -137,8 +137,7 @@ def _reader(place: Path, on: torch.device, precision: Precision) -> TextEncoder:
     where = place / "text_encoder" / "config.json"
     if not where.is_file():
         raise CheckpointError(f"{place} has no text_encoder/config.json: give the whole folder of Karlo.")
-    length = json_object(where).get("max_position_embeddings", 77)
-    reader = open_text_encoder(place / "text_encoder", on, length, precision)
+    reader = open_text_encoder(place / "text_encoder", on, precision=precision)
     if not isinstance(reader, ClipText):
         raise CheckpointError(f"{place / 'text_encoder'} holds no text tower of a CLIP.")
     return reader
