@@ -170,7 +170,7 @@ def test_imagen_paints_the_same_in_500_schedules(imagen: Solo) -> None:
 
 
 @pytest.fixture(scope="module")
-def unclip(tmp_path_factory: pytest.TempPathFactory) -> tuple[Painter, list[Asked], list[str]]:
+def unclip(tmp_path_factory: pytest.TempPathFactory) -> tuple[Painter, list[PaintRequest], list[str]]:
     pytest.importorskip("transformers")
     from tests.recipes.unclips import save_random_unclip
 
@@ -186,13 +186,15 @@ def unclip(tmp_path_factory: pytest.TempPathFactory) -> tuple[Painter, list[Aske
 
 
 @pytest.mark.parametrize("seed", range(FEW))
-def test_unclip_paints_the_same_in_any_schedule(unclip: tuple[Painter, list[Asked], list[str]], seed: int) -> None:
+def test_unclip_paints_the_same_in_any_schedule(
+    unclip: tuple[Painter, list[PaintRequest], list[str]], seed: int
+) -> None:
     assert len(set(unclip[2])) == len(unclip[2]), "settings that make no difference would prove nothing"
     schedule(*unclip, seed)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_unclip_paints_the_same_in_500_schedules(unclip: tuple[Painter, list[Asked], list[str]]) -> None:
+def test_unclip_paints_the_same_in_500_schedules(unclip: tuple[Painter, list[PaintRequest], list[str]]) -> None:
     for seed in range(MANY):
         schedule(*unclip, seed)

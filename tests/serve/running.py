@@ -50,6 +50,14 @@ class Running:
         """One request."""
         return httpx.post(self.url + path, timeout=60, **how)
 
+    def delete(self, path: str) -> httpx.Response:
+        """One request."""
+        return httpx.delete(self.url + path, timeout=60)
+
+    def patch(self, path: str, **how: Any) -> httpx.Response:
+        """One request."""
+        return httpx.patch(self.url + path, timeout=60, **how)
+
 
 @contextmanager
 def running(folder: Path, opened: Any = catalog, **changes: Any) -> Iterator[Running]:

@@ -48,6 +48,10 @@ class Engine(Travel):
         """Let go of one of its items, such as a candidate that is no longer wanted; its joins go on without it."""
         self._orders.put(lambda: self._drop(job, place))
 
+    def hasten(self, job: Job) -> None:
+        """Let a job come before all others of its client's."""
+        self._orders.put(lambda: self._hasten(job))
+
     def share(self, job: Job) -> float:
         """How far a job has come, 0 to 1."""
         if job.outcome is not None:

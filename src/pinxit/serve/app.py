@@ -14,7 +14,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.routing import APIRoute
 
 from pinxit import __version__
-from pinxit.serve import edits, embeddings, images
+from pinxit.serve import api, edits, embeddings, images, page
 from pinxit.serve.admission import Admission
 from pinxit.serve.catalog import Catalog
 from pinxit.serve.context import Context, Here
@@ -23,9 +23,11 @@ from pinxit.serve.errors import RefusedError, install
 from pinxit.serve.files import Urls
 from pinxit.serve.gate import Gate
 from pinxit.serve.hub import Hub
+from pinxit.serve.jobs import Jobs
 from pinxit.serve.keys import Keys
 from pinxit.serve.metrics import Metrics
 from pinxit.serve.settings import Settings
+from pinxit.serve.store import Store
 from pinxit.serve.uploads import Uploads
 
 log = logging.getLogger("pinxit.serve")
@@ -61,8 +63,8 @@ def created(settings: Settings, opened: Callable[[], Catalog], died: Died = lamb
     most = int(settings.body_mb * 2**20)
     app.add_middleware(Gate, keys=keys, hosts=settings.hosts, origins=settings.origins, most_bytes=most)
     install(app)
-    for room in (images, edits, embeddings):
-        app.include_router(room.router)
+    for router in (images.router, edits.router, embeddings.router, api.router, api.pictures, page.router):
+        app.include_router(router)
     _add_health(app)
     return app
 
@@ -75,7 +77,10 @@ async def _load(app: FastAPI, settings: Settings, opened: Callable[[], Catalog],
         urls = Urls(Path(settings.data) / "urls", settings.url_minutes * 60)
         hub.on_death = lambda: setattr(app.state, "failed", hub.runner.error)
         context = Context(settings, catalog, hub, admission, Metrics(hub, admission), urls, Uploads())
+        store = await asyncio.to_thread(Store, Path(settings.data), context.metrics.commit.observe)
+        context.jobs = Jobs(context, store)
         await _warm(context)
+        await context.jobs.resume()
         app.state.context = context
         while True:
             await asyncio.to_thread(urls.sweep)
@@ -102,6 +107,7 @@ async def _close(app: FastAPI) -> None:
     context: Context | None = getattr(app.state, "context", None)
     if context is not None:
         app.state.context = None
+        await context.jobs.close()
         await context.hub.close()
         await context.uploads.close()
         context.encoders.shutdown()

@@ -56,6 +56,8 @@ def told(error: BaseException) -> RefusedError:
         return error
     if isinstance(error.__cause__, RefusedError):  # what reads a body hides what stopped it
         return error.__cause__
+    if isinstance(error, UnicodeEncodeError):  # JSON may hold halves of characters
+        return RefusedError(400, "the request holds text that is not UTF-8.", code="invalid_value")
     if isinstance(error, UsageError):
         return RefusedError(400, str(error), code="invalid_value")
     if isinstance(error, HTTPException):

@@ -21,6 +21,8 @@ from pinxit.serve.requests import WEIGHTS, patience, sameness, unless_gone
 from pinxit.serve.schemas import ERRORS, GenerationRequest, ImagesOut, Painted, Streamed
 
 if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
     from pinxit.pipelines.work import Event
     from pinxit.types import Ranked
 
@@ -55,9 +57,7 @@ async def serve(request: Request, asked: Painted, plan: Plan, here: Context, kin
     headers = here.admission.rates(ticket.cost)
     if isinstance(asked, Streamed) and asked.stream:
         headers |= {"cache-control": "no-store", "x-accel-buffering": "no"}
-        return StreamingResponse(
-            events(request, plan, ticket, here, kind), media_type="text/event-stream", headers=headers
-        )
+        return Stream(request, plan, ticket, here, kind, headers)
     return await complete(request, plan, ticket, here, headers)
 
 
@@ -93,25 +93,44 @@ async def complete(request: Request, plan: Plan, ticket: Ticket, here: Context, 
     return JSONResponse(told_of, headers=headers)
 
 
-async def events(request: Request, plan: Plan, ticket: Ticket, here: Context, kind: str) -> AsyncIterator[bytes]:
+class Stream(StreamingResponse):
+    """Listens before its first byte is asked for, so that a job is let go when the client has left by then."""
+
+    def __init__(
+        self, request: Request, plan: Plan, ticket: Ticket, here: Context, kind: str, headers: dict[str, str]
+    ) -> None:
+        super().__init__(iter(()), media_type="text/event-stream", headers=headers)
+        self.listening = here.hub.listening(ticket)
+        listener = self.listening.__enter__()
+        self.body_iterator = events(request, plan, ticket.events(listener), here, kind)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.listening.__exit__(None, None, None)
+
+
+async def events(
+    request: Request, plan: Plan, coming: AsyncIterator[Event | None], here: Context, kind: str
+) -> AsyncIterator[bytes]:
     """Partial pictures, then one `completed` a picture, or an error: never a silent end."""
     try:
-        with here.hub.listening(ticket) as listener:
-            async with unless_gone(request) as gone:
-                partial_index = 0
-                async for event in ticket.events(listener):
-                    if gone.done():
-                        return
-                    if event is None:
-                        yield b": still here\n\n"
-                    elif event.kind == "preview" and partial_index < plan.partials:
-                        (file,) = await in_threads(here, [partial(plan.look, event.data[1].picture)])
-                        more = {"partial_image_index": partial_index}
-                        yield said(f"{kind}.partial_image", plan, file, more)
-                        partial_index += 1
-                    elif event.kind in ENDS:
-                        async for line in ended(event, plan, here, kind):
-                            yield line
+        async with unless_gone(request) as gone:
+            partial_index = 0
+            async for event in coming:
+                if gone.done():
+                    return
+                if event is None:
+                    yield b": still here\n\n"
+                elif event.kind == "preview" and partial_index < plan.partials:
+                    (file,) = await in_threads(here, [partial(plan.look, event.data[1].picture)])
+                    yield said(f"{kind}.partial_image", plan, file, {"partial_image_index": partial_index})
+                    partial_index += 1
+                elif event.kind in ENDS:
+                    async for line in ended(event, plan, here, kind):
+                        yield line
     except Exception as error:
         refused = told(error)
         yield sse({"type": "error"} | body(refused.message, "server_error", refused.param, refused.code), "error")

@@ -68,10 +68,11 @@ def planned(
     settings: Settings,
     picture: Picture | None = None,
     mask: Mask | None = None,
+    keep: int | None = None,
 ) -> Plan:
     """What a request comes to. Raises RefusedError and UsageError, before anything is painted, for what cannot be."""
     model = catalog.model(body.model)
-    count = body.n or 1
+    count = keep or body.n or 1
     candidates = _candidates(body, count, settings)
     seed = secrets.randbelow(SEEDS) if body.seed is None else body.seed
     text = body.prompt.strip() if isinstance(body, GenerationRequest | EditRequest) else ""

@@ -41,6 +41,7 @@ class Settings:
     budget_seconds: Positive = 600.0  # of work that may wait
     client_share: Share = 0.5  # of it, for one client, while others wait
     url_minutes: Positive = 60.0  # that a picture's URL lives
+    most_tries: Count = 3  # of a job that the process did not outlive
     drain_seconds: NotNegative = 30.0  # for pictures under way when we are told to end
     aliases: dict[str, str] = field(default_factory=dict)  # further names of models
 
