@@ -1,6 +1,15 @@
-"""unCLIP as a graph: text -> embedding of a picture by a prior -> the picture by the decoder -> ranked by CLIP.
+"""unCLIP as a graph: how a sentence becomes a picture by way of a CLIP's embedding.
 
-Manipulations take ways of their own: `draw` from embeddings that are there already, `invert` from pictures to noise.
+| stage | worker | from | to |
+|---|---|---|---|
+| `text` | `Each` | the job's `PaintRequest` | a `PriorRequest` a candidate: the caption as the prior is told it |
+| `prior` | `CoroutineWorker` | that | the decoder's `DenoiseRequest`: an embedding, drawn by the prior that is asked for |
+| `decoder` | `DenoiseWorker` | that | a `Candidate`: a picture walked down from noise |
+| `embed` | `Each` | candidates | the same with their CLIP embeddings |
+| `rank` | `Each`, gathers | all candidates of the job | the kept ones as `Ranked`, best first |
+
+Variations begin at `picture`, which asks CLIP what it sees, and end at `likeness`, which ranks by it; the way `draw` is for
+embeddings that are there already, `invert` leads from pictures to the noise behind them. Upsamplers follow as in Imagen.
 """
 
 from __future__ import annotations
