@@ -129,9 +129,9 @@ def load_clip(
     return Clip(ClipEncoder.open(checkpoint, device, activation, engine, precision))
 
 
-def _check_recipe(checkpoint: str | Path, found: str, wanted: str | None) -> None:
-    if wanted not in (None, found):
-        raise UsageError(f"{checkpoint} is a checkpoint of {found}, not of {wanted}.")
+def _check_recipe(checkpoint: str | Path, found: str, expected: str | None) -> None:
+    if expected not in (None, found):
+        raise UsageError(f"{checkpoint} is a checkpoint of {found}, not of {expected}.")
 
 
 def _refuse(int8: bool, checkpoint: str | Path, recipe: str) -> None:

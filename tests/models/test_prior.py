@@ -74,7 +74,7 @@ def test_no_slot_of_the_trunk_sees_a_later_one() -> None:
 
 
 @pytest.mark.parametrize("config", [CONFIG, TOKENS])
-def test_without_a_caption_nothing_of_one_is_heard(config: PriorConfig) -> None:
+def test_without_a_caption_it_has_no_effect(config: PriorConfig) -> None:
     prior, one, other = talking(config), caption(), caption(1)
     nothing = {"mask": torch.zeros(B, 4, dtype=torch.bool)}
 
@@ -129,10 +129,10 @@ def test_one_at_a_time_is_the_same_as_all_at_once() -> None:
     prior, told, (dots, given) = talking(TOKENS), caption(), codes()
     assert isinstance(prior, TokenPrior)
     with torch.no_grad():
-        wanted = prior(told, dots, given)
+        expected = prior(told, dots, given)
         decoder = PriorDecoder(prior, told, dots)
         found = [decoder.logits, *(decoder.step(given[:, place]) for place in range(4))]
-    torch.testing.assert_close(torch.stack(found, 1), wanted)
+    torch.testing.assert_close(torch.stack(found, 1), expected)
 
 
 def test_untrained_priors_answer_the_middle_and_any_bucket() -> None:

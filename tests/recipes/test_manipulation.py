@@ -225,9 +225,9 @@ def test_variations_are_ranked_by_what_clip_sees(painter: UnclipPainter) -> None
     given = picture(0)
     found = painter.vary(given, count=4, seed=1)
     seen = painter.embedder.pictures([given, *(one.picture for one in found)])
-    wanted = (seen[1:] @ seen[0]).tolist()
-    assert [one.score for one in found] == pytest.approx(wanted, abs=1e-5)
-    assert wanted == sorted(wanted, reverse=True) and {one.candidate for one in found} == {0, 1, 2, 3}
+    expected = (seen[1:] @ seen[0]).tolist()
+    assert [one.score for one in found] == pytest.approx(expected, abs=1e-5)
+    assert expected == sorted(expected, reverse=True) and {one.candidate for one in found} == {0, 1, 2, 3}
     large = painter.vary(given, count=4, seed=1, upsampler=painter.upsampler)
     assert [one.picture.shape for one in large] == [(32, 32, 3)] * 4
 

@@ -174,11 +174,11 @@ def test_components_are_drawn_by_their_probabilities() -> None:
     with torch.no_grad():
         found = run_to_end(by_tokens(prior, here, told_, PriorSampling(), 0, 0))
         two = {name: tensor[:2] for name, tensor in told_.items()}
-        wanted = PriorDecoder(prior, two, torch.tensor([2, 3])).logits.softmax(1).mean(0)
+        expected = PriorDecoder(prior, two, torch.tensor([2, 3])).logits.softmax(1).mean(0)
     codes = here.buckets.quantise(found)[:, 0]
     torch.testing.assert_close(here.buckets.values(here.buckets.quantise(found)), found)
     share = torch.bincount(codes, minlength=6) / rows
-    assert ((share - wanted).abs() < 4 * (wanted * (1 - wanted) / rows).sqrt() + 1e-3).all()
+    assert ((share - expected).abs() < 4 * (expected * (1 - expected) / rows).sqrt() + 1e-3).all()
 
 
 def test_the_greedy_walk_takes_the_likeliest_component_every_time() -> None:

@@ -67,7 +67,7 @@ def manipulator(checkpoint: str, device: str) -> Manipulation:
 
 
 def enlarger(painter: Manipulation, upscale: int | None) -> Upsampler | None:
-    """The painter's own upsampler, made for `upscale`; None: it has none, or none is wanted.
+    """The painter's own upsampler, made for `upscale`; None: it has none, or none is expected.
 
     Raises UsageError for a size that it does not make.
     """

@@ -124,7 +124,7 @@ def paint(
     """
     from pinxit.api import load
     from pinxit.cli import progress
-    from pinxit.cli.compare import Asked, systems
+    from pinxit.cli.compare import PaintRequest, systems
     from pinxit.cli.compare import compare as compare_systems
     from pinxit.cli.paint_output import draw_and_write
 
@@ -141,7 +141,7 @@ def paint(
             return _enlarger(painter, upscale or 0, upsampler, device)
 
         of = systems(_installed(checkpoint), opened, enlarging, given)
-        compare_systems(of, Asked(texts, candidates, keep, seed), out, as_json, strict)
+        compare_systems(of, PaintRequest(texts, candidates, keep, seed), out, as_json, strict)
         return
     named = checkpoint or SHIPPED[recipe or Recipe.dalle]
     _check_choice(named, ranker, candidates, keep)
@@ -186,8 +186,8 @@ def _check_choice(checkpoint: str, ranker: str | None, candidates: int, keep: in
     from pinxit.weights.zoo import sees_nothing
 
     if ranker is None and candidates > keep and sees_nothing(checkpoint):
-        told = f"{checkpoint} holds no CLIP to choose {keep} of {candidates} candidates"
-        raise UsageError(f"{told}: name one with --ranker, or draw only {keep} with --candidates {keep}.")
+        reason = f"{checkpoint} holds no CLIP to choose {keep} of {candidates} candidates"
+        raise UsageError(f"{reason}: name one with --ranker, or draw only {keep} with --candidates {keep}.")
 
 
 def _enlarger(painter: Painter, upscale: int | None, named: str | None, device: str) -> Upsampler | None:
@@ -204,12 +204,12 @@ def _enlarger(painter: Painter, upscale: int | None, named: str | None, device: 
         return None
     if named or own is None:
         name = named or SHIPPED[Recipe.imagen]
-        found = load_upsampler(name, device=device, reader=painter.reader)
+        upsampler = load_upsampler(name, device=device, reader=painter.reader)
     else:
-        found = own
-    found = found if upscale is None else found.making(upscale)
-    found.check_size(painter.size, painter.size)
-    return found
+        upsampler = own
+    upsampler = upsampler if upscale is None else upsampler.making(upscale)
+    upsampler.check_size(painter.size, painter.size)
+    return upsampler
 
 
 def _prompts(prompt: str | None, file: Path | None) -> list[str]:

@@ -56,13 +56,13 @@ class PriorConfig:
             if getattr(self, name) == 1:
                 raise UsageError(f"prior.{name} must be 0 or at least 2, not 1.")
         if bool(self.buckets) != bool(self.dots):
-            told = f"buckets={self.buckets} and dots={self.dots}"
-            raise UsageError(f"prior: {told} must both be 0 (a diffusion prior) or neither (an autoregressive one).")
+            reason = f"buckets={self.buckets} and dots={self.dots}"
+            raise UsageError(f"prior: {reason} must both be 0 (a diffusion prior) or neither (an autoregressive one).")
         if self.buckets and self.pads == "hidden":
             raise UsageError(f"prior.pads=hidden is for diffusion priors; with buckets={self.buckets} make it learned.")
 
     def conditions(self) -> dict[str, tuple[int, ...]]:
-        """What it is told of a caption: by name the shape of one sample's tensor."""
+        """The conditions that a caption gives: by name the shape of one sample's tensor."""
         return {"sequence": (self.length, self.text), "mask": (self.length,), "pooled": (self.embed,)}
 
     def check(self, shapes: Mapping[str, Sequence[int]]) -> None:
@@ -87,15 +87,15 @@ class Caption(nn.Module):
             self.embed_pads = nn.Parameter(0.02 * torch.randn(config.length, config.width))
             self.embed_nothing = nn.Parameter(0.02 * torch.randn(config.width))
 
-    def forward(self, told: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def forward(self, conditions: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """[B, L + 1, W], and which rows have a caption, bool [B]."""
-        self.config.check({name: tensor.shape[1:] for name, tensor in told.items()})
-        kind, sequence = self.text.weight.dtype, told["sequence"]
-        mask_BL = told.get("mask", sequence.new_ones(sequence.shape[:2], dtype=torch.bool))
+        self.config.check({name: tensor.shape[1:] for name, tensor in conditions.items()})
+        kind, sequence = self.text.weight.dtype, conditions["sequence"]
+        mask_BL = conditions.get("mask", sequence.new_ones(sequence.shape[:2], dtype=torch.bool))
         there_B = mask_BL.any(1)
         # CLIP's vectors have length one: their numbers would all but vanish
         scale = math.sqrt(self.config.embed) if self.config.pooled == "unit" else 1.0
-        text_BLW, pooled_BW = self.text(sequence.to(kind)), self.pooled(scale * told["pooled"].to(kind))
+        text_BLW, pooled_BW = self.text(sequence.to(kind)), self.pooled(scale * conditions["pooled"].to(kind))
         if self.config.pads == "learned":
             text_BLW = torch.where(mask_BL[:, :, None], text_BLW, self.embed_pads)
             pooled_BW = torch.where(there_B[:, None], pooled_BW, self.embed_nothing)
@@ -140,23 +140,23 @@ class DiffusionPrior(nn.Module):
         nn.init.zeros_(self.out.weight)  # at first it answers the middle of all embeddings
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, x_BK: Tensor, time_B: Tensor, told: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, x_BK: Tensor, time_B: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
         """[B, K] of the variance-preserving scale, in coordinates of unit variance -> the prediction [B, K].
 
         `time_B` in the units of the schedule. Raises UsageError for a condition that is missing, unknown or misshapen.
         """
         kind = self.out.weight.dtype
-        caption, _ = self.embed_caption(told)
+        caption, _ = self.embed_caption(conditions)
         time = self.embed_time(sinusoids(time_B, self.config.width).to(kind))
         query = self.embed_query.expand_as(time)
         tokens = torch.stack([time, self.embed_noisy(x_BK.to(kind)), query], 1)
         tokens = torch.cat([caption, tokens], 1)
-        told_BW = self.trunk(tokens, self.embed_caption.hidden(told, tokens.shape[1]))[:, -1]
+        told_BW = self.trunk(tokens, self.embed_caption.hidden(conditions, tokens.shape[1]))[:, -1]
         return self.out(told_BW).to(x_BK.dtype)  # type: ignore[no-any-return]
 
 
 class TokenPrior(nn.Module):
-    """Caption | dot product | components: every component is told from all before it."""
+    """Caption | dot product | components: every component is predicted from all before it."""
 
     def __init__(self, config: PriorConfig) -> None:
         super().__init__()
@@ -169,18 +169,18 @@ class TokenPrior(nn.Module):
         nn.init.zeros_(self.head.weight)  # at first all buckets are as likely
         nn.init.zeros_(self.head.bias)
 
-    def prefix(self, told: Mapping[str, Tensor], dot_B: Tensor) -> Tensor:
+    def prefix(self, conditions: Mapping[str, Tensor], dot_B: Tensor) -> Tensor:
         """What comes before the components, [B, L + 2, W]; without a caption there is no likeness to it either."""
-        caption, there_B = self.embed_caption(told)
+        caption, there_B = self.embed_caption(conditions)
         dot_B = torch.where(there_B, dot_B, self.config.dots)
         return torch.cat([caption, F.embedding(dot_B, self.embed_dot)[:, None].to(caption.dtype)], 1)
 
-    def forward(self, told: Mapping[str, Tensor], dot_B: Tensor, codes_BK: Tensor) -> Tensor:
+    def forward(self, conditions: Mapping[str, Tensor], dot_B: Tensor, codes_BK: Tensor) -> Tensor:
         """Teacher-forced logits float32 [B, K, Q]: those of component k see the codes before it.
 
         `dot_B` int64 in 0 .. dots - 1; `codes_BK` int64, the last one only ever a target.
         """
-        tokens = self.prefix(told, dot_B)
+        tokens = self.prefix(conditions, dot_B)
         tokens = torch.cat([tokens, F.embedding(codes_BK[:, :-1], self.embed_codes).to(tokens.dtype)], 1)
         states = self.trunk(tokens)[:, self.config.length + 1 :]
         return self.head(states).float()  # type: ignore[no-any-return]

@@ -16,7 +16,7 @@ def imagen_base() -> UNetConfig:
     """Imagen's base at 64 px (Saharia et al. 2022, appendix F): 2,305,382,403 parameters; the paper rounds to 2B.
 
     GLIDE's base has the same shape and is printed as 2.3B. The paper does not tell the width that the attention layers
-    read the text at; 2048 is GLIDE's. Reading T5-XXL's 4096 as they come would make it 2.44B.
+    read the text at; 2048 is GLIDE's. ContextRefiner T5-XXL's 4096 as they come would make it 2.44B.
     """
     return UNetConfig(
         channels=(512, 1024, 1536, 2048),
@@ -31,8 +31,8 @@ def imagen_base() -> UNetConfig:
 def imagen_super_256() -> UNetConfig:
     """Imagen's 64 -> 256 px Efficient U-Net (appendix F, table of blocks): 588,913,283 parameters; printed as 600M.
 
-    The width of the time embedding is not told; with four times the first level's it would be 557M, with 1024 it is
-    what the paper rounds to 600M.
+    The width of the time embedding is not published; with four times the first level's it would be 557M, with 1024 it
+    is what the paper rounds to 600M.
     """
     return UNetConfig(
         channels=(128, 256, 512, 1024),

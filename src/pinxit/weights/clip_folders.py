@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,19 +12,13 @@ from torch import Tensor
 
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.files import read_json
-from pinxit.models.clip import MAX_LOGIT_SCALE, CLIPConfig, TextConfig, VisionConfig
+from pinxit.models.clip import MAX_LOGIT_SCALE, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.models.layers import Activation
 from pinxit.schema import checked
+from pinxit.types import Fitting
+from pinxit.weights.clip_look import transformers_look
 from pinxit.weights.clip_names import Names, alone, hf_names
-from pinxit.weights.clip_settings import (
-    DEFAULTS,
-    Hugging,
-    Processor,
-    TextSettings,
-    VisionSettings,
-    check_settings,
-    processor,
-)
+from pinxit.weights.clip_settings import DEFAULTS, Hugging, TextSettings, VisionSettings
 from pinxit.weights.json_files import json_object
 from pinxit.weights.tensor_files import first_of, read_tensors
 
@@ -42,6 +36,7 @@ class Found:
     tensors: Mapping[str, Tensor]
     names: Callable[[str], Names]
     ignored: tuple[str, ...] = ()
+    fitting: Fitting = field(default_factory=Fitting)
 
 
 def whole_clip(folder: Path) -> Found:
@@ -52,55 +47,43 @@ def whole_clip(folder: Path) -> Found:
         raise CheckpointError(f"{where} describes a {described.get('model_type')} model, not a clip.")
     vision, text = (_described(described, tower, where) for tower in ("vision", "text"))
     weights = first_of(folder, HF_FILES)
-    look = _look(folder / PROCESSOR, vision["image_size"])
-    config = _from_transformers(vision, text, described.get("projection_dim", 512), look, where)
-    return Found("transformers' CLIP", config, read_tensors(weights), hf_names, HF_BUFFERS)
+    look = transformers_look(folder / PROCESSOR, vision["image_size"])
+    config = _from_transformers(vision, text, described.get("projection_dim", 512), look.colours, where)
+    return Found("transformers' CLIP", config, read_tensors(weights), hf_names, HF_BUFFERS, look.fitting)
 
 
 def clip_in_parts(text: Path, vision: Path, look: Path) -> Found:
     """The CLIP of two towers and, in `look`, its image processor. Raises CheckpointError as `whole_clip` does."""
-    told, tensors = dict[str, Any](), dict[str, Tensor]()
+    described, tensors = dict[str, Any](), dict[str, Tensor]()
     for tower, folder in (("text", text), ("vision", vision)):
-        described = json_object(folder / "config.json")
-        if described.get("model_type") != f"clip_{tower}_model":
+        own = json_object(folder / "config.json")
+        if own.get("model_type") != f"clip_{tower}_model":
             raise CheckpointError(f"{folder / 'config.json'} describes no clip_{tower}_model of transformers.")
-        told[f"{tower}_config"] = described
+        described[f"{tower}_config"] = own
         tensors |= alone(read_tensors(first_of(folder, HF_FILES)), tower)
     where = vision / "config.json"
-    seeing, reading = (_described(cast("Hugging", told), tower, where) for tower in ("vision", "text"))
-    embed = told["vision_config"].get("projection_dim", 512)
-    config = _from_transformers(seeing, reading, embed, _look(look / PROCESSOR, seeing["image_size"]), where)
+    seeing, reading = (_described(cast("Hugging", described), tower, where) for tower in ("vision", "text"))
+    shown = transformers_look(look / PROCESSOR, seeing["image_size"])
+    embed = described["vision_config"].get("projection_dim", 512)
+    config = _from_transformers(seeing, reading, embed, shown.colours, where)
     tensors["logit_scale"] = torch.tensor(MAX_LOGIT_SCALE)  # no part holds it; OpenAI's have ended at the most
-    return Found("transformers' CLIP in two parts", config, tensors, hf_names, HF_BUFFERS)
+    return Found("transformers' CLIP in two parts", config, tensors, hf_names, HF_BUFFERS, shown.fitting)
 
 
 def _described(described: Hugging, tower: str, where: Path) -> dict[str, Any]:
     """A tower's settings: what older exports put into *_config_dict counts more, what is left out is transformers'."""
     given: Any = described
-    found = DEFAULTS[tower] | (given.get(f"{tower}_config") or {}) | (given.get(f"{tower}_config_dict") or {})
+    settings = DEFAULTS[tower] | (given.get(f"{tower}_config") or {}) | (given.get(f"{tower}_config_dict") or {})
     kind: Any = VisionSettings if tower == "vision" else TextSettings
     try:
-        checked(kind, found, f"{tower}_config", CheckpointError)
-    except CheckpointError as told:
-        raise CheckpointError(f"{where}: {told}") from told
-    return found
-
-
-def _look(path: Path, size: int) -> dict[str, tuple[float, ...]]:
-    """Mean and spread of the pictures' colours. Raises CheckpointError for a way of preparing them that is not ours."""
-    if not path.is_file():
-        return {}
-    shown: Mapping[str, Any] = read_json(path, Processor, CheckpointError)
-    ways = processor(size)
-    check_settings({name: shown[name] for name in ways if name in shown}, ways, str(path))
-    if shown.get("do_normalize") is False:
-        return {"mean": (0.0,) * 3, "std": (1.0,) * 3}
-    names = (("mean", "image_mean"), ("std", "image_std"))
-    return {ours: tuple(shown[theirs]) for ours, theirs in names if theirs in shown}
+        checked(kind, settings, f"{tower}_config", CheckpointError)
+    except CheckpointError as cause:
+        raise CheckpointError(f"{where}: {cause}") from cause
+    return settings
 
 
 def _from_transformers(
-    vision: dict[str, Any], text: dict[str, Any], embed: int, look: dict[str, tuple[float, ...]], where: Path
+    vision: dict[str, Any], text: dict[str, Any], embed: int, look: Mapping[str, tuple[float, ...]], where: Path
 ) -> CLIPConfig:
     acts: dict[str, Activation] = {"quick_gelu": "quickgelu", "gelu": "gelu"}
     for tower in (vision, text):
@@ -116,8 +99,8 @@ def _from_transformers(
     return config_of(
         where,
         embed,
-        VisionConfig(size=vision["image_size"], patch=vision["patch_size"], **_tower(vision)),
-        TextConfig(vocab=text["vocab_size"], tokens=text["max_position_embeddings"], eot=eot, **_tower(text)),
+        CLIPVisionConfig(size=vision["image_size"], patch=vision["patch_size"], **_tower(vision)),
+        CLIPTextConfig(vocab=text["vocab_size"], tokens=text["max_position_embeddings"], eot=eot, **_tower(text)),
         acts[vision["hidden_act"]],
         look,
     )
@@ -126,16 +109,16 @@ def _from_transformers(
 def config_of(
     where: Path,
     embed: int,
-    vision: VisionConfig,
-    text: TextConfig,
+    vision: CLIPVisionConfig,
+    text: CLIPTextConfig,
     activation: Activation,
     look: Mapping[str, tuple[float, ...]],
 ) -> CLIPConfig:
     """Raises CheckpointError for parts that do not fit."""
     try:
         return CLIPConfig(embed, vision, text, activation, **look)
-    except UsageError as told:
-        raise CheckpointError(f"{where}: {told}") from told
+    except UsageError as cause:
+        raise CheckpointError(f"{where}: {cause}") from cause
 
 
 def _tower(described: dict[str, Any]) -> dict[str, Any]:

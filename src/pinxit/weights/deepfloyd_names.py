@@ -60,49 +60,51 @@ _FIXED: dict[str, tuple[Any, ...]] = {  # field -> diffusers' default, then what
 def unet_config(described: Mapping[str, Any], where: str) -> UNetConfig:
     """The config that a diffusers config.json describes. Raises CheckpointError naming the first foreign field."""
     check_fixed(described, _FIXED, FAMILY, where)
-    told = told_or_default(described, _DEFAULTS)
+    settings = told_or_default(described, _DEFAULTS)
     channels = channels_of(described, where)
-    activation = one_of(told, "act_fn", ACTIVATIONS, where)
-    _agree(told, where)
-    text, width = told["encoder_hid_dim"], told["cross_attention_dim"]
+    activation = one_of(settings, "act_fn", ACTIVATIONS, where)
+    _agree(settings, where)
+    text, width = settings["encoder_hid_dim"], settings["cross_attention_dim"]
     return UNetConfig(
         channels=channels,
-        blocks=per_level(told["layers_per_block"], len(channels)),
+        blocks=per_level(settings["layers_per_block"], len(channels)),
         attention=attention(described, FAMILY, where),
-        self_attention=not told["only_cross_attention"],
+        self_attention=not settings["only_cross_attention"],
         inputs=3,
-        low_res=told["in_channels"] - 3,
-        outputs=told["out_channels"],
-        head=told["attention_head_dim"],
+        low_res=settings["in_channels"] - 3,
+        outputs=settings["out_channels"],
+        head=settings["attention_head_dim"],
         text=text or width,
         context=width if text else 0,
-        text_norm=one_of(told, "cross_attention_norm", _NORMS, where),
-        pool_heads=one_of(told, "addition_embed_type", {None: 0, "text": told["addition_embed_type_num_heads"]}, where),
+        text_norm=one_of(settings, "cross_attention_norm", _NORMS, where),
+        pool_heads=one_of(
+            settings, "addition_embed_type", {None: 0, "text": settings["addition_embed_type_num_heads"]}, where
+        ),
         attend_padding=True,
-        augmentation=one_of(told, "class_embed_type", {None: False, "timestep": True}, where),
-        embed=told["time_embedding_dim"] or 0,
+        augmentation=one_of(settings, "class_embed_type", {None: False, "timestep": True}, where),
+        embed=settings["time_embedding_dim"] or 0,
         activation=activation,
-        activate_once=told["resnet_skip_time_act"],
-        residual_scale=1 / told["resnet_out_scale_factor"],
-        groups=told["norm_num_groups"],
-        dropout=float(told["dropout"]),
+        activate_once=settings["resnet_skip_time_act"],
+        residual_scale=1 / settings["resnet_out_scale_factor"],
+        groups=settings["norm_num_groups"],
+        dropout=float(settings["dropout"]),
     )
 
 
-def _agree(told: Mapping[str, Any], where: str) -> None:
+def _agree(settings: Mapping[str, Any], where: str) -> None:
     """Fields that diffusers sets apart and these networks set together."""
-    once, only = told["resnet_skip_time_act"], told["only_cross_attention"]
-    act = told["time_embedding_act_fn"]
+    once, only = settings["resnet_skip_time_act"], settings["only_cross_attention"]
+    act = settings["time_embedding_act_fn"]
     pairs = (
-        ("mid_block_scale_factor", told["mid_block_scale_factor"] == told["resnet_out_scale_factor"]),
-        ("time_embedding_act_fn", act == (told["act_fn"] if once else None)),
+        ("mid_block_scale_factor", settings["mid_block_scale_factor"] == settings["resnet_out_scale_factor"]),
+        ("time_embedding_act_fn", act == (settings["act_fn"] if once else None)),
         ("only_cross_attention", isinstance(only, bool)),
-        ("mid_block_only_cross_attention", told["mid_block_only_cross_attention"] in (None, only)),
-        ("cross_attention_dim", isinstance(told["cross_attention_dim"], int)),
-        ("attention_head_dim", isinstance(told["attention_head_dim"], int)),
-        ("norm_num_groups", told["norm_num_groups"] == 32 or told["cross_attention_norm"] != "group_norm"),
-        ("in_channels", told["in_channels"] in (3, 6)),
+        ("mid_block_only_cross_attention", settings["mid_block_only_cross_attention"] in (None, only)),
+        ("cross_attention_dim", isinstance(settings["cross_attention_dim"], int)),
+        ("attention_head_dim", isinstance(settings["attention_head_dim"], int)),
+        ("norm_num_groups", settings["norm_num_groups"] == 32 or settings["cross_attention_norm"] != "group_norm"),
+        ("in_channels", settings["in_channels"] in (3, 6)),
     )
     for name, fits in pairs:
         if not fits:
-            raise CheckpointError(f"{where}: {name} {told[name]} does not fit DeepFloyd IF's stages I and II.")
+            raise CheckpointError(f"{where}: {name} {settings[name]} does not fit DeepFloyd IF's stages I and II.")

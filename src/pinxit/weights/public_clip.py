@@ -11,23 +11,22 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from pinxit.errors import CheckpointError
 from pinxit.files import read_json
-from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
+from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.models.layers import Activation
 from pinxit.weights.clip_folders import Found, clip_in_parts, config_of, whole_clip
+from pinxit.weights.clip_look import open_clip_look
 from pinxit.weights.clip_names import openai_names
 from pinxit.weights.clip_settings import (
     OPEN_CLIP_TEXT,
     OPEN_CLIP_VISION,
     OpenClip,
     check_settings,
-    open_clip_look,
 )
 from pinxit.weights.tensor_files import first_of, not_finite, read_tensors, some
 
@@ -54,21 +53,22 @@ def load_clip_in_parts(text: Path, vision: Path, look: Path) -> CLIP:
     return _loaded(clip_in_parts(text, vision, look), vision)
 
 
-def _loaded(found: Found, path: Path) -> CLIP:
+def _loaded(recognised: Found, path: Path) -> CLIP:
     with torch.device("meta"):
-        model = CLIP(found.config)
-    state = _ours(model, found, path)
+        model = CLIP(recognised.config)
+    state = _ours(model, recognised, path)
     wrong = not_finite(state)
     if wrong is not None:
         raise CheckpointError(f"{path} has weights that are not finite ({wrong}): it is damaged.")
     model.load_state_dict(state, assign=True)
     for name in ("mean", "std"):
-        setattr(model, name, torch.tensor(getattr(found.config, name)).view(3, 1, 1))
+        setattr(model, name, torch.tensor(getattr(recognised.config, name)).view(3, 1, 1))
+    model.fitting = recognised.fitting
     count = sum(p.numel() for p in model.parameters())
-    vision = found.config.vision
+    vision = recognised.config.vision
     tower = f"ResNet {vision.stages}" if vision.stages else f"ViT of {vision.layers} layers, patch {vision.patch}"
-    shape = f"{tower}, {vision.size} px, {found.config.activation}, {count:,} parameters"
-    log.info("%s from %s: %s.", found.layout, path, shape)
+    shape = f"{tower}, {vision.size} px, {recognised.config.activation}, {count:,} parameters"
+    log.info("%s from %s: %s.", recognised.layout, path, shape)
     return model.eval().requires_grad_(False)
 
 
@@ -95,22 +95,24 @@ def recognise(path: Path, activation: Activation | None = None) -> Found:
     return Found("OpenAI's CLIP", config, tensors, openai_names, ARCHIVE_NUMBERS)
 
 
-def _ours(model: CLIP, found: Found, path: Path) -> dict[str, Tensor]:
+def _ours(model: CLIP, recognised: Found, path: Path) -> dict[str, Tensor]:
     """The tensors under our names. Raises CheckpointError unless every key is used exactly once and fits."""
-    tables = {ours: found.names(ours) for ours in model.state_dict()}
-    wanted = {name for names in tables.values() for name in names.parts}
-    given = set(found.tensors) - set(found.ignored)
-    counters = {name for name in wanted if name.endswith("num_batches_tracked")}  # of BatchNorms; some files lack them
-    for what, keys in (("lacks", wanted - given - counters), ("has unknown", given - wanted)):
+    tables = {ours: recognised.names(ours) for ours in model.state_dict()}
+    expected = {name for names in tables.values() for name in names.parts}
+    given = set(recognised.tensors) - set(recognised.ignored)
+    counters = {
+        name for name in expected if name.endswith("num_batches_tracked")
+    }  # of BatchNorms; some files lack them
+    for what, keys in (("lacks", expected - given - counters), ("has unknown", given - expected)):
         if keys:
-            raise CheckpointError(f"{path} {what} {some(sorted(keys))}; it does not fit {found.layout}.")
+            raise CheckpointError(f"{path} {what} {some(sorted(keys))}; it does not fit {recognised.layout}.")
     state = {}
     for ours, like in model.state_dict().items():
         names = tables[ours]
         if names.parts[0] not in given:
             state[ours] = torch.zeros(like.shape, dtype=like.dtype)
             continue
-        parts = [found.tensors[name] for name in names.parts]
+        parts = [recognised.tensors[name] for name in names.parts]
         tensor = torch.cat(parts) if len(parts) > 1 else parts[0]
         tensor = tensor.T if names.transposed else tensor
         if tensor.shape != like.shape:
@@ -123,7 +125,7 @@ def _inferred(tensors: Mapping[str, Tensor], activation: Activation, path: Path)
     """The shapes that OpenAI's keys imply (its loader; spec 7.1)."""
     try:
         text_width = len(tensors["ln_final.weight"])
-        text = TextConfig(
+        text = CLIPTextConfig(
             vocab=len(tensors["token_embedding.weight"]),
             tokens=len(tensors["positional_embedding"]),
             width=text_width,
@@ -137,18 +139,18 @@ def _inferred(tensors: Mapping[str, Tensor], activation: Activation, path: Path)
         raise CheckpointError(f"{path} lacks {missing.args[0]}; it is no CLIP of OpenAI's layout.") from None
 
 
-def _vit(tensors: Mapping[str, Tensor]) -> VisionConfig:
+def _vit(tensors: Mapping[str, Tensor]) -> CLIPVisionConfig:
     width, _, patch, _ = tensors["visual.conv1.weight"].shape
     grid = math.isqrt(len(tensors["visual.positional_embedding"]) - 1)
     layers = _count(tensors, "visual.transformer.resblocks.")
     heads = max(1, width // OPENAI_HEAD)
-    return VisionConfig(size=patch * grid, width=width, patch=patch, layers=layers, heads=heads)
+    return CLIPVisionConfig(size=patch * grid, width=width, patch=patch, layers=layers, heads=heads)
 
 
-def _resnet(tensors: Mapping[str, Tensor]) -> VisionConfig:
+def _resnet(tensors: Mapping[str, Tensor]) -> CLIPVisionConfig:
     stages = tuple(_count(tensors, f"visual.layer{stage}.") for stage in range(1, 5))
     grid = math.isqrt(len(tensors["visual.attnpool.positional_embedding"]) - 1)
-    return VisionConfig(size=32 * grid, width=len(tensors["visual.conv3.weight"]), stages=stages)
+    return CLIPVisionConfig(size=32 * grid, width=len(tensors["visual.conv3.weight"]), stages=stages)
 
 
 def _count(tensors: Mapping[str, Tensor], prefix: str) -> int:
@@ -167,14 +169,11 @@ def _open_clip(folder: Path) -> Found:
     config = _inferred(tensors, "quickgelu" if model.get("quick_gelu") else "gelu", folder)
     check_settings(vision, OPEN_CLIP_VISION, f"{where}: model_cfg.vision_cfg")
     check_settings(text, OPEN_CLIP_TEXT, f"{where}: model_cfg.text_cfg")
-    check_settings(shown, open_clip_look(config.vision.size), f"{where}: preprocess_cfg")
+    look = open_clip_look(shown, config.vision.size, f"{where}: preprocess_cfg")
     heads = {"vision": vision.get("head_width", OPENAI_HEAD), "text": OPENAI_HEAD}
     towers = (
         replace(config.vision, heads=max(1, config.vision.width // heads["vision"])),
         replace(config.text, heads=text.get("heads", config.text.heads)),
     )
-    given: Mapping[str, Any] = shown
-    look = {name: tuple(given[name]) for name in ("mean", "std") if name in given}
-    return Found(
-        "open_clip's CLIP", config_of(where, config.embed, *towers, config.activation, look), tensors, openai_names
-    )
+    config = config_of(where, config.embed, *towers, config.activation, look.colours)
+    return Found("open_clip's CLIP", config, tensors, openai_names, fitting=look.fitting)

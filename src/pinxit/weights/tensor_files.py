@@ -52,10 +52,10 @@ def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
 
 def first_of(folder: Path, names: Sequence[str]) -> Path:
     """The first of these files that is there. Raises CheckpointError when there is none."""
-    found = next((folder / name for name in names if (folder / name).is_file()), None)
-    if found is None:
+    path = next((folder / name for name in names if (folder / name).is_file()), None)
+    if path is None:
         raise CheckpointError(f"{folder} has none of {', '.join(names)}.")
-    return found
+    return path
 
 
 def some(keys: Iterable[str]) -> str:

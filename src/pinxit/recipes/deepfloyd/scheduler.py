@@ -41,31 +41,31 @@ def read_schedule(folder: Path) -> tuple[DiffusionConfig, Thresholding]:
 
     Raises CheckpointError for a setting that is unknown or not DeepFloyd IF's.
     """
-    told = _told(folder, {**_NOISE, **_STEPS})
-    if told.get("thresholding", False):
-        ratio, most = (_number(told, name, folder) for name in ("dynamic_thresholding_ratio", "sample_max_value"))
-        about = Thresholding("dynamic", percentile=ratio, most=most)
-    elif told.get("clip_sample", True) and told.get("clip_sample_range", 1.0) == 1:
+    settings = _settings(folder, {**_NOISE, **_STEPS})
+    if settings.get("thresholding", False):
+        ratio, most = (_number(settings, name, folder) for name in ("dynamic_thresholding_ratio", "sample_max_value"))
+        about = Thresholding("dynamic", percentile=ratio, max_threshold=most)
+    elif settings.get("clip_sample", True) and settings.get("clip_sample_range", 1.0) == 1:
         about = Thresholding()
     else:
         raise CheckpointError(
             f"{folder / FILE}: predictions are neither thresholded nor clipped to [-1, 1]; set thresholding."
         )
-    return DiffusionConfig("eps", schedule="cosine", variance="learned", steps=_steps(told, folder)), about
+    return DiffusionConfig("eps", schedule="cosine", variance="learned", steps=_steps(settings, folder)), about
 
 
 def read_noising(folder: Path) -> DiffusionConfig:
     """The scheduler that noises what stage II enlarges, of which only the noise matters. Raises as `read_schedule`."""
-    return DiffusionConfig("eps", schedule="cosine", steps=_steps(_told(folder, _NOISE), folder))
+    return DiffusionConfig("eps", schedule="cosine", steps=_steps(_settings(folder, _NOISE), folder))
 
 
-def _steps(told: dict[str, Any], folder: Path) -> int:
-    return int(_number(told, "num_train_timesteps", folder))
+def _steps(settings: dict[str, Any], folder: Path) -> int:
+    return int(_number(settings, "num_train_timesteps", folder))
 
 
-def _told(folder: Path, wanted: Wanted) -> dict[str, Any]:
-    return scheduler_settings(folder, wanted, (*_NOISE, *_STEPS, *_NUMBERS, *_OTHERS), "DeepFloyd IF")
+def _settings(folder: Path, expected: Wanted) -> dict[str, Any]:
+    return scheduler_settings(folder, expected, (*_NOISE, *_STEPS, *_NUMBERS, *_OTHERS), "DeepFloyd IF")
 
 
-def _number(told: dict[str, Any], name: str, folder: Path) -> float:
-    return number(told, name, _NUMBERS[name], folder)
+def _number(settings: dict[str, Any], name: str, folder: Path) -> float:
+    return number(settings, name, _NUMBERS[name], folder)

@@ -37,8 +37,8 @@ class UNetDenoiser:
         z_BCHW = x_BCHW * vp(sigma_B, x_BCHW)[0]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast):
             answer = predicted(self.unet, z_BCHW, sigma_B, self.config, conditions)
-        told, fraction = split(answer.float(), self.config)
-        return Denoised(x0_from(self.config.prediction, told, z_BCHW, sigma_B), fraction)
+        prediction, fraction = split(answer.float(), self.config)
+        return Denoised(x0_from(self.config.prediction, prediction, z_BCHW, sigma_B), fraction)
 
 
 class Switching:
@@ -72,13 +72,13 @@ def predicted(
     unet: UNet, z_BCHW: Tensor, sigma_B: Tensor, config: DiffusionConfig, conditions: Mapping[str, Tensor]
 ) -> Tensor:
     """What the network says of `z`, in its own parametrisation, with the channels of a learned variance."""
-    found: Tensor = unet(z_BCHW, config.time_of(sigma_B), conditions)
-    return found
+    answer: Tensor = unet(z_BCHW, config.time_of(sigma_B), conditions)
+    return answer
 
 
 def split(answer: Tensor, config: DiffusionConfig) -> tuple[Tensor, Tensor | None]:
-    """The prediction, and the fraction in [-1, 1] that a learned variance is told by; None where it is fixed."""
+    """The prediction, and the fraction in [-1, 1] that parametrises a learned variance; None where it is fixed."""
     if config.variance == "fixed":
         return answer, None
-    told, fraction = answer.chunk(2, 1)
-    return told, fraction
+    prediction, fraction = answer.chunk(2, 1)
+    return prediction, fraction

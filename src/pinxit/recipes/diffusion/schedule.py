@@ -50,8 +50,8 @@ class DiffusionConfig:
         if self.spread == "ends" and not self.steps:
             raise UsageError("diffusion.spread=ends is of a discrete schedule: set diffusion.steps, such as 1000.")
         if self.variance == "learned" and not (self.prediction == "eps" and self.weight == "own" and self.steps):
-            told = "prediction=eps, weight=own and the steps of a discrete schedule, such as 1000"
-            raise UsageError(f"diffusion.variance=learned needs {told}.")
+            needs = "prediction=eps, weight=own and the steps of a discrete schedule, such as 1000"
+            raise UsageError(f"diffusion.variance=learned needs {needs}.")
         if self.steps:
             betas(self.schedule, self.steps)  # which refuses too few of them
 
@@ -84,7 +84,7 @@ class DiffusionConfig:
         return self.shift * sigma_at(self.schedule, time)
 
     def time_of(self, sigma_B: Tensor) -> Tensor:
-        """What the network is told of noise levels, float32 [B]; of one between two discrete steps, the nearest."""
+        """The network's time input for noise levels, float32 [B]; of one between two discrete steps, the nearest."""
         if self.steps:
             return nearest_timestep(self.table.sigma.to(sigma_B.device), sigma_B).float()
         return TIMES * time_of_sigma(self.schedule, sigma_B).float()

@@ -13,7 +13,7 @@ from torch import Tensor
 from pinxit.errors import UsageError
 from pinxit.models.clip import VisionTower
 from pinxit.recipes.clip.encoder import ClipEncoder
-from pinxit.recipes.diffusion.conditions import Told
+from pinxit.recipes.diffusion.conditions import Conditions
 from pinxit.recipes.unclip.space import Space
 from pinxit.text.encoders import TextEncoder
 
@@ -31,7 +31,7 @@ class KarloEmbedder:
     name: str
     device: torch.device
 
-    def told(self, caption: str) -> Told:
+    def told(self, caption: str) -> Conditions:
         """`sequence` [L, D], `mask` [L], True from start to end, and `pooled` [E]; an empty caption has these too."""
         read = self.reader.encode([caption])
         found = {"sequence": read.sequence, "mask": read.mask, "pooled": read.pooled}
@@ -63,6 +63,6 @@ class KarloEmbedder:
         return Space.standard(0 * one, one).to(self.device)
 
     @cached_property
-    def nothing(self) -> Told:
+    def nothing(self) -> Conditions:
         """What is told of no caption, the empty one's, and of no picture."""
         return self.told("") | {"image": self.without.to(self.device)}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pinxit.recipes.clip.encoder import ClipEncoder
-from pinxit.recipes.diffusion.conditions import Told, texts
+from pinxit.recipes.diffusion.conditions import Conditions, texts
 from pinxit.recipes.unclip.space import Space
 from pinxit.text.encoders import TextEncoder
 
@@ -26,7 +26,7 @@ class Embeds(Protocol):
     def space(self) -> Space:
         """In whose coordinates the decoder knows pictures."""
 
-    def told(self, caption: str) -> Told:
+    def told(self, caption: str) -> Conditions:
         """A caption as the prior is told it, cut as in training: `sequence` [L, D], `mask` [L], `pooled` [E]."""
 
     def captions(self, texts: Sequence[str]) -> Tensor:
@@ -36,7 +36,7 @@ class Embeds(Protocol):
         """CLIP's embeddings of pictures of any size, by their centre squares, [B, E]."""
 
     @property
-    def nothing(self) -> Told:
+    def nothing(self) -> Conditions:
         """What is told of no caption and no picture: as a caption's, and `image` [K]."""
 
 
@@ -49,7 +49,7 @@ class Embedder:
     space: Space
     device: torch.device
 
-    def told(self, caption: str) -> Told:
+    def told(self, caption: str) -> Conditions:
         """A caption as the prior is told it, cut as in training: `sequence` [L, D], `mask` [L], `pooled` [E]."""
         read = {name: rows[0].to(self.device) for name, rows in texts(self.reader, [caption]).items()}
         return read | {"pooled": self.captions([caption])[0]}
@@ -63,7 +63,7 @@ class Embedder:
         return torch.from_numpy(self.clip.pictures(list(pictures))).to(self.device)
 
     @cached_property
-    def nothing(self) -> Told:
+    def nothing(self) -> Conditions:
         """No caption and no embedding: `sequence`, `mask` and `image`."""
-        told = {name: rows[0].to(self.device) for name, rows in texts(self.reader, [""]).items()}
-        return told | {"image": torch.zeros(self.space.config.components, device=self.device)}
+        conditions = {name: rows[0].to(self.device) for name, rows in texts(self.reader, [""]).items()}
+        return conditions | {"image": torch.zeros(self.space.config.components, device=self.device)}

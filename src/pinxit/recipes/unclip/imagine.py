@@ -23,7 +23,7 @@ from pinxit.models.prior import DiffusionPrior, TokenPrior
 from pinxit.models.prior_decoder import PriorDecoder
 from pinxit.pipelines.coroutine import StepGenerator, run_to_end
 from pinxit.pipelines.denoise import Denoiser
-from pinxit.recipes.diffusion.conditions import Told
+from pinxit.recipes.diffusion.conditions import Conditions
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
 from pinxit.recipes.unclip.config import PriorSampling
 from pinxit.recipes.unclip.denoiser import PriorDenoiser
@@ -40,9 +40,9 @@ class Imagination:
     space: Space
     diffusion: DiffusionConfig
     device: torch.device
-    nothing: Told | None = None  # what is told where there is no caption; None: the same as of one, its mask empty
+    nothing: Conditions | None = None  # what is told without a caption; None: the same as of one, its mask empty
 
-    def __call__(self, told: Told, about: PriorSampling, seed: int = 0, candidate: int = 0) -> Tensor:
+    def __call__(self, told: Conditions, about: PriorSampling, seed: int = 0, candidate: int = 0) -> Tensor:
         """The embedding [E], of length one, that a picture of a caption may have.
 
         `told`, of one caption: `sequence` [L, D], `mask` [L], `pooled` [E], its CLIP embedding. Raises UsageError for
@@ -52,7 +52,7 @@ class Imagination:
         return found
 
     @torch.inference_mode()
-    def steps(self, told: Told, about: PriorSampling, seed: int, candidate: int) -> StepGenerator:
+    def steps(self, told: Conditions, about: PriorSampling, seed: int, candidate: int) -> StepGenerator:
         """The same, call by call."""
         self.prior.config.check({name: tuple(tensor.shape) for name, tensor in told.items()})
         rows = {name: tensor.to(self.device).expand(about.tries, *tensor.shape) for name, tensor in told.items()}
@@ -70,7 +70,7 @@ def likest(z_TE: Tensor, pooled_E: Tensor) -> Tensor:
     return z_TE[(unit(z_TE) * pooled_E).sum(1).argmax()]
 
 
-def without_caption(told: Mapping[str, Tensor], nothing: Told | None = None) -> Told:
+def without_caption(told: Mapping[str, Tensor], nothing: Conditions | None = None) -> Conditions:
     """What guidance leads away from: `nothing`, that of one row, or the same with nothing told."""
     if nothing is not None:
         return {name: nothing[name].to(rows.device).expand_as(rows) for name, rows in told.items()}
@@ -80,11 +80,11 @@ def without_caption(told: Mapping[str, Tensor], nothing: Told | None = None) -> 
 def by_diffusion(
     denoiser: Denoiser,
     diffusion: DiffusionConfig,
-    told: Told,
+    told: Conditions,
     about: PriorSampling,
     seed: int,
     candidate: int,
-    nothing: Told | None = None,
+    nothing: Conditions | None = None,
 ) -> StepGenerator:
     """Coordinates [T, K] out of noise; `told` has a row for each try, and so has `nothing`, for guidance."""
     T, device = len(told["mask"]), denoiser.device
@@ -114,7 +114,7 @@ def by_diffusion(
 
 
 def by_tokens(
-    prior: TokenPrior, space: Space, told: Told, about: PriorSampling, seed: int, candidate: int
+    prior: TokenPrior, space: Space, told: Conditions, about: PriorSampling, seed: int, candidate: int
 ) -> StepGenerator:
     """Coordinates [T, K], one after the other; `told` has a row for each try.
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pinxit.data.transforms import Filter, square, to_tensor
+from pinxit.data.transforms import square, to_tensor
 from pinxit.errors import UsageError
 from pinxit.functional.diffusion import karras_sigmas
 from pinxit.functional.vectors import shifted, slerp
@@ -28,10 +28,10 @@ from pinxit.recipes.painting import Enlarger
 from pinxit.recipes.requests import PaintRequest
 from pinxit.recipes.unclip.embedder import Embeds
 from pinxit.recipes.unclip.graph import Parts, Start, Variation, request
-from pinxit.types import Latent, Mask, Prompt
+from pinxit.types import Filter, Latent, Mask, Prompt
 
 if TYPE_CHECKING:
-    from pinxit.types import Picture, Ranked
+    from pinxit.types import Filter, Picture, Ranked
 
 STEPS = 100  # of DDIM, there and back
 MOST = 0.5  # of the way to where a caption leads; the article goes to 0.25 to 0.5

@@ -9,8 +9,8 @@ import pytest
 from pinxit.errors import UsageError
 from pinxit.world import World
 from pinxit.world.plan import meaning
+from pinxit.world.positions import around, where
 from pinxit.world.splits import belongs
-from pinxit.world.whereabouts import around, where
 
 DETAILED = World("gallery", "train", group=4, detail=True, seed=2)
 PLAIN = World("gallery", "train", group=4, seed=2)

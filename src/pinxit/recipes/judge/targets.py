@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pinxit.errors import DataError
 from pinxit.models.detector import DetectorConfig
-from pinxit.recipes.judge.unshown import (
+from pinxit.recipes.judge.loss_masks import (
     answers_unshown,
     garments_unshown,
     links_unshown,
@@ -37,7 +37,7 @@ COLOUR, FORM, STYLE = 5, 6, 7
 NOT_WORN, ANY_COLOUR = -1, 0  # of a garment; 1 + c: worn in colour c
 
 
-def truth_of(scene: Scene, config: DetectorConfig) -> dict[str, Tensor]:
+def targets_of(scene: Scene, config: DetectorConfig) -> dict[str, Tensor]:
     """Everything that a judge of this config must say of a scene, and flags `unshown_...` of what it need not.
 
     `objects` [MOST, COLUMNS], `places`, `unshown_names` [names], `unshown_answers` [MOST, answers], `unshown_places`
@@ -57,8 +57,8 @@ def truth_of(scene: Scene, config: DetectorConfig) -> dict[str, Tensor]:
 
 def _further(scene: Scene, config: DetectorConfig) -> Iterator[tuple[str, NDArray[np.generic]]]:
     if config.materials:
-        told = [0 if item.material is None else 1 + _index(config.materials, item.material) for item in scene.items]
-        yield "materials", _rows(scene, np.array(told, np.int64))
+        answers = [0 if item.material is None else 1 + _index(config.materials, item.material) for item in scene.items]
+        yield "materials", _rows(scene, np.array(answers, np.int64))
         yield "unshown_materials", _rows(scene, np.stack([materials_unshown(item, config) for item in scene.items]))
     if config.garments:
         yield "garments", _rows(scene, np.stack([_worn(item, config, scene.style) for item in scene.items]))
@@ -107,12 +107,12 @@ def _links(scene: Scene, config: DetectorConfig) -> NDArray[np.bool_]:
 
 def letters_of(words: str | None, letters: str) -> NDArray[np.int64]:
     """Words as numbers, int64 [LONGEST]: letter i is i + 1, 0 after the last. Raises DataError for what is unknown."""
-    told = np.zeros(LONGEST, np.int64)
+    numbers = np.zeros(LONGEST, np.int64)
     if words:
         if len(words) > LONGEST or not set(words) <= set(letters):
             raise DataError(f"the judge cannot read '{words}': at most {LONGEST} of the letters {letters}.")
-        told[: len(words)] = [1 + letters.index(letter) for letter in words]
-    return told
+        numbers[: len(words)] = [1 + letters.index(letter) for letter in words]
+    return numbers
 
 
 def object_table(scene: Scene, config: DetectorConfig) -> Tensor:
@@ -130,8 +130,8 @@ def object_table(scene: Scene, config: DetectorConfig) -> Tensor:
         x0, y0, x1, y1 = (min(max(edge, 0.0), 1.0) for edge in item.box)  # a close-up reaches beyond the frame
         form = item.form or item.name  # a triangle has the form of a triangle, an avocado that of an avocado
         answers = (_index(config.colours, item.colour), _index(config.forms, form))
-        told = 0 if style is None else 1 + _index(config.styles, style)
-        row[:] = torch.tensor([_name(config, item.name), x0, y0 + down, x1, y1 + down, *answers, told])
+        style_answer = 0 if style is None else 1 + _index(config.styles, style)
+        row[:] = torch.tensor([_name(config, item.name), x0, y0 + down, x1, y1 + down, *answers, style_answer])
     return table
 
 

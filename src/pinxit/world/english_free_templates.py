@@ -1,4 +1,4 @@
-"""The turns of phrase of the freely told English captions (`english_free.py`), each list with the usual one first.
+"""The turns of phrase of the free-form English captions (`english_free.py`), each list with the usual one first.
 
 {} is the sentence so far, {a}, {b} ... the noun phrases of the parts, {n} the first part without its article.
 """
@@ -144,7 +144,7 @@ LOOKING = (" in the shape of {}", " in the shape of {}", " shaped like {}", " th
 MATERIAL = (" made of {}", " made of {}", " made from {}", " built of {}", " made out of {}", " built from {}")
 WEARING = (" wearing {}", " wearing {}", " in {}", " in {}", " dressed in {}")
 POSED = (" sitting", " standing")
-ALIKE = (
+SAME_NAME = (
     "a stack of three {p}: {a} on the top, {b} in the middle and {c} at the bottom",
     "a stack of three {p}: {a} on the top, {b} in the middle and {c} at the bottom",
     "a stack of three {p}, {x} on top, {y} in the middle and {z} at the bottom",

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from pinxit.models.detector import Detector
+from pinxit.recipes.judge.loss_masks import answers_unshown, names_unshown, places_unshown
 from pinxit.recipes.judge.training import JudgeTask, detector_loss
-from pinxit.recipes.judge.unshown import answers_unshown, names_unshown, places_unshown
-from pinxit.world.plan import Part, Plan
+from pinxit.world.plan import Part, ScenePlan
 from pinxit.world.scene import Item, Relation, Scene
 from pinxit.world.splits import belongs, held_out
 from pinxit.world.vocabulary import COLOURS, FORMS
@@ -28,7 +28,7 @@ def test_a_name_is_unshown_exactly_where_the_split_keeps_the_plan_out() -> None:
         scene = Scene("colours", (shape("star", colour),), place=place)
         flags = names_unshown(scene, TINY)
         for name in ("circle", "square", "triangle", "heart", "pentagon", "hexagon", "ring"):
-            plan = Plan("colours", (Part(name, "shape", colour),), place=place)
+            plan = ScenePlan("colours", (Part(name, "shape", colour),), place=place)
             assert flags[TINY.names.index(name)] == (not belongs(plan, "train")), (name, colour, place)
         assert not flags[TINY.names.index("star")]
 

@@ -10,27 +10,27 @@ from dataclasses import replace
 from pinxit.world.compose import compose
 from pinxit.world.dice import Dice
 from pinxit.world.ingredients import choose_place, sound
-from pinxit.world.plan import Plan
+from pinxit.world.plan import ScenePlan
+from pinxit.world.positions import around, seen_in_place, where
 from pinxit.world.scene import Scene
 from pinxit.world.splits import Split, belongs
 from pinxit.world.vocabulary import Lexicon
-from pinxit.world.whereabouts import around, seen_in_place, where
 
 MOVED, REGROUNDED = 0.5, 0.4  # how often a group has a neighbour of each kind
 _TRIES = 12
 
 
-def untold_neighbours(base: Scene, plan: Plan, words: Lexicon, split: Split, dice: Dice) -> list[Scene]:
+def layout_neighbours(base: Scene, plan: ScenePlan, words: Lexicon, split: Split, dice: Dice) -> list[Scene]:
     """At most one scene of the same plan laid out elsewhere, and one on another ground."""
-    found = []
+    scenes = []
     if dice.chance(MOVED) and seen_in_place(base):
-        found.append(_moved(base, plan, words, dice))
-    if dice.chance(REGROUNDED) and plan.ground_told and plan.light is None:
-        found.append(_regrounded(plan, words, split, dice))
-    return [scene for scene in found if scene is not None]
+        scenes.append(_moved(base, plan, words, dice))
+    if dice.chance(REGROUNDED) and plan.may_mention_ground and plan.light is None:
+        scenes.append(_regrounded(plan, words, split, dice))
+    return [scene for scene in scenes if scene is not None]
 
 
-def _moved(base: Scene, plan: Plan, words: Lexicon, dice: Dice) -> Scene | None:
+def _moved(base: Scene, plan: ScenePlan, words: Lexicon, dice: Dice) -> Scene | None:
     """The same things where nobody would say that they lie as before."""
     here = where(around(base.items))
     for _ in range(_TRIES):
@@ -41,7 +41,7 @@ def _moved(base: Scene, plan: Plan, words: Lexicon, dice: Dice) -> Scene | None:
     return None
 
 
-def _regrounded(plan: Plan, words: Lexicon, split: Split, dice: Dice) -> Scene | None:
+def _regrounded(plan: ScenePlan, words: Lexicon, split: Split, dice: Dice) -> Scene | None:
     for _ in range(_TRIES):
         changed = replace(plan, place=choose_place(dice, words, *plan.parts))
         if changed.place != plan.place and sound(changed) and belongs(changed, split):

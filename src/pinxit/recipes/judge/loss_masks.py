@@ -1,10 +1,10 @@
 """What training never shows is not taught to be wrong.
 
-The train split holds combinations out: no gray circle, no pentagonal clock. A detector that is told "not a circle" of
-every gray thing learns that rule instead of what a circle is, and then fails on true pictures of `unseen`. So an answer
-that the split has ruled out for a picture or an object is left out of the comparison: neither right nor wrong.
-Where only a few things teach an answer, as with what things are made of, that is too little: the gallery's judge meets
-all combinations instead (`practice`).
+The train split holds combinations out: no gray circle, no pentagonal clock. A detector that is trained to say "not a
+circle" of every gray thing learns that rule instead of what a circle is, and then fails on true pictures of `unseen`.
+So an answer that the split has ruled out for a picture or an object is left out of the comparison: neither right nor
+wrong. Where only a few things teach an answer, as with what things are made of, that is too little: the gallery's judge
+meets all combinations instead (`hard_scenes`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pinxit.models.detector import DetectorConfig
-from pinxit.world.plan import INVERSE, Plan, meaning
+from pinxit.world.plan import INVERSE, ScenePlan, meaning
 from pinxit.world.scene import Item, Scene
 from pinxit.world.splits import Combination, held_out
 
@@ -118,7 +118,7 @@ def _made(colour: str, form: str | None, name: str) -> bool:
     return form is not None and held_out(("made", colour, form, name))
 
 
-def _contexts(plan: Plan) -> Iterator[Combination]:
+def _contexts(plan: ScenePlan) -> Iterator[Combination]:
     """Every combination of the plan in which one name is blank."""
     settings = (
         ("place", None if plan.place == "white" else plan.place),

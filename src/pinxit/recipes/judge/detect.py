@@ -7,12 +7,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pinxit.functional.boxes import Box, Detection, Sight, suppress
+from pinxit.functional.boxes import Box, Detection, Detections, suppress
 from pinxit.functional.detection import peaks
 from pinxit.models.detector import Described, Detector, DetectorConfig, Found
 from pinxit.models.reader import spelled
-from pinxit.recipes.judge.further import BOARDS, board_of
-from pinxit.recipes.judge.truth import flat_forms
+from pinxit.recipes.judge.gallery_losses import BOARDS, board_of
+from pinxit.recipes.judge.targets import flat_forms
 
 FAINT = 0.05  # weaker detections are not reported
 MOST_FOUND = 24  # detections in one picture
@@ -23,7 +23,7 @@ LEGIBLE = 0.2  # weaker detections are not read
 
 
 class Spotted(NamedTuple):
-    """Detections of all pictures, before they are told of: one row each."""
+    """Detections of all pictures, before they are described: one row each."""
 
     picture: Tensor  # int64 [M]
     name: Tensor  # int64 [M]
@@ -32,27 +32,27 @@ class Spotted(NamedTuple):
 
 
 @torch.no_grad()
-def look(detector: Detector, pictures_B3HW: Tensor) -> list[Sight]:
+def detect(detector: Detector, pictures_B3HW: Tensor) -> list[Detections]:
     """What the detector makes out in pictures in [0, 1] of its own size."""
-    config, found = detector.config, detector(pictures_B3HW)
-    score, name, cell = peaks(found.heat, MOST_FOUND)
+    config, output = detector.config, detector(pictures_B3HW)
+    score, name, cell = peaks(output.heat, MOST_FOUND)
     picture_M, place_M = (score >= FAINT).nonzero(as_tuple=True)
     spotted = Spotted(picture_M, *(part[picture_M, place_M] for part in (name, cell, score)))
     here: list[list[Detection]] = [[] for _ in pictures_B3HW]
-    for picture, one in zip(picture_M.tolist(), _detections(detector, pictures_B3HW, found, spotted), strict=True):
+    for picture, one in zip(picture_M.tolist(), _detections(detector, pictures_B3HW, output, spotted), strict=True):
         here[picture].append(one)
-    grounds = [config.places[i] for i in _said(found.place)] if config.places else [None] * len(here)
-    views, lights = (_or_none(*told) for told in ((found.view, config.views), (found.light, config.lights)))
-    senses = senses_of(config)
+    grounds = [config.places[i] for i in _said(output.place)] if config.places else [None] * len(here)
+    views, lights = (_or_none(*head) for head in ((output.view, config.views), (output.light, config.lights)))
+    attributes = attributes_of(config)
     return [
-        Sight(tuple(suppress(ones, SAME)), place, view, light, senses)
+        Detections(tuple(suppress(ones, SAME)), place, view, light, attributes)
         for ones, place, view, light in zip(here, grounds, views, lights, strict=True)
     ]
 
 
-def senses_of(config: DetectorConfig) -> frozenset[str]:
+def attributes_of(config: DetectorConfig) -> frozenset[str]:
     """What this judge tells besides names, boxes, colours, flat forms, styles and grounds."""
-    told = {
+    heads = {
         "material": config.materials,
         "outfit": config.garments,
         "link": config.links,
@@ -61,19 +61,19 @@ def senses_of(config: DetectorConfig) -> frozenset[str]:
         "words": config.letters,
         "shape": config.forms[flat_forms(config) :],
     }
-    return frozenset(sense for sense, words in told.items() if words)
+    return frozenset(sense for sense, words in heads.items() if words)
 
 
-def _detections(detector: Detector, pictures: Tensor, found: Found, spotted: Spotted) -> list[Detection]:
+def _detections(detector: Detector, pictures: Tensor, output: Found, spotted: Spotted) -> list[Detection]:
     config, score_M = detector.config, spotted.score.tolist()
-    told = detector.describe(found, spotted.picture, spotted.name, spotted.cell)
-    boxes = _boxes(config, spotted.cell, told)
+    described = detector.describe(output, spotted.picture, spotted.name, spotted.cell)
+    boxes = _boxes(config, spotted.cell, described)
     names = [config.names[i] for i in spotted.name.tolist()]
-    outfits = _outfits(detector, found, spotted, told)
+    outfits = _outfits(detector, output, spotted, described)
     words = _words(detector, pictures, spotted, names, boxes)
-    colours, forms = _said(told.colour), _said(told.form)
-    styles, materials = _or_none(told.style, config.styles), _or_none(told.material, config.materials)
-    does, undergoes = _surely(config, told.does), _surely(config, told.undergoes)
+    colours, forms = _said(described.colour), _said(described.form)
+    styles, materials = _or_none(described.style, config.styles), _or_none(described.material, config.materials)
+    does, undergoes = _surely(config, described.does), _surely(config, described.undergoes)
     return [
         Detection(
             names[i],
@@ -92,24 +92,26 @@ def _detections(detector: Detector, pictures: Tensor, found: Found, spotted: Spo
     ]
 
 
-def _boxes(config: DetectorConfig, cell_M: Tensor, told: Described) -> list[Box]:
+def _boxes(config: DetectorConfig, cell_M: Tensor, described: Described) -> list[Box]:
     corner = torch.stack([cell_M % config.grid, cell_M // config.grid], 1)
-    middle = (corner + 0.5 + told.offset) / config.grid
-    half = told.extent.exp() / 2
+    middle = (corner + 0.5 + described.offset) / config.grid
+    half = described.extent.exp() / 2
     rows = torch.cat([middle - half, middle + half], 1).clamp(0, 1).tolist()
     return [(x0, y0, x1, y1) for x0, y0, x1, y1 in rows]
 
 
-def _outfits(detector: Detector, found: Found, spotted: Spotted, told: Described) -> list[tuple[tuple[str, str], ...]]:
+def _outfits(
+    detector: Detector, output: Found, spotted: Spotted, described: Described
+) -> list[tuple[tuple[str, str], ...]]:
     """(colour, garment) of all that each thing wears."""
     config = detector.config
     result: list[tuple[tuple[str, str], ...]] = [()] * len(spotted.cell)
-    worn = told.worn.sigmoid() >= WORN
+    worn = described.worn.sigmoid() >= WORN
     dressed = worn.any(1).nonzero()[:, 0]
     if not len(dressed):
         return result
-    some = Described(*(part[dressed] for part in told))
-    colours = detector.dress(found, spotted.picture[dressed], spotted.cell[dressed], some).argmax(2).tolist()
+    some = Described(*(part[dressed] for part in described))
+    colours = detector.dress(output, spotted.picture[dressed], spotted.cell[dressed], some).argmax(2).tolist()
     for i, here, wears in zip(dressed.tolist(), colours, worn[dressed].tolist(), strict=True):
         result[i] = tuple(
             (config.colours[colour], garment)
@@ -127,8 +129,8 @@ def _words(
     if detector.reader is None or not readable:
         return {}
     boards = torch.stack([board_of(names[i], pictures.new_tensor(boxes[i])) for i in readable])
-    told = detector.reader(pictures, spotted.picture[readable], boards)
-    return dict(zip(readable, spelled(told, detector.config.letters), strict=True))
+    logits = detector.reader(pictures, spotted.picture[readable], boards)
+    return dict(zip(readable, spelled(logits, detector.config.letters), strict=True))
 
 
 def _surely(config: DetectorConfig, logits_ML: Tensor) -> list[tuple[tuple[str, float], ...]]:

@@ -1,4 +1,4 @@
-"""Honest wear: small damages that a painter may do to a picture without changing what is in it.
+"""Corruption augmentation: small damages that generators do to pictures without changing what is in them.
 
 A judge trained on clean renders alone calls a soft outline a wrong shape. Each function maps pictures [B, C, H, W] in
 [0, 1] to the same shape; strengths are [B], 0 leaving a picture as it is; draws come from an explicit generator.
@@ -77,8 +77,8 @@ def _moved(x: Tensor, moves: Tensor) -> Tensor:
     return F.grid_sample(x, where, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def worn(x: Tensor, generator: Generator) -> Tensor:
-    """Every damage with a strength drawn for each picture; each of them spares about half of the pictures."""
+def corrupted(x: Tensor, generator: Generator) -> Tensor:
+    """Every corruption with a strength drawn for each picture; each of them spares about half of the pictures."""
 
     def strengths(most: float) -> Tensor:
         draw = torch.rand(len(x), generator=generator, device=x.device)

@@ -7,18 +7,24 @@ from __future__ import annotations
 
 from pinxit.world.scene import RelationName
 
-ONE = ("{a}", "a picture of {a}", "there is {a}", "this is {a}", "an image of {a}")
-MANY = ("{a}", "a picture of {a}", "there are {a}", "a group of {a}", "an image of {a}")
-AND = ("{a} and {b}", "{b} and {a}", "a picture of {a} and {b}", "there is {a} and {b}", "{a} together with {b}")
+ONE: tuple[str, ...] = ("{a}", "a picture of {a}", "there is {a}", "this is {a}", "an image of {a}")
+MANY: tuple[str, ...] = ("{a}", "a picture of {a}", "there are {a}", "a group of {a}", "an image of {a}")
+AND: tuple[str, ...] = (
+    "{a} and {b}",
+    "{b} and {a}",
+    "a picture of {a} and {b}",
+    "there is {a} and {b}",
+    "{a} together with {b}",
+)
 # The upper half as it is, the lower in a style; {s} is the style as a noun.
-PAIR = (
+PAIR: tuple[str, ...] = (
     "the exact same {n} on the top as {s} on the bottom",
     "{a} on the top and the same {n} as {s} on the bottom",
     "{a} as {s} below itself",
     "{a} and below it {t} of the same {n}",
     "{a} above {s} of the same {n}",
 )
-STYLE_NOUNS = {
+STYLE_NOUNS: dict[str, tuple[str, str]] = {
     "pencil sketch": ("a sketch", "a pencil sketch"),
     "watercolour": ("a watercolour", "a watercolour painting"),
     "pixel art": ("pixel art", "a pixel art version"),
@@ -28,7 +34,7 @@ STYLE_NOUNS = {
     "old photograph": ("an old photograph", "an old faded photograph"),
     "folded from paper": ("origami", "an origami version"),
 }
-STYLED = {
+STYLED: dict[str, tuple[str, ...]] = {
     "pencil sketch": (
         "a pencil sketch of {}",
         "a sketch of {}",
@@ -86,7 +92,7 @@ STYLED = {
         "origami of {}",
     ),
 }
-VIEWED = {
+VIEWED: dict[str, tuple[str, ...]] = {
     "close-up": (
         "a close-up of {}",
         "{} in close-up",
@@ -117,7 +123,7 @@ VIEWED = {
         "{} in cross-section",
     ),
 }
-LIT = {
+LIT: dict[str, tuple[str, ...]] = {
     "sunrise": (
         "{} at sunrise with long shadows",
         "{} at sunrise",
@@ -134,14 +140,14 @@ LIT = {
         "snow falling on {}",
     ),
 }
-WRITTEN = (
+WRITTEN: tuple[str, ...] = (
     "{a} that says {w}",
     "{a} saying {w}",
     "{a} with the word {w} on it",
     "{a} that has the word {w} written on it",
     "the word {w} on {a}",
 )
-ALIKE = (
+SAME_NAME: tuple[str, ...] = (
     "a stack of three {p}, {x} on top, {y} in the middle and {z} at the bottom",
     "a stack of {p}, {x} on top, {y} in the middle, {z} at the bottom",
     "{a} on top of {b} on top of {c}",

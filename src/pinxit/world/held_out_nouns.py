@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pinxit.world import english
-from pinxit.world.plan import Plan, meaning
+from pinxit.world.plan import ScenePlan, meaning
 from pinxit.world.scene import Scene
 from pinxit.world.vocabulary import Lexicon, lexicon
 
-UNHEARD: dict[str, str] = {
+HELD_OUT_NOUNS: dict[str, str] = {
     "airplane": "jet",
     "bicycle": "velocipede",
     "cactus": "succulent",
@@ -58,12 +58,12 @@ PARAPHRASES: dict[str, str] = {
 def can_be_reworded(scene: Scene) -> bool:
     """Whether every thing that the scene's sentence names has a name that no caption uses."""
     plan = meaning(scene)
-    return plan.lower_style is None and all(part.name in UNHEARD for part in plan.parts)
+    return plan.lower_style is None and all(part.name in HELD_OUT_NOUNS for part in plan.parts)
 
 
 def reworded_caption(scene: Scene) -> str:
     """The plainest English caption of a scene of the small world, its nouns replaced. See `can_be_reworded`."""
-    plan: Plan = meaning(scene)
+    plan: ScenePlan = meaning(scene)
     return english.plain(plan, _reworded(lexicon("small"), {part.name for part in plan.parts}))
 
 
@@ -74,15 +74,15 @@ def can_be_paraphrased(scene: Scene) -> bool:
 
 def paraphrased_caption(scene: Scene) -> str:
     """An English sentence about a scene of the small world, put as no caption is. See `can_be_paraphrased`."""
-    plan: Plan = meaning(scene)
+    plan: ScenePlan = meaning(scene)
     said = english.fill(PARAPHRASES[english.templates(plan)[0]], plan, lexicon("small"), None)
-    return said + english.setting(plan, None) if plan.placed else said
+    return said + english.setting(plan, None) if plan.mentions_place else said
 
 
 def _reworded(words: Lexicon, names: set[str]) -> Lexicon:
     nouns = dict(words.nouns)
     for name in names:
-        new = UNHEARD[name]
+        new = HELD_OUT_NOUNS[name]
         several = "fungi" if new == "fungus" else "trout" if new == "trout" else english.plural(new)
         nouns[name] = replace(nouns[name], name=new, plural=several, article=english.article(new).split()[0])
     return replace(words, nouns=nouns)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from pinxit.models.detector import Described, Detector, Found
 from pinxit.models.reader import BLANK
-from pinxit.recipes.judge.truth import ANY_COLOUR, NOT_WORN, Objects
+from pinxit.recipes.judge.targets import ANY_COLOUR, NOT_WORN, Objects
 from pinxit.training.plan import Batch
 
 BOARDS = {"sign": (0.0, 0.05, 1.0, 0.61), "storefront": (-0.01, 0.02, 1.01, 0.32)}
@@ -35,8 +35,8 @@ def flags_loss(logits: Tensor, truth: Tensor, ruled_out: Tensor, known: Tensor) 
     return (cost * (known[:, None] & ~ruled_out)).sum() / known.sum().clamp(min=1)
 
 
-def further_loss(
-    model: Detector, found: Found, told: Described, true: Objects, cell_M: Tensor, named_M: Tensor, truth: Batch
+def gallery_loss(
+    model: Detector, output: Found, described: Described, true: Objects, cell_M: Tensor, named_M: Tensor, truth: Batch
 ) -> dict[str, Tensor]:
     """The parts of the loss that a larger config has, by name; of faced pictures (not `named`) only the view counts."""
     config, parts = model.config, {}
@@ -46,22 +46,22 @@ def further_loss(
 
     if config.materials:
         answer = of("materials").masked_fill(~named_M, -1)
-        parts["material"] = answer_loss(told.material, answer, of("unshown_materials"))
+        parts["material"] = answer_loss(described.material, answer, of("unshown_materials"))
     if config.garments:
         worn = of("garments")
-        parts["worn"] = flags_loss(told.worn, worn != NOT_WORN, of("unshown_garments"), named_M)
+        parts["worn"] = flags_loss(described.worn, worn != NOT_WORN, of("unshown_garments"), named_M)
         dressed_M = ((worn > ANY_COLOUR).any(1) & named_M).nonzero()[:, 0]
-        some = type(told)(*(part[dressed_M] for part in told))
-        colours = model.dress(found, true.picture[dressed_M], cell_M[dressed_M], some)
+        some = type(described)(*(part[dressed_M] for part in described))
+        colours = model.dress(output, true.picture[dressed_M], cell_M[dressed_M], some)
         ruled_out = of("unshown_garment_colours")[dressed_M].flatten(0, 1)
         parts["garment"] = answer_loss(colours.flatten(0, 1), (worn[dressed_M] - 1).clamp(min=-1).flatten(), ruled_out)
     if config.links:
-        does = torch.cat([told.does, told.undergoes], 1)
+        does = torch.cat([described.does, described.undergoes], 1)
         parts["links"] = flags_loss(does, of("links").flatten(1), of("unshown_links").flatten(1), named_M)
     if config.views:
-        parts["view"] = answer_loss(found.view, truth["views"], truth["unshown_views"])
+        parts["view"] = answer_loss(output.view, truth["views"], truth["unshown_views"])
     if config.lights:
-        parts["light"] = answer_loss(found.light, truth["lights"], truth["unshown_lights"])
+        parts["light"] = answer_loss(output.light, truth["lights"], truth["unshown_lights"])
     return parts
 
 

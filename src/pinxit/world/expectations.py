@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pinxit.world.plan import Part, Plan, meaning
+from pinxit.world.plan import Part, ScenePlan, meaning
 from pinxit.world.scene import Box, Item, RelationName, Scene
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ExpectedObject:
     """`count` of `name`, in `colour` unless None. `exactly`: more of them would be wrong."""
 
     name: str
@@ -25,7 +25,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class WantedRelation:
+class ExpectedRelation:
     """`objects[subject]` stands in `name` to `objects[object]`."""
 
     subject: int
@@ -34,11 +34,11 @@ class WantedRelation:
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
+class ExpectedScene:
     """Everything the plainest caption of a scene asks for."""
 
-    objects: tuple[Wanted, ...]
-    relations: tuple[WantedRelation, ...] = ()
+    objects: tuple[ExpectedObject, ...]
+    relations: tuple[ExpectedRelation, ...] = ()
     place: str | None = None
     style: str | None = None
     lower_style: str | None = None
@@ -46,17 +46,19 @@ class Demand:
     light: str | None = None
 
 
-def demand(scene: Scene) -> Demand:
+def demand(scene: Scene) -> ExpectedScene:
     """What the plainest caption of this scene asks for."""
-    return demand_of(meaning(scene))
+    return expected_of(meaning(scene))
 
 
-def demand_of(plan: Plan) -> Demand:
+def expected_of(plan: ScenePlan) -> ExpectedScene:
     """What the plainest caption of this plan asks for: relations and the ground only where it tells them."""
-    return Demand(
-        objects=tuple(_wanted(part, plan.pattern) for part in plan.parts),
-        relations=tuple(WantedRelation(i, name, i + 1) for i, name in enumerate(plan.relations) if plan.told),
-        place=plan.place if plan.placed else None,
+    return ExpectedScene(
+        objects=tuple(_expected(part, plan.pattern) for part in plan.parts),
+        relations=tuple(
+            ExpectedRelation(i, name, i + 1) for i, name in enumerate(plan.relations) if plan.mentions_relations
+        ),
+        place=plan.place if plan.mentions_place else None,
         style=plan.style,
         lower_style=plan.lower_style,
         view=plan.view,
@@ -64,8 +66,8 @@ def demand_of(plan: Plan) -> Demand:
     )
 
 
-def _wanted(part: Part, pattern: str) -> Wanted:
-    return Wanted(
+def _expected(part: Part, pattern: str) -> ExpectedObject:
+    return ExpectedObject(
         name=part.name,
         colour=part.colour,
         count=part.count,
@@ -130,19 +132,19 @@ def _shortened(value: float, slack: float) -> float:
     return max(abs(value) - slack, 0.0) * (1 if value > 0 else -1)
 
 
-def satisfied(scene: Scene, wanted: Demand) -> bool:
+def satisfied(scene: Scene, expected: ExpectedScene) -> bool:
     """Whether this scene is what was asked for, judged by its facts alone."""
     settings = ("place", "style", "lower_style", "view", "light")
-    if any(getattr(wanted, name) not in (None, getattr(scene, name)) for name in settings):
+    if any(getattr(expected, name) not in (None, getattr(scene, name)) for name in settings):
         return False
-    found = [[item for item in scene.items if _answers(item, want)] for want in wanted.objects]
-    for want, items in zip(wanted.objects, found, strict=True):
+    matching = [[item for item in scene.items if _answers(item, want)] for want in expected.objects]
+    for want, items in zip(expected.objects, matching, strict=True):
         if len(items) < want.count or (want.exactly and len(items) > want.count):
             return False
-    return all(_related(found[r.subject], r.name, found[r.object]) for r in wanted.relations)
+    return all(_related(matching[r.subject], r.name, matching[r.object]) for r in expected.relations)
 
 
-def _answers(item: Item, want: Wanted) -> bool:
+def _answers(item: Item, want: ExpectedObject) -> bool:
     facts = ("colour", "form", "size", "words", "material")
     asked = ((getattr(want, fact), getattr(item, fact)) for fact in facts)
     worn = {*item.outfit, *(("", garment) for _, garment in item.outfit)}

@@ -1,4 +1,4 @@
-"""The turns of phrase of the freely told Chinese captions (`chinese_free.py`).
+"""The turns of phrase of the free-form Chinese captions (`chinese_free.py`).
 
 {} is the sentence so far; {a}, {b} ... are the noun phrases of the parts, {A}, {B} ... the same without a number;
 {q} is the number of the first, {W} what it wears, {M} it without its clothes and {n} it without its number.
@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from pinxit.world.chinese_templates import CHAINED
+from pinxit.world.chinese_templates import RELATED as PLAIN
 from pinxit.world.scene import RelationName
 
 # After 在: "在草地上有一只猫", "草地上的猫".
@@ -105,7 +107,7 @@ MATERIAL = ("用{}做的", "{}做的", "{}做成的", "{}状的", "{}状的", "�
 FORMED = ("{}形状的", "{}形状的", "{}状的", "像{}的", "{}造型的", "长得像{}的", "{}形的")
 FORM_WORDS = {"square": ("方形", "正方形"), "circle": ("圆形",), "star": ("星形", "五角星形")}
 GARMENT_WORDS = {"trousers": ("裤子", "长裤"), "shirt": ("衬衫", "衬衣"), "tutu": ("芭蕾舞裙", "芭蕾裙")}
-ALIKE = (
+SAME_NAME = (
     "一堆{p}，{A}在{B}的顶部，{B}在中间，{C}在底部",
     "一堆{p}，{A}在顶部，{B}在中间，{C}在底部",
     "三个叠在一起的{p}，{x}在上，{y}在中间，{z}在下",
@@ -125,36 +127,15 @@ STACKED = (
     "{C}上的{B}上的{A}",
     "{A}在{B}的顶部，{B}在中间，{C}在底部",
 )
-TWO_RIDING = (
-    "{a}骑着{b}，旁边{c}骑着{d}",
-    "左边{a}骑着{b}，右边{c}骑着{d}",
-    "{a}骑着{b}，右边{c}骑着{d}",
-    "{a}骑在{b}身上，旁边{c}骑在{d}身上",
-    "右边{c}骑着{d}，左边{a}骑着{b}",
-)
+TWO_RIDING = CHAINED["riding", "left of", "riding"]
 RELATED: dict[RelationName, tuple[str, ...]] = {
-    "left of": (
-        *("{a}在{b}的左边", "{a}在{b}左侧", "{b}的左边有{a}", "左边是{a}，右边是{b}", "{a}在左边，{b}在右边"),
-        *("{b}在{a}的右边", "{A}在{B}的左边"),
-    ),
-    "right of": (
-        *("{a}在{b}的右边", "{a}在{b}右侧", "{b}的右边有{a}", "右边是{a}，左边是{b}", "{a}在右边，{b}在左边"),
-        *("{b}在{a}的左边", "{A}在{B}的右边"),
-    ),
-    "above": (
-        *("{a}在{b}的上方", "{b}的上方有{a}", "{b}上方是{a}", "上方是{a}，下方是{b}", "{a}在上方，{b}在下方"),
-        *("{b}在{a}的下方", "{A}在{B}的上方"),
-    ),
-    "below": (
-        *("{a}在{b}的下方", "{b}的下方有{a}", "{b}下方是{a}", "下方是{a}，上方是{b}", "{a}在下方，{b}在上方"),
-        *("{b}在{a}的上方", "{A}在{B}的下方"),
-    ),
-    "on top of": (
-        *("{a}在{b}上面", "{b}上面有{a}", "{a}放在{b}上面", "{a}站在{b}上", "{b}顶上是{a}", "{A}放在{B}上面"),
-        *("{a}坐在{b}上", "{a}在{b}的顶部", "{B}上的{A}"),
-    ),
-    "inside": ("{a}在{b}里面", "{b}里面有{a}", "{b}里有{a}", "{a}在{b}之内", "{b}中间有{a}", "{B}里的{A}"),
-    "behind": ("{a}在{b}后面", "{b}后面有{a}", "{b}的后面是{a}", "{b}在{a}前面", "{a}躲在{b}后面", "{B}后面的{A}"),
+    "left of": (*PLAIN["left of"], "{b}在{a}的右边", "{A}在{B}的左边"),
+    "right of": (*PLAIN["right of"], "{b}在{a}的左边", "{A}在{B}的右边"),
+    "above": (*PLAIN["above"], "{b}在{a}的下方", "{A}在{B}的上方"),
+    "below": (*PLAIN["below"], "{b}在{a}的上方", "{A}在{B}的下方"),
+    "on top of": (*PLAIN["on top of"], "{A}放在{B}上面", "{a}坐在{b}上", "{a}在{b}的顶部", "{B}上的{A}"),
+    "inside": (*PLAIN["inside"], "{B}里的{A}"),
+    "behind": (*PLAIN["behind"], "{B}后面的{A}"),
     "riding": (
         *("{a}骑着{b}", "{a}骑在{b}上", "{b}上面骑着{a}", "{a}正骑着{b}", "{A}骑{B}", "{a}骑{B}"),
         *("{q}{W}骑{B}的{M}", "{W}骑{B}的{M}", "{q}{W}骑着{B}的{M}"),
@@ -194,6 +175,6 @@ CORNER = {
     ("right", "bottom"): ("右下角",),
 }
 LIES = ("{at}有{x}", "{x}在{at}", "画面{at}有{x}", "{x}位于画面{at}", "画面{at}是{x}")
-LIES_OF = ("画面{at}的{x}", "{at}的{x}")  # where a picture's style or view is to be told of it
+LIES_OF = ("画面{at}的{x}", "{at}的{x}")  # where a picture's style or view is to be mentioned
 LIES_CLAUSE = ("{x}，在画面{at}", "{x}，位于画面{at}", "画面{at}，{x}")
 LIE_BOTH = ("{p}是{a}，{q}是{b}", "{p}有{a}，{q}有{b}", "{a}在{p}，{b}在{q}")

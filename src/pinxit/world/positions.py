@@ -6,9 +6,10 @@ The plan says nothing of these; captions that are rich in detail do.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from math import sqrt
 
-from pinxit.world.plan import Size
+from pinxit.world.plan import ScenePlan, Size, meaning
 from pinxit.world.scene import Box, Item, Scene
 
 # Centres on a side: at most this far from its edge, and the thing does not reach far across the middle.
@@ -73,3 +74,11 @@ def sizes(scene: Scene) -> list[Size | None]:
     if len(extents) != 2 or not scene.relations or max(extents) < RATIO * min(extents):
         return nothing
     return ["small", "big"] if extents[0] < extents[1] else ["big", "small"]
+
+
+def with_sizes(scene: Scene) -> ScenePlan:
+    """What the scene means, and what its boxes alone say of sizes."""
+    plan, words = meaning(scene), sizes(scene)
+    if not any(words):
+        return plan
+    return replace(plan, parts=tuple(replace(part, size=size) for part, size in zip(plan.parts, words, strict=True)))

@@ -1,4 +1,4 @@
-"""Wear: strength zero changes nothing, worn pictures stay pictures, the draws come from the generator alone."""
+"""Wear: strength zero changes nothing, corrupted pictures stay pictures, the draws come from the generator alone."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pinxit.functional import degrade
-from pinxit.functional.degrade import blurred, faced, noisy, patched, quantised, strewn, warped, worn
+from pinxit.functional import corruption as degrade
+from pinxit.functional.corruption import blurred, corrupted, faced, noisy, patched, quantised, strewn, warped
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -68,7 +68,11 @@ def test_patches_move_whole_and_strays_come_from_another_picture() -> None:
 
 def test_worn_pictures_are_pictures_and_repeatable() -> None:
     pictures = torch.rand(8, 3, 64, 64, generator=generator(3))
-    one, same, other = worn(pictures, generator(4)), worn(pictures, generator(4)), worn(pictures, generator(5))
+    one, same, other = (
+        corrupted(pictures, generator(4)),
+        corrupted(pictures, generator(4)),
+        corrupted(pictures, generator(5)),
+    )
     assert one.min() >= 0 and one.max() <= 1
     torch.testing.assert_close(one, same, atol=0, rtol=0)
     assert (one - other).abs().max() > 0.01
@@ -105,7 +109,7 @@ def test_every_damage_spares_half_and_ends_where_it_says(monkeypatch: pytest.Mon
 
     for name in MOST.keys() - {"cloudy"}:
         monkeypatch.setattr(degrade, name, spy(name))
-    degrade.worn(torch.zeros(2000, 1, 8, 8), generator())
+    degrade.corrupted(torch.zeros(2000, 1, 8, 8), generator())
     assert drawn.keys() == MOST.keys()
     for name, most in MOST.items():
         strength = torch.cat(drawn[name]) / most

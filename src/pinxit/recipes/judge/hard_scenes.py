@@ -47,7 +47,7 @@ class Signs:
 
 
 @dataclass(frozen=True)
-class Practice:
+class HardScenes:
     """Even items are the world's, odd ones of `HARD` tasks, two of `train` and two of `unseen` in turn; item i is a
     function of the fields and i. No captions: judges do not read them."""
 

@@ -1,11 +1,11 @@
-"""DALL-E's ranker as CLIP's task sees it."""
+"""How the CLIP that ranks DALL-E's candidates is trained: partly on dVAE reconstructions, partly on corrupted ones."""
 
 from __future__ import annotations
 
 import torch
 from torch import Generator, Tensor, nn
 
-from pinxit.functional.degrade import worn
+from pinxit.functional.corruption import corrupted
 from pinxit.models.dvae import DVAE
 from pinxit.recipes.clip.task import GROUP, ClipTraining
 from pinxit.recipes.dalle.presets import DalleConfig
@@ -18,26 +18,27 @@ def ranker(config: DalleConfig, grouped: bool = False) -> ClipTraining:
         config.dvae.size,
         config.seed,
         group=GROUP if grouped else 1,
-        redrawn=config.noise.redrawn,
+        reconstructed=config.noise.reconstructed,
         mirrored=config.noise.mirrored if grouped else 0.0,
     )
 
 
-class Redraw(nn.Module):
-    """Pictures as the discrete VAE draws them again, on whatever device they are; with `wear`, worn besides.
+class Reconstruct(nn.Module):
+    """Pictures as the discrete VAE reconstructs them, on whatever device they are; with `corrupt`, under corruption
+    augmentation.
 
     What the transformer draws has soft and crumbled outlines that no true picture's codes give.
     """
 
-    def __init__(self, dvae: DVAE, wear: bool = False) -> None:
+    def __init__(self, dvae: DVAE, corrupt: bool = False) -> None:
         super().__init__()
-        self.dvae, self.wear = dvae.eval().requires_grad_(False), wear
+        self.dvae, self.corrupt = dvae.eval().requires_grad_(False), corrupt
 
     def forward(self, x: Tensor, draws: Generator) -> Tensor:
         if next(self.dvae.parameters()).device != x.device:
             self.dvae.to(x.device)
-        x = self.dvae.redraw(x)
-        if not self.wear:
+        x = self.dvae.reconstruct(x)
+        if not self.corrupt:
             return x
         with torch.autocast(x.device.type, enabled=False):
-            return worn(x.float(), draws)
+            return corrupted(x.float(), draws)

@@ -12,22 +12,22 @@ from pinxit.errors import DataError
 from pinxit.evaluation.geneval import complaints
 from pinxit.evaluation.questions import Exam, questions
 from pinxit.models.detector import Detector, DetectorConfig
-from pinxit.recipes.judge.further import board_of, letters_loss
+from pinxit.recipes.judge.detect import attributes_of, detect
+from pinxit.recipes.judge.gallery_losses import board_of, letters_loss
+from pinxit.recipes.judge.hard_scenes import HARD, SEED, HardScenes, Signs
 from pinxit.recipes.judge.judge import LINKS, Judge, build, config_for
-from pinxit.recipes.judge.practice import HARD, SEED, Practice, Signs
-from pinxit.recipes.judge.sight import look, senses_of
-from pinxit.recipes.judge.training import SIGNS, JudgeTask, detector_loss
-from pinxit.recipes.judge.truth import MOST, flat_forms, letters_of, object_table, place_answer, truth_of
-from pinxit.recipes.judge.unshown import (
+from pinxit.recipes.judge.loss_masks import (
     garments_unshown,
     links_unshown,
     materials_unshown,
     names_unshown,
     settings_unshown,
 )
+from pinxit.recipes.judge.targets import MOST, flat_forms, letters_of, object_table, place_answer, targets_of
+from pinxit.recipes.judge.training import SIGNS, JudgeTask, detector_loss
 from pinxit.types import Example
-from pinxit.world.demands import demand
 from pinxit.world.draw import render
+from pinxit.world.expectations import demand
 from pinxit.world.plan import meaning
 from pinxit.world.scene import Item, Relation, Scene
 from pinxit.world.splits import Split, belongs, held_out
@@ -62,7 +62,7 @@ def test_the_truth_of_every_fact() -> None:
         view="fisheye",
         light="rain",
     )
-    truth = truth_of(scene, GALLERY)
+    truth = targets_of(scene, GALLERY)
     worn = dict(zip(GALLERY.garments, truth["garments"][0].tolist(), strict=True))
     assert worn == dict.fromkeys(GALLERY.garments, -1) | {"hat": 1 + COLOURS.index("red"), "tutu": 0}
     assert (truth["garments"][1] == -1).all()
@@ -71,13 +71,13 @@ def test_the_truth_of_every_fact() -> None:
     assert truth["views"] == 1 + GALLERY.views.index("fisheye") and truth["lights"] == 1 + GALLERY.lights.index("rain")
     assert truth["words"][2].tolist() == [20, 5, 1, 0, 0, 0, 0, 0] and not truth["words"][:2].any()
     assert all(len(truth[name]) == MOST for name in ("garments", "materials", "links", "words"))
-    assert truth_of(replace(scene, view=None, light=None), GALLERY)["views"] == 0
+    assert targets_of(replace(scene, view=None, light=None), GALLERY)["views"] == 0
 
 
 def test_colours_that_a_style_hides_are_unknown_and_grounds_that_it_keeps_are_known() -> None:
     for style, known in (("watercolour", True), ("neon", False)):
         scene = Scene("outfit", (DRESSED,), place="snow", style=style)
-        hat = truth_of(scene, GALLERY)["garments"][0, GALLERY.garments.index("hat")]
+        hat = targets_of(scene, GALLERY)["garments"][0, GALLERY.garments.index("hat")]
         assert (hat > 0) == known and hat >= 0
         assert (place_answer(scene, GALLERY) >= 0) == known
 
@@ -179,7 +179,7 @@ def test_two_things_with_one_centre_do_not_contradict_each_other() -> None:
 
 
 def test_practice_is_half_the_world_and_half_what_is_hard_of_both_splits() -> None:
-    practice = Practice("gallery", 64)
+    practice = HardScenes("gallery", 64)
     scenes = [practice[index].facts for index in range(160)]
     splits: tuple[Split, ...] = ("train", "unseen")
     for at, split in zip((0, 2), splits, strict=True):
@@ -195,7 +195,7 @@ def test_practice_is_half_the_world_and_half_what_is_hard_of_both_splits() -> No
 
 def test_practice_holds_no_scene_of_an_exam() -> None:
     asked = {question.scene for question in questions(Exam("gallery", prompts=88))}
-    assert not asked & {Practice("gallery", 64)[index].facts for index in range(200)}
+    assert not asked & {HardScenes("gallery", 64)[index].facts for index in range(200)}
 
 
 def test_where_everything_is_shown_every_answer_is_right_or_wrong() -> None:
@@ -250,19 +250,19 @@ def test_every_head_learns_a_handful_by_heart() -> None:
         torch.nn.utils.clip_grad_norm_(detector.parameters(), 5.0)
         optimiser.step()
     shown = {render(scene).tobytes(): scene for scene in scenes}
-    sights = look(detector.eval(), pictures)
-    for picture, sight in zip(batch["pictures"].permute(0, 2, 3, 1).numpy(), sights, strict=True):
+    detected = detect(detector.eval(), pictures)
+    for picture, detections in zip(batch["pictures"].permute(0, 2, 3, 1).numpy(), detected, strict=True):
         scene = shown[picture.tobytes()]
-        assert complaints(sight, demand(scene)) == [], scene
+        assert complaints(detections, demand(scene)) == [], scene
 
 
 def test_a_judge_says_what_it_can_tell() -> None:
-    assert senses_of(GALLERY) == {"words", "outfit", "material", "shape", "link", "view", "light"}
-    assert senses_of(config_for("small").detector) == senses_of(config_for("full").detector) == frozenset()
-    assert senses_of(replace(GALLERY, letters="", forms=FORMS)) == senses_of(GALLERY) - {"words", "shape"}
+    assert attributes_of(GALLERY) == {"words", "outfit", "material", "shape", "link", "view", "light"}
+    assert attributes_of(config_for("small").detector) == attributes_of(config_for("full").detector) == frozenset()
+    assert attributes_of(replace(GALLERY, letters="", forms=FORMS)) == attributes_of(GALLERY) - {"words", "shape"}
     blind = DetectorConfig(names=("fox",), size=32, widths=(16,), blocks=(0,), neck=16)
-    (sight,) = look(Detector(blind).eval(), torch.rand(1, 3, 32, 32))
-    assert sight.senses == frozenset() and sight.view is None and sight.light is None
+    (detections,) = detect(Detector(blind).eval(), torch.rand(1, 3, 32, 32))
+    assert detections.attributes == frozenset() and detections.view is None and detections.light is None
 
 
 def test_boards_lie_on_what_carries_them() -> None:
@@ -279,8 +279,8 @@ def test_boards_lie_on_what_carries_them() -> None:
 def test_the_shipped_judge_answers_as_before() -> None:
     judge = Judge.open("judge", "cpu")
     world = World("small", "unseen")
-    first = judge.look([world[0].picture])[0]
+    first = judge.detect([world[0].picture])[0]
     best = [(d.name, d.colour, d.form, d.style, round(d.score, 2)) for d in first.found[:2]]
     assert best == [("flower pot", "white", "pentagon", None, 0.87), ("clock", "yellow", "pentagon", None, 0.63)]
-    assert first.place == "pink" and judge.senses == frozenset()
+    assert first.place == "pink" and judge.attributes == frozenset()
     assert all(not d.outfit and d.words is None and not d.does for d in first.found)
