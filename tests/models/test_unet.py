@@ -30,9 +30,12 @@ REFINED = replace(TINY, context=32, refiner_layers=2)
 IMAGE = replace(TINY, image=20, image_tokens=3)
 SEEN = replace(TINY, text=0, context=24, image=20, self_attention=False)
 MASKED = replace(PATCHED, masked=4)
+KARLO = replace(IMAGE, context=32, context_norm=True, text_norm="none", pool_heads=0, pooled=12, outputs=6)
+ADDED = replace(BARE, low_res=3, scale_shift=False)
 ALL = {"tiny": TINY, "patched": PATCHED, "round": ROUND, "if": IF, "efficient": EFFICIENT, "cross": CROSS, "bare": BARE}
 ENLARGED = replace(BARE, low_res=3, masked=4)
 ALL |= {"refined": REFINED, "image": IMAGE, "seen": SEEN, "masked": MASKED, "enlarged": ENLARGED}
+ALL |= {"karlo": KARLO, "added": ADDED}
 
 
 def small(config: UNetConfig, seed: int = 0, noise: float = 0.1) -> UNet:
@@ -59,6 +62,8 @@ def given(config: UNetConfig, side: int = 16, rows: int = 2, length: int = 5) ->
         told["low_res"] = torch.randn(rows, 3, side, side, generator=generator)
     if config.masked:
         told["masked"] = torch.randn(rows, config.masked, side, side, generator=generator)
+    if config.pooled:
+        told["pooled"] = torch.randn(rows, config.pooled, generator=generator)
     if config.image:
         told["image"] = torch.randn(rows, config.image, generator=generator)
     if config.augmentation:
@@ -77,6 +82,8 @@ PARAMETERS = {
     "imagen-super-1024": 580_516_483,
     "IF-I-XL": 4_304_695_110,
     "IF-II-L": 1_243_277_190,
+    "karlo-decoder": 893_317_322,
+    "karlo-super-256": 691_579_523,
 }
 
 
@@ -102,7 +109,7 @@ def test_begins_as_zero_and_gradients_reach_every_parameter(name: str) -> None:
             assert parameter.grad is not None and parameter.grad.abs().sum() > 0, path
 
 
-@pytest.mark.parametrize("name", ["tiny", "patched", "efficient", "cross", "refined", "image"])
+@pytest.mark.parametrize("name", ["tiny", "patched", "efficient", "cross", "refined", "image", "karlo"])
 def test_padding_has_no_influence(name: str) -> None:
     """What masked positions hold, and how many there are; and nothing written there survives a NaN."""
     net, told = small(ALL[name]), given(ALL[name])
@@ -120,7 +127,7 @@ def test_padding_has_no_influence(name: str) -> None:
     torch.testing.assert_close(call(net, **full), call(net, **(told | {"mask": None})), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["tiny", "patched", "efficient", "cross", "refined", "image"])
+@pytest.mark.parametrize("name", ["tiny", "patched", "efficient", "cross", "refined", "image", "karlo"])
 def test_no_text_at_all(name: str) -> None:
     """Everything masked, as the unconditional half of guidance asks: finite, and the text is forgotten."""
     net, told = small(ALL[name]), given(ALL[name])
@@ -311,6 +318,39 @@ def test_a_picture_embedding_has_an_effect_either_way_where_all_text_is_masked(w
     assert not torch.allclose(call(net, **told), call(net, **(told | {"image": -told["image"]})), atol=1e-3)
 
 
+def test_a_pooled_text_is_heard_through_the_time_embedding() -> None:
+    net, told = small(KARLO), given(KARLO)
+    assert not torch.allclose(call(net, **told), call(net, **(told | {"pooled": -told["pooled"]})), atol=1e-3)
+    with pytest.raises(UsageError, match="wants the condition 'pooled'"):
+        call(net, **(told | {"pooled": None}))
+
+
+def test_projected_text_is_normed_where_asked() -> None:
+    """Then a text three times as loud says the same."""
+    net, told = small(replace(KARLO, pooled=0)), given(replace(KARLO, pooled=0))
+    with torch.no_grad():
+        net.get_parameter("conditioning.context.bias").zero_()
+    louder = call(net, **(told | {"sequence": 3 * told["sequence"]}))
+    torch.testing.assert_close(louder, call(net, **told), atol=1e-4, rtol=1e-4)
+
+
+def small_block(config: UNetConfig) -> ResBlock:
+    """The first residual block of a network."""
+    return next(module for module in small(config).modules() if isinstance(module, ResBlock))
+
+
+def test_an_embedding_that_is_added_moves_what_is_normed() -> None:
+    """By the same amount in every channel of a group it is lost in the norm, and by any other it is not."""
+    block = small_block(replace(ADDED, channels=(8, 8), groups=1))
+    x, embed = torch.randn(1, 8, 4, 4, generator=torch.Generator().manual_seed(0)), torch.ones(1, 32)
+    with torch.no_grad():
+        nn.init.constant_(block.lead.weight, 0.5)
+        block.lead.bias.zero_()
+        torch.testing.assert_close(block(x, embed), block(x, 0 * embed), atol=1e-3, rtol=0)
+        block.lead.weight[0] = -3.0
+        assert not torch.allclose(block(x, embed), block(x, 0 * embed), atol=0.05)
+
+
 def test_reading_is_zero_initialised_and_tells_words_by_their_places() -> None:
     """A trained network may be given such blocks; then two words that change places are another sentence."""
     without, told = replace(REFINED, refiner_layers=0), given(REFINED)
@@ -374,6 +414,7 @@ def test_impossible_configs_are_refused() -> None:
         ({"refiner_layers": 1, "context": 33}, "2 heads divide, not 33"),
         ({"text_norm": "group", "attend_padding": True, "text": 22}, "groups"),
         ({"image": -1}, "image must be at least 0, not -1"),
+        ({"context_norm": True}, "context_norm is of text that is projected"),
         ({"masked": -4}, "masked must be at least 0"),
         ({"image": 8, "text": 0}, "image_tokens without text need a width"),
     ):

@@ -276,6 +276,10 @@ def test_a_kept_space_is_the_checkpoints(run: UnclipRun) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
+        (["space.unit=false"], r"space\.unit=false must be true"),
+        (["priors.prior.network.pads=hidden"], r"network\.pads=hidden must be learned"),
+        (["priors.prior.network.pooled=raw"], r"network\.pooled=raw must be unit"),
+        (["decoder.unet.pooled=8"], r"base's unet\.pooled=8 must be 0"),
         (["space.components=5"], r"network\.components=6 must equal space\.components=5"),
         (["priors.prior.network.length=9"], r"network\.length=9 must equal text\.length=12"),
         (["decoder.unet.image=7"], r"decoder\.unet\.image=7 must equal space\.components=6"),

@@ -89,6 +89,21 @@ def test_predictions_are_clipped() -> None:
     assert found.abs().max() <= 0.4 and (found[:, 0] == 0.4).any()
 
 
+def test_without_a_caption_what_is_told_instead_is_heard() -> None:
+    """Karlo knows no empty mask: guidance leads away from an empty caption like any other."""
+    prior, about = talking(CONFIG), PriorSampling(sampler="ddim", steps=3, guidance=0.0)
+    assert isinstance(prior, DiffusionPrior)
+    rows = {name: tensor.expand(2, *tensor.shape) for name, tensor in caption().items()}
+    other = {name: -tensor if tensor.is_floating_point() else tensor for name, tensor in caption().items()}
+    nothing = without_caption(rows, other)
+    assert all(torch.equal(nothing[name][1], other[name]) for name in rows)
+    denoiser = PriorDenoiser(prior, X0, CPU)
+    with torch.no_grad():
+        found = run_to_end(by_diffusion(denoiser, X0, rows, about, 0, 0, nothing))
+        wanted = run_to_end(by_diffusion(denoiser, X0, nothing, replace(about, guidance=1.0), 0, 0))
+    torch.testing.assert_close(found, wanted)
+
+
 def talking(config: PriorConfig) -> DiffusionPrior | TokenPrior:
     def build() -> DiffusionPrior | TokenPrior:
         net = build_prior(config)

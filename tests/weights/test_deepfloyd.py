@@ -15,7 +15,8 @@ from pinxit.errors import CheckpointError
 from pinxit.models.unet import UNet
 from pinxit.models.unet_shapes import PUBLISHED
 from pinxit.weights.deepfloyd import load_deepfloyd
-from pinxit.weights.deepfloyd_names import diffusers_names, unet_config
+from pinxit.weights.deepfloyd_names import unet_config
+from pinxit.weights.diffusers_unet import diffusers_names
 from tests.models.test_unet import call
 
 diffusers = pytest.importorskip("diffusers")

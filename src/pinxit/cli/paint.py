@@ -68,7 +68,7 @@ def paint(
         str | None,
         typer.Option(
             help="The CLIP that ranks the candidates: a shipped name, a checkpoint folder, or published weights; "
-            "DeepFloyd IF has none of its own.",
+            "DeepFloyd IF has none of its own, nor has Karlo without its image_encoder.",
             show_default="the checkpoint's",
         ),
     ] = None,
@@ -91,7 +91,11 @@ def paint(
     as_json: AsJson = False,
     strict: Strict = False,
     checkpoint: Annotated[
-        str | None, typer.Option(help="A shipped checkpoint's name, or a checkpoint folder.", show_default="tiny")
+        str | None,
+        typer.Option(
+            help="A shipped checkpoint's name, a checkpoint folder, or a folder of DeepFloyd IF or Karlo.",
+            show_default="tiny",
+        ),
     ] = None,
     device: Device = "auto",
     int8: Int8 = False,
@@ -169,19 +173,19 @@ def installed() -> dict[str, str]:
 def _installed(checkpoint: str | None) -> dict[str, str]:
     """What is compared: all that is installed, one of them replaced by `checkpoint`, or that besides."""
     from pinxit.weights.checkpoint import open_checkpoint
-    from pinxit.weights.zoo import find, is_deepfloyd
+    from pinxit.weights.zoo import find, published
 
     if checkpoint is None:
         return installed()
-    recipe = "deepfloyd" if is_deepfloyd(checkpoint) else open_checkpoint(find(checkpoint)).recipe
+    recipe = published(checkpoint) or open_checkpoint(find(checkpoint)).recipe
     return installed() | {recipe: checkpoint}
 
 
 def _check_choice(checkpoint: str, ranker: str | None, candidates: int, keep: int) -> None:
     """Refuse to draw pictures that nobody can choose among."""
-    from pinxit.weights.zoo import is_deepfloyd
+    from pinxit.weights.zoo import sees_nothing
 
-    if ranker is None and candidates > keep and is_deepfloyd(checkpoint):
+    if ranker is None and candidates > keep and sees_nothing(checkpoint):
         reason = f"{checkpoint} holds no CLIP to choose {keep} of {candidates} candidates"
         raise UsageError(f"{reason}: name one with --ranker, or draw only {keep} with --candidates {keep}.")
 

@@ -1,4 +1,4 @@
-"""What conditions a U-Net: one embedding (time, pooled text, picture embedding, augmentation), and a context sequence.
+"""What conditions a U-Net: one embedding (time, text and picture in one vector, augmentation), a context sequence.
 
 Shapes: B batch, L text positions, D text width, E embedding width.
 """
@@ -153,6 +153,8 @@ class Conditioning(nn.Module):
         self.augmentation = LevelEmbedding(config) if config.augmentation else None
         self.pooled = PooledText(config) if config.text and config.pool_heads else None
         self.context = Linear(config.text, config.context) if config.text and config.context else nn.Identity()
+        self.context_norm = nn.LayerNorm(config.context) if config.context_norm else None
+        self.caption = Linear(config.pooled, config.embed_width, zero=True) if config.pooled else None
         self.reading = ContextRefiner(config) if config.refiner_layers else None
         self.image = PictureEmbedding(config) if config.image else None
 
@@ -166,9 +168,13 @@ class Conditioning(nn.Module):
             if self.pooled is not None:
                 embed = embed + self.pooled(sequence_BLD, mask_BL)
             read = self.context(sequence_BLD)
+            if self.context_norm is not None:
+                read = self.context_norm(read)
             if self.reading is not None:
                 read = self.reading(read, mask_BL)
             text = Text(read, _bias(mask_BL))
+        if self.caption is not None:
+            embed = embed + self.caption(conditions["pooled"].to(self.time.first.bias.dtype))
         if self.image is not None:
             image_BE = conditions["image"].to(self.time.first.bias.dtype)
             embed = embed + self.image.embed(image_BE)

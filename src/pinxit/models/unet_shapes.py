@@ -90,10 +90,43 @@ def deepfloyd_super_l() -> UNetConfig:
     )
 
 
+def karlo_decoder() -> UNetConfig:
+    """Karlo's decoder (the conversion script of diffusers): 893,317,322 parameters, printed as 900M."""
+    return UNetConfig(
+        channels=(320, 640, 960, 1280),
+        blocks=(3, 3, 3, 3),
+        attention=(False, True, True, True),
+        outputs=6,
+        text=768,
+        context=1536,
+        context_norm=True,
+        text_norm="none",
+        pool_heads=0,
+        pooled=768,
+        image=768,
+        groups=32,
+    )
+
+
+def karlo_super() -> UNetConfig:
+    """Each of Karlo's two networks for 64 -> 256 px: 691,579,523 parameters, printed as 700M."""
+    return UNetConfig(
+        channels=(320, 640, 960, 1280),
+        blocks=(3, 3, 3, 3),
+        attention=(False, False, False, False),
+        middle=False,
+        low_res=3,
+        scale_shift=False,
+        groups=32,
+    )
+
+
 PUBLISHED = {
     "imagen-base-64": imagen_base(),
     "imagen-super-256": imagen_super_256(),
     "imagen-super-1024": imagen_super_1024(),
     "IF-I-XL": deepfloyd_xl(),
     "IF-II-L": deepfloyd_super_l(),
+    "karlo-decoder": karlo_decoder(),
+    "karlo-super-256": karlo_super(),
 }

@@ -19,7 +19,7 @@ from pinxit.text.frozen import FrozenEncoder, Running
 from pinxit.text.model_folder import ModelFolder
 from pinxit.text.tokenizers import EOT, Tokenizer
 from pinxit.weights.checkpoint import open_checkpoint
-from pinxit.weights.clip_names import hf_names
+from pinxit.weights.clip_names import alone, hf_names
 from pinxit.weights.clip_settings import DEFAULTS
 from pinxit.weights.tensor_files import read_tensors, some
 
@@ -141,10 +141,7 @@ def _tensors(folder: ModelFolder) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for path in folder.files:
         tensors |= read_tensors(path) if path.suffix == ".safetensors" else {}
-    if any(name.startswith("text_model.") for name in tensors):
-        return tensors
-    # transformers 5 writes a text tower that stands alone without that word
-    return {name if name.startswith("text_projection") else f"text_model.{name}": it for name, it in tensors.items()}
+    return alone(tensors, "text")
 
 
 def _ours(tower: TextTower, tensors: dict[str, Tensor], folder: ModelFolder) -> dict[str, Tensor]:

@@ -8,30 +8,24 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from pinxit.errors import CheckpointError, UsageError
+from pinxit.errors import CheckpointError
 from pinxit.files import read_json
 from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.models.layers import Activation
-from pinxit.schema import checked
-from pinxit.types import Fitting
-from pinxit.weights.clip_look import open_clip_look, transformers_look
-from pinxit.weights.clip_names import Names, hf_names, openai_names
+from pinxit.weights.clip_folders import Found, clip_in_parts, config_of, whole_clip
+from pinxit.weights.clip_look import open_clip_look
+from pinxit.weights.clip_names import openai_names
 from pinxit.weights.clip_settings import (
-    DEFAULTS,
     OPEN_CLIP_TEXT,
     OPEN_CLIP_VISION,
-    Hugging,
     OpenClip,
-    TextSettings,
-    VisionSettings,
     check_settings,
 )
 from pinxit.weights.tensor_files import first_of, not_finite, read_tensors, some
@@ -39,21 +33,7 @@ from pinxit.weights.tensor_files import first_of, not_finite, read_tensors, some
 log = logging.getLogger(__name__)
 ARCHIVE_NUMBERS = ("input_resolution", "context_length", "vocab_size")  # OpenAI's archives hold them as tensors
 OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-HF_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
-HF_BUFFERS = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")
 OPENAI_HEAD = 64  # channels of a head in every published model
-
-
-@dataclass(frozen=True)
-class Found:
-    """A weight file that was recognised, before its tensors are renamed."""
-
-    layout: str
-    config: CLIPConfig
-    tensors: Mapping[str, Tensor]
-    names: Callable[[str], Names]
-    ignored: tuple[str, ...] = ()
-    fitting: Fitting = field(default_factory=Fitting)
 
 
 def load_public_clip(path: Path, activation: Activation | None = None) -> CLIP:
@@ -62,7 +42,18 @@ def load_public_clip(path: Path, activation: Activation | None = None) -> CLIP:
     `activation` is only needed where nothing in the files tells it. Raises CheckpointError when a file is missing or
     unreadable, of another family, or when a key is missing, left over or of the wrong shape.
     """
-    recognised = recognise(path, activation)
+    return _loaded(recognise(path, activation), path)
+
+
+def load_clip_in_parts(text: Path, vision: Path, look: Path) -> CLIP:
+    """The CLIP whose towers lie in folders of their own, as in the pipelines of diffusers.
+
+    `look`: the folder of its image processor. Raises CheckpointError as `load_public_clip` does.
+    """
+    return _loaded(clip_in_parts(text, vision, look), vision)
+
+
+def _loaded(recognised: Found, path: Path) -> CLIP:
     with torch.device("meta"):
         model = CLIP(recognised.config)
     state = _ours(model, recognised, path)
@@ -86,7 +77,7 @@ def recognise(path: Path, activation: Activation | None = None) -> Found:
     if (path / "open_clip_config.json").is_file():
         return _open_clip(path)
     if (path / "config.json").is_file():
-        return _transformers(path)
+        return whole_clip(path)
     if path.is_dir():
         raise CheckpointError(
             f"{path} has neither config.json nor open_clip_config.json; give a folder with one, or a weight file."
@@ -184,72 +175,5 @@ def _open_clip(folder: Path) -> Found:
         replace(config.vision, heads=max(1, config.vision.width // heads["vision"])),
         replace(config.text, heads=text.get("heads", config.text.heads)),
     )
-    config = _config(where, config.embed, *towers, config.activation, look.colours)
+    config = config_of(where, config.embed, *towers, config.activation, look.colours)
     return Found("open_clip's CLIP", config, tensors, openai_names, fitting=look.fitting)
-
-
-def _transformers(folder: Path) -> Found:
-    where = folder / "config.json"
-    described = read_json(where, Hugging, CheckpointError)
-    if described.get("model_type") != "clip":
-        raise CheckpointError(f"{where} describes a {described.get('model_type')} model, not a clip.")
-    vision, text = (_described(described, tower, where) for tower in ("vision", "text"))
-    weights = first_of(folder, HF_FILES)
-    look = transformers_look(folder / "preprocessor_config.json", vision["image_size"])
-    config = _from_transformers(vision, text, described.get("projection_dim", 512), look.colours, where)
-    return Found("transformers' CLIP", config, read_tensors(weights), hf_names, HF_BUFFERS, look.fitting)
-
-
-def _described(described: Hugging, tower: str, where: Path) -> dict[str, Any]:
-    """A tower's settings: what older exports put into *_config_dict counts more, what is left out is transformers'."""
-    given: Any = described
-    settings = DEFAULTS[tower] | (given.get(f"{tower}_config") or {}) | (given.get(f"{tower}_config_dict") or {})
-    kind: Any = VisionSettings if tower == "vision" else TextSettings
-    try:
-        checked(kind, settings, f"{tower}_config", CheckpointError)
-    except CheckpointError as cause:
-        raise CheckpointError(f"{where}: {cause}") from cause
-    return settings
-
-
-def _from_transformers(
-    vision: dict[str, Any], text: dict[str, Any], embed: int, look: Mapping[str, tuple[float, ...]], where: Path
-) -> CLIPConfig:
-    acts: dict[str, Activation] = {"quick_gelu": "quickgelu", "gelu": "gelu"}
-    for tower in (vision, text):
-        if tower["intermediate_size"] != 4 * tower["hidden_size"] or tower["layer_norm_eps"] != 1e-5:
-            raise CheckpointError(f"{where}: CLIP's towers have MLPs four times as wide and norms with eps 1e-5.")
-        if tower["hidden_act"] not in acts or tower["hidden_act"] != vision["hidden_act"]:
-            raise CheckpointError(
-                f"{where} names the activation {tower['hidden_act']}; pinxit knows quick_gelu and gelu, "
-                "the same in both towers."
-            )
-    # Old files say 2, which never occurs: the text is then pooled at the largest id, the last of the vocabulary.
-    eot = text["vocab_size"] - 1 if text["eos_token_id"] == 2 else text["eos_token_id"]
-    return _config(
-        where,
-        embed,
-        CLIPVisionConfig(size=vision["image_size"], patch=vision["patch_size"], **_tower(vision)),
-        CLIPTextConfig(vocab=text["vocab_size"], tokens=text["max_position_embeddings"], eot=eot, **_tower(text)),
-        acts[vision["hidden_act"]],
-        look,
-    )
-
-
-def _config(
-    where: Path,
-    embed: int,
-    vision: CLIPVisionConfig,
-    text: CLIPTextConfig,
-    activation: Activation,
-    look: Mapping[str, tuple[float, ...]],
-) -> CLIPConfig:
-    try:
-        return CLIPConfig(embed, vision, text, activation, **look)
-    except UsageError as cause:
-        raise CheckpointError(f"{where}: {cause}") from cause
-
-
-def _tower(described: dict[str, Any]) -> dict[str, Any]:
-    names = {"width": "hidden_size", "layers": "num_hidden_layers", "heads": "num_attention_heads"}
-    return {ours: described[theirs] for ours, theirs in names.items()}

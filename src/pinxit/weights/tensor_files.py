@@ -14,6 +14,9 @@ from pinxit.files import replacing
 from pinxit.weights.json_files import shards
 from pinxit.weights.torch_archive import read_torch_archive
 
+_STEM = "diffusion_pytorch_model"
+DIFFUSERS_FILES = tuple(f"{_STEM}{end}" for end in (".safetensors", ".safetensors.index.json", ".fp16.safetensors"))
+"""What a network's weights are called in a folder of diffusers."""
 INDEX = ".index.json"  # of transformers' shards: which file holds which tensor
 
 

@@ -8,16 +8,15 @@ from typing import Any
 from pinxit.errors import CheckpointError
 from pinxit.functional.guidance import Thresholding
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
-from pinxit.weights.json_files import json_object
+from pinxit.weights.schedulers import FILE, Wanted, number, scheduler_settings
 
-FILE = "scheduler_config.json"
-_NOISE: dict[str, tuple[Any, Any]] = {  # setting -> what it is where nothing is said, what DeepFloyd IF has
+_NOISE: Wanted = {  # setting -> what it is where nothing is said, what DeepFloyd IF has
     "_class_name": ("DDPMScheduler", "DDPMScheduler"),
     "beta_schedule": ("linear", "squaredcos_cap_v2"),
     "trained_betas": (None, None),
     "rescale_betas_zero_snr": (False, False),
 }
-_STEPS: dict[str, tuple[Any, Any]] = {
+_STEPS: Wanted = {
     "prediction_type": ("epsilon", "epsilon"),
     "variance_type": ("fixed_small", "learned_range"),
     "timestep_spacing": ("leading", "leading"),
@@ -42,7 +41,7 @@ def read_schedule(folder: Path) -> tuple[DiffusionConfig, Thresholding]:
 
     Raises CheckpointError for a setting that is unknown or not DeepFloyd IF's.
     """
-    settings = _settings(folder, _NOISE | _STEPS)
+    settings = _settings(folder, {**_NOISE, **_STEPS})
     if settings.get("thresholding", False):
         ratio, most = (_number(settings, name, folder) for name in ("dynamic_thresholding_ratio", "sample_max_value"))
         about = Thresholding("dynamic", percentile=ratio, max_threshold=most)
@@ -64,26 +63,9 @@ def _steps(settings: dict[str, Any], folder: Path) -> int:
     return int(_number(settings, "num_train_timesteps", folder))
 
 
-def _settings(folder: Path, expected: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
-    path = folder / FILE
-    if not path.is_file():
-        raise CheckpointError(
-            f"{folder.parent} has no {folder.name}/{FILE}: give the whole folder as diffusers writes it."
-        )
-    settings = json_object(path)
-    known = (*_NOISE, *_STEPS, *_NUMBERS, *_OTHERS)
-    for name in settings:
-        if name not in known and not name.startswith("_"):
-            raise CheckpointError(f"{path} has the setting {name}, which pinxit does not know.")
-    for name, (silent, value) in expected.items():
-        if settings.get(name, silent) != value:
-            raise CheckpointError(f"{path}: {name} is {settings.get(name, silent)}; DeepFloyd IF has {value}.")
-    return settings
+def _settings(folder: Path, expected: Wanted) -> dict[str, Any]:
+    return scheduler_settings(folder, expected, (*_NOISE, *_STEPS, *_NUMBERS, *_OTHERS), "DeepFloyd IF")
 
 
 def _number(settings: dict[str, Any], name: str, folder: Path) -> float:
-    silent, least, most = _NUMBERS[name]
-    value = settings.get(name, silent)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise CheckpointError(f"{folder / FILE}: {name} is {value!r}; it must be a number from {least:g} to {most:g}.")
-    return value
+    return number(settings, name, _NUMBERS[name], folder)

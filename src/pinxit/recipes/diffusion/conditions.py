@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -58,11 +58,12 @@ class Noising:
 
     schedule: DiffusionConfig = field(default_factory=DiffusionConfig)
     align_corners: bool = False
+    way: Literal["bilinear", "bicubic"] = "bilinear"  # of enlarging; bicubic: as Pillow does it (Karlo)
 
     def plain(self, small: Tensor, size: int) -> Conditions:
         """`low_res` alone, for a network that has learned on smaller pictures which were blurred instead (unCLIP)."""
-        mode: dict[str, Any] = {"mode": "bilinear", "align_corners": self.align_corners}
-        return {"low_res": F.interpolate(small, (size, size), **mode)}
+        how: dict[str, Any] = {"mode": self.way, "align_corners": self.align_corners}
+        return {"low_res": F.interpolate(small, (size, size), antialias=self.way == "bicubic", **how)}
 
     def __call__(self, small: Tensor, level_B: Tensor, noise: Tensor) -> Conditions:
         """`low_res` [B, 3, S, S] from `small` [B, 3, s, s] and `noise` of the large shape, and `augmentation` [B].

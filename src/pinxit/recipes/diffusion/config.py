@@ -136,6 +136,12 @@ class Stage(StageConfig):
     plan: Plan
     pictures: Count = 20_000  # stored for it, at its size
 
+    def __post_init__(self) -> None:
+        StageConfig.__post_init__(self)
+        if self.unet.pooled:
+            told = f"{self._kind}'s unet.pooled={self.unet.pooled} must be 0"
+            raise UsageError(f"{told}: training tells a network its text alone, and no embedding of it.")
+
     @property
     def network(self) -> StageConfig:
         """What a checkpoint keeps of it."""

@@ -108,6 +108,8 @@ class UnclipConfig:
         if self.imagining.prior and self.imagining.prior not in names:
             told = f"imagining.prior='{self.imagining.prior}' is none of the priors"
             raise UsageError(f"{told}; choose from {', '.join(names) or 'none'}.")
+        if not self.space.unit:
+            raise UsageError("space.unit=false must be true: a CLIP's embeddings have length one here.")
         self._check_decoder()
         self._check_upsamplers(names)
 
@@ -117,6 +119,9 @@ class UnclipConfig:
             expected, found = getattr(self.space, name), getattr(network, name)
             if expected != found and not (name in ("buckets", "dots") and not found):
                 raise UsageError(f"{where}.{name}={found} must equal space.{name}={expected}: set both.")
+        for name, usual in (("pads", "learned"), ("pooled", "unit")):  # what a published Karlo has, and no run here
+            if getattr(network, name) != usual:
+                raise UsageError(f"{where}.{name}={getattr(network, name)} must be {usual}, as captions are told here.")
         if network.length != self.text.length:
             raise UsageError(f"{where}.length={network.length} must equal text.length={self.text.length}: set both.")
         if network.buckets and self.space.kind == "standard":

@@ -37,7 +37,7 @@ from pinxit.recipes.diffusion.upsampler import as_picture, masked
 from pinxit.recipes.diffusion.window import Window
 from pinxit.recipes.ranking import Ranker, ranking_stages
 from pinxit.recipes.requests import Candidate, PaintRequest
-from pinxit.recipes.unclip.embedder import Embedder
+from pinxit.recipes.unclip.embedder import Embeds
 from pinxit.recipes.unclip.imagine import Imagination
 from pinxit.recipes.unclip.settings import NONE, prior_sampling
 
@@ -54,7 +54,7 @@ class Parts:
     denoiser: Denoiser  # the decoder's
     config: StageConfig
     sampling: SamplingConfig
-    embedder: Embedder
+    embedder: Embeds
     priors: Mapping[str, Imagination]
     ranker: Ranker
     tile: int  # rows of a call of the decoder
@@ -148,8 +148,9 @@ def likest_first(parts: Parts, item: WorkItem) -> list[Ranked]:
     """The candidates in which CLIP sees what is most like the picture, with the cosine as their score."""
     asked = item.job.request
     drawn, numbers = [one.value for one in item.value], [one.place[-1] for one in item.value]
-    own_E = parts.embedder.pictures([asked.more.picture])[0].cpu()
-    found = scores(torch.stack([one.embedding for one in drawn]).cpu(), own_E)
+    (own_E,) = parts.ranker.embed([asked.more.picture])
+    assert own_E is not None, "who sees pictures ranks them"
+    found = scores(torch.stack([one.embedding for one in drawn]).cpu(), own_E.cpu())
     pictures = [one.picture for one in drawn]
     return best_first(pictures, asked.prompt.seed, found, candidates=numbers)[: asked.keep]
 
@@ -185,12 +186,9 @@ def conditioned(
     parts: Parts, embedded_K: Tensor, told: Conditions | None, window: Any = None
 ) -> tuple[Conditions, Conditions]:
     """What the decoder is told, and what guidance leads away from: no embedding and no caption."""
-    known, held = told or parts.embedder.nothing, masked(parts.config, window)
-    both = {name: known[name] for name in ("sequence", "mask")} | held
-    if told is None:
-        both["mask"] = torch.zeros_like(both["mask"])
-    null = both | {"mask": torch.zeros_like(both["mask"]), "image": torch.zeros_like(embedded_K)}
-    return parts.config.accepted(both | {"image": embedded_K}), parts.config.accepted(null)
+    nothing = parts.embedder.nothing | masked(parts.config, window)
+    conditions = nothing | (told or {}) | {"image": embedded_K}
+    return parts.config.accepted(conditions), parts.config.accepted(nothing)
 
 
 def drawn(request: DenoiseRequest, x0: Tensor) -> Candidate:

@@ -240,7 +240,7 @@ def _as_it_was(prior: PriorStage, parts: PriorParts) -> PriorStage:
 
 def _fitting(network: PriorConfig, space: SpaceConfig, text: TextEncoderConfig) -> PriorConfig:
     """A prior of another space and text."""
-    told = {"components": space.components, "embed": space.embed, "length": text.length}
+    told: dict[str, Any] = {"components": space.components, "embed": space.embed, "length": text.length}
     if network.buckets:
         told |= {"buckets": space.buckets, "dots": space.dots}
     return replace(network, **told)
