@@ -275,6 +275,7 @@ TRAIN_DALLE = Command(
         row("--data folder", train__config=config(data__source="folder")),
         row("--pictures 9000", train__config=config(data__pictures=9000)),
         row("--init-from tiny", train__init="dalle"),
+        row("--preset nano --init-from tiny", train__config=config(transformer__depth=8)),
         row("--preset nano --init-from tiny --grow", train__config=config(transformer__depth=2)),
         COSTS,
     ),

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from pinxit.errors import UsageError
 from pinxit.models.clip import CLIP, CLIPConfig, CLIPVisionConfig
 from pinxit.models.clip_resnet import Bottleneck, Mixer, ResNetTower
+from tests.weights.answers import EMBED, TOWERS, stored
 
 
 def tower(seed: int = 0) -> ResNetTower:
@@ -103,3 +104,12 @@ def test_the_pool_is_openais() -> None:
         q_proj_weight=layers[0].weight, k_proj_weight=layers[1].weight, v_proj_weight=layers[2].weight,
     )  # fmt: skip
     torch.testing.assert_close(pool(x), expected[0], atol=1e-5, rtol=1e-5)
+
+
+def test_weights_are_those_of_open_clip_and_no_more() -> None:
+    """Convolutions before a norm have no bias, as published files have none."""
+    vision, _ = TOWERS["resnet"]
+    net = ResNetTower(vision["image_size"], vision["width"], tuple(vision["layers"]), EMBED)
+    shapes = stored("open_clip")["resnet gelu"]["shapes"]
+    wanted = {name.removeprefix("visual."): shape for name, shape in shapes.items() if name.startswith("visual.")}
+    assert {name: list(tensor.shape) for name, tensor in net.state_dict().items()} == wanted

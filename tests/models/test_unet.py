@@ -420,3 +420,14 @@ def test_impossible_configs_are_refused() -> None:
     ):
         with pytest.raises(UsageError, match=told):
             replace(TINY, **change)
+
+
+def test_a_picture_embedding_is_added_to_the_times() -> None:
+    net, told = small(IMAGE), given(IMAGE)
+    with torch.no_grad():
+        heard, _ = net.conditioning(told["time"], told)
+        unheard, _ = net.conditioning(told["time"], told | {"image": torch.zeros_like(told["image"])})
+        embed = net.conditioning.image.embed  # type: ignore[union-attr]
+        wanted = embed(told["image"]) - embed(torch.zeros_like(told["image"]))
+    torch.testing.assert_close(heard - unheard, wanted, atol=1e-5, rtol=1e-4)
+    assert wanted.abs().max() > 0.1

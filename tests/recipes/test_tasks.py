@@ -24,6 +24,7 @@ from pinxit.recipes.imagen.presets import preset as imagen_preset
 from pinxit.recipes.judge import training as judge_training
 from pinxit.recipes.judge.training import JudgeTask
 from pinxit.text.encoders import TextEncoder
+from pinxit.training.draws import torch_rng
 from pinxit.types import EncodedText
 from pinxit.world.world import World
 from tests.recipes.painters import tokenizer
@@ -179,6 +180,21 @@ def test_the_dvaes_divergence_weighs_what_the_schedule_says() -> None:
         (light, parts), (full, _) = dvae_loss(free, position), dvae_loss(heavy, position)
         assert full - light == pytest.approx(beta * parts["kl"] / (3 * 32 * 32), abs=1e-5)
     assert parts["kl"] > 0
+
+
+def test_the_dvae_tells_the_mean_of_its_spread_and_the_codes_it_used() -> None:
+    task = DVAETask(GUMBEL, shelf(32))
+    batch = task.batch(0, 4)
+    with torch.no_grad():
+        _, parts = task.loss(batch, 0)
+        x = batch["pictures"].permute(0, 3, 1, 2).float() / 255
+        out = task.dvae(x, 1.0, torch_rng(GUMBEL.seed, "gumbel", 0, x.device))
+    assert float(parts["ln_b"]) == pytest.approx(float(out.ln_b.mean()), abs=1e-6)
+    assert int(parts["codes_used"]) == len(out.codes.unique())
+
+
+def test_a_transformer_without_a_dvae_shows_nothing() -> None:
+    assert transformer(0).preview() is None
 
 
 def test_the_dvae_is_relaxed_as_much_as_the_schedule_says() -> None:
