@@ -15,7 +15,7 @@ from pinxit.models.detector import Detector, DetectorConfig
 from pinxit.recipes.judge.further import board_of, letters_loss
 from pinxit.recipes.judge.judge import LINKS, Judge, build, config_for
 from pinxit.recipes.judge.practice import HARD, SEED, Practice, Signs
-from pinxit.recipes.judge.sight import look, senses_of
+from pinxit.recipes.judge.sight import Spotted, _words, look, senses_of
 from pinxit.recipes.judge.training import SIGNS, JudgeTask, detector_loss
 from pinxit.recipes.judge.truth import MOST, flat_forms, letters_of, object_table, place_answer, truth_of
 from pinxit.recipes.judge.unshown import (
@@ -284,3 +284,11 @@ def test_the_shipped_judge_answers_as_before() -> None:
     assert best == [("flower pot", "white", "pentagon", None, 0.87), ("clock", "yellow", "pentagon", None, 0.63)]
     assert first.place == "pink" and judge.senses == frozenset()
     assert all(not d.outfit and d.words is None and not d.does for d in first.found)
+
+
+def test_boards_that_are_hardly_seen_are_not_read() -> None:
+    """From a fifth on, whatever else is reported."""
+    names, boxes = ["sign", "sign", "cat"], [(0.1, 0.1, 0.9, 0.9)] * 3
+    here = torch.zeros(3, dtype=torch.int64)
+    spotted = Spotted(here, here, here, torch.tensor([0.19, 0.21, 0.9]))
+    assert list(_words(Detector(GALLERY).eval(), torch.rand(1, 3, 64, 64), spotted, names, boxes)) == [1]
