@@ -58,13 +58,13 @@ def main() -> None:
             ending = child(commands[name], folder / "straight" / name)
             assert ending.code == 0, f"{name}: {ending}"
             straight[name] = ending, left_in(folder / "straight" / name)
-        usual, wanted = straight[name]
+        usual, expected = straight[name]
         out = folder / str(number) / name
         disturbed = disturb(commands[name], out, usual, dice)
         broken = damaged(out)
         ending = child(commands[name], out)
         found = left_in(out)
-        wrong = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
+        wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
         told = {"command": name, "how": disturbed[0], "broken": broken, "code": ending.code, "told": ending.told}
         print(json.dumps(told | {"differs": wrong, "first": disturbed[1]}), flush=True)
 

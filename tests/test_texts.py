@@ -27,7 +27,7 @@ def test_what_is_shown_can_be_shown(text: str) -> None:
     assert printable(shown) == shown
 
 
-def test_what_is_escaped_can_be_told() -> None:
+def test_what_is_escaped_can_be_undone() -> None:
     assert printable("a\udcff\x1b[31m\n狐狸\u202e") == "a\\xff\\x1b[31m\\n狐狸\\u202e"
     assert printable("一只狐狸 – “fox” 🦊") == "一只狐狸 – “fox” 🦊"
 

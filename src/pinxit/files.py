@@ -190,14 +190,14 @@ def parse_json(
 ) -> T:
     """`read_json` of what has been read already; `where` names it."""
     try:
-        found: T = json.loads(data)
+        value: T = json.loads(data)
     except (ValueError, RecursionError) as reason:
         raise error(f"{where} is not readable JSON ({reason}){_then(advice)}.") from reason
     try:
-        checked(kind, found, "", error, advice)
-    except error as told:
-        raise error(f"{where}: {told}") from told
-    return found
+        checked(kind, value, "", error, advice)
+    except error as cause:
+        raise error(f"{where}: {cause}") from cause
+    return value
 
 
 def read_lines(path: Path, what: str, data: bytes | None = None) -> list[str]:

@@ -32,9 +32,9 @@ def normal(seed: int, count: int = 3) -> Tensor:
 
 def test_squared_error_by_hand() -> None:
     told = torch.tensor([[1.0, 3.0], [0.0, 0.0]])[:, :, None, None]
-    wanted = torch.tensor([[0.0, 1.0], [0.0, 2.0]])[:, :, None, None]
-    assert squared_error(told, wanted).tolist() == [2.5, 2.0]
-    assert squared_error(told, wanted, torch.tensor([2.0, 0.5], dtype=torch.float64)).tolist() == [5.0, 1.0]
+    expected = torch.tensor([[0.0, 1.0], [0.0, 2.0]])[:, :, None, None]
+    assert squared_error(told, expected).tolist() == [2.5, 2.0]
+    assert squared_error(told, expected, torch.tensor([2.0, 0.5], dtype=torch.float64)).tolist() == [5.0, 1.0]
 
 
 def test_weights_by_hand() -> None:
@@ -65,10 +65,10 @@ def test_one_error_weighs_the_same_whatever_is_predicted(levels: list[float]) ->
 
 def test_kl_equals_torchs() -> None:
     m1, l1, m2, l2 = (normal(seed) for seed in range(4))
-    wanted = torch.distributions.kl_divergence(
+    expected = torch.distributions.kl_divergence(
         torch.distributions.Normal(m1, (l1 / 2).exp()), torch.distributions.Normal(m2, (l2 / 2).exp())
     )
-    torch.testing.assert_close(gaussian_kl(m1, l1, m2, l2), wanted)
+    torch.testing.assert_close(gaussian_kl(m1, l1, m2, l2), expected)
 
 
 @pytest.mark.parametrize("log_variance", [-14.0, -6.0, 0.0, 3.0])

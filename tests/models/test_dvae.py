@@ -118,7 +118,7 @@ def test_hard_codes_decode_to_what_training_saw(kind: dict[str, Any]) -> None:
     out = model(pictures(), temperature=1e-6)
     codes = model.encode_codes(pictures())
     error = mse(model.decode_codes(codes), out.mu.detach())
-    assert torch.equal(model.redraw(pictures()), model.decode_codes(codes))
+    assert torch.equal(model.reconstruct(pictures()), model.decode_codes(codes))
     assert float(error) < 1e-10
 
 

@@ -27,7 +27,7 @@ from pinxit.recipes.judge.training import JudgeTask
 from pinxit.text.encoders import TextEncoder
 from pinxit.training import draws
 from pinxit.training.draws import torch_rng
-from pinxit.types import Condition
+from pinxit.types import EncodedText
 from pinxit.world.world import World
 from tests.recipes.painters import tokenizer
 from tests.recipes.shelf import SAID, Shelf, noise
@@ -45,9 +45,9 @@ class Reader:
 
     name, width, pooled_width, length, precision, padded, fingerprint = "two", 32, 32, 6, "fp32", False, "two"
 
-    def encode(self, texts: Sequence[str], batch: int = 1) -> Condition:
+    def encode(self, texts: Sequence[str], batch: int = 1) -> EncodedText:
         rows = torch.stack([torch.full((6, 32), float(text == SAID[0])) for text in texts])
-        return Condition(rows, rows.mean(1), torch.ones(len(texts), 6, dtype=torch.bool))
+        return EncodedText(rows, rows.mean(1), torch.ones(len(texts), 6, dtype=torch.bool))
 
 
 def reader() -> TextEncoder:
@@ -227,7 +227,7 @@ class Overhears(nn.Module):
 
 def test_an_upsampler_learns_from_means() -> None:
     """A fine chequer of black and white is gray at half the side."""
-    task = DiffusionTask("upsampler", replace(UPSAMPLER, noisiest=0.0), 0, (6, 32))
+    task = DiffusionTask("upsampler", replace(UPSAMPLER, max_augmentation=0.0), 0, (6, 32))
     task.unet = overhears = Overhears()  # type: ignore[assignment]
     batch = task.blank(4)
     rows, columns = torch.meshgrid(*[torch.arange(batch["pictures"].shape[1])] * 2, indexing="ij")
@@ -239,7 +239,7 @@ def test_an_upsampler_learns_from_means() -> None:
 
 def test_a_judge_learns_from_worn_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[Tensor] = []
-    monkeypatch.setattr(judge_training, "worn", lambda x, generator: torch.full_like(x, 0.5))
+    monkeypatch.setattr(judge_training, "corrupted", lambda x, generator: torch.full_like(x, 0.5))
     task = judge(0)
     task.detector.register_forward_pre_hook(lambda _m, given: shown.append(given[0]))
     task.loss(task.batch(0, 4), 0)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pinxit.data.transforms import fit, to_tensor
 from pinxit.errors import CheckpointError
-from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
+from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.types import Fitting
 from pinxit.weights.clip_export import save_transformers_clip
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 SIZE = 32
 SMALL = CLIPConfig(
     embed=24,
-    vision=VisionConfig(size=SIZE, patch=8, width=64, layers=1, heads=1),
-    text=TextConfig(vocab=60, tokens=12, width=64, layers=1, heads=1, eot=59),
+    vision=CLIPVisionConfig(size=SIZE, patch=8, width=64, layers=1, heads=1),
+    text=CLIPTextConfig(vocab=60, tokens=12, width=64, layers=1, heads=1, eot=59),
 )
 USUAL: dict[str, Any] = {"size": {"shortest_edge": SIZE}, "crop_size": {"height": SIZE, "width": SIZE}, "resample": 3}
 BOTH, LARGER = {"height": SIZE, "width": SIZE}, {"height": 44, "width": 44}
@@ -72,9 +72,9 @@ def test_a_model_is_shown_what_transformers_shows_it(
     told(tmp_path, **change)
     picture, model = photo(*shape), load_public_clip(tmp_path)
     processor = transformers.CLIPImageProcessor.from_pretrained(tmp_path)
-    wanted = processor(Image.fromarray(picture), return_tensors="pt")["pixel_values"][0]
+    expected = processor(Image.fromarray(picture), return_tensors="pt")["pixel_values"][0]
     shown = (to_tensor(fit(picture, SIZE, model.fitting)[None])[0] - model.mean) / model.std
-    levels = (shown - wanted).abs() * 255 * model.std
+    levels = (shown - expected).abs() * 255 * model.std
     assert levels.max() < 2.5 and levels.mean() < 0.3
 
 

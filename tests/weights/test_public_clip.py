@@ -14,23 +14,23 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pinxit.errors import CheckpointError
-from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
+from pinxit.models.clip import CLIP, MAX_LOGIT_SCALE, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.weights.clip_export import save_transformers_clip
 from pinxit.weights.clip_names import hf_names, openai_names
 from pinxit.weights.clip_settings import OPEN_CLIP_TEXT, OPEN_CLIP_VISION, check_settings
-from pinxit.weights.public_clip import load_public_clip
+from pinxit.weights.public_clip import load_clip_in_parts, load_public_clip
 from tests.weights import answers
 from tests.weights.answers import TOWERS
 
 SMALL = CLIPConfig(
     embed=24,
-    vision=VisionConfig(size=32, patch=8, width=64, layers=2, heads=1),
-    text=TextConfig(vocab=60, tokens=12, width=128, layers=3, heads=2, eot=59),
+    vision=CLIPVisionConfig(size=32, patch=8, width=64, layers=2, heads=1),
+    text=CLIPTextConfig(vocab=60, tokens=12, width=128, layers=3, heads=2, eot=59),
 )
 RESNET = CLIPConfig(
     embed=24,
-    vision=VisionConfig(size=64, width=16, stages=(1, 2, 1, 1)),
-    text=TextConfig(vocab=60, tokens=12, width=64, layers=1, heads=1, eot=59),
+    vision=CLIPVisionConfig(size=64, width=16, stages=(1, 2, 1, 1)),
+    text=CLIPTextConfig(vocab=60, tokens=12, width=64, layers=1, heads=1, eot=59),
 )
 
 
@@ -136,8 +136,38 @@ def test_folders_of_transformers_give_its_outputs(tmp_path: Path, activation: st
     model = load_public_clip(tmp_path)
     assert model.config.activation == activation.replace("_", "")
     pictures, ids = inputs()
-    for mine, wanted in zip(model(pictures, ids), outputs(theirs, model), strict=False):
-        torch.testing.assert_close(mine, wanted, atol=1e-5, rtol=0)
+    for mine, expected in zip(model(pictures, ids), outputs(theirs, model), strict=False):
+        torch.testing.assert_close(mine, expected, atol=1e-5, rtol=0)
+
+
+def in_parts(folder: Path) -> CLIP:
+    """A CLIP whose towers lie in two folders below `folder`, as transformers 5 and older ones write them."""
+    model = ours(replace(SMALL, text=replace(SMALL.text, eot=59)))
+    save_transformers_clip(model, folder / "whole")
+    told = json.loads((folder / "whole" / "config.json").read_text())
+    state = load_file(folder / "whole" / "model.safetensors")
+    for tower, projection in (("text", "text_projection"), ("vision", "visual_projection")):
+        (folder / tower).mkdir()
+        about = told[f"{tower}_config"] | {"model_type": f"clip_{tower}_model", "projection_dim": 24}
+        (folder / tower / "config.json").write_text(json.dumps(about))
+        kept = {name: it for name, it in state.items() if name.startswith((f"{tower}_model.", projection))}
+        bare = {name.removeprefix("text_model."): it for name, it in kept.items()}  # transformers 5, of a text tower
+        save_file(bare, folder / tower / "model.safetensors")
+    return model
+
+
+def test_towers_in_folders_of_their_own_are_one_clip(tmp_path: Path) -> None:
+    model = in_parts(tmp_path)
+    model.logit_scale.fill_(MAX_LOGIT_SCALE)  # no part tells it; the published ones have grown so far
+    same(load_clip_in_parts(tmp_path / "text", tmp_path / "vision", tmp_path / "whole"), model)
+    weights = tmp_path / "vision" / "model.safetensors"
+    state = load_file(weights)
+    del state["visual_projection.weight"]
+    save_file(state, weights)
+    with pytest.raises(CheckpointError, match=r"vision lacks visual_projection\.weight"):
+        load_clip_in_parts(tmp_path / "text", tmp_path / "vision", tmp_path / "whole")
+    with pytest.raises(CheckpointError, match="describes no clip_vision_model"):
+        load_clip_in_parts(tmp_path / "text", tmp_path / "text", tmp_path / "whole")
 
 
 def test_shards_and_buffers_of_older_files_are_read(tmp_path: Path) -> None:
@@ -159,8 +189,8 @@ def test_our_models_open_in_transformers(tmp_path: Path) -> None:
     save_transformers_clip(model, tmp_path)
     theirs = transformers.CLIPModel.from_pretrained(tmp_path).eval()
     pictures, ids = inputs()
-    for mine, wanted in zip(model(pictures, ids), outputs(theirs, model), strict=False):
-        torch.testing.assert_close(mine, wanted, atol=1e-5, rtol=0)
+    for mine, expected in zip(model(pictures, ids), outputs(theirs, model), strict=False):
+        torch.testing.assert_close(mine, expected, atol=1e-5, rtol=0)
     again = load_public_clip(tmp_path)
     assert again.config == model.config
     for name, tensor in model.state_dict().items():

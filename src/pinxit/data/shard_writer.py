@@ -61,7 +61,7 @@ def write_shards(
 
     Pictures are stored without loss as PNG or WebP. A shard appears when it is whole; the same call after a kill goes
     on with the next missing one and the result is the same to the byte. Items that cannot be used are skipped, named
-    in `problems` and in out/NNNNN_stats.json, and told on the logger "pinxit". `progress(done, count)` is called now
+    in `problems` and in out/NNNNN_stats.json, and logged to the logger "pinxit". `progress(done, count)` is called now
     and then. Raises UsageError for numbers out of range, DataError when `out` holds shards of other data, PinxitError
     when the disk is full. Only one command at a time writes into `out`: UsageError.
     """
@@ -102,9 +102,9 @@ def _claim(out: Path, dataset: Dataset, count: int, per_shard: int, form: Form) 
     plan = {"source": identity(dataset), "count": count, "per_shard": per_shard, "form": form, "sample": sample}
     manifest = out / MANIFEST
     if manifest.exists():
-        told = differences(read_json(manifest, dict, DataError, AGAIN), plan)
-        if told:
-            raise DataError(f"{out} holds shards of other data: {told}; choose another folder or delete it.")
+        mismatch = differences(read_json(manifest, dict, DataError, AGAIN), plan)
+        if mismatch:
+            raise DataError(f"{out} holds shards of other data: {mismatch}; choose another folder or delete it.")
     elif out.exists() and any(out.glob("*.tar")):
         raise DataError(f"{out} holds tars that pinxit did not write; choose another folder.")
     else:
@@ -135,7 +135,7 @@ def _write(out: Path, number: int, span: range, results: Iterator[tuple[Files, l
 
 
 def _finished(out: Path, number: int) -> bool:
-    """Whether a shard is there with what was told of it; without, it is written again."""
+    """Whether a shard is there with its statistics; without, it is written again."""
     return (out / f"{number:05d}.tar").exists() and _stats(out, number).exists()
 
 
@@ -157,12 +157,12 @@ def _files(key: str, item: Example, form: Form) -> Files:
     picture = io.BytesIO()
     Image.fromarray(item.picture).save(picture, format=form, **({"lossless": True} if form == "webp" else {}))
     height, width, _ = item.picture.shape
-    told: dict[str, Any] = {"caption": captions[0], "captions": captions, "width": width, "height": height}
-    told["source_key"] = item.key
+    fields: dict[str, Any] = {"caption": captions[0], "captions": captions, "width": width, "height": height}
+    fields["source_key"] = item.key
     if dataclasses.is_dataclass(item.facts) and not isinstance(item.facts, type):
-        told["facts"] = dataclasses.asdict(item.facts)
+        fields["facts"] = dataclasses.asdict(item.facts)
     text = "\n".join(captions).encode()
-    about = json.dumps(told, ensure_ascii=False).encode(errors="backslashreplace")
+    about = json.dumps(fields, ensure_ascii=False).encode(errors="backslashreplace")
     return [(f"{key}.{form}", picture.getvalue()), (f"{key}.txt", text), (f"{key}.json", about)]
 
 

@@ -109,11 +109,11 @@ def _expand(spec: str) -> list[Path]:
     """The files that a pattern names. Raises DataError for one that is missing."""
     paths: list[Path] = []
     for text in _braces(str(Path(spec).expanduser())):
-        found = [Path(name) for name in sorted(glob.glob(text))] if glob.has_magic(text) else [Path(text)]  # noqa: PTH207
-        missing = [path for path in found if not path.is_file()]
-        if missing or not found:
+        matching = [Path(name) for name in sorted(glob.glob(text))] if glob.has_magic(text) else [Path(text)]  # noqa: PTH207
+        missing = [path for path in matching if not path.is_file()]
+        if missing or not matching:
             raise DataError(f"there is no file or folder {missing[0] if missing else text}; a source is {KINDS}.")
-        paths += found
+        paths += matching
     return paths
 
 

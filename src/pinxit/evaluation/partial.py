@@ -58,12 +58,12 @@ def resume(
         return None
     try:
         data: Mapping[str, Any] = read_json(path, kind, DataError, AGAIN)
-        found = read(data)
+        content = read(data)
     except (OSError, ValueError, KeyError, TypeError, UsageError) as error:
         raise DataError(f"{path} is damaged ({error}); {AGAIN}.") from error
     if data["identity"] != json.loads(json.dumps(identity)):
         raise UsageError(f"{path} holds half of an exam with other settings; remove it, or choose another --out.")
-    return found
+    return content
 
 
 def to_text(picture: Picture) -> str:

@@ -17,9 +17,9 @@ from pinxit.functional.posterior import Steps, at
 HALF_BIN = 1 / 255  # of 8-bit pixels in [-1, 1]
 
 
-def squared_error(prediction: Tensor, wanted: Tensor, weight_B: Tensor | None = None) -> Tensor:
+def squared_error(prediction: Tensor, expected: Tensor, weight_B: Tensor | None = None) -> Tensor:
     """The mean squared error of each sample, times its weight, float32 [B] (arXiv 2006.11239, eq. 14)."""
-    error = (prediction.float() - wanted.float()).square().flatten(1).mean(1)
+    error = (prediction.float() - expected.float()).square().flatten(1).mean(1)
     return error if weight_B is None else weight_B.to(error) * error
 
 

@@ -56,3 +56,8 @@ def dvae_objective(
 def mse(pictures: Tensor, mu: Tensor) -> Tensor:
     """Mean squared error, pixels in [0, 1], between `pictures` and the reconstruction `unphi(sigmoid(mu))`."""
     return (unphi(torch.sigmoid(mu)) - pictures).square().mean()
+
+
+def psnr(error: float) -> float:
+    """Peak signal-to-noise ratio in dB of a mean squared error of pixels in [0, 1]; infinite for no error."""
+    return math.inf if error <= 0 else -10 * math.log10(error)

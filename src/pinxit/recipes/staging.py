@@ -31,7 +31,7 @@ LEARNT_FROM = 200_000  # pictures whose captions a tokenizer reads at most
 
 @dataclass(frozen=True)
 class Ended:
-    """How a sitting ended: which stages are finished now, and whether a signal ended it."""
+    """How an invocation ended: which stages are finished now, and whether a signal ended it."""
 
     finished: tuple[str, ...]
     stopped: bool
@@ -54,7 +54,7 @@ def check(stop: Stop) -> None:
 
 @dataclass(frozen=True)
 class Run(ABC, Generic[Config]):
-    """A run folder, one folder in it for every stage, and how this sitting works on it."""
+    """A run folder, one folder in it for every stage, and how this process works on it."""
 
     MARKS: ClassVar[dict[str, str]] = {"pictures": MANIFEST, "tokenizer": "words.json", "checkpoint": "pinxit.json"}
     """Stages that do not train: the file that each writes last."""

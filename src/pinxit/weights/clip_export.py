@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pinxit.errors import CheckpointError
 from pinxit.files import write_json
-from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
+from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.weights.clip_look import PIL
 from pinxit.weights.clip_names import hf_names
 from pinxit.weights.tensor_files import write_tensors
@@ -56,7 +56,7 @@ def _described(config: CLIPConfig) -> dict[str, Any]:
     }
 
 
-def _tower(tower: VisionConfig | TextConfig, config: CLIPConfig) -> dict[str, Any]:
+def _tower(tower: CLIPVisionConfig | CLIPTextConfig, config: CLIPConfig) -> dict[str, Any]:
     return {
         "hidden_size": tower.width,
         "intermediate_size": 4 * tower.width,

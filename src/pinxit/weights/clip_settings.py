@@ -92,9 +92,9 @@ OPEN_CLIP_TEXT: Allowed = {
 }
 
 
-def check_settings(found: Mapping[str, Any], ours: Allowed, where: str) -> None:
+def check_settings(settings: Mapping[str, Any], ours: Allowed, where: str) -> None:
     """Raise CheckpointError for a setting that pinxit does not know or does not follow."""
-    for name, value in found.items():
+    for name, value in settings.items():
         fits = ours.get(name, empty)
         if fits is not None and not fits(value):
             raise CheckpointError(

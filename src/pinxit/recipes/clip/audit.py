@@ -52,9 +52,9 @@ def rates(answers: Mapping[Path, str], groups: Mapping[Path, str], labels: Seque
         counts[groups[path]][label] += 1
         counts["all"][label] += 1
     return {
-        group: {label: Rate(found[label], found.total()) for label in labels}
-        for group, found in counts.items()
-        if found.total()
+        group: {label: Rate(tally[label], tally.total()) for label in labels}
+        for group, tally in counts.items()
+        if tally.total()
     }
 
 
@@ -72,11 +72,11 @@ def groups_of(folder: Path, table: Path, column: str) -> dict[Path, str]:
         rows = [(folder / (row[FILE] or ""), (row[column] or "").strip()) for row in reader]
     except csv.Error as error:
         raise DataError(f"{table} is no readable CSV file: {error}.") from error
-    found: dict[Path, str] = {}
+    groups: dict[Path, str] = {}
     for path, group in rows:
-        if path in found:
+        if path in groups:
             raise DataError(f"{table} names {path} twice.")
-        found[path] = group or "(none)"
-    if not found:
+        groups[path] = group or "(none)"
+    if not groups:
         raise DataError(f"{table} names no pictures.")
-    return found
+    return groups

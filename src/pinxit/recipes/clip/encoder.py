@@ -162,8 +162,8 @@ class ClipEncoder:
 
     @torch.inference_mode()
     def _encoded(self, encode: Any, rows: torch.Tensor) -> Vectors:
-        found: Vectors = encode_fixed(self._by_engine(encode), rows, self.batch).numpy()
-        return found
+        vectors: Vectors = encode_fixed(self._by_engine(encode), rows, self.batch).numpy()
+        return vectors
 
     def _by_engine(self, encode: Any) -> Callable[[torch.Tensor], torch.Tensor]:
         """`encode` for a batch on the CPU, as the engine does it."""
@@ -173,8 +173,8 @@ class ClipEncoder:
 
         def plain(part: torch.Tensor) -> torch.Tensor:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-                found: torch.Tensor = encode(part.to(self.device)).float().cpu()
-            return found
+                encoded: torch.Tensor = encode(part.to(self.device)).float().cpu()
+            return encoded
 
         return plain
 

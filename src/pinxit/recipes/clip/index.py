@@ -56,8 +56,8 @@ class Row(NamedTuple):
     @classmethod
     def of(cls, path: Path) -> Row:
         """The file as it is now. Raises OSError when it is gone."""
-        found = path.stat()
-        return cls(str(path.resolve()), found.st_size, found.st_mtime_ns)
+        stat = path.stat()
+        return cls(str(path.resolve()), stat.st_size, stat.st_mtime_ns)
 
 
 class Hit(NamedTuple):
@@ -84,9 +84,9 @@ class PictureIndex:
     def create(cls, folder: Path, model: str, fingerprint: str, width: int) -> PictureIndex:
         """A new index, or the one that is there. Raises UsageError when that was made with another model."""
         if (folder / MANIFEST).exists():
-            found = cls.open(folder)
-            found.check(model, fingerprint)
-            return found
+            opened = cls.open(folder)
+            opened.check(model, fingerprint)
+            return opened
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{folder} is a file, not a folder for an index: choose another place.")
         if folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
@@ -193,8 +193,8 @@ class PictureIndex:
         """The `top` nearest pictures to a unit vector [E], best first."""
         if not len(self):
             return []
-        found = self.graph().search(vector.astype(np.float32), min(top, len(self)))
-        near = zip(found.keys, found.distances, strict=True)
+        matches = self.graph().search(vector.astype(np.float32), min(top, len(self)))
+        near = zip(matches.keys, matches.distances, strict=True)
         hits = [Hit(Path(self.rows[int(key)].path), 1 - float(far)) for key, far in near]
         return sorted(hits, key=lambda hit: -hit.score)
 
@@ -234,11 +234,11 @@ class PictureIndex:
 
     def _chunks(self) -> list[Path]:
         """The chunks in their order. Raises DataError when one between them is gone."""
-        found = sorted(self.folder.glob("chunk-*.safetensors"))
-        for number, path in enumerate(found):
+        files = sorted(self.folder.glob("chunk-*.safetensors"))
+        for number, path in enumerate(files):
             if path.name != CHUNK.format(number):
                 raise DataError(f"{self.folder} has lost {CHUNK.format(number)}: {AGAIN}.")
-        return found
+        return files
 
     def _vectors(self, covered: int) -> Iterator[tuple[int, Floats]]:
         """The chunks that hold rows from `covered` on, each with the number of its first row."""
@@ -266,10 +266,10 @@ def _rows_of(path: Path, width: int) -> list[Row]:
 
     try:
         with safe_open(path, framework="np") as file:
-            told, shape = (file.metadata() or {}).get("rows", ""), file.get_slice("vectors").get_shape()
+            text, shape = (file.metadata() or {}).get("rows", ""), file.get_slice("vectors").get_shape()
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path} is damaged ({error}): {AGAIN}.") from error
-    rows = [Row(*row) for row in parse_json(told, list[tuple[str, Whole, int]], f"{path}: rows", DataError, AGAIN)]
+    rows = [Row(*row) for row in parse_json(text, list[tuple[str, Whole, int]], f"{path}: rows", DataError, AGAIN)]
     if shape[1:] != [width]:
         raise DataError(f"{path} holds vectors of shape {shape}, but the index is of width {width}: {AGAIN}.")
     if len(rows) != shape[0]:

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from pinxit.text.tokenizers import Tokenizer
     from pinxit.types import Picture
 
-GROUP = 4  # pictures of a world that stand together in its ranking bank, each differing from the first in one told fact
+GROUP = (
+    4  # pictures of a world that stand together in its ranking bank, each differing from the first in one stated fact
+)
 SCORED = 256  # held-out pictures looked at together
 
 
@@ -43,7 +45,7 @@ class ClipTraining:
     size: int  # side in pixels of the pictures that it is shown
     seed: int = 0
     group: int = 1  # pictures of the bank that stay together in a batch
-    redrawn: float = 0.0  # share of the pictures that goes through `redraw` first
+    reconstructed: float = 0.0  # share of the pictures that goes through `reconstruct` first
     mirrored: float = 0.0  # share of a batch that is scenes beside their mirror images, of a world's ranking bank
     piece: int = 0  # rows in memory at a time, gradients being those of the whole batch; 0: all
     augment: Augment = field(default_factory=Augment)
@@ -59,7 +61,7 @@ def number_of(caption: str) -> int:
 class ClipTask:
     """Tell which caption belongs to which picture.
 
-    Pictures that CLIP will have to rank bear the marks of what drew them: `redraw` ([B, 3, S, S] in [0, 1] and a
+    Pictures that CLIP will have to rank bear the marks of what drew them: `reconstruct` ([B, 3, S, S] in [0, 1] and a
     generator, the same shape back; not trained here) shows it a share of the training pictures that way.
     """
 
@@ -70,9 +72,9 @@ class ClipTask:
         config: ClipTraining,
         bank: Bank | None = None,
         tokenizer: Tokenizer | None = None,
-        redraw: nn.Module | None = None,
+        reconstruct: nn.Module | None = None,
     ) -> None:
-        self.config, self.bank, self.tokenizer, self.redraw = config, bank, tokenizer, redraw
+        self.config, self.bank, self.tokenizer, self.reconstruct = config, bank, tokenizer, reconstruct
         if bank is not None and len(bank) - config.held_out < config.group:
             raise UsageError(f"of {len(bank)} pictures {config.held_out} are held out (data.held_out): none are left.")
         self.clip = seeded(lambda: CLIP(config.clip), config.seed, "clip")
@@ -82,7 +84,7 @@ class ClipTask:
 
     def frozen(self) -> list[nn.Module]:
         """What the loss runs and nobody trains."""
-        return [] if self.redraw is None else [self.redraw]
+        return [] if self.reconstruct is None else [self.reconstruct]
 
     def hot(self) -> list[nn.Module]:
         return [self.clip.visual, self.clip.text]
@@ -101,23 +103,25 @@ class ClipTask:
         ids = self.tokenizer.encode_clip(captions, self.config.clip.text.tokens)
         same = np.array([number_of(caption) for caption in captions], dtype=np.int64)
         pictures = augmented(fitted(self.bank.pictures[rows], self.config.size), self.config.augment, rng)
-        parts = {"pictures": pictures, "ids": ids, "same": same, "redrawn": self._redrawn(size, rng)}
+        parts = {"pictures": pictures, "ids": ids, "same": same, "reconstructed": self._redrawn(size, rng)}
         return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in parts.items()}
 
     def blank(self, size: int) -> Batch:
         """A batch of the right shapes, for costs."""
         side, text = self.config.size, self.config.clip.text
         pictures = torch.zeros(size, side, side, 3, dtype=torch.uint8)
-        ids, redrawn = torch.full((size, text.tokens), text.eot), torch.arange(self._share(size))
-        return {"pictures": pictures, "ids": ids, "same": torch.arange(size), "redrawn": redrawn}
+        ids, reconstructed = torch.full((size, text.tokens), text.eot), torch.arange(self._share(size))
+        return {"pictures": pictures, "ids": ids, "same": torch.arange(size), "reconstructed": reconstructed}
 
     def loss(self, batch: Batch, position: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         """The symmetric loss (figure 3); pictures with equal captions share the right answer."""
         x = unit_range(batch["pictures"])
-        if self.redraw is not None and len(batch["redrawn"]):
+        if self.reconstruct is not None and len(batch["reconstructed"]):
             draws = torch_rng(self.config.seed, "redraw", position, x.device)
             with torch.no_grad():
-                x = x.index_copy(0, batch["redrawn"], self.redraw(x[batch["redrawn"]], draws).to(x.dtype))
+                x = x.index_copy(
+                    0, batch["reconstructed"], self.reconstruct(x[batch["reconstructed"]], draws).to(x.dtype)
+                )
         x, piece = self._at_side(x), self.config.piece
         image = in_pieces(self.clip.encode_image, x, piece).float()
         text = in_pieces(self.clip.encode_text, batch["ids"], piece).float()
@@ -178,8 +182,8 @@ class ClipTask:
         return mirrored_pairs(self.bank, len(self.bank) - self.config.held_out, self.config.group)
 
     def _redrawn(self, size: int, rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """Which rows of the batch are redrawn: always as many, so that shapes stay."""
+        """Which rows of the batch are reconstructed: always as many, so that shapes stay."""
         return np.sort(rng.permutation(size)[: self._share(size)])
 
     def _share(self, size: int) -> int:
-        return round(self.config.redrawn * size)
+        return round(self.config.reconstructed * size)

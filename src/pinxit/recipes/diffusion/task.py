@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from pinxit.types import Picture
 
 Rng = np.random.Generator
-Seen = Callable[[Sequence[int]], Tensor]  # embeddings of the bank's pictures, float32 [B, I]
+ImageRows = Callable[[Sequence[int]], Tensor]  # embeddings of the bank's pictures, float32 [B, I]
 TEXT = "text"  # the learned reader among a task's modules
 SHOWN = 8  # pictures of a preview
 STEPS = 16  # of its sampling
@@ -70,18 +70,18 @@ class DiffusionTask:
         script: Script = "all",
         teaches: bool = False,
         stored: Embeddings | None = None,
-        seen: Seen | None = None,
+        image_rows: ImageRows | None = None,
         drop_image: float = 0.0,
         whole: float = WHOLE,
     ) -> None:
-        """`seen`: embeddings of the bank's pictures, for a network that takes any; `drop_image`: how often not.
+        """`image_rows`: embeddings of the bank's pictures, for a network that takes any; `drop_image`: how often not.
 
         `whole`: how often nothing is kept, for a network that paints inside holes.
         """
         self.name, self.config, self.seed, self.drop = name, config, seed, drop
         self.bank, self.reader, self.text_shape = bank, reader, text_shape
         self.script, self.stored, self.noise = script, stored, noise
-        self.seen, self.drop_image, self.whole = seen, drop_image, whole
+        self.image_rows, self.drop_image, self.whole = image_rows, drop_image, whole
         self.learned = reader if teaches and isinstance(reader, LearnedText) else None
         self.unet = seeded(lambda: UNet(config.unet), seed, name)
 
@@ -97,14 +97,14 @@ class DiffusionTask:
         rng = numpy_rng(self.seed, f"{self.name} batch", position)
         rows = order_batch(position, size, len(self.bank), key(self.seed, f"{self.name} order"))
         read = self._text(rows.tolist(), rng.random(size) < self.drop, rng) if self.config.unet.text else {}
-        pictures = cropped(np.asarray(self.bank.pictures[rows]), self.config.seen, self.config.scale, rng)
+        pictures = cropped(np.asarray(self.bank.pictures[rows]), self.config.train_size, self.config.scale, rng)
         return (
             {"pictures": torch.from_numpy(np.ascontiguousarray(pictures))} | read | self._image(rows.tolist(), position)
         )
 
     def blank(self, size: int) -> Batch:
         """A batch of the right shapes, for costs."""
-        side, (length, width) = self.config.seen, self.text_shape
+        side, (length, width) = self.config.train_size, self.text_shape
         read = {"sequence": torch.zeros(size, length, width)}
         if self.learned is not None:
             read = {"ids": torch.ones(size, length, dtype=torch.int64)}
@@ -129,11 +129,11 @@ class DiffusionTask:
         if self.noise and "sequence" in conditions:
             conditions["sequence"] = blurred(conditions["sequence"], batch["mask"], self.noise, generator)
         z = q_sample(x0, noise, sigma_B)
-        told, fraction = split(predicted(self.unet, z, sigma_B, about, conditions), about)
+        prediction, fraction = split(predicted(self.unet, z, sigma_B, about, conditions), about)
         if fraction is None:
-            error_B = squared_error(told, target(about.prediction, x0, noise, sigma_B), weights(about, sigma_B))
+            error_B = squared_error(prediction, target(about.prediction, x0, noise, sigma_B), weights(about, sigma_B))
         else:
-            error_B = learned_range_loss(told, fraction, x0, z, noise, about.timesteps(even_B), about.table)
+            error_B = learned_range_loss(prediction, fraction, x0, z, noise, about.timesteps(even_B), about.table)
         return error_B.mean(), halves(error_B, even_B)
 
     def preview(self) -> Picture | None:
@@ -145,25 +145,25 @@ class DiffusionTask:
         conditions = self._understood({name: rows.to(device) for name, rows in self._read(captions).items()})
         true, given = self.bank.pictures[: len(captions)], []
         if self.config.unet.image:
-            conditions["image"] = self._told(range(len(captions))).to(device)
+            conditions["image"] = self._embeddings(range(len(captions))).to(device)
         noise = torch.randn(
             len(captions), 3, self.config.size, self.config.size, generator=torch_rng(self.seed, "preview", 0)
         ).to(device)
         if self.config.low:
             small = F.avg_pool2d(signed(torch.from_numpy(np.array(true))).to(device), self.config.scale)
             clear = NOISING(small, torch.zeros(len(captions), device=device), noise)
-            conditions |= self.config.taken(clear)
+            conditions |= self.config.accepted(clear)
             given = list(to_pictures((conditions["low_res"].cpu() + 1) / 2))
         if self.config.unet.masked:  # nothing is kept
             conditions["masked"] = with_holes(noise, torch.ones_like(noise[:, 0], dtype=torch.bool))
         denoiser = UNetDenoiser(self.unet, self.config.diffusion, self.config.size, device, device.type != "mps")
         about = self.config.diffusion
         sigmas = about.even_sigmas(min(STEPS, about.steps or STEPS))
-        found = drive(
+        samples = drive(
             SAMPLERS["ddim"].run(noise * sigmas[0], sigmas, lambda: noise),
             lambda x, sigma: _clipped(denoiser(x, torch.full((len(x),), sigma, device=device), conditions)),
         )
-        drawn = list(to_pictures((found.cpu().clamp(-1, 1) + 1) / 2))
+        drawn = list(to_pictures((samples.cpu().clamp(-1, 1) + 1) / 2))
         return sheet([*given, *drawn, *true] if given else drawn, None if given else captions, columns=len(drawn))
 
     def _text(self, rows: Sequence[int], dropped: np.ndarray[tuple[int], np.dtype[np.bool_]], rng: Rng) -> Batch:
@@ -178,19 +178,19 @@ class DiffusionTask:
         return self._read(["" if gone else caption for gone, caption in zip(dropped, captions, strict=True)])
 
     def _image(self, rows: Sequence[int], position: int) -> Batch:
-        """What is told of the pictures themselves, from a stream of its own: other draws stay without it as they are.
+        """The embeddings of the pictures themselves, from a stream of its own: other draws stay without it as they are.
 
         No embedding in a space of unit variance is anywhere near zeros, so that these can stand for none.
         """
         if not self.config.unet.image:
             return {}
         kept = numpy_rng(self.seed, f"{self.name} image", position).random(len(rows)) >= self.drop_image
-        return {"image": self._told(rows) * torch.from_numpy(kept)[:, None]}
+        return {"image": self._embeddings(rows) * torch.from_numpy(kept)[:, None]}
 
-    def _told(self, rows: Sequence[int]) -> Tensor:
-        if self.seen is None:
+    def _embeddings(self, rows: Sequence[int]) -> Tensor:
+        if self.image_rows is None:
             raise UsageError(f"{self.name}'s unet.image={self.config.unet.image} wants embeddings, and none are here.")
-        return self.seen(rows)
+        return self.image_rows(rows)
 
     def _holes(self, x0: Tensor, position: int) -> Batch:
         """The picture with a random hole, for a network that paints inside them."""
@@ -216,14 +216,14 @@ class DiffusionTask:
         return {"sequence": sequence, "mask": batch["mask"]}
 
     def _smaller(self, x0: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        """The smaller picture, noised at a random level that the network is told (conditioning augmentation)."""
+        """The smaller picture, noised at a random level that is a condition, too (conditioning augmentation)."""
         if not self.config.low:
             return {}
         small = F.avg_pool2d(x0, self.config.scale)
         if self.config.corrupt != "noise":
             return NOISING.plain(corrupted(small, self.config.corrupt, generator), x0.shape[-1])
         shuffled = torch.randperm(len(x0), generator=generator, device=x0.device)  # levels keep no company with times
-        level_B = self.config.noisiest * spread(len(x0), generator, x0.device)[shuffled]
+        level_B = self.config.max_augmentation * spread(len(x0), generator, x0.device)[shuffled]
         return NOISING(small, level_B, torch.randn(x0.shape, generator=generator, device=x0.device))
 
 
@@ -262,5 +262,5 @@ def cropped(
     return np.stack([one[y : y + side, x : x + side] for one, (y, x) in zip(pictures, corners.tolist(), strict=True)])
 
 
-def _clipped(told: Denoised) -> Denoised:
-    return Denoised(told.x0.clamp(-1, 1))
+def _clipped(denoised: Denoised) -> Denoised:
+    return Denoised(denoised.x0.clamp(-1, 1))
