@@ -199,6 +199,11 @@ def test_steps_are_those_of_the_scheduler(steps: int) -> None:
     assert ENDS.time_of(torch.tensor(ENDS.even_sigmas(1)[:1])).tolist() == [999]
 
 
+def test_only_a_discrete_schedule_has_ends() -> None:
+    with pytest.raises(UsageError, match=r"spread=ends is of a discrete schedule: set diffusion\.steps"):
+        DiffusionConfig("eps", spread="ends")
+
+
 def test_captions_are_read_as_diffusers_reads_them(karlo: Karlo, painter: KarloPainter) -> None:
     pooled, states, mask = karlo.paint._encode_prompt(PROMPT, "cpu", 1, True)
     for told, row in ((painter.embedder.told(PROMPT), 1), (painter.embedder.nothing, 0)):
