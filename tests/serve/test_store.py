@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 import time
 from pathlib import Path
 
@@ -96,3 +97,27 @@ def test_a_folder_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(PinxitError, match="cannot keep jobs"):
         Store(tmp_path / "file")
+
+
+def test_a_call_that_nobody_waits_for_any_more_stops_no_other(tmp_path: Path) -> None:
+    async def play() -> None:
+        store = Store(tmp_path)
+        begun, go_on = threading.Event(), threading.Event()
+
+        def slow(base: sqlite3.Connection) -> None:
+            begun.set()
+            go_on.wait(5)
+
+        under_way = asyncio.ensure_future(store.do(slow))
+        await asyncio.to_thread(begun.wait, 5)
+        waiting = asyncio.ensure_future(store.do(stores.add(record("1"))))
+        await asyncio.sleep(0)
+        for one in (under_way, waiting):
+            one.cancel()
+        await asyncio.gather(under_way, waiting, return_exceptions=True)
+        go_on.set()
+        await asyncio.wait_for(store.do(stores.add(record("2"))), 5)
+        assert [one.id for one in await store.do(stores.unfinished)] == ["2"]
+        store.close()
+
+    asyncio.run(play())

@@ -125,6 +125,7 @@ class Store:
 
     def _commit(self, group: Sequence[tuple[Callable[[sqlite3.Connection], Any], Future[Any]]]) -> None:
         began = time.perf_counter()
+        group = [one for one in group if one[1].set_running_or_notify_cancel()]  # whoever asked may have left
         try:
             answers = self._together([call for call, _ in group])
         except sqlite3.Error as error:  # the disk is full, or gone: nobody is told what was not kept
