@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import threading
 import time
@@ -12,6 +13,7 @@ import pytest
 
 from pinxit.errors import PinxitError
 from pinxit.serve import store as stores
+from pinxit.serve.files import Urls
 from pinxit.serve.store import Kept, Record, Store
 
 
@@ -121,3 +123,18 @@ def test_a_call_that_nobody_waits_for_any_more_stops_no_other(tmp_path: Path) ->
         store.close()
 
     asyncio.run(play())
+
+
+def test_only_pictures_of_ours_are_swept(tmp_path: Path) -> None:
+    urls = Urls(tmp_path / "urls", 60)
+    old, new = urls.put(b"1", "png"), urls.put(b"2", "png")
+    others = [tmp_path / "urls" / name for name in (f".{new}.1-2-3.part", "holiday.png")]  # half-written; somebody's
+    for path in (*others, tmp_path / "urls" / old):
+        path.write_bytes(b"x")
+        os.utime(path, (0, 0))
+    (tmp_path / "urls" / "folder").mkdir()
+    os.utime(tmp_path / "urls" / "folder", (0, 0))
+    (tmp_path / "urls" / ".a.part").symlink_to(tmp_path / "gone")  # as of a file that is renamed meanwhile
+    urls.sweep()
+    assert urls.find(old) is None and not (tmp_path / "urls" / old).exists() and urls.find(new) is not None
+    assert all(path.exists() for path in others)

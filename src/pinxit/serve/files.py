@@ -33,7 +33,7 @@ class Urls:
         return path if path.stat().st_mtime + self.seconds > time.time() else None
 
     def sweep(self) -> None:
-        """Remove what is too old."""
+        """Remove pictures that are too old; what else lies in the folder is somebody's, or about to be one."""
         for path in self.folder.iterdir():
-            if path.stat().st_mtime + self.seconds <= time.time():
+            if NAME.fullmatch(path.name) and path.stat().st_mtime + self.seconds <= time.time():
                 path.unlink(missing_ok=True)

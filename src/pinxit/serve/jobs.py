@@ -20,7 +20,7 @@ from pinxit.serve.encoding import encoded, resampled
 from pinxit.serve.errors import RefusedError, told
 from pinxit.serve.feed import Feeds
 from pinxit.serve.hub import ENDS, Ticket
-from pinxit.serve.job_plan import settled_plan
+from pinxit.serve.job_plan import NAME, settled_plan
 from pinxit.serve.plan import Plan
 from pinxit.serve.requests import WEIGHTS
 from pinxit.serve.store import Kept, Record, Store
@@ -89,9 +89,12 @@ class Jobs:
                 self._begin(record, plan)
 
     def _remove_strays(self, known: set[str]) -> None:
-        """What was written for jobs that were never acknowledged, never told done, or are deleted."""
+        """What was written for jobs that were never acknowledged, never told done, or are deleted.
+
+        Files under other names than those given here are somebody's: --data may name any folder.
+        """
         for path in self.store.folder.glob("*.png"):
-            if path.stem not in known:
+            if NAME.fullmatch(path.stem) and path.stem not in known:
                 path.unlink(missing_ok=True)
 
     async def cancel(self, name: str) -> None:
