@@ -180,6 +180,7 @@ def test_an_idempotency_key_is_one_request(client: openai.OpenAI) -> None:
     one, other = (client.images.generate(prompt=PROMPT, extra_headers=key, extra_body={"candidates": 1}) for _ in "ab")
     assert one.data is not None and other.data is not None
     assert one.data[0].model_extra == other.data[0].model_extra  # drawn seed included
+    assert one.data[0].b64_json == other.data[0].b64_json  # what its metadata tell of the seed, too
     with pytest.raises(openai.ConflictError):
         client.images.generate(prompt="another", extra_headers=key)
 

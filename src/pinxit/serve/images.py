@@ -7,6 +7,7 @@ import base64
 import json
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,8 @@ async def serve(request: Request, asked: Painted, plan: Plan, here: Context, kin
         ticket = submitted(request, asked, plan, here)
         if key:
             here.hub.remember(key, about, ticket)
+    elif ticket.job.request is not None:
+        plan = replace(plan, asked=ticket.job.request)  # with the seed that was drawn then
     headers = here.admission.rates(ticket.cost)
     if isinstance(asked, Streamed) and asked.stream:
         headers |= {"cache-control": "no-store", "x-accel-buffering": "no"}
