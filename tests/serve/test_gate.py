@@ -49,6 +49,13 @@ def test_keys_are_kept_as_hashes(tmp_path: Path) -> None:
     assert [one and one.name for one in found] == ["key:alice", "key:bob.b", None, None]
     with pytest.raises(UsageError, match="no name for a key"):
         add_key(tmp_path / "keys", "two words")
+    (tmp_path / "keys").write_text(f"carol sha256:{hashed('k').hex()}")  # written by hand, without a line's end
+    dave = add_key(tmp_path / "keys", "dave")
+    found = [Keys.read(tmp_path / "keys").caller(one) for one in ("k", dave)]
+    assert [one and one.name for one in found] == ["key:carol", "key:dave"]
+    (tmp_path / "keys").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match="UTF-8"):
+        add_key(tmp_path / "keys", "eve")
     (tmp_path / "keys").write_text(f"carol sha256:{hashed('k').hex()} weight=4\n# a note\n")
     carol = Keys.read(tmp_path / "keys").caller("k")
     assert carol is not None and carol.weight == 4

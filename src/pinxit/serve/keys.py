@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pinxit.errors import UsageError
-from pinxit.files import read_lines, write_text
+from pinxit.files import read_lines, read_text, write_text
 
 LINE = re.compile(r"(?P<name>[\w.@-]{1,64}) sha256:(?P<hash>[0-9a-f]{64})(?: weight=(?P<weight>\d{1,4}))?")
 
@@ -60,12 +60,15 @@ def hashed(key: str) -> bytes:
 
 
 def add_key(file: Path, name: str) -> str:
-    """A new key for `name`, told once; its hash goes into the file. Raises UsageError for a name that cannot be."""
+    """A new key for `name`, told once; its hash goes into the file. Raises UsageError for a name that cannot be.
+
+    Also for a file that is there and holds no text.
+    """
     key = f"pinxit-{secrets.token_urlsafe(32)}"
     line = f"{name} sha256:{hashed(key).hex()}"
     if LINE.fullmatch(line) is None:
         raise UsageError(f"'{name}' is no name for a key: use letters, digits and . @ - _, at most 64.")
-    before = file.read_text(encoding="utf-8") if file.is_file() else ""
-    write_text(file, before + line + "\n")
+    before = read_text(file, "keys") if file.is_file() else ""
+    write_text(file, before + ("\n" if before and not before.endswith("\n") else "") + line + "\n")
     file.chmod(0o600)
     return key
