@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import httpx2 as httpx
 import pytest
@@ -13,6 +16,10 @@ from pinxit.errors import UsageError
 from pinxit.serve.keys import Keys, add_key, hashed
 from tests.serve.running import Running, running
 
+if TYPE_CHECKING:
+    from pinxit.serve.catalog import Order
+    from pinxit.serve.hub import Ticket
+
 ASK = {"prompt": "a red square", "candidates": 1, "seed": 1}
 
 
@@ -20,6 +27,7 @@ ASK = {"prompt": "a red square", "candidates": 1, "seed": 1}
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, str]]:
     folder = tmp_path_factory.mktemp("keys")
     key = add_key(folder / "keys", "alice")
+    (folder / "keys").write_text((folder / "keys").read_text().rstrip() + " weight=4\n")
     changes = {"api_keys": str(folder / "keys"), "body_mb": 0.01, "origins": ("https://friend.example",),
                "hosts": ("pictures.example",)}  # fmt: skip
     with running(folder / "data", **changes) as found:
@@ -37,6 +45,29 @@ def test_a_key_is_asked_for_and_never_told(locked: tuple[Running, str]) -> None:
     assert server.get("/live").status_code == 200
     fine = server.post("/v1/images/generations", json=ASK, headers={"authorization": f"Bearer {key}"})
     assert fine.status_code == 200
+
+
+def test_the_weight_of_a_key_counts_for_jobs_too(locked: tuple[Running, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    server, key = locked
+    hub, weights, started = server.context.hub, [], threading.Event()
+    submit = hub.submit
+
+    def heard(job: Order, *rest: Any, **how: Any) -> Ticket:
+        weights.append(job.weight)
+        started.set()
+        return submit(job, *rest, **how)
+
+    monkeypatch.setattr(hub, "submit", heard)
+    headers = {"authorization": f"Bearer {key}"}
+    for priority, weight in (("interactive", 32.0), ("batch", 4.0)):
+        weights.clear()
+        started.clear()
+        asked = {"prompt": "a cat", "candidates": 1, "priority": priority}
+        (job,) = server.post("/api/jobs", json=asked, headers=headers).json()["jobs"]
+        assert started.wait(30)
+        while server.get(f"/api/jobs/{job['id']}", headers=headers).json()["state"] == "queued":
+            time.sleep(0.02)
+        assert weights == [weight, weight]  # to paint, and to look at what was painted
 
 
 def test_keys_are_kept_as_hashes(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ async def submit(request: Request, asked: JobRequest, here: Here) -> JobsOut:
     check_text(asked.prompt, "prompt")
     owner = _owner(request, here)
     requests = await requests_of(asked, owner, here, here.jobs.store)
+    requests = [one | {"weight": caller_of(request).weight} for one in requests]
     key = request.headers.get("idempotency-key")
     found = await here.jobs.submit(requests, owner, None if key is None else key[:255])
     return JobsOut(jobs=[_told(one, here) for one in found])

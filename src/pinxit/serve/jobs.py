@@ -145,8 +145,8 @@ class Jobs:
         live.task = asyncio.ensure_future(self._run(live))
 
     def _order(self, plan: Plan, owner: str, request: dict[str, Any]) -> Order:
-        weight = WEIGHTS[request.get("priority", "interactive")]
-        order = self.here.catalog.order(plan.model, plan.asked, plan.side, client=f"jobs:{owner}", weight=weight)
+        how = {"client": f"jobs:{owner}", "weight": _weight(request)}
+        order = self.here.catalog.order(plan.model, plan.asked, plan.side, **how)
         order.previews, order.shows_drawn = self._previews(owner), True
         return order
 
@@ -219,7 +219,8 @@ class Jobs:
         if self.here.catalog.clip is None:
             return [None] * len(ranked)
         starts = [([f"{CLIP}/pictures"], one.picture) for one in ranked]
-        event = await self.here.hub.outcome(self.here.hub.submit(Order(starts, client=f"jobs:{live.record.owner}")))
+        order = Order(starts, client=f"jobs:{live.record.owner}", weight=_weight(live.record.request))
+        event = await self.here.hub.outcome(self.here.hub.submit(order))
         if event.kind != "done":
             return [None] * len(ranked)
         return [np.asarray(row, "<f4").tobytes() for row in event.data]
@@ -231,3 +232,8 @@ class Jobs:
 
 def _number(live: Live) -> int:
     return live.ticket.job.number if live.ticket is not None else 2**62
+
+
+def _weight(request: dict[str, Any]) -> float:
+    """Of a written request: its priority's times its key's, which those of earlier versions do not name."""
+    return WEIGHTS[request.get("priority", "interactive")] * float(request.get("weight", 1.0))
