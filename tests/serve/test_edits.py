@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from pinxit.recipes.capabilities import Edits
+from pinxit.serve import decoder
 from tests.recipes.painters import random_painter
 from tests.serve.running import Running
 
@@ -141,6 +142,15 @@ def test_pictures_are_turned_as_their_exif_says(server: Running) -> None:
 
     found = asyncio.run_coroutine_threadsafe(decoded(), server.context.hub.loop).result(30)
     assert found[:16].mean() < 10 and found[48:].mean() > 245
+
+
+def test_what_is_transparent_is_turned_with_the_picture() -> None:
+    half, exif = np.full((32, 32, 4), 255, np.uint8), Image.Exif()
+    half[:16, :, 3] = 0
+    exif[0x0112] = 3  # upside down
+    rgb, alpha = decoder.pixels(file(half, "png", exif=exif))
+    assert rgb.shape == (32, 32, 3) and alpha is not None
+    assert (alpha[:16] == 255).all() and (alpha[16:] == 0).all()
 
 
 def test_a_decoder_that_dies_is_replaced(server: Running, client: openai.OpenAI) -> None:

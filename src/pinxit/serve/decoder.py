@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pinxit.data.decode import decode
 from pinxit.data.problems import ItemError
@@ -31,6 +31,9 @@ def pixels(data: bytes) -> tuple[np.ndarray, np.ndarray | None]:
             (width, height), clear = image.size, image.has_transparency_data
             if width * height > MOST_PIXELS:
                 raise ItemError("the picture", f"has {width} x {height} pixels; at most {MOST_PIXELS} are taken")
+            if clear:
+                with suppress(Exception):  # as `decode` does: upright, or as it is where its EXIF is broken
+                    ImageOps.exif_transpose(image, in_place=True)
             alpha = np.asarray(image.convert("RGBA").getchannel("A")) if clear else None
     except ItemError:
         raise
