@@ -205,7 +205,7 @@ def test_retries_of_the_client_meet_a_server_that_says_when(server: Running) -> 
     assert len(calls) == 2
 
 
-def test_models_and_embeddings(client: openai.OpenAI) -> None:
+def test_models_and_embeddings(client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [one.id for one in client.models.list()] == ["dalle", "other", "clip"]
     assert client.models.retrieve("other").id == "other"
     found = client.embeddings.create(model="clip", input=["a red square", "two blue stars", "a red square"])
@@ -219,6 +219,10 @@ def test_models_and_embeddings(client: openai.OpenAI) -> None:
     sent = "data:image/png;base64," + base64.b64encode(picture.getvalue()).decode()
     vector = client.embeddings.create(model="clip", input=[sent]).data[0].embedding
     assert np.isclose(np.linalg.norm(vector), 1, atol=1e-5)
+    monkeypatch.setattr("pinxit.serve.embeddings.MOST_AREA", 40 * 30 + 1)
+    assert client.embeddings.create(model="clip", input=[sent, "a red square"]).data
+    with pytest.raises(openai.BadRequestError, match="pixels together"):
+        client.embeddings.create(model="clip", input=[sent, sent])
 
 
 def test_metadata_of_a_saved_picture_is_read_by_pinxit(client: openai.OpenAI, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request
 
 from pinxit.serve.catalog import CLIP, Order
 from pinxit.serve.context import Context, Here, caller_of
+from pinxit.serve.decoder import MOST_PIXELS
 from pinxit.serve.errors import RefusedError
 from pinxit.serve.images import finished
 from pinxit.serve.requests import WEIGHTS
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pinxit.recipes.clip.encoder import ClipEncoder
 
 router = APIRouter(prefix="/v1", tags=["models"], responses=ERRORS)
+MOST_AREA = 4 * MOST_PIXELS  # of a request's pictures, which stay in memory until all have been looked at
 STARTED = int(time.time())
 
 
@@ -58,7 +60,14 @@ async def embeddings(request: Request, asked: EmbeddingRequest, here: Here) -> E
     if asked.dimensions not in (None, clip.width):
         raise RefusedError(400, f"dimensions: a vector has {clip.width} numbers.", "dimensions", "invalid_value")
     given = [asked.input] if isinstance(asked.input, str) else asked.input
-    starts = [await _start(one, here) for one in given]
+    starts, area = [], 0
+    for one in given:
+        start = await _start(one, here)
+        area += start[1].size // 3 if isinstance(start[1], np.ndarray) else 0
+        if area > MOST_AREA:
+            told = f"input: the pictures have more than {MOST_AREA} pixels together; send several requests."
+            raise RefusedError(400, told, "input", "invalid_value")
+        starts.append(start)
     rows = await encoded(request, starts, here)
     data = [EmbeddingOut(index=k, embedding=_told(row, asked.encoding_format)) for k, row in enumerate(rows)]
     count = sum(len(one.split()) for one in given if not one.startswith("data:"))
