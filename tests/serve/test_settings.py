@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pinxit.errors import UsageError
+from pinxit.serve.catalog import Catalog
 from pinxit.serve.settings import Settings, gathered, shown
 
 
@@ -19,8 +20,10 @@ def test_the_command_line_beats_the_environment_beats_the_file(tmp_path: Path) -
 
 
 def test_what_is_shown_says_the_same(tmp_path: Path) -> None:
-    settings = Settings(port=9, recipes=("a=b", "imagen"), aliases={"x y": "imagen"}, budget_seconds=1.5)
-    (tmp_path / "again.toml").write_text(shown(settings))
+    settings = Settings(
+        port=9, recipes=("a=b", "imagen"), aliases={"x y": "imagen", "🦊": "imagen"}, budget_seconds=1.5
+    )
+    (tmp_path / "again.toml").write_text(shown(settings), encoding="utf-8")
     assert gathered(tmp_path / "again.toml", {}, {}) == settings
     assert tomllib.loads(shown(Settings()))["port"] == 8000
 
@@ -41,3 +44,20 @@ def test_a_bad_environment_is_named() -> None:
         gathered(None, {"PINXIT_SERVE_PROT": "1"}, {})
     with pytest.raises(UsageError, match="cannot read settings"):
         gathered(Path("/nowhere.toml"), {}, {})
+
+
+@pytest.mark.parametrize("recipes", [("=x",), ("clip=x",)])
+def test_a_painter_has_a_name_of_its_own(recipes: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match="name of its own"):
+        Catalog.opened(Settings(recipes=recipes))
+
+
+def test_two_painters_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pinxit.serve.catalog.load", lambda checkpoint, device: checkpoint)
+    with pytest.raises(UsageError, match="'mine=b' needs a name of its own"):
+        Catalog.opened(Settings(recipes=("mine=a", "mine=b")))
+
+
+def test_a_server_needs_a_painter() -> None:
+    with pytest.raises(UsageError, match="no painter came with this installation"):
+        Catalog([])

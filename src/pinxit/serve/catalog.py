@@ -95,6 +95,8 @@ class Catalog:
         for alias, name in self.aliases.items():
             if name not in self.models:
                 raise UsageError(f"aliases: {alias} stands for '{name}', which is not served.")
+        if not self.models:
+            raise UsageError("recipes: no painter came with this installation; write NAME=CHECKPOINT for yours.")
         self.default = next(iter(self.models.values()))
         graph = Graph([], {})
         for model in models:
@@ -113,8 +115,9 @@ class Catalog:
                 raise UsageError(
                     f"recipes: '{spec}' is none of {', '.join(PAINTERS)}; write NAME=CHECKPOINT for yours."
                 )
-            found = load(checkpoint or PAINTERS[name], device=settings.device)
-            painters[name] = found
+            if not name or name in painters or name == CLIP:
+                raise UsageError(f"recipes: '{spec}' needs a name of its own; write NAME=CHECKPOINT.")
+            painters[name] = load(checkpoint or PAINTERS[name], device=settings.device)
         shared = next((one for one in map(upsampler_of, painters.values()) if one is not None), None)
         models = [Model(name, one, upsampler_of(one) or _for(one, shared)) for name, one in painters.items()]
         clip = ClipEncoder.open(settings.clip, settings.device) if settings.clip else None

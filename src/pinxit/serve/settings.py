@@ -61,10 +61,15 @@ def shown(settings: Settings) -> str:
     lines = []
     for name, value in dataclasses.asdict(settings).items():
         if isinstance(value, dict):
-            lines += [f"[{name}]", *(f"{json.dumps(one)} = {json.dumps(other)}" for one, other in value.items())]
+            lines += [f"[{name}]", *(f"{_toml(one)} = {_toml(other)}" for one, other in value.items())]
         else:
-            lines.append(f"{name} = {json.dumps(value)}")
+            lines.append(f"{name} = {_toml(value)}")
     return "\n".join(lines)
+
+
+def _toml(value: Any) -> str:
+    """As JSON writes it, but without its escapes for surrogate pairs, which TOML does not know."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _build(found: Mapping[str, Any], where: str) -> Settings:
