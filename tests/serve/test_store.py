@@ -138,3 +138,12 @@ def test_only_pictures_of_ours_are_swept(tmp_path: Path) -> None:
     urls.sweep()
     assert urls.find(old) is None and not (tmp_path / "urls" / old).exists() and urls.find(new) is not None
     assert all(path.exists() for path in others)
+
+
+def test_a_folder_is_one_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores, "WAIT", 0.1)
+    first = Store(tmp_path)
+    with pytest.raises(PinxitError, match="another server keeps its jobs there"):
+        Store(tmp_path)
+    first.close()
+    Store(tmp_path).close()

@@ -29,6 +29,7 @@ DONE: State = "done"
 FAILED: State = "failed"
 CANCELLED: State = "cancelled"
 VERSION = 1
+WAIT = 5.0  # seconds for a server that is about to end to let go of the folder
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, owner TEXT NOT NULL, created REAL NOT NULL, ended REAL, state TEXT NOT NULL,
@@ -75,19 +76,25 @@ class Store:
     """Opened once a process; `close` when it ends."""
 
     def __init__(self, folder: Path, committed: Callable[[float], None] = lambda seconds: None) -> None:
-        """Raises PinxitError where the folder cannot be used, or a newer pinxit wrote it."""
+        """Raises PinxitError where the folder cannot be used, is another server's, or a newer pinxit wrote it."""
         self.folder, self.committed = folder / "pictures", committed
         self.calls: SimpleQueue[tuple[Callable[[sqlite3.Connection], Any], Future[Any]] | None] = SimpleQueue()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.base = sqlite3.connect(folder / "jobs.sqlite", isolation_level=None, check_same_thread=False)
-            for said in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "busy_timeout = 5000"):
+            self.base = sqlite3.connect(
+                folder / "jobs.sqlite", timeout=WAIT, isolation_level=None, check_same_thread=False
+            )
+            # One process owns the folder: a second one would paint its jobs again and remove pictures it still writes.
+            for said in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
                 self.base.execute(f"PRAGMA {said}")
             (version,) = self.base.execute("PRAGMA user_version").fetchone()
             if version > VERSION:
                 raise PinxitError(f"{folder} was written by a newer pinxit: choose another folder with --data.")
             self.base.executescript(f"{SCHEMA}PRAGMA user_version = {VERSION};")
         except (OSError, sqlite3.Error) as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+                told = "another server keeps its jobs there; choose another folder with --data"
+                raise PinxitError(f"cannot keep jobs in {folder}: {told}.") from error
             raise PinxitError(f"cannot keep jobs in {folder}: {error}.") from error
         self.thread = threading.Thread(target=self._work, name="pinxit-store", daemon=True)
         self.thread.start()
