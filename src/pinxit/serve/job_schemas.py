@@ -129,9 +129,3 @@ class HitsOut(BaseModel):
     """The best first."""
 
     hits: list[Hit]
-
-
-class MakingOut(BaseModel):
-    """What a PNG tells of how it was made."""
-
-    facts: dict[str, Any]

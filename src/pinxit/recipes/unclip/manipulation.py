@@ -31,7 +31,7 @@ from pinxit.recipes.unclip.graph import Parts, Start, Variation, request
 from pinxit.types import Filter, Latent, Mask, Prompt
 
 if TYPE_CHECKING:
-    from pinxit.types import Filter, Picture, Ranked
+    from pinxit.types import Picture, Ranked
 
 STEPS = 100  # of DDIM, there and back
 MOST = 0.5  # of the way to where a caption leads; the article goes to 0.25 to 0.5

@@ -74,7 +74,7 @@ export function settingsOf(recipe) {
   return Object.fromEntries(Object.entries(state.settings[recipe] ?? {}).map(([name, value]) => [name, read(value)]));
 }
 
-// A seed goes as it is written: numbers beyond 2^53 are not JavaScript's.
+// Seeds have at most 15 digits here: JavaScript rounds whole numbers beyond 2^53.
 export async function paint(parts = {}) {
   const asked = { prompt: state.prompt, candidates: state.candidates, keep: state.keep, size: state.size, ...parts };
   if (!("recipes" in asked)) {
