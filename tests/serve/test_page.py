@@ -118,6 +118,23 @@ def test_a_part_is_painted_anew_with_a_brush(page: Any) -> None:
 
 
 @browsing
+def test_variations_are_asked_of_a_painter_that_varies(page: Any) -> None:
+    def with_another(route: Any) -> None:
+        answer = route.fetch()
+        told = answer.json()
+        told["data"].insert(1, told["data"][0] | {"id": "unclip", "can": ["paint", "vary"]})
+        route.fulfill(response=answer, json=told)
+
+    page.route("**/api/about", with_another)
+    page.reload()
+    page.wait_for_selector("#recipes button[data-id=unclip]")
+    paint(page, "to be varied", 1).locator(".tile").first.click()
+    with page.expect_request(lambda request: request.method == "POST" and request.url.endswith("/api/jobs")) as found:
+        page.keyboard.press("v")
+    assert found.value.post_data_json["recipes"] == ["unclip"]
+
+
+@browsing
 def test_a_dropped_picture_tells_how_it_was_made(page: Any, tmp_path: Path) -> None:
     facts = {"prompt": "三个绿色的三角形 <b>", "seed": 12, "candidates": 3, "recipe": "dalle"}
     write_png(tmp_path / "p.png", np.zeros((8, 8, 3), np.uint8), facts)

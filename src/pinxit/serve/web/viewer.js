@@ -1,7 +1,7 @@
 // One picture, large: how it was made, and what can be done with it. Looking changes nothing in the form.
 
 import { $, attempt, call, make, say } from "./net.js";
-import { canAny, change, paint } from "./form.js";
+import { canAny, change, paint, painters } from "./form.js";
 import { pictures, take } from "./jobs.js";
 import { editPicture } from "./edit.js";
 import { classifyPicture } from "./tools.js";
@@ -63,7 +63,8 @@ async function star() {
 
 async function vary() {
   const { job, picture } = now;
-  const jobs = await paint({ kind: "vary", image: picture.id, prompt: job.prompt, recipes: [canAny("vary", job.recipe) ? job.recipe : undefined].filter(Boolean) });
+  const recipe = canAny("vary", job.recipe) ? job.recipe : painters("vary")[0].id;
+  const jobs = await paint({ kind: "vary", image: picture.id, prompt: job.prompt, recipes: [recipe] });
   if (jobs) { $("viewer").close(); jobs.forEach(take); }
 }
 
