@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from pinxit.data.transforms import square
 from pinxit.errors import UsageError
 from pinxit.evaluation.measures import psnr
 from pinxit.functional.vectors import dots, norms, text_diff
-from pinxit.recipes.capabilities import Edits, Manipulates, Varies
+from pinxit.recipes.capabilities import Edits, Manipulates, Varies, edits
 from pinxit.recipes.diffusion.window import Window
 from pinxit.recipes.jobs import PaintProgress
 from pinxit.recipes.unclip.manipulation import Manipulation
@@ -38,6 +39,13 @@ def painter(tmp_path_factory: pytest.TempPathFactory) -> UnclipPainter:
     found = load(folder, device="cpu")
     assert isinstance(found, UnclipPainter)
     return found
+
+
+def test_only_who_has_learned_to_edit_edits(painter: UnclipPainter, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert edits(painter) and not edits(object())  # type: ignore[arg-type]
+    unet = replace(painter.config.unet, masked=0)
+    monkeypatch.setattr(painter, "config", replace(painter.config, unet=unet))
+    assert not edits(painter)
 
 
 def picture(seed: int, height: int = 40, width: int = 30) -> Picture:

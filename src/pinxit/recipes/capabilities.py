@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from pinxit.errors import UsageError
+
 if TYPE_CHECKING:
     from pinxit.recipes.dalle.holes import Hole, PixelBox
     from pinxit.recipes.diffusion.upsampler import Upsampler
@@ -60,6 +62,15 @@ class Edits(Protocol):
         Nothing is computed yet. Raises UsageError for a mask that it cannot paint in, or None where it needs one.
         """
         ...
+
+
+def edits(painter: Painter) -> bool:
+    """Whether it paints parts of pictures: of a kind that does, some networks have not learned it."""
+    try:
+        getattr(painter, "check_edits", lambda: None)()
+    except UsageError:
+        return False
+    return isinstance(painter, Edits)
 
 
 @runtime_checkable

@@ -11,7 +11,7 @@ from pinxit.errors import UsageError
 from pinxit.pipelines.graph import Graph, Stage
 from pinxit.pipelines.work import Job
 from pinxit.pipelines.worker import Each
-from pinxit.recipes.capabilities import Edits, Varies, upsampler_of
+from pinxit.recipes.capabilities import Varies, edits, upsampler_of
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.serve.errors import RefusedError
 from pinxit.weights.zoo import PAINTERS, shipped
@@ -67,7 +67,7 @@ class Model:
     @property
     def can(self) -> list[str]:
         """What it does besides painting."""
-        found = {"edit": isinstance(self.painter, Edits), "vary": isinstance(self.painter, Varies)}
+        found = {"edit": edits(self.painter), "vary": isinstance(self.painter, Varies)}
         return ["paint", *(name for name, yes in found.items() if yes)]
 
     def settled(self, given: Mapping[str, Any]) -> dict[str, Any]:
