@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pinxit.files import write_bytes
 from tests.recipes.painters import save_random_checkpoint
 from tests.serve.running import Running, running
 
@@ -168,6 +169,27 @@ def test_bad_jobs_are_refused_before_they_are_kept(server: Running, asked: dict[
     answer = server.post("/api/jobs", json={"prompt": "a"} | asked)
     assert answer.status_code in (400, 404) and said in answer.json()["error"]["message"], answer.text
     assert len(server.get("/api/jobs", params={"limit": 200}).json()["jobs"]) == before
+
+
+def test_others_do_not_wait_for_the_disk(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uploads are written and read beside the event loop, whose thread all requests share."""
+    threads, read = [], Path.read_bytes
+
+    def writing(path: Path, data: bytes) -> None:
+        threads.append(threading.current_thread().name)
+        write_bytes(path, data)
+
+    def reading(path: Path) -> bytes:
+        if path.suffix == ".png":
+            threads.append(threading.current_thread().name)
+        return read(path)
+
+    monkeypatch.setattr("pinxit.serve.job_plan.write_bytes", writing)
+    monkeypatch.setattr(Path, "read_bytes", reading)
+    picture, alpha = np.zeros((32, 32, 3), np.uint8), np.zeros((32, 32, 4), np.uint8)
+    (job,) = submitted(server, kind="edit", image=data_url(picture), mask=data_url(alpha, "RGBA"), candidates=1)
+    assert ended(server, job["id"])["state"] == "done"
+    assert len(threads) >= 4 and "test-server" not in threads
 
 
 def test_a_restart_goes_on(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.routing import APIRoute
 
 from pinxit import __version__
+from pinxit.errors import PinxitError
 from pinxit.serve import api, edits, embeddings, images, page
 from pinxit.serve.admission import Admission
 from pinxit.serve.catalog import Catalog
@@ -86,7 +87,7 @@ async def _load(app: FastAPI, settings: Settings, opened: Callable[[], Catalog],
             await asyncio.to_thread(urls.sweep)
             await asyncio.sleep(60)
     except Exception as error:
-        log.critical("the server cannot start: %s", error)
+        log.critical("the server cannot start: %s", error, exc_info=not isinstance(error, PinxitError))
         app.state.failed = error
         died()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 from pathlib import Path
@@ -64,9 +65,9 @@ async def settled_plan(here: Parts, store: Store, request: dict[str, Any]) -> Pl
         raise RefusedError(400, "the prompt is empty: say what to paint.", "prompt", "invalid_value")
     upload = mask = None
     if request["image"]:
-        upload = await here.uploads.decode(_read(store.file(request["image"]), "image"), "image")
+        upload = await here.uploads.decode(await _read(store.file(request["image"]), "image"), "image")
     if request["mask"]:
-        mask = (await here.uploads.decode(_read(store.file(request["mask"]), "mask"), "mask")).mask()
+        mask = (await here.uploads.decode(await _read(store.file(request["mask"]), "mask"), "mask")).mask()
     body = kind.model_construct(**_fields(kind, about))
     picture = None if upload is None else upload.picture
     return planned(body, here.catalog, here.settings, picture, mask, keep=request["keep"])
@@ -79,9 +80,9 @@ def _fields(kind: Any, about: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _read(file: Path, param: str) -> bytes:
+async def _read(file: Path, param: str) -> bytes:
     try:
-        return file.read_bytes()
+        return await asyncio.to_thread(file.read_bytes)
     except OSError as error:
         raise RefusedError(404, f"{param}: the picture is not here any more.", param, "not_found") from error
 
@@ -95,5 +96,5 @@ async def _kept(given: str, param: str, owner: str, here: Parts, store: Store) -
     data = data_url(given, param)
     await here.uploads.decode(data, param)
     name = secrets.token_hex(16)
-    write_bytes(store.file(name), data)
+    await asyncio.to_thread(write_bytes, store.file(name), data)  # which waits for the disk
     return name
