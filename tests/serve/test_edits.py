@@ -144,6 +144,16 @@ def test_pictures_are_turned_as_their_exif_says(server: Running) -> None:
     assert found[:16].mean() < 10 and found[48:].mean() > 245
 
 
+def test_an_answer_is_remembered_without_the_picture_that_was_sent(server: Running, client: openai.OpenAI) -> None:
+    how: dict[str, Any] = {"image": file(PICTURE), "mask": mask(slice(16, 32)), "prompt": "a remembered one",
+                           "response_format": "b64_json", "extra_body": {"seed": 9, "candidates": 1}}  # fmt: skip
+    found = [client.images.edit(**how).data for _ in "ab"]
+    assert found[0] and found[1] and found[0][0].b64_json == found[1][0].b64_json
+    jobs = [ticket.job for _, ticket in server.context.hub.known.values()]
+    assert any(job.request.prompt.text == "a remembered one" for job in jobs)
+    assert all(job.request.more is None for job in jobs)
+
+
 def test_what_is_transparent_is_turned_with_the_picture() -> None:
     half, exif = np.full((32, 32, 4), 255, np.uint8), Image.Exif()
     half[:16, :, 3] = 0

@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pinxit.pipelines.work import Event
@@ -175,6 +175,8 @@ class Hub:
     def _tell(self, ticket: Ticket, event: Event, costs: dict[str, float]) -> None:
         if event.kind in ENDS:
             ticket.outcome, ticket.looks = event, {}
+            if ticket.job.request is not None:  # a picture that was sent is not kept with what is remembered
+                ticket.job.request = replace(ticket.job.request, more=None)
             del self.tickets[ticket.job]
             for heard in self.on_end:
                 heard(ticket, costs)
