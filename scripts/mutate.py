@@ -91,6 +91,8 @@ def _changeable(tree: ast.AST) -> Iterator[ast.expr]:
                 continue
             if isinstance(node, ast.Assert | ast.Raise | ast.JoinedStr | ast.Import | ast.ImportFrom):
                 continue
+            if isinstance(node, ast.keyword) and node.arg in TOLD:
+                continue
             if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
                 continue
             if isinstance(node, ast.expr):

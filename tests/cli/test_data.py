@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from pinxit.cli.data import app
 from pinxit.data.shards import ShardDataset
+from pinxit.data.sources import open_source
 from pinxit.errors import DataError, PinxitError, UsageError
 from pinxit.pictures import read_metadata
 from tests.data.helpers import encoded, gradient
@@ -47,6 +48,8 @@ def test_preview_of_a_world(tmp_path: Path) -> None:
     assert result.exit_code == 0 and result.stdout == f"{out}\n"
     about = read_metadata(out)
     assert about["source"] == "world:small" and len(about["captions"]) == 3
+    world = open_source("world:small", 64, "unseen", language="en", seed=0)
+    assert about["captions"] == [world[place].captions[0] for place in range(3)], "a world's first items"
     other = tmp_path / "other.png"
     run("preview", "world:small", "--count", 3, "--split", "unseen", "--language", "en", "--seed", 1, "--out", other)
     assert read_metadata(other)["captions"] != about["captions"]

@@ -17,6 +17,7 @@ from pinxit.data.labels import label_in, label_of
 from pinxit.errors import UsageError
 from pinxit.evaluation.accuracy import Shift, accuracy, closed
 from pinxit.evaluation.retrieval import recalls
+from pinxit.recipes.batches import Augment
 from pinxit.recipes.classifier import Classifier, ClassifierConfig, ClassifierRun, train
 from pinxit.recipes.clip.presets import preset
 from pinxit.recipes.clip.run import ClipRun
@@ -126,3 +127,8 @@ def test_shift_and_retrieval_commands(tmp_path: Path) -> None:
     assert scores["en"]["picture@10"] > 0.5 and scores["zh"]["caption@10"] > 0.5  # a quarter by chance
     wrong = CliRunner().invoke(app, ["eval", "retrieval", "drawings:small"])
     assert isinstance(wrong.exception, UsageError)
+
+
+def test_the_classifiers_pictures_are_shifted_and_mirrored_as_they_come() -> None:
+    """Pad by 2 of 32 pixels and flip: what ResNets on small pictures are usually trained with."""
+    assert ClassifierConfig().augment == Augment(1 / 16, mirror=True)

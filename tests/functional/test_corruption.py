@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pinxit.functional import corruption as degrade
-from pinxit.functional.corruption import blurred, corrupted, faced, noisy, patched, quantised, strewn, warped
+from pinxit.functional.corruption import blurred, corrupted, drawn, faced, noisy, patched, quantised, strewn, warped
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -129,3 +129,13 @@ def test_repainting_fades_colours_by_every_degree() -> None:
     assert torch.bincount(brightest, minlength=3).min() > 0.25 * len(brightest), "channels are exchanged"
     half, of = degrade.repainted(red, generator(), share=0.3)
     assert 0.25 < of.float().mean() < 0.35 and torch.equal(half[~of], red[~of])
+
+
+def test_what_is_drawn_is_dark_at_edges_and_a_little_where_it_is_dark() -> None:
+    """Paper of 0.96, shade of a fifth of what lightness lacks to 0.8, lines three times as dark as the step is high."""
+    flat = torch.stack([torch.full((3, 4, 4), level) for level in (0.0, 0.5, 1.0)])
+    shades = drawn(flat)[:, 0, 0, 0]
+    torch.testing.assert_close(shades, torch.tensor([0.80, 0.90, 0.96]))
+    step = torch.full((1, 3, 4, 4), 0.9)
+    step[..., 2:] = 1.0
+    torch.testing.assert_close(drawn(step)[0, 0, 0], torch.tensor([0.96, 0.66, 0.96, 0.96]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -215,3 +216,17 @@ def test_lost_and_cut_chunks_are_reported(
         PictureIndex.open(tmp_path / "i")
     with pytest.raises(UsageError, match="is a file, not a folder"):
         PictureIndex.create(path if cut is not None else next((tmp_path / "i").glob("chunk*")), "toy", "0", 4)
+
+
+def test_a_lost_chunk_is_told_whatever_graphs_are_there(tmp_path: Path, folder: Path, encoder: ClipEncoder) -> None:
+    """A kill between writing a graph and removing the old one leaves both."""
+    index = PictureIndex.create(tmp_path / "index", "toy", "0", encoder.width)
+    for path in sorted(folder.glob("*.png"))[:3]:
+        index.add([Row.of(path)], np.eye(1, encoder.width, dtype=np.float32))
+    index.settle()
+    (graph,) = index.folder.glob("graph-*")
+    shutil.copyfile(graph, index.folder / "graph-1-00000000.usearch")
+    PictureIndex.open(index.folder)
+    max(index.folder.glob("chunk-*")).unlink()
+    with pytest.raises(DataError, match="lost chunks"):
+        PictureIndex.open(index.folder)

@@ -178,3 +178,8 @@ def test_labels_are_read_together_and_alone_alike(weights: Path, monkeypatch: py
     for place in (0, 31, 32, 69):
         assert np.allclose(together[place], label_vectors(encoder, [labels[place]], around)[0], atol=1e-6)
     assert np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-6)
+
+
+def test_a_batch_is_of_32_rows() -> None:
+    """On which the last bits of every vector hang, and so whether an index is the same everywhere."""
+    assert ClipEncoder.open("tiny", "cpu").batch == 32

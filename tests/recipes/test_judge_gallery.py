@@ -12,7 +12,7 @@ from pinxit.errors import DataError
 from pinxit.evaluation.geneval import complaints
 from pinxit.evaluation.questions import Exam, questions
 from pinxit.models.detector import Detector, DetectorConfig
-from pinxit.recipes.judge.detect import attributes_of, detect
+from pinxit.recipes.judge.detect import Spotted, _words, attributes_of, detect
 from pinxit.recipes.judge.gallery_losses import board_of, letters_loss
 from pinxit.recipes.judge.hard_scenes import HARD, SEED, HardScenes, Signs
 from pinxit.recipes.judge.judge import LINKS, Judge, build, config_for
@@ -284,3 +284,11 @@ def test_the_shipped_judge_answers_as_before() -> None:
     assert best == [("flower pot", "white", "pentagon", None, 0.87), ("clock", "yellow", "pentagon", None, 0.63)]
     assert first.place == "pink" and judge.attributes == frozenset()
     assert all(not d.outfit and d.words is None and not d.does for d in first.found)
+
+
+def test_boards_that_are_hardly_seen_are_not_read() -> None:
+    """From a fifth on, whatever else is reported."""
+    names, boxes = ["sign", "sign", "cat"], [(0.1, 0.1, 0.9, 0.9)] * 3
+    here = torch.zeros(3, dtype=torch.int64)
+    spotted = Spotted(here, here, here, torch.tensor([0.19, 0.21, 0.9]))
+    assert list(_words(Detector(GALLERY).eval(), torch.rand(1, 3, 64, 64), spotted, names, boxes)) == [1]

@@ -149,6 +149,10 @@ def test_a_checkpoint_of_it_paints(tmp_path: Path) -> None:
         for settings in ({"steps": 5}, {"steps": 5}, {"spacing": "2,3"})
     )
     assert np.array_equal(drawn, again) and not np.array_equal(drawn, other)
+    usual = painter.defaults["steps"]
+    assert painter.settled({"spacing": "4", "steps": usual})["spacing"] == "4", "the steps are its own"
+    with pytest.raises(UsageError, match="steps or spacing, but not both"):
+        painter.settled({"spacing": "4", "steps": usual + 1})
     with pytest.raises(UsageError, match="from 1 to 100"):
         painter.paint("a red square", candidates=1, steps=101)
     plain = override(painter.config, ["diffusion.variance=fixed", "unet.outputs=3"])

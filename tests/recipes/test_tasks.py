@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pinxit.config import override
+from pinxit.data.order import order_batch
 from pinxit.recipes.batches import Augment
 from pinxit.recipes.classifier import ClassifierConfig, ClassifierTask
 from pinxit.recipes.clip.presets import preset as clip_preset
@@ -24,6 +25,7 @@ from pinxit.recipes.imagen.presets import preset as imagen_preset
 from pinxit.recipes.judge import training as judge_training
 from pinxit.recipes.judge.training import JudgeTask
 from pinxit.text.encoders import TextEncoder
+from pinxit.training import draws
 from pinxit.training.draws import torch_rng
 from pinxit.types import EncodedText
 from pinxit.world.world import World
@@ -180,6 +182,14 @@ def test_the_dvaes_divergence_weighs_what_the_schedule_says() -> None:
         (light, parts), (full, _) = dvae_loss(free, position), dvae_loss(heavy, position)
         assert full - light == pytest.approx(beta * parts["kl"] / (3 * 32 * 32), abs=1e-5)
     assert parts["kl"] > 0
+
+
+def test_groups_of_a_bank_stay_together_and_come_one_after_the_other() -> None:
+    task = ClipTask(replace(CLIP, group=4, held_out=0), shelf(32), tokenizer())
+    assert task.bank is not None and len(task.bank) == 40
+    every = order_batch(0, 40, 40, draws.key(CLIP.seed, "clip order"), 4).tolist()
+    assert [row for position in range(0, 40, 8) for row in task._rows(position, 8).tolist()] == every
+    assert sorted(every) == list(range(40)) and all(every[k] // 4 == every[k + 3] // 4 for k in range(0, 40, 4))
 
 
 def test_the_dvae_tells_the_mean_of_its_spread_and_the_codes_it_used() -> None:
