@@ -29,6 +29,7 @@ from pinxit.recipes.unclip.task import PriorTask, first_dots
 from pinxit.training import state as states
 from pinxit.training.loop import fit
 from pinxit.training.plan import Plan
+from pinxit.training.rows import whole
 from pinxit.weights.checkpoint import open_checkpoint
 
 pytest.importorskip("transformers")
@@ -119,7 +120,7 @@ class Many:
     """Shares of what is dropped, over many batches."""
 
     def __init__(self, task: PriorTask | DiffusionTask, batches: int) -> None:
-        found = [task.batch(64 * k, 64) for k in range(batches)]
+        found = [task.batch(whole(64 * k, 64)) for k in range(batches)]
         self.rows = 64 * batches
         self.captions = float(torch.cat([~batch["mask"].any(1) for batch in found]).float().mean())
         images = [batch["image"] for batch in found if "image" in batch]
@@ -139,14 +140,14 @@ def test_captions_and_embeddings_are_dropped_as_often_as_they_should_be(run: Unc
 
 def test_the_decoder_is_told_the_embedding_of_the_very_picture(run: UnclipRun) -> None:
     task, bank, wanted = run.decoder_task(), run.bank(), run.pairs.seen(range(8))
-    batch = task.batch(0, 8)
+    batch = task.batch(whole(0, 8))
     for picture, image in zip(batch["pictures"].numpy(), batch["image"], strict=True):
         row = next(row for row in range(8) if np.array_equal(picture, bank.pictures[row]))
         assert torch.equal(image, wanted[row]) or not image.any()
-    again = replace_seen(task, lambda rows: torch.zeros(len(rows), 6)).batch(0, 8)
+    again = replace_seen(task, lambda rows: torch.zeros(len(rows), 6)).batch(whole(0, 8))
     assert torch.equal(again["pictures"], batch["pictures"]) and torch.equal(again["mask"], batch["mask"])
     with pytest.raises(UsageError, match=r"unet\.image=6 wants embeddings, and none are here"):
-        replace_seen(task, None).batch(0, 8)
+        replace_seen(task, None).batch(whole(0, 8))
 
 
 def replace_seen(task: DiffusionTask, seen: object) -> DiffusionTask:
@@ -162,15 +163,17 @@ def test_holes_of_training_hide_what_is_to_be_painted(run: UnclipRun) -> None:
     task = replace(run, config=holed).decoder_task()
     told: list[Tensor] = []
     task.unet.register_forward_hook(lambda _, given, answer: told.append(given[2]["masked"]))
-    batch = task.batch(0, 8)
-    loss = task.loss(batch, 0)[0]
+    batch = task.batch(whole(0, 8))
+    loss = task.loss(batch, whole(0, 8))[0]
     x0, (masked,) = batch["pictures"].permute(0, 3, 1, 2) / 127.5 - 1, told
     paint = masked[:, 3].bool()[:, None]
     assert paint.any() and not paint.all() and set(masked[:, 3].flatten().tolist()) == {0.0, 1.0}
     torch.testing.assert_close(masked[:, :3], x0.masked_fill(paint, 0.0))
-    assert torch.equal(batch["pictures"], plain.batch(0, 8)["pictures"])
-    torch.testing.assert_close(loss, plain.loss(batch, 0)[0])  # at first the base's answer: what is new is zero
-    assert not torch.equal(task.loss(batch, 8)[0], loss)
+    assert torch.equal(batch["pictures"], plain.batch(whole(0, 8))["pictures"])
+    torch.testing.assert_close(
+        loss, plain.loss(batch, whole(0, 8))[0]
+    )  # at first the base's answer: what is new is zero
+    assert not torch.equal(task.loss(batch, whole(8, 8))[0], loss)
 
 
 @pytest.mark.parametrize("name", ["prior", "components"])
@@ -179,12 +182,12 @@ def test_eight_pairs_are_learnt_by_heart(run: UnclipRun, tmp_path: Path, name: s
     about = run.config.prior(name)
     plan = Plan(images=8 * 250, batch=8, lr=3e-3, warmup=80, ema=0.95, precision="fp32", clip=1.0)
     task = PriorTask(replace(about, plan=plan, drop=0.0), 0, run.pairs)
-    batch = task.batch(0, 8)
+    batch = task.batch(whole(0, 8))
     with torch.no_grad():
-        before = float(task.loss(batch, 0)[0])
+        before = float(task.loss(batch, whole(0, 8))[0])
     fit(task, plan, tmp_path, "cpu", progress=False)
     with torch.no_grad():
-        after = float(torch.stack([task.loss(batch, position)[0] for position in range(0, 64, 8)]).mean())
+        after = float(torch.stack([task.loss(batch, whole(position, 8))[0] for position in range(0, 64, 8)]).mean())
     assert after < 0.2 * before
     found, wanted, space = drawn(run, task), run.vectors.seen(range(8)), run.space
     if about.network.buckets:
@@ -212,9 +215,9 @@ def drawn(run: UnclipRun, task: PriorTask) -> Tensor:
 def test_a_prior_starts_as_the_mean_and_its_loss_is_the_variance(run: UnclipRun) -> None:
     """x0 = 0 is answered at first, so that the loss is the mean square of the coordinates, and the tokens' ln Q."""
     task, tokens = run.prior_task("prior"), run.prior_task("components")
-    batch = task.batch(0, 8)
+    batch = task.batch(whole(0, 8))
     with torch.no_grad():
-        losses = float(task.loss(batch, 0)[0]), float(tokens.loss(tokens.batch(0, 8), 0)[0])
+        losses = float(task.loss(batch, whole(0, 8))[0]), float(tokens.loss(tokens.batch(whole(0, 8)), whole(0, 8))[0])
     assert losses[0] == pytest.approx(float(batch["embedding"].square().mean()), rel=1e-5)
     assert losses[1] == pytest.approx(np.log(4), rel=1e-5)
 

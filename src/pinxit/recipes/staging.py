@@ -18,6 +18,7 @@ from pinxit.errors import UsageError
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training import state as states
 from pinxit.training.loop import Task, Weights, fit
+from pinxit.training.parallel import Ranks, here
 from pinxit.training.plan import Plan
 from pinxit.training.stop import Stop
 
@@ -119,17 +120,38 @@ def in_order(
     """
     check_names(every, asked)
     stop = stop or Stop()
-    run.enter()
+    ranks = here()
+    if ranks.lead:
+        run.enter()
+    ranks.wait()
+    if not ranks.lead:
+        run.enter()  # which finds what rank 0 has written
     try:
         for name in (name for name in every if name in asked):
-            check(stop)
-            if not skip(name):
-                step(name, stop)
+            if ranks.agreed(stop.due()):
+                raise StoppedError(ranks.agreed(stop.signalled))
+            if not ranks.agreed(skip(name)):
+                _step(name, stop, step, ranks, alone=name in run.MARKS)
             say(run, f"{name}: finished")
     except StoppedError as ending:
         say(run, f"stopped; the same command goes on from here ({run.folder})")
         return Ended(_finished(run, every), True, ending.signalled)
     return Ended(_finished(run, every), False, False)
+
+
+def _step(name: str, stop: Stop, step: Callable[[str, Stop], None], ranks: Ranks, alone: bool) -> None:
+    """Do a stage on all ranks, or, what does not train, on rank 0 while the others wait for it."""
+    if not alone:
+        return step(name, stop)
+    ended: StoppedError | None = None
+    try:
+        if ranks.lead:
+            step(name, stop)
+    except StoppedError as error:
+        ended = error
+    if ranks.agreed(ended is not None):
+        raise StoppedError(ranks.agreed(ended is not None and ended.signalled))
+    return None
 
 
 def check_names(every: Sequence[str], asked: Sequence[str]) -> None:
@@ -178,7 +200,7 @@ def workers(count: int) -> int | None:
 
 def say(run: Run[Any], message: str) -> None:
     """A line on stderr, unless the run is quiet."""
-    if run.progress:
+    if run.progress and here().lead:
         print(message, file=sys.stderr, flush=True)
 
 

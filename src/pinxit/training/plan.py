@@ -12,6 +12,7 @@ from pinxit.errors import UsageError
 from pinxit.schema import Count, Decay, NotNegative, Positive, Whole, check_fields
 
 if TYPE_CHECKING:
+    from pinxit.training.rows import Rows
     from pinxit.types import Picture
 
 Batch = dict[str, Tensor]
@@ -24,6 +25,10 @@ class Task(Protocol):
     compiling (without it: all of `modules()`), a method `after_step()` that mends parameters in place after every
     update (CLIP clamps its temperature there), and a method `scores()` that measures the averaged weights whenever a
     preview is drawn.
+
+    Its `pieces` (without it: "alike") says what cutting an update changes: nothing; "settled": what rows are
+    normalised or counted with, so that a run keeps the pieces it began with; "one": the loss compares all rows with
+    each other and is never cut, and the task heeds `plan.micro` itself.
     """
 
     @property
@@ -35,12 +40,15 @@ class Task(Protocol):
         """The modules being trained, by names that stay the same for ever; their weights start from the task's seed."""
         ...
 
-    def batch(self, position: int, size: int) -> Batch:
-        """CPU tensors for `size` pictures when `position` have been seen: a pure function, called by other threads."""
+    def batch(self, rows: Rows) -> Batch:
+        """CPU tensors of the pictures of `rows`: a pure function that obeys their law, called by other threads."""
         ...
 
-    def loss(self, batch: Batch, position: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
-        """The scalar loss of a batch on the training device, and numbers to log; draws come from (seed, position)."""
+    def loss(self, batch: Batch, rows: Rows) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+        """The scalar loss of the batch of `rows`, now on the training device, and numbers to log.
+
+        Draws come from (seed, position of each row). The loss of all rows is the mean of those of its pieces.
+        """
         ...
 
     def preview(self) -> Picture | None:
@@ -80,11 +88,6 @@ class Plan:
             raise ValueError(f"micro {self.micro} must divide batch {self.batch}")
         if len(self.betas) != 2:
             raise ValueError(f"betas must be two numbers, not {list(self.betas)}")
-
-    @property
-    def pieces(self) -> int:
-        """Forward passes per update."""
-        return self.batch // (self.micro or self.batch)
 
     def log_interval(self) -> int:
         """Images between log lines."""

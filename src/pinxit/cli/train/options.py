@@ -48,7 +48,9 @@ def started_from(name: str | None, recipe: str) -> Checkpoint | None:
 
 def conclude(run: Run[Any], ended: Ended) -> None:
     """Print where the checkpoint lies once all is done; exit with 130 where Ctrl-C ended the sitting."""
+    from pinxit.training.parallel import here
+
     if ended.signalled:
         raise typer.Exit(130)
-    if not ended.stopped and "checkpoint" in ended.finished:
+    if not ended.stopped and "checkpoint" in ended.finished and here().lead:
         print_lines(str(run.path("checkpoint")))

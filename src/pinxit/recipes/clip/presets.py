@@ -60,7 +60,13 @@ class ClipRunConfig:
         """What the task depends on."""
         group, held_out = (GROUP if self.grouped else 1), self.data.held_out
         return ClipTraining(
-            self.clip, self.data.size, self.seed, group, piece=self.piece, augment=self.augment, held_out=held_out
+            self.clip,
+            self.data.size,
+            self.seed,
+            group,
+            piece=self.piece or self.plan.micro,
+            augment=self.augment,
+            held_out=held_out,
         )
 
 

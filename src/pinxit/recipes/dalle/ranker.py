@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from pinxit.functional.degrade import worn
+from pinxit.functional.draws import Draws
 from pinxit.models.dvae import DVAE
 from pinxit.recipes.clip.task import GROUP, ClipTraining
 from pinxit.recipes.dalle.presets import DalleConfig
@@ -18,6 +19,7 @@ def ranker(config: DalleConfig, grouped: bool = False) -> ClipTraining:
         config.dvae.size,
         config.seed,
         group=GROUP if grouped else 1,
+        piece=config.plans.clip.micro,
         redrawn=config.noise.redrawn,
         mirrored=config.noise.mirrored if grouped else 0.0,
     )
@@ -33,7 +35,7 @@ class Redraw(nn.Module):
         super().__init__()
         self.dvae, self.wear = dvae.eval().requires_grad_(False), wear
 
-    def forward(self, x: Tensor, draws: Generator) -> Tensor:
+    def forward(self, x: Tensor, draws: Draws) -> Tensor:
         if next(self.dvae.parameters()).device != x.device:
             self.dvae.to(x.device)
         x = self.dvae.redraw(x)
