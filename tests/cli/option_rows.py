@@ -352,10 +352,20 @@ RECIPES = Command(
         row("--graph other --device cpu", load__device="cpu"),
     ),
 )
+PLAN = Command(
+    ("clip/nano",),
+    (
+        row("--gpus 2", stdout=Holds("on 2 x h100")),
+        row("--kind a100", stdout=Holds("8 x a100 ")),
+        row("--share 0.5", stdout=Holds("at 50% of the peak")),
+        row("--set plan.images=77", stdout=Holds(" 77 ")),
+    ),
+)
 COMMANDS = {
     "paint": PAINT,
     "complete": COMPLETE,
     "recipes": RECIPES,
+    "plan": PLAN,
     "classify": CLASSIFY,
     "probe": PROBE,
     "audit": AUDIT,

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pinxit import __version__
-from pinxit.cli import audit, classify, complete, data, eval, paint, probe, recipes, search, train
+from pinxit.cli import audit, classify, complete, data, eval, paint, plan, probe, recipes, search, train
 from pinxit.errors import PinxitError
 from pinxit.texts import printable
 
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.command("paint")(paint.paint)
 app.command("complete")(complete.complete)
 app.command("recipes")(recipes.recipes)
+app.command("plan")(plan.plan)
 app.command("classify")(classify.classify)
 app.command("probe")(probe.probe)
 app.command("audit")(audit.audit)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import torch
@@ -44,14 +44,7 @@ class Ranks:
 
     def piece(self, task: Task, plan: Plan) -> int:
         """How many rows go through the modules together. Raises UsageError for a batch that cannot be shared out."""
-        if plan.batch % self.world:
-            raise UsageError(f"a batch of {plan.batch} cannot be shared among {self.world} ranks: change plan.batch.")
-        share = plan.batch // self.world
-        if not plan.micro or plan.micro >= share or pieces_of(task) == "one":
-            return share
-        if share % plan.micro:
-            raise UsageError(f"plan.micro={plan.micro} does not divide the {share} pictures of a rank.")
-        return plan.micro
+        return rows_together(replace(plan, micro=0) if pieces_of(task) == "one" else plan, self.world)
 
     def agreed(self, flag: bool) -> bool:
         """Whether any rank says so; all wait for each other here."""
@@ -101,6 +94,18 @@ class Ranks:
         for module in modules.values() if self.world > 1 else ():
             for buffer in module.buffers():
                 distributed.broadcast(buffer, 0)
+
+
+def rows_together(plan: Plan, world: int) -> int:
+    """How many rows go through the modules together on each of `world` ranks. Raises UsageError: see `Ranks.piece`."""
+    if plan.batch % world:
+        raise UsageError(f"a batch of {plan.batch} cannot be shared among {world} ranks: change plan.batch.")
+    share = plan.batch // world
+    if not plan.micro or plan.micro >= share:
+        return share
+    if share % plan.micro:
+        raise UsageError(f"plan.micro={plan.micro} does not divide the {share} pictures of a rank.")
+    return plan.micro
 
 
 def pieces_of(task: Task) -> str:
