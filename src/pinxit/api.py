@@ -64,6 +64,11 @@ def _opened(checkpoint: str | Path, device: str, int8: bool, recipe: str | None)
         from pinxit.recipes.imagen.open import open_painter
 
         return open_painter(opened, name=name, device=device)
+    if opened.recipe == "unclip":
+        _refuse(int8, checkpoint, "unclip")
+        from pinxit.recipes.unclip.open import open_painter as open_unclip
+
+        return open_unclip(opened, name=name, device=device)
     raise CheckpointError(f"{opened.folder} holds a {opened.recipe} checkpoint, which does not paint.")
 
 
@@ -72,15 +77,21 @@ def load_upsampler(
 ) -> Upsampler:
     """Open what makes small pictures large: `load_upsampler().enlarge(prompt, load("tiny").paint(prompt))`.
 
-    An Imagen's checkpoint, or DeepFloyd IF's stage II in diffusers' layout. `reader`: a painter's text encoder, which
-    is not opened again where it is the upsampler's too. Raises CheckpointError when the checkpoint is missing, damaged,
-    or has no upsampler.
+    An Imagen's or unCLIP's checkpoint, or DeepFloyd IF's stage II in diffusers' layout. `reader`: a painter's text
+    encoder, which is not opened again where it is the upsampler's too. Raises CheckpointError when the checkpoint is
+    missing, damaged, or has no upsampler.
     """
     if is_deepfloyd(checkpoint):
         from pinxit.recipes.deepfloyd.open import open_upsampler as open_deepfloyd
 
         return open_deepfloyd(checkpoint, device=device, reader=reader)
-    opened = open_checkpoint(find(checkpoint), "imagen")
+    opened = open_checkpoint(find(checkpoint))
+    if opened.recipe == "unclip":
+        from pinxit.recipes.unclip.open import open_upsampler as open_unclip
+
+        return open_unclip(opened, name=str(checkpoint), device=device, reader=reader)
+    if opened.recipe != "imagen":
+        raise CheckpointError(f"{opened.folder} holds a {opened.recipe} checkpoint, which has no upsampler.")
     from pinxit.recipes.imagen.open import open_upsampler
 
     return open_upsampler(opened, name=str(checkpoint), device=device, reader=reader)

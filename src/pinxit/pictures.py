@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pinxit.files import parse_json, replacing, to_json
+from pinxit.files import parse_json, to_json, write_bytes
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
@@ -14,19 +15,21 @@ if TYPE_CHECKING:
 METADATA_KEY = "pinxit"
 
 
-def write_png(path: Path, picture: Picture, metadata: Mapping[str, Any] | None = None) -> None:
-    """Write `picture` atomically; `metadata` goes into an international text chunk named "pinxit" as JSON.
-
-    Raises PinxitError when the file cannot be written.
-    """
+def png_bytes(picture: Picture, metadata: Mapping[str, Any] | None = None) -> bytes:
+    """A PNG file of `picture`; `metadata` goes into an international text chunk named "pinxit" as JSON."""
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
-    info = PngInfo()
+    info, found = PngInfo(), io.BytesIO()
     if metadata is not None:
         info.add_itxt(METADATA_KEY, to_json(metadata))
-    with replacing(path) as temporary:
-        Image.fromarray(picture).save(temporary, format="png", pnginfo=info)
+    Image.fromarray(picture).save(found, format="png", pnginfo=info)
+    return found.getvalue()
+
+
+def write_png(path: Path, picture: Picture, metadata: Mapping[str, Any] | None = None) -> None:
+    """Write `picture` atomically, as `png_bytes` makes it. Raises PinxitError when the file cannot be written."""
+    write_bytes(path, png_bytes(picture, metadata))
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

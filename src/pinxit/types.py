@@ -45,6 +45,14 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
+class Latent:
+    """A picture in two parts, as unCLIP has it: what a CLIP sees in it, and the noise that holds all the rest."""
+
+    embedding: Tensor  # [E], of length one
+    noise: Tensor  # x_T [C, H, W], from which deterministic DDIM draws the picture again
+
+
+@dataclass(frozen=True, slots=True)
 class Mask:
     """Which part of a picture is painted anew. White means "paint here", as does True; black is kept.
 

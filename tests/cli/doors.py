@@ -65,7 +65,11 @@ class Painter(DallePainter):
     kinds: Any = KINDS
 
     def __init__(self, notes: Notes) -> None:
-        self.notes, self.defaults, self.provenance = notes, dict(DEFAULTS), {"checkpoint": "stand-in"}
+        self.notes, self.defaults, self.provenance = (
+            notes,
+            dict(DEFAULTS),
+            {"checkpoint": "stand-in", "recipe": "dalle"},
+        )
         self.ranker = SimpleNamespace(ranked=lambda text, seed, shown, **_: ranked(len(shown)))  # type: ignore[assignment]
 
     def tokens_over_limit(self, text: str) -> int:
@@ -92,6 +96,30 @@ class Painter(DallePainter):
     def complete(self, picture: Picture, prompt: str, hole: Any, **how: Any) -> list[Ranked]:
         self.notes("complete", prompt=prompt, **how)
         return ranked(2)
+
+    def check_edits(self) -> None:
+        pass
+
+    def vary(self, picture: Picture, *, count: int, **how: Any) -> list[Ranked]:
+        self._made("vary", count, count=count, **how)
+        return ranked(count)
+
+    def blend(self, one: Picture, other: Picture, *, count: int, **how: Any) -> list[Picture]:
+        return self._made("blend", count, count=count, **how)
+
+    def shift(self, picture: Picture, before: str, after: str, *, count: int, **how: Any) -> list[Picture]:
+        return self._made("shift", count, before=before, after=after, count=count, **how)
+
+    def reconstruct(self, picture: Picture, *, components: Sequence[int], **how: Any) -> list[Picture]:
+        return self._made("reconstruct", len(components) or 1, components=components, **how)
+
+    def edit(self, picture: Picture, mask: Any, prompt: str, **how: Any) -> list[Ranked]:
+        self.notes("edit", prompt=prompt, size=picture.shape, painted=int(mask.paint.sum()), **how)
+        return ranked(2)
+
+    def _made(self, door: str, pictures: int, **how: Any) -> list[Picture]:
+        self.notes(door, **how)
+        return [picture(place) for place in range(pictures)]
 
 
 def ranked(count: int) -> list[Ranked]:
@@ -159,6 +187,7 @@ def all_doors(patch: pytest.MonkeyPatch) -> Notes:
     clips(patch, notes)
     trainers(patch, notes)
     exams(patch, notes)
+    servers(patch, notes)
     sources(patch, notes)
     return notes
 
@@ -166,6 +195,7 @@ def all_doors(patch: pytest.MonkeyPatch) -> Notes:
 def painters(patch: pytest.MonkeyPatch, notes: Notes) -> None:
     def load(checkpoint: str, **how: Any) -> Painter:
         notes("load", checkpoint=checkpoint, **how)
+        notes.add("loaded", checkpoint)
         found = Painter(notes)
         if checkpoint == "cascade":
             found.upsampler = Upsampler(notes)  # type: ignore[attr-defined]
@@ -232,6 +262,19 @@ def trainers(patch: pytest.MonkeyPatch, notes: Notes) -> None:
     patch.setattr("pinxit.recipes.judge.judge.train", judge)
     for recipe in ("dalle", "imagen", "unclip"):
         patch.setattr(f"pinxit.recipes.{recipe}.estimate.table", lambda run, asked: "so many hours")
+
+
+def servers(patch: pytest.MonkeyPatch, notes: Notes) -> None:
+    def run(settings: Any) -> int:
+        notes("run", settings=to_dict(settings))
+        return 0
+
+    def check(settings: Any) -> dict[str, Any]:
+        notes("check", settings=to_dict(settings))
+        return {"pinxit": "checked"}
+
+    patch.setattr("pinxit.serve.server.run", run)
+    patch.setattr("pinxit.serve.server.check", check)
 
 
 def exams(patch: pytest.MonkeyPatch, notes: Notes) -> None:

@@ -105,6 +105,7 @@ PAINT = Command(
         row("--ranker clip", load__ranker="clip"),
         row("--upscale 256", making__size=256, upsampler__checkpoint="imagen-tiny"),
         row("--upscale 256 --upsampler large", upsampler__checkpoint="large"),
+        row("--compare", loaded=Holds("imagen-tiny"), load__ranker="tiny"),
         row(f"{LONG} --strict", error=Holds("1 tokens over the limit")),
         *WRITTEN,
     ),
@@ -118,6 +119,45 @@ COMPLETE = Command(
         row("--seed 7", complete__seed=7),
         row(f"p.png {LONG} --keep-rows 2 --strict", error=Holds("1 tokens over the limit")),
         *WRITTEN,
+    ),
+)
+
+
+def manipulates(verb: str, *more: Row, seeded: bool = True, steps: str = "--ddim-steps 7") -> tuple[Row, ...]:
+    """What the verbs that draw a picture anew have in common; `verb`: the door that they come to."""
+    asked = [row("--seed 7", **{f"{verb}__seed": 7}), row("--set guidance=4", **{f"{verb}__guidance": 4.0})]
+    return (
+        *(asked if seeded else ()),
+        *([row(steps, **{f"{verb}__ddim_steps": 7})] if steps else ()),
+        row("--checkpoint cascade --upscale 32", making__size=32),
+        row("--out there", files=Holds("there/")),
+        row("--json", stdout=Holds('"pictures": [')),
+        row("--checkpoint other", load__checkpoint="other"),
+        DEVICE["load"],
+        *more,
+    )
+
+
+VARY = Command(("p.png",), manipulates("vary", row("--count 2", vary__count=2), row("--eta 0.3", vary__eta=0.3)))
+BLEND = Command(
+    ("p.png", "p.png"), manipulates("blend", row("--steps 3", blend__count=3), row("--fresh", blend__fresh=True))
+)
+SHIFT = Command(
+    ("p.png", "a cat", "a dog"),
+    manipulates("shift", row("--theta 0.3", shift__most=0.3), row("--steps 3", shift__count=3), seeded=False),
+)
+RECONSTRUCT = Command(("p.png",), manipulates("reconstruct", row("--components 2,4", reconstruct__components=[2, 4])))
+EDIT = Command(
+    ("p.png", "a cat", "--mask", "m.png"),
+    (
+        *(one for one in manipulates("edit", steps="") if one.option != "--json"),
+        row("--mask n.png", edit__painted=64),
+        row("p.png a --outpaint 1,2,3,4", edit__size=(16 + 6, 16 + 4, 3)),
+        row("--candidates 5", edit__candidates=5),
+        row("--keep 2", edit__keep=2),
+        row("--guidance 2.5", edit__guidance=2.5),
+        row("--json", stdout=Holds('"candidate": 1, "score": 0.02')),
+        row(f"p.png {LONG} --mask m.png --strict", error=Holds("1 tokens over the limit")),
     ),
 )
 CLIP = (
@@ -361,11 +401,33 @@ PLAN = Command(
         row("--set plan.images=77", stdout=Holds(" 77 ")),
     ),
 )
+SERVE = Command(
+    (),
+    (
+        row("--recipes imagen,dalle", run__settings=config(recipes=["imagen", "dalle"])),
+        row("--host 0.0.0.0", run__settings=config(host="0.0.0.0")),
+        row("--port 9", run__settings=config(port=9)),
+        row("--api-keys lines.txt", run__settings=config(api_keys="lines.txt")),
+        row("--api-keys keys --new-key alice", files=Holds("keys"), stdout=Holds("pinxit-"), run__settings=None),
+        row("--data here", run__settings=config(data="here")),
+        row("--device cpu", run__settings=config(device="cpu")),
+        row("--config lines.txt", error=Holds("lines.txt is not a TOML file")),
+        row("--set budget_seconds=5", run__settings=config(budget_seconds=5.0)),
+        row("--check", check__settings=config(port=8000), stdout='{"pinxit": "checked"}\n', run__settings=None),
+        row("--show-config", stdout=Holds("port = 8000\n"), run__settings=None),
+    ),
+)
 COMMANDS = {
     "paint": PAINT,
     "complete": COMPLETE,
+    "edit": EDIT,
+    "vary": VARY,
+    "blend": BLEND,
+    "shift": SHIFT,
+    "reconstruct": RECONSTRUCT,
     "recipes": RECIPES,
     "plan": PLAN,
+    "serve": SERVE,
     "classify": CLASSIFY,
     "probe": PROBE,
     "audit": AUDIT,

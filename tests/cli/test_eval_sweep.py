@@ -72,20 +72,20 @@ def test_guidance_and_thresholding_of_an_imagen(cli: Cli, shelf: Path, tmp_path:
 def test_an_interrupted_sweep_goes_on_and_ends_the_same(
     cli: Cli, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pinxit.recipes.diffusion.painter import DiffusionPainter
+    from pinxit.recipes.imagen.painter import ImagenPainter
 
     options = ("--vary", "sampler=ddim,heun", "--vary", "steps=2,3")
     whole, halved = tmp_path / "whole.json", tmp_path / "halved.json"
     assert sweep(cli, shelf, "nano", *options, "--out", whole).code == 0
-    paint, calls = DiffusionPainter.paint_many, []
+    paint, calls = ImagenPainter.paint_many, []
 
-    def stop(self: DiffusionPainter, *arguments: Any, **settings: Any) -> Any:
+    def stop(self: ImagenPainter, *arguments: Any, **settings: Any) -> Any:
         calls.append((settings["sampler"], settings["steps"]))
         if len(calls) == 3:
             raise KeyboardInterrupt
         return paint(self, *arguments, **settings)
 
-    monkeypatch.setattr(DiffusionPainter, "paint_many", stop)
+    monkeypatch.setattr(ImagenPainter, "paint_many", stop)
     assert sweep(cli, shelf, "nano", *options, "--out", halved).code == 130
     assert (tmp_path / "halved.json.part").is_file() and not halved.exists()
     other = sweep(cli, shelf, "nano", *options, "--seed", 1, "--out", halved)
@@ -99,15 +99,15 @@ def test_an_interrupted_sweep_goes_on_and_ends_the_same(
 def test_the_upsampler_alone_varies_over_the_same_small_pictures(
     cli: Cli, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pinxit.recipes.diffusion.painter import DiffusionPainter
+    from pinxit.recipes.imagen.painter import ImagenPainter
 
-    paint, calls, out = DiffusionPainter.paint_many, [], tmp_path / "sweep.json"
+    paint, calls, out = ImagenPainter.paint_many, [], tmp_path / "sweep.json"
 
-    def count(self: DiffusionPainter, *arguments: Any, **settings: Any) -> Any:
+    def count(self: ImagenPainter, *arguments: Any, **settings: Any) -> Any:
         calls.append(settings)
         return paint(self, *arguments, **settings)
 
-    monkeypatch.setattr(DiffusionPainter, "paint_many", count)
+    monkeypatch.setattr(ImagenPainter, "paint_many", count)
     done = sweep(cli, shelf, "nano", "--vary", "augmentation=0,0.4,1", "--set", "upsampler_steps=3", "--upscale",
                  "--out", out, "--sheet", tmp_path / "sheet.png")  # fmt: skip
     assert done.code == 0, done.err

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer.main
 from PIL import Image
 from typer.testing import CliRunner
 
 from pinxit.cli import app
-from tests.cli.doors import all_doors, picture
+from tests.cli.doors import SIDE, all_doors, picture
 from tests.cli.option_rows import COMMANDS, Row
 
 
@@ -42,6 +43,8 @@ def outcome(folder: Path, arguments: tuple[str, ...]) -> dict[str, Any]:
     """What the command asked of others, what it printed, and the files it left."""
     folder.mkdir()
     Image.fromarray(picture()).save(folder / "p.png")
+    for name, size in (("m.png", 4), ("n.png", 8)):
+        Image.fromarray(np.uint8(255) * (np.indices((SIDE, SIDE)).max(0) < size)).save(folder / name)
     (folder / "lines.txt").write_text("A red car\n\nb\n")
     before, there = set(folder.rglob("*")), Path.cwd()
     with pytest.MonkeyPatch.context() as patch:

@@ -216,7 +216,7 @@ def test_full_disk_is_one_sentence_and_leaves_nothing_half(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("PIL.Image.Image.save", full)
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
     done = cli("paint", "a cat", "--candidates", 1, "--checkpoint", checkpoint, "--out", tmp_path / "out")
     assert done.code == 1 and "No space left" in done.err
     assert files(tmp_path) == []

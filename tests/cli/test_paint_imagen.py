@@ -11,7 +11,7 @@ import pytest
 
 from pinxit.data.decode import read_picture
 from pinxit.pictures import read_metadata
-from pinxit.recipes.painting import Progress
+from pinxit.recipes.jobs import PaintProgress
 from tests.cli.helpers import Cli
 
 pytest.importorskip("transformers")
@@ -49,8 +49,8 @@ def test_enlarging_moves_the_bar_and_is_seen(
     seen: list[tuple[float, int]] = []
 
     @contextmanager
-    def painting(label: str, preview: Path) -> Iterator[Callable[[Progress], None]]:
-        def watch(done: Progress) -> None:
+    def painting(label: str, preview: Path) -> Iterator[Callable[[PaintProgress], None]]:
+        def watch(done: PaintProgress) -> None:
             seen.extend((done.share, len(picture)) for picture in done.preview())
 
         yield watch

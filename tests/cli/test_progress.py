@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pinxit.cli import progress
-from pinxit.recipes.painting import Progress
+from pinxit.recipes.jobs import PaintProgress
 
 
 def test_preview_is_written_while_painting_and_gone_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -14,9 +14,9 @@ def test_preview_is_written_while_painting_and_gone_afterwards(tmp_path: Path, m
     monkeypatch.setattr(progress, "PREVIEW_SECONDS", 0.0)
     preview = tmp_path / "preview.png"
     with progress.painting("a cat", preview) as watch:
-        watch(Progress(0.5, list))
+        watch(PaintProgress(0.5, list))
         assert not preview.exists()
-        watch(Progress(0.5, lambda: [np.zeros((8, 8, 3), np.uint8)]))
+        watch(PaintProgress(0.5, lambda: [np.zeros((8, 8, 3), np.uint8)]))
         assert preview.exists()
     assert not preview.exists()
 
@@ -28,6 +28,6 @@ def test_the_previews_path_is_said_once_and_not_on_stdout(
     preview = tmp_path / ("a [bold] " + "long " * 40 + "name") / "preview.png"  # neither wrapped nor taken for markup
     with progress.painting("a cat", preview) as watch:
         for share in (0.2, 0.4, 0.6):
-            watch(Progress(share, lambda: [np.zeros((8, 8, 3), np.uint8)]))
+            watch(PaintProgress(share, lambda: [np.zeros((8, 8, 3), np.uint8)]))
     captured = capsys.readouterr()
     assert captured.err.count(str(preview)) == 1 and str(preview) not in captured.out

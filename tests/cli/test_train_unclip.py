@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from pinxit.weights.checkpoint import open_checkpoint
 from tests.cli.helpers import Cli
@@ -25,6 +26,7 @@ def test_a_base_of_imagen_is_trained_on_and_gone_on_with(cli: Cli, tmp_path: Pat
     told += ["priors.components.plan.images=0", *(f"priors.components.network.{n}=0" for n in ("buckets", "dots"))]
     told += [f"priors.components.network.{name}" for name in ("components=6", "embed=64")]
     told += [f"{plan}.plan.{name}" for plan in ("priors.prior", "decoder") for name in ("batch=8", "images=16")]
+    told += ["upsamplers.upsampler.plan.images=0"]
     for change in told:
         words += ["--set", change]
     words += ["--pictures", "8", "--out", str(tmp_path / "run")]
@@ -35,7 +37,12 @@ def test_a_base_of_imagen_is_trained_on_and_gone_on_with(cli: Cli, tmp_path: Pat
     done = cli(*words)
     assert done.code == 0, done.err
     found = open_checkpoint(tmp_path / "run" / "checkpoint", "unclip")
-    assert list(found.parts) == ["space", "prior", "decoder"]
+    assert list(found.parts) == ["space", "prior", "decoder", "upsampler"]
+    own, brought = (open_checkpoint(place).state("upsampler") for place in (tmp_path / "run" / "checkpoint", imagen))
+    assert all(torch.equal(own[name].float(), tensor.float()) for name, tensor in brought.items()), "as it came"
+    painted = cli("paint", "a red square", "--checkpoint", tmp_path / "run" / "checkpoint", "--candidates", 2,
+                  "--out", tmp_path / "out")  # fmt: skip
+    assert painted.code == 0, painted.err
     assert found.provenance["started_from"] == open_checkpoint(imagen).hash
     again = cli("train", "unclip", "--out", str(tmp_path / "run"), "--quiet")
     assert again.code == 0 and again.out.strip() == str(tmp_path / "run" / "checkpoint")

@@ -130,7 +130,7 @@ def test_a_damaged_header_ends_the_reading(tmp_path: Path) -> None:
     [
         (b"", "is empty"),
         (b"hello" * 300, "not a tar"),
-        (gzip.compress(b"x" * 2000), "compressed with gzip; unpack"),
+        (gzip.compress(b"x" * 2000, mtime=0), "compressed with gzip; unpack"),
         (b"\x28\xb5\x2f\xfd" + b"x" * 600, "compressed with zstd; unpack"),
     ],
 )

@@ -32,7 +32,6 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def test_gumbel_noise_has_the_right_moments() -> None:
     noise = gumbel_noise(torch.empty(500_000), OneStream(seeded()))
-    assert torch.isfinite(noise).all()
     assert float(noise.mean()) == pytest.approx(0.57722, abs=0.01)
     assert float(noise.var()) == pytest.approx(math.pi**2 / 6, abs=0.02)
 

@@ -65,8 +65,8 @@ def test_guiding_noise_or_v_is_guiding_pictures(kind: str) -> None:
 @given(seeds, st.floats(0, 1))
 def test_quantiles_equal_torchs(seed: int, q: float) -> None:
     x = pictures(seed)
-    wanted = torch.quantile(x.flatten(1), q, dim=1)
-    torch.testing.assert_close(row_quantile(x, q).flatten(), wanted, atol=1e-6, rtol=1e-5)
+    wanted = torch.quantile(x.flatten(1).double(), q, dim=1)  # in single precision it misplaces them between two values
+    torch.testing.assert_close(row_quantile(x, q).flatten().double(), wanted, atol=1e-6, rtol=1e-5)
 
 
 @quick

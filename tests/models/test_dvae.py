@@ -105,10 +105,10 @@ def test_shapes_ranges_and_the_config_round_trip(kind: dict[str, Any]) -> None:
     assert codes.shape == (2, model.grid, model.grid) == (2, 4, 4)
     assert codes.dtype == torch.int64
     assert torch.equal(out.codes, codes)
-    painted = model.decode_codes(codes)
-    assert painted.shape == (2, 3, 32, 32)
-    assert float(painted.min()) >= 0
-    assert float(painted.max()) <= 1
+    assert model.decode_codes(codes).shape == (2, 3, 32, 32)
+    model.decoder.output.weight.data.mul_(1e4)
+    glaring = model.decode_codes(codes)
+    assert (float(glaring.min()), float(glaring.max())) == (0, 1)
     assert from_dict(DVAEConfig, to_dict(model.config)) == model.config
 
 

@@ -453,3 +453,10 @@ def test_pinxit_pipelines_core_needs_no_torch() -> None:
     modules = "work, graph, policy, travel, engine, worker"
     script = f"import sys; from pinxit.pipelines import {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_a_graph_under_a_name_stands_beside_its_like() -> None:
+    one = Graph([Stage("a", Each(list), shown="b"), Stage("b", Each(list))], {"paint": ["a", "b"]})
+    both = one.under("x").with_more(one.under("y"))
+    assert both.routes == {"x/paint": ("x/a", "x/b"), "y/paint": ("y/a", "y/b")}
+    assert (both["y/a"].shown, both["y/b"].shown) == ("y/b", "")

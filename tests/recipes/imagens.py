@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pinxit.config import override, to_dict
-from pinxit.models.unet import UNet, UNetConfig
+from pinxit.models.unet import UNet
 from pinxit.recipes.imagen.config import ImagenConfig
 from pinxit.recipes.imagen.presets import nano
 from pinxit.text.encoders import open_text_encoder
@@ -52,7 +54,9 @@ def save_random_imagen(folder: Path, seed: int = 0, *changes: str, third: bool =
     """A checkpoint in `folder`; its reader and ranker beside it."""
     config = tiny_config(folder.parent, *changes)
     config = with_a_third(config) if third else config
-    parts = {stage.name: Part(stage.network, _talking(stage.unet, seed, stage.name)) for stage in config.stages}
+    parts = {
+        stage.name: Part(stage.network, talking(partial(UNet, stage.unet), seed, stage.name)) for stage in config.stages
+    }
     settings = {
         "sampling": to_dict(config.sampling),
         "text": to_dict(config.text),
@@ -63,11 +67,11 @@ def save_random_imagen(folder: Path, seed: int = 0, *changes: str, third: bool =
     return folder
 
 
-def _talking(config: UNetConfig, seed: int, name: str) -> dict[str, Tensor]:
+def talking(make: Callable[[], nn.Module], seed: int, name: str) -> dict[str, Tensor]:
     """Weights whose zero-initialised layers are noise instead: an untrained net answers nothing, whatever it sees."""
 
-    def build() -> UNet:
-        net = UNet(config)
+    def build() -> nn.Module:
+        net = make()
         with torch.no_grad():
             for parameter in net.parameters():
                 parameter.add_(0.05 * torch.randn_like(parameter))

@@ -20,7 +20,7 @@ from pinxit.recipes.clip.encoder import ClipEncoder, Vectors
 from pinxit.recipes.clip.ranker import AnyRanker
 from pinxit.recipes.clip.templates import imagenet80, templates
 from pinxit.recipes.clip.zero_shot import ZeroShot, label_vectors
-from pinxit.recipes.painting import Drawn
+from pinxit.recipes.requests import Candidate
 from pinxit.weights.clip_export import save_transformers_clip
 
 SMALL = CLIPConfig(
@@ -108,7 +108,7 @@ def test_labels_that_cannot_be(encoder: ClipEncoder) -> None:
 def test_a_prompt_that_is_too_long_ranks_by_its_beginning(encoder: ClipEncoder) -> None:
     """It has been painted already, and its end was told to be dropped."""
     ranker, some = AnyRanker(encoder), pictures(4)
-    drawn = [Drawn(picture, seen=seen) for picture, seen in zip(some, ranker.look(some), strict=True)]
+    drawn = [Candidate(picture, embedding=one) for picture, one in zip(some, ranker.embed(some), strict=True)]
     long, short = (ranker.best("cat " * count, 0, drawn) for count in (90, 75))
     assert [one.score for one in long] == [one.score for one in short]
     cosines = encoder.pictures(some) @ encoder.texts(["cat " * 75])[0]

@@ -12,7 +12,7 @@ from pinxit.errors import CheckpointError, UsageError
 from pinxit.models.decoder import CachedDecoder
 from pinxit.pipelines.tokens import TokenWorker
 from pinxit.recipes.dalle.painter import DallePainter
-from pinxit.recipes.painting import Progress
+from pinxit.recipes.jobs import PaintProgress
 from pinxit.types import Prompt, Ranked
 from tests.recipes.painters import random_painter, save_random_checkpoint
 
@@ -65,7 +65,7 @@ def test_progress_rises_to_the_end_and_shows_pictures() -> None:
     seen: list[float] = []
     shapes: set[tuple[int, ...]] = set()
 
-    def watch(progress: Progress) -> None:
+    def watch(progress: PaintProgress) -> None:
         seen.append(progress.share)
         shapes.update(picture.shape for picture in progress.preview())
 

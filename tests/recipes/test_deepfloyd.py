@@ -28,9 +28,11 @@ from pinxit.recipes.deepfloyd.captions import clean_caption
 from pinxit.recipes.deepfloyd.open import open_painter, open_upsampler
 from pinxit.recipes.diffusion import upsampler as upsampling
 from pinxit.recipes.diffusion.denoiser import UNetDenoiser
-from pinxit.recipes.diffusion.painter import DiffusionPainter
 from pinxit.recipes.diffusion.upsampler import Upsampler
-from pinxit.recipes.painting import Asked, Painter
+from pinxit.recipes.imagen.graph import requests
+from pinxit.recipes.imagen.painter import ImagenPainter
+from pinxit.recipes.painting import Painter
+from pinxit.recipes.requests import PaintRequest
 from pinxit.text.encoders import open_text_encoder
 from pinxit.types import Prompt, Ranked
 from tests.text.tiny_models import save_tiny
@@ -95,7 +97,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
 
 
 @pytest.fixture(scope="module")
-def painter(folders: Folders) -> DiffusionPainter:
+def painter(folders: Folders) -> ImagenPainter:
     return open_painter(folders.base, upsampler=folders.large, device="cpu")
 
 
@@ -170,10 +172,10 @@ def named(name: str) -> list[int]:
 
 @pytest.mark.parametrize("walk", WALKS)
 def test_stage_1_equals_diffusers_after_every_step(
-    folders: Folders, painter: DiffusionPainter, monkeypatch: pytest.MonkeyPatch, walk: str
+    folders: Folders, painter: ImagenPainter, monkeypatch: pytest.MonkeyPatch, walk: str
 ) -> None:
     settings, told = WALKS[walk]
-    request = painter._requests(Asked(Prompt(PROMPT), settings=painter.defaults | settings))[0]
+    request = requests(painter.parts, PaintRequest(Prompt(PROMPT), settings=painter.defaults | settings))[0]
     assert request.guidance == 7
     assert (request.thresholding.percentile, request.thresholding.most) == (0.95, 1.5)
     given(monkeypatch, noises(16))
@@ -190,7 +192,7 @@ def test_stage_2_equals_diffusers_after_every_step(
     draws = noises(32)
     first, low_noise = next(draws), next(draws)
     given(monkeypatch, iter([low_noise]))
-    request = upsampler._request(PROMPT, Ranked(picture, 0, 0, 0.0))
+    request = upsampler._request(PaintRequest(Prompt(PROMPT)), Ranked(picture, 0, 0, 0.0))
     assert (request.guidance, request.thresholding.most) == (4, 1)
     assert float(request.conditions["augmentation"]) == NOISE_LEVEL
     if "spacing" in settings:
@@ -201,7 +203,7 @@ def test_stage_2_equals_diffusers_after_every_step(
     assert differ(ours(upsampler, request), wanted) < 1e-4
 
 
-def test_captions_are_read_as_diffusers_reads_them(folders: Folders, painter: DiffusionPainter) -> None:
+def test_captions_are_read_as_diffusers_reads_them(folders: Folders, painter: ImagenPainter) -> None:
     prompt, null = folders.paint.encode_prompt(PROMPT, clean_caption=False)
     told, empty = painter.captions(PROMPT.upper())
     assert told["sequence"].shape == (77, 32)
@@ -213,13 +215,13 @@ def test_captions_are_read_as_diffusers_reads_them(folders: Folders, painter: Di
 
 
 @pytest.mark.parametrize("sampler", FROM_NOISE)
-def test_every_sampler_paints(painter: DiffusionPainter, sampler: str) -> None:
+def test_every_sampler_paints(painter: ImagenPainter, sampler: str) -> None:
     one = painter.paint(PROMPT, candidates=1, sampler=sampler, steps=3, guidance=2.0)[0]
     assert one.picture.shape == (16, 16, 3)
     assert one.picture.std() > 5
 
 
-def test_same_seed_same_picture_alone_or_in_company(painter: DiffusionPainter) -> None:
+def test_same_seed_same_picture_alone_or_in_company(painter: ImagenPainter) -> None:
     settings: dict[str, Any] = {"steps": 5, "guidance": 3.0}
     alone = painter.paint(PROMPT, candidates=1, keep=None, seed=7, **settings)
     crowd = painter.paint_many([("a dog", 1), (PROMPT, 7)], candidates=3, keep=None, **settings)[1]
@@ -233,7 +235,7 @@ def test_same_seed_same_picture_alone_or_in_company(painter: DiffusionPainter) -
     assert np.array_equal(painter.upsampler.enlarge(PROMPT, alone)[0].picture, large[0].picture)
 
 
-def test_stage_2_takes_the_text_encoder_of_stage_1(folders: Folders, painter: DiffusionPainter, tmp_path: Path) -> None:
+def test_stage_2_takes_the_text_encoder_of_stage_1(folders: Folders, painter: ImagenPainter, tmp_path: Path) -> None:
     """Where its folder has the same one, or none; a reader that is run in another way does not do."""
     bare = tmp_path / "bare"
     shutil.copytree(folders.large, bare, ignore=shutil.ignore_patterns("text_encoder", "tokenizer"))
@@ -244,7 +246,7 @@ def test_stage_2_takes_the_text_encoder_of_stage_1(folders: Folders, painter: Di
             load_upsampler(bare, device="cpu", reader=reader)
 
 
-def test_metadata_tell_of_steps_or_of_a_spacing(painter: DiffusionPainter) -> None:
+def test_metadata_tell_of_steps_or_of_a_spacing(painter: ImagenPainter) -> None:
     own = painter.defaults | {"seed": 1}
     assert painter.told(own) == {name: value for name, value in own.items() if name != "spacing"}
     told = painter.told(own | {"spacing": "smart50"})
@@ -254,7 +256,7 @@ def test_metadata_tell_of_steps_or_of_a_spacing(painter: DiffusionPainter) -> No
     assert (facts["upsampler"], facts["upsampler_guidance"], facts["augmentation"]) == ("IF-II", 4.0, 0.25)
 
 
-def test_it_is_a_painter(painter: DiffusionPainter) -> None:
+def test_it_is_a_painter(painter: ImagenPainter) -> None:
     served: Painter = painter
     assert (served.name, served.size, served.text_tokens) == ("IF-I", 16, 77)
     known = {"guidance": 7.0, "steps": 100, "sampler": "ancestral", "percentile": 0.95, "agreement": 0.0, "spacing": ""}

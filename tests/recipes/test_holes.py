@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pinxit.errors import UsageError
-from pinxit.recipes.dalle.holes import below_rows, inside_box, paste_known
+from pinxit.recipes.dalle.holes import below_rows, inside_box, paste_known, under_mask
+from pinxit.types import Mask
 
 
 def test_keep_rows() -> None:
@@ -59,3 +60,13 @@ def test_known_pixels_survive() -> None:
 def test_box_follows_the_centre_crop_of_tall_pictures() -> None:
     hole = inside_box(4, 100, 200, (0, 50, 25, 75))  # the square begins at y = 50
     assert [tuple(cell) for cell in np.argwhere(hole)] == [(0, 0)]
+
+
+def test_a_mask_takes_every_cell_that_it_touches() -> None:
+    paint = np.zeros((50, 100), bool)  # the square begins at x = 25
+    paint[12, 25] = paint[49, 74] = True
+    assert [tuple(cell) for cell in np.argwhere(under_mask(4, Mask(paint)))] == [(0, 0), (3, 3)]
+    paint[12, 25] = paint[49, 74] = False
+    paint[0, 10] = True
+    with pytest.raises(UsageError, match="paints nothing in the centre"):
+        under_mask(4, Mask(paint))

@@ -30,10 +30,11 @@ from pinxit.recipes.diffusion.conditions import Noising, texts
 from pinxit.recipes.diffusion.config import TextConfig
 from pinxit.recipes.diffusion.denoiser import UNetDenoiser
 from pinxit.recipes.diffusion.losses import spread, weights
-from pinxit.recipes.diffusion.painter import DiffusionPainter, levels
+from pinxit.recipes.diffusion.painter import levels
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
 from pinxit.recipes.diffusion.task import DiffusionTask, blurred, cropped
 from pinxit.recipes.imagen.config import ImagenConfig
+from pinxit.recipes.imagen.painter import ImagenPainter
 from pinxit.recipes.imagen.presets import PRESETS, preset, read_by, with_models
 from pinxit.recipes.imagen.release import card, write_checkpoint
 from pinxit.recipes.imagen.run import ImagenRun
@@ -83,9 +84,9 @@ def straight(config: ImagenConfig, folder: Path) -> ImagenRun:
 
 
 @pytest.fixture(scope="module")
-def painter(straight: ImagenRun) -> DiffusionPainter:
+def painter(straight: ImagenRun) -> ImagenPainter:
     found = load(straight.path("checkpoint"), device="cpu")
-    assert isinstance(found, DiffusionPainter)
+    assert isinstance(found, ImagenPainter)
     return found
 
 
@@ -332,7 +333,7 @@ def test_the_condition_of_a_crop_is_a_crop_of_the_condition() -> None:
     torch.testing.assert_close(again[..., 2:-2], ramp[..., 2:-2])
 
 
-def test_a_candidate_is_the_same_in_any_company(painter: DiffusionPainter) -> None:
+def test_a_candidate_is_the_same_in_any_company(painter: ImagenPainter) -> None:
     asked: Painter = painter
     alone = asked.paint("a red square on the left", candidates=2, keep=None, seed=7)
     many = asked.paint_many([("left: blue", 1), ("a red square on the left", 7)], candidates=5, keep=None)[1]
@@ -394,9 +395,7 @@ def test_the_card_tells_machine_command_scores_and_licence(straight: ImagenRun) 
         ({"candidates": 0}, "candidates must be at least 1"),
     ],
 )
-def test_what_cannot_be_painted_is_refused(
-    painter: DiffusionPainter, settings: dict[str, object], message: str
-) -> None:
+def test_what_cannot_be_painted_is_refused(painter: ImagenPainter, settings: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         painter.paint("a square", **settings)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="prompt is empty"):
@@ -555,7 +554,7 @@ def test_a_learned_reader_is_trained_with_the_base_and_shipped_with_it(straight:
     before = [load_file(run.path("base") / FILE)[f"weights/text/{name}"] for name in ("tokens",)]
     assert before[0].std() > 0
     found = load(run.path("checkpoint"), device="cpu")
-    assert isinstance(found, DiffusionPainter) and found.unknown_words("a red zebra") == ["zebra"]
+    assert isinstance(found, ImagenPainter) and found.unknown_words("a red zebra") == ["zebra"]
     one, other = found.paint("a red square", candidates=2)
     assert {one.candidate, other.candidate} == {0, 1} and not np.array_equal(one.picture, other.picture)
     said = found.reader.encode(["a red square"]).sequence

@@ -13,8 +13,8 @@ import torch
 
 from pinxit.api import load, load_upsampler
 from pinxit.errors import UsageError
-from pinxit.recipes.diffusion.painter import DiffusionPainter
-from pinxit.recipes.imagen import open as opening
+from pinxit.recipes.diffusion import open as opening
+from pinxit.recipes.imagen.painter import ImagenPainter
 from pinxit.recipes.imagen.presets import changed, preset, read_by
 from pinxit.text.encoders import open_text_encoder
 from pinxit.text.frozen import FrozenEncoder, Precision
@@ -32,13 +32,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def painter(checkpoint: Path) -> DiffusionPainter:
+def painter(checkpoint: Path) -> ImagenPainter:
     found = load(checkpoint, device="cpu")
-    assert isinstance(found, DiffusionPainter)
+    assert isinstance(found, ImagenPainter)
     return found
 
 
-def test_the_upsampler_enlarges_anybodys_square_picture(painter: DiffusionPainter, checkpoint: Path) -> None:
+def test_the_upsampler_enlarges_anybodys_square_picture(painter: ImagenPainter, checkpoint: Path) -> None:
     kept = painter.paint("a red square on the left", candidates=3, keep=2)
     upsampler = load_upsampler(checkpoint, device="cpu")
     large, again = (
@@ -53,7 +53,7 @@ def test_the_upsampler_enlarges_anybodys_square_picture(painter: DiffusionPainte
 
 
 @pytest.mark.parametrize(("height", "width"), [(24, 20), (15, 15), (32, 32), (48, 48)])
-def test_what_cannot_be_enlarged_is_refused(painter: DiffusionPainter, height: int, width: int) -> None:
+def test_what_cannot_be_enlarged_is_refused(painter: ImagenPainter, height: int, width: int) -> None:
     wrong = Ranked(np.zeros((height, width, 3), np.uint8), 0, 0, 0.0)
     assert painter.upsampler is not None
     with pytest.raises(UsageError, match=f"of at least 16 px and less than 32, not {width} x {height}"):
@@ -61,7 +61,7 @@ def test_what_cannot_be_enlarged_is_refused(painter: DiffusionPainter, height: i
 
 
 def test_a_prompt_is_read_once_however_many_pictures_are_enlarged(
-    painter: DiffusionPainter, monkeypatch: pytest.MonkeyPatch
+    painter: ImagenPainter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert painter.upsampler is not None
     read, encode = list[str](), painter.upsampler.reader.encode
@@ -78,7 +78,7 @@ def test_a_prompt_is_read_once_however_many_pictures_are_enlarged(
     assert read == ["any"]
 
 
-def test_enlarging_is_watched(painter: DiffusionPainter) -> None:
+def test_enlarging_is_watched(painter: ImagenPainter) -> None:
     """Six pictures in two waves; what is under way is shown in its own size."""
     assert painter.upsampler is not None
     found: list[tuple[float, list[tuple[int, ...]]]] = []
@@ -99,15 +99,13 @@ def test_a_painter_reads_where_it_draws(checkpoint: Path, monkeypatch: pytest.Mo
         asked.append((device, precision))
         return open_text_encoder(spec, "cpu", length, "fp32", **more)
 
-    monkeypatch.setattr("pinxit.recipes.imagen.open.open_text_encoder", spied)
+    monkeypatch.setattr("pinxit.recipes.diffusion.open.open_text_encoder", spied)
     for device in (torch.device("cpu"), torch.device("cuda", 1)):
-        opening._reader(open_checkpoint(checkpoint), device)
+        opening.reader_of(open_checkpoint(checkpoint), device)
     assert asked == [(torch.device("cpu"), "fp32"), (torch.device("cuda", 1), "bf16")]
 
 
-def test_an_upsampler_takes_the_painters_reader_where_it_is_its_own(
-    painter: DiffusionPainter, checkpoint: Path
-) -> None:
+def test_an_upsampler_takes_the_painters_reader_where_it_is_its_own(painter: ImagenPainter, checkpoint: Path) -> None:
     assert load_upsampler(checkpoint, device="cpu", reader=painter.reader).reader is painter.reader
     assert load_upsampler(checkpoint, device="cpu").reader is not painter.reader
 

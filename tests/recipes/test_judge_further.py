@@ -10,11 +10,12 @@ import torch
 
 from pinxit.errors import DataError
 from pinxit.evaluation.geneval import complaints
+from pinxit.evaluation.questions import Exam, questions
 from pinxit.functional.draws import OneStream
 from pinxit.models.detector import Detector, DetectorConfig
 from pinxit.recipes.judge.further import board_of, letters_loss
-from pinxit.recipes.judge.judge import LINKS, Judge, config_for
-from pinxit.recipes.judge.practice import HARD, Practice, Signs
+from pinxit.recipes.judge.judge import LINKS, Judge, build, config_for
+from pinxit.recipes.judge.practice import HARD, SEED, Practice, Signs
 from pinxit.recipes.judge.sight import look, senses_of
 from pinxit.recipes.judge.training import SIGNS, JudgeTask, detector_loss
 from pinxit.recipes.judge.truth import MOST, flat_forms, letters_of, object_table, place_answer, truth_of
@@ -31,7 +32,7 @@ from pinxit.world.demands import demand
 from pinxit.world.draw import render
 from pinxit.world.plan import meaning
 from pinxit.world.scene import Item, Relation, Scene
-from pinxit.world.splits import belongs, held_out
+from pinxit.world.splits import Split, belongs, held_out
 from pinxit.world.tasks import task_scene
 from pinxit.world.vocabulary import COLOURS, FORMS
 from pinxit.world.world import World
@@ -185,16 +186,32 @@ def test_two_things_with_one_centre_do_not_contradict_each_other() -> None:
     assert cost[1] < 0.05 < cost[0]
 
 
-def test_practice_is_half_the_world_and_half_what_is_hard_and_all_of_it_train() -> None:
-    practice, world = Practice("gallery", 64), World("gallery", "train")
+def test_practice_is_half_the_world_and_half_what_is_hard_of_both_splits() -> None:
+    practice = Practice("gallery", 64)
     scenes = [practice[index].facts for index in range(160)]
-    assert scenes[::2] == [world.scene(index) for index in range(0, 160, 2)]
+    splits: tuple[Split, ...] = ("train", "unseen")
+    for at, split in zip((0, 2), splits, strict=True):
+        world = World("gallery", split, seed=SEED)
+        assert scenes[at::4] == [world.scene(index) for index in range(at, 160, 4)]
+        assert all(belongs(meaning(scene), split) for scene in scenes[at + 1 :: 4])
     hard = {task.replace(" ", "_") for task, _ in HARD}
     assert all(scene.pattern in hard for scene in scenes[1::2]) and scenes[1] == practice[1].facts
     assert {scene.pattern for scene in scenes[1::2]} >= {"shaped", "inside", "outfit"}
-    assert all(belongs(meaning(scene), "train") for scene in scenes)
     with pytest.raises(IndexError):
         practice[-1]
+
+
+def test_practice_holds_no_scene_of_an_exam() -> None:
+    asked = {question.scene for question in questions(Exam("gallery", prompts=88))}
+    assert not asked & {Practice("gallery", 64)[index].facts for index in range(200)}
+
+
+def test_where_everything_is_shown_every_answer_is_right_or_wrong() -> None:
+    flags = [JudgeTask(World("gallery", "train"), TINY, all_shown=shown).batch(whole(0, 8)) for shown in (False, True)]
+    unshown = [name for name in flags[0] if name.startswith("unshown")]
+    assert len(unshown) > 3 and any(flags[0][name].any() for name in unshown)
+    assert not any(flags[1][name].any() for name in unshown)
+    assert build(config_for("gallery", 1)).all_shown and not build(config_for("small", 1)).all_shown
 
 
 def test_one_thing_alone_may_be_turned_upside_down() -> None:

@@ -20,9 +20,9 @@ from pinxit.data.sources import open_source
 from pinxit.errors import UsageError
 from pinxit.recipes.diffusion.config import StageConfig
 from pinxit.recipes.diffusion.denoiser import UNetDenoiser
-from pinxit.recipes.diffusion.painter import DiffusionPainter
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
 from pinxit.recipes.diffusion.task import DiffusionTask, signed
+from pinxit.recipes.imagen.painter import ImagenPainter
 from pinxit.recipes.imagen.presets import nano
 from pinxit.training.loop import fit
 from pinxit.training.rows import whole
@@ -144,7 +144,7 @@ def test_a_checkpoint_of_it_paints(tmp_path: Path) -> None:
     changes = [f'stages.base.diffusion={{"variance": "learned", "steps": {T}}}', "stages.base.unet.outputs=6"]
     folder = save_random_imagen(tmp_path / "learned", 0, *changes, "sampling.sampler=ancestral")
     painter = load(folder, device="cpu")
-    assert isinstance(painter, DiffusionPainter) and "spacing" in painter.defaults and "grid" not in painter.defaults
+    assert isinstance(painter, ImagenPainter) and "spacing" in painter.defaults and "grid" not in painter.defaults
     drawn, again, other = (
         painter.paint("a red square", candidates=1, **settings)[0].picture
         for settings in ({"steps": 5}, {"steps": 5}, {"spacing": "2,3"})

@@ -9,7 +9,7 @@ import pytest
 from pinxit.errors import UsageError
 from pinxit.pipelines.tokens import TokenWorker
 from pinxit.recipes.dalle.painter import DallePainter
-from pinxit.recipes.painting import Progress
+from pinxit.recipes.jobs import PaintProgress
 from tests.recipes.painters import random_painter
 
 PROMPTS = [("a red square", 1), ("two blue stars", 2), ("a cat", 3)]
@@ -57,7 +57,7 @@ def test_what_is_not_waited_for_is_let_go() -> None:
 def test_an_interrupt_lets_everything_go() -> None:
     painter, heard = random_painter(), 0
 
-    def watch(_: Progress) -> None:
+    def watch(_: PaintProgress) -> None:
         nonlocal heard
         heard += 1
         if heard == 4:

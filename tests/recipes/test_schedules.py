@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pinxit.api import load
 from pinxit.pipelines.engine import Engine
 from pinxit.pipelines.work import Job
-from pinxit.recipes.painting import Asked, Painter
+from pinxit.recipes.painting import Painter
+from pinxit.recipes.requests import PaintRequest
 from pinxit.types import Prompt, Ranked
 from tests.recipes.painters import random_painter
 
@@ -29,15 +32,19 @@ def digest(kept: Sequence[Ranked]) -> str:
     return told.hexdigest()
 
 
-def requests(painter: Painter, changes: Sequence[dict[str, Any]]) -> list[Asked]:
+Solo = tuple[Painter, list[PaintRequest], list[str]]
+"""A painter, requests, and the digest of what each paints alone."""
+
+
+def requests(painter: Painter, changes: Sequence[dict[str, Any]]) -> list[PaintRequest]:
     prompts = ["a red square", "two blue stars", "a cat and a dog"]
     return [
-        Asked(Prompt(prompts[k % 3], seed=k // 2), 1 + k % 4, 1 + k % 2, painter.defaults | some)
+        PaintRequest(Prompt(prompts[k % 3], seed=k // 2), 1 + k % 4, 1 + k % 2, painter.defaults | some)
         for k, some in enumerate(changes)
     ]
 
 
-def job(painter: Painter, asked: Asked, **about: Any) -> Job:
+def job(painter: Painter, asked: PaintRequest, **about: Any) -> Job:
     route, upsampler = list(painter.graph.routes["paint"]), getattr(painter, "upsampler", None)
     route += upsampler.graph.routes["enlarge"] if upsampler else ()
     return Job([(route, None)], asked, **about)
@@ -48,7 +55,7 @@ def engine_of(painter: Painter) -> Engine:
     return Engine(painter.graph if upsampler is None else painter.graph.with_more(upsampler.graph))
 
 
-def alone(painter: Painter, asked: Asked) -> str:
+def alone(painter: Painter, asked: PaintRequest) -> str:
     engine, one = engine_of(painter), job(painter, asked)
     engine.submit(one)
     while engine.turn():
@@ -57,7 +64,7 @@ def alone(painter: Painter, asked: Asked) -> str:
     return digest(one.outcome.data)
 
 
-def schedule(painter: Painter, asked: Sequence[Asked], expected: Sequence[str], seed: int) -> None:
+def schedule(painter: Painter, asked: Sequence[PaintRequest], expected: Sequence[str], seed: int) -> None:
     """Jobs come at random turns from random clients, a third are cancelled on the way, and one call breaks."""
     dice, engine = random.Random(seed), engine_of(painter)
     order = [dice.randrange(len(asked)) for _ in range(dice.randint(2, 5))]
@@ -93,9 +100,22 @@ def schedule(painter: Painter, asked: Sequence[Asked], expected: Sequence[str], 
             assert digest(one.outcome.data) == expected[k], f"schedule {seed}, job {number}"
 
 
+@contextmanager
+def two_lanes() -> Iterator[None]:
+    """A painter whose graph is made in here draws in two lanes, whatever tests usually compute with."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 @cache
-def dalle() -> tuple[Painter, list[Asked], list[str]]:
-    painter = random_painter()
+def dalle() -> Solo:
+    with two_lanes():
+        painter = random_painter()
+        assert len(painter.graph["tokens"].worker.tiles) == 2  # type: ignore[attr-defined]
     changes: list[dict[str, Any]] = [
         {},
         {"guidance": 3.0},
@@ -121,12 +141,14 @@ def test_dalle_paints_the_same_in_500_schedules() -> None:
 
 
 @pytest.fixture(scope="module")
-def imagen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Painter, list[Asked], list[str]]:
+def imagen(tmp_path_factory: pytest.TempPathFactory) -> Solo:
     pytest.importorskip("transformers")
     from tests.recipes.imagens import save_random_imagen
 
     folder: Path = save_random_imagen(tmp_path_factory.mktemp("imagen") / "nano")
-    painter = load(folder, device="cpu")
+    with two_lanes():
+        painter = load(folder, device="cpu")
+        engine_of(painter)
     changes: list[dict[str, Any]] = [
         {"steps": 3}, {"steps": 4, "guidance": 1.0}, {"steps": 2, "sampler": "heun"}, {"steps": 3, "percentile": 0.9},
         {"steps": 3, "sampler": "ancestral"}, {"steps": 1},
@@ -136,12 +158,43 @@ def imagen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Painter, list[Aske
 
 
 @pytest.mark.parametrize("seed", range(FEW))
-def test_imagen_paints_the_same_in_any_schedule(imagen: tuple[Painter, list[Asked], list[str]], seed: int) -> None:
+def test_imagen_paints_the_same_in_any_schedule(imagen: Solo, seed: int) -> None:
     schedule(*imagen, seed)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_imagen_paints_the_same_in_500_schedules(imagen: tuple[Painter, list[Asked], list[str]]) -> None:
+def test_imagen_paints_the_same_in_500_schedules(imagen: Solo) -> None:
     for seed in range(MANY):
         schedule(*imagen, seed)
+
+
+@pytest.fixture(scope="module")
+def unclip(tmp_path_factory: pytest.TempPathFactory) -> tuple[Painter, list[PaintRequest], list[str]]:
+    pytest.importorskip("transformers")
+    from tests.recipes.unclips import save_random_unclip
+
+    painter = load(save_random_unclip(tmp_path_factory.mktemp("unclip") / "nano"), device="cpu")
+    changes: list[dict[str, Any]] = [
+        {"steps": 3, "prior_steps": 3}, {"steps": 2, "prior": "components"}, {"steps": 2, "guidance": 1.0},
+        {"steps": 3, "prior": "components", "prior_guidance": 2.0, "tries": 3},
+        {"steps": 2, "sampler": "ancestral", "prior_guidance": 3.0, "prior_sampler": "heun"},
+        {"steps": 2, "prior": "none", "text": False},
+    ]  # fmt: skip
+    asked = requests(painter, changes)
+    return painter, asked, [alone(painter, one) for one in asked]
+
+
+@pytest.mark.parametrize("seed", range(FEW))
+def test_unclip_paints_the_same_in_any_schedule(
+    unclip: tuple[Painter, list[PaintRequest], list[str]], seed: int
+) -> None:
+    assert len(set(unclip[2])) == len(unclip[2]), "settings that make no difference would prove nothing"
+    schedule(*unclip, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_unclip_paints_the_same_in_500_schedules(unclip: tuple[Painter, list[PaintRequest], list[str]]) -> None:
+    for seed in range(MANY):
+        schedule(*unclip, seed)

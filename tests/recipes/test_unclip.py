@@ -6,19 +6,23 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from pinxit.config import override
 from pinxit.data.vectors import Vectors
 from pinxit.errors import CheckpointError, DataError, UsageError
+from pinxit.functional.bsr import gaussian_blur
 from pinxit.functional.vectors import norms
-from pinxit.models.prior import TokenPrior
+from pinxit.models.prior import TokenPrior, build_prior
 from pinxit.models.prior_decoder import PriorDecoder
-from pinxit.recipes.diffusion.task import DiffusionTask
+from pinxit.models.unet import UNet
+from pinxit.recipes.diffusion.task import NOISING, DiffusionTask, signed
 from pinxit.recipes.unclip.config import PriorSampling, UnclipConfig
 from pinxit.recipes.unclip.imagine import Imagination
 from pinxit.recipes.unclip.open import open_imaginer, open_space
@@ -36,7 +40,7 @@ pytest.importorskip("transformers")
 from tests.recipes.imagens import save_random_imagen
 from tests.recipes.unclips import planned, tiny_config
 
-NETWORKS = ("prior", "components", "decoder")
+NETWORKS = ("prior", "components", "decoder", "upsampler")
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +79,10 @@ def test_all_stages_leave_a_checkpoint_that_imagines(run: UnclipRun) -> None:
         open_imaginer(kept, prior="decoder")
 
 
-@pytest.mark.parametrize("after", ["prior", "components", "decoder"])
+@pytest.mark.parametrize("after", NETWORKS)
 def test_stopped_and_resumed_is_straight_through(run: UnclipRun, tmp_path: Path, after: str) -> None:
     """A network is stopped half-way by its plan; the same command, given the whole plan, ends with the same weights."""
-    names = ("run.json", "pictures", "seen", "texts", "vectors", "space")
+    names = ("run.json", "pictures", "seen", "upsampler-pictures", "texts", "vectors", "space")
     halfway = UnclipRun(tmp_path / "run", run.config, "cpu", progress=False)
     for name in names:
         place = run.folder / name
@@ -87,7 +91,7 @@ def test_stopped_and_resumed_is_straight_through(run: UnclipRun, tmp_path: Path,
         elif place.exists():
             halfway.folder.mkdir(exist_ok=True)
             shutil.copy(place, halfway.folder / name)
-    task: PriorTask | DiffusionTask = halfway.decoder_task() if after == "decoder" else halfway.prior_task(after)
+    task = halfway.task(after)
     plan = halfway.plan(after)
     fit(task, plan, halfway.path(after), "cpu", progress=False, stop_after=16)
     assert states.read_progress(halfway.path(after)).images == 16
@@ -281,6 +285,14 @@ def test_a_kept_space_is_the_checkpoints(run: UnclipRun) -> None:
         (["priors.prior.drop=2"], r"priors\.prior\.drop must be from 0 to 1"),
         (["imagining.prior=none"], "is none of the priors; choose from prior, components"),
         (["text.stored=0", 'text.learned={"width": 32, "heads": 4}'], r"text\.learned must be null"),
+        (["upsamplers.upsampler.low=8"], r"upsampler\.low=8 must equal decoder\.size=16"),
+        (["upsamplers.upsampler.name=prior"], "'prior' cannot name a network"),
+        (
+            [f"upsamplers.upsampler.unet.{one}" for one in ("image_tokens=0", "image=6")],
+            "an upsampler is told no embedding",
+        ),
+        (["upsamplers.upsampler.unet.augmentation=true"], r"\(low=16, corrupt=blur\) cannot have .*augmentation=true"),
+        (["upsamplers.upsampler.corrupt=noise"], r"make unet\.low_res=3 and unet\.augmentation=true"),
         (["priors.prior.name=vectors"], "'vectors' cannot name a prior"),
         (["priors.prior.name=components"], "each name once"),
         (['priors.prior.diffusion={"prediction":"eps","variance":"learned","steps":10}'], "variance must be fixed"),
@@ -293,9 +305,11 @@ def test_parts_that_do_not_fit_are_refused(config: UnclipConfig, changes: Sequen
 
 def test_a_plan_of_no_images_leaves_a_prior_out(config: UnclipConfig, tmp_path: Path) -> None:
     only = UnclipRun(tmp_path, override(config, ["priors.components.plan.images=0"]), "cpu", False)
-    assert only.trained == ("prior", "decoder")
+    assert only.trained == ("prior", "decoder", "upsampler")
     with pytest.raises(UsageError, match="no prior has pictures to learn from"):
         train(UnclipRun(tmp_path, override(only.config, ["priors.prior.plan.images=0"]), "cpu", False))
+    with pytest.raises(UsageError, match=r"upsamplers\.upsampler\.plan\.images=0 keeps what a checkpoint brought"):
+        train(UnclipRun(tmp_path, override(config, ["upsamplers.upsampler.plan.images=0"]), "cpu", False))
     with pytest.raises(UsageError, match=r"decoder\.plan\.images=0 keeps what a checkpoint brought"):
         train(UnclipRun(tmp_path, override(config, ["decoder.plan.images=0"]), "cpu", False))
 
@@ -305,3 +319,72 @@ def test_presets_are_what_they_say() -> None:
     article = paper()
     assert article.space.components == 319 and article.prior("prior").network.width == 2048
     assert article.decoder.diffusion.variance == "learned" and article.text.drop == 0.5 and article.drop_image == 0.1
+
+
+def test_the_articles_sizes() -> None:
+    """Table 3: 1 B, 3.5 B with 1.2 B of them a text encoder that is none of the decoder here, 700 M and 300 M."""
+    config = paper()
+    with torch.device("meta"):
+        nets = [UNet(one.unet) for one in (config.decoder, *config.upsamplers)]
+        priors = [build_prior(one.network) for one in config.priors]
+    sizes = [sum(parameter.numel() for parameter in net.parameters()) / 1e9 for net in (*nets, *priors)]
+    assert sizes == pytest.approx([2.26, 0.73, 0.28, 1.23, 0.81], abs=0.01)
+    assert not any("attention.qkv" in name for net in nets[1:] for name, _ in net.named_parameters())
+    first, second = config.upsamplers
+    assert (first.corrupt, second.corrupt, first.crop, second.crop) == ("blur", "bsr", 64, 256)
+    assert not first.unet.conditions().keys() - {"low_res"}
+
+
+@pytest.mark.parametrize("how", ["blur", "bsr"])
+def test_an_upsampler_learns_on_damaged_pictures_and_paints_from_plain_ones(run: UnclipRun, how: Any) -> None:
+    """In training the smaller picture is blurred or worn, and no level of noise is told."""
+    config = replace(run.config.upsamplers[0], corrupt=how)
+    task = DiffusionTask("upsampler", config, 0, (12, 32), run.upsampler_task("upsampler").bank)
+    told: list[dict[str, Tensor]] = []
+    task.unet.register_forward_hook(lambda _, given, answer: told.append(given[2]))
+    batch = task.batch(whole(0, 8))
+    task.loss(batch, whole(0, len(batch["pictures"])))
+    (conditions,) = told
+    assert conditions.keys() == {"low_res"} and conditions["low_res"].shape == (8, 3, 16, 16)
+    small = avg_pool2d(signed(batch["pictures"]), 2)
+    plain = NOISING.plain(small, 16)["low_res"]
+    assert not torch.allclose(conditions["low_res"], plain, atol=1e-3)
+    if how == "blur":
+        torch.testing.assert_close(conditions["low_res"], NOISING.plain(gaussian_blur(small), 16)["low_res"])
+    repeated: list[dict[str, Tensor]] = []
+    task.unet.register_forward_hook(lambda _, given, answer: repeated.append(given[2]))
+    task.loss(batch, whole(0, len(batch["pictures"])))
+    assert torch.equal(repeated[0]["low_res"], conditions["low_res"]), "a function of the position"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_small_one_learns_from_the_world(tmp_path: Path) -> None:
+    """`pinxit train unclip --preset nano --data world:small` with the shipped CLIP: no network is as at the start.
+
+    The prior tells more than the mean of all embeddings and more with its own caption than with another's; the decoder
+    draws better for its own picture's embedding than for another's, and than for none.
+    """
+    changes = ["decoder.pictures=4000", "priors.prior.plan.images=40000", "decoder.plan.images=16000", "whole=1.0"]
+    changes += ["priors.components.plan.images=0", "upsamplers.upsampler.plan.images=512"]
+    run = UnclipRun(tmp_path / "run", override(nano(), changes), "cpu", progress=False)
+    assert train(run).finished == run.stages
+    prior, decoder = run.prior_task("prior"), run.decoder_task()
+    prior.prior.load_state_dict(weights(run, "prior"))
+    decoder.unet.load_state_dict(weights(run, "decoder"))
+    batch, other = prior.batch(whole(0, 256)), prior.batch(whole(4096, 256))
+    names = run.config.prior("prior").network.conditions()
+    with torch.no_grad():
+        own = float(prior.loss(batch, whole(0, 256))[0])
+        swapped = float(prior.loss(batch | {name: other[name] for name in names}, whole(0, 256))[0])
+        assert own < 0.7 * float(batch["embedding"].square().mean()) and own < 0.8 * swapped
+        batch, losses = decoder.batch(whole(0, 256)), {}
+        batch |= {"mask": torch.zeros_like(batch["mask"]), "image": run.pairs.seen(range(256))}
+        batch["pictures"] = torch.from_numpy(np.array(run.bank().pictures[:256]))
+        for name, image in {
+            "own": batch["image"],
+            "none": batch["image"] * 0,
+            "other": batch["image"].roll(1, 0),
+        }.items():
+            losses[name] = float(decoder.loss(batch | {"image": image}, whole(0, 256))[0])
+    assert losses["own"] < 0.95 * losses["none"] and losses["own"] < 0.8 * losses["other"], losses

@@ -16,6 +16,7 @@ from pinxit.functional.samplers import Denoised
 from pinxit.functional.vectors import dots, norms, unit
 from pinxit.models.prior import DiffusionPrior, PriorConfig, TokenPrior, build_prior
 from pinxit.models.prior_decoder import PriorDecoder
+from pinxit.pipelines.coroutine import run_to_end
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
 from pinxit.recipes.unclip.config import PriorSampling
 from pinxit.recipes.unclip.denoiser import PriorDenoiser
@@ -65,7 +66,7 @@ def told(rows: int) -> dict[str, Tensor]:
 def test_a_gaussian_is_drawn_as_it_is(sampler: str) -> None:
     about = PriorSampling(sampler=sampler, steps=60)
     rows = 4000
-    found = by_diffusion(Gaussian(), X0, told(rows), about, 3, 0)
+    found = run_to_end(by_diffusion(Gaussian(), X0, told(rows), about, 3, 0))
     error = 5 / math.sqrt(rows)
     assert ((found.mean(0) - Gaussian.mean).abs() < error * Gaussian.spread).all()
     torch.testing.assert_close(found.std(0), Gaussian.spread, rtol=0.08, atol=0)
@@ -75,16 +76,16 @@ def test_guidance_moves_the_mean_and_1_is_none() -> None:
     """Of Gaussians that differ in the mean alone, guidance g draws N(g mean, spread^2)."""
     about, rows = PriorSampling(sampler="dpm++2m", steps=60), 2000
     plain, guided = Gaussian(), Gaussian()
-    without = by_diffusion(plain, X0, told(rows), about, 0, 0)
-    twice = by_diffusion(guided, X0, told(rows), replace(about, guidance=2.0), 0, 0)
+    without = run_to_end(by_diffusion(plain, X0, told(rows), about, 0, 0))
+    twice = run_to_end(by_diffusion(guided, X0, told(rows), replace(about, guidance=2.0), 0, 0))
     assert set(plain.rows) == {rows} and set(guided.rows) == {2 * rows}
     torch.testing.assert_close(twice - without, Gaussian.mean.expand(rows, 3), atol=0.02, rtol=0)
-    near = by_diffusion(Gaussian(), X0, told(rows), replace(about, guidance=1 + 1e-6), 0, 0)
+    near = run_to_end(by_diffusion(Gaussian(), X0, told(rows), replace(about, guidance=1 + 1e-6), 0, 0))
     torch.testing.assert_close(near, without, atol=1e-4, rtol=0)
 
 
 def test_predictions_are_clipped() -> None:
-    found = by_diffusion(Gaussian(), X0, told(50), PriorSampling(steps=8, limit=0.4), 0, 0)
+    found = run_to_end(by_diffusion(Gaussian(), X0, told(50), PriorSampling(steps=8, limit=0.4), 0, 0))
     assert found.abs().max() <= 0.4 and (found[:, 0] == 0.4).any()
 
 
@@ -141,8 +142,8 @@ def test_guidance_leads_away_from_what_is_drawn_without_a_caption(config: PriorC
     def drawn(guidance: float, told_: dict[str, Tensor] = rows) -> Tensor:
         changed = replace(about, guidance=guidance)
         if isinstance(prior, TokenPrior):
-            return by_tokens(prior, here, told_, changed, 0, 0)
-        return by_diffusion(PriorDenoiser(prior, X0, CPU), X0, told_, changed, 0, 0)
+            return run_to_end(by_tokens(prior, here, told_, changed, 0, 0))  # type: ignore[no-any-return]
+        return run_to_end(by_diffusion(PriorDenoiser(prior, X0, CPU), X0, told_, changed, 0, 0))  # type: ignore[no-any-return]
 
     with torch.no_grad():
         torch.testing.assert_close(drawn(0.0), drawn(1.0, without_caption(rows)))
@@ -156,7 +157,7 @@ def test_components_are_drawn_by_their_probabilities() -> None:
     assert isinstance(prior, TokenPrior)
     told_ = {name: tensor.expand(rows, *tensor.shape) for name, tensor in caption().items()}
     with torch.no_grad():
-        found = by_tokens(prior, here, told_, PriorSampling(), 0, 0)
+        found = run_to_end(by_tokens(prior, here, told_, PriorSampling(), 0, 0))
         two = {name: tensor[:2] for name, tensor in told_.items()}
         wanted = PriorDecoder(prior, two, torch.tensor([2, 3])).logits.softmax(1).mean(0)
     codes = here.buckets.quantise(found)[:, 0]
@@ -170,7 +171,7 @@ def test_the_greedy_walk_takes_the_likeliest_component_every_time() -> None:
     assert isinstance(prior, TokenPrior)
     told_ = {name: tensor[None] for name, tensor in caption().items()}
     with torch.no_grad():
-        found = by_tokens(prior, here, told_, PriorSampling(tries=1, temperature=0.0, likeness=1.0), 0, 0)
+        found = run_to_end(by_tokens(prior, here, told_, PriorSampling(tries=1, temperature=0.0, likeness=1.0), 0, 0))
         codes = here.buckets.quantise(found)
         assert torch.equal(prior(told_, torch.tensor([3]), codes).argmax(2), codes)
 

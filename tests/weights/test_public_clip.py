@@ -13,13 +13,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-import peers
 from pinxit.errors import CheckpointError
 from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
 from pinxit.weights.clip_export import save_transformers_clip
 from pinxit.weights.clip_names import hf_names, openai_names
 from pinxit.weights.clip_settings import OPEN_CLIP_TEXT, OPEN_CLIP_VISION, check_settings, open_clip_look
 from pinxit.weights.public_clip import load_public_clip
+from tests.weights import answers
+from tests.weights.answers import TOWERS
 
 SMALL = CLIPConfig(
     embed=24,
@@ -182,37 +183,23 @@ def test_folders_of_open_clip(tmp_path: Path, quick: bool) -> None:
     same(opened, model)
 
 
-@pytest.mark.parametrize("quick", [False, True])
-@pytest.mark.parametrize("tower", ["vit", "resnet"])
-def test_outputs_equal_open_clip(tmp_path: Path, quick: bool, tower: str) -> None:
-    """Its own model, its own files, its own way to pool the text."""
-    try:
-        open_clip = peers.open_clip()
-    except ImportError as error:
-        pytest.skip(f"open_clip does not import: {error}")
-    config = SMALL if tower == "vit" else RESNET
-    vision: dict[str, Any]
-    text = {"context_length": 12, "vocab_size": 60, "width": config.text.width, "heads": config.text.heads}
-    text["layers"] = config.text.layers
-    if tower == "vit":
-        vision = {"image_size": 32, "patch_size": 8, "width": 64, "layers": 2, "head_width": 64}
-    else:
-        vision = {"image_size": 64, "layers": list(RESNET.vision.stages), "width": 16, "head_width": 64}
-    torch.manual_seed(0)
-    peer = open_clip.CLIP(embed_dim=24, vision_cfg=dict(vision), text_cfg=dict(text), quick_gelu=quick).eval()
-    for name, tensor in peer.state_dict().items():
-        if tensor.is_floating_point() and tensor.ndim and "var" not in name:
-            tensor.add_(0.1 * torch.randn_like(tensor))
-    save_file({name: t.contiguous() for name, t in peer.state_dict().items()}, tmp_path / "open_clip_model.safetensors")
-    about = {"model_cfg": {"embed_dim": 24, "quick_gelu": quick, "vision_cfg": vision, "text_cfg": text}}
-    about["preprocess_cfg"] = {"mean": [0.0] * 3, "std": [1.0] * 3}
-    (tmp_path / "open_clip_config.json").write_text(json.dumps(about))
-    pictures, ids = inputs(config)
+@pytest.mark.parametrize("activation", ["gelu", "quickgelu"])
+@pytest.mark.parametrize("tower", TOWERS)
+def test_outputs_equal_open_clip(tmp_path: Path, activation: str, tower: str) -> None:
+    """Its own names and shapes of weights, its own way to pool the text; its answers are stored."""
+    told = answers.stored("open_clip")[f"{tower} {activation}"]
+    vision, text = TOWERS[tower]
+    save_file(answers.weights(told["shapes"]), tmp_path / "open_clip_model.safetensors")
+    about: dict[str, Any] = {"embed_dim": 24, "quick_gelu": activation == "quickgelu"}
+    look = {"mean": [0.0] * 3, "std": [1.0] * 3}
+    (tmp_path / "open_clip_config.json").write_text(
+        json.dumps({"model_cfg": about | {"vision_cfg": vision, "text_cfg": text}, "preprocess_cfg": look})
+    )
     opened = load_public_clip(tmp_path)
-    with torch.no_grad():
-        wanted = peer.encode_image(pictures, normalize=True), peer.encode_text(ids, normalize=True)
-    torch.testing.assert_close(opened.encode_image(pictures), wanted[0], atol=1e-5, rtol=0)
-    torch.testing.assert_close(opened.encode_text(ids), wanted[1], atol=1e-5, rtol=0)
+    seen = opened.encode_image(answers.pictures(3, vision["image_size"]))
+    torch.testing.assert_close(seen, torch.tensor(told["pictures"]), atol=1e-5, rtol=0)
+    read = opened.encode_text(answers.token_ids())
+    torch.testing.assert_close(read, torch.tensor(told["texts"]), atol=1e-5, rtol=0)
 
 
 def test_a_bare_file_must_tell_its_activation(tmp_path: Path) -> None:

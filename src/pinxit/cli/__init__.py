@@ -9,7 +9,25 @@ from typing import Annotated
 import typer
 
 from pinxit import __version__
-from pinxit.cli import audit, classify, complete, data, eval, paint, plan, probe, recipes, search, train
+from pinxit.cli import (
+    audit,
+    blend,
+    classify,
+    complete,
+    data,
+    edit,
+    eval,
+    paint,
+    plan,
+    probe,
+    recipes,
+    reconstruct,
+    search,
+    serve,
+    shift,
+    train,
+    vary,
+)
 from pinxit.errors import PinxitError
 from pinxit.texts import printable
 
@@ -22,6 +40,12 @@ app = typer.Typer(
 )
 app.command("paint")(paint.paint)
 app.command("complete")(complete.complete)
+app.command("edit")(edit.edit)
+app.command("vary")(vary.vary)
+app.command("blend")(blend.blend)
+app.command("shift")(shift.shift)
+app.command("reconstruct")(reconstruct.reconstruct)
+app.command("serve")(serve.serve)
 app.command("recipes")(recipes.recipes)
 app.command("plan")(plan.plan)
 app.command("classify")(classify.classify)

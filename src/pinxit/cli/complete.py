@@ -27,7 +27,7 @@ from pinxit.cli.painter_settings import Changes, settings_of, settled
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
-    from pinxit.recipes.painting import Watch
+    from pinxit.recipes.jobs import Watch
     from pinxit.types import Ranked
 
 

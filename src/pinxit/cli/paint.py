@@ -25,10 +25,12 @@ from pinxit.cli.paint_options import (
 from pinxit.cli.painter_settings import Changes, settings_of, settled
 from pinxit.errors import UsageError
 from pinxit.files import read_lines
+from pinxit.weights.zoo import PAINTERS
 
 if TYPE_CHECKING:
     from pinxit.recipes.diffusion.upsampler import Upsampler
-    from pinxit.recipes.painting import Painter, Watch
+    from pinxit.recipes.jobs import Watch
+    from pinxit.recipes.painting import Painter
     from pinxit.types import Ranked
 
 
@@ -37,9 +39,11 @@ class Recipe(StrEnum):
 
     dalle = "dalle"
     imagen = "imagen"
+    unclip = "unclip"
 
 
-SHIPPED = {Recipe.dalle: "tiny", Recipe.imagen: "imagen-tiny"}
+SHIPPED = {Recipe(name): checkpoint for name, checkpoint in PAINTERS.items()}
+RANKER = "tiny"  # the CLIP that compares
 
 
 def paint(
@@ -56,7 +60,8 @@ def paint(
     guidance: Guidance = None,
     temperature: Temperature = None,
     steps: Annotated[
-        int | None, typer.Option(help="imagen: how often the picture is denoised.", show_default="the checkpoint's")
+        int | None,
+        typer.Option(help="imagen, unclip: how often the picture is denoised.", show_default="the checkpoint's"),
     ] = None,
     changes: Changes = None,
     ranker: Annotated[
@@ -72,7 +77,7 @@ def paint(
         typer.Option(
             min=0,
             help="Enlarge the kept pictures to so many pixels a side with an upsampler; 0: do not.",
-            show_default="as large as it can, for imagen",
+            show_default="as large as it can, for imagen and unclip; 0 with --compare",
         ),
     ] = None,
     upsampler: Annotated[
@@ -90,6 +95,14 @@ def paint(
     ] = None,
     device: Device = "auto",
     int8: Int8 = False,
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare",
+            help="Paint by all systems that are installed (by --checkpoint in its system's place), ranked by one CLIP "
+            "on one sheet.",
+        ),
+    ] = False,
 ) -> None:
     """Paint a sentence: draw candidates, rank them with CLIP, keep the best.
 
@@ -103,13 +116,29 @@ def paint(
       pinxit paint "two yellow squares" --recipe imagen --steps 25 --guidance 3
       pinxit paint "two yellow squares" --set top_k=16 --set agreement=0
       pinxit paint "a red car on a beach" --upscale 256
+      pinxit paint "a red car on a beach" --compare
     """
     from pinxit.api import load
     from pinxit.cli import progress
+    from pinxit.cli.compare import Asked, systems
+    from pinxit.cli.compare import compare as compare_systems
     from pinxit.cli.paint_output import draw_and_write
 
     texts = _prompts(prompt, prompts)
     given = settings_of(changes, guidance=guidance, temperature=temperature, steps=steps)
+    if compare:
+        if recipe is not None or int8:
+            raise UsageError("--compare paints by all systems: leave out --recipe and --int8.")
+
+        def opened(name: str) -> Painter:
+            return load(name, device=device, ranker=ranker or RANKER)
+
+        def enlarging(painter: Painter) -> Upsampler | None:
+            return _enlarger(painter, upscale or 0, upsampler, device)
+
+        of = systems(_installed(checkpoint), opened, enlarging, given)
+        compare_systems(of, Asked(texts, candidates, keep, seed), out, as_json, strict)
+        return
     named = checkpoint or SHIPPED[recipe or Recipe.dalle]
     _check_choice(named, ranker, candidates, keep)
     painter = load(named, device=device, int8=int8, recipe=None if recipe is None else recipe.value, ranker=ranker)
@@ -128,6 +157,24 @@ def paint(
         return painter.paint_each([(text, seed) for text in texts], watch=watch, **how)
 
     draw_and_write(painter, texts, draw, out, settings | facts, as_json)
+
+
+def installed() -> dict[str, str]:
+    """The shipped checkpoints that are here, by recipe."""
+    from pinxit.weights.zoo import shipped
+
+    return {recipe.value: name for recipe, name in SHIPPED.items() if name in shipped()}
+
+
+def _installed(checkpoint: str | None) -> dict[str, str]:
+    """What is compared: all that is installed, one of them replaced by `checkpoint`, or that besides."""
+    from pinxit.weights.checkpoint import open_checkpoint
+    from pinxit.weights.zoo import find, is_deepfloyd
+
+    if checkpoint is None:
+        return installed()
+    recipe = "deepfloyd" if is_deepfloyd(checkpoint) else open_checkpoint(find(checkpoint)).recipe
+    return installed() | {recipe: checkpoint}
 
 
 def _check_choice(checkpoint: str, ranker: str | None, candidates: int, keep: int) -> None:

@@ -17,7 +17,8 @@ from pinxit.files import check_writable
 from pinxit.pictures import write_png
 
 if TYPE_CHECKING:
-    from pinxit.recipes.painting import Painter, Watch
+    from pinxit.recipes.jobs import Watch
+    from pinxit.recipes.painting import Painter
     from pinxit.types import Ranked
 
 PICTURE = re.compile(r"\d+-seed\d+-candidate\d+\.png")
@@ -32,7 +33,7 @@ def draw_and_write(
     as_json: bool,
 ) -> None:
     """Write a folder for each text as its pictures come, and say where; `draw` gives them in the order of `texts`."""
-    facts = painter.told(settings) | painter.provenance
+    facts = painter.facts(settings)
     folders = [out / folder_name(text, facts) for text in texts]
     for folder in folders:
         check_writable(folder)
@@ -64,11 +65,12 @@ def write_results(folder: Path, prompt: str, ranked: Sequence[Ranked], settings:
 
     No other picture stays in `folder`.
     """
+    from pinxit.recipes.painting import picture_facts
+
     paths = []
     for place, item in enumerate(ranked, 1):
         path = folder / f"{place:02d}-seed{item.seed}-candidate{item.candidate}.png"
-        facts = {"prompt": prompt, "seed": item.seed, "candidate": item.candidate, "score": round(item.score, 6)}
-        write_png(path, item.picture, facts | settings)
+        write_png(path, item.picture, picture_facts(prompt, item, settings))
         paths.append(path)
     labels = [f"{item.score:.3f}  seed {item.seed}, candidate {item.candidate}" for item in ranked]
     whole = sheet([item.picture for item in ranked], labels, columns=min(4, len(ranked)))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pinxit.texts import printable
 
 if TYPE_CHECKING:
-    from pinxit.recipes.painting import Progress as Painted
+    from pinxit.recipes.jobs import PaintProgress
 
 PREVIEW_SECONDS = 1.0
 
@@ -41,7 +41,7 @@ def bar(label: str, total: float | None = None, unit: str = "") -> Iterator[Call
 
 
 @contextmanager
-def painting(label: str, preview: Path) -> Iterator[Callable[[Painted], None]]:
+def painting(label: str, preview: Path) -> Iterator[Callable[[PaintProgress], None]]:
     """A watcher to hand to `paint`: it moves the bar and rewrites `preview`, which is removed at the end.
 
     Where `preview` lies is said once, as soon as there is something to look at.
@@ -63,7 +63,7 @@ def painting(label: str, preview: Path) -> Iterator[Callable[[Painted], None]]:
         task = bar.add_task(label if len(label) <= 60 else label[:59] + "…", total=1.0)
         shown, told = time.monotonic(), False
 
-        def watch(painted: Painted) -> None:
+        def watch(painted: PaintProgress) -> None:
             nonlocal shown, told
             bar.update(task, completed=painted.share)
             if time.monotonic() - shown < PREVIEW_SECONDS:

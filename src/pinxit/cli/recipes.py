@@ -8,8 +8,14 @@ import typer
 
 from pinxit.cli.console import print_lines
 from pinxit.cli.options import Device
-from pinxit.cli.paint import SHIPPED
+from pinxit.cli.paint import SHIPPED, Recipe, installed
 from pinxit.errors import UsageError
+
+CAN = {
+    Recipe.dalle: "paint, complete",
+    Recipe.imagen: "paint, enlarge",
+    Recipe.unclip: "paint, enlarge, edit, vary, blend, shift, reconstruct",
+}
 
 
 def recipes(
@@ -23,7 +29,7 @@ def recipes(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """List the recipes that paint with their shipped checkpoints, or print the graph or the settings of one.
+    """List the recipes with their shipped checkpoints and what they can, or print the graph or the settings of one.
 
     [bold]Examples[/bold]
 
@@ -36,7 +42,8 @@ def recipes(
     shipped = {recipe.value: name for recipe, name in SHIPPED.items()}
     asked = graph or settings
     if asked is None:
-        print_lines(*(f"{recipe}: {name}" for recipe, name in shipped.items()))
+        here = installed()
+        print_lines(*(f"{recipe}: {here.get(recipe, 'none installed')} ({can})" for recipe, can in CAN.items()))
         return
     from pinxit.api import load
     from pinxit.recipes.capabilities import upsampler_of

@@ -21,11 +21,11 @@ def with_holes(x_B3HW: Tensor, paint_BHW: Tensor) -> Tensor:
     return torch.cat([x_B3HW.masked_fill(paint, 0.0), paint.to(x_B3HW.dtype)], 1)
 
 
-def random_holes(count: int, side: int, draws: Draws) -> Tensor:
-    """bool [count, side, side] on the device of the draws: a box with its middle anywhere, or the whole picture."""
+def random_holes(count: int, side: int, draws: Draws, whole: float = WHOLE) -> Tensor:
+    """bool [count, side, side] on the device of the draws: a box with its middle anywhere, or all, a share `whole`."""
     draw = draws.uniform(count, 5)
     size = (LEAST + (1 - LEAST) * draw[:, :2]) * side
-    size = torch.where(draw[:, 4:] < WHOLE, 2.0 * side, size)
+    size = torch.where(draw[:, 4:] < whole, 2.0 * side, size)
     corner = draw[:, 2:4] * side - size / 2
     places = torch.arange(side, device=draw.device) + 0.5
     inside = (places >= corner[..., None]) & (places < (corner + size)[..., None])

@@ -48,6 +48,10 @@ class Engine(Travel):
         """Let go of one of its items, such as a candidate that is no longer wanted; its joins go on without it."""
         self._orders.put(lambda: self._drop(job, place))
 
+    def hasten(self, job: Job) -> None:
+        """Let a job come before all others of its client's."""
+        self._orders.put(lambda: self._hasten(job))
+
     def share(self, job: Job) -> float:
         """How far a job has come, 0 to 1."""
         if job.outcome is not None:
@@ -123,8 +127,12 @@ class Engine(Travel):
             self._failed(stage, tile, error)
         else:
             self._collect(stage, tile)
-        self.policy.charge(shares, self.clock() - began)
+        self._charge(stage, shares, self.clock() - began)
         return tile
+
+    def _charge(self, stage: Stage, shares: Sequence[tuple[Job, int]], seconds: float) -> None:
+        """What a call cost."""
+        self.policy.charge(shares, seconds)
 
     def _chosen(self, head: WorkItem) -> list[WorkItem]:
         """Who shares the head's call; what failed in company is tried alone."""
@@ -181,7 +189,7 @@ class Engine(Travel):
         for job in due:
             self.waiting.forget(job, previews=True)
             job.looked = now
-        for item in [item for item in seen if item.job in due]:
+        for item in [item for job in due for item in [one for one in seen if one.job is job][: job.looked_at]]:
             stage = self._stage(item)
             found = stage.worker.look(item.state)
             if found is not None and stage.shown:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 
@@ -63,6 +63,17 @@ class Graph:
     def with_more(self, other: Graph) -> Graph:
         """Both graphs' stages and routes in one, the other's where a name is in both."""
         return Graph([*(self.stages | other.stages).values()], self.routes | other.routes)
+
+    def under(self, name: str) -> Graph:
+        """The same with all names below `name`, so that it can stand beside others whose stages have the same ones."""
+        stages = [
+            replace(one, name=f"{name}/{one.name}", shown=one.shown and f"{name}/{one.shown}")
+            for one in self.stages.values()
+        ]
+        routes = {
+            f"{name}/{route}": [f"{name}/{stage}" for stage in stages_of] for route, stages_of in self.routes.items()
+        }
+        return Graph(stages, routes)
 
     def __str__(self) -> str:
         """Its routes, then a line a stage."""

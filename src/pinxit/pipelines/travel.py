@@ -102,6 +102,17 @@ class Travel:
         job.items, job.parked = set(), []
         job.outcome = self._tell(kind, job, data)
 
+    def _hasten(self, job: Job) -> None:
+        if self.jobs.get(job.number) is not job:
+            return
+        waiting = [item for items in self.waiting.lists.values() for _, item in items if item.job is job]
+        self.waiting.forget(job)
+        del self.jobs[job.number]
+        job.number = min(0, *self.jobs, 0) - 2  # never -1, which is that of a job that has not come
+        self.jobs[job.number] = job
+        for item in waiting:
+            self.waiting.add(item)
+
     def _show(self, job: Job, place: Place, value: Any) -> None:
         job.looks[place] = value
         self._tell("preview", job, (place, value))

@@ -21,6 +21,7 @@ class Job:
     weight: float = 1.0  # of the client's share of the machine
     deadline: float = math.inf  # by the engine's clock: dropped when it has not ended by then
     previews: float = math.inf  # seconds between two looks at what is under way; inf: none
+    looked_at: int | None = None  # items a look; None: all
     # -----
     number: int = -1  # of its arrival
     items: set[WorkItem] = field(default_factory=set)  # those that live

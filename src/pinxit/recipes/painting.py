@@ -1,65 +1,25 @@
-"""What every painter is, whatever draws inside: how it is asked and watched, and how its candidates are ranked."""
+"""What every painter is, whatever draws inside: how it is asked for pictures, and the settings it knows."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
-from torch import Tensor
-
 from pinxit.errors import UsageError
-from pinxit.models.clip import CLIP
 from pinxit.pipelines.engine import Engine
-from pinxit.pipelines.graph import Graph, Stage
-from pinxit.pipelines.lanes import tile_of
-from pinxit.pipelines.rank import best_first, encode_fixed, scores, to_tensor
-from pinxit.pipelines.work import Job, WorkItem
-from pinxit.pipelines.worker import Each, SideBySide
+from pinxit.pipelines.graph import Graph
+from pinxit.pipelines.work import Job
+from pinxit.recipes.jobs import PREVIEWS, PaintProgress, Watch, run_jobs
+from pinxit.recipes.ranking import Ranker
+from pinxit.recipes.requests import PaintRequest
 from pinxit.schema import checked
-from pinxit.text.tokenizers import Tokenizer
 from pinxit.types import Prompt, Ranked
 
 if TYPE_CHECKING:
     from pinxit.text.encoders import TextEncoder
     from pinxit.types import Picture
-
-CPU_PICTURES = 2  # that are decoded or looked at in one call (docs/log.md)
-PREVIEWS = 1.0  # seconds between two looks at what is under way
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far painting has come: `share` from 0 to 1, and the newest looks at the pictures under way."""
-
-    share: float
-    preview: Callable[[], list[Picture]]
-
-
-Watch = Callable[[Progress], None]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a job is to paint, for every stage to look up."""
-
-    prompt: Prompt
-    candidates: int = 1
-    keep: int | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    more: Any = None  # what one recipe alone knows, such as the picture that is completed
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A candidate on its way to be ranked."""
-
-    picture: Picture
-    bonus: float = 0.0  # of its score
-    seen: Any = None  # what the ranker sees in it
 
 
 class Enlarger(Protocol):
@@ -87,7 +47,7 @@ class Painter(ABC):
 
     @cached_property
     def graph(self) -> Graph:
-        """Its stages; the route `paint` takes an `Asked` to the kept pictures."""
+        """Its stages; the route `paint` takes a `PaintRequest` to the kept pictures."""
         return self._graph()
 
     @abstractmethod
@@ -121,6 +81,10 @@ class Painter(ABC):
         """What metadata tell of settings: all but those that others overrule."""
         return dict(settings)
 
+    def facts(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What metadata of pictures tell of how they were made, besides `picture_facts`."""
+        return self.told(settings) | self.provenance
+
     def paint(
         self, prompt: str, *, candidates: int = 16, keep: int | None = 4, seed: int = 0, **how: Any
     ) -> list[Ranked]:
@@ -142,9 +106,9 @@ class Painter(ABC):
         """`paint_each`, all at once: one list a prompt, in their order. `watch` hears of all of them together."""
         asked, ended = list(prompts), 0
 
-        def among(done: Progress) -> None:
+        def among(done: PaintProgress) -> None:
             assert watch is not None
-            watch(Progress((ended + done.share) / len(asked), done.preview))
+            watch(PaintProgress((ended + done.share) / len(asked), done.preview))
 
         found = []
         how |= {"candidates": candidates, "keep": keep, "watch": None if watch is None else among}
@@ -173,7 +137,26 @@ class Painter(ABC):
         """
         asked = [prompt if isinstance(prompt, Prompt) else Prompt(*prompt) for prompt in prompts]
         about = self._asked(asked, candidates, settings)
-        return self._serve([Asked(prompt, candidates, keep, about) for prompt in asked], watch, previews, upsampler)
+        return self._serve(
+            [PaintRequest(prompt, candidates, keep, about) for prompt in asked], watch, previews, upsampler
+        )
+
+    def asked(
+        self,
+        prompt: Prompt,
+        candidates: int = 16,
+        keep: int | None = 4,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        wordless: bool = False,
+    ) -> PaintRequest:
+        """What a job of the engine is to paint: nothing is computed yet. Raises UsageError as `paint_each` does.
+
+        `wordless`: the text may be empty, as a picture says what to paint.
+        """
+        return PaintRequest(
+            prompt, candidates, keep, self._asked([] if wordless else [prompt], candidates, settings or {})
+        )
 
     def rank(self, prompt: Prompt, pictures: Sequence[Picture], **settings: Any) -> list[Ranked]:
         """Candidates 0, 1, 2 ... of a prompt, best first, as `paint` ranks them by these settings."""
@@ -181,13 +164,18 @@ class Painter(ABC):
         return self.ranker.ranked(prompt.text, prompt.seed, pictures, agreement=agreement)
 
     def _serve(
-        self, asked: Sequence[Asked], watch: Watch | None, previews: float = PREVIEWS, upsampler: Enlarger | None = None
+        self,
+        requests: Sequence[PaintRequest],
+        watch: Watch | None,
+        previews: float = PREVIEWS,
+        upsampler: Enlarger | None = None,
     ) -> Generator[list[Ranked], None, None]:
-        engine, route = self._engine, [*self.graph.routes["paint"]]
+        engine, further = self._engine, tuple[str, ...]()
         if upsampler is not None:
             engine.graph = engine.graph.with_more(upsampler.graph)
-            route += upsampler.graph.routes["enlarge"]
-        return served(engine, [Job([(route, None)], request=one) for one in asked], watch, previews)
+            further = upsampler.graph.routes["enlarge"]
+        jobs = [Job([((*self.graph.routes[one.route], *further), None)], request=one) for one in requests]
+        return run_jobs(engine, jobs, watch, previews)
 
     @cached_property
     def _engine(self) -> Engine:
@@ -202,105 +190,13 @@ class Painter(ABC):
         return self.settled(given)
 
 
+def picture_facts(prompt: str, one: Ranked, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What the metadata of a picture tell."""
+    own = {"prompt": prompt, "seed": one.seed, "candidate": one.candidate, "score": round(one.score, 6)}
+    return own | dict(facts)
+
+
 def check_known(given: Iterable[str], known: Collection[str]) -> None:
     """Raise UsageError for the name of a setting that there is not."""
     if unknown := [name for name in given if name not in known]:
         raise UsageError(f"there is no setting '{unknown[0]}' here: choose from {', '.join(known)}.")
-
-
-def served(
-    engine: Engine, jobs: Sequence[Job], watch: Watch | None, previews: float = PREVIEWS
-) -> Generator[list[Any], None, None]:
-    """The jobs' results, in their order; the engine turns while the next one is waited for.
-
-    `watch` hears how far that one has come. Raises the error of a job that failed. Whatever ends it early, the jobs
-    that are left are let go.
-    """
-    for job in jobs:
-        engine.submit(job)
-    try:
-        for job in jobs:
-            job.previews = previews if watch is not None else job.previews
-            while job.outcome is None:
-                turned = engine.turn()
-                assert turned or job.outcome is not None, "what is asked for can be done"
-                if watch is not None:
-                    watch(Progress(engine.share(job), partial(_shown, job)))
-            if isinstance(job.outcome.data, Exception):
-                raise job.outcome.data
-            yield job.outcome.data
-    finally:
-        for job in jobs:
-            engine.cancel(job)
-        engine.settle()
-
-
-def _shown(job: Job) -> list[Picture]:
-    return [job.looks[place].picture for place in sorted(job.looks)]
-
-
-def ranking(ranker: Ranker, lanes: SideBySide) -> list[Stage]:
-    """The stages that turn `Drawn` candidates into the kept ones, best first."""
-
-    def look(items: Sequence[WorkItem]) -> list[Drawn]:
-        pictures = [item.value.picture for item in items]
-        seen = zip(items, ranker.look(pictures), strict=True)
-        return [Drawn(item.value.picture, item.value.bonus, one) for item, one in seen]
-
-    def best(item: WorkItem) -> list[Ranked]:
-        asked, met = item.job.request, item.value
-        drawn, numbers = [one.value for one in met], [one.place[-1] for one in met]
-        prompt, agreement = asked.prompt, asked.settings["agreement"]
-        return ranker.best(prompt.text, prompt.seed, drawn, agreement, numbers)[: asked.keep]
-
-    one_by_one = Each(lambda items: [best(item) for item in items], lanes=lanes)
-    return [Stage("look", Each(look, ranker.batch, lanes), weight=0.05), Stage("rank", one_by_one, gather=True)]
-
-
-class Ranker:
-    """CLIP with its tokenizer as a judge of candidates, in batches of one fixed shape."""
-
-    def __init__(self, clip: CLIP, tokenizer: Tokenizer, device: torch.device) -> None:
-        self.clip, self.tokenizer, self.device, self.batch = clip, tokenizer, device, tile_of(device, CPU_PICTURES)
-
-    @property
-    def scale(self) -> float:
-        """What cosines are multiplied by to give logits."""
-        return float(self.clip.scale())
-
-    @torch.inference_mode()
-    def look(self, pictures: Sequence[Picture]) -> Sequence[Tensor | None]:
-        """What it sees in each: a vector, whatever stands beside it."""
-        return list(encode_fixed(self._encode_image, to_tensor(pictures).to(self.device), self.batch))
-
-    @torch.inference_mode()
-    def best(
-        self,
-        text: str,
-        seed: int,
-        drawn: Sequence[Drawn],
-        agreement: float = 0.0,
-        candidates: Sequence[int] | None = None,
-    ) -> list[Ranked]:
-        """Those it has looked at (None: candidates 0, 1, 2 ...), best first (`pipelines.rank.scores`, plus bonus)."""
-        ids = torch.from_numpy(self.tokenizer.encode_clip([text], self.clip.config.text.tokens)).to(self.device)
-        found = scores(torch.stack([one.seen for one in drawn]), self.clip.encode_text(ids)[0], agreement)
-        bonus = [one.bonus for one in drawn]
-        return best_first([one.picture for one in drawn], seed, found, bonus, candidates)
-
-    def ranked(self, text: str, seed: int, pictures: Sequence[Picture], agreement: float = 0.0) -> list[Ranked]:
-        """Candidates 0, 1, 2 ... best first."""
-        seen = zip(pictures, self.look(pictures), strict=True)
-        return self.best(text, seed, [Drawn(picture, seen=one) for picture, one in seen], agreement)
-
-    @cached_property
-    def _encode_image(self) -> Callable[[Tensor], Tensor]:
-        side = self.clip.config.vision.size
-
-        def encode(pictures: Tensor) -> Tensor:
-            if pictures.shape[-1] != side:
-                shape = (side, side)
-                pictures = torch.nn.functional.interpolate(pictures, shape, mode="bicubic", antialias=True).clamp(0, 1)
-            return self.clip.encode_image(pictures)
-
-        return encode

@@ -7,6 +7,8 @@ from pathlib import Path
 from pinxit.errors import CheckpointError
 
 SHIPPED = Path(__file__).parent / "shipped"
+PAINTERS = {"dalle": "tiny", "imagen": "imagen-tiny", "unclip": "unclip-tiny"}
+"""Recipes and the shipped checkpoints that paint by them; an installation may lack some."""
 
 
 def shipped() -> list[str]:

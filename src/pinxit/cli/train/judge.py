@@ -26,7 +26,7 @@ def train_judge(
     changes: Changes = None,
     device: Device = "auto",
 ) -> None:
-    """Train the judge of `pinxit eval world` on renders of the world's train split.
+    """Train the judge of `pinxit eval world` on renders of the world.
 
     [bold]Examples[/bold]
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from pinxit.pipelines.rank import best_first, scores
 from pinxit.recipes.clip.encoder import ClipEncoder
-from pinxit.recipes.painting import CPU_PICTURES, Drawn, Ranker
+from pinxit.recipes.ranking import CPU_PICTURES, Ranker
+from pinxit.recipes.requests import Candidate
 from pinxit.types import Ranked
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ class AnyRanker(Ranker):
         """What cosines are multiplied by to give logits."""
         return 1.0 if self.encoder is None else self.encoder.scale
 
-    def look(self, pictures: Sequence[Picture]) -> Sequence[Tensor | None]:
-        """What it sees in each: a vector, whatever stands beside it; None where nobody looks."""
+    def embed(self, pictures: Sequence[Picture]) -> Sequence[Tensor | None]:
+        """An embedding [E] of each; None without a CLIP."""
         return (
             [None] * len(pictures) if self.encoder is None else list(torch.from_numpy(self.encoder.pictures(pictures)))
         )
@@ -38,13 +39,13 @@ class AnyRanker(Ranker):
         self,
         text: str,
         seed: int,
-        drawn: Sequence[Drawn],
+        drawn: Sequence[Candidate],
         agreement: float = 0.0,
         candidates: Sequence[int] | None = None,
     ) -> list[Ranked]:
-        """Those it has looked at (None: candidates 0, 1, 2 ...), best first (`pipelines.rank.scores`, plus bonus)."""
+        """Embedded candidates (numbers None: 0, 1, 2 ...), best first by `pipelines.rank.scores` plus bonus."""
         found = [0.0] * len(drawn)
         if self.encoder is not None:
             told = torch.from_numpy(self.encoder.texts([text], cut=True)[0])
-            found = scores(torch.stack([one.seen for one in drawn]), told, agreement)
+            found = scores(torch.stack([one.embedding for one in drawn]), told, agreement)
         return best_first([one.picture for one in drawn], seed, found, [one.bonus for one in drawn], candidates)

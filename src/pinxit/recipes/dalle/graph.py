@@ -1,4 +1,15 @@
-"""DALL-E as a graph: text -> codes by the token transformer -> pixels by the dVAE's decoder -> ranked by CLIP."""
+"""DALL-E as a graph: how a sentence becomes a picture.
+
+| stage | worker | from | to |
+|---|---|---|---|
+| `text` | `Each` | the job's `PaintRequest` | a `TokenRequest` a candidate: text tokens, seed, sampling settings |
+| `tokens` | `TokenWorker` | that | a `TokenResult`: the h x w codes that the transformer drew one after another |
+| `pixels` | `Each` | codes | a `Candidate`: the picture that the dVAE's decoder makes of them |
+| `embed` | `Each` | candidates | the same with their CLIP embeddings |
+| `rank` | `Each`, gathers | all candidates of the job | the kept ones as `Ranked`, best first |
+
+`pipelines.engine` moves items from stage to stage; a worker computes as many of one stage as its tile has rows for.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pinxit.data.transforms import to_pictures
+from pinxit.data.transforms import to_pictures, to_tensor
 from pinxit.models.decoder import CachedDecoder
 from pinxit.models.dvae import DVAE
 from pinxit.models.transformer import TokenTransformer
@@ -23,13 +34,14 @@ from pinxit.pipelines.tokens import TokenWorker, rows_of
 from pinxit.pipelines.work import WorkItem
 from pinxit.pipelines.worker import Each
 from pinxit.recipes.dalle.holes import Hole, paste_known
-from pinxit.recipes.painting import Asked, Drawn, Ranker, ranking
+from pinxit.recipes.ranking import Ranker, ranking_stages
+from pinxit.recipes.requests import Candidate, PaintRequest
 from pinxit.text.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
 
-ROUTE = ("text", "tokens", "pixels", "look", "rank")
+ROUTE = ("text", "tokens", "pixels", "embed", "rank")
 
 
 @dataclass(frozen=True)
@@ -37,14 +49,13 @@ class Completion:
     """A picture of which a part is drawn anew."""
 
     known: Picture  # the painter's size
-    codes: Tensor  # int64 [h, w], UNKNOWN in the hole
     hole: Hole
     weight: float  # of the log-likelihood of what follows the hole, in the score
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What draws."""
+    """The loaded models that the stages call."""
 
     dvae: DVAE
     transformer: TokenTransformer
@@ -60,41 +71,46 @@ def graph(parts: Parts) -> Graph:
     lanes = Lanes(parts.device)
     rows = parts.rows or rows_of(lanes)
     (decoder,) = lanes.run([partial(CachedDecoder, parts.transformer, rows, int8=parts.int8)])
-    text = Each(lambda items: [requests(parts, item.job.request) for item in items], lanes=lanes)
-    pixels = Each(lambda items: drawn(parts, items), parts.ranker.batch, lanes)
     stages = [
-        Stage("text", text),
+        Stage("text", Each(lambda items: [requests(parts, item.job.request) for item in items], lanes=lanes)),
         Stage("tokens", TokenWorker(decoder, lanes), weight=1.0, shown="pixels"),
-        Stage("pixels", pixels, weight=0.02),
-        *ranking(parts.ranker, lanes),
+        Stage("pixels", Each(lambda items: pictures(parts, items), parts.ranker.batch, lanes), weight=0.02),
+        *ranking_stages(parts.ranker, lanes),
     ]
     return Graph(stages, {"paint": ROUTE})
 
 
-def requests(parts: Parts, asked: Asked) -> list[TokenRequest]:
+def requests(parts: Parts, asked: PaintRequest) -> list[TokenRequest]:
     """One a candidate."""
     text, seed = asked.prompt.text, asked.prompt.seed
     ids = torch.from_numpy(parts.tokenizer.encode([text], parts.transformer.config.text_tokens))[0]
     settings = {name: value for name, value in asked.settings.items() if name != "agreement"}
-    known = asked.more.codes if isinstance(asked.more, Completion) else None
+    known = known_codes(parts, asked.more) if isinstance(asked.more, Completion) else None
     return [TokenRequest(ids, seed, candidate, **settings, known=known) for candidate in range(asked.candidates)]
 
 
 @torch.inference_mode()
-def drawn(parts: Parts, items: Sequence[WorkItem]) -> list[Drawn]:
+def known_codes(parts: Parts, whole: Completion) -> Tensor:
+    """The codes of the picture that is completed: int64 [h, w], UNKNOWN in the hole."""
+    codes = parts.dvae.encode_codes(to_tensor(whole.known[None]).to(parts.device))[0].cpu()
+    return torch.where(torch.from_numpy(whole.hole), UNKNOWN, codes)
+
+
+@torch.inference_mode()
+def pictures(parts: Parts, items: Sequence[WorkItem]) -> list[Candidate]:
     """Pictures of finished codes, and of those under way, whose cells are gray where nothing is drawn yet."""
     codes = [item.value.codes if isinstance(item.value, TokenResult) else item.value for item in items]
     rows = torch.stack([one.clamp(min=0) for one in codes]).to(parts.device)
-    pictures = to_pictures(encode_fixed(parts.dvae.decode_codes, rows, parts.ranker.batch).cpu())
-    return [_drawn(parts, *found) for found in zip(items, codes, pictures, strict=True)]
+    decoded = to_pictures(encode_fixed(parts.dvae.decode_codes, rows, parts.ranker.batch).cpu())
+    return [_picture(parts, *one) for one in zip(items, codes, decoded, strict=True)]
 
 
-def _drawn(parts: Parts, item: WorkItem, codes: Tensor, picture: Picture) -> Drawn:
+def _picture(parts: Parts, item: WorkItem, codes: Tensor, picture: Picture) -> Candidate:
     cell = parts.dvae.config.size // parts.dvae.grid
     missing = np.kron((codes == UNKNOWN).cpu().numpy(), np.ones((cell, cell), bool))[..., None]
     picture = np.where(missing, np.uint8(128), picture)
     whole = item.job.request.more
     if not isinstance(whole, Completion):
-        return Drawn(picture)
+        return Candidate(picture)
     likely = item.value.log_likelihood if isinstance(item.value, TokenResult) else 0.0
-    return Drawn(paste_known(whole.known, picture, whole.hole), likely * whole.weight)
+    return Candidate(paste_known(whole.known, picture, whole.hole), likely * whole.weight)

@@ -13,7 +13,7 @@ import numpy as np
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
-    from pinxit.types import Picture
+    from pinxit.types import Mask, Picture
 
 Hole = np.ndarray[tuple[int, int], np.dtype[np.bool_]]
 PixelBox = tuple[int, int, int, int]  # left, top, right, bottom; right and bottom are outside
@@ -48,6 +48,21 @@ def inside_box(grid: int, width: int, height: int, box: PixelBox) -> Hole:
     hole[rows, columns] = True
     if not hole.any():
         raise UsageError(f"--box {left},{top},{right},{bottom} lies outside the centre square that is painted on.")
+    return hole
+
+
+def under_mask(grid: int, mask: Mask) -> Hole:
+    """Redraw every cell of the centre square of which the mask paints any pixel. Raises UsageError for none of them."""
+    height, width = mask.paint.shape
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    paint = mask.paint[top : top + side, left : left + side]
+    edges = np.arange(grid + 1) * side / grid
+    starts, stops = np.floor(edges[:-1]).astype(int), np.ceil(edges[1:]).astype(int)
+    hole = np.array([[paint[a:b, c:d].any() for c, d in zip(starts, stops, strict=True)]
+                     for a, b in zip(starts, stops, strict=True)])  # fmt: skip
+    if not hole.any():
+        raise UsageError("the mask paints nothing in the centre square that is painted on.")
     return hole
 
 

@@ -5,26 +5,27 @@ Rows never see each other, so candidate k of seed s is the same picture, bit for
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from pinxit import __version__
 from pinxit.config import to_dict
-from pinxit.data.transforms import square, to_tensor
+from pinxit.data.transforms import square
 from pinxit.errors import UsageError
 from pinxit.models.clip import CLIP, CLIPConfig
 from pinxit.models.dvae import DVAE, DVAEConfig
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
 from pinxit.pipelines.graph import Graph
-from pinxit.pipelines.token_tile import UNKNOWN
 from pinxit.recipes.dalle.graph import Completion, Parts, graph
-from pinxit.recipes.dalle.holes import Hole, PixelBox, below_rows, inside_box
+from pinxit.recipes.dalle.holes import Hole, PixelBox, below_rows, inside_box, under_mask
 from pinxit.recipes.dalle.presets import SamplingConfig
-from pinxit.recipes.painting import Asked, Painter, Ranker, Watch
+from pinxit.recipes.jobs import Watch
+from pinxit.recipes.painting import Painter
+from pinxit.recipes.ranking import Ranker
+from pinxit.recipes.requests import PaintRequest
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.precision import pick_device
-from pinxit.types import Prompt, Ranked
+from pinxit.types import Mask, Prompt, Ranked
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
@@ -133,16 +134,20 @@ class DallePainter(Painter):
         Codes are drawn in raster order and see only what stands before them, so candidates are ranked by CLIP's cosine
         plus the mean log-likelihood of the known codes behind the hole, over CLIP's scale (spec 2.7).
         """
-        asked = Prompt(prompt, seed)
-        about = self._asked([asked], candidates, settings)
-        known = square(picture, self.size)
-        with torch.inference_mode():
-            codes = self.dvae.encode_codes(to_tensor(known[None]).to(self.device))[0].cpu()
-        behind = int((~hole).flatten()[hole.argmax() :].sum())
-        given = torch.where(torch.from_numpy(hole), UNKNOWN, codes)
-        whole = Completion(known, given, hole, 1 / (max(behind, 1) * self.ranker.scale))
-        (found,) = self._serve([Asked(asked, candidates, keep, about, whole)], watch)
+        asked = self.asked(Prompt(prompt, seed), candidates, keep, settings)
+        (found,) = self._serve([self._completing(asked, picture, hole)], watch)
         return found
+
+    def editing(self, asked: PaintRequest, picture: Picture, mask: Mask | None) -> PaintRequest:
+        """The same request as an edit of `picture` where `mask` says (`recipes.capabilities.Edits`)."""
+        if mask is None:
+            raise UsageError(f"{self.name} redraws a part of a picture: send a mask that says which.")
+        return self._completing(asked, picture, under_mask(self.grid, mask))
+
+    def _completing(self, asked: PaintRequest, picture: Picture, hole: Hole) -> PaintRequest:
+        behind = int((~hole).flatten()[hole.argmax() :].sum())
+        weight = 1 / (max(behind, 1) * self.ranker.scale)
+        return replace(asked, more=Completion(square(picture, self.size), hole, weight))
 
     def _graph(self) -> Graph:
         parts = (self.dvae, self.transformer, self.tokenizer, self.ranker, self.device)

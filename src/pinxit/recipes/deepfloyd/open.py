@@ -22,9 +22,9 @@ from pinxit.recipes.deepfloyd.scheduler import read_noising, read_schedule
 from pinxit.recipes.diffusion.conditions import Noising
 from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
 from pinxit.recipes.diffusion.denoiser import UNetDenoiser
-from pinxit.recipes.diffusion.painter import DiffusionPainter
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
 from pinxit.recipes.diffusion.upsampler import Upsampler
+from pinxit.recipes.imagen.painter import ImagenPainter
 from pinxit.text.encoders import TextEncoder, open_text_encoder
 from pinxit.text.frozen import FrozenEncoder, Precision, Running
 from pinxit.training.precision import pick_device
@@ -47,7 +47,7 @@ def open_painter(
     clip: str | Path | None = None,
     device: str = "auto",
     precision: Precision | None = None,
-) -> DiffusionPainter:
+) -> ImagenPainter:
     """Open a stage I folder, such as DeepFloyd/IF-I-XL-v1.0, to paint; with `upsampler`, a stage II folder too.
 
     `text`: the T5 encoder where the folder holds none (`text.encoders.open_text_encoder`); `clip`: who ranks the
@@ -65,7 +65,7 @@ def open_painter(
     behind = enlarger.upsampler(captions, on, precision) if enlarger is not None else None
     about, dynamic = base.thresholding, base.thresholding.kind == "dynamic"
     sampling = replace(BASE, percentile=about.percentile if dynamic else 0.0, most=about.most if dynamic else 0.0)
-    return DiffusionPainter(
+    return ImagenPainter(
         denoiser,
         base.config(denoiser.unet),
         sampling,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -60,12 +60,17 @@ class Noising:
     schedule: DiffusionConfig = field(default_factory=DiffusionConfig)
     align_corners: bool = False
 
+    def plain(self, small: Tensor, size: int) -> Told:
+        """`low_res` alone, for a network that has learned on smaller pictures which were blurred instead (unCLIP)."""
+        mode: dict[str, Any] = {"mode": "bilinear", "align_corners": self.align_corners}
+        return {"low_res": F.interpolate(small, (size, size), **mode)}
+
     def __call__(self, small: Tensor, level_B: Tensor, noise: Tensor) -> Told:
         """`low_res` [B, 3, S, S] from `small` [B, 3, s, s] and `noise` of the large shape, and `augmentation` [B].
 
         `level_B`: times of the schedule in [0, 1]. 0 of a continuous one leaves the picture as it is.
         """
-        large = F.interpolate(small, noise.shape[2:], mode="bilinear", align_corners=self.align_corners)
+        large = self.plain(small, noise.shape[-1])["low_res"]
         if T := self.schedule.steps:
             t_B = (level_B.double() * T).round().long().clamp(max=T - 1)
             noisy = q_sample(large, noise, self.schedule.table.sigma.to(t_B.device)[t_B])

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Grid = Literal["even", "karras"]
+Corrupt = Literal["noise", "blur", "bsr"]
 
 MOST_STEPS = 1000  # of a walk, as many as the schedules that diffusion models are published with
 RGB = 3
@@ -70,6 +71,7 @@ class StageConfig:
     low: Whole = 0  # side of the smaller picture that it enlarges; 0: it draws from nothing
     crop: Whole = 0  # side of the squares it is trained on; 0: whole pictures
     noisiest: Share = 1.0  # highest level of noise that its smaller pictures have in training (section 2.4)
+    corrupt: Corrupt = "noise"  # of its smaller pictures in training; blur, bsr: unCLIP's, of which no net is told
 
     def __post_init__(self) -> None:
         check_fields(self, "")
@@ -84,10 +86,14 @@ class StageConfig:
             if side % self.unet.step:
                 told = f"{self._kind}'s {name}={side} must be a multiple of {self.unet.step}, which its unet divides by"
                 raise UsageError(f"{told}: change it, or unet.patch and unet.channels.")
-        if (self.unet.low_res, self.unet.augmentation) != ((RGB, True) if self.low else (0, False)):
-            wanted = f"unet.low_res={RGB} and unet.augmentation=true" if self.low else "them 0 and false"
+        noised = bool(self.low) and self.corrupt == "noise"
+        if (self.unet.low_res, self.unet.augmentation) != (RGB if self.low else 0, noised):
+            wanted = (
+                f"unet.low_res={RGB} and unet.augmentation={str(noised).lower()}" if self.low else "them 0 and false"
+            )
             found = f"unet.low_res={self.unet.low_res} and unet.augmentation={str(self.unet.augmentation).lower()}"
-            raise UsageError(f"{self._kind} (low={self.low}) cannot have {found}: make {wanted}.")
+            blurred = f", corrupt={self.corrupt}" if self.low and not noised else ""
+            raise UsageError(f"{self._kind} (low={self.low}{blurred}) cannot have {found}: make {wanted}.")
         answers = 2 * RGB if self.diffusion.variance == "learned" else RGB
         for name, channels in (("inputs", RGB), ("outputs", answers)):
             if getattr(self.unet, name) != channels:
@@ -96,7 +102,7 @@ class StageConfig:
 
     def check_noise(self, augmentation: float) -> None:
         """Raise UsageError for a smaller picture that is noisier than any that training showed."""
-        if augmentation > self.noisiest:
+        if self.corrupt == "noise" and augmentation > self.noisiest:
             raise UsageError(
                 f"augmentation={augmentation} is more noise than this upsampler has learned on; take at most "
                 f"{self.noisiest}."

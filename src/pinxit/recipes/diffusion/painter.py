@@ -1,8 +1,4 @@
-"""A cascade paints: text -> frozen reader -> a small picture out of noise -> ranked by CLIP; kept ones may be enlarged.
-
-A call of the network has a fixed number of rows that never see each other, so candidate k of seed s is the same
-picture, bit for bit, whatever is painted beside it.
-"""
+"""What painters by diffusion share: their settings, and the noise levels that these ask for."""
 
 from __future__ import annotations
 
@@ -12,15 +8,14 @@ from typing import Any
 from pinxit import __version__
 from pinxit.errors import UsageError
 from pinxit.functional.diffusion import karras_sigmas
-from pinxit.pipelines.denoise import Denoiser, DenoiseRequest, DenoiseWorker
-from pinxit.pipelines.graph import Graph, Stage
-from pinxit.pipelines.lanes import Lanes, tile_of
-from pinxit.pipelines.worker import Each
+from pinxit.pipelines.denoise import Denoiser
+from pinxit.pipelines.lanes import tile_of
 from pinxit.recipes.diffusion.conditions import Captions
 from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
-from pinxit.recipes.diffusion.upsampler import Upsampler, as_picture
-from pinxit.recipes.painting import Asked, Drawn, Painter, Ranker, ranking
+from pinxit.recipes.diffusion.upsampler import Upsampler
+from pinxit.recipes.painting import Painter
+from pinxit.recipes.ranking import Ranker
 from pinxit.text.encoders import TextEncoder
 
 CPU_ROWS = 2  # of a call: a guided picture (docs/log.md)
@@ -29,7 +24,7 @@ SETTINGS = ("guidance", "steps", "sampler", "grid", "spacing", "percentile", "ag
 
 
 class DiffusionPainter(Painter):
-    """A loaded cascade: Imagen's, DeepFloyd IF's. Open one with `pinxit.load`.
+    """A loaded checkpoint that draws by denoising; each system adds its graph.
 
     Settings: guidance (1: none), steps, sampler, percentile (of dynamic thresholding, 0: static), agreement (of
     ranking; 0: none); where the schedule is continuous, grid (even, karras); where it is discrete, spacing, which names
@@ -86,32 +81,6 @@ class DiffusionPainter(Painter):
     def unknown_words(self, text: str) -> list[str]:
         """Words of the prompt that its reader has no token for, or never met in training."""
         return self.captions.unknown_words(text)
-
-    def _graph(self) -> Graph:
-        lanes = Lanes(self.denoiser.device)
-        text = Each(lambda items: [self._requests(item.job.request) for item in items], lanes=lanes)
-        draw = DenoiseWorker(self.denoiser, self.tile, lanes, lambda request, x0: Drawn(as_picture(x0)))
-        stages = [Stage("text", text), Stage("denoise", draw, weight=1.0), *ranking(self.ranker, lanes)]
-        return Graph(stages, {"paint": [stage.name for stage in stages]})
-
-    def _requests(self, asked: Asked) -> list[DenoiseRequest]:
-        prompt, settings = asked.prompt, asked.settings
-        conditions, null = map(self.config.taken, self.captions(prompt.text))
-        sigmas = levels(self.config.diffusion, settings)
-        thresholding = self.sampling.thresholding(settings["percentile"])
-        return [
-            DenoiseRequest(
-                conditions,
-                null,
-                sigmas,
-                settings["sampler"],
-                prompt.seed,
-                candidate,
-                guidance=settings["guidance"],
-                thresholding=thresholding,
-            )
-            for candidate in range(asked.candidates)
-        ]
 
 
 def levels(about: DiffusionConfig, settings: Mapping[str, Any]) -> tuple[float, ...]:

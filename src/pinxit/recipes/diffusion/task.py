@@ -18,16 +18,17 @@ from pinxit.data.sheet import sheet
 from pinxit.data.transforms import to_pictures
 from pinxit.data.writing_systems import Script, readable
 from pinxit.errors import UsageError
+from pinxit.functional.bsr import degraded, gaussian_blur
 from pinxit.functional.diffusion import q_sample, target
 from pinxit.functional.diffusion_losses import learned_range_loss, squared_error
-from pinxit.functional.draws import Draws
-from pinxit.functional.holes import random_holes, with_holes
+from pinxit.functional.draws import Draws, RowStreams
+from pinxit.functional.holes import WHOLE, random_holes, with_holes
 from pinxit.functional.samplers import SAMPLERS, Denoised, drive
 from pinxit.models.text import PAD
 from pinxit.models.unet import UNet
 from pinxit.recipes.batches import Chance, below, pick
 from pinxit.recipes.diffusion.conditions import Noising, texts
-from pinxit.recipes.diffusion.config import StageConfig
+from pinxit.recipes.diffusion.config import Corrupt, StageConfig
 from pinxit.recipes.diffusion.denoiser import UNetDenoiser, predicted, split
 from pinxit.recipes.diffusion.losses import halves, spread, weights
 from pinxit.text.learned import LearnedText
@@ -72,12 +73,16 @@ class DiffusionTask:
         stored: Embeddings | None = None,
         seen: Seen | None = None,
         drop_image: float = 0.0,
+        whole: float = WHOLE,
     ) -> None:
-        """`seen`: embeddings of the bank's pictures, for a network that takes any; `drop_image`: how often not."""
+        """`seen`: embeddings of the bank's pictures, for a network that takes any; `drop_image`: how often not.
+
+        `whole`: how often nothing is kept, for a network that paints inside holes.
+        """
         self.name, self.config, self.seed, self.drop = name, config, seed, drop
         self.bank, self.reader, self.text_shape = bank, reader, text_shape
         self.script, self.stored, self.noise = script, stored, noise
-        self.seen, self.drop_image = seen, drop_image
+        self.seen, self.drop_image, self.whole = seen, drop_image, whole
         self.learned = reader if teaches and isinstance(reader, LearnedText) else None
         self.unet = seeded(lambda: UNet(config.unet), seed, name)
 
@@ -146,7 +151,8 @@ class DiffusionTask:
         ).to(device)
         if self.config.low:
             small = F.avg_pool2d(signed(torch.from_numpy(np.array(true))).to(device), self.config.scale)
-            conditions |= NOISING(small, torch.zeros(len(captions), device=device), noise)
+            clear = NOISING(small, torch.zeros(len(captions), device=device), noise)
+            conditions |= self.config.taken(clear)
             given = list(to_pictures((conditions["low_res"].cpu() + 1) / 2))
         if self.config.unet.masked:  # nothing is kept
             conditions["masked"] = with_holes(noise, torch.ones_like(noise[:, 0], dtype=torch.bool))
@@ -192,8 +198,8 @@ class DiffusionTask:
         """The picture with a random hole, for a network that paints inside them."""
         if not self.config.unet.masked:
             return {}
-        paint = random_holes(len(x0), x0.shape[-1], row_streams(self.seed, f"{self.name} holes", rows, x0.device))
-        return {"masked": with_holes(x0, paint)}
+        draws = row_streams(self.seed, f"{self.name} holes", rows, x0.device)
+        return {"masked": with_holes(x0, random_holes(len(x0), x0.shape[-1], draws, self.whole))}
 
     def _read(self, captions: Sequence[str]) -> Batch:
         """What the batch holds of the captions: a frozen reader's vectors, or the ids that a learned one will read."""
@@ -211,13 +217,23 @@ class DiffusionTask:
         sequence = batch["sequence"] if self.learned is None else self.learned.model(batch["ids"]).sequence
         return {"sequence": sequence, "mask": batch["mask"]}
 
-    def _smaller(self, x0: Tensor, draws: Draws, rows: Rows) -> dict[str, Tensor]:
+    def _smaller(self, x0: Tensor, draws: RowStreams, rows: Rows) -> dict[str, Tensor]:
         """The smaller picture, noised at a random level that the network is told (conditioning augmentation)."""
         if not self.config.low:
             return {}
         small = F.avg_pool2d(x0, self.config.scale)
+        if self.config.corrupt != "noise":
+            return NOISING.plain(corrupted(small, self.config.corrupt, draws), x0.shape[-1])
         even_B = spread(self.seed, f"{self.name} levels", rows, x0.device, shuffled=True)  # no company with times
         return NOISING(small, self.config.noisiest * even_B, draws.normal(*x0.shape))
+
+
+def corrupted(small: Tensor, how: Corrupt, draws: RowStreams) -> Tensor:
+    """Smaller pictures in [-1, 1] with unCLIP's damage (arXiv 2204.06125, section 2.1): a slight blur, or BSR's."""
+    if how == "blur":
+        return gaussian_blur(small)
+    each = zip((small + 1) / 2, draws.generators, strict=True)
+    return torch.cat([degraded(one[None], generator) for one, generator in each]) * 2 - 1
 
 
 def signed(pictures: Tensor) -> Tensor:

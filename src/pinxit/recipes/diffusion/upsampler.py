@@ -22,9 +22,11 @@ from pinxit.pipelines.graph import Graph, Stage
 from pinxit.pipelines.lanes import Lanes
 from pinxit.pipelines.work import Job
 from pinxit.pipelines.worker import Each, SideBySide
-from pinxit.recipes.diffusion.conditions import Captions, Noising
+from pinxit.recipes.diffusion.conditions import Captions, Noising, Told
 from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
-from pinxit.recipes.painting import PREVIEWS, Asked, Watch, served
+from pinxit.recipes.diffusion.window import Window, nothing_kept
+from pinxit.recipes.jobs import PREVIEWS, Watch, run_jobs
+from pinxit.recipes.requests import PaintRequest
 from pinxit.schema import checked
 from pinxit.types import Prompt
 
@@ -83,14 +85,20 @@ class Upsampler:
     @property
     def defaults(self) -> dict[str, Any]:
         """The settings it knows, as they are now."""
-        return {name: getattr(self.sampling, name) for name in SETTINGS}
+        told = [name for name in SETTINGS if name != "augmentation" or self._noised]
+        return {name: getattr(self.sampling, name) for name in told}
+
+    @property
+    def _noised(self) -> bool:
+        """Whether any of its chain has learned on noised smaller pictures."""
+        return any(one.config.corrupt == "noise" for one in self.chain)
 
     def tuned(self, given: Mapping[str, Any]) -> SamplingConfig:
         """Its sampling with those of `given` that are settings of an upsampler in place of its own.
 
         Raises UsageError for one of another kind, out of range, or of more noise than training showed.
         """
-        own = {name: given[name] for name in SETTINGS if name in given}
+        own = {name: given[name] for name in self.defaults if name in given}
         about = checked(SamplingConfig, to_dict(self.sampling) | own)
         for one in self.chain:
             one.config.check_noise(about.augmentation)
@@ -126,10 +134,15 @@ class Upsampler:
             raise UsageError(f"the upsampler takes {takes}, not {width} x {height}.")
 
     def enlarge(
-        self, prompt: str, ranked: Sequence[Ranked], watch: Watch | None = None, previews: float = PREVIEWS
+        self,
+        prompt: str,
+        ranked: Sequence[Ranked],
+        watch: Watch | None = None,
+        previews: float = PREVIEWS,
+        window: Window | None = None,
     ) -> list[Ranked]:
         """The same pictures at `size`, with their seeds, candidates and scores; `watch` hears how far it has come, and
-        looks every `previews` seconds.
+        looks every `previews` seconds. `window`: what of the picture is known at its full size.
 
         Raises UsageError for a picture that is not square, smaller than `low`, or as large as `size`, and for more
         augmentation than there was in training.
@@ -138,7 +151,8 @@ class Upsampler:
             height, width = one.picture.shape[:2]
             self.check_size(width, height)
         starts = [(self._route(len(one.picture)), one) for one in ranked]
-        (found,) = served(self._engine, [Job(starts, request=Asked(Prompt(prompt)))], watch, previews)
+        asked = PaintRequest(Prompt(prompt), more=window)
+        (found,) = run_jobs(self._engine, [Job(starts, request=asked)], watch, previews)
         return found
 
     @cached_property
@@ -163,18 +177,16 @@ class Upsampler:
 
     def _stages(self, lanes: SideBySide) -> list[Stage]:
         low, up = self._names
-        smaller = Each(
-            lambda items: [self._request(item.job.request.prompt.text, item.value) for item in items], lanes=lanes
-        )
+        smaller = Each(lambda items: [self._request(item.job.request, item.value) for item in items], lanes=lanes)
         worker = DenoiseWorker(
             self.denoiser, self.tile, lanes, lambda request, x0: replace(request.about, picture=as_picture(x0))
         )
         return [Stage(low, smaller), Stage(up, worker, weight=1.0)]
 
-    def _request(self, prompt: str, one: Ranked) -> DenoiseRequest:
-        (conditions, null), about, config = self._read(prompt), self.sampling, self.config
+    def _request(self, asked: PaintRequest, one: Ranked) -> DenoiseRequest:
+        (conditions, null), about, config = self._read(asked.prompt.text), self.sampling, self.config
         config.check_noise(about.augmentation)
-        low = self._smaller(one)
+        low = {**self._smaller(one), **masked(config, asked.more)}
         return DenoiseRequest(
             config.taken({**low, **conditions}),
             config.taken({**low, **null}),
@@ -198,9 +210,18 @@ class Upsampler:
     def _smaller(self, one: Ranked) -> Conditions:
         """The picture and its noise level, from noise of its own."""
         small = to_tensor(square(one.picture, self.low, "area")[None]) * 2 - 1
+        if self.config.corrupt != "noise":
+            return {name: rows[0] for name, rows in self.noising.plain(small, self.size).items()}
         noise = next(normals(one.seed, one.candidate, -self.stage, (3, self.size, self.size)))
         level = torch.full((1,), self.sampling.augmentation)
         return {name: rows[0] for name, rows in self.noising(small, level, noise[None]).items()}
+
+
+def masked(config: StageConfig, more: Any) -> Told:
+    """What a network that paints inside holes is told besides: the window of its job, or that nothing is kept."""
+    if not config.unet.masked:
+        return {}
+    return more.told(config.size) if isinstance(more, Window) else nothing_kept(config.size)
 
 
 def as_picture(x0: Tensor) -> Picture:

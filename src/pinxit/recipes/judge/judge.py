@@ -1,13 +1,15 @@
 """The judge: presets, looking at pictures, training, and the checkpoint that keeps it.
 
-It is trained on renders of the world's `train` split, by another kind of model than any that paints or ranks, and says
-what is in a picture: names, boxes, colours, forms, styles, the ground. `evaluation` decides what that is worth.
+It is another kind of model than any that paints or ranks, trained on renders of the world (`small` and `full`: of its
+`train` split; `gallery`: see `practice`), and says what is in a picture: names, boxes, colours, forms, styles, the
+ground. `evaluation` decides what that is worth.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +72,7 @@ def config_for(world: str, images: int = 300_000) -> JudgeConfig:
     return JudgeConfig(detector, plan, world)
 
 
+EVERYTHING = frozenset({"gallery"})  # worlds whose judge meets what is held out from painters too (`practice`)
 LINKS = ("behind", "riding", "walking", "drinking", "making")
 GALLERY: dict[str, Any] = {
     "widths": (80, 160, 224),
@@ -130,8 +133,10 @@ def build(config: JudgeConfig) -> JudgeTask:
     world = World(preset=_preset(config.world), split="train", size=config.detector.size)
     pictures = [world[i].picture for i in range(12)]
     signs = Signs(world.preset, world.size, config.seed) if config.detector.letters else None
-    data = Practice(world.preset, world.size) if config.world == "gallery" else world
-    return JudgeTask(data, config.detector, config.seed, lambda detector: portrait(detector, pictures), signs)
+    everything = config.world in EVERYTHING
+    data = Practice(world.preset, world.size) if everything else world
+    draw = partial(portrait, pictures=pictures)
+    return JudgeTask(data, config.detector, config.seed, draw, signs, all_shown=everything)
 
 
 def _preset(world: str) -> Any:
@@ -181,7 +186,7 @@ def keep(config: JudgeConfig, stage: Path, folder: Path, init: Checkpoint | None
     """Write the averaged weights of a finished run as a checkpoint; images count those of the one it started from."""
     images = state.read_progress(stage).images + (init.provenance.get("images", 0) if init else 0)
     provenance = {
-        "trained_on": f"world:{config.world}, split train",
+        "trained_on": f"world:{config.world}, {_splits(config)}",
         "images": images,
         "seed": config.seed,
         "started_from": init.hash if init else None,
@@ -200,13 +205,19 @@ def card(config: JudgeConfig, images: int) -> str:
 
 An anchor-free detector that finds {len(config.detector.names)} kinds of things in pictures of {config.detector.size}
 pixels, with their boxes, colours, forms and styles, and the ground they stand on.{further} Trained on {images:,}
-renders of the built-in world's train split, most of them worn (blurred, noisy, warped, compressed, put together from
-patches that do not quite fit). It judges whether a picture obeys its caption; its own accuracy on true and on wrong
-renders is printed beside every score by `pinxit eval world`. It knows nothing of photographs or of things outside this
-world.
+renders of the built-in world ({_splits(config)}), most of them
+worn (blurred, noisy, warped, compressed, put together from patches that do not quite fit). It judges whether a picture
+obeys its caption; its own accuracy on true and on wrong renders is printed beside every score by `pinxit eval world`.
+It knows nothing of photographs or of things outside this world.
 
 Train it again: `pinxit train judge --data world:{config.world} --out RUN`
 """
+
+
+def _splits(config: JudgeConfig) -> str:
+    if config.world in EVERYTHING:
+        return "scenes of train and of unseen, other ones than an exam's"
+    return "split train"
 
 
 def parse_world(data: str) -> str:

@@ -1,4 +1,9 @@
-"""What the gallery's judge practises on: half of it the world as it is, half what judges find hardest."""
+"""What the gallery's judge practises on: half of it the world as it is, half what judges find hardest.
+
+A judge measures and does not compete, so it also meets the combinations that painters and CLIPs never do: one that has
+seen an elephant of apples and never one of books takes books for apples, and refuses pictures that are right. What it
+meets are other scenes than an exam's.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +24,8 @@ HARD: tuple[tuple[str, float], ...] = (
     *(("drinking", 0.7), ("making", 0.7), ("words", 1.0), ("light", 0.7), ("colours", 1.0), ("counting", 1.0)),
 )
 """How often each task of the world is drawn for the harder half."""
+
+SEED = 87_079  # of its scenes; exams have small ones
 
 
 @dataclass(frozen=True)
@@ -41,16 +48,17 @@ class Signs:
 
 @dataclass(frozen=True)
 class Practice:
-    """Even items are the world's, odd ones of `HARD` tasks, all of its train split; item i is a function of the fields
-    and i. No captions: judges do not read them."""
+    """Even items are the world's, odd ones of `HARD` tasks, two of `train` and two of `unseen` in turn; item i is a
+    function of the fields and i. No captions: judges do not read them."""
 
     preset: PresetName
     size: int
     length: int = LENGTH
 
     @cached_property
-    def _world(self) -> World:
-        return World(self.preset, "train", size=self.size)
+    def _worlds(self) -> tuple[World, World]:
+        train, unseen = (World(self.preset, split, size=self.size, seed=SEED) for split in ("train", "unseen"))
+        return train, unseen
 
     def __len__(self) -> int:
         return self.length
@@ -58,11 +66,12 @@ class Practice:
     def __getitem__(self, index: int) -> Example:
         """Raises IndexError outside 0 .. len - 1."""
         _check(index, self.length)
+        world = self._worlds[index // 2 % 2]
         if index % 2 == 0:
-            scene = self._world.scene(index)
+            scene = world.scene(index)
         else:
             task = Dice("practice", self.preset, index).weighted(HARD)
-            scene = task_scene(self.preset, "train", task, 0, index)
+            scene = task_scene(self.preset, world.split, task, SEED, index)
         return _shown(scene, self.size, f"practice {index}")
 
 

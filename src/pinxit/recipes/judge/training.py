@@ -125,9 +125,11 @@ class JudgeTask:
         seed: int = 0,
         draw: Callable[[Detector], Picture] | None = None,
         signs: Dataset | None = None,
+        all_shown: bool = False,
     ) -> None:
-        """`signs`: further pictures of signs and storefronts, for their words alone."""
-        self.data, self.seed, self.draw, self.signs = data, seed, draw, signs
+        """`signs`: further pictures of signs and storefronts, for their words alone. `all_shown`: the data hold no
+        combination out, so that every answer is right or wrong."""
+        self.data, self.seed, self.draw, self.signs, self.all_shown = data, seed, draw, signs, all_shown
         self.detector = seeded(lambda: Detector(config), seed, "detector")
         made = [config.names.index(name) for name in MADE_NAMES if name in config.names]
         self.formed = torch.tensor(made or range(len(config.names)))  # names of things that come in any form
@@ -145,6 +147,8 @@ class JudgeTask:
         truths = [truth_of(scene, config) for _, scene in shown]
         batch = {"pictures": _stacked([picture for picture, _ in shown])}
         batch |= {name: torch.stack([truth[name] for truth in truths]) for name in truths[0]}
+        if self.all_shown:
+            batch |= {name: torch.zeros_like(of) for name, of in batch.items() if name.startswith("unshown")}
         return batch | self._signs(rows)
 
     def _turned(self, position: int, picture: Picture, scene: Scene) -> tuple[Picture, Scene]:

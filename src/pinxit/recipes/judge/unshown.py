@@ -3,6 +3,8 @@
 The train split holds combinations out: no gray circle, no pentagonal clock. A detector that is told "not a circle" of
 every gray thing learns that rule instead of what a circle is, and then fails on true pictures of `unseen`. So an answer
 that the split has ruled out for a picture or an object is left out of the comparison: neither right nor wrong.
+Where only a few things teach an answer, as with what things are made of, that is too little: the gallery's judge meets
+all combinations instead (`practice`).
 """
 
 from __future__ import annotations

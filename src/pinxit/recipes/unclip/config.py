@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Annotated
 
 from msgspec import Meta
 
 from pinxit.errors import UsageError
+from pinxit.functional.holes import WHOLE
 from pinxit.functional.samplers import FROM_NOISE
 from pinxit.models.prior import PriorConfig
 from pinxit.recipes.diffusion.config import DataConfig, SamplingConfig, Stage, Steps, TextConfig
@@ -19,8 +22,9 @@ from pinxit.training.plan import Plan
 from pinxit.weights.checkpoint import Store
 
 DECODER, SPACE = "decoder", "space"
-TAKEN = ("pictures", "seen", "texts", "vectors", "checkpoint", SPACE, DECODER)
-"""Folders of a run and parts of a checkpoint that are no priors."""
+NONE = "none"  # no prior: the caption's embedding stands for the picture's
+TAKEN = ("pictures", "seen", "texts", "vectors", "checkpoint", SPACE, DECODER, NONE)
+"""Folders of a run and parts of a checkpoint that are no priors, and what is none."""
 FIT = ("components", "embed", "buckets", "dots")  # numbers of a prior that its space has too
 Tries = Annotated[int, Meta(ge=1, le=1000)]
 
@@ -83,8 +87,10 @@ class UnclipConfig:
     space: SpaceConfig
     priors: tuple[PriorStage, ...]
     decoder: Stage
+    upsamplers: tuple[Stage, ...] = ()  # in the order in which a picture passes them
     clip: str = "tiny"  # whose embeddings: a shipped name, a checkpoint folder, published weights
     drop_image: Share = 0.1  # chance that the decoder sees no embedding, for guidance (section 2.1)
+    whole: Share = WHOLE  # of the pictures of a network that paints inside holes, those of which nothing is kept
     imagining: PriorSampling = field(default_factory=PriorSampling)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     store: Store = "bf16"  # of the checkpoint's weights: bf16, or int8 in half the space
@@ -103,6 +109,7 @@ class UnclipConfig:
             told = f"imagining.prior='{self.imagining.prior}' is none of the priors"
             raise UsageError(f"{told}; choose from {', '.join(names) or 'none'}.")
         self._check_decoder()
+        self._check_upsamplers(names)
 
     def _check_prior(self, prior: PriorStage) -> None:
         network, where = prior.network, f"priors.{prior.name}.network"
@@ -125,6 +132,25 @@ class UnclipConfig:
             raise UsageError(f"{told}: set both.")
         if decoder.unet.masked not in (0, 4):
             raise UsageError(f"decoder.unet.masked must be 0, or 4 to paint inside holes, not {decoder.unet.masked}.")
+
+    def _check_upsamplers(self, priors: Sequence[str]) -> None:
+        names = [one.name for one in self.upsamplers]
+        for name in names:
+            taken = name in (*TAKEN, *priors) or names.count(name) > 1
+            if taken or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+                told = f"upsamplers: '{name}' cannot name a network"
+                raise UsageError(f"{told}; take small letters, each name once, and no folder's or prior's.")
+        for small, large in pairwise((self.decoder, *self.upsamplers)):
+            if large.low != small.size:
+                raise UsageError(f"{large.name}.low={large.low} must equal {small.name}.size={small.size}: set both.")
+            if large.unet.image or large.unet.masked not in (0, 4):
+                told = f"{large.name}.unet: an upsampler is told no embedding, and masked is 0 or 4"
+                raise UsageError(f"{told}, not image={large.unet.image} and masked={large.unet.masked}.")
+            large.check_noise(self.sampling.augmentation)
+
+    def upsampler(self, name: str) -> Stage:
+        """The upsampler called `name`, one of `upsamplers`."""
+        return next(one for one in self.upsamplers if one.name == name)
 
     def prior(self, name: str) -> PriorStage:
         """The prior called `name`, one of `priors`."""

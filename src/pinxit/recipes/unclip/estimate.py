@@ -21,13 +21,15 @@ def table(run: UnclipRun, asked: Sequence[str] | None = None) -> str:
     asked = run.stages if asked is None else asked
     check_names(run.stages, asked)
     training = [stage(run.config, name) for name in run.trained if name in asked]
-    return estimate.table(training, _stored(run.config) if "pictures" in asked else {}, run.device, run.folder)
+    return estimate.table(training, _stored(run) if "pictures" in asked else {}, run.device, run.folder)
 
 
 def stage(config: UnclipConfig, name: str) -> estimate.Stage:
     """One stage that trains."""
     if name == DECODER:
         return estimate.Stage(name, config.decoder.plan, partial(_decoder, config))
+    if any(one.name == name for one in config.upsamplers):
+        return estimate.Stage(name, config.upsampler(name).plan, partial(_upsampler, config, name))
     prior = config.prior(name)
     return estimate.Stage(name, prior.plan, partial(PriorTask, prior, config.seed))
 
@@ -36,7 +38,12 @@ def _decoder(config: UnclipConfig) -> DiffusionTask:
     return DiffusionTask(DECODER, config.decoder, config.seed, (config.text.length, config.decoder.unet.text))
 
 
-def _stored(config: UnclipConfig) -> dict[int, int]:
+def _upsampler(config: UnclipConfig, name: str) -> DiffusionTask:
+    about = config.upsampler(name)
+    return DiffusionTask(name, about, config.seed, (config.text.length, about.unet.text))
+
+
+def _stored(run: UnclipRun) -> dict[int, int]:
     """How many pictures the first stage stores, by their side; those for CLIP, where it has another, not counted."""
-    size = config.decoder.size
-    return {size: estimate.kept(config.data.source, size, config.decoder.pictures)}
+    source = run.config.data.source
+    return {one.size: estimate.kept(source, one.size, one.pictures) for one in run.banks.values()}

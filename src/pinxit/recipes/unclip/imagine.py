@@ -1,7 +1,8 @@
 """Drawing embeddings from a prior: of several tries the one whose picture and caption are most alike is kept.
 
 An embedding is a function of (caption, seed, candidate) and the settings alone: the tries of one are a batch of a shape
-that never changes. Shapes: T tries, K coordinates, E embedding, L text positions.
+that never changes. Drawing is a coroutine that yields after each call of the network, so that the engine may do other
+things meanwhile. Shapes: T tries, K coordinates, E embedding, L text positions.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import torch
 from torch import Tensor
 
 from pinxit.functional.guidance import Thresholding, guide, threshold
-from pinxit.functional.samplers import SAMPLERS, Denoised, drive
+from pinxit.functional.samplers import SAMPLERS, Denoised
 from pinxit.functional.sampling import guide as guide_logits
 from pinxit.functional.sampling import normals, sample, uniforms
 from pinxit.models.prior import DiffusionPrior, TokenPrior
 from pinxit.models.prior_decoder import PriorDecoder
+from pinxit.pipelines.coroutine import StepGenerator, run_to_end
 from pinxit.pipelines.denoise import Denoiser
 from pinxit.recipes.diffusion.conditions import Told
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
@@ -38,20 +40,25 @@ class Imagination:
     diffusion: DiffusionConfig
     device: torch.device
 
-    @torch.inference_mode()
     def __call__(self, told: Told, about: PriorSampling, seed: int = 0, candidate: int = 0) -> Tensor:
         """The embedding [E], of length one, that a picture of a caption may have.
 
         `told`, of one caption: `sequence` [L, D], `mask` [L], `pooled` [E], its CLIP embedding. Raises UsageError for
         conditions that the prior does not take.
         """
+        found: Tensor = run_to_end(self.steps(told, about, seed, candidate))
+        return found
+
+    @torch.inference_mode()
+    def steps(self, told: Told, about: PriorSampling, seed: int, candidate: int) -> StepGenerator:
+        """The same, call by call."""
         self.prior.config.check({name: tuple(tensor.shape) for name, tensor in told.items()})
         rows = {name: tensor.to(self.device).expand(about.tries, *tensor.shape) for name, tensor in told.items()}
         if isinstance(self.prior, TokenPrior):
-            y_TK = by_tokens(self.prior, self.space, rows, about, seed, candidate)
+            y_TK = yield from by_tokens(self.prior, self.space, rows, about, seed, candidate)
         else:
             denoiser = PriorDenoiser(self.prior, self.diffusion, self.device)
-            y_TK = by_diffusion(denoiser, self.diffusion, rows, about, seed, candidate)
+            y_TK = yield from by_diffusion(denoiser, self.diffusion, rows, about, seed, candidate)
         return likest(self.space.back(y_TK), rows["pooled"][0])
 
 
@@ -67,7 +74,7 @@ def without_caption(told: Mapping[str, Tensor]) -> Told:
 
 def by_diffusion(
     denoiser: Denoiser, diffusion: DiffusionConfig, told: Told, about: PriorSampling, seed: int, candidate: int
-) -> Tensor:
+) -> StepGenerator:
     """Coordinates [T, K] out of noise; `told` has a row for each try."""
     T, device = len(told["mask"]), denoiser.device
     draws = [normals(seed, candidate, STAGE + row, denoiser.shape) for row in range(T)]
@@ -82,12 +89,21 @@ def by_diffusion(
         x0 = denoiser(x, torch.full((len(x),), sigma, device=device), both).x0
         return Denoised(threshold(guide(x0[:T], x0[T:], about.guidance) if guided else x0, limit))
 
-    sigmas = diffusion.even_sigmas(about.steps)
-    start = noise() * math.hypot(1.0, sigmas[0])
-    return drive(SAMPLERS[about.sampler].run(start, sigmas, noise), denoise)
+    sigmas, method = diffusion.even_sigmas(about.steps), SAMPLERS[about.sampler]
+    sampler = method.run(noise() * math.hypot(1.0, sigmas[0]), sigmas, noise)
+    query, asked, all_of_them = next(sampler), 0, method.evaluations(about.steps)
+    while True:
+        try:
+            query = sampler.send(denoise(query.x, query.sigma))
+        except StopIteration as stop:
+            return stop.value
+        asked += 1
+        yield asked / all_of_them
 
 
-def by_tokens(prior: TokenPrior, space: Space, told: Told, about: PriorSampling, seed: int, candidate: int) -> Tensor:
+def by_tokens(
+    prior: TokenPrior, space: Space, told: Told, about: PriorSampling, seed: int, candidate: int
+) -> StepGenerator:
     """Coordinates [T, K], one after the other; `told` has a row for each try.
 
     The dot product with the caption is drawn from the upper part of its distribution, in which every bucket has the
@@ -102,6 +118,7 @@ def by_tokens(prior: TokenPrior, space: Space, told: Told, about: PriorSampling,
         dot_T = torch.cat([dot_T, dot_T])
     decoder, codes = PriorDecoder(prior, told, dot_T), []
     for place in range(K):
+        yield place / K
         logits = decoder.logits
         if guided:
             logits = guide_logits(logits[:T], logits[T:], logits.new_full((T,), about.guidance))

@@ -1,4 +1,4 @@
-"""Opening the priors of an unCLIP's checkpoint folder: from a sentence to an embedding of a picture of it."""
+"""Opening an unCLIP's checkpoint folder: to paint, to enlarge, or for its priors alone."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ from torch import Tensor
 from pinxit.config import from_dict
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.models.prior import build_prior
+from pinxit.pipelines.lanes import tile_of
 from pinxit.recipes.clip.encoder import ClipEncoder
-from pinxit.recipes.diffusion.conditions import Told, texts
-from pinxit.recipes.diffusion.config import TextConfig
+from pinxit.recipes.clip.ranker import AnyRanker
+from pinxit.recipes.diffusion.conditions import Captions, Told
+from pinxit.recipes.diffusion.open import denoiser_of, reader_of, sampling_of, upsampler_alone, upsampler_of
+from pinxit.recipes.diffusion.upsampler import Upsampler
+from pinxit.recipes.ranking import CPU_PICTURES
 from pinxit.recipes.unclip.config import DECODER, SPACE, PriorParts, PriorSampling
+from pinxit.recipes.unclip.embedder import Embedder
 from pinxit.recipes.unclip.imagine import Imagination
+from pinxit.recipes.unclip.painter import UnclipPainter
 from pinxit.recipes.unclip.space import Space, SpaceConfig
-from pinxit.text.encoders import TextEncoder, open_text_encoder
+from pinxit.text.encoders import TextEncoder
 from pinxit.training.precision import pick_device
 from pinxit.weights.checkpoint import Checkpoint
 
@@ -26,18 +32,46 @@ class Imaginer:
     """Sentences to embeddings, by one of a checkpoint's priors."""
 
     imagination: Imagination
-    reader: TextEncoder
-    clip: ClipEncoder
+    embedder: Embedder
     sampling: PriorSampling
 
     def told(self, caption: str) -> Told:
         """A caption as the prior is told it, cut as in training: `sequence` [L, D], `mask` [L], `pooled` [E]."""
-        read = {name: rows[0] for name, rows in texts(self.reader, [caption]).items()}
-        return read | {"pooled": torch.from_numpy(self.clip.texts([caption], cut=True))[0].to(read["mask"].device)}
+        return self.embedder.told(caption)
 
     def embedding(self, caption: str, seed: int = 0, candidate: int = 0) -> Tensor:
         """What CLIP may say of a picture of the caption, [E] of length one."""
         return self.imagination(self.told(caption), self.sampling, seed, candidate)
+
+
+def open_painter(checkpoint: Checkpoint, *, name: str, device: str = "auto") -> UnclipPainter:
+    """Everything that paints, changes pictures and enlarges them.
+
+    Raises CheckpointError when weights, reader or CLIP are not what they were.
+    """
+    on = pick_device(device)
+    embedder = _embedder(checkpoint, on)
+    captions, (denoiser, config) = Captions(embedder.reader), denoiser_of(checkpoint, DECODER, on)
+    return UnclipPainter(
+        denoiser,
+        config,
+        sampling_of(checkpoint),
+        captions,
+        AnyRanker(embedder.clip),
+        upsampler_of(checkpoint, _upsamplers(checkpoint), name, on, captions),
+        embedder=embedder,
+        priors={one: _imagination(checkpoint, one, embedder.space) for one in priors_of(checkpoint)},
+        imagining=_imagining(checkpoint),
+        name=name,
+        provenance={"checkpoint_hash": checkpoint.hash},
+    )
+
+
+def open_upsampler(
+    checkpoint: Checkpoint, *, name: str, device: str = "auto", reader: TextEncoder | None = None
+) -> Upsampler:
+    """The upsampler alone, for pictures that others have painted; `reader` is used again where it is the same one."""
+    return upsampler_alone(checkpoint, _upsamplers(checkpoint), name, pick_device(device), reader)
 
 
 def open_space(checkpoint: Checkpoint) -> Space:
@@ -52,21 +86,43 @@ def open_imaginer(checkpoint: Checkpoint, *, prior: str = "", device: str = "aut
 
     Raises UsageError for a prior that it has not, CheckpointError when weights, reader or CLIP are not what they were.
     """
-    on, folder = pick_device(device), checkpoint.folder
-    about = from_dict(PriorSampling, dict(checkpoint.settings["imagining"]), f"{folder}: imagining")
-    names = [name for name in checkpoint.parts if name not in (SPACE, DECODER)]
-    chosen = prior or about.prior or names[0]
+    about, names = _imagining(checkpoint), priors_of(checkpoint)
+    chosen = prior or about.prior
     if chosen not in names:
-        raise UsageError(f"{folder} has no prior '{chosen}'; choose from {', '.join(names)}.")
-    parts = checkpoint.config(chosen, PriorParts)
+        raise UsageError(f"{checkpoint.folder} has no prior '{chosen}'; choose from {', '.join(names)}.")
+    embedder = _embedder(checkpoint, pick_device(device))
+    return Imaginer(_imagination(checkpoint, chosen, embedder.space), embedder, replace(about, prior=chosen))
+
+
+def priors_of(checkpoint: Checkpoint) -> list[str]:
+    """The names of its priors: the parts that lie before the decoder."""
+    names = [name for name in checkpoint.parts if name != SPACE]
+    return names[: names.index(DECODER)]
+
+
+def _imagination(checkpoint: Checkpoint, name: str, space: Space) -> Imagination:
+    parts, on = checkpoint.config(name, PriorParts), space.mean.device
     network = build_prior(parts.network)
-    checkpoint.load_into(chosen, network)
-    network = network.to(on).eval().requires_grad_(False)
-    text = from_dict(TextConfig, dict(checkpoint.settings["text"]), f"{folder}: text")
-    reader = open_text_encoder(text.encoder, on, text.length, "bf16" if on.type == "cuda" else "fp32", spell=text.spell)
-    clip = ClipEncoder.open(str(checkpoint.settings["clip"]), str(on))
-    for what, found, key in (("text encoder", reader.fingerprint, "reader"), ("CLIP", clip.fingerprint, "sight")):
-        if found != checkpoint.settings[key]:
-            raise CheckpointError(f"{folder} was trained with another {what} than the one that is here ({found}).")
-    imagination = Imagination(network, open_space(checkpoint).to(on), parts.diffusion, on)
-    return Imaginer(imagination, reader, clip, replace(about, prior=chosen))
+    checkpoint.load_into(name, network)
+    return Imagination(network.to(on).eval().requires_grad_(False), space, parts.diffusion, on)
+
+
+def _imagining(checkpoint: Checkpoint) -> PriorSampling:
+    """How its priors draw, the first of them where it chooses none."""
+    about = from_dict(PriorSampling, dict(checkpoint.settings["imagining"]), f"{checkpoint.folder}: imagining")
+    return replace(about, prior=about.prior or priors_of(checkpoint)[0])
+
+
+def _embedder(checkpoint: Checkpoint, on: torch.device) -> Embedder:
+    reader, clip = reader_of(checkpoint, on), ClipEncoder.open(str(checkpoint.settings["clip"]), str(on))
+    if clip.fingerprint != checkpoint.settings["sight"]:
+        told = f"another CLIP than the '{checkpoint.settings['clip']}' that is here"
+        raise CheckpointError(f"{checkpoint.folder} was trained with {told}; give back the one it was trained with.")
+    clip.batch = tile_of(on, CPU_PICTURES)  # candidates come a few at a time
+    return Embedder(reader, clip, open_space(checkpoint).to(on), on)
+
+
+def _upsamplers(checkpoint: Checkpoint) -> list[str]:
+    """The names of its upsamplers, in the order in which a picture passes them: the parts after the decoder."""
+    names = list(checkpoint.parts)
+    return names[names.index(DECODER) + 1 :]

@@ -43,17 +43,33 @@ def nano() -> UnclipConfig:
             PriorStage(PriorConfig(**small), name="prior", plan=plan),
             PriorStage(PriorConfig(**small, buckets=16, dots=8), name="components", plan=plan),
         ),
-        decoder=Stage(16, replace(unet, image=16), DiffusionConfig("v"), name=DECODER, plan=plan, pictures=64),
+        decoder=Stage(
+            16, replace(unet, image=16, masked=4), DiffusionConfig("v"), name=DECODER, plan=plan, pictures=64
+        ),
+        upsamplers=(
+            Stage(
+                32,
+                UNetConfig((16, 32), (1, 1), (False, False), middle=False, groups=8, patch=4, bypass=True, low_res=3),
+                DiffusionConfig("v"),
+                low=16,
+                crop=16,
+                corrupt="blur",
+                name="upsampler",
+                plan=plan,
+                pictures=32,
+            ),
+        ),
         imagining=PriorSampling(steps=4),
-        sampling=SamplingConfig(steps=4),
+        sampling=SamplingConfig(steps=4, upsampler_steps=2),
     )
 
 
 def tiny() -> UnclipConfig:
     """64 px over the shipped `tiny`'s CLIP and the packaged MiniLM; --dry-run tells how long it takes on a machine.
 
-    The decoder is `imagen-tiny`'s base grown by the picture's embedding, and meant to begin with its weights. The
-    autoregressive prior is left out until it is given images (`--set priors.components.plan.images=190000`).
+    The decoder is `imagen-tiny`'s base grown by the picture's embedding and by holes to paint in, and meant to begin
+    with its weights; `imagen-tiny`'s upsampler comes along as it is. The autoregressive prior is left out until it is
+    given images (`--set priors.components.plan.images=190000`).
     `pinxit train unclip --preset tiny --init-from imagen-tiny --out RUN`
     """
     unet = UNetConfig(
@@ -68,6 +84,7 @@ def tiny() -> UnclipConfig:
         pool_heads=6,
         embed=256,
         image=64,
+        masked=4,
     )
     shared: dict[str, Any] = {"optimiser": "muon", "betas": (0.9, 0.99), "clip": 1.0, "ema": 0.999}
     prior = Plan(images=500_000, batch=64, lr=1e-3, warmup=6_400, decay=0.06, **shared)
@@ -87,6 +104,7 @@ def tiny() -> UnclipConfig:
             plan=Plan(images=100_000, batch=24, lr=3e-4, warmup=2_400, channels_last=True, **shared),
             pictures=200_000,
         ),
+        whole=0.6,
         # No dynamic thresholding: a third of the world's true values are 0 or 255, and it would grey them.
         sampling=SamplingConfig("dpm++2m-sde", steps=25, guidance=3.0, percentile=0.0, agreement=2.0),
         store="int8",
@@ -96,8 +114,9 @@ def tiny() -> UnclipConfig:
 def paper() -> UnclipConfig:
     """Hierarchical Text-Conditional Image Generation with CLIP Latents (Ramesh et al. 2022, arXiv 2204.06125).
 
-    Table 3: two priors of 1 B parameters and a decoder of GLIDE's shape at 64 px with learned variance. Its upsamplers
-    to 256 and 1024 px, which look at pictures alone, are not part of this recipe yet. The article's own text encoder
+    Table 3: two priors of 1 B parameters, a decoder of GLIDE's shape at 64 px with learned variance, and upsamplers to
+    256 and 1024 px of 700 M and 300 M, which look at pictures alone, have no attention and learn on crops of a quarter
+    of a side; both are walked down alike, in 27 steps. The article's own text encoder
     (24 layers of width 2048, trained along) is here any frozen reader of that width, T5-XL; its CLIP (ViT-H/16, 1024
     numbers) is yours to bring. The blocks of the U-Net are this project's ADM with attention at 32, 16 and 8 px.
     Embeddings are at one scale for all components, as the article's 17.2 is. Its sampler, Analytic-DPM, is replaced by
@@ -135,9 +154,39 @@ def paper() -> UnclipConfig:
             plan=Plan(images=800_000 * 2048, batch=2048, lr=1.2e-4, ema=0.9999, channels_last=True),
             pictures=250_000_000,
         ),
+        upsamplers=(_enlarging(256, 320, (1, 2, 3, 4), 3), _enlarging(1024, 192, (1, 1, 2, 2, 4, 4), 2)),
         clip="hub:laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
         imagining=PriorSampling(sampler="ancestral", steps=64),
-        sampling=SamplingConfig("ancestral", steps=250, guidance=1.25),
+        sampling=SamplingConfig("ancestral", steps=250, guidance=1.25, upsampler_steps=27),
+    )
+
+
+def _enlarging(size: int, width: int, times: Sequence[int], depth: int) -> Stage:
+    """An upsampler of the article: fully convolutional, trained on crops of smaller pictures that are damaged."""
+    levels = len(times)
+    return Stage(
+        size,
+        UNetConfig(
+            tuple(width * one for one in times),
+            (depth,) * levels,
+            (False,) * levels,
+            middle=False,
+            low_res=3,
+            dropout=0.1 if size == 256 else 0.0,
+        ),
+        DiffusionConfig("eps", schedule="cosine" if size == 256 else "linear", steps=1000),
+        low=size // 4,
+        crop=size // 4,
+        corrupt="blur" if size == 256 else "bsr",
+        name="upsampler" if size == 256 else "second_upsampler",
+        plan=Plan(
+            images=1_000_000 * (1024 if size == 256 else 512),
+            batch=1024 if size == 256 else 512,
+            lr=1.2e-4 if size == 256 else 1.0e-4,
+            ema=0.9999,
+            channels_last=True,
+        ),
+        pictures=250_000_000,
     )
 
 
@@ -162,14 +211,28 @@ def with_models(config: UnclipConfig, checkpoint: Checkpoint) -> UnclipConfig:
         replace(prior, network=_fitting(replace(prior.network, text=base.unet.text), config.space, text))
         for prior in config.priors
     )
-    return replace(config, text=text, decoder=decoder, priors=priors)
+    upsamplers = _brought(config, checkpoint, list(checkpoint.parts)[1:]) or config.upsamplers
+    return replace(config, text=text, decoder=decoder, priors=priors, upsamplers=upsamplers)
+
+
+def _brought(config: UnclipConfig, checkpoint: Checkpoint, names: Sequence[str]) -> tuple[Stage, ...]:
+    """The upsamplers of a checkpoint, which stay as they are unless `config` has a plan for one of that name."""
+    plans = {one.name: (one.plan, one.pictures) for one in config.upsamplers}
+    idle = replace(config.decoder.plan, images=0)
+    found = []
+    for name in names:
+        about, (plan, pictures) = checkpoint.config(name, StageConfig), plans.get(name, (idle, 1))
+        shape = {one.name: getattr(about, one.name) for one in fields(StageConfig)}
+        found.append(Stage(**shape, name=name, plan=plan, pictures=pictures))
+    return tuple(found)
 
 
 def _resumed(config: UnclipConfig, checkpoint: Checkpoint) -> UnclipConfig:
     """With the space of a checkpoint, which its networks know embeddings in; priors that it lacks are made to fit."""
     space, found = checkpoint.config(SPACE, SpaceConfig), checkpoint.config(DECODER, StageConfig)
     names = [prior.name for prior in config.priors]
-    brought = [name for name in checkpoint.parts if name not in (SPACE, DECODER)]
+    every = [name for name in checkpoint.parts if name != SPACE]
+    brought, more = every[: every.index(DECODER)], every[every.index(DECODER) + 1 :]
     if extra := [name for name in brought if name not in names]:
         raise UsageError(f"{checkpoint.folder} has a prior '{extra[0]}', which this preset has no plan for.")
     decoder = replace(config.decoder, **{one.name: getattr(found, one.name) for one in fields(StageConfig)})
@@ -179,7 +242,8 @@ def _resumed(config: UnclipConfig, checkpoint: Checkpoint) -> UnclipConfig:
     )
     fitting = tuple(replace(prior, network=_fitting(prior.network, space, config.text)) for prior in priors)
     clip = str(checkpoint.settings["clip"])
-    return replace(config, space=space, priors=fitting, decoder=decoder, clip=clip)
+    upsamplers = _brought(config, checkpoint, more)
+    return replace(config, space=space, priors=fitting, decoder=decoder, clip=clip, upsamplers=upsamplers)
 
 
 def _as_it_was(prior: PriorStage, parts: PriorParts) -> PriorStage:

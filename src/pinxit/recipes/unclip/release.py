@@ -26,6 +26,8 @@ def write_checkpoint(run: UnclipRun) -> None:
     for prior in run.priors:
         parts[prior.name] = Part(prior.parts, states.read_weights(run.path(prior.name), prior.name))
     parts[DECODER] = Part(config.decoder.network, states.read_weights(run.path(DECODER), DECODER))
+    for one in run.upsamplers:
+        parts[one.name] = Part(one.network, states.read_weights(run.path(one.name), one.name))
     facts = _provenance(run)
     settings = {
         "sampling": to_dict(config.sampling),
@@ -78,12 +80,17 @@ def card(run: UnclipRun, facts: Mapping[str, Any]) -> str:
     kinds = {one.name: "autoregressive" if one.network.buckets else "diffusion" for one in run.priors}
     priors = " and ".join(f"'{name}' ({kind})" for name, kind in kinds.items())
     tells = f"The priors {priors} tell" if len(kinds) > 1 else f"The prior {priors} tells"
+    sizes = " and then ".join(str(one.size) for one in run.upsamplers)
+    enlarged = f" and enlarged to {sizes}" if sizes else ""
     return f"""# An unCLIP for {source}
 
 {tells} what embedding the CLIP of '{facts["clip"]}' may give a picture
 of a sentence; a decoder draws pictures of {config.decoder.size} pixels from that embedding and the sentence, which a
-frozen language model ({facts["reader"]}) reads. After
+frozen language model ({facts["reader"]}) reads{enlarged}. After
 "Hierarchical Text-Conditional Image Generation with CLIP Latents" (arXiv 2204.06125).
+
+    pinxit paint "a sentence" --checkpoint FOLDER
+    pinxit vary PICTURE --checkpoint FOLDER
 
 ## Training
 

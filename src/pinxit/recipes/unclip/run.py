@@ -16,6 +16,7 @@ from pinxit.data.vectors import MANIFEST as SEEN
 from pinxit.data.vectors import Vectors
 from pinxit.errors import DataError, UsageError
 from pinxit.recipes.clip.encoder import ClipEncoder
+from pinxit.recipes.diffusion.config import Stage
 from pinxit.recipes.diffusion.task import DiffusionTask
 from pinxit.recipes.unclip.config import DECODER, SPACE, PriorStage, UnclipConfig
 from pinxit.recipes.unclip.space import Space
@@ -45,7 +46,7 @@ class UnclipRun(StartingRun[UnclipConfig]):
 
     @property
     def trained(self) -> tuple[str, ...]:
-        return (*(prior.name for prior in self.priors), DECODER)
+        return (*(prior.name for prior in self.priors), DECODER, *(one.name for one in self.upsamplers))
 
     @property
     def priors(self) -> tuple[PriorStage, ...]:
@@ -53,6 +54,19 @@ class UnclipRun(StartingRun[UnclipConfig]):
         brought = () if self.init is None else tuple(self.init.parts)
         kept = (one for one in self.config.priors if one.plan.images or one.name in brought or self.started(one.name))
         return tuple(kept)
+
+    @property
+    def upsamplers(self) -> tuple[Stage, ...]:
+        """The upsamplers that this run makes, in order: those with images to learn from, or brought by a checkpoint."""
+        brought = () if self.init is None else tuple(self.init.parts)
+        every = self.config.upsamplers
+        return tuple(one for one in every if one.plan.images or one.name in brought or self.started(one.name))
+
+    @property
+    def banks(self) -> dict[str, Stage]:
+        """The folders of pictures that networks learn from; those that CLIP is shown are `looked_at`."""
+        learning = {f"{one.name}-pictures": one for one in self.upsamplers if one.plan.images}
+        return {"pictures": self.config.decoder} | learning
 
     def enter(self) -> None:
         """Write the config down, or refuse one that differs from what finished or running stages have used.
@@ -67,24 +81,33 @@ class UnclipRun(StartingRun[UnclipConfig]):
         used |= dict.fromkeys((f"text.{name}" for name in ("encoder", "length", "spell")), self._read)
         used[SPACE] = partial(self.finished, SPACE)
         used |= {"text": partial(self.started, DECODER), "drop_image": partial(self.started, DECODER)}
-        used[DECODER] = partial(self.started, DECODER)
-        for name in {one.name for one in (*self.config.priors, *self._before)}:  # nor can one that learnt be taken out
+        used |= {DECODER: partial(self.started, DECODER), "whole": partial(self.started, DECODER)}
+        for name in {one.name for one in (*self.config.upsamplers, *self._before.upsamplers)}:
+            used[f"upsamplers.{name}"] = partial(self.started, name)
+        for name in {
+            one.name for one in (*self.config.priors, *self._before.priors)
+        }:  # nor can one that learnt be taken out
             used[f"priors.{name}"] = partial(self.started, name)
         enter(self.folder, RECIPE, self.config, used)
         self.note_start()
 
     @property
-    def _before(self) -> tuple[PriorStage, ...]:
-        """The priors that the run had when its config was last written down."""
-        return config_of(self.folder, RECIPE, UnclipConfig).priors if (self.folder / FILE).is_file() else ()
+    def _before(self) -> UnclipConfig:
+        """The config as it was last written down."""
+        return config_of(self.folder, RECIPE, UnclipConfig) if (self.folder / FILE).is_file() else self.config
 
     def plan(self, stage: str) -> Plan:
-        return self.config.decoder.plan if stage == DECODER else self.config.prior(stage).plan
+        if stage == DECODER:
+            return self.config.decoder.plan
+        return (self.config.upsampler(stage) if self._enlarges(stage) else self.config.prior(stage)).plan
+
+    def _enlarges(self, stage: str) -> bool:
+        return any(one.name == stage for one in self.config.upsamplers)
 
     def finished(self, stage: str) -> bool:
         """Whether a stage has nothing left to do."""
         if stage == "pictures":
-            return all((folder / MANIFEST).is_file() for folder in (self.path("pictures"), self.path(self.looked_at)))
+            return all((self.path(name) / MANIFEST).is_file() for name in (*self.banks, self.looked_at))
         if stage == "texts":
             return not self.config.text.stored or (self.path("texts") / READ).is_file()
         return super().finished(stage)
@@ -93,7 +116,9 @@ class UnclipRun(StartingRun[UnclipConfig]):
         """The weights that the checkpoint has for the modules of `task`: of an Imagen, its base's for the decoder."""
         if self.init is None or self.init.recipe == RECIPE:
             return super().brought(task)
-        return {DECODER: self.init.state(next(iter(self.init.parts)))} if task.name == DECODER else {}
+        if task.name == DECODER:
+            return {DECODER: self.init.state(next(iter(self.init.parts)))}
+        return super().brought(task) if self._enlarges(task.name) else {}
 
     @property
     def looked_at(self) -> str:
@@ -108,6 +133,12 @@ class UnclipRun(StartingRun[UnclipConfig]):
                 f"{one} and {other} differ: some pictures are too small for one of both sizes; "
                 f"take data whose pictures have at least {max(self.clip.size, self.config.decoder.size)} px."
             )
+
+    def task(self, name: str) -> Task:
+        """What a stage trains."""
+        if self._enlarges(name):
+            return self.upsampler_task(name)
+        return self.decoder_task() if name == DECODER else self.prior_task(name)
 
     def prior_task(self, name: str) -> PriorTask:
         """What a prior's stage trains, with its pairs."""
@@ -130,7 +161,17 @@ class UnclipRun(StartingRun[UnclipConfig]):
             stored=self._stored(bank) if config.decoder.unet.text and config.text.stored else None,
             seen=self.pairs.seen,
             drop_image=config.drop_image,
+            whole=config.whole,
         )
+
+    def upsampler_task(self, name: str) -> DiffusionTask:
+        """What an upsampler's stage trains; one of no images keeps what a checkpoint brought, and needs no pictures."""
+        config, reader = self.config.upsampler(name), self.reader
+        self._check_width(f"upsamplers.{name}.unet.text", config.unet.text)
+        bank = Bank.open(self.path(f"{name}-pictures")) if config.plan.images else None
+        drop, script, whole = self.config.text.drop, self.config.data.script, self.config.whole
+        shape = (reader.length, reader.width)
+        return DiffusionTask(name, config, self.config.seed, shape, bank, reader, drop, script=script, whole=whole)
 
     @cached_property
     def pairs(self) -> Pairs:
@@ -187,6 +228,10 @@ class UnclipRun(StartingRun[UnclipConfig]):
         begun = self.init is not None or bool(self.start())
         if not self.config.decoder.plan.images and not begun:
             told = "decoder.plan.images=0 keeps what a checkpoint brought"
+            raise UsageError(f"{told}: name one by --init-from.")
+        resting = [one.name for one in self.config.upsamplers if one not in self.upsamplers]
+        if resting and not begun:
+            told = f"upsamplers.{resting[0]}.plan.images=0 keeps what a checkpoint brought"
             raise UsageError(f"{told}: name one by --init-from.")
         if not self.priors:
             raise UsageError("no prior has pictures to learn from: set one's plan.images.")

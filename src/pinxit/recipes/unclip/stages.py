@@ -9,7 +9,7 @@ from pinxit.data.embeddings import build_embeddings
 from pinxit.data.sources import WORLD, open_training
 from pinxit.data.vectors import build_vectors
 from pinxit.recipes.staging import Ended, fit_stage, in_order, say, showing, workers
-from pinxit.recipes.unclip.config import DECODER, SPACE
+from pinxit.recipes.unclip.config import SPACE
 from pinxit.recipes.unclip.release import write_checkpoint
 from pinxit.recipes.unclip.run import UnclipRun
 from pinxit.recipes.unclip.space import Space, SpaceConfig
@@ -41,7 +41,7 @@ def train(run: UnclipRun, stages: Sequence[str] | None = None, stop: Stop | None
             _space(run)
         elif name in run.trained:
             run.need(name, "pictures", "texts", "vectors", SPACE)
-            task = run.decoder_task() if name == DECODER else run.prior_task(name)
+            task = run.task(name)
             fit_stage(run, task, stop, run.brought(task))
         else:
             run.need("checkpoint", SPACE, *run.trained)
@@ -53,10 +53,12 @@ def train(run: UnclipRun, stages: Sequence[str] | None = None, stop: Stop | None
 
 
 def _pictures(run: UnclipRun, stop: Stop) -> None:
-    """Draw or read the decoder's pictures, and the same at CLIP's size where that is another."""
-    data, count = run.config.data, run.config.decoder.pictures
+    """Draw or read the decoder's pictures, the same at CLIP's size where that is another, and the upsamplers'."""
+    data = run.config.data
     names = {"names": data.names} if data.source.startswith(WORLD) else {}  # other pictures have their own
-    for name, size in {"pictures": run.config.decoder.size, run.looked_at: run.clip.size}.items():
+    wanted = {run.looked_at: (run.clip.size, run.config.decoder.pictures)}
+    wanted |= {name: (stage.size, stage.pictures) for name, stage in run.banks.items()}
+    for name, (size, count) in wanted.items():
         with showing(run, name, stop) as progress:
             source = open_training(data.source, size, run.config.seed, **names)
             build_bank(source, count, run.path(name), workers(count), progress)

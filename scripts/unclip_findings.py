@@ -1,0 +1,206 @@
+"""What the unCLIP article found, asked of any unCLIP checkpoint on the built-in world.
+
+    python -m scripts.unclip_findings prior CHECKPOINT --prompts 120
+    python -m scripts.unclip_findings neighbours CHECKPOINT --prompts 200
+    python -m scripts.unclip_findings diversity CHECKPOINT --beside imagen-tiny --guidance 1,2,3,5
+    python -m scripts.unclip_findings components CHECKPOINT --kept 0,4,8,16,32,64 --sheet components.png
+    python -m scripts.unclip_findings inversion CHECKPOINT --prompts 50
+
+prior: is a prior needed, and which one? The judge looks at single pictures drawn from the caption's own embedding, from
+each prior's, and from the true picture's, with the decoder's text withheld, so that nothing but the embedding tells it
+what to draw; and with its text. From true embeddings these are variations: beside them stand the nearest of other
+pictures, and how close to a copy they are. neighbours: whether a prior's sample lies nearer to the true picture's
+embedding than to those of scenes that differ in one told fact. diversity: how unlike the pictures of one sentence are
+while guidance rises, beside another painter's. components: what the first principal components of an embedding hold.
+inversion: how well a picture comes back from the noise behind it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+import pinxit
+from pinxit.data.sheet import sheet
+from pinxit.data.transforms import square
+from pinxit.evaluation.geneval import complaints
+from pinxit.evaluation.questions import Exam, Question, judged_by, questions, true_picture
+from pinxit.functional import laplace
+from pinxit.pictures import write_png
+from pinxit.recipes.judge.judge import Judge
+from pinxit.recipes.unclip.painter import UnclipPainter
+from pinxit.recipes.unclip.settings import prior_sampling
+from pinxit.world.dice import Dice
+from pinxit.world.draw import render
+from pinxit.world.neighbours import neighbours
+from pinxit.world.plan import meaning
+from pinxit.world.vocabulary import lexicon
+from pinxit.world.world import World
+
+if TYPE_CHECKING:
+    from pinxit.recipes.painting import Painter
+    from pinxit.types import Picture
+
+BLIND: dict[str, Any] = {"text": False}
+
+
+class Asked:
+    """The questions, their true pictures, and who judges."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.judge = Judge.open(options.judge or {"small": "judge"}.get(options.world, f"judge-{options.world}"))
+        tasks = judged_by(self.judge.senses, options.world)
+        self.exam = Exam(options.world, options.split, options.prompts, tasks=tasks)
+        self.questions: list[Question] = questions(self.exam)
+        self.prompts = [(one.prompt, one.seed) for one in self.questions]
+        self.true = [true_picture(one, 72) for one in self.questions]
+
+    def right(self, pictures: Sequence[Picture]) -> float:
+        """The share of pictures, one a question, in which the judge finds what is asked for."""
+        sights = self.judge.look(pictures)
+        found = [not complaints(sight, one.wanted) for sight, one in zip(sights, self.questions, strict=True)]
+        return sum(found) / len(found)
+
+
+def prior(painter: UnclipPainter, asked: Asked, options: argparse.Namespace) -> None:
+    """A line for each source of embeddings."""
+    print(f"true pictures: {asked.right(asked.true):.3f} of {len(asked.true)} right")
+    for name in ("none", *painter.priors):
+        drawn = painter.paint_many(asked.prompts, candidates=1, prior=name, **BLIND)
+        print(f"prior={name}, text withheld: {asked.right(first(drawn)):.3f}", flush=True)
+    seeds = [one.seed for one in asked.questions]
+    varied = first(painter.vary_many(list(zip(asked.true, seeds, strict=True)), count=1))
+    near = [psnr(one, square(true, painter.size, "area")) for one, true in zip(varied, asked.true, strict=True)]
+    print(f"true embeddings, text withheld: {asked.right(varied):.3f}; PSNR to the true picture {fmean(near):.1f} dB")
+    print(f"nearest of {options.shelf} other pictures: {asked.right(looked_up(painter, asked, options)):.3f}")
+    for name in ("none", *painter.priors):
+        drawn = painter.paint_many(asked.prompts, candidates=1, prior=name)
+        print(f"prior={name}, with text: {asked.right(first(drawn)):.3f}", flush=True)
+
+
+def looked_up(painter: UnclipPainter, asked: Asked, options: argparse.Namespace) -> list[Picture]:
+    """For each true picture the one of a shelf that CLIP finds the most alike."""
+    world = World(options.world, "train", seed=1)
+    shelf = [render(world.scene(index), 72) for index in range(options.shelf)]
+    likest = (painter.embedder.pictures(asked.true) @ painter.embedder.pictures(shelf).T).argmax(1)
+    return [shelf[place] for place in likest.tolist()]
+
+
+def neighbouring(painter: UnclipPainter, asked: Asked, options: argparse.Namespace) -> None:
+    """Of each prior: how often its sample tells the true picture from its neighbours."""
+    rightly, nearer = 0, dict.fromkeys(painter.priors, 0)
+    for one in asked.questions:
+        dice = Dice("findings", asked.exam.preset, asked.exam.split, asked.exam.seed, one.key)
+        around = neighbours(one.scene, meaning(one.scene), lexicon(asked.exam.preset), asked.exam.split, dice, 3)
+        if not around:
+            continue
+        seen = painter.embedder.pictures([render(scene, 72) for scene in (one.scene, *around)])
+        told = painter.embedder.told(one.prompt)
+        if int((seen @ told["pooled"]).argmax()):
+            continue  # CLIP itself mistakes it
+        rightly += 1
+        for name, imagine in painter.priors.items():
+            about = prior_sampling(painter.settled({"prior": name}))
+            nearer[name] += int((seen @ imagine(told, about, one.seed)).argmax()) == 0
+    print(f"CLIP ranks {rightly} of {len(asked.questions)} sentences rightly among four pictures")
+    for name, count in nearer.items():
+        print(f"{name}: nearest to the true one in {count / max(rightly, 1):.3f} of them")
+
+
+def diversity(painter: UnclipPainter, asked: Asked, options: argparse.Namespace) -> None:
+    """A line for each painter and each guidance."""
+    beside = [pinxit.load(name) for name in options.beside.split(",") if name]
+    for one in (painter, *beside):
+        for guidance in map(float, options.guidance.split(",")):
+            tell_diversity(painter, one, asked, guidance)
+
+
+def tell_diversity(painter: UnclipPainter, one: Painter, asked: Asked, guidance: float, candidates: int = 6) -> None:
+    """How unlike each other pictures of one sentence are to CLIP, how like the sentence, how many are right."""
+    drawn = one.paint_many(asked.prompts, candidates=candidates, keep=None, guidance=guidance, agreement=0.0)
+    unlike, alike, right = [], [], []
+    for place, some in enumerate(drawn):
+        pictures = [each.picture for each in sorted(some, key=lambda each: each.candidate)]
+        seen = painter.embedder.pictures(pictures)
+        unlike += [1 - float(a @ b) for a, b in combinations(seen, 2)]
+        alike.append(float((seen @ painter.embedder.captions([asked.prompts[place][0]])[0]).mean()))
+        sights = asked.judge.look(pictures)
+        right += [not complaints(sight, asked.questions[place].wanted) for sight in sights]
+    told = f"{one.name}, guidance {guidance:g}: apart {fmean(unlike):.3f}, alignment {fmean(alike):.3f}"
+    print(f"{told}, judge {sum(right) / len(right):.3f}", flush=True)
+
+
+def components(painter: UnclipPainter, asked: Asked, options: argparse.Namespace) -> None:
+    """What the judge finds in pictures from the first components, and a sheet of some."""
+    kept = [int(part) for part in options.kept.split(",")]
+    views = [painter.reconstruct(one, components=kept, seed=options.seed) for one in asked.true]
+    for place, count in enumerate(kept):
+        print(f"{count} components: {asked.right([some[place] for some in views]):.3f}", flush=True)
+    if options.sheet:
+        rows = [[square(true, painter.size, "area"), *some] for true, some in zip(asked.true, views, strict=True)][:8]
+        labels = ["true", *(f"{count} components" for count in kept)] * len(rows)
+        write_png(Path(options.sheet), sheet([one for row in rows for one in row], labels, columns=1 + len(kept)))
+
+
+def inversion(painter: UnclipPainter, asked: Asked, options: argparse.Namespace) -> None:
+    """PSNR of pictures drawn from the noise behind them."""
+    true = [square(one, painter.size, "area") for one in asked.true]
+    for steps in map(int, options.steps.split(",")):
+        found = painter.decode(painter.invert(true, ddim_steps=steps), ddim_steps=steps)
+        quality = sorted(psnr(one, other) for one, other in zip(found, true, strict=True))
+        middle = quality[len(quality) // 2]
+        print(f"{steps} steps: PSNR {fmean(quality):.1f} dB, middle {middle:.1f}, least {quality[0]:.1f}", flush=True)
+
+
+def first(drawn: Sequence[Sequence[pinxit.types.Ranked]]) -> list[Picture]:
+    """The best of each."""
+    return [some[0].picture for some in drawn]
+
+
+def psnr(one: Picture, other: Picture) -> float:
+    """In dB."""
+    return laplace.psnr(float(np.square((one.astype(float) - other) / 255).mean()))
+
+
+QUESTIONS = {
+    "prior": prior,
+    "neighbours": neighbouring,
+    "diversity": diversity,
+    "components": components,
+    "inversion": inversion,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Ask one of the questions."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("question", choices=QUESTIONS)
+    parser.add_argument("checkpoint", help="an unCLIP: a shipped name or a folder")
+    parser.add_argument("--prompts", type=int, default=60)
+    parser.add_argument("--world", choices=("small", "gallery"), default="small")
+    parser.add_argument("--split", default="unseen")
+    parser.add_argument("--judge", default="", help="the world's own unless given")
+    parser.add_argument("--shelf", type=int, default=2000, help="pictures that `prior` looks up the nearest among")
+    parser.add_argument("--beside", default="imagen-tiny", help="painters that `diversity` compares with")
+    parser.add_argument("--guidance", default="1,2,3,5", help="of `diversity`")
+    parser.add_argument("--kept", default="0,4,8,16,32,64", help="numbers of `components`")
+    parser.add_argument("--seed", type=int, default=0, help="of the noise of `components`")
+    parser.add_argument("--steps", default="50,100", help="of `inversion`")
+    parser.add_argument("--sheet", default="", help="where `components` leaves a sheet")
+    options = parser.parse_args(arguments)
+    painter = pinxit.load(options.checkpoint)
+    if not isinstance(painter, UnclipPainter):
+        parser.error(f"{options.checkpoint} is no unCLIP")
+    with torch.inference_mode():
+        QUESTIONS[options.question](painter, Asked(options), options)
+
+
+if __name__ == "__main__":
+    main()

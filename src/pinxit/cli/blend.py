@@ -1,0 +1,54 @@
+"""`pinxit blend`: the way from one picture to another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pinxit.cli.manipulation import DEFAULT, CheckpointOption, DdimSteps, Given, Out, Upscale, draw_strip, manipulator
+from pinxit.cli.options import Device
+from pinxit.cli.paint_options import AsJson, Seed
+from pinxit.cli.painter_settings import Changes, settings_of
+
+if TYPE_CHECKING:
+    from pinxit.recipes.jobs import Watch
+    from pinxit.types import Picture
+
+
+def blend(
+    one: Annotated[Path, typer.Argument(help="Where the way begins.")],
+    other: Annotated[Path, typer.Argument(help="Where it ends.")],
+    steps: Annotated[int, typer.Option(min=2, max=1000, help="Pictures on the way, both ends among them.")] = 8,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Draw all from one noise, that of --seed, instead of between the ends' own.")
+    ] = False,
+    seed: Seed = 0,
+    ddim_steps: DdimSteps = 100,
+    changes: Changes = None,
+    upscale: Upscale = None,
+    out: Out = Path("pinxit-out"),
+    as_json: AsJson = False,
+    checkpoint: CheckpointOption = DEFAULT,
+    device: Device = "auto",
+) -> None:
+    """Draw the way from one picture to another; its ends are the two as the decoder reconstructs them.
+
+    [bold]Examples[/bold]
+
+      pinxit blend fox.png snowman.png --steps 8
+      pinxit blend fox.png snowman.png --fresh --seed 3
+    """
+    ends, settings = [Given.read(one), Given.read(other)], settings_of(changes)
+    painter = manipulator(checkpoint, device)
+    about = painter.settled(settings)
+
+    def draw(watch: Watch) -> list[tuple[str, Picture]]:
+        first, last = (end.picture for end in ends)
+        how: dict[str, Any] = {"count": steps, "fresh": fresh, "seed": seed, "ddim_steps": ddim_steps, "watch": watch}
+        found = painter.blend(first, last, **how, **settings)
+        return [(f"{place / (steps - 1):.2f}", one) for place, one in enumerate(found)]
+
+    facts = {"count": steps, "fresh": fresh, "seed": seed, "ddim_steps": ddim_steps} | painter.told(about)
+    draw_strip(painter, "blend", ends, draw, facts, upscale, out, as_json, columns=steps + 2)

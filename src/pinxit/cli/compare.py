@@ -1,0 +1,133 @@
+"""`pinxit paint --compare`: one sentence by every system that is installed, ranked by one CLIP on one sheet."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pinxit.cli import progress
+from pinxit.cli.console import print_json, print_lines
+from pinxit.cli.paint_options import say_about
+from pinxit.cli.painter_settings import settled
+from pinxit.errors import UsageError
+
+if TYPE_CHECKING:
+    from pinxit.recipes.diffusion.upsampler import Upsampler
+    from pinxit.recipes.painting import Painter
+    from pinxit.types import Ranked
+
+PICTURE = re.compile(r"\d+-[a-z]+-seed\d+-candidate\d+\.png")
+SETTING = {"agreement": 0.0}  # scores of different systems compare where they are cosines and nothing else
+
+
+@dataclass(frozen=True)
+class System:
+    """One painter with its settings."""
+
+    painter: Painter
+    upsampler: Upsampler | None
+    settings: Mapping[str, Any]
+
+    @property
+    def recipe(self) -> str:
+        """Which system it is of."""
+        return str(self.painter.provenance["recipe"])
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What metadata tell of it."""
+        enlarged = {} if self.upsampler is None else self.upsampler.facts
+        return self.painter.told(self.settings) | enlarged | self.painter.provenance
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What all of them are asked."""
+
+    texts: Sequence[str]
+    candidates: int
+    keep: int
+    seed: int
+
+
+def systems(
+    names: Mapping[str, str],
+    load: Callable[[str], Painter],
+    enlarger: Callable[[Painter], Upsampler | None],
+    given: Mapping[str, Any],
+) -> list[System]:
+    """The painters of `names` (checkpoints by recipe), each with those settings of `given` that it has.
+
+    Raises UsageError for a setting that none has, and where there is nothing to compare.
+    """
+    if len(names) < 2:
+        raise UsageError("there is but one system to compare: install another, or name its checkpoint.")
+    found, used = [], set[str]()
+    for name in names.values():
+        painter = load(name)
+        upsampler = enlarger(painter)
+        has = painter.defaults.keys() | (upsampler.defaults.keys() if upsampler is not None else ())
+        mine = {setting: value for setting, value in (SETTING | dict(given)).items() if setting in has}
+        used |= mine.keys()
+        if upsampler is not None:
+            upsampler.tune(mine)
+        found.append(System(painter, upsampler, settled(mine, painter, upsampler)))
+    if unused := [setting for setting in given if setting not in used]:
+        raise UsageError(f"none of {', '.join(names)} has a setting '{unused[0]}'.")
+    return found
+
+
+def compare(of: Sequence[System], asked: Asked, out: Path, as_json: bool, strict: bool) -> None:
+    """Paint each text by all of them, and write a folder for it: a sheet with a row a system, and each picture."""
+    from pinxit.cli.paint_output import folder_name
+    from pinxit.files import check_writable
+
+    facts = {"compared": [one.facts for one in of], "seed": asked.seed}
+    facts |= {"candidates": asked.candidates, "keep": asked.keep}
+    folders = [out / folder_name(text, facts) for text in asked.texts]
+    for text, folder in zip(asked.texts, folders, strict=True):
+        check_writable(folder)
+        for one in of:
+            say_about(one.painter, text, strict)
+    for text, folder in zip(asked.texts, folders, strict=True):
+        painted = [(one, _painted(one, text, asked, folder)) for one in of]
+        painted.sort(key=lambda pair: -pair[1][0].score)
+        written = _write(folder, text, painted, facts)
+        if as_json:
+            print_json({"prompt": text, "pictures": written})
+        else:
+            print_lines(str(folder / "sheet.png"))
+
+
+def _painted(one: System, text: str, asked: Asked, folder: Path) -> list[Ranked]:
+    how = {"candidates": asked.candidates, "keep": asked.keep, "upsampler": one.upsampler} | dict(one.settings)
+    with progress.painting(f"{one.recipe}: {text}", folder / "preview.png") as watch:
+        coming = one.painter.paint_each([(text, asked.seed)], watch=watch, previews=progress.PREVIEW_SECONDS, **how)
+        return next(coming)
+
+
+def _write(
+    folder: Path, text: str, painted: Sequence[tuple[System, list[Ranked]]], facts: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Every picture, best first whoever painted it, and the sheet, on which the best system stands first."""
+    from pinxit.data.sheet import sheet
+    from pinxit.pictures import write_png
+
+    written = []
+    every = sorted(((one, item) for one, some in painted for item in some), key=lambda pair: -pair[1].score)
+    for place, (one, item) in enumerate(every, 1):
+        path = folder / f"{place:02d}-{one.recipe}-seed{item.seed}-candidate{item.candidate}.png"
+        about = {"seed": item.seed, "candidate": item.candidate, "score": round(item.score, 6)}
+        write_png(path, item.picture, {"prompt": text} | about | one.facts)
+        written.append({"path": str(path), "recipe": one.recipe} | about)
+    rows = [item for _, some in painted for item in some]
+    labels = [f"{item.score:.3f}  candidate {item.candidate}" for item in rows]
+    whole = sheet([item.picture for item in rows], labels, len(painted[0][1]), names=[one.recipe for one, _ in painted])
+    write_png(folder / "sheet.png", whole, {"prompt": text} | dict(facts))
+    for path in set(folder.iterdir()) - {Path(str(one["path"])) for one in written}:
+        if PICTURE.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+    return written

@@ -1,0 +1,93 @@
+"""`pinxit edit`: a part of a picture painted anew, or more of it around its edges."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pinxit.cli.manipulation import DEFAULT, CheckpointOption, Given, Upscale, enlarger, manipulator
+from pinxit.cli.options import Device
+from pinxit.cli.paint_options import AsJson, Candidates, Guidance, Keep, Out, Seed, Strict, say_about
+from pinxit.cli.painter_settings import Changes, settings_of
+from pinxit.errors import UsageError
+
+if TYPE_CHECKING:
+    from pinxit.recipes.jobs import Watch
+    from pinxit.types import Mask, Picture, Ranked
+
+
+def edit(
+    picture: Annotated[Path, typer.Argument(help="Any picture, of any size, which the results have too.")],
+    prompt: Annotated[str, typer.Argument(help="What the whole picture should show afterwards.")],
+    mask: Annotated[
+        Path | None, typer.Option(help="A picture of the same size in black and white: white is painted, black stays.")
+    ] = None,
+    outpaint: Annotated[
+        str | None, typer.Option(help="Paint so many pixels more at the left,top,right,bottom instead.")
+    ] = None,
+    candidates: Candidates = 16,
+    keep: Keep = 4,
+    seed: Seed = 0,
+    guidance: Guidance = None,
+    changes: Changes = None,
+    upscale: Upscale = None,
+    out: Out = Path("pinxit-out"),
+    as_json: AsJson = False,
+    strict: Strict = False,
+    checkpoint: CheckpointOption = DEFAULT,
+    device: Device = "auto",
+) -> None:
+    """Paint what is white in a mask so that the whole picture fits the prompt; every other pixel stays as it is.
+
+    [bold]Examples[/bold]
+
+      pinxit edit room.png "a room with a red sofa" --mask sofa.png
+      pinxit edit fox.png "a fox in a forest" --outpaint 32,0,32,0
+    """
+    from pinxit.cli import progress
+    from pinxit.cli.paint_output import draw_and_write
+
+    given, facts = Given.read(picture), {"outpaint": outpaint}
+    whole, hole, told = _asked(given.picture, mask, outpaint)
+    painter = manipulator(checkpoint, device)
+    painter.check_edits()
+    settings = painter.settled(settings_of(changes, guidance=guidance))
+    upsampler = enlarger(painter, upscale)
+    say_about(painter, prompt, strict)
+    how: dict[str, Any] = {"candidates": candidates, "keep": keep, "seed": seed}
+
+    def draw(watch: Watch) -> Generator[list[Ranked], None, None]:
+        about = how | settings | {"watch": watch, "previews": progress.PREVIEW_SECONDS, "upsampler": upsampler}
+        yield painter.edit(whole, hole, prompt, **about)
+
+    facts = facts | how | given.facts | told | {"upscale": 0}
+    facts |= {} if upsampler is None else upsampler.facts
+    draw_and_write(painter, [prompt], draw, out, settings | facts, as_json)
+
+
+def _asked(picture: Picture, mask: Path | None, outpaint: str | None) -> tuple[Picture, Mask, dict[str, Any]]:
+    """The picture that is worked on, what of it is painted, and what metadata tell of the mask.
+
+    Raises UsageError unless there is one of both, and it fits.
+    """
+    from pinxit.data.masks import read_mask
+    from pinxit.recipes.diffusion.window import check_mask, outpainted
+
+    if (mask is None) == (outpaint is None):
+        raise UsageError("give exactly one of --mask and --outpaint: they say where to paint.")
+    if mask is None:
+        return *outpainted(picture, *_sides(outpaint or "")), {}
+    hole = read_mask(mask)
+    check_mask(picture, hole)
+    return picture, hole, {f"mask_{name}": value for name, value in Given.read(mask).facts.items()}
+
+
+def _sides(text: str) -> tuple[int, int, int, int]:
+    try:
+        left, top, right, bottom = (int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--outpaint must be four whole numbers left,top,right,bottom, not '{text}'.") from None
+    return left, top, right, bottom

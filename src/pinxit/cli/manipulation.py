@@ -1,0 +1,140 @@
+"""What the verbs share that draw a picture anew: opening who can, reading pictures, writing what comes of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pinxit.cli.console import print_json, print_lines
+from pinxit.cli.paint import SHIPPED, Recipe
+from pinxit.errors import UsageError
+
+if TYPE_CHECKING:
+    from pinxit.recipes.diffusion.upsampler import Upsampler
+    from pinxit.recipes.jobs import Watch
+    from pinxit.recipes.unclip.manipulation import Manipulation
+    from pinxit.types import Picture
+
+    Labelled = tuple[str, Picture]
+
+CheckpointOption = Annotated[str, typer.Option(help="A shipped unCLIP's name, or a checkpoint folder.")]
+DdimSteps = Annotated[
+    int, typer.Option("--ddim-steps", min=1, max=1000, help="Steps to the noise behind a picture, and as many back.")
+]
+Upscale = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Enlarge what is drawn to so many pixels a side; 0: do not.",
+        show_default="as large as the checkpoint can",
+    ),
+]
+Out = Annotated[Path, typer.Option(help="Folder for the results, which get a folder of their own there.")]
+DEFAULT = SHIPPED[Recipe.unclip]
+
+
+@dataclass(frozen=True)
+class Given:
+    """A picture that a user has."""
+
+    picture: Picture
+    facts: dict[str, str]  # for metadata: its name, and the hash of the file
+
+    @classmethod
+    def read(cls, path: Path) -> Given:
+        """Any picture: turned as its EXIF says, over white, eight bits. Raises ItemError when it cannot be used."""
+        from pinxit.data.decode import read_picture
+
+        return cls(read_picture(path), {"of": path.name, "of_sha256": hashlib.sha256(path.read_bytes()).hexdigest()})
+
+
+def manipulator(checkpoint: str, device: str) -> Manipulation:
+    """The painter. Raises UsageError for one that sees no pictures."""
+    from typing import cast
+
+    from pinxit.api import load
+    from pinxit.recipes.capabilities import Manipulates
+
+    painter = load(checkpoint, device=device)
+    if not isinstance(painter, Manipulates):
+        raise UsageError(f"{checkpoint} knows pictures by no embedding: choose a checkpoint of unclip.")
+    return cast("Manipulation", painter)
+
+
+def enlarger(painter: Manipulation, upscale: int | None) -> Upsampler | None:
+    """The painter's own upsampler, made for `upscale`; None: it has none, or none is wanted.
+
+    Raises UsageError for a size that it does not make.
+    """
+    from pinxit.recipes.capabilities import upsampler_of
+
+    own = upsampler_of(painter)
+    if own is None and upscale:
+        raise UsageError(f"{painter.name} has no upsampler: leave out --upscale.")
+    if own is None or upscale == 0:
+        return None
+    return own if upscale is None else own.making(upscale)
+
+
+def draw_strip(
+    painter: Manipulation,
+    verb: str,
+    given: Sequence[Given],
+    draw: Callable[[Watch], Sequence[Labelled]],
+    facts: dict[str, Any],
+    upscale: int | None,
+    out: Path,
+    as_json: bool,
+    columns: int | None = None,
+) -> None:
+    """Draw with a bar, and write each picture and a sheet of all, what was given first."""
+    from pinxit.cli import progress
+    from pinxit.cli.paint_output import folder_name
+    from pinxit.files import check_writable
+    from pinxit.types import Ranked
+
+    upsampler = enlarger(painter, upscale)
+    about = {"made_by": verb, "upscale": 0} | facts | painter.provenance | {"given": [one.facts for one in given]}
+    about |= {} if upsampler is None else upsampler.facts
+    title = " ".join([verb, *(Path(one.facts["of"]).stem for one in given)])
+    folder = out / folder_name(title, about)
+    check_writable(folder)
+    with progress.painting(title, folder / "preview.png") as watch:
+        labels, drawn = zip(*draw(watch), strict=True)
+        if upsampler is not None:
+            ranked = [Ranked(picture, facts.get("seed", 0), place, 0.0) for place, picture in enumerate(drawn)]
+            drawn = tuple(one.picture for one in upsampler.enlarge("", ranked))
+    paths = _write(folder, given, drawn, labels, about, columns)
+    if as_json:
+        names = [str(path) for path in paths]
+        print_json({"sheet": str(folder / "sheet.png"), "pictures": names, "labels": labels})
+    else:
+        print_lines(str(folder / "sheet.png"))
+
+
+def _write(
+    folder: Path,
+    given: Sequence[Given],
+    drawn: Sequence[Picture],
+    labels: Sequence[str],
+    about: dict[str, Any],
+    columns: int | None,
+) -> list[Path]:
+    from pinxit.data.sheet import sheet
+    from pinxit.data.transforms import square
+    from pinxit.pictures import write_png
+
+    paths, size = [], len(drawn[0])
+    for place, (picture, label) in enumerate(zip(drawn, labels, strict=True), 1):
+        path = folder / f"{place:02d}.png"
+        write_png(path, picture, about | {"label": label})
+        paths.append(path)
+    shown = [*(square(one.picture, size, "bicubic") for one in given), *drawn]
+    told = [*(one.facts["of"] for one in given), *labels]
+    write_png(folder / "sheet.png", sheet(shown, told, columns or min(len(shown), 9)), about)
+    return paths

@@ -1,0 +1,63 @@
+"""`pinxit reconstruct`: a picture as the decoder draws it again, from all or from parts of what is seen in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pinxit.cli.manipulation import DEFAULT, CheckpointOption, DdimSteps, Given, Out, Upscale, draw_strip, manipulator
+from pinxit.cli.options import Device
+from pinxit.cli.paint_options import AsJson, Seed
+from pinxit.cli.painter_settings import Changes, settings_of
+from pinxit.errors import UsageError
+
+if TYPE_CHECKING:
+    from pinxit.recipes.jobs import Watch
+    from pinxit.types import Picture
+
+
+def reconstruct(
+    picture: Annotated[Path, typer.Argument(help="Any picture; its centre square is looked at.")],
+    components: Annotated[
+        str | None,
+        typer.Option(
+            help="Draw it from so many principal components of its embedding, e.g. 4,8,16,32,64, with noise of --seed.",
+            show_default="from all, with its own noise",
+        ),
+    ] = None,
+    seed: Seed = 0,
+    ddim_steps: DdimSteps = 100,
+    changes: Changes = None,
+    upscale: Upscale = None,
+    out: Out = Path("pinxit-out"),
+    as_json: AsJson = False,
+    checkpoint: CheckpointOption = DEFAULT,
+    device: Device = "auto",
+) -> None:
+    """Find the noise behind a picture and draw it again; or see what the first components of its embedding hold.
+
+    [bold]Examples[/bold]
+
+      pinxit reconstruct fox.png
+      pinxit reconstruct fox.png --components 4,8,16,32,64
+    """
+    given, settings, kept = Given.read(picture), settings_of(changes), _numbers(components)
+    painter = manipulator(checkpoint, device)
+    about = painter.settled(settings)
+
+    def draw(watch: Watch) -> list[tuple[str, Picture]]:
+        how: dict[str, Any] = {"components": kept, "seed": seed, "ddim_steps": ddim_steps, "watch": watch}
+        found = painter.reconstruct(given.picture, **how, **settings)
+        return list(zip([f"{one} components" for one in kept] or ["reconstructed"], found, strict=True))
+
+    facts = {"components": kept, "seed": seed, "ddim_steps": ddim_steps} | painter.told(about)
+    draw_strip(painter, "reconstruct", [given], draw, facts, upscale, out, as_json)
+
+
+def _numbers(text: str | None) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")] if text is not None else []
+    except ValueError:
+        raise UsageError(f"--components must be whole numbers such as 4,8,16, not '{text}'.") from None

@@ -1,0 +1,49 @@
+"""`pinxit shift`: a picture led from what one caption says to what another does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pinxit.cli.manipulation import DEFAULT, CheckpointOption, DdimSteps, Given, Out, Upscale, draw_strip, manipulator
+from pinxit.cli.options import Device
+from pinxit.cli.paint_options import AsJson
+
+if TYPE_CHECKING:
+    from pinxit.recipes.jobs import Watch
+    from pinxit.types import Picture
+
+
+def shift(
+    picture: Annotated[Path, typer.Argument(help="Any picture; its centre square is looked at.")],
+    before: Annotated[str, typer.Argument(metavar="FROM", help='What it shows, e.g. "a photo of a fox".')],
+    after: Annotated[str, typer.Argument(metavar="TO", help='What it should, e.g. "a photo of a red fox".')],
+    theta: Annotated[
+        float, typer.Option(min=0.01, max=1.0, help="How much of the way the last picture goes; best from 0.25 to 0.5.")
+    ] = 0.5,
+    steps: Annotated[int, typer.Option(min=2, max=1000, help="Pictures, the first of them not shifted at all.")] = 5,
+    ddim_steps: DdimSteps = 100,
+    upscale: Upscale = None,
+    out: Out = Path("pinxit-out"),
+    as_json: AsJson = False,
+    checkpoint: CheckpointOption = DEFAULT,
+    device: Device = "auto",
+) -> None:
+    """Turn what CLIP sees in a picture towards the difference of two captions, and draw it from the same noise.
+
+    [bold]Examples[/bold]
+
+      pinxit shift fox.png "a photo of a fox" "a photo of a red fox"
+      pinxit shift house.png "a house in summer" "a house in winter" --theta 0.35
+    """
+    given, painter = Given.read(picture), manipulator(checkpoint, device)
+
+    def draw(watch: Watch) -> list[tuple[str, Picture]]:
+        how: dict[str, Any] = {"most": theta, "count": steps, "ddim_steps": ddim_steps, "watch": watch}
+        found = painter.shift(given.picture, before, after, **how)
+        return [(f"{theta * place / (steps - 1):.3f}", one) for place, one in enumerate(found)]
+
+    facts = {"from": before, "to": after, "theta": theta, "count": steps, "ddim_steps": ddim_steps}
+    draw_strip(painter, "shift", [given], draw, facts, upscale, out, as_json, columns=steps + 1)

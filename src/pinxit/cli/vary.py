@@ -1,0 +1,59 @@
+"""`pinxit vary`: other pictures of what one shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pinxit.cli.manipulation import DEFAULT, CheckpointOption, DdimSteps, Given, Out, Upscale, draw_strip, manipulator
+from pinxit.cli.options import Device
+from pinxit.cli.paint_options import AsJson, Seed
+from pinxit.cli.painter_settings import Changes, settings_of
+
+if TYPE_CHECKING:
+    from pinxit.recipes.jobs import Watch
+    from pinxit.types import Picture
+
+
+def vary(
+    picture: Annotated[Path, typer.Argument(help="Any picture; its centre square is looked at.")],
+    count: Annotated[int, typer.Option(min=1, max=1000, help="How many variations.")] = 4,
+    eta: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Begin at the picture's own noise and add so much on the way: 0 draws the picture again.",
+            show_default="noise of the seed alone",
+        ),
+    ] = None,
+    seed: Seed = 0,
+    ddim_steps: DdimSteps = 100,
+    changes: Changes = None,
+    upscale: Upscale = None,
+    out: Out = Path("pinxit-out"),
+    as_json: AsJson = False,
+    checkpoint: CheckpointOption = DEFAULT,
+    device: Device = "auto",
+) -> None:
+    """Draw other pictures in which CLIP sees the same: what it does not see is made up anew.
+
+    [bold]Examples[/bold]
+
+      pinxit vary fox.png
+      pinxit vary fox.jpg --count 8 --seed 7
+      pinxit vary fox.png --eta 0.4
+    """
+    given, settings = Given.read(picture), settings_of(changes)
+    painter = manipulator(checkpoint, device)
+    about = painter.settled(settings)
+
+    def draw(watch: Watch) -> list[tuple[str, Picture]]:
+        how: dict[str, Any] = {"eta": eta, "ddim_steps": ddim_steps, "watch": watch} | settings
+        found = painter.vary(given.picture, count=count, seed=seed, **how)
+        return [(f"{one.score:.3f}  candidate {one.candidate}", one.picture) for one in found]
+
+    facts = {"count": count, "eta": eta, "seed": seed, "ddim_steps": ddim_steps} | painter.told(about)
+    draw_strip(painter, "vary", [given], draw, facts, upscale, out, as_json)

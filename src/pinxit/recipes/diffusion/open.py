@@ -1,0 +1,76 @@
+"""Opening the parts of a checkpoint folder that every recipe which denoises has: networks, reader, upsamplers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from pinxit.config import from_dict
+from pinxit.errors import CheckpointError
+from pinxit.models.text import TextTransformer
+from pinxit.models.unet import UNet
+from pinxit.models.unet_fast import fast_unet
+from pinxit.recipes.diffusion.conditions import Captions
+from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig, TextConfig
+from pinxit.recipes.diffusion.denoiser import UNetDenoiser
+from pinxit.recipes.diffusion.task import TEXT
+from pinxit.recipes.diffusion.upsampler import Upsampler
+from pinxit.text.encoders import TextEncoder, open_text_encoder
+from pinxit.text.frozen import Precision, Running
+from pinxit.text.learned import LearnedText
+from pinxit.text.tokenizers import Tokenizer
+from pinxit.weights.checkpoint import Checkpoint
+
+
+def denoiser_of(checkpoint: Checkpoint, part: str, on: torch.device) -> tuple[UNetDenoiser, StageConfig]:
+    """A network of the checkpoint, packed for sampling, and its config."""
+    config = checkpoint.config(part, StageConfig)
+    unet = UNet(config.unet)
+    checkpoint.load_into(part, unet)
+    packed = fast_unet(unet.to(on), spend=True)
+    return UNetDenoiser(packed, config.diffusion, config.size, on, fast=False), config
+
+
+def sampling_of(checkpoint: Checkpoint) -> SamplingConfig:
+    """How it paints where nobody says otherwise."""
+    return from_dict(SamplingConfig, dict(checkpoint.settings["sampling"]), f"{checkpoint.folder}: sampling")
+
+
+def upsampler_of(
+    checkpoint: Checkpoint, parts: Sequence[str], name: str, on: torch.device, captions: Captions
+) -> Upsampler | None:
+    """The last of its upsamplers, with those that come before it; None where it has none."""
+    found, told, sampling = None, {"upsampler_hash": checkpoint.hash}, sampling_of(checkpoint)
+    for part in parts:
+        denoiser, config = denoiser_of(checkpoint, part, on)
+        found = Upsampler(denoiser, config, sampling, captions, name=name, before=found, provenance=told)
+    return found
+
+
+def upsampler_alone(
+    checkpoint: Checkpoint, parts: Sequence[str], name: str, on: torch.device, reader: TextEncoder | None
+) -> Upsampler:
+    """The upsampler, for pictures that others have painted; `reader` is used again where it is the same one."""
+    found = upsampler_of(checkpoint, parts, name, on, Captions(reader_of(checkpoint, on, reader)))
+    if found is None:
+        raise CheckpointError(f"{checkpoint.folder} has no upsampler: name a checkpoint that has one.")
+    return found
+
+
+def reader_of(checkpoint: Checkpoint, on: torch.device, known: TextEncoder | None = None) -> TextEncoder:
+    """On the painter's device; in bfloat16 on a GPU alone: on a CPU a sentence takes too little time to round it."""
+    precision: Precision = "bf16" if on.type == "cuda" else "fp32"
+    about = from_dict(TextConfig, dict(checkpoint.settings["text"]), f"{checkpoint.folder}: text")
+    if about.learned is not None:
+        model = TextTransformer(about.learned)
+        checkpoint.load_into(TEXT, model)
+        running = Running(about.length, on, precision)
+        return LearnedText(model.eval(), Tokenizer.open(checkpoint.folder), running=running)
+    reader = open_text_encoder(about.encoder, on, about.length, precision, spell=about.spell, known=known)
+    if reader.fingerprint != checkpoint.settings["reader"]:
+        raise CheckpointError(
+            f"{checkpoint.folder} was trained with another text encoder than the '{about.encoder}' that is here; "
+            "install the one it names, in the version it was trained with."
+        )
+    return reader

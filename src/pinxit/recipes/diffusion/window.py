@@ -1,0 +1,141 @@
+"""The square of a picture that is painted on, with what of it is kept: at any size that a network of a cascade has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from pinxit.data.transforms import square, to_tensor
+from pinxit.errors import UsageError
+from pinxit.functional.holes import with_holes
+from pinxit.recipes.diffusion.conditions import Told
+from pinxit.types import Mask
+
+if TYPE_CHECKING:
+    from pinxit.types import Picture
+
+
+@dataclass(frozen=True)
+class Window:
+    """A square of pixels and which of them are painted."""
+
+    picture: Picture  # [W, W, 3]
+    paint: NDArray[np.bool_]  # [W, W], True: painted anew
+
+    @classmethod
+    def centre(cls, picture: Picture, mask: Mask) -> Window:
+        """The centre square of a picture. Raises UsageError for a mask of another size, or one that keeps it all."""
+        side = min(picture.shape[:2])
+        top, left = ((length - side) // 2 for length in picture.shape[:2])
+        here = (slice(top, top + side), slice(left, left + side))
+        check_mask(picture, mask)
+        check_mask(picture[here], Mask(mask.paint[here]))
+        return cls(picture[here], mask.paint[here])
+
+    def at(self, size: int) -> Window:
+        """The same at `size` pixels a side; a pixel that holds any of what is painted is painted."""
+        side = len(self.picture)
+        if size == side:
+            return self
+        firsts = np.arange(size) * side // size
+        lasts = -(-np.arange(1, size + 1) * side // size)  # the pixel after the last that one reaches into
+        rows = np.stack([self.paint[a:b].any(0) for a, b in zip(firsts, lasts, strict=True)])
+        paint = np.stack([rows[:, a:b].any(1) for a, b in zip(firsts, lasts, strict=True)], 1)
+        return Window(square(self.picture, size, "area" if size < side else "bicubic"), paint)
+
+    def told(self, size: int) -> Told:
+        """`masked` [4, size, size], what a network that paints inside holes is given."""
+        here = self.at(size)
+        x = to_tensor(here.picture[None]) * 2 - 1
+        return {"masked": with_holes(x, torch.from_numpy(here.paint[None]))[0]}
+
+    def pasted(self, painted: Picture) -> Picture:
+        """`painted`, of any size, where there is to be painted; every other pixel is the window's own, bit for bit."""
+        fitting = square(painted, len(self.picture), "bicubic")
+        return np.where(self.paint[:, :, None], fitting, self.picture)
+
+
+def nothing_kept(size: int) -> Told:
+    """`masked` where all is painted."""
+    return {"masked": F.pad(torch.zeros(3, size, size), (0, 0, 0, 0, 0, 1), value=1.0)}
+
+
+@dataclass(frozen=True)
+class Framed:
+    """A window with its place in the whole picture, which it may reach over."""
+
+    window: Window
+    whole: Picture  # [H, W, 3]
+    mask: Mask
+    corner: tuple[int, int]  # top and left of the window in it
+
+    @classmethod
+    def of(cls, whole: Picture, mask: Mask) -> Framed:
+        """A square with all that is painted in it: as wide as the shorter side where that is enough, else the longer.
+
+        What lies beyond the picture's edge is painted too, and cut off in the end. Raises UsageError for a mask of
+        another size, or one that keeps everything.
+        """
+        check_mask(whole, mask)
+        height, width = mask.paint.shape
+        rows, columns = (np.flatnonzero(mask.paint.any(axis)) for axis in (1, 0))
+        reach = max(int(rows[-1] - rows[0]), int(columns[-1] - columns[0])) + 1
+        side = min(height, width) if reach <= min(height, width) else max(height, width)
+        top, left = (_start(span, length, side) for span, length in ((rows, height), (columns, width)))
+        picture, paint = np.zeros((side, side, 3), np.uint8), np.ones((side, side), bool)
+        here, there = _overlap((top, left), (height, width), side)
+        picture[here], paint[here] = whole[there], mask.paint[there]
+        return cls(Window(picture, paint), whole, mask, (top, left))
+
+    def filled(self, painted: Picture) -> Picture:
+        """The whole picture with what was painted in the window; every pixel outside the mask stays, bit for bit."""
+        here, there = _overlap(self.corner, self.mask.paint.shape, len(self.window.picture))
+        large, found = self.window.pasted(painted), self.whole.copy()
+        found[there] = np.where(self.mask.paint[there][:, :, None], large[here], found[there])
+        return found
+
+
+Part = tuple[slice, slice]
+
+
+def _overlap(corner: tuple[int, int], shape: tuple[int, ...], side: int) -> tuple[Part, Part]:
+    """Where a window and the picture meet: in the window, and in the picture."""
+    ends = list(zip(corner, shape, strict=True))
+    here = [slice(max(-start, 0), min(side, length - start)) for start, length in ends]
+    there = [slice(max(start, 0), min(length, start + side)) for start, length in ends]
+    return (here[0], here[1]), (there[0], there[1])
+
+
+def _start(span: NDArray[np.intp], length: int, side: int) -> int:
+    """Where a window of `side` begins along an axis of `length`: with what is painted in its middle, if it may be."""
+    if side > length:
+        return -((side - length) // 2)
+    middle = (int(span[0]) + int(span[-1]) + 1 - side) // 2
+    return min(max(middle, 0), length - side)
+
+
+def check_mask(picture: Picture, mask: Mask) -> None:
+    """Raise UsageError for a mask that is not of the picture's size, or that keeps everything."""
+    (height, width), (high, wide) = mask.paint.shape, picture.shape[:2]
+    if (height, width) != (high, wide):
+        raise UsageError(f"the mask has {width} x {height} pixels and the picture {wide} x {high}: make them the same.")
+    if not mask.paint.any():
+        raise UsageError("the mask keeps the whole picture: white says where to paint, and it has none.")
+
+
+def outpainted(picture: Picture, left: int, top: int, right: int, bottom: int) -> tuple[Picture, Mask]:
+    """A picture with so many pixels more on each side, and the mask that says to paint them.
+
+    Raises UsageError for numbers below 0, and where nothing is added.
+    """
+    more = (left, top, right, bottom)
+    if min(more) < 0 or not any(more):
+        raise UsageError(f"outpainting adds pixels at the left, top, right, bottom, not {','.join(map(str, more))}.")
+    around = ((top, bottom), (left, right))
+    paint = np.pad(np.zeros(picture.shape[:2], bool), around, constant_values=True)
+    return np.pad(picture, (*around, (0, 0)), mode="edge"), Mask(paint)

@@ -1,0 +1,92 @@
+"""The last two stages of every painter: CLIP embeds each candidate (`embed`), and the best are kept (`rank`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from pinxit.models.clip import CLIP
+from pinxit.pipelines.graph import Stage
+from pinxit.pipelines.lanes import tile_of
+from pinxit.pipelines.rank import best_first, encode_fixed, scores, to_tensor
+from pinxit.pipelines.work import WorkItem
+from pinxit.pipelines.worker import Each, SideBySide
+from pinxit.recipes.requests import Candidate
+from pinxit.text.tokenizers import Tokenizer
+from pinxit.types import Ranked
+
+if TYPE_CHECKING:
+    from pinxit.types import Picture
+
+CPU_PICTURES = 2  # that are decoded or embedded in one call (docs/log.md)
+
+
+def ranking_stages(ranker: Ranker, lanes: SideBySide) -> list[Stage]:
+    """The stages that turn candidates into the kept ones, best first."""
+
+    def embed(items: Sequence[WorkItem]) -> list[Candidate]:
+        pictures = [item.value.picture for item in items]
+        embedded = zip(items, ranker.embed(pictures), strict=True)
+        return [Candidate(item.value.picture, item.value.bonus, one) for item, one in embedded]
+
+    def best(item: WorkItem) -> list[Ranked]:
+        asked, met = item.job.request, item.value
+        drawn, numbers = [one.value for one in met], [one.place[-1] for one in met]
+        prompt, agreement = asked.prompt, asked.settings["agreement"]
+        return ranker.best(prompt.text, prompt.seed, drawn, agreement, numbers)[: asked.keep]
+
+    one_by_one = Each(lambda items: [best(item) for item in items], lanes=lanes)
+    return [Stage("embed", Each(embed, ranker.batch, lanes), weight=0.05), Stage("rank", one_by_one, gather=True)]
+
+
+class Ranker:
+    """CLIP with its tokenizer as a judge of candidates, in batches of one fixed shape."""
+
+    def __init__(self, clip: CLIP, tokenizer: Tokenizer, device: torch.device) -> None:
+        self.clip, self.tokenizer, self.device, self.batch = clip, tokenizer, device, tile_of(device, CPU_PICTURES)
+
+    @property
+    def scale(self) -> float:
+        """What cosines are multiplied by to give logits."""
+        return float(self.clip.scale())
+
+    @torch.inference_mode()
+    def embed(self, pictures: Sequence[Picture]) -> Sequence[Tensor | None]:
+        """An embedding [E] of each, which never depends on the others."""
+        return list(encode_fixed(self._encode_image, to_tensor(pictures).to(self.device), self.batch))
+
+    @torch.inference_mode()
+    def best(
+        self,
+        text: str,
+        seed: int,
+        drawn: Sequence[Candidate],
+        agreement: float = 0.0,
+        candidates: Sequence[int] | None = None,
+    ) -> list[Ranked]:
+        """Embedded candidates (numbers None: 0, 1, 2 ...), best first by `pipelines.rank.scores` plus bonus."""
+        ids = torch.from_numpy(self.tokenizer.encode_clip([text], self.clip.config.text.tokens)).to(self.device)
+        found = scores(torch.stack([one.embedding for one in drawn]), self.clip.encode_text(ids)[0], agreement)
+        bonus = [one.bonus for one in drawn]
+        return best_first([one.picture for one in drawn], seed, found, bonus, candidates)
+
+    def ranked(self, text: str, seed: int, pictures: Sequence[Picture], agreement: float = 0.0) -> list[Ranked]:
+        """Candidates 0, 1, 2 ... best first."""
+        embedded = zip(pictures, self.embed(pictures), strict=True)
+        return self.best(text, seed, [Candidate(picture, embedding=one) for picture, one in embedded], agreement)
+
+    @cached_property
+    def _encode_image(self) -> Callable[[Tensor], Tensor]:
+        side = self.clip.config.vision.size
+
+        def encode(pictures: Tensor) -> Tensor:
+            if pictures.shape[-1] != side:
+                shape = (side, side)
+                pictures = torch.nn.functional.interpolate(pictures, shape, mode="bicubic", antialias=True).clamp(0, 1)
+            return self.clip.encode_image(pictures)
+
+        return encode

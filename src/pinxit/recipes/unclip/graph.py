@@ -1,0 +1,189 @@
+"""unCLIP as a graph: text -> embedding of a picture by a prior -> the picture by the decoder -> ranked by CLIP.
+
+Manipulations take ways of their own: `draw` from embeddings that are there already, `invert` from pictures to noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pinxit.functional.guidance import Thresholding
+from pinxit.pipelines.coroutine import CoroutineWorker, StepGenerator
+from pinxit.pipelines.denoise import Conditions, Denoiser, DenoiseRequest, DenoiseWorker, Walk
+from pinxit.pipelines.graph import Graph, Stage
+from pinxit.pipelines.lanes import Lanes
+from pinxit.pipelines.rank import best_first, scores
+from pinxit.pipelines.work import WorkItem
+from pinxit.pipelines.worker import Each
+from pinxit.recipes.diffusion.conditions import Told
+from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
+from pinxit.recipes.diffusion.painter import levels
+from pinxit.recipes.diffusion.upsampler import as_picture, masked
+from pinxit.recipes.diffusion.window import Window
+from pinxit.recipes.ranking import Ranker, ranking_stages
+from pinxit.recipes.requests import Candidate, PaintRequest
+from pinxit.recipes.unclip.embedder import Embedder
+from pinxit.recipes.unclip.imagine import Imagination
+from pinxit.recipes.unclip.settings import NONE, prior_sampling
+
+if TYPE_CHECKING:
+    from pinxit.types import Picture, Ranked
+
+PRIOR_WEIGHT = 0.1  # of a picture's time, beside the decoder's 1
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What draws."""
+
+    denoiser: Denoiser  # the decoder's
+    config: StageConfig
+    sampling: SamplingConfig
+    embedder: Embedder
+    priors: Mapping[str, Imagination]
+    ranker: Ranker
+    tile: int  # rows of a call of the decoder
+
+
+@dataclass(frozen=True)
+class PriorRequest:
+    """A candidate on its way to an embedding."""
+
+    told: Told  # of the caption: `sequence`, `mask`, `pooled`
+    candidate: int
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where the decoder begins, and how it walks, where that is not from noise by the settings."""
+
+    noise: Tensor | None = None  # x_T [C, H, W], of the first of `sigmas`
+    sigmas: tuple[float, ...] = ()
+    sampler: str = "ddim"
+    options: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Variation:
+    """A picture to be varied."""
+
+    picture: Picture
+    start: Start | None = None  # None: noise of the seed
+
+
+class Inverting(DenoiseWorker):
+    """Walks from pictures to the noise behind them; there is nothing to see on the way."""
+
+    def look(self, state: Walk) -> None:
+        """Nothing."""
+
+
+def graph(parts: Parts) -> Graph:
+    """The stages, and the ways through them."""
+    lanes = Lanes(parts.denoiser.device)
+    text = Each(lambda items: [prior_requests(parts, item.job.request) for item in items], lanes=lanes)
+    stages = [
+        Stage("text", text),
+        Stage("prior", CoroutineWorker(lambda item: imagined(parts, item), lanes), weight=PRIOR_WEIGHT),
+        Stage("decoder", DenoiseWorker(parts.denoiser, parts.tile, lanes, drawn), weight=1.0),
+        *ranking_stages(parts.ranker, lanes),
+    ]
+    route = [stage.name for stage in stages]
+    stages += [
+        Stage("picture", Each(lambda items: [variations(parts, item.job.request) for item in items], lanes=lanes)),
+        Stage("likeness", Each(lambda items: [likest_first(parts, item) for item in items], lanes=lanes), gather=True),
+        Stage("invert", Inverting(parts.denoiser, parts.tile, lanes), weight=1.0),
+    ]
+    vary = ["picture", "decoder", "embed", "likeness"]
+    return Graph(stages, {"paint": route, "vary": vary, "draw": ["decoder"], "invert": ["invert"]})
+
+
+def prior_requests(parts: Parts, asked: PaintRequest) -> list[PriorRequest]:
+    """One a candidate, of one reading."""
+    told = parts.embedder.told(asked.prompt.text)
+    return [PriorRequest(told, candidate) for candidate in range(asked.candidates)]
+
+
+@torch.inference_mode()
+def imagined(parts: Parts, item: WorkItem) -> StepGenerator:
+    """The decoder's request for a candidate, from the embedding that the prior tells."""
+    asked, wanted = item.job.request, item.value
+    settings, seed = asked.settings, asked.prompt.seed
+    about = prior_sampling(settings)
+    if about.prior == NONE:
+        z_E = wanted.told["pooled"]
+    else:
+        z_E = yield from parts.priors[about.prior].steps(wanted.told, about, seed, wanted.candidate)
+    embedded = parts.embedder.space.into(z_E)
+    return request(parts, settings, embedded, wanted.told, seed, wanted.candidate, asked.more)
+
+
+@torch.inference_mode()
+def variations(parts: Parts, asked: PaintRequest) -> list[DenoiseRequest]:
+    """Of each candidate what the decoder is asked: what CLIP sees in the picture, and no caption."""
+    assert isinstance(asked.more, Variation)
+    y_K = parts.embedder.space.into(parts.embedder.pictures([asked.more.picture])[0])
+    return [
+        request(parts, asked.settings, y_K, None, asked.prompt.seed, candidate, start=asked.more.start)
+        for candidate in range(asked.candidates)
+    ]
+
+
+def likest_first(parts: Parts, item: WorkItem) -> list[Ranked]:
+    """The candidates in which CLIP sees what is most like the picture, with the cosine as their score."""
+    asked = item.job.request
+    drawn, numbers = [one.value for one in item.value], [one.place[-1] for one in item.value]
+    own_E = parts.embedder.pictures([asked.more.picture])[0].cpu()
+    found = scores(torch.stack([one.embedding for one in drawn]).cpu(), own_E)
+    pictures = [one.picture for one in drawn]
+    return best_first(pictures, asked.prompt.seed, found, candidates=numbers)[: asked.keep]
+
+
+def request(
+    parts: Parts,
+    settings: Mapping[str, Any],
+    embedded_K: Tensor,
+    told: Told | None,
+    seed: int = 0,
+    candidate: int = 0,
+    window: Any = None,
+    start: Start | None = None,
+) -> DenoiseRequest:
+    """What the decoder is asked: a picture of an embedding's coordinates and of a caption; None: the caption withheld.
+
+    A `Window` is the part of a picture that is kept; `start` where the decoder begins instead of at noise of its own.
+    """
+    conditions, null = conditioned(parts, embedded_K, told if settings["text"] else None, window)
+    about = {
+        "guidance": settings["guidance"],
+        "thresholding": parts.sampling.thresholding(settings["percentile"]),
+        "about": window if isinstance(window, Window) else None,
+    }
+    if start is None:
+        sigmas = levels(parts.config.diffusion, settings)
+        return DenoiseRequest(conditions, null, sigmas, settings["sampler"], seed, candidate, **about)
+    about |= {"guidance": 1.0, "thresholding": Thresholding("none"), "start": start.noise, "options": start.options}
+    return DenoiseRequest(conditions, null, start.sigmas, start.sampler, seed, candidate, **about)
+
+
+def conditioned(
+    parts: Parts, embedded_K: Tensor, told: Told | None, window: Any = None
+) -> tuple[Conditions, Conditions]:
+    """What the decoder is told, and what guidance leads away from: no embedding and no caption."""
+    known, held = told or parts.embedder.nothing, masked(parts.config, window)
+    both = {name: known[name] for name in ("sequence", "mask")} | held
+    if told is None:
+        both["mask"] = torch.zeros_like(both["mask"])
+    null = both | {"mask": torch.zeros_like(both["mask"]), "image": torch.zeros_like(embedded_K)}
+    return parts.config.taken(both | {"image": embedded_K}), parts.config.taken(null)
+
+
+def drawn(request: DenoiseRequest, x0: Tensor) -> Candidate:
+    """A finished picture, or a look at one; what of a window is kept is the window's own."""
+    picture = as_picture(x0)
+    return Candidate(picture if request.about is None else request.about.at(len(picture)).pasted(picture))

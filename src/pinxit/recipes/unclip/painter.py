@@ -1,0 +1,76 @@
+"""unCLIP paints: text -> embedding of a picture by a prior -> the picture by a decoder -> ranked by CLIP, enlarged.
+
+Rows never see each other, so candidate k of seed s is the same picture, bit for bit, whatever is painted beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pinxit.config import to_dict
+from pinxit.errors import UsageError
+from pinxit.pipelines.denoise import Denoiser
+from pinxit.pipelines.graph import Graph
+from pinxit.recipes.diffusion.conditions import Captions
+from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
+from pinxit.recipes.diffusion.upsampler import Upsampler
+from pinxit.recipes.ranking import Ranker
+from pinxit.recipes.unclip.config import NONE, PriorSampling
+from pinxit.recipes.unclip.embedder import Embedder
+from pinxit.recipes.unclip.graph import Parts, graph
+from pinxit.recipes.unclip.imagine import Imagination
+from pinxit.recipes.unclip.manipulation import Manipulation
+from pinxit.recipes.unclip.settings import PRIORS, UnclipSampling
+
+
+class UnclipPainter(Manipulation):
+    """A loaded unCLIP. Open one with `pinxit.load`.
+
+    Settings: those of `recipes.diffusion.painter`, for the decoder; text (whether it is told the caption besides the
+    embedding); prior (its name, "none": the caption's own embedding), tries, likeness, prior_guidance, prior_sampler,
+    prior_steps, prior_limit, prior_temperature and prior_top_p (`PriorSampling`).
+    """
+
+    kinds: type[Any] = UnclipSampling
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        config: StageConfig,
+        sampling: SamplingConfig,
+        captions: Captions,
+        ranker: Ranker,
+        upsampler: Upsampler | None = None,
+        *,
+        embedder: Embedder,
+        priors: Mapping[str, Imagination],
+        imagining: PriorSampling,
+        recipe: str = "unclip",
+        name: str = "unclip",
+        provenance: dict[str, Any] | None = None,
+        tile: int | None = None,
+    ) -> None:
+        """`imagining` names one of `priors`; the rest as in `recipes.diffusion.painter`."""
+        told: dict[str, Any] = {"recipe": recipe, "name": name, "provenance": provenance, "tile": tile}
+        super().__init__(denoiser, config, sampling, captions, ranker, upsampler, **told)
+        self.embedder, self.priors = embedder, dict(priors)
+        about = to_dict(imagining)
+        self.defaults |= {"text": True} | {mine: about[its] for mine, its in PRIORS.items()}
+
+    @property
+    def parts(self) -> Parts:
+        """What draws."""
+        return Parts(self.denoiser, self.config, self.sampling, self.embedder, self.priors, self.ranker, self.tile)
+
+    def settled(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """All settings, those given in place of its own; also a prior that there is not is refused."""
+        about = super().settled(given)
+        if about["prior"] not in (*self.priors, NONE):
+            raise UsageError(
+                f"there is no prior '{about['prior']}' here; choose from {', '.join(self.priors)}, {NONE}."
+            )
+        return about
+
+    def _graph(self) -> Graph:
+        return graph(self.parts)

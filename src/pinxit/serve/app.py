@@ -1,0 +1,156 @@
+"""The application: routes, what every request passes, and how it begins and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.routing import APIRoute
+
+from pinxit import __version__
+from pinxit.serve import api, edits, embeddings, images, page
+from pinxit.serve.admission import Admission
+from pinxit.serve.catalog import Catalog
+from pinxit.serve.context import Context, Here
+from pinxit.serve.encoding import TYPES
+from pinxit.serve.errors import RefusedError, install
+from pinxit.serve.files import Urls
+from pinxit.serve.gate import Gate
+from pinxit.serve.hub import Hub
+from pinxit.serve.jobs import Jobs
+from pinxit.serve.keys import Keys
+from pinxit.serve.metrics import Metrics
+from pinxit.serve.settings import Settings
+from pinxit.serve.store import Store
+from pinxit.serve.uploads import Uploads
+
+log = logging.getLogger("pinxit.serve")
+Died = Callable[[], None]
+
+
+def created(settings: Settings, opened: Callable[[], Catalog], died: Died = lambda: None) -> FastAPI:
+    """The application. `opened` gives what is served, once it starts; `died` is called when the engine has stopped."""
+
+    @asynccontextmanager
+    async def living(app: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.ensure_future(_load(app, settings, opened, died))
+        try:
+            yield
+        finally:
+            loading.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await loading
+            await _close(app)
+
+    app = FastAPI(
+        title="pinxit",
+        version=__version__,
+        summary="Type a sentence, get a picture.",
+        description="The OpenAI images contract over the painters of pinxit, and jobs of its own.",
+        lifespan=living,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=_name,
+        root_path_in_servers=False,
+    )
+    keys = Keys.read(Path(settings.api_keys)) if settings.api_keys else None
+    most = int(settings.body_mb * 2**20)
+    app.add_middleware(Gate, keys=keys, hosts=settings.hosts, origins=settings.origins, most_bytes=most)
+    install(app)
+    for router in (images.router, edits.router, embeddings.router, api.router, api.pictures, page.router):
+        app.include_router(router)
+    _add_health(app)
+    return app
+
+
+async def _load(app: FastAPI, settings: Settings, opened: Callable[[], Catalog], died: Died) -> None:
+    try:
+        catalog = await asyncio.to_thread(opened)
+        hub = Hub(catalog.graph, died)
+        admission = Admission(settings, hub)
+        urls = Urls(Path(settings.data) / "urls", settings.url_minutes * 60)
+        hub.on_death = lambda: setattr(app.state, "failed", hub.runner.error)
+        context = Context(settings, catalog, hub, admission, Metrics(hub, admission), urls, Uploads())
+        store = await asyncio.to_thread(Store, Path(settings.data), context.metrics.commit.observe)
+        context.jobs = Jobs(context, store)
+        await _warm(context)
+        await context.jobs.resume()
+        app.state.context = context
+        while True:
+            await asyncio.to_thread(urls.sweep)
+            await asyncio.sleep(60)
+    except Exception as error:
+        log.critical("the server cannot start: %s", error)
+        app.state.failed = error
+        died()
+
+
+async def _warm(here: Context) -> None:
+    """Every painter paints once, so that what a picture costs is known, and nobody waits for a first call."""
+    from pinxit.types import Prompt
+
+    for model in here.catalog.models.values():
+        asked = model.painter.asked(Prompt("a red cube"), 1, 1)
+        order = here.catalog.order(model, asked, model.usual, client="warming up")
+        event = await here.hub.outcome(here.hub.submit(order, model))
+        if event.kind != "done":
+            raise RuntimeError(f"{model.name} cannot paint: {event.data}")
+
+
+async def _close(app: FastAPI) -> None:
+    context: Context | None = getattr(app.state, "context", None)
+    if context is not None:
+        app.state.context = None
+        await context.jobs.close()
+        await context.hub.close()
+        await context.uploads.close()
+        context.encoders.shutdown()
+
+
+def _add_health(app: FastAPI) -> None:
+    @app.get("/live", tags=["health"])
+    async def live(request: Request) -> JSONResponse:
+        """Whether the process is of use, loading included."""
+        context: Context | None = getattr(request.app.state, "context", None)
+        well = getattr(request.app.state, "failed", None) is None
+        well = well and (context is None or context.hub.runner.error is None)
+        return JSONResponse({"live": well}, 200 if well else 503)
+
+    @app.get("/ready", tags=["health"])
+    async def ready(request: Request) -> JSONResponse:
+        """Whether work is taken: not while loading, draining, or when the engine does not move."""
+        context: Context | None = getattr(request.app.state, "context", None)
+        well = context is not None and not context.draining and context.hub.runner.well
+        return JSONResponse({"ready": well}, 200 if well else 503)
+
+    @app.get("/metrics", tags=["health"])
+    async def metrics(here: Here) -> Response:
+        """For Prometheus."""
+        return Response(here.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/files/{name}", tags=["files"])
+    async def file(name: str, here: Here) -> Response:
+        """A picture by the URL that an answer gave, as long as it lives."""
+        path = await asyncio.to_thread(here.urls.find, name)
+        if path is None:
+            raise RefusedError(404, "there is no such picture here, or not any more.")
+        return FileResponse(path, media_type=TYPES[path.suffix[1:]], headers={"cache-control": "private, max-age=600"})
+
+
+def _name(route: APIRoute) -> str:
+    return route.name
+
+
+def openapi(settings: Settings | None = None) -> dict[str, Any]:
+    """The OpenAPI document, for which nothing needs to be loaded."""
+
+    def nothing() -> Catalog:
+        raise AssertionError("only described")
+
+    return created(settings or Settings(), nothing).openapi()

@@ -1,0 +1,160 @@
+"""The painters and the CLIP that are served, side by side in one graph, and what a job of each is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pinxit.api import load
+from pinxit.errors import UsageError
+from pinxit.pipelines.graph import Graph, Stage
+from pinxit.pipelines.work import Job
+from pinxit.pipelines.worker import Each
+from pinxit.recipes.capabilities import Edits, Varies, upsampler_of
+from pinxit.recipes.clip.encoder import ClipEncoder
+from pinxit.serve.errors import RefusedError
+from pinxit.weights.zoo import PAINTERS
+
+if TYPE_CHECKING:
+    from pinxit.recipes.diffusion.upsampler import Upsampler
+    from pinxit.recipes.painting import Painter
+    from pinxit.recipes.requests import PaintRequest
+    from pinxit.serve.settings import Settings
+
+FOREIGN = ("dall-e-", "gpt-image-", "chatgpt-image-", "text-embedding-")  # names in programs written for others
+CLIP = "clip"
+LARGEST = 1024  # pixels of a side
+
+
+@dataclass(eq=False)
+class Order(Job):
+    """A job of the server's: besides what the engine needs, what is told of it while it runs."""
+
+    shares: list[float] = field(default_factory=list)  # of the way at which somebody wants to look, the next one first
+    share: float = 0.0  # of the way that it had come when that was last asked
+    step: float = 0.0  # of the way that it last went
+    looked_before: float = 0.0
+    shows_drawn: bool = False  # tell every candidate as soon as it is drawn
+
+
+@dataclass(frozen=True)
+class Model:
+    """A painter under the name that clients use."""
+
+    name: str
+    painter: Painter
+    upsampler: Upsampler | None = None
+
+    @property
+    def usual(self) -> int:
+        """Pixels of a side when nothing else is asked for: as `pinxit paint` has it."""
+        own = upsampler_of(self.painter)
+        return self.painter.size if own is None else own.size
+
+    @property
+    def natives(self) -> list[int]:
+        """The sizes that its networks make."""
+        more = [] if self.upsampler is None else [self.upsampler.size]
+        return sorted({self.painter.size, *more})
+
+    def drawn_at(self, side: int) -> int:
+        """At which of its sizes a picture of `side` pixels is drawn; it is resampled from there."""
+        if not 16 <= side <= LARGEST:
+            raise RefusedError(400, f"size: a side has 16 to {LARGEST} pixels.", "size", "invalid_value")
+        return next((size for size in self.natives if size >= side), self.natives[-1])
+
+    @property
+    def can(self) -> list[str]:
+        """What it does besides painting."""
+        found = {"edit": isinstance(self.painter, Edits), "vary": isinstance(self.painter, Varies)}
+        return ["paint", *(name for name, yes in found.items() if yes)]
+
+    def settled(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings of the painter, those given in place of its own."""
+        return self.painter.settled(given)
+
+    def facts(self, asked: PaintRequest, side: int) -> dict[str, Any]:
+        """What the metadata of its pictures tell: what `pinxit paint` writes for the same request."""
+        told = dict(asked.settings) | {"seed": asked.prompt.seed, "candidates": asked.candidates, "keep": asked.keep}
+        size = self.drawn_at(side)
+        if size != self.painter.size and self.upsampler is not None:
+            told |= self.upsampler.facts
+        found = self.painter.facts(told)
+        return found if size == side else found | {"resampled": side}
+
+
+class Catalog:
+    """All that is served. Its `graph` holds every stage; `order` makes a job."""
+
+    def __init__(
+        self, models: Sequence[Model], clip: ClipEncoder | None = None, aliases: Mapping[str, str] | None = None
+    ) -> None:
+        self.models = {model.name: model for model in models}
+        self.clip, self.aliases = clip, dict(aliases or {})
+        for alias, name in self.aliases.items():
+            if name not in self.models:
+                raise UsageError(f"aliases: {alias} stands for '{name}', which is not served.")
+        self.default = next(iter(self.models.values()))
+        graph = Graph([], {})
+        for model in models:
+            graph = graph.with_more(model.painter.graph.under(model.name))
+            if model.upsampler is not None:
+                graph = graph.with_more(model.upsampler.graph)
+        self.graph = graph if clip is None else graph.with_more(clip_graph(clip))
+
+    @classmethod
+    def opened(cls, settings: Settings) -> Catalog:
+        """Everything loaded. Raises CheckpointError and UsageError as `pinxit.load` does."""
+        if not settings.recipes:
+            raise UsageError("recipes: name at least one painter to serve.")
+        painters: dict[str, Painter] = {}
+        for spec in settings.recipes:
+            name, _, checkpoint = spec.partition("=")
+            if not checkpoint and name not in PAINTERS:
+                raise UsageError(
+                    f"recipes: '{spec}' is none of {', '.join(PAINTERS)}; write NAME=CHECKPOINT for yours."
+                )
+            found = load(checkpoint or PAINTERS[name], device=settings.device)
+            painters[name] = found
+        shared = next((one for one in map(upsampler_of, painters.values()) if one is not None), None)
+        models = [Model(name, one, upsampler_of(one) or _for(one, shared)) for name, one in painters.items()]
+        clip = ClipEncoder.open(settings.clip, settings.device) if settings.clip else None
+        return cls(models, clip, settings.aliases)
+
+    def model(self, name: str | None) -> Model:
+        """By its name, an alias, or one of OpenAI's, which means the first. Raises RefusedError."""
+        if not name or name.startswith(FOREIGN):
+            name = self.default.name if not name or name not in self.aliases else name
+        found = self.models.get(self.aliases.get(name, name))
+        if found is None:
+            known = ", ".join(self.models)
+            raise RefusedError(404, f"there is no such model here: choose from {known}.", "model", "model_not_found")
+        return found
+
+    def order(self, model: Model, asked: PaintRequest, side: int, **how: Any) -> Order:
+        """A job that paints; `how`: fields of `Order`."""
+        route = self.graph.routes[f"{model.name}/{asked.route}"]
+        if model.drawn_at(side) != model.painter.size:
+            assert model.upsampler is not None
+            route = (*route, *model.upsampler.graph.routes["enlarge"])
+        return Order([(route, None)], request=asked, **how)
+
+
+def clip_graph(clip: ClipEncoder) -> Graph:
+    """Sentences and pictures to vectors; a call computes one batch of fixed shape, whoever asks."""
+    texts = Each(lambda items: list(clip.texts([item.value for item in items], cut=True)), clip.batch)
+    pictures = Each(lambda items: list(clip.pictures([item.value for item in items])), clip.batch)
+    stages = [Stage(f"{CLIP}/texts", texts), Stage(f"{CLIP}/pictures", pictures)]
+    return Graph(stages, {stage.name: [stage.name] for stage in stages})
+
+
+def _for(painter: Painter, upsampler: Upsampler | None) -> Upsampler | None:
+    """Another's upsampler, where it takes this painter's pictures."""
+    if upsampler is None:
+        return None
+    try:
+        upsampler.check_size(painter.size, painter.size)
+    except UsageError:
+        return None
+    return upsampler

@@ -1,0 +1,43 @@
+"""What all routes are given: the running server, and who asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, cast
+
+from fastapi import Depends, Request
+
+from pinxit.serve.errors import RefusedError
+from pinxit.serve.parts import Parts
+
+if TYPE_CHECKING:
+    from pinxit.serve.jobs import Jobs
+    from pinxit.serve.keys import Caller
+
+
+@dataclass
+class Context(Parts):
+    """A running server."""
+
+    jobs: Jobs = field(init=False)
+
+    def drain(self) -> None:
+        """Take no more work."""
+        self.draining = True
+        self.jobs.feeds.close()
+
+
+def context_of(request: Request) -> Context:
+    """The running server's. Raises RefusedError while it loads."""
+    found = getattr(request.app.state, "context", None)
+    if found is None:
+        raise RefusedError(503, "this server is still loading.", headers={"retry-after-ms": "2000", "retry-after": "2"})
+    return cast("Context", found)
+
+
+def caller_of(request: Request) -> Caller:
+    """Who asks."""
+    return cast("Caller", request.state.caller)
+
+
+Here = Annotated[Context, Depends(context_of)]

@@ -1,0 +1,161 @@
+"""POST /v1/images/edits and /variations: forms as the clients send them, and JSON with data: URLs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fastapi import APIRouter, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import FormData, UploadFile
+
+from pinxit.serve.context import Context, Here
+from pinxit.serve.errors import RefusedError
+from pinxit.serve.images import EDIT, EVENTS, serve
+from pinxit.serve.plan import planned
+from pinxit.serve.schemas import ERRORS, EditRequest, ImagesOut, VariationRequest
+from pinxit.serve.uploads import data_url
+
+if TYPE_CHECKING:
+    from pinxit.types import Mask, Picture
+
+router = APIRouter(prefix="/v1/images", tags=["images"], responses=ERRORS)
+T = TypeVar("T", bound=BaseModel)
+FILES = ("image", "image[]", "mask")
+
+
+def _described(kind: type[BaseModel], files: Mapping[str, Any], json: bool) -> dict[str, Any]:
+    """What OpenAPI is to say of a route that reads its body itself."""
+    schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
+    inner = schema.pop("$defs", {})
+    form = {name: about for name, about in schema["properties"].items() if name not in ("images", "mask")}
+    required = [*schema.get("required", ()), "image"]
+    multipart = {"type": "object", "properties": form | dict(files), "required": required}
+    content: dict[str, Any] = {"multipart/form-data": {"schema": multipart}}
+    if json:
+        for name, one in inner.items():
+            schema["properties"] = _inlined(schema["properties"], f"#/components/schemas/{name}", one)
+        content["application/json"] = {"schema": schema}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _inlined(value: Any, reference: str, schema: Any) -> Any:
+    if isinstance(value, dict):
+        return schema if value.get("$ref") == reference else {
+            name: _inlined(one, reference, schema) for name, one in value.items()
+        }  # fmt: skip
+    return [_inlined(one, reference, schema) for one in value] if isinstance(value, list) else value
+
+
+PICTURE = {"type": "string", "format": "binary", "description": "PNG, JPEG or WebP"}
+MASK = {"type": "string", "format": "binary", "description": "PNG as large as the picture; transparent: paint here"}
+
+
+@router.post(
+    "/edits",
+    response_model=ImagesOut,
+    responses={200: {"content": EVENTS, "description": "Pictures, or with `stream` events"}},
+    openapi_extra=_described(EditRequest, {"image": PICTURE, "mask": MASK}, json=True),
+)
+async def edits(request: Request, here: Here) -> Response:
+    """A part of a picture painted anew, or all of it, to a sentence."""
+    sent = await _sent(request, EditRequest)
+    if isinstance(sent.body, EditRequest) and sent.body.images is not None:
+        sent.files["image"] = [data_url(one.image_url, "images") for one in sent.body.images]
+        if sent.body.mask is not None:
+            sent.files["mask"] = [data_url(sent.body.mask.image_url, "mask")]
+    picture, mask = await _pictures(sent.files, here)
+    plan = planned(sent.body, here.catalog, here.settings, picture, mask)
+    return await serve(request, sent.body, plan, here, EDIT, *(one for some in sent.files.values() for one in some))
+
+
+@router.post(
+    "/variations", response_model=ImagesOut, openapi_extra=_described(VariationRequest, {"image": PICTURE}, json=False)
+)
+async def variations(request: Request, here: Here) -> Response:
+    """Pictures that look like one."""
+    sent = await _sent(request, VariationRequest)
+    sent.files.pop("mask", None)
+    picture, _ = await _pictures(sent.files, here)
+    plan = planned(sent.body, here.catalog, here.settings, picture)
+    return await serve(request, sent.body, plan, here, EDIT, *sent.files["image"])
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A body, and the files that came with it."""
+
+    body: Any
+    files: dict[str, list[bytes]]
+
+
+async def _sent(request: Request, kind: type[T]) -> Sent:
+    """A form or JSON as a `kind`. Raises RefusedError and RequestValidationError."""
+    of_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    files: dict[str, list[bytes]] = {"image": [], "mask": []}
+    if of_type == "multipart/form-data":
+        fields = await _fields(request, files, kind)
+    elif of_type == "application/json" and kind is EditRequest:
+        try:
+            fields = await request.json()
+        except (ValueError, RecursionError) as error:
+            raise RefusedError(400, "the body is not JSON.", code="invalid_json") from error
+    else:
+        raise RefusedError(
+            400, "send a form (multipart/form-data), as the OpenAI clients do.", code="invalid_content_type"
+        )
+    try:
+        return Sent(kind.model_validate(fields), files)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors(include_input=False, include_context=False)) from error
+
+
+async def _fields(request: Request, files: dict[str, list[bytes]], kind: type[BaseModel]) -> dict[str, Any]:
+    try:
+        form: FormData = await request.form(max_files=20, max_fields=100)
+    except (RefusedError, RequestValidationError):
+        raise
+    except Exception as error:
+        if isinstance(error.__cause__, RefusedError):
+            raise error.__cause__ from error
+        raise RefusedError(400, "the form cannot be read.", code="invalid_form") from error
+    fields: dict[str, Any] = {}
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile):
+            if name not in FILES:
+                raise RefusedError(400, "only image and mask are files.", code="invalid_form")
+            files[name.removesuffix("[]")].append(await value.read())
+        elif name in FILES:
+            raise RefusedError(400, f"{name}: send a file.", name, "invalid_form")
+        else:
+            fields[name] = value if name in kind.model_fields else _scalar(value)
+    await form.close()
+    return fields
+
+
+def _scalar(text: str) -> Any:
+    """A setting of a painter's, which arrives as text: a number where it reads as one."""
+    try:
+        return int(text) if len(text) < 20 else text
+    except ValueError:
+        try:
+            return float(text) if len(text) < 20 else text
+        except ValueError:
+            return text
+
+
+async def _pictures(files: Mapping[str, Sequence[bytes]], here: Context) -> tuple[Picture, Mask | None]:
+    given = files["image"]
+    if len(given) != 1:
+        many = "send one picture; the painters here take no more." if given else "send the picture."
+        raise RefusedError(400, f"image: {many}", "image", "invalid_image")
+    upload = await here.uploads.decode(given[0], "image")
+    masks = files.get("mask", [])
+    if masks:
+        return upload.picture, (await here.uploads.decode(masks[0], "mask")).mask()
+    # As the contract has it: without a mask, the picture's own transparency is one.
+    clear = upload.alpha is not None and bool((upload.alpha < 128).any())
+    return upload.picture, upload.mask("image") if clear else None

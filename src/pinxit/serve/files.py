@@ -1,0 +1,39 @@
+"""Pictures behind a URL that nobody can guess, for a while."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from pathlib import Path
+
+from pinxit.files import write_bytes
+
+NAME = re.compile(r"[0-9a-f]{32}\.(png|jpeg|webp)")
+
+
+class Urls:
+    """A folder of files under random names. Calls wait for the disk: not for the event loop's thread."""
+
+    def __init__(self, folder: Path, seconds: float) -> None:
+        self.folder, self.seconds = folder, seconds
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def put(self, data: bytes, form: str) -> str:
+        """Keep a picture; its name."""
+        name = f"{secrets.token_hex(16)}.{form}"
+        write_bytes(self.folder / name, data)
+        return name
+
+    def find(self, name: str) -> Path | None:
+        """The file, unless it is too old or was never there."""
+        path = self.folder / name
+        if NAME.fullmatch(name) is None or not path.is_file() or path.is_symlink():
+            return None
+        return path if path.stat().st_mtime + self.seconds > time.time() else None
+
+    def sweep(self) -> None:
+        """Remove what is too old."""
+        for path in self.folder.iterdir():
+            if path.stat().st_mtime + self.seconds <= time.time():
+                path.unlink(missing_ok=True)

@@ -1,0 +1,99 @@
+"""From what a client sends to requests that are written down, seed and all, and from those to plans."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pinxit.files import write_bytes
+from pinxit.serve import store as stores
+from pinxit.serve.errors import RefusedError
+from pinxit.serve.job_schemas import JobRequest
+from pinxit.serve.plan import SEEDS, Plan, planned
+from pinxit.serve.schemas import EditRequest, GenerationRequest, VariationRequest
+from pinxit.serve.uploads import data_url
+
+if TYPE_CHECKING:
+    from pinxit.serve.parts import Parts
+    from pinxit.serve.store import Store
+
+NAME = re.compile(r"[0-9a-f]{32}")
+KINDS: dict[str, Any] = {"paint": GenerationRequest, "edit": EditRequest, "vary": VariationRequest}
+
+
+async def requests_of(asked: JobRequest, owner: str, here: Parts, store: Store) -> list[dict[str, Any]]:
+    """What is to be written down for each recipe: all drawn, all defaults filled in, pictures on the disk.
+
+    Raises RefusedError for a picture that is not there or cannot be read.
+    """
+    seed = secrets.randbelow(SEEDS) if asked.seed is None else asked.seed
+    candidates = asked.candidates or here.settings.candidates
+    keep = min(asked.keep or candidates, candidates)
+    image, mask = asked.image, asked.mask
+    if (image is None) != (asked.kind == "paint"):
+        raise RefusedError(400, f"image: {asked.kind} {'takes none' if image else 'needs one'}.", "image")
+    if mask is not None and asked.kind != "edit":
+        raise RefusedError(400, "mask: only an edit takes one.", "mask", "invalid_value")
+    image = image and await _kept(image, "image", owner, here, store)
+    mask = mask and await _kept(mask, "mask", owner, here, store)
+    names = [here.catalog.model(name).name for name in asked.recipes or [""]]
+    group = secrets.token_hex(8) if len(names) > 1 else None
+    shared = {"prompt": asked.prompt.strip(), "kind": asked.kind, "candidates": candidates, "keep": keep, "seed": seed}
+    shared |= {"image": image, "mask": mask, "group": group, "priority": asked.priority}
+    found = []
+    for name in names:
+        model = here.catalog.model(name)
+        if strange := next((key for key in asked.settings if key in EditRequest.model_fields), None):
+            raise RefusedError(400, f"settings: {strange} is not a setting of painters.", "settings", "invalid_value")
+        own = {key: value for key, value in asked.settings.items() if len(names) == 1 or key in model.painter.defaults}
+        size = asked.size or "auto"
+        found.append(shared | {"recipe": name, "settings": own, "size": size})
+    return found
+
+
+async def settled_plan(here: Parts, store: Store, request: dict[str, Any]) -> Plan:
+    """The plan of a written request. Raises RefusedError and PinxitError for what cannot be painted."""
+    kind = KINDS[request["kind"]]
+    about = {"model": request["recipe"], "n": None, "candidates": request["candidates"], "seed": request["seed"]}
+    about |= {"size": request["size"]} | request["settings"]
+    if kind is not VariationRequest:
+        about["prompt"] = request["prompt"]
+    if kind is GenerationRequest and not request["prompt"]:
+        raise RefusedError(400, "the prompt is empty: say what to paint.", "prompt", "invalid_value")
+    upload = mask = None
+    if request["image"]:
+        upload = await here.uploads.decode(_read(store.file(request["image"]), "image"), "image")
+    if request["mask"]:
+        mask = (await here.uploads.decode(_read(store.file(request["mask"]), "mask"), "mask")).mask()
+    body = kind.model_construct(**_fields(kind, about))
+    picture = None if upload is None else upload.picture
+    return planned(body, here.catalog, here.settings, picture, mask, keep=request["keep"])
+
+
+def _fields(kind: Any, about: dict[str, Any]) -> dict[str, Any]:
+    """Checked by `JobRequest` before they were written down; all but those of the contract are settings."""
+    return {name: about.get(name) for name in kind.model_fields} | {
+        name: value for name, value in about.items() if name not in kind.model_fields
+    }
+
+
+def _read(file: Path, param: str) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise RefusedError(404, f"{param}: the picture is not here any more.", param, "not_found") from error
+
+
+async def _kept(given: str, param: str, owner: str, here: Parts, store: Store) -> str:
+    """The name of a picture of the owner's, or of one that is sent now and kept from now on."""
+    if NAME.fullmatch(given):
+        if not await store.do(stores.picture_of(owner, given)):
+            raise RefusedError(404, f"{param}: there is no such picture.", param, "not_found")
+        return given
+    data = data_url(given, param)
+    await here.uploads.decode(data, param)
+    name = secrets.token_hex(16)
+    write_bytes(store.file(name), data)
+    return name

@@ -1,0 +1,137 @@
+"""What /api takes and gives."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from pinxit.schema import LARGEST
+from pinxit.serve.schemas import Short, Size, Text
+
+Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class JobRequest(BaseModel):
+    """POST /api/jobs: pictures that are painted whether or not anybody waits."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: Text = ""
+    recipes: Annotated[list[Short], Field(min_length=1, max_length=8)] | None = Field(
+        None, description="A job each, of one seed: to compare. Otherwise the default painter's."
+    )
+    kind: Literal["paint", "edit", "vary"] = "paint"
+    candidates: Annotated[int, Field(ge=1)] | None = None
+    keep: Annotated[int, Field(ge=1)] | None = Field(None, description="The best of the candidates; otherwise all.")
+    seed: Annotated[int, Field(ge=0, le=LARGEST)] | None = None
+    size: Size | None = None
+    settings: dict[str, Any] = Field({}, description="Of the painter: guidance, temperature, steps ...")
+    image: str | None = Field(None, description="The name of a kept picture, or a data: URL: what is edited or varied.")
+    mask: str | None = Field(None, description="A data: URL of a PNG; transparent: paint here.")
+    priority: Literal["interactive", "batch"] = "interactive"
+
+
+class PictureOut(BaseModel):
+    """A picture of a job."""
+
+    id: str
+    url: str
+    candidate: int
+    seed: int
+    score: float
+    starred: bool = False
+
+
+class JobOut(BaseModel):
+    """A job as it stands."""
+
+    id: str
+    state: Literal["queued", "done", "failed", "cancelled"]
+    created: float
+    ended: float | None = None
+    recipe: str
+    kind: str
+    prompt: str
+    seed: int
+    candidates: int
+    keep: int
+    size: int
+    settings: dict[str, Any] = {}
+    group: str | None = None
+    image: str | None = None
+    starred: bool = False
+    error: str | None = None
+    share: float = 0.0
+    ahead: int = 0
+    seconds_left: float | None = None
+    warnings: list[str] = []
+    pictures: list[PictureOut] = []
+
+
+class JobsOut(BaseModel):
+    """Jobs."""
+
+    jobs: list[JobOut]
+
+
+class Mark(BaseModel):
+    """PATCH: a star, on a job or on one of its pictures."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    starred: bool
+    picture: Short | None = None
+
+
+class ClassifyRequest(BaseModel):
+    """POST /api/classify."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image: str = Field(description="The name of a kept picture, or a data: URL")
+    labels: Annotated[list[Label], Field(min_length=1, max_length=200)]
+
+
+class Guess(BaseModel):
+    """A label and how likely it is among all that were given."""
+
+    label: str
+    share: float
+
+
+class GuessesOut(BaseModel):
+    """The likeliest first."""
+
+    labels: list[Guess]
+
+
+class SearchRequest(BaseModel):
+    """POST /api/search: kept pictures that fit a sentence, or look like a picture."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sentence: Text | None = None
+    image: str | None = None
+    top: Annotated[int, Field(ge=1, le=200)] = 24
+
+
+class Hit(BaseModel):
+    """A picture that was found."""
+
+    picture: str
+    job: str
+    url: str
+    score: float
+
+
+class HitsOut(BaseModel):
+    """The best first."""
+
+    hits: list[Hit]
+
+
+class MakingOut(BaseModel):
+    """What a PNG tells of how it was made."""
+
+    facts: dict[str, Any]

@@ -1,0 +1,71 @@
+"""Who may ask: keys are kept as hashes, compared in constant time."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from pinxit.errors import UsageError
+from pinxit.files import read_lines, write_text
+
+LINE = re.compile(r"(?P<name>[\w.@-]{1,64}) sha256:(?P<hash>[0-9a-f]{64})(?: weight=(?P<weight>\d{1,4}))?")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks, and how much of the machine is theirs beside others."""
+
+    name: str
+    weight: float = 1.0
+
+
+class Keys:
+    """A file with a line a key: `NAME sha256:HASH`, and perhaps ` weight=4`."""
+
+    def __init__(self, known: list[tuple[bytes, Caller]]) -> None:
+        self.known = known
+
+    @classmethod
+    def read(cls, file: Path) -> Keys:
+        """Raises UsageError for a file that cannot be read, or a line that is no key."""
+        known = []
+        for number, line in enumerate(read_lines(file, "keys"), 1):
+            if line.startswith("#"):
+                continue
+            found = LINE.fullmatch(line)
+            if found is None:
+                raise UsageError(f"{file}, key {number}: write NAME sha256:HASH; --new-key NAME makes one.")
+            caller = Caller(f"key:{found['name']}", max(1.0, float(found["weight"] or 1)))
+            known.append((bytes.fromhex(found["hash"]), caller))
+        if not known:
+            raise UsageError(f"{file} holds no keys: --new-key NAME makes one.")
+        return cls(known)
+
+    def caller(self, key: str) -> Caller | None:
+        """Whose key it is; all are compared, so that time tells nothing."""
+        asked, found = hashed(key), None
+        for one, caller in self.known:
+            if hmac.compare_digest(one, asked):
+                found = caller
+        return found
+
+
+def hashed(key: str) -> bytes:
+    """What is kept of a key. Keys are random and long, so that a plain hash is enough."""
+    return hashlib.sha256(key.encode(errors="surrogateescape")).digest()
+
+
+def add_key(file: Path, name: str) -> str:
+    """A new key for `name`, told once; its hash goes into the file. Raises UsageError for a name that cannot be."""
+    key = f"pinxit-{secrets.token_urlsafe(32)}"
+    line = f"{name} sha256:{hashed(key).hex()}"
+    if LINE.fullmatch(line) is None:
+        raise UsageError(f"'{name}' is no name for a key: use letters, digits and . @ - _, at most 64.")
+    before = file.read_text(encoding="utf-8") if file.is_file() else ""
+    write_text(file, before + line + "\n")
+    file.chmod(0o600)
+    return key

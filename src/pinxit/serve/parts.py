@@ -1,0 +1,39 @@
+"""The parts of a running server, made once when it starts."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pinxit.serve.errors import RefusedError
+
+if TYPE_CHECKING:
+    from pinxit.serve.admission import Admission
+    from pinxit.serve.catalog import Catalog
+    from pinxit.serve.files import Urls
+    from pinxit.serve.hub import Hub
+    from pinxit.serve.metrics import Metrics
+    from pinxit.serve.settings import Settings
+    from pinxit.serve.uploads import Uploads
+
+
+@dataclass
+class Parts:
+    """All but the jobs, which stand on them."""
+
+    settings: Settings
+    catalog: Catalog
+    hub: Hub
+    admission: Admission
+    metrics: Metrics
+    urls: Urls
+    uploads: Uploads
+    encoders: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "pinxit-encoder"))
+    draining: bool = False
+
+    def check_open(self) -> None:
+        """Raise RefusedError once no more work is taken."""
+        if self.draining:
+            headers = {"retry-after-ms": "2000", "retry-after": "2"}
+            raise RefusedError(503, "this server is about to end: try again in 2 s.", headers=headers)

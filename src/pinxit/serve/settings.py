@@ -1,0 +1,112 @@
+"""What a server is told: defaults, then a TOML file, then the environment, then the command line; the last one wins."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from pinxit.config import from_dict
+from pinxit.errors import UsageError
+from pinxit.schema import Count, NotNegative, Positive, Share
+
+PREFIX = "PINXIT_SERVE_"
+Port = Annotated[int, Meta(ge=0, le=65535)]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be said to `pinxit serve`."""
+
+    recipes: tuple[str, ...] = ("dalle", "imagen")  # RECIPE or NAME=CHECKPOINT; the first is the default
+    clip: str = "tiny"  # of embeddings, classify and search; "": none
+    device: str = "auto"
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    root_path: str = ""  # behind a proxy that serves us below a path
+    hosts: tuple[str, ...] = ()  # names by which we are called, besides localhost and addresses
+    origins: tuple[str, ...] = ()  # of other pages that may call us
+    api_keys: str = ""  # file of hashed keys; "": nobody needs one
+    data: str = "pinxit-serve"  # folder of jobs and pictures
+    body_mb: Positive = 64.0  # a request may hold at most
+    candidates: Count = 16  # drawn where quality is not said
+    most_candidates: Count = 256  # that a request may ask for
+    budget_seconds: Positive = 600.0  # of work that may wait
+    client_share: Share = 0.5  # of it, for one client, while others wait
+    url_minutes: Positive = 60.0  # that a picture's URL lives
+    most_tries: Count = 3  # of a job that the process did not outlive
+    drain_seconds: NotNegative = 30.0  # for pictures under way when we are told to end
+    aliases: dict[str, str] = field(default_factory=dict)  # further names of models
+
+
+def gathered(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
+    """The settings. Raises UsageError for one that is unknown or out of range, naming where it was said."""
+    found: dict[str, Any] = {}
+    if file is not None:
+        found |= _checked(_of_file(file), str(file))
+    found |= _checked(_of_environment(environment), "the environment")
+    found |= {name: value for name, value in flags.items() if value is not None}
+    return _build(found, "serve")
+
+
+def shown(settings: Settings) -> str:
+    """As a TOML file that says the same."""
+    lines = []
+    for name, value in dataclasses.asdict(settings).items():
+        if isinstance(value, dict):
+            lines += [f"[{name}]", *(f"{json.dumps(one)} = {json.dumps(other)}" for one, other in value.items())]
+        else:
+            lines.append(f"{name} = {json.dumps(value)}")
+    return "\n".join(lines)
+
+
+def _build(found: Mapping[str, Any], where: str) -> Settings:
+    return from_dict(Settings, dict(found), where)
+
+
+def _checked(found: dict[str, Any], where: str) -> dict[str, Any]:
+    _build(found, where)
+    return found
+
+
+def _of_file(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read settings from {file}: {error.strerror or error}.") from error
+    except ValueError as error:  # not UTF-8, or not TOML
+        raise UsageError(f"{file} is not a TOML file: {error}.") from error
+
+
+def _of_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """PINXIT_SERVE_PORT=8000; lists have commas, and `aliases` are JSON."""
+    fields = {one.name: one.default for one in dataclasses.fields(Settings)}
+    found: dict[str, Any] = {}
+    for name, text in environment.items():
+        if name.startswith(PREFIX):
+            key = name.removeprefix(PREFIX).lower()
+            found[key] = _read(fields.get(key, ""), text)
+    return found
+
+
+def _read(default: Any, text: str) -> Any:
+    if isinstance(default, str):
+        return text
+    if isinstance(default, tuple):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def environment() -> Mapping[str, str]:
+    """The process's."""
+    return os.environ

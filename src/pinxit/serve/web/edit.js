@@ -1,0 +1,181 @@
+// A part of a picture painted anew: a brush, a rectangle, undo; by mouse, touch, pen or keys.
+
+import { $, asDataUrl, attempt, make, say } from "./net.js";
+import { paint, painters, settingsOf } from "./form.js";
+import { take } from "./jobs.js";
+import { show as showTab } from "./tabs.js";
+
+const SIDE = 576;
+const MOST_UNDO = 40;
+let source = null; // {image, name or data URL, width, height}
+let strokes = [];
+let drawing = null;
+let tool = "brush";
+let cursor = null;
+
+const context = () => $("canvas").getContext("2d");
+
+function lay(mask, stroke) {
+  mask.globalCompositeOperation = stroke.tool === "erase" ? "destination-out" : "source-over";
+  mask.fillStyle = mask.strokeStyle = "#000";
+  if (stroke.tool === "box") {
+    const [one, other] = [stroke.points[0], stroke.points.at(-1)];
+    mask.fillRect(Math.min(one[0], other[0]), Math.min(one[1], other[1]), Math.abs(one[0] - other[0]), Math.abs(one[1] - other[1]));
+    return;
+  }
+  mask.lineCap = mask.lineJoin = "round";
+  mask.lineWidth = stroke.width;
+  mask.beginPath();
+  mask.moveTo(...stroke.points[0]);
+  for (const point of stroke.points) mask.lineTo(point[0] + 0.01, point[1]);
+  mask.stroke();
+}
+
+function masked() {
+  const layer = make("canvas", { width: SIDE, height: SIDE });
+  const mask = layer.getContext("2d");
+  for (const stroke of drawing ? [...strokes, drawing] : strokes) lay(mask, stroke);
+  return layer;
+}
+
+function draw() {
+  const on = context();
+  on.clearRect(0, 0, SIDE, SIDE);
+  if (!source) return;
+  on.drawImage(source.image, 0, 0, SIDE, SIDE);
+  const layer = masked();
+  const tint = layer.getContext("2d");
+  tint.globalCompositeOperation = "source-in";
+  tint.fillStyle = "#2f6f62";
+  tint.fillRect(0, 0, SIDE, SIDE);
+  on.globalAlpha = 0.62;
+  on.drawImage(layer, 0, 0);
+  on.globalAlpha = 1;
+  if (cursor && tool !== "box") {
+    on.beginPath();
+    on.arc(...cursor, width() / 2, 0, 7);
+    on.strokeStyle = "#fff";
+    on.lineWidth = 3;
+    on.stroke();
+    on.strokeStyle = "#000";
+    on.lineWidth = 1;
+    on.stroke();
+  }
+}
+
+// Transparent where it is to be painted anew, as large as the picture that is sent.
+function maskUrl() {
+  const found = make("canvas", { width: source.width, height: source.height });
+  const on = found.getContext("2d");
+  on.fillRect(0, 0, found.width, found.height);
+  on.globalCompositeOperation = "destination-out";
+  on.drawImage(masked(), 0, 0, found.width, found.height);
+  return found.toDataURL("image/png");
+}
+
+const width = () => Number($("brush").value) / 100 * SIDE;
+
+function at(event) {
+  const box = $("canvas").getBoundingClientRect();
+  return [(event.clientX - box.left) / box.width * SIDE, (event.clientY - box.top) / box.height * SIDE];
+}
+
+function choose(name) {
+  tool = name;
+  for (const one of $("tools").children) one.setAttribute("aria-checked", one.dataset.tool === name);
+}
+
+function size(by) {
+  $("brush").value = Number($("brush").value) + by;
+  $("brush-said").value = `${$("brush").value} %`;
+  draw();
+}
+
+function add(stroke) {
+  strokes = [...strokes, stroke].slice(-MOST_UNDO);
+  drawing = null;
+  draw();
+}
+
+async function loadImage(url, name) {
+  const image = new Image();
+  image.src = url;
+  await image.decode();
+  const side = Math.min(image.naturalWidth, image.naturalHeight, 1024);
+  let data = name;
+  if (!name) { // another's picture: its centre square, as it will be painted on
+    const square = make("canvas", { width: side, height: side });
+    const cut = Math.min(image.naturalWidth, image.naturalHeight);
+    square.getContext("2d").drawImage(image, (image.naturalWidth - cut) / 2, (image.naturalHeight - cut) / 2, cut, cut, 0, 0, side, side);
+    data = square.toDataURL("image/png");
+    source = { image: square, data, width: side, height: side };
+  } else source = { image, data, width: image.naturalWidth, height: image.naturalHeight };
+  strokes = [];
+  $("edit-hint").textContent = "Paint over what shall change. The rest stays as it is.";
+  draw();
+}
+
+export function editPicture(picture, job) {
+  showTab("edit");
+  $("edit-prompt").value = job.prompt;
+  if (painters("edit").some((one) => one.id === job.recipe)) $("edit-recipe").value = job.recipe;
+  attempt(() => loadImage(picture.url, picture.id));
+  $("canvas").focus();
+}
+
+async function go() {
+  if (!source) { say("Open a picture first, or choose Edit in a picture's details.", true); return; }
+  if (!strokes.length) { say("Paint over what shall change.", true); return; }
+  if (!$("edit-prompt").value.trim()) { say("Say what the whole picture should show.", true); $("edit-prompt").focus(); return; }
+  const recipe = $("edit-recipe").value;
+  const jobs = await paint({ kind: "edit", image: source.data, mask: maskUrl(), prompt: $("edit-prompt").value, recipes: [recipe], settings: settingsOf(recipe), size: "auto" });
+  if (jobs) { jobs.forEach(take); showTab("paint"); window.scrollTo(0, 0); }
+}
+
+export function start() {
+  const canvas = $("canvas");
+  canvas.addEventListener("pointerdown", (event) => {
+    if (!source || event.button) return;
+    canvas.setPointerCapture(event.pointerId);
+    drawing = { tool, width: width(), points: [at(event)] };
+    draw();
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    cursor = at(event);
+    if (drawing) drawing.points.push(cursor);
+    draw();
+  });
+  canvas.addEventListener("pointerup", () => drawing && add(drawing));
+  canvas.addEventListener("pointercancel", () => { drawing = null; draw(); });
+  canvas.addEventListener("pointerleave", () => { cursor = null; draw(); });
+  canvas.addEventListener("keydown", (event) => {
+    const steps = { ArrowLeft: [-16, 0], ArrowRight: [16, 0], ArrowUp: [0, -16], ArrowDown: [0, 16] }[event.key];
+    if (steps && source) {
+      event.preventDefault();
+      cursor = cursor ? cursor.map((value, k) => Math.min(SIDE, Math.max(0, value + steps[k]))) : [SIDE / 2, SIDE / 2];
+      draw();
+    } else if (event.key === " " && cursor && source) {
+      event.preventDefault();
+      add({ tool: tool === "box" ? "brush" : tool, width: width(), points: [cursor] });
+    }
+  });
+  document.addEventListener("keydown", (event) => {
+    if ($("edit").hidden || /^(TEXTAREA|INPUT)$/.test(event.target.tagName)) return;
+    if (event.key === "[") size(-2);
+    if (event.key === "]") size(2);
+    if (event.key === "z" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); $("undo").click(); }
+  });
+  for (const one of $("tools").children) one.addEventListener("click", () => choose(one.dataset.tool));
+  $("brush").addEventListener("input", () => size(0));
+  $("undo").addEventListener("click", () => { strokes = strokes.slice(0, -1); draw(); });
+  $("clear").addEventListener("click", () => { strokes = []; draw(); });
+  $("all").addEventListener("click", () => add({ tool: "box", width: 0, points: [[0, 0], [SIDE, SIDE]] }));
+  $("edit-go").addEventListener("click", go);
+  $("edit-file").addEventListener("change", () => attempt(async () => {
+    const [file] = $("edit-file").files;
+    if (file) await loadImage(await asDataUrl(file)).catch(() => say("That file is no picture that can be shown.", true));
+  }));
+  $("edit-recipe").replaceChildren(...painters("edit").map((one) => make("option", { value: one.id }, one.id)));
+  $("tab-edit").hidden = !painters("edit").length;
+  size(0);
+}

@@ -1,0 +1,131 @@
+// What is asked for. The form outlives a reload; nothing but its own buttons changes it.
+
+import { $, attempt, call, make, say } from "./net.js";
+
+const KEPT = "pinxit-form";
+export const EXAMPLES = ["a small red cube on top of a big green cube", "two yellow squares", "a green triangle",
+  "a blue circle to the left of a red square", "三个绿色的三角形"];
+let models = [];
+let state = { prompt: "", recipe: "", candidates: 16, keep: 16, seed: "", size: "auto", compare: false, settings: {} };
+
+export const painters = (can) => models.filter((one) => one.can.includes(can));
+export const canAny = (can, recipe) => models.some((one) => one.can.includes(can) && (!recipe || one.id === recipe));
+
+const chosen = () => models.find((one) => one.id === state.recipe) ?? models[0];
+
+function keep() {
+  try { localStorage.setItem(KEPT, JSON.stringify(state)); } catch { /* a private window */ }
+}
+
+export function change(parts) {
+  state = { ...state, ...parts };
+  keep();
+  show();
+}
+
+function show() {
+  if ($("prompt").value !== state.prompt) $("prompt").value = state.prompt;
+  $("candidates").value = state.candidates;
+  $("keep").max = state.candidates;
+  state.keep = Math.min(state.keep, state.candidates);
+  $("keep").value = state.keep;
+  $("candidates-said").value = state.candidates;
+  $("keep-said").value = state.keep;
+  if ($("seed").value !== String(state.seed)) $("seed").value = state.seed;
+  $("compare").checked = state.compare;
+  if (!models.length) return;
+  const model = chosen();
+  state.recipe = model.id;
+  for (const button of $("recipes").children) button.setAttribute("aria-checked", button.dataset.id === model.id && !state.compare);
+  $("compare-line").hidden = painters("paint").length < 2;
+  const sizes = ["auto", ...model.sizes, 256, 512].filter((one, at, all) => all.indexOf(one) === at);
+  $("size").replaceChildren(...sizes.map((one) => make("option", { value: one === "auto" ? one : `${one}x${one}` }, one === "auto" ? "as it paints" : `${one} × ${one}`)));
+  $("size").value = state.size;
+  if ($("size").selectedIndex < 0) $("size").value = state.size = "auto";
+  showSettings(model);
+}
+
+function showSettings(model) {
+  $("details").hidden = state.compare;
+  const own = state.settings[model.id] ?? {};
+  if ($("settings").dataset.of === model.id) {
+    for (const input of $("settings").querySelectorAll("input")) input.value = own[input.name] ?? "";
+    return;
+  }
+  $("settings").dataset.of = model.id;
+  $("settings").replaceChildren(...Object.entries(model.settings).map(([name, value]) => {
+    const input = make("input", { name, placeholder: String(value), value: own[name] ?? "", inputMode: typeof value === "number" ? "decimal" : "text" });
+    input.addEventListener("input", () => {
+      const mine = { ...(state.settings[model.id] ?? {}) };
+      if (input.value.trim()) mine[name] = input.value.trim(); else delete mine[name];
+      state.settings = { ...state.settings, [model.id]: mine };
+      keep();
+    });
+    return make("label", {}, name.replaceAll("_", " "), input);
+  }));
+}
+
+function read(value) {
+  const number = Number(value);
+  return value !== "" && Number.isFinite(number) ? number : value;
+}
+
+export function settingsOf(recipe) {
+  return Object.fromEntries(Object.entries(state.settings[recipe] ?? {}).map(([name, value]) => [name, read(value)]));
+}
+
+// A seed goes as it is written: numbers beyond 2^53 are not JavaScript's.
+export async function paint(parts = {}) {
+  const asked = { prompt: state.prompt, candidates: state.candidates, keep: state.keep, size: state.size, ...parts };
+  if (!("recipes" in asked)) {
+    asked.recipes = state.compare ? painters("paint").map((one) => one.id) : [chosen().id];
+    if (!state.compare) asked.settings = settingsOf(chosen().id);
+  }
+  if (!("seed" in asked) && String(state.seed).trim() !== "") asked.seed = Number(state.seed);
+  const key = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
+  return attempt(async () => {
+    const found = await call("POST", "api/jobs", asked, { "idempotency-key": key });
+    say("");
+    return found.jobs;
+  });
+}
+
+export async function start(painted) {
+  models = (await call("GET", "api/about")).data.filter((one) => one.can.includes("paint"));
+  try { state = { ...state, ...JSON.parse(localStorage.getItem(KEPT) ?? "{}") }; } catch { /* as it is */ }
+  show();
+  $("prompt").addEventListener("input", () => { state.prompt = $("prompt").value; keep(); });
+  for (const name of ["candidates", "keep"]) {
+    $(name).addEventListener("input", () => change(name === "candidates" && state.keep === state.candidates
+      ? { candidates: +$(name).value, keep: +$(name).value } : { [name]: +$(name).value }));
+  }
+  $("seed").addEventListener("input", () => change({ seed: $("seed").value.replace(/\D/g, "").slice(0, 15) }));
+  $("dice").addEventListener("click", () => change({ seed: String(Math.floor(Math.random() * 2 ** 31)) }));
+  $("chance").addEventListener("click", () => change({ seed: "" }));
+  $("size").addEventListener("change", () => change({ size: $("size").value }));
+  $("compare").addEventListener("change", () => change({ compare: $("compare").checked }));
+  $("more").addEventListener("click", () => {
+    const open = $("form").classList.toggle("open");
+    $("more").setAttribute("aria-expanded", open);
+  });
+  $("form").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    $("form").classList.remove("open");
+    $("more").setAttribute("aria-expanded", false);
+    if (!state.prompt.trim()) { say("Say what to paint.", true); $("prompt").focus(); return; }
+    $("go").disabled = true;
+    const jobs = await paint();
+    $("go").disabled = false;
+    if (jobs) painted(jobs);
+  });
+  $("prompt").addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); $("form").requestSubmit(); }
+  });
+  $("recipes").replaceChildren(...models.map((one) => {
+    const button = make("button", { type: "button", dataset: { id: one.id } }, one.id);
+    button.setAttribute("role", "radio");
+    button.addEventListener("click", () => change({ recipe: one.id, compare: false }));
+    return button;
+  }));
+  show();
+}

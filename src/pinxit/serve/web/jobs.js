@@ -1,0 +1,192 @@
+// The list of jobs: each candidate is shown as it comes, ranked when all are there.
+
+import { $, attempt, call, make, say } from "./net.js";
+import { EXAMPLES, change } from "./form.js";
+import { open, refresh } from "./viewer.js";
+
+const jobs = new Map(); // by id
+const cards = new Map();
+const looks = new Map(); // by id: candidate -> {image, finished}
+const picked = new Set();
+let selecting = false;
+
+const order = () => [...jobs.values()].sort((one, other) => other.created - one.created);
+const underWay = (job) => job.state === "queued";
+
+// Every finished picture on the page, in the order in which it is seen.
+export const pictures = () => order().flatMap((job) => job.pictures.map((picture) => ({ job, picture })));
+
+function minutes(seconds) {
+  return seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`;
+}
+
+function about(job) {
+  const facts = [job.recipe, `seed ${job.seed}`, `${job.candidates} candidates`];
+  if (job.kind !== "paint") facts.unshift({ edit: "edited", vary: "varied" }[job.kind]);
+  if (job.state === "cancelled") facts.push("cancelled");
+  if (underWay(job)) {
+    if (job.ahead) facts.push(`${job.ahead} before it`);
+    if (job.seconds_left) facts.push(`about ${minutes(job.seconds_left)}`);
+  } else if (job.ended) facts.push(`in ${minutes(job.ended - job.created)}`);
+  return facts.join(" · ");
+}
+
+function tiles(job) {
+  if (!underWay(job)) {
+    return job.pictures.map((picture, place) => {
+      const image = make("img", { src: picture.url, alt: `${job.prompt}, candidate ${picture.candidate}`, loading: "lazy", draggable: true });
+      const tile = make("button", { type: "button", className: "tile", dataset: { picture: picture.id } }, image, make("small", {}, String(place + 1)));
+      if (place === 0 && job.pictures.length > 3) tile.classList.add("best");
+      if (picture.starred) tile.append(make("span", { className: "star", title: "starred" }, "★"));
+      tile.addEventListener("click", () => open(job, picture));
+      return tile;
+    });
+  }
+  const seen = looks.get(job.id) ?? new Map();
+  return Array.from({ length: Math.min(job.candidates, 64) }, (_, candidate) => {
+    const look = seen.get(candidate);
+    const tile = make("div", { className: `tile empty${look?.finished ? "" : job.share > 0 || look ? " painting" : ""}` });
+    if (look) tile.append(make("img", { src: look.image, alt: `candidate ${candidate}, ${look.finished ? "painted" : "under way"}` }));
+    return tile;
+  });
+}
+
+function draw(job) {
+  let card = cards.get(job.id);
+  const fresh = !card;
+  if (fresh) {
+    card = make("article", { className: "job", dataset: { id: job.id } });
+    card.addEventListener("click", (event) => {
+      if (!selecting) return;
+      event.preventDefault();
+      event.stopPropagation();
+      picked.has(job.id) ? picked.delete(job.id) : picked.add(job.id);
+      card.classList.toggle("chosen", picked.has(job.id));
+      bar();
+    }, true);
+    cards.set(job.id, card);
+  }
+  const buttons = [];
+  if (underWay(job)) {
+    if (job.ahead) buttons.push(button("To the front", () => call("POST", `api/jobs/${job.id}/front`)));
+    buttons.push(button("Cancel", () => call("DELETE", `api/jobs/${job.id}`)));
+  } else {
+    buttons.push(button(job.starred ? "★" : "☆", async () => take((await call("PATCH", `api/jobs/${job.id}`, { starred: !job.starred }))), "Star"));
+  }
+  const head = make("header", {}, make("h2", { title: job.prompt }, job.prompt || "variations"), ...buttons);
+  const parts = [head, make("p", { className: "about" }, about(job))];
+  if (underWay(job)) {
+    const bar = make("progress", { max: 1, value: job.share });
+    bar.setAttribute("aria-label", `${Math.round(100 * job.share)} % painted`);
+    parts.push(bar);
+  }
+  for (const warning of job.warnings) parts.push(make("p", { className: "about" }, warning));
+  if (job.error) parts.push(make("p", { className: "failed" }, job.error));
+  if (underWay(job) || job.pictures.length) parts.push(make("div", { className: "grid" }, ...tiles(job)));
+  card.replaceChildren(...parts);
+  return card;
+}
+
+function button(text, action, label) {
+  const found = make("button", { type: "button" }, text);
+  if (label) found.setAttribute("aria-label", label);
+  found.addEventListener("click", () => attempt(action));
+  return found;
+}
+
+function bar() {
+  $("cancel-all").hidden = ![...jobs.values()].some(underWay);
+  $("delete-selected").hidden = !picked.size;
+  $("delete-selected").textContent = `Delete ${picked.size}`;
+  $("empty").hidden = jobs.size > 0;
+  $("empty").firstElementChild.textContent = $("words").value || $("starred").checked ? "Nothing here fits." : "Nothing painted yet. Try one of these:";
+}
+
+export function take(job) {
+  jobs.set(job.id, job);
+  const known = cards.has(job.id);
+  const card = draw(job);
+  if (!known) {
+    const after = order();
+    const next = after[after.indexOf(job) + 1];
+    $("jobs").insertBefore(card, next ? cards.get(next.id) ?? null : null);
+  }
+  refresh(job);
+  bar();
+}
+
+function drop(id) {
+  jobs.delete(id);
+  cards.get(id)?.remove();
+  cards.delete(id);
+  looks.delete(id);
+  picked.delete(id);
+}
+
+const query = (more) => "api/jobs?" + new URLSearchParams({ limit: 24, words: $("words").value, starred: $("starred").checked, ...more });
+
+export async function load() {
+  const found = (await call("GET", query({}))).jobs;
+  const there = new Set(found.map((job) => job.id));
+  for (const id of [...jobs.keys()]) if (!there.has(id)) drop(id);
+  found.forEach(take);
+  $("older").hidden = found.length < 24;
+  bar();
+}
+
+export async function heard(message) {
+  const job = jobs.get(message.job);
+  if (message.kind === "look" && job && underWay(job)) {
+    const seen = looks.get(job.id) ?? looks.set(job.id, new Map()).get(job.id);
+    seen.set(message.candidate, message);
+    const grid = cards.get(job.id)?.querySelector(".grid");
+    const tile = grid?.children[message.candidate];
+    if (!tile) return;
+    tile.classList.toggle("painting", !message.finished);
+    const image = tile.querySelector("img") ?? tile.appendChild(make("img", { alt: "" }));
+    image.alt = `candidate ${message.candidate}, ${message.finished ? "painted" : "under way"}`;
+    image.src = message.image;
+  } else if (message.kind === "progress" && job && underWay(job)) {
+    const whole = job.ahead !== message.ahead;
+    Object.assign(job, { share: message.share, ahead: message.ahead, seconds_left: message.seconds_left });
+    const card = cards.get(job.id);
+    if (whole) { draw(job); return; }
+    card.querySelector(".about").textContent = about(job);
+    const progress = card.querySelector("progress");
+    if (progress) { progress.value = job.share; progress.setAttribute("aria-label", `${Math.round(100 * job.share)} % painted`); }
+  } else if (message.kind === "queued" || message.kind === "ended") {
+    const found = await attempt(() => call("GET", `api/jobs/${message.job}`));
+    if (!found) return;
+    take(found);
+    if (message.kind === "ended") {
+      looks.delete(message.job);
+      if (found.state === "done") say(`Painted: ${found.prompt.slice(0, 60) || "variations"}`);
+    }
+  }
+}
+
+export function start() {
+  $("examples").replaceChildren(...EXAMPLES.map((text) => button(text, () => { change({ prompt: text }); $("prompt").focus(); })));
+  let later;
+  $("words").addEventListener("input", () => { clearTimeout(later); later = setTimeout(() => attempt(load), 250); });
+  $("starred").addEventListener("change", () => attempt(load));
+  $("older").addEventListener("click", () => attempt(async () => {
+    const found = (await call("GET", query({ before: order().at(-1).created }))).jobs;
+    found.forEach(take);
+    $("older").hidden = found.length < 24;
+  }));
+  $("cancel-all").addEventListener("click", () => attempt(() => call("DELETE", "api/jobs")));
+  $("select").addEventListener("click", () => {
+    selecting = !selecting;
+    $("select").setAttribute("aria-pressed", selecting);
+    $("select").textContent = selecting ? "Done" : "Select";
+    if (!selecting) { picked.clear(); for (const card of cards.values()) card.classList.remove("chosen"); }
+    bar();
+  });
+  $("delete-selected").addEventListener("click", () => attempt(async () => {
+    if (!confirm(`Delete ${picked.size} of them with their pictures?`)) return;
+    for (const id of [...picked]) { await call("DELETE", `api/jobs/${id}`); if (!underWay(jobs.get(id))) drop(id); }
+    picked.clear();
+    bar();
+  }));
+}

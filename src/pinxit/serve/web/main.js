@@ -1,0 +1,59 @@
+// Puts the page together.
+
+import { $, attempt, listen, say } from "./net.js";
+import * as edit from "./edit.js";
+import * as form from "./form.js";
+import * as jobs from "./jobs.js";
+import { making } from "./png.js";
+import * as tabs from "./tabs.js";
+import * as tools from "./tools.js";
+import * as viewer from "./viewer.js";
+
+async function dropped(file) {
+  const facts = making(await file.arrayBuffer());
+  if (!facts) { say("That picture does not tell how it was made; only pictures of pinxit do.", true); return; }
+  viewer.openFacts(facts, URL.createObjectURL(file));
+}
+
+function dropping() {
+  let depth = 0;
+  const inside = (by) => { depth += by; document.body.classList.toggle("dropping", depth > 0); };
+  const files = (event) => event.dataTransfer?.types.includes("Files");
+  document.addEventListener("dragenter", (event) => files(event) && inside(1));
+  document.addEventListener("dragleave", (event) => files(event) && inside(-1));
+  document.addEventListener("dragover", (event) => { if (files(event)) event.preventDefault(); });
+  document.addEventListener("drop", (event) => {
+    if (!files(event)) return;
+    event.preventDefault();
+    depth = 0;
+    inside(0);
+    const [file] = event.dataTransfer.files;
+    if (file) attempt(() => dropped(file));
+  });
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.key === "/" && !/^(TEXTAREA|INPUT|SELECT)$/.test(event.target.tagName) && !$("viewer").open) {
+    event.preventDefault();
+    tabs.show("paint");
+    $("prompt").focus();
+  }
+});
+
+tabs.start();
+jobs.start();
+viewer.start();
+tools.start();
+dropping();
+say("Loading …");
+for (;;) {
+  try {
+    await form.start((painted) => { painted.forEach(jobs.take); window.scrollTo({ top: 0, behavior: "smooth" }); });
+    break;
+  } catch (error) {
+    say(error.message, true);
+    await new Promise((go) => setTimeout(go, 1500));
+  }
+}
+edit.start();
+listen(jobs.heard, jobs.load);

@@ -1,0 +1,59 @@
+// What CLIP says of pictures: which of your labels fits, and which kept pictures fit a sentence.
+
+import { $, asDataUrl, attempt, call, make } from "./net.js";
+import { show as showTab } from "./tabs.js";
+import { open } from "./viewer.js";
+
+let chosen = null; // a picture's name, or a data: URL
+
+function choose(given, url) {
+  chosen = given;
+  $("classify-picture").src = url;
+  $("classify-picture").hidden = false;
+  $("classify-empty").hidden = true;
+  $("guesses").replaceChildren();
+}
+
+export function classifyPicture(picture) {
+  showTab("classify");
+  choose(picture.id, picture.url);
+  $("labels").focus();
+}
+
+async function classify() {
+  const labels = $("labels").value.split(/[,，\n]/).map((one) => one.trim()).filter(Boolean);
+  if (!chosen || !labels.length) {
+    $("classify-empty").hidden = false;
+    $("classify-empty").textContent = chosen ? "Write some labels." : "Choose a picture first.";
+    return;
+  }
+  const found = await call("POST", "api/classify", { image: chosen, labels });
+  $("guesses").replaceChildren(...found.labels.map((one) => make("li", {}, make("span", {}, one.label),
+    make("span", { className: "quiet" }, `${Math.round(100 * one.share)} %`), make("progress", { max: 1, value: one.share }))));
+}
+
+async function search() {
+  const found = await call("POST", "api/search", { sentence: $("sentence").value });
+  $("hits").replaceChildren(...found.hits.map((hit) => {
+    const tile = make("button", { type: "button", className: "tile" },
+      make("img", { src: hit.url, alt: "a picture that fits", loading: "lazy" }), make("small", {}, hit.score.toFixed(2)));
+    tile.addEventListener("click", () => attempt(async () => {
+      const job = await call("GET", `api/jobs/${hit.job}`);
+      open(job, job.pictures.find((one) => one.id === hit.picture));
+    }));
+    return tile;
+  }));
+  if (!found.hits.length) $("hits").replaceChildren(make("p", { className: "quiet" }, "No pictures are kept here yet."));
+}
+
+export function start() {
+  $("classify-file").addEventListener("change", () => attempt(async () => {
+    const [file] = $("classify-file").files;
+    if (file) { const url = await asDataUrl(file); choose(url, url); }
+  }));
+  $("classify-go").addEventListener("click", () => attempt(classify));
+  $("search-form").addEventListener("submit", (event) => { event.preventDefault(); attempt(search); });
+  $("sentence").addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); $("search-form").requestSubmit(); }
+  });
+}

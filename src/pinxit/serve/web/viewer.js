@@ -1,0 +1,124 @@
+// One picture, large: how it was made, and what can be done with it. Looking changes nothing in the form.
+
+import { $, attempt, call, make, say } from "./net.js";
+import { canAny, change, paint } from "./form.js";
+import { pictures, take } from "./jobs.js";
+import { editPicture } from "./edit.js";
+import { classifyPicture } from "./tools.js";
+
+let now = null; // {job, picture}, or {facts, url} of a dropped file
+let beside = false;
+
+export function open(job, picture) {
+  now = { job, picture };
+  show();
+  if (!$("viewer").open) $("viewer").showModal();
+}
+
+export function openFacts(facts, url) {
+  now = { facts, url };
+  show();
+  if (!$("viewer").open) $("viewer").showModal();
+}
+
+export function refresh(job) {
+  if (now?.job?.id === job.id && $("viewer").open) {
+    const picture = job.pictures.find((one) => one.id === now.picture.id);
+    if (picture) { now = { job, picture }; show(); }
+  }
+}
+
+function neighbour(step) {
+  const all = pictures();
+  const at = all.findIndex((one) => one.picture.id === now.picture?.id);
+  return at < 0 ? null : all[at + step] ?? null;
+}
+
+function move(step) {
+  const other = now && neighbour(step);
+  if (other) open(other.job, other.picture);
+}
+
+const action = (text, does) => {
+  const found = make("button", { type: "button" }, text);
+  found.addEventListener("click", () => attempt(does));
+  return found;
+};
+
+function said(job, picture) {
+  return { painter: job.recipe, seed: picture.seed, candidate: picture.candidate, score: picture.score.toFixed(3),
+    size: `${job.size} × ${job.size}`, candidates: job.candidates, ...job.settings };
+}
+
+function useAll(facts) {
+  change({ prompt: facts.prompt ?? "", seed: String(facts.seed ?? ""), candidates: Math.min(64, facts.candidates ?? 16), keep: Math.min(64, facts.keep ?? 16),
+    ...(facts.recipe ? { recipe: facts.recipe, compare: false } : {}) });
+  say("The form has its sentence, seed and numbers.");
+}
+
+async function star() {
+  const { job, picture } = now;
+  take(await call("PATCH", `api/jobs/${job.id}`, { picture: picture.id, starred: !picture.starred }));
+}
+
+async function vary() {
+  const { job, picture } = now;
+  const jobs = await paint({ kind: "vary", image: picture.id, prompt: job.prompt, recipes: [canAny("vary", job.recipe) ? job.recipe : undefined].filter(Boolean) });
+  if (jobs) { $("viewer").close(); jobs.forEach(take); }
+}
+
+function show() {
+  const { job, picture } = now;
+  const facts = job ? said(job, picture) : now.facts;
+  $("big").src = picture ? picture.url : now.url;
+  $("big").alt = job ? job.prompt : facts.prompt ?? "";
+  $("big-prompt").textContent = job ? job.prompt || "variations" : facts.prompt ?? "";
+  $("facts").replaceChildren(...Object.entries(facts).filter(([name]) => name !== "prompt")
+    .flatMap(([name, value]) => [make("dt", {}, name.replaceAll("_", " ")), make("dd", {}, String(value))]));
+  const all = job ? { prompt: job.prompt, seed: job.seed, candidates: job.candidates, keep: job.keep, recipe: job.recipe } : facts;
+  const found = [
+    action("Use sentence", () => { change({ prompt: all.prompt ?? "" }); say("The form has its sentence."); }),
+    action("Use seed", () => { change({ seed: String(all.seed ?? "") }); say("The form has its seed."); }),
+    action("Use all", () => useAll(all)),
+  ];
+  if (job) {
+    found.push(action(picture.starred ? "★ Starred" : "☆ Star", star));
+    if (canAny("edit")) found.push(action("Edit", () => { $("viewer").close(); editPicture(picture, job); }));
+    if (canAny("vary")) found.push(action("Variations", vary));
+    found.push(action("Classify", () => { $("viewer").close(); classifyPicture(picture); }));
+    found.push(action(beside ? "Alone" : "Beside the next", () => { beside = !beside; show(); }));
+    const name = `${(job.prompt || "picture").replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 40)}-${picture.seed}-${picture.candidate}.png`;
+    found.push(make("a", { className: "button", href: picture.url, download: name }, "Download"));
+  }
+  $("actions").replaceChildren(...found);
+  const other = beside && job ? neighbour(1) : null;
+  $("second").hidden = !other;
+  if (other) Object.assign($("second"), { src: other.picture.url, alt: other.job.prompt });
+  $("previous").disabled = !job || !neighbour(-1);
+  $("next").disabled = !job || !neighbour(1);
+  for (const tile of document.querySelectorAll(".tile.shown")) tile.classList.remove("shown");
+  if (picture) document.querySelector(`.tile[data-picture="${picture.id}"]`)?.classList.add("shown");
+}
+
+export function start() {
+  $("close").addEventListener("click", () => $("viewer").close());
+  $("previous").addEventListener("click", () => move(-1));
+  $("next").addEventListener("click", () => move(1));
+  $("viewer").addEventListener("click", (event) => { if (event.target === $("viewer")) $("viewer").close(); });
+  let from = null;
+  $("big").addEventListener("pointerdown", (event) => { from = event.clientX; });
+  $("big").addEventListener("pointerup", (event) => {
+    if (from !== null && Math.abs(event.clientX - from) > 50) move(event.clientX < from ? 1 : -1);
+    from = null;
+  });
+  $("viewer").addEventListener("keydown", (event) => {
+    const keys = { ArrowLeft: () => move(-1), ArrowRight: () => move(1) };
+    if (now?.job) Object.assign(keys, {
+      s: () => attempt(star), c: () => { beside = !beside; show(); },
+      e: () => { if (canAny("edit")) { $("viewer").close(); editPicture(now.picture, now.job); } },
+      v: () => { if (canAny("vary")) attempt(vary); },
+    });
+    const does = keys[event.key];
+    if (does && !event.ctrlKey && !event.metaKey) { event.preventDefault(); does(); }
+  });
+}

@@ -1,0 +1,24 @@
+"""One thread of torch a process: as quiet beside others as alone, and as many workers as there are cores fill them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is first imported, here and in the commands that tests start
+
+
+@pytest.fixture(scope="session", autouse=True)
+def torch_where_no_engine_is_named() -> Iterator[None]:
+    """OpenVINO compiles a tower for seconds, for each of which a test would do its sums once or twice."""
+    from pinxit.recipes.clip import encoder, engine
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            encoder,
+            "pick_engine",
+            lambda wanted, device: engine.pick_engine("torch" if wanted == "auto" else wanted, device),
+        )
+        yield

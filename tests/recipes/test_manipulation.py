@@ -1,0 +1,249 @@
+"""Pictures varied, blended, shifted, reconstructed and edited: what stays, what changes, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+
+from pinxit.api import load
+from pinxit.data.transforms import square
+from pinxit.errors import UsageError
+from pinxit.functional import laplace
+from pinxit.functional.vectors import dots, norms, text_diff
+from pinxit.recipes.capabilities import Edits, Manipulates, Varies
+from pinxit.recipes.diffusion.window import Window
+from pinxit.recipes.jobs import PaintProgress
+from pinxit.recipes.unclip.manipulation import Manipulation
+from pinxit.recipes.unclip.painter import UnclipPainter
+from pinxit.types import Latent, Mask, Prompt
+
+pytest.importorskip("transformers")
+from tests.recipes.painters import random_painter
+from tests.recipes.unclips import save_random_unclip
+
+if TYPE_CHECKING:
+    from pinxit.types import Picture
+
+FEW: dict[str, Any] = {"ddim_steps": 6}
+DRAWN: dict[str, Any] = {"steps": 3}
+
+
+@pytest.fixture(scope="module")
+def painter(tmp_path_factory: pytest.TempPathFactory) -> UnclipPainter:
+    folder = save_random_unclip(tmp_path_factory.mktemp("unclip") / "nano", "decoder.unet.masked=4")
+    found = load(folder, device="cpu")
+    assert isinstance(found, UnclipPainter)
+    return found
+
+
+def picture(seed: int, height: int = 40, width: int = 30) -> Picture:
+    """Soft colours of any size."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), dtype=np.uint8)
+    return square(coarse, max(height, width), "bicubic")[:height, :width]
+
+
+def psnr(one: Picture, other: Picture) -> float:
+    """In dB."""
+    return laplace.psnr(float(np.square((one.astype(float) - other) / 255).mean()))
+
+
+def same(one: Picture, other: Picture) -> bool:
+    return np.array_equal(one, other)
+
+
+def test_who_manipulates(painter: UnclipPainter) -> None:
+    assert isinstance(painter, Manipulates) and not isinstance(random_painter(), Manipulates)
+
+
+def test_a_picture_comes_back_from_the_noise_behind_it(painter: UnclipPainter) -> None:
+    """The closer the more steps; and it is the noise that brings it back, for another picture's does not."""
+    given = [picture(0), picture(1)]
+    true = [square(one, 16, "area") for one in given]
+    found = [painter.reconstruct(given[0], ddim_steps=steps)[0] for steps in (5, 20, 60)]
+    quality = [psnr(one, true[0]) for one in found]
+    assert quality[0] < quality[1] < quality[2] and quality[2] > 35
+    one, other = painter.invert(given, ddim_steps=60)
+    assert abs(float(norms(one.noise[None])) / (80 * (3 * 256) ** 0.5) - 1) < 0.3, "x_T of the first level, 80"
+    crossed = painter.decode([Latent(one.embedding, other.noise)], ddim_steps=60)[0]
+    assert psnr(crossed, true[0]) < 20
+
+
+def test_a_blends_ends_are_the_reconstructions(painter: UnclipPainter) -> None:
+    one, other = picture(0), picture(1)
+    way = painter.blend(one, other, count=4, **FEW)
+    assert len(way) == 4
+    assert same(way[0], painter.reconstruct(one, **FEW)[0]) and same(way[-1], painter.reconstruct(other, **FEW)[0])
+    assert len({each.tobytes() for each in way}) == 4
+    back = painter.blend(other, one, count=4, **FEW)
+    for forth, there in zip(way, reversed(back), strict=True):
+        assert np.abs(forth.astype(int) - there.astype(int)).max() <= 1
+
+
+def test_a_fresh_blend_is_one_noise_under_all(painter: UnclipPainter) -> None:
+    """Its ends are variations of the inputs by that seed's first noise."""
+    one, other = picture(0), picture(1)
+    way = painter.blend(one, other, count=3, fresh=True, seed=5)
+    assert same(way[0], painter.vary(one, count=1, seed=5)[0].picture)
+    assert same(way[-1], painter.vary(other, count=1, seed=5)[0].picture)
+    assert not same(way[0], painter.blend(one, other, count=3, fresh=True, seed=6)[0])
+
+
+def varied(painter: UnclipPainter, given: Picture, **how: Any) -> list[Picture]:
+    """Variations in the order in which they are drawn."""
+    found = sorted(painter.vary(given, **how), key=lambda one: one.candidate)
+    return [one.picture for one in found]
+
+
+def test_variations_differ_in_their_noise_alone(painter: UnclipPainter) -> None:
+    given = picture(0)
+    some = varied(painter, given, count=3, seed=1)
+    assert len({each.tobytes() for each in some}) == 3
+    assert all(same(one, other) for one, other in zip(varied(painter, given, count=2, seed=1), some, strict=False))
+    assert not same(varied(painter, given, count=1, seed=2)[0], some[0])
+    assert not same(varied(painter, picture(1), count=1, seed=1)[0], some[0]), "the embedding counts"
+    assert not same(varied(painter, given, count=1, seed=1, guidance=1.0)[0], some[0])
+
+
+def test_eta_leads_away_from_the_picture_little_by_little(painter: UnclipPainter) -> None:
+    given, true = picture(0), square(picture(0), 16, "area")
+    none, little, much = (varied(painter, given, count=2, eta=eta, ddim_steps=20) for eta in (0.0, 0.2, 1.0))
+    assert same(none[0], none[1]) and same(none[0], painter.reconstruct(given, ddim_steps=20)[0])
+    assert not same(little[0], little[1])
+    assert psnr(none[0], true) > psnr(little[0], true) > psnr(much[0], true)
+
+
+def test_a_shift_turns_the_embedding_and_keeps_the_noise(
+    painter: UnclipPainter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, seen = picture(0), list[Latent]()
+    decode = Manipulation.decode
+
+    def spied(self: Manipulation, latents: list[Latent], **how: Any) -> list[Picture]:
+        seen.extend(latents)
+        return decode(self, latents, **how)
+
+    monkeypatch.setattr(Manipulation, "decode", spied)
+    way = painter.shift(given, "a red square", "two blue stars", most=0.4, count=3, **FEW)
+    monkeypatch.undo()
+    assert same(way[0], painter.reconstruct(given, **FEW)[0]) and not same(way[1], way[0])
+    assert all(torch.equal(one.noise, seen[0].noise) for one in seen)
+    after, before = painter.embedder.captions(["two blue stars", "a red square"])[:, None]
+    towards, start = text_diff(after, before)[0], seen[0].embedding
+    whole = dots(start[None], towards[None]).arccos()
+    for share, one in zip((0.0, 0.2, 0.4), seen, strict=True):
+        torch.testing.assert_close(dots(one.embedding[None], towards[None]).arccos(), (1 - share) * whole)
+        torch.testing.assert_close(norms(one.embedding[None]), torch.ones(1, 1))
+
+
+def test_components_are_taken_one_after_the_other(painter: UnclipPainter) -> None:
+    """None of them is no embedding at all; all of them are all that the decoder is ever told."""
+    one, other = picture(0), picture(1)
+    none, some, every = painter.reconstruct(one, components=[0, 3, 6], seed=2)
+    assert same(none, painter.reconstruct(other, components=[0], seed=2)[0])
+    assert not same(some, painter.reconstruct(other, components=[3], seed=2)[0])
+    assert same(every, painter.vary(one, count=1, seed=2)[0].picture)
+    with pytest.raises(UsageError, match="has 6 components: 7 cannot be kept"):
+        painter.reconstruct(one, components=[7])
+
+
+def box(height: int, width: int, top: int, left: int, bottom: int, right: int) -> Mask:
+    paint = np.zeros((height, width), bool)
+    paint[top:bottom, left:right] = True
+    return Mask(paint)
+
+
+def test_outside_the_mask_every_pixel_stays(painter: UnclipPainter) -> None:
+    """At the picture's own size, of whatever shape, enlarged or not."""
+    given = picture(0, 50, 70)
+    for hole in (box(50, 70, 10, 20, 30, 40), box(50, 70, 20, 2, 40, 68)):
+        for upsampler in (None, painter.upsampler):
+            kept = painter.edit(given, hole, "a red square", candidates=3, keep=2, upsampler=upsampler, **DRAWN)
+            assert len(kept) == 2 and kept[0].score >= kept[1].score
+            for one in kept:
+                assert one.picture.shape == given.shape
+                assert np.array_equal(one.picture[~hole.paint], given[~hole.paint])
+                assert (one.picture[hole.paint] != given[hole.paint]).mean() > 0.9
+            assert not same(kept[0].picture, kept[1].picture)
+
+
+def test_the_decoder_is_shown_what_is_kept(painter: UnclipPainter) -> None:
+    """Other pixels around the same hole make another filling; what lies in the hole never counts."""
+    hole = box(40, 40, 12, 12, 28, 28)
+    one, other = picture(0, 40, 40), picture(1, 40, 40)
+    within = np.where(hole.paint[:, :, None], other, one)
+    how: dict[str, Any] = {"candidates": 1, "seed": 3} | DRAWN
+    first, beyond, inside = (painter.edit(some, hole, "a cat", **how)[0].picture for some in (one, other, within))
+    assert same(first, inside) and not same(first[hole.paint], beyond[hole.paint])
+
+
+def test_plain_painting_keeps_nothing(painter: UnclipPainter) -> None:
+    whole = box(16, 16, 0, 0, 16, 16)
+    edited = painter.edit(picture(0, 16, 16), whole, "a cat", candidates=1, seed=3, **DRAWN)[0]
+    assert same(edited.picture, painter.paint("a cat", candidates=1, seed=3, **DRAWN)[0].picture)
+
+
+def test_what_cannot_be_done_is_one_sentence(painter: UnclipPainter, tmp_path: Path) -> None:
+    given = picture(0)
+    for call, told in (
+        (lambda: painter.vary(given, count=0), "at least one variation"),
+        (lambda: painter.vary(given, eta=2.0), "eta must be a number from 0 to 1"),
+        (lambda: painter.vary(given, magic=1), "no setting 'magic'"),
+        (lambda: painter.blend(given, given, count=1), "at least its two ends"),
+        (lambda: painter.shift(given, "a cat", "a cat"), "no direction from one to the other"),
+        (lambda: painter.shift(given, "a cat", "a dog", most=0.0), "a share above 0"),
+        (
+            lambda: painter.edit(given, box(30, 40, 0, 0, 9, 9), "a cat"),
+            "the mask has 40 x 30 pixels and the picture 30",
+        ),
+        (lambda: painter.edit(given, box(40, 30, 0, 0, 9, 9), " "), "the prompt is empty"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            call()
+    plain = load(save_random_unclip(tmp_path / "plain"), device="cpu")
+    assert isinstance(plain, UnclipPainter)
+    with pytest.raises(UsageError, match=r"has not learned to paint inside holes: train one with --set decoder\.unet"):
+        plain.edit(given, box(40, 30, 0, 0, 9, 9), "a cat")
+
+
+def test_progress_rises_through_both_ways(painter: UnclipPainter) -> None:
+    shares: list[float] = []
+
+    def watch(done: PaintProgress) -> None:
+        shares.append(done.share)
+
+    painter.reconstruct(picture(0), watch=watch, **FEW)
+    painter.blend(picture(0), picture(1), count=2, watch=watch, **FEW)
+    for some in (shares[: shares.index(1.0) + 1], shares[shares.index(1.0) + 1 :]):
+        assert some == sorted(some) and some[-1] == 1 and any(0.1 < share < 0.45 for share in some)
+
+
+def test_variations_are_ranked_by_what_clip_sees(painter: UnclipPainter) -> None:
+    given = picture(0)
+    found = painter.vary(given, count=4, seed=1)
+    seen = painter.embedder.pictures([given, *(one.picture for one in found)])
+    wanted = (seen[1:] @ seen[0]).tolist()
+    assert [one.score for one in found] == pytest.approx(wanted, abs=1e-5)
+    assert wanted == sorted(wanted, reverse=True) and {one.candidate for one in found} == {0, 1, 2, 3}
+    large = painter.vary(given, count=4, seed=1, upsampler=painter.upsampler)
+    assert [one.picture.shape for one in large] == [(32, 32, 3)] * 4
+
+
+def test_a_server_asks_for_the_same_pictures(painter: UnclipPainter) -> None:
+    """As jobs of the engine: variations, and edits of the centre square at the size that is drawn."""
+    assert isinstance(painter, Edits) and isinstance(painter, Varies)
+    given, hole = picture(0), box(40, 30, 10, 5, 30, 25)
+    asked = painter.asked(Prompt("", 1), 2, None, {"steps": 3}, wordless=True)
+    (found,) = painter._serve([painter.varying(asked, given)], None)
+    for one, other in zip(found, painter.vary(given, count=2, seed=1, steps=3), strict=True):
+        assert same(one.picture, other.picture)
+    asked = painter.asked(Prompt("a cat", 1), 1, None, {"steps": 3})
+    (edited,) = painter._serve([painter.editing(asked, given, hole)], None)
+    known = Window.centre(given, hole).at(16)
+    assert np.array_equal(edited[0].picture[~known.paint], known.picture[~known.paint])
+    assert (edited[0].picture != known.picture).any()
+    with pytest.raises(UsageError, match="send a mask"):
+        painter.editing(asked, given, None)

@@ -1,0 +1,207 @@
+"""An unCLIP paints over the shared engine: what the decoder is told, settings, previews, cancels, the upsampler."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pinxit.api import load, load_upsampler
+from pinxit.errors import CheckpointError, UsageError
+from pinxit.pipelines.coroutine import CoroutineWorker, run_to_end
+from pinxit.pipelines.denoise import DenoiseRequest
+from pinxit.pipelines.engine import Engine
+from pinxit.pipelines.work import Job
+from pinxit.recipes.jobs import PaintProgress
+from pinxit.recipes.requests import PaintRequest
+from pinxit.recipes.unclip.graph import PriorRequest, imagined, prior_requests
+from pinxit.recipes.unclip.open import open_imaginer
+from pinxit.recipes.unclip.painter import UnclipPainter
+from pinxit.types import Prompt
+from pinxit.weights.checkpoint import open_checkpoint
+
+pytest.importorskip("transformers")
+from tests.recipes.painters import save_random_checkpoint
+from tests.recipes.unclips import save_random_unclip
+
+FEW: dict[str, Any] = {"steps": 2, "prior_steps": 3}
+SAID = "a red square on the left"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_random_unclip(tmp_path_factory.mktemp("unclip") / "nano")
+
+
+@pytest.fixture(scope="module")
+def painter(folder: Path) -> UnclipPainter:
+    found = load(folder, device="cpu")
+    assert isinstance(found, UnclipPainter)
+    return found
+
+
+class Item:
+    """What the prior's stage is given."""
+
+    def __init__(self, asked: PaintRequest, value: PriorRequest) -> None:
+        self.job, self.value = Job([], asked), value
+
+
+def requests(painter: UnclipPainter, **settings: Any) -> list[DenoiseRequest]:
+    """What the decoder is asked for eight candidates."""
+    asked = PaintRequest(Prompt(SAID, 5), 8, None, painter.settled(settings))
+    return [run_to_end(imagined(painter.parts, Item(asked, one))) for one in prior_requests(painter.parts, asked)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("prior", ["prior", "components"])
+def test_the_decoder_is_told_what_the_prior_imagines(painter: UnclipPainter, folder: Path, prior: str) -> None:
+    """The very embedding that the prior alone gives for (caption, seed, candidate), in the space's coordinates."""
+    imaginer = open_imaginer(open_checkpoint(folder), prior=prior, device="cpu")
+    imaginer = replace(imaginer, sampling=replace(imaginer.sampling, steps=3, guidance=2.0, tries=3))
+    found = requests(painter, prior=prior, prior_steps=3, prior_guidance=2.0, tries=3)
+    for candidate, request in enumerate(found):
+        wanted = painter.embedder.space.into(imaginer.embedding(SAID, 5, candidate))
+        torch.testing.assert_close(request.conditions["image"], wanted)
+        assert (request.seed, request.candidate) == (5, candidate)
+    assert not torch.equal(found[0].conditions["image"], found[1].conditions["image"])
+
+
+def test_without_a_prior_the_captions_embedding_stands_for_the_pictures(painter: UnclipPainter) -> None:
+    own = painter.embedder.space.into(painter.embedder.captions([SAID])[0])
+    for request in requests(painter, prior="none"):
+        torch.testing.assert_close(request.conditions["image"], own)
+
+
+def test_guidance_leads_away_from_no_caption_and_no_embedding(painter: UnclipPainter) -> None:
+    (request, *_), (blind, *_) = requests(painter), requests(painter, text=False)
+    assert request.conditions["mask"].any() and request.conditions["image"].any()
+    assert not request.null["mask"].any() and not request.null["image"].any()
+    assert not blind.conditions["mask"].any(), "the caption is withheld"
+    torch.testing.assert_close(blind.conditions["image"], request.conditions["image"])
+    painter.parts.denoiser.check(request.conditions)
+    painter.parts.denoiser.check(request.null)
+
+
+def test_a_candidate_is_the_same_in_any_company(painter: UnclipPainter) -> None:
+    alone = painter.paint(SAID, candidates=2, keep=None, seed=7, **FEW)
+    many = painter.paint_many([("left: blue", 1), (SAID, 7)], candidates=5, keep=None, **FEW)[1]
+    crowd = {one.candidate: one.picture for one in many}
+    assert all(np.array_equal(one.picture, crowd[one.candidate]) for one in alone)
+    assert [one.score for one in many] == sorted((one.score for one in many), reverse=True)
+    other = painter.paint(SAID, candidates=2, keep=None, seed=8, **FEW)
+    assert not any(np.array_equal(one.picture, crowd[one.candidate]) for one in other)
+
+
+def test_every_setting_makes_other_pictures(painter: UnclipPainter) -> None:
+    """But those of a prior that is not asked."""
+    changes: Sequence[dict[str, Any]] = [
+        {}, {"prior": "none"}, {"text": False}, {"tries": 30}, {"prior_guidance": 3.0}, {"prior_steps": 4},
+        {"prior_sampler": "ddim"}, {"prior_limit": 0.1}, {"guidance": 1.0}, {"sampler": "ancestral"},
+    ]  # fmt: skip
+    tokens = [{"prior": "components"} | some for some in ({}, {"prior_temperature": 0.0}, {"prior_top_p": 0.6})]
+    drawn = [painter.paint(SAID, candidates=1, seed=3, **FEW | some)[0] for some in [*changes, *tokens]]
+    assert len({one.picture.tobytes() for one in drawn}) == len(drawn)
+    greedy = {"prior": "components", "prior_temperature": 0.0, "tries": 1}
+    told = [[one.conditions["image"] for one in requests(painter, **greedy, likeness=share)] for share in (0.0, 1.0)]
+    assert any(not torch.equal(one, other) for one, other in zip(*told, strict=True)), "half of the dots are low"
+    same = painter.paint(SAID, candidates=1, seed=3, **FEW, likeness=0.9, prior_top_p=0.1)[0]
+    assert np.array_equal(same.picture, drawn[0].picture)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"prior": "decoder"}, "there is no prior 'decoder' here; choose from prior, components, none"),
+        ({"tries": 0}, "tries must be from 1 to 1000, not 0"),
+        ({"prior_guidance": -1}, "prior_guidance must be at least 0"),
+        ({"prior_sampler": "ddim-inversion"}, "there is no sampler 'ddim-inversion'"),
+        ({"likeness": 2}, "likeness must be from 0 to 1"),
+        ({"text": 3}, "text must be true or false"),
+        ({"temperature": 1}, "there is no setting 'temperature'"),
+    ],
+)
+def test_what_cannot_be_painted_is_refused(painter: UnclipPainter, settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        painter.paint(SAID, **settings)
+
+
+def test_progress_rises_and_the_decoder_is_seen(painter: UnclipPainter) -> None:
+    seen: list[tuple[float, int]] = []
+
+    def watch(done: PaintProgress) -> None:
+        seen.append((done.share, len(done.preview())))
+
+    painter.paint(SAID, candidates=2, watch=watch, previews=0.0, **FEW)
+    shares = [share for share, _ in seen]
+    assert shares == sorted(shares) and shares[-1] == 1 and max(count for _, count in seen) > 0
+    early = [share for share, _ in seen if 0 < share < 0.08]
+    assert len(early) >= 2, "the prior's steps count"
+
+
+@pytest.mark.parametrize("turns", [1, 2, 4, 7])
+def test_a_job_is_let_go_at_any_stage_and_painted_again(painter: UnclipPainter, turns: int) -> None:
+    engine = Engine(painter.graph)
+    asked = PaintRequest(Prompt(SAID, 1), 2, None, painter.settled(FEW))
+    first, again = (Job([(painter.graph.routes["paint"], None)], request=asked) for _ in range(2))
+    engine.submit(first)
+    for _ in range(turns):
+        engine.turn()
+    engine.cancel(first)
+    engine.submit(again)
+    while engine.turn():
+        pass
+    assert first.outcome and first.outcome.kind == "cancelled" and not engine.started
+    assert again.outcome and again.outcome.kind == "done"
+    wanted = painter.paint(SAID, candidates=2, keep=None, seed=1, **FEW)
+    for one, other in zip(again.outcome.data, wanted, strict=True):
+        assert np.array_equal(one.picture, other.picture)
+
+
+def test_a_coroutine_that_is_let_go_is_closed() -> None:
+    closed: list[bool] = []
+
+    def steps(item: Any) -> Any:
+        try:
+            yield 0.5
+        finally:
+            closed.append(True)
+
+    worker = CoroutineWorker(steps)
+    state = worker.begin(None)  # type: ignore[arg-type]
+    worker.step([state])
+    assert worker.progress(state) == 0.5 and not worker.done(state)
+    worker.end(state)
+    assert closed == [True]
+
+
+def test_kept_pictures_are_enlarged_by_its_own_upsampler(painter: UnclipPainter, folder: Path) -> None:
+    small = painter.paint(SAID, candidates=3, keep=2, **FEW)
+    large = painter.paint(SAID, candidates=3, keep=2, upsampler=painter.upsampler, **FEW)
+    alone = load_upsampler(folder, device="cpu").enlarge(SAID, small)
+    for one, other, third in zip(small, large, alone, strict=True):
+        assert one.picture.shape == (16, 16, 3) and other.picture.shape == (32, 32, 3)
+        assert one.candidate == other.candidate and np.array_equal(other.picture, third.picture)
+
+
+def test_what_holds_no_upsampler_or_is_of_another_clip_is_refused(folder: Path, tmp_path: Path) -> None:
+    save_random_checkpoint(tmp_path / "dalle")
+    with pytest.raises(CheckpointError, match="holds a dalle checkpoint, which has no upsampler"):
+        load_upsampler(tmp_path / "dalle", device="cpu")
+    with pytest.raises(UsageError, match="is a checkpoint of unclip, not of dalle"):
+        load(folder, recipe="dalle")
+    with pytest.raises(UsageError, match="is a checkpoint of unclip: int8"):
+        load(folder, int8=True)
+
+
+def test_a_picture_is_noise_of_seed_and_candidate_alone(painter: UnclipPainter) -> None:
+    """Two candidates of the same embedding are drawn from noise of their own."""
+    settings: dict[str, Any] = {"prior": "none", "text": False} | FEW
+    one, other = painter.paint(SAID, candidates=2, keep=None, **settings)
+    assert not np.array_equal(one.picture, other.picture)
+    assert isinstance(requests(painter, **settings)[0].conditions["image"], Tensor)

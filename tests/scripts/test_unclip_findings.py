@@ -1,0 +1,49 @@
+"""The article's questions can be asked of any unCLIP: every one answers, and rests on what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from scripts.unclip_findings import main
+
+from pinxit.data.decode import read_picture
+
+pytest.importorskip("transformers")
+from tests.recipes.unclips import save_random_unclip
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_random_unclip(tmp_path_factory.mktemp("unclip") / "nano"))
+
+
+def ask(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
+    main(words)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_every_question_has_its_lines(checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = ("--prompts", "2")
+    found = ask(capsys, "prior", checkpoint, *few, "--shelf", "4")
+    assert [line.split(":")[0].split("=")[-1] for line in found if "withheld" in line] == [
+        "none, text withheld", "prior, text withheld", "components, text withheld", "true embeddings, text withheld"
+    ]  # fmt: skip
+    assert "PSNR to the true picture" in found[4] and found[5].startswith("nearest of 4 other pictures")
+    found = ask(capsys, "neighbours", checkpoint, *few)
+    assert "of 2 sentences rightly among four pictures" in found[0] and len(found) == 3
+    found = ask(capsys, "diversity", checkpoint, "--prompts", "1", "--beside", "", "--guidance", "1,2")
+    assert [line.split(":")[0].split(", ")[1] for line in found] == ["guidance 1", "guidance 2"]
+    sheet = tmp_path / "sheet.png"
+    found = ask(capsys, "components", checkpoint, *few, "--kept", "0,6", "--sheet", str(sheet))
+    assert [line.split(":")[0] for line in found] == ["0 components", "6 components"]
+    assert read_picture(sheet).shape[0] > 100
+    found = ask(capsys, "inversion", checkpoint, *few, "--steps", "5,40")
+    less, more = (float(line.split("PSNR ")[1].split(" ")[0]) for line in found)
+    assert more > less
+
+
+def test_other_painters_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(("prior", "tiny"))
+    assert "tiny is no unCLIP" in capsys.readouterr().err

@@ -1,0 +1,175 @@
+"""Edits and variations as real clients send them, and uploads of strangers."""
+
+from __future__ import annotations
+
+import base64
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import openai
+import pytest
+from PIL import Image
+
+from pinxit.recipes.capabilities import Edits
+from tests.recipes.painters import random_painter
+from tests.serve.running import Running
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def client(server: Running) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", timeout=60, max_retries=0) as found:
+        yield found
+
+
+def file(picture: Any, form: str = "png", **how: Any) -> bytes:
+    found = io.BytesIO()
+    Image.fromarray(picture).save(found, form, **how)
+    return found.getvalue()
+
+
+def mask(rows: slice) -> bytes:
+    found = np.full((32, 32, 4), 255, np.uint8)
+    found[rows, :, 3] = 0
+    return file(found)
+
+
+def pixels(b64: str | None) -> Any:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(b64 or ""))))
+
+
+def test_the_painter_is_one_that_edits() -> None:
+    assert isinstance(random_painter(), Edits)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_what_the_mask_leaves_stays(client: openai.OpenAI, many: bool) -> None:
+    """One picture arrives as `image`, a list of one as `image[]`."""
+    image: Any = [file(PICTURE)] if many else file(PICTURE)
+    found = client.images.edit(image=image, mask=mask(slice(16, 32)), prompt="a red square", n=2,
+                               response_format="b64_json", extra_body={"seed": 4, "candidates": 2})  # fmt: skip
+    assert found.data is not None and len(found.data) == 2
+    for one in found.data:
+        painted = pixels(one.b64_json)
+        assert (painted[:16] == PICTURE[:16]).all() and not (painted[16:] == PICTURE[16:]).all()
+
+
+def test_transparency_of_the_picture_is_a_mask(client: openai.OpenAI) -> None:
+    clear = np.dstack([PICTURE, np.full((32, 32), 255, np.uint8)])
+    clear[:8, :, 3] = 0
+    found = client.images.edit(
+        image=file(clear), prompt="a red square", extra_body={"candidates": 1, "temperature": 0.5}
+    )
+    assert found.data is not None
+    painted = pixels(found.data[0].b64_json)
+    assert (painted[8:] == PICTURE[8:]).all() and not (painted[:8] == PICTURE[:8]).all()
+
+
+def test_edits_stream_and_come_as_json_too(client: openai.OpenAI, server: Running) -> None:
+    events = list(client.images.edit(image=file(PICTURE), mask=mask(slice(16, 32)), prompt="a cat", stream=True,
+                                     partial_images=1, extra_body={"seed": 4, "candidates": 1}))  # fmt: skip
+    assert [one.type for one in events][-1] == "image_edit.completed"
+    urls = ["data:image/png;base64," + base64.b64encode(one).decode() for one in (file(PICTURE), mask(slice(16, 32)))]
+    body = {"images": [{"image_url": urls[0]}], "mask": {"image_url": urls[1]}, "prompt": "a cat", "seed": 4}
+    answer = server.post("/v1/images/edits", json=body | {"candidates": 1})
+    assert answer.status_code == 200 and answer.json()["data"][0]["b64_json"] == events[-1].b64_json
+    body["images"] = [{"image_url": "http://169.254.169.254/latest"}]
+    answer = server.post("/v1/images/edits", json=body)
+    assert answer.status_code == 400 and "not fetched" in answer.json()["error"]["message"]
+
+
+def test_what_cannot_be_edited_is_said(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="cannot make variations") as unable:
+        client.images.create_variation(image=file(PICTURE), n=1)
+    assert unable.value.code == "unsupported" and unable.value.param == "model"
+    with pytest.raises(openai.BadRequestError, match="send a mask"):
+        client.images.edit(image=file(PICTURE), prompt="a cat")
+    with pytest.raises(openai.BadRequestError, match="as large as the picture"):
+        client.images.edit(image=file(PICTURE[:16, :16]), mask=mask(slice(0, 8)), prompt="a cat")
+    with pytest.raises(openai.BadRequestError, match="nothing is transparent"):
+        client.images.edit(image=file(PICTURE), mask=file(PICTURE), prompt="a cat")
+    with pytest.raises(openai.BadRequestError, match="one picture"):
+        client.images.edit(image=[file(PICTURE)] * 2, mask=mask(slice(0, 8)), prompt="a cat")
+
+
+def bomb(side: int) -> bytes:
+    """A small PNG of many pixels."""
+    rows = zlib.compress(b"\0" * (side + 1) * side, 9)
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)), (b"IDAT", rows), (b"IEND", b"")]
+    told = b"".join(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+                    for kind, data in chunks)  # fmt: skip
+    return b"\x89PNG\r\n\x1a\n" + told
+
+
+HOSTILE = {
+    "nothing": b"",
+    "text": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+    "gif": file(PICTURE, "gif"),
+    "bmp": file(PICTURE, "bmp"),
+    "cut": file(PICTURE)[:300],
+    "magic alone": b"\x89PNG\r\n\x1a\n",
+    "bomb": bomb(9000),
+    "riff": b"RIFF\x00\x00\x00\x00WAVE",
+    "texts": b"\x89PNG\r\n\x1a\n" + b"\xff" * 1000,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_uploads_are_one_sentence(client: openai.OpenAI, server: Running, name: str) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.images.edit(image=("../../etc/passwd", HOSTILE[name]), mask=mask(slice(0, 8)), prompt="a cat")
+    assert refused.value.code == "invalid_image" and refused.value.param == "image"
+    assert "passwd" not in refused.value.response.text and len(refused.value.response.content) < 1000
+
+
+def test_pictures_are_turned_as_their_exif_says(server: Running) -> None:
+    tall = np.zeros((64, 32, 3), np.uint8)
+    tall[:32] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    sent = file(tall, "jpeg", exif=exif)
+
+    async def decoded() -> Any:
+        return (await server.context.uploads.decode(sent, "image")).picture
+
+    import asyncio
+
+    found = asyncio.run_coroutine_threadsafe(decoded(), server.context.hub.loop).result(30)
+    assert found[:16].mean() < 10 and found[48:].mean() > 245
+
+
+def test_a_decoder_that_dies_is_replaced(server: Running, client: openai.OpenAI) -> None:
+    process = server.context.uploads.process
+    if process is not None:
+        process.kill()
+    how = {"mask": mask(slice(16, 32)), "prompt": "a cat", "extra_body": {"candidates": 1}}
+    for attempt in range(2):
+        try:
+            assert client.images.edit(image=file(PICTURE), **how).data  # type: ignore[call-overload]
+        except openai.BadRequestError:
+            assert attempt == 0
+
+
+@pytest.mark.slow
+def test_two_thousand_hostile_uploads_leave_no_memory_behind(server: Running) -> None:
+    """Bytes of good pictures, changed by chance."""
+    import resource
+
+    dice = np.random.default_rng(0)
+    goods = [file(PICTURE), file(PICTURE, "jpeg"), file(PICTURE, "webp"), bomb(3000)]
+    before = 0
+    for number in range(2000):
+        data = bytearray(goods[number % 4])
+        for place in dice.integers(8, len(data), 6):
+            data[place] = dice.integers(256)
+        answer = server.post("/v1/images/edits", data={"prompt": "a cat", "candidates": "1"},
+                             files={"image": ("p", bytes(data)), "mask": ("m", mask(slice(0, 8)))})  # fmt: skip
+        assert answer.status_code < 500, answer.text
+        if number == 200:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024

@@ -1,0 +1,129 @@
+"""Who is let in, by which name, from which page, and with how much."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2 as httpx
+import pytest
+
+from pinxit.errors import UsageError
+from pinxit.serve.keys import Keys, add_key, hashed
+from tests.serve.running import Running, running
+
+ASK = {"prompt": "a red square", "candidates": 1, "seed": 1}
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, str]]:
+    folder = tmp_path_factory.mktemp("keys")
+    key = add_key(folder / "keys", "alice")
+    changes = {"api_keys": str(folder / "keys"), "body_mb": 0.01, "origins": ("https://friend.example",),
+               "hosts": ("pictures.example",)}  # fmt: skip
+    with running(folder / "data", **changes) as found:
+        yield found, key
+
+
+def test_a_key_is_asked_for_and_never_told(locked: tuple[Running, str]) -> None:
+    server, key = locked
+    for headers, said in (({}, "needs a key"), ({"authorization": "Bearer wrong-key-1"}, "not known"),
+                          ({"authorization": f"Basic {key}"}, "not known")):  # fmt: skip
+        answer = server.post("/v1/images/generations", json=ASK, headers=headers)
+        assert answer.status_code == 401 and said in answer.json()["error"]["message"]
+        assert answer.json()["error"]["code"] == "invalid_api_key" and "wrong-key-1" not in answer.text
+    assert server.get("/v1/models").status_code == 401
+    assert server.get("/live").status_code == 200
+    fine = server.post("/v1/images/generations", json=ASK, headers={"authorization": f"Bearer {key}"})
+    assert fine.status_code == 200
+
+
+def test_keys_are_kept_as_hashes(tmp_path: Path) -> None:
+    key = add_key(tmp_path / "keys", "alice")
+    other = add_key(tmp_path / "keys", "bob.b")
+    text = (tmp_path / "keys").read_text()
+    assert key not in text and other not in text and (tmp_path / "keys").stat().st_mode & 0o077 == 0
+    keys = Keys.read(tmp_path / "keys")
+    found = [keys.caller(one) for one in (key, other, "", key[:-1])]
+    assert [one and one.name for one in found] == ["key:alice", "key:bob.b", None, None]
+    with pytest.raises(UsageError, match="no name for a key"):
+        add_key(tmp_path / "keys", "two words")
+    (tmp_path / "keys").write_text(f"carol sha256:{hashed('k').hex()} weight=4\n# a note\n")
+    carol = Keys.read(tmp_path / "keys").caller("k")
+    assert carol is not None and carol.weight == 4
+    (tmp_path / "keys").write_text("carol k\n")
+    with pytest.raises(UsageError, match="key 1: write NAME sha256:HASH"):
+        Keys.read(tmp_path / "keys")
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("127.0.0.1:8000", 200), ("localhost", 200), ("[::1]:80", 200), ("pictures.example", 200), ("10.0.0.7", 200),
+     ("evil.example", 403), ("localhost.evil.example", 403), ("a@localhost", 403), ("", 403)],
+)  # fmt: skip
+def test_names_that_could_be_made_to_lead_here(locked: tuple[Running, str], host: str, status: int) -> None:
+    assert locked[0].get("/live", headers={"host": host}).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [("null", 403), ("https://evil.example", 403), ("https://friend.example", 200), ("", 403), ("http://[", 403)],
+)
+def test_pages_of_strangers(locked: tuple[Running, str], origin: str, status: int) -> None:
+    assert locked[0].get("/live", headers={"origin": origin}).status_code == status
+
+
+def test_our_own_page(locked: tuple[Running, str]) -> None:
+    assert locked[0].get("/live", headers={"origin": locked[0].url}).status_code == 200
+
+
+def test_a_body_is_counted_whether_it_says_its_size_or_not(locked: tuple[Running, str]) -> None:
+    server, key = locked
+    headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    big = json.dumps(ASK | {"user": "x" * 20_000}).encode()
+
+    def in_parts() -> Iterator[bytes]:
+        yield from (big[k : k + 1000] for k in range(0, len(big), 1000))
+
+    for content in (big, in_parts()):
+        answer = server.post("/v1/images/generations", content=content, headers=headers)
+        assert answer.status_code == 413 and answer.json()["error"]["code"] == "request_too_large"
+        assert answer.headers["x-should-retry"] == "false"
+
+
+def test_every_answer_has_a_number_and_every_error_the_envelope(server: Running) -> None:
+    numbers = set()
+    for path in ("/live", "/nowhere", "/v1/models/none", "/files/../../etc/passwd", "/files/" + "0" * 32 + ".png"):
+        answer = httpx.get(server.url + path)
+        numbers.add(answer.headers["x-request-id"])
+        if answer.status_code != 200:
+            error = answer.json()["error"]
+            assert answer.status_code == 404 and error.keys() == {"message", "type", "param", "code"}
+            assert error["type"] == "not_found_error" and len(answer.content) < 4096
+    assert len(numbers) == 5
+    assert server.get("/v1/images/generations").status_code == 405
+
+
+def test_long_and_strange_input_is_not_echoed(server: Running) -> None:
+    for body in (b'{"prompt": "' + b"x" * 40_000 + b'"}', b"{", b"[]", b"\x00", b'{"prompt": 1}', b"null",
+                 b'{"prompt": "a", "n": "many"}', b"[" * 5000):  # fmt: skip
+        answer = server.post("/v1/images/generations", content=body, headers={"content-type": "application/json"})
+        assert answer.status_code == 400, body[:30]
+        assert len(answer.content) < 1024 and b"xxx" not in answer.content and b"many" not in answer.content
+    for prompt in ("a\x00b", "\ud800"):
+        answer = server.post("/v1/images/generations", content=json.dumps(ASK | {"prompt": prompt}))
+        assert answer.status_code in (400, 200) and answer.headers["content-type"] == "application/json"
+
+
+def test_health_and_metrics(server: Running) -> None:
+    assert server.get("/live").json() == {"live": True} and server.get("/ready").json() == {"ready": True}
+    server.post("/v1/images/generations", json=ASK)
+    lines = dict(line.rsplit(" ", 1) for line in server.get("/metrics").text.splitlines() if line[0] != "#")
+    assert float(lines['pinxit_jobs_total{outcome="done",recipe="dalle"}']) >= 1
+    assert float(lines["pinxit_backlog_seconds"]) == 0 and float(lines["pinxit_jobs"]) == 0
+    used, padded = (
+        float(lines[f'pinxit_rows_total{{kind="{kind}",stage="dalle/tokens"}}']) for kind in ("used", "padded")
+    )
+    assert used > 0 and padded > 0 and float(lines['pinxit_busy_seconds_total{stage="dalle/tokens"}']) > 0
+    assert float(lines["pinxit_picture_seconds_count"]) >= 1

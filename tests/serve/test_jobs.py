@@ -1,0 +1,279 @@
+"""Jobs that outlive whoever asked for them, and the process that paints them."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.recipes.painters import save_random_checkpoint
+from tests.serve.running import Running, running
+
+
+def ended(server: Running, name: str, seconds: float = 60) -> dict[str, Any]:
+    for _ in range(int(seconds / 0.05)):
+        found: dict[str, Any] = server.get(f"/api/jobs/{name}").json()
+        if found["state"] != "queued":
+            return found
+        time.sleep(0.05)
+    raise AssertionError("the job does not end")
+
+
+def submitted(server: Running, **asked: Any) -> list[dict[str, Any]]:
+    answer = server.post("/api/jobs", json={"prompt": "a red square", "seed": 3, "candidates": 4} | asked)
+    assert answer.status_code == 202, answer.text
+    found: list[dict[str, Any]] = answer.json()["jobs"]
+    return found
+
+
+def data_url(picture: Any, mode: str = "RGB") -> str:
+    file = io.BytesIO()
+    Image.fromarray(picture, mode).save(file, "png")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def test_a_job_keeps_every_candidate_ranked(server: Running) -> None:
+    (job,) = submitted(server)
+    assert job["state"] == "queued" and job["recipe"] == "dalle" and job["keep"] == 4
+    done = ended(server, job["id"])
+    assert done["state"] == "done" and done["share"] == 1
+    assert sorted(one["candidate"] for one in done["pictures"]) == [0, 1, 2, 3]
+    scores = [one["score"] for one in done["pictures"]]
+    assert scores == sorted(scores, reverse=True)
+    file = server.get("/" + done["pictures"][0]["url"])
+    asked = {"prompt": "a red square", "seed": 3, "candidates": 4, "n": 4}
+    same = server.post("/v1/images/generations", json=asked).json()["data"][0]["b64_json"]
+    assert file.content == base64.b64decode(same) and file.headers["content-type"] == "image/png"
+
+
+def test_a_stream_tells_looks_progress_and_ends(server: Running) -> None:
+    told: list[dict[str, Any]] = []
+    listening = threading.Event()
+
+    def listen() -> None:
+        with httpx.stream("GET", server.url + "/api/events", timeout=30) as stream:
+            for line in stream.iter_lines():
+                listening.set()
+                if line.startswith("data: "):
+                    told.append(json.loads(line[6:]))
+                    if told[-1]["kind"] == "ended" and told[-1]["job"] in wanted:
+                        return
+
+    wanted: list[str] = []
+    thread = threading.Thread(target=listen)
+    thread.start()
+    assert listening.wait(20)
+    (job,) = submitted(server, candidates=48, keep=2, seed=11)
+    wanted.append(job["id"])
+    thread.join(60)
+    assert not thread.is_alive()
+    mine = [one for one in told if one["job"] == job["id"]]
+    assert {"queued", "progress", "look", "ended"} <= {one["kind"] for one in mine}
+    looks = [one for one in mine if one["kind"] == "look" and one["finished"]]
+    assert looks and all(0 <= one["candidate"] < 48 for one in looks)
+    assert Image.open(io.BytesIO(base64.b64decode(looks[0]["image"].split(",")[1]))).format == "WEBP"
+    shares = [one["share"] for one in mine if one["kind"] == "progress"]
+    assert shares == sorted(shares)
+
+
+def test_a_key_makes_a_job_once(server: Running) -> None:
+    asked = {"prompt": "a cat", "candidates": 1}
+    found = [server.post("/api/jobs", json=asked, headers={"Idempotency-Key": "once"}).json() for _ in range(2)]
+    assert found[0]["jobs"][0]["id"] == found[1]["jobs"][0]["id"]
+
+
+def test_compare_paints_the_same_by_several(server: Running) -> None:
+    jobs = submitted(server, recipes=["dalle", "other"], candidates=1)
+    assert [one["recipe"] for one in jobs] == ["dalle", "other"] and len({one["group"] for one in jobs}) == 1
+    assert {ended(server, one["id"])["state"] for one in jobs} == {"done"}
+
+
+def test_cancel_remove_star_and_find(server: Running) -> None:
+    (long,) = submitted(server, candidates=256, prompt="a long one")
+    assert server.delete(f"/api/jobs/{long['id']}").json()["jobs"][0]["state"] == "cancelled"
+    assert ended(server, long["id"])["state"] == "cancelled"
+    (job,) = submitted(server, prompt="Find ME", candidates=1)
+    done = ended(server, job["id"])
+    picture = done["pictures"][0]
+    assert server.patch(f"/api/jobs/{job['id']}", json={"starred": True, "picture": picture["id"]}).status_code == 200
+    for words in ({"words": "find me"}, {"starred": True}):
+        found = server.get("/api/jobs", params=words).json()["jobs"]
+        assert [one["id"] for one in found] == [job["id"]] and found[0]["pictures"][0]["starred"]
+    assert server.get("/" + picture["url"]).status_code == 200
+    assert server.delete(f"/api/jobs/{job['id']}").json()["jobs"] == []
+    assert server.get("/" + picture["url"]).status_code == 404 == server.get(f"/api/jobs/{job['id']}").status_code
+
+
+def test_to_the_front(server: Running) -> None:
+    names = [submitted(server, candidates=64, seed=k)[0]["id"] for k in range(3)]
+    server.post(f"/api/jobs/{names[2]}/front")
+    ends = {name: ended(server, name)["ended"] for name in names}
+    assert ends[names[2]] < ends[names[1]]
+
+
+def test_an_edit_keeps_what_the_mask_does_not_touch(server: Running) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    mask = np.full((32, 32, 4), 255, np.uint8)
+    mask[16:, :, 3] = 0
+    (job,) = submitted(server, kind="edit", image=data_url(picture), mask=data_url(mask, "RGBA"), candidates=1)
+    done = ended(server, job["id"])
+    assert done["state"] == "done", done["error"]
+    painted = np.asarray(Image.open(io.BytesIO(server.get("/" + done["pictures"][0]["url"]).content)))
+    assert (painted[:16] == picture[:16]).all() and not (painted[16:] == picture[16:]).all()
+    (again,) = submitted(
+        server, kind="edit", image=done["pictures"][0]["id"], mask=data_url(mask, "RGBA"), candidates=1
+    )
+    assert ended(server, again["id"])["state"] == "done"
+
+
+def test_classify_and_search(server: Running) -> None:
+    red, blue = (np.full((32, 32, 3), color, np.uint8) for color in ((255, 0, 0), (0, 0, 255)))
+    found = server.post("/api/classify", json={"image": data_url(red), "labels": ["cat", "dog", "star"]}).json()
+    assert abs(sum(one["share"] for one in found["labels"]) - 1) < 1e-5
+    shares = [one["share"] for one in found["labels"]]
+    assert shares == sorted(shares, reverse=True) and len(shares) == 3
+    (job,) = submitted(server, candidates=3, seed=77)
+    done = ended(server, job["id"])
+    like = done["pictures"][1]["id"]
+    hits = server.post("/api/search", json={"image": like, "top": 5}).json()["hits"]
+    assert hits[0]["picture"] == like and hits[0]["score"] == pytest.approx(1, abs=1e-4)
+    assert server.post("/api/search", json={"sentence": "a star"}).json()["hits"]
+    assert server.post("/api/search", json={}).status_code == 400
+    assert server.post("/api/classify", json={"image": data_url(blue), "labels": []}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [({"prompt": " "}, "empty"), ({"recipes": ["nobody"]}, "no such model"), ({"settings": {"wish": 1}}, "no setting"),
+     ({"settings": {"n": 3}}, "not a setting"), ({"kind": "edit"}, "needs one"), ({"image": "0" * 32}, "takes none"),
+     ({"kind": "vary", "image": "0" * 32}, "no such picture"), ({"candidates": 10**6}, "at most 256"),
+     ({"kind": "edit", "image": "http://example.com/a.png"}, "not fetched"), ({"size": "32x64"}, "square"),
+     ({"strange": 1}, "strange")],
+)  # fmt: skip
+def test_bad_jobs_are_refused_before_they_are_kept(server: Running, asked: dict[str, Any], said: str) -> None:
+    before = len(server.get("/api/jobs", params={"limit": 200}).json()["jobs"])
+    answer = server.post("/api/jobs", json={"prompt": "a"} | asked)
+    assert answer.status_code in (400, 404) and said in answer.json()["error"]["message"], answer.text
+    assert len(server.get("/api/jobs", params={"limit": 200}).json()["jobs"]) == before
+
+
+def test_a_restart_goes_on(tmp_path: Path) -> None:
+    with running(tmp_path) as first:
+        names = [submitted(first, candidates=64, seed=k)[0]["id"] for k in range(4)]
+    with running(tmp_path) as second:
+        assert [ended(second, name)["state"] for name in names] == ["done"] * 4
+
+
+class Process:
+    """`pinxit serve` in a process of its own."""
+
+    def __init__(self, checkpoint: Path, data: Path) -> None:
+        words = ["serve", "--recipes", f"dalle={checkpoint}", "--port", "0", "--data", str(data), "--device", "cpu"]
+        words += ["--set", "clip=", "--set", "most_tries=1000", "--set", "candidates=2"]
+        code = ("import uvicorn, sys; start = uvicorn.Server.startup\n"
+                "async def told(self, sockets=None):\n"
+                "    await start(self, sockets)\n"
+                "    print(self.servers[0].sockets[0].getsockname()[1], flush=True)\n"
+                "uvicorn.Server.startup = told\n"
+                "from pinxit.cli import main; sys.argv = ['pinxit', *sys.argv[1:]]; main()")  # fmt: skip
+        self.process = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, text=True,
+                                        stderr=subprocess.DEVNULL)  # fmt: skip
+        assert self.process.stdout is not None
+        self.url = f"http://127.0.0.1:{int(self.process.stdout.readline())}"
+        for _ in range(1200):
+            if httpx.get(self.url + "/ready").status_code == 200:
+                return
+            time.sleep(0.05)
+        raise AssertionError("the server does not get ready")
+
+    def kill(self, number: int = signal.SIGKILL) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(60)
+
+
+def killed_often(folder: Path, times: int) -> None:
+    """Whatever was acknowledged is done at the end, once, and as it would have been without the kills."""
+    save_random_checkpoint(folder / "nano")
+    dice, names = random.Random(times), {}
+    for number in range(times):
+        server = Process(folder / "nano", folder / "data")
+        stop = time.monotonic() + dice.random() * 1.5
+        killer = threading.Timer(max(0.0, stop - time.monotonic()), server.kill)
+        killer.start()
+        try:
+            while True:
+                seed = dice.randrange(10**6)
+                asked = {"prompt": "a red square", "seed": seed, "candidates": dice.randint(1, 6)}
+                job = httpx.post(server.url + "/api/jobs", json=asked, timeout=30).json()["jobs"][0]
+                names[job["id"]] = asked
+                time.sleep(dice.random() * 0.2)
+        except httpx.HTTPError:
+            pass
+        killer.join()
+        assert number or names, "nothing was acknowledged before the first kill"
+    server = Process(folder / "nano", folder / "data")
+    for name, asked in names.items():
+        found: dict[str, Any] = {"state": "queued"}
+        while found["state"] == "queued":
+            found = httpx.get(f"{server.url}/api/jobs/{name}", timeout=30).json()
+            time.sleep(0.02)
+        assert found["state"] == "done", found
+        assert len(found["pictures"]) == asked["candidates"]
+        n = asked["candidates"]
+        same = httpx.post(f"{server.url}/v1/images/generations", json=asked | {"n": n}, timeout=60).json()["data"]
+        for picture, other in zip(found["pictures"], same, strict=True):
+            file = httpx.get(f"{server.url}/{picture['url']}").content
+            assert file == base64.b64decode(other["b64_json"])
+    everything = httpx.get(f"{server.url}/api/jobs", params={"limit": 200}).json()["jobs"]
+    files = {path.stem for path in (folder / "data" / "pictures").glob("[0-9a-f]*.png")}
+    if len(everything) < 200:
+        assert {picture["id"] for job in everything for picture in job["pictures"]} <= files
+    assert server.kill(signal.SIGTERM) == -signal.SIGTERM  # as uvicorn ends: by the signal, after all is done
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills by a POSIX signal")
+def test_kills_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    killed_often(tmp_path, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.skipif(sys.platform == "win32", reason="kills by a POSIX signal")
+def test_two_hundred_kills_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    killed_often(tmp_path, 200)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX signal")
+def test_a_signal_lets_what_is_painted_finish(tmp_path: Path) -> None:
+    """An API picture that is under way is told; a job of the page stays for the next process."""
+    save_random_checkpoint(tmp_path / "nano")
+    server = Process(tmp_path / "nano", tmp_path / "data")
+    answers: list[int] = []
+    asked = {"prompt": "a cat", "candidates": 200}
+    thread = threading.Thread(
+        target=lambda: answers.append(
+            httpx.post(f"{server.url}/v1/images/generations", json=asked, timeout=60).status_code
+        )
+    )
+    thread.start()
+    time.sleep(0.4)
+    job = httpx.post(f"{server.url}/api/jobs", json=asked | {"candidates": 256}).json()["jobs"][0]
+    assert server.kill(signal.SIGTERM) == -signal.SIGTERM  # as uvicorn ends: by the signal, after all is done
+    thread.join()
+    assert answers == [200]
+    again = Process(tmp_path / "nano", tmp_path / "data")
+    assert httpx.get(f"{again.url}/api/jobs/{job['id']}").json()["state"] in ("queued", "done")
+    again.kill(signal.SIGTERM)

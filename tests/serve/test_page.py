@@ -1,0 +1,166 @@
+"""The page in a real browser, where there is one; what it is made of, everywhere."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pinxit.pictures import write_png
+from pinxit.serve.page import WEB
+from tests.serve.running import Running
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+browsing = pytest.mark.skipif(BROWSER is None, reason="there is no Chromium here")
+
+
+def test_the_page_needs_nothing_from_elsewhere(server: Running) -> None:
+    answer = server.get("/")
+    assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/html")
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
+    for path in WEB.iterdir():
+        text = path.read_text(encoding="utf-8").replace('xmlns="http://www.w3.org/2000/svg"', "")
+        assert not re.search(r"(https?:)?//[a-z]", re.sub(r"(^|\s)// .*", "", text)), path.name
+        assert (
+            "innerHTML" not in text and "eval(" not in text and " style=" not in text and " on" + "click=" not in text
+        )
+        assert server.get(f"/web/{path.name}").status_code == 200
+    assert not re.search(r'(src|href)="/', answer.text), "addresses are relative: a proxy may put us anywhere"
+    assert server.get("/web/page.py").status_code == 404 == server.get("/web/..%2fpage.py").status_code
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as running:
+        found = running.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def page(browser: Any, server: Running) -> Iterator[Any]:
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    found, wrong = context.new_page(), []
+    found.on("pageerror", lambda error: wrong.append(str(error)))
+    found.set_default_timeout(30_000)
+    found.goto(server.url)
+    found.wait_for_selector("#recipes button")
+    yield found
+    context.close()
+    assert not wrong
+
+
+def paint(page: Any, text: str, candidates: int = 4) -> Any:
+    page.locator("#candidates").fill(str(candidates))
+    page.fill("#prompt", text)
+    page.keyboard.press("Enter")
+    card = page.locator(".job", has=page.locator("h2", has_text=text)).first
+    card.locator(".tile[data-picture]").first.wait_for()
+    return card
+
+
+@browsing
+def test_paint_look_and_use_by_keyboard_alone(page: Any) -> None:
+    card = paint(page, "a red square by keys")
+    assert card.locator(".tile[data-picture]").count() == 4
+    page.fill("#prompt", "something else")
+    card.locator(".tile").first.focus()
+    page.keyboard.press("Enter")
+    first = page.get_attribute("#big", "src")
+    page.keyboard.press("ArrowRight")
+    assert page.get_attribute("#big", "src") != first
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("s")
+    card.locator(".star").wait_for()
+    assert page.input_value("#prompt") == "something else"  # looking changes nothing
+    page.get_by_role("button", name="Use sentence").click()
+    page.keyboard.press("Escape")
+    assert page.input_value("#prompt") == "a red square by keys"
+
+
+@browsing
+def test_work_and_form_survive_a_reload(page: Any) -> None:
+    page.fill("#seed", "77")
+    page.locator("#candidates").fill("64")
+    page.fill("#prompt", "a long job that is reloaded")
+    page.click("#go")
+    page.locator(".job h2", has_text="reloaded").wait_for()
+    page.reload()
+    page.wait_for_selector("#recipes button")
+    assert page.input_value("#prompt") == "a long job that is reloaded" and page.input_value("#seed") == "77"
+    card = page.locator(".job", has=page.locator("h2", has_text="reloaded")).first
+    card.locator(".tile[data-picture]").first.wait_for()
+    assert card.locator(".tile[data-picture]").count() == 64
+
+
+@browsing
+def test_a_part_is_painted_anew_with_a_brush(page: Any) -> None:
+    card = paint(page, "to be edited", 1)
+    card.locator(".tile").first.click()
+    page.keyboard.press("e")
+    box = page.locator("#canvas").bounding_box()
+    page.mouse.move(box["x"] + 50, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 250, box["y"] + 60, steps=4)
+    page.mouse.up()
+    page.fill("#edit-prompt", "edited now")
+    page.click("#edit-go")
+    edited = page.locator(".job", has=page.locator("h2", has_text="edited now")).first
+    edited.locator(".tile[data-picture]").first.wait_for()
+    assert "edited" in edited.locator(".about").first.inner_text()
+
+
+@browsing
+def test_a_dropped_picture_tells_how_it_was_made(page: Any, tmp_path: Path) -> None:
+    facts = {"prompt": "三个绿色的三角形 <b>", "seed": 12, "candidates": 3, "recipe": "dalle"}
+    write_png(tmp_path / "p.png", np.zeros((8, 8, 3), np.uint8), facts)
+    data = list((tmp_path / "p.png").read_bytes())
+    code = """data => { const all = new DataTransfer();
+        all.items.add(new File([new Uint8Array(data)], 'p.png', {type: 'image/png'})); return all; }"""
+    transfer = page.evaluate_handle(code, data)
+    page.dispatch_event("body", "drop", {"dataTransfer": transfer})
+    page.wait_for_selector("#viewer[open]")
+    assert page.inner_text("#big-prompt") == facts["prompt"]
+    page.get_by_role("button", name="Use all").click()
+    assert page.input_value("#seed") == "12" and page.input_value("#prompt") == facts["prompt"]
+
+
+@browsing
+def test_cancel_search_and_classify(page: Any) -> None:
+    paint(page, "found by a sentence", 2)
+    page.locator("#candidates").fill("64")
+    for name in ("one", "two", "three"):
+        page.fill("#prompt", f"cancelled {name}")
+        page.click("#go")
+        page.locator(".job h2", has_text=f"cancelled {name}").wait_for()
+    page.click("#cancel-all")
+    page.locator(".job .about", has_text="cancelled").first.wait_for()
+    page.click("#tab-search")
+    page.fill("#sentence", "a star")
+    page.keyboard.press("Enter")
+    page.locator("#hits .tile").first.click()
+    page.get_by_role("button", name="Classify").click()
+    page.fill("#labels", "cat, dog")
+    page.click("#classify-go")
+    page.locator("#guesses li").nth(1).wait_for()
+
+
+@browsing
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (1280, 800), (2560, 1440)])
+def test_nothing_is_pushed_off_the_screen(browser: Any, server: Running, width: int, height: int) -> None:
+    context = browser.new_context(viewport={"width": width, "height": height}, has_touch=width < 500)
+    page = context.new_page()
+    page.goto(server.url)
+    page.wait_for_selector("#recipes button", state="attached")
+    for selector in ("#prompt", "#go"):
+        box = page.locator(selector).bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= width and box["y"] + box["height"] <= height / 2
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    context.close()

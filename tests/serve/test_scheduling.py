@@ -1,0 +1,190 @@
+"""Who waits for whom: fair between clients, refused above the budget, rows free when the last listener leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import statistics
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+
+from pinxit.pipelines.graph import Graph, Stage
+from pinxit.pipelines.work import Job
+from pinxit.pipelines.worker import Each
+from pinxit.recipes.requests import PaintRequest
+from pinxit.serve.admission import Admission, Costs
+from pinxit.serve.catalog import Order
+from pinxit.serve.errors import RefusedError
+from pinxit.serve.hub import Hub
+from pinxit.serve.settings import Settings
+from pinxit.types import Prompt
+from tests.serve.running import Running, running
+
+
+def order(client: str = "a", candidates: int = 1, **how: Any) -> Order:
+    request = PaintRequest(Prompt("a"), candidates, settings={"steps": 1})
+    return Order([(("work",), None)], request=request, client=client, **how)
+
+
+def slow_graph(seconds: float, broken: set[Any] = frozenset()) -> Graph:  # type: ignore[assignment]
+    def work(items: Any) -> list[Any]:
+        time.sleep(seconds)
+        if any(item.job.client in broken for item in items):
+            raise ArithmeticError("poison")
+        return [item.job.client for item in items]
+
+    return Graph([Stage("work", Each(work))], {})
+
+
+def test_a_newcomer_does_not_wait_for_a_crowd() -> None:
+    async def play() -> list[str]:
+        hub, ends = Hub(slow_graph(0.01)), []
+        hub.on_end.append(lambda ticket, _: ends.append(ticket.job.client))
+        crowd = [hub.submit(order("crowd"), detached=True) for _ in range(30)]
+        late = hub.submit(order("late"))
+        assert (await hub.outcome(late)).kind == "done"
+        await asyncio.gather(*(hub.outcome(one) for one in crowd))
+        await hub.close()
+        return ends
+
+    assert asyncio.run(play()).index("late") <= 4
+
+
+def test_one_failure_is_its_own() -> None:
+    async def play() -> list[str]:
+        hub = Hub(slow_graph(0.0, {"bad"}))
+        tickets = [hub.submit(order("bad" if k % 3 == 0 else "good")) for k in range(9)]
+        found = [(await hub.outcome(one)).kind for one in tickets]
+        await hub.close()
+        return found
+
+    assert asyncio.run(play()) == ["failed", "done", "done"] * 3
+
+
+def test_the_budget_refuses_and_says_when() -> None:
+    async def play() -> None:
+        hub = Hub(slow_graph(0.2))
+        admission = Admission(Settings(budget_seconds=10.0, client_share=0.5), hub)
+        admission.costs.known["work"] = 2.0
+        assert admission.admit(order("a", 100)) == 200  # alone, anything may come
+        tickets = [hub.submit(order("a"), cost=admission.admit(order("a")), detached=True) for _ in range(2)]
+        with pytest.raises(RefusedError) as busy:
+            admission.admit(order("a", 4))
+        assert busy.value.status == 429 and 0 < int(busy.value.headers["retry-after-ms"]) <= 2000
+        hub.submit(order("b"), cost=admission.admit(order("b")), detached=True)
+        with pytest.raises(RefusedError, match="one may have while others wait"):
+            admission.admit(order("a"))
+        with pytest.raises(RefusedError, match="before you stop waiting"):
+            admission.admit(order("b"), 0.5)
+        assert admission.refused == {"backlog": 1, "client": 1, "deadline": 1}
+        for ticket in tickets:
+            hub.cancel(ticket)
+        await hub.close()
+
+    asyncio.run(play())
+
+
+def test_what_a_picture_costs_is_learned_by_stage_and_step() -> None:
+    costs, job = Costs(), Order([(("m/denoise", "m/rank", "up/up256"), None)])
+    job.request = PaintRequest(Prompt("a"), 4, 2, {"steps": 10})
+    costs.learn(job, {"m/denoise": 8.0, "m/rank": 0.4, "up/up256": 6.0})
+    assert math.isclose(costs.foreseen(job), 14.4)
+    job.request = PaintRequest(Prompt("a"), 2, 1, {"steps": 5})
+    assert math.isclose(costs.foreseen(job), 2.0 + 0.2 + 3.0)
+
+
+def test_a_deadline_ends_a_job_that_is_late() -> None:
+    async def play() -> str:
+        hub = Hub(slow_graph(0.05))
+        job = order()
+        job.starts = [(("work",), None)] * 10
+        job.deadline = hub.runner.engine.clock() + 0.12
+        kind = (await hub.outcome(hub.submit(job))).kind
+        await hub.close()
+        return kind
+
+    assert asyncio.run(play()) == "expired"
+
+
+def test_hasten_goes_before_ones_own_but_not_before_others() -> None:
+    ends: list[Any] = []
+    graph = slow_graph(0.0)
+    from pinxit.pipelines.engine import Engine
+
+    engine = Engine(graph, publish=lambda events: ends.extend(event.job.request for event in events))
+    jobs = [Job([(("work",), None)], request=name, client="me") for name in "abc"]
+    for job in jobs:
+        engine.submit(job)
+    engine.settle()
+    engine.hasten(jobs[2])
+    engine.hasten(Job([(("work",), None)]))  # of a stranger: nothing happens
+    while engine.turn():
+        pass
+    assert ends == ["c", "a", "b"]
+
+
+def test_rows_are_free_soon_after_a_disconnect(server: Running) -> None:
+    """Streams and plain requests that are left in the middle."""
+    asked = {"prompt": "a red square", "candidates": 256}
+
+    async def leave(k: int) -> None:
+        async with httpx.AsyncClient() as client:
+            try:
+                if k % 2:
+                    await client.post(server.url + "/v1/images/generations", json=asked, timeout=0.3)
+                else:
+                    body = asked | {"stream": True}
+                    async with client.stream("POST", server.url + "/v1/images/generations", json=body) as answer:
+                        await asyncio.sleep(0.1)
+                        assert answer.status_code == 200
+            except httpx.TimeoutException:
+                pass
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(leave(k) for k in range(12)))
+
+    asyncio.run(all_of_them())
+    engine = server.context.hub.runner.engine
+    time.sleep(0.3)  # so that the last of them have arrived, to find nobody
+    for _ in range(200):
+        if not engine.jobs and not server.context.hub.tickets:
+            break
+        time.sleep(0.05)
+    assert not engine.jobs and not engine.started and not server.context.hub.tickets
+    assert all(len(tile.free) for tile in engine.graph["dalle/tokens"].worker.tiles)  # type: ignore[attr-defined]
+
+
+def overload(folder: Path, seconds: float) -> None:
+    """Ten times what can be done is asked for: refusals are quick, and what is taken on is done."""
+    with running(folder, budget_seconds=0.5, candidates=4) as server:
+        took, done, stop = list[float](), list[float](), time.monotonic() + seconds
+
+        def ask(name: int) -> None:
+            with httpx.Client() as client:
+                while time.monotonic() < stop:
+                    began = time.monotonic()
+                    answer = client.post(server.url + "/v1/images/generations", timeout=60,
+                                         json={"prompt": "a red square", "candidates": 4})  # fmt: skip
+                    (took if answer.status_code == 429 else done).append(time.monotonic() - began)
+                    assert answer.status_code in (200, 429)
+                    if answer.status_code == 429:
+                        assert 0 < int(answer.headers["retry-after-ms"]) <= 60_000
+                        time.sleep(0.02)
+
+        threads = [threading.Thread(target=ask, args=(k,)) for k in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert took and done
+        print(f"refused {len(took)}, median {statistics.median(took):.3f} s; done {len(done)}")
+        assert statistics.median(took) < 2 * statistics.median(done) + 0.5
+
+
+def test_overload_is_refused_and_what_is_taken_is_done(tmp_path: Path) -> None:
+    overload(tmp_path, 2.0)
