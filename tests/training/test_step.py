@@ -26,6 +26,7 @@ WEIGHTS: dict[str, tuple[object, ...]] = {
     "batch": (4,),
     "micro": (4,),
     "optimiser": ("muon",),
+    "lora": (2,),
     "lr": (1e-3,),
     "final_lr": (1e-2,),
     "schedule": ("linear", "constant"),

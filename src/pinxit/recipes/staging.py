@@ -165,6 +165,8 @@ def fit_stage(run: Run[Any], task: Task, stop: Stop, init: Weights | None = None
     """Train a stage from wherever it stands, or from the weights `init`. Raises StoppedError when time is up first."""
     weights = None if init is None else {name: _floats(state) for name, state in init.items()}
     folder, plan = run.path(task.name), run.plan(task.name)
+    if plan.lora and init is None and not run.started(task.name):
+        raise UsageError(f"{task.name}: plan.lora={plan.lora} adapts weights that are there: name some by --init-from.")
     outcome = fit(task, plan, folder, run.device, run.progress, stop=stop, init=weights)
     if not outcome.finished:
         raise StoppedError(outcome.signalled)

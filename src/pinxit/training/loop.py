@@ -22,6 +22,7 @@ from pinxit.pictures import write_png
 from pinxit.training import state as states
 from pinxit.training.flops import Cost, matrix_rate, measure
 from pinxit.training.log import Log, Meter
+from pinxit.training.lora import adapt
 from pinxit.training.machine import machine
 from pinxit.training.muon import muon
 from pinxit.training.optim import Average, adamw, buffers_restored, trained
@@ -127,6 +128,8 @@ def _start(task: Task, plan: Plan, folder: Path, init: Weights | None, ranks: Ra
     new: list[str] = []
     for name, values in {} if resumed or init is None else init.items():
         new += _take(modules[name], name, values)
+    if plan.lora:
+        adapt(modules, plan.lora)
     optimiser = (muon if plan.optimiser == "muon" else adamw)(modules, plan)
     average = Average(modules, plan.ema, plan.ema_every)
     state = State(modules, optimiser, average, Progress(), machine(str(ranks.device)), ranks.piece(task, plan))

@@ -64,6 +64,7 @@ class Plan:
     batch: Count  # pictures per update
     micro: Whole = 0  # pictures per forward pass, gradients being added up; 0: the whole batch at once
     optimiser: Literal["adamw", "muon"] = "adamw"  # muon: orthogonal momentum for the matrices inside (training.muon)
+    lora: Whole = 0  # rank of additions that are trained in the weights' place; 0: the weights themselves
     lr: NotNegative = 1e-3  # highest learning rate
     final_lr: NotNegative = 0.0  # where the schedule ends
     schedule: Literal["cosine", "linear", "constant"] = "cosine"  # from lr to final_lr after the warm-up
@@ -98,7 +99,7 @@ class Plan:
         return self.preview_every or max(self.batch, self.images // 20)
 
 
-SETTLED_AT_START = ("batch", "optimiser", "betas", "eps", "ema", "ema_every")
+SETTLED_AT_START = ("batch", "optimiser", "lora", "betas", "eps", "ema", "ema_every")
 """Fields of a plan that a resumed run may not change; the others steer only what is still to come."""
 
 
