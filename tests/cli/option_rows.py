@@ -229,6 +229,8 @@ TRAIN_CLIP = Command(
         row("--preset nano", train__config=config(clip__text__layers=1)),
         row("--data folder", train__config=config(data__source="folder")),
         row("--pictures 9000", train__config=config(data__pictures=9000)),
+        row("--init-from tiny", train__init="dalle"),
+        row("--lora 4", train__config=config(plan__lora=4)),
     ),
 )
 COSTS = row("--dry-run", stdout="so many hours\n", train__config=None)
@@ -241,6 +243,7 @@ TRAIN_IMAGEN = Command(
         row("--pictures 9000", train__config=config(stages__0__pictures=9000)),
         row("--text-encoder learned", train__config=config(text__encoder="learned")),
         row("--init-from imagen-tiny", train__init="imagen"),
+        row("--lora 4", train__config=config(stages__0__plan__lora=4, stages__1__plan__lora=4)),
         COSTS,
     ),
 )
@@ -253,6 +256,7 @@ TRAIN_UNCLIP = Command(
         row("--pictures 9000", train__config=config(decoder__pictures=9000)),
         row("--clip other", train__config=config(clip="other")),
         row("--init-from imagen-tiny", train__init="imagen"),
+        row("--lora 4", train__config=config(decoder__plan__lora=4, priors__0__plan__lora=4)),
         COSTS,
     ),
 )
@@ -272,6 +276,7 @@ TRAIN_DALLE = Command(
         row("--data folder", train__config=config(data__source="folder")),
         row("--pictures 9000", train__config=config(data__pictures=9000)),
         row("--init-from tiny", train__init="dalle"),
+        row("--lora 4", train__config=config(plans__dvae__lora=4, plans__transformer__lora=4, plans__clip__lora=4)),
         row("--preset nano --init-from tiny --grow", train__config=config(transformer__depth=2)),
         COSTS,
     ),

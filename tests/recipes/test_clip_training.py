@@ -15,14 +15,16 @@ from pinxit.data.bank import Bank
 from pinxit.errors import DataError, UsageError
 from pinxit.models.clip_shapes import PUBLISHED
 from pinxit.recipes.clip.encoder import ClipEncoder
-from pinxit.recipes.clip.presets import PRESETS, ClipRunConfig, preset
+from pinxit.recipes.clip.presets import PRESETS, ClipRunConfig, preset, with_model
 from pinxit.recipes.clip.run import STAGES, ClipRun, held_out, train
 from pinxit.recipes.clip.task import ClipTask
 from pinxit.text.tokenizers import Tokenizer
+from pinxit.training import state as states
 from pinxit.training.log import read_metrics
 from pinxit.training.rows import whole
 from pinxit.training.state import FILE
 from pinxit.training.stop import Stop
+from pinxit.weights.checkpoint import open_checkpoint
 from tests.recipes.squares import write_squares
 
 
@@ -153,3 +155,23 @@ def test_a_folder_smaller_than_what_is_held_out(tmp_path: Path) -> None:
     (squares / "one_more.png").write_bytes(next(squares.glob("*.png")).read_bytes())
     with pytest.raises(DataError, match="holds a bank of other data"):
         train(run)
+
+
+def test_training_adapts_a_checkpoint_by_little(straight: ClipRun, tmp_path: Path) -> None:
+    """Its network and tokens; --lora leaves all but additions of a small rank as it was, and wants weights to adapt."""
+    init = open_checkpoint(straight.path("checkpoint"), "clip")
+    config = with_model(small(straight.config.data.source, "plan.lora=2", "data.held_out=2"), init)
+    run = ClipRun(tmp_path / "run", config, "cpu", progress=False, init=init)
+    assert train(run).finished == STAGES
+    before, after = init.state("clip"), open_checkpoint(run.path("checkpoint"), "clip").state("clip")
+    assert before.keys() == after.keys()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved and all(before[name].ndim >= 2 for name in moved)
+    name = "visual.blocks.0.mlp.up.weight" if "visual.blocks.0.mlp.up.weight" in moved else sorted(moved)[0]
+    added = states.read_weights(run.path("clip"), "clip")[name] - before[name].float()
+    assert torch.linalg.matrix_rank(added.flatten(1), atol=1e-5) == 2
+    assert open_checkpoint(run.path("checkpoint")).provenance["started_from"] == init.hash
+    assert Tokenizer.open(run.path("tokenizer")).rows() == Tokenizer.open(straight.path("tokenizer")).rows()
+    fresh = ClipRun(tmp_path / "fresh", small(straight.config.data.source, "plan.lora=2"), "cpu", progress=False)
+    with pytest.raises(UsageError, match=r"plan\.lora=2 adapts weights that are there: name some by --init-from"):
+        train(fresh)

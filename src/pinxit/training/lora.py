@@ -49,7 +49,7 @@ def adapt(modules: Mapping[str, nn.Module], rank: int) -> None:
         owner_path, _, leaf = path.rpartition(".")
         owner = modules[module].get_submodule(owner_path)
         addition = Addition(found[name], rank, torch_rng(0, f"lora {name}"))
-        parametrize.register_parametrization(owner, leaf, addition, unsafe=True)  # type: ignore[no-untyped-call]
+        parametrize.register_parametrization(owner, leaf, addition, unsafe=True)
 
 
 def merged(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -14,10 +14,12 @@ from pinxit.cli.train.options import (
     Changes,
     DryRun,
     InitFrom,
+    Lora,
     Minutes,
     Pictures,
     Quiet,
     RunFolder,
+    adapting,
     asked,
     conclude,
     started_from,
@@ -41,6 +43,7 @@ def train_dalle(
     changes: Changes = None,
     minutes: Minutes = None,
     init_from: InitFrom = None,
+    lora: Lora = None,
     grow: Annotated[
         bool, typer.Option(help="With --init-from: keep the preset's models and tokens, and carry over what fits.")
     ] = False,
@@ -58,13 +61,13 @@ def train_dalle(
     """
     from pinxit.config import override
     from pinxit.recipes.dalle.estimate import table
-    from pinxit.recipes.dalle.run import RECIPE, STAGES, DalleRun
+    from pinxit.recipes.dalle.run import RECIPE, STAGES, TRAINED, DalleRun
     from pinxit.recipes.dalle.stages import train
     from pinxit.training.stop import Stop
 
     stop = Stop(minutes)
     init = started_from(init_from, RECIPE)
-    named = {"data.source": data, "data.pictures": pictures}
+    named = {"data.source": data, "data.pictures": pictures} | adapting(lora, [f"plans.{stage}" for stage in TRAINED])
     config = override(_config(out, preset, None if grow else init), asked(named, changes))
     run, chosen = DalleRun(out, config, device, not quiet, init), stages.split(",") if stages is not None else STAGES
     if dry_run:

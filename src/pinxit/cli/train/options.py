@@ -26,6 +26,10 @@ Changes = Annotated[
 InitFrom = Annotated[
     str | None, typer.Option(help="Start from the models of a checkpoint: a shipped name or a folder.")
 ]
+Lora = Annotated[
+    int | None,
+    typer.Option(min=1, help="With --init-from: train additions of this rank and leave the weights as they are."),
+]
 Minutes = Annotated[
     float | None, typer.Option(min=0.0, help="Save and stop after so many minutes; the same command goes on.")
 ]
@@ -38,8 +42,13 @@ def asked(fields: Mapping[str, Any], changes: Sequence[str] | None) -> list[str]
     return [f"{name}={value}" for name, value in fields.items() if value is not None] + list(changes or [])
 
 
-def started_from(name: str | None, recipe: str) -> Checkpoint | None:
-    """The checkpoint that --init-from names. Raises CheckpointError when there is none of `recipe`."""
+def adapting(rank: int | None, plans: Sequence[str]) -> dict[str, Any]:
+    """The fields that --lora changes: of each of the plans its rank."""
+    return {f"{plan}.lora": rank for plan in plans}
+
+
+def started_from(name: str | None, recipe: str | None) -> Checkpoint | None:
+    """The checkpoint that --init-from names. Raises CheckpointError when there is none, or none of `recipe`."""
     from pinxit.weights.checkpoint import open_checkpoint
     from pinxit.weights.zoo import find
 

@@ -13,10 +13,12 @@ from pinxit.cli.train.options import (
     Changes,
     DryRun,
     InitFrom,
+    Lora,
     Minutes,
     Pictures,
     Quiet,
     RunFolder,
+    adapting,
     asked,
     conclude,
 )
@@ -45,6 +47,7 @@ def train_unclip(
     changes: Changes = None,
     minutes: Minutes = None,
     init_from: InitFrom = None,
+    lora: Lora = None,
     device: Device = "auto",
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -73,6 +76,7 @@ def train_unclip(
         config = presets.preset(preset or "tiny")
         config = config if init is None else presets.with_models(config, init)
     named = {"data.source": data, "decoder.pictures": pictures, "clip": clip}
+    named |= adapting(lora, ["decoder.plan", *(f"priors.{prior.name}.plan" for prior in config.priors)])
     config = presets.changed(config, asked(named, changes))
     run, chosen = UnclipRun(out, config, device, not quiet, init), stages.split(",") if stages is not None else None
     if dry_run:
