@@ -74,7 +74,7 @@ def measure(model: CLIP, batch: int, dtype: str, rounds: int) -> dict[str, Any]:
         contenders = dict(_contenders(model, x, ids, dtype))
         taken = [alternating([one[side] for one in contenders.values()], x.device, rounds) for side in (0, 1)]
         apart = {
-            name: max(_distance(encode(), wanted) for encode, wanted in zip(pair, exact, strict=True))
+            name: max(_distance(encode(), expected) for encode, expected in zip(pair, exact, strict=True))
             for name, pair in contenders.items()
         }
     told: dict[str, Any] = {"pictures_per_s": {}, "texts_per_s": {}, "largest_difference": apart}
@@ -190,8 +190,8 @@ def _shown(x: Tensor) -> Tensor:
     return (x - mean) / std
 
 
-def _distance(found: Any, wanted: Tensor) -> float:
-    return float((torch.as_tensor(found).float() - wanted).abs().max())
+def _distance(found: Any, expected: Tensor) -> float:
+    return float((torch.as_tensor(found).float() - expected).abs().max())
 
 
 def preprocessing(rounds: int) -> dict[str, float]:

@@ -26,7 +26,7 @@ from pinxit.models.unet import UNet, UNetConfig
 from pinxit.models.unet_fast import fast_unet
 from pinxit.models.unet_shapes import deepfloyd_xl
 from pinxit.training.precision import keep_freed_memory
-from pinxit.weights.deepfloyd_names import diffusers_names
+from pinxit.weights.diffusers_unet import diffusers_names
 
 SHAPE = replace(deepfloyd_xl(), channels=(192, 384, 576, 768), context=768, text=768, pool_heads=12)  # 318M parameters
 SMALL = replace(SHAPE, channels=(32, 64, 96, 128), context=64, text=48, pool_heads=4, head=16, blocks=(1,) * 4)

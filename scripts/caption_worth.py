@@ -1,9 +1,9 @@
 """How much a sentence is worth to an Imagen's base: what its squared error of x0 loses by being told it.
 
-    python -m scripts.caption_worth runs/frozen/checkpoint --words unheard
+    python -m scripts.caption_worth runs/frozen/checkpoint --words held-out
 
 True pictures of `unseen` scenes under noise are denoised with no text, with the usual sentence, and with the same
-sentence in other words (`unheard` nouns, or `paraphrased`). `kept` is the share of the usual sentence's worth that the
+sentence in other words (`held-out` nouns, or `paraphrased`). `kept` is the share of the usual sentence's worth that the
 other words have: 1 where they are understood as well, 0 where they say nothing, below that where they mislead. It needs
 no picture to be painted well, and so tells readers apart whose painters have hardly learned to draw.
 """
@@ -11,7 +11,6 @@ no picture to be painted well, and so tells readers apart whose painters have ha
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -31,7 +30,7 @@ def main() -> None:
     """Print a line for each level of noise."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", help="an Imagen: a shipped name or a folder")
-    parser.add_argument("--words", choices=("unheard", "paraphrased"), default="unheard")
+    parser.add_argument("--words", choices=("held-out", "paraphrased"), default="held-out")
     parser.add_argument("--prompts", type=int, default=240)
     options = parser.parse_args()
     painter = pinxit.load(options.checkpoint)
@@ -64,7 +63,7 @@ def errors(painter: DiffusionPainter, asked: list[Question], sigma: float) -> tu
     return usual_error, other_error, none_error
 
 
-def _denoised(painter: DiffusionPainter, x: Tensor, sigma: float, conditions: Mapping[str, Tensor]) -> Tensor:
+def _denoised(painter: DiffusionPainter, x: Tensor, sigma: float, conditions: dict[str, Tensor]) -> Tensor:
     return painter.denoiser(x, torch.full((len(x),), sigma), conditions).x0
 
 

@@ -18,7 +18,7 @@ from pinxit.recipes.diffusion.config import StageConfig
 from pinxit.weights.checkpoint import Part, open_checkpoint, save_checkpoint
 from pinxit.weights.zoo import find
 
-OF_TEXT = re.compile(r"^conditioning\.(pooled|context|reading)\.|\.text_(kv|norm)\.")
+OF_TEXT = re.compile(r"^conditioning\.(pooled|caption|context|context_norm|reading)\.|\.text_(kv|norm)\.")
 
 
 def main() -> None:

@@ -47,6 +47,7 @@ OPERATORS: list[tuple[type[ast.AST], type[ast.AST]]] = [
     (ast.Or, ast.And),
 ]
 NAMES = {"min": "max", "max": "min", "any": "all", "all": "any", "mean": "amax", "amax": "mean", "floor": "ceil"}
+TOLD = ("strict", "help", "show_default")  # keywords that only check or explain, as assertions and texts do
 SLOWEST = 10  # times as long as the tests usually take, before a mutant counts as noticed
 
 
@@ -110,7 +111,7 @@ def _others(node: ast.expr) -> Iterator[ast.expr]:
         yield ast.Constant(not value if isinstance(value, bool) else value + 1 if value in (0, 1) else value * 2)
     elif isinstance(node, ast.Call):
         for place, keyword in enumerate(node.keywords):
-            if keyword.arg is not None:
+            if keyword.arg is not None and keyword.arg not in TOLD:
                 other = copy.copy(node)
                 other.keywords = [one for number, one in enumerate(node.keywords) if number != place]
                 yield other
@@ -148,12 +149,14 @@ def mirrored(root: Path, file: Path) -> list[Path]:
     module = ".".join(inside.with_suffix("").parts).removesuffix(".__init__")
     room, named = root.joinpath("tests", *inside.parts[1:-1]), re.compile(rf"\b{re.escape(module)}\b")
     own = room / f"test_{file.name}"
+    while not room.is_dir():
+        room = room.parent
     for folder in (room, root / "tests"):
         tests = sorted(folder.rglob("test_*.py"))
         found = [path for path in tests if path == own or named.search(path.read_text(encoding="utf-8"))]
         if found:
             return found
-    return [room if room.is_dir() else root / "tests"]
+    return [room]
 
 
 def noticed(root: Path, source: Path, tests: Sequence[Path], limit: float | None = None) -> bool:

@@ -1,11 +1,12 @@
-"""How many sentences of unheard nouns a frozen reader's vectors tell the things of: what a painter's art can't mend.
+"""How many sentences of held-out nouns a frozen reader's vectors tell the things of: what a painter's art can't mend.
 
     python -m scripts.reader_ceiling minilm --prompts 480 --noise 2
 
 A small classifier learns from captions, read by a frozen text encoder, which of the world's things they name: with the
 usual names, or with many (`data.names`), and with noise on the vectors as in `text.noise`. Then it reads the exam's
-sentences, in their usual nouns (`heard`) and in nouns that no caption holds (`unheard`). One counts as understood when
-all its things are the likeliest, as many as it names. Another reader of the same vectors may find a little more.
+sentences, in their usual nouns (`in-vocabulary`) and in nouns that no caption holds (`held-out`). One counts as
+understood when all its things are the likeliest, as many as it names. Another reader of the same vectors may find a
+little more.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from pinxit.world.world import World
 
 LENGTH = 48  # tokens read, as in preset `tiny`
 AT_ONCE = 64
-WORDS: tuple[Words, ...] = ("heard", "unheard")
+WORDS: tuple[Words, ...] = ("in-vocabulary", "held-out")
 NOUNS = sorted(lexicon("small").nouns)
 
 

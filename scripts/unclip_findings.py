@@ -24,15 +24,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 import pinxit
 from pinxit.data.sheet import sheet
 from pinxit.data.transforms import square
 from pinxit.evaluation.geneval import complaints
+from pinxit.evaluation.measures import psnr
 from pinxit.evaluation.questions import Exam, Question, judged_by, questions, true_picture
-from pinxit.functional import laplace
 from pinxit.pictures import write_png
 from pinxit.recipes.judge.judge import Judge
 from pinxit.recipes.unclip.painter import UnclipPainter
@@ -51,12 +50,12 @@ if TYPE_CHECKING:
 BLIND: dict[str, Any] = {"text": False}
 
 
-class Asked:
+class PaintRequest:
     """The questions, their true pictures, and who judges."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.judge = Judge.open(options.judge or {"small": "judge"}.get(options.world, f"judge-{options.world}"))
-        tasks = judged_by(self.judge.senses, options.world)
+        tasks = judged_by(self.judge.attributes, options.world)
         self.exam = Exam(options.world, options.split, options.prompts, tasks=tasks)
         self.questions: list[Question] = questions(self.exam)
         self.prompts = [(one.prompt, one.seed) for one in self.questions]
@@ -64,12 +63,12 @@ class Asked:
 
     def right(self, pictures: Sequence[Picture]) -> float:
         """The share of pictures, one a question, in which the judge finds what is asked for."""
-        sights = self.judge.look(pictures)
-        found = [not complaints(sight, one.wanted) for sight, one in zip(sights, self.questions, strict=True)]
+        sights = self.judge.detect(pictures)
+        found = [not complaints(sight, one.expected) for sight, one in zip(sights, self.questions, strict=True)]
         return sum(found) / len(found)
 
 
-def prior(painter: UnclipPainter, asked: Asked, options: argparse.Namespace) -> None:
+def prior(painter: UnclipPainter, asked: PaintRequest, options: argparse.Namespace) -> None:
     """A line for each source of embeddings."""
     print(f"true pictures: {asked.right(asked.true):.3f} of {len(asked.true)} right")
     for name in ("none", *painter.priors):
@@ -85,7 +84,7 @@ def prior(painter: UnclipPainter, asked: Asked, options: argparse.Namespace) -> 
         print(f"prior={name}, with text: {asked.right(first(drawn)):.3f}", flush=True)
 
 
-def looked_up(painter: UnclipPainter, asked: Asked, options: argparse.Namespace) -> list[Picture]:
+def looked_up(painter: UnclipPainter, asked: PaintRequest, options: argparse.Namespace) -> list[Picture]:
     """For each true picture the one of a shelf that CLIP finds the most alike."""
     world = World(options.world, "train", seed=1)
     shelf = [render(world.scene(index), 72) for index in range(options.shelf)]
@@ -93,7 +92,7 @@ def looked_up(painter: UnclipPainter, asked: Asked, options: argparse.Namespace)
     return [shelf[place] for place in likest.tolist()]
 
 
-def neighbouring(painter: UnclipPainter, asked: Asked, options: argparse.Namespace) -> None:
+def neighbouring(painter: UnclipPainter, asked: PaintRequest, options: argparse.Namespace) -> None:
     """Of each prior: how often its sample tells the true picture from its neighbours."""
     rightly, nearer = 0, dict.fromkeys(painter.priors, 0)
     for one in asked.questions:
@@ -114,7 +113,7 @@ def neighbouring(painter: UnclipPainter, asked: Asked, options: argparse.Namespa
         print(f"{name}: nearest to the true one in {count / max(rightly, 1):.3f} of them")
 
 
-def diversity(painter: UnclipPainter, asked: Asked, options: argparse.Namespace) -> None:
+def diversity(painter: UnclipPainter, asked: PaintRequest, options: argparse.Namespace) -> None:
     """A line for each painter and each guidance."""
     beside = [pinxit.load(name) for name in options.beside.split(",") if name]
     for one in (painter, *beside):
@@ -122,7 +121,9 @@ def diversity(painter: UnclipPainter, asked: Asked, options: argparse.Namespace)
             tell_diversity(painter, one, asked, guidance)
 
 
-def tell_diversity(painter: UnclipPainter, one: Painter, asked: Asked, guidance: float, candidates: int = 6) -> None:
+def tell_diversity(
+    painter: UnclipPainter, one: Painter, asked: PaintRequest, guidance: float, candidates: int = 6
+) -> None:
     """How unlike each other pictures of one sentence are to CLIP, how like the sentence, how many are right."""
     drawn = one.paint_many(asked.prompts, candidates=candidates, keep=None, guidance=guidance, agreement=0.0)
     unlike, alike, right = [], [], []
@@ -131,13 +132,13 @@ def tell_diversity(painter: UnclipPainter, one: Painter, asked: Asked, guidance:
         seen = painter.embedder.pictures(pictures)
         unlike += [1 - float(a @ b) for a, b in combinations(seen, 2)]
         alike.append(float((seen @ painter.embedder.captions([asked.prompts[place][0]])[0]).mean()))
-        sights = asked.judge.look(pictures)
-        right += [not complaints(sight, asked.questions[place].wanted) for sight in sights]
+        sights = asked.judge.detect(pictures)
+        right += [not complaints(sight, asked.questions[place].expected) for sight in sights]
     told = f"{one.name}, guidance {guidance:g}: apart {fmean(unlike):.3f}, alignment {fmean(alike):.3f}"
     print(f"{told}, judge {sum(right) / len(right):.3f}", flush=True)
 
 
-def components(painter: UnclipPainter, asked: Asked, options: argparse.Namespace) -> None:
+def components(painter: UnclipPainter, asked: PaintRequest, options: argparse.Namespace) -> None:
     """What the judge finds in pictures from the first components, and a sheet of some."""
     kept = [int(part) for part in options.kept.split(",")]
     views = [painter.reconstruct(one, components=kept, seed=options.seed) for one in asked.true]
@@ -149,7 +150,7 @@ def components(painter: UnclipPainter, asked: Asked, options: argparse.Namespace
         write_png(Path(options.sheet), sheet([one for row in rows for one in row], labels, columns=1 + len(kept)))
 
 
-def inversion(painter: UnclipPainter, asked: Asked, options: argparse.Namespace) -> None:
+def inversion(painter: UnclipPainter, asked: PaintRequest, options: argparse.Namespace) -> None:
     """PSNR of pictures drawn from the noise behind them."""
     true = [square(one, painter.size, "area") for one in asked.true]
     for steps in map(int, options.steps.split(",")):
@@ -162,11 +163,6 @@ def inversion(painter: UnclipPainter, asked: Asked, options: argparse.Namespace)
 def first(drawn: Sequence[Sequence[pinxit.types.Ranked]]) -> list[Picture]:
     """The best of each."""
     return [some[0].picture for some in drawn]
-
-
-def psnr(one: Picture, other: Picture) -> float:
-    """In dB."""
-    return laplace.psnr(float(np.square((one.astype(float) - other) / 255).mean()))
 
 
 QUESTIONS = {
@@ -199,7 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not isinstance(painter, UnclipPainter):
         parser.error(f"{options.checkpoint} is no unCLIP")
     with torch.inference_mode():
-        QUESTIONS[options.question](painter, Asked(options), options)
+        QUESTIONS[options.question](painter, PaintRequest(options), options)
 
 
 if __name__ == "__main__":

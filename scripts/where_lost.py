@@ -52,8 +52,10 @@ def main() -> None:
 
 def right(judge: Judge, asked: Sequence[Question], pictures: Sequence[pinxit.types.Picture]) -> float:
     """The share of pictures that the judge finds right."""
-    sights = judge.look(pictures)
-    return sum(not complaints(sight, one.wanted) for sight, one in zip(sights, asked, strict=True)) / len(asked)
+    detected = judge.detect(pictures)
+    return sum(not complaints(detections, one.expected) for detections, one in zip(detected, asked, strict=True)) / len(
+        asked
+    )
 
 
 @torch.inference_mode()

@@ -28,6 +28,7 @@ ROOMS = [
     ["functional"],
     ["files", "pictures"],
     ["config", "types"],
+    ["old_names"],
     ["schema", "texts"],
     ["errors"],
 ]

@@ -123,7 +123,7 @@ def test_whatever_stands_in_a_field_the_answer_is_a_config_or_a_sentence(data: s
         assert str(told)
 
 
-class Told(TypedDict):
+class Conditions(TypedDict):
     seed: Seed
     names: dict[str, list[Count]]
     share: Share
@@ -148,7 +148,7 @@ class Told(TypedDict):
 )
 def test_the_sentence_names_the_field_what_may_stand_there_and_what_does(data: Any, sentence: str) -> None:
     with pytest.raises(DataError) as told:
-        checked(Told, data, "file", DataError, "mend it")
+        checked(Conditions, data, "file", DataError, "mend it")
     assert sentence in str(told.value)
 
 

@@ -14,14 +14,18 @@ import pinxit
 from pinxit.evaluation.geneval import complaints
 from pinxit.recipes.judge.judge import Judge
 from pinxit.recipes.painting import Painter
-from pinxit.world.demands import Demand, Wanted, WantedRelation
+from pinxit.world.expectations import ExpectedObject, ExpectedRelation, ExpectedScene
 
 ROOT = Path(__file__).parents[1]
 MOST_MEMORY = 1.5 * 2**30
 PLAIN = {  # sentences on plain white that anybody would try first
-    "three green triangles on a white background": Demand((Wanted("triangle", "green", 3, True),), place="white"),
-    "an orange circle to the left of a purple square on a white background": Demand(
-        (Wanted("circle", "orange"), Wanted("square", "purple")), (WantedRelation(0, "left of", 1),), place="white"
+    "three green triangles on a white background": ExpectedScene(
+        (ExpectedObject("triangle", "green", 3, True),), place="white"
+    ),
+    "an orange circle to the left of a purple square on a white background": ExpectedScene(
+        (ExpectedObject("circle", "orange"), ExpectedObject("square", "purple")),
+        (ExpectedRelation(0, "left of", 1),),
+        place="white",
     ),
 }
 
@@ -68,5 +72,5 @@ def test_its_pictures_do_not_depend_on_company(painter: Painter) -> None:
 def test_plain_sentences_are_obeyed(painter: Painter, prompt: str) -> None:
     """By the judge: some picture that is kept shows the things, colours, numbers, places and the white ground."""
     kept = painter.paint(prompt, candidates=16, keep=4, seed=0)
-    sights = Judge.open("judge", "cpu").look([one.picture for one in kept])
-    assert any(not complaints(sight, PLAIN[prompt]) for sight in sights)
+    detected = Judge.open("judge", "cpu").detect([one.picture for one in kept])
+    assert any(not complaints(detections, PLAIN[prompt]) for detections in detected)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.weights.checkpoint import open_checkpoint
-from pinxit.weights.zoo import find, is_deepfloyd
+from pinxit.weights.zoo import find, is_deepfloyd, is_karlo
 
 if TYPE_CHECKING:
     from pinxit.models.layers import Activation
@@ -26,12 +26,14 @@ def load(
     recipe: str | None = None,
     ranker: str | Path | None = None,
 ) -> Painter:
-    """Open a painter: a shipped checkpoint's name, a checkpoint folder, or DeepFloyd IF's stage I in diffusers' layout.
+    """Open a painter: a shipped checkpoint's name, a checkpoint folder, DeepFloyd IF's stage I or Karlo as diffusers
+    lays them out.
 
     `device` is "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N". `int8`, for DALL-E alone, keeps the
     transformer's weights as int8 while decoding: fewer bytes to read a step, slightly different pictures. `recipe`: the
     only one that will do. `ranker`: the CLIP that ranks the candidates, as `load_clip` takes it, in place of the
-    checkpoint's own; DeepFloyd IF has none, so that without it candidates stay in the order they are drawn.
+    checkpoint's own; DeepFloyd IF has none, nor has a Karlo without image_encoder, so that without it candidates stay
+    in the order they are drawn.
     Raises CheckpointError when the checkpoint is missing, damaged or of an unknown recipe, UsageError when it is of
     another recipe than is asked for or int8 is not for it; both before any network is built.
     """
@@ -53,6 +55,12 @@ def _opened(checkpoint: str | Path, device: str, int8: bool, recipe: str | None)
         from pinxit.recipes.deepfloyd.open import open_painter as open_deepfloyd
 
         return open_deepfloyd(checkpoint, device=device)
+    if is_karlo(checkpoint):
+        _check_recipe(checkpoint, "karlo", recipe)
+        _refuse(int8, checkpoint, "karlo")
+        from pinxit.recipes.karlo.open import open_painter as open_karlo
+
+        return open_karlo(checkpoint, device=device)
     opened, name = open_checkpoint(find(checkpoint)), str(checkpoint)
     _check_recipe(checkpoint, opened.recipe, recipe)
     if opened.recipe == "dalle":
@@ -77,14 +85,18 @@ def load_upsampler(
 ) -> Upsampler:
     """Open what makes small pictures large: `load_upsampler().enlarge(prompt, load("tiny").paint(prompt))`.
 
-    An Imagen's or unCLIP's checkpoint, or DeepFloyd IF's stage II in diffusers' layout. `reader`: a painter's text
-    encoder, which is not opened again where it is the upsampler's too. Raises CheckpointError when the checkpoint is
-    missing, damaged, or has no upsampler.
+    An Imagen's or unCLIP's checkpoint, DeepFloyd IF's stage II or Karlo in diffusers' layout. `reader`: a painter's
+    text encoder, which is not opened again where it is the upsampler's too. Raises CheckpointError when the checkpoint
+    is missing, damaged, or has no upsampler.
     """
     if is_deepfloyd(checkpoint):
         from pinxit.recipes.deepfloyd.open import open_upsampler as open_deepfloyd
 
         return open_deepfloyd(checkpoint, device=device, reader=reader)
+    if is_karlo(checkpoint):
+        from pinxit.recipes.karlo.open import open_upsampler as open_karlo
+
+        return open_karlo(checkpoint, device=device, reader=reader)
     opened = open_checkpoint(find(checkpoint))
     if opened.recipe == "unclip":
         from pinxit.recipes.unclip.open import open_upsampler as open_unclip
@@ -117,9 +129,9 @@ def load_clip(
     return Clip(ClipEncoder.open(checkpoint, device, activation, engine, precision))
 
 
-def _check_recipe(checkpoint: str | Path, found: str, wanted: str | None) -> None:
-    if wanted not in (None, found):
-        raise UsageError(f"{checkpoint} is a checkpoint of {found}, not of {wanted}.")
+def _check_recipe(checkpoint: str | Path, found: str, expected: str | None) -> None:
+    if expected not in (None, found):
+        raise UsageError(f"{checkpoint} is a checkpoint of {found}, not of {expected}.")
 
 
 def _refuse(int8: bool, checkpoint: str | Path, recipe: str) -> None:

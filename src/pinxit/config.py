@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from pinxit.errors import UsageError
+from pinxit.old_names import renamed, renamed_path
 from pinxit.schema import checked, joined, unknown_field
 
 T = TypeVar("T")
@@ -26,11 +27,12 @@ def to_dict(config: Any) -> dict[str, Any]:
 def from_dict(kind: type[T], data: dict[str, Any], where: str = "config") -> T:
     """The dataclass `kind` from `data`.
 
-    A static method `migrated` of the dataclass is first given JSON that an older version may have written. Raises
-    UsageError naming a field that is unknown, or whose value is of the wrong type or out of its range.
+    JSON that an older version wrote is read, too: by a static method `migrated` of the dataclass and the table of
+    `old_names`. Raises UsageError naming a field that is unknown, or whose value is of the wrong type or out of its
+    range.
     """
     if isinstance(data, dict):
-        data = getattr(kind, "migrated", dict)(data)
+        data = renamed(kind, getattr(kind, "migrated", dict)(data))
     strange = unknown_field(kind, data)
     if strange is not None:
         name, known = strange
@@ -50,7 +52,7 @@ def override(config: T, changes: Iterable[str]) -> T:
         path, equals, text = change.partition("=")
         if not equals:
             raise UsageError(f"override '{change}' is not of the form field.subfield=value.")
-        *parents, leaf = path.split(".")
+        *parents, leaf = renamed_path(type(config), path.split("."))
         target: Any = data
         for parent in parents:
             target = named(target).get(parent)

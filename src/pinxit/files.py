@@ -6,6 +6,7 @@ import ctypes
 import itertools
 import json
 import os
+import re
 import shutil
 import sys
 import threading
@@ -20,6 +21,8 @@ from pinxit.texts import lines_of, printable, without_halves
 
 T = TypeVar("T")
 
+LOCK = ".lock"
+_LEFT = re.compile(r"\..+\.\d+-\d+-\d+\.part")  # what `beside` calls files
 _number = itertools.count()
 
 
@@ -67,6 +70,48 @@ def _keep(path: Path, before: Path) -> None:
         older.unlink(missing_ok=True)
 
 
+@contextmanager
+def alone(lock: Path, what: str) -> Iterator[None]:
+    """Inside the block nobody else, process or thread, holds `lock`, a file; `what` it guards: "the report x.json".
+
+    The lock of a process that was killed is none. Raises UsageError while somebody holds it, PinxitError where no such
+    file can be.
+    """
+    from filelock import FileLock, Timeout
+
+    check_writable(lock.parent)
+    fresh = not lock.parent.exists()
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held = FileLock(lock, timeout=0)
+        held.acquire()
+    except Timeout as busy:
+        raise UsageError(
+            f"another command writes {what}: try again when it is done, or choose another place."
+        ) from busy
+    except OSError as error:
+        raise PinxitError(f"cannot write {lock}: {error.strerror or error}.") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # some systems keep a file that is open
+            lock.unlink()
+        held.release()
+        if fresh:
+            with suppress(OSError):  # what was refused leaves no empty folder
+                lock.parent.rmdir()
+
+
+@contextmanager
+def alone_in(folder: Path, what: str) -> Iterator[None]:
+    """`alone` in a folder, from which it first takes what killed commands have left half-written."""
+    with alone(folder / LOCK, what):
+        for path in folder.rglob(".*.part"):
+            if _LEFT.fullmatch(path.name):
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        yield
+
+
 def check_writable(folder: Path) -> None:
     """Raise PinxitError when `folder` is none and cannot become one: before the work whose results go there."""
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
@@ -74,6 +119,15 @@ def check_writable(folder: Path) -> None:
         raise PinxitError(f"cannot write into {folder}: {there} is a file; choose another place.")
     if not os.access(there, os.W_OK | os.X_OK):
         raise PinxitError(f"cannot write into {folder}: {there} is not yours to write in; choose another place.")
+
+
+def check_file(*paths: Path | None) -> None:
+    """Raise PinxitError for a path that no file can be written to, before the work that would end there."""
+    for path in paths:
+        if path is not None and path.is_dir():
+            raise PinxitError(f"cannot write {path}: it is a folder; name a file in it.")
+        if path is not None:
+            check_writable(path.parent)
 
 
 @contextmanager
@@ -152,14 +206,14 @@ def parse_json(
 ) -> T:
     """`read_json` of what has been read already; `where` names it."""
     try:
-        found: T = json.loads(data)
+        value: T = json.loads(data)
     except (ValueError, RecursionError) as reason:
         raise error(f"{where} is not readable JSON ({reason}){_then(advice)}.") from reason
     try:
-        checked(kind, found, "", error, advice)
-    except error as told:
-        raise error(f"{where}: {told}") from told
-    return found
+        checked(kind, value, "", error, advice)
+    except error as cause:
+        raise error(f"{where}: {cause}") from cause
+    return value
 
 
 def read_lines(path: Path, what: str, data: bytes | None = None) -> list[str]:
@@ -167,15 +221,20 @@ def read_lines(path: Path, what: str, data: bytes | None = None) -> list[str]:
 
     `data`: what has been read already. Raises UsageError when it cannot be read, is not UTF-8, or holds none.
     """
+    lines = lines_of(read_text(path, what, data))
+    if not lines:
+        raise UsageError(f"{printable(path)} holds no {what}: write one a line.")
+    return lines
+
+
+def read_text(path: Path, what: str, data: bytes | None = None) -> str:
+    """`read_lines` of text whose lines are not its own: a table, say. A byte order mark is no part of it."""
     try:
-        lines = lines_of(path.read_bytes() if data is None else data)
+        return (path.read_bytes() if data is None else data).decode("utf-8-sig")
     except OSError as error:
         raise UsageError(f"cannot read {what} from {printable(path)}: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{printable(path)} is not UTF-8 (byte {error.start}): save it as UTF-8 text.") from error
-    if not lines:
-        raise UsageError(f"{printable(path)} holds no {what}: write one a line.")
-    return lines
 
 
 def _then(advice: str) -> str:

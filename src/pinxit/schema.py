@@ -93,9 +93,9 @@ def unknown_field(kind: Any, data: Any, where: str = "") -> tuple[str, list[str]
     for name, value in data.items():
         if name not in hints:
             return joined(where, str(name)), list(hints)
-        found = unknown_field(hints[name], value, joined(where, name))
-        if found is not None:
-            return found
+        unknown = unknown_field(hints[name], value, joined(where, name))
+        if unknown is not None:
+            return unknown
     return None
 
 
@@ -143,9 +143,9 @@ def shown(value: Any) -> str:
 
 
 def _sentence(kind: Any, data: Any, where: str, wrong: msgspec.ValidationError) -> str:
-    told = _PATH.search(str(wrong))
-    at, hint, value = _located(kind, data, where, told["path"] if told else "")
-    reason = str(wrong)[: told.start()] if told else str(wrong)
+    match = _PATH.search(str(wrong))
+    at, hint, value = _located(kind, data, where, match["path"] if match else "")
+    reason = str(wrong)[: match.start()] if match else str(wrong)
     if wrong.__cause__ is not None:  # said by the dataclass itself
         return f"{at}: {reason}" if at else reason
     if reason.startswith("Object missing required field"):
@@ -188,8 +188,8 @@ def _choices(hint: Any) -> list[Any]:
 
 
 def _limits(hint: Any) -> Meta | None:
-    found = (one for one in getattr(hint, "__metadata__", ()) if isinstance(one, Meta))
-    return next(found, None)
+    limits = (one for one in getattr(hint, "__metadata__", ()) if isinstance(one, Meta))
+    return next(limits, None)
 
 
 def _list(kind: Any, limits: Meta | None) -> str:

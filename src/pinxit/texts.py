@@ -29,12 +29,9 @@ def without_halves(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
-def lines_of(data: bytes) -> list[str]:
-    """The lines of a text file that hold anything, stripped; a byte order mark is no part of the first.
-
-    Raises UnicodeDecodeError for what is not UTF-8.
-    """
-    return [line.strip() for line in data.decode("utf-8-sig").splitlines() if line.strip()]
+def lines_of(text: str) -> list[str]:
+    """The lines that hold anything, stripped."""
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _escaped(match: re.Match[str]) -> str:

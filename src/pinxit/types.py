@@ -1,4 +1,4 @@
-"""The values that travel: a Prompt goes in, a Condition leads, Ranked pictures come out; Examples are learned from.
+"""The values that travel: a Prompt goes in, a EncodedText leads, Ranked pictures come out; Examples are learned from.
 
 Read this file first: every recipe is a chain of functions from one to the next, over plain tensors in between. Shapes
 use B batch, L text positions, D width, E pooled width, H and W rows and columns.
@@ -7,7 +7,7 @@ use B batch, L text positions, D width, E pooled width, H and W rows and columns
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pinxit.schema import Seed, check_fields
 from pinxit.texts import check_text
@@ -35,8 +35,25 @@ class Prompt:
         check_text(self.text, "the prompt")
 
 
+Filter = Literal["nearest", "lanczos", "bilinear", "bicubic", "area", "hamming"]
+
+
 @dataclass(frozen=True, slots=True)
-class Condition:
+class Fitting:
+    """How a picture of any size becomes the square that a model sees; the default is CLIP's (section 2.4).
+
+    `resized` to `side` pixels (None: the model's own) is the shorter side, the longer one, or both, whatever becomes of
+    the proportions; then the centre is cropped, and what a longer side leaves free is `fill`, a level of grey.
+    """
+
+    resized: Literal["shorter", "longer", "both"] = "shorter"
+    side: int | None = None
+    method: Filter = "bicubic"
+    fill: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedText:
     """Text as a generator sees it."""
 
     sequence: Tensor  # [B, L, D]

@@ -19,7 +19,7 @@ from pinxit.config import to_dict
 from pinxit.data.labels import Labelled
 from pinxit.data.problems import Problem, Problems
 from pinxit.evaluation import famous_exam, questions
-from pinxit.functional.boxes import Sight
+from pinxit.functional.boxes import Detections
 from pinxit.recipes.clip.audit import Rate
 from pinxit.recipes.clip.index import Hit
 from pinxit.recipes.clip.probe import Probed
@@ -36,7 +36,7 @@ SIDE = 16
 DEFAULTS: dict[str, Any] = {"guidance": 1.0, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "agreement": 0.0}
 DEFAULTS |= {"steps": 4, "sampler": "ddim", "grid": "even", "percentile": 0.0, "spacing": ""}
 KINDS = make_dataclass("KINDS", [(name, type(value)) for name, value in DEFAULTS.items()])
-SENSES = frozenset({"outfit", "words", "shape", "view", "light", "material", "link"})
+ATTRIBUTES = frozenset({"outfit", "words", "shape", "view", "light", "material", "link"})
 
 
 def picture(value: int = 0) -> Picture:
@@ -237,10 +237,10 @@ def clips(patch: pytest.MonkeyPatch, notes: Notes) -> None:
         notes("search", sentence=sentence, like=like, top=top)
         return [Hit(Path("p.png"), 0.5)]
 
-    front, home = "pinxit.recipes.clip.facade.Clip", "pinxit.recipes.clip.encoder.ClipEncoder"
+    facade, home = "pinxit.recipes.clip.facade.Clip", "pinxit.recipes.clip.encoder.ClipEncoder"
     patch.setattr(f"{home}.open", opened)
     for name, made in {"classify": classify, "probe": probe, "audit": audit, "index": index, "search": search}.items():
-        patch.setattr(f"{front}.{name}", made)
+        patch.setattr(f"{facade}.{name}", made)
     patch.setattr("pinxit.recipes.clip.index.PictureIndex.open", lambda folder: SimpleNamespace(model="remembered"))
 
 
@@ -284,8 +284,10 @@ def exams(patch: pytest.MonkeyPatch, notes: Notes) -> None:
         notes("judge", name=name, device=device)
         world = "gallery" if "gallery" in name else "small"
         detector = SimpleNamespace(config=SimpleNamespace(size=SIDE))
-        look = lambda shown: [Sight((), senses=SENSES)] * len(shown)  # noqa: E731
-        return SimpleNamespace(world=world, senses=SENSES, hash="4567", device="cpu", look=look, detector=detector)
+        detect = lambda shown: [Detections((), attributes=ATTRIBUTES)] * len(shown)  # noqa: E731
+        return SimpleNamespace(
+            world=world, attributes=ATTRIBUTES, hash="4567", device="cpu", detect=detect, detector=detector
+        )
 
     def ask(exam: Any) -> Any:
         notes("exam", **to_dict(exam))

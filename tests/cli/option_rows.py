@@ -42,7 +42,7 @@ class Row:
 
     option: str
     arguments: tuple[str, ...]
-    wanted: dict[str, Any]
+    expected: dict[str, Any]
     instead: bool = False
 
 
@@ -55,11 +55,11 @@ class Command:
     ends: tuple[str, ...] = ()  # exit codes besides 0, as text
 
 
-def row(words: str, **wanted: Any) -> Row:
+def row(words: str, **expected: Any) -> Row:
     """ "--seed 7", and what must be asked, "__" for a dot; words before the option stand instead of the usual ones."""
     arguments = tuple(part.replace("_", " ") if part.endswith("_") else part for part in words.split())
     named = [part for part in arguments if part.startswith("--")]
-    asked = {name.replace("__", "."): value for name, value in wanted.items()}
+    asked = {name.replace("__", "."): value for name, value in expected.items()}
     return Row(named[-1], arguments, asked, instead=not arguments[0].startswith("--"))
 
 
@@ -113,7 +113,10 @@ PAINT = Command(
 COMPLETE = Command(
     ("p.png", "a cat", "--keep-rows", "2"),
     (
-        *(Row(r.option, r.arguments, {k.replace("paint", "complete"): v for k, v in r.wanted.items()}) for r in DRAWN),
+        *(
+            Row(r.option, r.arguments, {k.replace("paint", "complete"): v for k, v in r.expected.items()})
+            for r in DRAWN
+        ),
         row("p.png a --keep-rows 3", hole__keep_rows=3),
         row("p.png a --box 1,2,3,4", hole__box=(1, 2, 3, 4)),
         row("--seed 7", complete__seed=7),
@@ -277,6 +280,7 @@ TRAIN_DALLE = Command(
         row("--pictures 9000", train__config=config(data__pictures=9000)),
         row("--init-from tiny", train__init="dalle"),
         row("--lora 4", train__config=config(plans__dvae__lora=4, plans__transformer__lora=4, plans__clip__lora=4)),
+        row("--preset nano --init-from tiny", train__config=config(transformer__depth=8)),
         row("--preset nano --init-from tiny --grow", train__config=config(transformer__depth=2)),
         COSTS,
     ),
@@ -294,7 +298,7 @@ WORLD = (
     row("--seed 3", exam__seed=3, paint__seeds=[3, 4]),
     row("--split seen", exam__split="seen"),
     row("--prompts 3", exam__prompts=3),
-    row("--words heard", exam__words="heard"),
+    row("--words in-vocabulary", exam__words="in-vocabulary"),
 )
 SET = row("--set guidance=7", paint__guidance=7, rank__guidance=7)
 EVAL_WORLD = Command(

@@ -75,8 +75,8 @@ def test_an_option_reaches_what_it_changes(command: str, row: Row, tmp_path: Pat
         assert usual[command]["error"] in ("", *COMMANDS[command].ends)
     arguments = words + (row.arguments if row.instead else COMMANDS[command].usual + row.arguments)
     found = outcome(tmp_path / "changed", arguments)
-    assert found["error"] in ("", *COMMANDS[command].ends) or "error" in row.wanted, found["error"]
-    for name, value in row.wanted.items():
+    assert found["error"] in ("", *COMMANDS[command].ends) or "error" in row.expected, found["error"]
+    for name, value in row.expected.items():
         assert name in found or value is None, f"nobody asked for {name}"
         assert found.get(name) == value, f"{name} is {found.get(name)!r}"
         assert usual[command].get(name) != value, f"{name} is so without {row.option}"

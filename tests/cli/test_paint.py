@@ -110,7 +110,7 @@ def test_what_the_checkpoint_cuts_off_can_be_drawn_again(cli: Cli, tmp_path: Pat
     assert len(set(pictures("narrow"))) == 1 < len(set(pictures("free")))
 
 
-def test_int8_decoding_is_an_option_and_told(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+def test_int8_decoding_is_an_option_and_recorded(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
     command = ("paint", "a cat", "--candidates", 1, "--checkpoint", checkpoint, "--out", tmp_path)
     usual, packed = run(cli, *command), run(cli, *command, "--int8")
     assert usual != packed

@@ -27,9 +27,9 @@ def test_a_clip_chooses_among_its_candidates(cli: Cli, folders: Folders, tmp_pat
     assert done.code == 0, done.err
     kept = json.loads(done.out)["pictures"]
     painter = load(folders.base, device="cpu", ranker="tiny")
-    wanted = painter.paint(PROMPT, candidates=3, keep=2, steps=2, guidance=1.0)
-    assert [one["candidate"] for one in kept] == [one.candidate for one in wanted]
-    assert [one["score"] for one in kept] == pytest.approx([one.score for one in wanted], abs=1e-3)
+    expected = painter.paint(PROMPT, candidates=3, keep=2, steps=2, guidance=1.0)
+    assert [one["candidate"] for one in kept] == [one.candidate for one in expected]
+    assert [one["score"] for one in kept] == pytest.approx([one.score for one in expected], abs=1e-3)
     assert kept[0]["score"] > kept[1]["score"]
     facts = read_metadata(kept[0]["path"])
     assert facts["ranker"] == "tiny" and facts["ranker_hash"] == painter.provenance["ranker_hash"]

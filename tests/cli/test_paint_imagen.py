@@ -175,7 +175,7 @@ def test_dalle_knows_no_steps_and_imagen_completes_nothing(cli: Cli, checkpoint:
     assert done.code != 0 and "cannot complete a picture" in done.err
 
 
-def test_words_that_the_reader_does_not_know_are_told(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+def test_words_that_the_reader_does_not_know_are_reported(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
     """A prompt in a script that it does not read would otherwise paint anything without a word."""
     done = cli("paint", "a red 猫", "--candidates", 1, "--checkpoint", checkpoint, "--out", tmp_path)
     assert done.code == 0 and "has never met '猫' in training and will guess" in done.err

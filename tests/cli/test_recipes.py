@@ -17,6 +17,10 @@ def test_recipes_are_listed_and_their_graphs_printed(cli: Cli, tmp_path: Path) -
     ]
     here = "unclip-tiny" if "unclip-tiny" in shipped() else "none installed"
     assert listed.out.splitlines()[2] == f"unclip: {here} (paint, enlarge, edit, vary, blend, shift, reconstruct)"
+    assert listed.out.splitlines()[3:] == [
+        "deepfloyd: your folder in diffusers' layout (paint, enlarge)",
+        "karlo: your folder in diffusers' layout (paint, enlarge, vary, blend, shift, reconstruct)",
+    ]
     save_random_checkpoint(tmp_path / "nano")
     printed = cli("recipes", "--graph", tmp_path / "nano")
     assert printed.code == 0, printed.err

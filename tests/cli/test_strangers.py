@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 from pinxit.cli import app
 from pinxit.cli.console import print_json, print_lines
 from pinxit.errors import PinxitError
-from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
+from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.pictures import write_png
 from pinxit.weights.clip_export import save_transformers_clip
 
@@ -29,10 +29,10 @@ STRANGE = os.fsdecode(b"a\xff.png")
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("clip")
-    vision = VisionConfig(size=32, patch=16, width=64, layers=1, heads=1)
+    vision = CLIPVisionConfig(size=32, patch=16, width=64, layers=1, heads=1)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        save_transformers_clip(CLIP(CLIPConfig(24, vision, TextConfig(width=64, layers=1, heads=1))), folder)
+        save_transformers_clip(CLIP(CLIPConfig(24, vision, CLIPTextConfig(width=64, layers=1, heads=1))), folder)
     return str(folder)
 
 

@@ -30,7 +30,7 @@ def test_training_goes_on_from_a_checkpoint_on_other_pictures(cli: Cli, checkpoi
         "--set",
         "stages.upsampler.plan.images=0",
         "--set",
-        "base.unet.reading=1",
+        "base.unet.refiner_layers=1",
     ]
     done = cli(*words, "--set", "stages.base.plan.batch=8", "--out", str(tmp_path / "run"))
     assert done.code == 0, done.err

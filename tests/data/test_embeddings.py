@@ -32,7 +32,7 @@ SORTS = ("cat", "dog", "house", "tree", "boat")
 
 
 @dataclass(frozen=True)
-class Told(Toy):
+class CaptionTable(Toy):
     """Pictures with three captions, many of which other pictures have too."""
 
     def __getitem__(self, index: int) -> Example:
@@ -43,7 +43,7 @@ class Told(Toy):
 
 @pytest.fixture(scope="module")
 def bank(tmp_path_factory: pytest.TempPathFactory) -> Bank:
-    return build_bank(Told(60), None, tmp_path_factory.mktemp("bank") / "bank", 1)
+    return build_bank(CaptionTable(60), None, tmp_path_factory.mktemp("bank") / "bank", 1)
 
 
 def learned(seed: int = 0, length: int = 24, precision: Precision = "fp32") -> LearnedText:
@@ -170,7 +170,7 @@ def test_captions_are_chosen_by_a_key(bank: Bank, tmp_path: Path) -> None:
 def test_other_embeddings_are_refused_with_what_differs(bank: Bank, tmp_path: Path) -> None:
     made = build_embeddings(bank, learned(), tmp_path / "e")
     made.require(learned(precision="bf16"), bank)
-    other = build_bank(Told(60, seed=1), None, tmp_path / "bank", 1)
+    other = build_bank(CaptionTable(60, seed=1), None, tmp_path / "bank", 1)
     with pytest.raises(DataError, match=r"others: fingerprint is \w+ there and \w+ here"):
         made.require(learned(seed=1))
     with pytest.raises(DataError, match="others: length is 24 there and 20 here"):
@@ -202,7 +202,7 @@ def test_bfloat16_and_batches_stay_near_what_painting_sees(bank: Bank, tmp_path:
     assert torch.equal(found.mask, said.mask) and 0 < apart.max() < 0.01
 
 
-def test_numbers_too_large_for_float16_are_told(bank: Bank, tmp_path: Path) -> None:
+def test_numbers_too_large_for_float16_are_reported(bank: Bank, tmp_path: Path) -> None:
     encoder = learned()
     with torch.no_grad():
         encoder.model.norm.weight.mul_(1e6)

@@ -117,7 +117,7 @@ def test_names_as_cameras_write_them(tmp_path: Path, caption: str, picture: str)
     assert dataset[0].captions == ("a fox",) and not dataset.problems
 
 
-def test_a_second_caption_file_is_told(tmp_path: Path) -> None:
+def test_a_second_caption_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(PNG)
     for name in ("a.txt", "a.TXT"):
         (tmp_path / name).write_text(name)

@@ -86,11 +86,11 @@ def test_broken_items_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture
 def test_captions_of_several_lines_stay_one_caption(tmp_path: Path) -> None:
     from pinxit.types import Example
 
-    class Lines(Toy):
+    class MappedLines(Toy):
         def __getitem__(self, index: int) -> Example:
             return Example(self.picture(0), ("one\ncaption", "two"), "key")
 
-    write_shards(Lines(1), tmp_path, None, 1, "png", 1)
+    write_shards(MappedLines(1), tmp_path, None, 1, "png", 1)
     assert ShardDataset([tmp_path / "00000.tar"], 8)[0].captions == ("one caption", "two")
 
 

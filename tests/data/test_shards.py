@@ -78,7 +78,7 @@ def test_parts_of_an_item_need_not_be_neighbours(tmp_path: Path) -> None:
     assert dataset[1].captions == ("B",)
 
 
-def test_what_the_index_shows_to_be_unusable_is_told(tmp_path: Path) -> None:
+def test_what_the_index_shows_to_be_unusable_is_reported(tmp_path: Path) -> None:
     files = {"a.png": PNG, "a.txt": b"a", "b.png": PNG, "c.txt": b"c", "d.tiff": b"", "d.txt": b"d", "._a.png": b"mac"}
     write_tar(tmp_path / "a.tar", files)
     with tarfile.open(tmp_path / "a.tar", "a") as tar:
@@ -168,7 +168,7 @@ def test_no_picture_is_left_out_for_its_dots(tmp_path: Path, stem: str, suffix: 
     assert [dataset[i].captions for i in range(len(dataset))] == [("it",), ("c",)] and not dataset.problems
 
 
-def test_parts_that_no_key_joins_are_told(tmp_path: Path) -> None:
+def test_parts_that_no_key_joins_are_reported(tmp_path: Path) -> None:
     picture = encoded(gradient(8, 8), "PNG")
     files = {"s0.input.png": picture, "s0.output.txt": b"it", "c.png": picture, "c.txt": b"c", "c.cls": b"4"}
     write_tar(tmp_path / "a.tar", files)

@@ -43,7 +43,7 @@ def test_ustar_prefixes_join_the_name(tmp_path: Path) -> None:
     assert [m.name for m in members(tmp_path / "a.tar")] == [name]
 
 
-def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     with tarfile.open(path, "w") as tar:
         for kind in (tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE):
@@ -107,7 +107,7 @@ def test_a_truncated_tar_keeps_what_came_before(tmp_path: Path) -> None:
     assert names == ["a.txt"] and "truncated" in told and str(path) in told
 
 
-def test_a_tar_without_its_end_mark_is_told(tmp_path: Path) -> None:
+def test_a_tar_without_its_end_mark_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     write_tar(path, {"a.txt": b"a"})
     path.write_bytes(path.read_bytes()[:1024])

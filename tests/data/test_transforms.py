@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 
 from pinxit.data.transforms import (
-    Filter,
     augment_dvae,
     augment_transformer,
     square,
@@ -20,7 +19,7 @@ from pinxit.data.transforms import (
 from tests.data.helpers import gradient
 
 if TYPE_CHECKING:
-    from pinxit.types import Picture
+    from pinxit.types import Filter, Picture
 
 Augment = Callable[["Picture", int, np.random.Generator], "Picture"]
 PIL_FILTERS = {"lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC, "area": Image.Resampling.BOX}

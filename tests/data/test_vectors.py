@@ -16,7 +16,7 @@ from pinxit.data.embeddings import build_embeddings
 from pinxit.data.vectors import Vectors, build_vectors
 from pinxit.errors import DataError, UsageError
 from tests.data.helpers import Interrupted
-from tests.data.test_embeddings import Told, contents, learned
+from tests.data.test_embeddings import CaptionTable, contents, learned
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Rows = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 
 
-class Sight:
+class ImageTextEncoder:
     """A stand-in for CLIP: fixed random directions of pixels and of letters; interrupted after `calls` chunks."""
 
     def __init__(self, seed: int = 0, calls: int = 10**9) -> None:
@@ -49,7 +49,7 @@ class Sight:
 
 @pytest.fixture(scope="module")
 def bank(tmp_path_factory: pytest.TempPathFactory) -> Bank:
-    return build_bank(Told(60), None, tmp_path_factory.mktemp("bank") / "bank", 1)
+    return build_bank(CaptionTable(60), None, tmp_path_factory.mktemp("bank") / "bank", 1)
 
 
 @pytest.fixture(autouse=True)
@@ -58,50 +58,54 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_rows_are_what_the_clip_says(bank: Bank, tmp_path: Path) -> None:
-    made, clip = build_vectors(bank, Sight(), tmp_path), Sight()
+    made, clip = build_vectors(bank, ImageTextEncoder(), tmp_path), ImageTextEncoder()
     assert len(made) == 60 and made.width == 12
     rows = [59, 0, 17, 16]
     said = torch.from_numpy(clip.pictures([bank.pictures[row] for row in rows]))
-    torch.testing.assert_close(made.seen(rows), said, atol=5e-4, rtol=0)
+    torch.testing.assert_close(made.image_embeddings(rows), said, atol=5e-4, rtol=0)
     which = [2, 0, 4, -1]
     texts = [bank.captions[59][2], bank.captions[0][0], bank.captions[17][1], ""]
     assert [made.text(row, k) for row, k in zip(rows, which, strict=True)] == texts
-    torch.testing.assert_close(made.told(rows, which), torch.from_numpy(clip.texts(texts)), atol=5e-4, rtol=0)
-    assert made.seen(rows).dtype == torch.float32 and made.count(3) == 3
+    torch.testing.assert_close(
+        made.text_embeddings(rows, which), torch.from_numpy(clip.texts(texts)), atol=5e-4, rtol=0
+    )
+    assert made.image_embeddings(rows).dtype == torch.float32 and made.count(3) == 3
 
 
 @pytest.mark.parametrize("calls", [0, 1, 4, 6])  # in the pictures, between both, in the captions
 def test_a_killed_build_goes_on_and_ends_the_same(bank: Bank, tmp_path: Path, calls: int) -> None:
-    build_vectors(bank, Sight(), tmp_path / "straight")
+    build_vectors(bank, ImageTextEncoder(), tmp_path / "straight")
     with pytest.raises(Interrupted):
-        build_vectors(bank, Sight(calls=calls), tmp_path / "killed")
+        build_vectors(bank, ImageTextEncoder(calls=calls), tmp_path / "killed")
     with pytest.raises(DataError, match="no finished vectors"):
         Vectors.open(tmp_path / "killed")
-    again, seen = Sight(), list[tuple[int, int]]()
+    again, seen = ImageTextEncoder(), list[tuple[int, int]]()
     made = build_vectors(bank, again, tmp_path / "killed", progress=lambda *at: seen.append(at))
     assert contents(tmp_path / "killed") == contents(tmp_path / "straight")
     total = 60 + made.about["texts"]
     assert seen[-1] == (total, total) and len(seen) == 4 + -(-made.about["texts"] // 16) - calls
-    assert len(build_vectors(bank, Sight(calls=0), tmp_path / "killed")) == 60, "a finished folder is only opened"
+    assert len(build_vectors(bank, ImageTextEncoder(calls=0), tmp_path / "killed")) == 60, (
+        "a finished folder is only opened"
+    )
 
 
 def test_vectors_of_another_clip_or_bank_are_refused(bank: Bank, tmp_path: Path) -> None:
-    made = build_vectors(bank, Sight(), tmp_path / "v")
-    other = build_bank(Told(60, seed=1), None, tmp_path / "bank", 1)
-    made.require(Sight(), bank)
+    made = build_vectors(bank, ImageTextEncoder(), tmp_path / "v")
+    other = build_bank(CaptionTable(60, seed=1), None, tmp_path / "bank", 1)
+    made.require(ImageTextEncoder(), bank)
     with pytest.raises(DataError, match=r"others: fingerprint is 0000000000000000 there and 0000000000000001 here"):
-        made.require(Sight(1))
+        made.require(ImageTextEncoder(1))
     with pytest.raises(DataError, match=r"others: source\.seed is 0 there and 1 here"):
-        made.require(Sight(), other)
+        made.require(ImageTextEncoder(), other)
     with pytest.raises(DataError, match=r"holds other vectors: clip\.fingerprint"):
-        build_vectors(bank, Sight(1), tmp_path / "v")
+        build_vectors(bank, ImageTextEncoder(1), tmp_path / "v")
     with pytest.raises(DataError, match=r"bank\.source\.seed"):
-        build_vectors(other, Sight(), tmp_path / "v")
+        build_vectors(other, ImageTextEncoder(), tmp_path / "v")
     with pytest.raises(UsageError, match="one caption a picture"):
-        build_vectors(bank, Sight(), tmp_path / "w", per_picture=0)
+        build_vectors(bank, ImageTextEncoder(), tmp_path / "w", per_picture=0)
 
 
-class Short(Sight):
+class Short(ImageTextEncoder):
     """Reads five letters."""
 
     def texts(self, texts: Sequence[str], cut: bool = False) -> Rows:
@@ -111,13 +115,13 @@ class Short(Sight):
 
 
 def test_captions_that_are_too_long_are_cut(bank: Bank, tmp_path: Path) -> None:
-    made, clip = build_vectors(bank, Short(), tmp_path), Sight()
-    wanted = torch.from_numpy(clip.texts([made.text(row, 0)[:5] for row in range(4)]))
-    torch.testing.assert_close(made.told(range(4), [0] * 4), wanted, atol=5e-4, rtol=0)
+    made, clip = build_vectors(bank, Short(), tmp_path), ImageTextEncoder()
+    expected = torch.from_numpy(clip.texts([made.text(row, 0)[:5] for row in range(4)]))
+    torch.testing.assert_close(made.text_embeddings(range(4), [0] * 4), expected, atol=5e-4, rtol=0)
 
 
 def test_captions_are_those_of_the_embeddings(bank: Bank, tmp_path: Path) -> None:
-    seen = build_vectors(bank, Sight(), tmp_path / "v", per_picture=2, seed=5)
+    seen = build_vectors(bank, ImageTextEncoder(), tmp_path / "v", per_picture=2, seed=5)
     read = build_embeddings(bank, learned(), tmp_path / "e", per_picture=2, seed=5)
     seen.require_captions(read)
     assert all(seen.text(row, k) == read.text(row, k) for row in range(60) for k in (0, 1, -1))
@@ -128,7 +132,7 @@ def test_captions_are_those_of_the_embeddings(bank: Bank, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("damage", ["pictures.npy", "captions.npy", "places.npy", "texts.jsonl", "vectors.json"])
 def test_damaged_vectors_are_refused(bank: Bank, tmp_path: Path, damage: str) -> None:
-    build_vectors(bank, Sight(), tmp_path)
+    build_vectors(bank, ImageTextEncoder(), tmp_path)
     path = tmp_path / damage
     path.write_bytes(b'[""]\n' if damage == "texts.jsonl" else path.read_bytes()[:-64])
     with pytest.raises(DataError, match=str(tmp_path)):

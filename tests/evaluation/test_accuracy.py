@@ -82,11 +82,11 @@ def test_classifier_and_clip_from_data_to_tables(tmp_path: Path) -> None:
     assert last["right"] == 1.0
     assert last["held_out"] == sum(name == label for name, label in zip(told, own, strict=True)) / 4
     cut = ClassifierRun(tmp_path / "cut", small(data), "cpu", progress=False)
-    sittings = 1
+    invocations = 1
     while train(cut, stop=Impatient()).stopped:
-        sittings += 1
+        invocations += 1
     names = [(tmp_path / run / "checkpoint/resnet.safetensors").read_bytes() for run in ("one", "cut")]
-    assert sittings > 2 and names[0] == names[1]
+    assert invocations > 2 and names[0] == names[1]
     with pytest.raises(UsageError, match="width=8, not 16"):
         train(ClassifierRun(tmp_path / "one", small(data, "width=16"), "cpu", progress=False))
 

@@ -17,7 +17,7 @@ from pinxit.cli.eval import app
 from pinxit.errors import PinxitError, UsageError
 from pinxit.evaluation.evaluators import exact_pictures
 from pinxit.evaluation.questions import Exam, questions
-from pinxit.functional.boxes import Sight
+from pinxit.functional.boxes import Detections
 from pinxit.models.detector import Detector
 from pinxit.recipes.diffusion.config import SamplingConfig
 from pinxit.recipes.painting import Painter
@@ -70,9 +70,11 @@ def test_report_table_and_sheet(judge: str, tmp_path: Path, monkeypatch: pytest.
     out, sheet = tmp_path / "report.json", tmp_path / "sheet.png"
     text = run("--prompts", "12", "--candidates", "4", "--judge", judge, "--out", str(out), "--sheet", str(sheet))
     report: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
-    judged = [f"judge: {line}{worn}" for line in ("true accepted", "wrong rejected") for worn in ("", ", worn")]
-    wanted = ["best of 1", "best of 4", "any of 4", *judged]
-    assert list(report["scores"]) == wanted and all(line in text for line in wanted)
+    judged = [
+        f"judge: {line}{corrupted}" for line in ("true accepted", "wrong rejected") for corrupted in ("", ", corrupted")
+    ]
+    expected = ["best of 1", "best of 4", "any of 4", *judged]
+    assert list(report["scores"]) == expected and all(line in text for line in expected)
     assert report["scores"]["judge: true accepted"]["overall"] == 0.0  # it has learned nothing, and that is seen
     assert report["painter"]["hash"] == "0123456789ab" and len(report["judge"]["hash"]) == 12
     assert len(report["answers"]) == 12 and report["answers"][0]["candidates"] == [0, 1, 2, 3]
@@ -120,12 +122,14 @@ def test_a_judge_is_believed_from_the_scorers_threshold_on_and_intervals_are_wil
     """It sees every picture rightly, but is half sure at most."""
     oracle, out = Oracle(questions(EXAM), EXAM), tmp_path / "report.json"
 
-    def look(pictures: Sequence[Picture]) -> list[Sight]:
-        sights = oracle(pictures)
-        return [replace(one, found=tuple(replace(d, score=d.score / 2) for d in one.found)) for one in sights]
+    def detect(pictures: Sequence[Picture]) -> list[Detections]:
+        detected = oracle(pictures)
+        return [replace(one, found=tuple(replace(d, score=d.score / 2) for d in one.found)) for one in detected]
 
     detector = SimpleNamespace(config=SimpleNamespace(size=64))
-    half_sure = SimpleNamespace(world="small", senses=frozenset(), hash="", device="cpu", look=look, detector=detector)
+    half_sure = SimpleNamespace(
+        world="small", attributes=frozenset(), hash="", device="cpu", detect=detect, detector=detector
+    )
     monkeypatch.setattr("pinxit.recipes.judge.judge.Judge.open", lambda name, device: half_sure)
     run("--judge-only", "--prompts", "12", "--out", str(out))
     report = json.loads(out.read_text(encoding="utf-8"))

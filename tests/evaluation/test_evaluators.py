@@ -18,11 +18,11 @@ from pinxit.evaluation.evaluators import (
     painter_scores,
     scores,
 )
-from pinxit.evaluation.geneval import Rules, judgeable
+from pinxit.evaluation.geneval import Rules, needs
 from pinxit.evaluation.questions import NEEDED, Exam, Question, judged_by, questions, true_picture, wrong_picture
-from pinxit.functional.boxes import Sight
+from pinxit.functional.boxes import Detections
 from pinxit.types import Prompt, Ranked
-from pinxit.world.demands import satisfied
+from pinxit.world.expectations import satisfied
 from pinxit.world.tasks import EXTRAS, TASKS
 from tests.evaluation.test_geneval import perfect
 
@@ -34,28 +34,30 @@ ASKED = questions(EXAM)
 
 
 class Oracle:
-    """A judge that recognises every picture of an exam, worn or not; with `credulous` it takes wrong ones for right."""
+    """A judge that recognises every picture of an exam, corrupted or not; with `credulous` it takes wrong ones for
+    right.
+    """
 
     def __init__(self, asked: Sequence[Question], exam: Exam, credulous: bool = False) -> None:
-        self.sights: dict[bytes, Sight] = {}
+        self.detected: dict[bytes, Detections] = {}
         for question in asked:
             wrong = wrong_picture(question, exam)
             if wrong is not None:
-                self.sights[wrong.tobytes()] = perfect(question.scene) if credulous else Sight(())
-            self.sights[true_picture(question).tobytes()] = perfect(question.scene)
+                self.detected[wrong.tobytes()] = perfect(question.scene) if credulous else Detections(())
+            self.detected[true_picture(question).tobytes()] = perfect(question.scene)
 
-    def __call__(self, pictures: Sequence[Picture]) -> list[Sight]:
-        known = np.stack([np.frombuffer(picture, np.uint8) for picture in self.sights]).astype(np.float32)
+    def __call__(self, pictures: Sequence[Picture]) -> list[Detections]:
+        known = np.stack([np.frombuffer(picture, np.uint8) for picture in self.detected]).astype(np.float32)
         apart = [np.abs(known - picture.reshape(1, -1)).mean(1) for picture in pictures]
-        sights = list(self.sights.values())
-        return [sights[int(far.argmin())] for far in apart]
+        detected = list(self.detected.values())
+        return [detected[int(far.argmin())] for far in apart]
 
 
 def test_an_exam_is_the_same_everywhere_and_a_longer_one_continues_it() -> None:
     assert questions(EXAM) == ASKED
     assert questions(Exam(prompts=40))[:18] == ASKED
     assert [one.task for one in ASKED[:6]] == list(TASKS) and len({one.seed for one in ASKED}) == 18
-    assert all(satisfied(one.scene, one.wanted) for one in ASKED)
+    assert all(satisfied(one.scene, one.expected) for one in ASKED)
     assert questions(Exam(prompts=6, seed=1))[0].prompt != ASKED[0].prompt
     chinese = questions(Exam(prompts=6, language="zh"))
     assert chinese[1].scene == ASKED[1].scene and any("一" <= c <= "鿿" for c in chinese[1].prompt)
@@ -67,10 +69,10 @@ def test_an_exam_asks_only_what_its_judge_can_tell() -> None:
     tasks = judged_by(some, "gallery")
     assert set(tasks) >= {*TASKS, "stack", "behind", "words"} and not set(tasks) & {"walking", "riding", "outfit"}
     asked = questions(Exam("gallery", prompts=10 * len(tasks), tasks=tasks))
-    assert {one.task for one in asked} == set(tasks) and all(judgeable(one.wanted, some) for one in asked)
+    assert {one.task for one in asked} == set(tasks) and all(needs(one.expected) <= some for one in asked)
     assert [one.task for one in questions(Exam("gallery", prompts=len(every)))] == list(every)
     assert judged_by(frozenset(sense for needed in NEEDED.values() for sense in needed), "gallery") == ()
-    left_out = {one.task for one in questions(Exam("gallery", prompts=220)) if not judgeable(one.wanted, some)}
+    left_out = {one.task for one in questions(Exam("gallery", prompts=220)) if not needs(one.expected) <= some}
     assert {"outfit", "shaped", "view", "light", "made of"} <= left_out <= set(every) - set(tasks)
 
 
@@ -131,7 +133,7 @@ def test_a_ranking_by_company_is_asked_again_for_fewer_candidates() -> None:
         return [Ranked(one, prompt.seed, k, float(k)) for k, one in enumerate(pictures)][::-1]
 
     ranked = [Ranked(np.full((8, 8, 3), k, np.uint8), 9, k, 16.0 - k) for k in range(16)]
-    judged = answer(ASKED[0], ranked, lambda pictures: [Sight(())] * len(pictures), Rules(), last_first)
+    judged = answer(ASKED[0], ranked, lambda pictures: [Detections(())] * len(pictures), Rules(), last_first)
     assert judged.chosen == (0, 3, 0) and asked == [1, 4]
 
 
@@ -151,10 +153,10 @@ def test_exact_pictures_score_full_marks() -> None:
 def test_a_judge_that_accepts_everything_is_seen() -> None:
     honest = dict(judge_scores(ASKED, EXAM, Oracle(ASKED, EXAM), Rules()))
     assert honest["true accepted/overall"] == 1.0 and honest["wrong rejected/overall"] == 1.0
-    assert honest["true accepted, worn/overall"] == 1.0 and honest["wrong rejected, worn/overall"] == 1.0
+    assert honest["true accepted, corrupted/overall"] == 1.0 and honest["wrong rejected, corrupted/overall"] == 1.0
     credulous = dict(judge_scores(ASKED, EXAM, Oracle(ASKED, EXAM, credulous=True), Rules()))
     assert credulous["true accepted/overall"] == 1.0 and credulous["wrong rejected/overall"] == 0.0
-    blind = dict(judge_scores(ASKED, EXAM, lambda pictures: [Sight(())] * len(pictures), Rules()))
+    blind = dict(judge_scores(ASKED, EXAM, lambda pictures: [Detections(())] * len(pictures), Rules()))
     assert blind["true accepted/overall"] == 0.0 and blind["wrong rejected/overall"] == 1.0
 
 
@@ -176,15 +178,15 @@ def test_any_of_n_counts_the_first_n_drawn() -> None:
 def test_the_judges_own_lines_show_pictures_whole_and_worn() -> None:
     shown: list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]] = []
 
-    def look(pictures: Sequence[Picture]) -> list[Sight]:
+    def detect(pictures: Sequence[Picture]) -> list[Detections]:
         shown.append(np.stack(pictures))
-        return [Sight(())] * len(pictures)
+        return [Detections(())] * len(pictures)
 
-    lines = {name.split("/")[0] for name, _ in judge_scores(ASKED, EXAM, look, Rules())}
-    assert lines == {"true accepted", "true accepted, worn", "wrong rejected", "wrong rejected, worn"}
-    whole, worn, wrong, wrong_worn = shown
+    lines = {name.split("/")[0] for name, _ in judge_scores(ASKED, EXAM, detect, Rules())}
+    assert lines == {"true accepted", "true accepted, corrupted", "wrong rejected", "wrong rejected, corrupted"}
+    whole, corrupted, wrong, wrong_corrupted = shown
     assert np.array_equal(whole, np.stack([true_picture(question) for question in ASKED]))
-    for clean, damaged in ((whole, worn), (wrong, wrong_worn)):
+    for clean, damaged in ((whole, corrupted), (wrong, wrong_corrupted)):
         apart = np.abs(clean.astype(float) - damaged).mean((1, 2, 3))
         assert clean.shape == damaged.shape and (apart > 0.1).all() and (apart < 30).all()
 

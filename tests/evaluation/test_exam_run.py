@@ -1,4 +1,4 @@
-"""A sitting that is interrupted goes on where it stopped, and nowhere else."""
+"""An invocation that is interrupted goes on where it stopped, and nowhere else."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from pinxit.errors import DataError, UsageError
 from pinxit.evaluation.evaluators import exact_pictures
-from pinxit.evaluation.exam_run import CHUNK, Sitting, sit
+from pinxit.evaluation.exam_run import CHUNK, ExamProgress, run_exam
 from pinxit.evaluation.geneval import Rules
 from pinxit.types import Ranked
 from tests.evaluation.test_evaluators import ASKED, EXAM, Oracle
@@ -29,26 +29,28 @@ def test_interrupted_and_resumed_equals_straight_through(tmp_path: Path) -> None
         painted.extend(seeds)
         return EXACT(prompts, seeds, candidates)
 
-    def attempt() -> Sitting:
-        return sit(ASKED, paint, 1, LOOK, Rules(), shown=10, part=part, identity={"painter": "x"})
+    def attempt() -> ExamProgress:
+        return run_exam(ASKED, paint, 1, LOOK, Rules(), shown=10, part=part, identity={"painter": "x"})
 
     with pytest.raises(KeyboardInterrupt):
         attempt()
     painted.append(-1)  # the power is back
     seen: list[int] = []
-    resumed = sit(ASKED, paint, 1, LOOK, Rules(), shown=10, part=part, identity={"painter": "x"}, watch=seen.append)
+    resumed = run_exam(
+        ASKED, paint, 1, LOOK, Rules(), shown=10, part=part, identity={"painter": "x"}, watch=seen.append
+    )
     assert painted == [*(q.seed for q in ASKED[:CHUNK]), -1, *(q.seed for q in ASKED[CHUNK:])]
     assert seen[0] == CHUNK and seen[-1] == len(ASKED)
-    straight = sit(ASKED, EXACT, 1, LOOK, Rules(), shown=10)
+    straight = run_exam(ASKED, EXACT, 1, LOOK, Rules(), shown=10)
     assert resumed.answers == straight.answers and len(resumed.pictures) == 10
     assert all(np.array_equal(a, b) for a, b in zip(resumed.pictures, straight.pictures, strict=True))
 
 
 def test_somebody_elses_half_exam_is_refused_and_so_is_a_damaged_one(tmp_path: Path) -> None:
     part = tmp_path / "part"
-    sit(ASKED[:8], EXACT, 1, LOOK, Rules(), part=part, identity={"painter": "x"})
+    run_exam(ASKED[:8], EXACT, 1, LOOK, Rules(), part=part, identity={"painter": "x"})
     with pytest.raises(UsageError, match="other settings"):
-        sit(ASKED, EXACT, 1, LOOK, Rules(), part=part, identity={"painter": "y"})
+        run_exam(ASKED, EXACT, 1, LOOK, Rules(), part=part, identity={"painter": "y"})
     part.write_text('{"answers": [', encoding="utf-8")
-    with pytest.raises(DataError, match="damaged"):
-        sit(ASKED, EXACT, 1, LOOK, Rules(), part=part, identity={"painter": "x"})
+    with pytest.raises(DataError, match=r"not readable JSON .*; remove it to start the exam again"):
+        run_exam(ASKED, EXACT, 1, LOOK, Rules(), part=part, identity={"painter": "x"})

@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 from pinxit.cli.eval import app
 from pinxit.errors import UsageError
 from pinxit.evaluation.evaluators import Answer
-from pinxit.evaluation.famous_exam import FamousExam, famous_lines, famous_questions, judge_on_famous
+from pinxit.evaluation.famous_exam import FamousExam, famous_questions, famous_scores, judge_on_famous
 from pinxit.evaluation.geneval import Rules
 from pinxit.evaluation.questions import true_picture
-from pinxit.functional.boxes import Sight
+from pinxit.functional.boxes import Detections
 from pinxit.models.detector import Detector, DetectorConfig
 from pinxit.recipes.dalle.presets import SamplingConfig
 from pinxit.recipes.judge.judge import config_for
@@ -36,7 +36,7 @@ def test_every_sentence_is_asked_for_every_seed_in_the_language_asked_for() -> N
     assert [one.seed for one in asked[:4]] == [5, 6, 7, 5]
     assert asked[0].prompt == "a clock in the shape of a green triangle" and asked[0].scene != asked[1].scene
     zh = famous_questions(FamousExam(seeds=1, language="zh"))
-    assert zh[0].prompt == "三角形绿色的钟" and zh[0].wanted == asked[0].wanted
+    assert zh[0].prompt == "三角形绿色的钟" and zh[0].expected == asked[0].expected
 
 
 def test_no_seeds_are_refused() -> None:
@@ -56,7 +56,7 @@ def test_the_shares_are_of_sentences_and_seeds() -> None:
         answered("a", 2, (False, False, False, True), (0, 2)),
         answered("b", 0, (False, False, False, False), (0, 3)),
     ]
-    lines = famous_lines(answers, 4)
+    lines = famous_scores(answers, 4)
     assert lines["a"] == pytest.approx({"best of 1": 1 / 3, "best of 4": 2 / 3, "any of 4": 1.0})
     assert lines["b"] == {"best of 1": 0.0, "best of 4": 0.0, "any of 4": 0.0}
     assert lines["overall"] == {"best of 1": 0.25, "best of 4": 0.5, "any of 4": 0.75}
@@ -65,7 +65,7 @@ def test_the_shares_are_of_sentences_and_seeds() -> None:
 
 def test_a_judge_that_sees_nothing_accepts_nothing() -> None:
     asked = famous_questions(FamousExam(seeds=1))[:3]
-    shares = judge_on_famous(asked, lambda pictures: [Sight((), None) for _ in pictures], Rules())
+    shares = judge_on_famous(asked, lambda pictures: [Detections((), None) for _ in pictures], Rules())
     assert shares == {"triangle-clock": 0.0, "pentagon-clock": 0.0, "square-pot": 0.0, "overall": 0.0}
 
 

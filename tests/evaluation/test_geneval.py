@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from pinxit.errors import UsageError
-from pinxit.evaluation.geneval import Rules, complaints, judgeable, overall
-from pinxit.functional.boxes import Box, Detection, Sight
-from pinxit.world.demands import Demand, Wanted, WantedRelation, demand
+from pinxit.evaluation.geneval import Rules, complaints, needs, overall
+from pinxit.functional.boxes import Box, Detection, Detections
 from pinxit.world.dice import Dice
+from pinxit.world.expectations import ExpectedObject, ExpectedRelation, ExpectedScene, demand
 from pinxit.world.neighbours import neighbours
 from pinxit.world.plan import meaning
 from pinxit.world.scene import Scene
@@ -22,77 +22,79 @@ from pinxit.world.world import World
 LEFT, RIGHT = (0.1, 0.4, 0.3, 0.6), (0.6, 0.4, 0.8, 0.6)
 
 
-def seen(*found: Detection, place: str | None = None) -> Sight:
-    return Sight(found, place)
+def seen(*found: Detection, place: str | None = None) -> Detections:
+    return Detections(found, place)
 
 
 def thing(name: str, box: Box = LEFT, score: float = 0.9, colour: str | None = None, **facts: Any) -> Detection:
     return Detection(name, box, score, colour, **facts)
 
 
-def side_by_side(one: Detection, other: Detection) -> Sight:
+def side_by_side(one: Detection, other: Detection) -> Detections:
     return seen(replace(one, box=LEFT), replace(other, box=RIGHT))
 
 
 def test_single_object() -> None:
-    wanted = Demand((Wanted("fox"),))
-    assert complaints(seen(thing("fox")), wanted) == []
-    assert complaints(seen(thing("cat")), wanted) == ["0 fox, not 1"]
-    assert complaints(seen(thing("fox", score=0.24)), wanted) == ["0 fox, not 1"]
-    assert complaints(seen(thing("fox"), thing("fox", RIGHT), thing("cat")), wanted) == []  # extras are not punished
+    expected = ExpectedScene((ExpectedObject("fox"),))
+    assert complaints(seen(thing("fox")), expected) == []
+    assert complaints(seen(thing("cat")), expected) == ["0 fox, not 1"]
+    assert complaints(seen(thing("fox", score=0.24)), expected) == ["0 fox, not 1"]
+    assert complaints(seen(thing("fox"), thing("fox", RIGHT), thing("cat")), expected) == []  # extras are not punished
 
 
 def test_two_objects() -> None:
-    wanted = Demand((Wanted("fox"), Wanted("cat")))
-    assert complaints(side_by_side(thing("fox"), thing("cat")), wanted) == []
-    assert complaints(side_by_side(thing("fox"), thing("fox")), wanted) == ["0 cat, not 1"]
+    expected = ExpectedScene((ExpectedObject("fox"), ExpectedObject("cat")))
+    assert complaints(side_by_side(thing("fox"), thing("cat")), expected) == []
+    assert complaints(side_by_side(thing("fox"), thing("fox")), expected) == ["0 cat, not 1"]
 
 
 @pytest.mark.parametrize(("there", "right"), [(2, False), (3, True), (4, False)])
 def test_counting_is_exact_for_that_name_alone(there: int, right: bool) -> None:
-    wanted = Demand((Wanted("fox", count=3, exactly=True),))
+    expected = ExpectedScene((ExpectedObject("fox", count=3, exactly=True),))
     foxes = [thing("fox", (i / 5, 0.0, i / 5 + 0.1, 0.1)) for i in range(there)]
-    assert (complaints(seen(*foxes), wanted) == []) is right
-    assert (complaints(seen(*foxes, thing("cat")), wanted) == []) is right
-    without = Demand((Wanted("fox", count=3),))
+    assert (complaints(seen(*foxes), expected) == []) is right
+    assert (complaints(seen(*foxes, thing("cat")), expected) == []) is right
+    without = ExpectedScene((ExpectedObject("fox", count=3),))
     assert (complaints(seen(*foxes), without) == []) is (there >= 3)
 
 
 def test_counting_may_ask_for_surer_detections() -> None:
-    wanted = Demand((Wanted("fox", count=1, exactly=True),))
-    sight = seen(thing("fox"), thing("fox", RIGHT, score=0.5))
-    assert complaints(sight, wanted, Rules(counting=0.9)) == []
-    assert complaints(sight, wanted, Rules(counting=0.3)) == ["2 fox, not 1"]
+    expected = ExpectedScene((ExpectedObject("fox", count=1, exactly=True),))
+    detections = seen(thing("fox"), thing("fox", RIGHT, score=0.5))
+    assert complaints(detections, expected, Rules(counting=0.9)) == []
+    assert complaints(detections, expected, Rules(counting=0.3)) == ["2 fox, not 1"]
 
 
 def test_every_counted_object_needs_the_colour() -> None:
-    wanted = Demand((Wanted("star", "green", 2, exactly=True),))
-    assert complaints(side_by_side(thing("star", colour="green"), thing("star", colour="green")), wanted) == []
-    assert complaints(side_by_side(thing("star", colour="green"), thing("star", colour="red")), wanted) == [
+    expected = ExpectedScene((ExpectedObject("star", "green", 2, exactly=True),))
+    assert complaints(side_by_side(thing("star", colour="green"), thing("star", colour="green")), expected) == []
+    assert complaints(side_by_side(thing("star", colour="green"), thing("star", colour="red")), expected) == [
         "star has colour red, not green"
     ]
 
 
 def test_only_the_surest_objects_are_examined() -> None:
-    wanted = Demand((Wanted("star", "green"),))
+    expected = ExpectedScene((ExpectedObject("star", "green"),))
     sure, unsure = thing("star", colour="red", score=0.9), thing("star", RIGHT, 0.8, "green")
-    assert complaints(seen(sure, unsure), wanted) != []
-    assert complaints(seen(replace(sure, score=0.7), unsure), wanted) == []
+    assert complaints(seen(sure, unsure), expected) != []
+    assert complaints(seen(replace(sure, score=0.7), unsure), expected) == []
 
 
 def test_colour_attribution() -> None:
-    wanted = Demand((Wanted("cube", "red"), Wanted("star", "blue")))
-    assert complaints(side_by_side(thing("cube", colour="red"), thing("star", colour="blue")), wanted) == []
+    expected = ExpectedScene((ExpectedObject("cube", "red"), ExpectedObject("star", "blue")))
+    assert complaints(side_by_side(thing("cube", colour="red"), thing("star", colour="blue")), expected) == []
     swapped = side_by_side(thing("cube", colour="blue"), thing("star", colour="red"))
-    assert len(complaints(swapped, wanted)) == 2
+    assert len(complaints(swapped, expected)) == 2
 
 
 def test_two_phrases_of_one_name_share_its_objects_in_either_way() -> None:
-    wanted = Demand((Wanted("cube", "red"), Wanted("cube", "blue")), (WantedRelation(0, "left of", 1),))
+    expected = ExpectedScene(
+        (ExpectedObject("cube", "red"), ExpectedObject("cube", "blue")), (ExpectedRelation(0, "left of", 1),)
+    )
     red, blue = thing("cube", colour="red", score=0.5), thing("cube", colour="blue", score=0.9)
-    assert complaints(side_by_side(red, blue), wanted) == []
-    assert complaints(side_by_side(blue, red), wanted) == ["cube is not left of the cube"]
-    assert complaints(seen(red), wanted) == ["1 cube, not 2"]
+    assert complaints(side_by_side(red, blue), expected) == []
+    assert complaints(side_by_side(blue, red), expected) == ["cube is not left of the cube"]
+    assert complaints(seen(red), expected) == ["1 cube, not 2"]
 
 
 @pytest.mark.parametrize(
@@ -109,42 +111,49 @@ def test_two_phrases_of_one_name_share_its_objects_in_either_way() -> None:
     ],
 )
 def test_position_follows_genevals_rule(box: Box, holds: set[str]) -> None:
-    sight = seen(thing("fox", box), thing("cat", RIGHT))
+    detections = seen(thing("fox", box), thing("cat", RIGHT))
     told = set()
     for name in ("left of", "right of", "above", "below"):
-        wanted = Demand((Wanted("fox"), Wanted("cat")), (WantedRelation(0, name, 1),))
-        if not complaints(sight, wanted):
+        expected = ExpectedScene((ExpectedObject("fox"), ExpectedObject("cat")), (ExpectedRelation(0, name, 1),))
+        if not complaints(detections, expected):
             told.add(name)
     assert told == holds
 
 
 def test_sizes_compare_or_stand_alone() -> None:
     small, big = thing("cube", (0.4, 0.2, 0.6, 0.4)), thing("star", (0.3, 0.4, 0.7, 0.8))
-    wanted = Demand((Wanted("cube", size="small"), Wanted("star", size="big")))
-    assert complaints(seen(small, big), wanted) == []
-    assert complaints(seen(replace(small, box=big.box), big), wanted) == ["big and small are alike"]
-    assert complaints(seen(small), Demand((Wanted("cube", size="small"),))) == []
-    assert complaints(seen(small), Demand((Wanted("cube", size="big"),))) == ["too small to be big"]
-    assert complaints(seen(replace(small, box=(0, 0, 1, 1))), Demand((Wanted("cube", size="small"),))) == [
-        "too large to be small"
-    ]
+    expected = ExpectedScene((ExpectedObject("cube", size="small"), ExpectedObject("star", size="big")))
+    assert complaints(seen(small, big), expected) == []
+    assert complaints(seen(replace(small, box=big.box), big), expected) == ["big and small are alike"]
+    assert complaints(seen(small), ExpectedScene((ExpectedObject("cube", size="small"),))) == []
+    assert complaints(seen(small), ExpectedScene((ExpectedObject("cube", size="big"),))) == ["too small to be big"]
+    assert complaints(
+        seen(replace(small, box=(0, 0, 1, 1))), ExpectedScene((ExpectedObject("cube", size="small"),))
+    ) == ["too large to be small"]
 
 
 def test_form_style_and_ground() -> None:
     clock = thing("clock", colour="green", form="triangle", style="pencil sketch")
-    assert complaints(seen(clock), Demand((Wanted("clock", "green", form="triangle"),), style="pencil sketch")) == []
-    assert complaints(seen(clock), Demand((Wanted("clock", form="star"),))) == ["clock has form triangle, not star"]
-    assert complaints(seen(clock, place="snow"), Demand((Wanted("clock"),), place="beach")) == [
+    assert (
+        complaints(
+            seen(clock), ExpectedScene((ExpectedObject("clock", "green", form="triangle"),), style="pencil sketch")
+        )
+        == []
+    )
+    assert complaints(seen(clock), ExpectedScene((ExpectedObject("clock", form="star"),))) == [
+        "clock has form triangle, not star"
+    ]
+    assert complaints(seen(clock, place="snow"), ExpectedScene((ExpectedObject("clock"),), place="beach")) == [
         "ground is snow, not beach"
     ]
 
 
 def test_a_pair_needs_both_halves() -> None:
-    wanted = Demand((Wanted("cat"),), lower_style="pencil sketch")
+    expected = ExpectedScene((ExpectedObject("cat"),), lower_style="pencil sketch")
     upper, lower = thing("cat", (0.3, 0.1, 0.5, 0.4)), thing("cat", (0.3, 0.6, 0.5, 0.9), style="pencil sketch")
-    assert complaints(seen(upper, lower), wanted) == []
-    assert complaints(seen(upper), wanted) == ["below: 0 cat, not 1"]
-    assert complaints(seen(upper, replace(lower, style=None)), wanted) == [
+    assert complaints(seen(upper, lower), expected) == []
+    assert complaints(seen(upper), expected) == ["below: 0 cat, not 1"]
+    assert complaints(seen(upper, replace(lower, style=None)), expected) == [
         "below: cat has style None, not pencil sketch"
     ]
 
@@ -159,143 +168,155 @@ def linked(one: Detection, other: Detection, name: str, sure: float = 0.9) -> tu
 
 
 @pytest.mark.parametrize(
-    ("wanted", "right", "wrong", "complaint"),
+    ("expected", "right", "wrong", "complaint"),
     [
         (
-            Demand((Wanted("sign", words="HELLO"),)),
+            ExpectedScene((ExpectedObject("sign", words="HELLO"),)),
             seen(replace(thing("sign"), words="HELLO")),
             seen(replace(thing("sign"), words="HELLQ")),
             "sign has words HELLQ, not HELLO",
         ),
-        (Demand((Wanted("sign", words="NO"),)), seen(thing("sign", words="NO")), seen(thing("sign")), "sign has words"),
         (
-            Demand((Wanted("fox", outfit=(("red", "hat"), ("blue", "scarf"))),)),
+            ExpectedScene((ExpectedObject("sign", words="NO"),)),
+            seen(thing("sign", words="NO")),
+            seen(thing("sign")),
+            "sign has words",
+        ),
+        (
+            ExpectedScene((ExpectedObject("fox", outfit=(("red", "hat"), ("blue", "scarf"))),)),
             seen(replace(thing("fox"), outfit=(("blue", "scarf"), ("red", "hat"), ("green", "boots")))),
             seen(replace(thing("fox"), outfit=(("red", "scarf"), ("red", "hat")))),
             "fox wears a red scarf, not a blue one",
         ),
         (
-            Demand((Wanted("radish", outfit=(("", "tutu"),)),)),
+            ExpectedScene((ExpectedObject("radish", outfit=(("", "tutu"),)),)),
             seen(replace(thing("radish"), outfit=(("purple", "tutu"),))),
             seen(replace(thing("radish"), outfit=(("purple", "hat"),))),
             "radish wears no tutu",
         ),
         (
-            Demand((Wanted("snail", material="harp"),)),
+            ExpectedScene((ExpectedObject("snail", material="harp"),)),
             seen(thing("snail", material="harp")),
             seen(thing("snail", material="book")),
             "snail has material book, not harp",
         ),
         (
-            Demand((Wanted("armchair", form="avocado"),)),
+            ExpectedScene((ExpectedObject("armchair", form="avocado"),)),
             seen(thing("armchair", form="avocado")),
             seen(thing("armchair", form="circle"), thing("avocado", RIGHT)),
             "armchair has form circle, not avocado",
         ),
         (
-            Demand((Wanted("fox"),), view="fisheye"),
+            ExpectedScene((ExpectedObject("fox"),), view="fisheye"),
             replace(seen(thing("fox")), view="fisheye"),
             replace(seen(thing("fox")), view="close-up"),
             "view is close-up, not fisheye",
         ),
         (  # on a plain ground only the size tells
-            Demand((Wanted("fox"),), view="from afar"),
+            ExpectedScene((ExpectedObject("fox"),), view="from afar"),
             seen(thing("fox", FAR)),
             seen(thing("fox", NEAR)),
             "view is None, not from afar",
         ),
         (
-            Demand((Wanted("fox"),), view="close-up"),
+            ExpectedScene((ExpectedObject("fox"),), view="close-up"),
             seen(thing("fox", NEAR)),
             seen(thing("fox", FAR)),
             "view is None, not close-up",
         ),
         (
-            Demand((Wanted("fox"),), view="from afar"),
+            ExpectedScene((ExpectedObject("fox"),), view="from afar"),
             replace(seen(thing("fox", NEAR)), view="from afar"),
             replace(seen(thing("fox", FAR)), view="upside down"),
             "view is upside down, not from afar",
         ),
         (
-            Demand((Wanted("fox"),), light="rain"),
+            ExpectedScene((ExpectedObject("fox"),), light="rain"),
             replace(seen(thing("fox")), light="rain"),
             replace(seen(thing("fox")), light="snowfall"),
             "light is snowfall, not rain",
         ),
         (
-            Demand((Wanted("fox"), Wanted("horse")), (WantedRelation(0, "riding", 1),), style="neon"),
+            ExpectedScene(
+                (ExpectedObject("fox"), ExpectedObject("horse")), (ExpectedRelation(0, "riding", 1),), style="neon"
+            ),
             seen(*linked(thing("fox", RIDER, style="neon"), thing("horse", MOUNT, style="neon"), "riding")),
             seen(*linked(thing("fox", RIDER, style="neon"), thing("horse", MOUNT), "riding")),
             "horse has style None, not neon",
         ),
         (  # above and overlapping, but on the ground behind it
-            Demand((Wanted("fox"), Wanted("horse")), (WantedRelation(0, "riding", 1),)),
+            ExpectedScene((ExpectedObject("fox"), ExpectedObject("horse")), (ExpectedRelation(0, "riding", 1),)),
             seen(*linked(thing("fox", RIDER), thing("horse", MOUNT), "riding", 0.6)),
             seen(*linked(thing("fox", RIDER), thing("horse", MOUNT), "behind")),
             "fox is not riding the horse",
         ),
         (  # overlap is the same both ways round
-            Demand((Wanted("fox"), Wanted("horse")), (WantedRelation(0, "behind", 1),)),
+            ExpectedScene((ExpectedObject("fox"), ExpectedObject("horse")), (ExpectedRelation(0, "behind", 1),)),
             seen(*linked(thing("fox", RIDER), thing("horse", MOUNT), "behind")),
             seen(*linked(thing("horse", MOUNT), thing("fox", RIDER), "behind")),
             "fox is not behind the horse",
         ),
         (
-            Demand((Wanted("fox"), Wanted("dog")), (WantedRelation(0, "walking", 1),)),
+            ExpectedScene((ExpectedObject("fox"), ExpectedObject("dog")), (ExpectedRelation(0, "walking", 1),)),
             seen(*linked(thing("fox", LEFT), thing("dog", RIGHT), "walking")),
             seen(thing("fox", LEFT), thing("dog", RIGHT)),
             "fox is not walking the dog",
         ),
         (  # a leash, but one of them in the air
-            Demand((Wanted("fox"), Wanted("dog")), (WantedRelation(0, "walking", 1),)),
+            ExpectedScene((ExpectedObject("fox"), ExpectedObject("dog")), (ExpectedRelation(0, "walking", 1),)),
             seen(*linked(thing("fox", LEFT), thing("dog", RIGHT), "walking")),
             seen(*linked(thing("fox", LEFT), thing("dog", (0.6, 0.1, 0.8, 0.3)), "walking")),
             "fox is not walking the dog",
         ),
         (
-            Demand((Wanted("fox"), Wanted("cup of tea")), (WantedRelation(0, "drinking", 1),)),
+            ExpectedScene((ExpectedObject("fox"), ExpectedObject("cup of tea")), (ExpectedRelation(0, "drinking", 1),)),
             seen(*linked(thing("fox", (0.1, 0.1, 0.6, 0.9)), thing("cup of tea", (0.5, 0.4, 0.7, 0.6)), "drinking")),
             seen(*linked(thing("fox", (0.1, 0.1, 0.6, 0.9)), thing("cup of tea", (0.5, 0.4, 0.7, 0.6)), "making")),
             "fox is not drinking the cup of tea",
         ),
         (
-            Demand((Wanted("fox"), Wanted("cup of tea")), (WantedRelation(0, "making", 1),)),
+            ExpectedScene((ExpectedObject("fox"), ExpectedObject("cup of tea")), (ExpectedRelation(0, "making", 1),)),
             seen(*linked(thing("fox", (0.1, 0.1, 0.6, 0.9)), thing("cup of tea", (0.5, 0.7, 0.7, 0.9)), "making")),
             seen(*linked(thing("fox", (0.1, 0.1, 0.6, 0.9)), thing("cup of tea", (0.5, 0.7, 0.7, 0.9)), "making", 0.4)),
             "fox is not making the cup of tea",
         ),
     ],
 )
-def test_every_fact_of_the_gallery(wanted: Demand, right: Sight, wrong: Sight, complaint: str) -> None:
-    assert complaints(replace(right, senses=EVERYTHING), wanted) == []
-    (told,) = complaints(replace(wrong, senses=EVERYTHING), wanted)
+def test_every_fact_of_the_gallery(
+    expected: ExpectedScene, right: Detections, wrong: Detections, complaint: str
+) -> None:
+    assert complaints(replace(right, attributes=EVERYTHING), expected) == []
+    (told,) = complaints(replace(wrong, attributes=EVERYTHING), expected)
     assert told.startswith(complaint)
 
 
 def test_who_tells_no_links_judges_riding_and_behind_by_boxes_alone() -> None:
     for name in ("riding", "behind"):
-        wanted = Demand((Wanted("fox"), Wanted("horse")), (WantedRelation(0, name, 1),))
-        sight = seen(thing("fox", RIDER), thing("horse", MOUNT))
-        assert complaints(sight, wanted) == [] and complaints(replace(sight, senses=EVERYTHING), wanted) != []
+        expected = ExpectedScene((ExpectedObject("fox"), ExpectedObject("horse")), (ExpectedRelation(0, name, 1),))
+        detections = seen(thing("fox", RIDER), thing("horse", MOUNT))
+        assert (
+            complaints(detections, expected) == []
+            and complaints(replace(detections, attributes=EVERYTHING), expected) != []
+        )
 
 
 @pytest.mark.parametrize(
-    ("wanted", "needed"),
+    ("expected", "needed"),
     [
-        (Demand((Wanted("sign", words="HELLO"),)), "words"),
-        (Demand((Wanted("fox", outfit=(("red", "hat"),)),)), "outfit"),
-        (Demand((Wanted("snail", material="harp"),)), "material"),
-        (Demand((Wanted("armchair", form="avocado"),)), "shape"),
-        (Demand((Wanted("fox"),), view="fisheye"), "view"),
-        (Demand((Wanted("fox"),), light="rain"), "light"),
-        (Demand((Wanted("fox"), Wanted("dog")), (WantedRelation(0, "walking", 1),)), "link"),
+        (ExpectedScene((ExpectedObject("sign", words="HELLO"),)), "words"),
+        (ExpectedScene((ExpectedObject("fox", outfit=(("red", "hat"),)),)), "outfit"),
+        (ExpectedScene((ExpectedObject("snail", material="harp"),)), "material"),
+        (ExpectedScene((ExpectedObject("armchair", form="avocado"),)), "shape"),
+        (ExpectedScene((ExpectedObject("fox"),), view="fisheye"), "view"),
+        (ExpectedScene((ExpectedObject("fox"),), light="rain"), "light"),
+        (ExpectedScene((ExpectedObject("fox"), ExpectedObject("dog")), (ExpectedRelation(0, "walking", 1),)), "link"),
     ],
 )
-def test_what_cannot_be_seen_is_not_judged_as_if_it_were(wanted: Demand, needed: str) -> None:
-    assert not judgeable(wanted) and not judgeable(wanted, EVERYTHING - {needed}) and judgeable(wanted, EVERYTHING)
-    sight = seen(thing("sign"), thing("fox"), thing("snail"), thing("armchair"), thing("dog"))
+def test_what_cannot_be_seen_is_not_judged_as_if_it_were(expected: ExpectedScene, needed: str) -> None:
+    assert needed in needs(expected) <= EVERYTHING
+    detections = seen(thing("sign"), thing("fox"), thing("snail"), thing("armchair"), thing("dog"))
     with pytest.raises(UsageError, match=f"tells no {needed}"):
-        complaints(replace(sight, senses=EVERYTHING - {needed}), wanted)
+        complaints(replace(detections, attributes=EVERYTHING - {needed}), expected)
 
 
 def test_overall_is_the_mean_over_tasks_not_over_pictures() -> None:
@@ -306,7 +327,7 @@ def test_overall_is_the_mean_over_tasks_not_over_pictures() -> None:
         overall({task: right for task, right in scores.items() if task != "position"})
 
 
-def perfect(scene: Scene) -> Sight:
+def perfect(scene: Scene) -> Detections:
     """What a judge that never errs would see."""
     copies = [(0.0, scene.style)] + ([(0.5, scene.lower_style)] if scene.lower_style else [])
     found: list[Detection] = []
@@ -327,7 +348,7 @@ def perfect(scene: Scene) -> Sight:
                 tuple((r.name, 1.0) for r in scene.relations if r.object == index),
             )
             found.append(one)
-    return Sight(tuple(found), scene.place, scene.view, scene.light, EVERYTHING)
+    return Detections(tuple(found), scene.place, scene.view, scene.light, EVERYTHING)
 
 
 @pytest.mark.parametrize(("preset", "count"), [("small", 250), ("gallery", 600)])

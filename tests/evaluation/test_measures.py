@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from pinxit.evaluation.measures import Instruments, Truth, accepted, contrast, saturated
+from pinxit.evaluation.measures import Instruments, Truth, accepted, contrast, psnr, saturated
 from pinxit.evaluation.questions import true_picture
 from pinxit.evaluation.report import interval
-from pinxit.functional.boxes import Sight
+from pinxit.functional.boxes import Detections
 from pinxit.types import Ranked
 from pinxit.world.tasks import TASKS
 from tests.evaluation.test_evaluators import ASKED, EXAM, Oracle
@@ -44,6 +44,12 @@ INSTRUMENTS = Instruments(
     coarse,
     lambda prompt, picture: len(prompt) / 100,
 )
+
+
+def test_psnr_is_that_of_the_mean_squared_error() -> None:
+    black, grey = np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 51, np.uint8)
+    assert psnr(black, grey) == psnr(grey, black) == pytest.approx(-10 * np.log10(0.04))
+    assert psnr(grey, grey) == np.inf
 
 
 def test_saturated_counts_both_ends_of_every_colour() -> None:
@@ -85,7 +91,7 @@ def test_worse_pictures_measure_worse() -> None:
 def test_the_judges_share_is_the_mean_over_tasks_where_all_were_asked() -> None:
     pictures = [true_picture(one) for one in ASKED]
     some = ASKED[:13]  # the first task twice
-    blind_to_the_first = [Sight(()), *INSTRUMENTS.look(pictures[1:13])]
+    blind_to_the_first = [Detections(()), *INSTRUMENTS.detect(pictures[1:13])]
     share, tasks = accepted(some, pictures[:13], lambda shown: blind_to_the_first)
     assert tasks[some[0].task] == 0.5 and share == pytest.approx((5 + 0.5) / 6)
     share, tasks = accepted(some[:4], pictures[:4], lambda shown: blind_to_the_first[:4])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from pinxit.evaluation.report import cells, column_names, interval, intervals, lines, marked
+from pinxit.evaluation.report import cells, column_names, interval, intervals, marked, score_table
 from pinxit.world.tasks import TASKS
 
 
 def test_lines_and_columns_stand_in_genevals_order() -> None:
-    table = lines(
+    table = score_table(
         [("best of 4/sketch", 0.25), ("best of 4/counting", 0.5), ("best of 4/overall", 0.75), ("judge: x/counting", 1)]
     )
     assert table == {"best of 4": {"sketch": 0.25, "counting": 0.5, "overall": 0.75}, "judge: x": {"counting": 1}}

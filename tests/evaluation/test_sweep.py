@@ -13,7 +13,7 @@ import pytest
 from pinxit.errors import UsageError
 from pinxit.evaluation.measures import Truth
 from pinxit.evaluation.questions import Question, true_picture
-from pinxit.evaluation.sweep import SHOWN, Studio, Tried, Watch, as_row, sweep
+from pinxit.evaluation.sweep import SHOWN, SweepPainter, Trial, Watch, as_row, sweep
 from pinxit.evaluation.sweep_report import cells, plot_of, sheet_of
 from pinxit.evaluation.variations import Settings, combinations
 from pinxit.types import Ranked
@@ -48,16 +48,16 @@ class Stand:
         return found
 
 
-def without_time(tried: Sequence[Tried]) -> list[Tried]:
+def without_time(tried: Sequence[Trial]) -> list[Trial]:
     return [replace(one, seconds=0.0) for one in tried]
 
 
 @pytest.fixture(scope="module")
-def whole() -> list[Tried]:
-    return sweep(ASKED, PLANNED, Studio(Stand(), {}), TRUTH)
+def whole() -> list[Trial]:
+    return sweep(ASKED, PLANNED, SweepPainter(Stand(), {}), TRUTH)
 
 
-def test_every_combination_is_tried_in_order(whole: list[Tried]) -> None:
+def test_every_combination_is_tried_in_order(whole: list[Trial]) -> None:
     assert [one.settings for one in whole] == PLANNED
     assert whole[0].measures.distance == 0.0 and whole[0].measures.judge == 1.0
     shares = [one.measures.saturated for one in whole[::2]]
@@ -66,12 +66,18 @@ def test_every_combination_is_tried_in_order(whole: list[Tried]) -> None:
     assert all(len(one.pictures) == SHOWN and one.seconds > 0 and one.evaluations is None for one in whole)
 
 
-def test_interrupted_and_resumed_equals_straight_through(whole: list[Tried], tmp_path: Path) -> None:
+def test_interrupted_and_resumed_equals_straight_through(whole: list[Trial], tmp_path: Path) -> None:
     part, stand, again, seen = tmp_path / "out.json.part", Stand(stop_after=2), Stand(), []
     with pytest.raises(KeyboardInterrupt):
-        sweep(ASKED, PLANNED, Studio(stand, {}), TRUTH, part=part, identity={"painter": "x"})
+        sweep(ASKED, PLANNED, SweepPainter(stand, {}), TRUTH, part=part, identity={"painter": "x"})
     resumed = sweep(
-        ASKED, PLANNED, Studio(again, {}), TRUTH, part=part, identity={"painter": "x"}, watch=lambda n: seen.append(n)
+        ASKED,
+        PLANNED,
+        SweepPainter(again, {}),
+        TRUTH,
+        part=part,
+        identity={"painter": "x"},
+        watch=lambda n: seen.append(n),
     )
     assert stand.calls == PLANNED[:2] and again.calls == PLANNED[2:]
     assert seen == [1, 2, 2.5, 3, 3.5, 4, 4.5, 5, 5.5, 6]
@@ -82,11 +88,11 @@ def test_interrupted_and_resumed_equals_straight_through(whole: list[Tried], tmp
 
 def test_what_is_kept_serves_a_longer_sweep_but_nobody_elses(tmp_path: Path) -> None:
     part, stand = tmp_path / "part", Stand()
-    sweep(ASKED, PLANNED[:2], Studio(Stand(), {}), TRUTH, part=part, identity={"painter": "x"})
-    sweep(ASKED, PLANNED[::-1][3:], Studio(stand, {}), TRUTH, part=part, identity={"painter": "x"})
+    sweep(ASKED, PLANNED[:2], SweepPainter(Stand(), {}), TRUTH, part=part, identity={"painter": "x"})
+    sweep(ASKED, PLANNED[::-1][3:], SweepPainter(stand, {}), TRUTH, part=part, identity={"painter": "x"})
     assert stand.calls == [PLANNED[2]]
     with pytest.raises(UsageError, match="other settings"):
-        sweep(ASKED, PLANNED, Studio(stand, {}), TRUTH, part=part, identity={"painter": "y"})
+        sweep(ASKED, PLANNED, SweepPainter(stand, {}), TRUTH, part=part, identity={"painter": "y"})
 
 
 def test_small_pictures_are_painted_once_and_enlarged_for_every_setting() -> None:
@@ -97,10 +103,10 @@ def test_small_pictures_are_painted_once_and_enlarged_for_every_setting() -> Non
         return replace(one, picture=one.picture.repeat(2, 0).repeat(2, 1), score=settings["noise"])
 
     own = {"sampler": "heun", "steps": 5, "upsampler_sampler": "ddim", "upsampler_steps": 3}
-    studio = Studio(stand, own, enlarge, frozenset({"noise", "upsampler_steps"}))
+    painter = SweepPainter(stand, own, enlarge, frozenset({"noise", "upsampler_steps"}))
     planned = combinations({"gain": [1, 2], "noise": [0.1, 0.2]}, {"upsampler_steps": 7})
     seen: list[float] = []
-    found = sweep(ASKED, planned, studio, Truth(ASKED, 128, INSTRUMENTS), watch=seen.append)
+    found = sweep(ASKED, planned, painter, Truth(ASKED, 128, INSTRUMENTS), watch=seen.append)
     assert stand.calls == [{"gain": 1}, {"gain": 2}]
     assert len(enlarged) == 4 * len(ASKED) and all(asked == drawn for asked, drawn, _ in enlarged)
     assert [one.measures.alignment for one in found] == pytest.approx([0.1, 0.2, 0.1, 0.2])
@@ -110,11 +116,11 @@ def test_small_pictures_are_painted_once_and_enlarged_for_every_setting() -> Non
 
 
 def test_a_spacing_of_its_own_leaves_the_steps_unknown() -> None:
-    studio = Studio(Stand(), {"sampler": "ddim", "steps": 5, "spacing": ""})
-    assert studio.costs({}) == (5, None) and studio.costs({"spacing": "smart50"}) == (None, None)
+    painter = SweepPainter(Stand(), {"sampler": "ddim", "steps": 5, "spacing": ""})
+    assert painter.costs({}) == (5, None) and painter.costs({"spacing": "smart50"}) == (None, None)
 
 
-def test_the_table_has_a_row_a_combination_and_one_of_true_renders(whole: list[Tried]) -> None:
+def test_the_table_has_a_row_a_combination_and_one_of_true_renders(whole: list[Trial]) -> None:
     headings, rows = cells(whole, TRUTH.itself(), list(VARIED))
     assert (
         headings[:3] == ["gain", "shift", "judge"] and len(rows) == 7 and {len(row) for row in rows} == {len(headings)}
@@ -125,13 +131,13 @@ def test_the_table_has_a_row_a_combination_and_one_of_true_renders(whole: list[T
     assert cells([both], TRUTH.itself(), list(VARIED))[1][0][-2] == "25 + 10"
 
 
-def test_a_row_is_ready_for_json_and_flat(whole: list[Tried]) -> None:
+def test_a_row_is_ready_for_json_and_flat(whole: list[Trial]) -> None:
     row = as_row(whole[1])
     assert row["settings"] == {"gain": 1, "shift": 30} and "pictures" not in row
     assert {"judge", "interval", "alignment", "distance", "saturated", "sharpness", "seconds"} <= row.keys()
 
 
-def test_the_plot_shows_every_line_whatever_is_varied(whole: list[Tried]) -> None:
+def test_the_plot_shows_every_line_whatever_is_varied(whole: list[Trial]) -> None:
     plots = [plot_of("t", whole, TRUTH.itself(), VARIED)]
     words = [replace(one, settings={"gain": "abcdef"[one.settings["gain"]], "shift": 0}) for one in whole[::2]]
     plots.append(plot_of("t", words, TRUTH.itself(), {"gain": ["b", "c", "e"]}))
@@ -142,6 +148,6 @@ def test_the_plot_shows_every_line_whatever_is_varied(whole: list[Tried]) -> Non
     assert plots[0].shape[0] > plots[1].shape[0], "only several lines need a legend"
 
 
-def test_the_sheet_has_a_row_a_combination(whole: list[Tried]) -> None:
+def test_the_sheet_has_a_row_a_combination(whole: list[Trial]) -> None:
     full, two = (sheet_of(some, list(VARIED), ASKED) for some in (whole, whole[:2]))
     assert full.shape[1] == two.shape[1] and full.shape[0] - two.shape[0] == 4 * (3 * 64 + 12)

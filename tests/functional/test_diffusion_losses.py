@@ -10,20 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pinxit.functional.diffusion import Prediction, betas, eps_from_x0, log_snr_of_sigma, q_sample, v_from
+from pinxit.functional.diffusion import Prediction, betas, log_snr_of_sigma, q_sample, v_from
 from pinxit.functional.diffusion_losses import (
-    Preconditioning,
+    as_v,
     gaussian_kl,
     learned_range_loss,
-    min_snr,
     pixel_log_likelihood,
-    sigmoid,
     squared_error,
-    truncated_snr,
     variational_bound,
     weight_for,
 )
 from pinxit.functional.posterior import Steps
+from tests.functional.helpers import eps_from_x0
 
 quick = settings(max_examples=40, deadline=None)
 
@@ -34,20 +32,17 @@ def normal(seed: int, count: int = 3) -> Tensor:
 
 def test_squared_error_by_hand() -> None:
     told = torch.tensor([[1.0, 3.0], [0.0, 0.0]])[:, :, None, None]
-    wanted = torch.tensor([[0.0, 1.0], [0.0, 2.0]])[:, :, None, None]
-    assert squared_error(told, wanted).tolist() == [2.5, 2.0]
-    assert squared_error(told, wanted, torch.tensor([2.0, 0.5], dtype=torch.float64)).tolist() == [5.0, 1.0]
+    expected = torch.tensor([[0.0, 1.0], [0.0, 2.0]])[:, :, None, None]
+    assert squared_error(told, expected).tolist() == [2.5, 2.0]
+    assert squared_error(told, expected, torch.tensor([2.0, 0.5], dtype=torch.float64)).tolist() == [5.0, 1.0]
 
 
 def test_weights_by_hand() -> None:
-    log_snr = torch.tensor([0.1, 1.0, 50.0], dtype=torch.float64).log()
-    assert min_snr(log_snr).tolist() == pytest.approx([0.1, 1, 5])
-    assert weight_for("eps", min_snr(log_snr), log_snr).tolist() == pytest.approx([1, 1, 0.1])
-    assert weight_for("v", min_snr(log_snr), log_snr).tolist() == pytest.approx([0.1 / 1.1, 1 / 2, 5 / 51])
-    assert truncated_snr(log_snr).tolist() == pytest.approx([1, 1, 50])
-    bias = math.log(2)  # the eps loss weighs sigmoid(b - log-SNR) = 2 / (2 + SNR)
-    assert weight_for("eps", sigmoid(log_snr, bias), log_snr).tolist() == pytest.approx([2 / 2.1, 2 / 3, 2 / 52])
-    assert weight_for("v", log_snr.exp() + 1, log_snr).tolist() == pytest.approx([1, 1, 1])
+    log_snr = torch.tensor([0.1, 1.0, 500.0], dtype=torch.float64).log()
+    assert as_v(log_snr).tolist() == pytest.approx([1.1, 2, 400])
+    assert weight_for("x0", as_v(log_snr), log_snr).tolist() == pytest.approx([1.1, 2, 400])
+    assert weight_for("eps", as_v(log_snr), log_snr).tolist() == pytest.approx([11, 2, 400 / 500])
+    assert weight_for("v", as_v(log_snr), log_snr).tolist() == pytest.approx([1, 1, 400 / 501])
 
 
 @quick
@@ -63,17 +58,17 @@ def test_one_error_weighs_the_same_whatever_is_predicted(levels: list[float]) ->
         "eps": (told_noise, noise),
         "v": (v_from(told, told_noise, sigma_B), v_from(x0, noise, sigma_B)),
     }
-    losses = [squared_error(*pair, weight_for(kind, min_snr(log_snr_B), log_snr_B)) for kind, pair in pairs.items()]
+    losses = [squared_error(*pair, weight_for(kind, as_v(log_snr_B), log_snr_B)) for kind, pair in pairs.items()]
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(losses[2], losses[0], rtol=1e-4, atol=1e-6)
 
 
 def test_kl_equals_torchs() -> None:
     m1, l1, m2, l2 = (normal(seed) for seed in range(4))
-    wanted = torch.distributions.kl_divergence(
+    expected = torch.distributions.kl_divergence(
         torch.distributions.Normal(m1, (l1 / 2).exp()), torch.distributions.Normal(m2, (l2 / 2).exp())
     )
-    torch.testing.assert_close(gaussian_kl(m1, l1, m2, l2), wanted)
+    torch.testing.assert_close(gaussian_kl(m1, l1, m2, l2), expected)
 
 
 @pytest.mark.parametrize("log_variance", [-14.0, -6.0, 0.0, 3.0])
@@ -144,34 +139,3 @@ def test_the_bound_teaches_the_variance_and_the_square_the_mean() -> None:
     half = torch.autograd.grad(bound.sum(), fraction)[0] * T / 1000
     torch.testing.assert_close(taught[1], half)
     assert taught[1].abs().max() > 0
-
-
-def test_edm_scales_everything_to_unit_variance() -> None:
-    edm = Preconditioning(sigma_data=0.5)
-    sigma_B = torch.tensor([0.002, 0.3, 80.0], dtype=torch.float64)
-    data, noise = 0.5**2, sigma_B**2
-    torch.testing.assert_close(edm.c_in(sigma_B) ** 2 * (data + noise), torch.ones_like(sigma_B))
-    # What F is asked for, (x0 - c_skip x) / c_out, has unit variance, and c_skip is the best guess.
-    skip, out = edm.c_skip(sigma_B), edm.c_out(sigma_B)
-    torch.testing.assert_close(((1 - skip) ** 2 * data + skip**2 * noise) / out**2, torch.ones_like(sigma_B))
-    torch.testing.assert_close(skip, data / (data + noise))
-    torch.testing.assert_close(edm.weight(sigma_B) * out**2, torch.ones_like(sigma_B))
-    assert edm.c_noise(sigma_B).tolist() == pytest.approx([math.log(s) / 4 for s in (0.002, 0.3, 80.0)])
-
-
-def test_edm_preconditioning_equals_diffusers() -> None:
-    diffusers = pytest.importorskip("diffusers")
-    theirs = diffusers.EDMEulerScheduler(sigma_data=0.7, prediction_type="epsilon")
-    edm, x, told = Preconditioning(0.7), normal(0, 1).float(), normal(1, 1).float()
-    for value in (0.01, 1.0, 70.0):
-        sigma_B = torch.tensor([value], dtype=torch.float64)
-        found = edm.c_skip(sigma_B).float() * x + edm.c_out(sigma_B).float() * told
-        torch.testing.assert_close(found, theirs.precondition_outputs(x, told, torch.tensor(value)))
-        torch.testing.assert_close(edm.c_in(sigma_B).float() * x, theirs.precondition_inputs(x, torch.tensor(value)))
-
-
-def test_edm_trains_on_log_normal_noise() -> None:
-    draws = torch.randn(100_000, generator=torch.Generator().manual_seed(0))
-    found = Preconditioning().sigma(draws).log()
-    assert found.mean().item() == pytest.approx(-1.2, abs=0.02)
-    assert found.std().item() == pytest.approx(1.2, abs=0.02)

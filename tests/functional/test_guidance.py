@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pinxit.errors import UsageError
-from pinxit.functional.diffusion import eps_from_x0, q_sample, target, x0_from
+from pinxit.functional.diffusion import q_sample, target, x0_from
 from pinxit.functional.guidance import (
     Thresholding,
     dynamic_threshold,
     guide,
-    rescale,
     row_quantile,
     static_threshold,
     threshold,
 )
+from tests.functional.helpers import eps_from_x0
 
 quick = settings(max_examples=60, deadline=None)
 seeds = st.integers(0, 2**32 - 1)
@@ -65,8 +65,10 @@ def test_guiding_noise_or_v_is_guiding_pictures(kind: str) -> None:
 @given(seeds, st.floats(0, 1))
 def test_quantiles_equal_torchs(seed: int, q: float) -> None:
     x = pictures(seed)
-    wanted = torch.quantile(x.flatten(1).double(), q, dim=1)  # in single precision it misplaces them between two values
-    torch.testing.assert_close(row_quantile(x, q).flatten().double(), wanted, atol=1e-6, rtol=1e-5)
+    expected = torch.quantile(
+        x.flatten(1).double(), q, dim=1
+    )  # in single precision it misplaces them between two values
+    torch.testing.assert_close(row_quantile(x, q).flatten().double(), expected, atol=1e-6, rtol=1e-5)
 
 
 @quick
@@ -104,18 +106,18 @@ def test_a_bound_of_one_makes_it_static(seed: int, percentile: float, scale: flo
 def test_every_kind_of_thresholding_by_hand(shape: tuple[int, ...]) -> None:
     """Of vectors as of pictures: each row by itself, its own largest value being what dynamic divides by."""
     x0 = torch.tensor([[3.0, -7.0, 0.5, 1.0], [-0.5, 0.25, 0.0, 0.125]]).view(shape)
-    wanted = {
+    expected = {
         Thresholding("none"): x0,
         Thresholding(): torch.tensor([[1.0, -1.0, 0.5, 1.0], [-0.5, 0.25, 0.0, 0.125]]),
         Thresholding("clip", 5.0): torch.tensor([[3.0, -5.0, 0.5, 1.0], [-0.5, 0.25, 0.0, 0.125]]),
         Thresholding("dynamic", percentile=1.0): torch.tensor(
             [[3 / 7, -1.0, 0.5 / 7, 1 / 7], [-0.5, 0.25, 0.0, 0.125]]
         ),
-        Thresholding("dynamic", percentile=1.0, most=2.0): torch.tensor(
+        Thresholding("dynamic", percentile=1.0, max_threshold=2.0): torch.tensor(
             [[1.0, -1, 0.25, 0.5], [-0.5, 0.25, 0.0, 0.125]]
         ),
     }
-    for about, values in wanted.items():
+    for about, values in expected.items():
         torch.testing.assert_close(threshold(x0, about), values.view(shape), atol=0, rtol=1e-6)
 
 
@@ -125,7 +127,7 @@ def test_every_kind_of_thresholding_by_hand(shape: tuple[int, ...]) -> None:
         ({"kind": "soft"}, "no thresholding 'soft'; choose from none, clip, dynamic"),
         ({"limit": 0.0}, "must be above 0 and finite, not 0"),
         ({"kind": "dynamic", "percentile": 1.5}, "percentile=1.5 must be above 0 and at most 1"),
-        ({"kind": "dynamic", "most": 0.5}, "most=0.5 at least 1"),
+        ({"kind": "dynamic", "max_threshold": 0.5}, "max_threshold=0.5 at least 1"),
     ],
 )
 def test_thresholding_that_cannot_be_is_refused(about: dict[str, Any], told: str) -> None:
@@ -133,40 +135,20 @@ def test_thresholding_that_cannot_be_is_refused(about: dict[str, Any], told: str
         Thresholding(**about)
 
 
-@pytest.mark.parametrize(("percentile", "most"), [(0.95, 1.5), (0.95, 1.0), (0.995, 100.0), (0.3, 2.0)])
-def test_dynamic_thresholding_equals_diffusers(percentile: float, most: float) -> None:
+@pytest.mark.parametrize(("percentile", "max_threshold"), [(0.95, 1.5), (0.95, 1.0), (0.995, 100.0), (0.3, 2.0)])
+def test_dynamic_thresholding_equals_diffusers(percentile: float, max_threshold: float) -> None:
     diffusers = pytest.importorskip("diffusers")
-    scheduler = diffusers.DDPMScheduler(thresholding=True, dynamic_thresholding_ratio=percentile, sample_max_value=most)
+    scheduler = diffusers.DDPMScheduler(
+        thresholding=True, dynamic_thresholding_ratio=percentile, sample_max_value=max_threshold
+    )
     x0 = pictures(3, 0.6)
-    torch.testing.assert_close(dynamic_threshold(x0, percentile, most), scheduler._threshold_sample(x0))
+    torch.testing.assert_close(dynamic_threshold(x0, percentile, max_threshold), scheduler._threshold_sample(x0))
 
 
 def test_samples_do_not_see_each_other() -> None:
     c, u = pictures(1), pictures(2)
-    thresholded, rescaled = dynamic_threshold(c, 0.9), rescale(guide(c, u, 5.0), c, 0.7)
+    thresholded, guided = dynamic_threshold(c, 0.9), guide(c, u, 5.0)
     for row in range(4):
         one = slice(row, row + 1)
         torch.testing.assert_close(thresholded[one], dynamic_threshold(c[one], 0.9))
-        torch.testing.assert_close(rescaled[one], rescale(guide(c[one], u[one], 5.0), c[one], 0.7))
-
-
-def test_rescaling_equals_the_paper() -> None:
-    c, u = pictures(4), pictures(5)
-    guided = guide(c, u, 7.5)
-    assert torch.equal(rescale(guided, c, 0.0), guided)
-    torch.testing.assert_close(rescale(guided, c, 1.0).std((1, 2, 3)), c.std((1, 2, 3)))
-    factor = (c.flatten(1).std(1) / guided.flatten(1).std(1))[:, None, None, None]
-    torch.testing.assert_close(rescale(guided, c, 0.7), 0.7 * guided * factor + 0.3 * guided)
-
-
-def test_rescaling_equals_diffusers() -> None:
-    theirs = pytest.importorskip("diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion")
-    c, u = pictures(6), pictures(7)
-    guided = guide(c, u, 7.5)
-    torch.testing.assert_close(rescale(guided, c, 0.7), theirs.rescale_noise_cfg(guided, c, 0.7))
-
-
-def test_rescaling_a_flat_picture_is_no_division_by_zero() -> None:
-    flat = torch.full((1, 3, 4, 4), 0.5)
-    torch.testing.assert_close(rescale(flat, flat, 0.0), flat)
-    assert rescale(flat, flat, 1.0).isfinite().all()
+        torch.testing.assert_close(guided[one], guide(c[one], u[one], 5.0))

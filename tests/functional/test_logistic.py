@@ -33,8 +33,8 @@ def test_equals_another_minimiser() -> None:
         line = Linear(torch.from_numpy(flat[:12]).view(3, 4), torch.from_numpy(flat[12:]))
         return float(0.7 * F.cross_entropy(line(x.double()), y, reduction="sum") + 0.5 * line.weight.square().sum())
 
-    wanted = optimize.minimize(loss, np.zeros(15), method="BFGS", tol=1e-8).x
+    expected = optimize.minimize(loss, np.zeros(15), method="BFGS", tol=1e-8).x
     found = fit_logistic(x, y, 3, 0.7)
-    assert np.allclose(found.weight.numpy().ravel(), wanted[:12], atol=1e-3)
+    assert np.allclose(found.weight.numpy().ravel(), expected[:12], atol=1e-3)
     warm = fit_logistic(x, y, 3, 0.7, start=fit_logistic(x, y, 3, 100.0))
     torch.testing.assert_close(warm.weight, found.weight, atol=1e-4, rtol=1e-3)

@@ -37,9 +37,9 @@ def test_it_is_the_pairwise_sum_without_twins() -> None:
 def test_gaussians_of_known_distance() -> None:
     width, moved, wide = 4, 6.0, SIGMA**2
     shift = torch.tensor([moved, 0.0, 0.0, 0.0])
-    wanted = 2 * (wide / (wide + 2)) ** (width / 2) * (1 - math.exp(-(moved**2) / (2 * (wide + 2))))
+    expected = 2 * (wide / (wide + 2)) ** (width / 2) * (1 - math.exp(-(moved**2) / (2 * (wide + 2))))
     found = cmmd(normal(1500, width, 0), normal(1500, width, 1) + shift)
-    assert found == pytest.approx(SCALE * wanted, rel=0.1)
+    assert found == pytest.approx(SCALE * expected, rel=0.1)
 
 
 def test_equal_sets_are_at_zero_and_like_ones_around_it() -> None:

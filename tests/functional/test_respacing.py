@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pinxit.errors import UsageError
 from pinxit.functional.diffusion import betas, cumulative, sigma_of_abar
-from pinxit.functional.respacing import NAMED, descending_sigmas, kept_timesteps, nearest_timestep, respaced_betas
+from pinxit.functional.respacing import NAMED, descending_sigmas, kept_timesteps, nearest_timestep
 
 quick = settings(max_examples=60, deadline=None)
 
@@ -58,21 +58,6 @@ def test_each_section_gives_as_many_as_asked(counts: list[int]) -> None:
     assert kept == sorted(set(kept))
     assert kept[0] == 0
     assert kept[-1] <= 199
-
-
-@quick
-@given(kept=st.sets(st.integers(0, 999), min_size=1))
-def test_kept_timesteps_keep_their_noise(kept: set[int]) -> None:
-    abar = cumulative(betas("cosine"))
-    order = sorted(kept)
-    beta = respaced_betas(abar, order)
-    assert ((beta > 0) & (beta < 1)).all()
-    torch.testing.assert_close(cumulative(beta), abar[order], rtol=1e-9, atol=1e-15)
-
-
-def test_keeping_all_changes_nothing() -> None:
-    beta = betas("linear")
-    torch.testing.assert_close(respaced_betas(cumulative(beta), range(1000)), beta, rtol=1e-9, atol=1e-15)
 
 
 def test_sigmas_of_kept_timesteps_and_back() -> None:

@@ -131,10 +131,10 @@ def test_ancestral_is_exact_at_any_step_where_the_variance_is_right(steps: int) 
     def learned(x: Tensor, sigma: float) -> Denoised:
         following = sigmas[sigmas.index(sigma) + 1]
         low = math.log(following**2 / sigma**2)
-        high, wanted = (
+        high, expected = (
             math.log((data + following**2) / (data + sigma**2)) for data in (1.0, VARIANCE)
         )  # all over sigma^2 - following^2
-        share = (wanted - low) / (high - low)
+        share = (expected - low) / (high - low)
         return Denoised(gaussian(x, sigma).x0, torch.full_like(x, 2 * share - 1))
 
     first = sigmas[0] ** 2 / (1 + sigmas[0] ** 2)  # pure noise is not the data's marginal at the first sigma
@@ -251,7 +251,7 @@ def test_one_step_of_edm_by_hand() -> None:
     slope = (x - (MEAN + 0.25 / (0.25 + raised**2) * (x - MEAN))) / raised
     ahead = x + (1 - raised) * slope
     slope_there = ahead - (MEAN + 0.25 / 1.25 * (ahead - MEAN))
-    wanted = x + (1 - raised) * (slope + slope_there) / 2
+    expected = x + (1 - raised) * (slope + slope_there) / 2
     at, half = torch.full((1, 1, 1), 3.0), torch.full((1, 1, 1), 0.5)
     sampler = edm(at, [2.0, 1.0, 0.0], lambda: half, churn=1.0, s_min=1.5)
     told = next(sampler)
@@ -259,7 +259,7 @@ def test_one_step_of_edm_by_hand() -> None:
     told = sampler.send(gaussian(told.x, told.sigma))
     told = sampler.send(gaussian(told.x, told.sigma))
     assert told.sigma == 1  # below s_min: not raised
-    assert told.x.item() == pytest.approx(wanted, rel=1e-6)
+    assert told.x.item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_inversion_comes_back() -> None:
@@ -295,7 +295,7 @@ def test_inversion_begins_at_the_picture_itself() -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_every_option_of_the_table_is_heard(name: str) -> None:
+def test_every_option_of_the_table_has_an_effect(name: str) -> None:
     """At its least and its most it is taken; where it changes nothing, the table has an option too many."""
     method, down = SAMPLERS[name], karras_sigmas(8)
     sigmas = down[::-1] if method.ascends else down

@@ -84,9 +84,9 @@ def theirs(scheduler: Any, learned: bool = False, **options: Any) -> list[Tensor
     return [*seen, x_t]
 
 
-def assert_same(found: list[Tensor], wanted: list[Tensor], within: float = 5e-5) -> None:
-    assert len(found) == len(wanted)
-    for ours_, theirs_ in zip(found, wanted, strict=True):
+def assert_same(found: list[Tensor], expected: list[Tensor], within: float = 5e-5) -> None:
+    assert len(found) == len(expected)
+    for ours_, theirs_ in zip(found, expected, strict=True):
         torch.testing.assert_close(ours_, theirs_, atol=within, rtol=0.0)
 
 
@@ -151,16 +151,16 @@ def test_ddim_inversion() -> None:
     )
     scheduler.set_timesteps(10)
     times = scheduler.timesteps.tolist()  # ascending; a step is named by the timestep it ends at
-    x_t = wanted = torch.rand(SHAPE, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    x_t = expected = torch.rand(SHAPE, generator=torch.Generator().manual_seed(1)) * 2 - 1
     sigmas = sigmas_of(scheduler, times)[:-1]
 
     def denoise(x: Tensor, sigma: float) -> Denoised:
         return Denoised(network(x * vp(sigma, x)[0], times[sigmas.index(sigma)]))
 
     for t in times[:-1]:
-        wanted = scheduler.step(network(wanted, t), t + 100, wanted).prev_sample
+        expected = scheduler.step(network(expected, t), t + 100, expected).prev_sample
     found = drive(ddim_inversion(x_t / vp(sigmas[0], x_t)[0], sigmas, source(1, *SHAPE)), denoise)
-    torch.testing.assert_close(found * vp(sigmas[-1], found)[0], wanted, atol=1e-4, rtol=0.0)
+    torch.testing.assert_close(found * vp(sigmas[-1], found)[0], expected, atol=1e-4, rtol=0.0)
 
 
 @waves
@@ -209,6 +209,6 @@ def test_edm_raises_noise_as_diffusers_euler_does() -> None:
     asked = sampler.send(Denoised(answer))
     scheduler.scale_model_input(x, t)
     generator = torch.Generator().manual_seed(3)
-    wanted = scheduler.step(answer, t, x, s_churn=1.2, s_tmax=1e9, s_noise=1.1, generator=generator).prev_sample
+    expected = scheduler.step(answer, t, x, s_churn=1.2, s_tmax=1e9, s_noise=1.1, generator=generator).prev_sample
     assert asked.sigma == sigmas[1]
-    torch.testing.assert_close(asked.x, wanted, atol=1e-4, rtol=1e-6)
+    torch.testing.assert_close(asked.x, expected, atol=1e-4, rtol=1e-6)

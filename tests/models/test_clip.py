@@ -11,14 +11,14 @@ from torch import Tensor
 from pinxit.config import from_dict, to_dict
 from pinxit.errors import UsageError
 from pinxit.functional.contrastive import contrastive_loss
-from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig, VisionTower
+from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig, VisionTower
 from pinxit.models.clip_shapes import PUBLISHED
 from pinxit.models.layers import Block
 
 SMALL = CLIPConfig(
     embed=24,
-    vision=VisionConfig(size=32, patch=8, width=32, layers=2, heads=4),
-    text=TextConfig(vocab=40, tokens=12, width=48, layers=3, heads=6, eot=3),
+    vision=CLIPVisionConfig(size=32, patch=8, width=32, layers=2, heads=4),
+    text=CLIPTextConfig(vocab=40, tokens=12, width=48, layers=3, heads=6, eot=3),
 )
 
 
@@ -69,8 +69,8 @@ def test_configs_round_trip() -> None:
 def test_initial_scales_are_the_papers() -> None:
     config = CLIPConfig(
         embed=256,
-        vision=VisionConfig(size=32, patch=8, width=256, layers=8, heads=4),
-        text=TextConfig(vocab=1000, tokens=64, width=256, layers=2, heads=4, eot=3),
+        vision=CLIPVisionConfig(size=32, patch=8, width=256, layers=8, heads=4),
+        text=CLIPTextConfig(vocab=1000, tokens=64, width=256, layers=2, heads=4, eot=3),
     )
     model = small(config=config)
     assert isinstance(model.visual, VisionTower)
@@ -147,6 +147,6 @@ def test_overfits_eight_pairs() -> None:
 
 def test_a_size_that_does_not_fit_is_refused() -> None:
     with pytest.raises(UsageError, match="patch 32"):
-        CLIPConfig(vision=VisionConfig(size=100))
+        CLIPConfig(vision=CLIPVisionConfig(size=100))
     with pytest.raises(UsageError, match="7 heads"):
-        CLIPConfig(text=TextConfig(heads=7))
+        CLIPConfig(text=CLIPTextConfig(heads=7))

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pinxit.errors import UsageError
-from pinxit.models.clip import CLIP, CLIPConfig, VisionConfig
+from pinxit.models.clip import CLIP, CLIPConfig, CLIPVisionConfig
 from pinxit.models.clip_resnet import Bottleneck, Mixer, ResNetTower
+from tests.weights.answers import EMBED, TOWERS, stored
 
 
 def tower(seed: int = 0) -> ResNetTower:
@@ -58,7 +59,7 @@ def test_a_mixer_begins_as_nothing_and_tells_who_stands_where() -> None:
     torch.testing.assert_close(mixer(x), x)
     nn.init.normal_(mixer.leave.weight)
     assert (mixer(x).sum((2, 3)) - mixer(x.flip(3)).sum((2, 3))).abs().max() > 0.1
-    mixed = CLIPConfig(20, VisionConfig(size=64, width=16, stages=(1, 1, 1, 1), mixing=1, mixing_width=64))
+    mixed = CLIPConfig(20, CLIPVisionConfig(size=64, width=16, stages=(1, 1, 1, 1), mixing=1, mixing_width=64))
     plain = CLIP(replace(mixed, vision=replace(mixed.vision, mixing=0))).eval()
     clip = CLIP(mixed).eval()
     missing, unexpected = clip.load_state_dict(plain.state_dict(), strict=False)
@@ -68,11 +69,11 @@ def test_a_mixer_begins_as_nothing_and_tells_who_stands_where() -> None:
 
 def test_sizes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(UsageError, match="multiple of patch 32"):
-        CLIPConfig(vision=VisionConfig(size=100, width=16, stages=(1, 1, 1, 1)))
+        CLIPConfig(vision=CLIPVisionConfig(size=100, width=16, stages=(1, 1, 1, 1)))
     with pytest.raises(UsageError, match="belongs to a ResNet"):
-        CLIPConfig(vision=VisionConfig(mixing=1))
+        CLIPConfig(vision=CLIPVisionConfig(mixing=1))
     with pytest.raises(UsageError, match="multiple of 64"):
-        CLIPConfig(vision=VisionConfig(size=64, width=16, stages=(1, 1, 1, 1), mixing=1, mixing_width=100))
+        CLIPConfig(vision=CLIPVisionConfig(size=64, width=16, stages=(1, 1, 1, 1), mixing=1, mixing_width=100))
 
 
 def test_a_block_is_cut_off_below_zero_after_the_sum() -> None:
@@ -97,9 +98,18 @@ def test_the_pool_is_openais() -> None:
     all_NBD = x.flatten(2).permute(2, 0, 1)
     all_NBD = torch.cat([all_NBD.mean(0, keepdim=True), all_NBD]) + pool.positional_embedding[:, None]
     layers = (pool.q_proj, pool.k_proj, pool.v_proj)
-    wanted, _ = F.multi_head_attention_forward(
+    expected, _ = F.multi_head_attention_forward(
         all_NBD[:1], all_NBD, all_NBD, 512, pool.heads, None, torch.cat([one.bias for one in layers]), None, None,
         False, 0.0, pool.c_proj.weight, pool.c_proj.bias, False, None, False, use_separate_proj_weight=True,
         q_proj_weight=layers[0].weight, k_proj_weight=layers[1].weight, v_proj_weight=layers[2].weight,
     )  # fmt: skip
-    torch.testing.assert_close(pool(x), wanted[0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(pool(x), expected[0], atol=1e-5, rtol=1e-5)
+
+
+def test_weights_are_those_of_open_clip_and_no_more() -> None:
+    """Convolutions before a norm have no bias, as published files have none."""
+    vision, _ = TOWERS["resnet"]
+    net = ResNetTower(vision["image_size"], vision["width"], tuple(vision["layers"]), EMBED)
+    shapes = stored("open_clip")["resnet gelu"]["shapes"]
+    wanted = {name.removeprefix("visual."): shape for name, shape in shapes.items() if name.startswith("visual.")}
+    assert {name: list(tensor.shape) for name, tensor in net.state_dict().items()} == wanted

@@ -119,7 +119,7 @@ def test_hard_codes_decode_to_what_training_saw(kind: dict[str, Any]) -> None:
     out = model(pictures(), temperature=1e-6)
     codes = model.encode_codes(pictures())
     error = mse(model.decode_codes(codes), out.mu.detach())
-    assert torch.equal(model.redraw(pictures()), model.decode_codes(codes))
+    assert torch.equal(model.reconstruct(pictures()), model.decode_codes(codes))
     assert float(error) < 1e-10
 
 
@@ -259,3 +259,15 @@ def test_the_commitment_weighs_a_quarter(decay: float, weight: float) -> None:
     with torch.no_grad():
         out = quantiser(z, 1.0, None)
     assert float(out.commitment) == pytest.approx(weight * float((z - out.vectors).square().mean()), rel=1e-5)
+
+
+def test_a_code_is_the_running_mean_of_the_vectors_it_was_chosen_for() -> None:
+    """van den Oord et al. 2017, appendix A.1: counts and sums decay alike, and their ratio is the code."""
+    quantiser = VectorQuantiser(2, 2, decay=0.75, generator=seeded())
+    quantiser.codebook.copy_(torch.tensor([[0.0, 0.0], [10.0, 10.0]]))
+    flat, codes = torch.tensor([[1.0, 3.0], [3.0, 1.0], [9.0, 9.0]]), torch.tensor([0, 0, 1])
+    counts, sums = quantiser.counts.clone(), quantiser.sums.clone()
+    quantiser._follow(flat, codes)
+    torch.testing.assert_close(quantiser.counts, 0.75 * counts + 0.25 * torch.tensor([2.0, 1.0]))
+    torch.testing.assert_close(quantiser.sums, 0.75 * sums + 0.25 * torch.tensor([[4.0, 4.0], [9.0, 9.0]]))
+    torch.testing.assert_close(quantiser.codebook, quantiser.sums / quantiser.counts[:, None])

@@ -15,6 +15,7 @@ from pinxit.training.draws import seeded
 
 CONFIG = PriorConfig(components=5, embed=8, text=6, length=4, width=16, layers=2, heads=2)
 TOKENS = replace(CONFIG, buckets=7, dots=3)
+HIDING = replace(CONFIG, pads="hidden", pooled="raw")
 B = 3
 
 
@@ -47,8 +48,9 @@ def codes() -> tuple[Tensor, Tensor]:
     return torch.tensor([0, 1, 2]), torch.tensor([[0, 1, 2, 3, 4], [6, 5, 4, 3, 2], [1, 1, 1, 1, 1]])
 
 
-def test_the_answer_hangs_on_every_slot_before_the_query() -> None:
-    prior, told, (x, time) = talking(CONFIG), caption(), asked()
+@pytest.mark.parametrize("config", [CONFIG, HIDING])
+def test_the_answer_hangs_on_every_slot_before_the_query(config: PriorConfig) -> None:
+    prior, told, (x, time) = talking(config), caption(), asked()
     assert isinstance(prior, DiffusionPrior)
     leaves = {"sequence": told["sequence"].requires_grad_(), "pooled": told["pooled"].requires_grad_()}
     x.requires_grad_()
@@ -72,7 +74,7 @@ def test_no_slot_of_the_trunk_sees_a_later_one() -> None:
 
 
 @pytest.mark.parametrize("config", [CONFIG, TOKENS])
-def test_without_a_caption_nothing_of_one_is_heard(config: PriorConfig) -> None:
+def test_without_a_caption_it_has_no_effect(config: PriorConfig) -> None:
     prior, one, other = talking(config), caption(), caption(1)
     nothing = {"mask": torch.zeros(B, 4, dtype=torch.bool)}
 
@@ -87,6 +89,28 @@ def test_without_a_caption_nothing_of_one_is_heard(config: PriorConfig) -> None:
     assert not torch.equal(answer(one), answer(other)) and not torch.equal(answer(one), answer(one | nothing))
     if config.buckets:
         assert not torch.equal(answer(one), answer(one, dot=2))
+
+
+def test_hidden_pads_are_as_if_they_were_not_there() -> None:
+    """A caption that leaves places free, and the same network without those places."""
+    prior, told, (x, time) = talking(HIDING), caption(), asked()
+    shorter = talking(replace(HIDING, length=2))
+    state = prior.state_dict()
+    state["trunk.positions"] = state["trunk.positions"][[0, 1, 4, 5, 6, 7]]
+    shorter.load_state_dict(state)
+    cut = told | {"sequence": told["sequence"][:, :2], "mask": told["mask"][:, :2]}
+    torch.testing.assert_close(prior(x, time, told)[[0, 2]], shorter(x, time, cut)[[0, 2]])
+    nothing = told | {"mask": torch.zeros(B, 4, dtype=torch.bool)}
+    assert prior(x, time, nothing).isfinite().all()
+    assert not torch.equal(prior(x, time, nothing), prior(x, time, nothing | {"pooled": -told["pooled"]}))
+
+
+def test_a_raw_embedding_is_taken_as_it_is() -> None:
+    """One of length one is scaled by the root of its width, and one that has a length of its own is not."""
+    prior, told, (x, time) = talking(CONFIG), caption(), asked()
+    raw = talking(replace(CONFIG, pooled="raw"))
+    raw.load_state_dict(prior.state_dict())
+    torch.testing.assert_close(raw(x, time, told | {"pooled": 8**0.5 * told["pooled"]}), prior(x, time, told))
 
 
 def test_a_component_is_told_from_those_before_it_alone() -> None:
@@ -105,10 +129,10 @@ def test_one_at_a_time_is_the_same_as_all_at_once() -> None:
     prior, told, (dots, given) = talking(TOKENS), caption(), codes()
     assert isinstance(prior, TokenPrior)
     with torch.no_grad():
-        wanted = prior(told, dots, given)
+        expected = prior(told, dots, given)
         decoder = PriorDecoder(prior, told, dots)
         found = [decoder.logits, *(decoder.step(given[:, place]) for place in range(4))]
-    torch.testing.assert_close(torch.stack(found, 1), wanted)
+    torch.testing.assert_close(torch.stack(found, 1), expected)
 
 
 def test_untrained_priors_answer_the_middle_and_any_bucket() -> None:
@@ -139,6 +163,7 @@ def test_what_cannot_be_is_refused() -> None:
         ({"layers": 0}, "prior.layers must be at least 1"),
         ({"buckets": 7}, "must both be 0"),
         ({"buckets": 1, "dots": 3}, "0 or at least 2"),
+        ({"buckets": 7, "dots": 3, "pads": "hidden"}, "pads=hidden is for diffusion priors"),
     ):
         with pytest.raises(UsageError, match=told):
             replace(CONFIG, **changes)

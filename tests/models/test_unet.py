@@ -26,12 +26,16 @@ EFFICIENT = replace(TINY, efficient=True, low_res=3, augmentation=True, blocks=(
 CROSS = replace(EFFICIENT, self_attention=False)
 BARE = replace(TINY, text=0, attention=(False, False), middle=False)
 ROUND = replace(PATCHED, bypass=True)
-READING = replace(TINY, context=32, reading=2)
+REFINED = replace(TINY, context=32, refiner_layers=2)
 IMAGE = replace(TINY, image=20, image_tokens=3)
 SEEN = replace(TINY, text=0, context=24, image=20, self_attention=False)
 MASKED = replace(PATCHED, masked=4)
+KARLO = replace(IMAGE, context=32, context_norm=True, text_norm="none", pool_heads=0, pooled=12, outputs=6)
+ADDED = replace(BARE, low_res=3, scale_shift=False)
 ALL = {"tiny": TINY, "patched": PATCHED, "round": ROUND, "if": IF, "efficient": EFFICIENT, "cross": CROSS, "bare": BARE}
-ALL |= {"reading": READING, "image": IMAGE, "seen": SEEN, "masked": MASKED}
+ENLARGED = replace(BARE, low_res=3, masked=4)
+ALL |= {"refined": REFINED, "image": IMAGE, "seen": SEEN, "masked": MASKED, "enlarged": ENLARGED}
+ALL |= {"karlo": KARLO, "added": ADDED}
 
 
 def small(config: UNetConfig, seed: int = 0, noise: float = 0.1) -> UNet:
@@ -58,6 +62,8 @@ def given(config: UNetConfig, side: int = 16, rows: int = 2, length: int = 5) ->
         told["low_res"] = torch.randn(rows, 3, side, side, generator=generator)
     if config.masked:
         told["masked"] = torch.randn(rows, config.masked, side, side, generator=generator)
+    if config.pooled:
+        told["pooled"] = torch.randn(rows, config.pooled, generator=generator)
     if config.image:
         told["image"] = torch.randn(rows, config.image, generator=generator)
     if config.augmentation:
@@ -76,6 +82,8 @@ PARAMETERS = {
     "imagen-super-1024": 580_516_483,
     "IF-I-XL": 4_304_695_110,
     "IF-II-L": 1_243_277_190,
+    "karlo-decoder": 893_317_322,
+    "karlo-super-256": 691_579_523,
 }
 
 
@@ -101,25 +109,25 @@ def test_begins_as_zero_and_gradients_reach_every_parameter(name: str) -> None:
             assert parameter.grad is not None and parameter.grad.abs().sum() > 0, path
 
 
-@pytest.mark.parametrize("name", ["tiny", "patched", "efficient", "cross", "reading", "image"])
+@pytest.mark.parametrize("name", ["tiny", "patched", "efficient", "cross", "refined", "image", "karlo"])
 def test_padding_has_no_influence(name: str) -> None:
     """What masked positions hold, and how many there are; and nothing written there survives a NaN."""
     net, told = small(ALL[name]), given(ALL[name])
-    wanted = call(net, **told)
+    expected = call(net, **told)
     other = told | {"sequence": torch.where(told["mask"][:, :, None], told["sequence"], 99.0)}
-    torch.testing.assert_close(call(net, **other), wanted, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(call(net, **other), expected, atol=1e-5, rtol=1e-5)
     longer = {
         "sequence": torch.cat([told["sequence"], torch.ones(2, 4, 24)], 1),
         "mask": torch.cat([told["mask"], torch.zeros(2, 4, dtype=torch.bool)], 1),
     }
-    torch.testing.assert_close(call(net, **(told | longer)), wanted, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(call(net, **(told | longer)), expected, atol=1e-5, rtol=1e-5)
     moved = told | {"sequence": told["sequence"].roll(1, 2)}
-    assert not torch.allclose(call(net, **moved), wanted, atol=1e-3)
+    assert not torch.allclose(call(net, **moved), expected, atol=1e-3)
     full = told | {"mask": torch.ones(2, 5, dtype=torch.bool)}
     torch.testing.assert_close(call(net, **full), call(net, **(told | {"mask": None})), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["tiny", "patched", "efficient", "cross", "reading", "image"])
+@pytest.mark.parametrize("name", ["tiny", "patched", "efficient", "cross", "refined", "image", "karlo"])
 def test_no_text_at_all(name: str) -> None:
     """Everything masked, as the unconditional half of guidance asks: finite, and the text is forgotten."""
     net, told = small(ALL[name]), given(ALL[name])
@@ -259,11 +267,11 @@ def test_overfits(config: UNetConfig) -> None:
 def test_conditions_are_those_that_the_config_declares(name: str) -> None:
     """None may be missing but the mask, none may be foreign, and each has its shape."""
     config, told = ALL[name], given(ALL[name])
-    net, wanted = UNet(config), {key: value for key, value in told.items() if key not in ("x", "time")}
-    assert config.conditions((16, 16)).keys() == wanted.keys()
+    net, expected = UNet(config), {key: value for key, value in told.items() if key not in ("x", "time")}
+    assert config.conditions((16, 16)).keys() == expected.keys()
     with pytest.raises(UsageError, match=r"^this U-Net takes no condition 'depth'; it takes .+\.$"):
         call(net, **told, depth=torch.zeros(2))
-    for key, value in wanted.items():
+    for key, value in expected.items():
         without = {other: tensor for other, tensor in told.items() if other != key}
         if key != "mask":
             with pytest.raises(UsageError, match=rf"^this U-Net wants the condition '{key}'; it takes .+\.$"):
@@ -273,9 +281,12 @@ def test_conditions_are_those_that_the_config_declares(name: str) -> None:
                 call(net, **without, **{key: wrong})
 
 
-@pytest.mark.parametrize("name", ["image", "masked"])
+@pytest.mark.parametrize("name", ["image", "masked", "enlarged"])
 def test_parts_that_a_trained_network_is_given_begin_all_but_silent(name: str) -> None:
-    """Another picture embedding, or another mask, hardly changes the answer; what learns changes it at once."""
+    """Another picture embedding, or another mask, hardly changes the answer; what learns changes it at once.
+
+    Nets with 7 channels of input, or an upsampler's 10, begin as the base that they are made of.
+    """
     grown = ALL[name]
     before = replace(grown, image=0, masked=0)
     net, told = small(before), given(grown)
@@ -298,7 +309,7 @@ def test_parts_that_a_trained_network_is_given_begin_all_but_silent(name: str) -
 
 
 @pytest.mark.parametrize("way", ["embed", "tokens"])
-def test_a_picture_embedding_is_heard_by_either_way_where_all_text_is_masked(way: str) -> None:
+def test_a_picture_embedding_has_an_effect_either_way_where_all_text_is_masked(way: str) -> None:
     net, told = small(IMAGE), given(IMAGE) | {"mask": torch.zeros(2, 5, dtype=torch.bool)}
     with torch.no_grad():
         net.get_parameter("conditioning.image.visible").zero_()
@@ -307,21 +318,54 @@ def test_a_picture_embedding_is_heard_by_either_way_where_all_text_is_masked(way
     assert not torch.allclose(call(net, **told), call(net, **(told | {"image": -told["image"]})), atol=1e-3)
 
 
+def test_a_pooled_text_is_heard_through_the_time_embedding() -> None:
+    net, told = small(KARLO), given(KARLO)
+    assert not torch.allclose(call(net, **told), call(net, **(told | {"pooled": -told["pooled"]})), atol=1e-3)
+    with pytest.raises(UsageError, match="wants the condition 'pooled'"):
+        call(net, **(told | {"pooled": None}))
+
+
+def test_projected_text_is_normed_where_asked() -> None:
+    """Then a text three times as loud says the same."""
+    net, told = small(replace(KARLO, pooled=0)), given(replace(KARLO, pooled=0))
+    with torch.no_grad():
+        net.get_parameter("conditioning.context.bias").zero_()
+    louder = call(net, **(told | {"sequence": 3 * told["sequence"]}))
+    torch.testing.assert_close(louder, call(net, **told), atol=1e-4, rtol=1e-4)
+
+
+def small_block(config: UNetConfig) -> ResBlock:
+    """The first residual block of a network."""
+    return next(module for module in small(config).modules() if isinstance(module, ResBlock))
+
+
+def test_an_embedding_that_is_added_moves_what_is_normed() -> None:
+    """By the same amount in every channel of a group it is lost in the norm, and by any other it is not."""
+    block = small_block(replace(ADDED, channels=(8, 8), groups=1))
+    x, embed = torch.randn(1, 8, 4, 4, generator=torch.Generator().manual_seed(0)), torch.ones(1, 32)
+    with torch.no_grad():
+        nn.init.constant_(block.lead.weight, 0.5)
+        block.lead.bias.zero_()
+        torch.testing.assert_close(block(x, embed), block(x, 0 * embed), atol=1e-3, rtol=0)
+        block.lead.weight[0] = -3.0
+        assert not torch.allclose(block(x, embed), block(x, 0 * embed), atol=0.05)
+
+
 def test_reading_is_zero_initialised_and_tells_words_by_their_places() -> None:
     """A trained network may be given such blocks; then two words that change places are another sentence."""
-    without, told = replace(READING, reading=0), given(READING)
-    net, grown = small(without), UNet(READING).eval()
+    without, told = replace(REFINED, refiner_layers=0), given(REFINED)
+    net, grown = small(without), UNet(REFINED).eval()
     grown.load_state_dict(grown.state_dict() | net.state_dict())
     torch.testing.assert_close(call(grown, **told), call(net, **told), atol=1e-5, rtol=1e-5)
     swapped = told | {"sequence": told["sequence"][:, [1, 0, 2, 3, 4]]}
     same = call(net, **told)  # attention sees a bag of words
     torch.testing.assert_close(call(net, **swapped), same, atol=1e-4, rtol=1e-4)
-    assert not torch.allclose(call(small(READING), **swapped), call(small(READING), **told), atol=1e-3)
+    assert not torch.allclose(call(small(REFINED), **swapped), call(small(REFINED), **told), atol=1e-3)
 
 
 def test_forgetting_text_leaves_a_network_that_never_had_any() -> None:
     """What the comparison of readers begins anew (scripts/forget_text.py) is all that a text brings, and only that."""
-    having, never = (dict(UNet(config).named_parameters()) for config in (READING, replace(TINY, text=0)))
+    having, never = (dict(UNet(config).named_parameters()) for config in (REFINED, replace(TINY, text=0)))
     assert {name for name in having if not OF_TEXT.search(name)} == never.keys()
 
 
@@ -329,13 +373,13 @@ def test_forgetting_text_leaves_a_network_that_never_had_any() -> None:
 def test_bf16_is_near(name: str) -> None:
     """Under autocast and with bf16 weights; the answer keeps the type of x."""
     net, told = small(ALL[name]), given(ALL[name])
-    wanted = call(net, **told).detach()
+    expected = call(net, **told).detach()
     with torch.autocast("cpu", torch.bfloat16):
         found = call(net, **told)
     assert found.dtype == torch.float32
-    near = 0.05 * float(wanted.std())
-    assert float((found.detach() - wanted).abs().mean()) < near
-    assert float((call(net.bfloat16(), **told).detach() - wanted).abs().mean()) < near
+    near = 0.05 * float(expected.std())
+    assert float((found.detach() - expected).abs().mean()) < near
+    assert float((call(net.bfloat16(), **told).detach() - expected).abs().mean()) < near
 
 
 @pytest.mark.parametrize("config", [PATCHED, CROSS], ids=["adm", "efficient"])
@@ -365,13 +409,25 @@ def test_impossible_configs_are_refused() -> None:
         ({"text": 0, "self_attention": False}, "self_attention"),
         ({"pool_heads": 7}, "pool_heads"),
         ({"text_norm": "group"}, "attend_padding"),
-        ({"reading": -1}, "unet.reading must be at least 0, not -1"),
-        ({"reading": 1, "text": 0, "attention": (False, False), "middle": False}, "reading=1"),
-        ({"reading": 1, "context": 33}, "2 heads divide, not 33"),
+        ({"refiner_layers": -1}, "unet.refiner_layers must be at least 0, not -1"),
+        ({"refiner_layers": 1, "text": 0, "attention": (False, False), "middle": False}, "refiner_layers=1"),
+        ({"refiner_layers": 1, "context": 33}, "2 heads divide, not 33"),
         ({"text_norm": "group", "attend_padding": True, "text": 22}, "groups"),
         ({"image": -1}, "image must be at least 0, not -1"),
+        ({"context_norm": True}, "context_norm is of text that is projected"),
         ({"masked": -4}, "masked must be at least 0"),
         ({"image": 8, "text": 0}, "image_tokens without text need a width"),
     ):
         with pytest.raises(UsageError, match=told):
             replace(TINY, **change)
+
+
+def test_a_picture_embedding_is_added_to_the_times() -> None:
+    net, told = small(IMAGE), given(IMAGE)
+    with torch.no_grad():
+        heard, _ = net.conditioning(told["time"], told)
+        unheard, _ = net.conditioning(told["time"], told | {"image": torch.zeros_like(told["image"])})
+        embed = net.conditioning.image.embed  # type: ignore[union-attr]
+        wanted = embed(told["image"]) - embed(torch.zeros_like(told["image"]))
+    torch.testing.assert_close(heard - unheard, wanted, atol=1e-5, rtol=1e-4)
+    assert wanted.abs().max() > 0.1

@@ -24,13 +24,13 @@ def test_bf16_is_near(name: str) -> None:
     net, told = small(ALL[name]), given(ALL[name])
     fast = fast_unet(net, torch.bfloat16)
     with torch.inference_mode():
-        wanted = call(net, **told)
-        near = 0.05 * float(wanted.std())
+        expected = call(net, **told)
+        near = 0.05 * float(expected.std())
         found = call(fast, **told)
         assert found.dtype == torch.float32
-        assert float((found - wanted).abs().mean()) < near
+        assert float((found - expected).abs().mean()) < near
         with torch.autocast("cpu", torch.bfloat16):
-            assert float((call(fast, **told) - wanted).abs().mean()) < near
+            assert float((call(fast, **told) - expected).abs().mean()) < near
 
 
 @pytest.mark.parametrize("name", ALL)

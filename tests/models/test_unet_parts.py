@@ -62,10 +62,10 @@ def test_an_efficient_body_scales_its_skips_and_its_sum() -> None:
 
 
 @pytest.mark.parametrize(
-    ("channels", "groups", "wanted"), [(1024, 0, 32), (192, 0, 12), (48, 0, 3), (20, 0, 1), (64, 8, 8), (592, 0, 1)]
+    ("channels", "groups", "expected"), [(1024, 0, 32), (192, 0, 12), (48, 0, 3), (20, 0, 1), (64, 8, 8), (592, 0, 1)]
 )
-def test_groups_are_at_most_32_and_of_whole_sixteens(channels: int, groups: int, wanted: int) -> None:
-    assert groups_of(channels, groups) == wanted
+def test_groups_are_at_most_32_and_of_whole_sixteens(channels: int, groups: int, expected: int) -> None:
+    assert groups_of(channels, groups) == expected
 
 
 @pytest.mark.parametrize("config", [IF, EFFICIENT, PUBLISHED["IF-I-XL"]], ids=["if", "efficient", "IF-I-XL"])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
+from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.pipelines.rank import best_first, encode_fixed, scores, to_tensor
 
 if TYPE_CHECKING:
@@ -65,8 +65,10 @@ def test_a_picture_scores_the_same_in_any_company(dtype: torch.dtype) -> None:
     """Bit for bit: alone, among others, in another place of the batch."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        vision = VisionConfig(size=64, patch=8, width=128, layers=2, heads=2)
-        clip = CLIP(CLIPConfig(64, vision, TextConfig(vocab=20, width=64, layers=1, heads=1, eot=3))).to(dtype).eval()
+        vision = CLIPVisionConfig(size=64, patch=8, width=128, layers=2, heads=2)
+        clip = (
+            CLIP(CLIPConfig(64, vision, CLIPTextConfig(vocab=20, width=64, layers=1, heads=1, eot=3))).to(dtype).eval()
+        )
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (64, 64, 3), dtype=np.uint8) for _ in range(7)]
     text = torch.randn(64, generator=torch.Generator().manual_seed(1)).to(dtype)

@@ -40,31 +40,31 @@ class Parrot:
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
-        self.heard: list[tuple[int, ...]] = [()] * slots
+        self.fed: list[tuple[int, ...]] = [()] * slots
         self.rows: list[int] = []  # of every call
 
     def beside(self) -> Parrot:
         return Parrot(self.slots)
 
-    def widths(self, wanted: Sequence[int]) -> tuple[int, ...]:
-        return (*(width for width in wanted if width < self.slots), self.slots)
+    def widths(self, candidates: Sequence[int]) -> tuple[int, ...]:
+        return (*(width for width in candidates if width < self.slots), self.slots)
 
     def prefill(self, slots: Sequence[int], text_BL: Tensor) -> Tensor:
         for slot, text in zip(slots, text_BL.tolist(), strict=True):
-            self.heard[slot] = tuple(text)
-        return torch.stack([logits_after(self.heard[slot]) for slot in slots])
+            self.fed[slot] = tuple(text)
+        return torch.stack([logits_after(self.fed[slot]) for slot in slots])
 
     def step(self, tokens_S: Tensor, positions_S: Tensor) -> Tensor:
         assert positions_S.max() < N - 1 and len(tokens_S) <= self.slots
         self.rows.append(len(tokens_S))
         for slot, (token, position) in enumerate(zip(tokens_S.tolist(), positions_S.tolist(), strict=True)):
-            if self.heard[slot] and len(self.heard[slot]) == L + position:
-                self.heard[slot] += (token,)
-        return torch.stack([logits_after(heard) for heard in self.heard[: len(tokens_S)]])
+            if self.fed[slot] and len(self.fed[slot]) == L + position:
+                self.fed[slot] += (token,)
+        return torch.stack([logits_after(fed) for fed in self.fed[: len(tokens_S)]])
 
 
-def logits_after(heard: tuple[int, ...]) -> Tensor:
-    return torch.from_numpy(np.random.default_rng(heard).normal(0, 2, K).astype(np.float32))
+def logits_after(fed: tuple[int, ...]) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(fed).normal(0, 2, K).astype(np.float32))
 
 
 def text(*ids: int) -> Tensor:
@@ -217,8 +217,8 @@ def test_what_is_not_a_number_fails_alone_and_leaves_no_trace() -> None:
     class Sick(Parrot):
         def step(self, tokens_S: Tensor, positions_S: Tensor) -> Tensor:
             logits = super().step(tokens_S, positions_S)
-            for row, heard in enumerate(self.heard[: len(tokens_S)]):
-                if heard[:1] == (9,):
+            for row, fed in enumerate(self.fed[: len(tokens_S)]):
+                if fed[:1] == (9,):
                     logits[row] = math.nan
             return logits
 
@@ -347,6 +347,6 @@ def test_no_top_k_is_all_codes_whoever_stands_beside() -> None:
     *found, few = run(TokenWorker(Indifferent(4)), [*asked, TokenRequest(text(1), top_k=5)])
     until = Indifferent.logits.double().softmax(0).cumsum(0)
     for request, one in zip(asked, found, strict=True):
-        wanted = (until <= uniforms(request.seed, 0, N).double()[:, None]).sum(1)
-        assert torch.equal(one.codes.flatten(), wanted) and one.codes.max() > 64
+        expected = (until <= uniforms(request.seed, 0, N).double()[:, None]).sum(1)
+        assert torch.equal(one.codes.flatten(), expected) and one.codes.max() > 64
     assert few.codes.max() == 4

@@ -19,8 +19,8 @@ def check_curve(run: Run[Any], stages: Collection[str], golden: Path, updates: i
     found = {stage: [line["loss"] for line in read_metrics(run.path(stage))] for stage in stages}
     if os.environ.get("PINXIT_GOLDEN") == "write":
         golden.write_text(json.dumps(found, indent=1) + "\n")
-    wanted = json.loads(golden.read_text())
+    expected = json.loads(golden.read_text())
     assert {stage: len(losses) for stage, losses in found.items()} == dict.fromkeys(stages, updates)
-    assert wanted.keys() == found.keys()
-    for stage, losses in wanted.items():
+    assert expected.keys() == found.keys()
+    for stage, losses in expected.items():
         assert found[stage] == pytest.approx(losses, rel=0.03, abs=most), stage

@@ -64,7 +64,7 @@ def test_the_command(folder: Path) -> None:
 def test_bad_tables(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(PinxitError, match="no column 'age'; it has file, artist, year"):
         groups_of(folder, folder / "metadata.csv", "age")
-    with pytest.raises(PinxitError, match="no readable CSV"):
+    with pytest.raises(PinxitError, match="cannot read groups from"):
         groups_of(folder, tmp_path / "none.csv", "age")
     (tmp_path / "twice.csv").write_text("file,age\na.png,1\na.png,2\n")
     with pytest.raises(PinxitError, match="twice"):

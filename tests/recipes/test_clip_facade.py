@@ -118,9 +118,9 @@ def test_pictures_of_any_size_are_brought_to_the_models_by_bicubic_interpolation
 def test_features_are_what_the_tower_says_before_its_projection(plain: Clip) -> None:
     shown = np.random.default_rng(0).integers(0, 256, (3, plain.encoder.size, plain.encoder.size, 3), dtype=np.uint8)
     with torch.inference_mode():
-        wanted = plain.encoder.model.image_features(to_tensor(shown)).numpy()
+        expected = plain.encoder.model.image_features(to_tensor(shown)).numpy()
     found = plain.encoder.features(list(shown))
-    assert found.shape == wanted.shape and np.abs(found - wanted).max() < 1e-4
+    assert found.shape == expected.shape and np.abs(found - expected).max() < 1e-4
     assert np.abs(np.linalg.norm(found, axis=1) - 1).min() > 0.1, "no unit rows, which the encoder's pictures are"
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from pinxit.cli import app
 from pinxit.errors import DataError, PinxitError, UsageError
-from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
+from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.pictures import write_png
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.clip.index import PictureIndex, Row
@@ -24,10 +24,10 @@ pytest.importorskip("usearch")
 
 
 def weights(folder: Path, seed: int = 0) -> Path:
-    vision = VisionConfig(size=32, patch=8, width=64, layers=1, heads=1)
+    vision = CLIPVisionConfig(size=32, patch=8, width=64, layers=1, heads=1)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = CLIP(CLIPConfig(24, vision, TextConfig(width=64, layers=1, heads=1)))
+        model = CLIP(CLIPConfig(24, vision, CLIPTextConfig(width=64, layers=1, heads=1)))
     save_transformers_clip(model, folder)
     return folder
 
@@ -201,7 +201,9 @@ def test_who_writes_an_index_writes_it_alone(tmp_path: Path, folder: Path, encod
 
 @pytest.mark.parametrize("chunk", [0, 1, 2])
 @pytest.mark.parametrize("cut", [None, 0, 100, -1])
-def test_lost_and_cut_chunks_are_told(tmp_path: Path, folder: Path, encoder: ClipEncoder, chunk: int, cut: int) -> None:
+def test_lost_and_cut_chunks_are_reported(
+    tmp_path: Path, folder: Path, encoder: ClipEncoder, chunk: int, cut: int
+) -> None:
     index = PictureIndex.create(tmp_path / "i", "toy", "0", encoder.width)
     for path in sorted(folder.glob("*.png"))[:3]:
         index.add([Row.of(path)], np.eye(1, encoder.width, dtype=np.float32))

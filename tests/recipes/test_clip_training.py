@@ -1,4 +1,4 @@
-"""`pinxit train clip`: sittings, held-out pictures, pieces, and a checkpoint that names pictures."""
+"""`pinxit train clip`: invocations, held-out pictures, pieces, and a checkpoint that names pictures."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ class Impatient(Stop):
         return self.asked >= 7
 
 
-def test_many_sittings_end_where_one_does(straight: ClipRun, tmp_path: Path) -> None:
+def test_many_invocations_end_where_one_does(straight: ClipRun, tmp_path: Path) -> None:
     cut = ClipRun(tmp_path, straight.config, "cpu", progress=False)
-    sittings = 0
+    invocations = 0
     while train(cut, stop=Impatient()).finished != STAGES:
-        sittings += 1
-        assert sittings < 20
-    assert sittings > 1
+        invocations += 1
+        assert invocations < 20
+    assert invocations > 1
     one, other = load_file(straight.path("clip") / FILE), load_file(cut.path("clip") / FILE)
     assert one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from pinxit.cli import app
 from pinxit.errors import CheckpointError, UsageError
-from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
+from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.pictures import write_png
 from pinxit.recipes.clip import zero_shot
 from pinxit.recipes.clip.encoder import ClipEncoder, Vectors
@@ -25,8 +25,8 @@ from pinxit.weights.clip_export import save_transformers_clip
 
 SMALL = CLIPConfig(
     embed=24,
-    vision=VisionConfig(size=32, patch=8, width=64, layers=2, heads=1),
-    text=TextConfig(vocab=49408, tokens=77, width=64, layers=2, heads=1),
+    vision=CLIPVisionConfig(size=32, patch=8, width=64, layers=2, heads=1),
+    text=CLIPTextConfig(vocab=49408, tokens=77, width=64, layers=2, heads=1),
 )
 
 

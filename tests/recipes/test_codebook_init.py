@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
-from pinxit.recipes.dalle.codebook_init import SCALE, start_alike
+from pinxit.recipes.dalle.codebook_init import SCALE, init_from_codebook
 
 
 def started(vectors: Tensor, seed: int = 1, **changes: int | bool) -> TokenTransformer:
     config = TransformerConfig(**{"text_vocab": 50, "text_tokens": 4, "grid": 2, "depth": 1, "heads": 2} | changes)  # type: ignore[arg-type]
     model = TokenTransformer(config)
-    start_alike(model, vectors, seed)
+    init_from_codebook(model, vectors, seed)
     return model
 
 

@@ -55,14 +55,14 @@ def exam(checkpoint_hash: str) -> dict[str, Any]:
     }
 
 
-def test_use_of_the_codes_is_told(run: DalleRun, checkpoint: Checkpoint) -> None:
+def test_use_of_the_codes_is_reported(run: DalleRun, checkpoint: Checkpoint) -> None:
     about = json.loads((run.path("codes") / "codes.json").read_text())
     assert checkpoint.provenance["codes"] == {name: about[name] for name in ("share_used", "perplexity")}
     text = " ".join((run.path("checkpoint") / "README.md").read_text().split())
     assert f"of 256 ({about['share_used']:.1%} in use, perplexity {about['perplexity']:,.0f})" in text
 
 
-def test_machine_command_and_licence_are_told(run: DalleRun, checkpoint: Checkpoint) -> None:
+def test_machine_command_and_licence_are_reported(run: DalleRun, checkpoint: Checkpoint) -> None:
     text, here = (run.path("checkpoint") / "README.md").read_text(), machine("cpu")
     assert {stage["machine"]["device"] for stage in checkpoint.provenance["stages"].values()} == {here["device"]}
     assert text.count(f"| {here['device']}, {here['cores']} CPU cores, torch {here['torch']} |") == 3

@@ -61,6 +61,21 @@ def test_agreement_changes_the_ranking_and_no_picture() -> None:
     assert [(one.candidate, one.score) for one in again] == [(one.candidate, one.score) for one in agreed]
 
 
+def test_none_is_the_painters_own_way_to_rank(tmp_path: Path) -> None:
+    save_random_checkpoint(tmp_path, {"agreement": 3.0})
+    painter = load(tmp_path, device="cpu")
+    usual = painter.paint("a cat", candidates=4, keep=None)
+    assert [one.score for one in painter.paint("a cat", candidates=4, keep=None, agreement=None)] == [
+        one.score for one in usual
+    ]
+    pictures = [by_candidate(usual)[k].picture for k in range(4)]
+    assert [one.score for one in painter.rank(Prompt("a cat"), pictures, agreement=None)] == [
+        one.score for one in usual
+    ]
+    with pytest.raises(UsageError, match="agreement"):
+        painter.rank(Prompt("a cat"), pictures, agreement=-1)
+
+
 def test_progress_rises_to_the_end_and_shows_pictures() -> None:
     seen: list[float] = []
     shapes: set[tuple[int, ...]] = set()

@@ -78,5 +78,10 @@ def test_the_transformers_optimiser() -> None:
 def test_what_the_paper_did_without() -> None:
     """Ten per cent BPE dropout, but no dropped captions, no guidance, no top-k; every picture drawn from all codes."""
     config = paper()
-    assert (config.noise.bpe_dropout, config.noise.caption_drop, config.noise.redrawn) == (0.1, 0.0, 0.0)
-    assert (config.sampling.guidance, config.sampling.top_k, config.alike, config.count_pads) == (1.0, 0, False, False)
+    assert (config.noise.bpe_dropout, config.noise.caption_drop, config.noise.reconstructed) == (0.1, 0.0, 0.0)
+    assert (config.sampling.guidance, config.sampling.top_k, config.codebook_init, config.count_pads) == (
+        1.0,
+        0,
+        False,
+        False,
+    )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,8 +28,8 @@ from pinxit.pipelines.tokens import TokenWorker
 from pinxit.recipes.clip.mirrored import mirrored_pairs
 from pinxit.recipes.clip.task import ClipTask
 from pinxit.recipes.dalle import encode, estimate
+from pinxit.recipes.dalle.clip_training import Reconstruct, ranker
 from pinxit.recipes.dalle.presets import PRESETS, DalleConfig, nano, paper, preset, tiny
-from pinxit.recipes.dalle.ranker import Redraw, ranker
 from pinxit.recipes.dalle.run import STAGES, TRAINED, DalleRun
 from pinxit.recipes.dalle.stages import train
 from pinxit.recipes.dalle.train_transformer import TransformerTask
@@ -38,6 +39,7 @@ from pinxit.training.rows import whole
 from pinxit.training.state import FILE, read_progress
 from pinxit.training.stop import Stop
 from pinxit.weights.checkpoint import Checkpoint, fingerprint, open_checkpoint
+from tests.data.helpers import full_disk
 from tests.recipes.curves import check_curve
 from tests.recipes.squares import small, write_squares
 
@@ -52,7 +54,7 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def straight(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> DalleRun:
-    """All stages in one sitting."""
+    """All stages in one invocation."""
     done = DalleRun(tmp_path_factory.mktemp("straight"), small(squares), "cpu", progress=False)
     ended = train(done)
     assert ended.finished == STAGES and not ended.stopped
@@ -71,22 +73,22 @@ class Impatient(Stop):
         return self.asked >= 9
 
 
-def test_many_sittings_end_where_one_does(straight: DalleRun, tmp_path: Path) -> None:
+def test_many_invocations_end_where_one_does(straight: DalleRun, tmp_path: Path) -> None:
     """Every weight, average and moment of every stage, the codes and the checkpoint, bit for bit."""
     cut = DalleRun(tmp_path, straight.config, "cpu", progress=False)
-    sittings = 0
+    invocations = 0
     while train(cut, stop=Impatient()).finished != STAGES:
-        sittings += 1
-        assert sittings < 30, "no sitting may end where it began"
-    assert sittings > 6
+        invocations += 1
+        assert invocations < 30, "no invocation may end where it began"
+    assert invocations > 6
     for stage in TRAINED:
         one, other = load_file(straight.path(stage) / FILE), load_file(cut.path(stage) / FILE)
         assert one.keys() == other.keys()
         assert all(torch.equal(tensor, other[name]) for name, tensor in one.items()), stage
     assert np.array_equal(straight.codes(), cut.codes())
-    found, wanted = (open_checkpoint(run.path("checkpoint")) for run in (cut, straight))
+    found, expected = (open_checkpoint(run.path("checkpoint")) for run in (cut, straight))
     assert {name: file["sha256"] for name, file in found.files.items()} == {
-        name: file["sha256"] for name, file in wanted.files.items()
+        name: file["sha256"] for name, file in expected.files.items()
     }
 
 
@@ -154,7 +156,7 @@ def test_batches_draw_captions_and_drop_some(straight: DalleRun) -> None:
     assert all(torch.equal(tensor, task.batch(whole(800, 8))[name]) for name, tensor in again.items())
 
 
-def rightly_told(task: ClipTask, batch: dict[str, torch.Tensor], position: int) -> int:
+def classified_correctly(task: ClipTask, batch: dict[str, torch.Tensor], position: int) -> int:
     """How many pictures of a batch, as they are shown there, have their own caption nearest, by the definition."""
     shown: list[torch.Tensor] = []
     with pytest.MonkeyPatch.context() as patch:
@@ -171,17 +173,19 @@ def rightly_told(task: ClipTask, batch: dict[str, torch.Tensor], position: int) 
 
 
 def test_clip_shares_the_answer_among_equal_captions(straight: DalleRun) -> None:
-    task = ClipTask(ranker(straight.config), straight.bank(), straight.tokenizer(), Redraw(straight.dvae()))
+    task = ClipTask(ranker(straight.config), straight.bank(), straight.tokenizer(), Reconstruct(straight.dvae()))
     batch = task.batch(whole(0, 16))  # every picture twice, with one of its two captions
-    assert len(set(batch["same"].tolist())) < 16 and len(task.redrawn(whole(0, 16))) == 8
+    assert len(set(batch["same"].tolist())) < 16 and len(task.reconstructed(whole(0, 16))) == 8
     assert (batch["ids"][:, 0] == 2).all() and (batch["ids"] == 3).any(1).all()
     loss, parts = task.loss(batch, whole(0, 16))
-    assert torch.isfinite(loss) and float(parts["right"]) * 16 == pytest.approx(rightly_told(task, batch, 0), abs=1e-4)
-    assert task.redraw is not None
-    task.redraw = Redraw(straight.dvae(), wear=True)
+    assert torch.isfinite(loss) and float(parts["right"]) * 16 == pytest.approx(
+        classified_correctly(task, batch, 0), abs=1e-4
+    )
+    assert task.reconstruct is not None
+    task.reconstruct = Reconstruct(straight.dvae(), corrupt=True)
     worn_loss = task.loss(batch, whole(0, 16))[0]
     assert worn_loss != loss and worn_loss == task.loss(batch, whole(0, 16))[0], (
-        "wear is drawn from the place in training alone"
+        "corrupt is drawn from the place in training alone"
     )
     with torch.no_grad():
         task.clip.logit_scale.fill_(9.0)
@@ -315,8 +319,9 @@ def test_codes_go_on_where_they_stopped(straight: DalleRun, tmp_path: Path, monk
     encode.encode_bank(work, kill)
     assert seen == [3, 6, 8]
     assert (tmp_path / "codes" / "codes.npy").read_bytes() == (straight.path("codes") / "codes.npy").read_bytes()
-    with pytest.raises(PinxitError, match=r"cannot write .*: (No space|Invalid|File)"):
-        encode._write(Path("/dev/full"), 8, 0, straight.codes()[:3])
+    shutil.rmtree(tmp_path / "codes")
+    with full_disk(200), pytest.raises(PinxitError, match=r"cannot write .*unfinished\.npy"):
+        encode.encode_bank(work, kill)
 
 
 def test_codes_are_of_one_random_view_where_pictures_are_stored_larger() -> None:
@@ -378,7 +383,7 @@ def test_configs_must_agree_with_themselves() -> None:
     ):
         with pytest.raises(UsageError, match=words):
             override(nano(), [change])
-    with pytest.raises(UsageError, match=r"noise\.worn needs dvae\.size=60 to be a multiple of 8"):
+    with pytest.raises(UsageError, match=r"noise\.corrupted needs dvae\.size=60 to be a multiple of 8"):
         override(tiny(), ["dvae.size=60", "transformer.grid=10"])
 
 
@@ -432,8 +437,10 @@ def test_costs_of_clip_count_the_redrawing(quantiser: str) -> None:
     """Half of its pictures pass the dVAE once; nothing of that is kept for a backward pass, and nothing is trained."""
     config = override(nano(), [f"dvae.quantiser={quantiser}", *(["dvae.levels=[]"] if quantiser != "fsq" else [])])
     cpu = torch.device("cpu")
-    plain = cost_of(estimate.stage(override(config, ["noise.redrawn=0"]), "clip"), cpu)
-    half, tenth = (cost_of(estimate.stage(override(config, [f"noise.redrawn={s}"]), "clip"), cpu) for s in (0.5, 0.1))
+    plain = cost_of(estimate.stage(override(config, ["noise.reconstructed=0"]), "clip"), cpu)
+    half, tenth = (
+        cost_of(estimate.stage(override(config, [f"noise.reconstructed={s}"]), "clip"), cpu) for s in (0.5, 0.1)
+    )
     dvae = cost_of(estimate.stage(config, "dvae"), cpu)
     assert half.parameters == plain.parameters
     forward = 2 * (half.flops - plain.flops)

@@ -141,10 +141,10 @@ def ours(drawer: Any, request: DenoiseRequest) -> list[Tensor]:
     return seen
 
 
-def differ(found: list[Tensor], wanted: list[Tensor]) -> float:
-    assert len(found) == len(wanted)
-    assert min(float(one.std()) for one in wanted) > 0.05  # something happens
-    return max(float((a - b).abs().max()) for a, b in zip(found, wanted, strict=True))
+def differ(found: list[Tensor], expected: list[Tensor]) -> float:
+    assert len(found) == len(expected)
+    assert min(float(one.std()) for one in expected) > 0.05  # something happens
+    return max(float((a - b).abs().max()) for a, b in zip(found, expected, strict=True))
 
 
 def given(monkeypatch: pytest.MonkeyPatch, draws: Iterator[Tensor]) -> None:
@@ -177,10 +177,10 @@ def test_stage_1_equals_diffusers_after_every_step(
     settings, told = WALKS[walk]
     request = requests(painter.parts, PaintRequest(Prompt(PROMPT), settings=painter.defaults | settings))[0]
     assert request.guidance == 7
-    assert (request.thresholding.percentile, request.thresholding.most) == (0.95, 1.5)
+    assert (request.thresholding.percentile, request.thresholding.max_threshold) == (0.95, 1.5)
     given(monkeypatch, noises(16))
-    wanted = theirs(folders.paint, guidance_scale=7.0, **told())
-    assert differ(ours(painter, request), wanted) < 1e-4
+    expected = theirs(folders.paint, guidance_scale=7.0, **told())
+    assert differ(ours(painter, request), expected) < 1e-4
 
 
 @pytest.mark.parametrize("walk", ["50", "smart27"])
@@ -193,14 +193,14 @@ def test_stage_2_equals_diffusers_after_every_step(
     first, low_noise = next(draws), next(draws)
     given(monkeypatch, iter([low_noise]))
     request = upsampler._request(PaintRequest(Prompt(PROMPT)), Ranked(picture, 0, 0, 0.0))
-    assert (request.guidance, request.thresholding.most) == (4, 1)
+    assert (request.guidance, request.thresholding.max_threshold) == (4, 1)
     assert float(request.conditions["augmentation"]) == NOISE_LEVEL
     if "spacing" in settings:
         request = replace(request, sigmas=tuple(upsampler.config.diffusion.spaced_sigmas(settings["spacing"])))
     given(monkeypatch, (one for group in ([first], draws) for one in group))
     small = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1
-    wanted = theirs(folders.enlarge, image=small, guidance_scale=4.0, noise_level=NOISE_LEVEL, **told())
-    assert differ(ours(upsampler, request), wanted) < 1e-4
+    expected = theirs(folders.enlarge, image=small, guidance_scale=4.0, noise_level=NOISE_LEVEL, **told())
+    assert differ(ours(upsampler, request), expected) < 1e-4
 
 
 def test_captions_are_read_as_diffusers_reads_them(folders: Folders, painter: ImagenPainter) -> None:
@@ -248,8 +248,8 @@ def test_stage_2_takes_the_text_encoder_of_stage_1(folders: Folders, painter: Im
 
 def test_metadata_tell_of_steps_or_of_a_spacing(painter: ImagenPainter) -> None:
     own = painter.defaults | {"seed": 1}
-    assert painter.told(own) == {name: value for name, value in own.items() if name != "spacing"}
-    told = painter.told(own | {"spacing": "smart50"})
+    assert painter.recorded(own) == {name: value for name, value in own.items() if name != "spacing"}
+    told = painter.recorded(own | {"spacing": "smart50"})
     assert "steps" not in told and (told["spacing"], told["seed"]) == ("smart50", 1)
     assert painter.upsampler is not None
     facts = painter.upsampler.facts

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
+from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
 from pinxit.recipes.dalle.growing import Tokens, grown
 from pinxit.text.tokenizers import EOT, Tokenizer
@@ -42,8 +42,8 @@ def test_longer_captions_keep_the_old_places_and_their_pads() -> None:
 
 
 def test_a_clip_in_a_wider_space_keeps_what_it_said_in_the_old_one() -> None:
-    vision = VisionConfig(size=16, patch=8, width=32, layers=1, heads=2)
-    text = TextConfig(vocab=310, tokens=14, width=32, layers=1, heads=2, eot=EOT)
+    vision = CLIPVisionConfig(size=16, patch=8, width=32, layers=1, heads=2)
+    text = CLIPTextConfig(vocab=310, tokens=14, width=32, layers=1, heads=2, eot=EOT)
     small = CLIPConfig(embed=8, vision=vision, text=text)
     old, new = CLIP(small), CLIP(replace(small, embed=12, text=replace(text, vocab=330, layers=3)))
     new.load_state_dict(grown("clip", new, old.state_dict(), OLD, NEW))

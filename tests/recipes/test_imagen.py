@@ -20,14 +20,14 @@ from pinxit.config import override
 from pinxit.data.bank import Bank
 from pinxit.data.writing_systems import readable
 from pinxit.errors import CheckpointError, UsageError
-from pinxit.functional.diffusion import Prediction, eps_from_x0, even_sigmas, q_sample, sigma_at, target
+from pinxit.functional.diffusion import Prediction, even_sigmas, q_sample, sigma_at, target
 from pinxit.functional.diffusion_losses import squared_error
 from pinxit.functional.draws import OneStream
 from pinxit.functional.samplers import SAMPLERS, Denoised, drive
 from pinxit.models.text import TextTransformerConfig
 from pinxit.recipes.command import command
 from pinxit.recipes.diffusion.conditions import Noising, texts
-from pinxit.recipes.diffusion.config import TextConfig
+from pinxit.recipes.diffusion.config import TextEncoderConfig
 from pinxit.recipes.diffusion.denoiser import UNetDenoiser
 from pinxit.recipes.diffusion.losses import spread, weights
 from pinxit.recipes.diffusion.painter import levels
@@ -46,9 +46,10 @@ from pinxit.training.machine import machine
 from pinxit.training.rows import whole
 from pinxit.training.state import FILE
 from pinxit.training.stop import Stop
-from pinxit.types import Condition
+from pinxit.types import EncodedText
 from pinxit.weights.checkpoint import open_checkpoint
 from pinxit.world import World
+from tests.functional.helpers import eps_from_x0
 from tests.recipes.curves import check_curve
 from tests.recipes.squares import write_squares
 
@@ -102,12 +103,12 @@ class Impatient(Stop):
         return self.asked >= 7
 
 
-def test_many_sittings_end_where_one_does(straight: ImagenRun, tmp_path: Path) -> None:
-    cut, sittings = ImagenRun(tmp_path, straight.config, "cpu", progress=False), 0
+def test_many_invocations_end_where_one_does(straight: ImagenRun, tmp_path: Path) -> None:
+    cut, invocations = ImagenRun(tmp_path, straight.config, "cpu", progress=False), 0
     while train(cut, stop=Impatient()).finished != cut.stages:
-        sittings += 1
-        assert sittings < 30, "no sitting may end where it began"
-    assert sittings > 2
+        invocations += 1
+        assert invocations < 30, "no invocation may end where it began"
+    assert invocations > 2
     for stage in straight.config.cascade:
         one, other = load_file(straight.path(stage) / FILE), load_file(cut.path(stage) / FILE)
         assert one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
@@ -139,14 +140,14 @@ class Words:
 
     name, width, pooled_width, length, precision, padded, fingerprint = "words", 32, 32, 6, "fp32", False, "words"
 
-    def encode(self, texts: Sequence[str], batch: int = 1) -> Condition:
+    def encode(self, texts: Sequence[str], batch: int = 1) -> EncodedText:
         sequence, mask = torch.zeros(len(texts), self.length, self.width), torch.zeros(len(texts), self.length).bool()
         for row, text in enumerate(texts):
             for place, word in enumerate(text.split()[: self.length]):
                 generator = torch.Generator().manual_seed(zlib.crc32(word.encode()))
                 sequence[row, place] = torch.randn(self.width, generator=generator)
                 mask[row, place] = True
-        return Condition(sequence, sequence.mean(1), mask)
+        return EncodedText(sequence, sequence.mean(1), mask)
 
 
 def test_eight_pictures_are_learnt_by_heart(straight: ImagenRun, tmp_path: Path) -> None:
@@ -265,7 +266,7 @@ def test_texts_must_be_read_before_training(straight: ImagenRun, tmp_path: Path)
     with pytest.raises(UsageError, match="stage base builds on stage texts"):
         train(run, ("base",))
     with pytest.raises(UsageError, match=r"text\.stored must be 0"):
-        TextConfig(stored=1, learned=TextTransformerConfig(vocab=300, tokens=128))
+        TextEncoderConfig(stored=1, learned=TextTransformerConfig(vocab=300, tokens=128))
 
 
 def test_a_reader_of_another_width_is_refused(straight: ImagenRun, tmp_path: Path) -> None:
@@ -368,7 +369,7 @@ def test_the_card_tells_machine_command_scores_and_licence(straight: ImagenRun) 
     measure = "pinxit eval world --checkpoint RUN/checkpoint --split unseen --prompts 500 --candidates 16"
     unmeasured = card(world, facts)
     assert measure in unmeasured and "pinxit train imagen --out RUN --stages checkpoint" in unmeasured
-    asked = {"preset": "small", "split": "unseen", "prompts": 6, "language": "en", "seed": 0, "words": "unheard"}
+    asked = {"preset": "small", "split": "unseen", "prompts": 6, "language": "en", "seed": 0, "words": "held-out"}
     report: dict[str, object] = {
         "date": "2026-11-22",
         "machine": here,
@@ -377,7 +378,7 @@ def test_the_card_tells_machine_command_scores_and_licence(straight: ImagenRun) 
     }
     report |= {"judge": {"name": "judge", "hash": "80344cf878b2"}, "candidates": 4}
     measured = card(world, facts, report)
-    assert "| best of 1 | 0.250 |" in measured and "--words unheard --seed 0 --candidates 4" in measured
+    assert "| best of 1 | 0.250 |" in measured and "--words held-out --seed 0 --candidates 4" in measured
 
 
 @pytest.mark.parametrize(
@@ -491,7 +492,7 @@ def test_training_goes_on_from_a_checkpoint(straight: ImagenRun, tmp_path: Path)
 def test_a_network_may_have_grown_since_its_checkpoint(straight: ImagenRun, tmp_path: Path) -> None:
     one = open_checkpoint(straight.path("checkpoint"), "imagen")
     none = ["stages.upsampler.plan.images=0", "stages.base.plan.images=8"]
-    grown = override(with_models(straight.config, one), [*none, "stages.base.unet.reading=1"])
+    grown = override(with_models(straight.config, one), [*none, "stages.base.unet.refiner_layers=1"])
     run = ImagenRun(tmp_path / "grown", grown, "cpu", progress=False, init=one)
     assert train(run, ["pictures", "texts", "base"]).finished
     wider = override(with_models(straight.config, one), [*none, "stages.base.unet.context=64"])
@@ -545,7 +546,7 @@ def test_a_checkpoint_refuses_another_reader(straight: ImagenRun, folder: Path) 
 
 def test_a_learned_reader_is_trained_with_the_base_and_shipped_with_it(straight: ImagenRun, tmp_path: Path) -> None:
     learned = TextTransformerConfig(vocab=512, tokens=12, width=32, layers=1, heads=2)
-    config = replace(straight.config, text=TextConfig("learned", learned, length=12))
+    config = replace(straight.config, text=TextEncoderConfig("learned", learned, length=12))
     run = ImagenRun(tmp_path, config, "cpu", progress=False)
     assert train(run).finished == run.stages
     fresh = run.reader("base").encode(["a red square"]).sequence

@@ -168,7 +168,9 @@ class Listens:
 def test_the_noise_of_what_is_enlarged_is_not_that_which_is_denoised(upsampler: Upsampler) -> None:
     first = upsampler.chain[0]
     listens = Listens(first.size)
-    sampling = replace(first.sampling, augmentation=first.config.noisiest, upsampler_steps=1, upsampler_guidance=1.0)
+    sampling = replace(
+        first.sampling, augmentation=first.config.max_augmentation, upsampler_steps=1, upsampler_guidance=1.0
+    )
     alone = Upsampler(listens, first.config, sampling, first.captions)
     gray = [replace(square(16, k), picture=np.full((16, 16, 3), 127, np.uint8)) for k in range(2)]
     alone.enlarge("a red square", gray)

@@ -17,7 +17,7 @@ from pinxit.config import from_dict, override, to_dict
 from pinxit.errors import UsageError
 from pinxit.models.text import TextTransformer, TextTransformerConfig
 from pinxit.models.unet_shapes import PUBLISHED
-from pinxit.recipes.diffusion.config import SamplingConfig, TextConfig
+from pinxit.recipes.diffusion.config import SamplingConfig, TextEncoderConfig
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
 from pinxit.recipes.estimate import cost_of
 from pinxit.recipes.imagen.config import ImagenConfig
@@ -92,7 +92,10 @@ def test_the_papers_preset_has_the_papers_numbers() -> None:
         ),
         (("stages.upsampler.unet.outputs=6",), "an upsampler's unet.outputs=6 must be 3, a picture's colours"),
         (("stages.base.unet.inputs=4",), "a base's unet.inputs=4 must be 3"),
-        (("stages.base.unet.text=0", "stages.base.unet.reading=0"), "base.unet.text must be the width of the text"),
+        (
+            ("stages.base.unet.text=0", "stages.base.unet.refiner_layers=0"),
+            "base.unet.text must be the width of the text",
+        ),
         (("stages.base.unet.image=64",), "base.unet.image must be 0: Imagen's networks are given none"),
         (("stages.upsampler.unet.masked=4",), "upsampler.unet.masked must be 0"),
         (("text.drop=1.5",), "text.drop must be from 0 to 1, not 1.5."),
@@ -102,10 +105,10 @@ def test_the_papers_preset_has_the_papers_numbers() -> None:
         (("text.length=1",), "text.length must be at least 2, not 1."),
         (("text.stored=-1",), "text.stored must be at least 0, not -1."),
         (
-            ("stages.upsampler.noisiest=0.05",),
+            ("stages.upsampler.max_augmentation=0.05",),
             "augmentation=0.1 is more noise than this upsampler has learned on; take at most",
         ),
-        (("stages.upsampler.noisiest=1.5",), "stages.upsampler.noisiest must be from 0 to 1, not 1.5."),
+        (("stages.upsampler.max_augmentation=1.5",), "stages.upsampler.max_augmentation must be from 0 to 1, not 1.5."),
         (("sampling.augmentation=2",), "sampling.augmentation must be from 0 to 1, not 2."),
         (("sampling.steps=0",), "steps must be from 1 to 1000, not 0."),
         (("sampling.upsampler_steps=1001",), "upsampler_steps must be from 1 to 1000, not 1001."),
@@ -138,7 +141,7 @@ def test_the_papers_preset_is_counted_without_its_text_encoder(monkeypatch: pyte
 
 def test_a_reader_that_is_learned_is_counted_with_the_base() -> None:
     learned = TextTransformerConfig(vocab=512, tokens=32, width=384, layers=2, heads=4)
-    frozen, taught = nano(), replace(nano(), text=TextConfig("learned", learned, length=32))
+    frozen, taught = nano(), replace(nano(), text=TextEncoderConfig("learned", learned, length=32))
     more = sum(parameter.numel() for parameter in TextTransformer(learned).parameters())
     for name in taught.cascade:
         one, other = (cost_of(stage(config, name), torch.device("cpu")) for config in (frozen, taught))

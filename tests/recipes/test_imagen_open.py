@@ -18,7 +18,7 @@ from pinxit.recipes.imagen.painter import ImagenPainter
 from pinxit.recipes.imagen.presets import changed, preset, read_by
 from pinxit.text.encoders import open_text_encoder
 from pinxit.text.frozen import FrozenEncoder, Precision
-from pinxit.types import Condition, Ranked
+from pinxit.types import EncodedText, Ranked
 from pinxit.weights.checkpoint import open_checkpoint
 
 pytest.importorskip("transformers")
@@ -66,7 +66,7 @@ def test_a_prompt_is_read_once_however_many_pictures_are_enlarged(
     assert painter.upsampler is not None
     read, encode = list[str](), painter.upsampler.reader.encode
 
-    def watched(texts: Sequence[str], batch: int = 1) -> Condition:
+    def watched(texts: Sequence[str], batch: int = 1) -> EncodedText:
         read.extend(texts)
         return encode(texts, batch)
 

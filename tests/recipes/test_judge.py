@@ -18,10 +18,10 @@ from pinxit.models.detector import Detector, DetectorConfig
 from pinxit.recipes.clip.presets import labels
 from pinxit.recipes.dalle.presets import nano
 from pinxit.recipes.judge import judge as recipe
+from pinxit.recipes.judge.detect import detect
 from pinxit.recipes.judge.judge import Judge, JudgeConfig, config_for, describe, parse_world, train
-from pinxit.recipes.judge.sight import look
+from pinxit.recipes.judge.targets import object_table, place_answer, unpack
 from pinxit.recipes.judge.training import JudgeTask, detector_loss
-from pinxit.recipes.judge.truth import object_table, place_answer, unpack
 from pinxit.training.plan import Plan
 from pinxit.training.rows import whole
 from pinxit.types import Example
@@ -97,10 +97,10 @@ def test_learns_eight_renders_by_heart() -> None:
         torch.autograd.backward(detector_loss(detector, pictures, batch)[0])
         torch.nn.utils.clip_grad_norm_(detector.parameters(), 5.0)
         optimiser.step()
-    for scene, sight in zip(scenes, look(detector.eval(), pictures), strict=True):
-        found = sorted((d for d in sight.found if d.score > 0.3), key=lambda d: d.box)
+    for scene, detections in zip(scenes, detect(detector.eval(), pictures), strict=True):
+        found = sorted((d for d in detections.found if d.score > 0.3), key=lambda d: d.box)
         copies = 2 if scene.lower_style else 1
-        assert sorted(d.name for d in found) == sorted([i.name for i in scene.items] * copies), describe(sight)
+        assert sorted(d.name for d in found) == sorted([i.name for i in scene.items] * copies), describe(detections)
         for item in scene.items:
             nearest = max(found, key=lambda d, box=item.box: iou(d.box, box))  # type: ignore[misc]
             assert nearest.name == item.name and iou(nearest.box, item.box) > 0.6
@@ -116,7 +116,7 @@ def test_a_run_stops_goes_on_and_ends_in_a_checkpoint(tmp_path: Path) -> None:
     opened = Judge.open(folder, "cpu")
     assert opened.world == "small" and opened.detector.config == TINY and len(opened.hash) == 12
     pictures = [render(World("small", "seen").scene(i), size) for i, size in enumerate((64, 64, 128))]
-    assert len(opened.look(pictures)) == 3
+    assert len(opened.detect(pictures)) == 3
     further, at = train(CONFIG, tmp_path / "more", "cpu", progress=False, init=open_checkpoint(folder))
     assert further.finished and open_checkpoint(at).provenance["images"] == 64
     assert open_checkpoint(at).provenance["started_from"] == opened.hash
@@ -187,5 +187,5 @@ def test_one_thing_that_is_found_twice_is_told_once() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Detector, "forward", lambda self, x: found._replace(heat=heat))
         patch.setattr(Detector, "describe", lambda self, *_: same)
-        (sight,) = look(detector, torch.zeros(1, 3, 64, 64))
-    assert sorted(one.name for one in sight.found) == sorted(TINY.names[:2])
+        (detections,) = detect(detector, torch.zeros(1, 3, 64, 64))
+    assert sorted(one.name for one in detections.found) == sorted(TINY.names[:2])

@@ -49,7 +49,7 @@ def stage(diffusion: DiffusionConfig) -> StageConfig:
     return StageConfig(16, unet, diffusion)
 
 
-def heard(task: DiffusionTask, position: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def recorded(task: DiffusionTask, position: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """(loss, x0, z, time, answer) of a batch."""
     seen: list[Any] = []
     hook = task.unet.register_forward_hook(lambda _, given, answer: seen.append((*given[:2], answer)))
@@ -64,11 +64,11 @@ def test_the_loss_by_hand(bank: Bank) -> None:
     task = DiffusionTask("base", stage(LEARNED), 0, (6, 32), bank)
     for parameter in task.unet.parameters():
         torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(0))
-    loss, x0, z, time, answer = (tensor.detach().double() for tensor in heard(task))
+    loss, x0, z, time, answer = (tensor.detach().double() for tensor in recorded(task))
     f = [math.cos((k / T + 0.008) / 1.008 * math.pi / 2) ** 2 for k in range(T + 1)]
     beta = [min(1 - f[k + 1] / f[k], 0.999) for k in range(T)]
     abar = np.cumprod([1 - b for b in beta])
-    wanted = []
+    expected = []
     for row in range(8):
         t = int(time[row])
         assert time[row] == t
@@ -86,14 +86,14 @@ def test_the_loss_by_hand(bank: Bank) -> None:
             log_variance - math.log(least) - 1 + least / log_variance.exp() + (mean - true) ** 2 / log_variance.exp()
         )
         assert t > 0, "the likelihood of the last step has a test of its own"
-        wanted.append((eps - noise).square().mean() + kl.mean() / math.log(2) * T / 1000)
-    assert loss.item() == pytest.approx(torch.stack(wanted).mean().item(), rel=1e-4)
+        expected.append((eps - noise).square().mean() + kl.mean() / math.log(2) * T / 1000)
+    assert loss.item() == pytest.approx(torch.stack(expected).mean().item(), rel=1e-4)
 
 
 def test_the_bound_teaches_the_variance_and_the_squared_error_the_noise(bank: Bank) -> None:
     """The gradient of the noise's channels is that of a plain loss at the same steps."""
     task = DiffusionTask("base", stage(LEARNED), 0, (6, 32), bank)
-    loss, x0, z, time, answer = heard(task)
+    loss, x0, z, time, answer = recorded(task)
     (gradient,) = torch.autograd.grad(loss, answer)
     sigma = LEARNED.table.sigma[time.long()][:, None, None, None]
     noise = (z * (1 + sigma**2).sqrt() - x0) / sigma
@@ -110,7 +110,7 @@ def test_it_is_learnt(bank: Bank, tmp_path: Path) -> None:
 
     def measured() -> tuple[float, float, float]:
         with torch.no_grad():
-            rows = [heard(task, 8 * k) for k in range(1000, 1008)]
+            rows = [recorded(task, 8 * k) for k in range(1000, 1008)]
         errors, totals, spread = [], [], []
         for loss, x0, z, time, answer in rows:
             sigma = LEARNED.table.sigma[time.long()][:, None, None, None]

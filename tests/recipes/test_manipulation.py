@@ -12,7 +12,7 @@ import torch
 from pinxit.api import load
 from pinxit.data.transforms import square
 from pinxit.errors import UsageError
-from pinxit.functional import laplace
+from pinxit.evaluation.measures import psnr
 from pinxit.functional.vectors import dots, norms, text_diff
 from pinxit.recipes.capabilities import Edits, Manipulates, Varies
 from pinxit.recipes.diffusion.window import Window
@@ -44,11 +44,6 @@ def picture(seed: int, height: int = 40, width: int = 30) -> Picture:
     """Soft colours of any size."""
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), dtype=np.uint8)
     return square(coarse, max(height, width), "bicubic")[:height, :width]
-
-
-def psnr(one: Picture, other: Picture) -> float:
-    """In dB."""
-    return laplace.psnr(float(np.square((one.astype(float) - other) / 255).mean()))
 
 
 def same(one: Picture, other: Picture) -> bool:
@@ -225,9 +220,9 @@ def test_variations_are_ranked_by_what_clip_sees(painter: UnclipPainter) -> None
     given = picture(0)
     found = painter.vary(given, count=4, seed=1)
     seen = painter.embedder.pictures([given, *(one.picture for one in found)])
-    wanted = (seen[1:] @ seen[0]).tolist()
-    assert [one.score for one in found] == pytest.approx(wanted, abs=1e-5)
-    assert wanted == sorted(wanted, reverse=True) and {one.candidate for one in found} == {0, 1, 2, 3}
+    expected = (seen[1:] @ seen[0]).tolist()
+    assert [one.score for one in found] == pytest.approx(expected, abs=1e-5)
+    assert expected == sorted(expected, reverse=True) and {one.candidate for one in found} == {0, 1, 2, 3}
     large = painter.vary(given, count=4, seed=1, upsampler=painter.upsampler)
     assert [one.picture.shape for one in large] == [(32, 32, 3)] * 4
 

@@ -55,12 +55,12 @@ def test_what_is_not_waited_for_is_let_go() -> None:
 
 
 def test_an_interrupt_lets_everything_go() -> None:
-    painter, heard = random_painter(), 0
+    painter, calls = random_painter(), 0
 
     def watch(_: PaintProgress) -> None:
-        nonlocal heard
-        heard += 1
-        if heard == 4:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

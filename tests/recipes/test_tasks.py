@@ -24,8 +24,9 @@ from pinxit.recipes.imagen.presets import preset as imagen_preset
 from pinxit.recipes.judge import training as judge_training
 from pinxit.recipes.judge.training import JudgeTask
 from pinxit.text.encoders import TextEncoder
+from pinxit.training.draws import row_streams
 from pinxit.training.rows import whole
-from pinxit.types import Condition
+from pinxit.types import EncodedText
 from pinxit.world.world import World
 from tests.recipes.painters import tokenizer
 from tests.recipes.shelf import SAID, Shelf, noise
@@ -43,9 +44,9 @@ class Reader:
 
     name, width, pooled_width, length, precision, padded, fingerprint = "two", 32, 32, 6, "fp32", False, "two"
 
-    def encode(self, texts: Sequence[str], batch: int = 1) -> Condition:
+    def encode(self, texts: Sequence[str], batch: int = 1) -> EncodedText:
         rows = torch.stack([torch.full((6, 32), float(text == SAID[0])) for text in texts])
-        return Condition(rows, rows.mean(1), torch.ones(len(texts), 6, dtype=torch.bool))
+        return EncodedText(rows, rows.mean(1), torch.ones(len(texts), 6, dtype=torch.bool))
 
 
 def reader() -> TextEncoder:
@@ -61,7 +62,7 @@ def classifier(seed: int) -> ClassifierTask:
 
 
 def clip(seed: int, redrawn: float = 0.0) -> ClipTask:
-    return ClipTask(replace(CLIP, seed=seed, augment=Augment(0.25), redrawn=redrawn), shelf(32), tokenizer())
+    return ClipTask(replace(CLIP, seed=seed, augment=Augment(0.25), reconstructed=redrawn), shelf(32), tokenizer())
 
 
 def dvae(seed: int) -> DVAETask:
@@ -177,11 +178,11 @@ def test_what_is_made_of_rows_is_what_is_made_of_their_parts(name: str, size: in
 def test_which_rows_are_redrawn_is_settled_for_the_whole_update() -> None:
     for share, count in ((0.5, 4), (0.3, 2), (1.0, 8), (0.0, 0)):
         task = clip(0, redrawn=share)
-        found = task.redrawn(whole(24, 8)).tolist()
+        found = task.reconstructed(whole(24, 8)).tolist()
         assert len(set(found)) == len(found) == count
-        parts = [task.redrawn(rows) + rows.start for rows in whole(24, 8).cut(2)]
+        parts = [task.reconstructed(rows) + rows.start for rows in whole(24, 8).cut(2)]
         assert np.concatenate(parts).tolist() == found
-    assert {tuple(clip(0, redrawn=0.5).redrawn(whole(8 * k, 8)).tolist()) for k in range(50)} != {(0, 2, 4, 6)}
+    assert {tuple(clip(0, redrawn=0.5).reconstructed(whole(8 * k, 8)).tolist()) for k in range(50)} != {(0, 2, 4, 6)}
 
 
 def test_a_classifier_sees_varied_pictures_where_it_is_asked_to() -> None:
@@ -241,6 +242,21 @@ def test_the_dvaes_divergence_weighs_what_the_schedule_says() -> None:
     assert parts["kl"] > 0
 
 
+def test_the_dvae_tells_the_mean_of_its_spread_and_the_codes_it_used() -> None:
+    task = DVAETask(GUMBEL, shelf(32))
+    batch = task.batch(whole(0, 4))
+    with torch.no_grad():
+        _, parts = task.loss(batch, whole(0, 4))
+        x = batch["pictures"].permute(0, 3, 1, 2).float() / 255
+        out = task.dvae(x, 1.0, row_streams(GUMBEL.seed, "gumbel", whole(0, 4), x.device))
+    assert float(parts["ln_b"]) == pytest.approx(float(out.ln_b.mean()), abs=1e-6)
+    assert int(parts["codes_used"]) == len(out.codes.unique())
+
+
+def test_a_transformer_without_a_dvae_shows_nothing() -> None:
+    assert transformer(0).preview() is None
+
+
 def test_the_dvae_is_relaxed_as_much_as_the_schedule_says() -> None:
     warm, cold = (override(GUMBEL, [f"noise.temperature={end}"]) for end in (1.0, 0.05))
     assert dvae_loss(warm, 0) == dvae_loss(cold, 0)
@@ -261,7 +277,7 @@ class Overhears(nn.Module):
 
 def test_an_upsampler_learns_from_means() -> None:
     """A fine chequer of black and white is gray at half the side."""
-    task = DiffusionTask("upsampler", replace(UPSAMPLER, noisiest=0.0), 0, (6, 32))
+    task = DiffusionTask("upsampler", replace(UPSAMPLER, max_augmentation=0.0), 0, (6, 32))
     task.unet = overhears = Overhears()  # type: ignore[assignment]
     batch = task.blank(4)
     rows, columns = torch.meshgrid(*[torch.arange(batch["pictures"].shape[1])] * 2, indexing="ij")
@@ -273,7 +289,7 @@ def test_an_upsampler_learns_from_means() -> None:
 
 def test_a_judge_learns_from_worn_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[Tensor] = []
-    monkeypatch.setattr(judge_training, "worn", lambda x, generator: torch.full_like(x, 0.5))
+    monkeypatch.setattr(judge_training, "corrupted", lambda x, generator: torch.full_like(x, 0.5))
     task = judge(0)
     task.detector.register_forward_pre_hook(lambda _m, given: shown.append(given[0]))
     task.loss(task.batch(whole(0, 4)), whole(0, 4))

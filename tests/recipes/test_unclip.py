@@ -22,7 +22,7 @@ from pinxit.functional.vectors import norms
 from pinxit.models.prior import TokenPrior, build_prior
 from pinxit.models.prior_decoder import PriorDecoder
 from pinxit.models.unet import UNet
-from pinxit.recipes.diffusion.task import NOISING, DiffusionTask, signed
+from pinxit.recipes.diffusion.task import NOISING, DiffusionTask, ImageRows, signed
 from pinxit.recipes.unclip.config import PriorSampling, UnclipConfig
 from pinxit.recipes.unclip.imagine import Imagination
 from pinxit.recipes.unclip.open import open_imaginer, open_space
@@ -105,16 +105,16 @@ def test_vectors_are_of_the_same_pictures_and_captions(run: UnclipRun) -> None:
     assert run.looked_at == "seen" and run.clip.size != run.config.decoder.size
     assert [vectors.text(row, 0) in bank.captions[row] for row in range(8)] == [True] * 8
     own = torch.from_numpy(run.clip.texts([vectors.text(3, 0)], cut=True))
-    torch.testing.assert_close(vectors.told([3], [0]), own, atol=5e-4, rtol=0)
+    torch.testing.assert_close(vectors.text_embeddings([3], [0]), own, atol=5e-4, rtol=0)
     pairs = run.pairs
-    y = pairs.seen(range(8))
+    y = pairs.coordinates(range(8))
     assert y.shape == (8, 6) and y.var(0).mean().item() == pytest.approx(1, abs=0.02)
     assert pairs.stored is not None and pairs.stored.text(3, 0) == vectors.text(3, 0)
 
 
 def test_tokens_read_as_training_goes_are_those_that_were_stored(run: UnclipRun) -> None:
     pairs, rows = run.pairs, [0, 5, 2]
-    stored, read = pairs.told(rows, [0] * 3), replace(pairs, stored=None).told(rows, [0] * 3)
+    stored, read = pairs.conditions(rows, [0] * 3), replace(pairs, stored=None).conditions(rows, [0] * 3)
     assert torch.equal(stored["mask"], read["mask"]) and torch.equal(stored["pooled"], read["pooled"])
     apart = (stored["sequence"] - read["sequence"])[stored["mask"]]
     assert apart.abs().max() < 0.02, "float16 and the batch's rounding alone"
@@ -143,24 +143,26 @@ def test_captions_and_embeddings_are_dropped_as_often_as_they_should_be(run: Unc
 
 
 def test_the_decoder_is_told_the_embedding_of_the_very_picture(run: UnclipRun) -> None:
-    task, bank, wanted = run.decoder_task(), run.bank(), run.pairs.seen(range(8))
+    task, bank, expected = run.decoder_task(), run.bank(), run.pairs.coordinates(range(8))
     batch = task.batch(whole(0, 8))
     for picture, image in zip(batch["pictures"].numpy(), batch["image"], strict=True):
         row = next(row for row in range(8) if np.array_equal(picture, bank.pictures[row]))
-        assert torch.equal(image, wanted[row]) or not image.any()
-    again = replace_seen(task, lambda rows: torch.zeros(len(rows), 6)).batch(whole(0, 8))
+        assert torch.equal(image, expected[row]) or not image.any()
+    again = with_embeddings(task, lambda rows: torch.zeros(len(rows), 6)).batch(whole(0, 8))
     assert torch.equal(again["pictures"], batch["pictures"]) and torch.equal(again["mask"], batch["mask"])
     with pytest.raises(UsageError, match=r"unet\.image=6 wants embeddings, and none are here"):
-        replace_seen(task, None).batch(whole(0, 8))
+        with_embeddings(task, None).batch(whole(0, 8))
 
 
-def replace_seen(task: DiffusionTask, seen: object) -> DiffusionTask:
-    told = (task.name, task.config, task.seed, task.text_shape, task.bank, task.reader, task.drop)
-    return DiffusionTask(*told, stored=task.stored, script=task.script, seen=seen, drop_image=task.drop_image)  # type: ignore[arg-type]
+def with_embeddings(task: DiffusionTask, image_rows: ImageRows | None) -> DiffusionTask:
+    settings = (task.name, task.config, task.seed, task.text_shape, task.bank, task.reader, task.drop)
+    return DiffusionTask(
+        *settings, stored=task.stored, script=task.script, image_rows=image_rows, drop_image=task.drop_image
+    )
 
 
 def test_holes_of_training_hide_what_is_to_be_painted(run: UnclipRun) -> None:
-    """The fourth channel is 1 where nothing of the picture is told, and the rest is the picture itself."""
+    """The fourth channel is 1 where nothing of the picture is settings, and the rest is the picture itself."""
     plain = run.decoder_task()
     unet = replace(run.config.decoder.unet, masked=4)
     holed = replace(run.config, decoder=replace(run.config.decoder, unet=unet))
@@ -193,18 +195,18 @@ def test_eight_pairs_are_learnt_by_heart(run: UnclipRun, tmp_path: Path, name: s
     with torch.no_grad():
         after = float(torch.stack([task.loss(batch, whole(position, 8))[0] for position in range(0, 64, 8)]).mean())
     assert after < 0.2 * before
-    found, wanted, space = drawn(run, task), run.vectors.seen(range(8)), run.space
+    found, expected, space = drawn(run, task), run.vectors.image_embeddings(range(8)), run.space
     if about.network.buckets:
-        wanted = space.back(space.buckets.values(space.buckets.quantise(space.into(wanted))))
-        assert int(((found - wanted).abs().amax(1) < 1e-5).sum()) >= 7, "every component is the right one"
+        expected = space.back(space.buckets.values(space.buckets.quantise(space.into(expected))))
+        assert int(((found - expected).abs().amax(1) < 1e-5).sum()) >= 7, "every component is the right one"
     else:
-        assert int(((found @ wanted.T).argmax(1) == torch.arange(8)).sum()) >= 7
+        assert int(((found @ expected.T).argmax(1) == torch.arange(8)).sum()) >= 7
 
 
 @torch.no_grad()
 def drawn(run: UnclipRun, task: PriorTask) -> Tensor:
     """Of each picture's caption an embedding; of components the likeliest, for as much likeness as the picture has."""
-    told, space, prior = run.pairs.told(range(8), [0] * 8), run.space, task.prior.eval()
+    told, space, prior = run.pairs.conditions(range(8), [0] * 8), run.space, task.prior.eval()
     if isinstance(prior, TokenPrior):
         decoder = PriorDecoder(prior, told, space.dots(first_dots(run.vectors, range(8))))
         codes = [decoder.logits.argmax(1)]
@@ -270,13 +272,17 @@ def test_a_base_of_imagen_becomes_the_decoder(config: UnclipConfig, tmp_path: Pa
 
 def test_a_kept_space_is_the_checkpoints(run: UnclipRun) -> None:
     space = run.space
-    z = Vectors.open(run.path("vectors")).seen(range(8))
+    z = Vectors.open(run.path("vectors")).image_embeddings(range(8))
     assert 0.5 < space.kept(z) < 1 and space.kept(space.back(space.into(z))) == pytest.approx(1, abs=0.02)
 
 
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
+        (["space.unit=false"], r"space\.unit=false must be true"),
+        (["priors.prior.network.pads=hidden"], r"network\.pads=hidden must be learned"),
+        (["priors.prior.network.pooled=raw"], r"network\.pooled=raw must be unit"),
+        (["decoder.unet.pooled=8"], r"base's unet\.pooled=8 must be 0"),
         (["space.components=5"], r"network\.components=6 must equal space\.components=5"),
         (["priors.prior.network.length=9"], r"network\.length=9 must equal text\.length=12"),
         (["decoder.unet.image=7"], r"decoder\.unet\.image=7 must equal space\.components=6"),
@@ -379,7 +385,7 @@ def test_a_small_one_learns_from_the_world(tmp_path: Path) -> None:
         swapped = float(prior.loss(batch | {name: other[name] for name in names}, whole(0, 256))[0])
         assert own < 0.7 * float(batch["embedding"].square().mean()) and own < 0.8 * swapped
         batch, losses = decoder.batch(whole(0, 256)), {}
-        batch |= {"mask": torch.zeros_like(batch["mask"]), "image": run.pairs.seen(range(256))}
+        batch |= {"mask": torch.zeros_like(batch["mask"]), "image": run.pairs.coordinates(range(256))}
         batch["pictures"] = torch.from_numpy(np.array(run.bank().pictures[:256]))
         for name, image in {
             "own": batch["image"],

@@ -89,6 +89,21 @@ def test_predictions_are_clipped() -> None:
     assert found.abs().max() <= 0.4 and (found[:, 0] == 0.4).any()
 
 
+def test_without_a_caption_what_is_told_instead_is_heard() -> None:
+    """Karlo knows no empty mask: guidance leads away from an empty caption like any other."""
+    prior, about = talking(CONFIG), PriorSampling(sampler="ddim", steps=3, guidance=0.0)
+    assert isinstance(prior, DiffusionPrior)
+    rows = {name: tensor.expand(2, *tensor.shape) for name, tensor in caption().items()}
+    other = {name: -tensor if tensor.is_floating_point() else tensor for name, tensor in caption().items()}
+    nothing = without_caption(rows, other)
+    assert all(torch.equal(nothing[name][1], other[name]) for name in rows)
+    denoiser = PriorDenoiser(prior, X0, CPU)
+    with torch.no_grad():
+        found = run_to_end(by_diffusion(denoiser, X0, rows, about, 0, 0, nothing))
+        wanted = run_to_end(by_diffusion(denoiser, X0, nothing, replace(about, guidance=1.0), 0, 0))
+    torch.testing.assert_close(found, wanted)
+
+
 def talking(config: PriorConfig) -> DiffusionPrior | TokenPrior:
     def build() -> DiffusionPrior | TokenPrior:
         net = build_prior(config)
@@ -159,11 +174,11 @@ def test_components_are_drawn_by_their_probabilities() -> None:
     with torch.no_grad():
         found = run_to_end(by_tokens(prior, here, told_, PriorSampling(), 0, 0))
         two = {name: tensor[:2] for name, tensor in told_.items()}
-        wanted = PriorDecoder(prior, two, torch.tensor([2, 3])).logits.softmax(1).mean(0)
+        expected = PriorDecoder(prior, two, torch.tensor([2, 3])).logits.softmax(1).mean(0)
     codes = here.buckets.quantise(found)[:, 0]
     torch.testing.assert_close(here.buckets.values(here.buckets.quantise(found)), found)
     share = torch.bincount(codes, minlength=6) / rows
-    assert ((share - wanted).abs() < 4 * (wanted * (1 - wanted) / rows).sqrt() + 1e-3).all()
+    assert ((share - expected).abs() < 4 * (expected * (1 - expected) / rows).sqrt() + 1e-3).all()
 
 
 def test_the_greedy_walk_takes_the_likeliest_component_every_time() -> None:

@@ -66,8 +66,8 @@ def test_the_decoder_is_told_what_the_prior_imagines(painter: UnclipPainter, fol
     imaginer = replace(imaginer, sampling=replace(imaginer.sampling, steps=3, guidance=2.0, tries=3))
     found = requests(painter, prior=prior, prior_steps=3, prior_guidance=2.0, tries=3)
     for candidate, request in enumerate(found):
-        wanted = painter.embedder.space.into(imaginer.embedding(SAID, 5, candidate))
-        torch.testing.assert_close(request.conditions["image"], wanted)
+        expected = painter.embedder.space.into(imaginer.embedding(SAID, 5, candidate))
+        torch.testing.assert_close(request.conditions["image"], expected)
         assert (request.seed, request.candidate) == (5, candidate)
     assert not torch.equal(found[0].conditions["image"], found[1].conditions["image"])
 
@@ -158,8 +158,8 @@ def test_a_job_is_let_go_at_any_stage_and_painted_again(painter: UnclipPainter, 
         pass
     assert first.outcome and first.outcome.kind == "cancelled" and not engine.started
     assert again.outcome and again.outcome.kind == "done"
-    wanted = painter.paint(SAID, candidates=2, keep=None, seed=1, **FEW)
-    for one, other in zip(again.outcome.data, wanted, strict=True):
+    expected = painter.paint(SAID, candidates=2, keep=None, seed=1, **FEW)
+    for one, other in zip(again.outcome.data, expected, strict=True):
         assert np.array_equal(one.picture, other.picture)
 
 

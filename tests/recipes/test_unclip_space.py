@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -23,9 +24,10 @@ def embeddings(count: int = 500, rank: int = 6) -> Tensor:
     return unit(middle + torch.randn(count, rank, generator=draw) * spread @ frame)
 
 
-def fitted(kind: Kind = "whitened", **changes: int) -> tuple[Space, Tensor, Tensor]:
+def fitted(kind: Kind = "whitened", **changes: Any) -> tuple[Space, Tensor, Tensor]:
     z = embeddings()
-    config = replace(CONFIG, kind=kind, **({"components": 16} if kind == "standard" else {}), **changes)
+    all_of_them: dict[str, Any] = {"components": 16} if kind == "standard" else {}
+    config = replace(CONFIG, kind=kind, **all_of_them | changes)
     cosines = dots(z, unit(z + 0.3 * torch.randn(z.shape, generator=torch.Generator().manual_seed(1))))
     return Space.fit(config, z, cosines), z, cosines
 
@@ -52,6 +54,17 @@ def test_there_and_back(kind: Kind) -> None:
     torch.testing.assert_close(norms(back), torch.ones(len(z), 1))
     assert dots(back, z).min() > (0.99999 if kind == "standard" else 0.98)
     torch.testing.assert_close(space.back(torch.zeros(1, space.config.components)), unit(space.mean[None]))
+
+
+def test_karlos_takes_embeddings_as_they_are() -> None:
+    """Their mean off, divided by their spread, and back again with the length that they had."""
+    z = 3 + 2 * torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
+    mean, spread = z.mean(0), z.std(0)
+    space = Space.standard(mean, spread)
+    y = space.into(z)
+    torch.testing.assert_close(y, (z - mean) / spread)
+    torch.testing.assert_close(space.back(y), z)
+    assert space.config.kind == "standard" and norms(space.back(y)).std() > 0.1
 
 
 def test_fewer_components_come_less_near() -> None:

@@ -31,7 +31,7 @@ def tiny_config(folder: Path, *changes: str) -> UnclipConfig:
     """The nano preset with its reader, its CLIP and its pictures in `folder`, eight pictures a batch, in 32 bits."""
     files(folder)
     config = nano()
-    small = {"components": 6, "embed": 64, "text": WIDTH, "length": LENGTH, "width": 32}
+    small: dict[str, Any] = {"components": 6, "embed": 64, "text": WIDTH, "length": LENGTH, "width": 32}
     tokens: dict[str, Any] = {"buckets": 4, "dots": 2}
     priors = tuple(
         replace(one, network=replace(one.network, **small, **(tokens if one.network.buckets else {})))

@@ -78,16 +78,16 @@ def test_what_no_test_notices_survives_and_files_stay_as_they_are(
     def judged(root: Path, source: Path, tests: Sequence[Path], limit: float | None = None) -> bool:
         known: dict[str, Any] = {}
         exec((source / "toy/room/double.py").read_text(), known)
-        return bool(known["double"](3) != wanted)
+        return bool(known["double"](3) != expected)
 
     monkeypatch.setattr(mutate, "noticed", judged)
-    wanted, file = 6, root / "src/toy/room/double.py"
+    expected, file = 6, root / "src/toy/room/double.py"
     before = file.read_text()
     assert survivors(root, [file], 9) == ["src/toy/room/double.py:6: x - x → x + x"]
     told = capsys.readouterr().out.splitlines()
     assert told[0].startswith("noticed ") and "2: x + x → x - x" in told[0] and told[-1] == "1 of 2 survived"
     assert file.read_text() == before
-    wanted = 7
+    expected = 7
     with pytest.raises(SystemExit, match=r"double\.py fail as it is"):
         survivors(root, [file], 1)
 

@@ -156,12 +156,13 @@ def test_a_decoder_that_dies_is_replaced(server: Running, client: openai.OpenAI)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_two_thousand_hostile_uploads_leave_no_memory_behind(server: Running) -> None:
     """Bytes of good pictures, changed by chance."""
     import resource
 
     dice = np.random.default_rng(0)
-    goods = [file(PICTURE), file(PICTURE, "jpeg"), file(PICTURE, "webp"), bomb(3000)]
+    goods = [file(PICTURE), file(PICTURE, "jpeg"), file(PICTURE, "webp"), bomb(1200)]
     before = 0
     for number in range(2000):
         data = bytearray(goods[number % 4])

@@ -74,6 +74,15 @@ def test_pages_of_strangers(locked: tuple[Running, str], origin: str, status: in
     assert locked[0].get("/live", headers={"origin": origin}).status_code == status
 
 
+def test_a_friends_page_may_read_and_others_may_not_even_ask(locked: tuple[Running, str]) -> None:
+    for origin, status in (("https://friend.example", 204), ("https://evil.example", 403)):
+        headers = {"origin": origin, "access-control-request-method": "POST"}
+        answer = httpx.request("OPTIONS", locked[0].url + "/v1/images/generations", headers=headers)
+        assert answer.status_code == status
+        assert (answer.headers.get("access-control-allow-origin") == origin) == (status == 204)
+    assert "access-control-allow-origin" not in locked[0].get("/live", headers={"origin": locked[0].url}).headers
+
+
 def test_our_own_page(locked: tuple[Running, str]) -> None:
     assert locked[0].get("/live", headers={"origin": locked[0].url}).status_code == 200
 

@@ -173,7 +173,9 @@ def test_bad_jobs_are_refused_before_they_are_kept(server: Running, asked: dict[
 def test_a_restart_goes_on(tmp_path: Path) -> None:
     with running(tmp_path) as first:
         names = [submitted(first, candidates=64, seed=k)[0]["id"] for k in range(4)]
+    (tmp_path / "pictures" / f"{'0' * 32}.png").write_bytes(b"of nobody")
     with running(tmp_path) as second:
+        assert not (tmp_path / "pictures" / f"{'0' * 32}.png").exists()
         assert [ended(second, name)["state"] for name in names] == ["done"] * 4
 
 

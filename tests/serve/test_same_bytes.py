@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import io
 import random
 from collections.abc import Iterator
 from pathlib import Path
 
 import openai
 import pytest
+from PIL import Image
 
 from pinxit.serve.catalog import Catalog
 from pinxit.serve.settings import Settings
@@ -62,6 +64,19 @@ def test_the_command_line_and_the_server_write_the_same_file(
     ]
 
 
+def test_a_diffusion_streams_what_it_foresees_at_the_size_that_it_ends_with(served: Running) -> None:
+    with openai.OpenAI(base_url=f"{served.url}/v1", api_key="any", max_retries=0) as client:
+        body = {"seed": 7, "candidates": 2}
+        how = {"prompt": PROMPTS[0], "model": "imagen", "extra_body": body}
+        events = list(client.images.generate(stream=True, partial_images=3, **how))  # type: ignore[call-overload]
+        whole = client.images.generate(**how)  # type: ignore[call-overload]
+    files = [base64.b64decode(one.b64_json) for one in events]
+    assert [one.type for one in events][-1] == "image_generation.completed" and len(events) >= 3
+    assert len({Image.open(io.BytesIO(one)).size for one in files}) == 1
+    assert len({digest(one) for one in files}) == len(files)
+    assert files[-1] == base64.b64decode(whole.data[0].b64_json)
+
+
 def schedule(served: Running, recipe: str, number: int) -> None:
     """A crowd that comes, goes and hurries, by chance; whoever stays gets what it gets alone."""
     dice = random.Random(f"{recipe} {number}")
@@ -102,6 +117,7 @@ def test_a_crowd_changes_no_picture(served: Running, recipe: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_five_hundred_crowds_change_no_picture(served: Running, recipe: str) -> None:
     for number in range(500):

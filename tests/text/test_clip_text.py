@@ -47,10 +47,12 @@ def test_equals_transformers(tmp_path: Path, kind: str, eos: int) -> None:
     for row, ids in enumerate(last.ids(TEXTS, 12)):
         assert (ids[0], ids[-1], ids.count(515)) == (514, 515, 1)
         text_model = model.text_model if kind == "CLIPModel" else model
-        wanted = text_model(torch.tensor([ids]), output_hidden_states=True)
-        state = wanted.last_hidden_state[0]
+        expected = text_model(torch.tensor([ids]), output_hidden_states=True)
+        state = expected.last_hidden_state[0]
         torch.testing.assert_close(said.sequence[row, : len(ids)], state, atol=2e-5, rtol=1e-4)
-        torch.testing.assert_close(before.sequence[row, : len(ids)], wanted.hidden_states[-2][0], atol=2e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            before.sequence[row, : len(ids)], expected.hidden_states[-2][0], atol=2e-5, rtol=1e-4
+        )
         pooled = state[-1] if kind == "CLIPTextModel" else model.text_projection(state[-1])
         torch.testing.assert_close(said.pooled[row], pooled, atol=2e-5, rtol=1e-4)
         assert said.mask[row].sum() == len(ids)
@@ -75,10 +77,10 @@ def test_pinxit_s_own_clip() -> None:
     checkpoint.load_into("clip", model)
     texts = ["a red cat", "", "two dogs under a tree"]
     with torch.no_grad():
-        wanted = model.encode_text(torch.from_numpy(Tokenizer.open(folder).encode_clip(texts, encoder.length)))
+        expected = model.encode_text(torch.from_numpy(Tokenizer.open(folder).encode_clip(texts, encoder.length)))
     assert encoder.unknown_words("a red flibbertigibbet") == ["flibbertigibbet"]
     pooled = encoder.encode(texts).pooled
-    torch.testing.assert_close(pooled / pooled.norm(dim=1, keepdim=True), wanted, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(pooled / pooled.norm(dim=1, keepdim=True), expected, atol=1e-5, rtol=1e-4)
     with pytest.raises(UsageError, match=f"at most {encoder.length} tokens"):
         open_text_encoder(folder, length=encoder.length + 1)
 

@@ -79,9 +79,9 @@ def test_equals_transformers_on_a_thousand_strings(tokenizer: ClipTokenizer) -> 
     vocab = tokenizer._engine.get_vocab() | {"<|startoftext|>": 49406, "<|endoftext|>": 49407}
     theirs = transformers.CLIPTokenizer(vocab=vocab, merges=[tuple(line.split()) for line in lines])
     for text in strings():
-        wanted = theirs(text)["input_ids"]
-        ours = tokenizer.encode([text], len(wanted))[0].tolist()
-        assert ours == wanted, repr(text)
+        expected = theirs(text)["input_ids"]
+        ours = tokenizer.encode([text], len(expected))[0].tolist()
+        assert ours == expected, repr(text)
 
 
 def test_no_text_forges_start_or_end(tokenizer: ClipTokenizer) -> None:

@@ -40,9 +40,9 @@ def test_equals_transformers_on_the_unpadded_text(opened: tuple[LanguageModel, A
     assert said.sequence.shape == (5, 20, encoder.width) and said.sequence.dtype == torch.float32
     assert said.pooled.shape == (5, encoder.pooled_width) and said.mask.dtype == torch.bool
     for row, ids in enumerate(encoder.ids(TEXTS, 20)):
-        wanted = model(torch.tensor([ids])).last_hidden_state[0]
-        torch.testing.assert_close(said.sequence[row, : len(ids)], wanted, atol=2e-5, rtol=1e-4)
-        torch.testing.assert_close(said.pooled[row], wanted.mean(0), atol=2e-5, rtol=1e-4)
+        expected = model(torch.tensor([ids])).last_hidden_state[0]
+        torch.testing.assert_close(said.sequence[row, : len(ids)], expected, atol=2e-5, rtol=1e-4)
+        torch.testing.assert_close(said.pooled[row], expected.mean(0), atol=2e-5, rtol=1e-4)
         assert said.mask[row].tolist() == [place < len(ids) for place in range(20)]
         assert not said.sequence[row, len(ids) :].any()
     assert said.sequence.std() > 0.1, "a model that says nothing would pass"
@@ -121,12 +121,12 @@ def test_padded_keeps_what_the_model_says_at_pads(tmp_path: Path) -> None:
     ids = torch.zeros(1, 12, dtype=torch.int64)
     ids[0, :4] = torch.tensor(encoder.ids(["a red cat"], 12)[0])
     said = encoder.encode(["a red cat", TEXTS[2]], batch=2)
-    wanted = model(ids, attention_mask=(ids != 0).long()).last_hidden_state
-    torch.testing.assert_close(said.sequence[:1], wanted, atol=2e-5, rtol=1e-4)
+    expected = model(ids, attention_mask=(ids != 0).long()).last_hidden_state
+    torch.testing.assert_close(said.sequence[:1], expected, atol=2e-5, rtol=1e-4)
     assert said.mask[0].tolist() == [True] * 4 + [False] * 8
 
 
-def test_words_without_a_token_are_told(opened: tuple[LanguageModel, Any]) -> None:
+def test_words_without_a_token_are_reported(opened: tuple[LanguageModel, Any]) -> None:
     encoder, _ = opened
     assert encoder.unknown_words("A red Zebra, 三 cat and a zebra!") == ["zebra", "三"]
     assert encoder.unknown_words("a red cat") == encoder.unknown_words("") == []

@@ -29,8 +29,8 @@ def test_encodes_as_in_training() -> None:
     assert int(encoder.null().mask.sum()) == 2
 
 
-def test_words_that_no_caption_held_are_told() -> None:
-    assert learned().unknown_words(f"{TEXTS[2]} unheard 三") == ["unheard", "三"]
+def test_words_that_no_caption_held_are_reported() -> None:
+    assert learned().unknown_words(f"{TEXTS[2]} unmet 三") == ["unmet", "三"]
 
 
 def test_long_texts_are_cut_before_their_end() -> None:

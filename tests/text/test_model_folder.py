@@ -38,7 +38,7 @@ def test_pooling_follows_the_folder(tmp_path: Path) -> None:
     modules = [{"path": "", "type": "a.Transformer"}, {"path": "1_Pooling", "type": "a.b.Pooling"}]
     states = open_text_encoder(tmp_path).encode(["a red cat"])
     real = states.sequence[0][states.mask[0]]
-    for mode, wanted in {
+    for mode, expected in {
         "mean_tokens": real.mean(0),
         "cls_token": real[0],
         "max_tokens": real.amax(0),
@@ -47,10 +47,10 @@ def test_pooling_follows_the_folder(tmp_path: Path) -> None:
         told = {"pooling_mode_mean_tokens": False, f"pooling_mode_{mode}": True}
         (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(told))
         (tmp_path / "modules.json").write_text(json.dumps(modules))
-        torch.testing.assert_close(open_text_encoder(tmp_path).encode(["a red cat"]).pooled[0], wanted)
+        torch.testing.assert_close(open_text_encoder(tmp_path).encode(["a red cat"]).pooled[0], expected)
         (tmp_path / "modules.json").write_text(json.dumps([*modules, {"path": "2", "type": "a.Normalize"}]))
         unit = open_text_encoder(tmp_path).encode(["a red cat"]).pooled[0]
-        torch.testing.assert_close(unit, wanted / wanted.norm())
+        torch.testing.assert_close(unit, expected / expected.norm())
 
 
 def test_poolings_that_cannot_be_done_are_refused(tmp_path: Path) -> None:

@@ -48,9 +48,9 @@ def test_pieces_give_the_gradients_of_one_pass(size: int) -> None:
     model = towers()
     whole, parts = loss_of(model), loss_of(model, size)
     torch.testing.assert_close(parts, whole)
-    wanted = gradients(model, whole)
+    expected = gradients(model, whole)
     for name, found in gradients(model, parts).items():
-        torch.testing.assert_close(found, wanted[name], atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(found, expected[name], atol=1e-6, rtol=1e-5)
 
 
 def test_pieces_remember_one_piece_at_a_time() -> None:
@@ -91,8 +91,8 @@ def test_three_ranks_give_the_gradients_of_one(tmp_path: Path, grouped: bool) ->
     image, text = F.normalize(model.image(rows(12, 6, 1)), dim=-1), F.normalize(model.text(rows(12, 5, 2)), dim=-1)
     loss = contrastive_loss(image, text, model.scale.exp(), GROUPS if grouped else None)
     torch.testing.assert_close(told["loss"], loss.detach())
-    for name, wanted in gradients(model, loss).items():
-        torch.testing.assert_close(told[name], wanted, atol=1e-6, rtol=1e-4)
+    for name, expected in gradients(model, loss).items():
+        torch.testing.assert_close(told[name], expected, atol=1e-6, rtol=1e-4)
 
 
 def test_one_rank_alone_needs_no_group() -> None:

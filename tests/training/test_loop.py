@@ -201,7 +201,7 @@ def test_initial_weights_are_taken_once(tmp_path: Path) -> None:
     assert torch.equal(saved(tmp_path / "run")["weights/net/first.weight"], moved)
 
 
-def test_what_a_model_has_grown_begins_anew_and_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_model_has_grown_begins_anew_and_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     donor = train(tmp_path / "donor")
     older = {name: tensor for name, tensor in donor.net.state_dict().items() if not name.startswith("middle")}
     fit(Toy(seed=5), plan(), tmp_path / "run", "cpu", stop_after=8, init={"net": older})

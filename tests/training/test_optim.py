@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
+from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.models.text import TextTransformer, TextTransformerConfig
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
 from pinxit.training.draws import key, seeded, torch_rng
@@ -23,7 +23,7 @@ def test_learning_rate_warms_up_then_falls() -> None:
     assert learning_rate(cosine, 90) == pytest.approx(1.0)
     assert learning_rate(cosine, 600) == pytest.approx(0.55)
     assert learning_rate(cosine, 1100) == pytest.approx(0.1) == learning_rate(cosine, 5000)
-    early = Plan(images=9999, batch=10, lr=1.0, final_lr=0.1, warmup=100, decayed=1100)
+    early = Plan(images=9999, batch=10, lr=1.0, final_lr=0.1, warmup=100, decay_horizon=1100)
     assert [learning_rate(early, n) for n in (600, 1100, 9000)] == pytest.approx([0.55, 0.1, 0.1])
     linear = Plan(images=1100, batch=10, lr=1.0, warmup=100, schedule="linear")
     assert learning_rate(linear, 350) == pytest.approx(0.75)
@@ -48,7 +48,7 @@ def test_tables_of_every_model_are_left_alone() -> None:
         )
     )
     reader = TextTransformer(TextTransformerConfig(vocab=8, tokens=4, width=8, layers=1, heads=1))
-    clip = CLIP(CLIPConfig(8, VisionConfig(8, 8, 4, 1, 1), TextConfig(8, 4, 8, 1, 1, 7)))
+    clip = CLIP(CLIPConfig(8, CLIPVisionConfig(8, 8, 4, 1, 1), CLIPTextConfig(8, 4, 8, 1, 1, 7)))
     modules: dict[str, nn.Module] = {"transformer": transformer, "reader": reader, "clip": clip}
     matrices = {name for name in trained(modules) if getattr(trained(modules)[name], "ndim", 0) >= 2}
     tables = {name for name in matrices if not decays(modules, name)}
@@ -115,7 +115,7 @@ def test_measured_cost_of_a_known_network() -> None:
     before = task.net.middle.clone()
     cost = measure(task, task.batch(whole(0, 4)), plan(), torch.device("cpu"))
     assert cost.parameters == 8 * 32 + 32 + 32 * 4 + 4 + 5 * 8
-    target = 2 * 8 * 4  # the loss multiplies by the wanted map
+    target = 2 * 8 * 4  # the loss multiplies by the expected map
     assert cost.flops == pytest.approx(3 * 2 * (8 * 32 + 32 * 4) + target)
     assert torch.equal(task.net.middle, before)
     assert all(parameter.grad is None for parameter in task.net.parameters())

@@ -30,7 +30,7 @@ WEIGHTS: dict[str, tuple[object, ...]] = {
     "lr": (1e-3,),
     "final_lr": (1e-2,),
     "schedule": ("linear", "constant"),
-    "decayed": (64,),
+    "decay_horizon": (64,),
     "warmup": (64,),
     "betas": ((0.5, 0.999), (0.9, 0.9)),
     "eps": (1e-2,),
@@ -162,13 +162,13 @@ def test_averaged_weights_are_shown_scored_and_kept_and_the_last_ones_where_ther
 
     task = Shown()
     found = trained(tmp_path, task, ema=ema)
-    wanted, other = (found.get(f"{kind}/net/first.weight") for kind in ("average", "weights"))
+    expected, other = (found.get(f"{kind}/net/first.weight") for kind in ("average", "weights"))
     if ema:
-        assert wanted is not None and other is not None and not torch.equal(wanted, other)
+        assert expected is not None and other is not None and not torch.equal(expected, other)
     else:
-        assert wanted is None
-        wanted = other
-    assert wanted is not None and task.seen is not None and torch.equal(task.seen, wanted)
-    assert read_metrics(tmp_path)[-1]["scored"] == pytest.approx(float(wanted.double().sum()), rel=1e-4)
-    assert torch.equal(states.read_weights(tmp_path, "net")["first.weight"], wanted)
+        assert expected is None
+        expected = other
+    assert expected is not None and task.seen is not None and torch.equal(task.seen, expected)
+    assert read_metrics(tmp_path)[-1]["scored"] == pytest.approx(float(expected.double().sum()), rel=1e-4)
+    assert torch.equal(states.read_weights(tmp_path, "net")["first.weight"], expected)
     assert other is not None and torch.equal(task.net.first.weight, other), "training goes on from the last ones"

@@ -15,7 +15,8 @@ from pinxit.errors import CheckpointError
 from pinxit.models.unet import UNet
 from pinxit.models.unet_shapes import PUBLISHED
 from pinxit.weights.deepfloyd import load_deepfloyd
-from pinxit.weights.deepfloyd_names import diffusers_names, unet_config
+from pinxit.weights.deepfloyd_names import unet_config
+from pinxit.weights.diffusers_unet import diffusers_names
 from tests.models.test_unet import call
 
 diffusers = pytest.importorskip("diffusers")
@@ -95,11 +96,11 @@ def test_outputs_equal_diffusers(tmp_path: Path, name: str) -> None:
     net.save_pretrained(tmp_path / "unet")
     ours, told = load_deepfloyd(tmp_path), given(VARIANTS[name])
     sample = torch.cat([told["x"], told["low_res"]], 1) if "low_res" in told else told["x"]
-    wanted = net(sample, told["time"], told["sequence"], class_labels=told.get("augmentation")).sample
+    expected = net(sample, told["time"], told["sequence"], class_labels=told.get("augmentation")).sample
     found = call(ours, **told)
-    assert found.shape == wanted.shape == (2, 6, *sample.shape[2:])
-    assert float(wanted.std()) > 0.1
-    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
+    assert found.shape == expected.shape == (2, 6, *sample.shape[2:])
+    assert float(expected.std()) > 0.1
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
     none = torch.zeros(2, 7, dtype=torch.bool)  # these networks were trained on the padding too
     assert torch.equal(call(ours, **told, mask=none), found)
 

@@ -47,8 +47,8 @@ def test_archives_are_not_asked_for_by_who_cannot_read_them(tmp_path: Path, monk
     server = Hub(tmp_path)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", server)
     assert hub.fetch("hub:google/t5-v1_1-base", archives=False) == tmp_path
-    ((*_, wanted),) = server.asked
-    assert "*.safetensors" in wanted and not {"*.bin", "*.pt"} & set(wanted)
+    ((*_, expected),) = server.asked
+    assert "*.safetensors" in expected and not {"*.bin", "*.pt"} & set(expected)
 
 
 def test_a_name_opens_like_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,23 +14,23 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pinxit.errors import CheckpointError
-from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
+from pinxit.models.clip import CLIP, MAX_LOGIT_SCALE, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.weights.clip_export import save_transformers_clip
 from pinxit.weights.clip_names import hf_names, openai_names
-from pinxit.weights.clip_settings import OPEN_CLIP_TEXT, OPEN_CLIP_VISION, check_settings, open_clip_look
-from pinxit.weights.public_clip import load_public_clip
+from pinxit.weights.clip_settings import OPEN_CLIP_TEXT, OPEN_CLIP_VISION, check_settings
+from pinxit.weights.public_clip import load_clip_in_parts, load_public_clip
 from tests.weights import answers
 from tests.weights.answers import TOWERS
 
 SMALL = CLIPConfig(
     embed=24,
-    vision=VisionConfig(size=32, patch=8, width=64, layers=2, heads=1),
-    text=TextConfig(vocab=60, tokens=12, width=128, layers=3, heads=2, eot=59),
+    vision=CLIPVisionConfig(size=32, patch=8, width=64, layers=2, heads=1),
+    text=CLIPTextConfig(vocab=60, tokens=12, width=128, layers=3, heads=2, eot=59),
 )
 RESNET = CLIPConfig(
     embed=24,
-    vision=VisionConfig(size=64, width=16, stages=(1, 2, 1, 1)),
-    text=TextConfig(vocab=60, tokens=12, width=64, layers=1, heads=1, eot=59),
+    vision=CLIPVisionConfig(size=64, width=16, stages=(1, 2, 1, 1)),
+    text=CLIPTextConfig(vocab=60, tokens=12, width=64, layers=1, heads=1, eot=59),
 )
 
 
@@ -136,8 +136,38 @@ def test_folders_of_transformers_give_its_outputs(tmp_path: Path, activation: st
     model = load_public_clip(tmp_path)
     assert model.config.activation == activation.replace("_", "")
     pictures, ids = inputs()
-    for mine, wanted in zip(model(pictures, ids), outputs(theirs, model), strict=False):
-        torch.testing.assert_close(mine, wanted, atol=1e-5, rtol=0)
+    for mine, expected in zip(model(pictures, ids), outputs(theirs, model), strict=False):
+        torch.testing.assert_close(mine, expected, atol=1e-5, rtol=0)
+
+
+def in_parts(folder: Path) -> CLIP:
+    """A CLIP whose towers lie in two folders below `folder`, as transformers 5 and older ones write them."""
+    model = ours(replace(SMALL, text=replace(SMALL.text, eot=59)))
+    save_transformers_clip(model, folder / "whole")
+    told = json.loads((folder / "whole" / "config.json").read_text())
+    state = load_file(folder / "whole" / "model.safetensors")
+    for tower, projection in (("text", "text_projection"), ("vision", "visual_projection")):
+        (folder / tower).mkdir()
+        about = told[f"{tower}_config"] | {"model_type": f"clip_{tower}_model", "projection_dim": 24}
+        (folder / tower / "config.json").write_text(json.dumps(about))
+        kept = {name: it for name, it in state.items() if name.startswith((f"{tower}_model.", projection))}
+        bare = {name.removeprefix("text_model."): it for name, it in kept.items()}  # transformers 5, of a text tower
+        save_file(bare, folder / tower / "model.safetensors")
+    return model
+
+
+def test_towers_in_folders_of_their_own_are_one_clip(tmp_path: Path) -> None:
+    model = in_parts(tmp_path)
+    model.logit_scale.fill_(MAX_LOGIT_SCALE)  # no part tells it; the published ones have grown so far
+    same(load_clip_in_parts(tmp_path / "text", tmp_path / "vision", tmp_path / "whole"), model)
+    weights = tmp_path / "vision" / "model.safetensors"
+    state = load_file(weights)
+    del state["visual_projection.weight"]
+    save_file(state, weights)
+    with pytest.raises(CheckpointError, match=r"vision lacks visual_projection\.weight"):
+        load_clip_in_parts(tmp_path / "text", tmp_path / "vision", tmp_path / "whole")
+    with pytest.raises(CheckpointError, match="describes no clip_vision_model"):
+        load_clip_in_parts(tmp_path / "text", tmp_path / "text", tmp_path / "whole")
 
 
 def test_shards_and_buffers_of_older_files_are_read(tmp_path: Path) -> None:
@@ -159,8 +189,8 @@ def test_our_models_open_in_transformers(tmp_path: Path) -> None:
     save_transformers_clip(model, tmp_path)
     theirs = transformers.CLIPModel.from_pretrained(tmp_path).eval()
     pictures, ids = inputs()
-    for mine, wanted in zip(model(pictures, ids), outputs(theirs, model), strict=False):
-        torch.testing.assert_close(mine, wanted, atol=1e-5, rtol=0)
+    for mine, expected in zip(model(pictures, ids), outputs(theirs, model), strict=False):
+        torch.testing.assert_close(mine, expected, atol=1e-5, rtol=0)
     again = load_public_clip(tmp_path)
     assert again.config == model.config
     for name, tensor in model.state_dict().items():
@@ -238,53 +268,6 @@ def test_what_is_no_clip_is_refused(tmp_path: Path) -> None:
         load_public_clip(tmp_path)
 
 
-LARGE = {"height": 48, "width": 48}
-
-
-@pytest.mark.parametrize(
-    ("change", "name"),
-    [
-        ({"do_resize": False}, "do_resize"),
-        ({"size": {"height": 32, "width": 32}}, "size"),
-        ({"size": {"shortest_edge": 48}}, "size"),
-        ({"size": 48}, "size"),
-        ({"resample": 2}, "resample"),
-        ({"do_center_crop": False}, "do_center_crop"),
-        ({"crop_size": LARGE}, "crop_size"),
-        ({"do_rescale": False}, "do_rescale"),
-        ({"rescale_factor": 1 / 127.5}, "rescale_factor"),
-        ({"image_mean": "grey"}, "image_mean"),
-        ({"image_std": [0.5, 0.5]}, "clip.std"),
-        ({"image_std": [0.5, 0, 0.5]}, "image_std"),
-    ],
-)
-def test_pictures_that_are_prepared_otherwise_are_refused(tmp_path: Path, change: dict[str, object], name: str) -> None:
-    save_transformers_clip(CLIP(SMALL), tmp_path)
-    path = tmp_path / "preprocessor_config.json"
-    usual = {
-        "size": {"shortest_edge": SMALL.vision.size},
-        "crop_size": SMALL.vision.size,
-        "do_resize": True,
-        "resample": 3,
-    }
-    path.write_text(json.dumps(usual | {"do_center_crop": True, "do_rescale": True, "rescale_factor": 1 / 255}))
-    load_public_clip(tmp_path)
-    path.write_text(json.dumps(usual | change))
-    with pytest.raises(CheckpointError, match=name):
-        load_public_clip(tmp_path)
-
-
-def test_pictures_that_are_not_normalised(tmp_path: Path) -> None:
-    save_transformers_clip(CLIP(SMALL), tmp_path)
-    (tmp_path / "preprocessor_config.json").write_text('{"do_normalize": false, "image_mean": [0.5, 0.5, 0.5]}')
-    config = load_public_clip(tmp_path).config
-    assert (config.mean, config.std) == ((0.0,) * 3, (1.0,) * 3)
-    (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}')
-    model = load_public_clip(tmp_path)
-    assert (model.config.mean, model.config.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
-    assert model.mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
-
-
 @pytest.mark.parametrize("tower", ["text", "vision"])
 @pytest.mark.parametrize("how", ["moved", "null", "missing", "list", "no heads", "words"])
 def test_configs_as_they_come(tmp_path: Path, tower: str, how: str) -> None:
@@ -321,16 +304,13 @@ def test_configs_as_they_come(tmp_path: Path, tower: str, how: str) -> None:
         ("vision_cfg", {"something_new": 1}),
         ("text_cfg", {"pool_type": "last"}),
         ("text_cfg", {"no_causal_mask": True}),
-        ("preprocess_cfg", {"resize_mode": "squash"}),
-        ("preprocess_cfg", {"interpolation": "bilinear"}),
-        ("preprocess_cfg", {"size": 999}),
     ],
 )
 def test_settings_of_open_clip_that_are_not_followed(section: str, setting: dict[str, object]) -> None:
-    ours = {"vision_cfg": OPEN_CLIP_VISION, "text_cfg": OPEN_CLIP_TEXT, "preprocess_cfg": open_clip_look(32)}[section]
+    ours = {"vision_cfg": OPEN_CLIP_VISION, "text_cfg": OPEN_CLIP_TEXT}[section]
     with pytest.raises(CheckpointError, match=f"{next(iter(setting))} is .* does not follow"):
         check_settings(setting, ours, "file")
-    usual = {"no_ln_pre": False, "pool_type": "argmax" if section == "text_cfg" else "tok", "resize_mode": "shortest"}
+    usual = {"no_ln_pre": False, "pool_type": "argmax" if section == "text_cfg" else "tok"}
     check_settings({name: usual[name] for name in setting if name in usual}, ours, "file")
 
 

@@ -78,8 +78,8 @@ def test_everything_fills_its_box_in_its_colour(name: str, kind: str, colour: st
     thing = item(name, kind, 0.55, 0.47, 0.52, colour=colour)
     scene = alone(thing, "blue" if colour == "white" else "white")
     (mask,) = render_masks(scene)
-    for found, wanted in zip(extents(mask), thing.box, strict=True):
-        assert abs(found - wanted * 64) <= 1
+    for found, expected in zip(extents(mask), thing.box, strict=True):
+        assert abs(found - expected * 64) <= 1
     if kind != "made":
         seen = render(scene)[mask]
         names = [nearest((int(r), int(g), int(b))) for r, g, b in seen]
@@ -162,8 +162,8 @@ def test_every_size_shows_the_same_picture(size: int, style: str | None) -> None
 def test_sprites_fill_their_box_and_are_mirrored(flip: bool) -> None:
     thing = item("snail", "sprite", 0.6, artist="noto", flip=flip)
     (mask,) = render_masks(alone(thing), 128)
-    for found, wanted in zip(extents(mask), thing.box, strict=True):
-        assert abs(found - wanted * 128) <= 1.5
+    for found, expected in zip(extents(mask), thing.box, strict=True):
+        assert abs(found - expected * 128) <= 1.5
     (other,) = render_masks(alone(item("snail", "sprite", 0.6, artist="noto", flip=not flip)), 128)
     assert (mask != other[:, ::-1]).mean() < 0.01 < (mask != other).mean()
 

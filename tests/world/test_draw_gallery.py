@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from pinxit.errors import DataError
 from pinxit.world import roles
 from pinxit.world.compose import compose
-from pinxit.world.demands import demand, satisfied, stands_so
 from pinxit.world.dice import Dice
 from pinxit.world.draw import item_aspect, render, render_masks
 from pinxit.world.draw.builds import BUILDS
@@ -19,8 +18,9 @@ from pinxit.world.draw.outfits import GARMENTS
 from pinxit.world.draw.palette import nearest
 from pinxit.world.draw.sprites import mean_colour
 from pinxit.world.draw.styles import STYLES
+from pinxit.world.expectations import demand, satisfied, stands_so
 from pinxit.world.pack import Pack
-from pinxit.world.plan import Part, Plan
+from pinxit.world.plan import Part, ScenePlan
 from pinxit.world.scene import Item, Relation, RelationName, Scene
 from pinxit.world.vocabulary import lexicon
 
@@ -45,7 +45,7 @@ def share(pixels: NDArray[np.uint8], colour: str) -> float:
 def acted(relation: RelationName, seed: int = 0) -> Scene:
     """A scene of two in this relation, laid out by the composer."""
     one, other = (Part(name, "sprite") for name in CASTS[relation])
-    plan = Plan(relation, (one, other), (relation,))
+    plan = ScenePlan(relation, (one, other), (relation,))
     found = (compose(plan, Dice("test", seed, k), lexicon("gallery")) for k in range(100))
     return next(made for made in found if made is not None)
 
@@ -206,7 +206,7 @@ def test_the_drink_is_nearer_than_who_drinks_it() -> None:
 
 def test_an_upright_mount_keeps_its_head() -> None:
     """A horse on an astronaut's shoulders hides little of the helmet."""
-    plan = Plan("riding", (Part("horse", "sprite"), Part("astronaut", "sprite")), ("riding",))
+    plan = ScenePlan("riding", (Part("horse", "sprite"), Part("astronaut", "sprite")), ("riding",))
     for k in range(30):
         made = compose(plan, Dice("test", k), lexicon("gallery"))
         if made is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pinxit.world import World
-from pinxit.world.demands import satisfied
+from pinxit.world.expectations import satisfied
 from pinxit.world.famous import PLANS, Famous, famous_sentences
 from pinxit.world.plan import meaning
 from pinxit.world.splits import FAMOUS, combinations
@@ -21,12 +21,12 @@ def test_every_sentence_of_the_table_has_a_plan_and_every_plan_a_sentence() -> N
 @pytest.mark.parametrize("one", SENTENCES, ids=lambda one: one.name)
 def test_its_scene_is_a_true_picture_of_it_and_of_no_other_seed(one: Famous) -> None:
     scene = one.scene(3)
-    assert meaning(scene) == one.plan and satisfied(scene, one.wanted)
+    assert meaning(scene) == one.plan and satisfied(scene, one.expected)
     assert scene == one.scene(3) and scene != one.scene(4)
 
 
 def test_a_sentence_tells_its_place_where_it_is_one() -> None:
-    places = {one.name: one.wanted.place for one in SENTENCES if one.wanted.place}
+    places = {one.name: one.expected.place for one in SENTENCES if one.expected.place}
     assert places == {
         "capybara-sunrise": "meadow",
         "capybara-close": "meadow",

@@ -9,7 +9,7 @@ import pytest
 
 from pinxit.world import World
 from pinxit.world.compose import aspect
-from pinxit.world.demands import demand, satisfied, stands_so
+from pinxit.world.expectations import demand, satisfied, stands_so
 from pinxit.world.layout import GRID, MARGIN
 from pinxit.world.plan import meaning
 from pinxit.world.scene import Box, Scene

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pinxit.errors import UsageError
-from pinxit.world.demands import Demand, Wanted, WantedRelation, demand, satisfied, stands_so
+from pinxit.world.expectations import ExpectedObject, ExpectedRelation, ExpectedScene, demand, satisfied, stands_so
 from pinxit.world.plan import meaning
 from pinxit.world.scene import Item, Relation, Scene
 from pinxit.world.splits import belongs
@@ -49,7 +49,7 @@ CAT, DOG = item("cat", (0.1, 0.4, 0.3, 0.6)), item("dog", (0.6, 0.45, 0.9, 0.7))
 def test_a_demand_is_met_by_its_scene_and_not_by_others() -> None:
     scene = Scene("position", (CAT, DOG), (Relation(0, "left of", 1),))
     asked = demand(scene)
-    assert asked == Demand((Wanted("cat"), Wanted("dog")), (WantedRelation(0, "left of", 1),))
+    assert asked == ExpectedScene((ExpectedObject("cat"), ExpectedObject("dog")), (ExpectedRelation(0, "left of", 1),))
     assert satisfied(scene, asked)
     turned = replace(scene, items=(replace(CAT, box=DOG.box), replace(DOG, box=CAT.box)))
     assert not satisfied(turned, asked)
@@ -62,7 +62,7 @@ def test_incidental_relations_are_not_demanded() -> None:
 
 def test_counting_wants_the_exact_number() -> None:
     two, three = Scene("counting", (CAT, CAT)), Scene("counting", (CAT, CAT, CAT))
-    assert demand(two).objects == (Wanted("cat", count=2, exactly=True),)
+    assert demand(two).objects == (ExpectedObject("cat", count=2, exactly=True),)
     assert not satisfied(three, demand(two)) and not satisfied(two, demand(three))
 
 

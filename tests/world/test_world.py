@@ -13,8 +13,8 @@ import pytest
 
 from pinxit.errors import UsageError
 from pinxit.world import World
-from pinxit.world.demands import demand, satisfied
-from pinxit.world.plan import Plan, meaning
+from pinxit.world.expectations import demand, satisfied
+from pinxit.world.plan import ScenePlan, meaning
 from pinxit.world.splits import SPLITS
 from pinxit.world.thesaurus import FURTHER
 from pinxit.world.vocabulary import PresetName, lexicon
@@ -102,7 +102,7 @@ ONE_CHANGE = (
 MORE_CHANGES = ("style", "lower_style", "view", "light", "words", "a garment")
 
 
-def differences(one: Plan, other: Plan) -> str:
+def differences(one: ScenePlan, other: ScenePlan) -> str:
     """The one fact in which two plans of equal shape differ, or a list of all of them."""
     facts = ("name", "colour", "count", "form", "size", "words")
     found = [

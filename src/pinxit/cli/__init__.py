@@ -57,8 +57,8 @@ app.add_typer(eval.app, name="eval")
 app.add_typer(data.app, name="data")
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"pinxit {__version__}")
         raise typer.Exit
 

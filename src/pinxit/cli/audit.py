@@ -49,30 +49,30 @@ def audit(
     if add is not None and not more:
         raise UsageError("--add names no label.")
     with clip_with_bar(checkpoint, device, "audit", activation=activation) as clip:
-        found = clip.audit(folder, first, group_by, table=table, add=more, templates=templates)
+        audit_result = clip.audit(folder, first, group_by, table=table, add=more, templates=templates)
     if as_json:
-        rounds = {"rates": found.before} | ({"with_added": found.after} if found.after else {})
+        rounds = {"rates": audit_result.before} | ({"with_added": audit_result.after} if audit_result.after else {})
         print_json({name: _plain(rates) for name, rates in rounds.items()})
         return
-    _show(found.before, f"{folder} by {group_by}", None)
-    if found.after:
-        _show(found.after, f"with {', '.join(more)}", found.before)
+    _show(audit_result.before, f"{folder} by {group_by}", None)
+    if audit_result.after:
+        _show(audit_result.after, f"with {', '.join(more)}", audit_result.before)
 
 
-def _plain(found: Rates) -> dict[str, object]:
+def _plain(rates: Rates) -> dict[str, object]:
     return {
         group: {label: {"share": rate.share, "of": rate.of, "interval": rate.interval} for label, rate in row.items()}
-        for group, row in found.items()
+        for group, row in rates.items()
     }
 
 
-def _show(found: Rates, title: str, before: Rates | None) -> None:
+def _show(rates: Rates, title: str, before: Rates | None) -> None:
     from rich.console import Console
     from rich.table import Column, Table
 
-    labels = list(next(iter(found.values())))
+    labels = list(next(iter(rates.values())))
     table = Table("group", "pictures", *(Column(_cell(label)) for label in labels), title=_cell(title))
-    for group, row in found.items():
+    for group, row in rates.items():
         cells = []
         for label, rate in row.items():
             low, high = rate.interval

@@ -50,5 +50,5 @@ def blend(
         found = painter.blend(first, last, **how, **settings)
         return [(f"{place / (steps - 1):.2f}", one) for place, one in enumerate(found)]
 
-    facts = {"count": steps, "fresh": fresh, "seed": seed, "ddim_steps": ddim_steps} | painter.told(about)
+    facts = {"count": steps, "fresh": fresh, "seed": seed, "ddim_steps": ddim_steps} | painter.recorded(about)
     draw_strip(painter, "blend", ends, draw, facts, upscale, out, as_json, columns=steps + 2)

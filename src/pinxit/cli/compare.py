@@ -40,11 +40,11 @@ class System:
     def facts(self) -> dict[str, Any]:
         """What metadata tell of it."""
         enlarged = {} if self.upsampler is None else self.upsampler.facts
-        return self.painter.told(self.settings) | enlarged | self.painter.provenance
+        return self.painter.recorded(self.settings) | enlarged | self.painter.provenance
 
 
 @dataclass(frozen=True)
-class Asked:
+class PaintRequest:
     """What all of them are asked."""
 
     texts: Sequence[str]
@@ -80,7 +80,7 @@ def systems(
     return found
 
 
-def compare(of: Sequence[System], asked: Asked, out: Path, as_json: bool, strict: bool) -> None:
+def compare(of: Sequence[System], asked: PaintRequest, out: Path, as_json: bool, strict: bool) -> None:
     """Paint each text by all of them, and write a folder for it: a sheet with a row a system, and each picture."""
     from pinxit.cli.paint_output import folder_name
     from pinxit.files import check_writable
@@ -102,7 +102,7 @@ def compare(of: Sequence[System], asked: Asked, out: Path, as_json: bool, strict
             print_lines(str(folder / "sheet.png"))
 
 
-def _painted(one: System, text: str, asked: Asked, folder: Path) -> list[Ranked]:
+def _painted(one: System, text: str, asked: PaintRequest, folder: Path) -> list[Ranked]:
     how = {"candidates": asked.candidates, "keep": asked.keep, "upsampler": one.upsampler} | dict(one.settings)
     with progress.painting(f"{one.recipe}: {text}", folder / "preview.png") as watch:
         coming = one.painter.paint_each([(text, asked.seed)], watch=watch, previews=progress.PREVIEW_SECONDS, **how)

@@ -10,6 +10,7 @@ import typer
 from pinxit.cli.console import print_lines, warn
 from pinxit.cli.options import LARGEST
 from pinxit.cli.progress import bar
+from pinxit.files import check_file
 
 if TYPE_CHECKING:
     from pinxit.data.problems import Problems
@@ -67,6 +68,7 @@ def preview(
     from pinxit.errors import DataError
     from pinxit.pictures import write_png
 
+    check_file(out)
     dataset = _open(source, size, split, {"language": language, "names": names}, seed)
     problems = Problems(getattr(dataset, "problems", ()))
     shown = _pick(dataset, source, count, seed, problems)
@@ -133,10 +135,10 @@ def check(
         raise UsageError("the built-in world has nothing to check; give a folder or tar shards.")
     dataset = _open(source, 64, "train", {}, 0)
     with bar("reading") as progress:
-        found = check_dataset(dataset, workers, progress)
-    print_lines(f"{found.usable} pictures with {found.captions} captions can be used")
-    _tell(found.problems, named=len(found.problems) if all else None)
-    if found.problems:
+        report = check_dataset(dataset, workers, progress)
+    print_lines(f"{report.usable} pictures with {report.captions} captions can be used")
+    _tell(report.problems, named=len(report.problems) if all else None)
+    if report.problems:
         raise typer.Exit(1)
 
 

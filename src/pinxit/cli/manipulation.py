@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Labelled = tuple[str, Picture]
 
-CheckpointOption = Annotated[str, typer.Option(help="A shipped unCLIP's name, or a checkpoint folder.")]
+CheckpointOption = Annotated[str, typer.Option(help="A shipped unCLIP's name, a checkpoint folder, or Karlo's.")]
 DdimSteps = Annotated[
     int, typer.Option("--ddim-steps", min=1, max=1000, help="Steps to the noise behind a picture, and as many back.")
 ]
@@ -62,12 +62,12 @@ def manipulator(checkpoint: str, device: str) -> Manipulation:
 
     painter = load(checkpoint, device=device)
     if not isinstance(painter, Manipulates):
-        raise UsageError(f"{checkpoint} knows pictures by no embedding: choose a checkpoint of unclip.")
+        raise UsageError(f"{checkpoint} knows pictures by no embedding: choose a checkpoint of unclip, or Karlo.")
     return cast("Manipulation", painter)
 
 
 def enlarger(painter: Manipulation, upscale: int | None) -> Upsampler | None:
-    """The painter's own upsampler, made for `upscale`; None: it has none, or none is wanted.
+    """The painter's own upsampler, made for `upscale`; None: it has none, or none is expected.
 
     Raises UsageError for a size that it does not make.
     """

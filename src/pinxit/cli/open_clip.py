@@ -20,10 +20,10 @@ def activation_of(name: str | None) -> Activation | None:
     if name is None:
         return None
     known: tuple[Activation, ...] = ("gelu", "quickgelu")
-    found = next((one for one in known if one == name), None)
-    if found is None:
+    activation = next((one for one in known if one == name), None)
+    if activation is None:
         raise UsageError(f"--activation is gelu or quickgelu, not {name}.")
-    return found
+    return activation
 
 
 @contextmanager

@@ -68,7 +68,7 @@ def paint(
         str | None,
         typer.Option(
             help="The CLIP that ranks the candidates: a shipped name, a checkpoint folder, or published weights; "
-            "DeepFloyd IF has none of its own.",
+            "DeepFloyd IF has none of its own, nor has Karlo without its image_encoder.",
             show_default="the checkpoint's",
         ),
     ] = None,
@@ -91,7 +91,11 @@ def paint(
     as_json: AsJson = False,
     strict: Strict = False,
     checkpoint: Annotated[
-        str | None, typer.Option(help="A shipped checkpoint's name, or a checkpoint folder.", show_default="tiny")
+        str | None,
+        typer.Option(
+            help="A shipped checkpoint's name, a checkpoint folder, or a folder of DeepFloyd IF or Karlo.",
+            show_default="tiny",
+        ),
     ] = None,
     device: Device = "auto",
     int8: Int8 = False,
@@ -120,7 +124,7 @@ def paint(
     """
     from pinxit.api import load
     from pinxit.cli import progress
-    from pinxit.cli.compare import Asked, systems
+    from pinxit.cli.compare import PaintRequest, systems
     from pinxit.cli.compare import compare as compare_systems
     from pinxit.cli.paint_output import draw_and_write
 
@@ -137,7 +141,7 @@ def paint(
             return _enlarger(painter, upscale or 0, upsampler, device)
 
         of = systems(_installed(checkpoint), opened, enlarging, given)
-        compare_systems(of, Asked(texts, candidates, keep, seed), out, as_json, strict)
+        compare_systems(of, PaintRequest(texts, candidates, keep, seed), out, as_json, strict)
         return
     named = checkpoint or SHIPPED[recipe or Recipe.dalle]
     _check_choice(named, ranker, candidates, keep)
@@ -169,21 +173,21 @@ def installed() -> dict[str, str]:
 def _installed(checkpoint: str | None) -> dict[str, str]:
     """What is compared: all that is installed, one of them replaced by `checkpoint`, or that besides."""
     from pinxit.weights.checkpoint import open_checkpoint
-    from pinxit.weights.zoo import find, is_deepfloyd
+    from pinxit.weights.zoo import find, published
 
     if checkpoint is None:
         return installed()
-    recipe = "deepfloyd" if is_deepfloyd(checkpoint) else open_checkpoint(find(checkpoint)).recipe
+    recipe = published(checkpoint) or open_checkpoint(find(checkpoint)).recipe
     return installed() | {recipe: checkpoint}
 
 
 def _check_choice(checkpoint: str, ranker: str | None, candidates: int, keep: int) -> None:
     """Refuse to draw pictures that nobody can choose among."""
-    from pinxit.weights.zoo import is_deepfloyd
+    from pinxit.weights.zoo import sees_nothing
 
-    if ranker is None and candidates > keep and is_deepfloyd(checkpoint):
-        told = f"{checkpoint} holds no CLIP to choose {keep} of {candidates} candidates"
-        raise UsageError(f"{told}: name one with --ranker, or draw only {keep} with --candidates {keep}.")
+    if ranker is None and candidates > keep and sees_nothing(checkpoint):
+        reason = f"{checkpoint} holds no CLIP to choose {keep} of {candidates} candidates"
+        raise UsageError(f"{reason}: name one with --ranker, or draw only {keep} with --candidates {keep}.")
 
 
 def _enlarger(painter: Painter, upscale: int | None, named: str | None, device: str) -> Upsampler | None:
@@ -200,12 +204,12 @@ def _enlarger(painter: Painter, upscale: int | None, named: str | None, device: 
         return None
     if named or own is None:
         name = named or SHIPPED[Recipe.imagen]
-        found = load_upsampler(name, device=device, reader=painter.reader)
+        upsampler = load_upsampler(name, device=device, reader=painter.reader)
     else:
-        found = own
-    found = found if upscale is None else found.making(upscale)
-    found.check_size(painter.size, painter.size)
-    return found
+        upsampler = own
+    upsampler = upsampler if upscale is None else upsampler.making(upscale)
+    upsampler.check_size(painter.size, painter.size)
+    return upsampler
 
 
 def _prompts(prompt: str | None, file: Path | None) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +11,8 @@ import typer
 from pinxit.cli.console import warn
 from pinxit.cli.options import LARGEST
 from pinxit.errors import UsageError
+
+LONGEST = 40  # characters of a strange word that are shown
 
 if TYPE_CHECKING:
     from pinxit.recipes.painting import Painter
@@ -55,5 +58,5 @@ def say_about(painter: Painter, text: str, strict: bool) -> None:
         warn(f"pinxit: {message}: the last {dropped} are dropped.")
     unknown = painter.unknown_words(text)
     if unknown:
-        words = ", ".join(f"'{word}'" for word in unknown)
+        words = shorten(", ".join(f"'{word[:LONGEST]}'" for word in unknown), 10 * LONGEST, placeholder=" ...")
         warn(f"pinxit: {painter.name} has never met {words} in training and will guess.")

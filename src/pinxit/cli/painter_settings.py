@@ -28,21 +28,21 @@ def settings_of(changes: Sequence[str] | None, **options: Any) -> dict[str, Any]
 
     Raises UsageError for a setting that is given twice.
     """
-    found = {name: value for name, value in options.items() if value is not None}
+    settings = {name: value for name, value in options.items() if value is not None}
     for change in changes or ():
         name, text = halves(change, "--set", "VALUE")
-        if name in found:
+        if name in settings:
             other = f"--{name}" if options.get(name) is not None else "one --set"
             raise UsageError(f"{name} is given twice: leave out {other} or --set {change}.")
-        found[name] = value_of(text)
-    return found
+        settings[name] = value_of(text)
+    return settings
 
 
 def halves(change: str, option: str, form: str) -> tuple[str, str]:
     """The name and what it is set to. Raises UsageError, naming the option, for anything else."""
     name, equals, text = change.partition("=")
     if not equals:
-        raise UsageError(f"{option} {change}: write NAME={form}.")
+        raise UsageError(f"{option} {change}: write NAME={form}{'' if form.endswith('.') else '.'}")
     return name, text
 
 
@@ -51,10 +51,10 @@ def value_of(text: str) -> Any:
     import json
 
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except ValueError:
         return text
-    return text if found is None else found
+    return text if value is None else value
 
 
 def settled(given: Mapping[str, Any], painter: Painter, upsampler: Upsampler | None = None) -> dict[str, Any]:
@@ -67,8 +67,8 @@ def settled(given: Mapping[str, Any], painter: Painter, upsampler: Upsampler | N
 
     enlarging = {} if upsampler is None else upsampler.defaults
     if strange := [name for name in given if name in SETTINGS and name not in enlarging]:
-        told = "only `eval sweep --upscale` and `paint --upscale` enlarge pictures"
-        raise UsageError(f"{strange[0]} is a setting of the upsampler: {told}.")
+        reason = "only `eval sweep --upscale` and `paint --upscale` enlarge pictures"
+        raise UsageError(f"{strange[0]} is a setting of the upsampler: {reason}.")
     check_known(given, [*painter.defaults, *enlarging])
     if upsampler is not None:
         upsampler.tuned(given)

@@ -32,12 +32,12 @@ def probe(
       pinxit probe flowers/train flowers/test --checkpoint ViT-B-32.pt
     """
     with clip_with_bar(checkpoint, device, "probe", activation=activation) as clip:
-        found = clip.probe(train, test, seed=seed)
-    told = {"accuracy": found.accuracy, "strength": found.strength, "held_out": found.held_out}
-    per_class = {name: share for name, share in found.per_class.items() if share == share}  # not those never asked
+        result = clip.probe(train, test, seed=seed)
+    summary = {"accuracy": result.accuracy, "strength": result.strength, "held_out": result.held_out}
+    per_class = {name: share for name, share in result.per_class.items() if share == share}  # not those never asked
     if as_json:
-        print_json(told | {"per_class": per_class})
+        print_json(summary | {"per_class": per_class})
         return
     for name, share in per_class.items():
         print_lines(f"{share:6.1%}  {name}")
-    print_lines(f"{found.accuracy:6.1%}  of all test pictures (C = {found.strength:.3g})")
+    print_lines(f"{result.accuracy:6.1%}  of all test pictures (C = {result.strength:.3g})")

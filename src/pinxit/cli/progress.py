@@ -61,10 +61,10 @@ def painting(label: str, preview: Path) -> Iterator[Callable[[PaintProgress], No
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         label = printable(label)
         task = bar.add_task(label if len(label) <= 60 else label[:59] + "…", total=1.0)
-        shown, told = time.monotonic(), False
+        shown, announced = time.monotonic(), False
 
         def watch(painted: PaintProgress) -> None:
-            nonlocal shown, told
+            nonlocal shown, announced
             bar.update(task, completed=painted.share)
             if time.monotonic() - shown < PREVIEW_SECONDS:
                 return
@@ -72,10 +72,10 @@ def painting(label: str, preview: Path) -> Iterator[Callable[[PaintProgress], No
             if pictures:  # none are under way before the first step
                 write_png(preview, sheet(pictures))
                 shown = time.monotonic()
-                if not told:
+                if not announced:
                     note = f"pinxit: see it grow in {preview}, which goes when it is done."
                     bar.console.print(note, markup=False, highlight=False, soft_wrap=True)
-                    told = True
+                    announced = True
 
         try:
             yield watch

@@ -16,6 +16,8 @@ CAN = {
     Recipe.imagen: "paint, enlarge",
     Recipe.unclip: "paint, enlarge, edit, vary, blend, shift, reconstruct",
 }
+PUBLISHED = {"deepfloyd": "paint, enlarge", "karlo": "paint, enlarge, vary, blend, shift, reconstruct"}
+"""Other people's weights, which a user brings."""
 
 
 def recipes(
@@ -44,6 +46,7 @@ def recipes(
     if asked is None:
         here = installed()
         print_lines(*(f"{recipe}: {here.get(recipe, 'none installed')} ({can})" for recipe, can in CAN.items()))
+        print_lines(*(f"{name}: your folder in diffusers' layout ({can})" for name, can in PUBLISHED.items()))
         return
     from pinxit.api import load
     from pinxit.recipes.capabilities import upsampler_of

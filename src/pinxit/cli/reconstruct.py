@@ -52,7 +52,7 @@ def reconstruct(
         found = painter.reconstruct(given.picture, **how, **settings)
         return list(zip([f"{one} components" for one in kept] or ["reconstructed"], found, strict=True))
 
-    facts = {"components": kept, "seed": seed, "ddim_steps": ddim_steps} | painter.told(about)
+    facts = {"components": kept, "seed": seed, "ddim_steps": ddim_steps} | painter.recorded(about)
     draw_strip(painter, "reconstruct", [given], draw, facts, upscale, out, as_json)
 
 

@@ -12,7 +12,7 @@ from pinxit.cli.console import print_json, print_lines, warn
 from pinxit.cli.open_clip import activation_of, clip_with_bar
 from pinxit.cli.options import ActivationName, ClipName, Device
 from pinxit.errors import CheckpointError, UsageError
-from pinxit.files import check_writable
+from pinxit.files import check_file, check_writable
 from pinxit.texts import printable
 
 if TYPE_CHECKING:
@@ -52,10 +52,10 @@ def index(
     """
     check_writable(out)
     with clip_with_bar(checkpoint, device, "index", bf16, activation=activation) as clip:
-        found, problems = clip.index(pictures, out)
+        picture_index, problems = clip.index(pictures, out)
     if problems:
         warn(problems.report())
-    print_lines(f"{out}: {len(found):,} pictures")
+    print_lines(f"{out}: {len(picture_index):,} pictures")
 
 
 @app.command("find")
@@ -83,7 +83,7 @@ def find(
     from pinxit.recipes.clip.facade import Clip
     from pinxit.recipes.clip.index import PictureIndex
 
-    check_writable(out.parent)
+    check_file(out)
     opened = PictureIndex.open(index)
     try:
         clip = Clip(ClipEncoder.open(checkpoint or opened.model, device, activation_of(activation)))
@@ -110,12 +110,12 @@ def _write_sheet(hits: list[Hit], out: Path) -> None:
     from pinxit.data.transforms import square
     from pinxit.pictures import write_png
 
-    shown, told = [], []
+    shown, labels = [], []
     for hit in hits:
         try:
             shown.append(square(read_picture(hit.path), SHOWN, "bicubic"))
-            told.append(f"{hit.score:.3f} {printable(hit.path.name)}")
+            labels.append(f"{hit.score:.3f} {printable(hit.path.name)}")
         except ItemError as error:
             warn(f"no longer readable: {error}")
     if shown:
-        write_png(out, sheet(shown, told))
+        write_png(out, sheet(shown, labels))

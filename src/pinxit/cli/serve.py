@@ -20,7 +20,7 @@ def serve(
         str | None,
         typer.Option(
             help="Painters with commas between: recipes, or NAME=CHECKPOINT; the first is the default.",
-            show_default="dalle,imagen",
+            show_default="all that are shipped",
         ),
     ] = None,
     host: Annotated[

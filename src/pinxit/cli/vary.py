@@ -55,5 +55,5 @@ def vary(
         found = painter.vary(given.picture, count=count, seed=seed, **how)
         return [(f"{one.score:.3f}  candidate {one.candidate}", one.picture) for one in found]
 
-    facts = {"count": count, "eta": eta, "seed": seed, "ddim_steps": ddim_steps} | painter.told(about)
+    facts = {"count": count, "eta": eta, "seed": seed, "ddim_steps": ddim_steps} | painter.recorded(about)
     draw_strip(painter, "vary", [given], draw, facts, upscale, out, as_json)

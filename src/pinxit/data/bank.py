@@ -13,7 +13,7 @@ import numpy as np
 from pinxit.config import from_dict
 from pinxit.data.bank_builder import Builder
 from pinxit.data.bank_layout import AGAIN, CAPTIONS, FACTS, PARTS, PICTURES, PROBLEMS, read_manifest
-from pinxit.data.jsonl import Captions, Lines
+from pinxit.data.jsonl import Captions, MappedLines
 from pinxit.data.problems import Problem, Problems
 from pinxit.errors import DataError
 from pinxit.files import parse_json
@@ -31,7 +31,7 @@ class Bank:
     about: dict[str, Any]  # bank.json: format, version, source, count (asked for), items (kept), size, sample
     pictures: NDArray[np.uint8]
     captions: Captions
-    _facts: Lines | None
+    _facts: MappedLines | None
 
     @classmethod
     def open(cls, folder: Path | str, in_memory: bool = False) -> Bank:
@@ -41,11 +41,11 @@ class Bank:
         try:
             pictures = np.load(folder / PICTURES, mmap_mode=None if in_memory else "r", allow_pickle=False)
             captions = Captions(folder / CAPTIONS)
-            facts = Lines(folder / FACTS) if (folder / FACTS).exists() else None
+            facts = MappedLines(folder / FACTS) if (folder / FACTS).exists() else None
         except (OSError, ValueError) as error:
             raise DataError(f"the bank {folder} is damaged ({error}); delete it and build it again.") from error
-        found = {len(pictures), len(captions), len(facts) if facts is not None else len(captions)}
-        if found != {about["items"]}:
+        lengths = {len(pictures), len(captions), len(facts) if facts is not None else len(captions)}
+        if lengths != {about["items"]}:
             raise DataError(f"the bank {folder} is damaged: its files differ in length; delete it and build it again.")
         return cls(folder, about, pictures, captions, facts)
 
@@ -67,8 +67,8 @@ class Bank:
     def problems(self) -> Problems:
         """What was skipped when the bank was built."""
         path = self.folder / PROBLEMS
-        told = (parse_json(line, tuple[str, str], str(path), DataError, AGAIN) for line in Lines(path))
-        return Problems(Problem(key, reason) for key, reason in told)
+        entries = (parse_json(line, tuple[str, str], str(path), DataError, AGAIN) for line in MappedLines(path))
+        return Problems(Problem(key, reason) for key, reason in entries)
 
     def facts(self, index: int) -> dict[str, Any] | None:
         """The facts of an item as plain JSON values (quick to read), None where the source tells none."""
@@ -76,8 +76,8 @@ class Bank:
             return None
         where = f"{self.folder / FACTS}, line {1 + index % len(self)}"
         kind: Any = dict[str, Any] | None
-        found: dict[str, Any] | None = parse_json(self._facts[index], kind, where, DataError, AGAIN)
-        return found
+        facts: dict[str, Any] | None = parse_json(self._facts[index], kind, where, DataError, AGAIN)
+        return facts
 
     def identity(self) -> dict[str, Any]:
         """What makes this bank this one."""
@@ -106,8 +106,8 @@ def build_bank(
 
     Runs on `workers` processes (None: every core) and may be killed at any time: the same call goes on where it
     stopped, and returns at once when the bank is finished. `progress(done, count)` is called now and then. Items that
-    cannot be used are skipped, kept in `bank.problems` and told on the logger "pinxit". Raises DataError when `folder`
-    holds a bank of other data, or anything else, or when no item is left; PinxitError when the disk is full.
+    cannot be used are skipped, kept in `bank.problems` and logged to the logger "pinxit". Raises DataError when
+    `folder` holds a bank of other data, or anything else, or when no item is left; PinxitError when the disk is full.
     """
     builder = Builder.plan(dataset, count, Path(folder))
     if not builder.finished:

@@ -6,9 +6,6 @@ A part file is the mark that its chunk is done: a line of numbers, then the kept
 from __future__ import annotations
 
 import dataclasses
-import io
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +14,13 @@ from typing import Any, BinaryIO, TypedDict
 import numpy as np
 
 from pinxit import __version__
+from pinxit.data import npy
 from pinxit.data.bank_layout import AGAIN, CAPTIONS, FACTS, FORMAT, MANIFEST, PARTS, PICTURES, PROBLEMS, read_manifest
 from pinxit.data.identity import differences, fingerprint, first_readable, identity
-from pinxit.data.jsonl import as_line
+from pinxit.data.jsonl import json_line
 from pinxit.data.pool import cores, ordered
 from pinxit.data.problems import Problem, read
-from pinxit.errors import DataError, PinxitError
+from pinxit.errors import DataError
 from pinxit.files import parse_json, read_json, replacing, write_bytes, write_json
 from pinxit.schema import Whole
 from pinxit.types import Dataset, Example
@@ -40,7 +38,6 @@ class Chunks:
     count: int
     size: int
     chunk: int  # items per chunk, the last one shorter
-    start: int  # bytes of the header of pictures.npy
 
     def part(self, number: int) -> Path:
         """The mark of a finished chunk."""
@@ -49,6 +46,10 @@ class Chunks:
     def span(self, number: int) -> range:
         """The items of a chunk."""
         return range(number * self.chunk, min((number + 1) * self.chunk, self.count))
+
+    def shape(self, count: int) -> tuple[int, ...]:
+        """Of an array of so many pictures."""
+        return (count, self.size, self.size, 3)
 
     @property
     def number(self) -> int:
@@ -86,19 +87,20 @@ class Builder:
             _compare(read_manifest(folder), about, folder)
         elif (folder / PARTS / PLAN).exists():
             _compare(read_json(folder / PARTS / PLAN, dict, DataError, AGAIN), about, folder)
-        elif folder.exists() and any(path.name not in (PARTS, PICTURES) for path in folder.iterdir()):
+        elif folder.exists() and any(
+            path.name not in (PARTS, PICTURES) and not path.name.startswith(".") for path in folder.iterdir()
+        ):
             raise DataError(f"{folder} is not empty and holds no bank; choose another folder.")
         chunk = max(SMALLEST_CHUNK, min(LARGEST_CHUNK, count // 64))
-        start = len(_header(count, size))
-        return cls(Chunks(dataset, folder, count, size, chunk, start), about, finished)
+        return cls(Chunks(dataset, folder, count, size, chunk), about, finished)
 
     def build(self, workers: int | None, progress: Callable[[int, int], None] | None) -> None:
         """Fill the missing chunks and put the parts together."""
         chunks = self.chunks
         pending = [number for number in range(chunks.number) if not chunks.part(number).exists()]
-        _check_room(chunks, len(pending))
+        npy.check_room(chunks.folder, npy.size_of(np.uint8, chunks.shape(len(pending) * chunks.chunk)), "the bank")
         if not (chunks.folder / PARTS / PLAN).exists():
-            _allocate(chunks)
+            npy.allocate(chunks.folder / PICTURES, np.uint8, chunks.shape(chunks.count))
             write_json(chunks.folder / PARTS / PLAN, self.about)
         done = chunks.count - sum(len(chunks.span(number)) for number in pending)
         for filled in ordered(_fill, chunks, pending, min(workers or cores(), len(pending))):
@@ -119,7 +121,7 @@ class Builder:
             problems.open("wb") as to_problems,
         ):
             for problem in getattr(chunks.dataset, "problems", ()):
-                to_problems.write(as_line([problem.key, problem.reason]))
+                to_problems.write(json_line([problem.key, problem.reason]))
             for number in range(chunks.number):
                 kept += _append(chunks.part(number), to_captions, to_facts, to_problems)
         if not kept:
@@ -144,10 +146,10 @@ def _fill(chunks: Chunks, number: int) -> int:
             raise DataError(f"{item.key} is a picture of shape {item.picture.shape}, others are {pictures.shape[1:]}.")
         pictures[place] = item.picture
         kept.append(index)
-        captions.append(as_line(item.captions))
-        facts.append(as_line(_plain(item.facts)))
-    _write_pictures(chunks, span.start, pictures)
-    head = as_line({"kept": kept, "problems": problems})
+        captions.append(json_line(item.captions))
+        facts.append(json_line(_plain(item.facts)))
+    npy.write_rows(chunks.folder / PICTURES, span.start, pictures)
+    head = json_line({"kept": kept, "problems": problems})
     write_bytes(chunks.part(number), b"".join([head, *captions, *facts]))
     return len(span)
 
@@ -158,18 +160,6 @@ def _plain(facts: Any) -> dict[str, Any] | None:
 
 def _is_record(facts: Any) -> bool:
     return dataclasses.is_dataclass(facts) and not isinstance(facts, type)
-
-
-def _write_pictures(chunks: Chunks, index: int, pictures: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
-    path = chunks.folder / PICTURES
-    try:
-        with path.open("r+b") as handle:
-            handle.seek(chunks.start + index * chunks.size**2 * 3)
-            handle.write(pictures.data)
-            handle.flush()
-            os.fsync(handle.fileno())
-    except OSError as error:
-        raise PinxitError(f"cannot write {path}: {error.strerror or error}.") from error
 
 
 class _Head(TypedDict):
@@ -184,15 +174,8 @@ def _append(part: Path, captions: BinaryIO, facts: BinaryIO, problems: BinaryIO)
     kept = numbers["kept"]
     captions.writelines(lines[: len(kept)])
     facts.writelines(lines[len(kept) :])
-    problems.writelines(as_line(problem) for problem in numbers["problems"])
+    problems.writelines(json_line(problem) for problem in numbers["problems"])
     return kept
-
-
-def _allocate(chunks: Chunks) -> None:
-    """Make pictures.npy at full length; a file system with sparse files spends no space on it yet."""
-    with replacing(chunks.folder / PICTURES) as temporary, temporary.open("wb") as handle:
-        handle.write(_header(chunks.count, chunks.size))
-        handle.truncate(chunks.start + chunks.count * chunks.size**2 * 3)
 
 
 def _compact(chunks: Chunks, kept: list[int]) -> None:
@@ -202,31 +185,13 @@ def _compact(chunks: Chunks, kept: list[int]) -> None:
     if len(pictures) == len(kept):
         return
     with replacing(path) as temporary, temporary.open("wb") as handle:
-        handle.write(_header(len(kept), chunks.size))
+        handle.write(npy.header(np.uint8, chunks.shape(len(kept))))
         for places in _windows(len(kept)):
             handle.write(pictures[kept[places]].data)
 
 
 def _windows(length: int, window: int = 1024) -> Iterator[slice]:
     return (slice(start, start + window) for start in range(0, length, window))
-
-
-def _check_room(chunks: Chunks, pending: int) -> None:
-    parent = next(folder for folder in (chunks.folder, *chunks.folder.absolute().parents) if folder.exists())
-    needed = pending * chunks.chunk * chunks.size**2 * 3
-    free = shutil.disk_usage(parent).free
-    if needed > free:
-        raise PinxitError(
-            f"the bank {chunks.folder} needs {needed / 1e9:.1f} GB and only {free / 1e9:.1f} GB are free."
-        )
-
-
-def _header(count: int, size: int) -> bytes:
-    """The first bytes of an .npy file of uint8 [count, size, size, 3]."""
-    header = io.BytesIO()
-    shape = (count, size, size, 3)
-    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
-    return header.getvalue()
 
 
 def _side(sample: Example) -> int:
@@ -237,6 +202,6 @@ def _side(sample: Example) -> int:
 
 
 def _compare(old: dict[str, Any], new: dict[str, Any], folder: Path) -> None:
-    told = differences({name: old.get(name) for name in new if name != "version"}, {**new, "version": None})
-    if told:
-        raise DataError(f"{folder} holds a bank of other data: {told}; choose another folder or delete it.")
+    mismatch = differences({name: old.get(name) for name in new if name != "version"}, {**new, "version": None})
+    if mismatch:
+        raise DataError(f"{folder} holds a bank of other data: {mismatch}; choose another folder or delete it.")

@@ -16,7 +16,7 @@ def from_text(data: bytes, key: str) -> tuple[str, ...]:
     Raises ItemError naming `key` when the file is not UTF-8 or holds no caption.
     """
     try:
-        return _some(lines_of(data), key)
+        return _some(lines_of(data.decode("utf-8-sig")), key)
     except UnicodeDecodeError as error:
         raise ItemError(key, NOT_UTF8) from error
 
@@ -30,8 +30,8 @@ def from_json(data: bytes, key: str) -> tuple[str, ...]:
         fields = json.loads(_utf8(data, key))
     except (ValueError, RecursionError) as error:
         raise ItemError(key, "its caption file is not JSON") from error
-    found = (fields.get("captions") or fields.get("caption")) if isinstance(fields, dict) else None
-    texts = found if isinstance(found, list) else [found]
+    captions = (fields.get("captions") or fields.get("caption")) if isinstance(fields, dict) else None
+    texts = captions if isinstance(captions, list) else [captions]
     whole = (
         text.encode(errors="replace").decode() for text in texts if isinstance(text, str)
     )  # JSON may hold half a pair

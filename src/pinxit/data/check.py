@@ -28,8 +28,8 @@ def check(dataset: Dataset, workers: int | None = None, progress: Callable[[int,
     problems = Problems(getattr(dataset, "problems", ()))
     captions, broken, done = 0, 0, 0
     results = ordered(_read_span, dataset, spans, min(workers or cores(), len(spans)))
-    for span, (told, found) in zip(spans, results, strict=True):
-        captions += told
+    for span, (caption_count, found) in zip(spans, results, strict=True):
+        captions += caption_count
         broken += len(found)
         done += len(span)
         problems.extend(found)

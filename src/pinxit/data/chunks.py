@@ -7,7 +7,6 @@ manifest, which says what they were made from, is written last, so that a folder
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -18,11 +17,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 import numpy as np
 
 from pinxit import files
+from pinxit.data import npy
 from pinxit.data.identity import differences
-from pinxit.data.jsonl import as_line
+from pinxit.data.jsonl import json_line
 from pinxit.data.writing_systems import Script, readable
-from pinxit.errors import DataError, PinxitError
-from pinxit.files import replacing, write_bytes, write_json
+from pinxit.errors import DataError
+from pinxit.files import write_bytes, write_json
 from pinxit.schema import Whole
 
 if TYPE_CHECKING:
@@ -65,10 +65,10 @@ class ChunkedJob(ABC):
     def check(self) -> None:
         """Raise DataError when the folder holds arrays of something else, or anything else."""
         folder = self.folder
-        found = next((path for path in (folder / self.MANIFEST, folder / PARTS / PLAN) if path.is_file()), None)
-        if found is not None:
-            self._compare(read_json(found, self.ABOUT))
-        elif folder.exists() and any(path.name != PARTS for path in folder.iterdir()):
+        manifest = next((path for path in (folder / self.MANIFEST, folder / PARTS / PLAN) if path.is_file()), None)
+        if manifest is not None:
+            self._compare(read_json(manifest, self.ABOUT))
+        elif folder.exists() and any(path.name != PARTS and not path.name.startswith(".") for path in folder.iterdir()):
             raise DataError(f"{folder} is not empty and holds no {self.KIND}; choose another folder.")
 
     @property
@@ -84,14 +84,10 @@ class ChunkedJob(ABC):
 
     def allocate(self, parts: Path, arrays: Mapping[str, Array]) -> None:
         """Empty arrays of full length. Raises PinxitError where the disk has no room for them."""
-        needed = sum(np.dtype(kind).itemsize * rows * width for kind, (rows, width) in arrays.values())
-        parent = next(place for place in (self.folder, *self.folder.absolute().parents) if place.exists())
-        free = shutil.disk_usage(parent).free
-        if needed > free:
-            told = f"need {needed / 1e9:.1f} GB and only {free / 1e9:.1f} GB are free"
-            raise PinxitError(f"the {self.KIND} {self.folder} {told}.")
+        needed = sum(npy.size_of(kind, shape) for kind, shape in arrays.values())
+        npy.check_room(self.folder, needed, f"the folder of {self.KIND}")
         for name, (kind, shape) in arrays.items():
-            _allocate(parts / name, kind, shape)
+            npy.allocate(parts / name, kind, shape)
 
     def _build(self, progress: Callable[[int, int], None] | None) -> None:
         parts = self.folder / PARTS
@@ -112,15 +108,15 @@ class ChunkedJob(ABC):
 
     def _compare(self, old: dict[str, Any]) -> None:
         new = self.about
-        told = differences(
+        mismatch = differences(
             *({name: it.get(name) for name in new if name not in ("name", "version")} for it in (old, new))
         )
-        if told:
-            raise DataError(f"{self.folder} holds other {self.KIND}: {told}; choose another folder or delete it.")
+        if mismatch:
+            raise DataError(f"{self.folder} holds other {self.KIND}: {mismatch}; choose another folder or delete it.")
 
 
 @dataclass(frozen=True)
-class Told:
+class CaptionTable:
     """The distinct captions of a bank in order of appearance, the empty one first, and which each picture has."""
 
     texts: list[str]
@@ -128,7 +124,7 @@ class Told:
     places: NDArray[np.int64]  # the text of each caption
 
     @classmethod
-    def of(cls, captions: Sequence[Sequence[str]], per_picture: int | None, seed: int, script: Script) -> Told:
+    def of(cls, captions: Sequence[Sequence[str]], per_picture: int | None, seed: int, script: Script) -> CaptionTable:
         """At most `per_picture` captions of each picture (None: all). Raises DataError for a picture without any."""
         numbers = {"": 0}
         starts, places = [0], []
@@ -142,9 +138,9 @@ class Told:
 
     def write(self, parts: Path) -> None:
         """texts.jsonl, starts.npy and places.npy."""
-        write_bytes(parts / TEXTS, b"".join(as_line([text]) for text in self.texts))
-        write_array(parts / STARTS, self.starts)
-        write_array(parts / PLACES, self.places)
+        write_bytes(parts / TEXTS, b"".join(json_line([text]) for text in self.texts))
+        npy.write_array(parts / STARTS, self.starts)
+        npy.write_array(parts / PLACES, self.places)
 
 
 def choose(captions: Sequence[str], per_picture: int | None, seed: int, index: int) -> list[str]:
@@ -166,16 +162,16 @@ def text_numbers(
     """The text that is caption `which[b]` (modulo how many there are; -1: the empty one) of picture `indices[b]`."""
     place, chosen = np.asarray(indices, dtype=np.int64), np.asarray(which, dtype=np.int64)
     first = starts[place]
-    found = places[first + chosen % (starts[place + 1] - first)]
-    return np.where(chosen < 0, 0, found)
+    numbers = places[first + chosen % (starts[place + 1] - first)]
+    return np.where(chosen < 0, 0, numbers)
 
 
 def read_json(path: Path, kind: Any) -> dict[str, Any]:
     """A JSON object, of the TypedDict `kind`. Raises DataError when it is not or is of another version."""
     if files.read_json(path, dict, DataError, AGAIN).get("format", FORMAT) != FORMAT:
         raise DataError(f"{path} is not of this version (format {FORMAT}); {AGAIN}.")
-    found: dict[str, Any] = files.read_json(path, kind, DataError, AGAIN)
-    return found
+    content: dict[str, Any] = files.read_json(path, kind, DataError, AGAIN)
+    return content
 
 
 class About(TypedDict):
@@ -193,38 +189,7 @@ class _Done(TypedDict):
 def halves(values: NDArray[Any], name: str) -> NDArray[np.float16]:
     """Numbers in 16 bits. Raises DataError for numbers that these do not hold."""
     with np.errstate(over="ignore"):
-        found = values.astype(np.float16)
-    if not np.isfinite(found).all():
+        rounded = values.astype(np.float16)
+    if not np.isfinite(rounded).all():
         raise DataError(f"{name} says numbers beyond what float16 holds: they cannot be stored.")
-    return found
-
-
-def write_array(path: Path, array: NDArray[Any]) -> None:
-    """A whole array."""
-    with replacing(path) as temporary, temporary.open("wb") as handle:
-        np.save(handle, array, allow_pickle=False)
-
-
-def write_rows(path: Path, row: int, values: NDArray[Any]) -> None:
-    """Put `values` into the rows of an .npy file that begin at `row`, and onto the disk.
-
-    Not through a memory map: a full disk would end the process without a word.
-    """
-    try:
-        with path.open("r+b") as handle:
-            np.lib.format.read_magic(handle)
-            np.lib.format.read_array_header_1_0(handle)
-            handle.seek(row * values.shape[1] * values.itemsize, os.SEEK_CUR)
-            handle.write(np.ascontiguousarray(values).data)
-            handle.flush()
-            os.fsync(handle.fileno())
-    except OSError as error:
-        raise PinxitError(f"cannot write {path}: {error.strerror or error}.") from error
-
-
-def _allocate(path: Path, kind: type[np.generic], shape: tuple[int, int]) -> None:
-    """An .npy file at full length; a file system with sparse files spends no space on it yet."""
-    described = {"descr": np.dtype(kind).str, "fortran_order": False, "shape": shape}
-    with replacing(path) as temporary, temporary.open("wb") as handle:
-        np.lib.format.write_array_header_1_0(handle, described)
-        handle.truncate(handle.tell() + shape[0] * shape[1] * np.dtype(kind).itemsize)
+    return rounded

@@ -49,9 +49,9 @@ class Drawings:
 
     @cached_property
     def _things(self) -> tuple[Thing, ...]:
-        pack, wanted = Pack.open(), {*KNOWN, *OTHERS}
+        pack, expected = Pack.open(), {*KNOWN, *OTHERS}
         every = (pack.things[name] for name in pack.names(LABELLED[self.preset]))
-        return tuple(thing for thing in every if wanted <= set(thing.artists))
+        return tuple(thing for thing in every if expected <= set(thing.artists))
 
     @cached_property
     def _besides(self) -> tuple[Thing, ...]:

@@ -20,7 +20,7 @@ from pinxit.data.identity import differences
 from pinxit.data.jsonl import Captions
 from pinxit.data.writing_systems import Script
 from pinxit.errors import DataError
-from pinxit.types import Condition
+from pinxit.types import EncodedText
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -95,16 +95,16 @@ class Embeddings:
         """
         return self._rows(self._text_numbers(indices, which), length or self.length)
 
-    def condition(self, indices: Sequence[int], which: Sequence[int], length: int | None = None) -> Condition:
+    def condition(self, indices: Sequence[int], which: Sequence[int], length: int | None = None) -> EncodedText:
         """`rows` with the pooled vectors, float32 [B, E]."""
         numbers = self._text_numbers(indices, which)
         sequence, mask = self._rows(numbers, length or self.length)
-        return Condition(sequence, torch.from_numpy(self._pooled[numbers].astype(np.float32)), mask)
+        return EncodedText(sequence, torch.from_numpy(self._pooled[numbers].astype(np.float32)), mask)
 
     def require(self, encoder: TextEncoder, bank: Bank | None = None) -> None:
         """Raises DataError unless these are `encoder`'s (in any precision) embeddings of `bank`."""
-        told, here = self.about["encoder"], identity_of(encoder)
-        wrong = differences(*({name: it[name] for name in ("fingerprint", "length")} for it in (told, here)))
+        stored, here = self.about["encoder"], identity_of(encoder)
+        wrong = differences(*({name: it[name] for name in ("fingerprint", "length")} for it in (stored, here)))
         if bank is not None:
             wrong = wrong or differences(self.about["bank"], bank.identity())
         if wrong:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 
 from pinxit import __version__
-from pinxit.data import chunks
+from pinxit.data import chunks, npy
 from pinxit.data.chunks import (
     FORMAT,
     PLACES,
@@ -26,11 +26,9 @@ from pinxit.data.chunks import (
     TEXTS,
     About,
     Array,
+    CaptionTable,
     ChunkedJob,
-    Told,
     halves,
-    write_array,
-    write_rows,
 )
 from pinxit.data.writing_systems import Script
 from pinxit.errors import DataError, UsageError
@@ -65,7 +63,7 @@ class Job(ChunkedJob):
     FILES = (TOKENS, OFFSETS, POOLED, TEXTS, STARTS, PLACES)
 
     encoder: TextEncoder
-    told: Told
+    captions: CaptionTable
     batch: int
 
     @classmethod
@@ -84,7 +82,7 @@ class Job(ChunkedJob):
             raise UsageError("embeddings hold real tokens only: open the text encoder without padded.")
         if batch < 1 or (per_picture is not None and per_picture < 1):
             raise UsageError(f"at least one text at once and one caption a picture, not {batch} and {per_picture}.")
-        told = Told.of(bank.captions, per_picture, seed, script)
+        captions = CaptionTable.of(bank.captions, per_picture, seed, script)
         about = {
             "format": FORMAT,
             "version": __version__,
@@ -96,16 +94,16 @@ class Job(ChunkedJob):
             "script": script,
             "batch": batch,
             "chunk": chunks.CHUNK,
-            "pictures": len(told.starts) - 1,
-            "texts": len(told.texts),
+            "pictures": len(captions.starts) - 1,
+            "texts": len(captions.texts),
         }
-        job = cls(folder, about, encoder, told, batch)
+        job = cls(folder, about, encoder, captions, batch)
         job.check()
         return job
 
     @property
     def count(self) -> int:
-        return len(self.told.texts)
+        return len(self.captions.texts)
 
     def begin(self, parts: Path) -> None:
         size = chunks.CHUNK
@@ -116,8 +114,8 @@ class Job(ChunkedJob):
             POOLED: (np.float32, (self.count, self.encoder.pooled_width)),
         }
         self.allocate(parts, arrays)
-        self.told.write(parts)
-        write_array(parts / OFFSETS, offsets)
+        self.captions.write(parts)
+        npy.write_array(parts / OFFSETS, offsets)
 
     def chunk(self, parts: Path, start: int) -> int:
         texts = self._texts(start)
@@ -126,12 +124,12 @@ class Job(ChunkedJob):
         flat = np.concatenate([row.cpu().numpy() for row in rows])
         if len(flat) != offsets[-1] - offsets[0]:
             raise DataError(f"{self.folder}: the text encoder's tokens have changed; delete it and begin again.")
-        write_rows(parts / TOKENS, int(offsets[0]), halves(flat, self.encoder.name))
-        write_rows(parts / POOLED, start, pooled.cpu().numpy())
+        npy.write_rows(parts / TOKENS, int(offsets[0]), halves(flat, self.encoder.name))
+        npy.write_rows(parts / POOLED, start, pooled.cpu().numpy())
         return start + len(texts)
 
     def _texts(self, start: int) -> list[str]:
-        return self.told.texts[start : start + chunks.CHUNK]
+        return self.captions.texts[start : start + chunks.CHUNK]
 
 
 def identity_of(encoder: TextEncoder) -> dict[str, Any]:

@@ -59,15 +59,15 @@ class FolderDataset:
             except OSError as error:
                 raise DataError(f"{self.folder / name} or its caption cannot be read ({error.strerror}).") from error
             digest.update(f"{name}\0{sizes}\n".encode(errors="surrogateescape"))
-        told = {"kind": "folder", "items": len(self), "size": self.size}
-        return told | {"files": digest.hexdigest(), "content": content.hexdigest()}
+        identity = {"kind": "folder", "items": len(self), "size": self.size}
+        return identity | {"files": digest.hexdigest(), "content": content.hexdigest()}
 
     def _add(self, directory: str, names: list[str]) -> None:
         captions: dict[str, str] = {}
         for name in (name for name in names if Path(name).suffix.lower() == ".txt"):  # cameras write IMG_1.TXT
             if captions.setdefault(Path(name).stem, name) != name:
                 self.problems.add(os.path.join(directory, name), "is a second caption file of its picture")  # noqa: PTH118
-        told = set()
+        reported = set()
         for name in names:
             path, stem, suffix = os.path.join(directory, name), Path(name).stem, Path(name).suffix.lower()  # noqa: PTH118
             if suffix in OTHER_PICTURES:
@@ -77,8 +77,8 @@ class FolderDataset:
                 self._captions.append(os.path.join(directory, captions[stem]))  # noqa: PTH118
             elif suffix in SUFFIXES:
                 self.problems.add(path, "has no caption")
-            told.add(stem if suffix in SUFFIXES | OTHER_PICTURES else None)
-        for stem in sorted(captions.keys() - told):
+            reported.add(stem if suffix in SUFFIXES | OTHER_PICTURES else None)
+        for stem in sorted(captions.keys() - reported):
             self.problems.add(os.path.join(directory, captions[stem]), "is a caption without a picture")  # noqa: PTH118
 
     def _read(self, name: str, key: str) -> bytes:
@@ -98,10 +98,10 @@ def _ends(path: Path) -> bytes:
 
 def _directories(folder: Path) -> list[tuple[str, list[str]]]:
     """(path relative to `folder`, sorted names of its files) of every visible directory, sorted."""
-    found = []
+    directories = []
     for directory, below, names in os.walk(folder):
         below[:] = sorted(name for name in below if not name.startswith("."))
         relative = os.path.relpath(directory, folder)
         visible = sorted(name for name in names if not name.startswith("."))
-        found.append(("" if relative == "." else relative, visible))
-    return found
+        directories.append(("" if relative == "." else relative, visible))
+    return directories

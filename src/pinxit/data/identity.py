@@ -37,8 +37,8 @@ def first_readable(dataset: Dataset, count: int) -> Example:
         if isinstance(item, Example):
             return item
         last = item
-    told = f": {last.key} {last.reason}" if isinstance(last, Problem) else ""
-    raise DataError(f"none of {count} items can be used{told}.")
+    reason = f": {last.key} {last.reason}" if isinstance(last, Problem) else ""
+    raise DataError(f"none of {count} items can be used{reason}.")
 
 
 def fingerprint(example: Example) -> str:
@@ -54,8 +54,10 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> str:
     noted = {name for name in flat_new if name.rpartition(".")[2] not in YOUNGER or name in flat_old}
     names = [name for name in flat_old | flat_new if name in noted | flat_old.keys()]
     names = [name for name in names if flat_old.get(name) != flat_new.get(name)]
-    told = [f"{name} is {_short(flat_old.get(name))} there and {_short(flat_new.get(name))} here" for name in names]
-    return ", ".join(told[:NAMED]) + (f" and {len(told) - NAMED} more" if len(told) > NAMED else "")
+    mismatches = [
+        f"{name} is {_short(flat_old.get(name))} there and {_short(flat_new.get(name))} here" for name in names
+    ]
+    return ", ".join(mismatches[:NAMED]) + (f" and {len(mismatches) - NAMED} more" if len(mismatches) > NAMED else "")
 
 
 def _short(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Lines of a large UTF-8 file by number, without holding the file in memory: eight bytes a line."""
+"""MappedLines of a large UTF-8 file by number, without holding the file in memory: eight bytes a line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Texts = Annotated[list[str], Meta(min_length=1)]
 _WINDOW = 1 << 24  # bytes scanned at a time
 
 
-class Lines(Sequence[bytes]):
+class MappedLines(Sequence[bytes]):
     """The lines of `path` (each ends with a newline), read from a memory map when asked for."""
 
     def __init__(self, path: Path) -> None:
@@ -51,7 +51,7 @@ class Captions(Sequence[tuple[str, ...]]):
     """captions.jsonl as a sequence of tuples, one per item."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self._lines = path, Lines(path)
+        self.path, self._lines = path, MappedLines(path)
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -73,7 +73,7 @@ class Captions(Sequence[tuple[str, ...]]):
         return (self[i] for i in range(len(self)))
 
 
-def as_line(value: Any) -> bytes:
+def json_line(value: Any) -> bytes:
     """`value` as one line of JSON; characters stay readable, and file names that are not UTF-8 survive as escapes."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace") + b"\n"
 

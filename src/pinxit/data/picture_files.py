@@ -14,18 +14,18 @@ def picture_files(given: Sequence[Path]) -> list[Path]:
 
     Raises UsageError for a path that does not exist, or when there is no picture at all.
     """
-    found: dict[Path, None] = {}
+    files: dict[Path, None] = {}
     for path in given:
         if path.is_dir():
             below = sorted(path.rglob("*"))
-            found |= dict.fromkeys(p for p in below if p.suffix.lower() in SUFFIXES and not _hidden(p, path))
+            files |= dict.fromkeys(p for p in below if p.suffix.lower() in SUFFIXES and not _hidden(p, path))
         elif path.exists():
-            found[path] = None
+            files[path] = None
         else:
             raise UsageError(f"there is no picture {path}.")
-    if not found:
+    if not files:
         raise UsageError(f"there are no pictures in {', '.join(map(str, given))}.")
-    return list(found)
+    return list(files)
 
 
 def _hidden(path: Path, root: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What could not be read: counted, named, skipped, and told at the end. Never fatal, never silent."""
+"""What could not be read: counted, named, skipped, and reported at the end. Never fatal, never silent."""
 
 from __future__ import annotations
 

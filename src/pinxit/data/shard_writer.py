@@ -20,7 +20,7 @@ from pinxit.data.identity import differences, fingerprint, first_readable, ident
 from pinxit.data.pool import cores, ordered
 from pinxit.data.problems import Problem, Problems, read
 from pinxit.errors import DataError, UsageError
-from pinxit.files import read_json, replacing, write_json
+from pinxit.files import alone_in, read_json, replacing, write_json
 from pinxit.schema import Whole
 from pinxit.types import Dataset, Example
 
@@ -61,14 +61,27 @@ def write_shards(
 
     Pictures are stored without loss as PNG or WebP. A shard appears when it is whole; the same call after a kill goes
     on with the next missing one and the result is the same to the byte. Items that cannot be used are skipped, named
-    in `problems` and in out/NNNNN_stats.json, and told on the logger "pinxit". `progress(done, count)` is called now
+    in `problems` and in out/NNNNN_stats.json, and logged to the logger "pinxit". `progress(done, count)` is called now
     and then. Raises UsageError for numbers out of range, DataError when `out` holds shards of other data, PinxitError
-    when the disk is full.
+    when the disk is full. Only one command at a time writes into `out`: UsageError.
     """
     count = len(dataset) if count is None else min(count, len(dataset))
     if count < 1 or per_shard < 1 or form not in FORMS:
         raise UsageError(f"shards need count and per-shard of at least 1 and format png or webp, not {form}.")
     out = Path(out)
+    with alone_in(out, f"the shards {out}"):
+        return _write_all(dataset, out, count, per_shard, form, workers, progress)
+
+
+def _write_all(
+    dataset: Dataset,
+    out: Path,
+    count: int,
+    per_shard: int,
+    form: Form,
+    workers: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> Written:
     _claim(out, dataset, count, per_shard, form)
     spans = [range(start, min(start + per_shard, count)) for start in range(0, count, per_shard)]
     pending = [number for number in range(len(spans)) if not _finished(out, number)]
@@ -89,9 +102,9 @@ def _claim(out: Path, dataset: Dataset, count: int, per_shard: int, form: Form) 
     plan = {"source": identity(dataset), "count": count, "per_shard": per_shard, "form": form, "sample": sample}
     manifest = out / MANIFEST
     if manifest.exists():
-        told = differences(read_json(manifest, dict, DataError, AGAIN), plan)
-        if told:
-            raise DataError(f"{out} holds shards of other data: {told}; choose another folder or delete it.")
+        mismatch = differences(read_json(manifest, dict, DataError, AGAIN), plan)
+        if mismatch:
+            raise DataError(f"{out} holds shards of other data: {mismatch}; choose another folder or delete it.")
     elif out.exists() and any(out.glob("*.tar")):
         raise DataError(f"{out} holds tars that pinxit did not write; choose another folder.")
     else:
@@ -122,7 +135,7 @@ def _write(out: Path, number: int, span: range, results: Iterator[tuple[Files, l
 
 
 def _finished(out: Path, number: int) -> bool:
-    """Whether a shard is there with what was told of it; without, it is written again."""
+    """Whether a shard is there with its statistics; without, it is written again."""
     return (out / f"{number:05d}.tar").exists() and _stats(out, number).exists()
 
 
@@ -144,12 +157,12 @@ def _files(key: str, item: Example, form: Form) -> Files:
     picture = io.BytesIO()
     Image.fromarray(item.picture).save(picture, format=form, **({"lossless": True} if form == "webp" else {}))
     height, width, _ = item.picture.shape
-    told: dict[str, Any] = {"caption": captions[0], "captions": captions, "width": width, "height": height}
-    told["source_key"] = item.key
+    fields: dict[str, Any] = {"caption": captions[0], "captions": captions, "width": width, "height": height}
+    fields["source_key"] = item.key
     if dataclasses.is_dataclass(item.facts) and not isinstance(item.facts, type):
-        told["facts"] = dataclasses.asdict(item.facts)
+        fields["facts"] = dataclasses.asdict(item.facts)
     text = "\n".join(captions).encode()
-    about = json.dumps(told, ensure_ascii=False).encode(errors="backslashreplace")
+    about = json.dumps(fields, ensure_ascii=False).encode(errors="backslashreplace")
     return [(f"{key}.{form}", picture.getvalue()), (f"{key}.txt", text), (f"{key}.json", about)]
 
 

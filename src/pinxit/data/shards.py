@@ -61,8 +61,8 @@ class ShardDataset:
         self._ends = np.cumsum([len(shard.keys) for shard in self._shards])
         self._open: OrderedDict[int, mmap.mmap] = OrderedDict()
         if len(self) == 0:
-            told = f"; {self.problems.report()}" if self.problems else "."
-            raise DataError(f"there is no picture with a caption in {_named(paths)}{told}")
+            reason = f"; {self.problems.report()}" if self.problems else "."
+            raise DataError(f"there is no picture with a caption in {_named(paths)}{reason}")
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
@@ -113,14 +113,14 @@ class ShardDataset:
 
 def index_shard(path: Path, problems: Problems) -> Shard:
     """Find the items of one tar; what is unusable goes into `problems`. Raises DataError when it is no readable tar."""
-    found: dict[str, list[tuple[int, int]]] = {}
+    places: dict[str, list[tuple[int, int]]] = {}
     try:
         for member in members(path):
-            _place(member, found, path.name, problems)
+            _place(member, places, path.name, problems)
     except TarDamage as damage:
         problems.add(path.name, str(damage).removeprefix(f"{path} ").rstrip("."))
     usable = {}
-    for key, spans in found.items():
+    for key, spans in places.items():
         if spans[PICTURE] == ABSENT:
             problems.add(f"{path.name}/{key}", "is a caption without a picture")
         elif spans[TEXT] == spans[JSON] == ABSENT:
@@ -131,7 +131,7 @@ def index_shard(path: Path, problems: Problems) -> Shard:
     return Shard(path, keys, np.array(list(usable.values()), dtype=np.int64).reshape(-1, 3, 2))
 
 
-def _place(member: Member, found: dict[str, list[tuple[int, int]]], tar: str, problems: Problems) -> None:
+def _place(member: Member, places: dict[str, list[tuple[int, int]]], tar: str, problems: Problems) -> None:
     """Put a file where it belongs: its key is the path up to the first dot of the name, its kind what follows.
 
     A kind that nobody knows may be a dot too early ("v1.5 b.jpg"): then the last dot divides.
@@ -153,7 +153,7 @@ def _place(member: Member, found: dict[str, list[tuple[int, int]]], tar: str, pr
     part = {".txt": TEXT, ".json": JSON}.get(suffix, PICTURE if suffix in SUFFIXES else None)
     if part is None:
         return
-    spans = found.setdefault(folder + slash + stem, [ABSENT, ABSENT, ABSENT])
+    spans = places.setdefault(folder + slash + stem, [ABSENT, ABSENT, ABSENT])
     if spans[part] != ABSENT:
         problems.add(f"{tar}/{member.name}", "stands twice in its tar")
     else:

@@ -48,16 +48,16 @@ def sheet(
     texts = [_wrap(caption, cell) for caption in captions] if captions is not None else [[] for _ in pictures]
     rows = [range(start, min(start + columns, len(pictures))) for start in range(0, len(pictures), columns)]
     heights = [_row_height(row, pictures, texts, scale) for row in rows]
-    told = [_wrap(name, MARGIN) for name in names]
-    left = GAP + max((math.ceil(width(line, TEXT)) + GAP for lines in told for line in lines), default=0)
+    labels = [_wrap(name, MARGIN) for name in names]
+    left = GAP + max((math.ceil(width(line, TEXT)) + GAP for lines in labels for line in lines), default=0)
     result = Image.new("RGB", (left + columns * (cell + GAP), GAP + sum(heights) + GAP * len(rows)), PAPER)
     top = GAP
     for number, (row, height) in enumerate(zip(rows, heights, strict=True)):
         for column, place in enumerate(row):
             image = _enlarged(pictures[place], scale)
             _draw_cell(result, left + column * (cell + GAP), top, image, texts[place])
-        if number < len(told):
-            _draw_name(result, top + pictures[row[0]].shape[0] * scale // 2, told[number])
+        if number < len(labels):
+            _draw_name(result, top + pictures[row[0]].shape[0] * scale // 2, labels[number])
         top += height + GAP
     return _array(result)
 
@@ -113,7 +113,7 @@ def _wrap(text: str, limit: int) -> list[str]:
 
 
 def _wrap_paragraph(text: str, limit: int) -> list[str]:
-    """Lines broken between words or Chinese characters, or inside too long a word."""
+    """MappedLines broken between words or Chinese characters, or inside too long a word."""
     lines = [""]
     for part in _parts(" ".join(text.split())):
         if width((lines[-1] + part).rstrip(), TEXT) <= limit:

@@ -19,6 +19,7 @@ from pinxit.errors import DataError, UsageError
 from pinxit.types import Dataset
 
 WORLD, DRAWINGS, FASHION = "world:", "drawings:", "fashion-mnist"
+MOST_FILES = 1_000_000  # that one range of a pattern names
 KINDS = (
     "world:small, world:gallery, world:full, drawings:small, :full or :broad, fashion-mnist, a folder of pictures with "
     ".txt captions, or tar shards (a file, a folder, or a pattern)"
@@ -108,11 +109,11 @@ def _expand(spec: str) -> list[Path]:
     """The files that a pattern names. Raises DataError for one that is missing."""
     paths: list[Path] = []
     for text in _braces(str(Path(spec).expanduser())):
-        found = [Path(name) for name in sorted(glob.glob(text))] if glob.has_magic(text) else [Path(text)]  # noqa: PTH207
-        missing = [path for path in found if not path.is_file()]
-        if missing or not found:
+        matching = [Path(name) for name in sorted(glob.glob(text))] if glob.has_magic(text) else [Path(text)]  # noqa: PTH207
+        missing = [path for path in matching if not path.is_file()]
+        if missing or not matching:
             raise DataError(f"there is no file or folder {missing[0] if missing else text}; a source is {KINDS}.")
-        paths += found
+        paths += matching
     return paths
 
 
@@ -127,6 +128,8 @@ def _braces(text: str) -> Iterator[str]:
         first, last = match.groups()
         if int(first) > int(last):
             raise DataError(f"the pattern {{{first}..{last}}} names no file: write the smaller number first.")
+        if int(last) - int(first) >= MOST_FILES:
+            raise DataError(f"the pattern {{{first}..{last}}} names more than {MOST_FILES:,} files: cut it into parts.")
         choices = [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
     else:
         choices = match.group(1).split(",")

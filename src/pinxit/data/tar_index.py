@@ -53,10 +53,10 @@ def _members(path: Path, data: mmap.mmap) -> Iterator[Member]:
                 f"{path} is compressed with {packer}; unpack it to a plain .tar so that items can be found."
             )
     position = 0
-    name: bytes | None = None  # name and size as told by an extension header before the file's own
+    name: bytes | None = None  # name and size as given by an extension header before the file's own
     size: int | None = None
     link: bytes | None = None
-    found: dict[bytes, tuple[int, int]] = {}
+    members: dict[bytes, tuple[int, int]] = {}
     while position + BLOCK <= len(data):
         header = data[position : position + BLOCK]
         if header[0] == 0 and not any(header):
@@ -83,24 +83,24 @@ def _members(path: Path, data: mmap.mmap) -> Iterator[Member]:
         elif kind != b"g":
             called = name or _name(header)
             if kind in (b"0", b"\0", b"7"):
-                found[called] = (start, length)
+                members[called] = (start, length)
                 yield Member(called.decode(errors="replace"), start, length)
             elif kind in (b"1", b"2"):
-                yield _linked(called, link or header[157:257].split(b"\0", 1)[0], kind, found)
+                yield _linked(called, link or header[157:257].split(b"\0", 1)[0], kind, members)
             elif kind != b"5":
                 yield Member(called.decode(errors="replace"), 0, 0, "is no plain file")
             name, size, link = None, None, None
     raise TarDamage(f"{path} is truncated; its end mark is missing.")
 
 
-def _linked(name: bytes, target: bytes, kind: bytes, found: dict[bytes, tuple[int, int]]) -> Member:
+def _linked(name: bytes, target: bytes, kind: bytes, members: dict[bytes, tuple[int, int]]) -> Member:
     """A hard link (to a name of the tar) or a symbolic one (from where it stands) to a file that came before it."""
     if kind == b"2":
         target = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
-    told = name.decode(errors="replace")
-    if target not in found:
-        return Member(told, 0, 0, "is a link to a file that does not stand before it")
-    return Member(told, *found[target])
+    shown_name = name.decode(errors="replace")
+    if target not in members:
+        return Member(shown_name, 0, 0, "is a link to a file that does not stand before it")
+    return Member(shown_name, *members[target])
 
 
 def _sound(header: bytes) -> bool:
@@ -108,10 +108,10 @@ def _sound(header: bytes) -> bool:
     if header[257:262] == b"ustar":
         return True
     try:
-        told = int(header[148:156].strip(b" \0"), 8)
+        stored = int(header[148:156].strip(b" \0"), 8)
     except ValueError:
         return False
-    return told == sum(header) - sum(header[148:156]) + 8 * 32
+    return stored == sum(header) - sum(header[148:156]) + 8 * 32
 
 
 def _size(header: bytes) -> int | None:

@@ -7,21 +7,25 @@ explicit generator.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from pinxit.types import Fitting
+
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pinxit.types import Picture
+    from pinxit.types import Filter, Picture
 
-Filter = Literal["lanczos", "bicubic", "area"]
-_FILTERS = {
+_FILTERS: dict[Filter, Image.Resampling] = {
     "lanczos": Image.Resampling.LANCZOS,  # the dVAE's inference (openai/DALL-E)
     "bicubic": Image.Resampling.BICUBIC,  # CLIP's preprocessing
     "area": Image.Resampling.BOX,  # DALL-E's training
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "hamming": Image.Resampling.HAMMING,
 }
 
 
@@ -33,10 +37,23 @@ def square(picture: Picture | Image.Image, size: int, method: Filter = "lanczos"
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     if image.size == (size, size):
         return np.array(image)
+    return fit(image, size, Fitting(method=method))
+
+
+def fit(picture: Picture | Image.Image, size: int, fitting: Fitting) -> Picture:
+    """As a model of `size` pixels a side wants it: uint8 [size, size, 3]."""
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    method, side = _FILTERS[fitting.method], fitting.side or size
+    if fitting.resized == "longer":
+        scale = side / max(image.size)
+        small = image.resize((max(1, round(scale * image.width)), max(1, round(scale * image.height))), method)
+        paper = Image.new("RGB", (size, size), (fitting.fill,) * 3)
+        paper.paste(small, ((size - small.width) // 2, (size - small.height) // 2))
+        return np.array(paper)
     short = min(image.size)
-    box = [_centre(side, short, size) for side in image.size]
-    region = (box[0][0], box[1][0], box[0][1], box[1][1])
-    return np.array(image.resize((size, size), _FILTERS[method], box=region))
+    boxes = [_centre(old, short if fitting.resized == "shorter" else old, size, side) for old in image.size]
+    region = (boxes[0][0], boxes[1][0], boxes[0][1], boxes[1][1])
+    return np.array(image.resize((size, size), method, box=region))
 
 
 def augment_dvae(picture: Picture, size: int, rng: np.random.Generator) -> Picture:
@@ -79,9 +96,9 @@ def to_pictures(pixels: Tensor) -> np.ndarray[tuple[int, int, int, int], np.dtyp
     return np.ascontiguousarray(levels.permute(0, 2, 3, 1).cpu().numpy())
 
 
-def _centre(side: int, short: int, size: int) -> tuple[float, float]:
-    """The part of `side`, in source pixels, that resize-then-crop shows in its central `size` pixels."""
-    resized = max(size, round(side * size / short))
+def _centre(side: int, short: int, size: int, shorter: int) -> tuple[float, float]:
+    """The part of `side`, in source pixels, that is seen when `short` becomes `shorter` and `size` pixels are kept."""
+    resized = max(shorter, round(side * shorter / short))
     start = round((resized - size) / 2)
     return start * side / resized, (start + size) * side / resized
 

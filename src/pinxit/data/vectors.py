@@ -21,19 +21,18 @@ import torch
 from torch import Tensor
 
 from pinxit import __version__
-from pinxit.data import chunks
+from pinxit.data import chunks, npy
 from pinxit.data.chunks import (
     FORMAT,
     PLACES,
     STARTS,
     TEXTS,
     About,
+    CaptionTable,
     ChunkedJob,
-    Told,
     halves,
     read_json,
     text_numbers,
-    write_rows,
 )
 from pinxit.data.identity import differences
 from pinxit.data.jsonl import Captions
@@ -52,7 +51,7 @@ MANIFEST, PICTURES, CAPTIONS = "vectors.json", "pictures.npy", "captions.npy"
 CHOICE = ("per_picture", "seed", "script")  # of captions
 
 
-class Sight(Protocol):
+class ImageTextEncoder(Protocol):
     """A CLIP: pictures and sentences as unit vectors that depend on themselves alone (`recipes.clip.encoder`)."""
 
     name: str
@@ -106,8 +105,8 @@ class Vectors:
         try:
             texts, pictures, captions = Captions(folder / TEXTS), array(PICTURES, True), array(CAPTIONS, True)
             starts, places = array(STARTS), array(PLACES)
-            found = (len(pictures), len(starts) - 1, len(captions), len(texts), len(places))
-            whole = found == (about["pictures"],) * 2 + (about["texts"],) * 2 + (starts[-1],)
+            lengths = (len(pictures), len(starts) - 1, len(captions), len(texts), len(places))
+            whole = lengths == (about["pictures"],) * 2 + (about["texts"],) * 2 + (starts[-1],)
         except (OSError, ValueError, KeyError, IndexError) as error:
             raise DataError(f"the vectors {folder} are damaged ({error}); delete and build them again.") from error
         if not whole:
@@ -130,15 +129,15 @@ class Vectors:
         """Caption `which` of picture `index`."""
         return self.texts[int(self._numbers([index], [which])[0])][0]
 
-    def seen(self, indices: Sequence[int]) -> Tensor:
+    def image_embeddings(self, indices: Sequence[int]) -> Tensor:
         """The embeddings of pictures, float32 [B, E]."""
         return torch.from_numpy(self.pictures[np.asarray(indices, dtype=np.int64)].astype(np.float32))
 
-    def told(self, indices: Sequence[int], which: Sequence[int]) -> Tensor:
+    def text_embeddings(self, indices: Sequence[int], which: Sequence[int]) -> Tensor:
         """The embeddings of captions, float32 [B, E]: `which[b]` (modulo how many; -1: the empty one) of each."""
         return torch.from_numpy(self._captions[self._numbers(indices, which)].astype(np.float32))
 
-    def require(self, clip: Sight, bank: Bank | None = None) -> None:
+    def require(self, clip: ImageTextEncoder, bank: Bank | None = None) -> None:
         """Raises DataError unless these are what `clip` says of `bank`."""
         wrong = differences(self.about["clip"], identity_of(clip))
         if bank is not None:
@@ -166,34 +165,34 @@ class VectorsJob(ChunkedJob):
     FILES = (PICTURES, CAPTIONS, TEXTS, STARTS, PLACES)
 
     bank: Bank
-    clip: Sight
-    told: Told
+    clip: ImageTextEncoder
+    captions: CaptionTable
 
     @property
     def count(self) -> int:
-        return len(self.bank) + len(self.told.texts)
+        return len(self.bank) + len(self.captions.texts)
 
     def begin(self, parts: Path) -> None:
-        rows = {PICTURES: len(self.bank), CAPTIONS: len(self.told.texts)}
+        rows = {PICTURES: len(self.bank), CAPTIONS: len(self.captions.texts)}
         self.allocate(parts, {name: (np.float16, (count, self.clip.width)) for name, count in rows.items()})
-        self.told.write(parts)
+        self.captions.write(parts)
 
     def chunk(self, parts: Path, start: int) -> int:
         pictures = len(self.bank)
         if start < pictures:
             stop = min(start + chunks.CHUNK, pictures)
-            name, place, found = PICTURES, start, self.clip.pictures(list(np.asarray(self.bank.pictures[start:stop])))
+            name, place, rows = PICTURES, start, self.clip.pictures(list(np.asarray(self.bank.pictures[start:stop])))
         else:
             place = start - pictures
-            texts = self.told.texts[place : place + chunks.CHUNK]
-            name, stop, found = CAPTIONS, start + len(texts), self.clip.texts(texts, cut=True)
-        write_rows(parts / name, place, halves(found, self.clip.name))
+            texts = self.captions.texts[place : place + chunks.CHUNK]
+            name, stop, rows = CAPTIONS, start + len(texts), self.clip.texts(texts, cut=True)
+        npy.write_rows(parts / name, place, halves(rows, self.clip.name))
         return stop
 
 
 def build_vectors(
     bank: Bank,
-    clip: Sight,
+    clip: ImageTextEncoder,
     folder: Path | str,
     per_picture: int | None = None,
     seed: int = 0,
@@ -208,7 +207,7 @@ def build_vectors(
     """
     if per_picture is not None and per_picture < 1:
         raise UsageError(f"at least one caption a picture, not {per_picture}.")
-    told = Told.of(bank.captions, per_picture, seed, script)
+    captions = CaptionTable.of(bank.captions, per_picture, seed, script)
     about = {
         "format": FORMAT,
         "version": __version__,
@@ -220,14 +219,14 @@ def build_vectors(
         "script": script,
         "chunk": chunks.CHUNK,
         "pictures": len(bank),
-        "texts": len(told.texts),
+        "texts": len(captions.texts),
     }
-    job = VectorsJob(Path(folder), about, bank, clip, told)
+    job = VectorsJob(Path(folder), about, bank, clip, captions)
     job.check()
     job.complete(progress)
     return Vectors.open(folder)
 
 
-def identity_of(clip: Sight) -> dict[str, Any]:
+def identity_of(clip: ImageTextEncoder) -> dict[str, Any]:
     """What makes a CLIP's vectors these ones."""
     return {"fingerprint": clip.fingerprint, "width": clip.width}

@@ -23,7 +23,7 @@ def accuracy(data: LabelledDataset, count: int, name: Namer, watch: Callable[[in
     for start in range(0, count, CHUNK):
         some = [data[index] for index in range(start, min(start + CHUNK, count))]
         names = name([one.picture for one in some])
-        right += sum(found == label_of(one) for found, one in zip(names, some, strict=True))
+        right += sum(predicted == label_of(one) for predicted, one in zip(names, some, strict=True))
         if watch is not None:
             watch(start + len(some))
     return right / count

@@ -13,7 +13,7 @@ from pinxit.evaluation.chart_canvas import MARKERS, PAPER, Canvas, Colour, text_
 if TYPE_CHECKING:
     from pinxit.types import Picture
 
-# Told apart by readers who see few colours (Okabe and Ito), the palest left out.
+# Conditions apart by readers who see few colours (Okabe and Ito), the palest left out.
 COLOURS: tuple[Colour, ...] = (
     (0, 114, 178),
     (213, 94, 0),

@@ -52,14 +52,14 @@ def overlap(one: Box, other: Box) -> bool:
 def around(place: tuple[float, float], width: float, height: float, gap: float) -> list[Box]:
     """Boxes beside a point that a label may take, the best first: right and above, above, right ..., then further."""
     x, y = place
-    found = []
+    boxes = []
     for far in (gap, 2.2 * gap):
         right, left, middle = x + far, x - far - width, x - width / 2
         above, below, level = y - far - height, y + far, y - height / 2
         corners = [(right, above + far / 2), (middle, above), (right, level), (right, below - far / 2)]
         corners += [(middle, below), (left, above + far / 2), (left, level), (left, below - far / 2)]
-        found += [(a, b, a + width, b + height) for a, b in corners]
-    return found
+        boxes += [(a, b, a + width, b + height) for a, b in corners]
+    return boxes
 
 
 def roomiest(choices: Sequence[Box], taken: Iterable[Box], inside: Box) -> Box:

@@ -11,18 +11,18 @@ import numpy as np
 
 from pinxit.evaluation.geneval import Rules, complaints, overall
 from pinxit.evaluation.questions import Exam, Question, true_picture, wrong_picture
-from pinxit.functional.boxes import Sight
+from pinxit.functional.boxes import Detections
 from pinxit.types import Prompt, Ranked
 from pinxit.world.tasks import TASKS
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
 
-Painter = Callable[[Sequence[str], Sequence[int], int], list[list[Ranked]]]
+PaintPrompts = Callable[[Sequence[str], Sequence[int], int], list[list[Ranked]]]
 """(prompts, seeds, candidates) -> for each prompt all its candidates, best first."""
 Rank = Callable[[Prompt, Sequence["Picture"]], list[Ranked]]
 """Candidates 0, 1, 2 ... of a prompt, best first: a ranking by company puts the first four otherwise than all."""
-Look = Callable[[Sequence["Picture"]], Sequence[Sight]]
+Detect = Callable[[Sequence["Picture"]], Sequence[Detections]]
 """What a judge sees in each picture."""
 
 
@@ -48,15 +48,17 @@ class Answer:
         return any(right for number, right in zip(self.candidates, self.right, strict=True) if number < candidates)
 
 
-def answer(question: Question, ranked: Sequence[Ranked], look: Look, rules: Rules, rank: Rank | None = None) -> Answer:
+def answer(
+    question: Question, ranked: Sequence[Ranked], detect: Detect, rules: Rules, rank: Rank | None = None
+) -> Answer:
     """Judge every candidate of one question. `rank` None: each has its place whatever stands beside it."""
-    wrong = [complaints(sight, question.wanted, rules) for sight in look([one.picture for one in ranked])]
+    wrong = [complaints(detections, question.expected, rules) for detections in detect([one.picture for one in ranked])]
     return Answer(
         task=question.task,
         prompt=question.prompt,
         seed=question.seed,
         candidates=tuple(one.candidate for one in ranked),
-        right=tuple(not found for found in wrong),
+        right=tuple(not reasons for reasons in wrong),
         complaint="; ".join(wrong[0]),
         chosen=tuple(_first(question, ranked, n, rank) for n in columns(len(ranked))),
     )
@@ -71,7 +73,7 @@ def _first(question: Question, ranked: Sequence[Ranked], among: int, rank: Rank 
     return rank(Prompt(question.prompt, question.seed), pictures)[0].candidate
 
 
-def exact_pictures(asked: Sequence[Question], size: int = 64) -> Painter:
+def exact_pictures(asked: Sequence[Question], size: int = 64) -> PaintPrompts:
     """The painter that cannot err: it returns the render of the scene that the prompt was made from."""
     scenes = {question.seed: question for question in asked}
 
@@ -96,7 +98,7 @@ def scores(results: Mapping[str, Sequence[bool]]) -> Iterator[tuple[str, float]]
 
 
 def painter_scores(answers: Sequence[Answer], candidates: int) -> Iterator[tuple[str, float]]:
-    """Lines "best of n" and, beyond n = 1, "any of n" (the limit of ranking): ("best of 4/counting", 0.8), ..."""
+    """ScoreTable "best of n" and, beyond n = 1, "any of n" (the limit of ranking): ("best of 4/counting", 0.8), ..."""
     for n in columns(candidates):
         lines = {"best": [one.best_of(n) for one in answers], "any": [one.any_of(n) for one in answers]}
         for line, right in lines.items():
@@ -106,27 +108,27 @@ def painter_scores(answers: Sequence[Answer], candidates: int) -> Iterator[tuple
 
 
 def judge_scores(
-    asked: Sequence[Question], exam: Exam, look: Look, rules: Rules, size: int = 64, batch: int = 64
+    asked: Sequence[Question], exam: Exam, detect: Detect, rules: Rules, size: int = 64, batch: int = 64
 ) -> Iterator[tuple[str, float]]:
     """What the judge itself is worth: the shares of true renders that it accepts and of wrong ones that it rejects.
 
-    And the same of renders worn as painters wear theirs: a judge that took soft outlines for wrong things would find
-    fault with the drawing and not with what is drawn.
+    And the same of corrupted renders, with the damages that painters do: a judge that took soft outlines for wrong
+    things would find fault with the drawing and not with what is drawn.
     """
     truths = [(question, true_picture(question, size)) for question in asked]
     wrongs = [(question, wrong_picture(question, exam, size)) for question in asked]
     pairs = {"true accepted": truths, "wrong rejected": [(q, p) for q, p in wrongs if p is not None]}
     for line, shown in pairs.items():
-        for worn in (False, True):
+        for corrupted in (False, True):
             accepted: list[bool] = []
             for start in range(0, len(shown), batch):
                 part = shown[start : start + batch]
                 pictures = [picture for _, picture in part]
-                sights = look(patchwork(pictures, start) if worn else pictures)
-                accepted += [not complaints(s, q.wanted, rules) for s, (q, _) in zip(sights, part, strict=True)]
+                detected = detect(patchwork(pictures, start) if corrupted else pictures)
+                accepted += [not complaints(s, q.expected, rules) for s, (q, _) in zip(detected, part, strict=True)]
             right = [yes == (line == "true accepted") for yes in accepted]
             for name, value in scores(by_task([q.task for q, _ in shown], right)):
-                yield f"{line}{', worn' if worn else ''}/{name}", value
+                yield f"{line}{', corrupted' if corrupted else ''}/{name}", value
 
 
 def patchwork(pictures: Sequence[Picture], seed: int) -> list[Picture]:
@@ -134,7 +136,7 @@ def patchwork(pictures: Sequence[Picture], seed: int) -> list[Picture]:
     import torch
 
     from pinxit.data.transforms import to_pictures, to_tensor
-    from pinxit.functional.degrade import patched, strewn
+    from pinxit.functional.corruption import patched, strewn
     from pinxit.functional.draws import OneStream
 
     draws, count = OneStream(torch.Generator().manual_seed(seed)), len(pictures)
@@ -144,7 +146,7 @@ def patchwork(pictures: Sequence[Picture], seed: int) -> list[Picture]:
 
 def by_task(tasks: Sequence[str], right: Sequence[bool]) -> dict[str, list[bool]]:
     """Answers sorted into their tasks."""
-    found: dict[str, list[bool]] = {}
+    tasks_right: dict[str, list[bool]] = {}
     for task, one in zip(tasks, right, strict=True):
-        found.setdefault(task, []).append(one)
-    return found
+        tasks_right.setdefault(task, []).append(one)
+    return tasks_right

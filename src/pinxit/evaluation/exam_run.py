@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pinxit.config import from_dict
 from pinxit.evaluation import partial as parts
-from pinxit.evaluation.evaluators import Answer, Look, Painter, Rank, answer
+from pinxit.evaluation.evaluators import Answer, Detect, PaintPrompts, Rank, answer
 from pinxit.evaluation.geneval import Rules
 from pinxit.evaluation.questions import Question
 
@@ -20,18 +20,18 @@ CHUNK = 8  # prompts painted together
 
 
 @dataclass
-class Sitting:
+class ExamProgress:
     """Answers so far, and the best picture of each of the first `shown` questions."""
 
     answers: list[Answer] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
 
 
-def sit(
+def run_exam(
     asked: Sequence[Question],
-    paint: Painter,
+    paint: PaintPrompts,
     candidates: int,
-    look: Look,
+    detect: Detect,
     rules: Rules,
     *,
     rank: Rank | None = None,
@@ -39,20 +39,20 @@ def sit(
     part: Path | None = None,
     identity: Mapping[str, Any] | None = None,
     watch: Callable[[int], None] = lambda done: None,
-) -> Sitting:
+) -> ExamProgress:
     """Paint and judge every question.
 
     `rank` is the painter's own ranking, where a candidate's place hangs on its company. With `part`, answers are kept
     in that file after every few prompts and taken up again from there; `identity` says whose they are. `watch` hears
     how many questions are done. Raises UsageError when the file belongs to another exam.
     """
-    done = parts.resume(part, identity or {}, _read) or Sitting()
+    done = parts.resume(part, identity or {}, _Answers, _read) or ExamProgress()
     watch(len(done.answers))
     for start in range(len(done.answers), len(asked), CHUNK):
         chunk = asked[start : start + CHUNK]
         painted = paint([one.prompt for one in chunk], [one.seed for one in chunk], candidates)
         for question, ranked in zip(chunk, painted, strict=True):
-            done.answers.append(answer(question, ranked, look, rules, rank))
+            done.answers.append(answer(question, ranked, detect, rules, rank))
             if len(done.pictures) < shown:
                 done.pictures.append(ranked[0].picture)
         if part:
@@ -61,11 +61,16 @@ def sit(
     return done
 
 
-def _kept(done: Sitting) -> dict[str, Any]:
+class _Answers(parts.Kept):
+    answers: list[dict[str, Any]]
+    pictures: list[str]
+
+
+def _kept(done: ExamProgress) -> dict[str, Any]:
     answers = [asdict(one) for one in done.answers]
     return {"answers": answers, "pictures": [parts.to_text(picture) for picture in done.pictures]}
 
 
-def _read(data: Mapping[str, Any]) -> Sitting:
+def _read(data: Mapping[str, Any]) -> ExamProgress:
     answers = [from_dict(Answer, one) for one in data["answers"]]
-    return Sitting(answers, [parts.to_picture(text) for text in data["pictures"]])
+    return ExamProgress(answers, [parts.to_picture(text) for text in data["pictures"]])

@@ -8,10 +8,10 @@ from statistics import fmean
 from typing import Literal
 
 from pinxit.errors import UsageError
-from pinxit.evaluation.evaluators import Answer, Look, columns
+from pinxit.evaluation.evaluators import Answer, Detect, columns
 from pinxit.evaluation.geneval import Rules, complaints, needs
 from pinxit.evaluation.questions import Question, true_picture
-from pinxit.evaluation.report import Lines
+from pinxit.evaluation.report import ScoreTable
 from pinxit.world.famous import famous_sentences
 
 OVERALL = "overall"
@@ -34,15 +34,15 @@ class FamousExam:
 def famous_questions(exam: FamousExam) -> list[Question]:
     """Every sentence for every seed, a sentence's seeds together; a question's task is the sentence's name."""
     return [
-        Question(one.name, seed, one.said(exam.language), one.scene(seed), one.wanted, seed)
+        Question(one.name, seed, one.said(exam.language), one.scene(seed), one.expected, seed)
         for one in famous_sentences()
         for seed in range(exam.seed, exam.seed + exam.seeds)
     ]
 
 
-def check_judge(asked: Sequence[Question], senses: frozenset[str]) -> None:
-    """Raise UsageError where a judge with these senses could not tell whether a sentence is obeyed."""
-    lacking = frozenset[str]().union(*(needs(one.wanted) for one in asked)) - senses
+def check_judge(asked: Sequence[Question], attributes: frozenset[str]) -> None:
+    """Raise UsageError where a judge with these attributes could not tell whether a sentence is obeyed."""
+    lacking = frozenset[str]().union(*(needs(one.expected) for one in asked)) - attributes
     if lacking:
         raise UsageError(
             f"this judge tells no {', no '.join(sorted(lacking))}, which the famous sentences ask for: "
@@ -50,7 +50,7 @@ def check_judge(asked: Sequence[Question], senses: frozenset[str]) -> None:
         )
 
 
-def famous_lines(answers: Sequence[Answer], candidates: int) -> Lines:
+def famous_scores(answers: Sequence[Answer], candidates: int) -> ScoreTable:
     """For each sentence, and for all of them together, the share of seeds whose picture is right: lines by sentence,
     columns "best of 1", "any of 4", ..."""
     names = list(dict.fromkeys(one.task for one in answers))
@@ -65,11 +65,11 @@ def _shares(answers: Sequence[Answer], candidates: int) -> Iterator[tuple[str, f
         yield f"any of {candidates}", fmean(one.any_of(candidates) for one in answers)
 
 
-def judge_on_famous(asked: Sequence[Question], look: Look, rules: Rules, size: int = 64) -> dict[str, float]:
+def judge_on_famous(asked: Sequence[Question], detect: Detect, rules: Rules, size: int = 64) -> dict[str, float]:
     """The share of each sentence's true renders that the judge accepts, and of all."""
-    sights = look([true_picture(question, size) for question in asked])
+    detected = detect([true_picture(question, size) for question in asked])
     right: dict[str, list[bool]] = {}
-    for question, sight in zip(asked, sights, strict=True):
-        right.setdefault(question.task, []).append(not complaints(sight, question.wanted, rules))
+    for question, detections in zip(asked, detected, strict=True):
+        right.setdefault(question.task, []).append(not complaints(detections, question.expected, rules))
     everything = [yes for row in right.values() for yes in row]
     return {name: fmean(row) for name, row in (right | {OVERALL: everything}).items()}

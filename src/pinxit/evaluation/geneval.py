@@ -1,7 +1,7 @@
 """Whether a picture shows what was asked for, by GenEval's rules (Ghosh et al. 2023, section 3).
 
-A judge says what it sees (`Sight`), a caption what is wanted (`Demand`); a picture is right when nothing is left to
-complain of. Pure functions: no models, no pictures.
+A judge says what it sees (`Detections`), a caption what is expected (`ExpectedScene`); a picture is right when nothing
+is left to complain of. Pure functions: no models, no pictures.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from itertools import permutations, product
 from statistics import fmean
 
 from pinxit.errors import UsageError
-from pinxit.functional.boxes import Detection, Sight, area
-from pinxit.world.demands import Demand, Wanted, WantedRelation, stands_so
+from pinxit.functional.boxes import Detection, Detections, area
+from pinxit.world.expectations import ExpectedObject, ExpectedRelation, ExpectedScene, stands_so
 from pinxit.world.tasks import TASKS
 from pinxit.world.vocabulary import FORMS
 
@@ -31,29 +31,29 @@ class Rules:
     link: float = 0.5  # how surely one thing must do something to another, the mean of what both look like
 
 
-def complaints(sight: Sight, wanted: Demand, rules: Rules | None = None) -> list[str]:
+def complaints(detections: Detections, expected: ExpectedScene, rules: Rules | None = None) -> list[str]:
     """What is wrong with a picture, each in a few words; empty when it shows what was asked for.
 
-    As in GenEval only the highest-scoring `count` objects of a name are examined, each must have the wanted
+    As in GenEval only the highest-scoring `count` objects of a name are examined, each must have the expected
     attributes, and where the number matters one object too many is wrong. Where several phrases share a name ("a
     red cube on top of a green cube") the objects may be assigned to them in any way. Raises UsageError for what this
     judge cannot see.
     """
     rules = rules or Rules()
-    unseen = needs(wanted) - sight.senses
+    unseen = needs(expected) - detections.attributes
     if unseen:
         raise UsageError(f"this judge tells no {', no '.join(sorted(unseen))}; leave those tasks out or take another.")
-    if wanted.lower_style is not None:
-        return _of_pair(sight, wanted, rules)
-    found = _examined(sight.found, wanted.objects, rules)
-    wrong = _wrong_numbers(sight.found, found, wanted.objects, rules)
+    if expected.lower_style is not None:
+        return _of_pair(detections, expected, rules)
+    examined = _examined(detections.found, expected.objects, rules)
+    wrong = _wrong_numbers(detections.found, examined, expected.objects, rules)
     if not wrong:
-        ways = _assignments(found, wanted.objects)
-        wrong = min((_of_assignment(chosen, sight, wanted, rules) for chosen in ways), key=len)
-    if wanted.place is not None and sight.place != wanted.place:
-        wrong = [*wrong, f"ground is {sight.place}, not {wanted.place}"]
-    if wanted.light is not None and sight.light != wanted.light:
-        wrong = [*wrong, f"light is {sight.light}, not {wanted.light}"]
+        ways = _assignments(examined, expected.objects)
+        wrong = min((_of_assignment(chosen, detections, expected, rules) for chosen in ways), key=len)
+    if expected.place is not None and detections.place != expected.place:
+        wrong = [*wrong, f"ground is {detections.place}, not {expected.place}"]
+    if expected.light is not None and detections.light != expected.light:
+        wrong = [*wrong, f"light is {detections.light}, not {expected.light}"]
     return wrong
 
 
@@ -61,23 +61,18 @@ LINKED = frozenset({"walking", "drinking", "making"})
 """Relations that boxes alone do not show; riding and being behind are half seen in them."""
 
 
-def needs(wanted: Demand) -> frozenset[str]:
+def needs(expected: ExpectedScene) -> frozenset[str]:
     """What a judge must tell besides names, numbers, places, colours, flat forms, sizes, styles and grounds."""
     asked = {
-        "view": wanted.view,
-        "light": wanted.light,
-        "words": any(want.words for want in wanted.objects),
-        "outfit": any(want.outfit for want in wanted.objects),
-        "material": any(want.material for want in wanted.objects),
-        "shape": any(want.form not in (None, *FORMS) for want in wanted.objects),
-        "link": any(relation.name in LINKED for relation in wanted.relations),
+        "view": expected.view,
+        "light": expected.light,
+        "words": any(want.words for want in expected.objects),
+        "outfit": any(want.outfit for want in expected.objects),
+        "material": any(want.material for want in expected.objects),
+        "shape": any(want.form not in (None, *FORMS) for want in expected.objects),
+        "link": any(relation.name in LINKED for relation in expected.relations),
     }
     return frozenset(sense for sense, value in asked.items() if value)
-
-
-def judgeable(wanted: Demand, senses: frozenset[str] = frozenset()) -> bool:
-    """Whether a judge that tells these `senses` sees everything that is asked for."""
-    return needs(wanted) <= senses
 
 
 def overall(scores: Mapping[str, Sequence[bool]]) -> float:
@@ -88,46 +83,51 @@ def overall(scores: Mapping[str, Sequence[bool]]) -> float:
     return fmean(fmean(scores[task]) for task in TASKS)
 
 
-def _strict(want: Wanted, rules: Rules) -> float:
+def _strict(want: ExpectedObject, rules: Rules) -> float:
     return rules.counting if want.exactly else rules.threshold
 
 
-def _named(found: Sequence[Detection], name: str, least: float) -> list[Detection]:
+def _named(detections: Sequence[Detection], name: str, least: float) -> list[Detection]:
     """Detections of a name that are sure enough, the surest first."""
-    return sorted((d for d in found if d.name == name and d.score >= least), key=lambda d: -d.score)
+    return sorted((d for d in detections if d.name == name and d.score >= least), key=lambda d: -d.score)
 
 
-def _examined(found: Sequence[Detection], objects: Sequence[Wanted], rules: Rules) -> dict[str, list[Detection]]:
-    """For each wanted name, the surest detections, as many as all phrases with that name want together."""
+def _examined(
+    detections: Sequence[Detection], objects: Sequence[ExpectedObject], rules: Rules
+) -> dict[str, list[Detection]]:
+    """For each expected name, the surest detections, as many as all phrases with that name want together."""
     counts: dict[str, int] = {}
     for want in objects:
         counts[want.name] = counts.get(want.name, 0) + want.count
     least = {want.name: _strict(want, rules) for want in objects}
-    return {name: _named(found, name, least[name])[:count] for name, count in counts.items()}
+    return {name: _named(detections, name, least[name])[:count] for name, count in counts.items()}
 
 
 def _wrong_numbers(
-    found: Sequence[Detection], examined: Mapping[str, list[Detection]], objects: Sequence[Wanted], rules: Rules
+    detections: Sequence[Detection],
+    examined: Mapping[str, list[Detection]],
+    objects: Sequence[ExpectedObject],
+    rules: Rules,
 ) -> list[str]:
     wrong = []
     for name, chosen in examined.items():
         wants = [want for want in objects if want.name == name]
         needed = sum(want.count for want in wants)
-        there = len(_named(found, name, _strict(wants[0], rules)))
+        there = len(_named(detections, name, _strict(wants[0], rules)))
         if len(chosen) < needed or (any(want.exactly for want in wants) and there > needed):
             wrong.append(f"{there} {name}, not {needed}")
     return wrong
 
 
 Assignment = list[tuple[Detection, ...]]
-"""For each wanted phrase the detections that stand for it."""
+"""For each expected phrase the detections that stand for it."""
 
 
-def _assignments(found: Mapping[str, list[Detection]], objects: Sequence[Wanted]) -> Iterator[Assignment]:
+def _assignments(examined: Mapping[str, list[Detection]], objects: Sequence[ExpectedObject]) -> Iterator[Assignment]:
     """Every way to share the examined detections among the phrases of their name."""
-    names = list(found)
+    names = list(examined)
     sharers = {name: [i for i, want in enumerate(objects) if want.name == name] for name in names}
-    ways = [permutations(found[name]) if len(sharers[name]) > 1 else iter([tuple(found[name])]) for name in names]
+    ways = [permutations(examined[name]) if len(sharers[name]) > 1 else iter([tuple(examined[name])]) for name in names]
     for choice in product(*(list(way) for way in ways)):
         result: Assignment = [()] * len(objects)
         for name, detections in zip(names, choice, strict=True):
@@ -138,20 +138,20 @@ def _assignments(found: Mapping[str, list[Detection]], objects: Sequence[Wanted]
         yield result
 
 
-def _of_assignment(chosen: Assignment, sight: Sight, wanted: Demand, rules: Rules) -> list[str]:
+def _of_assignment(chosen: Assignment, detections: Detections, expected: ExpectedScene, rules: Rules) -> list[str]:
     wrong = [
         complaint
-        for want, detections in zip(wanted.objects, chosen, strict=True)
+        for want, detections in zip(expected.objects, chosen, strict=True)
         for one in detections
-        for complaint in _wrong_looks(one, want, wanted.style)
+        for complaint in _wrong_looks(one, want, expected.style)
     ]
-    wrong += _wrong_sizes(chosen, wanted.objects, rules)
-    wrong += _wrong_view(chosen, sight.view, wanted.view, rules)
-    links = "link" in sight.senses
-    return wrong + [c for relation in wanted.relations for c in _wrong_relation(chosen, relation, links, rules)]
+    wrong += _wrong_sizes(chosen, expected.objects, rules)
+    wrong += _wrong_view(chosen, detections.view, expected.view, rules)
+    links = "link" in detections.attributes
+    return wrong + [c for relation in expected.relations for c in _wrong_relation(chosen, relation, links, rules)]
 
 
-def _wrong_looks(one: Detection, want: Wanted, style: str | None) -> Iterator[str]:
+def _wrong_looks(one: Detection, want: ExpectedObject, style: str | None) -> Iterator[str]:
     asked = (
         ("colour", want.colour, one.colour),
         ("form", want.form, one.form),
@@ -182,7 +182,7 @@ def _wrong_view(chosen: Assignment, view: str | None, wish: str | None, rules: R
     return [f"view is {view}, not {wish}"]
 
 
-def _wrong_sizes(chosen: Assignment, objects: Sequence[Wanted], rules: Rules) -> list[str]:
+def _wrong_sizes(chosen: Assignment, objects: Sequence[ExpectedObject], rules: Rules) -> list[str]:
     sizes = {
         size: [
             area(d.box) ** 0.5 for want, ones in zip(objects, chosen, strict=True) if want.size == size for d in ones
@@ -195,7 +195,7 @@ def _wrong_sizes(chosen: Assignment, objects: Sequence[Wanted], rules: Rules) ->
     return wrong + ["too small to be big" for side in sizes["big"] if side < rules.big]
 
 
-def _wrong_relation(chosen: Assignment, relation: WantedRelation, links: bool, rules: Rules) -> Iterator[str]:
+def _wrong_relation(chosen: Assignment, relation: ExpectedRelation, links: bool, rules: Rules) -> Iterator[str]:
     name = relation.name
     for one in chosen[relation.subject]:
         for other in chosen[relation.object]:
@@ -205,15 +205,15 @@ def _wrong_relation(chosen: Assignment, relation: WantedRelation, links: bool, r
                 yield f"{one.name} is not {name} the {other.name}"
 
 
-def _of_pair(sight: Sight, wanted: Demand, rules: Rules) -> list[str]:
+def _of_pair(detections: Detections, expected: ExpectedScene, rules: Rules) -> list[str]:
     """The upper half as asked, and the same things again in the lower half in the lower style."""
-    upper = [d for d in sight.found if d.box[1] + d.box[3] < 1]
-    lower = [d for d in sight.found if d.box[1] + d.box[3] >= 1]
-    plain = replace(wanted, lower_style=None)
-    below = replace(plain, style=wanted.lower_style, place=None)
+    upper = [d for d in detections.found if d.box[1] + d.box[3] < 1]
+    lower = [d for d in detections.found if d.box[1] + d.box[3] >= 1]
+    plain = replace(expected, lower_style=None)
+    below = replace(plain, style=expected.lower_style, place=None)
     halves = (("above", upper, plain), ("below", lower, below))
     return [
         f"{where}: {complaint}"
-        for where, found, demand in halves
-        for complaint in complaints(replace(sight, found=tuple(found)), demand, rules)
+        for where, half, demand in halves
+        for complaint in complaints(replace(detections, found=tuple(half)), demand, rules)
     ]

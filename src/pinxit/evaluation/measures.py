@@ -6,6 +6,7 @@ too much of it drives colours to their limits (saturated). Imagen, sections 2.2,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pinxit.evaluation.evaluators import Look, by_task, scores
+from pinxit.evaluation.evaluators import Detect, by_task, scores
 from pinxit.evaluation.geneval import Rules, complaints
 from pinxit.evaluation.questions import Question, true_picture
 from pinxit.evaluation.report import interval
@@ -43,7 +44,7 @@ class Measures:
 class Instruments:
     """What pictures are measured with."""
 
-    look: Look
+    detect: Detect
     embed: Callable[[Sequence[Picture]], Tensor]  # -> unit rows [N, E]
     align: Callable[[str, Picture], float]  # cosine of a sentence and a picture
 
@@ -66,7 +67,7 @@ class Truth:
         return self._measured(self.pictures, [self.instruments.align(one.prompt, picture) for one, picture in pairs])
 
     def _measured(self, pictures: Sequence[Picture], cosines: Sequence[float]) -> Measures:
-        judge, tasks = accepted(self.asked, pictures, self.instruments.look)
+        judge, tasks = accepted(self.asked, pictures, self.instruments.detect)
         counted = sum(one.task in TASKS for one in self.asked) if set(TASKS) <= tasks.keys() else len(self.asked)
         return Measures(
             judge=judge,
@@ -79,15 +80,21 @@ class Truth:
         )
 
 
-def accepted(asked: Sequence[Question], pictures: Sequence[Picture], look: Look) -> tuple[float, dict[str, float]]:
+def accepted(asked: Sequence[Question], pictures: Sequence[Picture], detect: Detect) -> tuple[float, dict[str, float]]:
     """The share that the judge finds right, and that of every task.
 
     It is the mean over GenEval's tasks, as in every exam; where one of them was not asked, that over all pictures.
     """
     rules = Rules()
-    right = [not complaints(s, q.wanted, rules) for s, q in zip(look(pictures), asked, strict=True)]
+    right = [not complaints(s, q.expected, rules) for s, q in zip(detect(pictures), asked, strict=True)]
     tasks = dict(scores(by_task([one.task for one in asked], right)))
     return tasks.pop("overall", fmean(right)), tasks
+
+
+def psnr(one: Picture, other: Picture) -> float:
+    """Peak signal-to-noise ratio of two pictures of one size, in dB; infinite for equal ones."""
+    error = float(np.square((one.astype(np.float64) - other) / 255).mean())
+    return math.inf if error == 0 else -10 * math.log10(error)
 
 
 def saturated(pictures: Sequence[Picture]) -> float:

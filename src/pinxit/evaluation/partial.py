@@ -5,17 +5,25 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from pinxit.errors import DataError, UsageError
-from pinxit.files import write_text
+from pinxit.files import alone, check_file, read_json, write_text
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
 
+AGAIN = "remove it to start the exam again"
 T = TypeVar("T")
+
+
+class Kept(TypedDict):
+    """What every such file holds besides its content."""
+
+    identity: dict[str, Any]
 
 
 def part_of(out: Path | None) -> Path | None:
@@ -23,26 +31,39 @@ def part_of(out: Path | None) -> Path | None:
     return out.with_name(f"{out.name}.part") if out else None
 
 
+@contextmanager
+def alone_for(out: Path | None) -> Iterator[None]:
+    """Inside the block nobody else works at the result `out`.
+
+    Raises UsageError while somebody does, PinxitError where no file can be.
+    """
+    check_file(out)
+    with nullcontext() if out is None else alone(out.with_name(f".{out.name}.lock"), f"the report {out}"):
+        yield
+
+
 def keep(path: Path, identity: Mapping[str, Any], content: Mapping[str, Any]) -> None:
     """Write JSON-ready `content`; `identity` says whose it is."""
     write_text(path, json.dumps({"identity": identity, **content}, ensure_ascii=False))
 
 
-def resume(path: Path | None, identity: Mapping[str, Any], read: Callable[[Mapping[str, Any]], T]) -> T | None:
-    """What `read` makes of the kept content; None where there is none.
+def resume(
+    path: Path | None, identity: Mapping[str, Any], kind: type[Kept], read: Callable[[Mapping[str, Any]], T]
+) -> T | None:
+    """What `read` makes of the kept content, a `kind`; None where there is none.
 
     Raises UsageError when it has another identity, DataError when it cannot be read.
     """
     if path is None or not path.is_file():
         return None
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        found, owner = read(data), data["identity"]
+        data: Mapping[str, Any] = read_json(path, kind, DataError, AGAIN)
+        content = read(data)
     except (OSError, ValueError, KeyError, TypeError, UsageError) as error:
-        raise DataError(f"{path} is damaged ({error}); remove it to start the exam again.") from error
-    if owner != json.loads(json.dumps(identity)):
+        raise DataError(f"{path} is damaged ({error}); {AGAIN}.") from error
+    if data["identity"] != json.loads(json.dumps(identity)):
         raise UsageError(f"{path} holds half of an exam with other settings; remove it, or choose another --out.")
-    return found
+    return content
 
 
 def to_text(picture: Picture) -> str:

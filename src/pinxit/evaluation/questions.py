@@ -8,20 +8,20 @@ from itertools import count
 from typing import TYPE_CHECKING, Literal
 
 from pinxit.errors import UsageError
-from pinxit.world.demands import Demand, demand
 from pinxit.world.dice import Dice
 from pinxit.world.draw import render
-from pinxit.world.neighbours import neighbours
-from pinxit.world.plan import meaning
-from pinxit.world.scene import Scene
-from pinxit.world.splits import Split
-from pinxit.world.tasks import EXTRAS, TASKS, task_prompt, task_scene
-from pinxit.world.unheard import (
+from pinxit.world.expectations import ExpectedScene, demand
+from pinxit.world.held_out_nouns import (
     can_be_paraphrased,
     can_be_reworded,
     paraphrased_caption,
     reworded_caption,
 )
+from pinxit.world.neighbours import neighbours
+from pinxit.world.plan import meaning
+from pinxit.world.scene import Scene
+from pinxit.world.splits import Split
+from pinxit.world.tasks import EXTRAS, TASKS, task_prompt, task_scene
 from pinxit.world.vocabulary import PresetName, lexicon
 
 if TYPE_CHECKING:
@@ -39,12 +39,12 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "drinking": ("link", "outfit"),
     "making": ("link", "outfit"),
 }
-"""What a judge must tell (`Sight.senses`) so that pictures of a task can be judged, where that is more than names,
-numbers, colours, flat forms, sizes, styles, grounds and boxes."""
+"""What a judge must report (`Detections.attributes`) so that pictures of a task can be judged, where that is more than
+names, numbers, colours, flat forms, sizes, styles, grounds and boxes."""
 UNNAMED = frozenset({"pair"})  # tasks whose sentences name the thing once more, by its own name
-Words = Literal["plain", "unheard", "heard", "paraphrased"]
-"""unheard: nouns that no training caption holds; heard: the usual nouns in the same sentences, to compare with;
-paraphrased: sentences put as no training caption is."""
+Words = Literal["plain", "held-out", "in-vocabulary", "paraphrased"]
+"""held-out: nouns that no training caption holds; in-vocabulary: the usual nouns in the same sentences, to compare
+with; paraphrased: sentences put as no training caption is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +76,15 @@ class Question:
     seed: int  # the painter's seed
     prompt: str
     scene: Scene  # a picture that would be right
-    wanted: Demand
+    expected: ExpectedScene
     key: int  # of what is drawn for it besides
 
 
-def judged_by(senses: frozenset[str], preset: PresetName) -> tuple[str, ...]:
-    """The tasks of an exam of this preset whose pictures a judge with these `senses` can tell right from wrong; empty
-    when it can judge all of them, as in `Exam.tasks`."""
+def judged_by(attributes: frozenset[str], preset: PresetName) -> tuple[str, ...]:
+    """The tasks of an exam of this preset that a judge which reports these `attributes` can judge; empty when it can
+    judge all of them, as in `Exam.tasks`."""
     every = (*TASKS, *EXTRAS[preset])
-    able = tuple(task for task in every if senses.issuperset(NEEDED.get(task, ())))
+    able = tuple(task for task in every if attributes.issuperset(NEEDED.get(task, ())))
     return () if able == every else able
 
 
@@ -93,18 +93,18 @@ def questions(exam: Exam) -> list[Question]:
     left_out = frozenset() if exam.words == "plain" else UNNAMED
     tasks = exam.tasks or tuple(task for task in (*TASKS, *EXTRAS[exam.preset]) if task not in left_out)
     asked = {task: _scenes(exam, task) for task in tasks}
-    found = []
+    result = []
     for number in range(exam.prompts):
         task = tasks[number % len(tasks)]
         scene = next(asked[task])
-        found.append(Question(task, exam.seed + number, _prompt(exam, scene), scene, demand(scene), number))
-    return found
+        result.append(Question(task, exam.seed + number, _prompt(exam, scene), scene, demand(scene), number))
+    return result
 
 
 def _prompt(exam: Exam, scene: Scene) -> str:
-    if exam.words in ("plain", "heard"):
+    if exam.words in ("plain", "in-vocabulary"):
         return task_prompt(scene, exam.preset, exam.language)
-    return reworded_caption(scene) if exam.words == "unheard" else paraphrased_caption(scene)
+    return reworded_caption(scene) if exam.words == "held-out" else paraphrased_caption(scene)
 
 
 def _scenes(exam: Exam, task: str) -> Iterator[Scene]:
@@ -122,7 +122,7 @@ def true_picture(question: Question, size: int = 64) -> Picture:
 
 
 def wrong_picture(question: Question, exam: Exam, size: int = 64) -> Picture | None:
-    """A render that differs from what was asked for in one told fact; None where the world has no such neighbour."""
+    """A render that differs from what was asked for in one stated fact; None where the world has no such neighbour."""
     dice = Dice("exam", exam.preset, exam.split, exam.seed, question.key)
     around = neighbours(question.scene, meaning(question.scene), lexicon(exam.preset), exam.split, dice, 1)
     return render(around[0], size) if around else None

@@ -8,27 +8,27 @@ from collections.abc import Iterable, Sequence
 
 from pinxit.world.tasks import TASKS
 
-Lines = dict[str, dict[str, float]]
+ScoreTable = dict[str, dict[str, float]]
 """Table lines by name, each from column name to score: {"best of 16": {"counting": 0.8, "overall": 0.9}}."""
 
 
-def lines(values: Iterable[tuple[str, float]]) -> Lines:
+def score_table(values: Iterable[tuple[str, float]]) -> ScoreTable:
     """("line/column", value) pairs as lines."""
-    found: Lines = {}
+    table: ScoreTable = {}
     for name, value in values:
         line, _, column = name.rpartition("/")
-        found.setdefault(line, {})[column] = value
-    return found
+        table.setdefault(line, {})[column] = value
+    return table
 
 
-def column_names(table: Lines) -> list[str]:
+def column_names(table: ScoreTable) -> list[str]:
     """GenEval's order: overall first, its six tasks, then what this world adds; only what some line has."""
     present = {column for line in table.values() for column in line}
     extras = [c for line in table.values() for c in line if c not in TASKS and c != "overall"]
     return [c for c in ("overall", *TASKS, *dict.fromkeys(extras)) if c in present]
 
 
-def cells(table: Lines) -> tuple[list[str], list[list[str]]]:
+def cells(table: ScoreTable) -> tuple[list[str], list[list[str]]]:
     """Headings and rows of text; a missing score is a dash."""
     names = column_names(table)
     rows = [[line, *(_number(scores.get(name)) for name in names)] for line, scores in table.items()]
@@ -49,7 +49,7 @@ def interval(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
     return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 
 
-def intervals(table: Lines, asked: Sequence[str]) -> dict[str, dict[str, tuple[float, float]]]:
+def intervals(table: ScoreTable, asked: Sequence[str]) -> dict[str, dict[str, tuple[float, float]]]:
     """The 95 % interval of every score, given each prompt's task; `overall` counts the prompts of its six tasks."""
     counts = Counter(asked)
     counts["overall"] = sum(counts[task] for task in TASKS)

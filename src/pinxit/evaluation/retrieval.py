@@ -24,9 +24,9 @@ def recalls(image_NE: NDArray[np.float32], text_ME: NDArray[np.float32], caption
     """
     own = np.asarray(caption_N)[:, None] == np.arange(len(text_ME))[None, :]
     scores_NM = image_NE @ text_ME.T
-    found: dict[str, float] = {}
+    result: dict[str, float] = {}
     for name, scores, right in (("caption", scores_NM, own), ("picture", scores_NM.T, own.T)):
         best = np.where(right, scores, -np.inf).max(1, keepdims=True)
         above = ((scores >= best) & ~right).sum(1)  # wrong answers that stand before the first right one
-        found |= {f"{name}@{k}": float((above < k).mean()) for k in KS}
-    return found
+        result |= {f"{name}@{k}": float((above < k).mean()) for k in KS}
+    return result

@@ -29,7 +29,7 @@ Enlarge = Callable[[Question, "Ranked", Settings], "Ranked"]
 
 
 @dataclass(frozen=True)
-class Tried:
+class Trial:
     """One combination of settings, what it cost and what it gave."""
 
     settings: Settings
@@ -41,7 +41,7 @@ class Tried:
 
 
 @dataclass
-class Studio:
+class SweepPainter:
     """Who paints under changing settings, and perhaps enlarges what is painted."""
 
     paint: Paint
@@ -61,11 +61,11 @@ class Studio:
         small, before = self._small[name]
 
         def enlarged() -> list[Ranked]:
-            found = []
+            large = []
             for question, one in zip(asked, small, strict=True):
-                found.append(enlarge(question, one, settings))
-                watch((1 + len(found) / len(asked)) / 2)
-            return found
+                large.append(enlarge(question, one, settings))
+                watch((1 + len(large) / len(asked)) / 2)
+            return large
 
         large, after = _timed(enlarged)
         return large, before + after
@@ -81,20 +81,20 @@ class Studio:
 def sweep(
     asked: Sequence[Question],
     planned: Sequence[Settings],
-    studio: Studio,
+    painter: SweepPainter,
     truth: Truth,
     *,
     part: Path | None = None,
     identity: Mapping[str, Any] | None = None,
     watch: Watch = lambda done: None,
-) -> list[Tried]:
+) -> list[Trial]:
     """Paint and measure every combination, in their order.
 
     With `part`, finished combinations are kept in that file and taken up again from there; `identity` says whose they
     are. `watch` hears how many combinations are done. Raises UsageError when the file belongs to another exam.
     """
-    kept = parts.resume(part, identity or {}, _read) or []
-    found = []
+    kept = parts.resume(part, identity or {}, _Rows, _read) or []
+    trials = []
     for number, settings in enumerate(planned):
 
         def within(share: float, number: int = number) -> None:
@@ -102,19 +102,19 @@ def sweep(
 
         tried = next((one for one in kept if one.settings == settings), None)
         if tried is None:
-            tried = _try(asked, settings, studio, truth, within)
+            tried = _try(asked, settings, painter, truth, within)
             kept.append(tried)
             if part:
                 parts.keep(part, identity or {}, {"tried": [_kept(one) for one in kept]})
-        found.append(tried)
+        trials.append(tried)
         within(1.0)
-    return found
+    return trials
 
 
-def _try(asked: Sequence[Question], settings: Settings, studio: Studio, truth: Truth, watch: Watch) -> Tried:
-    ranked, seconds = studio.pictures(asked, settings, watch)
+def _try(asked: Sequence[Question], settings: Settings, painter: SweepPainter, truth: Truth, watch: Watch) -> Trial:
+    ranked, seconds = painter.pictures(asked, settings, watch)
     shown = [one.picture for one in ranked[:SHOWN]]
-    return Tried(settings, truth.measured(ranked), *studio.costs(settings), seconds / len(asked), shown)
+    return Trial(settings, truth.measured(ranked), *painter.costs(settings), seconds / len(asked), shown)
 
 
 def _timed(work: Callable[[], list[Ranked]]) -> tuple[list[Ranked], float]:
@@ -122,22 +122,26 @@ def _timed(work: Callable[[], list[Ranked]]) -> tuple[list[Ranked], float]:
     return work(), time.perf_counter() - started
 
 
-def _kept(tried: Tried) -> dict[str, Any]:
+class _Rows(parts.Kept):
+    tried: list[dict[str, Any]]
+
+
+def _kept(tried: Trial) -> dict[str, Any]:
     return as_row(tried) | {"pictures": [parts.to_text(picture) for picture in tried.pictures]}
 
 
-def _read(data: Mapping[str, Any]) -> list[Tried]:
+def _read(data: Mapping[str, Any]) -> list[Trial]:
     rows = [dict(row) for row in data["tried"]]
     pictures = [[parts.to_picture(text) for text in row.pop("pictures")] for row in rows]
     names = ("settings", "evaluations", "upsampler_evaluations", "seconds")
     abouts = [{name: row.pop(name) for name in names} for row in rows]
     return [
-        Tried(measures=from_dict(Measures, row), pictures=shown, **about)
+        Trial(measures=from_dict(Measures, row), pictures=shown, **about)
         for row, about, shown in zip(rows, abouts, pictures, strict=True)
     ]
 
 
-def as_row(tried: Tried) -> dict[str, Any]:
+def as_row(tried: Trial) -> dict[str, Any]:
     """A combination as JSON-ready values, without its pictures."""
     costs = {"evaluations": tried.evaluations, "upsampler_evaluations": tried.upsampler_evaluations}
     return {"settings": tried.settings, **asdict(tried.measures), **costs, "seconds": tried.seconds}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pinxit.data.sheet import sheet
 from pinxit.evaluation.chart import Line, Panel, chart
 from pinxit.evaluation.measures import Measures
-from pinxit.evaluation.sweep import SHOWN, Tried
+from pinxit.evaluation.sweep import SHOWN, Trial
 
 if TYPE_CHECKING:
     from pinxit.evaluation.chart_axes import Tick
@@ -27,7 +27,7 @@ def named(settings: Mapping[str, Any], names: Sequence[str]) -> str:
     return ", ".join(f"{name}={settings[name]}" for name in names)
 
 
-def cells(tried: Sequence[Tried], truth: Measures, varied: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+def cells(tried: Sequence[Trial], truth: Measures, varied: Sequence[str]) -> tuple[list[str], list[list[str]]]:
     """Headings and rows of text, one a combination; the last row is that of the true renders."""
     rows = [[*(str(one.settings[name]) for name in varied), *_measured(one.measures), *_costs(one)] for one in tried]
     last = [TRUE, *[""] * (len(varied) - 1), *_measured(truth), *["–"] * len(COSTS)]
@@ -40,17 +40,17 @@ def _measured(one: Measures) -> list[str]:
     return [f"{one.judge:.3f}", f"{low:.2f}–{high:.2f}", *(f"{value:.3f}" for value in shown)]
 
 
-def _costs(one: Tried) -> list[str]:
+def _costs(one: Trial) -> list[str]:
     asked = [str(count) for count in (one.evaluations, one.upsampler_evaluations) if count is not None]
     return [" + ".join(asked) or "–", f"{one.seconds:.2f}"]
 
 
-def plot_of(title: str, tried: Sequence[Tried], truth: Measures, varied: Mapping[str, Sequence[Any]]) -> Picture:
+def plot_of(title: str, tried: Sequence[Trial], truth: Measures, varied: Mapping[str, Sequence[Any]]) -> Picture:
     """Alignment against distance, and the saturated share, along the first varied setting: a line for each rest."""
     first, *rest = varied
     ticks = _positions(varied[first])
     places = dict(zip(map(str, varied[first]), ticks, strict=True))
-    lines: dict[str, list[Tried]] = {}
+    lines: dict[str, list[Trial]] = {}
     for one in tried:
         lines.setdefault(named(one.settings, rest), []).append(one)
     labels = [str(value) for value in varied[first]]
@@ -91,7 +91,7 @@ def _positions(values: Sequence[Any]) -> list[Tick]:
     return [(float(value), str(value)) for value in values]
 
 
-def sheet_of(tried: Sequence[Tried], varied: Sequence[str], asked: Sequence[Question]) -> Picture:
+def sheet_of(tried: Sequence[Trial], varied: Sequence[str], asked: Sequence[Question]) -> Picture:
     """One row a combination, its settings beside it: the first prompts' pictures, the prompts under the last row."""
     columns = min(SHOWN, len(asked))
     pictures = [picture for one in tried for picture in one.pictures]

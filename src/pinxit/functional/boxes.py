@@ -28,14 +28,16 @@ class Detection:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class Detections:
     """Everything a judge made out in one picture."""
 
     found: tuple[Detection, ...]
     place: str | None = None  # the likeliest ground; None when the judge does not tell grounds
     view: str | None = None  # None is the usual one
     light: str | None = None
-    senses: frozenset[str] = frozenset()  # what the judge tells besides names, colours, styles, flat forms and grounds
+    attributes: frozenset[str] = (
+        frozenset()
+    )  # what the judge tells besides names, colours, styles, flat forms and grounds
 
 
 def area(box: Box) -> float:
@@ -50,10 +52,10 @@ def iou(a: Box, b: Box) -> float:
     return shared / whole if whole > 0 else 0.0
 
 
-def suppress(found: list[Detection], overlap: float) -> list[Detection]:
+def suppress(detections: list[Detection], overlap: float) -> list[Detection]:
     """Best first; of two detections of one name that overlap by more than `overlap`, the weaker is dropped."""
     kept: list[Detection] = []
-    for one in sorted(found, key=lambda d: -d.score):
+    for one in sorted(detections, key=lambda d: -d.score):
         if all(one.name != other.name or iou(one.box, other.box) <= overlap for other in kept):
             kept.append(one)
     return kept

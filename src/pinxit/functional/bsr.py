@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from pinxit.functional.degrade import noisy, quantised
+from pinxit.functional.corruption import noisy, quantised
 from pinxit.functional.draws import OneStream
 
 SIZE, SIGMA = 3, 0.6  # of the first upsampler's blur, in pixels (section 2.1)

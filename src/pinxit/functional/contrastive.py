@@ -1,6 +1,6 @@
 """CLIP's symmetric loss (Radford et al. 2021, figure 3), whole or a slice of rows at a time.
 
-Shapes: B pictures of the batch, b rows of a slice, E embedding, N extra captions.
+Shapes: B pictures of the batch, b rows of a slice, N columns, E embedding.
 """
 
 from __future__ import annotations
@@ -43,20 +43,12 @@ def contrastive_loss(
     text_BE: Tensor,
     scale: Tensor | float,
     groups_B: Tensor | None = None,
-    extra_text_NE: Tensor | None = None,
 ) -> Tensor:
     """Mean of the picture-to-text and text-to-picture cross-entropies; embeddings have length one.
 
-    `groups_B`: integer ids, equal where captions say the same (no id may be negative). `extra_text_NE`: captions
-    that are wrong for every picture of the batch (hard negatives); they join the picture-to-text side alone.
+    `groups_B`: integer ids, equal where captions say the same .
     """
-    columns, image_groups, text_groups = text_BE, None, None
-    if groups_B is not None:
-        image_groups, text_groups = (groups_B, groups_B), (groups_B, groups_B)
-    if extra_text_NE is not None:
-        columns = torch.cat([text_BE, extra_text_NE])
-        if groups_B is not None:
-            image_groups = (groups_B, F.pad(groups_B, (0, len(extra_text_NE)), value=-1))
-    to_text = side_loss(image_BE, columns, scale, groups=image_groups)
-    to_image = side_loss(text_BE, image_BE, scale, groups=text_groups)
+    groups = None if groups_B is None else (groups_B, groups_B)
+    to_text = side_loss(image_BE, text_BE, scale, groups=groups)
+    to_image = side_loss(text_BE, image_BE, scale, groups=groups)
     return (to_text + to_image) / 2

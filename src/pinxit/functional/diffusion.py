@@ -99,11 +99,6 @@ def sigma_of_abar(abar: Level) -> Tensor:
     return ((1 - abar) / abar).sqrt()
 
 
-def abar_of_sigma(sigma: Level) -> Tensor:
-    """1 / (1 + sigma^2)."""
-    return 1 / (1 + torch.as_tensor(sigma, dtype=torch.float64).square())
-
-
 def log_snr_of_sigma(sigma: Level) -> Tensor:
     """-2 ln sigma; infinite where sigma is 0."""
     return -2 * torch.as_tensor(sigma, dtype=torch.float64).log()
@@ -164,12 +159,6 @@ def x0_from_eps(x_t: Tensor, eps: Tensor, sigma: Level) -> Tensor:
     return (x_t - std * eps) / alpha
 
 
-def eps_from_x0(x_t: Tensor, x0: Tensor, sigma: Level) -> Tensor:
-    """The noise from the predicted picture; x_t in the variance-preserving scale, sigma above 0."""
-    alpha, std = vp(sigma, x_t)
-    return (x_t - alpha * x0) / std
-
-
 def v_from(x0: Tensor, eps: Tensor, sigma: Level) -> Tensor:
     """v = alpha eps - std x0: progressive distillation (arXiv 2202.00512), appendix D."""
     alpha, std = vp(sigma, x0)
@@ -180,12 +169,6 @@ def x0_from_v(x_t: Tensor, v: Tensor, sigma: Level) -> Tensor:
     """The picture from v; x_t in the variance-preserving scale, any sigma."""
     alpha, std = vp(sigma, x_t)
     return alpha * x_t - std * v
-
-
-def eps_from_v(x_t: Tensor, v: Tensor, sigma: Level) -> Tensor:
-    """The noise from v; x_t in the variance-preserving scale, any sigma."""
-    alpha, std = vp(sigma, x_t)
-    return std * x_t + alpha * v
 
 
 def target(kind: Prediction, x0: Tensor, noise: Tensor, sigma: Level) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a diffusion network is trained on: weighted squared errors, the variational bound, EDM's preconditioning.
+"""What a diffusion network is trained on: weighted squared errors, the variational bound.
 
 Every loss is one number a sample, [B]; the caller averages. Shapes: B batch, T steps; pictures [B, C, H, W] in [-1, 1].
 Levels of noise are float64 [B].
@@ -7,7 +7,6 @@ Levels of noise are float64 [B].
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,33 +17,18 @@ from pinxit.functional.posterior import Steps, at
 HALF_BIN = 1 / 255  # of 8-bit pixels in [-1, 1]
 
 
-def squared_error(prediction: Tensor, wanted: Tensor, weight_B: Tensor | None = None) -> Tensor:
+def squared_error(prediction: Tensor, expected: Tensor, weight_B: Tensor | None = None) -> Tensor:
     """The mean squared error of each sample, times its weight, float32 [B] (arXiv 2006.11239, eq. 14)."""
-    error = (prediction.float() - wanted.float()).square().flatten(1).mean(1)
+    error = (prediction.float() - expected.float()).square().flatten(1).mean(1)
     return error if weight_B is None else weight_B.to(error) * error
 
 
 # Weights of the squared error of x0, as functions of log-SNR
 
 
-def min_snr(log_snr_B: Tensor, gamma: float = 5.0) -> Tensor:
-    """min(SNR, gamma) (arXiv 2303.09556, section 3.4)."""
-    return log_snr_B.exp().clamp(max=gamma)
-
-
-def truncated_snr(log_snr_B: Tensor) -> Tensor:
-    """max(SNR, 1) (arXiv 2202.00512, section 4)."""
-    return log_snr_B.exp().clamp(min=1.0)
-
-
 def as_v(log_snr_B: Tensor, most: float = 400.0) -> Tensor:
     """SNR + 1, at most `most`: what a plain v loss gives; the limit is at std 0.05, as in arXiv 2511.13720."""
     return (log_snr_B.exp() + 1).clamp(max=most)
-
-
-def sigmoid(log_snr_B: Tensor, bias: float = 0.0) -> Tensor:
-    """SNR sigmoid(bias - log-SNR): sigmoid weighting of the eps loss (arXiv 2303.00848; 2410.19324, section 3.1)."""
-    return log_snr_B.exp() * torch.sigmoid(bias - log_snr_B)
 
 
 def weight_for(kind: Prediction, x0_weight_B: Tensor, log_snr_B: Tensor) -> Tensor:
@@ -105,36 +89,3 @@ def pixel_log_likelihood(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tenso
     above = torch.where(x > 0.999, torch.ones_like(above), above)
     below = torch.where(x < -0.999, torch.zeros_like(below), below)
     return (above - below).clamp(min=1e-12).log()
-
-
-# EDM
-
-
-@dataclass(frozen=True)
-class Preconditioning:
-    """D(x, sigma) = c_skip x + c_out F(c_in x, c_noise): EDM (arXiv 2206.00364), table 1. Each factor float64 [B]."""
-
-    sigma_data: float = 0.5  # standard deviation of the pictures
-
-    def c_skip(self, sigma_B: Tensor) -> Tensor:
-        return self.sigma_data**2 / self._variance(sigma_B)
-
-    def c_out(self, sigma_B: Tensor) -> Tensor:
-        return sigma_B * self.sigma_data / self._variance(sigma_B).sqrt()
-
-    def c_in(self, sigma_B: Tensor) -> Tensor:
-        return self._variance(sigma_B).rsqrt()
-
-    def c_noise(self, sigma_B: Tensor) -> Tensor:
-        return sigma_B.log() / 4
-
-    def weight(self, sigma_B: Tensor) -> Tensor:
-        """Of the squared error of D: 1 / c_out^2, so that F is taught equally at every sigma."""
-        return self._variance(sigma_B) / (sigma_B * self.sigma_data).square()
-
-    def sigma(self, normal_B: Tensor, mean: float = -1.2, std: float = 1.2) -> Tensor:
-        """The noise to train with, ln sigma ~ N(mean, std^2), from unit normal draws."""
-        return (mean + std * normal_B.double()).exp()
-
-    def _variance(self, sigma_B: Tensor) -> Tensor:
-        return sigma_B.double().square() + self.sigma_data**2

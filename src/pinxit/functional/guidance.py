@@ -29,21 +29,25 @@ class Thresholding:
     kind: Kind = "clip"
     limit: float = 1.0  # of clip: 1 for pictures; a prior's embeddings may reach further (Karlo: 5 or 10)
     percentile: float = 0.995  # of dynamic: of a row's |x0|, what it reaches is scaled back to 1
-    most: float = math.inf  # of dynamic: the largest scale that is divided by (DeepFloyd IF)
+    max_threshold: float = math.inf  # of dynamic: the largest scale that is divided by (DeepFloyd IF)
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise UsageError(f"there is no thresholding '{self.kind}'; choose from {', '.join(get_args(Kind))}.")
         if not 0 < self.limit < math.inf:
             raise UsageError(f"the limit that predictions are clipped to must be above 0 and finite, not {self.limit}.")
-        if not (0 < self.percentile <= 1 and self.most >= 1):
-            told = f"percentile={self.percentile} must be above 0 and at most 1, and most={self.most} at least 1"
-            raise UsageError(f"dynamic thresholding: {told}.")
+        if not (0 < self.percentile <= 1 and self.max_threshold >= 1):
+            limits = f"percentile={self.percentile} must be above 0 and at most 1, and"
+            raise UsageError(f"dynamic thresholding: {limits} max_threshold={self.max_threshold} at least 1.")
 
     @staticmethod
-    def of(percentile: float, most: float = math.inf) -> Thresholding:
+    def of(percentile: float, max_threshold: float = math.inf) -> Thresholding:
         """As recipes tell it: dynamic at `percentile`, or clipped to [-1, 1] where that is 0."""
-        return Thresholding("dynamic", percentile=percentile, most=most) if percentile else Thresholding()
+        return (
+            Thresholding("dynamic", percentile=percentile, max_threshold=max_threshold)
+            if percentile
+            else Thresholding()
+        )
 
 
 def guide(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
@@ -54,20 +58,10 @@ def guide(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
     return conditional if scale == 1 else torch.lerp(unconditional, conditional, scale)
 
 
-def rescale(guided: Tensor, conditional: Tensor, phi: float) -> Tensor:
-    """`guided` with its standard deviation pulled back towards `conditional`'s: phi 0 not at all, 1 altogether.
-
-    Common diffusion noise schedules (arXiv 2305.08891), eq. 15 and 16, row by row.
-    """
-    axes = tuple(range(1, guided.ndim))
-    factor = conditional.std(axes, keepdim=True) / guided.std(axes, keepdim=True).clamp(min=1e-12)
-    return guided * (phi * factor + (1 - phi))
-
-
 def threshold(x0: Tensor, about: Thresholding) -> Tensor:
     """x0 as `about` has it."""
     if about.kind == "dynamic":
-        return dynamic_threshold(x0, about.percentile, about.most)
+        return dynamic_threshold(x0, about.percentile, about.max_threshold)
     return static_threshold(x0, about.limit) if about.kind == "clip" else x0
 
 
@@ -76,13 +70,13 @@ def static_threshold(x0: Tensor, limit: float = 1.0) -> Tensor:
     return x0.clamp(-limit, limit)
 
 
-def dynamic_threshold(x0: Tensor, percentile: float = 0.995, most: float = math.inf) -> Tensor:
+def dynamic_threshold(x0: Tensor, percentile: float = 0.995, max_threshold: float = math.inf) -> Tensor:
     """x0 clipped to [-s, s] and divided by s, where s is the row's quantile of |x0|, at least 1.
 
-    arXiv 2205.11487, section 2.3. `most` bounds s from above, as in DeepFloyd IF: 1.5 at 64 pixels, and 1, which makes
-    it static, at 256.
+    arXiv 2205.11487, section 2.3. `max_threshold` bounds s from above, as in DeepFloyd IF: 1.5 at 64 pixels, and 1,
+    which makes it static, at 256.
     """
-    s = row_quantile(x0.abs(), percentile).clamp(1, most)
+    s = row_quantile(x0.abs(), percentile).clamp(1, max_threshold)
     return x0.clamp(-s, s) / s
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from pinxit.errors import UsageError
@@ -51,12 +50,6 @@ def kept_timesteps(spacing: str, T: int) -> list[int]:
         kept += [start + round(place) for place in places]
         start += size
     return kept
-
-
-def respaced_betas(abar_T: Tensor, kept: Sequence[int]) -> Tensor:
-    """The betas of the kept timesteps alone, float64 [len(kept)]: 1 - abar_k / abar_(k - 1)."""
-    abar = abar_T.double()[list(kept)]
-    return 1 - abar / torch.cat([abar.new_ones(1), abar[:-1]])
 
 
 def descending_sigmas(sigma_T: Tensor, kept: Sequence[int], last: float = 0.0) -> list[float]:

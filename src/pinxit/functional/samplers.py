@@ -61,14 +61,14 @@ def ancestral(x: Tensor, sigmas: Sequence[float], noise: Noise, gamma: float = 0
     (arXiv 2205.11487), or where the denoiser's learned `fraction` says (arXiv 2102.09672, eq. 15).
     """
     for sigma, following in _steps(sigmas):
-        told = yield Query(x, sigma)
-        x = posterior_mean(x, told.x0, sigma, following)
+        denoised = yield Query(x, sigma)
+        x = posterior_mean(x, denoised.x0, sigma, following)
         if following > 0:
             low, high = (math.log(variance) for variance in posterior_variances(sigma, following))
-            if told.fraction is None:
+            if denoised.fraction is None:
                 x = x + math.exp((gamma * high + (1 - gamma) * low) / 2) * noise()
             else:
-                x = x + (interpolate(told.fraction, low, high) / 2).exp() * noise()
+                x = x + (interpolate(denoised.fraction, low, high) / 2).exp() * noise()
     return x
 
 
@@ -78,10 +78,10 @@ def ddim(x: Tensor, sigmas: Sequence[float], noise: Noise, eta: float = 0.0) -> 
     The noise it keeps is what the answered x0 leaves of x: where x0 was thresholded, the noise follows.
     """
     for sigma, following in _steps(sigmas):
-        told = yield Query(x, sigma)
+        denoised = yield Query(x, sigma)
         variance = eta**2 * posterior_variances(sigma, following)[0]
         kept = math.sqrt(max(following**2 - variance, 0.0)) / sigma
-        x = kept * x + (1 - kept) * told.x0
+        x = kept * x + (1 - kept) * denoised.x0
         if variance > 0:
             x = x + math.sqrt(variance) * noise()
     return x
@@ -97,11 +97,11 @@ def ddim_inversion(x: Tensor, sigmas: Sequence[float], noise: Noise, refine: int
     for sigma, following in itertools.pairwise(sigmas):
         assert 0 <= sigma < following, "sigmas ascend"
         here = sigma or following
-        told = yield Query(x, here)
-        further = x + (following - sigma) / here * (x - told.x0)
+        denoised = yield Query(x, here)
+        further = x + (following - sigma) / here * (x - denoised.x0)
         for _ in range(refine):
-            told = yield Query(further, following)
-            further = x + (following - sigma) / following * (further - told.x0)
+            denoised = yield Query(further, following)
+            further = x + (following - sigma) / following * (further - denoised.x0)
         x = further
     return x
 
@@ -109,8 +109,8 @@ def ddim_inversion(x: Tensor, sigmas: Sequence[float], noise: Noise, refine: int
 def euler(x: Tensor, sigmas: Sequence[float], noise: Noise) -> Sampler:
     """Euler's method on the probability-flow equation; in the sigma scale the same as deterministic DDIM."""
     for sigma, following in _steps(sigmas):
-        told = yield Query(x, sigma)
-        x = _towards(x, told.x0, following / sigma)
+        denoised = yield Query(x, sigma)
+        x = _towards(x, denoised.x0, following / sigma)
     return x
 
 
@@ -142,12 +142,12 @@ def edm(
             higher = sigma * (1 + gamma)
             x = x + s_noise * math.sqrt(higher**2 - sigma**2) * noise()
             sigma = higher
-        told = yield Query(x, sigma)
-        ahead = _towards(x, told.x0, following / sigma)
+        denoised = yield Query(x, sigma)
+        ahead = _towards(x, denoised.x0, following / sigma)
         if following > 0:
             # The trapezoid in terms of x0, where the large x of a high sigma cancels on paper and not in float32.
             then = yield Query(ahead, following)
-            ahead = ahead + (sigma / following - 1) / 2 * (then.x0 - told.x0)
+            ahead = ahead + (sigma / following - 1) / 2 * (then.x0 - denoised.x0)
         x = ahead
     return x
 
@@ -165,15 +165,15 @@ def dpm_2m_sde(x: Tensor, sigmas: Sequence[float], noise: Noise, eta: float = 1.
     before: Tensor | None = None
     h_before = 0.0
     for sigma, following in _steps(sigmas):
-        told = yield Query(x, sigma)
+        denoised = yield Query(x, sigma)
         h = math.log(sigma / following) if following > 0 else math.inf
-        ahead = told.x0
+        ahead = denoised.x0
         if before is not None and following > 0:
             ahead = ahead + h / (2 * h_before) * (ahead - before)
         x = _towards(x, ahead, (following / sigma) ** (1 + eta))
         if eta > 0 and following > 0:
             x = x + following * math.sqrt(-math.expm1(-2 * eta * h)) * noise()
-        before, h_before = told.x0, h
+        before, h_before = denoised.x0, h
     return x
 
 
@@ -191,7 +191,7 @@ def _steps(sigmas: Sequence[float]) -> Iterator[tuple[float, float]]:
 
 @dataclass(frozen=True)
 class Method:
-    """A sampler, what it can be told besides, and what it costs."""
+    """A sampler, its options, and what it costs."""
 
     run: Callable[..., Sampler]  # (x, sigmas, noise, **options)
     per_step: int = 1  # evaluations of the denoiser

@@ -17,8 +17,8 @@ FLAT = 1e-6  # below this sine of the angle between two rows the way between the
 
 def norms(x: Tensor) -> Tensor:
     """The length of every row, [B, 1, ...] of x's rank."""
-    found: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1)
-    return found.reshape(-1, *[1] * (x.ndim - 1))
+    result: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1)
+    return result.reshape(-1, *[1] * (x.ndim - 1))
 
 
 def unit(x: Tensor) -> Tensor:

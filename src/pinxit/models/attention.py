@@ -33,12 +33,12 @@ class Piece:
 
 def pieces(mask_TT: Tensor, prefix: int, size: int = PIECE) -> tuple[Piece, ...]:
     """The prefix, then `size` picture queries at a time, each with the narrowest range of picture keys they need."""
-    found = [Piece(0, prefix, prefix, prefix)]
+    result = [Piece(0, prefix, prefix, prefix)]
     for start in range(prefix, len(mask_TT), size):
         stop = min(start + size, len(mask_TT))
         seen = mask_TT[start:stop, prefix:].any(0).nonzero()
-        found.append(Piece(start, stop, prefix + int(seen.min()), prefix + int(seen.max()) + 1))
-    return tuple(found)
+        result.append(Piece(start, stop, prefix + int(seen.min()), prefix + int(seen.max()) + 1))
+    return tuple(result)
 
 
 def _order(kind: Kind, prefix: int, grid: int) -> Tensor | None:

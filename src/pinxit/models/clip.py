@@ -16,13 +16,14 @@ from pinxit.errors import UsageError
 from pinxit.models.clip_resnet import ResNetTower
 from pinxit.models.layers import Activation, Blocks
 from pinxit.schema import Count, Finite, Positive, Several, Whole, check_fields
+from pinxit.types import Fitting
 
 RGB = 3
 MAX_LOGIT_SCALE = math.log(100.0)  # section 2.5: logits are never scaled by more than 100
 
 
 @dataclass(frozen=True, slots=True)
-class VisionConfig:
+class CLIPVisionConfig:
     """The picture tower (section 2.4; sizes of tables 19 and 20): a ViT, or with `stages` a ModifiedResNet.
 
     The defaults are ViT-B/32's.
@@ -44,7 +45,7 @@ class VisionConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class TextConfig:
+class CLIPTextConfig:
     """The text tower, a causal transformer (section 2.4)."""
 
     vocab: Count = 49408
@@ -60,8 +61,8 @@ class CLIPConfig:
     """Both towers and the space they meet in. The defaults are the published ViT-B/32: 151,277,313 parameters."""
 
     embed: Count = 512
-    vision: VisionConfig = field(default_factory=VisionConfig)
-    text: TextConfig = field(default_factory=TextConfig)
+    vision: CLIPVisionConfig = field(default_factory=CLIPVisionConfig)
+    text: CLIPTextConfig = field(default_factory=CLIPTextConfig)
     activation: Activation = "quickgelu"
     mean: tuple[Finite, ...] = (0.48145466, 0.4578275, 0.40821073)  # of the training pictures, per channel
     std: tuple[Positive, ...] = (0.26862954, 0.26130258, 0.27577711)
@@ -87,7 +88,7 @@ class CLIPConfig:
 class VisionTower(nn.Module):
     """ViT with a class token: `features` [B, 3, S, S] -> [B, D], `forward` -> [B, E]."""
 
-    def __init__(self, config: VisionConfig, embed: int, activation: Activation) -> None:
+    def __init__(self, config: CLIPVisionConfig, embed: int, activation: Activation) -> None:
         super().__init__()
         scale, positions = config.width**-0.5, (config.size // config.patch) ** 2 + 1
         self.patches = nn.Conv2d(3, config.width, config.patch, config.patch, bias=False)
@@ -112,7 +113,7 @@ class VisionTower(nn.Module):
 class TextTower(nn.Module):
     """Causal transformer pooled at the first EOT: `sequence` [B, L] -> [B, L, D], `forward` -> [B, E]."""
 
-    def __init__(self, config: TextConfig, embed: int, activation: Activation) -> None:
+    def __init__(self, config: CLIPTextConfig, embed: int, activation: Activation) -> None:
         super().__init__()
         self.eot = config.eot
         self.tokens = nn.Embedding(config.vocab, config.width)
@@ -135,7 +136,7 @@ class TextTower(nn.Module):
         return self.sequence(ids_BL)[rows, end_B] @ self.proj
 
 
-def build_vision(config: VisionConfig, embed: int, activation: Activation) -> VisionTower | ResNetTower:
+def build_vision(config: CLIPVisionConfig, embed: int, activation: Activation) -> VisionTower | ResNetTower:
     """The picture tower a config asks for."""
     if config.stages:
         mixing = config.mixing, config.mixing_width
@@ -155,6 +156,7 @@ class CLIP(nn.Module):
         self.visual = build_vision(config.vision, config.embed, config.activation)
         self.text = TextTower(config.text, config.embed, config.activation)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.fitting = Fitting()  # how whoever trained it made pictures of its size
         self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1), persistent=False)
 

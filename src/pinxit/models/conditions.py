@@ -1,4 +1,4 @@
-"""What a network is told beside its input and time, by name: refused in one sentence where it does not fit."""
+"""A network's conditions, besides its input and time, by name: refused in one sentence where it does not fit."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ ANY = -1  # a size that may be anything
 OPTIONAL = ("mask",)  # conditions that may be left out
 
 
-def check_conditions(who: str, wanted: Mapping[str, Sequence[int]], shapes: Mapping[str, Sequence[int]]) -> None:
+def check_conditions(who: str, expected: Mapping[str, Sequence[int]], shapes: Mapping[str, Sequence[int]]) -> None:
     """Raise UsageError for conditions that `who` does not take; both mappings hold one sample's shapes."""
-    known = ", ".join(wanted) or "nothing"
+    known = ", ".join(expected) or "nothing"
     for name in shapes:
-        if name not in wanted:
+        if name not in expected:
             raise UsageError(f"{who} takes no condition '{name}'; it takes {known}.")
-    for name, shape in wanted.items():
+    for name, shape in expected.items():
         if name not in shapes:
             if name in OPTIONAL:
                 continue
             raise UsageError(f"{who} wants the condition '{name}'; it takes {known}.")
-        found = tuple(shapes[name])
-        if len(found) != len(shape) or any(b not in (ANY, a) for a, b in zip(found, shape, strict=True)):
-            told = ", ".join("any" if size == ANY else str(size) for size in shape)
-            raise UsageError(f"the condition '{name}' has the shape {list(found)} a sample; it must be [{told}].")
+        given = tuple(shapes[name])
+        if len(given) != len(shape) or any(b not in (ANY, a) for a, b in zip(given, shape, strict=True)):
+            needed = ", ".join("any" if size == ANY else str(size) for size in shape)
+            raise UsageError(f"the condition '{name}' has the shape {list(given)} a sample; it must be [{needed}].")

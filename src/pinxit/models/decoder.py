@@ -20,8 +20,9 @@ from torch.nn import functional as F
 
 from pinxit.functional.masks import Kind
 from pinxit.models.cache import AddressBook, Addresses, LayerCache
+from pinxit.models.gpt import GPTBlock
 from pinxit.models.linear import absorb, fastest_dtype, prepare
-from pinxit.models.transformer import Block, TokenTransformer
+from pinxit.models.transformer import TokenTransformer
 
 REMEMBERED = 4  # prefixes at hand: the candidates of a prompt share theirs, and all guided ones share the empty text's
 
@@ -37,7 +38,7 @@ class Prefix:
 class Layer:
     """One block with weights prepared for inference."""
 
-    def __init__(self, block: Block, dtype: torch.dtype, int8: bool) -> None:
+    def __init__(self, block: GPTBlock, dtype: torch.dtype, int8: bool) -> None:
         self.heads, self.shape = block.heads, (block.out.in_features,)
         self.qkv = prepare(*absorb(block.norm1, block.qkv.weight, block.qkv.bias), dtype, int8=int8)
         self.out = prepare(block.out.weight, block.out.bias, dtype, int8=int8)
@@ -144,8 +145,8 @@ class CachedDecoder:
         self.replay = Recorded(self._compute) if self.device.type == "cuda" else None
 
     @torch.inference_mode()
-    def widths(self, wanted: Sequence[int]) -> tuple[int, ...]:
-        """Those of `wanted` at which slots come out as they do when all take part, bit for bit, and S itself.
+    def widths(self, candidates: Sequence[int]) -> tuple[int, ...]:
+        """Those of `candidates` at which slots come out as they do when all take part, bit for bit, and S itself.
 
         Tried on random rows. A GPU's step is recorded for S alone.
         """
@@ -164,7 +165,7 @@ class CachedDecoder:
 
         said(self.slots)  # the later position sees what was fed at the earlier one from the second time on
         full = said(self.slots)
-        fewer = (R for R in sorted(wanted) if self.slots > R)
+        fewer = (R for R in sorted(candidates) if self.slots > R)
         return (*(R for R in fewer if torch.equal(said(R), full[:, :R])), self.slots)
 
     @property

@@ -113,26 +113,26 @@ class Detector(nn.Module):
         view, light = settings.float().split(self.settings, 1)
         return Found(self.heat(merged), merged, paints, keys, place, view, light)
 
-    def describe(self, found: Found, picture_M: Tensor, name_M: Tensor, cell_M: Tensor) -> Described:
+    def describe(self, output: Found, picture_M: Tensor, name_M: Tensor, cell_M: Tensor) -> Described:
         """The objects named `name` whose centres lie in flat `cell` of `picture` (int64 [M] each)."""
-        bare_MC = self._at(found, picture_M, cell_M)
+        bare_MC = self._at(output, picture_M, cell_M)
         at_MC = F.relu(bare_MC + self.names(name_M))
         offset, extent, form, style = self.tell(at_MC).float().split(self.answers, 1)
         boxes = self._boxes(cell_M, offset, extent)
-        colour = self.palette.colour(found, picture_M, at_MC, boxes) if self.palette else form[:, :0]
-        # Who wears or does something is told without regard to the name: some names are never shown so.
+        colour = self.palette.colour(output, picture_M, at_MC, boxes) if self.palette else form[:, :0]
+        # Who wears or does something is predicted without regard to the name: some names are never shown so.
         further = self.tell_further(bare_MC).float() if self.tell_further else form[:, :0]
         return Described(offset, extent, colour, form, style, *further.split(self.further, 1))
 
-    def dress(self, found: Found, picture_M: Tensor, cell_M: Tensor, told: Described) -> Tensor:
+    def dress(self, output: Found, picture_M: Tensor, cell_M: Tensor, described: Described) -> Tensor:
         """Logits [M, garments, colours] of what described objects wear."""
         assert self.palette is not None
-        boxes = self._boxes(cell_M, told.offset, told.extent)
-        return self.palette.garment_colours(found, picture_M, self._at(found, picture_M, cell_M), boxes)
+        boxes = self._boxes(cell_M, described.offset, described.extent)
+        return self.palette.garment_colours(output, picture_M, self._at(output, picture_M, cell_M), boxes)
 
-    def _at(self, found: Found, picture_M: Tensor, cell_M: Tensor) -> Tensor:
+    def _at(self, output: Found, picture_M: Tensor, cell_M: Tensor) -> Tensor:
         columns = self.config.grid
-        return found.features[picture_M, :, cell_M // columns, cell_M % columns]
+        return output.features[picture_M, :, cell_M // columns, cell_M % columns]
 
     def _boxes(self, cell_M: Tensor, offset: Tensor, extent: Tensor) -> Tensor:
         """Middle x and y, half width and height as shares of the side, [M, 4], for the palette to look in."""

@@ -54,7 +54,7 @@ class Found(NamedTuple):
     paints: Tensor  # [B, P, tones], for `Detector.describe`: shares of tones in every small patch
     keys: Tensor  # [B, P, width], for `Detector.describe`: what a patch is part of
     place: Tensor  # logits [B, places]
-    view: Tensor  # logits [B, 1 + views], [B, 0] where none are told, like the next
+    view: Tensor  # logits [B, 1 + views], [B, 0] without such a head, like the next
     light: Tensor  # logits [B, 1 + lights]
 
 
@@ -66,7 +66,7 @@ class Described(NamedTuple):
     colour: Tensor  # logits [M, colours]
     form: Tensor  # logits [M, forms]
     style: Tensor  # logits [M, 1 + styles]
-    material: Tensor  # logits [M, 1 + materials], [M, 0] where none are told
+    material: Tensor  # logits [M, 1 + materials], [M, 0] without such a head
     worn: Tensor  # logits [M, garments]
     does: Tensor  # logits [M, links]: that it does this to another
     undergoes: Tensor  # logits [M, links]: that another does this to it

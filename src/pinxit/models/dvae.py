@@ -135,7 +135,7 @@ class DVAE(nn.Module):
         return self._decoded(codes)
 
     @torch.no_grad()
-    def redraw(self, pictures: Tensor) -> Tensor:
+    def reconstruct(self, pictures: Tensor) -> Tensor:
         """`pictures` [B, 3, H, W] in [0, 1] as they come back from their codes, which nobody waits for to check them.
 
         Raises UsageError unless H and W are multiples of the downscale.

@@ -59,26 +59,26 @@ class Palette(nn.Module):
         keys = F.relu(near + F.interpolate(self.far(features_BChw), size=near.shape[2:]))
         return paints.flatten(2).mT, keys.flatten(2).mT
 
-    def colour(self, found: Found, picture_M: Tensor, at_MC: Tensor, boxes_M4: Tensor) -> Tensor:
+    def colour(self, output: Found, picture_M: Tensor, at_MC: Tensor, boxes_M4: Tensor) -> Tensor:
         """Logits [M, colours] of objects that look like `at_MC` in boxes (middle x and y, half width and height)."""
         asked = self.ask(at_MC).float()[:, None]
-        return self._seen(found, picture_M, asked, boxes_M4[:, None]).squeeze(1)
+        return self._seen(output, picture_M, asked, boxes_M4[:, None]).squeeze(1)
 
-    def garment_colours(self, found: Found, picture_M: Tensor, at_MC: Tensor, boxes_M4: Tensor) -> Tensor:
+    def garment_colours(self, output: Found, picture_M: Tensor, at_MC: Tensor, boxes_M4: Tensor) -> Tensor:
         """Logits [M, garments, colours] of what objects wear, each garment looked for at a place of its own."""
         assert self.ask_garments is not None
         asked = self.ask_garments(at_MC).float().view(len(at_MC), self.garments, KEY + 3)
         middles = boxes_M4[:, None, :2] + SHIFT * torch.tanh(asked[..., KEY + 1 :]) * boxes_M4[:, None, 2:]
         halves = boxes_M4[:, None, 2:].expand_as(middles)
-        return self._seen(found, picture_M, asked[..., : KEY + 1], torch.cat([middles, halves], 2))
+        return self._seen(output, picture_M, asked[..., : KEY + 1], torch.cat([middles, halves], 2))
 
-    def _seen(self, found: Found, picture_M: Tensor, asked_MQK: Tensor, boxes_MQ4: Tensor) -> Tensor:
+    def _seen(self, output: Found, picture_M: Tensor, asked_MQK: Tensor, boxes_MQ4: Tensor) -> Tensor:
         """Logits [M, Q, colours] where patches that are asked for lie near the boxes."""
-        alike_MQP = torch.einsum("mqk,mpk->mqp", asked_MQK[..., :KEY], found.keys[picture_M].float()) * KEY**-0.5
+        alike_MQP = torch.einsum("mqk,mpk->mqp", asked_MQK[..., :KEY], output.keys[picture_M].float()) * KEY**-0.5
         x, y, half_width, half_height = boxes_MQ4[..., None].unbind(2)
         across = ((self.middles - x) / half_width).square()
         down = ((self.middles - y) / half_height).square()
         outside_MQP = (down[..., :, None] + across[..., None, :]).flatten(2) * (1 + F.softplus(asked_MQK[..., KEY:]))
         weights_MQP = (MOST_ALIKE * torch.tanh(alike_MQP / MOST_ALIKE) - outside_MQP).softmax(2)
-        seen_MQT = torch.einsum("mqp,mpt->mqt", weights_MQP, found.paints[picture_M].float())
+        seen_MQT = torch.einsum("mqp,mpt->mqt", weights_MQP, output.paints[picture_M].float())
         return self.tell(seen_MQT * STEPS).float()  # type: ignore[no-any-return]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,11 @@ from pinxit.models.conditions import check_conditions
 from pinxit.models.layers import Blocks
 from pinxit.models.unet_conditioning import sinusoids
 from pinxit.schema import Count, Whole, check_fields
+
+HIDDEN = -1e4  # added to a score it leaves exactly nothing; finite, so that what sees nothing else gives numbers
+
+Pads = Literal["learned", "hidden"]
+Pooled = Literal["unit", "raw"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,8 @@ class PriorConfig:
     heads: Count = 4
     buckets: Whole = 0  # Q of every component; 0: a diffusion prior
     dots: Whole = 0  # buckets of the dot product of picture and caption, of an autoregressive prior
+    pads: Pads = "learned"  # what stands after a caption: learned rows, or nothing that can be seen (Karlo)
+    pooled: Pooled = "unit"  # CLIP's embedding of a caption: of length one, or as its projection gives it (Karlo)
 
     def __post_init__(self) -> None:
         check_fields(self, "prior")
@@ -48,11 +56,13 @@ class PriorConfig:
             if getattr(self, name) == 1:
                 raise UsageError(f"prior.{name} must be 0 or at least 2, not 1.")
         if bool(self.buckets) != bool(self.dots):
-            told = f"buckets={self.buckets} and dots={self.dots}"
-            raise UsageError(f"prior: {told} must both be 0 (a diffusion prior) or neither (an autoregressive one).")
+            reason = f"buckets={self.buckets} and dots={self.dots}"
+            raise UsageError(f"prior: {reason} must both be 0 (a diffusion prior) or neither (an autoregressive one).")
+        if self.buckets and self.pads == "hidden":
+            raise UsageError(f"prior.pads=hidden is for diffusion priors; with buckets={self.buckets} make it learned.")
 
     def conditions(self) -> dict[str, tuple[int, ...]]:
-        """What it is told of a caption: by name the shape of one sample's tensor."""
+        """The conditions that a caption gives: by name the shape of one sample's tensor."""
         return {"sequence": (self.length, self.text), "mask": (self.length,), "pooled": (self.embed,)}
 
     def check(self, shapes: Mapping[str, Sequence[int]]) -> None:
@@ -64,7 +74,8 @@ class Caption(nn.Module):
     """A caption as the first L + 1 tokens: those of its text, pads by learned rows, then its CLIP embedding.
 
     A row whose mask is False everywhere has no caption: its tokens are pads and its embedding a learned row, whatever
-    stands there. Pads have rows of their own, so that attention need hide nothing but what comes later.
+    stands there. Pads have rows of their own, so that attention need hide nothing but what comes later; where they are
+    hidden instead, no caption is an empty one, which has a start, an end and an embedding like any other.
     """
 
     def __init__(self, config: PriorConfig) -> None:
@@ -72,19 +83,30 @@ class Caption(nn.Module):
         self.config = config
         self.text = nn.Linear(config.text, config.width)
         self.pooled = nn.Linear(config.embed, config.width)
-        self.embed_pads = nn.Parameter(0.02 * torch.randn(config.length, config.width))
-        self.embed_nothing = nn.Parameter(0.02 * torch.randn(config.width))
+        if config.pads == "learned":
+            self.embed_pads = nn.Parameter(0.02 * torch.randn(config.length, config.width))
+            self.embed_nothing = nn.Parameter(0.02 * torch.randn(config.width))
 
-    def forward(self, told: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def forward(self, conditions: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """[B, L + 1, W], and which rows have a caption, bool [B]."""
-        self.config.check({name: tensor.shape[1:] for name, tensor in told.items()})
-        kind, sequence = self.text.weight.dtype, told["sequence"]
-        mask_BL = told.get("mask", sequence.new_ones(sequence.shape[:2], dtype=torch.bool))
+        self.config.check({name: tensor.shape[1:] for name, tensor in conditions.items()})
+        kind, sequence = self.text.weight.dtype, conditions["sequence"]
+        mask_BL = conditions.get("mask", sequence.new_ones(sequence.shape[:2], dtype=torch.bool))
         there_B = mask_BL.any(1)
-        text_BLW = torch.where(mask_BL[:, :, None], self.text(sequence.to(kind)), self.embed_pads)
-        scale = math.sqrt(self.config.embed)  # CLIP's vectors have length one: their numbers would all but vanish
-        pooled_BW = torch.where(there_B[:, None], self.pooled(scale * told["pooled"].to(kind)), self.embed_nothing)
+        # CLIP's vectors have length one: their numbers would all but vanish
+        scale = math.sqrt(self.config.embed) if self.config.pooled == "unit" else 1.0
+        text_BLW, pooled_BW = self.text(sequence.to(kind)), self.pooled(scale * conditions["pooled"].to(kind))
+        if self.config.pads == "learned":
+            text_BLW = torch.where(mask_BL[:, :, None], text_BLW, self.embed_pads)
+            pooled_BW = torch.where(there_B[:, None], pooled_BW, self.embed_nothing)
         return torch.cat([text_BLW, pooled_BW[:, None]], 1), there_B
+
+    def hidden(self, told: Mapping[str, Tensor], positions: int) -> Tensor | None:
+        """What is added to the attention that each of `positions` gets, [B, positions]: HIDDEN for a pad; or None."""
+        if self.config.pads == "learned" or "mask" not in told:
+            return None
+        seen = F.pad(told["mask"], (0, positions - self.config.length), value=True)
+        return torch.zeros(seen.shape, device=seen.device).masked_fill(~seen, HIDDEN)
 
 
 class Trunk(nn.Module):
@@ -96,8 +118,9 @@ class Trunk(nn.Module):
         self.blocks = Blocks(config.width, config.layers, config.heads, "gelu", causal=True)
         self.norm = nn.LayerNorm(config.width)
 
-    def forward(self, x_BTW: Tensor) -> Tensor:
-        return self.norm(self.blocks(x_BTW + self.positions[: x_BTW.shape[1]]))  # type: ignore[no-any-return]
+    def forward(self, x_BTW: Tensor, bias_BT: Tensor | None = None) -> Tensor:
+        x_BTW = x_BTW + self.positions[: x_BTW.shape[1]]
+        return self.norm(self.blocks(x_BTW, bias_BT))  # type: ignore[no-any-return]
 
 
 class DiffusionPrior(nn.Module):
@@ -117,21 +140,23 @@ class DiffusionPrior(nn.Module):
         nn.init.zeros_(self.out.weight)  # at first it answers the middle of all embeddings
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, x_BK: Tensor, time_B: Tensor, told: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, x_BK: Tensor, time_B: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
         """[B, K] of the variance-preserving scale, in coordinates of unit variance -> the prediction [B, K].
 
         `time_B` in the units of the schedule. Raises UsageError for a condition that is missing, unknown or misshapen.
         """
         kind = self.out.weight.dtype
-        caption, _ = self.embed_caption(told)
+        caption, _ = self.embed_caption(conditions)
         time = self.embed_time(sinusoids(time_B, self.config.width).to(kind))
         query = self.embed_query.expand_as(time)
         tokens = torch.stack([time, self.embed_noisy(x_BK.to(kind)), query], 1)
-        return self.out(self.trunk(torch.cat([caption, tokens], 1))[:, -1]).to(x_BK.dtype)  # type: ignore[no-any-return]
+        tokens = torch.cat([caption, tokens], 1)
+        told_BW = self.trunk(tokens, self.embed_caption.hidden(conditions, tokens.shape[1]))[:, -1]
+        return self.out(told_BW).to(x_BK.dtype)  # type: ignore[no-any-return]
 
 
 class TokenPrior(nn.Module):
-    """Caption | dot product | components: every component is told from all before it."""
+    """Caption | dot product | components: every component is predicted from all before it."""
 
     def __init__(self, config: PriorConfig) -> None:
         super().__init__()
@@ -144,18 +169,18 @@ class TokenPrior(nn.Module):
         nn.init.zeros_(self.head.weight)  # at first all buckets are as likely
         nn.init.zeros_(self.head.bias)
 
-    def prefix(self, told: Mapping[str, Tensor], dot_B: Tensor) -> Tensor:
+    def prefix(self, conditions: Mapping[str, Tensor], dot_B: Tensor) -> Tensor:
         """What comes before the components, [B, L + 2, W]; without a caption there is no likeness to it either."""
-        caption, there_B = self.embed_caption(told)
+        caption, there_B = self.embed_caption(conditions)
         dot_B = torch.where(there_B, dot_B, self.config.dots)
         return torch.cat([caption, F.embedding(dot_B, self.embed_dot)[:, None].to(caption.dtype)], 1)
 
-    def forward(self, told: Mapping[str, Tensor], dot_B: Tensor, codes_BK: Tensor) -> Tensor:
+    def forward(self, conditions: Mapping[str, Tensor], dot_B: Tensor, codes_BK: Tensor) -> Tensor:
         """Teacher-forced logits float32 [B, K, Q]: those of component k see the codes before it.
 
         `dot_B` int64 in 0 .. dots - 1; `codes_BK` int64, the last one only ever a target.
         """
-        tokens = self.prefix(told, dot_B)
+        tokens = self.prefix(conditions, dot_B)
         tokens = torch.cat([tokens, F.embedding(codes_BK[:, :-1], self.embed_codes).to(tokens.dtype)], 1)
         states = self.trunk(tokens)[:, self.config.length + 1 :]
         return self.head(states).float()  # type: ignore[no-any-return]

@@ -18,10 +18,10 @@ from pinxit.models.prior import TokenPrior
 class PriorDecoder:
     """Give it the caption, then every component in turn; it tells the logits of the next."""
 
-    def __init__(self, prior: TokenPrior, told: Mapping[str, Tensor], dot_B: Tensor) -> None:
+    def __init__(self, prior: TokenPrior, conditions: Mapping[str, Tensor], dot_B: Tensor) -> None:
         self.prior, self.place = prior, 0
         trunk, config = prior.trunk, prior.config
-        prefix = prior.prefix(told, dot_B)
+        prefix = prior.prefix(conditions, dot_B)
         shape = (2, len(prefix), config.heads, len(trunk.positions), config.width // config.heads)
         self.kept = [prefix.new_zeros(shape) for _ in trunk.blocks]  # keys and values of every layer
         self.logits = self._advance(prefix)
@@ -39,8 +39,8 @@ class PriorDecoder:
             assert isinstance(block, Block)
             x_BnW = x_BnW + self._attended(block, x_BnW, kept, start)
             x_BnW = x_BnW + block.proj(block.activation(block.fc(block.ln_2(x_BnW))))
-        found: Tensor = self.prior.head(trunk.norm(x_BnW[:, -1])).float()
-        return found
+        logits: Tensor = self.prior.head(trunk.norm(x_BnW[:, -1])).float()
+        return logits
 
     def _attended(self, block: Block, x_BnW: Tensor, kept: Tensor, start: int) -> Tensor:
         B, n, W = x_BnW.shape

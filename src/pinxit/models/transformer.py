@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from pinxit.errors import UsageError
 from pinxit.functional.masks import Attention, Kind, layer_kinds
 from pinxit.models.attention import StreamAttention
+from pinxit.models.gpt import GPTBlock, gpt2_init
 from pinxit.schema import Count, check_fields
 
 PAD = 0  # the text id that stands for "no token here"
@@ -60,24 +61,6 @@ class TransformerConfig:
     def kinds(self) -> tuple[Kind, ...]:
         """The kind of attention of each block."""
         return layer_kinds(self.depth, self.attention)
-
-
-class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)); [B, T, D] -> [B, T, D]."""
-
-    def __init__(self, dim: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm1 = nn.LayerNorm(dim)
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.out = nn.Linear(dim, dim)
-        self.norm2 = nn.LayerNorm(dim)
-        self.up = nn.Linear(dim, 4 * dim)
-        self.down = nn.Linear(4 * dim, dim)
-
-    def forward(self, x_BTD: Tensor, attention: StreamAttention) -> Tensor:
-        x_BTD = x_BTD + self.out(attention(self.qkv(self.norm1(x_BTD)), self.heads))
-        return x_BTD + self.down(F.gelu(self.up(self.norm2(x_BTD))))  # type: ignore[no-any-return]
 
 
 class Embeddings(nn.Module):
@@ -125,7 +108,7 @@ class TokenTransformer(nn.Module):
         super().__init__()
         self.config = config
         self.embed = Embeddings(config)
-        self.blocks = nn.ModuleList(Block(config.dim, config.heads) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(GPTBlock(config.dim, config.heads) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.dim)
         self.text_head = nn.Parameter(torch.empty(0 if config.tied else config.text_vocab, config.dim))
         self.image_head = nn.Parameter(torch.empty(0 if config.tied else config.image_codes, config.dim))
@@ -135,22 +118,7 @@ class TokenTransformer(nn.Module):
                 for kind in sorted(set(config.kinds))
             }
         )
-        self.initialise(seed)
-
-    def initialise(self, seed: int) -> None:
-        """GPT-2's scales: 0.02 everywhere, residual outputs divided by sqrt(2 depth), biases zero."""
-        if self.embed.text.is_meta:
-            return
-        generator = torch.Generator(self.embed.text.device).manual_seed(seed)
-        residual = 0.02 * (2 * self.config.depth) ** -0.5
-        for name, parameter in self.named_parameters():
-            if name.endswith("bias"):
-                nn.init.zeros_(parameter)
-            elif "norm" in name:
-                nn.init.ones_(parameter)
-            else:
-                std = residual if name.endswith(("out.weight", "down.weight")) else 0.02
-                nn.init.normal_(parameter, std=std, generator=generator)
+        gpt2_init(self, config.depth, seed)
 
     def text_rows(self) -> Tensor:
         """The output rows of the text vocabulary, [V, D]."""

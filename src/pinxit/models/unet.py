@@ -129,9 +129,10 @@ class UNet(nn.Module):
 
         `time` [B], in the units of the embedding. `conditions`, those of `config.conditions()`: `sequence`
         [B, L, D] with `mask` [B, L], True where there is text (left out: everywhere), and masked positions have no
-        influence; `image` [B, I], a picture embedding; `low_res` [B, 3, H, W], already enlarged and noised, and
-        `augmentation` [B], its noise level; `masked` [B, 4, H, W], a picture with holes and its mask. H and W must be
-        multiples of `config.step`. Raises UsageError for a condition that is missing, unknown or misshapen.
+        influence; `pooled` [B, P], an embedding of the text; `image` [B, I], a picture's; `low_res` [B, 3, H, W],
+        already enlarged and noised, and `augmentation` [B], its noise level; `masked` [B, 4, H, W], a picture with
+        holes and its mask. H and W must be multiples of `config.step`. Raises UsageError for a condition that is
+        missing, unknown or misshapen.
         """
         assert not any(side % self.config.step for side in x.shape[-2:]), (
             f"sides must be multiples of {self.config.step}"

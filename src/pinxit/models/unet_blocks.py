@@ -200,6 +200,8 @@ class Attention(nn.Module):
 class ResBlock(nn.Module):
     """A residual block with adaptive group norm (AdaGN): the embedding [B, E] scales and shifts its second norm.
 
+    Without `scale_shift` it is added to what that norm is given, as in DDPM.
+
     `resample` halves (mean) or doubles (nearest) both branches after the first norm, as BigGAN does.
     """
 
@@ -209,7 +211,8 @@ class ResBlock(nn.Module):
         self.scale, self.dropout, self.resample = config.residual_scale, config.dropout, resample
         self.norm1 = Norm(inputs, config)
         self.conv1 = (UpConv if resample == "up" else Conv)(inputs, outputs)
-        self.lead = Linear(config.embed_width, 2 * outputs)
+        self.scale_shift = config.scale_shift
+        self.lead = Linear(config.embed_width, 2 * outputs if config.scale_shift else outputs)
         self.norm2 = Norm(outputs, config)
         self.conv2 = Conv(outputs, outputs, zero=True)
         self.shortcut = Conv(inputs, outputs, 1) if inputs != outputs or config.efficient else nn.Identity()
@@ -221,7 +224,10 @@ class ResBlock(nn.Module):
         if self.resample == "down":
             h = resampled(h, "down")
         led = self.lead(activate(embed_BE, self.activation) if self.activate_embed else embed_BE)
-        h = self.norm2(self.conv1(h), self.activation, led)
+        h = self.conv1(h)
+        if not self.scale_shift:
+            h, led = h + led[:, :, None, None], None
+        h = self.norm2(h, self.activation, led)
         if self.dropout:
             h = F.dropout(h, self.dropout, self.training)
         x = self.conv2(h, add=self.shortcut(x))

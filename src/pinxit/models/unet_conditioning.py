@@ -1,4 +1,4 @@
-"""What conditions a U-Net: one embedding (time, pooled text, picture embedding, augmentation), and a context sequence.
+"""What conditions a U-Net: one embedding (time, text and picture in one vector, augmentation), a context sequence.
 
 Shapes: B batch, L text positions, D text width, E embedding width.
 """
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pinxit.models.text import TextBlock
+from pinxit.models.gpt import GPTBlock, masked_attention
 from pinxit.models.unet_blocks import Linear, Text, activate
 from pinxit.models.unet_config import UNetConfig
 
@@ -85,7 +85,7 @@ class PooledText(nn.Module):
         return self.norm2(self.proj(pooled))  # type: ignore[no-any-return]
 
 
-class Reading(nn.Module):
+class ContextRefiner(nn.Module):
     """Context-refiner layers: transformer blocks over the frozen text, [B, L, D] -> [B, L, D].
 
     A sentence encoder hardly tells who stands left of whom once its tokens are pooled for meaning; where a word stands
@@ -94,7 +94,9 @@ class Reading(nn.Module):
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(TextBlock(config.text_width, config.reading_heads) for _ in range(config.reading))
+        self.blocks = nn.ModuleList(
+            GPTBlock(config.text_width, config.refiner_heads) for _ in range(config.refiner_layers)
+        )
         for block in self.blocks:
             for branch in (block.out, block.down):
                 assert isinstance(branch, nn.Linear)
@@ -108,7 +110,7 @@ class Reading(nn.Module):
         places = sinusoids(torch.arange(L, device=x_BLD.device), D).to(x_BLD.dtype)
         read = x_BLD + places
         for block in self.blocks:
-            read = block(read, seen_BL)
+            read = block(read, masked_attention(seen_BL))
         return read - places
 
 
@@ -142,7 +144,7 @@ class PictureEmbedding(nn.Module):
 
 
 class Conditioning(nn.Module):
-    """Everything a U-Net is told beside pictures, as (embedding [B, E], the sequence for its attention or None)."""
+    """Every condition of a U-Net besides pictures, as (embedding [B, E], the sequence for its attention or None)."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
@@ -151,24 +153,30 @@ class Conditioning(nn.Module):
         self.augmentation = LevelEmbedding(config) if config.augmentation else None
         self.pooled = PooledText(config) if config.text and config.pool_heads else None
         self.context = Linear(config.text, config.context) if config.text and config.context else nn.Identity()
-        self.reading = Reading(config) if config.reading else None
+        self.context_norm = nn.LayerNorm(config.context) if config.context_norm else None
+        self.caption = Linear(config.pooled, config.embed_width, zero=True) if config.pooled else None
+        self.reading = ContextRefiner(config) if config.refiner_layers else None
         self.image = PictureEmbedding(config) if config.image else None
 
-    def forward(self, time_B: Tensor, told: Mapping[str, Tensor]) -> tuple[Tensor, Text | None]:
+    def forward(self, time_B: Tensor, conditions: Mapping[str, Tensor]) -> tuple[Tensor, Text | None]:
         embed, text = self.time(time_B), None
         if self.augmentation is not None:
-            embed = embed + self.augmentation(told["augmentation"])
+            embed = embed + self.augmentation(conditions["augmentation"])
         if self.config.text:
-            sequence_BLD = told["sequence"].to(self.time.first.bias.dtype)
-            mask_BL = None if self.config.attend_padding else told.get("mask")
+            sequence_BLD = conditions["sequence"].to(self.time.first.bias.dtype)
+            mask_BL = None if self.config.attend_padding else conditions.get("mask")
             if self.pooled is not None:
                 embed = embed + self.pooled(sequence_BLD, mask_BL)
             read = self.context(sequence_BLD)
+            if self.context_norm is not None:
+                read = self.context_norm(read)
             if self.reading is not None:
                 read = self.reading(read, mask_BL)
             text = Text(read, _bias(mask_BL))
+        if self.caption is not None:
+            embed = embed + self.caption(conditions["pooled"].to(self.time.first.bias.dtype))
         if self.image is not None:
-            image_BE = told["image"].to(self.time.first.bias.dtype)
+            image_BE = conditions["image"].to(self.time.first.bias.dtype)
             embed = embed + self.image.embed(image_BE)
             text = self.image.before(text, image_BE)
         return activate(embed, self.config.activation) if self.config.activate_once else embed, text

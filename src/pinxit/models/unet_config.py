@@ -48,15 +48,18 @@ class UNetConfig:
     heads: Whole = 0  # attention heads; 0: as many as `head` gives (an Efficient U-Net: 8, over twice the channels)
     text: Whole = 0  # width of the text sequence that is given; 0: no text
     context: Whole = 0  # width it is projected to before any layer reads it; 0: read as it comes
-    reading: Whole = 0  # context-refiner layers: transformer blocks over the text, zero-initialised; 0: the paper's
+    context_norm: bool = False  # a layer norm after that projection
+    refiner_layers: Whole = 0  # context refiner: transformer blocks over the text, zero-initialised; 0: the paper's
     text_norm: TextNorm = "layer"  # of the text in every attention
     pool_heads: Whole = 8  # heads of the attention that pools the text for the time embedding; 0: no pooled text
     attend_padding: bool = False  # masked text counts as text (DeepFloyd IF)
+    pooled: Whole = 0  # width of one embedding of the text (CLIP's), added to the time embedding; 0: none
     image: Whole = 0  # width of a picture embedding, added to the time embedding and put before the text; 0: none
     image_tokens: Whole = 4  # that the picture embedding becomes, always visible (unCLIP); 0: it is only added
     augmentation: bool = False  # takes the level of noise in the low-resolution picture
     embed: Whole = 0  # width of the time embedding; 0: four times the first level's
     activation: UNetActivation = "silu"
+    scale_shift: bool = True  # the embedding scales and shifts the second norm of a block; False: is added before it
     activate_once: bool = False  # the embedding goes through the activation once, not in every block
     residual_scale: Finite = 1.0  # what every residual block's sum is multiplied by; 0.7071 keeps its variance
     groups: Whole = 0  # of every group normalisation; 0: at most 32, each of 16 channels or a multiple
@@ -82,9 +85,11 @@ class UNetConfig:
         return (*self.attention[:-1], self.attention[-1] or (self.middle and not self.efficient))
 
     def _check_text(self) -> None:
-        if self.reading and not (self.text and self.text_width % self.reading_heads == 0):
-            told = f"reading={self.reading} needs text, and a width of it that"
-            raise UsageError(f"unet.{told} {self.reading_heads} heads divide, not {self.text_width}.")
+        if self.context_norm and not (self.text and self.context):
+            raise UsageError("unet.context_norm is of text that is projected: set unet.text and unet.context.")
+        if self.refiner_layers and not (self.text and self.text_width % self.refiner_heads == 0):
+            reason = f"refiner_layers={self.refiner_layers} needs text, and a width of it that"
+            raise UsageError(f"unet.{reason} {self.refiner_heads} heads divide, not {self.text_width}.")
         if not self.reads and not self.self_attention and any(self._attends()):
             raise UsageError("unet: attention without self_attention needs text to attend to.")
         if self.reads and not self.text_width:
@@ -103,11 +108,11 @@ class UNetConfig:
 
     def conditions(self, sides: Sequence[int] = (ANY, ANY)) -> dict[str, tuple[int, ...]]:
         """What it is given beside x, of these `sides`, and time: by name the shape of one sample's tensor."""
-        told: dict[str, tuple[int, ...]] = {"sequence": (ANY, self.text), "mask": (ANY,)} if self.text else {}
+        shapes: dict[str, tuple[int, ...]] = {"sequence": (ANY, self.text), "mask": (ANY,)} if self.text else {}
         joined = {"low_res": self.low_res, "masked": self.masked}
-        told |= {name: (width, *sides) for name, width in joined.items() if width}
-        told |= {"image": (self.image,)} if self.image else {}
-        return told | ({"augmentation": ()} if self.augmentation else {})
+        shapes |= {name: (width, *sides) for name, width in joined.items() if width}
+        shapes |= {name: (width,) for name, width in (("pooled", self.pooled), ("image", self.image)) if width}
+        return shapes | ({"augmentation": ()} if self.augmentation else {})
 
     def check(self, shapes: Mapping[str, Sequence[int]], sides: Sequence[int] = (ANY, ANY)) -> None:
         """Raise UsageError for conditions that are missing, unknown or of another shape; `shapes` are one sample's.
@@ -122,7 +127,7 @@ class UNetConfig:
         return self.context or self.text
 
     @property
-    def reading_heads(self) -> int:
+    def refiner_heads(self) -> int:
         """Attention heads of the context-refiner layers."""
         return max(1, self.text_width // self.head)
 

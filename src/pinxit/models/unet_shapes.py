@@ -16,7 +16,7 @@ def imagen_base() -> UNetConfig:
     """Imagen's base at 64 px (Saharia et al. 2022, appendix F): 2,305,382,403 parameters; the paper rounds to 2B.
 
     GLIDE's base has the same shape and is printed as 2.3B. The paper does not tell the width that the attention layers
-    read the text at; 2048 is GLIDE's. Reading T5-XXL's 4096 as they come would make it 2.44B.
+    read the text at; 2048 is GLIDE's. ContextRefiner T5-XXL's 4096 as they come would make it 2.44B.
     """
     return UNetConfig(
         channels=(512, 1024, 1536, 2048),
@@ -31,8 +31,8 @@ def imagen_base() -> UNetConfig:
 def imagen_super_256() -> UNetConfig:
     """Imagen's 64 -> 256 px Efficient U-Net (appendix F, table of blocks): 588,913,283 parameters; printed as 600M.
 
-    The width of the time embedding is not told; with four times the first level's it would be 557M, with 1024 it is
-    what the paper rounds to 600M.
+    The width of the time embedding is not published; with four times the first level's it would be 557M, with 1024 it
+    is what the paper rounds to 600M.
     """
     return UNetConfig(
         channels=(128, 256, 512, 1024),
@@ -90,10 +90,43 @@ def deepfloyd_super_l() -> UNetConfig:
     )
 
 
+def karlo_decoder() -> UNetConfig:
+    """Karlo's decoder (the conversion script of diffusers): 893,317,322 parameters, printed as 900M."""
+    return UNetConfig(
+        channels=(320, 640, 960, 1280),
+        blocks=(3, 3, 3, 3),
+        attention=(False, True, True, True),
+        outputs=6,
+        text=768,
+        context=1536,
+        context_norm=True,
+        text_norm="none",
+        pool_heads=0,
+        pooled=768,
+        image=768,
+        groups=32,
+    )
+
+
+def karlo_super() -> UNetConfig:
+    """Each of Karlo's two networks for 64 -> 256 px: 691,579,523 parameters, printed as 700M."""
+    return UNetConfig(
+        channels=(320, 640, 960, 1280),
+        blocks=(3, 3, 3, 3),
+        attention=(False, False, False, False),
+        middle=False,
+        low_res=3,
+        scale_shift=False,
+        groups=32,
+    )
+
+
 PUBLISHED = {
     "imagen-base-64": imagen_base(),
     "imagen-super-256": imagen_super_256(),
     "imagen-super-1024": imagen_super_1024(),
     "IF-I-XL": deepfloyd_xl(),
     "IF-II-L": deepfloyd_super_l(),
+    "karlo-decoder": karlo_decoder(),
+    "karlo-super-256": karlo_super(),
 }

@@ -24,7 +24,7 @@ from pinxit.functional.sampling import normals
 from pinxit.pipelines.work import WorkItem
 from pinxit.pipelines.worker import OneByOne, SideBySide, filled
 
-Conditions = Mapping[str, Tensor]
+Conditions = dict[str, Tensor]
 """What a picture is drawn for, by name: each tensor of one picture, or with a leading axis of rows."""
 
 
@@ -73,7 +73,7 @@ class Walk:
     request: DenoiseRequest
     sampler: Sampler
     query: Query
-    told: list[Conditions]  # of its rows: the text's, then that of none
+    branches: list[Conditions]  # of its rows: conditional, then unconditional
     evaluations: int = 0
     seen: Tensor | None = None  # the latest prediction of the clean sample
     drawn: Tensor | None = None
@@ -84,7 +84,7 @@ class Row:
     """What one row of a call is asked."""
 
     query: Query
-    told: Conditions
+    conditions: Conditions
 
 
 class DenoiseWorker:
@@ -125,10 +125,10 @@ class DenoiseWorker:
 
     def step(self, states: Sequence[Walk]) -> None:
         """Answer what the samplers ask."""
-        asked = [Row(state.query, told) for state in states for told in state.told]
+        asked = [Row(state.query, conditions) for state in states for conditions in state.branches]
         answers = iter(self._ask(asked))
-        found = [[next(answers) for _ in state.told] for state in states]
-        self.lanes.run([partial(self._answer, state, rows) for state, rows in zip(states, found, strict=True)])
+        predictions = [[next(answers) for _ in state.branches] for state in states]
+        self.lanes.run([partial(self._answer, state, rows) for state, rows in zip(states, predictions, strict=True)])
 
     def done(self, state: Walk) -> bool:
         """Whether its sampler has ended."""
@@ -163,22 +163,22 @@ class DenoiseWorker:
             start = request.start.to(start)
         method = SAMPLERS[request.sampler]
         sampler = method.run(start, request.sigmas, lambda: next(draws).to(device), **request.options)
-        told = [request.conditions, request.null][: request.rows]
-        there: list[Conditions] = [{name: tensor.to(device) for name, tensor in one.items()} for one in told]
+        branches = [request.conditions, request.null][: request.rows]
+        there: list[Conditions] = [{name: tensor.to(device) for name, tensor in one.items()} for one in branches]
         return Walk(request, sampler, next(sampler), there)
 
     def _ask(self, rows: Sequence[Row]) -> list[Denoised]:
         """The network's answers, rows of like conditions together."""
-        alike: dict[Any, list[int]] = {}
+        by_shape: dict[Any, list[int]] = {}
         for place, row in enumerate(rows):
-            alike.setdefault(frozenset(_shapes(row.told).items()), []).append(place)
-        tiles = [some[k : k + self.most] for some in alike.values() for k in range(0, len(some), self.most)]
+            by_shape.setdefault(frozenset(_shapes(row.conditions).items()), []).append(place)
+        tiles = [some[k : k + self.most] for some in by_shape.values() for k in range(0, len(some), self.most)]
         calls = [partial(self._call, [rows[place] for place in tile]) for tile in tiles]
         first = [] if self.warm else self.lanes.run(calls[:1])  # the network may be packed at its first call
         self.warm = True
-        found = [*first, *self.lanes.run(calls[len(first) :])]
+        replies = [*first, *self.lanes.run(calls[len(first) :])]
         answers = {
-            place: one for tile, some in zip(tiles, found, strict=True) for place, one in zip(tile, some, strict=True)
+            place: one for tile, some in zip(tiles, replies, strict=True) for place, one in zip(tile, some, strict=True)
         }
         return [answers[place] for place in range(len(rows))]
 
@@ -188,10 +188,10 @@ class DenoiseWorker:
         full, device = [*rows, *[rows[0]] * (self.most - len(rows))], self.denoiser.device
         x = torch.stack([row.query.x for row in full])
         sigma = torch.tensor([row.query.sigma for row in full], dtype=x.dtype, device=device)
-        told = {name: torch.stack([row.told[name] for row in full]) for name in rows[0].told}
-        found = self.denoiser(x, sigma, told)
-        fractions = [None] * len(full) if found.fraction is None else list(found.fraction)
-        return [Denoised(x0, fraction) for x0, fraction in zip(found.x0, fractions, strict=True)][: len(rows)]
+        conditions = {name: torch.stack([row.conditions[name] for row in full]) for name in rows[0].conditions}
+        denoised = self.denoiser(x, sigma, conditions)
+        fractions = [None] * len(full) if denoised.fraction is None else list(denoised.fraction)
+        return [Denoised(x0, fraction) for x0, fraction in zip(denoised.x0, fractions, strict=True)][: len(rows)]
 
     @torch.inference_mode()
     def _answer(self, state: Walk, rows: Sequence[Denoised]) -> None:
@@ -216,11 +216,11 @@ class DenoiseWorker:
         self.denoiser.check(request.conditions)
         conditions, null = map(_shapes, (request.conditions, request.null))
         if request.rows > 1 and conditions != null:
-            raise UsageError(f"guidance leads from {_told(null)} to {_told(conditions)}: both must be the same.")
+            raise UsageError(f"guidance leads from {_listed(null)} to {_listed(conditions)}: both must be the same.")
         if request.start is not None:
-            found, wanted = tuple(request.start.shape), tuple(self.denoiser.shape)
-            if found != wanted:
-                raise UsageError(f"the start has the shape {found}; what is drawn here has {wanted}.")
+            given, expected = tuple(request.start.shape), tuple(self.denoiser.shape)
+            if given != expected:
+                raise UsageError(f"the start has the shape {given}; what is drawn here has {expected}.")
             if not request.start.isfinite().all():
                 raise UsageError("the start holds numbers that are not finite.")
 
@@ -229,5 +229,5 @@ def _shapes(conditions: Conditions) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in conditions.items()}
 
 
-def _told(shapes: Mapping[str, tuple[int, ...]]) -> str:
+def _listed(shapes: Mapping[str, tuple[int, ...]]) -> str:
     return ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items()) or "nothing"

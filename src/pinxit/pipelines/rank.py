@@ -43,11 +43,11 @@ def scores(image_NE: Tensor, text_E: Tensor, agreement: float = 0.0) -> list[flo
     twice, so with `agreement` one that looks like the others stands above one that only the encoder likes: minimum
     Bayes risk (Kumar and Byrne, 2004). The score of one candidate alone is its cosine.
     """
-    found = _cosines(image_NE, text_E)
+    cosines = _cosines(image_NE, text_E)
     if agreement:
         middle = torch.nn.functional.normalize(image_NE.double(), dim=1).mean(0)
-        found = [own - agreement * (1 - near) for own, near in zip(found, _cosines(image_NE, middle), strict=True)]
-    return found
+        cosines = [own - agreement * (1 - near) for own, near in zip(cosines, _cosines(image_NE, middle), strict=True)]
+    return cosines
 
 
 def _cosines(image_NE: Tensor, to_E: Tensor) -> list[float]:
@@ -69,5 +69,5 @@ def best_first(
     """
     numbers = range(len(pictures)) if candidates is None else candidates
     facts = zip(numbers, pictures, scores, bonus or [0.0] * len(pictures), strict=True)
-    found = [Ranked(picture, seed, k, score + more) for k, picture, score, more in facts]
-    return sorted(found, key=lambda one: -one.score)
+    ranked = [Ranked(picture, seed, k, score + more) for k, picture, score, more in facts]
+    return sorted(ranked, key=lambda one: -one.score)

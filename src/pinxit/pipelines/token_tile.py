@@ -31,8 +31,8 @@ class Decoder(Protocol):
         """Another machine of as many rows over the same weights."""
         ...
 
-    def widths(self, wanted: Sequence[int]) -> tuple[int, ...]:
-        """Those of `wanted` numbers of rows by which a row comes out as among all, and all."""
+    def widths(self, candidates: Sequence[int]) -> tuple[int, ...]:
+        """Those of `candidates`, numbers of rows, by which a row comes out as among all, and all."""
         ...
 
     def prefill(self, slots: Sequence[int], text_BL: Tensor) -> Tensor:

@@ -49,15 +49,15 @@ class TokenWorker:
 
     def tile(self, items: Sequence[WorkItem]) -> list[WorkItem]:
         """Those that have begun, all of them, and as many as there are rows for."""
-        free, found = [len(tile.free) for tile in self.tiles], []
+        free, chosen = [len(tile.free) for tile in self.tiles], []
         for item in items:
             emptiest = free.index(max(free))
             if item.state is None and free[emptiest] < self.rows(item):
                 continue
             if item.state is None:
                 free[emptiest] -= self.rows(item)
-            found.append(item)
-        return found
+            chosen.append(item)
+        return chosen
 
     def begin(self, item: WorkItem) -> Drawing:
         """Rows of the emptiest tile. Raises UsageError for a request of the wrong shape or range."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict
 
 from pinxit.data.sources import WORLD
 from pinxit.errors import DataError
 from pinxit.evaluation.report import cells
-from pinxit.files import read_json
+from pinxit.files import read_json, write_text
 from pinxit.recipes.staging import Run, say
 from pinxit.schema import Count
 from pinxit.training.log import duration
+from pinxit.weights.checkpoint import Part, open_checkpoint, save_checkpoint
 
 SCORES = "scores.json"  # in the run's folder: the exam's report
+Card = Callable[[Mapping[str, Any], Mapping[str, Any] | None], str]
+"""(provenance, the exam's report or None) -> the model card."""
 ASKED = ("split", "prompts", "language", "words", "seed")  # of an exam, as the command has them
 
 
@@ -40,17 +43,28 @@ def report_of(run: Run[Any], checkpoint_hash: str) -> Mapping[str, Any] | None:
     if not path.is_file():
         return None
     advice = "it is no report of a painter by 'pinxit eval world': remove it"
-    found = read_json(path, _Report, DataError, advice)
-    painter = found["painter"]["checkpoint_hash"]
+    report = read_json(path, _Report, DataError, advice)
+    painter = report["painter"]["checkpoint_hash"]
     if painter != checkpoint_hash:
         say(run, f"the card has no scores: {path} is of checkpoint {painter}, not of {checkpoint_hash}")
         return None
-    return dict(found)
+    return dict(report)
+
+
+def save_with_card(
+    run: Run[Any], recipe: str, parts: Mapping[str, Part], facts: Mapping[str, Any], card: Card, **more: Any
+) -> None:
+    """Write RUN/checkpoint; `card` gets `facts`, the provenance, and the report that RUN/scores.json is of the same
+    weights, if there is one. `more` goes to `save_checkpoint`."""
+    folder = run.path("checkpoint")
+    save_checkpoint(folder, recipe, parts, provenance=facts, card=card(facts, None), store=run.config.store, **more)
+    if report := report_of(run, open_checkpoint(folder).hash):  # the hash is none of the card's
+        write_text(folder / "README.md", card(facts, report))
 
 
 def table(stages: Mapping[str, Mapping[str, Any]], shown: Sequence[str]) -> str:
     """Images, time, machine and the `shown` last figures of every stage of a checkpoint's provenance."""
-    rows = "\n".join(_row(name, told, shown) for name, told in stages.items())
+    rows = "\n".join(_row(name, facts, shown) for name, facts in stages.items())
     return f"| stage | images seen | time | machine | last figures |\n|---|---|---|---|---|\n{rows}"
 
 
@@ -74,10 +88,10 @@ def licence(source: str) -> str:
     return "pinxit is under Apache-2.0; the licence of weights that learnt from other pictures rests with their owners."
 
 
-def _row(name: str, told: Mapping[str, Any], shown: Sequence[str]) -> str:
-    numbers = ", ".join(f"{key} {told[key]:.4g}" for key in shown if told.get(key) is not None)
-    place = _place(told.get("machine", {}))
-    return f"| {name} | {told['images']:,} | {duration(told['hours'] * 3600)} | {place} | {numbers} |"
+def _row(name: str, facts: Mapping[str, Any], shown: Sequence[str]) -> str:
+    numbers = ", ".join(f"{key} {facts[key]:.4g}" for key in shown if facts.get(key) is not None)
+    place = _place(facts.get("machine", {}))
+    return f"| {name} | {facts['images']:,} | {duration(facts['hours'] * 3600)} | {place} | {numbers} |"
 
 
 def _place(machine: Mapping[str, Any]) -> str:

@@ -106,8 +106,8 @@ class ClassifierTask:
         rows = np.arange(len(self.bank) - self.config.held_out, len(self.bank))
         device = next(self.resnet.parameters()).device
         parts = (self.bank.pictures[some] for some in np.array_split(rows, -(-len(rows) // 256)))
-        found = torch.cat([self.resnet(to_tensor(part).to(device)).argmax(1).cpu() for part in parts]).numpy()
-        return {"held_out": float((found == self.classes[rows]).mean())}
+        predicted = torch.cat([self.resnet(to_tensor(part).to(device)).argmax(1).cpu() for part in parts]).numpy()
+        return {"held_out": float((predicted == self.classes[rows]).mean())}
 
     def preview(self) -> Picture | None:
         """Nothing to see: its share of right labels stands in the log."""
@@ -115,7 +115,7 @@ class ClassifierTask:
 
 
 class ClassifierRun(Run[ClassifierConfig]):
-    """One run folder and how this sitting works on it."""
+    """One run folder and how this process works on it."""
 
     def enter(self) -> None:
         """Write the config down, or refuse one that differs from what finished or running stages have used."""

@@ -28,8 +28,8 @@ def command(recipe: str, config: Any, presets: Mapping[str, Callable[[], Any]], 
 
 def _changes(preset: Any, config: Any) -> list[str]:
     """What `config.override` makes of `preset` to arrive at `config`, but for the source."""
-    found = differences(to_dict(preset), to_dict(config))
-    return [f"{name}={_text(value)}" for name, _, value in found if name != "data.source"]
+    changes = differences(to_dict(preset), to_dict(config))
+    return [f"{name}={_text(value)}" for name, _, value in changes if name != "data.source"]
 
 
 def _text(value: Any) -> str:

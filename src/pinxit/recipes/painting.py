@@ -77,13 +77,13 @@ class Painter(ABC):
         config = checked(self.kinds, about)
         return {name: getattr(config, name) for name in about}
 
-    def told(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """What metadata tell of settings: all but those that others overrule."""
+    def recorded(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What metadata record of settings: all but those that others overrule."""
         return dict(settings)
 
     def facts(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """What metadata of pictures tell of how they were made, besides `picture_facts`."""
-        return self.told(settings) | self.provenance
+        return self.recorded(settings) | self.provenance
 
     def paint(
         self, prompt: str, *, candidates: int = 16, keep: int | None = 4, seed: int = 0, **how: Any
@@ -110,12 +110,12 @@ class Painter(ABC):
             assert watch is not None
             watch(PaintProgress((ended + done.share) / len(asked), done.preview))
 
-        found = []
+        results = []
         how |= {"candidates": candidates, "keep": keep, "watch": None if watch is None else among}
         for one in self.paint_each(asked, **how):
-            found.append(one)
+            results.append(one)
             ended += 1
-        return found
+        return results
 
     def paint_each(
         self,
@@ -159,8 +159,11 @@ class Painter(ABC):
         )
 
     def rank(self, prompt: Prompt, pictures: Sequence[Picture], **settings: Any) -> list[Ranked]:
-        """Candidates 0, 1, 2 ... of a prompt, best first, as `paint` ranks them by these settings."""
-        agreement = (self.defaults | settings)["agreement"]
+        """Candidates 0, 1, 2 ... of a prompt, best first, as `paint` ranks them by these settings.
+
+        Raises UsageError as `settled` does.
+        """
+        agreement = self.settled(settings)["agreement"]
         return self.ranker.ranked(prompt.text, prompt.seed, pictures, agreement=agreement)
 
     def _serve(

@@ -60,6 +60,15 @@ class Ranker:
         return list(encode_fixed(self._encode_image, to_tensor(pictures).to(self.device), self.batch))
 
     @torch.inference_mode()
+    def text(self, text: str) -> Tensor:
+        """The sentence's embedding [E]."""
+        ids = torch.from_numpy(self.tokenizer.encode_clip([text], self.clip.config.text.tokens)).to(self.device)
+        return self.clip.encode_text(ids)[0]
+
+    def scores(self, text: str, embeddings: Sequence[Tensor], agreement: float) -> list[float]:
+        """What each embedding is worth (`pipelines.rank.scores`)."""
+        return scores(torch.stack(list(embeddings)), self.text(text), agreement)
+
     def best(
         self,
         text: str,
@@ -68,11 +77,9 @@ class Ranker:
         agreement: float = 0.0,
         candidates: Sequence[int] | None = None,
     ) -> list[Ranked]:
-        """Embedded candidates (numbers None: 0, 1, 2 ...), best first by `pipelines.rank.scores` plus bonus."""
-        ids = torch.from_numpy(self.tokenizer.encode_clip([text], self.clip.config.text.tokens)).to(self.device)
-        found = scores(torch.stack([one.embedding for one in drawn]), self.clip.encode_text(ids)[0], agreement)
-        bonus = [one.bonus for one in drawn]
-        return best_first([one.picture for one in drawn], seed, found, bonus, candidates)
+        """Embedded candidates (numbers None: 0, 1, 2 ...), best first by score plus bonus."""
+        values = self.scores(text, [one.embedding for one in drawn], agreement)
+        return best_first([one.picture for one in drawn], seed, values, [one.bonus for one in drawn], candidates)
 
     def ranked(self, text: str, seed: int, pictures: Sequence[Picture], agreement: float = 0.0) -> list[Ranked]:
         """Candidates 0, 1, 2 ... best first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pinxit.data.bank import Bank
 from pinxit.data.bank_layout import MANIFEST
 from pinxit.errors import UsageError
+from pinxit.files import alone_in
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training import state as states
 from pinxit.training.loop import Task, Weights, fit
@@ -31,7 +32,7 @@ LEARNT_FROM = 200_000  # pictures whose captions a tokenizer reads at most
 
 @dataclass(frozen=True)
 class Ended:
-    """How a sitting ended: which stages are finished now, and whether a signal ended it."""
+    """How an invocation ended: which stages are finished now, and whether a signal ended it."""
 
     finished: tuple[str, ...]
     stopped: bool
@@ -54,7 +55,7 @@ def check(stop: Stop) -> None:
 
 @dataclass(frozen=True)
 class Run(ABC, Generic[Config]):
-    """A run folder, one folder in it for every stage, and how this sitting works on it."""
+    """A run folder, one folder in it for every stage, and how this process works on it."""
 
     MARKS: ClassVar[dict[str, str]] = {"pictures": MANIFEST, "tokenizer": "words.json", "checkpoint": "pinxit.json"}
     """Stages that do not train: the file that each writes last."""
@@ -116,16 +117,29 @@ def in_order(
 ) -> Ended:
     """Do the stages `asked` in the order of `every` as far as time allows; `skip` says which need not be looked at.
 
-    Raises UsageError for an unknown stage or a config that no longer fits the run, and what `step` raises.
+    Raises UsageError for an unknown stage, a config that no longer fits the run, or while another command trains in
+    the same folder, and what `step` raises.
     """
     check_names(every, asked)
-    stop = stop or Stop()
-    ranks = here()
-    if ranks.lead:
-        run.enter()
-    ranks.wait()
-    if not ranks.lead:
-        run.enter()  # which finds what rank 0 has written
+    ranks, stop = here(), stop or Stop()
+    with alone_in(run.folder, f"the run {run.folder}") if ranks.lead else nullcontext():
+        if ranks.lead:
+            run.enter()
+        ranks.wait()
+        if not ranks.lead:
+            run.enter()  # which finds what rank 0 has written
+        return _stages(run, every, asked, step, skip, stop, ranks)
+
+
+def _stages(
+    run: Run[Any],
+    every: Sequence[str],
+    asked: Sequence[str],
+    step: Callable[[str, Stop], None],
+    skip: Callable[[str], bool],
+    stop: Stop,
+    ranks: Ranks,
+) -> Ended:
     try:
         for name in (name for name in every if name in asked):
             if ranks.agreed(stop.due()):

@@ -75,8 +75,8 @@ class StartingRun(Run[Config]):
 
     def before(self, stage: str) -> dict[str, Any]:
         """What that checkpoint says of a stage: pictures seen, hours, machine, last figures."""
-        found: dict[str, Any] = self.start().get("stages", {}).get(stage, {})
-        return found
+        origin: dict[str, Any] = self.start().get("stages", {}).get(stage, {})
+        return origin
 
     @property
     def _start(self) -> Path:

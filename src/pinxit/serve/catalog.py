@@ -14,7 +14,7 @@ from pinxit.pipelines.worker import Each
 from pinxit.recipes.capabilities import Edits, Varies, upsampler_of
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.serve.errors import RefusedError
-from pinxit.weights.zoo import PAINTERS
+from pinxit.weights.zoo import PAINTERS, shipped
 
 if TYPE_CHECKING:
     from pinxit.recipes.diffusion.upsampler import Upsampler
@@ -106,10 +106,8 @@ class Catalog:
     @classmethod
     def opened(cls, settings: Settings) -> Catalog:
         """Everything loaded. Raises CheckpointError and UsageError as `pinxit.load` does."""
-        if not settings.recipes:
-            raise UsageError("recipes: name at least one painter to serve.")
         painters: dict[str, Painter] = {}
-        for spec in settings.recipes:
+        for spec in settings.recipes or [name for name, checkpoint in PAINTERS.items() if checkpoint in shipped()]:
             name, _, checkpoint = spec.partition("=")
             if not checkpoint and name not in PAINTERS:
                 raise UsageError(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 
 from pinxit.serve.errors import RefusedError, answer, told
 from pinxit.serve.keys import Caller, Keys
@@ -53,6 +54,8 @@ class Gate:
                 status = message["status"]
                 out = MutableHeaders(scope=message)
                 out["x-request-id"] = number
+                if headers.get("origin") in self.origins:
+                    out.update(self._shared(headers["origin"]))
                 out["openai-processing-ms"] = str(round(1000 * (time.perf_counter() - began)))
                 for name, value in SAFE_HEADERS.items():
                     out.setdefault(name, value)
@@ -69,6 +72,10 @@ class Gate:
             return message
 
         try:
+            if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
+                self._check_names(scope, headers)  # a browser asks first, without a key
+                await Response(status_code=204)(scope, receiving, sending)
+                return
             scope.setdefault("state", {}).update(caller=self._caller(scope, headers), number=number)
             await self.app(scope, receiving, sending)
         except Exception as error:
@@ -111,6 +118,19 @@ class Gate:
             raise RefusedError(
                 403, "pages of that origin may not call this server; `origins` of its settings says which."
             )
+
+    @staticmethod
+    def _shared(origin: str) -> dict[str, str]:
+        """What lets a page of another origin, one of the settings', read answers."""
+        return {
+            "access-control-allow-origin": origin,
+            "access-control-allow-headers": "*, authorization",
+            "access-control-allow-methods": "GET, POST, PATCH, DELETE",
+            "access-control-expose-headers": "x-request-id, retry-after-ms, retry-after",
+            "access-control-max-age": "600",
+            "cross-origin-resource-policy": "cross-origin",
+            "vary": "origin",
+        }
 
     def _ours(self, host: str) -> bool:
         try:

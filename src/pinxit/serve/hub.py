@@ -63,6 +63,7 @@ class Ticket:
     outcome: Event | None = None
     looks: dict[Place, Event] = field(default_factory=dict)  # the newest of each candidate
     first_look: float | None = None
+    let_go: bool = False  # cancelled, though the engine may not have come to it yet
     every_look: bool = False  # is told: so many were asked for
 
     async def events(self, listener: Listener, beat: float = 15.0) -> AsyncIterator[Event | None]:
@@ -113,7 +114,7 @@ class Hub:
             return None
         ended = ticket.outcome is not None
         stale = ended and time.perf_counter() - ticket.began > REMEMBERED_SECONDS
-        if stale or (ticket.outcome is not None and ticket.outcome.kind != "done"):
+        if stale or ticket.let_go or (ticket.outcome is not None and ticket.outcome.kind != "done"):
             del self.known[key]
             return None
         if known != about:
@@ -138,6 +139,7 @@ class Hub:
     def cancel(self, ticket: Ticket) -> None:
         """Let go of a job; its rows are free before the next step."""
         if ticket.outcome is None:
+            ticket.let_go = True
             self.runner.engine.cancel(ticket.job)
 
     async def outcome(self, ticket: Ticket) -> Event:

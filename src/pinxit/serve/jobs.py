@@ -74,6 +74,8 @@ class Jobs:
 
     async def resume(self) -> None:
         """Go on with what an earlier process left, from its start: the same seeds, the same pictures."""
+        known = await self.store.do(stores.known_files)
+        await asyncio.to_thread(self._remove_strays, known)
         for record in await self.store.do(stores.unfinished):
             if record.tries >= self.here.settings.most_tries:
                 error = f"the server ended {record.tries} times while this was painted; it is not tried again."
@@ -85,6 +87,12 @@ class Jobs:
                 await self.store.do(stores.finish(record.id, stores.FAILED, error=str(error)))
             else:
                 self._begin(record, plan)
+
+    def _remove_strays(self, known: set[str]) -> None:
+        """What was written for jobs that were never acknowledged, never told done, or are deleted."""
+        for path in self.store.folder.glob("*.png"):
+            if path.stem not in known:
+                path.unlink(missing_ok=True)
 
     async def cancel(self, name: str) -> None:
         """Let go of a live job; returns when that is written."""

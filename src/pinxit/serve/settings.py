@@ -25,7 +25,7 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 class Settings:
     """Everything that can be said to `pinxit serve`."""
 
-    recipes: tuple[str, ...] = ("dalle", "imagen")  # RECIPE or NAME=CHECKPOINT; the first is the default
+    recipes: tuple[str, ...] = ()  # RECIPE or NAME=CHECKPOINT, the first is the default; none: all that are shipped
     clip: str = "tiny"  # of embeddings, classify and search; "": none
     device: str = "auto"
     host: str = "127.0.0.1"

@@ -12,8 +12,9 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -122,25 +123,35 @@ class Store:
             if more is None:
                 return
 
-    def _commit(self, group: Iterable[tuple[Callable[[sqlite3.Connection], Any], Future[Any]]]) -> None:
+    def _commit(self, group: Sequence[tuple[Callable[[sqlite3.Connection], Any], Future[Any]]]) -> None:
         began = time.perf_counter()
-        answers: list[tuple[Future[Any], Any, Exception | None]] = []
-        self.base.execute("BEGIN IMMEDIATE")
-        for call, future in group:
-            self.base.execute("SAVEPOINT one")
-            try:
-                answers.append((future, call(self.base), None))
-            except Exception as error:
-                self.base.execute("ROLLBACK TO one")
-                answers.append((future, None, error))
-            self.base.execute("RELEASE one")
-        self.base.execute("COMMIT")
+        try:
+            answers = self._together([call for call, _ in group])
+        except sqlite3.Error as error:  # the disk is full, or gone: nobody is told what was not kept
+            with suppress(sqlite3.Error):
+                self.base.execute("ROLLBACK")
+            answers = [(None, PinxitError(f"jobs cannot be kept: {error}."))] * len(group)
         self.committed(time.perf_counter() - began)
-        for future, value, wrong in answers:
+        for (_, future), (value, wrong) in zip(group, answers, strict=True):
             if wrong is None:
                 future.set_result(value)
             else:
                 future.set_exception(wrong)
+
+    def _together(self, calls: Sequence[Callable[[sqlite3.Connection], Any]]) -> list[tuple[Any, Exception | None]]:
+        """What each gives, or its own error, in one transaction."""
+        answers: list[tuple[Any, Exception | None]] = []
+        self.base.execute("BEGIN IMMEDIATE")
+        for call in calls:
+            self.base.execute("SAVEPOINT one")
+            try:
+                answers.append((call(self.base), None))
+            except Exception as error:
+                self.base.execute("ROLLBACK TO one")
+                answers.append((None, error))
+            self.base.execute("RELEASE one")
+        self.base.execute("COMMIT")
+        return answers
 
 
 def add(record: Record, same: str | None = None) -> Callable[[sqlite3.Connection], Record]:
@@ -248,6 +259,13 @@ def vectors(owner: str) -> Callable[[sqlite3.Connection], list[tuple[str, str, b
     query = """SELECT pictures.id, job, vector FROM pictures JOIN jobs ON jobs.id = job
                WHERE owner = ? AND vector IS NOT NULL"""
     return lambda base: base.execute(query, (owner,)).fetchall()
+
+
+def known_files(base: sqlite3.Connection) -> set[str]:
+    """The names of all pictures that some job has, or began from."""
+    found = base.execute("SELECT id FROM pictures UNION SELECT json_extract(request, '$.image') FROM jobs "
+                         "UNION SELECT json_extract(request, '$.mask') FROM jobs")  # fmt: skip
+    return {name for (name,) in found if name}
 
 
 def picture_of(owner: str, picture: str) -> Callable[[sqlite3.Connection], bool]:

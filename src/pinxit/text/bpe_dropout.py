@@ -48,12 +48,12 @@ class MergeTable:
 
     def ids(self, piece: str, drops: Drops) -> list[int]:
         """Token ids of one pre-tokenized piece (byte-level characters) under dropout."""
-        found = self._cache.get(piece)
-        if found is None:
-            found = self._plain(piece)
+        cached = self._cache.get(piece)
+        if cached is None:
+            cached = self._plain(piece)
             if len(self._cache) < CACHED_PIECES:
-                self._cache[piece] = found
-        ids, coins = found
+                self._cache[piece] = cached
+        ids, coins = cached
         if drops.left >= coins:  # no coin of the undisturbed path falls on "drop"
             drops.left -= coins
             return ids

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from pinxit.errors import CheckpointError
-from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, TextTower
+from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, TextTower
 from pinxit.text.clip_tokenizer import ClipTokenizer
 from pinxit.text.frozen import FrozenEncoder, Running
 from pinxit.text.model_folder import ModelFolder
 from pinxit.text.tokenizers import EOT, Tokenizer
 from pinxit.weights.checkpoint import open_checkpoint
-from pinxit.weights.clip_names import hf_names
+from pinxit.weights.clip_names import alone, hf_names
 from pinxit.weights.clip_settings import DEFAULTS
 from pinxit.weights.tensor_files import read_tensors, some
 
@@ -84,8 +84,8 @@ class ClipText(FrozenEncoder):
             return rows
 
         assert model.config.text.eot == EOT
-        told = tokenizer.count, name, lambda: checkpoint.hash, running, penultimate, tokenizer.unknown_words
-        return cls(model.text, tokenize, *told)
+        facts = tokenizer.count, name, lambda: checkpoint.hash, running, penultimate, tokenizer.unknown_words
+        return cls(model.text, tokenize, *facts)
 
     def ids(self, texts: Sequence[str], limit: int | None) -> list[list[int]]:
         longest = limit or 2 + max((self._count(text) for text in texts), default=0)
@@ -110,25 +110,27 @@ class ClipText(FrozenEncoder):
 
 def _published(folder: ModelFolder) -> TextTower:
     where = folder.weights / "config.json"
-    told = DEFAULTS["text"] | folder.config.get("text_config", folder.config)
-    if told["intermediate_size"] != 4 * told["hidden_size"] or told["layer_norm_eps"] != 1e-5:
+    settings = DEFAULTS["text"] | folder.config.get("text_config", folder.config)
+    if settings["intermediate_size"] != 4 * settings["hidden_size"] or settings["layer_norm_eps"] != 1e-5:
         raise CheckpointError(f"{where}: CLIP's towers have MLPs four times as wide and norms with eps 1e-5.")
-    if told["hidden_act"] not in ("quick_gelu", "gelu"):
-        raise CheckpointError(f"{where} names the activation {told['hidden_act']}; pinxit knows quick_gelu and gelu.")
+    if settings["hidden_act"] not in ("quick_gelu", "gelu"):
+        raise CheckpointError(
+            f"{where} names the activation {settings['hidden_act']}; pinxit knows quick_gelu and gelu."
+        )
     tensors = _tensors(folder)
     projection = tensors.get("text_projection.weight")
-    config = TextConfig(
-        vocab=told["vocab_size"],
-        tokens=told["max_position_embeddings"],
-        width=told["hidden_size"],
-        layers=told["num_hidden_layers"],
-        heads=told["num_attention_heads"],
+    config = CLIPTextConfig(
+        vocab=settings["vocab_size"],
+        tokens=settings["max_position_embeddings"],
+        width=settings["hidden_size"],
+        layers=settings["num_hidden_layers"],
+        heads=settings["num_attention_heads"],
         # Old files say 2, which never occurs: the end is the last id of the vocabulary.
-        eot=told["vocab_size"] - 1 if told["eos_token_id"] == 2 else told["eos_token_id"],
+        eot=settings["vocab_size"] - 1 if settings["eos_token_id"] == 2 else settings["eos_token_id"],
     )
     embed = config.width if projection is None else len(projection)
     with torch.device("meta"):
-        tower = TextTower(config, embed, "quickgelu" if told["hidden_act"] == "quick_gelu" else "gelu")
+        tower = TextTower(config, embed, "quickgelu" if settings["hidden_act"] == "quick_gelu" else "gelu")
     if projection is None:
         tensors["text_projection.weight"] = torch.eye(config.width)
     tower.load_state_dict(_ours(tower, tensors, folder), assign=True)
@@ -136,13 +138,10 @@ def _published(folder: ModelFolder) -> TextTower:
 
 
 def _tensors(folder: ModelFolder) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for path in folder.files:
-        found |= read_tensors(path) if path.suffix == ".safetensors" else {}
-    if any(name.startswith("text_model.") for name in found):
-        return found
-    # transformers 5 writes a text tower that stands alone without that word
-    return {name if name.startswith("text_projection") else f"text_model.{name}": it for name, it in found.items()}
+        tensors |= read_tensors(path) if path.suffix == ".safetensors" else {}
+    return alone(tensors, "text")
 
 
 def _ours(tower: TextTower, tensors: dict[str, Tensor], folder: ModelFolder) -> dict[str, Tensor]:
@@ -155,7 +154,7 @@ def _ours(tower: TextTower, tensors: dict[str, Tensor], folder: ModelFolder) -> 
         whole = torch.cat([tensors[name] for name in names.parts])
         whole = whole.T if names.transposed else whole
         if whole.shape != like.shape:
-            told = f"of shape {list(whole.shape)}, not {list(like.shape)}"
-            raise CheckpointError(f"{folder.weights} has {names.parts[0]} {told}.")
+            shapes = f"of shape {list(whole.shape)}, not {list(like.shape)}"
+            raise CheckpointError(f"{folder.weights} has {names.parts[0]} {shapes}.")
         state[ours] = whole.float().contiguous()
     return state

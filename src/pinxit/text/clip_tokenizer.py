@@ -78,12 +78,12 @@ class ClipTokenizer:
         """
         path = next((p for p in (folder / "merges.txt", folder / "tokenizer.json") if p.is_file()), None)
         if path is None:
-            found = cls.published()
+            published = cls.published()
         else:
-            found = cls.from_merges(path) if path.name == "merges.txt" else cls(_merges_in(path))
-        if found.vocab_size != vocab:
-            raise CheckpointError(f"{folder} has a tokenizer of {found.vocab_size} ids, but a model of {vocab}.")
-        return found
+            published = cls.from_merges(path) if path.name == "merges.txt" else cls(_merges_in(path))
+        if published.vocab_size != vocab:
+            raise CheckpointError(f"{folder} has a tokenizer of {published.vocab_size} ids, but a model of {vocab}.")
+        return published
 
     @property
     def vocab_size(self) -> int:
@@ -97,8 +97,8 @@ class ClipTokenizer:
     def encode(self, texts: Sequence[str], length: int = 77, cut: bool = False) -> NDArray[np.int64]:
         """Ids int64 [B, length]. Raises UsageError for a text over length - 2 ids, unless it may be `cut`."""
         result = np.zeros((len(texts), length), dtype=np.int64)
-        for place, found in enumerate(self._engine.encode_batch_fast([check_text(text) for text in texts])):
-            ids = found.ids
+        for place, encoding in enumerate(self._engine.encode_batch_fast([check_text(text) for text in texts])):
+            ids = encoding.ids
             if not cut:
                 check_length(texts[place], len(ids), length)
             row = [self.sot, *ids[: length - 2], self.eot]

@@ -1,4 +1,4 @@
-"""Frozen text encoders behind one interface: `open_text_encoder("minilm").encode(["a cat"])` gives a `Condition`.
+"""Frozen text encoders behind one interface: `open_text_encoder("minilm").encode(["a cat"])` gives a `EncodedText`.
 
 Shapes: B texts, L positions, D width, E pooled width.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from pinxit.types import Condition
+    from pinxit.types import EncodedText
 
 MINILM = "minilm"
 
@@ -42,7 +42,7 @@ class TextEncoder(Protocol):
     def fingerprint(self) -> str:
         """Sixteen hex digits that change with any weight: what precomputed embeddings remember of their encoder."""
 
-    def encode(self, texts: Sequence[str], batch: int = 1) -> Condition:
+    def encode(self, texts: Sequence[str], batch: int = 1) -> EncodedText:
         """float32 sequence [B, L, D], pooled [B, E], mask bool [B, L]; `batch` texts run at once."""
 
     def ragged(self, texts: Sequence[str], batch: int = 1) -> tuple[list[Tensor], Tensor]:
@@ -51,7 +51,7 @@ class TextEncoder(Protocol):
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text after cutting, specials counted."""
 
-    def null(self) -> Condition:
+    def null(self) -> EncodedText:
         """The condition of the empty text, B = 1: what guidance compares with."""
 
     def tokens_over_limit(self, text: str) -> int:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.text.spelling import spelled
-from pinxit.types import Condition
+from pinxit.types import EncodedText
 
 Precision = Literal["fp32", "bf16"]
 LENGTH = 128  # tokens where nobody says more (spec: the paper names no number)
@@ -77,14 +77,16 @@ class FrozenEncoder(ABC):
     def runs(self, running: Running) -> bool:
         """Whether it is run just so."""
         length = running.length or min(LENGTH, self.positions or LENGTH)
-        wanted = (length, torch.device(running.device), running.precision, running.padded, running.spell)
-        return (self.length, self.device, self.precision, self.padded, self.spell) == wanted
+        expected = (length, torch.device(running.device), running.precision, running.padded, running.spell)
+        return (self.length, self.device, self.precision, self.padded, self.spell) == expected
 
     @cached_property
     def fingerprint(self) -> str:
         """Sixteen hex digits that change with any weight, token or way of pooling; not with length or precision."""
-        found = self._identify()
-        return hashlib.blake2b(f"{found} spelled".encode(), digest_size=8).hexdigest() if self.spell else found
+        fingerprint = self._identify()
+        return (
+            hashlib.blake2b(f"{fingerprint} spelled".encode(), digest_size=8).hexdigest() if self.spell else fingerprint
+        )
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text after cutting, specials counted."""
@@ -94,7 +96,7 @@ class FrozenEncoder(ABC):
         """How many tokens of `text` are cut off because it is too long; 0 for a text that fits."""
         return max(0, len(self._ids([text], None)[0]) - self.length)
 
-    def encode(self, texts: Sequence[str], batch: int = 1) -> Condition:
+    def encode(self, texts: Sequence[str], batch: int = 1) -> EncodedText:
         """float32 sequence [B, L, D] (zeros after each text), pooled [B, E] and mask [B, L], on the encoder's device.
 
         `batch` texts run at once: that is faster on a GPU, and may change the last bits of what they say.
@@ -106,9 +108,9 @@ class FrozenEncoder(ABC):
         for place, row in enumerate(rows):
             sequence[place, : len(row)] = row
             mask[place, : len(ids[place])] = True
-        return Condition(sequence, pooled, mask)
+        return EncodedText(sequence, pooled, mask)
 
-    def null(self) -> Condition:
+    def null(self) -> EncodedText:
         """What the encoder says of the empty text, B = 1: its specials alone."""
         return self.encode([""])
 
@@ -133,13 +135,13 @@ class FrozenEncoder(ABC):
 
     def _widths(self, ids: Sequence[Sequence[int]]) -> dict[int, list[int]]:
         """Places of the texts by the number of positions at which they run."""
-        found: dict[int, list[int]] = defaultdict(list)
+        by_width: dict[int, list[int]] = defaultdict(list)
         for place, row in enumerate(ids):
             if not row:
                 raise CheckpointError(f"{self.name}: its tokenizer gives an empty text no token, not even an end.")
             width = self.length if self.padded else -(-len(row) // STEP) * STEP
-            found[min(width, self.positions or width)].append(place)
-        return found
+            by_width[min(width, self.positions or width)].append(place)
+        return by_width
 
     def _run_fixed(self, ids: Sequence[Sequence[int]], width: int, batch: int) -> tuple[Tensor, Tensor]:
         """`run` at exactly [batch, width], filled up with the first text; what it says of the given ones."""

@@ -80,8 +80,8 @@ class LanguageModel(FrozenEncoder):
         if not texts:
             return []
         options = {"truncation": True, "max_length": limit} if limit else {"truncation": False}
-        found = self.tokenizer([check_text(text) for text in texts], padding=False, verbose=False, **options)
-        rows: list[list[int]] = found["input_ids"]
+        encoded = self.tokenizer([check_text(text) for text in texts], padding=False, verbose=False, **options)
+        rows: list[list[int]] = encoded["input_ids"]
         return rows
 
     def unknown_words(self, text: str) -> list[str]:
@@ -89,11 +89,11 @@ class LanguageModel(FrozenEncoder):
 
         Byte-level tokenizers have none such: they report nothing.
         """
-        unknown, found = self.tokenizer.unk_token_id, list(dict.fromkeys(words(text)))
-        if unknown is None or not found:
+        unknown, every = self.tokenizer.unk_token_id, list(dict.fromkeys(words(text)))
+        if unknown is None or not every:
             return []
-        rows = self.tokenizer(found, add_special_tokens=False)["input_ids"]
-        return [word for word, row in zip(found, rows, strict=True) if unknown in row]
+        rows = self.tokenizer(every, add_special_tokens=False)["input_ids"]
+        return [word for word, row in zip(every, rows, strict=True) if unknown in row]
 
     def run(self, ids_BL: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
         states = self.model(input_ids=ids_BL, attention_mask=mask_BL.long()).last_hidden_state
@@ -105,11 +105,11 @@ def _load(folder: ModelFolder, family: Family, dtype: torch.dtype) -> tuple[Any,
     try:
         import transformers
     except ImportError as error:
-        told = f"{folder.weights} is a {folder.model_type} model"
-        raise UsageError(f'{told}, which needs transformers: pip install "pinxit[imagen]".') from error
+        what = f"{folder.weights} is a {folder.model_type} model"
+        raise UsageError(f'{what}, which needs transformers: pip install "pinxit[imagen]".') from error
     if folder.sentencepiece and not all(map(_installed, ("sentencepiece", "google.protobuf"))):
-        told = f"{folder.tokenizer} has a SentencePiece tokenizer"
-        raise UsageError(f"{told}, which needs two more packages: pip install sentencepiece protobuf.")
+        what = f"{folder.tokenizer} has a SentencePiece tokenizer"
+        raise UsageError(f"{what}, which needs two more packages: pip install sentencepiece protobuf.")
     offline = {"local_files_only": True, "trust_remote_code": False}
     try:
         with _quiet(), torch.random.fork_rng(devices=[]):
@@ -118,14 +118,14 @@ def _load(folder: ModelFolder, family: Family, dtype: torch.dtype) -> tuple[Any,
             )
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder.tokenizer, **offline)
     except Exception as error:  # the libraries below raise whatever they like
-        told = " ".join(str(error).split())[:160]
-        raise CheckpointError(f"{folder.weights} cannot be opened: {type(error).__name__}: {told}.") from error
+        what = " ".join(str(error).split())[:160]
+        raise CheckpointError(f"{folder.weights} cannot be opened: {type(error).__name__}: {what}.") from error
     missing = [key for key in sorted(report["missing_keys"]) if not key.startswith("pooler.")]  # never asked
     if missing:
         raise CheckpointError(f"{folder.weights} lacks the weights {some(missing)}.")
     if len(tokenizer) > model.config.vocab_size:
-        told = f"a tokenizer of {len(tokenizer)} tokens, but a model of {model.config.vocab_size}"
-        raise CheckpointError(f"{folder.weights} has {told}.")
+        what = f"a tokenizer of {len(tokenizer)} tokens, but a model of {model.config.vocab_size}"
+        raise CheckpointError(f"{folder.weights} has {what}.")
     return model.eval().requires_grad_(False), tokenizer
 
 

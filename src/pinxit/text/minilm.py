@@ -16,8 +16,8 @@ INSTALL = 'pip install "pinxit[imagen]"'
 
 def folder() -> Path:
     """The folder of the packaged model in transformers' layout. Raises UsageError when it is not installed."""
-    found = importlib.util.find_spec(PACKAGE)  # finds, does not import
-    for place in (found.submodule_search_locations or ()) if found is not None else ():
+    spec = importlib.util.find_spec(PACKAGE)  # finds, does not import
+    for place in (spec.submodule_search_locations or ()) if spec is not None else ():
         if (Path(place) / "model" / "config.json").is_file():
             return Path(place) / "model"
     raise UsageError(f"the language model all-MiniLM-L6-v2 is not installed: {INSTALL}.")

@@ -81,5 +81,5 @@ def _tensors(folder: Path) -> Sequence[Path]:
     if (folder / INDEX).is_file():
         return shards(folder / INDEX)
     pickled = next((path.name for path in sorted(folder.iterdir()) if path.suffix in (".bin", ".pt", ".ckpt")), None)
-    told = f" (it has {pickled}, and pickled weights are never read)" if pickled else ""
-    raise CheckpointError(f"{folder} has no model.safetensors{told}; save the model with safetensors.")
+    reason = f" (it has {pickled}, and pickled weights are never read)" if pickled else ""
+    raise CheckpointError(f"{folder} has no model.safetensors{reason}; save the model with safetensors.")

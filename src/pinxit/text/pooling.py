@@ -51,9 +51,13 @@ class Pooling:
         )
         if not path.is_file():
             return cls(unit="Normalize" in kinds)
-        told = json_object(path)
-        chosen: list[Any] = [mode for key, mode in _MODES.items() if told.get(key)] or [told.get("pooling_mode")]
-        other = [key for key, value in told.items() if key.startswith("pooling_mode_") and value and key not in _MODES]
+        settings = json_object(path)
+        chosen: list[Any] = [mode for key, mode in _MODES.items() if settings.get(key)] or [
+            settings.get("pooling_mode")
+        ]
+        other = [
+            key for key, value in settings.items() if key.startswith("pooling_mode_") and value and key not in _MODES
+        ]
         if other or len(chosen) != 1 or chosen[0] not in _MODES.values():
             raise CheckpointError(f"{path} asks for a pooling that pinxit does not do; it knows {', '.join(_MODES)}.")
         return cls(str(chosen[0]), "Normalize" in kinds)

@@ -21,5 +21,5 @@ def spelled(text: str) -> str:
     return text if _SHOUTED.fullmatch(text) else _CAPITALS.sub(_apart, text)
 
 
-def _apart(found: re.Match[str]) -> str:
-    return f" {' '.join(found.group().upper())} "
+def _apart(match: re.Match[str]) -> str:
+    return f" {' '.join(match.group().upper())} "

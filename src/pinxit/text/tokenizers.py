@@ -147,7 +147,7 @@ class Tokenizer:
             raise UsageError(f"BPE dropout is a chance between 0 and 1, not {dropout}.")
         texts = [self._read(text) for text in texts]
         if dropout == 0.0:
-            return [found.ids for found in self._engine.encode_batch_fast(texts)]
+            return [encoding.ids for encoding in self._engine.encode_batch_fast(texts)]
         if rng is None:
             raise UsageError("BPE dropout needs a random generator (rng).")
         table, drops = self._merge_table(), Drops(dropout, rng)

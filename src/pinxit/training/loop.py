@@ -62,7 +62,7 @@ def fit(
     stop: Stop | None = None,
     init: Weights | None = None,
 ) -> Outcome:
-    """Train `task` by `plan` in `folder`, from wherever the folder's last sitting ended.
+    """Train `task` by `plan` in `folder`, from wherever the folder's last invocation ended.
 
     Writes state.safetensors, metrics.jsonl and preview.png there. `progress` shows a bar or plain lines; `stop_after`:
     images at which to save and return early; `stop`: signals and a time limit shared with other stages; `init`: weights
@@ -153,8 +153,8 @@ def _take(module: nn.Module, name: str, values: Mapping[str, Tensor]) -> list[st
     try:
         module.load_state_dict(known | dict(values))
     except RuntimeError as error:
-        told = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"the initial weights of '{name}' are of another model: {told}.") from error
+        message = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"the initial weights of '{name}' are of another model: {message}.") from error
     return [f"{name}/{key}" for key in sorted(known.keys() - values.keys())]
 
 

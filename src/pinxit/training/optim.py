@@ -17,14 +17,14 @@ TABLE_NAMES = ("tokens", "places")  # such parameters' whole names
 
 def trained(modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
     """Every parameter that takes gradients, by "module/name"; a shared one appears once."""
-    found: dict[str, nn.Parameter] = {}
+    parameters: dict[str, nn.Parameter] = {}
     seen: set[int] = set()
     for name, module in modules.items():
         for path, parameter in module.named_parameters():
             if parameter.requires_grad and id(parameter) not in seen:
                 seen.add(id(parameter))
-                found[f"{name}/{path}"] = parameter
-    return found
+                parameters[f"{name}/{path}"] = parameter
+    return parameters
 
 
 def decays(modules: Mapping[str, nn.Module], name: str) -> bool:
@@ -53,7 +53,7 @@ def learning_rate(plan: Plan, images: int) -> float:
     """The rate of the update that starts when `images` have been seen: a linear warm-up, then `plan.schedule`."""
     if images < plan.warmup:
         return plan.lr * min(1.0, (images + plan.batch) / plan.warmup)
-    past = min(1.0, (images - plan.warmup) / max(1, (plan.decayed or plan.images) - plan.warmup))
+    past = min(1.0, (images - plan.warmup) / max(1, (plan.decay_horizon or plan.images) - plan.warmup))
     if plan.schedule == "constant":
         return plan.lr
     left = 0.5 * (1 + math.cos(math.pi * past)) if plan.schedule == "cosine" else 1 - past
@@ -111,15 +111,15 @@ class Average:
 
 def weights(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     """Every parameter and persistent buffer by "module/name", detached; what is shared appears once."""
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     seen: set[tuple[int, int, tuple[int, ...]]] = set()
     for name, module in modules.items():
         for path, tensor in module.state_dict().items():
             place = (tensor.untyped_storage()._cdata, tensor.storage_offset(), tuple(tensor.shape))
             if tensor.numel() == 0 or place not in seen:
                 seen.add(place)
-                found[f"{name}/{path}"] = tensor.detach()
-    return found
+                tensors[f"{name}/{path}"] = tensor.detach()
+    return tensors
 
 
 def moving(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:

@@ -68,7 +68,7 @@ class Plan:
     lr: NotNegative = 1e-3  # highest learning rate
     final_lr: NotNegative = 0.0  # where the schedule ends
     schedule: Literal["cosine", "linear", "constant"] = "cosine"  # from lr to final_lr after the warm-up
-    decayed: Whole = 0  # decay horizon: images at which the rate reaches final_lr; 0: at the end
+    decay_horizon: Whole = 0  # images at which the rate reaches final_lr; 0: at the end
     warmup: Whole = 0  # images over which the rate rises from 0 to lr
     betas: tuple[Decay, ...] = (0.9, 0.999)  # Adam
     eps: Positive = 1e-8  # Adam

@@ -66,7 +66,7 @@ def _forget_plan_seeds(config: dict[str, Any]) -> None:
 
 def config_of(folder: Path, recipe: str, kind: type[T]) -> T:
     """The config of the run in `folder` as the dataclass `kind`."""
-    return from_dict(kind, read(folder, recipe), str(folder / FILE))
+    return from_dict(kind, read(folder, recipe), f"{folder / FILE}: config")
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -37,7 +37,7 @@ class Progress:
     updates: Whole = 0  # updates made
     skipped: Whole = 0  # batches whose loss or gradient was not finite
     skipped_in_row: Whole = 0
-    seconds: NotNegative = 0.0  # spent training, all sittings together
+    seconds: NotNegative = 0.0  # spent training, all invocations together
 
 
 @dataclass
@@ -48,33 +48,33 @@ class State:
     optimiser: torch.optim.Optimizer
     average: Average
     progress: Progress
-    machine: Mapping[str, Any]  # that of this sitting, for model cards
+    machine: Mapping[str, Any]  # that of this invocation, for model cards
     piece: int = 0  # rows that went through the modules together
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state by name."""
-        found = {f"weights/{name}": tensor for name, tensor in weights(self.modules).items()}
-        found |= {f"average/{name}": tensor for name, tensor in self.average.shadow.items()}
+        tensors = {f"weights/{name}": tensor for name, tensor in weights(self.modules).items()}
+        tensors |= {f"average/{name}": tensor for name, tensor in self.average.shadow.items()}
         for name, parameter in trained(self.modules).items():
             for field, value in self.optimiser.state.get(parameter, {}).items():
-                found[f"adam/{field}/{name}"] = value
-        return found
+                tensors[f"adam/{field}/{name}"] = value
+        return tensors
 
     def save(self, folder: Path, plan: Mapping[str, Any]) -> None:
         """Write the state into `folder`.
 
         Raises PinxitError when that is impossible or a weight is not finite; the older state then survives.
         """
-        for kind, found in (("weights", weights(self.modules)), ("averages", self.average.shadow)):
-            wrong = not_finite(found)
+        for kind, group in (("weights", weights(self.modules)), ("averages", self.average.shadow)):
+            wrong = not_finite(group)
             if wrong is not None:
                 raise PinxitError(
                     f"{folder}: the {kind} of {wrong} are not finite any more, so they are not saved; go on from the "
                     "last save with a lower learning rate."
                 )
         tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in self.tensors().items()}
-        told = {"progress": asdict(self.progress), "plan": plan, "machine": self.machine, "piece": self.piece}
-        notes = {name: json.dumps(value) for name, value in (told | {"draws": DRAWS}).items()}
+        content = {"progress": asdict(self.progress), "plan": plan, "machine": self.machine, "piece": self.piece}
+        notes = {name: json.dumps(value) for name, value in (content | {"draws": DRAWS}).items()}
         write_tensors(folder / FILE, tensors, notes, folder / BEFORE)
 
     def load(self, folder: Path) -> None:
@@ -133,7 +133,7 @@ def read_plan(folder: Path) -> dict[str, Any]:
 
 
 def read_machine(folder: Path) -> dict[str, Any]:
-    """What the last sitting of the run saved in `folder` was held on; empty where an older pinxit did not say."""
+    """What the last invocation of the run saved in `folder` ran on; empty where an older pinxit did not say."""
     return _note(folder, "machine")
 
 
@@ -156,10 +156,10 @@ def drawn_as_now(folder: Path) -> bool:
 
 
 def _note(folder: Path, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = parse_json(
+    content: dict[str, Any] = parse_json(
         read_notes(folder).get(name, "{}"), dict, f"{folder / FILE}: {name}", CheckpointError, AGAIN
     )
-    return found
+    return content
 
 
 def read_weights(folder: Path, module: str) -> dict[str, Tensor]:
@@ -181,11 +181,11 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} cannot be read: {error}; {AGAIN}.") from error
 
 
-def _check_names(path: Path, wanted: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> None:
-    for name in sorted(wanted.keys() ^ stored.keys()):
-        which = "lacks" if name in wanted else "has an unknown"
+def _check_names(path: Path, expected: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> None:
+    for name in sorted(expected.keys() ^ stored.keys()):
+        which = "lacks" if name in expected else "has an unknown"
         raise CheckpointError(f"{path} {which} '{name}': it was written for another model.")
-    for name, tensor in wanted.items():
+    for name, tensor in expected.items():
         if tensor.shape != stored[name].shape:
             shapes = f"{list(stored[name].shape)}, not {list(tensor.shape)}"
             raise CheckpointError(f"{path} has '{name}' of shape {shapes}: it was written for another model.")

@@ -1,4 +1,4 @@
-"""When to stop early: a signal, or a limit of wall time shared by all stages of a sitting."""
+"""When to stop early: a signal, or a limit of wall time shared by all stages of an invocation."""
 
 from __future__ import annotations
 

@@ -181,9 +181,9 @@ class Checkpoint:
 
     def load_into(self, part: str, module: nn.Module) -> None:
         """Fill `module` with the weights of `part`; every key must match, in name and shape."""
-        state, wanted = self.state(part), module.state_dict()
-        missing, unknown = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
-        shapes = [k for k in wanted.keys() & state.keys() if wanted[k].shape != state[k].shape]
+        state, expected = self.state(part), module.state_dict()
+        missing, unknown = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
+        shapes = [k for k in expected.keys() & state.keys() if expected[k].shape != state[k].shape]
         for keys, what in ((missing, "lacks"), (unknown, "has unknown"), (shapes, "has of another shape")):
             if keys:
                 raise CheckpointError(
@@ -193,7 +193,7 @@ class Checkpoint:
         strange = not_finite(state)
         if strange is not None:
             raise CheckpointError(f"{self.folder}: part {part} has weights that are not finite ({strange}).")
-        module.load_state_dict({name: tensor.to(wanted[name].dtype) for name, tensor in state.items()})
+        module.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in state.items()})
 
     def _part(self, part: str) -> Mapping[str, Any]:
         if part not in self.parts:
@@ -249,13 +249,13 @@ def _manifest(path: Path) -> _Manifest:
     version = read_json(path, _Format, CheckpointError, advice)["format"]
     if version != FORMAT:
         raise CheckpointError(f"{path} has format {version}; this pinxit reads format {FORMAT}: update pinxit.")
-    found = read_json(path, _Manifest, CheckpointError, advice)
-    outside = next((name for name in found["files"] if Path(name).name != name), None)
-    named = (name for part in found["parts"].values() for name in part["files"])
-    unknown = next((name for name in named if name not in found["files"]), None)
+    manifest = read_json(path, _Manifest, CheckpointError, advice)
+    outside = next((name for name in manifest["files"] if Path(name).name != name), None)
+    named = (name for part in manifest["parts"].values() for name in part["files"])
+    unknown = next((name for name in named if name not in manifest["files"]), None)
     if outside is not None or unknown is not None:
         raise CheckpointError(f"{path} names the file '{outside or unknown}', which is not its own; {advice}.")
-    return found
+    return manifest
 
 
 def _check_file(path: Path, expected: Mapping[str, Any]) -> None:

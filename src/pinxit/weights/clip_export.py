@@ -10,7 +10,8 @@ from torch import Tensor
 
 from pinxit.errors import CheckpointError
 from pinxit.files import write_json
-from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
+from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
+from pinxit.weights.clip_look import PIL
 from pinxit.weights.clip_names import hf_names
 from pinxit.weights.tensor_files import write_tensors
 
@@ -20,12 +21,14 @@ def save_transformers_clip(model: CLIP, folder: Path) -> None:
 
     Raises CheckpointError for a ModifiedResNet, which transformers does not have.
     """
+    if model.fitting.resized == "longer":
+        raise CheckpointError("transformers has no CLIP that sees whole pictures on a ground of grey.")
     if model.config.vision.stages:
         raise CheckpointError("transformers has no CLIP with a ResNet: this model cannot be written in its layout.")
     folder.mkdir(parents=True, exist_ok=True)
     write_tensors(folder / "model.safetensors", _renamed(model), {"format": "pt"})
     write_json(folder / "config.json", _described(model.config))
-    write_json(folder / "preprocessor_config.json", _preprocessing(model.config))
+    write_json(folder / "preprocessor_config.json", _preprocessing(model))
 
 
 def _renamed(model: CLIP) -> dict[str, Tensor]:
@@ -53,7 +56,7 @@ def _described(config: CLIPConfig) -> dict[str, Any]:
     }
 
 
-def _tower(tower: VisionConfig | TextConfig, config: CLIPConfig) -> dict[str, Any]:
+def _tower(tower: CLIPVisionConfig | CLIPTextConfig, config: CLIPConfig) -> dict[str, Any]:
     return {
         "hidden_size": tower.width,
         "intermediate_size": 4 * tower.width,
@@ -65,15 +68,17 @@ def _tower(tower: VisionConfig | TextConfig, config: CLIPConfig) -> dict[str, An
     }
 
 
-def _preprocessing(config: CLIPConfig) -> dict[str, Any]:
+def _preprocessing(model: CLIP) -> dict[str, Any]:
+    config, fitting = model.config, model.fitting
     side = config.vision.size
+    resized = fitting.side or side
     return {
         "image_processor_type": "CLIPImageProcessor",
         "image_mean": config.mean,
         "image_std": config.std,
-        "size": {"shortest_edge": side},
+        "size": {"shortest_edge": resized} if fitting.resized == "shorter" else {"height": resized, "width": resized},
         "crop_size": {"height": side, "width": side},
-        "resample": 3,  # PIL's bicubic
+        "resample": PIL.index(fitting.method),
         "do_resize": True,
         "do_center_crop": True,
         "do_normalize": True,

@@ -7,7 +7,11 @@ every key exactly once, or says which it could not.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _OPENAI = (  # ours -> OpenAI's, in this order
     (r"^visual\.patches\.", "visual.conv1."),
@@ -61,6 +65,17 @@ def hf_names(ours: str) -> Names:
         where = _renamed(ours[: packed.start()] + ".", _HF)
         return Names(tuple(f"{where}self_attn.{which}_proj.{ours[packed.end() :]}" for which in "qkv"))
     return Names((_renamed(ours, _HF),))
+
+
+def alone(tensors: Mapping[str, Tensor], tower: str) -> dict[str, Tensor]:
+    """The tensors of a tower ("text" or "vision") that stands alone, named as in a whole CLIP.
+
+    transformers 5 leaves out the tower's name then.
+    """
+    if any(name.startswith(f"{tower}_model.") for name in tensors):
+        return dict(tensors)
+    projection = "text_projection" if tower == "text" else "visual_projection"
+    return {name if name.startswith(projection) else f"{tower}_model.{name}": it for name, it in tensors.items()}
 
 
 def _renamed(name: str, rules: tuple[tuple[str, str], ...]) -> str:

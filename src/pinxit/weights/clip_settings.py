@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NotRequired, TypedDict
 
 from pinxit.errors import CheckpointError
-from pinxit.schema import Count, Finite, Positive, Several, Whole, shown
+from pinxit.schema import Count, Positive, Several, Whole, shown
 
 Allowed = Mapping[str, Callable[[Any], bool] | None]
 """Name of a setting to whether a value of it is ours; None: it does not matter, or the weights tell it."""
@@ -21,14 +21,9 @@ class OpenClipModel(TypedDict):
     quick_gelu: NotRequired[bool]
 
 
-class OpenClipLook(TypedDict):
-    mean: NotRequired[list[Finite]]
-    std: NotRequired[list[Positive]]
-
-
 class OpenClip(TypedDict):
     model_cfg: OpenClipModel
-    preprocess_cfg: NotRequired[OpenClipLook]
+    preprocess_cfg: NotRequired[dict[str, Any]]
 
 
 class Hugging(TypedDict):
@@ -58,12 +53,6 @@ class TextSettings(Settings):
     vocab_size: Count
     max_position_embeddings: Several
     eos_token_id: Whole
-
-
-class Processor(TypedDict):
-    image_mean: NotRequired[list[Finite]]
-    image_std: NotRequired[list[Positive]]
-    do_normalize: NotRequired[bool]
 
 
 _TOWER: dict[str, Any] = {"num_hidden_layers": 12, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
@@ -103,35 +92,9 @@ OPEN_CLIP_TEXT: Allowed = {
 }
 
 
-def open_clip_look(size: int) -> Allowed:
-    """How open_clip prepares pictures for a model of `size` pixels a side."""
-    return {
-        **dict.fromkeys(("mean", "std", "fill_color"), None),
-        "size": lambda value: value in (size, [size, size]),
-        "mode": only("RGB"),
-        "interpolation": only("bicubic"),
-        "resize_mode": only("shortest"),
-    }
-
-
-def processor(size: int) -> Allowed:
-    """The settings of transformers' image processor that decide what a model of `size` pixels a side is shown."""
-    whole = {"height": size, "width": size}
-    return {
-        "do_resize": only(True),
-        "size": lambda value: value in (size, {"shortest_edge": size}),
-        "resample": only(3),
-        "do_center_crop": only(True),
-        "crop_size": lambda value: value in (size, whole),
-        "do_rescale": only(True),
-        "rescale_factor": lambda value: isinstance(value, float) and abs(255 * value - 1) < 1e-6,
-        "do_pad": empty,
-    }
-
-
-def check_settings(found: Mapping[str, Any], ours: Allowed, where: str) -> None:
+def check_settings(settings: Mapping[str, Any], ours: Allowed, where: str) -> None:
     """Raise CheckpointError for a setting that pinxit does not know or does not follow."""
-    for name, value in found.items():
+    for name, value in settings.items():
         fits = ours.get(name, empty)
         if fits is not None and not fits(value):
             raise CheckpointError(

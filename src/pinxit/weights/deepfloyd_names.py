@@ -1,60 +1,21 @@
-"""What the weights and settings of a U-Net are called by Hugging Face's diffusers (`UNet2DConditionModel`).
+"""What the settings of DeepFloyd IF's stages I and II are called by Hugging Face's diffusers (`UNet2DConditionModel`).
 
-`diffusers_names` translates one of our names, `unet_config` a config.json; both know the blocks that DeepFloyd IF's
-stages I and II are made of, and nothing else (specification: the key map of DeepFloyd's own conversion).
+`unet_config` knows the blocks that they are made of, and nothing else (specification: DeepFloyd's own conversion).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from pinxit.errors import CheckpointError
 from pinxit.models.unet_config import TextNorm, UNetActivation, UNetConfig
+from pinxit.weights.diffusers_unet import attention, channels_of, check_fixed, one_of, per_level, told_or_default
 
-_RULES = (  # ours -> diffusers', in this order
-    (r"^conditioning\.time\.", "time_embedding."),
-    (r"^conditioning\.augmentation\.", "class_embedding."),
-    (r"^conditioning\.context\.", "encoder_hid_proj."),
-    (r"^conditioning\.pooled\.", "add_embedding."),
-    (r"\.pool\.position$", ".pool.positional_embedding"),
-    (r"\.pool\.(q|k|v)(uery|ey|alue)\.", r".pool.\1_proj."),
-    (r"_embedding\.first\.", "_embedding.linear_1."),
-    (r"_embedding\.second\.", "_embedding.linear_2."),
-    (r"^stem\.", "conv_in."),
-    (r"^norm\.", "conv_norm_out."),
-    (r"^out\.", "conv_out."),
-    (r"^body\.middle\.(\d+)\.res\.", r"mid_block.resnets.\1."),
-    (r"^body\.middle\.(\d+)\.attention\.", r"mid_block.attentions.\1."),
-    (r"^body\.(down|up)\.(\d+)\.blocks\.(\d+)\.res\.", r"\1_blocks.\2.resnets.\3."),
-    (r"^body\.(down|up)\.(\d+)\.blocks\.(\d+)\.attention\.", r"\1_blocks.\2.attentions.\3."),
-    (r"^body\.(down|up)\.(\d+)\.resample\.", r"\1_blocks.\2.\1samplers.0."),
-    (r"(resnets\.\d+|samplers\.0)\.lead\.", r"\1.time_emb_proj."),
-    (r"(resnets\.\d+|samplers\.0)\.shortcut\.", r"\1.conv_shortcut."),
-    (r"(attentions\.\d+)\.norm\.", r"\1.group_norm."),
-    (r"(attentions\.\d+)\.text_norm\.", r"\1.norm_cross."),
-    (r"(attentions\.\d+)\.out\.", r"\1.to_out.0."),
-)
-_PACKED = {"qkv": ("to_q", "to_k", "to_v"), "text_kv": ("add_k_proj", "add_v_proj")}
+FAMILY = "DeepFloyd IF"
 
-
-def diffusers_names(ours: str, config: UNetConfig) -> tuple[str, ...]:
-    """Where our tensor lies in diffusers' layout: whole, or as equal parts stacked along the first axis."""
-    name = ours
-    for pattern, replacement in _RULES:
-        name = re.sub(pattern, replacement, name)
-    packed, leaf = name.split(".")[-2:]
-    if packed not in _PACKED:
-        return (name,)
-    parts = _PACKED[packed] if packed == "text_kv" or config.self_attention else ("to_q",)
-    return tuple(f"{name.removesuffix(f'{packed}.{leaf}')}{part}.{leaf}" for part in parts)
-
-
-_DOWN = {"ResnetDownsampleBlock2D": False, "SimpleCrossAttnDownBlock2D": True}  # name -> whether it attends
-_UP = {"ResnetUpsampleBlock2D": False, "SimpleCrossAttnUpBlock2D": True}
 _NORMS: dict[str | None, TextNorm] = {None: "none", "layer_norm": "layer", "group_norm": "group"}
-_ACTIVATIONS: dict[str, UNetActivation] = {"gelu": "gelu", "silu": "silu", "swish": "silu"}
+ACTIVATIONS: dict[str, UNetActivation] = {"gelu": "gelu", "silu": "silu", "swish": "silu"}
 _DEFAULTS: dict[str, Any] = {  # what diffusers takes where a config.json says nothing, if our network can differ in it
     "act_fn": "silu",
     "addition_embed_type": None,
@@ -98,81 +59,52 @@ _FIXED: dict[str, tuple[Any, ...]] = {  # field -> diffusers' default, then what
 
 def unet_config(described: Mapping[str, Any], where: str) -> UNetConfig:
     """The config that a diffusers config.json describes. Raises CheckpointError naming the first foreign field."""
-    for name, (default, *known) in _FIXED.items():
-        if (value := described.get(name, default)) not in known:
-            wanted = " or ".join(map(str, known))
-            raise CheckpointError(f"{where}: {name} is {value}; DeepFloyd IF's networks have {wanted}.")
-    told = {name: described.get(name, default) for name, default in _DEFAULTS.items()}
-    levels = len(described.get("block_out_channels", ()))
-    activation = _one_of(told, "act_fn", _ACTIVATIONS, where)
-    _agree(told, where)
-    text, width = told["encoder_hid_dim"], told["cross_attention_dim"]
+    check_fixed(described, _FIXED, FAMILY, where)
+    settings = told_or_default(described, _DEFAULTS)
+    channels = channels_of(described, where)
+    activation = one_of(settings, "act_fn", ACTIVATIONS, where)
+    _agree(settings, where)
+    text, width = settings["encoder_hid_dim"], settings["cross_attention_dim"]
     return UNetConfig(
-        channels=tuple(described.get("block_out_channels", ())),
-        blocks=_per_level(told["layers_per_block"], levels),
-        attention=_attention(described, where),
-        self_attention=not told["only_cross_attention"],
+        channels=channels,
+        blocks=per_level(settings["layers_per_block"], len(channels)),
+        attention=attention(described, FAMILY, where),
+        self_attention=not settings["only_cross_attention"],
         inputs=3,
-        low_res=told["in_channels"] - 3,
-        outputs=told["out_channels"],
-        head=told["attention_head_dim"],
+        low_res=settings["in_channels"] - 3,
+        outputs=settings["out_channels"],
+        head=settings["attention_head_dim"],
         text=text or width,
         context=width if text else 0,
-        text_norm=_one_of(told, "cross_attention_norm", _NORMS, where),
-        pool_heads=_one_of(
-            told, "addition_embed_type", {None: 0, "text": told["addition_embed_type_num_heads"]}, where
+        text_norm=one_of(settings, "cross_attention_norm", _NORMS, where),
+        pool_heads=one_of(
+            settings, "addition_embed_type", {None: 0, "text": settings["addition_embed_type_num_heads"]}, where
         ),
         attend_padding=True,
-        augmentation=_one_of(told, "class_embed_type", {None: False, "timestep": True}, where),
-        embed=told["time_embedding_dim"] or 0,
+        augmentation=one_of(settings, "class_embed_type", {None: False, "timestep": True}, where),
+        embed=settings["time_embedding_dim"] or 0,
         activation=activation,
-        activate_once=told["resnet_skip_time_act"],
-        residual_scale=1 / told["resnet_out_scale_factor"],
-        groups=told["norm_num_groups"],
-        dropout=float(told["dropout"]),
+        activate_once=settings["resnet_skip_time_act"],
+        residual_scale=1 / settings["resnet_out_scale_factor"],
+        groups=settings["norm_num_groups"],
+        dropout=float(settings["dropout"]),
     )
 
 
-def _one_of(told: Mapping[str, Any], name: str, known: Mapping[Any, Any], where: str) -> Any:
-    if told[name] not in known:
-        choices = ", ".join(str(one) for one in known)
-        raise CheckpointError(f"{where}: {name} is {told[name]}; pinxit knows {choices}.")
-    return known[told[name]]
-
-
-def _per_level(value: int | list[int], levels: int) -> tuple[int, ...]:
-    return (value,) * levels if isinstance(value, int) else tuple(value)
-
-
-def _attention(described: Mapping[str, Any], where: str) -> tuple[bool, ...]:
-    """Which levels attend; the same on both ways."""
-    found = []
-    for name, known in (("down_block_types", _DOWN), ("up_block_types", _UP)):
-        kinds = described.get(name, ("CrossAttnDownBlock2D",))
-        for kind in kinds:
-            if kind not in known:
-                raise CheckpointError(f"{where}: {name} has {kind}; DeepFloyd IF's have {' and '.join(known)}.")
-        found.append(tuple(known[kind] for kind in kinds))
-    down, up = found
-    if down != up[::-1]:
-        raise CheckpointError(f"{where}: up_block_types attends at other levels than down_block_types.")
-    return down
-
-
-def _agree(told: Mapping[str, Any], where: str) -> None:
+def _agree(settings: Mapping[str, Any], where: str) -> None:
     """Fields that diffusers sets apart and these networks set together."""
-    once, only = told["resnet_skip_time_act"], told["only_cross_attention"]
-    act = told["time_embedding_act_fn"]
+    once, only = settings["resnet_skip_time_act"], settings["only_cross_attention"]
+    act = settings["time_embedding_act_fn"]
     pairs = (
-        ("mid_block_scale_factor", told["mid_block_scale_factor"] == told["resnet_out_scale_factor"]),
-        ("time_embedding_act_fn", act == (told["act_fn"] if once else None)),
+        ("mid_block_scale_factor", settings["mid_block_scale_factor"] == settings["resnet_out_scale_factor"]),
+        ("time_embedding_act_fn", act == (settings["act_fn"] if once else None)),
         ("only_cross_attention", isinstance(only, bool)),
-        ("mid_block_only_cross_attention", told["mid_block_only_cross_attention"] in (None, only)),
-        ("cross_attention_dim", isinstance(told["cross_attention_dim"], int)),
-        ("attention_head_dim", isinstance(told["attention_head_dim"], int)),
-        ("norm_num_groups", told["norm_num_groups"] == 32 or told["cross_attention_norm"] != "group_norm"),
-        ("in_channels", told["in_channels"] in (3, 6)),
+        ("mid_block_only_cross_attention", settings["mid_block_only_cross_attention"] in (None, only)),
+        ("cross_attention_dim", isinstance(settings["cross_attention_dim"], int)),
+        ("attention_head_dim", isinstance(settings["attention_head_dim"], int)),
+        ("norm_num_groups", settings["norm_num_groups"] == 32 or settings["cross_attention_norm"] != "group_norm"),
+        ("in_channels", settings["in_channels"] in (3, 6)),
     )
     for name, fits in pairs:
         if not fits:
-            raise CheckpointError(f"{where}: {name} {told[name]} does not fit DeepFloyd IF's stages I and II.")
+            raise CheckpointError(f"{where}: {name} {settings[name]} does not fit DeepFloyd IF's stages I and II.")

@@ -18,25 +18,25 @@ def fetch(spec: str, archives: bool = True) -> Path:
     Where it has no safetensors, weights in older archives are fetched instead if the caller can read `archives`.
     Raises UsageError for anything that is no such name, CheckpointError when it is neither at hand nor to be had.
     """
-    found = _ID.fullmatch(spec.removeprefix(PREFIX))
-    if not spec.startswith(PREFIX) or found is None:
+    match = _ID.fullmatch(spec.removeprefix(PREFIX))
+    if not spec.startswith(PREFIX) or match is None:
         raise UsageError(f"'{spec}' is no name on the hub: write {PREFIX}OWNER/NAME or {PREFIX}OWNER/NAME@REVISION.")
-    name, revision = found["name"], found["revision"]
+    name, revision = match["name"], match["revision"]
     folder = _snapshot(name, revision, SMALL + TENSORS)
     if archives and not any(folder.rglob("*.safetensors")):
         folder = _snapshot(name, revision, SMALL + ARCHIVES)
     return folder
 
 
-def _snapshot(name: str, revision: str | None, wanted: list[str]) -> Path:
+def _snapshot(name: str, revision: str | None, expected: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=expected))
     except LocalEntryNotFoundError as error:
-        told = "is not at hand and the hub cannot be reached; copy its folder here and give that"
-        raise CheckpointError(f"{name} {told}.") from error
+        reason = "is not at hand and the hub cannot be reached; copy its folder here and give that"
+        raise CheckpointError(f"{name} {reason}.") from error
     except (HfHubHTTPError, OSError, ValueError) as error:
-        told = " ".join(str(error).split())[:160]
-        raise CheckpointError(f"{name} cannot be fetched from the hub: {told}.") from error
+        reason = " ".join(str(error).split())[:160]
+        raise CheckpointError(f"{name} cannot be fetched from the hub: {reason}.") from error

@@ -21,29 +21,29 @@ MOST = 127
 
 def packed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Matrices and kernels as int8 with their scales [rows], other floats as bfloat16, the rest as it is."""
-    found: dict[str, Tensor] = {}
+    result: dict[str, Tensor] = {}
     for name, tensor in state.items():
         if not tensor.is_floating_point():
-            found[name] = tensor
+            result[name] = tensor
         elif tensor.ndim < 2 or tensor.numel() < LEAST:
-            found[name] = tensor.to(torch.bfloat16)
+            result[name] = tensor.to(torch.bfloat16)
         else:
             rows = tensor.float().flatten(1)
             scales = rows.abs().amax(1) / MOST
             steps = rows / scales.where(scales > 0, 1.0)[:, None]
-            found[name] = steps.round().to(torch.int8).view(tensor.shape)
-            found[SCALES + name] = scales
-    return found
+            result[name] = steps.round().to(torch.int8).view(tensor.shape)
+            result[SCALES + name] = scales
+    return result
 
 
 def unpacked(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights again, in float32 where they were packed. Raises CheckpointError for scales that fit no tensor."""
-    found = {name: tensor for name, tensor in stored.items() if not name.startswith(SCALES)}
+    result = {name: tensor for name, tensor in stored.items() if not name.startswith(SCALES)}
     for name, scales in stored.items():
         if not name.startswith(SCALES):
             continue
         of = name.removeprefix(SCALES)
-        if of not in found or found[of].dtype != torch.int8 or scales.shape != found[of].shape[:1]:
+        if of not in result or result[of].dtype != torch.int8 or scales.shape != result[of].shape[:1]:
             raise CheckpointError(f"the scales {name} fit no stored tensor {of}; fetch the checkpoint again.")
-        found[of] = found[of].float() * scales.view(-1, *[1] * (found[of].ndim - 1))
-    return found
+        result[of] = result[of].float() * scales.view(-1, *[1] * (result[of].ndim - 1))
+    return result

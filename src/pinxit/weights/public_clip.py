@@ -8,52 +8,32 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from pinxit.errors import CheckpointError, UsageError
+from pinxit.errors import CheckpointError
 from pinxit.files import read_json
-from pinxit.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
+from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.models.layers import Activation
-from pinxit.schema import checked
-from pinxit.weights.clip_names import Names, hf_names, openai_names
+from pinxit.weights.clip_folders import Found, clip_in_parts, config_of, whole_clip
+from pinxit.weights.clip_look import open_clip_look
+from pinxit.weights.clip_names import openai_names
 from pinxit.weights.clip_settings import (
-    DEFAULTS,
     OPEN_CLIP_TEXT,
     OPEN_CLIP_VISION,
-    Hugging,
     OpenClip,
-    Processor,
-    TextSettings,
-    VisionSettings,
     check_settings,
-    open_clip_look,
-    processor,
 )
 from pinxit.weights.tensor_files import first_of, not_finite, read_tensors, some
 
 log = logging.getLogger(__name__)
 ARCHIVE_NUMBERS = ("input_resolution", "context_length", "vocab_size")  # OpenAI's archives hold them as tensors
 OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-HF_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
-HF_BUFFERS = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")
 OPENAI_HEAD = 64  # channels of a head in every published model
-
-
-@dataclass(frozen=True)
-class Found:
-    """A weight file that was recognised, before its tensors are renamed."""
-
-    layout: str
-    config: CLIPConfig
-    tensors: Mapping[str, Tensor]
-    names: Callable[[str], Names]
-    ignored: tuple[str, ...] = ()
 
 
 def load_public_clip(path: Path, activation: Activation | None = None) -> CLIP:
@@ -62,21 +42,33 @@ def load_public_clip(path: Path, activation: Activation | None = None) -> CLIP:
     `activation` is only needed where nothing in the files tells it. Raises CheckpointError when a file is missing or
     unreadable, of another family, or when a key is missing, left over or of the wrong shape.
     """
-    found = recognise(path, activation)
+    return _loaded(recognise(path, activation), path)
+
+
+def load_clip_in_parts(text: Path, vision: Path, look: Path) -> CLIP:
+    """The CLIP whose towers lie in folders of their own, as in the pipelines of diffusers.
+
+    `look`: the folder of its image processor. Raises CheckpointError as `load_public_clip` does.
+    """
+    return _loaded(clip_in_parts(text, vision, look), vision)
+
+
+def _loaded(recognised: Found, path: Path) -> CLIP:
     with torch.device("meta"):
-        model = CLIP(found.config)
-    state = _ours(model, found, path)
+        model = CLIP(recognised.config)
+    state = _ours(model, recognised, path)
     wrong = not_finite(state)
     if wrong is not None:
         raise CheckpointError(f"{path} has weights that are not finite ({wrong}): it is damaged.")
     model.load_state_dict(state, assign=True)
     for name in ("mean", "std"):
-        setattr(model, name, torch.tensor(getattr(found.config, name)).view(3, 1, 1))
+        setattr(model, name, torch.tensor(getattr(recognised.config, name)).view(3, 1, 1))
+    model.fitting = recognised.fitting
     count = sum(p.numel() for p in model.parameters())
-    vision = found.config.vision
+    vision = recognised.config.vision
     tower = f"ResNet {vision.stages}" if vision.stages else f"ViT of {vision.layers} layers, patch {vision.patch}"
-    shape = f"{tower}, {vision.size} px, {found.config.activation}, {count:,} parameters"
-    log.info("%s from %s: %s.", found.layout, path, shape)
+    shape = f"{tower}, {vision.size} px, {recognised.config.activation}, {count:,} parameters"
+    log.info("%s from %s: %s.", recognised.layout, path, shape)
     return model.eval().requires_grad_(False)
 
 
@@ -85,7 +77,7 @@ def recognise(path: Path, activation: Activation | None = None) -> Found:
     if (path / "open_clip_config.json").is_file():
         return _open_clip(path)
     if (path / "config.json").is_file():
-        return _transformers(path)
+        return whole_clip(path)
     if path.is_dir():
         raise CheckpointError(
             f"{path} has neither config.json nor open_clip_config.json; give a folder with one, or a weight file."
@@ -103,22 +95,24 @@ def recognise(path: Path, activation: Activation | None = None) -> Found:
     return Found("OpenAI's CLIP", config, tensors, openai_names, ARCHIVE_NUMBERS)
 
 
-def _ours(model: CLIP, found: Found, path: Path) -> dict[str, Tensor]:
+def _ours(model: CLIP, recognised: Found, path: Path) -> dict[str, Tensor]:
     """The tensors under our names. Raises CheckpointError unless every key is used exactly once and fits."""
-    tables = {ours: found.names(ours) for ours in model.state_dict()}
-    wanted = {name for names in tables.values() for name in names.parts}
-    given = set(found.tensors) - set(found.ignored)
-    counters = {name for name in wanted if name.endswith("num_batches_tracked")}  # of BatchNorms; some files lack them
-    for what, keys in (("lacks", wanted - given - counters), ("has unknown", given - wanted)):
+    tables = {ours: recognised.names(ours) for ours in model.state_dict()}
+    expected = {name for names in tables.values() for name in names.parts}
+    given = set(recognised.tensors) - set(recognised.ignored)
+    counters = {
+        name for name in expected if name.endswith("num_batches_tracked")
+    }  # of BatchNorms; some files lack them
+    for what, keys in (("lacks", expected - given - counters), ("has unknown", given - expected)):
         if keys:
-            raise CheckpointError(f"{path} {what} {some(sorted(keys))}; it does not fit {found.layout}.")
+            raise CheckpointError(f"{path} {what} {some(sorted(keys))}; it does not fit {recognised.layout}.")
     state = {}
     for ours, like in model.state_dict().items():
         names = tables[ours]
         if names.parts[0] not in given:
             state[ours] = torch.zeros(like.shape, dtype=like.dtype)
             continue
-        parts = [found.tensors[name] for name in names.parts]
+        parts = [recognised.tensors[name] for name in names.parts]
         tensor = torch.cat(parts) if len(parts) > 1 else parts[0]
         tensor = tensor.T if names.transposed else tensor
         if tensor.shape != like.shape:
@@ -131,7 +125,7 @@ def _inferred(tensors: Mapping[str, Tensor], activation: Activation, path: Path)
     """The shapes that OpenAI's keys imply (its loader; spec 7.1)."""
     try:
         text_width = len(tensors["ln_final.weight"])
-        text = TextConfig(
+        text = CLIPTextConfig(
             vocab=len(tensors["token_embedding.weight"]),
             tokens=len(tensors["positional_embedding"]),
             width=text_width,
@@ -145,18 +139,18 @@ def _inferred(tensors: Mapping[str, Tensor], activation: Activation, path: Path)
         raise CheckpointError(f"{path} lacks {missing.args[0]}; it is no CLIP of OpenAI's layout.") from None
 
 
-def _vit(tensors: Mapping[str, Tensor]) -> VisionConfig:
+def _vit(tensors: Mapping[str, Tensor]) -> CLIPVisionConfig:
     width, _, patch, _ = tensors["visual.conv1.weight"].shape
     grid = math.isqrt(len(tensors["visual.positional_embedding"]) - 1)
     layers = _count(tensors, "visual.transformer.resblocks.")
     heads = max(1, width // OPENAI_HEAD)
-    return VisionConfig(size=patch * grid, width=width, patch=patch, layers=layers, heads=heads)
+    return CLIPVisionConfig(size=patch * grid, width=width, patch=patch, layers=layers, heads=heads)
 
 
-def _resnet(tensors: Mapping[str, Tensor]) -> VisionConfig:
+def _resnet(tensors: Mapping[str, Tensor]) -> CLIPVisionConfig:
     stages = tuple(_count(tensors, f"visual.layer{stage}.") for stage in range(1, 5))
     grid = math.isqrt(len(tensors["visual.attnpool.positional_embedding"]) - 1)
-    return VisionConfig(size=32 * grid, width=len(tensors["visual.conv3.weight"]), stages=stages)
+    return CLIPVisionConfig(size=32 * grid, width=len(tensors["visual.conv3.weight"]), stages=stages)
 
 
 def _count(tensors: Mapping[str, Tensor], prefix: str) -> int:
@@ -175,94 +169,11 @@ def _open_clip(folder: Path) -> Found:
     config = _inferred(tensors, "quickgelu" if model.get("quick_gelu") else "gelu", folder)
     check_settings(vision, OPEN_CLIP_VISION, f"{where}: model_cfg.vision_cfg")
     check_settings(text, OPEN_CLIP_TEXT, f"{where}: model_cfg.text_cfg")
-    check_settings(shown, open_clip_look(config.vision.size), f"{where}: preprocess_cfg")
+    look = open_clip_look(shown, config.vision.size, f"{where}: preprocess_cfg")
     heads = {"vision": vision.get("head_width", OPENAI_HEAD), "text": OPENAI_HEAD}
     towers = (
         replace(config.vision, heads=max(1, config.vision.width // heads["vision"])),
         replace(config.text, heads=text.get("heads", config.text.heads)),
     )
-    given: Mapping[str, Any] = shown
-    look = {name: tuple(given[name]) for name in ("mean", "std") if name in given}
-    return Found(
-        "open_clip's CLIP", _config(where, config.embed, *towers, config.activation, look), tensors, openai_names
-    )
-
-
-def _transformers(folder: Path) -> Found:
-    where = folder / "config.json"
-    described = read_json(where, Hugging, CheckpointError)
-    if described.get("model_type") != "clip":
-        raise CheckpointError(f"{where} describes a {described.get('model_type')} model, not a clip.")
-    vision, text = (_described(described, tower, where) for tower in ("vision", "text"))
-    weights = first_of(folder, HF_FILES)
-    look = _look(folder / "preprocessor_config.json", vision["image_size"])
-    config = _from_transformers(vision, text, described.get("projection_dim", 512), look, where)
-    return Found("transformers' CLIP", config, read_tensors(weights), hf_names, HF_BUFFERS)
-
-
-def _described(described: Hugging, tower: str, where: Path) -> dict[str, Any]:
-    """A tower's settings: what older exports put into *_config_dict counts more, what is left out is transformers'."""
-    given: Any = described
-    found = DEFAULTS[tower] | (given.get(f"{tower}_config") or {}) | (given.get(f"{tower}_config_dict") or {})
-    kind: Any = VisionSettings if tower == "vision" else TextSettings
-    try:
-        checked(kind, found, f"{tower}_config", CheckpointError)
-    except CheckpointError as told:
-        raise CheckpointError(f"{where}: {told}") from told
-    return found
-
-
-def _look(path: Path, size: int) -> dict[str, tuple[float, ...]]:
-    """Mean and spread of the pictures' colours. Raises CheckpointError for a way of preparing them that is not ours."""
-    if not path.is_file():
-        return {}
-    shown: Mapping[str, Any] = read_json(path, Processor, CheckpointError)
-    ways = processor(size)
-    check_settings({name: shown[name] for name in ways if name in shown}, ways, str(path))
-    if shown.get("do_normalize") is False:
-        return {"mean": (0.0,) * 3, "std": (1.0,) * 3}
-    names = (("mean", "image_mean"), ("std", "image_std"))
-    return {ours: tuple(shown[theirs]) for ours, theirs in names if theirs in shown}
-
-
-def _from_transformers(
-    vision: dict[str, Any], text: dict[str, Any], embed: int, look: dict[str, tuple[float, ...]], where: Path
-) -> CLIPConfig:
-    acts: dict[str, Activation] = {"quick_gelu": "quickgelu", "gelu": "gelu"}
-    for tower in (vision, text):
-        if tower["intermediate_size"] != 4 * tower["hidden_size"] or tower["layer_norm_eps"] != 1e-5:
-            raise CheckpointError(f"{where}: CLIP's towers have MLPs four times as wide and norms with eps 1e-5.")
-        if tower["hidden_act"] not in acts or tower["hidden_act"] != vision["hidden_act"]:
-            raise CheckpointError(
-                f"{where} names the activation {tower['hidden_act']}; pinxit knows quick_gelu and gelu, "
-                "the same in both towers."
-            )
-    # Old files say 2, which never occurs: the text is then pooled at the largest id, the last of the vocabulary.
-    eot = text["vocab_size"] - 1 if text["eos_token_id"] == 2 else text["eos_token_id"]
-    return _config(
-        where,
-        embed,
-        VisionConfig(size=vision["image_size"], patch=vision["patch_size"], **_tower(vision)),
-        TextConfig(vocab=text["vocab_size"], tokens=text["max_position_embeddings"], eot=eot, **_tower(text)),
-        acts[vision["hidden_act"]],
-        look,
-    )
-
-
-def _config(
-    where: Path,
-    embed: int,
-    vision: VisionConfig,
-    text: TextConfig,
-    activation: Activation,
-    look: Mapping[str, tuple[float, ...]],
-) -> CLIPConfig:
-    try:
-        return CLIPConfig(embed, vision, text, activation, **look)
-    except UsageError as told:
-        raise CheckpointError(f"{where}: {told}") from told
-
-
-def _tower(described: dict[str, Any]) -> dict[str, Any]:
-    names = {"width": "hidden_size", "layers": "num_hidden_layers", "heads": "num_attention_heads"}
-    return {ours: described[theirs] for ours, theirs in names.items()}
+    config = config_of(where, config.embed, *towers, config.activation, look.colours)
+    return Found("open_clip's CLIP", config, tensors, openai_names, fitting=look.fitting)

@@ -14,6 +14,9 @@ from pinxit.files import replacing
 from pinxit.weights.json_files import shards
 from pinxit.weights.torch_archive import read_torch_archive
 
+_STEM = "diffusion_pytorch_model"
+DIFFUSERS_FILES = tuple(f"{_STEM}{end}" for end in (".safetensors", ".safetensors.index.json", ".fp16.safetensors"))
+"""What a network's weights are called in a folder of diffusers."""
 INDEX = ".index.json"  # of transformers' shards: which file holds which tensor
 
 
@@ -54,10 +57,10 @@ def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
 
 def first_of(folder: Path, names: Sequence[str]) -> Path:
     """The first of these files that is there. Raises CheckpointError when there is none."""
-    found = next((folder / name for name in names if (folder / name).is_file()), None)
-    if found is None:
+    path = next((folder / name for name in names if (folder / name).is_file()), None)
+    if path is None:
         raise CheckpointError(f"{folder} has none of {', '.join(names)}.")
-    return found
+    return path
 
 
 def some(keys: Iterable[str]) -> str:

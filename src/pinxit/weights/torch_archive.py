@@ -128,10 +128,10 @@ def _parameter_builder() -> Any:
     return build
 
 
-def _collect(node: Any, prefix: str, found: dict[str, Tensor]) -> None:
+def _collect(node: Any, prefix: str, tensors: dict[str, Tensor]) -> None:
     """Walk stand-ins of modules and plain dictionaries, naming tensors as `Module.state_dict` would."""
     if isinstance(node, Tensor):
-        found[prefix] = node.clone()
+        tensors[prefix] = node.clone()
         return
     children: dict[str, Any] = {}
     if isinstance(node, _StandIn):
@@ -142,4 +142,4 @@ def _collect(node: Any, prefix: str, found: dict[str, Tensor]) -> None:
     elif isinstance(node, dict):
         children = node
     for name, child in children.items():
-        _collect(child, f"{prefix}.{name}" if prefix else str(name), found)
+        _collect(child, f"{prefix}.{name}" if prefix else str(name), tensors)

@@ -30,6 +30,23 @@ def find(name_or_folder: str | Path) -> Path:
     raise CheckpointError(f"there is no checkpoint '{name_or_folder}': give a folder or a shipped name ({known}).")
 
 
+def is_karlo(folder: str | Path) -> bool:
+    """Whether a folder looks like Karlo, the open unCLIP, in diffusers' layout."""
+    return (Path(folder) / "text_proj" / "config.json").is_file()
+
+
+def published(folder: str | Path) -> str | None:
+    """The recipe of a folder that others have published in diffusers' layout; None: it is none of those known."""
+    if is_deepfloyd(folder):
+        return "deepfloyd"
+    return "karlo" if is_karlo(folder) else None
+
+
+def sees_nothing(folder: str | Path) -> bool:
+    """Whether a folder holds a painter of others' without a CLIP that could choose among its pictures."""
+    return is_deepfloyd(folder) or (is_karlo(folder) and not (Path(folder) / "image_encoder" / "config.json").is_file())
+
+
 def is_deepfloyd(folder: str | Path) -> bool:
     """Whether a folder looks like a stage of DeepFloyd IF in diffusers' layout."""
     return (Path(folder) / "unet" / "config.json").is_file()

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pinxit.world import chinese, chinese_free, english, english_free
 from pinxit.world.dice import Dice
-from pinxit.world.plan import Plan, meaning
+from pinxit.world.plan import ScenePlan, meaning
 from pinxit.world.scene import Scene
 from pinxit.world.vocabulary import Lexicon
 
@@ -20,9 +20,9 @@ GROUND = 0.5  # the share of the others that tell the ground
 def captions(scene: Scene, words: Lexicon, language: Language, dice: Dice, rich: float = RICH) -> tuple[str, ...]:
     """Four captions: "mixed" gives three in English and one in Chinese.
 
-    The first tells what a task would ask for; the ground is told in about half of the others and at least in one. The
-    worlds beyond `small` tell it in at least half of the four, and a share `rich` of their further captions tells all:
-    the ground, where things lie and what is small or big.
+    The first says what a task would ask for; the ground is mentioned in about half of the others and at least in one.
+    The worlds beyond `small` tell it in at least half of the four, and a share `rich` of their further captions tells
+    all: the ground, where things lie and what is small or big.
     """
     if words.preset != "small":
         return _free_captions(scene, words, language, dice, rich)
@@ -30,7 +30,7 @@ def captions(scene: Scene, words: Lexicon, language: Language, dice: Dice, rich:
     grounded = [dice.chance(0.5) for _ in range(PHRASINGS - 1)]
     if not any(grounded):
         grounded[dice.below(2)] = True
-    if not plan.ground_told:
+    if not plan.may_mention_ground:
         grounded = [False] * len(grounded)
     if language == "zh":
         return (chinese.plain(plan, words), *chinese.variants(plan, words, dice, grounded))
@@ -44,36 +44,28 @@ def captions(scene: Scene, words: Lexicon, language: Language, dice: Dice, rich:
 def _free_captions(scene: Scene, words: Lexicon, language: Language, dice: Dice, rich: float) -> tuple[str, ...]:
     plan = meaning(scene)
     tongues: tuple[Literal["en", "zh"], ...] = ("en", "en", "zh") if language == "mixed" else (language,) * 3
-    found = [plain_caption(scene, words, "zh" if language == "zh" else "en")]
+    captions = [plain_caption(scene, words, "zh" if language == "zh" else "en")]
     for tongue, (ground, full) in zip(tongues, _shares(plan, dice, rich), strict=True):
         said = _say(tongue)(scene, words, dice, ground, full)
-        while said in found:
+        while said in captions:
             said = _say(tongue)(scene, words, dice, ground, full)
-        found.append(said)
-    return tuple(found)
+        captions.append(said)
+    return tuple(captions)
 
 
-def _shares(plan: Plan, dice: Dice, rich: float) -> list[tuple[bool, bool]]:
+def _shares(plan: ScenePlan, dice: Dice, rich: float) -> list[tuple[bool, bool]]:
     """Which of the further captions tell the ground, and which everything."""
     full = [dice.chance(rich) for _ in range(PHRASINGS - 1)]
     ground = [all_of_it or dice.chance(GROUND) for all_of_it in full]
-    wanted = PHRASINGS // 2 - plan.placed
+    expected = PHRASINGS // 2 - plan.mentions_place
     for k in dice.shuffled(range(PHRASINGS - 1)):
-        if sum(ground) < wanted:
+        if sum(ground) < expected:
             ground[k] = True
-    return [(one and plan.ground_told, all_of_it) for one, all_of_it in zip(ground, full, strict=True)]
+    return [(one and plan.may_mention_ground, all_of_it) for one, all_of_it in zip(ground, full, strict=True)]
 
 
 def _say(language: Literal["en", "zh"]) -> Callable[[Scene, Lexicon, Dice, bool, bool], str]:
     return chinese_free.say if language == "zh" else english_free.say
-
-
-def rich_caption(scene: Scene, words: Lexicon, language: Literal["en", "zh"], dice: Dice) -> str:
-    """A caption that tells all there is to tell: the ground, where things lie, what is small or big.
-
-    In the turns of phrase of the worlds beyond `small`, whatever the lexicon.
-    """
-    return _say(language)(scene, words, dice, meaning(scene).ground_told, True)
 
 
 def plain_caption(scene: Scene, words: Lexicon, language: Literal["en", "zh"] = "en") -> str:

@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-from pinxit.world.chinese_ways import (
-    ALIKE,
-    AND,
-    CHAINED,
-    LIT,
-    MANY,
-    ONE,
-    PAIR,
-    RELATED,
-    STYLE_NOUNS,
-    STYLED,
-    VIEWED,
-    WRITTEN,
-)
+from pinxit.world import chinese_templates
 from pinxit.world.dice import Dice
-from pinxit.world.phrasing import Way, different, ways
-from pinxit.world.plan import Part, Plan
+from pinxit.world.phrasing import Way, different, templates_of, ways
+from pinxit.world.plan import Part, ScenePlan
 from pinxit.world.roles import GARMENTS
 from pinxit.world.vocabulary import COLOURS_ZH, COUNTS, FORM_ZH, PLACES, Lexicon
 
@@ -62,13 +49,13 @@ def clothing(part: Part) -> str:
     return f"{said}的" if said else ""
 
 
-def plain(plan: Plan, words: Lexicon) -> str:
+def plain(plan: ScenePlan, words: Lexicon) -> str:
     """The plainest true sentence."""
     said = fill(templates(plan)[0], plan, words)
-    return grounded(said, plan, None) if plan.placed else said
+    return grounded(said, plan, None) if plan.mentions_place else said
 
 
-def variants(plan: Plan, words: Lexicon, dice: Dice, with_ground: list[bool], plainest: bool = False) -> list[str]:
+def variants(plan: ScenePlan, words: Lexicon, dice: Dice, with_ground: list[bool], plainest: bool = False) -> list[str]:
     """Further phrasings, all different; `with_ground[k]` says whether the k-th tells the ground, `plainest` whether the
     plainest may be among them."""
 
@@ -77,36 +64,15 @@ def variants(plan: Plan, words: Lexicon, dice: Dice, with_ground: list[bool], pl
         return grounded(said, plan, dice) if ground else said
 
     taken = [] if plainest else [plain(plan, words)]
-    return different(taken, dice.shuffled(ways(plan, templates(plan), RELATED)), say, with_ground)
+    return different(taken, dice.shuffled(ways(plan, templates(plan), chinese_templates.RELATED)), say, with_ground)
 
 
-def templates(plan: Plan) -> tuple[str, ...]:
+def templates(plan: ScenePlan) -> tuple[str, ...]:
     """Every way to say the plan, the plainest first."""
-    if plan.lower_style is not None:
-        noun, full_noun = STYLE_NOUNS[plan.lower_style]
-        return tuple(way.replace("{s}", noun).replace("{t}", full_noun) for way in PAIR)
-    core = _core(plan)
-    for value, wrappers in ((plan.view, VIEWED), (plan.light, LIT), (plan.style, STYLED)):
-        if value is not None:
-            core = tuple(wrapper.replace("{}", core[0]) for wrapper in wrappers[value])
-    return core
+    return templates_of(plan, chinese_templates)
 
 
-def _core(plan: Plan) -> tuple[str, ...]:
-    """The ways to say who is there and how they stand."""
-    first = plan.parts[0]
-    if first.words:
-        return WRITTEN
-    if len(plan.parts) == 1:
-        return ONE if first.count == 1 else MANY
-    if not plan.told:
-        return AND
-    if plan.pattern == "stack" and len({part.name for part in plan.parts}) == 1:
-        return ALIKE
-    return RELATED[plan.relations[0]] if len(plan.relations) == 1 else CHAINED[plan.relations]
-
-
-def fill(template: str, plan: Plan, words: Lexicon) -> str:
+def fill(template: str, plan: ScenePlan, words: Lexicon) -> str:
     """The template with the plan's noun phrases in it."""
     first = plan.parts[0]
     slots = {letter: noun_phrase(part, words) for letter, part in zip("abcd", plan.parts, strict=False)}
@@ -115,13 +81,13 @@ def fill(template: str, plan: Plan, words: Lexicon) -> str:
     return template.format(**slots, **colours, n=bare(first, words), p=name, q=number(first, words), w=first.words)
 
 
-def grounded(said: str, plan: Plan, dice: Dice | None) -> str:
+def grounded(said: str, plan: ScenePlan, dice: Dice | None) -> str:
     """白色背景上的一只企鹅, 一只企鹅，白色背景, 草地上有一只企鹅."""
     if plan.place in PLACES:
         place = PLACES[plan.place][1]
         return f"{said}，{place}" if dice and dice.chance(0.5) else f"{place}，{said}"
     colour = COLOURS_ZH[plan.place]
-    simple = said.startswith("一") and "，" not in said and "图片" not in said and not plan.told
+    simple = said.startswith("一") and "，" not in said and "图片" not in said and not plan.mentions_relations
     if simple and dice and dice.chance(0.5):
         return f"{colour}背景上的{said}"
     return f"{said}，{colour}背景"

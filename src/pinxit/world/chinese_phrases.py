@@ -1,11 +1,11 @@
-"""The noun phrases of the freely told Chinese captions: one thing in many words."""
+"""The noun phrases of the free-form Chinese captions: one thing in many words."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from pinxit.world.chinese import number
-from pinxit.world.chinese_turns import FORM_WORDS, FORMED, GARMENT_WORDS, MATERIAL
+from pinxit.world.chinese_free_templates import FORM_WORDS, FORMED, GARMENT_WORDS, MATERIAL
 from pinxit.world.dice import Dice
 from pinxit.world.plan import Part
 from pinxit.world.roles import GARMENTS

@@ -11,7 +11,7 @@ from pinxit.world.contrast import sprite_stands_out
 from pinxit.world.dice import Dice
 from pinxit.world.draw import item_aspect
 from pinxit.world.layout import Rect
-from pinxit.world.plan import Part, Plan
+from pinxit.world.plan import Part, ScenePlan
 from pinxit.world.roles import SINK
 from pinxit.world.scene import Item, Relation, Scene
 from pinxit.world.vocabulary import HORIZON, Lexicon
@@ -19,7 +19,7 @@ from pinxit.world.vocabulary import HORIZON, Lexicon
 aspect = cache(item_aspect)  # a sprite's is measured on its pixels
 
 
-def compose(plan: Plan, dice: Dice, words: Lexicon) -> Scene | None:
+def compose(plan: ScenePlan, dice: Dice, words: Lexicon) -> Scene | None:
     """A scene of this meaning, or None when the things that were drawn do not fit in readably."""
     hands = [_artists(part, plan, words) for part in plan.parts]
     if not all(hands):
@@ -77,7 +77,7 @@ def facing(items: tuple[Item, ...], relations: tuple[str, ...]) -> tuple[Item, .
 BEHIND = ("behind", "drinking", "making")  # the subject stands behind the object
 
 
-def depths(plan: Plan, count: int) -> list[int]:
+def depths(plan: ScenePlan, count: int) -> list[int]:
     """Painter's order: what is behind another comes before it, and who drinks or makes something before that;
     everything else after what it is related to."""
     if not plan.relations:
@@ -99,7 +99,7 @@ def _seen(name: str, place: str, artists: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(artist for artist in artists if sprite_stands_out(name, artist, place))
 
 
-def _artists(part: Part, plan: Plan, words: Lexicon) -> tuple[str | None, ...]:
+def _artists(part: Part, plan: ScenePlan, words: Lexicon) -> tuple[str | None, ...]:
     """Who could draw this part so that it is seen against the ground; (None,) for what is drawn in code."""
     if part.kind != "sprite":
         return (None,)
@@ -107,7 +107,7 @@ def _artists(part: Part, plan: Plan, words: Lexicon) -> tuple[str | None, ...]:
     return drawn if part.colour or part.material or not plan.grounded else _seen(part.name, plan.place, drawn)
 
 
-def arrange(plan: Plan, dice: Dice, aspects: list[float]) -> list[Rect] | None:
+def arrange(plan: ScenePlan, dice: Dice, aspects: list[float]) -> list[Rect] | None:
     """Rectangles for every member of every part, in order."""
     first = plan.parts[0]
     if plan.lower_style is not None:
@@ -134,7 +134,7 @@ def _legible(part: Part) -> tuple[int, int]:
     return (44, 56) if part.outfit or part.material else (26, 46)
 
 
-def _beside(plan: Plan, dice: Dice, aspects: list[float]) -> list[Rect] | None:
+def _beside(plan: ScenePlan, dice: Dice, aspects: list[float]) -> list[Rect] | None:
     """Two parts left and right of, or above and below, each other."""
     relation = plan.relations[0]
     flip = relation in ("right of", "below")

@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
+from pinxit.world import english_templates
 from pinxit.world.dice import Dice
-from pinxit.world.english_ways import (
-    ALIKE,
-    AND,
-    CHAINED,
-    LIT,
-    MANY,
-    ONE,
-    PAIR,
-    RELATED,
-    STYLE_NOUNS,
-    STYLED,
-    VIEWED,
-    WRITTEN,
-)
-from pinxit.world.phrasing import Way, different, ways
-from pinxit.world.plan import Part, Plan
+from pinxit.world.phrasing import Way, different, templates_of, ways
+from pinxit.world.plan import Part, ScenePlan
 from pinxit.world.roles import GARMENTS
 from pinxit.world.vocabulary import COUNTS, FORM_ADJECTIVE, PLACES, Lexicon, Noun
 
@@ -109,49 +96,30 @@ def _number(count: int, dice: Dice | None) -> str:
     return str(count) if dice and dice.chance(0.08) else COUNTS[count][0]
 
 
-def plain(plan: Plan, words: Lexicon) -> str:
+def plain(plan: ScenePlan, words: Lexicon) -> str:
     """The plainest true sentence: what a task asks a painter for."""
     said = fill(templates(plan)[0], plan, words, None)
-    return said + setting(plan, None) if plan.placed else said
+    return said + setting(plan, None) if plan.mentions_place else said
 
 
-def variants(plan: Plan, words: Lexicon, dice: Dice, grounded: list[bool]) -> list[str]:
+def variants(plan: ScenePlan, words: Lexicon, dice: Dice, grounded: list[bool]) -> list[str]:
     """Further phrasings, none twice and none the plainest; `grounded[k]` says whether the k-th tells the ground."""
 
     def say(way: Way, ground: bool) -> str:
         said = fill(way.template, way.plan, words, dice)
         return said + setting(plan, dice) if ground else said
 
-    return different([plain(plan, words)], dice.shuffled(ways(plan, templates(plan), RELATED)), say, grounded)
+    return different(
+        [plain(plan, words)], dice.shuffled(ways(plan, templates(plan), english_templates.RELATED)), say, grounded
+    )
 
 
-def templates(plan: Plan) -> tuple[str, ...]:
+def templates(plan: ScenePlan) -> tuple[str, ...]:
     """Every way to say the plan, the plainest first."""
-    if plan.lower_style is not None:
-        noun, full_noun = STYLE_NOUNS[plan.lower_style]
-        return tuple(way.replace("{s}", noun).replace("{t}", full_noun) for way in PAIR)
-    core = _core(plan)
-    for value, wrappers in ((plan.view, VIEWED), (plan.light, LIT), (plan.style, STYLED)):
-        if value is not None:
-            core = tuple(wrapper.replace("{}", core[0]) for wrapper in wrappers[value])
-    return core
+    return templates_of(plan, english_templates)
 
 
-def _core(plan: Plan) -> tuple[str, ...]:
-    """The ways to say who is there and how they stand."""
-    first = plan.parts[0]
-    if first.words:
-        return WRITTEN
-    if len(plan.parts) == 1:
-        return ONE if first.count == 1 else MANY
-    if not plan.told:
-        return AND
-    if plan.pattern == "stack" and len({part.name for part in plan.parts}) == 1:
-        return ALIKE
-    return RELATED[plan.relations[0]] if len(plan.relations) == 1 else CHAINED[plan.relations]
-
-
-def fill(template: str, plan: Plan, words: Lexicon, dice: Dice | None) -> str:
+def fill(template: str, plan: ScenePlan, words: Lexicon, dice: Dice | None) -> str:
     """The template with the plan's noun phrases in it."""
     first = plan.parts[0]
     slots = {letter: noun_phrase(part, words, dice) for letter, part in zip("abcd", plan.parts, strict=False)}
@@ -159,7 +127,7 @@ def fill(template: str, plan: Plan, words: Lexicon, dice: Dice | None) -> str:
     return template.format(**slots, **colours, n=first.name, p=words.nouns[first.name].plural, w=first.words)
 
 
-def setting(plan: Plan, dice: Dice | None) -> str:
+def setting(plan: ScenePlan, dice: Dice | None) -> str:
     """ " on a white background", " in a meadow"."""
     if plan.place in PLACES:
         return " " + PLACES[plan.place][0]

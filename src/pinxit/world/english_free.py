@@ -5,16 +5,14 @@ First who is there and how they stand, then how it is seen, lit and where it is,
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from pinxit.world import english_turns as turns
+from pinxit.world import english_free_templates as templates
 from pinxit.world.dice import Dice
 from pinxit.world.english import article
 from pinxit.world.english_phrases import bare, name_of, phrase
-from pinxit.world.plan import Part, Plan, meaning
+from pinxit.world.plan import Part, ScenePlan, meaning
+from pinxit.world.positions import around, in_corner, seen_in_place, where, with_sizes
 from pinxit.world.scene import RelationName, Scene
 from pinxit.world.vocabulary import HORIZON, PLACES, Lexicon
-from pinxit.world.whereabouts import around, in_corner, seen_in_place, sizes, where
 
 INTRO = 0.3  # how often a picture without style or view is called one
 PHOTO = 0.3  # of those
@@ -25,14 +23,10 @@ WITH_PLACES = 0.75  # how often a rich caption tells where each of two things is
 
 def say(scene: Scene, words: Lexicon, dice: Dice, ground: bool, rich: bool) -> str:
     """One caption. `ground` tells the ground too, `rich` also what only the boxes tell: places and sizes."""
-    plan = meaning(scene)
-    if rich:
-        found = sizes(scene)
-        if any(found):
-            plan = replace(plan, parts=tuple(replace(p, size=s) for p, s in zip(plan.parts, found, strict=True)))
+    plan = with_sizes(scene) if rich else meaning(scene)
     placed = rich and seen_in_place(scene)
     said, wrapped = _core(plan, scene, words, dice, placed)
-    style = dice.pick(turns.STYLED[plan.style]) if plan.style is not None else None
+    style = dice.pick(templates.STYLED[plan.style]) if plan.style is not None else None
     if style is not None and style.startswith("{} "):  # "a cat folded from paper on a blue background"
         return _behind(style.format(said), plan, words, dice, ground)[0]
     said, ahead = _behind(said, plan, words, dice, ground)
@@ -43,16 +37,16 @@ def say(scene: Scene, words: Lexicon, dice: Dice, ground: bool, rich: bool) -> s
     return _introduced(said, plan, dice)
 
 
-def _core(plan: Plan, scene: Scene, words: Lexicon, dice: Dice, placed: bool) -> tuple[str, bool]:
+def _core(plan: ScenePlan, scene: Scene, words: Lexicon, dice: Dice, placed: bool) -> tuple[str, bool]:
     """Who is there and how they stand, and whether that cannot be the object of "a photo of"."""
     if plan.lower_style is not None:
         return _pair(plan, words, dice), True
-    if len(plan.parts) == 2 and not plan.told:
+    if len(plan.parts) == 2 and not plan.mentions_relations:
         return _two(plan, scene, words, dice, placed)
     template = _template(plan, dice)
     said = _filled(template, plan, words, dice)
     if plan.view is not None:
-        ways = turns.VIEWED[plan.view]
+        ways = templates.VIEWED[plan.view]
         name = bare(plan.parts[0], words, dice)
         said = dice.pick(ways).format(said, n=name)
     if placed:
@@ -60,20 +54,20 @@ def _core(plan: Plan, scene: Scene, words: Lexicon, dice: Dice, placed: bool) ->
     return said, template.startswith(("on the ", "at the "))
 
 
-def _template(plan: Plan, dice: Dice) -> str:
+def _template(plan: ScenePlan, dice: Dice) -> str:
     first = plan.parts[0]
     if first.words:
-        return dice.pick(turns.WRITTEN)
+        return dice.pick(templates.WRITTEN)
     if len(plan.parts) == 1:
         return "{a}"
     if len(plan.relations) == 1:
-        return dice.pick(turns.RELATED[plan.relations[0]])
+        return dice.pick(templates.RELATED[plan.relations[0]])
     if plan.relations[0] == "riding":
-        return dice.pick(turns.TWO_RIDING)
-    return dice.pick(turns.ALIKE if len({part.name for part in plan.parts}) == 1 else turns.STACKED)
+        return dice.pick(templates.TWO_RIDING)
+    return dice.pick(templates.SAME_NAME if len({part.name for part in plan.parts}) == 1 else templates.STACKED)
 
 
-def _filled(template: str, plan: Plan, words: Lexicon, dice: Dice) -> str:
+def _filled(template: str, plan: ScenePlan, words: Lexicon, dice: Dice) -> str:
     """The template with the plan's noun phrases in it; equal things are called the same throughout."""
     parts = plan.parts
     alike = len(parts) > 1 and len({part.name for part in parts}) == 1
@@ -84,14 +78,14 @@ def _filled(template: str, plan: Plan, words: Lexicon, dice: Dice) -> str:
     return template.format(**slots, **colours, p=several, w=parts[0].words)
 
 
-def _pair(plan: Plan, words: Lexicon, dice: Dice) -> str:
+def _pair(plan: ScenePlan, words: Lexicon, dice: Dice) -> str:
     part = plan.parts[0]
     called = name_of(words.nouns[part.name], 1, words, dice)
     slots = {"a": phrase(part, words, dice, called), "n": bare(part, words, dice, called)}
-    return dice.pick(turns.PAIR).format(**slots, s=dice.pick(turns.LOWER[plan.lower_style or ""]))
+    return dice.pick(templates.PAIR).format(**slots, s=dice.pick(templates.LOWER[plan.lower_style or ""]))
 
 
-def _two(plan: Plan, scene: Scene, words: Lexicon, dice: Dice, placed: bool) -> tuple[str, bool]:
+def _two(plan: ScenePlan, scene: Scene, words: Lexicon, dice: Dice, placed: bool) -> tuple[str, bool]:
     """Two things merely named together; in a rich caption where each is."""
     said = [phrase(part, words, dice) for part in plan.parts]
     if placed and plan.view is None and dice.chance(WITH_PLACES):
@@ -99,29 +93,29 @@ def _two(plan: Plan, scene: Scene, words: Lexicon, dice: Dice, placed: bool) -> 
         if all(at):
             both = [one + place for one, place in zip(said, at, strict=True)]
             return " and ".join(both if dice.chance(0.5) else both[::-1]), False
-    ways = turns.AND_ABOVE if "above" in plan.relations else turns.AND
+    ways = templates.AND_ABOVE if "above" in plan.relations else templates.AND
     return dice.pick(ways).format(a=said[0], b=said[1]), False
 
 
 def _where(scene: Scene, dice: Dice, members: range | tuple[int, ...], before: str) -> str:
     """ "in the upper left corner", or nothing where that may be disputed."""
     box = around(scene.items[k] for k in members)
-    found = where(box)
-    if found not in turns.WHERE:
+    position = where(box)
+    if position not in templates.WHERE:
         return ""
-    corner = found in turns.CORNER and in_corner(box) and dice.chance(0.6)
-    return before + dice.pick(turns.CORNER[found] if corner else turns.WHERE[found])
+    corner = position in templates.CORNER and in_corner(box) and dice.chance(0.6)
+    return before + dice.pick(templates.CORNER[position] if corner else templates.WHERE[position])
 
 
-def _behind(said: str, plan: Plan, words: Lexicon, dice: Dice, ground: bool) -> tuple[str, bool]:
+def _behind(said: str, plan: ScenePlan, words: Lexicon, dice: Dice, ground: bool) -> tuple[str, bool]:
     """The sentence with its light and ground behind it, or rarely before, and whether they stand before."""
     ends = []
     if plan.light is not None:
-        ends.append(dice.pick(turns.LIT[plan.light]))
+        ends.append(dice.pick(templates.LIT[plan.light]))
     if ground:
         ends.insert(dice.below(len(ends) + 1), _ground(plan.place, dice))
         if _poses(plan, words) and dice.chance(POSED):
-            said += dice.pick(turns.POSED)
+            said += dice.pick(templates.POSED)
     plain_view = plan.place in PLACES and plan.view is None and plan.style is None
     if len(ends) == 1 and plain_view and not ends[0].startswith(("with ", ",")) and dice.chance(AHEAD):
         return f"{ends[0]}, {said}", True
@@ -130,11 +124,11 @@ def _behind(said: str, plan: Plan, words: Lexicon, dice: Dice, ground: bool) -> 
 
 def _ground(place: str, dice: Dice) -> str:
     if place in PLACES:
-        return dice.pick(turns.PLACES[place]) if dice.chance(0.7) else turns.PLACES[place][0]
-    return dice.pick(turns.GROUNDS).format(article(place), c=place)
+        return dice.pick(templates.PLACES[place]) if dice.chance(0.7) else templates.PLACES[place][0]
+    return dice.pick(templates.GROUNDS).format(article(place), c=place)
 
 
-def _poses(plan: Plan, words: Lexicon) -> bool:
+def _poses(plan: ScenePlan, words: Lexicon) -> bool:
     """Whether it may be said to sit or stand in its place: a creature alone, named last."""
     first: Part = plan.parts[0]
     able = {"mammal", "bird", "person"}.intersection(words.nouns[first.name].groups)
@@ -143,10 +137,10 @@ def _poses(plan: Plan, words: Lexicon) -> bool:
     return alone and bool(able) and plan.place in HORIZON and not (first.material or first.outfit)
 
 
-def _introduced(said: str, plan: Plan, dice: Dice) -> str:
+def _introduced(said: str, plan: ScenePlan, dice: Dice) -> str:
     if dice.chance(PHOTO):
-        return dice.pick(turns.PHOTO).format(said)
+        return dice.pick(templates.PHOTO).format(said)
     if len(plan.parts) == 1:
-        return dice.pick(turns.INTRO_ONE if plan.parts[0].count == 1 else turns.INTRO_MANY).format(said)
+        return dice.pick(templates.INTRO_ONE if plan.parts[0].count == 1 else templates.INTRO_MANY).format(said)
     deeds: tuple[RelationName, ...] = ("riding", "walking", "drinking", "making", "on top of")
-    return dice.pick(turns.INTRO_DEED if plan.relations[0] in deeds else turns.INTRO_TWO).format(said)
+    return dice.pick(templates.INTRO_DEED if plan.relations[0] in deeds else templates.INTRO_TWO).format(said)

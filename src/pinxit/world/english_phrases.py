@@ -1,10 +1,10 @@
-"""The noun phrases of the freely told English captions: one thing in many words."""
+"""The noun phrases of the free-form English captions: one thing in many words."""
 
 from __future__ import annotations
 
 from pinxit.world.dice import Dice
 from pinxit.world.english import article, clothes, plural, with_article
-from pinxit.world.english_turns import FORMED, LOOKING, MATERIAL, WEARING
+from pinxit.world.english_free_templates import FORMED, LOOKING, MATERIAL, WEARING
 from pinxit.world.plan import Part
 from pinxit.world.vocabulary import COUNTS, FORM_ADJECTIVE, Lexicon, Noun
 

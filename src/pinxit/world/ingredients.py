@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from pinxit.world.dice import Dice
-from pinxit.world.plan import Part, Plan, Size
+from pinxit.world.plan import Part, ScenePlan, Size
 from pinxit.world.roles import CUT_OPEN, carries
 from pinxit.world.vocabulary import COLOURS, FORMS, Lexicon, apart, stands_out
 
 
-def sound(plan: Plan) -> bool:
-    """Whether everything in the plan can be told apart and seen against its ground, and rests on what can carry it."""
+def sound(plan: ScenePlan) -> bool:
+    """Whether all of the plan can be distinguished and seen against its ground, and rests on what can carry it."""
     if not all(part.colour is None or stands_out(part.colour, plan.place) for part in plan.parts):
         return False
     for i, one in enumerate(plan.parts):
         for other in plan.parts[i + 1 :]:
             if one.colour and other.colour and one.colour != other.colour and not apart(one.colour, other.colour):
                 return False
-            if one.name == other.name and one.colour == other.colour and not plan.told:
+            if one.name == other.name and one.colour == other.colour and not plan.mentions_relations:
                 return False
     if plan.view == "cross-section" and plan.parts[0].name not in CUT_OPEN:
         return False

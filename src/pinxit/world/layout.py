@@ -17,7 +17,7 @@ from pinxit.world.plan import Size
 GRID = 64
 MARGIN = 2  # free rim around the picture
 FIELD = GRID - 2 * MARGIN
-SHORT, SHORTEST = 12, 10  # the shorter side of an object: wanted, and the least
+SHORT, SHORTEST = 12, 10  # the shorter side of an object: expected, and the least
 GAP = 3  # between objects that do not touch
 
 
@@ -52,14 +52,14 @@ def extent(aspect: float, size: float, most_w: int, most_h: int) -> Extent | Non
 def alone(dice: Dice, aspect: float, size: Size | None, low: int = 26, high: int = 46) -> list[Rect] | None:
     """One object anywhere in the picture; "small" and "big" lie outside the usual range."""
     low, high = {"small": (12, 17), "big": (48, 56), None: (low, high)}[size]
-    found = extent(aspect, dice.between(low, high), FIELD, FIELD)
-    return found and [_anywhere(dice, found, FIELD)]
+    sides = extent(aspect, dice.between(low, high), FIELD, FIELD)
+    return sides and [_anywhere(dice, sides, FIELD)]
 
 
 def upper_half(dice: Dice, aspect: float) -> list[Rect] | None:
     """One object in the upper half of the picture, for pairs."""
-    found = extent(aspect, dice.between(20, 27), FIELD, GRID // 2 - 2 * MARGIN)
-    return found and [_anywhere(dice, found, GRID // 2 - 2 * MARGIN)]
+    size = extent(aspect, dice.between(20, 27), FIELD, GRID // 2 - 2 * MARGIN)
+    return size and [_anywhere(dice, size, GRID // 2 - 2 * MARGIN)]
 
 
 def _anywhere(dice: Dice, size: Extent, field_h: int) -> Rect:
@@ -75,9 +75,9 @@ def two_sizes(dice: Dice, sizes: tuple[Size | None, Size | None]) -> tuple[int, 
 
 def side_by_side(dice: Dice, aspects: tuple[float, float], sizes: tuple[Size | None, Size | None]) -> list[Rect] | None:
     """The first to the left of the second: a gap between them, centres nearly level."""
-    wanted = two_sizes(dice, sizes)
+    expected = two_sizes(dice, sizes)
     most = [(FIELD - 4) // 2 if size is None else (FIELD - 4) * (2 if size == "big" else 1) // 3 for size in sizes]
-    extents = [extent(a, s, m, FIELD) for a, s, m in zip(aspects, wanted, most, strict=True)]
+    extents = [extent(a, s, m, FIELD) for a, s, m in zip(aspects, expected, most, strict=True)]
     one, other = extents
     if one is None or other is None:
         return None
@@ -132,14 +132,14 @@ def stacked(dice: Dice, aspects: list[float], sizes: list[Size | None], sinks: l
 def _stack_extents(dice: Dice, aspects: list[float], sizes: list[Size | None]) -> list[Extent] | None:
     usual = {"small": (12, 17), "big": (27, 36), None: (16, 26) if len(aspects) == 2 else (13, 18)}
     extents = [extent(a, dice.between(*usual[s]), FIELD, 40) for a, s in zip(aspects, sizes, strict=True)]
-    found = [e for e in extents if e is not None]
-    if len(found) < len(extents) or sum(h for _, h in found) > FIELD:
+    fitting = [e for e in extents if e is not None]
+    if len(fitting) < len(extents) or sum(h for _, h in fitting) > FIELD:
         return None
     if sizes[0] is None:  # nothing much broader stands on something narrow
-        for upper, lower in pairwise(found):
+        for upper, lower in pairwise(fitting):
             if upper[0] > 1.4 * lower[0]:
                 return None
-    return found
+    return fitting
 
 
 ROWS: dict[int, tuple[tuple[int, ...], ...]] = {
@@ -172,10 +172,10 @@ def _in_rows(dice: Dice, rows: tuple[int, ...], aspect: float, size: float) -> l
     for row, members in enumerate(rows):
         cell_w = FIELD // members
         for column in range(members):
-            found = extent(aspect, size * (0.94 + 0.1 * dice.unit()), cell_w - GAP, cell_h - GAP)
-            if found is None:
+            sides = extent(aspect, size * (0.94 + 0.1 * dice.unit()), cell_w - GAP, cell_h - GAP)
+            if sides is None:
                 return None
-            w, h = found
+            w, h = sides
             x = MARGIN + column * cell_w + 1 + dice.between(0, min(cell_w - GAP - w, 8 + cell_w // 4))
             y = MARGIN + row * cell_h + 1 + dice.between(0, cell_h - GAP - h)
             rects.append(Rect(x, y, w, h))

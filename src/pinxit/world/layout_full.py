@@ -20,18 +20,18 @@ def viewed(dice: Dice, aspect: float, view: str) -> list[Rect] | None:
         x = (GRID - w) // 2 + dice.between(-6, 6)
         return [Rect(x, (GRID - h) // 2 + dice.between(-6, 6), w, h)]
     if view == "fisheye":
-        found = extent(aspect, dice.between(22, 30), 36, 36)
-        return found and [_near_middle(dice, found)]
+        sides = extent(aspect, dice.between(22, 30), 36, 36)
+        return sides and [_near_middle(dice, sides)]
     low, high = {"from afar": (12, 15), "cross-section": (34, 52)}.get(view, (26, 44))
-    found = extent(aspect, dice.between(low, high), FIELD, FIELD)
-    if found is None:
+    sides = extent(aspect, dice.between(low, high), FIELD, FIELD)
+    if sides is None:
         return None
-    w, h = found
+    w, h = sides
     return [Rect(MARGIN + dice.between(0, FIELD - w), MARGIN + dice.between(0, FIELD - h), w, h)]
 
 
-def _near_middle(dice: Dice, found: Extent) -> Rect:
-    w, h = found
+def _near_middle(dice: Dice, size: Extent) -> Rect:
+    w, h = size
     return Rect((GRID - w) // 2 + dice.between(-3, 3), (GRID - h) // 2 + dice.between(-3, 3), w, h)
 
 
@@ -79,8 +79,8 @@ def seen_share(back: Rect, front: Rect) -> float:
 
 def riding(dice: Dice, aspects: list[float]) -> list[Rect] | None:
     """The first on the back of the second."""
-    found = _mounted(dice, aspects, (17, 23), (30, 38), FIELD)
-    return found and _placed(dice, found, MARGIN, FIELD)
+    sizes = _mounted(dice, aspects, (17, 23), (30, 38), FIELD)
+    return sizes and _placed(dice, sizes, MARGIN, FIELD)
 
 
 def two_riding(dice: Dice, aspects: list[float]) -> list[Rect] | None:

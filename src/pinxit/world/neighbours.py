@@ -1,4 +1,4 @@
-"""Hard neighbours: scenes that differ from a base scene in exactly one told fact.
+"""Hard neighbours: scenes that differ from a base scene in exactly one stated fact.
 
 A model that sees them side by side in one batch must read colours, counts, sizes and positions, not only names.
 """
@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pinxit.world.compose import compose
-from pinxit.world.demands import demand_of, satisfied
 from pinxit.world.dice import Dice
+from pinxit.world.expectations import expected_of, satisfied
 from pinxit.world.ingredients import sound
-from pinxit.world.plan import INVERSE, Part, Plan
+from pinxit.world.layout_neighbours import layout_neighbours
+from pinxit.world.plan import INVERSE, Part, ScenePlan
 from pinxit.world.roles import (
     BODIES,
     CONTAINERS,
@@ -36,35 +37,34 @@ from pinxit.world.roles import (
 from pinxit.world.scene import Scene
 from pinxit.world.sign_words import misspelled
 from pinxit.world.splits import Split, belongs
-from pinxit.world.untold import untold_neighbours
 from pinxit.world.vocabulary import COLOURS, FORMS, LIGHTS, MOST, VIEWS, Lexicon, apart
 
 
 def neighbours(
-    base: Scene, plan: Plan, words: Lexicon, split: Split, dice: Dice, count: int = 3, detail: bool = False
+    base: Scene, plan: ScenePlan, words: Lexicon, split: Split, dice: Dice, count: int = 3, detail: bool = False
 ) -> list[Scene] | None:
-    """`count` scenes of the same split, each with one told fact changed; None when there are not so many.
+    """`count` scenes of the same split, each with one stated fact changed; None when there are not so many.
 
     They are laid out anew. The plainest caption of each is false of the base scene and the other way round; with
     `detail` some differ in nothing but the ground or where things lie (`untold.py`), which only rich captions tell.
     """
-    found = untold_neighbours(base, plan, words, split, dice)[: count - 1] if detail else []
-    met: set[Plan] = set()
+    scenes = layout_neighbours(base, plan, words, split, dice)[: count - 1] if detail else []
+    met: set[ScenePlan] = set()
     for changed in _in_turn(plan, words, dice):
         if changed in met or not (sound(changed) and belongs(changed, split)):
             continue
-        if satisfied(base, demand_of(changed)):
+        if satisfied(base, expected_of(changed)):
             continue
         met.add(changed)
         scene = compose(changed, dice, words)
-        if scene is not None and not satisfied(scene, demand_of(plan)):
-            found.append(scene)
-        if len(found) == count:
-            return found
+        if scene is not None and not satisfied(scene, expected_of(plan)):
+            scenes.append(scene)
+        if len(scenes) == count:
+            return scenes
     return None
 
 
-def _in_turn(plan: Plan, words: Lexicon, dice: Dice) -> Iterator[Plan]:
+def _in_turn(plan: ScenePlan, words: Lexicon, dice: Dice) -> Iterator[ScenePlan]:
     """Changes of every kind in turn, so that three neighbours differ in different ways where they can."""
     kinds = [dice.shuffled(kind) for kind in dice.shuffled(changes(plan, words))]
     while any(kinds):
@@ -73,8 +73,8 @@ def _in_turn(plan: Plan, words: Lexicon, dice: Dice) -> Iterator[Plan]:
                 yield kind.pop()
 
 
-def changes(plan: Plan, words: Lexicon) -> list[list[Plan]]:
-    """Every plan that differs from this one in one told fact, by the kind of change."""
+def changes(plan: ScenePlan, words: Lexicon) -> list[list[ScenePlan]]:
+    """Every plan that differs from this one in one stated fact, by the kind of change."""
     return [
         _swapped(plan),
         _mirrored(plan),
@@ -89,11 +89,11 @@ def changes(plan: Plan, words: Lexicon) -> list[list[Plan]]:
     ]
 
 
-def _with(plan: Plan, index: int, part: Part) -> Plan:
+def _with(plan: ScenePlan, index: int, part: Part) -> ScenePlan:
     return replace(plan, parts=(*plan.parts[:index], part, *plan.parts[index + 1 :]))
 
 
-def _swapped(plan: Plan) -> list[Plan]:
+def _swapped(plan: ScenePlan) -> list[ScenePlan]:
     """Two parts exchange their colours."""
     if len(plan.parts) != 2 or None in (plan.parts[0].colour, plan.parts[1].colour):
         return []
@@ -103,9 +103,9 @@ def _swapped(plan: Plan) -> list[Plan]:
     return [replace(plan, parts=(replace(one, colour=other.colour), replace(other, colour=one.colour)))]
 
 
-def _mirrored(plan: Plan) -> list[Plan]:
+def _mirrored(plan: ScenePlan) -> list[ScenePlan]:
     """Two parts exchange their places."""
-    if not plan.told or len(plan.parts) != 2 or plan.relations[0] in ("drinking", "making"):
+    if not plan.mentions_relations or len(plan.parts) != 2 or plan.relations[0] in ("drinking", "making"):
         return []
     if plan.relations[0] in INVERSE:
         return [replace(plan, relations=(INVERSE[plan.relations[0]],))]
@@ -113,7 +113,7 @@ def _mirrored(plan: Plan) -> list[Plan]:
     return [replace(plan, parts=(replace(other, size=one.size), replace(one, size=other.size)))]
 
 
-def _recoloured(plan: Plan) -> list[Plan]:
+def _recoloured(plan: ScenePlan) -> list[ScenePlan]:
     return [
         _with(plan, i, replace(part, colour=colour))
         for i, part in enumerate(plan.parts)
@@ -123,7 +123,7 @@ def _recoloured(plan: Plan) -> list[Plan]:
     ]
 
 
-def _recounted(plan: Plan, words: Lexicon) -> list[Plan]:
+def _recounted(plan: ScenePlan, words: Lexicon) -> list[ScenePlan]:
     part = plan.parts[0]
     if plan.pattern != "counting":
         return []
@@ -132,7 +132,7 @@ def _recounted(plan: Plan, words: Lexicon) -> list[Plan]:
     ]
 
 
-def _renamed(plan: Plan, words: Lexicon) -> list[Plan]:
+def _renamed(plan: ScenePlan, words: Lexicon) -> list[ScenePlan]:
     """Another thing that could be there in the place of one part."""
     return [
         _with(plan, i, replace(part, name=name))
@@ -154,7 +154,7 @@ _ROLES: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 
 
-def _instead(plan: Plan, index: int, words: Lexicon) -> tuple[str, ...]:
+def _instead(plan: ScenePlan, index: int, words: Lexicon) -> tuple[str, ...]:
     """What may stand in the place of a part."""
     part = plan.parts[index]
     roles = _ROLES.get(plan.view or plan.pattern)
@@ -168,7 +168,7 @@ def _instead(plan: Plan, index: int, words: Lexicon) -> tuple[str, ...]:
     return kinds[part.kind]
 
 
-def _resized(plan: Plan) -> list[Plan]:
+def _resized(plan: ScenePlan) -> list[ScenePlan]:
     """Small becomes big and big becomes small, everywhere."""
     if not any(part.size for part in plan.parts):
         return []
@@ -176,7 +176,7 @@ def _resized(plan: Plan) -> list[Plan]:
     return [replace(plan, parts=tuple(replace(p, size=other[p.size]) for p in plan.parts))]  # type: ignore[arg-type]
 
 
-def _reformed(plan: Plan, words: Lexicon) -> list[Plan]:
+def _reformed(plan: ScenePlan, words: Lexicon) -> list[ScenePlan]:
     """Another outline: among the flat ones, or among the things that lend theirs."""
     return [
         _with(plan, i, replace(part, form=form))
@@ -187,7 +187,7 @@ def _reformed(plan: Plan, words: Lexicon) -> list[Plan]:
     ]
 
 
-def _restyled(plan: Plan, words: Lexicon) -> list[Plan]:
+def _restyled(plan: ScenePlan, words: Lexicon) -> list[ScenePlan]:
     """Another style, view or light."""
     changed = [replace(plan, style=style) for style in words.styles if plan.style not in (None, style)]
     changed += [replace(plan, lower_style=below) for below in words.styles if plan.lower_style not in (None, below)]
@@ -195,7 +195,7 @@ def _restyled(plan: Plan, words: Lexicon) -> list[Plan]:
     return changed + [replace(plan, light=light) for light in LIGHTS if plan.light not in (None, light)]
 
 
-def _reworded(plan: Plan) -> list[Plan]:
+def _reworded(plan: ScenePlan) -> list[ScenePlan]:
     part = plan.parts[0]
     if part.words is None:
         return []
@@ -203,7 +203,7 @@ def _reworded(plan: Plan) -> list[Plan]:
     return [_with(plan, 0, replace(part, words=word)) for word in (*near, *SIGN_WORDS) if word != part.words]
 
 
-def _remade(plan: Plan, words: Lexicon) -> list[Plan]:
+def _remade(plan: ScenePlan, words: Lexicon) -> list[ScenePlan]:
     """Made of something else."""
     part = plan.parts[0]
     if part.material is None:
@@ -212,7 +212,7 @@ def _remade(plan: Plan, words: Lexicon) -> list[Plan]:
     return [_with(plan, 0, replace(part, material=name)) for name in others]
 
 
-def _redressed(plan: Plan) -> list[Plan]:
+def _redressed(plan: ScenePlan) -> list[ScenePlan]:
     """One garment in another colour, or another garment of that colour."""
     part = plan.parts[0]
     worn = {garment for _, garment in part.outfit}
@@ -232,5 +232,5 @@ def _redressed(plan: Plan) -> list[Plan]:
 
 
 def _sorted(outfit: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    """In the order in which outfits are told."""
+    """In the order in which outfits are mentioned."""
     return tuple(sorted(outfit, key=lambda worn: list(GARMENTS).index(worn[1])))

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pinxit.world import rules, rules_acting, rules_full
 from pinxit.world.dice import Dice
 from pinxit.world.ingredients import sound
-from pinxit.world.plan import Plan
+from pinxit.world.plan import ScenePlan
 from pinxit.world.splits import Split, belongs
 from pinxit.world.vocabulary import Lexicon, PresetName
 
-Rule = Callable[[Dice, Lexicon], Plan | None]
+Rule = Callable[[Dice, Lexicon], ScenePlan | None]
 
 RULES: dict[str, Rule] = {
     "single_object": rules.single_object,
@@ -101,7 +101,7 @@ def draw_pattern(dice: Dice, words: Lexicon) -> str:
     return dice.weighted(WEIGHTS[words.preset])
 
 
-def draw_plan(dice: Dice, words: Lexicon, split: Split, pattern: str) -> Plan:
+def draw_plan(dice: Dice, words: Lexicon, split: Split, pattern: str) -> ScenePlan:
     """A plan of this pattern and split."""
     rule = RULES[pattern]
     while True:

@@ -1,6 +1,7 @@
 """What a scene means, before and after it is laid out: the parts a caption speaks of and how they stand to one another.
 
-`Plan -> compose -> Scene` and `meaning(Scene) -> Plan` are inverse; grammar, splits and neighbours work on plans.
+`ScenePlan -> compose -> Scene` and `meaning(Scene) -> ScenePlan` are inverse; grammar, splits and neighbours work on
+plans.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ScenePlan:
     """One caption's worth of facts. `relations[i]` holds between `parts[i]` and `parts[i + 1]`."""
 
     pattern: str
@@ -42,12 +43,12 @@ class Plan:
     lower_style: str | None = None
 
     @property
-    def told(self) -> bool:
+    def mentions_relations(self) -> bool:
         """Whether captions speak of the relations (in the other patterns they are true but incidental)."""
-        return bool(self.relations) and self.pattern not in UNTOLD
+        return bool(self.relations) and self.pattern not in UNMENTIONED
 
     @property
-    def placed(self) -> bool:
+    def mentions_place(self) -> bool:
         """Whether the plainest caption tells the place."""
         return self.pattern in PLACED and self.place != "white"
 
@@ -57,13 +58,13 @@ class Plan:
         return (self.style is None or self.style in GROUNDED_STYLES) and self.view != "fisheye"
 
     @property
-    def ground_told(self) -> bool:
+    def may_mention_ground(self) -> bool:
         """Whether captions may tell the ground: where it is seen, and of a sketch's white paper."""
         return self.grounded or self.style == "pencil sketch"
 
 
 # Patterns whose parts are merely "and"ed: where they stand is a fact of the scene that its captions leave open.
-UNTOLD = frozenset({"two_objects", "colour_attribution", "style"})
+UNMENTIONED = frozenset({"two_objects", "colour_attribution", "style"})
 # Styles that keep the ground as it is; the others draw on their own paper.
 GROUNDED_STYLES = frozenset({"watercolour", "pixel art", "folded from paper"})
 # Patterns whose plainest caption tells the place, because it is what they are about.
@@ -77,11 +78,11 @@ INVERSE: dict[RelationName, RelationName] = {
 }
 
 
-def meaning(scene: Scene) -> Plan:
+def meaning(scene: Scene) -> ScenePlan:
     """The plan that this scene is a picture of."""
     relations = tuple(relation.name for relation in sorted(scene.relations, key=lambda r: r.subject))
     parts = [part_of(item) for item in scene.items]
-    return Plan(
+    return ScenePlan(
         pattern=scene.pattern,
         parts=tuple(parts) if relations else _grouped(parts),
         relations=relations,

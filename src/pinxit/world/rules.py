@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pinxit.world.dice import Dice
 from pinxit.world.ingredients import choose_place, coloured, couple, one_size, sized, sprite, two_sizes
-from pinxit.world.plan import Part, Plan, Size
+from pinxit.world.plan import Part, ScenePlan, Size
 from pinxit.world.roles import CARRIERS
 from pinxit.world.scene import RelationName
 from pinxit.world.vocabulary import COLOURS, MOST, Lexicon
@@ -17,22 +17,22 @@ SIDES: tuple[RelationName, ...] = ("left of", "right of", "above", "below")
 _MIXES = (("sprites", 0.5), ("coloured", 0.35), ("mixed", 0.15))
 
 
-def single_object(dice: Dice, words: Lexicon) -> Plan | None:
+def single_object(dice: Dice, words: Lexicon) -> ScenePlan | None:
     """A penguin."""
     part = sprite(dice, words, size=one_size(dice))
-    return Plan("single_object", (part,), place=choose_place(dice, words, part))
+    return ScenePlan("single_object", (part,), place=choose_place(dice, words, part))
 
 
-def two_objects(dice: Dice, words: Lexicon) -> Plan | None:
+def two_objects(dice: Dice, words: Lexicon) -> ScenePlan | None:
     """A penguin and a car."""
     one, other = couple(dice, words, (("sprites", 0.85), ("mixed", 0.15)))
     if one.name == other.name:
         return None
     side: RelationName = "left of" if dice.chance(0.75) else "above"
-    return Plan("two_objects", (one, other), (side,), choose_place(dice, words, one, other))
+    return ScenePlan("two_objects", (one, other), (side,), choose_place(dice, words, one, other))
 
 
-def counting(dice: Dice, words: Lexicon) -> Plan | None:
+def counting(dice: Dice, words: Lexicon) -> ScenePlan | None:
     """Three penguins; four green triangles."""
     count = dice.weighted([(n, 1.3 if n > 2 else 1.0) for n in range(2, MOST[words.preset] + 1)])
     if dice.chance(0.55):
@@ -40,35 +40,35 @@ def counting(dice: Dice, words: Lexicon) -> Plan | None:
     else:
         kind = coloured(dice, words)
         part = Part(kind.name, kind.kind, kind.colour, count=count)
-    return Plan("counting", (part,), place=choose_place(dice, words, part))
+    return ScenePlan("counting", (part,), place=choose_place(dice, words, part))
 
 
-def colours(dice: Dice, words: Lexicon) -> Plan | None:
+def colours(dice: Dice, words: Lexicon) -> ScenePlan | None:
     """A red cube; a triangular green clock."""
     part = coloured(dice, words, one_size(dice))
-    return Plan("colours", (part,), place=choose_place(dice, words, part))
+    return ScenePlan("colours", (part,), place=choose_place(dice, words, part))
 
 
-def position(dice: Dice, words: Lexicon) -> Plan | None:
+def position(dice: Dice, words: Lexicon) -> ScenePlan | None:
     """A penguin to the left of a car; an orange circle above a purple square."""
     one, other = couple(dice, words, _MIXES)
     if one.name == other.name and one.colour == other.colour:
         return None
     sizes = two_sizes(dice, 0.15)
     parts = (sized(one, sizes[0]), sized(other, sizes[1]))
-    return Plan("position", parts, (dice.pick(SIDES),), choose_place(dice, words, one, other))
+    return ScenePlan("position", parts, (dice.pick(SIDES),), choose_place(dice, words, one, other))
 
 
-def colour_attribution(dice: Dice, words: Lexicon) -> Plan | None:
+def colour_attribution(dice: Dice, words: Lexicon) -> ScenePlan | None:
     """A red cube and a blue clock."""
     one, other = coloured(dice, words), coloured(dice, words)
     if one.colour == other.colour:
         return None
     side: RelationName = "left of" if dice.chance(0.75) else "above"
-    return Plan("colour_attribution", (one, other), (side,), choose_place(dice, words, one, other))
+    return ScenePlan("colour_attribution", (one, other), (side,), choose_place(dice, words, one, other))
 
 
-def on_top(dice: Dice, words: Lexicon) -> Plan | None:
+def on_top(dice: Dice, words: Lexicon) -> ScenePlan | None:
     """A small red cube on top of a big green cube."""
     lower_name = dice.pick([name for name in CARRIERS if name in words.nouns])
     colour = None if words.nouns[lower_name].kind == "sprite" else dice.pick(COLOURS)
@@ -82,16 +82,16 @@ def on_top(dice: Dice, words: Lexicon) -> Plan | None:
     if dice.chance(0.1):
         sizes = ("big", "small")
     parts = (sized(upper, sizes[0]), sized(lower, sizes[1]))
-    return Plan("on_top", parts, ("on top of",), choose_place(dice, words, *parts))
+    return ScenePlan("on_top", parts, ("on top of",), choose_place(dice, words, *parts))
 
 
-def sketch(dice: Dice, words: Lexicon) -> Plan | None:
+def sketch(dice: Dice, words: Lexicon) -> ScenePlan | None:
     """A pencil sketch of a penguin."""
-    return Plan("sketch", (sprite(dice, words),), style="pencil sketch")
+    return ScenePlan("sketch", (sprite(dice, words),), style="pencil sketch")
 
 
-def pair(dice: Dice, words: Lexicon) -> Plan | None:
+def pair(dice: Dice, words: Lexicon) -> ScenePlan | None:
     """The exact same penguin on the top as a sketch on the bottom."""
     part = sprite(dice, words)
     below = "pencil sketch" if words.preset == "small" or dice.chance(0.6) else dice.pick(words.styles)
-    return Plan("pair", (part,), lower_style=below)
+    return ScenePlan("pair", (part,), lower_style=below)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pinxit.world.dice import Dice
 from pinxit.world.ingredients import choose_place
-from pinxit.world.plan import Part, Plan
+from pinxit.world.plan import Part, ScenePlan
 from pinxit.world.roles import (
     BODIES,
     DRINKERS,
@@ -29,7 +29,7 @@ _IN_TUTU = 0.3  # of those who do something and can wear one
 _STYLED = 0.12  # of those who do something: drawn in a style
 
 
-def riding(dice: Dice, words: Lexicon) -> Plan | None:
+def riding(dice: Dice, words: Lexicon) -> ScenePlan | None:
     """A carrot in a tutu riding a bicycle; a monkey riding a horse beside a chick riding a pig."""
     riders, ridden = cast(RIDERS, words), cast(RIDDEN, words)
     if not dice.chance(0.12):
@@ -37,27 +37,27 @@ def riding(dice: Dice, words: Lexicon) -> Plan | None:
     parts = [Part(dice.pick(names), "sprite") for names in (riders, ridden) * 2]
     if len({part.name for part in parts}) < 4:
         return None
-    return Plan("riding", tuple(parts), ("riding", "left of", "riding"), choose_place(dice, words))
+    return ScenePlan("riding", tuple(parts), ("riding", "left of", "riding"), choose_place(dice, words))
 
 
-def walking(dice: Dice, words: Lexicon) -> Plan | None:
+def walking(dice: Dice, words: Lexicon) -> ScenePlan | None:
     """A radish walking a dog."""
     return _acting("walking", cast(LEADERS, words), cast(LED, words), dice, words)
 
 
-def drinking(dice: Dice, words: Lexicon) -> Plan | None:
+def drinking(dice: Dice, words: Lexicon) -> ScenePlan | None:
     """A carrot in a tutu drinking a cup of coffee."""
     return _acting("drinking", cast(DRINKERS, words), cast(DRINKS, words), dice, words)
 
 
-def making(dice: Dice, words: Lexicon) -> Plan | None:
+def making(dice: Dice, words: Lexicon) -> ScenePlan | None:
     """A panda making a cup of coffee."""
     return _acting("making", cast(MAKERS, words), cast(DRINKS, words), dice, words)
 
 
 def _acting(
     relation: RelationName, subjects: tuple[str, ...], objects: tuple[str, ...], dice: Dice, words: Lexicon
-) -> Plan | None:
+) -> ScenePlan | None:
     subject, other = Part(dice.pick(subjects), "sprite"), Part(dice.pick(objects), "sprite")
     if subject.name == other.name:
         return None
@@ -65,10 +65,10 @@ def _acting(
         subject = Part(subject.name, "sprite", outfit=(("", "tutu"),))
     style = dice.pick(words.styles) if dice.chance(_STYLED) else None
     place = "white" if style else choose_place(dice, words)
-    return Plan(relation, (subject, other), (relation,), place, style=style)
+    return ScenePlan(relation, (subject, other), (relation,), place, style=style)
 
 
-def outfit(dice: Dice, words: Lexicon) -> Plan | None:
+def outfit(dice: Dice, words: Lexicon) -> ScenePlan | None:
     """A penguin wearing a red hat, yellow gloves, a blue shirt and green trousers; a radish in a tutu."""
     name = dice.pick(cast(wearers(), words))
     garments = dice.shuffled(wardrobe(name))[: dice.between(1, _MOST_CLOTHES)]
@@ -80,13 +80,13 @@ def outfit(dice: Dice, words: Lexicon) -> Plan | None:
     if any(not apart(a, b) for i, a in enumerate(colours) for b in colours[i + 1 :]):
         return None
     place = choose_place(dice, words, *(Part("", "shape", colour) for colour in colours))
-    return Plan("outfit", (Part(name, "sprite", outfit=worn),), place=place)
+    return ScenePlan("outfit", (Part(name, "sprite", outfit=worn),), place=place)
 
 
-def made_of(dice: Dice, words: Lexicon) -> Plan | None:
+def made_of(dice: Dice, words: Lexicon) -> ScenePlan | None:
     """A snail made of a harp."""
     name, material = dice.pick(cast(BODIES, words)), dice.pick(cast(MATERIALS, words))
     if name == material:
         return None
     part = Part(name, "sprite", material=material)
-    return Plan("made_of", (part,), place=choose_place(dice, words, part))
+    return ScenePlan("made_of", (part,), place=choose_place(dice, words, part))

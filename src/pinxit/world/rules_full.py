@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pinxit.world.dice import Dice
 from pinxit.world.ingredients import choose_place, coloured, sprite
-from pinxit.world.plan import GROUNDED_STYLES, Part, Plan
+from pinxit.world.plan import GROUNDED_STYLES, Part, ScenePlan
 from pinxit.world.roles import CONTAINERS, CUT_OPEN, WRITTEN, cast, shapely
 from pinxit.world.scene import RelationName
 from pinxit.world.sign_words import sign_word
@@ -17,7 +17,7 @@ _LIT_PLACES = {
 }
 
 
-def style(dice: Dice, words: Lexicon) -> Plan | None:
+def style(dice: Dice, words: Lexicon) -> ScenePlan | None:
     """A watercolour of a fox; a fox and a unicorn in a snowy forest, folded from paper."""
     chosen = dice.pick(words.styles)
     one, other = sprite(dice, words), sprite(dice, words)
@@ -27,10 +27,10 @@ def style(dice: Dice, words: Lexicon) -> Plan | None:
     parts = (one, other) if both else (one,)
     place = choose_place(dice, words, *parts) if chosen in GROUNDED_STYLES else "white"
     relations: tuple[RelationName, ...] = ("left of",) if both else ()
-    return Plan("style", parts, relations, place, style=chosen)
+    return ScenePlan("style", parts, relations, place, style=chosen)
 
 
-def stack(dice: Dice, words: Lexicon) -> Plan | None:
+def stack(dice: Dice, words: Lexicon) -> ScenePlan | None:
     """A stack of three cubes: red on top, green in the middle, blue at the bottom."""
     same = dice.chance(0.6)
     first = dice.pick(("cube", "cylinder"))
@@ -38,10 +38,10 @@ def stack(dice: Dice, words: Lexicon) -> Plan | None:
     parts = tuple(Part(name, "solid", dice.pick(COLOURS)) for name in names)
     if len({part.colour for part in parts}) < 3:
         return None
-    return Plan("stack", parts, ("on top of", "on top of"), choose_place(dice, words, *parts))
+    return ScenePlan("stack", parts, ("on top of", "on top of"), choose_place(dice, words, *parts))
 
 
-def inside(dice: Dice, words: Lexicon) -> Plan | None:
+def inside(dice: Dice, words: Lexicon) -> ScenePlan | None:
     """A red star inside a yellow circle; a cat inside a white square."""
     outer = Part(dice.pick(CONTAINERS), "shape", dice.pick(COLOURS))
     if dice.chance(0.3):
@@ -51,41 +51,41 @@ def inside(dice: Dice, words: Lexicon) -> Plan | None:
         inner = coloured(dice, words)
     if inner.name == outer.name or (inner.colour and not stands_out(inner.colour, outer.colour or "")):
         return None
-    return Plan("inside", (inner, outer), ("inside",), choose_place(dice, words, outer))
+    return ScenePlan("inside", (inner, outer), ("inside",), choose_place(dice, words, outer))
 
 
-def behind(dice: Dice, words: Lexicon) -> Plan | None:
+def behind(dice: Dice, words: Lexicon) -> ScenePlan | None:
     """A cat behind a car; a red cube behind a blue sphere."""
     hidden = sprite(dice, words) if dice.chance(0.5) else coloured(dice, words)
     front = sprite(dice, words) if dice.chance(0.5) else coloured(dice, words)
     if hidden.name == front.name or "ring" in (hidden.name, front.name):
         return None
-    return Plan("behind", (hidden, front), ("behind",), choose_place(dice, words, hidden, front))
+    return ScenePlan("behind", (hidden, front), ("behind",), choose_place(dice, words, hidden, front))
 
 
-def words_on(dice: Dice, words: Lexicon) -> Plan | None:
+def words_on(dice: Dice, words: Lexicon) -> ScenePlan | None:
     """A sign that says HELLO; a blue storefront with the word BREAD on it."""
     colour = dice.pick(COLOURS) if dice.chance(0.6) else None
     part = Part(dice.pick(WRITTEN), "made", colour, words=sign_word(dice))
-    return Plan("words", (part,), place=choose_place(dice, words, part))
+    return ScenePlan("words", (part,), place=choose_place(dice, words, part))
 
 
-def shaped(dice: Dice, words: Lexicon) -> Plan | None:
+def shaped(dice: Dice, words: Lexicon) -> ScenePlan | None:
     """An armchair in the shape of an avocado; a blue clock in the shape of a fish."""
     colour = dice.pick(COLOURS) if dice.chance(0.5) else None
     part = Part(dice.pick(words.made), "made", colour, form=dice.pick(shapely(words)))
-    return Plan("shaped", (part,), place=choose_place(dice, words, part))
+    return ScenePlan("shaped", (part,), place=choose_place(dice, words, part))
 
 
-def view(dice: Dice, words: Lexicon) -> Plan | None:
+def view(dice: Dice, words: Lexicon) -> ScenePlan | None:
     """A close-up of a cat; a cat upside down; a cross-section of a kiwi."""
     chosen = dice.pick(VIEWS)
     part = Part(dice.pick(cast(CUT_OPEN, words)), "sprite") if chosen == "cross-section" else sprite(dice, words)
-    return Plan("view", (part,), place=choose_place(dice, words, part), view=chosen)
+    return ScenePlan("view", (part,), place=choose_place(dice, words, part), view=chosen)
 
 
-def light(dice: Dice, words: Lexicon) -> Plan | None:
+def light(dice: Dice, words: Lexicon) -> ScenePlan | None:
     """A penguin on a beach at sunrise with long shadows; a watercolour of it."""
     chosen = dice.pick(LIGHTS)
     style = "watercolour" if dice.chance(0.3) else None
-    return Plan("light", (sprite(dice, words),), place=dice.pick(_LIT_PLACES[chosen]), light=chosen, style=style)
+    return ScenePlan("light", (sprite(dice, words),), place=dice.pick(_LIT_PLACES[chosen]), light=chosen, style=style)

@@ -13,7 +13,7 @@ from functools import cache
 from itertools import combinations as two_of
 from typing import Literal
 
-from pinxit.world.plan import INVERSE, Part, Plan
+from pinxit.world.plan import INVERSE, Part, ScenePlan
 from pinxit.world.scene import RelationName
 
 Split = Literal["train", "seen", "unseen"]
@@ -105,30 +105,30 @@ def held_out(combination: Combination) -> bool:
     return int.from_bytes(digest, "big") < SHARE * 2**64
 
 
-def belongs(plan: Plan, split: Split) -> bool:
+def belongs(plan: ScenePlan, split: Split) -> bool:
     """Whether a scene of this meaning may stand in this split."""
-    found = combinations(plan)
+    held = combinations(plan)
     if split == "unseen":
         relevant = RELEVANT[plan.pattern]
-        return any(held_out(c) for c in found if c[0] in relevant)
-    return not any(map(held_out, found))
+        return any(held_out(c) for c in held if c[0] in relevant)
+    return not any(map(held_out, held))
 
 
-def combinations(plan: Plan) -> list[Combination]:
+def combinations(plan: ScenePlan) -> list[Combination]:
     """Every combination that a picture of this plan shows."""
-    found: list[Combination] = []
+    result: list[Combination] = []
     for part in plan.parts:
-        found += _of_part(part)
+        result += _of_part(part)
         for kind, value in _setting(plan):
-            found.append((kind, value, part.name))
+            result.append((kind, value, part.name))
     for one, other in two_of(plan.parts, 2):
-        found += _of_two(one, other)
+        result += _of_two(one, other)
     for one, relation, other in zip(plan.parts, plan.relations, plan.parts[1:], strict=False):
-        found += _of_relation(one, relation, other)
-    return found
+        result += _of_relation(one, relation, other)
+    return result
 
 
-def _setting(plan: Plan) -> list[tuple[str, str]]:
+def _setting(plan: ScenePlan) -> list[tuple[str, str]]:
     kinds = (
         ("place", None if plan.place == "white" else plan.place),
         ("style", plan.style),
@@ -140,39 +140,39 @@ def _setting(plan: Plan) -> list[tuple[str, str]]:
 
 
 def _of_part(part: Part) -> list[Combination]:
-    found: list[Combination] = []
+    result: list[Combination] = []
     if part.colour is not None:
-        found.append(("colour", part.colour, part.name))
+        result.append(("colour", part.colour, part.name))
     if part.form is not None:
-        found += [("form", part.form, part.name), ("made", part.colour or "", part.form, part.name)]
+        result += [("form", part.form, part.name), ("made", part.colour or "", part.form, part.name)]
     if part.count > 1:
-        found.append(("count", str(part.count), part.name))
+        result.append(("count", str(part.count), part.name))
     if part.words is not None:
-        found.append(("words", part.words))
+        result.append(("words", part.words))
     if part.outfit:
-        found.append(("dressed", part.name))
-        found += [("wearing", colour, garment, part.name) for colour, garment in part.outfit]
-        found += [("garment", garment, part.name) for _, garment in part.outfit]
+        result.append(("dressed", part.name))
+        result += [("wearing", colour, garment, part.name) for colour, garment in part.outfit]
+        result += [("garment", garment, part.name) for _, garment in part.outfit]
     if part.material is not None:
-        found += [("material", part.material, part.name), ("pair", *sorted((part.material, part.name)))]
-    return found
+        result += [("material", part.material, part.name), ("pair", *sorted((part.material, part.name)))]
+    return result
 
 
 def _of_two(one: Part, other: Part) -> list[Combination]:
-    found: list[Combination] = []
+    result: list[Combination] = []
     if one.name != other.name:
-        found.append(("pair", *sorted((one.name, other.name))))
+        result.append(("pair", *sorted((one.name, other.name))))
     if one.colour is not None and other.colour is not None:
         (name_a, colour_a), (name_b, colour_b) = sorted(((one.name, one.colour), (other.name, other.colour)))
-        found.append(("colours", colour_a, name_a, colour_b, name_b))
-    return found
+        result.append(("colours", colour_a, name_a, colour_b, name_b))
+    return result
 
 
 def _of_relation(one: Part, relation: RelationName, other: Part) -> list[Combination]:
     """ "a right of b" is the same combination as "b left of a"."""
     if relation in ("right of", "below"):
         one, relation, other = other, INVERSE[relation], one
-    found: list[Combination] = [("relation", one.name, relation, other.name)]
+    result: list[Combination] = [("relation", one.name, relation, other.name)]
     if one.colour is not None and other.colour is not None:
-        found.append(("coloured relation", one.colour, one.name, relation, other.colour, other.name))
-    return found
+        result.append(("coloured relation", one.colour, one.name, relation, other.colour, other.name))
+    return result

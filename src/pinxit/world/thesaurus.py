@@ -2,8 +2,8 @@
 
 Captions of the usual world nearly always say the one name, and a network that reads them through a language model
 learns 43 points of that model's space, not the regions around them. With these it learns that things have many names:
-other words for the thing, kinds of it, the kind that it is of. None holds a word of `unheard.UNHEARD`: those stay for
-the exam.
+other words for the thing, kinds of it, the kind that it is of. None holds a word of `held_out_nouns.HELD_OUT_NOUNS`:
+those stay for the exam.
 """
 
 from __future__ import annotations

@@ -146,7 +146,7 @@ LOST = _pairs(
 
 
 def apart(one: str, other: str) -> bool:
-    """Whether two objects in these colours are told apart without doubt."""
+    """Whether two objects in these colours can be distinguished without doubt."""
     return one != other and (one, other) not in CONFUSABLE
 
 

@@ -28,7 +28,7 @@ DETAILED = 0.85  # with `detail`, the share of the captions beside the plainest 
 class World:
     """Pictures with captions known to be true.
 
-    `group=4` makes items 4k .. 4k + 3 a scene and three neighbours, from each of which exactly one told fact differs.
+    `group=4` makes items 4k .. 4k + 3 a scene and three neighbours, from each of which exactly one stated fact differs.
     `names="many"` calls the same things by many names more (`thesaurus.py`).
     Raises UsageError for a preset that does not exist and for a field that is out of its range.
     """

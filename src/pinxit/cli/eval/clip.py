@@ -43,11 +43,11 @@ def labels(
 
       pinxit eval labels fashion-mnist --checkpoint runs/clip/checkpoint --checkpoint runs/resnet/checkpoint
     """
-    found = {name: _score(data, split, name, templates, pictures, device) for name in checkpoint}
+    accuracies = {name: _score(data, split, name, templates, pictures, device) for name in checkpoint}
     if as_json:
-        print_json({"data": data, "split": split, "accuracy": found})
+        print_json({"data": data, "split": split, "accuracy": accuracies})
         return
-    for name, share in found.items():
+    for name, share in accuracies.items():
         print_lines(f"{share:7.2%}  {name}")
 
 
@@ -79,8 +79,8 @@ def shift(
     share = closed(peer, ours)
     rows = {"classifier": peer, "clip": ours}
     if as_json:
-        told = {name: {"seen": one.seen, "unseen": one.unseen, "gap": one.gap} for name, one in rows.items()}
-        print_json({"data": data, "pictures": pictures, **told, "closed": share})
+        summary = {name: {"seen": one.seen, "unseen": one.unseen, "gap": one.gap} for name, one in rows.items()}
+        print_json({"data": data, "pictures": pictures, **summary, "closed": share})
         return
     print_lines(f"{'':<12}{'same artists':>14}{'other artists':>15}{'lost':>8}{'gap closed':>12}")
     for name, one in rows.items():
@@ -109,7 +109,7 @@ def retrieval(
     if not data.startswith(WORLD):
         raise UsageError(f"retrieval asks for captions in two languages, which only worlds have, not {data}.")
     encoder = ClipEncoder.open(checkpoint, device)
-    found = {}
+    recall = {}
     for language in ("en", "zh"):
         source = open_source(data, encoder.size, split, language=language)
         with bar(f"{language}", pictures) as watch:
@@ -121,13 +121,13 @@ def retrieval(
         different = sorted(set(captions))
         places = {caption: place for place, caption in enumerate(different)}
         vectors = encoder.pictures([one.picture for one in examples])
-        found[language] = recalls(vectors, encoder.texts(different, cut=True), [places[one] for one in captions])
+        recall[language] = recalls(vectors, encoder.texts(different, cut=True), [places[one] for one in captions])
     if as_json:
-        print_json({"data": data, "split": split, "pictures": pictures, **found})
+        print_json({"data": data, "split": split, "pictures": pictures, **recall})
         return
     names = [f"{way}@{k}" for way in ("picture", "caption") for k in KS]
     print_lines("".join([" " * 4, *(f"{name:>12}" for name in names)]))
-    for language, scores in found.items():
+    for language, scores in recall.items():
         print_lines("".join([f"{language:<4}", *(f"{scores[name]:>12.1%}" for name in names)]))
 
 
@@ -152,8 +152,10 @@ def _open(checkpoint: str, templates: str, device: str) -> tuple[int, Callable[[
     from pinxit.recipes.clip.zero_shot import ZeroShot
     from pinxit.weights.checkpoint import MANIFEST, open_checkpoint
 
-    if (Path(checkpoint) / MANIFEST).is_file() and (found := open_checkpoint(Path(checkpoint))).recipe == RECIPE:
-        classifier = Classifier(found, device)
+    if (Path(checkpoint) / MANIFEST).is_file() and (
+        opened_checkpoint := open_checkpoint(Path(checkpoint))
+    ).recipe == RECIPE:
+        classifier = Classifier(opened_checkpoint, device)
         return classifier.size, lambda source: classifier.names
     encoder, asked = ClipEncoder.open(checkpoint, device), None if templates == DATA else sentences(templates)
 

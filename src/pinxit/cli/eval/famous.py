@@ -12,9 +12,10 @@ from pinxit.cli.eval.report import show_table, write_report, write_sheet
 from pinxit.cli.eval.run import examine
 from pinxit.cli.options import Device
 from pinxit.cli.painter_settings import Changes, settings_of
+from pinxit.files import check_file
 
 if TYPE_CHECKING:
-    from pinxit.evaluation.report import Lines
+    from pinxit.evaluation.report import ScoreTable
 
 
 def famous(
@@ -42,20 +43,21 @@ def famous(
       pinxit eval famous --language zh --candidates 4 --out zh.json
     """
     from pinxit.config import from_dict
-    from pinxit.evaluation.famous_exam import FamousExam, check_judge, famous_lines, famous_questions, judge_on_famous
+    from pinxit.evaluation.famous_exam import FamousExam, check_judge, famous_questions, famous_scores, judge_on_famous
     from pinxit.evaluation.geneval import Rules
     from pinxit.recipes.judge.judge import Judge
 
+    check_file(out, sheet)
     exam = from_dict(FamousExam, {"seeds": seeds, "language": language, "seed": seed}, "exam")
     opened = Judge.open(judge, device)
     asked = famous_questions(exam)
-    check_judge(asked, opened.senses)
+    check_judge(asked, opened.attributes)
     about: dict[str, Any] = {"judge": {"name": judge, "hash": opened.hash}, "candidates": candidates}
     settings = settings_of(changes)
     about |= {"settings": settings} if settings else {}
     done = examine(checkpoint, device, exam, asked, opened, candidates, about, out, shown=len(asked) if sheet else 0)
-    table = famous_lines(done.answers, candidates)
-    for name, share in judge_on_famous(asked, opened.look, Rules(), opened.detector.config.size).items():
+    table = famous_scores(done.answers, candidates)
+    for name, share in judge_on_famous(asked, opened.detect, Rules(), opened.detector.config.size).items():
         table[name]["judge"] = share
     _show(table, {one.task: one.prompt for one in asked})
     if sheet:
@@ -64,7 +66,7 @@ def famous(
         write_report(out, exam, str(opened.device), {"scores": table, "overall": table["overall"]} | about)
 
 
-def _show(table: Lines, prompts: dict[str, str]) -> None:
+def _show(table: ScoreTable, prompts: dict[str, str]) -> None:
     headings = ["", *next(iter(table.values()))]
     rows = [[prompts.get(name, name), *(f"{share:.2f}" for share in line.values())] for name, line in table.items()]
     show_table("the famous sentences: share of seeds whose picture is right", headings, rows)

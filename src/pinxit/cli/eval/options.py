@@ -17,16 +17,16 @@ Language = Annotated[str, typer.Option(help="Of the prompts: en or zh.")]
 Words = Annotated[
     str,
     typer.Option(
-        help="Of the prompts: plain; unheard: nouns that no training caption holds; heard: the usual nouns in the "
-        "same sentences; paraphrased: sentences put as no training caption is."
+        help="Of the prompts: plain; held-out: nouns that no training caption holds; in-vocabulary: the usual nouns in "
+        "the same sentences; paraphrased: sentences put as no training caption is."
     ),
 ]
 
 
 def exam_of(
-    preset: str, split: str, prompts: int, language: str, words: str, seed: int, senses: frozenset[str]
+    preset: str, split: str, prompts: int, language: str, words: str, seed: int, attributes: frozenset[str]
 ) -> Exam:
-    """The exam that the options ask for, without the tasks that a judge of these senses cannot see.
+    """The exam that the options ask for, without the tasks that a judge of these attributes cannot see.
 
     Raises UsageError for an exam that there is not.
     """
@@ -35,5 +35,5 @@ def exam_of(
     from pinxit.world.vocabulary import lexicon
 
     values = {"preset": preset, "split": split, "prompts": prompts, "language": language, "seed": seed}
-    values |= {"words": words, "tasks": judged_by(senses, lexicon(preset).preset)}
+    values |= {"words": words, "tasks": judged_by(attributes, lexicon(preset).preset)}
     return from_dict(Exam, values, "exam")

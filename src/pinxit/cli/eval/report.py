@@ -10,7 +10,7 @@ from pinxit.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pinxit.evaluation.exam_run import Sitting
+    from pinxit.evaluation.exam_run import ExamProgress
 
 WIDE = 150  # characters a line, enough for all columns side by side
 
@@ -47,7 +47,7 @@ def origin(exam: Any, device: str) -> dict[str, Any]:
     return {"pinxit": __version__, "date": today(), "machine": machine(device), "exam": asdict(exam)}
 
 
-def write_sheet(path: Path, done: Sitting) -> None:
+def write_sheet(path: Path, done: ExamProgress) -> None:
     """A PNG of the best picture of every question that was kept, marked right or wrong."""
     from pinxit.data.sheet import sheet
     from pinxit.evaluation.report import marked
@@ -59,11 +59,11 @@ def write_sheet(path: Path, done: Sitting) -> None:
     write_png(path, sheet(done.pictures, marked([a.prompt for a in shown], [a.complaint for a in shown])))
 
 
-def write_report(out: Path, exam: Any, device: str, found: dict[str, Any]) -> None:
+def write_report(out: Path, exam: Any, device: str, content: dict[str, Any]) -> None:
     """A JSON report that says where its figures come from; the half-done work beside it goes."""
     from pinxit.evaluation.partial import part_of
     from pinxit.files import write_json
 
-    write_json(out, origin(exam, device) | found)
+    write_json(out, origin(exam, device) | content)
     if part := part_of(out):
         part.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from pinxit.cli.progress import bar
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pinxit.evaluation.exam_run import Sitting
+    from pinxit.evaluation.exam_run import ExamProgress
     from pinxit.evaluation.questions import Question
     from pinxit.recipes.judge.judge import Judge
 
@@ -25,8 +25,8 @@ def examine(
     about: dict[str, Any],
     out: Path | None,
     shown: int,
-) -> Sitting:
-    """Let a painter sit an exam; `about` learns who it is and, where there is a report, its answers.
+) -> ExamProgress:
+    """Let a painter take an exam; `about` learns who it is and, where there is a report, its answers.
 
     Raises UsageError for settings that the painter does not have.
     """
@@ -35,9 +35,9 @@ def examine(
 
     from pinxit.api import load
     from pinxit.cli.painter_settings import settled
-    from pinxit.evaluation.exam_run import sit
+    from pinxit.evaluation.exam_run import run_exam
     from pinxit.evaluation.geneval import Rules
-    from pinxit.evaluation.partial import part_of
+    from pinxit.evaluation.partial import alone_for, part_of
 
     painter = load(checkpoint, device=device)
     settings = about.get("settings", {})
@@ -49,12 +49,12 @@ def examine(
     def paint(prompts: Any, seeds: Any, count: int) -> Any:
         return painter.paint_many(list(zip(prompts, seeds, strict=True)), candidates=count, keep=None, **settings)
 
-    with bar("painting", len(asked)) as watch:
-        done = sit(
+    with alone_for(out), bar("painting", len(asked)) as watch:
+        done = run_exam(
             asked,
             paint,
             candidates,
-            judge.look,
+            judge.detect,
             Rules(),
             rank=partial(painter.rank, **settings),
             shown=shown,

@@ -13,13 +13,14 @@ from pinxit.cli.options import Device
 from pinxit.cli.painter_settings import Changes, halves, settings_of, value_of
 from pinxit.cli.progress import bar
 from pinxit.errors import UsageError
+from pinxit.files import check_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pinxit.cli.eval.sweep_setup import Bench
+    from pinxit.cli.eval.sweep_setup import SweepSetup
     from pinxit.evaluation.measures import Measures
-    from pinxit.evaluation.sweep import Tried
+    from pinxit.evaluation.sweep import Trial
     from pinxit.evaluation.variations import Settings
 
 
@@ -76,32 +77,33 @@ def sweep(
     from pinxit.evaluation.variations import combinations
     from pinxit.pictures import write_png
 
+    check_file(out, plot, sheet)
     varied = _varied(vary)
     planned = combinations(varied, settings_of(changes))
     asking = {"split": split, "prompts": prompts, "language": language, "words": words, "seed": seed}
-    bench = set_up(checkpoint, planned, upscale, judge, asking, device)
-    tried, about = _run(bench, planned, out)
-    true, title = bench.truth.itself(), f"{checkpoint}: world:{bench.exam.preset}, {split}, {prompts} prompts"
+    setup = set_up(checkpoint, planned, upscale, judge, asking, device)
+    tried, about = _run(setup, planned, out)
+    true, title = setup.truth.itself(), f"{checkpoint}: world:{setup.exam.preset}, {split}, {prompts} prompts"
     show_table(title, *cells(tried, true, list(varied)), left=len(varied))
     if plot:
         write_png(plot, plot_of(title, tried, true, varied), about)
     if sheet:
-        write_png(sheet, sheet_of(tried, list(varied), bench.asked), about)
+        write_png(sheet, sheet_of(tried, list(varied), setup.asked), about)
     if out:
         _write(out, about | {"vary": varied}, tried, true)
 
 
 def _varied(vary: Sequence[str]) -> dict[str, list[Any]]:
     """ "guidance=1,2" as {"guidance": [1, 2]}, in the order given."""
-    found: dict[str, list[Any]] = {}
+    varied: dict[str, list[Any]] = {}
     for text in vary:
         name, values = halves(text, "--vary", "V1,V2,...")
-        if name in found:
+        if name in varied:
             raise UsageError(f"--vary {name} is given twice: write all its values in one.")
-        found[name] = _values(values)
-        if not found[name]:
+        varied[name] = _values(values)
+        if not varied[name]:
             raise UsageError(f"--vary {text}: a value is missing; write {name}=V1,V2,...")
-    return found
+    return varied
 
 
 def _values(text: str) -> list[Any]:
@@ -113,20 +115,20 @@ def _values(text: str) -> list[Any]:
     return [value_of(part) for part in parts] if all(parts) else []
 
 
-def _run(bench: Bench, planned: list[Settings], out: Path | None) -> tuple[list[Tried], dict[str, Any]]:
+def _run(setup: SweepSetup, planned: list[Settings], out: Path | None) -> tuple[list[Trial], dict[str, Any]]:
     """Every combination tried, and what the results hang on."""
-    from pinxit.evaluation.partial import part_of
+    from pinxit.evaluation.partial import alone_for, part_of
     from pinxit.evaluation.sweep import sweep as run
 
-    about = origin(bench.exam, bench.device) | bench.about
+    about = origin(setup.exam, setup.device) | setup.about
     identity = {name: value for name, value in about.items() if name != "date"}
-    count = len(bench.asked)
-    with bar("sweeping", len(planned) * count, "pictures") as show:
+    count = len(setup.asked)
+    with alone_for(out), bar("sweeping", len(planned) * count, "pictures") as show:
         tried = run(
-            bench.asked,
+            setup.asked,
             planned,
-            bench.studio,
-            bench.truth,
+            setup.painter,
+            setup.truth,
             part=part_of(out),
             identity=identity,
             watch=lambda done: show(done * count),
@@ -134,7 +136,7 @@ def _run(bench: Bench, planned: list[Settings], out: Path | None) -> tuple[list[
     return tried, about
 
 
-def _write(out: Path, about: dict[str, Any], tried: Sequence[Tried], true: Measures) -> None:
+def _write(out: Path, about: dict[str, Any], tried: Sequence[Trial], true: Measures) -> None:
     from dataclasses import asdict
 
     from pinxit.evaluation.partial import part_of

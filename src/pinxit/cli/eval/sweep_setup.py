@@ -13,7 +13,7 @@ from pinxit.errors import UsageError
 if TYPE_CHECKING:
     from pinxit.evaluation.measures import Instruments, Truth
     from pinxit.evaluation.questions import Exam, Question
-    from pinxit.evaluation.sweep import Studio, Watch
+    from pinxit.evaluation.sweep import SweepPainter, Watch
     from pinxit.evaluation.variations import Settings
     from pinxit.recipes.clip.encoder import ClipEncoder
     from pinxit.recipes.diffusion.upsampler import Upsampler
@@ -25,12 +25,12 @@ EYE = "tiny"  # whose CLIP says how far drawn pictures are from true ones
 
 
 @dataclass(frozen=True)
-class Bench:
+class SweepSetup:
     """All that a sweep needs, and what its results hang on."""
 
     exam: Exam
     asked: list[Question]
-    studio: Studio
+    painter: SweepPainter
     truth: Truth
     about: dict[str, Any]
     device: str
@@ -38,7 +38,7 @@ class Bench:
 
 def set_up(
     checkpoint: str, planned: Sequence[Settings], upscale: bool, judge: str, asking: Mapping[str, Any], device: str
-) -> Bench:
+) -> SweepSetup:
     """Open everything and check every combination. Raises PinxitError in one sentence for what cannot be."""
     from pinxit.api import load
     from pinxit.evaluation.measures import Truth
@@ -50,31 +50,33 @@ def set_up(
     upsampler = _upsampler(painter, checkpoint) if upscale else None
     for settings in planned:
         settled(settings, painter, upsampler)
-    studio, opened, eye = _studio(painter, upsampler), Judge.open(judge, device), ClipEncoder.open(EYE, device)
-    exam = exam_of(opened.world, **asking, senses=opened.senses)
+    sampled, opened, eye = _sweep_painter(painter, upsampler), Judge.open(judge, device), ClipEncoder.open(EYE, device)
+    exam = exam_of(opened.world, **asking, attributes=opened.attributes)
     asked, size = questions(exam), painter.size if upsampler is None else upsampler.size
     about = {
         "painter": {"name": checkpoint} | painter.provenance,
         "judge": {"name": judge, "hash": opened.hash},
         "distance": {"clip": EYE, "fingerprint": eye.fingerprint},
         "upscale": upscale,
-        "defaults": studio.own,
+        "defaults": sampled.own,
     }
-    return Bench(exam, asked, studio, Truth(asked, size, _instruments(painter, opened, eye)), about, str(opened.device))
+    return SweepSetup(
+        exam, asked, sampled, Truth(asked, size, _instruments(painter, opened, eye)), about, str(opened.device)
+    )
 
 
 def _upsampler(painter: Painter, checkpoint: str) -> Upsampler:
     from pinxit.recipes.capabilities import upsampler_of
 
-    found = upsampler_of(painter)
-    if found is None:
+    upsampler = upsampler_of(painter)
+    if upsampler is None:
         raise UsageError(f"{checkpoint} has no upsampler: leave out --upscale, or name an Imagen with --checkpoint.")
-    return found
+    return upsampler
 
 
-def _studio(painter: Painter, upsampler: Upsampler | None) -> Studio:
+def _sweep_painter(painter: Painter, upsampler: Upsampler | None) -> SweepPainter:
     """Who paints, one picture a prompt: candidate 0 of its seed, so that all settings draw from the same noise."""
-    from pinxit.evaluation.sweep import Studio
+    from pinxit.evaluation.sweep import SweepPainter
 
     def paint(asked: Sequence[Question], settings: Settings, watch: Watch) -> list[Ranked]:
         prompts = [(question.prompt, question.seed) for question in asked]
@@ -82,7 +84,7 @@ def _studio(painter: Painter, upsampler: Upsampler | None) -> Studio:
         return [one for (one,) in painted]
 
     if upsampler is None:
-        return Studio(paint, dict(painter.defaults))
+        return SweepPainter(paint, dict(painter.defaults))
     enlarging = upsampler.defaults
 
     def enlarge(question: Question, one: Ranked, settings: Settings) -> Ranked:
@@ -91,7 +93,7 @@ def _studio(painter: Painter, upsampler: Upsampler | None) -> Studio:
         return replace(large, score=_cosine(painter, question.prompt, large.picture))
 
     own = painter.defaults | enlarging | {"upsampler_sampler": upsampler.sampling.sampler}
-    return Studio(paint, own, enlarge, frozenset(enlarging))
+    return SweepPainter(paint, own, enlarge, frozenset(enlarging))
 
 
 def _instruments(painter: Painter, judge: Judge, eye: ClipEncoder) -> Instruments:
@@ -100,7 +102,7 @@ def _instruments(painter: Painter, judge: Judge, eye: ClipEncoder) -> Instrument
     from pinxit.evaluation.measures import Instruments
 
     return Instruments(
-        judge.look,
+        judge.detect,
         lambda pictures: torch.from_numpy(eye.pictures(pictures)),
         lambda prompt, picture: _cosine(painter, prompt, picture),
     )

@@ -12,10 +12,11 @@ from pinxit.cli.eval.report import WIDE, console, show_table, write_report, writ
 from pinxit.cli.eval.run import examine
 from pinxit.cli.options import Device
 from pinxit.cli.painter_settings import Changes, settings_of
+from pinxit.files import check_file
 
 if TYPE_CHECKING:
     from pinxit.evaluation.questions import Exam, Question
-    from pinxit.evaluation.report import Lines
+    from pinxit.evaluation.report import ScoreTable
     from pinxit.recipes.judge.judge import Judge
 
 JUDGES = {"small": "judge", "gallery": "judge-gallery"}  # shipped, by the world they know
@@ -60,23 +61,24 @@ def world(
     from pinxit.evaluation.questions import questions
     from pinxit.recipes.judge.judge import Judge
 
+    check_file(out, sheet)
     judge = judge or JUDGES.get(world or "small", "judge")
     opened = Judge.open(judge, device)
-    exam = exam_of(world or opened.world, split, prompts, language, words, seed, opened.senses)
+    exam = exam_of(world or opened.world, split, prompts, language, words, seed, opened.attributes)
     asked = questions(exam)
     about = {"judge": {"name": judge, "hash": opened.hash}, "candidates": candidates}
-    table: Lines = {}
+    table: ScoreTable = {}
     if not judge_only:
         settings = settings_of(changes)
         about |= {"settings": settings} if settings else {}
-        table |= _painter_lines(checkpoint, device, exam, asked, opened, candidates, about, out, sheet)
-    table |= _judge_lines(exam, asked, opened)
+        table |= _painter_table(checkpoint, device, exam, asked, opened, candidates, about, out, sheet)
+    table |= _judge_table(exam, asked, opened)
     _show(table, f"world:{exam.preset}, {split}, {prompts} prompts")
     if out:
         _write(out, exam, asked, about, table, str(opened.device))
 
 
-def _painter_lines(
+def _painter_table(
     checkpoint: str,
     device: str,
     exam: Exam,
@@ -86,27 +88,27 @@ def _painter_lines(
     about: dict[str, Any],
     out: Path | None,
     sheet: Path | None,
-) -> Lines:
+) -> ScoreTable:
     from pinxit.evaluation.evaluators import painter_scores
-    from pinxit.evaluation.report import lines
+    from pinxit.evaluation.report import score_table
 
     done = examine(checkpoint, device, exam, asked, judge, candidates, about, out, shown=SHOWN if sheet else 0)
     if sheet:
         write_sheet(sheet, done)
-    return lines(painter_scores(done.answers, candidates))
+    return score_table(painter_scores(done.answers, candidates))
 
 
-def _judge_lines(exam: Exam, asked: list[Question], judge: Judge) -> Lines:
+def _judge_table(exam: Exam, asked: list[Question], judge: Judge) -> ScoreTable:
     from pinxit.evaluation.evaluators import judge_scores
     from pinxit.evaluation.geneval import Rules
-    from pinxit.evaluation.report import lines
+    from pinxit.evaluation.report import score_table
 
     size = judge.detector.config.size
-    found = lines(judge_scores(asked, exam, judge.look, Rules(), size))
-    return {f"judge: {line}": scores for line, scores in found.items()}
+    scores_by_line = score_table(judge_scores(asked, exam, judge.detect, Rules(), size))
+    return {f"judge: {line}": scores for line, scores in scores_by_line.items()}
 
 
-def _show(table: Lines, title: str) -> None:
+def _show(table: ScoreTable, title: str) -> None:
     from pinxit.evaluation.report import cells
 
     headings, rows = cells(table)
@@ -115,7 +117,7 @@ def _show(table: Lines, title: str) -> None:
     show_table(title, headings, rows)
 
 
-def _write(out: Path, exam: Exam, asked: list[Question], about: dict[str, Any], table: Lines, device: str) -> None:
+def _write(out: Path, exam: Exam, asked: list[Question], about: dict[str, Any], table: ScoreTable, device: str) -> None:
     from pinxit.evaluation.report import intervals
 
     scores = {"scores": table, "intervals": intervals(table, [one.task for one in asked])}

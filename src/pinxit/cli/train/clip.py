@@ -63,7 +63,7 @@ def train_clip(
     from pinxit.training.stop import Stop
 
     stop = Stop(minutes)
-    init = started_from(init_from, None)
+    init = started_from(init_from, RECIPE, "dalle")
     if preset is None and (out / runs.FILE).is_file():
         config = runs.config_of(out, RECIPE, presets.ClipRunConfig)
     else:

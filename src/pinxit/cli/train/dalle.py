@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from pinxit.cli.console import print_lines
 from pinxit.cli.options import Device
 from pinxit.cli.train.options import (
     Captioned,
@@ -21,13 +19,10 @@ from pinxit.cli.train.options import (
     RunFolder,
     adapting,
     asked,
-    conclude,
+    config_of,
+    run_stages,
     started_from,
 )
-
-if TYPE_CHECKING:
-    from pinxit.recipes.dalle.presets import DalleConfig
-    from pinxit.weights.checkpoint import Checkpoint
 
 
 def train_dalle(
@@ -60,29 +55,15 @@ def train_dalle(
       pinxit train dalle --out runs/tiny --set plans.transformer.images=2000000
     """
     from pinxit.config import override
+    from pinxit.recipes.dalle import presets
     from pinxit.recipes.dalle.estimate import table
-    from pinxit.recipes.dalle.run import RECIPE, STAGES, TRAINED, DalleRun
+    from pinxit.recipes.dalle.run import RECIPE, TRAINED, DalleRun
     from pinxit.recipes.dalle.stages import train
     from pinxit.training.stop import Stop
 
     stop = Stop(minutes)
     init = started_from(init_from, RECIPE)
+    config = config_of(out, preset, RECIPE, presets, None if grow else init)
     named = {"data.source": data, "data.pictures": pictures} | adapting(lora, [f"plans.{stage}" for stage in TRAINED])
-    config = override(_config(out, preset, None if grow else init), asked(named, changes))
-    run, chosen = DalleRun(out, config, device, not quiet, init), stages.split(",") if stages is not None else STAGES
-    if dry_run:
-        print_lines(*table(run, chosen).splitlines())
-        return
-    conclude(run, train(run, chosen, stop))
-
-
-def _config(out: Path, preset: str | None, init: Checkpoint | None) -> DalleConfig:
-    """The run's own config, or a preset's with the models of `init` put in."""
-    from pinxit.recipes.dalle import presets
-    from pinxit.recipes.dalle.run import RECIPE
-    from pinxit.training import runs
-
-    if preset is None and (out / runs.FILE).is_file():
-        return runs.config_of(out, RECIPE, presets.DalleConfig)
-    config = presets.preset(preset or "tiny")
-    return config if init is None else presets.with_models(config, init)
+    config = override(config, asked(named, changes))
+    run_stages(DalleRun(out, config, device, not quiet, init), stages, train, stop, table if dry_run else None)

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from pinxit.cli.console import print_lines
 from pinxit.cli.options import Device
 from pinxit.cli.train.options import (
     Captioned,
@@ -20,7 +19,8 @@ from pinxit.cli.train.options import (
     RunFolder,
     adapting,
     asked,
-    conclude,
+    config_of,
+    run_stages,
     started_from,
 )
 
@@ -63,27 +63,17 @@ def train_imagen(
       torchrun --nproc-per-node 8 -m pinxit train imagen --preset paper --out runs/imagen
     """
     from pinxit.recipes.imagen import presets
-    from pinxit.recipes.imagen.config import ImagenConfig
     from pinxit.recipes.imagen.estimate import table
     from pinxit.recipes.imagen.run import RECIPE, ImagenRun
     from pinxit.recipes.imagen.stages import train
-    from pinxit.training import runs
     from pinxit.training.stop import Stop
 
     stop = Stop(minutes)
     init = started_from(init_from, RECIPE)
-    if preset is None and (out / runs.FILE).is_file():
-        config = runs.config_of(out, RECIPE, ImagenConfig)
-    else:
-        config = presets.preset(preset or "tiny")
-        config = config if init is None else presets.with_models(config, init)
+    config = config_of(out, preset, RECIPE, presets, init)
     if text_encoder is not None:
         config = presets.read_by(config, text_encoder)
     named = {"data.source": data, f"stages.{config.cascade[0]}.pictures": pictures}
     named |= adapting(lora, [f"stages.{stage}.plan" for stage in config.cascade])
     config = presets.changed(config, asked(named, changes))
-    run, chosen = ImagenRun(out, config, device, not quiet, init), stages.split(",") if stages is not None else None
-    if dry_run:
-        print_lines(*table(run, chosen).splitlines())
-        return
-    conclude(run, train(run, chosen, stop))
+    run_stages(ImagenRun(out, config, device, not quiet, init), stages, train, stop, table if dry_run else None)

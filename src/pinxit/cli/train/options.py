@@ -1,10 +1,10 @@
-"""What the verbs that train share: their options, what these change of a config, and how a sitting ends."""
+"""What the verbs that train share: their options, which config a run has, and how it is run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
 import typer
 
@@ -12,7 +12,11 @@ from pinxit.cli.console import print_lines
 
 if TYPE_CHECKING:
     from pinxit.recipes.staging import Ended, Run
+    from pinxit.training.stop import Stop
     from pinxit.weights.checkpoint import Checkpoint
+
+C = TypeVar("C")
+R = TypeVar("R", bound="Run[Any]")
 
 RunFolder = Annotated[Path, typer.Option(help="Run folder; training goes on from whatever is there.")]
 Captioned = Annotated[
@@ -47,16 +51,56 @@ def adapting(rank: int | None, plans: Sequence[str]) -> dict[str, Any]:
     return {f"{plan}.lora": rank for plan in plans}
 
 
-def started_from(name: str | None, recipe: str | None) -> Checkpoint | None:
-    """The checkpoint that --init-from names. Raises CheckpointError when there is none, or none of `recipe`."""
+class Presets(Protocol[C]):
+    """The module `presets` of a recipe."""
+
+    def preset(self, name: str) -> C: ...
+
+    def with_models(self, config: C, checkpoint: Checkpoint, /) -> C: ...
+
+
+def config_of(out: Path, preset: str | None, recipe: str, presets: Presets[C], init: Checkpoint | None) -> C:
+    """The run's own config where no preset is named, else a preset's with the models of `init` put in."""
+    from pinxit.training import runs
+
+    config = presets.preset(preset or "tiny")
+    if preset is None and (out / runs.FILE).is_file():
+        return runs.config_of(out, recipe, type(config))
+    return config if init is None else presets.with_models(config, init)
+
+
+def started_from(name: str | None, *recipes: str) -> Checkpoint | None:
+    """The checkpoint that --init-from names. Raises CheckpointError when there is none of these recipes."""
+    from pinxit.errors import CheckpointError
     from pinxit.weights.checkpoint import open_checkpoint
     from pinxit.weights.zoo import find
 
-    return None if name is None else open_checkpoint(find(name), recipe)
+    if name is None:
+        return None
+    checkpoint = open_checkpoint(find(name), recipes[0] if len(recipes) == 1 else None)
+    if checkpoint.recipe not in recipes:
+        which = f"neither {' nor '.join(recipes)}"
+        raise CheckpointError(f"{checkpoint.folder} holds a {checkpoint.recipe} checkpoint, {which}.")
+    return checkpoint
+
+
+def run_stages(
+    run: R,
+    stages: str | None,
+    train: Callable[[R, Sequence[str] | None, Stop], Ended],
+    stop: Stop,
+    table: Callable[[R, Sequence[str] | None], str] | None = None,
+) -> None:
+    """Train the `stages` named with commas between them (None: all), or with `table` print what they would cost."""
+    chosen = None if stages is None else stages.split(",")
+    if table is not None:
+        print_lines(*table(run, chosen).splitlines())
+        return
+    conclude(run, train(run, chosen, stop))
 
 
 def conclude(run: Run[Any], ended: Ended) -> None:
-    """Print where the checkpoint lies once all is done; exit with 130 where Ctrl-C ended the sitting."""
+    """Print where the checkpoint lies once all is done; exit with 130 where Ctrl-C ended it."""
     from pinxit.training.parallel import here
 
     if ended.signalled:

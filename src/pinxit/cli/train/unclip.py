@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from pinxit.cli.console import print_lines
 from pinxit.cli.options import Device
 from pinxit.cli.train.options import (
     Captioned,
@@ -20,11 +19,10 @@ from pinxit.cli.train.options import (
     RunFolder,
     adapting,
     asked,
-    conclude,
+    config_of,
+    run_stages,
+    started_from,
 )
-
-if TYPE_CHECKING:
-    from pinxit.weights.checkpoint import Checkpoint
 
 
 def train_unclip(
@@ -61,40 +59,15 @@ def train_unclip(
       pinxit train unclip --out runs/unclip --set priors.prior.plan.images=2000000
     """
     from pinxit.recipes.unclip import presets
-    from pinxit.recipes.unclip.config import UnclipConfig
     from pinxit.recipes.unclip.estimate import table
-    from pinxit.recipes.unclip.run import RECIPE, UnclipRun
+    from pinxit.recipes.unclip.run import BASE, RECIPE, UnclipRun
     from pinxit.recipes.unclip.stages import train
-    from pinxit.training import runs
     from pinxit.training.stop import Stop
 
     stop = Stop(minutes)
-    init = _started_from(init_from)
-    if preset is None and (out / runs.FILE).is_file():
-        config = runs.config_of(out, RECIPE, UnclipConfig)
-    else:
-        config = presets.preset(preset or "tiny")
-        config = config if init is None else presets.with_models(config, init)
+    init = started_from(init_from, RECIPE, BASE)  # of an Imagen the base becomes the decoder
+    config = config_of(out, preset, RECIPE, presets, init)
     named = {"data.source": data, "decoder.pictures": pictures, "clip": clip}
     named |= adapting(lora, ["decoder.plan", *(f"priors.{prior.name}.plan" for prior in config.priors)])
     config = presets.changed(config, asked(named, changes))
-    run, chosen = UnclipRun(out, config, device, not quiet, init), stages.split(",") if stages is not None else None
-    if dry_run:
-        print_lines(*table(run, chosen).splitlines())
-        return
-    conclude(run, train(run, chosen, stop))
-
-
-def _started_from(name: str | None) -> Checkpoint | None:
-    """The checkpoint that --init-from names: an unCLIP, or an Imagen whose base becomes the decoder."""
-    from pinxit.errors import CheckpointError
-    from pinxit.recipes.unclip.run import BASE, RECIPE
-    from pinxit.weights.checkpoint import open_checkpoint
-    from pinxit.weights.zoo import find
-
-    if name is None:
-        return None
-    found = open_checkpoint(find(name))
-    if found.recipe not in (RECIPE, BASE):
-        raise CheckpointError(f"{found.folder} holds a {found.recipe} checkpoint, neither {RECIPE} nor {BASE}.")
-    return found
+    run_stages(UnclipRun(out, config, device, not quiet, init), stages, train, stop, table if dry_run else None)

@@ -7,6 +7,7 @@ do the rates move when a fitting label, such as "child", is added to the list?
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pinxit.errors import DataError, UsageError
+from pinxit.files import read_text
 
 FILE = "file"  # the column that names pictures
 CERTAINTY = 1.96  # standard deviations of a 95 % interval
@@ -50,9 +52,9 @@ def rates(answers: Mapping[Path, str], groups: Mapping[Path, str], labels: Seque
         counts[groups[path]][label] += 1
         counts["all"][label] += 1
     return {
-        group: {label: Rate(found[label], found.total()) for label in labels}
-        for group, found in counts.items()
-        if found.total()
+        group: {label: Rate(tally[label], tally.total()) for label in labels}
+        for group, tally in counts.items()
+        if tally.total()
     }
 
 
@@ -62,20 +64,19 @@ def groups_of(folder: Path, table: Path, column: str) -> dict[Path, str]:
     Raises UsageError for a missing column, DataError for an unreadable file or a picture that is named twice.
     """
     try:
-        with table.open(encoding="utf-8-sig", newline="") as handle:
-            reader = csv.DictReader(handle)
-            columns = reader.fieldnames or []
-            for name in (FILE, column):
-                if name not in columns:
-                    raise UsageError(f"{table} has no column '{name}'; it has {', '.join(columns) or 'none'}.")
-            rows = [(folder / (row[FILE] or ""), (row[column] or "").strip()) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reader = csv.DictReader(io.StringIO(read_text(table, "groups"), newline=""))
+        columns = reader.fieldnames or []
+        for name in (FILE, column):
+            if name not in columns:
+                raise UsageError(f"{table} has no column '{name}'; it has {', '.join(columns) or 'none'}.")
+        rows = [(folder / (row[FILE] or ""), (row[column] or "").strip()) for row in reader]
+    except csv.Error as error:
         raise DataError(f"{table} is no readable CSV file: {error}.") from error
-    found: dict[Path, str] = {}
+    groups: dict[Path, str] = {}
     for path, group in rows:
-        if path in found:
+        if path in groups:
             raise DataError(f"{table} names {path} twice.")
-        found[path] = group or "(none)"
-    if not found:
+        groups[path] = group or "(none)"
+    if not groups:
         raise DataError(f"{table} names no pictures.")
-    return found
+    return groups

@@ -15,7 +15,7 @@ import torch
 
 from pinxit.data.decode import decode
 from pinxit.data.problems import ItemError
-from pinxit.data.transforms import square, to_tensor
+from pinxit.data.transforms import fit, to_tensor
 from pinxit.errors import CheckpointError
 from pinxit.models.clip import CLIP, CLIPConfig
 from pinxit.pipelines.rank import encode_fixed
@@ -124,14 +124,14 @@ class ClipEncoder:
             data = path.read_bytes()
         except OSError as error:
             raise ItemError(str(path), f"cannot be read ({error.strerror or error})") from error
-        return square(decode(data, str(path), least=self.size), self.size, "bicubic")
+        fitting = self.model.fitting
+        return fit(decode(data, str(path), least=fitting.side or self.size), self.size, fitting)
 
     def pictures(self, pictures: Sequence[Picture]) -> Vectors:
-        """Unit rows [N, E] of pictures of any size: the shorter side resized, the centre cropped (spec 4)."""
+        """Unit rows [N, E] of pictures of any size, fitted as the model wants; those of its own size as they are."""
         if not pictures:
             return np.zeros((0, self.width), np.float32)
-        fitting = np.stack([square(picture, self.size, "bicubic") for picture in pictures])
-        return self.fitted(to_tensor(fitting))
+        return self.fitted(self._fitting(pictures))
 
     def fitted(self, pictures: torch.Tensor) -> Vectors:
         """Unit rows [N, E] of pictures float [N, 3, S, S] in [0, 1] that have the model's size."""
@@ -139,8 +139,13 @@ class ClipEncoder:
 
     def features(self, pictures: Sequence[Picture]) -> Vectors:
         """What the picture tower says before its projection, [N, D]: for linear probes (section 3.2)."""
-        fitting = np.stack([square(picture, self.size, "bicubic") for picture in pictures])
-        return self._encoded(self.model.image_features, to_tensor(fitting))
+        return self._encoded(self.model.image_features, self._fitting(pictures))
+
+    def _fitting(self, pictures: Sequence[Picture]) -> torch.Tensor:
+        own = (self.size, self.size)
+        return to_tensor(
+            np.stack([one if one.shape[:2] == own else fit(one, self.size, self.model.fitting) for one in pictures])
+        )
 
     def texts(self, texts: Sequence[str], cut: bool = False) -> Vectors:
         """Unit rows [N, E] of sentences.
@@ -157,8 +162,8 @@ class ClipEncoder:
 
     @torch.inference_mode()
     def _encoded(self, encode: Any, rows: torch.Tensor) -> Vectors:
-        found: Vectors = encode_fixed(self._by_engine(encode), rows, self.batch).numpy()
-        return found
+        vectors: Vectors = encode_fixed(self._by_engine(encode), rows, self.batch).numpy()
+        return vectors
 
     def _by_engine(self, encode: Any) -> Callable[[torch.Tensor], torch.Tensor]:
         """`encode` for a batch on the CPU, as the engine does it."""
@@ -168,8 +173,8 @@ class ClipEncoder:
 
         def plain(part: torch.Tensor) -> torch.Tensor:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-                found: torch.Tensor = encode(part.to(self.device)).float().cpu()
-            return found
+                encoded: torch.Tensor = encode(part.to(self.device)).float().cpu()
+            return encoded
 
         return plain
 

@@ -21,21 +21,21 @@ HINTS = {"fp32": "f32", "bf16": "bf16"}
 PIECE = {"fp32": 8, "bf16": 16}  # rows that one core takes at a time where there are more
 
 
-def pick_engine(wanted: Engine, device: torch.device) -> Engine:
+def pick_engine(requested: Engine, device: torch.device) -> Engine:
     """ "torch" or "openvino". Raises UsageError for one that cannot serve.
 
     "auto" is openvino on a CPU where it is installed.
     """
     there = find_spec("openvino") is not None
-    if wanted == "auto":
+    if requested == "auto":
         return "openvino" if there and device.type == "cpu" else "torch"
-    if wanted == "openvino" and not there:
+    if requested == "openvino" and not there:
         raise UsageError('the engine openvino is not installed: pip install "pinxit[openvino]".')
-    if wanted == "openvino" and device.type != "cpu":
+    if requested == "openvino" and device.type != "cpu":
         raise UsageError(f"the engine openvino works on the CPU, not on {device}.")
-    if wanted not in ("torch", "openvino"):
-        raise UsageError(f"there is no engine '{wanted}'; choose from auto, torch, openvino.")
-    return wanted
+    if requested not in ("torch", "openvino"):
+        raise UsageError(f"there is no engine '{requested}'; choose from auto, torch, openvino.")
+    return requested
 
 
 def compiled(encode: Callable[[Tensor], Tensor], owner: nn.Module, example: Tensor, precision: Precision) -> Any:
@@ -63,16 +63,16 @@ def compiled(encode: Callable[[Tensor], Tensor], owner: nn.Module, example: Tens
 
 def _in_pieces(queue: Any, pieces: Any) -> list[Tensor]:
     """Every piece through one of the queue's streams, the results in the order of the pieces."""
-    found: list[Tensor] = [torch.empty(0)] * len(pieces)
+    encoded: list[Tensor] = [torch.empty(0)] * len(pieces)
 
     def keep(request: Any, place: int) -> None:
-        found[place] = torch.from_numpy(request.get_output_tensor(0).data.copy())
+        encoded[place] = torch.from_numpy(request.get_output_tensor(0).data.copy())
 
     queue.set_callback(keep)
     for place, piece in enumerate(pieces):
         queue.start_async([piece], place)
     queue.wait_all()
-    return found
+    return encoded
 
 
 class _Tower(nn.Module):

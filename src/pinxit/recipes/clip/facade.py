@@ -43,9 +43,9 @@ class Audit:
 
 
 class Clip:
-    """Pictures are given as files, or as folders of them. What cannot be read is told to `skipped` and left out.
+    """Pictures are given as files, or as folders of them. What cannot be read is reported to `skipped` and left out.
 
-    Without a `skipped` it is told to the logger "pinxit"; `watch(done, count)` is called as files are read.
+    Without a `skipped` it is logged to the logger "pinxit"; `watch(done, count)` is called as files are read.
     """
 
     def __init__(self, encoder: ClipEncoder, skipped: Skipped | None = None, watch: Watch | None = None) -> None:
@@ -60,17 +60,19 @@ class Clip:
         sense, DataError when none of the pictures could be read.
         """
         files = picture_files([Path(path) for path in pictures])
-        named, told = ZeroShot(self.encoder, labels, sentences(templates)), 0
+        named, done = ZeroShot(self.encoder, labels, sentences(templates)), 0
         for paths, read in self._read(files):
-            told += len(paths)
+            done += len(paths)
             yield from zip(paths, named.classify(read, top), strict=True)
-        _some(told)
+        _some(done)
 
     def index(self, pictures: Sequence[Path], folder: Path) -> tuple[PictureIndex, Problems]:
         """The index in `folder`, made or brought up to date, and what could not be read."""
         files = picture_files([Path(path) for path in pictures])
-        found = PictureIndex.create(Path(folder), self.encoder.name, self.encoder.fingerprint, self.encoder.width)
-        return found, searching.fill(found, self.encoder, files, self.watch)
+        picture_index = PictureIndex.create(
+            Path(folder), self.encoder.name, self.encoder.fingerprint, self.encoder.width
+        )
+        return picture_index, searching.fill(picture_index, self.encoder, files, self.watch)
 
     def search(
         self, index: Path | PictureIndex, sentence: str | None = None, *, like: Path | None = None, top: int = 12
@@ -118,9 +120,9 @@ class Clip:
         answers: list[dict[Path, str]] = [{} for _ in named]
         for paths, read in self._read(list(groups)):
             vectors = self.encoder.pictures(read)
-            for found, one in zip(answers, named, strict=True):
+            for guessed, one in zip(answers, named, strict=True):
                 guesses = one.guesses(vectors, top=1)
-                found |= {path: guess[0].label for path, guess in zip(paths, guesses, strict=True)}
+                guessed |= {path: guess[0].label for path, guess in zip(paths, guesses, strict=True)}
         _some(len(answers[0]))
         after = audits.rates(answers[1], groups, every) if add else None
         return Audit(audits.rates(answers[0], groups, first), after)

@@ -22,16 +22,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 import numpy as np
 
 from pinxit.errors import DataError, PinxitError, UsageError
-from pinxit.files import parse_json, read_json, replacing, write_json
+from pinxit.files import alone_in, parse_json, read_json, replacing, write_json
 from pinxit.schema import Count, Whole
 from pinxit.weights.tensor_files import write_tensors
 
 if TYPE_CHECKING:
-    from filelock import FileLock
     from usearch.index import Index as Graph
 
 FORMAT = 1
-MANIFEST, GONE, LOCK = "index.json", "gone.json", ".lock"
+MANIFEST, GONE = "index.json", "gone.json"
 AGAIN = "delete the index and make it again"
 CHUNK = "chunk-{:06d}.safetensors"
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
@@ -57,8 +56,8 @@ class Row(NamedTuple):
     @classmethod
     def of(cls, path: Path) -> Row:
         """The file as it is now. Raises OSError when it is gone."""
-        found = path.stat()
-        return cls(str(path.resolve()), found.st_size, found.st_mtime_ns)
+        stat = path.stat()
+        return cls(str(path.resolve()), stat.st_size, stat.st_mtime_ns)
 
 
 class Hit(NamedTuple):
@@ -79,18 +78,18 @@ class PictureIndex:
     rows: list[Row]
     gone: set[int]
     _graph: Graph | None = None
-    _lock: FileLock | None = None
+    _writing: bool = False
 
     @classmethod
     def create(cls, folder: Path, model: str, fingerprint: str, width: int) -> PictureIndex:
         """A new index, or the one that is there. Raises UsageError when that was made with another model."""
         if (folder / MANIFEST).exists():
-            found = cls.open(folder)
-            found.check(model, fingerprint)
-            return found
+            opened = cls.open(folder)
+            opened.check(model, fingerprint)
+            return opened
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{folder} is a file, not a folder for an index: choose another place.")
-        if folder.exists() and any(folder.iterdir()):
+        if folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
             raise UsageError(f"{folder} is not empty and holds no index: choose another folder.")
         write_json(folder / MANIFEST, {"format": FORMAT, "model": model, "fingerprint": fingerprint, "width": width})
         return cls(folder, model, fingerprint, width, [], set())
@@ -112,7 +111,7 @@ class PictureIndex:
         """Take the rows from the disk. Raises DataError when a chunk is damaged or lost."""
         self.rows, self._graph = [], None
         for path in self._chunks():
-            self.rows += _rows_of(path)
+            self.rows += _rows_of(path, self.width)
         lost = max(self._lengths(), default=0) > len(self.rows)
         if lost:
             raise DataError(f"{self.folder} has lost chunks of its vectors: {AGAIN}.")
@@ -127,23 +126,16 @@ class PictureIndex:
 
         Raises UsageError while another process or thread writes it.
         """
-        from filelock import FileLock, Timeout
-
-        self._lock = self._lock or FileLock(self.folder / LOCK, timeout=0)
-        if self._lock.is_locked:  # inside a block already
+        if self._writing:  # inside a block already
             yield
             return
-        try:
-            self._lock.acquire()
-        except Timeout as busy:
-            raise UsageError(f"another command writes the index {self.folder}: try again when it is done.") from busy
-        except OSError as error:
-            raise PinxitError(f"cannot write {self.folder / LOCK}: {error.strerror or error}.") from error
-        try:
-            self._read()
-            yield
-        finally:
-            self._lock.release()
+        with alone_in(self.folder, f"the index {self.folder}"):
+            self._writing = True
+            try:
+                self._read()
+                yield
+            finally:
+                self._writing = False
 
     def check(self, model: str, fingerprint: str) -> None:
         """Raise UsageError when the vectors were made by another model."""
@@ -201,8 +193,8 @@ class PictureIndex:
         """The `top` nearest pictures to a unit vector [E], best first."""
         if not len(self):
             return []
-        found = self.graph().search(vector.astype(np.float32), min(top, len(self)))
-        near = zip(found.keys, found.distances, strict=True)
+        matches = self.graph().search(vector.astype(np.float32), min(top, len(self)))
+        near = zip(matches.keys, matches.distances, strict=True)
         hits = [Hit(Path(self.rows[int(key)].path), 1 - float(far)) for key, far in near]
         return sorted(hits, key=lambda hit: -hit.score)
 
@@ -242,11 +234,11 @@ class PictureIndex:
 
     def _chunks(self) -> list[Path]:
         """The chunks in their order. Raises DataError when one between them is gone."""
-        found = sorted(self.folder.glob("chunk-*.safetensors"))
-        for number, path in enumerate(found):
+        files = sorted(self.folder.glob("chunk-*.safetensors"))
+        for number, path in enumerate(files):
             if path.name != CHUNK.format(number):
                 raise DataError(f"{self.folder} has lost {CHUNK.format(number)}: {AGAIN}.")
-        return found
+        return files
 
     def _vectors(self, covered: int) -> Iterator[tuple[int, Floats]]:
         """The chunks that hold rows from `covered` on, each with the number of its first row."""
@@ -269,15 +261,17 @@ def _graphs() -> Any:
     return Index
 
 
-def _rows_of(path: Path) -> list[Row]:
+def _rows_of(path: Path, width: int) -> list[Row]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="np") as file:
-            told, shape = (file.metadata() or {}).get("rows", ""), file.get_slice("vectors").get_shape()
+            text, shape = (file.metadata() or {}).get("rows", ""), file.get_slice("vectors").get_shape()
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path} is damaged ({error}): {AGAIN}.") from error
-    rows = [Row(*row) for row in parse_json(told, list[tuple[str, Whole, int]], f"{path}: rows", DataError, AGAIN)]
+    rows = [Row(*row) for row in parse_json(text, list[tuple[str, Whole, int]], f"{path}: rows", DataError, AGAIN)]
+    if shape[1:] != [width]:
+        raise DataError(f"{path} holds vectors of shape {shape}, but the index is of width {width}: {AGAIN}.")
     if len(rows) != shape[0]:
         raise DataError(f"{path} is damaged (it has {shape[0]} vectors of {len(rows)} files): {AGAIN}.")
     return rows

@@ -42,4 +42,4 @@ def _relation(facts: dict[str, Any]) -> Any:
 
 
 def _things(facts: dict[str, Any]) -> list[tuple[Any, ...]]:
-    return [tuple(item[told] for told in ("name", "colour", "size", "form")) for item in facts["items"]]
+    return [tuple(item[fact] for fact in ("name", "colour", "size", "form")) for item in facts["items"]]

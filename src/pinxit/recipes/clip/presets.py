@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pinxit.errors import UsageError
-from pinxit.models.clip import CLIPConfig, TextConfig, VisionConfig
+from pinxit.models.clip import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.models.clip_shapes import PUBLISHED
 from pinxit.recipes.batches import Augment
 from pinxit.recipes.clip.task import GROUP, ClipTraining
@@ -29,7 +29,7 @@ class ClipDataConfig:
     source: str = "world:small"  # a world, a folder, tar shards
     size: Count = 64  # side of the stored pictures
     pictures: Count = 100_000
-    neighbours: bool = True  # of worlds: pictures in fours that differ in one told fact, together in every batch
+    neighbours: bool = True  # of worlds: pictures in fours that differ in one stated fact, together in every batch
     held_out: Whole = 1000  # pictures that are never trained on; each preview tells how many of them are named right
 
 
@@ -46,9 +46,9 @@ class ClipRunConfig:
     seed: Seed = 0
 
     def __post_init__(self) -> None:
-        for one, value, wanted in (("vocab", self.clip.text.vocab, self.vocab), ("eot", self.clip.text.eot, EOT)):
-            if value != wanted:
-                raise UsageError(f"clip.text.{one}={value} must be {wanted}: set both.")
+        for one, value, expected in (("vocab", self.clip.text.vocab, self.vocab), ("eot", self.clip.text.eot, EOT)):
+            if value != expected:
+                raise UsageError(f"clip.text.{one}={value} must be {expected}: set both.")
         if not 0 <= self.data.held_out < self.data.pictures:
             raise UsageError(f"data.held_out={self.data.held_out} must be below data.pictures={self.data.pictures}.")
         if self.grouped and (self.plan.batch % GROUP or self.data.held_out % GROUP or self.data.pictures % GROUP):
@@ -81,8 +81,8 @@ def with_model(config: ClipRunConfig, init: Checkpoint) -> ClipRunConfig:
 
 
 def _small(size: int, patch: int, width: int, layers: int, heads: int, vocab: int, tokens: int) -> CLIPConfig:
-    vision = VisionConfig(size=size, patch=patch, width=width, layers=layers, heads=heads)
-    text = TextConfig(vocab=vocab, tokens=tokens, width=width, layers=layers, heads=heads, eot=EOT)
+    vision = CLIPVisionConfig(size=size, patch=patch, width=width, layers=layers, heads=heads)
+    text = CLIPTextConfig(vocab=vocab, tokens=tokens, width=width, layers=layers, heads=heads, eot=EOT)
     return CLIPConfig(width, vision, text, activation="gelu", mean=(0.5,) * 3, std=(0.5,) * 3)
 
 
@@ -109,8 +109,8 @@ def labels() -> ClipRunConfig:
 
     `pinxit train clip --preset labels --data fashion-mnist --out RUN`; half an hour of one core beside other work.
     """
-    text = TextConfig(vocab=512, tokens=24, width=128, layers=2, heads=2, eot=EOT)
-    vision = VisionConfig(size=32, width=64, stages=(2, 2, 2))
+    text = CLIPTextConfig(vocab=512, tokens=24, width=128, layers=2, heads=2, eot=EOT)
+    vision = CLIPVisionConfig(size=32, width=64, stages=(2, 2, 2))
     clip = CLIPConfig(128, vision, text, activation="gelu", mean=(0.5,) * 3, std=(0.5,) * 3)
     data = ClipDataConfig("fashion-mnist", 32, 60_000, neighbours=False, held_out=2_000)
     plan = replace(_plan(360_000, 128, 1e-3, 12_800), channels_last=True)

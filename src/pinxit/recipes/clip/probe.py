@@ -84,17 +84,17 @@ def probe(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], names: Sequ
 
 
 def accuracy(classifier: Linear, x_ND: Tensor, y_N: Tensor) -> float:
-    """Share of the rows that are told right."""
+    """Share of the rows that are classified correctly."""
     return (classifier(x_ND).argmax(1) == y_N).double().mean().item()
 
 
 def class_folders(folder: Path) -> dict[str, list[Path]]:
     """Pictures by the name of the sub-folder they are in. Raises DataError for fewer than two classes."""
     names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    found = {name: picture_files([folder / name]) for name in names}
-    if len(found) < 2:
+    files = {name: picture_files([folder / name]) for name in names}
+    if len(files) < 2:
         raise DataError(f"{folder} needs a sub-folder of pictures for each class, at least two.")
-    return found
+    return files
 
 
 def stacked(rows: Sequence[tuple[np.ndarray[tuple[int, int], np.dtype[np.float32]], int]]) -> tuple[Tensor, Tensor]:

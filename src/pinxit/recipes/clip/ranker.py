@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from pinxit.pipelines.rank import best_first, scores
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.ranking import CPU_PICTURES, Ranker
-from pinxit.recipes.requests import Candidate
-from pinxit.types import Ranked
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
@@ -35,17 +32,10 @@ class AnyRanker(Ranker):
             [None] * len(pictures) if self.encoder is None else list(torch.from_numpy(self.encoder.pictures(pictures)))
         )
 
-    def best(
-        self,
-        text: str,
-        seed: int,
-        drawn: Sequence[Candidate],
-        agreement: float = 0.0,
-        candidates: Sequence[int] | None = None,
-    ) -> list[Ranked]:
-        """Embedded candidates (numbers None: 0, 1, 2 ...), best first by `pipelines.rank.scores` plus bonus."""
-        found = [0.0] * len(drawn)
-        if self.encoder is not None:
-            told = torch.from_numpy(self.encoder.texts([text], cut=True)[0])
-            found = scores(torch.stack([one.embedding for one in drawn]), told, agreement)
-        return best_first([one.picture for one in drawn], seed, found, [one.bonus for one in drawn], candidates)
+    def text(self, text: str) -> Tensor:
+        """The sentence's embedding [E]; of no dimension without a CLIP."""
+        return torch.zeros(0) if self.encoder is None else torch.from_numpy(self.encoder.texts([text], cut=True)[0])
+
+    def scores(self, text: str, embeddings: Sequence[Tensor], agreement: float) -> list[float]:
+        """What each embedding is worth; all 0 without a CLIP."""
+        return [0.0] * len(embeddings) if self.encoder is None else super().scores(text, embeddings, agreement)

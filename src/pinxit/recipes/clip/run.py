@@ -26,7 +26,7 @@ STAGES = ("pictures", "tokenizer", "clip", "checkpoint")
 
 
 class ClipRun(StartingRun[ClipRunConfig]):
-    """One run folder and how this sitting works on it."""
+    """One run folder and how this process works on it."""
 
     def enter(self) -> None:
         """Write the config down, or refuse one that differs from what finished or running stages have used."""
@@ -68,12 +68,12 @@ def train(run: ClipRun, stages: Sequence[str] = STAGES, stop: Stop | None = None
 
 def held_out(run: ClipRun) -> int:
     """How many of the pictures that are there are never trained on: as many as were asked for, unless most would be."""
-    wanted, there = run.config.data.held_out, len(run.bank())
-    if 2 * wanted <= there:
-        return wanted
+    expected, there = run.config.data.held_out, len(run.bank())
+    if 2 * expected <= there:
+        return expected
     group = run.config.training.group
     few = there // TENTH // group * group
-    say(run, f"of {there} pictures not {wanted} (data.held_out) are held out, but {few}")
+    say(run, f"of {there} pictures not {expected} (data.held_out) are held out, but {few}")
     return few
 
 

@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from pinxit.types import Picture
 
 Places = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
-GROUP = 4  # pictures of a world that stand together in its ranking bank, each differing from the first in one told fact
+GROUP = (
+    4  # pictures of a world that stand together in its ranking bank, each differing from the first in one stated fact
+)
 SCORED = 256  # held-out pictures looked at together
 
 
@@ -46,7 +48,7 @@ class ClipTraining:
     size: int  # side in pixels of the pictures that it is shown
     seed: int = 0
     group: int = 1  # pictures of the bank that stay together in a batch
-    redrawn: float = 0.0  # share of the pictures that goes through `redraw` first
+    reconstructed: float = 0.0  # share of the pictures that goes through `reconstruct` first
     mirrored: float = 0.0  # share of a batch that is scenes beside their mirror images, of a world's ranking bank
     piece: int = 0  # rows in memory at a time, gradients being those of the whole batch; 0: all
     augment: Augment = field(default_factory=Augment)
@@ -62,7 +64,7 @@ def number_of(caption: str) -> int:
 class ClipTask:
     """Tell which caption belongs to which picture.
 
-    Pictures that CLIP will have to rank bear the marks of what drew them: `redraw` ([B, 3, S, S] in [0, 1] and a
+    Pictures that CLIP will have to rank bear the marks of what drew them: `reconstruct` ([B, 3, S, S] in [0, 1] and a
     generator, the same shape back; not trained here) shows it a share of the training pictures that way.
     """
 
@@ -74,9 +76,9 @@ class ClipTask:
         config: ClipTraining,
         bank: Bank | None = None,
         tokenizer: Tokenizer | None = None,
-        redraw: nn.Module | None = None,
+        reconstruct: nn.Module | None = None,
     ) -> None:
-        self.config, self.bank, self.tokenizer, self.redraw = config, bank, tokenizer, redraw
+        self.config, self.bank, self.tokenizer, self.reconstruct = config, bank, tokenizer, reconstruct
         if bank is not None and len(bank) - config.held_out < config.group:
             raise UsageError(f"of {len(bank)} pictures {config.held_out} are held out (data.held_out): none are left.")
         self.clip = seeded(lambda: CLIP(config.clip), config.seed, "clip")
@@ -86,7 +88,7 @@ class ClipTask:
 
     def frozen(self) -> list[nn.Module]:
         """What the loss runs and nobody trains."""
-        return [] if self.redraw is None else [self.redraw]
+        return [] if self.reconstruct is None else [self.reconstruct]
 
     def hot(self) -> list[nn.Module]:
         return [self.clip.visual, self.clip.text]
@@ -117,8 +119,8 @@ class ClipTask:
     def loss(self, batch: Batch, rows: Rows) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         """The symmetric loss (figure 3); pictures with equal captions share the right answer."""
         x = unit_range(batch["pictures"])
-        if self.redraw is not None and self.config.redrawn:
-            x = self._with_redrawn(x, rows)
+        if self.reconstruct is not None and self.config.reconstructed:
+            x = self._with_reconstructed(x, rows)
         x, piece = self._at_side(x), self.config.piece
         image = in_pieces(self.clip.encode_image, x, piece).float()
         text = in_pieces(self.clip.encode_text, batch["ids"], piece).float()
@@ -179,17 +181,17 @@ class ClipTask:
         assert self.bank is not None
         return mirrored_pairs(self.bank, len(self.bank) - self.config.held_out, self.config.group)
 
-    def _with_redrawn(self, x: Tensor, rows: Rows) -> Tensor:
-        assert self.redraw is not None
-        chosen = self.redrawn(rows)
+    def _with_reconstructed(self, x: Tensor, rows: Rows) -> Tensor:
+        assert self.reconstruct is not None
+        chosen = self.reconstructed(rows)
         keys = [key(self.config.seed, "redraw", position) for position in rows.positions[chosen].tolist()]
         index = torch.from_numpy(chosen).to(x.device)
         with torch.no_grad():
-            return x.index_copy(0, index, self.redraw(x[index], RowStreams(keys, x.device)).to(x.dtype))
+            return x.index_copy(0, index, self.reconstruct(x[index], RowStreams(keys, x.device)).to(x.dtype))
 
-    def redrawn(self, rows: Rows) -> Places:
-        """Which of the rows are redrawn: one of each block of the update's, as many blocks as are asked for."""
-        blocks = Rows(rows.first, rows.batch, 0, round(self.config.redrawn * rows.batch))
+    def reconstructed(self, rows: Rows) -> Places:
+        """Which of the rows are reconstructed: one of each block of the update's, as many blocks as are asked for."""
+        blocks = Rows(rows.first, rows.batch, 0, round(self.config.reconstructed * rows.batch))
         edges = np.arange(blocks.count + 1) * rows.batch // max(1, blocks.count)
         chance = uniforms(self.config.seed, "clip redrawn", blocks)[:, 0]
         found: Places = edges[:-1] + below(np.diff(edges).tolist(), chance)

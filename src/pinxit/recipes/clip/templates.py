@@ -1,4 +1,4 @@
-"""Sentences around a label (Radford et al. 2021, section 3.1.4): asked in many ways, a label is told apart better.
+"""Sentences around a label (Radford et al. 2021, section 3.1.4): asked in many ways, a label is distinguished better.
 
 `imagenet80` is the published set of 80, `simple` the one plain sentence, `label` the bare label.
 """

@@ -61,11 +61,11 @@ class ZeroShot:
 
     def guesses(self, vectors_NE: Vectors, top: int = 5) -> list[list[Guess]]:
         """`classify` for pictures that the encoder has made vectors of."""
-        found = []
+        result = []
         for row in self.shares(vectors_NE):
             best = np.argsort(-row, kind="stable")[:top]
-            found.append([Guess(self.labels[place], float(row[place])) for place in best])
-        return found
+            result.append([Guess(self.labels[place], float(row[place])) for place in best])
+        return result
 
 
 def label_vectors(encoder: ClipEncoder, labels: Sequence[str], templates: Sequence[str]) -> Vectors:

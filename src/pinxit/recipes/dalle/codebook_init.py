@@ -19,7 +19,7 @@ NOISE = 0.3  # of the usual random start, relative, so that no two codes begin a
 
 
 @torch.no_grad()
-def start_alike(model: TokenTransformer, vectors_KC: Tensor, seed: int) -> None:
+def init_from_codebook(model: TokenTransformer, vectors_KC: Tensor, seed: int) -> None:
     """Fill the embedding and output rows of the picture codes from the dVAE's `vectors_KC`, one per code.
 
     The directions are balanced halfway (to the square root of their strength): the mean colour still counts most.

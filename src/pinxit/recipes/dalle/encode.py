@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from pinxit.data import npy
 from pinxit.data.transforms import augment_transformer, to_tensor
-from pinxit.errors import DataError, PinxitError
+from pinxit.errors import DataError
 from pinxit.files import write_json
 from pinxit.functional.codes import code_usage
 from pinxit.models.dvae import DVAE
@@ -57,7 +55,9 @@ def encode_bank(run: DalleRun, progress: Callable[[int, int], None]) -> None:
         rows = views(bank.pictures[start : start + CHUNK], run.config.dvae.size, run.config.seed, start)
         with autocast(plan, device):
             codes = encode(model.eval(), rows, device)
-        _write(folder / UNFINISHED, len(bank), start, codes)
+        if not start:
+            npy.allocate(folder / UNFINISHED, np.uint16, (len(bank), *codes.shape[1:]))
+        npy.write_rows(folder / UNFINISHED, start, codes)
         done = start + len(rows)
         write_json(folder / ABOUT, about | {"done": done})
         progress(done, len(bank))
@@ -74,8 +74,8 @@ def views(pictures: Pictures, size: int, seed: int, first: int) -> Pictures:
     """
     if pictures.shape[1] == size:
         return np.asarray(pictures)
-    found = [augment_transformer(one, size, numpy_rng(seed, "view", first + n)) for n, one in enumerate(pictures)]
-    return np.stack(found)
+    augmented = [augment_transformer(one, size, numpy_rng(seed, "view", first + n)) for n, one in enumerate(pictures)]
+    return np.stack(augmented)
 
 
 @torch.inference_mode()
@@ -90,28 +90,10 @@ def encode(
     return np.concatenate(parts).astype(np.uint16)
 
 
-def _write(path: Path, count: int, start: int, rows: np.ndarray[tuple[int, ...], np.dtype[np.uint16]]) -> None:
-    """Put `rows` in their place in a .npy of `count` rows. Written, not mapped, so that a full disk can be told."""
-    header = io.BytesIO()
-    shape = (count, *rows.shape[1:])
-    np.lib.format.write_array_header_1_0(header, {"descr": "<u2", "fortran_order": False, "shape": shape})
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("r+b" if start else "wb") as file:
-            if not start:
-                file.write(header.getvalue())
-            file.seek(len(header.getvalue()) + start * rows[0].nbytes)
-            file.write(rows.astype("<u2").tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise PinxitError(f"cannot write {path}: {error.strerror or error}.") from error
-
-
 def about_codes(run: DalleRun) -> dict[str, Any]:
     """What codes.json says: which dVAE made the codes, of how many pictures, and how many of its codes are in use."""
     try:
-        found = json.loads((run.path("codes") / ABOUT).read_text(encoding="utf-8"))
+        content = json.loads((run.path("codes") / ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}

@@ -8,19 +8,21 @@ from functools import partial
 from pinxit.models.dvae import DVAE
 from pinxit.recipes import estimate
 from pinxit.recipes.clip.task import ClipTask
+from pinxit.recipes.dalle.clip_training import Reconstruct, ranker
 from pinxit.recipes.dalle.presets import DalleConfig
-from pinxit.recipes.dalle.ranker import Redraw, ranker
 from pinxit.recipes.dalle.run import STAGES, TRAINED, DalleRun
 from pinxit.recipes.dalle.train_dvae import DVAETask
 from pinxit.recipes.dalle.train_transformer import TransformerTask
 from pinxit.recipes.staging import check_names
 
 
-def table(run: DalleRun, asked: Sequence[str] = STAGES) -> str:
-    """The estimates for the stages `asked` as plain text; the run's own speed is used where it has been logged.
+def table(run: DalleRun, asked: Sequence[str] | None = None) -> str:
+    """The estimates for the stages `asked` (None: all) as plain text; the run's own speed is used where it has been
+    logged.
 
     Raises UsageError for an unknown stage, DataError for pictures that are not there.
     """
+    asked = STAGES if asked is None else asked
     check_names(STAGES, asked)
     training = [stage(run.config, name) for name in TRAINED if name in asked]
     return estimate.table(training, stored(run) if "pictures" in asked else {}, run.device, run.folder)
@@ -40,7 +42,9 @@ def stage(config: DalleConfig, name: str) -> estimate.Stage:
 
 def _clip(config: DalleConfig) -> ClipTask:
     training = ranker(config)
-    return ClipTask(training, redraw=Redraw(DVAE(config.dvae), config.noise.worn) if training.redrawn else None)
+    return ClipTask(
+        training, reconstruct=Reconstruct(DVAE(config.dvae), config.noise.corrupted) if training.reconstructed else None
+    )
 
 
 TASKS: dict[str, Callable[[DalleConfig], estimate.Sketched]] = {

@@ -77,7 +77,7 @@ def _corner(value: Tensor, before: Tensor) -> Tensor:
 
 def _is_new_output(key: str, before: Mapping[str, Tensor]) -> bool:
     """Whether this is what a layer that the old model did not have adds to the stream."""
-    found = _LAYER.fullmatch(key)
-    if found is None or not found["rest"].endswith(_OUTPUTS):
+    match = _LAYER.fullmatch(key)
+    if match is None or not match["rest"].endswith(_OUTPUTS):
         return False
-    return not any(name.startswith(f"{found['stack']}.{found['number']}.") for name in before)
+    return not any(name.startswith(f"{match['stack']}.{match['number']}.") for name in before)

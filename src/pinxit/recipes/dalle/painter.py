@@ -109,7 +109,7 @@ class DallePainter(Painter):
         return self.tokenizer.unknown_words(text)
 
     def hole(self, picture: Picture, *, keep_rows: int | None = None, box: PixelBox | None = None) -> Hole:
-        """The cells to redraw, from rows to keep or from a box in pixels of `picture`: bool [h, w]."""
+        """The cells to reconstruct, from rows to keep or from a box in pixels of `picture`: bool [h, w]."""
         if (keep_rows is None) == (box is None):
             raise UsageError("give either keep_rows or box: they say which part is redrawn.")
         if keep_rows is not None:
@@ -129,7 +129,7 @@ class DallePainter(Painter):
         watch: Watch | None = None,
         **settings: Any,
     ) -> list[Ranked]:
-        """Redraw the cells of `hole` (bool [h, w]) in the centre square of `picture`; the other pixels stay.
+        """Reconstruct the cells of `hole` (bool [h, w]) in the centre square of `picture`; the other pixels stay.
 
         Codes are drawn in raster order and see only what stands before them, so candidates are ranked by CLIP's cosine
         plus the mean log-likelihood of the known codes behind the hole, over CLIP's scale (spec 2.7).

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pinxit.errors import UsageError
-from pinxit.models.clip import CLIPConfig, TextConfig, VisionConfig
+from pinxit.models.clip import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.models.dvae import DVAEConfig
 from pinxit.models.transformer import TransformerConfig
 from pinxit.schema import Count, NotNegative, Positive, Seed, Share, SomeShare, Strength, Whole
@@ -29,7 +29,9 @@ class DataConfig:
     source: str = "world:small"  # as `pinxit train --data` takes it: a world, a folder, tar shards
     size: Count = 64  # side of the stored pictures; beyond dvae.size they are cropped at random (appendix A.1, B.1)
     pictures: Count = 200_000  # stored for the dVAE and the transformer
-    ranking: Whole = 100_000  # stored for CLIP, in fours differing in one told fact (worlds only); 0: the same pictures
+    ranking: Whole = (
+        100_000  # stored for CLIP, in fours differing in one stated fact (worlds only); 0: the same pictures
+    )
     detail: bool = False  # of these: captions tell the ground and where things lie (worlds beyond small)
 
 
@@ -43,8 +45,8 @@ class NoiseConfig:
     temperature_images: Count = 150_000 * 512  # over which it falls along a cosine
     bpe_dropout: Share = 0.1  # chance that a merge is skipped in the transformer's captions (section 2.2)
     caption_drop: Share = 0.1  # chance that the transformer sees no caption, for guidance; 0 in the paper
-    redrawn: Share = 0.5  # share of CLIP's pictures that went through the dVAE, as those that it will rank
-    worn: bool = False  # they are worn a little besides, as what the judge learns from
+    reconstructed: Share = 0.5  # share of CLIP's pictures that are dVAE reconstructions, as those that it will rank
+    corrupted: bool = False  # they get corruption augmentation besides, as what the judge learns from
     mirrored: Share = 0.0  # share of CLIP's pictures that are a world's scenes beside their mirror images
 
 
@@ -81,7 +83,7 @@ class DalleConfig:
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     spell: bool = False  # words to be written in a picture are read letter by letter
-    alike: bool = False  # the transformer starts out knowing which codes look alike; the paper's learns it
+    codebook_init: bool = False  # code embeddings of the transformer start from the dVAE's codebook, not at random
     count_pads: bool = False  # the transformer also learns where captions end; the paper does not say what it did
     store: Store = "bf16"  # of the checkpoint's weights: bf16, or int8 in half the space
     seed: Seed = 0
@@ -95,13 +97,13 @@ class DalleConfig:
             ("clip.text.vocab", self.clip.text.vocab, "vocab", self.vocab),
             ("clip.text.eot", self.clip.text.eot, "the tokenizer's end-of-text id", EOT),
         )
-        for one, value, other, wanted in must_agree:
-            if value != wanted:
-                raise UsageError(f"{one}={value} must equal {other}={wanted}: set both.")
+        for one, value, other, expected in must_agree:
+            if value != expected:
+                raise UsageError(f"{one}={value} must equal {other}={expected}: set both.")
         if self.data.size < self.dvae.size:
             raise UsageError(f"data.size={self.data.size} must be at least dvae.size={self.dvae.size}.")
-        if self.noise.worn and self.dvae.size % 8:
-            raise UsageError(f"noise.worn needs dvae.size={self.dvae.size} to be a multiple of 8.")
+        if self.noise.corrupted and self.dvae.size % 8:
+            raise UsageError(f"noise.corrupted needs dvae.size={self.dvae.size} to be a multiple of 8.")
         if self.dvae.codes > 2**16:
             raise UsageError(f"dvae.codes={self.dvae.codes} must be at most 65536: codes are stored in 16 bits.")
         if self.data.ranking and self.plans.clip.batch % 4:
@@ -179,12 +181,12 @@ def tiny() -> DalleConfig:
             tokens=64,
             embed=512,
             # A ResNet learns small shapes from fewer pictures than a ViT; the blocks on top, who stands where.
-            vision=VisionConfig(size=72, width=64, stages=(2, 6), mixing=2),
+            vision=CLIPVisionConfig(size=72, width=64, stages=(2, 6), mixing=2),
         ),
-        noise=NoiseConfig(bpe_dropout=0.02, worn=True, mirrored=0.15),
+        noise=NoiseConfig(bpe_dropout=0.02, corrupted=True, mirrored=0.15),
         sampling=SamplingConfig(guidance=1.5, temperature=0.9, top_k=16, agreement=2.0),
         spell=True,
-        alike=True,
+        codebook_init=True,
         store="int8",
         plans=Plans(
             dvae=Plan(
@@ -279,8 +281,8 @@ def paper() -> DalleConfig:
         data=DataConfig(source="world:full", size=384, pictures=250_000_000, ranking=0),
         dvae=DVAEConfig(),
         transformer=TransformerConfig(),
-        clip=CLIPConfig(text=TextConfig(vocab=16384, eot=EOT)),
-        noise=NoiseConfig(caption_drop=0.0, redrawn=0.0),
+        clip=CLIPConfig(text=CLIPTextConfig(vocab=16384, eot=EOT)),
+        noise=NoiseConfig(caption_drop=0.0, reconstructed=0.0),
         sampling=SamplingConfig(guidance=1.0, top_k=0),
         plans=Plans(
             dvae=Plan(
@@ -288,7 +290,7 @@ def paper() -> DalleConfig:
                 batch=512,
                 lr=1e-4,
                 final_lr=1.25e-6,
-                decayed=1_200_000 * 512,
+                decay_horizon=1_200_000 * 512,
                 decay=1e-4,
                 channels_last=True,
             ),
@@ -324,11 +326,11 @@ def _small_clip(
     layers: int,
     heads: int,
     tokens: int,
-    vision: VisionConfig | None = None,
+    vision: CLIPVisionConfig | None = None,
     embed: int | None = None,
 ) -> CLIPConfig:
-    vision = vision or VisionConfig(size=size, patch=8, width=width, layers=layers, heads=heads)
-    text = TextConfig(vocab=vocab, tokens=tokens, width=width, layers=layers, heads=heads, eot=EOT)
+    vision = vision or CLIPVisionConfig(size=size, patch=8, width=width, layers=layers, heads=heads)
+    text = CLIPTextConfig(vocab=vocab, tokens=tokens, width=width, layers=layers, heads=heads, eot=EOT)
     return CLIPConfig(
         embed=embed or width, vision=vision, text=text, activation="gelu", mean=(0.5,) * 3, std=(0.5,) * 3
     )

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 from pinxit.config import to_dict
-from pinxit.files import write_text
-from pinxit.recipes.card import report_of
+from pinxit.recipes.card import save_with_card
 from pinxit.recipes.dalle.card import SHOWN, card
 from pinxit.recipes.dalle.encode import about_codes
 from pinxit.recipes.dalle.run import RECIPE, DalleRun
+from pinxit.recipes.provenance import provenance
 from pinxit.training import state as states
-from pinxit.training.log import read_metrics
-from pinxit.weights.checkpoint import Part, open_checkpoint, save_checkpoint
+from pinxit.weights.checkpoint import Part
 
 TRAINED = ("dvae", "transformer", "clip")
 
@@ -26,50 +25,9 @@ def write_checkpoint(run: DalleRun) -> None:
     parts = {name: Part(configs[name], states.read_weights(run.path(name), name)) for name in TRAINED}
     tokenizer = run.path("tokenizer")
     files = {path.name: path.read_bytes() for path in sorted(tokenizer.iterdir()) if path.suffix == ".json"}
-    facts = provenance(run)
+    codes = {name: value for name, value in about_codes(run).items() if name in ("share_used", "perplexity")}
+    facts = provenance(run, run.bank().about, TRAINED, SHOWN) | {"codes": codes, "noise": to_dict(run.config.noise)}
     settings = {"size": run.config.dvae.size} | to_dict(run.config.sampling)
     if not run.config.noise.caption_drop:  # a transformer that never lacked a caption cannot be guided
         settings["guidance"] = 1.0
-    folder = run.path("checkpoint")
-    save_checkpoint(
-        folder,
-        RECIPE,
-        parts,
-        extra_files=files,
-        provenance=facts,
-        settings=settings,
-        card=card(run, facts),
-        store=run.config.store,
-    )
-    if report := report_of(run, open_checkpoint(folder).hash):  # the hash is none of the card's
-        write_text(folder / "README.md", card(run, facts, report))
-
-
-def provenance(run: DalleRun) -> dict[str, Any]:
-    """What the weights are made of: data, seed, use of the codes; by stage images seen, time, machine, last losses.
-
-    Images and hours of a run that started from a checkpoint count that one's too.
-    """
-    stages, start = {}, run.start()
-    for name in TRAINED:
-        progress = states.read_progress(run.path(name))
-        lines = read_metrics(run.path(name))
-        last = {key: value for key, value in lines[-1].items() if key in SHOWN} if lines else {}
-        before = run.before(name)
-        sums = {
-            "images": progress.images + before.get("images", 0),
-            "hours": round(progress.seconds / 3600 + before.get("hours", 0.0), 3),
-        }
-        here = {"machine": states.read_machine(run.path(name)) if progress.images else before.get("machine", {})}
-        stages[name] = before | sums | last | here
-    about = run.bank().about
-    return {
-        "data": run.config.data.source,
-        "pictures": about["items"],
-        "source": about["source"],
-        "seed": run.config.seed,
-        "started_from": start.get("checkpoint"),
-        "stages": stages,
-        "codes": {name: value for name, value in about_codes(run).items() if name in ("share_used", "perplexity")},
-        "noise": to_dict(run.config.noise),
-    }
+    save_with_card(run, RECIPE, parts, facts, partial(card, run), extra_files=files, settings=settings)

@@ -31,14 +31,14 @@ RECIPE = "dalle"
 TRAINED = {  # the stages that train, each with the noises it adds
     "dvae": ("kl_weight", "kl_images", "temperature", "temperature_images"),
     "transformer": ("bpe_dropout", "caption_drop"),
-    "clip": ("redrawn", "worn", "mirrored"),
+    "clip": ("reconstructed", "corrupted", "mirrored"),
 }
 STAGES = ("pictures", "tokenizer", "dvae", "codes", "transformer", "clip", "checkpoint")
 
 
 @dataclass(frozen=True)
 class DalleRun(StartingRun[DalleConfig]):
-    """One run folder and how this sitting works on it."""
+    """One run folder and how this process works on it."""
 
     MARKS = Run.MARKS | {"codes": "codes.npy"}
 
@@ -55,7 +55,7 @@ class DalleRun(StartingRun[DalleConfig]):
         for stage, fields in TRAINED.items():
             started = partial(self.started, stage)
             used |= dict.fromkeys((stage, f"plans.{stage}", *(f"noise.{field}" for field in fields)), started)
-        used |= dict.fromkeys(("alike", "count_pads"), partial(self.started, "transformer"))
+        used |= dict.fromkeys(("codebook_init", "count_pads"), partial(self.started, "transformer"))
         enter(self.folder, RECIPE, self.config, used)
         self.note_start()
 

@@ -1,7 +1,7 @@
 """`pinxit train dalle`, stage by stage: pictures, tokenizer, dvae, codes, transformer, clip, checkpoint.
 
 Every stage leaves its results in a folder of the run and goes on from what it finds there, so a run may be killed at
-any time, cut into sittings (`minutes`), and repeated without harm.
+any time, cut into invocations (`minutes`), and repeated without harm.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pinxit.data.bank import build_bank
 from pinxit.data.sources import open_training
 from pinxit.recipes.clip.task import GROUP, ClipTask
+from pinxit.recipes.dalle.clip_training import Reconstruct, ranker
 from pinxit.recipes.dalle.encode import encode_bank
-from pinxit.recipes.dalle.ranker import Redraw, ranker
 from pinxit.recipes.dalle.release import write_checkpoint
 from pinxit.recipes.dalle.run import STAGES, TRAINED, DalleRun
 from pinxit.recipes.dalle.train_dvae import DVAETask
@@ -23,8 +23,8 @@ from pinxit.training.loop import Task
 from pinxit.training.stop import Stop
 
 
-def train(run: DalleRun, stages: Sequence[str] = STAGES, stop: Stop | None = None) -> Ended:
-    """Run `stages` in their order as far as time allows; what is finished already is passed over.
+def train(run: DalleRun, stages: Sequence[str] | None = None, stop: Stop | None = None) -> Ended:
+    """Run `stages` (None: all) in their order as far as time allows; what is finished already is passed over.
 
     Raises UsageError for an unknown stage, a config that no longer fits the run, or a stage whose forerunners are
     missing; PinxitError for a disk that is full.
@@ -33,7 +33,14 @@ def train(run: DalleRun, stages: Sequence[str] = STAGES, stop: Stop | None = Non
     def step(name: str, stop: Stop) -> None:
         STEPS[name](run, stop)
 
-    return in_order(run, STAGES, stages, step, lambda name: name in TRAINED and run.finished(name), stop)
+    return in_order(
+        run,
+        STAGES,
+        STAGES if stages is None else stages,
+        step,
+        lambda name: name in TRAINED and run.finished(name),
+        stop,
+    )
 
 
 def pictures(run: DalleRun, stop: Stop) -> None:
@@ -83,9 +90,9 @@ def transformer(run: DalleRun, stop: Stop) -> None:
 def clip(run: DalleRun, stop: Stop) -> None:
     """Train the ranker; a share of its pictures goes through the dVAE first, as those that it will rank."""
     training = ranker(run.config, run.grouped)
-    run.need("clip", "pictures", "tokenizer", *(["dvae"] if training.redrawn else []))
-    redraw = Redraw(run.dvae(), run.config.noise.worn) if training.redrawn else None
-    _fit(run, ClipTask(training, run.ranking_bank(), run.tokenizer(), redraw), stop)
+    run.need("clip", "pictures", "tokenizer", *(["dvae"] if training.reconstructed else []))
+    reconstruct = Reconstruct(run.dvae(), run.config.noise.corrupted) if training.reconstructed else None
+    _fit(run, ClipTask(training, run.ranking_bank(), run.tokenizer(), reconstruct), stop)
 
 
 def checkpoint(run: DalleRun, stop: Stop) -> None:

@@ -20,7 +20,7 @@ from pinxit.pipelines.run import run
 from pinxit.pipelines.token_tile import TokenRequest
 from pinxit.pipelines.tokens import TokenWorker
 from pinxit.recipes.batches import pick
-from pinxit.recipes.dalle.codebook_init import start_alike
+from pinxit.recipes.dalle.codebook_init import init_from_codebook
 from pinxit.recipes.dalle.presets import DalleConfig
 from pinxit.training.draws import key, row_rngs, uniforms
 from pinxit.training.loop import Batch
@@ -56,8 +56,8 @@ class TransformerTask:
         self.config, self.codes, self.captions = config, codes, captions
         self.tokenizer, self.dvae = tokenizer, dvae
         self.transformer = TokenTransformer(config.transformer, seed=key(config.seed, "transformer") % 2**32)
-        if config.alike and dvae is not None:
-            start_alike(self.transformer, dvae.code_vectors(), key(config.seed, "alike") % 2**32)
+        if config.codebook_init and dvae is not None:
+            init_from_codebook(self.transformer, dvae.code_vectors(), key(config.seed, "alike") % 2**32)
 
     def modules(self) -> dict[str, nn.Module]:
         return {"transformer": self.transformer}

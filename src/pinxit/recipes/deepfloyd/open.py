@@ -64,7 +64,9 @@ def open_painter(
     denoiser = base.denoiser(captions, on, precision)
     behind = enlarger.upsampler(captions, on, precision) if enlarger is not None else None
     about, dynamic = base.thresholding, base.thresholding.kind == "dynamic"
-    sampling = replace(BASE, percentile=about.percentile if dynamic else 0.0, most=about.most if dynamic else 0.0)
+    sampling = replace(
+        BASE, percentile=about.percentile if dynamic else 0.0, max_threshold=about.max_threshold if dynamic else 0.0
+    )
     return ImagenPainter(
         denoiser,
         base.config(denoiser.unet),
@@ -110,15 +112,15 @@ class _Stage:
         where = folder / "unet" / "config.json"
         if not where.is_file():
             raise CheckpointError(f"{folder} holds no DeepFloyd IF: it has no unet/config.json.")
-        told = json_object(where)
-        found, wanted = FOLDERS.get(told.get("in_channels", 0)), FOLDERS[channels]
-        if found not in (None, wanted):
+        settings = json_object(where)
+        stage, expected = FOLDERS.get(settings.get("in_channels", 0)), FOLDERS[channels]
+        if stage not in (None, expected):
             raise CheckpointError(
-                f"{folder} holds DeepFloyd IF's {found} (unet/config.json says so): give its {wanted} here."
+                f"{folder} holds DeepFloyd IF's {stage} (unet/config.json says so): give its {expected} here."
             )
-        if told.get("out_channels") != 6:
-            raise CheckpointError(f"{where}: out_channels is {told.get('out_channels')}; DeepFloyd IF has 6.")
-        return cls(folder, _size(told, where), *read_schedule(folder / "scheduler"))
+        if settings.get("out_channels") != 6:
+            raise CheckpointError(f"{where}: out_channels is {settings.get('out_channels')}; DeepFloyd IF has 6.")
+        return cls(folder, _size(settings, where), *read_schedule(folder / "scheduler"))
 
     def config(self, unet: UNet, low: int = 0) -> StageConfig:
         return StageConfig(self.size, unet.config, self.diffusion, low)
@@ -126,8 +128,8 @@ class _Stage:
     def denoiser(self, captions: CleanCaptions, on: torch.device, precision: Precision) -> UNetDenoiser:
         unet, reader = load_deepfloyd(self.folder, DTYPES[precision]), captions.encoder
         if unet.config.text != reader.width:
-            told = f"{self.folder} reads text of width {unet.config.text}"
-            raise CheckpointError(f"{told}, and {reader.name} gives {reader.width}: give its T5 as text.")
+            reason = f"{self.folder} reads text of width {unet.config.text}"
+            raise CheckpointError(f"{reason}, and {reader.name} gives {reader.width}: give its T5 as text.")
         fast = fast_unet(unet.to(on), DTYPES[precision], spend=True)
         return UNetDenoiser(fast, self.diffusion, self.size, on, fast=False)
 
@@ -149,8 +151,8 @@ def _usual(on: torch.device) -> Precision:
     return "bf16" if on.type == "cuda" else "fp32"
 
 
-def _size(told: dict[str, Any], where: Path) -> int:
-    size = told.get("sample_size")
+def _size(settings: dict[str, Any], where: Path) -> int:
+    size = settings.get("sample_size")
     if not isinstance(size, int) or size < SCALE or size % SCALE:
         raise CheckpointError(f"{where}: sample_size is {size}; it must be the pixels of a side, such as 64 or 256.")
     return size

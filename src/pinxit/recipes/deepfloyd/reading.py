@@ -1,4 +1,4 @@
-"""What DeepFloyd IF is told of a caption: cleaned as in its training, and read by its language model."""
+"""Captions as conditions of DeepFloyd IF: cleaned as in its training, and read by its language model."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from functools import cached_property
 
 from pinxit.errors import UsageError
 from pinxit.recipes.deepfloyd.captions import clean_caption
-from pinxit.recipes.diffusion.conditions import Captions, Told
+from pinxit.recipes.diffusion.conditions import Captions, Conditions
 
 
 class CleanCaptions(Captions):
     """Captions cleaned and read; the networks see all positions of the sequence, those after the text too."""
 
-    def __call__(self, caption: str) -> tuple[Told, Told]:
+    def __call__(self, caption: str) -> tuple[Conditions, Conditions]:
         """`sequence` float32 [L, D], and the empty caption's. Raises UsageError when cleaning leaves nothing of one."""
         cleaned = clean_caption(caption)
         if not cleaned:
@@ -20,7 +20,7 @@ class CleanCaptions(Captions):
         return {"sequence": self.encoder.encode([cleaned]).sequence[0]}, self.null
 
     @cached_property
-    def null(self) -> Told:
+    def null(self) -> Conditions:
         """What guidance leads away from: the empty caption as the language model tells it."""
         return {"sequence": self.encoder.null().sequence[0]}
 

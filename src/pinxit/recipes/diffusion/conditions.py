@@ -1,4 +1,4 @@
-"""What a network of the cascade is given besides noise: the text, and the smaller picture where it enlarges one.
+"""The conditions of a network of the cascade: the text, and the smaller picture where it enlarges one.
 
 The same code serves training and painting, so that a network meets in painting what it was trained on.
 """
@@ -7,35 +7,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from pinxit.functional.diffusion import q_sample
+from pinxit.pipelines.denoise import Conditions as Conditions
 from pinxit.recipes.diffusion.schedule import TIMES, DiffusionConfig
 
 if TYPE_CHECKING:
     from pinxit.text.encoders import TextEncoder
 
-Told = dict[str, Tensor]
 
-
-def texts(reader: TextEncoder, captions: Sequence[str], batch: int = 1) -> Told:
+def texts(reader: TextEncoder, captions: Sequence[str], batch: int = 1) -> Conditions:
     """`sequence` float32 [B, L, D] and `mask` bool [B, L]; an empty caption has no text at all: its mask is False."""
-    found = reader.encode(captions, batch)
-    there = torch.tensor([bool(caption) for caption in captions], device=found.mask.device)
-    return {"sequence": found.sequence, "mask": found.mask & there[:, None]}
+    encoded = reader.encode(captions, batch)
+    there = torch.tensor([bool(caption) for caption in captions], device=encoded.mask.device)
+    return {"sequence": encoded.sequence, "mask": encoded.mask & there[:, None]}
 
 
 class Captions:
-    """A caption as the networks of a cascade are told it, by one text encoder."""
+    """A caption as conditions for the networks of a cascade, by one text encoder."""
 
     def __init__(self, encoder: TextEncoder) -> None:
         self.encoder = encoder
 
-    def __call__(self, caption: str) -> tuple[Told, Told]:
+    def __call__(self, caption: str) -> tuple[Conditions, Conditions]:
         """What one picture is drawn for, and what guidance leads away from: here the same with its text masked."""
         conditions = {name: rows[0] for name, rows in texts(self.encoder, [caption]).items()}
         return conditions, conditions | {"mask": torch.zeros_like(conditions["mask"])}
@@ -59,13 +58,14 @@ class Noising:
 
     schedule: DiffusionConfig = field(default_factory=DiffusionConfig)
     align_corners: bool = False
+    way: Literal["bilinear", "bicubic"] = "bilinear"  # of enlarging; bicubic: as Pillow does it (Karlo)
 
-    def plain(self, small: Tensor, size: int) -> Told:
+    def plain(self, small: Tensor, size: int) -> Conditions:
         """`low_res` alone, for a network that has learned on smaller pictures which were blurred instead (unCLIP)."""
-        mode: dict[str, Any] = {"mode": "bilinear", "align_corners": self.align_corners}
-        return {"low_res": F.interpolate(small, (size, size), **mode)}
+        how: dict[str, Any] = {"mode": self.way, "align_corners": self.align_corners}
+        return {"low_res": F.interpolate(small, (size, size), antialias=self.way == "bicubic", **how)}
 
-    def __call__(self, small: Tensor, level_B: Tensor, noise: Tensor) -> Told:
+    def __call__(self, small: Tensor, level_B: Tensor, noise: Tensor) -> Conditions:
         """`low_res` [B, 3, S, S] from `small` [B, 3, s, s] and `noise` of the large shape, and `augmentation` [B].
 
         `level_B`: times of the schedule in [0, 1]. 0 of a continuous one leaves the picture as it is.

@@ -39,12 +39,12 @@ class DataConfig:
     """Which pictures."""
 
     source: str = "world:small"  # as `pinxit train --data` takes it: a world, a folder, tar shards
-    names: Names = "usual"  # of a world's things in its captions: "many" teaches what unheard ones may mean
+    names: Names = "usual"  # of a world's things in its captions: "many" teaches what held-out nouns may mean
     script: Script = "latin"  # captions that are read: those in Latin letters, or all where the reader knows more
 
 
 @dataclass(frozen=True, slots=True)
-class TextConfig:
+class TextEncoderConfig:
     """Who reads the captions, and how much of them."""
 
     encoder: str = "minilm"  # the packaged all-MiniLM-L6-v2, a folder in the transformers layout, hub:OWNER/NAME, or:
@@ -70,7 +70,7 @@ class StageConfig:
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     low: Whole = 0  # side of the smaller picture that it enlarges; 0: it draws from nothing
     crop: Whole = 0  # side of the squares it is trained on; 0: whole pictures
-    noisiest: Share = 1.0  # highest level of noise that its smaller pictures have in training (section 2.4)
+    max_augmentation: Share = 1.0  # highest level of noise that its smaller pictures have in training (section 2.4)
     corrupt: Corrupt = "noise"  # of its smaller pictures in training; blur, bsr: unCLIP's, of which no net is told
 
     def __post_init__(self) -> None:
@@ -82,36 +82,36 @@ class StageConfig:
         self._check_unet()
 
     def _check_unet(self) -> None:
-        for name, side in (("size", self.size), ("crop", self.seen)):
+        for name, side in (("size", self.size), ("crop", self.train_size)):
             if side % self.unet.step:
                 told = f"{self._kind}'s {name}={side} must be a multiple of {self.unet.step}, which its unet divides by"
                 raise UsageError(f"{told}: change it, or unet.patch and unet.channels.")
         noised = bool(self.low) and self.corrupt == "noise"
         if (self.unet.low_res, self.unet.augmentation) != (RGB if self.low else 0, noised):
-            wanted = (
+            expected = (
                 f"unet.low_res={RGB} and unet.augmentation={str(noised).lower()}" if self.low else "them 0 and false"
             )
             found = f"unet.low_res={self.unet.low_res} and unet.augmentation={str(self.unet.augmentation).lower()}"
             blurred = f", corrupt={self.corrupt}" if self.low and not noised else ""
-            raise UsageError(f"{self._kind} (low={self.low}{blurred}) cannot have {found}: make {wanted}.")
+            raise UsageError(f"{self._kind} (low={self.low}{blurred}) cannot have {found}: make {expected}.")
         answers = 2 * RGB if self.diffusion.variance == "learned" else RGB
         for name, channels in (("inputs", RGB), ("outputs", answers)):
             if getattr(self.unet, name) != channels:
                 why = "a picture's colours" if channels == RGB else "a picture's colours and their learned variance"
                 raise UsageError(f"{self._kind}'s unet.{name}={getattr(self.unet, name)} must be {channels}, {why}.")
 
-    def check_noise(self, augmentation: float) -> None:
+    def check_augmentation(self, augmentation: float) -> None:
         """Raise UsageError for a smaller picture that is noisier than any that training showed."""
-        if self.corrupt == "noise" and augmentation > self.noisiest:
+        if self.corrupt == "noise" and augmentation > self.max_augmentation:
             raise UsageError(
                 f"augmentation={augmentation} is more noise than this upsampler has learned on; take at most "
-                f"{self.noisiest}."
+                f"{self.max_augmentation}."
             )
 
-    def taken(self, told: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Of what could be told, what its network takes: an unconditional upsampler hears of no text."""
+    def accepted(self, conditions: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of these conditions those that its network takes: an unconditional upsampler takes no text."""
         known = self.unet.conditions()
-        return {name: tensor for name, tensor in told.items() if name in known}
+        return {name: tensor for name, tensor in conditions.items() if name in known}
 
     @property
     def _kind(self) -> str:
@@ -123,7 +123,7 @@ class StageConfig:
         return self.size // self.low if self.low else 1
 
     @property
-    def seen(self) -> int:
+    def train_size(self) -> int:
         """The side of the squares that training sees."""
         return self.crop or self.size
 
@@ -135,6 +135,12 @@ class Stage(StageConfig):
     name: str  # its folder in the run and its part in the checkpoint
     plan: Plan
     pictures: Count = 20_000  # stored for it, at its size
+
+    def __post_init__(self) -> None:
+        StageConfig.__post_init__(self)
+        if self.unet.pooled:
+            told = f"{self._kind}'s unet.pooled={self.unet.pooled} must be 0"
+            raise UsageError(f"{told}: training tells a network its text alone, and no embedding of it.")
 
     @property
     def network(self) -> StageConfig:
@@ -152,7 +158,7 @@ class SamplingConfig:
     spacing: str = ""  # instead of steps, of a discrete schedule: timesteps by name or section (smart100; 10,10,3,2,2)
     guidance: Strength = 4.0  # classifier-free, of the base
     percentile: Share = 0.995  # dynamic thresholding (section 2.3); 0: static
-    most: NotNegative = 0.0  # the largest scale that dynamic thresholding divides by; 0: any
+    max_threshold: NotNegative = 0.0  # of dynamic thresholding, which divides by it; 0: any
     agreement: Strength = 0.0  # how much likeness to the other candidates counts in the ranking
     upsampler_steps: Steps = 10  # of each upsampler
     upsampler_guidance: Strength = 1.0
@@ -162,9 +168,9 @@ class SamplingConfig:
         if self.sampler not in FROM_NOISE:
             raise UsageError(f"there is no sampler '{self.sampler}'; choose from {', '.join(FROM_NOISE)}.")
         check_fields(self, "")
-        if 0 < self.most < 1:
-            raise UsageError(f"most must be 0 or at least 1, not {self.most}.")
+        if 0 < self.max_threshold < 1:
+            raise UsageError(f"max_threshold must be 0 or at least 1, not {self.max_threshold}.")
 
     def thresholding(self, percentile: float) -> Thresholding:
         """Of the base's predictions, at its own percentile or another."""
-        return Thresholding.of(percentile, self.most or math.inf)
+        return Thresholding.of(percentile, self.max_threshold or math.inf)

@@ -37,21 +37,48 @@ class UNetDenoiser:
         z_BCHW = x_BCHW * vp(sigma_B, x_BCHW)[0]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast):
             answer = predicted(self.unet, z_BCHW, sigma_B, self.config, conditions)
-        told, fraction = split(answer.float(), self.config)
-        return Denoised(x0_from(self.config.prediction, told, z_BCHW, sigma_B), fraction)
+        prediction, fraction = split(answer.float(), self.config)
+        return Denoised(x0_from(self.config.prediction, prediction, z_BCHW, sigma_B), fraction)
+
+
+class Switching:
+    """Two networks over one way: the last one answers where there is less noise than `below`, the first before."""
+
+    def __init__(self, first: UNetDenoiser, last: UNetDenoiser, below: float) -> None:
+        """`below`: a sigma."""
+        self.first, self.last, self.below = first, last, below
+        self.shape, self.device = first.shape, first.device
+
+    def check(self, conditions: Mapping[str, Tensor]) -> None:
+        """Raise UsageError for conditions of one picture that either network does not take."""
+        for one in (self.first, self.last):
+            one.check(conditions)
+
+    def __call__(self, x_BCHW: Tensor, sigma_B: Tensor, conditions: Mapping[str, Tensor]) -> Denoised:
+        """As of `UNetDenoiser`. Both see all rows where those differ, so that a call has always as many."""
+        late_B = sigma_B < self.below
+        asked = [one for one, is_asked in ((self.first, not late_B.all()), (self.last, late_B.any())) if is_asked]
+        found = [one(x_BCHW, sigma_B, conditions) for one in asked]
+        if len(found) == 1:
+            return found[0]
+        late, (before, after) = late_B[:, None, None, None], found
+        x0 = torch.where(late, after.x0, before.x0)
+        if before.fraction is None or after.fraction is None:
+            return Denoised(x0)
+        return Denoised(x0, torch.where(late, after.fraction, before.fraction))
 
 
 def predicted(
     unet: UNet, z_BCHW: Tensor, sigma_B: Tensor, config: DiffusionConfig, conditions: Mapping[str, Tensor]
 ) -> Tensor:
     """What the network says of `z`, in its own parametrisation, with the channels of a learned variance."""
-    found: Tensor = unet(z_BCHW, config.time_of(sigma_B), conditions)
-    return found
+    answer: Tensor = unet(z_BCHW, config.time_of(sigma_B), conditions)
+    return answer
 
 
 def split(answer: Tensor, config: DiffusionConfig) -> tuple[Tensor, Tensor | None]:
-    """The prediction, and the fraction in [-1, 1] that a learned variance is told by; None where it is fixed."""
+    """The prediction, and the fraction in [-1, 1] that parametrises a learned variance; None where it is fixed."""
     if config.variance == "fixed":
         return answer, None
-    told, fraction = answer.chunk(2, 1)
-    return told, fraction
+    prediction, fraction = answer.chunk(2, 1)
+    return prediction, fraction

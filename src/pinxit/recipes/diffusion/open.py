@@ -12,7 +12,7 @@ from pinxit.models.text import TextTransformer
 from pinxit.models.unet import UNet
 from pinxit.models.unet_fast import fast_unet
 from pinxit.recipes.diffusion.conditions import Captions
-from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig, TextConfig
+from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig, TextEncoderConfig
 from pinxit.recipes.diffusion.denoiser import UNetDenoiser
 from pinxit.recipes.diffusion.task import TEXT
 from pinxit.recipes.diffusion.upsampler import Upsampler
@@ -61,7 +61,7 @@ def upsampler_alone(
 def reader_of(checkpoint: Checkpoint, on: torch.device, known: TextEncoder | None = None) -> TextEncoder:
     """On the painter's device; in bfloat16 on a GPU alone: on a CPU a sentence takes too little time to round it."""
     precision: Precision = "bf16" if on.type == "cuda" else "fp32"
-    about = from_dict(TextConfig, dict(checkpoint.settings["text"]), f"{checkpoint.folder}: text")
+    about = from_dict(TextEncoderConfig, dict(checkpoint.settings["text"]), f"{checkpoint.folder}: text")
     if about.learned is not None:
         model = TextTransformer(about.learned)
         checkpoint.load_into(TEXT, model)

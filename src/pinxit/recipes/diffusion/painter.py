@@ -69,8 +69,8 @@ class DiffusionPainter(Painter):
         levels(self.config.diffusion, about)
         return about
 
-    def told(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """What metadata tell of settings: a spacing names its own timesteps, so that `steps` mean nothing."""
+    def recorded(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What metadata record of settings: a spacing names its own timesteps, so that `steps` mean nothing."""
         overruled = "steps" if settings.get("spacing") else "spacing"
         return {name: value for name, value in settings.items() if name != overruled}
 

@@ -21,6 +21,7 @@ from pinxit.schema import Finite, NotNegative, Positive, Whole, check_fields
 
 Weight = Literal["own", "v"]
 Variance = Literal["fixed", "learned"]
+Spread = Literal["strides", "ends"]
 
 TIMES = 1000.0  # the network's embedding is made for times of this range
 RAREST = 1e-4  # a normal draw's tails are cut here: 3.7 standard deviations
@@ -38,6 +39,7 @@ class DiffusionConfig:
     p_std: NotNegative = 0.0  # its standard deviation; 0: training draws evenly in time
     variance: Variance = "fixed"  # of a step back; learned: the net answers as many channels again (Improved DDPM)
     steps: Whole = 0  # of a discrete schedule, whose step 0 .. steps - 1 is the network's time; 0: continuous
+    spread: Spread = "strides"  # which steps fewer ones are: at equal strides from the first, or the last one too
 
     def __post_init__(self) -> None:
         check_fields(self, "diffusion")
@@ -45,9 +47,11 @@ class DiffusionConfig:
             raise UsageError(f"diffusion.steps must be 0 or at least 2, not {self.steps}.")
         if self.steps and (self.shift != 1 or self.p_std):
             raise UsageError(f"diffusion.steps={self.steps} is a discrete schedule: it takes no shift and no p_std.")
+        if self.spread == "ends" and not self.steps:
+            raise UsageError("diffusion.spread=ends is of a discrete schedule: set diffusion.steps, such as 1000.")
         if self.variance == "learned" and not (self.prediction == "eps" and self.weight == "own" and self.steps):
-            told = "prediction=eps, weight=own and the steps of a discrete schedule, such as 1000"
-            raise UsageError(f"diffusion.variance=learned needs {told}.")
+            needs = "prediction=eps, weight=own and the steps of a discrete schedule, such as 1000"
+            raise UsageError(f"diffusion.variance=learned needs {needs}.")
         if self.steps:
             betas(self.schedule, self.steps)  # which refuses too few of them
 
@@ -80,13 +84,13 @@ class DiffusionConfig:
         return self.shift * sigma_at(self.schedule, time)
 
     def time_of(self, sigma_B: Tensor) -> Tensor:
-        """What the network is told of noise levels, float32 [B]; of one between two discrete steps, the nearest."""
+        """The network's time input for noise levels, float32 [B]; of one between two discrete steps, the nearest."""
         if self.steps:
             return nearest_timestep(self.table.sigma.to(sigma_B.device), sigma_B).float()
         return TIMES * time_of_sigma(self.schedule, sigma_B).float()
 
     def even_sigmas(self, steps: int) -> list[float]:
-        """`steps` + 1 values, the last one 0: at evenly spaced times, or at equal strides of a discrete schedule.
+        """`steps` + 1 values, the last one 0: at evenly spaced times, or of a discrete schedule as `spread` has it.
 
         Raises UsageError for more steps than a discrete schedule has.
         """
@@ -94,6 +98,10 @@ class DiffusionConfig:
             return [self.shift * sigma for sigma in even_sigmas(self.schedule, steps)]
         if not 1 <= steps <= self.steps:
             raise UsageError(f"steps must be from 1 to {self.steps}, as many as the schedule has, not {steps}.")
+        if self.spread == "ends":  # one step alone is the noisiest
+            apart = (self.steps - 1) / max(steps - 1, 1)
+            kept = [round(apart * place) for place in range(steps)] if steps > 1 else [self.steps - 1]
+            return descending_sigmas(self.table.sigma, kept)
         stride = self.steps // steps
         return descending_sigmas(self.table.sigma, range(0, steps * stride, stride))
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from pinxit.text.encoders import TextEncoder
     from pinxit.types import Picture
 
-Seen = Callable[[Sequence[int]], Tensor]  # embeddings of the bank's pictures, float32 [B, I]
+ImageRows = Callable[[Sequence[int]], Tensor]  # embeddings of the bank's pictures, float32 [B, I]
 TEXT = "text"  # the learned reader among a task's modules
 SHOWN = 8  # pictures of a preview
 STEPS = 16  # of its sampling
@@ -71,18 +71,18 @@ class DiffusionTask:
         script: Script = "all",
         teaches: bool = False,
         stored: Embeddings | None = None,
-        seen: Seen | None = None,
+        image_rows: ImageRows | None = None,
         drop_image: float = 0.0,
         whole: float = WHOLE,
     ) -> None:
-        """`seen`: embeddings of the bank's pictures, for a network that takes any; `drop_image`: how often not.
+        """`image_rows`: embeddings of the bank's pictures, for a network that takes any; `drop_image`: how often not.
 
         `whole`: how often nothing is kept, for a network that paints inside holes.
         """
         self.name, self.config, self.seed, self.drop = name, config, seed, drop
         self.bank, self.reader, self.text_shape = bank, reader, text_shape
         self.script, self.stored, self.noise = script, stored, noise
-        self.seen, self.drop_image, self.whole = seen, drop_image, whole
+        self.image_rows, self.drop_image, self.whole = image_rows, drop_image, whole
         self.learned = reader if teaches and isinstance(reader, LearnedText) else None
         self.unet = seeded(lambda: UNet(config.unet), seed, name)
 
@@ -98,13 +98,13 @@ class DiffusionTask:
         found = order_batch(rows.position, rows.count, len(self.bank), key(self.seed, f"{self.name} order"))
         read = self._text(found.tolist(), rows) if self.config.unet.text else {}
         corners = uniforms(self.seed, f"{self.name} crops", rows, 2)
-        pictures = cropped(np.asarray(self.bank.pictures[found]), self.config.seen, self.config.scale, corners)
+        pictures = cropped(np.asarray(self.bank.pictures[found]), self.config.train_size, self.config.scale, corners)
         shown = {"pictures": torch.from_numpy(np.ascontiguousarray(pictures))}
         return shown | read | self._image(found.tolist(), rows)
 
     def blank(self, size: int) -> Batch:
         """A batch of the right shapes, for costs."""
-        side, (length, width) = self.config.seen, self.text_shape
+        side, (length, width) = self.config.train_size, self.text_shape
         read = {"sequence": torch.zeros(size, length, width)}
         if self.learned is not None:
             read = {"ids": torch.ones(size, length, dtype=torch.int64)}
@@ -129,11 +129,11 @@ class DiffusionTask:
         if self.noise and "sequence" in conditions:
             conditions["sequence"] = blurred(conditions["sequence"], batch["mask"], self.noise, draws)
         z = q_sample(x0, noise, sigma_B)
-        told, fraction = split(predicted(self.unet, z, sigma_B, about, conditions), about)
+        prediction, fraction = split(predicted(self.unet, z, sigma_B, about, conditions), about)
         if fraction is None:
-            error_B = squared_error(told, target(about.prediction, x0, noise, sigma_B), weights(about, sigma_B))
+            error_B = squared_error(prediction, target(about.prediction, x0, noise, sigma_B), weights(about, sigma_B))
         else:
-            error_B = learned_range_loss(told, fraction, x0, z, noise, about.timesteps(even_B), about.table)
+            error_B = learned_range_loss(prediction, fraction, x0, z, noise, about.timesteps(even_B), about.table)
         return error_B.mean(), halves(error_B, even_B)
 
     def preview(self) -> Picture | None:
@@ -145,25 +145,25 @@ class DiffusionTask:
         conditions = self._understood({name: rows.to(device) for name, rows in self._read(captions).items()})
         true, given = self.bank.pictures[: len(captions)], []
         if self.config.unet.image:
-            conditions["image"] = self._told(range(len(captions))).to(device)
+            conditions["image"] = self._embeddings(range(len(captions))).to(device)
         noise = torch.randn(
             len(captions), 3, self.config.size, self.config.size, generator=torch_rng(self.seed, "preview", 0)
         ).to(device)
         if self.config.low:
             small = F.avg_pool2d(signed(torch.from_numpy(np.array(true))).to(device), self.config.scale)
             clear = NOISING(small, torch.zeros(len(captions), device=device), noise)
-            conditions |= self.config.taken(clear)
+            conditions |= self.config.accepted(clear)
             given = list(to_pictures((conditions["low_res"].cpu() + 1) / 2))
         if self.config.unet.masked:  # nothing is kept
             conditions["masked"] = with_holes(noise, torch.ones_like(noise[:, 0], dtype=torch.bool))
         denoiser = UNetDenoiser(self.unet, self.config.diffusion, self.config.size, device, device.type != "mps")
         about = self.config.diffusion
         sigmas = about.even_sigmas(min(STEPS, about.steps or STEPS))
-        found = drive(
+        samples = drive(
             SAMPLERS["ddim"].run(noise * sigmas[0], sigmas, lambda: noise),
             lambda x, sigma: _clipped(denoiser(x, torch.full((len(x),), sigma, device=device), conditions)),
         )
-        drawn = list(to_pictures((found.cpu().clamp(-1, 1) + 1) / 2))
+        drawn = list(to_pictures((samples.cpu().clamp(-1, 1) + 1) / 2))
         return sheet([*given, *drawn, *true] if given else drawn, None if given else captions, columns=len(drawn))
 
     def _text(self, found: Sequence[int], rows: Rows) -> Batch:
@@ -180,19 +180,19 @@ class DiffusionTask:
         return self._read(["" if gone else caption for gone, caption in zip(dropped, captions, strict=True)])
 
     def _image(self, found: Sequence[int], rows: Rows) -> Batch:
-        """What is told of the pictures themselves, from a stream of its own: other draws stay without it as they are.
+        """The embeddings of the pictures themselves, from a stream of its own: other draws stay without it as they are.
 
         No embedding in a space of unit variance is anywhere near zeros, so that these can stand for none.
         """
         if not self.config.unet.image:
             return {}
         kept = uniforms(self.seed, f"{self.name} image", rows) >= self.drop_image
-        return {"image": self._told(found) * torch.from_numpy(kept)}
+        return {"image": self._embeddings(found) * torch.from_numpy(kept)}
 
-    def _told(self, rows: Sequence[int]) -> Tensor:
-        if self.seen is None:
+    def _embeddings(self, rows: Sequence[int]) -> Tensor:
+        if self.image_rows is None:
             raise UsageError(f"{self.name}'s unet.image={self.config.unet.image} wants embeddings, and none are here.")
-        return self.seen(rows)
+        return self.image_rows(rows)
 
     def _holes(self, x0: Tensor, rows: Rows) -> Batch:
         """The picture with a random hole, for a network that paints inside them."""
@@ -218,14 +218,14 @@ class DiffusionTask:
         return {"sequence": sequence, "mask": batch["mask"]}
 
     def _smaller(self, x0: Tensor, draws: RowStreams, rows: Rows) -> dict[str, Tensor]:
-        """The smaller picture, noised at a random level that the network is told (conditioning augmentation)."""
+        """The smaller picture, noised at a random level that is a condition, too (conditioning augmentation)."""
         if not self.config.low:
             return {}
         small = F.avg_pool2d(x0, self.config.scale)
         if self.config.corrupt != "noise":
             return NOISING.plain(corrupted(small, self.config.corrupt, draws), x0.shape[-1])
         even_B = spread(self.seed, f"{self.name} levels", rows, x0.device, shuffled=True)  # no company with times
-        return NOISING(small, self.config.noisiest * even_B, draws.normal(*x0.shape))
+        return NOISING(small, self.config.max_augmentation * even_B, draws.normal(*x0.shape))
 
 
 def corrupted(small: Tensor, how: Corrupt, draws: RowStreams) -> Tensor:
@@ -264,5 +264,5 @@ def cropped(
     return np.stack([one[y : y + side, x : x + side] for one, (y, x) in zip(pictures, corners.tolist(), strict=True)])
 
 
-def _clipped(told: Denoised) -> Denoised:
-    return Denoised(told.x0.clamp(-1, 1))
+def _clipped(denoised: Denoised) -> Denoised:
+    return Denoised(denoised.x0.clamp(-1, 1))

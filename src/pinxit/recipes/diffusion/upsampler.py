@@ -16,13 +16,13 @@ from pinxit.data.transforms import square, to_pictures, to_tensor
 from pinxit.errors import UsageError
 from pinxit.functional.guidance import Thresholding
 from pinxit.functional.sampling import normals
-from pinxit.pipelines.denoise import Conditions, Denoiser, DenoiseRequest, DenoiseWorker
+from pinxit.pipelines.denoise import Denoiser, DenoiseRequest, DenoiseWorker
 from pinxit.pipelines.engine import Engine
 from pinxit.pipelines.graph import Graph, Stage
 from pinxit.pipelines.lanes import Lanes
 from pinxit.pipelines.work import Job
 from pinxit.pipelines.worker import Each, SideBySide
-from pinxit.recipes.diffusion.conditions import Captions, Noising, Told
+from pinxit.recipes.diffusion.conditions import Captions, Conditions, Noising
 from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
 from pinxit.recipes.diffusion.window import Window, nothing_kept
 from pinxit.recipes.jobs import PREVIEWS, Watch, run_jobs
@@ -101,7 +101,7 @@ class Upsampler:
         own = {name: given[name] for name in self.defaults if name in given}
         about = checked(SamplingConfig, to_dict(self.sampling) | own)
         for one in self.chain:
-            one.config.check_noise(about.augmentation)
+            one.config.check_augmentation(about.augmentation)
         return about
 
     def tune(self, given: Mapping[str, Any]) -> None:
@@ -117,11 +117,11 @@ class Upsampler:
 
     def making(self, size: int) -> Upsampler:
         """The one of its chain that makes pictures of `size` px. Raises UsageError when none does."""
-        found = next((one for one in self.chain if one.size == size), None)
-        if found is None:
+        stage = next((one for one in self.chain if one.size == size), None)
+        if stage is None:
             sizes = " or ".join(str(one.size) for one in self.chain)
             raise UsageError(f"--upscale {size}: this upsampler makes pictures of {sizes} px.")
-        return found
+        return stage
 
     def check_size(self, width: int, height: int) -> None:
         """Raise UsageError for pictures that it cannot enlarge: any square from its chain's lowest to less than `size`.
@@ -185,11 +185,11 @@ class Upsampler:
 
     def _request(self, asked: PaintRequest, one: Ranked) -> DenoiseRequest:
         (conditions, null), about, config = self._read(asked.prompt.text), self.sampling, self.config
-        config.check_noise(about.augmentation)
+        config.check_augmentation(about.augmentation)
         low = {**self._smaller(one), **masked(config, asked.more)}
         return DenoiseRequest(
-            config.taken({**low, **conditions}),
-            config.taken({**low, **null}),
+            config.accepted({**low, **conditions}),
+            config.accepted({**low, **null}),
             tuple(config.diffusion.even_sigmas(about.upsampler_steps)),
             about.sampler,
             one.seed,
@@ -217,7 +217,7 @@ class Upsampler:
         return {name: rows[0] for name, rows in self.noising(small, level, noise[None]).items()}
 
 
-def masked(config: StageConfig, more: Any) -> Told:
+def masked(config: StageConfig, more: Any) -> Conditions:
     """What a network that paints inside holes is told besides: the window of its job, or that nothing is kept."""
     if not config.unet.masked:
         return {}
@@ -226,5 +226,5 @@ def masked(config: StageConfig, more: Any) -> Told:
 
 def as_picture(x0: Tensor) -> Picture:
     """A sample [3, S, S] in [-1, 1] as a picture."""
-    (found,) = to_pictures((x0[None].cpu() + 1) / 2)
-    return found
+    (picture,) = to_pictures((x0[None].cpu() + 1) / 2)
+    return picture

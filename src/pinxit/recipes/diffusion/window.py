@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from pinxit.data.transforms import square, to_tensor
 from pinxit.errors import UsageError
 from pinxit.functional.holes import with_holes
-from pinxit.recipes.diffusion.conditions import Told
+from pinxit.recipes.diffusion.conditions import Conditions
 from pinxit.types import Mask
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Window:
         paint = np.stack([rows[:, a:b].any(1) for a, b in zip(firsts, lasts, strict=True)], 1)
         return Window(square(self.picture, size, "area" if size < side else "bicubic"), paint)
 
-    def told(self, size: int) -> Told:
+    def told(self, size: int) -> Conditions:
         """`masked` [4, size, size], what a network that paints inside holes is given."""
         here = self.at(size)
         x = to_tensor(here.picture[None]) * 2 - 1
@@ -60,7 +60,7 @@ class Window:
         return np.where(self.paint[:, :, None], fitting, self.picture)
 
 
-def nothing_kept(size: int) -> Told:
+def nothing_kept(size: int) -> Conditions:
     """`masked` where all is painted."""
     return {"masked": F.pad(torch.zeros(3, size, size), (0, 0, 0, 0, 0, 1), value=1.0)}
 

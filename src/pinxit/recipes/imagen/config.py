@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from pinxit.errors import UsageError
-from pinxit.recipes.diffusion.config import DataConfig, SamplingConfig, Stage, TextConfig
+from pinxit.recipes.diffusion.config import DataConfig, SamplingConfig, Stage, TextEncoderConfig
 from pinxit.schema import Seed
 from pinxit.weights.checkpoint import Store
 
@@ -26,7 +26,7 @@ class ImagenConfig:
     """Everything that a run of `pinxit train imagen` depends on."""
 
     data: DataConfig
-    text: TextConfig
+    text: TextEncoderConfig
     stages: tuple[Stage, ...]  # in the order in which a picture passes them: a base, then upsamplers
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     ranker: str = "tiny"  # whose CLIP ranks the candidates
@@ -50,7 +50,7 @@ class ImagenConfig:
         for small, large in pairwise(self.stages):
             if large.low != small.size:
                 raise UsageError(f"{large.name}.low={large.low} must equal {small.name}.size={small.size}: set both.")
-            large.check_noise(self.sampling.augmentation)
+            large.check_augmentation(self.sampling.augmentation)
         if self.sampling.spacing and not base.diffusion.steps:
             raise UsageError("sampling.spacing names timesteps, and the base's schedule is continuous: set it to ''.")
         if self.text.learned is not None and self.text.learned.tokens < self.text.length:
@@ -73,18 +73,18 @@ class ImagenConfig:
     @staticmethod
     def migrated(data: Mapping[str, Any]) -> dict[str, Any]:
         """JSON of a version whose networks, plans and counts of pictures were fields by name, as stages."""
-        found = dict(data)
-        sections = (found.get(name) or {} for name in (*ONCE, "plans", "data"))
-        if "stages" in found or "base" not in found or not all(isinstance(one, dict) for one in sections):
-            return found
-        plans, counts = dict(found.pop("plans", {})), dict(found.get("data", {}))
-        found["data"], found["stages"] = counts, []
+        result = dict(data)
+        sections = (result.get(name) or {} for name in (*ONCE, "plans", "data"))
+        if "stages" in result or "base" not in result or not all(isinstance(one, dict) for one in sections):
+            return result
+        plans, counts = dict(result.pop("plans", {})), dict(result.get("data", {}))
+        result["data"], result["stages"] = counts, []
         for name, bank in ONCE.items():
-            network, plan, count = found.pop(name, None), plans.pop(name, None), counts.pop(bank, None)
+            network, plan, count = result.pop(name, None), plans.pop(name, None), counts.pop(bank, None)
             if network is not None:
                 stored = {} if count is None else {"pictures": count}
-                found["stages"].append({"name": name, **network, "plan": plan, **stored})
-        return found
+                result["stages"].append({"name": name, **network, "plan": plan, **stored})
+        return result
 
 
 def migrated_change(change: str) -> str:

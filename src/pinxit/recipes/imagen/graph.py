@@ -55,7 +55,7 @@ def graph(parts: Parts) -> Graph:
 def requests(parts: Parts, asked: PaintRequest) -> list[DenoiseRequest]:
     """One a candidate: the conditions that lead, those that guidance leads away from, and the sampler's levels."""
     prompt, settings = asked.prompt, asked.settings
-    conditions, null = map(parts.config.taken, parts.captions(prompt.text))
+    conditions, null = map(parts.config.accepted, parts.captions(prompt.text))
     sigmas = levels(parts.config.diffusion, settings)
     thresholding = parts.sampling.thresholding(settings["percentile"])
     return [

@@ -14,7 +14,7 @@ from pinxit.errors import UsageError
 from pinxit.models.text import TextTransformerConfig
 from pinxit.models.unet import UNetConfig
 from pinxit.models.unet_shapes import imagen_base, imagen_super_256, imagen_super_1024
-from pinxit.recipes.diffusion.config import DataConfig, SamplingConfig, Stage, StageConfig, TextConfig
+from pinxit.recipes.diffusion.config import DataConfig, SamplingConfig, Stage, StageConfig, TextEncoderConfig
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
 from pinxit.recipes.imagen.config import ImagenConfig, migrated_change
 from pinxit.recipes.imagen.open import networks
@@ -49,7 +49,7 @@ def nano() -> ImagenConfig:
     v = DiffusionConfig("v")
     return ImagenConfig(
         data=DataConfig(),
-        text=TextConfig(length=32),
+        text=TextEncoderConfig(length=32),
         stages=(
             Stage(16, base, v, name="base", plan=plan, pictures=64),
             Stage(32, upsampler, v, low=16, crop=16, name="upsampler", plan=plan, pictures=32),
@@ -71,7 +71,7 @@ def tiny() -> ImagenConfig:
         bypass=True,
         text=384,
         context=192,
-        reading=2,
+        refiner_layers=2,
         pool_heads=6,
         embed=256,
     )
@@ -93,7 +93,7 @@ def tiny() -> ImagenConfig:
     shared |= {"ema": 0.999, "channels_last": True}
     return ImagenConfig(
         data=DataConfig(source="world:gallery", names="many"),
-        text=TextConfig(length=56, stored=1, noise=3.0, spell=True),
+        text=TextEncoderConfig(length=56, stored=1, noise=3.0, spell=True),
         stages=(
             Stage(
                 64,
@@ -109,7 +109,7 @@ def tiny() -> ImagenConfig:
                 DiffusionConfig("v"),
                 low=64,
                 crop=64,
-                noisiest=0.3,
+                max_augmentation=0.3,
                 name="upsampler",
                 plan=Plan(images=400_000, batch=16, warmup=6_400, **shared),
                 pictures=24_000,
@@ -149,14 +149,14 @@ def paper() -> ImagenConfig:
         ema=0.9999,
         channels_last=True,
     )
-    told: dict[str, Any] = {"plan": plan, "pictures": 860_000_000}
+    training: dict[str, Any] = {"plan": plan, "pictures": 860_000_000}
     return ImagenConfig(
         data=DataConfig(source="world:full"),
-        text=TextConfig("hub:google/t5-v1_1-xxl", length=128),
+        text=TextEncoderConfig("hub:google/t5-v1_1-xxl", length=128),
         stages=(
-            Stage(64, imagen_base(), name="base", **told),
-            Stage(256, imagen_super_256(), low=64, name="upsampler", **told),
-            Stage(1024, imagen_super_1024(), low=256, crop=256, name="second_upsampler", **told),
+            Stage(64, imagen_base(), name="base", **training),
+            Stage(256, imagen_super_256(), low=64, name="upsampler", **training),
+            Stage(1024, imagen_super_1024(), low=256, crop=256, name="second_upsampler", **training),
         ),
         sampling=SamplingConfig(
             "ancestral",
@@ -199,13 +199,13 @@ def with_models(config: ImagenConfig, checkpoint: Checkpoint) -> ImagenConfig:
 
     How many captions are read beforehand stays the preset's. Raises UsageError for networks that have no plan in it.
     """
-    found = networks(checkpoint)
-    if extra := [name for name in found if name not in config.cascade]:
+    models = networks(checkpoint)
+    if extra := [name for name in models if name not in config.cascade]:
         raise UsageError(f"{checkpoint.folder} has a {extra[0]}, which this preset has no plan for: take another.")
-    text = from_dict(TextConfig, dict(checkpoint.settings["text"]), f"{checkpoint.folder}: text")
+    text = from_dict(TextEncoderConfig, dict(checkpoint.settings["text"]), f"{checkpoint.folder}: text")
     stages = tuple(
-        replace(stage, **{one.name: getattr(found[stage.name], one.name) for one in fields(StageConfig)})
-        if stage.name in found
+        replace(stage, **{one.name: getattr(models[stage.name], one.name) for one in fields(StageConfig)})
+        if stage.name in models
         else stage
         for stage in config.stages
     )
@@ -217,10 +217,10 @@ def changed(config: ImagenConfig, changes: Sequence[str]) -> ImagenConfig:
 
     A text encoder's folder is named from the root.
     """
-    found = override(config, map(migrated_change, changes))
-    if found.text.encoder == config.text.encoder:
-        return found  # an old run may have it as it was typed, and what is settled may not change
-    return replace(found, text=replace(found.text, encoder=located(found.text.encoder)))
+    result = override(config, map(migrated_change, changes))
+    if result.text.encoder == config.text.encoder:
+        return result  # an old run may have it as it was typed, and what is settled may not change
+    return replace(result, text=replace(result.text, encoder=located(result.text.encoder)))
 
 
 PRESETS: dict[str, Callable[[], ImagenConfig]] = {

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from pinxit.config import to_dict
 from pinxit.data.bank import Bank
-from pinxit.files import write_text
-from pinxit.recipes.card import licence, report_of, scores, table
+from pinxit.recipes.card import licence, save_with_card, scores, table
 from pinxit.recipes.command import command
 from pinxit.recipes.diffusion.task import TEXT
 from pinxit.recipes.imagen.presets import PRESETS
 from pinxit.recipes.imagen.run import RECIPE, ImagenRun
+from pinxit.recipes.provenance import provenance
 from pinxit.text.encoders import located
 from pinxit.training import state as states
-from pinxit.training.log import read_metrics
-from pinxit.weights.checkpoint import Part, open_checkpoint, save_checkpoint
+from pinxit.weights.checkpoint import Part
+
+SHOWN = ("loss", "noisy", "clean")
 
 
 def write_checkpoint(run: ImagenRun) -> None:
@@ -33,60 +35,15 @@ def write_checkpoint(run: ImagenRun) -> None:
         parts[TEXT] = Part(learned, states.read_weights(run.path(first), TEXT))
         files = {path.name: path.read_bytes() for path in sorted(run.path("tokenizer").glob("*.json"))}
     text = replace(run.config.text, encoder=located(run.config.text.encoder))  # old runs have it as it was typed
-    facts = _provenance(run)
+    about = Bank.open(run.banks[0]).about
+    facts = provenance(run, about, run.config.cascade, SHOWN) | {"reader": run.config.text.encoder}
     settings = {
         "sampling": to_dict(run.config.sampling),
         "text": to_dict(text),
         "reader": None if learned is not None else run.reader(last).fingerprint,
         "ranker": run.config.ranker,
     }
-    folder = run.path("checkpoint")
-    save_checkpoint(
-        folder,
-        RECIPE,
-        parts,
-        extra_files=files,
-        provenance=facts,
-        settings=settings,
-        card=card(run, facts),
-        store=run.config.store,
-    )
-    if report := report_of(run, open_checkpoint(folder).hash):  # the hash is none of the card's
-        write_text(folder / "README.md", card(run, facts, report))
-
-
-def _provenance(run: ImagenRun) -> dict[str, Any]:
-    """What the weights are made of: data, reader, seed; by stage images seen, time spent, machine, last losses.
-
-    Images and hours of a run that started from a checkpoint count that one's too.
-    """
-    stages = {stage: _history(run, stage) for stage in run.config.cascade}
-    about = Bank.open(run.banks[0]).about
-    return {
-        "data": run.config.data.source,
-        "pictures": about["items"],
-        "source": about["source"],
-        "reader": run.config.text.encoder,
-        "seed": run.config.seed,
-        "started_from": run.start().get("checkpoint"),
-        "stages": stages,
-    }
-
-
-def _history(run: ImagenRun, stage: str) -> dict[str, Any]:
-    """Pictures, hours, machine and last figures of one network."""
-    before, progress = run.before(stage), states.read_progress(run.path(stage))
-    lines = read_metrics(run.path(stage))
-    last = {key: value for key, value in lines[-1].items() if key in SHOWN} if lines else {}
-    sums = {
-        "images": progress.images + before.get("images", 0),
-        "hours": round(progress.seconds / 3600 + before.get("hours", 0.0), 3),
-    }
-    here = {"machine": states.read_machine(run.path(stage)) if progress.images else before.get("machine", {})}
-    return before | sums | last | here
-
-
-SHOWN = ("loss", "noisy", "clean")
+    save_with_card(run, RECIPE, parts, facts, partial(card, run), extra_files=files, settings=settings)
 
 
 def card(run: ImagenRun, facts: Mapping[str, Any], report: Mapping[str, Any] | None = None) -> str:

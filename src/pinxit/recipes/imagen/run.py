@@ -42,7 +42,7 @@ def texts_of(stage: str) -> str:
 
 @dataclass(frozen=True)
 class ImagenRun(StartingRun[ImagenConfig]):
-    """One run folder and how this sitting works on it."""
+    """One run folder and how this process works on it."""
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -85,8 +85,8 @@ class ImagenRun(StartingRun[ImagenConfig]):
             raise UsageError(f"no network has pictures to learn from: set {first} or another plan's.")
         resting = [stage for stage in self.config.cascade if stage not in self.learning]
         if resting and self.init is None and not self.start():
-            told = f"stages.{resting[0]}.plan.images=0 keeps what a checkpoint brought"
-            raise UsageError(f"{told}: name one by --init-from.")
+            reason = f"stages.{resting[0]}.plan.images=0 keeps what a checkpoint brought"
+            raise UsageError(f"{reason}: name one by --init-from.")
 
     def _read(self) -> bool:
         """Whether captions have been read beforehand."""
@@ -98,8 +98,8 @@ class ImagenRun(StartingRun[ImagenConfig]):
         return [self.path(bank_of(stage)) for stage in self.learning]
 
     @property
-    def reading(self) -> tuple[str, ...]:
-        """Of the networks that are shown pictures, those that are told their captions."""
+    def conditional(self) -> tuple[str, ...]:
+        """Of the networks that train on pictures, those conditioned on their captions."""
         return tuple(stage for stage in self.learning if self.config.stage(stage).unet.text)
 
     @property
@@ -112,7 +112,7 @@ class ImagenRun(StartingRun[ImagenConfig]):
         if stage == "tokenizer" and self.config.text.learned is None:
             return True  # a frozen reader has its own
         if stage == "texts":
-            read = ((self.path(texts_of(name)) / READ).is_file() for name in self.reading)
+            read = ((self.path(texts_of(name)) / READ).is_file() for name in self.conditional)
             return not self.config.text.stored or all(read)
         if stage == "pictures":
             return all((folder / MANIFEST).is_file() for folder in self.banks)
@@ -122,11 +122,11 @@ class ImagenRun(StartingRun[ImagenConfig]):
         """What a stage trains, with its pictures and its reader of captions."""
         reader, config = self.reader(stage), self.config
         bank = Bank.open(self.path(bank_of(stage))) if stage in self.learning else None
-        wanted = config.stage(stage).unet.text
-        if wanted not in (0, reader.width):
+        expected = config.stage(stage).unet.text
+        if expected not in (0, reader.width):
             place = f"stages.{stage}.unet"
             raise UsageError(
-                f"text encoder {reader.name} gives vectors of width {reader.width}, and {place}.text={wanted}; "
+                f"text encoder {reader.name} gives vectors of width {reader.width}, and {place}.text={expected}; "
                 f"set {place}.text={reader.width} (and a {place}.pool_heads that divides it)."
             )
         return DiffusionTask(
@@ -140,14 +140,14 @@ class ImagenRun(StartingRun[ImagenConfig]):
             config.text.noise,
             script=config.data.script,
             teaches=stage == config.cascade[0],
-            stored=self.stored(stage, bank, reader) if bank is not None and wanted and config.text.stored else None,
+            stored=self.stored(stage, bank, reader) if bank is not None and expected and config.text.stored else None,
         )
 
     def stored(self, stage: str, bank: Bank, reader: TextEncoder) -> Embeddings:
         """The captions of a stage's pictures as the frozen reader has read them beforehand."""
-        found = Embeddings.open(self.path(texts_of(stage)))
-        found.require(reader, bank)
-        return found
+        embeddings = Embeddings.open(self.path(texts_of(stage)))
+        embeddings.require(reader, bank)
+        return embeddings
 
     def reader(self, stage: str) -> TextEncoder:
         """Who reads the captions: the frozen encoder, or the learned one as `stage` finds it."""

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pinxit.data.bank import Bank, build_bank
-from pinxit.data.embeddings import build_embeddings
-from pinxit.data.sources import WORLD, open_training
+from pinxit.data.bank import Bank
+from pinxit.recipes.diffusion.stages import store_pictures, store_texts
 from pinxit.recipes.diffusion.task import TEXT
 from pinxit.recipes.imagen.release import write_checkpoint
 from pinxit.recipes.imagen.run import ImagenRun, bank_of, texts_of
-from pinxit.recipes.staging import Ended, fit_stage, in_order, learn_tokenizer, showing, workers
+from pinxit.recipes.staging import Ended, fit_stage, in_order, learn_tokenizer
 from pinxit.text.tokenizers import Tokenizer
-from pinxit.training.precision import pick_device
 from pinxit.training.stop import Stop
-
-AT_ONCE, AT_ONCE_GPU = 32, 256  # captions
 
 
 def train(run: ImagenRun, stages: Sequence[str] | None = None, stop: Stop | None = None) -> Ended:
@@ -55,21 +51,12 @@ def train(run: ImagenRun, stages: Sequence[str] | None = None, stop: Stop | None
 
 def _pictures(run: ImagenRun, stop: Stop) -> None:
     """Draw or read the pictures of the base, and larger ones for the upsamplers."""
-    data = run.config.data
     for stage in map(run.config.stage, run.learning):
-        name, size, count = bank_of(stage.name), stage.size, stage.pictures
-        with showing(run, name, stop) as progress:
-            names = {"names": data.names} if data.source.startswith(WORLD) else {}  # other pictures have their own
-            source = open_training(data.source, size, run.config.seed, **names)
-            build_bank(source, count, run.path(name), workers(count), progress)
+        store_pictures(run, bank_of(stage.name), stage.size, stage.pictures, stop)
 
 
 def _texts(run: ImagenRun, stop: Stop) -> None:
-    """Read the captions of all banks, so that the loops need not."""
-    config = run.config
-    at_once = AT_ONCE if pick_device(run.device).type == "cpu" else AT_ONCE_GPU
-    for stage in run.reading:
+    """Encode the captions of all banks."""
+    for stage in run.conditional:
         bank = Bank.open(run.path(bank_of(stage)))
-        with showing(run, f"texts of {bank_of(stage)}", stop) as progress:
-            kept, script = config.text.stored, config.data.script
-            build_embeddings(bank, run.frozen, run.path(texts_of(stage)), kept, at_once, config.seed, progress, script)
+        store_texts(run, texts_of(stage), bank, run.frozen, stop, f"texts of {bank_of(stage)}")

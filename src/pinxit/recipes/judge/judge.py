@@ -17,11 +17,12 @@ import torch
 
 from pinxit.data.sheet import sheet
 from pinxit.errors import UsageError
-from pinxit.functional.boxes import Detection, Sight
+from pinxit.files import alone_in
+from pinxit.functional.boxes import Detection, Detections
 from pinxit.models.detector import Detector, DetectorConfig
 from pinxit.pipelines.rank import to_tensor
-from pinxit.recipes.judge.practice import Practice, Signs
-from pinxit.recipes.judge.sight import look, senses_of
+from pinxit.recipes.judge.detect import attributes_of, detect
+from pinxit.recipes.judge.hard_scenes import HardScenes, Signs
 from pinxit.recipes.judge.training import JudgeTask
 from pinxit.schema import Seed
 from pinxit.training import runs, state
@@ -89,7 +90,7 @@ GALLERY: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Judge:
-    """A trained detector, ready to look."""
+    """A trained detector, ready to use."""
 
     detector: Detector
     world: str  # the preset whose things it knows
@@ -106,16 +107,16 @@ class Judge:
         return cls(detector.to(on).eval(), checkpoint.settings["world"], checkpoint.hash, on)
 
     @property
-    def senses(self) -> frozenset[str]:
-        """What it tells besides names, boxes, colours, flat forms, styles and grounds (`Sight.senses`)."""
-        return senses_of(self.detector.config)
+    def attributes(self) -> frozenset[str]:
+        """What it tells besides names, boxes, colours, flat forms, styles and grounds (`Detections.attributes`)."""
+        return attributes_of(self.detector.config)
 
-    def look(self, pictures: Sequence[Picture], batch: int = 64) -> list[Sight]:
+    def detect(self, pictures: Sequence[Picture], batch: int = 64) -> list[Detections]:
         """What is in each picture (uint8 [H, W, 3], resized where they are not of the judge's size)."""
-        seen: list[Sight] = []
+        seen: list[Detections] = []
         for start in range(0, len(pictures), batch):
             fitting = [_fitted(picture, self.detector.config.size) for picture in pictures[start : start + batch]]
-            seen += look(self.detector, to_tensor(fitting).to(self.device))
+            seen += detect(self.detector, to_tensor(fitting).to(self.device))
         return seen
 
 
@@ -134,7 +135,7 @@ def build(config: JudgeConfig) -> JudgeTask:
     pictures = [world[i].picture for i in range(12)]
     signs = Signs(world.preset, world.size, config.seed) if config.detector.letters else None
     everything = config.world in EVERYTHING
-    data = Practice(world.preset, world.size) if everything else world
+    data = HardScenes(world.preset, world.size) if everything else world
     draw = partial(portrait, pictures=pictures)
     return JudgeTask(data, config.detector, config.seed, draw, signs, all_shown=everything)
 
@@ -147,14 +148,16 @@ def _preset(world: str) -> Any:
 def portrait(detector: Detector, pictures: Sequence[Picture]) -> Picture:
     """A sheet of pictures with what the detector finds in them written underneath."""
     device = next(detector.parameters()).device
-    sights = look(detector, to_tensor(pictures).to(device))
-    return sheet(pictures, [describe(sight) for sight in sights])
+    detected = detect(detector, to_tensor(pictures).to(device))
+    return sheet(pictures, [describe(detections) for detections in detected])
 
 
-def describe(sight: Sight, least: float = 0.3) -> str:
-    """A sight in words, best first: "red cube 0.97, panda in a blue hat 0.90; snow"."""
-    told = [f"{_described(d)} {d.score:.2f}" for d in sight.found if d.score >= least]
-    return "; ".join(part for part in (", ".join(told) or "nothing", sight.place, sight.view, sight.light) if part)
+def describe(detections: Detections, least: float = 0.3) -> str:
+    """A detections in words, best first: "red cube 0.97, panda in a blue hat 0.90; snow"."""
+    lines = [f"{_described(d)} {d.score:.2f}" for d in detections.found if d.score >= least]
+    return "; ".join(
+        part for part in (", ".join(lines) or "nothing", detections.place, detections.view, detections.light) if part
+    )
 
 
 def _described(one: Detection) -> str:
@@ -171,14 +174,15 @@ def train(
     """Train, or go on training, in `out`; when finished the checkpoint is in `out/judge`.
 
     `init`: the judge whose weights a fresh run starts from. Returns how it ended and where the checkpoint is, or will
-    be. Raises PinxitError for a folder of another run.
+    be. Raises PinxitError for a folder of another run, or that is trained in.
     """
     stage, folder = out / "detector", out / RECIPE
-    runs.enter(out, RECIPE, config, dict.fromkeys(("detector", "world", "seed"), lambda: state.exists(stage)))
     weights = None if init is None else {"detector": {k: v.float() for k, v in init.state("detector").items()}}
-    outcome = fit(build(config), config.plan, stage, device, progress, stop=Stop(), init=weights)
-    if outcome.finished:
-        keep(config, stage, folder, init)
+    with alone_in(out, f"the run {out}"):
+        runs.enter(out, RECIPE, config, dict.fromkeys(("detector", "world", "seed"), lambda: state.exists(stage)))
+        outcome = fit(build(config), config.plan, stage, device, progress, stop=Stop(), init=weights)
+        if outcome.finished:
+            keep(config, stage, folder, init)
     return outcome, folder
 
 
@@ -199,16 +203,16 @@ def keep(config: JudgeConfig, stage: Path, folder: Path, init: Checkpoint | None
 
 def card(config: JudgeConfig, images: int) -> str:
     """The model card."""
-    besides = ", ".join(sorted(senses_of(config.detector)))
+    besides = ", ".join(sorted(attributes_of(config.detector)))
     further = f" It also tells, of its world: {besides}." if besides else ""
     return f"""# A judge for world:{config.world}
 
 An anchor-free detector that finds {len(config.detector.names)} kinds of things in pictures of {config.detector.size}
 pixels, with their boxes, colours, forms and styles, and the ground they stand on.{further} Trained on {images:,}
-renders of the built-in world ({_splits(config)}), most of them
-worn (blurred, noisy, warped, compressed, put together from patches that do not quite fit). It judges whether a picture
-obeys its caption; its own accuracy on true and on wrong renders is printed beside every score by `pinxit eval world`.
-It knows nothing of photographs or of things outside this world.
+renders of the built-in world ({_splits(config)}), most of them corrupted (blurred, noisy, warped, compressed, put
+together from patches that do not quite fit). It judges whether a picture obeys its caption; its own accuracy on true
+and on wrong renders is printed beside every score by `pinxit eval world`. It knows nothing of photographs or of things
+outside this world.
 
 Train it again: `pinxit train judge --data world:{config.world} --out RUN`
 """

@@ -1,4 +1,4 @@
-"""Training the judge: pictures whose facts are known, worn a little, and what the detector must say of them.
+"""Training the judge: pictures whose facts are known, under corruption augmentation, and the detector's loss on them.
 
 Shapes: B pictures, M objects of all pictures together, O rows for one picture's objects, K columns of an object table.
 """
@@ -17,12 +17,12 @@ from torch.nn import functional as F
 
 from pinxit.data.order import order_batch
 from pinxit.errors import DataError
-from pinxit.functional.degrade import FACE, faced, repainted, worn
+from pinxit.functional.corruption import FACE, corrupted, faced, repainted
 from pinxit.functional.detection import heat_loss, heat_targets
 from pinxit.functional.draws import RowStreams
 from pinxit.models.detector import Described, Detector, DetectorConfig
-from pinxit.recipes.judge.further import answer_loss, board_of, further_loss, letters_loss
-from pinxit.recipes.judge.truth import (
+from pinxit.recipes.judge.gallery_losses import answer_loss, board_of, gallery_loss, letters_loss
+from pinxit.recipes.judge.targets import (
     ANY_COLOUR,
     COLOUR,
     FORM,
@@ -30,7 +30,7 @@ from pinxit.recipes.judge.truth import (
     Objects,
     flat_forms,
     letters_of,
-    truth_of,
+    targets_of,
     unpack,
 )
 from pinxit.training.draws import key, numpy_rng, row_streams, seeded
@@ -60,49 +60,51 @@ def detector_loss(model: Detector, pictures: Tensor, truth: Batch) -> tuple[Tens
     """
     config = model.config
     true = unpack(truth["objects"], truth["unshown_answers"], config.grid)
-    found = model(pictures)
+    output = model(pictures)
     column, row = true.centre.floor().long().unbind(1)
     cell = row * config.grid + column
     place = torch.stack([true.picture, true.name, cell], 1)
-    target = heat_targets(found.heat.shape, place, true.centre, true.sigma)
+    target = heat_targets(output.heat.shape, place, true.centre, true.sigma)
     faced_B = truth["faced"]
     named_M = ~faced_B[true.picture]
     shown_BN11 = ~(truth["unshown_names"] | faced_B[:, None])[:, :, None, None]
     open_MN = truth["unshown_names"][true.picture] | (target[true.picture, :, row, column] == 1)  # a star in a circle
     open_MN = open_MN.scatter(1, true.name[:, None], False)
-    at_centres = found.heat[true.picture, :, row, column].masked_fill(open_MN, -torch.inf)
+    at_centres = output.heat[true.picture, :, row, column].masked_fill(open_MN, -torch.inf)
     name_M = F.cross_entropy(at_centres.float(), true.name, reduction="none")
     parts = {
-        "heat": heat_loss(found.heat, target, len(cell), shown_BN11),
+        "heat": heat_loss(output.heat, target, len(cell), shown_BN11),
         "name": (name_M * named_M).sum() / named_M.sum().clamp(min=1),
     }
     asked_M = torch.where(named_M, true.name, truth["asked"][true.picture])
-    told = model.describe(found, true.picture, asked_M, cell)
-    parts |= _told_loss(told, true, named_M, config)
-    parts |= further_loss(model, found, told, true, cell, named_M, truth)
+    described = model.describe(output, true.picture, asked_M, cell)
+    parts |= _description_loss(described, true, named_M, config)
+    parts |= gallery_loss(model, output, described, true, cell, named_M, truth)
     if config.places:
-        parts["place"] = answer_loss(found.place, truth["places"], truth["unshown_places"])
+        parts["place"] = answer_loss(output.place, truth["places"], truth["unshown_places"])
     return torch.stack([WEIGHTS.get(name, 1.0) * part for name, part in parts.items()]).sum(), parts
 
 
-def _told_loss(told: Described, true: Objects, named_M: Tensor, config: DetectorConfig) -> dict[str, Tensor]:
+def _description_loss(
+    described: Described, true: Objects, named_M: Tensor, config: DetectorConfig
+) -> dict[str, Tensor]:
     off_middle = true.centre - true.centre.floor() - 0.5
     weight_M1 = named_M[:, None] / (2 * named_M.sum().clamp(min=1))
-    wrong = {"offset": told.offset - off_middle, "extent": told.extent - true.extent}
+    wrong = {"offset": described.offset - off_middle, "extent": described.extent - true.extent}
     parts = {name: (error.abs() * weight_M1).sum() for name, error in wrong.items()}
     colours, forms, styles = torch.split(
-        true.unshown, [told.colour.shape[1], told.form.shape[1], told.style.shape[1]], 1
+        true.unshown, [described.colour.shape[1], described.form.shape[1], described.style.shape[1]], 1
     )
     if colours.shape[1] > 1:
-        parts["colour"] = answer_loss(told.colour, true.colour, colours)
+        parts["colour"] = answer_loss(described.colour, true.colour, colours)
     if forms.shape[1] > 1:
         # That an avocado has an avocado's form is easy, and would drown what clocks and lamps have to say.
         own_M = (true.form >= flat_forms(config)) & (true.form == _own_forms(config).to(true.name.device)[true.name])
-        parts["form"] = answer_loss(told.form, true.form.masked_fill(own_M, -1), forms)
+        parts["form"] = answer_loss(described.form, true.form.masked_fill(own_M, -1), forms)
         if len(config.forms) > flat_forms(config):
-            parts["own form"] = answer_loss(told.form, true.form.masked_fill(~(own_M & named_M), -1), forms)
+            parts["own form"] = answer_loss(described.form, true.form.masked_fill(~(own_M & named_M), -1), forms)
     if styles.shape[1] > 1:
-        parts["style"] = answer_loss(told.style, true.style, styles)
+        parts["style"] = answer_loss(described.style, true.style, styles)
     return parts
 
 
@@ -113,7 +115,7 @@ def _own_forms(config: DetectorConfig) -> Tensor:
 
 
 class JudgeTask:
-    """A detector learns to find everything in pictures of known scenes (`Example.facts`), whole and worn."""
+    """A detector learns to find everything in pictures of known scenes (`Example.facts`), clean and corrupted."""
 
     name = "judge"
     pieces = "settled"  # parts of the loss are means over whatever the pictures show
@@ -138,13 +140,13 @@ class JudgeTask:
         return {"detector": self.detector}
 
     def batch(self, rows: Rows) -> Batch:
-        """`pictures` uint8 [B, 3, S, S], for each the `truth_of` its scene, and signs to read besides."""
+        """`pictures` uint8 [B, 3, S, S], for each the `targets_of` its scene, and signs to read besides."""
         config = self.detector.config
         chosen = [self.data[int(i)] for i in order_batch(rows.position, rows.count, len(self.data), self.seed)]
         shown = [(one.picture, _scene(one.facts, one.key)) for one in chosen]
         if "upside down" in config.views:
             shown = [self._turned(rows.position + i, picture, scene) for i, (picture, scene) in enumerate(shown)]
-        truths = [truth_of(scene, config) for _, scene in shown]
+        truths = [targets_of(scene, config) for _, scene in shown]
         batch = {"pictures": _stacked([picture for picture, _ in shown])}
         batch |= {name: torch.stack([truth[name] for truth in truths]) for name in truths[0]}
         if self.all_shown:
@@ -190,14 +192,14 @@ class JudgeTask:
             drawn_M14 = draws.uniform(*flat.shape, FACE)[picture_M, place_M]
             pictures = faced(clean, picture_M, batch["objects"][picture_M, place_M, 1:5], drawn_M14)
             pictures, strange_B = repainted(pictures, draws)
-            pictures = worn(pictures, draws)
+            pictures = corrupted(pictures, draws)
         truth = _without_colours(batch, strange_B | faced_B) | {"faced": faced_B, "asked": asked_B}
         total, parts = detector_loss(self.detector, pictures, truth)
         if self.detector.reader:
             with torch.autocast(clean.device.type, enabled=False):
                 signs = batch["signs"].float() / 255 if "signs" in batch else clean[:0]
                 others = RowStreams([key(self.seed, "signs", one) for one in _signed(rows)][: len(signs)], clean.device)
-                signs = worn(signs, others) if len(signs) else signs
+                signs = corrupted(signs, others) if len(signs) else signs
             read = letters_loss(self.detector, pictures, signs, truth, faced_B | strange_B, draws, others)
             total, parts["letters"] = total + WEIGHTS["letters"] * read, read
         return total, {name: part.detach() for name, part in parts.items()}

@@ -14,7 +14,7 @@ from pinxit.errors import UsageError
 from pinxit.functional.holes import WHOLE
 from pinxit.functional.samplers import FROM_NOISE
 from pinxit.models.prior import PriorConfig
-from pinxit.recipes.diffusion.config import DataConfig, SamplingConfig, Stage, Steps, TextConfig
+from pinxit.recipes.diffusion.config import DataConfig, SamplingConfig, Stage, Steps, TextEncoderConfig
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
 from pinxit.recipes.unclip.space import SpaceConfig
 from pinxit.schema import NotNegative, Positive, Seed, Share, check_fields
@@ -83,7 +83,7 @@ class UnclipConfig:
     """Everything that a run of `pinxit train unclip` depends on."""
 
     data: DataConfig
-    text: TextConfig  # who reads the captions for priors and decoder; its drop is the decoder's
+    text: TextEncoderConfig  # who reads the captions for priors and decoder; its drop is the decoder's
     space: SpaceConfig
     priors: tuple[PriorStage, ...]
     decoder: Stage
@@ -108,15 +108,20 @@ class UnclipConfig:
         if self.imagining.prior and self.imagining.prior not in names:
             told = f"imagining.prior='{self.imagining.prior}' is none of the priors"
             raise UsageError(f"{told}; choose from {', '.join(names) or 'none'}.")
+        if not self.space.unit:
+            raise UsageError("space.unit=false must be true: a CLIP's embeddings have length one here.")
         self._check_decoder()
         self._check_upsamplers(names)
 
     def _check_prior(self, prior: PriorStage) -> None:
         network, where = prior.network, f"priors.{prior.name}.network"
         for name in FIT:
-            wanted, found = getattr(self.space, name), getattr(network, name)
-            if wanted != found and not (name in ("buckets", "dots") and not found):
-                raise UsageError(f"{where}.{name}={found} must equal space.{name}={wanted}: set both.")
+            expected, found = getattr(self.space, name), getattr(network, name)
+            if expected != found and not (name in ("buckets", "dots") and not found):
+                raise UsageError(f"{where}.{name}={found} must equal space.{name}={expected}: set both.")
+        for name, usual in (("pads", "learned"), ("pooled", "unit")):  # what a published Karlo has, and no run here
+            if getattr(network, name) != usual:
+                raise UsageError(f"{where}.{name}={getattr(network, name)} must be {usual}, as captions are told here.")
         if network.length != self.text.length:
             raise UsageError(f"{where}.length={network.length} must equal text.length={self.text.length}: set both.")
         if network.buckets and self.space.kind == "standard":
@@ -146,7 +151,7 @@ class UnclipConfig:
             if large.unet.image or large.unet.masked not in (0, 4):
                 told = f"{large.name}.unet: an upsampler is told no embedding, and masked is 0 or 4"
                 raise UsageError(f"{told}, not image={large.unet.image} and masked={large.unet.masked}.")
-            large.check_noise(self.sampling.augmentation)
+            large.check_augmentation(self.sampling.augmentation)
 
     def upsampler(self, name: str) -> Stage:
         """The upsampler called `name`, one of `upsamplers`."""

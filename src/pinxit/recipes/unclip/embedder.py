@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
 from pinxit.recipes.clip.encoder import ClipEncoder
-from pinxit.recipes.diffusion.conditions import Told, texts
+from pinxit.recipes.diffusion.conditions import Conditions, texts
 from pinxit.recipes.unclip.space import Space
 from pinxit.text.encoders import TextEncoder
 
@@ -19,16 +19,37 @@ if TYPE_CHECKING:
     from pinxit.types import Picture
 
 
+class Embeds(Protocol):
+    """What the networks of a checkpoint are told by. Shapes: E embedding, K coordinates, L text positions."""
+
+    @property
+    def space(self) -> Space:
+        """In whose coordinates the decoder knows pictures."""
+
+    def told(self, caption: str) -> Conditions:
+        """A caption as the prior is told it, cut as in training: `sequence` [L, D], `mask` [L], `pooled` [E]."""
+
+    def captions(self, texts: Sequence[str]) -> Tensor:
+        """CLIP's embeddings of captions, [B, E]."""
+
+    def pictures(self, pictures: Sequence[Picture]) -> Tensor:
+        """CLIP's embeddings of pictures of any size, by their centre squares, [B, E]."""
+
+    @property
+    def nothing(self) -> Conditions:
+        """What is told of no caption and no picture: as a caption's, and `image` [K]."""
+
+
 @dataclass(frozen=True)
 class Embedder:
-    """What every network of a checkpoint is told by. Shapes: E embedding, K coordinates, L text positions."""
+    """A reader of a family of its own beside a CLIP, whose embeddings have length one; nothing is zeros."""
 
     reader: TextEncoder
     clip: ClipEncoder
     space: Space
     device: torch.device
 
-    def told(self, caption: str) -> Told:
+    def told(self, caption: str) -> Conditions:
         """A caption as the prior is told it, cut as in training: `sequence` [L, D], `mask` [L], `pooled` [E]."""
         read = {name: rows[0].to(self.device) for name, rows in texts(self.reader, [caption]).items()}
         return read | {"pooled": self.captions([caption])[0]}
@@ -42,6 +63,7 @@ class Embedder:
         return torch.from_numpy(self.clip.pictures(list(pictures))).to(self.device)
 
     @cached_property
-    def nothing(self) -> Told:
-        """No caption at all: `sequence` and `mask`."""
-        return {name: rows[0].to(self.device) for name, rows in texts(self.reader, [""]).items()}
+    def nothing(self) -> Conditions:
+        """No caption and no embedding: `sequence`, `mask` and `image`."""
+        conditions = {name: rows[0].to(self.device) for name, rows in texts(self.reader, [""]).items()}
+        return conditions | {"image": torch.zeros(self.space.config.components, device=self.device)}

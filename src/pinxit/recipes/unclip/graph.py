@@ -1,6 +1,16 @@
-"""unCLIP as a graph: text -> embedding of a picture by a prior -> the picture by the decoder -> ranked by CLIP.
+"""unCLIP as a graph: how a sentence becomes a picture by way of a CLIP's embedding.
 
-Manipulations take ways of their own: `draw` from embeddings that are there already, `invert` from pictures to noise.
+| stage | worker | from | to |
+|---|---|---|---|
+| `text` | `Each` | the job's `PaintRequest` | a `PriorRequest` a candidate: the caption as the prior is told it |
+| `prior` | `CoroutineWorker` | that | the `DenoiseRequest` of an embedding that the prior draws |
+| `decoder` | `DenoiseWorker` | that | a `Candidate`: a picture walked down from noise |
+| `embed` | `Each` | candidates | the same with their CLIP embeddings |
+| `rank` | `Each`, gathers | all candidates of the job | the kept ones as `Ranked`, best first |
+
+Variations begin at `picture`, which asks CLIP what it sees, and end at `likeness`, which ranks by it; the way `draw` is
+for embeddings that are there already, `invert` leads from pictures to the noise behind them. Upsamplers follow as in
+Imagen.
 """
 
 from __future__ import annotations
@@ -14,20 +24,20 @@ from torch import Tensor
 
 from pinxit.functional.guidance import Thresholding
 from pinxit.pipelines.coroutine import CoroutineWorker, StepGenerator
-from pinxit.pipelines.denoise import Conditions, Denoiser, DenoiseRequest, DenoiseWorker, Walk
+from pinxit.pipelines.denoise import Denoiser, DenoiseRequest, DenoiseWorker, Walk
 from pinxit.pipelines.graph import Graph, Stage
 from pinxit.pipelines.lanes import Lanes
 from pinxit.pipelines.rank import best_first, scores
 from pinxit.pipelines.work import WorkItem
 from pinxit.pipelines.worker import Each
-from pinxit.recipes.diffusion.conditions import Told
+from pinxit.recipes.diffusion.conditions import Conditions
 from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
 from pinxit.recipes.diffusion.painter import levels
 from pinxit.recipes.diffusion.upsampler import as_picture, masked
 from pinxit.recipes.diffusion.window import Window
 from pinxit.recipes.ranking import Ranker, ranking_stages
 from pinxit.recipes.requests import Candidate, PaintRequest
-from pinxit.recipes.unclip.embedder import Embedder
+from pinxit.recipes.unclip.embedder import Embeds
 from pinxit.recipes.unclip.imagine import Imagination
 from pinxit.recipes.unclip.settings import NONE, prior_sampling
 
@@ -44,7 +54,7 @@ class Parts:
     denoiser: Denoiser  # the decoder's
     config: StageConfig
     sampling: SamplingConfig
-    embedder: Embedder
+    embedder: Embeds
     priors: Mapping[str, Imagination]
     ranker: Ranker
     tile: int  # rows of a call of the decoder
@@ -54,7 +64,7 @@ class Parts:
 class PriorRequest:
     """A candidate on its way to an embedding."""
 
-    told: Told  # of the caption: `sequence`, `mask`, `pooled`
+    told: Conditions  # of the caption: `sequence`, `mask`, `pooled`
     candidate: int
 
 
@@ -112,15 +122,15 @@ def prior_requests(parts: Parts, asked: PaintRequest) -> list[PriorRequest]:
 @torch.inference_mode()
 def imagined(parts: Parts, item: WorkItem) -> StepGenerator:
     """The decoder's request for a candidate, from the embedding that the prior tells."""
-    asked, wanted = item.job.request, item.value
+    asked, expected = item.job.request, item.value
     settings, seed = asked.settings, asked.prompt.seed
     about = prior_sampling(settings)
     if about.prior == NONE:
-        z_E = wanted.told["pooled"]
+        z_E = expected.told["pooled"]
     else:
-        z_E = yield from parts.priors[about.prior].steps(wanted.told, about, seed, wanted.candidate)
+        z_E = yield from parts.priors[about.prior].steps(expected.told, about, seed, expected.candidate)
     embedded = parts.embedder.space.into(z_E)
-    return request(parts, settings, embedded, wanted.told, seed, wanted.candidate, asked.more)
+    return request(parts, settings, embedded, expected.told, seed, expected.candidate, asked.more)
 
 
 @torch.inference_mode()
@@ -138,8 +148,9 @@ def likest_first(parts: Parts, item: WorkItem) -> list[Ranked]:
     """The candidates in which CLIP sees what is most like the picture, with the cosine as their score."""
     asked = item.job.request
     drawn, numbers = [one.value for one in item.value], [one.place[-1] for one in item.value]
-    own_E = parts.embedder.pictures([asked.more.picture])[0].cpu()
-    found = scores(torch.stack([one.embedding for one in drawn]).cpu(), own_E)
+    (own_E,) = parts.ranker.embed([asked.more.picture])
+    assert own_E is not None, "who sees pictures ranks them"
+    found = scores(torch.stack([one.embedding for one in drawn]).cpu(), own_E.cpu())
     pictures = [one.picture for one in drawn]
     return best_first(pictures, asked.prompt.seed, found, candidates=numbers)[: asked.keep]
 
@@ -148,7 +159,7 @@ def request(
     parts: Parts,
     settings: Mapping[str, Any],
     embedded_K: Tensor,
-    told: Told | None,
+    told: Conditions | None,
     seed: int = 0,
     candidate: int = 0,
     window: Any = None,
@@ -172,15 +183,12 @@ def request(
 
 
 def conditioned(
-    parts: Parts, embedded_K: Tensor, told: Told | None, window: Any = None
+    parts: Parts, embedded_K: Tensor, told: Conditions | None, window: Any = None
 ) -> tuple[Conditions, Conditions]:
     """What the decoder is told, and what guidance leads away from: no embedding and no caption."""
-    known, held = told or parts.embedder.nothing, masked(parts.config, window)
-    both = {name: known[name] for name in ("sequence", "mask")} | held
-    if told is None:
-        both["mask"] = torch.zeros_like(both["mask"])
-    null = both | {"mask": torch.zeros_like(both["mask"]), "image": torch.zeros_like(embedded_K)}
-    return parts.config.taken(both | {"image": embedded_K}), parts.config.taken(null)
+    nothing = parts.embedder.nothing | masked(parts.config, window)
+    conditions = nothing | (told or {}) | {"image": embedded_K}
+    return parts.config.accepted(conditions), parts.config.accepted(nothing)
 
 
 def drawn(request: DenoiseRequest, x0: Tensor) -> Candidate:

@@ -18,11 +18,12 @@ from pinxit.functional.guidance import Thresholding, guide, threshold
 from pinxit.functional.samplers import SAMPLERS, Denoised
 from pinxit.functional.sampling import guide as guide_logits
 from pinxit.functional.sampling import normals, sample, uniforms
+from pinxit.functional.vectors import unit
 from pinxit.models.prior import DiffusionPrior, TokenPrior
 from pinxit.models.prior_decoder import PriorDecoder
 from pinxit.pipelines.coroutine import StepGenerator, run_to_end
 from pinxit.pipelines.denoise import Denoiser
-from pinxit.recipes.diffusion.conditions import Told
+from pinxit.recipes.diffusion.conditions import Conditions
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
 from pinxit.recipes.unclip.config import PriorSampling
 from pinxit.recipes.unclip.denoiser import PriorDenoiser
@@ -39,8 +40,9 @@ class Imagination:
     space: Space
     diffusion: DiffusionConfig
     device: torch.device
+    nothing: Conditions | None = None  # what is told without a caption; None: the same as of one, its mask empty
 
-    def __call__(self, told: Told, about: PriorSampling, seed: int = 0, candidate: int = 0) -> Tensor:
+    def __call__(self, told: Conditions, about: PriorSampling, seed: int = 0, candidate: int = 0) -> Tensor:
         """The embedding [E], of length one, that a picture of a caption may have.
 
         `told`, of one caption: `sequence` [L, D], `mask` [L], `pooled` [E], its CLIP embedding. Raises UsageError for
@@ -50,7 +52,7 @@ class Imagination:
         return found
 
     @torch.inference_mode()
-    def steps(self, told: Told, about: PriorSampling, seed: int, candidate: int) -> StepGenerator:
+    def steps(self, told: Conditions, about: PriorSampling, seed: int, candidate: int) -> StepGenerator:
         """The same, call by call."""
         self.prior.config.check({name: tuple(tensor.shape) for name, tensor in told.items()})
         rows = {name: tensor.to(self.device).expand(about.tries, *tensor.shape) for name, tensor in told.items()}
@@ -58,28 +60,38 @@ class Imagination:
             y_TK = yield from by_tokens(self.prior, self.space, rows, about, seed, candidate)
         else:
             denoiser = PriorDenoiser(self.prior, self.diffusion, self.device)
-            y_TK = yield from by_diffusion(denoiser, self.diffusion, rows, about, seed, candidate)
+            without = without_caption(rows, self.nothing)
+            y_TK = yield from by_diffusion(denoiser, self.diffusion, rows, about, seed, candidate, without)
         return likest(self.space.back(y_TK), rows["pooled"][0])
 
 
 def likest(z_TE: Tensor, pooled_E: Tensor) -> Tensor:
-    """Of several embeddings of pictures that of the highest dot product with the caption's, the first among equals."""
-    return z_TE[(z_TE * pooled_E).sum(1).argmax()]
+    """Of several embeddings of pictures that which lies nearest to the caption's, the first among equals."""
+    return z_TE[(unit(z_TE) * pooled_E).sum(1).argmax()]
 
 
-def without_caption(told: Mapping[str, Tensor]) -> Told:
-    """What guidance leads away from: the same with nothing told."""
+def without_caption(told: Mapping[str, Tensor], nothing: Conditions | None = None) -> Conditions:
+    """What guidance leads away from: `nothing`, that of one row, or the same with nothing told."""
+    if nothing is not None:
+        return {name: nothing[name].to(rows.device).expand_as(rows) for name, rows in told.items()}
     return dict(told) | {"mask": torch.zeros_like(told["mask"])}
 
 
 def by_diffusion(
-    denoiser: Denoiser, diffusion: DiffusionConfig, told: Told, about: PriorSampling, seed: int, candidate: int
+    denoiser: Denoiser,
+    diffusion: DiffusionConfig,
+    told: Conditions,
+    about: PriorSampling,
+    seed: int,
+    candidate: int,
+    nothing: Conditions | None = None,
 ) -> StepGenerator:
-    """Coordinates [T, K] out of noise; `told` has a row for each try."""
+    """Coordinates [T, K] out of noise; `told` has a row for each try, and so has `nothing`, for guidance."""
     T, device = len(told["mask"]), denoiser.device
     draws = [normals(seed, candidate, STAGE + row, denoiser.shape) for row in range(T)]
     guided, limit = about.guidance != 1, Thresholding("clip", about.limit)
-    both = {name: torch.cat([rows, without_caption(told)[name]]) for name, rows in told.items()} if guided else told
+    without = without_caption(told) if nothing is None else nothing
+    both = {name: torch.cat([rows, without[name]]) for name, rows in told.items()} if guided else told
 
     def noise() -> Tensor:
         return torch.stack([next(draw) for draw in draws]).to(device)
@@ -102,7 +114,7 @@ def by_diffusion(
 
 
 def by_tokens(
-    prior: TokenPrior, space: Space, told: Told, about: PriorSampling, seed: int, candidate: int
+    prior: TokenPrior, space: Space, told: Conditions, about: PriorSampling, seed: int, candidate: int
 ) -> StepGenerator:
     """Coordinates [T, K], one after the other; `told` has a row for each try.
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pinxit.data.transforms import Filter, square, to_tensor
+from pinxit.data.transforms import square, to_tensor
 from pinxit.errors import UsageError
 from pinxit.functional.diffusion import karras_sigmas
 from pinxit.functional.vectors import shifted, slerp
@@ -26,12 +26,12 @@ from pinxit.recipes.diffusion.window import Framed, Window
 from pinxit.recipes.jobs import PREVIEWS, PaintProgress, Watch, run_jobs
 from pinxit.recipes.painting import Enlarger
 from pinxit.recipes.requests import PaintRequest
-from pinxit.recipes.unclip.embedder import Embedder
+from pinxit.recipes.unclip.embedder import Embeds
 from pinxit.recipes.unclip.graph import Parts, Start, Variation, request
-from pinxit.types import Latent, Mask, Prompt
+from pinxit.types import Filter, Latent, Mask, Prompt
 
 if TYPE_CHECKING:
-    from pinxit.types import Picture, Ranked
+    from pinxit.types import Filter, Picture, Ranked
 
 STEPS = 100  # of DDIM, there and back
 MOST = 0.5  # of the way to where a caption leads; the article goes to 0.25 to 0.5
@@ -44,7 +44,7 @@ class Manipulation(DiffusionPainter):
     what is drawn from noise of a seed instead of the noise behind a picture.
     """
 
-    embedder: Embedder
+    embedder: Embeds
 
     @property
     @abstractmethod
@@ -219,6 +219,8 @@ class Manipulation(DiffusionPainter):
             self.settled(settings)
             latents = self.invert([picture], ddim_steps=ddim_steps, watch=part_of(watch, 0, 0.5))
             return self.decode(latents, ddim_steps=ddim_steps, watch=part_of(watch, 0.5, 1), previews=previews)
+        if self.embedder.space.config.kind == "standard":
+            raise UsageError(f"{self.name} knows embeddings by no principal components: leave out components.")
         y_K = self.embedder.space.into(self.embedder.pictures([picture])[0])
         if wrong := [kept for kept in components if not 0 <= kept <= len(y_K)]:
             raise UsageError(f"this space has {len(y_K)} components: {wrong[0]} cannot be kept.")

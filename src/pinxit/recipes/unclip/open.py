@@ -13,7 +13,7 @@ from pinxit.models.prior import build_prior
 from pinxit.pipelines.lanes import tile_of
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.clip.ranker import AnyRanker
-from pinxit.recipes.diffusion.conditions import Captions, Told
+from pinxit.recipes.diffusion.conditions import Captions, Conditions
 from pinxit.recipes.diffusion.open import denoiser_of, reader_of, sampling_of, upsampler_alone, upsampler_of
 from pinxit.recipes.diffusion.upsampler import Upsampler
 from pinxit.recipes.ranking import CPU_PICTURES
@@ -35,7 +35,7 @@ class Imaginer:
     embedder: Embedder
     sampling: PriorSampling
 
-    def told(self, caption: str) -> Told:
+    def told(self, caption: str) -> Conditions:
         """A caption as the prior is told it, cut as in training: `sequence` [L, D], `mask` [L], `pooled` [E]."""
         return self.embedder.told(caption)
 

@@ -17,7 +17,7 @@ from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
 from pinxit.recipes.diffusion.upsampler import Upsampler
 from pinxit.recipes.ranking import Ranker
 from pinxit.recipes.unclip.config import NONE, PriorSampling
-from pinxit.recipes.unclip.embedder import Embedder
+from pinxit.recipes.unclip.embedder import Embeds
 from pinxit.recipes.unclip.graph import Parts, graph
 from pinxit.recipes.unclip.imagine import Imagination
 from pinxit.recipes.unclip.manipulation import Manipulation
@@ -43,7 +43,7 @@ class UnclipPainter(Manipulation):
         ranker: Ranker,
         upsampler: Upsampler | None = None,
         *,
-        embedder: Embedder,
+        embedder: Embeds,
         priors: Mapping[str, Imagination],
         imagining: PriorSampling,
         recipe: str = "unclip",

@@ -13,8 +13,9 @@ from pinxit.config import from_dict, override
 from pinxit.errors import UsageError
 from pinxit.models.prior import PriorConfig
 from pinxit.models.unet import UNetConfig
-from pinxit.recipes.diffusion.config import DataConfig, SamplingConfig, Stage, StageConfig, TextConfig
+from pinxit.recipes.diffusion.config import DataConfig, SamplingConfig, Stage, StageConfig, TextEncoderConfig
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
+from pinxit.recipes.imagen.presets import tiny as imagen_tiny
 from pinxit.recipes.unclip.config import DECODER, SPACE, PriorParts, PriorSampling, PriorStage, UnclipConfig
 from pinxit.recipes.unclip.space import SpaceConfig
 from pinxit.text.encoders import located
@@ -37,7 +38,7 @@ def nano() -> UnclipConfig:
     small: dict[str, Any] = {"components": 16, "text": 384, "length": 32, "width": 64, "layers": 2, "heads": 2}
     return UnclipConfig(
         data=DataConfig(),
-        text=TextConfig(length=32, stored=1, drop=0.5),
+        text=TextEncoderConfig(length=32, stored=1, drop=0.5),
         space=SpaceConfig(components=16, buckets=16, dots=8),
         priors=(
             PriorStage(PriorConfig(**small), name="prior", plan=plan),
@@ -72,34 +73,21 @@ def tiny() -> UnclipConfig:
     given images (`--set priors.components.plan.images=190000`).
     `pinxit train unclip --preset tiny --init-from imagen-tiny --out RUN`
     """
-    unet = UNetConfig(
-        (128, 256),
-        (2, 2),
-        (True, True),
-        patch=4,
-        bypass=True,
-        text=384,
-        context=192,
-        reading=2,
-        pool_heads=6,
-        embed=256,
-        image=64,
-        masked=4,
-    )
+    base = imagen_tiny().stage("base")
     shared: dict[str, Any] = {"optimiser": "muon", "betas": (0.9, 0.99), "clip": 1.0, "ema": 0.999}
     prior = Plan(images=500_000, batch=64, lr=1e-3, warmup=6_400, decay=0.06, **shared)
     return UnclipConfig(
         data=DataConfig(source="world:small"),
-        text=TextConfig(length=48, stored=1, drop=0.5),
+        text=TextEncoderConfig(length=48, stored=1, drop=0.5),
         space=SpaceConfig(components=64),
         priors=(
             PriorStage(PriorConfig(length=48), name="prior", plan=prior),
             PriorStage(PriorConfig(length=48, buckets=256, dots=64), name="components", plan=replace(prior, images=0)),
         ),
         decoder=Stage(
-            64,
-            unet,
-            DiffusionConfig("v", shift=3.0, p_mean=0.3, p_std=1.3),
+            base.size,
+            replace(base.unet, image=64, masked=4),
+            base.diffusion,
             name=DECODER,
             plan=Plan(images=100_000, batch=24, lr=3e-4, warmup=2_400, channels_last=True, **shared),
             pictures=200_000,
@@ -128,7 +116,7 @@ def paper() -> UnclipConfig:
     codes = replace(prior, images=1_000_000 * 4096, lr=1.6e-4, betas=(0.9, 0.91), eps=1e-10, decay=0.04, ema=0.999)
     return UnclipConfig(
         data=DataConfig(source="world:full"),
-        text=TextConfig("hub:google/t5-v1_1-xl", length=256, drop=0.5),
+        text=TextEncoderConfig("hub:google/t5-v1_1-xl", length=256, drop=0.5),
         space=SpaceConfig(embed=1024, components=319, kind="scaled", buckets=1024, dots=1024),
         priors=(
             PriorStage(PriorConfig(**clip, width=2048, layers=24, heads=32), name="prior", plan=prior),
@@ -196,7 +184,7 @@ def with_models(config: UnclipConfig, checkpoint: Checkpoint) -> UnclipConfig:
     Of an Imagen the base becomes the decoder, grown by what it needs to look at embeddings. Raises UsageError for
     priors that have no plan in `config`.
     """
-    text = from_dict(TextConfig, dict(checkpoint.settings["text"]), f"{checkpoint.folder}: text")
+    text = from_dict(TextEncoderConfig, dict(checkpoint.settings["text"]), f"{checkpoint.folder}: text")
     text = replace(text, stored=config.text.stored, drop=config.text.drop)
     if checkpoint.recipe == "unclip":
         return _resumed(replace(config, text=text), checkpoint)
@@ -250,9 +238,9 @@ def _as_it_was(prior: PriorStage, parts: PriorParts) -> PriorStage:
     return replace(prior, network=parts.network, diffusion=parts.diffusion)
 
 
-def _fitting(network: PriorConfig, space: SpaceConfig, text: TextConfig) -> PriorConfig:
+def _fitting(network: PriorConfig, space: SpaceConfig, text: TextEncoderConfig) -> PriorConfig:
     """A prior of another space and text."""
-    told = {"components": space.components, "embed": space.embed, "length": text.length}
+    told: dict[str, Any] = {"components": space.components, "embed": space.embed, "length": text.length}
     if network.buckets:
         told |= {"buckets": space.buckets, "dots": space.dots}
     return replace(network, **told)

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from pinxit.config import to_dict
-from pinxit.recipes.card import licence, table
+from pinxit.recipes.card import licence, save_with_card, scores, table
 from pinxit.recipes.command import command
+from pinxit.recipes.provenance import provenance
 from pinxit.recipes.unclip.config import DECODER, SPACE
 from pinxit.recipes.unclip.presets import PRESETS
 from pinxit.recipes.unclip.run import RECIPE, UnclipRun
 from pinxit.recipes.unclip.space_file import about_space
 from pinxit.training import state as states
-from pinxit.training.log import read_metrics
-from pinxit.weights.checkpoint import Part, save_checkpoint
+from pinxit.weights.checkpoint import Part
 
 SHOWN = ("loss", "noisy", "clean", "first")
 
 
 def write_checkpoint(run: UnclipRun) -> None:
-    """Write RUN/checkpoint: the space, the averaged networks, whose text and whose eyes they know, a model card."""
+    """Write RUN/checkpoint: the space, the averaged networks, whose text and whose eyes they know, a model card.
+
+    Where RUN/scores.json is an exam's report of the same weights, the card has its scores.
+    """
     config, space = run.config, run.space
     parts = {SPACE: Part(space.config, space.state_dict(), exact=True)}
     for prior in run.priors:
@@ -28,7 +32,8 @@ def write_checkpoint(run: UnclipRun) -> None:
     parts[DECODER] = Part(config.decoder.network, states.read_weights(run.path(DECODER), DECODER))
     for one in run.upsamplers:
         parts[one.name] = Part(one.network, states.read_weights(run.path(one.name), one.name))
-    facts = _provenance(run)
+    own = {"clip": config.clip, "reader": config.text.encoder, "kept": about_space(run.path(SPACE))["kept"]}
+    facts = provenance(run, run.bank().about, run.trained, SHOWN) | own
     settings = {
         "sampling": to_dict(config.sampling),
         "imagining": to_dict(config.imagining),
@@ -37,44 +42,11 @@ def write_checkpoint(run: UnclipRun) -> None:
         "clip": config.clip,
         "sight": run.clip.fingerprint,
     }
-    folder, words = run.path("checkpoint"), card(run, facts)
-    save_checkpoint(folder, RECIPE, parts, provenance=facts, settings=settings, card=words, store=config.store)
+    save_with_card(run, RECIPE, parts, facts, partial(card, run), settings=settings)
 
 
-def _provenance(run: UnclipRun) -> dict[str, Any]:
-    """What the weights are made of: data, CLIP, reader, seed; by stage images seen, time, machine, last figures.
-
-    Images and hours of a run that started from a checkpoint of the same recipe count that one's too.
-    """
-    about = run.bank().about
-    return {
-        "data": run.config.data.source,
-        "pictures": about["items"],
-        "source": about["source"],
-        "clip": run.config.clip,
-        "reader": run.config.text.encoder,
-        "kept": about_space(run.path(SPACE))["kept"],
-        "seed": run.config.seed,
-        "started_from": run.start().get("checkpoint"),
-        "stages": {stage: _history(run, stage) for stage in run.trained},
-    }
-
-
-def _history(run: UnclipRun, stage: str) -> dict[str, Any]:
-    """Pictures, hours, machine and last figures of one network."""
-    before, progress = run.before(stage), states.read_progress(run.path(stage))
-    lines = read_metrics(run.path(stage))
-    last = {key: value for key, value in lines[-1].items() if key in SHOWN} if lines else {}
-    sums = {
-        "images": progress.images + before.get("images", 0),
-        "hours": round(progress.seconds / 3600 + before.get("hours", 0.0), 3),
-    }
-    here = {"machine": states.read_machine(run.path(stage)) if progress.images else before.get("machine", {})}
-    return before | sums | last | here
-
-
-def card(run: UnclipRun, facts: Mapping[str, Any]) -> str:
-    """The model card; `facts` is the checkpoint's provenance."""
+def card(run: UnclipRun, facts: Mapping[str, Any], report: Mapping[str, Any] | None = None) -> str:
+    """The model card; `facts` is the checkpoint's provenance, `report` what `pinxit eval world --out` wrote of it."""
     config, source = run.config, run.config.data.source
     start = f", started from checkpoint {facts['started_from']}" if facts["started_from"] else ""
     kinds = {one.name: "autoregressive" if one.network.buckets else "diffusion" for one in run.priors}
@@ -104,6 +76,10 @@ keep {facts["kept"]:.1%} of their variance. CLIP and language model are none of 
 
 The figures are squared errors: of all noise levels, of the noisier and of the cleaner half; of an autoregressive prior
 nats a component, and of the first component.
+
+## Scores
+
+{scores(RECIPE, source, report)}
 
 ## Limits
 

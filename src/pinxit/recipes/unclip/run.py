@@ -35,7 +35,7 @@ RECIPE, BASE = "unclip", "imagen"  # of whose checkpoints a run may start
 
 @dataclass(frozen=True)
 class UnclipRun(StartingRun[UnclipConfig]):
-    """One run folder and how this sitting works on it."""
+    """One run folder and how this process works on it."""
 
     MARKS: ClassVar[dict[str, str]] = StartingRun.MARKS | {"vectors": SEEN, SPACE: FITTED}
 
@@ -159,7 +159,7 @@ class UnclipRun(StartingRun[UnclipConfig]):
             config.text.noise,
             script=config.data.script,
             stored=self._stored(bank) if config.decoder.unet.text and config.text.stored else None,
-            seen=self.pairs.seen,
+            image_rows=self.pairs.coordinates,
             drop_image=config.drop_image,
             whole=config.whole,
         )
@@ -218,9 +218,9 @@ class UnclipRun(StartingRun[UnclipConfig]):
         found.require(self.reader, bank)
         return found
 
-    def _check_width(self, place: str, wanted: int) -> None:
-        if wanted not in (0, self.reader.width):
-            told = f"text encoder {self.reader.name} gives vectors of width {self.reader.width}, and {place}={wanted}"
+    def _check_width(self, place: str, expected: int) -> None:
+        if expected not in (0, self.reader.width):
+            told = f"text encoder {self.reader.name} gives vectors of width {self.reader.width}, and {place}={expected}"
             raise UsageError(f"{told}; set {place}={self.reader.width}.")
 
     def _check_plans(self) -> None:

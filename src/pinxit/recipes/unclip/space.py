@@ -32,6 +32,7 @@ class SpaceConfig:
     kind: Kind = "whitened"  # components at unit variance each; scaled: at one scale for all; standard: Karlo's, no PCA
     buckets: Whole = 256  # Q of every component, for an autoregressive prior; 0: none
     dots: Whole = 64  # buckets of the dot product of picture and caption, for an autoregressive prior; 0: none
+    unit: bool = True  # embeddings have length one; False: they are as CLIP's projection gives them (Karlo)
     fitted: Several = 50_000  # pictures that it is fitted on at most
 
     def __post_init__(self) -> None:
@@ -68,6 +69,17 @@ class Space(nn.Module):
         self.register_buffer("dot_edges", torch.zeros(1, max(config.dots - 1, 0)))
 
     @classmethod
+    def standard(cls, mean_E: Tensor, spread_E: Tensor) -> Space:
+        """That of embeddings as a projection gives them, from which their mean is taken off and their spread divided.
+
+        Karlo's: y = (z - mean) / spread.
+        """
+        E = len(mean_E)
+        space = cls(SpaceConfig(E, E, "standard", buckets=0, dots=0, unit=False))
+        space.load_state_dict(space.state_dict() | {"mean": mean_E, "gain": 1 / spread_E})
+        return space
+
+    @classmethod
     def fit(cls, config: SpaceConfig, pictures_NE: Tensor, dot_N: Tensor) -> Space:
         """Fitted on embeddings of length one and their dot products with their captions'.
 
@@ -101,14 +113,15 @@ class Space(nn.Module):
         return (z_BE - self.mean) @ self.basis.T * self.gain
 
     def back(self, y_BK: Tensor, first: int | None = None) -> Tensor:
-        """Coordinates [B, K] -> embeddings [B, E] of length one, from the `first` components alone (None: from all).
+        """Coordinates [B, K] -> embeddings [B, E], from the `first` components alone (None: from all).
 
         Raises UsageError for fewer than none or more than there are.
         """
         kept = self.config.components if first is None else first
         if not 0 <= kept <= self.config.components:
             raise UsageError(f"this space has {self.config.components} components: {first} cannot be kept.")
-        return unit(self.mean + (y_BK / self.gain)[:, :kept] @ self.basis[:kept])
+        z_BE = self.mean + (y_BK / self.gain)[:, :kept] @ self.basis[:kept]
+        return unit(z_BE) if self.config.unit else z_BE
 
     def kept(self, z_NE: Tensor) -> float:
         """The share of embeddings' variance that their coordinates hold."""

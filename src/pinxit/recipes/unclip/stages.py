@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pinxit.data.bank import Bank, build_bank
-from pinxit.data.embeddings import build_embeddings
-from pinxit.data.sources import WORLD, open_training
+from pinxit.data.bank import Bank
 from pinxit.data.vectors import build_vectors
-from pinxit.recipes.staging import Ended, fit_stage, in_order, say, showing, workers
+from pinxit.recipes.diffusion.stages import store_pictures, store_texts
+from pinxit.recipes.staging import Ended, fit_stage, in_order, say, showing
 from pinxit.recipes.unclip.config import SPACE
 from pinxit.recipes.unclip.release import write_checkpoint
 from pinxit.recipes.unclip.run import UnclipRun
 from pinxit.recipes.unclip.space import Space, SpaceConfig
 from pinxit.recipes.unclip.space_file import write_space
 from pinxit.recipes.unclip.task import first_dots, fitted_rows
-from pinxit.training.precision import pick_device
 from pinxit.training.stop import Stop
-
-AT_ONCE, AT_ONCE_GPU = 32, 256  # captions
 
 
 def train(run: UnclipRun, stages: Sequence[str] | None = None, stop: Stop | None = None) -> Ended:
@@ -32,7 +28,7 @@ def train(run: UnclipRun, stages: Sequence[str] | None = None, stop: Stop | None
             _pictures(run, stop)
         elif name == "texts":
             run.need(name, "pictures")
-            _texts(run, stop)
+            store_texts(run, name, run.bank(), run.reader, stop)
         elif name == "vectors":
             run.need(name, "pictures")
             _vectors(run, stop)
@@ -54,24 +50,11 @@ def train(run: UnclipRun, stages: Sequence[str] | None = None, stop: Stop | None
 
 def _pictures(run: UnclipRun, stop: Stop) -> None:
     """Draw or read the decoder's pictures, the same at CLIP's size where that is another, and the upsamplers'."""
-    data = run.config.data
-    names = {"names": data.names} if data.source.startswith(WORLD) else {}  # other pictures have their own
-    wanted = {run.looked_at: (run.clip.size, run.config.decoder.pictures)}
-    wanted |= {name: (stage.size, stage.pictures) for name, stage in run.banks.items()}
-    for name, (size, count) in wanted.items():
-        with showing(run, name, stop) as progress:
-            source = open_training(data.source, size, run.config.seed, **names)
-            build_bank(source, count, run.path(name), workers(count), progress)
+    banks = {run.looked_at: (run.clip.size, run.config.decoder.pictures)}
+    banks |= {name: (stage.size, stage.pictures) for name, stage in run.banks.items()}
+    for name, (size, count) in banks.items():
+        store_pictures(run, name, size, count, stop)
     run.check_banks()
-
-
-def _texts(run: UnclipRun, stop: Stop) -> None:
-    """Read the captions, so that the loops need not."""
-    text, script = run.config.text, run.config.data.script
-    at_once = AT_ONCE if pick_device(run.device).type == "cpu" else AT_ONCE_GPU
-    with showing(run, "texts", stop) as progress:
-        folder, seed = run.path("texts"), run.config.seed
-        build_embeddings(run.bank(), run.reader, folder, text.stored, at_once, seed, progress, script)
 
 
 def _vectors(run: UnclipRun, stop: Stop) -> None:
@@ -87,7 +70,7 @@ def _space(run: UnclipRun) -> None:
     """Fit the space, or take over that of the checkpoint whose networks know embeddings in it."""
     vectors, config = run.vectors, run.config.space
     rows = fitted_rows(len(vectors), config.fitted)
-    pictures = vectors.seen(rows)
+    pictures = vectors.image_embeddings(rows)
     if run.init is not None and SPACE in run.init.parts:
         space = Space(run.init.config(SPACE, SpaceConfig))
         run.init.load_into(SPACE, space)

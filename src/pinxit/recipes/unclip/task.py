@@ -20,7 +20,7 @@ from pinxit.functional.diffusion_losses import squared_error
 from pinxit.functional.vectors import dots
 from pinxit.models.prior import TokenPrior, build_prior
 from pinxit.recipes.batches import below
-from pinxit.recipes.diffusion.conditions import Told, texts
+from pinxit.recipes.diffusion.conditions import Conditions, texts
 from pinxit.recipes.diffusion.losses import halves, spread, weights
 from pinxit.recipes.unclip.config import PriorStage
 from pinxit.recipes.unclip.space import Space
@@ -47,11 +47,11 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.vectors)
 
-    def seen(self, rows: Sequence[int]) -> Tensor:
+    def coordinates(self, rows: Sequence[int]) -> Tensor:
         """The pictures in the space's coordinates, [B, K]."""
-        return self.space.into(self.vectors.seen(rows))
+        return self.space.into(self.vectors.image_embeddings(rows))
 
-    def told(self, rows: Sequence[int], which: Sequence[int]) -> Told:
+    def conditions(self, rows: Sequence[int], which: Sequence[int]) -> Conditions:
         """Of each picture one caption: `sequence` [B, L, D], `mask` [B, L], `pooled` [B, E]."""
         if self.stored is not None:
             sequence, mask = self.stored.rows(rows, which)
@@ -59,7 +59,7 @@ class Pairs:
         else:
             captions = [self.vectors.text(row, k) for row, k in zip(rows, which, strict=True)]
             read = {name: tensor.cpu() for name, tensor in texts(self.reader, captions, len(captions)).items()}
-        return read | {"pooled": self.vectors.told(rows, which)}
+        return read | {"pooled": self.vectors.text_embeddings(rows, which)}
 
 
 class PriorTask:
@@ -73,7 +73,7 @@ class PriorTask:
         return {self.name: self.prior}
 
     def batch(self, rows: Rows) -> Batch:
-        """A caption at random of each picture, masked where it is dropped, and the coordinates to be told [B, K].
+        """A caption at random of each picture, masked where it is dropped, and the coordinates to be predicted [B, K].
 
         For an autoregressive prior these as `codes` int64 [B, K] and the dot product's bucket as `dot` int64 [B].
         """
@@ -83,11 +83,11 @@ class PriorTask:
         drop, chance = uniforms(self.seed, f"{self.name} captions", rows, 2).T
         kept = torch.from_numpy(drop >= self.config.drop)
         which = below([pairs.vectors.count(row) for row in found], chance).tolist()
-        told, y = pairs.told(found, which), pairs.seen(found)
-        batch = told | {"mask": told["mask"] & kept[:, None]}
+        conditions, y = pairs.conditions(found, which), pairs.coordinates(found)
+        batch = conditions | {"mask": conditions["mask"] & kept[:, None]}
         if not self.config.network.buckets:
             return batch | {"embedding": y}
-        dot = pairs.space.dots(dots(pairs.vectors.seen(found), told["pooled"]))
+        dot = pairs.space.dots(dots(pairs.vectors.image_embeddings(found), conditions["pooled"]))
         return batch | {"codes": pairs.space.buckets.quantise(y), "dot": dot}
 
     def blank(self, size: int) -> Batch:
@@ -102,16 +102,16 @@ class PriorTask:
 
     def loss(self, batch: Batch, rows: Rows) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         """Squared error of the clean coordinates, or cross-entropy of the components in nats each."""
-        told = {name: batch[name] for name in self.config.network.conditions()}
+        conditions = {name: batch[name] for name in self.config.network.conditions()}
         if isinstance(self.prior, TokenPrior):
-            logits_BKQ = self.prior(told, batch["dot"], batch["codes"])
+            logits_BKQ = self.prior(conditions, batch["dot"], batch["codes"])
             nats_BK = F.cross_entropy(logits_BKQ.transpose(1, 2), batch["codes"], reduction="none")
             return nats_BK.mean(), {"first": nats_BK[:, 0].detach().mean()}
         y, about = batch["embedding"], self.config.diffusion
         even_B = spread(self.seed, f"{self.name} times", rows, y.device)
         sigma_B = about.drawn(even_B)
         noise = row_streams(self.seed, f"{self.name} noise", rows, y.device).normal(*y.shape)
-        answer = self.prior(q_sample(y, noise, sigma_B), about.time_of(sigma_B), told)
+        answer = self.prior(q_sample(y, noise, sigma_B), about.time_of(sigma_B), conditions)
         error_B = squared_error(answer, target(about.prediction, y, noise, sigma_B), weights(about, sigma_B))
         return error_B.mean(), halves(error_B, even_B)
 
@@ -122,10 +122,10 @@ class PriorTask:
 
 def first_dots(vectors: Vectors, rows: Sequence[int]) -> Tensor:
     """The dot product of each picture with its first caption, [B]."""
-    return dots(vectors.seen(rows), vectors.told(rows, [0] * len(rows)))
+    return dots(vectors.image_embeddings(rows), vectors.text_embeddings(rows, [0] * len(rows)))
 
 
 def fitted_rows(count: int, most: int) -> list[int]:
     """Which pictures a space is fitted on: at most so many, spread evenly over all."""
-    found: list[int] = np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
-    return found
+    rows: list[int] = np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
+    return rows

@@ -20,11 +20,11 @@ def depth(mask: Mask) -> NDArray[np.float32]:
     for y in range(height - 2, -1, -1):
         np.minimum(down[y], (down[y + 1] + 1) * inside[y], out=down[y])
     square = down * down
-    found = square.copy()
+    distances = square.copy()
     for step in range(1, int(down.max(initial=0)) + 1):
-        np.minimum(found[:, step:], square[:, :-step] + step * step, out=found[:, step:])
-        np.minimum(found[:, :-step], square[:, step:] + step * step, out=found[:, :-step])
-    return np.sqrt(found[1:-1, 1:-1].astype(np.float32))
+        np.minimum(distances[:, step:], square[:, :-step] + step * step, out=distances[:, step:])
+        np.minimum(distances[:, :-step], square[:, step:] + step * step, out=distances[:, :-step])
+    return np.sqrt(distances[1:-1, 1:-1].astype(np.float32))
 
 
 def disc(depths: NDArray[np.float32]) -> tuple[float, float, float]:

@@ -140,7 +140,7 @@ LINKS: dict[str, Callable[[Sheet, Actor, Actor], None]] = {"walking": _leash, "d
 
 def links(scene: Scene, size: int, layers: dict[int, Layer]) -> list[Layer]:
     """A layer for each relation of the scene that is shown by something between its two; `layers` by item."""
-    found = []
+    drawn = []
     for relation in scene.relations:
         if relation.name in LINKS:
             one, other = (Actor(scene.items[k], layers[k], size) for k in (relation.subject, relation.object))
@@ -150,8 +150,8 @@ def links(scene: Scene, size: int, layers: dict[int, Layer]) -> list[Layer]:
             whole = Pen(pen.image, (0, 0, *pen.image.size), frame.point)
             x0, y0, x1, y1 = (edge / size for edge in edges)
             LINKS[relation.name](Sheet(whole, (x0, y0, x1, y1)), one, other)
-            found.append(frame.layer(pen))
-    return found
+            drawn.append(frame.layer(pen))
+    return drawn
 
 
 def _around(one: Box, other: Box) -> Box:

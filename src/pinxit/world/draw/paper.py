@@ -80,13 +80,13 @@ def _mesh(size: tuple[int, int], seed: int, number: int) -> list[list[tuple[int,
 
 def _triangles(rows: list[list[tuple[int, int]]]) -> list[Triangle]:
     """The mesh's cells, each cut along one diagonal; the first two corners of each are that diagonal."""
-    found: list[Triangle] = []
+    triangles: list[Triangle] = []
     for j in range(len(rows) - 1):
         for i in range(len(rows[0]) - 1):
             a, b, c, d = rows[j][i], rows[j][i + 1], rows[j + 1][i], rows[j + 1][i + 1]
             cut = ((b, c, a), (b, c, d)) if (i + j) % 2 else ((a, d, b), (a, d, c))
-            found += [list(corners) for corners in cut]
-    return found
+            triangles += [list(corners) for corners in cut]
+    return triangles
 
 
 def _mean(pixels: NDArray[np.int64], triangle: Triangle) -> RGB:

@@ -59,8 +59,8 @@ def bend(width: int, height: int) -> NDArray[np.int64]:
     column = np.rint((u * scale * width + width - 1) / 2).astype(np.int64)
     row = np.rint((v * scale * height + height - 1) / 2).astype(np.int64)
     inside = (square <= 1) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    found: NDArray[np.int64] = np.where(inside, row * width + column, OUTSIDE)
-    return found
+    source: NDArray[np.int64] = np.where(inside, row * width + column, OUTSIDE)
+    return source
 
 
 def fisheye(picture: Image.Image) -> Image.Image:

@@ -1,0 +1,32 @@
+"""Stages that all training runs by diffusion share: storing pictures, and the vectors of their captions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pinxit.data.bank import Bank, build_bank
+from pinxit.data.embeddings import build_embeddings
+from pinxit.data.sources import WORLD, open_training
+from pinxit.recipes.staging import Run, showing, workers
+from pinxit.text.encoders import TextEncoder
+from pinxit.training.precision import pick_device
+from pinxit.training.stop import Stop
+
+AT_ONCE, AT_ONCE_GPU = 32, 256  # captions
+
+
+def store_pictures(run: Run[Any], name: str, size: int, count: int, stop: Stop) -> None:
+    """Draw or read pictures of `size` px into the folder `name`, at most `count`."""
+    data = run.config.data
+    names = {"names": data.names} if data.source.startswith(WORLD) else {}  # other pictures have their own
+    with showing(run, name, stop) as progress:
+        source = open_training(data.source, size, run.config.seed, **names)
+        build_bank(source, count, run.path(name), workers(count), progress)
+
+
+def store_texts(run: Run[Any], name: str, bank: Bank, encoder: TextEncoder, stop: Stop, label: str = "texts") -> None:
+    """Encode a bank's captions into the folder `name`, so that training need not."""
+    config, at_once = run.config, AT_ONCE if pick_device(run.device).type == "cpu" else AT_ONCE_GPU
+    with showing(run, label, stop) as progress:
+        folder, kept, script = run.path(name), config.text.stored, config.data.script
+        build_embeddings(bank, encoder, folder, kept, at_once, config.seed, progress, script)

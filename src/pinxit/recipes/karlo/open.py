@@ -1,0 +1,168 @@
+"""Opening Karlo's local folders in diffusers' layout: networks, schedulers, and the two towers of its CLIP.
+
+Its text-to-image folder has a prior and no image_encoder, its image-variation folder the other way round; one that has
+both does both. Only safetensors and JSON are read; nothing is executed and nothing is fetched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from pinxit.errors import CheckpointError
+from pinxit.models.unet import UNet
+from pinxit.models.unet_fast import fast_unet
+from pinxit.pipelines.lanes import tile_of
+from pinxit.recipes.clip.encoder import ClipEncoder
+from pinxit.recipes.clip.ranker import AnyRanker
+from pinxit.recipes.diffusion.conditions import Captions, Noising
+from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
+from pinxit.recipes.diffusion.denoiser import Switching, UNetDenoiser
+from pinxit.recipes.diffusion.upsampler import Upsampler
+from pinxit.recipes.karlo.embedder import KarloEmbedder
+from pinxit.recipes.karlo.painter import KarloPainter
+from pinxit.recipes.karlo.scheduler import read_picture_schedule, read_schedule
+from pinxit.recipes.ranking import CPU_PICTURES
+from pinxit.recipes.unclip.config import NONE, PriorSampling
+from pinxit.recipes.unclip.imagine import Imagination
+from pinxit.recipes.unclip.space import Space
+from pinxit.text.clip_text import ClipText
+from pinxit.text.clip_tokenizer import ClipTokenizer
+from pinxit.text.encoders import TextEncoder, open_text_encoder
+from pinxit.text.frozen import Precision
+from pinxit.training.precision import pick_device
+from pinxit.weights.json_files import json_object
+from pinxit.weights.karlo import DECODER, PRIOR, SUPERS, load_decoder, load_prior, load_supers
+from pinxit.weights.public_clip import load_clip_in_parts
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+SAMPLING = SamplingConfig(  # the published samplers'
+    "ancestral", 25, guidance=8.0, percentile=0.0, upsampler_steps=7, upsampler_guidance=1.0
+)
+IMAGINING = PriorSampling("prior", tries=1, guidance=4.0, sampler="ancestral", steps=25)
+
+
+def open_painter(folder: str | Path, *, device: str = "auto", precision: Precision | None = None) -> KarloPainter:
+    """Open a folder of Karlo, such as karlo-v1-alpha, to paint where it has a prior, to vary where it sees pictures.
+
+    `precision`: "fp32", or "bf16" in half the memory; None is the latter on a GPU. Raises CheckpointError, in one
+    sentence, for a folder that lacks a part, or whose weights or settings are not Karlo's.
+    """
+    place, on = Path(folder), pick_device(device)
+    dtype = precision or _usual(on)
+    decoder = load_decoder(place, DTYPES[dtype])
+    reader = _reader(place, on, dtype)
+    config = StageConfig(
+        _size(place / DECODER), decoder.network.config, read_picture_schedule(place / "decoder_scheduler", "learned")
+    )
+    if not decoder.network.config.text == reader.width == reader.pooled_width:
+        told = f"{place} reads text of width {decoder.network.config.text}"
+        raise CheckpointError(f"{told}, and its text_encoder gives {reader.width} and {reader.pooled_width}.")
+    clip, captions = _sight(place, reader, device), Captions(reader)
+    embedder = KarloEmbedder(reader, clip, decoder.nothing, str(folder), on)
+    priors, imagining = _priors(place, embedder, dtype)
+    return KarloPainter(
+        _denoiser(decoder.network, config, on, dtype),
+        config,
+        SAMPLING,
+        captions,
+        AnyRanker(clip),
+        _upsampler(place, captions, on, dtype),
+        embedder=embedder,
+        priors=priors,
+        imagining=imagining,
+        recipe="karlo",
+        name=place.resolve().name,
+    )
+
+
+def open_upsampler(
+    folder: str | Path,
+    *,
+    device: str = "auto",
+    precision: Precision | None = None,
+    reader: TextEncoder | None = None,
+) -> Upsampler:
+    """Open the two networks that enlarge, for pictures that others have painted; they are told no text.
+
+    `reader`: a painter's text encoder, which is then kept in place of Karlo's own. Errors as in `open_painter`.
+    """
+    place, on = Path(folder), pick_device(device)
+    precision = precision or _usual(on)
+    return _upsampler(place, Captions(reader or _reader(place, on, precision)), on, precision)
+
+
+def _upsampler(place: Path, captions: Captions, on: torch.device, precision: Precision) -> Upsampler:
+    first, last = load_supers(place, DTYPES[precision])
+    about, (size, other) = read_picture_schedule(place / "super_res_scheduler", "fixed"), map(_size, _places(place))
+    low = _size(place / DECODER)
+    if first.config != last.config or size != other:
+        raise CheckpointError(f"{place}: {' and '.join(SUPERS)} must be of one shape.")
+    config = StageConfig(size, first.config, about, low, corrupt="blur")
+    both = [_denoiser(unet, config, on, precision) for unet in (first, last)]
+    below = float(about.table.sigma[1])  # the last network takes the last step alone
+    noising = Noising(way="bicubic")
+    denoiser, name = Switching(both[0], both[1], below), place.resolve().name
+    return Upsampler(denoiser, config, SAMPLING, captions, noising=noising, name=name)
+
+
+def _places(place: Path) -> list[Path]:
+    return [place / name for name in SUPERS]
+
+
+def _denoiser(unet: UNet, config: StageConfig, on: torch.device, precision: Precision) -> UNetDenoiser:
+    fast = fast_unet(unet.to(on), DTYPES[precision], spend=True)
+    return UNetDenoiser(fast, config.diffusion, config.size, on, fast=False)
+
+
+def _priors(place: Path, embedder: KarloEmbedder, precision: Precision) -> tuple[dict[str, Imagination], PriorSampling]:
+    """Its prior, if it has one, and how it draws."""
+    if not (place / PRIOR).is_dir():
+        return {}, replace(IMAGINING, prior=NONE)
+    loaded, on = load_prior(place, DTYPES[precision]), embedder.device
+    network, (diffusion, limit) = loaded.network.to(on), read_schedule(place / "prior_scheduler", "x0")
+    nothing = {name: rows for name, rows in embedder.nothing.items() if name != "image"}
+    for name, wanted in network.config.conditions().items():
+        if (found := tuple(nothing[name].shape)) != wanted:
+            told = f"its prior reads {name} of shape {list(wanted)}, and its text_encoder gives {list(found)}"
+            raise CheckpointError(f"{place}: {told}.")
+    space = Space.standard(loaded.mean, loaded.spread).to(on)
+    return {PRIOR: Imagination(network, space, diffusion, on, nothing)}, replace(IMAGINING, limit=limit)
+
+
+def _reader(place: Path, on: torch.device, precision: Precision) -> TextEncoder:
+    """Its CLIP's text tower at its full length."""
+    where = place / "text_encoder" / "config.json"
+    if not where.is_file():
+        raise CheckpointError(f"{place} has no text_encoder/config.json: give the whole folder of Karlo.")
+    reader = open_text_encoder(place / "text_encoder", on, precision=precision)
+    if not isinstance(reader, ClipText):
+        raise CheckpointError(f"{place / 'text_encoder'} holds no text tower of a CLIP.")
+    return reader
+
+
+def _sight(place: Path, reader: TextEncoder, device: str) -> ClipEncoder | None:
+    """Both towers of its CLIP, if it has the one that sees."""
+    vision = place / "image_encoder"
+    if not vision.is_dir():
+        return None
+    clip = load_clip_in_parts(place / "text_encoder", vision, place / "feature_extractor")
+    assert isinstance(reader, ClipText)
+    clip.text = reader.tower  # one in memory
+    tokenizer, length = ClipTokenizer.open(place / "tokenizer", clip.config.text.vocab), clip.config.text.tokens
+    found = ClipEncoder(clip, lambda texts, cut: tokenizer.encode(texts, length, cut), str(place.resolve()), device)
+    found.batch = tile_of(found.device, CPU_PICTURES)  # candidates come a few at a time
+    return found
+
+
+def _usual(on: torch.device) -> Precision:
+    return "bf16" if on.type == "cuda" else "fp32"
+
+
+def _size(folder: Path) -> int:
+    size = json_object(folder / "config.json").get("sample_size")
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise CheckpointError(f"{folder / 'config.json'}: sample_size is {size}; it must be the pixels of a side.")
+    return size

@@ -1,0 +1,37 @@
+"""Karlo paints and varies pictures: an unCLIP of which a folder may hold only the part that does one of these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pinxit.errors import UsageError
+from pinxit.recipes.karlo.embedder import KarloEmbedder
+from pinxit.recipes.unclip.painter import UnclipPainter
+
+if TYPE_CHECKING:
+    from pinxit.recipes.requests import PaintRequest
+    from pinxit.recipes.unclip.graph import Start
+    from pinxit.types import Latent, Picture, Prompt
+
+
+class KarloPainter(UnclipPainter):
+    """A loaded Karlo. Open one with `pinxit.load`. Settings: those of `UnclipPainter`."""
+
+    embedder: KarloEmbedder
+
+    def invert(self, pictures: Sequence[Picture], **how: Any) -> list[Latent]:
+        """As `Manipulation.invert`. Raises UsageError where it sees no pictures, before anything is computed."""
+        self.embedder.sight()
+        return super().invert(pictures, **how)
+
+    def varying(self, asked: PaintRequest, picture: Picture, start: Start | None = None) -> PaintRequest:
+        """As `Manipulation.varying`. Raises UsageError where it sees no pictures."""
+        self.embedder.sight()
+        return super().varying(asked, picture, start)
+
+    def _asked(self, asked: Sequence[Prompt], candidates: int, given: Mapping[str, Any]) -> dict[str, Any]:
+        if asked and not self.priors:
+            told = f"{self.name} has no prior: it varies pictures, and paints no sentence"
+            raise UsageError(f"{told}; give the folder of Karlo that has one.")
+        return super()._asked(asked, candidates, given)

@@ -1,0 +1,48 @@
+"""What Karlo's schedulers say of noise, steps and limits (`UnCLIPScheduler` of diffusers): read, never executed.
+
+They walk down evenly spaced steps of a cosine schedule of which the first and the last are always two, and every beta
+is what lies between two of those: our ancestral sampler.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pinxit.errors import CheckpointError
+from pinxit.functional.diffusion import Prediction
+from pinxit.recipes.diffusion.schedule import DiffusionConfig, Variance
+from pinxit.weights.schedulers import FILE, Wanted, number, scheduler_settings
+
+_PREDICTIONS: dict[Prediction, str] = {"eps": "epsilon", "x0": "sample"}
+_VARIANCES: dict[Variance, str] = {"fixed": "fixed_small_log", "learned": "learned_range"}
+_STEPS = (1000, 2, 100_000)  # where nothing is said, least, greatest
+_RANGE = (1.0, 1e-3, 1e6)
+_OTHERS = ("num_train_timesteps", "clip_sample_range")
+
+
+def read_schedule(
+    folder: Path, prediction: Prediction = "eps", variance: Variance = "fixed"
+) -> tuple[DiffusionConfig, float]:
+    """A network's scheduler: how it was trained, and what its predictions are clipped to on the way down.
+
+    Raises CheckpointError for a setting that is unknown or not Karlo's.
+    """
+    wanted: Wanted = {
+        "_class_name": ("UnCLIPScheduler", "UnCLIPScheduler"),
+        "beta_schedule": ("squaredcos_cap_v2", "squaredcos_cap_v2"),
+        "clip_sample": (True, True),
+        "prediction_type": ("epsilon", _PREDICTIONS[prediction]),
+        "variance_type": ("fixed_small_log", _VARIANCES[variance]),
+    }
+    told = scheduler_settings(folder, wanted, _OTHERS, "Karlo")
+    steps = int(number(told, "num_train_timesteps", _STEPS, folder))
+    limit = number(told, "clip_sample_range", _RANGE, folder)
+    return DiffusionConfig(prediction, schedule="cosine", variance=variance, steps=steps, spread="ends"), limit
+
+
+def read_picture_schedule(folder: Path, variance: Variance) -> DiffusionConfig:
+    """That of a network whose predictions are pictures in [-1, 1]."""
+    found, limit = read_schedule(folder, "eps", variance)
+    if limit != 1:
+        raise CheckpointError(f"{folder / FILE}: clip_sample_range is {limit}; Karlo's pictures are clipped to 1.")
+    return found

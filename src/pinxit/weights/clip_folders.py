@@ -1,0 +1,126 @@
+"""CLIPs as Hugging Face's transformers writes them: whole, or a folder for each tower, as in diffusers' pipelines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from pinxit.errors import CheckpointError, UsageError
+from pinxit.files import read_json
+from pinxit.models.clip import MAX_LOGIT_SCALE, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
+from pinxit.models.layers import Activation
+from pinxit.schema import checked
+from pinxit.types import Fitting
+from pinxit.weights.clip_look import transformers_look
+from pinxit.weights.clip_names import Names, alone, hf_names
+from pinxit.weights.clip_settings import DEFAULTS, Hugging, TextSettings, VisionSettings
+from pinxit.weights.json_files import json_object
+from pinxit.weights.tensor_files import first_of, read_tensors
+
+HF_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+HF_BUFFERS = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")
+PROCESSOR = "preprocessor_config.json"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A weight file that was recognised, before its tensors are renamed."""
+
+    layout: str
+    config: CLIPConfig
+    tensors: Mapping[str, Tensor]
+    names: Callable[[str], Names]
+    ignored: tuple[str, ...] = ()
+    fitting: Fitting = field(default_factory=Fitting)
+
+
+def whole_clip(folder: Path) -> Found:
+    """The CLIP of a folder with a config.json. Raises CheckpointError when it is none, or of another kind."""
+    where = folder / "config.json"
+    described = read_json(where, Hugging, CheckpointError)
+    if described.get("model_type") != "clip":
+        raise CheckpointError(f"{where} describes a {described.get('model_type')} model, not a clip.")
+    vision, text = (_described(described, tower, where) for tower in ("vision", "text"))
+    weights = first_of(folder, HF_FILES)
+    look = transformers_look(folder / PROCESSOR, vision["image_size"])
+    config = _from_transformers(vision, text, described.get("projection_dim", 512), look.colours, where)
+    return Found("transformers' CLIP", config, read_tensors(weights), hf_names, HF_BUFFERS, look.fitting)
+
+
+def clip_in_parts(text: Path, vision: Path, look: Path) -> Found:
+    """The CLIP of two towers and, in `look`, its image processor. Raises CheckpointError as `whole_clip` does."""
+    described, tensors = dict[str, Any](), dict[str, Tensor]()
+    for tower, folder in (("text", text), ("vision", vision)):
+        own = json_object(folder / "config.json")
+        if own.get("model_type") != f"clip_{tower}_model":
+            raise CheckpointError(f"{folder / 'config.json'} describes no clip_{tower}_model of transformers.")
+        described[f"{tower}_config"] = own
+        tensors |= alone(read_tensors(first_of(folder, HF_FILES)), tower)
+    where = vision / "config.json"
+    seeing, reading = (_described(cast("Hugging", described), tower, where) for tower in ("vision", "text"))
+    shown = transformers_look(look / PROCESSOR, seeing["image_size"])
+    embed = described["vision_config"].get("projection_dim", 512)
+    config = _from_transformers(seeing, reading, embed, shown.colours, where)
+    tensors["logit_scale"] = torch.tensor(MAX_LOGIT_SCALE)  # no part holds it; OpenAI's have ended at the most
+    return Found("transformers' CLIP in two parts", config, tensors, hf_names, HF_BUFFERS, shown.fitting)
+
+
+def _described(described: Hugging, tower: str, where: Path) -> dict[str, Any]:
+    """A tower's settings: what older exports put into *_config_dict counts more, what is left out is transformers'."""
+    given: Any = described
+    settings = DEFAULTS[tower] | (given.get(f"{tower}_config") or {}) | (given.get(f"{tower}_config_dict") or {})
+    kind: Any = VisionSettings if tower == "vision" else TextSettings
+    try:
+        checked(kind, settings, f"{tower}_config", CheckpointError)
+    except CheckpointError as cause:
+        raise CheckpointError(f"{where}: {cause}") from cause
+    return settings
+
+
+def _from_transformers(
+    vision: dict[str, Any], text: dict[str, Any], embed: int, look: Mapping[str, tuple[float, ...]], where: Path
+) -> CLIPConfig:
+    acts: dict[str, Activation] = {"quick_gelu": "quickgelu", "gelu": "gelu"}
+    for tower in (vision, text):
+        if tower["intermediate_size"] != 4 * tower["hidden_size"] or tower["layer_norm_eps"] != 1e-5:
+            raise CheckpointError(f"{where}: CLIP's towers have MLPs four times as wide and norms with eps 1e-5.")
+        if tower["hidden_act"] not in acts or tower["hidden_act"] != vision["hidden_act"]:
+            raise CheckpointError(
+                f"{where} names the activation {tower['hidden_act']}; pinxit knows quick_gelu and gelu, "
+                "the same in both towers."
+            )
+    # Old files say 2, which never occurs: the text is then pooled at the largest id, the last of the vocabulary.
+    eot = text["vocab_size"] - 1 if text["eos_token_id"] == 2 else text["eos_token_id"]
+    return config_of(
+        where,
+        embed,
+        CLIPVisionConfig(size=vision["image_size"], patch=vision["patch_size"], **_tower(vision)),
+        CLIPTextConfig(vocab=text["vocab_size"], tokens=text["max_position_embeddings"], eot=eot, **_tower(text)),
+        acts[vision["hidden_act"]],
+        look,
+    )
+
+
+def config_of(
+    where: Path,
+    embed: int,
+    vision: CLIPVisionConfig,
+    text: CLIPTextConfig,
+    activation: Activation,
+    look: Mapping[str, tuple[float, ...]],
+) -> CLIPConfig:
+    """Raises CheckpointError for parts that do not fit."""
+    try:
+        return CLIPConfig(embed, vision, text, activation, **look)
+    except UsageError as cause:
+        raise CheckpointError(f"{where}: {cause}") from cause
+
+
+def _tower(described: dict[str, Any]) -> dict[str, Any]:
+    names = {"width": "hidden_size", "layers": "num_hidden_layers", "heads": "num_attention_heads"}
+    return {ours: described[theirs] for ours, theirs in names.items()}

@@ -1,0 +1,106 @@
+"""What the weights and settings of a U-Net are called by Hugging Face's diffusers: what all of its U-Nets share.
+
+`diffusers_names` translates one of our names; what a config.json says is read by the family (`deepfloyd_names`,
+`karlo_names`) with the helpers here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pinxit.errors import CheckpointError
+from pinxit.models.unet_config import UNetConfig
+
+_RULES = (  # ours -> diffusers', in this order
+    (r"^conditioning\.time\.", "time_embedding."),
+    (r"^conditioning\.augmentation\.", "class_embedding."),
+    (r"^conditioning\.context\.", "encoder_hid_proj."),
+    (r"^conditioning\.pooled\.", "add_embedding."),
+    (r"\.pool\.position$", ".pool.positional_embedding"),
+    (r"\.pool\.(q|k|v)(uery|ey|alue)\.", r".pool.\1_proj."),
+    (r"_embedding\.first\.", "_embedding.linear_1."),
+    (r"_embedding\.second\.", "_embedding.linear_2."),
+    (r"^stem\.", "conv_in."),
+    (r"^norm\.", "conv_norm_out."),
+    (r"^out\.", "conv_out."),
+    (r"^body\.middle\.(\d+)\.res\.", r"mid_block.resnets.\1."),
+    (r"^body\.middle\.(\d+)\.attention\.", r"mid_block.attentions.\1."),
+    (r"^body\.(down|up)\.(\d+)\.blocks\.(\d+)\.res\.", r"\1_blocks.\2.resnets.\3."),
+    (r"^body\.(down|up)\.(\d+)\.blocks\.(\d+)\.attention\.", r"\1_blocks.\2.attentions.\3."),
+    (r"^body\.(down|up)\.(\d+)\.resample\.", r"\1_blocks.\2.\1samplers.0."),
+    (r"(resnets\.\d+|samplers\.0)\.lead\.", r"\1.time_emb_proj."),
+    (r"(resnets\.\d+|samplers\.0)\.shortcut\.", r"\1.conv_shortcut."),
+    (r"(attentions\.\d+)\.norm\.", r"\1.group_norm."),
+    (r"(attentions\.\d+)\.text_norm\.", r"\1.norm_cross."),
+    (r"(attentions\.\d+)\.out\.", r"\1.to_out.0."),
+)
+_PACKED = {"qkv": ("to_q", "to_k", "to_v"), "text_kv": ("add_k_proj", "add_v_proj")}
+
+
+def diffusers_names(ours: str, config: UNetConfig) -> tuple[str, ...]:
+    """Where our tensor lies in diffusers' layout: whole, or as equal parts stacked along the first axis."""
+    name = ours
+    for pattern, replacement in _RULES:
+        name = re.sub(pattern, replacement, name)
+    packed, leaf = name.split(".")[-2:]
+    if packed not in _PACKED:
+        return (name,)
+    parts = _PACKED[packed] if packed == "text_kv" or config.self_attention else ("to_q",)
+    return tuple(f"{name.removesuffix(f'{packed}.{leaf}')}{part}.{leaf}" for part in parts)
+
+
+_DOWN = {"ResnetDownsampleBlock2D": False, "SimpleCrossAttnDownBlock2D": True}  # name -> whether it attends
+_UP = {"ResnetUpsampleBlock2D": False, "SimpleCrossAttnUpBlock2D": True}
+Fixed = Mapping[str, tuple[Any, ...]]
+"""Field of a config.json -> diffusers' default, then what the networks of a family may have."""
+
+
+def check_fixed(described: Mapping[str, Any], fixed: Fixed, family: str, where: str) -> None:
+    """Raise CheckpointError naming the first field that the networks of `family` do not have so."""
+    for name, (default, *known) in fixed.items():
+        if (value := described.get(name, default)) not in known:
+            wanted = " or ".join(map(str, known))
+            raise CheckpointError(f"{where}: {name} is {value}; {family}'s networks have {wanted}.")
+
+
+def told_or_default(described: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """What a config.json says, or what diffusers takes where it says nothing."""
+    return {name: described.get(name, default) for name, default in defaults.items()}
+
+
+def channels_of(described: Mapping[str, Any], where: str) -> tuple[int, ...]:
+    """The width of every level. Raises CheckpointError when they are no list."""
+    found = described.get("block_out_channels", ())
+    if not isinstance(found, list | tuple):
+        raise CheckpointError(f"{where}: block_out_channels is {found}; it must be a list of widths.")
+    return tuple(found)
+
+
+def one_of(told: Mapping[str, Any], name: str, known: Mapping[Any, Any], where: str) -> Any:
+    """What a setting of diffusers' is here. Raises CheckpointError for one that is unknown."""
+    if told[name] not in known:
+        choices = ", ".join(str(one) for one in known)
+        raise CheckpointError(f"{where}: {name} is {told[name]}; pinxit knows {choices}.")
+    return known[told[name]]
+
+
+def per_level(value: int | list[int], levels: int) -> tuple[int, ...]:
+    """One number a level."""
+    return (value,) * levels if isinstance(value, int) else tuple(value)
+
+
+def attention(described: Mapping[str, Any], family: str, where: str) -> tuple[bool, ...]:
+    """Which levels attend; the same on both ways."""
+    found = []
+    for name, known in (("down_block_types", _DOWN), ("up_block_types", _UP)):
+        kinds = described.get(name, ("CrossAttnDownBlock2D",))
+        for kind in kinds:
+            if kind not in known:
+                raise CheckpointError(f"{where}: {name} has {kind}; {family}'s networks have {' and '.join(known)}.")
+        found.append(tuple(known[kind] for kind in kinds))
+    down, up = found
+    if down != up[::-1]:
+        raise CheckpointError(f"{where}: up_block_types attends at other levels than down_block_types.")
+    return down

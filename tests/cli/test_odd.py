@@ -1,0 +1,106 @@
+"""Odd input of the kinds that users report: one sentence that says what to do, before the work and not after it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.cli.helpers import Cli
+from tests.recipes.painters import save_random_checkpoint
+from tests.recipes.squares import write_squares
+
+pytest.importorskip("usearch")
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A painter `p`, pictures `sq`, a picture, folders and files that are none of what is asked for."""
+    folder = tmp_path_factory.mktemp("odd")
+    save_random_checkpoint(folder / "p")
+    write_squares(folder / "sq")
+    Image.fromarray(np.full((40, 50, 3), 90, np.uint8)).save(folder / "a.png")
+    (folder / "empty").mkdir()
+    (folder / "utf16.txt").write_text("a cat\n", encoding="utf-16")
+    (folder / "sq" / "metadata.csv").write_text("file,x\n", encoding="utf-16")
+    (folder / "r.json.part").write_text('{"identity": {}, "answers": 7}')
+    (folder / "run").mkdir()
+    (folder / "run" / "run.json").write_text('{"recipe": "dalle", "config": {"plans": []}}')
+    return folder
+
+
+PAINT = ("paint", "a cat", "--candidates", "2", "--keep", "1", "--checkpoint", "p", "--out", "o")
+EXAM = ("eval", "world", "--checkpoint", "p", "--prompts", "6", "--candidates", "1")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((*PAINT, "--set", "temperature=1e400"), "temperature must be at least 0 and finite, not inf."),
+        ((*PAINT, "--set", "agreement=true"), "agreement must be a number, not True."),
+        ((*PAINT, "--set", "=1"), "there is no setting '' here"),
+        ((*PAINT, "--prompts", "utf16.txt"), "give a prompt, or a file of prompts"),
+        (("paint", "--prompts", "utf16.txt", "--checkpoint", "p"), "utf16.txt is not UTF-8 (byte 0): save it as"),
+        (("complete", "a.png", "a cat", "--box", "1e3,0,5,5", "--checkpoint", "p"), "--box must be four whole numbers"),
+        (("complete", "a.png", "a cat", "--box", "5,5,1,1", "--checkpoint", "p"), "inside the picture of 50x40 pixels"),
+        (("audit", "sq", "--labels", "a,b", "--group-by", "x", "--checkpoint", "p"), "metadata.csv is not UTF-8"),
+        (("data", "check", "x{000000..99999999}.tar"), "names more than 1,000,000 files"),
+        (("data", "preview", "sq", "--out", "empty"), "cannot write empty: it is a folder; name a file in it."),
+        (("data", "build", "world:small", "--out", "sh", "--language", "fr"), "must be one of mixed, en, zh, not 'fr'"),
+        (("train", "dalle", "--preset", "nano", "--out", "a.png"), "a.png is a file; choose another place."),
+        (("train", "dalle", "--out", "run"), "run.json: config.plans must be a section of fields, not []."),
+        ((*EXAM, "--out", "empty"), "cannot write empty: it is a folder"),
+        ((*EXAM, "--sheet", "a.png/s.png"), "a.png is a file; choose another place."),
+        ((*EXAM, "--out", "r.json"), "r.json.part: answers must be a list, not 7; remove it to start the exam again."),
+        (("eval", "famous", "--out", "empty"), "cannot write empty: it is a folder"),
+        (("eval", "sweep", "--vary", "guidance=1,2", "--plot", "empty"), "cannot write empty: it is a folder"),
+        (("eval", "sweep", "--vary", "guidance", "--checkpoint", "p"), "--vary guidance: write NAME=V1,V2,...\n"),
+        (("search", "find", "ix", "a cat", "--out", "empty"), "cannot write empty: it is a folder"),
+    ],
+)
+def test_odd_input_is_one_sentence(
+    words: tuple[str, ...], told: str, given: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(given)
+    before = sorted(given.rglob("*"))
+    done = cli(*words)
+    assert done.code in (1, 2) and done.out == "" and told in done.err, done.err
+    assert len(done.err.strip().splitlines()) == 1 and "Traceback" not in done.err
+    assert sorted(given.rglob("*")) == before, "nothing is left half-begun"
+
+
+def change(name: str, value: Any) -> Callable[[Path], object]:
+    def changed(index: Path) -> None:
+        told = json.loads((index / "index.json").read_text())
+        (index / "index.json").write_text(json.dumps(told | {name: value}))
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (change("width", 3), "holds vectors of shape [8, 64], but the index is of width 3: delete the index"),
+        (change("fingerprint", 3), "fingerprint must be text, not 3; delete the index"),
+        (lambda index: (index / "gone.json").write_text("[-1]"), "must be at least 0, not -1; delete the index"),
+        (lambda index: (index / "chunk-000000.safetensors").write_bytes(b""), "is damaged"),
+    ],
+)
+def test_damaged_indexes_are_one_sentence(
+    spoil: Callable[[Path], object], told: str, given: Path, tmp_path: Path, cli: Cli
+) -> None:
+    index = tmp_path / "ix"
+    assert cli("search", "index", given / "sq", "--out", index, "--checkpoint", given / "p").code == 0
+    spoil(index)
+    done = cli("search", "find", index, "a cat", "--out", tmp_path / "s.png")
+    assert done.code == 1 and told in done.err and len(done.err.strip().splitlines()) == 1, done.err
+
+
+def test_strange_words_are_shown_short(given: Path, tmp_path: Path, cli: Cli) -> None:
+    done = cli("paint", "x" * 100_000, "--candidates", 1, "--keep", 1, "--checkpoint", given / "p", "--out", tmp_path)
+    assert done.code == 0 and "has never met 'xxx" in done.err and len(done.err) < 1000
