@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pinxit.evaluation.questions import Exam, Question, Words, questions
+from pinxit.functional.draws import OneStream
 from pinxit.recipes.diffusion.task import blurred
 from pinxit.text.encoders import TextEncoder, open_text_encoder
 from pinxit.world.plan import meaning
@@ -102,7 +103,7 @@ def learned(sequence_TLD: Tensor, mask_TL: Tensor, named_TN: Tensor, steps: int,
     for _ in range(steps):
         rows = torch.randint(len(sequence_TLD), (256,), generator=generator)
         mask_BL = mask_TL[rows]
-        noisy = blurred(sequence_TLD[rows].float(), mask_BL, noise, generator)
+        noisy = blurred(sequence_TLD[rows].float(), mask_BL, noise, OneStream(generator))
         loss = F.binary_cross_entropy_with_logits(net(noisy, mask_BL), named_TN[rows])
         optimiser.zero_grad()
         torch.autograd.backward(loss)

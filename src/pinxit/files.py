@@ -32,10 +32,11 @@ def beside(path: Path, ending: str = "part") -> Path:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, before: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is flushed to disk and renamed to `path`, on failure removed.
 
-    Raises PinxitError naming `path` when the disk is full or the place cannot be written.
+    What was there is then found at `before`, if given; at no moment is there neither. Raises PinxitError naming `path`
+    when the disk is full or the place cannot be written.
     """
     temporary = beside(path)
     try:
@@ -46,12 +47,27 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
         temporary.chmod(mode)
+        if before is not None and path.exists():
+            _keep(path, before)
         temporary.replace(path)
     except OSError as error:
         raise PinxitError(f"cannot write {path}: {error.strerror or error}.") from error
     finally:
         with suppress(OSError):  # whatever stopped the writing also stops this
             temporary.unlink(missing_ok=True)
+
+
+def _keep(path: Path, before: Path) -> None:
+    """Let `before` be what `path` is now, which stays."""
+    older = beside(before)
+    try:
+        try:
+            os.link(path, older)
+        except OSError:  # a file system without links
+            shutil.copyfile(path, older)
+        older.replace(before)
+    finally:
+        older.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -232,6 +232,8 @@ TRAIN_CLIP = Command(
         row("--preset nano", train__config=config(clip__text__layers=1)),
         row("--data folder", train__config=config(data__source="folder")),
         row("--pictures 9000", train__config=config(data__pictures=9000)),
+        row("--init-from tiny", train__init="dalle"),
+        row("--lora 4", train__config=config(plan__lora=4)),
     ),
 )
 COSTS = row("--dry-run", stdout="so many hours\n", train__config=None)
@@ -244,6 +246,7 @@ TRAIN_IMAGEN = Command(
         row("--pictures 9000", train__config=config(stages__0__pictures=9000)),
         row("--text-encoder learned", train__config=config(text__encoder="learned")),
         row("--init-from imagen-tiny", train__init="imagen"),
+        row("--lora 4", train__config=config(stages__0__plan__lora=4, stages__1__plan__lora=4)),
         COSTS,
     ),
 )
@@ -256,6 +259,7 @@ TRAIN_UNCLIP = Command(
         row("--pictures 9000", train__config=config(decoder__pictures=9000)),
         row("--clip other", train__config=config(clip="other")),
         row("--init-from imagen-tiny", train__init="imagen"),
+        row("--lora 4", train__config=config(decoder__plan__lora=4, priors__0__plan__lora=4)),
         COSTS,
     ),
 )
@@ -275,6 +279,7 @@ TRAIN_DALLE = Command(
         row("--data folder", train__config=config(data__source="folder")),
         row("--pictures 9000", train__config=config(data__pictures=9000)),
         row("--init-from tiny", train__init="dalle"),
+        row("--lora 4", train__config=config(plans__dvae__lora=4, plans__transformer__lora=4, plans__clip__lora=4)),
         row("--preset nano --init-from tiny", train__config=config(transformer__depth=8)),
         row("--preset nano --init-from tiny --grow", train__config=config(transformer__depth=2)),
         COSTS,
@@ -396,6 +401,15 @@ RECIPES = Command(
         row("--graph other --device cpu", load__device="cpu"),
     ),
 )
+PLAN = Command(
+    ("clip/nano",),
+    (
+        row("--gpus 2", stdout=Holds("on 2 x h100")),
+        row("--kind a100", stdout=Holds("8 x a100 ")),
+        row("--share 0.5", stdout=Holds("at 50% of the peak")),
+        row("--set plan.images=77", stdout=Holds(" 77 ")),
+    ),
+)
 SERVE = Command(
     (),
     (
@@ -421,6 +435,7 @@ COMMANDS = {
     "shift": SHIFT,
     "reconstruct": RECONSTRUCT,
     "recipes": RECIPES,
+    "plan": PLAN,
     "serve": SERVE,
     "classify": CLASSIFY,
     "probe": PROBE,

@@ -21,6 +21,7 @@ from pinxit.functional.codes import (
     nearest_code,
     straight_through,
 )
+from pinxit.functional.draws import OneStream
 
 LEVELS = (8, 5, 3, 4)
 
@@ -30,15 +31,15 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def test_gumbel_noise_has_the_right_moments() -> None:
-    noise = gumbel_noise(torch.empty(500_000), seeded())
+    noise = gumbel_noise(torch.empty(500_000), OneStream(seeded()))
     assert float(noise.mean()) == pytest.approx(0.57722, abs=0.01)
     assert float(noise.var()) == pytest.approx(math.pi**2 / 6, abs=0.02)
 
 
 def test_cold_gumbel_softmax_is_the_argmax_of_logits_plus_noise() -> None:
     logits = torch.randn(2, 9, 4, 4, generator=seeded(1))
-    soft = gumbel_softmax(logits, 1e-4, seeded(2), dim=1)
-    chosen = (logits + gumbel_noise(logits, seeded(2))).argmax(1)
+    soft = gumbel_softmax(logits, 1e-4, OneStream(seeded(2)), dim=1)
+    chosen = (logits + gumbel_noise(logits, OneStream(seeded(2)))).argmax(1)
     hard = torch.nn.functional.one_hot(chosen, 9).permute(0, 3, 1, 2).float()
     torch.testing.assert_close(soft, hard, atol=1e-3, rtol=0)
     assert not torch.equal(chosen, logits.argmax(1))
@@ -46,11 +47,11 @@ def test_cold_gumbel_softmax_is_the_argmax_of_logits_plus_noise() -> None:
 
 def test_gumbel_softmax_samples_the_softmax() -> None:
     logits = torch.tensor([1.0, 0.0, -1.0])
-    drawn = gumbel_softmax(logits.expand(200_000, 3), 0.01, seeded(), dim=1).argmax(1)
+    drawn = gumbel_softmax(logits.expand(200_000, 3), 0.01, OneStream(seeded()), dim=1).argmax(1)
     torch.testing.assert_close(torch.bincount(drawn) / 200_000, logits.softmax(0), atol=0.005, rtol=0)
 
 
-def test_without_a_generator_there_is_no_noise() -> None:
+def test_without_draws_there_is_no_noise() -> None:
     logits = torch.randn(5, 7, generator=seeded())
     assert torch.equal(gumbel_softmax(logits, 0.5, None, dim=1), (logits / 0.5).softmax(1))
 

@@ -9,21 +9,37 @@ import torch
 from torch import Tensor
 
 from pinxit.functional import corruption as degrade
-from pinxit.functional.corruption import blurred, corrupted, drawn, faced, noisy, patched, quantised, strewn, warped
+from pinxit.functional.corruption import (
+    FACE,
+    blurred,
+    corrupted,
+    drawn,
+    faced,
+    noisy,
+    patched,
+    quantised,
+    strewn,
+    warped,
+)
+from pinxit.functional.draws import OneStream
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def draws(seed: int = 0) -> OneStream:
+    return OneStream(generator(seed))
+
+
 DAMAGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "blurred": blurred,
     "quantised": quantised,
-    "noisy": lambda x, s: noisy(x, s, generator()),
-    "cloudy": lambda x, s: noisy(x, s, generator(), cells=4),
-    "warped": lambda x, s: warped(x, s, generator()),
-    "patched": lambda x, s: patched(x, s, generator(), cells=4),
-    "strewn": lambda x, s: strewn(x, s, generator(), cells=4),
+    "noisy": lambda x, s: noisy(x, s, draws()),
+    "cloudy": lambda x, s: noisy(x, s, draws(), cells=4),
+    "warped": lambda x, s: warped(x, s, draws()),
+    "patched": lambda x, s: patched(x, s, draws(), cells=4),
+    "strewn": lambda x, s: strewn(x, s, draws(), cells=4),
 }
 
 
@@ -53,25 +69,26 @@ def test_quantising_is_idempotent_and_bounded_by_half_a_step() -> None:
     assert (rms <= step / 2).all()
 
 
-def test_patches_move_whole_and_strays_come_from_another_picture() -> None:
+def test_patches_move_whole_and_strays_come_from_elsewhere_in_it() -> None:
     ramp = torch.arange(16.0).expand(1, 1, 16, 16) / 16
-    moved = patched(ramp, torch.full((1,), 2.0), generator(3), cells=4)[0, 0].unfold(0, 4, 4).unfold(1, 4, 4)
+    moved = patched(ramp, torch.full((1,), 2.0), draws(3), cells=4)[0, 0].unfold(0, 4, 4).unfold(1, 4, 4)
     inner = moved[:, 1:3]  # away from the edge every patch keeps the ramp's slope
     torch.testing.assert_close(inner.diff(dim=-1), torch.full_like(inner.diff(dim=-1), 1 / 16), atol=1e-4, rtol=0)
     still = (moved[:, :, 0, 0] - ramp[0, 0, ::4, ::4]).abs() < 1e-5
     assert 2 < still.sum() < 14
-    two = torch.stack([torch.zeros(3, 16, 16), torch.ones(3, 16, 16)])
-    odd = strewn(two, torch.tensor([0.0, 0.3]), generator(4), cells=8)
-    assert odd[0].sum() == 0 and 0.5 < odd[1].mean() < 0.9
+    halves = (torch.arange(16) >= 8).float().view(1, 1, 16, 1).expand(2, 3, 16, 16)  # dark above, light below
+    odd = strewn(halves, torch.tensor([0.0, 0.3]), draws(4), cells=8)
+    strays = (odd != halves)[1].float().mean()
+    assert torch.equal(odd[0], halves[0]) and 0.15 < strays < 0.45
     assert set(odd[1].unfold(1, 2, 2).unfold(2, 2, 2).mean((-1, -2)).flatten().tolist()) == {0.0, 1.0}
 
 
 def test_worn_pictures_are_pictures_and_repeatable() -> None:
     pictures = torch.rand(8, 3, 64, 64, generator=generator(3))
     one, same, other = (
-        corrupted(pictures, generator(4)),
-        corrupted(pictures, generator(4)),
-        corrupted(pictures, generator(5)),
+        corrupted(pictures, draws(4)),
+        corrupted(pictures, draws(4)),
+        corrupted(pictures, draws(5)),
     )
     assert one.min() >= 0 and one.max() <= 1
     torch.testing.assert_close(one, same, atol=0, rtol=0)
@@ -81,7 +98,7 @@ def test_worn_pictures_are_pictures_and_repeatable() -> None:
 def test_faces_hide_the_middle_of_their_boxes_and_nothing_else() -> None:
     pictures = torch.full((3, 3, 64, 64), 0.3)
     boxes = torch.tensor([[0.1, 0.1, 0.5, 0.5], [0.6, 0.6, 0.9, 0.9]])
-    found = faced(pictures, torch.tensor([0, 2]), boxes, generator())
+    found = faced(pictures, torch.tensor([0, 2]), boxes, draws().uniform(2, FACE))
     assert torch.equal(found[1], pictures[1])
     for picture, box in ((0, boxes[0]), (2, boxes[1])):
         changed = (found[picture] != pictures[picture]).any(0)
@@ -90,8 +107,8 @@ def test_faces_hide_the_middle_of_their_boxes_and_nothing_else() -> None:
         outside = changed.clone()
         outside[y0:y1, x0:x1] = False
         assert not outside.any() and 0.05 < changed[y0:y1, x0:x1].float().mean() < 0.8
-    assert torch.equal(found, faced(pictures, torch.tensor([0, 2]), boxes, generator()))
-    assert not torch.equal(found, faced(pictures, torch.tensor([0, 2]), boxes, generator(1)))
+    assert torch.equal(found, faced(pictures, torch.tensor([0, 2]), boxes, draws().uniform(2, FACE)))
+    assert not torch.equal(found, faced(pictures, torch.tensor([0, 2]), boxes, draws(1).uniform(2, FACE)))
 
 
 MOST = {"warped": 1.0, "patched": 2.0, "strewn": 0.01, "blurred": 1.0, "quantised": 0.35, "cloudy": 0.06, "noisy": 0.05}
@@ -109,7 +126,7 @@ def test_every_damage_spares_half_and_ends_where_it_says(monkeypatch: pytest.Mon
 
     for name in MOST.keys() - {"cloudy"}:
         monkeypatch.setattr(degrade, name, spy(name))
-    degrade.corrupted(torch.zeros(2000, 1, 8, 8), generator())
+    degrade.corrupted(torch.zeros(2000, 1, 8, 8), draws())
     assert drawn.keys() == MOST.keys()
     for name, most in MOST.items():
         strength = torch.cat(drawn[name]) / most
@@ -120,14 +137,14 @@ def test_every_damage_spares_half_and_ends_where_it_says(monkeypatch: pytest.Mon
 def test_repainting_fades_colours_by_every_degree() -> None:
     """Of pure reds a third is drawn in lines, and of the rest a fifth wholly gray and the others anything between."""
     red = torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1).expand(2000, 3, 4, 4).contiguous()
-    found, changed = degrade.repainted(red, generator(), share=1.0)
+    found, changed = degrade.repainted(red, draws(), share=1.0)
     colour = (found.amax(1) - found.amin(1))[:, 0, 0]
     assert changed.all() and (colour < 1e-6).float().mean().item() == pytest.approx(1 / 3 + 2 / 15, abs=0.04)
     kept = colour[colour > 1e-6].sort().values
     torch.testing.assert_close(kept, torch.linspace(0, 1, len(kept)), atol=0.06, rtol=0)
     brightest = found[colour > 0.1].argmax(1)[:, 0, 0]
     assert torch.bincount(brightest, minlength=3).min() > 0.25 * len(brightest), "channels are exchanged"
-    half, of = degrade.repainted(red, generator(), share=0.3)
+    half, of = degrade.repainted(red, draws(), share=0.3)
     assert 0.25 < of.float().mean() < 0.35 and torch.equal(half[~of], red[~of])
 
 

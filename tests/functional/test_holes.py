@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from pinxit.functional.draws import OneStream
 from pinxit.functional.holes import WHOLE, random_holes, with_holes
 from pinxit.types import Mask
 
@@ -30,7 +31,7 @@ def test_what_is_kept_is_told_and_what_is_painted_is_not() -> None:
 
 
 def test_random_holes_are_boxes_of_all_sizes_and_some_are_the_whole() -> None:
-    found = random_holes(2000, 16, torch.Generator().manual_seed(0))
+    found = random_holes(2000, 16, OneStream(torch.Generator().manual_seed(0)))
     share = found.float().mean((1, 2))
     assert abs(float((share == 1).float().mean()) - WHOLE) < 0.04 and (share > 0).all()
     assert float(share.min()) < 0.05 and ((share > 0.3) & (share < 0.6)).any()

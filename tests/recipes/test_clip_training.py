@@ -15,13 +15,16 @@ from pinxit.data.bank import Bank
 from pinxit.errors import DataError, UsageError
 from pinxit.models.clip_shapes import PUBLISHED
 from pinxit.recipes.clip.encoder import ClipEncoder
-from pinxit.recipes.clip.presets import PRESETS, ClipRunConfig, preset
+from pinxit.recipes.clip.presets import PRESETS, ClipRunConfig, preset, with_model
 from pinxit.recipes.clip.run import STAGES, ClipRun, held_out, train
 from pinxit.recipes.clip.task import ClipTask
 from pinxit.text.tokenizers import Tokenizer
+from pinxit.training import state as states
 from pinxit.training.log import read_metrics
+from pinxit.training.rows import whole
 from pinxit.training.state import FILE
 from pinxit.training.stop import Stop
+from pinxit.weights.checkpoint import open_checkpoint
 from tests.recipes.squares import write_squares
 
 
@@ -67,7 +70,7 @@ def test_held_out_pictures_are_scored_and_never_trained_on(straight: ClipRun) ->
     nearest = (encoder.pictures(list(bank.pictures[6:])) @ encoder.texts(firsts).T).argmax(1)
     assert firsts[0] != firsts[1] and lines[-1]["zero_shot"] == (nearest == [0, 1]).mean()
     task = ClipTask(straight.config.training, bank, tokenizer)
-    seen = {row.tobytes() for at in range(0, 96, 8) for row in task.batch(at, 8)["pictures"].numpy()}
+    seen = {row.tobytes() for at in range(0, 96, 8) for row in task.batch(whole(at, 8))["pictures"].numpy()}
     assert seen == {bank.pictures[row].tobytes() for row in range(len(bank) - 2)}
     assert not seen & {bank.pictures[row].tobytes() for row in range(len(bank) - 2, len(bank))}
 
@@ -78,8 +81,8 @@ def test_pieces_change_nothing(straight: ClipRun) -> None:
     for piece in (0, 3):
         training = override(straight.config, [f"piece={piece}"]).training
         task = ClipTask(training, bank, tokenizer)
-        batch = task.batch(0, 8)
-        loss, _ = task.loss(batch, 0)
+        batch = task.batch(whole(0, 8))
+        loss, _ = task.loss(batch, whole(0, 8))
         grads.append(torch.autograd.grad(loss, list(task.clip.parameters())))
     for one, other in zip(*grads, strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
@@ -132,7 +135,7 @@ def test_equal_captions_have_one_number_in_every_batch(straight: ClipRun) -> Non
     task = ClipTask(straight.config.training, straight.bank(), Tokenizer.open(straight.path("tokenizer")))
     rows: dict[tuple[int, ...], set[int]] = {}
     for position in (0, 8, 40):
-        batch = task.batch(position, 8)
+        batch = task.batch(whole(position, 8))
         for ids, same in zip(batch["ids"].tolist(), batch["same"].tolist(), strict=True):
             rows.setdefault(tuple(ids), set()).add(same)
     assert all(len(numbers) == 1 for numbers in rows.values())
@@ -152,3 +155,23 @@ def test_a_folder_smaller_than_what_is_held_out(tmp_path: Path) -> None:
     (squares / "one_more.png").write_bytes(next(squares.glob("*.png")).read_bytes())
     with pytest.raises(DataError, match="holds a bank of other data"):
         train(run)
+
+
+def test_training_adapts_a_checkpoint_by_little(straight: ClipRun, tmp_path: Path) -> None:
+    """Its network and tokens; --lora leaves all but additions of a small rank as it was, and wants weights to adapt."""
+    init = open_checkpoint(straight.path("checkpoint"), "clip")
+    config = with_model(small(straight.config.data.source, "plan.lora=2", "data.held_out=2"), init)
+    run = ClipRun(tmp_path / "run", config, "cpu", progress=False, init=init)
+    assert train(run).finished == STAGES
+    before, after = init.state("clip"), open_checkpoint(run.path("checkpoint"), "clip").state("clip")
+    assert before.keys() == after.keys()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved and all(before[name].ndim >= 2 for name in moved)
+    name = "visual.blocks.0.mlp.up.weight" if "visual.blocks.0.mlp.up.weight" in moved else sorted(moved)[0]
+    added = states.read_weights(run.path("clip"), "clip")[name] - before[name].float()
+    assert torch.linalg.matrix_rank(added.flatten(1), atol=1e-5) == 2
+    assert open_checkpoint(run.path("checkpoint")).provenance["started_from"] == init.hash
+    assert Tokenizer.open(run.path("tokenizer")).rows() == Tokenizer.open(straight.path("tokenizer")).rows()
+    fresh = ClipRun(tmp_path / "fresh", small(straight.config.data.source, "plan.lora=2"), "cpu", progress=False)
+    with pytest.raises(UsageError, match=r"plan\.lora=2 adapts weights that are there: name some by --init-from"):
+        train(fresh)

@@ -22,6 +22,7 @@ from pinxit.data.writing_systems import readable
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.functional.diffusion import Prediction, even_sigmas, q_sample, sigma_at, target
 from pinxit.functional.diffusion_losses import squared_error
+from pinxit.functional.draws import OneStream
 from pinxit.functional.samplers import SAMPLERS, Denoised, drive
 from pinxit.models.text import TextTransformerConfig
 from pinxit.recipes.command import command
@@ -42,6 +43,7 @@ from pinxit.recipes.painting import Painter
 from pinxit.training.log import read_metrics
 from pinxit.training.loop import fit
 from pinxit.training.machine import machine
+from pinxit.training.rows import whole
 from pinxit.training.state import FILE
 from pinxit.training.stop import Stop
 from pinxit.types import EncodedText
@@ -189,9 +191,9 @@ def test_a_perfect_network_denoises_perfectly(kind: Prediction) -> None:
 
 def test_a_batch_and_its_loss_are_functions_of_the_position(straight: ImagenRun) -> None:
     one, other = straight.task("base"), straight.task("base")
-    a, b = one.batch(16, 8), other.batch(16, 8)
+    a, b = one.batch(whole(16, 8)), other.batch(whole(16, 8))
     assert all(torch.equal(a[name], b[name]) for name in a)
-    assert one.loss(a, 16)[0] == other.loss(b, 16)[0] != one.loss(a, 24)[0]
+    assert one.loss(a, whole(16, 8))[0] == other.loss(b, whole(16, 8))[0] != one.loss(a, whole(24, 8))[0]
 
 
 @pytest.mark.parametrize("kind", ["eps", "v", "x0"])
@@ -224,7 +226,7 @@ def test_texts_read_beforehand_are_the_ones_read_in_training(straight: ImagenRun
     said = [[texts(run.reader("base"), [task.stored.text(row, k)]) for k in range(2)] for row in range(8)]
     found, dropped = set(), 0
     for position in range(0, 160, 16):
-        batch = task.batch(position, 16)
+        batch = task.batch(whole(position, 16))
         for picture, sequence, mask in zip(batch["pictures"], batch["sequence"], batch["mask"], strict=True):
             row = next(row for row in range(8) if np.array_equal(picture, task.bank.pictures[row]))
             dropped += not mask.any()
@@ -234,8 +236,8 @@ def test_texts_read_beforehand_are_the_ones_read_in_training(straight: ImagenRun
                     found.add((row, which))
     assert len(found) == 16
     assert dropped / 160 == pytest.approx(0.3, abs=0.12)
-    again = run.task("base").batch(16, 16)
-    assert all(torch.equal(tensor, again[name]) for name, tensor in task.batch(16, 16).items())
+    again = run.task("base").batch(whole(16, 16))
+    assert all(torch.equal(tensor, again[name]) for name, tensor in task.batch(whole(16, 16)).items())
 
 
 def test_texts_that_have_been_read_settle_how_many(straight: ImagenRun, tmp_path: Path) -> None:
@@ -277,7 +279,7 @@ def test_a_reader_of_another_width_is_refused(straight: ImagenRun, tmp_path: Pat
 @pytest.mark.parametrize("stage", ["base", "upsampler"])
 def test_a_tenth_of_the_captions_is_dropped(straight: ImagenRun, stage: str) -> None:
     task = straight.task(stage)
-    gone = sum((~task.batch(64 * k, 64)["mask"]).all(1).sum().item() for k in range(40))
+    gone = sum((~task.batch(whole(64 * k, 64))["mask"]).all(1).sum().item() for k in range(40))
     assert gone / (64 * 40) == pytest.approx(0.1, abs=0.02)
 
 
@@ -295,15 +297,16 @@ def test_a_dropped_caption_is_what_guidance_leads_away_from(straight: ImagenRun)
         assert not torch.equal(denoiser(x, sigma, prompt).x0, denoiser(x, sigma, null).x0)
 
 
-def test_times_are_spread_evenly() -> None:
-    times = spread(64, torch.Generator().manual_seed(0), torch.device("cpu")).sort().values
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_times_are_spread_evenly(shuffled: bool) -> None:
+    times = spread(0, "times", whole(64, 64), torch.device("cpu"), shuffled).sort().values
     assert times[0] >= 0 and times[-1] < 1
     assert torch.allclose(times.diff(), torch.full((63,), 1 / 64, dtype=torch.float64))
 
 
 def test_crops_lie_on_the_grid_of_the_smaller_picture() -> None:
-    whole = np.arange(32 * 32, dtype=np.int64).reshape(1, 32, 32, 1).repeat(50, 0)
-    found = cropped(whole, 16, 4, np.random.default_rng(0))  # type: ignore[arg-type]
+    stored = np.arange(32 * 32, dtype=np.int64).reshape(1, 32, 32, 1).repeat(50, 0)
+    found = cropped(stored, 16, 4, np.random.default_rng(0).random((50, 2)))  # type: ignore[arg-type]
     corners = found[:, 0, 0, 0]
     assert found.shape == (50, 16, 16, 1) and set(corners // 32 % 4) == {0} and set(corners % 32 % 4) == {0}
     assert len(set(corners.tolist())) > 10
@@ -417,7 +420,7 @@ def test_a_shift_moves_training_and_sampling_alike(straight: ImagenRun) -> None:
     task.unet.register_forward_pre_hook(lambda _, given: seen.append(given[1]))
     for about in (plain, shifted):
         task.config = replace(task.config, diffusion=about)
-        task.loss(task.batch(0, 8), 0)
+        task.loss(task.batch(whole(0, 8)), whole(0, 8))
     sigma, more = (sigma_at("cosine", time.double() / 1000) for time in seen)
     assert torch.allclose(more, 3 * sigma, rtol=1e-3)
     with pytest.raises(UsageError, match="shift must be above 0"):
@@ -435,7 +438,7 @@ def test_training_may_draw_its_noise_from_a_normal_distribution(straight: Imagen
     task.config = replace(task.config, diffusion=about)
     seen: list[Tensor] = []
     task.unet.register_forward_pre_hook(lambda _, given: seen.append(given[1]))
-    task.loss(task.batch(0, 8), 0)
+    task.loss(task.batch(whole(0, 8)), whole(0, 8))
     told = sigma_at("cosine", seen[0].double() / 1000).log()
     assert told.mean().item() == pytest.approx(0.5, abs=0.2) and told.diff().gt(0).sum() >= 6  # a row that wraps once
     with pytest.raises(UsageError, match="p_std must be at least 0"):
@@ -447,7 +450,7 @@ def test_noise_blurs_what_is_read_and_nothing_else() -> None:
     text = 3 * torch.randn(2000, 2, 64, generator=torch.Generator().manual_seed(1))
     text[:, 1] = 1e6
     mask = torch.tensor([True, False]).expand(2000, 2)
-    added = (blurred(text, mask, 2.0, torch.Generator().manual_seed(2)) - text)[:, 0] / 3
+    added = (blurred(text, mask, 2.0, OneStream(torch.Generator().manual_seed(2))) - text)[:, 0] / 3
     strength = added.square().mean(1).sqrt()
     assert strength.max() < 4 and strength.median().item() == pytest.approx(2 * 0.25, rel=0.1)
     assert strength.square().mean().item() == pytest.approx(4 / 5, rel=0.1)  # the mean of (2 u^2)^2
@@ -457,10 +460,10 @@ def test_noise_blurs_what_is_read_and_nothing_else() -> None:
 def test_a_task_blurs_its_text_only_where_asked(straight: ImagenRun) -> None:
     clear, noisy = straight.task("base"), straight.task("base")
     noisy.noise = 2.0
-    batch, seen = clear.batch(16, 8), []
+    batch, seen = clear.batch(whole(16, 8)), []
     for task in (clear, noisy):
         task.unet.register_forward_pre_hook(lambda _, given: seen.append(given))
-        task.loss(batch, 16)
+        task.loss(batch, whole(16, 8))
     (x, time, told), (x2, time2, blurry) = [(given[0], given[1], given[2]["sequence"]) for given in seen]
     assert torch.equal(x, x2) and torch.equal(time, time2)
     assert torch.equal(told, batch["sequence"]) and not torch.equal(blurry, told)

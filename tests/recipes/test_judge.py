@@ -23,6 +23,7 @@ from pinxit.recipes.judge.judge import Judge, JudgeConfig, config_for, describe,
 from pinxit.recipes.judge.targets import object_table, place_answer, unpack
 from pinxit.recipes.judge.training import JudgeTask, detector_loss
 from pinxit.training.plan import Plan
+from pinxit.training.rows import whole
 from pinxit.types import Example
 from pinxit.weights.checkpoint import open_checkpoint
 from pinxit.world.draw import render
@@ -79,14 +80,14 @@ def test_unknown_things_and_pictures_without_facts_are_refused() -> None:
             return Example(np.zeros((64, 64, 3), np.uint8), ("a photo",), f"photo {index}")
 
     with pytest.raises(DataError, match="photo"):
-        JudgeTask(Photos(), TINY).batch(0, 1)
+        JudgeTask(Photos(), TINY).batch(whole(0, 1))
 
 
 def test_learns_eight_renders_by_heart() -> None:
     """Names, colours and boxes of every object; nothing else is found."""
     world = World("small", "train")
     task = JudgeTask(world, TINY)
-    batch = {name: t if t.dtype != torch.bool else torch.zeros_like(t) for name, t in task.batch(0, 8).items()}
+    batch = {name: t if t.dtype != torch.bool else torch.zeros_like(t) for name, t in task.batch(whole(0, 8)).items()}
     batch |= {"faced": torch.zeros(8, dtype=torch.bool), "asked": torch.zeros(8, dtype=torch.int64)}
     scenes = [world.scene(int(index)) for index in order_batch(0, 8, len(world), 0)]
     pictures, detector = batch["pictures"].float() / 255, task.detector
@@ -127,11 +128,13 @@ def test_a_run_stops_goes_on_and_ends_in_a_checkpoint(tmp_path: Path) -> None:
 
 def test_batches_are_a_function_of_position() -> None:
     one, same = (JudgeTask(World("small", "train"), TINY, seed=3) for _ in range(2))
-    whole = one.batch(0, 4)
-    later = same.batch(2, 2)
-    for name in whole:
-        torch.testing.assert_close(whole[name][2:], later[name])
-    assert not torch.equal(JudgeTask(World("small", "train"), TINY, seed=4).batch(0, 4)["pictures"], whole["pictures"])
+    full = one.batch(whole(0, 4))
+    later = same.batch(whole(2, 2))
+    for name in full:
+        torch.testing.assert_close(full[name][2:], later[name])
+    assert not torch.equal(
+        JudgeTask(World("small", "train"), TINY, seed=4).batch(whole(0, 4))["pictures"], full["pictures"]
+    )
 
 
 def test_the_seed_is_the_runs_and_no_plans() -> None:
@@ -159,7 +162,7 @@ def test_what_is_no_judge_is_refused(tmp_path: Path) -> None:
 def test_faced_pictures_teach_forms_alone() -> None:
     """What has a strange inside says nothing of names, colours and boxes, but its outline still has a form."""
     task = JudgeTask(World("small", "train"), TINY)
-    batch = task.batch(0, 16)
+    batch = task.batch(whole(0, 16))
     pictures = batch["pictures"].float() / 255
     asked = torch.zeros(16, dtype=torch.int64)
     flat = batch | {"objects": batch["objects"].clone(), "asked": asked, "faced": torch.ones(16, dtype=torch.bool)}

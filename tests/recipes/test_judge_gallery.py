@@ -11,6 +11,7 @@ import torch
 from pinxit.errors import DataError
 from pinxit.evaluation.geneval import complaints
 from pinxit.evaluation.questions import Exam, questions
+from pinxit.functional.draws import OneStream
 from pinxit.models.detector import Detector, DetectorConfig
 from pinxit.recipes.judge.detect import Spotted, _words, attributes_of, detect
 from pinxit.recipes.judge.gallery_losses import board_of, letters_loss
@@ -25,6 +26,7 @@ from pinxit.recipes.judge.loss_masks import (
 )
 from pinxit.recipes.judge.targets import MOST, flat_forms, letters_of, object_table, place_answer, targets_of
 from pinxit.recipes.judge.training import SIGNS, JudgeTask, detector_loss
+from pinxit.training.rows import whole
 from pinxit.types import Example
 from pinxit.world.draw import render
 from pinxit.world.expectations import demand
@@ -149,7 +151,10 @@ def test_what_is_unshown_gets_no_gradient() -> None:
     """Each further part of the loss is 0 where everything in it is ruled out, and counts where nothing is."""
     items = (replace(DRESSED, outfit=(("red", "hat"), ("blue", "scarf"))), Item("dog", "sprite", RIGHT))
     task = JudgeTask(Scenes([Scene("walking", items, (Relation(0, "walking", 1),))]), TINY)
-    batch = task.batch(0, 1) | {"faced": torch.zeros(1, dtype=torch.bool), "asked": torch.zeros(1, dtype=torch.int64)}
+    batch = task.batch(whole(0, 1)) | {
+        "faced": torch.zeros(1, dtype=torch.bool),
+        "asked": torch.zeros(1, dtype=torch.int64),
+    }
     pictures = batch["pictures"].float() / 255
     further = {"material", "worn", "garment", "links", "view", "light"}
     flags = {name: tensor for name, tensor in batch.items() if name.startswith("unshown")}
@@ -166,7 +171,10 @@ def test_two_things_with_one_centre_do_not_contradict_each_other() -> None:
         for k, (name, r) in enumerate((("circle", 0.4), ("star", 0.2)))
     )
     task = JudgeTask(Scenes([Scene("inside", items, (Relation(1, "inside", 0),))]), TINY)
-    batch = task.batch(0, 1) | {"faced": torch.zeros(1, dtype=torch.bool), "asked": torch.zeros(1, dtype=torch.int64)}
+    batch = task.batch(whole(0, 1)) | {
+        "faced": torch.zeros(1, dtype=torch.bool),
+        "asked": torch.zeros(1, dtype=torch.int64),
+    }
     detector, cost = task.detector.eval(), []
     for sure in (-4.6, 12.0):
         with torch.no_grad():
@@ -199,7 +207,7 @@ def test_practice_holds_no_scene_of_an_exam() -> None:
 
 
 def test_where_everything_is_shown_every_answer_is_right_or_wrong() -> None:
-    flags = [JudgeTask(World("gallery", "train"), TINY, all_shown=shown).batch(0, 8) for shown in (False, True)]
+    flags = [JudgeTask(World("gallery", "train"), TINY, all_shown=shown).batch(whole(0, 8)) for shown in (False, True)]
     unshown = [name for name in flags[0] if name.startswith("unshown")]
     assert len(unshown) > 3 and any(flags[0][name].any() for name in unshown)
     assert not any(flags[1][name].any() for name in unshown)
@@ -211,7 +219,7 @@ def test_one_thing_alone_may_be_turned_upside_down() -> None:
     item = Item("dog", "sprite", (0.1, 0.2, 0.5, 0.5))
     scenes = [Scene("single_object", (item,)), Scene("outfit", (replace(DRESSED, outfit=(("red", "hat"),)),))]
     task = JudgeTask(Scenes(scenes), TINY)
-    batch = task.batch(0, 64)
+    batch = task.batch(whole(0, 64))
     turned = batch["views"] == 1 + TINY.views.index("upside down")
     alone = batch["objects"][:, 0, 0] == TINY.names.index("dog")
     assert 0 < turned.sum() < alone.sum() / 2 and not (turned & ~alone).any()
@@ -222,11 +230,11 @@ def test_one_thing_alone_may_be_turned_upside_down() -> None:
 
 def test_signs_come_with_a_batch_whatever_it_is_cut_into() -> None:
     task = JudgeTask(World("gallery", "train"), TINY, seed=3, signs=Signs("gallery", 64, 3))
-    whole, parts = task.batch(0, 24), [task.batch(start, 8) for start in (0, 8, 16)]
-    assert len(whole["signs"]) == 24 // SIGNS
+    full, parts = task.batch(whole(0, 24)), [task.batch(whole(start, 8)) for start in (0, 8, 16)]
+    assert len(full["signs"]) == 24 // SIGNS
     for name in ("signs", "sign_boards", "sign_words"):
-        torch.testing.assert_close(whole[name], torch.cat([part[name] for part in parts]))
-    words = ["".join(task.detector.config.letters[i - 1] for i in row if i) for row in whole["sign_words"].tolist()]
+        torch.testing.assert_close(full[name], torch.cat([part[name] for part in parts]))
+    words = ["".join(task.detector.config.letters[i - 1] for i in row if i) for row in full["sign_words"].tolist()]
     assert all(words) and not any(held_out(("words", word)) for word in words)
 
 
@@ -236,16 +244,16 @@ def test_every_head_learns_a_handful_by_heart() -> None:
     tasks = ("words", "shaped", "view", "light", "made of", "walking", "drinking", "making", "behind", "riding")
     scenes = [task_scene("gallery", "train", task, 0, index) for index, task in enumerate(tasks)]
     task = JudgeTask(Scenes(scenes), TINY)
-    batch = task.batch(0, len(scenes))
+    batch = task.batch(whole(0, len(scenes)))
     none = torch.zeros(len(scenes), dtype=torch.bool)
     batch |= {name: torch.zeros_like(tensor) for name, tensor in batch.items() if name.startswith("unshown")}
     batch |= {"faced": none, "asked": torch.zeros(len(scenes), dtype=torch.int64)}
     pictures, detector = batch["pictures"].float() / 255, task.detector
     optimiser = torch.optim.AdamW(detector.parameters(), lr=4e-3)
-    draws = torch.Generator().manual_seed(0)
+    draws = OneStream(torch.Generator().manual_seed(0))
     for _ in range(70):
         optimiser.zero_grad()
-        read = letters_loss(detector, pictures, pictures[:0], batch, none, draws)
+        read = letters_loss(detector, pictures, pictures[:0], batch, none, draws, draws)
         torch.autograd.backward(detector_loss(detector, pictures, batch)[0] + read)
         torch.nn.utils.clip_grad_norm_(detector.parameters(), 5.0)
         optimiser.step()

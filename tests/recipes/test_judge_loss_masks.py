@@ -8,6 +8,7 @@ from torch import Tensor
 from pinxit.models.detector import Detector
 from pinxit.recipes.judge.loss_masks import answers_unshown, names_unshown, places_unshown
 from pinxit.recipes.judge.training import JudgeTask, detector_loss
+from pinxit.training.rows import whole
 from pinxit.world.plan import Part, ScenePlan
 from pinxit.world.scene import Item, Relation, Scene
 from pinxit.world.splits import belongs, held_out
@@ -69,7 +70,10 @@ def test_grounds() -> None:
 
 def test_unshown_answers_get_no_gradient_and_shown_ones_do() -> None:
     task = JudgeTask(World("small", "train"), TINY)
-    batch = task.batch(0, 4) | {"faced": torch.zeros(4, dtype=torch.bool), "asked": torch.zeros(4, dtype=torch.int64)}
+    batch = task.batch(whole(0, 4)) | {
+        "faced": torch.zeros(4, dtype=torch.bool),
+        "asked": torch.zeros(4, dtype=torch.int64),
+    }
     pictures = batch["pictures"].float() / 255
 
     def gradient(truth: dict[str, Tensor]) -> Tensor:

@@ -26,7 +26,8 @@ from pinxit.recipes.judge import training as judge_training
 from pinxit.recipes.judge.training import JudgeTask
 from pinxit.text.encoders import TextEncoder
 from pinxit.training import draws
-from pinxit.training.draws import torch_rng
+from pinxit.training.draws import row_streams
+from pinxit.training.rows import whole
 from pinxit.types import EncodedText
 from pinxit.world.world import World
 from tests.recipes.painters import tokenizer
@@ -62,8 +63,8 @@ def classifier(seed: int) -> ClassifierTask:
     return ClassifierTask(replace(PLAIN, seed=seed, augment=Augment(0.25, mirror=True)), ("a", "b"), shelf(16))
 
 
-def clip(seed: int) -> ClipTask:
-    return ClipTask(replace(CLIP, seed=seed, augment=Augment(0.25)), shelf(32), tokenizer())
+def clip(seed: int, redrawn: float = 0.0) -> ClipTask:
+    return ClipTask(replace(CLIP, seed=seed, augment=Augment(0.25), reconstructed=redrawn), shelf(32), tokenizer())
 
 
 def dvae(seed: int) -> DVAETask:
@@ -99,11 +100,33 @@ BATCHES: dict[str, tuple[Callable[[int], Any], tuple[str, ...]]] = {
 """Tasks, and the parts of their batches that are drawn."""
 
 
+def told(seed: int) -> DiffusionTask:
+    """With blurred text and holes."""
+    config = replace(BASE, unet=replace(BASE.unet, masked=4))
+    return DiffusionTask("base", config, seed, (6, 32), shelf(BASE.size), reader(), noise=0.5)
+
+
+def mirrored(seed: int) -> ClipTask:
+    """Half of the update is pairs, from another order than the rest."""
+    task = ClipTask(replace(CLIP, seed=seed, mirrored=0.5), shelf(32), tokenizer())
+    task.__dict__["_mirrored"] = np.arange(12).reshape(6, 2)
+    return task
+
+
+LAWFUL: dict[str, Callable[[int], Any]] = {name: make for name, (make, _) in BATCHES.items()}
+LAWFUL |= {"told": told, "mirrored": mirrored}
+
+
 @pytest.mark.parametrize("name", BATCHES)
 def test_what_a_batch_shows_and_says_hangs_on_seed_and_place(name: str) -> None:
     make, parts = BATCHES[name]
     task, other = make(0), make(1)
-    here, again, later, elsewhere = task.batch(0, 16), make(0).batch(0, 16), task.batch(16, 16), other.batch(0, 16)
+    here, again, later, elsewhere = (
+        task.batch(whole(0, 16)),
+        make(0).batch(whole(0, 16)),
+        task.batch(whole(16, 16)),
+        other.batch(whole(0, 16)),
+    )
     for part in parts:
         assert torch.equal(here[part], again[part]), part
         assert not torch.equal(here[part], later[part]), f"{part} at another place"
@@ -119,12 +142,49 @@ def test_what_a_loss_draws_hangs_on_seed_and_place(name: str) -> None:
         for parameter in module.parameters():  # an untrained network answers nothing, whatever it sees
             nn.init.normal_(parameter, std=0.05)
         other.modules()[key].load_state_dict(module.state_dict())
-    batch = task.batch(0, 8)
+    batch = task.batch(whole(0, 8))
     with torch.no_grad():
         here, again, later, elsewhere = (
-            float(one.loss(batch, place)[0]) for one, place in ((task, 0), (task, 0), (task, 8), (other, 0))
+            float(one.loss(batch, whole(place, 8))[0]) for one, place in ((task, 0), (task, 0), (task, 8), (other, 0))
         )
     assert here == again and here != later and here != elsewhere
+
+
+def unvaried(task: Any) -> None:
+    """Weights that say something, and modules that keep nothing of what they see."""
+    for module in task.modules().values():
+        torch.manual_seed(0)
+        for parameter in module.parameters():
+            nn.init.normal_(parameter, std=0.05)
+        module.eval()
+
+
+@pytest.mark.parametrize("size", [4, 2, 8])
+@pytest.mark.parametrize("name", LAWFUL)
+def test_what_is_made_of_rows_is_what_is_made_of_their_parts(name: str, size: int) -> None:
+    """And losses are the means of those of the parts, where they do not compare rows with each other."""
+    task, full = LAWFUL[name](0), whole(16, 8)
+    unvaried(task)
+    batch, pieces = task.batch(full), list(full.cut(size))
+    parts = [task.batch(rows) for rows in pieces]
+    for key, values in batch.items():
+        assert torch.equal(values, torch.cat([part[key] for part in parts if key in part])), key
+    if getattr(task, "pieces", "alike") == "one" or isinstance(task, JudgeTask):
+        return
+    with torch.no_grad():
+        loss = float(task.loss(batch, full)[0])
+        cut = sum(float(task.loss(part, rows)[0]) for part, rows in zip(parts, pieces, strict=True)) / len(parts)
+    assert cut == pytest.approx(loss, rel=1e-4)
+
+
+def test_which_rows_are_redrawn_is_settled_for_the_whole_update() -> None:
+    for share, count in ((0.5, 4), (0.3, 2), (1.0, 8), (0.0, 0)):
+        task = clip(0, redrawn=share)
+        found = task.reconstructed(whole(24, 8)).tolist()
+        assert len(set(found)) == len(found) == count
+        parts = [task.reconstructed(rows) + rows.start for rows in whole(24, 8).cut(2)]
+        assert np.concatenate(parts).tolist() == found
+    assert {tuple(clip(0, redrawn=0.5).reconstructed(whole(8 * k, 8)).tolist()) for k in range(50)} != {(0, 2, 4, 6)}
 
 
 def test_a_classifier_sees_varied_pictures_where_it_is_asked_to() -> None:
@@ -132,7 +192,7 @@ def test_a_classifier_sees_varied_pictures_where_it_is_asked_to() -> None:
     stored = {row.tobytes() for row in bank.pictures}
     for augment, known in ((Augment(), range(16, 17)), (Augment(0.25, mirror=True), range(3))):
         task = ClassifierTask(replace(PLAIN, augment=augment), ("a", "b"), bank)
-        assert sum(row.tobytes() in stored for row in task.batch(0, 16)["pictures"].numpy()) in known
+        assert sum(row.tobytes() in stored for row in task.batch(whole(0, 16))["pictures"].numpy()) in known
 
 
 class Recognises(nn.Module):
@@ -170,7 +230,7 @@ def test_clip_is_scored_on_what_is_held_out_by_first_captions() -> None:
 def dvae_loss(config: DalleConfig, position: int) -> tuple[float, dict[str, float]]:
     task = DVAETask(config, shelf(32))
     with torch.no_grad():
-        loss, parts = task.loss(task.batch(0, 4), position)
+        loss, parts = task.loss(task.batch(whole(0, 4)), whole(position, 4))
     return float(loss), {name: float(part) for name, part in parts.items()}
 
 
@@ -188,17 +248,17 @@ def test_groups_of_a_bank_stay_together_and_come_one_after_the_other() -> None:
     task = ClipTask(replace(CLIP, group=4, held_out=0), shelf(32), tokenizer())
     assert task.bank is not None and len(task.bank) == 40
     every = order_batch(0, 40, 40, draws.key(CLIP.seed, "clip order"), 4).tolist()
-    assert [row for position in range(0, 40, 8) for row in task._rows(position, 8).tolist()] == every
+    assert [row for position in range(0, 40, 8) for row in task._rows(whole(position, 8)).tolist()] == every
     assert sorted(every) == list(range(40)) and all(every[k] // 4 == every[k + 3] // 4 for k in range(0, 40, 4))
 
 
 def test_the_dvae_tells_the_mean_of_its_spread_and_the_codes_it_used() -> None:
     task = DVAETask(GUMBEL, shelf(32))
-    batch = task.batch(0, 4)
+    batch = task.batch(whole(0, 4))
     with torch.no_grad():
-        _, parts = task.loss(batch, 0)
+        _, parts = task.loss(batch, whole(0, 4))
         x = batch["pictures"].permute(0, 3, 1, 2).float() / 255
-        out = task.dvae(x, 1.0, torch_rng(GUMBEL.seed, "gumbel", 0, x.device))
+        out = task.dvae(x, 1.0, row_streams(GUMBEL.seed, "gumbel", whole(0, 4), x.device))
     assert float(parts["ln_b"]) == pytest.approx(float(out.ln_b.mean()), abs=1e-6)
     assert int(parts["codes_used"]) == len(out.codes.unique())
 
@@ -210,7 +270,7 @@ def test_a_transformer_without_a_dvae_shows_nothing() -> None:
 def test_the_dvae_is_relaxed_as_much_as_the_schedule_says() -> None:
     warm, cold = (override(GUMBEL, [f"noise.temperature={end}"]) for end in (1.0, 0.05))
     assert dvae_loss(warm, 0) == dvae_loss(cold, 0)
-    assert abs(dvae_loss(warm, 80)[0] - dvae_loss(cold, 80)[0]) > 1e-4
+    assert abs(dvae_loss(warm, 80)[0] - dvae_loss(cold, 80)[0]) > 1e-6
 
 
 class Overhears(nn.Module):
@@ -232,7 +292,7 @@ def test_an_upsampler_learns_from_means() -> None:
     batch = task.blank(4)
     rows, columns = torch.meshgrid(*[torch.arange(batch["pictures"].shape[1])] * 2, indexing="ij")
     batch["pictures"] = (255 * ((rows + columns) % 2)).byte()[None, :, :, None].expand(4, -1, -1, 3)
-    task.loss(batch, 0)
+    task.loss(batch, whole(0, 4))
     low_res = overhears.given["low_res"]
     torch.testing.assert_close(low_res, torch.zeros_like(low_res), atol=1e-6, rtol=0)
 
@@ -242,5 +302,5 @@ def test_a_judge_learns_from_worn_pictures(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(judge_training, "corrupted", lambda x, generator: torch.full_like(x, 0.5))
     task = judge(0)
     task.detector.register_forward_pre_hook(lambda _m, given: shown.append(given[0]))
-    task.loss(task.batch(0, 4), 0)
+    task.loss(task.batch(whole(0, 4)), whole(0, 4))
     assert len(shown) == 1 and (shown[0] == 0.5).all()

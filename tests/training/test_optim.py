@@ -13,6 +13,7 @@ from pinxit.training.log import Meter, duration
 from pinxit.training.optim import Average, adamw, decays, learning_rate, trained, weights
 from pinxit.training.plan import Plan
 from pinxit.training.precision import compile_modules
+from pinxit.training.rows import whole
 from tests.training.toy import Net, Toy, plan
 
 
@@ -112,7 +113,7 @@ def test_measured_cost_of_a_known_network() -> None:
     but here its input holds the table's rows and the noise, so only the table's lookup is free."""
     task = Toy()
     before = task.net.middle.clone()
-    cost = measure(task, task.batch(0, 4), plan(), torch.device("cpu"))
+    cost = measure(task, task.batch(whole(0, 4)), plan(), torch.device("cpu"))
     assert cost.parameters == 8 * 32 + 32 + 32 * 4 + 4 + 5 * 8
     target = 2 * 8 * 4  # the loss multiplies by the expected map
     assert cost.flops == pytest.approx(3 * 2 * (8 * 32 + 32 * 4) + target)
@@ -124,11 +125,11 @@ def test_measured_cost_of_a_known_network() -> None:
 
 def test_attention_on_the_cpu_is_counted() -> None:
     class Attend(Toy):
-        def loss(self, batch, position):  # type: ignore[no-untyped-def]
+        def loss(self, batch, rows):  # type: ignore[no-untyped-def]
             q = self.net.table(batch["kind"]).view(1, 1, -1, 8)
             return nn.functional.scaled_dot_product_attention(q, q, q).sum(), {}
 
-    cost = measure(Attend(), Toy().batch(0, 4), plan(), torch.device("cpu"))
+    cost = measure(Attend(), Toy().batch(whole(0, 4)), plan(), torch.device("cpu"))
     product = 2 * 4 * 4 * 8
     assert cost.flops * 4 == 7 * product  # two forward, five backward (one repeats the scores)
 

@@ -18,6 +18,7 @@ from pinxit.training.loop import Batch, Plan, fit
 from pinxit.training.muon import muon
 from pinxit.training.optim import adamw
 from pinxit.training.precision import place
+from pinxit.training.rows import Rows
 from tests.training.toy import Net, Toy, plan
 
 WEIGHTS: dict[str, tuple[object, ...]] = {
@@ -25,6 +26,7 @@ WEIGHTS: dict[str, tuple[object, ...]] = {
     "batch": (4,),
     "micro": (4,),
     "optimiser": ("muon",),
+    "lora": (2,),
     "lr": (1e-3,),
     "final_lr": (1e-2,),
     "schedule": ("linear", "constant"),
@@ -114,31 +116,27 @@ def test_adam_has_the_plans_numbers() -> None:
 
 
 class Halves(Toy):
-    """Pieces of a batch are parts of one whole, and losses know where they stand."""
+    """Losses know where they stand."""
 
     def __init__(self) -> None:
         super().__init__()
         self.positions: list[int] = []
 
-    def batch(self, position: int, size: int) -> Batch:
-        whole = super().batch(position // 8 * 8, 8)
-        return {name: tensor[position % 8 : position % 8 + size] for name, tensor in whole.items()}
-
-    def loss(self, batch: Batch, position: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
-        self.positions.append(position)
+    def loss(self, batch: Batch, rows: Rows) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+        self.positions.append(rows.position)
         self.net.eval()  # the buffer would see other batches
-        return (self.net(batch["x"], batch["kind"]) - batch["x"] @ self.target).square().mean(), {}
+        return super().loss(batch, rows)
 
 
-def test_pieces_of_a_batch_have_the_wholes_loss_and_gradient_and_draws_of_their_own(tmp_path: Path) -> None:
+def test_pieces_of_a_batch_have_the_wholes_loss_and_gradient(tmp_path: Path) -> None:
     lines, tasks = [], {}
     for micro in (0, 2):
         task = tasks[micro] = Halves()
         trained(tmp_path / str(micro), task, until=16, micro=micro, clip=0.0)
         lines.append(read_metrics(tmp_path / str(micro)))
-    for whole, pieces in zip(*lines, strict=True):
-        assert pieces["loss"] == pytest.approx(whole["loss"], rel=1e-4)
-        assert pieces["grad_norm"] == pytest.approx(whole["grad_norm"], rel=1e-4)
+    for full, pieces in zip(*lines, strict=True):
+        assert pieces["loss"] == pytest.approx(full["loss"], rel=1e-4)
+        assert pieces["grad_norm"] == pytest.approx(full["grad_norm"], rel=1e-4)
     assert tasks[0].positions[-2:] == [0, 8] and tasks[2].positions[-8:] == [0, 2, 4, 6, 8, 10, 12, 14]
 
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pinxit.training.draws import numpy_rng, seeded, torch_rng
+from pinxit.training.draws import row_streams, seeded, torch_rng, uniforms
 from pinxit.training.loop import Batch, Plan
+from pinxit.training.rows import Rows
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
@@ -49,15 +50,14 @@ class Toy:
     def modules(self) -> dict[str, nn.Module]:
         return {"net": self.net}
 
-    def batch(self, position: int, size: int) -> Batch:
-        rng = numpy_rng(self.seed, "batch", position)
-        x = torch.from_numpy(rng.standard_normal((size, 8), dtype=np.float32))
-        return {"x": x, "kind": torch.from_numpy(rng.integers(0, 5, size))}
+    def batch(self, rows: Rows) -> Batch:
+        x = row_streams(self.seed, "batch", rows).normal(rows.count, 8)
+        return {"x": x, "kind": torch.from_numpy((5 * uniforms(self.seed, "kind", rows)[:, 0]).astype(np.int64))}
 
-    def loss(self, batch: Batch, position: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
-        noise = torch.randn(batch["x"].shape, generator=torch_rng(self.seed, "noise", position))
+    def loss(self, batch: Batch, rows: Rows) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+        noise = row_streams(self.seed, "noise", rows).normal(*batch["x"].shape)
         error = F.mse_loss(self.net(batch["x"] + 0.1 * noise, batch["kind"]).float(), batch["x"] @ self.target)
-        if position in self.poison:
+        if self.poison.intersection(rows.positions.tolist()):
             error = error * float("nan")
         return error, {"error": error.detach(), "half": 0.5}
 

@@ -18,6 +18,7 @@ from pinxit.cli import (
     edit,
     eval,
     paint,
+    plan,
     probe,
     recipes,
     reconstruct,
@@ -46,6 +47,7 @@ app.command("shift")(shift.shift)
 app.command("reconstruct")(reconstruct.reconstruct)
 app.command("serve")(serve.serve)
 app.command("recipes")(recipes.recipes)
+app.command("plan")(plan.plan)
 app.command("classify")(classify.classify)
 app.command("probe")(probe.probe)
 app.command("audit")(audit.audit)

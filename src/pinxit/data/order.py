@@ -41,7 +41,7 @@ def order_batch(position: int, count: int, length: int, seed: int, group: int = 
         raise UsageError(f"positions count from 0, not {position} with {count} items.")
     positions = np.arange(position, position + count, dtype=np.uint64)
     epochs, places = np.divmod(positions, np.uint64(length))
-    keys = _mix(_mix(np.full(count, seed % 2**64, dtype=np.uint64)) ^ epochs)
+    keys = mix(mix(np.full(count, seed % 2**64, dtype=np.uint64)) ^ epochs)
     runs = length // group
     if runs == 0:
         return places.astype(np.int64)
@@ -68,12 +68,12 @@ def _feistel(values: Words, rows: int, columns: int, keys: Words) -> Words:
     row, column = np.divmod(values, np.uint64(columns))
     for turn in range(ROUNDS):
         key = keys + np.uint64(2 * turn)
-        row = (row + _mix(_mix(column + key) ^ keys)) % np.uint64(rows)
-        column = (column + _mix(_mix(row + key + np.uint64(1)) ^ keys)) % np.uint64(columns)
+        row = (row + mix(mix(column + key) ^ keys)) % np.uint64(rows)
+        column = (column + mix(mix(row + key + np.uint64(1)) ^ keys)) % np.uint64(columns)
     return row * np.uint64(columns) + column
 
 
-def _mix(words: Words) -> Words:
+def mix(words: Words) -> Words:
     """A bijective hash of 64-bit words: one output of SplitMix64 (Steele, Lea and Flood 2014)."""
     words = words + np.uint64(0x9E3779B97F4A7C15)
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -137,10 +137,11 @@ def patchwork(pictures: Sequence[Picture], seed: int) -> list[Picture]:
 
     from pinxit.data.transforms import to_pictures, to_tensor
     from pinxit.functional.corruption import patched, strewn
+    from pinxit.functional.draws import OneStream
 
-    generator, count = torch.Generator().manual_seed(seed), len(pictures)
-    x = patched(to_tensor(np.stack(pictures)), torch.full((count,), 1.0), generator, 12)
-    return list(to_pictures(strewn(x, torch.full((count,), 0.01), generator, 12)))
+    draws, count = OneStream(torch.Generator().manual_seed(seed)), len(pictures)
+    x = patched(to_tensor(np.stack(pictures)), torch.full((count,), 1.0), draws, 12)
+    return list(to_pictures(strewn(x, torch.full((count,), 0.01), draws, 12)))
 
 
 def by_task(tasks: Sequence[str], right: Sequence[bool]) -> dict[str, list[bool]]:

@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from pinxit.functional.corruption import noisy, quantised
+from pinxit.functional.draws import OneStream
 
 SIZE, SIGMA = 3, 0.6  # of the first upsampler's blur, in pixels (section 2.1)
 WIDEST = 2.0  # pixels, standard deviation of the second's blur
@@ -38,7 +39,7 @@ def degraded(x: Tensor, generator: Generator) -> Tensor:
         elif step == 1:
             x = _resized(x, generator)
         elif step == 2:
-            x = noisy(x, NOISIEST * _even(x, generator), generator)
+            x = noisy(x, NOISIEST * _even(x, generator), OneStream(generator))
         else:
             x = quantised(x, ROUGHEST * _even(x, generator))
     return x.clamp(0, 1)

@@ -7,20 +7,22 @@ from math import log
 import torch
 from torch import Tensor
 
+from pinxit.functional.draws import Draws
 
-def gumbel_noise(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard Gumbel noise, -ln(-ln u), of the shape and device of `like`; drawn where the generator lives."""
-    u = torch.rand(like.shape, generator=generator, device=generator.device)
+
+def gumbel_noise(like: Tensor, draws: Draws) -> Tensor:
+    """Standard Gumbel noise, -ln(-ln u), of the shape and device of `like`, drawn wherever `draws` are."""
+    u = draws.uniform(*like.shape)
     tiny = torch.finfo(u.dtype).tiny
     return -torch.log(-torch.log(u.clamp(tiny, 1 - 2**-24))).to(like.device)
 
 
-def gumbel_softmax(logits: Tensor, temperature: float, generator: torch.Generator | None, dim: int) -> Tensor:
-    """softmax((logits + gumbel) / temperature) along `dim`; no noise without a generator.
+def gumbel_softmax(logits: Tensor, temperature: float, draws: Draws | None, dim: int) -> Tensor:
+    """softmax((logits + gumbel) / temperature) along `dim`; no noise without `draws`.
 
     DALL-E (arXiv 2102.12092) section 2.1. As the temperature goes to 0 it is the one-hot of the argmax.
     """
-    noisy = logits if generator is None else logits + gumbel_noise(logits, generator)
+    noisy = logits if draws is None else logits + gumbel_noise(logits, draws)
     return torch.softmax(noisy / temperature, dim=dim)
 
 

@@ -1,7 +1,7 @@
 """Corruption augmentation: small damages that generators do to pictures without changing what is in them.
 
 A judge trained on clean renders alone calls a soft outline a wrong shape. Each function maps pictures [B, C, H, W] in
-[0, 1] to the same shape; strengths are [B], 0 leaving a picture as it is; draws come from an explicit generator.
+[0, 1] to the same shape; strengths are [B], 0 leaving a picture as it is; chance comes from explicit `draws`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ import math
 from functools import lru_cache
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.nn import functional as F
 
+from pinxit.functional.draws import Draws
+
+FACE = 14  # numbers that an inside of `faced` is drawn by
 PATCHES = (8, 12)  # a side: those of painters who work patch by patch
 
 
@@ -24,10 +27,10 @@ def blurred(x: Tensor, strength_B: Tensor) -> Tensor:
     return torch.lerp(x, soft, _wide(strength_B))
 
 
-def noisy(x: Tensor, strength_B: Tensor, generator: Generator, cells: int | None = None) -> Tensor:
+def noisy(x: Tensor, strength_B: Tensor, draws: Draws, cells: int | None = None) -> Tensor:
     """With Gaussian noise of that standard deviation added, smooth over `cells` x `cells` knots if given."""
     shape = x.shape if cells is None else (*x.shape[:2], cells, cells)
-    noise = torch.randn(shape, generator=generator, device=x.device)
+    noise = draws.normal(*shape).to(x.device)
     if cells is not None:
         noise = F.interpolate(noise, x.shape[2:], mode="bilinear", align_corners=False)
     return x + noise * _wide(strength_B)
@@ -43,27 +46,26 @@ def quantised(x: Tensor, step_B: Tensor) -> Tensor:
     return (basis.T @ coefficients @ basis).transpose(3, 4).reshape(B, C, H, W)
 
 
-def warped(x: Tensor, strength_B: Tensor, generator: Generator, knots: int = 6) -> Tensor:
+def warped(x: Tensor, strength_B: Tensor, draws: Draws, knots: int = 6) -> Tensor:
     """Outlines wobble: knots of a coarse grid move by a Gaussian of `strength` pixels, the rest follows."""
-    moves = torch.randn(len(x), 2, knots, knots, generator=generator, device=x.device)
+    moves = draws.normal(len(x), 2, knots, knots).to(x.device)
     moves = F.interpolate(moves, x.shape[2:], mode="bicubic", align_corners=True)
     return _moved(x, moves * _wide(strength_B))
 
 
-def patched(x: Tensor, strength_B: Tensor, generator: Generator, cells: int) -> Tensor:
+def patched(x: Tensor, strength_B: Tensor, draws: Draws, cells: int) -> Tensor:
     """As if put together from patches that do not quite fit: every other one of `cells` x `cells` shows what is a
     Gaussian of `strength` pixels away.
     """
-    shape = (len(x), 2, cells, cells)
-    moves = torch.randn(shape, generator=generator, device=x.device)
-    moves = moves * (torch.rand(len(x), 1, cells, cells, generator=generator, device=x.device) < 0.5)
+    moves = draws.normal(len(x), 2, cells, cells).to(x.device)
+    moves = moves * (draws.uniform(len(x), 1, cells, cells).to(x.device) < 0.5)
     return _moved(x, F.interpolate(moves, x.shape[2:], mode="nearest") * _wide(strength_B))
 
 
-def strewn(x: Tensor, share_B: Tensor, generator: Generator, cells: int) -> Tensor:
-    """With a `share` of the `cells` x `cells` patches out of place: they show a patch of another picture."""
-    chosen = torch.rand(len(x), 1, cells, cells, generator=generator, device=x.device) < _wide(share_B)
-    other = x.roll(1, 0).roll(x.shape[2] // 2, 2)
+def strewn(x: Tensor, share_B: Tensor, draws: Draws, cells: int) -> Tensor:
+    """With a `share` of the `cells` x `cells` patches out of place: they show one of elsewhere in it, mirrored."""
+    chosen = draws.uniform(len(x), 1, cells, cells).to(x.device) < _wide(share_B)
+    other = x.flip(3).roll(x.shape[2] // 2, 2)
     return torch.where(F.interpolate(chosen.float(), x.shape[2:], mode="nearest") > 0, other, x)
 
 
@@ -77,47 +79,46 @@ def _moved(x: Tensor, moves: Tensor) -> Tensor:
     return F.grid_sample(x, where, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def corrupted(x: Tensor, generator: Generator) -> Tensor:
+def corrupted(x: Tensor, draws: Draws) -> Tensor:
     """Every corruption with a strength drawn for each picture; each of them spares about half of the pictures."""
 
     def strengths(most: float) -> Tensor:
-        draw = torch.rand(len(x), generator=generator, device=x.device)
+        draw = draws.uniform(len(x)).to(x.device)
         return (2 * draw - 1).clamp(min=0) * most
 
-    x = warped(x, strengths(1.0), generator)
+    x = warped(x, strengths(1.0), draws)
     for cells in PATCHES:
-        x = patched(x, strengths(2.0), generator, cells)
-        x = strewn(x, strengths(0.01), generator, cells)
+        x = patched(x, strengths(2.0), draws, cells)
+        x = strewn(x, strengths(0.01), draws, cells)
     x = blurred(x, strengths(1.0))
-    x = noisy(x, strengths(0.06), generator, cells=x.shape[2] // 8)
+    x = noisy(x, strengths(0.06), draws, cells=x.shape[2] // 8)
     x = quantised(x, strengths(0.35))
-    x = noisy(x, strengths(0.05), generator)
+    x = noisy(x, strengths(0.05), draws)
     return x.clamp(0, 1)
 
 
-def repainted(x: Tensor, generator: Generator, share: float = 0.3) -> tuple[Tensor, Tensor]:
+def repainted(x: Tensor, draws: Draws, share: float = 0.3) -> tuple[Tensor, Tensor]:
     """Shapes stay, colours do not: a share of the pictures is faded with channels exchanged, or drawn in lines.
 
     Returns the pictures and which of them were changed, bool [B].
     """
     B = len(x)
-    order = torch.rand(B, 3, generator=generator, device=x.device).argsort(1)
+    order = draws.uniform(B, 3).to(x.device).argsort(1)
     exchanged = x.gather(1, order[:, :, None, None].expand_as(x))
-    fade = torch.rand(B, generator=generator, device=x.device).clamp(max=0.8) / 0.8  # one in five is wholly gray
+    fade = draws.uniform(B).to(x.device).clamp(max=0.8) / 0.8  # one in five is wholly gray
     exchanged = torch.lerp(exchanged, exchanged.mean(1, keepdim=True), _wide(fade))
-    draw = torch.rand(B, generator=generator, device=x.device)
+    draw = draws.uniform(B).to(x.device)
     result = torch.where(_wide(draw < share), torch.where(_wide(draw < share / 3), drawn(x), exchanged), x)
     return result, draw < share
 
 
-def faced(x: Tensor, picture_M: Tensor, box_M4: Tensor, generator: Generator) -> Tensor:
+def faced(x: Tensor, picture_M: Tensor, box_M4: Tensor, draws_M14: Tensor) -> Tensor:
     """A disc with a rim and two strokes on the middle of every box (x0, y0, x1, y1 as shares of the side): an inside
-    that says nothing of the outline around it. `picture_M` tells whose boxes they are.
+    that says nothing of the outline around it. `picture_M` tells whose boxes they are, `draws_M14` are even in [0, 1).
     """
     result, side = x.clone(), x.shape[-1]
     places = (torch.arange(side, device=x.device) + 0.5) / side
-    draws = torch.rand(len(box_M4), 14, generator=generator, device=x.device)
-    for picture, box, draw in zip(picture_M.tolist(), box_M4, draws, strict=True):
+    for picture, box, draw in zip(picture_M.tolist(), box_M4, draws_M14, strict=True):
         extent = torch.minimum(box[2] - box[0], box[3] - box[1])
         middle = (box[:2] + box[2:]) / 2 + (draw[:2] - 0.5) * 0.12 * extent
         across, down = places[None, :] - middle[0], places[:, None] - middle[1]

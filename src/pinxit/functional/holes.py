@@ -6,7 +6,9 @@ A hole is where a mask is True, and white: "paint here". Shapes: B pictures [3, 
 from __future__ import annotations
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
+
+from pinxit.functional.draws import Draws
 
 CHANNELS = 4  # the picture that is kept, and the mask
 WHOLE = 0.25  # share of the pictures in training of which nothing is kept: so all is still drawn as well
@@ -19,12 +21,12 @@ def with_holes(x_B3HW: Tensor, paint_BHW: Tensor) -> Tensor:
     return torch.cat([x_B3HW.masked_fill(paint, 0.0), paint.to(x_B3HW.dtype)], 1)
 
 
-def random_holes(count: int, side: int, generator: Generator, whole: float = WHOLE) -> Tensor:
-    """bool [count, side, side] on the generator's device: a box with its middle anywhere, or all, a share `whole`."""
-    draw = torch.rand(count, 5, generator=generator, device=generator.device)
+def random_holes(count: int, side: int, draws: Draws, whole: float = WHOLE) -> Tensor:
+    """bool [count, side, side] on the device of the draws: a box with its middle anywhere, or all, a share `whole`."""
+    draw = draws.uniform(count, 5)
     size = (LEAST + (1 - LEAST) * draw[:, :2]) * side
     size = torch.where(draw[:, 4:] < whole, 2.0 * side, size)
     corner = draw[:, 2:4] * side - size / 2
-    places = torch.arange(side, device=generator.device) + 0.5
+    places = torch.arange(side, device=draw.device) + 0.5
     inside = (places >= corner[..., None]) & (places < (corner + size)[..., None])
     return inside[:, 0, :, None] & inside[:, 1, None, :]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pinxit.errors import UsageError
+from pinxit.functional.draws import Draws
 from pinxit.functional.laplace import Likelihood, phi, unphi
 from pinxit.models.dvae_blocks import Decoder, Encoder
 from pinxit.models.dvae_quantisers import Quantiser, VectorQuantiser, build_quantiser
@@ -104,13 +105,13 @@ class DVAE(nn.Module):
         """Codes along one side of a picture of `config.size`."""
         return self.config.size // self.config.downscale
 
-    def forward(self, pictures: Tensor, temperature: float, generator: torch.Generator | None = None) -> DVAEOutput:
+    def forward(self, pictures: Tensor, temperature: float, draws: Draws | None = None) -> DVAEOutput:
         """Reconstruct `pictures` [B, 3, H, W] in [0, 1] through relaxed codes.
 
-        `temperature` (> 0) matters to gumbel alone, whose relaxation has no noise without a `generator`; for vq
-        a generator lets dead codes restart at vectors of this batch while training.
+        `temperature` (> 0) matters to gumbel alone, whose relaxation has no noise without `draws`; for vq
+        they let dead codes restart at vectors of this batch while training.
         """
-        quantised = self.quantiser(self._encoded(pictures), temperature, generator)
+        quantised = self.quantiser(self._encoded(pictures), temperature, draws)
         mu, ln_b = self._moments(self.decoder(self.decoder.input(quantised.vectors)))
         if self.config.shortcut:
             mu = mu + F.pixel_shuffle(quantised.vectors, self.config.downscale)

@@ -19,11 +19,13 @@ from pinxit.functional.codes import (
     fsq_digits,
     fsq_index,
     fsq_vector,
+    gumbel_noise,
     gumbel_softmax,
     kl_to_uniform,
     nearest_code,
     straight_through,
 )
+from pinxit.functional.draws import Draws
 from pinxit.models.dvae_blocks import Conv
 
 DEAD, BORN = 0.03, 0.1  # running counts at which a code is given up and starts again, in shares of a uniform one
@@ -45,7 +47,7 @@ class Quantiser(nn.Module, ABC):
     channels: int
 
     @abstractmethod
-    def forward(self, z: Tensor, temperature: float, generator: torch.Generator | None) -> Quantised:
+    def forward(self, z: Tensor, temperature: float, draws: Draws | None) -> Quantised:
         """Relax or round `z` [B, channels, h, w] so that gradients reach the encoder."""
 
     @abstractmethod
@@ -64,9 +66,9 @@ class Gumbel(Quantiser):
         super().__init__()
         self.channels = codes
 
-    def forward(self, z: Tensor, temperature: float, generator: torch.Generator | None) -> Quantised:
+    def forward(self, z: Tensor, temperature: float, draws: Draws | None) -> Quantised:
         logits = z.float()
-        soft = gumbel_softmax(logits, temperature, generator, dim=1)
+        soft = gumbel_softmax(logits, temperature, draws, dim=1)
         return Quantised(soft, logits.argmax(1), kl_to_uniform(logits, dim=1).sum((1, 2)), logits.new_zeros(()))
 
     def nearest(self, z: Tensor) -> Tensor:
@@ -81,7 +83,7 @@ class VectorQuantiser(Quantiser):
     """The nearest of K codebook vectors; the codebook follows running means (decay > 0) or gradients (decay 0).
 
     With decay, a code whose running count falls under `DEAD` of the uniform share moves to a vector of the batch,
-    drawn in proportion to its squared error, provided that `forward` is given a generator: k-means in passing.
+    drawn in proportion to its squared error, provided that `forward` is given draws: k-means in passing.
     All codes start that way.
     """
 
@@ -101,7 +103,7 @@ class VectorQuantiser(Quantiser):
         else:
             self.codebook = nn.Parameter(start)
 
-    def forward(self, z: Tensor, temperature: float, generator: torch.Generator | None) -> Quantised:
+    def forward(self, z: Tensor, temperature: float, draws: Draws | None) -> Quantised:
         B, _, h, w = z.shape
         flat = z.float().permute(0, 2, 3, 1).reshape(-1, self.channels)
         codes = nearest_code(flat.detach(), self.codebook.detach())
@@ -112,7 +114,7 @@ class VectorQuantiser(Quantiser):
             commitment = commitment + F.mse_loss(chosen, flat.detach())
         elif self.training:
             self._follow(flat.detach(), codes)
-            self._restart(flat.detach(), (flat - chosen).detach().square().sum(1), generator)
+            self._restart(flat.detach(), (flat - chosen).detach().square().sum(1).view(B, h, w), draws)
         vectors = straight_through(flat, chosen).view(B, h, w, -1).permute(0, 3, 1, 2)
         return Quantised(vectors, codes.view(B, h, w), vectors.new_zeros(B), commitment)
 
@@ -137,13 +139,13 @@ class VectorQuantiser(Quantiser):
         self.codebook.copy_(torch.where(used[:, None], self.sums / self.counts.clamp(min=1e-6)[:, None], self.codebook))
 
     @torch.no_grad()
-    def _restart(self, flat: Tensor, errors: Tensor, generator: torch.Generator | None) -> None:
+    def _restart(self, flat: Tensor, errors_Bhw: Tensor, draws: Draws | None) -> None:
         share = len(flat) / len(self.codebook)
         dead = (self.counts < DEAD * share).nonzero()[: len(flat), 0]
-        if generator is None or not len(dead):
+        if draws is None or not len(dead):
             return
-        weights = (errors + 1e-9).to(generator.device)
-        fresh = flat[torch.multinomial(weights, len(dead), generator=generator).to(flat.device)]
+        weights = (errors_Bhw + 1e-9).log()  # the largest with Gumbel noise are draws without replacement
+        fresh = flat[(weights + gumbel_noise(weights, draws)).flatten().topk(len(dead)).indices]
         self.codebook[dead] = fresh
         self.counts[dead] = BORN * share
         self.sums[dead] = fresh * (BORN * share)
@@ -157,7 +159,7 @@ class FiniteScalar(Quantiser):
         self.levels = levels
         self.channels = len(levels)
 
-    def forward(self, z: Tensor, temperature: float, generator: torch.Generator | None) -> Quantised:
+    def forward(self, z: Tensor, temperature: float, draws: Draws | None) -> Quantised:
         bounded = fsq_bound(z.float(), self.levels)
         rounded = bounded.detach().round()
         codes = fsq_index(rounded, self.levels)

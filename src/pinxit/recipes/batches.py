@@ -12,6 +12,7 @@ from pinxit.data.transforms import square
 from pinxit.schema import Share
 
 Pictures = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+Chance = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
 def unit_range(pictures: Tensor) -> Tensor:
@@ -34,20 +35,26 @@ class Augment:
     mirror: bool = False  # half of them left to right: for data whose captions do not speak of sides
 
 
-def augmented(pictures: Pictures, augment: Augment, rng: np.random.Generator) -> Pictures:
-    """Pictures [N, S, S, 3], shifted and mirrored at random."""
+def augmented(pictures: Pictures, augment: Augment, chance_N3: Chance) -> Pictures:
+    """Pictures [N, S, S, 3], shifted and mirrored by three numbers even in [0, 1) for each."""
     side = pictures.shape[1]
     most = round(augment.shift * side)
     if augment.mirror:
-        pictures = np.where(rng.random(len(pictures))[:, None, None, None] < 0.5, pictures[:, :, ::-1], pictures)
+        pictures = np.where(chance_N3[:, :1, None, None] < 0.5, pictures[:, :, ::-1], pictures)
     if most:
         padded = np.pad(pictures, ((0, 0), (most, most), (most, most), (0, 0)), mode="edge")
-        corners = rng.integers(0, 2 * most + 1, (len(pictures), 2)).tolist()
+        corners = below(2 * most + 1, chance_N3[:, 1:]).tolist()
         cut = [one[y : y + side, x : x + side] for one, (y, x) in zip(padded, corners, strict=True)]
         pictures = np.stack(cut)
     return pictures
 
 
-def pick(captions: Sequence[str], rng: np.random.Generator) -> str:
-    """One of a picture's captions."""
-    return captions[int(rng.integers(len(captions)))]
+def pick(captions: Sequence[str], chance: float) -> str:
+    """One of a picture's captions, by a number even in [0, 1)."""
+    return captions[int(chance * len(captions))]
+
+
+def below(counts: int | Sequence[int], chance: Chance) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    """Whole numbers from 0 to below `counts`, by numbers even in [0, 1)."""
+    found: np.ndarray[tuple[int, ...], np.dtype[np.int64]] = (chance * np.asarray(counts)).astype(np.int64)
+    return found

@@ -26,10 +26,11 @@ from pinxit.recipes.batches import Augment, augmented, unit_range
 from pinxit.recipes.staging import Ended, Run, fit_stage, in_order, showing, workers
 from pinxit.schema import Count, Seed, Whole
 from pinxit.training import state as states
-from pinxit.training.draws import key, numpy_rng, seeded
+from pinxit.training.draws import key, seeded, uniforms
 from pinxit.training.loop import Batch
 from pinxit.training.plan import Plan
 from pinxit.training.precision import pick_device
+from pinxit.training.rows import Rows
 from pinxit.training.runs import enter
 from pinxit.training.stop import Stop
 from pinxit.weights.checkpoint import Checkpoint, Part, save_checkpoint
@@ -65,6 +66,7 @@ class ClassifierTask:
     """Tell the label of a picture: cross-entropy."""
 
     name = "classifier"
+    pieces = "settled"  # batch norm
 
     def __init__(self, config: ClassifierConfig, labels: Sequence[str], bank: Bank | None = None) -> None:
         self.config, self.labels, self.bank = config, tuple(labels), bank
@@ -79,19 +81,19 @@ class ClassifierTask:
     def modules(self) -> dict[str, nn.Module]:
         return {PART: self.resnet}
 
-    def batch(self, position: int, size: int) -> Batch:
+    def batch(self, rows: Rows) -> Batch:
         """Pictures uint8 [B, S, S, 3] and classes int64 [B]."""
         assert self.bank is not None
-        rng = numpy_rng(self.config.seed, "classifier", position)
         count = len(self.bank) - self.config.held_out
-        rows = order_batch(position, size, count, key(self.config.seed, "classifier order"))
-        pictures = augmented(np.asarray(self.bank.pictures[rows]), self.config.augment, rng)
+        found = order_batch(rows.position, rows.count, count, key(self.config.seed, "classifier order"))
+        chances = uniforms(self.config.seed, "classifier augment", rows, 3)
+        pictures = augmented(np.asarray(self.bank.pictures[found]), self.config.augment, chances)
         return {
             "pictures": torch.from_numpy(np.ascontiguousarray(pictures)),
-            "classes": torch.from_numpy(self.classes[rows]),
+            "classes": torch.from_numpy(self.classes[found]),
         }
 
-    def loss(self, batch: Batch, position: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+    def loss(self, batch: Batch, rows: Rows) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         """Cross-entropy in nats."""
         logits_BK = self.resnet(unit_range(batch["pictures"])).float()
         loss = F.cross_entropy(logits_BK, batch["classes"])

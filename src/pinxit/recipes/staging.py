@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -19,6 +19,7 @@ from pinxit.files import alone_in
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training import state as states
 from pinxit.training.loop import Task, Weights, fit
+from pinxit.training.parallel import Ranks, here
 from pinxit.training.plan import Plan
 from pinxit.training.stop import Stop
 
@@ -120,9 +121,14 @@ def in_order(
     the same folder, and what `step` raises.
     """
     check_names(every, asked)
-    with alone_in(run.folder, f"the run {run.folder}"):
-        run.enter()
-        return _stages(run, every, asked, step, skip, stop or Stop())
+    ranks, stop = here(), stop or Stop()
+    with alone_in(run.folder, f"the run {run.folder}") if ranks.lead else nullcontext():
+        if ranks.lead:
+            run.enter()
+        ranks.wait()
+        if not ranks.lead:
+            run.enter()  # which finds what rank 0 has written
+        return _stages(run, every, asked, step, skip, stop, ranks)
 
 
 def _stages(
@@ -132,17 +138,34 @@ def _stages(
     step: Callable[[str, Stop], None],
     skip: Callable[[str], bool],
     stop: Stop,
+    ranks: Ranks,
 ) -> Ended:
     try:
         for name in (name for name in every if name in asked):
-            check(stop)
-            if not skip(name):
-                step(name, stop)
+            if ranks.agreed(stop.due()):
+                raise StoppedError(ranks.agreed(stop.signalled))
+            if not ranks.agreed(skip(name)):
+                _step(name, stop, step, ranks, alone=name in run.MARKS)
             say(run, f"{name}: finished")
     except StoppedError as ending:
         say(run, f"stopped; the same command goes on from here ({run.folder})")
         return Ended(_finished(run, every), True, ending.signalled)
     return Ended(_finished(run, every), False, False)
+
+
+def _step(name: str, stop: Stop, step: Callable[[str, Stop], None], ranks: Ranks, alone: bool) -> None:
+    """Do a stage on all ranks, or, what does not train, on rank 0 while the others wait for it."""
+    if not alone:
+        return step(name, stop)
+    ended: StoppedError | None = None
+    try:
+        if ranks.lead:
+            step(name, stop)
+    except StoppedError as error:
+        ended = error
+    if ranks.agreed(ended is not None):
+        raise StoppedError(ranks.agreed(ended is not None and ended.signalled))
+    return None
 
 
 def check_names(every: Sequence[str], asked: Sequence[str]) -> None:
@@ -156,6 +179,8 @@ def fit_stage(run: Run[Any], task: Task, stop: Stop, init: Weights | None = None
     """Train a stage from wherever it stands, or from the weights `init`. Raises StoppedError when time is up first."""
     weights = None if init is None else {name: _floats(state) for name, state in init.items()}
     folder, plan = run.path(task.name), run.plan(task.name)
+    if plan.lora and init is None and not run.started(task.name):
+        raise UsageError(f"{task.name}: plan.lora={plan.lora} adapts weights that are there: name some by --init-from.")
     outcome = fit(task, plan, folder, run.device, run.progress, stop=stop, init=weights)
     if not outcome.finished:
         raise StoppedError(outcome.signalled)
@@ -191,7 +216,7 @@ def workers(count: int) -> int | None:
 
 def say(run: Run[Any], message: str) -> None:
     """A line on stderr, unless the run is quiet."""
-    if run.progress:
+    if run.progress and here().lead:
         print(message, file=sys.stderr, flush=True)
 
 

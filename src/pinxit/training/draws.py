@@ -1,4 +1,7 @@
-"""Random draws of training, each named by (seed, purpose, images seen): nothing is carried from step to step."""
+"""Random draws of training, each named by (seed, purpose, position): nothing is carried from step to step.
+
+A position is a picture's place among all ever seen, so that a picture's draws do not depend on how its update is cut.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,19 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import torch
 
+from pinxit.data.order import mix
+from pinxit.functional.draws import RowStreams
+from pinxit.training.rows import Rows
+
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Words = NDArray[np.uint64]
     from torch import Generator
 
 T = TypeVar("T")
+
+DRAWS = 2  # which numbers are drawn for a picture; goes up when they change
 
 
 def key(seed: int, purpose: str, position: int = 0) -> int:
@@ -24,6 +36,23 @@ def key(seed: int, purpose: str, position: int = 0) -> int:
 def numpy_rng(seed: int, purpose: str, position: int = 0) -> np.random.Generator:
     """The NumPy generator of one purpose at one place in training."""
     return np.random.default_rng(key(seed, purpose, position))
+
+
+def uniforms(seed: int, purpose: str, rows: Rows, n: int = 1) -> NDArray[np.float64]:
+    """Numbers even in [0, 1), `n` for each picture, [B, n]: SplitMix64 of its position."""
+    named: Words = rows.positions.astype(np.uint64) ^ np.uint64(key(seed, purpose))
+    columns: Words = np.arange(n, dtype=np.uint64)
+    return (mix(np.add(mix(named)[:, None], columns, dtype=np.uint64)) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def row_rngs(seed: int, purpose: str, rows: Rows) -> list[np.random.Generator]:
+    """A NumPy generator for each picture: where it is not known how much will be drawn."""
+    return [numpy_rng(seed, purpose, position) for position in rows.positions.tolist()]
+
+
+def row_streams(seed: int, purpose: str, rows: Rows, device: str | torch.device = "cpu") -> RowStreams:
+    """Tensors of random numbers on `device`, each picture's row of its own stream."""
+    return RowStreams((key(seed, purpose, position) for position in rows.positions.tolist()), device)
 
 
 def torch_rng(seed: int, purpose: str, position: int = 0, device: str | torch.device = "cpu") -> Generator:

@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from pinxit.training.optim import buffers_restored, trained, weights
 from pinxit.training.plan import Batch, Plan, Task
 from pinxit.training.precision import autocast
+from pinxit.training.rows import whole
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def measure(task: Task, batch: Batch, plan: Plan, device: torch.device) -> Cost:
     own = {tensor.untyped_storage()._cdata for tensor in weights(modules).values()}
     with buffers_restored(modules), FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
         with autocast(plan, device), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            loss, _ = task.loss(batch, 0)
+            loss, _ = task.loss(batch, whole(0, size))
         torch.autograd.backward(loss)
     parameters = trained(modules)
     for parameter in parameters.values():

@@ -47,18 +47,22 @@ class Meter:
 class Log:
     """A context in which one stage reports. `lines` go to metrics.jsonl; the screen shows the same, shorter."""
 
-    def __init__(self, folder: Path, name: str, total: int, done: int, show: bool = True) -> None:
+    def __init__(self, folder: Path, name: str, total: int, done: int, show: bool = True, keep: bool = True) -> None:
+        """Without `keep` nothing is written: another rank's log does that."""
         self.path = folder / METRICS
         self.name = name
         self.total = total
-        self.show = show
+        self.show, self.keep = show and keep, keep
         self.bar: Progress | None = None
         self.file: TextIO | None = None
         self.started, self.start_images = time.monotonic(), done
         self.printed = -QUIET
-        _drop_lines_past(self.path, done)
+        if keep:
+            _drop_lines_past(self.path, done)
 
     def __enter__(self) -> Log:
+        if not self.keep:
+            return self
         try:
             self.file = self.path.open("a", encoding="utf-8")
         except OSError as error:
@@ -93,6 +97,8 @@ class Log:
 
     def line(self, images: int, numbers: Mapping[str, float]) -> None:
         """One line of metrics."""
+        if not self.keep:
+            return
         assert self.file, "a log is used inside its with block"
         values = {name: _short(value) for name, value in numbers.items()}
         try:

@@ -17,17 +17,20 @@ import torch
 from torch import Tensor, nn
 
 from pinxit.config import to_dict
-from pinxit.errors import CheckpointError
+from pinxit.errors import CheckpointError, UsageError
 from pinxit.pictures import write_png
 from pinxit.training import state as states
 from pinxit.training.flops import Cost, matrix_rate, measure
 from pinxit.training.log import Log, Meter
+from pinxit.training.lora import adapt
 from pinxit.training.machine import machine
 from pinxit.training.muon import muon
 from pinxit.training.optim import Average, adamw, buffers_restored, trained
+from pinxit.training.parallel import Ranks, here, pieces_of
 from pinxit.training.plan import Batch, Plan, Task, check_same_plan
 from pinxit.training.precision import autocast, compile_modules, keep_freed_memory, pick_device, place
 from pinxit.training.prefetch import prefetch
+from pinxit.training.rows import Rows, whole
 from pinxit.training.state import Progress, State
 from pinxit.training.step import check_worth, step
 from pinxit.training.stop import Stop
@@ -66,44 +69,52 @@ def fit(
     of a fresh run. Raises PinxitError when the folder cannot be written or belongs to another model or plan, or when
     the loss stays non-finite.
     """
-    on, stop = pick_device(device), stop or Stop()
+    ranks, stop = here(pick_device(device)), stop or Stop()
+    on = ranks.device
     goal = plan.images if stop_after is None else min(plan.images, stop_after)
     if on.type == "cpu":
         keep_freed_memory()
     place(task.modules(), plan, on)
-    state, new = _start(task, plan, folder, init, on)
+    state, new = _start(task, plan, folder, init, ranks)
     at = state.progress
     if at.images >= goal:
         return Outcome(at, at.images >= plan.images, False)
-    with Log(folder, task.name, plan.images, at.images, progress) as log, stop.listening():
+    known = states.drawn_as_now(folder) if states.exists(folder) else True
+    with Log(folder, task.name, plan.images, at.images, progress, ranks.lead) as log, stop.listening():
         if new:
             log.say(f"{len(new)} weights begin anew, for the checkpoint has none of their names: {some(new)}")
-        cost = _prepare(task, plan, on, log)
+        if not known:
+            log.say("it began under an older pinxit, whose random numbers were others; it goes on with today's")
+        cost = _prepare(task, plan, ranks, log)
         meter, since, saved = Meter(), at.seconds, time.monotonic()
         scores: dict[str, float] = {}  # of the latest preview, until they are logged
-        with prefetch(task, plan, at.images, goal, on) as batches:
+        with prefetch(task, plan, at.images, goal, on, ranks) as batches:
             for pieces in batches:
                 began = time.perf_counter()
-                meter.add(step(task, plan, state, pieces, on))
+                meter.add(step(task, plan, state, pieces, ranks))
                 at.seconds += time.perf_counter() - began
                 log.tick(at.images)
                 if _passed(at.images, plan.preview_interval(), plan) or at.images >= plan.images:
-                    scores = _look(task, plan, state, folder, on)
+                    scores = _look(task, plan, state, folder, on) if ranks.lead else {}
                 if _passed(at.images, plan.log_interval(), plan) or at.images >= goal:
-                    log.line(at.images, _report(meter, at, cost, plan, on, since) | scores)
+                    updates = meter.count
+                    numbers = ranks.mean(meter.read())
+                    log.line(at.images, numbers | _speed(at, updates, cost, plan, ranks, since) | scores)
                     since, scores = at.seconds, {}
-                if time.monotonic() - saved > 60 * plan.save_minutes:
+                if ranks.lead and time.monotonic() - saved > 60 * plan.save_minutes:
                     state.save(folder, to_dict(plan))
                     saved = time.monotonic()
-                if stop.due():
+                if ranks.agreed(stop.due()):
                     break
         if at.images >= plan.images:
             check_worth(at, plan, task.name)
-        state.save(folder, to_dict(plan))
-    return Outcome(at, at.images >= plan.images, stop.signalled)
+        if ranks.lead:
+            state.save(folder, to_dict(plan))
+        ranks.wait()
+    return Outcome(at, at.images >= plan.images, ranks.agreed(stop.signalled))
 
 
-def _start(task: Task, plan: Plan, folder: Path, init: Weights | None, device: torch.device) -> tuple[State, list[str]]:
+def _start(task: Task, plan: Plan, folder: Path, init: Weights | None, ranks: Ranks) -> tuple[State, list[str]]:
     """The state to go on from, and the names of weights that `init` lacks.
 
     The ways a run can start, the first that applies:
@@ -113,17 +124,25 @@ def _start(task: Task, plan: Plan, folder: Path, init: Weights | None, device: t
     3. from the weights that the task made of its seed, at image 0.
     """
     modules = task.modules()
-    resumed = states.exists(folder)
+    resumed = ranks.agreed(states.exists(folder))
     new: list[str] = []
     for name, values in {} if resumed or init is None else init.items():
         new += _take(modules[name], name, values)
+    if plan.lora:
+        adapt(modules, plan.lora)
     optimiser = (muon if plan.optimiser == "muon" else adamw)(modules, plan)
     average = Average(modules, plan.ema, plan.ema_every)
-    state = State(modules, optimiser, average, Progress(), machine(str(device)))
+    state = State(modules, optimiser, average, Progress(), machine(str(ranks.device)), ranks.piece(task, plan))
     if resumed:
         check_same_plan(states.read_plan(folder), to_dict(plan), str(folder))
+        before = states.read_piece(folder)
+        if pieces_of(task) == "settled" and before not in (None, state.piece):
+            raise UsageError(
+                f"{folder} was trained with {before} rows in a piece, not {state.piece}, which changes what it learns: "
+                "keep plan.batch / (ranks x pieces) or train into another folder."
+            )
         state.load(folder)
-    else:
+    elif ranks.lead:
         state.save(folder, to_dict(plan))  # a folder that cannot be written is refused now, not in an hour
     return state, new
 
@@ -139,21 +158,23 @@ def _take(module: nn.Module, name: str, values: Mapping[str, Tensor]) -> list[st
     return [f"{name}/{key}" for key in sorted(known.keys() - values.keys())]
 
 
-def _prepare(task: Task, plan: Plan, device: torch.device, log: Log) -> Cost:
+def _prepare(task: Task, plan: Plan, ranks: Ranks, log: Log) -> Cost:
     """Count the operations of a picture and compile what the plan wants compiled."""
 
-    def load(size: int) -> Batch:
-        return {name: tensor.to(device) for name, tensor in task.batch(0, size).items()}
+    device, rows = ranks.device, ranks.rows(task, plan, 0)[0]
+
+    def load(rows: Rows) -> Batch:
+        return {name: tensor.to(device) for name, tensor in task.batch(rows).items()}
 
     def trial() -> None:
         try:
             with buffers_restored(task.modules()), autocast(plan, device):
-                torch.autograd.backward(task.loss(load(plan.micro or plan.batch), 0)[0])
+                torch.autograd.backward(task.loss(load(rows), rows)[0])
         finally:  # a trial that fails half-way leaves gradients too
             for parameter in trained(task.modules()).values():
                 parameter.grad = None
 
-    cost = measure(task, load(min(4, plan.micro or plan.batch)), plan, device)
+    cost = measure(task, load(whole(0, min(4, rows.count))), plan, device)
     hot = getattr(task, "hot", lambda: list(task.modules().values()))()
     how = compile_modules(hot, plan, device, trial)
     log.say(
@@ -162,12 +183,13 @@ def _prepare(task: Task, plan: Plan, device: torch.device, log: Log) -> Cost:
     return cost
 
 
-def _report(meter: Meter, at: Progress, cost: Cost, plan: Plan, device: torch.device, since: float) -> dict[str, float]:
-    pictures_per_s = meter.count * plan.batch / max(1e-9, at.seconds - since)
+def _speed(at: Progress, count: int, cost: Cost, plan: Plan, ranks: Ranks, since: float) -> dict[str, float]:
+    """How fast the last `count` updates were, all ranks together."""
+    pictures_per_s = count * plan.batch / max(1e-9, at.seconds - since)
     rate = cost.flops * pictures_per_s
     speed = {"pictures_per_s": pictures_per_s, "gflops_per_s": rate / 1e9}
-    share = {"share": rate / matrix_rate(plan.precision, device.type)}
-    return meter.read() | speed | share | {"skipped": float(at.skipped), "seconds": at.seconds}
+    share = {"share": rate / (ranks.world * matrix_rate(plan.precision, ranks.device.type))}
+    return speed | share | {"skipped": float(at.skipped), "seconds": at.seconds}
 
 
 def _look(task: Task, plan: Plan, state: State, folder: Path, device: torch.device) -> dict[str, float]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from pinxit.training.optim import adamw, decays, trained
 from pinxit.training.plan import Plan
@@ -59,8 +59,10 @@ class Muon(torch.optim.Optimizer):
             for weight, update in zip(weights.chunk(count), updates.chunk(count), strict=True):
                 alike[update.shape].append((weight, update))
         rate, decay = self.own["lr"], self.own["weight_decay"]
+        dealt = 0
         for (rows, columns), pairs in alike.items():
-            made = orthogonal(torch.stack([update for _, update in pairs]))
+            made = by_owners([update for _, update in pairs], dealt)
+            dealt += len(pairs)
             for (weight, _), update in zip(pairs, made, strict=True):
                 weight.mul_(1 - rate * decay)
                 weight.add_(update, alpha=-rate * ADAM_RMS * math.sqrt(max(rows, columns)))
@@ -89,6 +91,23 @@ def orthogonal(update_KMN: Tensor) -> Tensor:
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return (x.mT if update_KMN.shape[1] > update_KMN.shape[2] else x).to(update_KMN.dtype)
+
+
+def by_owners(updates: Sequence[Tensor], first: int) -> Sequence[Tensor]:
+    """`orthogonal` of each [M, N] of the `updates`; with ranks, each makes its own and is sent the others'.
+
+    They are dealt in turn, the first of these to rank `first`, counted round.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return orthogonal(torch.stack(list(updates))).unbind()
+    world, count = distributed.get_world_size(), len(updates)
+    own = range((distributed.get_rank() - first) % world, count, world)
+    made = updates[0].new_zeros(-(-count // world), *updates[0].shape)
+    if own:
+        made[: len(own)] = orthogonal(torch.stack([updates[k] for k in own]))
+    parts = [torch.empty_like(made) for _ in range(world)]
+    distributed.all_gather(parts, made)
+    return [parts[(first + k) % world][k // world] for k in range(count)]
 
 
 def _inside(modules: Mapping[str, nn.Module], name: str, parameter: nn.Parameter) -> bool:

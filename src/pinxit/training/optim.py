@@ -67,7 +67,7 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
 
 
 class Average:
-    """An exponential moving average of all weights and floating buffers.
+    """An exponential moving average of all weights that move, and of floating buffers.
 
     Every `every` updates, shadow <- d * shadow + (1 - d) * weight with d = min(decay, (1 + n) / (10 + n)) at the
     n-th averaging, so that a short run is not held back by where it began. Integer buffers are copied.
@@ -77,7 +77,7 @@ class Average:
         self.modules = modules
         self.decay = decay
         self.every = every
-        self.shadow = {name: tensor.clone() for name, tensor in weights(modules).items()} if decay else {}
+        self.shadow = {name: tensor.clone() for name, tensor in moving(modules).items()} if decay else {}
 
     @torch.no_grad()
     def update(self, updates: int) -> None:
@@ -86,7 +86,7 @@ class Average:
             return
         n = updates // self.every
         decay = min(self.decay, (1 + n) / (10 + n))
-        now = weights(self.modules)
+        now = moving(self.modules)
         names = [name for name, tensor in now.items() if tensor.is_floating_point()]
         torch._foreach_lerp_([self.shadow[n] for n in names], [now[n] for n in names], 1 - decay)
         for name in now.keys() - names:
@@ -95,7 +95,7 @@ class Average:
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Inside the block the modules are in eval mode and hold the averaged weights, if any are kept."""
-        live = weights(self.modules)
+        live = moving(self.modules)
         kept = {name: tensor.clone() for name, tensor in live.items()} if self.decay else {}
         modes = {name: module.training for name, module in self.modules.items()}
         _copy(self.shadow, live)
@@ -120,6 +120,17 @@ def weights(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
                 seen.add(place)
                 tensors[f"{name}/{path}"] = tensor.detach()
     return tensors
+
+
+def moving(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """`weights` without the parameters that are frozen."""
+    frozen = {
+        f"{name}/{path}"
+        for name, module in modules.items()
+        for path, parameter in module.named_parameters(remove_duplicate=False)
+        if not parameter.requires_grad
+    }
+    return {name: tensor for name, tensor in weights(modules).items() if name not in frozen}
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from pinxit.errors import UsageError
 from pinxit.schema import Count, Decay, NotNegative, Positive, Whole, check_fields
 
 if TYPE_CHECKING:
+    from pinxit.training.rows import Rows
     from pinxit.types import Picture
 
 Batch = dict[str, Tensor]
@@ -24,6 +25,10 @@ class Task(Protocol):
     compiling (without it: all of `modules()`), a method `after_step()` that mends parameters in place after every
     update (CLIP clamps its temperature there), and a method `scores()` that measures the averaged weights whenever a
     preview is drawn.
+
+    Its `pieces` (without it: "alike") says what cutting an update changes: nothing; "settled": what rows are
+    normalised or counted with, so that a run keeps the pieces it began with; "one": the loss compares all rows with
+    each other and is never cut, and the task heeds `plan.micro` itself.
     """
 
     @property
@@ -35,12 +40,15 @@ class Task(Protocol):
         """The modules being trained, by names that stay the same for ever; their weights start from the task's seed."""
         ...
 
-    def batch(self, position: int, size: int) -> Batch:
-        """CPU tensors for `size` pictures when `position` have been seen: a pure function, called by other threads."""
+    def batch(self, rows: Rows) -> Batch:
+        """CPU tensors of the pictures of `rows`: a pure function that obeys their law, called by other threads."""
         ...
 
-    def loss(self, batch: Batch, position: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
-        """The scalar loss of a batch on the training device, and numbers to log; draws come from (seed, position)."""
+    def loss(self, batch: Batch, rows: Rows) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+        """The scalar loss of the batch of `rows`, now on the training device, and numbers to log.
+
+        Draws come from (seed, position of each row). The loss of all rows is the mean of those of its pieces.
+        """
         ...
 
     def preview(self) -> Picture | None:
@@ -56,6 +64,7 @@ class Plan:
     batch: Count  # pictures per update
     micro: Whole = 0  # pictures per forward pass, gradients being added up; 0: the whole batch at once
     optimiser: Literal["adamw", "muon"] = "adamw"  # muon: orthogonal momentum for the matrices inside (training.muon)
+    lora: Whole = 0  # rank of additions that are trained in the weights' place; 0: the weights themselves
     lr: NotNegative = 1e-3  # highest learning rate
     final_lr: NotNegative = 0.0  # where the schedule ends
     schedule: Literal["cosine", "linear", "constant"] = "cosine"  # from lr to final_lr after the warm-up
@@ -81,11 +90,6 @@ class Plan:
         if len(self.betas) != 2:
             raise ValueError(f"betas must be two numbers, not {list(self.betas)}")
 
-    @property
-    def pieces(self) -> int:
-        """Forward passes per update."""
-        return self.batch // (self.micro or self.batch)
-
     def log_interval(self) -> int:
         """Images between log lines."""
         return self.log_every or max(self.batch, self.images // 200)
@@ -95,7 +99,7 @@ class Plan:
         return self.preview_every or max(self.batch, self.images // 20)
 
 
-SETTLED_AT_START = ("batch", "optimiser", "betas", "eps", "ema", "ema_every")
+SETTLED_AT_START = ("batch", "optimiser", "lora", "betas", "eps", "ema", "ema_every")
 """Fields of a plan that a resumed run may not change; the others steer only what is still to come."""
 
 

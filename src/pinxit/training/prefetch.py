@@ -6,17 +6,22 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 
 import torch
 
+from pinxit.training.parallel import Ranks
 from pinxit.training.plan import Batch, Plan, Task
+from pinxit.training.rows import Rows
 
-Pieces = list[Batch]
-"""One update's batch, cut into what goes through the modules at once."""
+Pieces = list[tuple[Rows, Batch]]
+"""This rank's part of an update, cut into what goes through the modules at once."""
 
 
 @contextmanager
-def prefetch(task: Task, plan: Plan, start: int, goal: int, device: torch.device) -> Iterator[Iterator[Pieces]]:
+def prefetch(
+    task: Task, plan: Plan, start: int, goal: int, device: torch.device, ranks: Ranks
+) -> Iterator[Iterator[Pieces]]:
     """Yield an iterator over the batches from `start` images seen until `goal` is reached, already on `device`.
 
     A batch is a pure function of its position, so threads cannot change what it holds, only when it is ready.
@@ -24,29 +29,33 @@ def prefetch(task: Task, plan: Plan, start: int, goal: int, device: torch.device
     workers, ahead = (6, 12) if device.type == "cuda" else (1, 2)
     with ThreadPoolExecutor(workers, "batches") as pool:
         try:
-            yield _stream(task, plan, start, goal, device, pool, ahead)
+            yield _stream(task, plan, range(start, goal, plan.batch), device, pool, ahead, ranks)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _stream(
-    task: Task, plan: Plan, start: int, goal: int, device: torch.device, pool: ThreadPoolExecutor, ahead: int
+    task: Task,
+    plan: Plan,
+    updates: range,
+    device: torch.device,
+    pool: ThreadPoolExecutor,
+    ahead: int,
+    ranks: Ranks,
 ) -> Iterator[Pieces]:
     waiting: deque[Future[Pieces]] = deque()
-    position = start
-    while True:
-        while len(waiting) < ahead and position < goal:
-            waiting.append(pool.submit(_make, task, plan, position, device.type == "cuda"))
-            position += plan.batch
-        if not waiting:
-            return
+    coming = iter(updates)
+    for _ in updates:
+        for first in islice(coming, ahead - len(waiting)):
+            waiting.append(pool.submit(_make, task, ranks.rows(task, plan, first), device.type == "cuda"))
         yield [
-            {name: tensor.to(device, non_blocking=True) for name, tensor in piece.items()}
-            for piece in waiting.popleft().result()
+            (rows, {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()})
+            for rows, batch in waiting.popleft().result()
         ]
 
 
-def _make(task: Task, plan: Plan, position: int, pin: bool) -> Pieces:
-    size = plan.micro or plan.batch
-    pieces = [task.batch(position + number * size, size) for number in range(plan.pieces)]
-    return [{name: tensor.pin_memory() for name, tensor in piece.items()} for piece in pieces] if pin else pieces
+def _make(task: Task, pieces: list[Rows], pin: bool) -> Pieces:
+    made = [(rows, task.batch(rows)) for rows in pieces]
+    if not pin:
+        return made
+    return [(rows, {name: tensor.pin_memory() for name, tensor in batch.items()}) for rows, batch in made]

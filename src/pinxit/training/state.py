@@ -1,7 +1,8 @@
 """Everything a stopped run needs to go on as if it had never stopped, in one safetensors file.
 
-Named tensors: `weights/MODULE/NAME`, `average/MODULE/NAME`, and per parameter `adam/FIELD/MODULE/NAME`; the file's
-metadata hold the counters and the plan as JSON. One file, renamed into place: the old state or the new, no mixture.
+Named tensors: `weights/MODULE/NAME`, `average/MODULE/NAME` of what moves, and per parameter `adam/FIELD/MODULE/NAME`;
+the file's metadata hold the counters and the plan as JSON. One file, renamed into place: the old state or the new, no
+mixture; beside it the one before, in case a disk loses what it took.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from torch import Tensor, nn
 from pinxit.errors import CheckpointError, PinxitError
 from pinxit.files import parse_json
 from pinxit.schema import NotNegative, Whole, checked
+from pinxit.training.draws import DRAWS
+from pinxit.training.lora import merged
 from pinxit.training.optim import Average, trained, weights
 from pinxit.weights.tensor_files import not_finite, write_tensors
 
-FILE = "state.safetensors"
-AGAIN = "remove it to start this stage again"
+FILE, BEFORE = "state.safetensors", "state.before.safetensors"
+AGAIN = f"put {BEFORE} in its place to go on from the save before, or remove both to start this stage again"
 
 
 @dataclass
@@ -46,6 +49,7 @@ class State:
     average: Average
     progress: Progress
     machine: Mapping[str, Any]  # that of this invocation, for model cards
+    piece: int = 0  # rows that went through the modules together
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state by name."""
@@ -69,32 +73,38 @@ class State:
                     "last save with a lower learning rate."
                 )
         tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in self.tensors().items()}
-        content = {"progress": asdict(self.progress), "plan": plan, "machine": self.machine}
-        notes = {name: json.dumps(value) for name, value in content.items()}
-        write_tensors(folder / FILE, tensors, notes)
+        content = {"progress": asdict(self.progress), "plan": plan, "machine": self.machine, "piece": self.piece}
+        notes = {name: json.dumps(value) for name, value in (content | {"draws": DRAWS}).items()}
+        write_tensors(folder / FILE, tensors, notes, folder / BEFORE)
 
     def load(self, folder: Path) -> None:
         """Take everything from the file in `folder`. Raises CheckpointError when it is damaged or of another model."""
         path = folder / FILE
         stored = _read(path)
         live = {name: tensor for name, tensor in self.tensors().items() if not name.startswith("adam/")}
+        if self.average.shadow:  # older states also averaged what does not move
+            still = weights(self.modules).keys() - self.average.shadow.keys()
+            stored = {name: tensor for name, tensor in stored.items() if name.removeprefix("average/") not in still}
         _check_names(path, live, {name: t for name, t in stored.items() if not name.startswith("adam/")})
         with torch.no_grad():
             for name, tensor in live.items():
                 tensor.copy_(stored[name])
-        for name, parameter in trained(self.modules).items():
-            self._load_moments(name, parameter, stored)
+        self._load_moments(path, stored)
         self.progress.__dict__.update(asdict(read_progress(folder)))
 
-    def _load_moments(self, name: str, parameter: nn.Parameter, stored: Mapping[str, Tensor]) -> None:
-        moments = {}
-        for field in ("step", "exp_avg", "exp_avg_sq"):
-            value = stored.get(f"adam/{field}/{name}")
-            if value is not None:
-                like = torch.empty_like(parameter) if value.ndim else torch.empty((), device=parameter.device)
-                moments[field] = like.copy_(value)
-        if moments:
-            self.optimiser.state[parameter] = moments
+    def _load_moments(self, path: Path, stored: Mapping[str, Tensor]) -> None:
+        """Every field that the optimiser keeps of a parameter, whatever it is called."""
+        parameters = trained(self.modules)
+        for key, value in stored.items():
+            kind, _, rest = key.partition("/")
+            if kind != "adam":
+                continue
+            field, _, name = rest.partition("/")
+            if name not in parameters or (value.ndim and value.shape != parameters[name].shape):
+                raise CheckpointError(f"{path} has '{key}' of another model.")
+            like = parameters[name] if value.ndim else torch.empty((), device=parameters[name].device)
+            held = torch.empty_like(like, dtype=value.dtype).copy_(value)
+            self.optimiser.state[parameters[name]][field] = held
 
 
 def exists(folder: Path) -> bool:
@@ -134,6 +144,17 @@ def read_progress(folder: Path) -> Progress:
     return checked(Progress, _note(folder, "progress"), f"{folder / FILE}: progress", CheckpointError, AGAIN)
 
 
+def read_piece(folder: Path) -> int | None:
+    """How many rows went through the modules together; None where an older pinxit did not say."""
+    found = json.loads(read_notes(folder).get("piece", "null"))
+    return found if isinstance(found, int) else None
+
+
+def drawn_as_now(folder: Path) -> bool:
+    """Whether the run saved in `folder` began with the random numbers that this pinxit draws."""
+    return read_notes(folder).get("draws") == json.dumps(DRAWS)
+
+
 def _note(folder: Path, name: str) -> dict[str, Any]:
     content: dict[str, Any] = parse_json(
         read_notes(folder).get(name, "{}"), dict, f"{folder / FILE}: {name}", CheckpointError, AGAIN
@@ -142,14 +163,14 @@ def _note(folder: Path, name: str) -> dict[str, Any]:
 
 
 def read_weights(folder: Path, module: str) -> dict[str, Tensor]:
-    """The averaged weights of one module of a saved run (its last weights when no average was kept)."""
+    """The weights of one module of a saved run: averages of what moves, where they are kept; additions are added."""
     stored = _read(folder / FILE)
-    for kind in ("average", "weights"):
-        prefix = f"{kind}/{module}/"
-        tensors = {name.removeprefix(prefix): t for name, t in stored.items() if name.startswith(prefix)}
-        if tensors:
-            return tensors
-    raise CheckpointError(f"{folder / FILE} holds no module named '{module}'.")
+    found: dict[str, Tensor] = {}
+    for prefix in (f"weights/{module}/", f"average/{module}/"):
+        found |= {name.removeprefix(prefix): t for name, t in stored.items() if name.startswith(prefix)}
+    if not found:
+        raise CheckpointError(f"{folder / FILE} holds no module named '{module}'.")
+    return merged(found)
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from pinxit.errors import PinxitError
 from pinxit.training.log import Meter
 from pinxit.training.optim import learning_rate, set_rate, trained
+from pinxit.training.parallel import Ranks, pieces_of
 from pinxit.training.plan import Plan, Task
 from pinxit.training.precision import autocast
 from pinxit.training.prefetch import Pieces
@@ -18,30 +19,32 @@ from pinxit.training.state import Progress, State
 PATIENCE = 50  # batches in a row whose loss or gradient is not finite, before the run gives up
 
 
-def step(task: Task, plan: Plan, state: State, pieces: Pieces, device: torch.device) -> dict[str, Tensor | float]:
-    """One update; returns the numbers to log.
+def step(task: Task, plan: Plan, state: State, pieces: Pieces, ranks: Ranks) -> dict[str, Tensor | float]:
+    """One update, the same on all ranks; returns this rank's numbers to log.
 
     A batch whose loss or gradient is not finite changes nothing but the counts. Raises PinxitError after many in a row.
     """
     at, rate = state.progress, learning_rate(plan, state.progress.images)
     set_rate(state.optimiser, rate)
     losses, numbers = [], Meter()
-    for number, piece in enumerate(pieces):
-        with autocast(plan, device):
-            loss, parts = task.loss(piece, at.images + number * (plan.micro or plan.batch))
-        torch.autograd.backward(loss / len(pieces))
+    for rows, batch in pieces:
+        with autocast(plan, ranks.device):
+            loss, parts = task.loss(batch, rows)
+        torch.autograd.backward(loss / (len(pieces) * ranks.world))
         losses.append(loss.detach().float())
         numbers.add(parts)
-    grads = [p.grad for p in trained(state.modules).values() if p.grad is not None]
-    mean = torch.stack(losses).mean()
-    norm = torch.nn.utils.get_total_norm(grads)
-    length = float(norm + 0 * mean)
+    parameters, mean = list(trained(state.modules).values()), torch.stack(losses).mean()
+    total = ranks.sum_gradients(parameters, mean)  # not finite on one rank, not finite on all
+    grads = [p.grad for p in parameters if p.grad is not None]
+    length = float(torch.nn.utils.get_total_norm(grads) + 0 * total)
     at.images += plan.batch
     if math.isfinite(length):
         if plan.clip and length > plan.clip:
             torch._foreach_mul_(grads, plan.clip / length)
         state.optimiser.step()
         getattr(task, "after_step", lambda: None)()
+        if pieces_of(task) == "settled":
+            ranks.share_buffers(state.modules)
         at.updates, at.skipped_in_row = at.updates + 1, 0
         state.average.update(at.updates)
     else:

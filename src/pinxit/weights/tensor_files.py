@@ -35,9 +35,14 @@ def read_tensors(path: Path, packages: tuple[str, ...] = ()) -> dict[str, Tensor
         raise CheckpointError(f"{path} is not a readable safetensors file: {error}.") from error
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, str] | None = None) -> None:
-    """Write a safetensors file with `notes` in its head. Raises PinxitError when that is impossible."""
-    with replacing(path) as temporary:
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, str] | None = None, before: Path | None = None
+) -> None:
+    """Write a safetensors file with `notes` in its head; `before`: see `replacing`.
+
+    Raises PinxitError when that is impossible.
+    """
+    with replacing(path, before) as temporary:
         try:
             save_file(dict(tensors), temporary, metadata=None if notes is None else dict(notes))
         except SafetensorError as error:  # its way to tell of a full disk

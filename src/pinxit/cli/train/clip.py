@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 from pinxit.cli.options import Device
-from pinxit.cli.train.options import Changes, Minutes, Pictures, Quiet, RunFolder, asked, conclude
+from pinxit.cli.train.options import (
+    Changes,
+    InitFrom,
+    Lora,
+    Minutes,
+    Pictures,
+    Quiet,
+    RunFolder,
+    adapting,
+    asked,
+    conclude,
+    started_from,
+)
 
 
 def train_clip(
@@ -29,6 +41,8 @@ def train_clip(
     stages: Annotated[str | None, typer.Option(help="Only these, e.g. clip,checkpoint.", show_default="all")] = None,
     changes: Changes = None,
     minutes: Minutes = None,
+    init_from: InitFrom = None,
+    lora: Lora = None,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
@@ -40,6 +54,7 @@ def train_clip(
 
       pinxit train clip --preset tiny --data world:small --out runs/clip
       pinxit train clip --preset tiny --data my-pictures --out runs/mine --set plan.batch=1024 --set piece=64
+      pinxit train clip --init-from tiny --lora 16 --data my-pictures --out runs/adapted
     """
     from pinxit.config import override
     from pinxit.recipes.clip import presets
@@ -48,10 +63,13 @@ def train_clip(
     from pinxit.training.stop import Stop
 
     stop = Stop(minutes)
+    init = started_from(init_from, RECIPE, "dalle")
     if preset is None and (out / runs.FILE).is_file():
         config = runs.config_of(out, RECIPE, presets.ClipRunConfig)
     else:
         config = presets.preset(preset or "tiny")
-    config = override(config, asked({"data.source": data, "data.pictures": pictures}, changes))
-    run = ClipRun(out, config, device, not quiet)
+        config = config if init is None else presets.with_model(config, init)
+    named = {"data.source": data, "data.pictures": pictures} | adapting(lora, ["plan"])
+    config = override(config, asked(named, changes))
+    run = ClipRun(out, config, device, not quiet, init)
     conclude(run, train(run, stages.split(",") if stages is not None else STAGES, stop))

@@ -12,10 +12,12 @@ from pinxit.cli.train.options import (
     Changes,
     DryRun,
     InitFrom,
+    Lora,
     Minutes,
     Pictures,
     Quiet,
     RunFolder,
+    adapting,
     asked,
     config_of,
     run_stages,
@@ -36,6 +38,7 @@ def train_dalle(
     changes: Changes = None,
     minutes: Minutes = None,
     init_from: InitFrom = None,
+    lora: Lora = None,
     grow: Annotated[
         bool, typer.Option(help="With --init-from: keep the preset's models and tokens, and carry over what fits.")
     ] = False,
@@ -54,12 +57,13 @@ def train_dalle(
     from pinxit.config import override
     from pinxit.recipes.dalle import presets
     from pinxit.recipes.dalle.estimate import table
-    from pinxit.recipes.dalle.run import RECIPE, DalleRun
+    from pinxit.recipes.dalle.run import RECIPE, TRAINED, DalleRun
     from pinxit.recipes.dalle.stages import train
     from pinxit.training.stop import Stop
 
     stop = Stop(minutes)
     init = started_from(init_from, RECIPE)
     config = config_of(out, preset, RECIPE, presets, None if grow else init)
-    config = override(config, asked({"data.source": data, "data.pictures": pictures}, changes))
+    named = {"data.source": data, "data.pictures": pictures} | adapting(lora, [f"plans.{stage}" for stage in TRAINED])
+    config = override(config, asked(named, changes))
     run_stages(DalleRun(out, config, device, not quiet, init), stages, train, stop, table if dry_run else None)

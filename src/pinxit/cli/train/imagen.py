@@ -12,10 +12,12 @@ from pinxit.cli.train.options import (
     Changes,
     DryRun,
     InitFrom,
+    Lora,
     Minutes,
     Pictures,
     Quiet,
     RunFolder,
+    adapting,
     asked,
     config_of,
     run_stages,
@@ -44,6 +46,7 @@ def train_imagen(
     changes: Changes = None,
     minutes: Minutes = None,
     init_from: InitFrom = None,
+    lora: Lora = None,
     device: Device = "auto",
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -56,7 +59,8 @@ def train_imagen(
       pinxit train imagen --preset paper --out runs/imagen --dry-run
       pinxit train imagen --preset tiny --text-encoder hub:google/t5-v1_1-base --out runs/t5
       pinxit train imagen --out runs/imagen --set stages.base.plan.images=2000000
-      pinxit train imagen --init-from imagen-tiny --data my-pictures --out runs/mine
+      pinxit train imagen --init-from imagen-tiny --lora 16 --data my-pictures --out runs/mine
+      torchrun --nproc-per-node 8 -m pinxit train imagen --preset paper --out runs/imagen
     """
     from pinxit.recipes.imagen import presets
     from pinxit.recipes.imagen.estimate import table
@@ -70,5 +74,6 @@ def train_imagen(
     if text_encoder is not None:
         config = presets.read_by(config, text_encoder)
     named = {"data.source": data, f"stages.{config.cascade[0]}.pictures": pictures}
+    named |= adapting(lora, [f"stages.{stage}.plan" for stage in config.cascade])
     config = presets.changed(config, asked(named, changes))
     run_stages(ImagenRun(out, config, device, not quiet, init), stages, train, stop, table if dry_run else None)

@@ -30,6 +30,10 @@ Changes = Annotated[
 InitFrom = Annotated[
     str | None, typer.Option(help="Start from the models of a checkpoint: a shipped name or a folder.")
 ]
+Lora = Annotated[
+    int | None,
+    typer.Option(min=1, help="With --init-from: train additions of this rank and leave the weights as they are."),
+]
 Minutes = Annotated[
     float | None, typer.Option(min=0.0, help="Save and stop after so many minutes; the same command goes on.")
 ]
@@ -40,6 +44,11 @@ Quiet = Annotated[bool, typer.Option(help="No progress on stderr.")]
 def asked(fields: Mapping[str, Any], changes: Sequence[str] | None) -> list[str]:
     """What `config.override` is to change: the fields whose option was given, then whatever --set says."""
     return [f"{name}={value}" for name, value in fields.items() if value is not None] + list(changes or [])
+
+
+def adapting(rank: int | None, plans: Sequence[str]) -> dict[str, Any]:
+    """The fields that --lora changes: of each of the plans its rank."""
+    return {f"{plan}.lora": rank for plan in plans}
 
 
 class Presets(Protocol[C]):
@@ -92,7 +101,9 @@ def run_stages(
 
 def conclude(run: Run[Any], ended: Ended) -> None:
     """Print where the checkpoint lies once all is done; exit with 130 where Ctrl-C ended it."""
+    from pinxit.training.parallel import here
+
     if ended.signalled:
         raise typer.Exit(130)
-    if not ended.stopped and "checkpoint" in ended.finished:
+    if not ended.stopped and "checkpoint" in ended.finished and here().lead:
         print_lines(str(run.path("checkpoint")))

@@ -12,10 +12,12 @@ from pinxit.cli.train.options import (
     Changes,
     DryRun,
     InitFrom,
+    Lora,
     Minutes,
     Pictures,
     Quiet,
     RunFolder,
+    adapting,
     asked,
     config_of,
     run_stages,
@@ -43,6 +45,7 @@ def train_unclip(
     changes: Changes = None,
     minutes: Minutes = None,
     init_from: InitFrom = None,
+    lora: Lora = None,
     device: Device = "auto",
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -65,5 +68,6 @@ def train_unclip(
     init = started_from(init_from, RECIPE, BASE)  # of an Imagen the base becomes the decoder
     config = config_of(out, preset, RECIPE, presets, init)
     named = {"data.source": data, "decoder.pictures": pictures, "clip": clip}
+    named |= adapting(lora, ["decoder.plan", *(f"priors.{prior.name}.plan" for prior in config.priors)])
     config = presets.changed(config, asked(named, changes))
     run_stages(UnclipRun(out, config, device, not quiet, init), stages, train, stop, table if dry_run else None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from pinxit.errors import UsageError
 from pinxit.models.clip import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
@@ -16,6 +17,9 @@ from pinxit.recipes.clip.task import GROUP, ClipTraining
 from pinxit.schema import Count, Seed, Whole
 from pinxit.text.tokenizers import EOT, Vocabulary
 from pinxit.training.plan import Plan
+
+if TYPE_CHECKING:
+    from pinxit.weights.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +64,20 @@ class ClipRunConfig:
         """What the task depends on."""
         group, held_out = (GROUP if self.grouped else 1), self.data.held_out
         return ClipTraining(
-            self.clip, self.data.size, self.seed, group, piece=self.piece, augment=self.augment, held_out=held_out
+            self.clip,
+            self.data.size,
+            self.seed,
+            group,
+            piece=self.piece or self.plan.micro,
+            augment=self.augment,
+            held_out=held_out,
         )
+
+
+def with_model(config: ClipRunConfig, init: Checkpoint) -> ClipRunConfig:
+    """The config with the network and text tokens of a checkpoint."""
+    clip = init.config("clip", CLIPConfig)
+    return replace(config, clip=clip, vocab=clip.text.vocab, data=replace(config.data, size=clip.vision.size))
 
 
 def _small(size: int, patch: int, width: int, layers: int, heads: int, vocab: int, tokens: int) -> CLIPConfig:

@@ -11,7 +11,8 @@ from pinxit.data.bank import build_bank
 from pinxit.data.sources import open_training
 from pinxit.recipes.clip.presets import ClipRunConfig
 from pinxit.recipes.clip.task import GROUP, ClipTask
-from pinxit.recipes.staging import Ended, Run, fit_stage, in_order, learn_tokenizer, say, showing, workers
+from pinxit.recipes.staging import Ended, fit_stage, in_order, learn_tokenizer, say, showing, workers
+from pinxit.recipes.warm_start import StartingRun
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training import state as states
 from pinxit.training.log import duration, read_metrics
@@ -24,16 +25,22 @@ TENTH = 10  # of few pictures one in so many is held out
 STAGES = ("pictures", "tokenizer", "clip", "checkpoint")
 
 
-class ClipRun(Run[ClipRunConfig]):
+class ClipRun(StartingRun[ClipRunConfig]):
     """One run folder and how this process works on it."""
 
     def enter(self) -> None:
         """Write the config down, or refuse one that differs from what finished or running stages have used."""
+        self.check_start()
         used = {"vocab": lambda: self.finished("tokenizer")}
         drawn = ("data.source", "data.size", "data.pictures", "data.neighbours", "seed")
         used |= dict.fromkeys(drawn, lambda: self.path("pictures").exists())
         used |= dict.fromkeys(("clip", "plan", "augment", "data.held_out"), lambda: self.started("clip"))
         enter(self.folder, RECIPE, self.config, used)
+        self.note_start()
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        return ("clip",)
 
 
 def train(run: ClipRun, stages: Sequence[str] = STAGES, stop: Stop | None = None) -> Ended:
@@ -47,11 +54,9 @@ def train(run: ClipRun, stages: Sequence[str] = STAGES, stop: Stop | None = None
         elif name == "clip":
             bank = run.bank()
             training = run.config.training
-            fit_stage(
-                run,
-                ClipTask(replace(training, held_out=held_out(run)), bank, Tokenizer.open(run.path("tokenizer"))),
-                stop,
-            )
+            tokenizer = Tokenizer.open(run.path("tokenizer"))
+            task = ClipTask(replace(training, held_out=held_out(run)), bank, tokenizer)
+            fit_stage(run, task, stop, run.brought(task))
         else:
             _checkpoint(run)
 
@@ -81,6 +86,9 @@ def _pictures(run: ClipRun, stop: Stop) -> None:
 
 
 def _tokenizer(run: ClipRun) -> None:
+    if run.init is not None:
+        Tokenizer.open(run.init.folder).save(run.path("tokenizer"))
+        return
     learn_tokenizer(run.bank(), run.config.vocab, run.path("tokenizer"))
 
 
@@ -106,7 +114,7 @@ def _facts(run: ClipRun) -> dict[str, Any]:
         "zero_shot": scores[-1] if scores else None,
         "plan": to_dict(run.config.plan),
         "seed": run.config.seed,
-    }
+    } | ({"started_from": run.start()["checkpoint"]} if run.start() else {})
 
 
 def _card(facts: dict[str, Any]) -> str:

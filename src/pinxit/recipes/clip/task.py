@@ -19,18 +19,21 @@ from torch.nn import functional as F
 from pinxit.data.order import order_batch
 from pinxit.data.transforms import to_tensor
 from pinxit.errors import UsageError
+from pinxit.functional.draws import RowStreams
 from pinxit.models.clip import CLIP, CLIPConfig
-from pinxit.recipes.batches import Augment, augmented, fitted, pick, unit_range
+from pinxit.recipes.batches import Augment, augmented, below, fitted, pick, unit_range
 from pinxit.recipes.clip.mirrored import mirrored_pairs
-from pinxit.training.draws import key, numpy_rng, seeded, torch_rng
+from pinxit.training.draws import key, seeded, uniforms
 from pinxit.training.large_batch import in_pieces, sharded_contrastive_loss
 from pinxit.training.loop import Batch
+from pinxit.training.rows import Rows
 
 if TYPE_CHECKING:
     from pinxit.data.bank import Bank
     from pinxit.text.tokenizers import Tokenizer
     from pinxit.types import Picture
 
+Places = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 GROUP = (
     4  # pictures of a world that stand together in its ranking bank, each differing from the first in one stated fact
 )
@@ -66,6 +69,7 @@ class ClipTask:
     """
 
     name = "clip"
+    pieces = "one"  # a piece of the batch would have fewer wrong answers to choose from
 
     def __init__(
         self,
@@ -93,35 +97,30 @@ class ClipTask:
         """The temperature stays above 1/100 (section 2.5)."""
         self.clip.clamp_()
 
-    def batch(self, position: int, size: int) -> Batch:
+    def batch(self, rows: Rows) -> Batch:
         """Pictures uint8 [B, S, S, 3], ids int64 [B, L], and for each caption its number, int64 [B]."""
         assert self.bank is not None and self.tokenizer is not None
-        seed = self.config.seed
-        rng = numpy_rng(seed, "clip captions", position)
-        rows = self._rows(position, size)
-        captions = [pick(self.bank.captions[row], rng) for row in rows.tolist()]
+        seed, found = self.config.seed, self._rows(rows)
+        chance = uniforms(seed, "clip captions", rows)[:, 0].tolist()
+        captions = [pick(self.bank.captions[row], one) for row, one in zip(found.tolist(), chance, strict=True)]
         ids = self.tokenizer.encode_clip(captions, self.config.clip.text.tokens)
         same = np.array([number_of(caption) for caption in captions], dtype=np.int64)
-        pictures = augmented(fitted(self.bank.pictures[rows], self.config.size), self.config.augment, rng)
-        parts = {"pictures": pictures, "ids": ids, "same": same, "reconstructed": self._redrawn(size, rng)}
+        chances = uniforms(seed, "clip augment", rows, 3)
+        pictures = augmented(fitted(self.bank.pictures[found], self.config.size), self.config.augment, chances)
+        parts = {"pictures": pictures, "ids": ids, "same": same}
         return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in parts.items()}
 
     def blank(self, size: int) -> Batch:
         """A batch of the right shapes, for costs."""
         side, text = self.config.size, self.config.clip.text
         pictures = torch.zeros(size, side, side, 3, dtype=torch.uint8)
-        ids, reconstructed = torch.full((size, text.tokens), text.eot), torch.arange(self._share(size))
-        return {"pictures": pictures, "ids": ids, "same": torch.arange(size), "reconstructed": reconstructed}
+        return {"pictures": pictures, "ids": torch.full((size, text.tokens), text.eot), "same": torch.arange(size)}
 
-    def loss(self, batch: Batch, position: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+    def loss(self, batch: Batch, rows: Rows) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         """The symmetric loss (figure 3); pictures with equal captions share the right answer."""
         x = unit_range(batch["pictures"])
-        if self.reconstruct is not None and len(batch["reconstructed"]):
-            draws = torch_rng(self.config.seed, "redraw", position, x.device)
-            with torch.no_grad():
-                x = x.index_copy(
-                    0, batch["reconstructed"], self.reconstruct(x[batch["reconstructed"]], draws).to(x.dtype)
-                )
+        if self.reconstruct is not None and self.config.reconstructed:
+            x = self._with_reconstructed(x, rows)
         x, piece = self._at_side(x), self.config.piece
         image = in_pieces(self.clip.encode_image, x, piece).float()
         text = in_pieces(self.clip.encode_text, batch["ids"], piece).float()
@@ -159,31 +158,41 @@ class ClipTask:
             return x
         return F.interpolate(x, size=(side, side), mode="bicubic", antialias=True).clamp(0, 1)
 
-    def _rows(self, position: int, size: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """What stands in the batch: the bank in its order, and beside it the pairs hardest to tell apart.
+    def _rows(self, rows: Rows) -> Places:
+        """What stands in the update: the bank in its order, and beside it the pairs hardest to tell apart.
 
         Among pictures of all kinds they are so few that who stands left of whom is not learned in any time.
         """
         assert self.bank is not None
-        seed, group = self.config.seed, self.config.group
+        seed, group, position, size = self.config.seed, self.config.group, rows.first, rows.batch
         count = len(self.bank) - self.config.held_out
         pairs = round(self.config.mirrored * size / (2 * group)) * group
         rest = size - 2 * pairs
         start = position * rest // size // group * group
-        rows = order_batch(start, rest, count, key(seed, "clip order"), group)
+        ordered = order_batch(start, rest, count, key(seed, "clip order"), group)
         if not pairs:
-            return rows
+            return ordered[rows.span]
         chosen = order_batch(position * pairs // size, pairs, len(self._mirrored), key(seed, "clip mirrored"))
-        return np.concatenate([rows, self._mirrored[chosen].ravel()])
+        both: Places = np.concatenate([ordered, self._mirrored[chosen].ravel()])
+        return both[rows.span]
 
     @cached_property
     def _mirrored(self) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
         assert self.bank is not None
         return mirrored_pairs(self.bank, len(self.bank) - self.config.held_out, self.config.group)
 
-    def _redrawn(self, size: int, rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """Which rows of the batch are reconstructed: always as many, so that shapes stay."""
-        return np.sort(rng.permutation(size)[: self._share(size)])
+    def _with_reconstructed(self, x: Tensor, rows: Rows) -> Tensor:
+        assert self.reconstruct is not None
+        chosen = self.reconstructed(rows)
+        keys = [key(self.config.seed, "redraw", position) for position in rows.positions[chosen].tolist()]
+        index = torch.from_numpy(chosen).to(x.device)
+        with torch.no_grad():
+            return x.index_copy(0, index, self.reconstruct(x[index], RowStreams(keys, x.device)).to(x.dtype))
 
-    def _share(self, size: int) -> int:
-        return round(self.config.reconstructed * size)
+    def reconstructed(self, rows: Rows) -> Places:
+        """Which of the rows are reconstructed: one of each block of the update's, as many blocks as are asked for."""
+        blocks = Rows(rows.first, rows.batch, 0, round(self.config.reconstructed * rows.batch))
+        edges = np.arange(blocks.count + 1) * rows.batch // max(1, blocks.count)
+        chance = uniforms(self.config.seed, "clip redrawn", blocks)[:, 0]
+        found: Places = edges[:-1] + below(np.diff(edges).tolist(), chance)
+        return found[(found >= rows.start) & (found < rows.start + rows.count)] - rows.start

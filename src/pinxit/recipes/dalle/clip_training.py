@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from pinxit.functional.corruption import corrupted
+from pinxit.functional.draws import Draws
 from pinxit.models.dvae import DVAE
 from pinxit.recipes.clip.task import GROUP, ClipTraining
 from pinxit.recipes.dalle.presets import DalleConfig
@@ -18,6 +19,7 @@ def ranker(config: DalleConfig, grouped: bool = False) -> ClipTraining:
         config.dvae.size,
         config.seed,
         group=GROUP if grouped else 1,
+        piece=config.plans.clip.micro,
         reconstructed=config.noise.reconstructed,
         mirrored=config.noise.mirrored if grouped else 0.0,
     )
@@ -34,7 +36,7 @@ class Reconstruct(nn.Module):
         super().__init__()
         self.dvae, self.corrupt = dvae.eval().requires_grad_(False), corrupt
 
-    def forward(self, x: Tensor, draws: Generator) -> Tensor:
+    def forward(self, x: Tensor, draws: Draws) -> Tensor:
         if next(self.dvae.parameters()).device != x.device:
             self.dvae.to(x.device)
         x = self.dvae.reconstruct(x)

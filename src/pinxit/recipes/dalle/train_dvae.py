@@ -17,8 +17,9 @@ from pinxit.functional.schedules import cosine
 from pinxit.models.dvae import DVAE
 from pinxit.recipes.batches import fitted, unit_range
 from pinxit.recipes.dalle.presets import DalleConfig
-from pinxit.training.draws import key, numpy_rng, torch_rng
+from pinxit.training.draws import key, row_rngs, row_streams
 from pinxit.training.loop import Batch
+from pinxit.training.rows import Rows
 
 if TYPE_CHECKING:
     from pinxit.data.bank import Bank
@@ -36,36 +37,40 @@ class DVAETask:
         self.config, self.bank = config, bank
         self.dvae = DVAE(config.dvae, seed=key(config.seed, "dvae") % 2**32)
 
+    @property
+    def pieces(self) -> str:
+        """A codebook of running means follows piece by piece."""
+        return "settled" if self.config.dvae.quantiser == "vq" else "alike"
+
     def modules(self) -> dict[str, nn.Module]:
         return {"dvae": self.dvae}
 
     def hot(self) -> list[nn.Module]:
         return [self.dvae.encoder, self.dvae.decoder]
 
-    def batch(self, position: int, size: int) -> Batch:
+    def batch(self, rows: Rows) -> Batch:
         """Pictures uint8 [B, S, S, 3]."""
         assert self.bank is not None
         seed = self.config.seed
-        rows = self.bank.pictures[order_batch(position, size, len(self.bank), key(seed, "dvae order"))]
-        side = self.config.dvae.size
-        if rows.shape[1] > side:
-            rng = numpy_rng(seed, "dvae crops", position)
-            rows = np.stack([augment_dvae(picture, side, rng) for picture in rows])
-        return {"pictures": torch.from_numpy(np.ascontiguousarray(rows))}
+        order = order_batch(rows.position, rows.count, len(self.bank), key(seed, "dvae order"))
+        pictures, side = self.bank.pictures[order], self.config.dvae.size
+        if pictures.shape[1] > side:
+            rngs = row_rngs(seed, "dvae crops", rows)
+            pictures = np.stack([augment_dvae(one, side, rng) for one, rng in zip(pictures, rngs, strict=True)])
+        return {"pictures": torch.from_numpy(np.ascontiguousarray(pictures))}
 
     def blank(self, size: int) -> Batch:
         """A batch of the right shapes, for costs."""
         side = self.config.dvae.size
         return {"pictures": torch.zeros(size, side, side, 3, dtype=torch.uint8)}
 
-    def loss(self, batch: Batch, position: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+    def loss(self, batch: Batch, rows: Rows) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         """The relaxed objective (appendix A.2 and A.3) with its schedules."""
         noise = self.config.noise
         x = unit_range(batch["pictures"])
-        beta = cosine(position, 0.0, noise.kl_weight, noise.kl_images)
-        temperature = cosine(position, 1.0, noise.temperature, noise.temperature_images)
-        generator = torch_rng(self.config.seed, "gumbel", position, x.device)
-        out = self.dvae(x, temperature, generator)
+        beta = cosine(rows.first, 0.0, noise.kl_weight, noise.kl_images)
+        temperature = cosine(rows.first, 1.0, noise.temperature, noise.temperature_images)
+        out = self.dvae(x, temperature, row_streams(self.config.seed, "gumbel", rows, x.device))
         loss = dvae_objective(x, out.mu, out.ln_b, out.kl, beta, self.config.dvae.likelihood) + out.commitment
         with torch.no_grad():
             used = torch.zeros(self.config.dvae.codes, device=x.device).index_fill_(0, out.codes.flatten(), 1.0).sum()

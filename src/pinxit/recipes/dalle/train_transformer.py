@@ -22,8 +22,9 @@ from pinxit.pipelines.tokens import TokenWorker
 from pinxit.recipes.batches import pick
 from pinxit.recipes.dalle.codebook_init import init_from_codebook
 from pinxit.recipes.dalle.presets import DalleConfig
-from pinxit.training.draws import key, numpy_rng
+from pinxit.training.draws import key, row_rngs, uniforms
 from pinxit.training.loop import Batch
+from pinxit.training.rows import Rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,17 +62,27 @@ class TransformerTask:
     def modules(self) -> dict[str, nn.Module]:
         return {"transformer": self.transformer}
 
-    def batch(self, position: int, size: int) -> Batch:
+    def batch(self, rows: Rows) -> Batch:
         """Text int64 [B, L], all zeros where the caption is dropped, and codes int64 [B, N]."""
         assert self.codes is not None and self.tokenizer is not None
         seed, noise = self.config.seed, self.config.noise
-        rng = numpy_rng(seed, "transformer captions", position)
-        rows = order_batch(position, size, len(self.codes), key(seed, "transformer order"))
-        captions = [pick(self.captions[row], rng) for row in rows.tolist()]
-        text = self.tokenizer.encode(captions, self.config.transformer.text_tokens, noise.bpe_dropout, rng)
-        text[rng.random(size) < noise.caption_drop] = 0
-        codes = self.codes[rows].reshape(size, -1).astype(np.int64)
+        chance, dropped = uniforms(seed, "transformer captions", rows, 2).T
+        found = order_batch(rows.position, rows.count, len(self.codes), key(seed, "transformer order"))
+        captions = [pick(self.captions[row], one) for row, one in zip(found.tolist(), chance.tolist(), strict=True)]
+        text = self._encoded(captions, rows)
+        text[dropped < noise.caption_drop] = 0
+        codes = self.codes[found].reshape(rows.count, -1).astype(np.int64)
         return {"text": torch.from_numpy(text), "codes": torch.from_numpy(codes)}
+
+    def _encoded(self, captions: Sequence[str], rows: Rows) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+        """Ids int64 [B, L], merges skipped at random in each caption by itself."""
+        assert self.tokenizer is not None
+        length, dropout = self.config.transformer.text_tokens, self.config.noise.bpe_dropout
+        if not dropout:
+            return self.tokenizer.encode(captions, length)
+        rngs = row_rngs(self.config.seed, "transformer merges", rows)
+        each = [self.tokenizer.encode([one], length, dropout, rng) for one, rng in zip(captions, rngs, strict=True)]
+        return np.concatenate(each)
 
     def blank(self, size: int) -> Batch:
         """A batch of the right shapes, for costs."""
@@ -84,7 +95,7 @@ class TransformerTask:
     def hot(self) -> list[nn.Module]:
         return list(self.transformer.blocks)
 
-    def loss(self, batch: Batch, position: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+    def loss(self, batch: Batch, rows: Rows) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         """One eighth of the text's cross-entropy and seven eighths of the picture's (section 2.2).
 
         Pads are no targets of the text's unless `count_pads`.

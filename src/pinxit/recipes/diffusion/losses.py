@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from pinxit.data.order import order_batch
 from pinxit.functional.diffusion import log_snr_of_sigma
 from pinxit.functional.diffusion_losses import as_v, weight_for
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
+from pinxit.training.draws import key, uniforms
+from pinxit.training.rows import Rows
 
 
 def weights(about: DiffusionConfig, sigma_B: Tensor) -> Tensor | None:
@@ -18,10 +22,15 @@ def weights(about: DiffusionConfig, sigma_B: Tensor) -> Tensor | None:
     return weight_for(about.prediction, as_v(log_snr_B), log_snr_B)
 
 
-def spread(count: int, generator: torch.Generator, device: torch.device) -> Tensor:
-    """float64 [count] in [0, 1): one random number moves a row of evenly spaced ones, which steadies the mean."""
-    first = torch.rand((), generator=generator, device=device, dtype=torch.float64)
-    return (first + torch.arange(count, device=device, dtype=torch.float64) / count) % 1
+def spread(seed: int, purpose: str, rows: Rows, device: torch.device, shuffled: bool = False) -> Tensor:
+    """float64 [B] in [0, 1): one random number moves the update's evenly spaced ones, which steadies the mean.
+
+    In their order, or `shuffled`.
+    """
+    first, places = uniforms(seed, purpose, Rows(rows.first, 1, 0, 1))[0, 0], np.arange(rows.batch)[rows.span]
+    if shuffled:
+        places = order_batch(rows.start, rows.count, rows.batch, key(seed, purpose, rows.first))
+    return torch.from_numpy((first + places / rows.batch) % 1).to(device)
 
 
 def halves(error_B: Tensor, even_B: Tensor) -> dict[str, Tensor]:

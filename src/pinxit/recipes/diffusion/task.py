@@ -21,18 +21,20 @@ from pinxit.errors import UsageError
 from pinxit.functional.bsr import degraded, gaussian_blur
 from pinxit.functional.diffusion import q_sample, target
 from pinxit.functional.diffusion_losses import learned_range_loss, squared_error
+from pinxit.functional.draws import Draws, RowStreams
 from pinxit.functional.holes import WHOLE, random_holes, with_holes
 from pinxit.functional.samplers import SAMPLERS, Denoised, drive
 from pinxit.models.text import PAD
 from pinxit.models.unet import UNet
-from pinxit.recipes.batches import pick
+from pinxit.recipes.batches import Chance, below, pick
 from pinxit.recipes.diffusion.conditions import Noising, texts
 from pinxit.recipes.diffusion.config import Corrupt, StageConfig
 from pinxit.recipes.diffusion.denoiser import UNetDenoiser, predicted, split
 from pinxit.recipes.diffusion.losses import halves, spread, weights
 from pinxit.text.learned import LearnedText
-from pinxit.training.draws import key, numpy_rng, seeded, torch_rng
+from pinxit.training.draws import key, row_streams, seeded, torch_rng, uniforms
 from pinxit.training.loop import Batch
+from pinxit.training.rows import Rows
 
 if TYPE_CHECKING:
     from pinxit.data.bank import Bank
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
     from pinxit.text.encoders import TextEncoder
     from pinxit.types import Picture
 
-Rng = np.random.Generator
 ImageRows = Callable[[Sequence[int]], Tensor]  # embeddings of the bank's pictures, float32 [B, I]
 TEXT = "text"  # the learned reader among a task's modules
 SHOWN = 8  # pictures of a preview
@@ -91,16 +92,15 @@ class DiffusionTask:
     def hot(self) -> list[nn.Module]:
         return [self.unet]
 
-    def batch(self, position: int, size: int) -> Batch:
+    def batch(self, rows: Rows) -> Batch:
         """Pictures uint8 [B, S, S, 3] (crops of an upsampler's), their text's vectors, and which rows have none."""
         assert self.bank is not None
-        rng = numpy_rng(self.seed, f"{self.name} batch", position)
-        rows = order_batch(position, size, len(self.bank), key(self.seed, f"{self.name} order"))
-        read = self._text(rows.tolist(), rng.random(size) < self.drop, rng) if self.config.unet.text else {}
-        pictures = cropped(np.asarray(self.bank.pictures[rows]), self.config.train_size, self.config.scale, rng)
-        return (
-            {"pictures": torch.from_numpy(np.ascontiguousarray(pictures))} | read | self._image(rows.tolist(), position)
-        )
+        found = order_batch(rows.position, rows.count, len(self.bank), key(self.seed, f"{self.name} order"))
+        read = self._text(found.tolist(), rows) if self.config.unet.text else {}
+        corners = uniforms(self.seed, f"{self.name} crops", rows, 2)
+        pictures = cropped(np.asarray(self.bank.pictures[found]), self.config.train_size, self.config.scale, corners)
+        shown = {"pictures": torch.from_numpy(np.ascontiguousarray(pictures))}
+        return shown | read | self._image(found.tolist(), rows)
 
     def blank(self, size: int) -> Batch:
         """A batch of the right shapes, for costs."""
@@ -113,21 +113,21 @@ class DiffusionTask:
         image = {"image": torch.zeros(size, self.config.unet.image)} if self.config.unet.image else {}
         return {"pictures": pictures} | (read if self.config.unet.text else {}) | image
 
-    def loss(self, batch: Batch, position: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+    def loss(self, batch: Batch, rows: Rows) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         """Mean squared error of the prediction target, its noise levels spread through the batch.
 
         With a learned variance, plus the variational bound on it (`learned_range_loss`).
         """
         x0 = signed(batch["pictures"])
-        generator = torch_rng(self.seed, f"{self.name} noise", position, x0.device)
-        even_B = spread(len(x0), generator, x0.device)
+        draws = row_streams(self.seed, f"{self.name} noise", rows, x0.device)
+        even_B = spread(self.seed, f"{self.name} times", rows, x0.device)
         about = self.config.diffusion
         sigma_B = about.drawn(even_B)
-        noise = torch.randn(x0.shape, generator=generator, device=x0.device)
-        conditions = self._understood(batch) | self._smaller(x0, generator) | self._holes(x0, position)
+        noise = draws.normal(*x0.shape)
+        conditions = self._understood(batch) | self._smaller(x0, draws, rows) | self._holes(x0, rows)
         conditions |= {"image": batch["image"]} if self.config.unet.image else {}
         if self.noise and "sequence" in conditions:
-            conditions["sequence"] = blurred(conditions["sequence"], batch["mask"], self.noise, generator)
+            conditions["sequence"] = blurred(conditions["sequence"], batch["mask"], self.noise, draws)
         z = q_sample(x0, noise, sigma_B)
         prediction, fraction = split(predicted(self.unet, z, sigma_B, about, conditions), about)
         if fraction is None:
@@ -166,38 +166,40 @@ class DiffusionTask:
         drawn = list(to_pictures((samples.cpu().clamp(-1, 1) + 1) / 2))
         return sheet([*given, *drawn, *true] if given else drawn, None if given else captions, columns=len(drawn))
 
-    def _text(self, rows: Sequence[int], dropped: np.ndarray[tuple[int], np.dtype[np.bool_]], rng: Rng) -> Batch:
-        """A caption of each row at random, as the batch holds it; none where it is dropped."""
+    def _text(self, found: Sequence[int], rows: Rows) -> Batch:
+        """A caption at random of each picture found, as the batch holds it; none where it is dropped."""
         assert self.bank is not None
+        drop, chance = uniforms(self.seed, f"{self.name} captions", rows, 2).T
+        dropped = drop < self.drop
         if self.stored is not None:
-            counts = [self.stored.count(row) for row in rows]
-            which = np.where(dropped, -1, rng.integers(counts))
-            sequence, mask = self.stored.rows(rows, which.tolist())
+            which = np.where(dropped, -1, below([self.stored.count(row) for row in found], chance))
+            sequence, mask = self.stored.rows(found, which.tolist())
             return {"sequence": sequence, "mask": mask & torch.from_numpy(~dropped)[:, None]}
-        captions = [pick(readable(self.bank.captions[row], self.script), rng) for row in rows]
+        texts = (readable(self.bank.captions[row], self.script) for row in found)
+        captions = [pick(several, one) for several, one in zip(texts, chance.tolist(), strict=True)]
         return self._read(["" if gone else caption for gone, caption in zip(dropped, captions, strict=True)])
 
-    def _image(self, rows: Sequence[int], position: int) -> Batch:
+    def _image(self, found: Sequence[int], rows: Rows) -> Batch:
         """The embeddings of the pictures themselves, from a stream of its own: other draws stay without it as they are.
 
         No embedding in a space of unit variance is anywhere near zeros, so that these can stand for none.
         """
         if not self.config.unet.image:
             return {}
-        kept = numpy_rng(self.seed, f"{self.name} image", position).random(len(rows)) >= self.drop_image
-        return {"image": self._embeddings(rows) * torch.from_numpy(kept)[:, None]}
+        kept = uniforms(self.seed, f"{self.name} image", rows) >= self.drop_image
+        return {"image": self._embeddings(found) * torch.from_numpy(kept)}
 
     def _embeddings(self, rows: Sequence[int]) -> Tensor:
         if self.image_rows is None:
             raise UsageError(f"{self.name}'s unet.image={self.config.unet.image} wants embeddings, and none are here.")
         return self.image_rows(rows)
 
-    def _holes(self, x0: Tensor, position: int) -> Batch:
+    def _holes(self, x0: Tensor, rows: Rows) -> Batch:
         """The picture with a random hole, for a network that paints inside them."""
         if not self.config.unet.masked:
             return {}
-        paint = random_holes(len(x0), x0.shape[-1], torch_rng(self.seed, f"{self.name} holes", position), self.whole)
-        return {"masked": with_holes(x0, paint.to(x0.device))}
+        draws = row_streams(self.seed, f"{self.name} holes", rows, x0.device)
+        return {"masked": with_holes(x0, random_holes(len(x0), x0.shape[-1], draws, self.whole))}
 
     def _read(self, captions: Sequence[str]) -> Batch:
         """What the batch holds of the captions: a frozen reader's vectors, or the ids that a learned one will read."""
@@ -215,23 +217,23 @@ class DiffusionTask:
         sequence = batch["sequence"] if self.learned is None else self.learned.model(batch["ids"]).sequence
         return {"sequence": sequence, "mask": batch["mask"]}
 
-    def _smaller(self, x0: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def _smaller(self, x0: Tensor, draws: RowStreams, rows: Rows) -> dict[str, Tensor]:
         """The smaller picture, noised at a random level that is a condition, too (conditioning augmentation)."""
         if not self.config.low:
             return {}
         small = F.avg_pool2d(x0, self.config.scale)
         if self.config.corrupt != "noise":
-            return NOISING.plain(corrupted(small, self.config.corrupt, generator), x0.shape[-1])
-        shuffled = torch.randperm(len(x0), generator=generator, device=x0.device)  # levels keep no company with times
-        level_B = self.config.max_augmentation * spread(len(x0), generator, x0.device)[shuffled]
-        return NOISING(small, level_B, torch.randn(x0.shape, generator=generator, device=x0.device))
+            return NOISING.plain(corrupted(small, self.config.corrupt, draws), x0.shape[-1])
+        even_B = spread(self.seed, f"{self.name} levels", rows, x0.device, shuffled=True)  # no company with times
+        return NOISING(small, self.config.max_augmentation * even_B, draws.normal(*x0.shape))
 
 
-def corrupted(small: Tensor, how: Corrupt, generator: torch.Generator) -> Tensor:
+def corrupted(small: Tensor, how: Corrupt, draws: RowStreams) -> Tensor:
     """Smaller pictures in [-1, 1] with unCLIP's damage (arXiv 2204.06125, section 2.1): a slight blur, or BSR's."""
     if how == "blur":
         return gaussian_blur(small)
-    return degraded((small + 1) / 2, generator) * 2 - 1
+    each = zip((small + 1) / 2, draws.generators, strict=True)
+    return torch.cat([degraded(one[None], generator) for one, generator in each]) * 2 - 1
 
 
 def signed(pictures: Tensor) -> Tensor:
@@ -239,26 +241,26 @@ def signed(pictures: Tensor) -> Tensor:
     return pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def blurred(sequence_BLD: Tensor, mask_BL: Tensor, most: float, generator: torch.Generator) -> Tensor:
+def blurred(sequence_BLD: Tensor, mask_BL: Tensor, most: float, draws: Draws) -> Tensor:
     """Text vectors with noise of up to `most` times their size, each text by a random strength, more often a weak one.
 
     A network then learns what lies around the vectors of its captions, where the words are that no caption held.
     """
     x_BLD = sequence_BLD.float()
-    size = (x_BLD.detach().square() * mask_BL[:, :, None]).sum() / (mask_BL.sum() * x_BLD.shape[2]).clamp(min=1)
-    strength_B = most * torch.rand(len(x_BLD), generator=generator, device=x_BLD.device).square()
-    noise = torch.randn(x_BLD.shape, generator=generator, device=x_BLD.device)
-    return (x_BLD + size.sqrt() * strength_B[:, None, None] * noise).to(sequence_BLD.dtype)
+    squares_B = (x_BLD.detach().square() * mask_BL[:, :, None]).sum((1, 2))
+    size_B = (squares_B / (mask_BL.sum(1) * x_BLD.shape[2]).clamp(min=1)).sqrt()
+    strength_B = most * draws.uniform(len(x_BLD)).square()
+    return (x_BLD + (size_B * strength_B)[:, None, None] * draws.normal(*x_BLD.shape)).to(sequence_BLD.dtype)
 
 
 def cropped(
-    pictures: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], side: int, grid: int, rng: Rng
+    pictures: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], side: int, grid: int, chance_B2: Chance
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     """A random square of `side` pixels of each, its corner on the grid of the smaller picture's pixels."""
     whole = pictures.shape[1]
     if side == whole:
         return pictures
-    corners = grid * rng.integers(0, (whole - side) // grid + 1, (len(pictures), 2))
+    corners = grid * below((whole - side) // grid + 1, chance_B2)
     return np.stack([one[y : y + side, x : x + side] for one, (y, x) in zip(pictures, corners.tolist(), strict=True)])
 
 

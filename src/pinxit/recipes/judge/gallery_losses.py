@@ -6,9 +6,10 @@ Shapes: B pictures, O rows for one picture's objects, M objects of all pictures 
 from __future__ import annotations
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.nn import functional as F
 
+from pinxit.functional.draws import Draws
 from pinxit.models.detector import Described, Detector, Found
 from pinxit.models.reader import BLANK
 from pinxit.recipes.judge.targets import ANY_COLOUR, NOT_WORN, Objects
@@ -73,9 +74,12 @@ def board_of(name: str, box: Tensor) -> Tensor:
 
 
 def letters_loss(
-    model: Detector, pictures: Tensor, signs: Tensor, truth: Batch, hidden_B: Tensor, draws: Generator
+    model: Detector, pictures: Tensor, signs: Tensor, truth: Batch, hidden_B: Tensor, draws: Draws, others: Draws
 ) -> Tensor:
-    """Nats a letter (CTC) of the words in the pictures that are not `hidden` (bool [B]) and on the `signs` besides."""
+    """Nats a letter (CTC) of the words in the pictures that are not `hidden` (bool [B]) and on the `signs` besides.
+
+    Where the words are looked for is shaken by `draws`, on the signs by `others`.
+    """
     assert model.reader is not None
     readable = (truth["words"][:, :, 0] > 0) & ~hidden_B[:, None]
     picture_M, row_M = readable.nonzero(as_tuple=True)
@@ -83,14 +87,15 @@ def letters_loss(
     boxes = truth["objects"][picture_M, row_M, 1:5]
     boards = [board_of(name, box) for name, box in zip(names, boxes, strict=True)]
     words = truth["words"][picture_M, row_M]
+    moves_M4 = draws.normal(*readable.shape, 4)[picture_M, row_M]
     if len(signs):
         boards += list(truth["sign_boards"])
         words = torch.cat([words, truth["sign_words"]])
+        moves_M4 = torch.cat([moves_M4, others.normal(len(signs), 4)])
         picture_M = torch.cat([picture_M, len(pictures) + torch.arange(len(signs), device=picture_M.device)])
     if not boards:
         return pictures.new_zeros(())
-    board_M4 = torch.stack(boards)
-    shaken = board_M4 + SHAKEN * torch.randn(board_M4.shape, generator=draws, device=board_M4.device)
+    shaken = torch.stack(boards) + SHAKEN * moves_M4
     told_TML = model.reader(torch.cat([pictures, signs]), picture_M, shaken)
     lengths = (words > 0).sum(1)
     steps = torch.full_like(lengths, len(told_TML))

@@ -17,8 +17,9 @@ from torch.nn import functional as F
 
 from pinxit.data.order import order_batch
 from pinxit.errors import DataError
-from pinxit.functional.corruption import corrupted, faced, repainted
+from pinxit.functional.corruption import FACE, corrupted, faced, repainted
 from pinxit.functional.detection import heat_loss, heat_targets
+from pinxit.functional.draws import RowStreams
 from pinxit.models.detector import Described, Detector, DetectorConfig
 from pinxit.recipes.judge.gallery_losses import answer_loss, board_of, gallery_loss, letters_loss
 from pinxit.recipes.judge.targets import (
@@ -32,8 +33,9 @@ from pinxit.recipes.judge.targets import (
     targets_of,
     unpack,
 )
-from pinxit.training.draws import numpy_rng, seeded, torch_rng
+from pinxit.training.draws import key, numpy_rng, row_streams, seeded
 from pinxit.training.plan import Batch
+from pinxit.training.rows import Rows
 from pinxit.world.scene import Scene
 from pinxit.world.vocabulary import MADE
 
@@ -116,6 +118,7 @@ class JudgeTask:
     """A detector learns to find everything in pictures of known scenes (`Example.facts`), clean and corrupted."""
 
     name = "judge"
+    pieces = "settled"  # parts of the loss are means over whatever the pictures show
 
     def __init__(
         self,
@@ -136,19 +139,19 @@ class JudgeTask:
     def modules(self) -> dict[str, torch.nn.Module]:
         return {"detector": self.detector}
 
-    def batch(self, position: int, size: int) -> Batch:
+    def batch(self, rows: Rows) -> Batch:
         """`pictures` uint8 [B, 3, S, S], for each the `targets_of` its scene, and signs to read besides."""
         config = self.detector.config
-        chosen = [self.data[int(i)] for i in order_batch(position, size, len(self.data), self.seed)]
+        chosen = [self.data[int(i)] for i in order_batch(rows.position, rows.count, len(self.data), self.seed)]
         shown = [(one.picture, _scene(one.facts, one.key)) for one in chosen]
         if "upside down" in config.views:
-            shown = [self._turned(position + i, picture, scene) for i, (picture, scene) in enumerate(shown)]
+            shown = [self._turned(rows.position + i, picture, scene) for i, (picture, scene) in enumerate(shown)]
         truths = [targets_of(scene, config) for _, scene in shown]
         batch = {"pictures": _stacked([picture for picture, _ in shown])}
         batch |= {name: torch.stack([truth[name] for truth in truths]) for name in truths[0]}
         if self.all_shown:
             batch |= {name: torch.zeros_like(of) for name, of in batch.items() if name.startswith("unshown")}
-        return batch | self._signs(position, size)
+        return batch | self._signs(rows)
 
     def _turned(self, position: int, picture: Picture, scene: Scene) -> tuple[Picture, Scene]:
         """Now and then one thing alone turned upside down: what it is then called does not depend on what it is."""
@@ -160,12 +163,12 @@ class JudgeTask:
             scene, items=(replace(item, box=(1 - x1, 1 - y1, 1 - x0, 1 - y0)),), view="upside down"
         )
 
-    def _signs(self, position: int, size: int) -> Batch:
+    def _signs(self, rows: Rows) -> Batch:
         """`signs` uint8 [signs, 3, S, S], `sign_boards` [signs, 4], `sign_words` int64 [signs, LONGEST]."""
         if self.signs is None:
             return {}
-        letters, numbers = self.detector.config.letters, range(position, position + size)
-        shown = [self.signs[number // SIGNS] for number in numbers if number % SIGNS == 0]
+        letters = self.detector.config.letters
+        shown = [self.signs[number // SIGNS] for number in _signed(rows)]
         scenes = [_scene(one.facts, one.key) for one in shown]
         items = [next(item for item in scene.items if item.words) for scene in scenes]
         if not items:
@@ -176,17 +179,18 @@ class JudgeTask:
             "sign_words": torch.stack([torch.from_numpy(letters_of(item.words, letters)) for item in items]),
         }
 
-    def loss(self, batch: Batch, position: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+    def loss(self, batch: Batch, rows: Rows) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         clean = batch["pictures"].float() / 255
-        draws = torch_rng(self.seed, "wear", position, clean.device)
+        draws = row_streams(self.seed, "wear", rows, clean.device)
         config = self.detector.config
         flat = (batch["objects"][:, :, FORM] >= 0) & (batch["objects"][:, :, FORM] < flat_forms(config))
-        faced_B = flat.any(1) & (torch.rand(len(clean), generator=draws, device=clean.device) < FACED)
-        asked = torch.randint(len(self.formed), (len(clean),), generator=draws, device=clean.device)
+        faced_B = flat.any(1) & (draws.uniform(len(clean)) < FACED)
+        asked = (draws.uniform(len(clean)) * len(self.formed)).long()
         asked_B = self.formed.to(clean.device)[asked]
         with torch.autocast(clean.device.type, enabled=False):
             picture_M, place_M = (flat & faced_B[:, None]).nonzero(as_tuple=True)
-            pictures = faced(clean, picture_M, batch["objects"][picture_M, place_M, 1:5], draws)
+            drawn_M14 = draws.uniform(*flat.shape, FACE)[picture_M, place_M]
+            pictures = faced(clean, picture_M, batch["objects"][picture_M, place_M, 1:5], drawn_M14)
             pictures, strange_B = repainted(pictures, draws)
             pictures = corrupted(pictures, draws)
         truth = _without_colours(batch, strange_B | faced_B) | {"faced": faced_B, "asked": asked_B}
@@ -194,8 +198,9 @@ class JudgeTask:
         if self.detector.reader:
             with torch.autocast(clean.device.type, enabled=False):
                 signs = batch["signs"].float() / 255 if "signs" in batch else clean[:0]
-                signs = corrupted(signs, draws) if len(signs) else signs
-            read = letters_loss(self.detector, pictures, signs, truth, faced_B | strange_B, draws)
+                others = RowStreams([key(self.seed, "signs", one) for one in _signed(rows)][: len(signs)], clean.device)
+                signs = corrupted(signs, others) if len(signs) else signs
+            read = letters_loss(self.detector, pictures, signs, truth, faced_B | strange_B, draws, others)
             total, parts["letters"] = total + WEIGHTS["letters"] * read, read
         return total, {name: part.detach() for name, part in parts.items()}
 
@@ -215,6 +220,11 @@ def _without_colours(batch: Batch, strange_B: Tensor) -> Batch:
         worn = batch["garments"] > ANY_COLOUR
         changed["garments"] = torch.where(strange_B[:, None, None] & worn, ANY_COLOUR, batch["garments"])
     return batch | changed
+
+
+def _signed(rows: Rows) -> list[int]:
+    """The positions that bring a sign."""
+    return [position for position in rows.positions.tolist() if position % SIGNS == 0]
 
 
 def _stacked(pictures: Sequence[Picture]) -> Tensor:

@@ -19,12 +19,14 @@ from pinxit.functional.diffusion import q_sample, target
 from pinxit.functional.diffusion_losses import squared_error
 from pinxit.functional.vectors import dots
 from pinxit.models.prior import TokenPrior, build_prior
+from pinxit.recipes.batches import below
 from pinxit.recipes.diffusion.conditions import Conditions, texts
 from pinxit.recipes.diffusion.losses import halves, spread, weights
 from pinxit.recipes.unclip.config import PriorStage
 from pinxit.recipes.unclip.space import Space
-from pinxit.training.draws import key, numpy_rng, seeded, torch_rng
+from pinxit.training.draws import key, row_streams, seeded, uniforms
 from pinxit.training.loop import Batch
+from pinxit.training.rows import Rows
 
 if TYPE_CHECKING:
     from pinxit.data.embeddings import Embeddings
@@ -70,21 +72,22 @@ class PriorTask:
     def modules(self) -> dict[str, nn.Module]:
         return {self.name: self.prior}
 
-    def batch(self, position: int, size: int) -> Batch:
+    def batch(self, rows: Rows) -> Batch:
         """A caption at random of each picture, masked where it is dropped, and the coordinates to be predicted [B, K].
 
         For an autoregressive prior these as `codes` int64 [B, K] and the dot product's bucket as `dot` int64 [B].
         """
         assert self.pairs is not None
-        pairs, rng = self.pairs, numpy_rng(self.seed, f"{self.name} batch", position)
-        rows = order_batch(position, size, len(pairs), key(self.seed, f"{self.name} order")).tolist()
-        kept = torch.from_numpy(rng.random(size) >= self.config.drop)
-        which = rng.integers([pairs.vectors.count(row) for row in rows]).tolist()
-        conditions, y = pairs.conditions(rows, which), pairs.coordinates(rows)
+        pairs, order = self.pairs, key(self.seed, f"{self.name} order")
+        found = order_batch(rows.position, rows.count, len(pairs), order).tolist()
+        drop, chance = uniforms(self.seed, f"{self.name} captions", rows, 2).T
+        kept = torch.from_numpy(drop >= self.config.drop)
+        which = below([pairs.vectors.count(row) for row in found], chance).tolist()
+        conditions, y = pairs.conditions(found, which), pairs.coordinates(found)
         batch = conditions | {"mask": conditions["mask"] & kept[:, None]}
         if not self.config.network.buckets:
             return batch | {"embedding": y}
-        dot = pairs.space.dots(dots(pairs.vectors.image_embeddings(rows), conditions["pooled"]))
+        dot = pairs.space.dots(dots(pairs.vectors.image_embeddings(found), conditions["pooled"]))
         return batch | {"codes": pairs.space.buckets.quantise(y), "dot": dot}
 
     def blank(self, size: int) -> Batch:
@@ -97,7 +100,7 @@ class PriorTask:
         numbers = {"codes": (size, about.components), "dot": (size,)}
         return batch | {name: torch.zeros(shape, dtype=torch.int64) for name, shape in numbers.items()}
 
-    def loss(self, batch: Batch, position: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+    def loss(self, batch: Batch, rows: Rows) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         """Squared error of the clean coordinates, or cross-entropy of the components in nats each."""
         conditions = {name: batch[name] for name in self.config.network.conditions()}
         if isinstance(self.prior, TokenPrior):
@@ -105,10 +108,9 @@ class PriorTask:
             nats_BK = F.cross_entropy(logits_BKQ.transpose(1, 2), batch["codes"], reduction="none")
             return nats_BK.mean(), {"first": nats_BK[:, 0].detach().mean()}
         y, about = batch["embedding"], self.config.diffusion
-        generator = torch_rng(self.seed, f"{self.name} noise", position, y.device)
-        even_B = spread(len(y), generator, y.device)
+        even_B = spread(self.seed, f"{self.name} times", rows, y.device)
         sigma_B = about.drawn(even_B)
-        noise = torch.randn(y.shape, generator=generator, device=y.device)
+        noise = row_streams(self.seed, f"{self.name} noise", rows, y.device).normal(*y.shape)
         answer = self.prior(q_sample(y, noise, sigma_B), about.time_of(sigma_B), conditions)
         error_B = squared_error(answer, target(about.prediction, y, noise, sigma_B), weights(about, sigma_B))
         return error_B.mean(), halves(error_B, even_B)

@@ -1,0 +1,131 @@
+"""`pinxit plan`: what a preset costs on so many GPUs of a kind that need not be here.
+
+Every rank holds the whole model and its share of the batch (`training.parallel`): GPUs divide the work and the
+activations, not the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from pinxit.config import override
+from pinxit.errors import UsageError
+from pinxit.recipes.clip import presets as clip
+from pinxit.recipes.clip.task import ClipTask
+from pinxit.recipes.dalle import estimate as dalle_costs
+from pinxit.recipes.dalle import presets as dalle
+from pinxit.recipes.dalle.run import TRAINED
+from pinxit.recipes.estimate import Stage, cost_of
+from pinxit.recipes.imagen import estimate as imagen_costs
+from pinxit.recipes.imagen import presets as imagen
+from pinxit.recipes.unclip import estimate as unclip_costs
+from pinxit.recipes.unclip import presets as unclip
+from pinxit.recipes.unclip.config import DECODER
+from pinxit.training.flops import Cost
+from pinxit.training.log import duration
+from pinxit.training.parallel import rows_together
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A GPU by its data sheet."""
+
+    bf16: float  # dense operations per second of bfloat16 matrix products
+    fp32: float  # of float32 ones, as TF32 where there is that
+    bytes: float
+
+
+KINDS = {
+    "v100": Kind(112e12, 15.7e12, 32e9),
+    "a100": Kind(312e12, 156e12, 80e9),
+    "h100": Kind(989e12, 494e12, 80e9),
+    "h200": Kind(989e12, 494e12, 141e9),
+    "b200": Kind(2250e12, 1100e12, 180e9),
+    "l40s": Kind(362e12, 183e12, 48e9),
+    "rtx4090": Kind(165e12, 82.6e12, 24e9),
+}
+"""Dense figures of NVIDIA's data sheets, without sparsity."""
+USUAL = 0.35  # of the peak, where nobody has measured
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """One stage on N GPUs."""
+
+    stage: Stage
+    cost: Cost
+    rows: int  # that go through a rank's modules together
+    bytes: float  # that a rank needs
+    seconds: float
+
+
+def stages_of(name: str, changes: Sequence[str] = ()) -> list[Stage]:
+    """The stages that train of a preset RECIPE/NAME such as imagen/paper. Raises UsageError where there is none."""
+    recipe, _, chosen = name.partition("/")
+    if recipe not in RECIPES:
+        raise UsageError(f"name a preset as RECIPE/NAME, with RECIPE of {', '.join(RECIPES)}, not '{name}'.")
+    preset, stages = RECIPES[recipe]
+    return [stage for stage in stages(override(preset(chosen or "paper"), list(changes))) if stage.plan.images]
+
+
+def outlooks(stages: Sequence[Stage], gpus: int, kind: Kind, share: float = USUAL) -> Iterator[Outlook]:
+    """Each stage on `gpus`, at `share` of their peak. Raises UsageError for a batch that they cannot share out."""
+    for stage in stages:
+        rows = rows_together(stage.plan, gpus)
+        cost = cost_of(stage, torch.device("cpu"))
+        peak = kind.bf16 if stage.plan.precision == "bf16" else kind.fp32
+        seconds = stage.plan.images * cost.flops / (gpus * peak * share)
+        yield Outlook(stage, cost, rows, cost.memory(replace(stage.plan, micro=rows, batch=rows)), seconds)
+
+
+def table(name: str, gpus: int, kind: str, share: float = USUAL, changes: Sequence[str] = ()) -> list[str]:
+    """The outlook of a preset as lines of text. Raises UsageError for a preset or a GPU that is not known."""
+    if kind not in KINDS:
+        raise UsageError(f"there are no figures of a GPU '{kind}'; choose from {', '.join(KINDS)}.")
+    about = KINDS[kind]
+    found = list(outlooks(stages_of(name, changes), gpus, about, share))
+    cells = [("stage", "parameters", "GFLOP/picture", "pictures", "rows/piece", "GiB/rank", "time")]
+    cells += [
+        (
+            one.stage.name,
+            f"{one.cost.parameters:,}",
+            f"{one.cost.flops / 1e9:,.3g}" if one.cost.flops < 1e12 else f"{one.cost.flops / 1e9:,.0f}",
+            f"{one.stage.plan.images:,}",
+            f"{one.rows}",
+            f"{one.bytes / 2**30:,.1f}",
+            duration(one.seconds),
+        )
+        for one in found
+    ]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
+    lines.append(
+        f"in all: {duration(sum(one.seconds for one in found))} on {gpus} x {kind} at {share:.0%} of the peak"
+        + (", which is assumed" if share == USUAL else "")
+    )
+    large = [one.stage.name for one in found if one.bytes > about.bytes]
+    if large:
+        lines.append(f"{', '.join(large)}: more than the {about.bytes / 2**30:.0f} GiB of one {kind}; set plan.micro")
+    return lines
+
+
+def _clip_stages(config: clip.ClipRunConfig) -> list[Stage]:
+    training = config.training
+    piece = training.piece if config.plan.batch % (training.piece or 1) == 0 else 0
+    return [Stage("clip", replace(config.plan, micro=piece), partial(ClipTask, training))]
+
+
+RECIPES: dict[str, tuple[Callable[[str], Any], Callable[[Any], list[Stage]]]] = {
+    "clip": (clip.preset, _clip_stages),
+    "dalle": (dalle.preset, lambda config: [dalle_costs.stage(config, name) for name in TRAINED]),
+    "imagen": (imagen.preset, lambda config: [imagen_costs.stage(config, name) for name in config.cascade]),
+    "unclip": (
+        unclip.preset,
+        lambda config: [unclip_costs.stage(config, name) for name in (*(one.name for one in config.priors), DECODER)],
+    ),
+}

@@ -1,0 +1,66 @@
+"""Adapting trained weights by little: low-rank additions to matrices that stay as they are (LoRA, arXiv 2106.09685).
+
+A matrix or kernel W [O, I, ...] is used as W + up down, with down [R, I ...] drawn and up [O, R] zero, so that a run
+begins with what it adapts. The paper's alpha is R: learning rates mean the same at every rank. A packed matrix (qkv)
+has one pair, cut as its rows are. Names in a state: MODULE/PATH.parametrizations.weight.original, ....0.up and .down.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from pinxit.training.draws import torch_rng
+from pinxit.training.optim import decays, trained
+
+ORIGINAL, UP, DOWN = ".original", ".0.up", ".0.down"
+INSIDE = ".parametrizations."
+
+
+class Addition(nn.Module):
+    """What is added to a weight."""
+
+    def __init__(self, weight: Tensor, rank: int, generator: torch.Generator) -> None:
+        super().__init__()
+        inputs = weight[0].numel()
+        drawn = torch.rand(rank, inputs, generator=generator) * 2 - 1
+        self.down = nn.Parameter((drawn / math.sqrt(inputs)).to(weight.device))
+        self.up = nn.Parameter(weight.new_zeros(len(weight), rank))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight + (self.up @ self.down).view_as(weight)
+
+
+def adapt(modules: Mapping[str, nn.Module], rank: int) -> None:
+    """Freeze the modules and give every matrix and kernel that is longer than `rank` either way an addition.
+
+    The draws depend on a weight's name alone.
+    """
+    found = trained(modules)
+    chosen = [name for name, p in found.items() if decays(modules, name) and min(len(p), p[0].numel()) > rank]
+    for parameter in found.values():
+        parameter.requires_grad_(False)
+    for name in chosen:
+        module, _, path = name.partition("/")
+        owner_path, _, leaf = path.rpartition(".")
+        owner = modules[module].get_submodule(owner_path)
+        addition = Addition(found[name], rank, torch_rng(0, f"lora {name}"))
+        parametrize.register_parametrization(owner, leaf, addition, unsafe=True)
+
+
+def merged(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a module by their usual names, additions added."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        owner, inside, rest = name.partition(INSIDE)
+        if not inside:
+            found[name] = tensor
+        elif rest.endswith(ORIGINAL):
+            base = name.removesuffix(ORIGINAL)
+            added = (state[base + UP] @ state[base + DOWN]).view_as(tensor)
+            found[f"{owner}.{rest.removesuffix(ORIGINAL)}"] = tensor + added
+    return found

@@ -1,0 +1,150 @@
+"""Training on several ranks: the processes that torchrun starts, each with a copy of the model and a share of the rows.
+
+Gradients are summed over ranks before the update, so that all make the same one; every draw hangs on a picture's
+position, so that two ranks do what one does in two pieces. Rank 0 writes. Without torchrun there is one rank.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import torch
+from torch import Tensor, distributed, nn
+
+from pinxit.errors import UsageError
+from pinxit.training.plan import Plan, Task
+from pinxit.training.rows import Rows, whole
+
+PATIENCE = timedelta(days=7)  # others wait while rank 0 draws pictures or writes
+BUCKET = 2**24  # numbers summed over ranks at once, so that their copies stay small
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Which process this is among how many."""
+
+    rank: int = 0
+    world: int = 1
+    device: torch.device = torch.device("cpu")  # noqa: RUF009  a constant
+
+    @property
+    def lead(self) -> bool:
+        """Whether this one writes and speaks."""
+        return self.rank == 0
+
+    def rows(self, task: Task, plan: Plan, first: int) -> list[Rows]:
+        """This rank's pieces of the update that begins when `first` pictures have been seen."""
+        share = plan.batch // self.world
+        mine = list(whole(first, plan.batch).cut(share))[self.rank]
+        return list(mine.cut(self.piece(task, plan)))
+
+    def piece(self, task: Task, plan: Plan) -> int:
+        """How many rows go through the modules together. Raises UsageError for a batch that cannot be shared out."""
+        return rows_together(replace(plan, micro=0) if pieces_of(task) == "one" else plan, self.world)
+
+    def agreed(self, flag: bool) -> bool:
+        """Whether any rank says so; all wait for each other here."""
+        if self.world == 1:
+            return flag
+        told = torch.tensor(float(flag), device=self.device)
+        distributed.all_reduce(told, distributed.ReduceOp.MAX)
+        return bool(told)
+
+    def wait(self) -> None:
+        """Go on when all ranks have come here."""
+        self.agreed(False)
+
+    def mean(self, numbers: Mapping[str, float]) -> dict[str, float]:
+        """The means over ranks of numbers by name; every rank has the same names."""
+        if self.world == 1:
+            return dict(numbers)
+        told = torch.tensor(list(numbers.values()), dtype=torch.float64, device=self.device)
+        distributed.all_reduce(told)
+        return dict(zip(numbers, (told / self.world).tolist(), strict=True))
+
+    def sum_gradients(self, parameters: Sequence[nn.Parameter], loss: Tensor) -> Tensor:
+        """Give every rank the sum of all gradients; returns the sum of `loss`, a scalar.
+
+        A parameter that took part on some ranks alone has had a gradient of zero on the others.
+        """
+        if self.world == 1:
+            return loss
+        here = [float(parameter.grad is not None) for parameter in parameters]
+        told = torch.cat([loss.float().view(1), torch.tensor(here, device=loss.device)])
+        distributed.all_reduce(told)
+        grads = []
+        for parameter, used in zip(parameters, (told[1:] > 0).tolist(), strict=True):
+            if used and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            if parameter.grad is not None:
+                grads.append(parameter.grad)
+        for bucket in _buckets(grads):
+            flat = torch.cat([grad.reshape(-1) for grad in bucket])
+            distributed.all_reduce(flat)
+            for grad, part in zip(bucket, torch.split(flat, [grad.numel() for grad in bucket]), strict=True):
+                grad.copy_(part.view_as(grad))
+        return told[0]
+
+    def share_buffers(self, modules: Mapping[str, nn.Module]) -> None:
+        """Give every rank the buffers of rank 0: running means of what that one saw."""
+        for module in modules.values() if self.world > 1 else ():
+            for buffer in module.buffers():
+                distributed.broadcast(buffer, 0)
+
+
+def rows_together(plan: Plan, world: int) -> int:
+    """How many rows go through the modules together on each of `world` ranks. Raises UsageError: see `Ranks.piece`."""
+    if plan.batch % world:
+        raise UsageError(f"a batch of {plan.batch} cannot be shared among {world} ranks: change plan.batch.")
+    share = plan.batch // world
+    if not plan.micro or plan.micro >= share:
+        return share
+    if share % plan.micro:
+        raise UsageError(f"plan.micro={plan.micro} does not divide the {share} pictures of a rank.")
+    return plan.micro
+
+
+def pieces_of(task: Task) -> str:
+    """What cutting an update changes for a task; see `Task`."""
+    return str(getattr(task, "pieces", "alike"))
+
+
+def here(device: torch.device | None = None) -> Ranks:
+    """This process among those that torchrun has started with it; the first call meets them.
+
+    `device`: where it trains; a GPU is this rank's own.
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1 and not (distributed.is_available() and distributed.is_initialized()):
+        return Ranks(device=device or torch.device("cpu"))
+    if device is None:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    if not distributed.is_initialized():
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        atexit.register(_leave)
+    return Ranks(distributed.get_rank(), distributed.get_world_size(), device)
+
+
+def _leave() -> None:
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    bucket: list[Tensor] = []
+    room = BUCKET
+    for tensor in tensors:
+        if bucket and (tensor.numel() > room or tensor.dtype != bucket[0].dtype):
+            yield bucket
+            bucket, room = [], BUCKET
+        bucket.append(tensor)
+        room -= tensor.numel()
+    if bucket:
+        yield bucket

@@ -1,0 +1,66 @@
+"""`pinxit plan`: its bytes are those that training allocates, its work is that of one process."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pinxit.errors import UsageError
+from pinxit.recipes.estimate import cost_of
+from pinxit.recipes.outlook import KINDS, RECIPES, outlooks, stages_of, table
+from pinxit.training.optim import Average, adamw, trained
+from pinxit.training.rows import whole
+
+H100 = KINDS["h100"]
+
+
+@pytest.mark.parametrize("name", ["clip/nano", "dalle/nano", "unclip/nano"])
+def test_states_take_the_bytes_that_are_foretold(name: str) -> None:
+    """Weights, gradients, both moments and the average after one update, to the byte."""
+    stage = stages_of(name)[0]
+    one = next(iter(outlooks([stage], 1, H100)))
+    task = stage.build()
+    modules, rows = task.modules(), whole(0, 2)
+    optimiser, average = adamw(modules, stage.plan), Average(modules, 0.9)
+    task.loss(task.blank(2), rows)[0].backward()  # type: ignore[no-untyped-call]
+    for parameter in trained(modules).values():
+        parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+    optimiser.step()
+    held = [t for p in trained(modules).values() for t in (p, p.grad, *optimiser.state[p].values())]
+    held += [average.shadow[key] for key in trained(modules)]
+    counted = [tensor for tensor in held if tensor is not None and tensor.ndim]  # not the counts of steps
+    scalars = sum(20 for parameter in trained(modules).values() if not parameter.ndim)
+    copies = 2 * one.cost.parameters if stage.plan.precision == "bf16" else 0
+    there = sum(tensor.nbytes for tensor in counted) + scalars + copies
+    assert there + one.cost.activation_bytes * one.rows == pytest.approx(one.bytes, abs=1)
+
+
+def test_gpus_divide_work_and_activations_and_not_weights() -> None:
+    stage = replace(stages_of("dalle/nano", ["plans.transformer.batch=64"])[1])
+    alone, many = (next(iter(outlooks([stage], gpus, H100, 0.5))) for gpus in (1, 8))
+    assert (alone.rows, many.rows) == (64, 8)
+    assert alone.bytes - many.bytes == pytest.approx(56 * alone.cost.activation_bytes)
+    assert alone.seconds == pytest.approx(8 * many.seconds)
+    work = stage.plan.images * cost_of(stage, torch.device("cpu")).flops
+    assert alone.seconds == pytest.approx(work / (0.5 * H100.bf16))
+    smaller = next(iter(outlooks([replace(stage, plan=replace(stage.plan, micro=4, precision="fp32"))], 8, H100, 0.5)))
+    assert smaller.rows == 4 and smaller.seconds == pytest.approx(many.seconds * H100.bf16 / H100.fp32)
+
+
+def test_every_recipe_has_a_table_and_strangers_are_refused() -> None:
+    for recipe in RECIPES:
+        lines = table(f"{recipe}/nano", 2, "a100")
+        assert lines[0].split()[0] == "stage" and "2 x a100 at 35% of the peak, which is assumed" in lines[-1]
+    assert "assumed" not in table("clip/nano", 2, "a100", 0.4)[-1]
+    large = table("dalle/nano", 1, "rtx4090", changes=["plans.transformer.batch=4194304"])
+    assert large[-1].startswith("transformer: more than the 22 GiB of one rtx4090")
+    for arguments, told in (
+        (("imagen/none", 1, "h100"), "no preset 'none' of imagen"),
+        (("what", 1, "h100"), "name a preset as RECIPE/NAME"),
+        (("clip/nano", 1, "h1000"), "no figures of a GPU 'h1000'"),
+        (("clip/nano", 3, "h100"), "a batch of 16 cannot be shared among 3 ranks"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            table(*arguments)

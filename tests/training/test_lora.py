@@ -1,0 +1,71 @@
+"""Additions to weights begin as nothing, are all that moves, and are merged into weights of the usual names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from pinxit.errors import UsageError
+from pinxit.training import state as states
+from pinxit.training.loop import fit
+from pinxit.training.lora import adapt, merged
+from pinxit.training.optim import trained, weights
+from tests.training.test_step import Wide
+from tests.training.toy import plan
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.kernel = nn.Linear(12, 36), nn.Conv2d(6, 8, 3)
+        self.norm, self.small, self.table = nn.LayerNorm(12), nn.Linear(12, 2), nn.Embedding(20, 12)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.kernel(self.qkv(self.norm(x)).view(-1, 6, 6, 1).expand(-1, -1, -1, 6))
+        return out
+
+
+def test_an_addition_is_nothing_at_first_and_can_be_merged_after() -> None:
+    torch.manual_seed(0)
+    net, x = Net(), torch.randn(3, 12)
+    before, names = net(x), net.state_dict().keys()
+    adapt({"net": net}, 4)
+    assert torch.equal(net(x), before)
+    paths = {f"net/{part}.parametrizations.weight.0.{side}" for part in ("qkv", "kernel") for side in ("up", "down")}
+    assert trained({"net": net}).keys() == paths
+    for name, parameter in trained({"net": net}).items():
+        if name.endswith("up"):
+            nn.init.normal_(parameter)
+    after, plain = net(x), Net()
+    state = merged(net.state_dict())
+    assert state.keys() == names and not torch.equal(after, before)
+    plain.load_state_dict(state)
+    torch.testing.assert_close(plain(x), after)
+    packed = state["qkv.weight"] - net.state_dict()["qkv.parametrizations.weight.original"]
+    assert torch.linalg.matrix_rank(packed) == 4
+
+
+def test_training_moves_additions_alone_resumes_exactly_and_gives_weights(tmp_path: Path) -> None:
+    start = {"net": Wide().net.state_dict()}
+    about = plan(lora=4, precision="bf16")
+    for folder, cuts in (("straight", (None,)), ("cut", (40, None))):
+        for until in cuts:
+            fit(Wide(), about, tmp_path / folder, "cpu", progress=False, stop_after=until, init=start)
+    one, other = (load_file(tmp_path / name / states.FILE) for name in ("straight", "cut"))
+    assert one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+    still = [name for name in one if name.startswith("weights/") and not name.endswith((".up", ".down", "middle"))]
+    for name in still:
+        usual = name.removeprefix("weights/net/").replace(".parametrizations.weight.original", ".weight")
+        assert torch.equal(one[name], start["net"][usual])
+        assert f"average/{name.removeprefix('weights/')}" not in one
+    assert all(name.endswith((".up", ".down")) for name in one if name.startswith("adam/exp_avg/"))
+    found = states.read_weights(tmp_path / "cut", "net")
+    assert {f"net/{name}" for name in found} == weights({"net": Wide().net}).keys()
+    changed = {name for name, tensor in found.items() if not torch.equal(tensor, start["net"][name])}
+    assert changed == {"first.weight", "second.0.weight", "middle"}
+    with pytest.raises(UsageError, match="started with lora=4, not 2"):
+        fit(Wide(), plan(lora=2), tmp_path / "cut", "cpu", progress=False)
