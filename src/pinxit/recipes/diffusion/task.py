@@ -6,6 +6,7 @@ Shapes: B pictures, S their side, s the side of the smaller picture that an upsa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -234,6 +235,11 @@ def corrupted(small: Tensor, how: Corrupt, draws: RowStreams) -> Tensor:
         return gaussian_blur(small)
     each = zip((small + 1) / 2, draws.generators, strict=True)
     return torch.cat([degraded(one[None], generator) for one, generator in each]) * 2 - 1
+
+
+def countable(config: StageConfig) -> StageConfig:
+    """The same for costs, which tensors without values are to tell: BSR's damage is cheap, and its steps are drawn."""
+    return replace(config, corrupt="blur") if config.corrupt == "bsr" else config
 
 
 def signed(pictures: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from functools import partial
 
 from pinxit.models.text import TextTransformer
 from pinxit.recipes import estimate
-from pinxit.recipes.diffusion.task import DiffusionTask
+from pinxit.recipes.diffusion.task import DiffusionTask, countable
 from pinxit.recipes.imagen.config import ImagenConfig
 from pinxit.recipes.imagen.run import ImagenRun
 from pinxit.recipes.staging import check_names
@@ -40,7 +40,7 @@ def stage(config: ImagenConfig, name: str) -> estimate.Stage:
 
 def _task(config: ImagenConfig, name: str) -> DiffusionTask:
     """With text of the width that the network wants; a frozen reader is not even opened."""
-    about = config.stage(name)
+    about = countable(config.stage(name))
     shape, reader = (config.text.length, about.unet.text), None
     if config.text.learned is not None and name == config.cascade[0]:  # which it is trained with
         words = Tokenizer.train(("any",), SMALLEST)  # costs are of ids, whatever they stand for

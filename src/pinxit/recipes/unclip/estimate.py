@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from pinxit.recipes import estimate
-from pinxit.recipes.diffusion.task import DiffusionTask
+from pinxit.recipes.diffusion.task import DiffusionTask, countable
 from pinxit.recipes.staging import check_names
 from pinxit.recipes.unclip.config import DECODER, UnclipConfig
 from pinxit.recipes.unclip.run import UnclipRun
@@ -40,7 +40,7 @@ def _decoder(config: UnclipConfig) -> DiffusionTask:
 
 def _upsampler(config: UnclipConfig, name: str) -> DiffusionTask:
     about = config.upsampler(name)
-    return DiffusionTask(name, about, config.seed, (config.text.length, about.unet.text))
+    return DiffusionTask(name, countable(about), config.seed, (config.text.length, about.unet.text))
 
 
 def _stored(run: UnclipRun) -> dict[int, int]:
