@@ -10,6 +10,7 @@ import torch
 from pinxit.errors import UsageError
 from pinxit.recipes.estimate import cost_of
 from pinxit.recipes.outlook import KINDS, RECIPES, outlooks, stages_of, table
+from pinxit.recipes.unclip import presets as unclip
 from pinxit.training.optim import Average, adamw, trained
 from pinxit.training.rows import whole
 
@@ -47,6 +48,21 @@ def test_gpus_divide_work_and_activations_and_not_weights() -> None:
     assert alone.seconds == pytest.approx(work / (0.5 * H100.bf16))
     smaller = next(iter(outlooks([replace(stage, plan=replace(stage.plan, micro=4, precision="fp32"))], 8, H100, 0.5)))
     assert smaller.rows == 4 and smaller.seconds == pytest.approx(many.seconds * H100.bf16 / H100.fp32)
+
+
+def test_all_that_learns_is_counted() -> None:
+    """The article's unCLIP: both priors, the decoder and its upsamplers."""
+    config = unclip.preset("paper")
+    names = [stage.name for stage in stages_of("unclip/paper")]
+    upsamplers = [one.name for one in config.upsamplers]
+    assert len(upsamplers) == 2 and names == [*(one.name for one in config.priors), config.decoder.name, *upsamplers]
+
+
+def test_what_is_damaged_by_chance_has_costs() -> None:
+    name = unclip.preset("nano").upsamplers[0].name
+    found = [stages_of("unclip/nano", [f"upsamplers.{name}.corrupt={how}"])[-1] for how in ("blur", "bsr")]
+    blur, bsr = (cost_of(stage, torch.device("cpu")) for stage in found)
+    assert found[1].name == name and bsr == blur
 
 
 def test_every_recipe_has_a_table_and_strangers_are_refused() -> None:

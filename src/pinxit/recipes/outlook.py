@@ -25,7 +25,7 @@ from pinxit.recipes.imagen import estimate as imagen_costs
 from pinxit.recipes.imagen import presets as imagen
 from pinxit.recipes.unclip import estimate as unclip_costs
 from pinxit.recipes.unclip import presets as unclip
-from pinxit.recipes.unclip.config import DECODER
+from pinxit.recipes.unclip.config import DECODER, UnclipConfig
 from pinxit.training.flops import Cost
 from pinxit.training.log import duration
 from pinxit.training.parallel import rows_together
@@ -120,12 +120,14 @@ def _clip_stages(config: clip.ClipRunConfig) -> list[Stage]:
     return [Stage("clip", replace(config.plan, micro=piece), partial(ClipTask, training))]
 
 
+def _unclip_stages(config: UnclipConfig) -> list[Stage]:
+    names = (*(one.name for one in config.priors), DECODER, *(one.name for one in config.upsamplers))
+    return [unclip_costs.stage(config, name) for name in names]
+
+
 RECIPES: dict[str, tuple[Callable[[str], Any], Callable[[Any], list[Stage]]]] = {
     "clip": (clip.preset, _clip_stages),
     "dalle": (dalle.preset, lambda config: [dalle_costs.stage(config, name) for name in TRAINED]),
     "imagen": (imagen.preset, lambda config: [imagen_costs.stage(config, name) for name in config.cascade]),
-    "unclip": (
-        unclip.preset,
-        lambda config: [unclip_costs.stage(config, name) for name in (*(one.name for one in config.priors), DECODER)],
-    ),
+    "unclip": (unclip.preset, _unclip_stages),
 }
