@@ -156,8 +156,8 @@ def test_a_checkpoint_is_there_at_every_moment_of_its_replacement(
     plain = files.replacing
 
     @contextmanager
-    def watched(path: Path) -> Iterator[Path]:
-        with plain(path) as temporary:
+    def watched(path: Path, before: Path | None = None) -> Iterator[Path]:
+        with plain(path, before) as temporary:
             yield temporary
         seen.append(open_checkpoint(folder).hash)
 
