@@ -6,6 +6,7 @@ import asyncio
 import math
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from pinxit.pipelines.graph import Graph, Stage
 from pinxit.pipelines.work import Job
 from pinxit.pipelines.worker import Each
 from pinxit.recipes.requests import PaintRequest
-from pinxit.serve.admission import Admission, Costs
+from pinxit.serve.admission import HELD_PICTURES, Admission, Costs
 from pinxit.serve.catalog import Order
 from pinxit.serve.errors import RefusedError
 from pinxit.serve.hub import Hub
@@ -81,6 +82,31 @@ def test_the_budget_refuses_and_says_when() -> None:
         with pytest.raises(RefusedError, match="before you stop waiting"):
             admission.admit(order("b"), 0.5)
         assert admission.refused == {"backlog": 1, "client": 1, "deadline": 1}
+        for ticket in tickets:
+            hub.cancel(ticket)
+        await hub.close()
+
+    asyncio.run(play())
+
+
+def test_so_many_uploads_wait_and_no_more() -> None:
+    """They lie in memory, decoded; sentences do not count."""
+
+    async def play() -> None:
+        hub = Hub(slow_graph(0.2))
+        admission = Admission(Settings(), hub)
+        with_picture = order()
+        with_picture.request = replace(with_picture.request, more="a picture")
+        tickets = [hub.submit(order(), detached=True) for _ in range(2 * HELD_PICTURES)]
+        for _ in range(HELD_PICTURES):
+            admission.admit(with_picture)
+            another = order()
+            another.request = with_picture.request
+            tickets.append(hub.submit(another, detached=True))
+        with pytest.raises(RefusedError, match="as many pictures wait"):
+            admission.admit(with_picture)
+        admission.admit(order())
+        assert admission.refused == {"uploads": 1}
         for ticket in tickets:
             hub.cancel(ticket)
         await hub.close()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 LONGEST, SHORTEST = 60.0, 0.25  # seconds that a client is told to stay away: both clients obey no more than a minute
 FOLLOWS = 0.3  # how fast what is foreseen follows what is measured
+HELD_PICTURES = 32  # uploads, decoded up to 48 MB each, that jobs under way may hold
 GUESS = 0.1  # seconds of a candidate where nothing has been measured
 
 
@@ -64,6 +65,8 @@ class Admission:
         One job alone is never too much, however large: `most_candidates` bounds it.
         """
         cost, all_of_it, own = self.costs.foreseen(job), self.left(), self.left(job.client)
+        if _holds_picture(job) and sum(_holds_picture(one.job) for one in self.hub.tickets.values()) >= HELD_PICTURES:
+            raise self._busy("uploads", all_of_it)
         clients = len({one.job.client for one in self.hub.tickets.values()} | {job.client})
         if all_of_it and all_of_it + cost > self.budget:
             raise self._busy("backlog", all_of_it + cost - self.budget)
@@ -87,6 +90,7 @@ class Admission:
         said = {
             "backlog": "there is as much to paint as may wait here",
             "client": "you have as much waiting as one may have while others wait",
+            "uploads": "as many pictures wait to be worked on as this server holds",
             "deadline": "it could not be done before you stop waiting",
         }[reason]
         headers = {"retry-after-ms": str(math.ceil(1000 * wait)), "retry-after": str(math.ceil(wait))}
@@ -95,3 +99,8 @@ class Admission:
     def _ended(self, ticket: Ticket, seconds: dict[str, float]) -> None:
         if ticket.outcome is not None and ticket.outcome.kind == "done":
             self.costs.learn(ticket.job, seconds)
+
+
+def _holds_picture(job: Order) -> bool:
+    asked: PaintRequest | None = job.request
+    return asked is not None and asked.more is not None
