@@ -44,7 +44,7 @@ class System:
 
 
 @dataclass(frozen=True)
-class PaintRequest:
+class Comparison:
     """What all of them are asked."""
 
     texts: Sequence[str]
@@ -80,7 +80,7 @@ def systems(
     return found
 
 
-def compare(of: Sequence[System], asked: PaintRequest, out: Path, as_json: bool, strict: bool) -> None:
+def compare(of: Sequence[System], asked: Comparison, out: Path, as_json: bool, strict: bool) -> None:
     """Paint each text by all of them, and write a folder for it: a sheet with a row a system, and each picture."""
     from pinxit.cli.paint_output import folder_name
     from pinxit.files import check_writable
@@ -102,7 +102,7 @@ def compare(of: Sequence[System], asked: PaintRequest, out: Path, as_json: bool,
             print_lines(str(folder / "sheet.png"))
 
 
-def _painted(one: System, text: str, asked: PaintRequest, folder: Path) -> list[Ranked]:
+def _painted(one: System, text: str, asked: Comparison, folder: Path) -> list[Ranked]:
     how = {"candidates": asked.candidates, "keep": asked.keep, "upsampler": one.upsampler} | dict(one.settings)
     with progress.painting(f"{one.recipe}: {text}", folder / "preview.png") as watch:
         coming = one.painter.paint_each([(text, asked.seed)], watch=watch, previews=progress.PREVIEW_SECONDS, **how)

@@ -124,7 +124,7 @@ def paint(
     """
     from pinxit.api import load
     from pinxit.cli import progress
-    from pinxit.cli.compare import PaintRequest, systems
+    from pinxit.cli.compare import Comparison, systems
     from pinxit.cli.compare import compare as compare_systems
     from pinxit.cli.paint_output import draw_and_write
 
@@ -141,7 +141,7 @@ def paint(
             return _enlarger(painter, upscale or 0, upsampler, device)
 
         of = systems(_installed(checkpoint), opened, enlarging, given)
-        compare_systems(of, PaintRequest(texts, candidates, keep, seed), out, as_json, strict)
+        compare_systems(of, Comparison(texts, candidates, keep, seed), out, as_json, strict)
         return
     named = checkpoint or SHIPPED[recipe or Recipe.dalle]
     _check_choice(named, ranker, candidates, keep)
