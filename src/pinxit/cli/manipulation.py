@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
     Labelled = tuple[str, Picture]
 
-CheckpointOption = Annotated[str, typer.Option(help="A shipped unCLIP's name, a checkpoint folder, or Karlo's.")]
+CheckpointOption = Annotated[
+    str, typer.Option(help="The folder of an unCLIP that you trained, or Karlo's; none ships with this version.")
+]
 DdimSteps = Annotated[
     int, typer.Option("--ddim-steps", min=1, max=1000, help="Steps to the noise behind a picture, and as many back.")
 ]
