@@ -259,7 +259,10 @@ TRAIN_UNCLIP = Command(
         row("--pictures 9000", train__config=config(decoder__pictures=9000)),
         row("--clip other", train__config=config(clip="other")),
         row("--init-from imagen-tiny", train__init="imagen"),
-        row("--lora 4", train__config=config(decoder__plan__lora=4, priors__0__plan__lora=4)),
+        row(
+            "--preset nano --lora 4",
+            train__config=config(decoder__plan__lora=4, priors__0__plan__lora=4, upsamplers__0__plan__lora=4),
+        ),
         COSTS,
     ),
 )

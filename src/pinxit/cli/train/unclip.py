@@ -68,6 +68,8 @@ def train_unclip(
     init = started_from(init_from, RECIPE, BASE)  # of an Imagen the base becomes the decoder
     config = config_of(out, preset, RECIPE, presets, init)
     named = {"data.source": data, "decoder.pictures": pictures, "clip": clip}
-    named |= adapting(lora, ["decoder.plan", *(f"priors.{prior.name}.plan" for prior in config.priors)])
+    networks = ["decoder", *(f"priors.{prior.name}" for prior in config.priors)]
+    networks += [f"upsamplers.{one.name}" for one in config.upsamplers]
+    named |= adapting(lora, [f"{network}.plan" for network in networks])
     config = presets.changed(config, asked(named, changes))
     run_stages(UnclipRun(out, config, device, not quiet, init), stages, train, stop, table if dry_run else None)
