@@ -1,7 +1,7 @@
 """The judge: presets, looking at pictures, training, and the checkpoint that keeps it.
 
 It is another kind of model than any that paints or ranks, trained on renders of the world (`small` and `full`: of its
-`train` split; `gallery`: see `practice`), and says what is in a picture: names, boxes, colours, forms, styles, the
+`train` split; `gallery`: see `hard_scenes`), and says what is in a picture: names, boxes, colours, forms, styles, the
 ground. `evaluation` decides what that is worth.
 """
 
@@ -73,7 +73,7 @@ def config_for(world: str, images: int = 300_000) -> JudgeConfig:
     return JudgeConfig(detector, plan, world)
 
 
-EVERYTHING = frozenset({"gallery"})  # worlds whose judge meets what is held out from painters too (`practice`)
+EVERYTHING = frozenset({"gallery"})  # worlds whose judge meets what is held out from painters too (`hard_scenes`)
 LINKS = ("behind", "riding", "walking", "drinking", "making")
 GALLERY: dict[str, Any] = {
     "widths": (80, 160, 224),
