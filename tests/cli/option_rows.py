@@ -234,6 +234,7 @@ TRAIN_CLIP = Command(
         row("--pictures 9000", train__config=config(data__pictures=9000)),
         row("--init-from tiny", train__init="dalle"),
         row("--lora 4", train__config=config(plan__lora=4)),
+        row("--init-from tiny --activation gelu", start__activation="gelu"),
     ),
 )
 COSTS = row("--dry-run", stdout="so many hours\n", train__config=None)
@@ -413,6 +414,13 @@ PLAN = Command(
         row("--set plan.images=77", stdout=Holds(" 77 ")),
     ),
 )
+EXPORT = Command(
+    ("runs/clip", "--to", "transformers", "--out", "new"),
+    (
+        Row("--to", ("runs/clip", "--to", "peft", "--out", "new"), {"export.to": "peft"}, instead=True),
+        Row("--out", ("runs/clip", "--to", "peft", "--out", "there"), {"export.out": Path("there")}, instead=True),
+    ),
+)
 SERVE = Command(
     (),
     (
@@ -439,6 +447,7 @@ COMMANDS = {
     "reconstruct": RECONSTRUCT,
     "recipes": RECIPES,
     "plan": PLAN,
+    "export": EXPORT,
     "serve": SERVE,
     "classify": CLASSIFY,
     "probe": PROBE,

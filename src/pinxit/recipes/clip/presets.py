@@ -7,19 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from pinxit.errors import UsageError
 from pinxit.models.clip import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.models.clip_shapes import PUBLISHED
 from pinxit.recipes.batches import Augment
 from pinxit.recipes.clip.task import GROUP, ClipTraining
+from pinxit.recipes.published import Start, fitting_of
 from pinxit.schema import Count, Seed, Whole
 from pinxit.text.tokenizers import EOT, Vocabulary
 from pinxit.training.plan import Plan
-
-if TYPE_CHECKING:
-    from pinxit.weights.checkpoint import Checkpoint
+from pinxit.types import Fitting
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +42,13 @@ class ClipRunConfig:
     plan: Plan
     piece: Whole = 0  # rows in memory at a time (gradient caching); 0: the whole batch
     augment: Augment = field(default_factory=Augment)
+    tokens: Literal["own", "published"] = "own"  # learned from the captions, or those of OpenAI's CLIP
+    fitting: Fitting = field(default_factory=Fitting)  # how the checkpoint makes pictures of its size
     seed: Seed = 0
 
     def __post_init__(self) -> None:
-        for one, value, expected in (("vocab", self.clip.text.vocab, self.vocab), ("eot", self.clip.text.eot, EOT)):
+        eot = EOT if self.tokens == "own" else self.vocab - 1
+        for one, value, expected in (("vocab", self.clip.text.vocab, self.vocab), ("eot", self.clip.text.eot, eot)):
             if value != expected:
                 raise UsageError(f"clip.text.{one}={value} must be {expected}: set both.")
         if not 0 <= self.data.held_out < self.data.pictures:
@@ -74,10 +76,17 @@ class ClipRunConfig:
         )
 
 
-def with_model(config: ClipRunConfig, init: Checkpoint) -> ClipRunConfig:
-    """The config with the network and text tokens of a checkpoint."""
-    clip = init.config("clip", CLIPConfig)
-    return replace(config, clip=clip, vocab=clip.text.vocab, data=replace(config.data, size=clip.vision.size))
+def with_model(config: ClipRunConfig, init: Start) -> ClipRunConfig:
+    """The config with the network and text tokens of a checkpoint, or of somebody's published CLIP."""
+    clip, data = init.config("clip", CLIPConfig), config.data
+    return replace(
+        config,
+        clip=clip,
+        vocab=clip.text.vocab,
+        data=replace(data, size=clip.vision.size),
+        tokens="own" if clip.text.eot == EOT else "published",
+        fitting=fitting_of(init),
+    )
 
 
 def _small(size: int, patch: int, width: int, layers: int, heads: int, vocab: int, tokens: int) -> CLIPConfig:

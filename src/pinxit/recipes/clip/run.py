@@ -11,9 +11,10 @@ from pinxit.data.bank import build_bank
 from pinxit.data.sources import open_training
 from pinxit.recipes.clip.presets import ClipRunConfig
 from pinxit.recipes.clip.task import GROUP, ClipTask
+from pinxit.recipes.published import Published
 from pinxit.recipes.staging import Ended, fit_stage, in_order, learn_tokenizer, say, showing, workers
 from pinxit.recipes.warm_start import StartingRun
-from pinxit.text.tokenizers import Tokenizer
+from pinxit.text.clip_tokenizer import MERGES_FILE, ClipTokenizer, clip_tokens
 from pinxit.training import state as states
 from pinxit.training.log import duration, read_metrics
 from pinxit.training.runs import enter
@@ -34,9 +35,17 @@ class ClipRun(StartingRun[ClipRunConfig]):
         used = {"vocab": lambda: self.finished("tokenizer")}
         drawn = ("data.source", "data.size", "data.pictures", "data.neighbours", "seed")
         used |= dict.fromkeys(drawn, lambda: self.path("pictures").exists())
-        used |= dict.fromkeys(("clip", "plan", "augment", "data.held_out"), lambda: self.started("clip"))
+        used |= dict.fromkeys(
+            ("clip", "tokens", "fitting", "plan", "augment", "data.held_out"), lambda: self.started("clip")
+        )
         enter(self.folder, RECIPE, self.config, used)
         self.note_start()
+
+    def finished(self, stage: str) -> bool:
+        """Whether a stage has nothing left to do."""
+        if stage == "tokenizer":  # others' CLIP has merges alone
+            return any((self.path(stage) / name).is_file() for name in (self.MARKS[stage], MERGES_FILE))
+        return super().finished(stage)
 
     @property
     def trained(self) -> tuple[str, ...]:
@@ -54,7 +63,7 @@ def train(run: ClipRun, stages: Sequence[str] = STAGES, stop: Stop | None = None
         elif name == "clip":
             bank = run.bank()
             training = run.config.training
-            tokenizer = Tokenizer.open(run.path("tokenizer"))
+            tokenizer = clip_tokens(run.path("tokenizer"), run.config.vocab)
             task = ClipTask(replace(training, held_out=held_out(run)), bank, tokenizer)
             fit_stage(run, task, stop, run.brought(task))
         else:
@@ -86,8 +95,11 @@ def _pictures(run: ClipRun, stop: Stop) -> None:
 
 
 def _tokenizer(run: ClipRun) -> None:
+    if isinstance(run.init, Published):  # whose folder may have none: then it is OpenAI's
+        ClipTokenizer.open(run.init.folder, run.config.vocab).save(run.path("tokenizer"))
+        return
     if run.init is not None:
-        Tokenizer.open(run.init.folder).save(run.path("tokenizer"))
+        clip_tokens(run.init.folder, run.config.vocab).save(run.path("tokenizer"))
         return
     learn_tokenizer(run.bank(), run.config.vocab, run.path("tokenizer"))
 
@@ -95,10 +107,17 @@ def _tokenizer(run: ClipRun) -> None:
 def _checkpoint(run: ClipRun) -> None:
     """Write the averaged weights, the tokenizer and the model card."""
     part = Part(run.config.clip, states.read_weights(run.path("clip"), "clip"))
-    files = {path.name: path.read_bytes() for path in sorted(run.path("tokenizer").glob("*.json"))}
+    files = {path.name: path.read_bytes() for path in sorted(run.path("tokenizer").iterdir())}
+    settings = {"fitting": to_dict(run.config.fitting)}
     facts = _facts(run)
     save_checkpoint(
-        run.path("checkpoint"), RECIPE, {"clip": part}, extra_files=files, provenance=facts, card=_card(facts)
+        run.path("checkpoint"),
+        RECIPE,
+        {"clip": part},
+        extra_files=files,
+        provenance=facts,
+        settings=settings,
+        card=_card(facts),
     )
 
 

@@ -30,6 +30,7 @@ from pinxit.training.rows import Rows
 
 if TYPE_CHECKING:
     from pinxit.data.bank import Bank
+    from pinxit.text.clip_tokenizer import ClipTokenizer
     from pinxit.text.tokenizers import Tokenizer
     from pinxit.types import Picture
 
@@ -75,7 +76,7 @@ class ClipTask:
         self,
         config: ClipTraining,
         bank: Bank | None = None,
-        tokenizer: Tokenizer | None = None,
+        tokenizer: Tokenizer | ClipTokenizer | None = None,
         reconstruct: nn.Module | None = None,
     ) -> None:
         self.config, self.bank, self.tokenizer, self.reconstruct = config, bank, tokenizer, reconstruct

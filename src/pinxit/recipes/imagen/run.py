@@ -13,10 +13,11 @@ from pinxit.data.embeddings import Embeddings
 from pinxit.data.embeddings_builder import MANIFEST as READ
 from pinxit.errors import UsageError
 from pinxit.models.text import TextTransformer
+from pinxit.recipes.diffusion.reading import training_reader
 from pinxit.recipes.diffusion.task import TEXT, DiffusionTask
 from pinxit.recipes.imagen.config import ONCE, ImagenConfig
 from pinxit.recipes.warm_start import StartingRun
-from pinxit.text.encoders import TextEncoder, open_text_encoder
+from pinxit.text.encoders import TextEncoder
 from pinxit.text.frozen import Running
 from pinxit.text.learned import LearnedText
 from pinxit.text.tokenizers import Tokenizer
@@ -162,7 +163,5 @@ class ImagenRun(StartingRun[ImagenConfig]):
 
     @cached_property
     def frozen(self) -> TextEncoder:
-        """The frozen reader, on the device of the run if it reads beforehand, else on the CPU beside the loop."""
-        text = self.config.text
-        device = pick_device(self.device) if text.stored else "cpu"
-        return open_text_encoder(text.encoder, device, text.length, "bf16", spell=text.spell)
+        """The frozen reader, on the device of the run."""
+        return training_reader(self.config.text, pick_device(self.device))
