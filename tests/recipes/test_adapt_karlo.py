@@ -38,6 +38,7 @@ KINDS: dict[str, Any] = {
 
 def words(images: int, lora: int, *networks: str) -> list[str]:
     plan = {"batch": 4, "warmup": 0, "lr": 0.003, "precision": "fp32", "log_every": 4, "save_minutes": 9}
+    plan |= {"preview_every": 10_000}
     every = [f"--set=plans.{name}.{field}={value}" for name in NETWORKS for field, value in plan.items()]
     lengths = [f"--set=plans.{name}.images={images if name in networks else 0}" for name in NETWORKS]
     return [*every, *lengths, "--set=pictures=8", "--set=drop=0.3", f"--lora={lora}"]

@@ -29,6 +29,7 @@ class ClipDataConfig:
     size: Count = 64  # side of the stored pictures
     pictures: Count = 100_000
     neighbours: bool = True  # of worlds: pictures in fours that differ in one stated fact, together in every batch
+    stream: bool = False  # tar shards are read as training goes, from a path or a URL, and no picture is stored
     held_out: Whole = 1000  # pictures that are never trained on; each preview tells how many of them are named right
 
 
@@ -53,6 +54,8 @@ class ClipRunConfig:
                 raise UsageError(f"clip.text.{one}={value} must be {expected}: set both.")
         if not 0 <= self.data.held_out < self.data.pictures:
             raise UsageError(f"data.held_out={self.data.held_out} must be below data.pictures={self.data.pictures}.")
+        if self.data.stream and self.grouped:
+            raise UsageError("data.stream is of tar shards: set data.source to them and data.neighbours=false.")
         if self.grouped and (self.plan.batch % GROUP or self.data.held_out % GROUP or self.data.pictures % GROUP):
             raise UsageError(f"with data.neighbours batch, pictures and held_out must be multiples of {GROUP}.")
 

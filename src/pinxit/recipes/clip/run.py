@@ -9,6 +9,7 @@ from typing import Any
 from pinxit.config import to_dict
 from pinxit.data.bank import build_bank
 from pinxit.data.sources import open_training
+from pinxit.data.streams import build_stream, stored
 from pinxit.recipes.clip.presets import ClipRunConfig
 from pinxit.recipes.clip.task import GROUP, ClipTask
 from pinxit.recipes.published import Published
@@ -33,7 +34,7 @@ class ClipRun(StartingRun[ClipRunConfig]):
         """Write the config down, or refuse one that differs from what finished or running stages have used."""
         self.check_start()
         used = {"vocab": lambda: self.finished("tokenizer")}
-        drawn = ("data.source", "data.size", "data.pictures", "data.neighbours", "seed")
+        drawn = ("data.source", "data.size", "data.pictures", "data.neighbours", "data.stream", "seed")
         used |= dict.fromkeys(drawn, lambda: self.path("pictures").exists())
         used |= dict.fromkeys(
             ("clip", "tokens", "fitting", "plan", "augment", "data.held_out"), lambda: self.started("clip")
@@ -45,6 +46,8 @@ class ClipRun(StartingRun[ClipRunConfig]):
         """Whether a stage has nothing left to do."""
         if stage == "tokenizer":  # others' CLIP has merges alone
             return any((self.path(stage) / name).is_file() for name in (self.MARKS[stage], MERGES_FILE))
+        if stage == "pictures":
+            return stored(self.path(stage))
         return super().finished(stage)
 
     @property
@@ -61,7 +64,7 @@ def train(run: ClipRun, stages: Sequence[str] = STAGES, stop: Stop | None = None
         elif name == "tokenizer":
             _tokenizer(run)
         elif name == "clip":
-            bank = run.bank()
+            bank = run.pictures()
             training = run.config.training
             tokenizer = clip_tokens(run.path("tokenizer"), run.config.vocab)
             task = ClipTask(replace(training, held_out=held_out(run)), bank, tokenizer)
@@ -77,7 +80,7 @@ def train(run: ClipRun, stages: Sequence[str] = STAGES, stop: Stop | None = None
 
 def held_out(run: ClipRun) -> int:
     """How many of the pictures that are there are never trained on: as many as were asked for, unless most would be."""
-    expected, there = run.config.data.held_out, len(run.bank())
+    expected, there = run.config.data.held_out, len(run.pictures())
     if 2 * expected <= there:
         return expected
     group = run.config.training.group
@@ -88,6 +91,10 @@ def held_out(run: ClipRun) -> int:
 
 def _pictures(run: ClipRun, stop: Stop) -> None:
     data = run.config.data
+    if data.stream:
+        with showing(run, "shards", stop) as progress:
+            build_stream(data.source, data.size, data.pictures, run.path("pictures"), progress)
+        return
     options = {"group": GROUP} if run.config.grouped else {}
     source = open_training(data.source, data.size, run.config.seed, **options)
     with showing(run, "pictures", stop) as progress:
@@ -101,7 +108,7 @@ def _tokenizer(run: ClipRun) -> None:
     if run.init is not None:
         clip_tokens(run.init.folder, run.config.vocab).save(run.path("tokenizer"))
         return
-    learn_tokenizer(run.bank(), run.config.vocab, run.path("tokenizer"))
+    learn_tokenizer(run.pictures(), run.config.vocab, run.path("tokenizer"))
 
 
 def _checkpoint(run: ClipRun) -> None:
@@ -126,7 +133,7 @@ def _facts(run: ClipRun) -> dict[str, Any]:
     scores = [line["zero_shot"] for line in read_metrics(run.path("clip")) if line.get("zero_shot") is not None]
     return {
         "data": run.config.data.source,
-        "pictures": len(run.bank()),
+        "pictures": len(run.pictures()),
         "held_out": held_out(run),
         "images": progress.images,
         "hours": round(progress.seconds / 3600, 3),

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pinxit.data.order import order_batch
 from pinxit.data.sheet import sheet
 from pinxit.data.transforms import to_pictures
 from pinxit.data.writing_systems import Script, readable
@@ -40,6 +39,7 @@ from pinxit.training.rows import Rows
 if TYPE_CHECKING:
     from pinxit.data.bank import Bank
     from pinxit.data.embeddings import Embeddings
+    from pinxit.data.streams import Stream
     from pinxit.text.encoders import TextEncoder
     from pinxit.types import Picture
 
@@ -63,7 +63,7 @@ class DiffusionTask:
         config: StageConfig,
         seed: int,
         text_shape: tuple[int, int],
-        bank: Bank | None = None,
+        bank: Bank | Stream | None = None,
         reader: TextEncoder | None = None,
         drop: float = 0.1,
         noise: float = 0.0,
@@ -96,7 +96,7 @@ class DiffusionTask:
     def batch(self, rows: Rows) -> Batch:
         """Pictures uint8 [B, S, S, 3] (crops of an upsampler's), their text's vectors, and which rows have none."""
         assert self.bank is not None
-        found = order_batch(rows.position, rows.count, len(self.bank), key(self.seed, f"{self.name} order"))
+        found = self.bank.order(rows, key(self.seed, f"{self.name} order"))
         read = self._text(found.tolist(), rows) if self.config.unet.text else {}
         corners = uniforms(self.seed, f"{self.name} crops", rows, 2)
         pictures = cropped(np.asarray(self.bank.pictures[found]), self.config.train_size, self.config.scale, corners)

@@ -8,9 +8,9 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from pinxit.data.bank import Bank
-from pinxit.data.bank_layout import MANIFEST
 from pinxit.data.embeddings import Embeddings
 from pinxit.data.embeddings_builder import MANIFEST as READ
+from pinxit.data.streams import stored
 from pinxit.errors import UsageError
 from pinxit.models.text import TextTransformer
 from pinxit.recipes.diffusion.reading import training_reader
@@ -116,13 +116,13 @@ class ImagenRun(StartingRun[ImagenConfig]):
             read = ((self.path(texts_of(name)) / READ).is_file() for name in self.conditional)
             return not self.config.text.stored or all(read)
         if stage == "pictures":
-            return all((folder / MANIFEST).is_file() for folder in self.banks)
+            return all(map(stored, self.banks))
         return super().finished(stage)
 
     def task(self, stage: str) -> DiffusionTask:
         """What a stage trains, with its pictures and its reader of captions."""
         reader, config = self.reader(stage), self.config
-        bank = Bank.open(self.path(bank_of(stage))) if stage in self.learning else None
+        bank, stored = self.pictures(bank_of(stage)) if stage in self.learning else None, None
         expected = config.stage(stage).unet.text
         if expected not in (0, reader.width):
             place = f"stages.{stage}.unet"
@@ -130,6 +130,8 @@ class ImagenRun(StartingRun[ImagenConfig]):
                 f"text encoder {reader.name} gives vectors of width {reader.width}, and {place}.text={expected}; "
                 f"set {place}.text={reader.width} (and a {place}.pool_heads that divides it)."
             )
+        if isinstance(bank, Bank) and expected and config.text.stored:
+            stored = self.stored(stage, bank, reader)
         return DiffusionTask(
             stage,
             config.stage(stage),
@@ -141,7 +143,7 @@ class ImagenRun(StartingRun[ImagenConfig]):
             config.text.noise,
             script=config.data.script,
             teaches=stage == config.cascade[0],
-            stored=self.stored(stage, bank, reader) if bank is not None and expected and config.text.stored else None,
+            stored=stored,
         )
 
     def stored(self, stage: str, bank: Bank, reader: TextEncoder) -> Embeddings:

@@ -29,7 +29,7 @@ def train(run: ImagenRun, stages: Sequence[str] | None = None, stop: Stop | None
             if run.init is not None and TEXT in run.init.parts:
                 Tokenizer.open(run.init.folder).save(run.path(name))
             else:
-                learn_tokenizer(run.bank(), run.config.text.learned.vocab, run.path(name))
+                learn_tokenizer(run.pictures(), run.config.text.learned.vocab, run.path(name))
         elif name == "texts":
             run.need(name, "pictures")
             _texts(run, stop)

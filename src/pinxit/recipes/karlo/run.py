@@ -45,7 +45,7 @@ from pinxit.weights.karlo_export import save_karlo
 class KarloRun(StartingRun[KarloConfig]):
     """One run folder and how this process works on it; `init`: the networks of `config.base`."""
 
-    MARKS: ClassVar[dict[str, str]] = {"pictures": MANIFEST, "texts": READ, "vectors": SEEN, "checkpoint": CARD}
+    MARKS: ClassVar[dict[str, str]] = StartingRun.MARKS | {"texts": READ, "vectors": SEEN, "checkpoint": CARD}
 
     @property
     def trained(self) -> tuple[str, ...]:
