@@ -1,0 +1,56 @@
+"""`pinxit export`: a checkpoint as others read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pinxit.cli.console import print_lines
+from pinxit.files import check_writable
+
+
+class Target(StrEnum):
+    """Who reads what is written."""
+
+    onnx = "onnx"
+
+
+def _onnx(checkpoint: str, out: Path) -> list[str]:
+    from pinxit.recipes.onnx_networks import export_onnx
+
+    return [
+        f"{out / one.file}: ONNX Runtime answers at most {one.difference:.1g} away from the network"
+        for one in export_onnx(checkpoint, out)
+    ]
+
+
+TARGETS: dict[Target, Callable[[str, Path], list[str]]] = {Target.onnx: _onnx}
+"""What writes a checkpoint into a folder for each target, and gives the lines that are printed."""
+
+
+def export(
+    checkpoint: Annotated[
+        str, typer.Argument(help="A shipped checkpoint's name, a checkpoint folder, or the weights of any CLIP.")
+    ],
+    to: Annotated[
+        Target,
+        typer.Option(help="onnx: CLIP's towers, the dVAE's decoder, one step of every network that denoises."),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to write.", show_default="CHECKPOINT-TARGET, beside others")
+    ] = None,
+) -> None:
+    """Write a checkpoint's networks for other programs, and check that those give the same answers.
+
+    [bold]Examples[/bold]
+
+      pinxit export tiny --to onnx
+      pinxit export ViT-B-32.pt --to onnx --out clip-onnx
+    """
+    folder = out or Path(f"{Path(checkpoint.rpartition(':')[2]).stem}-{to.value}")
+    check_writable(folder)
+    print_lines(*TARGETS[to](checkpoint, folder))
