@@ -46,13 +46,12 @@ def export_onnx(name_or_path: str | Path, out: Path) -> list[Written]:
     checkpoint, networks = _networks(name_or_path)
     if not networks:
         raise CheckpointError(f"{name_or_path} holds no network that becomes ONNX: no CLIP, no decoder, none denoises.")
-    owned = [DESCRIPTION, *TOKENIZER, *(f"{one.name}.onnx" for one in networks)]
-    with replacing_folder(out, owned) as folder:
+    with replacing_folder(out) as folder:
         written = [write_onnx(network, folder) for network in networks]
         told = {"of": str(name_or_path), "hash": checkpoint.hash if checkpoint else None}
         write_json(folder / DESCRIPTION, told | {"networks": [asdict(one) for one in written]})
-        for name in TOKENIZER if checkpoint else ():
-            if (checkpoint.folder / name).is_file():
+        for name in TOKENIZER:
+            if checkpoint and (checkpoint.folder / name).is_file():
                 write_bytes(folder / name, (checkpoint.folder / name).read_bytes())
     return written
 
@@ -76,7 +75,7 @@ def _of_part(checkpoint: Checkpoint, part: str) -> Iterator[Network]:
         config = checkpoint.config(part, StageConfig)
         unet = UNet(config.unet)
         checkpoint.load_into(part, unet)
-        yield _step(part, unet.eval().requires_grad_(False), config)
+        yield step_of(part, unet.eval().requires_grad_(False), config)
 
 
 def _towers(model: CLIP) -> Iterator[Network]:
@@ -108,11 +107,13 @@ def _decoder(dvae: DVAE) -> Network:
     return Network("dvae-decoder", dvae.decoded, dvae, codes, ("pictures",), {}, about)
 
 
-def _step(part: str, unet: UNet, config: StageConfig) -> Network:
+def step_of(part: str, unet: UNet, config: StageConfig) -> Network:
     """Noisy pictures x = x0 + sigma n [B, 3, S, S], sigma [B] and conditions to the clean x0, both in [-1, 1]."""
     denoiser = UNetDenoiser(unet, config.diffusion, config.size, torch.device("cpu"), fast=False)
     shapes = config.unet.conditions((config.size, config.size))
     learned = config.diffusion.variance == "learned"
+    if config.diffusion.steps:
+        _ = config.diffusion.table  # kept for good, so it must not be made of the exporter's stand-ins
 
     def call(x_BCHW: Tensor, sigma_B: Tensor, *told: Tensor) -> Any:
         answer = denoiser(x_BCHW, sigma_B, dict(zip(shapes, told, strict=True)))
@@ -123,7 +124,7 @@ def _step(part: str, unet: UNet, config: StageConfig) -> Network:
         "gives": "the clean x0" + (", and where between its bounds the log variance lies" if learned else ""),
         "diffusion": to_dict(config.diffusion),
     }
-    free = {name: {1: "length"} for name in ("sequence", "mask") if name in shapes}
+    free = {name: {1: "length"} for name in shapes if name in ("sequence", "mask")}
     outputs = ("x0", "fraction") if learned else ("x0",)
     return Network(part, call, unet, _Noisy(config.size, shapes), outputs, free, about)
 
