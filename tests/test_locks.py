@@ -106,14 +106,14 @@ REFUSED: dict[str, Callable[[Path], list[Any]]] = {
     "search index": lambda folder: ["search", "index", write_squares(folder / "squares"), "--out", folder / "out"],
 }
 KINDS = {"data build": "shards", "search index": "index"}
-REPORTS = ("eval world", "eval famous", "eval sweep")
+LOCKED_BESIDE = {"eval world": "report", "eval famous": "report", "eval sweep": "report", "export": "folder"}
 WAIT = ("paint", "complete", "edit", "vary", "blend", "shift", "reconstruct")
 ONE_FILE = ("search find", "data preview")  # which is replaced as a whole, and keeps nothing of what was there
 
 
 def test_every_command_that_writes_is_told_of_here() -> None:
     writes = {name for name, command in KNOWN.items() if "--out" in options(command)}
-    assert writes == {*REFUSED, *REPORTS, *WAIT, *ONE_FILE}
+    assert writes == {*REFUSED, *LOCKED_BESIDE, *WAIT, *ONE_FILE}
 
 
 @pytest.mark.parametrize("command", REFUSED)
@@ -125,14 +125,14 @@ def test_two_commands_into_one_folder(command: str, tmp_path: Path, cli: Cli) ->
     assert {path.name for path in (tmp_path / "out").iterdir()} == {LOCK}
 
 
-@pytest.mark.parametrize("command", REPORTS)
-def test_two_exams_into_one_report(command: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", LOCKED_BESIDE)
+def test_two_commands_for_one_result(command: str, tmp_path: Path) -> None:
     furnish(tmp_path / "in")
-    words = (*command.split(), *COMMANDS[command].usual, "--out", "report.json")
-    with alone(tmp_path / "in" / ".report.json.lock", "it"):
-        _, done = invoke(tmp_path / "in", words)
-    assert "another command writes the report report.json" in str(done.exception)
-    assert not (tmp_path / "in" / "report.json").exists()
+    words = (*command.split(), *COMMANDS[command].usual, "--out", "result")
+    with alone(tmp_path / "in" / ".result.lock", "it"):
+        notes, done = invoke(tmp_path / "in", words)
+    assert f"another command writes the {LOCKED_BESIDE[command]} result: try again" in str(done.exception)
+    assert not (tmp_path / "in" / "result").exists() and "paint.prompts" not in notes.seen
 
 
 @pytest.mark.parametrize("command", [*WAIT, "paint --compare"])
