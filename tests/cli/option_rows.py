@@ -415,10 +415,13 @@ PLAN = Command(
     ),
 )
 EXPORT = Command(
-    ("runs/clip", "--to", "transformers", "--out", "new"),
+    ("tiny", "--to", "onnx"),
     (
-        Row("--to", ("runs/clip", "--to", "peft", "--out", "new"), {"export.to": "peft"}, instead=True),
-        Row("--out", ("runs/clip", "--to", "peft", "--out", "there"), {"export.out": Path("there")}, instead=True),
+        row("other --to onnx", export__out=Path("other-onnx"), export__checkpoint="other"),
+        row("--out there", export__out=Path("there")),
+        Row(
+            "--to", ("runs/clip", "--to", "peft"), {"export.to": "peft", "export.out": Path("clip-peft")}, instead=True
+        ),
     ),
 )
 SERVE = Command(

@@ -1,27 +1,93 @@
-"""`pinxit export`: trained networks as other libraries read them."""
+"""`pinxit export`: networks as other programs read them."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pinxit.cli.console import print_lines
+from pinxit.errors import UsageError
+from pinxit.files import check_writable
+from pinxit.locks import alone
+
+
+class Target(StrEnum):
+    """Who reads what is written."""
+
+    onnx = "onnx"
+    diffusers = "diffusers"
+    transformers = "transformers"
+    open_clip = "open_clip"
+    peft = "peft"
+
+
+def _onnx(source: str, out: Path) -> list[str]:
+    from pinxit.recipes.onnx_networks import export_onnx
+
+    return [
+        f"{out / one.file}: ONNX Runtime answers at most {one.difference:.1g} away from the network"
+        for one in export_onnx(source, out)
+    ]
+
+
+def _library(to: Target) -> Callable[[str, Path], list[str]]:
+    def write(source: str, out: Path) -> list[str]:
+        from pinxit.recipes.export import export
+
+        return [str(path) for path in export(source, to.value, out)]
+
+    return write
+
+
+TARGETS: dict[Target, Callable[[str, Path], list[str]]] = {
+    to: _onnx if to == Target.onnx else _library(to) for to in Target
+}
+"""What writes a source into a new folder for each target, and gives the lines that are printed."""
 
 
 def export(
-    source: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, a checkpoint folder or a shipped name.")],
-    to: Annotated[str, typer.Option(help="diffusers, transformers, open_clip, or peft: what --lora added, alone.")],
-    out: Annotated[Path, typer.Option(help="The folder to write; it must be new or empty.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="A shipped name, a checkpoint folder, a run folder (not for onnx), or the weights of any CLIP (onnx).",
+        ),
+    ],
+    to: Annotated[
+        Target,
+        typer.Option(
+            help="onnx: CLIP's towers, the dVAE's decoder, one step of every network that denoises; transformers and "
+            "open_clip: a CLIP; diffusers: DeepFloyd IF and Karlo; peft: what --lora added, alone."
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The folder to write; it must be new or empty.", show_default="CHECKPOINT-TARGET"),
+    ] = None,
 ) -> None:
-    """Write what was trained as another library reads it: CLIP for transformers and open_clip, IF for diffusers.
+    """Write networks as other programs read them, where those give the same answers.
 
     [bold]Examples[/bold]
 
-      pinxit export runs/clip --to transformers --out my-clip
+      pinxit export tiny --to onnx
+      pinxit export ViT-B-32.pt --to onnx --out clip-onnx
+      pinxit export runs/catalogue --to transformers --out my-clip
       pinxit export runs/product --to peft --out adapter
     """
-    from pinxit.recipes.export import export as write
+    folder = out or Path(f"{Path(source.rpartition(':')[2]).stem}-{to.value}")
+    check_writable(folder)
+    place = Path(os.path.realpath(folder))
+    _check_empty(folder)
+    with alone(place.with_name(f".{place.name}.lock"), f"the folder {folder}"):
+        _check_empty(folder)  # as another command may have left it
+        print_lines(*TARGETS[to](source, folder))
 
-    print_lines(*map(str, write(source, to, out)))
+
+def _check_empty(folder: Path) -> None:
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UsageError(f"{folder} is not empty: export into another folder.")

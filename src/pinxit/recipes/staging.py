@@ -16,7 +16,7 @@ from pinxit.data.bank import Bank
 from pinxit.data.bank_layout import MANIFEST
 from pinxit.data.streams import Stream, open_pictures
 from pinxit.errors import UsageError
-from pinxit.files import alone_in
+from pinxit.locks import alone_in
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training import state as states
 from pinxit.training.loop import Task, Weights, fit

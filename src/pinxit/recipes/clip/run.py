@@ -114,7 +114,7 @@ def _tokenizer(run: ClipRun) -> None:
 def _checkpoint(run: ClipRun) -> None:
     """Write the averaged weights, the tokenizer and the model card."""
     part = Part(run.config.clip, states.read_weights(run.path("clip"), "clip"))
-    files = {path.name: path.read_bytes() for path in sorted(run.path("tokenizer").iterdir())}
+    files = {path.name: path.read_bytes() for path in sorted(run.path("tokenizer").glob("[!.]*"))}
     settings = {"fitting": to_dict(run.config.fitting)}
     facts = _facts(run)
     save_checkpoint(
