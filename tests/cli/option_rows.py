@@ -414,6 +414,17 @@ PLAN = Command(
         row("--set plan.images=77", stdout=Holds(" 77 ")),
     ),
 )
+ENCODE = Command(
+    ("shards", "--with", "text", "--model", "minilm", "--out", "here"),
+    (
+        row("shards --model tiny --out here --with clip", sayer__by="clip"),
+        row("shards --with text --out here --model my-t5", sayer__model="my-t5"),
+        row("shards --with text --model minilm --out there", encode__out=Path("there")),
+        row("--length 20", sayer__length=20),
+        row("--padded", sayer__padded=True),
+        row("--device cpu", sayer__device="cpu"),
+    ),
+)
 EXPORT = Command(
     ("tiny", "--to", "onnx"),
     (
@@ -469,6 +480,7 @@ COMMANDS = {
     "eval labels": EVAL_LABELS,
     "eval shift": EVAL_SHIFT,
     "eval retrieval": EVAL_RETRIEVAL,
+    "data encode": ENCODE,
     "data preview": PREVIEW,
     "data build": BUILD,
     "data check": CHECK,

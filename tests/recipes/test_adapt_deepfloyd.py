@@ -139,7 +139,7 @@ def test_the_checkpoint_paints_as_its_export_does(place: Path, tmp_path: Path) -
 
 def near(one: Any, other: Any) -> None:
     """Equal but for the types that networks are run in: a checkpoint's in the fastest, a published one's in float32."""
-    assert float(one.std()) > 20 and float(np.abs(one.astype(float) - other).mean()) < 3
+    assert float(one.std()) > 20 and float(np.abs(one.astype(float) - other).mean()) < 6
 
 
 def test_training_reads_captions_as_painting_does(place: Path) -> None:

@@ -109,10 +109,17 @@ def example_of(shard: Shard, row: int, size: int, read: Callable[[NDArray[np.int
     """An item of a shard; `read` gives the bytes of a span of it (None: from its file). Raises ItemError."""
     read = read or (lambda span: _read(shard.path, span))
     key, spans = f"{shard.path.name}/{shard.keys[row].decode()}", shard.spans[row]
-    told = spans[TEXT, 0] >= 0
-    captions = from_text(read(spans[TEXT]), key) if told else from_json(read(spans[JSON]), key)
+    captions = captions_of(shard, row, read)
     image = decode(read(spans[PICTURE]), key, least=size)
     return Example(picture=square(image, size), captions=captions, key=key)
+
+
+def captions_of(shard: Shard, row: int, read: Callable[[NDArray[np.int64]], bytes] | None = None) -> tuple[str, ...]:
+    """The captions of an item of a shard; `read` as in `example_of`. Raises ItemError."""
+    read = read or (lambda span: _read(shard.path, span))
+    key, spans = f"{shard.path.name}/{shard.keys[row].decode()}", shard.spans[row]
+    told = spans[TEXT, 0] >= 0
+    return from_text(read(spans[TEXT]), key) if told else from_json(read(spans[JSON]), key)
 
 
 def _read(path: Path, span: NDArray[np.int64]) -> bytes:

@@ -67,6 +67,7 @@ class Stream:
     _lock: Any = field(default_factory=Lock, repr=False)
     _decoded: OrderedDict[int, Example] = field(default_factory=OrderedDict, repr=False)
     _opened: OrderedDict[int, Shard] = field(default_factory=OrderedDict, repr=False)
+    _stands: dict[int, int] = field(default_factory=dict, repr=False)
     _named: set[str] = field(default_factory=set, repr=False)
     _deals: dict[tuple[int, int, int], Deal] = field(default_factory=dict, repr=False)
 
@@ -128,9 +129,8 @@ class Stream:
             if (known := self._decoded.get(index)) is not None:
                 self._decoded.move_to_end(index)
                 return known
-        number = int(np.searchsorted(self._ends, index, side="right"))
-        count = self.told["shards"][number]["items"]
-        row, shard = index - int(self._ends[number]) + count, self._shard(number)
+        number, row = self.place(index)
+        count, shard = self.told["shards"][number]["items"], self._shard(number)
         for further in range(count):
             try:
                 found = example_of(shard, (row + further) % count, self.size)
@@ -141,9 +141,21 @@ class Stream:
                         self.problems.add(error.key, error.reason)
                         Problems([list(self.problems)[-1]]).log()
                 continue
+            if further:
+                self._stands[index] = index - row + (row + further) % count
             self._keep(index, found)
             return found
         raise DataError(f"{self.told['shards'][number]['url']} holds no picture that can be used: {AGAIN}.")
+
+    def place(self, index: int) -> tuple[int, int]:
+        """The shard of item `index`, and its row there."""
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        return number, index - int(self._ends[number]) + self.told["shards"][number]["items"]
+
+    def standing(self, index: int) -> int:
+        """Which item is shown as `index`: another one where that is broken."""
+        self[index]
+        return self._stands.get(index, index)
 
     def _keep(self, index: int, found: Example) -> None:
         with self._lock:

@@ -41,6 +41,7 @@ class DataConfig:
 
     source: str = "world:small"  # as `pinxit train --data` takes it: a world, a folder, tar shards
     stream: bool = False  # tar shards are read as training goes, from a path or a URL, and no picture is stored
+    sidecars: str = ""  # where their captions lie as `pinxit data encode` has read them; "": in the run
     names: Names = "usual"  # of a world's things in its captions: "many" teaches what held-out nouns may mean
     script: Script = "latin"  # captions that are read: those in Latin letters, or all where the reader knows more
 

@@ -39,6 +39,7 @@ from pinxit.training.rows import Rows
 if TYPE_CHECKING:
     from pinxit.data.bank import Bank
     from pinxit.data.embeddings import Embeddings
+    from pinxit.data.stream_texts import StreamTexts
     from pinxit.data.streams import Stream
     from pinxit.text.encoders import TextEncoder
     from pinxit.types import Picture
@@ -70,7 +71,7 @@ class DiffusionTask:
         *,
         script: Script = "all",
         teaches: bool = False,
-        stored: Embeddings | None = None,
+        stored: Embeddings | StreamTexts | None = None,
         image_rows: ImageRows | None = None,
         drop_image: float = 0.0,
         whole: float = WHOLE,

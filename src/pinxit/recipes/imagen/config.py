@@ -34,8 +34,6 @@ class ImagenConfig:
     seed: Seed = 0
 
     def __post_init__(self) -> None:
-        if self.data.stream and self.text.stored:
-            raise UsageError("text.stored must be 0 where data.stream reads captions as training goes.")
         if not self.stages:
             raise UsageError("stages must hold at least a base.")
         for name in self.cascade:

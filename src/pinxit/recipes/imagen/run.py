@@ -10,7 +10,9 @@ from pathlib import Path
 from pinxit.data.bank import Bank
 from pinxit.data.embeddings import Embeddings
 from pinxit.data.embeddings_builder import MANIFEST as READ
-from pinxit.data.streams import stored
+from pinxit.data.sidecars import ABOUT as SIDES
+from pinxit.data.stream_texts import StreamTexts
+from pinxit.data.streams import Stream, stored
 from pinxit.errors import UsageError
 from pinxit.models.text import TextTransformer
 from pinxit.recipes.diffusion.reading import training_reader
@@ -113,7 +115,8 @@ class ImagenRun(StartingRun[ImagenConfig]):
         if stage == "tokenizer" and self.config.text.learned is None:
             return True  # a frozen reader has its own
         if stage == "texts":
-            read = ((self.path(texts_of(name)) / READ).is_file() for name in self.conditional)
+            mark = SIDES if self.config.data.stream else READ
+            read = ((self.sidecars(name) / mark).is_file() for name in self.conditional)
             return not self.config.text.stored or all(read)
         if stage == "pictures":
             return all(map(stored, self.banks))
@@ -130,7 +133,7 @@ class ImagenRun(StartingRun[ImagenConfig]):
                 f"text encoder {reader.name} gives vectors of width {reader.width}, and {place}.text={expected}; "
                 f"set {place}.text={reader.width} (and a {place}.pool_heads that divides it)."
             )
-        if isinstance(bank, Bank) and expected and config.text.stored:
+        if bank is not None and expected and config.text.stored:
             stored = self.stored(stage, bank, reader)
         return DiffusionTask(
             stage,
@@ -146,11 +149,18 @@ class ImagenRun(StartingRun[ImagenConfig]):
             stored=stored,
         )
 
-    def stored(self, stage: str, bank: Bank, reader: TextEncoder) -> Embeddings:
+    def stored(self, stage: str, bank: Bank | Stream, reader: TextEncoder) -> Embeddings | StreamTexts:
         """The captions of a stage's pictures as the frozen reader has read them beforehand."""
+        if isinstance(bank, Stream):
+            return StreamTexts.open(bank, self.sidecars(stage), reader, self.config.data.script)
         embeddings = Embeddings.open(self.path(texts_of(stage)))
         embeddings.require(reader, bank)
         return embeddings
+
+    def sidecars(self, stage: str) -> Path:
+        """Where the captions of a stage's stream lie as vectors."""
+        given = self.config.data.sidecars
+        return Path(given) if given else self.path(texts_of(stage))
 
     def reader(self, stage: str) -> TextEncoder:
         """Who reads the captions: the frozen encoder, or the learned one as `stage` finds it."""
