@@ -171,6 +171,7 @@ def go_on(rank: int, ranks: int, root: str, until: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_run_goes_from_one_rank_to_two_to_four_to_one(tmp_path: Path) -> None:
     """Every picture is trained on once, by whichever rank; the weights are one rank's but for the order of sums."""
     for ranks, until in ((1, 40), (2, 72), (4, 104), (1, 128)):
