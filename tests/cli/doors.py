@@ -209,6 +209,10 @@ def painters(patch: pytest.MonkeyPatch, notes: Notes) -> None:
         notes("export", checkpoint=checkpoint, out=out)
         return [SimpleNamespace(file="clip-text.onnx", difference=0.0)]
 
+    def by_ray(choice: Any, asked: Any, texts: Any, out: Path, as_json: bool, strict: bool, workers: Any) -> None:
+        notes("ray", workers=workers or "one a GPU")
+
+    patch.setattr("pinxit.cli.paint_ray.paint_by_ray", by_ray)
     patch.setattr("pinxit.recipes.onnx_networks.export_onnx", export)
     patch.setattr("pinxit.api.load", load)
     patch.setattr("pinxit.api.load_upsampler", load_upsampler)

@@ -106,6 +106,8 @@ PAINT = Command(
         row("--upscale 256", making__size=256, upsampler__checkpoint="imagen-tiny"),
         row("--upscale 256 --upsampler large", upsampler__checkpoint="large"),
         row("--compare", loaded=Holds("imagen-tiny"), load__ranker="tiny"),
+        row("--engine ray", ray__workers="one a GPU"),
+        row("--engine ray --workers 3", ray__workers=3),
         row(f"{LONG} --strict", error=Holds("1 tokens over the limit")),
         *WRITTEN,
     ),
