@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 from pinxit.cli.console import print_lines
 from pinxit.errors import UsageError
 from pinxit.files import check_writable
+from pinxit.locks import alone
 
 
 class Target(StrEnum):
@@ -56,6 +58,13 @@ def export(
     """
     folder = out or Path(f"{Path(source.rpartition(':')[2]).stem}-{to.value}")
     check_writable(folder)
+    place = Path(os.path.realpath(folder))
+    _check_empty(folder)
+    with alone(place.with_name(f".{place.name}.lock"), f"the folder {folder}"):
+        _check_empty(folder)  # as another command may have left it
+        print_lines(*TARGETS[to](source, folder))
+
+
+def _check_empty(folder: Path) -> None:
     if folder.is_dir() and any(folder.iterdir()):
         raise UsageError(f"{folder} is not empty: export into another folder.")
-    print_lines(*TARGETS[to](source, folder))
