@@ -432,6 +432,7 @@ SERVE = Command(
         row("--api-keys keys --new-key alice", files=Holds("keys"), stdout=Holds("pinxit-"), run__settings=None),
         row("--data here", run__settings=config(data="here")),
         row("--device cpu", run__settings=config(device="cpu")),
+        row("--engine ray", run__settings=config(engine="ray")),
         row("--config lines.txt", error=Holds("lines.txt is not a TOML file")),
         row("--set budget_seconds=5", run__settings=config(budget_seconds=5.0)),
         row("--check", check__settings=config(port=8000), stdout='{"pinxit": "checked"}\n', run__settings=None),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pinxit import cluster
 from pinxit.cli.console import print_json, print_lines
 from pinxit.cli.paint_options import say_about
-from pinxit.cli.paint_output import SHEET, folder_name, is_painted, read_results, write_results
+from pinxit.cli.paint_output import SHEET, alone_with, folder_name, is_painted, read_results, write_results
 from pinxit.cli.painter_choice import PainterChoice
 from pinxit.cli.progress import bar
 from pinxit.files import check_writable
@@ -109,5 +109,6 @@ class Painting:
         prompts = [(text, self.asked["seed"]) for text in left]
         coming = self.opened.painter.paint_each(prompts, upsampler=self.opened.enlarger, **how, **self.opened.settings)
         for text, ranked in zip(left, coming, strict=True):
-            write_results(folders[text], text, ranked, self.facts)
+            with alone_with(folders[text]):
+                write_results(folders[text], text, ranked, self.facts)
         return batch
