@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TextIO, cast
 
 from pinxit.errors import PinxitError, UsageError
 
@@ -25,27 +27,42 @@ def check_installed() -> None:
 
 
 @contextmanager
-def joined(processors: int | None = None) -> Iterator[Any]:
+def joined(shows: bool = False) -> Iterator[Any]:
     """Inside the block this process belongs to a cluster; gives the module `ray`.
 
-    `processors`: how many a cluster that is started here says it has (None: as many as there are). Raises UsageError
-    where Ray is not installed, PinxitError where no cluster can be joined.
+    `shows`: what the cluster's processes print is printed here on stderr. Raises UsageError where Ray is not installed,
+    PinxitError where no cluster can be joined.
     """
     check_installed()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # errors of pinxit's come as errors
     import ray
 
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    here = {"address": "local", "object_store_memory": OBJECTS, "num_cpus": processors, "include_dashboard": False}
+    quiet: dict[str, Any] = {"log_to_driver": shows, "logging_level": logging.ERROR}
+    here = {"address": "local", "object_store_memory": OBJECTS, "include_dashboard": False}
     try:
         ray.init(**quiet, **({} if os.environ.get("RAY_ADDRESS") else here))
     except (OSError, RuntimeError, ValueError) as error:
         raise PinxitError(f"no Ray cluster can be joined: {error}") from error
     try:
-        yield ray
+        with redirect_stdout(cast("TextIO", _OfOneThread(sys.stdout))):
+            yield ray
     finally:
         ray.shutdown()
+
+
+class _OfOneThread:
+    """A stream of the thread that makes it; what other threads write, as Ray's do on stdout, goes to stderr."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream, self.thread = stream, threading.get_ident()
+
+    def write(self, text: str) -> int:
+        """Write it."""
+        return (self.stream if threading.get_ident() == self.thread else sys.stderr).write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
 
 
 def quiet_data() -> Any:

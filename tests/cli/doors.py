@@ -268,6 +268,11 @@ def trainers(patch: pytest.MonkeyPatch, notes: Notes) -> None:
 
     for home in ("dalle.stages", "imagen.stages", "unclip.stages", "clip.run", "classifier"):
         patch.setattr(f"pinxit.recipes.{home}.train", train)
+
+    def by_ray(command: Any, least: int, most: int, *_: Any) -> None:
+        notes("ray", least=least, most=most)
+
+    patch.setattr("pinxit.cli.train.by_ray.train_by_ray", by_ray)
     patch.setattr("pinxit.recipes.judge.judge.train", judge)
     for recipe in ("dalle", "imagen", "unclip"):
         patch.setattr(f"pinxit.recipes.{recipe}.estimate.table", lambda run, asked: "so many hours")

@@ -213,6 +213,8 @@ TRAIN = (
     row("--out there", train__folder=Path("there")),
     row("--set seed=7", train__config=config(seed=7)),
     DEVICE["train"],
+    row("--engine ray", ray__most=0, train__config=None),
+    row("--engine ray --workers 2-4", ray__least=2, ray__most=4),
 )
 TIMED = (*TRAIN, row("--minutes 5", train__minutes=5), row("--quiet", train__progress=False))
 STAGED = (*TIMED, row("--stages clip,checkpoint", train__stages=["clip", "checkpoint"]))

@@ -45,6 +45,7 @@ class Placed:
         from ray import serve
 
         self.serve = serve
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
         try:
             serve.start(proxy_location="Disabled")
             self.leaving.callback(serve.shutdown)

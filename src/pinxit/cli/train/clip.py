@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from pinxit.cli.options import Device
+from pinxit.cli.options import Device, Engine, EngineOption
+from pinxit.cli.train.by_ray import Workers, by_ray
 from pinxit.cli.train.options import (
     Changes,
     InitFrom,
@@ -44,6 +45,8 @@ def train_clip(
     init_from: InitFrom = None,
     lora: Lora = None,
     device: Device = "auto",
+    engine: EngineOption = Engine.local,
+    workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
     """Train CLIP on pictures with captions: pictures, tokenizer, clip, checkpoint.
@@ -71,5 +74,7 @@ def train_clip(
         config = config if init is None else presets.with_model(config, init)
     named = {"data.source": data, "data.pictures": pictures} | adapting(lora, ["plan"])
     config = override(config, asked(named, changes))
+    if by_ray(engine, workers, out, quiet):
+        return
     run = ClipRun(out, config, device, not quiet, init)
     conclude(run, train(run, stages.split(",") if stages is not None else STAGES, stop))
