@@ -18,6 +18,7 @@ from typing import Any, TextIO, cast
 from pinxit.errors import PinxitError, UsageError
 
 OBJECTS = 128 * 2**20  # bytes of the object store of a cluster that is started here: little passes between processes
+TRIES = 4  # to start one: Ray gives up after 30 s, which a busy machine may need
 
 
 def check_installed() -> None:
@@ -38,17 +39,24 @@ def joined(shows: bool = False) -> Iterator[Any]:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # errors of pinxit's come as errors
     import ray
 
-    quiet: dict[str, Any] = {"log_to_driver": shows, "logging_level": logging.ERROR}
-    here = {"address": "local", "object_store_memory": OBJECTS, "include_dashboard": False}
-    try:
-        ray.init(**quiet, **({} if os.environ.get("RAY_ADDRESS") else here))
-    except (OSError, RuntimeError, ValueError) as error:
-        raise PinxitError(f"no Ray cluster can be joined: {error}") from error
+    _join(ray, {"log_to_driver": shows, "logging_level": logging.ERROR})
     try:
         with redirect_stdout(cast("TextIO", _OfOneThread(sys.stdout))):
             yield ray
     finally:
         ray.shutdown()
+
+
+def _join(ray: Any, how: dict[str, Any]) -> None:
+    here = {"address": "local", "object_store_memory": OBJECTS, "include_dashboard": False}
+    for tries in range(TRIES):
+        try:
+            ray.init(**how, **({} if os.environ.get("RAY_ADDRESS") else here))
+            return
+        except Exception as error:  # Ray raises that itself
+            ray.shutdown()
+            if tries == TRIES - 1 or os.environ.get("RAY_ADDRESS"):
+                raise PinxitError(f"no Ray cluster can be joined: {' '.join(str(error).split())}") from error
 
 
 class _OfOneThread:

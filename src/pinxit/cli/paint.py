@@ -158,16 +158,16 @@ def paint(
 
         paint_by_ray(choice, asked, texts, out, as_json, strict, workers)
         return
-    opened = choice.open()
+    chosen = choice.open()
     for text in texts:
-        say_about(opened.painter, text, strict)
-    how: dict[str, Any] = {"candidates": candidates, "keep": keep, "upsampler": opened.enlarger, **opened.settings}
+        say_about(chosen.painter, text, strict)
+    how: dict[str, Any] = {"candidates": candidates, "keep": keep, "upsampler": chosen.enlarger, **chosen.settings}
     how |= {"previews": progress.PREVIEW_SECONDS}
 
     def draw(watch: Watch) -> Generator[list[Ranked], None, None]:
-        return opened.painter.paint_each([(text, seed) for text in texts], watch=watch, **how)
+        return chosen.painter.paint_each([(text, seed) for text in texts], watch=watch, **how)
 
-    draw_and_write(opened.painter, texts, draw, out, opened.told(asked), as_json)
+    draw_and_write(chosen.painter, texts, draw, out, chosen.told(asked), as_json)
 
 
 def installed() -> dict[str, str]:

@@ -107,9 +107,9 @@ def train_by_ray(command: Sequence[str], least: int, most: int, notes: Path, qui
             raise ray.get(kept.told.remote())[0] or cluster.cause_of(error) from error
         finally:
             shutil.rmtree(notes, ignore_errors=True)
-        error, said = ray.get(kept.told.remote())
-    if error is not None:
-        raise error
+        refused, said = ray.get(kept.told.remote())
+    if refused is not None:
+        raise refused
     if said:
         print_lines(*said.splitlines())
 
