@@ -110,7 +110,8 @@ def test_a_job_of_a_replica_that_dies_is_sent_again_whole() -> None:
 
 
 def test_a_job_that_kills_every_replica_fails() -> None:
-    found = heard(Placed(*([RuntimeError("dead")] for _ in range(3))), order())
+    deaths: list[Script] = [[RuntimeError("dead")] for _ in range(3)]
+    found = heard(Placed(*deaths), order())
     assert [event.kind for event in found] == ["failed"] and "3 replicas were lost" in str(found[0].data)
 
 
