@@ -95,7 +95,7 @@ class CachedDecoder:
             self.books = {kind: AddressBook(kind, config, slots, self.device, self.kept) for kind in set(self.kinds)}
             self.layers = [Layer(block, self.dtype, int8) for block in model.blocks]  # type: ignore[arg-type]
             self.head = prepare(*absorb(model.norm, model.image_rows(), None), self.dtype)
-        self.walk: Callable[[Tensor, Tensor], Tensor] | None = None
+        self.walk: Callable[[Tensor, Tensor], Tensor] = self._walk
         self.prefixes: OrderedDict[bytes, Prefix] = OrderedDict()
         self.reading = threading.Lock()
         self._furnish()
@@ -129,7 +129,10 @@ class CachedDecoder:
         return [*(product for layer in self.layers for product in layer.products), self.head]
 
     def _held(self) -> list[Tensor]:
-        return [*(product.weight for product in self._products()), *(part for cache in self.caches for part in cache.parts)]
+        return [
+            *(product.weight for product in self._products()),
+            *(part for cache in self.caches for part in cache.parts),
+        ]
 
     @torch.inference_mode()
     def widths(self, candidates: Sequence[int]) -> tuple[int, ...]:

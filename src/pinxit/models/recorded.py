@@ -56,7 +56,9 @@ class Traced:
 
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=DeprecationWarning)  # what follows torch.jit needs a compiler
-            self.call = torch.jit.trace(named, (list(held()), *inputs), check_trace=False)
+            self.call = torch.jit.trace(  # type: ignore[no-untyped-call]
+                named, (list(held()), *inputs), check_trace=False
+            )
         self.held = held
 
     def __call__(self, *inputs: Tensor) -> Tensor:
