@@ -27,6 +27,7 @@ from pinxit.recipes.clip.zero_shot import Guess
 from pinxit.recipes.dalle.painter import DallePainter
 from pinxit.recipes.diffusion.config import SamplingConfig
 from pinxit.recipes.staging import Ended
+from pinxit.recipes.unclip.inversion import Inversion
 from pinxit.types import Example, Prompt, Ranked
 
 if TYPE_CHECKING:
@@ -99,6 +100,8 @@ class Painter(DallePainter):
 
     def check_edits(self) -> None:
         pass
+
+    drawing = Inversion.drawing
 
     def vary(self, picture: Picture, *, count: int, **how: Any) -> list[Ranked]:
         self._made("vary", count, count=count, **how)

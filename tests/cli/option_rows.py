@@ -128,9 +128,14 @@ COMPLETE = Command(
 )
 
 
-def manipulates(verb: str, *more: Row, seeded: bool = True, steps: str = "--ddim-steps 7") -> tuple[Row, ...]:
-    """What the verbs that draw a picture anew have in common; `verb`: the door that they come to."""
-    asked = [row("--seed 7", **{f"{verb}__seed": 7}), row("--set guidance=4", **{f"{verb}__guidance": 4.0})]
+def manipulates(
+    verb: str, *more: Row, seeded: bool = True, steps: str = "--ddim-steps 7", drawn: str = ""
+) -> tuple[Row, ...]:
+    """What the verbs that draw a picture anew have in common.
+
+    `verb`: the door that they come to; `drawn`: what makes them draw by the painter's settings.
+    """
+    asked = [row("--seed 7", **{f"{verb}__seed": 7}), row(f"{drawn} --set guidance=4", **{f"{verb}__guidance": 4.0})]
     return (
         *(asked if seeded else ()),
         *([row(steps, **{f"{verb}__ddim_steps": 7})] if steps else ()),
@@ -145,13 +150,17 @@ def manipulates(verb: str, *more: Row, seeded: bool = True, steps: str = "--ddim
 
 VARY = Command(("p.png",), manipulates("vary", row("--count 2", vary__count=2), row("--eta 0.3", vary__eta=0.3)))
 BLEND = Command(
-    ("p.png", "p.png"), manipulates("blend", row("--steps 3", blend__count=3), row("--fresh", blend__fresh=True))
+    ("p.png", "p.png"),
+    manipulates("blend", row("--steps 3", blend__count=3), row("--fresh", blend__fresh=True), drawn="--fresh"),
 )
 SHIFT = Command(
     ("p.png", "a cat", "a dog"),
     manipulates("shift", row("--theta 0.3", shift__most=0.3), row("--steps 3", shift__count=3), seeded=False),
 )
-RECONSTRUCT = Command(("p.png",), manipulates("reconstruct", row("--components 2,4", reconstruct__components=[2, 4])))
+RECONSTRUCT = Command(
+    ("p.png",),
+    manipulates("reconstruct", row("--components 2,4", reconstruct__components=[2, 4]), drawn="--components 2,4"),
+)
 EDIT = Command(
     ("p.png", "a cat", "--mask", "m.png"),
     (
