@@ -247,6 +247,7 @@ TRAIN_CLIP = Command(
         row("--pictures 9000", train__config=config(data__pictures=9000)),
         row("--init-from tiny", train__init="dalle"),
         row("--lora 4", train__config=config(plan__lora=4)),
+        row("--init-from tiny --activation gelu", start__activation="gelu"),
     ),
 )
 COSTS = row("--dry-run", stdout="so many hours\n", train__config=None)
@@ -426,11 +427,25 @@ PLAN = Command(
         row("--set plan.images=77", stdout=Holds(" 77 ")),
     ),
 )
+ENCODE = Command(
+    ("shards", "--with", "text", "--model", "minilm", "--out", "here"),
+    (
+        row("shards --model tiny --out here --with clip", sayer__by="clip"),
+        row("shards --with text --out here --model my-t5", sayer__model="my-t5"),
+        row("shards --with text --model minilm --out there", encode__out=Path("there")),
+        row("--length 20", sayer__length=20),
+        row("--padded", sayer__padded=True),
+        row("--device cpu", sayer__device="cpu"),
+    ),
+)
 EXPORT = Command(
     ("tiny", "--to", "onnx"),
     (
         row("other --to onnx", export__out=Path("other-onnx"), export__checkpoint="other"),
         row("--out there", export__out=Path("there")),
+        Row(
+            "--to", ("runs/clip", "--to", "peft"), {"export.to": "peft", "export.out": Path("clip-peft")}, instead=True
+        ),
     ),
 )
 SERVE = Command(
@@ -479,6 +494,7 @@ COMMANDS = {
     "eval labels": EVAL_LABELS,
     "eval shift": EVAL_SHIFT,
     "eval retrieval": EVAL_RETRIEVAL,
+    "data encode": ENCODE,
     "data preview": PREVIEW,
     "data build": BUILD,
     "data check": CHECK,
