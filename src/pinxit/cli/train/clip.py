@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from pinxit.cli.open_clip import activation_of
-from pinxit.cli.options import Device
+from pinxit.cli.options import Device, Engine, EngineOption
+from pinxit.cli.train.by_ray import Workers, by_ray
 from pinxit.cli.train.options import (
     Changes,
     InitFrom,
@@ -48,6 +49,8 @@ def train_clip(
         str | None, typer.Option(help="gelu or quickgelu, of weights that do not tell theirs.")
     ] = None,
     device: Device = "auto",
+    engine: EngineOption = Engine.local,
+    workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
     """Train CLIP on pictures with captions: pictures, tokenizer, clip, checkpoint.
@@ -76,5 +79,7 @@ def train_clip(
         config = config if init is None else presets.with_model(config, init)
     named = {"data.source": data, "data.pictures": pictures} | adapting(lora, ["plan"])
     config = override(config, asked(named, changes))
+    if by_ray(engine, workers, out, quiet):
+        return
     run = ClipRun(out, config, device, not quiet, init)
     conclude(run, train(run, stages.split(",") if stages is not None else STAGES, stop))

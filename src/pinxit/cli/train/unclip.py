@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from pinxit.cli.options import Device
+from pinxit.cli.options import Device, Engine, EngineOption
+from pinxit.cli.train.by_ray import Workers, by_ray
 from pinxit.cli.train.options import (
     Captioned,
     Changes,
@@ -47,6 +48,8 @@ def train_unclip(
     init_from: InitFrom = None,
     lora: Lora = None,
     device: Device = "auto",
+    engine: EngineOption = Engine.local,
+    workers: Workers = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
@@ -84,4 +87,6 @@ def train_unclip(
     networks += [f"upsamplers.{one.name}" for one in config.upsamplers]
     named |= adapting(lora, [f"{network}.plan" for network in networks])
     config = presets.changed(config, asked(named, changes))
+    if not dry_run and by_ray(engine, workers, out, quiet):
+        return
     run_stages(UnclipRun(out, config, device, not quiet, init), stages, train, stop, table if dry_run else None)

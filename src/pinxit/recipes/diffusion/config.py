@@ -93,8 +93,9 @@ class StageConfig:
     def _check_unet(self) -> None:
         for name, side in (("size", self.size), ("crop", self.train_size)):
             if side % self.unet.step:
-                told = f"{self._kind}'s {name}={side} must be a multiple of {self.unet.step}, which its unet divides by"
-                raise UsageError(f"{told}: change it, or unet.patch and unet.channels.")
+                step = f"{self.unet.step}, which its unet divides by"
+                problem = f"{self._kind}'s {name}={side} must be a multiple of {step}"
+                raise UsageError(f"{problem}: change it, or unet.patch and unet.channels.")
         noised = bool(self.low) and self.corrupt == "noise"
         if (self.unet.low_res, self.unet.augmentation) != (RGB if self.low else 0, noised):
             expected = (
@@ -148,8 +149,8 @@ class Stage(StageConfig):
     def __post_init__(self) -> None:
         StageConfig.__post_init__(self)
         if self.unet.pooled:
-            told = f"{self._kind}'s unet.pooled={self.unet.pooled} must be 0"
-            raise UsageError(f"{told}: training tells a network its text alone, and no embedding of it.")
+            problem = f"{self._kind}'s unet.pooled={self.unet.pooled} must be 0"
+            raise UsageError(f"{problem}: training tells a network its text alone, and no embedding of it.")
 
     @property
     def network(self) -> StageConfig:

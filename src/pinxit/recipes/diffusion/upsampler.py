@@ -221,7 +221,7 @@ def masked(config: StageConfig, more: Any) -> Conditions:
     """What a network that paints inside holes is told besides: the window of its job, or that nothing is kept."""
     if not config.unet.masked:
         return {}
-    return more.told(config.size) if isinstance(more, Window) else nothing_kept(config.size)
+    return more.conditions(config.size) if isinstance(more, Window) else nothing_kept(config.size)
 
 
 def as_picture(x0: Tensor) -> Picture:

@@ -58,8 +58,8 @@ def open_painter(folder: str | Path, *, device: str = "auto", precision: Precisi
         size_of(place / DECODER), decoder.network.config, read_picture_schedule(place / "decoder_scheduler", "learned")
     )
     if not decoder.network.config.text == reader.width == reader.pooled_width:
-        told = f"{place} reads text of width {decoder.network.config.text}"
-        raise CheckpointError(f"{told}, and its text_encoder gives {reader.width} and {reader.pooled_width}.")
+        problem = f"{place} reads text of width {decoder.network.config.text}"
+        raise CheckpointError(f"{problem}, and its text_encoder gives {reader.width} and {reader.pooled_width}.")
     clip, captions = _sight(place, reader, device), Captions(reader)
     embedder = KarloEmbedder(reader, clip, decoder.nothing, str(folder), on)
     priors, imagining = _priors(place, embedder, dtype)
@@ -132,8 +132,8 @@ def _priors(place: Path, embedder: KarloEmbedder, precision: Precision) -> tuple
     nothing = {name: rows for name, rows in embedder.nothing.items() if name != "image"}
     for name, wanted in network.config.conditions().items():
         if (found := tuple(nothing[name].shape)) != wanted:
-            told = f"its prior reads {name} of shape {list(wanted)}, and its text_encoder gives {list(found)}"
-            raise CheckpointError(f"{place}: {told}.")
+            problem = f"its prior reads {name} of shape {list(wanted)}, and its text_encoder gives {list(found)}"
+            raise CheckpointError(f"{place}: {problem}.")
     space = Space.standard(loaded.mean, loaded.spread).to(on)
     return {PRIOR: Imagination(network, space, diffusion, on, nothing)}, replace(IMAGINING, limit=limit)
 

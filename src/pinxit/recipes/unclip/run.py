@@ -188,9 +188,9 @@ class UnclipRun(StartingRun[UnclipConfig]):
     @property
     def vectors(self) -> Vectors:
         """What CLIP says of pictures and captions. Raises DataError for that of another CLIP or other pictures."""
-        found = Vectors.open(self.path("vectors"))
-        found.require(self.clip, Bank.open(self.path(self.looked_at)))
-        return found
+        vectors = Vectors.open(self.path("vectors"))
+        vectors.require(self.clip, Bank.open(self.path(self.looked_at)))
+        return vectors
 
     @property
     def space(self) -> Space:
@@ -200,12 +200,12 @@ class UnclipRun(StartingRun[UnclipConfig]):
     @cached_property
     def clip(self) -> ClipEncoder:
         """Whose embeddings the priors tell. Raises UsageError for one of another width than the space's."""
-        found = ClipEncoder.open(self.config.clip, self.device)
-        if found.width != self.config.space.embed:
-            told = f"clip {self.config.clip} gives embeddings of width {found.width}"
+        clip = ClipEncoder.open(self.config.clip, self.device)
+        if clip.width != self.config.space.embed:
+            problem = f"clip {self.config.clip} gives embeddings of width {clip.width}"
             places = ("space.embed", *(f"priors.{one.name}.network.embed" for one in self.config.priors))
-            raise UsageError(f"{told}, and space.embed={self.config.space.embed}: set {', '.join(places)}.")
-        return found
+            raise UsageError(f"{problem}, and space.embed={self.config.space.embed}: set {', '.join(places)}.")
+        return clip
 
     @cached_property
     def reader(self) -> TextEncoder:
@@ -213,25 +213,26 @@ class UnclipRun(StartingRun[UnclipConfig]):
         return training_reader(self.config.text, pick_device(self.device))
 
     def _stored(self, bank: Bank) -> Embeddings:
-        found = Embeddings.open(self.path("texts"))
-        found.require(self.reader, bank)
-        return found
+        embeddings = Embeddings.open(self.path("texts"))
+        embeddings.require(self.reader, bank)
+        return embeddings
 
     def _check_width(self, place: str, expected: int) -> None:
         if expected not in (0, self.reader.width):
-            told = f"text encoder {self.reader.name} gives vectors of width {self.reader.width}, and {place}={expected}"
-            raise UsageError(f"{told}; set {place}={self.reader.width}.")
+            width = self.reader.width
+            problem = f"text encoder {self.reader.name} gives vectors of width {width}, and {place}={expected}"
+            raise UsageError(f"{problem}; set {place}={width}.")
 
     def _check_plans(self) -> None:
         """Refuse to make a checkpoint of networks that nobody ever trained."""
         begun = self.init is not None or bool(self.start())
         if not self.config.decoder.plan.images and not begun:
-            told = "decoder.plan.images=0 keeps what a checkpoint brought"
-            raise UsageError(f"{told}: name one by --init-from.")
+            problem = "decoder.plan.images=0 keeps what a checkpoint brought"
+            raise UsageError(f"{problem}: name one by --init-from.")
         resting = [one.name for one in self.config.upsamplers if one not in self.upsamplers]
         if resting and not begun:
-            told = f"upsamplers.{resting[0]}.plan.images=0 keeps what a checkpoint brought"
-            raise UsageError(f"{told}: name one by --init-from.")
+            problem = f"upsamplers.{resting[0]}.plan.images=0 keeps what a checkpoint brought"
+            raise UsageError(f"{problem}: name one by --init-from.")
         if not self.priors:
             raise UsageError("no prior has pictures to learn from: set one's plan.images.")
 

@@ -105,14 +105,14 @@ class PriorTask:
         """
         assert self.pairs is not None
         pairs, order = self.pairs, key(self.seed, f"{self.name} order")
-        found = order_batch(rows.position, rows.count, len(pairs), order).tolist()
+        numbers = order_batch(rows.position, rows.count, len(pairs), order).tolist()
         drop, chance = uniforms(self.seed, f"{self.name} captions", rows, 2).T
-        which = below([pairs.vectors.count(row) for row in found], chance).tolist()
-        conditions, y = pairs.told(found, which, drop >= self.config.drop), pairs.coordinates(found)
+        which = below([pairs.vectors.count(row) for row in numbers], chance).tolist()
+        conditions, y = pairs.told(numbers, which, drop >= self.config.drop), pairs.coordinates(numbers)
         batch = dict(conditions)
         if not self.config.network.buckets:
             return batch | {"embedding": y}
-        dot = pairs.space.dots(dots(pairs.vectors.image_embeddings(found), conditions["pooled"]))
+        dot = pairs.space.dots(dots(pairs.vectors.image_embeddings(numbers), conditions["pooled"]))
         return batch | {"codes": pairs.space.buckets.quantise(y), "dot": dot}
 
     def blank(self, size: int) -> Batch:
