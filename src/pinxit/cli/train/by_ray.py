@@ -14,6 +14,7 @@ import sys
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -137,8 +138,7 @@ def work(told: Mapping[str, Any]) -> None:
     from ray.train import get_context
     from ray.train.collective import broadcast_from_rank_zero
 
-    from pinxit.cli import app
-
+    app = import_module("pinxit.cli").app  # the door that this module stands behind: a worker enters it anew
     context, kept = get_context(), told["kept"]
     rank, world = context.get_world_rank(), context.get_world_size()
     if ray.get(kept.told.remote())[0] is not None:
