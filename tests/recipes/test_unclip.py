@@ -22,7 +22,8 @@ from pinxit.functional.vectors import norms
 from pinxit.models.prior import TokenPrior, build_prior
 from pinxit.models.prior_decoder import PriorDecoder
 from pinxit.models.unet import UNet
-from pinxit.recipes.diffusion.task import NOISING, DiffusionTask, ImageRows, signed
+from pinxit.recipes.diffusion.inputs import signed
+from pinxit.recipes.diffusion.task import NOISING, DiffusionTask, ImageRows
 from pinxit.recipes.unclip.config import PriorSampling, UnclipConfig
 from pinxit.recipes.unclip.imagine import Imagination
 from pinxit.recipes.unclip.open import open_imaginer, open_space
