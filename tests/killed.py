@@ -45,9 +45,7 @@ class Ending:
 
 def main() -> None:
     folder, moments, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    for module in pkgutil.walk_packages(pinxit.__path__, "pinxit."):
-        if "__main__" not in module.name:
-            importlib.import_module(module.name)
+    import_all()
     commands = prepared(folder / "given")
     names = sys.argv[4].split(",") if len(sys.argv) > 4 else list(commands)
     straight: dict[str, tuple[Ending, dict[str, str]]] = {}
@@ -67,6 +65,13 @@ def main() -> None:
         wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
         told = {"command": name, "how": disturbed[0], "broken": broken, "code": ending.code, "told": ending.told}
         print(json.dumps(told | {"differs": wrong, "first": disturbed[1]}), flush=True)
+
+
+def import_all() -> None:
+    """What children then need not import."""
+    for module in pkgutil.walk_packages(pinxit.__path__, "pinxit."):
+        if "__main__" not in module.name:
+            importlib.import_module(module.name)
 
 
 def disturb(run: Command, out: Path, usual: Ending, dice: random.Random) -> tuple[str, str]:
@@ -97,6 +102,17 @@ def child(
     largest: int | None = None,
 ) -> Ending:
     """Run a command in a child of this process; `largest`: bytes that a file may have, as on a full disk."""
+    pid, ending = begun(run, out, dies_at, largest)
+    if dies_after is not None:
+        time.sleep(dies_after)
+        os.kill(pid, signal.SIGKILL)
+    return ending()
+
+
+def begun(
+    run: Command, out: Path, dies_at: int | None = None, largest: int | None = None
+) -> tuple[int, Callable[[], Ending]]:
+    """The number of a child that has begun a command, and what waits for its ending."""
     reading, writing = os.pipe()
     counting, counted = os.pipe()
     began = time.monotonic()
@@ -104,13 +120,14 @@ def child(
         _as_child(run, out, writing, counted, dies_at, largest)
     os.close(writing)
     os.close(counted)
-    if dies_after is not None:
-        time.sleep(dies_after)
-        os.kill(pid, signal.SIGKILL)
-    with os.fdopen(reading) as told, os.fdopen(counting, "rb") as changes:
-        said, number = told.read(), changes.read()
-    _, status = os.waitpid(pid, 0)
-    return Ending(os.waitstatus_to_exitcode(status), int(number or 0), time.monotonic() - began, said)
+
+    def ending() -> Ending:
+        with os.fdopen(reading) as told, os.fdopen(counting, "rb") as changes:
+            said, number = told.read(), changes.read()
+        _, status = os.waitpid(pid, 0)
+        return Ending(os.waitstatus_to_exitcode(status), int(number or 0), time.monotonic() - began, said)
+
+    return pid, ending
 
 
 def _as_child(run: Command, out: Path, told: int, counted: int, dies_at: int | None, largest: int | None) -> None:

@@ -70,11 +70,17 @@ def prepared(given: Path) -> dict[str, Command]:
 
     painter = ("--checkpoint", given / "painter")
     exam = command("eval", "world", *painter, "--prompts", 10, "--candidates", 1, "--judge", "judge")
+    (given / "sees").mkdir()
+    sees = ("--checkpoint", unclips.save_random_unclip(given / "sees" / "painter"), "--upscale", 0)
+    picture = sorted((given / "squares").glob("*.png"))[0]
+    preview = command("data", "preview", given / "squares")
     return {
         "paint": command("paint", "a red square", "--candidates", 2, "--keep", 2, *painter),
         "complete": command(
             "complete", given / "known.png", "a cat", "--keep-rows", 2, "--candidates", 2, "--keep", 2, *painter
         ),
+        "vary": command("vary", picture, "--count", 2, "--set", "steps=2", *sees),
+        "preview": lambda out: preview(out / "sheet.png"),
         "index": command("search", "index", given / "squares", *painter),
         "build": command("data", "build", given / "squares", "--per-shard", 3, "--workers", 1, "--size", 32),
         "dalle": lambda out: _quietly(train_dalle, DalleRun(out, dalle, "cpu", False)),

@@ -21,8 +21,8 @@ from pinxit.texts import lines_of, printable, without_halves
 
 T = TypeVar("T")
 
-LOCK = ".lock"
-_LEFT = re.compile(r"\..+\.\d+-\d+-\d+\.part")  # what `beside` calls files
+LEFT = re.compile(r"\..+\.\d+-\d+-\d+\.part")
+"""The names that `beside` gives."""
 _number = itertools.count()
 
 
@@ -68,48 +68,6 @@ def _keep(path: Path, before: Path) -> None:
         older.replace(before)
     finally:
         older.unlink(missing_ok=True)
-
-
-@contextmanager
-def alone(lock: Path, what: str) -> Iterator[None]:
-    """Inside the block nobody else, process or thread, holds `lock`, a file; `what` it guards: "the report x.json".
-
-    The lock of a process that was killed is none. Raises UsageError while somebody holds it, PinxitError where no such
-    file can be.
-    """
-    from filelock import FileLock, Timeout
-
-    check_writable(lock.parent)
-    fresh = not lock.parent.exists()
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        held = FileLock(lock, timeout=0)
-        held.acquire()
-    except Timeout as busy:
-        raise UsageError(
-            f"another command writes {what}: try again when it is done, or choose another place."
-        ) from busy
-    except OSError as error:
-        raise PinxitError(f"cannot write {lock}: {error.strerror or error}.") from error
-    try:
-        yield
-    finally:
-        with suppress(OSError):  # some systems keep a file that is open
-            lock.unlink()
-        held.release()
-        if fresh:
-            with suppress(OSError):  # what was refused leaves no empty folder
-                lock.parent.rmdir()
-
-
-@contextmanager
-def alone_in(folder: Path, what: str) -> Iterator[None]:
-    """`alone` in a folder, from which it first takes what killed commands have left half-written."""
-    with alone(folder / LOCK, what):
-        for path in folder.rglob(".*.part"):
-            if _LEFT.fullmatch(path.name):
-                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-        yield
 
 
 def check_writable(folder: Path) -> None:

@@ -208,6 +208,11 @@ def painters(patch: pytest.MonkeyPatch, notes: Notes) -> None:
         notes("upsampler", checkpoint=checkpoint, device=device)
         return Upsampler(notes)
 
+    def export(checkpoint: str, out: Path) -> list[Any]:
+        notes("export", checkpoint=checkpoint, out=out)
+        return [SimpleNamespace(file="clip-text.onnx", difference=0.0)]
+
+    patch.setattr("pinxit.recipes.onnx_networks.export_onnx", export)
     patch.setattr("pinxit.api.load", load)
     patch.setattr("pinxit.api.load_upsampler", load_upsampler)
 

@@ -422,6 +422,13 @@ PLAN = Command(
         row("--set plan.images=77", stdout=Holds(" 77 ")),
     ),
 )
+EXPORT = Command(
+    ("tiny", "--to", "onnx"),
+    (
+        row("other --to onnx", export__out=Path("other-onnx"), export__checkpoint="other"),
+        row("--out there", export__out=Path("there")),
+    ),
+)
 SERVE = Command(
     (),
     (
@@ -448,6 +455,7 @@ COMMANDS = {
     "reconstruct": RECONSTRUCT,
     "recipes": RECIPES,
     "plan": PLAN,
+    "export": EXPORT,
     "serve": SERVE,
     "classify": CLASSIFY,
     "probe": PROBE,

@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from pinxit.cli import app
-from tests.cli.doors import SIDE, all_doors, picture
+from tests.cli.doors import SIDE, Notes, all_doors, picture
 from tests.cli.option_rows import COMMANDS, Row
 
 
@@ -41,22 +41,33 @@ def test_every_option_of_every_command_has_a_row() -> None:
 
 def outcome(folder: Path, arguments: tuple[str, ...]) -> dict[str, Any]:
     """What the command asked of others, what it printed, and the files it left."""
+    before = furnish(folder)
+    notes, done = invoke(folder, arguments)
+    files = sorted(path.relative_to(folder).as_posix() for path in set(folder.rglob("*")) - before)
+    told = {"stdout": done.stdout, "stderr": done.stderr, "files": " ".join(files), "error": str(done.exception or "")}
+    return notes.seen | told
+
+
+def furnish(folder: Path) -> set[Path]:
+    """A new folder with what the commands' usual arguments name."""
     folder.mkdir()
     Image.fromarray(picture()).save(folder / "p.png")
     for name, size in (("m.png", 4), ("n.png", 8)):
         Image.fromarray(np.uint8(255) * (np.indices((SIDE, SIDE)).max(0) < size)).save(folder / name)
     (folder / "lines.txt").write_text("A red car\n\nb\n")
-    before, there = set(folder.rglob("*")), Path.cwd()
+    return set(folder.rglob("*"))
+
+
+def invoke(folder: Path, arguments: tuple[str, ...]) -> tuple[Notes, Any]:
+    """Run a command in `folder` with stand-ins for all that is heavy."""
+    there = Path.cwd()
     with pytest.MonkeyPatch.context() as patch:
         notes = all_doors(patch)
         os.chdir(folder)
         try:
-            done = CliRunner().invoke(app, list(arguments))
+            return notes, CliRunner().invoke(app, list(arguments))
         finally:
             os.chdir(there)
-    files = sorted(path.relative_to(folder).as_posix() for path in set(folder.rglob("*")) - before)
-    told = {"stdout": done.stdout, "stderr": done.stderr, "files": " ".join(files), "error": str(done.exception or "")}
-    return notes.seen | told
 
 
 usual: dict[str, dict[str, Any]] = {}

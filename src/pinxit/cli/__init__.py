@@ -17,6 +17,7 @@ from pinxit.cli import (
     data,
     edit,
     eval,
+    export,
     paint,
     plan,
     probe,
@@ -48,6 +49,7 @@ app.command("reconstruct")(reconstruct.reconstruct)
 app.command("serve")(serve.serve)
 app.command("recipes")(recipes.recipes)
 app.command("plan")(plan.plan)
+app.command("export")(export.export)
 app.command("classify")(classify.classify)
 app.command("probe")(probe.probe)
 app.command("audit")(audit.audit)

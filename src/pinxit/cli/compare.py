@@ -82,7 +82,7 @@ def systems(
 
 def compare(of: Sequence[System], asked: Comparison, out: Path, as_json: bool, strict: bool) -> None:
     """Paint each text by all of them, and write a folder for it: a sheet with a row a system, and each picture."""
-    from pinxit.cli.paint_output import folder_name
+    from pinxit.cli.paint_output import alone_with, folder_name
     from pinxit.files import check_writable
 
     facts = {"compared": [one.facts for one in of], "seed": asked.seed}
@@ -93,9 +93,10 @@ def compare(of: Sequence[System], asked: Comparison, out: Path, as_json: bool, s
         for one in of:
             say_about(one.painter, text, strict)
     for text, folder in zip(asked.texts, folders, strict=True):
-        painted = [(one, _painted(one, text, asked, folder)) for one in of]
-        painted.sort(key=lambda pair: -pair[1][0].score)
-        written = _write(folder, text, painted, facts)
+        with alone_with(folder):
+            painted = [(one, _painted(one, text, asked, folder)) for one in of]
+            painted.sort(key=lambda pair: -pair[1][0].score)
+            written = _write(folder, text, painted, facts)
         if as_json:
             print_json({"prompt": text, "pictures": written})
         else:

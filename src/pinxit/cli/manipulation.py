@@ -96,7 +96,7 @@ def draw_strip(
 ) -> None:
     """Draw with a bar, and write each picture and a sheet of all, what was given first."""
     from pinxit.cli import progress
-    from pinxit.cli.paint_output import folder_name
+    from pinxit.cli.paint_output import alone_with, folder_name
     from pinxit.files import check_writable
     from pinxit.types import Ranked
 
@@ -106,12 +106,13 @@ def draw_strip(
     title = " ".join([verb, *(Path(one.facts["of"]).stem for one in given)])
     folder = out / folder_name(title, about)
     check_writable(folder)
-    with progress.painting(title, folder / "preview.png") as watch:
-        labels, drawn = zip(*draw(watch), strict=True)
-        if upsampler is not None:
-            ranked = [Ranked(picture, facts.get("seed", 0), place, 0.0) for place, picture in enumerate(drawn)]
-            drawn = tuple(one.picture for one in upsampler.enlarge("", ranked))
-    paths = _write(folder, given, drawn, labels, about, columns)
+    with alone_with(folder):
+        with progress.painting(title, folder / "preview.png") as watch:
+            labels, drawn = zip(*draw(watch), strict=True)
+            if upsampler is not None:
+                ranked = [Ranked(picture, facts.get("seed", 0), place, 0.0) for place, picture in enumerate(drawn)]
+                drawn = tuple(one.picture for one in upsampler.enlarge("", ranked))
+        paths = _write(folder, given, drawn, labels, about, columns)
     if as_json:
         names = [str(path) for path in paths]
         print_json({"sheet": str(folder / "sheet.png"), "pictures": names, "labels": labels})

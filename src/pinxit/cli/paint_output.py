@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pinxit.cli import progress
-from pinxit.cli.console import print_json, print_lines
+from pinxit.cli.console import print_json, print_lines, warn
 from pinxit.data.sheet import sheet
 from pinxit.files import check_writable
+from pinxit.locks import alone_in
 from pinxit.pictures import write_png
 
 if TYPE_CHECKING:
@@ -40,14 +41,23 @@ def draw_and_write(
     now: list[Watch] = []  # who watches the prompt that is next to come
     with closing(draw(lambda painted: now[-1](painted))) as coming:
         for text, folder in zip(texts, folders, strict=True):
-            with progress.painting(text, folder / "preview.png") as watching:
-                now.append(watching)
-                ranked = next(coming)
-            paths = write_results(folder, text, ranked, facts)
+            with alone_with(folder):
+                with progress.painting(text, folder / "preview.png") as watching:
+                    now.append(watching)
+                    ranked = next(coming)
+                paths = write_results(folder, text, ranked, facts)
             if as_json:
                 print_json(_as_json(text, ranked, paths))
             else:
                 print_lines(str(folder / "sheet.png"))
+
+
+@contextmanager
+def alone_with(folder: Path) -> Iterator[None]:
+    """Inside the block no other command paints into `folder`: the same one, given twice, waits and says so."""
+    told = f"pinxit: another command paints into {folder}; this one waits until it is done."
+    with alone_in(folder, f"the pictures {folder}", waiting=lambda: warn(told)):
+        yield
 
 
 def folder_name(prompt: str, settings: Mapping[str, Any]) -> str:

@@ -20,7 +20,8 @@ from pinxit.data.identity import differences, fingerprint, first_readable, ident
 from pinxit.data.pool import cores, ordered
 from pinxit.data.problems import Problem, Problems, read
 from pinxit.errors import DataError, UsageError
-from pinxit.files import alone_in, read_json, replacing, write_json
+from pinxit.files import read_json, replacing, write_json
+from pinxit.locks import alone_in
 from pinxit.schema import Whole
 from pinxit.types import Dataset, Example
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from pinxit.errors import DataError, UsageError
-from pinxit.files import alone, check_file, read_json, write_text
+from pinxit.files import check_file, read_json, write_text
+from pinxit.locks import alone
 
 if TYPE_CHECKING:
     from pinxit.types import Picture

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from math import log
+from operator import mul
 
 import torch
 from torch import Tensor
@@ -104,5 +106,5 @@ def _along(levels: tuple[int, ...], like: Tensor) -> Tensor:
 
 
 def _places(levels: tuple[int, ...], like: Tensor) -> Tensor:
-    places = torch.tensor((1, *levels[:-1]), device=like.device).cumprod(0)
+    places = torch.tensor(list(accumulate((1, *levels[:-1]), mul)), device=like.device)
     return places.view(1, -1, *[1] * (like.ndim - 2))

@@ -102,7 +102,7 @@ class VisionTower(nn.Module):
     def features(self, x_BCHW: Tensor) -> Tensor:
         """The normed class token before the projection, [B, D]: what a linear probe reads (section 3.2)."""
         x_BND = self.patches(x_BCHW).flatten(2).transpose(1, 2)
-        first = self.class_token.expand(len(x_BND), 1, -1).to(x_BND.dtype)
+        first = self.class_token.expand(x_BND.shape[0], 1, -1).to(x_BND.dtype)
         x_BND = torch.cat([first, x_BND], 1) + self.positions.to(x_BND.dtype)
         return self.ln_post(self.blocks(self.ln_pre(x_BND))[:, 0])  # type: ignore[no-any-return]
 
@@ -132,7 +132,7 @@ class TextTower(nn.Module):
     def forward(self, ids_BL: Tensor) -> Tensor:
         # No padding mask: attention is causal, so what follows the first EOT cannot reach it.
         end_B = (ids_BL == self.eot).int().argmax(1)
-        rows = torch.arange(len(ids_BL), device=ids_BL.device)
+        rows = torch.arange(ids_BL.shape[0], device=ids_BL.device)
         return self.sequence(ids_BL)[rows, end_B] @ self.proj
 
 

@@ -132,7 +132,7 @@ class DVAE(nn.Module):
             raise UsageError(f"codes must be int64 [B, h, w], not {codes.dtype} {tuple(codes.shape)}.")
         if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < self.config.codes:
             raise UsageError(f"codes must lie in 0..{self.config.codes - 1}, not {codes.min()}..{codes.max()}.")
-        return self._decoded(codes)
+        return self.decoded(codes)
 
     @torch.no_grad()
     def reconstruct(self, pictures: Tensor) -> Tensor:
@@ -140,7 +140,7 @@ class DVAE(nn.Module):
 
         Raises UsageError unless H and W are multiples of the downscale.
         """
-        return self._decoded(self.encode_codes(pictures))
+        return self.decoded(self.encode_codes(pictures))
 
     @torch.no_grad()
     def code_vectors(self) -> Tensor:
@@ -153,7 +153,8 @@ class DVAE(nn.Module):
         z: Tensor = self.encoder(y)
         return z + F.pixel_unshuffle(torch.logit(y), self.config.downscale) if self.config.shortcut else z
 
-    def _decoded(self, codes: Tensor) -> Tensor:
+    def decoded(self, codes: Tensor) -> Tensor:
+        """`decode_codes` of codes that nobody checks."""
         mu, _ = self._moments(self.decoder(self.quantiser.embed(codes, self.decoder.input)))
         if isinstance(self.quantiser, VectorQuantiser) and self.config.shortcut:
             mu = mu + F.pixel_shuffle(self.quantiser.vectors(codes), self.config.downscale)

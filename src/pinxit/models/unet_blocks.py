@@ -176,7 +176,7 @@ class Attention(nn.Module):
             bias = None if text.bias is None else F.pad(text.bias.to(q.dtype), (0, q.shape[2] * (len(keys) - 1)))
         k, v = (torch.cat(both, 2) if len(both) > 1 else both[0] for both in (keys, values))
         mixed = self._attend(q, k, v, bias)
-        seen_BNC = mixed.transpose(1, 2).reshape(len(q), q.shape[2], -1)
+        seen_BNC = mixed.transpose(1, 2).reshape(q.shape[0], q.shape[2], -1)
         return as_map(self.out(seen_BNC, add=as_sequence(x_BCHW)), x_BCHW)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:

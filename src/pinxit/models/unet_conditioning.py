@@ -134,7 +134,7 @@ class PictureEmbedding(nn.Module):
         """The text with the tokens before it, which no mask hides."""
         if self.tokens is None or self.visible is None:
             return text
-        K, B = len(self.visible), len(image_BE)
+        K, B = len(self.visible), image_BE.shape[0]
         tokens_BKD = self.tokens(image_BE).view(B, K, -1)
         bias_BK = self.visible.float().expand(B, K)
         if text is None:

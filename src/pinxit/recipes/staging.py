@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pinxit.data.bank import Bank
 from pinxit.data.bank_layout import MANIFEST
 from pinxit.errors import UsageError
-from pinxit.files import alone_in
+from pinxit.locks import alone_in
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training import state as states
 from pinxit.training.loop import Task, Weights, fit

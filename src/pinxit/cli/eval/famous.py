@@ -45,6 +45,7 @@ def famous(
     from pinxit.config import from_dict
     from pinxit.evaluation.famous_exam import FamousExam, check_judge, famous_questions, famous_scores, judge_on_famous
     from pinxit.evaluation.geneval import Rules
+    from pinxit.evaluation.partial import alone_for
     from pinxit.recipes.judge.judge import Judge
 
     check_file(out, sheet)
@@ -55,15 +56,18 @@ def famous(
     about: dict[str, Any] = {"judge": {"name": judge, "hash": opened.hash}, "candidates": candidates}
     settings = settings_of(changes)
     about |= {"settings": settings} if settings else {}
-    done = examine(checkpoint, device, exam, asked, opened, candidates, about, out, shown=len(asked) if sheet else 0)
-    table = famous_scores(done.answers, candidates)
-    for name, share in judge_on_famous(asked, opened.detect, Rules(), opened.detector.config.size).items():
-        table[name]["judge"] = share
-    _show(table, {one.task: one.prompt for one in asked})
-    if sheet:
-        write_sheet(sheet, done)
-    if out:
-        write_report(out, exam, str(opened.device), {"scores": table, "overall": table["overall"]} | about)
+    with alone_for(out):
+        done = examine(
+            checkpoint, device, exam, asked, opened, candidates, about, out, shown=len(asked) if sheet else 0
+        )
+        table = famous_scores(done.answers, candidates)
+        for name, share in judge_on_famous(asked, opened.detect, Rules(), opened.detector.config.size).items():
+            table[name]["judge"] = share
+        _show(table, {one.task: one.prompt for one in asked})
+        if sheet:
+            write_sheet(sheet, done)
+        if out:
+            write_report(out, exam, str(opened.device), {"scores": table, "overall": table["overall"]} | about)
 
 
 def _show(table: ScoreTable, prompts: dict[str, str]) -> None:

@@ -37,7 +37,7 @@ def examine(
     from pinxit.cli.painter_settings import settled
     from pinxit.evaluation.exam_run import run_exam
     from pinxit.evaluation.geneval import Rules
-    from pinxit.evaluation.partial import alone_for, part_of
+    from pinxit.evaluation.partial import part_of
 
     painter = load(checkpoint, device=device)
     settings = about.get("settings", {})
@@ -49,7 +49,7 @@ def examine(
     def paint(prompts: Any, seeds: Any, count: int) -> Any:
         return painter.paint_many(list(zip(prompts, seeds, strict=True)), candidates=count, keep=None, **settings)
 
-    with alone_for(out), bar("painting", len(asked)) as watch:
+    with bar("painting", len(asked)) as watch:
         done = run_exam(
             asked,
             paint,

@@ -73,6 +73,7 @@ def sweep(
       pinxit eval sweep --checkpoint imagen-tiny --vary augmentation=0,0.1,0.2,0.3 --upscale
     """
     from pinxit.cli.eval.sweep_setup import set_up
+    from pinxit.evaluation.partial import alone_for
     from pinxit.evaluation.sweep_report import cells, plot_of, sheet_of
     from pinxit.evaluation.variations import combinations
     from pinxit.pictures import write_png
@@ -82,15 +83,16 @@ def sweep(
     planned = combinations(varied, settings_of(changes))
     asking = {"split": split, "prompts": prompts, "language": language, "words": words, "seed": seed}
     setup = set_up(checkpoint, planned, upscale, judge, asking, device)
-    tried, about = _run(setup, planned, out)
-    true, title = setup.truth.itself(), f"{checkpoint}: world:{setup.exam.preset}, {split}, {prompts} prompts"
-    show_table(title, *cells(tried, true, list(varied)), left=len(varied))
-    if plot:
-        write_png(plot, plot_of(title, tried, true, varied), about)
-    if sheet:
-        write_png(sheet, sheet_of(tried, list(varied), setup.asked), about)
-    if out:
-        _write(out, about | {"vary": varied}, tried, true)
+    with alone_for(out):
+        tried, about = _run(setup, planned, out)
+        true, title = setup.truth.itself(), f"{checkpoint}: world:{setup.exam.preset}, {split}, {prompts} prompts"
+        show_table(title, *cells(tried, true, list(varied)), left=len(varied))
+        if plot:
+            write_png(plot, plot_of(title, tried, true, varied), about)
+        if sheet:
+            write_png(sheet, sheet_of(tried, list(varied), setup.asked), about)
+        if out:
+            _write(out, about | {"vary": varied}, tried, true)
 
 
 def _varied(vary: Sequence[str]) -> dict[str, list[Any]]:
@@ -117,13 +119,13 @@ def _values(text: str) -> list[Any]:
 
 def _run(setup: SweepSetup, planned: list[Settings], out: Path | None) -> tuple[list[Trial], dict[str, Any]]:
     """Every combination tried, and what the results hang on."""
-    from pinxit.evaluation.partial import alone_for, part_of
+    from pinxit.evaluation.partial import part_of
     from pinxit.evaluation.sweep import sweep as run
 
     about = origin(setup.exam, setup.device) | setup.about
     identity = {name: value for name, value in about.items() if name != "date"}
     count = len(setup.asked)
-    with alone_for(out), bar("sweeping", len(planned) * count, "pictures") as show:
+    with bar("sweeping", len(planned) * count, "pictures") as show:
         tried = run(
             setup.asked,
             planned,

@@ -58,6 +58,7 @@ def world(
       pinxit eval world --prompts 60 --candidates 4 --out report.json --sheet sheet.png
       pinxit eval world --judge-only
     """
+    from pinxit.evaluation.partial import alone_for
     from pinxit.evaluation.questions import questions
     from pinxit.recipes.judge.judge import Judge
 
@@ -68,14 +69,15 @@ def world(
     asked = questions(exam)
     about = {"judge": {"name": judge, "hash": opened.hash}, "candidates": candidates}
     table: ScoreTable = {}
-    if not judge_only:
-        settings = settings_of(changes)
-        about |= {"settings": settings} if settings else {}
-        table |= _painter_table(checkpoint, device, exam, asked, opened, candidates, about, out, sheet)
-    table |= _judge_table(exam, asked, opened)
-    _show(table, f"world:{exam.preset}, {split}, {prompts} prompts")
-    if out:
-        _write(out, exam, asked, about, table, str(opened.device))
+    with alone_for(out):
+        if not judge_only:
+            settings = settings_of(changes)
+            about |= {"settings": settings} if settings else {}
+            table |= _painter_table(checkpoint, device, exam, asked, opened, candidates, about, out, sheet)
+        table |= _judge_table(exam, asked, opened)
+        _show(table, f"world:{exam.preset}, {split}, {prompts} prompts")
+        if out:
+            _write(out, exam, asked, about, table, str(opened.device))
 
 
 def _painter_table(

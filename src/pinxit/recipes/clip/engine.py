@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pinxit.errors import UsageError
+from pinxit.models.method import Method
 
 Engine = Literal["auto", "torch", "openvino"]
 Precision = Literal["fp32", "bf16"]
@@ -51,7 +52,7 @@ def compiled(encode: Callable[[Tensor], Tensor], owner: nn.Module, example: Tens
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer's, about shapes that are fixed here
         shape = [openvino.PartialShape(list(piece.shape))]
-        converted = openvino.convert_model(_Tower(encode, owner), example_input=piece, input=shape)
+        converted = openvino.convert_model(Method(encode, owner), example_input=piece, input=shape)
     hints = {"INFERENCE_PRECISION_HINT": HINTS[precision], "INFERENCE_NUM_THREADS": threads}
     streams = {"NUM_STREAMS": threads} if apart else {"PERFORMANCE_HINT": "LATENCY"}
     run = openvino.Core().compile_model(converted, "CPU", hints | streams)
@@ -73,14 +74,3 @@ def _in_pieces(queue: Any, pieces: Any) -> list[Tensor]:
         queue.start_async([piece], place)
     queue.wait_all()
     return encoded
-
-
-class _Tower(nn.Module):
-    """One method of a model as a module of its own: what a converter takes."""
-
-    def __init__(self, encode: Callable[[Tensor], Tensor], owner: nn.Module) -> None:
-        super().__init__()
-        self.encode, self.owner = encode, owner
-
-    def forward(self, rows: Tensor) -> Tensor:
-        return self.encode(rows)

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 import numpy as np
 
 from pinxit.errors import DataError, PinxitError, UsageError
-from pinxit.files import alone_in, parse_json, read_json, replacing, write_json
+from pinxit.files import parse_json, read_json, replacing, write_json
+from pinxit.locks import alone_in
 from pinxit.schema import Count, Whole
 from pinxit.weights.tensor_files import write_tensors
 
@@ -83,16 +84,18 @@ class PictureIndex:
     @classmethod
     def create(cls, folder: Path, model: str, fingerprint: str, width: int) -> PictureIndex:
         """A new index, or the one that is there. Raises UsageError when that was made with another model."""
-        if (folder / MANIFEST).exists():
-            opened = cls.open(folder)
-            opened.check(model, fingerprint)
-            return opened
-        if folder.exists() and not folder.is_dir():
-            raise UsageError(f"{folder} is a file, not a folder for an index: choose another place.")
-        if folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
-            raise UsageError(f"{folder} is not empty and holds no index: choose another folder.")
-        write_json(folder / MANIFEST, {"format": FORMAT, "model": model, "fingerprint": fingerprint, "width": width})
-        return cls(folder, model, fingerprint, width, [], set())
+        about = {"format": FORMAT, "model": model, "fingerprint": fingerprint, "width": width}
+        if not (folder / MANIFEST).exists():
+            if folder.exists() and not folder.is_dir():
+                raise UsageError(f"{folder} is a file, not a folder for an index: choose another place.")
+            if folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
+                raise UsageError(f"{folder} is not empty and holds no index: choose another folder.")
+            with alone_in(folder, f"the index {folder}"):
+                if not (folder / MANIFEST).exists():  # nobody was quicker
+                    write_json(folder / MANIFEST, about)
+        opened = cls.open(folder)
+        opened.check(model, fingerprint)
+        return opened
 
     @classmethod
     def open(cls, folder: Path) -> PictureIndex:

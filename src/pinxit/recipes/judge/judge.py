@@ -17,8 +17,8 @@ import torch
 
 from pinxit.data.sheet import sheet
 from pinxit.errors import UsageError
-from pinxit.files import alone_in
 from pinxit.functional.boxes import Detection, Detections
+from pinxit.locks import alone_in
 from pinxit.models.detector import Detector, DetectorConfig
 from pinxit.pipelines.rank import to_tensor
 from pinxit.recipes.judge.detect import attributes_of, detect

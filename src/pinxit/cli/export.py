@@ -1,0 +1,70 @@
+"""`pinxit export`: networks as other programs read them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pinxit.cli.console import print_lines
+from pinxit.errors import UsageError
+from pinxit.files import check_writable
+from pinxit.locks import alone
+
+
+class Target(StrEnum):
+    """Who reads what is written."""
+
+    onnx = "onnx"
+
+
+def _onnx(source: str, out: Path) -> list[str]:
+    from pinxit.recipes.onnx_networks import export_onnx
+
+    return [
+        f"{out / one.file}: ONNX Runtime answers at most {one.difference:.1g} away from the network"
+        for one in export_onnx(source, out)
+    ]
+
+
+TARGETS: dict[Target, Callable[[str, Path], list[str]]] = {Target.onnx: _onnx}
+"""What writes a source into a new folder for each target, and gives the lines that are printed."""
+
+
+def export(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="CHECKPOINT", help="A shipped name, a checkpoint folder, or the weights of any CLIP."),
+    ],
+    to: Annotated[
+        Target,
+        typer.Option(help="onnx: CLIP's towers, the dVAE's decoder, one step of every network that denoises."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The folder to write; it must be new or empty.", show_default="CHECKPOINT-TARGET"),
+    ] = None,
+) -> None:
+    """Write networks as other programs read them, where those give the same answers.
+
+    [bold]Examples[/bold]
+
+      pinxit export tiny --to onnx
+      pinxit export ViT-B-32.pt --to onnx --out clip-onnx
+    """
+    folder = out or Path(f"{Path(source.rpartition(':')[2]).stem}-{to.value}")
+    check_writable(folder)
+    place = Path(os.path.realpath(folder))
+    _check_empty(folder)
+    with alone(place.with_name(f".{place.name}.lock"), f"the folder {folder}"):
+        _check_empty(folder)  # as another command may have left it
+        print_lines(*TARGETS[to](source, folder))
+
+
+def _check_empty(folder: Path) -> None:
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UsageError(f"{folder} is not empty: export into another folder.")
