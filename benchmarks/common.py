@@ -28,12 +28,6 @@ def seconds(work: Callable[[], object], device: torch.device, rounds: int = 10, 
     return taken
 
 
-def read_bandwidth(device: torch.device, size: int = 2**28) -> float:
-    """Bytes per second at which memory can be read: the best of a few sums over `size` bytes."""
-    block = torch.ones(size // 4, device=device)
-    return size / min(seconds(block.sum, device))
-
-
 def matrix_rate(device: torch.device, dtype: torch.dtype, side: int = 2048) -> float:
     """Operations per second of a square matrix product: the best of a few. A multiply-add is two operations."""
     a = torch.ones(side, side, device=device, dtype=dtype)

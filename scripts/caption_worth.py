@@ -18,8 +18,8 @@ from torch import Tensor
 import pinxit
 from pinxit.evaluation.questions import Exam, Question, questions, true_picture
 from pinxit.recipes.diffusion.conditions import texts
+from pinxit.recipes.diffusion.inputs import signed
 from pinxit.recipes.diffusion.painter import DiffusionPainter
-from pinxit.recipes.diffusion.task import signed
 from pinxit.world.tasks import task_prompt
 
 SIGMAS = (2.0, 5.0, 10.0)  # where outlines and the layout are decided

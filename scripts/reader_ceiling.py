@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from pinxit.evaluation.questions import Exam, Question, Words, questions
 from pinxit.functional.draws import OneStream
-from pinxit.recipes.diffusion.task import blurred
+from pinxit.recipes.diffusion.inputs import blurred
 from pinxit.text.encoders import TextEncoder, open_text_encoder
 from pinxit.world.plan import meaning
 from pinxit.world.scene import Scene

@@ -101,7 +101,7 @@ def neighbouring(painter: UnclipPainter, asked: PaintRequest, options: argparse.
         if not around:
             continue
         seen = painter.embedder.pictures([render(scene, 72) for scene in (one.scene, *around)])
-        told = painter.embedder.told(one.prompt)
+        told = painter.embedder.conditions(one.prompt)
         if int((seen @ told["pooled"]).argmax()):
             continue  # CLIP itself mistakes it
         rightly += 1

@@ -21,8 +21,8 @@ from pinxit.evaluation.questions import Exam, Question, questions, true_picture
 from pinxit.functional.guidance import Thresholding, guide, threshold
 from pinxit.functional.samplers import SAMPLERS, Denoised, drive
 from pinxit.recipes.diffusion.conditions import texts
+from pinxit.recipes.diffusion.inputs import signed
 from pinxit.recipes.diffusion.painter import DiffusionPainter, levels
-from pinxit.recipes.diffusion.task import signed
 from pinxit.recipes.diffusion.upsampler import as_picture
 from pinxit.recipes.judge.judge import Judge
 from pinxit.world.tasks import TASKS

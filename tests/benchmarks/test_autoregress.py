@@ -20,7 +20,9 @@ def test_last_line_is_json() -> None:
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["ratio"] == pytest.approx(result["ours_tokens_per_s"] / result["peer_tokens_per_s"], rel=0.02)
     assert result["weight_bytes_per_step"] == 4 * (12 * 32 * 32 * 2 + 64 * 32)
-    read_gb_s = result["weight_bytes_per_step"] / result["ours_ms_per_step"] / 1e6
+    caches = 2 * 3 * 32 * 4 * ((5 + 4 + 1) + (5 + 16))  # a row layer sees a row and one more, the last one all
+    assert result["bytes_per_step"] == result["weight_bytes_per_step"] + caches
+    read_gb_s = result["bytes_per_step"] / result["ours_ms_per_step"] / 1e6
     assert result["roofline_share"] == pytest.approx(read_gb_s / result["read_bandwidth_gb_s"], rel=0.05, abs=6e-4)
     assert result["batch"] == 3
 

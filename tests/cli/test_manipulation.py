@@ -121,6 +121,22 @@ def test_what_makes_no_sense_is_one_sentence(cli: Cli, checkpoint: Path, tmp_pat
         (("vary", tmp_path / "dalle" / "pinxit.json"), "is not a picture of a known format"),
         (("vary", path, "--upscale", 99), "this upsampler makes pictures of 32 px"),
         (("vary", path, "--set", "magic=1"), "no setting 'magic'"),
+        (
+            ("vary", path, "--eta", 0.3, "--set", "guidance=3"),
+            "guidance changes nothing in what is drawn from a picture's own",
+        ),
+        (
+            ("vary", path, "--set", "tries=3"),
+            "tries changes nothing in what is drawn from what is seen in one",
+        ),
+        (
+            ("blend", path, path, "--set", "steps=3"),
+            "steps changes nothing in what is drawn from a picture's",
+        ),
+        (
+            ("reconstruct", path, "--set", "steps=3"),
+            "steps changes nothing in what is drawn from a picture's",
+        ),
         (("shift", path, "a cat", "a cat"), "no direction from one to the other"),
         (("shift", path, "a cat " * 100, "a dog"), "shorten it"),
         (("reconstruct", path, "--components", "2,x"), "--components must be whole numbers"),

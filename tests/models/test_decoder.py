@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, get_args
 
 import pytest
@@ -109,6 +110,47 @@ def test_fewer_slots_and_fewer_places_are_the_same_bits(kind: str, dtype: torch.
     for book in decoder.books.values():
         book.ordered = False  # all places are read
     assert torch.equal(replay(decoder, [0, 1, 2], text[:3], codes[:3], [0, 3, 9]), full)
+
+
+@both_kinds
+@pytest.mark.parametrize("form", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_step_in_one_call_is_the_step_of_python(kind: str, form: str, beside: bool) -> None:
+    """Bit for bit, in what it says and in what it keeps, at any width, place and fill of the cache."""
+    dtype = torch.float32 if form == "fp32" else torch.bfloat16
+    first = CachedDecoder(stirred(attention=kind), 4, dtype, int8=form == "int8")
+    decoder, draws = first.beside() if beside else first, torch.Generator().manual_seed(2)
+    assert decoder.walk != decoder._walk
+    with torch.inference_mode():
+        for width, last in ((4, 0), (2, 3), (1, 11), (4, 34), (3, 20), (4, 0)):
+            tokens = torch.randint(70, (width,), generator=draws)
+            places = torch.randint(last + 1, (width,), generator=draws)
+            for cache in decoder.caches:
+                cache.flat.normal_(generator=draws)
+                cache.store_rows.normal_(generator=draws)
+            decoder.step(tokens, places)  # makes room
+            parts = [part for cache in decoder.caches for part in cache.parts]
+            before, ways = [part.clone() for part in parts], []
+            for step in (decoder._walk, decoder.step):
+                for part, was in zip(parts, before, strict=True):
+                    part.copy_(was)
+                said = step(tokens, (places + 1).clamp(max=34)).clone()
+                ways.append([said, *(part.clone() for part in parts)])
+            assert all(torch.equal(one, other) for one, other in zip(*ways, strict=True))
+            assert not any(torch.equal(*pair) for pair in zip(ways[1][1:3], before[:2], strict=True))
+
+
+def test_machines_beside_each_other_do_not_mix() -> None:
+    """Two threads at once, over one recording: as alone."""
+    model, (text, codes) = stirred(attention="paper"), sequences(4)
+    first = CachedDecoder(model, 2, torch.float32)
+    alone = [replay(first, [0, 1], text[at : at + 2], codes[at : at + 2], [0, 0]) for at in (0, 2)]
+    with ThreadPoolExecutor(2) as threads:
+        both = threads.map(
+            lambda decoder, at: replay(decoder, [0, 1], text[at : at + 2], codes[at : at + 2], [0, 0]),
+            (first, first.beside()), (0, 2),
+        )  # fmt: skip
+    assert all(torch.equal(one, other) for one, other in zip(alone, both, strict=True))
 
 
 def narrow(decoder: CachedDecoder, width: int, text: Tensor, codes: Tensor) -> Tensor:

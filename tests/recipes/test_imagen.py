@@ -29,10 +29,11 @@ from pinxit.recipes.command import command
 from pinxit.recipes.diffusion.conditions import Noising, texts
 from pinxit.recipes.diffusion.config import TextEncoderConfig
 from pinxit.recipes.diffusion.denoiser import UNetDenoiser
+from pinxit.recipes.diffusion.inputs import blurred, cropped
 from pinxit.recipes.diffusion.losses import spread, weights
 from pinxit.recipes.diffusion.painter import levels
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
-from pinxit.recipes.diffusion.task import DiffusionTask, blurred, cropped
+from pinxit.recipes.diffusion.task import DiffusionTask
 from pinxit.recipes.imagen.config import ImagenConfig
 from pinxit.recipes.imagen.painter import ImagenPainter
 from pinxit.recipes.imagen.presets import PRESETS, preset, read_by, with_models

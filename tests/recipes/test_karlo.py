@@ -206,11 +206,11 @@ def test_only_a_discrete_schedule_has_ends() -> None:
 
 def test_captions_are_read_as_diffusers_reads_them(karlo: Karlo, painter: KarloPainter) -> None:
     pooled, states, mask = karlo.paint._encode_prompt(PROMPT, "cpu", 1, True)
-    for told, row in ((painter.embedder.told(PROMPT), 1), (painter.embedder.nothing, 0)):
+    for told, row in ((painter.embedder.conditions(PROMPT), 1), (painter.embedder.nothing, 0)):
         torch.testing.assert_close(told["pooled"], pooled[row], atol=1e-5, rtol=0)
         assert torch.equal(told["mask"], mask[row])
         torch.testing.assert_close(told["sequence"][mask[row]], states[row][mask[row]], atol=1e-5, rtol=0)
-    assert torch.equal(painter.embedder.captions([PROMPT])[0], painter.embedder.told(PROMPT)["pooled"])
+    assert torch.equal(painter.embedder.captions([PROMPT])[0], painter.embedder.conditions(PROMPT)["pooled"])
     assert painter.tokens_over_limit("cat " * 40) == 42 - LENGTH
 
 

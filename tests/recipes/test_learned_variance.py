@@ -20,8 +20,9 @@ from pinxit.data.sources import open_source
 from pinxit.errors import UsageError
 from pinxit.recipes.diffusion.config import StageConfig
 from pinxit.recipes.diffusion.denoiser import UNetDenoiser
+from pinxit.recipes.diffusion.inputs import signed
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
-from pinxit.recipes.diffusion.task import DiffusionTask, signed
+from pinxit.recipes.diffusion.task import DiffusionTask
 from pinxit.recipes.imagen.painter import ImagenPainter
 from pinxit.recipes.imagen.presets import nano
 from pinxit.training.loop import fit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -212,6 +213,33 @@ def test_what_cannot_be_done_is_one_sentence(painter: UnclipPainter, tmp_path: P
     assert isinstance(plain, UnclipPainter)
     with pytest.raises(UsageError, match=r"has not learned to paint inside holes: train one with --set decoder\.unet"):
         plain.edit(given, box(40, 30, 0, 0, 9, 9), "a cat")
+
+
+def test_a_setting_that_changes_nothing_is_refused(painter: UnclipPainter) -> None:
+    """Every one: it either changes what is drawn from noise of a seed, or is refused there; none matters elsewhere."""
+    given, beside = picture(0), {"steps": 3}
+    changes: dict[str, dict[str, Any]] = {
+        "guidance": {"guidance": 9.0}, "steps": {"steps": 2}, "sampler": {"sampler": "heun"},
+        "grid": {"grid": "karras"}, "percentile": {"percentile": 0.5, "guidance": 30.0},
+    }  # fmt: skip
+    for name in painter.defaults:
+        whole = painter.defaults[name] if name not in changes else changes[name][name]
+        calls: list[Callable[[Any], object]] = [
+            lambda some: painter.vary(given, eta=0.3, **FEW, **some),
+            lambda some: painter.blend(given, given, **FEW, **some),
+            lambda some: painter.reconstruct(given, **FEW, **some),
+        ]
+        drawn: list[Callable[[Any], Picture]] = [
+            lambda some: painter.vary(given, count=1, **some)[0].picture,
+            lambda some: painter.blend(given, given, count=2, fresh=True, **some)[0],
+            lambda some: painter.reconstruct(given, components=[6], **some)[0],
+        ]
+        for call in calls + drawn * (name not in changes):
+            with pytest.raises(UsageError, match=f"^{name} changes nothing in what is drawn from .*: leave it out"):
+                call({name: whole})
+        for draw in drawn * (name in changes):
+            without = {key: value for key, value in changes[name].items() if key != name}
+            assert not same(draw(beside | changes[name]), draw(beside | without))
 
 
 def test_progress_rises_through_both_ways(painter: UnclipPainter) -> None:

@@ -76,7 +76,7 @@ def test_white_is_painted_and_black_is_kept() -> None:
     drawn[:4] = 255
     whole = picture(16, 16)
     framed = Framed.of(whole, Mask.of(drawn))
-    told = framed.window.told(16)["masked"]
+    told = framed.window.conditions(16)["masked"]
     assert told.shape == (4, 16, 16) and (told[3, :4] == 1).all() and (told[3, 4:] == 0).all()
     assert (told[:3, :4] == 0).all()
     torch.testing.assert_close(told[:3, 4:].permute(1, 2, 0), torch.from_numpy(whole[4:]) / 127.5 - 1)
@@ -85,7 +85,7 @@ def test_white_is_painted_and_black_is_kept() -> None:
 
 
 def test_nothing_kept_is_a_window_of_white() -> None:
-    all_of_it = Window(picture(8, 8), np.ones((8, 8), bool)).told(8)["masked"]
+    all_of_it = Window(picture(8, 8), np.ones((8, 8), bool)).conditions(8)["masked"]
     assert torch.equal(nothing_kept(8)["masked"], all_of_it)
 
 

@@ -53,7 +53,7 @@ class AddressBook:
 
     def at(self, positions_R: Tensor, places: int) -> Addresses:
         """The addresses of tokens standing at `positions_R` in a cache of so many places."""
-        R, stored = len(positions_R), self.stored if self.striped else places
+        R, stored = positions_R.shape[0], self.stored if self.striped else places
         write = self.rows[:, :R] * stored + self.write[positions_R][:, None]
         read = (self.first_strip[:, :R] + self.column[positions_R][:, None]).flatten() if self.striped else None
         bias = self.bias[:, :places].index_select(0, positions_R.repeat_interleave(self.heads))
@@ -72,9 +72,8 @@ class LayerCache:
     def __init__(
         self, book: AddressBook, config: TransformerConfig, slots: int, device: torch.device, dtype: torch.dtype
     ) -> None:
-        H, head = config.heads, config.dim // config.heads
-        self.slots, self.heads, self.prefix, self.scale = slots, H, config.prefix, head**-0.5
-        self.fresh: dict[int, Tensor] = {}  # by R: queries, keys and values of a step, [3, R, H, D / H]
+        self.heads, self.head = H, head = config.heads, config.dim // config.heads
+        self.slots, self.prefix, self.scale = slots, config.prefix, head**-0.5
         self.flat, self.striped = (
             torch.zeros(2 * slots * H * book.size * head, dtype=dtype, device=device),
             book.striped,
@@ -84,6 +83,11 @@ class LayerCache:
         if book.striped:
             store = torch.zeros(2 * slots * H * config.image_tokens, head, dtype=dtype, device=device)
             self.store_rows, self.strips = store, store.view(2 * slots * H * config.grid, config.grid * head)
+
+    @property
+    def parts(self) -> list[Tensor]:
+        """All that a step reads and writes, as it lies now."""
+        return [self.cache, self.store_rows, *([self.strips] if self.striped else [])]
 
     def fit(self, places: int, spare: Tensor) -> Tensor:
         """Keep so many places of every slot. `spare`: room for the new order; what comes back is free from now on."""
@@ -109,10 +113,8 @@ class LayerCache:
 
     def attend(self, qkv_RC: Tensor, at: Addresses) -> Tensor:
         """Store every slot's new key and value, then mix the values its query sees: [R, 3 D] -> [R, D]."""
-        R, H, head = len(qkv_RC), self.heads, self.cache.shape[-1]
-        if R not in self.fresh:
-            self.fresh[R] = self.cache.new_zeros(3, R, H, head)
-        fresh = self.fresh[R].copy_(qkv_RC.view(R, 3, H, head).transpose(0, 1))
+        R, H, head = qkv_RC.shape[0], self.heads, self.head
+        fresh = self.cache.new_empty(3, R, H, head).copy_(qkv_RC.view(R, 3, H, head).transpose(0, 1))
         self.store_rows.index_copy_(0, at.write, fresh[1:].view(-1, head))
         if at.read is not None:
             strips = self.strips.index_select(0, at.read).view(2, R, H, -1, head)
@@ -121,11 +123,11 @@ class LayerCache:
 
     def mix(self, query_RHd: Tensor, bias: Tensor) -> Tensor:
         """The values that queries of the first R slots see, [R H, 1, D / H] or [R, H, 1, D / H]."""
-        R = len(query_RHd)
-        keys, values = self.cache[:, :R]
+        R = query_RHd.shape[0]
+        keys, values = self.cache[:, :R].unbind()
         if self.cache.dtype == torch.float32:
             keys, values = keys.flatten(0, 1), values.flatten(0, 1)  # views: slots lie one behind the other
-            scores = torch.baddbmm(bias, query_RHd.view(len(keys), 1, -1), keys.mT, alpha=self.scale)
+            scores = torch.baddbmm(bias, query_RHd.view(keys.shape[0], 1, -1), keys.mT, alpha=self.scale)
             return torch.bmm(scores.softmax(-1), values)
         bias = bias.view(R, self.heads, 1, -1)
         return F.scaled_dot_product_attention(query_RHd[:, :, None], keys, values, attn_mask=bias)

@@ -21,7 +21,8 @@ from torch.nn import functional as F
 from pinxit.functional.masks import Kind
 from pinxit.models.cache import AddressBook, Addresses, LayerCache
 from pinxit.models.gpt import GPTBlock
-from pinxit.models.linear import absorb, fastest_dtype, prepare
+from pinxit.models.linear import Prepared, absorb, fastest_dtype, prepare
+from pinxit.models.recorded import Recorded, Traced
 from pinxit.models.transformer import TokenTransformer
 
 REMEMBERED = 4  # prefixes at hand: the candidates of a prompt share theirs, and all guided ones share the empty text's
@@ -44,7 +45,7 @@ class Layer:
         self.out = prepare(block.out.weight, block.out.bias, dtype, int8=int8)
         self.up = prepare(*absorb(block.norm2, block.up.weight, block.up.bias), dtype, gelu=True, int8=int8)
         self.down = prepare(block.down.weight, block.down.bias, dtype, int8=int8)
-        self.bytes = self.qkv.bytes + self.out.bytes + self.up.bytes + self.down.bytes
+        self.products = (self.qkv, self.out, self.up, self.down)
 
     def step(self, x_RD: Tensor, cache: LayerCache, at: Addresses) -> Tensor:
         """One token of every slot that takes part."""
@@ -63,36 +64,6 @@ class Layer:
     def _finish(self, x: Tensor, mixed: Tensor) -> Tensor:
         x = self.out(mixed, add=x)
         return self.down(self.up(F.layer_norm(x, self.shape)), add=x)
-
-
-class Recorded:
-    """A function of static shapes as one CUDA graph, recorded at its first call: no launch costs after that.
-
-    That call runs it twice more on the same inputs, which must change nothing.
-    """
-
-    def __init__(self, work: Callable[[Tensor, Tensor], Tensor]) -> None:
-        self.work, self.graph = work, torch.cuda.CUDAGraph()
-        self.inputs: list[Tensor] = []
-
-    def __call__(self, *inputs: Tensor) -> Tensor:
-        if not self.inputs:
-            self.inputs = [one.clone() for one in inputs]
-            self._record()
-        for kept, new in zip(self.inputs, inputs, strict=True):
-            kept.copy_(new)
-        self.graph.replay()
-        return self.output
-
-    def _record(self) -> None:
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(2):
-                self.work(*self.inputs)
-        torch.cuda.current_stream().wait_stream(side)
-        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):  # other threads may pin memory meanwhile
-            self.output = self.work(*self.inputs)
 
 
 class CachedDecoder:
@@ -118,12 +89,13 @@ class CachedDecoder:
         self.dtype = dtype or fastest_dtype(self.device)
         self.kept = cache_dtype or (torch.float32 if self.device.type == "cpu" else self.dtype)
         with torch.inference_mode():
-            self.embed = deepcopy(model.embed)
+            self.embed = deepcopy(model.embed).requires_grad_(False)
             self.places = self.embed.image_places()
             self.kinds = config.kinds
             self.books = {kind: AddressBook(kind, config, slots, self.device, self.kept) for kind in set(self.kinds)}
             self.layers = [Layer(block, self.dtype, int8) for block in model.blocks]  # type: ignore[arg-type]
             self.head = prepare(*absorb(model.norm, model.image_rows(), None), self.dtype)
+        self.walk: Callable[[Tensor, Tensor], Tensor] = self._walk
         self.prefixes: OrderedDict[bytes, Prefix] = OrderedDict()
         self.reading = threading.Lock()
         self._furnish()
@@ -142,7 +114,25 @@ class CachedDecoder:
             LayerCache(self.books[kind], self.config, self.slots, self.device, self.kept) for kind in self.kinds
         ]
         self.spare = torch.empty_like(max((cache.flat for cache in self.caches), key=len))
-        self.replay = Recorded(self._compute) if self.device.type == "cuda" else None
+        self.walk = self._recorded()
+
+    def _recorded(self) -> Callable[[Tensor, Tensor], Tensor]:
+        if self.device.type == "cuda":
+            return Recorded(self._walk)
+        if self.device.type != "cpu":
+            return self._walk
+        if isinstance(self.walk, Traced):
+            return self.walk.beside(self._held)
+        return Traced(self._walk, self._held, *torch.zeros(2, self.slots, dtype=torch.long))
+
+    def _products(self) -> list[Prepared]:
+        return [*(product for layer in self.layers for product in layer.products), self.head]
+
+    def _held(self) -> list[Tensor]:
+        return [
+            *(product.weight for product in self._products()),
+            *(part for cache in self.caches for part in cache.parts),
+        ]
 
     @torch.inference_mode()
     def widths(self, candidates: Sequence[int]) -> tuple[int, ...]:
@@ -171,7 +161,7 @@ class CachedDecoder:
     @property
     def bytes_per_step(self) -> int:
         """Bytes of weights that one step reads."""
-        return sum(layer.bytes for layer in self.layers) + self.head.bytes
+        return sum(product.bytes for product in self._products())
 
     @torch.inference_mode()
     def prefill(self, slots: Sequence[int], text_BL: Tensor) -> Tensor:
@@ -193,15 +183,17 @@ class CachedDecoder:
         stands at an earlier position than it did, loses what it knows of later ones. The result may be written to,
         until the next call.
         """
-        return self.replay(tokens_R, positions_R) if self.replay else self._compute(tokens_R, positions_R)
+        if any(book.ordered for book in self.books.values()):
+            furthest = int(positions_R.max())
+            for kind, cache in zip(self.kinds, self.caches, strict=True):
+                self.spare = cache.fit(self.books[kind].end(furthest), self.spare)
+        return self.walk(tokens_R, positions_R)
 
-    def _compute(self, tokens_R: Tensor, positions_R: Tensor) -> Tensor:
+    def _walk(self, tokens_R: Tensor, positions_R: Tensor) -> Tensor:
         x_RD = (F.embedding(tokens_R, self.embed.image) + F.embedding(positions_R, self.places)).to(self.dtype)
-        furthest = int(positions_R.max()) if self.replay is None else self.grid**2 - 1
-        places = {kind: book.end(furthest) for kind, book in self.books.items()}
+        places = {kind: cache.cache.shape[3] for kind, cache in zip(self.kinds, self.caches, strict=True)}
         at: dict[Kind, Addresses] = {kind: book.at(positions_R, places[kind]) for kind, book in self.books.items()}
         for kind, layer, cache in zip(self.kinds, self.layers, self.caches, strict=True):
-            self.spare = cache.fit(places[kind], self.spare)
             x_RD = layer.step(x_RD, cache, at[kind])
         return self._logits(x_RD)
 

@@ -13,10 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pinxit.models.recorded import packed_products
+
 
 class Prepared(Protocol):
     """x [S, I] -> [S, O]; `add` [S, O] is added to the result."""
 
+    weight: Tensor  # as it is stored
     bytes: int  # of weights that one call reads
 
     def __call__(self, x: Tensor, add: Tensor | None = None) -> Tensor: ...
@@ -69,14 +72,13 @@ class PackedLinear:
         weight = weight.detach().to(dtype).contiguous()
         self.weight: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight)
         self.bias = bias.detach().to(dtype, copy=True)
-        self.after: tuple[str, list[float], str] = ("gelu", [], "none") if gelu else ("none", [], "")
         self.bytes = weight.nbytes
-        self.plain: Callable[..., Tensor] = torch.ops.mkldnn._linear_pointwise.default
+        self.plain = packed_products()[gelu]
         self.adding: Callable[..., Tensor] = torch.ops.mkldnn._linear_pointwise.binary
 
     def __call__(self, x: Tensor, add: Tensor | None = None) -> Tensor:
         if add is None:
-            return self.plain(x, self.weight, self.bias, *self.after)
+            return self.plain(x, self.weight, self.bias)
         return self.adding(x, add, self.weight, self.bias, "add")
 
 

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from pinxit.pipelines.work import Event
 from pinxit.serve.errors import RefusedError
-from pinxit.serve.runner import Runner
+from pinxit.serve.runner import Publish, Runner
 
 if TYPE_CHECKING:
     from pinxit.pipelines.graph import Graph
     from pinxit.pipelines.work import Place
     from pinxit.serve.catalog import Model, Order
+    from pinxit.serve.replicas import Replicas
 
 ENDS = frozenset({"done", "failed", "cancelled", "expired"})
 REMEMBERED = 64  # answers that a retry may still get
@@ -83,11 +84,21 @@ class Ticket:
 class Hub:
     """Hands jobs to the engine and its events to those who listen."""
 
-    def __init__(self, graph: Graph, died: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        died: Callable[[], None] = lambda: None,
+        elsewhere: Callable[[Graph, Publish], Replicas] | None = None,
+    ) -> None:
+        """`elsewhere`: what stands for an engine in this process."""
         self.loop = asyncio.get_running_loop()
         self.tickets: dict[Order, Ticket] = {}
         self.known: OrderedDict[str, tuple[str, Ticket]] = OrderedDict()  # by what says that a request is the same
-        self.runner = Runner(graph, self._from_engine, lambda: self._tell_died(died))
+        self.runner: Runner | Replicas
+        if elsewhere is None:
+            self.runner = Runner(graph, self._from_engine, lambda: self._tell_died(died))
+        else:
+            self.runner = elsewhere(graph, self._from_engine)
         self.on_death: Callable[[], None] = lambda: None
         self.on_end: list[Callable[[Ticket, dict[str, float]], None]] = []
         self.runner.start()

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,8 @@ def prepared(settings: Settings, opened: Callable[[], Catalog] | None = None) ->
     def died() -> None:
         ended[0].should_exit, ended[0].force_exit = True, True
 
-    app = created(settings, opened or (lambda: Catalog.opened(settings)), died)
+    front = settings if settings.engine == "local" else replace(settings, device="cpu")  # which only plans
+    app = created(settings, opened or (lambda: Catalog.opened(front)), died)
     config = uvicorn.Config(
         app,
         host=settings.host,

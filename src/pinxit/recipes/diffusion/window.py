@@ -49,7 +49,7 @@ class Window:
         paint = np.stack([rows[:, a:b].any(1) for a, b in zip(firsts, lasts, strict=True)], 1)
         return Window(square(self.picture, size, "area" if size < side else "bicubic"), paint)
 
-    def told(self, size: int) -> Conditions:
+    def conditions(self, size: int) -> Conditions:
         """`masked` [4, size, size], what a network that paints inside holes is given."""
         here = self.at(size)
         x = to_tensor(here.picture[None]) * 2 - 1

@@ -32,7 +32,7 @@ class KarloEmbedder:
     name: str
     device: torch.device
 
-    def told(self, caption: str) -> Conditions:
+    def conditions(self, caption: str) -> Conditions:
         """`sequence` [L, D], `mask` [L], True from start to end, and `pooled` [E]; an empty caption has these too."""
         read = self.reader.encode([caption])
         found = {"sequence": read.sequence, "mask": read.mask, "pooled": read.pooled}
@@ -56,8 +56,8 @@ class KarloEmbedder:
     def sight(self) -> ClipEncoder:
         """Who sees pictures. Raises UsageError where nobody does."""
         if self.clip is None:
-            told = f"{self.name} has no image_encoder, and without one sees no pictures"
-            raise UsageError(f"{told}: put that folder and feature_extractor of Karlo's image variations there.")
+            problem = f"{self.name} has no image_encoder, and without one sees no pictures"
+            raise UsageError(f"{problem}: put that folder and feature_extractor of Karlo's image variations there.")
         return self.clip
 
     @cached_property
@@ -69,4 +69,4 @@ class KarloEmbedder:
     @cached_property
     def nothing(self) -> Conditions:
         """What is told of no caption, the empty one's, and of no picture."""
-        return self.told("") | {"image": self.without.to(self.device)}
+        return self.conditions("") | {"image": self.without.to(self.device)}

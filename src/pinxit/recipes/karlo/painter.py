@@ -21,7 +21,7 @@ class KarloPainter(UnclipPainter):
     embedder: KarloEmbedder
 
     def invert(self, pictures: Sequence[Picture], **how: Any) -> list[Latent]:
-        """As `Manipulation.invert`. Raises UsageError where it sees no pictures, before anything is computed."""
+        """As `Inversion.invert`. Raises UsageError where it sees no pictures, before anything is computed."""
         self.embedder.sight()
         return super().invert(pictures, **how)
 
@@ -32,6 +32,6 @@ class KarloPainter(UnclipPainter):
 
     def _asked(self, asked: Sequence[Prompt], candidates: int, given: Mapping[str, Any]) -> dict[str, Any]:
         if asked and not self.priors:
-            told = f"{self.name} has no prior: it varies pictures, and paints no sentence"
-            raise UsageError(f"{told}; give the folder of Karlo that has one.")
+            problem = f"{self.name} has no prior: it varies pictures, and paints no sentence"
+            raise UsageError(f"{problem}; give the folder of Karlo that has one.")
         return super()._asked(asked, candidates, given)

@@ -100,14 +100,18 @@ class UnclipConfig:
         if self.text.learned is not None:
             raise UsageError("text.learned must be null: priors and decoder share a reader that stays as it is.")
         check_fields(self, "")
+        if self.data.stream:
+            raise UsageError("data.stream=true must be false: CLIP looks at stored pictures.")
+        if self.text.manner != "own":
+            raise UsageError(f"text.manner={self.text.manner} must be own: priors know where a caption ends.")
         names = [prior.name for prior in self.priors]
         for prior in self.priors:
             if names.count(prior.name) > 1:
                 raise UsageError(f"priors: each name once, not '{prior.name}' {names.count(prior.name)} times.")
             self._check_prior(prior)
         if self.imagining.prior and self.imagining.prior not in names:
-            told = f"imagining.prior='{self.imagining.prior}' is none of the priors"
-            raise UsageError(f"{told}; choose from {', '.join(names) or 'none'}.")
+            problem = f"imagining.prior='{self.imagining.prior}' is none of the priors"
+            raise UsageError(f"{problem}; choose from {', '.join(names) or 'none'}.")
         if not self.space.unit:
             raise UsageError("space.unit=false must be true: a CLIP's embeddings have length one here.")
         self._check_decoder()
@@ -116,9 +120,9 @@ class UnclipConfig:
     def _check_prior(self, prior: PriorStage) -> None:
         network, where = prior.network, f"priors.{prior.name}.network"
         for name in FIT:
-            expected, found = getattr(self.space, name), getattr(network, name)
-            if expected != found and not (name in ("buckets", "dots") and not found):
-                raise UsageError(f"{where}.{name}={found} must equal space.{name}={expected}: set both.")
+            expected, given = getattr(self.space, name), getattr(network, name)
+            if expected != given and not (name in ("buckets", "dots") and not given):
+                raise UsageError(f"{where}.{name}={given} must equal space.{name}={expected}: set both.")
         for name, usual in (("pads", "learned"), ("pooled", "unit")):  # what a published Karlo has, and no run here
             if getattr(network, name) != usual:
                 raise UsageError(f"{where}.{name}={getattr(network, name)} must be {usual}, as captions are told here.")
@@ -130,11 +134,11 @@ class UnclipConfig:
     def _check_decoder(self) -> None:
         decoder = self.decoder
         if decoder.name != DECODER or decoder.low:
-            told = f"name={decoder.name} and low={decoder.low}"
-            raise UsageError(f"decoder: {told} must be name={DECODER} and low=0: it draws from nothing.")
+            problem = f"name={decoder.name} and low={decoder.low}"
+            raise UsageError(f"decoder: {problem} must be name={DECODER} and low=0: it draws from nothing.")
         if decoder.unet.image != self.space.components:
-            told = f"decoder.unet.image={decoder.unet.image} must equal space.components={self.space.components}"
-            raise UsageError(f"{told}: set both.")
+            problem = f"decoder.unet.image={decoder.unet.image} must equal space.components={self.space.components}"
+            raise UsageError(f"{problem}: set both.")
         if decoder.unet.masked not in (0, 4):
             raise UsageError(f"decoder.unet.masked must be 0, or 4 to paint inside holes, not {decoder.unet.masked}.")
 
@@ -143,14 +147,14 @@ class UnclipConfig:
         for name in names:
             taken = name in (*TAKEN, *priors) or names.count(name) > 1
             if taken or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-                told = f"upsamplers: '{name}' cannot name a network"
-                raise UsageError(f"{told}; take small letters, each name once, and no folder's or prior's.")
+                problem = f"upsamplers: '{name}' cannot name a network"
+                raise UsageError(f"{problem}; take small letters, each name once, and no folder's or prior's.")
         for small, large in pairwise((self.decoder, *self.upsamplers)):
             if large.low != small.size:
                 raise UsageError(f"{large.name}.low={large.low} must equal {small.name}.size={small.size}: set both.")
             if large.unet.image or large.unet.masked not in (0, 4):
-                told = f"{large.name}.unet: an upsampler is told no embedding, and masked is 0 or 4"
-                raise UsageError(f"{told}, not image={large.unet.image} and masked={large.unet.masked}.")
+                problem = f"{large.name}.unet: an upsampler is told no embedding, and masked is 0 or 4"
+                raise UsageError(f"{problem}, not image={large.unet.image} and masked={large.unet.masked}.")
             large.check_augmentation(self.sampling.augmentation)
 
     def upsampler(self, name: str) -> Stage:

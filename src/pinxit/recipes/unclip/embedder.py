@@ -26,7 +26,7 @@ class Embeds(Protocol):
     def space(self) -> Space:
         """In whose coordinates the decoder knows pictures."""
 
-    def told(self, caption: str) -> Conditions:
+    def conditions(self, caption: str) -> Conditions:
         """A caption as the prior is told it, cut as in training: `sequence` [L, D], `mask` [L], `pooled` [E]."""
 
     def captions(self, texts: Sequence[str], cut: bool = True) -> Tensor:
@@ -49,7 +49,7 @@ class Embedder:
     space: Space
     device: torch.device
 
-    def told(self, caption: str) -> Conditions:
+    def conditions(self, caption: str) -> Conditions:
         """A caption as the prior is told it, cut as in training: `sequence` [L, D], `mask` [L], `pooled` [E]."""
         read = {name: rows[0].to(self.device) for name, rows in texts(self.reader, [caption]).items()}
         return read | {"pooled": self.captions([caption])[0]}

@@ -64,7 +64,7 @@ class Parts:
 class PriorRequest:
     """A candidate on its way to an embedding."""
 
-    told: Conditions  # of the caption: `sequence`, `mask`, `pooled`
+    conditions: Conditions  # of the caption: `sequence`, `mask`, `pooled`
     candidate: int
 
 
@@ -115,22 +115,22 @@ def graph(parts: Parts) -> Graph:
 
 def prior_requests(parts: Parts, asked: PaintRequest) -> list[PriorRequest]:
     """One a candidate, of one reading."""
-    told = parts.embedder.told(asked.prompt.text)
-    return [PriorRequest(told, candidate) for candidate in range(asked.candidates)]
+    conditions = parts.embedder.conditions(asked.prompt.text)
+    return [PriorRequest(conditions, candidate) for candidate in range(asked.candidates)]
 
 
 @torch.inference_mode()
 def imagined(parts: Parts, item: WorkItem) -> StepGenerator:
     """The decoder's request for a candidate, from the embedding that the prior tells."""
-    asked, expected = item.job.request, item.value
+    asked, asked_for = item.job.request, item.value
     settings, seed = asked.settings, asked.prompt.seed
     about = prior_sampling(settings)
     if about.prior == NONE:
-        z_E = expected.told["pooled"]
+        z_E = asked_for.conditions["pooled"]
     else:
-        z_E = yield from parts.priors[about.prior].steps(expected.told, about, seed, expected.candidate)
+        z_E = yield from parts.priors[about.prior].steps(asked_for.conditions, about, seed, asked_for.candidate)
     embedded = parts.embedder.space.into(z_E)
-    return request(parts, settings, embedded, expected.told, seed, expected.candidate, asked.more)
+    return request(parts, settings, embedded, asked_for.conditions, seed, asked_for.candidate, asked.more)
 
 
 @torch.inference_mode()
@@ -150,16 +150,16 @@ def likest_first(parts: Parts, item: WorkItem) -> list[Ranked]:
     drawn, numbers = [one.value for one in item.value], [one.place[-1] for one in item.value]
     (own_E,) = parts.ranker.embed([asked.more.picture])
     assert own_E is not None, "who sees pictures ranks them"
-    found = scores(torch.stack([one.embedding for one in drawn]).cpu(), own_E.cpu())
+    likeness = scores(torch.stack([one.embedding for one in drawn]).cpu(), own_E.cpu())
     pictures = [one.picture for one in drawn]
-    return best_first(pictures, asked.prompt.seed, found, candidates=numbers)[: asked.keep]
+    return best_first(pictures, asked.prompt.seed, likeness, candidates=numbers)[: asked.keep]
 
 
 def request(
     parts: Parts,
     settings: Mapping[str, Any],
     embedded_K: Tensor,
-    told: Conditions | None,
+    caption: Conditions | None,
     seed: int = 0,
     candidate: int = 0,
     window: Any = None,
@@ -169,7 +169,7 @@ def request(
 
     A `Window` is the part of a picture that is kept; `start` where the decoder begins instead of at noise of its own.
     """
-    conditions, null = conditioned(parts, embedded_K, told if settings["text"] else None, window)
+    conditions, null = conditioned(parts, embedded_K, caption if settings["text"] else None, window)
     about = {
         "guidance": settings["guidance"],
         "thresholding": parts.sampling.thresholding(settings["percentile"]),
@@ -183,11 +183,11 @@ def request(
 
 
 def conditioned(
-    parts: Parts, embedded_K: Tensor, told: Conditions | None, window: Any = None
+    parts: Parts, embedded_K: Tensor, caption: Conditions | None, window: Any = None
 ) -> tuple[Conditions, Conditions]:
     """What the decoder is told, and what guidance leads away from: no embedding and no caption."""
     nothing = parts.embedder.nothing | masked(parts.config, window)
-    conditions = nothing | (told or {}) | {"image": embedded_K}
+    conditions = nothing | (caption or {}) | {"image": embedded_K}
     return parts.config.accepted(conditions), parts.config.accepted(nothing)
 
 

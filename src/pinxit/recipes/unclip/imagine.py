@@ -42,20 +42,20 @@ class Imagination:
     device: torch.device
     nothing: Conditions | None = None  # what is told without a caption; None: the same as of one, its mask empty
 
-    def __call__(self, told: Conditions, about: PriorSampling, seed: int = 0, candidate: int = 0) -> Tensor:
+    def __call__(self, conditions: Conditions, about: PriorSampling, seed: int = 0, candidate: int = 0) -> Tensor:
         """The embedding [E], of length one, that a picture of a caption may have.
 
-        `told`, of one caption: `sequence` [L, D], `mask` [L], `pooled` [E], its CLIP embedding. Raises UsageError for
-        conditions that the prior does not take.
+        `conditions`, of one caption: `sequence` [L, D], `mask` [L], `pooled` [E], its CLIP embedding. Raises UsageError
+        for conditions that the prior does not take.
         """
-        found: Tensor = run_to_end(self.steps(told, about, seed, candidate))
-        return found
+        z_E: Tensor = run_to_end(self.steps(conditions, about, seed, candidate))
+        return z_E
 
     @torch.inference_mode()
-    def steps(self, told: Conditions, about: PriorSampling, seed: int, candidate: int) -> StepGenerator:
+    def steps(self, conditions: Conditions, about: PriorSampling, seed: int, candidate: int) -> StepGenerator:
         """The same, call by call."""
-        self.prior.config.check({name: tuple(tensor.shape) for name, tensor in told.items()})
-        rows = {name: tensor.to(self.device).expand(about.tries, *tensor.shape) for name, tensor in told.items()}
+        self.prior.config.check({name: tuple(tensor.shape) for name, tensor in conditions.items()})
+        rows = {name: tensor.to(self.device).expand(about.tries, *tensor.shape) for name, tensor in conditions.items()}
         if isinstance(self.prior, TokenPrior):
             y_TK = yield from by_tokens(self.prior, self.space, rows, about, seed, candidate)
         else:
@@ -70,28 +70,28 @@ def likest(z_TE: Tensor, pooled_E: Tensor) -> Tensor:
     return z_TE[(unit(z_TE) * pooled_E).sum(1).argmax()]
 
 
-def without_caption(told: Mapping[str, Tensor], nothing: Conditions | None = None) -> Conditions:
+def without_caption(conditions: Mapping[str, Tensor], nothing: Conditions | None = None) -> Conditions:
     """What guidance leads away from: `nothing`, that of one row, or the same with nothing told."""
     if nothing is not None:
-        return {name: nothing[name].to(rows.device).expand_as(rows) for name, rows in told.items()}
-    return dict(told) | {"mask": torch.zeros_like(told["mask"])}
+        return {name: nothing[name].to(rows.device).expand_as(rows) for name, rows in conditions.items()}
+    return dict(conditions) | {"mask": torch.zeros_like(conditions["mask"])}
 
 
 def by_diffusion(
     denoiser: Denoiser,
     diffusion: DiffusionConfig,
-    told: Conditions,
+    conditions: Conditions,
     about: PriorSampling,
     seed: int,
     candidate: int,
     nothing: Conditions | None = None,
 ) -> StepGenerator:
-    """Coordinates [T, K] out of noise; `told` has a row for each try, and so has `nothing`, for guidance."""
-    T, device = len(told["mask"]), denoiser.device
+    """Coordinates [T, K] out of noise; `conditions` has a row for each try, and so has `nothing`, for guidance."""
+    T, device = len(conditions["mask"]), denoiser.device
     draws = [normals(seed, candidate, STAGE + row, denoiser.shape) for row in range(T)]
     guided, limit = about.guidance != 1, Thresholding("clip", about.limit)
-    without = without_caption(told) if nothing is None else nothing
-    both = {name: torch.cat([rows, without[name]]) for name, rows in told.items()} if guided else told
+    without = without_caption(conditions) if nothing is None else nothing
+    both = {name: torch.cat([rows, without[name]]) for name, rows in conditions.items()} if guided else conditions
 
     def noise() -> Tensor:
         return torch.stack([next(draw) for draw in draws]).to(device)
@@ -114,21 +114,21 @@ def by_diffusion(
 
 
 def by_tokens(
-    prior: TokenPrior, space: Space, told: Conditions, about: PriorSampling, seed: int, candidate: int
+    prior: TokenPrior, space: Space, conditions: Conditions, about: PriorSampling, seed: int, candidate: int
 ) -> StepGenerator:
-    """Coordinates [T, K], one after the other; `told` has a row for each try.
+    """Coordinates [T, K], one after the other; `conditions` has a row for each try.
 
     The dot product with the caption is drawn from the upper part of its distribution, in which every bucket has the
     same mass (section 2.2: the top half).
     """
-    T, K, device = len(told["mask"]), prior.config.components, told["mask"].device
+    T, K, device = len(conditions["mask"]), prior.config.components, conditions["mask"].device
     draws_TP = torch.stack([uniforms(seed, candidate, 1 + K, STAGE + row) for row in range(T)]).to(device)
     dot_T = likely_dots(prior.config.dots, about.likeness, draws_TP[:, 0])
     guided = about.guidance != 1
     if guided:
-        told = {name: torch.cat([rows, without_caption(told)[name]]) for name, rows in told.items()}
+        conditions = {name: torch.cat([rows, without_caption(conditions)[name]]) for name, rows in conditions.items()}
         dot_T = torch.cat([dot_T, dot_T])
-    decoder, codes = PriorDecoder(prior, told, dot_T), []
+    decoder, codes = PriorDecoder(prior, conditions, dot_T), []
     for place in range(K):
         yield place / K
         logits = decoder.logits

@@ -1,13 +1,11 @@
 """What a picture's embedding lets one do: vary, blend, shift by words, reconstruct, paint inside a hole.
 
-Hierarchical Text-Conditional Image Generation (unCLIP, arXiv 2204.06125), section 3. A picture is a `Latent`: what a
-CLIP sees in it, and the noise that the decoder, told only that, turns into the rest. Both ways are walked by
-deterministic DDIM without guidance and without clipping, which could not be undone. No caption is told.
+Hierarchical Text-Conditional Image Generation (unCLIP, arXiv 2204.06125), section 3. `inversion` finds the `Latent` of
+a picture and draws it; here one is led elsewhere on the way.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,76 +13,29 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pinxit.data.transforms import square, to_tensor
 from pinxit.errors import UsageError
-from pinxit.functional.diffusion import karras_sigmas
 from pinxit.functional.vectors import shifted, slerp
 from pinxit.pipelines.denoise import DenoiseRequest
-from pinxit.pipelines.work import Job
-from pinxit.recipes.diffusion.painter import KARRAS_FIRST, DiffusionPainter
 from pinxit.recipes.diffusion.window import Framed, Window
-from pinxit.recipes.jobs import PREVIEWS, PaintProgress, Watch, run_jobs
+from pinxit.recipes.jobs import PREVIEWS, Watch
 from pinxit.recipes.painting import Enlarger
 from pinxit.recipes.requests import PaintRequest
-from pinxit.recipes.unclip.embedder import Embeds
-from pinxit.recipes.unclip.graph import Parts, Start, Variation, request
-from pinxit.types import Filter, Latent, Mask, Prompt
+from pinxit.recipes.unclip.graph import Start, Variation, request
+from pinxit.recipes.unclip.inversion import STEPS, Inversion, part_of
+from pinxit.types import Latent, Mask, Prompt
 
 if TYPE_CHECKING:
     from pinxit.types import Picture, Ranked
 
-STEPS = 100  # of DDIM, there and back
 MOST = 0.5  # of the way to where a caption leads; the article goes to 0.25 to 0.5
 
 
-class Manipulation(DiffusionPainter):
+class Manipulation(Inversion):
     """The part of an `UnclipPainter` that changes pictures. Any picture does; its centre square is worked on.
 
     `watch` and `previews` as in `paint_each`; `ddim_steps` there, and as many back. `settings` are the painter's, for
     what is drawn from noise of a seed instead of the noise behind a picture.
     """
-
-    embedder: Embeds
-
-    @property
-    @abstractmethod
-    def parts(self) -> Parts:
-        """What draws."""
-
-    def invert(
-        self, pictures: Sequence[Picture], *, ddim_steps: int = STEPS, watch: Watch | None = None
-    ) -> list[Latent]:
-        """What CLIP sees in each, and the noise from which DDIM of as many steps draws it again."""
-        ascending = tuple(reversed(self._sigmas(ddim_steps)))
-        embeddings = self.embedder.pictures(pictures)
-        requests = [
-            replace(
-                self._from_noise(z_E, self._pixels(picture), ascending), sampler="ddim-inversion", options={"refine": 1}
-            )
-            for z_E, picture in zip(embeddings, pictures, strict=True)
-        ]
-        found = self._run("invert", requests, watch)
-        return [Latent(z_E, noise) for z_E, noise in zip(embeddings, found, strict=True)]
-
-    def decode(
-        self,
-        latents: Sequence[Latent],
-        *,
-        ddim_steps: int = STEPS,
-        eta: float = 0.0,
-        seed: int = 0,
-        watch: Watch | None = None,
-        previews: float = PREVIEWS,
-    ) -> list[Picture]:
-        """The pictures of latents. With eta above 0 fresh noise is added on the way: the same picture less exactly."""
-        sigmas = self._sigmas(ddim_steps)
-        requests = [
-            replace(
-                self._from_noise(one.embedding, one.noise, sigmas), options={"eta": eta}, seed=seed, candidate=place
-            )
-            for place, one in enumerate(latents)
-        ]
-        return self._drawn(requests, watch, previews)
 
     def vary(self, picture: Picture, *, count: int = 4, seed: int = 0, **how: Any) -> list[Ranked]:
         """`count` other pictures in which CLIP should see the same (section 3.1); those in which it does come first.
@@ -112,6 +63,7 @@ class Manipulation(DiffusionPainter):
         """
         if count < 1:
             raise UsageError(f"at least one variation, not {count}.")
+        self.drawing(settings, own_noise=eta is not None)
         asked = [self.asked(Prompt("", seed), count, None, settings, wordless=True) for _, seed in given]
         starts: list[Start | None] = [None] * len(given)
         if eta is not None:
@@ -162,7 +114,7 @@ class Manipulation(DiffusionPainter):
             ends = self.embedder.pictures([one, other])
             way = [self.embedder.space.into(_between(ends[0], ends[1], share)) for share in shares]
             return self._drawn(self._fresh(way, seed, settings), watch, previews)
-        self.settled(settings)
+        self.drawing(settings, own_noise=True)
         start, end = self.invert([one, other], ddim_steps=ddim_steps, watch=part_of(watch, 0, 2 / (2 + count)))
         latents = [
             Latent(_between(start.embedding, end.embedding, share), _between(start.noise, end.noise, share))
@@ -189,13 +141,13 @@ class Manipulation(DiffusionPainter):
         """
         if count < 2 or not 0 < most <= 1:
             raise UsageError(f"at least 2 pictures and a share above 0 and at most 1, not {count} and {most}.")
-        said = self.embedder.captions([after, before], cut=False)[:, None]
+        towards, away = self.embedder.captions([after, before], cut=False)[:, None]
         shares = [most * place / (count - 1) for place in range(count)]
-        shifted(said[0], said[0], said[1], 0.5)  # which refuses what leads nowhere before anything is computed
+        shifted(towards, towards, away, 0.5)  # which refuses what leads nowhere before anything is computed
         (own,) = self.invert([picture], ddim_steps=ddim_steps, watch=part_of(watch, 0, 1 / (1 + count)))
         latents = [own]
         for share in shares[1:]:
-            z_E = shifted(own.embedding[None], said[0], said[1], share)[0]
+            z_E = shifted(own.embedding[None], towards, away, share)[0]
             latents.append(Latent(z_E, own.noise))
         return self.decode(latents, ddim_steps=ddim_steps, watch=part_of(watch, 1 / (1 + count), 1), previews=previews)
 
@@ -216,7 +168,7 @@ class Manipulation(DiffusionPainter):
         UsageError for more components than the space has.
         """
         if not components:
-            self.settled(settings)
+            self.drawing(settings, own_noise=True)
             latents = self.invert([picture], ddim_steps=ddim_steps, watch=part_of(watch, 0, 0.5))
             return self.decode(latents, ddim_steps=ddim_steps, watch=part_of(watch, 0.5, 1), previews=previews)
         if self.embedder.space.config.kind == "standard":
@@ -249,52 +201,19 @@ class Manipulation(DiffusionPainter):
         self.check_edits()
         framed = Framed.of(picture, mask)
         job = replace(self.asked(Prompt(prompt, seed), candidates, keep, settings), more=framed.window)
-        (found,) = self._serve([job], watch, previews, upsampler)
-        return [replace(one, picture=framed.filled(one.picture)) for one in found]
+        (edits,) = self._serve([job], watch, previews, upsampler)
+        return [replace(one, picture=framed.filled(one.picture)) for one in edits]
 
     def check_edits(self) -> None:
         """Raise UsageError for a decoder that has not learned to paint inside holes."""
         if not self.config.unet.masked:
-            told = f"the decoder of {self.name} has not learned to paint inside holes"
-            raise UsageError(f"{told}: train one with --set decoder.unet.masked=4.")
+            problem = f"the decoder of {self.name} has not learned to paint inside holes"
+            raise UsageError(f"{problem}: train one with --set decoder.unet.masked=4.")
 
     def _fresh(self, coordinates: Sequence[Tensor], seed: int, settings: dict[str, Any]) -> list[DenoiseRequest]:
         """From one noise of the seed for all, by the painter's settings."""
-        about = self.settled(settings)
-        return [request(self.parts, about, y_K, None, seed) for y_K in coordinates]
-
-    def _from_noise(self, z_E: Tensor, noise: Tensor, sigmas: tuple[float, ...]) -> DenoiseRequest:
-        about = self.defaults | {"text": False}
-        return request(self.parts, about, self.embedder.space.into(z_E), None, start=Start(noise, sigmas))
-
-    def _pixels(self, picture: Picture) -> Tensor:
-        """Its centre square as the decoder sees it, [3, S, S] in [-1, 1]."""
-        way: Filter = "area" if min(picture.shape[:2]) > self.size else "bicubic"
-        return to_tensor(square(picture, self.size, way)[None])[0] * 2 - 1
-
-    def _sigmas(self, steps: int) -> tuple[float, ...]:
-        """Descending to 0, close together where it is clean: EDM's, from its first, which is as good as pure noise."""
-        return tuple(karras_sigmas(steps, float(self.config.diffusion.sigma_at(0.0)), KARRAS_FIRST))
-
-    def _drawn(
-        self, requests: Sequence[DenoiseRequest], watch: Watch | None, previews: float = PREVIEWS
-    ) -> list[Picture]:
-        return [one.picture for one in self._run("draw", requests, watch, previews)]
-
-    def _run(
-        self, route: str, requests: Sequence[DenoiseRequest], watch: Watch | None, previews: float = PREVIEWS
-    ) -> list[Any]:
-        job = Job([(self.graph.routes[route], one) for one in requests])
-        (found,) = run_jobs(self._engine, [job], watch, previews)
-        return found
-
-
-def part_of(watch: Watch | None, start: float, end: float) -> Watch | None:
-    """Who watches a part of the work, from one share of it to another."""
-    if watch is None:
-        return None
-    told = watch
-    return lambda done: told(PaintProgress(start + (end - start) * done.share, done.preview))
+        self.drawing(settings, own_noise=False)
+        return [request(self.parts, self.settled(settings), y_K, None, seed) for y_K in coordinates]
 
 
 def _between(one: Tensor, other: Tensor, share: float) -> Tensor:

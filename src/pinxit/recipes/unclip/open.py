@@ -35,13 +35,13 @@ class Imaginer:
     embedder: Embedder
     sampling: PriorSampling
 
-    def told(self, caption: str) -> Conditions:
+    def conditions(self, caption: str) -> Conditions:
         """A caption as the prior is told it, cut as in training: `sequence` [L, D], `mask` [L], `pooled` [E]."""
-        return self.embedder.told(caption)
+        return self.embedder.conditions(caption)
 
     def embedding(self, caption: str, seed: int = 0, candidate: int = 0) -> Tensor:
         """What CLIP may say of a picture of the caption, [E] of length one."""
-        return self.imagination(self.told(caption), self.sampling, seed, candidate)
+        return self.imagination(self.conditions(caption), self.sampling, seed, candidate)
 
 
 def open_painter(checkpoint: Checkpoint, *, name: str, device: str = "auto") -> UnclipPainter:
@@ -116,8 +116,8 @@ def _imagining(checkpoint: Checkpoint) -> PriorSampling:
 def _embedder(checkpoint: Checkpoint, on: torch.device) -> Embedder:
     reader, clip = reader_of(checkpoint, on), ClipEncoder.open(str(checkpoint.settings["clip"]), str(on))
     if clip.fingerprint != checkpoint.settings["sight"]:
-        told = f"another CLIP than the '{checkpoint.settings['clip']}' that is here"
-        raise CheckpointError(f"{checkpoint.folder} was trained with {told}; give back the one it was trained with.")
+        problem = f"another CLIP than the '{checkpoint.settings['clip']}' that is here"
+        raise CheckpointError(f"{checkpoint.folder} was trained with {problem}; give back the one it was trained with.")
     clip.batch = tile_of(on, CPU_PICTURES)  # candidates come a few at a time
     return Embedder(reader, clip, open_space(checkpoint).to(on), on)
 

@@ -52,11 +52,11 @@ class UnclipPainter(Manipulation):
         tile: int | None = None,
     ) -> None:
         """`imagining` names one of `priors`; the rest as in `recipes.diffusion.painter`."""
-        told: dict[str, Any] = {"recipe": recipe, "name": name, "provenance": provenance, "tile": tile}
-        super().__init__(denoiser, config, sampling, captions, ranker, upsampler, **told)
+        about: dict[str, Any] = {"recipe": recipe, "name": name, "provenance": provenance, "tile": tile}
+        super().__init__(denoiser, config, sampling, captions, ranker, upsampler, **about)
         self.embedder, self.priors = embedder, dict(priors)
-        about = to_dict(imagining)
-        self.defaults |= {"text": True} | {mine: about[its] for mine, its in PRIORS.items()}
+        prior = to_dict(imagining)
+        self.defaults |= {"text": True} | {mine: prior[its] for mine, its in PRIORS.items()}
 
     @property
     def parts(self) -> Parts:

@@ -23,7 +23,7 @@ from pinxit.training.plan import Plan
 from pinxit.weights.zoo import shipped
 
 if TYPE_CHECKING:
-    from pinxit.weights.checkpoint import Checkpoint
+    from pinxit.recipes.published import Start
 
 
 def nano() -> UnclipConfig:
@@ -178,7 +178,7 @@ def _enlarging(size: int, width: int, times: Sequence[int], depth: int) -> Stage
     )
 
 
-def with_models(config: UnclipConfig, checkpoint: Checkpoint) -> UnclipConfig:
+def with_models(config: UnclipConfig, checkpoint: Start) -> UnclipConfig:
     """`config` with the networks and the reader of a checkpoint, to train those further.
 
     Of an Imagen the base becomes the decoder, grown by what it needs to look at embeddings. Raises UsageError for
@@ -203,27 +203,27 @@ def with_models(config: UnclipConfig, checkpoint: Checkpoint) -> UnclipConfig:
     return replace(config, text=text, decoder=decoder, priors=priors, upsamplers=upsamplers)
 
 
-def _brought(config: UnclipConfig, checkpoint: Checkpoint, names: Sequence[str]) -> tuple[Stage, ...]:
+def _brought(config: UnclipConfig, checkpoint: Start, names: Sequence[str]) -> tuple[Stage, ...]:
     """The upsamplers of a checkpoint, which stay as they are unless `config` has a plan for one of that name."""
     plans = {one.name: (one.plan, one.pictures) for one in config.upsamplers}
     idle = replace(config.decoder.plan, images=0)
-    found = []
+    stages = []
     for name in names:
         about, (plan, pictures) = checkpoint.config(name, StageConfig), plans.get(name, (idle, 1))
         shape = {one.name: getattr(about, one.name) for one in fields(StageConfig)}
-        found.append(Stage(**shape, name=name, plan=plan, pictures=pictures))
-    return tuple(found)
+        stages.append(Stage(**shape, name=name, plan=plan, pictures=pictures))
+    return tuple(stages)
 
 
-def _resumed(config: UnclipConfig, checkpoint: Checkpoint) -> UnclipConfig:
+def _resumed(config: UnclipConfig, checkpoint: Start) -> UnclipConfig:
     """With the space of a checkpoint, which its networks know embeddings in; priors that it lacks are made to fit."""
-    space, found = checkpoint.config(SPACE, SpaceConfig), checkpoint.config(DECODER, StageConfig)
+    space, trained = checkpoint.config(SPACE, SpaceConfig), checkpoint.config(DECODER, StageConfig)
     names = [prior.name for prior in config.priors]
     every = [name for name in checkpoint.parts if name != SPACE]
     brought, more = every[: every.index(DECODER)], every[every.index(DECODER) + 1 :]
     if extra := [name for name in brought if name not in names]:
         raise UsageError(f"{checkpoint.folder} has a prior '{extra[0]}', which this preset has no plan for.")
-    decoder = replace(config.decoder, **{one.name: getattr(found, one.name) for one in fields(StageConfig)})
+    decoder = replace(config.decoder, **{one.name: getattr(trained, one.name) for one in fields(StageConfig)})
     priors = tuple(
         _as_it_was(prior, checkpoint.config(prior.name, PriorParts)) if prior.name in brought else prior
         for prior in config.priors
@@ -240,17 +240,17 @@ def _as_it_was(prior: PriorStage, parts: PriorParts) -> PriorStage:
 
 def _fitting(network: PriorConfig, space: SpaceConfig, text: TextEncoderConfig) -> PriorConfig:
     """A prior of another space and text."""
-    told: dict[str, Any] = {"components": space.components, "embed": space.embed, "length": text.length}
+    changes: dict[str, Any] = {"components": space.components, "embed": space.embed, "length": text.length}
     if network.buckets:
-        told |= {"buckets": space.buckets, "dots": space.dots}
-    return replace(network, **told)
+        changes |= {"buckets": space.buckets, "dots": space.dots}
+    return replace(network, **changes)
 
 
 def changed(config: UnclipConfig, changes: Sequence[str]) -> UnclipConfig:
     """`config` with dotted changes as `config.override` takes them; folders are named from the root."""
-    found = override(config, changes)
-    clip = found.clip if found.clip in shipped() else located(found.clip)
-    return replace(found, clip=clip, text=replace(found.text, encoder=located(found.text.encoder)))
+    config = override(config, changes)
+    clip = config.clip if config.clip in shipped() else located(config.clip)
+    return replace(config, clip=clip, text=replace(config.text, encoder=located(config.text.encoder)))
 
 
 PRESETS: dict[str, Callable[[], UnclipConfig]] = {"nano": nano, "tiny": tiny, "paper": paper}

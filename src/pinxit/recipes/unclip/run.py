@@ -17,6 +17,7 @@ from pinxit.data.vectors import Vectors
 from pinxit.errors import DataError, UsageError
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.diffusion.config import Stage
+from pinxit.recipes.diffusion.reading import training_reader
 from pinxit.recipes.diffusion.task import DiffusionTask
 from pinxit.recipes.unclip.config import DECODER, SPACE, PriorStage, UnclipConfig
 from pinxit.recipes.unclip.space import Space
@@ -24,7 +25,7 @@ from pinxit.recipes.unclip.space_file import FILE as FITTED
 from pinxit.recipes.unclip.space_file import read_space
 from pinxit.recipes.unclip.task import Pairs, PriorTask
 from pinxit.recipes.warm_start import StartingRun
-from pinxit.text.encoders import TextEncoder, open_text_encoder
+from pinxit.text.encoders import TextEncoder
 from pinxit.training.loop import Task, Weights
 from pinxit.training.plan import Plan
 from pinxit.training.precision import pick_device
@@ -187,9 +188,9 @@ class UnclipRun(StartingRun[UnclipConfig]):
     @property
     def vectors(self) -> Vectors:
         """What CLIP says of pictures and captions. Raises DataError for that of another CLIP or other pictures."""
-        found = Vectors.open(self.path("vectors"))
-        found.require(self.clip, Bank.open(self.path(self.looked_at)))
-        return found
+        vectors = Vectors.open(self.path("vectors"))
+        vectors.require(self.clip, Bank.open(self.path(self.looked_at)))
+        return vectors
 
     @property
     def space(self) -> Space:
@@ -199,40 +200,39 @@ class UnclipRun(StartingRun[UnclipConfig]):
     @cached_property
     def clip(self) -> ClipEncoder:
         """Whose embeddings the priors tell. Raises UsageError for one of another width than the space's."""
-        found = ClipEncoder.open(self.config.clip, self.device)
-        if found.width != self.config.space.embed:
-            told = f"clip {self.config.clip} gives embeddings of width {found.width}"
+        clip = ClipEncoder.open(self.config.clip, self.device)
+        if clip.width != self.config.space.embed:
+            problem = f"clip {self.config.clip} gives embeddings of width {clip.width}"
             places = ("space.embed", *(f"priors.{one.name}.network.embed" for one in self.config.priors))
-            raise UsageError(f"{told}, and space.embed={self.config.space.embed}: set {', '.join(places)}.")
-        return found
+            raise UsageError(f"{problem}, and space.embed={self.config.space.embed}: set {', '.join(places)}.")
+        return clip
 
     @cached_property
     def reader(self) -> TextEncoder:
-        """The frozen reader, on the device of the run if it reads beforehand, else on the CPU beside the loop."""
-        text = self.config.text
-        device = pick_device(self.device) if text.stored else "cpu"
-        return open_text_encoder(text.encoder, device, text.length, "bf16", spell=text.spell)
+        """The frozen reader, on the device of the run."""
+        return training_reader(self.config.text, pick_device(self.device))
 
     def _stored(self, bank: Bank) -> Embeddings:
-        found = Embeddings.open(self.path("texts"))
-        found.require(self.reader, bank)
-        return found
+        embeddings = Embeddings.open(self.path("texts"))
+        embeddings.require(self.reader, bank)
+        return embeddings
 
     def _check_width(self, place: str, expected: int) -> None:
         if expected not in (0, self.reader.width):
-            told = f"text encoder {self.reader.name} gives vectors of width {self.reader.width}, and {place}={expected}"
-            raise UsageError(f"{told}; set {place}={self.reader.width}.")
+            width = self.reader.width
+            problem = f"text encoder {self.reader.name} gives vectors of width {width}, and {place}={expected}"
+            raise UsageError(f"{problem}; set {place}={width}.")
 
     def _check_plans(self) -> None:
         """Refuse to make a checkpoint of networks that nobody ever trained."""
         begun = self.init is not None or bool(self.start())
         if not self.config.decoder.plan.images and not begun:
-            told = "decoder.plan.images=0 keeps what a checkpoint brought"
-            raise UsageError(f"{told}: name one by --init-from.")
+            problem = "decoder.plan.images=0 keeps what a checkpoint brought"
+            raise UsageError(f"{problem}: name one by --init-from.")
         resting = [one.name for one in self.config.upsamplers if one not in self.upsamplers]
         if resting and not begun:
-            told = f"upsamplers.{resting[0]}.plan.images=0 keeps what a checkpoint brought"
-            raise UsageError(f"{told}: name one by --init-from.")
+            problem = f"upsamplers.{resting[0]}.plan.images=0 keeps what a checkpoint brought"
+            raise UsageError(f"{problem}: name one by --init-from.")
         if not self.priors:
             raise UsageError("no prior has pictures to learn from: set one's plan.images.")
 

@@ -40,8 +40,8 @@ class SpaceConfig:
         if self.components > self.embed:
             raise UsageError(f"space.components must be at most space.embed={self.embed}, not {self.components}.")
         if self.kind == "standard" and self.components != self.embed:
-            told = f"space.kind=standard keeps every number: set space.components={self.embed}"
-            raise UsageError(f"{told}, not {self.components}.")
+            problem = f"space.kind=standard keeps every number: set space.components={self.embed}"
+            raise UsageError(f"{problem}, not {self.components}.")
         for name in ("buckets", "dots"):
             if getattr(self, name) == 1:
                 raise UsageError(f"space.{name} must be 0 or at least 2, not 1.")
@@ -88,24 +88,24 @@ class Space(nn.Module):
         space, z = cls(config), pictures_NE.double()
         if config.kind == "standard":
             variance = z.var(0)
-            found = {"mean": z.mean(0), "basis": torch.eye(config.embed)}
+            statistics = {"mean": z.mean(0), "basis": torch.eye(config.embed)}
         else:
             pca = fit_pca(z, config.components)
             variance = pca.variance
-            found = {"mean": pca.mean, "basis": pca.basis}
+            statistics = {"mean": pca.mean, "basis": pca.basis}
         moving = int((variance > STILL * variance.max()).sum())
         if moving < config.components:
-            told = f"{len(z)} pictures vary in {moving} directions: set space.components to at most that"
-            raise UsageError(f"{told}, or give more pictures.")
+            problem = f"{len(z)} pictures vary in {moving} directions: set space.components to at most that"
+            raise UsageError(f"{problem}, or give more pictures.")
         even = variance.mean().expand_as(variance) if config.kind == "scaled" else variance
-        found["gain"] = even.rsqrt()
-        space.load_state_dict(space.state_dict() | found)
+        statistics["gain"] = even.rsqrt()
+        space.load_state_dict(space.state_dict() | statistics)
         if config.buckets:
             fitted = fit_buckets(space.into(z.float()), config.buckets)
-            found |= {"edges": fitted.edges, "centres": fitted.centres}
+            statistics |= {"edges": fitted.edges, "centres": fitted.centres}
         if config.dots:
-            found["dot_edges"] = fit_buckets(dot_N[:, None], config.dots).edges
-        space.load_state_dict(space.state_dict() | found)
+            statistics["dot_edges"] = fit_buckets(dot_N[:, None], config.dots).edges
+        space.load_state_dict(space.state_dict() | statistics)
         return space
 
     def into(self, z_BE: Tensor) -> Tensor:

@@ -41,13 +41,13 @@ def write_space(folder: Path, space: Space, fingerprint: str, kept: float) -> No
 
 def read_space(folder: Path, fingerprint: str) -> Space:
     """Raises DataError where there is none, it is damaged, or of another CLIP."""
-    told = about_space(folder)
-    if told["fingerprint"] != fingerprint:
+    stored = about_space(folder)
+    if stored["fingerprint"] != fingerprint:
         raise DataError(
-            f"{folder} was fitted on embeddings of CLIP {told['fingerprint']}, not of {fingerprint}; "
+            f"{folder} was fitted on embeddings of CLIP {stored['fingerprint']}, not of {fingerprint}; "
             "take the old CLIP or train into another folder."
         )
-    space = Space(from_dict(SpaceConfig, told["config"], str(folder / FILE)))
+    space = Space(from_dict(SpaceConfig, stored["config"], str(folder / FILE)))
     try:
         space.load_state_dict(load_file(folder / TENSORS))
     except (OSError, SafetensorError, RuntimeError) as error:

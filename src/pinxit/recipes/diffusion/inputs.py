@@ -1,0 +1,51 @@
+"""What training does to pictures and text vectors before a network sees them: crops, damages, noise in the text.
+
+Shapes: B pictures, S their side, L text positions, D the width of a text's vectors.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pinxit.functional.bsr import degraded, gaussian_blur
+from pinxit.functional.draws import Draws, RowStreams
+from pinxit.recipes.batches import Chance, below
+from pinxit.recipes.diffusion.config import Corrupt
+
+
+def corrupted(small: Tensor, how: Corrupt, draws: RowStreams) -> Tensor:
+    """Smaller pictures in [-1, 1] with unCLIP's damage (arXiv 2204.06125, section 2.1): a slight blur, or BSR's."""
+    if how == "blur":
+        return gaussian_blur(small)
+    each = zip((small + 1) / 2, draws.generators, strict=True)
+    return torch.cat([degraded(one[None], generator) for one, generator in each]) * 2 - 1
+
+
+def signed(pictures: Tensor) -> Tensor:
+    """uint8 [B, S, S, 3] as float [B, 3, S, S] in [-1, 1], channels last in memory as they came."""
+    return pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def blurred(sequence_BLD: Tensor, mask_BL: Tensor, most: float, draws: Draws) -> Tensor:
+    """Text vectors with noise of up to `most` times their size, each text by a random strength, more often a weak one.
+
+    A network then learns what lies around the vectors of its captions, where the words are that no caption held.
+    """
+    x_BLD = sequence_BLD.float()
+    squares_B = (x_BLD.detach().square() * mask_BL[:, :, None]).sum((1, 2))
+    size_B = (squares_B / (mask_BL.sum(1) * x_BLD.shape[2]).clamp(min=1)).sqrt()
+    strength_B = most * draws.uniform(len(x_BLD)).square()
+    return (x_BLD + (size_B * strength_B)[:, None, None] * draws.normal(*x_BLD.shape)).to(sequence_BLD.dtype)
+
+
+def cropped(
+    pictures: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], side: int, grid: int, chance_B2: Chance
+) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """A random square of `side` pixels of each, its corner on the grid of the smaller picture's pixels."""
+    whole = pictures.shape[1]
+    if side == whole:
+        return pictures
+    corners = grid * below((whole - side) // grid + 1, chance_B2)
+    return np.stack([one[y : y + side, x : x + side] for one, (y, x) in zip(pictures, corners.tolist(), strict=True)])
