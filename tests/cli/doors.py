@@ -212,6 +212,10 @@ def painters(patch: pytest.MonkeyPatch, notes: Notes) -> None:
         notes("export", checkpoint=checkpoint, out=out)
         return [SimpleNamespace(file="clip-text.onnx", difference=0.0)]
 
+    def by_ray(choice: Any, asked: Any, texts: Any, out: Path, as_json: bool, strict: bool, workers: Any) -> None:
+        notes("ray", workers=workers or "one a GPU")
+
+    patch.setattr("pinxit.cli.paint_ray.paint_by_ray", by_ray)
     patch.setattr("pinxit.recipes.onnx_networks.export_onnx", export)
     patch.setattr("pinxit.api.load", load)
     patch.setattr("pinxit.api.load_upsampler", load_upsampler)
@@ -265,8 +269,34 @@ def trainers(patch: pytest.MonkeyPatch, notes: Notes) -> None:
         notes("train", folder=out, device=device, config=to_dict(config), init=told)
         return SimpleNamespace(finished=True, signalled=False), out / "judge"
 
+    from pinxit.recipes.starts import open_start
+
+    def opened(names: Any, activation: Any = None) -> Any:
+        notes("start", names=names, activation=activation)
+        return open_start(names, activation)
+
+    def export(source: str, to: str, out: Path) -> list[Path]:
+        notes("export", source=source, to=to, out=out)
+        return [out]
+
+    def sayer(*asked: Any) -> Any:
+        notes("sayer", **dict(zip(("by", "model", "device", "length", "padded"), asked, strict=True)))
+
+    def encode(spec: str, sayer: Any, out: Path, progress: Any) -> list[Path]:
+        notes("encode", spec=spec, out=out)
+        return [out]
+
+    patch.setattr("pinxit.recipes.sidecars.sayer", sayer)
+    patch.setattr("pinxit.data.sidecars.encode_shards", encode)
+    patch.setattr("pinxit.recipes.starts.open_start", opened)
+    patch.setattr("pinxit.recipes.export.export", export)
     for home in ("dalle.stages", "imagen.stages", "unclip.stages", "clip.run", "classifier"):
         patch.setattr(f"pinxit.recipes.{home}.train", train)
+
+    def by_ray(command: Any, least: int, most: int, *_: Any) -> None:
+        notes("ray", least=least, most=most)
+
+    patch.setattr("pinxit.cli.train.by_ray.train_by_ray", by_ray)
     patch.setattr("pinxit.recipes.judge.judge.train", judge)
     for recipe in ("dalle", "imagen", "unclip"):
         patch.setattr(f"pinxit.recipes.{recipe}.estimate.table", lambda run, asked: "so many hours")

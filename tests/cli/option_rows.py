@@ -106,6 +106,8 @@ PAINT = Command(
         row("--upscale 256", making__size=256, upsampler__checkpoint="imagen-tiny"),
         row("--upscale 256 --upsampler large", upsampler__checkpoint="large"),
         row("--compare", loaded=Holds("imagen-tiny"), load__ranker="tiny"),
+        row("--engine ray", ray__workers="one a GPU"),
+        row("--engine ray --workers 3", ray__workers=3),
         row(f"{LONG} --strict", error=Holds("1 tokens over the limit")),
         *WRITTEN,
     ),
@@ -220,6 +222,8 @@ TRAIN = (
     row("--out there", train__folder=Path("there")),
     row("--set seed=7", train__config=config(seed=7)),
     DEVICE["train"],
+    row("--engine ray", ray__most=0, train__config=None),
+    row("--engine ray --workers 2-4", ray__least=2, ray__most=4),
 )
 TIMED = (*TRAIN, row("--minutes 5", train__minutes=5), row("--quiet", train__progress=False))
 STAGED = (*TIMED, row("--stages clip,checkpoint", train__stages=["clip", "checkpoint"]))
@@ -243,6 +247,7 @@ TRAIN_CLIP = Command(
         row("--pictures 9000", train__config=config(data__pictures=9000)),
         row("--init-from tiny", train__init="dalle"),
         row("--lora 4", train__config=config(plan__lora=4)),
+        row("--init-from tiny --activation gelu", start__activation="gelu"),
     ),
 )
 COSTS = row("--dry-run", stdout="so many hours\n", train__config=None)
@@ -422,11 +427,25 @@ PLAN = Command(
         row("--set plan.images=77", stdout=Holds(" 77 ")),
     ),
 )
+ENCODE = Command(
+    ("shards", "--with", "text", "--model", "minilm", "--out", "here"),
+    (
+        row("shards --model tiny --out here --with clip", sayer__by="clip"),
+        row("shards --with text --out here --model my-t5", sayer__model="my-t5"),
+        row("shards --with text --model minilm --out there", encode__out=Path("there")),
+        row("--length 20", sayer__length=20),
+        row("--padded", sayer__padded=True),
+        row("--device cpu", sayer__device="cpu"),
+    ),
+)
 EXPORT = Command(
     ("tiny", "--to", "onnx"),
     (
         row("other --to onnx", export__out=Path("other-onnx"), export__checkpoint="other"),
         row("--out there", export__out=Path("there")),
+        Row(
+            "--to", ("runs/clip", "--to", "peft"), {"export.to": "peft", "export.out": Path("clip-peft")}, instead=True
+        ),
     ),
 )
 SERVE = Command(
@@ -439,6 +458,7 @@ SERVE = Command(
         row("--api-keys keys --new-key alice", files=Holds("keys"), stdout=Holds("pinxit-"), run__settings=None),
         row("--data here", run__settings=config(data="here")),
         row("--device cpu", run__settings=config(device="cpu")),
+        row("--engine ray", run__settings=config(engine="ray")),
         row("--config lines.txt", error=Holds("lines.txt is not a TOML file")),
         row("--set budget_seconds=5", run__settings=config(budget_seconds=5.0)),
         row("--check", check__settings=config(port=8000), stdout='{"pinxit": "checked"}\n', run__settings=None),
@@ -474,6 +494,7 @@ COMMANDS = {
     "eval labels": EVAL_LABELS,
     "eval shift": EVAL_SHIFT,
     "eval retrieval": EVAL_RETRIEVAL,
+    "data encode": ENCODE,
     "data preview": PREVIEW,
     "data build": BUILD,
     "data check": CHECK,

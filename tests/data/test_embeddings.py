@@ -216,11 +216,18 @@ def test_a_full_disk_is_one_sentence_and_the_build_goes_on_later(bank: Bank, tmp
     assert len(build_embeddings(bank, learned(), tmp_path)) == 60
 
 
-def test_an_encoder_that_keeps_pads_is_refused(bank: Bank, tmp_path: Path) -> None:
+def test_an_encoder_that_keeps_pads_has_all_of_them_stored(bank: Bank, tmp_path: Path) -> None:
+    """As DeepFloyd IF reads: every text has all positions; those of a reader without pads are others."""
     plain = learned()
-    with pytest.raises(UsageError, match="without padded"):
-        padded = LearnedText(plain.model, plain.tokenizer, running=Running(24, padded=True))
-        build_embeddings(bank, padded, tmp_path / "e")
+    padded = LearnedText(plain.model, plain.tokenizer, running=Running(24, padded=True))
+    stored = build_embeddings(bank, padded, tmp_path / "e")
+    sequence, mask = stored.rows([0, 3], [0, -1])
+    assert sequence.shape == (2, 24, padded.width) and mask.all()
+    said = padded.encode([stored.text(0, 0), ""]).sequence
+    torch.testing.assert_close(sequence, said, atol=2e-3, rtol=2e-3)
+    stored.require(padded, bank)
+    with pytest.raises(DataError, match="padded"):
+        stored.require(plain, bank)
 
 
 @pytest.mark.parametrize("damage", ["short", "gone", "format", "json", "lines"])

@@ -156,3 +156,9 @@ def test_what_is_drawn_is_dark_at_edges_and_a_little_where_it_is_dark() -> None:
     step = torch.full((1, 3, 4, 4), 0.9)
     step[..., 2:] = 1.0
     torch.testing.assert_close(drawn(step)[0, 0, 0], torch.tensor([0.96, 0.66, 0.96, 0.96]))
+
+
+@pytest.mark.parametrize("damage", [drawn, lambda x: blurred(x, torch.ones(2)), lambda x: quantised(x, torch.ones(2))])
+def test_up_and_down_is_as_left_and_right(damage: Callable[[Tensor], Tensor]) -> None:
+    pictures = torch.rand(2, 3, 8, 8, generator=generator(5))
+    torch.testing.assert_close(damage(pictures.mT), damage(pictures).mT, atol=1e-5, rtol=0)

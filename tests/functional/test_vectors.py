@@ -48,6 +48,9 @@ def test_where_there_is_no_great_circle_the_way_is_straight() -> None:
     assert not slerp(a, -a, 0.5).abs().max() > 1e-12
     assert torch.equal(slerp(torch.zeros(1, 8), torch.ones(1, 8), 0.25), torch.full((1, 8), 0.25))
     assert not unit(torch.zeros(2, 3)).any()
+    many = torch.randn(5000, 3, generator=torch.Generator().manual_seed(0))
+    for other in (3 * many, -many):  # whose cosines are 1 but for rounding
+        torch.testing.assert_close(slerp(many, other, 0.25), torch.lerp(many, other, 0.25), atol=1e-4, rtol=0)
 
 
 def test_a_text_diff_is_a_direction_and_turns_a_picture_without_making_it_longer() -> None:

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pinxit.data.order import order_batch
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from pinxit.data.deal import Rows
 
 SAID = ("a red square", "two blue stars")
 
@@ -31,6 +35,9 @@ class Shelf:
 
     def __len__(self) -> int:
         return len(self.pictures)
+
+    def order(self, rows: Rows, seed: int, held_out: int = 0) -> NDArray[np.int64]:
+        return order_batch(rows.first + rows.start, rows.count, len(self) - held_out, seed)
 
     def facts(self, row: int) -> dict[str, Any] | None:
         return self._facts[row]

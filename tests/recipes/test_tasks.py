@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 
 from pinxit.config import override
 from pinxit.data.order import order_batch
+from pinxit.models.prior import PriorConfig
 from pinxit.recipes.batches import Augment
 from pinxit.recipes.classifier import ClassifierConfig, ClassifierTask
 from pinxit.recipes.clip.presets import preset as clip_preset
@@ -24,6 +27,9 @@ from pinxit.recipes.diffusion.task import DiffusionTask
 from pinxit.recipes.imagen.presets import preset as imagen_preset
 from pinxit.recipes.judge import training as judge_training
 from pinxit.recipes.judge.training import JudgeTask
+from pinxit.recipes.unclip.presets import preset as unclip_preset
+from pinxit.recipes.unclip.space import Space, SpaceConfig
+from pinxit.recipes.unclip.task import PriorTask
 from pinxit.text.encoders import TextEncoder
 from pinxit.training import draws
 from pinxit.training.draws import row_streams
@@ -113,8 +119,38 @@ def mirrored(seed: int) -> ClipTask:
     return task
 
 
+class Told:
+    """Forty pictures and two captions of each as vectors, for unCLIP's priors."""
+
+    def __init__(self, about: PriorConfig) -> None:
+        draws, shape = torch.Generator().manual_seed(1), (40, 2, about.length, about.text)
+        self.seen, self.said = (torch.randn(40, about.embed, generator=draws) for _ in range(2))
+        self.read = torch.randn(shape, generator=draws)
+        self.vectors = SimpleNamespace(count=lambda row: 2, image_embeddings=lambda rows: self.seen[rows])
+        space = Space(SpaceConfig(about.embed, about.components, buckets=about.buckets, dots=about.dots))
+        self.space = space.requires_grad_(False)
+        for edges in (self.space.edges, self.space.dot_edges):
+            edges.copy_(torch.linspace(-1, 1, edges.shape[1]).expand_as(edges))
+
+    def __len__(self) -> int:
+        return 40
+
+    def coordinates(self, rows: Sequence[int]) -> Tensor:
+        return self.space.into(self.seen[rows])
+
+    def told(self, rows: Sequence[int], which: Sequence[int], kept: Any) -> dict[str, Tensor]:
+        read = self.read[rows, which]
+        mask = torch.from_numpy(kept)[:, None].expand(read.shape[:2])
+        return {"sequence": read, "mask": mask, "pooled": self.said[rows]}
+
+
+def prior(seed: int, which: int = 0) -> PriorTask:
+    config = unclip_preset("nano").priors[which]
+    return PriorTask(replace(config, drop=0.5), seed, Told(config.network))  # type: ignore[arg-type]
+
+
 LAWFUL: dict[str, Callable[[int], Any]] = {name: make for name, (make, _) in BATCHES.items()}
-LAWFUL |= {"told": told, "mirrored": mirrored}
+LAWFUL |= {"told": told, "mirrored": mirrored, "prior": prior, "token prior": partial(prior, which=1)}
 
 
 @pytest.mark.parametrize("name", BATCHES)

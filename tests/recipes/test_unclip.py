@@ -22,8 +22,9 @@ from pinxit.functional.vectors import norms
 from pinxit.models.prior import TokenPrior, build_prior
 from pinxit.models.prior_decoder import PriorDecoder
 from pinxit.models.unet import UNet
+from pinxit.recipes.diffusion.conditions import Noising
 from pinxit.recipes.diffusion.inputs import signed
-from pinxit.recipes.diffusion.task import NOISING, DiffusionTask, ImageRows
+from pinxit.recipes.diffusion.task import DiffusionTask, ImageRows
 from pinxit.recipes.unclip.config import PriorSampling, UnclipConfig
 from pinxit.recipes.unclip.imagine import Imagination
 from pinxit.recipes.unclip.open import open_imaginer, open_space
@@ -354,10 +355,10 @@ def test_an_upsampler_learns_on_damaged_pictures_and_paints_from_plain_ones(run:
     (conditions,) = told
     assert conditions.keys() == {"low_res"} and conditions["low_res"].shape == (8, 3, 16, 16)
     small = avg_pool2d(signed(batch["pictures"]), 2)
-    plain = NOISING.plain(small, 16)["low_res"]
+    plain = Noising().plain(small, 16)["low_res"]
     assert not torch.allclose(conditions["low_res"], plain, atol=1e-3)
     if how == "blur":
-        torch.testing.assert_close(conditions["low_res"], NOISING.plain(gaussian_blur(small), 16)["low_res"])
+        torch.testing.assert_close(conditions["low_res"], Noising().plain(gaussian_blur(small), 16)["low_res"])
     repeated: list[dict[str, Tensor]] = []
     task.unet.register_forward_hook(lambda _, given, answer: repeated.append(given[2]))
     task.loss(batch, whole(0, len(batch["pictures"])))

@@ -75,7 +75,7 @@ def running(folder: Path, opened: Any = catalog, **changes: Any) -> Iterator[Run
 
 
 def _ready(server: Server, thread: threading.Thread) -> str:
-    for _ in range(1200):
+    for _ in range(12000):  # replicas take their time on a busy machine
         assert thread.is_alive(), "the server ended"
         if server.started and getattr(server.app.state, "context", None) is not None:
             port = server.servers[0].sockets[0].getsockname()[1]

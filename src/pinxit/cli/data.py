@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pinxit.cli.console import print_lines, warn
-from pinxit.cli.options import LARGEST
+from pinxit.cli.options import LARGEST, Device
 from pinxit.cli.progress import bar
 from pinxit.files import check_file
 
@@ -140,6 +140,41 @@ def check(
     _tell(report.problems, named=len(report.problems) if all else None)
     if report.problems:
         raise typer.Exit(1)
+
+
+@app.command()
+def encode(
+    shards: Annotated[str, typer.Argument(metavar="SHARDS", help="A folder of tars, a pattern, or a URL of fsspec.")],
+    by: Annotated[str, typer.Option("--with", help="text, clip or dvae: what is to be computed of every item.")],
+    model: Annotated[str, typer.Option(help="A text encoder, a CLIP, or a DALL-E checkpoint: a name or a folder.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The folder of the sidecars.", show_default="beside the shards")
+    ] = None,
+    length: Annotated[int | None, typer.Option(min=2, help="Text: tokens; longer captions are cut.")] = None,
+    padded: Annotated[bool, typer.Option(help="Text: clean captions and keep pads, as DeepFloyd IF reads.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Write beside each shard what a frozen model says of its items, a file a shard, so that training need not ask it.
+
+    A killed run goes on with the next shard when the same command is given again.
+
+    [bold]Examples[/bold]
+
+      pinxit data encode shards --with text --model minilm --out texts
+      pinxit data encode "s3://bucket/{000..099}.tar" --with clip --model ViT-B-32.pt --out vectors
+    """
+    from pinxit.data.sidecars import encode_shards
+    from pinxit.errors import UsageError
+    from pinxit.recipes.sidecars import default_folder, sayer
+
+    kind = next((known for known in ("text", "clip", "dvae") if known == by), None)
+    if kind is None:
+        raise UsageError(f"--with is text, clip or dvae, not {by}.")
+    folder = out or default_folder(shards)
+    said_by: Any = sayer(kind, model, device, length, padded)
+    with bar("encoding") as progress:
+        written = encode_shards(shards, said_by, folder, progress)
+    print_lines(f"{len(written)} sidecars in {folder}")
 
 
 def _open(source: str, size: int, split: str, asked: dict[str, str | None], seed: int) -> Dataset:

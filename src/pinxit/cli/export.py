@@ -20,6 +20,10 @@ class Target(StrEnum):
     """Who reads what is written."""
 
     onnx = "onnx"
+    diffusers = "diffusers"
+    transformers = "transformers"
+    open_clip = "open_clip"
+    peft = "peft"
 
 
 def _onnx(source: str, out: Path) -> list[str]:
@@ -31,18 +35,35 @@ def _onnx(source: str, out: Path) -> list[str]:
     ]
 
 
-TARGETS: dict[Target, Callable[[str, Path], list[str]]] = {Target.onnx: _onnx}
+def _library(to: Target) -> Callable[[str, Path], list[str]]:
+    def write(source: str, out: Path) -> list[str]:
+        from pinxit.recipes.export import export
+
+        return [str(path) for path in export(source, to.value, out)]
+
+    return write
+
+
+TARGETS: dict[Target, Callable[[str, Path], list[str]]] = {
+    to: _onnx if to == Target.onnx else _library(to) for to in Target
+}
 """What writes a source into a new folder for each target, and gives the lines that are printed."""
 
 
 def export(
     source: Annotated[
         str,
-        typer.Argument(metavar="CHECKPOINT", help="A shipped name, a checkpoint folder, or the weights of any CLIP."),
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="A shipped name, a checkpoint folder, a run folder (not for onnx), or the weights of any CLIP (onnx).",
+        ),
     ],
     to: Annotated[
         Target,
-        typer.Option(help="onnx: CLIP's towers, the dVAE's decoder, one step of every network that denoises."),
+        typer.Option(
+            help="onnx: CLIP's towers, the dVAE's decoder, one step of every network that denoises; transformers and "
+            "open_clip: a CLIP; diffusers: DeepFloyd IF and Karlo; peft: what --lora added, alone."
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -55,6 +76,8 @@ def export(
 
       pinxit export tiny --to onnx
       pinxit export ViT-B-32.pt --to onnx --out clip-onnx
+      pinxit export runs/catalogue --to transformers --out my-clip
+      pinxit export runs/product --to peft --out adapter
     """
     folder = out or Path(f"{Path(source.rpartition(':')[2]).stem}-{to.value}")
     check_writable(folder)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
+
+from pinxit.errors import UsageError
 
 LARGEST = 2**63 - 1
 """Of whole numbers: `schema.LARGEST`, which commands may know before anything else is imported."""
@@ -18,3 +21,30 @@ ClipName = Annotated[
     str,
     typer.Option("--checkpoint", help="A shipped name, a checkpoint folder, published weights, or hub:OWNER/NAME."),
 ]
+
+
+class Engine(StrEnum):
+    """What the work is done by."""
+
+    local = "local"
+    ray = "ray"
+
+
+EngineOption = Annotated[
+    Engine,
+    typer.Option(
+        help="local, or ray: by the processes of a Ray cluster, that of RAY_ADDRESS or one started here (pinxit[ray])."
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="With --engine ray: how many processes work.", show_default="one a GPU, else one a machine"
+    ),
+]
+
+
+def check_workers(engine: Engine, workers: int | None) -> None:
+    """Raise UsageError for workers that nobody has."""
+    if workers is not None and engine is not Engine.ray:
+        raise UsageError(f"--workers {workers} is for --engine ray: one process works without it.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinxit.cli.options import Device
+from pinxit.cli.options import Device, Engine, EngineOption, Workers, check_workers
 from pinxit.cli.paint_options import (
     AsJson,
     Candidates,
@@ -22,7 +22,8 @@ from pinxit.cli.paint_options import (
     Temperature,
     say_about,
 )
-from pinxit.cli.painter_settings import Changes, settings_of, settled
+from pinxit.cli.painter_choice import PainterChoice, enlarger
+from pinxit.cli.painter_settings import Changes, settings_of
 from pinxit.errors import UsageError
 from pinxit.files import read_lines
 from pinxit.weights.zoo import PAINTERS
@@ -99,6 +100,8 @@ def paint(
     ] = None,
     device: Device = "auto",
     int8: Int8 = False,
+    engine: EngineOption = Engine.local,
+    workers: Workers = None,
     compare: Annotated[
         bool,
         typer.Option(
@@ -121,6 +124,7 @@ def paint(
       pinxit paint "two yellow squares" --set top_k=16 --set agreement=0
       pinxit paint "a red car on a beach" --upscale 256
       pinxit paint "a red car on a beach" --compare
+      pinxit paint --prompts million.txt --engine ray --out there
     """
     from pinxit.api import load
     from pinxit.cli import progress
@@ -129,38 +133,41 @@ def paint(
     from pinxit.cli.paint_output import draw_and_write
 
     texts = _prompts(prompt, prompts)
+    check_workers(engine, workers)
     given = settings_of(changes, guidance=guidance, temperature=temperature, steps=steps)
     if compare:
-        if recipe is not None or int8:
-            raise UsageError("--compare paints by all systems: leave out --recipe and --int8.")
+        if recipe is not None or int8 or engine is Engine.ray:
+            raise UsageError("--compare paints by all systems, here: leave out --recipe, --int8 and --engine ray.")
 
         def opened(name: str) -> Painter:
             return load(name, device=device, ranker=ranker or RANKER)
 
         def enlarging(painter: Painter) -> Upsampler | None:
-            return _enlarger(painter, upscale or 0, upsampler, device)
+            return enlarger(painter, upscale or 0, upsampler, device)
 
         of = systems(_installed(checkpoint), opened, enlarging, given)
         compare_systems(of, Comparison(texts, candidates, keep, seed), out, as_json, strict)
         return
     named = checkpoint or SHIPPED[recipe or Recipe.dalle]
     _check_choice(named, ranker, candidates, keep)
-    painter = load(named, device=device, int8=int8, recipe=None if recipe is None else recipe.value, ranker=ranker)
-    enlarger = _enlarger(painter, upscale, upsampler, device)
-    settings = settled(given, painter, enlarger)
-    facts: dict[str, Any] = {"seed": seed, "candidates": candidates, "keep": keep}
-    if enlarger is not None:
-        enlarger.tune(given)
-        facts |= enlarger.facts
+    system = None if recipe is None else recipe.value
+    choice = PainterChoice(named, device, int8, system, ranker, upscale, upsampler, given)
+    asked: dict[str, Any] = {"seed": seed, "candidates": candidates, "keep": keep}
+    if engine is Engine.ray:
+        from pinxit.cli.paint_ray import paint_by_ray
+
+        paint_by_ray(choice, asked, texts, out, as_json, strict, workers)
+        return
+    chosen = choice.open()
     for text in texts:
-        say_about(painter, text, strict)
-    how: dict[str, Any] = {"candidates": candidates, "keep": keep, "upsampler": enlarger} | settings
+        say_about(chosen.painter, text, strict)
+    how: dict[str, Any] = {"candidates": candidates, "keep": keep, "upsampler": chosen.enlarger, **chosen.settings}
     how |= {"previews": progress.PREVIEW_SECONDS}
 
     def draw(watch: Watch) -> Generator[list[Ranked], None, None]:
-        return painter.paint_each([(text, seed) for text in texts], watch=watch, **how)
+        return chosen.painter.paint_each([(text, seed) for text in texts], watch=watch, **how)
 
-    draw_and_write(painter, texts, draw, out, settings | facts, as_json)
+    draw_and_write(chosen.painter, texts, draw, out, chosen.told(asked), as_json)
 
 
 def installed() -> dict[str, str]:
@@ -188,28 +195,6 @@ def _check_choice(checkpoint: str, ranker: str | None, candidates: int, keep: in
     if ranker is None and candidates > keep and sees_nothing(checkpoint):
         reason = f"{checkpoint} holds no CLIP to choose {keep} of {candidates} candidates"
         raise UsageError(f"{reason}: name one with --ranker, or draw only {keep} with --candidates {keep}.")
-
-
-def _enlarger(painter: Painter, upscale: int | None, named: str | None, device: str) -> Upsampler | None:
-    """What enlarges the kept pictures: the one that is named, the painter's own, or the shipped one; None: nothing."""
-    from pinxit.api import load_upsampler
-    from pinxit.recipes.capabilities import upsampler_of
-
-    own = upsampler_of(painter)
-    if upscale == 0 or (upscale is None and own is None):
-        if named is not None:
-            raise UsageError(
-                f"--upsampler {named} would enlarge nothing: say with --upscale how large to make pictures."
-            )
-        return None
-    if named or own is None:
-        name = named or SHIPPED[Recipe.imagen]
-        upsampler = load_upsampler(name, device=device, reader=painter.reader)
-    else:
-        upsampler = own
-    upsampler = upsampler if upscale is None else upsampler.making(upscale)
-    upsampler.check_size(painter.size, painter.size)
-    return upsampler
 
 
 def _prompts(prompt: str | None, file: Path | None) -> list[str]:

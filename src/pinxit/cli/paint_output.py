@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pinxit.recipes.painting import Painter
     from pinxit.types import Ranked
 
+SHEET = "sheet.png"
 PICTURE = re.compile(r"\d+-seed\d+-candidate\d+\.png")
 
 
@@ -49,7 +50,7 @@ def draw_and_write(
             if as_json:
                 print_json(_as_json(text, ranked, paths))
             else:
-                print_lines(str(folder / "sheet.png"))
+                print_lines(str(folder / SHEET))
 
 
 @contextmanager
@@ -70,6 +71,22 @@ def folder_name(prompt: str, settings: Mapping[str, Any]) -> str:
     return f"{words}-{hashlib.sha256(content.encode(errors='backslashreplace')).hexdigest()[:8]}"
 
 
+def is_painted(folder: Path) -> bool:
+    """Whether a folder holds all that `write_results` writes: the sheet comes last."""
+    return (folder / SHEET).is_file()
+
+
+def read_results(folder: Path, prompt: str) -> dict[str, Any]:
+    """The JSON object of a folder that is painted, as its pictures tell it."""
+    from pinxit.pictures import read_metadata
+
+    told = []
+    for path in sorted(path for path in folder.iterdir() if PICTURE.fullmatch(path.name)):
+        about = read_metadata(path)
+        told.append({"path": str(path)} | {name: about[name] for name in ("seed", "candidate", "score")})
+    return {"prompt": prompt, "pictures": told}
+
+
 def write_results(folder: Path, prompt: str, ranked: Sequence[Ranked], settings: dict[str, Any]) -> list[Path]:
     """Write every picture of `ranked` (best first) and sheet.png; returns the pictures' paths in the same order.
 
@@ -84,7 +101,7 @@ def write_results(folder: Path, prompt: str, ranked: Sequence[Ranked], settings:
         paths.append(path)
     labels = [f"{item.score:.3f}  seed {item.seed}, candidate {item.candidate}" for item in ranked]
     whole = sheet([item.picture for item in ranked], labels, columns=min(4, len(ranked)))
-    write_png(folder / "sheet.png", whole, {"prompt": prompt} | settings)
+    write_png(folder / SHEET, whole, {"prompt": prompt} | settings)
     _remove_pictures_but(paths, folder)
     return paths
 

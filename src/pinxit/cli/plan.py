@@ -15,8 +15,14 @@ def plan(
     gpus: Annotated[int, typer.Option(min=1, help="How many of them; each holds the whole model.")] = 8,
     kind: Annotated[str, typer.Option(help="v100, a100, h100, h200, b200, l40s or rtx4090.")] = "h100",
     share: Annotated[
-        float, typer.Option(min=0.01, max=1.0, help="Of the peak that training reaches; measured ones stand in logs.")
-    ] = 0.35,
+        float | None,
+        typer.Option(
+            min=0.01,
+            max=1.0,
+            help="Of the peak that training reaches; measured ones stand in logs.",
+            show_default="0.35, and said to be assumed",
+        ),
+    ] = None,
     changes: Changes = None,
 ) -> None:
     """Print parameters, operations, memory of a rank and time of every stage of a preset; train nothing.

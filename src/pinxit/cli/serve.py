@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pinxit import cluster
 from pinxit.cli.console import print_json, print_lines
+from pinxit.cli.options import Engine
 from pinxit.cli.painter_settings import halves, value_of
 from pinxit.errors import PinxitError, UsageError
 
@@ -35,6 +37,10 @@ def serve(
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of jobs and pictures.", show_default="pinxit-serve")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.", show_default="auto")] = None,
+    engine: Annotated[
+        Engine | None,
+        typer.Option(help="local, or ray: replicas by Ray Serve (--set replicas=2).", show_default="local"),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file of settings.", show_default=False)] = None,
     changes: Annotated[
         list[str] | None,
@@ -60,7 +66,10 @@ def serve(
       pinxit serve --config serve.toml --show-config
     """
     settings = _settings(config, changes, recipes=recipes and recipes.split(","), host=host, port=port, device=device,
-                         api_keys=api_keys and str(api_keys), data=data and str(data))  # fmt: skip
+                         api_keys=api_keys and str(api_keys), data=data and str(data), engine=engine and engine.value
+                         )  # fmt: skip
+    if settings.engine == "ray" and not show_config:
+        cluster.check_installed()
     if new_key is not None:
         print_lines(_new_key(settings, new_key))
         return

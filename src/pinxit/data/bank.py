@@ -13,7 +13,9 @@ import numpy as np
 from pinxit.config import from_dict
 from pinxit.data.bank_builder import Builder
 from pinxit.data.bank_layout import AGAIN, CAPTIONS, FACTS, PARTS, PICTURES, PROBLEMS, read_manifest
+from pinxit.data.deal import Rows
 from pinxit.data.jsonl import Captions, MappedLines
+from pinxit.data.order import order_batch
 from pinxit.data.problems import Problem, Problems
 from pinxit.errors import DataError
 from pinxit.files import parse_json
@@ -57,6 +59,10 @@ class Bank:
             raise IndexError(f"item {index} of a bank of {len(self)}.")
         picture = np.array(self.pictures[index])
         return Example(picture, self.captions[index], f"{self.folder.name}/{index}", self._scene(index))
+
+    def order(self, rows: Rows, seed: int, held_out: int = 0) -> NDArray[np.int64]:
+        """Which items the rows of an update are, the last `held_out` never: `data.order`."""
+        return order_batch(rows.first + rows.start, rows.count, len(self) - held_out, seed)
 
     @property
     def size(self) -> int:

@@ -104,7 +104,8 @@ class Embeddings:
     def require(self, encoder: TextEncoder, bank: Bank | None = None) -> None:
         """Raises DataError unless these are `encoder`'s (in any precision) embeddings of `bank`."""
         stored, here = self.about["encoder"], identity_of(encoder)
-        wrong = differences(*({name: it[name] for name in ("fingerprint", "length")} for it in (stored, here)))
+        names = ("fingerprint", "length", "padded")
+        wrong = differences(*({name: it.get(name) for name in names} for it in (stored, here)))
         if bank is not None:
             wrong = wrong or differences(self.about["bank"], bank.identity())
         if wrong:

@@ -1,6 +1,6 @@
 """How text embeddings are precomputed: every distinct caption once, chunk after chunk, into arrays of known size.
 
-tokens.npy    float16 [tokens of all texts, D], only real tokens
+tokens.npy    float16 [tokens of all texts, D], pads where the encoder tells them
 offsets.npy   int64 [T + 1], where each text's tokens begin
 pooled.npy    float32 [T, E]
 texts.jsonl   the T texts, the empty one first
@@ -78,8 +78,6 @@ class Job(ChunkedJob):
         script: Script,
     ) -> Job:
         """Check what is in `folder` against what is asked for."""
-        if encoder.padded:
-            raise UsageError("embeddings hold real tokens only: open the text encoder without padded.")
         if batch < 1 or (per_picture is not None and per_picture < 1):
             raise UsageError(f"at least one text at once and one caption a picture, not {batch} and {per_picture}.")
         captions = CaptionTable.of(bank.captions, per_picture, seed, script)
@@ -107,7 +105,7 @@ class Job(ChunkedJob):
 
     def begin(self, parts: Path) -> None:
         size = chunks.CHUNK
-        lengths = [n for start in range(0, self.count, size) for n in self.encoder.lengths(self._texts(start))]
+        lengths = [n for start in range(0, self.count, size) for n in self._lengths(self._texts(start))]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         arrays: dict[str, Array] = {
             TOKENS: (np.float16, (int(offsets[-1]), self.encoder.width)),
@@ -128,6 +126,10 @@ class Job(ChunkedJob):
         npy.write_rows(parts / POOLED, start, pooled.cpu().numpy())
         return start + len(texts)
 
+    def _lengths(self, texts: list[str]) -> list[int]:
+        """How many rows each text has: of a padded reader all positions."""
+        return [self.encoder.length] * len(texts) if self.encoder.padded else self.encoder.lengths(texts)
+
     def _texts(self, start: int) -> list[str]:
         return self.captions.texts[start : start + chunks.CHUNK]
 
@@ -135,4 +137,5 @@ class Job(ChunkedJob):
 def identity_of(encoder: TextEncoder) -> dict[str, Any]:
     """What makes an encoder's embeddings these ones."""
     names = ("fingerprint", "width", "pooled_width", "length", "precision")
-    return {name: getattr(encoder, name) for name in names}
+    told = {name: getattr(encoder, name) for name in names}
+    return told | ({"padded": True} if encoder.padded else {})

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,14 +74,7 @@ class ShardDataset:
         number = int(np.searchsorted(self._ends, index, side="right"))
         shard = self._shards[number]
         row = index - int(self._ends[number]) + len(shard.keys)
-        key = f"{shard.path.name}/{shard.keys[row].decode()}"
-        spans = shard.spans[row]
-        if spans[TEXT, 0] >= 0:
-            captions = from_text(self._bytes(number, spans[TEXT]), key)
-        else:
-            captions = from_json(self._bytes(number, spans[JSON]), key)
-        image = decode(self._bytes(number, spans[PICTURE]), key, least=self.size)
-        return Example(picture=square(image, self.size), captions=captions, key=key)
+        return example_of(shard, row, self.size, lambda span: self._bytes(number, span))
 
     def identity(self) -> dict[str, Any]:
         """What makes this dataset this one: the shards' names and indices, wherever they lie."""
@@ -109,6 +103,32 @@ class ShardDataset:
         if len(self._open) > OPEN_SHARDS:
             self._open.popitem(last=False)[1].close()
         return self._open[number]
+
+
+def example_of(shard: Shard, row: int, size: int, read: Callable[[NDArray[np.int64]], bytes] | None = None) -> Example:
+    """An item of a shard; `read` gives the bytes of a span of it (None: from its file). Raises ItemError."""
+    read = read or (lambda span: _read(shard.path, span))
+    key, spans = f"{shard.path.name}/{shard.keys[row].decode()}", shard.spans[row]
+    captions = captions_of(shard, row, read)
+    image = decode(read(spans[PICTURE]), key, least=size)
+    return Example(picture=square(image, size), captions=captions, key=key)
+
+
+def captions_of(shard: Shard, row: int, read: Callable[[NDArray[np.int64]], bytes] | None = None) -> tuple[str, ...]:
+    """The captions of an item of a shard; `read` as in `example_of`. Raises ItemError."""
+    read = read or (lambda span: _read(shard.path, span))
+    key, spans = f"{shard.path.name}/{shard.keys[row].decode()}", shard.spans[row]
+    told = spans[TEXT, 0] >= 0
+    return from_text(read(spans[TEXT]), key) if told else from_json(read(spans[JSON]), key)
+
+
+def _read(path: Path, span: NDArray[np.int64]) -> bytes:
+    """Bytes of a file without mapping it: maps of large shards would count as memory of the process."""
+    try:
+        with path.open("rb", buffering=0) as handle:
+            return os.pread(handle.fileno(), int(span[1]), int(span[0]))
+    except OSError as error:
+        raise ItemError(path.name, f"cannot be read ({error.strerror or error})") from error
 
 
 def index_shard(path: Path, problems: Problems) -> Shard:

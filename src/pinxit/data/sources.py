@@ -55,7 +55,7 @@ def open_source(spec: str, size: int, split: str = "train", **options: Any) -> D
         return _folder(path, size)
     if path.is_file() and path.suffix != ".tar":
         raise DataError(f"{spec} is not a .tar file; a source is {KINDS}.")
-    return ShardDataset(_expand(spec), size)
+    return ShardDataset(expanded(spec), size)
 
 
 def open_training(spec: str, size: int, seed: int, **options: Any) -> Dataset:
@@ -105,10 +105,10 @@ def _folder(path: Path, size: int) -> Dataset:
     return ShardDataset(tars, size)
 
 
-def _expand(spec: str) -> list[Path]:
+def expanded(spec: str) -> list[Path]:
     """The files that a pattern names. Raises DataError for one that is missing."""
     paths: list[Path] = []
-    for text in _braces(str(Path(spec).expanduser())):
+    for text in braces(str(Path(spec).expanduser())):
         matching = [Path(name) for name in sorted(glob.glob(text))] if glob.has_magic(text) else [Path(text)]  # noqa: PTH207
         missing = [path for path in matching if not path.is_file()]
         if missing or not matching:
@@ -117,7 +117,7 @@ def _expand(spec: str) -> list[Path]:
     return paths
 
 
-def _braces(text: str) -> Iterator[str]:
+def braces(text: str) -> Iterator[str]:
     """Expand {000..007} (keeping the zeros) and {a,b}, leftmost first."""
     matches = [match for match in (_RANGE.search(text), _CHOICE.search(text)) if match]
     if not matches:
@@ -134,4 +134,4 @@ def _braces(text: str) -> Iterator[str]:
     else:
         choices = match.group(1).split(",")
     for choice in choices:
-        yield from _braces(text[: match.start()] + choice + text[match.end() :])
+        yield from braces(text[: match.start()] + choice + text[match.end() :])

@@ -41,7 +41,8 @@ def slerp(a: Tensor, b: Tensor, share: Tensor | float) -> Tensor:
     share = _rows(share, a)
     long_a, long_b = norms(a), norms(b)
     one, other = unit(a), unit(b)
-    angle = dots(one, other).clamp(-1, 1).arccos().reshape(share.shape)
+    # Of two that point the same way or opposite ways arccos of their product would be off by 3e-4 in 32 bits.
+    angle = 2 * torch.atan2(norms(one - other), norms(one + other)).reshape(share.shape)
     sine = angle.sin()
     curved = (((1 - share) * angle).sin() * one + (share * angle).sin() * other) / sine.clamp(min=FLAT)
     straight = (sine < FLAT) | (long_a == 0) | (long_b == 0)

@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from pinxit.data.sources import open_source
 from pinxit.training.flops import Cost, matrix_rate, measure
 from pinxit.training.log import duration, read_metrics
+from pinxit.training.lora import adapt
 from pinxit.training.plan import Batch, Plan, Task
 from pinxit.training.precision import pick_device
 
@@ -71,6 +72,8 @@ def cost_of(stage: Stage, device: torch.device) -> Cost:
     """Parameters, operations and activations of a stage, found by a step on tensors that have shapes but no data."""
     with torch.device("meta"):
         task = stage.build()
+    if stage.plan.lora:
+        adapt(task.modules(), stage.plan.lora)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         frozen: list[nn.Module] = getattr(task, "frozen", list)()
         for module in (*task.modules().values(), *frozen):

@@ -83,12 +83,13 @@ def outlooks(stages: Sequence[Stage], gpus: int, kind: Kind, share: float = USUA
         yield Outlook(stage, cost, rows, cost.memory(replace(stage.plan, micro=rows, batch=rows)), seconds)
 
 
-def table(name: str, gpus: int, kind: str, share: float = USUAL, changes: Sequence[str] = ()) -> list[str]:
+def table(name: str, gpus: int, kind: str, share: float | None = None, changes: Sequence[str] = ()) -> list[str]:
     """The outlook of a preset as lines of text. Raises UsageError for a preset or a GPU that is not known."""
     if kind not in KINDS:
         raise UsageError(f"there are no figures of a GPU '{kind}'; choose from {', '.join(KINDS)}.")
     about = KINDS[kind]
-    found = list(outlooks(stages_of(name, changes), gpus, about, share))
+    reached = USUAL if share is None else share
+    found = list(outlooks(stages_of(name, changes), gpus, about, reached))
     cells = [("stage", "parameters", "GFLOP/picture", "pictures", "rows/piece", "GiB/rank", "time")]
     cells += [
         (
@@ -105,8 +106,8 @@ def table(name: str, gpus: int, kind: str, share: float = USUAL, changes: Sequen
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
     lines.append(
-        f"in all: {duration(sum(one.seconds for one in found))} on {gpus} x {kind} at {share:.0%} of the peak"
-        + (", which is assumed" if share == USUAL else "")
+        f"in all: {duration(sum(one.seconds for one in found))} on {gpus} x {kind} at {reached:.0%} of the peak"
+        + (", which is assumed" if share is None else "")
     )
     large = [one.stage.name for one in found if one.bytes > about.bytes]
     if large:

@@ -16,10 +16,11 @@ from pinxit.pipelines.rank import best_first, encode_fixed, scores, to_tensor
 from pinxit.pipelines.work import WorkItem
 from pinxit.pipelines.worker import Each, SideBySide
 from pinxit.recipes.requests import Candidate
-from pinxit.text.tokenizers import Tokenizer
 from pinxit.types import Ranked
 
 if TYPE_CHECKING:
+    from pinxit.text.clip_tokenizer import ClipTokenizer
+    from pinxit.text.tokenizers import Tokenizer
     from pinxit.types import Picture
 
 CPU_PICTURES = 2  # that are decoded or embedded in one call (docs/log.md)
@@ -46,7 +47,7 @@ def ranking_stages(ranker: Ranker, lanes: SideBySide) -> list[Stage]:
 class Ranker:
     """CLIP with its tokenizer as a judge of candidates, in batches of one fixed shape."""
 
-    def __init__(self, clip: CLIP, tokenizer: Tokenizer, device: torch.device) -> None:
+    def __init__(self, clip: CLIP, tokenizer: Tokenizer | ClipTokenizer, device: torch.device) -> None:
         self.clip, self.tokenizer, self.device, self.batch = clip, tokenizer, device, tile_of(device, CPU_PICTURES)
 
     @property

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pinxit.data.bank import Bank
 from pinxit.data.bank_layout import MANIFEST
+from pinxit.data.streams import Stream, open_pictures
 from pinxit.errors import UsageError
 from pinxit.locks import alone_in
 from pinxit.text.tokenizers import Tokenizer
@@ -99,6 +100,10 @@ class Run(ABC, Generic[Config]):
     def bank(self) -> Bank:
         """The pictures that the stages learn from."""
         return Bank.open(self.path("pictures"))
+
+    def pictures(self, folder: str = "pictures") -> Bank | Stream:
+        """The same, of stages that read shards as they go, too."""
+        return open_pictures(self.path(folder))
 
     def averaged(self, stage: str, module: Module) -> Module:
         """`module` with the averaged weights of a stage, ready for use."""
@@ -203,7 +208,7 @@ def showing(run: Run[Any], name: str, stop: Stop) -> Iterator[Callable[[int, int
         yield show
 
 
-def learn_tokenizer(bank: Bank, vocab: int, folder: Path, spell: bool = False) -> None:
+def learn_tokenizer(bank: Bank | Stream, vocab: int, folder: Path, spell: bool = False) -> None:
     """Learn `vocab` text tokens from the captions of a bank's first pictures, and keep them in `folder`."""
     texts = (text for index in range(min(len(bank), LEARNT_FROM)) for text in bank.captions[index])
     Tokenizer.train(texts, vocab, spell).save(folder)

@@ -15,7 +15,7 @@ from pinxit.training.loop import Task, Weights
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pinxit.weights.checkpoint import Checkpoint
+    from pinxit.recipes.published import Start
 
 START = "start.json"  # of a run that goes on from a checkpoint: what that was made of
 
@@ -31,7 +31,7 @@ class _Start(TypedDict):
 class StartingRun(Run[Config]):
     """A run whose fresh stages take their weights, and its tokenizer, from `init` where one is given."""
 
-    init: Checkpoint | None = None
+    init: Start | None = None
 
     @property
     @abstractmethod

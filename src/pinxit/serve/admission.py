@@ -57,7 +57,7 @@ class Admission:
     def left(self, client: str | None = None) -> float:
         """Seconds of work under way, of one client or of all."""
         tickets = [one for one in self.hub.tickets.values() if client in (None, one.job.client)]
-        return sum(one.cost * (1 - self.hub.share(one)) for one in tickets)
+        return sum(one.cost * (1 - self.hub.share(one)) for one in tickets) / self.hub.runner.engines
 
     def admit(self, job: Order, patience: float = math.inf) -> float:
         """The seconds it will take. Raises RefusedError (429) where that is too much, or later than `patience` allows.

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def created(settings: Settings, opened: Callable[[], Catalog], died: Died = lamb
 async def _load(app: FastAPI, settings: Settings, opened: Callable[[], Catalog], died: Died) -> None:
     try:
         catalog = await asyncio.to_thread(opened)
-        hub = Hub(catalog.graph, died)
+        hub = Hub(catalog.graph, died, await _elsewhere(settings))
         admission = Admission(settings, hub)
         urls = Urls(Path(settings.data) / "urls", settings.url_minutes * 60)
         hub.on_death = lambda: setattr(app.state, "failed", hub.runner.error)
@@ -90,6 +91,16 @@ async def _load(app: FastAPI, settings: Settings, opened: Callable[[], Catalog],
         log.critical("the server cannot start: %s", error, exc_info=not isinstance(error, PinxitError))
         app.state.failed = error
         died()
+
+
+async def _elsewhere(settings: Settings) -> Any:
+    """What makes the engine's stand-in, where engines are replicas; None: it is in this process."""
+    if settings.engine == "local":
+        return None
+    from pinxit.serve.replicas import Placed, Replicas
+
+    placed = await asyncio.to_thread(Placed, settings)
+    return partial(Replicas, placed=placed, most_tries=settings.most_tries)
 
 
 async def _warm(here: Context) -> None:

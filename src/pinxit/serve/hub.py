@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pinxit.pipelines.work import Event
 from pinxit.serve.errors import RefusedError
-from pinxit.serve.runner import Runner
+from pinxit.serve.runner import Publish, Runner
 
 if TYPE_CHECKING:
     from pinxit.pipelines.graph import Graph
@@ -83,11 +83,21 @@ class Ticket:
 class Hub:
     """Hands jobs to the engine and its events to those who listen."""
 
-    def __init__(self, graph: Graph, died: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        died: Callable[[], None] = lambda: None,
+        elsewhere: Callable[[Graph, Publish], Any] | None = None,
+    ) -> None:
+        """`elsewhere` makes what stands for a `Runner` where engines are in other processes (`replicas.Replicas`)."""
         self.loop = asyncio.get_running_loop()
         self.tickets: dict[Order, Ticket] = {}
         self.known: OrderedDict[str, tuple[str, Ticket]] = OrderedDict()  # by what says that a request is the same
-        self.runner = Runner(graph, self._from_engine, lambda: self._tell_died(died))
+        self.runner: Runner = (
+            elsewhere(graph, self._from_engine)
+            if elsewhere
+            else Runner(graph, self._from_engine, lambda: self._tell_died(died))
+        )
         self.on_death: Callable[[], None] = lambda: None
         self.on_end: list[Callable[[Ticket, dict[str, float]], None]] = []
         self.runner.start()

@@ -65,6 +65,7 @@ class Runner(threading.Thread):
         super().__init__(name="pinxit-engine", daemon=True)
         self.engine, self.publish, self.died = Metered(graph, self._told), publish, died
         self.load, self.stopping = Load(), False
+        self.engines = 1
         self.error: BaseException | None = None
         self._shown: dict[Job, set[Any]] = {}
         self._swapped = 0.0

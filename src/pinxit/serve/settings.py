@@ -9,13 +9,13 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
 from pinxit.config import from_dict
 from pinxit.errors import UsageError
-from pinxit.schema import Count, NotNegative, Positive, Share
+from pinxit.schema import Count, NotNegative, Positive, Share, Whole
 
 PREFIX = "PINXIT_SERVE_"
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -28,6 +28,8 @@ class Settings:
     recipes: tuple[str, ...] = ()  # RECIPE or NAME=CHECKPOINT, the first is the default; none: all that are shipped
     clip: str = "tiny"  # of embeddings, classify and search; "": none
     device: str = "auto"
+    engine: Literal["local", "ray"] = "local"  # ray: whole engines as replicas that Ray Serve places
+    replicas: Whole = 0  # of them; 0: one a GPU, else one a machine
     host: str = "127.0.0.1"
     port: Port = 8000
     root_path: str = ""  # behind a proxy that serves us below a path

@@ -14,10 +14,9 @@ from torch import Tensor
 
 from pinxit.errors import CheckpointError
 from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, TextTower
-from pinxit.text.clip_tokenizer import ClipTokenizer
+from pinxit.text.clip_tokenizer import ClipTokenizer, clip_tokens
 from pinxit.text.frozen import FrozenEncoder, Running
 from pinxit.text.model_folder import ModelFolder
-from pinxit.text.tokenizers import EOT, Tokenizer
 from pinxit.weights.checkpoint import open_checkpoint
 from pinxit.weights.clip_names import alone, hf_names
 from pinxit.weights.clip_settings import DEFAULTS
@@ -77,13 +76,12 @@ class ClipText(FrozenEncoder):
             raise CheckpointError(f"{place} holds a {checkpoint.recipe} checkpoint without a CLIP.")
         model = CLIP(checkpoint.config(PART, CLIPConfig))
         checkpoint.load_into(PART, model)
-        tokenizer = Tokenizer.open(place)
+        tokenizer = clip_tokens(place, model.config.text.vocab)
 
         def tokenize(texts: Sequence[str], length: int) -> Sequence[Sequence[int]]:
             rows: list[list[int]] = tokenizer.encode_clip(texts, length).tolist()
             return rows
 
-        assert model.config.text.eot == EOT
         facts = tokenizer.count, name, lambda: checkpoint.hash, running, penultimate, tokenizer.unknown_words
         return cls(model.text, tokenize, *facts)
 

@@ -17,13 +17,15 @@ import tokenizers as library
 from tokenizers import models, normalizers, pre_tokenizers
 
 from pinxit.errors import CheckpointError, UsageError
-from pinxit.files import read_json
+from pinxit.files import read_json, write_json, write_text
+from pinxit.text.tokenizers import Tokenizer
 from pinxit.texts import check_text, printable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 END = "</w>"
+MERGES_FILE = "merges.txt"
 SHIPPED = Path(__file__).with_name("clip_merges.txt.gz")
 MERGES = 49152 - 256 - 2  # of the published models; OpenAI's file goes on behind them
 _PIECE = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
@@ -37,6 +39,7 @@ class ClipTokenizer:
         tokens = [*alphabet, *(symbol + END for symbol in alphabet), *("".join(pair) for pair in merges)]
         vocab = {token: index for index, token in enumerate(tokens)}
         self.sot, self.eot = len(tokens), len(tokens) + 1
+        self._merges = list(merges)
         engine = library.Tokenizer(models.BPE(vocab=vocab, merges=list(merges), end_of_word_suffix=END))
         one_space = normalizers.Replace(library.Regex(r"\s+"), " ")
         engine.normalizer = normalizers.Sequence([normalizers.NFC(), one_space, normalizers.Lowercase()])
@@ -76,14 +79,21 @@ class ClipTokenizer:
 
         `vocab` is the model's. Raises CheckpointError when the merges make another number of ids.
         """
-        path = next((p for p in (folder / "merges.txt", folder / "tokenizer.json") if p.is_file()), None)
+        path = next((p for p in (folder / MERGES_FILE, folder / "tokenizer.json") if p.is_file()), None)
         if path is None:
             published = cls.published()
         else:
-            published = cls.from_merges(path) if path.name == "merges.txt" else cls(_merges_in(path))
+            published = cls.from_merges(path) if path.name == MERGES_FILE else cls(_merges_in(path))
         if published.vocab_size != vocab:
             raise CheckpointError(f"{folder} has a tokenizer of {published.vocab_size} ids, but a model of {vocab}.")
         return published
+
+    def save(self, folder: Path) -> None:
+        """Write merges.txt and what transformers' `CLIPTokenizer` wants beside it into `folder`."""
+        lines = ["#version: 0.2", *(" ".join(pair) for pair in self._merges)]
+        write_text(folder / MERGES_FILE, "\n".join(lines) + "\n")
+        special = {"<|startoftext|>": self.sot, "<|endoftext|>": self.eot}
+        write_json(folder / "vocab.json", self._engine.get_vocab() | special)
 
     @property
     def vocab_size(self) -> int:
@@ -93,6 +103,14 @@ class ClipTokenizer:
     def count(self, text: str) -> int:
         """How many ids `text` has, without start and end."""
         return len(self._engine.encode(check_text(text)).ids)
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Nothing: which words its captions held, nobody has published."""
+        return []
+
+    def encode_clip(self, texts: Sequence[str], length: int) -> NDArray[np.int64]:
+        """Ids int64 [B, length] of texts that may be cut, as training wants them."""
+        return self.encode(texts, length, cut=True)
 
     def encode(self, texts: Sequence[str], length: int = 77, cut: bool = False) -> NDArray[np.int64]:
         """Ids int64 [B, length]. Raises UsageError for a text over length - 2 ids, unless it may be `cut`."""
@@ -104,6 +122,13 @@ class ClipTokenizer:
             row = [self.sot, *ids[: length - 2], self.eot]
             result[place, : len(row)] = row
         return result
+
+
+def clip_tokens(folder: Path, vocab: int) -> Tokenizer | ClipTokenizer:
+    """The text tokens of a run or a checkpoint with a CLIP: pinxit's own, or where it was others' CLIP, theirs."""
+    if (folder / MERGES_FILE).is_file():
+        return ClipTokenizer.open(folder, vocab)
+    return Tokenizer.open(folder)
 
 
 def check_length(text: str, count: int, length: int) -> None:

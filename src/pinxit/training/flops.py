@@ -28,14 +28,18 @@ class Cost:
     parameters: int
     flops: float  # per picture, forward and backward
     activation_bytes: float  # kept for the backward pass, per picture
+    still: int = 0  # parameters that do not learn, where additions to them do
 
     def memory(self, plan: Plan) -> float:
         """Bytes at training time.
 
-        Weights, gradients, two Adam moments and the average in fp32; copies of the weights in bf16; activations.
+        Weights, gradients, two Adam moments and the average in fp32; copies of the weights in bf16; activations. What
+        does not learn has its weights alone.
         """
-        copies = 4 * (5 if plan.ema else 4) + (2 if plan.precision == "bf16" else 0)
-        return self.parameters * copies + self.activation_bytes * (plan.micro or plan.batch)
+        cast = 2 if plan.precision == "bf16" else 0
+        learning, resting = 4 * (5 if plan.ema else 4) + cast, 4 + cast
+        held = self.parameters * learning + self.still * resting
+        return held + self.activation_bytes * (plan.micro or plan.batch)
 
 
 def measure(task: Task, batch: Batch, plan: Plan, device: torch.device) -> Cost:
@@ -57,9 +61,10 @@ def measure(task: Task, batch: Batch, plan: Plan, device: torch.device) -> Cost:
     for parameter in parameters.values():
         parameter.grad = None
     activations = sum(count for place, count in kept.items() if place not in own)
-    return Cost(
-        sum(p.numel() for p in parameters.values()), counter.get_total_flops() / size, float(activations) / size
-    )
+    learning = sum(parameter.numel() for parameter in parameters.values())
+    every = {id(parameter): parameter.numel() for module in modules.values() for parameter in module.parameters()}
+    still = sum(every.values()) - learning
+    return Cost(learning, counter.get_total_flops() / size, float(activations) / size, still)
 
 
 @lru_cache

@@ -64,3 +64,16 @@ def merged(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             added = (state[base + UP] @ state[base + DOWN]).view_as(tensor)
             found[f"{owner}.{rest.removesuffix(ORIGINAL)}"] = tensor + added
     return found
+
+
+def additions(state: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """By the usual name of each weight with an addition its down [R, I ...] and up [O, R]."""
+    found = {}
+    for name, tensor in state.items():
+        owner, inside, rest = name.partition(INSIDE)
+        if inside and rest.endswith(ORIGINAL):
+            base = name.removesuffix(ORIGINAL)
+            down = state[base + DOWN]
+            usual = f"{owner}.{rest.removesuffix(ORIGINAL)}"
+            found[usual] = down.view(len(down), *tensor.shape[1:]), state[base + UP]
+    return found

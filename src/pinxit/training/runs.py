@@ -64,6 +64,11 @@ def _forget_plan_seeds(config: dict[str, Any]) -> None:
             config.setdefault("seed", plan.pop("seed"))
 
 
+def is_run_of(folder: Path, recipe: str) -> bool:
+    """Whether there is a run of that recipe in `folder`."""
+    return (folder / FILE).is_file() and read_json(folder / FILE, _File, DataError, ELSEWHERE)["recipe"] == recipe
+
+
 def config_of(folder: Path, recipe: str, kind: type[T]) -> T:
     """The config of the run in `folder` as the dataclass `kind`."""
     return from_dict(kind, read(folder, recipe), f"{folder / FILE}: config")

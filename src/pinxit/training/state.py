@@ -21,7 +21,7 @@ from pinxit.errors import CheckpointError, PinxitError
 from pinxit.files import parse_json
 from pinxit.schema import NotNegative, Whole, checked
 from pinxit.training.draws import DRAWS
-from pinxit.training.lora import merged
+from pinxit.training.lora import additions, merged
 from pinxit.training.optim import Average, trained, weights
 from pinxit.weights.tensor_files import not_finite, write_tensors
 
@@ -164,13 +164,22 @@ def _note(folder: Path, name: str) -> dict[str, Any]:
 
 def read_weights(folder: Path, module: str) -> dict[str, Tensor]:
     """The weights of one module of a saved run: averages of what moves, where they are kept; additions are added."""
+    return merged(_of_module(folder, module))
+
+
+def read_additions(folder: Path, module: str) -> dict[str, tuple[Tensor, Tensor]]:
+    """Of a run that adapts, by the name of each weight: down [R, I ...] and up [O, R] of what is added to it."""
+    return additions(_of_module(folder, module))
+
+
+def _of_module(folder: Path, module: str) -> dict[str, Tensor]:
     stored = _read(folder / FILE)
     found: dict[str, Tensor] = {}
     for prefix in (f"weights/{module}/", f"average/{module}/"):
         found |= {name.removeprefix(prefix): t for name, t in stored.items() if name.startswith(prefix)}
     if not found:
         raise CheckpointError(f"{folder / FILE} holds no module named '{module}'.")
-    return merged(found)
+    return found
 
 
 def _read(path: Path) -> dict[str, Tensor]:

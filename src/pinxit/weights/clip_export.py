@@ -1,18 +1,16 @@
-"""Our CLIP as transformers reads it."""
+"""Our CLIP as transformers and open_clip read it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from pinxit.errors import CheckpointError
 from pinxit.files import write_json
 from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.weights.clip_look import PIL
-from pinxit.weights.clip_names import hf_names
+from pinxit.weights.clip_names import hf_names, openai_names
+from pinxit.weights.renaming import written
 from pinxit.weights.tensor_files import write_tensors
 
 
@@ -26,21 +24,38 @@ def save_transformers_clip(model: CLIP, folder: Path) -> None:
     if model.config.vision.stages:
         raise CheckpointError("transformers has no CLIP with a ResNet: this model cannot be written in its layout.")
     folder.mkdir(parents=True, exist_ok=True)
-    write_tensors(folder / "model.safetensors", _renamed(model), {"format": "pt"})
+    write_tensors(folder / "model.safetensors", written(model.state_dict(), hf_names), {"format": "pt"})
     write_json(folder / "config.json", _described(model.config))
     write_json(folder / "preprocessor_config.json", _preprocessing(model))
 
 
-def _renamed(model: CLIP) -> dict[str, Tensor]:
-    state: dict[str, Tensor] = {}
-    for ours, tensor in model.state_dict().items():
-        names = hf_names(ours)
-        whole = tensor.detach().float().cpu()
-        whole = whole.T if names.transposed else whole
-        parts = whole.chunk(len(names.parts)) if len(names.parts) > 1 else (whole,)
-        for name, part in zip(names.parts, parts, strict=True):
-            state[name] = part.clone(memory_format=torch.contiguous_format)
-    return state
+def save_open_clip(model: CLIP, folder: Path) -> None:
+    """Write `model` as a folder for `open_clip.create_model_from_pretrained("local-dir:FOLDER")`.
+
+    Raises CheckpointError for what open_clip cannot be told.
+    """
+    config, fitting = model.config, model.fitting
+    if fitting.resized == "both" or fitting.side not in (None, config.vision.size):
+        raise CheckpointError("open_clip has no way to resize pictures as this model wants them.")
+    if config.vision.mixing:
+        raise CheckpointError("open_clip has no ResNet with transformer blocks over its last map.")
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = written(model.state_dict(), openai_names)
+    write_tensors(folder / "open_clip_model.safetensors", weights, {"format": "pt"})
+    vision: dict[str, Any] = {"image_size": config.vision.size, "width": config.vision.width}
+    if config.vision.stages:
+        vision["layers"] = list(config.vision.stages)
+    else:
+        vision |= {"layers": config.vision.layers, "patch_size": config.vision.patch}
+        vision["head_width"] = config.vision.width // config.vision.heads
+    text = {"context_length": config.text.tokens, "vocab_size": config.text.vocab, "width": config.text.width}
+    text |= {"heads": config.text.heads, "layers": config.text.layers}
+    about = {"embed_dim": config.embed, "quick_gelu": config.activation == "quickgelu"}
+    look: dict[str, Any] = {"mean": config.mean, "std": config.std, "size": [config.vision.size] * 2, "mode": "RGB"}
+    look |= {"interpolation": "bilinear" if fitting.method == "bilinear" else "bicubic", "fill_color": fitting.fill}
+    look["resize_mode"] = {"shorter": "shortest", "longer": "longest"}[fitting.resized]
+    towers = {"vision_cfg": vision, "text_cfg": text}
+    write_json(folder / "open_clip_config.json", {"model_cfg": about | towers, "preprocess_cfg": look})
 
 
 def _described(config: CLIPConfig) -> dict[str, Any]:

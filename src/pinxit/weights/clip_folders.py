@@ -17,9 +17,10 @@ from pinxit.models.layers import Activation
 from pinxit.schema import checked
 from pinxit.types import Fitting
 from pinxit.weights.clip_look import transformers_look
-from pinxit.weights.clip_names import Names, alone, hf_names
+from pinxit.weights.clip_names import alone, hf_names
 from pinxit.weights.clip_settings import DEFAULTS, Hugging, TextSettings, VisionSettings
 from pinxit.weights.json_files import json_object
+from pinxit.weights.renaming import Names
 from pinxit.weights.tensor_files import first_of, read_tensors
 
 HF_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from pinxit.weights.renaming import Names
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,13 +45,6 @@ _HF = (  # ours -> transformers'
     (r"(layers\.\d+)\.proj\.", r"\1.mlp.fc2."),
     (r"\.attn\.out\.", ".self_attn.out_proj."),
 )
-
-
-class Names(NamedTuple):
-    """Where one of our tensors lies in another layout: whole, or as equal parts stacked along the first axis."""
-
-    parts: tuple[str, ...]
-    transposed: bool = False
 
 
 def openai_names(ours: str) -> Names:

@@ -14,7 +14,7 @@ from pinxit.weights.diffusers_unet import attention, channels_of, check_fixed, o
 
 FAMILY = "DeepFloyd IF"
 
-_NORMS: dict[str | None, TextNorm] = {None: "none", "layer_norm": "layer", "group_norm": "group"}
+NORMS: dict[str | None, TextNorm] = {None: "none", "layer_norm": "layer", "group_norm": "group"}
 ACTIVATIONS: dict[str, UNetActivation] = {"gelu": "gelu", "silu": "silu", "swish": "silu"}
 _DEFAULTS: dict[str, Any] = {  # what diffusers takes where a config.json says nothing, if our network can differ in it
     "act_fn": "silu",
@@ -76,7 +76,7 @@ def unet_config(described: Mapping[str, Any], where: str) -> UNetConfig:
         head=settings["attention_head_dim"],
         text=text or width,
         context=width if text else 0,
-        text_norm=one_of(settings, "cross_attention_norm", _NORMS, where),
+        text_norm=one_of(settings, "cross_attention_norm", NORMS, where),
         pool_heads=one_of(
             settings, "addition_embed_type", {None: 0, "text": settings["addition_embed_type_num_heads"]}, where
         ),

@@ -51,8 +51,8 @@ def diffusers_names(ours: str, config: UNetConfig) -> tuple[str, ...]:
     return tuple(f"{name.removesuffix(f'{packed}.{leaf}')}{part}.{leaf}" for part in parts)
 
 
-_DOWN = {"ResnetDownsampleBlock2D": False, "SimpleCrossAttnDownBlock2D": True}  # name -> whether it attends
-_UP = {"ResnetUpsampleBlock2D": False, "SimpleCrossAttnUpBlock2D": True}
+DOWN = {"ResnetDownsampleBlock2D": False, "SimpleCrossAttnDownBlock2D": True}  # name -> whether it attends
+UP = {"ResnetUpsampleBlock2D": False, "SimpleCrossAttnUpBlock2D": True}
 Fixed = Mapping[str, tuple[Any, ...]]
 """Field of a config.json -> diffusers' default, then what the networks of a family may have."""
 
@@ -94,7 +94,7 @@ def per_level(value: int | list[int], levels: int) -> tuple[int, ...]:
 def attention(described: Mapping[str, Any], family: str, where: str) -> tuple[bool, ...]:
     """Which levels attend; the same on both ways."""
     found = []
-    for name, known in (("down_block_types", _DOWN), ("up_block_types", _UP)):
+    for name, known in (("down_block_types", DOWN), ("up_block_types", UP)):
         kinds = described.get(name, ("CrossAttnDownBlock2D",))
         for kind in kinds:
             if kind not in known:

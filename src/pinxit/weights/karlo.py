@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 PRIOR, DECODER, PROJECTION = "prior", "decoder", "text_proj"
 SUPERS = ("super_res_first", "super_res_last")
 CONFIG = "config.json"
+TOKENS = "conditioning.image.tokens."  # the layer that makes tokens of a picture embedding
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -83,7 +84,7 @@ def load_decoder(path: Path, dtype: torch.dtype = torch.float32) -> KarloDecoder
     wanted |= {NOTHING: torch.empty(config.image)}
     state |= renamed(wanted, of_projection | {NOTHING: (NOTHING,)}, _tensors(projection), projection, dtype)
     nothing = state.pop(NOTHING).float()
-    state |= {name: by_tokens(state[name], config) for name in state if name.startswith("conditioning.image.tokens.")}
+    state |= {name: by_tokens(state[name], config) for name in state if name.startswith(TOKENS)}
     state[VISIBLE] = torch.zeros(config.image_tokens, dtype=dtype)
     return KarloDecoder(_filled(model, state, unet), nothing)
 
@@ -92,6 +93,12 @@ def by_tokens(rows: Tensor, config: UNetConfig) -> Tensor:
     """Rows of the layer that makes tokens [K D, ...] as ours lie, token by token; Karlo's lie channel by channel."""
     width, tokens = config.text_width, config.image_tokens
     return rows.view(width, tokens, -1).transpose(0, 1).reshape(rows.shape).contiguous()
+
+
+def by_channels(rows: Tensor, config: UNetConfig) -> Tensor:
+    """The inverse of `by_tokens`."""
+    width, tokens = config.text_width, config.image_tokens
+    return rows.view(tokens, width, -1).transpose(0, 1).reshape(rows.shape).contiguous()
 
 
 def load_supers(path: Path, dtype: torch.dtype = torch.float32) -> tuple[UNet, UNet]:

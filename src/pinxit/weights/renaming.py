@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pinxit.errors import CheckpointError
 from pinxit.weights.tensor_files import some
+
+
+class Names(NamedTuple):
+    """Where one of our tensors lies in another layout: whole, or as equal parts stacked along the first axis."""
+
+    parts: tuple[str, ...]
+    transposed: bool = False
+
+
+def written(state: Mapping[str, Tensor], names: Callable[[str], Names]) -> dict[str, Tensor]:
+    """Our tensors under others' names, in float32 on the CPU: what `renamed` reads back."""
+    found: dict[str, Tensor] = {}
+    for ours, tensor in state.items():
+        there, whole = names(ours), tensor.detach().cpu()
+        whole = whole.float() if whole.is_floating_point() else whole  # counters of batch norms are no weights
+        whole = whole.T if there.transposed else whole
+        parts = whole.chunk(len(there.parts)) if len(there.parts) > 1 else (whole,)
+        for name, part in zip(there.parts, parts, strict=True):
+            found[name] = part.clone(memory_format=torch.contiguous_format)
+    return found
 
 
 def renamed(

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from pinxit.cli.options import Device
+from pinxit.cli.options import Device, Engine, EngineOption
+from pinxit.cli.train.by_ray import Workers, by_ray
 from pinxit.cli.train.options import Changes, Minutes, Pictures, Quiet, RunFolder, asked, conclude
 
 
@@ -19,6 +20,8 @@ def train_classifier(
     changes: Changes = None,
     minutes: Minutes = None,
     device: Device = "auto",
+    engine: EngineOption = Engine.local,
+    workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a supervised ResNet-18 on labelled pictures: what a zero-shot CLIP is measured against.
@@ -36,5 +39,7 @@ def train_classifier(
     started = (out / runs.FILE).is_file()
     config = runs.config_of(out, RECIPE, ClassifierConfig) if started else ClassifierConfig()
     config = override(config, asked({"source": data, "pictures": pictures}, changes))
+    if by_ray(engine, workers, out, quiet):
+        return
     run = ClassifierRun(out, config, device, not quiet)
     conclude(run, train(run, stop=stop))

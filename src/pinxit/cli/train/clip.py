@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-from pinxit.cli.options import Device
+from pinxit.cli.open_clip import activation_of
+from pinxit.cli.options import Device, Engine, EngineOption
+from pinxit.cli.train.by_ray import Workers, by_ray
 from pinxit.cli.train.options import (
     Changes,
     InitFrom,
@@ -43,7 +45,12 @@ def train_clip(
     minutes: Minutes = None,
     init_from: InitFrom = None,
     lora: Lora = None,
+    activation: Annotated[
+        str | None, typer.Option(help="gelu or quickgelu, of weights that do not tell theirs.")
+    ] = None,
     device: Device = "auto",
+    engine: EngineOption = Engine.local,
+    workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
     """Train CLIP on pictures with captions: pictures, tokenizer, clip, checkpoint.
@@ -54,6 +61,7 @@ def train_clip(
 
       pinxit train clip --preset tiny --data world:small --out runs/clip
       pinxit train clip --preset tiny --data my-pictures --out runs/mine --set plan.batch=1024 --set piece=64
+      pinxit train clip --init-from ViT-B-32.pt --lora 16 --data catalogue --out runs/adapted
       pinxit train clip --init-from tiny --lora 16 --data my-pictures --out runs/adapted
     """
     from pinxit.config import override
@@ -63,7 +71,7 @@ def train_clip(
     from pinxit.training.stop import Stop
 
     stop = Stop(minutes)
-    init = started_from(init_from, RECIPE, "dalle")
+    init = started_from(init_from, RECIPE, "dalle", activation=activation_of(activation))
     if preset is None and (out / runs.FILE).is_file():
         config = runs.config_of(out, RECIPE, presets.ClipRunConfig)
     else:
@@ -71,5 +79,7 @@ def train_clip(
         config = config if init is None else presets.with_model(config, init)
     named = {"data.source": data, "data.pictures": pictures} | adapting(lora, ["plan"])
     config = override(config, asked(named, changes))
+    if by_ray(engine, workers, out, quiet):
+        return
     run = ClipRun(out, config, device, not quiet, init)
     conclude(run, train(run, stages.split(",") if stages is not None else STAGES, stop))

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from pinxit.cli.options import Device
+from pinxit.cli.options import Device, Engine, EngineOption
+from pinxit.cli.train.by_ray import Workers, by_ray
 from pinxit.cli.train.options import (
     Captioned,
     Changes,
@@ -43,6 +44,8 @@ def train_dalle(
         bool, typer.Option(help="With --init-from: keep the preset's models and tokens, and carry over what fits.")
     ] = False,
     device: Device = "auto",
+    engine: EngineOption = Engine.local,
+    workers: Workers = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
@@ -66,4 +69,6 @@ def train_dalle(
     config = config_of(out, preset, RECIPE, presets, None if grow else init)
     named = {"data.source": data, "data.pictures": pictures} | adapting(lora, [f"plans.{stage}" for stage in TRAINED])
     config = override(config, asked(named, changes))
+    if not dry_run and by_ray(engine, workers, out, quiet):
+        return
     run_stages(DalleRun(out, config, device, not quiet, init), stages, train, stop, table if dry_run else None)

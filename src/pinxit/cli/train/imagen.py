@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from pinxit.cli.options import Device
+from pinxit.cli.options import Device, Engine, EngineOption
+from pinxit.cli.train.by_ray import Workers, by_ray
 from pinxit.cli.train.options import (
     Captioned,
     Changes,
@@ -48,6 +49,8 @@ def train_imagen(
     init_from: InitFrom = None,
     lora: Lora = None,
     device: Device = "auto",
+    engine: EngineOption = Engine.local,
+    workers: Workers = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
@@ -76,4 +79,6 @@ def train_imagen(
     named = {"data.source": data, f"stages.{config.cascade[0]}.pictures": pictures}
     named |= adapting(lora, [f"stages.{stage}.plan" for stage in config.cascade])
     config = presets.changed(config, asked(named, changes))
+    if not dry_run and by_ray(engine, workers, out, quiet):
+        return
     run_stages(ImagenRun(out, config, device, not quiet, init), stages, train, stop, table if dry_run else None)

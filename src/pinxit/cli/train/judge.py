@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from pinxit.cli.console import print_lines
-from pinxit.cli.options import LARGEST, Device
+from pinxit.cli.options import LARGEST, Device, Engine, EngineOption
+from pinxit.cli.train.by_ray import Workers, by_ray
 from pinxit.cli.train.options import Changes, RunFolder
 
 
@@ -25,6 +26,8 @@ def train_judge(
     ] = None,
     changes: Changes = None,
     device: Device = "auto",
+    engine: EngineOption = Engine.local,
+    workers: Workers = None,
 ) -> None:
     """Train the judge of `pinxit eval world` on renders of the world.
 
@@ -40,6 +43,8 @@ def train_judge(
 
     config = override(config_for(parse_world(data), images), [f"seed={seed}", *(changes or [])])
     init = None if init_from is None else open_checkpoint(find(init_from), RECIPE)
+    if by_ray(engine, workers, out):
+        return
     outcome, folder = train(config, out, device, init=init)
     if outcome.signalled:
         raise typer.Exit(130)

@@ -11,9 +11,10 @@ import typer
 from pinxit.cli.console import print_lines
 
 if TYPE_CHECKING:
+    from pinxit.models.layers import Activation
+    from pinxit.recipes.published import Start
     from pinxit.recipes.staging import Ended, Run
     from pinxit.training.stop import Stop
-    from pinxit.weights.checkpoint import Checkpoint
 
 C = TypeVar("C")
 R = TypeVar("R", bound="Run[Any]")
@@ -28,7 +29,11 @@ Changes = Annotated[
     list[str] | None, typer.Option("--set", help="Change a field, e.g. plan.lr=5e-4 or seed=1; may be repeated.")
 ]
 InitFrom = Annotated[
-    str | None, typer.Option(help="Start from the models of a checkpoint: a shipped name or a folder.")
+    list[str] | None,
+    typer.Option(
+        help="Start from a checkpoint (a shipped name, a folder) or published weights (a path, hub:OWNER/NAME); once "
+        "for each stage of DeepFloyd IF."
+    ),
 ]
 Lora = Annotated[
     int | None,
@@ -56,10 +61,10 @@ class Presets(Protocol[C]):
 
     def preset(self, name: str) -> C: ...
 
-    def with_models(self, config: C, checkpoint: Checkpoint, /) -> C: ...
+    def with_models(self, config: C, checkpoint: Start, /) -> C: ...
 
 
-def config_of(out: Path, preset: str | None, recipe: str, presets: Presets[C], init: Checkpoint | None) -> C:
+def config_of(out: Path, preset: str | None, recipe: str, presets: Presets[C], init: Start | None) -> C:
     """The run's own config where no preset is named, else a preset's with the models of `init` put in."""
     from pinxit.training import runs
 
@@ -69,17 +74,19 @@ def config_of(out: Path, preset: str | None, recipe: str, presets: Presets[C], i
     return config if init is None else presets.with_models(config, init)
 
 
-def started_from(name: str | None, *recipes: str) -> Checkpoint | None:
-    """The checkpoint that --init-from names. Raises CheckpointError when there is none of these recipes."""
-    from pinxit.errors import CheckpointError
-    from pinxit.weights.checkpoint import open_checkpoint
-    from pinxit.weights.zoo import find
+def started_from(names: Sequence[str] | None, *recipes: str, activation: Activation | None = None) -> Start | None:
+    """The checkpoint or published weights that --init-from names.
 
-    if name is None:
+    Raises CheckpointError when there are none of these recipes.
+    """
+    from pinxit.errors import CheckpointError
+    from pinxit.recipes.starts import open_start
+
+    if not names:
         return None
-    checkpoint = open_checkpoint(find(name), recipes[0] if len(recipes) == 1 else None)
+    checkpoint = open_start(names, activation)
     if checkpoint.recipe not in recipes:
-        which = f"neither {' nor '.join(recipes)}"
+        which = f"neither {' nor '.join(recipes)}" if len(recipes) > 1 else f"not {recipes[0]}"
         raise CheckpointError(f"{checkpoint.folder} holds a {checkpoint.recipe} checkpoint, {which}.")
     return checkpoint
 

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from pinxit.cli.options import Device
+from pinxit.cli.options import Device, Engine, EngineOption
+from pinxit.cli.train.by_ray import Workers, by_ray
 from pinxit.cli.train.options import (
     Captioned,
     Changes,
@@ -47,6 +48,8 @@ def train_unclip(
     init_from: InitFrom = None,
     lora: Lora = None,
     device: Device = "auto",
+    engine: EngineOption = Engine.local,
+    workers: Workers = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
@@ -56,20 +59,34 @@ def train_unclip(
 
       pinxit train unclip --preset tiny --init-from imagen-tiny --out runs/unclip
       pinxit train unclip --preset paper --out runs/unclip --dry-run
+      pinxit train unclip --init-from karlo-v1-alpha --lora 16 --data my-pictures --out runs/mine
       pinxit train unclip --out runs/unclip --set priors.prior.plan.images=2000000
     """
+    from pinxit.errors import UsageError
+    from pinxit.recipes.karlo import run as karlo
+    from pinxit.recipes.karlo.published import RECIPE as KARLO
     from pinxit.recipes.unclip import presets
     from pinxit.recipes.unclip.estimate import table
     from pinxit.recipes.unclip.run import BASE, RECIPE, UnclipRun
     from pinxit.recipes.unclip.stages import train
+    from pinxit.training.runs import is_run_of
     from pinxit.training.stop import Stop
 
     stop = Stop(minutes)
-    init = started_from(init_from, RECIPE, BASE)  # of an Imagen the base becomes the decoder
+    init = started_from(init_from, RECIPE, BASE, KARLO)  # of an Imagen the base becomes the decoder
+    if (init is not None and init.recipe == KARLO) or is_run_of(out, KARLO):
+        if preset is not None or clip is not None:
+            raise UsageError("--preset and --clip are not for a Karlo, which has networks and a CLIP of its own.")
+        asked_of = asked({"data.source": data, "pictures": pictures}, changes)
+        run = karlo.run_of(out, init, lora, asked_of, device, not quiet)
+        run_stages(run, stages, karlo.train, stop, karlo.table if dry_run else None)
+        return
     config = config_of(out, preset, RECIPE, presets, init)
     named = {"data.source": data, "decoder.pictures": pictures, "clip": clip}
     networks = ["decoder", *(f"priors.{prior.name}" for prior in config.priors)]
     networks += [f"upsamplers.{one.name}" for one in config.upsamplers]
     named |= adapting(lora, [f"{network}.plan" for network in networks])
     config = presets.changed(config, asked(named, changes))
+    if not dry_run and by_ray(engine, workers, out, quiet):
+        return
     run_stages(UnclipRun(out, config, device, not quiet, init), stages, train, stop, table if dry_run else None)

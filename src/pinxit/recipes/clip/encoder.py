@@ -20,8 +20,8 @@ from pinxit.errors import CheckpointError
 from pinxit.models.clip import CLIP, CLIPConfig
 from pinxit.pipelines.rank import encode_fixed
 from pinxit.recipes.clip.engine import Engine, Precision, compiled, pick_engine
-from pinxit.text.clip_tokenizer import ClipTokenizer, check_length
-from pinxit.text.tokenizers import Tokenizer
+from pinxit.recipes.published import fitting_of
+from pinxit.text.clip_tokenizer import ClipTokenizer, check_length, clip_tokens
 from pinxit.training.precision import pick_device
 from pinxit.weights.checkpoint import MANIFEST, fingerprint, open_checkpoint
 from pinxit.weights.hub import PREFIX, fetch
@@ -99,7 +99,9 @@ class ClipEncoder:
             raise CheckpointError(f"{checkpoint.folder} holds a {checkpoint.recipe} checkpoint without a CLIP.")
         model = CLIP(checkpoint.config(PART, CLIPConfig))
         checkpoint.load_into(PART, model)
-        tokenizer, length = Tokenizer.open(checkpoint.folder), model.config.text.tokens
+        model.fitting = fitting_of(checkpoint)
+        length = model.config.text.tokens
+        tokenizer = clip_tokens(checkpoint.folder, model.config.text.vocab)
 
         def tokenize(texts: Sequence[str], cut: bool) -> Ids:
             for text in texts if not cut else ():

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from pinxit.errors import UsageError
 from pinxit.models.clip import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.models.clip_shapes import PUBLISHED
 from pinxit.recipes.batches import Augment
 from pinxit.recipes.clip.task import GROUP, ClipTraining
+from pinxit.recipes.published import Start, fitting_of
 from pinxit.schema import Count, Seed, Whole
 from pinxit.text.tokenizers import EOT, Vocabulary
 from pinxit.training.plan import Plan
-
-if TYPE_CHECKING:
-    from pinxit.weights.checkpoint import Checkpoint
+from pinxit.types import Fitting
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +29,7 @@ class ClipDataConfig:
     size: Count = 64  # side of the stored pictures
     pictures: Count = 100_000
     neighbours: bool = True  # of worlds: pictures in fours that differ in one stated fact, together in every batch
+    stream: bool = False  # tar shards are read as training goes, from a path or a URL, and no picture is stored
     held_out: Whole = 1000  # pictures that are never trained on; each preview tells how many of them are named right
 
 
@@ -43,14 +43,19 @@ class ClipRunConfig:
     plan: Plan
     piece: Whole = 0  # rows in memory at a time (gradient caching); 0: the whole batch
     augment: Augment = field(default_factory=Augment)
+    tokens: Literal["own", "published"] = "own"  # learned from the captions, or those of OpenAI's CLIP
+    fitting: Fitting = field(default_factory=Fitting)  # how the checkpoint makes pictures of its size
     seed: Seed = 0
 
     def __post_init__(self) -> None:
-        for one, value, expected in (("vocab", self.clip.text.vocab, self.vocab), ("eot", self.clip.text.eot, EOT)):
+        eot = EOT if self.tokens == "own" else self.vocab - 1
+        for one, value, expected in (("vocab", self.clip.text.vocab, self.vocab), ("eot", self.clip.text.eot, eot)):
             if value != expected:
                 raise UsageError(f"clip.text.{one}={value} must be {expected}: set both.")
         if not 0 <= self.data.held_out < self.data.pictures:
             raise UsageError(f"data.held_out={self.data.held_out} must be below data.pictures={self.data.pictures}.")
+        if self.data.stream and self.grouped:
+            raise UsageError("data.stream is of tar shards: set data.source to them and data.neighbours=false.")
         if self.grouped and (self.plan.batch % GROUP or self.data.held_out % GROUP or self.data.pictures % GROUP):
             raise UsageError(f"with data.neighbours batch, pictures and held_out must be multiples of {GROUP}.")
 
@@ -74,10 +79,17 @@ class ClipRunConfig:
         )
 
 
-def with_model(config: ClipRunConfig, init: Checkpoint) -> ClipRunConfig:
-    """The config with the network and text tokens of a checkpoint."""
-    clip = init.config("clip", CLIPConfig)
-    return replace(config, clip=clip, vocab=clip.text.vocab, data=replace(config.data, size=clip.vision.size))
+def with_model(config: ClipRunConfig, init: Start) -> ClipRunConfig:
+    """The config with the network and text tokens of a checkpoint, or of somebody's published CLIP."""
+    clip, data = init.config("clip", CLIPConfig), config.data
+    return replace(
+        config,
+        clip=clip,
+        vocab=clip.text.vocab,
+        data=replace(data, size=clip.vision.size),
+        tokens="own" if clip.text.eot == EOT else "published",
+        fitting=fitting_of(init),
+    )
 
 
 def _small(size: int, patch: int, width: int, layers: int, heads: int, vocab: int, tokens: int) -> CLIPConfig:

@@ -9,11 +9,13 @@ from typing import Any
 from pinxit.config import to_dict
 from pinxit.data.bank import build_bank
 from pinxit.data.sources import open_training
+from pinxit.data.streams import build_stream, stored
 from pinxit.recipes.clip.presets import ClipRunConfig
 from pinxit.recipes.clip.task import GROUP, ClipTask
+from pinxit.recipes.published import Published
 from pinxit.recipes.staging import Ended, fit_stage, in_order, learn_tokenizer, say, showing, workers
 from pinxit.recipes.warm_start import StartingRun
-from pinxit.text.tokenizers import Tokenizer
+from pinxit.text.clip_tokenizer import MERGES_FILE, ClipTokenizer, clip_tokens
 from pinxit.training import state as states
 from pinxit.training.log import duration, read_metrics
 from pinxit.training.runs import enter
@@ -32,11 +34,21 @@ class ClipRun(StartingRun[ClipRunConfig]):
         """Write the config down, or refuse one that differs from what finished or running stages have used."""
         self.check_start()
         used = {"vocab": lambda: self.finished("tokenizer")}
-        drawn = ("data.source", "data.size", "data.pictures", "data.neighbours", "seed")
+        drawn = ("data.source", "data.size", "data.pictures", "data.neighbours", "data.stream", "seed")
         used |= dict.fromkeys(drawn, lambda: self.path("pictures").exists())
-        used |= dict.fromkeys(("clip", "plan", "augment", "data.held_out"), lambda: self.started("clip"))
+        used |= dict.fromkeys(
+            ("clip", "tokens", "fitting", "plan", "augment", "data.held_out"), lambda: self.started("clip")
+        )
         enter(self.folder, RECIPE, self.config, used)
         self.note_start()
+
+    def finished(self, stage: str) -> bool:
+        """Whether a stage has nothing left to do."""
+        if stage == "tokenizer":  # others' CLIP has merges alone
+            return any((self.path(stage) / name).is_file() for name in (self.MARKS[stage], MERGES_FILE))
+        if stage == "pictures":
+            return stored(self.path(stage))
+        return super().finished(stage)
 
     @property
     def trained(self) -> tuple[str, ...]:
@@ -52,9 +64,9 @@ def train(run: ClipRun, stages: Sequence[str] = STAGES, stop: Stop | None = None
         elif name == "tokenizer":
             _tokenizer(run)
         elif name == "clip":
-            bank = run.bank()
+            bank = run.pictures()
             training = run.config.training
-            tokenizer = Tokenizer.open(run.path("tokenizer"))
+            tokenizer = clip_tokens(run.path("tokenizer"), run.config.vocab)
             task = ClipTask(replace(training, held_out=held_out(run)), bank, tokenizer)
             fit_stage(run, task, stop, run.brought(task))
         else:
@@ -68,7 +80,7 @@ def train(run: ClipRun, stages: Sequence[str] = STAGES, stop: Stop | None = None
 
 def held_out(run: ClipRun) -> int:
     """How many of the pictures that are there are never trained on: as many as were asked for, unless most would be."""
-    expected, there = run.config.data.held_out, len(run.bank())
+    expected, there = run.config.data.held_out, len(run.pictures())
     if 2 * expected <= there:
         return expected
     group = run.config.training.group
@@ -79,6 +91,10 @@ def held_out(run: ClipRun) -> int:
 
 def _pictures(run: ClipRun, stop: Stop) -> None:
     data = run.config.data
+    if data.stream:
+        with showing(run, "shards", stop) as progress:
+            build_stream(data.source, data.size, data.pictures, run.path("pictures"), progress)
+        return
     options = {"group": GROUP} if run.config.grouped else {}
     source = open_training(data.source, data.size, run.config.seed, **options)
     with showing(run, "pictures", stop) as progress:
@@ -86,19 +102,29 @@ def _pictures(run: ClipRun, stop: Stop) -> None:
 
 
 def _tokenizer(run: ClipRun) -> None:
-    if run.init is not None:
-        Tokenizer.open(run.init.folder).save(run.path("tokenizer"))
+    if isinstance(run.init, Published):  # whose folder may have none: then it is OpenAI's
+        ClipTokenizer.open(run.init.folder, run.config.vocab).save(run.path("tokenizer"))
         return
-    learn_tokenizer(run.bank(), run.config.vocab, run.path("tokenizer"))
+    if run.init is not None:
+        clip_tokens(run.init.folder, run.config.vocab).save(run.path("tokenizer"))
+        return
+    learn_tokenizer(run.pictures(), run.config.vocab, run.path("tokenizer"))
 
 
 def _checkpoint(run: ClipRun) -> None:
     """Write the averaged weights, the tokenizer and the model card."""
     part = Part(run.config.clip, states.read_weights(run.path("clip"), "clip"))
-    files = {path.name: path.read_bytes() for path in sorted(run.path("tokenizer").glob("*.json"))}
+    files = {path.name: path.read_bytes() for path in sorted(run.path("tokenizer").glob("[!.]*"))}
+    settings = {"fitting": to_dict(run.config.fitting)}
     facts = _facts(run)
     save_checkpoint(
-        run.path("checkpoint"), RECIPE, {"clip": part}, extra_files=files, provenance=facts, card=_card(facts)
+        run.path("checkpoint"),
+        RECIPE,
+        {"clip": part},
+        extra_files=files,
+        provenance=facts,
+        settings=settings,
+        card=_card(facts),
     )
 
 
@@ -107,7 +133,7 @@ def _facts(run: ClipRun) -> dict[str, Any]:
     scores = [line["zero_shot"] for line in read_metrics(run.path("clip")) if line.get("zero_shot") is not None]
     return {
         "data": run.config.data.source,
-        "pictures": len(run.bank()),
+        "pictures": len(run.pictures()),
         "held_out": held_out(run),
         "images": progress.images,
         "hours": round(progress.seconds / 3600, 3),

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pinxit.data.bank import Bank
 from pinxit.data.order import order_batch
 from pinxit.data.transforms import to_tensor
 from pinxit.errors import UsageError
@@ -29,7 +30,8 @@ from pinxit.training.loop import Batch
 from pinxit.training.rows import Rows
 
 if TYPE_CHECKING:
-    from pinxit.data.bank import Bank
+    from pinxit.data.streams import Stream
+    from pinxit.text.clip_tokenizer import ClipTokenizer
     from pinxit.text.tokenizers import Tokenizer
     from pinxit.types import Picture
 
@@ -74,8 +76,8 @@ class ClipTask:
     def __init__(
         self,
         config: ClipTraining,
-        bank: Bank | None = None,
-        tokenizer: Tokenizer | None = None,
+        bank: Bank | Stream | None = None,
+        tokenizer: Tokenizer | ClipTokenizer | None = None,
         reconstruct: nn.Module | None = None,
     ) -> None:
         self.config, self.bank, self.tokenizer, self.reconstruct = config, bank, tokenizer, reconstruct
@@ -165,6 +167,8 @@ class ClipTask:
         """
         assert self.bank is not None
         seed, group, position, size = self.config.seed, self.config.group, rows.first, rows.batch
+        if group == 1 and not self.config.mirrored:
+            return self.bank.order(rows, key(seed, "clip order"), self.config.held_out)
         count = len(self.bank) - self.config.held_out
         pairs = round(self.config.mirrored * size / (2 * group)) * group
         rest = size - 2 * pairs
@@ -178,7 +182,7 @@ class ClipTask:
 
     @cached_property
     def _mirrored(self) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
-        assert self.bank is not None
+        assert isinstance(self.bank, Bank), "scenes are drawn into banks"
         return mirrored_pairs(self.bank, len(self.bank) - self.config.held_out, self.config.group)
 
     def _with_reconstructed(self, x: Tensor, rows: Rows) -> Tensor:

@@ -19,7 +19,7 @@ from pinxit.training.plan import Plan
 from pinxit.weights.checkpoint import Store
 
 if TYPE_CHECKING:
-    from pinxit.weights.checkpoint import Checkpoint
+    from pinxit.recipes.published import Start
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,7 +346,7 @@ def preset(name: str) -> DalleConfig:
     return PRESETS[name]()
 
 
-def with_models(config: DalleConfig, checkpoint: Checkpoint) -> DalleConfig:
+def with_models(config: DalleConfig, checkpoint: Start) -> DalleConfig:
     """`config` with the models and the vocabulary of a checkpoint, to train those further on other data."""
     transformer = checkpoint.config("transformer", TransformerConfig)
     dvae = checkpoint.config("dvae", DVAEConfig)

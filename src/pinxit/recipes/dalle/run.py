@@ -24,8 +24,8 @@ from pinxit.training.runs import enter
 
 if TYPE_CHECKING:
     from pinxit.recipes.dalle.train_transformer import CodeRows
+    from pinxit.recipes.published import Start
     from pinxit.training.loop import Task, Weights
-    from pinxit.weights.checkpoint import Checkpoint
 
 RECIPE = "dalle"
 TRAINED = {  # the stages that train, each with the noises it adds
@@ -107,7 +107,7 @@ class DalleRun(StartingRun[DalleConfig]):
         new = Tokens(self.tokenizer(), self.config.vocab)
         return {name: grown(name, task.modules()[name], state, old, new) for name, state in weights.items()}
 
-    def _vocab_before(self, init: Checkpoint) -> int:
+    def _vocab_before(self, init: Start) -> int:
         return init.config("transformer", TransformerConfig).text_vocab
 
     def transformer(self) -> TokenTransformer:

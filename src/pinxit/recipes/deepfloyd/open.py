@@ -19,7 +19,6 @@ from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.clip.ranker import AnyRanker
 from pinxit.recipes.deepfloyd.reading import CleanCaptions
 from pinxit.recipes.deepfloyd.scheduler import read_noising, read_schedule
-from pinxit.recipes.diffusion.conditions import Noising
 from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
 from pinxit.recipes.diffusion.denoiser import UNetDenoiser
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
@@ -58,15 +57,12 @@ def open_painter(
     """
     place, on = Path(folder), pick_device(device)
     precision = precision or _usual(on)
-    base = _Stage.read(place, 3)
-    enlarger = _Stage.read(Path(upsampler), 6) if upsampler is not None else None
+    base = StageFolder.read(place, 3)
+    enlarger = StageFolder.read(Path(upsampler), 6) if upsampler is not None else None
     captions = _captions(place, text, on, precision)
     denoiser = base.denoiser(captions, on, precision)
     behind = enlarger.upsampler(captions, on, precision) if enlarger is not None else None
-    about, dynamic = base.thresholding, base.thresholding.kind == "dynamic"
-    sampling = replace(
-        BASE, percentile=about.percentile if dynamic else 0.0, max_threshold=about.max_threshold if dynamic else 0.0
-    )
+    sampling = base.sampling
     return ImagenPainter(
         denoiser,
         base.config(denoiser.unet),
@@ -94,12 +90,12 @@ def open_upsampler(
     """
     place, on = Path(folder), pick_device(device)
     precision = precision or _usual(on)
-    stage = _Stage.read(place, 6)
+    stage = StageFolder.read(place, 6)
     return stage.upsampler(_captions(place, text, on, precision, reader), on, precision)
 
 
 @dataclass(frozen=True)
-class _Stage:
+class StageFolder:
     """A stage's folder looked over, before its weights are read."""
 
     folder: Path
@@ -108,7 +104,7 @@ class _Stage:
     thresholding: Thresholding
 
     @classmethod
-    def read(cls, folder: Path, channels: int) -> _Stage:
+    def read(cls, folder: Path, channels: int) -> StageFolder:
         where = folder / "unet" / "config.json"
         if not where.is_file():
             raise CheckpointError(f"{folder} holds no DeepFloyd IF: it has no unet/config.json.")
@@ -122,8 +118,20 @@ class _Stage:
             raise CheckpointError(f"{where}: out_channels is {settings.get('out_channels')}; DeepFloyd IF has 6.")
         return cls(folder, _size(settings, where), *read_schedule(folder / "scheduler"))
 
-    def config(self, unet: UNet, low: int = 0) -> StageConfig:
-        return StageConfig(self.size, unet.config, self.diffusion, low)
+    def config(self, unet: UNet) -> StageConfig:
+        """How the stage is trained; stage II's smaller pictures are noised as its folder says."""
+        if not unet.config.low_res:
+            return StageConfig(self.size, unet.config, self.diffusion)
+        steps = read_noising(self.folder / "image_noising_scheduler").steps
+        return StageConfig(self.size, unet.config, self.diffusion, self.size // SCALE, noised=steps)
+
+    @property
+    def sampling(self) -> SamplingConfig:
+        """How stage I draws."""
+        about, dynamic = self.thresholding, self.thresholding.kind == "dynamic"
+        return replace(
+            BASE, percentile=about.percentile if dynamic else 0.0, max_threshold=about.max_threshold if dynamic else 0.0
+        )
 
     def denoiser(self, captions: CleanCaptions, on: torch.device, precision: Precision) -> UNetDenoiser:
         unet, reader = load_deepfloyd(self.folder, DTYPES[precision]), captions.encoder
@@ -134,14 +142,12 @@ class _Stage:
         return UNetDenoiser(fast, self.diffusion, self.size, on, fast=False)
 
     def upsampler(self, captions: CleanCaptions, on: torch.device, precision: Precision) -> Upsampler:
-        noising = Noising(read_noising(self.folder / "image_noising_scheduler"), align_corners=True)
         denoiser = self.denoiser(captions, on, precision)
         return Upsampler(
             denoiser,
-            self.config(denoiser.unet, self.size // SCALE),
+            self.config(denoiser.unet),
             LARGE,
             captions,
-            noising=noising,
             thresholding=self.thresholding,
             name=self.folder.resolve().name,
         )

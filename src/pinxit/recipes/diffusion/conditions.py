@@ -18,6 +18,7 @@ from pinxit.pipelines.denoise import Conditions as Conditions
 from pinxit.recipes.diffusion.schedule import TIMES, DiffusionConfig
 
 if TYPE_CHECKING:
+    from pinxit.recipes.diffusion.config import StageConfig
     from pinxit.text.encoders import TextEncoder
 
 
@@ -78,3 +79,8 @@ class Noising:
         noisy = q_sample(large, noise, self.schedule.sigma_at(level_B))
         low_res = torch.where((level_B == 0)[:, None, None, None], large, noisy)
         return {"low_res": low_res, "augmentation": TIMES * level_B.float()}
+
+
+def noising_of(config: StageConfig) -> Noising:
+    """How an upsampler's smaller pictures are enlarged and noised, in training and in painting."""
+    return Noising(DiffusionConfig(steps=config.noised), align_corners=True) if config.noised else Noising()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Grid = Literal["even", "karras"]
 Corrupt = Literal["noise", "blur", "bsr"]
+Manner = Literal["own", "deepfloyd"]
 
 MOST_STEPS = 1000  # of a walk, as many as the schedules that diffusion models are published with
 RGB = 3
@@ -39,6 +40,8 @@ class DataConfig:
     """Which pictures."""
 
     source: str = "world:small"  # as `pinxit train --data` takes it: a world, a folder, tar shards
+    stream: bool = False  # tar shards are read as training goes, from a path or a URL, and no picture is stored
+    sidecars: str = ""  # where their captions lie as `pinxit data encode` has read them; "": in the run
     names: Names = "usual"  # of a world's things in its captions: "many" teaches what held-out nouns may mean
     script: Script = "latin"  # captions that are read: those in Latin letters, or all where the reader knows more
 
@@ -51,11 +54,14 @@ class TextEncoderConfig:
     learned: TextTransformerConfig | None = None  # one trained with the base, on our own tokens, instead
     length: Several = 128  # tokens: readers begin and end a text with some of their own
     spell: bool = False  # words to be written in a picture are read letter by letter
+    manner: Manner = "own"  # deepfloyd: captions are cleaned first, and what the reader says at pads is read, too
     stored: Whole = 0  # captions of a picture that are read before training and kept on disk; 0: read as training goes
     drop: Share = 0.1  # chance that a stage sees no caption, for guidance (section 4.1)
     noise: NotNegative = 0.0  # most noise that training adds to the vectors of a caption, in their own size
 
     def __post_init__(self) -> None:
+        if self.learned is not None and self.manner != "own":
+            raise UsageError(f"text.manner={self.manner} is of a frozen text encoder, and this one is learned.")
         if self.learned is not None and self.stored:
             raise UsageError("text.stored must be 0 where the text encoder is learned: what it says changes.")
         check_fields(self, "text")
@@ -71,6 +77,7 @@ class StageConfig:
     low: Whole = 0  # side of the smaller picture that it enlarges; 0: it draws from nothing
     crop: Whole = 0  # side of the squares it is trained on; 0: whole pictures
     max_augmentation: Share = 1.0  # highest level of noise that its smaller pictures have in training (section 2.4)
+    noised: Whole = 0  # steps of that noise, over pictures enlarged with aligned corners (DeepFloyd IF); 0: Imagen's
     corrupt: Corrupt = "noise"  # of its smaller pictures in training; blur, bsr: unCLIP's, of which no net is told
 
     def __post_init__(self) -> None:
@@ -79,6 +86,8 @@ class StageConfig:
             raise UsageError(f"an upsampler's size={self.size} must be a multiple of low={self.low}, and more than it.")
         if self.crop > self.size or (self.low and self.crop % self.scale):
             raise UsageError(f"crop={self.crop} must be at most size={self.size} and a multiple of size / low.")
+        if self.noised and (self.crop or not self.low or self.corrupt != "noise"):
+            raise UsageError(f"noised={self.noised} is of an upsampler's whole pictures: set crop=0 and corrupt=noise.")
         self._check_unet()
 
     def _check_unet(self) -> None:

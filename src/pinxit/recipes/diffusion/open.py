@@ -14,9 +14,10 @@ from pinxit.models.unet_fast import fast_unet
 from pinxit.recipes.diffusion.conditions import Captions
 from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig, TextEncoderConfig
 from pinxit.recipes.diffusion.denoiser import UNetDenoiser
+from pinxit.recipes.diffusion.reading import captions_of, painting_reader
 from pinxit.recipes.diffusion.task import TEXT
 from pinxit.recipes.diffusion.upsampler import Upsampler
-from pinxit.text.encoders import TextEncoder, open_text_encoder
+from pinxit.text.encoders import TextEncoder
 from pinxit.text.frozen import Precision, Running
 from pinxit.text.learned import LearnedText
 from pinxit.text.tokenizers import Tokenizer
@@ -52,22 +53,31 @@ def upsampler_alone(
     checkpoint: Checkpoint, parts: Sequence[str], name: str, on: torch.device, reader: TextEncoder | None
 ) -> Upsampler:
     """The upsampler, for pictures that others have painted; `reader` is used again where it is the same one."""
-    found = upsampler_of(checkpoint, parts, name, on, Captions(reader_of(checkpoint, on, reader)))
+    found = upsampler_of(checkpoint, parts, name, on, captions_by(checkpoint, reader_of(checkpoint, on, reader)))
     if found is None:
         raise CheckpointError(f"{checkpoint.folder} has no upsampler: name a checkpoint that has one.")
     return found
 
 
+def captions_by(checkpoint: Checkpoint, reader: TextEncoder) -> Captions:
+    """How captions become conditions of its networks; `reader`: its own."""
+    return captions_of(_about(checkpoint), reader)
+
+
+def _about(checkpoint: Checkpoint) -> TextEncoderConfig:
+    return from_dict(TextEncoderConfig, dict(checkpoint.settings["text"]), f"{checkpoint.folder}: text")
+
+
 def reader_of(checkpoint: Checkpoint, on: torch.device, known: TextEncoder | None = None) -> TextEncoder:
     """On the painter's device; in bfloat16 on a GPU alone: on a CPU a sentence takes too little time to round it."""
     precision: Precision = "bf16" if on.type == "cuda" else "fp32"
-    about = from_dict(TextEncoderConfig, dict(checkpoint.settings["text"]), f"{checkpoint.folder}: text")
+    about = _about(checkpoint)
     if about.learned is not None:
         model = TextTransformer(about.learned)
         checkpoint.load_into(TEXT, model)
         running = Running(about.length, on, precision)
         return LearnedText(model.eval(), Tokenizer.open(checkpoint.folder), running=running)
-    reader = open_text_encoder(about.encoder, on, about.length, precision, spell=about.spell, known=known)
+    reader = painting_reader(about, on, precision, known)
     if reader.fingerprint != checkpoint.settings["reader"]:
         raise CheckpointError(
             f"{checkpoint.folder} was trained with another text encoder than the '{about.encoder}' that is here; "

@@ -7,6 +7,7 @@ from typing import Any
 from pinxit.data.bank import Bank, build_bank
 from pinxit.data.embeddings import build_embeddings
 from pinxit.data.sources import WORLD, open_training
+from pinxit.data.streams import build_stream
 from pinxit.recipes.staging import Run, showing, workers
 from pinxit.text.encoders import TextEncoder
 from pinxit.training.precision import pick_device
@@ -18,6 +19,10 @@ AT_ONCE, AT_ONCE_GPU = 32, 256  # captions
 def store_pictures(run: Run[Any], name: str, size: int, count: int, stop: Stop) -> None:
     """Draw or read pictures of `size` px into the folder `name`, at most `count`."""
     data = run.config.data
+    if data.stream:
+        with showing(run, name, stop) as progress:
+            build_stream(data.source, size, count, run.path(name), progress)
+        return
     names = {"names": data.names} if data.source.startswith(WORLD) else {}  # other pictures have their own
     with showing(run, name, stop) as progress:
         source = open_training(data.source, size, run.config.seed, **names)

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pinxit.data.order import order_batch
 from pinxit.data.sheet import sheet
 from pinxit.data.transforms import to_pictures
 from pinxit.data.writing_systems import Script, readable
@@ -27,7 +26,7 @@ from pinxit.functional.samplers import SAMPLERS, Denoised, drive
 from pinxit.models.text import PAD
 from pinxit.models.unet import UNet
 from pinxit.recipes.batches import below, pick
-from pinxit.recipes.diffusion.conditions import Noising, texts
+from pinxit.recipes.diffusion.conditions import noising_of, texts
 from pinxit.recipes.diffusion.config import StageConfig
 from pinxit.recipes.diffusion.denoiser import UNetDenoiser, predicted, split
 from pinxit.recipes.diffusion.inputs import blurred, corrupted, cropped, signed
@@ -40,6 +39,8 @@ from pinxit.training.rows import Rows
 if TYPE_CHECKING:
     from pinxit.data.bank import Bank
     from pinxit.data.embeddings import Embeddings
+    from pinxit.data.stream_texts import StreamTexts
+    from pinxit.data.streams import Stream
     from pinxit.text.encoders import TextEncoder
     from pinxit.types import Picture
 
@@ -47,7 +48,6 @@ ImageRows = Callable[[Sequence[int]], Tensor]  # embeddings of the bank's pictur
 TEXT = "text"  # the learned reader among a task's modules
 SHOWN = 8  # pictures of a preview
 STEPS = 16  # of its sampling
-NOISING = Noising()
 
 
 class DiffusionTask:
@@ -64,14 +64,14 @@ class DiffusionTask:
         config: StageConfig,
         seed: int,
         text_shape: tuple[int, int],
-        bank: Bank | None = None,
+        bank: Bank | Stream | None = None,
         reader: TextEncoder | None = None,
         drop: float = 0.1,
         noise: float = 0.0,
         *,
         script: Script = "all",
         teaches: bool = False,
-        stored: Embeddings | None = None,
+        stored: Embeddings | StreamTexts | None = None,
         image_rows: ImageRows | None = None,
         drop_image: float = 0.0,
         whole: float = WHOLE,
@@ -85,6 +85,7 @@ class DiffusionTask:
         self.script, self.stored, self.noise = script, stored, noise
         self.image_rows, self.drop_image, self.whole = image_rows, drop_image, whole
         self.learned = reader if teaches and isinstance(reader, LearnedText) else None
+        self.noising, self.span = noising_of(config), (0.0, 1.0)  # of its schedule, the times that it learns
         self.unet = seeded(lambda: UNet(config.unet), seed, name)
 
     def modules(self) -> dict[str, nn.Module]:
@@ -96,7 +97,7 @@ class DiffusionTask:
     def batch(self, rows: Rows) -> Batch:
         """Pictures uint8 [B, S, S, 3] (crops of an upsampler's), their text's vectors, and which rows have none."""
         assert self.bank is not None
-        found = order_batch(rows.position, rows.count, len(self.bank), key(self.seed, f"{self.name} order"))
+        found = self.bank.order(rows, key(self.seed, f"{self.name} order"))
         read = self._text(found.tolist(), rows) if self.config.unet.text else {}
         corners = uniforms(self.seed, f"{self.name} crops", rows, 2)
         pictures = cropped(np.asarray(self.bank.pictures[found]), self.config.train_size, self.config.scale, corners)
@@ -121,7 +122,8 @@ class DiffusionTask:
         """
         x0 = signed(batch["pictures"])
         draws = row_streams(self.seed, f"{self.name} noise", rows, x0.device)
-        even_B = spread(self.seed, f"{self.name} times", rows, x0.device)
+        first, last = self.span
+        even_B = first + (last - first) * spread(self.seed, f"{self.name} times", rows, x0.device)
         about = self.config.diffusion
         sigma_B = about.drawn(even_B)
         noise = draws.normal(*x0.shape)
@@ -152,7 +154,7 @@ class DiffusionTask:
         ).to(device)
         if self.config.low:
             small = F.avg_pool2d(signed(torch.from_numpy(np.array(true))).to(device), self.config.scale)
-            clear = NOISING(small, torch.zeros(len(captions), device=device), noise)
+            clear = self.noising(small, torch.zeros(len(captions), device=device), noise)
             conditions |= self.config.accepted(clear)
             given = list(to_pictures((conditions["low_res"].cpu() + 1) / 2))
         if self.config.unet.masked:  # nothing is kept
@@ -206,7 +208,7 @@ class DiffusionTask:
         """What the batch holds of the captions: a frozen reader's vectors, or the ids that a learned one will read."""
         assert self.reader is not None
         if self.learned is None:
-            return texts(self.reader, captions, len(captions))
+            return {name: rows.cpu() for name, rows in texts(self.reader, captions, len(captions)).items()}
         ids_BL = self.learned.batch_ids(captions).cpu()
         there_B = torch.tensor([bool(caption) for caption in captions])
         return {"ids": ids_BL, "mask": (ids_BL != PAD) & there_B[:, None]}
@@ -224,9 +226,9 @@ class DiffusionTask:
             return {}
         small = F.avg_pool2d(x0, self.config.scale)
         if self.config.corrupt != "noise":
-            return NOISING.plain(corrupted(small, self.config.corrupt, draws), x0.shape[-1])
+            return self.noising.plain(corrupted(small, self.config.corrupt, draws), x0.shape[-1])
         even_B = spread(self.seed, f"{self.name} levels", rows, x0.device, shuffled=True)  # no company with times
-        return NOISING(small, self.config.max_augmentation * even_B, draws.normal(*x0.shape))
+        return self.noising(small, self.config.max_augmentation * even_B, draws.normal(*x0.shape))
 
 
 def countable(config: StageConfig) -> StageConfig:

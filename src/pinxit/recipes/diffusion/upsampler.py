@@ -22,7 +22,7 @@ from pinxit.pipelines.graph import Graph, Stage
 from pinxit.pipelines.lanes import Lanes
 from pinxit.pipelines.work import Job
 from pinxit.pipelines.worker import Each, SideBySide
-from pinxit.recipes.diffusion.conditions import Captions, Conditions, Noising
+from pinxit.recipes.diffusion.conditions import Captions, Conditions, Noising, noising_of
 from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
 from pinxit.recipes.diffusion.window import Window, nothing_kept
 from pinxit.recipes.jobs import PREVIEWS, Watch, run_jobs
@@ -60,13 +60,13 @@ class Upsampler:
     ) -> None:
         """`tile`: rows of a call (None: the device's usual).
 
-        `noising`: of smaller pictures, as in its training (None: Imagen's); `thresholding`: None clips to [-1, 1].
+        `noising`: of smaller pictures, None: as its config says; `thresholding`: None clips to [-1, 1].
 
         `name`: its checkpoint's; `provenance`: what else metadata are to tell of it.
         """
         self.denoiser, self.config, self.sampling, self.captions = denoiser, config, sampling, captions
         self.tile = tile or (CPU_ROWS if denoiser.device.type == "cpu" else GPU_ROWS)
-        self.noising, self.thresholding = noising or Noising(), thresholding or Thresholding()
+        self.noising, self.thresholding = noising or noising_of(config), thresholding or Thresholding()
         self.low, self.size, self.before = config.low, config.size, before
         self.stage: int = 1 if before is None else before.stage + 1  # of the cascade: each has noise of its own
         self._reading, self._known = Lock(), dict[str, tuple[Conditions, Conditions]]()

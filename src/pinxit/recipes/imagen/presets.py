@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pinxit.config import from_dict, override
 from pinxit.errors import UsageError
@@ -18,13 +18,11 @@ from pinxit.recipes.diffusion.config import DataConfig, SamplingConfig, Stage, S
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
 from pinxit.recipes.imagen.config import ImagenConfig, migrated_change
 from pinxit.recipes.imagen.open import networks
+from pinxit.recipes.published import Published, Start
 from pinxit.text.encoders import located, open_text_encoder
 from pinxit.training.plan import Plan
 
 LEARNED = "learned"  # the encoder that is no language model, but trained with the base on our own tokens
-
-if TYPE_CHECKING:
-    from pinxit.weights.checkpoint import Checkpoint
 
 
 def nano() -> ImagenConfig:
@@ -194,12 +192,16 @@ def _taking(config: ImagenConfig, width: int) -> ImagenConfig:
     return config
 
 
-def with_models(config: ImagenConfig, checkpoint: Checkpoint) -> ImagenConfig:
+def with_models(config: ImagenConfig, checkpoint: Start) -> ImagenConfig:
     """`config` with the networks and the reader of a checkpoint, to train those further on other data.
 
     How many captions are read beforehand stays the preset's. Raises UsageError for networks that have no plan in it.
     """
     models = networks(checkpoint)
+    if isinstance(checkpoint, Published):  # of which there are no others than it has
+        kept = tuple(stage for stage in config.stages if stage.name in models)
+        sampling = from_dict(SamplingConfig, dict(checkpoint.settings["sampling"]), str(checkpoint.folder))
+        config = replace(config, stages=kept, sampling=sampling, text=replace(config.text, stored=0))
     if extra := [name for name in models if name not in config.cascade]:
         raise UsageError(f"{checkpoint.folder} has a {extra[0]}, which this preset has no plan for: take another.")
     text = from_dict(TextEncoderConfig, dict(checkpoint.settings["text"]), f"{checkpoint.folder}: text")

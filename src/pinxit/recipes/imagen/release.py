@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from pinxit.config import to_dict
-from pinxit.data.bank import Bank
+from pinxit.data.streams import open_pictures
 from pinxit.recipes.card import licence, save_with_card, scores, table
 from pinxit.recipes.command import command
 from pinxit.recipes.diffusion.task import TEXT
@@ -35,7 +35,7 @@ def write_checkpoint(run: ImagenRun) -> None:
         parts[TEXT] = Part(learned, states.read_weights(run.path(first), TEXT))
         files = {path.name: path.read_bytes() for path in sorted(run.path("tokenizer").glob("*.json"))}
     text = replace(run.config.text, encoder=located(run.config.text.encoder))  # old runs have it as it was typed
-    about = Bank.open(run.banks[0]).about
+    about = open_pictures(run.banks[0]).about
     facts = provenance(run, about, run.config.cascade, SHOWN) | {"reader": run.config.text.encoder}
     settings = {
         "sampling": to_dict(run.config.sampling),

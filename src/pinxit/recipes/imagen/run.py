@@ -8,15 +8,18 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from pinxit.data.bank import Bank
-from pinxit.data.bank_layout import MANIFEST
 from pinxit.data.embeddings import Embeddings
 from pinxit.data.embeddings_builder import MANIFEST as READ
+from pinxit.data.sidecars import ABOUT as SIDES
+from pinxit.data.stream_texts import StreamTexts
+from pinxit.data.streams import Stream, stored
 from pinxit.errors import UsageError
 from pinxit.models.text import TextTransformer
+from pinxit.recipes.diffusion.reading import training_reader
 from pinxit.recipes.diffusion.task import TEXT, DiffusionTask
 from pinxit.recipes.imagen.config import ONCE, ImagenConfig
 from pinxit.recipes.warm_start import StartingRun
-from pinxit.text.encoders import TextEncoder, open_text_encoder
+from pinxit.text.encoders import TextEncoder
 from pinxit.text.frozen import Running
 from pinxit.text.learned import LearnedText
 from pinxit.text.tokenizers import Tokenizer
@@ -112,16 +115,17 @@ class ImagenRun(StartingRun[ImagenConfig]):
         if stage == "tokenizer" and self.config.text.learned is None:
             return True  # a frozen reader has its own
         if stage == "texts":
-            read = ((self.path(texts_of(name)) / READ).is_file() for name in self.conditional)
+            mark = SIDES if self.config.data.stream else READ
+            read = ((self.sidecars(name) / mark).is_file() for name in self.conditional)
             return not self.config.text.stored or all(read)
         if stage == "pictures":
-            return all((folder / MANIFEST).is_file() for folder in self.banks)
+            return all(map(stored, self.banks))
         return super().finished(stage)
 
     def task(self, stage: str) -> DiffusionTask:
         """What a stage trains, with its pictures and its reader of captions."""
         reader, config = self.reader(stage), self.config
-        bank = Bank.open(self.path(bank_of(stage))) if stage in self.learning else None
+        bank, stored = self.pictures(bank_of(stage)) if stage in self.learning else None, None
         expected = config.stage(stage).unet.text
         if expected not in (0, reader.width):
             place = f"stages.{stage}.unet"
@@ -129,6 +133,8 @@ class ImagenRun(StartingRun[ImagenConfig]):
                 f"text encoder {reader.name} gives vectors of width {reader.width}, and {place}.text={expected}; "
                 f"set {place}.text={reader.width} (and a {place}.pool_heads that divides it)."
             )
+        if bank is not None and expected and config.text.stored:
+            stored = self.stored(stage, bank, reader)
         return DiffusionTask(
             stage,
             config.stage(stage),
@@ -140,14 +146,21 @@ class ImagenRun(StartingRun[ImagenConfig]):
             config.text.noise,
             script=config.data.script,
             teaches=stage == config.cascade[0],
-            stored=self.stored(stage, bank, reader) if bank is not None and expected and config.text.stored else None,
+            stored=stored,
         )
 
-    def stored(self, stage: str, bank: Bank, reader: TextEncoder) -> Embeddings:
+    def stored(self, stage: str, bank: Bank | Stream, reader: TextEncoder) -> Embeddings | StreamTexts:
         """The captions of a stage's pictures as the frozen reader has read them beforehand."""
+        if isinstance(bank, Stream):
+            return StreamTexts.open(bank, self.sidecars(stage), reader, self.config.data.script)
         embeddings = Embeddings.open(self.path(texts_of(stage)))
         embeddings.require(reader, bank)
         return embeddings
+
+    def sidecars(self, stage: str) -> Path:
+        """Where the captions of a stage's stream lie as vectors."""
+        given = self.config.data.sidecars
+        return Path(given) if given else self.path(texts_of(stage))
 
     def reader(self, stage: str) -> TextEncoder:
         """Who reads the captions: the frozen encoder, or the learned one as `stage` finds it."""
@@ -162,7 +175,5 @@ class ImagenRun(StartingRun[ImagenConfig]):
 
     @cached_property
     def frozen(self) -> TextEncoder:
-        """The frozen reader, on the device of the run if it reads beforehand, else on the CPU beside the loop."""
-        text = self.config.text
-        device = pick_device(self.device) if text.stored else "cpu"
-        return open_text_encoder(text.encoder, device, text.length, "bf16", spell=text.spell)
+        """The frozen reader, on the device of the run."""
+        return training_reader(self.config.text, pick_device(self.device))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pinxit.data.bank import Bank
+from pinxit.data.sidecars import encode_shards
+from pinxit.data.stream_texts import TextSayer
+from pinxit.data.streams import Stream
 from pinxit.recipes.diffusion.stages import store_pictures, store_texts
 from pinxit.recipes.diffusion.task import TEXT
 from pinxit.recipes.imagen.release import write_checkpoint
 from pinxit.recipes.imagen.run import ImagenRun, bank_of, texts_of
-from pinxit.recipes.staging import Ended, fit_stage, in_order, learn_tokenizer
+from pinxit.recipes.staging import Ended, fit_stage, in_order, learn_tokenizer, showing
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.stop import Stop
 
@@ -29,7 +31,7 @@ def train(run: ImagenRun, stages: Sequence[str] | None = None, stop: Stop | None
             if run.init is not None and TEXT in run.init.parts:
                 Tokenizer.open(run.init.folder).save(run.path(name))
             else:
-                learn_tokenizer(run.bank(), run.config.text.learned.vocab, run.path(name))
+                learn_tokenizer(run.pictures(), run.config.text.learned.vocab, run.path(name))
         elif name == "texts":
             run.need(name, "pictures")
             _texts(run, stop)
@@ -58,5 +60,16 @@ def _pictures(run: ImagenRun, stop: Stop) -> None:
 def _texts(run: ImagenRun, stop: Stop) -> None:
     """Encode the captions of all banks."""
     for stage in run.conditional:
-        bank = Bank.open(run.path(bank_of(stage)))
+        bank = run.pictures(bank_of(stage))
+        if isinstance(bank, Stream):
+            _sidecars(run, stage, bank, stop)
+            continue
         store_texts(run, texts_of(stage), bank, run.frozen, stop, f"texts of {bank_of(stage)}")
+
+
+def _sidecars(run: ImagenRun, stage: str, stream: Stream, stop: Stop) -> None:
+    """Read the captions of a stream's shards, those that nobody has read yet."""
+    urls = [shard["url"] for shard in stream.told["shards"]]
+    with showing(run, "texts", stop) as progress:
+        sayer = TextSayer(run.frozen, run.config.data.script)
+        encode_shards(urls, sayer, run.sidecars(stage), progress, stream.shelf.folder)

@@ -55,7 +55,7 @@ def open_painter(folder: str | Path, *, device: str = "auto", precision: Precisi
     decoder = load_decoder(place, DTYPES[dtype])
     reader = _reader(place, on, dtype)
     config = StageConfig(
-        _size(place / DECODER), decoder.network.config, read_picture_schedule(place / "decoder_scheduler", "learned")
+        size_of(place / DECODER), decoder.network.config, read_picture_schedule(place / "decoder_scheduler", "learned")
     )
     if not decoder.network.config.text == reader.width == reader.pooled_width:
         problem = f"{place} reads text of width {decoder.network.config.text}"
@@ -94,10 +94,16 @@ def open_upsampler(
     return _upsampler(place, Captions(reader or _reader(place, on, precision)), on, precision)
 
 
+def embedder_of(place: Path, on: torch.device, precision: Precision) -> KarloEmbedder:
+    """What the networks of a folder are told by. Raises CheckpointError as `open_painter` does."""
+    reader = _reader(place, on, precision)
+    return KarloEmbedder(reader, _sight(place, reader, str(on)), load_decoder(place).nothing, str(place), on)
+
+
 def _upsampler(place: Path, captions: Captions, on: torch.device, precision: Precision) -> Upsampler:
     first, last = load_supers(place, DTYPES[precision])
-    about, (size, other) = read_picture_schedule(place / "super_res_scheduler", "fixed"), map(_size, _places(place))
-    low = _size(place / DECODER)
+    about, (size, other) = read_picture_schedule(place / "super_res_scheduler", "fixed"), map(size_of, _places(place))
+    low = size_of(place / DECODER)
     if first.config != last.config or size != other:
         raise CheckpointError(f"{place}: {' and '.join(SUPERS)} must be of one shape.")
     config = StageConfig(size, first.config, about, low, corrupt="blur")
@@ -161,7 +167,8 @@ def _usual(on: torch.device) -> Precision:
     return "bf16" if on.type == "cuda" else "fp32"
 
 
-def _size(folder: Path) -> int:
+def size_of(folder: Path) -> int:
+    """The pixels of a side that a network's config.json tells."""
     size = json_object(folder / "config.json").get("sample_size")
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise CheckpointError(f"{folder / 'config.json'}: sample_size is {size}; it must be the pixels of a side.")

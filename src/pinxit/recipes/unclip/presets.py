@@ -23,7 +23,7 @@ from pinxit.training.plan import Plan
 from pinxit.weights.zoo import shipped
 
 if TYPE_CHECKING:
-    from pinxit.weights.checkpoint import Checkpoint
+    from pinxit.recipes.published import Start
 
 
 def nano() -> UnclipConfig:
@@ -178,7 +178,7 @@ def _enlarging(size: int, width: int, times: Sequence[int], depth: int) -> Stage
     )
 
 
-def with_models(config: UnclipConfig, checkpoint: Checkpoint) -> UnclipConfig:
+def with_models(config: UnclipConfig, checkpoint: Start) -> UnclipConfig:
     """`config` with the networks and the reader of a checkpoint, to train those further.
 
     Of an Imagen the base becomes the decoder, grown by what it needs to look at embeddings. Raises UsageError for
@@ -203,7 +203,7 @@ def with_models(config: UnclipConfig, checkpoint: Checkpoint) -> UnclipConfig:
     return replace(config, text=text, decoder=decoder, priors=priors, upsamplers=upsamplers)
 
 
-def _brought(config: UnclipConfig, checkpoint: Checkpoint, names: Sequence[str]) -> tuple[Stage, ...]:
+def _brought(config: UnclipConfig, checkpoint: Start, names: Sequence[str]) -> tuple[Stage, ...]:
     """The upsamplers of a checkpoint, which stay as they are unless `config` has a plan for one of that name."""
     plans = {one.name: (one.plan, one.pictures) for one in config.upsamplers}
     idle = replace(config.decoder.plan, images=0)
@@ -215,7 +215,7 @@ def _brought(config: UnclipConfig, checkpoint: Checkpoint, names: Sequence[str])
     return tuple(stages)
 
 
-def _resumed(config: UnclipConfig, checkpoint: Checkpoint) -> UnclipConfig:
+def _resumed(config: UnclipConfig, checkpoint: Start) -> UnclipConfig:
     """With the space of a checkpoint, which its networks know embeddings in; priors that it lacks are made to fit."""
     space, trained = checkpoint.config(SPACE, SpaceConfig), checkpoint.config(DECODER, StageConfig)
     names = [prior.name for prior in config.priors]

@@ -17,6 +17,7 @@ from pinxit.data.vectors import Vectors
 from pinxit.errors import DataError, UsageError
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.diffusion.config import Stage
+from pinxit.recipes.diffusion.reading import training_reader
 from pinxit.recipes.diffusion.task import DiffusionTask
 from pinxit.recipes.unclip.config import DECODER, SPACE, PriorStage, UnclipConfig
 from pinxit.recipes.unclip.space import Space
@@ -24,7 +25,7 @@ from pinxit.recipes.unclip.space_file import FILE as FITTED
 from pinxit.recipes.unclip.space_file import read_space
 from pinxit.recipes.unclip.task import Pairs, PriorTask
 from pinxit.recipes.warm_start import StartingRun
-from pinxit.text.encoders import TextEncoder, open_text_encoder
+from pinxit.text.encoders import TextEncoder
 from pinxit.training.loop import Task, Weights
 from pinxit.training.plan import Plan
 from pinxit.training.precision import pick_device
@@ -208,10 +209,8 @@ class UnclipRun(StartingRun[UnclipConfig]):
 
     @cached_property
     def reader(self) -> TextEncoder:
-        """The frozen reader, on the device of the run if it reads beforehand, else on the CPU beside the loop."""
-        text = self.config.text
-        device = pick_device(self.device) if text.stored else "cpu"
-        return open_text_encoder(text.encoder, device, text.length, "bf16", spell=text.spell)
+        """The frozen reader, on the device of the run."""
+        return training_reader(self.config.text, pick_device(self.device))
 
     def _stored(self, bank: Bank) -> Embeddings:
         embeddings = Embeddings.open(self.path("texts"))

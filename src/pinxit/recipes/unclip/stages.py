@@ -73,7 +73,7 @@ def _space(run: UnclipRun) -> None:
     pictures = vectors.image_embeddings(rows)
     if run.init is not None and SPACE in run.init.parts:
         space = Space(run.init.config(SPACE, SpaceConfig))
-        run.init.load_into(SPACE, space)
+        space.load_state_dict(run.init.state(SPACE))
     else:
         space = Space.fit(config, pictures, first_dots(vectors, rows))
     kept = space.kept(pictures)

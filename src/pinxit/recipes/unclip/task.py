@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from pinxit.data.vectors import Vectors
     from pinxit.text.encoders import TextEncoder
     from pinxit.types import Picture
+
+
+Kept = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]  # which captions are told
 
 
 @dataclass(frozen=True)
@@ -61,11 +64,34 @@ class Pairs:
             read = {name: tensor.cpu() for name, tensor in texts(self.reader, captions, len(captions)).items()}
         return read | {"pooled": self.vectors.text_embeddings(rows, which)}
 
+    def told(self, rows: Sequence[int], which: Sequence[int], kept: Kept) -> Conditions:
+        """`conditions`, of a caption that is not kept those of none: its mask hides all."""
+        found = self.conditions(rows, which)
+        return found | {"mask": found["mask"] & torch.from_numpy(kept)[:, None]}
+
+
+class Told(Protocol):
+    """Pictures and captions as a prior is told them."""
+
+    @property
+    def vectors(self) -> Vectors: ...
+
+    @property
+    def space(self) -> Space: ...
+
+    def __len__(self) -> int: ...
+
+    def coordinates(self, rows: Sequence[int]) -> Tensor:
+        """The pictures in the space's coordinates, [B, K]."""
+
+    def told(self, rows: Sequence[int], which: Sequence[int], kept: Kept) -> Conditions:
+        """Of each picture one caption, or none: `sequence` [B, L, D], `mask` [B, L], `pooled` [B, E]."""
+
 
 class PriorTask:
     """Either prior. Pairs may be missing where only costs are asked."""
 
-    def __init__(self, config: PriorStage, seed: int, pairs: Pairs | None = None) -> None:
+    def __init__(self, config: PriorStage, seed: int, pairs: Told | None = None) -> None:
         self.name, self.config, self.seed, self.pairs = config.name, config, seed, pairs
         self.prior = seeded(lambda: build_prior(config.network), seed, config.name)
 
@@ -81,10 +107,9 @@ class PriorTask:
         pairs, order = self.pairs, key(self.seed, f"{self.name} order")
         numbers = order_batch(rows.position, rows.count, len(pairs), order).tolist()
         drop, chance = uniforms(self.seed, f"{self.name} captions", rows, 2).T
-        kept = torch.from_numpy(drop >= self.config.drop)
         which = below([pairs.vectors.count(row) for row in numbers], chance).tolist()
-        conditions, y = pairs.conditions(numbers, which), pairs.coordinates(numbers)
-        batch = conditions | {"mask": conditions["mask"] & kept[:, None]}
+        conditions, y = pairs.told(numbers, which, drop >= self.config.drop), pairs.coordinates(numbers)
+        batch = dict(conditions)
         if not self.config.network.buckets:
             return batch | {"embedding": y}
         dot = pairs.space.dots(dots(pairs.vectors.image_embeddings(numbers), conditions["pooled"]))

@@ -1,0 +1,199 @@
+"""`pinxit train ... --engine ray`: the same command on every worker that Ray Train starts, as torchrun would start it.
+
+What is trained lies in the run folder, which all machines see, so a group of workers that has lost one begins anew and
+goes on from there, with as many as there are then. Ray keeps nothing of it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import socket
+import sys
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout, suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pinxit import cluster
+from pinxit.cli.console import print_lines
+from pinxit.cli.options import Engine
+from pinxit.errors import PinxitError, UsageError
+
+Workers = Annotated[
+    str | None,
+    typer.Option(
+        help="With --engine ray: how many processes train, 8, or 2-8 for as many as the cluster has at a time.",
+        show_default="one a GPU, else one a machine",
+    ),
+]
+NOTES = ".ray"  # what Ray writes into the run folder while it trains
+MOST_LOST = 1000  # groups that lose a worker, of one command
+MOST_IN_PLACE = 5  # of them, one after the other where nothing was saved in between
+
+
+def by_ray(engine: Engine, workers: str | None, out: Path, quiet: bool = False) -> bool:
+    """Train by Ray where that is asked for, and say whether it was.
+
+    Raises UsageError for workers that make no sense and where Ray is not installed, and what stops a worker.
+    """
+    if engine is not Engine.ray:
+        if workers is not None:
+            raise UsageError(f"--workers {workers} is for --engine ray: torchrun --nproc-per-node says it otherwise.")
+        return False
+    least, most = _range(workers)
+    cluster.check_installed()
+    train_by_ray(arguments(sys.argv[1:]), least, most, out.absolute() / NOTES, quiet)
+    return True
+
+
+def arguments(given: Sequence[str]) -> list[str]:
+    """A command line without what says that Ray does it."""
+    kept, skipping = [], False
+    for word in given:
+        if skipping:
+            skipping = False
+        elif word in ("--engine", "--workers"):
+            skipping = True
+        elif not word.startswith(("--engine=", "--workers=")):
+            kept.append(word)
+    return kept
+
+
+def _range(workers: str | None) -> tuple[int, int]:
+    """The least and the most; 0: as the cluster has it."""
+    if workers is None:
+        return 0, 0
+    first, dash, last = workers.partition("-")
+    if first.isdecimal() and (last.isdecimal() if dash else not last):
+        least, most = int(first), int(last or first)
+        if 1 <= least <= most:
+            return least, most
+    raise UsageError(f"--workers {workers}: write a number of processes, such as 8, or a range, such as 2-8.")
+
+
+def train_by_ray(command: Sequence[str], least: int, most: int, notes: Path, quiet: bool) -> None:
+    """Run `command` on that many workers until it is done, and print what the first of them prints."""
+    import torch
+
+    with cluster.joined(shows=not quiet) as ray:
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+        machines, processors, gpus = cluster.resources(ray)
+        most = most or gpus or machines
+        least = least or most
+        kept = ray.remote(num_cpus=0)(Kept).remote()
+        told = {"command": list(command), "here": str(Path.cwd()), "threads": torch.get_num_threads(), "kept": kept}
+        told |= {"run": str(notes.parent)}
+        share = {"CPU": 1.0, "GPU": 1.0} if gpus else {"CPU": float(max(1, processors // most))}
+        trainer = DataParallelTrainer(
+            work,
+            train_loop_config=told | {"elastic": least < most, "gpus": bool(gpus)},
+            scaling_config=ScalingConfig(
+                num_workers=(least, most) if least < most else most, use_gpu=bool(gpus), resources_per_worker=share
+            ),
+            run_config=RunConfig(
+                name=uuid.uuid4().hex,
+                storage_path=str(notes),
+                failure_config=FailureConfig(max_failures=MOST_LOST),
+            ),
+        )
+        try:
+            trainer.fit()
+        except Exception as error:
+            raise ray.get(kept.told.remote())[0] or cluster.cause_of(error) from error
+        finally:
+            shutil.rmtree(notes, ignore_errors=True)
+        refused, said = ray.get(kept.told.remote())
+    if refused is not None:
+        raise refused
+    if said:
+        print_lines(*said.splitlines())
+
+
+class Kept:
+    """An actor that outlives the workers: how it ended."""
+
+    def __init__(self) -> None:
+        self.error: PinxitError | None = None
+        self.said, self.saved, self.tries, self.lost = "", -1.0, 0, "it was killed"
+
+    def begin(self, saved: float) -> None:
+        """A group of workers begins where the run folder was last written at `saved`."""
+        self.tries = self.tries + 1 if saved == self.saved else 1
+        self.saved = saved
+        if self.tries > MOST_IN_PLACE:
+            why = f"{MOST_IN_PLACE} groups of workers in a row were lost before they had saved anything"
+            self.error = self.error or PinxitError(f"{why}; of the last one: {self.lost}.")
+
+    def end(self, error: PinxitError | None, said: str) -> None:
+        """A worker's own error, which another group would meet again; or what it prints."""
+        self.error, self.said = self.error or error, self.said + said
+
+    def lose(self, why: str) -> None:
+        """A worker ends by an error that may be another's death."""
+        self.lost = why
+
+    def told(self) -> tuple[PinxitError | None, str]:
+        """What was kept."""
+        return self.error, self.said
+
+
+def work(told: Mapping[str, Any]) -> None:
+    """One worker's life: meet the others as torchrun's processes do, and run the command."""
+    import ray
+    import torch
+    from ray.train import get_context
+    from ray.train.collective import broadcast_from_rank_zero
+
+    app = import_module("pinxit.cli").app  # the door that this module stands behind: a worker enters it anew
+    context, kept = get_context(), told["kept"]
+    rank, world = context.get_world_rank(), context.get_world_size()
+    if rank == 0:
+        ray.get(kept.begin.remote(_saved(Path(told["run"]))))
+    address, port = broadcast_from_rank_zero((ray.util.get_node_ip_address(), _free_port()))
+    if told["elastic"]:
+        world = usable(world)
+    if rank >= world or ray.get(kept.told.remote())[0] is not None:
+        return
+    place = {"RANK": rank, "WORLD_SIZE": world, "MASTER_ADDR": address, "MASTER_PORT": port}
+    place |= {"LOCAL_RANK": 0 if told["gpus"] else context.get_local_rank()}  # a worker sees its own GPU alone
+    os.environ.update({name: str(value) for name, value in place.items()})
+    os.chdir(told["here"])
+    torch.set_num_threads(told["threads"])
+    printed = io.StringIO()
+    try:
+        with redirect_stdout(printed), suppress(typer.Exit):
+            app(told["command"], standalone_mode=False)
+    except PinxitError as error:
+        ray.get(kept.end.remote(error, ""))
+        raise
+    except Exception as error:
+        ray.get(kept.lose.remote(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"))
+        raise
+    if rank == 0:
+        ray.get(kept.end.remote(None, printed.getvalue()))
+
+
+def _saved(run: Path) -> float:
+    """When a state of the run was last written; 0: none was."""
+    from pinxit.training.state import FILE
+
+    return max((path.stat().st_mtime for path in run.rglob(FILE)), default=0.0)
+
+
+def usable(world: int) -> int:
+    """Of so many workers, how many share a batch out evenly: the largest power of two."""
+    return 1 << (world.bit_length() - 1)
+
+
+def _free_port() -> int:
+    with socket.socket() as asked:
+        asked.bind(("", 0))
+        return int(asked.getsockname()[1])

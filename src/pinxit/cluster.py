@@ -1,0 +1,101 @@
+"""Ray, where it is installed: the cluster that `--engine ray` works on, and the sentence where it is not.
+
+RAY_ADDRESS names a cluster that runs (`auto`: the one of this machine); without it one is started here and ended again.
+Nothing of pinxit imports ray before it is asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from importlib.util import find_spec
+from typing import Any, TextIO, cast
+
+from pinxit.errors import PinxitError, UsageError
+
+OBJECTS = 128 * 2**20  # bytes of the object store of a cluster that is started here: little passes between processes
+TRIES = 4  # to start one: Ray gives up after 30 s, which a busy machine may need
+
+
+def check_installed() -> None:
+    """Raise UsageError where Ray is not installed."""
+    if find_spec("ray") is None:
+        raise UsageError('--engine ray needs Ray: pip install "pinxit[ray]".')
+
+
+@contextmanager
+def joined(shows: bool = False) -> Iterator[Any]:
+    """Inside the block this process belongs to a cluster; gives the module `ray`.
+
+    `shows`: what the cluster's processes print is printed here on stderr. Raises UsageError where Ray is not installed,
+    PinxitError where no cluster can be joined.
+    """
+    check_installed()
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # errors of pinxit's come as errors
+    import ray
+
+    _join(ray, {"log_to_driver": shows, "logging_level": logging.ERROR})
+    try:
+        with redirect_stdout(cast("TextIO", _OfOneThread(sys.stdout))):
+            yield ray
+    finally:
+        ray.shutdown()
+
+
+def _join(ray: Any, how: dict[str, Any]) -> None:
+    here = {"address": "local", "object_store_memory": OBJECTS, "include_dashboard": False}
+    for tries in range(TRIES):
+        try:
+            ray.init(**how, **({} if os.environ.get("RAY_ADDRESS") else here))
+            return
+        except Exception as error:  # Ray raises that itself
+            ray.shutdown()
+            if tries == TRIES - 1 or os.environ.get("RAY_ADDRESS"):
+                raise PinxitError(f"no Ray cluster can be joined: {' '.join(str(error).split())}") from error
+
+
+class _OfOneThread:
+    """A stream of the thread that makes it; what other threads write, as Ray's do on stdout, goes to stderr."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream, self.thread = stream, threading.get_ident()
+
+    def write(self, text: str) -> int:
+        """Write it."""
+        return (self.stream if threading.get_ident() == self.thread else sys.stderr).write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def quiet_data() -> Any:
+    """The module `ray.data`, which tells of no progress."""
+    import ray.data
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    return ray.data
+
+
+def resources(ray: Any) -> tuple[int, int, int]:
+    """How many machines, processors and GPUs the cluster has."""
+    found = ray.cluster_resources()
+    alive = sum(bool(node["Alive"]) for node in ray.nodes())
+    return alive, int(found.get("CPU", 1)), int(found.get("GPU", 0))
+
+
+def cause_of(error: BaseException) -> PinxitError:
+    """What stopped a process of the cluster, as one sentence: its own, where it is pinxit's."""
+    at: BaseException | None = error
+    last = error
+    while at is not None:
+        if isinstance(at, PinxitError):
+            return at
+        last, at = at, getattr(at, "cause", None) or at.__cause__
+    line = next(iter(str(last).strip().splitlines()[-1:]), type(last).__name__)
+    return PinxitError(f"a process of the Ray cluster failed: {line}")

@@ -1,0 +1,140 @@
+"""The order of a stream of shards: position is a function of the seed, and a rank reads few shards at a time.
+
+Every epoch the shards are permuted and dealt to C streams; a stream reads its shards a window of W at a time, whose
+items it shuffles. Row i of an update of B pictures belongs to stream i C // B: the order is the same on any number of
+ranks, and ranks whose number divides C have shards of their own. Each item is read once in every epoch of its stream.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from pinxit.data.order import order_batch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Indices = NDArray[np.int64]
+
+STREAMS, WINDOW = 16, 4  # most streams, and the shards of a window
+
+
+class Rows(Protocol):
+    """Rows `start` to `start + count` of the update that begins when `first` pictures have been seen."""
+
+    @property
+    def first(self) -> int: ...
+
+    @property
+    def batch(self) -> int: ...
+
+    @property
+    def start(self) -> int: ...
+
+    @property
+    def count(self) -> int: ...
+
+
+def streams_for(batch: int, shards: int) -> int:
+    """How many streams an update of `batch` pictures has: the most that divide it, of at most as many as shards."""
+    return max(n for n in range(1, min(STREAMS, batch, shards) + 1) if batch % n == 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Deal:
+    """Shards of so many items each, at least one of which holds any."""
+
+    counts: tuple[int, ...]
+    seed: int
+    streams: int  # C
+    window: int = WINDOW  # W
+
+    def indices(self, rows: Rows) -> Indices:
+        """Which item each row is, numbered through all shards in their order, int64 [count]."""
+        each, update = rows.batch // self.streams, rows.first // rows.batch
+        found: list[Indices] = []
+        place, end = rows.start, rows.start + rows.count
+        while place < end:
+            stream, offset = divmod(place, each)
+            count = min(each - offset, end - place)
+            found += self._taken(stream, update * each + offset, count)
+            place += count
+        return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
+
+    def near(self, rows: Rows) -> list[int]:
+        """The shards of the windows that these rows' streams read, and of their next ones."""
+        each, update = rows.batch // self.streams, rows.first // rows.batch
+        found: list[int] = []
+        for stream in range(rows.start // each, -(-(rows.start + rows.count) // each)):
+            epoch, before = self._epoch(stream, update * each)
+            number = int(np.searchsorted(_bounds(self, stream, epoch), update * each - before, side="right"))
+            found += _dealt(self, stream, epoch)[number * self.window : (number + 2) * self.window]
+        return found
+
+    def _taken(self, stream: int, position: int, count: int) -> Iterator[Indices]:
+        """Items `position` to `position + count` of an endless stream, in parts."""
+        epoch, before = self._epoch(stream, position)
+        while count:
+            bounds = _bounds(self, stream, epoch)
+            number = int(np.searchsorted(bounds, position - before, side="right"))
+            if number == len(bounds):
+                before, epoch = before + _size(self, stream, epoch), epoch + 1
+                continue
+            offset = position - before - (int(bounds[number - 1]) if number else 0)
+            part = _window(self, stream, epoch, number)[offset : offset + count]
+            position, count = position + len(part), count - len(part)
+            yield part
+
+    def _epoch(self, stream: int, position: int) -> tuple[int, int]:
+        """The epoch of a stream that holds `position`, and how many items came before it."""
+        epoch, before = 0, 0
+        while position >= before + (size := _size(self, stream, epoch)):
+            before, epoch = before + size, epoch + 1
+        return epoch, before
+
+
+@lru_cache(maxsize=256)
+def _dealt(deal: Deal, stream: int, epoch: int) -> list[int]:
+    """The shards of a stream in an epoch, in their order."""
+    count = len(deal.counts)
+    permuted = order_batch(epoch * count, count, count, _keyed(deal.seed))
+    return [int(shard) for shard in permuted[stream :: deal.streams]]
+
+
+@lru_cache(maxsize=4096)
+def _size(deal: Deal, stream: int, epoch: int) -> int:
+    """Items of a stream's epoch."""
+    return sum(deal.counts[shard] for shard in _dealt(deal, stream, epoch))
+
+
+@lru_cache(maxsize=256)
+def _bounds(deal: Deal, stream: int, epoch: int) -> Indices:
+    """Where each window of a stream's epoch ends."""
+    dealt, wide = _dealt(deal, stream, epoch), deal.window
+    windows = (dealt[place : place + wide] for place in range(0, len(dealt), wide))
+    return np.cumsum([sum(deal.counts[shard] for shard in window) for window in windows])
+
+
+@lru_cache(maxsize=128)
+def _window(deal: Deal, stream: int, epoch: int, number: int) -> Indices:
+    """The items of a window in their order."""
+    shards = _dealt(deal, stream, epoch)[number * deal.window : (number + 1) * deal.window]
+    ends = _ends(deal)
+    items = np.concatenate([np.arange(ends[shard] - deal.counts[shard], ends[shard]) for shard in shards])
+    return items[order_batch(0, len(items), len(items), _keyed(deal.seed, stream, epoch, number))]
+
+
+@lru_cache(maxsize=8)
+def _ends(deal: Deal) -> Indices:
+    return np.cumsum(deal.counts)
+
+
+def _keyed(*words: int) -> int:
+    digest = hashlib.blake2b("/".join(map(str, words)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest) >> 1

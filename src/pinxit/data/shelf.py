@@ -1,0 +1,139 @@
+"""Tar shards wherever they lie: local files as they are, those of any fsspec URL as whole copies in a local folder."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from filelock import FileLock
+
+from pinxit.data.sources import braces, expanded
+from pinxit.errors import DataError, PinxitError
+from pinxit.files import replacing
+
+TRIES, PATIENCE = 6, 1.0  # of a fetch, and seconds after the first that fails, twice as many after every further one
+GONE = (FileNotFoundError, PermissionError, IsADirectoryError)  # that no patience helps
+log = logging.getLogger("pinxit")
+
+
+def shards_of(spec: str) -> list[str]:
+    """The tars that a path, a folder, a pattern or a URL of these names, sorted. Raises DataError where there is none.
+
+    A URL is one of fsspec's, such as s3://bucket/data/{00000..00999}.tar or gs://bucket/data.
+    """
+    if "://" not in spec:
+        folder = Path(spec).expanduser()
+        found = sorted(map(str, folder.glob("*.tar"))) if folder.is_dir() else [str(path) for path in expanded(spec)]
+    else:
+        found = _remote(spec)
+    if not found:
+        raise DataError(f"{spec} names no tar.")
+    return found
+
+
+def _remote(spec: str) -> list[str]:
+    import fsspec
+
+    found: list[str] = []
+    try:
+        for url in braces(spec):
+            system, path = fsspec.core.url_to_fs(url)
+            scheme = url.partition("://")[0]
+            inside = [path] if url.endswith(".tar") and "*" not in url else _glob(system, path)
+            found += [url] if inside == [path] else [f"{scheme}://{one.lstrip('/')}" for one in sorted(inside)]
+    except (ImportError, ValueError) as error:
+        raise DataError(f"{spec} cannot be read: {error}.") from error
+    return found
+
+
+def _glob(system: Any, path: str) -> list[str]:
+    return [str(one) for one in system.glob(path if "*" in path else f"{path.rstrip('/')}/*.tar")]
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Where copies of remote shards stand; the least recently used ones make room for others."""
+
+    folder: Path
+    room: float = 100e9  # bytes
+    _lock: Lock = field(default_factory=Lock, compare=False, repr=False)
+    _ahead: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(2, "shards"), compare=False, repr=False
+    )
+
+    def path(self, url: str) -> Path:
+        """The file of a shard, fetched unless it is at hand.
+
+        Raises DataError where there is none, PinxitError where it cannot be had after several tries.
+        """
+        if "://" not in url:
+            return Path(url)
+        place = self.folder / _name(url)
+        if not place.is_file():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(place.with_suffix(".lock")):  # other processes of this machine want it, too
+                if not place.is_file():
+                    fetch(url, place)
+                    self._make_room(place)
+        with suppress(OSError):
+            place.touch()
+        return place
+
+    def expect(self, url: str) -> None:
+        """Begin to fetch a shard that will be wanted soon; what fails then fails when it is wanted."""
+        if "://" in url and not (self.folder / _name(url)).is_file():
+            self._ahead.submit(self._quietly, url)
+
+    def _quietly(self, url: str) -> None:
+        with suppress(DataError, PinxitError):
+            self.path(url)
+
+    def _make_room(self, newest: Path) -> None:
+        with self._lock:
+            copies = []
+            for path in self.folder.glob("*.tar"):
+                with suppress(OSError):
+                    copies.append((path.stat().st_mtime, path.stat().st_size, path))
+            over = sum(size for _, size, _ in copies) - self.room
+            for _, size, path in sorted(copies):
+                if over <= 0 or path == newest:
+                    break
+                path.unlink(missing_ok=True)  # who has it open reads on
+                over -= size
+
+
+def fetch(url: str, place: Path) -> None:
+    """Copy a remote file to `place`, whole or not at all, trying again where the network fails."""
+    import fsspec
+
+    for turn in range(TRIES):
+        try:
+            with replacing(place) as temporary, fsspec.open(url, "rb") as theirs, temporary.open("wb") as ours:
+                shutil.copyfileobj(theirs, ours, 2**20)
+            return
+        except Exception as error:  # every store has errors of its own
+            cause = error.__cause__ or error
+            if isinstance(cause, GONE):
+                raise DataError(f"there is no shard {url}: restore it, or train into another folder.") from error
+            if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
+                raise
+            reason = " ".join(str(cause).split())[:120]
+            if turn + 1 == TRIES:
+                told = f"{url} cannot be had after {TRIES} tries ({reason})"
+                raise PinxitError(f"{told}; the same command goes on from the last save.") from error
+            log.warning("%s: %s; trying again", url, reason)
+            time.sleep(PATIENCE * 2**turn)
+
+
+def _name(url: str) -> str:
+    """A file's name for a URL, which others do not have."""
+    return f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{url.rpartition('/')[2]}"

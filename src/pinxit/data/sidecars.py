@@ -1,0 +1,132 @@
+"""What a model says of every item of tar shards, computed once: beside shard NNNNN a file NNNNN.KIND.safetensors.
+
+Its rows are those of the shard, in their order. A file is written whole and says what it was made by and of, so that
+it is done when it is there, and shards may be shared out among machines.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from safetensors import SafetensorError, safe_open
+
+from pinxit.data.problems import ItemError, Problems
+from pinxit.data.shards import Shard, captions_of, example_of, index_shard
+from pinxit.data.shelf import Shelf, shards_of
+from pinxit.data.streams import AGAIN, digest_of
+from pinxit.errors import CheckpointError, DataError
+from pinxit.files import write_json
+from pinxit.weights.tensor_files import write_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pinxit.types import Picture
+
+ABOUT, NOTE = "sidecars.json", "about"
+
+
+class Sayer(Protocol):
+    """Who says something of items. Shapes: N items of a shard."""
+
+    @property
+    def kind(self) -> str:
+        """text, clip, dvae: a part of the files' names."""
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """What makes its answers these ones, JSON."""
+
+    @property
+    def size(self) -> int:
+        """Side of the pictures that it is shown; 0: none."""
+
+    def of(self, pictures: Sequence[Picture | None], captions: Sequence[tuple[str, ...]]) -> dict[str, Tensor]:
+        """Tensors of all items of a shard; a picture that cannot be used is None."""
+
+
+def encode_shards(
+    spec: str | Sequence[str],
+    sayer: Sayer,
+    out: Path,
+    progress: Callable[[int, int], None] | None = None,
+    cache: Path | None = None,
+) -> list[Path]:
+    """Write the sidecars of the shards that `spec` names into `out`; those that are there are left as they are.
+
+    May be killed at any time: the same call goes on with the next shard. Raises DataError for a shard that is missing
+    or no tar, or where `out` holds what another model said, PinxitError when one cannot be fetched or written.
+    """
+    urls = shards_of(spec) if isinstance(spec, str) else list(spec)
+    shelf, written = Shelf(cache or out / "cache"), []
+    for number, url in enumerate(urls, 1):
+        written.append(encode_shard(url, sayer, out, shelf))
+        if progress is not None:
+            progress(number, len(urls))
+    write_json(out / ABOUT, {"kind": sayer.kind, "about": dict(sayer.about)})
+    return written
+
+
+def encode_shard(url: str, sayer: Sayer, out: Path, shelf: Shelf) -> Path:
+    """The sidecar of one shard, written unless it is there."""
+    place, path = out / name_of(url, sayer.kind), shelf.path(url)
+    if not path.is_file():
+        raise DataError(f"there is no shard {url}: {AGAIN}.")
+    shard, problems = index_shard(path, Problems()), Problems()
+    about = {"kind": sayer.kind, "about": dict(sayer.about), "shard": digest_of(shard), "items": len(shard.keys)}
+    if place.is_file():
+        compare(place, about)
+        return place
+    pictures: list[Picture | None] = []
+    captions: list[tuple[str, ...]] = []
+    for row in range(len(shard.keys)):
+        captions.append(_captions(shard, row, problems))
+        pictures.append(_picture(shard, row, sayer.size, problems) if sayer.size else None)
+    problems.log()
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in sayer.of(pictures, captions).items()}
+    out.mkdir(parents=True, exist_ok=True)
+    write_tensors(place, tensors, {NOTE: json.dumps(about)})
+    return place
+
+
+def name_of(url: str, kind: str) -> str:
+    """What the sidecar of a shard is called."""
+    return f"{url.rpartition('/')[2].removesuffix('.tar')}.{kind}.safetensors"
+
+
+def compare(place: Path, about: Mapping[str, Any]) -> None:
+    """Raise DataError where a sidecar is damaged, or of another model or shard."""
+    found = told(place)
+    for name, here in about.items():
+        if found.get(name) != here:
+            what = {"about": "what another model said", "kind": "something else"}.get(name, "answers of another shard")
+            raise DataError(f"{place} holds {what}: delete it, or encode into another folder.")
+
+
+def told(place: Path) -> dict[str, Any]:
+    """What a sidecar says of itself. Raises DataError when it is damaged."""
+    try:
+        with safe_open(place, framework="pt") as file:
+            found: dict[str, Any] = json.loads((file.metadata() or {})[NOTE])
+    except (SafetensorError, OSError, KeyError, ValueError, CheckpointError) as error:
+        raise DataError(f"{place} is no sidecar or is damaged ({error}): delete it and encode again.") from error
+    return found
+
+
+def _captions(shard: Shard, row: int, problems: Problems) -> tuple[str, ...]:
+    try:
+        return captions_of(shard, row)
+    except ItemError as error:
+        problems.add(error.key, error.reason)
+        return ("",)
+
+
+def _picture(shard: Shard, row: int, size: int, problems: Problems) -> Picture | None:
+    try:
+        return example_of(shard, row, size).picture
+    except ItemError as error:
+        problems.add(error.key, error.reason)
+        return None

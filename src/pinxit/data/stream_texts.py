@@ -1,0 +1,136 @@
+"""The captions of a stream as a frozen reader has read them beforehand: sidecars of its shards.
+
+Shapes: T texts of a shard, the empty one first; B rows, L positions, D width.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from pinxit.data.embeddings_builder import identity_of
+from pinxit.data.sidecars import compare, name_of, told
+from pinxit.data.streams import Stream
+from pinxit.data.writing_systems import Script, readable
+from pinxit.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pinxit.text.encoders import TextEncoder
+    from pinxit.types import Picture
+
+KIND, OPEN, AT_ONCE = "text", 64, 32
+
+
+class TextSayer:
+    """A frozen reader as `encode_shards` wants one: every distinct caption of a shard is read once."""
+
+    kind, size = KIND, 0
+
+    def __init__(self, reader: TextEncoder, script: Script = "all", at_once: int = AT_ONCE) -> None:
+        self.reader, self.script, self.at_once = reader, script, at_once
+        self.about: Mapping[str, Any] = identity_of(reader) | {"script": script}
+
+    def of(self, pictures: Sequence[Picture | None], captions: Sequence[tuple[str, ...]]) -> dict[str, Tensor]:
+        """`tokens` float16 [all, D], `offsets` [T + 1]; `starts` [N + 1] and `places`: which texts an item has."""
+        numbers, places, starts = {"": 0}, list[int](), [0]
+        for several in captions:
+            places += [numbers.setdefault(text, len(numbers)) for text in dict.fromkeys(readable(several, self.script))]
+            starts.append(len(places))
+        rows, _ = self.reader.ragged(list(numbers), self.at_once)
+        tokens = torch.cat([row.cpu() for row in rows]).half()
+        if not tokens.isfinite().all():
+            raise DataError(f"{self.reader.name} says numbers beyond what float16 holds: they cannot be stored.")
+        lengths = torch.tensor([0, *map(len, rows)])
+        found = {"tokens": tokens, "offsets": lengths.cumsum(0), "starts": torch.tensor(starts)}
+        return found | {"places": torch.tensor(places, dtype=torch.int64)}
+
+
+@dataclass(frozen=True, eq=False)
+class _Side:
+    """An opened sidecar."""
+
+    tokens: Callable[[int, int], Tensor]
+    offsets: Tensor
+    starts: Tensor
+    places: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class StreamTexts:
+    """The captions of a stream's items as vectors, as `data.embeddings.Embeddings` has them of a bank's."""
+
+    stream: Stream
+    folder: Path
+    length: int
+    _open: OrderedDict[int, _Side] = field(default_factory=OrderedDict, repr=False)
+    _lock: Any = field(default_factory=Lock, repr=False)
+
+    @classmethod
+    def open(cls, stream: Stream, folder: Path, reader: TextEncoder, script: Script = "all") -> StreamTexts:
+        """Raises DataError where a sidecar is missing, damaged, or of another reader or shard."""
+        about = dict(TextSayer(reader, script).about)
+        for shard in stream.told["shards"]:
+            place = folder / name_of(shard["url"], KIND)
+            if not place.is_file():
+                raise DataError(f"there is no {place}: encode the shards with --with text.")
+            found = told(place)
+            found["about"].pop("precision", None)  # which may differ, as with a bank's
+            wanted = {"about": {k: v for k, v in about.items() if k != "precision"}, "shard": shard["digest"]}
+            if any(found.get(name) != value for name, value in wanted.items()):
+                compare(place, wanted)
+        return cls(stream, folder, reader.length)
+
+    def count(self, index: int) -> int:
+        """How many captions of item `index` are here."""
+        side, row = self._side(index)
+        return int(side.starts[row + 1] - side.starts[row])
+
+    def rows(self, indices: Sequence[int], which: Sequence[int], length: int | None = None) -> tuple[Tensor, Tensor]:
+        """float32 [B, L, D] with zeros after each text, and mask bool [B, L]; `which`: -1 is the empty text."""
+        parts = [self._tokens(index, one) for index, one in zip(indices, which, strict=True)]
+        most, width = length or self.length, parts[0].shape[1]
+        sequence, mask = torch.zeros(len(parts), most, width), torch.zeros(len(parts), most, dtype=torch.bool)
+        for row, part in enumerate(parts):
+            kept = part[:most]
+            sequence[row, : len(kept)], mask[row, : len(kept)] = kept, True
+        return sequence, mask
+
+    def _tokens(self, index: int, which: int) -> Tensor:
+        side, row = self._side(index)
+        first, count = int(side.starts[row]), int(side.starts[row + 1] - side.starts[row])
+        number = int(side.places[first + which % count]) if which >= 0 else 0
+        return side.tokens(int(side.offsets[number]), int(side.offsets[number + 1])).float()
+
+    def _side(self, index: int) -> tuple[_Side, int]:
+        """The sidecar of an item, or of the sound one that stands in for it, and its row there."""
+        shard, row = self.stream.place(self.stream.standing(index))
+        with self._lock:
+            if shard not in self._open:
+                self._open[shard] = _opened(self.folder / name_of(self.stream.told["shards"][shard]["url"], KIND))
+                while len(self._open) > OPEN:
+                    self._open.popitem(last=False)
+            self._open.move_to_end(shard)
+            return self._open[shard], row
+
+
+def _opened(place: Path) -> _Side:
+    def tokens(start: int, end: int) -> Tensor:
+        with safe_open(place, framework="pt") as file:
+            found: Tensor = file.get_slice("tokens")[start:end]
+        return found
+
+    with safe_open(place, framework="pt") as file:
+        offsets, starts, places = (file.get_tensor(name) for name in ("offsets", "starts", "places"))
+    assert np.all(np.diff(offsets.numpy()) >= 0)
+    return _Side(tokens, offsets, starts, places)

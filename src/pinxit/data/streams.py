@@ -1,0 +1,308 @@
+"""Training pictures read from tar shards as they are wanted: a bank of which nothing is stored but its index.
+
+stream.json   what it is: the shards by name, bytes, items and a digest of their index, and the side of the pictures;
+              written last, so that a folder without it is unfinished
+shards.jsonl  the same while the shards are looked through, a line each
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import numpy as np
+
+from pinxit.data.bank import Bank
+from pinxit.data.bank_layout import MANIFEST
+from pinxit.data.deal import Deal, Rows, streams_for
+from pinxit.data.jsonl import json_line
+from pinxit.data.problems import ItemError, Problems
+from pinxit.data.shards import Shard, example_of, index_shard
+from pinxit.data.shelf import Shelf, shards_of
+from pinxit.errors import DataError
+from pinxit.files import parse_json, read_json, write_bytes, write_json
+from pinxit.schema import Count, Whole
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pinxit.types import Example
+
+STREAM, LINES, FORMAT = "stream.json", "shards.jsonl", 1
+AGAIN = "restore it, or train into another folder"
+DECODED = 256e6  # bytes of pictures that are kept for whoever asks again
+OPEN = 64  # shards whose index is in memory
+
+
+class _Told(TypedDict):
+    url: str
+    bytes: Whole
+    items: Whole
+    digest: str
+
+
+class _About(TypedDict):
+    format: Whole
+    spec: str
+    size: Count
+    items: Count
+    shards: list[_Told]
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Pictures of one side by number, as `Bank` has them. Broken items are replaced by the next sound one."""
+
+    folder: Path
+    told: _About
+    shelf: Shelf
+    problems: Problems = field(default_factory=Problems)
+    _lock: Any = field(default_factory=Lock, repr=False)
+    _decoded: OrderedDict[int, Example] = field(default_factory=OrderedDict, repr=False)
+    _opened: OrderedDict[int, Shard] = field(default_factory=OrderedDict, repr=False)
+    _stands: dict[int, int] = field(default_factory=dict, repr=False)
+    _named: set[str] = field(default_factory=set, repr=False)
+    _deals: dict[tuple[int, int, int], Deal] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def open(cls, folder: Path | str, cache: Path | None = None) -> Stream:
+        """A finished folder; `cache`: where copies of remote shards stand (None: beside the folder).
+
+        Raises DataError when it is unfinished, or when a local shard is missing, truncated or another one.
+        """
+        folder = Path(folder)
+        told: _About = read_json(folder / STREAM, _About, DataError, AGAIN)
+        found = cls(folder, told, Shelf(cache or folder.parent / "cache"))
+        for shard in told["shards"]:
+            if "://" not in shard["url"]:
+                _check_bytes(Path(shard["url"]), shard)
+        return found
+
+    def __len__(self) -> int:
+        return self.told["items"]
+
+    @property
+    def size(self) -> int:
+        """The side of the pictures in pixels."""
+        return self.told["size"]
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What a checkpoint tells of its pictures."""
+        return {"items": len(self), "source": {"kind": "stream", "spec": self.told["spec"]}}
+
+    def identity(self) -> dict[str, Any]:
+        """What makes this stream this one, wherever its shards lie."""
+        names = [[shard["url"].rpartition("/")[2], shard["digest"]] for shard in self.told["shards"]]
+        digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()
+        return {"kind": "stream", "items": len(self), "size": self.size, "files": digest}
+
+    def order(self, rows: Rows, seed: int, held_out: int = 0) -> NDArray[np.int64]:
+        """Which items the rows of an update are; the last `held_out` never. Their next shards begin to come."""
+        deal = self._deal(rows.batch, seed, held_out)
+        for shard in deal.near(rows):
+            self.shelf.expect(self.told["shards"][shard]["url"])
+        return deal.indices(rows)
+
+    @property
+    def pictures(self) -> Pictures:
+        """uint8 [N, S, S, 3], read where it is indexed."""
+        return Pictures(self)
+
+    @property
+    def captions(self) -> StreamCaptions:
+        """The captions of every item."""
+        return StreamCaptions(self)
+
+    def __getitem__(self, index: int) -> Example:
+        """Item `index`, or in place of a broken one the next sound one of its shard, which is noted."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"item {index} of {len(self)}.")
+        with self._lock:
+            if (known := self._decoded.get(index)) is not None:
+                self._decoded.move_to_end(index)
+                return known
+        number, row = self.place(index)
+        count, shard = self.told["shards"][number]["items"], self._shard(number)
+        for further in range(count):
+            try:
+                found = example_of(shard, (row + further) % count, self.size)
+            except ItemError as error:
+                with self._lock:
+                    if error.key not in self._named:
+                        self._named.add(error.key)
+                        self.problems.add(error.key, error.reason)
+                        Problems([list(self.problems)[-1]]).log()
+                continue
+            if further:
+                self._stands[index] = index - row + (row + further) % count
+            self._keep(index, found)
+            return found
+        raise DataError(f"{self.told['shards'][number]['url']} holds no picture that can be used: {AGAIN}.")
+
+    def place(self, index: int) -> tuple[int, int]:
+        """The shard of item `index`, and its row there."""
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        return number, index - int(self._ends[number]) + self.told["shards"][number]["items"]
+
+    def standing(self, index: int) -> int:
+        """Which item is shown as `index`: another one where that is broken."""
+        self[index]
+        return self._stands.get(index, index)
+
+    def _keep(self, index: int, found: Example) -> None:
+        with self._lock:
+            self._decoded[index] = found
+            while len(self._decoded) * found.picture.nbytes > DECODED:
+                self._decoded.popitem(last=False)
+
+    def _shard(self, number: int) -> Shard:
+        """The index of a shard, compared with what it was. Raises DataError where it is another one."""
+        with self._lock:
+            if (known := self._opened.get(number)) is not None:
+                self._opened.move_to_end(number)
+                if known.path.is_file():
+                    return known
+        told = self.told["shards"][number]
+        path = self.shelf.path(told["url"])
+        _check_bytes(path, told)
+        found = index_shard(path, Problems())
+        if digest_of(found) != told["digest"]:
+            raise DataError(f"{told['url']} holds other items than when this run began: {AGAIN}.")
+        with self._lock:
+            self._opened[number] = found
+            while len(self._opened) > OPEN:
+                self._opened.popitem(last=False)
+        return found
+
+    def _deal(self, batch: int, seed: int, held_out: int) -> Deal:
+        asked = (batch, seed, held_out)
+        if asked not in self._deals:
+            counts = tuple(int(n) for n in np.diff(np.minimum([0, *self._ends], len(self) - held_out)))
+            self._deals[asked] = Deal(counts, seed, streams_for(batch, sum(count > 0 for count in counts)))
+        return self._deals[asked]
+
+    @cached_property
+    def _ends(self) -> NDArray[np.int64]:
+        return np.cumsum([shard["items"] for shard in self.told["shards"]])
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures of a stream as an array that is read where it is indexed."""
+
+    stream: Stream
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return (len(self.stream), self.stream.size, self.stream.size, 3)
+
+    def __len__(self) -> int:
+        return len(self.stream)
+
+    def __getitem__(self, index: Any) -> NDArray[np.uint8]:
+        chosen = np.arange(len(self.stream))[index]
+        if np.ndim(chosen) == 0:
+            return self.stream[int(chosen)].picture
+        return np.stack([self.stream[int(one)].picture for one in chosen])
+
+
+@dataclass(frozen=True)
+class StreamCaptions(Sequence[tuple[str, ...]]):
+    """The captions of a stream's items."""
+
+    stream: Stream
+
+    def __len__(self) -> int:
+        return len(self.stream)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self.stream[one].captions for one in range(*index.indices(len(self)))]
+        return self.stream[index + len(self) if index < 0 else index].captions
+
+
+def build_stream(
+    spec: str,
+    size: int,
+    count: int | None,
+    folder: Path | str,
+    progress: Callable[[int, int], None] | None = None,
+    cache: Path | None = None,
+) -> Stream:
+    """Look through the shards that `spec` names and note in `folder` what they hold; at most `count` items are used.
+
+    May be killed at any time: the same call goes on with the next shard. Raises DataError when `folder` holds another
+    stream, or when a shard is missing, truncated or no tar, PinxitError when one cannot be fetched.
+    """
+    folder = Path(folder)
+    if (folder / STREAM).is_file():
+        _compare(folder, spec, size)
+        return Stream.open(folder, cache)
+    urls, shelf = shards_of(spec), Shelf(cache or folder.parent / "cache")
+    told = [one for one in _noted(folder) if one["url"] in urls]
+    for number in range(len(told), len(urls)):
+        told.append(_look(urls[number], shelf))
+        write_bytes(folder / LINES, b"".join(map(json_line, told)))
+        if progress is not None:
+            progress(number + 1, len(urls))
+    items = sum(shard["items"] for shard in told)
+    items = items if count is None else min(items, count)
+    if not items:
+        raise DataError(f"there is no picture with a caption in {spec}.")
+    about = {"format": FORMAT, "spec": spec, "size": size, "items": items, "shards": told}
+    write_json(folder / STREAM, about)
+    return Stream.open(folder, cache)
+
+
+def open_pictures(folder: Path) -> Bank | Stream:
+    """The pictures of a stage: a bank, or a stream."""
+    return Stream.open(folder) if (folder / STREAM).is_file() else Bank.open(folder)
+
+
+def stored(folder: Path) -> bool:
+    """Whether a folder holds a finished bank or stream."""
+    return (folder / MANIFEST).is_file() or (folder / STREAM).is_file()
+
+
+def digest_of(shard: Shard) -> str:
+    """Sixteen hex digits that change with the names, places and sizes of a shard's files."""
+    return hashlib.sha256(shard.keys.tobytes() + shard.spans.tobytes()).hexdigest()[:16]
+
+
+def _look(url: str, shelf: Shelf) -> _Told:
+    path, problems = shelf.path(url), Problems()
+    if not path.is_file():
+        raise DataError(f"there is no shard {url}: {AGAIN}.")
+    found = index_shard(path, problems)
+    if damage := next((one for one in problems if one.key == path.name), None):
+        raise DataError(f"{url} {damage.reason}: fetch it again.")
+    problems.log()
+    return {"url": url, "bytes": path.stat().st_size, "items": len(found.keys), "digest": digest_of(found)}
+
+
+def _noted(folder: Path) -> list[_Told]:
+    path = folder / LINES
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    return [parse_json(line, _Told, str(path), DataError, AGAIN) for line in lines]
+
+
+def _check_bytes(path: Path, told: _Told) -> None:
+    if not path.is_file():
+        raise DataError(f"there is no shard {told['url']} any more: {AGAIN}.")
+    if (size := path.stat().st_size) != told["bytes"]:
+        raise DataError(f"{told['url']} is {size} bytes, not {told['bytes']} as when this run began: {AGAIN}.")
+
+
+def _compare(folder: Path, spec: str, size: int) -> None:
+    told: _About = read_json(folder / STREAM, _About, DataError, AGAIN)
+    for name, new in (("spec", spec), ("size", size)):
+        if told[name] != new:  # type: ignore[literal-required]
+            raise DataError(f"{folder} holds a stream of {name}={told[name]}, not {new}: {AGAIN}.")  # type: ignore[literal-required]

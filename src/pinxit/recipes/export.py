@@ -1,0 +1,199 @@
+"""`pinxit export`: what pinxit has trained, as other libraries read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from pinxit.config import from_dict
+from pinxit.errors import DataError, UsageError
+from pinxit.files import read_json, replacing_folder
+from pinxit.models.clip import CLIP, CLIPConfig
+from pinxit.recipes.clip.presets import ClipRunConfig
+from pinxit.recipes.deepfloyd.export import save_stage
+from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
+from pinxit.recipes.imagen.config import ImagenConfig
+from pinxit.recipes.karlo import run as karlo
+from pinxit.recipes.karlo.published import RECIPE as KARLO
+from pinxit.recipes.published import fitting_of
+from pinxit.text.clip_tokenizer import clip_tokens
+from pinxit.training import runs
+from pinxit.training import state as states
+from pinxit.types import Fitting
+from pinxit.weights.checkpoint import MANIFEST, open_checkpoint
+from pinxit.weights.clip_export import save_open_clip, save_transformers_clip
+from pinxit.weights.clip_names import hf_names
+from pinxit.weights.diffusers_unet import diffusers_names
+from pinxit.weights.karlo_export import cut_additions, save_karlo
+from pinxit.weights.peft_export import Pair, save_adapter
+from pinxit.weights.renaming import Names
+from pinxit.weights.zoo import find
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LIBRARIES = {
+    "clip": ("transformers", "open_clip", "peft"),
+    "imagen": ("diffusers", "peft"),
+    "karlo": ("diffusers", "peft"),
+}
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network to be written."""
+
+    name: str
+    config: Any  # CLIPConfig, StageConfig
+    state: Mapping[str, Tensor]
+    additions: Mapping[str, Pair] = field(default_factory=dict)  # of a run that adapts
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run or a checkpoint holds."""
+
+    recipe: str
+    networks: tuple[Network, ...]
+    tokens: Path  # where a CLIP's text tokens lie
+    fitting: Fitting = field(default_factory=Fitting)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    base: str = ""  # what it was adapted from
+
+
+class _Run(TypedDict):
+    recipe: str
+
+
+def export(source: str, to: str, out: Path) -> list[Path]:
+    """Write what the run or checkpoint `source` holds into `out` as the library `to` reads it; returns the folders.
+
+    Of a run the averaged weights in float32, of a checkpoint those it stores. Raises UsageError for a library that does
+    not have such networks or a folder that is not empty, CheckpointError for a network that it does not have.
+    """
+    if runs.is_run_of(Path(source), KARLO):
+        return _karlo(karlo.run_of(Path(source), None, None, (), "cpu", False), to, out)
+    trained = _opened(source)
+    _check_asked(source, trained.recipe, to, out)
+    with replacing_folder(out) as folder:
+        if to == "peft":
+            written = _adapters(source, trained, folder)
+        elif trained.recipe == "clip":
+            written = [_clip(trained, to, folder)]
+        else:
+            written = [_stage(trained, network, folder) for network in trained.networks]
+    return [out / path.relative_to(folder) for path in written]
+
+
+def _check_asked(source: str, recipe: str, to: str, out: Path) -> None:
+    if to not in (known := LIBRARIES[recipe]):
+        told = f"{source} holds what {recipe} trains, which can be exported to {', '.join(known)}"
+        raise UsageError(f"{told}, not to {to}.")
+    if out.exists() and any(out.iterdir()):
+        raise UsageError(f"{out} is not empty: export into another folder.")
+
+
+def _karlo(run: karlo.KarloRun, to: str, out: Path) -> list[Path]:
+    """All of Karlo's folder, or an adapter for each of its networks that was trained by little."""
+    _check_asked(str(run.folder), KARLO, to, out)
+    for name in run.trained:
+        if not run.started(name):
+            raise UsageError(f"{run.folder} has not trained {name} yet.")
+    base, trained = Path(run.config.base), karlo.trained_states(run)
+    adapted = {name: states.read_additions(run.path(name), name) for name in run.trained}
+    if to == "peft" and not any(adapted.values()):
+        raise UsageError(f"{run.folder} has no additions for peft: give a run that was trained with --lora.")
+    with replacing_folder(out) as folder:
+        if to == "diffusers":
+            save_karlo(base, trained, folder)
+            return [out]
+        found = []
+        for name, pairs in adapted.items():
+            for place, (own, names) in cut_additions(name, pairs, trained[name][1]).items():
+                save_adapter(own, names.__getitem__, folder / place, str(base / place))
+                found.append(out / place)
+    return found
+
+
+def _clip(trained: Trained, to: str, folder: Path) -> Path:
+    network = trained.networks[0]
+    model = CLIP(network.config)
+    model.load_state_dict(network.state)
+    model.fitting = trained.fitting
+    save: Callable[[CLIP, Path], None] = save_transformers_clip if to == "transformers" else save_open_clip
+    save(model, folder)
+    tokens = clip_tokens(trained.tokens, network.config.text.vocab)
+    tokens.save(folder)
+    return folder
+
+
+def _stage(trained: Trained, network: Network, folder: Path) -> Path:
+    save_stage(network.state, network.config, trained.sampling, folder / network.name)
+    return folder / network.name
+
+
+def _adapters(source: str, trained: Trained, folder: Path) -> list[Path]:
+    adapted = [network for network in trained.networks if network.additions]
+    if not adapted:
+        raise UsageError(f"{source} has no additions for peft: give a run that was trained with --lora.")
+    for network in adapted:
+        save_adapter(network.additions, _names(network.config), folder / network.name, trained.base)
+    return [folder / network.name for network in adapted]
+
+
+def _names(config: Any) -> Callable[[str], Names]:
+    """What a network's weights are called by the library whose adapters peft loads."""
+    if isinstance(config, CLIPConfig):
+        if config.vision.stages:
+            raise UsageError("transformers has no CLIP with a ResNet that peft could adapt.")
+        return hf_names
+    return lambda ours: Names(diffusers_names(ours, config.unet))
+
+
+def _opened(source: str) -> Trained:
+    folder = Path(source)
+    return _run(folder) if (folder / runs.FILE).is_file() else _checkpoint(source)
+
+
+def _run(folder: Path) -> Trained:
+    recipe = read_json(folder / runs.FILE, _Run, DataError)["recipe"]
+    _check(recipe, str(folder))
+    start = folder / "start.json"
+    base = str(read_json(start, dict, DataError).get("folder", "")) if start.is_file() else ""
+    if recipe == "clip":
+        clip = runs.config_of(folder, recipe, ClipRunConfig)
+        return Trained(
+            recipe, (_network(folder, "clip", clip.clip),), folder / "tokenizer", fitting=clip.fitting, base=base
+        )
+    config = runs.config_of(folder, recipe, ImagenConfig)
+    networks = tuple(_network(folder, stage.name, stage.network) for stage in config.stages)
+    return Trained(recipe, networks, folder / "tokenizer", sampling=config.sampling, base=base)
+
+
+def _network(folder: Path, name: str, config: Any) -> Network:
+    if not states.exists(folder / name):
+        raise UsageError(f"{folder} has not trained {name} yet.")
+    weights = states.read_weights(folder / name, name)
+    return Network(name, config, weights, states.read_additions(folder / name, name))
+
+
+def _checkpoint(source: str) -> Trained:
+    found = open_checkpoint(find(source))
+    _check(found.recipe, source)
+    if found.recipe == "clip":
+        parts: dict[str, Any] = {"clip": found.config("clip", CLIPConfig)}
+        return Trained("clip", _stored(found, parts), found.folder, fitting=fitting_of(found))
+    parts = {name: found.config(name, StageConfig) for name in found.parts if name != "text"}
+    sampling = from_dict(SamplingConfig, dict(found.settings["sampling"]), f"{found.folder / MANIFEST}: sampling")
+    return Trained(found.recipe, _stored(found, parts), found.folder, sampling=sampling)
+
+
+def _stored(found: Any, parts: Mapping[str, Any]) -> tuple[Network, ...]:
+    return tuple(Network(name, config, found.state(name)) for name, config in parts.items())
+
+
+def _check(recipe: str, source: str) -> None:
+    if recipe not in LIBRARIES:
+        raise UsageError(f"{source} holds what {recipe} trains; {', '.join(LIBRARIES)} can be exported.")

@@ -1,0 +1,35 @@
+"""Karlo's networks as a run of `pinxit train unclip` starts from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pinxit.config import to_dict
+from pinxit.errors import CheckpointError
+from pinxit.recipes.diffusion.config import StageConfig
+from pinxit.recipes.karlo.open import size_of
+from pinxit.recipes.karlo.scheduler import read_picture_schedule, read_schedule
+from pinxit.recipes.published import Published
+from pinxit.recipes.unclip.config import PriorParts
+from pinxit.weights.karlo import DECODER, PRIOR, SUPERS, load_decoder, load_prior, load_supers
+
+RECIPE, LAYOUT = "karlo", "Karlo"
+
+
+def open_karlo(folder: Path) -> Published:
+    """The networks of a folder, the prior where it has one. Raises CheckpointError as Karlo's painter does."""
+    decoder, supers = load_decoder(folder), load_supers(folder)
+    size, large = size_of(folder / DECODER), size_of(folder / SUPERS[0])
+    drawn = read_picture_schedule(folder / "decoder_scheduler", "learned")
+    enlarged = read_picture_schedule(folder / "super_res_scheduler", "fixed")
+    configs: dict[str, StageConfig | PriorParts] = {DECODER: StageConfig(size, decoder.network.config, drawn)}
+    states = {DECODER: decoder.network.state_dict()}
+    for name, unet in zip(SUPERS, supers, strict=True):
+        if size_of(folder / name) != large:
+            raise CheckpointError(f"{folder}: {' and '.join(SUPERS)} must be of one size.")
+        configs[name] = StageConfig(large, unet.config, enlarged, size, corrupt="blur")
+        states[name] = unet.state_dict()
+    if (folder / PRIOR).is_dir():
+        prior, (about, _) = load_prior(folder), read_schedule(folder / "prior_scheduler", "x0")
+        configs[PRIOR], states[PRIOR] = PriorParts(prior.network.config, about), prior.network.state_dict()
+    return Published(folder, RECIPE, LAYOUT, configs, states, {"shapes": {k: to_dict(v) for k, v in configs.items()}})

@@ -1,0 +1,119 @@
+"""Training Karlo's networks: told by the towers of one CLIP as their projections end (`embedder`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pinxit.recipes.batches import below
+from pinxit.recipes.diffusion.conditions import Conditions, Noising
+from pinxit.recipes.diffusion.config import StageConfig
+from pinxit.recipes.diffusion.task import DiffusionTask
+from pinxit.training.draws import uniforms
+from pinxit.weights.karlo import DECODER, SUPERS
+
+if TYPE_CHECKING:
+    from pinxit.data.bank import Bank
+    from pinxit.data.embeddings import Embeddings
+    from pinxit.data.vectors import Vectors
+    from pinxit.recipes.karlo.embedder import KarloEmbedder
+    from pinxit.recipes.unclip.space import Space
+    from pinxit.recipes.unclip.task import Kept
+    from pinxit.training.loop import Batch
+    from pinxit.training.rows import Rows
+    from pinxit.types import Picture
+
+
+class Projected:
+    """Karlo's CLIP for `build_vectors`: its embeddings are as the projections give them, of any length."""
+
+    def __init__(self, embedder: KarloEmbedder) -> None:
+        self.embedder, sight = embedder, embedder.sight()
+        self.name, self.width, self.fingerprint = embedder.name, sight.width, f"{sight.fingerprint} projected"
+
+    def pictures(self, pictures: Sequence[Picture], /) -> Any:
+        """Rows [B, E] of pictures of any size."""
+        return self.embedder.pictures(pictures).cpu().numpy()
+
+    def texts(self, texts: Sequence[str], /, cut: bool = False) -> Any:
+        """Rows [B, E] of sentences."""
+        return self.embedder.captions(texts).cpu().numpy()
+
+
+@dataclass(frozen=True)
+class KarloPairs:
+    """Pictures and captions as its networks are told them, read beforehand; no caption is the empty one."""
+
+    vectors: Vectors
+    texts: Embeddings
+    space: Space
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def coordinates(self, rows: Sequence[int]) -> Tensor:
+        """The pictures in the space's coordinates, [B, E]."""
+        return self.space.into(self.vectors.image_embeddings(rows))
+
+    def told(self, rows: Sequence[int], which: Sequence[int], kept: Kept) -> Conditions:
+        """`sequence` [B, L, D], `mask` [B, L] and `pooled` [B, E] of one caption each."""
+        chosen = np.where(kept, np.asarray(which), -1).tolist()
+        sequence, mask = self.texts.rows(rows, chosen)
+        return {"sequence": sequence, "mask": mask, "pooled": self.vectors.text_embeddings(rows, chosen)}
+
+
+class DecoderTask(DiffusionTask):
+    """Denoise pictures given a caption and an embedding of the picture."""
+
+    def __init__(
+        self,
+        config: StageConfig,
+        seed: int,
+        text_shape: tuple[int, int],
+        bank: Bank | None = None,
+        embedder: KarloEmbedder | None = None,
+        pairs: KarloPairs | None = None,
+        drop: float = 0.1,
+        drop_image: float = 0.1,
+    ) -> None:
+        reader, rows = (None if embedder is None else embedder.reader), None if pairs is None else pairs.coordinates
+        super().__init__(DECODER, config, seed, text_shape, bank, reader, drop, image_rows=rows, drop_image=drop_image)
+        self.embedder, self.pairs = embedder, pairs
+
+    def blank(self, size: int) -> Batch:
+        """A batch of the right shapes, for costs."""
+        return super().blank(size) | {"pooled": torch.zeros(size, self.config.unet.pooled)}
+
+    def _text(self, found: Sequence[int], rows: Rows) -> Batch:
+        assert self.pairs is not None
+        drop, chance = uniforms(self.seed, f"{self.name} captions", rows, 2).T
+        which = below([self.pairs.vectors.count(row) for row in found], chance).tolist()
+        return dict(self.pairs.told(found, which, drop >= self.drop))
+
+    def _image(self, found: Sequence[int], rows: Rows) -> Batch:
+        assert self.embedder is not None
+        kept = torch.from_numpy(uniforms(self.seed, f"{self.name} image", rows) >= self.drop_image)
+        return {"image": torch.where(kept, self._embeddings(found), self.embedder.without.cpu())}
+
+    def _read(self, captions: Sequence[str]) -> Batch:
+        assert self.reader is not None
+        read = self.reader.encode(captions, len(captions))
+        return {"sequence": read.sequence.cpu(), "mask": read.mask.cpu(), "pooled": read.pooled.cpu()}
+
+    def _understood(self, batch: Batch) -> Batch:
+        return {name: batch[name] for name in ("sequence", "mask", "pooled")}
+
+
+class SuperTask(DiffusionTask):
+    """Enlarge: the first network takes all steps of a walk but the last, which is the other's."""
+
+    def __init__(self, name: str, config: StageConfig, seed: int, bank: Bank | None = None) -> None:
+        super().__init__(name, config, seed, (1, 1), bank)
+        self.noising = Noising(way="bicubic")
+        step = 1 / config.diffusion.steps
+        self.span = (step, 1.0) if name == SUPERS[0] else (0.0, step)

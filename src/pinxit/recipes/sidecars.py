@@ -1,0 +1,94 @@
+"""Who may say something of shards beforehand: `pinxit data encode --with text|clip|dvae`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pinxit.data.sidecars import Sayer
+from pinxit.data.stream_texts import TextSayer
+from pinxit.errors import UsageError
+from pinxit.models.dvae import DVAE, DVAEConfig
+from pinxit.recipes.clip.encoder import ClipEncoder
+from pinxit.recipes.dalle.encode import encode
+from pinxit.recipes.diffusion.config import TextEncoderConfig
+from pinxit.recipes.diffusion.reading import training_reader
+from pinxit.text.encoders import located
+from pinxit.training.precision import pick_device
+from pinxit.weights.checkpoint import fingerprint, open_checkpoint
+from pinxit.weights.zoo import find
+
+if TYPE_CHECKING:
+    from pinxit.types import Picture
+
+With = Literal["text", "clip", "dvae"]
+
+
+class ClipSayer:
+    """A CLIP's embeddings of pictures and captions."""
+
+    kind = "clip"
+
+    def __init__(self, encoder: ClipEncoder) -> None:
+        self.encoder, self.size = encoder, encoder.size
+        self.about = {"fingerprint": encoder.fingerprint, "width": encoder.width}
+
+    def of(self, pictures: Sequence[Picture | None], captions: Sequence[tuple[str, ...]]) -> dict[str, Tensor]:
+        """`pictures` float16 [N, E], zeros for those that cannot be used; `captions` [all, E] and `starts` [N + 1]."""
+        there = [row for row, picture in enumerate(pictures) if picture is not None]
+        seen = np.zeros((len(pictures), self.encoder.width), np.float16)
+        seen[there] = self.encoder.pictures([one for one in pictures if one is not None])
+        texts = [text for several in captions for text in several]
+        starts = torch.tensor([0, *(len(several) for several in captions)]).cumsum(0)
+        said = self.encoder.texts(texts, cut=True).astype(np.float16)
+        return {"pictures": torch.from_numpy(seen), "captions": torch.from_numpy(said), "starts": starts}
+
+
+class DvaeSayer:
+    """A dVAE's codes of pictures."""
+
+    kind = "dvae"
+
+    def __init__(self, model: DVAE, device: torch.device) -> None:
+        self.model, self.device, self.size = model.to(device).eval(), device, model.config.size
+        self.about = {"fingerprint": fingerprint(model), "grid": model.grid}
+
+    def of(self, pictures: Sequence[Picture | None], captions: Sequence[tuple[str, ...]]) -> dict[str, Tensor]:
+        """`codes` int32 [N, h, w], and `sound` bool [N]: which pictures could be used."""
+        blank = np.zeros((self.size, self.size, 3), np.uint8)
+        shown = np.stack([blank if one is None else one for one in pictures])
+        codes = torch.from_numpy(encode(self.model, shown, self.device).astype(np.int32))
+        return {"codes": codes, "sound": torch.tensor([one is not None for one in pictures])}
+
+
+def sayer(by: With, model: str, device: str = "auto", length: int | None = None, padded: bool = False) -> Sayer:
+    """The model that a name or a folder holds. Raises UsageError or CheckpointError where it is none of that kind.
+
+    `length` and `padded` are of a text encoder: tokens, and whether it reads as DeepFloyd IF's does.
+    """
+    if by != "text" and (length is not None or padded):
+        raise UsageError("--length and --padded are of text encoders: --with text.")
+    on = pick_device(device)
+    if by == "text":
+        about = TextEncoderConfig(located(model), manner="deepfloyd" if padded else "own")
+        about = about if length is None else TextEncoderConfig(about.encoder, length=length, manner=about.manner)
+        return TextSayer(training_reader(about, on))
+    if by == "clip":
+        return ClipSayer(ClipEncoder.open(model, device))
+    checkpoint = open_checkpoint(find(model), "dalle")
+    dvae = DVAE(checkpoint.config("dvae", DVAEConfig))
+    checkpoint.load_into("dvae", dvae)
+    return DvaeSayer(dvae.requires_grad_(False), on)
+
+
+def default_folder(spec: str) -> Path:
+    """Where sidecars go if nobody says: beside the shards of a local folder."""
+    place = Path(spec).expanduser()
+    if "://" in spec or "*" in spec or "{" in spec:
+        raise UsageError(f"say by --out where the sidecars of {spec} are to go.")
+    return place if place.is_dir() else place.parent

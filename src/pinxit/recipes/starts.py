@@ -1,0 +1,45 @@
+"""What `--init-from` names, opened: a checkpoint of pinxit, or what others have published."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pinxit.errors import UsageError
+from pinxit.recipes.clip.published import open_clip
+from pinxit.recipes.deepfloyd.published import open_deepfloyd
+from pinxit.recipes.karlo.published import open_karlo
+from pinxit.recipes.published import Start
+from pinxit.weights.checkpoint import MANIFEST, open_checkpoint
+from pinxit.weights.hub import PREFIX, fetch
+from pinxit.weights.zoo import find, is_deepfloyd, is_karlo
+
+if TYPE_CHECKING:
+    from pinxit.models.layers import Activation
+
+
+def open_start(names: Sequence[str], activation: Activation | None = None) -> Start:
+    """A shipped name, a checkpoint folder, published weights (CLIP, DeepFloyd IF, Karlo), or "hub:OWNER/NAME".
+
+    Only of DeepFloyd IF several, one for each stage.
+
+    Raises CheckpointError where there is none, or none that is known.
+    """
+    paths = [_path(name) for name in names]
+    if all(map(is_deepfloyd, paths)) and not any(map(is_karlo, paths)):
+        return open_deepfloyd(paths)
+    if len(paths) > 1:
+        raise UsageError("--init-from may be repeated for the stages of DeepFloyd IF alone.")
+    path = paths[0]
+    if (path / MANIFEST).is_file():
+        return open_checkpoint(path)
+    if is_karlo(path):
+        return open_karlo(path)
+    return open_clip(path, activation)
+
+
+def _path(name: str) -> Path:
+    if name.startswith(PREFIX):
+        return fetch(name)
+    return Path(name) if Path(name).is_file() else find(name)

@@ -1,0 +1,115 @@
+"""What models say of shards beforehand: aligned with their rows, resumed, and refused where it is of something else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from pinxit.data.folders import FolderDataset
+from pinxit.data.shard_writer import write_shards
+from pinxit.data.sidecars import ABOUT, encode_shards
+from pinxit.data.stream_texts import StreamTexts, TextSayer
+from pinxit.data.streams import Stream, build_stream
+from pinxit.errors import DataError
+from pinxit.text.learned import LearnedText
+from tests.data.test_embeddings import learned
+from tests.data.test_streams import spoil
+from tests.recipes.squares import write_squares
+
+SIDE = 16
+
+
+class Means:
+    """The mean colour of each picture, NaN where there is none."""
+
+    kind, size = "means", SIDE
+
+    def __init__(self, name: str = "one") -> None:
+        self.about, self.asked = {"name": name}, 0
+
+    def of(self, pictures: Sequence[Any], captions: Sequence[tuple[str, ...]]) -> dict[str, Tensor]:
+        self.asked += 1
+        means = [np.full(3, np.nan) if one is None else one.mean((0, 1)) for one in pictures]
+        return {"means": torch.tensor(np.stack(means)), "captions": torch.tensor([len(one) for one in captions])}
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    write_shards(FolderDataset(write_squares(tmp_path / "squares"), SIDE), tmp_path / "shards", per_shard=3, workers=1)
+    return tmp_path / "shards"
+
+
+@pytest.fixture
+def stream(shards: Path, tmp_path: Path) -> Stream:
+    spoil(shards / "00001.tar", "000000004.png")
+    return build_stream(str(shards), SIDE, None, tmp_path / "stream")
+
+
+def test_rows_are_those_of_the_shard_and_a_killed_run_goes_on(
+    stream: Stream, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sayer, out = Means(), tmp_path / "out"
+    of = sayer.of
+
+    def dies(*asked: Any) -> Any:
+        if sayer.asked == 2:
+            raise KeyboardInterrupt
+        return of(*asked)
+
+    monkeypatch.setattr(sayer, "of", dies)
+    with pytest.raises(KeyboardInterrupt):
+        encode_shards(str(shards), sayer, out)
+    assert len(list(out.glob("*.safetensors"))) == 2 and not (out / ABOUT).exists()
+    monkeypatch.undo()
+    written = encode_shards(str(shards), sayer, out)
+    assert sayer.asked == 3 and [path.name for path in written] == [f"0000{k}.means.safetensors" for k in range(3)]
+    for number, path in enumerate(written):
+        found = load_file(path)
+        for row, mean in enumerate(found["means"]):
+            index = 3 * number + row
+            assert bool(mean.isnan().any()) == (index == 4)
+            if index != 4:
+                assert np.allclose(mean, stream.pictures[index].mean((0, 1)))
+        assert found["captions"].tolist() == [2] * len(found["means"])
+    with pytest.raises(DataError, match=r"00000\.means\.safetensors holds what another model said: delete it"):
+        encode_shards(str(shards), Means("other"), out)
+    written[0].write_bytes(b"cut")
+    with pytest.raises(DataError, match=r"00000\.means\.safetensors is no sidecar or is damaged"):
+        encode_shards(str(shards), sayer, out)
+
+
+def test_captions_are_those_that_the_reader_would_say(stream: Stream, shards: Path, tmp_path: Path) -> None:
+    reader: LearnedText = learned()
+    encode_shards(str(shards), TextSayer(reader), tmp_path / "texts")
+    texts = StreamTexts.open(stream, tmp_path / "texts", reader)
+    assert [texts.count(index) for index in range(8)] == [2] * 8
+    for index in (0, 3, 4, 7):
+        for which in (0, 1, 3, -1):
+            sequence, mask = texts.rows([index], [which])
+            said = reader.encode(["" if which < 0 else stream.captions[index][which % 2]])
+            assert torch.equal(mask, said.mask)
+            torch.testing.assert_close(sequence, said.sequence, atol=2e-3, rtol=2e-3)
+    assert stream.standing(4) == 5 and stream.captions[4] == stream.captions[5]  # the broken one's stand-in is told
+    both, _ = texts.rows([4, 5], [0, 0])
+    assert torch.equal(both[0], both[1])
+
+
+def test_sidecars_of_something_else_are_refused(stream: Stream, shards: Path, tmp_path: Path) -> None:
+    reader = learned()
+    with pytest.raises(DataError, match=r"there is no .*00000\.text\.safetensors: encode the shards"):
+        StreamTexts.open(stream, tmp_path / "texts", reader)
+    encode_shards(str(shards), TextSayer(reader), tmp_path / "texts")
+    other = learned()
+    with torch.no_grad():
+        next(other.model.parameters()).mul_(2.0)
+    with pytest.raises(DataError, match="holds what another model said"):
+        StreamTexts.open(stream, tmp_path / "texts", other)
+    with pytest.raises(DataError, match="holds what another model said"):
+        StreamTexts.open(stream, tmp_path / "texts", learned(), script="latin")

@@ -1,0 +1,227 @@
+"""Shards as a stream: an order that is a function of position, and one sentence for whatever is not as it was."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import tarfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pytest
+
+from pinxit.data import shelf as shelves
+from pinxit.data.deal import Deal, streams_for
+from pinxit.data.folders import FolderDataset
+from pinxit.data.shard_writer import write_shards
+from pinxit.data.shards import ShardDataset
+from pinxit.data.shelf import Shelf, shards_of
+from pinxit.data.streams import LINES, STREAM, Stream, build_stream
+from pinxit.errors import DataError, PinxitError
+from pinxit.training.rows import Rows, whole
+from tests.recipes.squares import write_squares
+
+SIDE = 16
+
+
+@pytest.fixture(scope="module")
+def tars(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight squares in four shards of two."""
+    place = tmp_path_factory.mktemp("tars")
+    write_shards(FolderDataset(write_squares(place / "squares"), SIDE), place / "shards", per_shard=2, workers=1)
+    return place / "shards"
+
+
+@pytest.fixture
+def own(tars: Path, tmp_path: Path) -> Path:
+    """Shards that a test may spoil."""
+    return Path(shutil.copytree(tars, tmp_path / "own"))
+
+
+@pytest.mark.parametrize(("counts", "batch"), [((5, 3, 0, 4, 7), 8), ((2, 2, 2, 2), 8), ((9,), 4), ((1, 30, 2), 12)])
+def test_rows_are_those_of_one_rank_however_they_are_cut(counts: tuple[int, ...], batch: int) -> None:
+    deal = Deal(counts, 3, streams_for(batch, sum(count > 0 for count in counts)), window=2)
+    for first in (0, batch, 17 * batch):
+        every = deal.indices(whole(first, batch))
+        assert len(every) == batch and set(every.tolist()) <= set(range(sum(counts)))
+        for pieces in (2, 4):
+            parts = [deal.indices(rows) for rows in whole(first, batch).cut(batch // pieces)]
+            assert np.array_equal(np.concatenate(parts), every)
+
+
+def test_a_stream_reads_every_item_of_its_shards_once_an_epoch() -> None:
+    counts = (5, 3, 4, 7, 6, 2)
+    deal = Deal(counts, 1, 2, window=2)
+    seen = [deal.indices(whole(4 * update, 4)).tolist() for update in range(60)]
+    for stream in range(2):
+        own = [item for update in seen for item in update[2 * stream : 2 * stream + 2]]
+        ends = np.cumsum(counts)
+        epoch = {int(np.searchsorted(ends, item, side="right")) for item in own[:10]}
+        length = sum(counts[shard] for shard in {int(np.searchsorted(ends, one, side="right")) for one in own[:9]})
+        assert len(epoch) <= 3 and length >= 9
+    both: Counter[int] = Counter()
+    position = [0, 0]
+    for stream in range(2):  # an epoch of each stream together are all items, once
+        size = sum(counts[shard] for shard in _dealt(deal, stream))
+        both.update(int(one) for part in deal._taken(stream, 0, size) for one in part)
+        position[stream] = size
+    assert both == Counter(range(sum(counts)))
+    again = [int(one) for part in deal._taken(0, position[0], position[0]) for one in part]
+    first = [int(one) for part in deal._taken(0, 0, position[0]) for one in part]
+    assert again != first  # another epoch, another order
+    other = Deal(counts, 2, 2, window=2)
+    assert other.indices(whole(0, 16)).tolist() != deal.indices(whole(0, 16)).tolist()
+
+
+def _dealt(deal: Deal, stream: int) -> list[int]:
+    from pinxit.data import deal as deals
+
+    return deals._dealt(deal, stream, 0)
+
+
+def test_few_shards_are_read_at_a_time_and_the_next_ones_are_known() -> None:
+    deal = Deal((100,) * 64, 0, 4, window=2)
+    for update in range(40):
+        rows = whole(8 * update, 8)
+        read = {int(one) // 100 for one in deal.indices(rows)}
+        assert read <= set(deal.near(rows)) and len(set(deal.near(rows))) <= 4 * 4
+
+
+def test_pictures_and_captions_are_those_of_the_shards(tars: Path, tmp_path: Path) -> None:
+    stream = build_stream(str(tars), SIDE, None, tmp_path / "s")
+    dataset = ShardDataset(sorted(tars.glob("*.tar")), SIDE)
+    assert len(stream) == len(dataset) == 8 and stream.size == SIDE
+    for index in range(8):
+        assert np.array_equal(stream.pictures[index], dataset[index].picture)
+        assert stream.captions[index] == dataset[index].captions
+    assert stream.pictures[np.array([3, 0, 3])].shape == (3, SIDE, SIDE, 3)
+    assert np.array_equal(stream.pictures[:2], np.stack([dataset[0].picture, dataset[1].picture]))
+    held = [stream.order(whole(4 * update, 4), 5, held_out=3).tolist() for update in range(10)]
+    assert {item for update in held for item in update} == set(range(5))
+    few = build_stream(str(tars), SIDE, 3, tmp_path / "few")
+    assert len(few) == 3 and few.about["items"] == 3
+
+
+def test_a_killed_look_goes_on_with_the_next_shard(tars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    look = "pinxit.data.streams._look"
+    from pinxit.data import streams
+
+    true = streams._look
+
+    def dies(url: str, shelf: Any) -> Any:
+        looked.append(url)
+        if len(looked) == 3:
+            raise KeyboardInterrupt
+        return true(url, shelf)
+
+    monkeypatch.setattr(look, dies)
+    with pytest.raises(KeyboardInterrupt):
+        build_stream(str(tars), SIDE, None, tmp_path / "s")
+    assert not (tmp_path / "s" / STREAM).exists() and (tmp_path / "s" / LINES).is_file()
+    assert len(build_stream(str(tars), SIDE, None, tmp_path / "s")) == 8
+    assert len(looked) == 3 + 2
+
+
+def spoil(path: Path, key: str) -> None:
+    """Write the tar anew with other bytes for the picture of one item, as many as before."""
+    with tarfile.open(path) as tar:
+        files = [(one.name, tar.extractfile(one).read()) for one in tar.getmembers()]  # type: ignore[union-attr]
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in files:
+            member = tarfile.TarInfo(name)
+            data = b"\0" * len(data) if name == key else data
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+
+
+def test_a_broken_item_is_named_and_the_next_one_stands_in(own: Path, tmp_path: Path) -> None:
+    spoil(own / "00001.tar", "000000002.png")
+    stream = build_stream(str(own), SIDE, None, tmp_path / "s")
+    assert np.array_equal(stream.pictures[2], stream.pictures[3]) and stream.captions[2] == stream.captions[3]
+    assert [problem.key for problem in stream.problems] == ["00001.tar/000000002"]
+    spoil(own / "00001.tar", "000000003.png")
+    with pytest.raises(DataError, match=r"00001\.tar holds no picture that can be used"):
+        build_stream(str(own), SIDE, None, tmp_path / "t").pictures[2]
+
+
+def test_shards_that_are_not_as_they_were(own: Path, tmp_path: Path) -> None:
+    build_stream(str(own), SIDE, None, tmp_path / "s")
+    first = own / "00000.tar"
+    whole_file = first.read_bytes()
+    first.write_bytes(whole_file[:-512])
+    with pytest.raises(DataError, match=rf"00000\.tar is {len(whole_file) - 512} bytes, not {len(whole_file)} as when"):
+        Stream.open(tmp_path / "s")
+    with pytest.raises(DataError, match="truncated"):
+        first.write_bytes(whole_file[: len(whole_file) // 2])
+        build_stream(str(own), SIDE, None, tmp_path / "other")
+    first.unlink()
+    with pytest.raises(DataError, match=r"there is no shard .*00000\.tar any more: restore it"):
+        Stream.open(tmp_path / "s")
+    with tarfile.open(first, "w", format=tarfile.USTAR_FORMAT) as tar:  # another one, of the same size
+        for name in ("a.png", "a.txt"):
+            member = tarfile.TarInfo(name)
+            member.size = 3
+            tar.addfile(member, io.BytesIO(b"cat"))
+    with first.open("ab") as handle:
+        handle.truncate(len(whole_file))
+    with pytest.raises(DataError, match=r"00000\.tar holds other items than when this run began"):
+        Stream.open(tmp_path / "s").pictures[0]
+    with pytest.raises(DataError, match="holds a stream of size=16, not 32"):
+        build_stream(str(own), 32, None, tmp_path / "s")
+
+
+@pytest.fixture
+def remote(tars: Path) -> Iterator[str]:
+    """The same shards in a store that is not this file system."""
+    memory: Any = fsspec.filesystem("memory")
+    for path in tars.glob("*.tar"):
+        memory.pipe(f"/bucket/{path.name}", path.read_bytes())
+    yield "memory://bucket"
+    memory.rm("/bucket", recursive=True)
+
+
+def test_remote_shards_are_copied_and_make_room(remote: str, tars: Path, tmp_path: Path) -> None:
+    names = [f"memory://bucket/{number:05d}.tar" for number in range(4)]
+    assert shards_of(remote) == shards_of(f"{remote}/{{00000..00003}}.tar") == shards_of(f"{remote}/*.tar") == names
+    stream = build_stream(remote, SIDE, None, tmp_path / "s")
+    local = build_stream(str(tars), SIDE, None, tmp_path / "t")
+    assert stream.identity() == local.identity()
+    assert np.array_equal(stream.pictures[:], local.pictures[:])
+    size = (tars / "00000.tar").stat().st_size
+    small = Shelf(tmp_path / "small", room=2.5 * size)
+    for name in names:
+        assert small.path(name).read_bytes() == (tars / name.rpartition("/")[2]).read_bytes()
+    assert len(list((tmp_path / "small").glob("*.tar"))) == 2 and small.path(names[3]).is_file()
+
+
+def test_networks_are_tried_again_and_what_is_gone_is_not(
+    remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true, asked = fsspec.open, []
+
+    def flaky(url: str, *how: Any) -> Any:
+        asked.append(url)
+        if len(asked) < 3:
+            raise TimeoutError("the network is slow")
+        return true(url, *how)
+
+    monkeypatch.setattr(fsspec, "open", flaky)
+    monkeypatch.setattr(shelves, "PATIENCE", 0.0)
+    assert Shelf(tmp_path / "a").path(f"{remote}/00000.tar").is_file() and len(asked) == 3
+    with pytest.raises(DataError, match=r"there is no shard memory://bucket/9\.tar"):
+        Shelf(tmp_path / "b").path(f"{remote}/9.tar")
+    assert len(asked) == 4
+    monkeypatch.setattr(fsspec, "open", lambda *how: (_ for _ in ()).throw(TimeoutError("down")))
+    with pytest.raises(PinxitError, match=r"cannot be had after 6 tries \(down\); the same command goes on"):
+        Shelf(tmp_path / "c").path(f"{remote}/00000.tar")
+    assert not list((tmp_path / "c").glob("*.tar")) and not list((tmp_path / "c").glob(".*.part"))
+
+
+def test_rows_of_the_training_are_rows_of_a_deal() -> None:
+    rows = Rows(32, 16, 4, 8)
+    assert Deal((10, 10), 0, 2).indices(rows).shape == (8,)

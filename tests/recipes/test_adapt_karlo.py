@@ -1,0 +1,220 @@
+"""Karlo, trained further: every network of it by what it is told, and back to diffusers and peft."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from pinxit.cli import app
+from pinxit.errors import UsageError
+from pinxit.functional.diffusion import q_sample
+from pinxit.recipes.export import export
+from pinxit.recipes.karlo.open import open_painter
+from pinxit.recipes.karlo.run import KarloRun, run_of
+from pinxit.training import state as states
+from pinxit.training.log import read_metrics
+from pinxit.training.rows import whole
+from pinxit.weights.karlo import load_decoder, load_prior, load_supers
+from tests.recipes import karlos
+from tests.recipes.squares import write_squares
+from tests.weights.karlos import EMBED, LENGTH, diffusers, unclip
+
+peft = pytest.importorskip("peft")
+NETWORKS = ("prior", "decoder", "super_res_first", "super_res_last")
+KINDS: dict[str, Any] = {
+    "prior": diffusers.PriorTransformer,
+    "decoder": diffusers.UNet2DConditionModel,
+    "text_proj": unclip.UnCLIPTextProjModel,
+    "super_res_first": diffusers.UNet2DModel,
+    "super_res_last": diffusers.UNet2DModel,
+}
+
+
+def words(images: int, lora: int, *networks: str) -> list[str]:
+    plan = {"batch": 4, "warmup": 0, "lr": 0.003, "precision": "fp32", "log_every": 4, "save_minutes": 9}
+    plan |= {"preview_every": 10_000}
+    every = [f"--set=plans.{name}.{field}={value}" for name in NETWORKS for field, value in plan.items()]
+    lengths = [f"--set=plans.{name}.images={images if name in networks else 0}" for name in NETWORKS]
+    return [*every, *lengths, "--set=pictures=8", "--set=drop=0.3", f"--lora={lora}"]
+
+
+def train(place: Path, out: Path, *more: str) -> None:
+    usual = ["train", "unclip", "--init-from", str(place / "karlo"), "--data", str(place / "squares")]
+    outcome = CliRunner().invoke(app, [*usual, "--out", str(out), "--device", "cpu", "--quiet", *more])
+    assert outcome.exit_code == 0, (outcome.output, outcome.exception)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A published Karlo, and a run that adapts all of it."""
+    place = tmp_path_factory.mktemp("karlo")
+    karlos.save(place / "karlo")
+    write_squares(place / "squares")
+    train(place, place / "run", *words(8, 2, *NETWORKS))
+    return place
+
+
+def run_in(folder: Path) -> KarloRun:
+    return run_of(folder, None, None, (), "cpu", False)
+
+
+def test_only_additions_move_and_the_checkpoint_is_a_karlo_with_them(place: Path, tmp_path: Path) -> None:
+    base, folder = place / "karlo", place / "run/checkpoint"
+    loaded: list[dict[str, dict[str, torch.Tensor]]] = []
+    for where in (base, folder):
+        first, last = load_supers(where)
+        nets = (load_prior(where).network, load_decoder(where).network, first, last)
+        loaded.append({name: net.state_dict() for name, net in zip(NETWORKS, nets, strict=True)})
+    before, after = loaded
+    for name in NETWORKS:
+        expected = states.read_weights(place / "run" / name, name)
+        assert after[name].keys() == expected.keys()
+        assert all(torch.equal(tensor, expected[key]) for key, tensor in after[name].items())
+        moved = {key for key, tensor in before[name].items() if not torch.equal(tensor, after[name][key])}
+        assert moved == states.read_additions(place / "run" / name, name).keys() and len(moved) > 5
+    assert "conditioning.image.tokens.weight" in states.read_additions(place / "run/decoder", "decoder")
+    assert torch.equal(load_decoder(base).nothing, load_decoder(folder).nothing)
+    assert torch.equal(load_prior(base).mean, load_prior(folder).mean)
+    painter = open_painter(folder, device="cpu")
+    picture = painter.paint("cat", candidates=1, steps=2, seed=1)[0].picture
+    assert picture.shape == (8, 8, 3)
+    (written,) = export(str(place / "run"), "diffusers", tmp_path / "out")
+    for name, kind in KINDS.items():
+        theirs = kind.from_pretrained(written, subfolder=name).state_dict()
+        published = kind.from_pretrained(base, subfolder=name).state_dict()
+        assert theirs.keys() == published.keys() and {k: t.shape for k, t in theirs.items()} == {
+            k: t.shape for k, t in published.items()
+        }
+        assert any(not torch.equal(tensor, published[key]) for key, tensor in theirs.items())
+
+
+def test_peft_and_diffusers_say_the_same(place: Path, tmp_path: Path) -> None:
+    """Each network of diffusers with its adapter, and as it was exported whole."""
+    whole_folder = export(str(place / "run"), "diffusers", tmp_path / "whole")[0]
+    adapters = {path.name: path for path in export(str(place / "run"), "peft", tmp_path / "added")}
+    assert adapters.keys() == KINDS.keys()
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    time = torch.tensor([3, 740])
+    told: dict[str, tuple[Any, ...]] = {
+        "prior": (draw(2, EMBED), time, draw(2, EMBED), draw(2, LENGTH, EMBED)),
+        "decoder": (draw(2, 3, 8, 8), time, draw(2, 5, 24), draw(2, 128)),
+        "super_res_first": (draw(2, 6, 16, 16), time),
+        "super_res_last": (draw(2, 6, 16, 16), time),
+        "text_proj": (),
+    }
+    named = {"image_embeddings": draw(2, EMBED), "prompt_embeds": draw(2, EMBED), "do_classifier_free_guidance": False}
+    named["text_encoder_hidden_states"] = draw(2, LENGTH, EMBED)
+    for name, kind in KINDS.items():
+        exported = kind.from_pretrained(whole_folder, subfolder=name).eval()
+        base = kind.from_pretrained(place / "karlo", subfolder=name).eval()
+
+        def said(net: Any, name: str = name) -> tuple[torch.Tensor, ...]:
+            with torch.no_grad():
+                answer = net(**named) if name == "text_proj" else net(*told[name], return_dict=False)
+            return tuple(answer)
+
+        before, expected = said(base), said(exported)
+        found = said(peft.PeftModel.from_pretrained(base, str(adapters[name])).eval())
+        assert (before[0] - expected[0]).abs().max() > 1e-4
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+def test_ours_says_what_diffusers_does_of_the_adapted_decoder(place: Path) -> None:
+    """Including the tokens of a picture embedding, whose rows lie in another order there."""
+    folder = place / "run/checkpoint"
+    ours, nets = (
+        load_decoder(folder),
+        {n: KINDS[n].from_pretrained(folder, subfolder=n) for n in ("decoder", "text_proj")},
+    )
+    generator = torch.Generator().manual_seed(0)
+    x, time = torch.randn(2, 3, 8, 8, generator=generator), torch.tensor([3.0, 740.0])
+    image, pooled = (torch.randn(2, EMBED, generator=generator) for _ in range(2))
+    sequence = torch.randn(2, LENGTH, EMBED, generator=generator)
+    with torch.no_grad():
+        read, added = nets["text_proj"](
+            image_embeddings=image,
+            prompt_embeds=pooled,
+            text_encoder_hidden_states=sequence,
+            do_classifier_free_guidance=False,
+        )
+        expected = nets["decoder"](x, time, read, class_labels=added).sample
+        found = ours.network(x, time, {"sequence": sequence, "pooled": pooled, "image": image})
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_decoder_is_told_as_in_painting(place: Path) -> None:
+    """Captions and pictures by the same towers, undamped; what is dropped is the empty caption and a learned vector."""
+    run, rows = run_in(place / "run"), whole(0, 8)
+    task = run.task("decoder")
+    batch, bank = task.batch(rows), task.bank
+    empty = run.embedder.nothing
+    absent = [bool(torch.allclose(one, empty["pooled"], atol=1e-2)) for one in batch["pooled"]]
+    assert 0 < sum(absent) < 8
+    for row, gone in enumerate(absent):
+        told = empty if gone else None
+        number = int(np.argmax([np.array_equal(batch["pictures"][row].numpy(), one) for one in bank.pictures]))
+        captions = bank.captions[number]
+        choices = [told] if told else [run.embedder.conditions(caption) for caption in captions]
+        assert any(torch.allclose(batch["sequence"][row], one["sequence"], atol=1e-2) for one in choices)
+        seen = run.embedder.pictures([run_picture(run, number)])[0]
+        known = (seen, run.embedder.without)
+        assert any(torch.allclose(batch["image"][row], one, atol=1e-2, rtol=1e-2) for one in known)
+
+
+def run_picture(run: KarloRun, number: int) -> Any:
+    from pinxit.data.bank import Bank
+
+    return np.asarray(Bank.open(run.path("seen")).pictures[number])
+
+
+def test_each_enlarger_learns_its_own_steps(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_in(place / "run")
+    for name in ("super_res_first", "super_res_last"):
+        task = run.task(name)
+        times: list[float] = []
+        about = task.config.diffusion
+
+        def noised(x: Any, noise: Any, sigma: Any, about: Any = about, times: Any = times) -> Any:
+            times += about.time_of(sigma).tolist()
+            return q_sample(x, noise, sigma)
+
+        monkeypatch.setattr("pinxit.recipes.diffusion.task.q_sample", noised)
+        rows = whole(0, 8)
+        task.loss(task.batch(rows), rows)
+        assert (set(times) == {0.0}) if name == "super_res_last" else (min(times) >= 1 and max(times) > 500)
+
+
+def test_what_cannot_be_is_one_sentence(place: Path, tmp_path: Path) -> None:
+    blind = tmp_path / "blind"
+    karlos.save(blind)
+    import shutil
+
+    shutil.rmtree(blind / "image_encoder")
+    usual = ["train", "unclip", "--init-from", str(blind), "--data", str(place / "squares")]
+    outcome = CliRunner().invoke(app, [*usual, "--out", str(tmp_path / "run"), "--quiet"])
+    assert isinstance(outcome.exception, UsageError) and "has no image_encoder" in str(outcome.exception)
+    outcome = CliRunner().invoke(app, [*usual, "--out", str(tmp_path / "run"), "--preset", "nano"])
+    assert "--preset and --clip are not for a Karlo" in str(outcome.exception)
+    with pytest.raises(UsageError, match="can be exported to diffusers, peft, not to transformers"):
+        export(str(place / "run"), "transformers", tmp_path / "new")
+    about = json.loads((place / "run/run.json").read_text())
+    assert about["recipe"] == "karlo"
+
+
+@pytest.mark.slow
+def test_a_few_hundred_steps_teach_pictures(place: Path, tmp_path: Path) -> None:
+    train(place, tmp_path / "run", *words(4 * 300, 8, "decoder", "prior"))
+    for name, share in (("decoder", 0.5), ("prior", 0.7)):
+        lines = [line["loss"] for line in read_metrics(tmp_path / "run" / name)]
+        assert sum(lines[-20:]) < share * sum(lines[:20]), name
