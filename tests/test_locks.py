@@ -65,7 +65,7 @@ def test_the_second_is_refused_until_the_first_is_done_or_dead(tmp_path: Path) -
 
 
 def test_an_error_lets_go_and_leaves_no_empty_folder(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), alone(tmp_path / "new" / LOCK, "it"):
+    with pytest.raises(ZeroDivisionError), alone(tmp_path / "new" / "in it" / LOCK, "it"):
         raise ZeroDivisionError
     assert not (tmp_path / "new").exists()
     with alone_in(tmp_path / "new", "it"), pytest.raises(UsageError), alone_in(tmp_path / "new", "it"):
@@ -73,6 +73,14 @@ def test_an_error_lets_go_and_leaves_no_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(PinxitError, match="cannot write"), alone_in(tmp_path / "file", "it"):
         pass
+
+
+@pytest.mark.parametrize("waiting", [None, lambda: None])
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder that takes no files")
+def test_where_no_lock_can_be_nobody_waits_for_ever(waiting: Callable[[], None] | None) -> None:
+    for folder in (Path("/proc/self"), Path("/proc/new")):
+        with pytest.raises(PinxitError, match="cannot write"), alone_in(folder, "it", waiting):
+            pass
 
 
 def test_what_killed_commands_left_half_written_goes_and_nothing_else(tmp_path: Path) -> None:

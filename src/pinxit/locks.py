@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 LOCK = ".lock"
 WAIT = 0.1  # seconds between two looks whether a lock is free
+TRIES = 10  # to make a lock where there is none
 
 
 @contextmanager
@@ -27,7 +28,7 @@ def alone(lock: Path, what: str, waiting: Callable[[], None] | None = None) -> I
     `waiting`, waits. Raises PinxitError where no such file can be.
     """
     check_writable(lock.parent)
-    fresh = not lock.parent.exists()
+    fresh = [folder for folder in lock.parents if not folder.exists()]
     held = _held(lock, what, waiting)
     try:
         yield
@@ -35,9 +36,9 @@ def alone(lock: Path, what: str, waiting: Callable[[], None] | None = None) -> I
         with suppress(OSError):  # some systems keep a file that is open
             lock.unlink()
         held.release()
-        if fresh:
-            with suppress(OSError):  # what was refused leaves no empty folder
-                lock.parent.rmdir()
+        with suppress(OSError):  # what was refused leaves no empty folders
+            for folder in fresh:
+                folder.rmdir()
 
 
 @contextmanager
@@ -53,22 +54,24 @@ def alone_in(folder: Path, what: str, waiting: Callable[[], None] | None = None)
 def _held(lock: Path, what: str, waiting: Callable[[], None] | None) -> BaseFileLock:
     from filelock import FileLock, Timeout
 
-    said = False
+    said, tries = False, 0
     while True:
         try:
             lock.parent.mkdir(parents=True, exist_ok=True)
             held = FileLock(lock)
             held.acquire(timeout=0)
             return held
-        except Timeout as busy:
-            if waiting is None:
+        except (Timeout, FileNotFoundError) as busy:
+            tries = 0 if lock.exists() else tries + 1  # its owner has just left, or no file can be there
+            if tries > TRIES:
+                raise PinxitError(f"cannot write {lock}: no file can be made there.") from busy
+            if not tries and waiting is None:
                 raise UsageError(
                     f"another command writes {what}: try again when it is done, or choose another place."
                 ) from busy
-            if not said:
+            if not tries and waiting is not None and not said:
                 waiting()
-            said = True
+                said = True
             time.sleep(WAIT)
         except OSError as error:
-            if not isinstance(error, FileNotFoundError) or lock.parent.exists():  # else its owner left it empty
-                raise PinxitError(f"cannot write {lock}: {error.strerror or error}.") from error
+            raise PinxitError(f"cannot write {lock}: {error.strerror or error}.") from error

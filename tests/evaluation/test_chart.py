@@ -10,8 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from pinxit.errors import UsageError
-from pinxit.evaluation.chart import COLOURS, FOOT, LEFT, TOP, WIDE, Line, Panel, _style, chart
+from pinxit.evaluation.chart import COLOURS, FOOT, LEFT, TEXT, TOP, WIDE, Line, Panel, _legend_rows, _style, chart
 from pinxit.evaluation.chart_axes import Scale, around, overlap, roomiest, round_ticks, spaced, span
+from pinxit.evaluation.chart_canvas import text_width
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
@@ -86,6 +87,12 @@ def test_a_level_a_legend_and_a_second_panel_are_seen() -> None:
     assert two.shape[1] > 1.9 * alone.shape[1] and two.shape[0] > alone.shape[0]
     shades = len(np.unique(two.reshape(-1, 3), axis=0))
     assert shades > 60, "edges are soft"
+
+
+def test_a_legend_fills_rows_from_the_left() -> None:
+    (first, second) = _legend_rows(["one", "two", "three"], 2 * 42 + 2 * 22 + text_width("onetwo", TEXT) + 1)
+    assert [(number, name) for number, name, _ in (*first, *second)] == [(0, "one"), (1, "two"), (2, "three")]
+    assert [left for _, _, left in first] == [0.0, 42 + text_width("one", TEXT) + 22] and second[0][2] == 0.0
 
 
 def test_styles_of_many_lines_differ() -> None:

@@ -290,6 +290,10 @@ def test_a_folder_that_sees_nothing_paints_and_one_without_a_prior_varies(karlo:
     picture = found[0].picture
     asked = blind.asked(Prompt(""), 1, wordless=True)
     attempts: list[Callable[[], Any]] = [lambda: blind.varying(asked, picture), lambda: blind.vary(picture)]
+    for said in (["cat " * 100, "a dog"], ["a dog", "cat " * 100]):
+        with pytest.raises(UsageError, match="tokens longer than CLIP reads: shorten it"):
+            blind.embedder.captions(said, cut=False)
+        assert len(blind.embedder.captions(said)) == 2
     attempts += [lambda: blind.vary(picture, eta=0.5), lambda: blind.shift(picture, "a cat", "a dog")]
     attempts += [lambda: blind.blend(picture, picture, fresh=True)]
     for attempt in attempts:

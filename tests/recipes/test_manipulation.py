@@ -199,6 +199,8 @@ def test_what_cannot_be_done_is_one_sentence(painter: UnclipPainter, tmp_path: P
         (lambda: painter.blend(given, given, count=1), "at least its two ends"),
         (lambda: painter.shift(given, "a cat", "a cat"), "no direction from one to the other"),
         (lambda: painter.shift(given, "a cat", "a dog", most=0.0), "a share above 0"),
+        (lambda: painter.shift(given, "cat " * 100, "a dog"), "CLIP reads"),
+        (lambda: painter.shift(given, "a dog", "cat " * 100), "CLIP reads"),
         (
             lambda: painter.edit(given, box(30, 40, 0, 0, 9, 9), "a cat"),
             "the mask has 40 x 30 pixels and the picture 30",

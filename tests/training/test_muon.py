@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import distributed, nn
 
 from pinxit.errors import UsageError
 from pinxit.models.unet import UNet, UNetConfig
@@ -12,7 +12,7 @@ from pinxit.training import muon as module
 from pinxit.training import state as states
 from pinxit.training.log import read_metrics
 from pinxit.training.loop import fit
-from pinxit.training.muon import ADAM_RMS, MOMENTUM, Muon, as_rows, muon, orthogonal
+from pinxit.training.muon import ADAM_RMS, MOMENTUM, Muon, as_rows, by_owners, muon, orthogonal
 from pinxit.training.optim import adamw, trained
 from pinxit.training.plan import Plan
 from pinxit.training.rows import whole
@@ -35,6 +35,31 @@ def test_updates_become_orthogonal(shape: tuple[int, int]) -> None:
         ideal = u @ v
         assert torch.cosine_similarity(found.flatten(), ideal.flatten(), 0) > 0.95
         torch.testing.assert_close(found, orthogonal(given[None])[0], atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("first", range(4))
+@pytest.mark.parametrize("world", [2, 3, 5])
+def test_matrices_are_dealt_to_any_number_of_ranks(world: int, first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is made once, by the rank whose turn it is, and every rank is given all in their order."""
+    updates = list(torch.randn(4, 3, 5, generator=torch.Generator().manual_seed(0)))
+    made: dict[int, torch.Tensor] = {}
+    rank = 0
+
+    def all_gather(parts: list[torch.Tensor], own: torch.Tensor) -> None:
+        made[rank] = own.clone()
+        for place, part in enumerate(parts):
+            part.copy_(made.get(place, torch.zeros_like(part)))
+
+    fakes = {"is_initialized": lambda: True, "get_world_size": lambda: world, "get_rank": lambda: rank}
+    for name, fake in (fakes | {"all_gather": all_gather}).items():
+        monkeypatch.setattr(distributed, name, fake)
+    for number in range(2 * world):  # the second time all have been made
+        rank = number % world
+        found = by_owners(updates, first)
+    expected = orthogonal(torch.stack(updates))
+    torch.testing.assert_close(torch.stack(list(found)), expected, atol=0.02, rtol=0)
+    dealt = [sum(bool(one.any()) for one in made[(first + turn) % world]) for turn in range(world)]
+    assert dealt == [len(range(turn, 4, world)) for turn in range(world)]
 
 
 def fused(parts: int) -> tuple[nn.Parameter, Muon]:

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -75,14 +76,19 @@ def run(settings: Settings) -> int:
 
 
 def check(settings: Settings) -> dict[str, Any]:
-    """Load everything, paint one picture by each painter, and tell with what: versions, devices, memory."""
+    """Load everything, paint one picture by each painter, and tell with what: versions, devices, memory.
+
+    Raises PinxitError where `run` would: for keys that cannot be read, too, and for a place where no jobs can be kept.
+    """
     import platform
     import time
 
     import torch
 
     from pinxit import __version__
+    from pinxit.files import check_writable
     from pinxit.serve.hub import Hub
+    from pinxit.serve.keys import Keys
     from pinxit.types import Prompt
 
     async def painted(catalog: Catalog) -> dict[str, float]:
@@ -97,6 +103,9 @@ def check(settings: Settings) -> dict[str, Any]:
         await hub.close()
         return seconds
 
+    if settings.api_keys:
+        Keys.read(Path(settings.api_keys))
+    check_writable(Path(settings.data))
     catalog = Catalog.opened(settings)
     found: dict[str, Any] = {"pinxit": __version__, "python": platform.python_version(), "torch": torch.__version__}
     found |= {"threads": torch.get_num_threads(), "pid": os.getpid()}

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from pinxit.data.decode import MOST_PIXELS
 from pinxit.data.transforms import square, to_tensor
 from pinxit.errors import UsageError
 from pinxit.functional.holes import with_holes
@@ -131,11 +132,14 @@ def check_mask(picture: Picture, mask: Mask) -> None:
 def outpainted(picture: Picture, left: int, top: int, right: int, bottom: int) -> tuple[Picture, Mask]:
     """A picture with so many pixels more on each side, and the mask that says to paint them.
 
-    Raises UsageError for numbers below 0, and where nothing is added.
+    Raises UsageError for numbers below 0, where nothing is added, and for more pixels than a picture may have.
     """
     more = (left, top, right, bottom)
     if min(more) < 0 or not any(more):
         raise UsageError(f"outpainting adds pixels at the left, top, right, bottom, not {','.join(map(str, more))}.")
+    height, width = picture.shape[0] + top + bottom, picture.shape[1] + left + right
+    if height * width > MOST_PIXELS:
+        raise UsageError(f"a picture of {width} x {height} pixels is too large: add fewer.")
     around = ((top, bottom), (left, right))
     paint = np.pad(np.zeros(picture.shape[:2], bool), around, constant_values=True)
     return np.pad(picture, (*around, (0, 0)), mode="edge"), Mask(paint)

@@ -16,6 +16,7 @@ from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.diffusion.conditions import Conditions
 from pinxit.recipes.unclip.space import Space
 from pinxit.text.encoders import TextEncoder
+from pinxit.texts import printable
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
@@ -37,8 +38,11 @@ class KarloEmbedder:
         found = {"sequence": read.sequence, "mask": read.mask, "pooled": read.pooled}
         return {name: rows[0].to(self.device) for name, rows in found.items()}
 
-    def captions(self, texts: Sequence[str]) -> Tensor:
-        """CLIP's embeddings of captions, [B, E]."""
+    def captions(self, texts: Sequence[str], cut: bool = True) -> Tensor:
+        """CLIP's embeddings of captions, [B, E]. Raises UsageError for one too long, not to be `cut`."""
+        for text in texts if not cut else ():
+            if over := self.reader.tokens_over_limit(text):
+                raise UsageError(f"'{printable(text[:60])}' is {over} tokens longer than CLIP reads: shorten it.")
         return self.reader.encode(list(texts)).pooled.to(self.device)
 
     def pictures(self, pictures: Sequence[Picture]) -> Tensor:

@@ -29,8 +29,8 @@ class Embeds(Protocol):
     def conditions(self, caption: str) -> Conditions:
         """A caption as the prior is told it, cut as in training: `sequence` [L, D], `mask` [L], `pooled` [E]."""
 
-    def captions(self, texts: Sequence[str]) -> Tensor:
-        """CLIP's embeddings of captions, [B, E]."""
+    def captions(self, texts: Sequence[str], cut: bool = True) -> Tensor:
+        """CLIP's embeddings of captions, [B, E]. Raises UsageError for one too long, unless it may be `cut`."""
 
     def pictures(self, pictures: Sequence[Picture]) -> Tensor:
         """CLIP's embeddings of pictures of any size, by their centre squares, [B, E]."""
@@ -54,9 +54,9 @@ class Embedder:
         read = {name: rows[0].to(self.device) for name, rows in texts(self.reader, [caption]).items()}
         return read | {"pooled": self.captions([caption])[0]}
 
-    def captions(self, texts: Sequence[str]) -> Tensor:
-        """CLIP's embeddings of captions, [B, E] of length one."""
-        return torch.from_numpy(self.clip.texts(list(texts), cut=True)).to(self.device)
+    def captions(self, texts: Sequence[str], cut: bool = True) -> Tensor:
+        """CLIP's embeddings of captions, [B, E] of length one. Raises UsageError for one too long, not to be `cut`."""
+        return torch.from_numpy(self.clip.texts(list(texts), cut=cut)).to(self.device)
 
     def pictures(self, pictures: Sequence[Picture]) -> Tensor:
         """CLIP's embeddings of pictures of any size, by their centre squares, [B, E] of length one."""

@@ -137,11 +137,11 @@ class Manipulation(Inversion):
         """`count` pictures from this one towards what tells caption `after` from `before` (section 3.3, text diffs).
 
         `most`: how much of the way the last one goes. The first is the reconstruction; the noise stays. Raises
-        UsageError for captions that are one to CLIP, and for a share out of range.
+        UsageError for captions that are one to CLIP or longer than it reads, and for a share out of range.
         """
         if count < 2 or not 0 < most <= 1:
             raise UsageError(f"at least 2 pictures and a share above 0 and at most 1, not {count} and {most}.")
-        towards, away = self.embedder.captions([after, before])[:, None]
+        towards, away = self.embedder.captions([after, before], cut=False)[:, None]
         shares = [most * place / (count - 1) for place in range(count)]
         shifted(towards, towards, away, 0.5)  # which refuses what leads nowhere before anything is computed
         (own,) = self.invert([picture], ddim_steps=ddim_steps, watch=part_of(watch, 0, 1 / (1 + count)))

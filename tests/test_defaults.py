@@ -1,0 +1,77 @@
+"""Numbers that hold where nobody says another change on purpose: with this test's list."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import json
+import pkgutil
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pinxit
+
+pytest.importorskip("transformers")
+LIST = Path(__file__).parent / "defaults.json"
+ROOMS = ("functional", "models", "pipelines", "training", "evaluation", "recipes")
+
+
+def plain(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(plain, value))
+    return isinstance(value, bool | int | float | str) and not isinstance(value, Enum)
+
+
+def defaults(thing: Any) -> Iterator[tuple[str, Any]]:
+    """The arguments of a function, the fields of a dataclass."""
+    if dataclasses.is_dataclass(thing):
+        yield from ((field.name, field.default) for field in dataclasses.fields(thing))
+    else:
+        yield from ((name, one.default) for name, one in inspect.signature(thing).parameters.items())
+
+
+def methods(of: type) -> dict[str, Any]:
+    found: dict[str, Any] = {f".{key}": one for key, one in vars(of).items() if inspect.isfunction(one)}
+    if dataclasses.is_dataclass(of):
+        found.pop(".__init__", None)
+        found[""] = of
+    return found
+
+
+def told(module: Any) -> dict[str, str]:
+    """By function and class, those of their defaults that are numbers or texts."""
+    found = {}
+    for name, thing in vars(module).items():
+        if getattr(thing, "__module__", None) != module.__name__ or not callable(thing):
+            continue
+        for key, one in (methods(thing) if inspect.isclass(thing) else {"": thing}).items():
+            try:
+                held = [f"{argument}={value!r}" for argument, value in defaults(one) if plain(value)]
+            except (TypeError, ValueError):  # what typing makes has no signature
+                continue
+            if held:
+                found[f"{name}{key}"] = ", ".join(held)
+    return found
+
+
+MODULES = [
+    module.name
+    for room in ROOMS
+    for module in pkgutil.walk_packages([str(Path(pinxit.__path__[0]) / room)], f"pinxit.{room}.")
+]
+
+
+def test_defaults_of_functions_and_fields() -> None:
+    found = {name: told(importlib.import_module(name)) for name in MODULES}
+    if not LIST.exists():  # remove the file to write it anew
+        LIST.write_text(json.dumps({name: one for name, one in found.items() if one}, indent=1) + "\n")
+    expected = json.loads(LIST.read_text())
+    for name, listed in expected.items():
+        there = {key: value for key, value in found.get(name, {}).items() if key in listed}
+        assert there == {key: value for key, value in listed.items() if key in there}, name
+    assert len(expected.keys() & found.keys()) > 0.8 * len(expected), "write it anew"
