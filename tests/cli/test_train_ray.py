@@ -23,7 +23,7 @@ from tests.cli.helpers import Cli
 from tests.processes import below
 from tests.recipes.squares import write_squares
 
-IMAGES = 1600  # two hundred updates, each of which is saved
+IMAGES = 6400  # eight hundred updates, each of which is saved: half a minute, in which a worker can be killed
 
 
 def test_workers_are_given_the_command_without_what_says_so() -> None:
