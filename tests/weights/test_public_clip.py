@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pinxit.errors import CheckpointError
 from pinxit.models.clip import CLIP, MAX_LOGIT_SCALE, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
-from pinxit.weights.clip_export import save_transformers_clip
+from pinxit.weights.clip_export import save_open_clip, save_transformers_clip
 from pinxit.weights.clip_names import hf_names, openai_names
 from pinxit.weights.clip_settings import OPEN_CLIP_TEXT, OPEN_CLIP_VISION, check_settings
 from pinxit.weights.public_clip import load_clip_in_parts, load_public_clip
@@ -230,6 +230,14 @@ def test_outputs_equal_open_clip(tmp_path: Path, activation: str, tower: str) ->
     torch.testing.assert_close(seen, torch.tensor(told["pictures"]), atol=1e-5, rtol=0)
     read = opened.encode_text(answers.token_ids())
     torch.testing.assert_close(read, torch.tensor(told["texts"]), atol=1e-5, rtol=0)
+    save_open_clip(opened, tmp_path / "again")  # the same weights under its names, and the same settings
+    before, again = (load_file(folder / "open_clip_model.safetensors") for folder in (tmp_path, tmp_path / "again"))
+    assert before.keys() == again.keys()
+    assert all(torch.equal(tensor.to(again[name].dtype), again[name]) for name, tensor in before.items())
+    written = json.loads((tmp_path / "again/open_clip_config.json").read_text())["model_cfg"]
+    assert (written["embed_dim"], written["quick_gelu"]) == (24, activation == "quickgelu")
+    for section, usual in (("vision_cfg", vision), ("text_cfg", text)):
+        assert {name: written[section].get(name) for name in usual} == json.loads(json.dumps(usual))
 
 
 def test_a_bare_file_must_tell_its_activation(tmp_path: Path) -> None:

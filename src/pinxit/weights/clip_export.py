@@ -13,6 +13,8 @@ from pinxit.weights.clip_names import hf_names, openai_names
 from pinxit.weights.renaming import written
 from pinxit.weights.tensor_files import write_tensors
 
+RESNET_HEAD = 64  # channels of a head of every ResNet's pooling
+
 
 def save_transformers_clip(model: CLIP, folder: Path) -> None:
     """Write `model` as a folder for `transformers.CLIPModel`: config.json, model.safetensors, preprocessor_config.json.
@@ -44,7 +46,7 @@ def save_open_clip(model: CLIP, folder: Path) -> None:
     write_tensors(folder / "open_clip_model.safetensors", weights, {"format": "pt"})
     vision: dict[str, Any] = {"image_size": config.vision.size, "width": config.vision.width}
     if config.vision.stages:
-        vision["layers"] = list(config.vision.stages)
+        vision |= {"layers": list(config.vision.stages), "head_width": RESNET_HEAD}
     else:
         vision |= {"layers": config.vision.layers, "patch_size": config.vision.patch}
         vision["head_width"] = config.vision.width // config.vision.heads
