@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -355,7 +356,7 @@ def test_wrong_folders_are_refused_in_one_sentence(folders: Folders, tmp_path: P
     ]
     for place, size in enumerate((None, "64", 2, 0, -8, 15, 16.0)):
         folder = changed(folders.base, tmp_path / f"size {place}", "unet/config.json", sample_size=size)
-        opening.append((lambda folder=folder: open_painter(folder), f"sample_size is {size}; it must be"))
+        opening.append((partial(open_painter, folder), f"sample_size is {size}; it must be"))
     for attempt, told in opening:
         with pytest.raises(PinxitError, match=told) as error:
             attempt()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import distributed, nn
 
 from pinxit.errors import UsageError
 from pinxit.models.unet import UNet, UNetConfig
@@ -52,7 +52,7 @@ def test_matrices_are_dealt_to_any_number_of_ranks(world: int, first: int, monke
 
     fakes = {"is_initialized": lambda: True, "get_world_size": lambda: world, "get_rank": lambda: rank}
     for name, fake in (fakes | {"all_gather": all_gather}).items():
-        monkeypatch.setattr(module.distributed, name, fake)
+        monkeypatch.setattr(distributed, name, fake)
     for number in range(2 * world):  # the second time all have been made
         rank = number % world
         found = by_owners(updates, first)
