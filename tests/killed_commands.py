@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 
 from pinxit.cli import main as cli
+from pinxit.config import override
+from pinxit.data.folders import FolderDataset
+from pinxit.data.shard_writer import write_shards
 from pinxit.errors import PinxitError
 from pinxit.pictures import write_png
 from pinxit.recipes.classifier import ClassifierRun
@@ -55,6 +58,8 @@ def prepared(given: Path) -> dict[str, Command]:
         given / "squares", *(f"plans.{s}.{one}" for s in ("dvae", "transformer", "clip") for one in every)
     )
     clip = small_clip(given / "squares", "data.held_out=2", *(f"plan.{one}" for one in every))
+    write_shards(FolderDataset(given / "squares", 32), given / "shards", per_shard=3, workers=1)
+    streamed = override(clip, [f"data.source={given / 'shards'}", "data.stream=true"])
     classifier = small_classifier("drawings:small", *(f"plan.{one}" for one in every))
     few = [f"data.source={given / 'squares'}", "stages.base.pictures=8", "stages.upsampler.pictures=8"]
     imagen = imagens.planned(imagens.tiny_config(given / "imagen", *few), **PLAN, warmup=8)
@@ -83,6 +88,8 @@ def prepared(given: Path) -> dict[str, Command]:
         "preview": lambda out: preview(out / "sheet.png"),
         "index": command("search", "index", given / "squares", *painter),
         "build": command("data", "build", given / "squares", "--per-shard", 3, "--workers", 1, "--size", 32),
+        "encode": command("data", "encode", given / "shards", "--with", "clip", "--model", given / "painter"),
+        "stream": lambda out: _quietly(train_clip, ClipRun(out, streamed, "cpu", False)),
         "dalle": lambda out: _quietly(train_dalle, DalleRun(out, dalle, "cpu", False)),
         "imagen": lambda out: _quietly(train_imagen, ImagenRun(out, imagen, "cpu", False)),
         "unclip": lambda out: _quietly(train_unclip, UnclipRun(out, unclip, "cpu", False)),

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("transformers")
 pytest.importorskip("usearch")
 ROOT = Path(__file__).parents[1]
-QUICK = "paint,index,build,clip"
+QUICK = "paint,index,build,clip,encode,stream"
 
 
 def check(folder: Path, moments: int, *names: str) -> None:

@@ -18,7 +18,7 @@ from typing import Any, TextIO, cast
 from pinxit.errors import PinxitError, UsageError
 
 OBJECTS = 128 * 2**20  # bytes of the object store of a cluster that is started here: little passes between processes
-TRIES = 4  # to start one: Ray gives up after 30 s, which a busy machine may need
+TRIES = 6  # to start one: Ray gives up after 30 s, which a busy machine may need
 
 
 def check_installed() -> None:
@@ -36,7 +36,6 @@ def joined(shows: bool = False) -> Iterator[Any]:
     """
     check_installed()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # errors of pinxit's come as errors
     import ray
 
     _join(ray, {"log_to_driver": shows, "logging_level": logging.ERROR})

@@ -56,11 +56,14 @@ def test_a_process_paints_what_nobody_has_painted(painter: Path, tmp_path: Path,
         painting = Painting(told)
         for some in (PROMPTS[:3], PROMPTS[:5]):
             before = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
-            painting({"prompt": np.array(some, object)})
+            assert painting({"prompt": np.array(some, object)}) == {"prompt": some, "refused": [""] * len(some)}
             assert before.items() <= {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}.items()
     finally:
         os.chdir(there)
     found = digests(out)
+    (tmp_path / "file").touch()
+    painting.out = tmp_path / "file"
+    assert "file is a file" in painting({"prompt": np.array(PROMPTS[:1], object)})["refused"][0]
     assert len(found) == 5 * 3 and found.items() <= whole.items()
 
 

@@ -16,13 +16,14 @@ from safetensors.torch import load_file
 from pinxit import cluster
 from pinxit.cli.train import by_ray as module
 from pinxit.cli.train.by_ray import arguments, usable
+from pinxit.errors import UsageError
 from pinxit.training import state as states
 from pinxit.training.log import read_metrics
 from tests.cli.helpers import Cli
 from tests.processes import below
 from tests.recipes.squares import write_squares
 
-IMAGES = 1600  # two hundred updates, each of which is saved
+IMAGES = 6400  # eight hundred updates, each of which is saved: half a minute, in which a worker can be killed
 
 
 def test_workers_are_given_the_command_without_what_says_so() -> None:
@@ -38,6 +39,18 @@ def test_workers_are_given_the_command_without_what_says_so() -> None:
 
 def test_of_as_many_workers_as_there_are_a_power_of_two_shares_a_batch() -> None:
     assert [usable(world) for world in (1, 2, 3, 4, 7, 8, 9)] == [1, 2, 2, 4, 4, 8, 8]
+
+
+def test_groups_that_are_lost_where_they_stand_end_the_run() -> None:
+    kept = module.Kept()
+    for saved in (1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0):
+        kept.begin(saved)
+        kept.lose("RuntimeError: out of memory")
+    assert kept.told() == (None, "")
+    kept.begin(2.0)
+    assert str(kept.told()[0]).endswith("of the last one: RuntimeError: out of memory.")
+    kept.end(UsageError("another"), "")
+    assert "another" not in str(kept.told()[0]), "the first one counts"
 
 
 @pytest.mark.parametrize("workers", ["0", "x", "2-", "-2", "4-2", "1.5", ""])

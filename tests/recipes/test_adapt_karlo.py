@@ -165,7 +165,7 @@ def test_the_decoder_is_told_as_in_painting(place: Path) -> None:
         told = empty if gone else None
         number = int(np.argmax([np.array_equal(batch["pictures"][row].numpy(), one) for one in bank.pictures]))
         captions = bank.captions[number]
-        choices = [told] if told else [run.embedder.told(caption) for caption in captions]
+        choices = [told] if told else [run.embedder.conditions(caption) for caption in captions]
         assert any(torch.allclose(batch["sequence"][row], one["sequence"], atol=1e-2) for one in choices)
         seen = run.embedder.pictures([run_picture(run, number)])[0]
         known = (seen, run.embedder.without)

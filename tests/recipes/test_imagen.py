@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from pinxit.api import load
 from pinxit.config import override
 from pinxit.data.bank import Bank
+from pinxit.data.embeddings import Embeddings
 from pinxit.data.writing_systems import readable
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.functional.diffusion import Prediction, even_sigmas, q_sample, sigma_at, target
@@ -223,7 +224,7 @@ def test_texts_read_beforehand_are_the_ones_read_in_training(straight: ImagenRun
     run = ImagenRun(tmp_path, config, "cpu", progress=False)
     assert "texts" in train(run, ("pictures", "texts")).finished
     task = run.task("base")
-    assert task.stored is not None and task.bank is not None
+    assert isinstance(task.stored, Embeddings) and task.bank is not None
     said = [[texts(run.reader("base"), [task.stored.text(row, k)]) for k in range(2)] for row in range(8)]
     found, dropped = set(), 0
     for position in range(0, 160, 16):

@@ -165,7 +165,7 @@ def test_a_replica_lets_go_of_what_nobody_hears(tmp_path: Path) -> None:
         await stream.aclose()  # type: ignore[attr-defined]
         assert replica.hub is not None and replica.hub.runner.engine is not None
         for _ in range(500):
-            if not replica.hub.tickets and not replica.hub.runner.engine.jobs:  # type: ignore[union-attr]
+            if not replica.hub.tickets and not replica.hub.runner.engine.jobs:
                 break
             await asyncio.sleep(0.01)
         assert not replica.hub.tickets and not replica.costs

@@ -88,7 +88,7 @@ def killed_inside_a_save(number: int) -> None:
             if count[0] >= number:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    states.State.save = watched  # type: ignore[method-assign]
+    setattr(states.State, "save", watched)  # noqa: B010  the class is somebody else's
     sys.addaudithook(seen)
 
 

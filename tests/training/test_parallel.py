@@ -58,6 +58,18 @@ class Halting(Still):
         return (loss * float("nan") if rows.position in (36, 44) else loss), parts
 
 
+class Noted(Still):
+    """Each rank writes down the positions that it has trained on."""
+
+    ledger = Path()
+
+    def loss(self, batch: Batch, rows: Rows) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+        if rows.batch == 8:  # not what is measured beforehand
+            with self.ledger.open("a") as handle:
+                handle.writelines(f"{position}\n" for position in rows.positions.tolist())
+        return super().loss(batch, rows)
+
+
 class Later(Stop):
     """Rank 1 hears a signal at the fifth question."""
 
@@ -145,6 +157,34 @@ def test_running_means_are_those_of_rank_0(two: Path) -> None:
         one(two / "running", "running")
     assert states.read_piece(two / "running") == 4
     one(two / "running", "running", micro=4)
+
+
+def go_on(rank: int, ranks: int, root: str, until: int) -> None:
+    torch.set_num_threads(1)
+    if ranks > 1:
+        distributed.init_process_group("gloo", init_method=f"file://{root}/meet-{until}", rank=rank, world_size=ranks)
+    task = Noted()
+    task.ledger = Path(f"{root}/ledger-{until}-{rank}")
+    fit(task, plan(micro=2), Path(root) / "run", "cpu", progress=False, stop_after=until)
+    if ranks > 1:
+        distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_run_goes_from_one_rank_to_two_to_four_to_one(tmp_path: Path) -> None:
+    """Every picture is trained on once, by whichever rank; the weights are one rank's but for the order of sums."""
+    for ranks, until in ((1, 40), (2, 72), (4, 104), (1, 128)):
+        if ranks == 1:
+            go_on(0, 1, str(tmp_path), until)
+        else:
+            multiprocessing.spawn(go_on, (ranks, str(tmp_path), until), nprocs=ranks)  # type: ignore[attr-defined,no-untyped-call]
+    seen = sorted(int(line) for path in tmp_path.glob("ledger-*") for line in path.read_text().split())
+    assert seen == list(range(128))
+    assert len(list(tmp_path.glob("ledger-104-*"))) == 4
+    found = load_file(tmp_path / "run" / states.FILE)
+    for name, tensor in one(tmp_path / "alone", "still", micro=2).items():
+        torch.testing.assert_close(tensor, found[name], atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.slow

@@ -171,7 +171,7 @@ def encode(
     if kind is None:
         raise UsageError(f"--with is text, clip or dvae, not {by}.")
     folder = out or default_folder(shards)
-    said_by: Any = sayer(kind, model, device, length, padded)  # type: ignore[arg-type]
+    said_by: Any = sayer(kind, model, device, length, padded)
     with bar("encoding") as progress:
         written = encode_shards(shards, said_by, folder, progress)
     print_lines(f"{len(written)} sidecars in {folder}")

@@ -17,6 +17,7 @@ from pinxit.cli.paint_options import say_about
 from pinxit.cli.paint_output import SHEET, alone_with, folder_name, is_painted, read_results, write_results
 from pinxit.cli.painter_choice import PainterChoice
 from pinxit.cli.progress import bar
+from pinxit.errors import PinxitError
 from pinxit.files import check_writable
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ def _painted(told: Mapping[str, Any], texts: Sequence[str], workers: int | None)
         )
         try:
             for row in painted.iter_rows():
+                if row["refused"]:
+                    raise PinxitError(row["refused"])
                 yield str(row["prompt"])
         except ray.exceptions.RayError as error:
             raise cluster.cause_of(error) from error
@@ -101,14 +104,21 @@ class Painting:
         self.opened = told["choice"].open()
         self.asked, self.facts, self.out = told["asked"], told["facts"], Path(told["out"])
 
-    def __call__(self, batch: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
-        """Paint the prompts that nobody has painted, and give back all."""
-        folders = {text: self.out / folder_name(text, self.facts) for text in map(str, batch["prompt"])}
+    def __call__(self, batch: dict[str, np.ndarray[Any, Any]]) -> dict[str, list[str]]:
+        """Paint the prompts that nobody has painted, and give back all; with each, why the rest was not painted."""
+        prompts, refused = [str(text) for text in batch["prompt"]], ""
+        try:
+            self._paint(prompts)
+        except PinxitError as error:  # which would not survive the way
+            refused = str(error)
+        return {"prompt": prompts, "refused": [refused] * len(prompts)}
+
+    def _paint(self, prompts: Sequence[str]) -> None:
+        folders = {text: self.out / folder_name(text, self.facts) for text in prompts}
         left = [text for text, folder in folders.items() if not is_painted(folder)]
         how = {name: self.asked[name] for name in ("candidates", "keep")}
-        prompts = [(text, self.asked["seed"]) for text in left]
-        coming = self.opened.painter.paint_each(prompts, upsampler=self.opened.enlarger, **how, **self.opened.settings)
+        asked = [(text, self.asked["seed"]) for text in left]
+        coming = self.opened.painter.paint_each(asked, upsampler=self.opened.enlarger, **how, **self.opened.settings)
         for text, ranked in zip(left, coming, strict=True):
             with alone_with(folders[text]):
                 write_results(folders[text], text, ranked, self.facts)
-        return batch

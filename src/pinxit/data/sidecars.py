@@ -32,9 +32,17 @@ ABOUT, NOTE = "sidecars.json", "about"
 class Sayer(Protocol):
     """Who says something of items. Shapes: N items of a shard."""
 
-    kind: str  # text, clip, dvae: a part of the files' names
-    about: Mapping[str, Any]  # what makes its answers these ones, JSON
-    size: int  # side of the pictures that it is shown; 0: none
+    @property
+    def kind(self) -> str:
+        """text, clip, dvae: a part of the files' names."""
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """What makes its answers these ones, JSON."""
+
+    @property
+    def size(self) -> int:
+        """Side of the pictures that it is shown; 0: none."""
 
     def of(self, pictures: Sequence[Picture | None], captions: Sequence[tuple[str, ...]]) -> dict[str, Tensor]:
         """Tensors of all items of a shard; a picture that cannot be used is None."""

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pinxit.pipelines.graph import Graph
     from pinxit.pipelines.work import Place
     from pinxit.serve.catalog import Model, Order
-    from pinxit.serve.replicas import Replicas
 
 ENDS = frozenset({"done", "failed", "cancelled", "expired"})
 REMEMBERED = 64  # answers that a retry may still get
@@ -88,17 +87,17 @@ class Hub:
         self,
         graph: Graph,
         died: Callable[[], None] = lambda: None,
-        elsewhere: Callable[[Graph, Publish], Replicas] | None = None,
+        elsewhere: Callable[[Graph, Publish], Any] | None = None,
     ) -> None:
-        """`elsewhere`: what stands for an engine in this process."""
+        """`elsewhere` makes what stands for a `Runner` where engines are in other processes (`replicas.Replicas`)."""
         self.loop = asyncio.get_running_loop()
         self.tickets: dict[Order, Ticket] = {}
         self.known: OrderedDict[str, tuple[str, Ticket]] = OrderedDict()  # by what says that a request is the same
-        self.runner: Runner | Replicas
-        if elsewhere is None:
-            self.runner = Runner(graph, self._from_engine, lambda: self._tell_died(died))
-        else:
-            self.runner = elsewhere(graph, self._from_engine)
+        self.runner: Runner = (
+            elsewhere(graph, self._from_engine)
+            if elsewhere
+            else Runner(graph, self._from_engine, lambda: self._tell_died(died))
+        )
         self.on_death: Callable[[], None] = lambda: None
         self.on_end: list[Callable[[Ticket, dict[str, float]], None]] = []
         self.runner.start()

@@ -14,6 +14,7 @@ import sys
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +34,7 @@ Workers = Annotated[
 ]
 NOTES = ".ray"  # what Ray writes into the run folder while it trains
 MOST_LOST = 1000  # groups that lose a worker, of one command
+MOST_IN_PLACE = 5  # of them, one after the other where nothing was saved in between
 
 
 def by_ray(engine: Engine, workers: str | None, out: Path, quiet: bool = False) -> bool:
@@ -88,6 +90,7 @@ def train_by_ray(command: Sequence[str], least: int, most: int, notes: Path, qui
         least = least or most
         kept = ray.remote(num_cpus=0)(Kept).remote()
         told = {"command": list(command), "here": str(Path.cwd()), "threads": torch.get_num_threads(), "kept": kept}
+        told |= {"run": str(notes.parent)}
         share = {"CPU": 1.0, "GPU": 1.0} if gpus else {"CPU": float(max(1, processors // most))}
         trainer = DataParallelTrainer(
             work,
@@ -119,11 +122,23 @@ class Kept:
 
     def __init__(self) -> None:
         self.error: PinxitError | None = None
-        self.said = ""
+        self.said, self.saved, self.tries, self.lost = "", -1.0, 0, "it was killed"
+
+    def begin(self, saved: float) -> None:
+        """A group of workers begins where the run folder was last written at `saved`."""
+        self.tries = self.tries + 1 if saved == self.saved else 1
+        self.saved = saved
+        if self.tries > MOST_IN_PLACE:
+            why = f"{MOST_IN_PLACE} groups of workers in a row were lost before they had saved anything"
+            self.error = self.error or PinxitError(f"{why}; of the last one: {self.lost}.")
 
     def end(self, error: PinxitError | None, said: str) -> None:
         """A worker's own error, which another group would meet again; or what it prints."""
         self.error, self.said = self.error or error, self.said + said
+
+    def lose(self, why: str) -> None:
+        """A worker ends by an error that may be another's death."""
+        self.lost = why
 
     def told(self) -> tuple[PinxitError | None, str]:
         """What was kept."""
@@ -137,16 +152,15 @@ def work(told: Mapping[str, Any]) -> None:
     from ray.train import get_context
     from ray.train.collective import broadcast_from_rank_zero
 
-    from pinxit.cli import app
-
+    app = import_module("pinxit.cli").app  # the door that this module stands behind: a worker enters it anew
     context, kept = get_context(), told["kept"]
     rank, world = context.get_world_rank(), context.get_world_size()
-    if ray.get(kept.told.remote())[0] is not None:
-        return
+    if rank == 0:
+        ray.get(kept.begin.remote(_saved(Path(told["run"]))))
+    address, port = broadcast_from_rank_zero((ray.util.get_node_ip_address(), _free_port()))
     if told["elastic"]:
         world = usable(world)
-    address, port = broadcast_from_rank_zero((ray.util.get_node_ip_address(), _free_port()))
-    if rank >= world:
+    if rank >= world or ray.get(kept.told.remote())[0] is not None:
         return
     place = {"RANK": rank, "WORLD_SIZE": world, "MASTER_ADDR": address, "MASTER_PORT": port}
     place |= {"LOCAL_RANK": 0 if told["gpus"] else context.get_local_rank()}  # a worker sees its own GPU alone
@@ -160,8 +174,18 @@ def work(told: Mapping[str, Any]) -> None:
     except PinxitError as error:
         ray.get(kept.end.remote(error, ""))
         raise
+    except Exception as error:
+        ray.get(kept.lose.remote(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"))
+        raise
     if rank == 0:
         ray.get(kept.end.remote(None, printed.getvalue()))
+
+
+def _saved(run: Path) -> float:
+    """When a state of the run was last written; 0: none was."""
+    from pinxit.training.state import FILE
+
+    return max((path.stat().st_mtime for path in run.rglob(FILE)), default=0.0)
 
 
 def usable(world: int) -> int:
