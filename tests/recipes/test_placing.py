@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,11 @@ def imagen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def painted(checkpoint: Path, device: str = "cpu", **stages: Placing) -> Any:
+def painted(checkpoint: Path, **stages: Placing) -> Any:
+    return painted_on("cpu", checkpoint, stages)
+
+
+def painted_on(device: str, checkpoint: Path, stages: Mapping[str, Placing]) -> Any:
     painter: Any = load(checkpoint, device=device, stages=stages)
     upsampler = getattr(painter, "upsampler", None)
     found = painter.paint("a red square", upsampler=upsampler, **ASKED)
@@ -65,7 +70,7 @@ def test_dalles_tokens_may_be_int8(tmp_path: Path) -> None:
     wrong = [({"tokens": Placing(precision="bf16")}, "no precision bf16"), ({"pixels": Placing()}, "pixels")]
     for stages, said in (*wrong, ({"tokens": Placing(device="cpu")}, "no device")):
         with pytest.raises(UsageError, match=said):
-            load(tmp_path / "dalle", device="cpu", stages=stages)  # type: ignore[arg-type]
+            load(tmp_path / "dalle", device="cpu", stages=stages)
 
 
 def test_what_cannot_be_set_is_said(imagen: Path) -> None:
@@ -73,7 +78,7 @@ def test_what_cannot_be_set_is_said(imagen: Path) -> None:
                          ({"denoise": Placing(precision="int8")}, "no precision int8"),
                          ({"embed": Placing(compile=True)}, "no compile")):  # fmt: skip
         with pytest.raises(UsageError, match=said):
-            load(imagen, device="cpu", stages=stages)  # type: ignore[arg-type]
+            load(imagen, device="cpu", stages=stages)
     if not torch.cuda.is_available():
         with pytest.raises(UsageError, match="cannot be used here"):
             load(imagen, device="cpu", stages={"denoise": Placing(device="cuda:0")})
@@ -101,7 +106,7 @@ def test_on_a_gpu_a_tile_is_one_graph_whose_answers_are_taken_away() -> None:
         denoiser = UNetDenoiser(network, config, 4, torch.device(device), fast=False, compiled=compiled)
         both = compiled and device == "cuda"
         assert network.how == ({"dynamic": False, "mode": "reduce-overhead"} if both else {})
-        asked = (torch.zeros(2, 3, 4, 4), torch.ones(2), {})
+        asked: Any = (torch.zeros(2, 3, 4, 4), torch.ones(2), {})
         first, before = denoiser(*asked).fraction, None
         assert first is not None
         before = first.clone()
@@ -111,13 +116,12 @@ def test_on_a_gpu_a_tile_is_one_graph_whose_answers_are_taken_away() -> None:
 
 @gpu
 def test_compiled_tiles_paint_what_plain_ones_do(imagen: Path) -> None:
-    plain, compiled = (
-        painted(imagen, "cuda", denoise=Placing(precision="fp32", compile=compile))[1] for compile in (False, True)
-    )
+    both = (Placing(precision="fp32", compile=compile) for compile in (False, True))
+    plain, compiled = (painted_on("cuda", imagen, {"denoise": how})[1] for how in both)
     assert np.abs(plain.astype(int) - compiled.astype(int)).max() <= 2
 
 
 @gpu
 def test_a_stage_computes_on_another_device(imagen: Path) -> None:
-    one, other = (painted(imagen, "cpu", denoise=Placing(device, "fp32"))[1] for device in ("cpu", "cuda"))
+    one, other = (painted_on("cpu", imagen, {"denoise": Placing(device, "fp32")})[1] for device in ("cpu", "cuda"))
     assert np.abs(one.astype(int) - other.astype(int)).mean() < 2

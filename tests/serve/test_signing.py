@@ -31,7 +31,7 @@ USES = ("digital_signature", "content_commitment", "key_encipherment", "data_enc
         "key_cert_sign", "crl_sign", "encipher_only", "decipher_only")  # fmt: skip
 
 
-def certificate(folder: Path) -> dict[str, str]:
+def certificate(folder: Path) -> dict[str, Any]:
     """A chain of two, and its key, as settings."""
     above, key = (ec.generate_private_key(ec.SECP256R1()) for _ in "ab")
     chain = _signed("somebody who paints", key, above, False) + _signed("who vouches", above, above, True)
@@ -119,5 +119,5 @@ def test_a_certificate_that_does_not_fit_is_said_at_the_start(tmp_path: Path) ->
         {"c2pa_key": other["c2pa_key"]},
     ):
         with pytest.raises(PinxitError, match="do not fit together") as error:
-            Signer.of(Settings(**about | wrong))  # type: ignore[arg-type]
+            Signer.of(Settings(**about | wrong))
         assert "BEGIN" not in str(error.value)

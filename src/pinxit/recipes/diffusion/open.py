@@ -26,7 +26,7 @@ from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.precision import pick_device
 from pinxit.weights.checkpoint import Checkpoint
 
-DENOISES = ("device", "fp32", "bf16", "compile")  # what can be set of a stage that denoises
+DENOISES: tuple[str, ...] = ("device", "fp32", "bf16", "compile")  # what can be set of a stage that denoises
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
