@@ -140,8 +140,11 @@ def test_a_step_in_one_call_is_the_step_of_python(kind: str, form: str, beside: 
             assert not any(torch.equal(*pair) for pair in zip(ways[1][1:3], before[:2], strict=True))
 
 
-def test_machines_beside_each_other_do_not_mix() -> None:
+@pytest.mark.parametrize("traced", [True, False], ids=["traced", "PYTORCH_JIT=0"])
+def test_machines_beside_each_other_do_not_mix(monkeypatch: pytest.MonkeyPatch, traced: bool) -> None:
     """Two threads at once, over one recording: as alone."""
+    if not traced:
+        monkeypatch.setattr(torch.jit, "trace", lambda function, *_, **__: function)
     model, (text, codes) = stirred(attention="paper"), sequences(4)
     first = CachedDecoder(model, 2, torch.float32)
     alone = [replay(first, [0, 1], text[at : at + 2], codes[at : at + 2], [0, 0]) for at in (0, 2)]

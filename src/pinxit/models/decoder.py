@@ -122,7 +122,7 @@ class CachedDecoder:
         if self.device.type != "cpu":
             return self._walk
         if isinstance(self.walk, Traced):
-            return self.walk.beside(self._held)
+            return self.walk.beside(self._walk, self._held)
         return Traced(self._walk, self._held, *torch.zeros(2, self.slots, dtype=torch.long))
 
     def _products(self) -> list[Prepared]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import cache
 
 import torch
@@ -56,19 +57,22 @@ class Traced:
 
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=DeprecationWarning)  # what follows torch.jit needs a compiler
-            self.call = torch.jit.trace(  # type: ignore[no-untyped-call]
+            call = torch.jit.trace(  # type: ignore[no-untyped-call]
                 named, (list(held()), *inputs), check_trace=False
             )
-        self.held = held
+        self.call = call if isinstance(call, torch.jit.ScriptFunction) else None  # as it came where PYTORCH_JIT is 0
+        self.work, self.held = work, held
 
     def __call__(self, *inputs: Tensor) -> Tensor:
+        if self.call is None:
+            return self.work(*inputs)
         result: Tensor = self.call(list(self.held()), *inputs)
         return result
 
-    def beside(self, held: Callable[[], Sequence[Tensor]]) -> Traced:
-        """The same with other tensors in place of those that are held."""
-        other = object.__new__(Traced)
-        other.call, other.held = self.call, held
+    def beside(self, work: Work, held: Callable[[], Sequence[Tensor]]) -> Traced:
+        """The same function of another machine, with tensors of its own in place of those that are held."""
+        other = copy(self)
+        other.work, other.held = work, held
         return other
 
 

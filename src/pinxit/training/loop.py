@@ -34,6 +34,7 @@ from pinxit.training.rows import Rows, whole
 from pinxit.training.state import Progress, State
 from pinxit.training.step import check_worth, step
 from pinxit.training.stop import Stop
+from pinxit.training.writer import Writer
 from pinxit.weights.tensor_files import some
 
 __all__ = ["Batch", "Outcome", "Plan", "Stop", "Task", "fit"]
@@ -88,7 +89,7 @@ def fit(
         cost = _prepare(task, plan, ranks, log)
         meter, since, saved = Meter(), at.seconds, time.monotonic()
         scores: dict[str, float] = {}  # of the latest preview, until they are logged
-        with prefetch(task, plan, at.images, goal, on, ranks) as batches:
+        with prefetch(task, plan, at.images, goal, on, ranks) as batches, Writer.on(folder, on) as writer:
             for pieces in batches:
                 began = time.perf_counter()
                 meter.add(step(task, plan, state, pieces, ranks))
@@ -102,7 +103,7 @@ def fit(
                     log.line(at.images, numbers | _speed(at, updates, cost, plan, ranks, since) | scores)
                     since, scores = at.seconds, {}
                 if ranks.lead and time.monotonic() - saved > 60 * plan.save_minutes:
-                    state.save(folder, to_dict(plan))
+                    writer.save(state, to_dict(plan))
                     saved = time.monotonic()
                 if ranks.agreed(stop.due()):
                     break

@@ -8,7 +8,7 @@ mixture; beside it the one before, in case a disk loses what it took.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,13 @@ class State:
 
         Raises PinxitError when that is impossible or a weight is not finite; the older state then survives.
         """
+        self.prepared(folder, plan)()
+
+    def prepared(self, folder: Path, plan: Mapping[str, Any], copies: bool = False) -> Callable[[], None]:
+        """What writes the state as it is now, later; with `copies` training may go on meanwhile.
+
+        Raises PinxitError when a weight is not finite; what is returned, when the folder cannot be written.
+        """
         for kind, group in (("weights", weights(self.modules)), ("averages", self.average.shadow)):
             wrong = not_finite(group)
             if wrong is not None:
@@ -72,10 +79,10 @@ class State:
                     f"{folder}: the {kind} of {wrong} are not finite any more, so they are not saved; go on from the "
                     "last save with a lower learning rate."
                 )
-        tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in self.tensors().items()}
+        tensors = {name: tensor.detach().to("cpu", copy=copies).contiguous() for name, tensor in self.tensors().items()}
         content = {"progress": asdict(self.progress), "plan": plan, "machine": self.machine, "piece": self.piece}
         notes = {name: json.dumps(value) for name, value in (content | {"draws": DRAWS}).items()}
-        write_tensors(folder / FILE, tensors, notes, folder / BEFORE)
+        return lambda: write_tensors(folder / FILE, tensors, notes, folder / BEFORE)
 
     def load(self, folder: Path) -> None:
         """Take everything from the file in `folder`. Raises CheckpointError when it is damaged or of another model."""
