@@ -18,7 +18,7 @@ from typing import Any, TextIO, cast
 from pinxit.errors import PinxitError, UsageError
 
 OBJECTS = 128 * 2**20  # bytes of the object store of a cluster that is started here: little passes between processes
-TRIES = 6  # to start one: Ray gives up after 30 s, which a busy machine may need
+TRIES = 2  # to start one: Ray gives up after 30 s, and what it had started stays until the command ends
 
 
 def check_installed() -> None:
