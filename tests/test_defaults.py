@@ -43,9 +43,20 @@ def methods(of: type) -> dict[str, Any]:
     return found
 
 
+def constants(module: Any) -> dict[str, str]:
+    return {name: repr(value) for name, value in vars(module).items() if name.strip("_").isupper() and settled(value)}
+
+
+def settled(value: Any) -> bool:
+    """Numbers, and whatever is put together of some; texts change for good reasons."""
+    if isinstance(value, tuple | list | dict):
+        return len(value) < 100 and any(map(settled, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, int | float) and not isinstance(value, Enum)
+
+
 def told(module: Any) -> dict[str, dict[str, str]]:
-    """By function and class, those of their defaults that are numbers or texts."""
-    found = {}
+    """By function and class, those of their defaults that are numbers or texts; and the module's own numbers."""
+    found = {"": own} if (own := constants(module)) else {}
     for name, thing in vars(module).items():
         if getattr(thing, "__module__", None) != module.__name__ or not callable(thing):
             continue

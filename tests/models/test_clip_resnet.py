@@ -65,6 +65,9 @@ def test_a_mixer_begins_as_nothing_and_tells_who_stands_where() -> None:
     missing, unexpected = clip.load_state_dict(plain.state_dict(), strict=False)
     assert not unexpected and all(name.startswith("visual.mixer.") for name in missing)
     torch.testing.assert_close(clip.encode_image(pictures()), plain.encode_image(pictures()))
+    assert missing
+    nn.init.normal_(clip.state_dict()["visual.mixer.leave.weight"])
+    assert (clip.encode_image(pictures()) - plain.encode_image(pictures())).abs().max() > 1e-3
 
 
 def test_sizes_that_do_not_fit_are_refused() -> None:

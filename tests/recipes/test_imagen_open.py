@@ -60,6 +60,13 @@ def test_what_cannot_be_enlarged_is_refused(painter: ImagenPainter, height: int,
         painter.upsampler.enlarge("any", [wrong])
 
 
+def test_what_was_enlarged_tells_by_whom(painter: ImagenPainter, checkpoint: Path) -> None:
+    hashed = open_checkpoint(checkpoint).hash
+    for upsampler in (painter.upsampler, load_upsampler(checkpoint, device="cpu")):
+        assert upsampler is not None
+        assert upsampler.facts["upsampler_hash"] == hashed and upsampler.facts["upscale"] == upsampler.size
+
+
 def test_a_prompt_is_read_once_however_many_pictures_are_enlarged(
     painter: ImagenPainter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

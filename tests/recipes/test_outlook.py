@@ -63,6 +63,11 @@ def test_gpus_divide_work_and_activations_and_not_weights() -> None:
     assert smaller.rows == 4 and smaller.seconds == pytest.approx(many.seconds * H100.bf16 / H100.fp32)
 
 
+@pytest.mark.parametrize(("piece", "batch", "rows"), [(8, 32, 8), (8, 36, 0), (0, 32, 0)])
+def test_a_clips_pieces_are_its_rows_where_they_fit(piece: int, batch: int, rows: int) -> None:
+    assert stages_of("clip/nano", [f"piece={piece}", f"plan.batch={batch}"])[0].plan.micro == rows
+
+
 def test_all_that_learns_is_counted() -> None:
     """The article's unCLIP: both priors, the decoder and its upsamplers."""
     config = unclip.preset("paper")

@@ -10,6 +10,7 @@ from pinxit.errors import UsageError
 from pinxit.pipelines.tokens import TokenWorker
 from pinxit.recipes.dalle.painter import DallePainter
 from pinxit.recipes.jobs import PaintProgress
+from pinxit.types import Prompt
 from tests.recipes.painters import random_painter
 
 PROMPTS = [("a red square", 1), ("two blue stars", 2), ("a cat", 3)]
@@ -82,6 +83,16 @@ def test_a_request_that_cannot_be_drawn_is_refused() -> None:
     with pytest.raises(UsageError, match="top_p"):
         painter.paint_many(PROMPTS, candidates=1, top_p=0.0)
     assert not painter._engine.jobs
+
+
+def test_what_is_asked_holds_the_settings() -> None:
+    painter = random_painter()
+    asked = painter.asked(Prompt(*PROMPTS[0]), 3, 2, {"temperature": 0.5})
+    usual = painter.asked(Prompt(*PROMPTS[0]), 3, 2)
+    assert (asked.candidates, asked.keep, asked.settings["temperature"]) == (3, 2, 0.5)
+    assert asked.settings == dict(usual.settings) | {"temperature": 0.5}
+    with pytest.raises(UsageError, match="no setting 'magic'"):
+        painter.asked(Prompt(*PROMPTS[0]), 1, 1, {"magic": 1})
 
 
 def test_progress_of_many_prompts_rises_over_all_of_them() -> None:

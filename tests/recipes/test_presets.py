@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("transformers")
 from pinxit.config import to_dict
 from pinxit.models.unet_shapes import PUBLISHED as UNETS
+from pinxit.recipes.classifier import ClassifierConfig
 from pinxit.recipes.clip import presets as clip
 from pinxit.recipes.dalle import presets as dalle
 from pinxit.recipes.imagen import presets as imagen
@@ -26,6 +27,7 @@ NAMED: dict[str, tuple[Callable[[str], Any], list[str]]] = {
     "imagen": (imagen.preset, [*imagen.PRESETS]),
     "unclip": (unclip.preset, [*unclip.PRESETS]),
     "judge": (config_for, [*WORLDS]),
+    "classifier": (lambda name: ClassifierConfig(), ["usual"]),
     "unet": (UNETS.__getitem__, [*UNETS]),
 }
 EVERY = {f"{recipe}/{name}": (make, name) for recipe, (make, names) in NAMED.items() for name in names}

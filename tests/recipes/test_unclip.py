@@ -28,7 +28,7 @@ from pinxit.recipes.diffusion.task import DiffusionTask, ImageRows
 from pinxit.recipes.unclip.config import PriorSampling, UnclipConfig
 from pinxit.recipes.unclip.imagine import Imagination
 from pinxit.recipes.unclip.open import open_imaginer, open_space
-from pinxit.recipes.unclip.presets import nano, paper, tiny, with_models
+from pinxit.recipes.unclip.presets import changed, nano, paper, tiny, with_models
 from pinxit.recipes.unclip.run import UnclipRun
 from pinxit.recipes.unclip.stages import train
 from pinxit.recipes.unclip.task import PriorTask, first_dots
@@ -396,3 +396,13 @@ def test_a_small_one_learns_from_the_world(tmp_path: Path) -> None:
         }.items():
             losses[name] = float(decoder.loss(batch | {"image": image}, whole(0, 256))[0])
     assert losses["own"] < 0.95 * losses["none"] and losses["own"] < 0.8 * losses["other"], losses
+
+
+def test_models_are_named_from_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run goes on from whichever folder its command is given in."""
+    for name in ("reader", "sight"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    found = changed(nano(), ["text.encoder=reader", "clip=sight"])
+    assert (found.text.encoder, found.clip) == (str(tmp_path / "reader"), str(tmp_path / "sight"))
+    assert changed(nano(), ["clip=tiny"]).clip == "tiny" and changed(nano(), []) == nano()

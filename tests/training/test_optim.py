@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 from torch import nn
@@ -139,6 +141,13 @@ def test_matrix_rate_is_a_rate_and_measured_once(monkeypatch: pytest.MonkeyPatch
     assert 1e8 < rate < 1e15
     monkeypatch.setattr("pinxit.training.flops.time", None)  # nobody looks at the clock again
     assert matrix_rate("fp32", "cpu") == rate
+
+
+@pytest.mark.parametrize("compilers", [(), ("g++",), ("clang++", "cl")])
+def test_one_compiler_is_enough(compilers: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: name if name in compilers else None)
+    said = compile_modules([nn.Linear(2, 2)], plan(compile="yes"), torch.device("cpu"), lambda: None)
+    assert ("no C++ compiler" in said) is not bool(compilers)
 
 
 def test_compile_falls_back_and_says_why() -> None:
