@@ -40,7 +40,7 @@ def open_painter(
     Raises CheckpointError when weights, reader or ranker are not what they were.
     """
     on, (first, *upsamplers) = pick_device(device), list(networks(checkpoint))
-    known = {"denoise": DENOISES, "embed": ("device",)} | upsampler_stages(checkpoint, upsamplers)
+    known = {"denoise": DENOISES, "embed": ("device",), **upsampler_stages(checkpoint, upsamplers)}
     check_placings(placings, known, name)
     captions = captions_by(checkpoint, reader_of(checkpoint, on))
     denoiser, base = denoiser_of(checkpoint, first, on, placings.get("denoise", USUAL))

@@ -62,7 +62,8 @@ def open_painter(
     Raises CheckpointError when weights, reader or CLIP are not what they were.
     """
     on = pick_device(device)
-    check_placings(placings, {DECODER: DENOISES} | upsampler_stages(checkpoint, _upsamplers(checkpoint)), name)
+    known = {DECODER: DENOISES, **upsampler_stages(checkpoint, _upsamplers(checkpoint))}
+    check_placings(placings, known, name)
     embedder = _embedder(checkpoint, on)
     denoiser, config = denoiser_of(checkpoint, DECODER, on, placings.get(DECODER, USUAL))
     captions = Captions(embedder.reader)
