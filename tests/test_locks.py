@@ -114,14 +114,21 @@ REFUSED: dict[str, Callable[[Path], list[Any]]] = {
     "search index": lambda folder: ["search", "index", write_squares(folder / "squares"), "--out", folder / "out"],
 }
 KINDS = {"data build": "shards", "search index": "index"}
-LOCKED_BESIDE = {"eval world": "report", "eval famous": "report", "eval sweep": "report", "export": "folder"}
+BESIDE = ".result.lock"
+ONE_RESULT = {
+    "eval world": (BESIDE, "the report result"),
+    "eval famous": (BESIDE, "the report result"),
+    "eval sweep": (BESIDE, "the report result"),
+    "export": (BESIDE, "the folder result"),
+    "data encode": ("result/.text.lock", "what text says in result"),
+}
 WAIT = ("paint", "complete", "edit", "vary", "blend", "shift", "reconstruct")
 ONE_FILE = ("search find", "data preview")  # which is replaced as a whole, and keeps nothing of what was there
 
 
 def test_every_command_that_writes_is_told_of_here() -> None:
     writes = {name for name, command in KNOWN.items() if "--out" in options(command)}
-    assert writes == {*REFUSED, *LOCKED_BESIDE, *WAIT, *ONE_FILE}
+    assert writes == {*REFUSED, *ONE_RESULT, *WAIT, *ONE_FILE}
 
 
 @pytest.mark.parametrize("command", REFUSED)
@@ -133,13 +140,14 @@ def test_two_commands_into_one_folder(command: str, tmp_path: Path, cli: Cli) ->
     assert {path.name for path in (tmp_path / "out").iterdir()} == {LOCK}
 
 
-@pytest.mark.parametrize("command", LOCKED_BESIDE)
+@pytest.mark.parametrize("command", ONE_RESULT)
 def test_two_commands_for_one_result(command: str, tmp_path: Path) -> None:
     furnish(tmp_path / "in")
     words = (*command.split(), *COMMANDS[command].usual, "--out", "result")
-    with alone(tmp_path / "in" / ".result.lock", "it"):
+    lock, what = ONE_RESULT[command]
+    with alone(tmp_path / "in" / lock, "it"):
         notes, done = invoke(tmp_path / "in", words)
-    assert f"another command writes the {LOCKED_BESIDE[command]} result: try again" in str(done.exception)
+    assert f"another command writes {what}: try again" in str(done.exception)
     assert not (tmp_path / "in" / "result").exists() and "paint.prompts" not in notes.seen
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pinxit.errors import CheckpointError, UsageError
+from pinxit.recipes.placing import Placings, check_placings
 from pinxit.weights.checkpoint import open_checkpoint
 from pinxit.weights.zoo import find, is_deepfloyd, is_karlo
 
@@ -25,6 +27,7 @@ def load(
     int8: bool = False,
     recipe: str | None = None,
     ranker: str | Path | None = None,
+    stages: Placings = MappingProxyType({}),
 ) -> Painter:
     """Open a painter: a shipped checkpoint's name, a checkpoint folder, DeepFloyd IF's stage I or Karlo as diffusers
     lays them out.
@@ -33,11 +36,13 @@ def load(
     transformer's weights as int8 while decoding: fewer bytes to read a step, slightly different pictures. `recipe`: the
     only one that will do. `ranker`: the CLIP that ranks the candidates, as `load_clip` takes it, in place of the
     checkpoint's own; DeepFloyd IF has none, nor has a Karlo without image_encoder, so that without it candidates stay
-    in the order they are drawn.
+    in the order they are drawn. `stages`: single ones of its graph that compute elsewhere or otherwise.
     Raises CheckpointError when the checkpoint is missing, damaged or of an unknown recipe, UsageError when it is of
     another recipe than is asked for or int8 is not for it; both before any network is built.
     """
-    painter = _opened(checkpoint, device, int8, recipe)
+    painter = _opened(checkpoint, device, int8, recipe, stages)
+    if told := {stage: one.precision for stage, one in stages.items() if one.precision not in ("auto", "int8")}:
+        painter.provenance |= {"precision": told}
     if ranker is not None:
         from pinxit.recipes.clip.encoder import ClipEncoder
         from pinxit.recipes.clip.ranker import AnyRanker
@@ -48,16 +53,20 @@ def load(
     return painter
 
 
-def _opened(checkpoint: str | Path, device: str, int8: bool, recipe: str | None) -> Painter:
+def _opened(
+    checkpoint: str | Path, device: str, int8: bool, recipe: str | None, stages: Placings = MappingProxyType({})
+) -> Painter:
     if is_deepfloyd(checkpoint):
         _check_recipe(checkpoint, "deepfloyd", recipe)
         _refuse(int8, checkpoint, "deepfloyd")
+        check_placings(stages, {}, str(checkpoint))
         from pinxit.recipes.deepfloyd.open import open_painter as open_deepfloyd
 
         return open_deepfloyd(checkpoint, device=device)
     if is_karlo(checkpoint):
         _check_recipe(checkpoint, "karlo", recipe)
         _refuse(int8, checkpoint, "karlo")
+        check_placings(stages, {}, str(checkpoint))
         from pinxit.recipes.karlo.open import open_painter as open_karlo
 
         return open_karlo(checkpoint, device=device)
@@ -66,17 +75,17 @@ def _opened(checkpoint: str | Path, device: str, int8: bool, recipe: str | None)
     if opened.recipe == "dalle":
         from pinxit.recipes.dalle.painter import DallePainter
 
-        return DallePainter.from_checkpoint(opened, name=name, device=device, int8=int8)
+        return DallePainter.from_checkpoint(opened, name=name, device=device, int8=int8, placings=stages)
     if opened.recipe == "imagen":
         _refuse(int8, checkpoint, "imagen")
         from pinxit.recipes.imagen.open import open_painter
 
-        return open_painter(opened, name=name, device=device)
+        return open_painter(opened, name=name, device=device, placings=stages)
     if opened.recipe == "unclip":
         _refuse(int8, checkpoint, "unclip")
         from pinxit.recipes.unclip.open import open_painter as open_unclip
 
-        return open_unclip(opened, name=name, device=device)
+        return open_unclip(opened, name=name, device=device, placings=stages)
     raise CheckpointError(f"{opened.folder} holds a {opened.recipe} checkpoint, which does not paint.")
 
 

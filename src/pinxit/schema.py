@@ -87,6 +87,10 @@ def unknown_field(kind: Any, data: Any, where: str = "") -> tuple[str, list[str]
         inner = typing.get_args(kind)[0]
         items = (unknown_field(inner, value, _item(where, place, value)) for place, value in enumerate(data))
         return next((one for one in items if one is not None), None)
+    if isinstance(data, dict) and typing.get_origin(kind) is dict:
+        inner = typing.get_args(kind)[1]
+        items = (unknown_field(inner, value, joined(where, str(name))) for name, value in data.items())
+        return next((one for one in items if one is not None), None)
     if not dataclasses.is_dataclass(kind) or not isinstance(data, dict):
         return None
     hints = fields_of(kind)

@@ -458,6 +458,7 @@ SERVE = Command(
         row("--api-keys keys --new-key alice", files=Holds("keys"), stdout=Holds("pinxit-"), run__settings=None),
         row("--data here", run__settings=config(data="here")),
         row("--device cpu", run__settings=config(device="cpu")),
+        row("--fetch-from a.example,*.b.example", run__settings=config(fetch_from=["a.example", "*.b.example"])),
         row("--engine ray", run__settings=config(engine="ray")),
         row("--config lines.txt", error=Holds("lines.txt is not a TOML file")),
         row("--set budget_seconds=5", run__settings=config(budget_seconds=5.0)),

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -216,6 +217,33 @@ def test_lost_and_cut_chunks_are_reported(
         PictureIndex.open(tmp_path / "i")
     with pytest.raises(UsageError, match="is a file, not a folder"):
         PictureIndex.create(path if cut is not None else next((tmp_path / "i").glob("chunk*")), "toy", "0", 4)
+
+
+def test_a_graph_that_a_full_disk_cut_is_refused_and_a_cut_one_is_made_again(
+    tmp_path: Path, folder: Path, encoder: ClipEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """usearch says nothing when the disk takes but a part."""
+    index = PictureIndex.create(tmp_path / "i", "toy", "0", encoder.width)
+    index.add([Row.of(path) for path in sorted(folder.glob("*.png"))[:3]], np.eye(3, encoder.width, dtype=np.float32))
+    save = type(index.graph()).save
+
+    def short(graph: Any, path: str) -> None:
+        save(graph, path)
+        os.truncate(path, 15)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(index.graph()), "save", short)
+        with pytest.raises(PinxitError, match=r"cannot write .*\.usearch: the disk did not take all of it\."):
+            index.settle()
+        assert not list(index.folder.glob("*.usearch")) and not list(index.folder.glob(".*"))
+    index.settle()
+    (graph,) = index.folder.glob("*.usearch")
+    whole = graph.stat().st_size
+    os.truncate(graph, 15)
+    again = PictureIndex.open(index.folder)
+    again.settle()
+    assert graph.stat().st_size == whole
+    assert again.search(np.eye(1, encoder.width)[0], 1)[0].score == pytest.approx(1, abs=1e-3)
 
 
 def test_a_lost_chunk_is_told_whatever_graphs_are_there(tmp_path: Path, folder: Path, encoder: ClipEncoder) -> None:

@@ -175,3 +175,4 @@ def test_training_adapts_a_checkpoint_by_little(straight: ClipRun, tmp_path: Pat
     fresh = ClipRun(tmp_path / "fresh", small(straight.config.data.source, "plan.lora=2"), "cpu", progress=False)
     with pytest.raises(UsageError, match=r"plan\.lora=2 adapts weights that are there: name some by --init-from"):
         train(fresh)
+    assert not (tmp_path / "fresh").exists(), "which is said before any work"

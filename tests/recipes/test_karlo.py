@@ -23,6 +23,7 @@ from pinxit.pipelines import denoise
 from pinxit.pipelines.coroutine import run_to_end
 from pinxit.pipelines.denoise import DenoiseRequest, DenoiseWorker
 from pinxit.pipelines.work import Job, WorkItem
+from pinxit.recipes.capabilities import abilities
 from pinxit.recipes.diffusion.conditions import Noising
 from pinxit.recipes.diffusion.denoiser import Switching, UNetDenoiser
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
@@ -301,6 +302,7 @@ def test_a_folder_that_sees_nothing_paints_and_one_without_a_prior_varies(karlo:
             attempt()
     mute = open_painter(without(karlo, tmp_path / "vary", "prior", "prior_scheduler"), device="cpu")
     assert len(mute.vary(picture, count=2, steps=2)) == 2
+    assert abilities(blind) == ["paint"] and abilities(mute) == ["vary", "blend"]
     choices: tuple[dict[str, Any], ...] = ({}, {"prior": "none"})
     for settings in choices:
         with pytest.raises(UsageError, match="has no prior: it varies pictures"):

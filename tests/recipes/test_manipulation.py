@@ -16,7 +16,7 @@ from pinxit.data.transforms import square
 from pinxit.errors import UsageError
 from pinxit.evaluation.measures import psnr
 from pinxit.functional.vectors import dots, norms, text_diff
-from pinxit.recipes.capabilities import Edits, Manipulates, Varies, edits
+from pinxit.recipes.capabilities import Blends, Edits, Manipulates, Varies, abilities
 from pinxit.recipes.diffusion.window import Window
 from pinxit.recipes.jobs import PaintProgress
 from pinxit.recipes.unclip.manipulation import Manipulation
@@ -43,10 +43,10 @@ def painter(tmp_path_factory: pytest.TempPathFactory) -> UnclipPainter:
 
 
 def test_only_who_has_learned_to_edit_edits(painter: UnclipPainter, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert edits(painter) and not edits(object())  # type: ignore[arg-type]
+    assert "edit" in abilities(painter) and "edit" not in abilities(object())  # type: ignore[arg-type]
     unet = replace(painter.config.unet, masked=0)
     monkeypatch.setattr(painter, "config", replace(painter.config, unet=unet))
-    assert not edits(painter)
+    assert "edit" not in abilities(painter)
 
 
 def picture(seed: int, height: int = 40, width: int = 30) -> Picture:
@@ -280,3 +280,17 @@ def test_a_server_asks_for_the_same_pictures(painter: UnclipPainter) -> None:
     assert (edited[0].picture != known.picture).any()
     with pytest.raises(UsageError, match="send a mask"):
         painter.editing(asked, given, None)
+
+
+def test_a_blend_is_a_job_that_tells_how_like_the_way_it_is(painter: UnclipPainter) -> None:
+    assert isinstance(painter, Blends)
+    one, other = picture(0), picture(1)
+    asked = painter.asked(Prompt("", 1), 3, None, wordless=True)
+    (found,) = painter._serve([painter.blending(asked, one, other, 6)], None)
+    assert [each.candidate for each in found] == [0, 1, 2]
+    way = painter.blend(one, other, count=3, **FEW)
+    assert all(same(each.picture, there) for each, there in zip(found, way, strict=True))
+    seen = painter.embedder.pictures([one, other, *(each.picture for each in found)])
+    told = [seen[0], seen[0] + seen[1], seen[1]]  # half of the great circle is where the sum leads
+    expected = [float(row @ way / way.norm()) for row, way in zip(seen[2:], told, strict=True)]
+    assert [each.score for each in found] == pytest.approx(expected, abs=1e-4)

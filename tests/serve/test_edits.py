@@ -98,6 +98,14 @@ def test_what_cannot_be_edited_is_said(client: openai.OpenAI) -> None:
         client.images.edit(image=[file(PICTURE)] * 2, mask=mask(slice(0, 8)), prompt="a cat")
 
 
+def test_nothing_that_is_sent_is_dropped(client: openai.OpenAI, server: Running) -> None:
+    files = [("image", ("p", file(PICTURE))), *[("mask", ("m", mask(slice(0, 8))))] * 2]
+    answer = server.post("/v1/images/edits", data={"prompt": "a cat"}, files=files)
+    assert answer.status_code == 400 and answer.json()["error"]["param"] == "mask"
+    answer = server.post("/v1/images/variations", files=files[:2])
+    assert answer.status_code == 400 and "only an edit" in answer.json()["error"]["message"]
+
+
 def bomb(side: int) -> bytes:
     """A small PNG of many pixels."""
     rows = zlib.compress(b"\0" * (side + 1) * side, 9)

@@ -49,7 +49,7 @@ def faults(folder: Path, count: int) -> None:
             ends["failed"] += 1
 
     async def all_of_them(url: str) -> None:
-        async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0) as client:
+        async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0, timeout=600) as client:
             for start in range(0, count, 10):
                 await asyncio.gather(*(ask(client, k) for k in range(start, min(count, start + 10))))
 

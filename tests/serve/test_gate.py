@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 
 from pinxit.errors import UsageError
 from pinxit.serve.keys import Keys, add_key, hashed
+from pinxit.serve.protocol import limited
 from tests.serve.running import Running, running
 
 if TYPE_CHECKING:
@@ -161,6 +163,34 @@ def test_long_and_strange_input_is_not_echoed(server: Running) -> None:
     for prompt in ("a\x00b", "\ud800"):
         answer = server.post("/v1/images/generations", content=json.dumps(ASK | {"prompt": prompt}))
         assert answer.status_code in (400, 200) and answer.headers["content-type"] == "application/json"
+
+
+def well(connection: socket.socket) -> bool:
+    """Whether it answers."""
+    connection.sendall(b"GET /live HTTP/1.1\r\nhost: localhost\r\n\r\n")
+    found = b""
+    while not found.endswith(b"}"):
+        found += connection.recv(4096)
+    return b"200 OK" in found
+
+
+def test_so_many_connections_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limited, "__defaults__", (4.0,))  # seconds of silence
+    with running(tmp_path, connections=3) as server:
+        address = ("127.0.0.1", int(server.url.rsplit(":", 1)[1]))
+        with socket.create_connection(address) as answered, socket.create_connection(address) as silent:
+            assert well(answered)
+            with socket.create_connection(address) as slow:
+                slow.sendall(b"POST /api/search HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{")
+                time.sleep(0.1)
+                answer = server.get("/live")
+                assert answer.status_code == 503 and "connections" in answer.json()["error"]["message"]
+                assert int(answer.headers["retry-after-ms"]) > 0
+                for one in (silent, slow):  # who says nothing is let go, in the middle of a request too
+                    one.settimeout(60)
+                    assert one.recv(4096) == b""
+            assert server.get("/live").status_code == 200
+            assert well(answered)  # who waits between two requests is not
 
 
 def test_health_and_metrics(server: Running) -> None:

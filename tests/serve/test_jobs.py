@@ -7,7 +7,7 @@ import io
 import json
 import random
 import signal
-import subprocess
+import sqlite3
 import sys
 import threading
 import time
@@ -19,8 +19,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pinxit.errors import PinxitError
 from pinxit.files import write_bytes
+from pinxit.serve import jobs, records
 from tests.recipes.painters import save_random_checkpoint
+from tests.serve.process import Process
 from tests.serve.running import Running, running
 
 
@@ -96,6 +99,68 @@ def test_a_key_makes_a_job_once(server: Running) -> None:
     assert found[0]["jobs"][0]["id"] == found[1]["jobs"][0]["id"]
 
 
+def test_a_key_of_another_request_is_refused(server: Running) -> None:
+    asked, headers = {"prompt": "a cat", "candidates": 1}, {"Idempotency-Key": "of one request"}
+    (job,) = server.post("/api/jobs", json=asked, headers=headers).json()["jobs"]
+    before = len(server.get("/api/jobs", params={"limit": 200}).json()["jobs"])
+    for other in ({"prompt": "a dog"}, {"seed": 3}, {"recipes": ["dalle", "other"]}):
+        answer = server.post("/api/jobs", json=asked | other, headers=headers)
+        assert answer.status_code == 409 and answer.json()["error"]["code"] == "idempotency_key_reused"
+        assert answer.headers["x-should-retry"] == "false"
+    assert len(server.get("/api/jobs", params={"limit": 200}).json()["jobs"]) == before
+    assert server.post("/api/jobs", json=asked, headers=headers).json()["jobs"][0]["id"] == job["id"]
+    answer = server.post("/api/jobs", json=asked, headers={"Idempotency-Key": "x" * 256})
+    assert answer.status_code == 400 and "255" in answer.json()["error"]["message"]
+
+
+def test_one_client_has_one_share_however_it_asks(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub, clients = server.context.hub, []
+    submit = hub.submit
+
+    def heard(job: Any, *rest: Any, **how: Any) -> Any:
+        clients.append(job.client)
+        return submit(job, *rest, **how)
+
+    monkeypatch.setattr(hub, "submit", heard)
+    (job,) = submitted(server, candidates=1)
+    ended(server, job["id"])
+    server.post("/v1/images/generations", json={"prompt": "a cat", "candidates": 1})
+    assert len(clients) == 3 and set(clients) == {"address:127.0.0.1"}
+
+
+def test_a_comparison_is_taken_on_whole_or_refused_whole(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    admission = server.context.admission
+    before = [one["id"] for one in server.get("/api/jobs").json()["jobs"]]
+    asked = {"prompt": "compared", "candidates": 1, "recipes": ["dalle", "other"]}
+    monkeypatch.setattr(admission.costs, "foreseen", lambda job: 10.0)
+    monkeypatch.setattr(admission, "left", lambda client=None: 5.0)
+    monkeypatch.setattr(admission, "budget", 20.0)  # room for one of them
+    assert server.post("/api/jobs", json=asked).status_code == 429
+    monkeypatch.undo()
+    assert [one["id"] for one in server.get("/api/jobs").json()["jobs"]] == before and not admission.promised
+
+
+def test_a_failure_that_cannot_be_kept_is_kept_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it is written down nobody is told, and the job does not hang for ever."""
+    finish, full = records.finish, [True, True]
+
+    def on_a_full_disk(*about: Any, **more: Any) -> Any:
+        def call(base: sqlite3.Connection) -> bool:
+            if full:
+                full.pop()
+                raise PinxitError("jobs cannot be kept: the disk is full.")
+            return finish(*about, **more)(base)
+
+        return call
+
+    monkeypatch.setattr(jobs, "RETRY", 0.05)
+    with running(tmp_path) as server:
+        monkeypatch.setattr(records, "finish", on_a_full_disk)  # done, and then failed, cannot be written
+        (job,) = submitted(server, candidates=1)
+        found = ended(server, job["id"])
+        assert found["state"] == "failed" and found["error"] and not full and not server.context.jobs.live
+
+
 def test_compare_paints_the_same_by_several(server: Running) -> None:
     jobs = submitted(server, recipes=["dalle", "other"], candidates=1)
     assert [one["recipe"] for one in jobs] == ["dalle", "other"] and len({one["group"] for one in jobs}) == 1
@@ -162,7 +227,7 @@ def test_classify_and_search(server: Running) -> None:
      ({"settings": {"n": 3}}, "not a setting"), ({"kind": "edit"}, "needs one"), ({"image": "0" * 32}, "takes none"),
      ({"kind": "vary", "image": "0" * 32}, "no such picture"), ({"candidates": 10**6}, "at most 256"),
      ({"kind": "edit", "image": "http://example.com/a.png"}, "not fetched"), ({"size": "32x64"}, "square"),
-     ({"strange": 1}, "strange")],
+     ({"strange": 1}, "strange"), ({"seed": 2**53}, "9007199254740991")],
 )  # fmt: skip
 def test_bad_jobs_are_refused_before_they_are_kept(server: Running, asked: dict[str, Any], said: str) -> None:
     before = len(server.get("/api/jobs", params={"limit": 200}).json()["jobs"])
@@ -203,41 +268,13 @@ def test_a_restart_goes_on(tmp_path: Path) -> None:
         assert [ended(second, name)["state"] for name in names] == ["done"] * 4
 
 
-class Process:
-    """`pinxit serve` in a process of its own."""
-
-    def __init__(self, checkpoint: Path, data: Path) -> None:
-        words = ["serve", "--recipes", f"dalle={checkpoint}", "--port", "0", "--data", str(data), "--device", "cpu"]
-        words += ["--set", "clip=", "--set", "most_tries=1000", "--set", "candidates=2"]
-        code = ("import uvicorn, sys; start = uvicorn.Server.startup\n"
-                "async def told(self, sockets=None):\n"
-                "    await start(self, sockets)\n"
-                "    print(self.servers[0].sockets[0].getsockname()[1], flush=True)\n"
-                "uvicorn.Server.startup = told\n"
-                "from pinxit.cli import main; sys.argv = ['pinxit', *sys.argv[1:]]; main()")  # fmt: skip
-        self.process = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, text=True,
-                                        stderr=subprocess.DEVNULL)  # fmt: skip
-        assert self.process.stdout is not None
-        self.url = f"http://127.0.0.1:{int(self.process.stdout.readline())}"
-        for _ in range(1200):
-            if httpx.get(self.url + "/ready").status_code == 200:
-                return
-            time.sleep(0.05)
-        raise AssertionError("the server does not get ready")
-
-    def kill(self, number: int = signal.SIGKILL) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(60)
-
-
 def killed_often(folder: Path, times: int) -> None:
     """Whatever was acknowledged is done at the end, once, and as it would have been without the kills."""
     save_random_checkpoint(folder / "nano")
-    dice, names = random.Random(times), {}
-    for number in range(times):
+    dice, names = random.Random(times), dict[str, dict[str, Any]]()
+    for _ in range(times):
         server = Process(folder / "nano", folder / "data")
-        stop = time.monotonic() + dice.random() * 1.5
-        killer = threading.Timer(max(0.0, stop - time.monotonic()), server.kill)
+        killer = threading.Timer(dice.random() * max(1.5, server.started_in), server.kill)
         killer.start()
         try:
             while True:
@@ -249,25 +286,36 @@ def killed_often(folder: Path, times: int) -> None:
         except httpx.HTTPError:
             pass
         killer.join()
-        assert number or names, "nothing was acknowledged before the first kill"
+    assert len(names) >= times / 2, "too little was acknowledged between the kills"
     server = Process(folder / "nano", folder / "data")
+    check_all_there(server, folder / "data", names)
+    print(f"{times} kills: {len(names)} jobs acknowledged, each there once")
+    assert server.kill(signal.SIGTERM) == -signal.SIGTERM  # as uvicorn ends: by the signal, after all is done
+
+
+def check_all_there(server: Process, data: Path, names: dict[str, dict[str, Any]]) -> None:
+    """Every job that was acknowledged is done, with the files that the same request gives now; none is there twice."""
     for name, asked in names.items():
         found: dict[str, Any] = {"state": "queued"}
         while found["state"] == "queued":
-            found = httpx.get(f"{server.url}/api/jobs/{name}", timeout=30).json()
+            found = httpx.get(f"{server.url}/api/jobs/{name}", timeout=60).json()
             time.sleep(0.02)
         assert found["state"] == "done", found
         assert len(found["pictures"]) == asked["candidates"]
-        n = asked["candidates"]
-        same = httpx.post(f"{server.url}/v1/images/generations", json=asked | {"n": n}, timeout=60).json()["data"]
+        again = asked | {"n": asked["candidates"]}
+        same = httpx.post(f"{server.url}/v1/images/generations", json=again, timeout=60).json()["data"]
         for picture, other in zip(found["pictures"], same, strict=True):
-            file = httpx.get(f"{server.url}/{picture['url']}").content
+            file = httpx.get(f"{server.url}/{picture['url']}", timeout=60).content
             assert file == base64.b64decode(other["b64_json"])
-    everything = httpx.get(f"{server.url}/api/jobs", params={"limit": 200}).json()["jobs"]
-    files = {path.stem for path in (folder / "data" / "pictures").glob("[0-9a-f]*.png")}
-    if len(everything) < 200:
-        assert {picture["id"] for job in everything for picture in job["pictures"]} <= files
-    assert server.kill(signal.SIGTERM) == -signal.SIGTERM  # as uvicorn ends: by the signal, after all is done
+    everything, more = [], {"limit": 200}
+    while page := httpx.get(f"{server.url}/api/jobs", params=more, timeout=60).json()["jobs"]:
+        everything += page
+        more["before"] = page[-1]["created"]
+    files = {path.stem for path in (data / "pictures").glob("[0-9a-f]*.png")}
+    pictures = [picture["id"] for job in everything for picture in job["pictures"]]
+    assert names.keys() <= {job["id"] for job in everything}
+    assert len(pictures) == len(set(pictures)) == sum(job["candidates"] for job in everything)
+    assert set(pictures) == files, "a picture was written twice, or is gone"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills by a POSIX signal")

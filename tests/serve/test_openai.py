@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import io
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import openai
 import pytest
 from PIL import Image
 
-from pinxit.pictures import read_metadata
+from pinxit.pictures import png_bytes, read_metadata
 from pinxit.serve.catalog import Order
 from tests.serve.running import Running
 
@@ -190,19 +191,38 @@ def test_retries_of_the_client_meet_a_server_that_says_when(server: Running) -> 
     admission, calls = server.context.admission, []
     admit = admission.admit
 
-    def once_busy(order: Order, patience: float = 0.0) -> float:
-        calls.append(order)
+    def once_busy(*orders: Order, patience: float = 0.0) -> float:
+        calls.append(orders)
         if len(calls) == 1:
             raise admission._busy("backlog", 0.3)
-        return admit(order, patience)
+        return admit(*orders, patience=patience)
 
-    admission.admit = once_busy  # type: ignore[method-assign,assignment]
+    admission.admit = once_busy  # type: ignore[method-assign]
     try:
         with openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=1) as client:
             assert client.images.generate(prompt=PROMPT, extra_body={"candidates": 1}).data
     finally:
         admission.admit = admit  # type: ignore[method-assign]
     assert len(calls) == 2
+
+
+def test_clip_is_asked_with_a_deadline_and_within_the_budget(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    admission, engine = server.context.admission, server.context.hub.runner.engine
+    picture = "data:image/png;base64," + base64.b64encode(png_bytes(np.zeros((32, 32, 3), np.uint8), {})).decode()
+    asks = [("/v1/embeddings", {"input": "a cat"}), ("/api/classify", {"image": picture, "labels": ["cat"]}),
+            ("/api/search", {"image": picture})]  # fmt: skip
+    (job,) = server.post("/api/jobs", json={"prompt": "to be found", "candidates": 1}).json()["jobs"]
+    while server.get(f"/api/jobs/{job['id']}").json()["state"] == "queued":
+        time.sleep(0.02)
+    for path, body in asks:
+        assert server.post(path, json=body).status_code == 200
+        answer = server.post(path, json=body, headers={"x-stainless-read-timeout": "0.000001"})
+        assert answer.status_code == 429 and answer.json()["error"]["code"] == "rate_limit_exceeded", answer.text
+        monkeypatch.setattr(admission, "admit", lambda *orders, **how: 0.0)
+        late = server.post(path, json=body, headers={"x-stainless-read-timeout": "0.000001"})
+        monkeypatch.undo()
+        assert late.status_code == 504 and late.json()["error"]["code"] == "deadline", late.text
+    assert not engine.jobs and not server.context.hub.tickets
 
 
 def test_models_and_embeddings(client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,7 @@ def page(browser: Any, server: Running) -> Iterator[Any]:
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     found, wrong = context.new_page(), []
     found.on("pageerror", lambda error: wrong.append(str(error)))
-    found.set_default_timeout(30_000)
+    found.set_default_timeout(120_000)
     found.goto(server.url)
     found.wait_for_selector("#recipes button")
     yield found
@@ -135,18 +135,100 @@ def test_variations_are_asked_of_a_painter_that_varies(page: Any) -> None:
 
 
 @browsing
+def test_two_pictures_are_blended(page: Any) -> None:
+    def with_another(route: Any) -> None:
+        answer = route.fetch()
+        told = answer.json()
+        told["data"].insert(1, told["data"][0] | {"id": "unclip", "can": ["vary", "blend"]})
+        route.fulfill(response=answer, json=told)
+
+    page.route("**/api/about", with_another)
+    page.reload()
+    page.wait_for_selector("#recipes button")
+    assert page.locator("#recipes button[data-id=unclip]").count() == 0  # it paints no sentences
+    one, other = (
+        paint(page, "the first of two", 1).locator(".tile"),
+        paint(page, "the second of two", 1).locator(".tile"),
+    )
+    names = [found.first.get_attribute("data-picture") for found in (one, other)]
+    one.first.click()
+    page.keyboard.press("b")
+    page.locator("#blend-bar").wait_for()
+    page.locator("#blend-count").fill("5")
+    one.first.click()
+    page.locator("#status.bad", has_text="another picture").wait_for()
+    with page.expect_request(lambda request: request.method == "POST" and request.url.endswith("/api/jobs")) as found:
+        other.first.click()
+    asked = found.value.post_data_json
+    assert [asked["image"], asked["other"]] == names and asked["kind"] == "blend" and asked["recipes"] == ["unclip"]
+    assert asked["candidates"] == asked["keep"] == 5 and asked["prompt"] == "the first of two → the second of two"
+    assert "settings" not in asked
+    page.keyboard.press("Escape")
+    page.locator("#blend-bar").wait_for(state="hidden")
+    one.first.click()
+    page.wait_for_selector("#viewer[open]")
+
+
+@browsing
+def test_a_comparison_is_looked_at_side_by_side(page: Any) -> None:
+    page.locator("#compare").check()
+    card = paint(page, "compared side by side", 2)
+    both = page.locator(".job", has=page.locator("h2", has_text="compared side"))
+    both.nth(1).locator(".tile[data-picture]").first.wait_for()
+    card.locator(".tile[data-picture]").nth(1).click()
+    page.keyboard.press("c")
+    first, second = (page.get_attribute(name, "src") for name in ("#big", "#second"))
+    mine, others = both.all()[:2]
+    shown = [picture.get_attribute("src") for card in (mine, others) for picture in [card.locator(".tile img").nth(1)]]
+    assert {first, second} == set(shown)
+    assert page.inner_text("#beside-said").startswith(("dalle, beside other", "other, beside dalle"))
+
+
+@browsing
+def test_an_edit_under_way_survives_a_reload(page: Any) -> None:
+    paint(page, "to be edited later", 1).locator(".tile").first.click()
+    page.keyboard.press("e")
+    page.click("#all")
+    page.fill("#edit-prompt", "not yet sent")
+    look = "document.getElementById('canvas').toDataURL()"
+    before = page.evaluate(look)
+    page.reload()
+    page.wait_for_function(f"{look} === {before!r}")
+    assert page.input_value("#edit-prompt") == "not yet sent"
+    page.click("#undo")
+    assert page.evaluate(look) != before
+
+
+@browsing
 def test_a_dropped_picture_tells_how_it_was_made(page: Any, tmp_path: Path) -> None:
-    facts = {"prompt": "三个绿色的三角形 <b>", "seed": 12, "candidates": 3, "recipe": "dalle"}
-    write_png(tmp_path / "p.png", np.zeros((8, 8, 3), np.uint8), facts)
-    data = list((tmp_path / "p.png").read_bytes())
-    code = """data => { const all = new DataTransfer();
-        all.items.add(new File([new Uint8Array(data)], 'p.png', {type: 'image/png'})); return all; }"""
-    transfer = page.evaluate_handle(code, data)
-    page.dispatch_event("body", "drop", {"dataTransfer": transfer})
+    facts = {"prompt": "三个绿色的三角形 <b>", "seed": 12, "candidates": 3, "recipe": "dalle", "temperature": 0.25}
+    page.evaluate("""() => { window.gone = []; const revoke = URL.revokeObjectURL;
+        URL.revokeObjectURL = (url) => { gone.push(url); revoke.call(URL, url); }; }""")
+    drop(page, tmp_path, facts)
     page.wait_for_selector("#viewer[open]")
     assert page.inner_text("#big-prompt") == facts["prompt"]
     page.get_by_role("button", name="Use all").click()
     assert page.input_value("#seed") == "12" and page.input_value("#prompt") == facts["prompt"]
+    assert page.input_value("#settings input[name=temperature]") == "0.25"
+    first = page.get_attribute("#big", "src")
+    drop(page, tmp_path, facts | {"seed": 2**62 + 1})
+    page.locator("#facts dd", has_text=str(2**62 + 1)).wait_for()  # every digit of it
+    page.get_by_role("button", name="Use seed").click()
+    page.locator("#status.bad", has_text="more digits").wait_for()
+    assert page.input_value("#seed") == "12"
+    second = page.get_attribute("#big", "src")
+    page.keyboard.press("Escape")
+    page.wait_for_function("gone.length === 2")
+    assert page.evaluate("gone") == [first, second]
+
+
+def drop(page: Any, folder: Path, facts: dict[str, Any]) -> None:
+    write_png(folder / "p.png", np.zeros((8, 8, 3), np.uint8), facts)
+    data = list((folder / "p.png").read_bytes())
+    code = """data => { const all = new DataTransfer();
+        all.items.add(new File([new Uint8Array(data)], 'p.png', {type: 'image/png'})); return all; }"""
+    transfer = page.evaluate_handle(code, data)
+    page.dispatch_event("body", "drop", {"dataTransfer": transfer})
 
 
 @browsing

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
+import numpy as np
 import pytest
 
 from pinxit.pipelines.graph import Graph, Stage
@@ -80,7 +83,7 @@ def test_the_budget_refuses_and_says_when() -> None:
         with pytest.raises(RefusedError, match="one may have while others wait"):
             admission.admit(order("a"))
         with pytest.raises(RefusedError, match="before you stop waiting"):
-            admission.admit(order("b"), 0.5)
+            admission.admit(order("b"), patience=0.5)
         assert admission.refused == {"backlog": 1, "client": 1, "deadline": 1}
         for ticket in tickets:
             hub.cancel(ticket)
@@ -109,6 +112,47 @@ def test_so_many_uploads_wait_and_no_more() -> None:
         assert admission.refused == {"uploads": 1}
         for ticket in tickets:
             hub.cancel(ticket)
+        await hub.close()
+
+    asyncio.run(play())
+
+
+def test_jobs_of_one_request_are_taken_on_together_or_not_at_all() -> None:
+    async def play() -> None:
+        hub = Hub(slow_graph(0.2))
+        admission = Admission(Settings(budget_seconds=10.0, client_share=0.5), hub)
+        admission.costs.known["work"] = 3.0
+        under_way = hub.submit(order("a"), cost=3.0, detached=True)
+        assert admission.admit(order("b"), order("b")) == 6.0
+        with pytest.raises(RefusedError, match="as may wait"):
+            admission.admit(order("b"), order("b"), order("b"))
+        first, second = order("b"), order("b")
+        admission.promise(first, second)  # on their way to the disk
+        assert admission.left() == pytest.approx(9.0, abs=0.01) and admission.left("b") == 6.0
+        with pytest.raises(RefusedError, match="as may wait"):
+            admission.admit(order("c"))
+        admission.keep(first, second)
+        assert admission.admit(order("c")) == 3.0
+        hub.cancel(under_way)
+        await hub.close()
+
+    asyncio.run(play())
+
+
+def test_what_clip_looks_at_is_admitted_by_calls_and_by_memory() -> None:
+    async def play() -> None:
+        graph = Graph([Stage("texts", Each(lambda items: [0] * len(items), 4)), *slow_graph(0.2).stages.values()], {})
+        hub = Hub(graph)
+        admission = Admission(Settings(budget_seconds=10.0), hub)
+        admission.costs.learn(Order([(("texts",), "a")] * 8, client="a"), {"texts": 2.0})  # two calls
+        assert admission.costs.foreseen(Order([(("texts",), "a")] * 9)) == 3.0
+        large = Order([(("texts",), np.zeros(48 * 2**20, np.uint8))] * (HELD_PICTURES - 1), client="a")
+        tickets = [hub.submit(order(), cost=1.0, detached=True)]
+        admission.promise(large)
+        admission.admit(Order([(("texts",), np.zeros(48 * 2**20, np.uint8))], client="b"))
+        with pytest.raises(RefusedError, match="as many pictures wait"):
+            admission.admit(Order([(("texts",), np.zeros(48 * 2**20 + 1, np.uint8))], client="b"))
+        hub.cancel(tickets[0])
         await hub.close()
 
     asyncio.run(play())
@@ -186,28 +230,53 @@ def test_hasten_goes_before_ones_own_but_not_before_others() -> None:
     assert ends == ["c", "a", "b"]
 
 
-def test_rows_are_free_soon_after_a_disconnect(server: Running) -> None:
-    """Streams and plain requests that are left in the middle."""
-    asked = {"prompt": "a red square", "candidates": 256}
+def disconnects(folder: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Streams and plain requests that are left in the middle: whoever has left is in no call that begins later.
 
-    async def leave(k: int) -> None:
-        async with httpx.AsyncClient() as client:
-            try:
-                if k % 2:
-                    await client.post(server.url + "/v1/images/generations", json=asked, timeout=0.3)
-                else:
-                    body = asked | {"stream": True}
-                    async with client.stream("POST", server.url + "/v1/images/generations", json=body) as answer:
-                        await asyncio.sleep(0.1)
-                        assert answer.status_code == 200
-            except httpx.TimeoutException:
-                pass
+    One that was being put together when the order came is the step under way.
+    """
+    with running(folder, budget_seconds=1e9) as server:
+        left_in_the_middle(server, monkeypatch, count)
+
+
+def left_in_the_middle(server: Running, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    engine, calls = server.context.hub.runner.engine, 0
+    left: dict[Any, int] = {}  # jobs that were let go: calls that had begun by then
+    late: dict[Any, int] = {}
+    call, cancel = engine._call, engine.cancel
+
+    def calling(chosen: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        for job in {item.job for item in chosen} & left.keys():
+            late[job] = late.get(job, 0) + 1
+        return call(chosen)
+
+    def cancelling(job: Any) -> None:
+        left.setdefault(job, calls)
+        cancel(job)
+
+    monkeypatch.setattr(engine, "_call", calling)
+    monkeypatch.setattr(engine, "cancel", cancelling)
+    dice = random.Random(count)
+
+    async def leave(client: httpx.AsyncClient, k: int) -> None:
+        asked, moment = {"prompt": "a red square", "candidates": 256}, 0.05 + 0.3 * dice.random()
+        with suppress(httpx.TimeoutException):
+            if k % 2:
+                await client.post(server.url + "/v1/images/generations", json=asked, timeout=moment)
+            else:
+                body = asked | {"stream": True, "partial_images": k % 4}
+                async with client.stream("POST", server.url + "/v1/images/generations", json=body) as answer:
+                    assert answer.status_code == 200
+                    await asyncio.sleep(moment)
 
     async def all_of_them() -> None:
-        await asyncio.gather(*(leave(k) for k in range(12)))
+        async with httpx.AsyncClient(timeout=60) as client:
+            for start in range(0, count, 12):
+                await asyncio.gather(*(leave(client, k) for k in range(start, min(count, start + 12))))
 
     asyncio.run(all_of_them())
-    engine = server.context.hub.runner.engine
     time.sleep(0.3)  # so that the last of them have arrived, to find nobody
     for _ in range(200):
         if not engine.jobs and not server.context.hub.tickets:
@@ -215,6 +284,21 @@ def test_rows_are_free_soon_after_a_disconnect(server: Running) -> None:
         time.sleep(0.05)
     assert not engine.jobs and not engine.started and not server.context.hub.tickets
     assert all(len(tile.free) for tile in engine.graph["dalle/tokens"].worker.tiles)  # type: ignore[attr-defined]
+    assert len(left) >= count / 3 and not any(seen > 1 for seen in late.values()), late
+
+
+def test_rows_are_free_before_the_next_step_when_a_client_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disconnects(tmp_path, monkeypatch, 12)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_rows_are_free_before_the_next_step_after_five_hundred_disconnects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disconnects(tmp_path, monkeypatch, 500)
 
 
 def overload(folder: Path, seconds: float, budget: float) -> tuple[list[float], float]:

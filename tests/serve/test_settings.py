@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pinxit.errors import UsageError
+from pinxit.recipes.placing import Placing
 from pinxit.serve.catalog import Catalog
 from pinxit.serve.settings import Settings, gathered, shown
+from tests.recipes.painters import save_random_checkpoint
 
 
 def test_the_command_line_beats_the_environment_beats_the_file(tmp_path: Path) -> None:
@@ -21,7 +25,11 @@ def test_the_command_line_beats_the_environment_beats_the_file(tmp_path: Path) -
 
 def test_what_is_shown_says_the_same(tmp_path: Path) -> None:
     settings = Settings(
-        port=9, recipes=("a=b", "imagen"), aliases={"x y": "imagen", "🦊": "imagen"}, budget_seconds=1.5
+        port=9,
+        recipes=("a=b", "imagen"),
+        aliases={"x y": "imagen", "🦊": "imagen"},
+        budget_seconds=1.5,
+        stages={"imagen/denoise": Placing("cuda:1", "bf16", True), "clip": Placing("cpu")},
     )
     (tmp_path / "again.toml").write_text(shown(settings), encoding="utf-8")
     assert gathered(tmp_path / "again.toml", {}, {}) == settings
@@ -53,9 +61,34 @@ def test_a_painter_has_a_name_of_its_own(recipes: tuple[str, ...]) -> None:
 
 
 def test_two_painters_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pinxit.serve.catalog.load", lambda checkpoint, device: checkpoint)
+    monkeypatch.setattr("pinxit.serve.catalog.load", lambda checkpoint, device, stages: checkpoint)
     with pytest.raises(UsageError, match="'mine=b' needs a name of its own"):
         Catalog.opened(Settings(recipes=("mine=a", "mine=b")))
+
+
+@pytest.mark.parametrize(
+    ("stages", "said"),
+    [({"other/denoise": {}}, "nothing that is served"), ({"clip/texts": {}}, "nothing that is served"),
+     ({"dalle/denoise": {}}, "no stage 'denoise'"), ({"dalle/tokens": {"precision": "fp64"}}, "precision"),
+     ({"dalle/tokens": {"wish": 1}}, "no field 'wish'"), ({"clip": {"compile": True}}, "clip takes no compile")],
+)  # fmt: skip
+def test_stages_that_cannot_be_set_are_one_sentence(tmp_path: Path, stages: dict[str, Any], said: str) -> None:
+    save_random_checkpoint(tmp_path / "nano")
+    given = {"recipes": [f"dalle={tmp_path / 'nano'}"], "device": "cpu", "clip": str(tmp_path / "nano")}
+    with pytest.raises(UsageError, match=said):
+        Catalog.opened(gathered(None, {"PINXIT_SERVE_STAGES": json.dumps(stages)}, given))
+
+
+def test_stages_are_set_as_the_file_says(tmp_path: Path) -> None:
+    save_random_checkpoint(tmp_path / "nano")
+    told = f'recipes = ["dalle={tmp_path / "nano"}"]\nclip = "{tmp_path / "nano"}"\ndevice = "cpu"\n'
+    told += '[stages."dalle/tokens"]\nprecision = "int8"\n[stages.clip]\nprecision = "bf16"\n'
+    (tmp_path / "serve.toml").write_text(told)
+    settings = gathered(tmp_path / "serve.toml", {}, {})
+    assert gathered(None, {}, {}).stages == {} and '[stages."dalle/tokens"]' in shown(settings)
+    catalog = Catalog.opened(settings)
+    assert catalog.models["dalle"].painter.int8  # type: ignore[attr-defined]
+    assert catalog.clip is not None and catalog.clip.precision == "bf16"
 
 
 def test_a_server_needs_a_painter() -> None:

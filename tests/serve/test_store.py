@@ -12,34 +12,38 @@ from pathlib import Path
 import pytest
 
 from pinxit.errors import PinxitError
+from pinxit.serve import records
 from pinxit.serve import store as stores
 from pinxit.serve.files import Urls
-from pinxit.serve.store import Kept, Record, Store
+from pinxit.serve.records import Kept, Record
+from pinxit.serve.store import Store
 
 
 def record(name: str, owner: str = "", created: float = 1.0, prompt: str = "a") -> Record:
-    return Record(name, owner, created, stores.QUEUED, {"prompt": prompt})
+    return Record(name, owner, created, records.QUEUED, {"prompt": prompt})
 
 
 def test_jobs_are_somebodys_and_end_once(tmp_path: Path) -> None:
     async def play() -> None:
         store = Store(tmp_path)
-        await asyncio.gather(*(store.do(stores.add(record(name, owner, k))) for k, (name, owner) in
+        await asyncio.gather(*(store.do(records.add([record(name, owner, k)])) for k, (name, owner) in
                                enumerate([("1", "a"), ("2", "b"), ("3", "a")])))  # fmt: skip
-        assert [one.id for one in await store.do(stores.listed("a", 1e9, 10))] == ["3", "1"]
-        assert [one.id for one in await store.do(stores.listed("a", 2.0, 10))] == ["1"]
-        assert await store.do(stores.one("b", "1")) is None
-        assert await store.do(stores.begun("1")) == 1 and await store.do(stores.begun("1")) == 2
-        assert await store.do(stores.finish("1", stores.DONE, [Kept("p", 0, 3, 7, 0.5, vector=b"v")]))
-        assert not await store.do(stores.finish("1", stores.CANCELLED))
-        assert await store.do(stores.begun("1")) == 0
-        assert [one.id for one in await store.do(stores.unfinished)] == ["2", "3"]
-        assert await store.do(stores.vectors("a")) == [("p", "1", b"v")] and await store.do(stores.vectors("b")) == []
-        assert not await store.do(stores.star("b", "1", True, "p")) and await store.do(stores.star("a", "1", True, "p"))
-        assert [one.id for one in await store.do(stores.listed("a", 1e9, 10, starred=True))] == ["1"]
-        assert await store.do(stores.forget("b", "1")) is None and await store.do(stores.forget("a", "3")) is None
-        assert await store.do(stores.forget("a", "1")) == ["p"]
-        assert await store.do(stores.vectors("a")) == []
+        assert [one.id for one in await store.do(records.listed("a", 1e9, 10))] == ["3", "1"]
+        assert [one.id for one in await store.do(records.listed("a", 2.0, 10))] == ["1"]
+        assert await store.do(records.one("b", "1")) is None
+        assert await store.do(records.begun("1")) == 1 and await store.do(records.begun("1")) == 2
+        assert await store.do(records.finish("1", records.DONE, [Kept("p", 0, 3, 7, 0.5, vector=b"v")]))
+        assert not await store.do(records.finish("1", records.CANCELLED))
+        assert await store.do(records.begun("1")) == 0
+        assert [one.id for one in await store.do(records.unfinished)] == ["2", "3"]
+        assert await store.do(records.vectors("a")) == [("p", "1", b"v")] and await store.do(records.vectors("b")) == []
+        assert not await store.do(records.star("b", "1", True, "p")) and await store.do(
+            records.star("a", "1", True, "p")
+        )
+        assert [one.id for one in await store.do(records.listed("a", 1e9, 10, starred=True))] == ["1"]
+        assert await store.do(records.forget("b", "1")) is None and await store.do(records.forget("a", "3")) is None
+        assert await store.do(records.forget("a", "1")) == ["p"]
+        assert await store.do(records.vectors("a")) == []
         store.close()
 
     asyncio.run(play())
@@ -48,12 +52,27 @@ def test_jobs_are_somebodys_and_end_once(tmp_path: Path) -> None:
 def test_the_same_key_is_the_same_job_for_its_owner_alone(tmp_path: Path) -> None:
     async def play() -> list[str]:
         store = Store(tmp_path)
-        asked = [(record("1", "a"), "k"), (record("2", "a"), "k"), (record("3", "b"), "k"), (record("4", "a"), None)]
-        found = [(await store.do(stores.add(one, same))).id for one, same in asked]
+        asked = [(record("1", "a"), "k"), (record("2", "a"), "k"), (record("3", "b"), "k"), (record("4", "a"), "")]
+        found = [(await store.do(records.add([one], same)))[0].id for one, same in asked]
         store.close()
         return found
 
     assert asyncio.run(play()) == ["1", "1", "3", "4"]
+
+
+def test_jobs_of_one_request_are_kept_together_or_not_at_all(tmp_path: Path) -> None:
+    async def play() -> None:
+        store = Store(tmp_path)
+        await store.do(records.add([record("1", "a"), record("2", "a")], "k"))
+        with pytest.raises(sqlite3.IntegrityError):
+            await store.do(records.add([record("3", "a"), record("1", "a")], "other"))
+        assert [one.id for one in await store.do(records.unfinished)] == ["1", "2"]
+        assert [one.id for one in await store.do(records.known("a", "k"))] == ["1", "2"]
+        for owner, key in (("b", "k"), ("a", "k/0"), ("a", "other"), ("a", "")):
+            assert await store.do(records.known(owner, key)) == []
+        store.close()
+
+    asyncio.run(play())
 
 
 def test_one_error_of_a_group_is_its_own(tmp_path: Path) -> None:
@@ -63,12 +82,12 @@ def test_one_error_of_a_group_is_its_own(tmp_path: Path) -> None:
         def slow(base: sqlite3.Connection) -> None:
             time.sleep(0.05)
 
-        calls = [slow, stores.add(record("1")), stores.add(record("1")), stores.add(record("2"))]
+        calls = [slow, records.add([record("1")]), records.add([record("1")]), records.add([record("2")])]
         found = await asyncio.gather(*(store.do(one) for one in calls), return_exceptions=True)
-        assert [type(one).__name__ for one in found] == ["NoneType", "Record", "IntegrityError", "Record"]
+        assert [type(one).__name__ for one in found] == ["NoneType", "list", "IntegrityError", "list"]
         store.close()
         again = Store(tmp_path)
-        assert len(await again.do(stores.unfinished)) == 2
+        assert len(await again.do(records.unfinished)) == 2
         again.close()
 
     asyncio.run(play())
@@ -80,10 +99,10 @@ def test_what_cannot_be_kept_is_said_and_the_store_goes_on(tmp_path: Path) -> No
         limit = store.base.execute("PRAGMA page_count").fetchone()[0]
         store.base.execute(f"PRAGMA max_page_count = {limit}")  # a full disk
         with pytest.raises(PinxitError, match="cannot be kept"):
-            await store.do(stores.add(record("1", prompt="x" * 100_000)))
+            await store.do(records.add([record("1", prompt="x" * 100_000)]))
         store.base.execute("PRAGMA max_page_count = 100000")
-        await store.do(stores.add(record("2")))
-        assert [one.id for one in await store.do(stores.unfinished)] == ["2"]
+        await store.do(records.add([record("2")]))
+        assert [one.id for one in await store.do(records.unfinished)] == ["2"]
         store.close()
 
     asyncio.run(play())
@@ -112,14 +131,14 @@ def test_a_call_that_nobody_waits_for_any_more_stops_no_other(tmp_path: Path) ->
 
         under_way = asyncio.ensure_future(store.do(slow))
         await asyncio.to_thread(begun.wait, 5)
-        waiting = asyncio.ensure_future(store.do(stores.add(record("1"))))
+        waiting = asyncio.ensure_future(store.do(records.add([record("1")])))
         await asyncio.sleep(0)
         for one in (under_way, waiting):
             one.cancel()
         await asyncio.gather(under_way, waiting, return_exceptions=True)
         go_on.set()
-        await asyncio.wait_for(store.do(stores.add(record("2"))), 5)
-        assert [one.id for one in await store.do(stores.unfinished)] == ["2"]
+        await asyncio.wait_for(store.do(records.add([record("2")])), 5)
+        assert [one.id for one in await store.do(records.unfinished)] == ["2"]
         store.close()
 
     asyncio.run(play())

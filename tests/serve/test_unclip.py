@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import warnings
 from collections.abc import Iterator
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
 
+import httpx2 as httpx
 import numpy as np
 import openai
 import pytest
 from PIL import Image
 
+from pinxit.errors import UsageError
+from pinxit.recipes.unclip.manipulation import Manipulation
 from pinxit.serve.catalog import Catalog
 from pinxit.serve.settings import Settings
 from tests.recipes.unclips import save_random_unclip
 from tests.serve.running import Running, running
+from tests.serve.test_jobs import data_url, ended
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
 
@@ -31,9 +39,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     pytest.importorskip("transformers")
     folder = tmp_path_factory.mktemp("unclip")
     save_random_unclip(folder / "unclip")
-    settings = Settings(recipes=(f"unclip={folder / 'unclip'}",), clip="", device="cpu")
-    with running(folder / "data", lambda: Catalog.opened(settings)) as found:
+    with running(folder / "data", lambda: opened(folder / "unclip")) as found:
         yield found
+
+
+def opened(checkpoint: Path) -> Catalog:
+    return Catalog.opened(Settings(recipes=(f"unclip={checkpoint}",), clip="", device="cpu"))
 
 
 def varied(client: openai.OpenAI, picture: object, n: int) -> list[bytes]:
@@ -48,7 +59,60 @@ def varied(client: openai.OpenAI, picture: object, n: int) -> list[bytes]:
 
 def test_variations_are_of_the_picture_and_the_seed(served: Running) -> None:
     with openai.OpenAI(base_url=f"{served.url}/v1", api_key="any", max_retries=0) as client:
-        assert client.models.list().data[0].model_extra["can"] == ["paint", "vary"]  # type: ignore[index]
+        assert client.models.list().data[0].model_extra["can"] == ["paint", "vary", "blend"]  # type: ignore[index]
         both, (first,) = varied(client, PICTURE, 2), varied(client, PICTURE, 1)
         assert both[0] == first and both[1] != first
         assert first not in varied(client, 255 - PICTURE, 2)
+
+
+def test_a_blend_is_kept_in_its_order(served: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Manipulation.blending, "__defaults__", (6,))  # steps there and back
+    one, other = data_url(PICTURE), data_url(255 - PICTURE)
+    asked = {"kind": "blend", "image": one, "other": other, "candidates": 3, "prompt": "day to night", "seed": 1}
+    with httpx.stream("GET", served.url + "/api/events", timeout=60) as stream:  # a page that watches
+        lines = stream.iter_lines()
+        next(lines)
+        (job,) = served.post("/api/jobs", json=asked).json()["jobs"]
+        told = (json.loads(line[6:]) for line in lines if line.startswith("data: "))
+        seen = list(takewhile(lambda message: message["kind"] != "ended", told))
+    assert {0, 1, 2} <= {message["candidate"] for message in seen if message["kind"] == "look"}
+    done = ended(served, job["id"])
+    assert done["state"] == "done" and done["kind"] == "blend" and done["image"] != done["other"], done
+    assert [picture["candidate"] for picture in done["pictures"]] == [0, 1, 2]
+    files = [served.get("/" + picture["url"]).content for picture in done["pictures"]]
+    assert len(set(files)) == 3
+    ends = {"kind": "blend", "image": done["other"], "other": done["image"], "candidates": 2}
+    assert served.post("/api/jobs", json=ends).status_code == 404  # uploads are no pictures of a job
+    ends = {"kind": "blend", "image": done["pictures"][2]["id"], "other": done["pictures"][0]["id"], "candidates": 2}
+    (back,) = served.post("/api/jobs", json=ends).json()["jobs"]
+    assert ended(served, back["id"])["state"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("asked", "param"),
+    [({"other": None}, "other"), ({"candidates": 1}, "candidates"), ({"candidates": 17}, "candidates"),
+     ({"settings": {"steps": 3}}, "settings"), ({"keep": 1}, "candidates"), ({"kind": "vary"}, "other"),
+     ({"mask": "data:,"}, "mask"), ({"image": None}, "image")],
+)  # fmt: skip
+def test_what_is_no_blend_is_refused(served: Running, asked: dict[str, Any], param: str) -> None:
+    picture = data_url(PICTURE)
+    answer = served.post("/api/jobs", json={"kind": "blend", "image": picture, "other": picture} | asked)
+    assert answer.status_code == 400 and answer.json()["error"]["param"] == param, answer.text
+
+
+def test_a_painter_that_only_varies_is_served(tmp_path: Path) -> None:
+    """As a folder of Karlo without a prior: it is warmed up by a picture, and says what it cannot."""
+    pytest.importorskip("transformers")
+    save_random_unclip(tmp_path / "unclip")
+    catalog = opened(tmp_path / "unclip")
+
+    def mute() -> None:
+        raise UsageError("it has no prior.")
+
+    catalog.default.painter.check_paints = mute  # type: ignore[attr-defined]
+    with (
+        running(tmp_path / "data", lambda: catalog) as server,
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0) as client,
+    ):
+        assert client.models.list().data[0].model_extra["can"] == ["vary", "blend"]  # type: ignore[index]
+        assert len(varied(client, PICTURE, 1)) == 1

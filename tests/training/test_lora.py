@@ -49,6 +49,13 @@ def test_an_addition_is_nothing_at_first_and_can_be_merged_after() -> None:
     assert torch.linalg.matrix_rank(packed) == 4
 
 
+def test_a_rank_that_no_matrix_has_is_refused() -> None:
+    net = Net()
+    with pytest.raises(UsageError, match=r"plan\.lora=36: no matrix here is longer than that both ways"):
+        adapt({"net": net}, 36)
+    assert trained({"net": net}), "and nothing is frozen"
+
+
 def test_training_moves_additions_alone_resumes_exactly_and_gives_weights(tmp_path: Path) -> None:
     start = {"net": Wide().net.state_dict()}
     about = plan(lora=4, precision="bf16")

@@ -12,15 +12,15 @@ from safetensors.torch import load_file
 
 from pinxit.config import to_dict
 from pinxit.errors import PinxitError
-from pinxit.training import loop
 from pinxit.training import state as states
 from pinxit.training.loop import fit
 from pinxit.training.writer import Writer
+from pinxit.weights.tensor_files import write_tensors
 from tests.training.toy import Toy, plan
 
 
 def test_a_save_holds_what_was_there_when_it_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    go, write = threading.Event(), states.write_tensors
+    go, write = threading.Event(), write_tensors
 
     def slow(*how: Any) -> None:
         go.wait(20)
@@ -69,7 +69,7 @@ def test_training_with_saves_behind_it_ends_with_the_same_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for folder, behind in (("at once", False), ("behind", True)):
-        monkeypatch.setattr(loop.Writer, "on", lambda place, device, behind=behind: Writer(place, behind))
+        monkeypatch.setattr(Writer, "on", lambda place, device, behind=behind: Writer(place, behind))
         about = plan(save_minutes=0.0)
         fit(Toy(), about, tmp_path / folder, "cpu", progress=False, stop_after=64)
         fit(Toy(), about, tmp_path / folder, "cpu", progress=False)

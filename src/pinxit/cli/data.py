@@ -11,6 +11,7 @@ from pinxit.cli.console import print_lines, warn
 from pinxit.cli.options import LARGEST, Device
 from pinxit.cli.progress import bar
 from pinxit.files import check_file
+from pinxit.locks import alone
 
 if TYPE_CHECKING:
     from pinxit.data.problems import Problems
@@ -172,7 +173,7 @@ def encode(
         raise UsageError(f"--with is text, clip or dvae, not {by}.")
     folder = out or default_folder(shards)
     said_by: Any = sayer(kind, model, device, length, padded)
-    with bar("encoding") as progress:
+    with alone(folder / f".{kind}.lock", f"what {kind} says in {folder}"), bar("encoding") as progress:
         written = encode_shards(shards, said_by, folder, progress)
     print_lines(f"{len(written)} sidecars in {folder}")
 

@@ -37,6 +37,13 @@ def serve(
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of jobs and pictures.", show_default="pinxit-serve")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.", show_default="auto")] = None,
+    fetch_from: Annotated[
+        str | None,
+        typer.Option(
+            help="Hosts with commas between, such as *.example.org, from which pictures are fetched for clients.",
+            show_default="none",
+        ),
+    ] = None,
     engine: Annotated[
         Engine | None,
         typer.Option(help="local, or ray: replicas by Ray Serve (--set replicas=2).", show_default="local"),
@@ -66,8 +73,8 @@ def serve(
       pinxit serve --config serve.toml --show-config
     """
     settings = _settings(config, changes, recipes=recipes and recipes.split(","), host=host, port=port, device=device,
-                         api_keys=api_keys and str(api_keys), data=data and str(data), engine=engine and engine.value
-                         )  # fmt: skip
+                         api_keys=api_keys and str(api_keys), data=data and str(data), engine=engine and engine.value,
+                         fetch_from=fetch_from and fetch_from.split(","))  # fmt: skip
     if settings.engine == "ray" and not show_config:
         cluster.check_installed()
     if new_key is not None:

@@ -57,7 +57,7 @@ class Engine(Travel):
         if job.outcome is not None:
             return 1.0
         under_way = sum(self._doing(item) for item in self.started if item.job is job and not item.preview)
-        return (job.passed + under_way) / max(1, len(job.items) + len(job.results))
+        return min(1.0, (job.passed + under_way) / max(1, len(job.items) + len(job.results)))  # sums round
 
     def wait(self, seconds: float | None = None) -> None:
         """Sleep until an order comes: what an engine's own thread does after a turn that found nothing to do."""

@@ -64,15 +64,6 @@ class Edits(Protocol):
         ...
 
 
-def edits(painter: Painter) -> bool:
-    """Whether it paints parts of pictures: of a kind that does, some networks have not learned it."""
-    try:
-        getattr(painter, "check_edits", lambda: None)()
-    except UsageError:
-        return False
-    return isinstance(painter, Edits)
-
-
 @runtime_checkable
 class Varies(Protocol):
     """Paints what looks like a picture, as a job of the engine."""
@@ -80,6 +71,34 @@ class Varies(Protocol):
     def varying(self, asked: PaintRequest, picture: Picture) -> PaintRequest:
         """What `Painter.asked` gave, as variations of `picture` (any size); nothing is computed yet."""
         ...
+
+
+@runtime_checkable
+class Blends(Protocol):
+    """Leads from one picture to another, as a job of the engine."""
+
+    def blending(self, asked: PaintRequest, one: Picture, other: Picture) -> PaintRequest:
+        """What `Painter.asked` gave, as so many pictures on the way; nothing is computed yet."""
+        ...
+
+
+def abilities(painter: Painter) -> list[str]:
+    """Of paint, edit, vary and blend: of a kind that can, some checkpoints lack the part or have not learned it."""
+    found = {
+        "paint": _checked(painter, "check_paints"),
+        "edit": isinstance(painter, Edits) and _checked(painter, "check_edits"),
+        "vary": isinstance(painter, Varies) and _checked(painter, "check_varies"),
+        "blend": isinstance(painter, Blends) and _checked(painter, "check_varies"),
+    }
+    return [name for name, yes in found.items() if yes]
+
+
+def _checked(painter: Painter, name: str) -> bool:
+    try:
+        getattr(painter, name, lambda: None)()
+    except UsageError:
+        return False
+    return True
 
 
 @runtime_checkable

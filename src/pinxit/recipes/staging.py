@@ -180,12 +180,19 @@ def check_names(every: Sequence[str], asked: Sequence[str]) -> None:
             raise UsageError(f"there is no stage '{name}'; choose from {', '.join(every)}.")
 
 
+def check_adapts(run: Run[Any], stage: str) -> None:
+    """Raise UsageError for a stage that would adapt weights of chance."""
+    rank = run.plan(stage).lora
+    if rank and not run.started(stage):
+        raise UsageError(f"{stage}: plan.lora={rank} adapts weights that are there: name some by --init-from.")
+
+
 def fit_stage(run: Run[Any], task: Task, stop: Stop, init: Weights | None = None) -> None:
     """Train a stage from wherever it stands, or from the weights `init`. Raises StoppedError when time is up first."""
     weights = None if init is None else {name: _floats(state) for name, state in init.items()}
     folder, plan = run.path(task.name), run.plan(task.name)
-    if plan.lora and init is None and not run.started(task.name):
-        raise UsageError(f"{task.name}: plan.lora={plan.lora} adapts weights that are there: name some by --init-from.")
+    if init is None:
+        check_adapts(run, task.name)
     outcome = fit(task, plan, folder, run.device, run.progress, stop=stop, init=weights)
     if not outcome.finished:
         raise StoppedError(outcome.signalled)

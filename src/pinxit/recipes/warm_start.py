@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, TypeVar
 
 from pinxit.errors import DataError, UsageError
 from pinxit.files import read_json, write_json
-from pinxit.recipes.staging import Run
+from pinxit.recipes.staging import Run, check_adapts
 from pinxit.training.loop import Task, Weights
 
 if TYPE_CHECKING:
@@ -41,6 +41,9 @@ class StartingRun(Run[Config]):
     def check_start(self) -> None:
         """Refuse a checkpoint that not all of the run would start from: nobody could tell what its weights are of."""
         before, now = self.start().get("checkpoint"), None if self.init is None else self.init.hash
+        for stage in self.trained if before is now is None else ():
+            if self.plan(stage).images:
+                check_adapts(self, stage)
         begun = [stage for stage in self.trained if self.started(stage)]
         learned = (self.path("tokenizer") / self.MARKS["tokenizer"]).is_file()
         if before is None and now is not None and (begun or learned):

@@ -5,35 +5,27 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
-from pinxit.recipes.clip.templates import templates
-from pinxit.serve import store as stores
-from pinxit.serve.catalog import CLIP
-from pinxit.serve.context import Context, Here, caller_of
-from pinxit.serve.embeddings import clip_of, encoded, listed
+from pinxit.serve import records
+from pinxit.serve.context import Context, Here, caller_of, owner_of
+from pinxit.serve.embeddings import listed
 from pinxit.serve.errors import RefusedError
 from pinxit.serve.job_plan import NAME, requests_of
 from pinxit.serve.job_schemas import (
-    ClassifyRequest,
-    Guess,
-    GuessesOut,
-    Hit,
-    HitsOut,
     JobOut,
     JobRequest,
     JobsOut,
     Mark,
     PictureOut,
-    SearchRequest,
+    url_of,
 )
+from pinxit.serve.records import Kept, Record
+from pinxit.serve.requests import digest_of, key_of
 from pinxit.serve.schemas import ERRORS, ModelsOut
-from pinxit.serve.store import Kept, Record
-from pinxit.serve.uploads import data_url
 from pinxit.texts import check_text
 
 router = APIRouter(prefix="/api", tags=["jobs"], responses=ERRORS)
@@ -51,11 +43,17 @@ async def about(here: Here) -> ModelsOut:
 async def submit(request: Request, asked: JobRequest, here: Here) -> JobsOut:
     """Take on a job, or one for each of `recipes`. It is kept by the time it is acknowledged."""
     check_text(asked.prompt, "prompt")
-    owner = _owner(request, here)
-    requests = await requests_of(asked, owner, here, here.jobs.store)
-    requests = [one | {"weight": caller_of(request).weight} for one in requests]
-    key = request.headers.get("idempotency-key")
-    found = await here.jobs.submit(requests, owner, None if key is None else key[:255])
+    owner, caller, key, digest = (
+        owner_of(request, here),
+        caller_of(request),
+        key_of(request),
+        digest_of(asked.model_dump()),
+    )
+    found = await here.jobs.known(owner, key, digest)
+    if not found:
+        requests = await requests_of(asked, owner, here, here.jobs.store)
+        more = {"client": caller.name, "weight": caller.weight, "digest": digest}
+        found = await here.jobs.submit([one | more for one in requests], owner, key)
     return JobsOut(jobs=[_told(one, here) for one in found])
 
 
@@ -69,7 +67,7 @@ async def jobs(
     starred: bool = False,
 ) -> JobsOut:
     """The newest first; `before`: the `created` of the last one of a page."""
-    call = stores.listed(_owner(request, here), before, limit, check_text(words, "words"), starred)
+    call = records.listed(owner_of(request, here), before, limit, check_text(words, "words"), starred)
     return JobsOut(jobs=[_told(one, here) for one in await here.jobs.store.do(call)])
 
 
@@ -82,7 +80,7 @@ async def job(request: Request, name: str, here: Here) -> JobOut:
 @router.patch("/jobs/{name}")
 async def mark(request: Request, name: str, asked: Mark, here: Here) -> JobOut:
     """Give it a star, or take it away."""
-    call = stores.star(_owner(request, here), name, asked.starred, asked.picture)
+    call = records.star(owner_of(request, here), name, asked.starred, asked.picture)
     if not await here.jobs.store.do(call):
         raise RefusedError(404, "there is no such job or picture.")
     return _told(await _found(request, name, here), here)
@@ -95,7 +93,7 @@ async def remove(request: Request, name: str, here: Here) -> JobsOut:
     if name in here.jobs.live:
         await here.jobs.cancel(name)
         return JobsOut(jobs=[_told(await _found(request, name, here), here)])
-    names = await here.jobs.store.do(stores.forget(found.owner, name))
+    names = await here.jobs.store.do(records.forget(found.owner, name))
     await asyncio.to_thread(_unlink, here, names or [])
     return JobsOut(jobs=[])
 
@@ -112,7 +110,7 @@ async def front(request: Request, name: str, here: Here) -> JobOut:
 @router.delete("/jobs")
 async def cancel_all(request: Request, here: Here) -> JobsOut:
     """Cancel all of yours that are under way."""
-    owner = _owner(request, here)
+    owner = owner_of(request, here)
     names = [name for name, live in here.jobs.live.items() if live.record.owner == owner]
     for name in names:
         if name in here.jobs.live:
@@ -123,48 +121,9 @@ async def cancel_all(request: Request, here: Here) -> JobsOut:
 @router.get("/events", response_class=StreamingResponse)
 async def events(request: Request, here: Here) -> StreamingResponse:
     """Server-sent events of your jobs: `queued`, `progress`, `look` (a candidate, finished or not), `ended`."""
-    owner = _owner(request, here)
+    owner = owner_of(request, here)
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     return StreamingResponse(_events(owner, here), media_type="text/event-stream", headers=headers)
-
-
-@router.post("/classify")
-async def classify(request: Request, asked: ClassifyRequest, here: Here) -> GuessesOut:
-    """How likely each label is for a picture, by CLIP (zero-shot)."""
-    clip, around = clip_of(here), templates("simple")
-    for label in asked.labels:
-        check_text(label, "labels")
-    start = await _picture(request, asked.image, here)
-    sentences = [one.format(label) for label in asked.labels for one in around]
-    rows = np.stack(await encoded(request, [start, *(([f"{CLIP}/texts"], one) for one in sentences)], here))
-    labels = rows[1:].reshape(len(asked.labels), len(around), -1).mean(1)
-    labels /= np.linalg.norm(labels, axis=1, keepdims=True)
-    logits = clip.scale * labels @ rows[0]
-    shares = np.exp(logits - logits.max())
-    found = sorted(zip(asked.labels, shares / shares.sum(), strict=True), key=lambda pair: -pair[1])
-    return GuessesOut(labels=[Guess(label=label, share=float(share)) for label, share in found])
-
-
-@router.post("/search")
-async def search(request: Request, asked: SearchRequest, here: Here) -> HitsOut:
-    """Kept pictures that fit a sentence, or look like a picture, best first."""
-    clip = clip_of(here)
-    if (asked.sentence is None or not asked.sentence.strip()) == (asked.image is None):
-        raise RefusedError(400, "give either a sentence or an image.", "sentence", "invalid_value")
-    if asked.image is not None:
-        start = await _picture(request, asked.image, here)
-    else:
-        start = [f"{CLIP}/texts"], check_text(asked.sentence or "", "sentence")
-    kept = await here.jobs.store.do(stores.vectors(_owner(request, here)))
-    kept = [one for one in kept if len(one[2]) == 4 * clip.width]
-    if not kept:
-        return HitsOut(hits=[])
-    (row,) = await encoded(request, [start], here)
-    scores = np.stack([np.frombuffer(vector, "<f4") for _, _, vector in kept]) @ row
-    best = np.argsort(-scores, kind="stable")[: asked.top]
-    return HitsOut(
-        hits=[Hit(picture=kept[k][0], job=kept[k][1], url=_url(kept[k][0]), score=float(scores[k])) for k in best]
-    )
 
 
 @pictures.get("/pictures/{name}.png", response_class=FileResponse)
@@ -189,26 +148,11 @@ async def _events(owner: str, here: Context) -> AsyncIterator[bytes]:
             here.jobs.watched()
 
 
-async def _picture(request: Request, given: str, here: Context) -> tuple[list[str], Any]:
-    if NAME.fullmatch(given):
-        if not await here.jobs.store.do(stores.picture_of(_owner(request, here), given)):
-            raise RefusedError(404, "image: there is no such picture.", "image", "not_found")
-        data = await asyncio.to_thread(here.jobs.store.file(given).read_bytes)
-    else:
-        data = data_url(given, "image")
-    return [f"{CLIP}/pictures"], (await here.uploads.decode(data, "image")).picture
-
-
 async def _found(request: Request, name: str, here: Context) -> Record:
-    found = await here.jobs.store.do(stores.one(_owner(request, here), name))
+    found = await here.jobs.store.do(records.one(owner_of(request, here), name))
     if found is None:
         raise RefusedError(404, "there is no such job.")
     return found
-
-
-def _owner(request: Request, here: Context) -> str:
-    """Where there are keys, everybody has jobs of their own."""
-    return caller_of(request).name if here.settings.api_keys else ""
 
 
 def _told(record: Record, here: Context) -> JobOut:
@@ -217,7 +161,7 @@ def _told(record: Record, here: Context) -> JobOut:
     model = here.catalog.models.get(about["recipe"])
     size = about["size"]
     side = int(size.split("x")[0]) if size != "auto" else model.usual if model else 0
-    more = {"share": 1.0 if record.state == stores.DONE else 0.0} if live is None else here.jobs.standing(live)
+    more = {"share": 1.0 if record.state == records.DONE else 0.0} if live is None else here.jobs.standing(live)
     return JobOut(
         id=record.id,
         state=record.state,
@@ -226,6 +170,7 @@ def _told(record: Record, here: Context) -> JobOut:
         **{name: about[name] for name in ("recipe", "kind", "prompt", "seed", "candidates", "keep", "settings")},
         group=about.get("group"),
         image=about.get("image"),
+        other=about.get("other"),
         size=side,
         starred=record.starred,
         error=record.error,
@@ -237,13 +182,13 @@ def _told(record: Record, here: Context) -> JobOut:
 
 def _shown(one: Kept) -> PictureOut:
     return PictureOut(
-        id=one.id, url=_url(one.id), candidate=one.candidate, seed=one.seed, score=one.score, starred=bool(one.starred)
+        id=one.id,
+        url=url_of(one.id),
+        candidate=one.candidate,
+        seed=one.seed,
+        score=one.score,
+        starred=bool(one.starred),
     )
-
-
-def _url(name: str) -> str:
-    """From the page, wherever a proxy puts it."""
-    return f"pictures/{name}.png"
 
 
 def _unlink(here: Context, names: list[str]) -> None:

@@ -10,18 +10,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.routing import APIRoute
 
 from pinxit import __version__
 from pinxit.errors import PinxitError
-from pinxit.serve import api, edits, embeddings, images, page
+from pinxit.serve import api, edits, embeddings, images, page, sight
 from pinxit.serve.admission import Admission
-from pinxit.serve.catalog import Catalog
+from pinxit.serve.catalog import CLIP, Catalog, Order
+from pinxit.serve.content import Policy
 from pinxit.serve.context import Context, Here
 from pinxit.serve.encoding import TYPES
 from pinxit.serve.errors import RefusedError, install
+from pinxit.serve.fetch import Fetcher
 from pinxit.serve.files import Urls
 from pinxit.serve.gate import Gate
 from pinxit.serve.hub import Hub
@@ -29,6 +32,7 @@ from pinxit.serve.jobs import Jobs
 from pinxit.serve.keys import Keys
 from pinxit.serve.metrics import Metrics
 from pinxit.serve.settings import Settings
+from pinxit.serve.signing import Signer
 from pinxit.serve.store import Store
 from pinxit.serve.uploads import Uploads
 
@@ -65,7 +69,7 @@ def created(settings: Settings, opened: Callable[[], Catalog], died: Died = lamb
     most = int(settings.body_mb * 2**20)
     app.add_middleware(Gate, keys=keys, hosts=settings.hosts, origins=settings.origins, most_bytes=most)
     install(app)
-    for router in (images.router, edits.router, embeddings.router, api.router, api.pictures, page.router):
+    for router in (images.router, edits.router, embeddings.router, api.router, sight.router, api.pictures, page.router):
         app.include_router(router)
     _add_health(app)
     return app
@@ -73,12 +77,17 @@ def created(settings: Settings, opened: Callable[[], Catalog], died: Died = lamb
 
 async def _load(app: FastAPI, settings: Settings, opened: Callable[[], Catalog], died: Died) -> None:
     try:
+        policy = Policy.opened(settings.content_hook, settings.content_seconds)
+        fetcher = Fetcher(settings.fetch_from, int(settings.body_mb * 2**20))
+        signer = await asyncio.to_thread(Signer.of, settings)
         catalog = await asyncio.to_thread(opened)
         hub = Hub(catalog.graph, died, await _elsewhere(settings))
         admission = Admission(settings, hub)
         urls = Urls(Path(settings.data) / "urls", settings.url_minutes * 60)
         hub.on_death = lambda: setattr(app.state, "failed", hub.runner.error)
-        context = Context(settings, catalog, hub, admission, Metrics(hub, admission), urls, Uploads())
+        context = Context(
+            settings, catalog, hub, admission, Metrics(hub, admission), urls, Uploads(), policy, fetcher, signer
+        )
         store = await asyncio.to_thread(Store, Path(settings.data), context.metrics.commit.observe)
         context.jobs = Jobs(context, store)
         await _warm(context)
@@ -105,14 +114,15 @@ async def _elsewhere(settings: Settings) -> Any:
 
 async def _warm(here: Context) -> None:
     """Every painter paints once, so that what a picture costs is known, and nobody waits for a first call."""
-    from pinxit.types import Prompt
-
     for model in here.catalog.models.values():
-        asked = model.painter.asked(Prompt("a red cube"), 1, 1)
-        order = here.catalog.order(model, asked, model.usual, client="warming up")
+        order = here.catalog.order(model, model.first_request(), model.usual, client="warming up")
         event = await here.hub.outcome(here.hub.submit(order, model))
         if event.kind != "done":
             raise RuntimeError(f"{model.name} cannot paint: {event.data}")
+    if here.catalog.clip is not None:
+        grey = np.full((32, 32, 3), 127, np.uint8)
+        starts = [([f"{CLIP}/texts"], "a red cube"), ([f"{CLIP}/pictures"], grey)]
+        await here.hub.outcome(here.hub.submit(Order(starts, client="warming up")))
 
 
 async def _close(app: FastAPI) -> None:
@@ -123,6 +133,8 @@ async def _close(app: FastAPI) -> None:
         await context.hub.close()
         await context.uploads.close()
         context.encoders.shutdown()
+        context.policy.close()
+        context.fetcher.close()
 
 
 def _add_health(app: FastAPI) -> None:

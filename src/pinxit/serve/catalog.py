@@ -6,17 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pinxit.api import load
 from pinxit.errors import UsageError
 from pinxit.pipelines.graph import Graph, Stage
 from pinxit.pipelines.work import Job
 from pinxit.pipelines.worker import Each
-from pinxit.recipes.capabilities import Varies, edits, upsampler_of
+from pinxit.recipes.capabilities import Varies, abilities, upsampler_of
 from pinxit.recipes.clip.encoder import ClipEncoder
+from pinxit.recipes.placing import USUAL, Placing, check_placings
 from pinxit.serve.errors import RefusedError
+from pinxit.types import Prompt
 from pinxit.weights.zoo import PAINTERS, shipped
 
 if TYPE_CHECKING:
+    from pinxit.recipes.clip.engine import Precision
     from pinxit.recipes.diffusion.upsampler import Upsampler
     from pinxit.recipes.painting import Painter
     from pinxit.recipes.requests import PaintRequest
@@ -66,9 +71,16 @@ class Model:
 
     @property
     def can(self) -> list[str]:
-        """What it does besides painting."""
-        found = {"edit": edits(self.painter), "vary": isinstance(self.painter, Varies)}
-        return ["paint", *(name for name, yes in found.items() if yes)]
+        """What it does."""
+        return abilities(self.painter)
+
+    def first_request(self) -> PaintRequest:
+        """What it is asked before anybody comes, so that what a picture costs is known: a sentence, or a picture."""
+        if "paint" in self.can:
+            return self.painter.asked(Prompt("a red cube"), 1, 1)
+        assert isinstance(self.painter, Varies)
+        grey = np.full((self.painter.size, self.painter.size, 3), 127, np.uint8)
+        return self.painter.varying(self.painter.asked(Prompt(""), 1, 1, wordless=True), grey)
 
     def settled(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Settings of the painter, those given in place of its own."""
@@ -97,7 +109,10 @@ class Catalog:
                 raise UsageError(f"aliases: {alias} stands for '{name}', which is not served.")
         if not self.models:
             raise UsageError("recipes: no painter came with this installation; write NAME=CHECKPOINT for yours.")
-        self.default = next(iter(self.models.values()))
+        for model in models:
+            if not {"paint", "vary"} & set(model.can):
+                raise UsageError(f"recipes: {model.name} neither paints nor varies pictures.")
+        self.default = next((one for one in models if "paint" in one.can), models[0])
         graph = Graph([], {})
         for model in models:
             graph = graph.with_more(model.painter.graph.under(model.name))
@@ -109,6 +124,7 @@ class Catalog:
     def opened(cls, settings: Settings) -> Catalog:
         """Everything loaded. Raises CheckpointError and UsageError as `pinxit.load` does."""
         painters: dict[str, Painter] = {}
+        stages = settings.stages
         for spec in settings.recipes or [name for name, checkpoint in PAINTERS.items() if checkpoint in shipped()]:
             name, _, checkpoint = spec.partition("=")
             if not checkpoint and name not in PAINTERS:
@@ -117,10 +133,14 @@ class Catalog:
                 )
             if not name or name in painters or name == CLIP:
                 raise UsageError(f"recipes: '{spec}' needs a name of its own; write NAME=CHECKPOINT.")
-            painters[name] = load(checkpoint or PAINTERS[name], device=settings.device)
+            own = {stage.removeprefix(f"{name}/"): how for stage, how in stages.items() if stage.startswith(f"{name}/")}
+            painters[name] = load(checkpoint or PAINTERS[name], device=settings.device, stages=own)
         shared = next((one for one in map(upsampler_of, painters.values()) if one is not None), None)
         models = [Model(name, one, upsampler_of(one) or _for(one, shared)) for name, one in painters.items()]
-        clip = ClipEncoder.open(settings.clip, settings.device) if settings.clip else None
+        for stage in stages:
+            if stage.partition("/")[0] not in ({CLIP} if stage == CLIP and settings.clip else painters):
+                raise UsageError(f"stages: '{stage}' is of nothing that is served; write NAME/STAGE, or {CLIP}.")
+        clip = _clip(settings, stages.get(CLIP, USUAL)) if settings.clip else None
         return cls(models, clip, settings.aliases)
 
     def model(self, name: str | None) -> Model:
@@ -140,6 +160,12 @@ class Catalog:
             assert model.upsampler is not None
             route = (*route, *model.upsampler.graph.routes["enlarge"])
         return Order([(route, None)], request=asked, **how)
+
+
+def _clip(settings: Settings, how: Placing) -> ClipEncoder:
+    check_placings({CLIP: how}, {CLIP: ("device", "fp32", "bf16")}, CLIP)
+    precision: Precision = "bf16" if how.precision == "bf16" else "fp32"
+    return ClipEncoder.open(settings.clip, how.device or settings.device, precision=precision)
 
 
 def clip_graph(clip: ClipEncoder) -> Graph:

@@ -40,4 +40,9 @@ def caller_of(request: Request) -> Caller:
     return cast("Caller", request.state.caller)
 
 
+def owner_of(request: Request, here: Context) -> str:
+    """Where there are keys, everybody has jobs of their own."""
+    return caller_of(request).name if here.settings.api_keys else ""
+
+
 Here = Annotated[Context, Depends(context_of)]

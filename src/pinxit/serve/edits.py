@@ -17,7 +17,6 @@ from pinxit.serve.errors import RefusedError
 from pinxit.serve.images import EDIT, EVENTS, serve
 from pinxit.serve.plan import planned
 from pinxit.serve.schemas import ERRORS, EditRequest, ImagesOut, VariationRequest
-from pinxit.serve.uploads import data_url
 
 if TYPE_CHECKING:
     from pinxit.types import Mask, Picture
@@ -64,9 +63,11 @@ async def edits(request: Request, here: Here) -> Response:
     """A part of a picture painted anew, or all of it, to a sentence."""
     sent = await _sent(request, EditRequest)
     if isinstance(sent.body, EditRequest) and sent.body.images is not None:
-        sent.files["image"] = [data_url(one.image_url, "images") for one in sent.body.images]
+        _check_one(sent.body.images)
+        sent.files["image"] = [await here.fetcher.data(one.image_url, "images") for one in sent.body.images]
         if sent.body.mask is not None:
-            sent.files["mask"] = [data_url(sent.body.mask.image_url, "mask")]
+            sent.files["mask"] = [await here.fetcher.data(sent.body.mask.image_url, "mask")]
+    await here.policy.check_prompt(sent.body.prompt)
     picture, mask = await _pictures(sent.files, here)
     plan = planned(sent.body, here.catalog, here.settings, picture, mask)
     return await serve(request, sent.body, plan, here, EDIT, *(one for some in sent.files.values() for one in some))
@@ -78,7 +79,8 @@ async def edits(request: Request, here: Here) -> Response:
 async def variations(request: Request, here: Here) -> Response:
     """Pictures that look like one."""
     sent = await _sent(request, VariationRequest)
-    sent.files.pop("mask", None)
+    if sent.files.pop("mask", None):
+        raise RefusedError(400, "mask: only an edit takes one.", "mask", "invalid_value")
     picture, _ = await _pictures(sent.files, here)
     plan = planned(sent.body, here.catalog, here.settings, picture)
     return await serve(request, sent.body, plan, here, EDIT, *sent.files["image"])
@@ -147,13 +149,20 @@ def _scalar(text: str) -> Any:
             return text
 
 
-async def _pictures(files: Mapping[str, Sequence[bytes]], here: Context) -> tuple[Picture, Mask | None]:
-    given = files["image"]
+def _check_one(given: Sequence[Any]) -> None:
     if len(given) != 1:
         many = "send one picture; the painters here take no more." if given else "send the picture."
         raise RefusedError(400, f"image: {many}", "image", "invalid_image")
+
+
+async def _pictures(files: Mapping[str, Sequence[bytes]], here: Context) -> tuple[Picture, Mask | None]:
+    given = files["image"]
+    _check_one(given)
     upload = await here.uploads.decode(given[0], "image")
+    await here.policy.check_upload(upload.picture, "image")
     masks = files.get("mask", [])
+    if len(masks) > 1:
+        raise RefusedError(400, "mask: send one.", "mask", "invalid_image")
     if masks:
         return upload.picture, (await here.uploads.decode(masks[0], "mask")).mask()
     # As the contract has it: without a mask, the picture's own transparency is one.

@@ -13,8 +13,8 @@ from pinxit.serve.catalog import CLIP, Order
 from pinxit.serve.context import Context, Here, caller_of
 from pinxit.serve.decoder import MOST_PIXELS
 from pinxit.serve.errors import RefusedError
-from pinxit.serve.images import finished
-from pinxit.serve.requests import WEIGHTS
+from pinxit.serve.images import finished, outcome
+from pinxit.serve.requests import WEIGHTS, patience
 from pinxit.serve.schemas import (
     ERRORS,
     MOST_PROMPT,
@@ -91,11 +91,16 @@ def clip_of(here: Context) -> ClipEncoder:
 
 
 async def encoded(request: Request, starts: list[tuple[list[str], Any]], here: Context) -> list[Any]:
-    """CLIP's vectors of values at the stages `clip/texts` and `clip/pictures`, in their order."""
+    """CLIP's vectors of values at the stages `clip/texts` and `clip/pictures`, in their order.
+
+    Raises RefusedError where there is no room, and when the client stops waiting.
+    """
     here.check_open()
-    caller = caller_of(request)
+    caller, seconds = caller_of(request), patience(request)
     order = Order(starts, client=caller.name, weight=caller.weight * WEIGHTS["interactive"])
-    return list(finished(await here.hub.outcome(here.hub.submit(order))))
+    cost = here.admission.admit(order, patience=seconds)
+    order.deadline = here.hub.runner.engine.clock() + seconds
+    return list(finished(await outcome(request, here.hub, here.hub.submit(order, cost=cost))))
 
 
 async def _start(one: str, here: Context) -> tuple[list[str], Any]:

@@ -42,11 +42,21 @@ def body(message: str, kind: str, param: str | None = None, code: str | None = N
     return {"error": {"message": text, "type": kind, "param": param, "code": code}}
 
 
+def kind_of(refused: RefusedError) -> str:
+    """The type that clients read."""
+    return KINDS.get(refused.status, "invalid_request_error" if refused.status < 500 else "server_error")
+
+
+def reused() -> RefusedError:
+    """A key that came with another request before."""
+    return RefusedError(409, "this Idempotency-Key came with another request.", code="idempotency_key_reused",
+                        headers={"x-should-retry": "false"})  # fmt: skip
+
+
 def answer(refused: RefusedError) -> JSONResponse:
     """The response; a client does not try again where that cannot help."""
-    kind = KINDS.get(refused.status, "invalid_request_error" if refused.status < 500 else "server_error")
     headers = {} if refused.status in (408, 429, 503) else {"x-should-retry": "false"}
-    content = body(refused.message, kind, refused.param, refused.code)
+    content = body(refused.message, kind_of(refused), refused.param, refused.code)
     return JSONResponse(content, refused.status, headers | refused.headers)
 
 

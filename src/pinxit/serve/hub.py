@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pinxit.pipelines.work import Event
-from pinxit.serve.errors import RefusedError
+from pinxit.serve.errors import RefusedError, reused
 from pinxit.serve.runner import Publish, Runner
 
 if TYPE_CHECKING:
@@ -128,8 +128,7 @@ class Hub:
             del self.known[key]
             return None
         if known != about:
-            raise RefusedError(409, "this Idempotency-Key came with another request.", code="idempotency_key_reused",
-                          headers={"x-should-retry": "false"})  # fmt: skip
+            raise reused()
         return ticket
 
     @contextmanager
@@ -185,11 +184,11 @@ class Hub:
     def _tell(self, ticket: Ticket, event: Event, costs: dict[str, float]) -> None:
         if event.kind in ENDS:
             ticket.outcome, ticket.looks = event, {}
-            if ticket.job.request is not None:  # a picture that was sent is not kept with what is remembered
-                ticket.job.request = replace(ticket.job.request, more=None)
             del self.tickets[ticket.job]
             for heard in self.on_end:
                 heard(ticket, costs)
+            if ticket.job.request is not None:  # a picture that was sent is not kept with what is remembered
+                ticket.job.request = replace(ticket.job.request, more=None)
         elif event.kind in ("preview", "drawn"):
             ticket.looks[event.data[0]] = event
             ticket.first_look = ticket.first_look or time.perf_counter()

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
+from pinxit.serve.content import left_out
 from pinxit.serve.context import Context, Here, caller_of
-from pinxit.serve.errors import RefusedError, answer, body, told
-from pinxit.serve.hub import ENDS, Ticket
+from pinxit.serve.errors import RefusedError, body, kind_of, told
+from pinxit.serve.hub import ENDS, Hub, Ticket
 from pinxit.serve.plan import Plan, planned
 from pinxit.serve.requests import WEIGHTS, patience, sameness, unless_gone
 from pinxit.serve.schemas import ERRORS, GenerationRequest, ImagesOut, Painted, Streamed
@@ -39,6 +40,7 @@ GENERATION, EDIT = "image_generation", "image_edit"
 )
 async def generations(request: Request, asked: GenerationRequest, here: Here) -> Response:
     """Pictures of a sentence."""
+    await here.policy.check_prompt(asked.prompt)
     plan = planned(asked, here.catalog, here.settings)
     return await serve(request, asked, plan, here, GENERATION)
 
@@ -72,28 +74,35 @@ def submitted(request: Request, asked: Painted, plan: Plan, here: Context) -> Ti
     order = here.catalog.order(
         plan.model, plan.asked, plan.side, client=caller.name, weight=weight, shares=shares, looked_at=1
     )
-    cost = here.admission.admit(order, seconds)
+    cost = here.admission.admit(order, patience=seconds)
     order.deadline = here.hub.runner.engine.clock() + seconds
     return here.hub.submit(order, plan.model, cost=cost)
 
 
 async def complete(request: Request, plan: Plan, ticket: Ticket, here: Context, headers: dict[str, str]) -> Response:
     """Wait for the end, as long as the client does."""
+    drawn = finished(await outcome(request, here.hub, ticket))
+    ranked = await here.policy.allowed(drawn)
+    files = await in_threads(here, [partial(here.file, plan, one) for one in ranked])
+    data = [await pictured(request, plan, one, file, here) for one, file in zip(ranked, files, strict=True)]
+    told_of = {"created": int(time.time()), "data": data, "background": "opaque", "output_format": plan.form}
+    told_of |= {"quality": plan.quality, "size": plan.size, "usage": plan.usage()}
+    told_of["warnings"] = [*plan.warnings, *left_out(drawn, ranked)]
+    return JSONResponse(told_of, headers=headers)
+
+
+async def outcome(request: Request, hub: Hub, ticket: Ticket) -> Event:
+    """How a job ended, waited for as long as the client does. Raises RefusedError when it has left before."""
     async with unless_gone(request) as gone:
-        waiting = asyncio.ensure_future(here.hub.outcome(ticket))
+        waiting = asyncio.ensure_future(hub.outcome(ticket))
         try:
             await asyncio.wait([waiting, gone], return_when=asyncio.FIRST_COMPLETED)
         finally:
             if not waiting.done():  # its last listener leaves: the job is let go
                 waiting.cancel()
         if not waiting.done():
-            return answer(RefusedError(499, "the client has left."))
-    ranked = finished(waiting.result())
-    files = await in_threads(here, [partial(plan.file, one) for one in ranked])
-    data = [await pictured(request, plan, one, file, here) for one, file in zip(ranked, files, strict=True)]
-    told_of = {"created": int(time.time()), "data": data, "background": "opaque", "output_format": plan.form}
-    told_of |= {"quality": plan.quality, "size": plan.size, "usage": plan.usage(), "warnings": plan.warnings}
-    return JSONResponse(told_of, headers=headers)
+            raise RefusedError(499, "the client has left.")
+        return waiting.result()
 
 
 class Stream(StreamingResponse):
@@ -128,6 +137,8 @@ async def events(
                 if event is None:
                     yield b": still here\n\n"
                 elif event.kind == "preview" and partial_index < plan.partials:
+                    if not await here.policy.shows(event.data[1].picture):
+                        continue
                     (file,) = await in_threads(here, [partial(plan.look, event.data[1].picture)])
                     yield said(f"{kind}.partial_image", plan, file, {"partial_image_index": partial_index})
                     partial_index += 1
@@ -136,16 +147,18 @@ async def events(
                         yield line
     except Exception as error:
         refused = told(error)
-        yield sse({"type": "error"} | body(refused.message, "server_error", refused.param, refused.code), "error")
+        yield sse({"type": "error"} | body(refused.message, kind_of(refused), refused.param, refused.code), "error")
 
 
 async def ended(event: Event, plan: Plan, here: Context, kind: str) -> AsyncIterator[bytes]:
     """One event a picture."""
-    ranked = finished(event)
+    drawn = finished(event)
+    ranked = await here.policy.allowed(drawn)
+    warnings = [*plan.warnings, *left_out(drawn, ranked)]
     for index, one in enumerate(ranked):
-        (file,) = await in_threads(here, [partial(plan.file, one)])
+        (file,) = await in_threads(here, [partial(here.file, plan, one)])
         more: dict[str, Any] = {"seed": one.seed, "candidate": one.candidate, "score": one.score}
-        more |= {"index": index, "usage": plan.usage(), "warnings": plan.warnings}
+        more |= {"index": index, "usage": plan.usage(), "warnings": warnings}
         yield said(f"{kind}.completed", plan, file, more)
 
 

@@ -9,19 +9,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pinxit.files import write_bytes
-from pinxit.serve import store as stores
+from pinxit.serve import records
 from pinxit.serve.errors import RefusedError
 from pinxit.serve.job_schemas import JobRequest
 from pinxit.serve.plan import SEEDS, Plan, planned
-from pinxit.serve.schemas import EditRequest, GenerationRequest, VariationRequest
-from pinxit.serve.uploads import data_url
+from pinxit.serve.schemas import BlendRequest, EditRequest, GenerationRequest, VariationRequest
 
 if TYPE_CHECKING:
     from pinxit.serve.parts import Parts
     from pinxit.serve.store import Store
 
 NAME = re.compile(r"[0-9a-f]{32}")
-KINDS: dict[str, Any] = {"paint": GenerationRequest, "edit": EditRequest, "vary": VariationRequest}
+KINDS: dict[str, Any] = {
+    "paint": GenerationRequest,
+    "edit": EditRequest,
+    "vary": VariationRequest,
+    "blend": BlendRequest,
+}
+WAY, LONGEST_WAY = 8, 16  # pictures of a blend, both ends included
 
 
 async def requests_of(asked: JobRequest, owner: str, here: Parts, store: Store) -> list[dict[str, Any]]:
@@ -30,19 +35,15 @@ async def requests_of(asked: JobRequest, owner: str, here: Parts, store: Store) 
     Raises RefusedError for a picture that is not there or cannot be read.
     """
     seed = secrets.randbelow(SEEDS) if asked.seed is None else asked.seed
-    candidates = asked.candidates or here.settings.candidates
+    candidates = asked.candidates or (WAY if asked.kind == "blend" else here.settings.candidates)
     keep = min(asked.keep or candidates, candidates)
-    image, mask = asked.image, asked.mask
-    if (image is None) != (asked.kind == "paint"):
-        raise RefusedError(400, f"image: {asked.kind} {'takes none' if image else 'needs one'}.", "image")
-    if mask is not None and asked.kind != "edit":
-        raise RefusedError(400, "mask: only an edit takes one.", "mask", "invalid_value")
-    image = image and await _kept(image, "image", owner, here, store)
-    mask = mask and await _kept(mask, "mask", owner, here, store)
+    _check_fits(asked, candidates, keep)
+    given = {"image": asked.image, "other": asked.other, "mask": asked.mask}
+    files = {name: one and await _kept(one, name, owner, here, store) for name, one in given.items()}
     names = [here.catalog.model(name).name for name in asked.recipes or [""]]
     group = secrets.token_hex(8) if len(names) > 1 else None
     shared = {"prompt": asked.prompt.strip(), "kind": asked.kind, "candidates": candidates, "keep": keep, "seed": seed}
-    shared |= {"image": image, "mask": mask, "group": group, "priority": asked.priority}
+    shared |= files | {"group": group, "priority": asked.priority}
     found = []
     for name in names:
         model = here.catalog.model(name)
@@ -54,23 +55,44 @@ async def requests_of(asked: JobRequest, owner: str, here: Parts, store: Store) 
     return found
 
 
+def _check_fits(asked: JobRequest, candidates: int, keep: int) -> None:
+    """Raise RefusedError for what a kind of job does not take, or lacks."""
+    if (asked.image is None) != (asked.kind == "paint"):
+        raise RefusedError(400, f"image: {asked.kind} {'takes none' if asked.image else 'needs one'}.", "image")
+    if asked.mask is not None and asked.kind != "edit":
+        raise RefusedError(400, "mask: only an edit takes one.", "mask", "invalid_value")
+    if (asked.other is None) != (asked.kind != "blend"):
+        raise RefusedError(400, f"other: {asked.kind} {'takes none' if asked.other else 'needs one'}.", "other")
+    if asked.kind != "blend":
+        return
+    if not 2 <= candidates <= LONGEST_WAY or keep != candidates:
+        told = f"candidates: a blend is 2 to {LONGEST_WAY} pictures, which are all kept."
+        raise RefusedError(400, told, "candidates", "invalid_value")
+    if asked.settings:
+        raise RefusedError(400, "settings: a blend takes none.", "settings", "invalid_value")
+
+
 async def settled_plan(here: Parts, store: Store, request: dict[str, Any]) -> Plan:
     """The plan of a written request. Raises RefusedError and PinxitError for what cannot be painted."""
     kind = KINDS[request["kind"]]
     about = {"model": request["recipe"], "n": None, "candidates": request["candidates"], "seed": request["seed"]}
     about |= {"size": request["size"]} | request["settings"]
-    if kind is not VariationRequest:
+    if kind in (GenerationRequest, EditRequest):
         about["prompt"] = request["prompt"]
     if kind is GenerationRequest and not request["prompt"]:
         raise RefusedError(400, "the prompt is empty: say what to paint.", "prompt", "invalid_value")
-    upload = mask = None
-    if request["image"]:
-        upload = await here.uploads.decode(await _read(store.file(request["image"]), "image"), "image")
-    if request["mask"]:
-        mask = (await here.uploads.decode(await _read(store.file(request["mask"]), "mask"), "mask")).mask()
+    sent = {
+        name: await here.uploads.decode(await _read(store.file(request[name]), name), name)
+        for name in ("image", "other", "mask")
+        if request.get(name)
+    }
+    picture, other = (sent[name].picture if name in sent else None for name in ("image", "other"))
+    await here.policy.check_prompt(request["prompt"])
+    for name in sent.keys() & {"image", "other"}:
+        await here.policy.check_upload(sent[name].picture, name)
+    mask = sent["mask"].mask() if "mask" in sent else None
     body = kind.model_construct(**_fields(kind, about))
-    picture = None if upload is None else upload.picture
-    return planned(body, here.catalog, here.settings, picture, mask, keep=request["keep"])
+    return planned(body, here.catalog, here.settings, picture, mask, keep=request["keep"], other=other)
 
 
 def _fields(kind: Any, about: dict[str, Any]) -> dict[str, Any]:
@@ -90,10 +112,10 @@ async def _read(file: Path, param: str) -> bytes:
 async def _kept(given: str, param: str, owner: str, here: Parts, store: Store) -> str:
     """The name of a picture of the owner's, or of one that is sent now and kept from now on."""
     if NAME.fullmatch(given):
-        if not await store.do(stores.picture_of(owner, given)):
+        if not await store.do(records.picture_of(owner, given)):
             raise RefusedError(404, f"{param}: there is no such picture.", param, "not_found")
         return given
-    data = data_url(given, param)
+    data = await here.fetcher.data(given, param)
     await here.uploads.decode(data, param)
     name = secrets.token_hex(16)
     await asyncio.to_thread(write_bytes, store.file(name), data)  # which waits for the disk

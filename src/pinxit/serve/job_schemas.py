@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from pinxit.schema import LARGEST
+from pinxit.serve.records import TOGETHER
 from pinxit.serve.schemas import Short, Size, Text
 
+EXACT = 2**53 - 1  # the largest whole number that JavaScript tells from the next one
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
@@ -18,16 +19,21 @@ class JobRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     prompt: Text = ""
-    recipes: Annotated[list[Short], Field(min_length=1, max_length=8)] | None = Field(
+    recipes: Annotated[list[Short], Field(min_length=1, max_length=TOGETHER)] | None = Field(
         None, description="A job each, of one seed: to compare. Otherwise the default painter's."
     )
-    kind: Literal["paint", "edit", "vary"] = "paint"
-    candidates: Annotated[int, Field(ge=1)] | None = None
+    kind: Literal["paint", "edit", "vary", "blend"] = "paint"
+    candidates: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Pictures to draw; of a blend those of the way, both ends included: 2 to 16."
+    )
     keep: Annotated[int, Field(ge=1)] | None = Field(None, description="The best of the candidates; otherwise all.")
-    seed: Annotated[int, Field(ge=0, le=LARGEST)] | None = None
+    seed: Annotated[int, Field(ge=0, le=EXACT)] | None = Field(None, description="Up to what JavaScript tells exactly.")
     size: Size | None = None
     settings: dict[str, Any] = Field({}, description="Of the painter: guidance, temperature, steps ...")
-    image: str | None = Field(None, description="The name of a kept picture, or a data: URL: what is edited or varied.")
+    image: str | None = Field(
+        None, description="The name of a kept picture, or a data: URL: what is edited, varied or blended."
+    )
+    other: str | None = Field(None, description="Likewise: the picture to which a blend leads.")
     mask: str | None = Field(None, description="A data: URL of a PNG; transparent: paint here.")
     priority: Literal["interactive", "batch"] = "interactive"
 
@@ -60,6 +66,7 @@ class JobOut(BaseModel):
     settings: dict[str, Any] = {}
     group: str | None = None
     image: str | None = None
+    other: str | None = None
     starred: bool = False
     error: str | None = None
     share: float = 0.0
@@ -129,3 +136,8 @@ class HitsOut(BaseModel):
     """The best first."""
 
     hits: list[Hit]
+
+
+def url_of(name: str) -> str:
+    """From the page, wherever a proxy puts it."""
+    return f"pictures/{name}.png"

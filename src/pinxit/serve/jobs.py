@@ -10,40 +10,28 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from pinxit.errors import PinxitError
-from pinxit.files import write_bytes
-from pinxit.serve import store as stores
-from pinxit.serve.catalog import CLIP, Order
+from pinxit.serve import records
+from pinxit.serve.catalog import Order
 from pinxit.serve.encoding import encoded, resampled
-from pinxit.serve.errors import RefusedError, told
+from pinxit.serve.errors import RefusedError, reused, told
 from pinxit.serve.feed import Feeds
 from pinxit.serve.hub import ENDS, Ticket
 from pinxit.serve.job_plan import NAME, settled_plan
+from pinxit.serve.keeping import keep
+from pinxit.serve.live import Live, client_of, number_of, weight_of
 from pinxit.serve.plan import Plan
-from pinxit.serve.requests import WEIGHTS
-from pinxit.serve.store import Kept, Record, Store
+from pinxit.serve.records import Record
+from pinxit.serve.store import Store
 
 if TYPE_CHECKING:
     from pinxit.pipelines.work import Event
     from pinxit.serve.parts import Parts
-    from pinxit.types import Ranked
 
 log = logging.getLogger("pinxit.serve")
 PREVIEW_SECONDS = 0.6
+RETRY = 1.0  # seconds before the store is asked again; twice as long each time
 BEAT = 0.5  # seconds between two tellings of how far a job has come
-
-
-class Live:
-    """A job that is not finished."""
-
-    def __init__(self, record: Record, plan: Plan) -> None:
-        self.record, self.plan = record, plan
-        self.ticket: Ticket | None = None
-        self.task: asyncio.Task[None] | None = None
-        self.cancelled = False
-        self.looks: dict[int, dict[str, Any]] = {}  # the newest that was told of each candidate
 
 
 class Jobs:
@@ -54,39 +42,48 @@ class Jobs:
         self.live: dict[str, Live] = {}
         self.closing = False
 
-    async def submit(self, requests: list[dict[str, Any]], owner: str, same: str | None = None) -> list[Record]:
-        """Write jobs down and begin them; those of an earlier equal request where `same` says so.
+    async def known(self, owner: str, same: str, digest: str) -> list[Record]:
+        """The jobs of an earlier request with that key. Raises RefusedError where that was about something else."""
+        return _alike(await self.store.do(records.known(owner, same)), digest) if same else []
+
+    async def submit(self, requests: list[dict[str, Any]], owner: str, same: str = "") -> list[Record]:
+        """Write jobs down and begin them, all or none; those of an earlier equal request where `same` says so.
 
         Raises RefusedError where there is no room, PinxitError for what cannot be painted: nothing is written then.
         """
         self.here.check_open()
         plans = [await settled_plan(self.here, self.store, request) for request in requests]
-        for plan, request in zip(plans, requests, strict=True):
-            self.here.admission.admit(self._order(plan, owner, request))
-        found = []
-        for number, (plan, request) in enumerate(zip(plans, requests, strict=True)):
-            record = Record(secrets.token_hex(16), owner, time.time(), stores.QUEUED, request)
-            kept = await self.store.do(stores.add(record, same and f"{same}/{number}"))
-            found.append(kept)
-            if kept is record:
-                self._begin(record, plan)
+        made = [Record(secrets.token_hex(16), owner, time.time(), records.QUEUED, request) for request in requests]
+        orders = [self._order(plan, record) for plan, record in zip(plans, made, strict=True)]
+        self.here.admission.admit(*orders)
+        self.here.admission.promise(*orders)
+        try:
+            found = await self.store.do(records.add(made, same))
+        except BaseException:
+            self.here.admission.keep(*orders)
+            raise
+        if found != made:
+            self.here.admission.keep(*orders)
+            return _alike(found, requests[0].get("digest", ""))
+        for record, plan, order in zip(made, plans, orders, strict=True):
+            self._begin(Live(record, plan, order))
         return found
 
     async def resume(self) -> None:
         """Go on with what an earlier process left, from its start: the same seeds, the same pictures."""
-        known = await self.store.do(stores.known_files)
+        known = await self.store.do(records.known_files)
         await asyncio.to_thread(self._remove_strays, known)
-        for record in await self.store.do(stores.unfinished):
+        for record in await self.store.do(records.unfinished):
             if record.tries >= self.here.settings.most_tries:
                 error = f"the server ended {record.tries} times while this was painted; it is not tried again."
-                await self.store.do(stores.finish(record.id, stores.FAILED, error=error))
+                await self.store.do(records.finish(record.id, records.FAILED, error=error))
                 continue
             try:
                 plan = await settled_plan(self.here, self.store, record.request)
             except (PinxitError, RefusedError) as error:
-                await self.store.do(stores.finish(record.id, stores.FAILED, error=str(error)))
+                await self.store.do(records.finish(record.id, records.FAILED, error=str(error)))
             else:
-                self._begin(record, plan)
+                self._begin(Live(record, plan, self._order(plan, record)))
 
     def _remove_strays(self, known: set[str]) -> None:
         """What was written for jobs that were never acknowledged, never told done, or are deleted.
@@ -101,7 +98,11 @@ class Jobs:
         """Let go of a live job; returns when that is written."""
         live = self.live[name]
         live.cancelled = True
-        await self.store.do(stores.finish(name, stores.CANCELLED))
+        try:
+            await self.store.do(records.finish(name, records.CANCELLED))
+        except PinxitError:  # then it is not, and goes on
+            live.cancelled = False
+            raise
         if live.ticket is not None:
             self.here.hub.cancel(live.ticket)
         await self._ended(live)
@@ -127,7 +128,7 @@ class Jobs:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         with suppress(Exception):
-            await self.store.do(stores.rested)
+            await self.store.do(records.rested)
         await asyncio.to_thread(self.store.close)
 
     def standing(self, live: Live) -> dict[str, Any]:
@@ -135,45 +136,59 @@ class Jobs:
         hub, ticket = self.here.hub, live.ticket
         share = hub.share(ticket) if ticket is not None else 0.0
         mine = [one for one in self.live.values() if one.record.owner == live.record.owner and one.ticket is not None]
-        before = [one for one in mine if one is not live and _number(one) < _number(live)]
+        before = [one for one in mine if one is not live and number_of(one) < number_of(live)]
         left = sum(one.ticket.cost * (1 - hub.share(one.ticket)) for one in [*before, live] if one.ticket is not None)
         return {"share": round(share, 4), "ahead": len(before), "seconds_left": round(left, 1)}
 
-    def _begin(self, record: Record, plan: Plan) -> None:
-        live = self.live[record.id] = Live(record, plan)
-        self.feeds.tell(record.owner, record.id, "queued")
+    def _begin(self, live: Live) -> None:
+        self.live[live.record.id] = live
+        self.feeds.tell(live.record.owner, live.record.id, "queued")
         live.task = asyncio.ensure_future(self._run(live))
 
-    def _order(self, plan: Plan, owner: str, request: dict[str, Any]) -> Order:
-        how = {"client": f"jobs:{owner}", "weight": _weight(request)}
+    def _order(self, plan: Plan, record: Record) -> Order:
+        how = {"client": client_of(record), "weight": weight_of(record.request)}
         order = self.here.catalog.order(plan.model, plan.asked, plan.side, **how)
-        order.previews, order.shows_drawn = self._previews(owner), True
+        order.previews, order.shows_drawn = self._previews(record.owner), True
         return order
 
     def _previews(self, owner: str) -> float:
         return PREVIEW_SECONDS if self.feeds.any(owner) else float("inf")
 
     async def _run(self, live: Live) -> None:
-        record, plan = live.record, live.plan
         try:
-            if not await self.store.do(stores.begun(record.id)) or live.cancelled:
+            begun = await self.store.do(records.begun(live.record.id))
+            if not begun or live.cancelled:
                 return
-            order = self._order(plan, record.owner, record.request)
-            cost = self.here.admission.costs.foreseen(order)
-            live.ticket = self.here.hub.submit(order, plan.model, cost=cost, detached=True)
+            live.order.previews = self._previews(live.record.owner)  # who watches may have changed meanwhile
+            cost = self.here.admission.costs.foreseen(live.order)
+            live.ticket = self.here.hub.submit(live.order, live.plan.model, cost=cost, detached=True)
+            self.here.admission.keep(live.order)
             event = await self._follow(live, live.ticket)
             if event.kind == "done":
-                await self._keep(live, event.data)
+                await keep(self.here, self.store, live, event.data)
             elif not live.cancelled and not self.closing:
                 reason = event.data if isinstance(event.data, Exception) else RefusedError(503, "it was cancelled.")
-                await self.store.do(stores.finish(record.id, stores.FAILED, error=told(reason).message))
-        except asyncio.CancelledError:
-            raise
+                await self._fail(live, told(reason))
         except Exception as error:
             log.error("a job failed by %s", type(error).__name__, exc_info=True)
-            await self.store.do(stores.finish(record.id, stores.FAILED, error=told(error).message))
+            await self._fail(live, told(error))
+        finally:
+            self.here.admission.keep(live.order)
         if not self.closing:
             await self._ended(live)
+
+    async def _fail(self, live: Live, reason: RefusedError) -> None:
+        """Write it down, however long the disk is full: nobody is told what is not kept. A restart tries again."""
+        wait = RETRY
+        while not self.closing and not live.cancelled:
+            try:
+                await self.store.do(records.finish(live.record.id, records.FAILED, error=reason.message))
+            except PinxitError as error:
+                log.error("that a job failed cannot be kept yet: %s", error)
+                await asyncio.sleep(wait)
+                wait = min(2 * wait, 60.0)
+            else:
+                return
 
     async def _follow(self, live: Live, ticket: Ticket) -> Event:
         owner, name = live.record.owner, live.record.id
@@ -190,6 +205,8 @@ class Jobs:
 
     async def _show(self, live: Live, event: Event) -> None:
         place, value = event.data
+        if not await self.here.policy.shows(value.picture):
+            return
         candidate = getattr(value, "candidate", place[-1])
         call = partial(encoded, resampled(value.picture, value.picture.shape[0]), {}, "webp", 80)
         data = await asyncio.get_running_loop().run_in_executor(self.here.encoders, call)
@@ -197,43 +214,13 @@ class Jobs:
         live.looks[candidate] = about
         self.feeds.tell_look(live.record.owner, live.record.id, about, data)
 
-    async def _keep(self, live: Live, ranked: list[Ranked]) -> None:
-        plan, loop = live.plan, asyncio.get_running_loop()
-        seen = await self._vectors(live, ranked)
-        kept = [
-            Kept(secrets.token_hex(16), place, one.candidate, one.seed, one.score, vector=vector)
-            for place, (one, vector) in enumerate(zip(ranked, seen, strict=True))
-        ]
-
-        def write() -> None:
-            for one, picture in zip(kept, ranked, strict=True):
-                write_bytes(self.store.file(one.id), plan.file(picture))
-
-        await loop.run_in_executor(self.here.encoders, write)
-        await asyncio.to_thread(stores.sync_folder, self.store.folder)
-        if not await self.store.do(stores.finish(live.record.id, stores.DONE, kept)):  # cancelled meanwhile
-            for one in kept:
-                self.store.file(one.id).unlink(missing_ok=True)
-
-    async def _vectors(self, live: Live, ranked: list[Ranked]) -> list[bytes | None]:
-        if self.here.catalog.clip is None:
-            return [None] * len(ranked)
-        starts = [([f"{CLIP}/pictures"], one.picture) for one in ranked]
-        order = Order(starts, client=f"jobs:{live.record.owner}", weight=_weight(live.record.request))
-        event = await self.here.hub.outcome(self.here.hub.submit(order))
-        if event.kind != "done":
-            return [None] * len(ranked)
-        return [np.asarray(row, "<f4").tobytes() for row in event.data]
-
     async def _ended(self, live: Live) -> None:
         if self.live.pop(live.record.id, None) is not None:
             self.feeds.tell(live.record.owner, live.record.id, "ended")
 
 
-def _number(live: Live) -> int:
-    return live.ticket.job.number if live.ticket is not None else 2**62
-
-
-def _weight(request: dict[str, Any]) -> float:
-    """Of a written request: its priority's times its key's, which those of earlier versions do not name."""
-    return WEIGHTS[request.get("priority", "interactive")] * float(request.get("weight", 1.0))
+def _alike(found: list[Record], digest: str) -> list[Record]:
+    """What was found under a key. Raises RefusedError where it came with another request."""
+    if any(one.request.get("digest", digest) != digest for one in found):
+        raise reused()
+    return found

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pinxit.errors import UsageError
-from pinxit.recipes.capabilities import Edits, Varies
 from pinxit.recipes.painting import picture_facts
 from pinxit.serve.encoding import Format, encoded, resampled
 from pinxit.serve.errors import RefusedError
-from pinxit.serve.schemas import EditRequest, GenerationRequest, Painted, Streamed
+from pinxit.serve.schemas import BlendRequest, EditRequest, GenerationRequest, Painted, Streamed, VariationRequest
 from pinxit.types import Mask, Prompt
 
 if TYPE_CHECKING:
@@ -39,6 +38,7 @@ class Plan:
     partials: int = 0
     drawn_seed: bool = False  # the client gave none
     warnings: list[str] = field(default_factory=list)
+    of_others: bool = False  # something that was sent is in it
 
     @property
     def size(self) -> str:
@@ -69,6 +69,7 @@ def planned(
     picture: Picture | None = None,
     mask: Mask | None = None,
     keep: int | None = None,
+    other: Picture | None = None,
 ) -> Plan:
     """What a request comes to. Raises RefusedError and UsageError, before anything is painted, for what cannot be."""
     model = catalog.model(body.model)
@@ -78,7 +79,7 @@ def planned(
     text = body.prompt.strip() if isinstance(body, GenerationRequest | EditRequest) else ""
     asked = _asked(model, Prompt(text, seed), candidates, count, body.model_extra or {}, picture)
     if picture is not None:
-        asked = _with_picture(model, asked, body, picture, mask)
+        asked = _with_picture(model, asked, body, picture, mask, other)
     side = _side(body.size, model)
     model.drawn_at(side)
     streamed = body if isinstance(body, Streamed) else None
@@ -94,6 +95,7 @@ def planned(
         0 if streamed is None or not streamed.stream else streamed.partial_images or 0,
         body.seed is None,
         list(_warnings(body, model, text)),
+        picture is not None,
     )
 
 
@@ -137,21 +139,31 @@ def _asked(
 
 
 def _with_picture(
-    model: Model, asked: PaintRequest, body: Painted, picture: Picture, mask: Mask | None
+    model: Model, asked: PaintRequest, body: Painted, picture: Picture, mask: Mask | None, other: Picture | None
 ) -> PaintRequest:
-    able: type[Any] = Edits if isinstance(body, EditRequest) else Varies
-    if not isinstance(model.painter, able):
-        verb = "edit a picture" if able is Edits else "make variations of one"
+    verb, does = _ABLE[type(body)]
+    if does not in model.can:
         raise RefusedError(
             400, f"{model.name} cannot {verb}: choose another model of /v1/models.", "model", "unsupported"
         )
-    if able is Varies:
-        found: PaintRequest = model.painter.varying(asked, picture)
-        return found
+    painter: Any = model.painter
+    if does == "vary":
+        varied: PaintRequest = painter.varying(asked, picture)
+        return varied
+    if does == "blend":
+        blended: PaintRequest = painter.blending(asked, picture, other)
+        return blended
     if mask is not None and mask.paint.shape != picture.shape[:2]:
         raise RefusedError(400, "the mask must be as large as the picture.", "mask", "invalid_value")
-    edited: PaintRequest = model.painter.editing(asked, picture, mask)
+    edited: PaintRequest = painter.editing(asked, picture, mask)
     return edited
+
+
+_ABLE: dict[type[Painted], tuple[str, str]] = {
+    EditRequest: ("edit a picture", "edit"),
+    VariationRequest: ("make variations of one", "vary"),
+    BlendRequest: ("blend two pictures", "blend"),
+}
 
 
 def _side(size: str | None, model: Model) -> int:

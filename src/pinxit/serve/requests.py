@@ -35,16 +35,26 @@ def sameness(request: Request, body: Any, seeded: bool, *more: bytes) -> tuple[s
 
     The clients send no key when they try again, so that an equal body with a seed counts as the same request.
     """
-    about = hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode(errors="backslashreplace"))
-    for data in more:
-        about.update(hashlib.sha256(data).digest())
-    digest, name = about.hexdigest(), request.state.caller.name
-    key = request.headers.get("idempotency-key", "")
-    if len(key) > 255:
-        raise RefusedError(400, "Idempotency-Key: at most 255 characters.", code="invalid_value")
+    digest, name, key = digest_of(body, *more), request.state.caller.name, key_of(request)
     if key:
         return f"{name}\n{request.url.path}\nkey {key}", digest
     return (f"{name}\n{request.url.path}\nbody {digest}", digest) if seeded else ("", digest)
+
+
+def digest_of(body: Any, *more: bytes) -> str:
+    """What a request is about: equal ones have equal ones."""
+    about = hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode(errors="backslashreplace"))
+    for data in more:
+        about.update(hashlib.sha256(data).digest())
+    return about.hexdigest()
+
+
+def key_of(request: Request) -> str:
+    """Its Idempotency-Key; "" where it has none. Raises RefusedError for one that is too long."""
+    key = request.headers.get("idempotency-key", "")
+    if len(key) > 255:
+        raise RefusedError(400, "Idempotency-Key: at most 255 characters.", code="invalid_value")
+    return key
 
 
 @asynccontextmanager

@@ -118,12 +118,13 @@ class Runner(threading.Thread):
             job.previews, job.looked_before = 0.0 if due else float("inf"), job.looked
 
     def _show_drawn(self) -> None:
-        """Candidates that wait to be ranked."""
+        """Candidates that wait to be ranked; what else waits for others is no picture."""
         found = []
         for job in self.engine.jobs.values():
             if isinstance(job, Order) and job.shows_drawn:
                 shown = self._shown.setdefault(job, set())
-                new = [item for item in job.parked if item.place not in shown]
+                drawn = [item for item in job.parked if getattr(item.value, "picture", None) is not None]
+                new = [item for item in drawn if item.place not in shown]
                 shown.update(item.place for item in new)
                 found += [Event("drawn", job, (item.place, item.value)) for item in new]
         if found:

@@ -62,7 +62,7 @@ class GenerationRequest(Streamed):
 class Link(BaseModel):
     """A picture in JSON."""
 
-    image_url: str = Field(description="A data: URL; other URLs are not fetched.")
+    image_url: str = Field(description="A data: URL, or one of a host that the server fetches from.")
 
 
 class EditRequest(Streamed):
@@ -76,6 +76,10 @@ class EditRequest(Streamed):
 
 class VariationRequest(Painted):
     """POST /v1/images/variations: the scalars of a form."""
+
+
+class BlendRequest(Painted):
+    """A job that leads from one picture to another: of /api alone."""
 
 
 class EmbeddingRequest(BaseModel):

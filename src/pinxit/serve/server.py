@@ -15,6 +15,7 @@ import uvicorn
 
 from pinxit.serve.app import created
 from pinxit.serve.catalog import Catalog
+from pinxit.serve.protocol import limited
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -49,7 +50,7 @@ def prepared(settings: Settings, opened: Callable[[], Catalog] | None = None) ->
     def died() -> None:
         ended[0].should_exit, ended[0].force_exit = True, True
 
-    front = settings if settings.engine == "local" else replace(settings, device="cpu")  # which only plans
+    front = settings if settings.engine == "local" else _planning(settings)
     app = created(settings, opened or (lambda: Catalog.opened(front)), died)
     config = uvicorn.Config(
         app,
@@ -62,9 +63,16 @@ def prepared(settings: Settings, opened: Callable[[], Catalog] | None = None) ->
         timeout_graceful_shutdown=int(settings.drain_seconds) or 1,
         timeout_keep_alive=75,
         h11_max_incomplete_event_size=64 * 1024,
+        http=limited(settings.connections),
     )
     ended.append(Server(config))
     return ended[0]
+
+
+def _planning(settings: Settings) -> Settings:
+    """Of a front whose engines are elsewhere, which computes nothing itself."""
+    stages = {name: replace(how, device="", compile=False) for name, how in settings.stages.items()}
+    return replace(settings, device="cpu", stages=stages)
 
 
 def run(settings: Settings) -> int:
@@ -89,13 +97,12 @@ def check(settings: Settings) -> dict[str, Any]:
     from pinxit.files import check_writable
     from pinxit.serve.hub import Hub
     from pinxit.serve.keys import Keys
-    from pinxit.types import Prompt
 
     async def painted(catalog: Catalog) -> dict[str, float]:
         hub, seconds = Hub(catalog.graph), {}
         for model in catalog.models.values():
             began = time.perf_counter()
-            order = catalog.order(model, model.painter.asked(Prompt("a red cube"), 1, 1), model.usual)
+            order = catalog.order(model, model.first_request(), model.usual)
             event = await hub.outcome(hub.submit(order, model))
             if event.kind != "done":
                 raise event.data

@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from pinxit.config import from_dict
 from pinxit.errors import UsageError
+from pinxit.recipes.placing import Placing
 from pinxit.schema import Count, NotNegative, Positive, Share, Whole
 
 PREFIX = "PINXIT_SERVE_"
@@ -44,7 +45,15 @@ class Settings:
     client_share: Share = 0.5  # of it, for one client, while others wait
     url_minutes: Positive = 60.0  # that a picture's URL lives
     most_tries: Count = 3  # of a job that the process did not outlive
+    content_hook: str = ""  # module:function that says what may be painted; "": everything
+    content_seconds: Positive = 10.0  # that it may take
+    fetch_from: tuple[str, ...] = ()  # hosts whose pictures are fetched for clients; none: nothing is fetched
+    c2pa_certificate: str = ""  # PEM file of a certificate and those that vouch for it; "": pictures are not signed
+    c2pa_key: str = ""  # PEM file of its private key
+    c2pa_algorithm: Literal["es256", "es384", "es512", "ps256", "ps384", "ps512", "ed25519"] = "es256"
+    connections: Count = 512  # at a time
     drain_seconds: NotNegative = 30.0  # for pictures under way when we are told to end
+    stages: dict[str, Placing] = field(default_factory=dict)  # NAME/STAGE, or clip: device, precision, compile
     aliases: dict[str, str] = field(default_factory=dict)  # further names of models
 
 
@@ -62,7 +71,10 @@ def shown(settings: Settings) -> str:
     """As a TOML file that says the same."""
     lines = []
     for name, value in dataclasses.asdict(settings).items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value and isinstance(next(iter(value.values())), dict):
+            for stage, about in value.items():
+                lines += [f"[{name}.{_toml(stage)}]", *(f"{one} = {_toml(other)}" for one, other in about.items())]
+        elif isinstance(value, dict):
             lines += [f"[{name}]", *(f"{_toml(one)} = {_toml(other)}" for one, other in value.items())]
         else:
             lines.append(f"{name} = {_toml(value)}")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from pinxit.errors import UsageError
 from pinxit.training.draws import torch_rng
 from pinxit.training.optim import decays, trained
 
@@ -38,10 +39,12 @@ class Addition(nn.Module):
 def adapt(modules: Mapping[str, nn.Module], rank: int) -> None:
     """Freeze the modules and give every matrix and kernel that is longer than `rank` either way an addition.
 
-    The draws depend on a weight's name alone.
+    The draws depend on a weight's name alone. Raises UsageError where no matrix is that long.
     """
     found = trained(modules)
     chosen = [name for name, p in found.items() if decays(modules, name) and min(len(p), p[0].numel()) > rank]
+    if not chosen:
+        raise UsageError(f"plan.lora={rank}: no matrix here is longer than that both ways: choose a smaller rank.")
     for parameter in found.values():
         parameter.requires_grad_(False)
     for name in chosen:

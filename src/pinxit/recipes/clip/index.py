@@ -79,6 +79,7 @@ class PictureIndex:
     rows: list[Row]
     gone: set[int]
     _graph: Graph | None = None
+    _covered: int = 0  # rows of the graph that came from the disk
     _writing: bool = False
 
     @classmethod
@@ -182,12 +183,14 @@ class PictureIndex:
 
     def _keep_graph(self) -> None:
         graph, path = self.graph(), self._graph_path(len(self.rows))
-        if not path.exists():
+        if self._covered != len(self.rows) or not path.exists():
             with replacing(path) as temporary:
                 try:
                     graph.save(str(temporary))
-                except RuntimeError as error:  # its way to tell of a full disk
+                except RuntimeError as error:
                     raise PinxitError(f"cannot write {path}: {error}.") from error
+                if temporary.stat().st_size != graph.serialized_length:  # which a full disk can do without a word
+                    raise PinxitError(f"cannot write {path}: the disk did not take all of it.")
         for old in self.folder.glob("graph-*.usearch"):
             if old != path:
                 old.unlink()
@@ -209,6 +212,7 @@ class PictureIndex:
 
     def _opened(self) -> Graph:
         covered, graph = self._stored_graph()
+        self._covered = covered
         for start, part in self._vectors(covered):
             numbers = range(start, start + len(part))
             fresh = [number for number in numbers if number >= covered and number not in self.gone]

@@ -6,6 +6,7 @@ Rows never see each other, so candidate k of seed s is the same picture, bit for
 from __future__ import annotations
 
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pinxit import __version__
@@ -21,6 +22,7 @@ from pinxit.recipes.dalle.holes import Hole, PixelBox, below_rows, inside_box, u
 from pinxit.recipes.dalle.presets import SamplingConfig
 from pinxit.recipes.jobs import Watch
 from pinxit.recipes.painting import Painter
+from pinxit.recipes.placing import USUAL, Placings, check_placings
 from pinxit.recipes.ranking import Ranker
 from pinxit.recipes.requests import PaintRequest
 from pinxit.text.tokenizers import Tokenizer
@@ -78,9 +80,19 @@ class DallePainter(Painter):
 
     @classmethod
     def from_checkpoint(
-        cls, checkpoint: Checkpoint, *, name: str, device: str = "auto", int8: bool = False
+        cls,
+        checkpoint: Checkpoint,
+        *,
+        name: str,
+        device: str = "auto",
+        int8: bool = False,
+        placings: Placings = MappingProxyType({}),
     ) -> DallePainter:
-        """Build the three models and fill them. Raises CheckpointError when a weight is missing or too many."""
+        """Build the three models and fill them. Raises CheckpointError when a weight is missing or too many.
+
+        `placings`: of the stages `tokens`, whose precision may be int8, and `embed`, which may have a device.
+        """
+        check_placings(placings, {"tokens": ("int8",), "embed": ("device",)}, name)
         dvae = DVAE(checkpoint.config("dvae", DVAEConfig))
         transformer = TokenTransformer(checkpoint.config("transformer", TransformerConfig))
         clip = CLIP(checkpoint.config("clip", CLIPConfig))
@@ -88,7 +100,7 @@ class DallePainter(Painter):
             checkpoint.load_into(part, module)
         settings = {key: value for key, value in checkpoint.settings.items() if key in DEFAULTS}
         tokenizer = Tokenizer.open(checkpoint.folder)
-        return cls(
+        found = cls(
             dvae,
             transformer,
             clip,
@@ -97,8 +109,12 @@ class DallePainter(Painter):
             checkpoint_hash=checkpoint.hash,
             settings=settings,
             device=device,
-            int8=int8,
+            int8=int8 or placings.get("tokens", USUAL).precision == "int8",
         )
+        if elsewhere := placings.get("embed", USUAL).device:
+            on = pick_device(elsewhere)
+            found.ranker = Ranker(clip.to(on), tokenizer, on)
+        return found
 
     def tokens_over_limit(self, text: str) -> int:
         """How many tokens the transformer or CLIP will drop, whichever drops more; 0 when the prompt fits both."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MappingProxyType
 
 import torch
 
@@ -17,20 +18,38 @@ from pinxit.recipes.diffusion.denoiser import UNetDenoiser
 from pinxit.recipes.diffusion.reading import captions_of, painting_reader
 from pinxit.recipes.diffusion.task import TEXT
 from pinxit.recipes.diffusion.upsampler import Upsampler
+from pinxit.recipes.placing import USUAL, Placing, Placings
 from pinxit.text.encoders import TextEncoder
 from pinxit.text.frozen import Precision, Running
 from pinxit.text.learned import LearnedText
 from pinxit.text.tokenizers import Tokenizer
+from pinxit.training.precision import pick_device
 from pinxit.weights.checkpoint import Checkpoint
 
+DENOISES: tuple[str, ...] = ("device", "fp32", "bf16", "compile")  # what can be set of a stage that denoises
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
-def denoiser_of(checkpoint: Checkpoint, part: str, on: torch.device) -> tuple[UNetDenoiser, StageConfig]:
-    """A network of the checkpoint, packed for sampling, and its config."""
+
+def denoiser_of(
+    checkpoint: Checkpoint, part: str, on: torch.device, placing: Placing = USUAL
+) -> tuple[UNetDenoiser, StageConfig]:
+    """A network of the checkpoint, packed for sampling, and its config; `placing` where it is not as the rest."""
+    on = placed_on(placing, on)
     config = checkpoint.config(part, StageConfig)
     unet = UNet(config.unet)
     checkpoint.load_into(part, unet)
-    packed = fast_unet(unet.to(on), spend=True)
-    return UNetDenoiser(packed, config.diffusion, config.size, on, fast=False), config
+    packed = fast_unet(unet.to(on), DTYPES.get(placing.precision), spend=True)
+    return UNetDenoiser(packed, config.diffusion, config.size, on, fast=False, compiled=placing.compile), config
+
+
+def placed_on(placing: Placing, on: torch.device) -> torch.device:
+    """The device of a stage."""
+    return pick_device(placing.device) if placing.device else on
+
+
+def upsampler_stages(checkpoint: Checkpoint, parts: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Of each of its upsamplers' stages what can be set."""
+    return {f"up{checkpoint.config(part, StageConfig).size}": DENOISES for part in parts}
 
 
 def sampling_of(checkpoint: Checkpoint) -> SamplingConfig:
@@ -39,12 +58,18 @@ def sampling_of(checkpoint: Checkpoint) -> SamplingConfig:
 
 
 def upsampler_of(
-    checkpoint: Checkpoint, parts: Sequence[str], name: str, on: torch.device, captions: Captions
+    checkpoint: Checkpoint,
+    parts: Sequence[str],
+    name: str,
+    on: torch.device,
+    captions: Captions,
+    placings: Placings = MappingProxyType({}),
 ) -> Upsampler | None:
     """The last of its upsamplers, with those that come before it; None where it has none."""
     found, told, sampling = None, {"upsampler_hash": checkpoint.hash}, sampling_of(checkpoint)
     for part in parts:
-        denoiser, config = denoiser_of(checkpoint, part, on)
+        placing = placings.get(f"up{checkpoint.config(part, StageConfig).size}", USUAL)
+        denoiser, config = denoiser_of(checkpoint, part, on, placing)
         found = Upsampler(denoiser, config, sampling, captions, name=name, before=found, provenance=told)
     return found
 

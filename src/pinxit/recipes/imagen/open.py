@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import torch
 
 from pinxit.models.clip import CLIP, CLIPConfig
 from pinxit.recipes.diffusion.config import StageConfig
 from pinxit.recipes.diffusion.open import (
+    DENOISES,
     captions_by,
     denoiser_of,
+    placed_on,
     reader_of,
     sampling_of,
     upsampler_alone,
     upsampler_of,
+    upsampler_stages,
 )
 from pinxit.recipes.diffusion.task import TEXT
 from pinxit.recipes.diffusion.upsampler import Upsampler
 from pinxit.recipes.imagen.painter import ImagenPainter
+from pinxit.recipes.placing import USUAL, Placings, check_placings
 from pinxit.recipes.published import Start
 from pinxit.recipes.ranking import Ranker
 from pinxit.text.clip_tokenizer import clip_tokens
@@ -26,22 +32,25 @@ from pinxit.weights.checkpoint import Checkpoint, open_checkpoint
 from pinxit.weights.zoo import find
 
 
-def open_painter(checkpoint: Checkpoint, *, name: str, device: str = "auto") -> ImagenPainter:
-    """Everything that paints and enlarges.
+def open_painter(
+    checkpoint: Checkpoint, *, name: str, device: str = "auto", placings: Placings = MappingProxyType({})
+) -> ImagenPainter:
+    """Everything that paints and enlarges; `placings`: of the stages `denoise`, `embed` and the upsamplers'.
 
     Raises CheckpointError when weights, reader or ranker are not what they were.
     """
-    on = pick_device(device)
+    on, (first, *upsamplers) = pick_device(device), list(networks(checkpoint))
+    known = {"denoise": DENOISES, "embed": ("device",)} | upsampler_stages(checkpoint, upsamplers)
+    check_placings(placings, known, name)
     captions = captions_by(checkpoint, reader_of(checkpoint, on))
-    first, *upsamplers = networks(checkpoint)
-    denoiser, base = denoiser_of(checkpoint, first, on)
+    denoiser, base = denoiser_of(checkpoint, first, on, placings.get("denoise", USUAL))
     return ImagenPainter(
         denoiser,
         base,
         sampling_of(checkpoint),
         captions,
-        _ranker(str(checkpoint.settings["ranker"]), on),
-        upsampler_of(checkpoint, upsamplers, name, on, captions),
+        _ranker(str(checkpoint.settings["ranker"]), placed_on(placings.get("embed", USUAL), on)),
+        upsampler_of(checkpoint, upsamplers, name, on, captions, placings),
         name=name,
         provenance={"checkpoint_hash": checkpoint.hash},
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pinxit.errors import UsageError
 from pinxit.recipes.karlo.embedder import KarloEmbedder
+from pinxit.recipes.unclip.inversion import STEPS
 from pinxit.recipes.unclip.painter import UnclipPainter
 
 if TYPE_CHECKING:
@@ -22,16 +23,30 @@ class KarloPainter(UnclipPainter):
 
     def invert(self, pictures: Sequence[Picture], **how: Any) -> list[Latent]:
         """As `Inversion.invert`. Raises UsageError where it sees no pictures, before anything is computed."""
-        self.embedder.sight()
+        self.check_varies()
         return super().invert(pictures, **how)
 
     def varying(self, asked: PaintRequest, picture: Picture, start: Start | None = None) -> PaintRequest:
         """As `Manipulation.varying`. Raises UsageError where it sees no pictures."""
-        self.embedder.sight()
+        self.check_varies()
         return super().varying(asked, picture, start)
 
+    def blending(self, asked: PaintRequest, one: Picture, other: Picture, ddim_steps: int = STEPS) -> PaintRequest:
+        """As `Manipulation.blending`. Raises UsageError where it sees no pictures."""
+        self.check_varies()
+        return super().blending(asked, one, other, ddim_steps)
+
+    def check_varies(self) -> None:
+        """Raise UsageError where it sees no pictures."""
+        self.embedder.sight()
+
+    def check_paints(self) -> None:
+        """Raise UsageError for a folder that has no prior."""
+        if not self.priors:
+            told = f"{self.name} has no prior: it varies pictures, and paints no sentence"
+            raise UsageError(f"{told}; give the folder of Karlo that has one.")
+
     def _asked(self, asked: Sequence[Prompt], candidates: int, given: Mapping[str, Any]) -> dict[str, Any]:
-        if asked and not self.priors:
-            problem = f"{self.name} has no prior: it varies pictures, and paints no sentence"
-            raise UsageError(f"{problem}; give the folder of Karlo that has one.")
+        if asked:
+            self.check_paints()
         return super()._asked(asked, candidates, given)

@@ -11,18 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from pinxit.data.transforms import square, to_tensor
 from pinxit.errors import UsageError
-from pinxit.functional.diffusion import karras_sigmas
 from pinxit.pipelines.denoise import DenoiseRequest
 from pinxit.pipelines.work import Job
-from pinxit.recipes.diffusion.painter import KARRAS_FIRST, SETTINGS, DiffusionPainter
+from pinxit.recipes.diffusion.painter import SETTINGS, DiffusionPainter
 from pinxit.recipes.jobs import PREVIEWS, PaintProgress, Watch, run_jobs
+from pinxit.recipes.unclip.blending import from_noise, inverting, sigmas
 from pinxit.recipes.unclip.embedder import Embeds
-from pinxit.recipes.unclip.graph import Parts, Start, request
-from pinxit.types import Filter, Latent
+from pinxit.recipes.unclip.graph import Parts
+from pinxit.types import Latent
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
@@ -48,12 +45,9 @@ class Inversion(DiffusionPainter):
         self, pictures: Sequence[Picture], *, ddim_steps: int = STEPS, watch: Watch | None = None
     ) -> list[Latent]:
         """What CLIP sees in each, and the noise from which DDIM of as many steps draws it again."""
-        ascending = tuple(reversed(self._sigmas(ddim_steps)))
         embeddings = self.embedder.pictures(pictures)
         requests = [
-            replace(
-                self._from_noise(z_E, self._pixels(picture), ascending), sampler="ddim-inversion", options={"refine": 1}
-            )
+            inverting(self.parts, self.defaults, z_E, picture, ddim_steps)
             for z_E, picture in zip(embeddings, pictures, strict=True)
         ]
         noises = self._run("invert", requests, watch)
@@ -70,13 +64,9 @@ class Inversion(DiffusionPainter):
         previews: float = PREVIEWS,
     ) -> list[Picture]:
         """The pictures of latents. With eta above 0 fresh noise is added on the way: the same picture less exactly."""
-        sigmas = self._sigmas(ddim_steps)
-        requests = [
-            replace(
-                self._from_noise(one.embedding, one.noise, sigmas), options={"eta": eta}, seed=seed, candidate=place
-            )
-            for place, one in enumerate(latents)
-        ]
+        parts, settings, grid = self.parts, self.defaults, sigmas(self.parts, ddim_steps)
+        walks = [from_noise(parts, settings, one.embedding, one.noise, grid) for one in latents]
+        requests = [replace(one, options={"eta": eta}, seed=seed, candidate=place) for place, one in enumerate(walks)]
         return self._drawn(requests, watch, previews)
 
     def drawing(self, given: Mapping[str, Any], *, own_noise: bool) -> dict[str, Any]:
@@ -90,19 +80,6 @@ class Inversion(DiffusionPainter):
             start = "a picture's own noise, by DDIM" if own_noise else "what is seen in one, without a caption"
             raise UsageError(f"{idle[0]} changes nothing in what is drawn from {start}: leave it out.")
         return {name: value for name, value in about.items() if name in kept}
-
-    def _from_noise(self, z_E: Tensor, noise: Tensor, sigmas: tuple[float, ...]) -> DenoiseRequest:
-        about = self.defaults | {"text": False}
-        return request(self.parts, about, self.embedder.space.into(z_E), None, start=Start(noise, sigmas))
-
-    def _pixels(self, picture: Picture) -> Tensor:
-        """Its centre square as the decoder sees it, [3, S, S] in [-1, 1]."""
-        way: Filter = "area" if min(picture.shape[:2]) > self.size else "bicubic"
-        return to_tensor(square(picture, self.size, way)[None])[0] * 2 - 1
-
-    def _sigmas(self, steps: int) -> tuple[float, ...]:
-        """Descending to 0, close together where it is clean: EDM's, from its first, which is as good as pure noise."""
-        return tuple(karras_sigmas(steps, float(self.config.diffusion.sigma_at(0.0)), KARRAS_FIRST))
 
     def _drawn(
         self, requests: Sequence[DenoiseRequest], watch: Watch | None, previews: float = PREVIEWS

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from pinxit.errors import UsageError
-from pinxit.functional.vectors import shifted, slerp
+from pinxit.functional.vectors import shifted
 from pinxit.pipelines.denoise import DenoiseRequest
 from pinxit.recipes.diffusion.window import Framed, Window
 from pinxit.recipes.jobs import PREVIEWS, Watch
 from pinxit.recipes.painting import Enlarger
 from pinxit.recipes.requests import PaintRequest
+from pinxit.recipes.unclip.blending import Blend, between, sigmas
 from pinxit.recipes.unclip.graph import Start, Variation, request
 from pinxit.recipes.unclip.inversion import STEPS, Inversion, part_of
 from pinxit.types import Latent, Mask, Prompt
@@ -69,8 +70,8 @@ class Manipulation(Inversion):
         if eta is not None:
             first = part_of(watch, 0, 1 / (1 + count))
             latents = self.invert([picture for picture, _ in given], ddim_steps=ddim_steps, watch=first)
-            sigmas, watch = self._sigmas(ddim_steps), part_of(watch, 1 / (1 + count), 1)
-            starts = [Start(one.noise, sigmas, options={"eta": eta}) for one in latents]
+            grid, watch = sigmas(self.parts, ddim_steps), part_of(watch, 1 / (1 + count), 1)
+            starts = [Start(one.noise, grid, options={"eta": eta}) for one in latents]
         jobs = [
             self.varying(one, picture, start) for one, (picture, _), start in zip(asked, given, starts, strict=True)
         ]
@@ -107,20 +108,24 @@ class Manipulation(Inversion):
 
         The first and the last are their reconstructions. `fresh`: all from one noise, that of the seed.
         """
-        if count < 2:
-            raise UsageError(f"a blend has at least its two ends, not {count} pictures.")
-        shares = [place / (count - 1) for place in range(count)]
         if fresh:
+            _check_ends(count)
             ends = self.embedder.pictures([one, other])
-            way = [self.embedder.space.into(_between(ends[0], ends[1], share)) for share in shares]
+            shares = [place / (count - 1) for place in range(count)]
+            way = [self.embedder.space.into(between(ends[0], ends[1], share)) for share in shares]
             return self._drawn(self._fresh(way, seed, settings), watch, previews)
         self.drawing(settings, own_noise=True)
-        start, end = self.invert([one, other], ddim_steps=ddim_steps, watch=part_of(watch, 0, 2 / (2 + count)))
-        latents = [
-            Latent(_between(start.embedding, end.embedding, share), _between(start.noise, end.noise, share))
-            for share in shares
-        ]
-        return self.decode(latents, ddim_steps=ddim_steps, watch=part_of(watch, 2 / (2 + count), 1), previews=previews)
+        asked = self.asked(Prompt("", seed), max(1, count), None, wordless=True)
+        (found,) = self._serve([self.blending(asked, one, other, ddim_steps)], watch, previews)
+        return [each.picture for each in found]
+
+    def blending(self, asked: PaintRequest, one: Picture, other: Picture, ddim_steps: int = STEPS) -> PaintRequest:
+        """What `Painter.asked` gave, as so many pictures (`candidates`) from one to the other, both ends included.
+
+        Nothing is computed yet. Raises UsageError for less than two. Of the settings none plays a part.
+        """
+        _check_ends(asked.candidates)
+        return replace(asked, keep=None, more=Blend(one, other, ddim_steps), route="blend")
 
     def shift(
         self,
@@ -216,8 +221,6 @@ class Manipulation(Inversion):
         return [request(self.parts, self.settled(settings), y_K, None, seed) for y_K in coordinates]
 
 
-def _between(one: Tensor, other: Tensor, share: float) -> Tensor:
-    """Along the great circle; the ends are the very tensors."""
-    if share in (0.0, 1.0):
-        return other if share else one
-    return slerp(one[None], other[None], share)[0]
+def _check_ends(count: int) -> None:
+    if count < 2:
+        raise UsageError(f"a blend has at least its two ends, not {count} pictures.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -14,8 +15,17 @@ from pinxit.pipelines.lanes import tile_of
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.clip.ranker import AnyRanker
 from pinxit.recipes.diffusion.conditions import Captions, Conditions
-from pinxit.recipes.diffusion.open import denoiser_of, reader_of, sampling_of, upsampler_alone, upsampler_of
+from pinxit.recipes.diffusion.open import (
+    DENOISES,
+    denoiser_of,
+    reader_of,
+    sampling_of,
+    upsampler_alone,
+    upsampler_of,
+    upsampler_stages,
+)
 from pinxit.recipes.diffusion.upsampler import Upsampler
+from pinxit.recipes.placing import USUAL, Placings, check_placings
 from pinxit.recipes.ranking import CPU_PICTURES
 from pinxit.recipes.unclip.config import DECODER, SPACE, PriorParts, PriorSampling
 from pinxit.recipes.unclip.embedder import Embedder
@@ -44,21 +54,25 @@ class Imaginer:
         return self.imagination(self.conditions(caption), self.sampling, seed, candidate)
 
 
-def open_painter(checkpoint: Checkpoint, *, name: str, device: str = "auto") -> UnclipPainter:
-    """Everything that paints, changes pictures and enlarges them.
+def open_painter(
+    checkpoint: Checkpoint, *, name: str, device: str = "auto", placings: Placings = MappingProxyType({})
+) -> UnclipPainter:
+    """Everything that paints, changes pictures and enlarges them; `placings`: of `decoder` and the upsamplers' stages.
 
     Raises CheckpointError when weights, reader or CLIP are not what they were.
     """
     on = pick_device(device)
+    check_placings(placings, {DECODER: DENOISES} | upsampler_stages(checkpoint, _upsamplers(checkpoint)), name)
     embedder = _embedder(checkpoint, on)
-    captions, (denoiser, config) = Captions(embedder.reader), denoiser_of(checkpoint, DECODER, on)
+    denoiser, config = denoiser_of(checkpoint, DECODER, on, placings.get(DECODER, USUAL))
+    captions = Captions(embedder.reader)
     return UnclipPainter(
         denoiser,
         config,
         sampling_of(checkpoint),
         captions,
         AnyRanker(embedder.clip),
-        upsampler_of(checkpoint, _upsamplers(checkpoint), name, on, captions),
+        upsampler_of(checkpoint, _upsamplers(checkpoint), name, on, captions, placings),
         embedder=embedder,
         priors={one: _imagination(checkpoint, one, embedder.space) for one in priors_of(checkpoint)},
         imagining=_imagining(checkpoint),

@@ -12,10 +12,12 @@ from pinxit.config import to_dict
 from pinxit.errors import UsageError
 from pinxit.pipelines.denoise import Denoiser
 from pinxit.pipelines.graph import Graph
+from pinxit.pipelines.lanes import Lanes
 from pinxit.recipes.diffusion.conditions import Captions
 from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
 from pinxit.recipes.diffusion.upsampler import Upsampler
 from pinxit.recipes.ranking import Ranker
+from pinxit.recipes.unclip import blending
 from pinxit.recipes.unclip.config import NONE, PriorSampling
 from pinxit.recipes.unclip.embedder import Embeds
 from pinxit.recipes.unclip.graph import Parts, graph
@@ -73,4 +75,6 @@ class UnclipPainter(Manipulation):
         return about
 
     def _graph(self) -> Graph:
-        return graph(self.parts)
+        found = graph(self.parts)
+        stages = [*found.stages.values(), *blending.stages(self.parts, Lanes(self.denoiser.device))]
+        return Graph(stages, found.routes | {"blend": blending.ROUTE})

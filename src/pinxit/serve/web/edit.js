@@ -7,6 +7,7 @@ import { show as showTab } from "./tabs.js";
 
 const SIDE = 576;
 const MOST_UNDO = 40;
+const KEPT = "pinxit-edit";
 let source = null; // {image, name or data URL, width, height}
 let strokes = [];
 let drawing = null;
@@ -91,10 +92,30 @@ function size(by) {
   draw();
 }
 
-function add(stroke) {
-  strokes = [...strokes, stroke].slice(-MOST_UNDO);
+function change(found) {
+  strokes = found.slice(-MOST_UNDO);
   drawing = null;
   draw();
+  keep();
+}
+
+const add = (stroke) => change([...strokes, stroke]);
+
+// Outlives a reload and a crash; a picture too large for that is opened again by whoever has it.
+function keep() {
+  const about = { data: source?.data, strokes, prompt: $("edit-prompt").value, recipe: $("edit-recipe").value };
+  try { localStorage.setItem(KEPT, JSON.stringify(about)); } catch { localStorage.removeItem(KEPT); }
+}
+
+async function restore() {
+  let kept = null;
+  try { kept = JSON.parse(localStorage.getItem(KEPT)); } catch { /* nothing */ }
+  if (!kept?.data) return;
+  const named = /^[0-9a-f]{32}$/.test(kept.data);
+  try { await loadImage(named ? `pictures/${kept.data}.png` : kept.data, named ? kept.data : undefined); } catch { return; }
+  $("edit-prompt").value = kept.prompt ?? "";
+  if (painters("edit").some((one) => one.id === kept.recipe)) $("edit-recipe").value = kept.recipe;
+  change(kept.strokes ?? []);
 }
 
 async function loadImage(url, name) {
@@ -110,9 +131,8 @@ async function loadImage(url, name) {
     data = square.toDataURL("image/png");
     source = { image: square, data, width: side, height: side };
   } else source = { image, data, width: image.naturalWidth, height: image.naturalHeight };
-  strokes = [];
+  change([]);
   $("edit-hint").textContent = "Paint over what shall change. The rest stays as it is.";
-  draw();
 }
 
 export function editPicture(picture, job) {
@@ -167,8 +187,9 @@ export function start() {
   });
   for (const one of $("tools").children) one.addEventListener("click", () => choose(one.dataset.tool));
   $("brush").addEventListener("input", () => size(0));
-  $("undo").addEventListener("click", () => { strokes = strokes.slice(0, -1); draw(); });
-  $("clear").addEventListener("click", () => { strokes = []; draw(); });
+  $("undo").addEventListener("click", () => change(strokes.slice(0, -1)));
+  $("clear").addEventListener("click", () => change([]));
+  $("edit-prompt").addEventListener("input", keep);
   $("all").addEventListener("click", () => add({ tool: "box", width: 0, points: [[0, 0], [SIDE, SIDE]] }));
   $("edit-go").addEventListener("click", go);
   $("edit-file").addEventListener("change", () => attempt(async () => {
@@ -178,4 +199,5 @@ export function start() {
   $("edit-recipe").replaceChildren(...painters("edit").map((one) => make("option", { value: one.id }, one.id)));
   $("tab-edit").hidden = !painters("edit").length;
   size(0);
+  attempt(restore);
 }

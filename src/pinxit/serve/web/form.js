@@ -9,9 +9,10 @@ let models = [];
 let state = { prompt: "", recipe: "", candidates: 16, keep: 16, seed: "", size: "auto", compare: false, settings: {} };
 
 export const painters = (can) => models.filter((one) => one.can.includes(can));
+export const known = (recipe) => painters("paint").find((one) => one.id === recipe);
 export const canAny = (can, recipe) => models.some((one) => one.can.includes(can) && (!recipe || one.id === recipe));
 
-const chosen = () => models.find((one) => one.id === state.recipe) ?? models[0];
+const chosen = () => known(state.recipe) ?? painters("paint")[0];
 
 function keep() {
   try { localStorage.setItem(KEPT, JSON.stringify(state)); } catch { /* a private window */ }
@@ -33,7 +34,7 @@ function show() {
   $("keep-said").value = state.keep;
   if ($("seed").value !== String(state.seed)) $("seed").value = state.seed;
   $("compare").checked = state.compare;
-  if (!models.length) return;
+  if (!painters("paint").length) return;
   const model = chosen();
   state.recipe = model.id;
   for (const button of $("recipes").children) button.setAttribute("aria-checked", button.dataset.id === model.id && !state.compare);
@@ -65,6 +66,12 @@ function showSettings(model) {
   }));
 }
 
+export function setSettings(recipe, own) {
+  state.settings = { ...state.settings, [recipe]: own };
+  keep();
+  show();
+}
+
 function read(value) {
   const number = Number(value);
   return value !== "" && Number.isFinite(number) ? number : value;
@@ -91,7 +98,7 @@ export async function paint(parts = {}) {
 }
 
 export async function start(painted) {
-  models = (await call("GET", "api/about")).data.filter((one) => one.can.includes("paint"));
+  models = (await call("GET", "api/about")).data.filter((one) => one.id !== "clip");
   try { state = { ...state, ...JSON.parse(localStorage.getItem(KEPT) ?? "{}") }; } catch { /* as it is */ }
   show();
   $("prompt").addEventListener("input", () => { state.prompt = $("prompt").value; keep(); });
@@ -112,6 +119,7 @@ export async function start(painted) {
     event.preventDefault();
     $("form").classList.remove("open");
     $("more").setAttribute("aria-expanded", false);
+    if (!painters("paint").length) { say("No painter of this server paints sentences.", true); return; }
     if (!state.prompt.trim()) { say("Say what to paint.", true); $("prompt").focus(); return; }
     $("go").disabled = true;
     const jobs = await paint();
@@ -121,7 +129,7 @@ export async function start(painted) {
   $("prompt").addEventListener("keydown", (event) => {
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); $("form").requestSubmit(); }
   });
-  $("recipes").replaceChildren(...models.map((one) => {
+  $("recipes").replaceChildren(...painters("paint").map((one) => {
     const button = make("button", { type: "button", dataset: { id: one.id } }, one.id);
     button.setAttribute("role", "radio");
     button.addEventListener("click", () => change({ recipe: one.id, compare: false }));

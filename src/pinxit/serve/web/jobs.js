@@ -2,6 +2,7 @@
 
 import { $, attempt, call, make, say } from "./net.js";
 import { EXAMPLES, change } from "./form.js";
+import * as blend from "./blend.js";
 import { open, refresh } from "./viewer.js";
 
 const jobs = new Map(); // by id
@@ -16,13 +17,24 @@ const underWay = (job) => job.state === "queued";
 // Every finished picture on the page, in the order in which it is seen.
 export const pictures = () => order().flatMap((job) => job.pictures.map((picture) => ({ job, picture })));
 
+export const title = (job) => job.prompt || (job.kind === "blend" ? "a blend" : "variations");
+
+// The picture of the same place by the next painter that was asked for the same.
+export function counterpart(job, picture) {
+  const same = order().reverse().filter((one) => job.group && one.group === job.group && one.pictures.length);
+  const other = same[(same.findIndex((one) => one.id === job.id) + 1) % same.length];
+  if (!other || other.id === job.id) return null;
+  const place = job.pictures.findIndex((one) => one.id === picture.id);
+  return { job: other, picture: other.pictures[Math.min(place, other.pictures.length - 1)] };
+}
+
 function minutes(seconds) {
   return seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`;
 }
 
 function about(job) {
-  const facts = [job.recipe, `seed ${job.seed}`, `${job.candidates} candidates`];
-  if (job.kind !== "paint") facts.unshift({ edit: "edited", vary: "varied" }[job.kind]);
+  const facts = [job.recipe, `seed ${job.seed}`, `${job.candidates} ${job.kind === "blend" ? "on the way" : "candidates"}`];
+  if (job.kind !== "paint") facts.unshift({ edit: "edited", vary: "varied", blend: "blended" }[job.kind]);
   if (job.state === "cancelled") facts.push("cancelled");
   if (underWay(job)) {
     if (job.ahead) facts.push(`${job.ahead} before it`);
@@ -36,9 +48,9 @@ function tiles(job) {
     return job.pictures.map((picture, place) => {
       const image = make("img", { src: picture.url, alt: `${job.prompt}, candidate ${picture.candidate}`, loading: "lazy", draggable: true });
       const tile = make("button", { type: "button", className: "tile", dataset: { picture: picture.id } }, image, make("small", {}, String(place + 1)));
-      if (place === 0 && job.pictures.length > 3) tile.classList.add("best");
+      if (place === 0 && job.pictures.length > 3 && job.kind !== "blend") tile.classList.add("best");
       if (picture.starred) tile.append(make("span", { className: "star", title: "starred" }, "★"));
-      tile.addEventListener("click", () => open(job, picture));
+      tile.addEventListener("click", () => blend.waiting() ? attempt(() => blend.choose(job, picture)) : open(job, picture));
       return tile;
     });
   }
@@ -73,7 +85,7 @@ function draw(job) {
   } else {
     buttons.push(button(job.starred ? "★" : "☆", async () => take((await call("PATCH", `api/jobs/${job.id}`, { starred: !job.starred }))), "Star"));
   }
-  const head = make("header", {}, make("h2", { title: job.prompt }, job.prompt || "variations"), ...buttons);
+  const head = make("header", {}, make("h2", { title: job.prompt }, title(job)), ...buttons);
   const parts = [head, make("p", { className: "about" }, about(job))];
   if (underWay(job)) {
     const bar = make("progress", { max: 1, value: job.share });
@@ -82,7 +94,7 @@ function draw(job) {
   }
   for (const warning of job.warnings) parts.push(make("p", { className: "about" }, warning));
   if (job.error) parts.push(make("p", { className: "failed" }, job.error));
-  if (underWay(job) || job.pictures.length) parts.push(make("div", { className: "grid" }, ...tiles(job)));
+  if (underWay(job) || job.pictures.length) parts.push(make("div", { className: job.kind === "blend" ? "grid strip" : "grid" }, ...tiles(job)));
   card.replaceChildren(...parts);
   return card;
 }
@@ -160,7 +172,7 @@ export async function heard(message) {
     take(found);
     if (message.kind === "ended") {
       looks.delete(message.job);
-      if (found.state === "done") say(`Painted: ${found.prompt.slice(0, 60) || "variations"}`);
+      if (found.state === "done") say(`Painted: ${title(found).slice(0, 60)}`);
     }
   }
 }

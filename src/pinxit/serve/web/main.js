@@ -1,6 +1,7 @@
 // Puts the page together.
 
 import { $, attempt, listen, say } from "./net.js";
+import * as blend from "./blend.js";
 import * as edit from "./edit.js";
 import * as form from "./form.js";
 import * as jobs from "./jobs.js";
@@ -44,6 +45,7 @@ tabs.start();
 jobs.start();
 viewer.start();
 tools.start();
+blend.start();
 dropping();
 say("Loading …");
 for (;;) {

@@ -12,7 +12,9 @@ export function making(buffer) {
       if (new TextDecoder().decode(bytes.subarray(0, end)) === "pinxit" && bytes[end + 1] === 0) {
         const language = bytes.indexOf(0, end + 3);
         const start = bytes.indexOf(0, language + 1) + 1;
-        try { return JSON.parse(new TextDecoder().decode(bytes.subarray(start))); } catch { return null; }
+        // JavaScript rounds whole numbers beyond 2^53: a longer seed stays the text that it is.
+        const text = new TextDecoder().decode(bytes.subarray(start)).replace(/"seed":\s*(\d{16,})/, '"seed":"$1"');
+        try { return JSON.parse(text); } catch { return null; }
       }
     }
     at += 12 + length;

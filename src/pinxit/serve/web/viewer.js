@@ -1,21 +1,29 @@
 // One picture, large: how it was made, and what can be done with it. Looking changes nothing in the form.
 
 import { $, attempt, call, make, say } from "./net.js";
-import { canAny, change, paint, painters } from "./form.js";
-import { pictures, take } from "./jobs.js";
+import * as blend from "./blend.js";
+import { canAny, change, known, paint, painters, setSettings } from "./form.js";
+import { counterpart, pictures, take, title } from "./jobs.js";
 import { editPicture } from "./edit.js";
 import { classifyPicture } from "./tools.js";
 
 let now = null; // {job, picture}, or {facts, url} of a dropped file
 let beside = false;
 
+// What a dropped file is shown by takes memory until it is let go.
+function forget() {
+  if (now?.url) URL.revokeObjectURL(now.url);
+}
+
 export function open(job, picture) {
+  forget();
   now = { job, picture };
   show();
   if (!$("viewer").open) $("viewer").showModal();
 }
 
 export function openFacts(facts, url) {
+  forget();
   now = { facts, url };
   show();
   if (!$("viewer").open) $("viewer").showModal();
@@ -50,10 +58,21 @@ function said(job, picture) {
     size: `${job.size} × ${job.size}`, candidates: job.candidates, ...job.settings };
 }
 
-function useAll(facts) {
-  change({ prompt: facts.prompt ?? "", seed: String(facts.seed ?? ""), candidates: Math.min(64, facts.candidates ?? 16), keep: Math.min(64, facts.keep ?? 16),
-    ...(facts.recipe ? { recipe: facts.recipe, compare: false } : {}) });
-  say("The form has its sentence, seed and numbers.");
+function useSeed(seed) {
+  if (!/^\d{1,15}$/.test(String(seed ?? ""))) { say("Its seed has more digits than this page takes; pinxit paint --seed takes it.", true); return false; }
+  change({ seed: String(seed) });
+  return true;
+}
+
+function useAll(facts, settings) {
+  const recipe = known(facts.recipe);
+  change({ prompt: facts.prompt ?? "", candidates: Math.min(64, facts.candidates ?? 16), keep: Math.min(64, facts.keep ?? 16),
+    ...(recipe ? { recipe: recipe.id, compare: false } : {}) });
+  if (recipe) {
+    const own = Object.entries(settings).filter(([name, value]) => name in recipe.settings && String(value) !== String(recipe.settings[name]));
+    setSettings(recipe.id, Object.fromEntries(own.map(([name, value]) => [name, String(value)])));
+  }
+  if (useSeed(facts.seed)) say("The form has its sentence, seed and numbers.");
 }
 
 async function star() {
@@ -68,33 +87,41 @@ async function vary() {
   if (jobs) { $("viewer").close(); jobs.forEach(take); }
 }
 
+function blendIt() {
+  const { job, picture } = now;
+  $("viewer").close();
+  blend.begin(job, picture);
+}
+
 function show() {
   const { job, picture } = now;
   const facts = job ? said(job, picture) : now.facts;
   $("big").src = picture ? picture.url : now.url;
   $("big").alt = job ? job.prompt : facts.prompt ?? "";
-  $("big-prompt").textContent = job ? job.prompt || "variations" : facts.prompt ?? "";
+  $("big-prompt").textContent = job ? title(job) : facts.prompt ?? "";
   $("facts").replaceChildren(...Object.entries(facts).filter(([name]) => name !== "prompt")
     .flatMap(([name, value]) => [make("dt", {}, name.replaceAll("_", " ")), make("dd", {}, String(value))]));
   const all = job ? { prompt: job.prompt, seed: job.seed, candidates: job.candidates, keep: job.keep, recipe: job.recipe } : facts;
   const found = [
     action("Use sentence", () => { change({ prompt: all.prompt ?? "" }); say("The form has its sentence."); }),
-    action("Use seed", () => { change({ seed: String(all.seed ?? "") }); say("The form has its seed."); }),
-    action("Use all", () => useAll(all)),
+    action("Use seed", () => { if (useSeed(all.seed)) say("The form has its seed."); }),
+    action("Use all", () => useAll(all, job ? job.settings : facts)),
   ];
   if (job) {
     found.push(action(picture.starred ? "★ Starred" : "☆ Star", star));
     if (canAny("edit")) found.push(action("Edit", () => { $("viewer").close(); editPicture(picture, job); }));
     if (canAny("vary")) found.push(action("Variations", vary));
+    if (canAny("blend")) found.push(action("Blend with …", blendIt));
     found.push(action("Classify", () => { $("viewer").close(); classifyPicture(picture); }));
-    found.push(action(beside ? "Alone" : "Beside the next", () => { beside = !beside; show(); }));
+    found.push(action(beside ? "Alone" : job.group ? "Beside the other" : "Beside the next", () => { beside = !beside; show(); }));
     const name = `${(job.prompt || "picture").replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 40)}-${picture.seed}-${picture.candidate}.png`;
     found.push(make("a", { className: "button", href: picture.url, download: name }, "Download"));
   }
   $("actions").replaceChildren(...found);
-  const other = beside && job ? neighbour(1) : null;
+  const other = beside && job ? counterpart(job, picture) ?? neighbour(1) : null;
   $("second").hidden = !other;
-  if (other) Object.assign($("second"), { src: other.picture.url, alt: other.job.prompt });
+  if (other) Object.assign($("second"), { src: other.picture.url, alt: `${other.job.prompt}, by ${other.job.recipe}` });
+  $("beside-said").textContent = other ? `${job.recipe}, beside ${other.job.recipe}, candidate ${other.picture.candidate}` : "";
   $("previous").disabled = !job || !neighbour(-1);
   $("next").disabled = !job || !neighbour(1);
   for (const tile of document.querySelectorAll(".tile.shown")) tile.classList.remove("shown");
@@ -103,6 +130,7 @@ function show() {
 
 export function start() {
   $("close").addEventListener("click", () => $("viewer").close());
+  $("viewer").addEventListener("close", () => { if (now?.url) { forget(); now = null; $("big").removeAttribute("src"); } });
   $("previous").addEventListener("click", () => move(-1));
   $("next").addEventListener("click", () => move(1));
   $("viewer").addEventListener("click", (event) => { if (event.target === $("viewer")) $("viewer").close(); });
@@ -117,6 +145,7 @@ export function start() {
     if (now?.job) Object.assign(keys, {
       s: () => attempt(star), c: () => { beside = !beside; show(); },
       e: () => { if (canAny("edit")) { $("viewer").close(); editPicture(now.picture, now.job); } },
+      b: () => { if (canAny("blend")) blendIt(); },
       v: () => { if (canAny("vary")) attempt(vary); },
     });
     const does = keys[event.key];

@@ -1,0 +1,144 @@
+"""What a check of one's own refuses is not painted and not shown; one that fails lets nothing through."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import openai
+import pytest
+from PIL import Image
+
+from pinxit.errors import UsageError
+from pinxit.pictures import png_bytes
+from pinxit.serve.content import CODE, Content, Policy
+from pinxit.serve.errors import RefusedError
+from pinxit.types import Ranked
+from tests.serve import hooks
+from tests.serve.running import Running, running
+from tests.serve.test_jobs import ended
+
+GREY = np.full((32, 32, 3), 127, np.uint8)
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running(tmp_path_factory.mktemp("judged"), content_hook="tests.serve.hooks:judge") as found:
+        yield found
+
+
+@pytest.fixture
+def client(judged: Running) -> Iterator[openai.OpenAI]:
+    hooks.HIDDEN.clear()
+    with openai.OpenAI(base_url=f"{judged.url}/v1", api_key="any", timeout=60, max_retries=0) as found:
+        yield found
+
+
+def pixels(b64: str | None) -> bytes:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(b64 or "")))).tobytes()
+
+
+def refused(client: openai.OpenAI, prompt: str, said: str, **how: Any) -> None:
+    with pytest.raises(openai.BadRequestError, match=said) as error:
+        client.images.generate(prompt=prompt, **how)
+    assert error.value.code == CODE and "secret" not in error.value.response.text
+
+
+def test_sentences_are_refused_before_anything_is_painted(judged: Running, client: openai.OpenAI) -> None:
+    calls = judged.context.hub.runner.engine.spent["dalle/tokens"].calls
+    refused(client, "a forbidden thing", "do not paint that")
+    refused(client, "it breaks", "could not be checked")
+    answer = judged.post("/api/jobs", json={"prompt": "forbidden"})
+    assert answer.status_code == 400 and answer.json()["error"]["code"] == CODE
+    assert judged.context.hub.runner.engine.spent["dalle/tokens"].calls == calls
+    assert client.images.generate(prompt="a cat", extra_body={"candidates": 1}).data
+
+
+def test_uploads_are_looked_at(judged: Running, client: openai.OpenAI) -> None:
+    hole = np.full((32, 32, 4), 255, np.uint8)
+    hole[:8, :, 3] = 0
+    how: dict[str, Any] = {"mask": _rgba(hole), "prompt": "a cat", "extra_body": {"candidates": 1}}
+    with pytest.raises(openai.BadRequestError, match="not shown here") as error:
+        client.images.edit(image=png_bytes(GREY * 0 + 255, {}), **how)
+    assert error.value.code == CODE and error.value.param == "image"
+    assert client.images.edit(image=png_bytes(GREY, {}), **how).data
+
+
+def _rgba(picture: Any) -> bytes:
+    found = io.BytesIO()
+    Image.fromarray(picture).save(found, "png")
+    return found.getvalue()
+
+
+def test_what_was_painted_is_left_out_and_said(judged: Running, client: openai.OpenAI) -> None:
+    how: dict[str, Any] = {"prompt": "two blue stars", "n": 2}
+    both = client.images.generate(**how, extra_body={"seed": 5, "candidates": 2}).data or []
+    hooks.HIDDEN.add(pixels(both[0].b64_json))
+    found = client.images.generate(**how, extra_body={"seed": 5, "candidates": 2})
+    assert [one.b64_json for one in found.data or []] == [both[1].b64_json]
+    assert found.model_extra is not None and "1 of the pictures may not be shown" in found.model_extra["warnings"][-1]
+    (job,) = judged.post("/api/jobs", json={"prompt": how["prompt"], "seed": 5, "candidates": 2}).json()["jobs"]
+    done = ended(judged, job["id"])
+    assert done["state"] == "done" and len(done["pictures"]) == 1 and "may not be shown" in done["error"]
+    hooks.HIDDEN.add(pixels(both[1].b64_json))
+    refused(client, how["prompt"], "not shown here", n=2, extra_body={"seed": 5, "candidates": 2, "user": "b"})
+    (job,) = judged.post("/api/jobs", json={"prompt": how["prompt"], "seed": 5, "candidates": 2}).json()["jobs"]
+    done = ended(judged, job["id"])
+    assert done["state"] == "failed" and "not shown here" in done["error"] and not done["pictures"]
+
+
+def test_a_stream_shows_no_look_and_no_picture_that_is_refused(client: openai.OpenAI) -> None:
+    how: dict[str, Any] = {"prompt": "a red square", "stream": True, "partial_images": 3}
+    body = {"seed": 8, "candidates": 1}
+    events = list(client.images.generate(**how, extra_body=body))
+    assert len(events) >= 2
+    hooks.HIDDEN.update(pixels(one.b64_json) for one in events[:-1])
+    again = list(client.images.generate(**how, extra_body=body | {"user": "b"}))
+    assert [one.type for one in again] == ["image_generation.completed"]
+    hooks.HIDDEN.add(pixels(events[-1].b64_json))
+    with pytest.raises(openai.APIError, match="not shown here") as error:
+        list(client.images.generate(**how, extra_body=body | {"user": "c"}))
+    assert error.value.code == CODE
+
+
+@pytest.mark.parametrize(
+    "hook", [lambda content: True, lambda content: "", lambda content: time.sleep(5), lambda: None]
+)
+def test_a_hook_that_fails_lets_nothing_through(hook: Any) -> None:
+    async def play() -> None:
+        policy = Policy(hook, 0.2)
+        with pytest.raises(RefusedError, match="could not be checked") as error:
+            await policy.check_prompt("a cat")
+        assert (error.value.status, error.value.code) == (400, CODE)
+        assert not await policy.shows(GREY)
+        with pytest.raises(RefusedError):
+            await policy.allowed([Ranked(GREY, 0, 0, 0.0)])
+        policy.close()
+
+    asyncio.run(play())
+
+
+def test_without_a_hook_everything_passes() -> None:
+    async def play() -> None:
+        policy = Policy()
+        await policy.check_prompt("a cat")
+        assert await policy.shows(GREY) and len(await policy.allowed([Ranked(GREY, 0, 0, 0.0)])) == 1
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [("hooks", "not written module:function"), ("tests.serve.nowhere:f", "cannot be imported"),
+     ("tests.serve.hooks:other", "has no other"), ("tests.serve.hooks:NEITHER", "no function")],
+)  # fmt: skip
+def test_a_hook_that_cannot_be_found_is_said(spec: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        Policy.opened(spec, 1.0)
+    assert Policy.opened("tests.serve.hooks:judge", 1.0).hook is not None
+    assert Content("prompt").picture is None
