@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import redirect_stdout
-from typing import Any
+from typing import Any, TextIO, cast
 
 import pytest
 
@@ -31,7 +31,7 @@ class Ray:
 def test_what_other_threads_print_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     import sys
 
-    with redirect_stdout(cluster._OfOneThread(sys.stdout)):
+    with redirect_stdout(cast("TextIO", cluster._OfOneThread(sys.stdout))):
         other = threading.Thread(target=print, args=("of Ray's",))
         other.start()
         other.join()
