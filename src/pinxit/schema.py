@@ -34,6 +34,7 @@ NotNegative = Annotated[float, Meta(ge=0.0, le=FLOAT32)]
 Positive = Annotated[float, Meta(ge=SMALLEST, le=FLOAT32)]
 Strength = Annotated[float, Meta(ge=0.0, le=STRONGEST)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+Grey = Annotated[int, Meta(ge=0, le=255)]
 SomeShare = Annotated[float, Meta(gt=0.0, le=1.0)]
 Decay = Annotated[float, Meta(ge=0.0, lt=1.0)]  # of a running mean
 

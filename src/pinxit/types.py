@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from pinxit.schema import Seed, check_fields
+from pinxit.schema import Count, Grey, Seed, check_fields
 from pinxit.texts import check_text
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ class Fitting:
     """
 
     resized: Literal["shorter", "longer", "both"] = "shorter"
-    side: int | None = None
+    side: Count | None = None
     method: Filter = "bicubic"
-    fill: int = 0
+    fill: Grey = 0
 
 
 @dataclass(frozen=True, slots=True)

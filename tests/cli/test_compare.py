@@ -62,8 +62,8 @@ def test_all_are_enlarged_alike(cli: Cli, here: dict[str, str], tmp_path: Path) 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--recipe", "imagen"), "leave out --recipe and --int8"),
-        (("--int8",), "leave out --recipe and --int8"),
+        (("--recipe", "imagen"), "leave out --recipe, --int8 and --engine ray"),
+        (("--int8",), "leave out --recipe, --int8 and --engine ray"),
         (("--set", "magic=1"), "none of dalle, imagen has a setting 'magic'"),
         (("--checkpoint", "nowhere"), "nowhere"),
     ],

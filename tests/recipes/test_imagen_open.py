@@ -106,7 +106,7 @@ def test_a_painter_reads_where_it_draws(checkpoint: Path, monkeypatch: pytest.Mo
         asked.append((device, precision))
         return open_text_encoder(spec, "cpu", length, "fp32", **more)
 
-    monkeypatch.setattr("pinxit.recipes.diffusion.open.open_text_encoder", spied)
+    monkeypatch.setattr("pinxit.recipes.diffusion.reading.open_text_encoder", spied)
     for device in (torch.device("cpu"), torch.device("cuda", 1)):
         opening.reader_of(open_checkpoint(checkpoint), device)
     assert asked == [(torch.device("cpu"), "fp32"), (torch.device("cuda", 1), "bf16")]
