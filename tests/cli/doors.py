@@ -279,14 +279,14 @@ def trainers(patch: pytest.MonkeyPatch, notes: Notes) -> None:
         notes("export", source=source, to=to, out=out)
         return [out]
 
-    def sayer(*asked: Any) -> Any:
-        notes("sayer", **dict(zip(("by", "model", "device", "length", "padded"), asked, strict=True)))
+    def row_encoder(*asked: Any) -> Any:
+        notes("row_encoder", **dict(zip(("by", "model", "device", "length", "padded"), asked, strict=True)))
 
-    def encode(spec: str, sayer: Any, out: Path, progress: Any) -> list[Path]:
+    def encode(spec: str, encoder: Any, out: Path, progress: Any) -> list[Path]:
         notes("encode", spec=spec, out=out)
         return [out]
 
-    patch.setattr("pinxit.recipes.sidecars.sayer", sayer)
+    patch.setattr("pinxit.recipes.sidecars.row_encoder", row_encoder)
     patch.setattr("pinxit.data.sidecars.encode_shards", encode)
     patch.setattr("pinxit.recipes.starts.open_start", opened)
     patch.setattr("pinxit.recipes.export.export", export)

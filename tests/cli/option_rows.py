@@ -430,12 +430,12 @@ PLAN = Command(
 ENCODE = Command(
     ("shards", "--with", "text", "--model", "minilm", "--out", "here"),
     (
-        row("shards --model tiny --out here --with clip", sayer__by="clip"),
-        row("shards --with text --out here --model my-t5", sayer__model="my-t5"),
+        row("shards --model tiny --out here --with clip", row_encoder__by="clip"),
+        row("shards --with text --out here --model my-t5", row_encoder__model="my-t5"),
         row("shards --with text --model minilm --out there", encode__out=Path("there")),
-        row("--length 20", sayer__length=20),
-        row("--padded", sayer__padded=True),
-        row("--device cpu", sayer__device="cpu"),
+        row("--length 20", row_encoder__length=20),
+        row("--padded", row_encoder__padded=True),
+        row("--device cpu", row_encoder__device="cpu"),
     ),
 )
 EXPORT = Command(

@@ -49,7 +49,7 @@ def test_a_process_paints_what_nobody_has_painted(painter: Path, tmp_path: Path,
     whole, out = digests(tmp_path / "local"), tmp_path / "out"
     choice = PainterChoice(str(painter), "auto", False, None, None, None, None, {})
     opened, asked = choice.open(), {"seed": 0, "candidates": 3, "keep": 2}
-    facts = opened.painter.facts(opened.told(asked))
+    facts = opened.painter.facts(opened.facts(asked))
     told = {"choice": choice, "asked": asked, "out": "out", "facts": facts, "here": str(tmp_path), "threads": 1}
     there = Path.cwd()
     try:

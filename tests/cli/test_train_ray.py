@@ -46,11 +46,11 @@ def test_groups_that_are_lost_where_they_stand_end_the_run() -> None:
     for saved in (1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0):
         kept.begin(saved)
         kept.lose("RuntimeError: out of memory")
-    assert kept.told() == (None, "")
+    assert kept.outcome() == (None, "")
     kept.begin(2.0)
-    assert str(kept.told()[0]).endswith("of the last one: RuntimeError: out of memory.")
+    assert str(kept.outcome()[0]).endswith("of the last one: RuntimeError: out of memory.")
     kept.end(UsageError("another"), "")
-    assert "another" not in str(kept.told()[0]), "the first one counts"
+    assert "another" not in str(kept.outcome()[0]), "the first one counts"
 
 
 @pytest.mark.parametrize("workers", ["0", "x", "2-", "-2", "4-2", "1.5", ""])

@@ -15,7 +15,7 @@ from torch import Tensor
 from pinxit.data.folders import FolderDataset
 from pinxit.data.shard_writer import write_shards
 from pinxit.data.sidecars import ABOUT, encode_shards
-from pinxit.data.stream_texts import StreamTexts, TextSayer
+from pinxit.data.stream_texts import StreamTexts, TextRowEncoder
 from pinxit.data.streams import Stream, build_stream
 from pinxit.errors import DataError
 from pinxit.text.learned import LearnedText
@@ -55,21 +55,21 @@ def stream(shards: Path, tmp_path: Path) -> Stream:
 def test_rows_are_those_of_the_shard_and_a_killed_run_goes_on(
     stream: Stream, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sayer, out = Means(), tmp_path / "out"
-    of = sayer.of
+    encoder, out = Means(), tmp_path / "out"
+    of = encoder.of
 
     def dies(*asked: Any) -> Any:
-        if sayer.asked == 2:
+        if encoder.asked == 2:
             raise KeyboardInterrupt
         return of(*asked)
 
-    monkeypatch.setattr(sayer, "of", dies)
+    monkeypatch.setattr(encoder, "of", dies)
     with pytest.raises(KeyboardInterrupt):
-        encode_shards(str(shards), sayer, out)
+        encode_shards(str(shards), encoder, out)
     assert len(list(out.glob("*.safetensors"))) == 2 and not (out / ABOUT).exists()
     monkeypatch.undo()
-    written = encode_shards(str(shards), sayer, out)
-    assert sayer.asked == 3 and [path.name for path in written] == [f"0000{k}.means.safetensors" for k in range(3)]
+    written = encode_shards(str(shards), encoder, out)
+    assert encoder.asked == 3 and [path.name for path in written] == [f"0000{k}.means.safetensors" for k in range(3)]
     for number, path in enumerate(written):
         found = load_file(path)
         for row, mean in enumerate(found["means"]):
@@ -82,12 +82,12 @@ def test_rows_are_those_of_the_shard_and_a_killed_run_goes_on(
         encode_shards(str(shards), Means("other"), out)
     written[0].write_bytes(b"cut")
     with pytest.raises(DataError, match=r"00000\.means\.safetensors is no sidecar or is damaged"):
-        encode_shards(str(shards), sayer, out)
+        encode_shards(str(shards), encoder, out)
 
 
 def test_captions_are_those_that_the_reader_would_say(stream: Stream, shards: Path, tmp_path: Path) -> None:
     reader: LearnedText = learned()
-    encode_shards(str(shards), TextSayer(reader), tmp_path / "texts")
+    encode_shards(str(shards), TextRowEncoder(reader), tmp_path / "texts")
     texts = StreamTexts.open(stream, tmp_path / "texts", reader)
     assert [texts.count(index) for index in range(8)] == [2] * 8
     for index in (0, 3, 4, 7):
@@ -105,7 +105,7 @@ def test_sidecars_of_something_else_are_refused(stream: Stream, shards: Path, tm
     reader = learned()
     with pytest.raises(DataError, match=r"there is no .*00000\.text\.safetensors: encode the shards"):
         StreamTexts.open(stream, tmp_path / "texts", reader)
-    encode_shards(str(shards), TextSayer(reader), tmp_path / "texts")
+    encode_shards(str(shards), TextRowEncoder(reader), tmp_path / "texts")
     other = learned()
     with torch.no_grad():
         next(other.model.parameters()).mul_(2.0)

@@ -13,7 +13,7 @@ from pinxit.config import override
 from pinxit.data.folders import FolderDataset
 from pinxit.data.shard_writer import write_shards
 from pinxit.data.sidecars import encode_shards
-from pinxit.data.stream_texts import StreamTexts, TextSayer
+from pinxit.data.stream_texts import StreamTexts, TextRowEncoder
 from pinxit.data.streams import Stream
 from pinxit.errors import DataError, UsageError
 from pinxit.recipes.clip.run import STAGES, ClipRun
@@ -72,7 +72,7 @@ def test_imagen_is_told_captions_from_sidecars(shards: Path, tmp_path: Path) -> 
     assert "checkpoint" in train_imagen(plain).finished
     told = imagen(shards, tmp_path, tmp_path / "told", "text.stored=1")
     assert "checkpoint" in train_imagen(told).finished
-    encode_shards(str(shards), TextSayer(told.frozen, "latin"), tmp_path / "sides")
+    encode_shards(str(shards), TextRowEncoder(told.frozen, "latin"), tmp_path / "sides")
     given = imagen(shards, tmp_path, tmp_path / "given", "text.stored=1", f"data.sidecars={tmp_path / 'sides'}")
     assert "checkpoint" in train_imagen(given).finished and not given.path("texts").exists()
     tasks = [run.task("base") for run in (plain, told, given)]

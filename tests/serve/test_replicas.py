@@ -24,7 +24,7 @@ from pinxit.pipelines.worker import Each
 from pinxit.serve import replicas
 from pinxit.serve.catalog import Catalog, Order
 from pinxit.serve.hub import Hub
-from pinxit.serve.replica import Replica, Sent, Told
+from pinxit.serve.replica import Replica, Report, Sent
 from pinxit.serve.replicas import Distant, Replicas
 from pinxit.serve.settings import Settings
 from tests.processes import below
@@ -32,8 +32,8 @@ from tests.recipes.painters import save_random_checkpoint
 from tests.serve.running import Running, running
 
 GRAPH = Graph([Stage("a", Each(lambda items: [0 for _ in items]))], {"r": ["a"]})
-DONE = Told("done", ["a picture"], 1.0, {"a": 2.0})
-Script = list[Told | Exception]
+DONE = Report("done", ["a picture"], 1.0, {"a": 2.0})
+Script = list[Report | Exception]
 
 
 class Stream:
@@ -45,7 +45,7 @@ class Stream:
     def cancel(self) -> None:
         self.given_up = True
 
-    async def __aiter__(self) -> AsyncIterator[Told]:
+    async def __aiter__(self) -> AsyncIterator[Report]:
         for one in self.script:
             await asyncio.sleep(0)
             if isinstance(one, Exception):
@@ -100,8 +100,8 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_job_of_a_replica_that_dies_is_sent_again_whole() -> None:
-    look = Told("preview", ((0,), "a look"), 0.4)
-    placed = Placed([look, ConnectionError("it died")], [Told("", None, 0.1), DONE])
+    look = Report("preview", ((0,), "a look"), 0.4)
+    placed = Placed([look, ConnectionError("it died")], [Report("", None, 0.1), DONE])
     found = heard(placed, order(shares=[0.3, 0.6], client="alice", weight=8.0))
     assert [event.kind for event in found] == ["preview", "done"] and found[-1].data == ["a picture"]
     assert len({event.seq for event in found}) == 2
@@ -116,7 +116,7 @@ def test_a_job_that_kills_every_replica_fails() -> None:
 
 
 def test_a_cancelled_job_gives_its_stream_up() -> None:
-    placed = Placed([Told("", None, 0.1)])
+    placed = Placed([Report("", None, 0.1)])
     job = order()
     found = heard(placed, job, lambda distant: distant.cancel(job) if distant.shares.get(job) == 0.1 else None)
     assert [event.kind for event in found] == ["cancelled"]
@@ -124,7 +124,7 @@ def test_a_cancelled_job_gives_its_stream_up() -> None:
 
 def test_a_job_that_nobody_waits_for_any_more_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replicas, "GRACE_SECONDS", 0.01)
-    found = heard(Placed([Told("", None, 0.1)]), order(deadline=time.perf_counter() + 0.05))
+    found = heard(Placed([Report("", None, 0.1)]), order(deadline=time.perf_counter() + 0.05))
     assert [event.kind for event in found] == ["expired"], "though the replica hangs"
 
 

@@ -166,15 +166,15 @@ def encode(
     """
     from pinxit.data.sidecars import encode_shards
     from pinxit.errors import UsageError
-    from pinxit.recipes.sidecars import default_folder, sayer
+    from pinxit.recipes.sidecars import default_folder, row_encoder
 
     kind = next((known for known in ("text", "clip", "dvae") if known == by), None)
     if kind is None:
         raise UsageError(f"--with is text, clip or dvae, not {by}.")
     folder = out or default_folder(shards)
-    said_by: Any = sayer(kind, model, device, length, padded)
+    encoder: Any = row_encoder(kind, model, device, length, padded)
     with alone(folder / f".{kind}.lock", f"what {kind} says in {folder}"), bar("encoding") as progress:
-        written = encode_shards(shards, said_by, folder, progress)
+        written = encode_shards(shards, encoder, folder, progress)
     print_lines(f"{len(written)} sidecars in {folder}")
 
 

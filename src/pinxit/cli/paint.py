@@ -167,7 +167,7 @@ def paint(
     def draw(watch: Watch) -> Generator[list[Ranked], None, None]:
         return chosen.painter.paint_each([(text, seed) for text in texts], watch=watch, **how)
 
-    draw_and_write(chosen.painter, texts, draw, out, chosen.told(asked), as_json)
+    draw_and_write(chosen.painter, texts, draw, out, chosen.facts(asked), as_json)
 
 
 def installed() -> dict[str, str]:

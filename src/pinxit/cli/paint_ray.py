@@ -44,7 +44,7 @@ def paint_by_ray(
 
     cluster.check_installed()
     opened = choice.open()
-    facts = opened.painter.facts(opened.told(asked))
+    facts = opened.painter.facts(opened.facts(asked))
     for text in texts:
         say_about(opened.painter, text, strict)
     check_writable(out)

@@ -24,7 +24,7 @@ class Opened:
     enlarger: Upsampler | None
     settings: Mapping[str, Any]
 
-    def told(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def facts(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """All that decides which pictures there are, beside the prompt: settings, what is asked, who enlarges."""
         return {**self.settings, **asked, **({} if self.enlarger is None else self.enlarger.facts)}
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 ABOUT, NOTE = "sidecars.json", "about"
 
 
-class Sayer(Protocol):
+class RowEncoder(Protocol):
     """Who says something of items. Shapes: N items of a shard."""
 
     @property
@@ -50,7 +50,7 @@ class Sayer(Protocol):
 
 def encode_shards(
     spec: str | Sequence[str],
-    sayer: Sayer,
+    encoder: RowEncoder,
     out: Path,
     progress: Callable[[int, int], None] | None = None,
     cache: Path | None = None,
@@ -63,20 +63,20 @@ def encode_shards(
     urls = shards_of(spec) if isinstance(spec, str) else list(spec)
     shelf, written = Shelf(cache or out / "cache"), []
     for number, url in enumerate(urls, 1):
-        written.append(encode_shard(url, sayer, out, shelf))
+        written.append(encode_shard(url, encoder, out, shelf))
         if progress is not None:
             progress(number, len(urls))
-    write_json(out / ABOUT, {"kind": sayer.kind, "about": dict(sayer.about)})
+    write_json(out / ABOUT, {"kind": encoder.kind, "about": dict(encoder.about)})
     return written
 
 
-def encode_shard(url: str, sayer: Sayer, out: Path, shelf: Shelf) -> Path:
+def encode_shard(url: str, encoder: RowEncoder, out: Path, shelf: Shelf) -> Path:
     """The sidecar of one shard, written unless it is there."""
-    place, path = out / name_of(url, sayer.kind), shelf.path(url)
+    place, path = out / name_of(url, encoder.kind), shelf.path(url)
     if not path.is_file():
         raise DataError(f"there is no shard {url}: {AGAIN}.")
     shard, problems = index_shard(path, Problems()), Problems()
-    about = {"kind": sayer.kind, "about": dict(sayer.about), "shard": digest_of(shard), "items": len(shard.keys)}
+    about = {"kind": encoder.kind, "about": dict(encoder.about), "shard": digest_of(shard), "items": len(shard.keys)}
     if place.is_file():
         compare(place, about)
         return place
@@ -84,9 +84,9 @@ def encode_shard(url: str, sayer: Sayer, out: Path, shelf: Shelf) -> Path:
     captions: list[tuple[str, ...]] = []
     for row in range(len(shard.keys)):
         captions.append(_captions(shard, row, problems))
-        pictures.append(_picture(shard, row, sayer.size, problems) if sayer.size else None)
+        pictures.append(_picture(shard, row, encoder.size, problems) if encoder.size else None)
     problems.log()
-    tensors = {name: tensor.contiguous().cpu() for name, tensor in sayer.of(pictures, captions).items()}
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in encoder.of(pictures, captions).items()}
     out.mkdir(parents=True, exist_ok=True)
     write_tensors(place, tensors, {NOTE: json.dumps(about)})
     return place

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 KIND, OPEN, AT_ONCE = "text", 64, 32
 
 
-class TextSayer:
+class TextRowEncoder:
     """A frozen reader as `encode_shards` wants one: every distinct caption of a shard is read once."""
 
     kind, size = KIND, 0
@@ -79,8 +79,8 @@ class StreamTexts:
     @classmethod
     def open(cls, stream: Stream, folder: Path, reader: TextEncoder, script: Script = "all") -> StreamTexts:
         """Raises DataError where a sidecar is missing, damaged, or of another reader or shard."""
-        about = dict(TextSayer(reader, script).about)
-        for shard in stream.told["shards"]:
+        about = dict(TextRowEncoder(reader, script).about)
+        for shard in stream.manifest["shards"]:
             place = folder / name_of(shard["url"], KIND)
             if not place.is_file():
                 raise DataError(f"there is no {place}: encode the shards with --with text.")
@@ -117,7 +117,7 @@ class StreamTexts:
         shard, row = self.stream.place(self.stream.standing(index))
         with self._lock:
             if shard not in self._open:
-                self._open[shard] = _opened(self.folder / name_of(self.stream.told["shards"][shard]["url"], KIND))
+                self._open[shard] = _opened(self.folder / name_of(self.stream.manifest["shards"][shard]["url"], KIND))
                 while len(self._open) > OPEN:
                     self._open.popitem(last=False)
             self._open.move_to_end(shard)

@@ -41,7 +41,7 @@ DECODED = 256e6  # bytes of pictures that are kept for whoever asks again
 OPEN = 64  # shards whose index is in memory
 
 
-class _Told(TypedDict):
+class _ShardRecord(TypedDict):
     url: str
     bytes: Whole
     items: Whole
@@ -53,7 +53,7 @@ class _About(TypedDict):
     spec: str
     size: Count
     items: Count
-    shards: list[_Told]
+    shards: list[_ShardRecord]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ class Stream:
     """Pictures of one side by number, as `Bank` has them. Broken items are replaced by the next sound one."""
 
     folder: Path
-    told: _About
+    manifest: _About
     shelf: Shelf
     problems: Problems = field(default_factory=Problems)
     _lock: Any = field(default_factory=Lock, repr=False)
@@ -78,29 +78,29 @@ class Stream:
         Raises DataError when it is unfinished, or when a local shard is missing, truncated or another one.
         """
         folder = Path(folder)
-        told: _About = read_json(folder / STREAM, _About, DataError, AGAIN)
-        found = cls(folder, told, Shelf(cache or folder.parent / "cache"))
-        for shard in told["shards"]:
+        manifest: _About = read_json(folder / STREAM, _About, DataError, AGAIN)
+        found = cls(folder, manifest, Shelf(cache or folder.parent / "cache"))
+        for shard in manifest["shards"]:
             if "://" not in shard["url"]:
                 _check_bytes(Path(shard["url"]), shard)
         return found
 
     def __len__(self) -> int:
-        return self.told["items"]
+        return self.manifest["items"]
 
     @property
     def size(self) -> int:
         """The side of the pictures in pixels."""
-        return self.told["size"]
+        return self.manifest["size"]
 
     @property
     def about(self) -> dict[str, Any]:
         """What a checkpoint tells of its pictures."""
-        return {"items": len(self), "source": {"kind": "stream", "spec": self.told["spec"]}}
+        return {"items": len(self), "source": {"kind": "stream", "spec": self.manifest["spec"]}}
 
     def identity(self) -> dict[str, Any]:
         """What makes this stream this one, wherever its shards lie."""
-        names = [[shard["url"].rpartition("/")[2], shard["digest"]] for shard in self.told["shards"]]
+        names = [[shard["url"].rpartition("/")[2], shard["digest"]] for shard in self.manifest["shards"]]
         digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()
         return {"kind": "stream", "items": len(self), "size": self.size, "files": digest}
 
@@ -108,7 +108,7 @@ class Stream:
         """Which items the rows of an update are; the last `held_out` never. Their next shards begin to come."""
         deal = self._deal(rows.batch, seed, held_out)
         for shard in deal.near(rows):
-            self.shelf.expect(self.told["shards"][shard]["url"])
+            self.shelf.expect(self.manifest["shards"][shard]["url"])
         return deal.indices(rows)
 
     @property
@@ -130,7 +130,7 @@ class Stream:
                 self._decoded.move_to_end(index)
                 return known
         number, row = self.place(index)
-        count, shard = self.told["shards"][number]["items"], self._shard(number)
+        count, shard = self.manifest["shards"][number]["items"], self._shard(number)
         for further in range(count):
             try:
                 found = example_of(shard, (row + further) % count, self.size)
@@ -145,12 +145,12 @@ class Stream:
                 self._stands[index] = index - row + (row + further) % count
             self._keep(index, found)
             return found
-        raise DataError(f"{self.told['shards'][number]['url']} holds no picture that can be used: {AGAIN}.")
+        raise DataError(f"{self.manifest['shards'][number]['url']} holds no picture that can be used: {AGAIN}.")
 
     def place(self, index: int) -> tuple[int, int]:
         """The shard of item `index`, and its row there."""
         number = int(np.searchsorted(self._ends, index, side="right"))
-        return number, index - int(self._ends[number]) + self.told["shards"][number]["items"]
+        return number, index - int(self._ends[number]) + self.manifest["shards"][number]["items"]
 
     def standing(self, index: int) -> int:
         """Which item is shown as `index`: another one where that is broken."""
@@ -170,12 +170,12 @@ class Stream:
                 self._opened.move_to_end(number)
                 if known.path.is_file():
                     return known
-        told = self.told["shards"][number]
-        path = self.shelf.path(told["url"])
-        _check_bytes(path, told)
+        shard = self.manifest["shards"][number]
+        path = self.shelf.path(shard["url"])
+        _check_bytes(path, shard)
         found = index_shard(path, Problems())
-        if digest_of(found) != told["digest"]:
-            raise DataError(f"{told['url']} holds other items than when this run began: {AGAIN}.")
+        if digest_of(found) != shard["digest"]:
+            raise DataError(f"{shard['url']} holds other items than when this run began: {AGAIN}.")
         with self._lock:
             self._opened[number] = found
             while len(self._opened) > OPEN:
@@ -191,7 +191,7 @@ class Stream:
 
     @cached_property
     def _ends(self) -> NDArray[np.int64]:
-        return np.cumsum([shard["items"] for shard in self.told["shards"]])
+        return np.cumsum([shard["items"] for shard in self.manifest["shards"]])
 
 
 @dataclass(frozen=True)
@@ -247,17 +247,17 @@ def build_stream(
         _compare(folder, spec, size)
         return Stream.open(folder, cache)
     urls, shelf = shards_of(spec), Shelf(cache or folder.parent / "cache")
-    told = [one for one in _noted(folder) if one["url"] in urls]
-    for number in range(len(told), len(urls)):
-        told.append(_look(urls[number], shelf))
-        write_bytes(folder / LINES, b"".join(map(json_line, told)))
+    records = [one for one in _noted(folder) if one["url"] in urls]
+    for number in range(len(records), len(urls)):
+        records.append(_look(urls[number], shelf))
+        write_bytes(folder / LINES, b"".join(map(json_line, records)))
         if progress is not None:
             progress(number + 1, len(urls))
-    items = sum(shard["items"] for shard in told)
+    items = sum(shard["items"] for shard in records)
     items = items if count is None else min(items, count)
     if not items:
         raise DataError(f"there is no picture with a caption in {spec}.")
-    about = {"format": FORMAT, "spec": spec, "size": size, "items": items, "shards": told}
+    about = {"format": FORMAT, "spec": spec, "size": size, "items": items, "shards": records}
     write_json(folder / STREAM, about)
     return Stream.open(folder, cache)
 
@@ -277,7 +277,7 @@ def digest_of(shard: Shard) -> str:
     return hashlib.sha256(shard.keys.tobytes() + shard.spans.tobytes()).hexdigest()[:16]
 
 
-def _look(url: str, shelf: Shelf) -> _Told:
+def _look(url: str, shelf: Shelf) -> _ShardRecord:
     path, problems = shelf.path(url), Problems()
     if not path.is_file():
         raise DataError(f"there is no shard {url}: {AGAIN}.")
@@ -288,21 +288,21 @@ def _look(url: str, shelf: Shelf) -> _Told:
     return {"url": url, "bytes": path.stat().st_size, "items": len(found.keys), "digest": digest_of(found)}
 
 
-def _noted(folder: Path) -> list[_Told]:
+def _noted(folder: Path) -> list[_ShardRecord]:
     path = folder / LINES
     lines = path.read_bytes().splitlines() if path.is_file() else []
-    return [parse_json(line, _Told, str(path), DataError, AGAIN) for line in lines]
+    return [parse_json(line, _ShardRecord, str(path), DataError, AGAIN) for line in lines]
 
 
-def _check_bytes(path: Path, told: _Told) -> None:
+def _check_bytes(path: Path, shard: _ShardRecord) -> None:
     if not path.is_file():
-        raise DataError(f"there is no shard {told['url']} any more: {AGAIN}.")
-    if (size := path.stat().st_size) != told["bytes"]:
-        raise DataError(f"{told['url']} is {size} bytes, not {told['bytes']} as when this run began: {AGAIN}.")
+        raise DataError(f"there is no shard {shard['url']} any more: {AGAIN}.")
+    if (size := path.stat().st_size) != shard["bytes"]:
+        raise DataError(f"{shard['url']} is {size} bytes, not {shard['bytes']} as when this run began: {AGAIN}.")
 
 
 def _compare(folder: Path, spec: str, size: int) -> None:
-    told: _About = read_json(folder / STREAM, _About, DataError, AGAIN)
+    manifest: _About = read_json(folder / STREAM, _About, DataError, AGAIN)
     for name, new in (("spec", spec), ("size", size)):
-        if told[name] != new:  # type: ignore[literal-required]
-            raise DataError(f"{folder} holds a stream of {name}={told[name]}, not {new}: {AGAIN}.")  # type: ignore[literal-required]
+        if manifest[name] != new:  # type: ignore[literal-required]
+            raise DataError(f"{folder} holds a stream of {name}={manifest[name]}, not {new}: {AGAIN}.")  # type: ignore[literal-required]

@@ -89,8 +89,8 @@ def export(source: str, to: str, out: Path) -> list[Path]:
 
 def _check_asked(source: str, recipe: str, to: str, out: Path) -> None:
     if to not in (known := LIBRARIES[recipe]):
-        told = f"{source} holds what {recipe} trains, which can be exported to {', '.join(known)}"
-        raise UsageError(f"{told}, not to {to}.")
+        message = f"{source} holds what {recipe} trains, which can be exported to {', '.join(known)}"
+        raise UsageError(f"{message}, not to {to}.")
     if out.exists() and any(out.iterdir()):
         raise UsageError(f"{out} is not empty: export into another folder.")
 

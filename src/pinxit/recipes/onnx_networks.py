@@ -48,8 +48,8 @@ def export_onnx(name_or_path: str | Path, out: Path) -> list[Written]:
         raise CheckpointError(f"{name_or_path} holds no network that becomes ONNX: no CLIP, no decoder, none denoises.")
     with replacing_folder(out) as folder:
         written = [write_onnx(network, folder) for network in networks]
-        told = {"of": str(name_or_path), "hash": checkpoint.hash if checkpoint else None}
-        write_json(folder / DESCRIPTION, told | {"networks": [asdict(one) for one in written]})
+        about = {"of": str(name_or_path), "hash": checkpoint.hash if checkpoint else None}
+        write_json(folder / DESCRIPTION, about | {"networks": [asdict(one) for one in written]})
         for name in TOKENIZER:
             if checkpoint and (checkpoint.folder / name).is_file():
                 write_bytes(folder / name, (checkpoint.folder / name).read_bytes())
@@ -115,8 +115,8 @@ def step_of(part: str, unet: UNet, config: StageConfig) -> Network:
     if config.diffusion.steps:
         _ = config.diffusion.table  # kept for good, so it must not be made of the exporter's stand-ins
 
-    def call(x_BCHW: Tensor, sigma_B: Tensor, *told: Tensor) -> Any:
-        answer = denoiser(x_BCHW, sigma_B, dict(zip(shapes, told, strict=True)))
+    def call(x_BCHW: Tensor, sigma_B: Tensor, *given: Tensor) -> Any:
+        answer = denoiser(x_BCHW, sigma_B, dict(zip(shapes, given, strict=True)))
         return (answer.x0, answer.fraction) if learned else answer.x0
 
     about: Mapping[str, Any] = {

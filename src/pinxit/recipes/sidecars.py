@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pinxit.data.sidecars import Sayer
-from pinxit.data.stream_texts import TextSayer
+from pinxit.data.sidecars import RowEncoder
+from pinxit.data.stream_texts import TextRowEncoder
 from pinxit.errors import UsageError
 from pinxit.models.dvae import DVAE, DVAEConfig
 from pinxit.recipes.clip.encoder import ClipEncoder
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 With = Literal["text", "clip", "dvae"]
 
 
-class ClipSayer:
+class ClipRowEncoder:
     """A CLIP's embeddings of pictures and captions."""
 
     kind = "clip"
@@ -49,7 +49,7 @@ class ClipSayer:
         return {"pictures": torch.from_numpy(seen), "captions": torch.from_numpy(said), "starts": starts}
 
 
-class DvaeSayer:
+class DvaeRowEncoder:
     """A dVAE's codes of pictures."""
 
     kind = "dvae"
@@ -66,7 +66,9 @@ class DvaeSayer:
         return {"codes": codes, "sound": torch.tensor([one is not None for one in pictures])}
 
 
-def sayer(by: With, model: str, device: str = "auto", length: int | None = None, padded: bool = False) -> Sayer:
+def row_encoder(
+    by: With, model: str, device: str = "auto", length: int | None = None, padded: bool = False
+) -> RowEncoder:
     """The model that a name or a folder holds. Raises UsageError or CheckpointError where it is none of that kind.
 
     `length` and `padded` are of a text encoder: tokens, and whether it reads as DeepFloyd IF's does.
@@ -77,13 +79,13 @@ def sayer(by: With, model: str, device: str = "auto", length: int | None = None,
     if by == "text":
         about = TextEncoderConfig(located(model), manner="deepfloyd" if padded else "own")
         about = about if length is None else TextEncoderConfig(about.encoder, length=length, manner=about.manner)
-        return TextSayer(training_reader(about, on))
+        return TextRowEncoder(training_reader(about, on))
     if by == "clip":
-        return ClipSayer(ClipEncoder.open(model, device))
+        return ClipRowEncoder(ClipEncoder.open(model, device))
     checkpoint = open_checkpoint(find(model), "dalle")
     dvae = DVAE(checkpoint.config("dvae", DVAEConfig))
     checkpoint.load_into("dvae", dvae)
-    return DvaeSayer(dvae.requires_grad_(False), on)
+    return DvaeRowEncoder(dvae.requires_grad_(False), on)
 
 
 def default_folder(spec: str) -> Path:

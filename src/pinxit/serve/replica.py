@@ -32,7 +32,7 @@ class Sent:
 
 
 @dataclass(frozen=True)
-class Told:
+class Report:
     """An event on its way back; of no kind where there is only to tell how far the job has come."""
 
     kind: str
@@ -54,7 +54,7 @@ class Replica:
         self.hub: Hub | None = None
         self.costs: dict[Order, Mapping[str, float]] = {}
 
-    async def paint(self, sent: Sent) -> AsyncIterator[Told]:
+    async def paint(self, sent: Sent) -> AsyncIterator[Report]:
         """What happens to a job, to its end. Raises RuntimeError where the engine itself has stopped."""
         hub = self._running()
         job = Order(sent.starts, sent.request, sent.client, sent.weight, **sent.how)
@@ -66,10 +66,10 @@ class Replica:
                     if hub.runner.error is not None:
                         raise RuntimeError("the engine has stopped")
                     if event is None:
-                        yield Told("", None, hub.share(ticket))
+                        yield Report("", None, hub.share(ticket))
                     else:
                         costs = self.costs.get(job, {}) if event.kind in ENDS else {}
-                        yield Told(event.kind, _sendable(event.data), hub.share(ticket), costs)
+                        yield Report(event.kind, _sendable(event.data), hub.share(ticket), costs)
         finally:
             self.costs.pop(job, None)
 

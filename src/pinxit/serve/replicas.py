@@ -19,7 +19,7 @@ from pinxit import cluster
 from pinxit.pipelines.work import Event, Job
 from pinxit.serve.errors import RefusedError
 from pinxit.serve.hub import ENDS
-from pinxit.serve.replica import Replica, Sent, Told
+from pinxit.serve.replica import Replica, Report, Sent
 from pinxit.serve.runner import Load, Publish, Spent
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Distant:
         """Let go of a job; one that has ended stays as it ended."""
         if job in self.shares:
             self._tasks[job].cancel()
-            self._end(job, Told("cancelled", None, 1.0))
+            self._end(job, Report("cancelled", None, 1.0))
 
     def hasten(self, job: Job) -> None:
         """Raises RefusedError: each replica has an order of its own."""
@@ -113,18 +113,18 @@ class Distant:
             for tries in count(1):
                 left = job.deadline - self.clock()
                 if left <= 0:
-                    return self._end(job, Told("expired", None, 1.0))
+                    return self._end(job, Report("expired", None, 1.0))
                 try:
                     async with asyncio.timeout(None if left == float("inf") else left + GRACE_SECONDS):
                         if await self._heard(job, left):
                             return None
                 except TimeoutError:
-                    return self._end(job, Told("expired", None, 1.0))
+                    return self._end(job, Report("expired", None, 1.0))
                 except Exception as error:
                     log.warning("a replica was lost (%s); its job is sent again", type(error).__name__)
                     if tries == self.most_tries:
                         lost = RefusedError(503, f"{tries} replicas were lost while they painted it.")
-                        return self._end(job, Told("failed", lost, 1.0))
+                        return self._end(job, Report("failed", lost, 1.0))
                     await asyncio.sleep(AGAIN_SECONDS)
         finally:
             self._tasks.pop(job, None)
@@ -150,13 +150,13 @@ class Distant:
             stream.cancel()
         raise ConnectionError("a stream ended before its job")
 
-    def _end(self, job: Job, told: Told) -> None:
+    def _end(self, job: Job, report: Report) -> None:
         if self.shares.pop(job, None) is None:
             return
-        for stage, seconds in told.costs.items():
+        for stage, seconds in report.costs.items():
             self.spent[stage].seconds += seconds
-        self.costs[job] = told.costs
-        self.publish([Event(told.kind, job, told.data, next(self._seq))])
+        self.costs[job] = report.costs
+        self.publish([Event(report.kind, job, report.data, next(self._seq))])
         del self.costs[job]
 
 

@@ -50,9 +50,9 @@ class Ranks:
         """Whether any rank says so; all wait for each other here."""
         if self.world == 1:
             return flag
-        told = torch.tensor(float(flag), device=self.device)
-        distributed.all_reduce(told, distributed.ReduceOp.MAX)
-        return bool(told)
+        gathered = torch.tensor(float(flag), device=self.device)
+        distributed.all_reduce(gathered, distributed.ReduceOp.MAX)
+        return bool(gathered)
 
     def wait(self) -> None:
         """Go on when all ranks have come here."""
@@ -62,9 +62,9 @@ class Ranks:
         """The means over ranks of numbers by name; every rank has the same names."""
         if self.world == 1:
             return dict(numbers)
-        told = torch.tensor(list(numbers.values()), dtype=torch.float64, device=self.device)
-        distributed.all_reduce(told)
-        return dict(zip(numbers, (told / self.world).tolist(), strict=True))
+        gathered = torch.tensor(list(numbers.values()), dtype=torch.float64, device=self.device)
+        distributed.all_reduce(gathered)
+        return dict(zip(numbers, (gathered / self.world).tolist(), strict=True))
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter], loss: Tensor) -> Tensor:
         """Give every rank the sum of all gradients; returns the sum of `loss`, a scalar.
@@ -74,10 +74,10 @@ class Ranks:
         if self.world == 1:
             return loss
         here = [float(parameter.grad is not None) for parameter in parameters]
-        told = torch.cat([loss.float().view(1), torch.tensor(here, device=loss.device)])
-        distributed.all_reduce(told)
+        gathered = torch.cat([loss.float().view(1), torch.tensor(here, device=loss.device)])
+        distributed.all_reduce(gathered)
         grads = []
-        for parameter, used in zip(parameters, (told[1:] > 0).tolist(), strict=True):
+        for parameter, used in zip(parameters, (gathered[1:] > 0).tolist(), strict=True):
             if used and parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             if parameter.grad is not None:
@@ -87,7 +87,7 @@ class Ranks:
             distributed.all_reduce(flat)
             for grad, part in zip(bucket, torch.split(flat, [grad.numel() for grad in bucket]), strict=True):
                 grad.copy_(part.view_as(grad))
-        return told[0]
+        return gathered[0]
 
     def share_buffers(self, modules: Mapping[str, nn.Module]) -> None:
         """Give every rank the buffers of rank 0: running means of what that one saw."""

@@ -89,12 +89,12 @@ def train_by_ray(command: Sequence[str], least: int, most: int, notes: Path, qui
         most = most or gpus or machines
         least = least or most
         kept = ray.remote(num_cpus=0)(Kept).remote()
-        told = {"command": list(command), "here": str(Path.cwd()), "threads": torch.get_num_threads(), "kept": kept}
-        told |= {"run": str(notes.parent)}
+        config = {"command": list(command), "here": str(Path.cwd()), "threads": torch.get_num_threads(), "kept": kept}
+        config |= {"run": str(notes.parent)}
         share = {"CPU": 1.0, "GPU": 1.0} if gpus else {"CPU": float(max(1, processors // most))}
         trainer = DataParallelTrainer(
             work,
-            train_loop_config=told | {"elastic": least < most, "gpus": bool(gpus)},
+            train_loop_config=config | {"elastic": least < most, "gpus": bool(gpus)},
             scaling_config=ScalingConfig(
                 num_workers=(least, most) if least < most else most, use_gpu=bool(gpus), resources_per_worker=share
             ),
@@ -107,10 +107,10 @@ def train_by_ray(command: Sequence[str], least: int, most: int, notes: Path, qui
         try:
             trainer.fit()
         except Exception as error:
-            raise ray.get(kept.told.remote())[0] or cluster.cause_of(error) from error
+            raise ray.get(kept.outcome.remote())[0] or cluster.cause_of(error) from error
         finally:
             shutil.rmtree(notes, ignore_errors=True)
-        refused, said = ray.get(kept.told.remote())
+        refused, said = ray.get(kept.outcome.remote())
     if refused is not None:
         raise refused
     if said:
@@ -140,12 +140,12 @@ class Kept:
         """A worker ends by an error that may be another's death."""
         self.lost = why
 
-    def told(self) -> tuple[PinxitError | None, str]:
+    def outcome(self) -> tuple[PinxitError | None, str]:
         """What was kept."""
         return self.error, self.said
 
 
-def work(told: Mapping[str, Any]) -> None:
+def work(config: Mapping[str, Any]) -> None:
     """One worker's life: meet the others as torchrun's processes do, and run the command."""
     import ray
     import torch
@@ -153,24 +153,24 @@ def work(told: Mapping[str, Any]) -> None:
     from ray.train.collective import broadcast_from_rank_zero
 
     app = import_module("pinxit.cli").app  # the door that this module stands behind: a worker enters it anew
-    context, kept = get_context(), told["kept"]
+    context, kept = get_context(), config["kept"]
     rank, world = context.get_world_rank(), context.get_world_size()
     if rank == 0:
-        ray.get(kept.begin.remote(_saved(Path(told["run"]))))
+        ray.get(kept.begin.remote(_saved(Path(config["run"]))))
     address, port = broadcast_from_rank_zero((ray.util.get_node_ip_address(), _free_port()))
-    if told["elastic"]:
+    if config["elastic"]:
         world = usable(world)
-    if rank >= world or ray.get(kept.told.remote())[0] is not None:
+    if rank >= world or ray.get(kept.outcome.remote())[0] is not None:
         return
     place = {"RANK": rank, "WORLD_SIZE": world, "MASTER_ADDR": address, "MASTER_PORT": port}
-    place |= {"LOCAL_RANK": 0 if told["gpus"] else context.get_local_rank()}  # a worker sees its own GPU alone
+    place |= {"LOCAL_RANK": 0 if config["gpus"] else context.get_local_rank()}  # a worker sees its own GPU alone
     os.environ.update({name: str(value) for name, value in place.items()})
-    os.chdir(told["here"])
-    torch.set_num_threads(told["threads"])
+    os.chdir(config["here"])
+    torch.set_num_threads(config["threads"])
     printed = io.StringIO()
     try:
         with redirect_stdout(printed), suppress(typer.Exit):
-            app(told["command"], standalone_mode=False)
+            app(config["command"], standalone_mode=False)
     except PinxitError as error:
         ray.get(kept.end.remote(error, ""))
         raise

@@ -32,8 +32,8 @@ def open_deepfloyd(folders: Sequence[Path]) -> Published:
         if stage.thresholding.kind == "dynamic" and stage.thresholding.max_threshold == 1:
             continue  # what is clipped to [-1, 1] has nothing to be divided by
         if stage.thresholding != Thresholding():
-            told = f"{stage.folder}: scheduler: sample_max_value must be 1"
-            raise CheckpointError(f"{told}, as DeepFloyd IF's stage II has.")
+            message = f"{stage.folder}: scheduler: sample_max_value must be 1"
+            raise CheckpointError(f"{message}, as DeepFloyd IF's stage II has.")
     unets = {name: load_deepfloyd(stage.folder) for name, stage in zip(STAGES.values(), stages, strict=False)}
     configs: dict[str, StageConfig] = {
         name: stage.config(unet) for (name, unet), stage in zip(unets.items(), stages, strict=True)

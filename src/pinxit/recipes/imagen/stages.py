@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pinxit.data.sidecars import encode_shards
-from pinxit.data.stream_texts import TextSayer
+from pinxit.data.stream_texts import TextRowEncoder
 from pinxit.data.streams import Stream
 from pinxit.recipes.diffusion.stages import store_pictures, store_texts
 from pinxit.recipes.diffusion.task import TEXT
@@ -69,7 +69,7 @@ def _texts(run: ImagenRun, stop: Stop) -> None:
 
 def _sidecars(run: ImagenRun, stage: str, stream: Stream, stop: Stop) -> None:
     """Read the captions of a stream's shards, those that nobody has read yet."""
-    urls = [shard["url"] for shard in stream.told["shards"]]
+    urls = [shard["url"] for shard in stream.manifest["shards"]]
     with showing(run, "texts", stop) as progress:
-        sayer = TextSayer(run.frozen, run.config.data.script)
-        encode_shards(urls, sayer, run.sidecars(stage), progress, stream.shelf.folder)
+        encoder = TextRowEncoder(run.frozen, run.config.data.script)
+        encode_shards(urls, encoder, run.sidecars(stage), progress, stream.shelf.folder)

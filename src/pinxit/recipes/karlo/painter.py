@@ -43,8 +43,8 @@ class KarloPainter(UnclipPainter):
     def check_paints(self) -> None:
         """Raise UsageError for a folder that has no prior."""
         if not self.priors:
-            told = f"{self.name} has no prior: it varies pictures, and paints no sentence"
-            raise UsageError(f"{told}; give the folder of Karlo that has one.")
+            message = f"{self.name} has no prior: it varies pictures, and paints no sentence"
+            raise UsageError(f"{message}; give the folder of Karlo that has one.")
 
     def _asked(self, asked: Sequence[Prompt], candidates: int, given: Mapping[str, Any]) -> dict[str, Any]:
         if asked:

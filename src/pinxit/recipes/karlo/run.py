@@ -52,14 +52,14 @@ class KarloRun(StartingRun[KarloConfig]):
         return self.config.learning
 
     @property
-    def told(self) -> bool:
+    def conditioned(self) -> bool:
         """Whether a network learns that is told of captions and pictures."""
         return PRIOR in self.trained or DECODER in self.trained
 
     @property
     def stages(self) -> tuple[str, ...]:
         """What is to be done, in order."""
-        return ("pictures", *(("texts", "vectors") if self.told else ()), *self.trained, "checkpoint")
+        return ("pictures", *(("texts", "vectors") if self.conditioned else ()), *self.trained, "checkpoint")
 
     def enter(self) -> None:
         """Write the config down, or refuse one that differs from what finished or running stages have used."""
@@ -75,8 +75,8 @@ class KarloRun(StartingRun[KarloConfig]):
     def banks(self) -> dict[str, int]:
         """The folders of pictures that its networks learn from or its CLIP is shown, and their size."""
         large = next((name for name in SUPERS if name in self.trained), None)
-        found = {"pictures": self.stage_config(DECODER).size} if self.told or large is None else {}
-        if self.told:
+        found = {"pictures": self.stage_config(DECODER).size} if self.conditioned or large is None else {}
+        if self.conditioned:
             found |= {"seen": self.embedder.sight().size}
         return found | ({f"{SUPERS[0]}-pictures": self.stage_config(large).size} if large is not None else {})
 
@@ -157,7 +157,7 @@ def _pictures(run: KarloRun, stop: Stop) -> None:
     for name, size in run.banks.items():
         store_pictures(run, name, size, run.config.pictures, stop)
     one, other = (run.path(name) / CAPTIONS for name in ("pictures", "seen"))
-    if run.told and not filecmp.cmp(one, other, shallow=False):
+    if run.conditioned and not filecmp.cmp(one, other, shallow=False):
         raise DataError(f"{one} and {other} differ: some pictures are too small for one of both sizes; leave them out.")
 
 

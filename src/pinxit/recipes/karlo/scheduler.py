@@ -34,9 +34,9 @@ def read_schedule(
         "prediction_type": ("epsilon", _PREDICTIONS[prediction]),
         "variance_type": ("fixed_small_log", _VARIANCES[variance]),
     }
-    told = scheduler_settings(folder, wanted, _OTHERS, "Karlo")
-    steps = int(number(told, "num_train_timesteps", _STEPS, folder))
-    limit = number(told, "clip_sample_range", _RANGE, folder)
+    settings = scheduler_settings(folder, wanted, _OTHERS, "Karlo")
+    steps = int(number(settings, "num_train_timesteps", _STEPS, folder))
+    limit = number(settings, "clip_sample_range", _RANGE, folder)
     return DiffusionConfig(prediction, schedule="cosine", variance=variance, steps=steps, spread="ends"), limit
 
 

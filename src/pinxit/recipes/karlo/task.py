@@ -60,7 +60,7 @@ class KarloPairs:
         """The pictures in the space's coordinates, [B, E]."""
         return self.space.into(self.vectors.image_embeddings(rows))
 
-    def told(self, rows: Sequence[int], which: Sequence[int], kept: Kept) -> Conditions:
+    def with_drops(self, rows: Sequence[int], which: Sequence[int], kept: Kept) -> Conditions:
         """`sequence` [B, L, D], `mask` [B, L] and `pooled` [B, E] of one caption each."""
         chosen = np.where(kept, np.asarray(which), -1).tolist()
         sequence, mask = self.texts.rows(rows, chosen)
@@ -93,7 +93,7 @@ class DecoderTask(DiffusionTask):
         assert self.pairs is not None
         drop, chance = uniforms(self.seed, f"{self.name} captions", rows, 2).T
         which = below([self.pairs.vectors.count(row) for row in found], chance).tolist()
-        return dict(self.pairs.told(found, which, drop >= self.drop))
+        return dict(self.pairs.with_drops(found, which, drop >= self.drop))
 
     def _image(self, found: Sequence[int], rows: Rows) -> Batch:
         assert self.embedder is not None

@@ -64,13 +64,13 @@ class Pairs:
             read = {name: tensor.cpu() for name, tensor in texts(self.reader, captions, len(captions)).items()}
         return read | {"pooled": self.vectors.text_embeddings(rows, which)}
 
-    def told(self, rows: Sequence[int], which: Sequence[int], kept: Kept) -> Conditions:
+    def with_drops(self, rows: Sequence[int], which: Sequence[int], kept: Kept) -> Conditions:
         """`conditions`, of a caption that is not kept those of none: its mask hides all."""
         found = self.conditions(rows, which)
         return found | {"mask": found["mask"] & torch.from_numpy(kept)[:, None]}
 
 
-class Told(Protocol):
+class PriorPairs(Protocol):
     """Pictures and captions as a prior is told them."""
 
     @property
@@ -84,14 +84,14 @@ class Told(Protocol):
     def coordinates(self, rows: Sequence[int]) -> Tensor:
         """The pictures in the space's coordinates, [B, K]."""
 
-    def told(self, rows: Sequence[int], which: Sequence[int], kept: Kept) -> Conditions:
+    def with_drops(self, rows: Sequence[int], which: Sequence[int], kept: Kept) -> Conditions:
         """Of each picture one caption, or none: `sequence` [B, L, D], `mask` [B, L], `pooled` [B, E]."""
 
 
 class PriorTask:
     """Either prior. Pairs may be missing where only costs are asked."""
 
-    def __init__(self, config: PriorStage, seed: int, pairs: Told | None = None) -> None:
+    def __init__(self, config: PriorStage, seed: int, pairs: PriorPairs | None = None) -> None:
         self.name, self.config, self.seed, self.pairs = config.name, config, seed, pairs
         self.prior = seeded(lambda: build_prior(config.network), seed, config.name)
 
@@ -108,7 +108,7 @@ class PriorTask:
         numbers = order_batch(rows.position, rows.count, len(pairs), order).tolist()
         drop, chance = uniforms(self.seed, f"{self.name} captions", rows, 2).T
         which = below([pairs.vectors.count(row) for row in numbers], chance).tolist()
-        conditions, y = pairs.told(numbers, which, drop >= self.config.drop), pairs.coordinates(numbers)
+        conditions, y = pairs.with_drops(numbers, which, drop >= self.config.drop), pairs.coordinates(numbers)
         batch = dict(conditions)
         if not self.config.network.buckets:
             return batch | {"embedding": y}
