@@ -119,7 +119,7 @@ def mirrored(seed: int) -> ClipTask:
     return task
 
 
-class Told:
+class FakePairs:
     """Forty pictures and two captions of each as vectors, for unCLIP's priors."""
 
     def __init__(self, about: PriorConfig) -> None:
@@ -138,7 +138,7 @@ class Told:
     def coordinates(self, rows: Sequence[int]) -> Tensor:
         return self.space.into(self.seen[rows])
 
-    def told(self, rows: Sequence[int], which: Sequence[int], kept: Any) -> dict[str, Tensor]:
+    def with_drops(self, rows: Sequence[int], which: Sequence[int], kept: Any) -> dict[str, Tensor]:
         read = self.read[rows, which]
         mask = torch.from_numpy(kept)[:, None].expand(read.shape[:2])
         return {"sequence": read, "mask": mask, "pooled": self.said[rows]}
@@ -146,7 +146,7 @@ class Told:
 
 def prior(seed: int, which: int = 0) -> PriorTask:
     config = unclip_preset("nano").priors[which]
-    return PriorTask(replace(config, drop=0.5), seed, Told(config.network))  # type: ignore[arg-type]
+    return PriorTask(replace(config, drop=0.5), seed, FakePairs(config.network))  # type: ignore[arg-type]
 
 
 LAWFUL: dict[str, Callable[[int], Any]] = {name: make for name, (make, _) in BATCHES.items()}
