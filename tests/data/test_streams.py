@@ -20,7 +20,8 @@ from pinxit.data.folders import FolderDataset
 from pinxit.data.shard_writer import write_shards
 from pinxit.data.shards import ShardDataset
 from pinxit.data.shelf import Shelf, shards_of
-from pinxit.data.streams import LINES, STREAM, Stream, build_stream
+from pinxit.data.stream_manifest import LINES, STREAM, look_through
+from pinxit.data.streams import Stream, build_stream
 from pinxit.errors import DataError, PinxitError
 from pinxit.training.rows import Rows, whole
 from tests.recipes.squares import write_squares
@@ -108,10 +109,8 @@ def test_pictures_and_captions_are_those_of_the_shards(tars: Path, tmp_path: Pat
 
 def test_a_killed_look_goes_on_with_the_next_shard(tars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[str] = []
-    look = "pinxit.data.streams._look"
-    from pinxit.data import streams
-
-    true = streams._look
+    look = "pinxit.data.streams.look_through"
+    true = look_through
 
     def dies(url: str, shelf: Any) -> Any:
         looked.append(url)

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from pinxit.data.problems import ItemError, Problems
 from pinxit.data.shards import Shard, captions_of, example_of, index_shard
 from pinxit.data.shelf import Shelf, shards_of
-from pinxit.data.streams import AGAIN, digest_of
+from pinxit.data.stream_manifest import AGAIN, digest_of
 from pinxit.errors import CheckpointError, DataError
 from pinxit.files import write_json
 from pinxit.weights.tensor_files import write_tensors

@@ -1,9 +1,4 @@
-"""Training pictures read from tar shards as they are wanted: a bank of which nothing is stored but its index.
-
-stream.json   what it is: the shards by name, bytes, items and a digest of their index, and the side of the pictures;
-              written last, so that a folder without it is unfinished
-shards.jsonl  the same while the shards are looked through, a line each
-"""
+"""Training pictures read from tar shards as they are wanted: a bank of which nothing is stored but its index."""
 
 from __future__ import annotations
 
@@ -15,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,34 +21,28 @@ from pinxit.data.jsonl import json_line
 from pinxit.data.problems import ItemError, Problems
 from pinxit.data.shards import Shard, example_of, index_shard
 from pinxit.data.shelf import Shelf, shards_of
+from pinxit.data.stream_manifest import (
+    AGAIN,
+    FORMAT,
+    LINES,
+    STREAM,
+    StreamManifest,
+    check_bytes,
+    compare,
+    digest_of,
+    look_through,
+    noted,
+)
 from pinxit.errors import DataError
-from pinxit.files import parse_json, read_json, write_bytes, write_json
-from pinxit.schema import Count, Whole
+from pinxit.files import read_json, write_bytes, write_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pinxit.types import Example
 
-STREAM, LINES, FORMAT = "stream.json", "shards.jsonl", 1
-AGAIN = "restore it, or train into another folder"
 DECODED = 256e6  # bytes of pictures that are kept for whoever asks again
 OPEN = 64  # shards whose index is in memory
-
-
-class _ShardRecord(TypedDict):
-    url: str
-    bytes: Whole
-    items: Whole
-    digest: str
-
-
-class _About(TypedDict):
-    format: Whole
-    spec: str
-    size: Count
-    items: Count
-    shards: list[_ShardRecord]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +50,7 @@ class Stream:
     """Pictures of one side by number, as `Bank` has them. Broken items are replaced by the next sound one."""
 
     folder: Path
-    manifest: _About
+    manifest: StreamManifest
     shelf: Shelf
     problems: Problems = field(default_factory=Problems)
     _lock: Any = field(default_factory=Lock, repr=False)
@@ -78,11 +67,11 @@ class Stream:
         Raises DataError when it is unfinished, or when a local shard is missing, truncated or another one.
         """
         folder = Path(folder)
-        manifest: _About = read_json(folder / STREAM, _About, DataError, AGAIN)
+        manifest: StreamManifest = read_json(folder / STREAM, StreamManifest, DataError, AGAIN)
         found = cls(folder, manifest, Shelf(cache or folder.parent / "cache"))
         for shard in manifest["shards"]:
             if "://" not in shard["url"]:
-                _check_bytes(Path(shard["url"]), shard)
+                check_bytes(Path(shard["url"]), shard)
         return found
 
     def __len__(self) -> int:
@@ -172,7 +161,7 @@ class Stream:
                     return known
         shard = self.manifest["shards"][number]
         path = self.shelf.path(shard["url"])
-        _check_bytes(path, shard)
+        check_bytes(path, shard)
         found = index_shard(path, Problems())
         if digest_of(found) != shard["digest"]:
             raise DataError(f"{shard['url']} holds other items than when this run began: {AGAIN}.")
@@ -244,12 +233,12 @@ def build_stream(
     """
     folder = Path(folder)
     if (folder / STREAM).is_file():
-        _compare(folder, spec, size)
+        compare(folder, spec, size)
         return Stream.open(folder, cache)
     urls, shelf = shards_of(spec), Shelf(cache or folder.parent / "cache")
-    records = [one for one in _noted(folder) if one["url"] in urls]
+    records = [one for one in noted(folder) if one["url"] in urls]
     for number in range(len(records), len(urls)):
-        records.append(_look(urls[number], shelf))
+        records.append(look_through(urls[number], shelf))
         write_bytes(folder / LINES, b"".join(map(json_line, records)))
         if progress is not None:
             progress(number + 1, len(urls))
@@ -270,39 +259,3 @@ def open_pictures(folder: Path) -> Bank | Stream:
 def stored(folder: Path) -> bool:
     """Whether a folder holds a finished bank or stream."""
     return (folder / MANIFEST).is_file() or (folder / STREAM).is_file()
-
-
-def digest_of(shard: Shard) -> str:
-    """Sixteen hex digits that change with the names, places and sizes of a shard's files."""
-    return hashlib.sha256(shard.keys.tobytes() + shard.spans.tobytes()).hexdigest()[:16]
-
-
-def _look(url: str, shelf: Shelf) -> _ShardRecord:
-    path, problems = shelf.path(url), Problems()
-    if not path.is_file():
-        raise DataError(f"there is no shard {url}: {AGAIN}.")
-    found = index_shard(path, problems)
-    if damage := next((one for one in problems if one.key == path.name), None):
-        raise DataError(f"{url} {damage.reason}: fetch it again.")
-    problems.log()
-    return {"url": url, "bytes": path.stat().st_size, "items": len(found.keys), "digest": digest_of(found)}
-
-
-def _noted(folder: Path) -> list[_ShardRecord]:
-    path = folder / LINES
-    lines = path.read_bytes().splitlines() if path.is_file() else []
-    return [parse_json(line, _ShardRecord, str(path), DataError, AGAIN) for line in lines]
-
-
-def _check_bytes(path: Path, shard: _ShardRecord) -> None:
-    if not path.is_file():
-        raise DataError(f"there is no shard {shard['url']} any more: {AGAIN}.")
-    if (size := path.stat().st_size) != shard["bytes"]:
-        raise DataError(f"{shard['url']} is {size} bytes, not {shard['bytes']} as when this run began: {AGAIN}.")
-
-
-def _compare(folder: Path, spec: str, size: int) -> None:
-    manifest: _About = read_json(folder / STREAM, _About, DataError, AGAIN)
-    for name, new in (("spec", spec), ("size", size)):
-        if manifest[name] != new:  # type: ignore[literal-required]
-            raise DataError(f"{folder} holds a stream of {name}={manifest[name]}, not {new}: {AGAIN}.")  # type: ignore[literal-required]

@@ -1,0 +1,81 @@
+"""What a stream's folder holds: which shards there are, and what was found in each.
+
+stream.json   what it is: the shards by name, bytes, items and a digest of their index, and the side of the pictures;
+              written last, so that a folder without it is unfinished
+shards.jsonl  the same while the shards are looked through, a line each
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TypedDict
+
+from pinxit.data.problems import Problems
+from pinxit.data.shards import Shard, index_shard
+from pinxit.data.shelf import Shelf
+from pinxit.errors import DataError
+from pinxit.files import parse_json, read_json
+from pinxit.schema import Count, Whole
+
+STREAM, LINES, FORMAT = "stream.json", "shards.jsonl", 1
+AGAIN = "restore it, or train into another folder"
+
+
+class ShardRecord(TypedDict):
+    """A shard as it was when the stream was made."""
+
+    url: str
+    bytes: Whole
+    items: Whole
+    digest: str
+
+
+class StreamManifest(TypedDict):
+    """stream.json."""
+
+    format: Whole
+    spec: str
+    size: Count
+    items: Count
+    shards: list[ShardRecord]
+
+
+def digest_of(shard: Shard) -> str:
+    """Sixteen hex digits that change with the names, places and sizes of a shard's files."""
+    return hashlib.sha256(shard.keys.tobytes() + shard.spans.tobytes()).hexdigest()[:16]
+
+
+def look_through(url: str, shelf: Shelf) -> ShardRecord:
+    """What a shard holds. Raises DataError when it is missing, truncated or no tar."""
+    path, problems = shelf.path(url), Problems()
+    if not path.is_file():
+        raise DataError(f"there is no shard {url}: {AGAIN}.")
+    found = index_shard(path, problems)
+    if damage := next((one for one in problems if one.key == path.name), None):
+        raise DataError(f"{url} {damage.reason}: fetch it again.")
+    problems.log()
+    return {"url": url, "bytes": path.stat().st_size, "items": len(found.keys), "digest": digest_of(found)}
+
+
+def noted(folder: Path) -> list[ShardRecord]:
+    """The shards that have been looked through already."""
+    path = folder / LINES
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    return [parse_json(line, ShardRecord, str(path), DataError, AGAIN) for line in lines]
+
+
+def check_bytes(path: Path, shard: ShardRecord) -> None:
+    """Raises DataError when a shard is gone or of another size than when the run began."""
+    if not path.is_file():
+        raise DataError(f"there is no shard {shard['url']} any more: {AGAIN}.")
+    if (size := path.stat().st_size) != shard["bytes"]:
+        raise DataError(f"{shard['url']} is {size} bytes, not {shard['bytes']} as when this run began: {AGAIN}.")
+
+
+def compare(folder: Path, spec: str, size: int) -> None:
+    """Raises DataError when the folder holds a stream of other shards or of another size."""
+    manifest: StreamManifest = read_json(folder / STREAM, StreamManifest, DataError, AGAIN)
+    for name, new in (("spec", spec), ("size", size)):
+        if manifest[name] != new:  # type: ignore[literal-required]
+            raise DataError(f"{folder} holds a stream of {name}={manifest[name]}, not {new}: {AGAIN}.")  # type: ignore[literal-required]
