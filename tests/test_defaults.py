@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
-import json
 import pkgutil
 from collections.abc import Iterator
 from enum import Enum
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 import pinxit
+from tests.golden import golden
 
 pytest.importorskip("transformers")
 LIST = Path(__file__).parent / "defaults.json"
@@ -80,9 +80,7 @@ MODULES = [
 def test_defaults_of_functions_and_fields() -> None:
     every = ((module, told(importlib.import_module(module))) for module in MODULES)
     found = {f"{module.removeprefix('pinxit.')}.{name}": held for module, one in every for name, held in one.items()}
-    if not LIST.exists():  # remove the file to write it anew
-        LIST.write_text(json.dumps(found, indent=1) + "\n")
-    expected = json.loads(LIST.read_text())
+    expected = golden(LIST, lambda: found)
     here = [name for name, listed in expected.items() if listed.keys() & found.get(name, {}).keys()]
     for name in here:  # what is gone or new asks for no new list
         there = {argument: value for argument, value in found[name].items() if argument in expected[name]}

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.modules import printed_by
+
 pytest.importorskip("transformers")
 pytest.importorskip("usearch")
-ROOT = Path(__file__).parents[1]
 QUICK = "paint,index,build,clip,encode,stream"
 
 
 def check(folder: Path, moments: int, *names: str) -> None:
-    paths = os.pathsep.join([*sys.path, str(ROOT)])
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "tests.killed", str(folder), str(moments), "0", *names],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    told = [json.loads(line) for line in done.stdout.splitlines()]
+    told = printed_by("tests.killed", str(folder), str(moments), "0", *names)
     assert len(told) == moments
     for one in told:
         assert (one["code"], one["broken"], one["differs"]) == (0, [], []), one

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.modules import printed_by
+
 pytest.importorskip("transformers")
 pytest.importorskip("usearch")
-ROOT = Path(__file__).parents[1]
 QUICK = "paint,vary,preview,index,build"
 WAITS = ("paint", "complete", "vary", "preview")
 
 
 def check(folder: Path, *names: str) -> None:
-    paths = os.pathsep.join([*sys.path, str(ROOT)])
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "tests.twice", str(folder), *names],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    told = [json.loads(line) for line in done.stdout.splitlines()]
+    told = printed_by("tests.twice", str(folder), *names)
     assert len(told) >= len(QUICK.split(","))
     for one in told:
         assert (one["broken"], one["differs"]) == ([], []), one

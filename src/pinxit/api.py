@@ -41,8 +41,8 @@ def load(
     another recipe than is asked for or int8 is not for it; both before any network is built.
     """
     painter = _opened(checkpoint, device, int8, recipe, stages)
-    if told := {stage: one.precision for stage, one in stages.items() if one.precision not in ("auto", "int8")}:
-        painter.provenance |= {"precision": told}
+    if precision := {stage: one.precision for stage, one in stages.items() if one.precision not in ("auto", "int8")}:
+        painter.provenance |= {"precision": precision}
     if ranker is not None:
         from pinxit.recipes.clip.encoder import ClipEncoder
         from pinxit.recipes.clip.ranker import AnyRanker

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import typer.main
 
 from pinxit.cli import app
 from tests.cli.test_options import commands
+from tests.golden import golden
 
 LIST = Path(__file__).parent / "defaults.json"
 
@@ -25,7 +25,5 @@ def test_defaults_and_limits_of_every_option() -> None:
     found: dict[str, dict[str, str]] = {}
     for name, command in commands(typer.main.get_command(app)):
         found[name] = {param.opts[0]: told(param) for param in command.params if param.param_type_name == "option"}
-    if not LIST.exists():  # remove the file to write it anew
-        LIST.write_text(json.dumps(found, indent=1) + "\n")
-    for name, options in json.loads(LIST.read_text()).items():
+    for name, options in golden(LIST, lambda: found).items():
         assert {option: value for option, value in found[name].items() if option in options} == options, name

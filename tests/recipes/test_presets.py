@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.golden import golden
+
 pytest.importorskip("transformers")
 from pinxit.config import to_dict
 from pinxit.models.unet_shapes import PUBLISHED as UNETS
@@ -52,8 +54,5 @@ def told(name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", EVERY)
 def test_every_number_of_every_preset(name: str) -> None:
-    if not LIST.exists():  # remove the file to write it anew
-        lines = [f" {json.dumps(one)}: {json.dumps(told(one))}" for one in EVERY]
-        LIST.write_text("{\n" + ",\n".join(lines) + "\n}\n")
-    expected, found = json.loads(LIST.read_text())[name], told(name)
+    expected, found = golden(LIST, lambda: {one: told(one) for one in EVERY})[name], told(name)
     assert {key: found.get(key) for key, value in expected.items() if found.get(key, "gone") != value} == {}

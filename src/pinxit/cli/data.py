@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -143,10 +144,18 @@ def check(
         raise typer.Exit(1)
 
 
+class With(StrEnum):
+    """Which frozen model computes sidecars."""
+
+    text = "text"
+    clip = "clip"
+    dvae = "dvae"
+
+
 @app.command()
 def encode(
     shards: Annotated[str, typer.Argument(metavar="SHARDS", help="A folder of tars, a pattern, or a URL of fsspec.")],
-    by: Annotated[str, typer.Option("--with", help="text, clip or dvae: what is to be computed of every item.")],
+    by: Annotated[With, typer.Option("--with", help="What is to be computed of every item.")],
     model: Annotated[str, typer.Option(help="A text encoder, a CLIP, or a DALL-E checkpoint: a name or a folder.")],
     out: Annotated[
         Path | None, typer.Option(help="The folder of the sidecars.", show_default="beside the shards")
@@ -165,15 +174,11 @@ def encode(
       pinxit data encode "s3://bucket/{000..099}.tar" --with clip --model ViT-B-32.pt --out vectors
     """
     from pinxit.data.sidecars import encode_shards
-    from pinxit.errors import UsageError
     from pinxit.recipes.sidecars import default_folder, row_encoder
 
-    kind = next((known for known in ("text", "clip", "dvae") if known == by), None)
-    if kind is None:
-        raise UsageError(f"--with is text, clip or dvae, not {by}.")
     folder = out or default_folder(shards)
-    encoder: Any = row_encoder(kind, model, device, length, padded)
-    with alone(folder / f".{kind}.lock", f"what {kind} says in {folder}"), bar("encoding") as progress:
+    encoder = row_encoder(by.value, model, device, length, padded)
+    with alone(folder / f".{by.value}.lock", f"what {by.value} says in {folder}"), bar("encoding") as progress:
         written = encode_shards(shards, encoder, folder, progress)
     print_lines(f"{len(written)} sidecars in {folder}")
 
