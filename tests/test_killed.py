@@ -34,5 +34,5 @@ def test_twelve_moments(tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_hundred_moments(tmp_path: Path, name: str) -> None:
-    """Seven of each command: the hundred can be gone through in pieces, as by `pytest -m slow -k "moments and vary"`."""
+    """Seven of each command: the hundred can be gone through in pieces (`pytest -m slow -k "moments and vary"`)."""
     check(tmp_path, 7, name)
