@@ -5,7 +5,7 @@
 
 Each mutant changes one expression: a comparison, a sum, a number, a keyword that is left out, a branch that is always
 taken. The tests that mirror its file run against a copy of the source, so that the files themselves stay as they are;
-what they let pass meets the tests of its command, of the modules that import it, and those that go through all modules.
+what they let pass meets the tests of its command, of its room, of the modules that import it, and of all modules.
 Exits with 1 where a mutant survives: a test is owed, or a reason why it cannot matter.
 """
 
@@ -162,12 +162,13 @@ def mirrored(root: Path, file: Path) -> list[Path]:
 
 
 def further(root: Path, file: Path, tried: Sequence[Path]) -> list[Path]:
-    """The tests besides those tried that tell of a module, of its command, of one that imports it, or try all."""
+    """The tests besides those tried that tell of a module, its command, its room, one that imports it, or of all."""
     name = _name(root, file)
     package, _, last = name.rpartition(".")
     words = '", "'.join(name.partition(".cli.")[2].split("."))
     imported = rf"\b{re.escape(name)}\b|from {re.escape(package)} import [^\n]*\b{last}\b"
-    ways = ["walk_packages", imported, *([rf'\((\w+, )?\[?"{words}"'] if words else [])]
+    room = rf"from {re.escape('.'.join(name.split('.')[:2]))} import "
+    ways = ["walk_packages", room, imported, *([rf'\((\w+, )?\[?"{words}"'] if words else [])]
     ways += [
         rf"\b{re.escape(_name(root, path))}\b"
         for path in (root / "src").rglob("*.py")

@@ -79,6 +79,7 @@ def test_what_those_let_pass_meets_the_tests_of_its_users(root: Path) -> None:
     texts = {
         "room/test_user.py": "import toy.room.user\n",
         "test_command.py": 'def test_it(cli):\n    cli("twice", 3)\n',
+        "test_room.py": "from toy.room import double\n",
         "test_all.py": "from pkgutil import walk_packages\n",
         "test_none.py": 'import toy.room.users, doubled\nx = ("twice as much", "once")\n',
     }
@@ -86,10 +87,11 @@ def test_what_those_let_pass_meets_the_tests_of_its_users(root: Path) -> None:
         (root / "tests" / name).write_text(text)
     file, tests = root / "src/toy/room/double.py", root / "tests"
     tried = mirrored(root, file)
-    assert further(root, file, tried) == [tests / "room/test_user.py", tests / "test_all.py"]
+    users = [tests / name for name in ("room/test_user.py", "test_all.py", "test_room.py")]
+    assert further(root, file, tried) == users
     assert further(root, root / "src/toy/cli/twice.py", []) == [tests / "test_all.py", tests / "test_command.py"]
     (tests / "room/test_double.py").unlink()
-    assert mirrored(root, file) == further(root, file, []) == [tests / "room/test_user.py", tests / "test_all.py"]
+    assert mirrored(root, file) == further(root, file, []) == users
 
 
 def test_what_no_test_notices_survives_and_files_stay_as_they_are(
@@ -120,7 +122,7 @@ def test_a_mutant_survives_both_rounds_or_none(
 
     def judged(root: Path, source: Path, tests: Sequence[Path], limit: float | None = None) -> bool:
         asked.append([path.name for path in tests])
-        return tests[0].name == "test_all.py" and "x - x\n\n" in (source / "toy/room/double.py").read_text()
+        return tests[0].name == "test_all.py" and "return (x - x)" in (source / "toy/room/double.py").read_text()
 
     monkeypatch.setattr(mutate, "noticed", judged)
     assert survivors(root, [root / "src/toy/room/double.py"], 9) == ["src/toy/room/double.py:6: x - x → x + x"]
