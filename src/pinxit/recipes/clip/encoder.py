@@ -96,7 +96,7 @@ class ClipEncoder:
     def _ours(cls, name_or_folder: str | Path) -> tuple[CLIP, Tokenize]:
         checkpoint = open_checkpoint(find(name_or_folder))
         if PART not in checkpoint.parts:
-            raise CheckpointError(f"{checkpoint.folder} holds a {checkpoint.recipe} checkpoint without a CLIP.")
+            raise CheckpointError(f"{checkpoint.folder} holds a checkpoint of {checkpoint.recipe} without a CLIP.")
         model = CLIP(checkpoint.config(PART, CLIPConfig))
         checkpoint.load_into(PART, model)
         model.fitting = fitting_of(checkpoint)
