@@ -92,7 +92,7 @@ def _painted(told: Mapping[str, Any], texts: Sequence[str], workers: int | None)
 
 
 def at_a_time(texts: int, engines: int) -> int:
-    """How many texts a process takes at once: few enough that each has some, and that nobody waits for the last long."""
+    """How many texts a process takes at once: few enough that each has some, and nobody waits long for the last."""
     return max(1, min(PIECE, texts // (TURNS * engines)))
 
 
