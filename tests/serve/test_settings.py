@@ -72,7 +72,8 @@ def test_two_painters_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -
     ("stages", "said"),
     [({"other/denoise": {}}, "nothing that is served"), ({"clip/texts": {}}, "nothing that is served"),
      ({"dalle/denoise": {}}, "no stage 'denoise'"), ({"dalle/tokens": {"precision": "fp64"}}, "precision"),
-     ({"dalle/tokens": {"wish": 1}}, "no field 'wish'"), ({"clip": {"compile": True}}, "clip of .*nano takes no compile"),
+     ({"dalle/tokens": {"wish": 1}}, "no field 'wish'"),
+     ({"clip": {"compile": True}}, "clip of .*nano takes no compile"),
      ({"dalle/tokens": {"device": "cpu"}}, "stages: tokens of .*nano takes no device; what can be set there: int8")],
 )  # fmt: skip
 def test_stages_that_cannot_be_set_are_one_sentence(tmp_path: Path, stages: dict[str, Any], said: str) -> None:
