@@ -197,7 +197,7 @@ class Checkpoint:
 
     def _part(self, part: str) -> Mapping[str, Any]:
         if part not in self.parts:
-            raise CheckpointError(f"{self.folder} is a {self.recipe} checkpoint without a part named '{part}'.")
+            raise CheckpointError(f"{self.folder} is a checkpoint of {self.recipe} without a part named '{part}'.")
         return self.parts[part]
 
 
