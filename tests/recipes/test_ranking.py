@@ -13,9 +13,14 @@ from tests.recipes.painters import random_painter
 @pytest.mark.parametrize("side", [16, 32, 48])
 def test_pictures_come_in_its_own_size_and_within_their_range(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Black beside white: bicubic resampling overshoots both."""
-    painter, shown = random_painter(), []
+    painter, shown = random_painter(), list[torch.Tensor]()
     encode = painter.clip.encode_image
-    monkeypatch.setattr(painter.clip, "encode_image", lambda x: (shown.append(x), encode(x))[1])
+
+    def encoded(x: torch.Tensor) -> torch.Tensor:
+        shown.append(x)
+        return encode(x)
+
+    monkeypatch.setattr(painter.clip, "encode_image", encoded)
     picture = np.zeros((side, side, 3), np.uint8)
     picture[:, : side // 2] = 255
     ranker = Ranker(painter.clip, painter.tokenizer, torch.device("cpu"))
