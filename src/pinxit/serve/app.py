@@ -126,7 +126,7 @@ async def warmed(catalog: Catalog, hub: Hub) -> dict[str, float]:
         order = catalog.order(model, model.first_request(), model.usual, client="warming up")
         event = await hub.outcome(hub.submit(order, model))
         if event.kind != "done":
-            raise RuntimeError(f"{model.name} cannot paint: {event.data}")
+            raise event.data if isinstance(event.data, PinxitError) else RuntimeError(f"{model.name}: {event.data}")
         seconds[model.name] = round(time.perf_counter() - began, 3)
     if catalog.clip is not None:
         grey = np.full((32, 32, 3), 127, np.uint8)
