@@ -216,23 +216,22 @@ def test_what_cannot_be_is_one_sentence(place: Path, tmp_path: Path) -> None:
     assert about["recipe"] == "karlo"
 
 
-@pytest.mark.slow
 def test_captions_of_both_sizes_are_compared_letter_by_letter(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of one length and one hour, as two banks that are stored at once may be."""
-    run, told = run_in(place / "run"), {"pictures": "a cat", "seen": "a cap"}
+    run, told, hour = run_in(place / "run"), {"pictures": "a cat", "seen": "a cap"}, 7
     changed = {name: place / f"other-{name}" for name in told}
     monkeypatch.setattr(KarloRun, "path", lambda self, name: changed[name])
 
     def store(run: KarloRun, name: str, *about: object) -> None:
         changed[name].mkdir(exist_ok=True)
         (changed[name] / CAPTIONS).write_text(told[name])
-        os.utime(changed[name] / CAPTIONS, (7, 7))
+        os.utime(changed[name] / CAPTIONS, (hour, hour))
 
     monkeypatch.setattr(runs, "store_pictures", store)
     monkeypatch.setattr(KarloRun, "banks", {"pictures": 16, "seen": 32})
     with pytest.raises(DataError, match="differ: some pictures are too small"):
         runs._pictures(run, Stop())
-    told["seen"] = told["pictures"]
+    told["seen"], hour = told["pictures"], 8
     runs._pictures(run, Stop())
 
 
@@ -247,6 +246,7 @@ def test_what_is_read_beforehand_hangs_on_the_run_s_seed(
     assert (about["seed"], about["script"], about["folder"]) == (5, run.config.data.script, run.path(name))
 
 
+@pytest.mark.slow
 def test_a_few_hundred_steps_teach_pictures(place: Path, tmp_path: Path) -> None:
     train(place, tmp_path / "run", *words(4 * 300, 8, "decoder", "prior"))
     for name, share in (("decoder", 0.5), ("prior", 0.7)):
