@@ -63,6 +63,17 @@ def test_gpus_divide_work_and_activations_and_not_weights() -> None:
     assert smaller.rows == 4 and smaller.seconds == pytest.approx(many.seconds * H100.bf16 / H100.fp32)
 
 
+def test_with_shard_gpus_divide_the_weights_too() -> None:
+    """DALL-E's 12 billion parameters: 223 GiB of states on one, 28 on each of eight, besides what is gathered."""
+    paper = [one for one in stages_of("dalle/paper", ["plans.transformer.shard=true"]) if one.name == "transformer"]
+    few, many = (next(iter(outlooks(paper, gpus, H100))) for gpus in (8, 64))
+    states = 20 * few.cost.parameters
+    assert few.bytes - many.bytes == pytest.approx(
+        states * (1 / 8 - 1 / 64) + (few.rows - many.rows) * few.cost.activation_bytes, rel=1e-3
+    )
+    assert len(few.cost.units) == 64 and sum(few.cost.units) > 0.95 * few.cost.parameters
+
+
 @pytest.mark.parametrize(("piece", "batch", "rows"), [(8, 32, 8), (8, 36, 0), (0, 32, 0)])
 def test_a_clips_pieces_are_its_rows_where_they_fit(piece: int, batch: int, rows: int) -> None:
     assert stages_of("clip/nano", [f"piece={piece}", f"plan.batch={batch}"])[0].plan.micro == rows
