@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -214,7 +215,8 @@ def test_what_cannot_be_is_one_sentence(place: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_few_hundred_steps_teach_pictures(place: Path, tmp_path: Path) -> None:
+    """Medians: the bound of the decoder's variance is a hundred times larger at the few pictures of hardly any noise."""
     train(place, tmp_path / "run", *words(4 * 300, 8, "decoder", "prior"))
-    for name, share in (("decoder", 0.5), ("prior", 0.7)):
+    for name, share in (("decoder", 0.6), ("prior", 0.1)):
         lines = [line["loss"] for line in read_metrics(tmp_path / "run" / name)]
-        assert sum(lines[-20:]) < share * sum(lines[:20]), name
+        assert median(lines[-20:]) < share * median(lines[:20]), name
