@@ -32,6 +32,9 @@ from tests.training.test_parallel import Partly, same
 from tests.training.toy import Toy, plan
 
 
+pytestmark = pytest.mark.timeout(1800)  # processes that wait for each other are slow where others work, too
+
+
 class Block(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -121,7 +124,10 @@ def work(rank: int, ranks: int, root: str, meet: str, jobs: Jobs, killed: tuple[
 
 
 def forked(ranks: int, root: Path, jobs: Jobs, killed: tuple[int, int] = (-1, 0)) -> None:
-    """Forked, for that imports nothing anew; `killed`: a rank and the change of a file, inside a save, that ends it."""
+    """Forked, for that imports nothing anew, once all is imported; `killed`: a rank and the change of a file, inside a save, that ends it."""
+    import torch._dynamo
+    import torch.distributed.fsdp  # noqa: F401
+
     start: Any = multiprocessing.start_processes  # type: ignore[attr-defined]
     with tempfile.TemporaryDirectory() as place:
         start(work, (ranks, str(root), f"{place}/meet", jobs, killed), ranks, start_method="fork")

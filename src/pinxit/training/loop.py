@@ -202,15 +202,16 @@ def _speed(at: Progress, count: int, cost: Cost, plan: Plan, ranks: Ranks, since
 def _look(task: Task, plan: Plan, state: State, folder: Path, ranks: Ranks) -> dict[str, float]:
     """Rank 0 writes the task's preview with the averaged weights; returns its scores, where it has any.
 
-    What is cut is gathered for that by all.
+    What is cut is gathered for that by all, who draw besides: a block that one rank alone had run would have others
+    wait for each other in another order.
     """
     if not state.mine:
         return {}
     eager = torch.compiler.set_stance("force_eager")  # other shapes must not make the compiler start again
     with eager, torch.no_grad(), autocast(plan, ranks.device), state.average.in_place(), gathered(task):
-        picture = task.preview() if ranks.lead else None
-        scores: dict[str, float] = getattr(task, "scores", dict)() if ranks.lead else {}
-    if picture is not None:
+        picture = task.preview()
+        scores: dict[str, float] = getattr(task, "scores", dict)()
+    if picture is not None and ranks.lead:
         write_png(folder / "preview.png", picture)
     return scores
 

@@ -130,7 +130,7 @@ def agree_on_gradients(parameters: Sequence[nn.Parameter]) -> None:
 
 @contextmanager
 def gathered(task: Task) -> Iterator[None]:
-    """Inside, every rank holds all weights, so that one may draw with them; all ranks enter and leave together."""
+    """Inside, every rank holds all weights, whoever looks into them; all ranks do the same there."""
     if not isinstance(task, Sharded):
         yield
         return
