@@ -31,7 +31,6 @@ from tests.training.test_kills import killed_inside_a_save
 from tests.training.test_parallel import Partly, same
 from tests.training.toy import Toy, plan
 
-
 pytestmark = pytest.mark.timeout(1800)  # processes that wait for each other are slow where others work, too
 
 
@@ -124,7 +123,10 @@ def work(rank: int, ranks: int, root: str, meet: str, jobs: Jobs, killed: tuple[
 
 
 def forked(ranks: int, root: Path, jobs: Jobs, killed: tuple[int, int] = (-1, 0)) -> None:
-    """Forked, for that imports nothing anew, once all is imported; `killed`: a rank and the change of a file, inside a save, that ends it."""
+    """Forked, for that imports nothing anew, once all is imported.
+
+    `killed`: a rank, and the change of a file, inside a save, that ends it.
+    """
     import torch._dynamo
     import torch.distributed.fsdp  # noqa: F401
 

@@ -66,10 +66,10 @@ def fit(
 ) -> Outcome:
     """Train `task` by `plan` in `folder`, from wherever the folder's last invocation ended.
 
-    Writes the state (`training.stored`), metrics.jsonl and preview.png there. `progress` shows a bar or plain lines; `stop_after`:
-    images at which to save and return early; `stop`: signals and a time limit shared with other stages; `init`: weights
-    of a fresh run. Raises PinxitError when the folder cannot be written or belongs to another model or plan, or when
-    the loss stays non-finite.
+    Writes the state (`training.stored`), metrics.jsonl and preview.png there. `progress` shows a bar or plain lines;
+    `stop_after`: images at which to save and return early; `stop`: signals and a time limit shared with other stages;
+    `init`: weights of a fresh run. Raises PinxitError when the folder cannot be written or belongs to another model or
+    plan, or when the loss stays non-finite.
     """
     ranks, stop = here(pick_device(device)), stop or Stop()
     on = ranks.device
