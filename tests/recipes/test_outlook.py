@@ -65,13 +65,15 @@ def test_gpus_divide_work_and_activations_and_not_weights() -> None:
 
 def test_with_shard_gpus_divide_the_weights_too() -> None:
     """DALL-E's 12 billion parameters: 223 GiB of states on one, 28 on each of eight, besides what is gathered."""
-    paper = [one for one in stages_of("dalle/paper", ["plans.transformer.shard=true"]) if one.name == "transformer"]
-    few, many = (next(iter(outlooks(paper, gpus, H100))) for gpus in (8, 64))
-    states = 20 * few.cost.parameters
-    assert few.bytes - many.bytes == pytest.approx(
-        states * (1 / 8 - 1 / 64) + (few.rows - many.rows) * few.cost.activation_bytes, rel=1e-3
-    )
-    assert len(few.cost.units) == 64 and sum(few.cost.units) > 0.95 * few.cost.parameters
+    stage = next(one for one in stages_of("dalle/paper", ["plans.transformer.shard=true"]) if one.name == "transformer")
+    cost = cost_of(stage, torch.device("cpu"))
+    plan = replace(stage.plan, micro=1, batch=8)
+    alone, few, many = (cost.memory(plan, gpus) for gpus in (1, 8, 64))
+    states = 20 * cost.parameters
+    assert few - many == pytest.approx(states / 8 - states / 64, rel=1e-3)
+    assert len(cost.units) == 64 and sum(cost.units) > 0.95 * cost.parameters
+    outside = cost.parameters - sum(cost.units)
+    assert alone - few == pytest.approx(states * 7 / 8 - 4 * (2 * outside + 3 * cost.units[0]), rel=1e-3)
 
 
 @pytest.mark.parametrize(("piece", "batch", "rows"), [(8, 32, 8), (8, 36, 0), (0, 32, 0)])

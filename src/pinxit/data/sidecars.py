@@ -92,6 +92,11 @@ def encode_shard(url: str, encoder: RowEncoder, out: Path, shelf: Shelf) -> Path
     return place
 
 
+def encoded(urls: Sequence[str], kind: str, out: Path) -> bool:
+    """Whether every shard has its sidecar there."""
+    return all((out / name_of(url, kind)).is_file() for url in urls)
+
+
 def name_of(url: str, kind: str) -> str:
     """What the sidecar of a shard is called."""
     return f"{url.rpartition('/')[2].removesuffix('.tar')}.{kind}.safetensors"
