@@ -4,7 +4,8 @@
     python -m scripts.mutate --since main --count 40
 
 Each mutant changes one expression: a comparison, a sum, a number, a keyword that is left out, a branch that is always
-taken. The tests that mirror its file run against a copy of the source, so that the files themselves stay as they are.
+taken. The tests that mirror its file run against a copy of the source, so that the files themselves stay as they are;
+what they let pass meets the tests of its command, of its room, of the modules that import it, and of all modules.
 Exits with 1 where a mutant survives: a test is owed, or a reason why it cannot matter.
 """
 
@@ -146,19 +147,43 @@ def _other_functions(node: ast.Call) -> Iterator[ast.expr]:
 
 
 def mirrored(root: Path, file: Path) -> list[Path]:
-    """The tests of a module: those in its room that bear or tell its name, else any that tell it, else the room's."""
+    """The tests of a module: those in its room that bear or tell its name, else any that tell it, else further ones."""
     inside = file.relative_to(root / "src")
-    module = ".".join(inside.with_suffix("").parts).removesuffix(".__init__")
-    room, named = root.joinpath("tests", *inside.parts[1:-1]), re.compile(rf"\b{re.escape(module)}\b")
+    room = root.joinpath("tests", *inside.parts[1:-1])
     own = room / f"test_{file.name}"
     while not room.is_dir():
         room = room.parent
     for folder in (room, root / "tests"):
         tests = sorted(folder.rglob("test_*.py"))
-        found = [path for path in tests if path == own or named.search(path.read_text(encoding="utf-8"))]
+        found = [path for path in tests if path == own or _tells(path, rf"\b{re.escape(_name(root, file))}\b")]
         if found:
             return found
-    return [room]
+    return further(root, file, []) or [room]
+
+
+def further(root: Path, file: Path, tried: Sequence[Path]) -> list[Path]:
+    """The tests besides those tried that tell of a module, its command, its room, one that imports it, or of all."""
+    name = _name(root, file)
+    package, _, last = name.rpartition(".")
+    words = '", "'.join(name.partition(".cli.")[2].split("."))
+    imported = rf"\b{re.escape(name)}\b|from {re.escape(package)} import [^\n]*\b{last}\b"
+    room = rf"from {re.escape('.'.join(name.split('.')[:2]))} import "
+    ways = ["walk_packages", room, imported, *([rf'\((\w+, )?\[?"{words}"'] if words else [])]
+    ways += [
+        rf"\b{re.escape(_name(root, path))}\b"
+        for path in (root / "src").rglob("*.py")
+        if path.name != "__init__.py" and _tells(path, imported)
+    ]
+    tests = sorted((root / "tests").rglob("test_*.py"))
+    return [path for path in tests if path not in tried and _tells(path, "|".join(ways))]
+
+
+def _name(root: Path, file: Path) -> str:
+    return ".".join(file.relative_to(root / "src").with_suffix("").parts).removesuffix(".__init__")
+
+
+def _tells(path: Path, pattern: str) -> bool:
+    return re.search(pattern, path.read_text(encoding="utf-8")) is not None
 
 
 def noticed(root: Path, source: Path, tests: Sequence[Path], limit: float | None = None) -> bool:
@@ -177,26 +202,45 @@ def survivors(root: Path, files: Sequence[Path], count: int, seed: int = 0) -> l
     """Print the fate of `count` mutants of `files`, and give those that no test notices, "file:line: old → new"."""
     every = [(file, one) for file in files for one in mutants(file.read_text(encoding="utf-8"))]
     chosen = random.Random(seed).sample(every, min(count, len(every)))
-    found, usual = [], dict[Path, float]()
+    found = []
     with tempfile.TemporaryDirectory() as folder:
-        package = shutil.copytree(root / "src", Path(folder) / "src")
+        trial = Trial(root, shutil.copytree(root / "src", Path(folder) / "src"))
         for file, mutant in sorted(chosen, key=lambda pair: (pair[0], pair[1].line)):
-            tests, place = mirrored(root, file), package / file.relative_to(root / "src")
-            if file not in usual:
-                began = time.monotonic()
-                if noticed(root, package, tests):
-                    raise SystemExit(
-                        f"the tests of {file.relative_to(root)} fail as it is: {', '.join(map(str, tests))}"
-                    )
-                usual[file] = time.monotonic() - began
-            place.write_text(mutant.source, encoding="utf-8")
-            lives = not noticed(root, package, tests, SLOWEST * usual[file] + 10)
-            shutil.copyfile(file, place)
-            told = f"{file.relative_to(root)}:{mutant}"
-            print("SURVIVED" if lives else "noticed ", told, flush=True)
-            found += [told] if lives else []
+            told, mirror = f"{file.relative_to(root)}:{mutant}", mirrored(root, file)
+            if trial.notices(file, mutant, mirror):
+                fate = "noticed "
+            elif trial.notices(file, mutant, further(root, file, mirror)):
+                fate = "noticed further on"
+            else:
+                fate = "SURVIVED"
+                found.append(told)
+            print(fate, told, flush=True)
     print(f"{len(found)} of {len(chosen)} survived")
     return found
+
+
+class Trial:
+    """Mutants tried in a copy of the source."""
+
+    def __init__(self, root: Path, source: Path) -> None:
+        self.root, self.source = root, source
+        self.usual: dict[tuple[Path, ...], float] = {}  # seconds that tests take as it is
+
+    def notices(self, file: Path, mutant: Mutant, tests: Sequence[Path]) -> bool:
+        """Whether the tests notice; SystemExit if they fail without the mutant, too."""
+        if not tests:
+            return False
+        if tuple(tests) not in self.usual:
+            began = time.monotonic()
+            if noticed(self.root, self.source, tests):
+                raise SystemExit(f"tests fail as it is, one of {', '.join(map(str, tests))}")
+            self.usual[tuple(tests)] = time.monotonic() - began
+        place = self.source / file.relative_to(self.root / "src")
+        place.write_text(mutant.source, encoding="utf-8")
+        try:
+            return noticed(self.root, self.source, tests, SLOWEST * self.usual[tuple(tests)] + 10)
+        finally:
+            shutil.copyfile(file, place)
 
 
 def touched(root: Path, commit: str) -> list[Path]:

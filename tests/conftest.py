@@ -10,6 +10,9 @@ import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is first imported, here and in the commands that tests start
 
+# Before usearch, whose own C++ library makes torch.jit hang where it was loaded first (usearch 2.26, torch 2.13).
+import torch  # noqa: F401
+
 hypothesis.settings.register_profile("any machine", deadline=None)  # others may be busy on it
 hypothesis.settings.load_profile("any machine")
 

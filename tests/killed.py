@@ -2,7 +2,8 @@
 
 Every command runs in a child that this process forks, so that nothing is imported twice. Half of the moments lie
 between two calls that change files (a hook counts them, and kills from inside), half are moments in time. Then the same
-command is given again: it must end well and leave what an undisturbed run leaves. Prints a JSON line a moment.
+command is given again: it must end well and leave what an undisturbed run leaves. Prints a JSON line a moment. NAMES
+with commas between are a piece of the whole: `tests/test_killed.py` goes through all of them, a test a command.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ from PIL import Image
 from safetensors import safe_open
 
 import pinxit
-from tests.killed_commands import Command, prepared
+from tests.killed_commands import NAMES, Command, prepared
 
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "shutil.rmtree")
 VOLATILE = ("metrics.jsonl", "README.md", "pinxit.json", "index.json", "shards.json")  # hours, dates, or times of files
+KINDS = ("change", "moment", "full", "change", "moment")
 SPARE = "state.before.safetensors"  # whole, but of whichever save came before
 
 
@@ -48,9 +50,9 @@ def main() -> None:
     folder, moments, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     import_all()
     commands = prepared(folder / "given")
-    names = sys.argv[4].split(",") if len(sys.argv) > 4 else list(commands)
+    assert tuple(commands) == NAMES
+    names = sys.argv[4].split(",") if len(sys.argv) > 4 else NAMES
     straight: dict[str, tuple[Ending, dict[str, str]]] = {}
-    dice = random.Random(seed)
     for number in range(moments):
         name = names[number % len(names)]
         if name not in straight:
@@ -58,8 +60,10 @@ def main() -> None:
             assert ending.code == 0, f"{name}: {ending}"
             straight[name] = ending, left_in(folder / "straight" / name)
         usual, expected = straight[name]
+        dice = random.Random(f"{seed} {name} {number}")
         out = folder / str(number) / name
-        disturbed = disturb(commands[name], out, usual, dice)
+        kind = KINDS[(number // len(names) + number) % len(KINDS)]  # each command meets each, whoever else is tried
+        disturbed = disturb(commands[name], out, usual, kind, dice)
         broken = damaged(out)
         ending = child(commands[name], out)
         found = left_in(out)
@@ -75,14 +79,14 @@ def import_all() -> None:
             importlib.import_module(module.name)
 
 
-def disturb(run: Command, out: Path, usual: Ending, dice: random.Random) -> tuple[str, str]:
-    """How the command was disturbed, and what it said; a third of the time twice."""
+def disturb(run: Command, out: Path, usual: Ending, kind: str, dice: random.Random) -> tuple[str, str]:
+    """How the command was disturbed, and what it said; a third of the time twice, the second time in any way."""
     how, told = [], ""
-    for _ in range(dice.choice((1, 1, 2))):
-        kind, number = dice.choice(("change", "change", "moment", "moment", "full")), 0.0
-        if kind == "change":
+    for way in (kind, *dice.choice(((), (), (dice.choice(KINDS),)))):
+        number = 0.0
+        if way == "change":
             ending = child(run, out, dies_at=int(number := dice.randrange(usual.changes)))
-        elif kind == "moment":
+        elif way == "moment":
             ending = child(run, out, dies_after=(number := dice.random() * usual.seconds))
         else:
             ending = child(run, out, largest=int(number := 10 ** dice.uniform(0, 5)))
@@ -91,7 +95,7 @@ def disturb(run: Command, out: Path, usual: Ending, dice: random.Random) -> tupl
             )
             told = ending.told
             assert ending.code == 0 or len(told.strip().splitlines()[-1:]) == 1, told
-        how.append(f"{kind} {number:.2f}: {ending.code}")
+        how.append(f"{way} {number:.2f}: {ending.code}")
     return ", ".join(how), told
 
 

@@ -36,6 +36,23 @@ from tests.recipes.test_clip_training import small as small_clip
 from tests.recipes.test_judge import CONFIG as JUDGE
 
 Command = Callable[[Path], None]
+NAMES = (
+    "paint",
+    "complete",
+    "vary",
+    "preview",
+    "index",
+    "build",
+    "encode",
+    "stream",
+    "dalle",
+    "imagen",
+    "unclip",
+    "clip",
+    "classifier",
+    "judge",
+    "eval",
+)  # as `prepared` makes them
 PLAN: dict[str, Any] = {
     "images": 24,
     "batch": 8,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.killed_commands import NAMES
 from tests.modules import printed_by
 
 pytest.importorskip("transformers")
@@ -29,8 +30,9 @@ def test_twelve_moments(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(7200)
+@pytest.mark.timeout(3600)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
-def test_a_hundred_moments(tmp_path: Path) -> None:
-    """Painting, completing, indexing, building, training by every recipe, and an exam."""
-    check(tmp_path, 100)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_hundred_moments(tmp_path: Path, name: str) -> None:
+    """Seven of each command: the hundred can be gone through in pieces (`pytest -m slow -k "moments and vary"`)."""
+    check(tmp_path, 7, name)

@@ -10,12 +10,13 @@ from pinxit.config import from_dict, override, to_dict
 from pinxit.errors import UsageError
 from pinxit.models.unet_config import UNetConfig
 from pinxit.old_names import RENAMED
-from pinxit.recipes.dalle import presets as dalle
+from pinxit.recipes.dalle.config import DalleConfig, NoiseConfig
+from pinxit.recipes.dalle.presets import nano, tiny
 from pinxit.recipes.diffusion.config import SamplingConfig, Stage, StageConfig
 from pinxit.recipes.imagen import presets as imagen
 from pinxit.training.plan import Plan
 
-KINDS = (dalle.DalleConfig, dalle.NoiseConfig, Plan, SamplingConfig, Stage, StageConfig, UNetConfig)
+KINDS = (DalleConfig, NoiseConfig, Plan, SamplingConfig, Stage, StageConfig, UNetConfig)
 
 
 def test_the_table_leads_from_names_that_are_gone_to_fields() -> None:
@@ -26,13 +27,13 @@ def test_the_table_leads_from_names_that_are_gone_to_fields() -> None:
 
 
 def test_old_json_of_a_dalle() -> None:
-    config = dalle.tiny()
+    config = tiny()
     data = to_dict(config)
     data["alike"] = data.pop("codebook_init")
     data["noise"]["worn"], data["noise"]["redrawn"] = data["noise"].pop("corrupted"), data["noise"].pop("reconstructed")
-    assert from_dict(dalle.DalleConfig, data) == config
+    assert from_dict(DalleConfig, data) == config
     with pytest.raises(UsageError, match="'worm'"):
-        from_dict(dalle.DalleConfig, data | {"worm": True})
+        from_dict(DalleConfig, data | {"worm": True})
 
 
 def test_old_json_of_a_cascade() -> None:
@@ -49,9 +50,9 @@ def test_old_json_of_a_cascade() -> None:
 
 
 def test_old_dotted_changes() -> None:
-    later = override(dalle.nano(), ["plans.clip.decayed=512"])
+    later = override(nano(), ["plans.clip.decayed=512"])
     assert later.plans.clip.decay_horizon == 512
-    changed = override(dalle.nano(), ["alike=true", "noise.worn=true", "noise.redrawn=0.25"])
+    changed = override(nano(), ["alike=true", "noise.worn=true", "noise.redrawn=0.25"])
     assert (changed.codebook_init, changed.noise.corrupted, changed.noise.reconstructed) == (True, True, 0.25)
     cascade = override(imagen.nano(), ["stages.base.unet.reading=1", "stages.upsampler.noisiest=0.5"])
     assert cascade.stage("base").unet.refiner_layers == 1 and cascade.stage("upsampler").max_augmentation == 0.5

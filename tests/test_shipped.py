@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import pinxit
+from pinxit.errors import CheckpointError
 from pinxit.evaluation.geneval import complaints
 from pinxit.recipes.judge.judge import Judge
 from pinxit.recipes.painting import Painter
@@ -74,3 +75,12 @@ def test_plain_sentences_are_obeyed(painter: Painter, prompt: str) -> None:
     kept = painter.paint(prompt, candidates=16, keep=4, seed=0)
     detected = Judge.open("judge", "cpu").detect([one.picture for one in kept])
     assert any(not complaints(detections, PLAIN[prompt]) for detections in detected)
+
+
+def test_the_names_that_are_advised_can_be_opened() -> None:
+    with pytest.raises(CheckpointError, match=r"there is no CLIP 'none-such'.*\((.+)\)") as refused:
+        pinxit.load_clip("none-such")
+    names = re.findall(r"\(([^()]+)\)", str(refused.value))[0].split(", ")
+    assert "tiny" in names
+    for name in names:
+        pinxit.load_clip(name, device="cpu")

@@ -86,7 +86,7 @@ def _opened(
         from pinxit.recipes.unclip.open import open_painter as open_unclip
 
         return open_unclip(opened, name=name, device=device, placings=stages)
-    raise CheckpointError(f"{opened.folder} holds a {opened.recipe} checkpoint, which does not paint.")
+    raise CheckpointError(f"{opened.folder} holds a checkpoint of {opened.recipe}, which does not paint.")
 
 
 def load_upsampler(
@@ -112,7 +112,7 @@ def load_upsampler(
 
         return open_unclip(opened, name=str(checkpoint), device=device, reader=reader)
     if opened.recipe != "imagen":
-        raise CheckpointError(f"{opened.folder} holds a {opened.recipe} checkpoint, which has no upsampler.")
+        raise CheckpointError(f"{opened.folder} holds a checkpoint of {opened.recipe}, which has no upsampler.")
     from pinxit.recipes.imagen.open import open_upsampler
 
     return open_upsampler(opened, name=str(checkpoint), device=device, reader=reader)

@@ -54,6 +54,8 @@ def test_labels_take_the_first_free_place_inside() -> None:
     narrow = (0.0, 0.0, 56.0, 100.0)
     assert roomiest(choices, [], narrow)[2] <= 56
     assert roomiest(choices, [room], room) == choices[0]
+    outside = [(-1.0, 0.0, 9.0, 9.0), (0.0, -1.0, 9.0, 9.0), (0.0, 0.0, 101.0, 9.0), (0.0, 0.0, 9.0, 101.0)]
+    assert roomiest([*outside, room], [], room) == room, "what reaches every edge lies inside"
 
 
 def test_tick_labels_do_not_run_into_each_other() -> None:

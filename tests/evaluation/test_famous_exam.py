@@ -19,7 +19,7 @@ from pinxit.evaluation.geneval import Rules
 from pinxit.evaluation.questions import true_picture
 from pinxit.functional.boxes import Detections
 from pinxit.models.detector import Detector, DetectorConfig
-from pinxit.recipes.dalle.presets import SamplingConfig
+from pinxit.recipes.dalle.config import SamplingConfig
 from pinxit.recipes.judge.judge import config_for
 from pinxit.recipes.painting import Painter
 from pinxit.types import Prompt, Ranked

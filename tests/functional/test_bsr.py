@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 
+from pinxit.functional import bsr
 from pinxit.functional.bsr import degraded, gaussian_blur
 
 
@@ -49,3 +51,30 @@ def test_no_picture_sees_another() -> None:
     for seed in range(6):
         a, b = (degraded(value, torch.Generator().manual_seed(seed)) for value in (x, changed))
         assert torch.equal(a[[0, 1, 3]], b[[0, 1, 3]])
+
+
+def test_strengths_are_drawn_evenly_from_their_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 4000 pictures: as wide as the range says, with the mean and the spread of an even draw."""
+    met: dict[str, torch.Tensor] = {}
+
+    def blurred(x: torch.Tensor, *given: object) -> torch.Tensor:
+        met.update(zip(("along", "across", "turn"), given, strict=False))  # type: ignore[arg-type]
+        return x
+
+    def noted(name: str, place: int) -> None:
+        monkeypatch.setattr(bsr, name, lambda x, *given: (met.update({name: given[place]}), x)[1])
+
+    monkeypatch.setattr(bsr, "_blurred", blurred)
+    noted("noisy", 0)
+    noted("quantised", 0)
+    monkeypatch.setattr(bsr, "_resized", lambda x, generator: x)
+    degraded(torch.zeros(4000, 1, 8, 8), torch.Generator().manual_seed(5))
+    ends = {"along": (0.05 * bsr.WIDEST, bsr.WIDEST), "turn": (0, math.pi), "noisy": (0, bsr.NOISIEST)}
+    ends |= {"across": ends["along"], "quantised": (0, bsr.ROUGHEST)}
+    assert met.keys() == ends.keys()
+    for name, (low, high) in ends.items():
+        drawn = met[name].flatten()
+        assert low <= drawn.min() and drawn.max() <= high and len(drawn) == 4000, name
+        assert abs(drawn.mean() - (low + high) / 2) < 0.03 * (high - low), name
+        assert abs(drawn.std() - (high - low) / math.sqrt(12)) < 0.03 * (high - low), name
+    assert not torch.equal(met["along"], met["across"])

@@ -9,7 +9,8 @@ import numpy as np
 
 from pinxit.config import override
 from pinxit.pictures import write_png
-from pinxit.recipes.dalle.presets import DalleConfig, nano
+from pinxit.recipes.dalle.config import DalleConfig
+from pinxit.recipes.dalle.presets import nano
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 160, 60), "blue": (40, 70, 220), "yellow": (240, 220, 50)}
 PLACES = {"left": 0, "right": 16}

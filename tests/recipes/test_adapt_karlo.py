@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -13,14 +14,17 @@ import torch
 from typer.testing import CliRunner
 
 from pinxit.cli import app
-from pinxit.errors import UsageError
+from pinxit.data.bank_layout import CAPTIONS
+from pinxit.errors import DataError, UsageError
 from pinxit.functional.diffusion import q_sample
 from pinxit.recipes.export import export
+from pinxit.recipes.karlo import run as runs
 from pinxit.recipes.karlo.open import open_painter
 from pinxit.recipes.karlo.run import KarloRun, run_of
 from pinxit.training import state as states
 from pinxit.training.log import read_metrics
 from pinxit.training.rows import whole
+from pinxit.training.stop import Stop
 from pinxit.weights.karlo import load_decoder, load_prior, load_supers
 from tests.recipes import karlos
 from tests.recipes.squares import write_squares
@@ -214,8 +218,38 @@ def test_what_cannot_be_is_one_sentence(place: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_captions_of_both_sizes_are_compared_letter_by_letter(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of one length and one hour, as two banks that are stored at once may be."""
+    run, told = run_in(place / "run"), {"pictures": "a cat", "seen": "a cap"}
+    changed = {name: place / f"other-{name}" for name in told}
+    monkeypatch.setattr(KarloRun, "path", lambda self, name: changed[name])
+
+    def store(run: KarloRun, name: str, *about: object) -> None:
+        changed[name].mkdir(exist_ok=True)
+        (changed[name] / CAPTIONS).write_text(told[name])
+        os.utime(changed[name] / CAPTIONS, (7, 7))
+
+    monkeypatch.setattr(runs, "store_pictures", store)
+    monkeypatch.setattr(KarloRun, "banks", {"pictures": 16, "seen": 32})
+    with pytest.raises(DataError, match="differ: some pictures are too small"):
+        runs._pictures(run, Stop())
+    told["seen"] = told["pictures"]
+    runs._pictures(run, Stop())
+
+
+@pytest.mark.parametrize(("name", "builder"), [("texts", "build_embeddings"), ("vectors", "build_vectors")])
+def test_what_is_read_beforehand_hangs_on_the_run_s_seed(
+    name: str, builder: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, met = run_of(place / "run", None, None, ("seed=5",), "cpu", False), list[dict[str, Any]]()
+    monkeypatch.setattr(runs, builder, lambda bank, by, folder, **about: met.append(about | {"folder": folder}))
+    runs._read(run, name, Stop())
+    (about,) = met
+    assert (about["seed"], about["script"], about["folder"]) == (5, run.config.data.script, run.path(name))
+
+
 def test_a_few_hundred_steps_teach_pictures(place: Path, tmp_path: Path) -> None:
-    """Medians: the bound of the decoder's variance is a hundred times larger at the few pictures of hardly any noise."""
+    """Medians: the bound of the decoder's variance is a hundred times larger where there is hardly any noise."""
     train(place, tmp_path / "run", *words(4 * 300, 8, "decoder", "prior"))
     for name, share in (("decoder", 0.6), ("prior", 0.1)):
         lines = [line["loss"] for line in read_metrics(tmp_path / "run" / name)]

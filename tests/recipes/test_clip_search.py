@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,13 @@ from pinxit.recipes.clip.search import by_picture, by_text, fill
 from pinxit.weights.clip_export import save_transformers_clip
 
 pytest.importorskip("usearch")
+
+
+def test_a_graph_does_not_hang_torchs_compiler() -> None:
+    """In a process that has not imported torch yet."""
+    graphs, products = "pinxit.recipes.clip.index import _graphs", "pinxit.models.recorded import packed_products"
+    script = f"from {graphs}; _graphs(); from {products}; packed_products()"
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=100)
 
 
 def weights(folder: Path, seed: int = 0) -> Path:

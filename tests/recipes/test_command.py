@@ -6,7 +6,8 @@ import shlex
 
 from pinxit.config import override
 from pinxit.recipes.command import command
-from pinxit.recipes.dalle.presets import PRESETS, DalleConfig, preset, tiny
+from pinxit.recipes.dalle.config import DalleConfig
+from pinxit.recipes.dalle.presets import PRESETS, preset, tiny
 
 
 def understood(line: str) -> tuple[DalleConfig, dict[str, str]]:

@@ -13,7 +13,8 @@ from pinxit.errors import DataError
 from pinxit.recipes.card import SCORES, report_of
 from pinxit.recipes.command import command
 from pinxit.recipes.dalle.card import card
-from pinxit.recipes.dalle.presets import PRESETS, DalleConfig
+from pinxit.recipes.dalle.config import DalleConfig
+from pinxit.recipes.dalle.presets import PRESETS
 from pinxit.recipes.dalle.run import DalleRun
 from pinxit.recipes.dalle.stages import train
 from pinxit.training.machine import machine

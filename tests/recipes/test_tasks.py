@@ -20,7 +20,8 @@ from pinxit.recipes.batches import Augment
 from pinxit.recipes.classifier import ClassifierConfig, ClassifierTask
 from pinxit.recipes.clip.presets import preset as clip_preset
 from pinxit.recipes.clip.task import ClipTask, ClipTraining
-from pinxit.recipes.dalle.presets import DalleConfig, nano
+from pinxit.recipes.dalle.config import DalleConfig
+from pinxit.recipes.dalle.presets import nano
 from pinxit.recipes.dalle.train_dvae import DVAETask
 from pinxit.recipes.dalle.train_transformer import TransformerTask
 from pinxit.recipes.diffusion.task import DiffusionTask

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pinxit.errors import UsageError
-from pinxit.functional.samplers import Denoised
+from pinxit.functional.samplers import FROM_NOISE, SAMPLERS, Denoised
 from pinxit.functional.vectors import dots, norms, unit
 from pinxit.models.prior import DiffusionPrior, PriorConfig, TokenPrior, build_prior
 from pinxit.models.prior_decoder import PriorDecoder
@@ -70,6 +70,22 @@ def test_a_gaussian_is_drawn_as_it_is(sampler: str) -> None:
     error = 5 / math.sqrt(rows)
     assert ((found.mean(0) - Gaussian.mean).abs() < error * Gaussian.spread).all()
     torch.testing.assert_close(found.std(0), Gaussian.spread, rtol=0.08, atol=0)
+
+
+@pytest.mark.parametrize("sampler", FROM_NOISE)
+def test_what_is_done_grows_evenly_up_to_all(sampler: str) -> None:
+    about = PriorSampling(sampler=sampler, steps=6)
+    asked = SAMPLERS[sampler].evaluations(6)
+    shares = list(by_diffusion(Gaussian(), X0, told(2), about, 3, 0))
+    assert shares == [pytest.approx(done / asked) for done in range(1, asked)], "and then the last one ends it"
+
+
+def test_what_is_done_grows_with_every_component() -> None:
+    prior, about = talking(TOKENS), PriorSampling(tries=2)
+    assert isinstance(prior, TokenPrior)
+    rows = {name: tensor.expand(2, *tensor.shape) for name, tensor in caption().items()}
+    with torch.no_grad():
+        assert list(by_tokens(prior, space(), rows, about, 0, 0)) == [0, 0.25, 0.5, 0.75]
 
 
 def test_guidance_moves_the_mean_and_1_is_none() -> None:

@@ -191,7 +191,7 @@ def test_kept_pictures_are_enlarged_by_its_own_upsampler(painter: UnclipPainter,
 
 def test_what_holds_no_upsampler_or_is_of_another_clip_is_refused(folder: Path, tmp_path: Path) -> None:
     save_random_checkpoint(tmp_path / "dalle")
-    with pytest.raises(CheckpointError, match="holds a dalle checkpoint, which has no upsampler"):
+    with pytest.raises(CheckpointError, match="holds a checkpoint of dalle, which has no upsampler"):
         load_upsampler(tmp_path / "dalle", device="cpu")
     with pytest.raises(UsageError, match="is a checkpoint of unclip, not of dalle"):
         load(folder, recipe="dalle")

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from pinxit.errors import UsageError
+from pinxit.errors import PinxitError, UsageError
 from pinxit.recipes.placing import Placing
+from pinxit.serve import server
 from pinxit.serve.catalog import Catalog
+from pinxit.serve.keys import add_key
 from pinxit.serve.settings import Settings, gathered, shown
 from tests.recipes.painters import save_random_checkpoint
 
@@ -70,7 +72,9 @@ def test_two_painters_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -
     ("stages", "said"),
     [({"other/denoise": {}}, "nothing that is served"), ({"clip/texts": {}}, "nothing that is served"),
      ({"dalle/denoise": {}}, "no stage 'denoise'"), ({"dalle/tokens": {"precision": "fp64"}}, "precision"),
-     ({"dalle/tokens": {"wish": 1}}, "no field 'wish'"), ({"clip": {"compile": True}}, "clip takes no compile")],
+     ({"dalle/tokens": {"wish": 1}}, "no field 'wish'"),
+     ({"clip": {"compile": True}}, "clip of .*nano takes no compile"),
+     ({"dalle/tokens": {"device": "cpu"}}, "stages: tokens of .*nano takes no device; what can be set there: int8")],
 )  # fmt: skip
 def test_stages_that_cannot_be_set_are_one_sentence(tmp_path: Path, stages: dict[str, Any], said: str) -> None:
     save_random_checkpoint(tmp_path / "nano")
@@ -94,3 +98,40 @@ def test_stages_are_set_as_the_file_says(tmp_path: Path) -> None:
 def test_a_server_needs_a_painter() -> None:
     with pytest.raises(UsageError, match="no painter came with this installation"):
         Catalog([])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [({"api_keys": "none.txt"}, "cannot read keys from none.txt"), ({"api_keys": "bad.txt"}, "bad.txt, key 1: write"),
+     ({"data": "bad.txt"}, "bad.txt is a file; choose another place"), ({"data": "bad.txt/x"}, "bad.txt is a file"),
+     ({"content_hook": "nowhere:hook"}, "content_hook: the module nowhere"), ({"fetch_from": ("a b",)}, "is no host"),
+     ({"c2pa_key": "bad.txt"}, "go together"), ({"recipes": ("dalle=bad.txt",)}, "bad.txt")],
+)  # fmt: skip
+def test_a_check_refuses_what_a_server_would(
+    given: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.txt").write_text("no key\n")
+    save_random_checkpoint(tmp_path / "nano")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(PinxitError, match=said):
+        server.check(Settings(**{"recipes": ("dalle=nano",), "clip": "", "device": "cpu"} | given))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_check_paints_with_all_and_leaves_nothing(tmp_path: Path) -> None:
+    save_random_checkpoint(tmp_path / "nano")
+    add_key(tmp_path / "keys.txt", "alice")
+    given: dict[str, Any] = {"clip": str(tmp_path / "nano"), "device": "cpu", "data": str(tmp_path / "data")}
+    found = server.check(
+        Settings(
+            recipes=tuple(f"{name}={tmp_path / 'nano'}" for name in ("one", "other")),
+            api_keys=str(tmp_path / "keys.txt"),
+            **given,
+        )
+    )
+    assert found["painters"].keys() == found["first_picture_seconds"].keys() == {"one", "other"}
+    assert all(seconds > 0 for seconds in found["first_picture_seconds"].values())
+    assert found["painters"]["one"] == {"checkpoint": found["painters"]["other"]["checkpoint"], "sizes": [32]}
+    assert found["painters"]["one"]["checkpoint"] and found["device"] == "cpu" and found["pinxit"]
+    assert not (tmp_path / "data").exists()

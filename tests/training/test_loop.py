@@ -211,9 +211,11 @@ def test_what_a_model_has_grown_begins_anew_and_is_reported(tmp_path: Path, caps
     for name, tensor in donor.net.state_dict().items():
         assert torch.equal(found[f"weights/net/{name}"], older.get(name, fresh[name])), name
         assert name in older or not torch.equal(tensor, fresh[name])
-    with pytest.raises(CheckpointError, match="another model"):
-        unknown = older | {"seventh.weight": torch.zeros(1)}
-        fit(Toy(seed=5), plan(), tmp_path / "other", "cpu", progress=False, stop_after=0, init={"net": unknown})
+    for foreign, why in (("seventh.weight", "missing"), ("first.weight", r"of shape \[32, \d+\]")):
+        told = rf"of 'net' are of another model: {foreign} is of shape \[1\] there and {why} here\.$"
+        with pytest.raises(CheckpointError, match=told):
+            init = {"net": older | {foreign: torch.zeros(1)}}
+            fit(Toy(seed=5), plan(), tmp_path / "other", "cpu", progress=False, stop_after=0, init=init)
 
 
 def test_task_hooks_and_files(tmp_path: Path) -> None:

@@ -72,8 +72,7 @@ def _painted(told: Mapping[str, Any], texts: Sequence[str], workers: int | None)
     with cluster.joined() as ray:
         machines, processors, gpus = cluster.resources(ray)
         engines = workers or gpus or machines
-        piece = max(1, min(PIECE, len(texts) // (TURNS * engines)))
-        pieces = -(-len(texts) // piece)
+        pieces = -(-len(texts) // at_a_time(len(texts), engines))
         data = cluster.quiet_data().from_items([{"prompt": text} for text in texts], override_num_blocks=pieces)
         painted = data.map_batches(
             Painting,
@@ -90,6 +89,11 @@ def _painted(told: Mapping[str, Any], texts: Sequence[str], workers: int | None)
                 yield str(row["prompt"])
         except ray.exceptions.RayError as error:
             raise cluster.cause_of(error) from error
+
+
+def at_a_time(texts: int, engines: int) -> int:
+    """How many texts a process takes at once: few enough that each has some, and nobody waits long for the last."""
+    return max(1, min(PIECE, texts // (TURNS * engines)))
 
 
 class Painting:

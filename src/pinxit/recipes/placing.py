@@ -39,4 +39,4 @@ def check_placings(placings: Placings, known: Mapping[str, Collection[str]], who
             *([f"precision {asked.precision}"] if asked.precision not in ("auto", *can) else []),
         ]
         if wrong:
-            raise UsageError(f"stages: {who}/{stage} takes no {wrong[0]}; what can be set there: {', '.join(can)}.")
+            raise UsageError(f"stages: {stage} of {who} takes no {wrong[0]}; what can be set there: {', '.join(can)}.")

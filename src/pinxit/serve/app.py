@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -77,9 +78,7 @@ def created(settings: Settings, opened: Callable[[], Catalog], died: Died = lamb
 
 async def _load(app: FastAPI, settings: Settings, opened: Callable[[], Catalog], died: Died) -> None:
     try:
-        policy = Policy.opened(settings.content_hook, settings.content_seconds)
-        fetcher = Fetcher(settings.fetch_from, int(settings.body_mb * 2**20))
-        signer = await asyncio.to_thread(Signer.of, settings)
+        policy, fetcher, signer = await asyncio.to_thread(around, settings)
         catalog = await asyncio.to_thread(opened)
         hub = Hub(catalog.graph, died, await _elsewhere(settings))
         admission = Admission(settings, hub)
@@ -90,7 +89,7 @@ async def _load(app: FastAPI, settings: Settings, opened: Callable[[], Catalog],
         )
         store = await asyncio.to_thread(Store, Path(settings.data), context.metrics.commit.observe)
         context.jobs = Jobs(context, store)
-        await _warm(context)
+        await warmed(catalog, hub)
         await context.jobs.resume()
         app.state.context = context
         while True:
@@ -112,17 +111,28 @@ async def _elsewhere(settings: Settings) -> Any:
     return partial(Replicas, placed=placed, most_tries=settings.most_tries)
 
 
-async def _warm(here: Context) -> None:
-    """Every painter paints once, so that what a picture costs is known, and nobody waits for a first call."""
-    for model in here.catalog.models.values():
-        order = here.catalog.order(model, model.first_request(), model.usual, client="warming up")
-        event = await here.hub.outcome(here.hub.submit(order, model))
+def around(settings: Settings) -> tuple[Policy, Fetcher, Signer | None]:
+    """What stands between clients and painters. Raises UsageError and PinxitError for settings that do not hold."""
+    signer = Signer.of(settings)
+    fetcher = Fetcher(settings.fetch_from, int(settings.body_mb * 2**20))
+    return Policy.opened(settings.content_hook, settings.content_seconds), fetcher, signer
+
+
+async def warmed(catalog: Catalog, hub: Hub) -> dict[str, float]:
+    """Seconds of each painter's first picture: what one costs is known then, and nobody waits for a first call."""
+    seconds = {}
+    for model in catalog.models.values():
+        began = time.perf_counter()
+        order = catalog.order(model, model.first_request(), model.usual, client="warming up")
+        event = await hub.outcome(hub.submit(order, model))
         if event.kind != "done":
-            raise RuntimeError(f"{model.name} cannot paint: {event.data}")
-    if here.catalog.clip is not None:
+            raise event.data if isinstance(event.data, PinxitError) else RuntimeError(f"{model.name}: {event.data}")
+        seconds[model.name] = round(time.perf_counter() - began, 3)
+    if catalog.clip is not None:
         grey = np.full((32, 32, 3), 127, np.uint8)
         starts = [([f"{CLIP}/texts"], "a red cube"), ([f"{CLIP}/pictures"], grey)]
-        await here.hub.outcome(here.hub.submit(Order(starts, client="warming up")))
+        await hub.outcome(hub.submit(Order(starts, client="warming up")))
+    return seconds
 
 
 async def _close(app: FastAPI) -> None:

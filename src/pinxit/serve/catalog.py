@@ -163,7 +163,7 @@ class Catalog:
 
 
 def _clip(settings: Settings, how: Placing) -> ClipEncoder:
-    check_placings({CLIP: how}, {CLIP: ("device", "fp32", "bf16")}, CLIP)
+    check_placings({CLIP: how}, {CLIP: ("device", "fp32", "bf16")}, settings.clip)
     precision: Precision = "bf16" if how.precision == "bf16" else "fp32"
     return ClipEncoder.open(settings.clip, how.device or settings.device, precision=precision)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from pinxit.serve.app import created
+from pinxit.serve.app import around, created, warmed
 from pinxit.serve.catalog import Catalog
 from pinxit.serve.protocol import limited
 
@@ -86,10 +86,10 @@ def run(settings: Settings) -> int:
 def check(settings: Settings) -> dict[str, Any]:
     """Load everything, paint one picture by each painter, and tell with what: versions, devices, memory.
 
-    Raises PinxitError where `run` would: for keys that cannot be read, too, and for a place where no jobs can be kept.
+    Raises PinxitError where `run` would: for keys that cannot be read, too, for a hook that is not found, hosts that
+    are none, certificates that do not fit, and a place where no jobs can be kept.
     """
     import platform
-    import time
 
     import torch
 
@@ -99,19 +99,17 @@ def check(settings: Settings) -> dict[str, Any]:
     from pinxit.serve.keys import Keys
 
     async def painted(catalog: Catalog) -> dict[str, float]:
-        hub, seconds = Hub(catalog.graph), {}
-        for model in catalog.models.values():
-            began = time.perf_counter()
-            order = catalog.order(model, model.first_request(), model.usual)
-            event = await hub.outcome(hub.submit(order, model))
-            if event.kind != "done":
-                raise event.data
-            seconds[model.name] = round(time.perf_counter() - began, 3)
-        await hub.close()
-        return seconds
+        hub = Hub(catalog.graph)
+        try:
+            return await warmed(catalog, hub)
+        finally:
+            await hub.close()
 
     if settings.api_keys:
         Keys.read(Path(settings.api_keys))
+    policy, fetcher, _ = around(settings)
+    policy.close()
+    fetcher.close()
     check_writable(Path(settings.data))
     catalog = Catalog.opened(settings)
     found: dict[str, Any] = {"pinxit": __version__, "python": platform.python_version(), "torch": torch.__version__}

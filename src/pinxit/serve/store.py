@@ -23,6 +23,15 @@ from pinxit.errors import PinxitError
 T = TypeVar("T")
 VERSION = 1
 WAIT = 5.0  # seconds for a server that is about to end to let go of the folder
+SETTINGS = (
+    # One process owns the folder: a second one would paint its jobs again and remove pictures it still writes.
+    "locking_mode = EXCLUSIVE",
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "foreign_keys = ON",
+    # KiB of pages kept. By default 2 MB, which fill up over the hours as jobs gather and look like a leak.
+    "cache_size = -256",
+)
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, owner TEXT NOT NULL, created REAL NOT NULL, ended REAL, state TEXT NOT NULL,
@@ -48,8 +57,7 @@ class Store:
             self.base = sqlite3.connect(
                 folder / "jobs.sqlite", timeout=WAIT, isolation_level=None, check_same_thread=False
             )
-            # One process owns the folder: a second one would paint its jobs again and remove pictures it still writes.
-            for said in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            for said in SETTINGS:
                 self.base.execute(f"PRAGMA {said}")
             (version,) = self.base.execute("PRAGMA user_version").fetchone()
             if version > VERSION:

@@ -73,7 +73,7 @@ class ClipText(FrozenEncoder):
         """From a checkpoint folder of pinxit that has a CLIP. Raises CheckpointError when it has none."""
         checkpoint = open_checkpoint(place)
         if PART not in checkpoint.parts:
-            raise CheckpointError(f"{place} holds a {checkpoint.recipe} checkpoint without a CLIP.")
+            raise CheckpointError(f"{place} holds a checkpoint of {checkpoint.recipe} without a CLIP.")
         model = CLIP(checkpoint.config(PART, CLIPConfig))
         checkpoint.load_into(PART, model)
         tokenizer = clip_tokens(place, model.config.text.vocab)

@@ -157,11 +157,12 @@ def _start(task: Task, plan: Plan, folder: Path, init: Weights | None, ranks: Ra
 def _take(module: nn.Module, name: str, values: Mapping[str, Tensor]) -> list[str]:
     """Fill `module` with `values`, and give the names of what it has besides."""
     known = module.state_dict()
-    try:
-        module.load_state_dict(known | dict(values))
-    except RuntimeError as error:
-        message = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"the initial weights of '{name}' are of another model: {message}.") from error
+    for key, value in sorted(values.items()):
+        here = f"of shape {list(known[key].shape)}" if key in known else "missing"
+        if here != f"of shape {list(value.shape)}":
+            told = f"{key} is of shape {list(value.shape)} there and {here} here"
+            raise CheckpointError(f"the initial weights of '{name}' are of another model: {told}.")
+    module.load_state_dict(known | dict(values))
     return [f"{name}/{key}" for key in sorted(known.keys() - values.keys())]
 
 

@@ -197,7 +197,7 @@ class Checkpoint:
 
     def _part(self, part: str) -> Mapping[str, Any]:
         if part not in self.parts:
-            raise CheckpointError(f"{self.folder} is a {self.recipe} checkpoint without a part named '{part}'.")
+            raise CheckpointError(f"{self.folder} is a checkpoint of {self.recipe} without a part named '{part}'.")
         return self.parts[part]
 
 
@@ -215,7 +215,7 @@ def open_checkpoint(folder: Path, recipe: str | None = None) -> Checkpoint:
     data = _manifest(path)
     checkpoint = Checkpoint(folder, data["recipe"], data["parts"], data["files"], data["settings"], data["provenance"])
     if recipe is not None and checkpoint.recipe != recipe:
-        raise CheckpointError(f"{folder} holds a {checkpoint.recipe} checkpoint, not {recipe}.")
+        raise CheckpointError(f"{folder} holds a checkpoint of {checkpoint.recipe}, not {recipe}.")
     for name, expected in checkpoint.files.items():
         _check_file(folder / name, expected)
     return checkpoint

@@ -87,7 +87,7 @@ def started_from(names: Sequence[str] | None, *recipes: str, activation: Activat
     checkpoint = open_start(names, activation)
     if checkpoint.recipe not in recipes:
         which = f"neither {' nor '.join(recipes)}" if len(recipes) > 1 else f"not {recipes[0]}"
-        raise CheckpointError(f"{checkpoint.folder} holds a {checkpoint.recipe} checkpoint, {which}.")
+        raise CheckpointError(f"{checkpoint.folder} holds a checkpoint of {checkpoint.recipe}, {which}.")
     return checkpoint
 
 

@@ -83,7 +83,8 @@ class ClipEncoder:
         if str(name_or_path) in shipped() or (path / MANIFEST).is_file():
             return cls._ours(name_or_path)
         if not path.exists():
-            known = ", ".join(shipped()) or "none in this installation"
+            with_clip = [name for name in shipped() if PART in open_checkpoint(find(name)).parts]
+            known = ", ".join(with_clip) or "none in this installation"
             raise CheckpointError(
                 f"there is no CLIP '{path}': give a file, a folder, hub:OWNER/NAME or a shipped name ({known})."
             )
@@ -96,7 +97,7 @@ class ClipEncoder:
     def _ours(cls, name_or_folder: str | Path) -> tuple[CLIP, Tokenize]:
         checkpoint = open_checkpoint(find(name_or_folder))
         if PART not in checkpoint.parts:
-            raise CheckpointError(f"{checkpoint.folder} holds a {checkpoint.recipe} checkpoint without a CLIP.")
+            raise CheckpointError(f"{checkpoint.folder} holds a checkpoint of {checkpoint.recipe} without a CLIP.")
         model = CLIP(checkpoint.config(PART, CLIPConfig))
         checkpoint.load_into(PART, model)
         model.fitting = fitting_of(checkpoint)

@@ -9,7 +9,7 @@ from pinxit.functional.corruption import corrupted
 from pinxit.functional.draws import Draws
 from pinxit.models.dvae import DVAE
 from pinxit.recipes.clip.task import GROUP, ClipTraining
-from pinxit.recipes.dalle.presets import DalleConfig
+from pinxit.recipes.dalle.config import DalleConfig
 
 
 def ranker(config: DalleConfig, grouped: bool = False) -> ClipTraining:

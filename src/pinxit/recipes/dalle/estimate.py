@@ -9,7 +9,7 @@ from pinxit.models.dvae import DVAE
 from pinxit.recipes import estimate
 from pinxit.recipes.clip.task import ClipTask
 from pinxit.recipes.dalle.clip_training import Reconstruct, ranker
-from pinxit.recipes.dalle.presets import DalleConfig
+from pinxit.recipes.dalle.config import DalleConfig
 from pinxit.recipes.dalle.run import STAGES, TRAINED, DalleRun
 from pinxit.recipes.dalle.train_dvae import DVAETask
 from pinxit.recipes.dalle.train_transformer import TransformerTask

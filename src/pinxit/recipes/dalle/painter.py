@@ -17,9 +17,9 @@ from pinxit.models.clip import CLIP, CLIPConfig
 from pinxit.models.dvae import DVAE, DVAEConfig
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
 from pinxit.pipelines.graph import Graph
+from pinxit.recipes.dalle.config import SamplingConfig
 from pinxit.recipes.dalle.graph import Completion, Parts, graph
 from pinxit.recipes.dalle.holes import Hole, PixelBox, below_rows, inside_box, under_mask
-from pinxit.recipes.dalle.presets import SamplingConfig
 from pinxit.recipes.jobs import Watch
 from pinxit.recipes.painting import Painter
 from pinxit.recipes.placing import USUAL, Placings, check_placings

@@ -19,8 +19,8 @@ from pinxit.data.streams import Stream, stored
 from pinxit.models.clip import CLIP
 from pinxit.models.dvae import DVAE
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
+from pinxit.recipes.dalle.config import DalleConfig
 from pinxit.recipes.dalle.growing import Tokens, grown
-from pinxit.recipes.dalle.presets import DalleConfig
 from pinxit.recipes.staging import Run
 from pinxit.recipes.warm_start import StartingRun
 from pinxit.text.tokenizers import Tokenizer

@@ -15,7 +15,7 @@ from pinxit.functional.laplace import dvae_objective, mse
 from pinxit.functional.schedules import cosine
 from pinxit.models.dvae import DVAE
 from pinxit.recipes.batches import fitted, unit_range
-from pinxit.recipes.dalle.presets import DalleConfig
+from pinxit.recipes.dalle.config import DalleConfig
 from pinxit.training.draws import key, row_rngs, row_streams
 from pinxit.training.loop import Batch
 from pinxit.training.rows import Rows

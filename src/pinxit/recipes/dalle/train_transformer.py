@@ -22,7 +22,7 @@ from pinxit.pipelines.token_tile import TokenRequest
 from pinxit.pipelines.tokens import TokenWorker
 from pinxit.recipes.batches import pick
 from pinxit.recipes.dalle.codebook_init import init_from_codebook
-from pinxit.recipes.dalle.presets import DalleConfig
+from pinxit.recipes.dalle.config import DalleConfig
 from pinxit.training.draws import key, row_rngs, uniforms
 from pinxit.training.loop import Batch
 from pinxit.training.rows import Rows
