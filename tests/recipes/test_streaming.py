@@ -30,6 +30,7 @@ from pinxit.recipes.dalle.train_transformer import TransformerTask
 from pinxit.recipes.imagen.run import ImagenRun
 from pinxit.recipes.imagen.stages import train as train_imagen
 from pinxit.recipes.sidecars import ClipRowEncoder, DvaeRowEncoder
+from pinxit.recipes.unclip.config import UnclipConfig
 from pinxit.recipes.unclip.run import UnclipRun
 from pinxit.recipes.unclip.stages import train as train_unclip
 from pinxit.training.draws import key
@@ -109,16 +110,16 @@ def test_dalle_learns_from_a_stream_and_codes_beside_its_shards(shards: Path, tm
         override(run.config, ["data.source=world:small"])
 
 
-def unclip(shards: Path, folder: Path, out: Path, *changes: str) -> UnclipRun:
-    about = unclips.tiny_config(folder, f"data.source={shards}", *changes)
-    return UnclipRun(out, about, "cpu", progress=False)
+def unclip(about: UnclipConfig, out: Path, *changes: str) -> UnclipRun:
+    return UnclipRun(out, override(about, list(changes)), "cpu", progress=False)
 
 
 def test_unclip_learns_from_a_stream_and_what_clip_says_beside_its_shards(shards: Path, tmp_path: Path) -> None:
     """Every network; a stream's vectors and texts are the bank's of the same shards, read by item and caption."""
-    run = unclip(shards, tmp_path, tmp_path / "run", "data.stream=true", "text.stored=4")
+    about = unclips.tiny_config(tmp_path, f"data.source={shards}")
+    run = unclip(about, tmp_path / "run", "data.stream=true", "text.stored=4")
     assert train_unclip(run).finished == run.stages and not list(run.folder.rglob("*.npy"))
-    bank = unclip(shards, tmp_path, tmp_path / "bank", "text.stored=4")
+    bank = unclip(about, tmp_path / "bank", "text.stored=4")
     train_unclip(bank, bank.stages[:4])
     streamed, stored = run.vectors, bank.vectors
     assert isinstance(streamed, StreamVectors) and isinstance(stored, Vectors) and len(streamed) == len(stored) == 8
@@ -138,7 +139,9 @@ def test_unclip_learns_from_a_stream_and_what_clip_says_beside_its_shards(shards
     batch = task.batch(whole(8, 8))
     if "embedding" in batch:
         torch.testing.assert_close(batch["embedding"], run.pairs.coordinates(rows))
-    given = unclip(shards, tmp_path, tmp_path / "given", "data.stream=true", f"data.sidecars={tmp_path / 'sides'}")
+    given = unclip(
+        about, tmp_path / "given", "data.stream=true", "text.stored=0", f"data.sidecars={tmp_path / 'sides'}"
+    )
     train_unclip(given, ("pictures",))
     with pytest.raises(DataError, match=r"there is no .*clip\.safetensors: encode the shards with --with clip"):
         _ = given.vectors
