@@ -28,6 +28,7 @@ from tests.golden import golden
 LIST = Path(__file__).parent / "golden" / "initial.json"
 FEW = 64  # numbers of which no spread is told
 DALLE, CLIP_RESNET = dalle_preset("nano"), clip_preset("labels").clip
+VISION = replace(CLIP_RESNET.vision, stages=(1, 1), mixing=1, mixing_width=64)
 TOLD = UNetConfig(
     channels=(32, 64), blocks=(1, 1), attention=(False, True), head=16, text=24, context=16, refiner_layers=1,
     pool_heads=2, pooled=12, image=10, image_tokens=2, low_res=3, masked=4, augmentation=True, context_norm=True,
@@ -37,7 +38,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "dvae": lambda: DVAE(DALLE.dvae),
     "transformer": lambda: TokenTransformer(DALLE.transformer, seed=1),
     "clip": lambda: CLIP(DALLE.clip),
-    "clip of a ResNet": lambda: CLIP(replace(CLIP_RESNET, vision=replace(CLIP_RESNET.vision, stages=(1, 1)))),
+    "clip of a ResNet": lambda: CLIP(replace(CLIP_RESNET, vision=VISION)),
     "unet": lambda: UNet(TOLD),
     "efficient unet": lambda: UNet(replace(TOLD, efficient=True, bypass=True, patch=2)),
     "prior": lambda: build_prior(PRIOR),
