@@ -4,21 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pinxit.data.streams import Stream
+    from pinxit.types import Example
+
+
+class Items(Protocol):
+    """A stream: its pictures' side, its length, and each item."""
+
+    @property
+    def size(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Example: ...
 
 
 @dataclass(frozen=True)
 class Pictures:
     """The pictures of a stream as an array that is read where it is indexed."""
 
-    stream: Stream
+    stream: Items
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -38,7 +49,7 @@ class Pictures:
 class StreamCaptions(Sequence[tuple[str, ...]]):
     """The captions of a stream's items."""
 
-    stream: Stream
+    stream: Items
 
     def __len__(self) -> int:
         return len(self.stream)

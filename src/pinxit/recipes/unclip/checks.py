@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 import filecmp
-from typing import TYPE_CHECKING
+from collections.abc import Collection
+from pathlib import Path
 
 from pinxit.data.bank_layout import CAPTIONS
 from pinxit.errors import DataError, UsageError
+from pinxit.recipes.diffusion.config import Stage
+from pinxit.recipes.unclip.config import PriorStage, UnclipConfig
 
-if TYPE_CHECKING:
-    from pinxit.recipes.unclip.run import UnclipRun
 
+def check_plans(
+    config: UnclipConfig, priors: Collection[PriorStage], upsamplers: Collection[Stage], begun: bool
+) -> None:
+    """Raise UsageError for a checkpoint of networks that nobody ever trained.
 
-def check_plans(run: UnclipRun) -> None:
-    """Raise UsageError for a checkpoint of networks that nobody ever trained."""
-    begun = run.init is not None or bool(run.start())
-    if not run.config.decoder.plan.images and not begun:
+    `priors`, `upsamplers`: those that the run makes; `begun`: it started from a checkpoint.
+    """
+    if not config.decoder.plan.images and not begun:
         problem = "decoder.plan.images=0 keeps what a checkpoint brought"
         raise UsageError(f"{problem}: name one by --init-from.")
-    resting = [one.name for one in run.config.upsamplers if one not in run.upsamplers]
+    resting = [one.name for one in config.upsamplers if one not in upsamplers]
     if resting and not begun:
         problem = f"upsamplers.{resting[0]}.plan.images=0 keeps what a checkpoint brought"
         raise UsageError(f"{problem}: name one by --init-from.")
-    if not run.priors:
+    if not priors:
         raise UsageError("no prior has pictures to learn from: set one's plan.images.")
 
 
-def check_banks(run: UnclipRun) -> None:
-    """Raise DataError where the pictures that CLIP is shown are not the decoder's at another size."""
-    one, other = (run.path(name) / CAPTIONS for name in ("pictures", run.looked_at))
+def check_banks(own: Path, seen: Path, side: int) -> None:
+    """Raise DataError where the pictures that CLIP is shown (`seen`) are not the decoder's `own` at another size.
+
+    `side`: the larger of the two.
+    """
+    one, other = own / CAPTIONS, seen / CAPTIONS
     if not filecmp.cmp(one, other, shallow=False):
         raise DataError(
             f"{one} and {other} differ: some pictures are too small for one of both sizes; "
-            f"take data whose pictures have at least {max(run.clip.size, run.config.decoder.size)} px."
+            f"take data whose pictures have at least {side} px."
         )

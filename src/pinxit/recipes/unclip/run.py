@@ -82,7 +82,7 @@ class UnclipRun(StartingRun[UnclipConfig]):
         The same goes for the checkpoint that the run starts from.
         """
         self.check_start()
-        check_plans(self)
+        check_plans(self.config, self.priors, self.upsamplers, self.init is not None or bool(self.start()))
         drawn, seen = self.path("pictures").exists, self.path("vectors").exists
         used: dict[str, Callable[[], bool]] = dict.fromkeys(("data", "seed", "decoder.pictures"), drawn)
         used |= dict.fromkeys(("clip", "text.stored"), seen)

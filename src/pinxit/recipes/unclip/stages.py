@@ -59,7 +59,11 @@ def _pictures(run: UnclipRun, stop: Stop) -> None:
     for name, (size, count) in banks.items():
         store_pictures(run, name, size, count, stop)
     if not run.config.data.stream:
-        check_banks(run)
+        _check_banks(run)
+
+
+def _check_banks(run: UnclipRun) -> None:
+    check_banks(run.path("pictures"), run.path(run.looked_at), max(run.clip.size, run.config.decoder.size))
 
 
 def _texts(run: UnclipRun, stop: Stop) -> None:
@@ -83,7 +87,7 @@ def _vectors(run: UnclipRun, stop: Stop) -> None:
         _beside(run, "vectors", ClipRowEncoder(run.clip), stop)
         return
     bank, script = Bank.open(run.path(run.looked_at)), run.config.data.script
-    check_banks(run)
+    _check_banks(run)
     with showing(run, "vectors", stop) as progress:
         kept = run.config.text.stored or None
         build_vectors(bank, run.clip, run.path("vectors"), kept, run.config.seed, progress, script)
