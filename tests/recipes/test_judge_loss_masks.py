@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 import torch
 from torch import Tensor
 
@@ -12,7 +15,7 @@ from pinxit.training.rows import whole
 from pinxit.world.plan import Part, ScenePlan
 from pinxit.world.scene import Item, Relation, Scene
 from pinxit.world.splits import belongs, held_out
-from pinxit.world.vocabulary import COLOURS, FORMS
+from pinxit.world.vocabulary import COLOURS, FORMS, STYLES
 from pinxit.world.world import World
 from tests.recipes.test_judge import TINY
 
@@ -44,6 +47,18 @@ def test_pairs_and_relations_rule_names_out_in_both_directions() -> None:
             or held_out(("relation", name, "left of", "cat"))
         )
         assert flags[TINY.names.index(name)] == ruled_out, name
+
+
+@pytest.mark.parametrize(("lower", "kind"), [(False, "style"), (True, "lower style")])
+def test_the_style_that_a_scene_has_is_never_ruled_out(lower: bool, kind: str) -> None:
+    config = replace(TINY, styles=STYLES)
+    kept_out = [(s, n) for s in config.styles for n in TINY.names if held_out((kind, s, n))]
+    assert len({style for style, _ in kept_out}) > 3
+    for true, name in kept_out[:40]:
+        flags = answers_unshown(Item(name, "sprite", SIDES[0]), true, lower, config)
+        usual, *styles = flags[-len(config.styles) - 1 :].tolist()
+        assert not usual
+        assert styles == [held_out((kind, s, name)) and s != true for s in config.styles], (true, name)
 
 
 def test_answers_are_ruled_out_by_name_and_the_truth_never() -> None:
