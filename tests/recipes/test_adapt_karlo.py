@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -248,7 +249,8 @@ def test_what_is_read_beforehand_hangs_on_the_run_s_seed(
 
 @pytest.mark.slow
 def test_a_few_hundred_steps_teach_pictures(place: Path, tmp_path: Path) -> None:
+    """Medians: the bound of the decoder's variance is a hundred times larger where there is hardly any noise."""
     train(place, tmp_path / "run", *words(4 * 300, 8, "decoder", "prior"))
-    for name, share in (("decoder", 0.5), ("prior", 0.7)):
+    for name, share in (("decoder", 0.6), ("prior", 0.1)):
         lines = [line["loss"] for line in read_metrics(tmp_path / "run" / name)]
-        assert sum(lines[-20:]) < share * sum(lines[:20]), name
+        assert median(lines[-20:]) < share * median(lines[:20]), name

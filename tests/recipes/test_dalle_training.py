@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from pinxit.cli.train import app
 from pinxit.config import from_dict, override, to_dict
+from pinxit.data.bank import Bank
 from pinxit.errors import CheckpointError, DataError, PinxitError, UsageError
 from pinxit.functional.tokens import token_loss
 from pinxit.models.decoder import CachedDecoder
@@ -86,7 +87,7 @@ def test_many_invocations_end_where_one_does(straight: DalleRun, tmp_path: Path)
         one, other = load_file(straight.path(stage) / FILE), load_file(cut.path(stage) / FILE)
         assert one.keys() == other.keys()
         assert all(torch.equal(tensor, other[name]) for name, tensor in one.items()), stage
-    assert np.array_equal(straight.codes(), cut.codes())
+    assert np.array_equal(np.asarray(straight.codes()), np.asarray(cut.codes()))
     found, expected = (open_checkpoint(run.path("checkpoint")) for run in (cut, straight))
     assert {name: file["sha256"] for name, file in found.files.items()} == {
         name: file["sha256"] for name, file in expected.files.items()
@@ -109,7 +110,7 @@ def test_overfits_eight_pictures(squares: Path, tmp_path: Path) -> None:
     text = torch.from_numpy(work.tokenizer().encode(captions, work.config.transformer.text_tokens))
     worker = TokenWorker(CachedDecoder(work.transformer(), 8, torch.float32))
     drawn = serve(worker, [TokenRequest(row, temperature=0.0) for row in text])
-    codes = work.codes().astype(np.int64)
+    codes = np.asarray(work.codes()).astype(np.int64)
     assert len(np.unique(codes.reshape(8, -1), axis=0)) == 8
     assert np.array_equal(torch.stack([one.codes for one in drawn]).numpy(), codes)
 
@@ -238,6 +239,7 @@ def test_mirrored_scenes_stand_beside_each_other(straight: DalleRun, tmp_path: P
     work = DalleRun(tmp_path, config, "cpu", progress=False)
     train(work, ["pictures", "tokenizer"])
     bank = work.ranking_bank()
+    assert isinstance(bank, Bank)
     pairs = mirrored_pairs(bank, len(bank), 4)
     assert len(pairs) > 2 and (pairs[:, 0] % 4 == 0).all() and (pairs[:, 0] // 4 == pairs[:, 1] // 4).all()
     for one, other in pairs.tolist():

@@ -63,6 +63,20 @@ def test_gpus_divide_work_and_activations_and_not_weights() -> None:
     assert smaller.rows == 4 and smaller.seconds == pytest.approx(many.seconds * H100.bf16 / H100.fp32)
 
 
+def test_with_shard_gpus_divide_the_weights_too() -> None:
+    """Blocks of DALL-E's size, four of its 64: states are divided, what is gathered is not."""
+    changes = ["plans.transformer.shard=true", "transformer.depth=4", "transformer.dim=3968"]
+    stage = next(one for one in stages_of("dalle/paper", changes) if one.name == "transformer")
+    cost = cost_of(stage, torch.device("cpu"))
+    plan = replace(stage.plan, micro=1, batch=8)
+    alone, few, many = (cost.memory(plan, gpus) for gpus in (1, 8, 64))
+    states = 20 * cost.parameters
+    assert few - many == pytest.approx(states / 8 - states / 64, rel=1e-3)
+    assert cost.units == (12 * 3968**2 + 13 * 3968,) * 4
+    outside = cost.parameters - sum(cost.units)
+    assert alone - few == pytest.approx(states * 7 / 8 - 4 * (2 * outside + 3 * cost.units[0]), rel=1e-3)
+
+
 @pytest.mark.parametrize(("piece", "batch", "rows"), [(8, 32, 8), (8, 36, 0), (0, 32, 0)])
 def test_a_clips_pieces_are_its_rows_where_they_fit(piece: int, batch: int, rows: int) -> None:
     assert stages_of("clip/nano", [f"piece={piece}", f"plan.batch={batch}"])[0].plan.micro == rows

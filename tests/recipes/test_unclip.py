@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from pinxit.config import override
+from pinxit.data.embeddings import Embeddings
 from pinxit.data.vectors import Vectors
 from pinxit.errors import CheckpointError, DataError, UsageError
 from pinxit.functional.bsr import gaussian_blur
@@ -111,7 +112,7 @@ def test_vectors_are_of_the_same_pictures_and_captions(run: UnclipRun) -> None:
     pairs = run.pairs
     y = pairs.coordinates(range(8))
     assert y.shape == (8, 6) and y.var(0).mean().item() == pytest.approx(1, abs=0.02)
-    assert pairs.stored is not None and pairs.stored.text(3, 0) == vectors.text(3, 0)
+    assert isinstance(pairs.stored, Embeddings) and pairs.stored.text(3, 0) == vectors.text(3, 0)
 
 
 def test_tokens_read_as_training_goes_are_those_that_were_stored(run: UnclipRun) -> None:

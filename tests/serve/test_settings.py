@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import json
+import threading
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 from pinxit.errors import PinxitError, UsageError
 from pinxit.recipes.placing import Placing
 from pinxit.serve import server
+from pinxit.serve.app import settle
 from pinxit.serve.catalog import Catalog
 from pinxit.serve.keys import add_key
 from pinxit.serve.settings import Settings, gathered, shown
@@ -135,3 +138,16 @@ def test_a_check_paints_with_all_and_leaves_nothing(tmp_path: Path) -> None:
     assert found["painters"]["one"] == {"checkpoint": found["painters"]["other"]["checkpoint"], "sizes": [32]}
     assert found["painters"]["one"]["checkpoint"] and found["device"] == "cpu" and found["pinxit"]
     assert not (tmp_path / "data").exists()
+
+
+def test_garbage_of_requests_is_looked_for_apart_from_what_was_loaded() -> None:
+    """In the thread of a server's own process; beside others' objects everything stays as it is."""
+    try:
+        beside = threading.Thread(target=settle)
+        beside.start()
+        beside.join()
+        assert gc.get_freeze_count() == 0
+        settle()
+        assert gc.get_freeze_count() > 10_000
+    finally:
+        gc.unfreeze()

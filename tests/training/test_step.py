@@ -41,7 +41,7 @@ WEIGHTS: dict[str, tuple[object, ...]] = {
 """Fields whose other values lead to other weights."""
 AVERAGES: dict[str, tuple[object, ...]] = {"ema": (0.2, 0.0), "ema_every": (1,)}
 """Those that change the averaged weights alone."""
-ELSEWHERE = {"log_every", "preview_every", "save_minutes", "channels_last", "compile"}
+ELSEWHERE = {"log_every", "preview_every", "save_minutes", "channels_last", "compile", "shard"}
 """Those that change no weights: the tests below, and tests/training/test_optim.py of compiling."""
 
 

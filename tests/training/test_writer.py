@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from pinxit.config import to_dict
 from pinxit.errors import PinxitError
+from pinxit.training import saving
 from pinxit.training import state as states
 from pinxit.training.loop import fit
 from pinxit.training.writer import Writer
@@ -26,7 +27,7 @@ def test_a_save_holds_what_was_there_when_it_began(tmp_path: Path, monkeypatch: 
         go.wait(20)
         write(*how)
 
-    monkeypatch.setattr(states, "write_tensors", slow)
+    monkeypatch.setattr(saving, "write_tensors", slow)
     net = torch.nn.Linear(2, 2)
     state = states.State({"net": net}, torch.optim.AdamW(net.parameters()), _average(net), states.Progress(8, 1), {})
     before = net.weight.detach().clone()
@@ -57,7 +58,7 @@ def test_what_could_not_be_written_is_told_at_the_next_save(tmp_path: Path, monk
 
     net = torch.nn.Linear(2, 2)
     state = states.State({"net": net}, torch.optim.AdamW(net.parameters()), _average(net), states.Progress(), {})
-    monkeypatch.setattr(states, "write_tensors", full)
+    monkeypatch.setattr(saving, "write_tensors", full)
     with pytest.raises(PinxitError, match="no space"), Writer(tmp_path, behind=True) as writer:
         writer.save(state, to_dict(plan()))
         writer.save(state, to_dict(plan()))

@@ -12,7 +12,9 @@ from pinxit.cli.train.options import Changes
 
 def plan(
     preset: Annotated[str, typer.Argument(help="RECIPE/NAME of clip, dalle, imagen or unclip: imagen/paper.")],
-    gpus: Annotated[int, typer.Option(min=1, help="How many of them; each holds the whole model.")] = 8,
+    gpus: Annotated[
+        int, typer.Option(min=1, help="How many of them; each holds the whole model, or a part by plan.shard.")
+    ] = 8,
     kind: Annotated[str, typer.Option(help="v100, a100, h100, h200, b200, l40s or rtx4090.")] = "h100",
     share: Annotated[
         float | None,

@@ -63,8 +63,9 @@ def encode_shards(
     urls = shards_of(spec) if isinstance(spec, str) else list(spec)
     shelf, written = Shelf(cache or out / "cache"), []
     for number, url in enumerate(urls, 1):
+        there = (out / name_of(url, encoder.kind)).is_file()
         written.append(encode_shard(url, encoder, out, shelf))
-        if progress is not None:
+        if progress is not None and not there:  # so that whoever stops at every call still gets on
             progress(number, len(urls))
     write_json(out / ABOUT, {"kind": encoder.kind, "about": dict(encoder.about)})
     return written
@@ -90,6 +91,11 @@ def encode_shard(url: str, encoder: RowEncoder, out: Path, shelf: Shelf) -> Path
     out.mkdir(parents=True, exist_ok=True)
     write_tensors(place, tensors, {NOTE: json.dumps(about)})
     return place
+
+
+def encoded(urls: Sequence[str], kind: str, out: Path) -> bool:
+    """Whether every shard has its sidecar there."""
+    return all((out / name_of(url, kind)).is_file() for url in urls)
 
 
 def name_of(url: str, kind: str) -> str:

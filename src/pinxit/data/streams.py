@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from pinxit.data.jsonl import json_line
 from pinxit.data.problems import ItemError, Problems
 from pinxit.data.shards import Shard, example_of, index_shard
 from pinxit.data.shelf import Shelf, shards_of
+from pinxit.data.stream_items import Pictures, StreamCaptions
 from pinxit.data.stream_manifest import (
     AGAIN,
     FORMAT,
@@ -99,6 +100,11 @@ class Stream:
         for shard in deal.near(rows):
             self.shelf.expect(self.manifest["shards"][shard]["url"])
         return deal.indices(rows)
+
+    @property
+    def urls(self) -> list[str]:
+        """Of its shards."""
+        return [shard["url"] for shard in self.manifest["shards"]]
 
     @property
     def pictures(self) -> Pictures:
@@ -181,41 +187,6 @@ class Stream:
     @cached_property
     def _ends(self) -> NDArray[np.int64]:
         return np.cumsum([shard["items"] for shard in self.manifest["shards"]])
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """The pictures of a stream as an array that is read where it is indexed."""
-
-    stream: Stream
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        return (len(self.stream), self.stream.size, self.stream.size, 3)
-
-    def __len__(self) -> int:
-        return len(self.stream)
-
-    def __getitem__(self, index: Any) -> NDArray[np.uint8]:
-        chosen = np.arange(len(self.stream))[index]
-        if np.ndim(chosen) == 0:
-            return self.stream[int(chosen)].picture
-        return np.stack([self.stream[int(one)].picture for one in chosen])
-
-
-@dataclass(frozen=True)
-class StreamCaptions(Sequence[tuple[str, ...]]):
-    """The captions of a stream's items."""
-
-    stream: Stream
-
-    def __len__(self) -> int:
-        return len(self.stream)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self.stream[one].captions for one in range(*index.indices(len(self)))]
-        return self.stream[index + len(self) if index < 0 else index].captions
 
 
 def build_stream(

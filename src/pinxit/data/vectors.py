@@ -34,8 +34,10 @@ from pinxit.data.chunks import (
     read_json,
     text_numbers,
 )
+from pinxit.data.deal import Rows
 from pinxit.data.identity import differences
 from pinxit.data.jsonl import Captions
+from pinxit.data.order import order_batch
 from pinxit.data.writing_systems import Script
 from pinxit.errors import DataError, UsageError
 from pinxit.schema import Count
@@ -120,6 +122,10 @@ class Vectors:
     def width(self) -> int:
         """E."""
         return int(self.pictures.shape[1])
+
+    def order(self, rows: Rows, seed: int) -> NDArray[np.int64]:
+        """Which pictures the rows of an update are."""
+        return order_batch(rows.first + rows.start, rows.count, len(self), seed)
 
     def count(self, index: int) -> int:
         """How many captions of picture `index` are here, at least 1."""

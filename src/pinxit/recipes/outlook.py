@@ -1,7 +1,7 @@
 """`pinxit plan`: what a preset costs on so many GPUs of a kind that need not be here.
 
-Every rank holds the whole model and its share of the batch (`training.parallel`): GPUs divide the work and the
-activations, not the weights.
+Every rank has its share of the batch and holds the whole model (`training.parallel`): GPUs divide the work and the
+activations, and only with `plan.shard` the weights, too (`training.sharding`).
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def outlooks(stages: Sequence[Stage], gpus: int, kind: Kind, share: float = USUA
         cost = cost_of(stage, torch.device("cpu"))
         peak = kind.bf16 if stage.plan.precision == "bf16" else kind.fp32
         seconds = stage.plan.images * cost.flops / (gpus * peak * share)
-        yield Outlook(stage, cost, rows, cost.memory(replace(stage.plan, micro=rows, batch=rows)), seconds)
+        yield Outlook(stage, cost, rows, cost.memory(replace(stage.plan, micro=rows, batch=rows), gpus), seconds)
 
 
 def table(name: str, gpus: int, kind: str, share: float | None = None, changes: Sequence[str] = ()) -> list[str]:
@@ -111,7 +111,8 @@ def table(name: str, gpus: int, kind: str, share: float | None = None, changes: 
     )
     large = [one.stage.name for one in found if one.bytes > about.bytes]
     if large:
-        lines.append(f"{', '.join(large)}: more than the {about.bytes / 2**30:.0f} GiB of one {kind}; set plan.micro")
+        advice = "set plan.micro or, on several, plan.shard=true"
+        lines.append(f"{', '.join(large)}: more than the {about.bytes / 2**30:.0f} GiB of one {kind}; {advice}")
     return lines
 
 

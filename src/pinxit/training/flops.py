@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from pinxit.training.optim import buffers_restored, trained, weights
 from pinxit.training.plan import Batch, Plan, Task
 from pinxit.training.precision import autocast
 from pinxit.training.rows import whole
+from pinxit.training.sharding import units_of
 
 
 @dataclass(frozen=True)
@@ -29,17 +31,34 @@ class Cost:
     flops: float  # per picture, forward and backward
     activation_bytes: float  # kept for the backward pass, per picture
     still: int = 0  # parameters that do not learn, where additions to them do
+    rows: tuple[tuple[int, int], ...] = ()  # of each tensor that learns: how many, and how many numbers each has
+    still_rows: tuple[tuple[int, int], ...] = ()
+    units: tuple[int, ...] = ()  # parameters of each block that is gathered by itself where all is cut among ranks
 
-    def memory(self, plan: Plan) -> float:
-        """Bytes at training time.
+    def memory(self, plan: Plan, ranks: int = 1) -> float:
+        """Bytes at training time, of the first of so many ranks, whose `plan` says which rows go through it.
 
         Weights, gradients, two Adam moments and the average in fp32; copies of the weights in bf16; activations. What
-        does not learn has its weights alone.
+        does not learn has its weights alone. With `plan.shard` and several ranks see `cut`.
         """
         cast = 2 if plan.precision == "bf16" else 0
-        learning, resting = 4 * (5 if plan.ema else 4) + cast, 4 + cast
-        held = self.parameters * learning + self.still * resting
-        return held + self.activation_bytes * (plan.micro or plan.batch)
+        activations = self.activation_bytes * (plan.micro or plan.batch)
+        if plan.shard and ranks > 1:
+            return self.cut(plan, ranks) + cast * (self.parameters + self.still) + activations
+        return self._held(plan, self.parameters, self.still) + cast * (self.parameters + self.still) + activations
+
+    def cut(self, plan: Plan, ranks: int) -> float:
+        """Bytes of what is cut among ranks on the first of them, and of what it gathers.
+
+        Gathered are all weights outside of units, with gradients, and of units two at a time, one of them with
+        gradients. Copies in bf16 are not cut: the backward pass keeps them.
+        """
+        share, rest = (sum(-(-n // ranks) * width for n, width in rows) for rows in (self.rows, self.still_rows))
+        outside, largest = self.parameters + self.still - sum(self.units), max(self.units, default=0)
+        return self._held(plan, share, rest) + 4 * (2 * outside + 3 * largest)
+
+    def _held(self, plan: Plan, learning: int, still: int) -> float:
+        return 4 * ((5 if plan.ema else 4) * learning + still)
 
 
 def measure(task: Task, batch: Batch, plan: Plan, device: torch.device) -> Cost:
@@ -61,10 +80,22 @@ def measure(task: Task, batch: Batch, plan: Plan, device: torch.device) -> Cost:
     for parameter in parameters.values():
         parameter.grad = None
     activations = sum(count for place, count in kept.items() if place not in own)
-    learning = sum(parameter.numel() for parameter in parameters.values())
-    every = {id(parameter): parameter.numel() for module in modules.values() for parameter in module.parameters()}
-    still = sum(every.values()) - learning
-    return Cost(learning, counter.get_total_flops() / size, float(activations) / size, still)
+    every = {id(parameter): parameter for module in modules.values() for parameter in module.parameters()}
+    learning = {id(parameter) for parameter in parameters.values()}
+    rows, still = (tuple(_rows(p) for key, p in every.items() if (key in learning) == which) for which in (True, False))
+    return Cost(
+        sum(map(prod, rows)),
+        counter.get_total_flops() / size,
+        float(activations) / size,
+        sum(map(prod, still)),
+        rows,
+        still,
+        tuple(sum(p.numel() for p in unit.parameters()) for m in modules.values() for unit in units_of(m)),
+    )
+
+
+def _rows(parameter: Tensor) -> tuple[int, int]:
+    return (parameter.shape[0], prod(parameter.shape[1:])) if parameter.ndim else (1, 1)
 
 
 @lru_cache

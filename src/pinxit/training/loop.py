@@ -31,6 +31,7 @@ from pinxit.training.plan import Batch, Plan, Task, check_same_plan
 from pinxit.training.precision import autocast, compile_modules, keep_freed_memory, pick_device, place
 from pinxit.training.prefetch import prefetch
 from pinxit.training.rows import Rows, whole
+from pinxit.training.sharding import Sharded, gathered, spread_out
 from pinxit.training.state import Progress, State
 from pinxit.training.step import check_worth, step
 from pinxit.training.stop import Stop
@@ -65,18 +66,17 @@ def fit(
 ) -> Outcome:
     """Train `task` by `plan` in `folder`, from wherever the folder's last invocation ended.
 
-    Writes state.safetensors, metrics.jsonl and preview.png there. `progress` shows a bar or plain lines; `stop_after`:
-    images at which to save and return early; `stop`: signals and a time limit shared with other stages; `init`: weights
-    of a fresh run. Raises PinxitError when the folder cannot be written or belongs to another model or plan, or when
-    the loss stays non-finite.
+    Writes the state (`training.stored`), metrics.jsonl and preview.png there. `progress` shows a bar or plain lines;
+    `stop_after`: images at which to save and return early; `stop`: signals and a time limit shared with other stages;
+    `init`: weights of a fresh run. Raises PinxitError when the folder cannot be written or belongs to another model or
+    plan, or when the loss stays non-finite.
     """
     ranks, stop = here(pick_device(device)), stop or Stop()
     on = ranks.device
     goal = plan.images if stop_after is None else min(plan.images, stop_after)
     if on.type == "cpu":
         keep_freed_memory()
-    place(task.modules(), plan, on)
-    state, new = _start(task, plan, folder, init, ranks)
+    task, state, new = _start(task, plan, folder, init, ranks)
     at = state.progress
     if at.images >= goal:
         return Outcome(at, at.images >= plan.images, False)
@@ -96,27 +96,28 @@ def fit(
                 at.seconds += time.perf_counter() - began
                 log.tick(at.images)
                 if _passed(at.images, plan.preview_interval(), plan) or at.images >= plan.images:
-                    scores = _look(task, plan, state, folder, on) if ranks.lead else {}
+                    scores = _look(task, plan, state, folder, ranks)
                 if _passed(at.images, plan.log_interval(), plan) or at.images >= goal:
                     updates = meter.count
                     numbers = ranks.mean(meter.read())
                     log.line(at.images, numbers | _speed(at, updates, cost, plan, ranks, since) | scores)
                     since, scores = at.seconds, {}
-                if ranks.lead and time.monotonic() - saved > 60 * plan.save_minutes:
+                writer.look()
+                if state.mine and state.ranks.agreed(time.monotonic() - saved > 60 * plan.save_minutes):
                     writer.save(state, to_dict(plan))
                     saved = time.monotonic()
                 if ranks.agreed(stop.due()):
                     break
         if at.images >= plan.images:
             check_worth(at, plan, task.name)
-        if ranks.lead:
+        if state.mine:
             state.save(folder, to_dict(plan))
         ranks.wait()
     return Outcome(at, at.images >= plan.images, ranks.agreed(stop.signalled))
 
 
-def _start(task: Task, plan: Plan, folder: Path, init: Weights | None, ranks: Ranks) -> tuple[State, list[str]]:
-    """The state to go on from, and the names of weights that `init` lacks.
+def _start(task: Task, plan: Plan, folder: Path, init: Weights | None, ranks: Ranks) -> tuple[Task, State, list[str]]:
+    """The task, placed; the state to go on from; and the names of weights that `init` lacks.
 
     The ways a run can start, the first that applies:
     1. `folder` holds a state: exactly from there, whatever `init` says;
@@ -131,9 +132,14 @@ def _start(task: Task, plan: Plan, folder: Path, init: Weights | None, ranks: Ra
         new += _take(modules[name], name, values)
     if plan.lora:
         adapt(modules, plan.lora)
+    task = spread_out(task, plan, ranks)
+    cut = isinstance(task, Sharded)
+    if not cut:
+        place(modules, plan, ranks.device)
     optimiser = (muon if plan.optimiser == "muon" else adamw)(modules, plan)
     average = Average(modules, plan.ema, plan.ema_every)
-    state = State(modules, optimiser, average, Progress(), machine(str(ranks.device)), ranks.piece(task, plan))
+    about = machine(str(ranks.device)), ranks.piece(task, plan)
+    state = State(modules, optimiser, average, Progress(), *about, ranks if cut else Ranks(), cut or ranks.lead)
     if resumed:
         check_same_plan(states.read_plan(folder), to_dict(plan), str(folder))
         before = states.read_piece(folder)
@@ -143,9 +149,9 @@ def _start(task: Task, plan: Plan, folder: Path, init: Weights | None, ranks: Ra
                 "keep plan.batch / (ranks x pieces) or train into another folder."
             )
         state.load(folder)
-    elif ranks.lead:
+    elif state.mine:
         state.save(folder, to_dict(plan))  # a folder that cannot be written is refused now, not in an hour
-    return state, new
+    return task, state, new
 
 
 def _take(module: nn.Module, name: str, values: Mapping[str, Tensor]) -> list[str]:
@@ -179,9 +185,9 @@ def _prepare(task: Task, plan: Plan, ranks: Ranks, log: Log) -> Cost:
     cost = measure(task, load(whole(0, min(4, rows.count))), plan, device)
     hot = getattr(task, "hot", lambda: list(task.modules().values()))()
     how = compile_modules(hot, plan, device, trial)
-    log.say(
-        f"{cost.parameters:,} parameters, {cost.flops / 1e9:.3g} GFLOP a picture, {device}, {plan.precision}, {how}"
-    )
+    cut = f", cut among {ranks.world} ranks in {1 + len(hot)} units" if isinstance(task, Sharded) else ""
+    size = f"{cost.parameters:,} parameters{cut}, {cost.flops / 1e9:.3g} GFLOP a picture"
+    log.say(f"{size}, {device}, {plan.precision}, {how}")
     return cost
 
 
@@ -194,13 +200,19 @@ def _speed(at: Progress, count: int, cost: Cost, plan: Plan, ranks: Ranks, since
     return speed | share | {"skipped": float(at.skipped), "seconds": at.seconds}
 
 
-def _look(task: Task, plan: Plan, state: State, folder: Path, device: torch.device) -> dict[str, float]:
-    """Write the task's preview with the averaged weights; returns its scores, where it has any."""
+def _look(task: Task, plan: Plan, state: State, folder: Path, ranks: Ranks) -> dict[str, float]:
+    """Rank 0 writes the task's preview with the averaged weights; returns its scores, where it has any.
+
+    What is cut is gathered for that by all, who draw besides: a block that one rank alone had run would have others
+    wait for each other in another order.
+    """
+    if not state.mine:
+        return {}
     eager = torch.compiler.set_stance("force_eager")  # other shapes must not make the compiler start again
-    with eager, torch.no_grad(), autocast(plan, device), state.average.in_place():
+    with eager, torch.no_grad(), autocast(plan, ranks.device), state.average.in_place(), gathered(task):
         picture = task.preview()
         scores: dict[str, float] = getattr(task, "scores", dict)()
-    if picture is not None:
+    if picture is not None and ranks.lead:
         write_png(folder / "preview.png", picture)
     return scores
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
+from pinxit.training.local import is_cut, local
 from pinxit.training.optim import adamw, decays, trained
 from pinxit.training.plan import Plan
 
@@ -50,31 +51,53 @@ class Muon(torch.optim.Optimizer):
         """Update every parameter that has a gradient."""
         assert closure is None, "the loop has computed the gradients"
         self.rest.step()
+        whole = [p for p in self.own["params"] if p.grad is not None and not is_cut(p)]
+        cut = [p for p in self.own["params"] if p.grad is not None and is_cut(p)]
+        self._step_whole(whole)
+        self._step_cut(cut)
+
+    def _step_whole(self, parameters: Sequence[nn.Parameter]) -> None:
         alike: defaultdict[Any, list[tuple[Tensor, Tensor]]] = defaultdict(list)
-        for parameter in self.own["params"]:
-            if parameter.grad is None:
-                continue
+        for parameter in parameters:
             weights, updates = as_rows(parameter, parameter), as_rows(self._ahead(parameter), parameter)
             count = self.parts[parameter]
             for weight, update in zip(weights.chunk(count), updates.chunk(count), strict=True):
                 alike[update.shape].append((weight, update))
-        rate, decay = self.own["lr"], self.own["weight_decay"]
         dealt = 0
-        for (rows, columns), pairs in alike.items():
+        for shape, pairs in alike.items():
             made = by_owners([update for _, update in pairs], dealt)
             dealt += len(pairs)
             for (weight, _), update in zip(pairs, made, strict=True):
-                weight.mul_(1 - rate * decay)
-                weight.add_(update, alpha=-rate * ADAM_RMS * math.sqrt(max(rows, columns)))
+                self._add(weight, update, shape)
+
+    def _step_cut(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Matrices of which each rank holds rows: as many at a time as there are ranks travel to one owner each."""
+        alike: defaultdict[Any, list[nn.Parameter]] = defaultdict(list)
+        for parameter in parameters:
+            alike[(len(parameter), parameter[0].numel(), self.parts[parameter])].append(parameter)
+        for (rows, columns, count), some in alike.items():
+            world = distributed.get_world_size()
+            for first in range(0, len(some), world):
+                few = some[first : first + world]
+                made = by_travel([self._ahead(p).reshape(-1, columns) for p in few], rows, count)
+                for parameter, update in zip(few, made, strict=True):
+                    self._add(local(parameter).view(-1, columns), update, (rows // count, columns))
+
+    def _add(self, weight: Tensor, update: Tensor, shape: Sequence[int]) -> None:
+        """`shape`: of the matrix that was made orthogonal, of which `weight` may be some rows."""
+        rate, decay = self.own["lr"], self.own["weight_decay"]
+        weight.mul_(1 - rate * decay)
+        weight.add_(update, alpha=-rate * ADAM_RMS * math.sqrt(max(shape)))
 
     def _ahead(self, parameter: nn.Parameter) -> Tensor:
-        """The gradient averaged over updates, looking one ahead (Nesterov)."""
+        """The gradient averaged over updates, looking one ahead (Nesterov); of what is cut this rank's rows."""
         assert parameter.grad is not None
         held = self.state[parameter]
         if "exp_avg" not in held:
             held["exp_avg"] = torch.zeros_like(parameter)
-        held["exp_avg"].lerp_(parameter.grad, 1 - MOMENTUM)
-        return parameter.grad.lerp(held["exp_avg"], MOMENTUM)
+        grad, average = local(parameter.grad), local(held["exp_avg"])
+        average.lerp_(grad, 1 - MOMENTUM)
+        return grad.lerp(average, MOMENTUM)
 
 
 def as_rows(values: Tensor, kernel: Tensor) -> Tensor:
@@ -108,6 +131,25 @@ def by_owners(updates: Sequence[Tensor], first: int) -> Sequence[Tensor]:
     parts = [torch.empty_like(made) for _ in range(world)]
     distributed.all_gather(parts, made)
     return [parts[(first + k) % world][k // world] for k in range(count)]
+
+
+def by_travel(held: Sequence[Tensor], rows: int, count: int) -> list[Tensor]:
+    """`orthogonal` of matrices [rows, N], at most one for each rank, of each of which this rank holds some rows.
+
+    `count` stand one above the other in each. The k-th travels to rank k, whose answer travels back.
+    """
+    world, columns = distributed.get_world_size(), held[0].shape[1]
+    chunk = -(-rows // world)
+    sent = held[0].new_zeros(world, chunk, columns)
+    for k, part in enumerate(held):
+        sent[k, : len(part)] = part
+    came = torch.empty_like(sent)
+    distributed.all_to_all_single(came, sent)
+    if distributed.get_rank() < len(held):
+        whole = came.view(-1, columns)[:rows]  # chunks stand in the order of ranks, and only the last ones are shorter
+        whole.copy_(orthogonal(torch.stack(whole.chunk(count))).flatten(0, 1))
+    distributed.all_to_all_single(sent, came)
+    return [sent[k, : len(part)] for k, part in enumerate(held)]
 
 
 def _inside(modules: Mapping[str, nn.Module], name: str, parameter: nn.Parameter) -> bool:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from pinxit.training.local import is_cut, local
 from pinxit.training.plan import Plan
 
 TABLES = ("embed", "position")  # parts of the names of parameters that are looked up, not multiplied
@@ -39,14 +42,14 @@ def decays(modules: Mapping[str, nn.Module], name: str) -> bool:
 
 
 def adamw(modules: Mapping[str, nn.Module], plan: Plan, without: frozenset[str] = frozenset()) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019) over two groups, decayed and not, in one fused kernel; not over `without`."""
-    parameters = {name: p for name, p in trained(modules).items() if name not in without}
-    groups = [
-        {"params": [p for n, p in parameters.items() if decays(modules, n)], "weight_decay": plan.decay},
-        {"params": [p for n, p in parameters.items() if not decays(modules, n)], "weight_decay": 0.0},
-    ]
+    """AdamW (Loshchilov and Hutter 2019), fused, over what is decayed and what is not; not over `without`."""
+    groups: defaultdict[tuple[bool, bool], list[nn.Parameter]] = defaultdict(list)
+    for name, parameter in trained(modules).items():
+        if name not in without:
+            groups[not decays(modules, name), is_cut(parameter)].append(parameter)  # one kernel takes one kind
+    decayed = [{"params": groups[k], "weight_decay": 0.0 if k[0] else plan.decay} for k in sorted(groups)]
     betas = (plan.betas[0], plan.betas[1])
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=plan.lr, betas=betas, eps=plan.eps, fused=True)
+    return torch.optim.AdamW(decayed, lr=plan.lr, betas=betas, eps=plan.eps, fused=True)
 
 
 def learning_rate(plan: Plan, images: int) -> float:
@@ -88,7 +91,7 @@ class Average:
         decay = min(self.decay, (1 + n) / (10 + n))
         now = moving(self.modules)
         names = [name for name, tensor in now.items() if tensor.is_floating_point()]
-        torch._foreach_lerp_([self.shadow[n] for n in names], [now[n] for n in names], 1 - decay)
+        torch._foreach_lerp_([local(self.shadow[n]) for n in names], [local(now[n]) for n in names], 1 - decay)
         for name in now.keys() - names:
             self.shadow[name].copy_(now[name])
 
@@ -112,11 +115,12 @@ class Average:
 def weights(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     """Every parameter and persistent buffer by "module/name", detached; what is shared appears once."""
     tensors: dict[str, Tensor] = {}
-    seen: set[tuple[int, int, tuple[int, ...]]] = set()
+    seen: set[tuple[Any, ...]] = set()
     for name, module in modules.items():
         for path, tensor in module.state_dict().items():
-            place = (tensor.untyped_storage()._cdata, tensor.storage_offset(), tuple(tensor.shape))
-            if tensor.numel() == 0 or place not in seen:
+            held = local(tensor)
+            place = (held.untyped_storage()._cdata, held.storage_offset(), tuple(held.shape))
+            if held.numel() == 0 or place not in seen:
                 seen.add(place)
                 tensors[f"{name}/{path}"] = tensor.detach()
     return tensors

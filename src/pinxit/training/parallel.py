@@ -1,6 +1,7 @@
-"""Training on several ranks: the processes that torchrun starts, each with a copy of the model and a share of the rows.
+"""Training on several ranks: the processes that torchrun starts, each with a share of the rows and a copy of the model.
 
-Gradients are summed over ranks before the update, so that all make the same one; every draw hangs on a picture's
+Instead of a copy each may hold its rows of every weight (`training.sharding`). Gradients are summed over ranks before
+the update, so that all make the same one; every draw hangs on a picture's
 position, so that two ranks do what one does in two pieces. Rank 0 writes. Without torchrun there is one rank.
 """
 
@@ -54,6 +55,14 @@ class Ranks:
         distributed.all_reduce(gathered, distributed.ReduceOp.MAX)
         return bool(gathered)
 
+    def told(self, number: int) -> int:
+        """The number that rank 0 has."""
+        if self.world == 1:
+            return number
+        spoken = torch.tensor(number, device=self.device)
+        distributed.broadcast(spoken, 0)
+        return int(spoken)
+
     def wait(self) -> None:
         """Go on when all ranks have come here."""
         self.agreed(False)
@@ -66,8 +75,14 @@ class Ranks:
         distributed.all_reduce(gathered)
         return dict(zip(numbers, (gathered / self.world).tolist(), strict=True))
 
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over ranks, in place."""
+        if self.world > 1:
+            distributed.all_reduce(values)
+        return values
+
     def sum_gradients(self, parameters: Sequence[nn.Parameter], loss: Tensor) -> Tensor:
-        """Give every rank the sum of all gradients; returns the sum of `loss`, a scalar.
+        """Give every rank the sum of all gradients of what is not cut; returns the sum of `loss`, a scalar.
 
         A parameter that took part on some ranks alone has had a gradient of zero on the others.
         """

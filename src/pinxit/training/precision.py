@@ -32,10 +32,10 @@ def pick_device(name: str) -> torch.device:
 
 
 def autocast(plan: Plan, device: torch.device) -> AbstractContextManager[object]:
-    """bf16 matrix products over fp32 weights, or nothing for fp32 plans."""
+    """bf16 matrix products over fp32 weights, or nothing for fp32 plans. What is gathered for a while is not cached."""
     if plan.precision == "fp32":
         return nullcontext()
-    return torch.autocast(device.type, torch.bfloat16)
+    return torch.autocast(device.type, torch.bfloat16, cache_enabled=not plan.shard)
 
 
 def place(modules: Mapping[str, nn.Module], plan: Plan, device: torch.device) -> None:

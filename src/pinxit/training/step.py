@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pinxit.errors import PinxitError
+from pinxit.training.local import is_cut, local
 from pinxit.training.log import Meter
 from pinxit.training.optim import learning_rate, set_rate, trained
 from pinxit.training.parallel import Ranks, pieces_of
@@ -34,9 +36,9 @@ def step(task: Task, plan: Plan, state: State, pieces: Pieces, ranks: Ranks) -> 
         losses.append(loss.detach().float())
         numbers.add(parts)
     parameters, mean = list(trained(state.modules).values()), torch.stack(losses).mean()
-    total = ranks.sum_gradients(parameters, mean)  # not finite on one rank, not finite on all
-    grads = [p.grad for p in parameters if p.grad is not None]
-    length = float(torch.nn.utils.get_total_norm(grads) + 0 * total)
+    total = ranks.sum_gradients([p for p in parameters if not is_cut(p)], mean)
+    length = gradient_norm(parameters, ranks) + 0 * float(total)  # not finite on one rank, not finite on all
+    grads = [local(p.grad) for p in parameters if p.grad is not None]
     at.images += plan.batch
     if math.isfinite(length):
         if plan.clip and length > plan.clip:
@@ -52,6 +54,17 @@ def step(task: Task, plan: Plan, state: State, pieces: Pieces, ranks: Ranks) -> 
     state.optimiser.zero_grad(set_to_none=True)
     means = {name: total / len(pieces) for name, total in numbers.sums.items()}
     return {"loss": mean} | means | {"lr": rate, "grad_norm": length}
+
+
+def gradient_norm(parameters: Sequence[nn.Parameter], ranks: Ranks) -> float:
+    """The length of all gradients together, those that are cut among ranks included."""
+    whole = [p.grad for p in parameters if p.grad is not None and not is_cut(p)]
+    cut = [local(p.grad) for p in parameters if p.grad is not None and is_cut(p)]
+    length = torch.nn.utils.get_total_norm(whole)
+    if not any(map(is_cut, parameters)):
+        return float(length)
+    squares = [length.square().to(ranks.device) / ranks.world, *(grad.square().sum() for grad in cut)]
+    return float(ranks.sum(torch.stack(squares).sum()).sqrt())
 
 
 def check_worth(at: Progress, plan: Plan, name: str) -> None:

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from pinxit.errors import PinxitError
+
 if TYPE_CHECKING:
+    from pinxit.training.saving import Saving
     from pinxit.training.state import State
 
 
@@ -18,13 +21,14 @@ class Writer:
     """Writes states into a folder, `behind` the training or at once.
 
     Behind it a GPU does not wait for the disk, and memory holds a second copy of the state; what a thread could not
-    write is raised by the next call. A CPU has nothing to do meanwhile that the copy would not take from it.
+    write is raised by the next call. A CPU has nothing to do meanwhile that the copy would not take from it. Where
+    ranks write a state together all of them make the same calls.
     """
 
     def __init__(self, folder: Path, behind: bool) -> None:
         self.folder, self.behind = folder, behind
         self._pool = ThreadPoolExecutor(1, "state") if behind else None
-        self._going: Future[None] | None = None
+        self._going: tuple[Saving, Future[None]] | None = None
 
     @classmethod
     def on(cls, folder: Path, device: torch.device) -> Writer:
@@ -37,13 +41,25 @@ class Writer:
         if self._pool is None:
             state.save(self.folder, plan)
         else:
-            self._going = self._pool.submit(state.prepared(self.folder, plan, copies=True))
+            saving = state.prepared(self.folder, plan, copies=True)
+            self._going = saving, self._pool.submit(saving.write)
+
+    def look(self) -> None:
+        """Let what all have written count: it need not wait for the next save. Raises what `finish` does."""
+        if self._going is not None and not self._going[0].ranks.agreed(not self._going[1].done()):
+            self.finish()
 
     def finish(self) -> None:
         """Wait for what is being written. Raises PinxitError where that was impossible."""
         going, self._going = self._going, None
-        if going is not None:
-            going.result()
+        if going is None:
+            return
+        error = None
+        try:
+            going[1].result()
+        except PinxitError as found:
+            error = found
+        going[0].finish(error)
 
     def __enter__(self) -> Writer:
         return self

@@ -152,11 +152,13 @@ def work(config: Mapping[str, Any]) -> None:
     from ray.train import get_context
     from ray.train.collective import broadcast_from_rank_zero
 
+    from pinxit.training.stored import last_saved
+
     app = import_module("pinxit.cli").app  # the door that this module stands behind: a worker enters it anew
     context, kept = get_context(), config["kept"]
     rank, world = context.get_world_rank(), context.get_world_size()
     if rank == 0:
-        ray.get(kept.begin.remote(_saved(Path(config["run"]))))
+        ray.get(kept.begin.remote(last_saved(Path(config["run"]))))
     address, port = broadcast_from_rank_zero((ray.util.get_node_ip_address(), _free_port()))
     if config["elastic"]:
         world = usable(world)
@@ -179,13 +181,6 @@ def work(config: Mapping[str, Any]) -> None:
         raise
     if rank == 0:
         ray.get(kept.end.remote(None, printed.getvalue()))
-
-
-def _saved(run: Path) -> float:
-    """When a state of the run was last written; 0: none was."""
-    from pinxit.training.state import FILE
-
-    return max((path.stat().st_mtime for path in run.rglob(FILE)), default=0.0)
 
 
 def usable(world: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pinxit.data.sources import WORLD
 from pinxit.errors import UsageError
 from pinxit.models.clip import CLIPConfig
 from pinxit.models.dvae import DVAEConfig
@@ -25,6 +26,8 @@ class DataConfig:
         100_000  # stored for CLIP, in fours differing in one stated fact (worlds only); 0: the same pictures
     )
     detail: bool = False  # of these: captions tell the ground and where things lie (worlds beyond small)
+    stream: bool = False  # tar shards are read as training goes, from a path or a URL, and no picture is stored
+    sidecars: str = ""  # with stream: a folder of `pinxit data encode --with dvae`; "": the run writes its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,8 @@ class DalleConfig:
             raise UsageError(f"noise.corrupted needs dvae.size={self.dvae.size} to be a multiple of 8.")
         if self.dvae.codes > 2**16:
             raise UsageError(f"dvae.codes={self.dvae.codes} must be at most 65536: codes are stored in 16 bits.")
+        if self.data.stream and self.data.source.startswith(WORLD):
+            raise UsageError("data.stream is of tar shards: set data.source to them.")
         if self.data.ranking and self.plans.clip.batch % 4:
             raise UsageError(
                 f"plans.clip.batch={self.plans.clip.batch} must be a multiple of 4, to keep neighbours together."

@@ -31,6 +31,8 @@ def table(run: DalleRun, asked: Sequence[str] | None = None) -> str:
 def stored(run: DalleRun) -> dict[int, int]:
     """How many pictures the first stage stores, by their side."""
     data = run.config.data
+    if data.stream:
+        return {}
     pictures = estimate.kept(data.source, data.size, data.pictures)
     return {data.size: pictures + (data.ranking if run.grouped else 0)}
 

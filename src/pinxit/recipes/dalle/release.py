@@ -26,7 +26,7 @@ def write_checkpoint(run: DalleRun) -> None:
     tokenizer = run.path("tokenizer")
     files = {path.name: path.read_bytes() for path in sorted(tokenizer.iterdir()) if path.suffix == ".json"}
     codes = {name: value for name, value in about_codes(run).items() if name in ("share_used", "perplexity")}
-    facts = provenance(run, run.bank().about, TRAINED, SHOWN) | {"codes": codes, "noise": to_dict(run.config.noise)}
+    facts = provenance(run, run.pictures().about, TRAINED, SHOWN) | {"codes": codes, "noise": to_dict(run.config.noise)}
     settings = {"size": run.config.dvae.size} | to_dict(run.config.sampling)
     if not run.config.noise.caption_drop:  # a transformer that never lacked a caption cannot be guided
         settings["guidance"] = 1.0

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pinxit.data.bank import Bank
 from pinxit.data.bank_layout import MANIFEST
+from pinxit.data.sidecars import ABOUT as SIDES
 from pinxit.data.sources import WORLD
+from pinxit.data.stream_codes import StreamCodes
+from pinxit.data.streams import Stream, stored
 from pinxit.models.clip import CLIP
 from pinxit.models.dvae import DVAE
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
@@ -21,6 +25,7 @@ from pinxit.recipes.staging import Run
 from pinxit.recipes.warm_start import StartingRun
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.runs import enter
+from pinxit.weights.checkpoint import fingerprint
 
 if TYPE_CHECKING:
     from pinxit.recipes.dalle.train_transformer import CodeRows
@@ -65,24 +70,36 @@ class DalleRun(StartingRun[DalleConfig]):
 
     def finished(self, stage: str) -> bool:
         """Whether a stage has nothing left to do."""
-        ranked = stage != "pictures" or not self.grouped or (self.path("ranking") / MANIFEST).is_file()
-        return ranked and super().finished(stage)
+        if stage == "codes" and self.config.data.stream:
+            return (self.sidecars / SIDES).is_file()
+        if stage == "pictures":
+            ranked = not self.grouped or (self.path("ranking") / MANIFEST).is_file()
+            return ranked and stored(self.path(stage))
+        return super().finished(stage)
 
     @property
     def grouped(self) -> bool:
         """Whether CLIP has pictures of its own, in fours of neighbours: only the world can draw them."""
         return self.config.data.source.startswith(WORLD) and self.config.data.ranking > 0
 
-    def ranking_bank(self) -> Bank:
+    def ranking_bank(self) -> Bank | Stream:
         """The pictures of CLIP."""
-        return Bank.open(self.path("ranking")) if self.grouped else self.bank()
+        return Bank.open(self.path("ranking")) if self.grouped else self.pictures()
+
+    @property
+    def sidecars(self) -> Path:
+        """Where the codes of a stream's pictures lie."""
+        given = self.config.data.sidecars
+        return Path(given) if given else self.path("codes")
 
     def tokenizer(self) -> Tokenizer:
         """What the tokenizer stage made."""
         return Tokenizer.open(self.path("tokenizer"))
 
-    def codes(self) -> CodeRows:
-        """Codes uint16 [N, h, w] of the bank's pictures."""
+    def codes(self) -> CodeRows | StreamCodes:
+        """Codes uint16 [N, h, w] of the pictures."""
+        if isinstance(pictures := self.pictures(), Stream):
+            return StreamCodes.open(pictures, self.sidecars, fingerprint(self.dvae()))
         codes: CodeRows = np.load(self.path("codes") / "codes.npy", mmap_mode="r", allow_pickle=False)
         return codes
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pinxit.data.bank import build_bank
+from pinxit.data.sidecars import encode_shards
 from pinxit.data.sources import open_training
+from pinxit.data.streams import Stream, build_stream
 from pinxit.recipes.clip.task import GROUP, ClipTask
 from pinxit.recipes.dalle.clip_training import Reconstruct, ranker
 from pinxit.recipes.dalle.encode import encode_bank
@@ -17,9 +19,11 @@ from pinxit.recipes.dalle.release import write_checkpoint
 from pinxit.recipes.dalle.run import STAGES, TRAINED, DalleRun
 from pinxit.recipes.dalle.train_dvae import DVAETask
 from pinxit.recipes.dalle.train_transformer import TransformerTask
+from pinxit.recipes.sidecars import DvaeRowEncoder
 from pinxit.recipes.staging import Ended, fit_stage, in_order, learn_tokenizer, showing, workers
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.loop import Task
+from pinxit.training.precision import pick_device
 from pinxit.training.stop import Stop
 
 
@@ -46,6 +50,10 @@ def train(run: DalleRun, stages: Sequence[str] | None = None, stop: Stop | None 
 def pictures(run: DalleRun, stop: Stop) -> None:
     """Draw or read the pictures of the dVAE and the transformer; for worlds also those of CLIP, neighbours together."""
     data = run.config.data
+    if data.stream:
+        with showing(run, "shards", stop) as progress:
+            build_stream(data.source, data.size, data.pictures, run.path("pictures"), progress)
+        return
     source = open_training(data.source, data.size, run.config.seed)
     with showing(run, "pictures", stop) as progress:
         build_bank(source, data.pictures, run.path("pictures"), workers(data.pictures), progress)
@@ -64,26 +72,31 @@ def tokenizer(run: DalleRun, stop: Stop) -> None:
         Tokenizer.open(run.init.folder).save(run.path("tokenizer"))
         return
     run.need("tokenizer", "pictures")
-    learn_tokenizer(run.bank(), run.config.vocab, run.path("tokenizer"), run.config.spell)
+    learn_tokenizer(run.pictures(), run.config.vocab, run.path("tokenizer"), run.config.spell)
 
 
 def dvae(run: DalleRun, stop: Stop) -> None:
     """Train the discrete VAE."""
     run.need("dvae", "pictures")
-    _fit(run, DVAETask(run.config, run.bank()), stop)
+    _fit(run, DVAETask(run.config, run.pictures()), stop)
 
 
 def codes(run: DalleRun, stop: Stop) -> None:
-    """Turn every picture of the bank into codes."""
+    """Turn every picture into codes; of streams those that nobody has encoded yet."""
     run.need("codes", "pictures", "dvae")
+    pictures = run.pictures()
     with showing(run, "codes", stop) as progress:
-        encode_bank(run, progress)
+        if isinstance(pictures, Stream):
+            encoder = DvaeRowEncoder(run.dvae(), pick_device(run.device))
+            encode_shards(pictures.urls, encoder, run.sidecars, progress, pictures.shelf.folder)
+        else:
+            encode_bank(run, progress)
 
 
 def transformer(run: DalleRun, stop: Stop) -> None:
     """Train the token transformer."""
     run.need("transformer", "tokenizer", "codes")
-    task = TransformerTask(run.config, run.codes(), run.bank().captions, run.tokenizer(), run.dvae())
+    task = TransformerTask(run.config, run.codes(), run.pictures().captions, run.tokenizer(), run.dvae())
     _fit(run, task, stop)
 
 

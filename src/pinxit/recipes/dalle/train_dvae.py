@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pinxit.data.order import order_batch
 from pinxit.data.sheet import sheet
 from pinxit.data.transforms import augment_dvae, to_pictures, to_tensor
 from pinxit.functional.laplace import dvae_objective, mse
@@ -23,6 +22,7 @@ from pinxit.training.rows import Rows
 
 if TYPE_CHECKING:
     from pinxit.data.bank import Bank
+    from pinxit.data.streams import Stream
     from pinxit.types import Picture
 
 SHOWN = 8  # pictures of a preview
@@ -33,7 +33,7 @@ class DVAETask:
 
     name = "dvae"
 
-    def __init__(self, config: DalleConfig, bank: Bank | None = None) -> None:
+    def __init__(self, config: DalleConfig, bank: Bank | Stream | None = None) -> None:
         self.config, self.bank = config, bank
         self.dvae = DVAE(config.dvae, seed=key(config.seed, "dvae") % 2**32)
 
@@ -52,7 +52,7 @@ class DVAETask:
         """Pictures uint8 [B, S, S, 3]."""
         assert self.bank is not None
         seed = self.config.seed
-        order = order_batch(rows.position, rows.count, len(self.bank), key(seed, "dvae order"))
+        order = self.bank.order(rows, key(seed, "dvae order"))
         pictures, side = self.bank.pictures[order], self.config.dvae.size
         if pictures.shape[1] > side:
             rngs = row_rngs(seed, "dvae crops", rows)

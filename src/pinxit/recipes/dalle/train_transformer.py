@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pinxit.data.order import order_batch
 from pinxit.data.sheet import sheet
+from pinxit.data.stream_codes import StreamCodes
 from pinxit.data.transforms import to_pictures
 from pinxit.functional.linear_ce import linear_cross_entropy
 from pinxit.models.decoder import CachedDecoder
@@ -40,7 +41,8 @@ CodeRows = np.ndarray[tuple[int, int, int], np.dtype[np.uint16]]
 class TransformerTask:
     """Predict captions and codes; one of a picture's captions is drawn anew at every visit.
 
-    `codes` are uint16 [N, h, w], `captions` the N tuples beside them; all may be missing where only costs are asked.
+    `codes` are uint16 [N, h, w] or a stream's, `captions` the N tuples beside them; all may be missing where only costs
+    are asked.
     """
 
     name = "transformer"
@@ -48,7 +50,7 @@ class TransformerTask:
     def __init__(
         self,
         config: DalleConfig,
-        codes: CodeRows | None = None,
+        codes: CodeRows | StreamCodes | None = None,
         captions: Sequence[Sequence[str]] = (),
         tokenizer: Tokenizer | None = None,
         dvae: DVAE | None = None,
@@ -67,12 +69,18 @@ class TransformerTask:
         assert self.codes is not None and self.tokenizer is not None
         seed, noise = self.config.seed, self.config.noise
         chance, dropped = uniforms(seed, "transformer captions", rows, 2).T
-        found = order_batch(rows.position, rows.count, len(self.codes), key(seed, "transformer order"))
+        found = self._order(rows, key(seed, "transformer order"))
         captions = [pick(self.captions[row], one) for row, one in zip(found.tolist(), chance.tolist(), strict=True)]
         text = self._encoded(captions, rows)
         text[dropped < noise.caption_drop] = 0
         codes = self.codes[found].reshape(rows.count, -1).astype(np.int64)
         return {"text": torch.from_numpy(text), "codes": torch.from_numpy(codes)}
+
+    def _order(self, rows: Rows, seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+        if isinstance(self.codes, StreamCodes):
+            return self.codes.order(rows, seed)
+        assert self.codes is not None
+        return order_batch(rows.position, rows.count, len(self.codes), seed)
 
     def _encoded(self, captions: Sequence[str], rows: Rows) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
         """Ids int64 [B, L], merges skipped at random in each caption by itself."""

@@ -69,7 +69,6 @@ def _texts(run: ImagenRun, stop: Stop) -> None:
 
 def _sidecars(run: ImagenRun, stage: str, stream: Stream, stop: Stop) -> None:
     """Read the captions of a stream's shards, those that nobody has read yet."""
-    urls = [shard["url"] for shard in stream.manifest["shards"]]
     with showing(run, "texts", stop) as progress:
         encoder = TextRowEncoder(run.frozen, run.config.data.script)
-        encode_shards(urls, encoder, run.sidecars(stage), progress, stream.shelf.folder)
+        encode_shards(stream.urls, encoder, run.sidecars(stage), progress, stream.shelf.folder)

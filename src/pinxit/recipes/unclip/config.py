@@ -100,8 +100,6 @@ class UnclipConfig:
         if self.text.learned is not None:
             raise UsageError("text.learned must be null: priors and decoder share a reader that stays as it is.")
         check_fields(self, "")
-        if self.data.stream:
-            raise UsageError("data.stream=true must be false: CLIP looks at stored pictures.")
         if self.text.manner != "own":
             raise UsageError(f"text.manner={self.text.manner} must be own: priors know where a caption ends.")
         names = [prior.name for prior in self.priors]

@@ -33,7 +33,7 @@ def write_checkpoint(run: UnclipRun) -> None:
     for one in run.upsamplers:
         parts[one.name] = Part(one.network, states.read_weights(run.path(one.name), one.name))
     own = {"clip": config.clip, "reader": config.text.encoder, "kept": about_space(run.path(SPACE))["kept"]}
-    facts = provenance(run, run.bank().about, run.trained, SHOWN) | own
+    facts = provenance(run, run.pictures().about, run.trained, SHOWN) | own
     settings = {
         "sampling": to_dict(config.sampling),
         "imagining": to_dict(config.imagining),

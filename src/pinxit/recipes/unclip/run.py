@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import filecmp
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 from typing import ClassVar
 
 from pinxit.data.bank import Bank
-from pinxit.data.bank_layout import CAPTIONS, MANIFEST
 from pinxit.data.embeddings import Embeddings
 from pinxit.data.embeddings_builder import MANIFEST as READ
+from pinxit.data.sidecars import encoded
+from pinxit.data.stream_texts import KIND as READ_BESIDE
+from pinxit.data.stream_texts import StreamTexts
+from pinxit.data.stream_vectors import KIND as SEEN_BESIDE
+from pinxit.data.stream_vectors import StreamVectors
+from pinxit.data.streams import Stream, stored
 from pinxit.data.vectors import MANIFEST as SEEN
 from pinxit.data.vectors import Vectors
-from pinxit.errors import DataError, UsageError
+from pinxit.errors import UsageError
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.diffusion.config import Stage
 from pinxit.recipes.diffusion.reading import training_reader
 from pinxit.recipes.diffusion.task import DiffusionTask
+from pinxit.recipes.unclip.checks import check_plans
 from pinxit.recipes.unclip.config import DECODER, SPACE, PriorStage, UnclipConfig
 from pinxit.recipes.unclip.space import Space
 from pinxit.recipes.unclip.space_file import FILE as FITTED
@@ -31,6 +37,7 @@ from pinxit.training.plan import Plan
 from pinxit.training.precision import pick_device
 from pinxit.training.runs import FILE, config_of, enter
 
+SIDES = {"texts": READ_BESIDE, "vectors": SEEN_BESIDE}  # stages that say something of a stream's shards
 RECIPE, BASE = "unclip", "imagen"  # of whose checkpoints a run may start
 
 
@@ -75,7 +82,7 @@ class UnclipRun(StartingRun[UnclipConfig]):
         The same goes for the checkpoint that the run starts from.
         """
         self.check_start()
-        self._check_plans()
+        check_plans(self.config, self.priors, self.upsamplers, self.init is not None or bool(self.start()))
         drawn, seen = self.path("pictures").exists, self.path("vectors").exists
         used: dict[str, Callable[[], bool]] = dict.fromkeys(("data", "seed", "decoder.pictures"), drawn)
         used |= dict.fromkeys(("clip", "text.stored"), seen)
@@ -108,7 +115,10 @@ class UnclipRun(StartingRun[UnclipConfig]):
     def finished(self, stage: str) -> bool:
         """Whether a stage has nothing left to do."""
         if stage == "pictures":
-            return all((self.path(name) / MANIFEST).is_file() for name in (*self.banks, self.looked_at))
+            return all(stored(self.path(name)) for name in (*self.banks, self.looked_at))
+        if stage in SIDES and self.config.data.stream:
+            wanted = stage != "texts" or self.config.text.stored
+            return not wanted or encoded(self.stream.urls, SIDES[stage], self.sidecars(stage))
         if stage == "texts":
             return not self.config.text.stored or (self.path("texts") / READ).is_file()
         return super().finished(stage)
@@ -123,17 +133,11 @@ class UnclipRun(StartingRun[UnclipConfig]):
 
     @property
     def looked_at(self) -> str:
-        """The folder of the pictures that CLIP is shown: at its own size, where the decoder's is another."""
-        return "pictures" if self.clip.size == self.config.decoder.size else "seen"
+        """The folder of the pictures that CLIP is shown: at its own size, where the decoder's is another.
 
-    def check_banks(self) -> None:
-        """Raise DataError where the pictures that CLIP is shown are not the decoder's at another size."""
-        one, other = (self.path(name) / CAPTIONS for name in ("pictures", self.looked_at))
-        if not filecmp.cmp(one, other, shallow=False):
-            raise DataError(
-                f"{one} and {other} differ: some pictures are too small for one of both sizes; "
-                f"take data whose pictures have at least {max(self.clip.size, self.config.decoder.size)} px."
-            )
+        A stream's are read once, as shards are encoded.
+        """
+        return "pictures" if self.config.data.stream or self.clip.size == self.config.decoder.size else "seen"
 
     def task(self, name: str) -> Task:
         """What a stage trains."""
@@ -147,7 +151,7 @@ class UnclipRun(StartingRun[UnclipConfig]):
 
     def decoder_task(self) -> DiffusionTask:
         """What the decoder's stage trains, with its pictures."""
-        config, bank, reader = self.config, self.bank(), self.reader
+        config, bank, reader = self.config, self.pictures(), self.reader
         self._check_width("decoder.unet.text", config.decoder.unet.text)
         return DiffusionTask(
             DECODER,
@@ -169,7 +173,7 @@ class UnclipRun(StartingRun[UnclipConfig]):
         """What an upsampler's stage trains; one of no images keeps what a checkpoint brought, and needs no pictures."""
         config, reader = self.config.upsampler(name), self.reader
         self._check_width(f"upsamplers.{name}.unet.text", config.unet.text)
-        bank = Bank.open(self.path(f"{name}-pictures")) if config.plan.images else None
+        bank = self.pictures(f"{name}-pictures") if config.plan.images else None
         drop, script, whole = self.config.text.drop, self.config.data.script, self.config.whole
         shape = (reader.length, reader.width)
         return DiffusionTask(name, config, self.config.seed, shape, bank, reader, drop, script=script, whole=whole)
@@ -178,19 +182,31 @@ class UnclipRun(StartingRun[UnclipConfig]):
     def pairs(self) -> Pairs:
         """Pictures and captions as vectors. Raises DataError for vectors of another CLIP or other pictures."""
         vectors = self.vectors
-        stored = self._stored(self.bank()) if self.config.text.stored else None
-        if stored is not None:
+        stored = self._stored(self.pictures()) if self.config.text.stored else None
+        if isinstance(vectors, Vectors) and isinstance(stored, Embeddings):
             vectors.require_captions(stored)
         for prior in self.config.priors:
             self._check_width(f"priors.{prior.name}.network.text", prior.network.text)
         return Pairs(vectors, self.space, self.reader, stored)
 
     @property
-    def vectors(self) -> Vectors:
+    def vectors(self) -> Vectors | StreamVectors:
         """What CLIP says of pictures and captions. Raises DataError for that of another CLIP or other pictures."""
+        if self.config.data.stream:
+            return StreamVectors.open(self.stream, self.sidecars("vectors"), self.clip, self.config.data.script)
         vectors = Vectors.open(self.path("vectors"))
         vectors.require(self.clip, Bank.open(self.path(self.looked_at)))
         return vectors
+
+    @property
+    def stream(self) -> Stream:
+        """The decoder's pictures, of a run that reads shards as it goes."""
+        return Stream.open(self.path("pictures"))
+
+    def sidecars(self, stage: str) -> Path:
+        """Where lies what is said of a stream's shards beforehand."""
+        given = self.config.data.sidecars
+        return Path(given) if given else self.path(stage)
 
     @property
     def space(self) -> Space:
@@ -212,7 +228,9 @@ class UnclipRun(StartingRun[UnclipConfig]):
         """The frozen reader, on the device of the run."""
         return training_reader(self.config.text, pick_device(self.device))
 
-    def _stored(self, bank: Bank) -> Embeddings:
+    def _stored(self, bank: Bank | Stream) -> Embeddings | StreamTexts:
+        if isinstance(bank, Stream):
+            return StreamTexts.open(bank, self.sidecars("texts"), self.reader, self.config.data.script)
         embeddings = Embeddings.open(self.path("texts"))
         embeddings.require(self.reader, bank)
         return embeddings
@@ -222,19 +240,6 @@ class UnclipRun(StartingRun[UnclipConfig]):
             width = self.reader.width
             problem = f"text encoder {self.reader.name} gives vectors of width {width}, and {place}={expected}"
             raise UsageError(f"{problem}; set {place}={width}.")
-
-    def _check_plans(self) -> None:
-        """Refuse to make a checkpoint of networks that nobody ever trained."""
-        begun = self.init is not None or bool(self.start())
-        if not self.config.decoder.plan.images and not begun:
-            problem = "decoder.plan.images=0 keeps what a checkpoint brought"
-            raise UsageError(f"{problem}: name one by --init-from.")
-        resting = [one.name for one in self.config.upsamplers if one not in self.upsamplers]
-        if resting and not begun:
-            problem = f"upsamplers.{resting[0]}.plan.images=0 keeps what a checkpoint brought"
-            raise UsageError(f"{problem}: name one by --init-from.")
-        if not self.priors:
-            raise UsageError("no prior has pictures to learn from: set one's plan.images.")
 
     def _read(self) -> bool:
         """Whether captions have been read beforehand, or a network has begun to learn from a reader."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pinxit.data.bank import Bank
+from pinxit.data.sidecars import RowEncoder, encode_shards
+from pinxit.data.stream_texts import TextRowEncoder
 from pinxit.data.vectors import build_vectors
 from pinxit.recipes.diffusion.stages import store_pictures, store_texts
+from pinxit.recipes.sidecars import ClipRowEncoder
 from pinxit.recipes.staging import Ended, fit_stage, in_order, say, showing
+from pinxit.recipes.unclip.checks import check_banks
 from pinxit.recipes.unclip.config import SPACE
 from pinxit.recipes.unclip.release import write_checkpoint
 from pinxit.recipes.unclip.run import UnclipRun
@@ -28,7 +32,7 @@ def train(run: UnclipRun, stages: Sequence[str] | None = None, stop: Stop | None
             _pictures(run, stop)
         elif name == "texts":
             run.need(name, "pictures")
-            store_texts(run, name, run.bank(), run.reader, stop)
+            _texts(run, stop)
         elif name == "vectors":
             run.need(name, "pictures")
             _vectors(run, stop)
@@ -54,13 +58,36 @@ def _pictures(run: UnclipRun, stop: Stop) -> None:
     banks |= {name: (stage.size, stage.pictures) for name, stage in run.banks.items()}
     for name, (size, count) in banks.items():
         store_pictures(run, name, size, count, stop)
-    run.check_banks()
+    if not run.config.data.stream:
+        _check_banks(run)
+
+
+def _check_banks(run: UnclipRun) -> None:
+    check_banks(run.path("pictures"), run.path(run.looked_at), max(run.clip.size, run.config.decoder.size))
+
+
+def _texts(run: UnclipRun, stop: Stop) -> None:
+    """Read captions beforehand."""
+    if run.config.data.stream:
+        _beside(run, "texts", TextRowEncoder(run.reader, run.config.data.script), stop)
+    else:
+        store_texts(run, "texts", run.bank(), run.reader, stop)
+
+
+def _beside(run: UnclipRun, stage: str, encoder: RowEncoder, stop: Stop) -> None:
+    """Let `encoder` say what it says of a stream's shards, those of which nobody has yet."""
+    stream = run.stream
+    with showing(run, stage, stop) as progress:
+        encode_shards(stream.urls, encoder, run.sidecars(stage), progress, stream.shelf.folder)
 
 
 def _vectors(run: UnclipRun, stop: Stop) -> None:
     """Look at all pictures and captions once; of captions at those that are read."""
+    if run.config.data.stream:
+        _beside(run, "vectors", ClipRowEncoder(run.clip), stop)
+        return
     bank, script = Bank.open(run.path(run.looked_at)), run.config.data.script
-    run.check_banks()
+    _check_banks(run)
     with showing(run, "vectors", stop) as progress:
         kept = run.config.text.stored or None
         build_vectors(bank, run.clip, run.path("vectors"), kept, run.config.seed, progress, script)

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pinxit.data.order import order_batch
 from pinxit.functional.diffusion import q_sample, target
 from pinxit.functional.diffusion_losses import squared_error
 from pinxit.functional.vectors import dots
@@ -30,6 +29,8 @@ from pinxit.training.rows import Rows
 
 if TYPE_CHECKING:
     from pinxit.data.embeddings import Embeddings
+    from pinxit.data.stream_texts import StreamTexts
+    from pinxit.data.stream_vectors import StreamVectors
     from pinxit.data.vectors import Vectors
     from pinxit.text.encoders import TextEncoder
     from pinxit.types import Picture
@@ -42,10 +43,10 @@ Kept = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]  # which captions are tol
 class Pairs:
     """Pictures and captions as stored vectors, and the captions' tokens, read beforehand (`stored`) or by `reader`."""
 
-    vectors: Vectors
+    vectors: Vectors | StreamVectors
     space: Space
     reader: TextEncoder
-    stored: Embeddings | None = None
+    stored: Embeddings | StreamTexts | None = None
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -74,7 +75,7 @@ class PriorPairs(Protocol):
     """Pictures and captions as a prior is told them."""
 
     @property
-    def vectors(self) -> Vectors: ...
+    def vectors(self) -> Vectors | StreamVectors: ...
 
     @property
     def space(self) -> Space: ...
@@ -104,8 +105,8 @@ class PriorTask:
         For an autoregressive prior these as `codes` int64 [B, K] and the dot product's bucket as `dot` int64 [B].
         """
         assert self.pairs is not None
-        pairs, order = self.pairs, key(self.seed, f"{self.name} order")
-        numbers = order_batch(rows.position, rows.count, len(pairs), order).tolist()
+        pairs = self.pairs
+        numbers = pairs.vectors.order(rows, key(self.seed, f"{self.name} order")).tolist()
         drop, chance = uniforms(self.seed, f"{self.name} captions", rows, 2).T
         which = below([pairs.vectors.count(row) for row in numbers], chance).tolist()
         conditions, y = pairs.with_drops(numbers, which, drop >= self.config.drop), pairs.coordinates(numbers)
@@ -145,7 +146,7 @@ class PriorTask:
         return None
 
 
-def first_dots(vectors: Vectors, rows: Sequence[int]) -> Tensor:
+def first_dots(vectors: Vectors | StreamVectors, rows: Sequence[int]) -> Tensor:
     """The dot product of each picture with its first caption, [B]."""
     return dots(vectors.image_embeddings(rows), vectors.text_embeddings(rows, [0] * len(rows)))
 

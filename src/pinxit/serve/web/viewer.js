@@ -118,6 +118,7 @@ function show() {
     found.push(make("a", { className: "button", href: picture.url, download: name }, "Download"));
   }
   $("actions").replaceChildren(...found);
+  for (const key of document.querySelectorAll(".keys [data-key]")) key.hidden = !canAny(key.dataset.key);
   const other = beside && job ? counterpart(job, picture) ?? neighbour(1) : null;
   $("second").hidden = !other;
   if (other) Object.assign($("second"), { src: other.picture.url, alt: `${other.job.prompt}, by ${other.job.recipe}` });

@@ -1,0 +1,60 @@
+"""The pictures and the captions of a stream as sequences that are read where they are indexed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pinxit.types import Example
+
+
+class Items(Protocol):
+    """A stream: its pictures' side, its length, and each item."""
+
+    @property
+    def size(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Example: ...
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures of a stream as an array that is read where it is indexed."""
+
+    stream: Items
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return (len(self.stream), self.stream.size, self.stream.size, 3)
+
+    def __len__(self) -> int:
+        return len(self.stream)
+
+    def __getitem__(self, index: Any) -> NDArray[np.uint8]:
+        chosen = np.arange(len(self.stream))[index]
+        if np.ndim(chosen) == 0:
+            return self.stream[int(chosen)].picture
+        return np.stack([self.stream[int(one)].picture for one in chosen])
+
+
+@dataclass(frozen=True)
+class StreamCaptions(Sequence[tuple[str, ...]]):
+    """The captions of a stream's items."""
+
+    stream: Items
+
+    def __len__(self) -> int:
+        return len(self.stream)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self.stream[one].captions for one in range(*index.indices(len(self)))]
+        return self.stream[index + len(self) if index < 0 else index].captions

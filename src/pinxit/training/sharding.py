@@ -1,0 +1,148 @@
+"""Weights, gradients, moments and averages cut among ranks (FSDP2), for models that one rank cannot hold.
+
+A task's loss becomes the `forward` of one module, the root. Each large block inside is a unit of its own, whose weights
+are gathered when it runs and dropped afterwards; everything else is gathered while the loss is computed, so that a task
+may use its modules in whatever way it likes. Numbers are those of ranks that each hold everything: weights are gathered
+in 32 bits, gradients are summed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.autograd import Variable
+
+from pinxit.training.local import is_cut
+from pinxit.training.parallel import Ranks
+from pinxit.training.plan import Batch, Plan, Task
+from pinxit.training.rows import Rows
+
+if TYPE_CHECKING:
+    from pinxit.types import Picture
+
+UNIT = 2**18  # parameters of a block that is worth gathering by itself
+
+Losses = tuple[Tensor, Mapping[str, Tensor | float]]
+
+
+class Root(nn.Module):
+    """All that a task trains; called, it computes the loss."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(task.modules().values())
+        self.task = task
+
+    def forward(self, batch: Batch, rows: Rows) -> Losses:
+        loss, numbers = self.task.loss(batch, rows)
+        used = [parameter for parameter in self.parameters() if parameter.requires_grad and whole_here(parameter)]
+        if loss.requires_grad:
+            # before FSDP2's own, which then sums what it finds
+            then: Any = Variable._execution_engine.queue_callback
+            loss.register_hook(lambda _: then(lambda: agree_on_gradients(used)))  # type: ignore[no-untyped-call]
+        return loss, numbers
+
+
+class Sharded:
+    """`task` with its modules cut among ranks: a task like any other."""
+
+    def __init__(self, task: Task, root: nn.Module, units: Sequence[nn.Module]) -> None:
+        self.task, self.root, self.units = task, root, units
+        self.name = task.name
+
+    def __getattr__(self, name: str) -> Any:
+        """What a task may have besides: `pieces`, `after_step`, `scores`."""
+        return getattr(self.task, name)
+
+    def modules(self) -> dict[str, nn.Module]:
+        return self.task.modules()
+
+    def batch(self, rows: Rows) -> Batch:
+        return self.task.batch(rows)
+
+    def hot(self) -> list[nn.Module]:
+        """Units are compiled one by one: what gathers weights stays outside."""
+        return list(self.units)
+
+    def loss(self, batch: Batch, rows: Rows) -> Losses:
+        result: Losses = self.root(batch, rows)
+        return result
+
+    def preview(self) -> Picture | None:
+        """See `gathered`."""
+        return self.task.preview()
+
+
+def spread_out(task: Task, plan: Plan, ranks: Ranks) -> Task:
+    """Cut a task's modules among the ranks where its plan says so: `plan.shard`, and more ranks than one."""
+    if not (plan.shard and ranks.world > 1):
+        return task
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import FSDPModule, fully_shard  # half a second, of those alone who need it
+
+    mesh = init_device_mesh(ranks.device.type, (ranks.world,))
+    units = [unit for module in task.modules().values() for unit in units_of(module)]
+    root = Root(task)
+    single = {parameter for parameter in root.parameters() if not parameter.ndim}  # which cannot be cut
+    for parameter in single:
+        parameter.data = parameter.data.to(ranks.device)
+    for module in task.modules().values():
+        module.train()
+    for unit in (*units, root):
+        fully_shard(unit, mesh=mesh, ignored_params=single)
+        assert isinstance(unit, FSDPModule)
+        unit.set_gradient_divide_factor(1.0)  # sums: the loss has been divided by the number of ranks
+        unit.set_force_sum_reduction_for_comms(True)
+    return Sharded(task, root, units)
+
+
+def units_of(module: nn.Module) -> Iterator[nn.Module]:
+    """The outermost large blocks of a module: items of its lists that are called as a whole."""
+    containers = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
+    for child in module.children():
+        called = not isinstance(child, containers) and type(child).forward is not nn.Module.forward
+        large = sum(parameter.numel() for parameter in child.parameters()) >= UNIT
+        if isinstance(module, nn.ModuleList | nn.Sequential) and called and large:
+            yield child
+        else:
+            yield from units_of(child)
+
+
+def whole_here(parameter: nn.Parameter) -> bool:
+    """Whether a parameter is at the moment gathered, or was never cut but is more than one number."""
+    return bool(parameter.ndim) and not is_cut(parameter)
+
+
+def agree_on_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Give zeros to what had no part in this rank's loss but in another's: all must sum the same gradients."""
+    if not parameters:
+        return
+    here = torch.tensor([float(p.grad is not None) for p in parameters], device=parameters[0].device)
+    distributed.all_reduce(here)
+    for parameter, used in zip(parameters, here.tolist(), strict=True):
+        if used and parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+
+
+@contextmanager
+def gathered(task: Task) -> Iterator[None]:
+    """Inside, every rank holds all weights, whoever looks into them; all ranks do the same there."""
+    if not isinstance(task, Sharded):
+        yield
+        return
+    from torch.distributed.fsdp import FSDPModule
+
+    every = [module for module in task.root.modules() if isinstance(module, FSDPModule)]
+    for module in every:
+        module.unshard()
+        module.set_reshard_after_forward(False, recurse=False)
+    try:
+        yield
+    finally:
+        for module in every:
+            module.set_reshard_after_forward(module is not task.root, recurse=False)
+            module.reshard()
