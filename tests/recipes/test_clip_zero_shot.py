@@ -118,7 +118,7 @@ def test_a_prompt_that_is_too_long_ranks_by_its_beginning(encoder: ClipEncoder) 
 def test_what_is_no_clip(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no CLIP 'nowhere'"):
         ClipEncoder.open("nowhere")
-    with pytest.raises(CheckpointError, match="judge checkpoint without a CLIP"):
+    with pytest.raises(CheckpointError, match="checkpoint of judge without a CLIP"):
         ClipEncoder.open("judge")
 
 

@@ -127,7 +127,11 @@ class FakePairs:
         draws, shape = torch.Generator().manual_seed(1), (40, 2, about.length, about.text)
         self.seen, self.said = (torch.randn(40, about.embed, generator=draws) for _ in range(2))
         self.read = torch.randn(shape, generator=draws)
-        self.vectors = SimpleNamespace(count=lambda row: 2, image_embeddings=lambda rows: self.seen[rows])
+        self.vectors = SimpleNamespace(
+            order=lambda rows, seed: order_batch(rows.first + rows.start, rows.count, 40, seed),
+            count=lambda row: 2,
+            image_embeddings=lambda rows: self.seen[rows],
+        )
         space = Space(SpaceConfig(about.embed, about.components, buckets=about.buckets, dots=about.dots))
         self.space = space.requires_grad_(False)
         for edges in (self.space.edges, self.space.dot_edges):
