@@ -5,11 +5,9 @@ Shapes: T texts of a shard, the empty one first; B rows, L positions, D width.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +16,8 @@ from safetensors import safe_open
 from torch import Tensor
 
 from pinxit.data.embeddings_builder import identity_of
-from pinxit.data.sidecars import compare, name_of, told
+from pinxit.data.open_sidecars import OpenSidecars, sidecars_of
+from pinxit.data.sidecars import compare, told
 from pinxit.data.streams import Stream
 from pinxit.data.writing_systems import Script, readable
 from pinxit.errors import DataError
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from pinxit.text.encoders import TextEncoder
     from pinxit.types import Picture
 
-KIND, OPEN, AT_ONCE = "text", 64, 32
+KIND, AT_ONCE = "text", 32
 
 
 class TextRowEncoder:
@@ -70,30 +69,24 @@ class _Side:
 class StreamTexts:
     """The captions of a stream's items as vectors, as `data.embeddings.Embeddings` has them of a bank's."""
 
-    stream: Stream
-    folder: Path
     length: int
-    _open: OrderedDict[int, _Side] = field(default_factory=OrderedDict, repr=False)
-    _lock: Any = field(default_factory=Lock, repr=False)
+    sidecars: OpenSidecars[_Side]
 
     @classmethod
     def open(cls, stream: Stream, folder: Path, reader: TextEncoder, script: Script = "all") -> StreamTexts:
         """Raises DataError where a sidecar is missing, damaged, or of another reader or shard."""
         about = dict(TextRowEncoder(reader, script).about)
-        for shard in stream.manifest["shards"]:
-            place = folder / name_of(shard["url"], KIND)
-            if not place.is_file():
-                raise DataError(f"there is no {place}: encode the shards with --with text.")
+        for place, digest in sidecars_of(stream, folder, KIND):
             found = told(place)
             found["about"].pop("precision", None)  # which may differ, as with a bank's
-            wanted = {"about": {k: v for k, v in about.items() if k != "precision"}, "shard": shard["digest"]}
+            wanted = {"about": {k: v for k, v in about.items() if k != "precision"}, "shard": digest}
             if any(found.get(name) != value for name, value in wanted.items()):
                 compare(place, wanted)
-        return cls(stream, folder, reader.length)
+        return cls(reader.length, OpenSidecars(stream, folder, KIND, _opened))
 
     def count(self, index: int) -> int:
         """How many captions of item `index` are here."""
-        side, row = self._side(index)
+        side, row = self.sidecars.of(index)
         return int(side.starts[row + 1] - side.starts[row])
 
     def rows(self, indices: Sequence[int], which: Sequence[int], length: int | None = None) -> tuple[Tensor, Tensor]:
@@ -107,21 +100,10 @@ class StreamTexts:
         return sequence, mask
 
     def _tokens(self, index: int, which: int) -> Tensor:
-        side, row = self._side(index)
+        side, row = self.sidecars.of(index)
         first, count = int(side.starts[row]), int(side.starts[row + 1] - side.starts[row])
         number = int(side.places[first + which % count]) if which >= 0 else 0
         return side.tokens(int(side.offsets[number]), int(side.offsets[number + 1])).float()
-
-    def _side(self, index: int) -> tuple[_Side, int]:
-        """The sidecar of an item, or of the sound one that stands in for it, and its row there."""
-        shard, row = self.stream.place(self.stream.standing(index))
-        with self._lock:
-            if shard not in self._open:
-                self._open[shard] = _opened(self.folder / name_of(self.stream.manifest["shards"][shard]["url"], KIND))
-                while len(self._open) > OPEN:
-                    self._open.popitem(last=False)
-            self._open.move_to_end(shard)
-            return self._open[shard], row
 
 
 def _opened(place: Path) -> _Side:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,18 +12,18 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pinxit.data.deal import Rows
-from pinxit.data.sidecars import compare, name_of, told
+from pinxit.data.open_sidecars import OpenSidecars, sidecars_of
+from pinxit.data.sidecars import compare
 from pinxit.data.streams import Stream
 from pinxit.data.vectors import identity_of
 from pinxit.data.writing_systems import Script, readable
-from pinxit.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pinxit.data.vectors import ImageTextEncoder
 
-KIND, OPEN = "clip", 64
+KIND = "clip"
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,22 +34,17 @@ class StreamVectors:
     """
 
     stream: Stream
-    folder: Path
     script: Script
     nothing: Tensor  # the empty caption's, [E]
-    _open: OrderedDict[int, dict[str, Tensor]] = field(default_factory=OrderedDict, repr=False)
-    _lock: Any = field(default_factory=Lock, repr=False)
+    sidecars: OpenSidecars[dict[str, Tensor]]
 
     @classmethod
     def open(cls, stream: Stream, folder: Path, clip: ImageTextEncoder, script: Script = "all") -> StreamVectors:
         """Raises DataError where a sidecar is missing, damaged, or of another CLIP or shard."""
-        for shard in stream.manifest["shards"]:
-            place = folder / name_of(shard["url"], KIND)
-            if not place.is_file():
-                raise DataError(f"there is no {place}: encode the shards with --with clip.")
-            if told(place).get("shard") != shard["digest"] or told(place).get("about") != identity_of(clip):
-                compare(place, {"kind": KIND, "about": identity_of(clip), "shard": shard["digest"]})
-        return cls(stream, folder, script, torch.from_numpy(clip.texts([""])[0]).float())
+        for place, digest in sidecars_of(stream, folder, KIND):
+            compare(place, {"kind": KIND, "about": identity_of(clip), "shard": digest})
+        nothing = torch.from_numpy(clip.texts([""])[0]).float()
+        return cls(stream, script, nothing, OpenSidecars(stream, folder, KIND, load_file))
 
     def __len__(self) -> int:
         return len(self.stream)
@@ -71,7 +64,7 @@ class StreamVectors:
 
     def image_embeddings(self, indices: Sequence[int]) -> Tensor:
         """The embeddings of pictures, float32 [B, E]."""
-        found = (self._side(index) for index in indices)
+        found = (self.sidecars.of(index) for index in indices)
         return torch.stack([side["pictures"][row] for side, row in found]).float()
 
     def text_embeddings(self, indices: Sequence[int], which: Sequence[int]) -> Tensor:
@@ -81,20 +74,9 @@ class StreamVectors:
     def _said(self, index: int, which: int) -> Tensor:
         if which < 0:
             return self.nothing
-        side, row = self._side(index)
+        side, row = self.sidecars.of(index)
         number = list(self.stream.captions[index]).index(self.text(index, which))
         return side["captions"][int(side["starts"][row]) + number].float()
 
     def _texts(self, index: int) -> list[str]:
         return list(dict.fromkeys(readable(self.stream.captions[index], self.script)))
-
-    def _side(self, index: int) -> tuple[dict[str, Tensor], int]:
-        """The sidecar of an item, or of the sound one that stands in for it, and its row there."""
-        shard, row = self.stream.place(self.stream.standing(index))
-        with self._lock:
-            if shard not in self._open:
-                self._open[shard] = load_file(self.folder / name_of(self.stream.manifest["shards"][shard]["url"], KIND))
-                while len(self._open) > OPEN:
-                    self._open.popitem(last=False)
-            self._open.move_to_end(shard)
-            return self._open[shard], row

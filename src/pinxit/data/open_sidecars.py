@@ -1,0 +1,48 @@
+"""The sidecars of a stream's shards, opened where their items are asked for."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from pinxit.data.sidecars import name_of
+from pinxit.errors import DataError
+
+if TYPE_CHECKING:
+    from pinxit.data.streams import Stream
+
+T = TypeVar("T")
+OPEN = 64  # at once
+
+
+class OpenSidecars(Generic[T]):
+    """One kind of them; `read` opens a file. Threads may ask at once."""
+
+    def __init__(self, stream: Stream, folder: Path, kind: str, read: Callable[[Path], T]) -> None:
+        self.stream, self.folder, self.kind, self.read = stream, folder, kind, read
+        self._open: OrderedDict[int, T] = OrderedDict()
+        self._lock = Lock()
+
+    def of(self, index: int) -> tuple[T, int]:
+        """The sidecar of an item, or of the sound one that stands in for it, and its row there."""
+        shard, row = self.stream.place(self.stream.standing(index))
+        with self._lock:
+            if shard not in self._open:
+                url = self.stream.manifest["shards"][shard]["url"]
+                self._open[shard] = self.read(self.folder / name_of(url, self.kind))
+                while len(self._open) > OPEN:
+                    self._open.popitem(last=False)
+            self._open.move_to_end(shard)
+            return self._open[shard], row
+
+
+def sidecars_of(stream: Stream, folder: Path, kind: str) -> Iterator[tuple[Path, str]]:
+    """Each shard's sidecar, and the digest of the shard. Raises DataError where one is missing."""
+    for shard in stream.manifest["shards"]:
+        place = folder / name_of(shard["url"], kind)
+        if not place.is_file():
+            raise DataError(f"there is no {place}: encode the shards with --with {kind}.")
+        yield place, shard["digest"]
