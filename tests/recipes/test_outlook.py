@@ -11,8 +11,10 @@ from pinxit.errors import UsageError
 from pinxit.recipes.estimate import cost_of
 from pinxit.recipes.outlook import KINDS, RECIPES, outlooks, stages_of, table
 from pinxit.recipes.unclip import presets as unclip
+from pinxit.training.flops import Cost
 from pinxit.training.lora import adapt
 from pinxit.training.optim import Average, adamw, trained
+from pinxit.training.plan import Plan
 from pinxit.training.rows import whole
 
 H100 = KINDS["h100"]
@@ -75,6 +77,25 @@ def test_with_shard_gpus_divide_the_weights_too() -> None:
     assert cost.units == (12 * 3968**2 + 13 * 3968,) * 4
     outside = cost.parameters - sum(cost.units)
     assert alone - few == pytest.approx(states * 7 / 8 - 4 * (2 * outside + 3 * cost.units[0]), rel=1e-3)
+
+
+def test_with_recompute_borders_of_blocks_are_kept_and_what_is_run_twice_is_counted() -> None:
+    """DALL-E's blocks again: what one more of them keeps is the stream that goes into it, in 32 bits."""
+    wide = ["plans.transformer.shard=true", "transformer.dim=3968"]
+
+    def cost(depth: int, again: bool) -> tuple[Cost, Plan]:
+        changes = [*wide, f"transformer.depth={depth}", f"plans.transformer.recompute={again}".lower()]
+        stage = next(one for one in stages_of("dalle/paper", changes) if one.name == "transformer")
+        return cost_of(stage, torch.device("cpu")), replace(stage.plan, micro=1, batch=8)
+
+    (kept, about), (again, about_again), (deeper, _) = cost(4, False), cost(4, True), cost(6, True)
+    assert deeper.activation_bytes - again.activation_bytes == 2 * 4 * (1 + 256 + 1024 - 1) * 3968
+    assert again.activation_bytes < 0.6 * kept.activation_bytes
+    assert 1.15 * kept.flops < again.flops < 4 / 3 * kept.flops
+    copies = 2 * (again.units[0] * 3)  # in bf16, of all blocks but one
+    assert kept.cut(about, 8) - again.cut(about_again, 8) == copies
+    alone = [one.memory(plan) - one.activation_bytes for one, plan in ((kept, about), (again, about_again))]
+    assert alone[0] == alone[1]
 
 
 @pytest.mark.parametrize(("piece", "batch", "rows"), [(8, 32, 8), (8, 36, 0), (0, 32, 0)])

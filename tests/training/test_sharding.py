@@ -6,7 +6,6 @@ import math
 import os
 import random
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, distributed, multiprocessing, nn
+from torch import Tensor, nn
 from torch.multiprocessing.spawn import ProcessException
 
 from pinxit.errors import CheckpointError
@@ -27,6 +26,7 @@ from pinxit.training.log import read_metrics
 from pinxit.training.loop import Batch, fit
 from pinxit.training.rows import Rows
 from pinxit.training.stored import FOLDER, Stored, name_of, saves_of
+from tests.ranks import forked
 from tests.training.test_kills import killed_inside_a_save
 from tests.training.test_parallel import Partly, same
 from tests.training.toy import Toy, plan
@@ -111,28 +111,13 @@ Jobs = Mapping[str, tuple[str, dict[str, Any], int | None]]
 """By folder: the task, what its plan changes, and where to stop."""
 
 
-def work(rank: int, ranks: int, root: str, meet: str, jobs: Jobs, killed: tuple[int, int]) -> None:
-    torch.set_num_threads(1)
+def work(rank: int, root: Path, jobs: Jobs, killed: tuple[int, int] = (-1, 0)) -> None:
+    """`killed`: a rank, and the change of a file, inside a save, that ends it."""
     sharding.UNIT = 10_000
-    distributed.init_process_group("gloo", init_method=f"file://{meet}", rank=rank, world_size=ranks)
     if rank == killed[0]:
         killed_inside_a_save(killed[1])
     for folder, (kind, changes, until) in jobs.items():
-        fit(TASKS[kind](), plan(**changes), Path(root) / folder, "cpu", progress=False, stop_after=until)
-    distributed.destroy_process_group()
-
-
-def forked(ranks: int, root: Path, jobs: Jobs, killed: tuple[int, int] = (-1, 0)) -> None:
-    """Forked, for that imports nothing anew, once all is imported.
-
-    `killed`: a rank, and the change of a file, inside a save, that ends it.
-    """
-    import torch._dynamo
-    import torch.distributed.fsdp  # noqa: F401
-
-    start: Any = multiprocessing.start_processes  # type: ignore[attr-defined]
-    with tempfile.TemporaryDirectory() as place:
-        start(work, (ranks, str(root), f"{place}/meet", jobs, killed), ranks, start_method="fork")
+        fit(TASKS[kind](), plan(**changes), root / folder, "cpu", progress=False, stop_after=until)
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +126,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("two")
     ways = (("copied", False), ("cut", True))
     jobs = {f"{n}-{how}": (kind, {**more, "shard": cut}, None) for n, (kind, more) in JOBS.items() for how, cut in ways}
-    forked(2, root, jobs)
+    forked(2, work, root, jobs)
     return root
 
 
@@ -165,6 +150,23 @@ def test_where_sums_have_another_order_they_are_close(two: Path, name: str) -> N
     copied, cut = whole(two / f"{name}-copied"), whole(two / f"{name}-cut")
     for key, tensor in copied.items():
         torch.testing.assert_close(tensor, cut[key], atol=2e-6, rtol=1e-5, msg=key)
+
+
+def test_four_ranks_that_cut_are_four_that_copy_but_for_the_order_of_sums(tmp_path: Path) -> None:
+    """Two rows each; of a layer of one row three ranks hold none. And one rank reads what four have written."""
+    jobs = {how: ("uneven", {**PLAIN, "images": 16, "shard": how == "cut"}, None) for how in ("copied", "cut")}
+    forked(4, work, tmp_path, jobs)
+    copied, cut = whole(tmp_path / "copied"), whole(tmp_path / "cut")
+    assert copied.keys() == cut.keys()
+    for key, tensor in copied.items():
+        torch.testing.assert_close(tensor, cut[key], atol=1e-7, rtol=1e-5, msg=key)
+    assert len(list(saves_of(tmp_path / "cut")[-1].glob("*.safetensors"))) == 4
+    later = plan(**{**PLAIN, "images": 24})
+    for how in jobs:
+        fit(Uneven(), later, tmp_path / how, "cpu", progress=False)
+        assert states.read_progress(tmp_path / how).images == 24
+    for key, tensor in whole(tmp_path / "copied").items():
+        torch.testing.assert_close(tensor, whole(tmp_path / "cut")[key], atol=1e-6, rtol=1e-5, msg=key)
 
 
 def test_scores_of_what_is_cut_are_those_of_averaged_weights(two: Path) -> None:
@@ -211,7 +213,7 @@ def test_a_run_goes_from_one_rank_to_two_that_cut_to_one_to_two_that_copy_and_ba
         if ranks == 1:
             fit(Uneven(), plan(**changes), tmp_path / "run", "cpu", progress=False, stop_after=until)
         else:
-            forked(2, tmp_path, {"run": ("uneven", changes, until)})
+            forked(2, work, tmp_path, {"run": ("uneven", changes, until)})
         assert states.read_progress(tmp_path / "run").images == until
         assert (Stored(tmp_path / "run").path.parent.name == FOLDER) == cut
     fit(Uneven(), plan(**about), tmp_path / "straight", "cpu", progress=False)
@@ -227,17 +229,17 @@ def test_a_run_goes_from_one_rank_to_two_that_cut_to_one_to_two_that_copy_and_ba
 def test_killed_inside_a_save_of_two_ranks(tmp_path: Path) -> None:
     """Whichever rank dies at whichever change of a file: the save counts or the one before it does."""
     dice, about = random.Random(0), {**PLAIN, "images": 48, "save_minutes": 0.0, "shard": True}
-    forked(2, tmp_path, {"straight": ("uneven", about, None)})
+    forked(2, work, tmp_path, {"straight": ("uneven", about, None)})
     kills = 0
     for turn in range(4):
         before = states.read_progress(tmp_path / "killed").images
         try:
-            forked(2, tmp_path, {"killed": ("uneven", about, None)}, killed=(turn % 2, dice.randrange(2, 12)))
+            forked(2, work, tmp_path, {"killed": ("uneven", about, None)}, (turn % 2, dice.randrange(2, 12)))
         except ProcessException:
             kills += 1
         assert states.read_progress(tmp_path / "killed").images >= before
     assert kills >= 3
-    forked(2, tmp_path, {"killed": ("uneven", about, None)})
+    forked(2, work, tmp_path, {"killed": ("uneven", about, None)})
     one, other = whole(tmp_path / "straight"), whole(tmp_path / "killed")
     assert one.keys() == other.keys() and all(torch.equal(tensor, other[key]) for key, tensor in one.items())
     assert len(list((tmp_path / "killed" / FOLDER).iterdir())) == 2

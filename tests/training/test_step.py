@@ -41,8 +41,8 @@ WEIGHTS: dict[str, tuple[object, ...]] = {
 """Fields whose other values lead to other weights."""
 AVERAGES: dict[str, tuple[object, ...]] = {"ema": (0.2, 0.0), "ema_every": (1,)}
 """Those that change the averaged weights alone."""
-ELSEWHERE = {"log_every", "preview_every", "save_minutes", "channels_last", "compile", "shard"}
-"""Those that change no weights: the tests below, and tests/training/test_optim.py of compiling."""
+ELSEWHERE = {"log_every", "preview_every", "save_minutes", "channels_last", "compile", "shard", "recompute"}
+"""Those that change no weights: the tests below, test_optim.py of compiling, test_sharding.py and test_recompute.py."""
 
 
 def trained(folder: Path, task: Toy | None = None, until: int | None = None, **changes: Any) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from pinxit.training.log import duration, read_metrics
 from pinxit.training.lora import adapt
 from pinxit.training.plan import Batch, Plan, Task
 from pinxit.training.precision import pick_device
+from pinxit.training.recompute import recompute
 
 USUAL_SHARE = 0.5  # of the matrix rate, where nothing has been measured yet
 SAMPLE = 20  # pictures of the step that is measured: what is done to a share of them is counted in whole pictures
@@ -74,6 +75,8 @@ def cost_of(stage: Stage, device: torch.device) -> Cost:
         task = stage.build()
     if stage.plan.lora:
         adapt(task.modules(), stage.plan.lora)
+    if stage.plan.recompute:
+        recompute(task.modules())
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         frozen: list[nn.Module] = getattr(task, "frozen", list)()
         for module in (*task.modules().values(), *frozen):

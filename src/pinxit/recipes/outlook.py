@@ -111,7 +111,7 @@ def table(name: str, gpus: int, kind: str, share: float | None = None, changes: 
     )
     large = [one.stage.name for one in found if one.bytes > about.bytes]
     if large:
-        advice = "set plan.micro or, on several, plan.shard=true"
+        advice = "set plan.micro, plan.recompute=true or, on several, plan.shard=true"
         lines.append(f"{', '.join(large)}: more than the {about.bytes / 2**30:.0f} GiB of one {kind}; {advice}")
     return lines
 

@@ -16,9 +16,11 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
+from pinxit.training.local import is_cut
 from pinxit.training.optim import buffers_restored, trained, weights
 from pinxit.training.plan import Batch, Plan, Task
 from pinxit.training.precision import autocast
+from pinxit.training.recompute import bytes_inside, calls_noted
 from pinxit.training.rows import whole
 from pinxit.training.sharding import units_of
 
@@ -29,7 +31,7 @@ class Cost:
 
     parameters: int
     flops: float  # per picture, forward and backward
-    activation_bytes: float  # kept for the backward pass, per picture
+    activation_bytes: float  # kept for the backward pass, per picture; of `plan.recompute` at its most
     still: int = 0  # parameters that do not learn, where additions to them do
     rows: tuple[tuple[int, int], ...] = ()  # of each tensor that learns: how many, and how many numbers each has
     still_rows: tuple[tuple[int, int], ...] = ()
@@ -41,21 +43,23 @@ class Cost:
         Weights, gradients, two Adam moments and the average in fp32; copies of the weights in bf16; activations. What
         does not learn has its weights alone. With `plan.shard` and several ranks see `cut`.
         """
-        cast = 2 if plan.precision == "bf16" else 0
         activations = self.activation_bytes * (plan.micro or plan.batch)
         if plan.shard and ranks > 1:
-            return self.cut(plan, ranks) + cast * (self.parameters + self.still) + activations
-        return self._held(plan, self.parameters, self.still) + cast * (self.parameters + self.still) + activations
+            return self.cut(plan, ranks) + activations
+        copies = (2 if plan.precision == "bf16" else 0) * (self.parameters + self.still)
+        return self._held(plan, self.parameters, self.still) + copies + activations
 
     def cut(self, plan: Plan, ranks: int) -> float:
         """Bytes of what is cut among ranks on the first of them, and of what it gathers.
 
         Gathered are all weights outside of units, with gradients, and of units two at a time, one of them with
-        gradients. Copies in bf16 are not cut: the backward pass keeps them.
+        gradients. Copies in bf16 are not cut: the backward pass keeps them, or makes those of one unit at a time again.
         """
         share, rest = (sum(-(-n // ranks) * width for n, width in rows) for rows in (self.rows, self.still_rows))
         outside, largest = self.parameters + self.still - sum(self.units), max(self.units, default=0)
-        return self._held(plan, share, rest) + 4 * (2 * outside + 3 * largest)
+        copied = outside + (largest if plan.recompute else sum(self.units))
+        copies = (2 if plan.precision == "bf16" else 0) * copied
+        return self._held(plan, share, rest) + 4 * (2 * outside + 3 * largest) + copies
 
     def _held(self, plan: Plan, learning: int, still: int) -> float:
         return 4 * ((5 if plan.ema else 4) * learning + still)
@@ -72,14 +76,18 @@ def measure(task: Task, batch: Batch, plan: Plan, device: torch.device) -> Cost:
         return tensor
 
     own = {tensor.untyped_storage()._cdata for tensor in weights(modules).values()}
-    with buffers_restored(modules), FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
+    counter = FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION)
+    with buffers_restored(modules), calls_noted(modules) as calls, counter:
         with autocast(plan, device), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
             loss, _ = task.loss(batch, whole(0, size))
         torch.autograd.backward(loss)
-    parameters = trained(modules)
+    parameters, inside = trained(modules), 0
+    if not any(map(is_cut, parameters.values())):  # gathered ones would count as kept
+        with buffers_restored(modules), autocast(plan, device):
+            inside = max((bytes_inside(*call) for call in calls.items()), default=0)
     for parameter in parameters.values():
         parameter.grad = None
-    activations = sum(count for place, count in kept.items() if place not in own)
+    activations = inside + sum(count for place, count in kept.items() if place not in own)
     every = {id(parameter): parameter for module in modules.values() for parameter in module.parameters()}
     learning = {id(parameter) for parameter in parameters.values()}
     rows, still = (tuple(_rows(p) for key, p in every.items() if (key in learning) == which) for which in (True, False))

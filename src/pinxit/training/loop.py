@@ -30,6 +30,7 @@ from pinxit.training.parallel import Ranks, here, pieces_of
 from pinxit.training.plan import Batch, Plan, Task, check_same_plan
 from pinxit.training.precision import autocast, compile_modules, keep_freed_memory, pick_device, place
 from pinxit.training.prefetch import prefetch
+from pinxit.training.recompute import recompute
 from pinxit.training.rows import Rows, whole
 from pinxit.training.sharding import Sharded, gathered, spread_out
 from pinxit.training.state import Progress, State
@@ -132,6 +133,8 @@ def _start(task: Task, plan: Plan, folder: Path, init: Weights | None, ranks: Ra
         new += _take(modules[name], name, values)
     if plan.lora:
         adapt(modules, plan.lora)
+    if plan.recompute:
+        recompute(modules)
     task = spread_out(task, plan, ranks)
     cut = isinstance(task, Sharded)
     if not cut:

@@ -80,6 +80,7 @@ class Plan:
     channels_last: bool = False  # memory layout of convolution kernels
     compile: Literal["auto", "yes", "no"] = "auto"  # torch.compile; auto: on CUDA
     shard: bool = False  # weights, gradients, moments and averages cut among the ranks instead of copied to each
+    recompute: bool = False  # activations of blocks made again in the backward pass instead of kept
     log_every: Whole = 0  # images between log lines; 0: 200 lines in all
     preview_every: Whole = 0  # images between previews; 0: 20 in all
     save_minutes: NotNegative = 5.0  # minutes between saves

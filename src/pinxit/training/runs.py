@@ -17,7 +17,7 @@ ELSEWHERE = "train into another folder"
 
 T = TypeVar("T")
 
-STEERING = ("images", "micro", "compile", "shard", "log_every", "preview_every", "save_minutes")
+STEERING = ("images", "micro", "compile", "shard", "recompute", "log_every", "preview_every", "save_minutes")
 """Fields of a plan that may change at any time: how long to go on, and what the result does not depend on."""
 
 

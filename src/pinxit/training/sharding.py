@@ -8,6 +8,7 @@ in 32 bits, gradients are summed.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.autograd import Variable
 
+from pinxit.training.blocks import blocks_of
 from pinxit.training.local import is_cut
 from pinxit.training.parallel import Ranks
 from pinxit.training.plan import Batch, Plan, Task
@@ -92,6 +94,7 @@ def spread_out(task: Task, plan: Plan, ranks: Ranks) -> Task:
         parameter.data = parameter.data.to(ranks.device)
     for module in task.modules().values():
         module.train()
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")  # nobody changes one in place
     for unit in (*units, root):
         fully_shard(unit, mesh=mesh, ignored_params=single)
         assert isinstance(unit, FSDPModule)
@@ -101,15 +104,8 @@ def spread_out(task: Task, plan: Plan, ranks: Ranks) -> Task:
 
 
 def units_of(module: nn.Module) -> Iterator[nn.Module]:
-    """The outermost large blocks of a module: items of its lists that are called as a whole."""
-    containers = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
-    for child in module.children():
-        called = not isinstance(child, containers) and type(child).forward is not nn.Module.forward
-        large = sum(parameter.numel() for parameter in child.parameters()) >= UNIT
-        if isinstance(module, nn.ModuleList | nn.Sequential) and called and large:
-            yield child
-        else:
-            yield from units_of(child)
+    """The large blocks of a module."""
+    return blocks_of(module, lambda block: sum(parameter.numel() for parameter in block.parameters()) >= UNIT)
 
 
 def whole_here(parameter: nn.Parameter) -> bool:

@@ -1,0 +1,219 @@
+"""Every recipe's networks, cut among ranks or with their activations made again, learn what whole ones do.
+
+On a CPU gradients are the same bits, but where what goes into a block is used elsewhere, too (a U-Net's skips): FSDP2
+sums a block's gradients before it adds the other's. Weights may part in the last bit: AdamW's kernel rounds the last
+few numbers of a tensor otherwise than those that it takes several at a time, and where a tensor ends hangs on the cut.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pinxit.models.dvae import DVAE
+from pinxit.models.unet import UNetConfig
+from pinxit.recipes.clip.task import ClipTask
+from pinxit.recipes.dalle.train_transformer import TransformerTask
+from pinxit.recipes.diffusion.task import DiffusionTask
+from pinxit.recipes.unclip.presets import preset as unclip_preset
+from pinxit.training import sharding
+from pinxit.training.log import read_metrics
+from pinxit.training.loop import fit
+from pinxit.training.optim import trained
+from pinxit.training.plan import Plan
+from pinxit.training.recompute import recompute
+from pinxit.training.rows import Rows, whole
+from pinxit.training.stored import FOLDER, Stored
+from tests.ranks import forked
+from tests.recipes.painters import tokenizer
+from tests.recipes.shelf import noise
+from tests.recipes.test_tasks import BASE, CLIP, GUMBEL, LAWFUL, FakePairs, Shelf, reader, shelf, transformer
+from tests.text.test_learned import learned
+
+pytestmark = pytest.mark.timeout(1800)  # processes that wait for each other are slow where others work, too
+
+
+def decoder(seed: int) -> DiffusionTask:
+    """unCLIP's, told of captions and of pictures' embeddings, which paints inside holes."""
+    config = unclip_preset("nano")
+    about = replace(config.decoder, unet=replace(config.decoder.unet, text=32))
+    rows = FakePairs(config.priors[0].network).coordinates
+    bank = shelf(about.size)
+    return DiffusionTask("decoder", about, seed, (6, 32), bank, reader(), image_rows=rows, drop_image=0.1)
+
+
+def taught(seed: int) -> DiffusionTask:
+    """With a reader that learns along."""
+    torch.manual_seed(seed)
+    return DiffusionTask("base", BASE, seed, (24, 32), shelf(BASE.size), learned(), teaches=True)
+
+
+def showing(seed: int) -> TransformerTask:
+    """With a preview that paints."""
+    task = transformer(seed)
+    task.dvae = DVAE(GUMBEL.dvae)
+    return task
+
+
+def scored(seed: int) -> ClipTask:
+    return ClipTask(replace(CLIP, seed=seed, held_out=8), Shelf(noise(40, 32)), tokenizer())  # type: ignore[arg-type]
+
+
+TASKS: dict[str, Callable[[int], Any]] = LAWFUL | {"decoder": decoder, "taught": taught}
+SMALL = 2_000  # parameters of a block that is gathered by itself
+USUAL = ("clip", "dvae", "transformer", "diffusion", "prior", "decoder")
+OTHERS = sorted(TASKS.keys() - set(USUAL))
+EXACT = ("clip", "mirrored", "dvae", "transformer", "prior", "token prior", "classifier")  # without skips
+SHOWN: dict[str, Callable[[int], Any]] = {"showing": showing, "scored": scored, "diffusion": LAWFUL["diffusion"]}
+EVERY = [*USUAL, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
+
+
+def plan(**changes: Any) -> Plan:
+    about: dict[str, Any] = {"images": 24, "batch": 8, "lr": 1e-3, "ema": 0.9, "precision": "fp32", "log_every": 8}
+    return Plan(**about | {"preview_every": 1000} | changes)
+
+
+def awake(name: str) -> Any:
+    """A task whose last layers are not zero, behind which there would be no gradient."""
+    task = (TASKS | SHOWN)[name](0)
+    torch.manual_seed(0)
+    for module in task.modules().values():
+        for parameter in module.parameters():
+            nn.init.normal_(parameter, std=0.05)
+    return task
+
+
+def train(_rank: int, folder: Path, name: str, until: int | None, shard: bool) -> None:
+    sharding.UNIT = SMALL
+    fit(awake(name), plan(shard=shard), folder, "cpu", progress=False, stop_after=until)
+
+
+def state(folder: Path) -> dict[str, Tensor]:
+    found = Stored(folder)
+    return {name: found.read(name) for name in found.names()}
+
+
+def both(root: Path, name: str, until: int | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What two ranks make of a task, each with a copy and each with its rows."""
+    for how in ("copied", "cut"):
+        forked(2, train, root / how, name, until, how == "cut")
+    copied, cut = state(root / "copied"), state(root / "cut")
+    assert copied.keys() == cut.keys() and (root / "cut" / FOLDER).is_dir()
+    return copied, cut
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_two_ranks_that_cut_have_the_gradients_of_two_that_copy(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Adam's first average is a tenth of the first gradient."""
+    copied, cut = both(tmp_path, name, 8)
+    gradients = [key for key in copied if key.startswith("adam/exp_avg/")]
+    assert sum(bool(copied[key].any()) for key in gradients) > 0.9 * len(gradients) > 0
+    if name in EXACT:
+        assert not [key for key in gradients if not torch.equal(copied[key], cut[key])]
+    largest = max(float(copied[key].abs().max()) for key in gradients)  # what ought to be nought is noise
+    for key in gradients:
+        allowed = 1e-5 * float(copied[key].abs().max()) + 1e-9 * largest
+        assert float((copied[key] - cut[key]).abs().max()) <= allowed, key
+    for key, tensor in copied.items() if name in EXACT else ():  # else noise has a sign, which Adam follows at first
+        torch.testing.assert_close(tensor, cut[key], atol=1e-8, rtol=1e-6, msg=key)
+    monkeypatch.setattr(sharding, "UNIT", SMALL)
+    units = [unit for module in TASKS[name](0).modules().values() for unit in sharding.units_of(module)]
+    assert len(units) >= 2
+
+
+def test_a_clip_that_is_cut_compares_with_the_columns_of_all(tmp_path: Path) -> None:
+    """What two ranks learn is what one does of all rows at once."""
+    forked(2, train, tmp_path / "two", "clip", 8, True)
+    train(0, tmp_path / "one", "clip", 8, False)
+    one, two = state(tmp_path / "one"), state(tmp_path / "two")
+    for key, tensor in one.items():
+        if key.startswith("adam/exp_avg/"):
+            torch.testing.assert_close(tensor, two[key], atol=1e-7, rtol=1e-4, msg=key)
+    losses = [read_metrics(tmp_path / name)[0]["loss"] for name in ("one", "two")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(TASKS))
+def test_a_run_that_is_cut_goes_on_to_what_copies_become(tmp_path: Path, name: str) -> None:
+    """Stopped after one update and gone on with by a single rank and by two."""
+    forked(2, train, tmp_path / "copied", name, None, False)
+    settled = getattr(TASKS[name](0), "pieces", "alike") == "settled"
+    for ranks, until in ((2, 8), (2 if settled else 1, 16), (2, None)):
+        if ranks == 1:
+            train(0, tmp_path / "cut", name, until, False)
+        else:
+            forked(2, train, tmp_path / "cut", name, until, True)
+    losses = [[line["loss"] for line in read_metrics(tmp_path / how)] for how in ("copied", "cut")]
+    assert len(losses[0]) == 3 and losses[0] == pytest.approx(losses[1], rel=1e-4)
+    copied, cut = state(tmp_path / "copied"), state(tmp_path / "cut")
+    assert copied.keys() == cut.keys()
+    for key, tensor in copied.items() if name in EXACT else ():
+        torch.testing.assert_close(tensor, cut[key], atol=1e-5, rtol=1e-3, msg=key)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHOWN)
+def test_what_is_cut_is_shown_and_scored_whole(tmp_path: Path, name: str) -> None:
+    """Painters and scores look into the modules of a task in ways of their own."""
+    both(tmp_path, name, None)
+    lines, others = (read_metrics(tmp_path / how)[-1] for how in ("copied", "cut"))
+    assert lines.get("zero_shot") == others.get("zero_shot") and ("zero_shot" in lines) == (name == "scored")
+    shown = [tmp_path / how / "preview.png" for how in ("copied", "cut")]
+    assert [path.is_file() for path in shown] == [name != "scored"] * 2
+
+
+def gradients(name: str, again: bool) -> tuple[dict[str, Tensor | None], dict[str, Tensor]]:
+    """Of the first batch's loss, and what buffers hold afterwards."""
+    task, rows = awake(name), whole(0, 4)
+    modules = task.modules()
+    for module in modules.values():
+        module.train()
+    if again:
+        recompute(modules)
+    task.loss(task.batch(rows), rows)[0].backward()
+    buffers = {f"{key}/{path}": b for key, module in modules.items() for path, b in module.named_buffers()}
+    return {key: parameter.grad for key, parameter in trained(modules).items()}, buffers
+
+
+@pytest.mark.parametrize("name", sorted(TASKS))
+def test_gradients_of_what_is_made_again_are_the_same_bits(name: str) -> None:
+    (kept, seen), (again, seen_again) = gradients(name, False), gradients(name, True)
+    for one, other in ((kept, again), (seen, seen_again)):
+        assert one.keys() == other.keys()
+        for key, tensor in one.items():
+            found = other[key]
+            assert tensor is found or (tensor is not None and found is not None and torch.equal(tensor, found)), key
+
+
+@pytest.mark.parametrize("name", ["transformer", "diffusion", "clip", "prior", "dvae"])
+def test_a_networks_blocks_are_made_again(name: str) -> None:
+    """Whole blocks, none of them inside another one."""
+    task, rows, runs = TASKS[name](0), Rows(0, 2, 0, 2), Counter[nn.Module]()
+    recompute(task.modules())
+    (module,) = task.modules().values()
+    blocks = [part for part in module.modules() if "forward" in vars(part)]
+    for leaf in (part for block in blocks for part in block.modules() if not any(True for _ in part.children())):
+        leaf.register_forward_hook(lambda leaf, *_: runs.update([leaf]))
+    task.loss(task.batch(rows), rows)[0].backward()
+    assert len(blocks) >= 2 and all(max(runs[part] for part in block.modules()) == 2 for block in blocks)
+    assert not any("forward" in vars(part) for block in blocks for part in block.modules() if part is not block)
+
+
+def test_a_u_nets_steps_between_levels_are_blocks_too() -> None:
+    about = BASE.unet
+    assert isinstance(about, UNetConfig)
+    levels = len(about.channels)
+    task = TASKS["diffusion"](0)
+    recompute(task.modules())
+    steps = [path for path, part in task.unet.named_modules() if "forward" in vars(part) and path.endswith("resample")]
+    assert len(steps) == 2 * (levels - 1) > 0
