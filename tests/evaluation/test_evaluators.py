@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import pytest
@@ -19,7 +20,16 @@ from pinxit.evaluation.evaluators import (
     scores,
 )
 from pinxit.evaluation.geneval import Rules, needs
-from pinxit.evaluation.questions import NEEDED, Exam, Question, judged_by, questions, true_picture, wrong_picture
+from pinxit.evaluation.questions import (
+    NEEDED,
+    Exam,
+    Question,
+    Words,
+    judged_by,
+    questions,
+    true_picture,
+    wrong_picture,
+)
 from pinxit.functional.boxes import Detections
 from pinxit.types import Prompt, Ranked
 from pinxit.world.expectations import satisfied
@@ -81,6 +91,19 @@ def test_exams_that_make_no_sense_are_refused() -> None:
         Exam(prompts=0)
     with pytest.raises(UsageError, match="'juggling'"):
         questions(Exam(tasks=("juggling",)))
+    assert Exam(prompts=1).prompts == 1
+
+
+@pytest.mark.parametrize("words", get_args(Words))
+def test_other_words_are_for_the_english_of_the_small_world_and_for_tasks_that_name_a_thing_once(words: Words) -> None:
+    plain = words == "plain"
+    Exam("small", words=words)
+    Exam("small", words=words, tasks=("single_object",))
+    for preset, language in (("gallery", "en"), ("small", "zh"), ("gallery", "zh")):
+        with nullcontext() if plain else pytest.raises(UsageError, match="English of the small world"):
+            Exam(preset, language=language, words=words)
+    with nullcontext() if plain else pytest.raises(UsageError, match=f"pair has no {words} prompts"):
+        Exam("small", words=words, tasks=("single_object", "pair"))
 
 
 def test_columns_are_powers_of_four_and_the_last() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,6 +21,7 @@ from pinxit.functional.diffusion import q_sample
 from pinxit.recipes.export import export
 from pinxit.recipes.karlo import run as runs
 from pinxit.recipes.karlo.open import open_painter
+from pinxit.recipes.karlo.published import open_karlo
 from pinxit.recipes.karlo.run import KarloRun, run_of
 from pinxit.training import state as states
 from pinxit.training.log import read_metrics
@@ -245,6 +247,22 @@ def test_what_is_read_beforehand_hangs_on_the_run_s_seed(
     runs._read(run, name, Stop())
     (about,) = met
     assert (about["seed"], about["script"], about["folder"]) == (5, run.config.data.script, run.path(name))
+
+
+def test_costs_are_told_of_all_that_is_trained_or_of_what_is_asked(place: Path) -> None:
+    run = run_in(place / "run")
+    rows = {asked: [name for name in NETWORKS if name in runs.table(run, asked)] for asked in (None, ("decoder",))}
+    assert rows == {None: list(NETWORKS), ("decoder",): ["decoder"]}
+    with pytest.raises(UsageError, match="'easel'"):
+        runs.table(run, ("easel",))
+
+
+def test_a_prior_is_trained_only_where_one_was_published(place: Path, tmp_path: Path) -> None:
+    whole_run = run_of(tmp_path / "run", open_karlo(place / "karlo"), None, (), "cpu", False)
+    assert whole_run.trained[0] == "prior"
+    shutil.copytree(place / "karlo", tmp_path / "karlo", ignore=shutil.ignore_patterns("prior"))
+    run = run_of(tmp_path / "other", open_karlo(tmp_path / "karlo"), None, (), "cpu", False)
+    assert run.config.plans.prior.images == 0 and run.trained == whole_run.trained[1:]
 
 
 @pytest.mark.slow

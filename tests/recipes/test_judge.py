@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from pinxit.config import override
 from pinxit.data.order import order_batch
@@ -18,9 +20,10 @@ from pinxit.models.detector import Detector, DetectorConfig
 from pinxit.recipes.clip.presets import labels
 from pinxit.recipes.dalle.presets import nano
 from pinxit.recipes.judge import judge as recipe
+from pinxit.recipes.judge import training
 from pinxit.recipes.judge.detect import detect
 from pinxit.recipes.judge.judge import Judge, JudgeConfig, config_for, describe, parse_world, train
-from pinxit.recipes.judge.targets import object_table, place_answer, unpack
+from pinxit.recipes.judge.targets import FORM, object_table, place_answer, unpack
 from pinxit.recipes.judge.training import JudgeTask, detector_loss
 from pinxit.training.plan import Plan
 from pinxit.training.rows import whole
@@ -172,6 +175,37 @@ def test_faced_pictures_teach_forms_alone() -> None:
     assert float(parts["form"].detach()) > 0
     other = detector_loss(task.detector.eval(), pictures, flat | {"asked": asked + 1})[1]
     assert float(other["form"].detach()) != float(parts["form"].detach())
+
+
+def test_pictures_get_a_strange_inside_only_where_they_show_a_flat_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first form counts, a form of sprites and an unknown one do not, and one such thing of several is enough."""
+    config = replace(TINY, forms=(*FORMS, "avocado"))
+    first, last, own = 0, len(FORMS) - 1, len(FORMS)
+    task, met = JudgeTask(World("small", "train"), config), list[tuple[list[int], list[float]]]()
+
+    def faced(pictures: Tensor, picture_M: Tensor, box_M4: Tensor, drawn_M14: Tensor) -> Tensor:
+        met.append((picture_M.tolist(), box_M4[:, 0].tolist()))
+        return pictures
+
+    monkeypatch.setattr(training, "faced", faced)
+    monkeypatch.setattr(training, "FACED", 1.0)
+    batch, rows = task.batch(whole(0, 4)), whole(0, 4)
+    batch["objects"] = torch.full_like(batch["objects"], -1.0)
+    for picture, forms in enumerate([(first, -1), (own, -1), (own, last), (-1,)]):
+        for place, form in enumerate(forms):
+            batch["objects"][picture, place, :5] = torch.tensor([0, place / 2, 0.2, place / 2 + 0.5, 0.8])
+            batch["objects"][picture, place, FORM] = form
+    task.loss(batch, rows)
+    assert met == [([0, 2], [0.0, 0.5])]
+
+
+def test_the_preview_shows_the_world_that_is_learnt() -> None:
+    config = replace(CONFIG, world="gallery", detector=replace(TINY, size=48))
+    draw = recipe.build(config).draw
+    assert isinstance(draw, partial)
+    world = World("gallery", "train", size=48)
+    expected = [world[i].picture for i in range(12)]
+    assert [one.tobytes() for one in draw.keywords["pictures"]] == [one.tobytes() for one in expected]
 
 
 def test_one_thing_that_is_found_twice_is_told_once() -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripts.mutate import further, mirrored, mutants, noticed, survivors
+from scripts.map_tests import MAP, Coverage, mapped
+from scripts.mutants import mutants
+from scripts.mutate import noticed, survivors
 
 from scripts import mutate
 
@@ -45,95 +47,82 @@ def test_every_expression_that_matters_is_changed_and_no_other() -> None:
         assert sum(changed) == 1 and changed[one.line - 1]
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    files = {
-        "src/toy/__init__.py": "",
-        "src/toy/room/__init__.py": "",
-        "src/toy/room/double.py": "def double(x):\n    return x + x\n\n\ndef unseen(x):\n    return x - x\n",
-        "src/toy/room/quiet.py": "",
-        "tests/room/test_double.py": "from toy.room.double import double\ndef test_it():\n    assert double(3) == 6\n",
-        "tests/room/test_other.py": "def test_it():\n    import toy.room.doubles\n",
-        "tests/test_far.py": "",
-    }  # fmt: skip
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    return tmp_path
+def test_a_mutant_knows_the_statement_it_stands_in() -> None:
+    text = (
+        "def sign(x,\n         y=1):\n    if (x\n            > y):\n        return [\n            3]\n    return -1\n"
+    )
+    found = {(one.old, one.line): one.statement for one in mutants(text)}
+    assert found[("1", 2)] == range(1, 3)
+    assert {found[("x\n            > y", 3)]} == {range(3, 5)}
+    assert found[("3", 6)] == range(5, 7) and found[("-1", 7)] == range(7, 8)
 
 
-def test_a_module_is_tried_by_the_tests_that_name_it(root: Path) -> None:
-    room = root / "tests/room"
-    assert mirrored(root, root / "src/toy/room/double.py") == [room / "test_double.py"]
-    assert mirrored(root, root / "src/toy/room/quiet.py") == [room]
-    (root / "tests/test_far.py").write_text("import toy.room.quiet")
-    assert mirrored(root, root / "src/toy/room/quiet.py") == [root / "tests/test_far.py"]
-    (room / "test_quiet.py").write_text("")
-    assert mirrored(root, root / "src/toy/room/quiet.py") == [room / "test_quiet.py"]
+SOURCES = {
+    "src/toy/__init__.py": "",
+    "src/toy/double.py": "SIGN = 1\n\n\ndef double(x):\n    return SIGN * (x + x)\n\n\n"
+    "def unseen(x):\n    return x - x\n",
+    "tests/test_double.py": "from toy.double import double\n\n\ndef test_it():\n    assert double(3) == 6\n",
+    "tests/test_made.py": "import pytest\nfrom toy.double import double\n\n\n@pytest.fixture(scope='module')\n"
+    "def made():\n    return double(2)\n\n\ndef test_first(made):\n    pass\n\n\n"
+    "def test_second(made):\n    assert made == 4\n",
+    "tests/test_none.py": "def test_none():\n    pass\n",
+}
 
 
-def test_what_those_let_pass_meets_the_tests_of_its_users(root: Path) -> None:
-    (root / "src/toy/cli").mkdir()
-    (root / "src/toy/cli/twice.py").write_text("from toy.room.double import double\n")
-    (root / "src/toy/room/user.py").write_text("def late():\n    from toy.room import double\n")
-    texts = {
-        "room/test_user.py": "import toy.room.user\n",
-        "test_command.py": 'def test_it(cli):\n    cli("twice", 3)\n',
-        "test_room.py": "from toy.room import double\n",
-        "test_all.py": "from pkgutil import walk_packages\n",
-        "test_none.py": 'import toy.room.users, doubled\nx = ("twice as much", "once")\n',
-    }
-    for name, text in texts.items():
-        (root / "tests" / name).write_text(text)
-    file, tests = root / "src/toy/room/double.py", root / "tests"
-    tried = mirrored(root, file)
-    users = [tests / name for name in ("room/test_user.py", "test_all.py", "test_room.py")]
-    assert further(root, file, tried) == users
-    assert further(root, root / "src/toy/cli/twice.py", []) == [tests / "test_all.py", tests / "test_command.py"]
-    (tests / "room/test_double.py").unlink()
-    assert mirrored(root, file) == further(root, file, []) == users
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A package, and which of its tests run what."""
+    root = tmp_path_factory.mktemp("toy")
+    for name, text in SOURCES.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(root / "src"))
+        mapped(root)
+    return root
+
+
+def test_a_line_is_tried_by_the_tests_that_run_it(root: Path) -> None:
+    coverage, file = Coverage(root / MAP), root / "src/toy/double.py"
+    both = ["tests/test_double.py::test_it", "tests/test_made.py"]
+    assert sorted(coverage.tests_of(file, [5])) == both, "what a fixture makes is for all tests of its file"
+    assert sorted(coverage.tests_of(file, [1])) == both, "what is run on import is for all that use the module"
+    assert coverage.tests_of(file, [9]) == [] and coverage.tests_of(root / "src/toy/other.py", [1]) == []
+
+
+def test_the_map_is_made_again_when_a_file_has_changed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(root / "src"))
+    before, test = (root / MAP).stat().st_mtime_ns, root / "tests/test_none.py"
+    assert mapped(root).file == root / MAP and (root / MAP).stat().st_mtime_ns == before
+    test.write_text("def test_none():\n    assert False\n")
+    with pytest.raises(SystemExit, match="fail as it is"):
+        mapped(root)
+    test.write_text("from toy.double import unseen\n\n\ndef test_none():\n    unseen(1)\n")
+    assert mapped(root).tests_of(root / "src/toy/double.py", [9]) == ["tests/test_none.py::test_none"]
 
 
 def test_what_no_test_notices_survives_and_files_stay_as_they_are(
     root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def judged(root: Path, source: Path, tests: Sequence[Path], limit: float | None = None) -> bool:
+    def judged(root: Path, source: Path, tests: Sequence[str]) -> bool:
         known: dict[str, Any] = {}
-        exec((source / "toy/room/double.py").read_text(), known)
-        return bool(known["double"](3) != expected)
+        exec((source / "toy/double.py").read_text(), known)
+        return bool(known["double"](3) != 6)
 
     monkeypatch.setattr(mutate, "noticed", judged)
-    expected, file = 6, root / "src/toy/room/double.py"
+    file = root / "src/toy/double.py"
     before = file.read_text()
-    assert survivors(root, [file], 9) == ["src/toy/room/double.py:6: x - x → x + x"]
+    assert survivors(root, [file], 9, 0, Coverage(root / MAP)) == ["src/toy/double.py:9: x - x → x + x"]
     told = capsys.readouterr().out.splitlines()
-    assert told[0].startswith("noticed ") and "2: x + x → x - x" in told[0] and told[-1] == "1 of 2 survived"
+    assert [line.split()[0] for line in told] == ["noticed"] * 3 + ["SURVIVED", "1"]
+    assert "5: x + x → x - x (2 tests run it)" in "".join(told) and told[-1] == "1 of 4 survived"
     assert file.read_text() == before
-    expected = 7
-    with pytest.raises(SystemExit, match=r"fail as it is, one of .*test_double\.py"):
-        survivors(root, [file], 1)
 
 
-def test_a_mutant_survives_both_rounds_or_none(
-    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (root / "tests/test_all.py").write_text("walk_packages")
-    asked: list[list[str]] = []
-
-    def judged(root: Path, source: Path, tests: Sequence[Path], limit: float | None = None) -> bool:
-        asked.append([path.name for path in tests])
-        return tests[0].name == "test_all.py" and "return (x - x)" in (source / "toy/room/double.py").read_text()
-
-    monkeypatch.setattr(mutate, "noticed", judged)
-    assert survivors(root, [root / "src/toy/room/double.py"], 9) == ["src/toy/room/double.py:6: x - x → x + x"]
-    told = capsys.readouterr().out.splitlines()
-    assert told[0].startswith("noticed further on src/toy/room/double.py:2:") and told[1].startswith("SURVIVED")
-    near, far = ["test_double.py"], ["test_all.py"]
-    assert asked == [near, near, far, far, near, far], "as it is once, then each mutant"
-
-
-def test_tests_run_against_the_source_that_is_given(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    other = shutil.copytree(root / "src", tmp_path_factory.mktemp("other") / "src")
-    (other / "toy/room/double.py").write_text("def double(x):\n    return x - x\n")
-    tests = [root / "tests/room/test_double.py"]
+def test_tests_run_against_the_source_that_is_given(root: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(root / "src", tmp_path / "src")
+    (other / "toy/double.py").write_text("def double(x):\n    return x - x\n")
+    tests = ["tests/test_double.py::test_it"]
     assert [noticed(root, source, tests) for source in (root / "src", other)] == [False, True]
+    with pytest.raises(SystemExit, match=r"remove \.mutate"):
+        noticed(root, root / "src", ["tests/test_double.py::test_that_was"])

@@ -5,16 +5,20 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NotRequired, TypedDict, TypeVar
+
+import torch
 
 from pinxit.errors import DataError, UsageError
 from pinxit.files import read_json, write_json
 from pinxit.recipes.staging import Run, check_adapts
-from pinxit.training.loop import Task, Weights
+from pinxit.training.loop import Task, Weights, check_weights
+from pinxit.training.lora import check_rank
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from pinxit.recipes.estimate import Stage
     from pinxit.recipes.published import Start
 
 START = "start.json"  # of a run that goes on from a checkpoint: what that was made of
@@ -30,6 +34,9 @@ class _Start(TypedDict):
 @dataclass(frozen=True)
 class StartingRun(Run[Config]):
     """A run whose fresh stages take their weights, and its tokenizer, from `init` where one is given."""
+
+    GROWS: ClassVar[frozenset[str]] = frozenset()
+    """Stages whose model may have other sizes than the weights that it starts from."""
 
     init: Start | None = None
 
@@ -84,3 +91,22 @@ class StartingRun(Run[Config]):
     @property
     def _start(self) -> Path:
         return self.folder / START
+
+
+def check_fits(run: StartingRun[Any], stages: Iterable[Stage]) -> None:
+    """Refuse, before anything is drawn or stored, what a fresh stage would refuse once it is its turn.
+
+    Raises CheckpointError for initial weights of another model, and UsageError for a rank of additions that no matrix
+    has or another checkpoint than the run was started from.
+    """
+    run.check_start()
+    for stage in stages:
+        if run.started(stage.name) or not (run.init or stage.plan.lora):
+            continue
+        with torch.device("meta"):
+            task = stage.build()
+        brought = None if stage.name in run.GROWS else run.brought(task)
+        for name, values in (brought or {}).items():
+            check_weights(task.modules()[name], name, values)
+        if stage.plan.lora:
+            check_rank(task.modules(), stage.plan.lora)

@@ -159,14 +159,20 @@ def _start(task: Task, plan: Plan, folder: Path, init: Weights | None, ranks: Ra
 
 def _take(module: nn.Module, name: str, values: Mapping[str, Tensor]) -> list[str]:
     """Fill `module` with `values`, and give the names of what it has besides."""
+    check_weights(module, name, values)
+    known = module.state_dict()
+    module.load_state_dict(known | dict(values))
+    return [f"{name}/{key}" for key in sorted(known.keys() - values.keys())]
+
+
+def check_weights(module: nn.Module, name: str, values: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError where `module` has no weights of these names and shapes."""
     known = module.state_dict()
     for key, value in sorted(values.items()):
         here = f"of shape {list(known[key].shape)}" if key in known else "missing"
         if here != f"of shape {list(value.shape)}":
             told = f"{key} is of shape {list(value.shape)} there and {here} here"
             raise CheckpointError(f"the initial weights of '{name}' are of another model: {told}.")
-    module.load_state_dict(known | dict(values))
-    return [f"{name}/{key}" for key in sorted(known.keys() - values.keys())]
 
 
 def _prepare(task: Task, plan: Plan, ranks: Ranks, log: Log) -> Cost:

@@ -42,9 +42,7 @@ def adapt(modules: Mapping[str, nn.Module], rank: int) -> None:
     The draws depend on a weight's name alone. Raises UsageError where no matrix is that long.
     """
     found = trained(modules)
-    chosen = [name for name, p in found.items() if decays(modules, name) and min(len(p), p[0].numel()) > rank]
-    if not chosen:
-        raise UsageError(f"plan.lora={rank}: no matrix here is longer than that both ways: choose a smaller rank.")
+    chosen = check_rank(modules, rank)
     for parameter in found.values():
         parameter.requires_grad_(False)
     for name in chosen:
@@ -53,6 +51,15 @@ def adapt(modules: Mapping[str, nn.Module], rank: int) -> None:
         owner = modules[module].get_submodule(owner_path)
         addition = Addition(found[name], rank, torch_rng(0, f"lora {name}"))
         parametrize.register_parametrization(owner, leaf, addition, unsafe=True)
+
+
+def check_rank(modules: Mapping[str, nn.Module], rank: int) -> list[str]:
+    """The weights that would be given an addition. Raises UsageError where there are none."""
+    found = trained(modules)
+    chosen = [name for name, p in found.items() if decays(modules, name) and min(len(p), p[0].numel()) > rank]
+    if not chosen:
+        raise UsageError(f"plan.lora={rank}: no matrix here is longer than that both ways: choose a smaller rank.")
+    return chosen
 
 
 def merged(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

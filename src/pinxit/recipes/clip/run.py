@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from pinxit.config import to_dict
@@ -12,9 +13,10 @@ from pinxit.data.sources import open_training
 from pinxit.data.streams import build_stream, stored
 from pinxit.recipes.clip.presets import ClipRunConfig
 from pinxit.recipes.clip.task import GROUP, ClipTask
+from pinxit.recipes.estimate import Stage
 from pinxit.recipes.published import Published
 from pinxit.recipes.staging import Ended, fit_stage, in_order, learn_tokenizer, say, showing, workers
-from pinxit.recipes.warm_start import StartingRun
+from pinxit.recipes.warm_start import StartingRun, check_fits
 from pinxit.text.clip_tokenizer import MERGES_FILE, ClipTokenizer, clip_tokens
 from pinxit.training import state as states
 from pinxit.training.log import duration, read_metrics
@@ -75,6 +77,7 @@ def train(run: ClipRun, stages: Sequence[str] = STAGES, stop: Stop | None = None
     def skip(name: str) -> bool:
         return name not in ("pictures", "checkpoint") and run.finished(name)  # pictures are compared with the data
 
+    check_fits(run, [Stage("clip", run.config.plan, partial(ClipTask, run.config.training))])
     return in_order(run, STAGES, stages, step, skip, stop)
 
 

@@ -115,6 +115,8 @@ class DalleRun(StartingRun[DalleConfig]):
         spell = Tokenizer.open(self.init.folder).spell
         return (self.config.vocab, self.config.spell) != (self._vocab_before(self.init), spell)
 
+    GROWS = frozenset(("transformer", "clip"))
+
     def brought(self, task: Task) -> Weights | None:
         """The checkpoint's weights, grown to this config's models and tokens."""
         weights = super().brought(task)

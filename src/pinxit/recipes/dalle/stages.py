@@ -13,6 +13,7 @@ from pinxit.data.sidecars import encode_shards
 from pinxit.data.sources import open_training
 from pinxit.data.streams import Stream, build_stream
 from pinxit.recipes.clip.task import GROUP, ClipTask
+from pinxit.recipes.dalle import estimate
 from pinxit.recipes.dalle.clip_training import Reconstruct, ranker
 from pinxit.recipes.dalle.encode import encode_bank
 from pinxit.recipes.dalle.release import write_checkpoint
@@ -21,6 +22,7 @@ from pinxit.recipes.dalle.train_dvae import DVAETask
 from pinxit.recipes.dalle.train_transformer import TransformerTask
 from pinxit.recipes.sidecars import DvaeRowEncoder
 from pinxit.recipes.staging import Ended, fit_stage, in_order, learn_tokenizer, showing, workers
+from pinxit.recipes.warm_start import check_fits
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.loop import Task
 from pinxit.training.precision import pick_device
@@ -37,14 +39,9 @@ def train(run: DalleRun, stages: Sequence[str] | None = None, stop: Stop | None 
     def step(name: str, stop: Stop) -> None:
         STEPS[name](run, stop)
 
-    return in_order(
-        run,
-        STAGES,
-        STAGES if stages is None else stages,
-        step,
-        lambda name: name in TRAINED and run.finished(name),
-        stop,
-    )
+    asked = STAGES if stages is None else stages
+    check_fits(run, [estimate.stage(run.config, name) for name in TRAINED if name in asked])
+    return in_order(run, STAGES, asked, step, lambda name: name in TRAINED and run.finished(name), stop)
 
 
 def pictures(run: DalleRun, stop: Stop) -> None:

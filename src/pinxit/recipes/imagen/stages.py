@@ -9,9 +9,11 @@ from pinxit.data.stream_texts import TextRowEncoder
 from pinxit.data.streams import Stream
 from pinxit.recipes.diffusion.stages import store_pictures, store_texts
 from pinxit.recipes.diffusion.task import TEXT
+from pinxit.recipes.imagen import estimate
 from pinxit.recipes.imagen.release import write_checkpoint
 from pinxit.recipes.imagen.run import ImagenRun, bank_of, texts_of
 from pinxit.recipes.staging import Ended, fit_stage, in_order, learn_tokenizer, showing
+from pinxit.recipes.warm_start import check_fits
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.stop import Stop
 
@@ -48,6 +50,7 @@ def train(run: ImagenRun, stages: Sequence[str] | None = None, stop: Stop | None
 
     every = run.stages
     asked = every if stages is None else stages
+    check_fits(run, [estimate.stage(run.config, name) for name in run.trained if name in asked])
     return in_order(run, every, asked, step, lambda name: name != "checkpoint" and run.finished(name), stop)
 
 

@@ -31,7 +31,7 @@ from pinxit.recipes.staging import Ended, check_names, fit_stage, in_order, show
 from pinxit.recipes.unclip.config import PriorParts, PriorStage
 from pinxit.recipes.unclip.space import Space
 from pinxit.recipes.unclip.task import PriorTask
-from pinxit.recipes.warm_start import StartingRun
+from pinxit.recipes.warm_start import StartingRun, check_fits
 from pinxit.training import state as states
 from pinxit.training.precision import pick_device
 from pinxit.training.runs import FILE, config_of, enter
@@ -150,7 +150,9 @@ def train(run: KarloRun, stages: Sequence[str] | None = None, stop: Stop | None 
             _checkpoint(run)
 
     every = run.stages
-    return in_order(run, every, every if stages is None else stages, step, run.finished, stop)
+    asked = every if stages is None else stages
+    check_fits(run, [_sketch(run, name) for name in run.trained if name in asked])
+    return in_order(run, every, asked, step, run.finished, stop)
 
 
 def _pictures(run: KarloRun, stop: Stop) -> None:

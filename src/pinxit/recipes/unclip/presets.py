@@ -187,7 +187,7 @@ def with_models(config: UnclipConfig, checkpoint: Start) -> UnclipConfig:
     text = from_dict(TextEncoderConfig, dict(checkpoint.settings["text"]), f"{checkpoint.folder}: text")
     text = replace(text, stored=config.text.stored, drop=config.text.drop)
     if checkpoint.recipe == "unclip":
-        return _resumed(replace(config, text=text), checkpoint)
+        return _resumed(config, text, checkpoint)
     base = checkpoint.config(next(iter(checkpoint.parts)), StageConfig)
     if text.learned is not None:
         raise UsageError(f"{checkpoint.folder} reads by a text encoder of its own, which unclip does not take.")
@@ -215,7 +215,7 @@ def _brought(config: UnclipConfig, checkpoint: Start, names: Sequence[str]) -> t
     return tuple(stages)
 
 
-def _resumed(config: UnclipConfig, checkpoint: Start) -> UnclipConfig:
+def _resumed(config: UnclipConfig, text: TextEncoderConfig, checkpoint: Start) -> UnclipConfig:
     """With the space of a checkpoint, which its networks know embeddings in; priors that it lacks are made to fit."""
     space, trained = checkpoint.config(SPACE, SpaceConfig), checkpoint.config(DECODER, StageConfig)
     names = [prior.name for prior in config.priors]
@@ -228,10 +228,10 @@ def _resumed(config: UnclipConfig, checkpoint: Start) -> UnclipConfig:
         _as_it_was(prior, checkpoint.config(prior.name, PriorParts)) if prior.name in brought else prior
         for prior in config.priors
     )
-    fitting = tuple(replace(prior, network=_fitting(prior.network, space, config.text)) for prior in priors)
+    fitting = tuple(replace(prior, network=_fitting(prior.network, space, text)) for prior in priors)
     clip = str(checkpoint.settings["clip"])
     upsamplers = _brought(config, checkpoint, more)
-    return replace(config, space=space, priors=fitting, decoder=decoder, clip=clip, upsamplers=upsamplers)
+    return replace(config, text=text, space=space, priors=fitting, decoder=decoder, clip=clip, upsamplers=upsamplers)
 
 
 def _as_it_was(prior: PriorStage, parts: PriorParts) -> PriorStage:

@@ -11,6 +11,7 @@ from pinxit.data.vectors import build_vectors
 from pinxit.recipes.diffusion.stages import store_pictures, store_texts
 from pinxit.recipes.sidecars import ClipRowEncoder
 from pinxit.recipes.staging import Ended, fit_stage, in_order, say, showing
+from pinxit.recipes.unclip import estimate
 from pinxit.recipes.unclip.checks import check_banks
 from pinxit.recipes.unclip.config import SPACE
 from pinxit.recipes.unclip.release import write_checkpoint
@@ -18,6 +19,7 @@ from pinxit.recipes.unclip.run import UnclipRun
 from pinxit.recipes.unclip.space import Space, SpaceConfig
 from pinxit.recipes.unclip.space_file import write_space
 from pinxit.recipes.unclip.task import first_dots, fitted_rows
+from pinxit.recipes.warm_start import check_fits
 from pinxit.training.stop import Stop
 
 
@@ -49,6 +51,7 @@ def train(run: UnclipRun, stages: Sequence[str] | None = None, stop: Stop | None
 
     every = run.stages
     asked = every if stages is None else stages
+    check_fits(run, [estimate.stage(run.config, name) for name in run.trained if name in asked])
     return in_order(run, every, asked, step, lambda name: name != "checkpoint" and run.finished(name), stop)
 
 

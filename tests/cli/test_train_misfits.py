@@ -1,0 +1,56 @@
+"""`pinxit train ... --init-from`: what cannot fit is refused before a picture is drawn, not when its stage comes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.helpers import Cli
+from tests.recipes.painters import save_random_checkpoint
+
+RECIPES = ("dalle", "clip", "imagen", "unclip")
+WIDER = {  # than the checkpoint's
+    "dalle": "dvae.channels=16",
+    "clip": "clip.embed=24",
+    "imagen": "stages.base.unet.embed=8",
+    "unclip": "decoder.unet.embed=8",
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("transformers")
+    from tests.recipes.imagens import save_random_imagen
+    from tests.recipes.karlos import save
+    from tests.recipes.unclips import save_random_unclip
+
+    place = tmp_path_factory.mktemp("checkpoints")
+    for name in ("dalle", "clip"):
+        save_random_checkpoint(place / name)
+    save_random_imagen(place / "imagen")
+    save_random_unclip(place / "unclip")
+    save(place / "karlo")
+    return place
+
+
+def begin(cli: Cli, place: Path, recipe: str, *more: str) -> str:
+    """What a new run says that is refused, having left nothing behind."""
+    verb = "unclip" if recipe == "karlo" else recipe
+    words = ["train", verb, "--init-from", str(place / recipe), "--out", str(place / "run"), *more]
+    done = cli(*words, "--data", "world:small", "--set", "seed=3")
+    assert done.code and len(done.err.splitlines()) == 1, done.err
+    assert not (place / "run").exists()
+    return done.err
+
+
+@pytest.mark.parametrize("recipe", [*RECIPES, "karlo"])
+def test_additions_of_a_rank_that_no_matrix_has(recipe: str, cli: Cli, checkpoints: Path) -> None:
+    told = begin(cli, checkpoints, recipe, "--lora", "4096")
+    assert "plan.lora=4096: no matrix here is longer than that both ways: choose a smaller rank" in told
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_models_of_other_sizes(recipe: str, cli: Cli, checkpoints: Path) -> None:
+    told = begin(cli, checkpoints, recipe, "--set", WIDER[recipe])
+    assert "are of another model: " in told and " there and of shape [" in told
