@@ -27,7 +27,8 @@ from PIL import Image
 
 from pinxit.data.bank import Bank, build_bank
 from pinxit.data.sources import open_source
-from pinxit.data.streams import Stream, build_stream
+from pinxit.data.stream_builder import build_stream
+from pinxit.data.streams import Stream
 from pinxit.recipes.clip.presets import preset
 from pinxit.recipes.clip.task import ClipTask
 from pinxit.text.tokenizers import Tokenizer

@@ -280,14 +280,20 @@ def trainers(patch: pytest.MonkeyPatch, notes: Notes) -> None:
         return [out]
 
     def row_encoder(*asked: Any) -> Any:
-        notes("row_encoder", **dict(zip(("by", "model", "device", "length", "padded"), asked, strict=True)))
+        notes("row_encoder", **dict(zip(("by", "model", "device", "length", "padded", "script"), asked, strict=True)))
 
     def encode(spec: str, encoder: Any, out: Path, progress: Any) -> list[Path]:
         notes("encode", spec=spec, out=out)
         return [out]
 
     patch.setattr("pinxit.recipes.sidecars.row_encoder", row_encoder)
+
+    def index(spec: str, out: Path, progress: Any) -> list[Any]:
+        notes("index", spec=spec, out=out)
+        return [{"items": 1}]
+
     patch.setattr("pinxit.data.sidecars.encode_shards", encode)
+    patch.setattr("pinxit.data.stream_index.index_shards", index)
     patch.setattr("pinxit.recipes.starts.open_start", opened)
     patch.setattr("pinxit.recipes.export.export", export)
     for home in ("dalle.stages", "imagen.stages", "unclip.stages", "clip.run", "classifier"):

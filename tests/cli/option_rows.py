@@ -435,8 +435,13 @@ ENCODE = Command(
         row("shards --with text --model minilm --out there", encode__out=Path("there")),
         row("--length 20", row_encoder__length=20),
         row("--padded", row_encoder__padded=True),
+        row("--script all", row_encoder__script="all"),
         row("--device cpu", row_encoder__device="cpu"),
     ),
+)
+INDEX_SHARDS = Command(
+    ("shards", "--out", "here"),
+    (row("others --out here", index__spec="others"), row("--out there", index__out=Path("there"))),
 )
 EXPORT = Command(
     ("tiny", "--to", "onnx"),
@@ -496,6 +501,7 @@ COMMANDS = {
     "eval shift": EVAL_SHIFT,
     "eval retrieval": EVAL_RETRIEVAL,
     "data encode": ENCODE,
+    "data index": INDEX_SHARDS,
     "data preview": PREVIEW,
     "data build": BUILD,
     "data check": CHECK,

@@ -15,8 +15,9 @@ from torch import Tensor
 from pinxit.data.folders import FolderDataset
 from pinxit.data.shard_writer import write_shards
 from pinxit.data.sidecars import ABOUT, encode_shards
+from pinxit.data.stream_builder import build_stream
 from pinxit.data.stream_texts import StreamTexts, TextRowEncoder
-from pinxit.data.streams import Stream, build_stream
+from pinxit.data.streams import Stream
 from pinxit.errors import DataError
 from pinxit.text.learned import LearnedText
 from tests.data.test_embeddings import learned

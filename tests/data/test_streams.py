@@ -20,8 +20,9 @@ from pinxit.data.folders import FolderDataset
 from pinxit.data.shard_writer import write_shards
 from pinxit.data.shards import ShardDataset
 from pinxit.data.shelf import Shelf, shards_of
+from pinxit.data.stream_builder import build_stream
 from pinxit.data.stream_manifest import LINES, STREAM, look_through
-from pinxit.data.streams import Stream, build_stream
+from pinxit.data.streams import Stream
 from pinxit.errors import DataError, PinxitError
 from pinxit.training.rows import Rows, whole
 from tests.recipes.squares import write_squares
@@ -109,7 +110,7 @@ def test_pictures_and_captions_are_those_of_the_shards(tars: Path, tmp_path: Pat
 
 def test_a_killed_look_goes_on_with_the_next_shard(tars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[str] = []
-    look = "pinxit.data.streams.look_through"
+    look = "pinxit.data.stream_builder.look_through"
     true = look_through
 
     def dies(url: str, shelf: Any) -> Any:
@@ -168,7 +169,7 @@ def test_shards_that_are_not_as_they_were(own: Path, tmp_path: Path) -> None:
             tar.addfile(member, io.BytesIO(b"cat"))
     with first.open("ab") as handle:
         handle.truncate(len(whole_file))
-    with pytest.raises(DataError, match=r"00000\.tar holds other items than when this run began"):
+    with pytest.raises(DataError, match=r"00000\.tar holds other items than when it was looked through"):
         Stream.open(tmp_path / "s").pictures[0]
     with pytest.raises(DataError, match="holds a stream of size=16, not 32"):
         build_stream(str(own), 32, None, tmp_path / "s")

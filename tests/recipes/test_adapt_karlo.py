@@ -16,13 +16,17 @@ from typer.testing import CliRunner
 
 from pinxit.cli import app
 from pinxit.data.bank_layout import CAPTIONS
+from pinxit.data.folders import FolderDataset
+from pinxit.data.shard_writer import write_shards
 from pinxit.errors import DataError, UsageError
 from pinxit.functional.diffusion import q_sample
 from pinxit.recipes.export import export
 from pinxit.recipes.karlo import run as runs
+from pinxit.recipes.karlo import stages
 from pinxit.recipes.karlo.open import open_painter
 from pinxit.recipes.karlo.published import open_karlo
 from pinxit.recipes.karlo.run import KarloRun, run_of
+from pinxit.recipes.sidecars import row_encoder
 from pinxit.training import state as states
 from pinxit.training.log import read_metrics
 from pinxit.training.rows import whole
@@ -230,12 +234,12 @@ def test_captions_of_both_sizes_are_compared_letter_by_letter(place: Path, monke
         (changed[name] / CAPTIONS).write_text(told[name])
         os.utime(changed[name] / CAPTIONS, (hour, hour))
 
-    monkeypatch.setattr(runs, "store_pictures", store)
+    monkeypatch.setattr(stages, "store_pictures", store)
     monkeypatch.setattr(KarloRun, "banks", {"pictures": 16, "seen": 32})
     with pytest.raises(DataError, match="differ: some pictures are too small"):
-        runs._pictures(run, Stop())
+        stages._pictures(run, Stop())
     told["seen"], hour = told["pictures"], 8
-    runs._pictures(run, Stop())
+    stages._pictures(run, Stop())
 
 
 @pytest.mark.parametrize(("name", "builder"), [("texts", "build_embeddings"), ("vectors", "build_vectors")])
@@ -243,8 +247,8 @@ def test_what_is_read_beforehand_hangs_on_the_run_s_seed(
     name: str, builder: str, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, met = run_of(place / "run", None, None, ("seed=5",), "cpu", False), list[dict[str, Any]]()
-    monkeypatch.setattr(runs, builder, lambda bank, by, folder, **about: met.append(about | {"folder": folder}))
-    runs._read(run, name, Stop())
+    monkeypatch.setattr(stages, builder, lambda bank, by, folder, **about: met.append(about | {"folder": folder}))
+    stages._read(run, name, Stop())
     (about,) = met
     assert (about["seed"], about["script"], about["folder"]) == (5, run.config.data.script, run.path(name))
 
@@ -263,6 +267,37 @@ def test_a_prior_is_trained_only_where_one_was_published(place: Path, tmp_path: 
     shutil.copytree(place / "karlo", tmp_path / "karlo", ignore=shutil.ignore_patterns("prior"))
     run = run_of(tmp_path / "other", open_karlo(tmp_path / "karlo"), None, (), "cpu", False)
     assert run.config.plans.prior.images == 0 and run.trained == whole_run.trained[1:]
+
+
+def test_it_learns_from_a_stream_and_what_its_clip_says_beside_the_shards(place: Path, tmp_path: Path) -> None:
+    """As from a bank of the same pictures; sidecars are the run's own or those of `pinxit data encode`."""
+    shards, sides = tmp_path / "shards", tmp_path / "sides"
+    write_shards(FolderDataset(place / "squares", 32), shards, per_shard=3, workers=1)
+    streamed = ["--set=data.stream=true", f"--data={shards}", *words(8, 2, *NETWORKS)]
+    train(place, tmp_path / "run", *streamed)
+    assert not list((tmp_path / "run").rglob("*.npy"))
+    for by in ("text", "clip"):
+        asked = ["data", "encode", str(shards), "--with", by, "--model", str(place / "karlo"), "--out", str(sides)]
+        outcome = CliRunner().invoke(app, [*asked, "--device", "cpu"])
+        assert outcome.exit_code == 0, (outcome.output, outcome.exception)
+    train(place, tmp_path / "given", *streamed, f"--set=data.sidecars={sides}")
+    assert not any((tmp_path / "given" / name).exists() for name in ("texts", "vectors"))
+    own, given, bank = (run_in(tmp_path / "run"), run_in(tmp_path / "given"), run_in(place / "run"))
+    assert own.finished("vectors") and given.finished("texts")
+    numbers = {bank.pairs.vectors.text(row, 0): row for row in range(8)}
+    items = [0, 3, 5, 7]
+    rows = [numbers[own.pairs.vectors.text(item, 0)] for item in items]
+    which, kept = [0, 1, 0, 1], np.array([True, True, False, True])
+    told = [one.pairs.with_drops(items, which, kept) for one in (own, given)]
+    stored = bank.pairs.with_drops(rows, which, kept)
+    for name, expected in stored.items():
+        assert torch.equal(told[0][name], told[1][name]), name
+        torch.testing.assert_close(told[0][name].float(), expected.float(), atol=2e-3, rtol=2e-3, msg=name)
+    torch.testing.assert_close(own.pairs.coordinates(items), bank.pairs.coordinates(rows), atol=2e-2, rtol=2e-2)
+    states_of = [states.read_weights(run.path("decoder"), "decoder") for run in (own, given)]
+    assert all(torch.equal(tensor, states_of[1][name]) for name, tensor in states_of[0].items())
+    with pytest.raises(UsageError, match="reads captions in its own way: leave --length and --padded out"):
+        row_encoder("text", str(place / "karlo"), "cpu", length=8)
 
 
 @pytest.mark.slow

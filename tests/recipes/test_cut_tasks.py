@@ -33,8 +33,8 @@ from pinxit.training.rows import Rows, whole
 from pinxit.training.stored import FOLDER, Stored
 from tests.ranks import forked
 from tests.recipes.painters import tokenizer
-from tests.recipes.shelf import noise
-from tests.recipes.test_tasks import BASE, CLIP, GUMBEL, LAWFUL, FakePairs, Shelf, reader, shelf, transformer
+from tests.recipes.shelf import Shelf, noise
+from tests.recipes.test_tasks import BASE, CLIP, GUMBEL, LAWFUL, FakePairs, reader, shelf, transformer
 from tests.text.test_learned import learned
 
 pytestmark = pytest.mark.timeout(1800)  # processes that wait for each other are slow where others work, too

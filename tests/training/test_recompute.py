@@ -37,7 +37,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, told: Mapping[str, Tensor]) -> Tensor:
         h = F.relu(self.norm(self.up(x + told["text"])))
-        ALIVE.append(StorageWeakRef(h.untyped_storage()))
+        ALIVE.append(StorageWeakRef(h.untyped_storage()))  # type: ignore[no-untyped-call]
         return x + self.down(F.dropout(h, 0.25, self.training))  # type: ignore[no-any-return]
 
 
@@ -122,7 +122,7 @@ def test_what_is_inside_of_blocks_is_gone_between_the_passes() -> None:
             recompute(task.modules())
         ALIVE.clear()
         loss, _ = task.loss(task.batch(rows), rows)
-        assert len(ALIVE) == 3 and sum(not one.expired() for one in ALIVE) == alive
+        assert len(ALIVE) == 3 and sum(not one.expired() for one in ALIVE) == alive  # type: ignore[no-untyped-call]
         loss.backward()  # type: ignore[no-untyped-call]
         assert len(ALIVE) == 3 + 3 * again
 
@@ -130,9 +130,9 @@ def test_what_is_inside_of_blocks_is_gone_between_the_passes() -> None:
 def test_bytes_and_operations_that_are_foretold() -> None:
     """Kept are what blocks are given, and one's inside; its last product need not be made again."""
     costs = []
-    for again in (False, True):
-        task, about = Deep(), plan(recompute=again)
-        if again:
+    for twice in (False, True):
+        task, about = Deep(), plan(recompute=twice)
+        if twice:
             recompute(task.modules())
         costs.append(measure(task, task.batch(whole(0, 8)), about, torch.device("cpu")))
     kept, again = costs

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pinxit.cli.console import print_lines, warn
-from pinxit.cli.options import LARGEST, Device
+from pinxit.cli.data_shards import encode, index
+from pinxit.cli.options import LARGEST
 from pinxit.cli.progress import bar
 from pinxit.files import check_file
-from pinxit.locks import alone
 
 if TYPE_CHECKING:
     from pinxit.data.problems import Problems
@@ -144,43 +143,8 @@ def check(
         raise typer.Exit(1)
 
 
-class With(StrEnum):
-    """Which frozen model computes sidecars."""
-
-    text = "text"
-    clip = "clip"
-    dvae = "dvae"
-
-
-@app.command()
-def encode(
-    shards: Annotated[str, typer.Argument(metavar="SHARDS", help="A folder of tars, a pattern, or a URL of fsspec.")],
-    by: Annotated[With, typer.Option("--with", help="What is to be computed of every item.")],
-    model: Annotated[str, typer.Option(help="A text encoder, a CLIP, or a DALL-E checkpoint: a name or a folder.")],
-    out: Annotated[
-        Path | None, typer.Option(help="The folder of the sidecars.", show_default="beside the shards")
-    ] = None,
-    length: Annotated[int | None, typer.Option(min=2, help="Text: tokens; longer captions are cut.")] = None,
-    padded: Annotated[bool, typer.Option(help="Text: clean captions and keep pads, as DeepFloyd IF reads.")] = False,
-    device: Device = "auto",
-) -> None:
-    """Write beside each shard what a frozen model says of its items, a file a shard, so that training need not ask it.
-
-    A killed run goes on with the next shard when the same command is given again.
-
-    [bold]Examples[/bold]
-
-      pinxit data encode shards --with text --model minilm --out texts
-      pinxit data encode "s3://bucket/{000..099}.tar" --with clip --model ViT-B-32.pt --out vectors
-    """
-    from pinxit.data.sidecars import encode_shards
-    from pinxit.recipes.sidecars import default_folder, row_encoder
-
-    folder = out or default_folder(shards)
-    encoder = row_encoder(by.value, model, device, length, padded)
-    with alone(folder / f".{by.value}.lock", f"what {by.value} says in {folder}"), bar("encoding") as progress:
-        written = encode_shards(shards, encoder, folder, progress)
-    print_lines(f"{len(written)} sidecars in {folder}")
+app.command()(encode)
+app.command()(index)
 
 
 def _open(source: str, size: int, split: str, asked: dict[str, str | None], seed: int) -> Dataset:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,25 +16,13 @@ import numpy as np
 from pinxit.data.bank import Bank
 from pinxit.data.bank_layout import MANIFEST
 from pinxit.data.deal import Deal, Rows, streams_for
-from pinxit.data.jsonl import json_line
 from pinxit.data.problems import ItemError, Problems
 from pinxit.data.shards import Shard, example_of, index_shard
-from pinxit.data.shelf import Shelf, shards_of
+from pinxit.data.shelf import Shelf
 from pinxit.data.stream_items import Pictures, StreamCaptions
-from pinxit.data.stream_manifest import (
-    AGAIN,
-    FORMAT,
-    LINES,
-    STREAM,
-    StreamManifest,
-    check_bytes,
-    compare,
-    digest_of,
-    look_through,
-    noted,
-)
+from pinxit.data.stream_manifest import AGAIN, STREAM, StreamManifest, check_bytes, digest_of
 from pinxit.errors import DataError
-from pinxit.files import read_json, write_bytes, write_json
+from pinxit.files import read_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -170,7 +157,8 @@ class Stream:
         check_bytes(path, shard)
         found = index_shard(path, Problems())
         if digest_of(found) != shard["digest"]:
-            raise DataError(f"{shard['url']} holds other items than when this run began: {AGAIN}.")
+            told = f"{shard['url']} holds other items than when it was looked through"
+            raise DataError(f"{told}: restore it, or index it anew and train into another folder.")
         with self._lock:
             self._opened[number] = found
             while len(self._opened) > OPEN:
@@ -187,39 +175,6 @@ class Stream:
     @cached_property
     def _ends(self) -> NDArray[np.int64]:
         return np.cumsum([shard["items"] for shard in self.manifest["shards"]])
-
-
-def build_stream(
-    spec: str,
-    size: int,
-    count: int | None,
-    folder: Path | str,
-    progress: Callable[[int, int], None] | None = None,
-    cache: Path | None = None,
-) -> Stream:
-    """Look through the shards that `spec` names and note in `folder` what they hold; at most `count` items are used.
-
-    May be killed at any time: the same call goes on with the next shard. Raises DataError when `folder` holds another
-    stream, or when a shard is missing, truncated or no tar, PinxitError when one cannot be fetched.
-    """
-    folder = Path(folder)
-    if (folder / STREAM).is_file():
-        compare(folder, spec, size)
-        return Stream.open(folder, cache)
-    urls, shelf = shards_of(spec), Shelf(cache or folder.parent / "cache")
-    records = [one for one in noted(folder) if one["url"] in urls]
-    for number in range(len(records), len(urls)):
-        records.append(look_through(urls[number], shelf))
-        write_bytes(folder / LINES, b"".join(map(json_line, records)))
-        if progress is not None:
-            progress(number + 1, len(urls))
-    items = sum(shard["items"] for shard in records)
-    items = items if count is None else min(items, count)
-    if not items:
-        raise DataError(f"there is no picture with a caption in {spec}.")
-    about = {"format": FORMAT, "spec": spec, "size": size, "items": items, "shards": records}
-    write_json(folder / STREAM, about)
-    return Stream.open(folder, cache)
 
 
 def open_pictures(folder: Path) -> Bank | Stream:

@@ -17,6 +17,7 @@ from pinxit.recipes.diffusion.config import SamplingConfig, StageConfig
 from pinxit.recipes.imagen.config import ImagenConfig
 from pinxit.recipes.karlo import run as karlo
 from pinxit.recipes.karlo.published import RECIPE as KARLO
+from pinxit.recipes.karlo.release import trained_states
 from pinxit.recipes.published import fitting_of
 from pinxit.text.clip_tokenizer import clip_tokens
 from pinxit.training import runs
@@ -101,7 +102,7 @@ def _karlo(run: karlo.KarloRun, to: str, out: Path) -> list[Path]:
     for name in run.trained:
         if not run.started(name):
             raise UsageError(f"{run.folder} has not trained {name} yet.")
-    base, trained = Path(run.config.base), karlo.trained_states(run)
+    base, trained = Path(run.config.base), trained_states(run)
     adapted = {name: states.read_additions(run.path(name), name) for name in run.trained}
     if to == "peft" and not any(adapted.values()):
         raise UsageError(f"{run.folder} has no additions for peft: give a run that was trained with --lora.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import torch
@@ -12,15 +12,20 @@ from torch import Tensor
 
 from pinxit.data.sidecars import RowEncoder
 from pinxit.data.stream_texts import TextRowEncoder
+from pinxit.data.vectors import ImageTextEncoder
+from pinxit.data.writing_systems import Script
 from pinxit.errors import UsageError
 from pinxit.models.dvae import DVAE, DVAEConfig
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.dalle.encode import encode
 from pinxit.recipes.diffusion.config import TextEncoderConfig
 from pinxit.recipes.diffusion.reading import training_reader
+from pinxit.recipes.karlo.embedder import Projected
+from pinxit.recipes.karlo.open import embedder_of
 from pinxit.text.encoders import located
 from pinxit.training.precision import pick_device
 from pinxit.weights.checkpoint import fingerprint, open_checkpoint
+from pinxit.weights.karlo import DECODER
 from pinxit.weights.zoo import find
 
 if TYPE_CHECKING:
@@ -29,12 +34,18 @@ if TYPE_CHECKING:
 With = Literal["text", "clip", "dvae"]
 
 
+class Sight(ImageTextEncoder, Protocol):
+    """A CLIP, or whoever says the like of one, and the side of the pictures that it is shown."""
+
+    size: int
+
+
 class ClipRowEncoder:
     """A CLIP's embeddings of pictures and captions."""
 
     kind = "clip"
 
-    def __init__(self, encoder: ClipEncoder) -> None:
+    def __init__(self, encoder: Sight) -> None:
         self.encoder, self.size = encoder, encoder.size
         self.about = {"fingerprint": encoder.fingerprint, "width": encoder.width}
 
@@ -67,19 +78,27 @@ class DvaeRowEncoder:
 
 
 def row_encoder(
-    by: With, model: str, device: str = "auto", length: int | None = None, padded: bool = False
+    by: With,
+    model: str,
+    device: str = "auto",
+    length: int | None = None,
+    padded: bool = False,
+    script: Script = "latin",
 ) -> RowEncoder:
     """The model that a name or a folder holds. Raises UsageError or CheckpointError where it is none of that kind.
 
-    `length` and `padded` are of a text encoder: tokens, and whether it reads as DeepFloyd IF's does.
+    `length`, `padded` and `script` are of a text encoder: tokens, whether it reads as DeepFloyd IF's does, and which
+    captions, as `data.script` of the run. A Karlo's folder has both towers of a CLIP.
     """
     if by != "text" and (length is not None or padded):
         raise UsageError("--length and --padded are of text encoders: --with text.")
     on = pick_device(device)
+    if by != "dvae" and (Path(model) / DECODER / "config.json").is_file():
+        return _karlo(by, Path(model), on, length, padded, script)
     if by == "text":
         about = TextEncoderConfig(located(model), manner="deepfloyd" if padded else "own")
         about = about if length is None else TextEncoderConfig(about.encoder, length=length, manner=about.manner)
-        return TextRowEncoder(training_reader(about, on))
+        return TextRowEncoder(training_reader(about, on), script)
     if by == "clip":
         return ClipRowEncoder(ClipEncoder.open(model, device))
     checkpoint = open_checkpoint(find(model), "dalle")
@@ -88,9 +107,11 @@ def row_encoder(
     return DvaeRowEncoder(dvae.requires_grad_(False), on)
 
 
-def default_folder(spec: str) -> Path:
-    """Where sidecars go if nobody says: beside the shards of a local folder."""
-    place = Path(spec).expanduser()
-    if "://" in spec or "*" in spec or "{" in spec:
-        raise UsageError(f"say by --out where the sidecars of {spec} are to go.")
-    return place if place.is_dir() else place.parent
+def _karlo(
+    by: With, folder: Path, device: torch.device, length: int | None, padded: bool, script: Script
+) -> RowEncoder:
+    """Either tower of a Karlo's CLIP, as its networks are told what they say."""
+    if length is not None or padded:
+        raise UsageError(f"{folder} reads captions in its own way: leave --length and --padded out.")
+    embedder = embedder_of(folder, device, "fp32")
+    return TextRowEncoder(embedder.reader, script) if by == "text" else ClipRowEncoder(Projected(embedder))

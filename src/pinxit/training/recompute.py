@@ -28,7 +28,7 @@ def recompute(modules: Mapping[str, nn.Module]) -> None:
     for module in modules.values():
         for block in blocks_of(module, _composite):
             follows = next(block.buffers(), None) is not None
-            block.forward = partial(_follows_once if follows else _twice, block)  # type: ignore[method-assign]
+            block.forward = partial(_follows_once if follows else _twice, block)
 
 
 @contextmanager
@@ -59,12 +59,12 @@ def bytes_inside(block: nn.Module, given: Given) -> int:
         kept[_place(tensor)] = tensor.untyped_storage().nbytes()
         return tensor
 
-    again, block.forward = block.forward, MethodType(type(block).forward, block)  # type: ignore[method-assign]
+    again, block.forward = block.forward, MethodType(type(block).forward, block)
     try:
         with torch.random.fork_rng(gpus), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
             block(*given[0], **given[1])
     finally:
-        block.forward = again  # type: ignore[method-assign]
+        block.forward = again
     return sum(count for place, count in kept.items() if place not in outside)
 
 
@@ -107,4 +107,5 @@ def _unmoved(block: nn.Module) -> Iterator[None]:
 
 
 def _place(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    place: int = tensor.untyped_storage()._cdata
+    return place

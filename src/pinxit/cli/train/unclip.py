@@ -65,6 +65,7 @@ def train_unclip(
     from pinxit.errors import UsageError
     from pinxit.recipes.karlo import run as karlo
     from pinxit.recipes.karlo.published import RECIPE as KARLO
+    from pinxit.recipes.karlo.stages import train as train_karlo
     from pinxit.recipes.unclip import presets
     from pinxit.recipes.unclip.estimate import table
     from pinxit.recipes.unclip.run import BASE, RECIPE, UnclipRun
@@ -79,7 +80,7 @@ def train_unclip(
             raise UsageError("--preset and --clip are not for a Karlo, which has networks and a CLIP of its own.")
         asked_of = asked({"data.source": data, "pictures": pictures}, changes)
         run = karlo.run_of(out, init, lora, asked_of, device, not quiet)
-        run_stages(run, stages, karlo.train, stop, karlo.table if dry_run else None)
+        run_stages(run, stages, train_karlo, stop, karlo.table if dry_run else None)
         return
     config = config_of(out, preset, RECIPE, presets, init)
     named = {"data.source": data, "decoder.pictures": pictures, "clip": clip}

@@ -10,7 +10,8 @@ from typing import Any
 from pinxit.config import to_dict
 from pinxit.data.bank import build_bank
 from pinxit.data.sources import open_training
-from pinxit.data.streams import build_stream, stored
+from pinxit.data.stream_builder import build_stream
+from pinxit.data.streams import stored
 from pinxit.recipes.clip.presets import ClipRunConfig
 from pinxit.recipes.clip.task import GROUP, ClipTask
 from pinxit.recipes.estimate import Stage

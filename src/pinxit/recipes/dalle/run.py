@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +18,7 @@ from pinxit.data.streams import Stream, stored
 from pinxit.models.clip import CLIP
 from pinxit.models.dvae import DVAE
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
+from pinxit.recipes.beside import folder_of
 from pinxit.recipes.dalle.config import DalleConfig
 from pinxit.recipes.dalle.growing import Tokens, grown
 from pinxit.recipes.staging import Run
@@ -71,7 +71,7 @@ class DalleRun(StartingRun[DalleConfig]):
     def finished(self, stage: str) -> bool:
         """Whether a stage has nothing left to do."""
         if stage == "codes" and self.config.data.stream:
-            return (self.sidecars / SIDES).is_file()
+            return (folder_of(self, "codes") / SIDES).is_file()
         if stage == "pictures":
             ranked = not self.grouped or (self.path("ranking") / MANIFEST).is_file()
             return ranked and stored(self.path(stage))
@@ -86,12 +86,6 @@ class DalleRun(StartingRun[DalleConfig]):
         """The pictures of CLIP."""
         return Bank.open(self.path("ranking")) if self.grouped else self.pictures()
 
-    @property
-    def sidecars(self) -> Path:
-        """Where the codes of a stream's pictures lie."""
-        given = self.config.data.sidecars
-        return Path(given) if given else self.path("codes")
-
     def tokenizer(self) -> Tokenizer:
         """What the tokenizer stage made."""
         return Tokenizer.open(self.path("tokenizer"))
@@ -99,7 +93,7 @@ class DalleRun(StartingRun[DalleConfig]):
     def codes(self) -> CodeRows | StreamCodes:
         """Codes uint16 [N, h, w] of the pictures."""
         if isinstance(pictures := self.pictures(), Stream):
-            return StreamCodes.open(pictures, self.sidecars, fingerprint(self.dvae()))
+            return StreamCodes.open(pictures, folder_of(self, "codes"), fingerprint(self.dvae()))
         codes: CodeRows = np.load(self.path("codes") / "codes.npy", mmap_mode="r", allow_pickle=False)
         return codes
 

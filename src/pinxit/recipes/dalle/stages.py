@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pinxit.data.bank import build_bank
-from pinxit.data.sidecars import encode_shards
 from pinxit.data.sources import open_training
-from pinxit.data.streams import Stream, build_stream
+from pinxit.data.stream_builder import build_stream
+from pinxit.data.streams import Stream
+from pinxit.recipes.beside import have_said
 from pinxit.recipes.clip.task import GROUP, ClipTask
 from pinxit.recipes.dalle import estimate
 from pinxit.recipes.dalle.clip_training import Reconstruct, ranker
@@ -82,12 +83,11 @@ def codes(run: DalleRun, stop: Stop) -> None:
     """Turn every picture into codes; of streams those that nobody has encoded yet."""
     run.need("codes", "pictures", "dvae")
     pictures = run.pictures()
+    if isinstance(pictures, Stream):
+        have_said(run, "codes", pictures, DvaeRowEncoder(run.dvae(), pick_device(run.device)), stop)
+        return
     with showing(run, "codes", stop) as progress:
-        if isinstance(pictures, Stream):
-            encoder = DvaeRowEncoder(run.dvae(), pick_device(run.device))
-            encode_shards(pictures.urls, encoder, run.sidecars, progress, pictures.shelf.folder)
-        else:
-            encode_bank(run, progress)
+        encode_bank(run, progress)
 
 
 def transformer(run: DalleRun, stop: Stop) -> None:

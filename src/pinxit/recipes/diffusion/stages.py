@@ -7,7 +7,7 @@ from typing import Any
 from pinxit.data.bank import Bank, build_bank
 from pinxit.data.embeddings import build_embeddings
 from pinxit.data.sources import WORLD, open_training
-from pinxit.data.streams import build_stream
+from pinxit.data.stream_builder import build_stream
 from pinxit.recipes.staging import Run, showing, workers
 from pinxit.text.encoders import TextEncoder
 from pinxit.training.precision import pick_device

@@ -15,6 +15,7 @@ from pinxit.data.stream_texts import StreamTexts
 from pinxit.data.streams import Stream, stored
 from pinxit.errors import UsageError
 from pinxit.models.text import TextTransformer
+from pinxit.recipes.beside import folder_of
 from pinxit.recipes.diffusion.reading import training_reader
 from pinxit.recipes.diffusion.task import TEXT, DiffusionTask
 from pinxit.recipes.imagen.config import ONCE, ImagenConfig
@@ -116,7 +117,7 @@ class ImagenRun(StartingRun[ImagenConfig]):
             return True  # a frozen reader has its own
         if stage == "texts":
             mark = SIDES if self.config.data.stream else READ
-            read = ((self.sidecars(name) / mark).is_file() for name in self.conditional)
+            read = ((folder_of(self, texts_of(name)) / mark).is_file() for name in self.conditional)
             return not self.config.text.stored or all(read)
         if stage == "pictures":
             return all(map(stored, self.banks))
@@ -152,15 +153,10 @@ class ImagenRun(StartingRun[ImagenConfig]):
     def stored(self, stage: str, bank: Bank | Stream, reader: TextEncoder) -> Embeddings | StreamTexts:
         """The captions of a stage's pictures as the frozen reader has read them beforehand."""
         if isinstance(bank, Stream):
-            return StreamTexts.open(bank, self.sidecars(stage), reader, self.config.data.script)
+            return StreamTexts.open(bank, folder_of(self, texts_of(stage)), reader, self.config.data.script)
         embeddings = Embeddings.open(self.path(texts_of(stage)))
         embeddings.require(reader, bank)
         return embeddings
-
-    def sidecars(self, stage: str) -> Path:
-        """Where the captions of a stage's stream lie as vectors."""
-        given = self.config.data.sidecars
-        return Path(given) if given else self.path(texts_of(stage))
 
     def reader(self, stage: str) -> TextEncoder:
         """Who reads the captions: the frozen encoder, or the learned one as `stage` finds it."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pinxit.data.sidecars import encode_shards
 from pinxit.data.stream_texts import TextRowEncoder
 from pinxit.data.streams import Stream
+from pinxit.recipes.beside import have_said
 from pinxit.recipes.diffusion.stages import store_pictures, store_texts
 from pinxit.recipes.diffusion.task import TEXT
 from pinxit.recipes.imagen import estimate
 from pinxit.recipes.imagen.release import write_checkpoint
 from pinxit.recipes.imagen.run import ImagenRun, bank_of, texts_of
-from pinxit.recipes.staging import Ended, fit_stage, in_order, learn_tokenizer, showing
+from pinxit.recipes.staging import Ended, fit_stage, in_order, learn_tokenizer
 from pinxit.recipes.warm_start import check_fits
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.stop import Stop
@@ -65,13 +65,7 @@ def _texts(run: ImagenRun, stop: Stop) -> None:
     for stage in run.conditional:
         bank = run.pictures(bank_of(stage))
         if isinstance(bank, Stream):
-            _sidecars(run, stage, bank, stop)
+            encoder = TextRowEncoder(run.frozen, run.config.data.script)
+            have_said(run, texts_of(stage), bank, encoder, stop, "texts")
             continue
         store_texts(run, texts_of(stage), bank, run.frozen, stop, f"texts of {bank_of(stage)}")
-
-
-def _sidecars(run: ImagenRun, stage: str, stream: Stream, stop: Stop) -> None:
-    """Read the captions of a stream's shards, those that nobody has read yet."""
-    with showing(run, "texts", stop) as progress:
-        encoder = TextRowEncoder(run.frozen, run.config.data.script)
-        encode_shards(stream.urls, encoder, run.sidecars(stage), progress, stream.shelf.folder)

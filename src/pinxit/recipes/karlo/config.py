@@ -38,8 +38,6 @@ class KarloConfig:
 
     def __post_init__(self) -> None:
         check_fields(self, "")
-        if self.data.stream:
-            raise UsageError("data.stream=true must be false: CLIP looks at stored pictures.")
         if not self.learning:
             raise UsageError("no network has pictures to learn from: set plans.decoder.images or another plan's.")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +21,8 @@ from pinxit.texts import printable
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
+
+AT_ONCE = 64  # captions of which all is in memory
 
 
 @dataclass(frozen=True)
@@ -70,3 +73,25 @@ class KarloEmbedder:
     def nothing(self) -> Conditions:
         """What is told of no caption, the empty one's, and of no picture."""
         return self.conditions("") | {"image": self.without.to(self.device)}
+
+
+class Projected:
+    """Karlo's CLIP for vectors: its embeddings are as the projections give them, of any length."""
+
+    def __init__(self, embedder: KarloEmbedder) -> None:
+        self.embedder, sight = embedder, embedder.sight()
+        self.name, self.size, self.width, self.fingerprint = (
+            embedder.name,
+            sight.size,
+            sight.width,
+            f"{sight.fingerprint} projected",
+        )
+
+    def pictures(self, pictures: Sequence[Picture], /) -> Any:
+        """Rows [B, E] of pictures of any size."""
+        return self.embedder.pictures(pictures).cpu().numpy()
+
+    def texts(self, texts: Sequence[str], /, cut: bool = False) -> Any:
+        """Rows [B, E] of sentences."""
+        parts = [self.embedder.captions(texts[first : first + AT_ONCE]) for first in range(0, len(texts), AT_ONCE)]
+        return torch.cat([part.cpu() for part in parts]).numpy() if parts else np.zeros((0, self.width), np.float32)

@@ -1,8 +1,7 @@
-"""A run that trains Karlo further: where each stage leaves its results, and what is done in which order."""
+"""A run that trains Karlo further: where each stage leaves its results, and what the next one is given."""
 
 from __future__ import annotations
 
-import filecmp
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -11,34 +10,35 @@ from typing import Any, ClassVar
 
 from pinxit.config import override
 from pinxit.data.bank import Bank
-from pinxit.data.bank_layout import CAPTIONS, MANIFEST
-from pinxit.data.embeddings import Embeddings, build_embeddings
+from pinxit.data.embeddings import Embeddings
 from pinxit.data.embeddings_builder import MANIFEST as READ
+from pinxit.data.stream_texts import KIND as READ_BESIDE
+from pinxit.data.stream_texts import StreamTexts
+from pinxit.data.stream_vectors import KIND as SEEN_BESIDE
+from pinxit.data.stream_vectors import StreamVectors
+from pinxit.data.streams import Stream, stored
 from pinxit.data.vectors import MANIFEST as SEEN
-from pinxit.data.vectors import Vectors, build_vectors
-from pinxit.errors import DataError
-from pinxit.files import replacing_folder, write_text
+from pinxit.data.vectors import Vectors
 from pinxit.recipes import estimate
+from pinxit.recipes.beside import folder_of, said
 from pinxit.recipes.diffusion.config import StageConfig
-from pinxit.recipes.diffusion.stages import store_pictures
 from pinxit.recipes.karlo.config import KarloConfig, KarloPlans
-from pinxit.recipes.karlo.embedder import KarloEmbedder
+from pinxit.recipes.karlo.embedder import KarloEmbedder, Projected
 from pinxit.recipes.karlo.open import embedder_of
 from pinxit.recipes.karlo.published import RECIPE, open_karlo
-from pinxit.recipes.karlo.task import DecoderTask, KarloPairs, Projected, SuperTask
+from pinxit.recipes.karlo.task import DecoderTask, KarloPairs, SuperTask
 from pinxit.recipes.published import Start
-from pinxit.recipes.staging import Ended, check_names, fit_stage, in_order, showing
+from pinxit.recipes.staging import check_names
 from pinxit.recipes.unclip.config import PriorParts, PriorStage
 from pinxit.recipes.unclip.space import Space
 from pinxit.recipes.unclip.task import PriorTask
-from pinxit.recipes.warm_start import StartingRun, check_fits
-from pinxit.training import state as states
+from pinxit.recipes.warm_start import StartingRun
 from pinxit.training.precision import pick_device
 from pinxit.training.runs import FILE, config_of, enter
-from pinxit.training.stop import Stop
 from pinxit.weights.checkpoint import CARD
 from pinxit.weights.karlo import DECODER, PRIOR, SUPERS, load_prior
-from pinxit.weights.karlo_export import save_karlo
+
+SIDES = {"texts": READ_BESIDE, "vectors": SEEN_BESIDE}  # stages that say something of a stream's shards
 
 
 @dataclass(frozen=True)
@@ -73,17 +73,22 @@ class KarloRun(StartingRun[KarloConfig]):
 
     @property
     def banks(self) -> dict[str, int]:
-        """The folders of pictures that its networks learn from or its CLIP is shown, and their size."""
+        """The folders of pictures that its networks learn from or its CLIP is shown, and their size.
+
+        A stream's are shown to CLIP as its shards are encoded.
+        """
         large = next((name for name in SUPERS if name in self.trained), None)
         found = {"pictures": self.stage_config(DECODER).size} if self.conditioned or large is None else {}
-        if self.conditioned:
+        if self.conditioned and not self.config.data.stream:
             found |= {"seen": self.embedder.sight().size}
         return found | ({f"{SUPERS[0]}-pictures": self.stage_config(large).size} if large is not None else {})
 
     def finished(self, stage: str) -> bool:
         """Whether a stage has nothing left to do."""
         if stage == "pictures":
-            return all((self.path(name) / MANIFEST).is_file() for name in self.banks)
+            return all(stored(self.path(name)) for name in self.banks)
+        if stage in SIDES and self.config.data.stream:
+            return said(self, stage, SIDES[stage])
         return super().finished(stage)
 
     def stage_config(self, name: str) -> StageConfig:
@@ -99,21 +104,26 @@ class KarloRun(StartingRun[KarloConfig]):
     @cached_property
     def pairs(self) -> KarloPairs:
         """Pictures and captions as its networks are told them, in the coordinates of the decoder."""
+        embedder, script = self.embedder, self.config.data.script
+        reader, sight, space = embedder.reader, Projected(embedder), embedder.space.to("cpu")
+        if isinstance(stream := self.pictures(), Stream):
+            seen = StreamVectors.open(stream, folder_of(self, "vectors"), sight, script)
+            return KarloPairs(seen, StreamTexts.open(stream, folder_of(self, "texts"), reader, script), space)
         vectors, texts = Vectors.open(self.path("vectors")), Embeddings.open(self.path("texts"))
         bank = Bank.open(self.path("seen"))
-        vectors.require(Projected(self.embedder), bank)
-        texts.require(self.embedder.reader, bank)
+        vectors.require(sight, bank)
+        texts.require(reader, bank)
         vectors.require_captions(texts)
-        return KarloPairs(vectors, texts, self.embedder.space.to("cpu"))
+        return KarloPairs(vectors, texts, space)
 
     def task(self, name: str) -> Any:
         """What a stage trains."""
         seed, config = self.config.seed, self.config
         if name in SUPERS:
-            return SuperTask(name, self.stage_config(name), seed, Bank.open(self.path(f"{SUPERS[0]}-pictures")))
+            return SuperTask(name, self.stage_config(name), seed, self.pictures(f"{SUPERS[0]}-pictures"))
         if name == DECODER:
             reader = self.embedder.reader
-            shape, bank = (reader.length, reader.width), Bank.open(self.path("pictures"))
+            shape, bank = (reader.length, reader.width), self.pictures()
             about = self.stage_config(name)
             return DecoderTask(about, seed, shape, bank, self.embedder, self.pairs, config.drop, config.drop_image)
         published = load_prior(Path(config.base))
@@ -129,77 +139,14 @@ class KarloRun(StartingRun[KarloConfig]):
         return PriorStage(name=PRIOR, plan=plan, network=parts.network, diffusion=parts.diffusion, drop=drop)
 
 
-def train(run: KarloRun, stages: Sequence[str] | None = None, stop: Stop | None = None) -> Ended:
-    """Run `stages` (None: all of the run's) in their order as far as time allows.
-
-    Raises UsageError for an unknown one, a changed config, or where a folder without image_encoder is to see pictures.
-    """
-
-    def step(name: str, stop: Stop) -> None:
-        if name == "pictures":
-            _pictures(run, stop)
-        elif name in ("texts", "vectors"):
-            run.need(name, "pictures")
-            _read(run, name, stop)
-        elif name in run.trained:
-            run.need(name, *run.stages[: run.stages.index(run.trained[0])])
-            task = run.task(name)
-            fit_stage(run, task, stop, run.brought(task))
-        else:
-            run.need(name, *run.trained)
-            _checkpoint(run)
-
-    every = run.stages
-    asked = every if stages is None else stages
-    check_fits(run, [_sketch(run, name) for name in run.trained if name in asked])
-    return in_order(run, every, asked, step, run.finished, stop)
-
-
-def _pictures(run: KarloRun, stop: Stop) -> None:
-    for name, size in run.banks.items():
-        store_pictures(run, name, size, run.config.pictures, stop)
-    one, other = (run.path(name) / CAPTIONS for name in ("pictures", "seen"))
-    if run.conditioned and not filecmp.cmp(one, other, shallow=False):
-        raise DataError(f"{one} and {other} differ: some pictures are too small for one of both sizes; leave them out.")
-
-
-def _read(run: KarloRun, name: str, stop: Stop) -> None:
-    """Read all captions, or look at all pictures and captions, once."""
-    bank, seed, script = Bank.open(run.path("seen")), run.config.seed, run.config.data.script
-    with showing(run, name, stop) as progress:
-        if name == "texts":
-            reader = run.embedder.reader
-            build_embeddings(bank, reader, run.path(name), seed=seed, progress=progress, script=script)
-        else:
-            build_vectors(bank, Projected(run.embedder), run.path(name), seed=seed, progress=progress, script=script)
-
-
-def _checkpoint(run: KarloRun) -> None:
-    """Write RUN/checkpoint: the published folder with the averaged weights of what was trained."""
-    with replacing_folder(run.path("checkpoint")) as folder:
-        save_karlo(Path(run.config.base), trained_states(run), folder)
-        write_text(folder / CARD, _card(run))
-
-
-def trained_states(run: KarloRun) -> dict[str, Any]:
-    """Of each network that was trained its averaged weights, and of a U-Net its config, as `save_karlo` takes them."""
-    return {
-        name: (
-            states.read_weights(run.path(name), name),
-            None if name == PRIOR else run.stage_config(name).unet,
-        )
-        for name in run.trained
-    }
-
-
 def table(run: KarloRun, asked: Sequence[str] | None = None) -> str:
     """What the stages `asked` cost, as plain text."""
     check_names(run.stages, run.stages if asked is None else asked)
     chosen = [name for name in run.trained if asked is None or name in asked]
-    return estimate.table([_sketch(run, name) for name in chosen], {}, run.device, run.folder)
+    return estimate.table([sketch(run, name) for name in chosen], {}, run.device, run.folder)
 
 
-def _sketch(run: KarloRun, name: str) -> estimate.Stage:
+def sketch(run: KarloRun, name: str) -> estimate.Stage:
     seed, plan = run.config.seed, run.plan(name)
     if name == PRIOR:
         return estimate.Stage(name, plan, partial(PriorTask, run.prior, seed))
@@ -223,19 +170,3 @@ def run_of(
             config = override(config, ["plans.prior.images=0"])
     ranks = [f"plans.{name}.lora={lora}" for name in KarloPlans.__slots__ if lora is not None]
     return KarloRun(out, override(config, [*ranks, *changes]), device, progress, init)
-
-
-def _card(run: KarloRun) -> str:
-    seen = [f"{name}: {states.read_progress(run.path(name)).images:,} pictures seen" for name in run.trained]
-    how = [f"by additions of rank {run.plan(name).lora}" if run.plan(name).lora else "whole" for name in run.trained]
-    lines = "\n".join(f"- {one}, trained {way}" for one, way in zip(seen, how, strict=True))
-    return f"""# A Karlo for {run.config.data.source}
-
-The networks of {Path(run.config.base).name}, of which were trained further by `pinxit train unclip`:
-
-{lines}
-
-What else lies here is as it was published, under its licence.
-
-    pinxit paint "a sentence" --checkpoint FOLDER
-"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,37 +20,23 @@ from pinxit.weights.karlo import DECODER, SUPERS
 if TYPE_CHECKING:
     from pinxit.data.bank import Bank
     from pinxit.data.embeddings import Embeddings
+    from pinxit.data.stream_texts import StreamTexts
+    from pinxit.data.stream_vectors import StreamVectors
+    from pinxit.data.streams import Stream
     from pinxit.data.vectors import Vectors
     from pinxit.recipes.karlo.embedder import KarloEmbedder
     from pinxit.recipes.unclip.space import Space
     from pinxit.recipes.unclip.task import Kept
     from pinxit.training.loop import Batch
     from pinxit.training.rows import Rows
-    from pinxit.types import Picture
-
-
-class Projected:
-    """Karlo's CLIP for `build_vectors`: its embeddings are as the projections give them, of any length."""
-
-    def __init__(self, embedder: KarloEmbedder) -> None:
-        self.embedder, sight = embedder, embedder.sight()
-        self.name, self.width, self.fingerprint = embedder.name, sight.width, f"{sight.fingerprint} projected"
-
-    def pictures(self, pictures: Sequence[Picture], /) -> Any:
-        """Rows [B, E] of pictures of any size."""
-        return self.embedder.pictures(pictures).cpu().numpy()
-
-    def texts(self, texts: Sequence[str], /, cut: bool = False) -> Any:
-        """Rows [B, E] of sentences."""
-        return self.embedder.captions(texts).cpu().numpy()
 
 
 @dataclass(frozen=True)
 class KarloPairs:
     """Pictures and captions as its networks are told them, read beforehand; no caption is the empty one."""
 
-    vectors: Vectors
-    texts: Embeddings
+    vectors: Vectors | StreamVectors
+    texts: Embeddings | StreamTexts
     space: Space
 
     def __len__(self) -> int:
@@ -75,7 +61,7 @@ class DecoderTask(DiffusionTask):
         config: StageConfig,
         seed: int,
         text_shape: tuple[int, int],
-        bank: Bank | None = None,
+        bank: Bank | Stream | None = None,
         embedder: KarloEmbedder | None = None,
         pairs: KarloPairs | None = None,
         drop: float = 0.1,
@@ -112,7 +98,7 @@ class DecoderTask(DiffusionTask):
 class SuperTask(DiffusionTask):
     """Enlarge: the first network takes all steps of a walk but the last, which is the other's."""
 
-    def __init__(self, name: str, config: StageConfig, seed: int, bank: Bank | None = None) -> None:
+    def __init__(self, name: str, config: StageConfig, seed: int, bank: Bank | Stream | None = None) -> None:
         super().__init__(name, config, seed, (1, 1), bank)
         self.noising = Noising(way="bicubic")
         step = 1 / config.diffusion.steps

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import Path
 from typing import ClassVar
 
 from pinxit.data.bank import Bank
 from pinxit.data.embeddings import Embeddings
 from pinxit.data.embeddings_builder import MANIFEST as READ
-from pinxit.data.sidecars import encoded
 from pinxit.data.stream_texts import KIND as READ_BESIDE
 from pinxit.data.stream_texts import StreamTexts
 from pinxit.data.stream_vectors import KIND as SEEN_BESIDE
@@ -20,6 +18,7 @@ from pinxit.data.streams import Stream, stored
 from pinxit.data.vectors import MANIFEST as SEEN
 from pinxit.data.vectors import Vectors
 from pinxit.errors import UsageError
+from pinxit.recipes.beside import folder_of, said
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.diffusion.config import Stage
 from pinxit.recipes.diffusion.reading import training_reader
@@ -118,7 +117,7 @@ class UnclipRun(StartingRun[UnclipConfig]):
             return all(stored(self.path(name)) for name in (*self.banks, self.looked_at))
         if stage in SIDES and self.config.data.stream:
             wanted = stage != "texts" or self.config.text.stored
-            return not wanted or encoded(self.stream.urls, SIDES[stage], self.sidecars(stage))
+            return not wanted or said(self, stage, SIDES[stage])
         if stage == "texts":
             return not self.config.text.stored or (self.path("texts") / READ).is_file()
         return super().finished(stage)
@@ -193,7 +192,7 @@ class UnclipRun(StartingRun[UnclipConfig]):
     def vectors(self) -> Vectors | StreamVectors:
         """What CLIP says of pictures and captions. Raises DataError for that of another CLIP or other pictures."""
         if self.config.data.stream:
-            return StreamVectors.open(self.stream, self.sidecars("vectors"), self.clip, self.config.data.script)
+            return StreamVectors.open(self.stream, folder_of(self, "vectors"), self.clip, self.config.data.script)
         vectors = Vectors.open(self.path("vectors"))
         vectors.require(self.clip, Bank.open(self.path(self.looked_at)))
         return vectors
@@ -202,11 +201,6 @@ class UnclipRun(StartingRun[UnclipConfig]):
     def stream(self) -> Stream:
         """The decoder's pictures, of a run that reads shards as it goes."""
         return Stream.open(self.path("pictures"))
-
-    def sidecars(self, stage: str) -> Path:
-        """Where lies what is said of a stream's shards beforehand."""
-        given = self.config.data.sidecars
-        return Path(given) if given else self.path(stage)
 
     @property
     def space(self) -> Space:
@@ -230,7 +224,7 @@ class UnclipRun(StartingRun[UnclipConfig]):
 
     def _stored(self, bank: Bank | Stream) -> Embeddings | StreamTexts:
         if isinstance(bank, Stream):
-            return StreamTexts.open(bank, self.sidecars("texts"), self.reader, self.config.data.script)
+            return StreamTexts.open(bank, folder_of(self, "texts"), self.reader, self.config.data.script)
         embeddings = Embeddings.open(self.path("texts"))
         embeddings.require(self.reader, bank)
         return embeddings

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pinxit.data.bank import Bank
-from pinxit.data.sidecars import RowEncoder, encode_shards
 from pinxit.data.stream_texts import TextRowEncoder
 from pinxit.data.vectors import build_vectors
+from pinxit.recipes.beside import have_said
 from pinxit.recipes.diffusion.stages import store_pictures, store_texts
 from pinxit.recipes.sidecars import ClipRowEncoder
 from pinxit.recipes.staging import Ended, fit_stage, in_order, say, showing
@@ -72,22 +72,15 @@ def _check_banks(run: UnclipRun) -> None:
 def _texts(run: UnclipRun, stop: Stop) -> None:
     """Read captions beforehand."""
     if run.config.data.stream:
-        _beside(run, "texts", TextRowEncoder(run.reader, run.config.data.script), stop)
+        have_said(run, "texts", run.stream, TextRowEncoder(run.reader, run.config.data.script), stop)
     else:
         store_texts(run, "texts", run.bank(), run.reader, stop)
-
-
-def _beside(run: UnclipRun, stage: str, encoder: RowEncoder, stop: Stop) -> None:
-    """Let `encoder` say what it says of a stream's shards, those of which nobody has yet."""
-    stream = run.stream
-    with showing(run, stage, stop) as progress:
-        encode_shards(stream.urls, encoder, run.sidecars(stage), progress, stream.shelf.folder)
 
 
 def _vectors(run: UnclipRun, stop: Stop) -> None:
     """Look at all pictures and captions once; of captions at those that are read."""
     if run.config.data.stream:
-        _beside(run, "vectors", ClipRowEncoder(run.clip), stop)
+        have_said(run, "vectors", run.stream, ClipRowEncoder(run.clip), stop)
         return
     bank, script = Bank.open(run.path(run.looked_at)), run.config.data.script
     _check_banks(run)

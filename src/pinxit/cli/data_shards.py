@@ -1,0 +1,93 @@
+"""`pinxit data encode` and `index`: what is written of tar shards once, for every run that reads them as it goes."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pinxit.cli.console import print_lines
+from pinxit.cli.options import Device
+from pinxit.cli.progress import bar
+from pinxit.locks import alone
+
+Shards = Annotated[
+    str, typer.Argument(metavar="SHARDS", help="A folder of tars, a pattern, or a URL of fsspec.", show_default=False)
+]
+
+
+class With(StrEnum):
+    """Which frozen model computes sidecars."""
+
+    text = "text"
+    clip = "clip"
+    dvae = "dvae"
+
+
+class Script(StrEnum):
+    """Which captions."""
+
+    latin = "latin"
+    all = "all"
+
+
+def encode(
+    shards: Shards,
+    by: Annotated[With, typer.Option("--with", help="What is to be computed of every item.")],
+    model: Annotated[
+        str,
+        typer.Option(help="A text encoder, a CLIP, a Karlo for either, or a DALL-E checkpoint: a name or a folder."),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="The folder of the sidecars.", show_default="beside the shards")
+    ] = None,
+    length: Annotated[int | None, typer.Option(min=2, help="Text: tokens; longer captions are cut.")] = None,
+    padded: Annotated[bool, typer.Option(help="Text: clean captions and keep pads, as DeepFloyd IF reads.")] = False,
+    script: Annotated[
+        Script, typer.Option(help="Text: captions that are read, as data.script of the run.")
+    ] = Script.latin,
+    device: Device = "auto",
+) -> None:
+    """Write beside each shard what a frozen model says of its items, a file a shard, so that training need not ask it.
+
+    A killed run goes on with the next shard when the same command is given again.
+
+    [bold]Examples[/bold]
+
+      pinxit data encode shards --with text --model minilm --out texts
+      pinxit data encode "s3://bucket/{000..099}.tar" --with clip --model ViT-B-32.pt --out vectors
+    """
+    from pinxit.data.sidecars import encode_shards
+    from pinxit.data.stream_index import folder_beside
+    from pinxit.recipes.sidecars import row_encoder
+
+    folder = out or folder_beside(shards)
+    encoder = row_encoder(by.value, model, device, length, padded, script.value)
+    with alone(folder / f".{by.value}.lock", f"what {by.value} says in {folder}"), bar("encoding") as progress:
+        written = encode_shards(shards, encoder, folder, progress)
+    print_lines(f"{len(written)} sidecars in {folder}")
+
+
+def index(
+    shards: Shards,
+    out: Annotated[Path | None, typer.Option(help="The folder of the index.", show_default="beside the shards")] = None,
+) -> None:
+    """Look through SHARDS once and write what they hold into pinxit-index.jsonl; runs that find it there need not.
+
+    Of shards on the network that saves every run fetching all of them before it begins: index them with --out and
+    copy the file to where they are. A killed run goes on with the next shard when the same command is given again.
+
+    [bold]Examples[/bold]
+
+      pinxit data index shards
+      pinxit data index "s3://bucket/data/{000..099}.tar" --out here
+      aws s3 cp here/pinxit-index.jsonl s3://bucket/data/
+    """
+    from pinxit.data.stream_index import INDEX, folder_beside, index_shards
+
+    folder = out or folder_beside(shards)
+    with alone(folder / ".index.lock", f"the index in {folder}"), bar("looking") as progress:
+        found = index_shards(shards, folder, progress)
+    print_lines(f"{sum(one['items'] for one in found)} items in {len(found)} shards, told in {folder / INDEX}")

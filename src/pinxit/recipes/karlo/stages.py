@@ -1,0 +1,76 @@
+"""Training Karlo further, stage by stage: pictures, texts, vectors, its networks, checkpoint, resumable."""
+
+from __future__ import annotations
+
+import filecmp
+from collections.abc import Sequence
+
+from pinxit.data.bank import Bank
+from pinxit.data.bank_layout import CAPTIONS
+from pinxit.data.embeddings import build_embeddings
+from pinxit.data.stream_texts import TextRowEncoder
+from pinxit.data.streams import Stream
+from pinxit.data.vectors import build_vectors
+from pinxit.errors import DataError
+from pinxit.recipes.beside import have_said
+from pinxit.recipes.diffusion.stages import store_pictures
+from pinxit.recipes.karlo.embedder import Projected
+from pinxit.recipes.karlo.release import write_checkpoint
+from pinxit.recipes.karlo.run import KarloRun, sketch
+from pinxit.recipes.sidecars import ClipRowEncoder
+from pinxit.recipes.staging import Ended, fit_stage, in_order, showing
+from pinxit.recipes.warm_start import check_fits
+from pinxit.training.stop import Stop
+
+
+def train(run: KarloRun, stages: Sequence[str] | None = None, stop: Stop | None = None) -> Ended:
+    """Run `stages` (None: all of the run's) in their order as far as time allows.
+
+    Raises UsageError for an unknown one, a changed config, or where a folder without image_encoder is to see pictures.
+    """
+
+    def step(name: str, stop: Stop) -> None:
+        if name == "pictures":
+            _pictures(run, stop)
+        elif name in ("texts", "vectors"):
+            run.need(name, "pictures")
+            _read(run, name, stop)
+        elif name in run.trained:
+            run.need(name, *run.stages[: run.stages.index(run.trained[0])])
+            task = run.task(name)
+            fit_stage(run, task, stop, run.brought(task))
+        else:
+            run.need(name, *run.trained)
+            write_checkpoint(run)
+
+    every = run.stages
+    asked = every if stages is None else stages
+    check_fits(run, [sketch(run, name) for name in run.trained if name in asked])
+    return in_order(run, every, asked, step, run.finished, stop)
+
+
+def _pictures(run: KarloRun, stop: Stop) -> None:
+    for name, size in run.banks.items():
+        store_pictures(run, name, size, run.config.pictures, stop)
+    if run.config.data.stream:
+        return
+    one, other = (run.path(name) / CAPTIONS for name in ("pictures", "seen"))
+    if run.conditioned and not filecmp.cmp(one, other, shallow=False):
+        raise DataError(f"{one} and {other} differ: some pictures are too small for one of both sizes; leave them out.")
+
+
+def _read(run: KarloRun, name: str, stop: Stop) -> None:
+    """Read all captions, or look at all pictures and captions, once."""
+    seed, script = run.config.seed, run.config.data.script
+    if isinstance(stream := run.pictures(), Stream):
+        text = name == "texts"
+        encoder = TextRowEncoder(run.embedder.reader, script) if text else ClipRowEncoder(Projected(run.embedder))
+        have_said(run, name, stream, encoder, stop)
+        return
+    bank = Bank.open(run.path("seen"))
+    with showing(run, name, stop) as progress:
+        if name == "texts":
+            reader = run.embedder.reader
+            build_embeddings(bank, reader, run.path(name), seed=seed, progress=progress, script=script)
+        else:
+            build_vectors(bank, Projected(run.embedder), run.path(name), seed=seed, progress=progress, script=script)
