@@ -14,6 +14,8 @@ from pathlib import Path
 from coverage.numbits import numbits_any_intersection, numbits_to_nums, nums_to_numbits
 
 MAP = ".mutate/coverage"  # under the root of the repository
+OF_EVERYTHING = ("tests/test_defaults.py", "tests/cli/test_defaults.py")
+"""Tests that read the numbers of all modules and commands, which are there without any line being run."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,11 @@ class Coverage:
     def tests_of(self, module: Path, lines: Iterable[int]) -> list[str]:
         """What pytest has to be given so that these lines of a module run; those that run least of the package first.
 
-        Of lines that run when the module is imported all tests that use the module. Where a fixture runs them, all
-        tests of its file, which may share what it made.
+        Of lines that run when the module is imported all tests that use the module, and those that read all modules.
+        Where a fixture runs them, all tests of its file, which may share what it made.
         """
         found = self._contexts(module, set(lines))
+        first = [name for name in OF_EVERYTHING if "" in found and (self.file.parents[1] / name).is_file()]
         if "" in found:
             found |= self._contexts(module, None)
         tests: dict[str, int] = {}
@@ -38,7 +41,7 @@ class Coverage:
             tests[name] = min(self._run_by[context], tests.get(name, sys.maxsize))
         whole = {name for name in tests if "::" not in name}
         chosen = [name for name in tests if name in whole or name.partition("::")[0] not in whole]
-        return sorted(chosen, key=lambda name: (tests[name], name))
+        return [*first, *sorted(chosen, key=lambda name: (tests[name], name))]
 
     def _contexts(self, module: Path, lines: set[int] | None) -> set[str]:
         """The contexts in which any of the `lines` (None: any at all) of a module ran."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripts.map_tests import MAP, Coverage, mapped
+from scripts.map_tests import MAP, OF_EVERYTHING, Coverage, mapped
 from scripts.mutants import mutants
 from scripts.mutate import noticed, survivors
 
@@ -65,6 +65,7 @@ SOURCES = {
     "tests/test_made.py": "import pytest\nfrom toy.double import double\n\n\n@pytest.fixture(scope='module')\n"
     "def made():\n    return double(2)\n\n\ndef test_first(made):\n    pass\n\n\n"
     "def test_second(made):\n    assert made == 4\n",
+    "tests/test_defaults.py": "def test_them():\n    pass\n",
     "tests/test_none.py": "def test_none():\n    pass\n",
 }
 
@@ -86,7 +87,10 @@ def test_a_line_is_tried_by_the_tests_that_run_it(root: Path) -> None:
     coverage, file = Coverage(root / MAP), root / "src/toy/double.py"
     both = ["tests/test_double.py::test_it", "tests/test_made.py"]
     assert sorted(coverage.tests_of(file, [5])) == both, "what a fixture makes is for all tests of its file"
-    assert sorted(coverage.tests_of(file, [1])) == both, "what is run on import is for all that use the module"
+    reads_all = ["tests/test_defaults.py", *both]
+    assert sorted(coverage.tests_of(file, [1])) == sorted(reads_all), "and what is run on import for all that use it"
+    assert coverage.tests_of(file, [1])[0] == "tests/test_defaults.py"
+    assert not set(coverage.tests_of(file, [5])) & set(OF_EVERYTHING)
     assert coverage.tests_of(file, [9]) == [] and coverage.tests_of(root / "src/toy/other.py", [1]) == []
 
 
