@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pinxit.recipes.clip.index import PictureIndex, Row
+from pinxit.recipes.clip.index import PictureIndex
+from pinxit.recipes.clip.index_rows import Row
 
 CHUNK = 4096
 TOP = 10

@@ -20,7 +20,8 @@ from pinxit.errors import PinxitError
 from pinxit.pictures import write_png
 from pinxit.recipes.card import SCORES, report_of
 from pinxit.recipes.clip import presets
-from pinxit.recipes.clip.index import PictureIndex, Row
+from pinxit.recipes.clip.index import PictureIndex
+from pinxit.recipes.clip.index_rows import Row
 from pinxit.recipes.clip.run import ClipRun
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training import log, runs

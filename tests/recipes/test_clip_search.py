@@ -20,7 +20,8 @@ from pinxit.errors import DataError, PinxitError, UsageError
 from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.pictures import write_png
 from pinxit.recipes.clip.encoder import ClipEncoder
-from pinxit.recipes.clip.index import PictureIndex, Row
+from pinxit.recipes.clip.index import PictureIndex
+from pinxit.recipes.clip.index_rows import Row
 from pinxit.recipes.clip.search import by_picture, by_text, fill
 from pinxit.weights.clip_export import save_transformers_clip
 

@@ -10,7 +10,8 @@ from torch import nn
 
 from pinxit.config import override
 from pinxit.models.transformer import TokenTransformer
-from pinxit.recipes.dalle.presets import nano, paper
+from pinxit.recipes.dalle.paper import paper
+from pinxit.recipes.dalle.presets import nano
 from pinxit.recipes.dalle.train_dvae import DVAETask
 from pinxit.training.optim import learning_rate
 from pinxit.training.rows import whole

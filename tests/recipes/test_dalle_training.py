@@ -31,7 +31,8 @@ from pinxit.recipes.clip.task import ClipTask
 from pinxit.recipes.dalle import encode, estimate
 from pinxit.recipes.dalle.clip_training import Reconstruct, ranker
 from pinxit.recipes.dalle.config import DalleConfig
-from pinxit.recipes.dalle.presets import PRESETS, nano, paper, preset, tiny
+from pinxit.recipes.dalle.paper import paper
+from pinxit.recipes.dalle.presets import PRESETS, nano, preset, tiny
 from pinxit.recipes.dalle.run import STAGES, TRAINED, DalleRun
 from pinxit.recipes.dalle.stages import train
 from pinxit.recipes.dalle.train_transformer import TransformerTask

@@ -29,7 +29,8 @@ from pinxit.recipes.diffusion.task import DiffusionTask, ImageRows
 from pinxit.recipes.unclip.config import PriorSampling, UnclipConfig
 from pinxit.recipes.unclip.imagine import Imagination
 from pinxit.recipes.unclip.open import open_imaginer, open_space
-from pinxit.recipes.unclip.presets import changed, nano, paper, tiny, with_models
+from pinxit.recipes.unclip.paper import paper
+from pinxit.recipes.unclip.presets import changed, nano, tiny, with_models
 from pinxit.recipes.unclip.run import UnclipRun
 from pinxit.recipes.unclip.stages import train
 from pinxit.recipes.unclip.task import PriorTask, first_dots

@@ -23,11 +23,12 @@ from pinxit.text.clip_tokenizer import clip_tokens
 from pinxit.training import runs
 from pinxit.training import state as states
 from pinxit.types import Fitting
-from pinxit.weights.checkpoint import MANIFEST, open_checkpoint
+from pinxit.weights.checkpoint import open_checkpoint
 from pinxit.weights.clip_export import save_open_clip, save_transformers_clip
 from pinxit.weights.clip_names import hf_names
 from pinxit.weights.diffusers_unet import diffusers_names
 from pinxit.weights.karlo_export import cut_additions, save_karlo
+from pinxit.weights.manifest import MANIFEST
 from pinxit.weights.peft_export import Pair, save_adapter
 from pinxit.weights.renaming import Names
 from pinxit.weights.zoo import find

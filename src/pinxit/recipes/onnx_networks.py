@@ -26,7 +26,8 @@ from pinxit.recipes.clip.encoder import PART, ClipEncoder
 from pinxit.recipes.diffusion.config import StageConfig
 from pinxit.recipes.diffusion.denoiser import UNetDenoiser
 from pinxit.recipes.diffusion.schedule import TIMES
-from pinxit.weights.checkpoint import MANIFEST, Checkpoint, open_checkpoint
+from pinxit.weights.checkpoint import Checkpoint, open_checkpoint
+from pinxit.weights.manifest import MANIFEST
 from pinxit.weights.onnx_files import Network, Written, check_installed, write_onnx
 from pinxit.weights.zoo import find, shipped
 

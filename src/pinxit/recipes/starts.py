@@ -11,8 +11,9 @@ from pinxit.recipes.clip.published import open_clip
 from pinxit.recipes.deepfloyd.published import open_deepfloyd
 from pinxit.recipes.karlo.published import open_karlo
 from pinxit.recipes.published import Start
-from pinxit.weights.checkpoint import MANIFEST, open_checkpoint
+from pinxit.weights.checkpoint import open_checkpoint
 from pinxit.weights.hub import PREFIX, fetch
+from pinxit.weights.manifest import MANIFEST
 from pinxit.weights.zoo import find, is_deepfloyd, is_karlo
 
 if TYPE_CHECKING:

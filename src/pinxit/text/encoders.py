@@ -16,8 +16,8 @@ from pinxit.text.clip_text import ClipText
 from pinxit.text.frozen import FrozenEncoder, Precision, Running
 from pinxit.text.language_models import FAMILIES, LanguageModel
 from pinxit.text.model_folder import ModelFolder
-from pinxit.weights.checkpoint import MANIFEST
 from pinxit.weights.hub import PREFIX, fetch
+from pinxit.weights.manifest import MANIFEST
 
 if TYPE_CHECKING:
     import torch

@@ -14,13 +14,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pinxit import __version__
 from pinxit.config import from_dict, to_dict
 from pinxit.errors import CheckpointError, PinxitError
-from pinxit.files import read_json, replacing_folder, write_bytes, write_json
-from pinxit.schema import Whole
+from pinxit.files import replacing_folder, write_bytes, write_json
+from pinxit.weights.manifest import CARD, FORMAT, MANIFEST, check_file, file_record, read_manifest
 from pinxit.weights.tensor_files import not_finite, write_tensors
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 Store = Literal["bf16", "int8"]
 
-FORMAT = 1
-MANIFEST, CARD = "pinxit.json", "README.md"
 SHARD_BYTES = 15 * 2**20
 
 T = TypeVar("T")
@@ -73,11 +71,11 @@ def save_checkpoint(
         described: dict[str, Any] = {}
         for name, part in parts.items():
             names = _write_shards(new, name, part.state, None if part.exact else store)
-            files |= {file: _file_record(new / file) for file in names}
+            files |= {file: file_record(new / file) for file in names}
             described[name] = {"config": to_dict(part.config), "files": names}
         for name, data in (extra_files or {}).items():
             write_bytes(new / name, data)
-            files[name] = _file_record(new / name)
+            files[name] = file_record(new / name)
         if card:
             write_bytes(new / CARD, card.encode())
         manifest = {
@@ -97,7 +95,7 @@ def _owned(folder: Path) -> list[str]:
     if not (folder / MANIFEST).is_file():
         return [MANIFEST, CARD]
     with suppress(CheckpointError):
-        return [MANIFEST, CARD, *_manifest(folder / MANIFEST)["files"]]
+        return [MANIFEST, CARD, *read_manifest(folder / MANIFEST)["files"]]
     return [MANIFEST, CARD]
 
 
@@ -135,12 +133,6 @@ def fingerprint(model: nn.Module) -> str:
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode() + tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def _file_record(path: Path) -> dict[str, Any]:
-    with path.open("rb") as handle:
-        digest = hashlib.file_digest(handle, "sha256").hexdigest()
-    return {"sha256": digest, "bytes": path.stat().st_size}
 
 
 @dataclass(frozen=True)
@@ -212,59 +204,10 @@ def open_checkpoint(folder: Path, recipe: str | None = None) -> Checkpoint:
     path = folder / MANIFEST
     if not path.is_file():
         raise CheckpointError(f"{folder} is not a checkpoint: it has no {MANIFEST}.")
-    data = _manifest(path)
+    data = read_manifest(path)
     checkpoint = Checkpoint(folder, data["recipe"], data["parts"], data["files"], data["settings"], data["provenance"])
     if recipe is not None and checkpoint.recipe != recipe:
         raise CheckpointError(f"{folder} holds a checkpoint of {checkpoint.recipe}, not {recipe}.")
     for name, expected in checkpoint.files.items():
-        _check_file(folder / name, expected)
+        check_file(folder / name, expected)
     return checkpoint
-
-
-class _Format(TypedDict):
-    format: int
-
-
-class _Part(TypedDict):
-    config: dict[str, Any]
-    files: list[str]
-
-
-class _File(TypedDict):
-    sha256: str
-    bytes: Whole
-
-
-class _Manifest(_Format):
-    recipe: str
-    parts: dict[str, _Part]
-    files: dict[str, _File]
-    settings: dict[str, Any]
-    provenance: dict[str, Any]
-
-
-def _manifest(path: Path) -> _Manifest:
-    """pinxit.json. Raises CheckpointError when it is damaged or of another format."""
-    advice = "fetch the checkpoint again"
-    version = read_json(path, _Format, CheckpointError, advice)["format"]
-    if version != FORMAT:
-        raise CheckpointError(f"{path} has format {version}; this pinxit reads format {FORMAT}: update pinxit.")
-    manifest = read_json(path, _Manifest, CheckpointError, advice)
-    outside = next((name for name in manifest["files"] if Path(name).name != name), None)
-    named = (name for part in manifest["parts"].values() for name in part["files"])
-    unknown = next((name for name in named if name not in manifest["files"]), None)
-    if outside is not None or unknown is not None:
-        raise CheckpointError(f"{path} names the file '{outside or unknown}', which is not its own; {advice}.")
-    return manifest
-
-
-def _check_file(path: Path, expected: Mapping[str, Any]) -> None:
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing; fetch the checkpoint again.")
-    size = path.stat().st_size
-    if size != expected["bytes"]:
-        raise CheckpointError(
-            f"{path} is {size} bytes, not {expected['bytes']}: it was cut short or altered; fetch the checkpoint again."
-        )
-    if _file_record(path)["sha256"] != expected["sha256"]:
-        raise CheckpointError(f"{path} does not match its SHA-256: it was altered; fetch the checkpoint again.")

@@ -150,7 +150,8 @@ def _open(checkpoint: str, templates: str, device: str) -> tuple[int, Callable[[
     from pinxit.recipes.clip.encoder import ClipEncoder
     from pinxit.recipes.clip.templates import templates as sentences
     from pinxit.recipes.clip.zero_shot import ZeroShot
-    from pinxit.weights.checkpoint import MANIFEST, open_checkpoint
+    from pinxit.weights.checkpoint import open_checkpoint
+    from pinxit.weights.manifest import MANIFEST
 
     if (Path(checkpoint) / MANIFEST).is_file() and (
         opened_checkpoint := open_checkpoint(Path(checkpoint))

@@ -23,8 +23,9 @@ from pinxit.recipes.clip.engine import Engine, Precision, compiled, pick_engine
 from pinxit.recipes.published import fitting_of
 from pinxit.text.clip_tokenizer import ClipTokenizer, check_length, clip_tokens
 from pinxit.training.precision import pick_device
-from pinxit.weights.checkpoint import MANIFEST, fingerprint, open_checkpoint
+from pinxit.weights.checkpoint import fingerprint, open_checkpoint
 from pinxit.weights.hub import PREFIX, fetch
+from pinxit.weights.manifest import MANIFEST
 from pinxit.weights.public_clip import load_public_clip
 from pinxit.weights.zoo import find, shipped
 

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 import numpy as np
 
 from pinxit.errors import DataError, PinxitError, UsageError
-from pinxit.files import parse_json, read_json, replacing, write_json
+from pinxit.files import read_json, replacing, write_json
 from pinxit.locks import alone_in
+from pinxit.recipes.clip.index_rows import AGAIN, CHUNK, Floats, Row, chunks_in, row_of, rows_of, vectors_in
 from pinxit.schema import Count, Whole
 from pinxit.weights.tensor_files import write_tensors
 
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 MANIFEST, GONE = "index.json", "gone.json"
-AGAIN = "delete the index and make it again"
-CHUNK = "chunk-{:06d}.safetensors"
-Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
 
 class _Format(TypedDict):
@@ -45,20 +43,6 @@ class _Manifest(_Format):
     model: str
     fingerprint: str
     width: Count
-
-
-class Row(NamedTuple):
-    """One picture file as it was when its vector was made."""
-
-    path: str
-    size: int  # bytes
-    changed: int  # nanoseconds
-
-    @classmethod
-    def of(cls, path: Path) -> Row:
-        """The file as it is now. Raises OSError when it is gone."""
-        stat = path.stat()
-        return cls(str(path.resolve()), stat.st_size, stat.st_mtime_ns)
 
 
 class Hit(NamedTuple):
@@ -114,8 +98,8 @@ class PictureIndex:
     def _read(self) -> None:
         """Take the rows from the disk. Raises DataError when a chunk is damaged or lost."""
         self.rows, self._graph = [], None
-        for path in self._chunks():
-            self.rows += _rows_of(path, self.width)
+        for path in chunks_in(self.folder):
+            self.rows += rows_of(path, self.width)
         lost = max(self._lengths(), default=0) > len(self.rows)
         if lost:
             raise DataError(f"{self.folder} has lost chunks of its vectors: {AGAIN}.")
@@ -155,7 +139,7 @@ class PictureIndex:
     def missing(self, files: Sequence[Path]) -> list[Path]:
         """Those of `files` that have no vector as they are now."""
         known = {row for number, row in enumerate(self.rows) if number not in self.gone}
-        return [path for path in files if _row_of(path) not in known]
+        return [path for path in files if row_of(path) not in known]
 
     def add(self, rows: Sequence[Row], vectors: Floats) -> None:
         """Keep a chunk of vectors [n, E].
@@ -165,7 +149,7 @@ class PictureIndex:
         import torch
 
         with self.writing():
-            path = self.folder / CHUNK.format(len(self._chunks()))
+            path = self.folder / CHUNK.format(len(chunks_in(self.folder)))
             kept = torch.from_numpy(vectors.astype(np.float16))
             write_tensors(path, {"vectors": kept}, {"rows": json.dumps(rows)})
             self.rows += rows
@@ -175,7 +159,7 @@ class PictureIndex:
         """Forget files that changed or vanished, and bring the search graph up to date on the disk."""
         with self.writing():
             last = {row.path: number for number, row in enumerate(self.rows)}
-            gone = {n for n, row in enumerate(self.rows) if last[row.path] != n or _row_of(Path(row.path)) != row}
+            gone = {n for n, row in enumerate(self.rows) if last[row.path] != n or row_of(Path(row.path)) != row}
             if gone != self.gone:
                 self.gone, self._graph = gone, None
                 write_json(self.folder / GONE, sorted(gone))
@@ -213,7 +197,7 @@ class PictureIndex:
     def _opened(self) -> Graph:
         covered, graph = self._stored_graph()
         self._covered = covered
-        for start, part in self._vectors(covered):
+        for start, part in vectors_in(self.folder, covered):
             numbers = range(start, start + len(part))
             fresh = [number for number in numbers if number >= covered and number not in self.gone]
             if fresh:
@@ -239,26 +223,6 @@ class PictureIndex:
         gone = hashlib.sha256(json.dumps(sorted(self.gone)).encode()).hexdigest()[:8]
         return self.folder / f"graph-{rows}-{gone}.usearch"
 
-    def _chunks(self) -> list[Path]:
-        """The chunks in their order. Raises DataError when one between them is gone."""
-        files = sorted(self.folder.glob("chunk-*.safetensors"))
-        for number, path in enumerate(files):
-            if path.name != CHUNK.format(number):
-                raise DataError(f"{self.folder} has lost {CHUNK.format(number)}: {AGAIN}.")
-        return files
-
-    def _vectors(self, covered: int) -> Iterator[tuple[int, Floats]]:
-        """The chunks that hold rows from `covered` on, each with the number of its first row."""
-        from safetensors import safe_open
-
-        start = 0
-        for path in self._chunks():
-            with safe_open(path, framework="np") as file:
-                count = file.get_slice("vectors").get_shape()[0]
-                if start + count > covered:
-                    yield start, file.get_tensor("vectors")
-            start += count
-
 
 def _graphs() -> Any:
     try:
@@ -266,26 +230,3 @@ def _graphs() -> Any:
     except ImportError as error:
         raise UsageError("searching needs the package usearch: pip install 'pinxit[search]'.") from error
     return Index
-
-
-def _rows_of(path: Path, width: int) -> list[Row]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="np") as file:
-            text, shape = (file.metadata() or {}).get("rows", ""), file.get_slice("vectors").get_shape()
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{path} is damaged ({error}): {AGAIN}.") from error
-    rows = [Row(*row) for row in parse_json(text, list[tuple[str, Whole, int]], f"{path}: rows", DataError, AGAIN)]
-    if shape[1:] != [width]:
-        raise DataError(f"{path} holds vectors of shape {shape}, but the index is of width {width}: {AGAIN}.")
-    if len(rows) != shape[0]:
-        raise DataError(f"{path} is damaged (it has {shape[0]} vectors of {len(rows)} files): {AGAIN}.")
-    return rows
-
-
-def _row_of(path: Path) -> Row | None:
-    try:
-        return Row.of(path)
-    except OSError:
-        return None

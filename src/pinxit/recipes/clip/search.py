@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pinxit.data.problems import ItemError, Problems
-from pinxit.recipes.clip.index import Hit, PictureIndex, Row
+from pinxit.recipes.clip.index import Hit, PictureIndex
+from pinxit.recipes.clip.index_rows import Row
 
 if TYPE_CHECKING:
     from pinxit.recipes.clip.encoder import ClipEncoder

@@ -8,9 +8,9 @@ from typing import Any
 from pinxit.files import replacing_folder, write_text
 from pinxit.recipes.karlo.run import KarloRun
 from pinxit.training import state as states
-from pinxit.weights.checkpoint import CARD
 from pinxit.weights.karlo import PRIOR
 from pinxit.weights.karlo_export import save_karlo
+from pinxit.weights.manifest import CARD
 
 
 def write_checkpoint(run: KarloRun) -> None:

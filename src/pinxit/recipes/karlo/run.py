@@ -35,8 +35,8 @@ from pinxit.recipes.unclip.task import PriorTask
 from pinxit.recipes.warm_start import StartingRun
 from pinxit.training.precision import pick_device
 from pinxit.training.runs import FILE, config_of, enter
-from pinxit.weights.checkpoint import CARD
 from pinxit.weights.karlo import DECODER, PRIOR, SUPERS, load_prior
+from pinxit.weights.manifest import CARD
 
 SIDES = {"texts": READ_BESIDE, "vectors": SEEN_BESIDE}  # stages that say something of a stream's shards
 
