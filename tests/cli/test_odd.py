@@ -104,3 +104,17 @@ def test_damaged_indexes_are_one_sentence(
 def test_strange_words_are_shown_short(given: Path, tmp_path: Path, cli: Cli) -> None:
     done = cli("paint", "x" * 100_000, "--candidates", 1, "--keep", 1, "--checkpoint", given / "p", "--out", tmp_path)
     assert done.code == 0 and "has never met 'xxx" in done.err and len(done.err) < 1000
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"), [(MemoryError, 1, "needs more memory"), (KeyboardInterrupt, 130, "")]
+)
+def test_what_no_command_foresees_is_one_sentence_on_stderr(
+    error: type[BaseException], code: int, told: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def app() -> None:
+        raise error
+
+    monkeypatch.setattr("pinxit.cli.app", app)
+    done = cli("paint", "a cat")
+    assert (done.code, done.out) == (code, "") and told in done.err and len(done.err.splitlines()) == bool(told)

@@ -18,9 +18,9 @@ from pinxit.data.streams import Stream, stored
 from pinxit.models.clip import CLIP
 from pinxit.models.dvae import DVAE
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
-from pinxit.recipes.beside import folder_of
 from pinxit.recipes.dalle.config import DalleConfig
 from pinxit.recipes.dalle.growing import Tokens, grown
+from pinxit.recipes.run_sidecars import sidecar_folder
 from pinxit.recipes.staging import Run
 from pinxit.recipes.warm_start import StartingRun
 from pinxit.text.tokenizers import Tokenizer
@@ -71,7 +71,7 @@ class DalleRun(StartingRun[DalleConfig]):
     def finished(self, stage: str) -> bool:
         """Whether a stage has nothing left to do."""
         if stage == "codes" and self.config.data.stream:
-            return (folder_of(self, "codes") / SIDES).is_file()
+            return (sidecar_folder(self, "codes") / SIDES).is_file()
         if stage == "pictures":
             ranked = not self.grouped or (self.path("ranking") / MANIFEST).is_file()
             return ranked and stored(self.path(stage))
@@ -93,7 +93,7 @@ class DalleRun(StartingRun[DalleConfig]):
     def codes(self) -> CodeRows | StreamCodes:
         """Codes uint16 [N, h, w] of the pictures."""
         if isinstance(pictures := self.pictures(), Stream):
-            return StreamCodes.open(pictures, folder_of(self, "codes"), fingerprint(self.dvae()))
+            return StreamCodes.open(pictures, sidecar_folder(self, "codes"), fingerprint(self.dvae()))
         codes: CodeRows = np.load(self.path("codes") / "codes.npy", mmap_mode="r", allow_pickle=False)
         return codes
 

@@ -12,7 +12,6 @@ from pinxit.data.bank import build_bank
 from pinxit.data.sources import open_training
 from pinxit.data.stream_builder import build_stream
 from pinxit.data.streams import Stream
-from pinxit.recipes.beside import have_said
 from pinxit.recipes.clip.task import GROUP, ClipTask
 from pinxit.recipes.dalle import estimate
 from pinxit.recipes.dalle.clip_training import Reconstruct, ranker
@@ -21,6 +20,7 @@ from pinxit.recipes.dalle.release import write_checkpoint
 from pinxit.recipes.dalle.run import STAGES, TRAINED, DalleRun
 from pinxit.recipes.dalle.train_dvae import DVAETask
 from pinxit.recipes.dalle.train_transformer import TransformerTask
+from pinxit.recipes.run_sidecars import encode_missing
 from pinxit.recipes.sidecars import DvaeRowEncoder
 from pinxit.recipes.staging import Ended, fit_stage, in_order, learn_tokenizer, showing, workers
 from pinxit.recipes.warm_start import check_fits
@@ -84,7 +84,7 @@ def codes(run: DalleRun, stop: Stop) -> None:
     run.need("codes", "pictures", "dvae")
     pictures = run.pictures()
     if isinstance(pictures, Stream):
-        have_said(run, "codes", pictures, DvaeRowEncoder(run.dvae(), pick_device(run.device)), stop)
+        encode_missing(run, "codes", pictures, DvaeRowEncoder(run.dvae(), pick_device(run.device)), stop)
         return
     with showing(run, "codes", stop) as progress:
         encode_bank(run, progress)

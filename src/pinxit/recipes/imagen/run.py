@@ -15,10 +15,10 @@ from pinxit.data.stream_texts import StreamTexts
 from pinxit.data.streams import Stream, stored
 from pinxit.errors import UsageError
 from pinxit.models.text import TextTransformer
-from pinxit.recipes.beside import folder_of
 from pinxit.recipes.diffusion.reading import training_reader
 from pinxit.recipes.diffusion.task import TEXT, DiffusionTask
 from pinxit.recipes.imagen.config import ONCE, ImagenConfig
+from pinxit.recipes.run_sidecars import sidecar_folder
 from pinxit.recipes.warm_start import StartingRun
 from pinxit.text.encoders import TextEncoder
 from pinxit.text.frozen import Running
@@ -117,7 +117,7 @@ class ImagenRun(StartingRun[ImagenConfig]):
             return True  # a frozen reader has its own
         if stage == "texts":
             mark = SIDES if self.config.data.stream else READ
-            read = ((folder_of(self, texts_of(name)) / mark).is_file() for name in self.conditional)
+            read = ((sidecar_folder(self, texts_of(name)) / mark).is_file() for name in self.conditional)
             return not self.config.text.stored or all(read)
         if stage == "pictures":
             return all(map(stored, self.banks))
@@ -153,7 +153,7 @@ class ImagenRun(StartingRun[ImagenConfig]):
     def stored(self, stage: str, bank: Bank | Stream, reader: TextEncoder) -> Embeddings | StreamTexts:
         """The captions of a stage's pictures as the frozen reader has read them beforehand."""
         if isinstance(bank, Stream):
-            return StreamTexts.open(bank, folder_of(self, texts_of(stage)), reader, self.config.data.script)
+            return StreamTexts.open(bank, sidecar_folder(self, texts_of(stage)), reader, self.config.data.script)
         embeddings = Embeddings.open(self.path(texts_of(stage)))
         embeddings.require(reader, bank)
         return embeddings

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from pinxit.data.stream_texts import TextRowEncoder
 from pinxit.data.streams import Stream
-from pinxit.recipes.beside import have_said
 from pinxit.recipes.diffusion.stages import store_pictures, store_texts
 from pinxit.recipes.diffusion.task import TEXT
 from pinxit.recipes.imagen import estimate
 from pinxit.recipes.imagen.release import write_checkpoint
 from pinxit.recipes.imagen.run import ImagenRun, bank_of, texts_of
+from pinxit.recipes.run_sidecars import encode_missing
 from pinxit.recipes.staging import Ended, fit_stage, in_order, learn_tokenizer
 from pinxit.recipes.warm_start import check_fits
 from pinxit.text.tokenizers import Tokenizer
@@ -66,6 +66,6 @@ def _texts(run: ImagenRun, stop: Stop) -> None:
         bank = run.pictures(bank_of(stage))
         if isinstance(bank, Stream):
             encoder = TextRowEncoder(run.frozen, run.config.data.script)
-            have_said(run, texts_of(stage), bank, encoder, stop, "texts")
+            encode_missing(run, texts_of(stage), bank, encoder, stop, "texts")
             continue
         store_texts(run, texts_of(stage), bank, run.frozen, stop, f"texts of {bank_of(stage)}")

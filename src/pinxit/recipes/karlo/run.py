@@ -20,7 +20,6 @@ from pinxit.data.streams import Stream, stored
 from pinxit.data.vectors import MANIFEST as SEEN
 from pinxit.data.vectors import Vectors
 from pinxit.recipes import estimate
-from pinxit.recipes.beside import folder_of, said
 from pinxit.recipes.diffusion.config import StageConfig
 from pinxit.recipes.karlo.config import KarloConfig, KarloPlans
 from pinxit.recipes.karlo.embedder import KarloEmbedder, Projected
@@ -28,6 +27,7 @@ from pinxit.recipes.karlo.open import embedder_of
 from pinxit.recipes.karlo.published import RECIPE, open_karlo
 from pinxit.recipes.karlo.task import DecoderTask, KarloPairs, SuperTask
 from pinxit.recipes.published import Start
+from pinxit.recipes.run_sidecars import all_encoded, sidecar_folder
 from pinxit.recipes.staging import check_names
 from pinxit.recipes.unclip.config import PriorParts, PriorStage
 from pinxit.recipes.unclip.space import Space
@@ -88,7 +88,7 @@ class KarloRun(StartingRun[KarloConfig]):
         if stage == "pictures":
             return all(stored(self.path(name)) for name in self.banks)
         if stage in SIDES and self.config.data.stream:
-            return said(self, stage, SIDES[stage])
+            return all_encoded(self, stage, SIDES[stage])
         return super().finished(stage)
 
     def stage_config(self, name: str) -> StageConfig:
@@ -107,8 +107,8 @@ class KarloRun(StartingRun[KarloConfig]):
         embedder, script = self.embedder, self.config.data.script
         reader, sight, space = embedder.reader, Projected(embedder), embedder.space.to("cpu")
         if isinstance(stream := self.pictures(), Stream):
-            seen = StreamVectors.open(stream, folder_of(self, "vectors"), sight, script)
-            return KarloPairs(seen, StreamTexts.open(stream, folder_of(self, "texts"), reader, script), space)
+            seen = StreamVectors.open(stream, sidecar_folder(self, "vectors"), sight, script)
+            return KarloPairs(seen, StreamTexts.open(stream, sidecar_folder(self, "texts"), reader, script), space)
         vectors, texts = Vectors.open(self.path("vectors")), Embeddings.open(self.path("texts"))
         bank = Bank.open(self.path("seen"))
         vectors.require(sight, bank)

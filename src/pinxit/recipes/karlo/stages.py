@@ -12,11 +12,11 @@ from pinxit.data.stream_texts import TextRowEncoder
 from pinxit.data.streams import Stream
 from pinxit.data.vectors import build_vectors
 from pinxit.errors import DataError
-from pinxit.recipes.beside import have_said
 from pinxit.recipes.diffusion.stages import store_pictures
 from pinxit.recipes.karlo.embedder import Projected
 from pinxit.recipes.karlo.release import write_checkpoint
 from pinxit.recipes.karlo.run import KarloRun, sketch
+from pinxit.recipes.run_sidecars import encode_missing
 from pinxit.recipes.sidecars import ClipRowEncoder
 from pinxit.recipes.staging import Ended, fit_stage, in_order, showing
 from pinxit.recipes.warm_start import check_fits
@@ -65,7 +65,7 @@ def _read(run: KarloRun, name: str, stop: Stop) -> None:
     if isinstance(stream := run.pictures(), Stream):
         text = name == "texts"
         encoder = TextRowEncoder(run.embedder.reader, script) if text else ClipRowEncoder(Projected(run.embedder))
-        have_said(run, name, stream, encoder, stop)
+        encode_missing(run, name, stream, encoder, stop)
         return
     bank = Bank.open(run.path("seen"))
     with showing(run, name, stop) as progress:

@@ -18,11 +18,11 @@ from pinxit.data.streams import Stream, stored
 from pinxit.data.vectors import MANIFEST as SEEN
 from pinxit.data.vectors import Vectors
 from pinxit.errors import UsageError
-from pinxit.recipes.beside import folder_of, said
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.diffusion.config import Stage
 from pinxit.recipes.diffusion.reading import training_reader
 from pinxit.recipes.diffusion.task import DiffusionTask
+from pinxit.recipes.run_sidecars import all_encoded, sidecar_folder
 from pinxit.recipes.unclip.checks import check_plans
 from pinxit.recipes.unclip.config import DECODER, SPACE, PriorStage, UnclipConfig
 from pinxit.recipes.unclip.space import Space
@@ -117,7 +117,7 @@ class UnclipRun(StartingRun[UnclipConfig]):
             return all(stored(self.path(name)) for name in (*self.banks, self.looked_at))
         if stage in SIDES and self.config.data.stream:
             wanted = stage != "texts" or self.config.text.stored
-            return not wanted or said(self, stage, SIDES[stage])
+            return not wanted or all_encoded(self, stage, SIDES[stage])
         if stage == "texts":
             return not self.config.text.stored or (self.path("texts") / READ).is_file()
         return super().finished(stage)
@@ -192,7 +192,7 @@ class UnclipRun(StartingRun[UnclipConfig]):
     def vectors(self) -> Vectors | StreamVectors:
         """What CLIP says of pictures and captions. Raises DataError for that of another CLIP or other pictures."""
         if self.config.data.stream:
-            return StreamVectors.open(self.stream, folder_of(self, "vectors"), self.clip, self.config.data.script)
+            return StreamVectors.open(self.stream, sidecar_folder(self, "vectors"), self.clip, self.config.data.script)
         vectors = Vectors.open(self.path("vectors"))
         vectors.require(self.clip, Bank.open(self.path(self.looked_at)))
         return vectors
@@ -224,7 +224,7 @@ class UnclipRun(StartingRun[UnclipConfig]):
 
     def _stored(self, bank: Bank | Stream) -> Embeddings | StreamTexts:
         if isinstance(bank, Stream):
-            return StreamTexts.open(bank, folder_of(self, "texts"), self.reader, self.config.data.script)
+            return StreamTexts.open(bank, sidecar_folder(self, "texts"), self.reader, self.config.data.script)
         embeddings = Embeddings.open(self.path("texts"))
         embeddings.require(self.reader, bank)
         return embeddings

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pinxit.data.bank import Bank
 from pinxit.data.stream_texts import TextRowEncoder
 from pinxit.data.vectors import build_vectors
-from pinxit.recipes.beside import have_said
 from pinxit.recipes.diffusion.stages import store_pictures, store_texts
+from pinxit.recipes.run_sidecars import encode_missing
 from pinxit.recipes.sidecars import ClipRowEncoder
 from pinxit.recipes.staging import Ended, fit_stage, in_order, say, showing
 from pinxit.recipes.unclip import estimate
@@ -72,7 +72,7 @@ def _check_banks(run: UnclipRun) -> None:
 def _texts(run: UnclipRun, stop: Stop) -> None:
     """Read captions beforehand."""
     if run.config.data.stream:
-        have_said(run, "texts", run.stream, TextRowEncoder(run.reader, run.config.data.script), stop)
+        encode_missing(run, "texts", run.stream, TextRowEncoder(run.reader, run.config.data.script), stop)
     else:
         store_texts(run, "texts", run.bank(), run.reader, stop)
 
@@ -80,7 +80,7 @@ def _texts(run: UnclipRun, stop: Stop) -> None:
 def _vectors(run: UnclipRun, stop: Stop) -> None:
     """Look at all pictures and captions once; of captions at those that are read."""
     if run.config.data.stream:
-        have_said(run, "vectors", run.stream, ClipRowEncoder(run.clip), stop)
+        encode_missing(run, "vectors", run.stream, ClipRowEncoder(run.clip), stop)
         return
     bank, script = Bank.open(run.path(run.looked_at)), run.config.data.script
     _check_banks(run)
