@@ -153,20 +153,25 @@ def test_where_sums_have_another_order_they_are_close(two: Path, name: str) -> N
 
 
 def test_four_ranks_that_cut_are_four_that_copy_but_for_the_order_of_sums(tmp_path: Path) -> None:
-    """Two rows each; of a layer of one row three ranks hold none. And one rank reads what four have written."""
+    """Two rows each; of a layer of one row three ranks hold none. And one rank reads what four have written.
+
+    Averaged gradients are 7e-7 of their largest apart; where one is all but nought, Adam makes more of it.
+    """
     jobs = {how: ("uneven", {**PLAIN, "images": 16, "shard": how == "cut"}, None) for how in ("copied", "cut")}
     forked(4, work, tmp_path, jobs)
     copied, cut = whole(tmp_path / "copied"), whole(tmp_path / "cut")
     assert copied.keys() == cut.keys()
     for key, tensor in copied.items():
-        torch.testing.assert_close(tensor, cut[key], atol=1e-7, rtol=1e-5, msg=key)
+        if "exp_avg/" in key:
+            assert float((tensor - cut[key]).abs().max()) <= 1e-5 * float(tensor.abs().max()), key
+        torch.testing.assert_close(tensor, cut[key], atol=2e-6, rtol=1e-5, msg=key)
     assert len(list(saves_of(tmp_path / "cut")[-1].glob("*.safetensors"))) == 4
-    later = plan(**{**PLAIN, "images": 24})
     for how in jobs:
-        fit(Uneven(), later, tmp_path / how, "cpu", progress=False)
+        fit(Uneven(), plan(**{**PLAIN, "images": 24}), tmp_path / how, "cpu", progress=False)
         assert states.read_progress(tmp_path / how).images == 24
+    later = whole(tmp_path / "cut")
     for key, tensor in whole(tmp_path / "copied").items():
-        torch.testing.assert_close(tensor, whole(tmp_path / "cut")[key], atol=1e-6, rtol=1e-5, msg=key)
+        torch.testing.assert_close(tensor, later[key], atol=1e-5, rtol=1e-4, msg=key)
 
 
 def test_scores_of_what_is_cut_are_those_of_averaged_weights(two: Path) -> None:
