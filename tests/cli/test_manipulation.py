@@ -89,6 +89,11 @@ def test_a_strip_has_the_ends_that_were_given(cli: Cli, checkpoint: Path, tmp_pa
     large = run(cli, checkpoint, tmp_path / "large", "shift", one, "a cat", "a dog", "--steps", 2, "--ddim-steps", 3)
     assert [read_picture(Path(path)).shape for path in large["pictures"]] == [(32, 32, 3)] * 2
     assert read_metadata(Path(large["pictures"][0]))["upscale"] == 32
+    rows = [("blend", one, other), ("shift", one, "a cat", "a dog")]
+    for words in rows:
+        long = run(cli, checkpoint, tmp_path / "long", *words, "--steps", 6, *few)
+        height, width, _ = read_picture(Path(str(long["sheet"]))).shape
+        assert width > 3 * height, f"{words[0]} is one row"
 
 
 def test_more_is_painted_around_a_picture(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:

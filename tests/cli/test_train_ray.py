@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from pinxit import cluster
 from pinxit.cli.train import by_ray as module
-from pinxit.cli.train.by_ray import arguments, usable
+from pinxit.cli.train.by_ray import arguments, crew, usable
 from pinxit.errors import UsageError
 from pinxit.training import state as states
 from pinxit.training.log import read_metrics
@@ -39,6 +39,10 @@ def test_workers_are_given_the_command_without_what_says_so() -> None:
 
 def test_of_as_many_workers_as_there_are_a_power_of_two_shares_a_batch() -> None:
     assert [usable(world) for world in (1, 2, 3, 4, 7, 8, 9)] == [1, 2, 2, 4, 4, 8, 8]
+
+
+def test_as_many_workers_as_can_be_where_nobody_says() -> None:
+    assert [crew(0, 0, 8), crew(2, 2, 8), crew(2, 6, 8)] == [(8, 8), (2, 2), (2, 6)]
 
 
 def test_groups_that_are_lost_where_they_stand_end_the_run() -> None:

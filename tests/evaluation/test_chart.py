@@ -63,6 +63,9 @@ def test_tick_labels_do_not_run_into_each_other() -> None:
     kept = spaced(ticks, Scale(0, 9, 0, 90), [15.0] * 10, 6)
     assert kept[0] == ticks[0] and all(b[0] - a[0] >= 3 for a, b in itertools.pairwise(kept))
     assert spaced(ticks, Scale(0, 9, 0, 900), [15.0] * 10, 6) == ticks
+    assert spaced(ticks, Scale(0, 9, 0, 90), [10.0] * 10, 0) == ticks, "which touch, but no more"
+    assert spaced(ticks, Scale(0, 9, 0, 90), [10.0, 10.1, *[10.0] * 8], 0) == [ticks[0], *ticks[2:]]
+    assert spaced(ticks, Scale(0, 9, 0, 90), [10.1, *[10.0] * 9], 0) == [ticks[0], *ticks[2:]]
 
 
 def test_lines_rise_and_fall_as_their_points_do() -> None:

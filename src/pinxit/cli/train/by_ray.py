@@ -77,6 +77,12 @@ def _range(workers: str | None) -> tuple[int, int]:
     raise UsageError(f"--workers {workers}: write a number of processes, such as 8, or a range, such as 2-8.")
 
 
+def crew(least: int, most: int, there: int) -> tuple[int, int]:
+    """How many workers at least and at most, where 0 is as many as can be: as there are GPUs, or machines."""
+    most = most or there
+    return least or most, most
+
+
 def train_by_ray(command: Sequence[str], least: int, most: int, notes: Path, quiet: bool) -> None:
     """Run `command` on that many workers until it is done, and print what the first of them prints."""
     import torch
@@ -86,8 +92,7 @@ def train_by_ray(command: Sequence[str], least: int, most: int, notes: Path, qui
         from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
         machines, processors, gpus = cluster.resources(ray)
-        most = most or gpus or machines
-        least = least or most
+        least, most = crew(least, most, gpus or machines)
         kept = ray.remote(num_cpus=0)(Kept).remote()
         config = {"command": list(command), "here": str(Path.cwd()), "threads": torch.get_num_threads(), "kept": kept}
         config |= {"run": str(notes.parent)}
