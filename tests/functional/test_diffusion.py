@@ -134,6 +134,8 @@ def test_even_sigmas_are_even_in_time(schedule: Schedule) -> None:
     assert found[-1] == 0
     times = [time_of_sigma(schedule, sigma).item() for sigma in found[:-1]]
     assert times == pytest.approx([0.8 * (1 - i / 10) for i in range(10)], abs=1e-6)
+    exact = [sigma_at(schedule, 0.8 * (1 - i / 10)).item() for i in range(10)]
+    assert found[:-1] == pytest.approx(exact, rel=1e-13), "in 64 bits"
 
 
 def test_no_steps_are_refused() -> None:
