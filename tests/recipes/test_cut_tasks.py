@@ -90,9 +90,9 @@ def awake(name: str) -> Any:
     return task
 
 
-def train(_rank: int, folder: Path, name: str, until: int | None, shard: bool) -> None:
+def train(_rank: int, folder: Path, name: str, until: int | None, shard: bool, micro: int = 0) -> None:
     sharding.UNIT = SMALL
-    fit(awake(name), plan(shard=shard), folder, "cpu", progress=False, stop_after=until)
+    fit(awake(name), plan(shard=shard, micro=micro), folder, "cpu", progress=False, stop_after=until)
 
 
 def state(folder: Path) -> dict[str, Tensor]:
@@ -150,7 +150,7 @@ def test_a_run_that_is_cut_goes_on_to_what_copies_become(tmp_path: Path, name: s
     settled = getattr(TASKS[name](0), "pieces", "alike") == "settled"
     for ranks, until in ((2, 8), (2 if settled else 1, 16), (2, None)):
         if ranks == 1:
-            train(0, tmp_path / "cut", name, until, False)
+            train(0, tmp_path / "cut", name, until, False, 4)  # a piece for each of two ranks
         else:
             forked(2, train, tmp_path / "cut", name, until, True)
     losses = [[line["loss"] for line in read_metrics(tmp_path / how)] for how in ("copied", "cut")]
