@@ -345,3 +345,27 @@ def test_a_judge_learns_from_worn_pictures(monkeypatch: pytest.MonkeyPatch) -> N
     task.detector.register_forward_pre_hook(lambda _m, given: shown.append(given[0]))
     task.loss(task.batch(whole(0, 4)), whole(0, 4))
     assert len(shown) == 1 and (shown[0] == 0.5).all()
+
+
+def test_what_a_network_drops_hangs_on_seed_and_place_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dropout's masks, which torch draws from the generator that everybody shares."""
+    masks, real = list[Tensor](), torch.nn.functional.dropout
+
+    def dropout(x: Tensor, p: float, training: bool) -> Tensor:
+        masks.append(real(torch.ones_like(x), p, training))
+        return x * masks[-1]
+
+    monkeypatch.setattr(torch.nn.functional, "dropout", dropout)
+    config = replace(BASE, unet=replace(BASE.unet, dropout=0.5))
+    task, other = (DiffusionTask("base", config, seed, (6, 32), shelf(config.size), reader()) for seed in (0, 1))
+    first: list[Tensor] = []
+    for one, rows in ((task, whole(8, 4)), (other, whole(8, 4)), (task, whole(12, 4)), (task, whole(8, 4))):
+        torch.rand(3)
+        state = torch.get_rng_state()
+        masks.clear()
+        one.loss(one.batch(rows), rows)
+        assert torch.equal(torch.get_rng_state(), state), "which is left as it was"
+        first.append(masks[0])
+    assert torch.equal(first[0], first[3])
+    assert not torch.equal(first[0], first[1]) and not torch.equal(first[0], first[2])
+    assert (task.pieces, diffusion(0).pieces) == ("settled", "alike")

@@ -133,5 +133,7 @@ def test_hours_of_use_leave_no_memory_and_no_descriptors_behind(tmp_path: Path) 
     memory, files = slope([(at, mb) for at, mb, _ in late]), slope([(at, float(fds)) for at, _, fds in late])
     fds = [one[2] for one in late]
     print(f"{count} requests in {MINUTES:g} minutes; {late[0][1]:.1f} to {late[-1][1]:.1f} MB, {memory:+.2f} MB/h")
+    eighths = [samples[len(samples) * n // 8][1] for n in range(8)] + [samples[-1][1]]
+    print("MB after each eighth: " + ", ".join(f"{mb:.1f}" for mb in eighths))
     print(f"descriptors {min(fds)} to {max(fds)}, {files:+.2f}/h; {left}")
     assert memory < 1.0 and abs(files) < 1.0 and not any(left.values())

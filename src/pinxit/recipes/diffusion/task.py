@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -87,6 +88,7 @@ class DiffusionTask:
         self.learned = reader if teaches and isinstance(reader, LearnedText) else None
         self.noising, self.span = noising_of(config), (0.0, 1.0)  # of its schedule, the times that it learns
         self.unet = seeded(lambda: UNet(config.unet), seed, name)
+        self.pieces = "settled" if config.unet.dropout else "alike"  # whose masks are drawn for a piece as a whole
 
     def modules(self) -> dict[str, nn.Module]:
         return {self.name: self.unet} | ({TEXT: self.learned.model} if self.learned else {})
@@ -132,7 +134,11 @@ class DiffusionTask:
         if self.noise and "sequence" in conditions:
             conditions["sequence"] = blurred(conditions["sequence"], batch["mask"], self.noise, draws)
         z = q_sample(x0, noise, sigma_B)
-        prediction, fraction = split(predicted(self.unet, z, sigma_B, about, conditions), about)
+        network = partial(predicted, self.unet, z, sigma_B, about, conditions)
+        dropping = f"{self.name} dropout {rows.position}"
+        prediction, fraction = split(
+            seeded(network, self.seed, dropping) if self.config.unet.dropout else network(), about
+        )
         if fraction is None:
             error_B = squared_error(prediction, target(about.prediction, x0, noise, sigma_B), weights(about, sigma_B))
         else:
