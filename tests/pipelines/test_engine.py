@@ -363,6 +363,18 @@ def test_threads_may_submit_and_cancel_while_it_turns() -> None:
         assert one.outcome and (one.outcome.kind == "cancelled" or one.outcome.data == solo(one.request))
 
 
+def test_waiting_ends_with_an_order_or_when_its_time_is_up() -> None:
+    engine = Engine(House().graph)
+    for seconds, order in ((0.01, False), (60.0, True)):
+        waiting = threading.Thread(target=engine.wait, args=(seconds,), daemon=True)
+        waiting.start()
+        if order:
+            engine.submit(job(Asked(1, 1, 1)))
+        waiting.join(20)
+        assert not waiting.is_alive(), seconds
+    assert engine.jobs
+
+
 def test_what_is_saved_up_is_not_spent_and_a_debt_stays() -> None:
     policy = Fair()
     policy.meet("ada", set())
