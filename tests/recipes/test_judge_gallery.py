@@ -211,7 +211,9 @@ def test_where_everything_is_shown_every_answer_is_right_or_wrong() -> None:
     unshown = [name for name in flags[0] if name.startswith("unshown")]
     assert len(unshown) > 3 and any(flags[0][name].any() for name in unshown)
     assert not any(flags[1][name].any() for name in unshown)
-    assert build(config_for("gallery", 1)).all_shown and not build(config_for("small", 1)).all_shown
+    hard, small = build(config_for("gallery", 1)), build(config_for("small", 1))
+    assert hard.all_shown and hard.data == HardScenes("gallery", 64)
+    assert not small.all_shown and small.data == World("small", "train")
 
 
 def test_one_thing_alone_may_be_turned_upside_down() -> None:

@@ -57,7 +57,7 @@ def targets_of(scene: Scene, config: DetectorConfig) -> dict[str, Tensor]:
 
 def _further(scene: Scene, config: DetectorConfig) -> Iterator[tuple[str, NDArray[np.generic]]]:
     if config.materials:
-        answers = [0 if item.material is None else 1 + _index(config.materials, item.material) for item in scene.items]
+        answers = [1 + _index(config.materials, item.material) for item in scene.items]
         yield "materials", _rows(scene, np.array(answers, np.int64))
         yield "unshown_materials", _rows(scene, np.stack([materials_unshown(item, config) for item in scene.items]))
     if config.garments:
