@@ -18,7 +18,7 @@ from pinxit.evaluation.measures import psnr
 from pinxit.functional.vectors import dots, norms, text_diff
 from pinxit.recipes.capabilities import Blends, Edits, Manipulates, Varies, abilities
 from pinxit.recipes.diffusion.window import Window
-from pinxit.recipes.jobs import PaintProgress
+from pinxit.recipes.jobs import PaintProgress, Watch
 from pinxit.recipes.unclip.manipulation import Manipulation
 from pinxit.recipes.unclip.painter import UnclipPainter
 from pinxit.types import Latent, Mask, Prompt
@@ -243,15 +243,17 @@ def test_a_setting_that_changes_nothing_is_refused(painter: UnclipPainter) -> No
 
 
 def test_progress_rises_through_both_ways(painter: UnclipPainter) -> None:
-    shares: list[float] = []
-
-    def watch(done: PaintProgress) -> None:
-        shares.append(done.share)
-
-    painter.reconstruct(picture(0), watch=watch, **FEW)
-    painter.blend(picture(0), picture(1), count=2, watch=watch, **FEW)
-    for some in (shares[: shares.index(1.0) + 1], shares[shares.index(1.0) + 1 :]):
-        assert some == sorted(some) and some[-1] == 1 and any(0.1 < share < 0.45 for share in some)
+    one, other = picture(0), picture(1)
+    ways: list[Callable[[Watch], object]] = [
+        lambda watch: painter.reconstruct(one, watch=watch, **FEW),
+        lambda watch: painter.blend(one, other, count=2, watch=watch, **FEW),
+        lambda watch: painter.vary(one, count=1, eta=0.5, watch=watch, **FEW),
+    ]
+    for way in ways:
+        seen: list[PaintProgress] = []
+        way(seen.append)
+        shares = [done.share for done in seen]
+        assert shares == sorted(shares) and shares[-1] == 1 and any(0.1 < share < 0.45 for share in shares)
 
 
 def test_variations_are_ranked_by_what_clip_sees(painter: UnclipPainter) -> None:

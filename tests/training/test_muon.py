@@ -13,7 +13,7 @@ from pinxit.training import muon as module
 from pinxit.training import state as states
 from pinxit.training.log import read_metrics
 from pinxit.training.loop import fit
-from pinxit.training.muon import ADAM_RMS, MOMENTUM, Muon, as_rows, by_owners, muon, orthogonal
+from pinxit.training.muon import ADAM_RMS, MOMENTUM, Muon, as_rows, by_owners, by_travel, muon, orthogonal
 from pinxit.training.optim import adamw, trained
 from pinxit.training.plan import Plan
 from pinxit.training.rows import whole
@@ -63,6 +63,17 @@ def test_matrices_are_dealt_to_any_number_of_ranks(world: int, first: int, monke
     assert dealt == [len(range(turn, 4, world)) for turn in range(world)]
 
 
+def test_a_matrix_may_travel_to_itself() -> None:
+    """With one rank, one matrix of two that stand one above the other."""
+    held = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
+    try:
+        (found,) = by_travel([held], 6, 2)
+    finally:
+        distributed.destroy_process_group()
+    torch.testing.assert_close(found, orthogonal(torch.stack(held.chunk(2))).flatten(0, 1))
+
+
 def fused(parts: int) -> tuple[nn.Parameter, Muon]:
     generator = torch.Generator().manual_seed(1)
     weight = nn.Parameter(torch.randn(parts * 64, 80, generator=generator))
@@ -82,6 +93,19 @@ def test_an_update_is_what_the_paper_says() -> None:
         moved = 0.1 * ADAM_RMS * 80**0.5 * orthogonal(given[None])[0]
         torch.testing.assert_close(rows, old * (1 - 0.1 * 0.5) - moved, atol=2e-3, rtol=0)
         assert float(moved.square().mean().sqrt()) == pytest.approx(0.1 * ADAM_RMS, rel=0.2)
+
+
+def test_the_second_update_remembers_the_first() -> None:
+    """Scale says nothing of an orthogonal matrix: only of two gradients can be told what share each has."""
+    weight, optimiser = fused(1)
+    assert weight.grad is not None
+    first, second = weight.grad.clone(), torch.randn(weight.shape, generator=torch.Generator().manual_seed(2))
+    optimiser.step()
+    before, weight.grad = weight.detach().clone(), second.clone()
+    optimiser.step()
+    average = (1 - MOMENTUM) * (MOMENTUM * first + second)
+    moved = 0.1 * ADAM_RMS * 80**0.5 * orthogonal(torch.lerp(second, average, MOMENTUM)[None])[0]
+    torch.testing.assert_close(weight.detach(), before * (1 - 0.1 * 0.5) - moved, atol=2e-3, rtol=0)
 
 
 def test_kernels_in_either_memory_order_move_alike() -> None:
