@@ -121,6 +121,7 @@ ONE_RESULT = {
     "eval sweep": (BESIDE, "the report result"),
     "export": (BESIDE, "the folder result"),
     "data encode": ("result/.text.lock", "what text says in result"),
+    "data index": ("result/.index.lock", "the index in result"),
 }
 WAIT = ("paint", "complete", "edit", "vary", "blend", "shift", "reconstruct")
 ONE_FILE = ("search find", "data preview")  # which is replaced as a whole, and keeps nothing of what was there
