@@ -99,9 +99,9 @@ def test_other_words_are_for_the_english_of_the_small_world_and_for_tasks_that_n
     plain = words == "plain"
     Exam("small", words=words)
     Exam("small", words=words, tasks=("single_object",))
-    for preset, language in (("gallery", "en"), ("small", "zh"), ("gallery", "zh")):
+    for others in ({"preset": "gallery"}, {"language": "zh"}, {"preset": "gallery", "language": "zh"}):
         with nullcontext() if plain else pytest.raises(UsageError, match="English of the small world"):
-            Exam(preset, language=language, words=words)
+            Exam(**others, words=words)  # type: ignore[arg-type]
     with nullcontext() if plain else pytest.raises(UsageError, match=f"pair has no {words} prompts"):
         Exam("small", words=words, tasks=("single_object", "pair"))
 
