@@ -286,7 +286,8 @@ def test_parts_that_a_trained_network_is_given_begin_all_but_silent(name: str) -
     """Another picture embedding, or another mask, hardly changes the answer; what learns changes it at once.
 
     An embedding's tokens are heard from the start, and little: keys that a bias hid would stay hidden for a whole
-    training, in which a bias moves by no more than the sum of its learning rates. Nets with 7 channels of input, or an upsampler's 10, begin as the base that they are made of.
+    training, in which a bias moves by no more than the sum of its learning rates. Nets with 7 channels of input, or an
+    upsampler's 10, begin as the base that they are made of.
     """
     grown = ALL[name]
     before = replace(grown, image=0, masked=0)

@@ -23,6 +23,7 @@ from pinxit.functional.vectors import norms
 from pinxit.models.prior import TokenPrior, build_prior
 from pinxit.models.prior_decoder import PriorDecoder
 from pinxit.models.unet import UNet
+from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.diffusion.conditions import Noising, texts
 from pinxit.recipes.diffusion.inputs import signed
 from pinxit.recipes.diffusion.task import DiffusionTask, ImageRows
@@ -350,6 +351,9 @@ def test_a_plan_of_no_images_leaves_a_prior_out(config: UnclipConfig, tmp_path: 
 
 def test_presets_are_what_they_say() -> None:
     assert nano().decoder.size == 16 and tiny().decoder.unet.image == tiny().space.components == 64
+    for config in (nano(), tiny()):
+        widths = {config.space.embed, *(one.network.embed for one in config.priors)}
+        assert widths == {ClipEncoder.open(config.clip, "cpu").width}, "of the CLIP that ships"
     article = paper()
     assert article.space.components == 319 and article.prior("prior").network.width == 2048
     assert article.decoder.diffusion.variance == "learned" and article.text.drop == 0.5 and article.drop_image == 0.1
