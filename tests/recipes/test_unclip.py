@@ -46,6 +46,7 @@ from pinxit.world.world import World
 
 pytest.importorskip("transformers")
 from tests.recipes.imagens import save_random_imagen
+from tests.recipes.painters import save_random_checkpoint
 from tests.recipes.unclips import planned, tiny_config
 
 NETWORKS = ("prior", "components", "decoder", "upsampler")
@@ -250,6 +251,18 @@ def test_another_clip_or_reader_is_refused(run: UnclipRun) -> None:
     wrong = replace(kept, settings=dict(kept.settings) | {"reader": "0" * 16})
     with pytest.raises(CheckpointError, match="trained with another text encoder"):
         open_imaginer(wrong, device="cpu")
+
+
+def test_a_clip_may_be_called_otherwise_and_not_be_another(run: UnclipRun, tmp_path: Path) -> None:
+    """A run that was begun with a folder ends in a checkpoint that names what has been made of it since."""
+    folder = shutil.copytree(run.folder, tmp_path / "run")
+    moved = shutil.copytree(run.config.clip, tmp_path / "moved")
+    save_random_checkpoint(tmp_path / "other", seed=1)
+    with pytest.raises(UsageError, match=r"was started with clip=.*, not .*other"):
+        train(UnclipRun(folder, replace(run.config, clip=str(tmp_path / "other")), "cpu", progress=False))
+    again = UnclipRun(folder, replace(run.config, clip=str(moved)), "cpu", progress=False)
+    assert train(again).finished == again.stages
+    assert open_checkpoint(folder / "checkpoint").settings["clip"] == str(moved)
 
 
 class _Other:
