@@ -16,8 +16,6 @@ from pinxit.models.gpt import GPTBlock, masked_attention
 from pinxit.models.unet_blocks import Linear, Text, activate
 from pinxit.models.unet_config import UNetConfig
 
-FAINT = -8.0  # a key of this bias gets e^-8 of an equal one's attention
-
 
 def sinusoids(time_B: Tensor, width: int) -> Tensor:
     """[B] -> [B, width]: cosines, then sines of time * 10000^(-k / half), k = 0 .. half - 1 (ADM: cosines first)."""
@@ -117,30 +115,27 @@ class ContextRefiner(nn.Module):
 class PictureEmbedding(nn.Module):
     """An embedding of a picture (CLIP's) as a summand of the time embedding and as tokens before the text.
 
-    unCLIP (arXiv 2204.06125, section 2.1). The summand is zero-initialised, and the tokens' keys start at a bias of
-    FAINT in every attention, so that a trained network which is given this part begins all but as it was. The tokens
-    themselves are not: equal ones would have equal gradients and stay equal.
+    unCLIP (arXiv 2204.06125, section 2.1). The summand is zero-initialised, so that a trained network which is given
+    this part begins all but as it was: four tokens more among hundreds of keys it hardly minds (docs/log.md). They are
+    not zero: equal ones would have equal gradients and stay equal. Nor are their keys hidden at first: a bias moves by
+    the learning rate an update, and one of -8 would not open before the end of a training.
     """
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
-        self.tokens, self.visible = None, None
+        self.count, width = config.image_tokens, config.text_width
         self.embed = Linear(config.image, config.embed_width, zero=True)
-        if config.image_tokens:
-            self.tokens = Linear(config.image, config.image_tokens * config.text_width)
-            self.visible = nn.Parameter(torch.full((config.image_tokens,), FAINT))
+        self.tokens = Linear(config.image, self.count * width) if self.count else None
 
     def before(self, text: Text | None, image_BE: Tensor) -> Text | None:
         """The text with the tokens before it, which no mask hides."""
-        if self.tokens is None or self.visible is None:
+        if self.tokens is None:
             return text
-        K, B = len(self.visible), image_BE.shape[0]
-        tokens_BKD = self.tokens(image_BE).view(B, K, -1)
-        bias_BK = self.visible.float().expand(B, K)
+        tokens_BKD = self.tokens(image_BE).view(len(image_BE), self.count, -1)
         if text is None:
-            return Text(tokens_BKD, bias_BK)
-        bias_BL = text.bias if text.bias is not None else bias_BK.new_zeros(text.sequence.shape[:2])
-        return Text(torch.cat([tokens_BKD, text.sequence], 1), torch.cat([bias_BK, bias_BL], 1))
+            return Text(tokens_BKD)
+        bias = None if text.bias is None else F.pad(text.bias, (self.count, 0))
+        return Text(torch.cat([tokens_BKD, text.sequence], 1), bias)
 
 
 class Conditioning(nn.Module):

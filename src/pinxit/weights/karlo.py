@@ -20,7 +20,7 @@ from pinxit.models.prior import DiffusionPrior, PriorConfig
 from pinxit.models.unet import UNet, UNetConfig
 from pinxit.weights.diffusers_unet import diffusers_names
 from pinxit.weights.json_files import json_object
-from pinxit.weights.karlo_names import MEAN, NOTHING, SPREAD, VISIBLE, decoder_names, prior_names
+from pinxit.weights.karlo_names import MEAN, NOTHING, SPREAD, decoder_names, prior_names
 from pinxit.weights.karlo_settings import decoder_config, prior_config, super_config
 from pinxit.weights.renaming import renamed
 from pinxit.weights.tensor_files import DIFFUSERS_FILES, first_of, not_finite, read_tensors
@@ -85,7 +85,6 @@ def load_decoder(path: Path, dtype: torch.dtype = torch.float32) -> KarloDecoder
     state |= renamed(wanted, of_projection | {NOTHING: (NOTHING,)}, _tensors(projection), projection, dtype)
     nothing = state.pop(NOTHING).float()
     state |= {name: by_tokens(state[name], config) for name in state if name.startswith(TOKENS)}
-    state[VISIBLE] = torch.zeros(config.image_tokens, dtype=dtype)
     return KarloDecoder(_filled(model, state, unet), nothing)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from pinxit.models.unet_config import UNetConfig
 from pinxit.weights.diffusers_unet import diffusers_names
 from pinxit.weights.karlo import DECODER, PRIOR, PROJECTION, TOKENS, by_channels
-from pinxit.weights.karlo_names import VISIBLE, decoder_names, prior_names
+from pinxit.weights.karlo_names import decoder_names, prior_names
 from pinxit.weights.peft_export import Pair
 from pinxit.weights.renaming import Names, written
 from pinxit.weights.tensor_files import DIFFUSERS_FILES, first_of, read_tensors, write_tensors
@@ -37,8 +37,6 @@ def save_karlo(base: Path, states: Mapping[str, tuple[Mapping[str, Tensor], UNet
     found: dict[str, dict[str, Tensor]] = {}
     for part, (state, config) in states.items():
         for name, tensor in state.items():
-            if name == VISIBLE:
-                continue
             folder, there = folders(part, name, config)
             ours = by_channels(tensor, config) if config is not None and name.startswith(TOKENS) else tensor
             found.setdefault(folder, {}).update(written({name: ours}, {name: there}.__getitem__))

@@ -38,7 +38,6 @@ PROJECTION = {  # ours -> diffusers' `text_proj`
     "conditioning.image.embed": "clip_image_embeddings_project_to_time_embeddings",
     "conditioning.image.tokens": "clip_extra_context_tokens_proj",
 }
-VISIBLE = "conditioning.image.visible"  # how well the embedding's tokens are seen: Karlo's as well as the text
 
 
 def prior_names(ours: str) -> tuple[str, ...]:
@@ -54,13 +53,13 @@ Places = dict[str, tuple[str, ...]]
 
 
 def decoder_names(config: UNetConfig, ours: Iterable[str]) -> tuple[Places, Places]:
-    """Where our tensors of a decoder lie, those in its U-Net and those in `text_proj`; VISIBLE lies in neither."""
+    """Where our tensors of a decoder lie, those in its U-Net and those in `text_proj`."""
     unet: Places = {}
     projection: Places = {}
     for name in ours:
         module, _, leaf = name.rpartition(".")
         if module in PROJECTION:
             projection[name] = (f"{PROJECTION[module]}.{leaf}",)
-        elif name != VISIBLE:
+        else:
             unet[name] = diffusers_names(name, config)
     return unet, projection

@@ -36,7 +36,7 @@ def train_unclip(
     clip: Annotated[
         str | None,
         typer.Option(
-            help="Whose embeddings: a shipped name, a folder, published weights or hub:OWNER/NAME.",
+            help="Whose embeddings, of any width: a shipped name, a folder, published weights or hub:OWNER/NAME.",
             show_default="the preset's",
         ),
     ] = None,
@@ -83,7 +83,9 @@ def train_unclip(
         run_stages(run, stages, train_karlo, stop, karlo.table if dry_run else None)
         return
     config = config_of(out, preset, RECIPE, presets, init)
-    named = {"data.source": data, "decoder.pictures": pictures, "clip": clip}
+    if clip is not None:
+        config = presets.seen_by(config, clip)
+    named = {"data.source": data, "decoder.pictures": pictures}
     networks = ["decoder", *(f"priors.{prior.name}" for prior in config.priors)]
     networks += [f"upsamplers.{one.name}" for one in config.upsamplers]
     named |= adapting(lora, [f"{network}.plan" for network in networks])
