@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 import torch
@@ -16,6 +19,7 @@ from pinxit.data.folders import FolderDataset
 from pinxit.data.shard_writer import write_shards
 from pinxit.data.sidecars import ABOUT, encode_shards
 from pinxit.data.stream_builder import build_stream
+from pinxit.data.stream_index import INDEX, index_shards
 from pinxit.data.stream_texts import StreamTexts, TextRowEncoder
 from pinxit.data.streams import Stream
 from pinxit.errors import DataError
@@ -114,3 +118,31 @@ def test_sidecars_of_something_else_are_refused(stream: Stream, shards: Path, tm
         StreamTexts.open(stream, tmp_path / "texts", other)
     with pytest.raises(DataError, match="holds what another model said"):
         StreamTexts.open(stream, tmp_path / "texts", learned(), script="latin")
+
+
+def test_what_is_done_of_remote_shards_is_not_fetched_again(shards: Path, tmp_path: Path) -> None:
+    """Nor is it taken for that of another shard of that name, where an index tells."""
+    memory, encoder, out = fsspec.filesystem("memory"), Means(), tmp_path / "out"
+    try:
+        for path in shards.glob("*.tar"):
+            memory.pipe(f"/sides/{path.name}", path.read_bytes())
+        written = encode_shards("memory://sides", encoder, out)
+        local = encode_shards(str(shards), Means(), tmp_path / "local")
+        assert [load_file(path)["means"].tolist() for path in written] == [
+            load_file(path)["means"].tolist() for path in local
+        ]
+        written[1].unlink()
+        shutil.rmtree(out / "cache")
+        assert encode_shards("memory://sides", encoder, out) == written and encoder.asked == 4
+        assert [path.name.partition("-")[2] for path in (out / "cache").glob("*.tar")] == ["00001.tar"]
+        index_shards(str(shards), tmp_path / "index")
+        lines = (tmp_path / "index" / INDEX).read_text().splitlines()
+        memory.pipe(f"/sides/{INDEX}", "\n".join(lines).encode())
+        shutil.rmtree(out / "cache")
+        assert encode_shards("memory://sides", encoder, out) == written and not list((out / "cache").glob("*.tar"))
+        other = json.loads(lines[2]) | {"digest": "0123456789abcdef"}
+        memory.pipe(f"/sides/{INDEX}", "\n".join([*lines[:2], json.dumps(other)]).encode())
+        with pytest.raises(DataError, match=r"00002\.means\.safetensors holds answers of another shard"):
+            encode_shards("memory://sides", encoder, out)
+    finally:
+        memory.rm("/sides", recursive=True)
