@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from pinxit.data import shelf as shelves
 from pinxit.data.folders import FolderDataset
 from pinxit.data.shard_writer import write_shards
+from pinxit.data.shelf import fetch
 from pinxit.data.sidecars import ABOUT, encode_shards
 from pinxit.data.stream_builder import build_stream
 from pinxit.data.stream_index import INDEX, index_shards
@@ -120,9 +121,17 @@ def test_sidecars_of_something_else_are_refused(stream: Stream, shards: Path, tm
         StreamTexts.open(stream, tmp_path / "texts", learned(), script="latin")
 
 
-def test_what_is_done_of_remote_shards_is_not_fetched_again(shards: Path, tmp_path: Path) -> None:
+def test_what_is_done_of_remote_shards_is_not_fetched_again(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nor is it taken for that of another shard of that name, where an index tells."""
-    memory, encoder, out = fsspec.filesystem("memory"), Means(), tmp_path / "out"
+    memory, encoder, out, fetched = fsspec.filesystem("memory"), Means(), tmp_path / "out", list[str]()
+
+    def noted(url: str, place: Path) -> None:
+        fetched.append(url.rpartition("/")[2])
+        fetch(url, place)
+
+    monkeypatch.setattr(shelves, "fetch", noted)
     try:
         for path in shards.glob("*.tar"):
             memory.pipe(f"/sides/{path.name}", path.read_bytes())
@@ -131,15 +140,16 @@ def test_what_is_done_of_remote_shards_is_not_fetched_again(shards: Path, tmp_pa
         assert [load_file(path)["means"].tolist() for path in written] == [
             load_file(path)["means"].tolist() for path in local
         ]
+        assert sorted(fetched) == [f"0000{k}.tar" for k in range(3)] and not (out / "cache").exists()
         written[1].unlink()
-        shutil.rmtree(out / "cache")
+        fetched.clear()
         assert encode_shards("memory://sides", encoder, out) == written and encoder.asked == 4
-        assert [path.name.partition("-")[2] for path in (out / "cache").glob("*.tar")] == ["00001.tar"]
+        assert fetched == ["00001.tar"]
         index_shards(str(shards), tmp_path / "index")
         lines = (tmp_path / "index" / INDEX).read_text().splitlines()
         memory.pipe(f"/sides/{INDEX}", "\n".join(lines).encode())
-        shutil.rmtree(out / "cache")
-        assert encode_shards("memory://sides", encoder, out) == written and not list((out / "cache").glob("*.tar"))
+        fetched.clear()
+        assert encode_shards("memory://sides", encoder, out) == written and not fetched
         other = json.loads(lines[2]) | {"digest": "0123456789abcdef"}
         memory.pipe(f"/sides/{INDEX}", "\n".join([*lines[:2], json.dumps(other)]).encode())
         with pytest.raises(DataError, match=r"00002\.means\.safetensors holds answers of another shard"):

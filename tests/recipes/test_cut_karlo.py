@@ -16,6 +16,7 @@ from pinxit.training.loop import Weights
 from tests.recipes import karlos
 from tests.recipes.squares import write_squares
 from tests.recipes.test_cut_tasks import SMALL, both, check_going_on, check_gradients, units
+from tests.recipes.test_tasks import check_law
 
 pytestmark = pytest.mark.timeout(1800)  # processes that wait for each other are slow where others work, too
 NETWORKS = ("prior", "decoder", "super_res_first", "super_res_last")
@@ -39,6 +40,11 @@ def published(run: KarloRun, name: str) -> tuple[Any, Weights | None]:
     """A network's task, and its published weights."""
     task = run.task(name)
     return task, run.brought(task)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_is_made_of_rows_is_what_is_made_of_their_parts(run: KarloRun, name: str) -> None:
+    check_law(run.task(name), 2)
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -35,7 +35,7 @@ from pinxit.training.stored import FOLDER, Stored
 from tests.ranks import forked
 from tests.recipes.painters import tokenizer
 from tests.recipes.shelf import Shelf, noise
-from tests.recipes.test_tasks import BASE, CLIP, GUMBEL, LAWFUL, FakePairs, reader, shelf, transformer
+from tests.recipes.test_tasks import BASE, CLIP, GUMBEL, LAWFUL, FakePairs, check_law, reader, shelf, transformer
 from tests.text.test_learned import learned
 
 pytestmark = pytest.mark.timeout(1800)  # processes that wait for each other are slow where others work, too
@@ -129,6 +129,11 @@ def check_gradients(copied: dict[str, Tensor], cut: dict[str, Tensor], exact: bo
 def units(task: Any) -> int:
     """How many parts of it are gathered by themselves."""
     return sum(1 for module in task.modules().values() for _ in sharding.units_of(module))
+
+
+@pytest.mark.parametrize("name", sorted(TASKS.keys() - LAWFUL.keys()))
+def test_the_law_of_rows_holds_for_the_others_too(name: str) -> None:
+    check_law(TASKS[name](0), 4)
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -277,6 +277,14 @@ def test_full_disk_keeps_the_old_state(tmp_path: Path, monkeypatch: pytest.Monke
     assert not list(tmp_path.glob("*.part"))
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_full_disk_of_metrics_is_one_sentence(tmp_path: Path) -> None:
+    """Which closing the file, that tries to write what is left, does not hide."""
+    (tmp_path / METRICS).symlink_to("/dev/full")
+    with pytest.raises(PinxitError, match=r"cannot write .*metrics\.jsonl: No space left"):
+        train(tmp_path)
+
+
 def test_time_limit_stops_cleanly(tmp_path: Path) -> None:
     outcome = fit(Toy(), plan(), tmp_path, "cpu", progress=False, stop=Stop(minutes=0))
     assert not outcome.finished and not outcome.signalled and outcome.progress.images == 8

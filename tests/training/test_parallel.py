@@ -90,6 +90,7 @@ JOBS: dict[str, tuple[str, dict[str, Any], int | None]] = {
     "halting": ("halting", {"micro": 4}, None),
     "running": ("running", {}, 64),
     "stopped": ("still", {}, None),
+    "quarters": ("still", {"micro": 2}, None),
 }
 """What two ranks train, by folder; the first two go on from one rank and are gone on with by one."""
 BEGUN = ("adamw", "muon")
@@ -144,6 +145,15 @@ def test_two_ranks_are_one_in_two_pieces_and_runs_go_on_at_any_number(two: Path,
         assert told == pytest.approx(wanted, rel=1e-5), number
     assert len(lines) == 16 and lines[-1]["skipped"] == (2 if name == "halting" else 0)
     assert (two / name / "preview.png").is_file()
+
+
+def test_two_ranks_in_two_pieces_are_one_in_four_but_for_the_order_of_sums(two: Path, tmp_path: Path) -> None:
+    alone, found = one(tmp_path, "still", micro=2), load_file(two / "quarters" / states.FILE)
+    assert alone.keys() == found.keys()
+    for name, tensor in alone.items():
+        torch.testing.assert_close(tensor, found[name], atol=1e-6, rtol=1e-4, msg=name)
+    losses = [[line["loss"] for line in read_metrics(folder)] for folder in (tmp_path, two / "quarters")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 def test_all_stop_when_one_is_told_to(two: Path) -> None:

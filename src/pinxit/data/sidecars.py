@@ -7,6 +7,7 @@ it is done when it is there, and shards may be shared out among machines.
 from __future__ import annotations
 
 import json
+import shutil
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
@@ -77,6 +78,8 @@ def encode_shards(
         if progress is not None and new:  # so that whoever stops at every call still gets on
             progress(number, len(urls))
     write_json(out / ABOUT, {"kind": encoder.kind, "about": dict(encoder.about)})
+    if cache is None:
+        shutil.rmtree(shelf.folder, ignore_errors=True)
     return written
 
 
