@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from pinxit.errors import PinxitError
 from pinxit.training import sharding
@@ -30,12 +31,12 @@ pytestmark = [
 def work(rank: int, root: Path, cut: bool, full: int | None = None) -> None:
     """Train with a save after every update; `full`: the rank whose disk is full from its third save on."""
     sharding.UNIT = 10_000
-    write, saves = tensor_files.save_file, list[Path]()
+    saves = list[Path]()
 
     def half(tensors: Any, path: Path, metadata: Any) -> None:
         saves.append(path)
         if len(saves) < 3:
-            write(tensors, path, metadata)
+            save_file(tensors, path, metadata)
             return
         path.write_bytes(b"half")
         with Path("/dev/full").open("wb") as device:
