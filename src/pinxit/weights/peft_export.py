@@ -13,6 +13,8 @@ from pinxit.files import write_json
 from pinxit.weights.renaming import Names
 from pinxit.weights.tensor_files import write_tensors
 
+ADAPTER, ADAPTER_CONFIG = "adapter_model", "adapter_config.json"  # what peft calls its files
+
 Pair = tuple[Tensor, Tensor]
 """down [R, I ...] and up [O, R] of a weight W + up down."""
 
@@ -47,8 +49,8 @@ def save_adapter(pairs: Mapping[str, Pair], names: Callable[[str], Names], folde
         "target_modules": f"({'|'.join(map(re.escape, modules))})",
     }
     folder.mkdir(parents=True, exist_ok=True)
-    write_tensors(folder / "adapter_model.safetensors", tensors, {"format": "pt"})
-    write_json(folder / "adapter_config.json", about)
+    write_tensors(folder / f"{ADAPTER}.safetensors", tensors, {"format": "pt"})
+    write_json(folder / ADAPTER_CONFIG, about)
 
 
 def _own(tensor: Tensor) -> Tensor:

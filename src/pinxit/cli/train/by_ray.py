@@ -35,10 +35,11 @@ Workers = Annotated[
 NOTES = ".ray"  # what Ray writes into the run folder while it trains
 MOST_LOST = 1000  # groups that lose a worker, of one command
 MOST_IN_PLACE = 5  # of them, one after the other where nothing was saved in between
+LOOK = 60.0  # seconds between two looks whether there is room for more workers
 
 
-def by_ray(engine: Engine, workers: str | None, out: Path, quiet: bool = False) -> bool:
-    """Train by Ray where that is asked for, and say whether it was.
+def by_ray(engine: Engine, workers: str | None, out: Path, config: Any, quiet: bool = False) -> bool:
+    """Train by Ray where that is asked for, and say whether it was; `config`: what is trained by which plans.
 
     Raises UsageError for workers that make no sense and where Ray is not installed, and what stops a worker.
     """
@@ -48,7 +49,7 @@ def by_ray(engine: Engine, workers: str | None, out: Path, quiet: bool = False) 
         return False
     least, most = _range(workers)
     cluster.check_installed()
-    train_by_ray(arguments(sys.argv[1:]), least, most, out.absolute() / NOTES, quiet)
+    train_by_ray(arguments(sys.argv[1:]), least, most, config, out.absolute() / NOTES, quiet)
     return True
 
 
@@ -83,25 +84,30 @@ def crew(least: int, most: int, there: int) -> tuple[int, int]:
     return least or most, most
 
 
-def train_by_ray(command: Sequence[str], least: int, most: int, notes: Path, quiet: bool) -> None:
+def train_by_ray(command: Sequence[str], least: int, most: int, config: Any, notes: Path, quiet: bool) -> None:
     """Run `command` on that many workers until it is done, and print what the first of them prints."""
     import torch
 
     with cluster.joined(shows=not quiet) as ray:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         machines, processors, gpus = cluster.resources(ray)
         least, most = crew(least, most, gpus or machines)
-        kept = ray.remote(num_cpus=0)(Kept).remote()
-        config = {"command": list(command), "here": str(Path.cwd()), "threads": torch.get_num_threads(), "kept": kept}
-        config |= {"run": str(notes.parent)}
+        beside = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        kept = ray.remote(num_cpus=0, scheduling_strategy=beside)(Kept).remote()  # other machines may be lost
+        given = {"command": list(command), "here": str(Path.cwd()), "threads": torch.get_num_threads(), "kept": kept}
+        given |= {"run": str(notes.parent), "sizes": sizes(config, most) if least < most else [most]}
         share = {"CPU": 1.0, "GPU": 1.0} if gpus else {"CPU": float(max(1, processors // most))}
         trainer = DataParallelTrainer(
             work,
-            train_loop_config=config | {"elastic": least < most, "gpus": bool(gpus)},
+            train_loop_config=given | {"gpus": bool(gpus)},
             scaling_config=ScalingConfig(
-                num_workers=(least, most) if least < most else most, use_gpu=bool(gpus), resources_per_worker=share
+                num_workers=(least, most) if least < most else most,
+                use_gpu=bool(gpus),
+                resources_per_worker=share,
+                elastic_resize_monitor_interval_s=LOOK,
             ),
             run_config=RunConfig(
                 name=uuid.uuid4().hex,
@@ -123,7 +129,7 @@ def train_by_ray(command: Sequence[str], least: int, most: int, notes: Path, qui
 
 
 class Kept:
-    """An actor that outlives the workers: how it ended."""
+    """An actor on the machine of the command, which outlives all workers: how it ended."""
 
     def __init__(self) -> None:
         self.error: PinxitError | None = None
@@ -165,8 +171,7 @@ def work(config: Mapping[str, Any]) -> None:
     if rank == 0:
         ray.get(kept.begin.remote(last_saved(Path(config["run"]))))
     address, port = broadcast_from_rank_zero((ray.util.get_node_ip_address(), _free_port()))
-    if config["elastic"]:
-        world = usable(world)
+    world = max(size for size in config["sizes"] if size <= world)
     if rank >= world or ray.get(kept.outcome.remote())[0] is not None:
         return
     place = {"RANK": rank, "WORLD_SIZE": world, "MASTER_ADDR": address, "MASTER_PORT": port}
@@ -188,9 +193,17 @@ def work(config: Mapping[str, Any]) -> None:
         ray.get(kept.end.remote(None, printed.getvalue()))
 
 
-def usable(world: int) -> int:
-    """Of so many workers, how many share a batch out evenly: the largest power of two."""
-    return 1 << (world.bit_length() - 1)
+def sizes(config: Any, most: int) -> list[int]:
+    """How many workers, of so many at most, can share out the batch of every plan inside a config."""
+    from pinxit.training.parallel import rows_together
+    from pinxit.training.plan import plans_in
+
+    def share(count: int) -> bool:
+        with suppress(UsageError):
+            return all(rows_together(plan, count) for plan in plans_in(config) if plan.images)
+        return False
+
+    return [count for count in range(1, most + 1) if share(count)]
 
 
 def _free_port() -> int:

@@ -79,7 +79,7 @@ def train_clip(
         config = config if init is None else presets.with_model(config, init)
     named = {"data.source": data, "data.pictures": pictures} | adapting(lora, ["plan"])
     config = override(config, asked(named, changes))
-    if by_ray(engine, workers, out, quiet):
+    if by_ray(engine, workers, out, config, quiet):
         return
     run = ClipRun(out, config, device, not quiet, init)
     conclude(run, train(run, stages.split(",") if stages is not None else STAGES, stop))

@@ -79,6 +79,6 @@ def train_imagen(
     named = {"data.source": data, f"stages.{config.cascade[0]}.pictures": pictures}
     named |= adapting(lora, [f"stages.{stage}.plan" for stage in config.cascade])
     config = presets.changed(config, asked(named, changes))
-    if not dry_run and by_ray(engine, workers, out, quiet):
+    if not dry_run and by_ray(engine, workers, out, config, quiet):
         return
     run_stages(ImagenRun(out, config, device, not quiet, init), stages, train, stop, table if dry_run else None)

@@ -43,7 +43,7 @@ def train_judge(
 
     config = override(config_for(parse_world(data), images), [f"seed={seed}", *(changes or [])])
     init = None if init_from is None else open_checkpoint(find(init_from), RECIPE)
-    if by_ray(engine, workers, out):
+    if by_ray(engine, workers, out, config):
         return
     outcome, folder = train(config, out, device, init=init)
     if outcome.signalled:
