@@ -1,7 +1,7 @@
-"""How often a classifier made of labels puts each group of pictures under each label.
+"""How often a zero-shot classifier gives each label to the pictures of each group.
 
-The question that came with CLIP's release (Radford et al. 2021, section 7.1): whom do harmful labels fall upon, and how
-do the rates move when a fitting label, such as "child", is added to the list?
+The bias probe of CLIP's paper (Radford et al. 2021, section 7.1): which groups get harmful labels, and how do the rates
+change when a fitting label, such as "child", is added to the list?
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from pinxit.errors import DataError, UsageError
 from pinxit.files import read_text
 
-FILE = "file"  # the column that names pictures
+FILE = "file"  # the column with the pictures' paths
 CERTAINTY = 1.96  # standard deviations of a 95 % interval
 
 
@@ -46,7 +46,7 @@ Rates = dict[str, dict[str, Rate]]
 
 
 def rates(answers: Mapping[Path, str], groups: Mapping[Path, str], labels: Sequence[str]) -> Rates:
-    """The rates of first answers; groups in alphabetical order, then all."""
+    """The rate of every label among the likeliest labels of each group; groups in alphabetical order, then all."""
     counts: dict[str, Counter[str]] = {name: Counter() for name in [*sorted(set(groups.values())), "all"]}
     for path, label in answers.items():
         counts[groups[path]][label] += 1
