@@ -1,7 +1,7 @@
-"""What drawn pictures are worth beside true renders of the same questions: Imagen's measures, small.
+"""Measures of drawn pictures, compared with true renders of the same questions, after Imagen.
 
-Guidance pulls pictures towards their sentence (alignment), and past some point away from how true ones look (distance);
-too much of it drives colours to their limits (saturated). Imagen, sections 2.2, 2.3 and 4.4.
+Guidance moves pictures towards their sentence (alignment) and, beyond some point, away from what true ones look like
+(distance); too much of it drives colours to their limits (saturated). Imagen, sections 2.2, 2.3 and 4.4.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """One setting's pictures, measured."""
+    """The measures of one setting's pictures."""
 
-    judge: float  # share of right pictures: the mean over GenEval's tasks, or over all prompts where a task is missing
-    interval: tuple[float, float]  # 95 %, of the judge's share
-    tasks: dict[str, float]  # the judge's share, task by task
+    judge: float  # share of right pictures: the mean over GenEval's tasks, or over all prompts if a task is missing
+    interval: tuple[float, float]  # its 95 % interval
+    tasks: dict[str, float]  # the share of right pictures by task
     alignment: float  # mean cosine of picture and sentence
     distance: float  # CMMD from the true renders
     saturated: float  # share of colour values that are 0 or 255
@@ -42,7 +42,7 @@ class Measures:
 
 @dataclass(frozen=True)
 class Instruments:
-    """What pictures are measured with."""
+    """The models that pictures are measured with."""
 
     detect: Detect
     embed: Callable[[Sequence[Picture]], Tensor]  # -> unit rows [N, E]
@@ -58,11 +58,11 @@ class Truth:
         self.embedded, self.contrast = instruments.embed(self.pictures), contrast(self.pictures)
 
     def measured(self, ranked: Sequence[Ranked]) -> Measures:
-        """One picture for each question, in their order. Raises UsageError for fewer than two."""
+        """The measures of one picture for each question, in their order. Raises UsageError for fewer than two."""
         return self._measured([one.picture for one in ranked], [one.score for one in ranked])
 
     def itself(self) -> Measures:
-        """The same of the true renders: how far a painter could get."""
+        """The measures of the true renders themselves: what a perfect painter would get."""
         pairs = zip(self.asked, self.pictures, strict=True)
         return self._measured(self.pictures, [self.instruments.align(one.prompt, picture) for one, picture in pairs])
 
@@ -81,9 +81,9 @@ class Truth:
 
 
 def accepted(asked: Sequence[Question], pictures: Sequence[Picture], detect: Detect) -> tuple[float, dict[str, float]]:
-    """The share that the judge finds right, and that of every task.
+    """The share of pictures that the judge finds right, overall and by task.
 
-    It is the mean over GenEval's tasks, as in every exam; where one of them was not asked, that over all pictures.
+    Overall is the mean over GenEval's tasks, as in every exam; if one of them was not asked, over all pictures.
     """
     rules = Rules()
     right = [not complaints(s, q.expected, rules) for s, q in zip(detect(pictures), asked, strict=True)]
