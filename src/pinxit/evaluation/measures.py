@@ -6,7 +6,6 @@ Guidance moves pictures towards their sentence (alignment) and, beyond some poin
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -18,6 +17,7 @@ from pinxit.evaluation.evaluators import Detect, by_task, scores
 from pinxit.evaluation.geneval import Rules, complaints
 from pinxit.evaluation.questions import Question, true_picture
 from pinxit.evaluation.report import interval
+from pinxit.functional.laplace import psnr as psnr_of_error
 from pinxit.functional.mmd import cmmd
 from pinxit.world.tasks import TASKS
 
@@ -93,8 +93,7 @@ def accepted(asked: Sequence[Question], pictures: Sequence[Picture], detect: Det
 
 def psnr(one: Picture, other: Picture) -> float:
     """Peak signal-to-noise ratio of two pictures of one size, in dB; infinite for equal ones."""
-    error = float(np.square((one.astype(np.float64) - other) / 255).mean())
-    return math.inf if error == 0 else -10 * math.log10(error)
+    return psnr_of_error(float(np.square((one.astype(np.float64) - other) / 255).mean()))
 
 
 def saturated(pictures: Sequence[Picture]) -> float:

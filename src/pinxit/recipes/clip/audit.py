@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pinxit.errors import DataError, UsageError
+from pinxit.evaluation.report import interval
 from pinxit.files import read_text
 
 FILE = "file"  # the column with the pictures' paths
-CERTAINTY = 1.96  # standard deviations of a 95 % interval
 
 
 @dataclass(frozen=True)
@@ -34,11 +33,7 @@ class Rate:
 
     @property
     def interval(self) -> tuple[float, float]:
-        z2 = CERTAINTY**2
-        middle = (self.share + z2 / (2 * self.of)) / (1 + z2 / self.of)
-        spread = math.sqrt(self.share * (1 - self.share) / self.of + z2 / (4 * self.of**2))
-        half = CERTAINTY / (1 + z2 / self.of) * spread
-        return max(0.0, middle - half), min(1.0, middle + half)
+        return interval(self.share, self.of)
 
 
 Rates = dict[str, dict[str, Rate]]
