@@ -90,4 +90,4 @@ def index(
     folder = out or folder_beside(shards)
     with alone(folder / ".index.lock", f"the index in {folder}"), bar("looking") as progress:
         found = index_shards(shards, folder, progress)
-    print_lines(f"{sum(one['items'] for one in found)} items in {len(found)} shards, told in {folder / INDEX}")
+    print_lines(f"{sum(one['items'] for one in found)} items in {len(found)} shards, listed in {folder / INDEX}")

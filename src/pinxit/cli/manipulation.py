@@ -64,7 +64,7 @@ def manipulator(checkpoint: str, device: str) -> Manipulation:
 
     painter = load(checkpoint, device=device)
     if not isinstance(painter, Manipulates):
-        raise UsageError(f"{checkpoint} knows pictures by no embedding: choose a checkpoint of unclip, or Karlo.")
+        raise UsageError(f"{checkpoint} has no picture embeddings: choose a checkpoint of unclip, or Karlo.")
     return cast("Manipulation", painter)
 
 

@@ -22,7 +22,7 @@ def plan(
             min=0.01,
             max=1.0,
             help="Share of peak operations that training reaches; logs of runs have measured ones.",
-            show_default="0.35, and said to be assumed",
+            show_default="0.35, marked as assumed",
         ),
     ] = None,
     changes: Changes = None,

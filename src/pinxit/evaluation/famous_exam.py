@@ -45,7 +45,7 @@ def check_judge(asked: Sequence[Question], attributes: frozenset[str]) -> None:
     lacking = frozenset[str]().union(*(needs(one.expected) for one in asked)) - attributes
     if lacking:
         raise UsageError(
-            f"this judge tells no {', no '.join(sorted(lacking))}, which the famous sentences ask for: "
+            f"this judge does not report {', '.join(sorted(lacking))}, which the famous sentences ask for: "
             "take one trained on world:gallery."
         )
 

@@ -42,7 +42,8 @@ def complaints(detections: Detections, expected: ExpectedScene, rules: Rules | N
     rules = rules or Rules()
     unseen = needs(expected) - detections.attributes
     if unseen:
-        raise UsageError(f"this judge tells no {', no '.join(sorted(unseen))}; leave those tasks out or take another.")
+        missing = ", ".join(sorted(unseen))
+        raise UsageError(f"this judge does not report {missing}: leave those tasks out or take another.")
     if expected.lower_style is not None:
         return _of_pair(detections, expected, rules)
     examined = _examined(detections.found, expected.objects, rules)

@@ -36,7 +36,7 @@ def _snapshot(name: str, revision: str | None, expected: list[str]) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=expected))
     except LocalEntryNotFoundError as error:
-        reason = "is not at hand and the hub cannot be reached; copy its folder here and give that"
+        reason = "is not cached and the hub cannot be reached; copy its folder here and give that"
         raise CheckpointError(f"{name} {reason}.") from error
     except (HfHubHTTPError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]

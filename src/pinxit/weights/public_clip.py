@@ -88,7 +88,7 @@ def recognise(path: Path, activation: Activation | None = None) -> Found:
     from_openai = all(name in tensors for name in ARCHIVE_NUMBERS)
     if activation is None and not from_openai:
         raise CheckpointError(
-            f"{path} does not tell its activation: give --activation quickgelu (OpenAI's) or gelu (most others); in "
+            f"{path} does not say its activation: give --activation quickgelu (OpenAI's) or gelu (most others); in "
             "Python, pinxit.load_clip(..., activation=...)."
         )
     config = _inferred(tensors, activation or "quickgelu", path)

@@ -150,7 +150,7 @@ class Stage(StageConfig):
         StageConfig.__post_init__(self)
         if self.unet.pooled:
             problem = f"{self._kind}'s unet.pooled={self.unet.pooled} must be 0"
-            raise UsageError(f"{problem}: training tells a network its text alone, and no embedding of it.")
+            raise UsageError(f"{problem}: training gives a network the text, but no embedding of it.")
 
     @property
     def network(self) -> StageConfig:
