@@ -10,7 +10,6 @@ from torch import Tensor
 
 from pinxit.functional.draws import Draws
 
-CHANNELS = 4  # the picture's three, and the mask
 WHOLE = 0.25  # share of training pictures that are all hole, so that painting whole pictures is not unlearned
 LEAST = 1 / 8  # of a side, the smallest hole
 

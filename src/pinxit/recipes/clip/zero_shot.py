@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pinxit.errors import UsageError
-from pinxit.recipes.clip.templates import SETS
 from pinxit.texts import check_text
 
 if TYPE_CHECKING:
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from pinxit.types import Picture
 
 SENTENCES = 4096  # sentences encoded together
-SIMPLE = SETS["simple"]
 
 
 class Guess(NamedTuple):
