@@ -38,4 +38,4 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
     with Image.open(path) as image:
         text = image.info.get(METADATA_KEY)
-    return parse_json(text, dict[str, Any], f"{path}: what it tells of itself") if text else {}
+    return parse_json(text, dict[str, Any], f"{path}: its metadata") if text else {}
