@@ -88,7 +88,7 @@ def licence(source: str) -> str:
     """The licence of the weights, by the data that they were trained on."""
     if source.startswith(WORLD):
         return "Apache-2.0, as pinxit itself, whose NOTICE names the makers of the drawings in its world."
-    return "pinxit is under Apache-2.0; the licence of weights trained on other pictures depends on their owners."
+    return "pinxit is under Apache-2.0; for weights trained on other pictures, the terms of those pictures apply."
 
 
 def _row(name: str, facts: Mapping[str, Any], shown: Sequence[str]) -> str:
