@@ -137,7 +137,7 @@ class CachedDecoder:
 
     @torch.inference_mode()
     def widths(self, candidates: Sequence[int]) -> tuple[int, ...]:
-        """Those of `candidates` at which R slots get, bit for bit, the logits they get when all S take part; and S.
+        """The numbers R of slots, of `candidates`, whose logits are bit for bit those of a step of all S slots; and S.
 
         Found by trying them on random caches. A GPU's step is recorded for S alone.
         """

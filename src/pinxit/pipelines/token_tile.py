@@ -32,7 +32,7 @@ class Decoder(Protocol):
         ...
 
     def widths(self, candidates: Sequence[int]) -> tuple[int, ...]:
-        """Those of `candidates`, numbers of rows, at which rows get the same bits as in a call of all R; and R."""
+        """The numbers of rows, of `candidates`, whose logits are bit for bit those of a call of all R rows; and R."""
         ...
 
     def prefill(self, slots: Sequence[int], text_BL: Tensor) -> Tensor:
