@@ -75,7 +75,7 @@ def options(
 
 
 def _leave(code: int) -> None:
-    """Exit; what could not be written to stdout is not tried again, which would be a traceback of the interpreter's."""
+    """Exit. If stdout cannot be flushed it is redirected, or the interpreter would try again and print a traceback."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -1,4 +1,4 @@
-"""Additions of low rank (`training.lora`) as peft reads them: an adapter for the same network in another library."""
+"""Writes LoRA weights (`training.lora`) as peft reads them: an adapter for the same network in another library."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pinxit.weights.tensor_files import write_tensors
 ADAPTER, ADAPTER_CONFIG = "adapter_model", "adapter_config.json"  # what peft calls its files
 
 Pair = tuple[Tensor, Tensor]
-"""down [R, I ...] and up [O, R] of a weight W + up down."""
+"""down [R, I ...] and up [O, R] of a weight W + up @ down."""
 
 
 def save_adapter(pairs: Mapping[str, Pair], names: Callable[[str], Names], folder: Path, base: str = "") -> None:
-    """Write the additions, by our names of the weights, as a folder for `peft.PeftModel.from_pretrained`.
+    """Write the pairs, by our names of the weights, as a folder for `peft.PeftModel.from_pretrained`.
 
-    A packed weight's pair is cut as its rows are. `base`: what the adapter is told to belong to.
+    The pair of a packed weight (such as qkv) is split as its rows are. `base`: the model that the adapter belongs to.
     """
     tensors: dict[str, Tensor] = {}
     modules: list[str] = []

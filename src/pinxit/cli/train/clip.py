@@ -46,7 +46,7 @@ def train_clip(
     init_from: InitFrom = None,
     lora: Lora = None,
     activation: Annotated[
-        str | None, typer.Option(help="gelu or quickgelu, of weights that do not tell theirs.")
+        str | None, typer.Option(help="gelu or quickgelu, for weights that do not say which.")
     ] = None,
     device: Device = "auto",
     engine: EngineOption = Engine.local,
@@ -55,7 +55,7 @@ def train_clip(
 ) -> None:
     """Train CLIP on pictures with captions: pictures, tokenizer, clip, checkpoint.
 
-    A batch may be larger than memory: with --set piece=64 only 64 rows are held at a time, the gradients stay the same.
+    A batch may be larger than memory: with --set piece=64 only 64 rows are held at a time, with the same gradients.
 
     [bold]Examples[/bold]
 

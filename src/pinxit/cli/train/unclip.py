@@ -36,7 +36,7 @@ def train_unclip(
     clip: Annotated[
         str | None,
         typer.Option(
-            help="Whose embeddings, of any width: a shipped name, a folder, published weights or hub:OWNER/NAME.",
+            help="The CLIP, of any width: a shipped name, a folder, published weights or hub:OWNER/NAME.",
             show_default="the preset's",
         ),
     ] = None,
@@ -74,7 +74,7 @@ def train_unclip(
     from pinxit.training.stop import Stop
 
     stop = Stop(minutes)
-    init = started_from(init_from, RECIPE, BASE, KARLO)  # of an Imagen the base becomes the decoder
+    init = started_from(init_from, RECIPE, BASE, KARLO)  # an Imagen's base becomes the decoder
     if (init is not None and init.recipe == KARLO) or is_run_of(out, KARLO):
         if preset is not None or clip is not None:
             raise UsageError("--preset and --clip are not for a Karlo, which has networks and a CLIP of its own.")
