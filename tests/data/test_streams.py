@@ -245,7 +245,7 @@ def test_networks_are_tried_again_and_what_is_gone_is_not(
         Shelf(tmp_path / "b").path(f"{remote}/9.tar")
     assert len(asked) == 4
     monkeypatch.setattr(fsspec, "open", lambda *how: (_ for _ in ()).throw(TimeoutError("down")))
-    with pytest.raises(PinxitError, match=r"cannot be had after 6 tries \(down\); the same command goes on"):
+    with pytest.raises(PinxitError, match=r"cannot be fetched, after 6 tries \(down\); the same command goes on"):
         Shelf(tmp_path / "c").path(f"{remote}/00000.tar")
     assert not list((tmp_path / "c").glob("*.tar")) and not list((tmp_path / "c").glob(".*.part"))
 
