@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pinxit.data.chunks import halves
 from pinxit.data.sidecars import RowEncoder
 from pinxit.data.stream_texts import TextRowEncoder
 from pinxit.data.vectors import ImageTextEncoder
@@ -53,10 +54,10 @@ class ClipRowEncoder:
         """`pictures` float16 [N, E], zeros for those that cannot be used; `captions` [all, E] and `starts` [N + 1]."""
         there = [row for row, picture in enumerate(pictures) if picture is not None]
         seen = np.zeros((len(pictures), self.encoder.width), np.float16)
-        seen[there] = self.encoder.pictures([one for one in pictures if one is not None])
+        seen[there] = halves(self.encoder.pictures([one for one in pictures if one is not None]), self.encoder.name)
         texts = [text for several in captions for text in several]
         starts = torch.tensor([0, *(len(several) for several in captions)]).cumsum(0)
-        said = self.encoder.texts(texts, cut=True).astype(np.float16)
+        said = halves(self.encoder.texts(texts, cut=True), self.encoder.name)
         return {"pictures": torch.from_numpy(seen), "captions": torch.from_numpy(said), "starts": starts}
 
 

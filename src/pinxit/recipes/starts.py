@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pinxit.errors import UsageError
+from pinxit.errors import CheckpointError, UsageError
+from pinxit.files import read_json
 from pinxit.recipes.clip.published import open_clip
 from pinxit.recipes.deepfloyd.published import open_deepfloyd
 from pinxit.recipes.karlo.published import open_karlo
@@ -14,6 +15,7 @@ from pinxit.recipes.published import Start
 from pinxit.weights.checkpoint import open_checkpoint
 from pinxit.weights.hub import PREFIX, fetch
 from pinxit.weights.manifest import MANIFEST
+from pinxit.weights.peft_export import ADAPTER, ADAPTER_CONFIG
 from pinxit.weights.zoo import find, is_deepfloyd, is_karlo
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ def open_start(names: Sequence[str], activation: Activation | None = None) -> St
     Raises CheckpointError where there is none, or none that is known.
     """
     paths = [_path(name) for name in names]
+    for path in paths:
+        _check_whole(path)
     if all(map(is_deepfloyd, paths)) and not any(map(is_karlo, paths)):
         return open_deepfloyd(paths)
     if len(paths) > 1:
@@ -44,3 +48,12 @@ def _path(name: str) -> Path:
     if name.startswith(PREFIX):
         return fetch(name)
     return Path(name) if Path(name).is_file() else find(name)
+
+
+def _check_whole(path: Path) -> None:
+    """Raise CheckpointError for an adapter of peft's, which is nothing without the weights that it is for."""
+    about = (path if path.is_dir() else path.parent) / ADAPTER_CONFIG
+    if about.is_file() and (path.is_dir() or path.name.startswith(ADAPTER)):
+        base = read_json(about, dict, CheckpointError).get("base_model_name_or_path") or "other weights"
+        told = f"{path} is an adapter for {base}, and no network by itself"
+        raise CheckpointError(f"{told}: give a network, or a checkpoint of the run that the adapter was exported from.")
