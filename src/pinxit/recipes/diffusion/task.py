@@ -145,7 +145,7 @@ class DiffusionTask:
         return error_B.mean(), halves(error_B, even_B)
 
     def preview(self) -> Picture | None:
-        """Drawn for the bank's first captions; above the true pictures: by embeddings alone, or enlarged from inputs."""
+        """Drawn for the bank's first captions; above the true pictures: from embeddings alone, or enlarged."""
         if self.bank is None or self.reader is None:
             return None
         captions = [readable(self.bank.captions[row], self.script)[0] for row in range(min(SHOWN, len(self.bank)))]
