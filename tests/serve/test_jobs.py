@@ -236,6 +236,48 @@ def test_bad_jobs_are_refused_before_they_are_kept(server: Running, asked: dict[
     assert len(server.get("/api/jobs", params={"limit": 200}).json()["jobs"]) == before
 
 
+def test_what_was_sent_is_kept_no_longer_than_a_job_needs_it(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = data_url(np.zeros((32, 32, 3), np.uint8))
+    alpha = data_url(np.zeros((32, 32, 4), np.uint8), "RGBA")
+    folder = server.context.jobs.store.folder
+    before = set(folder.iterdir())
+    edit: dict[str, Any] = {"prompt": "a", "kind": "edit", "image": picture, "mask": alpha, "candidates": 1, "seed": 5}
+    small = data_url(np.zeros((8, 8, 4), np.uint8), "RGBA")
+    for wrong in ({"mask": picture.replace("png", "x")[:99]}, {"settings": {"n": 1}}, {"size": "32x64"},
+                  {"recipes": ["dalle", "nobody"]}, {"mask": small}):  # fmt: skip
+        assert server.post("/api/jobs", json=edit | wrong).status_code in (400, 404)
+    assert set(folder.iterdir()) == before
+    monkeypatch.setattr(server.context.admission, "budget", 0.0)
+    monkeypatch.setattr(server.context.admission, "left", lambda client=None: 1.0)
+    assert server.post("/api/jobs", json=edit).status_code == 429 and set(folder.iterdir()) == before
+    monkeypatch.undo()
+    jobs = submitted(server, **edit, recipes=["dalle", "other"])
+    assert {ended(server, one["id"])["state"] for one in jobs} == {"done"}
+    assert len(set(folder.iterdir()) - before) == 4  # two pictures, and what both were made from
+    server.delete(f"/api/jobs/{jobs[0]['id']}")
+    assert len(set(folder.iterdir()) - before) == 3
+    server.delete(f"/api/jobs/{jobs[1]['id']}")
+    assert set(folder.iterdir()) == before
+
+
+def test_a_disk_that_gets_full_is_not_kept_full(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pictures of a job that were written before the one that found no room go again."""
+    folder, written = server.context.jobs.store.folder, list[Path]()
+    before = set(folder.iterdir())
+
+    def filling(path: Path, data: bytes) -> None:
+        if len(written) == 2:
+            raise PinxitError(f"cannot write {path}: No space left on device.")
+        written.append(path)
+        write_bytes(path, data)
+
+    monkeypatch.setattr("pinxit.serve.keeping.write_bytes", filling)
+    (job,) = submitted(server, candidates=3)
+    found = ended(server, job["id"])
+    assert found["state"] == "failed" and str(folder) not in found["error"]
+    assert len(written) == 2 and set(folder.iterdir()) == before
+
+
 def test_others_do_not_wait_for_the_disk(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """Uploads are written and read beside the event loop, whose thread all requests share."""
     threads, read = [], Path.read_bytes
