@@ -138,6 +138,11 @@ class Jobs:
             if live.ticket is not None:
                 live.ticket.job.previews = self._previews(live.record.owner)
 
+    @property
+    def leaving(self) -> bool:
+        """Whether this process ends, and leaves what is under way to the next one."""
+        return self.closing or self.here.hub.runner.error is not None
+
     async def close(self) -> None:
         """The process ends: what is under way stays queued."""
         self.closing = True
@@ -185,7 +190,7 @@ class Jobs:
             event = await self._follow(live, live.ticket)
             if event.kind == "done":
                 await keep(self.here, self.store, live, event.data)
-            elif not live.cancelled and not self.closing:
+            elif not live.cancelled:
                 reason = event.data if isinstance(event.data, Exception) else RefusedError(503, "it was cancelled.")
                 await self._fail(live, told(reason))
         except Exception as error:
@@ -193,13 +198,13 @@ class Jobs:
             await self._fail(live, told(error))
         finally:
             self.here.admission.keep(live.order)
-        if not self.closing:
+        if not self.leaving:
             await self._ended(live)
 
     async def _fail(self, live: Live, reason: RefusedError) -> None:
         """Write it down, however long the disk is full: nobody is told what is not kept. A restart tries again."""
         wait = RETRY
-        while not self.closing and not live.cancelled:
+        while not self.leaving and not live.cancelled:
             try:
                 await self.store.do(records.finish(live.record.id, records.FAILED, error=reason.message))
             except PinxitError as error:

@@ -51,7 +51,7 @@ async def _vectors(here: Parts, live: Live, ranked: Sequence[Ranked]) -> list[by
         return [None] * len(ranked)
     starts = [([f"{CLIP}/pictures"], one.picture) for one in ranked]
     order = Order(starts, client=client_of(live.record), weight=weight_of(live.record.request))
-    event = await here.hub.outcome(here.hub.submit(order))
+    event = await here.hub.outcome(here.hub.submit(order, detached=True))
     if event.kind != "done":
         return [None] * len(ranked)
     return [np.asarray(row, "<f4").tobytes() for row in event.data]
