@@ -340,17 +340,17 @@ def check_all_there(server: Process, data: Path, names: dict[str, dict[str, Any]
     for name, asked in names.items():
         found: dict[str, Any] = {"state": "queued"}
         while found["state"] == "queued":
-            found = httpx.get(f"{server.url}/api/jobs/{name}", timeout=60).json()
+            found = httpx.get(f"{server.url}/api/jobs/{name}", timeout=600).json()
             time.sleep(0.02)
         assert found["state"] == "done", found
         assert len(found["pictures"]) == asked["candidates"]
         again = asked | {"n": asked["candidates"]}
-        same = httpx.post(f"{server.url}/v1/images/generations", json=again, timeout=60).json()["data"]
+        same = httpx.post(f"{server.url}/v1/images/generations", json=again, timeout=600).json()["data"]
         for picture, other in zip(found["pictures"], same, strict=True):
-            file = httpx.get(f"{server.url}/{picture['url']}", timeout=60).content
+            file = httpx.get(f"{server.url}/{picture['url']}", timeout=600).content
             assert file == base64.b64decode(other["b64_json"])
     everything, more = [], {"limit": 200}
-    while page := httpx.get(f"{server.url}/api/jobs", params=more, timeout=60).json()["jobs"]:
+    while page := httpx.get(f"{server.url}/api/jobs", params=more, timeout=600).json()["jobs"]:
         everything += page
         more["before"] = page[-1]["created"]
     files = {path.stem for path in (data / "pictures").glob("[0-9a-f]*.png")}
