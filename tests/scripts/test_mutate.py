@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,15 @@ SOURCES = {
     "tests/test_defaults.py": "def test_them():\n    pass\n",
     "tests/test_none.py": "def test_none():\n    pass\n",
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_plugins() -> Iterator[None]:
+    """Every pytest that is started here would otherwise import all plugins there are, for two seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+        patch.setenv("PYTEST_PLUGINS", "xdist.plugin,pytest_cov.plugin")
+        yield
 
 
 @pytest.fixture(scope="module")

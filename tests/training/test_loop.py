@@ -330,6 +330,18 @@ def test_plans_are_checked() -> None:
             Plan(images=8, **bad)
 
 
+def test_previews_are_twenty_but_at_least_fifty_updates_apart(tmp_path: Path) -> None:
+    """Each costs many forward passes; the last update always draws one."""
+    assert Plan(images=100_000, batch=10).preview_interval() == 5000
+    assert Plan(images=9_000, batch=10).preview_interval() == 500
+    assert Plan(images=9_000, batch=10, preview_every=20).preview_interval() == 20
+    drawn: list[int] = []
+    task = Toy()
+    task.preview = lambda: drawn.append(task.stepped)  # type: ignore[method-assign, func-returns-value]
+    train(tmp_path, task, images=8 * 102)
+    assert drawn == [50, 100, 102]
+
+
 def test_metrics_are_json(tmp_path: Path) -> None:
     train(tmp_path, until=24)
     lines = (tmp_path / METRICS).read_text().splitlines()

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from pinxit.functional.draws import Draws
 
-CHANNELS = 4  # the picture that is kept, and the mask
 WHOLE = 0.25  # share of the pictures in training of which nothing is kept: so all is still drawn as well
 LEAST = 1 / 8  # of a side, the smallest hole
 

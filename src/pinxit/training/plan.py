@@ -82,7 +82,7 @@ class Plan:
     shard: bool = False  # weights, gradients, moments and averages cut among the ranks instead of copied to each
     recompute: bool = False  # activations of blocks made again in the backward pass instead of kept
     log_every: Whole = 0  # images between log lines; 0: 200 lines in all
-    preview_every: Whole = 0  # images between previews; 0: 20 in all
+    preview_every: Whole = 0  # images between previews; 0: 20 in all, at least 50 updates apart
     save_minutes: NotNegative = 5.0  # minutes between saves
 
     def __post_init__(self) -> None:
@@ -97,8 +97,8 @@ class Plan:
         return self.log_every or max(self.batch, self.images // 200)
 
     def preview_interval(self) -> int:
-        """Images between previews."""
-        return self.preview_every or max(self.batch, self.images // 20)
+        """Images between previews; each costs many forward passes, so a short run draws few."""
+        return self.preview_every or max(50 * self.batch, self.images // 20)
 
 
 SETTLED_AT_START = ("batch", "optimiser", "lora", "betas", "eps", "ema", "ema_every")

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pinxit.types import Picture
 
 SENTENCES = 4096  # whose vectors are in memory together
-SIMPLE = SETS["simple"]
 
 
 class Guess(NamedTuple):
