@@ -33,7 +33,7 @@ class Waiting:
 
     def _ask(self, kind: str) -> None:
         try:
-            found: Any = self.client.images.generate(prompt="a cat", stream=kind == "stream", extra_body=LONG)  # type: ignore[call-overload]
+            found: Any = self.client.images.generate(prompt="a cat", stream=kind == "stream", extra_body=LONG)
             list(found)
         except Exception as error:
             self.told[kind] = error
