@@ -5,6 +5,7 @@
     python -m scripts.unclip_findings diversity CHECKPOINT --beside imagen-tiny --guidance 1,2,3,5
     python -m scripts.unclip_findings components CHECKPOINT --kept 0,4,8,16,32,64 --sheet components.png
     python -m scripts.unclip_findings inversion CHECKPOINT --prompts 50
+    python -m scripts.unclip_findings exact CHECKPOINT --prompts 6 --steps 50
 
 prior: is a prior needed, and which one? The judge looks at single pictures drawn from the caption's own embedding, from
 each prior's, and from the true picture's, with the decoder's text withheld, so that nothing but the embedding tells it
@@ -12,7 +13,8 @@ what to draw; and with its text. From true embeddings these are variations: besi
 pictures, and how close to a copy they are. neighbours: whether a prior's sample lies nearer to the true picture's
 embedding than to those of scenes that differ in one told fact. diversity: how unlike the pictures of one sentence are
 while guidance rises, beside another painter's. components: what the first principal components of an embedding hold.
-inversion: how well a picture comes back from the noise behind it.
+inversion: how well a picture comes back from the noise behind it. exact: whether a blend ends in the very
+reconstructions of its inputs, and whether an edit leaves every pixel outside its mask.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 import pinxit
@@ -36,6 +39,7 @@ from pinxit.pictures import write_png
 from pinxit.recipes.judge.judge import Judge
 from pinxit.recipes.unclip.painter import UnclipPainter
 from pinxit.recipes.unclip.settings import prior_sampling
+from pinxit.types import Mask
 from pinxit.world.dice import Dice
 from pinxit.world.draw import render
 from pinxit.world.neighbours import neighbours
@@ -160,6 +164,24 @@ def inversion(painter: UnclipPainter, asked: PaintRequest, options: argparse.Nam
         print(f"{steps} steps: PSNR {fmean(quality):.1f} dB, middle {middle:.1f}, least {quality[0]:.1f}", flush=True)
 
 
+def exact(painter: UnclipPainter, asked: PaintRequest, options: argparse.Namespace) -> None:
+    """How many blends and how many edits keep what they have to keep, bit for bit."""
+    steps, size = int(options.steps.split(",")[0]), asked.true[0].shape[0]
+    paint = np.zeros((size, size), bool)
+    paint[size // 4 : size * 3 // 4, size // 3 :] = True
+    again = painter.decode(painter.invert(asked.true, ddim_steps=steps), ddim_steps=steps)
+    ended, kept, changed = 0, 0, []
+    for place, (one, text) in enumerate(zip(asked.true, asked.prompts, strict=True)):
+        other = (place + 1) % len(again)
+        way = painter.blend(one, asked.true[other], count=3, ddim_steps=steps)
+        ended += np.array_equal(way[0], again[place]) and np.array_equal(way[-1], again[other])
+        edited = painter.edit(one, Mask(paint), text[0], candidates=1, seed=text[1])[0].picture
+        kept += np.array_equal(edited[~paint], one[~paint])
+        changed.append(float((edited[paint] != one[paint]).any(1).mean()))
+    print(f"{ended} of {len(again)} blends end in the reconstructions of both inputs, bit for bit")
+    print(f"{kept} of {len(again)} edits keep every pixel outside the mask; inside {fmean(changed):.3f} changed")
+
+
 def first(drawn: Sequence[Sequence[pinxit.types.Ranked]]) -> list[Picture]:
     """The best of each."""
     return [some[0].picture for some in drawn]
@@ -171,6 +193,7 @@ QUESTIONS = {
     "diversity": diversity,
     "components": components,
     "inversion": inversion,
+    "exact": exact,
 }
 
 
@@ -188,7 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--guidance", default="1,2,3,5", help="of `diversity`")
     parser.add_argument("--kept", default="0,4,8,16,32,64", help="numbers of `components`")
     parser.add_argument("--seed", type=int, default=0, help="of the noise of `components`")
-    parser.add_argument("--steps", default="50,100", help="of `inversion`")
+    parser.add_argument("--steps", default="50,100", help="of `inversion`, and the first of `exact`")
     parser.add_argument("--sheet", default="", help="where `components` leaves a sheet")
     options = parser.parse_args(arguments)
     painter = pinxit.load(options.checkpoint)

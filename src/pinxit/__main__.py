@@ -4,7 +4,7 @@ import os
 import sys
 
 if not sys.flags.safe_path and sys.path[:1] == [os.getcwd()]:  # noqa: PTH109  as heavy as pathlib is, it comes later
-    del sys.path[0]  # data lie there, perhaps with a `types.py` among them; `pinxit` does not look there either
+    del sys.path[0]  # the user's folder may hold a `types.py`; the command `pinxit` does not import from there either
 
 from pinxit.cli import main
 

@@ -29,16 +29,17 @@ def load(
     ranker: str | Path | None = None,
     stages: Placings = MappingProxyType({}),
 ) -> Painter:
-    """Open a painter: a shipped checkpoint's name, a checkpoint folder, DeepFloyd IF's stage I or Karlo as diffusers
-    lays them out.
+    """Open a painter: a shipped checkpoint by name, a checkpoint folder, or a folder in diffusers' layout that holds
+    DeepFloyd IF's stage I or Karlo.
 
-    `device` is "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N". `int8`, for DALL-E alone, keeps the
-    transformer's weights as int8 while decoding: fewer bytes to read a step, slightly different pictures. `recipe`: the
-    only one that will do. `ranker`: the CLIP that ranks the candidates, as `load_clip` takes it, in place of the
-    checkpoint's own; DeepFloyd IF has none, nor has a Karlo without image_encoder, so that without it candidates stay
-    in the order they are drawn. `stages`: single ones of its graph that compute elsewhere or otherwise.
+    `device` is "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N". `int8`, for DALL-E alone, keeps the
+    transformer's weights as int8 while decoding: fewer bytes to read a step, slightly different pictures. `recipe`:
+    refuse checkpoints of any other. `ranker`: the CLIP that ranks the candidates, as `load_clip` takes it, instead of
+    the checkpoint's own. DeepFloyd IF, and Karlo without its image_encoder, have none: without a `ranker` their
+    candidates stay in the order in which they are drawn. `stages`: by name, stages that shall run on another device, in
+    another precision or compiled.
     Raises CheckpointError when the checkpoint is missing, damaged or of an unknown recipe, UsageError when it is of
-    another recipe than is asked for or int8 is not for it; both before any network is built.
+    another recipe than `recipe` or does not support int8; both before any network is built.
     """
     painter = _opened(checkpoint, device, int8, recipe, stages)
     if precision := {stage: one.precision for stage, one in stages.items() if one.precision not in ("auto", "int8")}:
@@ -92,11 +93,11 @@ def _opened(
 def load_upsampler(
     checkpoint: str | Path = "imagen-tiny", *, device: str = "auto", reader: TextEncoder | None = None
 ) -> Upsampler:
-    """Open what makes small pictures large: `load_upsampler().enlarge(prompt, load("tiny").paint(prompt))`.
+    """Open an upsampler: `load_upsampler().enlarge(prompt, load("tiny").paint(prompt))`.
 
-    An Imagen's or unCLIP's checkpoint, DeepFloyd IF's stage II or Karlo in diffusers' layout. `reader`: a painter's
-    text encoder, which is not opened again where it is the upsampler's too. Raises CheckpointError when the checkpoint
-    is missing, damaged, or has no upsampler.
+    From a checkpoint of Imagen or unCLIP, or from DeepFloyd IF's stage II or Karlo in diffusers' layout. `reader`: a
+    painter's text encoder, which is shared instead of opened again if the upsampler needs the same one. Raises
+    CheckpointError when the checkpoint is missing, damaged, or has no upsampler.
     """
     if is_deepfloyd(checkpoint):
         from pinxit.recipes.deepfloyd.open import open_upsampler as open_deepfloyd
@@ -128,9 +129,10 @@ def load_clip(
 ) -> Clip:
     """Open a CLIP: a shipped name, a checkpoint folder, published weights (file or folder), or "hub:OWNER/NAME".
 
-    Only the last one may use the network. `activation` is needed where the weights do not tell theirs ("gelu" or
-    "quickgelu"); `engine` "auto" is OpenVINO on a CPU where it is installed, else PyTorch; `precision` "bf16" is about
-    twice as fast on CPUs that have it. Raises CheckpointError when there is none or it cannot be read.
+    Only the last one may use the network. `activation` ("gelu" or "quickgelu") is needed for weights that do not say
+    which they were trained with; `engine` "auto" is OpenVINO on a CPU if it is installed, else PyTorch; `precision`
+    "bf16" is about twice as fast on CPUs that have it. Raises CheckpointError when there is no such CLIP or it cannot
+    be read.
     """
     from pinxit.recipes.clip.encoder import ClipEncoder
     from pinxit.recipes.clip.facade import Clip

@@ -1,7 +1,7 @@
-"""Ray, where it is installed: the cluster that `--engine ray` works on, and the sentence where it is not.
+"""The Ray cluster that `--engine ray` works on, and a clear error where Ray is not installed.
 
-RAY_ADDRESS names a cluster that runs (`auto`: the one of this machine); without it one is started here and ended again.
-Nothing of pinxit imports ray before it is asked for.
+RAY_ADDRESS names a running cluster (`auto`: the one of this machine); without it a local one is started, and shut down
+in the end. ray is imported only when it is needed.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any, TextIO, cast
 
 from pinxit.errors import PinxitError, UsageError
 
-OBJECTS = 128 * 2**20  # bytes of the object store of a cluster that is started here: little passes between processes
-TRIES = 2  # to start one: Ray gives up after 30 s, and what it had started stays until the command ends
+OBJECTS = 128 * 2**20  # bytes of a local cluster's object store: little passes between processes
+TRIES = 2  # to start one: Ray gives up after 30 s, and processes it has started by then live until the command ends
 
 
 def check_installed() -> None:
@@ -29,13 +29,13 @@ def check_installed() -> None:
 
 @contextmanager
 def joined(shows: bool = False) -> Iterator[Any]:
-    """Inside the block this process belongs to a cluster; gives the module `ray`.
+    """Connect this process to a cluster during the block; yields the module `ray`.
 
-    `shows`: what the cluster's processes print is printed here on stderr. Raises UsageError where Ray is not installed,
+    `shows`: forward the output of the cluster's processes to stderr here. Raises UsageError where Ray is not installed,
     PinxitError where no cluster can be joined.
     """
     check_installed()
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage reports to Ray's makers
     import ray
 
     _join(ray, {"log_to_driver": shows, "logging_level": logging.ERROR})
@@ -52,14 +52,14 @@ def _join(ray: Any, how: dict[str, Any]) -> None:
         try:
             ray.init(**how, **({} if os.environ.get("RAY_ADDRESS") else here))
             return
-        except Exception as error:  # Ray raises that itself
+        except Exception as error:  # Ray raises bare Exceptions
             ray.shutdown()
             if tries == TRIES - 1 or os.environ.get("RAY_ADDRESS"):
                 raise PinxitError(f"no Ray cluster can be joined: {' '.join(str(error).split())}") from error
 
 
 class _OfOneThread:
-    """A stream of the thread that makes it; what other threads write, as Ray's do on stdout, goes to stderr."""
+    """A stream for the thread that makes it; what other threads write, as Ray's do on stdout, goes to stderr."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream, self.thread = stream, threading.get_ident()
@@ -73,7 +73,7 @@ class _OfOneThread:
 
 
 def quiet_data() -> Any:
-    """The module `ray.data`, which tells of no progress."""
+    """The module `ray.data`, with its progress bars and log turned off."""
     import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -89,7 +89,7 @@ def resources(ray: Any) -> tuple[int, int, int]:
 
 
 def cause_of(error: BaseException) -> PinxitError:
-    """What stopped a process of the cluster, as one sentence: its own, where it is pinxit's."""
+    """The cause of a Ray error: the PinxitError in its chain of causes, or one with the last line of the message."""
     at: BaseException | None = error
     last = error
     while at is not None:

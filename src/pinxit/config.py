@@ -1,4 +1,4 @@
-"""Configs are frozen dataclasses that survive a JSON round trip and take dotted overrides.
+"""Configs are frozen dataclasses that convert to JSON and back, and take dotted overrides.
 
 `to_dict(config)` and `from_dict(Type, data)` are inverse; `override(config, ["dvae.codes=512"])` returns
 a changed copy.
@@ -27,9 +27,9 @@ def to_dict(config: Any) -> dict[str, Any]:
 def from_dict(kind: type[T], data: dict[str, Any], where: str = "config") -> T:
     """The dataclass `kind` from `data`.
 
-    JSON that an older version wrote is read, too: by a static method `migrated` of the dataclass and the table of
-    `old_names`. Raises UsageError naming a field that is unknown, or whose value is of the wrong type or out of its
-    range.
+    JSON that an older version wrote is read, too: a static method `migrated` of the dataclass, where it has one, and
+    the table of `old_names` convert it. Raises UsageError naming a field that is unknown, or whose value is of the
+    wrong type or out of its range.
     """
     if isinstance(data, dict):
         data = renamed(kind, getattr(kind, "migrated", dict)(data))
@@ -44,8 +44,8 @@ def from_dict(kind: type[T], data: dict[str, Any], where: str = "config") -> T:
 def override(config: T, changes: Iterable[str]) -> T:
     """A copy of `config` with dotted changes such as "transformer.depth=6" applied in order.
 
-    The right side is read as JSON where it parses, else as a string. A section in a list is called by its `name`; null
-    takes it out, and a name that there is not is put in at the end. Raises UsageError for an unknown field.
+    The right side is read as JSON where it parses, else as a string. A section in a list is addressed by its `name`:
+    null removes it, and an unknown name appends a new one. Raises UsageError for an unknown field.
     """
     data = to_dict(config)
     for change in changes:
@@ -68,7 +68,7 @@ def override(config: T, changes: Iterable[str]) -> T:
 
 
 def named(value: Any) -> Mapping[str, Any]:
-    """The sections of a dictionary, or of a list of sections that have names; nothing of anything else."""
+    """The items of a dictionary, or of a list of sections by their names; empty for anything else."""
     if isinstance(value, list):
         sections = [item for item in value if isinstance(item, dict) and isinstance(item.get("name"), str)]
         return {item["name"]: item for item in sections} if len(sections) == len(value) else {}
@@ -76,7 +76,7 @@ def named(value: Any) -> Mapping[str, Any]:
 
 
 def _put(sections: list[Any], name: str, value: Any, change: str) -> None:
-    """Replace, add or take out the section called `name`."""
+    """Replace, append or (null) remove the section called `name`."""
     if value is not None and not isinstance(value, dict):
         raise UsageError(f"override '{change}': '{name}' is a section; change one of its fields.")
     place = list(named(sections)).index(name) if name in named(sections) else len(sections)

@@ -1,4 +1,4 @@
-"""Errors meant for people: one clear sentence that names the thing, what is wrong and the fix."""
+"""Errors for users: the message is one clear sentence that names the thing, what is wrong and the fix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old content or the new, never half of it; reading them by their types."""
+"""Atomic writes of files and folders (a reader sees the old content or the new, never half), and validated reads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pinxit.texts import lines_of, printable, without_halves
 T = TypeVar("T")
 
 LEFT = re.compile(r"\..+\.\d+-\d+-\d+\.part")
-"""The names that `beside` gives."""
+"""Matches the names that `beside` gives: what a killed process leaves behind."""
 _number = itertools.count()
 
 
@@ -35,14 +35,14 @@ def beside(path: Path, ending: str = "part") -> Path:
 def replacing(path: Path, before: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is flushed to disk and renamed to `path`, on failure removed.
 
-    What was there is then found at `before`, if given; at no moment is there neither. Raises PinxitError naming `path`
-    when the disk is full or the place cannot be written.
+    If `before` is given, the previous file is kept there; `path` exists at every moment. Raises PinxitError naming
+    `path` when the disk is full or the place cannot be written.
     """
     temporary = beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
-        mode = temporary.stat().st_mode & 0o777  # as the umask has it; some writers keep their files to themselves
+        mode = temporary.stat().st_mode & 0o777  # as the umask says; some writers (tempfile) make theirs private
         yield temporary
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
@@ -58,7 +58,7 @@ def replacing(path: Path, before: Path | None = None) -> Iterator[Path]:
 
 
 def _keep(path: Path, before: Path) -> None:
-    """Let `before` be what `path` is now, which stays."""
+    """Make `before` a copy of `path` (a hard link where possible), atomically."""
     older = beside(before)
     try:
         try:
@@ -71,7 +71,7 @@ def _keep(path: Path, before: Path) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Raise PinxitError when `folder` is none and cannot become one: before the work whose results go there."""
+    """Raise PinxitError when `folder` cannot be made or written: called before the work whose results go there."""
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not there.is_dir():
         raise PinxitError(f"cannot write into {folder}: {there} is a file; choose another place.")
@@ -80,7 +80,7 @@ def check_writable(folder: Path) -> None:
 
 
 def check_file(*paths: Path | None) -> None:
-    """Raise PinxitError for a path that no file can be written to, before the work that would end there."""
+    """Raise PinxitError for a path that no file can be written to: called before the work whose results go there."""
     for path in paths:
         if path is not None and path.is_dir():
             raise PinxitError(f"cannot write {path}: it is a folder; name a file in it.")
@@ -90,10 +90,10 @@ def check_file(*paths: Path | None) -> None:
 
 @contextmanager
 def replacing_folder(path: Path, owned: Collection[str] = ()) -> Iterator[Path]:
-    """Yield a new folder beside `path` that takes its place on success: at no moment is there neither old nor new.
+    """Yield a new folder beside `path` that replaces it on success; at every moment the old or the new one is whole.
 
-    What lies in the old folder besides the names in `owned` is somebody's, and goes along. Raises PinxitError naming
-    `path` when the disk is full or the place cannot be written.
+    Entries of the old folder that are not in `owned` may be the user's, and are moved into the new one. Raises
+    PinxitError naming `path` when the disk is full or the place cannot be written.
     """
     place = Path(os.path.realpath(path))  # a link to a folder stays one
     temporary = beside(place)
@@ -114,7 +114,7 @@ def replacing_folder(path: Path, owned: Collection[str] = ()) -> Iterator[Path]:
 
 
 def _exchange(one: Path, other: Path) -> None:
-    """Let two folders change places, at once where the system can do that."""
+    """Exchange two folders, atomically where the system can do that."""
     here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of Linux
     rename = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
     if rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0:
@@ -175,9 +175,10 @@ def parse_json(
 
 
 def read_lines(path: Path, what: str, data: bytes | None = None) -> list[str]:
-    """The lines of a UTF-8 text file of a user's that hold anything; `what` they are: "labels".
+    """The non-empty lines of a user's UTF-8 text file; `what` names them in messages ("labels").
 
-    `data`: what has been read already. Raises UsageError when it cannot be read, is not UTF-8, or holds none.
+    `data`: the file's bytes, where they have been read already. Raises UsageError when the file cannot be read, is not
+    UTF-8, or has no such line.
     """
     lines = lines_of(read_text(path, what, data))
     if not lines:
@@ -186,7 +187,7 @@ def read_lines(path: Path, what: str, data: bytes | None = None) -> list[str]:
 
 
 def read_text(path: Path, what: str, data: bytes | None = None) -> str:
-    """`read_lines` of text whose lines are not its own: a table, say. A byte order mark is no part of it."""
+    """The whole text of such a file, without a byte order mark. Raises UsageError as `read_lines` does."""
     try:
         return (path.read_bytes() if data is None else data).decode("utf-8-sig")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""One writer at a time of a folder or a file, among processes and threads."""
+"""File locks: one writer at a time of a folder or a file, among processes and threads."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 LOCK = ".lock"
-WAIT = 0.1  # seconds between two looks whether a lock is free
-TRIES = 10  # to make a lock where there is none
+WAIT = 0.1  # seconds between two attempts to take a lock
+TRIES = 10  # attempts to make a lock file where there is none
 
 
 @contextmanager
 def alone(lock: Path, what: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-    """Inside the block nobody else, process or thread, holds `lock`, a file; `what` it guards: "the report x.json".
+    """Hold the lock file `lock` during the block, against other processes and threads.
 
-    The lock of a process that was killed is none. While somebody holds it this raises UsageError or, after one call of
-    `waiting`, waits. Raises PinxitError where no such file can be.
+    `what` names the guarded thing in messages: "the report x.json". The lock of a killed process counts as free. While
+    another holds it, this raises UsageError or, if `waiting` is given, calls that once and waits. Raises PinxitError
+    where no such file can be made.
     """
     check_writable(lock.parent)
     fresh = [folder for folder in lock.parents if not folder.exists()]
@@ -43,7 +44,7 @@ def alone(lock: Path, what: str, waiting: Callable[[], None] | None = None) -> I
 
 @contextmanager
 def alone_in(folder: Path, what: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-    """`alone` in a folder, from which it first takes what killed commands have left half-written."""
+    """`alone` for a folder, from which half-written files of killed commands are first removed."""
     with alone(folder / LOCK, what, waiting):
         for path in folder.rglob(".*.part"):
             if LEFT.fullmatch(path.name):

@@ -1,4 +1,4 @@
-"""Fields that configs once had under other names: what older versions wrote still opens, here and nowhere else."""
+"""Config fields that have been renamed, so that the JSON of older versions still opens."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RENAMED: Mapping[str, Mapping[str, str]] = {  # the dataclass, the old name, the
 
 
 def renamed(kind: Any, data: Any) -> Any:
-    """JSON values of a config, the fields of every section under today's names; unknown ones stay as they are."""
+    """A config's JSON values with the fields of every section under today's names; unknown fields stay as they are."""
     kind = plain(kind)
     if isinstance(data, list | tuple) and typing.get_origin(kind) in (list, tuple):
         return [renamed(typing.get_args(kind)[0], item) for item in data]
@@ -31,11 +31,11 @@ def renamed(kind: Any, data: Any) -> Any:
 
 
 def renamed_path(kind: Any, path: Sequence[str]) -> list[str]:
-    """The names on the way to a field, as in `--set SECTION.FIELD=VALUE`, under today's names."""
+    """The path to a field, as in `--set SECTION.FIELD=VALUE`, with today's names."""
     names: list[str] = []
     for name in path:
         kind = plain(kind)
-        if typing.get_origin(kind) in (list, tuple):  # of sections, which are called by their own names
+        if typing.get_origin(kind) in (list, tuple):  # of sections, which are addressed by their own names
             kind = typing.get_args(kind)[0]
             names.append(name)
             continue

@@ -1,4 +1,4 @@
-"""Pictures on disk: PNG files that carry what made them."""
+"""Pictures on disk: PNG files that carry metadata on how they were made."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def write_png(path: Path, picture: Picture, metadata: Mapping[str, Any] | None =
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """What `write_png` stored in the file; empty for a picture of another origin."""
+    """The metadata that `write_png` stored in the file; empty for other PNG files."""
     from PIL import Image
 
     with Image.open(path) as image:
         text = image.info.get(METADATA_KEY)
-    return parse_json(text, dict[str, Any], f"{path}: what it tells of itself") if text else {}
+    return parse_json(text, dict[str, Any], f"{path}: its metadata") if text else {}

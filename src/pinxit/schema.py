@@ -1,7 +1,7 @@
-"""Types that carry their ranges, and one check of plain values against them, by msgspec, with one kind of sentence.
+"""Types that carry their ranges, and validation of plain values against them (by msgspec).
 
-`lr: NotNegative` in a config says all there is to say: whatever is read from a file, a command line or another program
-goes through `checked` and is refused in a sentence that names the field, what may stand there and what does.
+A field declared `lr: NotNegative` needs no further check: whatever is read from a file, a command line or another
+program goes through `checked`, whose error names the field, the values that it may have and the one it has.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 LARGEST = 2**63 - 1  # of whole numbers: they become int64
 FLOAT32, SMALLEST = 3.4028234663852886e38, 1.1754943508222875e-38  # the largest and the least normal float32
-STRONGEST = 1e6  # beyond which float32 knows no difference between what is weighed
+STRONGEST = 1e6  # of a weight or a scale: beyond it float32 loses the other terms of a sum
 
 Count = Annotated[int, Meta(ge=1, le=LARGEST)]
 Several = Annotated[int, Meta(ge=2, le=LARGEST)]
@@ -44,10 +44,10 @@ _STEP = re.compile(r"\.(?P<name>[^.\[]+)|\[(?P<place>\d+)\]|\[\.\.\.\]")
 
 
 def checked(kind: type[T], data: Any, where: str = "", error: type[PinxitError] = UsageError, advice: str = "") -> T:
-    """`data`, plain values as JSON has them, as a `kind`: a dataclass, a TypedDict, a list ...
+    """`data`, plain values as JSON has them, converted to `kind`: a dataclass, a TypedDict, a list ...
 
-    Raises `error` naming the first field that does not fit; `where` stands before its dotted name and `advice` at the
-    sentence's end.
+    Raises `error` naming the first field that does not fit; `where` is put before its dotted name, and `advice` at the
+    end of the message.
     """
     try:
         return msgspec.convert(data, kind)
@@ -56,9 +56,9 @@ def checked(kind: type[T], data: Any, where: str = "", error: type[PinxitError] 
 
 
 def check_fields(config: Any, where: str) -> None:
-    """Raise UsageError for a field of a dataclass that is out of its range: for those that Python code makes.
+    """Raise UsageError for a field of a dataclass that is out of its range; called where Python code makes configs.
 
-    Sections are left out, for they have checked themselves.
+    Nested dataclasses are skipped: they have checked themselves.
     """
     kind: Any = type(config)
     for name, hint in _leaves(kind):
@@ -76,13 +76,13 @@ def joined(where: str, name: str) -> str:
 
 
 def _item(where: str, place: int, value: Any) -> str:
-    """The dotted name of what stands in a list; a section that has a name is called by it."""
+    """The dotted name of an item of a list: by its `name` where it has one, else by its index."""
     name = value.get("name") if isinstance(value, dict) else None
     return joined(where, name) if isinstance(name, str) else f"{where}[{place}]"
 
 
 def unknown_field(kind: Any, data: Any, where: str = "") -> tuple[str, list[str]] | None:
-    """The dotted name of a field that the dataclasses in `kind` do not have, and those that stand there instead."""
+    """The dotted name of the first field that the dataclasses in `kind` do not have, and the fields they have there."""
     kind = plain(kind)
     if isinstance(data, list | tuple) and typing.get_origin(kind) in (list, tuple):
         inner = typing.get_args(kind)[0]
@@ -113,7 +113,7 @@ def fields_of(kind: Any) -> dict[str, Any]:
 
 
 def plain(hint: Any) -> Any:
-    """A type without its ranges and without None."""
+    """A type without its ranges (`Annotated`) and without None."""
     while True:
         if typing.get_origin(hint) in (Annotated, typing.Required, typing.NotRequired):
             hint = typing.get_args(hint)[0]
@@ -124,7 +124,7 @@ def plain(hint: Any) -> Any:
 
 
 def may(hint: Any, value: Any = None) -> str:
-    """What may stand in a field, in words, for the sentence that refuses `value`."""
+    """The values that a field may have, in words, for the message that refuses `value`."""
     if _is_union(hint):
         empty = " or null" if type(None) in typing.get_args(hint) else ""
         return " or ".join(may(choice, value) for choice in _choices(hint)) + empty
@@ -142,7 +142,7 @@ def may(hint: Any, value: Any = None) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value in a sentence, cut where it is long."""
+    """A value for an error message, cut where it is long."""
     text = repr(value) if isinstance(value, str | float | list | dict | tuple) else str(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
@@ -151,7 +151,7 @@ def _sentence(kind: Any, data: Any, where: str, wrong: msgspec.ValidationError) 
     match = _PATH.search(str(wrong))
     at, hint, value = _located(kind, data, where, match["path"] if match else "")
     reason = str(wrong)[: match.start()] if match else str(wrong)
-    if wrong.__cause__ is not None:  # said by the dataclass itself
+    if wrong.__cause__ is not None:  # raised by the dataclass's own __post_init__
         return f"{at}: {reason}" if at else reason
     if reason.startswith("Object missing required field"):
         return f"{joined(at, reason.split('`')[1])} is missing"

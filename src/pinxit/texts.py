@@ -1,4 +1,4 @@
-"""Text of strangers: checked where it comes in, escaped where it is shown, read from files in one way."""
+"""Untrusted text: checked on input, escaped on output, and split into lines in one way."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pinxit.errors import UsageError
 
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u202a-\u202e\u2066-\u2069]"
-)  # controls (a terminal obeys them), line ends, halves of pairs (what is not UTF-8 becomes), changes of direction
+)  # control characters (a terminal obeys them), line ends, lone surrogates (undecodable bytes), bidirectional controls
 _HALF = re.compile("[\ud800-\udfff]")
 
 
 def printable(text: object) -> str:
-    """`text` on one line that any terminal shows as it is: what it would obey or could not show is escaped."""
+    """`text` on one line, with everything escaped that a terminal would obey or could not show."""
     return _UNPRINTABLE.sub(_escaped, str(text))
 
 
@@ -25,12 +25,12 @@ def check_text(text: str, what: str = "the text") -> str:
 
 
 def without_halves(text: str) -> str:
-    """`text` where what is no character is written as an escape, as JSON writes it: \\udcff."""
+    """`text` with lone surrogates, which UTF-8 cannot encode, written as JSON escapes them: \\udcff."""
     return text.encode(errors="backslashreplace").decode()
 
 
 def lines_of(text: str) -> list[str]:
-    """The lines that hold anything, stripped."""
+    """The non-empty lines, stripped."""
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 

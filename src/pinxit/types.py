@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the user asked for. (text, seed, candidate) names one picture for ever.
+    """What the user asked for. (text, seed, candidate) always names the same picture.
 
     Raises UsageError for a text that is not UTF-8, or a seed that is not a whole number from 0 to 2**63 - 1.
     """
@@ -40,21 +40,21 @@ Filter = Literal["nearest", "lanczos", "bilinear", "bicubic", "area", "hamming"]
 
 @dataclass(frozen=True, slots=True)
 class Fitting:
-    """How a picture of any size becomes the square that a model sees; the default is CLIP's (section 2.4).
+    """How a picture of any size becomes the square that a model sees; the defaults are CLIP's (section 2.4).
 
-    `resized` to `side` pixels (None: the model's own) is the shorter side, the longer one, or both, whatever becomes of
-    the proportions; then the centre is cropped, and what a longer side leaves free is `fill`, a level of grey.
+    The side named by `resized` becomes `side` pixels long (None: the model's input size); "both" does not keep the
+    aspect ratio. Then the centre is cropped, and whatever resizing the longer side leaves empty is padded with `fill`.
     """
 
     resized: Literal["shorter", "longer", "both"] = "shorter"
     side: Count | None = None
     method: Filter = "bicubic"
-    fill: Grey = 0
+    fill: Grey = 0  # a grey level, 0 to 255
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedText:
-    """Text as a generator sees it."""
+    """Text as a generator sees it: what a text encoder returns."""
 
     sequence: Tensor  # [B, L, D]
     pooled: Tensor  # [B, E]
@@ -63,24 +63,24 @@ class EncodedText:
 
 @dataclass(frozen=True, slots=True)
 class Latent:
-    """A picture in two parts, as unCLIP has it: what a CLIP sees in it, and the noise that holds all the rest."""
+    """unCLIP's two-part latent (arXiv 2204.06125, section 3): a picture's CLIP embedding, and noise for the rest."""
 
     embedding: Tensor  # [E], of length one
-    noise: Tensor  # x_T [C, H, W], from which deterministic DDIM draws the picture again
+    noise: Tensor  # x_T [C, H, W], found by DDIM inversion: deterministic DDIM draws the picture again from it
 
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """Which part of a picture is painted anew. White means "paint here", as does True; black is kept.
+    """Which part of a picture is repainted: white, or True, means "paint here"; black, or False, is kept.
 
-    Some programs have it the other way round: turn such a mask over before it becomes one of these.
+    Some programs use the opposite convention: invert their masks first.
     """
 
     paint: np.ndarray[tuple[int, int], np.dtype[np.bool_]]  # [H, W]
 
     @classmethod
     def of(cls, picture: Picture) -> Mask:
-        """A mask drawn as a picture: what is lighter than middle grey is painted."""
+        """The mask that a picture [H, W, 3] shows: what is lighter than middle grey is painted."""
         return cls(picture.mean(axis=2) >= 128)
 
 
@@ -101,7 +101,7 @@ class Example:
     picture: Picture
     captions: tuple[str, ...]
     key: str
-    facts: Any = field(default=None, compare=False)  # the world puts its Scene here; other sources leave None
+    facts: Any = field(default=None, compare=False)  # a Scene of the picture world, a Labelled, or None
 
 
 class Dataset(Protocol):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pinxit.cli.train import by_ray
 from pinxit.data.decode import read_picture
 from pinxit.pictures import read_metadata
 from tests.cli.helpers import Cli
@@ -68,3 +70,17 @@ def test_its_graph_and_settings_are_told(cli: Cli, folder: Path) -> None:
     assert printed.code == 0 and printed.out.splitlines()[0] == "paint: text -> prior -> decoder -> embed -> rank"
     settings = cli("recipes", "--settings", folder).out.splitlines()
     assert {"steps=25", "prior_limit=5.0", "tries=1", "upsampler_steps=7"} <= set(settings)
+
+
+def test_its_training_is_rays_where_that_is_asked_for(
+    cli: Cli, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray", reason="pinxit[ray] is not installed")
+    met: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(by_ray, "train_by_ray", lambda *given: met.append(given))
+    words = ("--init-from", folder, "--data", tmp_path, "--out", tmp_path / "run", "--set", "plans.decoder.batch=6")
+    done = cli("train", "unclip", *words, "--engine", "ray", "--workers", "2-3")
+    assert (done.code, done.out) == (0, ""), done.err
+    ((command, least, most, config, *_),) = met
+    assert command[:2] == ["train", "unclip"] and (least, most) == (2, 3) and not (tmp_path / "run").exists()
+    assert by_ray.sizes(config, most) == [1, 2], "sixteen of the prior and six"

@@ -153,7 +153,7 @@ def test_what_makes_no_sense_is_one_sentence(cli: Cli, checkpoint: Path, tmp_pat
         assert len(done.err.strip().splitlines()) == 1 or "%" in done.err
         assert not (tmp_path / "out").exists(), "nothing is left of what was refused"
     other = cli("vary", path, "--checkpoint", tmp_path / "dalle", "--out", tmp_path / "out")
-    assert other.code == 2 and "knows pictures by no embedding: choose a checkpoint of unclip" in other.err
+    assert other.code == 2 and "has no picture embeddings: choose a checkpoint of unclip" in other.err
 
 
 def test_masks_as_they_are_drawn(tmp_path: Path) -> None:

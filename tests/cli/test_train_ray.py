@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from pinxit import cluster
 from pinxit.cli.train import by_ray as module
-from pinxit.cli.train.by_ray import arguments, crew, usable
+from pinxit.cli.train.by_ray import arguments, crew
 from pinxit.errors import UsageError
 from pinxit.training import state as states
 from pinxit.training.log import read_metrics
@@ -35,10 +35,6 @@ def test_workers_are_given_the_command_without_what_says_so() -> None:
         "--set",
         "seed=1",
     ]
-
-
-def test_of_as_many_workers_as_there_are_a_power_of_two_shares_a_batch() -> None:
-    assert [usable(world) for world in (1, 2, 3, 4, 7, 8, 9)] == [1, 2, 2, 4, 4, 8, 8]
 
 
 def test_as_many_workers_as_can_be_where_nobody_says() -> None:

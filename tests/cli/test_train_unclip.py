@@ -21,10 +21,10 @@ def test_a_base_of_imagen_is_trained_on_and_gone_on_with(cli: Cli, tmp_path: Pat
     imagen = save_random_imagen(tmp_path / "imagen")
     words = ["train", "unclip", "--preset", "nano", "--init-from", str(imagen), "--quiet"]
     words += ["--data", str(files(tmp_path / "files")), "--clip", str(tmp_path / "files" / "clip")]
-    told = ["decoder.unet.image=6", "space.components=6", "space.embed=64", "space.buckets=0", "space.dots=0"]
-    told += [f"priors.prior.network.{name}" for name in ("components=6", "embed=64")]
+    told = ["decoder.unet.image=6", "space.components=6", "space.buckets=0", "space.dots=0"]
+    told += ["priors.prior.network.components=6"]
     told += ["priors.components.plan.images=0", *(f"priors.components.network.{n}=0" for n in ("buckets", "dots"))]
-    told += [f"priors.components.network.{name}" for name in ("components=6", "embed=64")]
+    told += ["priors.components.network.components=6"]
     told += [f"{plan}.plan.{name}" for plan in ("priors.prior", "decoder") for name in ("batch=8", "images=16")]
     told += ["upsamplers.upsampler.plan.images=0"]
     for change in told:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from pinxit.data import shelf as shelves
 from pinxit.data.folders import FolderDataset
 from pinxit.data.shard_writer import write_shards
+from pinxit.data.shelf import fetch
 from pinxit.data.sidecars import ABOUT, encode_shards
 from pinxit.data.stream_builder import build_stream
+from pinxit.data.stream_index import INDEX, index_shards
 from pinxit.data.stream_texts import StreamTexts, TextRowEncoder
 from pinxit.data.streams import Stream
 from pinxit.errors import DataError
@@ -114,3 +119,40 @@ def test_sidecars_of_something_else_are_refused(stream: Stream, shards: Path, tm
         StreamTexts.open(stream, tmp_path / "texts", other)
     with pytest.raises(DataError, match="holds what another model said"):
         StreamTexts.open(stream, tmp_path / "texts", learned(), script="latin")
+
+
+def test_what_is_done_of_remote_shards_is_not_fetched_again(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is it taken for that of another shard of that name, where an index tells."""
+    memory, encoder, out, fetched = fsspec.filesystem("memory"), Means(), tmp_path / "out", list[str]()
+
+    def noted(url: str, place: Path) -> None:
+        fetched.append(url.rpartition("/")[2])
+        fetch(url, place)
+
+    monkeypatch.setattr(shelves, "fetch", noted)
+    try:
+        for path in shards.glob("*.tar"):
+            memory.pipe(f"/sides/{path.name}", path.read_bytes())
+        written = encode_shards("memory://sides", encoder, out)
+        local = encode_shards(str(shards), Means(), tmp_path / "local")
+        assert [load_file(path)["means"].tolist() for path in written] == [
+            load_file(path)["means"].tolist() for path in local
+        ]
+        assert sorted(fetched) == [f"0000{k}.tar" for k in range(3)] and not (out / "cache").exists()
+        written[1].unlink()
+        fetched.clear()
+        assert encode_shards("memory://sides", encoder, out) == written and encoder.asked == 4
+        assert fetched == ["00001.tar"]
+        index_shards(str(shards), tmp_path / "index")
+        lines = (tmp_path / "index" / INDEX).read_text().splitlines()
+        memory.pipe(f"/sides/{INDEX}", "\n".join(lines).encode())
+        fetched.clear()
+        assert encode_shards("memory://sides", encoder, out) == written and not fetched
+        other = json.loads(lines[2]) | {"digest": "0123456789abcdef"}
+        memory.pipe(f"/sides/{INDEX}", "\n".join([*lines[:2], json.dumps(other)]).encode())
+        with pytest.raises(DataError, match=r"00002\.means\.safetensors holds answers of another shard"):
+            encode_shards("memory://sides", encoder, out)
+    finally:
+        memory.rm("/sides", recursive=True)

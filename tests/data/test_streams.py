@@ -14,9 +14,11 @@ import fsspec
 import numpy as np
 import pytest
 
+from pinxit.data import deal as deals
 from pinxit.data import shelf as shelves
 from pinxit.data.deal import Deal, streams_for
 from pinxit.data.folders import FolderDataset
+from pinxit.data.order import order_batch
 from pinxit.data.shard_writer import write_shards
 from pinxit.data.shards import ShardDataset
 from pinxit.data.shelf import Shelf, shards_of
@@ -80,8 +82,6 @@ def test_a_stream_reads_every_item_of_its_shards_once_an_epoch() -> None:
 
 
 def _dealt(deal: Deal, stream: int) -> list[int]:
-    from pinxit.data import deal as deals
-
     return deals._dealt(deal, stream, 0)
 
 
@@ -91,6 +91,34 @@ def test_few_shards_are_read_at_a_time_and_the_next_ones_are_known() -> None:
         rows = whole(8 * update, 8)
         read = {int(one) // 100 for one in deal.indices(rows)}
         assert read <= set(deal.near(rows)) and len(set(deal.near(rows))) <= 4 * 4
+
+
+def test_the_thousandth_epoch_is_no_dearer_than_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where each begins is found once, for epochs of a stream hold unlike numbers of items."""
+    deal, asked = Deal((5, 3, 4, 7, 6, 2), 1, 2, window=2), list[int]()
+    near = deal.indices(whole(4 * 9000, 4))
+
+    def noted(position: int, count: int, length: int, seed: int, group: int = 1) -> Any:
+        asked.append(position)
+        return order_batch(position, count, length, seed, group)
+
+    monkeypatch.setattr(deals, "order_batch", noted)
+    further = [deal.indices(whole(4 * update, 4)) for update in range(9001, 9011)]
+    assert len(asked) < 40
+    fresh = Deal((5, 3, 4, 7, 6, 2), 1, 2, window=2)
+    assert [one.tolist() for one in [near, *further]] == [
+        fresh.indices(whole(4 * update, 4)).tolist() for update in range(9000, 9011)
+    ]
+    assert fresh.indices(whole(8, 4)).tolist() == Deal((5, 3, 4, 7, 6, 2), 1, 2, window=2).indices(whole(8, 4)).tolist()
+
+
+def test_the_next_epochs_shards_are_known_when_one_ends() -> None:
+    deal = Deal((4,) * 8, 0, 1, window=2)
+    for update in range(40):
+        coming = [
+            int(one) // 4 for later in (update, update + 1, update + 2) for one in deal.indices(whole(4 * later, 4))
+        ]
+        assert set(coming) <= set(deal.near(whole(4 * update, 4))), update
 
 
 def test_pictures_and_captions_are_those_of_the_shards(tars: Path, tmp_path: Path) -> None:

@@ -141,3 +141,29 @@ def test_what_is_no_tar_is_refused(tmp_path: Path, content: bytes, message: str)
         list(members(path))
     with pytest.raises(DataError, match="cannot be read"):
         list(members(tmp_path / "missing.tar"))
+
+
+@pytest.mark.parametrize("size", [b"-5", b"x", b""])
+def test_a_size_that_is_none_is_damage(tmp_path: Path, size: bytes) -> None:
+    """As an extension's record, and as the header's own."""
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        first, second = tarfile.TarInfo("0.txt"), tarfile.TarInfo("1.txt")
+        first.size = second.size = 3
+        tar.addfile(first, io.BytesIO(b"abc"))
+        second.pax_headers = {"size": size.decode()}
+        tar.addfile(second, io.BytesIO(b"abc"))
+    found = []
+    with pytest.raises(TarDamage, match="has a damaged header at byte"):
+        for member in members(path):
+            found.append(member.name)
+    assert found == ["0.txt"]
+
+
+def test_a_header_of_fewer_bytes_than_none_is_damage(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", {"0.txt": b"abc", "1.txt": b"abc"}, tarfile.USTAR_FORMAT)
+    data = bytearray((tmp_path / "a.tar").read_bytes())
+    data[1024 + 124 : 1024 + 136] = b"-0000000003\0"
+    (tmp_path / "a.tar").write_bytes(data)
+    with pytest.raises(TarDamage, match="has a damaged header at byte 1024"):
+        list(members(tmp_path / "a.tar"))

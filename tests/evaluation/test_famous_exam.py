@@ -79,7 +79,7 @@ def untrained(config: DetectorConfig, world: str, folder: Path) -> Path:
 
 def test_a_judge_that_cannot_read_is_refused_before_anything_is_painted(tmp_path: Path) -> None:
     judge = untrained(SMALL_JUDGE, "small", tmp_path / "judge")
-    with pytest.raises(UsageError, match=r"this judge tells no .*words.*take one trained on world:gallery"):
+    with pytest.raises(UsageError, match=r"this judge does not report .*words.*take one trained on world:gallery"):
         CliRunner().invoke(app, ["famous", "--judge", str(judge)], catch_exceptions=False)
 
 

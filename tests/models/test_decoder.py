@@ -120,7 +120,7 @@ def test_a_step_in_one_call_is_the_step_of_python(kind: str, form: str, beside: 
     dtype = torch.float32 if form == "fp32" else torch.bfloat16
     first = CachedDecoder(stirred(attention=kind), 4, dtype, int8=form == "int8")
     decoder, draws = first.beside() if beside else first, torch.Generator().manual_seed(2)
-    assert decoder.walk != decoder._walk
+    assert decoder.run != decoder._run
     with torch.inference_mode():
         for width, last in ((4, 0), (2, 3), (1, 11), (4, 34), (3, 20), (4, 0)):
             tokens = torch.randint(70, (width,), generator=draws)
@@ -131,7 +131,7 @@ def test_a_step_in_one_call_is_the_step_of_python(kind: str, form: str, beside: 
             decoder.step(tokens, places)  # makes room
             parts = [part for cache in decoder.caches for part in cache.parts]
             before, ways = [part.clone() for part in parts], []
-            for step in (decoder._walk, decoder.step):
+            for step in (decoder._run, decoder.step):
                 for part, was in zip(parts, before, strict=True):
                     part.copy_(was)
                 said = step(tokens, (places + 1).clamp(max=34)).clone()

@@ -82,7 +82,7 @@ PARAMETERS = {
     "imagen-super-1024": 580_516_483,
     "IF-I-XL": 4_304_695_110,
     "IF-II-L": 1_243_277_190,
-    "karlo-decoder": 893_317_322,
+    "karlo-decoder": 893_317_318,
     "karlo-super-256": 691_579_523,
 }
 
@@ -285,7 +285,9 @@ def test_conditions_are_those_that_the_config_declares(name: str) -> None:
 def test_parts_that_a_trained_network_is_given_begin_all_but_silent(name: str) -> None:
     """Another picture embedding, or another mask, hardly changes the answer; what learns changes it at once.
 
-    Nets with 7 channels of input, or an upsampler's 10, begin as the base that they are made of.
+    An embedding's tokens are heard from the start, and little: keys that a bias hid would stay hidden for a whole
+    training, in which a bias moves by no more than the sum of its learning rates. Nets with 7 channels of input, or an
+    upsampler's 10, begin as the base that they are made of.
     """
     grown = ALL[name]
     before = replace(grown, image=0, masked=0)
@@ -296,12 +298,13 @@ def test_parts_that_a_trained_network_is_given_begin_all_but_silent(name: str) -
     more.load_state_dict(more.state_dict() | net.state_dict())
     key = "image" if name == "image" else "masked"
     plain = call(net, **{other: value for other, value in told.items() if other != key})
-    close = 1e-2 * float(plain.detach().std()) if name == "image" else 1e-6
+    least, most = (2e-3, 5e-2) if name == "image" else (0.0, 1e-6)
     for value in (told[key], -told[key]):
-        torch.testing.assert_close(call(more, **(told | {key: value})), plain, atol=close, rtol=0)
+        apart = (call(more, **(told | {key: value})) - plain).std() / plain.std()
+        assert least <= float(apart.detach()) < most
     call(more, **told).square().sum().backward()
     new = [parameter for path, parameter in more.named_parameters() if path not in net.state_dict()]
-    assert len(new) == (5 if name == "image" else 2)
+    assert len(new) == (4 if name == "image" else 2)
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in new)
     if name == "image":  # tokens that began alike would stay alike
         rows = more.get_parameter("conditioning.image.tokens.weight").view(3, -1)
@@ -312,7 +315,6 @@ def test_parts_that_a_trained_network_is_given_begin_all_but_silent(name: str) -
 def test_a_picture_embedding_has_an_effect_either_way_where_all_text_is_masked(way: str) -> None:
     net, told = small(IMAGE), given(IMAGE) | {"mask": torch.zeros(2, 5, dtype=torch.bool)}
     with torch.no_grad():
-        net.get_parameter("conditioning.image.visible").zero_()
         for path in {"embed", "tokens"} - {way}:
             net.get_parameter(f"conditioning.image.{path}.weight").zero_()
     assert not torch.allclose(call(net, **told), call(net, **(told | {"image": -told["image"]})), atol=1e-3)

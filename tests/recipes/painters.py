@@ -26,12 +26,12 @@ def tokenizer() -> Tokenizer:
     return Tokenizer.train(CAPTIONS, 512)
 
 
-def random_painter(rows: int = 8, clip_tokens: int = 16, int8: bool = False) -> DallePainter:
+def random_painter(rows: int = 8, clip_tokens: int = 16, int8: bool = False, seed: int = 0) -> DallePainter:
     config = override(preset("nano"), [f"clip.text.tokens={clip_tokens}"])
     return DallePainter(
         DVAE(config.dvae),
         TokenTransformer(config.transformer, seed=1),
-        seeded(lambda: CLIP(config.clip), 0, "clip"),
+        seeded(lambda: CLIP(config.clip), seed, "clip"),
         tokenizer(),
         name="nano",
         device="cpu",
@@ -40,8 +40,11 @@ def random_painter(rows: int = 8, clip_tokens: int = 16, int8: bool = False) -> 
     )
 
 
-def save_random_checkpoint(folder: Path, settings: Mapping[str, Any] = MappingProxyType({"guidance": 1.5})) -> None:
-    config, painter = preset("nano"), random_painter()
+def save_random_checkpoint(
+    folder: Path, settings: Mapping[str, Any] = MappingProxyType({"guidance": 1.5}), seed: int = 0
+) -> None:
+    """`seed`: of its CLIP."""
+    config, painter = preset("nano"), random_painter(seed=seed)
     tokenizer().save(folder)
     extra = {name: (folder / name).read_bytes() for name in ("tokenizer.json", "words.json")}
     parts = {

@@ -15,6 +15,7 @@ from pinxit.cli import app
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.export import export
+from pinxit.recipes.starts import open_start
 from pinxit.training import state as states
 from pinxit.training.log import read_metrics
 from pinxit.weights.checkpoint import open_checkpoint
@@ -132,6 +133,10 @@ def test_what_cannot_be_is_one_sentence(place: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="there is no checkpoint 'nowhere'"):
         export("nowhere", "peft", tmp_path / "new")
     assert not (tmp_path / "new").exists() and (tmp_path / "full/note.txt").read_text() == "mine"
+    (adapter,) = export(run, "peft", tmp_path / "peft")
+    for path in (adapter, adapter / "adapter_model.safetensors"):
+        with pytest.raises(CheckpointError, match=r"is an adapter for .*theirs, and no network by itself"):
+            open_start([str(path)])
 
 
 @pytest.mark.slow

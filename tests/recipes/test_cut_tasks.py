@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from pinxit.recipes.diffusion.task import DiffusionTask
 from pinxit.recipes.unclip.presets import preset as unclip_preset
 from pinxit.training import sharding
 from pinxit.training.log import read_metrics
-from pinxit.training.loop import fit
+from pinxit.training.loop import Weights, fit
 from pinxit.training.optim import trained
 from pinxit.training.plan import Plan
 from pinxit.training.recompute import recompute
@@ -34,7 +35,7 @@ from pinxit.training.stored import FOLDER, Stored
 from tests.ranks import forked
 from tests.recipes.painters import tokenizer
 from tests.recipes.shelf import Shelf, noise
-from tests.recipes.test_tasks import BASE, CLIP, GUMBEL, LAWFUL, FakePairs, reader, shelf, transformer
+from tests.recipes.test_tasks import BASE, CLIP, GUMBEL, LAWFUL, FakePairs, check_law, reader, shelf, transformer
 from tests.text.test_learned import learned
 
 pytestmark = pytest.mark.timeout(1800)  # processes that wait for each other are slow where others work, too
@@ -66,6 +67,7 @@ def scored(seed: int) -> ClipTask:
     return ClipTask(replace(CLIP, seed=seed, held_out=8), Shelf(noise(40, 32)), tokenizer())  # type: ignore[arg-type]
 
 
+Make = Callable[[], tuple[Any, Weights | None]]  # a task, and the weights that it begins with
 TASKS: dict[str, Callable[[int], Any]] = LAWFUL | {"decoder": decoder, "taught": taught}
 SMALL = 2_000  # parameters of a block that is gathered by itself
 USUAL = ("clip", "dvae", "transformer", "diffusion", "prior", "decoder")
@@ -80,19 +82,20 @@ def plan(**changes: Any) -> Plan:
     return Plan(**about | {"preview_every": 1000} | changes)
 
 
-def awake(name: str) -> Any:
+def awake(name: str) -> tuple[Any, None]:
     """A task whose last layers are not zero, behind which there would be no gradient."""
     task = (TASKS | SHOWN)[name](0)
     torch.manual_seed(0)
     for module in task.modules().values():
         for parameter in module.parameters():
             nn.init.normal_(parameter, std=0.05)
-    return task
+    return task, None
 
 
-def train(_rank: int, folder: Path, name: str, until: int | None, shard: bool, micro: int = 0) -> None:
+def train(_rank: int, folder: Path, make: Make, until: int | None, shard: bool, micro: int = 0) -> None:
     sharding.UNIT = SMALL
-    fit(awake(name), plan(shard=shard, micro=micro), folder, "cpu", progress=False, stop_after=until)
+    task, init = make()
+    fit(task, plan(shard=shard, micro=micro), folder, "cpu", progress=False, stop_after=until, init=init)
 
 
 def state(folder: Path) -> dict[str, Tensor]:
@@ -100,40 +103,52 @@ def state(folder: Path) -> dict[str, Tensor]:
     return {name: found.read(name) for name in found.names()}
 
 
-def both(root: Path, name: str, until: int | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def both(root: Path, make: Make, until: int | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """What two ranks make of a task, each with a copy and each with its rows."""
     for how in ("copied", "cut"):
-        forked(2, train, root / how, name, until, how == "cut")
+        forked(2, train, root / how, make, until, how == "cut")
     copied, cut = state(root / "copied"), state(root / "cut")
     assert copied.keys() == cut.keys() and (root / "cut" / FOLDER).is_dir()
     return copied, cut
+
+
+def check_gradients(copied: dict[str, Tensor], cut: dict[str, Tensor], exact: bool) -> None:
+    """Adam's first average is a tenth of the first gradient."""
+    gradients = [key for key in copied if key.startswith("adam/exp_avg/")]
+    assert sum(bool(copied[key].any()) for key in gradients) > 0.9 * len(gradients) > 0
+    if exact:
+        assert not [key for key in gradients if not torch.equal(copied[key], cut[key])]
+    largest = max(float(copied[key].abs().max()) for key in gradients)  # what ought to be nought is noise
+    for key in gradients:
+        allowed = 1e-5 * float(copied[key].abs().max()) + 1e-7 * largest
+        assert float((copied[key] - cut[key]).abs().max()) <= allowed, key
+    for key, tensor in copied.items() if exact else ():  # else noise has a sign, which Adam follows at first
+        torch.testing.assert_close(tensor, cut[key], atol=1e-8, rtol=1e-6, msg=key)
+
+
+def units(task: Any) -> int:
+    """How many parts of it are gathered by themselves."""
+    return sum(1 for module in task.modules().values() for _ in sharding.units_of(module))
+
+
+@pytest.mark.parametrize("name", sorted(TASKS.keys() - LAWFUL.keys()))
+def test_the_law_of_rows_holds_for_the_others_too(name: str) -> None:
+    check_law(TASKS[name](0), 4)
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_two_ranks_that_cut_have_the_gradients_of_two_that_copy(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Adam's first average is a tenth of the first gradient."""
-    copied, cut = both(tmp_path, name, 8)
-    gradients = [key for key in copied if key.startswith("adam/exp_avg/")]
-    assert sum(bool(copied[key].any()) for key in gradients) > 0.9 * len(gradients) > 0
-    if name in EXACT:
-        assert not [key for key in gradients if not torch.equal(copied[key], cut[key])]
-    largest = max(float(copied[key].abs().max()) for key in gradients)  # what ought to be nought is noise
-    for key in gradients:
-        allowed = 1e-5 * float(copied[key].abs().max()) + 1e-9 * largest
-        assert float((copied[key] - cut[key]).abs().max()) <= allowed, key
-    for key, tensor in copied.items() if name in EXACT else ():  # else noise has a sign, which Adam follows at first
-        torch.testing.assert_close(tensor, cut[key], atol=1e-8, rtol=1e-6, msg=key)
+    check_gradients(*both(tmp_path, partial(awake, name), 8), name in EXACT)
     monkeypatch.setattr(sharding, "UNIT", SMALL)
-    units = [unit for module in TASKS[name](0).modules().values() for unit in sharding.units_of(module)]
-    assert len(units) >= 2
+    assert units(TASKS[name](0)) >= 2
 
 
 def test_a_clip_that_is_cut_compares_with_the_columns_of_all(tmp_path: Path) -> None:
     """What two ranks learn is what one does of all rows at once."""
-    forked(2, train, tmp_path / "two", "clip", 8, True)
-    train(0, tmp_path / "one", "clip", 8, False)
+    forked(2, train, tmp_path / "two", partial(awake, "clip"), 8, True)
+    train(0, tmp_path / "one", partial(awake, "clip"), 8, False)
     one, two = state(tmp_path / "one"), state(tmp_path / "two")
     for key, tensor in one.items():
         if key.startswith("adam/exp_avg/"):
@@ -142,30 +157,34 @@ def test_a_clip_that_is_cut_compares_with_the_columns_of_all(tmp_path: Path) -> 
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
+def check_going_on(root: Path, make: Make, exact: bool) -> None:
+    """Stopped after one update and gone on with by a single rank and by two."""
+    forked(2, train, root / "copied", make, None, False)
+    settled = getattr(make()[0], "pieces", "alike") == "settled"
+    for ranks, until in ((2, 8), (2 if settled else 1, 16), (2, None)):
+        if ranks == 1:
+            train(0, root / "cut", make, until, False, 4)  # a piece for each of two ranks
+        else:
+            forked(2, train, root / "cut", make, until, True)
+    losses = [[line["loss"] for line in read_metrics(root / how)] for how in ("copied", "cut")]
+    assert len(losses[0]) == 3 and losses[0] == pytest.approx(losses[1], rel=1e-4)
+    copied, cut = state(root / "copied"), state(root / "cut")
+    assert copied.keys() == cut.keys()
+    for key, tensor in copied.items() if exact else ():
+        torch.testing.assert_close(tensor, cut[key], atol=1e-5, rtol=1e-3, msg=key)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(TASKS))
 def test_a_run_that_is_cut_goes_on_to_what_copies_become(tmp_path: Path, name: str) -> None:
-    """Stopped after one update and gone on with by a single rank and by two."""
-    forked(2, train, tmp_path / "copied", name, None, False)
-    settled = getattr(TASKS[name](0), "pieces", "alike") == "settled"
-    for ranks, until in ((2, 8), (2 if settled else 1, 16), (2, None)):
-        if ranks == 1:
-            train(0, tmp_path / "cut", name, until, False, 4)  # a piece for each of two ranks
-        else:
-            forked(2, train, tmp_path / "cut", name, until, True)
-    losses = [[line["loss"] for line in read_metrics(tmp_path / how)] for how in ("copied", "cut")]
-    assert len(losses[0]) == 3 and losses[0] == pytest.approx(losses[1], rel=1e-4)
-    copied, cut = state(tmp_path / "copied"), state(tmp_path / "cut")
-    assert copied.keys() == cut.keys()
-    for key, tensor in copied.items() if name in EXACT else ():
-        torch.testing.assert_close(tensor, cut[key], atol=1e-5, rtol=1e-3, msg=key)
+    check_going_on(tmp_path, partial(awake, name), name in EXACT)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SHOWN)
 def test_what_is_cut_is_shown_and_scored_whole(tmp_path: Path, name: str) -> None:
     """Painters and scores look into the modules of a task in ways of their own."""
-    both(tmp_path, name, None)
+    both(tmp_path, partial(awake, name), None)
     lines, others = (read_metrics(tmp_path / how)[-1] for how in ("copied", "cut"))
     assert lines.get("zero_shot") == others.get("zero_shot") and ("zero_shot" in lines) == (name == "scored")
     shown = [tmp_path / how / "preview.png" for how in ("copied", "cut")]
@@ -174,7 +193,7 @@ def test_what_is_cut_is_shown_and_scored_whole(tmp_path: Path, name: str) -> Non
 
 def gradients(name: str, again: bool) -> tuple[dict[str, Tensor | None], dict[str, Tensor]]:
     """Of the first batch's loss, and what buffers hold afterwards."""
-    task, rows = awake(name), whole(0, 4)
+    task, rows = awake(name)[0], whole(0, 4)
     modules = task.modules()
     for module in modules.values():
         module.train()

@@ -200,11 +200,12 @@ def unvaried(task: Any) -> None:
         module.eval()
 
 
-@pytest.mark.parametrize("size", [4, 2, 8])
-@pytest.mark.parametrize("name", LAWFUL)
-def test_what_is_made_of_rows_is_what_is_made_of_their_parts(name: str, size: int) -> None:
-    """And losses are the means of those of the parts, where they do not compare rows with each other."""
-    task, full = LAWFUL[name](0), whole(16, 8)
+def check_law(task: Any, size: int) -> None:
+    """What is made of rows is what is made of pieces of `size` of them, and losses are the means of those of the parts.
+
+    But for losses that compare rows with each other.
+    """
+    full = whole(16, 8)
     unvaried(task)
     batch, pieces = task.batch(full), list(full.cut(size))
     parts = [task.batch(rows) for rows in pieces]
@@ -216,6 +217,12 @@ def test_what_is_made_of_rows_is_what_is_made_of_their_parts(name: str, size: in
         loss = float(task.loss(batch, full)[0])
         cut = sum(float(task.loss(part, rows)[0]) for part, rows in zip(parts, pieces, strict=True)) / len(parts)
     assert cut == pytest.approx(loss, rel=1e-4)
+
+
+@pytest.mark.parametrize("size", [4, 2, 8])
+@pytest.mark.parametrize("name", LAWFUL)
+def test_what_is_made_of_rows_is_what_is_made_of_their_parts(name: str, size: int) -> None:
+    check_law(LAWFUL[name](0), size)
 
 
 def test_which_rows_are_redrawn_is_settled_for_the_whole_update() -> None:

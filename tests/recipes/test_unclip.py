@@ -23,7 +23,8 @@ from pinxit.functional.vectors import norms
 from pinxit.models.prior import TokenPrior, build_prior
 from pinxit.models.prior_decoder import PriorDecoder
 from pinxit.models.unet import UNet
-from pinxit.recipes.diffusion.conditions import Noising
+from pinxit.recipes.clip.encoder import ClipEncoder
+from pinxit.recipes.diffusion.conditions import Noising, texts
 from pinxit.recipes.diffusion.inputs import signed
 from pinxit.recipes.diffusion.task import DiffusionTask, ImageRows
 from pinxit.recipes.unclip.config import PriorSampling, UnclipConfig
@@ -34,14 +35,18 @@ from pinxit.recipes.unclip.presets import changed, nano, tiny, with_models
 from pinxit.recipes.unclip.run import UnclipRun
 from pinxit.recipes.unclip.stages import train
 from pinxit.recipes.unclip.task import PriorTask, first_dots
+from pinxit.text.encoders import open_text_encoder
 from pinxit.training import state as states
 from pinxit.training.loop import fit
 from pinxit.training.plan import Plan
 from pinxit.training.rows import whole
 from pinxit.weights.checkpoint import open_checkpoint
+from pinxit.weights.zoo import find
+from pinxit.world.world import World
 
 pytest.importorskip("transformers")
 from tests.recipes.imagens import save_random_imagen
+from tests.recipes.painters import save_random_checkpoint
 from tests.recipes.unclips import planned, tiny_config
 
 NETWORKS = ("prior", "components", "decoder", "upsampler")
@@ -248,6 +253,18 @@ def test_another_clip_or_reader_is_refused(run: UnclipRun) -> None:
         open_imaginer(wrong, device="cpu")
 
 
+def test_a_clip_may_be_called_otherwise_and_not_be_another(run: UnclipRun, tmp_path: Path) -> None:
+    """A run that was begun with a folder ends in a checkpoint that names what has been made of it since."""
+    folder = shutil.copytree(run.folder, tmp_path / "run")
+    moved = shutil.copytree(run.config.clip, tmp_path / "moved")
+    save_random_checkpoint(tmp_path / "other", seed=1)
+    with pytest.raises(UsageError, match=r"was started with clip=.*, not .*other"):
+        train(UnclipRun(folder, replace(run.config, clip=str(tmp_path / "other")), "cpu", progress=False))
+    again = UnclipRun(folder, replace(run.config, clip=str(moved)), "cpu", progress=False)
+    assert train(again).finished == again.stages
+    assert open_checkpoint(folder / "checkpoint").settings["clip"] == str(moved)
+
+
 class _Other:
     """A CLIP of other weights."""
 
@@ -272,6 +289,27 @@ def test_a_base_of_imagen_becomes_the_decoder(config: UnclipConfig, tmp_path: Pa
     again = replace(again, init=open_checkpoint(made.path("checkpoint")))
     assert train(again, ["pictures", "texts", "vectors", "space"]).finished
     assert torch.equal(again.space.basis, made.space.basis)
+
+
+def test_a_decoder_begins_as_the_shipped_base() -> None:
+    """At the same noise of the same pictures it errs as the base does, with captions and without, to a hundredth."""
+    imagen, rows = open_checkpoint(find("imagen-tiny")), whole(0, 8)
+    grown = with_models(tiny(), imagen)
+    plain = replace(grown.decoder, unet=replace(grown.decoder.unet, image=0, masked=0))
+    reader = open_text_encoder(grown.text.encoder, "cpu", grown.text.length)
+    shown = [World("small", size=64)[index] for index in range(8)]
+    batch: dict[str, Any] = {"pictures": torch.from_numpy(np.stack([one.picture for one in shown]))}
+    batch |= texts(reader, [one.captions[0] for one in shown], 8)
+    image = torch.randn(8, grown.space.components, generator=torch.Generator().manual_seed(0))
+    for mask in (batch["mask"], torch.zeros_like(batch["mask"])):
+        errors = []
+        for stage, told in ((plain, {}), (grown.decoder, {"image": image})):
+            task = DiffusionTask("decoder", stage, 0, (reader.length, reader.width), whole=grown.whole)
+            state = task.unet.state_dict() | {name: one.float() for name, one in imagen.state("base").items()}
+            task.unet.eval().load_state_dict(state)
+            with torch.no_grad():
+                errors.append(float(task.loss(batch | told | {"mask": mask}, rows)[0]))
+        assert errors[1] == pytest.approx(errors[0], rel=0.01) and errors[0] < 0.2
 
 
 def test_a_kept_space_is_the_checkpoints(run: UnclipRun) -> None:
@@ -326,6 +364,9 @@ def test_a_plan_of_no_images_leaves_a_prior_out(config: UnclipConfig, tmp_path: 
 
 def test_presets_are_what_they_say() -> None:
     assert nano().decoder.size == 16 and tiny().decoder.unet.image == tiny().space.components == 64
+    for config in (nano(), tiny()):
+        widths = {config.space.embed, *(one.network.embed for one in config.priors)}
+        assert widths == {ClipEncoder.open(config.clip, "cpu").width}, "of the CLIP that ships"
     article = paper()
     assert article.space.components == 319 and article.prior("prior").network.width == 2048
     assert article.decoder.diffusion.variance == "learned" and article.text.drop == 0.5 and article.drop_image == 0.1

@@ -15,7 +15,7 @@ from tests.recipes.unclips import save_random_unclip
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(save_random_unclip(tmp_path_factory.mktemp("unclip") / "nano"))
+    return str(save_random_unclip(tmp_path_factory.mktemp("unclip") / "nano", "decoder.unet.masked=4"))
 
 
 def ask(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
@@ -41,6 +41,9 @@ def test_every_question_has_its_lines(checkpoint: str, tmp_path: Path, capsys: p
     found = ask(capsys, "inversion", checkpoint, *few, "--steps", "5,40")
     less, more = (float(line.split("PSNR ")[1].split(" ")[0]) for line in found)
     assert more > less
+    found = ask(capsys, "exact", checkpoint, *few, "--steps", "4")
+    assert found[0].startswith("2 of 2 blends end") and found[1].startswith("2 of 2 edits keep")
+    assert float(found[1].split("inside ")[1].split(" ")[0]) > 0.5
 
 
 def test_other_painters_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

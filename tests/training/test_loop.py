@@ -116,17 +116,28 @@ def test_a_finished_run_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / states.FILE).stat().st_mtime_ns == before
 
 
-def test_non_finite_batches_change_nothing(tmp_path: Path) -> None:
+class Blinded(Toy):
+    """Sees nothing but NaN where it is poisoned, and takes that into its running mean."""
+
+    def batch(self, rows: Rows) -> Batch:
+        batch = super().batch(rows)
+        return batch | ({"x": batch["x"] * float("nan")} if self.poison.intersection(rows.positions.tolist()) else {})
+
+
+@pytest.mark.parametrize("kind", [Toy, Blinded])
+def test_non_finite_batches_change_nothing(tmp_path: Path, kind: type[Toy]) -> None:
+    """Neither weights nor what a module keeps of what it sees, which would be lost for good."""
     train(tmp_path / "a", until=40)
     before = saved(tmp_path / "a")
-    train(tmp_path / "a", Toy(poison=frozenset([40, 48])), until=56)
+    train(tmp_path / "a", kind(poison=frozenset([40, 48])), until=56)
     after = saved(tmp_path / "a")
-    same = [name for name in before if "middle" not in name]
-    assert all(torch.equal(before[name], after[name]) for name in same)
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
     assert read_metrics(tmp_path / "a")[-1]["skipped"] == 2
     assert read_metrics(tmp_path / "a")[-1]["loss"] is None  # JSON has no NaN
+    train(tmp_path / "a", until=64)
+    assert not torch.equal(after["weights/net/middle"], saved(tmp_path / "a")["weights/net/middle"])
     with pytest.raises(PinxitError, match="not finite 50 batches in a row"):
-        train(tmp_path / "b", Toy(poison=frozenset(range(0, 8000, 8))), images=8000)
+        train(tmp_path / "b", kind(poison=frozenset(range(0, 8000, 8))), images=8000)
 
 
 @pytest.mark.parametrize("first_bad", [0, 8, 16])
@@ -266,6 +277,14 @@ def test_full_disk_keeps_the_old_state(tmp_path: Path, monkeypatch: pytest.Monke
     assert not list(tmp_path.glob("*.part"))
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_full_disk_of_metrics_is_one_sentence(tmp_path: Path) -> None:
+    """Which closing the file, that tries to write what is left, does not hide."""
+    (tmp_path / METRICS).symlink_to("/dev/full")
+    with pytest.raises(PinxitError, match=r"cannot write .*metrics\.jsonl: No space left"):
+        train(tmp_path)
+
+
 def test_time_limit_stops_cleanly(tmp_path: Path) -> None:
     outcome = fit(Toy(), plan(), tmp_path, "cpu", progress=False, stop=Stop(minutes=0))
     assert not outcome.finished and not outcome.signalled and outcome.progress.images == 8
@@ -337,7 +356,7 @@ def test_previews_are_twenty_but_at_least_fifty_updates_apart(tmp_path: Path) ->
     assert Plan(images=9_000, batch=10, preview_every=20).preview_interval() == 20
     drawn: list[int] = []
     task = Toy()
-    task.preview = lambda: drawn.append(task.stepped)  # type: ignore[method-assign, func-returns-value]
+    task.preview = lambda: drawn.append(task.stepped)  # type: ignore[method-assign]
     train(tmp_path, task, images=8 * 102)
     assert drawn == [50, 100, 102]
 

@@ -9,13 +9,13 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from pinxit.errors import UsageError
+from pinxit.errors import CheckpointError, UsageError
 from pinxit.training import state as states
 from pinxit.training.loop import fit
 from pinxit.training.lora import adapt, merged
 from pinxit.training.optim import trained, weights
 from tests.training.test_step import Wide
-from tests.training.toy import plan
+from tests.training.toy import Toy, plan
 
 
 class Net(nn.Module):
@@ -76,3 +76,16 @@ def test_training_moves_additions_alone_resumes_exactly_and_gives_weights(tmp_pa
     assert changed == {"first.weight", "second.0.weight", "middle"}
     with pytest.raises(UsageError, match="started with lora=4, not 2"):
         fit(Wide(), plan(lora=2), tmp_path / "cut", "cpu", progress=False)
+
+
+def test_additions_to_another_model_are_refused(tmp_path: Path) -> None:
+    """By a sentence that names what is there and not here, before anything is trained or written."""
+    fit(Toy(), plan(lora=2, images=8), tmp_path, "cpu", progress=False)
+    before = (tmp_path / states.FILE).read_bytes()
+    with pytest.raises(CheckpointError, match=r"(lacks|has an unknown) '.*': it was written for another model"):
+        fit(Wide(), plan(lora=2), tmp_path, "cpu", progress=False)
+    other = Toy()
+    other.net.second = nn.Linear(32, 5)
+    with pytest.raises(CheckpointError, match=r"has '.*' of shape .*: it was written for another model"):
+        fit(other, plan(lora=2), tmp_path, "cpu", progress=False)
+    assert (tmp_path / states.FILE).read_bytes() == before

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, distributed, multiprocessing, nn
+from torch import Tensor, distributed, nn
 
 from pinxit.errors import UsageError
 from pinxit.training import parallel
@@ -18,8 +18,11 @@ from pinxit.training.log import read_metrics
 from pinxit.training.loop import Batch, Plan, Stop, fit
 from pinxit.training.parallel import Ranks
 from pinxit.training.rows import Rows
+from tests.ranks import forked
 from tests.training.test_step import Wide
 from tests.training.toy import Toy, plan
+
+pytestmark = pytest.mark.timeout(1800)  # processes that wait for each other are slow where others work, too
 
 
 class Still(Wide):
@@ -90,6 +93,7 @@ JOBS: dict[str, tuple[str, dict[str, Any], int | None]] = {
     "halting": ("halting", {"micro": 4}, None),
     "running": ("running", {}, 64),
     "stopped": ("still", {}, None),
+    "quarters": ("still", {"micro": 2}, None),
 }
 """What two ranks train, by folder; the first two go on from one rank and are gone on with by one."""
 BEGUN = ("adamw", "muon")
@@ -100,21 +104,14 @@ def one(folder: Path, kind: str, until: int | None = None, **changes: Any) -> di
     return load_file(folder / states.FILE)
 
 
-def work(rank: int, ranks: int, root: str, names: tuple[str, ...]) -> None:
-    torch.set_num_threads(1)
+def work(rank: int, root: Path, names: tuple[str, ...]) -> None:
     parallel.BUCKET = 100  # several of them
-    distributed.init_process_group("gloo", init_method=f"file://{root}/meet", rank=rank, world_size=ranks)
     for name in names:
         kind, changes, until = JOBS[name]
         stop = Later() if name == "stopped" else None
-        about = plan(**({"batch": 12} | changes if ranks == 3 else changes))
-        out = fit(TASKS[kind](), about, Path(root) / name, "cpu", progress=False, stop_after=until, stop=stop)
-        Path(f"{root}/{name}-{rank}").write_text(f"{out.progress.images} {out.signalled}")
-    distributed.destroy_process_group()
-
-
-def spawn(ranks: int, root: Path, names: tuple[str, ...]) -> None:
-    multiprocessing.spawn(work, (ranks, str(root), names), nprocs=ranks)  # type: ignore[attr-defined,no-untyped-call]
+        about = plan(**({"batch": 12} | changes if distributed.get_world_size() == 3 else changes))
+        out = fit(TASKS[kind](), about, root / name, "cpu", progress=False, stop_after=until, stop=stop)
+        (root / f"{name}-{rank}").write_text(f"{out.progress.images} {out.signalled}")
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +120,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("two")
     for name in BEGUN:
         one(root / name, JOBS[name][0], 40, **JOBS[name][1])
-    spawn(2, root, tuple(JOBS))
+    forked(2, work, root, tuple(JOBS))
     for name in BEGUN:
         one(root / name, JOBS[name][0], **JOBS[name][1])
     return root
@@ -146,6 +143,15 @@ def test_two_ranks_are_one_in_two_pieces_and_runs_go_on_at_any_number(two: Path,
     assert (two / name / "preview.png").is_file()
 
 
+def test_two_ranks_in_two_pieces_are_one_in_four_but_for_the_order_of_sums(two: Path, tmp_path: Path) -> None:
+    alone, found = one(tmp_path, "still", micro=2), load_file(two / "quarters" / states.FILE)
+    assert alone.keys() == found.keys()
+    for name, tensor in alone.items():
+        torch.testing.assert_close(tensor, found[name], atol=1e-6, rtol=1e-4, msg=name)
+    losses = [[line["loss"] for line in read_metrics(folder)] for folder in (tmp_path, two / "quarters")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
 def test_all_stop_when_one_is_told_to(two: Path) -> None:
     assert {(two / f"stopped-{rank}").read_text() for rank in (0, 1)} == {"40 True"}
     assert states.read_progress(two / "stopped").images == 40
@@ -159,15 +165,10 @@ def test_running_means_are_those_of_rank_0(two: Path) -> None:
     one(two / "running", "running", micro=4)
 
 
-def go_on(rank: int, ranks: int, root: str, until: int) -> None:
-    torch.set_num_threads(1)
-    if ranks > 1:
-        distributed.init_process_group("gloo", init_method=f"file://{root}/meet-{until}", rank=rank, world_size=ranks)
+def go_on(rank: int, root: Path, until: int) -> None:
     task = Noted()
-    task.ledger = Path(f"{root}/ledger-{until}-{rank}")
-    fit(task, plan(micro=2), Path(root) / "run", "cpu", progress=False, stop_after=until)
-    if ranks > 1:
-        distributed.destroy_process_group()
+    task.ledger = root / f"ledger-{until}-{rank}"
+    fit(task, plan(micro=2), root / "run", "cpu", progress=False, stop_after=until)
 
 
 @pytest.mark.slow
@@ -176,9 +177,9 @@ def test_a_run_goes_from_one_rank_to_two_to_four_to_one(tmp_path: Path) -> None:
     """Every picture is trained on once, by whichever rank; the weights are one rank's but for the order of sums."""
     for ranks, until in ((1, 40), (2, 72), (4, 104), (1, 128)):
         if ranks == 1:
-            go_on(0, 1, str(tmp_path), until)
+            go_on(0, tmp_path, until)
         else:
-            multiprocessing.spawn(go_on, (ranks, str(tmp_path), until), nprocs=ranks)  # type: ignore[attr-defined,no-untyped-call]
+            forked(ranks, go_on, tmp_path, until)
     seen = sorted(int(line) for path in tmp_path.glob("ledger-*") for line in path.read_text().split())
     assert seen == list(range(128))
     assert len(list(tmp_path.glob("ledger-104-*"))) == 4
@@ -189,7 +190,7 @@ def test_a_run_goes_from_one_rank_to_two_to_four_to_one(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_three_ranks_agree_with_one_closely(tmp_path: Path) -> None:
-    spawn(3, tmp_path / "three", ("adamw",))
+    forked(3, work, tmp_path / "three", ("adamw",))
     found = load_file(tmp_path / "three" / "adamw" / states.FILE)
     for name, tensor in one(tmp_path / "one", "still", 96, batch=12, micro=4).items():
         torch.testing.assert_close(tensor, found[name], atol=1e-5, rtol=1e-4)

@@ -71,7 +71,7 @@ def test_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
         raise LocalEntryNotFoundError("nothing there")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
-    with pytest.raises(CheckpointError, match="a/b is not at hand and the hub cannot be reached"):
+    with pytest.raises(CheckpointError, match="a/b is not cached and the hub cannot be reached"):
         pinxit.load_clip("hub:a/b")
 
     def missing(*_: Any, **__: Any) -> str:

@@ -19,7 +19,7 @@ from pinxit.models.unet import UNet
 from pinxit.models.unet_shapes import karlo_decoder, karlo_super
 from pinxit.weights.diffusers_unet import diffusers_names
 from pinxit.weights.karlo import load_decoder, load_prior, load_supers
-from pinxit.weights.karlo_names import MEAN, NOTHING, SPREAD, VISIBLE, decoder_names, prior_names
+from pinxit.weights.karlo_names import MEAN, NOTHING, SPREAD, decoder_names, prior_names
 from pinxit.weights.karlo_settings import decoder_config, prior_config, super_config
 from tests.models.test_unet import call
 from tests.weights import karlos
@@ -104,7 +104,7 @@ def test_every_key_has_one_place(nets: tuple[Path, dict[str, Any]]) -> None:
         config = decoder_config(configs["decoder"], configs["text_proj"], ("", ""))
         second, third = UNet(config), UNet(super_config(configs["super_res_first"], ""))
     of_unet, of_projection = decoder_names(config, second.state_dict())
-    assert {*of_unet, *of_projection, VISIBLE} == set(second.state_dict())
+    assert {*of_unet, *of_projection} == set(second.state_dict())
     found = {
         "prior": [name for ours in first.state_dict() for name in prior_names(ours)] + [MEAN, SPREAD],
         "decoder": [name for names in of_unet.values() for name in names],
@@ -135,7 +135,7 @@ def test_published_sizes() -> None:
     assert size(first) + 2 * 768 == size(prior)
     with torch.device("meta"):
         ours = UNet(config), UNet(karlo_super())
-    assert size(ours[0]) - 4 + 768 == size(decoder) + size(projection)  # 4: how well each token is seen
+    assert size(ours[0]) + 768 == size(decoder) + size(projection)
     assert size(ours[1]) == size(enlarger)
 
 

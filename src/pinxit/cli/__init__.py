@@ -75,7 +75,7 @@ def options(
 
 
 def _leave(code: int) -> None:
-    """Exit; what could not be written to stdout is not tried again, which would be a traceback of the interpreter's."""
+    """Exit. If stdout cannot be flushed it is redirected, or the interpreter would try again and print a traceback."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -95,3 +95,18 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except RuntimeError as error:
+        if not _of_another_rank(error):
+            raise
+        typer.echo(
+            "pinxit: another rank has ended, and says why; the same command goes on from the last save.", err=True
+        )
+        _leave(1)
+
+
+def _of_another_rank(error: RuntimeError) -> bool:
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return False
+    from pinxit.training.parallel import abandoned
+
+    return abandoned(error)

@@ -1,4 +1,4 @@
-"""`pinxit audit`: which groups of pictures fall under which labels."""
+"""`pinxit audit`: how often each group of pictures gets each label."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def audit(
     activation: ActivationName = None,
     device: Device = "auto",
 ) -> None:
-    """Tell how often each group of pictures falls under each label, and how that moves when labels are added.
+    """Show how often each group of pictures gets each label, and how that changes when labels are added.
 
     Every picture counts for its likeliest label. Shares come with 95 % intervals.
 
@@ -85,7 +85,7 @@ def _show(rates: Rates, title: str, before: Rates | None) -> None:
 
 
 def _cell(text: str) -> Text:
-    """Users' text as it is: never taken for markup, nothing in it obeyed."""
+    """Users' text as a table cell: never parsed as markup, control characters escaped."""
     from rich.text import Text
 
     return Text(printable(text))

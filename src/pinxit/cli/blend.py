@@ -1,4 +1,4 @@
-"""`pinxit blend`: the way from one picture to another."""
+"""`pinxit blend`: pictures that interpolate between two."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 
 def blend(
-    one: Annotated[Path, typer.Argument(help="Where the way begins.")],
-    other: Annotated[Path, typer.Argument(help="Where it ends.")],
-    steps: Annotated[int, typer.Option(min=2, max=1000, help="Pictures on the way, both ends among them.")] = 8,
+    one: Annotated[Path, typer.Argument(help="The picture to begin with.")],
+    other: Annotated[Path, typer.Argument(help="The picture to end with.")],
+    steps: Annotated[int, typer.Option(min=2, max=1000, help="How many pictures to draw, both ends included.")] = 8,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Draw all from one noise, that of --seed, instead of between the ends' own.")
+        bool,
+        typer.Option("--fresh", help="Draw all from the noise of --seed instead of interpolating the pictures' own."),
     ] = False,
     seed: Seed = 0,
     ddim_steps: DdimSteps = 100,
@@ -33,7 +34,7 @@ def blend(
     checkpoint: CheckpointOption = DEFAULT,
     device: Device = "auto",
 ) -> None:
-    """Draw the way from one picture to another; its ends are the two as the decoder reconstructs them.
+    """Draw pictures that lead from one to another; the first and the last are reconstructions of the two.
 
     [bold]Examples[/bold]
 

@@ -1,4 +1,4 @@
-"""`pinxit classify`: names for pictures, out of labels that the user makes up."""
+"""`pinxit classify`: classify pictures by labels of the user's choice."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def classify(
         str,
         typer.Option(help="Sentences around a label: simple, imagenet80, label (none), or a file of lines with {}."),
     ] = "simple",
-    top: Annotated[int, typer.Option(min=1, help="How many labels to tell for each picture.")] = 5,
+    top: Annotated[int, typer.Option(min=1, help="How many labels to print for each picture.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a picture.")] = False,
     checkpoint: ClipName = "tiny",
     activation: ActivationName = None,
     device: Device = "auto",
-    bf16: Annotated[bool, typer.Option("--bf16", help="Half the digits, about twice the speed.")] = False,
+    bf16: Annotated[bool, typer.Option("--bf16", help="Compute in bfloat16: about twice as fast.")] = False,
 ) -> None:
-    """Name pictures with your own labels (CLIP, zero-shot): no training, only words.
+    """Classify pictures by your own labels (CLIP, zero-shot): no training, only words.
 
-    Pictures that cannot be read are named and skipped. The shipped model knows the built-in world alone; give published
-    weights for photographs.
+    Pictures that cannot be read are reported and skipped. The shipped model knows only the built-in world; give
+    published weights for photographs.
 
     [bold]Examples[/bold]
 

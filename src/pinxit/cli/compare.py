@@ -1,4 +1,4 @@
-"""`pinxit paint --compare`: one sentence by every system that is installed, ranked by one CLIP on one sheet."""
+"""`pinxit paint --compare`: a sentence painted by every installed system, ranked by one CLIP on one sheet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pinxit.types import Ranked
 
 PICTURE = re.compile(r"\d+-[a-z]+-seed\d+-candidate\d+\.png")
-SETTING = {"agreement": 0.0}  # scores of different systems compare where they are cosines and nothing else
+SETTING = {"agreement": 0.0}  # scores of different systems can only be compared if they are plain cosines
 
 
 @dataclass(frozen=True)
@@ -33,19 +33,19 @@ class System:
 
     @property
     def recipe(self) -> str:
-        """Which system it is of."""
+        """The name of its recipe."""
         return str(self.painter.provenance["recipe"])
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What metadata tell of it."""
+        """The metadata about it."""
         enlarged = {} if self.upsampler is None else self.upsampler.facts
         return self.painter.recorded(self.settings) | enlarged | self.painter.provenance
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What all of them are asked."""
+    """What all systems are asked to paint."""
 
     texts: Sequence[str]
     candidates: int
@@ -59,13 +59,13 @@ def systems(
     enlarger: Callable[[Painter], Upsampler | None],
     given: Mapping[str, Any],
 ) -> list[System]:
-    """The painters of `names` (checkpoints by recipe), each with those settings of `given` that it has.
+    """The painters of `names` (checkpoints by recipe), each with those of the `given` settings that it has.
 
-    Raises UsageError for a setting that none has, and where there is nothing to compare.
+    Raises UsageError for a setting that none of them has, and for fewer than two systems.
     """
     if len(names) < 2:
         raise UsageError("there is but one system to compare: install another, or name its checkpoint.")
-    found, used = [], set[str]()
+    result, used = [], set[str]()
     for name in names.values():
         painter = load(name)
         upsampler = enlarger(painter)
@@ -74,14 +74,14 @@ def systems(
         used |= mine.keys()
         if upsampler is not None:
             upsampler.tune(mine)
-        found.append(System(painter, upsampler, settled(mine, painter, upsampler)))
+        result.append(System(painter, upsampler, settled(mine, painter, upsampler)))
     if unused := [setting for setting in given if setting not in used]:
         raise UsageError(f"none of {', '.join(names)} has a setting '{unused[0]}'.")
-    return found
+    return result
 
 
 def compare(of: Sequence[System], asked: Comparison, out: Path, as_json: bool, strict: bool) -> None:
-    """Paint each text by all of them, and write a folder for it: a sheet with a row a system, and each picture."""
+    """Paint each text by all systems, and write a folder for it: a sheet with a row per system, and each picture."""
     from pinxit.cli.paint_output import alone_with, folder_name
     from pinxit.files import check_writable
 
@@ -113,7 +113,7 @@ def _painted(one: System, text: str, asked: Comparison, folder: Path) -> list[Ra
 def _write(
     folder: Path, text: str, painted: Sequence[tuple[System, list[Ranked]]], facts: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Every picture, best first whoever painted it, and the sheet, on which the best system stands first."""
+    """Write every picture, numbered best first over all systems, and the sheet, with the best system on top."""
     from pinxit.data.sheet import sheet
     from pinxit.pictures import write_png
 

@@ -1,4 +1,4 @@
-"""`pinxit complete`: a rectangle of a picture redrawn."""
+"""`pinxit complete`: redraw a rectangle of a picture."""
 
 from __future__ import annotations
 

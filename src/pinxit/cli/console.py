@@ -1,4 +1,4 @@
-"""What a command prints: lines that any terminal and any program can take, whatever users call their files."""
+"""Printing for commands: safe for any terminal and any program, whatever names users' files have."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pinxit.texts import printable
 
 
 def print_lines(*lines: str) -> None:
-    """Print lines on stdout: what a terminal would obey, or its encoding cannot hold, is escaped."""
+    """Print lines on stdout; control characters, and those that its encoding does not have, are escaped."""
     _write("\n".join(_encodable(printable(line)) for line in lines))
 
 
 def print_json(value: Any) -> None:
-    """Print one line of JSON on stdout, in plain ASCII where its encoding holds no more."""
+    """Print one line of JSON on stdout, in plain ASCII if its encoding does not have all characters."""
     line = to_json(value)
     _write(line if _encodable(line) == line else json.dumps(value))
 
@@ -35,7 +35,7 @@ def _encodable(line: str) -> str:
 
 
 def _write(text: str) -> None:
-    """Raises PinxitError when stdout cannot be written; nobody reading any more is no error."""
+    """Print and flush. Raises PinxitError when stdout cannot be written; a closed pipe stays a BrokenPipeError."""
     try:
         typer.echo(text)
         sys.stdout.flush()

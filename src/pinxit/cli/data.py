@@ -1,4 +1,4 @@
-"""`pinxit data`: look at data, check it, and write it as tar shards."""
+"""`pinxit data`: preview data, check it, and write it as tar shards."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Names = Annotated[
 ]
 Seed = Annotated[
     int,
-    typer.Option(min=0, max=LARGEST, help="Another seed shows other scenes of a world, other items of your own data."),
+    typer.Option(min=0, max=LARGEST, help="Other seeds give other scenes of a world, other items of your own data."),
 ]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes to use.", show_default="every core")]
 
@@ -125,9 +125,9 @@ def check(
     workers: Workers = None,
     all: Annotated[bool, typer.Option("--all", help="Name every broken file instead of the first ten.")] = False,
 ) -> None:
-    """Read every picture and caption once and name what is broken: truncated, no picture, no caption, not UTF-8, ...
+    """Read every picture and caption once and report what is broken: truncated, no picture, no caption, not UTF-8, ...
 
-    Training skips the same files. Exits with 0 when all are sound, else with 1.
+    Training skips the same files. Exits with 0 if none is broken, else with 1.
     """
     from pinxit.data.check import check as check_dataset
     from pinxit.errors import UsageError

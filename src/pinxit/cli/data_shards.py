@@ -1,4 +1,4 @@
-"""`pinxit data encode` and `index`: what is written of tar shards once, for every run that reads them as it goes."""
+"""`pinxit data encode` and `index`: files that are computed once for tar shards, for all runs that stream these."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def encode(
     ] = Script.latin,
     device: Device = "auto",
 ) -> None:
-    """Write beside each shard what a frozen model says of its items, a file a shard, so that training need not ask it.
+    """Encode the items of every shard by a frozen model into a file beside it, so that training need not run the model.
 
-    A killed run goes on with the next shard when the same command is given again.
+    If killed, the same command goes on with the next shard.
 
     [bold]Examples[/bold]
 
@@ -74,10 +74,10 @@ def index(
     shards: Shards,
     out: Annotated[Path | None, typer.Option(help="The folder of the index.", show_default="beside the shards")] = None,
 ) -> None:
-    """Look through SHARDS once and write what they hold into pinxit-index.jsonl; runs that find it there need not.
+    """Read SHARDS once and list their contents in pinxit-index.jsonl, so that runs which find it need not read them.
 
-    Of shards on the network that saves every run fetching all of them before it begins: index them with --out and
-    copy the file to where they are. A killed run goes on with the next shard when the same command is given again.
+    For shards on the network this saves every run from downloading all of them before it begins: index them with
+    --out, and copy the file to where they are. If killed, the same command goes on with the next shard.
 
     [bold]Examples[/bold]
 
@@ -90,4 +90,4 @@ def index(
     folder = out or folder_beside(shards)
     with alone(folder / ".index.lock", f"the index in {folder}"), bar("looking") as progress:
         found = index_shards(shards, folder, progress)
-    print_lines(f"{sum(one['items'] for one in found)} items in {len(found)} shards, told in {folder / INDEX}")
+    print_lines(f"{sum(one['items'] for one in found)} items in {len(found)} shards, listed in {folder / INDEX}")

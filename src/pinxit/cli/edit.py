@@ -1,4 +1,4 @@
-"""`pinxit edit`: a part of a picture painted anew, or more of it around its edges."""
+"""`pinxit edit`: repaint part of a picture, or extend it beyond its edges."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def edit(
     from pinxit.cli.paint_output import draw_and_write
 
     given, facts = Given.read(picture), {"outpaint": outpaint}
-    whole, hole, told = _asked(given.picture, mask, outpaint)
+    whole, hole, mask_facts = _asked(given.picture, mask, outpaint)
     painter = manipulator(checkpoint, device)
     painter.check_edits()
     settings = painter.settled(settings_of(changes, guidance=guidance))
@@ -63,15 +63,15 @@ def edit(
         about = how | settings | {"watch": watch, "previews": progress.PREVIEW_SECONDS, "upsampler": upsampler}
         yield painter.edit(whole, hole, prompt, **about)
 
-    facts = facts | how | given.facts | told | {"upscale": 0}
+    facts = facts | how | given.facts | mask_facts | {"upscale": 0}
     facts |= {} if upsampler is None else upsampler.facts
     draw_and_write(painter, [prompt], draw, out, settings | facts, as_json)
 
 
 def _asked(picture: Picture, mask: Path | None, outpaint: str | None) -> tuple[Picture, Mask, dict[str, Any]]:
-    """The picture that is worked on, what of it is painted, and what metadata tell of the mask.
+    """The picture to edit, what of it is painted, and the metadata about the mask.
 
-    Raises UsageError unless there is one of both, and it fits.
+    Raises UsageError unless exactly one of `mask` and `outpaint` is given, and fits the picture.
     """
     from pinxit.data.masks import read_mask
     from pinxit.recipes.diffusion.window import check_mask, outpainted

@@ -1,4 +1,4 @@
-"""`pinxit export`: networks as other programs read them."""
+"""`pinxit export`: write networks for other programs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pinxit.locks import alone
 
 
 class Target(StrEnum):
-    """Who reads what is written."""
+    """The format, or the library that reads it."""
 
     onnx = "onnx"
     diffusers = "diffusers"
@@ -47,7 +47,7 @@ def _library(to: Target) -> Callable[[str, Path], list[str]]:
 TARGETS: dict[Target, Callable[[str, Path], list[str]]] = {
     to: _onnx if to == Target.onnx else _library(to) for to in Target
 }
-"""What writes a source into a new folder for each target, and gives the lines that are printed."""
+"""For each target a function that writes a source into a new folder, and returns the lines to print."""
 
 
 def export(
@@ -61,8 +61,8 @@ def export(
     to: Annotated[
         Target,
         typer.Option(
-            help="onnx: CLIP's towers, the dVAE's decoder, one step of every network that denoises; transformers and "
-            "open_clip: a CLIP; diffusers: DeepFloyd IF and Karlo; peft: what --lora added, alone."
+            help="onnx: CLIP's towers, the dVAE's decoder, one step of every diffusion network; transformers and "
+            "open_clip: a CLIP; diffusers: DeepFloyd IF and Karlo; peft: the LoRA weights alone."
         ),
     ],
     out: Annotated[
@@ -70,7 +70,7 @@ def export(
         typer.Option(help="The folder to write; it must be new or empty.", show_default="CHECKPOINT-TARGET"),
     ] = None,
 ) -> None:
-    """Write networks as other programs read them, where those give the same answers.
+    """Write networks for other programs, which compute the same outputs.
 
     [bold]Examples[/bold]
 

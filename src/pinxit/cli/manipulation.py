@@ -1,4 +1,4 @@
-"""What the verbs share that draw a picture anew: opening who can, reading pictures, writing what comes of them."""
+"""What the verbs that manipulate pictures share: opening a painter that can, reading pictures, writing results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CheckpointOption = Annotated[
     str, typer.Option(help="The folder of an unCLIP that you trained, or Karlo's; none ships with this version.")
 ]
 DdimSteps = Annotated[
-    int, typer.Option("--ddim-steps", min=1, max=1000, help="Steps to the noise behind a picture, and as many back.")
+    int, typer.Option("--ddim-steps", min=1, max=1000, help="Steps to invert a picture to noise, and as many back.")
 ]
 Upscale = Annotated[
     int | None,
@@ -42,21 +42,21 @@ DEFAULT = SHIPPED[Recipe.unclip]
 
 @dataclass(frozen=True)
 class Given:
-    """A picture that a user has."""
+    """A user's picture."""
 
     picture: Picture
     facts: dict[str, str]  # for metadata: its name, and the hash of the file
 
     @classmethod
     def read(cls, path: Path) -> Given:
-        """Any picture: turned as its EXIF says, over white, eight bits. Raises ItemError when it cannot be used."""
+        """Read any picture as eight-bit RGB, rotated by its EXIF tag, over white. Raises ItemError if it cannot be."""
         from pinxit.data.decode import read_picture
 
         return cls(read_picture(path), {"of": path.name, "of_sha256": hashlib.sha256(path.read_bytes()).hexdigest()})
 
 
 def manipulator(checkpoint: str, device: str) -> Manipulation:
-    """The painter. Raises UsageError for one that sees no pictures."""
+    """The painter. Raises UsageError for one that has no picture embeddings."""
     from typing import cast
 
     from pinxit.api import load
@@ -64,12 +64,12 @@ def manipulator(checkpoint: str, device: str) -> Manipulation:
 
     painter = load(checkpoint, device=device)
     if not isinstance(painter, Manipulates):
-        raise UsageError(f"{checkpoint} knows pictures by no embedding: choose a checkpoint of unclip, or Karlo.")
+        raise UsageError(f"{checkpoint} has no picture embeddings: choose a checkpoint of unclip, or Karlo.")
     return cast("Manipulation", painter)
 
 
 def enlarger(painter: Manipulation, upscale: int | None) -> Upsampler | None:
-    """The painter's own upsampler, made for `upscale`; None: it has none, or none is expected.
+    """The painter's own upsampler, for `upscale` pixels (None: its largest); None if it has none, or for 0.
 
     Raises UsageError for a size that it does not make.
     """
@@ -94,7 +94,7 @@ def draw_strip(
     as_json: bool,
     columns: int | None = None,
 ) -> None:
-    """Draw with a bar, and write each picture and a sheet of all, what was given first."""
+    """Draw with a progress bar, and write each picture, and a sheet of all that begins with the given ones."""
     from pinxit.cli import progress
     from pinxit.cli.paint_output import alone_with, folder_name
     from pinxit.files import check_writable
@@ -138,6 +138,6 @@ def _write(
         write_png(path, picture, about | {"label": label})
         paths.append(path)
     shown = [*(square(one.picture, size, "bicubic") for one in given), *drawn]
-    told = [*(one.facts["of"] for one in given), *labels]
-    write_png(folder / "sheet.png", sheet(shown, told, columns or min(len(shown), 9)), about)
+    captions = [*(one.facts["of"] for one in given), *labels]
+    write_png(folder / "sheet.png", sheet(shown, captions, columns or min(len(shown), 9)), about)
     return paths

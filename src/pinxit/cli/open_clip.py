@@ -1,4 +1,4 @@
-"""A CLIP for a command: with a bar on stderr, where broken pictures are named too."""
+"""Opens a CLIP for a command, with a progress bar on stderr, where unreadable pictures are reported, too."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def activation_of(name: str | None) -> Activation | None:
-    """What --activation says. Raises UsageError for one that there is not."""
+    """The activation that --activation names. Raises UsageError for an unknown one."""
     if name is None:
         return None
     known: tuple[Activation, ...] = ("gelu", "quickgelu")
@@ -30,7 +30,7 @@ def activation_of(name: str | None) -> Activation | None:
 def clip_with_bar(
     checkpoint: str, device: str, label: str, bf16: bool = False, activation: str | None = None
 ) -> Iterator[Clip]:
-    """The CLIP of a checkpoint by the fastest engine at hand, telling how far it has read."""
+    """The CLIP of a checkpoint, run by the fastest installed engine, with a progress bar."""
     from pinxit.recipes.clip.encoder import ClipEncoder
     from pinxit.recipes.clip.facade import Clip
 

@@ -1,4 +1,4 @@
-"""Options that several verbs share, said once."""
+"""Options that several verbs share."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import typer
 from pinxit.errors import UsageError
 
 LARGEST = 2**63 - 1
-"""Of whole numbers: `schema.LARGEST`, which commands may know before anything else is imported."""
+"""The largest whole number: `schema.LARGEST`, repeated here because importing that is slow."""
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 ActivationName = Annotated[
     str | None,
-    typer.Option("--activation", help="gelu or quickgelu, for a weight file that does not tell.", show_default=False),
+    typer.Option("--activation", help="gelu or quickgelu, for weights that do not say which.", show_default=False),
 ]
 ClipName = Annotated[
     str,
@@ -24,7 +24,7 @@ ClipName = Annotated[
 
 
 class Engine(StrEnum):
-    """What the work is done by."""
+    """What runs the work: this process, or a Ray cluster."""
 
     local = "local"
     ray = "ray"
@@ -45,6 +45,6 @@ Workers = Annotated[
 
 
 def check_workers(engine: Engine, workers: int | None) -> None:
-    """Raise UsageError for workers that nobody has."""
+    """Raise UsageError for --workers without --engine ray."""
     if workers is not None and engine is not Engine.ray:
         raise UsageError(f"--workers {workers} is for --engine ray: one process works without it.")

@@ -44,7 +44,7 @@ class Recipe(StrEnum):
 
 
 SHIPPED = {Recipe(name): checkpoint for name, checkpoint in PAINTERS.items()}
-RANKER = "tiny"  # the CLIP that compares
+RANKER = "tiny"  # the CLIP that ranks the pictures of --compare
 
 
 def paint(
@@ -84,7 +84,7 @@ def paint(
     upsampler: Annotated[
         str | None,
         typer.Option(
-            help="Who enlarges: a shipped checkpoint's name, or a checkpoint folder.",
+            help="The upsampler for --upscale: a shipped checkpoint's name, or a checkpoint folder.",
             show_default="the painter's own, else imagen-tiny",
         ),
     ] = None,
@@ -106,8 +106,8 @@ def paint(
         bool,
         typer.Option(
             "--compare",
-            help="Paint by all systems that are installed (by --checkpoint in its system's place), ranked by one CLIP "
-            "on one sheet.",
+            help="Paint by all installed systems (--checkpoint replaces that of its own system), ranked by one CLIP on "
+            "one sheet.",
         ),
     ] = False,
 ) -> None:
@@ -171,14 +171,14 @@ def paint(
 
 
 def installed() -> dict[str, str]:
-    """The shipped checkpoints that are here, by recipe."""
+    """The shipped painters that are installed, by recipe."""
     from pinxit.weights.zoo import shipped
 
     return {recipe.value: name for recipe, name in SHIPPED.items() if name in shipped()}
 
 
 def _installed(checkpoint: str | None) -> dict[str, str]:
-    """What is compared: all that is installed, one of them replaced by `checkpoint`, or that besides."""
+    """The painters to compare: all that are installed, and `checkpoint`, in place of that of its own recipe."""
     from pinxit.weights.checkpoint import open_checkpoint
     from pinxit.weights.zoo import find, published
 
@@ -189,7 +189,7 @@ def _installed(checkpoint: str | None) -> dict[str, str]:
 
 
 def _check_choice(checkpoint: str, ranker: str | None, candidates: int, keep: int) -> None:
-    """Refuse to draw pictures that nobody can choose among."""
+    """Raise UsageError if candidates are to be ranked, but there is no CLIP to rank them."""
     from pinxit.weights.zoo import sees_nothing
 
     if ranker is None and candidates > keep and sees_nothing(checkpoint):

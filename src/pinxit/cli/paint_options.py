@@ -1,4 +1,4 @@
-"""Options that the verbs that paint share, and what is said of a prompt before it is painted."""
+"""Options that the painting verbs share, and warnings about a prompt before it is painted."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pinxit.cli.console import warn
 from pinxit.cli.options import LARGEST
 from pinxit.errors import UsageError
 
-LONGEST = 40  # characters of a strange word that are shown
+LONGEST = 40  # characters of an unknown word that are shown
 
 if TYPE_CHECKING:
     from pinxit.recipes.painting import Painter
 
-MOST = 100_000  # candidates of a prompt: as many are held in memory
+MOST = 100_000  # candidates of a prompt, which are all held in memory
 
 Candidates = Annotated[int, typer.Option(min=1, max=MOST, help="How many pictures to draw before the best are kept.")]
 Keep = Annotated[int, typer.Option(min=1, help="How many of the best to keep, as CLIP ranks them.")]
@@ -27,7 +27,7 @@ Seed = Annotated[
 Guidance = Annotated[
     float | None,
     typer.Option(
-        help="Classifier-free guidance: 1 is none, more follows the words closer.", show_default="the checkpoint's"
+        help="Classifier-free guidance: 1 is none, more follows the prompt closer.", show_default="the checkpoint's"
     ),
 ]
 Temperature = Annotated[
@@ -49,7 +49,7 @@ CheckpointOption = Annotated[str, typer.Option(help="A shipped checkpoint's name
 
 
 def say_about(painter: Painter, text: str, strict: bool) -> None:
-    """Say on stderr what the painter will not make of the prompt; with `strict`, a cut prompt is an error."""
+    """Warn on stderr of a prompt that is too long or has unknown words; `strict`: raise UsageError if too long."""
     dropped = painter.tokens_over_limit(text)
     if dropped:
         message = f"the prompt is {dropped} tokens over the limit of {painter.text_tokens}"

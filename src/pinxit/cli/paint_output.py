@@ -1,4 +1,4 @@
-"""Paints with a bar and a preview, and writes a folder a prompt: a sheet of the kept pictures, and each alone."""
+"""Paints with a progress bar and a preview, and writes a folder per prompt: a sheet of the pictures, and each alone."""
 
 from __future__ import annotations
 
@@ -34,12 +34,15 @@ def draw_and_write(
     settings: dict[str, Any],
     as_json: bool,
 ) -> None:
-    """Write a folder for each text as its pictures come, and say where; `draw` gives them in the order of `texts`."""
+    """Write a folder for each text as soon as its pictures are drawn, and print its path.
+
+    `draw` yields the pictures of each text, in the order of `texts`.
+    """
     facts = painter.facts(settings)
     folders = [out / folder_name(text, facts) for text in texts]
     for folder in folders:
         check_writable(folder)
-    now: list[Watch] = []  # who watches the prompt that is next to come
+    now: list[Watch] = []  # the last is the progress bar of the prompt that comes next
     with closing(draw(lambda painted: now[-1](painted))) as coming:
         for text, folder in zip(texts, folders, strict=True):
             with alone_with(folder):
@@ -55,16 +58,16 @@ def draw_and_write(
 
 @contextmanager
 def alone_with(folder: Path) -> Iterator[None]:
-    """Inside the block no other command paints into `folder`: the same one, given twice, waits and says so."""
-    told = f"pinxit: another command paints into {folder}; this one waits until it is done."
-    with alone_in(folder, f"the pictures {folder}", waiting=lambda: warn(told)):
+    """Inside the block no other command paints into `folder`; a second one waits, and says so."""
+    notice = f"pinxit: another command paints into {folder}; this one waits until it is done."
+    with alone_in(folder, f"the pictures {folder}", waiting=lambda: warn(notice)):
         yield
 
 
 def folder_name(prompt: str, settings: Mapping[str, Any]) -> str:
-    """Readable and unique to (prompt, settings): painting the same again replaces files by their equals.
+    """A readable name, unique to (prompt, settings): painting the same again replaces files by equal ones.
 
-    `settings` must tell all that changes which pictures there are, or two runs share a folder.
+    `settings` must hold everything that the pictures depend on, or different runs would share a folder.
     """
     words = re.sub(r"[^\w]+", "-", prompt.lower()).strip("-")[:48].rstrip("-") or "picture"
     content = json.dumps([prompt, settings], sort_keys=True, ensure_ascii=False)
@@ -72,25 +75,25 @@ def folder_name(prompt: str, settings: Mapping[str, Any]) -> str:
 
 
 def is_painted(folder: Path) -> bool:
-    """Whether a folder holds all that `write_results` writes: the sheet comes last."""
+    """Whether a folder is complete: `write_results` writes the sheet last."""
     return (folder / SHEET).is_file()
 
 
 def read_results(folder: Path, prompt: str) -> dict[str, Any]:
-    """The JSON object of a folder that is painted, as its pictures tell it."""
+    """The JSON object of a complete folder, from its pictures' metadata."""
     from pinxit.pictures import read_metadata
 
-    told = []
+    pictures = []
     for path in sorted(path for path in folder.iterdir() if PICTURE.fullmatch(path.name)):
         about = read_metadata(path)
-        told.append({"path": str(path)} | {name: about[name] for name in ("seed", "candidate", "score")})
-    return {"prompt": prompt, "pictures": told}
+        pictures.append({"path": str(path)} | {name: about[name] for name in ("seed", "candidate", "score")})
+    return {"prompt": prompt, "pictures": pictures}
 
 
 def write_results(folder: Path, prompt: str, ranked: Sequence[Ranked], settings: dict[str, Any]) -> list[Path]:
     """Write every picture of `ranked` (best first) and sheet.png; returns the pictures' paths in the same order.
 
-    No other picture stays in `folder`.
+    Other pictures of ours in `folder` are removed.
     """
     from pinxit.recipes.painting import picture_facts
 
@@ -107,14 +110,14 @@ def write_results(folder: Path, prompt: str, ranked: Sequence[Ranked], settings:
 
 
 def _remove_pictures_but(written: Sequence[Path], folder: Path) -> None:
-    """The same command on another device may rank otherwise: what it left under other names is not on the sheet."""
+    """Remove older pictures: the same command on another device may have ranked, and so named, others."""
     for path in set(folder.iterdir()) - set(written):
         if PICTURE.fullmatch(path.name):
             path.unlink(missing_ok=True)
 
 
 def _as_json(prompt: str, ranked: Sequence[Ranked], paths: Sequence[Path]) -> dict[str, Any]:
-    """The JSON object that scripts read."""
+    """The JSON object that --json prints."""
     pictures = [
         {"path": str(path), "seed": item.seed, "candidate": item.candidate, "score": round(item.score, 6)}
         for path, item in zip(paths, ranked, strict=True)

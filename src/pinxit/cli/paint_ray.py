@@ -1,7 +1,7 @@
-"""`pinxit paint --engine ray`: many prompts by many whole engines, which Ray Data keeps alive.
+"""`pinxit paint --engine ray`: many prompts by many painters, in processes that Ray Data keeps alive.
 
-A prompt is done when its folder holds a sheet, so the same command goes on where it stopped, and what a process was at
-when it died is painted by another one.
+A prompt is done when its folder holds a sheet. So the same command resumes where it stopped, and what a process was
+painting when it died is painted by another one.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from pinxit.files import check_writable
 if TYPE_CHECKING:
     import numpy as np
 
-PIECE = 64  # prompts that a process takes at a time at most; fewer where every process is to have some
-TURNS = 4  # that each process has at least, where there are prompts enough
+PIECE = 64  # most prompts of a batch; fewer if processes would get less than TURNS batches
+TURNS = 4  # batches per process, if there are enough prompts
 
 
 def paint_by_ray(
@@ -36,9 +36,9 @@ def paint_by_ray(
     strict: bool,
     workers: int | None,
 ) -> None:
-    """Paint what `out` does not hold yet, and say of each text, in their order, where its pictures are.
+    """Paint what `out` does not hold yet, and print for each text, in their order, where its pictures are.
 
-    `asked`: seed, candidates and keep. Raises PinxitError for what stops a process, and UsageError before any starts.
+    `asked`: seed, candidates and keep. Raises UsageError before any process starts, PinxitError if one fails.
     """
     import torch
 
@@ -51,9 +51,9 @@ def paint_by_ray(
     del opened  # the processes have painters of their own
     folders = {text: out / folder_name(text, facts) for text in texts}
     left = [text for text, folder in folders.items() if not is_painted(folder)]
-    told = {"choice": choice, "asked": dict(asked), "out": str(out), "facts": facts}
-    told |= {"here": str(Path.cwd()), "threads": torch.get_num_threads()}
-    painted, coming = set(folders) - set(left), _painted(told, left, workers)
+    about = {"choice": choice, "asked": dict(asked), "out": str(out), "facts": facts}
+    about |= {"here": str(Path.cwd()), "threads": torch.get_num_threads()}
+    painted, coming = set(folders) - set(left), _painted(about, left, workers)
     with bar("painting", len(folders), "prompts") as shown:
         for text in texts:
             while text not in painted:
@@ -65,8 +65,8 @@ def paint_by_ray(
                 print_lines(str(folders[text] / SHEET))
 
 
-def _painted(told: Mapping[str, Any], texts: Sequence[str], workers: int | None) -> Iterator[str]:
-    """The texts, each when its folder is whole."""
+def _painted(about: Mapping[str, Any], texts: Sequence[str], workers: int | None) -> Iterator[str]:
+    """The texts, each as soon as its folder is complete."""
     if not texts:
         return
     with cluster.joined() as ray:
@@ -76,7 +76,7 @@ def _painted(told: Mapping[str, Any], texts: Sequence[str], workers: int | None)
         data = cluster.quiet_data().from_items([{"prompt": text} for text in texts], override_num_blocks=pieces)
         painted = data.map_batches(
             Painting,
-            fn_constructor_kwargs={"told": told},
+            fn_constructor_kwargs={"about": about},
             batch_size=None,
             compute=cluster.quiet_data().ActorPoolStrategy(size=engines),
             num_cpus=max(1, processors // engines) if not gpus else 1,
@@ -92,28 +92,28 @@ def _painted(told: Mapping[str, Any], texts: Sequence[str], workers: int | None)
 
 
 def at_a_time(texts: int, engines: int) -> int:
-    """How many texts a process takes at once: few enough that each has some, and nobody waits long for the last."""
+    """Texts per batch: few enough that every process gets some, and that the last batch does not take long."""
     return max(1, min(PIECE, texts // (TURNS * engines)))
 
 
 class Painting:
-    """A painter in a process of the cluster, over the same folders: `out` is there for all machines."""
+    """A painter in a process of the cluster; all machines see the same folder `out`."""
 
-    def __init__(self, told: Mapping[str, Any]) -> None:
-        """With as many threads as the command's own process, as the tiles of a CPU hang on that."""
+    def __init__(self, about: Mapping[str, Any]) -> None:
+        """With as many threads as the command's own process, because tile sizes on a CPU depend on it."""
         import torch
 
-        os.chdir(told["here"])
-        torch.set_num_threads(told["threads"])
-        self.opened = told["choice"].open()
-        self.asked, self.facts, self.out = told["asked"], told["facts"], Path(told["out"])
+        os.chdir(about["here"])
+        torch.set_num_threads(about["threads"])
+        self.opened = about["choice"].open()
+        self.asked, self.facts, self.out = about["asked"], about["facts"], Path(about["out"])
 
     def __call__(self, batch: dict[str, np.ndarray[Any, Any]]) -> dict[str, list[str]]:
-        """Paint the prompts that nobody has painted, and give back all; with each, why the rest was not painted."""
+        """Paint the prompts that are not painted yet; returns all of them, each with an error message or ""."""
         prompts, refused = [str(text) for text in batch["prompt"]], ""
         try:
             self._paint(prompts)
-        except PinxitError as error:  # which would not survive the way
+        except PinxitError as error:  # Ray would wrap it
             refused = str(error)
         return {"prompt": prompts, "refused": [refused] * len(prompts)}
 

@@ -1,4 +1,4 @@
-"""Which painter a command opens, and what enlarges its pictures: plain values, which another process can open too."""
+"""Which painter and upsampler a command opens, as plain values, so that another process can open them too."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ if TYPE_CHECKING:
     from pinxit.recipes.diffusion.upsampler import Upsampler
     from pinxit.recipes.painting import Painter
 
-ENLARGING = "imagen-tiny"  # the shipped checkpoint that enlarges for painters that cannot
+ENLARGING = "imagen-tiny"  # the shipped upsampler, for painters without one
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A painter, what enlarges its pictures, and all settings."""
+    """A painter, its upsampler, and all settings."""
 
     painter: Painter
     enlarger: Upsampler | None
     settings: Mapping[str, Any]
 
     def facts(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """All that decides which pictures there are, beside the prompt: settings, what is asked, who enlarges."""
+        """Everything but the prompt that the pictures depend on: settings, what is asked, the upsampler."""
         return {**self.settings, **asked, **({} if self.enlarger is None else self.enlarger.facts)}
 
 
 @dataclass(frozen=True)
 class PainterChoice:
-    """The options that say who paints."""
+    """The options that choose a painter."""
 
     checkpoint: str
     device: str
@@ -43,7 +43,7 @@ class PainterChoice:
     given: Mapping[str, Any]  # settings
 
     def open(self) -> Opened:
-        """Raises UsageError and CheckpointError for what does not exist or does not fit."""
+        """Open them. Raises UsageError or CheckpointError for what does not exist or does not fit."""
         from pinxit.api import load
 
         painter = load(self.checkpoint, device=self.device, int8=self.int8, recipe=self.recipe, ranker=self.ranker)
@@ -55,7 +55,7 @@ class PainterChoice:
 
 
 def enlarger(painter: Painter, upscale: int | None, named: str | None, device: str) -> Upsampler | None:
-    """What enlarges the kept pictures: the one that is named, the painter's own, or the shipped one; None: nothing."""
+    """The upsampler of the kept pictures: the named one, else the painter's own, else the shipped one; None: none."""
     from pinxit.api import load_upsampler
     from pinxit.recipes.capabilities import upsampler_of
 

@@ -1,4 +1,4 @@
-"""Settings of painters on the command line: `--set NAME=VALUE`, beside the options for those that are used most."""
+"""Settings of painters on the command line: `--set NAME=VALUE`, besides options for the most frequent ones."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Changes = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
-        help="Change how the painter paints, e.g. guidance=7 or steps=50; may be repeated. "
+        help="Change a setting of the painter, e.g. guidance=7 or steps=50; may be repeated. "
         "`pinxit recipes --settings NAME` lists a painter's settings.",
     ),
 ]
 
 
 def settings_of(changes: Sequence[str] | None, **options: Any) -> dict[str, Any]:
-    """ "guidance=7" as {"guidance": 7}, numbers and words alike; beside what `options` say, None where not given.
+    """ "guidance=7" as {"guidance": 7}, numbers and words alike, together with those `options` that are not None.
 
     Raises UsageError for a setting that is given twice.
     """
@@ -39,7 +39,7 @@ def settings_of(changes: Sequence[str] | None, **options: Any) -> dict[str, Any]
 
 
 def halves(change: str, option: str, form: str) -> tuple[str, str]:
-    """The name and what it is set to. Raises UsageError, naming the option, for anything else."""
+    """Name and value of "NAME=VALUE". Raises UsageError, naming the option, for anything else."""
     name, equals, text = change.partition("=")
     if not equals:
         raise UsageError(f"{option} {change}: write NAME={form}{'' if form.endswith('.') else '.'}")
@@ -47,7 +47,7 @@ def halves(change: str, option: str, form: str) -> tuple[str, str]:
 
 
 def value_of(text: str) -> Any:
-    """A number where it reads as one, else a word."""
+    """The JSON value that a text is, or else the text itself."""
     import json
 
     try:
@@ -58,17 +58,17 @@ def value_of(text: str) -> Any:
 
 
 def settled(given: Mapping[str, Any], painter: Painter, upsampler: Upsampler | None = None) -> dict[str, Any]:
-    """All settings of the painter, those given in place of its own; the rest must be the upsampler's.
+    """All settings of the painter, overridden by those given; the rest of these must be the upsampler's.
 
-    Raises UsageError for what would be refused on the way, which may take hours, before anything is painted.
+    Raises UsageError for anything that would be refused later, before painting, which may take hours, begins.
     """
     from pinxit.recipes.diffusion.upsampler import SETTINGS
     from pinxit.recipes.painting import check_known
 
     enlarging = {} if upsampler is None else upsampler.defaults
-    if strange := [name for name in given if name in SETTINGS and name not in enlarging]:
+    if unused := [name for name in given if name in SETTINGS and name not in enlarging]:
         reason = "only `eval sweep --upscale` and `paint --upscale` enlarge pictures"
-        raise UsageError(f"{strange[0]} is a setting of the upsampler: {reason}.")
+        raise UsageError(f"{unused[0]} is a setting of the upsampler: {reason}.")
     check_known(given, [*painter.defaults, *enlarging])
     if upsampler is not None:
         upsampler.tuned(given)

@@ -13,7 +13,7 @@ from pinxit.cli.train.options import Changes
 def plan(
     preset: Annotated[str, typer.Argument(help="RECIPE/NAME of clip, dalle, imagen or unclip: imagen/paper.")],
     gpus: Annotated[
-        int, typer.Option(min=1, help="How many of them; each holds the whole model, or a part by plan.shard.")
+        int, typer.Option(min=1, help="How many GPUs; each holds the whole model, or with plan.shard a part of it.")
     ] = 8,
     kind: Annotated[str, typer.Option(help="v100, a100, h100, h200, b200, l40s or rtx4090.")] = "h100",
     share: Annotated[
@@ -21,13 +21,13 @@ def plan(
         typer.Option(
             min=0.01,
             max=1.0,
-            help="Of the peak that training reaches; measured ones stand in logs.",
-            show_default="0.35, and said to be assumed",
+            help="Share of peak operations that training reaches; logs of runs have measured ones.",
+            show_default="0.35, marked as assumed",
         ),
     ] = None,
     changes: Changes = None,
 ) -> None:
-    """Print parameters, operations, memory of a rank and time of every stage of a preset; train nothing.
+    """Print parameters, operations, memory per rank and time of every stage of a preset; train nothing.
 
     [bold]Examples[/bold]
 

@@ -1,4 +1,4 @@
-"""`pinxit probe`: what a CLIP has already learnt of the user's classes."""
+"""`pinxit probe`: a linear probe of a CLIP's features on the user's classes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pinxit.cli.options import LARGEST, ActivationName, ClipName, Device
 
 def probe(
     train: Annotated[Path, typer.Argument(help="Folder with a sub-folder of pictures for each class.")],
-    test: Annotated[Path, typer.Argument(help="Another one with the same classes; no picture of it is learnt from.")],
+    test: Annotated[Path, typer.Argument(help="Another one with the same classes, which is not trained on.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     seed: Annotated[
-        int, typer.Option(min=0, max=LARGEST, help="Which fifth of the training pictures chooses the strength.")
+        int, typer.Option(min=0, max=LARGEST, help="Which fifth of the training pictures chooses the regularisation.")
     ] = 0,
     checkpoint: ClipName = "tiny",
     activation: ActivationName = None,
@@ -34,7 +34,7 @@ def probe(
     with clip_with_bar(checkpoint, device, "probe", activation=activation) as clip:
         result = clip.probe(train, test, seed=seed)
     summary = {"accuracy": result.accuracy, "strength": result.strength, "held_out": result.held_out}
-    per_class = {name: share for name, share in result.per_class.items() if share == share}  # not those never asked
+    per_class = {name: share for name, share in result.per_class.items() if share == share}  # NaN: no test pictures
     if as_json:
         print_json(summary | {"per_class": per_class})
         return

@@ -1,4 +1,4 @@
-"""Progress bars on stderr, and a preview picture that grows while painting. Loads nothing heavy until one is shown."""
+"""Progress bars on stderr, and a preview file while painting. Loads nothing heavy until one is shown."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ PREVIEW_SECONDS = 1.0
 
 @contextmanager
 def bar(label: str, total: float | None = None, unit: str = "") -> Iterator[Callable[..., None]]:
-    """A progress bar; call what it gives with how many are done and, where it was not known before, of how many.
+    """A progress bar; call what it yields with the number that is done and, if it was not known before, the total.
 
-    Lines that are logged meanwhile stay above it.
+    Lines that are logged meanwhile are printed above it.
     """
     from rich.console import Console
     from rich.progress import (
@@ -42,9 +42,9 @@ def bar(label: str, total: float | None = None, unit: str = "") -> Iterator[Call
 
 @contextmanager
 def painting(label: str, preview: Path) -> Iterator[Callable[[PaintProgress], None]]:
-    """A watcher to hand to `paint`: it moves the bar and rewrites `preview`, which is removed at the end.
+    """A `watch` function for painters: it moves the bar and rewrites `preview`, which is removed at the end.
 
-    Where `preview` lies is said once, as soon as there is something to look at.
+    The path of `preview` is printed once, as soon as the file exists.
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -69,7 +69,7 @@ def painting(label: str, preview: Path) -> Iterator[Callable[[PaintProgress], No
             if time.monotonic() - shown < PREVIEW_SECONDS:
                 return
             pictures = painted.preview()
-            if pictures:  # none are under way before the first step
+            if pictures:  # there are none before the first step
                 write_png(preview, sheet(pictures))
                 shown = time.monotonic()
                 if not announced:

@@ -1,4 +1,4 @@
-"""`pinxit recipes`: the systems that paint, how their stages hang together, and by which settings they paint."""
+"""`pinxit recipes`: the systems that paint, the graphs of their stages, and their settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CAN = {
     Recipe.unclip: "paint, enlarge, edit, vary, blend, shift, reconstruct",
 }
 PUBLISHED = {"deepfloyd": "paint, enlarge", "karlo": "paint, enlarge, vary, blend, shift, reconstruct"}
-"""Other people's weights, which a user brings."""
+"""Published weights of others, which users supply."""
 
 
 def recipes(
@@ -31,7 +31,7 @@ def recipes(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """List the recipes with their shipped checkpoints and what they can, or print the graph or the settings of one.
+    """List the recipes with their shipped checkpoints and abilities, or print the graph or the settings of one.
 
     [bold]Examples[/bold]
 

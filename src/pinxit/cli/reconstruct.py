@@ -1,4 +1,4 @@
-"""`pinxit reconstruct`: a picture as the decoder draws it again, from all or from parts of what is seen in it."""
+"""`pinxit reconstruct`: a picture as the decoder draws it again, from all or part of its embedding."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 def reconstruct(
-    picture: Annotated[Path, typer.Argument(help="Any picture; its centre square is looked at.")],
+    picture: Annotated[Path, typer.Argument(help="Any picture; its centre square is used.")],
     components: Annotated[
         str | None,
         typer.Option(
-            help="Draw it from so many principal components of its embedding, e.g. 4,8,16,32,64, with noise of --seed.",
+            help="Draw it from so many principal components of its embedding, e.g. 4,8,16,32,64, with --seed's noise.",
             show_default="from all, with its own noise",
         ),
     ] = None,
@@ -36,7 +36,7 @@ def reconstruct(
     checkpoint: CheckpointOption = DEFAULT,
     device: Device = "auto",
 ) -> None:
-    """Find the noise behind a picture and draw it again; or see what the first components of its embedding hold.
+    """Invert a picture to noise and draw it again, or draw it from the first components of its embedding.
 
     [bold]Examples[/bold]
 

@@ -1,4 +1,4 @@
-"""`pinxit search`: pictures found by a sentence, or by another picture."""
+"""`pinxit search`: find pictures by a sentence, or by another picture."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ app = typer.Typer(help="Find pictures by a sentence or by another picture.", no_
 @app.command("index")
 def index(
     pictures: Annotated[list[Path], typer.Argument(help="Picture files, or folders of them.")],
-    out: Annotated[Path, typer.Option(help="Folder of the index; an older one there is brought up to date.")],
+    out: Annotated[Path, typer.Option(help="Folder of the index; an existing one is updated.")],
     checkpoint: ClipName = "tiny",
     activation: ActivationName = None,
     device: Device = "auto",
-    bf16: Annotated[bool, typer.Option("--bf16", help="Half the digits, about twice the speed.")] = False,
+    bf16: Annotated[bool, typer.Option("--bf16", help="Compute in bfloat16: about twice as fast.")] = False,
 ) -> None:
-    """Make an index of pictures, or bring one up to date.
+    """Make an index of pictures, or update one.
 
-    Only new and changed files are read. A killed run goes on where it was; pictures that cannot be read are named.
+    Only new and changed files are read. If killed, it resumes where it was; pictures that cannot be read are reported.
 
     [bold]Example[/bold]
 

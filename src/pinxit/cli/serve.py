@@ -1,4 +1,4 @@
-"""`pinxit serve`: the painters behind the OpenAI images contract, and a page."""
+"""`pinxit serve`: an HTTP server with the OpenAI images API, and a web page."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def serve(
         bool, typer.Option("--show-config", help="Print all settings as a TOML file, and exit.")
     ] = False,
 ) -> None:
-    """Serve pictures to every program that is written for the OpenAI images API, and a page to people.
+    """Serve pictures to programs that use the OpenAI images API, and a web page to people.
 
     Settings come from --config, then from the environment (PINXIT_SERVE_PORT=9000), then from options; the last one
     wins. Needs the extra: pip install "pinxit\\[serve]".

@@ -1,4 +1,4 @@
-"""`pinxit shift`: a picture led from what one caption says to what another does."""
+"""`pinxit shift`: text diffs, which change a picture as one caption changes to another."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def shift(
-    picture: Annotated[Path, typer.Argument(help="Any picture; its centre square is looked at.")],
+    picture: Annotated[Path, typer.Argument(help="Any picture; its centre square is used.")],
     before: Annotated[str, typer.Argument(metavar="FROM", help='What it shows, e.g. "a photo of a fox".')],
-    after: Annotated[str, typer.Argument(metavar="TO", help='What it should, e.g. "a photo of a red fox".')],
+    after: Annotated[str, typer.Argument(metavar="TO", help='What it should show, e.g. "a photo of a red fox".')],
     theta: Annotated[
-        float, typer.Option(min=0.01, max=1.0, help="How much of the way the last picture goes; best from 0.25 to 0.5.")
+        float, typer.Option(min=0.01, max=1.0, help="How far the last picture is shifted; best from 0.25 to 0.5.")
     ] = 0.5,
-    steps: Annotated[int, typer.Option(min=2, max=1000, help="Pictures, the first of them not shifted at all.")] = 5,
+    steps: Annotated[int, typer.Option(min=2, max=1000, help="How many pictures; the first is not shifted.")] = 5,
     ddim_steps: DdimSteps = 100,
     upscale: Upscale = None,
     out: Out = Path("pinxit-out"),
@@ -31,7 +31,7 @@ def shift(
     checkpoint: CheckpointOption = DEFAULT,
     device: Device = "auto",
 ) -> None:
-    """Turn what CLIP sees in a picture towards the difference of two captions, and draw it from the same noise.
+    """Rotate a picture's CLIP embedding towards the difference of two captions, and draw it from the same noise.
 
     [bold]Examples[/bold]
 

@@ -1,4 +1,4 @@
-"""`pinxit vary`: other pictures of what one shows."""
+"""`pinxit vary`: variations of a picture."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def vary(
-    picture: Annotated[Path, typer.Argument(help="Any picture; its centre square is looked at.")],
+    picture: Annotated[Path, typer.Argument(help="Any picture; its centre square is used.")],
     count: Annotated[int, typer.Option(min=1, max=1000, help="How many variations.")] = 4,
     eta: Annotated[
         float | None,
         typer.Option(
             min=0.0,
             max=1.0,
-            help="Begin at the picture's own noise and add so much on the way: 0 draws the picture again.",
+            help="Start from the picture's own noise, and add noise by this DDIM eta: 0 draws the picture again.",
             show_default="noise of the seed alone",
         ),
     ] = None,
@@ -38,7 +38,7 @@ def vary(
     checkpoint: CheckpointOption = DEFAULT,
     device: Device = "auto",
 ) -> None:
-    """Draw other pictures in which CLIP sees the same: what it does not see is made up anew.
+    """Draw pictures with the same CLIP embedding, which differ in what CLIP does not encode.
 
     [bold]Examples[/bold]
 

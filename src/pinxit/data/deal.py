@@ -8,10 +8,12 @@ ranks, and ranks whose number divides C have shards of their own. Each item is r
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -54,6 +56,8 @@ class Deal:
     seed: int
     streams: int  # C
     window: int = WINDOW  # W
+    _begins: dict[int, list[int]] = field(default_factory=dict, repr=False)  # of each stream's epochs so far
+    _lock: Any = field(default_factory=Lock, repr=False)
 
     def indices(self, rows: Rows) -> Indices:
         """Which item each row is, numbered through all shards in their order, int64 [count]."""
@@ -74,7 +78,10 @@ class Deal:
         for stream in range(rows.start // each, -(-(rows.start + rows.count) // each)):
             epoch, before = self._epoch(stream, update * each)
             number = int(np.searchsorted(_bounds(self, stream, epoch), update * each - before, side="right"))
-            found += _dealt(self, stream, epoch)[number * self.window : (number + 2) * self.window]
+            coming = _dealt(self, stream, epoch)[number * self.window :]
+            if len(coming) < 2 * self.window:
+                coming = coming + _dealt(self, stream, epoch + 1)[: self.window]
+            found += coming[: 2 * self.window]
         return found
 
     def _taken(self, stream: int, position: int, count: int) -> Iterator[Indices]:
@@ -93,10 +100,12 @@ class Deal:
 
     def _epoch(self, stream: int, position: int) -> tuple[int, int]:
         """The epoch of a stream that holds `position`, and how many items came before it."""
-        epoch, before = 0, 0
-        while position >= before + (size := _size(self, stream, epoch)):
-            before, epoch = before + size, epoch + 1
-        return epoch, before
+        with self._lock:
+            begins = self._begins.setdefault(stream, [0])
+            while begins[-1] <= position:
+                begins.append(begins[-1] + _size(self, stream, len(begins) - 1))
+            epoch = bisect_right(begins, position) - 1
+            return epoch, begins[epoch]
 
 
 @lru_cache(maxsize=256)
@@ -107,7 +116,6 @@ def _dealt(deal: Deal, stream: int, epoch: int) -> list[int]:
     return [int(shard) for shard in permuted[stream :: deal.streams]]
 
 
-@lru_cache(maxsize=4096)
 def _size(deal: Deal, stream: int, epoch: int) -> int:
     """Items of a stream's epoch."""
     return sum(deal.counts[shard] for shard in _dealt(deal, stream, epoch))

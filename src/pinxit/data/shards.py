@@ -122,13 +122,24 @@ def captions_of(shard: Shard, row: int, read: Callable[[NDArray[np.int64]], byte
     return from_text(read(spans[TEXT]), key) if told else from_json(read(spans[JSON]), key)
 
 
+def read_span(path: Path, span: NDArray[np.int64]) -> bytes:
+    """Bytes of a file without mapping it: maps of large shards would count as memory of the process.
+
+    Raises OSError when it cannot be read, or ends too early.
+    """
+    with path.open("rb", buffering=0) as handle:
+        data = os.pread(handle.fileno(), int(span[1]), int(span[0]))
+    if len(data) != int(span[1]):
+        raise OSError(f"ends at byte {int(span[0]) + len(data)}")
+    return data
+
+
 def _read(path: Path, span: NDArray[np.int64]) -> bytes:
-    """Bytes of a file without mapping it: maps of large shards would count as memory of the process."""
+    """`read_span`. A disk that does not answer is no broken item: raises DataError."""
     try:
-        with path.open("rb", buffering=0) as handle:
-            return os.pread(handle.fileno(), int(span[1]), int(span[0]))
+        return read_span(path, span)
     except OSError as error:
-        raise ItemError(path.name, f"cannot be read ({error.strerror or error})") from error
+        raise DataError(f"{path} cannot be read ({error.strerror or error}).") from error
 
 
 def index_shard(path: Path, problems: Problems) -> Shard:

@@ -5,24 +5,30 @@ from __future__ import annotations
 import errno
 import hashlib
 import logging
+import os
 import shutil
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock
 
+from pinxit.data.ahead import Ahead
 from pinxit.data.sources import braces, expanded
 from pinxit.errors import DataError, PinxitError
 from pinxit.files import replacing
 
 TRIES, PATIENCE = 6, 1.0  # of a fetch, and seconds after the first that fails, twice as many after every further one
 GONE = (FileNotFoundError, PermissionError, IsADirectoryError)  # that no patience helps
+SPARE = 2e9  # bytes of the disk that copies leave to others, such as the run that reads them
 log = logging.getLogger("pinxit")
+
+T = TypeVar("T")
 
 
 def shards_of(spec: str) -> list[str]:
@@ -48,7 +54,8 @@ def _remote(spec: str) -> list[str]:
         for url in braces(spec):
             system, path = fsspec.core.url_to_fs(url)
             scheme = url.partition("://")[0]
-            inside = [path] if url.endswith(".tar") and "*" not in url else _glob(system, path)
+            named = url.endswith(".tar") and "*" not in url
+            inside = [path] if named else patiently(url, partial(_glob, system, path))
             found += [url] if inside == [path] else [f"{scheme}://{one.lstrip('/')}" for one in sorted(inside)]
     except (ImportError, ValueError) as error:
         raise DataError(f"{spec} cannot be read: {error}.") from error
@@ -66,36 +73,44 @@ class Shelf:
     folder: Path
     room: float = 100e9  # bytes
     _lock: Lock = field(default_factory=Lock, compare=False, repr=False)
-    _ahead: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(2, "shards"), compare=False, repr=False
-    )
+    _ahead: Ahead = field(default_factory=Ahead, compare=False, repr=False)
 
     def path(self, url: str) -> Path:
         """The file of a shard, fetched unless it is at hand.
 
-        Raises DataError where there is none, PinxitError where it cannot be had after several tries.
+        Raises DataError where there is none, PinxitError where it cannot be had after several tries or has no room.
         """
         if "://" not in url:
             return Path(url)
         place = self.folder / _name(url)
-        if not place.is_file():
+        if self.holds(url):
+            return place
+        try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(place.with_suffix(".lock")):  # other processes of this machine want it, too
                 if not place.is_file():
                     fetch(url, place)
                     self._make_room(place)
-        with suppress(OSError):
-            place.touch()
+        except OSError as error:
+            raise PinxitError(f"cannot write {place}: {error.strerror or error}.") from error
         return place
+
+    def holds(self, url: str) -> bool:
+        """Whether the file of a shard is at hand; a copy that is asked for is the last to make room."""
+        if "://" not in url:
+            return Path(url).is_file()
+        try:
+            os.utime(self.folder / _name(url))
+        except FileNotFoundError:
+            return False
+        except OSError:  # somebody else's, who does not let its time be changed
+            return (self.folder / _name(url)).is_file()
+        return True
 
     def expect(self, url: str) -> None:
         """Begin to fetch a shard that will be wanted soon; what fails then fails when it is wanted."""
         if "://" in url and not (self.folder / _name(url)).is_file():
-            self._ahead.submit(self._quietly, url)
-
-    def _quietly(self, url: str) -> None:
-        with suppress(DataError, PinxitError):
-            self.path(url)
+            self._ahead.begin(url, self.path)
 
     def _make_room(self, newest: Path) -> None:
         with self._lock:
@@ -103,35 +118,49 @@ class Shelf:
             for path in self.folder.glob("*.tar"):
                 with suppress(OSError):
                     copies.append((path.stat().st_mtime, path.stat().st_size, path))
-            over = sum(size for _, size, _ in copies) - self.room
+            over = max(sum(size for _, size, _ in copies) - self.room, SPARE - shutil.disk_usage(self.folder).free)
             for _, size, path in sorted(copies):
-                if over <= 0 or path == newest:
+                if over <= 0:
                     break
-                path.unlink(missing_ok=True)  # who has it open reads on
-                over -= size
+                if path != newest:
+                    path.unlink(missing_ok=True)  # who has it open reads on
+                    over -= size
 
 
 def fetch(url: str, place: Path) -> None:
-    """Copy a remote file to `place`, whole or not at all, trying again where the network fails."""
+    """Copy a remote file to `place`, whole or not at all. Raises what `patiently` does."""
     import fsspec
 
+    def copy() -> None:
+        with replacing(place) as temporary, fsspec.open(url, "rb") as theirs, temporary.open("wb") as ours:
+            shutil.copyfileobj(theirs, ours, 2**20)
+
+    patiently(url, copy)
+
+
+def patiently(url: str, ask: Callable[[], T]) -> T:
+    """What `ask` gives, which asks a store for something at `url`, again and again where the network fails.
+
+    Raises DataError where there is nothing, PinxitError where it cannot be had after several tries.
+    """
     for turn in range(TRIES):
         try:
-            with replacing(place) as temporary, fsspec.open(url, "rb") as theirs, temporary.open("wb") as ours:
-                shutil.copyfileobj(theirs, ours, 2**20)
-            return
+            return ask()
         except Exception as error:  # every store has errors of its own
             cause = error.__cause__ or error
             if isinstance(cause, GONE):
                 raise DataError(f"there is no shard {url}: restore it, or train into another folder.") from error
             if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
                 raise
+            if isinstance(cause, (ImportError, ValueError)):
+                raise DataError(f"{url} cannot be read: {cause}.") from error
             reason = " ".join(str(cause).split())[:120]
             if turn + 1 == TRIES:
                 told = f"{url} cannot be had after {TRIES} tries ({reason})"
                 raise PinxitError(f"{told}; the same command goes on from the last save.") from error
             log.warning("%s: %s; trying again", url, reason)
             time.sleep(PATIENCE * 2**turn)
+    raise AssertionError("the last try has ended")
 
 
 def _name(url: str) -> str:

@@ -7,7 +7,10 @@ it is done when it is there, and shards may be shared out among machines.
 from __future__ import annotations
 
 import json
+import shutil
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,7 +19,8 @@ from safetensors import SafetensorError, safe_open
 from pinxit.data.problems import ItemError, Problems
 from pinxit.data.shards import Shard, captions_of, example_of, index_shard
 from pinxit.data.shelf import Shelf, shards_of
-from pinxit.data.stream_manifest import AGAIN, digest_of
+from pinxit.data.stream_index import AHEAD, indexed
+from pinxit.data.stream_manifest import AGAIN, ShardRecord, digest_of
 from pinxit.errors import CheckpointError, DataError
 from pinxit.files import write_json
 from pinxit.weights.tensor_files import write_tensors
@@ -62,22 +66,35 @@ def encode_shards(
     """
     urls = shards_of(spec) if isinstance(spec, str) else list(spec)
     shelf, written = Shelf(cache or out / "cache"), []
+    known = indexed(urls)
+    missing = deque(url for url in urls if not encoded([url], encoder.kind, out))
     for number, url in enumerate(urls, 1):
-        there = (out / name_of(url, encoder.kind)).is_file()
-        written.append(encode_shard(url, encoder, out, shelf))
-        if progress is not None and not there:  # so that whoever stops at every call still gets on
+        new = bool(missing) and missing[0] == url
+        if new:
+            missing.popleft()
+            for further in islice(missing, AHEAD):
+                shelf.expect(further)
+        written.append(encode_shard(url, encoder, out, shelf, known.get(url)))
+        if progress is not None and new:  # so that whoever stops at every call still gets on
             progress(number, len(urls))
     write_json(out / ABOUT, {"kind": encoder.kind, "about": dict(encoder.about)})
+    if cache is None:
+        shutil.rmtree(shelf.folder, ignore_errors=True)
     return written
 
 
-def encode_shard(url: str, encoder: RowEncoder, out: Path, shelf: Shelf) -> Path:
-    """The sidecar of one shard, written unless it is there."""
-    place, path = out / name_of(url, encoder.kind), shelf.path(url)
+def encode_shard(url: str, encoder: RowEncoder, out: Path, shelf: Shelf, known: ShardRecord | None = None) -> Path:
+    """The sidecar of one shard, written unless it is there; `known`: what an index tells of the shard."""
+    place = out / name_of(url, encoder.kind)
+    about: dict[str, Any] = {"kind": encoder.kind, "about": dict(encoder.about)}
+    if place.is_file() and "://" in url and not shelf.holds(url):  # which is not fetched again to be looked at
+        compare(place, about | ({} if known is None else {"shard": known["digest"], "items": known["items"]}))
+        return place
+    path = shelf.path(url)
     if not path.is_file():
         raise DataError(f"there is no shard {url}: {AGAIN}.")
     shard, problems = index_shard(path, Problems()), Problems()
-    about = {"kind": encoder.kind, "about": dict(encoder.about), "shard": digest_of(shard), "items": len(shard.keys)}
+    about |= {"shard": digest_of(shard), "items": len(shard.keys)}
     if place.is_file():
         compare(place, about)
         return place

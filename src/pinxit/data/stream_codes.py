@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from safetensors import safe_open
+from safetensors.torch import load_file
 
 from pinxit.data.deal import Rows
 from pinxit.data.open_sidecars import OpenSidecars, sidecars_of
@@ -30,7 +30,7 @@ class StreamCodes:
     """The codes of a stream's items, indexed as an array of them is."""
 
     stream: Stream
-    sidecars: OpenSidecars[NDArray[np.uint16]]
+    sidecars: OpenSidecars[NDArray[np.int32]]
 
     @classmethod
     def open(cls, stream: Stream, folder: Path, dvae: str) -> StreamCodes:
@@ -50,10 +50,10 @@ class StreamCodes:
     def __getitem__(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint16]:
         """uint16 [B, h, w]; in place of a broken picture's those of the one that stands in for it."""
         found = (self.sidecars.of(int(index)) for index in indices)
-        return np.stack([codes[row] for codes, row in found])
+        return np.stack([codes[row] for codes, row in found]).astype(np.uint16)
 
 
-def _codes(place: Path) -> NDArray[np.uint16]:
-    with safe_open(place, framework="np") as file:
-        codes: NDArray[np.uint16] = file.get_tensor("codes").astype(np.uint16)
+def _codes(place: Path) -> NDArray[np.int32]:
+    """Mapped, not read: a window's shards are open at a time, and each holds the codes of thousands of pictures."""
+    codes: NDArray[np.int32] = load_file(place)["codes"].numpy()
     return codes

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from pinxit.data.jsonl import json_line
-from pinxit.data.shelf import Shelf, shards_of
+from pinxit.data.shelf import Shelf, patiently, shards_of
 from pinxit.data.stream_manifest import ShardRecord, look_through
 from pinxit.errors import DataError, UsageError
 from pinxit.files import parse_json, write_bytes
@@ -86,8 +86,13 @@ def _lines(index: Path | str) -> list[_Line]:
     else:
         import fsspec
 
-        with suppress(Exception), fsspec.open(index, "rb") as file:  # without one shards are looked through
-            data = file.read()
+        def read() -> bytes:
+            with fsspec.open(index, "rb") as file:
+                found: bytes = file.read()
+            return found
+
+        with suppress(DataError):  # there is none: shards are looked through
+            data = patiently(index, read)
     return [parse_json(line, _Line, str(index), DataError, "index the shards anew") for line in data.splitlines()]
 
 

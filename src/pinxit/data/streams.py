@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,11 @@ from pinxit.data.bank import Bank
 from pinxit.data.bank_layout import MANIFEST
 from pinxit.data.deal import Deal, Rows, streams_for
 from pinxit.data.problems import ItemError, Problems
-from pinxit.data.shards import Shard, example_of, index_shard
-from pinxit.data.shelf import Shelf
+from pinxit.data.shards import Shard, example_of, index_shard, read_span
+from pinxit.data.shelf import PATIENCE, TRIES, Shelf
 from pinxit.data.stream_items import Pictures, StreamCaptions
 from pinxit.data.stream_manifest import AGAIN, STREAM, StreamManifest, check_bytes, digest_of
-from pinxit.errors import DataError
+from pinxit.errors import DataError, PinxitError
 from pinxit.files import read_json
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class Stream:
         count, shard = self.manifest["shards"][number]["items"], self._shard(number)
         for further in range(count):
             try:
-                found = example_of(shard, (row + further) % count, self.size)
+                found = example_of(shard, (row + further) % count, self.size, partial(self._bytes, number))
             except ItemError as error:
                 with self._lock:
                     if error.key not in self._named:
@@ -145,14 +146,32 @@ class Stream:
             while len(self._decoded) * found.picture.nbytes > DECODED:
                 self._decoded.popitem(last=False)
 
+    def _bytes(self, number: int, span: NDArray[np.int64]) -> bytes:
+        """Bytes of a shard, which is had again where its copy has made room for others meanwhile.
+
+        Raises DataError where it is not as it was, PinxitError where a disk does not answer: no item is broken then.
+        """
+        for turn in range(TRIES):
+            shard = self._shard(number)
+            try:
+                return read_span(shard.path, span)
+            except FileNotFoundError:
+                reason = "it is gone again"
+            except OSError as error:
+                check_bytes(shard.path, self.manifest["shards"][number])
+                reason = error.strerror or str(error)
+                time.sleep(PATIENCE * 2**turn)
+        told = f"{self.manifest['shards'][number]['url']} cannot be read ({reason})"
+        raise PinxitError(f"{told}; the same command goes on from the last save.")
+
     def _shard(self, number: int) -> Shard:
         """The index of a shard, compared with what it was. Raises DataError where it is another one."""
+        shard = self.manifest["shards"][number]
         with self._lock:
             if (known := self._opened.get(number)) is not None:
                 self._opened.move_to_end(number)
-                if known.path.is_file():
+                if self.shelf.holds(shard["url"]):
                     return known
-        shard = self.manifest["shards"][number]
         path = self.shelf.path(shard["url"])
         check_bytes(path, shard)
         found = index_shard(path, Problems())

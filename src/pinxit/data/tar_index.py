@@ -79,7 +79,10 @@ def _members(path: Path, data: mmap.mmap) -> Iterator[Member]:
         elif kind == b"x":
             records = _pax(data[start : start + length])
             name, link = records.get(b"path", name), records.get(b"linkpath", link)
-            size = int(records[b"size"]) if b"size" in records else size
+            if b"size" in records:
+                if not records[b"size"].isdigit():
+                    raise TarDamage(f"{path} has a damaged header at byte {start}; what follows it is lost.")
+                size = int(records[b"size"])
         elif kind != b"g":
             called = name or _name(header)
             if kind in (b"0", b"\0", b"7"):
@@ -119,9 +122,10 @@ def _size(header: bytes) -> int | None:
     if field[0] & 0x80:  # GNU: base 256 for files over 8 GiB
         return int.from_bytes(field[1:], "big")
     try:
-        return int(field.strip(b" \0") or b"0", 8)
+        size = int(field.strip(b" \0") or b"0", 8)
     except ValueError:
         return None
+    return size if size >= 0 else None
 
 
 def _name(header: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Accuracy on labelled pictures, and how much of it is lost on pictures of another kind."""
+"""Accuracy on labelled pictures, and its loss under a distribution shift."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ def accuracy(data: LabelledDataset, count: int, name: Namer, watch: Callable[[in
 
 @dataclass(frozen=True)
 class Shift:
-    """One model's accuracy on pictures like its training's and on pictures of another kind."""
+    """One model's accuracy on pictures like those it was trained on, and on pictures of another distribution."""
 
     seen: float
     unseen: float
 
     @property
     def gap(self) -> float:
-        """What the shift costs."""
+        """The accuracy that is lost by the shift."""
         return self.seen - self.unseen
 
 
 def closed(peer: Shift, model: Shift) -> float | None:
-    """How much of the peer's gap the model closes (Radford et al. 2021, section 3.3): 0 none, 1 all of it.
+    """The share of the peer's gap that the model closes (Radford et al. 2021, section 3.3): 0 none, 1 all of it.
 
-    None where the peer has no gap.
+    None if the peer has no gap.
     """
     return 1 - model.gap / peer.gap if peer.gap > 0 else None

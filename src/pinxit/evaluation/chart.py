@@ -13,7 +13,7 @@ from pinxit.evaluation.chart_canvas import MARKERS, PAPER, Canvas, Colour, text_
 if TYPE_CHECKING:
     from pinxit.types import Picture
 
-# Conditions apart by readers who see few colours (Okabe and Ito), the palest left out.
+# A palette for colour-blind readers (Okabe and Ito), without its palest colour.
 COLOURS: tuple[Colour, ...] = (
     (0, 114, 178),
     (213, 94, 0),
@@ -25,14 +25,14 @@ COLOURS: tuple[Colour, ...] = (
 )
 INK, SOFT, GRID = (45, 45, 45), (110, 110, 110), (230, 230, 230)
 WIDE, HIGH = 620, 470  # a panel with its titles
-LEFT, RIGHT, TOP, FOOT = 78, 24, 40, 62  # of a panel, around its axes
+LEFT, RIGHT, TOP, FOOT = 78, 24, 40, 62  # margins of a panel around its axes
 EDGE, HEAD, LEGEND = 14, 48, 26  # of the whole: margin, title, one line of the legend
 TITLE, HEADING, TEXT, SMALL = 18, 15, 13, 12
 
 
 @dataclass(frozen=True)
 class Line:
-    """Points in the order in which they are joined, each perhaps with a label."""
+    """A line through points in their order; `labels` beside the points are optional."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -49,11 +49,11 @@ class Panel:
     lines: Sequence[Line]
     ticks: Sequence[Tick] = ()  # of x; none: round numbers
     least: float | None = None  # where y begins; None: near the lowest point
-    level: tuple[float, str] | None = None  # a dashed line across, with its name
+    level: tuple[float, str] | None = None  # a dashed horizontal line, with its name
 
 
 def chart(title: str, panels: Sequence[Panel]) -> Picture:
-    """The panels side by side; lines of one place in their panels share colour, marker and legend.
+    """The panels side by side; the n-th lines of all panels share colour, marker and legend.
 
     Raises UsageError when there is no point to draw.
     """
@@ -72,7 +72,7 @@ def chart(title: str, panels: Sequence[Panel]) -> Picture:
 
 
 def _style(number: int) -> tuple[Colour, str]:
-    """Colours and markers in turn: seven and four, so 28 lines all differ and neighbours differ in both."""
+    """Colours and markers in turn: of seven and four, so that 28 lines all differ, and neighbours in both."""
     return COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
 
 
@@ -145,7 +145,7 @@ def _level(canvas: Canvas, level: tuple[float, str], y: Scale, inside: Box) -> N
 
 
 def _label(canvas: Canvas, lines: Sequence[Line], places: Sequence[Sequence[tuple[float, float]]], inside: Box) -> None:
-    """Every label beside its point, where it covers neither a point nor another label if that can be."""
+    """Every label beside its point, where it covers neither a point nor another label, if possible."""
     taken = [(px - 5, py - 5, px + 5, py + 5) for points in places for px, py in points]
     for number, (line, points) in enumerate(zip(lines, places, strict=True)):
         for text, point in zip(line.labels, points, strict=False):

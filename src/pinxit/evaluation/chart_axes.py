@@ -1,4 +1,4 @@
-"""Axes of a chart: which range they show, where their ticks stand, and where labels find room."""
+"""The axes of a chart: their range, their ticks, and free places for labels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Box = tuple[float, float, float, float]
 
 
 def span(values: Sequence[float], least: float | None = None, room: float = 0.08) -> tuple[float, float]:
-    """A range that shows all values with some room around, from exactly `least` where that is given."""
+    """A range that shows all values with some room around, but starts exactly at `least` if that is the lowest."""
     low, high = min(values), max(values)
     if least is not None:
         low = min(low, least)
@@ -32,7 +32,7 @@ def round_ticks(low: float, high: float, most: int = 10) -> list[Tick]:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """From values to pixels."""
+    """A linear map from values to pixels."""
 
     low: float
     high: float
@@ -40,7 +40,7 @@ class Scale:
     end: float
 
     def __call__(self, value: float) -> float:
-        """Where a value stands."""
+        """The pixel of a value."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
 
@@ -50,7 +50,7 @@ def overlap(one: Box, other: Box) -> bool:
 
 
 def around(place: tuple[float, float], width: float, height: float, gap: float) -> list[Box]:
-    """Boxes beside a point that a label may take, the best first: right and above, above, right ..., then further."""
+    """Boxes beside a point for its label, the best first: upper right, above, right ..., then the same further away."""
     x, y = place
     boxes = []
     for far in (gap, 2.2 * gap):
@@ -63,7 +63,7 @@ def around(place: tuple[float, float], width: float, height: float, gap: float) 
 
 
 def roomiest(choices: Sequence[Box], taken: Iterable[Box], inside: Box) -> Box:
-    """The first choice that lies `inside` and touches nothing `taken`; the first of all where none does."""
+    """The first choice that lies `inside` and overlaps nothing `taken`; the very first if there is none."""
     used = list(taken)
 
     def fits(box: Box) -> bool:
@@ -74,7 +74,7 @@ def roomiest(choices: Sequence[Box], taken: Iterable[Box], inside: Box) -> Box:
 
 
 def spaced(ticks: Sequence[Tick], scale: Scale, widths: Sequence[float], gap: float) -> list[Tick]:
-    """The ticks whose labels do not run into that of a tick before them."""
+    """The ticks whose labels do not overlap that of an earlier one."""
     kept: list[Tick] = []
     edge = -math.inf
     for tick, width in zip(ticks, widths, strict=True):

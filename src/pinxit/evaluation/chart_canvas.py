@@ -1,4 +1,4 @@
-"""A drawing surface with soft edges: everything is drawn three times as large and shrunk at the end."""
+"""An antialiased drawing surface: everything is drawn three times as large, and scaled down at the end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Align = Literal["left", "middle", "right"]
 TIMES = 3
 PAPER: Colour = (255, 255, 255)
 SHIFT = {"left": 0.0, "middle": 0.5, "right": 1.0}
-# Corners of a marker around its place, in radii; a circle is none of these.
+# Corners of markers around their centre, in radii; a circle has none.
 SHAPES: dict[str, tuple[Point, ...]] = {
     "square": ((-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)),
     "triangle": ((0, -1.1), (1.05, 0.8), (-1.05, 0.8)),
@@ -30,12 +30,12 @@ MARKERS = ("circle", *SHAPES)
 
 
 def text_width(text: str, size: int) -> float:
-    """Pixels that a line of text takes."""
+    """The width in pixels of a line of text."""
     return width(text, size * TIMES) / TIMES
 
 
 class Canvas:
-    """Places and sizes are pixels of the finished picture."""
+    """A canvas whose positions and sizes are in pixels of the finished picture."""
 
     def __init__(self, wide: int, high: int) -> None:
         self.image = Image.new("RGB", (wide * TIMES, high * TIMES), PAPER)
@@ -55,7 +55,7 @@ class Canvas:
             self.line(ends, colour, 1.2)
 
     def marker(self, place: Point, shape: str, colour: Colour, radius: float = 4.5) -> None:
-        """A filled sign with a thin white edge, so that one on a line stands out."""
+        """A filled marker with a thin white edge, which sets it off from its line."""
         for size, fill in ((radius + 1.4, PAPER), (radius, colour)):
             x, y = place[0] * TIMES, place[1] * TIMES
             reach = size * TIMES

@@ -1,4 +1,4 @@
-"""Evaluators yield (name, value): a painter on an exam, a judge on pictures whose truth is known."""
+"""Evaluators yield (name, value): a painter's scores on an exam, a judge's scores on pictures with known content."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 PaintPrompts = Callable[[Sequence[str], Sequence[int], int], list[list[Ranked]]]
 """(prompts, seeds, candidates) -> for each prompt all its candidates, best first."""
 Rank = Callable[[Prompt, Sequence["Picture"]], list[Ranked]]
-"""Candidates 0, 1, 2 ... of a prompt, best first: a ranking by company puts the first four otherwise than all."""
+"""Ranks candidates 0, 1, 2 ... of a prompt, best first. Needed where scores depend on the other candidates."""
 Detect = Callable[[Sequence["Picture"]], Sequence[Detections]]
-"""What a judge sees in each picture."""
+"""What a judge detects in each picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Answer:
 def answer(
     question: Question, ranked: Sequence[Ranked], detect: Detect, rules: Rules, rank: Rank | None = None
 ) -> Answer:
-    """Judge every candidate of one question. `rank` None: each has its place whatever stands beside it."""
+    """Judge every candidate of one question. `rank` None: a candidate's score does not depend on the others."""
     wrong = [complaints(detections, question.expected, rules) for detections in detect([one.picture for one in ranked])]
     return Answer(
         task=question.task,
@@ -74,7 +74,7 @@ def _first(question: Question, ranked: Sequence[Ranked], among: int, rank: Rank 
 
 
 def exact_pictures(asked: Sequence[Question], size: int = 64) -> PaintPrompts:
-    """The painter that cannot err: it returns the render of the scene that the prompt was made from."""
+    """A painter that is always right: it returns the render of the scene that the prompt was made from."""
     scenes = {question.seed: question for question in asked}
 
     def paint(prompts: Sequence[str], seeds: Sequence[int], candidates: int) -> list[list[Ranked]]:
@@ -98,7 +98,7 @@ def scores(results: Mapping[str, Sequence[bool]]) -> Iterator[tuple[str, float]]
 
 
 def painter_scores(answers: Sequence[Answer], candidates: int) -> Iterator[tuple[str, float]]:
-    """ScoreTable "best of n" and, beyond n = 1, "any of n" (the limit of ranking): ("best of 4/counting", 0.8), ..."""
+    """Scores "best of n" and, for n > 1, "any of n" (of a perfect ranking): ("best of 4/counting", 0.8), ..."""
     for n in columns(candidates):
         lines = {"best": [one.best_of(n) for one in answers], "any": [one.any_of(n) for one in answers]}
         for line, right in lines.items():
@@ -110,10 +110,10 @@ def painter_scores(answers: Sequence[Answer], candidates: int) -> Iterator[tuple
 def judge_scores(
     asked: Sequence[Question], exam: Exam, detect: Detect, rules: Rules, size: int = 64, batch: int = 64
 ) -> Iterator[tuple[str, float]]:
-    """What the judge itself is worth: the shares of true renders that it accepts and of wrong ones that it rejects.
+    """The judge's own accuracy: the shares of true renders that it accepts and of wrong ones that it rejects.
 
-    And the same of corrupted renders, with the damages that painters do: a judge that took soft outlines for wrong
-    things would find fault with the drawing and not with what is drawn.
+    The same for renders with artefacts like those of painters: a judge that mistook soft outlines for wrong things
+    would judge the drawing and not what is drawn.
     """
     truths = [(question, true_picture(question, size)) for question in asked]
     wrongs = [(question, wrong_picture(question, exam, size)) for question in asked]
@@ -132,7 +132,7 @@ def judge_scores(
 
 
 def patchwork(pictures: Sequence[Picture], seed: int) -> list[Picture]:
-    """Pictures as if put together from 12 x 12 patches that do not quite fit, one patch in a hundred out of place."""
+    """Pictures as if put together from 12 x 12 patches that do not quite fit, one patch in a hundred replaced."""
     import torch
 
     from pinxit.data.transforms import to_pictures, to_tensor
@@ -145,7 +145,7 @@ def patchwork(pictures: Sequence[Picture], seed: int) -> list[Picture]:
 
 
 def by_task(tasks: Sequence[str], right: Sequence[bool]) -> dict[str, list[bool]]:
-    """Answers sorted into their tasks."""
+    """Answers grouped by task."""
     tasks_right: dict[str, list[bool]] = {}
     for task, one in zip(tasks, right, strict=True):
         tasks_right.setdefault(task, []).append(one)

@@ -1,4 +1,4 @@
-"""A painter sits an exam, a few prompts at a time; what has been answered survives an interruption."""
+"""Runs a painter through an exam, a few prompts at a time; finished answers survive an interruption."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHUNK = 8  # prompts painted together
 
 @dataclass
 class ExamProgress:
-    """Answers so far, and the best picture of each of the first `shown` questions."""
+    """The answers so far, and the best pictures of the first questions, for a contact sheet."""
 
     answers: list[Answer] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
@@ -42,9 +42,10 @@ def run_exam(
 ) -> ExamProgress:
     """Paint and judge every question.
 
-    `rank` is the painter's own ranking, where a candidate's place hangs on its company. With `part`, answers are kept
-    in that file after every few prompts and taken up again from there; `identity` says whose they are. `watch` hears
-    how many questions are done. Raises UsageError when the file belongs to another exam.
+    `rank` is the painter's own ranking, needed where scores depend on the other candidates. `shown`: of how many
+    questions the best picture is kept. With `part`, answers are saved in that file after every few prompts, and resumed
+    from it; `identity` describes the exam. `watch` gets the number of finished questions. Raises UsageError when the
+    file belongs to another exam.
     """
     done = parts.resume(part, identity or {}, _Answers, _read) or ExamProgress()
     watch(len(done.answers))

@@ -19,12 +19,12 @@ OVERALL = "overall"
 
 @dataclass(frozen=True, slots=True)
 class FamousExam:
-    """Which of the questions are asked. Equal exams ask the same questions on every machine."""
+    """Which questions are asked. Equal exams ask the same questions on every machine."""
 
-    seeds: int = 4  # pictures of each sentence that count: painted from seeds seed, seed + 1, ...
+    seeds: int = 4  # how many times each sentence is asked, with the painter's seeds seed, seed + 1, ...
     language: Literal["en", "zh"] = "en"
     seed: int = 0
-    world: str = "famous"  # tells a report of this exam from one of a world's
+    world: str = "famous"  # distinguishes reports of this exam from those of a world's
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
@@ -41,18 +41,20 @@ def famous_questions(exam: FamousExam) -> list[Question]:
 
 
 def check_judge(asked: Sequence[Question], attributes: frozenset[str]) -> None:
-    """Raise UsageError where a judge with these attributes could not tell whether a sentence is obeyed."""
+    """Raise UsageError if a judge with these attributes cannot check all sentences."""
     lacking = frozenset[str]().union(*(needs(one.expected) for one in asked)) - attributes
     if lacking:
         raise UsageError(
-            f"this judge tells no {', no '.join(sorted(lacking))}, which the famous sentences ask for: "
+            f"this judge does not report {', '.join(sorted(lacking))}, which the famous sentences ask for: "
             "take one trained on world:gallery."
         )
 
 
 def famous_scores(answers: Sequence[Answer], candidates: int) -> ScoreTable:
-    """For each sentence, and for all of them together, the share of seeds whose picture is right: lines by sentence,
-    columns "best of 1", "any of 4", ..."""
+    """For each sentence, and for all of them together, the share of seeds whose picture is right.
+
+    Lines are sentences, columns are "best of 1", "any of 4", ...
+    """
     names = list(dict.fromkeys(one.task for one in answers))
     rows = {name: [one for one in answers if one.task == name] for name in names} | {OVERALL: list(answers)}
     return {name: dict(_shares(row, candidates)) for name, row in rows.items() if row}
@@ -66,7 +68,7 @@ def _shares(answers: Sequence[Answer], candidates: int) -> Iterator[tuple[str, f
 
 
 def judge_on_famous(asked: Sequence[Question], detect: Detect, rules: Rules, size: int = 64) -> dict[str, float]:
-    """The share of each sentence's true renders that the judge accepts, and of all."""
+    """The share of true renders that the judge accepts, for each sentence and overall."""
     detected = detect([true_picture(question, size) for question in asked])
     right: dict[str, list[bool]] = {}
     for question, detections in zip(asked, detected, strict=True):

@@ -1,7 +1,7 @@
 """Whether a picture shows what was asked for, by GenEval's rules (Ghosh et al. 2023, section 3).
 
-A judge says what it sees (`Detections`), a caption what is expected (`ExpectedScene`); a picture is right when nothing
-is left to complain of. Pure functions: no models, no pictures.
+A judge says what it detects (`Detections`), a caption what is expected (`ExpectedScene`); a picture is right when there
+are no complaints. Pure functions: no models, no pictures.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from pinxit.world.vocabulary import FORMS
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How strict the scorer is."""
+    """The thresholds of the scorer. A size is the root of an object's area, as a share of the picture's side."""
 
-    threshold: float = 0.25  # a weaker detection is no object (GenEval: 0.3, for another detector)
+    threshold: float = 0.25  # least confidence of an object (GenEval: 0.3, for another detector)
     counting: float = 0.25  # the same where the number matters
-    small: float = 0.36  # a lone "small" object: root of its area, in sides of the picture, at most this
-    big: float = 0.62  # a lone "big" object: at least this
-    ratio: float = 1.2  # a "big" object beside a "small" one: the root of its area at least so many times the other's
-    close: float = 0.88  # a lone thing seen from close up: the root of its area at least, where the view is not told
-    link: float = 0.5  # how surely one thing must do something to another, the mean of what both look like
+    small: float = 0.36  # largest size of a single "small" object
+    big: float = 0.62  # least size of a single "big" object
+    ratio: float = 1.2  # least size of a "big" object over that of a "small" one beside it
+    close: float = 0.88  # least size of an object in a close-up, where the judge does not report the view
+    link: float = 0.5  # least probability that one thing does something to another: the mean of does and undergoes
 
 
 def complaints(detections: Detections, expected: ExpectedScene, rules: Rules | None = None) -> list[str]:
@@ -36,20 +36,21 @@ def complaints(detections: Detections, expected: ExpectedScene, rules: Rules | N
 
     As in GenEval only the highest-scoring `count` objects of a name are examined, each must have the expected
     attributes, and where the number matters one object too many is wrong. Where several phrases share a name ("a
-    red cube on top of a green cube") the objects may be assigned to them in any way. Raises UsageError for what this
-    judge cannot see.
+    red cube on top of a green cube") the objects may be assigned to them in any way. Raises UsageError for an
+    expectation that this judge cannot check.
     """
     rules = rules or Rules()
     unseen = needs(expected) - detections.attributes
     if unseen:
-        raise UsageError(f"this judge tells no {', no '.join(sorted(unseen))}; leave those tasks out or take another.")
+        missing = ", ".join(sorted(unseen))
+        raise UsageError(f"this judge does not report {missing}: leave those tasks out or take another.")
     if expected.lower_style is not None:
         return _of_pair(detections, expected, rules)
     examined = _examined(detections.found, expected.objects, rules)
     wrong = _wrong_numbers(detections.found, examined, expected.objects, rules)
     if not wrong:
-        ways = _assignments(examined, expected.objects)
-        wrong = min((_of_assignment(chosen, detections, expected, rules) for chosen in ways), key=len)
+        assignments = _assignments(examined, expected.objects)
+        wrong = min((_of_assignment(chosen, detections, expected, rules) for chosen in assignments), key=len)
     if expected.place is not None and detections.place != expected.place:
         wrong = [*wrong, f"ground is {detections.place}, not {expected.place}"]
     if expected.light is not None and detections.light != expected.light:
@@ -58,11 +59,11 @@ def complaints(detections: Detections, expected: ExpectedScene, rules: Rules | N
 
 
 LINKED = frozenset({"walking", "drinking", "making"})
-"""Relations that boxes alone do not show; riding and being behind are half seen in them."""
+"""Relations that boxes alone do not show; "riding" and "behind" show in them partly."""
 
 
 def needs(expected: ExpectedScene) -> frozenset[str]:
-    """What a judge must tell besides names, numbers, places, colours, flat forms, sizes, styles and grounds."""
+    """The attributes that a judge must report besides names, numbers, boxes, colours, flat forms, styles, grounds."""
     asked = {
         "view": expected.view,
         "light": expected.light,
@@ -72,7 +73,7 @@ def needs(expected: ExpectedScene) -> frozenset[str]:
         "shape": any(want.form not in (None, *FORMS) for want in expected.objects),
         "link": any(relation.name in LINKED for relation in expected.relations),
     }
-    return frozenset(sense for sense, value in asked.items() if value)
+    return frozenset(name for name, value in asked.items() if value)
 
 
 def overall(scores: Mapping[str, Sequence[bool]]) -> float:
@@ -88,14 +89,14 @@ def _strict(want: ExpectedObject, rules: Rules) -> float:
 
 
 def _named(detections: Sequence[Detection], name: str, least: float) -> list[Detection]:
-    """Detections of a name that are sure enough, the surest first."""
+    """Detections of a name with at least this confidence, the most confident first."""
     return sorted((d for d in detections if d.name == name and d.score >= least), key=lambda d: -d.score)
 
 
 def _examined(
     detections: Sequence[Detection], objects: Sequence[ExpectedObject], rules: Rules
 ) -> dict[str, list[Detection]]:
-    """For each expected name, the surest detections, as many as all phrases with that name want together."""
+    """For each expected name its most confident detections, as many as all phrases with that name need together."""
     counts: dict[str, int] = {}
     for want in objects:
         counts[want.name] = counts.get(want.name, 0) + want.count
@@ -113,22 +114,24 @@ def _wrong_numbers(
     for name, chosen in examined.items():
         wants = [want for want in objects if want.name == name]
         needed = sum(want.count for want in wants)
-        there = len(_named(detections, name, _strict(wants[0], rules)))
-        if len(chosen) < needed or (any(want.exactly for want in wants) and there > needed):
-            wrong.append(f"{there} {name}, not {needed}")
+        present = len(_named(detections, name, _strict(wants[0], rules)))
+        if len(chosen) < needed or (any(want.exactly for want in wants) and present > needed):
+            wrong.append(f"{present} {name}, not {needed}")
     return wrong
 
 
 Assignment = list[tuple[Detection, ...]]
-"""For each expected phrase the detections that stand for it."""
+"""For each expected phrase the detections that are assigned to it."""
 
 
 def _assignments(examined: Mapping[str, list[Detection]], objects: Sequence[ExpectedObject]) -> Iterator[Assignment]:
-    """Every way to share the examined detections among the phrases of their name."""
+    """Every way to divide the examined detections among the phrases of their name."""
     names = list(examined)
     sharers = {name: [i for i, want in enumerate(objects) if want.name == name] for name in names}
-    ways = [permutations(examined[name]) if len(sharers[name]) > 1 else iter([tuple(examined[name])]) for name in names]
-    for choice in product(*(list(way) for way in ways)):
+    orders = [
+        permutations(examined[name]) if len(sharers[name]) > 1 else iter([tuple(examined[name])]) for name in names
+    ]
+    for choice in product(*(list(order) for order in orders)):
         result: Assignment = [()] * len(objects)
         for name, detections in zip(names, choice, strict=True):
             start = 0
@@ -159,9 +162,9 @@ def _wrong_looks(one: Detection, want: ExpectedObject, style: str | None) -> Ite
         ("material", want.material, one.material),
         ("words", want.words, one.words or ""),
     )
-    for what, wish, given in asked:
-        if wish is not None and wish != given:
-            yield f"{one.name} has {what} {given}, not {wish}"
+    for what, wish, detected in asked:
+        if wish is not None and wish != detected:
+            yield f"{one.name} has {what} {detected}, not {wish}"
     worn = {garment: colour for colour, garment in one.outfit}
     for colour, garment in want.outfit:
         if garment not in worn:
@@ -171,7 +174,7 @@ def _wrong_looks(one: Detection, want: ExpectedObject, style: str | None) -> Ite
 
 
 def _wrong_view(chosen: Assignment, view: str | None, wish: str | None, rules: Rules) -> list[str]:
-    """On a plain ground nothing but its size tells a thing from afar or close up from one that is small or big."""
+    """On a plain ground only size tells a distant thing from a small one, and a close-up from a big thing."""
     if wish in (None, view):
         return []
     sides = [area(d.box) ** 0.5 for ones in chosen for d in ones]
@@ -206,7 +209,7 @@ def _wrong_relation(chosen: Assignment, relation: ExpectedRelation, links: bool,
 
 
 def _of_pair(detections: Detections, expected: ExpectedScene, rules: Rules) -> list[str]:
-    """The upper half as asked, and the same things again in the lower half in the lower style."""
+    """Complaints about a picture that shows things twice: in the upper half as asked, below in the lower style."""
     upper = [d for d in detections.found if d.box[1] + d.box[3] < 1]
     lower = [d for d in detections.found if d.box[1] + d.box[3] >= 1]
     plain = replace(expected, lower_style=None)

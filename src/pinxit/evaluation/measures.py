@@ -1,12 +1,11 @@
-"""What drawn pictures are worth beside true renders of the same questions: Imagen's measures, small.
+"""Measures of drawn pictures, compared with true renders of the same questions, after Imagen.
 
-Guidance pulls pictures towards their sentence (alignment), and past some point away from how true ones look (distance);
-too much of it drives colours to their limits (saturated). Imagen, sections 2.2, 2.3 and 4.4.
+Guidance moves pictures towards their sentence (alignment) and, beyond some point, away from what true ones look like
+(distance); too much of it drives colours to their limits (saturated). Imagen, sections 2.2, 2.3 and 4.4.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -18,6 +17,7 @@ from pinxit.evaluation.evaluators import Detect, by_task, scores
 from pinxit.evaluation.geneval import Rules, complaints
 from pinxit.evaluation.questions import Question, true_picture
 from pinxit.evaluation.report import interval
+from pinxit.functional.laplace import psnr as psnr_of_error
 from pinxit.functional.mmd import cmmd
 from pinxit.world.tasks import TASKS
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """One setting's pictures, measured."""
+    """The measures of one setting's pictures."""
 
-    judge: float  # share of right pictures: the mean over GenEval's tasks, or over all prompts where a task is missing
-    interval: tuple[float, float]  # 95 %, of the judge's share
-    tasks: dict[str, float]  # the judge's share, task by task
+    judge: float  # share of right pictures: the mean over GenEval's tasks, or over all prompts if a task is missing
+    interval: tuple[float, float]  # its 95 % interval
+    tasks: dict[str, float]  # the share of right pictures by task
     alignment: float  # mean cosine of picture and sentence
     distance: float  # CMMD from the true renders
     saturated: float  # share of colour values that are 0 or 255
@@ -42,7 +42,7 @@ class Measures:
 
 @dataclass(frozen=True)
 class Instruments:
-    """What pictures are measured with."""
+    """The models that pictures are measured with."""
 
     detect: Detect
     embed: Callable[[Sequence[Picture]], Tensor]  # -> unit rows [N, E]
@@ -58,11 +58,11 @@ class Truth:
         self.embedded, self.contrast = instruments.embed(self.pictures), contrast(self.pictures)
 
     def measured(self, ranked: Sequence[Ranked]) -> Measures:
-        """One picture for each question, in their order. Raises UsageError for fewer than two."""
+        """The measures of one picture for each question, in their order. Raises UsageError for fewer than two."""
         return self._measured([one.picture for one in ranked], [one.score for one in ranked])
 
     def itself(self) -> Measures:
-        """The same of the true renders: how far a painter could get."""
+        """The measures of the true renders themselves: what a perfect painter would get."""
         pairs = zip(self.asked, self.pictures, strict=True)
         return self._measured(self.pictures, [self.instruments.align(one.prompt, picture) for one, picture in pairs])
 
@@ -81,9 +81,9 @@ class Truth:
 
 
 def accepted(asked: Sequence[Question], pictures: Sequence[Picture], detect: Detect) -> tuple[float, dict[str, float]]:
-    """The share that the judge finds right, and that of every task.
+    """The share of pictures that the judge finds right, overall and by task.
 
-    It is the mean over GenEval's tasks, as in every exam; where one of them was not asked, that over all pictures.
+    Overall is the mean over GenEval's tasks, as in every exam; if one of them was not asked, over all pictures.
     """
     rules = Rules()
     right = [not complaints(s, q.expected, rules) for s, q in zip(detect(pictures), asked, strict=True)]
@@ -93,8 +93,7 @@ def accepted(asked: Sequence[Question], pictures: Sequence[Picture], detect: Det
 
 def psnr(one: Picture, other: Picture) -> float:
     """Peak signal-to-noise ratio of two pictures of one size, in dB; infinite for equal ones."""
-    error = float(np.square((one.astype(np.float64) - other) / 255).mean())
-    return math.inf if error == 0 else -10 * math.log10(error)
+    return psnr_of_error(float(np.square((one.astype(np.float64) - other) / 255).mean()))
 
 
 def saturated(pictures: Sequence[Picture]) -> float:

@@ -1,4 +1,4 @@
-"""Work half done, kept in a file beside its result so that an interruption costs little."""
+"""Unfinished work, saved in a file beside its result, so that an interruption costs little."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ T = TypeVar("T")
 
 
 class Kept(TypedDict):
-    """What every such file holds besides its content."""
+    """The field that every such file has besides its content."""
 
     identity: dict[str, Any]
 
 
 def part_of(out: Path | None) -> Path | None:
-    """Where the half-done work for a result is kept; nowhere without a result."""
+    """The file for the unfinished work of a result; None without a result."""
     return out.with_name(f"{out.name}.part") if out else None
 
 
 @contextmanager
 def alone_for(out: Path | None) -> Iterator[None]:
-    """Inside the block nobody else works at the result `out`.
+    """Inside the block no other process works on the result `out`.
 
-    Raises UsageError while somebody does, PinxitError where no file can be.
+    Raises UsageError while one does, PinxitError where the file cannot be written.
     """
     check_file(out)
     with nullcontext() if out is None else alone(out.with_name(f".{out.name}.lock"), f"the report {out}"):
@@ -44,14 +44,14 @@ def alone_for(out: Path | None) -> Iterator[None]:
 
 
 def keep(path: Path, identity: Mapping[str, Any], content: Mapping[str, Any]) -> None:
-    """Write JSON-ready `content`; `identity` says whose it is."""
+    """Write JSON-ready `content`; `identity` describes the work that it belongs to."""
     write_text(path, json.dumps({"identity": identity, **content}, ensure_ascii=False))
 
 
 def resume(
     path: Path | None, identity: Mapping[str, Any], kind: type[Kept], read: Callable[[Mapping[str, Any]], T]
 ) -> T | None:
-    """What `read` makes of the kept content, a `kind`; None where there is none.
+    """The saved content, checked to be a `kind` and converted by `read`; None if there is none.
 
     Raises UsageError when it has another identity, DataError when it cannot be read.
     """
@@ -68,7 +68,7 @@ def resume(
 
 
 def to_text(picture: Picture) -> str:
-    """A picture as letters: a PNG in base64."""
+    """A picture as text: a PNG in base64."""
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -77,7 +77,7 @@ def to_text(picture: Picture) -> str:
 
 
 def to_picture(text: str) -> Picture:
-    """What `to_text` was given."""
+    """The inverse of `to_text`."""
     import numpy as np
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""What a painter is asked: the prompts of the world's tasks, what each wants, its true picture and a wrong one."""
+"""The questions of an exam: prompts of the world's tasks, what each expects, a true picture and a wrong one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pinxit.types import Picture
 
 NEEDED: dict[str, tuple[str, ...]] = {
-    "riding": ("outfit",),  # who rides may wear a tutu
+    "riding": ("outfit",),  # riders may wear something
     "outfit": ("outfit",),
     "words": ("words",),
     "shaped": ("shape",),
@@ -39,12 +39,12 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "drinking": ("link", "outfit"),
     "making": ("link", "outfit"),
 }
-"""What a judge must report (`Detections.attributes`) so that pictures of a task can be judged, where that is more than
-names, numbers, colours, flat forms, sizes, styles, grounds and boxes."""
-UNNAMED = frozenset({"pair"})  # tasks whose sentences name the thing once more, by its own name
+"""The attributes (`Detections.attributes`) that a judge must report to judge pictures of a task, besides names,
+numbers, colours, flat forms, sizes, styles, grounds and boxes."""
+UNNAMED = frozenset({"pair"})  # tasks that cannot be reworded, as their sentences repeat the thing's own name
 Words = Literal["plain", "held-out", "in-vocabulary", "paraphrased"]
-"""held-out: nouns that no training caption holds; in-vocabulary: the usual nouns in the same sentences, to compare
-with; paraphrased: sentences put as no training caption is."""
+"""held-out: nouns that no training caption contains; in-vocabulary: the same sentences with the usual nouns, for
+comparison; paraphrased: sentences worded as no training caption is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Exam:
     prompts: int = 500  # in all; shared equally by the tasks
     language: Literal["en", "zh"] = "en"
     seed: int = 0
-    words: Words = "plain"  # others: small world, English
+    words: Words = "plain"  # others only for the small world, in English
     tasks: tuple[str, ...] = ()  # empty: the six of GenEval and all that the preset adds
 
     def __post_init__(self) -> None:
@@ -75,21 +75,20 @@ class Question:
     task: str
     seed: int  # the painter's seed
     prompt: str
-    scene: Scene  # a picture that would be right
+    scene: Scene  # whose render is a right picture
     expected: ExpectedScene
-    key: int  # of what is drawn for it besides
+    key: int  # of random draws for the question, such as its wrong picture
 
 
 def judged_by(attributes: frozenset[str], preset: PresetName) -> tuple[str, ...]:
-    """The tasks of an exam of this preset that a judge which reports these `attributes` can judge; empty when it can
-    judge all of them, as in `Exam.tasks`."""
+    """The tasks of an exam that a judge with these `attributes` can judge; empty if it can judge all (`Exam.tasks`)."""
     every = (*TASKS, *EXTRAS[preset])
     able = tuple(task for task in every if attributes.issuperset(NEEDED.get(task, ())))
     return () if able == every else able
 
 
 def questions(exam: Exam) -> list[Question]:
-    """The exam's prompts, task by task in turn, so that a part of an exam is a smaller exam."""
+    """The exam's questions, tasks taking turns, so that the first part of an exam is a smaller exam."""
     left_out = frozenset() if exam.words == "plain" else UNNAMED
     tasks = exam.tasks or tuple(task for task in (*TASKS, *EXTRAS[exam.preset]) if task not in left_out)
     asked = {task: _scenes(exam, task) for task in tasks}
@@ -108,7 +107,7 @@ def _prompt(exam: Exam, scene: Scene) -> str:
 
 
 def _scenes(exam: Exam, task: str) -> Iterator[Scene]:
-    """The scenes of a task in their order, those left out that the exam's words cannot say."""
+    """The scenes of a task in their order, without those that cannot be put into the exam's `words`."""
     can_be = can_be_paraphrased if exam.words == "paraphrased" else can_be_reworded
     for index in count():
         scene = task_scene(exam.preset, exam.split, task, exam.seed, index)
@@ -122,7 +121,7 @@ def true_picture(question: Question, size: int = 64) -> Picture:
 
 
 def wrong_picture(question: Question, exam: Exam, size: int = 64) -> Picture | None:
-    """A render that differs from what was asked for in one stated fact; None where the world has no such neighbour."""
+    """A render that differs from what is asked for in one stated fact; None if the world has no such neighbour."""
     dice = Dice("exam", exam.preset, exam.split, exam.seed, question.key)
     around = neighbours(question.scene, meaning(question.scene), lexicon(exam.preset), exam.split, dice, 1)
     return render(around[0], size) if around else None

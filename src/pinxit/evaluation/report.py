@@ -1,4 +1,4 @@
-"""Scores as a table that reads like the field's, and as JSON that says where they come from."""
+"""Scores as a table, with GenEval's columns first, and their confidence intervals."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from pinxit.world.tasks import TASKS
 
 ScoreTable = dict[str, dict[str, float]]
-"""Table lines by name, each from column name to score: {"best of 16": {"counting": 0.8, "overall": 0.9}}."""
+"""Lines by name, each with scores by column: {"best of 16": {"counting": 0.8, "overall": 0.9}}."""
 
 
 def score_table(values: Iterable[tuple[str, float]]) -> ScoreTable:
-    """("line/column", value) pairs as lines."""
+    """A table of ("line/column", value) pairs."""
     table: ScoreTable = {}
     for name, value in values:
         line, _, column = name.rpartition("/")
@@ -22,7 +22,7 @@ def score_table(values: Iterable[tuple[str, float]]) -> ScoreTable:
 
 
 def column_names(table: ScoreTable) -> list[str]:
-    """GenEval's order: overall first, its six tasks, then what this world adds; only what some line has."""
+    """The columns in order: overall, GenEval's six tasks, then this world's own; only those that some line has."""
     present = {column for line in table.values() for column in line}
     extras = [c for line in table.values() for c in line if c not in TASKS and c != "overall"]
     return [c for c in ("overall", *TASKS, *dict.fromkeys(extras)) if c in present]
@@ -59,10 +59,10 @@ def intervals(table: ScoreTable, asked: Sequence[str]) -> dict[str, dict[str, tu
 
 
 def today() -> str:
-    """The date in UTC, as documents write it."""
+    """The date in UTC, in ISO format."""
     return datetime.datetime.now(datetime.UTC).date().isoformat()
 
 
 def marked(prompts: Sequence[str], complaints: Sequence[str]) -> list[str]:
-    """Captions of a sheet: the prompt, and what is wrong with its picture."""
+    """Captions for a contact sheet: each prompt, and what is wrong with its picture."""
     return [f"✓ {p}" if not c else f"✗ {p} ({c})" for p, c in zip(prompts, complaints, strict=True)]

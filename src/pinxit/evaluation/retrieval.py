@@ -1,4 +1,4 @@
-"""Finding the right picture for a caption and the right caption for a picture (Radford et al. 2021, table 13).
+"""Retrieval of pictures by captions and of captions by pictures (Radford et al. 2021, table 13).
 
 Shapes: N pictures, M different captions, E embedding.
 """
@@ -17,16 +17,16 @@ KS = (1, 5, 10)
 
 
 def recalls(image_NE: NDArray[np.float32], text_ME: NDArray[np.float32], caption_N: Sequence[int]) -> dict[str, float]:
-    """Recall at 1, 5 and 10 both ways: "caption@5" (of a picture), "picture@5" (of a caption).
+    """Recall at 1, 5 and 10 in both directions: "caption@5" (for a picture), "picture@5" (for a caption).
 
-    `caption_N`: which of the captions each picture has; every caption has a picture. Where pictures share a caption,
-    any of them is right. Of equal scores the wrong ones count as better.
+    `caption_N`: the index of each picture's caption; every caption has a picture. Where pictures share a caption, any
+    of them is right. Ties count as errors.
     """
     own = np.asarray(caption_N)[:, None] == np.arange(len(text_ME))[None, :]
     scores_NM = image_NE @ text_ME.T
     result: dict[str, float] = {}
     for name, scores, right in (("caption", scores_NM, own), ("picture", scores_NM.T, own.T)):
         best = np.where(right, scores, -np.inf).max(1, keepdims=True)
-        above = ((scores >= best) & ~right).sum(1)  # wrong answers that stand before the first right one
+        above = ((scores >= best) & ~right).sum(1)  # wrong answers that rank before the first right one
         result |= {f"{name}@{k}": float((above < k).mean()) for k in KS}
     return result

@@ -1,6 +1,6 @@
-"""The same exam painted under many settings; what is done survives an interruption.
+"""Runs the same exam under many settings; finished settings survive an interruption.
 
-Every setting answers the same questions with the same seeds, and so draws from the same noise.
+All settings are given the same questions and seeds, and so start from the same noise.
 """
 
 from __future__ import annotations
@@ -24,34 +24,37 @@ if TYPE_CHECKING:
 SHOWN = 8  # prompts whose pictures are kept for a sheet
 Watch = Callable[[float], None]
 Paint = Callable[[Sequence[Question], Settings, Watch], list["Ranked"]]
-"""(questions, settings, watch) -> a picture for each; `watch` hears the share that is done, 0 to 1."""
+"""(questions, settings, watch) -> a picture for each; `watch` gets the progress, 0 to 1."""
 Enlarge = Callable[[Question, "Ranked", Settings], "Ranked"]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One combination of settings, what it cost and what it gave."""
+    """One combination of settings, with its costs and measures."""
 
     settings: Settings
     measures: Measures
-    evaluations: int | None  # of the painter's network, a picture; None where the sampler is unknown
+    evaluations: int | None  # of the painter's network for one picture; None if the sampler is unknown
     upsampler_evaluations: int | None
-    seconds: float  # a picture, on this machine
+    seconds: float  # per picture, on this machine
     pictures: list[Picture] = field(default_factory=list, compare=False)  # of the first questions
 
 
 @dataclass
 class SweepPainter:
-    """Who paints under changing settings, and perhaps enlarges what is painted."""
+    """Paints with varying settings, and enlarges the pictures if `enlarge` is given."""
 
     paint: Paint
-    own: Settings  # its settings where a combination says nothing
+    own: Settings  # its default settings
     enlarge: Enlarge | None = None
-    enlarging: frozenset[str] = frozenset()  # settings that change nothing before pictures are enlarged
+    enlarging: frozenset[str] = frozenset()  # settings that affect only the enlarging
     _small: dict[str, tuple[list[Ranked], float]] = field(default_factory=dict)
 
     def pictures(self, asked: Sequence[Question], settings: Settings, watch: Watch) -> tuple[list[Ranked], float]:
-        """A picture for each question, and the seconds that one took. Small ones are painted once and enlarged anew."""
+        """A picture for each question, and the seconds that all of them took.
+
+        Small pictures are painted once, and enlarged again for settings that affect only the enlarging.
+        """
         if self.enlarge is None:
             return _timed(lambda: self.paint(asked, settings, watch))
         enlarge, plain = self.enlarge, {k: v for k, v in settings.items() if k not in self.enlarging}
@@ -71,7 +74,7 @@ class SweepPainter:
         return large, before + after
 
     def costs(self, settings: Settings) -> tuple[int | None, int | None]:
-        """Evaluations of the painter's and of the upsampler's network, a picture."""
+        """Evaluations of the painter's and of the upsampler's network for one picture; None where unknown."""
         about = self.own | settings
         steps = None if about.get("spacing") else about.get("steps")  # a spacing names timesteps of its own
         large = evaluations(about.get("upsampler_sampler"), about.get("upsampler_steps"))
@@ -90,8 +93,8 @@ def sweep(
 ) -> list[Trial]:
     """Paint and measure every combination, in their order.
 
-    With `part`, finished combinations are kept in that file and taken up again from there; `identity` says whose they
-    are. `watch` hears how many combinations are done. Raises UsageError when the file belongs to another exam.
+    With `part`, finished combinations are saved in that file and resumed from it; `identity` describes the exam.
+    `watch` gets the number of finished combinations. Raises UsageError when the file belongs to another exam.
     """
     kept = parts.resume(part, identity or {}, _Rows, _read) or []
     trials = []

@@ -1,4 +1,4 @@
-"""A sweep as a table, as a plot in the manner of Imagen's (arXiv 2205.11487, section 4.4), and as a sheet."""
+"""A sweep as a table, as a plot like Imagen's (arXiv 2205.11487, section 4.4), and as a contact sheet."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 MEASURED = ["judge", "95 %", "alignment", "distance", "saturated", "sharpness"]
 COSTS = ["evaluations", "s/picture"]
 TRUE = "true renders"
-FAR = 8.0  # times the least: values that reach further stand on a logarithmic axis
+FAR = 8.0  # ratio of the largest to the least value from which an axis is logarithmic
 
 
 def named(settings: Mapping[str, Any], names: Sequence[str]) -> str:
-    """Some settings in a line: "guidance=4, steps=25"."""
+    """Some settings as text: "guidance=4, steps=25"."""
     return ", ".join(f"{name}={settings[name]}" for name in names)
 
 
 def cells(tried: Sequence[Trial], truth: Measures, varied: Sequence[str]) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of text, one a combination; the last row is that of the true renders."""
+    """Headings and rows of text, one per combination; the last row is that of the true renders."""
     rows = [[*(str(one.settings[name]) for name in varied), *_measured(one.measures), *_costs(one)] for one in tried]
     last = [TRUE, *[""] * (len(varied) - 1), *_measured(truth), *["–"] * len(COSTS)]
     return [*varied, *MEASURED, *COSTS], [*rows, last]
@@ -46,7 +46,10 @@ def _costs(one: Trial) -> list[str]:
 
 
 def plot_of(title: str, tried: Sequence[Trial], truth: Measures, varied: Mapping[str, Sequence[Any]]) -> Picture:
-    """Alignment against distance, and the saturated share, along the first varied setting: a line for each rest."""
+    """Distance over alignment, and the saturated share, along the first varied setting.
+
+    There is a line for each combination of the other varied settings.
+    """
     first, *rest = varied
     ticks = _positions(varied[first])
     places = dict(zip(map(str, varied[first]), ticks, strict=True))
@@ -83,7 +86,7 @@ def plot_of(title: str, tried: Sequence[Trial], truth: Measures, varied: Mapping
 
 
 def _positions(values: Sequence[Any]) -> list[Tick]:
-    """Where values stand along an axis: as the numbers they are, by their logarithm, or as words one by one."""
+    """Positions of values along an axis: numbers linearly or by their logarithm, others one after the other."""
     if not all(isinstance(value, int | float) for value in values):
         return [(float(place), str(value)) for place, value in enumerate(values)]
     if min(values) > 0 and max(values) >= FAR * min(values):
@@ -92,7 +95,7 @@ def _positions(values: Sequence[Any]) -> list[Tick]:
 
 
 def sheet_of(tried: Sequence[Trial], varied: Sequence[str], asked: Sequence[Question]) -> Picture:
-    """One row a combination, its settings beside it: the first prompts' pictures, the prompts under the last row."""
+    """One row per combination, labelled by its settings, of pictures of the first prompts, which are printed below."""
     columns = min(SHOWN, len(asked))
     pictures = [picture for one in tried for picture in one.pictures]
     captions = [""] * (len(pictures) - columns) + [question.prompt for question in asked[:columns]]

@@ -1,4 +1,4 @@
-"""Which settings a sweep tries: all combinations of what is varied."""
+"""The settings that a sweep tries: all combinations of the varied values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Settings = dict[str, Any]
 
 
 def combinations(varied: Mapping[str, Sequence[Any]], fixed: Mapping[str, Any]) -> list[Settings]:
-    """Every combination of the varied values, the last setting varying fastest; each with the fixed ones behind.
+    """Every combination of the varied values, the last setting varying fastest; each followed by the fixed settings.
 
     Raises UsageError for a value given twice and for a setting both varied and fixed.
     """
@@ -27,8 +27,8 @@ def combinations(varied: Mapping[str, Sequence[Any]], fixed: Mapping[str, Any]) 
 
 
 def evaluations(sampler: Any, steps: Any) -> int | None:
-    """How often a sampler asks its network for one picture; None where nobody says which, or how many steps.
+    """Evaluations of the denoiser for one picture; None if sampler or steps are unknown.
 
-    With guidance the network works twice each time.
+    With guidance each of them takes two rows of the network.
     """
     return SAMPLERS[sampler].evaluations(steps) if sampler in SAMPLERS and steps else None

@@ -1,4 +1,4 @@
-"""What a judge sees in a picture, as plain values, and the geometry of boxes.
+"""What a judge detects in a picture, as plain values, and the geometry of boxes.
 
 Coordinates are fractions of the picture side, x to the right and y downwards.
 """
@@ -12,14 +12,14 @@ Box = tuple[float, float, float, float]  # x0, y0, x1, y1
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One thing that was found."""
+    """One thing that a judge found."""
 
     name: str
     box: Box
     score: float  # confidence, 0 to 1
-    colour: str | None = None  # the likeliest colour term; None when the judge does not tell colours
+    colour: str | None = None  # the likeliest colour term; None from a judge without colours
     form: str | None = None  # the likeliest outline of a made thing
-    style: str | None = None  # how it is drawn; None is the plain way
+    style: str | None = None  # how it is drawn; None is the plain style
     material: str | None = None  # the other thing that it is made of
     outfit: tuple[tuple[str, str], ...] = ()  # (colour, garment)
     words: str | None = None  # what is written on it
@@ -29,15 +29,13 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """Everything a judge made out in one picture."""
+    """Everything that a judge detected in one picture."""
 
     found: tuple[Detection, ...]
-    place: str | None = None  # the likeliest ground; None when the judge does not tell grounds
+    place: str | None = None  # the likeliest ground; None from a judge without grounds
     view: str | None = None  # None is the usual one
     light: str | None = None
-    attributes: frozenset[str] = (
-        frozenset()
-    )  # what the judge tells besides names, colours, styles, flat forms and grounds
+    attributes: frozenset[str] = frozenset()  # what the judge predicts besides names, colours, styles, forms, grounds
 
 
 def area(box: Box) -> float:

@@ -1,8 +1,8 @@
-"""Damages that an upsampler's smaller picture bears in training, so that it mends what a model draws.
+"""Degradations of an upsampler's low-resolution input in training, so that it learns to repair what a model draws.
 
-unCLIP (arXiv 2204.06125, section 2.1): a Gaussian blur for the first upsampler, the diverse degradations of BSRGAN
-(arXiv 2103.14006) as latent diffusion models have them for the second. Pictures are float [B, C, H, W] in [0, 1]; the
-draws come from an explicit generator, and each picture has its own.
+unCLIP (arXiv 2204.06125, section 2.1): a Gaussian blur for the first upsampler; for the second the diverse degradations
+of BSRGAN (arXiv 2103.14006), as latent diffusion models use them. Pictures are float [B, C, H, W] in [0, 1]; random
+numbers come from an explicit generator, and strengths are drawn for each picture.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ def gaussian_blur(x: Tensor, sigma: float = SIGMA, size: int = SIZE) -> Tensor:
 
 
 def degraded(x: Tensor, generator: Generator) -> Tensor:
-    """Blur, resizing there and back, noise and rounding of 8 x 8 blocks, each of a random strength, in random order.
+    """Blur, resizing and back, noise and JPEG-like rounding of 8 x 8 blocks, each of random strength, in random order.
 
-    H and W must be multiples of 8. The order is one for the whole batch.
+    H and W must be multiples of 8. The order is drawn once for the whole batch.
     """
     for step in torch.randperm(4, generator=generator, device=generator.device).tolist():
         if step == 0:
-            wide, narrow = (WIDEST * (0.05 + 0.95 * _even(x, generator)) for _ in range(2))
-            x = _blurred(x, wide, narrow, torch.pi * _even(x, generator), 7)
+            wide, narrow = (WIDEST * (0.05 + 0.95 * _uniform(x, generator)) for _ in range(2))
+            x = _blurred(x, wide, narrow, torch.pi * _uniform(x, generator), 7)
         elif step == 1:
             x = _resized(x, generator)
         elif step == 2:
-            x = noisy(x, NOISIEST * _even(x, generator), OneStream(generator))
+            x = noisy(x, NOISIEST * _uniform(x, generator), OneStream(generator))
         else:
-            x = quantised(x, ROUGHEST * _even(x, generator))
+            x = quantised(x, ROUGHEST * _uniform(x, generator))
     return x.clamp(0, 1)
 
 
-def _even(x: Tensor, generator: Generator) -> Tensor:
+def _uniform(x: Tensor, generator: Generator) -> Tensor:
     return torch.rand(len(x), generator=generator, device=generator.device).to(x)
 
 
 def _resized(x: Tensor, generator: Generator) -> Tensor:
-    """Made smaller or larger and brought back."""
+    """Resized by a random factor, and back."""
     low, high = SCALES
     scale = low + (high - low) * float(torch.rand((), generator=generator, device=generator.device))
     size = [max(1, round(side * scale)) for side in x.shape[2:]]
@@ -59,7 +59,7 @@ def _resized(x: Tensor, generator: Generator) -> Tensor:
 
 
 def _blurred(x: Tensor, along_B: Tensor, across_B: Tensor, turn_B: Tensor, size: int) -> Tensor:
-    """Each picture by a Gaussian of its own two widths, turned by an angle."""
+    """Each picture blurred by a Gaussian with its own standard deviations along two axes, rotated by `turn` radians."""
     B, C, H, W = x.shape
     places = torch.arange(size, device=x.device, dtype=x.dtype) - (size - 1) / 2
     down, right = torch.meshgrid(places, places, indexing="ij")

@@ -1,4 +1,4 @@
-"""Discrete codes as pure functions: Gumbel-softmax, nearest vectors, finite scalars, and how many codes are in use."""
+"""Discrete codes: Gumbel-softmax, nearest codebook vectors, finite scalar quantisation, and codebook usage."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def nearest_code(vectors: Tensor, codebook: Tensor) -> Tensor:
 
 
 def argmin_rows(scores: Tensor, columns: int = 64) -> Tensor:
-    """The place int64 [N] of the least of each row of `scores` [N, K].
+    """The argmin of each row of `scores` [N, K], int64 [N].
 
-    A CPU finds minima many at a time but places one by one: so first the least of every column of the row seen as a
-    rectangle, then the place of the least of those, then its place in the column.
+    On a CPU `amin` is vectorised and `argmin` is not. So a row is viewed as a rectangle: first the minimum of each
+    column, then the column with the least of those, then the place in that column.
     """
     N, K = scores.shape
     if scores.device.type != "cpu" or K % columns:
@@ -81,7 +81,7 @@ def fsq_vector(digits: Tensor, levels: tuple[int, ...]) -> Tensor:
 
 
 def fsq_index(digits: Tensor, levels: tuple[int, ...]) -> Tensor:
-    """Code int64 [B, ...] of whole digits [B, len(levels), ...]; the first digit counts ones."""
+    """Code int64 [B, ...] of whole digits [B, len(levels), ...], least significant first."""
     return (digits.long() * _places(levels, digits)).sum(1)
 
 

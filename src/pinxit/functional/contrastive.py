@@ -13,7 +13,7 @@ from torch.nn import functional as F
 def shared_targets(rows_b: Tensor, columns_N: Tensor) -> Tensor:
     """Soft targets [b, N] from group ids: a row's probability is spread evenly over the columns of its group.
 
-    Equal captions in one batch get equal group ids; otherwise a right answer would be punished as a wrong one.
+    Equal captions in one batch get equal group ids; otherwise a correct match would count as a wrong one.
     """
     same_bN = (rows_b[:, None] == columns_N[None, :]).float()
     return same_bN / same_bN.sum(1, keepdim=True)
@@ -46,7 +46,7 @@ def contrastive_loss(
 ) -> Tensor:
     """Mean of the picture-to-text and text-to-picture cross-entropies; embeddings have length one.
 
-    `groups_B`: integer ids, equal where captions say the same .
+    `groups_B`: integer ids, equal where captions say the same.
     """
     groups = None if groups_B is None else (groups_B, groups_B)
     to_text = side_loss(image_BE, text_BE, scale, groups=groups)

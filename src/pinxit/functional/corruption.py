@@ -1,7 +1,7 @@
-"""Corruption augmentation: small damages that generators do to pictures without changing what is in them.
+"""Corruption augmentation: artefacts like those of generators, which do not change what is in a picture.
 
 A judge trained on clean renders alone calls a soft outline a wrong shape. Each function maps pictures [B, C, H, W] in
-[0, 1] to the same shape; strengths are [B], 0 leaving a picture as it is; chance comes from explicit `draws`.
+[0, 1] to the same shape; strengths are [B], 0 leaving a picture as it is; random numbers come from explicit `draws`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from pinxit.functional.draws import Draws
 
-FACE = 14  # numbers that an inside of `faced` is drawn by
-PATCHES = (8, 12)  # a side: those of painters who work patch by patch
+FACE = 14  # random numbers that one disc of `faced` takes
+PATCHES = (8, 12)  # patches a side, like those of painters that work patch by patch
 
 
 def blurred(x: Tensor, strength_B: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ def noisy(x: Tensor, strength_B: Tensor, draws: Draws, cells: int | None = None)
 
 
 def quantised(x: Tensor, step_B: Tensor) -> Tensor:
-    """As a hard-pressed JPEG: coefficients of 8 x 8 cosine blocks rounded to multiples of `step`."""
+    """Like strong JPEG compression: DCT coefficients of 8 x 8 blocks rounded to multiples of `step`."""
     B, C, H, W = x.shape
     basis = _cosines(8).to(x.device)
     blocks = x.view(B, C, H // 8, 8, W // 8, 8).transpose(3, 4)
@@ -47,15 +47,15 @@ def quantised(x: Tensor, step_B: Tensor) -> Tensor:
 
 
 def warped(x: Tensor, strength_B: Tensor, draws: Draws, knots: int = 6) -> Tensor:
-    """Outlines wobble: knots of a coarse grid move by a Gaussian of `strength` pixels, the rest follows."""
+    """Wobbly outlines: knots of a coarse grid move by a Gaussian of `strength` pixels, and the rest follows."""
     moves = draws.normal(len(x), 2, knots, knots).to(x.device)
     moves = F.interpolate(moves, x.shape[2:], mode="bicubic", align_corners=True)
     return _moved(x, moves * _wide(strength_B))
 
 
 def patched(x: Tensor, strength_B: Tensor, draws: Draws, cells: int) -> Tensor:
-    """As if put together from patches that do not quite fit: every other one of `cells` x `cells` shows what is a
-    Gaussian of `strength` pixels away.
+    """As if put together from patches that do not quite fit: a random half of the `cells` x `cells` patches is
+    displaced by a Gaussian of `strength` pixels.
     """
     moves = draws.normal(len(x), 2, cells, cells).to(x.device)
     moves = moves * (draws.uniform(len(x), 1, cells, cells).to(x.device) < 0.5)
@@ -63,7 +63,7 @@ def patched(x: Tensor, strength_B: Tensor, draws: Draws, cells: int) -> Tensor:
 
 
 def strewn(x: Tensor, share_B: Tensor, draws: Draws, cells: int) -> Tensor:
-    """With a `share` of the `cells` x `cells` patches out of place: they show one of elsewhere in it, mirrored."""
+    """With a `share` of the `cells` x `cells` patches replaced by what is elsewhere in the picture, mirrored."""
     chosen = draws.uniform(len(x), 1, cells, cells).to(x.device) < _wide(share_B)
     other = x.flip(3).roll(x.shape[2] // 2, 2)
     return torch.where(F.interpolate(chosen.float(), x.shape[2:], mode="nearest") > 0, other, x)
@@ -80,7 +80,7 @@ def _moved(x: Tensor, moves: Tensor) -> Tensor:
 
 
 def corrupted(x: Tensor, draws: Draws) -> Tensor:
-    """Every corruption with a strength drawn for each picture; each of them spares about half of the pictures."""
+    """Every corruption with a strength drawn for each picture; each leaves about half of the pictures as they are."""
 
     def strengths(most: float) -> Tensor:
         draw = draws.uniform(len(x)).to(x.device)
@@ -98,7 +98,7 @@ def corrupted(x: Tensor, draws: Draws) -> Tensor:
 
 
 def repainted(x: Tensor, draws: Draws, share: float = 0.3) -> tuple[Tensor, Tensor]:
-    """Shapes stay, colours do not: a share of the pictures is faded with channels exchanged, or drawn in lines.
+    """Shapes stay, colours do not: in a share of the pictures channels are permuted and faded, or lines are drawn.
 
     Returns the pictures and which of them were changed, bool [B].
     """
@@ -113,8 +113,9 @@ def repainted(x: Tensor, draws: Draws, share: float = 0.3) -> tuple[Tensor, Tens
 
 
 def faced(x: Tensor, picture_M: Tensor, box_M4: Tensor, draws_M14: Tensor) -> Tensor:
-    """A disc with a rim and two strokes on the middle of every box (x0, y0, x1, y1 as shares of the side): an inside
-    that says nothing of the outline around it. `picture_M` tells whose boxes they are, `draws_M14` are even in [0, 1).
+    """Draws a disc with a rim and two strokes (a clock's face) in the middle of boxes x0, y0, x1, y1, in shares of the
+    side, so that the inside of a thing says nothing of its outline. `picture_M`: each box's picture; `draws_M14`:
+    uniform in [0, 1).
     """
     result, side = x.clone(), x.shape[-1]
     places = (torch.arange(side, device=x.device) + 0.5) / side
@@ -152,7 +153,7 @@ def _wide(value_B: Tensor) -> Tensor:
 
 @lru_cache(maxsize=4)
 def _cosines(n: int) -> Tensor:
-    """The orthonormal type-II cosine transform, [n, n]."""
+    """The orthonormal DCT-II matrix, [n, n]."""
     k, i = torch.arange(n)[:, None], torch.arange(n)[None, :]
     basis = math.sqrt(2 / n) * torch.cos(math.pi * (i + 0.5) * k / n)
     basis[0] /= math.sqrt(2)

@@ -1,10 +1,10 @@
 """Diffusion's arithmetic: noise schedules, noising, and what a network may predict.
 
-The one currency of noise is `sigma`, the noise-to-signal ratio: x = x0 + sigma n, the "variance exploding" scale. A
+Noise is always measured by `sigma`, the noise-to-signal ratio: x = x0 + sigma n, the "variance exploding" scale. A
 variance-preserving network sees x_t = alpha x0 + std n = x / sqrt(1 + sigma^2); alpha^2 = abar = 1 / (1 + sigma^2)
-and std^2 = 1 - abar. The log-SNR is -2 ln sigma. Schedules are computed in float64 and meet pictures last.
+and std^2 = 1 - abar. The log-SNR is -2 ln sigma. Schedules are computed in float64 and cast only to be applied.
 
-Shapes: B batch, T steps of a discrete schedule; pictures [..., C, H, W]; a level of noise is a number or a tensor [B].
+Shapes: B batch, T steps of a discrete schedule; pictures [..., C, H, W]; a noise level is a number or a tensor [B].
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def sigma_of_log_snr(value: Level) -> Tensor:
     return (torch.as_tensor(value, dtype=torch.float64) / -2).exp()
 
 
-# The sigmas a sampler walks down: plain numbers, the last one 0
+# The sigmas that a sampler steps through: plain numbers, descending, the last one usually 0
 
 
 def karras_sigmas(steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> list[float]:
@@ -140,7 +140,7 @@ def _check_steps(steps: int) -> None:
 def vp(sigma: Level, like: Tensor) -> tuple[Tensor, Tensor]:
     """alpha = (1 + sigma^2)^-1/2 and std = sigma alpha, of `like`'s dtype and device, shaped to broadcast against it.
 
-    Right at both ends: sigma 0 gives (1, 0) and infinity gives (0, 1).
+    Exact at both ends: sigma 0 gives (1, 0) and infinity gives (0, 1).
     """
     s = torch.as_tensor(sigma, dtype=torch.float64, device=like.device)
     s = s.reshape(s.shape + (1,) * (like.ndim - s.ndim))
@@ -172,7 +172,7 @@ def x0_from_v(x_t: Tensor, v: Tensor, sigma: Level) -> Tensor:
 
 
 def target(kind: Prediction, x0: Tensor, noise: Tensor, sigma: Level) -> Tensor:
-    """What a network that predicts `kind` should say."""
+    """The regression target of a network that predicts `kind`."""
     if kind == "v":
         return v_from(x0, noise, sigma)
     return noise if kind == "eps" else x0

@@ -1,7 +1,7 @@
 """What a diffusion network is trained on: weighted squared errors, the variational bound.
 
 Every loss is one number a sample, [B]; the caller averages. Shapes: B batch, T steps; pictures [B, C, H, W] in [-1, 1].
-Levels of noise are float64 [B].
+Noise levels are float64 [B].
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def learned_range_loss(
     """Squared error of eps plus the variational bound on the variance, [B].
 
     ADM (arXiv 2105.05233), as its code scales it: the bound times T / 1000, the mean detached, so that the bound
-    teaches `fraction` (the network's other channels, -1 .. 1) alone. x_t = q_sample(x0, noise, steps.sigma[t]).
+    trains only `fraction` (the network's other channels, -1 .. 1). x_t = q_sample(x0, noise, steps.sigma[t]).
     """
     bound = variational_bound(eps.detach(), fraction, x0, x_t, t_B, steps)
     return squared_error(eps, noise) + bound * (len(steps.beta) / 1000)
@@ -59,7 +59,7 @@ def learned_range_loss(
 def variational_bound(eps: Tensor, fraction: Tensor, x0: Tensor, x_t: Tensor, t_B: Tensor, steps: Steps) -> Tensor:
     """One term of the bound in bits per dimension, [B] (arXiv 2006.11239, eq. 5; 2102.09672, eq. 4 to 7).
 
-    KL between the true and the predicted step back; at t = 0 the likelihood of the 8-bit pixels themselves.
+    KL between the true and the predicted reverse step; at t = 0 the negative log likelihood of the 8-bit pixels.
     """
     x0, x_t, eps, fraction = (x.float() for x in (x0, x_t, eps, fraction))
     sigma_B = steps.sigma.to(t_B.device)[t_B]

@@ -1,4 +1,4 @@
-"""Where functions that work on rows take their chance from: all rows from one stream, or each row from its own.
+"""Sources of random numbers for functions that work on rows: one stream for all rows, or one for each.
 
 Shapes: B rows.
 """
@@ -16,7 +16,7 @@ class Draws(Protocol):
     """Random tensors [B, ...], float32."""
 
     def uniform(self, *shape: int) -> Tensor:
-        """Even in [0, 1)."""
+        """Uniform in [0, 1)."""
         ...
 
     def normal(self, *shape: int) -> Tensor:
@@ -38,7 +38,7 @@ class OneStream:
 
 
 class RowStreams:
-    """Each row from a generator of its own: what a row gets depends on its key, and not on its company."""
+    """Each row from a generator of its own: what a row gets depends on its key, and not on the other rows."""
 
     def __init__(self, keys: Iterable[int], device: str | torch.device = "cpu") -> None:
         self.device = torch.device(device)
@@ -57,7 +57,7 @@ class RowStreams:
         return out
 
     def _rows(self, out: Tensor) -> Iterable[tuple[Tensor, Generator]]:
-        """Each row, flat, with its generator; none where rows hold nothing."""
+        """Each row, flattened, with its generator; nothing if rows are empty."""
         if not out.numel():
             return ()
         return zip(out.flatten(1) if out.ndim > 1 else out[:, None], self.generators, strict=True)

@@ -20,16 +20,16 @@ Kind = Literal["none", "clip", "dynamic"]
 
 @dataclass(frozen=True, slots=True)
 class Thresholding:
-    """What becomes of predictions x0 that leave their range.
+    """What is done to predictions x0 that leave their range.
 
-    "none": they stay as they are, for data without a range and for inversion, which clipping would make impossible.
+    "none": nothing, for data without a range and for inversion, which clipping would make impossible.
     "clip": [-limit, limit]. "dynamic": scaled back row by row into [-1, 1] (Imagen, section 2.3).
     """
 
     kind: Kind = "clip"
     limit: float = 1.0  # of clip: 1 for pictures; a prior's embeddings may reach further (Karlo: 5 or 10)
-    percentile: float = 0.995  # of dynamic: of a row's |x0|, what it reaches is scaled back to 1
-    max_threshold: float = math.inf  # of dynamic: the largest scale that is divided by (DeepFloyd IF)
+    percentile: float = 0.995  # of dynamic: the quantile of a row's |x0| that is scaled back to 1 (0 to 1)
+    max_threshold: float = math.inf  # of dynamic: the largest value that is divided by (DeepFloyd IF)
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
@@ -42,7 +42,7 @@ class Thresholding:
 
     @staticmethod
     def of(percentile: float, max_threshold: float = math.inf) -> Thresholding:
-        """As recipes tell it: dynamic at `percentile`, or clipped to [-1, 1] where that is 0."""
+        """As recipe settings have it: dynamic at `percentile`, or clipped to [-1, 1] where that is 0."""
         return (
             Thresholding("dynamic", percentile=percentile, max_threshold=max_threshold)
             if percentile
@@ -53,13 +53,13 @@ class Thresholding:
 def guide(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
     """Classifier-free guidance, u + w (c - u) (Imagen, arXiv 2205.11487, eq. 2); exactly c where w is 1.
 
-    The same whether c and u are x0, eps or v, each being a straight line of each other at the same x.
+    The same whether c and u are x0, eps or v, which at the same x are affine functions of each other.
     """
     return conditional if scale == 1 else torch.lerp(unconditional, conditional, scale)
 
 
 def threshold(x0: Tensor, about: Thresholding) -> Tensor:
-    """x0 as `about` has it."""
+    """x0 thresholded as `about` says."""
     if about.kind == "dynamic":
         return dynamic_threshold(x0, about.percentile, about.max_threshold)
     return static_threshold(x0, about.limit) if about.kind == "clip" else x0

@@ -1,6 +1,6 @@
-"""Pictures with holes, as a network that paints inside them is given them: GLIDE (arXiv 2112.10741), section 2.4.
+"""Pictures with holes, the input of an inpainting network: GLIDE (arXiv 2112.10741), section 2.4.
 
-A hole is where a mask is True, and white: "paint here". Shapes: B pictures [3, H, W] in [-1, 1].
+A hole is where the mask is True (white): "paint here". Shapes: B pictures [3, H, W] in [-1, 1].
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pinxit.functional.draws import Draws
 
-WHOLE = 0.25  # share of the pictures in training of which nothing is kept: so all is still drawn as well
+WHOLE = 0.25  # share of training pictures that are all hole, so that painting whole pictures is not unlearned
 LEAST = 1 / 8  # of a side, the smallest hole
 
 
@@ -21,7 +21,7 @@ def with_holes(x_B3HW: Tensor, paint_BHW: Tensor) -> Tensor:
 
 
 def random_holes(count: int, side: int, draws: Draws, whole: float = WHOLE) -> Tensor:
-    """bool [count, side, side] on the device of the draws: a box with its middle anywhere, or all, a share `whole`."""
+    """bool [count, side, side] on the device of the draws: random boxes, and for a share `whole` everything."""
     draw = draws.uniform(count, 5)
     size = (LEAST + (1 - LEAST) * draw[:, :2]) * side
     size = torch.where(draw[:, 4:] < whole, 2.0 * side, size)

@@ -1,9 +1,9 @@
 """Cross-entropy of a linear layer's logits without ever holding all of them.
 
-Logits of a large vocabulary are most of a small transformer's memory traffic: in 32 bits they are written, raised,
-subtracted from and read again. Here a slice of rows at a time becomes probabilities in the precision of autocast (sums
-inside the softmax are in 32 bits), the loss reads one of them per row, and the gradients of states and weights are made
-on the spot, while the slice is in the cache.
+Logits of a large vocabulary are most of a small transformer's memory traffic: in 32 bits they are written,
+exponentiated, normalised and read again. Here a slice of rows at a time becomes probabilities in autocast's precision
+(sums inside the softmax are in 32 bits), the loss reads one of them per row, and the gradients of states and weights
+are computed at once, while the slice is in the cache.
 
 Shapes: M rows (tokens), D width, V vocabulary.
 """
@@ -31,7 +31,7 @@ def linear_cross_entropy(x_MD: Tensor, rows_VD: Tensor, targets_M: Tensor, ignor
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """(sum of losses, number of targets, at least 1). The gradients are made in the forward pass."""
+    """(sum of losses, number of targets, at least 1). The gradients are computed in the forward pass."""
 
     @staticmethod
     def forward(

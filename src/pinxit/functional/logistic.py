@@ -24,13 +24,13 @@ def fit_logistic(
 ) -> Linear:
     """The minimum of strength * sum of cross-entropies + |weight|^2 / 2 (scikit-learn's C is `strength`).
 
-    `start` warms it up. Double precision throughout; convex, so where it starts changes nothing but the time.
+    In double precision. `start` is a warm start: the problem is convex, so it changes only how long this takes.
     """
     x_ND = x_ND.double()
     if start is None:
         start = Linear(x_ND.new_zeros(classes, x_ND.shape[1]), x_ND.new_zeros(classes))
     weight, bias = (part.detach().clone().double().requires_grad_() for part in start)
-    scale = 1 / (strength * len(x_ND))  # everything over strength * N, so that tolerances mean the same everywhere
+    scale = 1 / (strength * len(x_ND))  # the objective over strength * N: tolerances then mean the same for all
     optimiser = torch.optim.LBFGS(
         [weight, bias], max_iter=updates, tolerance_grad=1e-7, tolerance_change=1e-12, line_search_fn="strong_wolfe"
     )

@@ -1,7 +1,7 @@
-"""What a token may look at: row, column and convolutional visibility of the token transformer, and the layer order.
+"""Attention masks of the token transformer: row, column and convolutional layers, and the order of the layers.
 
-Zero-Shot Text-to-Image Generation (arXiv 2102.12092), appendix B.1 and figures 10-11. A stream is a prefix (the
-beginning mark and the text, causal among itself, seen by every picture token), then picture tokens in raster order on a
+Zero-Shot Text-to-Image Generation (arXiv 2102.12092), appendix B.1 and figures 10-11. A stream is a prefix (the BOS
+token and the text: causal, and visible to every picture token), then picture tokens in raster order on a
 W x W grid; picture token p stands at row p // W, column p % W. Shapes: N = W * W picture tokens, P prefix positions.
 """
 
@@ -31,7 +31,7 @@ def layer_kinds(depth: int, attention: Attention = "paper") -> tuple[Kind, ...]:
 
 
 def image_mask(kind: Kind, grid: int, kernel: int = 11) -> Tensor:
-    """bool [N, N]: may picture token p (row) look at picture token q (column)? Every token sees itself.
+    """bool [N, N]: may picture token p (row) attend to picture token q (column)? Every token sees itself.
 
     row: p - W <= q <= p, a raster window that wraps over the row's edge. column: q = p - k W, k >= 0. conv: the causal
     half of a kernel x kernel window, q = p - (a W + b) with 0 <= a <= kernel // 2 and |b| <= kernel // 2, wrapping
@@ -71,7 +71,7 @@ class Window:
 
     `width` keys are visible at once at most; key p is written to place `write[p]` of a store of `store` places; before
     reading at p, the places `read[p]` (int64 [N, width], None where the store is the window itself) are gathered; and
-    `visible[p]` (bool [N, width]) says which of them p may look at.
+    `visible[p]` (bool [N, width]) says which of them p may attend to.
     """
 
     width: int

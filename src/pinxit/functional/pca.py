@@ -16,10 +16,10 @@ from pinxit.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class PCA:
-    """A frame of K orthonormal directions, those of most variance first."""
+    """K orthonormal directions, those of most variance first."""
 
     mean: Tensor  # [E]
-    basis: Tensor  # [K, E], rows of length one; of each the entry that is largest by size is positive
+    basis: Tensor  # [K, E], rows of length one; the largest entry by size is positive, which settles the sign
     variance: Tensor  # [K], of the samples along each direction
 
     def project(self, x: Tensor) -> Tensor:
@@ -53,13 +53,13 @@ def fit_pca(x_NE: Tensor, components: int) -> PCA:
 
 @dataclass(frozen=True, slots=True)
 class Buckets:
-    """Each of K numbers by which of Q intervals it falls into. The article names no edges; these hold equal mass."""
+    """A quantiser of K components into Q intervals each. The article does not give the edges; these hold equal mass."""
 
     edges: Tensor  # [K, Q - 1], ascending
-    centres: Tensor  # [K, Q], what a bucket stands for: the mean of the samples in it
+    centres: Tensor  # [K, Q], the value of each bucket: the mean of the samples in it
 
     def quantise(self, y: Tensor) -> Tensor:
-        """[..., K] -> int64 [..., K]; a number on an edge belongs above it, and beyond the ends are the end buckets."""
+        """[..., K] -> int64 [..., K]; a value on an edge belongs to the bucket above, the end buckets have no bound."""
         columns = y.reshape(-1, len(self.edges)).T.contiguous()
         return torch.searchsorted(self.edges, columns, right=True).T.reshape(y.shape)
 
@@ -72,8 +72,8 @@ class Buckets:
 def fit_buckets(y_NK: Tensor, count: int) -> Buckets:
     """Buckets that hold the same share of the samples each, all float64.
 
-    Where fewer samples than buckets leave one empty, it stands for the middle between its edges. Raises UsageError for
-    fewer than two buckets.
+    A bucket that is left empty, as there are fewer samples than buckets, gets the middle between its edges. Raises
+    UsageError for fewer than two buckets.
     """
     if count < 2:
         raise UsageError(f"numbers are quantised into at least 2 buckets, not {count}.")

@@ -1,4 +1,4 @@
-"""One step back from noise: the mean and variance of a less noisy picture given a noisier one and the clean one.
+"""One reverse diffusion step: the mean and variance of a less noisy picture given a noisier one and the clean one.
 
 Shapes as in `diffusion`: B batch, T steps of a discrete schedule; pictures [..., C, H, W].
 """
@@ -23,9 +23,9 @@ def posterior_mean(x: Tensor, x0: Tensor, sigma: float, sigma_next: float) -> Te
 
 
 def posterior_variances(sigma: float, sigma_next: float) -> tuple[float, float]:
-    """The least and the greatest variance of a step back, in the sigma scale: the posterior's, and beta / abar_next.
+    """The least and the greatest variance of a reverse step, in the sigma scale: the posterior's, beta / abar_next.
 
-    They are right for data that are one point and for data that are unit noise (arXiv 2006.11239, section 3.2).
+    They are optimal for data that are one point and for data that are unit noise (arXiv 2006.11239, section 3.2).
     """
     added = (sigma - sigma_next) * (sigma + sigma_next)
     return (sigma_next / sigma) ** 2 * added, added * ((1 + sigma_next**2) / (1 + sigma**2))
@@ -33,7 +33,7 @@ def posterior_variances(sigma: float, sigma_next: float) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Steps:
-    """What a discrete variance-preserving schedule says of each of its T steps; every field float64 [T]."""
+    """The coefficients of a discrete variance-preserving schedule at each of its T steps; every field float64 [T]."""
 
     beta: Tensor
     abar: Tensor
@@ -59,7 +59,7 @@ class Steps:
         return at(self.from_x0, t_B, x0) * x0 + at(self.from_xt, t_B, x0) * x_t
 
     def learned_log_variance(self, fraction: Tensor, t_B: Tensor) -> Tensor:
-        """Log variance of x_{t-1} from the network's `fraction` in [-1, 1], like a picture: -1 the posterior's, 1 beta.
+        """Log variance of x_{t-1} from the network's `fraction`, shaped like x: -1 is the posterior's, 1 is ln beta.
 
         Improved DDPM (arXiv 2102.09672), eq. 15, as ADM scales it.
         """
@@ -67,7 +67,7 @@ class Steps:
 
 
 def interpolate(fraction: Tensor, low: Level, high: Level) -> Tensor:
-    """`low` where fraction is -1, `high` where it is 1, a straight line between."""
+    """`low` where fraction is -1, `high` where it is 1, linear in between."""
     share = (fraction + 1) / 2
     return share * high + (1 - share) * low
 

@@ -1,4 +1,4 @@
-"""Fewer steps than a discrete schedule was trained with: which of its T timesteps are kept, and what becomes of beta.
+"""Fewer steps than a discrete schedule was trained with: which of its T timesteps are kept, and their sigmas.
 
 Improved DDPM (arXiv 2102.09672), section 4, in the notation of its released code: "a,b,c" or "ddimN". The network
 always sees the original timestep numbers.
@@ -53,15 +53,12 @@ def kept_timesteps(spacing: str, T: int) -> list[int]:
 
 
 def descending_sigmas(sigma_T: Tensor, kept: Sequence[int], last: float = 0.0) -> list[float]:
-    """What a sampler walks down: the sigmas of the kept (ascending) timesteps from the noisiest, then `last`."""
+    """The sigmas for a sampler: those of the kept (ascending) timesteps from the noisiest on, then `last`."""
     return [*sigma_T.double()[list(kept)].flip(0).tolist(), last]
 
 
 def nearest_timestep(sigma_T: Tensor, sigma_B: Tensor) -> Tensor:
-    """The timesteps whose sigmas are nearest in log-SNR, int64 [B]; exactly t for sigma_T[t]. sigma_T ascends.
-
-    0 where sigma is 0.
-    """
+    """The timesteps whose sigmas are nearest in log-SNR, int64 [B]; exactly t for sigma_T[t], and 0 for 0."""
     return (sigma_T.double().log() - sigma_B.double().log()[:, None]).abs().argmin(1)
 
 

@@ -1,14 +1,14 @@
 """Samplers: from noise to picture in few evaluations of a denoiser. One algorithm, one function.
 
 A sampler is a coroutine. It yields a `Query` (denoise this x at this sigma) and is sent a `Denoised`; in the end it
-returns the picture. So one function serves a batch that runs alone (`drive`) and one slot of a machine that batches the
-queries of many pictures, and what guides or thresholds a prediction happens outside, where a query is answered.
+returns the picture. So one function serves a batch that runs alone (`drive`) and one picture of a worker that batches
+the queries of many; guidance and thresholding happen outside, where a query is answered.
 
 Everything is in the sigma scale, x = x0 + sigma n, where the probability-flow equation is dx/dsigma = (x - x0) / sigma
 (arXiv 2206.00364, eq. 1 and 3). The formulas of variance-preserving papers are theirs divided by sqrt(abar).
-`sigmas` descends and ends with 0 or above; a step to 0 gives the predicted x0 itself. Inversion alone goes the other
-way. `noise()` gives the next fresh normal tensor of x's shape; a sampler calls it only for noise that it adds. x, of
-any shape, should be float32.
+`sigmas` descends to 0 or above (for inversion alone it ascends); a step to 0 gives the predicted x0 itself. `noise()`
+returns a fresh standard normal tensor of x's shape; a sampler calls it only for noise that it adds. x, of any shape,
+should be float32.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pinxit.functional.posterior import interpolate, posterior_mean, posterior_v
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a sampler asks next: the clean picture behind x."""
+    """A sampler's next question: which clean picture is behind x?"""
 
     x: Tensor  # in the sigma scale
     sigma: float
@@ -34,7 +34,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Denoised:
-    """The answer."""
+    """The answer to a `Query`."""
 
     x0: Tensor  # of x's shape
     fraction: Tensor | None = None  # learned range in [-1, 1], like x0; None: fixed variance
@@ -75,7 +75,7 @@ def ancestral(x: Tensor, sigmas: Sequence[float], noise: Noise, gamma: float = 0
 def ddim(x: Tensor, sigmas: Sequence[float], noise: Noise, eta: float = 0.0) -> Sampler:
     """DDIM (arXiv 2010.02502), eq. 12 and 16: eta 0 is deterministic, 1 is ancestral with the posterior's variance.
 
-    The noise it keeps is what the answered x0 leaves of x: where x0 was thresholded, the noise follows.
+    The noise that it keeps is x less the answered x0: where x0 was thresholded, the noise changes with it.
     """
     for sigma, following in _steps(sigmas):
         denoised = yield Query(x, sigma)
@@ -90,19 +90,19 @@ def ddim(x: Tensor, sigmas: Sequence[float], noise: Noise, eta: float = 0.0) -> 
 def ddim_inversion(x: Tensor, sigmas: Sequence[float], noise: Noise, refine: int = 0) -> Sampler:
     """The noise from which deterministic DDIM would have made the picture x; `sigmas` ascend, from 0 or above.
 
-    Each step takes the noise predicted where it starts (where it ends, if it starts at 0) as constant on the way, as
-    unCLIP does (arXiv 2204.06125, section 3). `refine` more evaluations a step iterate towards the very x from which
-    DDIM's own step comes back to where this one started; they get there where predictions change little with x.
+    Each step takes the noise predicted where it starts (where it ends, if it starts at 0) as constant throughout, as
+    unCLIP does (arXiv 2204.06125, section 3). `refine` more evaluations a step are a fixed-point iteration for the x
+    from which DDIM's own step leads back exactly; it converges where predictions change little with x.
     """
     for sigma, following in itertools.pairwise(sigmas):
         assert 0 <= sigma < following, "sigmas ascend"
         here = sigma or following
         denoised = yield Query(x, here)
-        further = x + (following - sigma) / here * (x - denoised.x0)
+        noisier = x + (following - sigma) / here * (x - denoised.x0)
         for _ in range(refine):
-            denoised = yield Query(further, following)
-            further = x + (following - sigma) / following * (further - denoised.x0)
-        x = further
+            denoised = yield Query(noisier, following)
+            noisier = x + (following - sigma) / following * (noisier - denoised.x0)
+        x = noisier
     return x
 
 
@@ -115,10 +115,10 @@ def euler(x: Tensor, sigmas: Sequence[float], noise: Noise) -> Sampler:
 
 
 def heun(x: Tensor, sigmas: Sequence[float], noise: Noise) -> Sampler:
-    """EDM's deterministic sampler (arXiv 2206.00364, algorithm 1): Euler, then the trapezoid; none for a step to 0.
+    """EDM's deterministic sampler (arXiv 2206.00364, algorithm 1): Euler, then its correction unless the step is to 0.
 
-    Second order in sigma itself, so for steps of a modest ratio such as `karras_sigmas`; a few even steps of the cosine
-    schedule, whose first sigma is a thousand times the second, it makes worse than Euler does.
+    Second order in sigma itself, so it suits steps of a modest ratio such as `karras_sigmas`. On a few even steps of
+    the cosine schedule, whose first sigma is a thousand times the second, it is worse than Euler.
     """
     return (yield from edm(x, sigmas, noise, churn=0.0))
 
@@ -145,7 +145,7 @@ def edm(
         denoised = yield Query(x, sigma)
         ahead = _towards(x, denoised.x0, following / sigma)
         if following > 0:
-            # The trapezoid in terms of x0, where the large x of a high sigma cancels on paper and not in float32.
+            # The trapezoidal correction in terms of x0: x itself cancels, but in float32 a large x would not exactly.
             then = yield Query(ahead, following)
             ahead = ahead + (sigma / following - 1) / 2 * (then.x0 - denoised.x0)
         x = ahead
@@ -195,18 +195,18 @@ class Method:
 
     run: Callable[..., Sampler]  # (x, sigmas, noise, **options)
     per_step: int = 1  # evaluations of the denoiser
-    random: bool = False  # whether it draws noise on the way
-    ascends: bool = False  # whether it walks from a picture to the noise behind it
-    options: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # the least and the most of each
+    random: bool = False  # whether it adds noise while sampling
+    ascends: bool = False  # whether it goes from a picture to its noise (inversion)
+    options: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # by name, least and greatest value
     whole: frozenset[str] = frozenset()  # options that are whole numbers
 
     def evaluations(self, steps: int, to_zero: bool = True, options: Mapping[str, float] | None = None) -> int:
-        """How often the denoiser is asked in `steps` steps; nothing is corrected in a last one that goes to 0."""
+        """Evaluations of the denoiser in `steps` steps; a last step to 0 takes one, as it is not corrected."""
         per_step = self.per_step + int((options or {}).get("refine", 0))
         return per_step * steps if self.ascends or not to_zero else per_step * (steps - 1) + 1
 
     def check(self, sigmas: Sequence[float], options: Mapping[str, float]) -> None:
-        """Raise UsageError for noise levels that go the wrong way, and for options that it does not have."""
+        """Raise UsageError for sigmas in the wrong direction, and for options that are unknown or out of range."""
         way, ordered = ("ascend", sigmas) if self.ascends else ("descend", sigmas[::-1])
         if len(sigmas) < 2 or not all(0 <= a < b < math.inf for a, b in itertools.pairwise(ordered)):
             raise UsageError(f"noise levels must {way}, none below 0, and there must be at least one step.")

@@ -1,6 +1,6 @@
-"""Drawing tokens: temperature, top-k, top-p, classifier-free guidance; and where a picture's random numbers come from.
+"""Sampling tokens: temperature, top-k, top-p, classifier-free guidance; and a picture's own random numbers.
 
-Every function works row by row: what a row gives depends on nothing but that row. Shapes: S rows, K codes.
+Every function works row by row: no row's result depends on another row. Shapes: S rows, K codes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 WORD = 2**64
-FEW = 512  # largest numbers that topk finds faster on a CPU than a sort of all
+FEW = 512  # largest k for which topk is faster on a CPU than sorting whole rows
 
 
 def uniforms(seed: int, candidate: int, count: int, stage: int = -1) -> Tensor:
@@ -28,7 +28,7 @@ def uniforms(seed: int, candidate: int, count: int, stage: int = -1) -> Tensor:
 
 
 def normals(seed: int, candidate: int, stage: int, shape: tuple[int, ...]) -> Iterator[Tensor]:
-    """Standard normal float32 tensors without end: the noise of one picture in one stage of a cascade.
+    """An endless stream of standard normal float32 tensors: the noise of one picture in one stage of a cascade.
 
     A function of (seed, candidate, stage) alone, the same on every machine: Philox again, its counter set by the stage.
     """
@@ -52,9 +52,9 @@ def _descending(x_SK: Tensor) -> Tensor:
 
 
 def _place_of(x_SK: Tensor, place_S: Tensor) -> Tensor:
-    """[S, 1]: what would stand at the given place of every row if it were sorted, largest first.
+    """[S, 1]: the value at the given place of every row in descending order (place 0: the largest).
 
-    On a CPU only the largest are put in order, several times as fast; a GPU is not asked for the furthest place.
+    On a CPU only as many as needed are sorted, several times as fast; on a GPU finding out how many would synchronise.
     """
     if x_SK.device.type != "cpu":
         return _descending(x_SK).gather(1, place_S[:, None])

@@ -1,4 +1,4 @@
-"""Values that change while training, as pure functions of how far it is (updates or images seen: the caller's unit)."""
+"""Values that change during training, as pure functions of progress (updates or images seen: the caller's unit)."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-PAD = 0  # the text id that stands for "no token here"
+PAD = 0  # the text id that means "no token here"
 
 
 def token_loss(

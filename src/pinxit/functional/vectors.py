@@ -1,4 +1,4 @@
-"""Embeddings as points of a sphere: lengths, ways between them, and the direction in which a caption leads.
+"""Embeddings as points on a sphere: lengths, interpolation, and the direction from one caption to another.
 
 Hierarchical Text-Conditional Image Generation (unCLIP, arXiv 2204.06125), section 3. Shapes: [B, ...]: a row is one
 sample, a vector [E] or the noise [C, H, W] of a picture; lengths and angles are taken over all axes but the first, so
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pinxit.errors import UsageError
 
-FLAT = 1e-6  # below this sine of the angle between two rows the way between them is a straight line
+FLAT = 1e-6  # below this sine of the angle between two rows interpolation is linear
 
 
 def norms(x: Tensor) -> Tensor:
@@ -34,14 +34,14 @@ def dots(a: Tensor, b: Tensor) -> Tensor:
 def slerp(a: Tensor, b: Tensor, share: Tensor | float) -> Tensor:
     """From `a` (share 0) to `b` (share 1) along the great circle of their directions.
 
-    sin((1 - s) w) / sin w a + sin(s w) / sin w b of the unit vectors, w the angle between them; the length goes evenly
-    from a's to b's, so that both ends are exact. `share` is a number or [B]. Rows that point the same way, opposite
-    ways, or nowhere are mixed in a straight line.
+    sin((1 - s) w) / sin w a + sin(s w) / sin w b of the unit vectors, w the angle between them; the length changes
+    linearly from a's to b's, so that both ends are exact. `share` is a number or [B]. Rows in the same or in opposite
+    directions, and rows of zeros, are interpolated linearly.
     """
     share = _rows(share, a)
     long_a, long_b = norms(a), norms(b)
     one, other = unit(a), unit(b)
-    # Of two that point the same way or opposite ways arccos of their product would be off by 3e-4 in 32 bits.
+    # arccos of the dot product would be off by 3e-4 in 32 bits for (nearly) equal or opposite directions.
     angle = 2 * torch.atan2(norms(one - other), norms(one + other)).reshape(share.shape)
     sine = angle.sin()
     curved = (((1 - share) * angle).sin() * one + (share * angle).sin() * other) / sine.clamp(min=FLAT)
@@ -50,20 +50,20 @@ def slerp(a: Tensor, b: Tensor, share: Tensor | float) -> Tensor:
 
 
 def text_diff(after: Tensor, before: Tensor) -> Tensor:
-    """norm(z_t - z_t0): the direction from one caption's embedding to another's, at length one (section 3.3).
+    """norm(z_t - z_t0): the direction from one caption's embedding to another's, of length one (section 3.3).
 
-    Raises UsageError where both captions of a row are the same to the encoder.
+    Raises UsageError where both captions of a row have the same embedding.
     """
-    apart = after - before
-    if bool((norms(apart) == 0).any()):
+    difference = after - before
+    if bool((norms(difference) == 0).any()):
         raise UsageError("both captions have the same embedding: there is no direction from one to the other.")
-    return unit(apart)
+    return unit(difference)
 
 
 def shifted(z: Tensor, after: Tensor, before: Tensor, share: Tensor | float) -> Tensor:
-    """A picture's embedding turned by `share` towards what tells caption `after` from `before`; its length stays.
+    """Text diff: a picture's embedding rotated by `share` towards the change from caption `before` to `after`.
 
-    slerp(z, text_diff, share); the article goes from 0 to at most 0.25 to 0.5 (section 3.3).
+    slerp(z, text_diff, share), of z's length; the article goes from 0 to at most 0.25 to 0.5 (section 3.3).
     """
     return slerp(z, norms(z) * text_diff(after, before), share)
 

@@ -1,7 +1,7 @@
-"""Attention of the token transformer over a whole stream, at the price of what its masks leave visible.
+"""Sparse attention of the token transformer over a whole stream, at little more than the cost of what is visible.
 
-A row layer's picture token sees the text and W + 1 picture tokens out of N. On the CPU the products are therefore made
-for a few neighbouring queries and the keys in their reach at a time; on a GPU one fused kernel takes the mask.
+A row layer's picture token sees the text and W + 1 picture tokens out of N. On a CPU attention is therefore computed
+block by block, for a few neighbouring queries and the keys that any of them sees; a GPU's fused kernel takes the mask.
 
 Shapes: B batch, T stream positions, D width, H heads, P prefix positions, N picture tokens.
 """
@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from pinxit.functional.masks import Kind, stream_mask
 
-Orders = tuple[Tensor | None, Tensor | None]  # of positions: there and back
-PIECE = 64  # picture queries handled together: few products, yet little of what they compute is masked away
+Orders = tuple[Tensor | None, Tensor | None]  # a permutation of the positions, and its inverse
+PIECE = 64  # picture queries a block: larger ones waste more on masked scores, smaller ones make more products
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def pieces(mask_TT: Tensor, prefix: int, size: int = PIECE) -> tuple[Piece, ...]
 
 
 def _order(kind: Kind, prefix: int, grid: int) -> Tensor | None:
-    """Stream positions with the picture column by column, so that a column layer's keys are neighbours; else None."""
+    """For column layers: positions with the picture in column-major order, so that visible keys are contiguous."""
     if kind != "column":
         return None
     down = torch.arange(grid * grid).view(grid, grid).t().flatten()
@@ -50,7 +50,7 @@ def _order(kind: Kind, prefix: int, grid: int) -> Tensor | None:
 
 
 def _reach(x: Tensor, piece: Piece, prefix: int) -> Tensor:
-    """The rows of `x` [B H, T, D / H] that a piece may see."""
+    """The keys (or values) `x` [B H, T, D / H] that a piece may see."""
     if piece.low <= prefix:
         return x[:, : piece.high]
     return torch.cat([x[:, :prefix], x[:, piece.low : piece.high]], 1)
@@ -142,7 +142,7 @@ class StreamAttention(nn.Module):
                 self.register_buffer(f"bias{number}", bias, persistent=False)
 
     def forward(self, qkv_BTC: Tensor, heads: int) -> Tensor:
-        """Queries, keys and values side by side in, mixed values out."""
+        """Concatenated queries, keys and values [B, T, 3 D] -> attended values [B, T, D]."""
         if qkv_BTC.device.type == "cpu":
             biases = [self.get_buffer(f"bias{number}") for number in range(len(self.plan))]
             orders = (self.order, self.back)

@@ -1,11 +1,11 @@
-"""Keys and values of one layer for every slot, and attention of one new token per slot over them.
+"""The key-value cache of one layer for every slot, and the attention of one new token per slot over it.
 
 A cache holds the text's keys and then as many picture keys as the layer's mask can see at once. A column layer sees
-another column at every step, so it keeps all of them in strips and brings in the one it needs. Where all keys lie in
-the order of their pictures (dense layers), no more places are kept than the furthest slot has come to, side by side:
-read with gaps they would cost as much as all of them.
+another column at every step, so it stores every column as a contiguous strip and copies in the one it needs. Where the
+cache holds all keys in raster order (dense layers), it is kept only as long as the furthest slot has come, and
+contiguous: a slice of a longer cache would cost as much to read as the whole.
 Shapes: S slots of which the first R take part in a step, H heads, P prefix positions, W x W = N picture tokens, T
-places of a cache, D width.
+places (key positions) of a cache, D width.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from torch.nn import functional as F
 from pinxit.functional.masks import Kind, window
 from pinxit.models.transformer import TransformerConfig
 
-GROWTH = 32  # places by which a cache grows; whole vectors, so that sums do not change where zeros follow
+GROWTH = 32  # places by which a cache grows: whole SIMD vectors, so that masked zeros at the end change no sum
 
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where one step's keys go and what may be seen, for all layers of a kind and every slot at its own position."""
+    """Where one step's keys are written and which are visible, for all layers of a kind and each slot's position."""
 
     write: Tensor  # int64 [2 R H], rows of the flat store
-    bias: Tensor  # [R H, 1, t], 0 or -inf, over the first t <= T places: no slot sees one behind them
-    read: Tensor | None  # int64 [2 R H], the strips to bring in; None where the cache is all there is
+    bias: Tensor  # [R H, 1, t], 0 or -inf, over the first t <= T places: no slot sees a later one
+    read: Tensor | None  # int64 [2 R H], the strips to copy in; None where the cache itself holds every key
 
 
 class AddressBook:
@@ -60,14 +60,14 @@ class AddressBook:
         return Addresses(write.flatten(), bias[:, None], read)
 
     def end(self, furthest: int) -> int:
-        """How many places a cache needs where no slot stands further on than `furthest`."""
+        """How many places a cache needs when no slot is beyond picture position `furthest`."""
         if not self.ordered:
             return self.size
         return next(end for end in self.ends if end > self.size - len(self.write) + furthest)
 
 
 class LayerCache:
-    """One layer's memory. `dtype` float32 makes two batched products per step; others go to torch's fused attention."""
+    """One layer's keys and values. In float32 attention is two batched products; other types use torch's fused one."""
 
     def __init__(
         self, book: AddressBook, config: TransformerConfig, slots: int, device: torch.device, dtype: torch.dtype
@@ -86,11 +86,11 @@ class LayerCache:
 
     @property
     def parts(self) -> list[Tensor]:
-        """All that a step reads and writes, as it lies now."""
+        """The tensors that a step reads and writes; `fit` replaces them."""
         return [self.cache, self.store_rows, *([self.strips] if self.striped else [])]
 
     def fit(self, places: int, spare: Tensor) -> Tensor:
-        """Keep so many places of every slot. `spare`: room for the new order; what comes back is free from now on."""
+        """Resize every slot to `places`, copying into the buffer `spare`; returns the buffer that is now unused."""
         _, S, H, before, head = self.cache.shape
         if places == before:
             return spare
@@ -104,7 +104,7 @@ class LayerCache:
     def load(self, slot: int, prefix: Tensor) -> None:
         """Put the keys and values [2, H, P, D / H] of a prefix into a slot.
 
-        What the slot held before is gone: it would be masked, but nothing times what is not a number is not nothing.
+        What the slot held before is zeroed: masked or not, it must not be NaN, and 0 times NaN is NaN.
         """
         self.cache[:, slot, :, self.prefix :] = 0
         self.cache[:, slot, :, : self.prefix] = prefix
@@ -112,7 +112,7 @@ class LayerCache:
             self.store_rows.view(2, self.slots, -1)[:, slot] = 0
 
     def attend(self, qkv_RC: Tensor, at: Addresses) -> Tensor:
-        """Store every slot's new key and value, then mix the values its query sees: [R, 3 D] -> [R, D]."""
+        """Store every slot's new key and value, then attend with its query: [R, 3 D] -> [R, D]."""
         R, H, head = qkv_RC.shape[0], self.heads, self.head
         fresh = self.cache.new_empty(3, R, H, head).copy_(qkv_RC.view(R, 3, H, head).transpose(0, 1))
         self.store_rows.index_copy_(0, at.write, fresh[1:].view(-1, head))
@@ -122,11 +122,11 @@ class LayerCache:
         return self.mix(fresh[0], at.bias).view(R, H * head).to(qkv_RC.dtype)
 
     def mix(self, query_RHd: Tensor, bias: Tensor) -> Tensor:
-        """The values that queries of the first R slots see, [R H, 1, D / H] or [R, H, 1, D / H]."""
+        """Attention of the first R slots' queries [R, H, D / H]: [R H, 1, D / H] (float32) or [R, H, 1, D / H]."""
         R = query_RHd.shape[0]
         keys, values = self.cache[:, :R].unbind()
         if self.cache.dtype == torch.float32:
-            keys, values = keys.flatten(0, 1), values.flatten(0, 1)  # views: slots lie one behind the other
+            keys, values = keys.flatten(0, 1), values.flatten(0, 1)  # still views: slots are contiguous
             scores = torch.baddbmm(bias, query_RHd.view(keys.shape[0], 1, -1), keys.mT, alpha=self.scale)
             return torch.bmm(scores.softmax(-1), values)
         bias = bias.view(R, self.heads, 1, -1)

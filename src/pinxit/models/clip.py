@@ -1,4 +1,4 @@
-"""CLIP (Radford et al. 2021): a picture tower and a text tower that meet in one space.
+"""CLIP (Radford et al. 2021): a picture tower and a text tower with one embedding space.
 
 Shapes: B batch, L text positions, E shared embedding, D tower width, N patches.
 """
@@ -24,7 +24,7 @@ MAX_LOGIT_SCALE = math.log(100.0)  # section 2.5: logits are never scaled by mor
 
 @dataclass(frozen=True, slots=True)
 class CLIPVisionConfig:
-    """The picture tower (section 2.4; sizes of tables 19 and 20): a ViT, or with `stages` a ModifiedResNet.
+    """The picture tower (section 2.4; sizes in tables 19 and 20): a ViT, or with `stages` a ModifiedResNet.
 
     The defaults are ViT-B/32's.
     """
@@ -40,7 +40,7 @@ class CLIPVisionConfig:
 
     @property
     def features(self) -> int:
-        """Numbers that the tower says of a picture before they are projected."""
+        """Width of the tower's features before the projection."""
         return self.width << (len(self.stages) + 1) if self.stages else self.width
 
 
@@ -58,7 +58,7 @@ class CLIPTextConfig:
 
 @dataclass(frozen=True, slots=True)
 class CLIPConfig:
-    """Both towers and the space they meet in. The defaults are the published ViT-B/32: 151,277,313 parameters."""
+    """Both towers and their shared space. The defaults are the published ViT-B/32: 151,277,313 parameters."""
 
     embed: Count = 512
     vision: CLIPVisionConfig = field(default_factory=CLIPVisionConfig)
@@ -156,23 +156,23 @@ class CLIP(nn.Module):
         self.visual = build_vision(config.vision, config.embed, config.activation)
         self.text = TextTower(config.text, config.embed, config.activation)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
-        self.fitting = Fitting()  # how whoever trained it made pictures of its size
+        self.fitting = Fitting()  # how its training resized and cropped pictures
         self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1), persistent=False)
 
     def encode_image(self, pictures_B3HW: Tensor) -> Tensor:
         """Pictures in [0, 1] at the model's size -> unit embeddings [B, E]."""
-        return F.normalize(self.visual(self._looked_at(pictures_B3HW)), dim=-1)
+        return F.normalize(self.visual(self._normalised(pictures_B3HW)), dim=-1)
 
     def image_features(self, pictures_B3HW: Tensor) -> Tensor:
-        """Pictures in [0, 1] at the model's size -> what the tower says before its projection, [B, D]."""
-        return self.visual.features(self._looked_at(pictures_B3HW))
+        """Pictures in [0, 1] at the model's size -> the tower's features before its projection, [B, D]."""
+        return self.visual.features(self._normalised(pictures_B3HW))
 
     def encode_text(self, ids_BL: Tensor) -> Tensor:
         """Token ids `SOT ... EOT 0 0`, every row with an EOT and L <= `tokens` -> unit embeddings [B, E]."""
         return F.normalize(self.text(ids_BL), dim=-1)
 
-    def _looked_at(self, pictures_B3HW: Tensor) -> Tensor:
+    def _normalised(self, pictures_B3HW: Tensor) -> Tensor:
         size = self.config.vision.size
         assert pictures_B3HW.shape[-2:] == (size, size), f"pictures must be {size} x {size}"
         return (pictures_B3HW - self.mean) / self.std

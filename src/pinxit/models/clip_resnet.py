@@ -1,6 +1,6 @@
 """CLIP's ModifiedResNet (Radford et al. 2021, section 2.4): a ResNet-D with antialiased strides and attention pooling.
 
-Names of layers are OpenAI's, so that published weights need no table. Shapes: B batch, C channels, D = 32 w features,
+Layers have OpenAI's names, so that published weights need no renaming. Shapes: B batch, C channels, D = 32 w features,
 E shared embedding, h w the last map (1/32 of the picture's side).
 """
 
@@ -51,7 +51,7 @@ class Bottleneck(nn.Module):
 
 
 class AttentionPool(nn.Module):
-    """One round of attention in which the mean of the map asks every place of it, [B, D, h, w] -> [B, E]."""
+    """Attention over the map's positions with the map's mean as the only query, [B, D, h, w] -> [B, E]."""
 
     def __init__(self, grid: int, width: int, heads: int, embed: int) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class AttentionPool(nn.Module):
             nn.init.normal_(layer.weight, std=width**-0.5)
 
     def pooled(self, x_BDhw: Tensor) -> Tensor:
-        """What the mean has gathered, [B, D]."""
+        """The attended values before the output projection, [B, D]."""
         x_BND = x_BDhw.flatten(2).transpose(1, 2)
         x_BND = torch.cat([x_BND.mean(1, keepdim=True), x_BND], 1)
         x_BND = x_BND + self.positional_embedding.to(x_BND.dtype)
@@ -76,9 +76,9 @@ class AttentionPool(nn.Module):
 
 
 class Mixer(nn.Module):
-    """Transformer blocks over the last map, [B, D, h, w] -> the same plus what they found; zero-initialised.
+    """Transformer blocks over the last map, [B, D, h, w] -> the map plus their output, which is zero at first.
 
-    The pool alone adds up what is where, so that "a cat left of a dog" and "a dog left of a cat" look alike to it.
+    The attention pool alone sums over positions, so that "a cat left of a dog" and "a dog left of a cat" look alike.
     """
 
     def __init__(self, grid: int, width: int, inner: int, layers: int, activation: Activation) -> None:
@@ -93,14 +93,14 @@ class Mixer(nn.Module):
 
     def forward(self, x_BDhw: Tensor) -> Tensor:
         x_BND = x_BDhw.flatten(2).transpose(1, 2)
-        found_BND: Tensor = self.leave(self.norm(self.blocks(self.enter(x_BND) + self.positions.to(x_BND.dtype))))
-        return x_BDhw + found_BND.transpose(1, 2).view_as(x_BDhw)
+        update_BND: Tensor = self.leave(self.norm(self.blocks(self.enter(x_BND) + self.positions.to(x_BND.dtype))))
+        return x_BDhw + update_BND.transpose(1, 2).view_as(x_BDhw)
 
 
 class ResNetTower(nn.Module):
     """Stem, stages, attention pool: `features` [B, 3, S, S] -> [B, D], `forward` -> [B, E].
 
-    `mixing` transformer blocks of width `mixing_width` may stand before the pool; the paper's have none.
+    `mixing` transformer blocks of width `mixing_width` may come before the pool; the paper has none.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class ResNetTower(nn.Module):
         return x_BCHW if self.mixer is None else self.mixer(x_BCHW)
 
     def features(self, x_BCHW: Tensor) -> Tensor:
-        """What the attention has pooled, before the projection, [B, D]: what a linear probe reads (section 3.2)."""
+        """The pooled features before the projection, [B, D]: what a linear probe reads (section 3.2)."""
         return self.attnpool.pooled(self.map(x_BCHW))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A network's conditions, besides its input and time, by name: refused in one sentence where it does not fit."""
+"""A check of a network's conditions (its named inputs besides x and time) against those that its config expects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ OPTIONAL = ("mask",)  # conditions that may be left out
 
 
 def check_conditions(who: str, expected: Mapping[str, Sequence[int]], shapes: Mapping[str, Sequence[int]]) -> None:
-    """Raise UsageError for conditions that `who` does not take; both mappings hold one sample's shapes."""
+    """Raise UsageError for conditions that the network `who` does not take; shapes are those of one sample."""
     known = ", ".join(expected) or "nothing"
     for name in shapes:
         if name not in expected:

@@ -1,9 +1,9 @@
-"""Fast decoding of the token transformer: one new token for every slot per step, keys and values kept from before.
+"""Fast decoding of the token transformer: one new token for every slot per step, with a key-value cache.
 
-Slots stand at positions of their own and never see each other: every operation works on each slot's rows alone, so a
-slot's numbers are the same bits in any company of the same number, and of any number in `widths`. Shapes: S slots of
-which the first R take part in a step, L text positions, P prefix positions, N picture tokens, K codes, D width, H
-heads.
+Every slot decodes a sequence of its own, at a position of its own, and no operation mixes slots: a slot's results are
+bit for bit the same whatever the others hold, and whether R of them take part or another number that `widths` returns.
+Shapes: S slots of which the first R take part in a step, L text positions, P prefix positions, N picture tokens, K
+codes, D width, H heads.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from pinxit.models.linear import Prepared, absorb, fastest_dtype, prepare
 from pinxit.models.recorded import Recorded, Traced
 from pinxit.models.transformer import TokenTransformer
 
-REMEMBERED = 4  # prefixes at hand: the candidates of a prompt share theirs, and all guided ones share the empty text's
+REMEMBERED = 4  # prefixes kept: candidates of one prompt share theirs, and all guided ones share the empty text's
 
 
 @dataclass(frozen=True)
 class Prefix:
-    """What a text leaves behind: every layer's keys and values [2, H, P, D / H], and the first code's logits [K]."""
+    """A prefilled text: every layer's keys and values [2, H, P, D / H], and the first code's logits [K]."""
 
     keys_values: list[Tensor]
     logits: Tensor
@@ -48,12 +48,12 @@ class Layer:
         self.products = (self.qkv, self.out, self.up, self.down)
 
     def step(self, x_RD: Tensor, cache: LayerCache, at: Addresses) -> Tensor:
-        """One token of every slot that takes part."""
+        """One token of every slot that takes part, [R, D] -> [R, D]."""
         y_RD = cache.attend(self.qkv(F.layer_norm(x_RD, self.shape)), at)
         return self._finish(x_RD, y_RD)
 
     def prefix(self, x_PD: Tensor, kept: torch.dtype) -> tuple[Tensor, Tensor]:
-        """One whole prefix; also its keys and values [2, H, P, D / H], in the cache's type."""
+        """One whole prefix, [P, D] -> [P, D], and its keys and values [2, H, P, D / H] in the cache's type."""
         P, D = x_PD.shape
         qkv = self.qkv(F.layer_norm(x_PD, self.shape)).to(kept)
         q, k, v = qkv.view(P, 3, self.heads, -1).permute(1, 2, 0, 3).contiguous()
@@ -67,10 +67,10 @@ class Layer:
 
 
 class CachedDecoder:
-    """The transformer as a machine with `slots` places; equal to `TokenTransformer.forward`, at a fraction of the work.
+    """Decodes `slots` sequences at once; gives the logits of `TokenTransformer.forward` at a fraction of the work.
 
-    Weights are copied and prepared at construction: a later change of `model` does not show. `dtype` is that of matrix
-    products (None: the fastest the device has) and `cache_dtype` that of keys and values (None: float32 on a CPU, whose
+    Weights are copied and prepared at construction: later changes of `model` have no effect. `dtype` is that of matrix
+    products (None: the device's fastest) and `cache_dtype` that of keys and values (None: float32 on a CPU, whose
     float32 attention is faster and more exact, else `dtype`). `int8` keeps the weights as int8 (one scale per output),
     half the bytes to read per step.
     """
@@ -95,40 +95,41 @@ class CachedDecoder:
             self.books = {kind: AddressBook(kind, config, slots, self.device, self.kept) for kind in set(self.kinds)}
             self.layers = [Layer(block, self.dtype, int8) for block in model.blocks]  # type: ignore[arg-type]
             self.head = prepare(*absorb(model.norm, model.image_rows(), None), self.dtype)
-        self.walk: Callable[[Tensor, Tensor], Tensor] = self._walk
+        self.run: Callable[[Tensor, Tensor], Tensor] = self._run
         self.prefixes: OrderedDict[bytes, Prefix] = OrderedDict()
-        self.reading = threading.Lock()
-        self._furnish()
+        self.prefilling = threading.Lock()
+        self._allocate()
         for kind, cache in dict(zip(self.kinds, self.caches, strict=True)).items():
             self.books[kind].ordered &= ends_do_not_show(cache, self.books[kind])
 
     def beside(self) -> CachedDecoder:
-        """Another machine of as many slots over the same weights."""
+        """Another decoder of as many slots, with caches of its own and the same weights."""
         other = copy(self)
-        other._furnish()
+        other._allocate()
         return other
 
     @torch.inference_mode()
-    def _furnish(self) -> None:
+    def _allocate(self) -> None:
         self.caches = [
             LayerCache(self.books[kind], self.config, self.slots, self.device, self.kept) for kind in self.kinds
         ]
         self.spare = torch.empty_like(max((cache.flat for cache in self.caches), key=len))
-        self.walk = self._recorded()
+        self.run = self._recorded()
 
     def _recorded(self) -> Callable[[Tensor, Tensor], Tensor]:
         if self.device.type == "cuda":
-            return Recorded(self._walk)
+            return Recorded(self._run)
         if self.device.type != "cpu":
-            return self._walk
-        if isinstance(self.walk, Traced):
-            return self.walk.beside(self._walk, self._held)
-        return Traced(self._walk, self._held, *torch.zeros(2, self.slots, dtype=torch.long))
+            return self._run
+        if isinstance(self.run, Traced):
+            return self.run.beside(self._run, self._held)
+        return Traced(self._run, self._held, *torch.zeros(2, self.slots, dtype=torch.long))
 
     def _products(self) -> list[Prepared]:
         return [*(product for layer in self.layers for product in layer.products), self.head]
 
     def _held(self) -> list[Tensor]:
+        """What a trace must not take for constants: packed weights and caches."""
         return [
             *(product.weight for product in self._products()),
             *(part for cache in self.caches for part in cache.parts),
@@ -136,9 +137,9 @@ class CachedDecoder:
 
     @torch.inference_mode()
     def widths(self, candidates: Sequence[int]) -> tuple[int, ...]:
-        """Those of `candidates` at which slots come out as they do when all take part, bit for bit, and S itself.
+        """The numbers R of slots, of `candidates`, whose logits are bit for bit those of a step of all S slots; and S.
 
-        Tried on random rows. A GPU's step is recorded for S alone.
+        Found by trying them on random caches. A GPU's step is recorded for S alone.
         """
         if self.device.type == "cuda":
             return (self.slots,)
@@ -147,16 +148,16 @@ class CachedDecoder:
             cache.cache.normal_(generator=draws)
         tokens_2S = torch.randint(self.codes, (2, self.slots), generator=draws)
         positions_2S = torch.randint(last + 1, (2, self.slots), generator=draws)
-        positions_2S[:, 0] = last  # so that caches are as long for a few
+        positions_2S[:, 0] = last  # so that caches are equally long for every R
 
-        def said(R: int) -> Tensor:
+        def logits_of(R: int) -> Tensor:
             both = zip(tokens_2S[:, :R], positions_2S[:, :R], strict=True)
             return torch.stack([self.step(tokens, places) for tokens, places in both])
 
-        said(self.slots)  # the later position sees what was fed at the earlier one from the second time on
-        full = said(self.slots)
+        logits_of(self.slots)  # fills both positions: the later one may be fed first, before the earlier one's key
+        full = logits_of(self.slots)
         fewer = (R for R in sorted(candidates) if self.slots > R)
-        return (*(R for R in fewer if torch.equal(said(R), full[:, :R])), self.slots)
+        return (*(R for R in fewer if torch.equal(logits_of(R), full[:, :R])), self.slots)
 
     @property
     def bytes_per_step(self) -> int:
@@ -180,16 +181,16 @@ class CachedDecoder:
 
         Both int64 [R]. Returns the logits of each slot's next code, float32 [R, K]. Unoccupied slots are fed anything
         in range; a slot's positions must be fed in order, 0 first, and may be fed again. A slot that takes no part, or
-        stands at an earlier position than it did, loses what it knows of later ones. The result may be written to,
-        until the next call.
+        goes back to an earlier position, may lose the keys of later ones. The result is the caller's to overwrite, but
+        only until the next call, which may reuse it.
         """
         if any(book.ordered for book in self.books.values()):
             furthest = int(positions_R.max())
             for kind, cache in zip(self.kinds, self.caches, strict=True):
                 self.spare = cache.fit(self.books[kind].end(furthest), self.spare)
-        return self.walk(tokens_R, positions_R)
+        return self.run(tokens_R, positions_R)
 
-    def _walk(self, tokens_R: Tensor, positions_R: Tensor) -> Tensor:
+    def _run(self, tokens_R: Tensor, positions_R: Tensor) -> Tensor:
         x_RD = (F.embedding(tokens_R, self.embed.image) + F.embedding(positions_R, self.places)).to(self.dtype)
         places = {kind: cache.cache.shape[3] for kind, cache in zip(self.kinds, self.caches, strict=True)}
         at: dict[Kind, Addresses] = {kind: book.at(positions_R, places[kind]) for kind, book in self.books.items()}
@@ -201,9 +202,9 @@ class CachedDecoder:
         return self.head(F.layer_norm(x_SD, x_SD.shape[-1:])).float()
 
     def _prefix(self, text_L: Tensor) -> Prefix:
-        """One text at a time, so that its numbers do not depend on how many arrive with it."""
+        """One text at a time, so that its bits do not depend on how many arrive with it."""
         key = text_L.cpu().numpy().tobytes()
-        with self.reading:  # machines beside each other read for each other
+        with self.prefilling:  # decoders that share weights share their prefixes too
             if key not in self.prefixes:
                 x_PD, kept = self.embed.prefix(text_L[None].to(self.device))[0].to(self.dtype), []
                 for layer in self.layers:
@@ -218,9 +219,9 @@ class CachedDecoder:
 
 @torch.inference_mode()
 def ends_do_not_show(cache: LayerCache, book: AddressBook) -> bool:
-    """Whether attention over a cache of fewer places is, bit for bit, attention over all with the rest masked.
+    """Whether attention over a shortened cache equals, bit for bit, attention over all of it with the rest masked.
 
-    Tried on random numbers: it hangs on the order in which a CPU's products add.
+    Tried on random numbers, because it depends on the order in which the CPU's kernels sum.
     """
     if not book.ordered:
         return False

@@ -1,9 +1,9 @@
-"""The judge's eye: a single-stage, anchor-free detector after "Objects as Points" (Zhou et al. 2019).
+"""The judge's network: a single-stage, anchor-free detector after "Objects as Points" (Zhou et al. 2019).
 
-A convolution network with a space-to-depth stem; one centre heat map per name; and, read at a centre for a name, the
+A convolutional network with a space-to-depth stem; one centre heat map per name; and, read at a centre for a name, the
 box, the form, the style, and where to look for the colour, which is then read from the pixels there and nothing else
-(`palette.py`). A larger config also tells materials, garments and their colours, who does what to whom, the view and
-the light of the whole picture, and the words on boards (`reader.py`).
+(`palette.py`). A larger config also predicts materials, garments and their colours, who does what to whom, the view
+and the light of the whole picture, and the words on boards (`reader.py`).
 Shapes: B pictures, N names, C channels, h and w cells, M objects of all pictures together.
 """
 
@@ -19,7 +19,7 @@ from pinxit.models.reader import Reader
 
 __all__ = ["Described", "Detector", "DetectorConfig", "Found"]
 
-RARE = -3.0  # where the logit of an answer begins that is seldom right
+RARE = -3.0  # initial logit of an answer that is seldom right
 
 
 def convolution(inputs: int, outputs: int, kernel: int = 3) -> nn.Conv2d:
@@ -89,7 +89,7 @@ class Detector(nn.Module):
         nn.init.constant_(self.heat.bias, -4.6)  # a cell holds a centre of a name once in a hundred
         for layers in (self.tell_further, self.whole):
             for bias in [] if layers is None else [list(layers.parameters())[-1]]:
-                nn.init.constant_(bias, RARE)  # whatever they tell is rare
+                nn.init.constant_(bias, RARE)  # all that they predict is rare
         with torch.no_grad():
             list(self.tell.parameters())[-1][4:] = RARE
 
@@ -120,7 +120,7 @@ class Detector(nn.Module):
         offset, extent, form, style = self.tell(at_MC).float().split(self.answers, 1)
         boxes = self._boxes(cell_M, offset, extent)
         colour = self.palette.colour(output, picture_M, at_MC, boxes) if self.palette else form[:, :0]
-        # Who wears or does something is predicted without regard to the name: some names are never shown so.
+        # What is worn or done is predicted without the name's embedding: training never shows some names doing it.
         further = self.tell_further(bare_MC).float() if self.tell_further else form[:, :0]
         return Described(offset, extent, colour, form, style, *further.split(self.further, 1))
 
@@ -135,12 +135,12 @@ class Detector(nn.Module):
         return output.features[picture_M, :, cell_M // columns, cell_M % columns]
 
     def _boxes(self, cell_M: Tensor, offset: Tensor, extent: Tensor) -> Tensor:
-        """Middle x and y, half width and height as shares of the side, [M, 4], for the palette to look in."""
+        """Middle x and y, half width and height as shares of the side, [M, 4]: where the palette looks."""
         columns = self.config.grid
         middle = (torch.stack([cell_M % columns, cell_M // columns], 1) + 0.5 + offset) / columns
         return torch.cat([middle, extent.exp().clamp(0.02, 2.0) / 2], 1).detach()
 
 
 def _answers(words: tuple[str, ...]) -> int:
-    """How many answers a question has: none of the words is one; no question without words."""
+    """Outputs of a head: one for each word and one for none of them; a head without words has none."""
     return 1 + len(words) if words else 0

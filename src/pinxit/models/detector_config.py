@@ -25,13 +25,13 @@ class DetectorConfig:
     widths: tuple[Count, ...] = (64, 128, 192)  # channels at the heat map's resolution, and at each halving
     blocks: tuple[Count, ...] = (1, 3, 2)  # residual blocks at each resolution
     neck: Count = 96  # channels of the merged map that the heads read
-    # What only some judges tell; a head that is empty here has no weights.
+    # Heads that only some judges have; where a tuple is empty there is no such head.
     materials: tuple[str, ...] = ()  # what a thing can be made of; "its own" is always the first answer
     garments: tuple[str, ...] = ()
-    links: tuple[str, ...] = ()  # what one thing can do to another; each thing may be the one or the other
+    links: tuple[str, ...] = ()  # what one thing can do to another; a thing may do it or have it done to it
     views: tuple[str, ...] = ()  # the usual view and light are always the first answers
     lights: tuple[str, ...] = ()
-    letters: str = ""  # what can be read
+    letters: str = ""  # that the reader of boards knows
 
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.blocks):
@@ -47,19 +47,19 @@ class DetectorConfig:
 
 
 class Found(NamedTuple):
-    """What the network says about whole pictures."""
+    """What the network predicts for whole pictures."""
 
     heat: Tensor  # logits [B, N, h, w]
     features: Tensor  # [B, C, h, w], for `Detector.describe`
     paints: Tensor  # [B, P, tones], for `Detector.describe`: shares of tones in every small patch
-    keys: Tensor  # [B, P, width], for `Detector.describe`: what a patch is part of
+    keys: Tensor  # [B, P, width], for `Detector.describe`: attention keys, which tell what a patch is part of
     place: Tensor  # logits [B, places]
     view: Tensor  # logits [B, 1 + views], [B, 0] without such a head, like the next
     light: Tensor  # logits [B, 1 + lights]
 
 
 class Described(NamedTuple):
-    """What the network says about single objects."""
+    """What the network predicts for single objects."""
 
     offset: Tensor  # [M, 2] from the middle of the cell to the centre (x, y), in cells
     extent: Tensor  # [M, 2] natural logarithm of (width, height) as fractions of the picture side

@@ -136,7 +136,7 @@ class DVAE(nn.Module):
 
     @torch.no_grad()
     def reconstruct(self, pictures: Tensor) -> Tensor:
-        """`pictures` [B, 3, H, W] in [0, 1] as they come back from their codes, which nobody waits for to check them.
+        """`pictures` [B, 3, H, W] in [0, 1] encoded and decoded again; codes are not checked, which would sync a GPU.
 
         Raises UsageError unless H and W are multiples of the downscale.
         """
@@ -154,7 +154,7 @@ class DVAE(nn.Module):
         return z + F.pixel_unshuffle(torch.logit(y), self.config.downscale) if self.config.shortcut else z
 
     def decoded(self, codes: Tensor) -> Tensor:
-        """`decode_codes` of codes that nobody checks."""
+        """`decode_codes` without its checks."""
         mu, _ = self._moments(self.decoder(self.quantiser.embed(codes, self.decoder.input)))
         if isinstance(self.quantiser, VectorQuantiser) and self.config.shortcut:
             mu = mu + F.pixel_shuffle(self.quantiser.vectors(codes), self.config.downscale)

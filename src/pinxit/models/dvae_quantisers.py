@@ -28,7 +28,7 @@ from pinxit.functional.codes import (
 from pinxit.functional.draws import Draws
 from pinxit.models.dvae_blocks import Conv
 
-DEAD, BORN = 0.03, 0.1  # running counts at which a code is given up and starts again, in shares of a uniform one
+DEAD, BORN = 0.03, 0.1  # running counts under which a code is replaced, and of its replacement; 1 is the uniform count
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,9 @@ class Gumbel(Quantiser):
 class VectorQuantiser(Quantiser):
     """The nearest of K codebook vectors; the codebook follows running means (decay > 0) or gradients (decay 0).
 
-    With decay, a code whose running count falls under `DEAD` of the uniform share moves to a vector of the batch,
-    drawn in proportion to its squared error, provided that `forward` is given draws: k-means in passing.
-    All codes start that way.
+    With decay, a code whose running count falls under `DEAD` of the uniform count restarts at a vector of the batch,
+    drawn in proportion to its squared error as k-means++ does, provided that `forward` is given draws. Counts start at
+    zero, so that the first batch places all codes in this way.
     """
 
     codebook: Tensor

@@ -1,9 +1,9 @@
 """The Efficient U-Net's body: Imagen's super-resolution models (Saharia et al. 2022, section 2.4 and appendix B.1).
 
-Against ADM's: the step down comes before a level's convolutions and the step up after them, so that nothing but two
-convolutions works at the full side; a level leaves one skip instead of one a block; skips are scaled by 1/sqrt(2).
-The paper leaves open how a skip joins: here it is concatenated, and the stem's, which is of the answer's own size, is
-added. Shapes: B batch, C channels, H W rows and columns.
+How it differs from ADM's: downsampling comes before a level's convolutions and upsampling after them, so that only two
+convolutions run at full resolution; there is one skip a level instead of one a block; skips are scaled by 1/sqrt(2).
+The paper leaves open how a skip joins: here it is concatenated, and the stem's, which has the output's shape, is added.
+Shapes: B batch, C channels, H W rows and columns.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SKIP = 2**-0.5  # keeps the variance of a sum of two
 
 
 class DownLevel(nn.Module):
-    """Half the side, then the blocks, then attention where the level has any."""
+    """Downsample, then the blocks, then attention where the level has any."""
 
     def __init__(self, above: int, width: int, blocks: int, config: UNetConfig, attends: bool) -> None:
         super().__init__()
@@ -35,15 +35,15 @@ class DownLevel(nn.Module):
 
 
 class UpLevel(nn.Module):
-    """The blocks, the first of them over the skip as well; then attention; then twice the side.
+    """The blocks, of which the first also takes the skip; then attention; then upsample.
 
-    The deepest level has no skip: what it would pick up is what it is given.
+    The deepest level has no skip: it would be the input itself.
     """
 
     def __init__(self, width: int, above: int, blocks: int, config: UNetConfig, attends: bool, deepest: bool) -> None:
         super().__init__()
         inputs = [width if deepest else 2 * width] + [width] * (blocks - 1)
-        self.blocks = nn.ModuleList(ResBlock(given, width, config) for given in inputs)
+        self.blocks = nn.ModuleList(ResBlock(channels, width, config) for channels in inputs)
         self.attention = Attention(width, 2 * width, config.heads or HEADS, config) if attends else None
         self.step = Conv(width, above)
 

@@ -1,7 +1,7 @@
-"""Pre-norm transformer blocks with GPT-2's initial scales: of the token transformer, the text transformer, the refiner.
+"""Pre-norm transformer blocks with GPT-2's initialisation, for token transformer, text transformer and context refiner.
 
-The attention is the caller's: over a stream of text and picture tokens, or over text whose pads are masked. Shapes: B
-batch, L positions, D width, H heads.
+The caller supplies the attention: over a stream of text and picture tokens, or over text whose pads are masked.
+Shapes: B batch, L positions, D width, H heads.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Attend = Callable[[Tensor, int], Tensor]
-"""(queries, keys and values side by side [B, L, 3 D], H) -> the values mixed, [B, L, D]."""
+"""(concatenated queries, keys and values [B, L, 3 D], H) -> attended values [B, L, D]."""
 
 
 class GPTBlock(nn.Module):
@@ -35,7 +35,7 @@ class GPTBlock(nn.Module):
 
 
 def masked_attention(mask_BL: Tensor) -> Attend:
-    """Attention in both directions to the positions whose mask is True."""
+    """Bidirectional attention to the positions whose mask is True."""
 
     def attend(qkv_BLE: Tensor, heads: int) -> Tensor:
         B, L, E = qkv_BLE.shape
@@ -47,7 +47,7 @@ def masked_attention(mask_BL: Tensor) -> Attend:
 
 
 def gpt2_init(module: nn.Module, layers: int, seed: int) -> None:
-    """GPT-2's scales: 0.02 everywhere, residual outputs divided by sqrt(2 layers), biases zero, gains of norms one."""
+    """GPT-2's initialisation: std 0.02, residual outputs over sqrt(2 layers), biases zero, gains of norms one."""
     first = next(module.parameters())
     if first.is_meta:
         return

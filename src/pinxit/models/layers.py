@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Activation = Literal["quickgelu", "gelu"]
-SHORT = 256  # positions
+SHORT = 256  # positions up to which plain products beat the CPU's fused attention kernel
 
 
 def quickgelu(x: Tensor) -> Tensor:
@@ -18,16 +18,16 @@ def quickgelu(x: Tensor) -> Tensor:
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool, bias_BL: Tensor | None = None) -> Tensor:
-    """softmax(q k^T / sqrt(d) + bias of the keys) v over [B, H, L, d].
+    """softmax(q k^T / sqrt(d) + bias) v over [B, H, L, d]; `bias_BL` is each key's.
 
-    The fused kernel of CPUs is made for long sequences; plain products do a short one, both ways, six times as fast
-    (65 positions of 4 heads, bf16, one core).
+    The CPU's fused kernel is made for long sequences; for short ones plain products are six times as fast, forward and
+    backward (65 positions of 4 heads, bf16, one core).
     """
     B, H, L, d = q.shape
     if bias_BL is not None:
         later = torch.full((L, L), float("-inf") if causal else 0.0, dtype=q.dtype, device=q.device).triu(1)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=(later + bias_BL[:, None].to(q.dtype))[:, None])
-    if q.device.type != "cpu" or L > SHORT or torch._C._get_tracing_state():  # other engines know it by its name
+    if q.device.type != "cpu" or L > SHORT or torch._C._get_tracing_state():  # exporters know this operator
         return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
     q, k, v = (x.reshape(B * H, L, d) for x in (q, k, v))
     mask = torch.full((L, L), float("-inf") if causal else 0.0, dtype=q.dtype).triu(1)
@@ -70,9 +70,10 @@ class Block(nn.Module):
 
 
 class Blocks(nn.Sequential):
-    """`layers` blocks with CLIP's initial scales (reference implementation; spec 2).
+    """`layers` blocks with the initialisation of CLIP's reference implementation.
 
-    Attention input width^-0.5, first MLP layer (2 width)^-0.5, both residual outputs width^-0.5 (2 layers)^-0.5.
+    Standard deviations: attention input width^-0.5, first MLP layer (2 width)^-0.5, both residual outputs
+    width^-0.5 (2 layers)^-0.5.
     """
 
     def __init__(self, width: int, layers: int, heads: int, activation: Activation, causal: bool = False) -> None:

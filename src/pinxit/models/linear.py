@@ -1,7 +1,8 @@
 """Linear layers prepared once for inference: weights cast, packed and fused with what follows them.
 
-On a CPU, oneDNN reads weights packed in its own blocks two to three times faster than rows. One call makes the product,
-adds the bias and applies GELU or adds the residual. Every row of the result depends on that row of the input alone.
+On a CPU, oneDNN reads weights in its own blocked layout two to three times faster than row-major ones. One call makes
+the product, adds the bias and applies GELU or adds the residual. Every row of the result depends on that row of the
+input alone.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def fastest_dtype(device: torch.device) -> torch.dtype:
 
 
 def absorb(norm: nn.LayerNorm, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Weight and bias that do after a plain normalisation what (weight, bias) do after `norm`, its gain and bias."""
+    """Fold the gain and bias of `norm` into the linear layer (weight, bias) that follows: apply to layer_norm(x)."""
     shift = weight.float() @ norm.bias.float()
     return weight.float() * norm.weight.float(), shift if bias is None else bias.float() + shift
 
@@ -49,7 +50,7 @@ def prepare(weight: Tensor, bias: Tensor, dtype: torch.dtype, gelu: bool = False
 
 
 class PlainLinear:
-    """torch's own product."""
+    """`F.linear`, as it is."""
 
     def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype, gelu: bool) -> None:
         self.weight, self.bias, self.gelu = (
@@ -66,7 +67,7 @@ class PlainLinear:
 
 
 class PackedLinear:
-    """oneDNN's product over weights in its own layout."""
+    """oneDNN's product with weights in its own blocked layout."""
 
     def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype, gelu: bool) -> None:
         weight = weight.detach().to(dtype).contiguous()

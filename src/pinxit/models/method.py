@@ -1,4 +1,4 @@
-"""A method of a network as a module of its own: what converters to other formats take."""
+"""A method of a network as a module of its own: exporters to other formats only take modules."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import nn
 
 
 class Method(nn.Module):
-    """`call`, a method of `owner` or a function of it, whose weights are this module's."""
+    """A module whose forward is `call`, a method of `owner` or a function over it, and whose weights are `owner`'s."""
 
     def __init__(self, call: Callable[..., Any], owner: nn.Module) -> None:
         super().__init__()
         self.call, self.owner = call, owner
 
-    def forward(self, *given: Any) -> Any:
-        return self.call(*given)
+    def forward(self, *inputs: Any) -> Any:
+        return self.call(*inputs)

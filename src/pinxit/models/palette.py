@@ -1,4 +1,4 @@
-"""The judge's reading of colours: an object only decides where to look; what is seen there are tones of single pixels.
+"""How the judge reads colours: an object decides only where to look, and colours are then read from single pixels.
 
 Shapes: B pictures, P patches of a picture, M objects of all pictures together, Q questions about each.
 """
@@ -12,14 +12,14 @@ from torch.nn import functional as F
 from pinxit.models.detector_config import DetectorConfig, Found
 
 PATCH, STEPS, KEY = 2, 4, 32  # pixels a side of a patch, steps of red, green and blue, width of a key
-MOST_ALIKE = 4.0  # how much the look of a patch can weigh against its place in or outside the object's box
-SHIFT = 1.25  # how far from an object's middle its garments are looked for at most, in halves of its sides
+MOST_ALIKE = 4.0  # bound on a patch's content score, which is weighed against its distance from the box's middle
+SHIFT = 1.25  # furthest that a garment's middle may be from its wearer's, in half widths and heights of the box
 
 
 def tones(pictures_B3HW: Tensor) -> Tensor:
-    """Each pixel's shares of the STEPS^3 tones of an even lattice in the colour cube, [B, STEPS^3, H, W].
+    """A soft histogram of each pixel over an even lattice of STEPS^3 tones in the RGB cube, [B, STEPS^3, H, W].
 
-    A colour between lattice points is shared among the eight around it, so that shares and colours change smoothly.
+    A colour between lattice points is shared trilinearly among the eight around it, so that shares change smoothly.
     """
     levels = torch.arange(STEPS, device=pictures_B3HW.device).view(STEPS, 1, 1)
     red, green, blue = (
@@ -30,11 +30,10 @@ def tones(pictures_B3HW: Tensor) -> Tensor:
 
 
 class Palette(nn.Module):
-    """Colours, whatever has them.
+    """Colours by attention: an object's features are the query, patches give the keys, their tones are the values.
 
-    What an object looks like only decides which patches are looked at (attention); what is seen there are tones, told
-    from single pixels. So a colour that was never shown in some shape is recognised in it all the same, which a head
-    that reads the network's features does not do (docs/log.md).
+    As values come from single pixels and know no shapes, a colour that training never showed on some shape is
+    recognised on it all the same; a head over the network's features does not manage that (docs/log.md).
     """
 
     def __init__(self, config: DetectorConfig) -> None:
@@ -61,24 +60,24 @@ class Palette(nn.Module):
 
     def colour(self, output: Found, picture_M: Tensor, at_MC: Tensor, boxes_M4: Tensor) -> Tensor:
         """Logits [M, colours] of objects that look like `at_MC` in boxes (middle x and y, half width and height)."""
-        asked = self.ask(at_MC).float()[:, None]
-        return self._seen(output, picture_M, asked, boxes_M4[:, None]).squeeze(1)
+        query = self.ask(at_MC).float()[:, None]
+        return self._attend(output, picture_M, query, boxes_M4[:, None]).squeeze(1)
 
     def garment_colours(self, output: Found, picture_M: Tensor, at_MC: Tensor, boxes_M4: Tensor) -> Tensor:
-        """Logits [M, garments, colours] of what objects wear, each garment looked for at a place of its own."""
+        """Logits [M, garments, colours] of what objects wear, each garment at a predicted place of its own."""
         assert self.ask_garments is not None
-        asked = self.ask_garments(at_MC).float().view(len(at_MC), self.garments, KEY + 3)
-        middles = boxes_M4[:, None, :2] + SHIFT * torch.tanh(asked[..., KEY + 1 :]) * boxes_M4[:, None, 2:]
+        query = self.ask_garments(at_MC).float().view(len(at_MC), self.garments, KEY + 3)
+        middles = boxes_M4[:, None, :2] + SHIFT * torch.tanh(query[..., KEY + 1 :]) * boxes_M4[:, None, 2:]
         halves = boxes_M4[:, None, 2:].expand_as(middles)
-        return self._seen(output, picture_M, asked[..., : KEY + 1], torch.cat([middles, halves], 2))
+        return self._attend(output, picture_M, query[..., : KEY + 1], torch.cat([middles, halves], 2))
 
-    def _seen(self, output: Found, picture_M: Tensor, asked_MQK: Tensor, boxes_MQ4: Tensor) -> Tensor:
-        """Logits [M, Q, colours] where patches that are asked for lie near the boxes."""
-        alike_MQP = torch.einsum("mqk,mpk->mqp", asked_MQK[..., :KEY], output.keys[picture_M].float()) * KEY**-0.5
+    def _attend(self, output: Found, picture_M: Tensor, query_MQK: Tensor, boxes_MQ4: Tensor) -> Tensor:
+        """Logits [M, Q, colours]: attention over patches by content, less a penalty for distance from the box."""
+        alike_MQP = torch.einsum("mqk,mpk->mqp", query_MQK[..., :KEY], output.keys[picture_M].float()) * KEY**-0.5
         x, y, half_width, half_height = boxes_MQ4[..., None].unbind(2)
         across = ((self.middles - x) / half_width).square()
         down = ((self.middles - y) / half_height).square()
-        outside_MQP = (down[..., :, None] + across[..., None, :]).flatten(2) * (1 + F.softplus(asked_MQK[..., KEY:]))
+        outside_MQP = (down[..., :, None] + across[..., None, :]).flatten(2) * (1 + F.softplus(query_MQK[..., KEY:]))
         weights_MQP = (MOST_ALIKE * torch.tanh(alike_MQP / MOST_ALIKE) - outside_MQP).softmax(2)
         seen_MQT = torch.einsum("mqp,mpt->mqt", weights_MQP, output.paints[picture_M].float())
         return self.tell(seen_MQT * STEPS).float()  # type: ignore[no-any-return]

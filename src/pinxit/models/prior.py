@@ -1,11 +1,11 @@
-"""The priors of unCLIP: what embedding a picture of a caption may have (arXiv 2204.06125, section 2.2).
+"""The priors of unCLIP: P(picture embedding | caption) (arXiv 2204.06125, section 2.2).
 
-One causal transformer, two heads. The diffusion prior reads the caption's encoded tokens, its CLIP embedding, the time
-and a noised picture embedding, and tells the clean one at a last learned query. The autoregressive prior reads the
-caption's tokens and embedding, how alike picture and caption are to be (their quantised dot product), and tells the
+Both are causal transformers. The diffusion prior reads the caption's encoded tokens, its CLIP embedding, the time and a
+noised picture embedding, and predicts the clean one at a last learned query. The autoregressive prior reads the
+caption's tokens and embedding and the quantised dot product that picture and caption shall have, and predicts the
 picture's principal components one after the other, each quantised into buckets.
 
-Shapes: B rows, L text positions, D text width, E width of CLIP's embeddings, K numbers of the embedding that is
+Shapes: B rows, L text positions, D text width, E width of CLIP's embeddings, K coordinates of the embedding that is
 predicted (`recipes.unclip.space`), Q buckets, W width of the transformer.
 """
 
@@ -26,7 +26,7 @@ from pinxit.models.layers import Blocks
 from pinxit.models.unet_conditioning import sinusoids
 from pinxit.schema import Count, Whole, check_fields
 
-HIDDEN = -1e4  # added to a score it leaves exactly nothing; finite, so that what sees nothing else gives numbers
+HIDDEN = -1e4  # a bias whose softmax weight is exactly 0; finite, so that rows that see nothing else are not NaN
 
 Pads = Literal["learned", "hidden"]
 Pooled = Literal["unit", "raw"]
@@ -34,7 +34,7 @@ Pooled = Literal["unit", "raw"]
 
 @dataclass(frozen=True, slots=True)
 class PriorConfig:
-    """Everything that shapes a prior; the defaults read the packaged MiniLM and the shipped CLIP."""
+    """Everything that shapes a prior; the defaults fit the packaged MiniLM and the shipped CLIP."""
 
     components: Count = 64  # K
     embed: Count = 256  # E
@@ -44,9 +44,9 @@ class PriorConfig:
     layers: Count = 6
     heads: Count = 4
     buckets: Whole = 0  # Q of every component; 0: a diffusion prior
-    dots: Whole = 0  # buckets of the dot product of picture and caption, of an autoregressive prior
-    pads: Pads = "learned"  # what stands after a caption: learned rows, or nothing that can be seen (Karlo)
-    pooled: Pooled = "unit"  # CLIP's embedding of a caption: of length one, or as its projection gives it (Karlo)
+    dots: Whole = 0  # autoregressive prior: buckets of the dot product of picture and caption
+    pads: Pads = "learned"  # positions after a caption's end: learned rows, or masked (Karlo)
+    pooled: Pooled = "unit"  # CLIP's embedding of a caption: of length one, or unnormalised (Karlo)
 
     def __post_init__(self) -> None:
         check_fields(self, "prior")
@@ -62,7 +62,7 @@ class PriorConfig:
             raise UsageError(f"prior.pads=hidden is for diffusion priors; with buckets={self.buckets} make it learned.")
 
     def conditions(self) -> dict[str, tuple[int, ...]]:
-        """The conditions that a caption gives: by name the shape of one sample's tensor."""
+        """The conditions by name, each with the shape of one sample's tensor."""
         return {"sequence": (self.length, self.text), "mask": (self.length,), "pooled": (self.embed,)}
 
     def check(self, shapes: Mapping[str, Sequence[int]]) -> None:
@@ -71,11 +71,11 @@ class PriorConfig:
 
 
 class Caption(nn.Module):
-    """A caption as the first L + 1 tokens: those of its text, pads by learned rows, then its CLIP embedding.
+    """A caption as the first L + 1 tokens: its projected text, then its projected CLIP embedding.
 
-    A row whose mask is False everywhere has no caption: its tokens are pads and its embedding a learned row, whatever
-    stands there. Pads have rows of their own, so that attention need hide nothing but what comes later; where they are
-    hidden instead, no caption is an empty one, which has a start, an end and an embedding like any other.
+    With learned pads a row whose mask is False everywhere has no caption: all its tokens are pads, and a learned vector
+    replaces its embedding. Pads have learned vectors, so that no mask but the causal one is needed. With hidden pads
+    (masked ones) an empty caption stands for none, with a start, an end and an embedding like any other.
     """
 
     def __init__(self, config: PriorConfig) -> None:
@@ -88,24 +88,24 @@ class Caption(nn.Module):
             self.embed_nothing = nn.Parameter(0.02 * torch.randn(config.width))
 
     def forward(self, conditions: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """[B, L + 1, W], and which rows have a caption, bool [B]."""
+        """Tokens [B, L + 1, W], and which rows have a caption, bool [B]."""
         self.config.check({name: tensor.shape[1:] for name, tensor in conditions.items()})
         kind, sequence = self.text.weight.dtype, conditions["sequence"]
         mask_BL = conditions.get("mask", sequence.new_ones(sequence.shape[:2], dtype=torch.bool))
-        there_B = mask_BL.any(1)
-        # CLIP's vectors have length one: their numbers would all but vanish
+        given_B = mask_BL.any(1)
+        # A unit vector's components have a variance of 1 / E: scaled to 1, or the linear layer would hardly see them.
         scale = math.sqrt(self.config.embed) if self.config.pooled == "unit" else 1.0
         text_BLW, pooled_BW = self.text(sequence.to(kind)), self.pooled(scale * conditions["pooled"].to(kind))
         if self.config.pads == "learned":
             text_BLW = torch.where(mask_BL[:, :, None], text_BLW, self.embed_pads)
-            pooled_BW = torch.where(there_B[:, None], pooled_BW, self.embed_nothing)
-        return torch.cat([text_BLW, pooled_BW[:, None]], 1), there_B
+            pooled_BW = torch.where(given_B[:, None], pooled_BW, self.embed_nothing)
+        return torch.cat([text_BLW, pooled_BW[:, None]], 1), given_B
 
-    def hidden(self, told: Mapping[str, Tensor], positions: int) -> Tensor | None:
-        """What is added to the attention that each of `positions` gets, [B, positions]: HIDDEN for a pad; or None."""
-        if self.config.pads == "learned" or "mask" not in told:
+    def hidden(self, conditions: Mapping[str, Tensor], positions: int) -> Tensor | None:
+        """The attention bias of each of `positions` as a key, [B, positions]: HIDDEN for a pad, else 0; None: all 0."""
+        if self.config.pads == "learned" or "mask" not in conditions:
             return None
-        seen = F.pad(told["mask"], (0, positions - self.config.length), value=True)
+        seen = F.pad(conditions["mask"], (0, positions - self.config.length), value=True)
         return torch.zeros(seen.shape, device=seen.device).masked_fill(~seen, HIDDEN)
 
 
@@ -124,7 +124,7 @@ class Trunk(nn.Module):
 
 
 class DiffusionPrior(nn.Module):
-    """Caption | time | noised embedding | query: the answer at the query is the clean embedding."""
+    """Reads caption | time | noised embedding | query; the output at the query is the clean embedding."""
 
     def __init__(self, config: PriorConfig) -> None:
         super().__init__()
@@ -137,11 +137,11 @@ class DiffusionPrior(nn.Module):
         self.embed_query = nn.Parameter(0.02 * torch.randn(config.width))
         self.trunk = Trunk(config, config.length + 4)
         self.out = nn.Linear(config.width, config.components)
-        nn.init.zeros_(self.out.weight)  # at first it answers the middle of all embeddings
+        nn.init.zeros_(self.out.weight)  # at first it predicts the mean of all embeddings
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x_BK: Tensor, time_B: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
-        """[B, K] of the variance-preserving scale, in coordinates of unit variance -> the prediction [B, K].
+        """x_t [B, K], variance-preserving and in coordinates of unit variance -> the predicted x_0 [B, K].
 
         `time_B` in the units of the schedule. Raises UsageError for a condition that is missing, unknown or misshapen.
         """
@@ -151,12 +151,12 @@ class DiffusionPrior(nn.Module):
         query = self.embed_query.expand_as(time)
         tokens = torch.stack([time, self.embed_noisy(x_BK.to(kind)), query], 1)
         tokens = torch.cat([caption, tokens], 1)
-        told_BW = self.trunk(tokens, self.embed_caption.hidden(conditions, tokens.shape[1]))[:, -1]
-        return self.out(told_BW).to(x_BK.dtype)  # type: ignore[no-any-return]
+        state_BW = self.trunk(tokens, self.embed_caption.hidden(conditions, tokens.shape[1]))[:, -1]
+        return self.out(state_BW).to(x_BK.dtype)  # type: ignore[no-any-return]
 
 
 class TokenPrior(nn.Module):
-    """Caption | dot product | components: every component is predicted from all before it."""
+    """Reads caption | dot product | components; every component is predicted from all before it."""
 
     def __init__(self, config: PriorConfig) -> None:
         super().__init__()
@@ -166,19 +166,19 @@ class TokenPrior(nn.Module):
         self.embed_codes = nn.Parameter(0.02 * torch.randn(config.buckets, config.width))
         self.trunk = Trunk(config, config.length + 1 + config.components)
         self.head = nn.Linear(config.width, config.buckets)
-        nn.init.zeros_(self.head.weight)  # at first all buckets are as likely
+        nn.init.zeros_(self.head.weight)  # at first all buckets are equally likely
         nn.init.zeros_(self.head.bias)
 
     def prefix(self, conditions: Mapping[str, Tensor], dot_B: Tensor) -> Tensor:
-        """What comes before the components, [B, L + 2, W]; without a caption there is no likeness to it either."""
-        caption, there_B = self.embed_caption(conditions)
-        dot_B = torch.where(there_B, dot_B, self.config.dots)
+        """What comes before the components, [B, L + 2, W]; without a caption the dot product is "none", too."""
+        caption, given_B = self.embed_caption(conditions)
+        dot_B = torch.where(given_B, dot_B, self.config.dots)
         return torch.cat([caption, F.embedding(dot_B, self.embed_dot)[:, None].to(caption.dtype)], 1)
 
     def forward(self, conditions: Mapping[str, Tensor], dot_B: Tensor, codes_BK: Tensor) -> Tensor:
         """Teacher-forced logits float32 [B, K, Q]: those of component k see the codes before it.
 
-        `dot_B` int64 in 0 .. dots - 1; `codes_BK` int64, the last one only ever a target.
+        `dot_B` int64 in 0 .. dots - 1; `codes_BK` int64, of which the last is never an input.
         """
         tokens = self.prefix(conditions, dot_B)
         tokens = torch.cat([tokens, F.embedding(codes_BK[:, :-1], self.embed_codes).to(tokens.dtype)], 1)

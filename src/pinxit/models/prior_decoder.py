@@ -1,4 +1,4 @@
-"""The autoregressive prior one component at a time, keys and values of what came before kept: equal to `TokenPrior`.
+"""The autoregressive prior decoded one component at a time with a key-value cache; equal to `TokenPrior`.
 
 Shapes: B rows, n new tokens, T positions, H heads, W width, Q buckets.
 """
@@ -16,7 +16,7 @@ from pinxit.models.prior import TokenPrior
 
 
 class PriorDecoder:
-    """Give it the caption, then every component in turn; it tells the logits of the next."""
+    """Takes the caption, then every component in turn; `logits` [B, Q] are those of the next one."""
 
     def __init__(self, prior: TokenPrior, conditions: Mapping[str, Tensor], dot_B: Tensor) -> None:
         self.prior, self.place = prior, 0

@@ -1,7 +1,7 @@
-"""The judge's reading: letters on a board, one after the other, by a small convolution network and CTC.
+"""How the judge reads text on boards, letter by letter, by a small convolutional network and CTC.
 
-What is read are letters and not words: a step sees about two letters' width, so that a word that was never shown is
-read as well as one that was. Shapes: B pictures, M boards of all pictures together, T steps from left to right.
+It recognises letters, not words: a step sees about two letters' width, so that a word that training never showed is
+read as well as one that it did. Shapes: B pictures, M boards of all pictures together, T steps from left to right.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-HIGH, WIDE = 24, 96  # pixels of the strip that a board is brought to
+HIGH, WIDE = 24, 96  # pixels of the strip that a board is resized to
 STEPS = WIDE // 2  # T
 BLANK = 0  # CTC's "no letter"; letter i is class i + 1
 _WIDTHS = (24, 48, 64, 96)
 
 
 class Reader(nn.Module):
-    """Letters on boards, at most `STEPS` of them."""
+    """Reads the letters on boards, at most `STEPS` a board."""
 
     def __init__(self, letters: int) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Reader(nn.Module):
         )
 
     def forward(self, pictures_B3HW: Tensor, picture_M: Tensor, board_M4: Tensor) -> Tensor:
-        """Log-probabilities [T, M, 1 + letters] of what boards (x0, y0, x1, y1 as shares of the side) say."""
+        """Log-probabilities [T, M, 1 + letters] for boards (x0, y0, x1, y1 as shares of the picture's side)."""
         x = strips(pictures_B3HW, picture_M, board_M4)
         columns = self.column(self.look(self.stem(x)))
         return self.tell(columns.squeeze(2)).permute(2, 0, 1).float().log_softmax(2)  # type: ignore[no-any-return]
@@ -43,7 +43,7 @@ def _layer(inputs: int, outputs: int) -> list[nn.Module]:
 
 
 def strips(pictures_B3HW: Tensor, picture_M: Tensor, board_M4: Tensor) -> Tensor:
-    """Each board brought to HIGH x WIDE pixels, its mean made 0 and its spread 1: [M, 3, HIGH, WIDE]."""
+    """Each board resized to HIGH x WIDE pixels and normalised to mean 0 and deviation 1: [M, 3, HIGH, WIDE]."""
     low, high = board_M4[:, :2], board_M4[:, 2:]
     rows, columns = ((torch.arange(n, device=board_M4.device) + 0.5) / n for n in (HIGH, WIDE))
     x = low[:, :1] + columns * (high - low)[:, :1]
@@ -55,10 +55,10 @@ def strips(pictures_B3HW: Tensor, picture_M: Tensor, board_M4: Tensor) -> Tensor
     return ((flat - flat.mean(1, keepdim=True)) / spread).view(seen.shape)
 
 
-def spelled(told_TML: Tensor, letters: str) -> list[str]:
-    """The likeliest letters at every step, repetitions joined and blanks left out (Graves et al. 2006, section 3.2)."""
+def spelled(logits_TML: Tensor, letters: str) -> list[str]:
+    """Best-path CTC decoding: the likeliest letter of every step, repeats merged (Graves et al. 2006, section 3.2)."""
     words = []
-    for steps in told_TML.argmax(2).T.tolist():
+    for steps in logits_TML.argmax(2).T.tolist():
         kept = [c for c, before in zip(steps, [BLANK, *steps], strict=False) if c not in (BLANK, before)]
         words.append("".join(letters[c - 1] for c in kept))
     return words

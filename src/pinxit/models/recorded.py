@@ -1,4 +1,4 @@
-"""A function of tensors recorded once, so that no Python runs between its operations: on a GPU and on a CPU."""
+"""A function recorded once, so that no Python runs between its operations: CUDA graphs and TorchScript traces."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Work = Callable[[Tensor, Tensor], Tensor]
 
 
 class Recorded:
-    """A function of static shapes as one CUDA graph, recorded at its first call: no launch costs after that.
+    """A function of static shapes as one CUDA graph, captured at its first call, so that later ones launch no kernels.
 
-    That call runs it twice more on the same inputs, which must change nothing.
+    The first call runs the function twice to warm up: running it again on the same inputs must be harmless.
     """
 
     def __init__(self, work: Work) -> None:
@@ -44,23 +44,23 @@ class Recorded:
 
 
 class Traced:
-    """A function on a CPU as one call of torch's interpreter, which holds no lock of Python's: threads do not wait.
+    """A function on a CPU traced by TorchScript, whose interpreter does not hold the GIL: threads run in parallel.
 
-    The function takes any sizes where it asks for them by `shape`, which is recorded, and not by `len`, which is not.
-    `held` lists the tensors besides its inputs that it writes to, or that are others for another machine or at another
-    call; all others are constants. Recording runs it once.
+    The trace takes inputs of other sizes as long as the function asks for sizes by `shape`, which is traced, and not by
+    `len`, which becomes a constant. `held` lists the tensors besides its inputs that it writes to, or that differ from
+    call to call or from one decoder to another; the trace takes all others for constants. Tracing runs it once.
     """
 
     def __init__(self, work: Work, held: Callable[[], Sequence[Tensor]], *inputs: Tensor) -> None:
         def named(kept: list[Tensor], *inputs: Tensor) -> Tensor:
-            return work(*inputs)  # knows those that are kept, too: what it records are their names
+            return work(*inputs)  # reaches the tensors of `kept` by itself; the tracer sees that they are arguments
 
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=DeprecationWarning)  # what follows torch.jit needs a compiler
+            warnings.filterwarnings("ignore", category=DeprecationWarning)  # torch.jit's successors need a compiler
             call = torch.jit.trace(  # type: ignore[no-untyped-call]
                 named, (list(held()), *inputs), check_trace=False
             )
-        self.call = call if isinstance(call, torch.jit.ScriptFunction) else None  # as it came where PYTORCH_JIT is 0
+        self.call = call if isinstance(call, torch.jit.ScriptFunction) else None  # PYTORCH_JIT=0 traces nothing
         self.work, self.held = work, held
 
     def __call__(self, *inputs: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ class Traced:
         return result
 
     def beside(self, work: Work, held: Callable[[], Sequence[Tensor]]) -> Traced:
-        """The same function of another machine, with tensors of its own in place of those that are held."""
+        """The same trace for another decoder, with its own tensors in place of `held`."""
         other = copy(self)
         other.work, other.held = work, held
         return other
@@ -78,9 +78,9 @@ class Traced:
 
 @cache
 def packed_products() -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
-    """oneDNN's product over packed weights, x W^T + b, and the same with GELU after it, as a trace can record them.
+    """oneDNN's x W^T + b over packed weights, and the same with GELU after it, in a form that can be traced.
 
-    A tracer knows no lists of optional numbers, which the operation takes, and the interpreter's own language does.
+    The operation takes a list of optional numbers, which tracing cannot record but TorchScript source can express.
     """
     source = """
 def plain(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A small text transformer that a recipe trains together with its painter: the peer of frozen language models.
+"""A small text transformer that is trained together with the generator, as an alternative to frozen language models.
 
 Bidirectional pre-norm blocks over the project's own tokens. Shapes: B texts, L positions, D width, H heads.
 """
@@ -16,7 +16,7 @@ from pinxit.models.gpt import GPTBlock, gpt2_init, masked_attention
 from pinxit.schema import Count, check_fields
 from pinxit.types import EncodedText
 
-PAD = 0  # the id that stands for "no token here"
+PAD = 0  # the id that means "no token here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class TextTransformerConfig:
     """Everything that shapes a `TextTransformer`; the defaults have all-MiniLM-L6-v2's width and depth."""
 
     vocab: Count = 8192  # ids of the tokenizer, the pad (0) included
-    tokens: Count = 128  # L, most positions
+    tokens: Count = 128  # most positions of a text
     width: Count = 384  # D
     layers: Count = 6
     heads: Count = 12
@@ -49,7 +49,7 @@ class TextTransformer(nn.Module):
 
     def forward(self, ids_BL: Tensor) -> EncodedText:
         """Ids int64 [B, L] with pads 0, L <= `tokens` -> sequence [B, L, D] (zeros at pads), its mean [B, D], mask."""
-        assert ids_BL.shape[1] <= self.config.tokens, "longer than the table of places"
+        assert ids_BL.shape[1] <= self.config.tokens, "longer than the position embeddings"
         mask_BL = ids_BL != PAD
         mask_BL[:, 0] = True  # a row of nothing but pads must have something to attend to
         x_BLD = F.embedding(ids_BL, self.tokens) + self.places[: ids_BL.shape[1]]

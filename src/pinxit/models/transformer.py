@@ -21,7 +21,7 @@ from pinxit.models.attention import StreamAttention
 from pinxit.models.gpt import GPTBlock, gpt2_init
 from pinxit.schema import Count, check_fields
 
-PAD = 0  # the text id that stands for "no token here"
+PAD = 0  # the text id that means "no token here"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class TransformerConfig:
     heads: Count = 62
     attention: Attention = "paper"  # "paper": row, column and convolutional layers; "dense": every layer fully causal
     kernel: Count = 11  # side of the convolutional layer's window
-    start_of_image: bool = False  # a learned item between text and picture, as the paper's figure of embeddings draws
+    start_of_image: bool = False  # a learned token between text and picture, as the paper's figure of embeddings shows
     tied: bool = False  # predict with the embedding tables instead of separate ones
 
     def __post_init__(self) -> None:
@@ -64,7 +64,7 @@ class TransformerConfig:
 
 
 class Embeddings(nn.Module):
-    """Tokens and places as vectors, kept in 32 bits (section 2.4)."""
+    """Token and position embeddings, kept in 32 bits (section 2.4)."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class Embeddings(nn.Module):
         return (self.row[:, None] + self.column).flatten(0, 1)
 
     def forward(self, text_BL: Tensor, codes_BN: Tensor) -> Tensor:
-        """The whole input stream, [B, T, D]; the last code is only ever a target."""
+        """The whole input stream, [B, T, D]; the last code is a target but never an input."""
         image_BND = F.embedding(codes_BN[:, :-1], self.image) + self.image_places()[:-1]
         return torch.cat([self.prefix(text_BL), image_BND], 1)
 

@@ -1,4 +1,4 @@
-"""The U-Net that denoises: ADM's (Dhariwal and Nichol 2021), as Imagen's base and DeepFloyd IF use it, and in small.
+"""The denoising U-Net: ADM's (Dhariwal and Nichol 2021), as Imagen's base and DeepFloyd IF use it.
 
 Imagen: Saharia et al. 2022 (arXiv 2205.11487), section 2.4 and appendix F. `config.efficient` makes it the Efficient
 U-Net of Imagen's super-resolution models. Shapes: B batch, C channels, H W pixels, L text positions, D text width,
@@ -42,12 +42,12 @@ class Level(nn.Module):
         self, inputs: list[int], width: int, config: UNetConfig, attends: bool, resample: Resample = ""
     ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(Block(given, width, config, attends) for given in inputs)
+        self.blocks = nn.ModuleList(Block(channels, width, config, attends) for channels in inputs)
         self.resample = ResBlock(width, width, config, resample) if resample else None
 
 
 class Body(nn.Module):
-    """ADM's way down, middle and way up: every block and every step down leaves a skip that a block above picks up."""
+    """ADM's encoder, middle and decoder: every block and downsampling step has a skip to a block on the way up."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Body(nn.Module):
         )
         below = widths[-1]
         for place, width in reversed(list(enumerate(widths))):
-            inputs = [given + skips.pop() for given in [below] + [width] * config.blocks[place]]
+            inputs = [channels + skips.pop() for channels in [below] + [width] * config.blocks[place]]
             self.up.append(Level(inputs, width, config, config.attention[place], "up" if place else ""))
             below = width
 
@@ -90,10 +90,10 @@ class Body(nn.Module):
 
 
 class Bypass(nn.Module):
-    """Straight from the patches to the answer: two linear maps of every patch with gains of the embedding's between.
+    """A skip from input patches to output patches: two linear maps, scaled in between by gains from the embedding.
 
-    A patch of 4 pixels a side holds 48 noisy values. What little is asked of most of them, more or less the same at a
-    given time, need not pass through the few channels of a small net.
+    A patch of 4 pixels a side holds 48 noisy values, and a small net has hardly more channels. Most of what it must
+    predict of them is nearly linear at a given time, and by this skip need not pass through those channels.
     """
 
     def __init__(self, inputs: int, outputs: int, config: UNetConfig) -> None:
@@ -109,7 +109,7 @@ class Bypass(nn.Module):
 
 
 class UNet(nn.Module):
-    """Noisy pictures in, the prediction out (noise, picture or velocity: what it is trained for)."""
+    """Noisy pictures to a prediction: of the noise, the picture or the velocity, whichever it is trained for."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
@@ -125,11 +125,11 @@ class UNet(nn.Module):
         self.bypass = Bypass(inputs, outputs, config) if config.bypass else None
 
     def forward(self, x: Tensor, time: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
-        """x [B, C, H, W] on the network's scale -> [B, outputs, H, W] of x's type.
+        """x [B, C, H, W] on the network's scale -> [B, outputs, H, W] in x's dtype.
 
         `time` [B], in the units of the embedding. `conditions`, those of `config.conditions()`: `sequence`
-        [B, L, D] with `mask` [B, L], True where there is text (left out: everywhere), and masked positions have no
-        influence; `pooled` [B, P], an embedding of the text; `image` [B, I], a picture's; `low_res` [B, 3, H, W],
+        [B, L, D] with `mask` [B, L], True where there is text (default: everywhere), False where a position shall have
+        no influence; `pooled` [B, P], an embedding of the text; `image` [B, I], a picture's; `low_res` [B, 3, H, W],
         already enlarged and noised, and `augmentation` [B], its noise level; `masked` [B, 4, H, W], a picture with
         holes and its mask. H and W must be multiples of `config.step`. Raises UsageError for a condition that is
         missing, unknown or misshapen.

@@ -1,8 +1,8 @@
-"""The parts of a U-Net: residual blocks with adaptive group norm, and attention that sees a text beside the picture.
+"""The parts of a U-Net: residual blocks with adaptive group norm, and joint attention to picture and text.
 
 ADM (Dhariwal and Nichol 2021, section 3) as Imagen (Saharia et al. 2022, appendix F) and DeepFloyd IF use it.
 Shapes: B batch, C channels, H W rows and columns, N = H W positions, L text positions, D text width, E embedding.
-Everything stays in the channels-last layout, in which a map [B, C, H, W] is a sequence [B, N, C] for free.
+Everything stays in the channels-last layout, in which a map [B, C, H, W] becomes a sequence [B, N, C] without a copy.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from torch.nn import functional as F
 from pinxit.models.unet_config import UNetActivation, UNetConfig, groups_of
 
 Resample = Literal["", "down", "up"]
-SHORT = 2048  # keys; the CPU's fused attention pays off for more
-LARGE = 1024  # positions from which torch's CPU kernel has another, faster way to normalise groups of any size
+SHORT = 2048  # keys beyond which the CPU's fused attention pays off
+LARGE = 1024  # positions from which torch's CPU group norm takes another path, fast for groups of any size
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """The context that the attention layers see: a text, with the tokens of a picture embedding before it or not."""
+    """The context of the attention layers: a text, a picture embedding's tokens, or the latter before the former."""
 
     sequence: Tensor  # [B, L, D]
-    bias: Tensor | None = None  # [B, L], added to the scores: 0 where there is text, -inf where not; None: all is text
+    bias: Tensor | None = None  # [B, L], added to the scores: 0 where there is text, -inf elsewhere; None: all is text
 
 
 def activate(x: Tensor, activation: UNetActivation) -> Tensor:
@@ -47,7 +47,7 @@ def as_map(x_BNC: Tensor, like_BCHW: Tensor) -> Tensor:
 
 
 class Conv(nn.Conv2d):
-    """A convolution that keeps the side (halves it with `stride` 2), and adds its answer to `add` where that is given.
+    """A convolution with "same" padding (half the side with `stride` 2), whose output is added to `add` if given.
 
     `zero`: zero-initialised, as the last layer of a residual branch is.
     """
@@ -63,14 +63,14 @@ class Conv(nn.Conv2d):
 
 
 class UpConv(Conv):
-    """A convolution of the map at twice its side: every value repeated in both directions first."""
+    """Nearest-neighbour upsampling to twice the side, then the convolution."""
 
     def forward(self, x: Tensor, add: Tensor | None = None) -> Tensor:
         return super().forward(resampled(x, "up"), add)
 
 
 class Linear(nn.Linear):
-    """A linear layer that adds its answer to `add` where that is given; `zero` as in `Conv`."""
+    """A linear layer whose output is added to `add` if given; `zero` as in `Conv`."""
 
     def __init__(self, inputs: int, outputs: int, zero: bool = False) -> None:
         super().__init__(inputs, outputs)
@@ -112,7 +112,7 @@ class Norm(nn.GroupNorm):
     def _by_channel(self, x_BCHW: Tensor, scale_shift: Tensor | None) -> Tensor:
         """The same from every channel's mean and mean square, as one factor and one summand a channel.
 
-        For groups like these the CPU's kernel for channels-last maps takes two to twenty times as long.
+        For groups that are no multiple of 16 channels the CPU's channels-last kernel takes two to twenty times as long.
         """
         B, C, G = *x_BCHW.shape[:2], self.num_groups
         x_BNC = as_sequence(x_BCHW).float()
@@ -129,7 +129,7 @@ class Norm(nn.GroupNorm):
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
     """softmax(q k^T / sqrt(d) + bias) v: q [B, H, N, d], k and v [B, H, M, d], bias [B, 1, 1, M] or None.
 
-    Plain products beat the fused kernel of CPUs for short sequences, both ways.
+    For short sequences plain products beat the CPU's fused kernel, forward and backward.
     """
     if q.device.type != "cpu" or k.shape[2] > SHORT:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
@@ -143,10 +143,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Every position looks at the text and at every position, [B, C, H, W] -> the same plus what it saw.
+    """Every position attends to the text and to every position, [B, C, H, W] -> the input plus what was attended to.
 
-    Text keys and values are put before the picture's own (Imagen, section 2.4 and appendix F; GLIDE). Where the text
-    is the only thing to see and there is none, nothing is seen. `hidden` channels are split into `heads`.
+    Text keys and values are put before the picture's own (Imagen, section 2.4 and appendix F; GLIDE). Without
+    `self_attention` a row that has no text gets zeros. `hidden` channels are split into `heads`.
     """
 
     def __init__(self, channels: int, hidden: int, heads: int, config: UNetConfig) -> None:
@@ -169,20 +169,20 @@ class Attention(nn.Module):
         q, keys, values = own[0], list(own[1:2]), list(own[2:])
         bias = None
         if self.text_kv is not None:
-            assert text is not None, "this U-Net wants text"
+            assert text is not None, "this U-Net needs text"
             k, v = self._split(self.text_kv(self._normed(text.sequence)), 2)
             keys.insert(0, k)
             values.insert(0, v)
             bias = None if text.bias is None else F.pad(text.bias.to(q.dtype), (0, q.shape[2] * (len(keys) - 1)))
         k, v = (torch.cat(both, 2) if len(both) > 1 else both[0] for both in (keys, values))
         mixed = self._attend(q, k, v, bias)
-        seen_BNC = mixed.transpose(1, 2).reshape(q.shape[0], q.shape[2], -1)
-        return as_map(self.out(seen_BNC, add=as_sequence(x_BCHW)), x_BCHW)
+        mixed_BNC = mixed.transpose(1, 2).reshape(q.shape[0], q.shape[2], -1)
+        return as_map(self.out(mixed_BNC, add=as_sequence(x_BCHW)), x_BCHW)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
         if bias is None or self.self_attention:
             return attend(q, k, v, None if bias is None else bias[:, None, None])
-        blind = bias.isneginf().all(1)[:, None]  # nothing to see: attend to anything and forget it
+        blind = bias.isneginf().all(1)[:, None]  # no text at all: attend to anything and discard it
         mixed = attend(q, k, v, bias.masked_fill(blind, 0.0)[:, None, None])
         return mixed.masked_fill(blind[:, :, None, None], 0.0)
 
@@ -200,9 +200,9 @@ class Attention(nn.Module):
 class ResBlock(nn.Module):
     """A residual block with adaptive group norm (AdaGN): the embedding [B, E] scales and shifts its second norm.
 
-    Without `scale_shift` it is added to what that norm is given, as in DDPM.
+    Without `scale_shift` the embedding is added to that norm's input, as in DDPM.
 
-    `resample` halves (mean) or doubles (nearest) both branches after the first norm, as BigGAN does.
+    `resample` downsamples (mean) or upsamples (nearest) both branches after the first norm, as BigGAN does.
     """
 
     def __init__(self, inputs: int, outputs: int, config: UNetConfig, resample: Resample = "") -> None:
@@ -223,11 +223,11 @@ class ResBlock(nn.Module):
             x = resampled(x, self.resample)
         if self.resample == "down":
             h = resampled(h, "down")
-        led = self.lead(activate(embed_BE, self.activation) if self.activate_embed else embed_BE)
+        modulation = self.lead(activate(embed_BE, self.activation) if self.activate_embed else embed_BE)
         h = self.conv1(h)
         if not self.scale_shift:
-            h, led = h + led[:, :, None, None], None
-        h = self.norm2(h, self.activation, led)
+            h, modulation = h + modulation[:, :, None, None], None
+        h = self.norm2(h, self.activation, modulation)
         if self.dropout:
             h = F.dropout(h, self.dropout, self.training)
         x = self.conv2(h, add=self.shortcut(x))

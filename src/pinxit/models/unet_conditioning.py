@@ -1,4 +1,4 @@
-"""What conditions a U-Net: one embedding (time, text and picture in one vector, augmentation), a context sequence.
+"""How a U-Net is conditioned: one vector (time, noise level, pooled text, picture embedding) and a context sequence.
 
 Shapes: B batch, L text positions, D text width, E embedding width.
 """
@@ -16,8 +16,6 @@ from pinxit.models.gpt import GPTBlock, masked_attention
 from pinxit.models.unet_blocks import Linear, Text, activate
 from pinxit.models.unet_config import UNetConfig
 
-FAINT = -8.0  # a key of this bias gets e^-8 of an equal one's attention
-
 
 def sinusoids(time_B: Tensor, width: int) -> Tensor:
     """[B] -> [B, width]: cosines, then sines of time * 10000^(-k / half), k = 0 .. half - 1 (ADM: cosines first)."""
@@ -28,7 +26,7 @@ def sinusoids(time_B: Tensor, width: int) -> Tensor:
 
 
 class LevelEmbedding(nn.Module):
-    """A number per picture (time, or a noise level) as a vector: sinusoids, linear, activation, linear."""
+    """One number per picture (time, or a noise level) as a vector: sinusoids, linear, activation, linear."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
@@ -42,9 +40,9 @@ class LevelEmbedding(nn.Module):
 
 
 class AttentionPool(nn.Module):
-    """A sequence as one vector, [B, L, D] -> [B, D]: its mean, plus a learned position, attends to itself and all.
+    """A sequence as one vector, [B, L, D] -> [B, D]: its mean plus a learned vector attends to itself and the sequence.
 
-    Masked positions count neither in the mean nor as keys; without any text the learned position is all there is.
+    Masked positions count neither in the mean nor as keys; without any text the learned vector is the only key.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -64,8 +62,8 @@ class AttentionPool(nn.Module):
         first = mean + self.position.to(x_BLD.dtype)
         x_BLD = torch.cat([first, x_BLD], 1)
         q, k, v = (
-            layer(given).view(B, -1, self.heads, D // self.heads).transpose(1, 2)
-            for layer, given in ((self.query, first), (self.key, x_BLD), (self.value, x_BLD))
+            layer(x).view(B, -1, self.heads, D // self.heads).transpose(1, 2)
+            for layer, x in ((self.query, first), (self.key, x_BLD), (self.value, x_BLD))
         )
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).reshape(B, D)
 
@@ -88,8 +86,8 @@ class PooledText(nn.Module):
 class ContextRefiner(nn.Module):
     """Context-refiner layers: transformer blocks over the frozen text, [B, L, D] -> [B, L, D].
 
-    A sentence encoder hardly tells who stands left of whom once its tokens are pooled for meaning; where a word stands
-    in the sentence does. Every branch is zero-initialised, so that a trained network can be given these blocks.
+    A sentence encoder is trained for pooled meaning, and its tokens hardly say who is left of whom; the order of the
+    words does, so positions are added. Branches are zero-initialised: a trained network can be given these blocks.
     """
 
     def __init__(self, config: UNetConfig) -> None:
@@ -106,41 +104,39 @@ class ContextRefiner(nn.Module):
     def forward(self, x_BLD: Tensor, mask_BL: Tensor | None) -> Tensor:
         B, L, D = x_BLD.shape
         seen_BL = x_BLD.new_ones(B, L, dtype=torch.bool) if mask_BL is None else mask_BL.clone()
-        seen_BL[:, 0] = True  # a row without text must have something to attend to; nobody reads it
+        seen_BL[:, 0] = True  # a row without text must have something to attend to; its output is masked later
         places = sinusoids(torch.arange(L, device=x_BLD.device), D).to(x_BLD.dtype)
-        read = x_BLD + places
+        refined = x_BLD + places
         for block in self.blocks:
-            read = block(read, masked_attention(seen_BL))
-        return read - places
+            refined = block(refined, masked_attention(seen_BL))
+        return refined - places
 
 
 class PictureEmbedding(nn.Module):
-    """An embedding of a picture (CLIP's) as a summand of the time embedding and as tokens before the text.
+    """A picture's CLIP embedding, added to the time embedding and put as tokens before the text.
 
-    unCLIP (arXiv 2204.06125, section 2.1). The summand is zero-initialised, and the tokens' keys start at a bias of
-    FAINT in every attention, so that a trained network which is given this part begins all but as it was. The tokens
-    themselves are not: equal ones would have equal gradients and stay equal.
+    unCLIP (arXiv 2204.06125, section 2.1). The projection that is added is zero-initialised, so that a trained network
+    that is given this part starts almost unchanged: four more tokens among hundreds of keys cost it little
+    (docs/log.md). The tokens themselves are not zero-initialised: equal ones would have equal gradients and stay equal.
+    Nor are their keys hidden behind a bias at first: AdamW moves it by the learning rate an update, so that one of -8
+    would still hide them when training ends.
     """
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
-        self.tokens, self.visible = None, None
+        self.count, width = config.image_tokens, config.text_width
         self.embed = Linear(config.image, config.embed_width, zero=True)
-        if config.image_tokens:
-            self.tokens = Linear(config.image, config.image_tokens * config.text_width)
-            self.visible = nn.Parameter(torch.full((config.image_tokens,), FAINT))
+        self.tokens = Linear(config.image, self.count * width) if self.count else None
 
     def before(self, text: Text | None, image_BE: Tensor) -> Text | None:
-        """The text with the tokens before it, which no mask hides."""
-        if self.tokens is None or self.visible is None:
+        """The text with the picture's tokens before it, which are never masked."""
+        if self.tokens is None:
             return text
-        K, B = len(self.visible), image_BE.shape[0]
-        tokens_BKD = self.tokens(image_BE).view(B, K, -1)
-        bias_BK = self.visible.float().expand(B, K)
+        tokens_BKD = self.tokens(image_BE).view(len(image_BE), self.count, -1)
         if text is None:
-            return Text(tokens_BKD, bias_BK)
-        bias_BL = text.bias if text.bias is not None else bias_BK.new_zeros(text.sequence.shape[:2])
-        return Text(torch.cat([tokens_BKD, text.sequence], 1), torch.cat([bias_BK, bias_BL], 1))
+            return Text(tokens_BKD)
+        bias = None if text.bias is None else F.pad(text.bias, (self.count, 0))
+        return Text(torch.cat([tokens_BKD, text.sequence], 1), bias)
 
 
 class Conditioning(nn.Module):
@@ -167,12 +163,12 @@ class Conditioning(nn.Module):
             mask_BL = None if self.config.attend_padding else conditions.get("mask")
             if self.pooled is not None:
                 embed = embed + self.pooled(sequence_BLD, mask_BL)
-            read = self.context(sequence_BLD)
+            context = self.context(sequence_BLD)
             if self.context_norm is not None:
-                read = self.context_norm(read)
+                context = self.context_norm(context)
             if self.reading is not None:
-                read = self.reading(read, mask_BL)
-            text = Text(read, _bias(mask_BL))
+                context = self.reading(context, mask_BL)
+            text = Text(context, _bias(mask_BL))
         if self.caption is not None:
             embed = embed + self.caption(conditions["pooled"].to(self.time.first.bias.dtype))
         if self.image is not None:

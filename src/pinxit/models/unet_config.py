@@ -17,8 +17,8 @@ TextNorm = Literal["none", "layer", "group"]
 def groups_of(channels: int, groups: int) -> int:
     """How many groups a normalisation of `channels` has.
 
-    Without a given number: as many as possible, but at most 32 and each of whole sixteens, because the channels-last
-    kernels of CPUs are twenty times slower for other groups.
+    `groups` if it is not 0, else as many as possible: at most 32, each of a multiple of 16 channels, because the CPU's
+    channels-last kernels are twenty times slower for other groups.
     """
     sixteens = channels // 16 if channels % 16 == 0 else 0
     return groups or max((n for n in range(1, 33) if sixteens and sixteens % n == 0), default=1)
@@ -39,15 +39,15 @@ class UNetConfig:
     middle: bool = True  # attention between the two blocks in the middle (not of an Efficient U-Net)
     self_attention: bool = True  # False: pictures attend to the text alone, so that the net is fully convolutional
     inputs: Count = 3  # channels of x
-    low_res: Whole = 0  # channels of the picture to be enlarged, joined to x; 0: none is given
+    low_res: Whole = 0  # channels of the picture to be enlarged, concatenated to x; 0: none
     masked: Whole = 0  # channels of a picture with holes and its mask, joined to x by zero-initialised weights; 0: none
-    outputs: Count = 3  # channels of the answer; 6 with a learned variance
+    outputs: Count = 3  # channels of the prediction; 6 with a learned variance
     patch: Count = 1  # space-to-depth factor in front of the net and behind it
-    bypass: bool = False  # a linear way around the net for every patch, for patches of more values than it has channels
+    bypass: bool = False  # a linear skip from input to output patches, for patches of more values than channels
     head: Count = 64  # channels of an attention head
     heads: Whole = 0  # attention heads; 0: as many as `head` gives (an Efficient U-Net: 8, over twice the channels)
-    text: Whole = 0  # width of the text sequence that is given; 0: no text
-    context: Whole = 0  # width it is projected to before any layer reads it; 0: read as it comes
+    text: Whole = 0  # width of the text encoder's sequence; 0: no text
+    context: Whole = 0  # width it is projected to before any layer reads it; 0: no projection
     context_norm: bool = False  # a layer norm after that projection
     refiner_layers: Whole = 0  # context refiner: transformer blocks over the text, zero-initialised; 0: the paper's
     text_norm: TextNorm = "layer"  # of the text in every attention
@@ -56,7 +56,7 @@ class UNetConfig:
     pooled: Whole = 0  # width of one embedding of the text (CLIP's), added to the time embedding; 0: none
     image: Whole = 0  # width of a picture embedding, added to the time embedding and put before the text; 0: none
     image_tokens: Whole = 4  # that the picture embedding becomes, always visible (unCLIP); 0: it is only added
-    augmentation: bool = False  # takes the level of noise in the low-resolution picture
+    augmentation: bool = False  # takes the noise level of the low-resolution picture
     embed: Whole = 0  # width of the time embedding; 0: four times the first level's
     activation: UNetActivation = "silu"
     scale_shift: bool = True  # the embedding scales and shifts the second norm of a block; False: is added before it
@@ -81,7 +81,7 @@ class UNetConfig:
         self._check_text()
 
     def _attends(self) -> tuple[bool, ...]:
-        """Whether anything at a level attends."""
+        """Of every level: whether it, or the middle below it, has attention."""
         return (*self.attention[:-1], self.attention[-1] or (self.middle and not self.efficient))
 
     def _check_text(self) -> None:
@@ -103,11 +103,11 @@ class UNetConfig:
 
     @property
     def reads(self) -> bool:
-        """Whether attention has a sequence to look at: text, or the tokens of a picture embedding, or both."""
+        """Whether attention has a context sequence: text, or the tokens of a picture embedding, or both."""
         return bool(self.text or (self.image and self.image_tokens))
 
     def conditions(self, sides: Sequence[int] = (ANY, ANY)) -> dict[str, tuple[int, ...]]:
-        """What it is given beside x, of these `sides`, and time: by name the shape of one sample's tensor."""
+        """The conditions by name, each with the shape of one sample's tensor; `sides` are those of x."""
         shapes: dict[str, tuple[int, ...]] = {"sequence": (ANY, self.text), "mask": (ANY,)} if self.text else {}
         joined = {"low_res": self.low_res, "masked": self.masked}
         shapes |= {name: (width, *sides) for name, width in joined.items() if width}

@@ -1,8 +1,8 @@
 """A U-Net made ready for sampling: weights cast, packed and fused with what follows them.
 
-On a CPU, oneDNN wants weights in blocks of its own. Given rows, it puts them in order at every call, which can cost
-more than the convolution itself where maps are small and layers wide; here that is done once. The figures are
-benchmarks/unet.py's.
+On a CPU, oneDNN computes with weights in its own blocked layout. It reorders row-major weights at every call, which can
+cost more than the convolution itself where maps are small and layers wide; here that is done once. benchmarks/unet.py
+measures it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from pinxit.models.unet_blocks import Conv, Linear, UpConv
 def fast_unet(unet: UNet, dtype: torch.dtype | None = None, spend: bool = False) -> UNet:
     """A copy of `unet` for inference on its device in `dtype` (None: the fastest there), called in the same way.
 
-    The original is left as it was, and its later training does not reach the copy; with `spend` it loses its weights on
-    the way, so that large ones never lie in memory twice. Call the copy without gradients. Weights are packed for the
-    first shape it is given; other shapes are answered too, only slower.
+    The original is left as it was, and its later training does not reach the copy; with `spend` its weights are freed
+    as they are copied, so that large ones are never in memory twice. Call the copy without gradients. Weights are
+    packed for the first input shape; other shapes work too, only slower.
     """
     device = unet.norm.weight.device
     packs = device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
@@ -60,12 +60,12 @@ def _copied(module: nn.Module, dtype: torch.dtype, packs: bool, spend: bool) -> 
 
 
 class PackedConv(nn.Module):
-    """`Conv` over weights in oneDNN's layout for the first shape that it is given."""
+    """`Conv` with weights in oneDNN's layout for the first input's shape."""
 
     def __init__(self, conv: Conv, dtype: torch.dtype) -> None:
         super().__init__()
         assert conv.bias is not None
-        self.weight = conv.weight.detach().to(dtype, copy=True)  # in rows, until the first call packs it
+        self.weight = conv.weight.detach().to(dtype, copy=True)  # row-major, until the first call packs it
         self.bias = nn.Parameter(conv.bias.detach().to(dtype, copy=True), requires_grad=False)
         self.geometry = list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups
         self.packed = False
@@ -76,16 +76,16 @@ class PackedConv(nn.Module):
             self.packed = True
         plain: Callable[..., Tensor] = torch.ops.mkldnn._convolution_pointwise.default
         adding: Callable[..., Tensor] = torch.ops.mkldnn._convolution_pointwise.binary
-        given = x.to(self.bias.dtype), self.weight, self.bias, *self.geometry
+        inputs = x.to(self.bias.dtype), self.weight, self.bias, *self.geometry
         if add is None:
-            return plain(*given, "none", [], "")
-        return adding(given[0], add.to(self.bias.dtype), *given[1:], "add", 1.0, None, [], None)
+            return plain(*inputs, "none", [], "")
+        return adding(inputs[0], add.to(self.bias.dtype), *inputs[1:], "add", 1.0, None, [], None)
 
 
 class PackedUpConv(nn.Module):
-    """`UpConv` on the small map: repeated values let the nine taps of each output be added up to four.
+    """`UpConv` computed on the small map: of a 3 x 3 kernel over repeated values, taps that see one value add up.
 
-    The four outputs that share a place (row parity a, column parity b) are channels of one convolution of 2 x 2.
+    That leaves 2 x 2 kernels, one for each parity (row a, column b) of the output: channels of one convolution.
     """
 
     def __init__(self, conv: UpConv, dtype: torch.dtype) -> None:
@@ -109,13 +109,13 @@ class PackedUpConv(nn.Module):
 
 
 def _halved(weight: Tensor, parity: int, axis: int) -> Tensor:
-    """Three taps along `axis` as two: of an even output the last two see one value, of an odd one the first two."""
+    """Three taps along `axis` as two: for an even output the last two see one value, for an odd one the first two."""
     first, middle, last = weight.unbind(axis)
     return torch.stack([first, middle + last] if parity == 0 else [first + middle, last], axis)
 
 
 class PackedLinear(nn.Module):
-    """`Linear` over weights in oneDNN's layout."""
+    """`Linear` with weights in oneDNN's layout."""
 
     def __init__(self, linear: Linear, dtype: torch.dtype) -> None:
         super().__init__()

@@ -15,8 +15,8 @@ T5_XXL = 4096  # width of the text encoder that Imagen and DeepFloyd IF read
 def imagen_base() -> UNetConfig:
     """Imagen's base at 64 px (Saharia et al. 2022, appendix F): 2,305,382,403 parameters; the paper rounds to 2B.
 
-    GLIDE's base has the same shape and is printed as 2.3B. The paper does not tell the width that the attention layers
-    read the text at; 2048 is GLIDE's. ContextRefiner T5-XXL's 4096 as they come would make it 2.44B.
+    GLIDE's base has the same shape and is printed as 2.3B. The paper does not give the width at which the attention
+    layers read the text; 2048 is GLIDE's. Reading T5-XXL's 4096 without a projection would make it 2.44B.
     """
     return UNetConfig(
         channels=(512, 1024, 1536, 2048),

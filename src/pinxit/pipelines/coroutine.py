@@ -1,4 +1,7 @@
-"""A stage of a coroutine: each step goes on to the next yield, and what it returns is the result. No torch here."""
+"""A stage whose items are coroutines: a step resumes each until its next yield, and its return value is the result.
+
+No torch here.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,12 @@ from pinxit.pipelines.work import WorkItem
 from pinxit.pipelines.worker import OneByOne, SideBySide
 
 StepGenerator = Generator[float, None, Any]
-"""Yields the share of it that is done, and returns what comes of it."""
+"""Yields its progress, 0 to 1, and returns the result."""
 
 
 @dataclass(eq=False)
 class Running:
-    """An item in the work of a coroutine."""
+    """The state of an item: its coroutine, and how far it has come."""
 
     steps: StepGenerator
     share: float = 0.0
@@ -25,22 +28,22 @@ class Running:
 
 
 class CoroutineWorker:
-    """Items never share a call: each has a batch of its own, whose shape the coroutine fixes; lanes go side by side."""
+    """Runs one coroutine per item, as many at once as there are lanes. Each has batches of its own, of fixed shape."""
 
     def __init__(self, start: Callable[[WorkItem], StepGenerator], lanes: SideBySide | None = None) -> None:
         self.start, self.lanes = start, lanes or OneByOne()
         self.width = self.lanes.count
 
     def rows(self, item: WorkItem) -> int:
-        """One."""
+        """One row an item."""
         return 1
 
     def fits(self, item: WorkItem) -> bool:
-        """Always: nothing is kept but in the items."""
+        """Always: all state is in the items."""
         return True
 
     def tile(self, items: Sequence[WorkItem]) -> list[WorkItem]:
-        """One a lane."""
+        """One item a lane."""
         return list(items[: self.width])
 
     def begin(self, item: WorkItem) -> Running:
@@ -48,8 +51,8 @@ class CoroutineWorker:
         return Running(self.start(item))
 
     def step(self, states: Sequence[Running]) -> None:
-        """Each goes on to its next yield, or ends."""
-        self.lanes.run([partial(_go_on, state) for state in states])
+        """Resume each until its next yield, or its end."""
+        self.lanes.run([partial(_resume, state) for state in states])
 
     def done(self, state: Running) -> bool:
         """Whether it has returned."""
@@ -60,7 +63,7 @@ class CoroutineWorker:
         return state.result
 
     def end(self, state: Running) -> None:
-        """Let go of what it holds."""
+        """Close the coroutine."""
         state.steps.close()
 
     def progress(self, state: Running) -> float:
@@ -68,18 +71,18 @@ class CoroutineWorker:
         return state.share
 
     def look(self, state: Running) -> None:
-        """Nothing to see before the end."""
+        """No preview: there is nothing to see before the end."""
 
 
 def run_to_end(steps: StepGenerator) -> Any:
-    """What a coroutine returns, run alone."""
+    """Run a coroutine without an engine; what it returns."""
     state = Running(steps)
     while not state.ended:
-        _go_on(state)
+        _resume(state)
     return state.result
 
 
-def _go_on(state: Running) -> None:
+def _resume(state: Running) -> None:
     try:
         state.share = next(state.steps)
     except StopIteration as stop:

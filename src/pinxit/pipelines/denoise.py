@@ -1,9 +1,9 @@
-"""Pictures out of noise: the worker over a denoiser, every item at a noise level and a sampler of its own.
+"""Diffusion sampling as a worker: items share calls of a denoiser, each with a sampler and a noise level of its own.
 
-A sampler is a coroutine that asks for one denoised picture at a time (`functional.samplers`); each item runs one, and a
-step answers what all of them ask, T rows a call of the network: a row for each item, and one without text where it is
-guided. Nothing is kept between steps but in the items, so they may pause. What is drawn has any shape: a picture
-[C, H, W] in [-1, 1], an embedding [E].
+A sampler is a coroutine that asks for one denoised picture at a time (`functional.samplers`). Each item runs one, and a
+step answers the queries of all, T rows a call of the network: one row an item, and an unconditional one if it is
+guided. All state is in the items, so that they can pause between steps. Samples have any shape: a picture [C, H, W] in
+[-1, 1], an embedding [E].
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from pinxit.pipelines.work import WorkItem
 from pinxit.pipelines.worker import OneByOne, SideBySide, filled
 
 Conditions = dict[str, Tensor]
-"""What a picture is drawn for, by name: each tensor of one picture, or with a leading axis of rows."""
+"""A network's conditions by name: tensors of one sample, or with a leading axis of rows."""
 
 
 class Denoiser(Protocol):
-    """What the worker needs: rows that never see each other."""
+    """What the worker needs of a network; no row of a call may depend on another."""
 
     shape: tuple[int, ...]  # of one sample: C, H, W of a picture, E of an embedding
     device: torch.device
@@ -39,26 +39,26 @@ class Denoiser(Protocol):
         ...
 
     def check(self, conditions: Conditions, /) -> None:
-        """Raise UsageError for conditions of one sample that it does not take: a missing, foreign or misshapen one."""
+        """Raise UsageError if conditions of one sample do not fit: one is missing, unknown or misshapen."""
         ...
 
 
 @dataclass(frozen=True)
 class DenoiseRequest:
-    """One picture to draw. (conditions, seed, candidate) and the settings name it for ever."""
+    """One picture to draw: a function of (conditions, seed, candidate) and the settings."""
 
     conditions: Conditions
-    null: Conditions  # the same for no text at all: what guidance leads away from
+    null: Conditions  # the unconditional ones, of the same names and shapes, for guidance
     sigmas: tuple[float, ...]  # noise-to-signal ratios: descending, the last usually 0; of an inversion ascending
     sampler: str = "ddim"
     seed: int = 0
     candidate: int = 0
-    stage: int = 0  # of a cascade: each has noise of its own
+    stage: int = 0  # of a cascade: each draws noise of its own
     guidance: float = 1.0  # classifier-free guidance; 1 is none
     thresholding: Thresholding = field(default_factory=Thresholding)
     start: Tensor | None = None  # x = x0 + sigma n at the first level, of the denoiser's shape; None: noise alone
     options: Mapping[str, float] = field(default_factory=dict)  # the sampler's own: eta, churn ... (`Method.options`)
-    about: Any = None  # what `finish` is to know of it
+    about: Any = None  # passed through for `finish`
 
     @property
     def rows(self) -> int:
@@ -68,7 +68,7 @@ class DenoiseRequest:
 
 @dataclass(eq=False)
 class Walk:
-    """A request on its way from noise."""
+    """The state of a request: its sampler, and the query that the sampler waits to have answered."""
 
     request: DenoiseRequest
     sampler: Sampler
@@ -76,21 +76,22 @@ class Walk:
     branches: list[Conditions]  # of its rows: conditional, then unconditional
     evaluations: int = 0
     seen: Tensor | None = None  # the latest prediction of the clean sample
-    drawn: Tensor | None = None
+    drawn: Tensor | None = None  # the sample, when the sampler has ended
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one row of a call is asked."""
+    """One row of a call."""
 
     query: Query
     conditions: Conditions
 
 
 class DenoiseWorker:
-    """Draws an item's `DenoiseRequest`; its result is what `finish` makes of the request and the sample.
+    """Draws an item's `DenoiseRequest`; its result is `finish(request, sample)`.
 
-    `tile`: rows of a call of the network, always as many, so that it is part of the bits; tiles run side by side.
+    `tile`: rows of a call of the network, always exactly that many, as the last bits of a result may depend on it;
+    as many tiles run in parallel as there are lanes.
     """
 
     def __init__(
@@ -106,8 +107,8 @@ class DenoiseWorker:
 
     def rows(self, item: WorkItem) -> int:
         """Two where it is guided."""
-        asked: DenoiseRequest = item.value
-        return asked.rows
+        request: DenoiseRequest = item.value
+        return request.rows
 
     def fits(self, item: WorkItem) -> bool:
         """Always: nothing is kept between calls."""
@@ -118,15 +119,15 @@ class DenoiseWorker:
         return list(filled(self, items))
 
     def begin(self, item: WorkItem) -> Walk:
-        """Noise, and the first thing its sampler asks. Raises UsageError for settings out of range."""
+        """Draw the noise, and start the sampler up to its first query. Raises UsageError for settings out of range."""
         (walk,) = self.lanes.run([partial(self._begin, item.value)])
         assert isinstance(walk, Walk)
         return walk
 
     def step(self, states: Sequence[Walk]) -> None:
-        """Answer what the samplers ask."""
-        asked = [Row(state.query, conditions) for state in states for conditions in state.branches]
-        answers = iter(self._ask(asked))
+        """One evaluation for each: answer its sampler's query."""
+        queries = [Row(state.query, conditions) for state in states for conditions in state.branches]
+        answers = iter(self._evaluate(queries))
         predictions = [[next(answers) for _ in state.branches] for state in states]
         self.lanes.run([partial(self._answer, state, rows) for state, rows in zip(states, predictions, strict=True)])
 
@@ -135,7 +136,7 @@ class DenoiseWorker:
         return state.drawn is not None
 
     def result(self, state: Walk) -> Any:
-        """What is made of the sample."""
+        """What `finish` makes of the sample."""
         assert state.drawn is not None
         return self.finish(state.request, state.drawn)
 
@@ -144,12 +145,12 @@ class DenoiseWorker:
 
     def progress(self, state: Walk) -> float:
         """The share of evaluations that are done."""
-        asked = state.request
-        total = SAMPLERS[asked.sampler].evaluations(len(asked.sigmas) - 1, asked.sigmas[-1] == 0, asked.options)
+        request = state.request
+        total = SAMPLERS[request.sampler].evaluations(len(request.sigmas) - 1, request.sigmas[-1] == 0, request.options)
         return state.evaluations / total
 
     def look(self, state: Walk) -> Any:
-        """What is made of the sample as it is foreseen so far; None before the first step."""
+        """A preview: what `finish` makes of the latest predicted clean sample; None before the first step."""
         return None if state.seen is None else self.finish(state.request, state.seen)
 
     @torch.inference_mode()
@@ -159,16 +160,16 @@ class DenoiseWorker:
         draws = normals(request.seed, request.candidate, request.stage, self.denoiser.shape)
         # Unit variance in the network's scale, x_T ~ N(0, 1), as variance-preserving networks are sampled.
         start = next(draws).to(device) * math.hypot(1.0, request.sigmas[0])
-        if request.start is not None:  # what is drawn on the way stays the same as from noise
+        if request.start is not None:  # the noise is drawn nevertheless, so that later draws do not change
             start = request.start.to(start)
         method = SAMPLERS[request.sampler]
         sampler = method.run(start, request.sigmas, lambda: next(draws).to(device), **request.options)
         branches = [request.conditions, request.null][: request.rows]
-        there: list[Conditions] = [{name: tensor.to(device) for name, tensor in one.items()} for one in branches]
-        return Walk(request, sampler, next(sampler), there)
+        moved: list[Conditions] = [{name: tensor.to(device) for name, tensor in one.items()} for one in branches]
+        return Walk(request, sampler, next(sampler), moved)
 
-    def _ask(self, rows: Sequence[Row]) -> list[Denoised]:
-        """The network's answers, rows of like conditions together."""
+    def _evaluate(self, rows: Sequence[Row]) -> list[Denoised]:
+        """The network's answer for each row; rows whose conditions have the same names and shapes share calls."""
         by_shape: dict[Any, list[int]] = {}
         for place, row in enumerate(rows):
             by_shape.setdefault(frozenset(_shapes(row.conditions).items()), []).append(place)
@@ -184,7 +185,7 @@ class DenoiseWorker:
 
     @torch.inference_mode()
     def _call(self, rows: Sequence[Row]) -> list[Denoised]:
-        """A tile, filled up with its first row."""
+        """A call of one tile, padded with copies of its first row."""
         full, device = [*rows, *[rows[0]] * (self.most - len(rows))], self.denoiser.device
         x = torch.stack([row.query.x for row in full])
         sigma = torch.tensor([row.query.sigma for row in full], dtype=x.dtype, device=device)
@@ -195,12 +196,12 @@ class DenoiseWorker:
 
     @torch.inference_mode()
     def _answer(self, state: Walk, rows: Sequence[Denoised]) -> None:
-        clean, asked = rows[0].x0, state.request
+        clean, request = rows[0].x0, state.request
         if len(rows) > 1:
-            clean = guide(clean, rows[1].x0, asked.guidance)
+            clean = guide(clean, rows[1].x0, request.guidance)
         if not torch.isfinite(clean.sum()):
             raise ArithmeticError("the network gave numbers that are not finite")
-        state.seen = threshold(clean[None], asked.thresholding)[0]
+        state.seen = threshold(clean[None], request.thresholding)[0]
         state.evaluations += 1
         try:
             state.query = state.sampler.send(Denoised(state.seen, rows[0].fraction))

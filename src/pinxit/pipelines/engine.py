@@ -1,7 +1,7 @@
-"""The one loop that everything paints by: `turn` makes one call of one worker. No torch here.
+"""The one loop in which all painting happens: `turn` makes one call of one worker. No torch here.
 
-Orders (submit, cancel, drop) may come from any thread; `turn` belongs to one. What is computed for an item depends on
-nothing but the item, so neither company nor order nor a retry changes a result.
+Orders (submit, cancel, drop) may come from any thread; `turn` is always called by the same one. What is computed for an
+item depends on that item alone, so that neither the items that share its call, nor their order, nor a retry change it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pinxit.pipelines.work import Event, Job, Place, WorkItem
 
 
 class Engine(Travel):
-    """Jobs on their way through a graph. `publish` is handed the events of every turn that has any."""
+    """Runs jobs through a graph. `publish` is called with the events of every turn that has any."""
 
     def __init__(
         self,
@@ -35,37 +35,37 @@ class Engine(Travel):
         self._numbers = itertools.count()
 
     def submit(self, job: Job) -> None:
-        """Ask for a job. Raises UsageError for a route that the graph has not."""
+        """Queue a job. Raises UsageError for a route that the graph does not have."""
         for route, _ in job.starts:
             self.graph.check(route)
         self._orders.put(lambda: self._submit(job))
 
     def cancel(self, job: Job) -> None:
-        """Let go of a job; one that has ended stays as it ended."""
+        """End a job; one that has ended stays as it is."""
         self._orders.put(lambda: self._close(job, "cancelled"))
 
     def drop(self, job: Job, place: Place) -> None:
-        """Let go of one of its items, such as a candidate that is no longer wanted; its joins go on without it."""
+        """Drop one of a job's items, such as a candidate that is no longer wanted; joins no longer wait for it."""
         self._orders.put(lambda: self._drop(job, place))
 
     def hasten(self, job: Job) -> None:
-        """Let a job come before all others of its client's."""
+        """Move a job before all others of its client."""
         self._orders.put(lambda: self._hasten(job))
 
     def share(self, job: Job) -> float:
         """How far a job has come, 0 to 1."""
         if job.outcome is not None:
             return 1.0
-        under_way = sum(self._doing(item) for item in self.started if item.job is job and not item.preview)
+        under_way = sum(self._progress(item) for item in self.started if item.job is job and not item.preview)
         return min(1.0, (job.passed + under_way) / max(1, len(job.items) + len(job.results)))  # sums round
 
     def wait(self, seconds: float | None = None) -> None:
-        """Sleep until an order comes: what an engine's own thread does after a turn that found nothing to do."""
+        """Block until an order comes: what an engine's own thread does after a turn that found nothing to do."""
         with suppress(Empty):
             self._orders.get(timeout=seconds)()
 
     def turn(self) -> bool:
-        """One call of one worker, between which jobs come, go and are looked at; False: there was nothing to do."""
+        """Take orders, make one call of one worker, preview what it did; False: there was nothing to do."""
         self.settle()
         chosen = self._next()
         if chosen:
@@ -74,7 +74,7 @@ class Engine(Travel):
         return bool(chosen)
 
     def settle(self) -> None:
-        """Take the orders that have come, and let go of what is late, without computing anything."""
+        """Take the orders that have come, and end jobs that are past their deadline, without computing anything."""
         self._take_orders(self.clock())
         self._publish()
 
@@ -87,8 +87,8 @@ class Engine(Travel):
 
     def _publish(self) -> None:
         if self.events:
-            told, self.events = self.events, []
-            self.publish(told)
+            events, self.events = self.events, []
+            self.publish(events)
 
     def _submit(self, job: Job) -> None:
         if job.outcome is not None or job.number in self.jobs:
@@ -102,7 +102,7 @@ class Engine(Travel):
         self._perhaps_done(job)
 
     def _next(self) -> list[WorkItem]:
-        """Who shares the next call, the head first."""
+        """The items that share the next call, the one that the policy puts first (the head) first."""
         fresh = [item for item in [*self.again, *self.waiting.first()] if self._stage(item).worker.fits(item)]
         head = min([*self.started, *fresh], key=self.policy.key, default=None)
         if head is None:
@@ -110,7 +110,7 @@ class Engine(Travel):
         chosen, worker = self._chosen(head), self._stage(head).worker
         if head.tries or head.preview or sum(map(worker.rows, chosen)) >= worker.width:
             return chosen
-        # Its call has room: what a cheap stage is yet to send there comes along, so that jobs share calls.
+        # Its call has room: first run a cheap stage that will send more items there, so that jobs share calls.
         behind = [one for one in fresh if head.stage in one.route[one.at + 1 : one.at + 2] and not one.preview]
         other = min((one for one in behind if not self._stage(one).weight), key=self.policy.key, default=None)
         return chosen if other is None else self._chosen(other)
@@ -119,7 +119,7 @@ class Engine(Travel):
         stage, began = self._stage(chosen[0]), self.clock()
         shares = [(item.job, stage.worker.rows(item)) for item in chosen]
         begun = [item for item in chosen if self._begun(stage, item)]
-        tile = [item for item in begun if item.state is not None]  # one that cannot begin may end its job
+        tile = [item for item in begun if item.state is not None]  # one that fails to begin may end its job
         try:
             if tile:
                 stage.worker.step([item.state for item in tile])
@@ -131,11 +131,11 @@ class Engine(Travel):
         return tile
 
     def _charge(self, stage: Stage, shares: Sequence[tuple[Job, int]], seconds: float) -> None:
-        """What a call cost."""
+        """Account for the cost of a call."""
         self.policy.charge(shares, seconds)
 
     def _chosen(self, head: WorkItem) -> list[WorkItem]:
-        """Who shares the head's call; what failed in company is tried alone."""
+        """The items that share the head's call; one that has failed is tried again alone."""
         worker = self._stage(head).worker
         if head.tries:
             return worker.tile([head])
@@ -170,7 +170,7 @@ class Engine(Travel):
                 self._pass_on(item, value)
 
     def _failed(self, stage: Stage, tile: Sequence[WorkItem], error: Exception) -> None:
-        """What was computed is not trusted: each is tried once more, alone, from the stage's start."""
+        """Nothing computed in a failed call is used: each item is tried once more, alone, from the stage's start."""
         for item in tile:
             if item.job.outcome is not None:
                 continue
@@ -183,7 +183,7 @@ class Engine(Travel):
                 self.again.append(item)
 
     def _look(self, tile: Sequence[WorkItem], now: float) -> None:
-        """Previews of what has just gone a step and is due; newer ones replace those that nobody came to."""
+        """Previews of items that have just gone a step, for jobs that are due; they replace older waiting ones."""
         seen = [item for item in tile if item.state is not None and not item.preview]
         due = {item.job for item in seen if now >= item.job.looked + item.job.previews}
         for job in due:
@@ -191,13 +191,14 @@ class Engine(Travel):
             job.looked = now
         for item in [item for job in due for item in [one for one in seen if one.job is job][: job.looked_at]]:
             stage = self._stage(item)
-            found = stage.worker.look(item.state)
-            if found is not None and stage.shown:
+            preview = stage.worker.look(item.state)
+            if preview is not None and stage.shown:
                 at = list(item.route).index(stage.shown)
-                self.waiting.add(WorkItem(item.job, item.route, at, item.place, found, preview=True))
-            elif found is not None:
-                self._show(item.job, item.place, found)
+                self.waiting.add(WorkItem(item.job, item.route, at, item.place, preview, preview=True))
+            elif preview is not None:
+                self._show(item.job, item.place, preview)
 
-    def _doing(self, item: WorkItem) -> float:
+    def _progress(self, item: WorkItem) -> float:
+        """The share of its route that an item has come within its stage."""
         behind, ahead = (self.graph.worth(item.route, at) for at in (item.at, item.at + 1))
         return (ahead - behind) * self._stage(item).worker.progress(item.state)

@@ -13,19 +13,19 @@ from pinxit.pipelines.worker import Worker
 
 @dataclass(frozen=True)
 class Stage:
-    """A worker with a name: what happens to an item there."""
+    """A named worker, and how items pass it."""
 
     name: str
     worker: Worker
-    gather: bool = False  # waits for all of a job's items that live, which go on as one
+    gather: bool = False  # a join: waits for all live items of a job, which go on as one
     weight: float = 0.0  # its share of a picture's time, for progress alone
-    shown: str = ""  # the stage that makes a picture of what `look` gives; "": it is one already
+    shown: str = ""  # the stage that turns what `look` gives into a picture; "": it is one already
 
 
 class Graph:
-    """Stages by name, and the usual routes by theirs.
+    """Stages by name, and named routes through them.
 
-    Raises UsageError for two stages of one name, a route through none or an unknown one, and routes in a circle.
+    Raises UsageError for two stages of one name, an empty route, a route through an unknown stage, and cycles.
     """
 
     def __init__(self, stages: Sequence[Stage], routes: Mapping[str, Sequence[str]]) -> None:
@@ -34,8 +34,8 @@ class Graph:
         if len(self.stages) < len(stages):
             raise UsageError(f"two stages of a graph share a name: {', '.join(stage.name for stage in stages)}.")
         shown = [(stage.name, stage.shown) for stage in stages if stage.shown]
-        for way in [*self.routes.values(), *shown]:
-            self.check(way)
+        for route in [*self.routes.values(), *shown]:
+            self.check(route)
         edges: dict[str, set[str]] = {name: set() for name in self.stages}
         for route in self.routes.values():
             for one, following in pairwise(route):
@@ -49,13 +49,13 @@ class Graph:
         return self.stages[name]
 
     def check(self, route: Sequence[str]) -> None:
-        """Raise UsageError for a route that nothing can travel."""
+        """Raise UsageError for a route that is empty or names an unknown stage."""
         if not route or not self.stages.keys() >= set(route):
             unknown = ", ".join(name for name in route if name not in self.stages) or "nothing"
             raise UsageError(f"a route leads through {unknown}; the stages are {', '.join(self.stages)}.")
 
     def worth(self, route: Sequence[str], at: int) -> float:
-        """The share of the way that lies behind an item at this place of its route."""
+        """The share of the work that is behind an item at stage number `at` of its route."""
         weights = [self.stages[name].weight for name in route]
         total = sum(weights)
         return sum(weights[:at]) / total if total else at / len(route)
@@ -65,7 +65,7 @@ class Graph:
         return Graph([*(self.stages | other.stages).values()], self.routes | other.routes)
 
     def under(self, name: str) -> Graph:
-        """The same with all names below `name`, so that it can stand beside others whose stages have the same ones."""
+        """The same graph with every name prefixed by `name/`, so that it can be joined with others."""
         stages = [
             replace(one, name=f"{name}/{one.name}", shown=one.shown and f"{name}/{one.shown}")
             for one in self.stages.values()
@@ -76,7 +76,7 @@ class Graph:
         return Graph(stages, routes)
 
     def __str__(self) -> str:
-        """Its routes, then a line a stage."""
+        """Its routes, then one line per stage."""
         lines = [f"{name}: {' -> '.join(route)}" for name, route in self.routes.items()]
         wide = max(map(len, self.stages))
         for stage in self.stages.values():

@@ -1,7 +1,7 @@
-"""Calls side by side on a CPU: every lane is a thread that computes by itself, as no operation waits for another core.
+"""Parallel calls on a CPU: every lane is a thread whose operations use one core, so that none waits for another core.
 
-All cores in every operation are as fast where nothing else runs; beside one busy process each operation waits until the
-core that it shares is given back, which makes networks of small operations ten times slower (docs/log.md).
+Operations that use all cores are as fast on an idle machine. Beside one other busy process, though, each of them waits
+for the core that it shares, which makes networks of small operations ten times slower (docs/log.md).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ GPU_ROWS = 16
 
 
 class Lanes:
-    """As many threads as torch has on a CPU; on a GPU one, which is the caller's own."""
+    """On a CPU as many threads as torch has; on a GPU one lane, which is the caller's own thread."""
 
     def __init__(self, device: torch.device, count: int | None = None) -> None:
         threads = torch.get_num_threads()
@@ -27,26 +27,26 @@ class Lanes:
             self.pool = ThreadPoolExecutor(self.count, "pinxit-lane", _alone)
             met = threading.Barrier(self.count)
             wait([self.pool.submit(met.wait) for _ in range(self.count)])
-            torch.set_num_threads(threads)  # which new threads of others begin with; the lanes keep their own
+            torch.set_num_threads(threads)  # the default for other new threads again; the lanes keep theirs
 
     def run(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
-        """What each gives, in their order; the first error, when all have ended."""
+        """The calls' results, in their order; raises the first error when all have ended."""
         if self.pool is None:
             return [call() for call in calls]
         futures = [self.pool.submit(call) for call in calls]
         try:
             wait(futures)
-        except BaseException:  # an interrupt: what the calls work on must not be let go under them
+        except BaseException:  # an interrupt: the caller must not free what the calls still work on
             wait(futures)
             raise
         return [future.result() for future in futures]
 
 
 def tile_of(device: torch.device, on_a_cpu: int) -> int:
-    """Items or rows of a call: few on a CPU, whose lanes share them, and 16 on a GPU."""
+    """Rows of a call: `on_a_cpu` on a CPU, where every lane makes calls of its own, and 16 on a GPU."""
     return on_a_cpu if device.type == "cpu" else GPU_ROWS
 
 
 def _alone() -> None:
-    torch.get_num_threads()  # a thread's first question sets its number to the process's, so ask before it is set
+    torch.get_num_threads()  # the first use in a thread initialises its count from the process's
     torch.set_num_threads(1)

@@ -13,19 +13,22 @@ Key = tuple[Any, ...]
 
 
 class Fair:
-    """The client that has had the least of the machine goes first; its started items before others, so that pictures
-    finish in waves. A priority is a weight, never absolute: nobody is starved.
+    """The client that has used the machine least, for its weight, goes first; of a client, items that have started, so
+    that pictures finish soon. As priorities are weights and never absolute, no client starves.
     """
 
     def __init__(self) -> None:
-        self.spent: dict[str, float] = {}  # seconds over weight
+        self.spent: dict[str, float] = {}  # by client: seconds of computing, divided by weight
 
     def key(self, item: WorkItem) -> Key:
-        """Items are served in this order; a preview counts as started."""
+        """The sort key in whose order items are served; a preview counts as started."""
         return self.spent[item.job.client], item.state is None and not item.preview, *item.order
 
     def meet(self, client: str, busy: Iterable[str]) -> None:
-        """A client with nothing under way asks. Time that it did not use is not saved up; a debt stays."""
+        """A client without jobs submits one: time that it left unused gives it no credit, but what it overspent counts.
+
+        `busy`: the clients that have jobs.
+        """
         others = [self.spent[other] for other in busy]
         if not others:
             self.spent = {}
@@ -34,24 +37,24 @@ class Fair:
         self.spent[client] = max(self.spent.get(client, 0.0), least)
 
     def charge(self, shares: Sequence[tuple[Job, int]], seconds: float) -> None:
-        """A call took so long for the rows of these jobs."""
+        """A call for so many rows of each of these jobs took `seconds`: divide them among the jobs' clients."""
         total = sum(rows for _, rows in shares)
         for job, rows in shares:
             self.spent[job.client] += seconds * rows / total / job.weight
 
 
 class Waiting:
-    """Items that have not begun, by stage and client, each list in its order."""
+    """Items that wait to begin: one sorted list for each stage and client."""
 
     def __init__(self) -> None:
         self.lists: dict[tuple[str, str], list[tuple[Key, WorkItem]]] = {}
 
     def add(self, item: WorkItem) -> None:
-        """Put it where it belongs."""
+        """Insert an item in order."""
         insort(self.lists.setdefault((item.stage, item.job.client), []), (item.order, item))
 
     def take(self, item: WorkItem) -> None:
-        """It begins, or goes."""
+        """Remove an item, because it begins or is dropped."""
         key = item.stage, item.job.client
         waiting = self.lists[key]
         del waiting[next(place for place, (_, one) in enumerate(waiting) if one is item)]
@@ -59,7 +62,7 @@ class Waiting:
             del self.lists[key]
 
     def forget(self, job: Job, previews: bool = False) -> None:
-        """All of a job's items, or all of its previews, go."""
+        """Remove all of a job's items, or only its previews."""
         for key in [key for key in self.lists if key[1] == job.client]:
             stay = [pair for pair in self.lists[key] if pair[1].job is not job or (previews and not pair[1].preview)]
             if stay:
@@ -72,6 +75,6 @@ class Waiting:
         return (waiting[0][1] for waiting in self.lists.values())
 
     def at(self, stage: str, most: int, policy: Fair) -> list[WorkItem]:
-        """The first `most` at a stage."""
+        """The first `most` items at a stage, in the policy's order."""
         mine = [[one for _, one in waiting[:most]] for (name, _), waiting in self.lists.items() if name == stage]
         return list(heapq.merge(*mine, key=policy.key))[:most]

@@ -1,6 +1,6 @@
-"""Best first: candidates sorted by how well an encoder finds that picture and sentence agree.
+"""Ranking: candidates sorted by how well picture and sentence match in an encoder's embedding space.
 
-Works on any encoder of pictures; batches have one fixed shape, so a picture's embedding never depends on its company.
+Works with any picture encoder. Batches have one fixed shape, so that an embedding never depends on the other pictures.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def encode_fixed(encode: Callable[[Tensor], Tensor], rows: Tensor, batch: int) -> Tensor:
-    """`encode` over `rows` [N, ...] in batches of exactly `batch` (the last one filled up with zeros), [N, E]."""
+    """`encode` over `rows` [N, ...] in batches of exactly `batch` (the last one padded with zeros), [N, E]."""
     parts = []
     for start in range(0, len(rows), batch):
         part = rows[start : start + batch]
@@ -37,11 +37,11 @@ def to_tensor(pictures: Sequence[Picture]) -> Tensor:
 
 @torch.no_grad()
 def scores(image_NE: Tensor, text_E: Tensor, agreement: float = 0.0) -> list[float]:
-    """What each candidate is worth: cosine(image, text) - agreement * (1 - cosine(image, middle)), in float64.
+    """Each candidate's score: cosine(image, text) - agreement * (1 - cosine(image, middle)), in float64.
 
-    The middle is the mean of all candidates' embeddings at length one. A mistake that fools the encoder is seldom made
-    twice, so with `agreement` one that looks like the others stands above one that only the encoder likes: minimum
-    Bayes risk (Kumar and Byrne, 2004). The score of one candidate alone is its cosine.
+    The middle is the mean of all candidates' embeddings, normalised to length one. A mistake that fools the encoder is
+    seldom made twice, so `agreement` prefers candidates that look like the others to outliers that the encoder happens
+    to like: minimum Bayes risk (Kumar and Byrne, 2004). The score of a single candidate is its cosine.
     """
     cosines = _cosines(image_NE, text_E)
     if agreement:
@@ -63,9 +63,10 @@ def best_first(
     bonus: Sequence[float] | None = None,
     candidates: Sequence[int] | None = None,
 ) -> list[Ranked]:
-    """Candidates of one seed (None: 0, 1, 2 ...), best first by score plus bonus; equal ones keep the given order.
+    """Candidates of one seed, best first by score plus bonus; ties keep the given order.
 
-    Raises ValueError when there are not as many scores, or bonuses, as pictures.
+    `candidates`: their numbers (None: 0, 1, 2 ...). Raises ValueError when there are not as many scores, or bonuses, as
+    pictures.
     """
     numbers = range(len(pictures)) if candidates is None else candidates
     facts = zip(numbers, pictures, scores, bonus or [0.0] * len(pictures), strict=True)

@@ -1,4 +1,4 @@
-"""One worker alone: requests in, results out."""
+"""Runs one worker without a graph: requests in, results out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pinxit.pipelines.worker import Worker
 
 
 def run(worker: Worker, requests: Sequence[Any], between: Callable[[Engine, Job], None] | None = None) -> list[Any]:
-    """What becomes of the requests, in their order; `between` is called after every turn. Raises what they raise."""
+    """The requests' results, in their order; `between` is called after every turn. Raises what they raise."""
     engine, job = Engine(Graph([Stage("it", worker)], {})), Job([(("it",), request) for request in requests])
     engine.submit(job)
     while job.outcome is None:

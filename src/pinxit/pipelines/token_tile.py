@@ -1,6 +1,6 @@
-"""One machine of a token transformer: R rows with a cache, and a request in one of them, or two where it is guided.
+"""One decoder of a token transformer with R rows of cache; a request takes one row, or two if it is guided.
 
-The second row of a guided request runs on the empty text. Shapes: B items of a call, N = h w positions, K codes.
+The second row of a guided request decodes under the empty text. Shapes: B items of a call, N = h w positions, K codes.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from torch import Tensor
 
 from pinxit.functional.sampling import guide, sample, uniforms
 
-UNKNOWN = -1  # stands for a code that is not known (yet)
+UNKNOWN = -1  # in place of a code that is not known (yet)
 
 
 class Decoder(Protocol):
-    """What a tile needs: rows that stand at positions of their own and never see each other."""
+    """What a tile needs: rows at positions of their own, none of which depends on another."""
 
     slots: int  # R
     text_tokens: int  # L
@@ -28,11 +28,11 @@ class Decoder(Protocol):
     device: torch.device
 
     def beside(self) -> Decoder:
-        """Another machine of as many rows over the same weights."""
+        """Another decoder of as many rows, with the same weights and caches of its own."""
         ...
 
     def widths(self, candidates: Sequence[int]) -> tuple[int, ...]:
-        """Those of `candidates`, numbers of rows, by which a row comes out as among all, and all."""
+        """The numbers of rows, of `candidates`, whose logits are bit for bit those of a call of all R rows; and R."""
         ...
 
     def prefill(self, slots: Sequence[int], text_BL: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ class Decoder(Protocol):
 
 @dataclass(frozen=True)
 class TokenRequest:
-    """One picture to draw. (text, seed, candidate) and the settings name it for ever."""
+    """One picture to draw: a function of (text, seed, candidate) and the settings."""
 
     text: Tensor  # int64 [L], pads 0
     seed: int = 0
@@ -68,26 +68,26 @@ class TokenResult:
     """A finished picture."""
 
     codes: Tensor  # int64 [h, w]
-    log_likelihood: float  # nats, of the known codes behind the first drawn one: how well the hole's filling leads on
+    log_likelihood: float  # nats, of the known codes after the first drawn one: how well they continue what was drawn
 
 
 @dataclass(eq=False)
 class Drawing:
-    """A request in its rows."""
+    """The state of a request: the rows it occupies, and how far it has come."""
 
     request: TokenRequest
     tile: Tile
     rows: tuple[int, ...]  # the text's first, then the empty text's
     drawn: int = 0  # codes so far
-    begun: bool = False  # whether its text has been read
+    begun: bool = False  # whether its text has been prefilled
 
 
 class Tile:
-    """A machine with its rows' numbers; rows that take no part in a call are fed again what they were fed last."""
+    """A decoder and the state of its rows; rows that take no part in a call are fed again what they were fed last."""
 
     def __init__(self, decoder: Decoder, widths: Sequence[int], drawing: Lock, codes: int) -> None:
         self.decoder, self.widths, self.length = decoder, widths, decoder.grid**2
-        self.drawing, self.codes_a_call = drawing, codes  # one tile at a time holds `drawing`, see `step`
+        self.drawing, self.codes_a_call = drawing, codes  # a lock that one tile at a time holds, see `step`
         self.free = list(range(decoder.slots))
         R, device = decoder.slots, decoder.device
         with torch.inference_mode():
@@ -102,9 +102,9 @@ class Tile:
 
     @torch.inference_mode()
     def step(self, states: Sequence[Drawing]) -> None:
-        """Draw the next few codes of each, and feed them where others follow.
+        """Draw the next few codes of each, and feed them to the decoder unless they are the last.
 
-        Drawing is dozens of short operations: tiles that draw at the same time would wait for Python's lock at each.
+        Drawing is dozens of short operations: tiles that drew at the same time would contend for the GIL at each.
         """
         for state in states:
             if not state.begun:
@@ -112,18 +112,18 @@ class Tile:
         for _ in range(self.codes_a_call):
             with self.drawing:
                 states = self._draw_next(states)
-                width = self._placed(states) if states else 0
+                width = self._set_positions(states) if states else 0
             if not states:
                 return
             self._feed(states, width)
 
     def _draw_next(self, states: Sequence[Drawing]) -> list[Drawing]:
-        """A code each, which its rows are to be fed; those where another follows."""
+        """Draw a code for each, to be fed to its rows; the states that have more codes to come."""
         row_B = self._index([state.rows[0] for state in states])
         at_B = self._index([state.drawn for state in states])
         code_B = self._draw(states, row_B, at_B)
         if any(state.request.known is not None for state in states):
-            code_B = self._heed_known(code_B, row_B, at_B)
+            code_B = self._replace_known(code_B, row_B, at_B)
         self.codes[row_B, at_B] = code_B
         for state in states:
             state.drawn += 1
@@ -133,7 +133,7 @@ class Tile:
 
     @torch.inference_mode()
     def leave(self, rows: Sequence[int]) -> None:
-        """Free rows, which stand at the beginning from now on: nobody's cache must be long for their sake."""
+        """Free rows, and put them at position 0, so that they do not keep the caches long."""
         self.free = sorted([*self.free, *rows])
         self.fed[list(rows)], self.position[list(rows)] = 0, 0
 
@@ -155,36 +155,36 @@ class Tile:
         state.begun = True
 
     def _draw(self, states: Sequence[Drawing], row_B: Tensor, at_B: Tensor) -> Tensor:
-        asked = [state.request for state in states]
+        requests = [state.request for state in states]
         temperature, top_k, top_p, guidance = self.settings[:, row_B]
         logits = picked(self.logits, [state.rows[0] for state in states])
         if any(len(state.rows) > 1 for state in states):
             logits = guide(logits, picked(self.logits, [state.rows[-1] for state in states]), guidance)
         sound_B = logits.sum(1).isfinite()
         if sound_B.device.type != "cpu" or not sound_B.all():
-            self.sound[row_B] &= sound_B  # asked for at the end, as a GPU is not to be waited for at every step
+            self.sound[row_B] &= sound_B  # read at the end only, as reading it synchronises a GPU
             logits = torch.where(sound_B[:, None], logits, 0)
         return sample(
             logits,
             self.uniform[row_B, at_B],
             temperature,
-            top_k.long() if any(request.top_k for request in asked) else None,
-            top_p if any(request.top_p < 1 for request in asked) else None,
-            greedy=any(request.temperature == 0 for request in asked),
+            top_k.long() if any(request.top_k for request in requests) else None,
+            top_p if any(request.top_p < 1 for request in requests) else None,
+            greedy=any(request.temperature == 0 for request in requests),
         )
 
-    def _heed_known(self, code_B: Tensor, row_B: Tensor, at_B: Tensor) -> Tensor:
-        """Given codes instead of drawn ones.
+    def _replace_known(self, code_B: Tensor, row_B: Tensor, at_B: Tensor) -> Tensor:
+        """Known codes in place of drawn ones.
 
-        Their log-likelihood, under the text and unguided, counts from the first drawn code on.
+        From the first drawn code on, their log-likelihoods, under the text and unguided, are added to the score.
         """
         known_B = self.known[row_B, at_B]
         log_p = self.logits[row_B].log_softmax(1).gather(1, known_B.clamp(min=0)[:, None])[:, 0]
         self.score[row_B] += torch.where((known_B != UNKNOWN) & (at_B > self.behind[row_B]), log_p, 0)
         return torch.where(known_B == UNKNOWN, code_B, known_B)
 
-    def _placed(self, working: Sequence[Drawing]) -> int:
-        """Set the positions of what is fed; how many rows the call has."""
+    def _set_positions(self, working: Sequence[Drawing]) -> int:
+        """Set the positions of the codes that are fed next; how many rows the call will have."""
         fed = [(row, state.drawn - 1) for state in working for row in state.rows]
         rows, places = (self._index(numbers) for numbers in zip(*fed, strict=True))
         self.position[rows] = places
@@ -209,7 +209,7 @@ class Tile:
 
 
 def picked(x: Tensor, rows: Sequence[int]) -> Tensor:
-    """Rows of `x`: a view where they lie at even distances, as a full tile's do."""
+    """Rows of `x`: a view where they are equally spaced, as a full tile's are, else a copy."""
     stride = rows[1] - rows[0] if len(rows) > 1 else 1
     if stride > 0 and list(rows) == list(range(rows[0], rows[0] + stride * len(rows), stride)):
         return x[rows[0] : rows[-1] + 1 : stride]

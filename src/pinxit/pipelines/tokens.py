@@ -1,4 +1,4 @@
-"""Pictures code by code: the worker over a cached decoder, with guidance and rectangles to complete.
+"""Autoregressive sampling as a worker: pictures code by code, with guidance, and codes that are known beforehand.
 
 Every lane has a tile (`pipelines.token_tile`) with rows of its own; all tiles read the same weights.
 """
@@ -18,12 +18,15 @@ from pinxit.pipelines.token_tile import UNKNOWN, Decoder, Drawing, Tile, TokenRe
 from pinxit.pipelines.work import WorkItem
 from pinxit.pipelines.worker import OneByOne, SideBySide
 
-CODES = 4  # drawn a call, so that tiles seldom wait for each other and the engine's own work is small beside theirs
-WIDTHS = (1, 2, 4, 8, 12, 16, 24)  # fewer rows than a tile has, where they come out the same
+CODES = 4  # drawn in one call, so that tiles seldom wait for each other and the engine's overhead is small
+WIDTHS = (1, 2, 4, 8, 12, 16, 24)  # numbers of rows to decode instead of a full tile's, where results stay the same
 
 
 def rows_of(lanes: SideBySide) -> int:
-    """Of a tile: 32, sixteen guided pictures, in all; at least 16, as each tile reads the weights (docs/log.md)."""
+    """Rows of a tile: 32 (16 guided pictures) shared among the lanes, but at least 16, as every tile reads all weights.
+
+    docs/log.md has the measurements.
+    """
     return max(16, 32 // lanes.count)
 
 
@@ -33,22 +36,22 @@ class TokenWorker:
     def __init__(self, decoder: Decoder, lanes: SideBySide | None = None, codes: int = CODES) -> None:
         self.decoder, self.lanes = decoder, lanes or OneByOne()
         (widths,) = self.lanes.run([partial(decoder.widths, WIDTHS)])
-        machines = [decoder, *(decoder.beside() for _ in range(self.lanes.count - 1))]
+        decoders = [decoder, *(decoder.beside() for _ in range(self.lanes.count - 1))]
         drawing = Lock()
-        self.tiles = [Tile(machine, widths, drawing, codes) for machine in machines]
+        self.tiles = [Tile(one, widths, drawing, codes) for one in decoders]
         self.width = decoder.slots * self.lanes.count
 
     def rows(self, item: WorkItem) -> int:
         """Two where it is guided."""
-        asked: TokenRequest = item.value
-        return asked.rows if item.state is None else len(item.state.rows)
+        request: TokenRequest = item.value
+        return request.rows if item.state is None else len(item.state.rows)
 
     def fits(self, item: WorkItem) -> bool:
         """Whether some tile has rows for it."""
         return max(len(tile.free) for tile in self.tiles) >= self.rows(item)
 
     def tile(self, items: Sequence[WorkItem]) -> list[WorkItem]:
-        """Those that have begun, all of them, and as many as there are rows for."""
+        """All items that have begun, and as many more as there are rows for."""
         free, chosen = [len(tile.free) for tile in self.tiles], []
         for item in items:
             emptiest = free.index(max(free))
@@ -60,7 +63,7 @@ class TokenWorker:
         return chosen
 
     def begin(self, item: WorkItem) -> Drawing:
-        """Rows of the emptiest tile. Raises UsageError for a request of the wrong shape or range."""
+        """Take rows of the emptiest tile. Raises UsageError for a request of the wrong shape or range."""
         self._check(item.value)
         tile = max(self.tiles, key=lambda tile: len(tile.free))
         rows = tuple(tile.free[: self.rows(item)])
@@ -68,7 +71,7 @@ class TokenWorker:
         return Drawing(item.value, tile, rows)
 
     def step(self, states: Sequence[Drawing]) -> None:
-        """The next few codes of each, the tiles side by side."""
+        """Draw the next few codes of each, the tiles in parallel."""
         shares = [[state for state in states if state.tile is tile] for tile in self.tiles]
         self.lanes.run([partial(share[0].tile.step, share) for share in shares if share])
 
@@ -77,13 +80,13 @@ class TokenWorker:
         return state.drawn == state.tile.length
 
     def result(self, state: Drawing) -> TokenResult:
-        """The codes. Raises ArithmeticError where the transformer's numbers were not finite."""
+        """The codes. Raises ArithmeticError where the transformer's logits were not finite."""
         if not state.tile.sound[state.rows[0]]:
             raise ArithmeticError("the transformer gave numbers that are not finite")
         return TokenResult(self.look(state), float(state.tile.score[state.rows[0]]))
 
     def end(self, state: Drawing) -> None:
-        """Free its rows; what they drew is lost."""
+        """Free its rows and discard what they drew."""
         state.tile.leave(state.rows)
 
     def progress(self, state: Drawing) -> float:

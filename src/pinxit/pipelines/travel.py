@@ -1,4 +1,4 @@
-"""Where everything is: items that come to a stage, wait, join, scatter, end and are let go. No torch here."""
+"""The bookkeeping of items: they arrive at a stage, wait, join, scatter, end and are dropped. No torch here."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from pinxit.pipelines.work import Event, Job, Place, WorkItem
 
 
 class Travel:
-    """Jobs under way. It moves items and computes nothing; `Engine` says what is computed next."""
+    """Jobs in progress. It moves items and computes nothing; `Engine` decides what is computed next."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.jobs: dict[int, Job] = {}
         self.waiting = Waiting()
-        self.again: list[WorkItem] = []  # have failed once, and are to begin again, alone
+        self.again: list[WorkItem] = []  # items that failed once and are to be tried again, alone
         self.started: list[WorkItem] = []
         self.events: list[Event] = []
         self._seq = itertools.count()
 
     def _pass_on(self, item: WorkItem, value: Any) -> None:
+        """An item leaves its stage with `value`, for the next one or as a result; a list scatters."""
         job = item.job
         self._end(item)
         if item.preview:
@@ -44,7 +45,7 @@ class Travel:
         self._perhaps_done(job)
 
     def _enter(self, items: Sequence[WorkItem]) -> None:
-        for item in items:  # all of them live before one arrives, so that no join fires early
+        for item in items:  # all are registered before the first arrives, so that no join fires early
             item.job.items.add(item)
             item.job.passed += self.graph.worth(item.route, item.at)
         for item in items:
@@ -63,7 +64,7 @@ class Travel:
             self.waiting.add(item)
 
     def _perhaps_join(self, job: Job) -> None:
-        """All that live have come: they go on as one."""
+        """Once all live items of a job are parked at a join, they go on as one."""
         if not job.parked or len(job.parked) < len(job.items):
             return
         met, job.parked = sorted(job.parked, key=lambda item: item.place), []
@@ -108,7 +109,7 @@ class Travel:
         waiting = [item for items in self.waiting.lists.values() for _, item in items if item.job is job]
         self.waiting.forget(job)
         del self.jobs[job.number]
-        job.number = min((0, *self.jobs)) - 2  # never -1, which is that of a job that has not come
+        job.number = min((0, *self.jobs)) - 2  # never -1, the number of a job that was not submitted
         self.jobs[job.number] = job
         for item in waiting:
             self.waiting.add(item)

@@ -1,4 +1,4 @@
-"""What the engine moves: jobs, the items they consist of, and what is told of them. No torch here."""
+"""What the engine moves: jobs, the items they consist of, and the events it reports. No torch here."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Place = tuple[int, ...]
-"""Which of its job's items: one number for every scattering on its way."""
+"""Identifies an item within its job: one number for every time that it was scattered."""
 
 
 @dataclass(eq=False)
 class Job:
-    """What somebody asked for: values that travel along routes. Fields below the line are the engine's."""
+    """What a client asked for: values that travel along routes. Fields below the line are the engine's."""
 
-    starts: Sequence[tuple[Sequence[str], Any]]  # (names of stages, value), an item each
+    starts: Sequence[tuple[Sequence[str], Any]]  # an item each: (names of its stages, value)
     request: Any = None  # what every worker may look up: prompt, seed, settings
-    client: str = ""  # who pays
-    weight: float = 1.0  # of the client's share of the machine
-    deadline: float = math.inf  # by the engine's clock: dropped when it has not ended by then
-    previews: float = math.inf  # seconds between two looks at what is under way; inf: none
-    looked_at: int | None = None  # items a look; None: all
+    client: str = ""  # whose share of the machine it uses
+    weight: float = 1.0  # greater ones are served more of the time
+    deadline: float = math.inf  # in seconds of the engine's clock, after which it expires
+    previews: float = math.inf  # seconds between two previews; inf: none
+    looked_at: int | None = None  # how many items are previewed at a time; None: all
     # -----
-    number: int = -1  # of its arrival
-    items: set[WorkItem] = field(default_factory=set)  # those that live
+    number: int = -1  # in order of arrival
+    items: set[WorkItem] = field(default_factory=set)  # the live ones: neither finished nor dropped
     parked: list[WorkItem] = field(default_factory=list)  # of them, those that wait at a join
-    results: dict[Place, Any] = field(default_factory=dict)  # of items that came to their route's end
+    results: dict[Place, Any] = field(default_factory=dict)  # of items that reached the end of their route
     looks: dict[Place, Any] = field(default_factory=dict)  # the newest preview of each item
-    passed: float = 0.0  # of the way, summed over items and results
-    looked: float = 0.0
+    passed: float = 0.0  # shares of routes behind items and results, summed
+    looked: float = 0.0  # when it was last previewed
     outcome: Event | None = None  # how it ended
 
     def values(self) -> list[Any]:
@@ -39,15 +39,15 @@ class Job:
 
 @dataclass(eq=False)
 class WorkItem:
-    """One value on its way. It holds rows of one stage alone, and none while it waits: so nothing waits in a ring."""
+    """One value on its route. It holds rows of one stage only, and none while it waits, so there can be no deadlock."""
 
     job: Job
     route: Sequence[str]
-    at: int  # the stage it is at, of its route
+    at: int  # index of its stage in the route
     place: Place
-    value: Any  # what the stage before gave; at a join the items that came together
-    preview: bool = False  # a look at another item's work, told and thrown away
-    state: Any = None  # the worker's, while in work
+    value: Any  # what the previous stage returned; at a join, the list of joined items
+    preview: bool = False  # a preview of another item, reported and then discarded
+    state: Any = None  # the worker's, once it has begun
     tries: int = 0  # that failed
 
     @property
@@ -57,15 +57,15 @@ class WorkItem:
 
     @property
     def order(self) -> tuple[bool, int, int, Place]:
-        """Within a client: looks, as they are worth nothing late; who came first; of one job what is furthest on."""
+        """The order within a client: previews, as late ones are worthless; older jobs; in a job the furthest items."""
         return not self.preview, self.job.number, -self.at, self.place
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something to tell. `done` (data: the results), `failed` (the error), `cancelled` or `expired` ends a job, once.
+    """What happened to a job. `done` (data: results), `failed` (the error), `cancelled` or `expired` ends it, once.
 
-    `preview`: (place, value) of an item under way.
+    `preview`: (place, value) of an item in progress.
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""What a worker is, and the worker that a function makes: text, pixels, ranking. No torch here."""
+"""What a worker is, and the worker that calls a function: for text, pixels, ranking. No torch here."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pinxit.pipelines.work import WorkItem
 
 
 class Worker(Protocol):
-    """What computes a stage. A call is one `step` of the items that share it; an item may take many.
+    """What computes a stage. A call is one `step` of the items that share it; an item may take many steps.
 
-    `tile` is asked with the items that are ready, in the policy's order, and says who shares the call: always the first
-    one, and no more rows than `width`. An item that has begun keeps its `state` until `end`, between calls too.
+    `tile` is given the items that are ready, in the policy's order, and returns those that share the call: always the
+    first, and no more rows than `width`. An item that has begun keeps its `state` until `end`, also between calls.
     """
 
-    width: int  # rows that a call computes at most
+    width: int  # most rows of a call
 
     def rows(self, item: WorkItem) -> int:
         """How many rows the item takes."""
@@ -28,15 +28,15 @@ class Worker(Protocol):
         ...
 
     def tile(self, items: Sequence[WorkItem]) -> list[WorkItem]:
-        """Who shares the call."""
+        """The items that share the call."""
         ...
 
     def begin(self, item: WorkItem) -> Any:
-        """Take the item in; its state, not None. Raises UsageError for one that cannot be served."""
+        """Begin an item; its state, not None. Raises UsageError for one that cannot be computed."""
         ...
 
     def step(self, states: Sequence[Any]) -> None:
-        """One step of these and no others."""
+        """One step of each."""
         ...
 
     def done(self, state: Any) -> bool:
@@ -44,11 +44,11 @@ class Worker(Protocol):
         ...
 
     def result(self, state: Any) -> Any:
-        """It. A list scatters: one item each."""
+        """The result. A list scatters: each element becomes an item."""
         ...
 
     def end(self, state: Any) -> None:
-        """Give the item's rows back, whatever came of it."""
+        """Free the item's rows, whether it finished or not."""
         ...
 
     def progress(self, state: Any) -> float:
@@ -56,42 +56,42 @@ class Worker(Protocol):
         ...
 
     def look(self, state: Any) -> Any:
-        """What there is so far, for a preview; None: nothing to see."""
+        """A preview of what there is so far, or None."""
         ...
 
 
 class SideBySide(Protocol):
-    """What runs calls at the same time: `pipelines.lanes.Lanes`."""
+    """Runs calls in parallel: `pipelines.lanes.Lanes`."""
 
     count: int
 
     def run(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
-        """What each gives, in their order; the first error, when all have ended."""
+        """The calls' results, in their order; raises the first error when all have ended."""
         ...
 
 
 class OneByOne:
-    """The same, one after the other."""
+    """Runs calls one after the other."""
 
     count = 1
 
     def run(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
-        """What each gives, in their order."""
+        """The calls' results, in their order."""
         return [call() for call in calls]
 
 
 @dataclass(eq=False)
 class Doing:
-    """An item in the work of a function."""
+    """The state of an item: its result, once the function has returned it."""
 
     item: WorkItem
     results: list[Any]
 
 
 class Each:
-    """A stage of a function from at most `tile` items to as many values, a call for every tile, tiles side by side.
+    """A worker that calls a function from at most `tile` items to one value each, for as many tiles as there are lanes.
 
-    The function pads to its fixed shape itself: it knows of what. A value that is a list scatters.
+    The function itself pads to its fixed shape, as only it knows the items' type. A value that is a list scatters.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Each:
         self.width = tile * self.lanes.count
 
     def rows(self, item: WorkItem) -> int:
-        """One."""
+        """One row an item."""
         return 1
 
     def fits(self, item: WorkItem) -> bool:
@@ -117,7 +117,7 @@ class Each:
         return Doing(item, [])
 
     def step(self, states: Sequence[Doing]) -> None:
-        """All there is to do. Items are spread over the lanes before a tile is filled."""
+        """Call the function. Few items are spread over the lanes rather than filling a tile."""
         size = min(self.most, -(-len(states) // self.lanes.count))
         tiles = [states[start : start + size] for start in range(0, len(states), size)]
 
@@ -131,22 +131,22 @@ class Each:
         return bool(state.results)
 
     def result(self, state: Doing) -> Any:
-        """What the function gave."""
+        """What the function returned."""
         return state.results[0]
 
     def end(self, state: Doing) -> None:
-        """Nothing to give back."""
+        """Nothing to free."""
 
     def progress(self, state: Doing) -> float:
-        """None before the end."""
+        """0 before the end."""
         return 0.0
 
     def look(self, state: Doing) -> None:
-        """Nothing to see before the end."""
+        """No preview: there is nothing to see before the end."""
 
 
 def filled(worker: Worker, items: Sequence[WorkItem]) -> Iterator[WorkItem]:
-    """The items that fit into one call of free rows, in order; one that is too wide leaves room for those behind it."""
+    """The items that fit into one call, in order; one that does not fit is skipped in favour of later ones."""
     free = worker.width
     for item in items:
         rows = worker.rows(item)

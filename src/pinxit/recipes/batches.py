@@ -1,4 +1,4 @@
-"""From rows of a bank to what a step of training takes."""
+"""Turns rows of a bank into a training batch: range, size, augmentation and the choice of a caption."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Chance = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
 def unit_range(pictures: Tensor) -> Tensor:
-    """uint8 [B, S, S, 3] as float [B, 3, S, S] in [0, 1], channels last in memory as they came."""
+    """uint8 [B, S, S, 3] as float [B, 3, S, S] in [0, 1]; the permuted view keeps the channels-last memory layout."""
     return pictures.permute(0, 3, 1, 2).float() / 255
 
 
 def fitted(pictures: Pictures, side: int) -> Pictures:
-    """Stored pictures [N, S, S, 3] at another side: shrunk by area where they are stored larger."""
+    """Stored pictures [N, S, S, 3] resized to `side` by area averaging, unless they have it already."""
     if pictures.shape[1] == side:
         return np.asarray(pictures)
     return np.stack([square(picture, side, "area") for picture in pictures])
@@ -29,14 +29,14 @@ def fitted(pictures: Pictures, side: int) -> Pictures:
 
 @dataclass(frozen=True, slots=True)
 class Augment:
-    """How training pictures are varied, each on its own."""
+    """Augmentation of training pictures, drawn for each one independently."""
 
-    shift: Share = 0.0  # moved by up to this share of the side, what is uncovered repeating the edge
-    mirror: bool = False  # half of them left to right: for data whose captions do not speak of sides
+    shift: Share = 0.0  # largest shift, as a share of the side; the uncovered border repeats the edge
+    mirror: bool = False  # flip half of them horizontally: only for data whose captions never say left or right
 
 
 def augmented(pictures: Pictures, augment: Augment, chance_N3: Chance) -> Pictures:
-    """Pictures [N, S, S, 3], shifted and mirrored by three numbers even in [0, 1) for each."""
+    """Pictures [N, S, S, 3], mirrored and shifted by three uniform numbers in [0, 1) for each."""
     side = pictures.shape[1]
     most = round(augment.shift * side)
     if augment.mirror:
@@ -50,11 +50,11 @@ def augmented(pictures: Pictures, augment: Augment, chance_N3: Chance) -> Pictur
 
 
 def pick(captions: Sequence[str], chance: float) -> str:
-    """One of a picture's captions, by a number even in [0, 1)."""
+    """One of a picture's captions, chosen by a uniform number in [0, 1)."""
     return captions[int(chance * len(captions))]
 
 
 def below(counts: int | Sequence[int], chance: Chance) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    """Whole numbers from 0 to below `counts`, by numbers even in [0, 1)."""
+    """Integers in [0, `counts`), made from uniform numbers in [0, 1)."""
     found: np.ndarray[tuple[int, ...], np.dtype[np.int64]] = (chance * np.asarray(counts)).astype(np.int64)
     return found

@@ -1,4 +1,4 @@
-"""What some painters can besides painting: whoever has what a protocol names can."""
+"""What some painters can do besides painting: a painter has an ability if it has the methods of its protocol."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Completes(Protocol):
-    """Redraws a part of a picture."""
+    """Redraws part of a picture."""
 
     def hole(self, picture: Picture, *, keep_rows: int | None = None, box: PixelBox | None = None) -> Hole:
         """The cells to redraw, from rows to keep or from a box in pixels of `picture`: bool [h, w]."""
@@ -29,68 +29,75 @@ class Completes(Protocol):
 
 @runtime_checkable
 class Manipulates(Protocol):
-    """Draws pictures anew from what a CLIP sees in them; see `recipes.unclip.manipulation`."""
+    """Manipulates pictures through their CLIP embeddings (unCLIP, section 3); see `recipes.unclip.manipulation`."""
 
     def vary(self, picture: Picture, **how: Any) -> list[Ranked]:
-        """Other pictures of the same things, those first that CLIP sees them in."""
+        """Variations: other pictures of the same things, best first by the similarity of their CLIP embeddings."""
         ...
 
     def blend(self, one: Picture, other: Picture, **how: Any) -> list[Picture]:
-        """The way from one picture to the other."""
+        """Pictures that interpolate between the two."""
         ...
 
     def shift(self, picture: Picture, before: str, after: str, **how: Any) -> list[Picture]:
-        """The picture led from what one caption says to what another does."""
+        """Text diff: the picture changed step by step as caption `before` changes to `after`."""
         ...
 
     def reconstruct(self, picture: Picture, **how: Any) -> list[Picture]:
-        """The picture drawn from the noise behind it, and from parts of what is seen in it."""
+        """The picture drawn again from its inverted noise, with ever more of its embedding's principal components."""
         ...
 
     def edit(self, picture: Picture, mask: Mask, prompt: str, **how: Any) -> list[Ranked]:
-        """The picture with what is white in the mask painted anew."""
+        """The picture with what is white in the mask repainted (inpainting)."""
         ...
 
 
 @runtime_checkable
 class Edits(Protocol):
-    """Paints a part of a picture anew, or the whole of it to another sentence, as a job of the engine."""
+    """Repaints part of a picture, or the whole of it for another sentence, as a job of the engine."""
 
     def editing(self, asked: PaintRequest, picture: Picture, mask: Mask | None) -> PaintRequest:
-        """What `Painter.asked` gave, as an edit of `picture` (any size) where `mask` (as large; None: all of it) says.
+        """The request `asked` (see `Painter.asked`) as an edit of `picture`, of any size, inside `mask`.
 
-        Nothing is computed yet. Raises UsageError for a mask that it cannot paint in, or None where it needs one.
+        `mask` has the picture's size; None: everything. Nothing is computed yet. Raises UsageError for a mask in which
+        it cannot paint, or for None if it needs one.
         """
         ...
 
 
 @runtime_checkable
 class Varies(Protocol):
-    """Paints what looks like a picture, as a job of the engine."""
+    """Paints variations of a picture, as a job of the engine."""
 
     def varying(self, asked: PaintRequest, picture: Picture) -> PaintRequest:
-        """What `Painter.asked` gave, as variations of `picture` (any size); nothing is computed yet."""
+        """The request `asked` (see `Painter.asked`) as variations of `picture` (any size); nothing is computed yet."""
         ...
 
 
 @runtime_checkable
 class Blends(Protocol):
-    """Leads from one picture to another, as a job of the engine."""
+    """Interpolates between two pictures, as a job of the engine."""
 
     def blending(self, asked: PaintRequest, one: Picture, other: Picture) -> PaintRequest:
-        """What `Painter.asked` gave, as so many pictures on the way; nothing is computed yet."""
+        """The request `asked` (see `Painter.asked`), whose candidates become the pictures of a blend.
+
+        Nothing is computed yet.
+        """
         ...
 
 
 def abilities(painter: Painter) -> list[str]:
-    """Of paint, edit, vary and blend: of a kind that can, some checkpoints lack the part or have not learned it."""
-    found = {
+    """Which of paint, edit, vary and blend a painter can do.
+
+    Its class having the methods is not enough: a checkpoint may lack a part, or may not have been trained for it.
+    """
+    able = {
         "paint": _checked(painter, "check_paints"),
         "edit": isinstance(painter, Edits) and _checked(painter, "check_edits"),
         "vary": isinstance(painter, Varies) and _checked(painter, "check_varies"),
         "blend": isinstance(painter, Blends) and _checked(painter, "check_varies"),
     }
-    return [name for name, yes in found.items() if yes]
+    return [name for name, yes in able.items() if yes]
 
 
 def _checked(painter: Painter, name: str) -> bool:
@@ -103,7 +110,7 @@ def _checked(painter: Painter, name: str) -> bool:
 
 @runtime_checkable
 class Cascade(Protocol):
-    """Has an upsampler of its own, or a place for one."""
+    """Has, or may have, an upsampler of its own."""
 
     upsampler: Upsampler | None
 

@@ -1,4 +1,4 @@
-"""What the model cards of all painters share: how they were trained, what they score, whose they are."""
+"""What the model cards of all painters share: training facts, exam scores and licence."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pinxit.weights.checkpoint import Part, open_checkpoint, save_checkpoint
 SCORES = "scores.json"  # in the run's folder: the exam's report
 Card = Callable[[Mapping[str, Any], Mapping[str, Any] | None], str]
 """(provenance, the exam's report or None) -> the model card."""
-ASKED = ("split", "prompts", "language", "words", "seed")  # of an exam, as the command has them
+ASKED = ("split", "prompts", "language", "words", "seed")  # the exam's settings, named as the command's options
 
 
 class _Painter(TypedDict):
@@ -35,7 +35,7 @@ class _Report(TypedDict):
 
 
 def report_of(run: Run[Any], checkpoint_hash: str) -> Mapping[str, Any] | None:
-    """What RUN/scores.json says of the checkpoint; None where there is none, or one of other weights.
+    """The report in RUN/scores.json; None where there is none, or where it is about other weights than the checkpoint.
 
     Raises DataError for a file that is no report.
     """
@@ -54,22 +54,25 @@ def report_of(run: Run[Any], checkpoint_hash: str) -> Mapping[str, Any] | None:
 def save_with_card(
     run: Run[Any], recipe: str, parts: Mapping[str, Part], facts: Mapping[str, Any], card: Card, **more: Any
 ) -> None:
-    """Write RUN/checkpoint; `card` gets `facts`, the provenance, and the report that RUN/scores.json is of the same
-    weights, if there is one. `more` goes to `save_checkpoint`."""
+    """Write RUN/checkpoint with a model card.
+
+    `card` makes it from `facts`, the provenance, and from the report in RUN/scores.json, if that is about the same
+    weights. `more` goes to `save_checkpoint`.
+    """
     folder = run.path("checkpoint")
     save_checkpoint(folder, recipe, parts, provenance=facts, card=card(facts, None), store=run.config.store, **more)
-    if report := report_of(run, open_checkpoint(folder).hash):  # the hash is none of the card's
+    if report := report_of(run, open_checkpoint(folder).hash):  # the hash does not cover the card, so it may change
         write_text(folder / "README.md", card(facts, report))
 
 
 def table(stages: Mapping[str, Mapping[str, Any]], shown: Sequence[str]) -> str:
-    """Images, time, machine and the `shown` last figures of every stage of a checkpoint's provenance."""
+    """A Markdown table of a checkpoint's stages: images, time, machine, and the last value of each `shown` metric."""
     rows = "\n".join(_row(name, facts, shown) for name, facts in stages.items())
     return f"| stage | images seen | time | machine | last figures |\n|---|---|---|---|---|\n{rows}"
 
 
 def scores(recipe: str, source: str, report: Mapping[str, Any] | None) -> str:
-    """The exam's figures, or how to get them."""
+    """The exam's results as Markdown, or the commands that measure them."""
     if report is not None:
         return _measured(report)
     if not source.startswith(WORLD):
@@ -82,10 +85,10 @@ def scores(recipe: str, source: str, report: Mapping[str, Any] | None) -> str:
 
 
 def licence(source: str) -> str:
-    """Under which terms the weights may be used."""
+    """The licence of the weights, by the data that they were trained on."""
     if source.startswith(WORLD):
         return "Apache-2.0, as pinxit itself, whose NOTICE names the makers of the drawings in its world."
-    return "pinxit is under Apache-2.0; the licence of weights that learnt from other pictures rests with their owners."
+    return "pinxit is under Apache-2.0; for weights trained on other pictures, the terms of those pictures apply."
 
 
 def _row(name: str, facts: Mapping[str, Any], shown: Sequence[str]) -> str:

@@ -63,10 +63,10 @@ class ClassifierConfig:
 
 
 class ClassifierTask:
-    """Tell the label of a picture: cross-entropy."""
+    """Predict the label of a picture, by cross-entropy."""
 
     name = "classifier"
-    pieces = "settled"  # batch norm
+    pieces = "settled"  # batch norm's statistics depend on how a batch is split
 
     def __init__(self, config: ClassifierConfig, labels: Sequence[str], bank: Bank | None = None) -> None:
         self.config, self.labels, self.bank = config, tuple(labels), bank
@@ -110,7 +110,7 @@ class ClassifierTask:
         return {"held_out": float((predicted == self.classes[rows]).mean())}
 
     def preview(self) -> Picture | None:
-        """Nothing to see: its share of right labels stands in the log."""
+        """None: the log has the accuracy, and there is no picture to show."""
         return None
 
 
@@ -118,7 +118,7 @@ class ClassifierRun(Run[ClassifierConfig]):
     """One run folder and how this process works on it."""
 
     def enter(self) -> None:
-        """Write the config down, or refuse one that differs from what finished or running stages have used."""
+        """Store the config, or raise UsageError for one that differs from what finished or running stages have used."""
         begun, trained = (lambda: self.path("pictures").exists()), (lambda: self.started("classifier"))
         used = dict.fromkeys(("source", "size", "pictures"), begun)
         used |= dict.fromkeys(("held_out", "width", "blocks", "augment", "plan", "seed"), trained)
@@ -126,7 +126,10 @@ class ClassifierRun(Run[ClassifierConfig]):
 
 
 def train(run: ClassifierRun, stages: Sequence[str] = STAGES, stop: Stop | None = None) -> Ended:
-    """Run `stages` in their order as far as time allows. Raises UsageError for an unknown one or a changed config."""
+    """Run `stages` in their order until `stop` says to end.
+
+    Raises UsageError for an unknown stage or a changed config.
+    """
     config = run.config
     source = open_labelled(config.source, config.size, "train")
 
@@ -158,7 +161,7 @@ Tells {len(labels)} labels apart. Trained by `pinxit train classifier` on
 
 
 class Classifier:
-    """A trained classifier at work."""
+    """A trained classifier, for inference."""
 
     def __init__(self, checkpoint: Checkpoint, device: str = "auto") -> None:
         self.device, self.name = pick_device(device), str(checkpoint.folder)

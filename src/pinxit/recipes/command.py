@@ -1,4 +1,4 @@
-"""The line that trains a config, as a model card prints it."""
+"""The command line that trains a given config, as a model card prints it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pinxit.training.runs import differences
 
 
 def command(recipe: str, config: Any, presets: Mapping[str, Callable[[], Any]], start: str | None = None) -> str:
-    """`pinxit train RECIPE` with the nearest preset and whatever differs from it; `start`: what --init-from is given.
+    """`pinxit train RECIPE` with the nearest preset and a `--set` for every field that differs from it.
 
-    `config` has `data.source`; the run folder is called RUN.
+    `start` is the argument of --init-from. `config` has `data.source`; the run folder is called RUN.
     """
     changes = {name: _changes(preset(), config) for name, preset in presets.items()}
     nearest = min(changes, key=lambda name: len(changes[name]))
@@ -27,7 +27,7 @@ def command(recipe: str, config: Any, presets: Mapping[str, Callable[[], Any]], 
 
 
 def _changes(preset: Any, config: Any) -> list[str]:
-    """What `config.override` makes of `preset` to arrive at `config`, but for the source."""
+    """The overrides (`config.override`) that turn `preset` into `config`, without the data source."""
     changes = differences(to_dict(preset), to_dict(config))
     return [f"{name}={_text(value)}" for name, _, value in changes if name != "data.source"]
 

@@ -1,4 +1,4 @@
-"""What a run will cost before it starts: the common part of every `pinxit train ... --dry-run`."""
+"""Estimates a run's time and memory before it starts: the common part of every `pinxit train ... --dry-run`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from pinxit.training.plan import Batch, Plan, Task
 from pinxit.training.precision import pick_device
 from pinxit.training.recompute import recompute
 
-USUAL_SHARE = 0.5  # of the matrix rate, where nothing has been measured yet
-SAMPLE = 20  # pictures of the step that is measured: what is done to a share of them is counted in whole pictures
+USUAL_SHARE = 0.5  # assumed share of the matrix rate, where nothing has been measured yet
+SAMPLE = 20  # pictures in the step that is traced: operations on a share of them round to whole pictures, so not 1
 
 
 class Sketched(Task, Protocol):
-    """A task that can show the shapes of a batch without any data.
+    """A task that can give a batch of the right shapes without any data.
 
-    It may also have a method `frozen() -> list[nn.Module]`: what its loss runs without training it.
+    It may also have a method `frozen() -> list[nn.Module]`: modules that its loss runs but does not train.
     """
 
     def blank(self, size: int) -> Batch:
@@ -45,22 +45,22 @@ class Stage:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a stage costs here."""
+    """The cost of a stage on this machine."""
 
     stage: Stage
     cost: Cost
     rate: float  # operations per second of a large matrix product on this machine
-    share: float  # of that rate, as this run has measured it or as is usual
-    measured: bool
+    share: float  # of that rate which training reaches
+    measured: bool  # whether `share` comes from this run's log, or is USUAL_SHARE
 
     @property
     def seconds(self) -> float:
-        """How long the whole stage takes here."""
+        """How long the whole stage takes on this machine."""
         return self.stage.plan.images * self.cost.flops / (self.rate * self.share)
 
 
 def estimates(stages: Sequence[Stage], device: str, folder: Path | None = None) -> Iterator[Estimate]:
-    """What each stage costs on this machine; `folder` is a run whose own speed is used where it has been logged."""
+    """The cost of each stage on this machine; `folder` is a run whose logged speed is used where there is one."""
     on = pick_device(device)
     for stage in stages:
         lines = read_metrics(folder / stage.name) if folder is not None else []
@@ -70,7 +70,7 @@ def estimates(stages: Sequence[Stage], device: str, folder: Path | None = None) 
 
 
 def cost_of(stage: Stage, device: torch.device) -> Cost:
-    """Parameters, operations and activations of a stage, found by a step on tensors that have shapes but no data."""
+    """Parameters, operations and activations of a stage, traced by one step on fake tensors (shapes without data)."""
     with torch.device("meta"):
         task = stage.build()
     if stage.plan.lora:
@@ -81,20 +81,20 @@ def cost_of(stage: Stage, device: torch.device) -> Cost:
         frozen: list[nn.Module] = getattr(task, "frozen", list)()
         for module in (*task.modules().values(), *frozen):
             _without_data(module, mode, device)
-            module.eval()  # the same operations, but a codebook does not follow vectors that have no values
+            module.eval()  # the same operations, but a codebook is not updated from vectors that have no values
         batch: Batch = {name: FakeTensor(mode, t.to("meta"), device) for name, t in task.blank(SAMPLE).items()}
         return measure(task, batch, stage.plan, device)
 
 
 def kept(source: str, size: int, asked: int) -> int:
-    """How many pictures of a source a bank of `asked` will hold. Raises what `open_source` does."""
+    """How many pictures of a source a bank will hold when `asked` are requested. Raises what `open_source` does."""
     return min(asked, len(open_source(source, size)))
 
 
 def table(stages: Sequence[Stage], stored: dict[int, int], device: str, folder: Path | None = None) -> str:
     """The estimates as plain text, a line for each of `stages`, then notes.
 
-    `stored`: pictures that will lie on the disk, by their side; nothing is said of them when there are none.
+    `stored`: the number of pictures that will be stored, by their side; without any, disk space is left out.
     """
     heads = ("stage", "parameters", "GFLOP/picture", "pictures", "memory", "share", "time")
     rows, seconds = [heads], 0.0
@@ -126,7 +126,7 @@ def _disk(stored: dict[int, int]) -> list[str]:
 
 
 def _without_data(module: nn.Module, mode: FakeTensorMode, device: torch.device) -> None:
-    """Replace every parameter and buffer by a tensor that has a shape and a place but holds nothing."""
+    """Replace every parameter and buffer by a fake tensor, which has a shape and a device but no data."""
     for part in module.modules():
         for name, parameter in part._parameters.items():
             if parameter is not None:

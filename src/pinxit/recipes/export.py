@@ -1,4 +1,4 @@
-"""`pinxit export`: what pinxit has trained, as other libraries read it."""
+"""`pinxit export`: trained networks in the formats of transformers, open_clip, diffusers and peft."""
 
 from __future__ import annotations
 
@@ -45,24 +45,24 @@ LIBRARIES = {
 
 @dataclass(frozen=True)
 class Network:
-    """One network to be written."""
+    """One network to export."""
 
     name: str
     config: Any  # CLIPConfig, StageConfig
     state: Mapping[str, Tensor]
-    additions: Mapping[str, Pair] = field(default_factory=dict)  # of a run that adapts
+    additions: Mapping[str, Pair] = field(default_factory=dict)  # the LoRA matrices of a run with plan.lora
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run or a checkpoint holds."""
+    """The networks of a run or a checkpoint, with what their export needs besides."""
 
     recipe: str
     networks: tuple[Network, ...]
-    tokens: Path  # where a CLIP's text tokens lie
+    tokens: Path  # the folder of a CLIP's tokenizer
     fitting: Fitting = field(default_factory=Fitting)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    base: str = ""  # what it was adapted from
+    base: str = ""  # the folder of the weights that a LoRA run adapts
 
 
 class _Run(TypedDict):
@@ -70,10 +70,11 @@ class _Run(TypedDict):
 
 
 def export(source: str, to: str, out: Path) -> list[Path]:
-    """Write what the run or checkpoint `source` holds into `out` as the library `to` reads it; returns the folders.
+    """Write the networks of the run or checkpoint `source` into `out` in the format of the library `to`.
 
-    Of a run the averaged weights in float32, of a checkpoint those it stores. Raises UsageError for a library that does
-    not have such networks or a folder that is not empty, CheckpointError for a network that it does not have.
+    A run gives its averaged weights in float32, a checkpoint those it stores. Returns the folders written. Raises
+    UsageError for a library that cannot hold networks of this recipe, or an `out` that is not empty; CheckpointError
+    for a network that the library does not have.
     """
     if runs.is_run_of(Path(source), KARLO):
         return _karlo(karlo.run_of(Path(source), None, None, (), "cpu", False), to, out)
@@ -98,7 +99,7 @@ def _check_asked(source: str, recipe: str, to: str, out: Path) -> None:
 
 
 def _karlo(run: karlo.KarloRun, to: str, out: Path) -> list[Path]:
-    """All of Karlo's folder, or an adapter for each of its networks that was trained by little."""
+    """All of Karlo's folder, or a peft adapter for each network that was trained with LoRA."""
     _check_asked(str(run.folder), KARLO, to, out)
     for name in run.trained:
         if not run.started(name):
@@ -146,7 +147,7 @@ def _adapters(source: str, trained: Trained, folder: Path) -> list[Path]:
 
 
 def _names(config: Any) -> Callable[[str], Names]:
-    """What a network's weights are called by the library whose adapters peft loads."""
+    """A function from our weights' names to those of the library whose modules peft adapts."""
     if isinstance(config, CLIPConfig):
         if config.vision.stages:
             raise UsageError("transformers has no CLIP with a ResNet that peft could adapt.")

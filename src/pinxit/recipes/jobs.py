@@ -1,4 +1,4 @@
-"""Runs jobs on an engine for a caller that waits: their results in order, with progress and previews on the way."""
+"""Runs jobs on an engine while the caller waits: their results in order, with progress and previews meanwhile."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pinxit.pipelines.work import Job
 if TYPE_CHECKING:
     from pinxit.types import Picture
 
-PREVIEWS = 1.0  # seconds between two looks at what is under way
+PREVIEWS = 1.0  # seconds between two previews
 
 
 @dataclass(frozen=True)
 class PaintProgress:
-    """How far painting has come: `share` from 0 to 1, and the newest looks at the pictures under way."""
+    """How far painting has come: `share` from 0 to 1, and the newest previews of unfinished pictures."""
 
     share: float
     preview: Callable[[], list[Picture]]
@@ -30,10 +30,10 @@ Watch = Callable[[PaintProgress], None]
 def run_jobs(
     engine: Engine, jobs: Sequence[Job], watch: Watch | None, previews: float = PREVIEWS
 ) -> Generator[list[Any], None, None]:
-    """The jobs' results, in their order; the engine turns while the next one is waited for.
+    """The jobs' results, in their order; the engine runs all jobs while the next one is waited for.
 
-    `watch` hears how far that one has come. Raises the error of a job that failed. Whatever ends it early, the jobs
-    that are left are let go.
+    `watch` gets the progress of that one. Raises the error of a job that failed. If the generator ends early, for
+    whatever reason, the remaining jobs are cancelled.
     """
     for job in jobs:
         engine.submit(job)

@@ -1,6 +1,6 @@
-"""What of a checkpoint becomes ONNX: CLIP's towers, the dVAE's decoder, one step of every network that denoises.
+"""The networks of a checkpoint that are exported to ONNX: CLIP's towers, dVAE decoders, one step of every denoiser.
 
-Left out: what draws one code or one coordinate after another, and frozen readers, which their own libraries export.
+Left out: autoregressive models, and frozen text encoders, which their own libraries export.
 Shapes: B rows, E embedding, L text positions, S pixels of a side.
 """
 
@@ -33,15 +33,15 @@ from pinxit.weights.zoo import find, shipped
 
 DESCRIPTION = "onnx.json"
 TOKENIZER = ("tokenizer.json", "words.json")
-LENGTHS = (5, 12)  # text positions that are drawn, one after the other
+LENGTHS = (5, 12)  # of the random texts, in turn: two of them show that the length is a free dimension
 
 
 def export_onnx(name_or_path: str | Path, out: Path) -> list[Written]:
     """Write every network of a checkpoint, or the towers of any CLIP that `load_clip` opens, into the folder `out`.
 
-    Beside them stand `onnx.json`, which describes inputs and outputs, and our tokenizer. Raises UsageError where
-    `pinxit[onnx]` is not installed, CheckpointError where there is nothing to export, and PinxitError when a file says
-    something else than its network: then `out` is as it was.
+    `out` also gets `onnx.json`, which describes inputs and outputs, and our tokenizer. Raises UsageError where
+    `pinxit[onnx]` is not installed, CheckpointError where there is nothing to export, and PinxitError when an exported
+    file does not compute what its network does; `out` is then left as it was.
     """
     check_installed()
     checkpoint, networks = _networks(name_or_path)
@@ -109,12 +109,12 @@ def _decoder(dvae: DVAE) -> Network:
 
 
 def step_of(part: str, unet: UNet, config: StageConfig) -> Network:
-    """Noisy pictures x = x0 + sigma n [B, 3, S, S], sigma [B] and conditions to the clean x0, both in [-1, 1]."""
+    """One denoising step: x = x0 + sigma n [B, 3, S, S], sigma [B] and the conditions to the clean x0 in [-1, 1]."""
     denoiser = UNetDenoiser(unet, config.diffusion, config.size, torch.device("cpu"), fast=False)
     shapes = config.unet.conditions((config.size, config.size))
     learned = config.diffusion.variance == "learned"
     if config.diffusion.steps:
-        _ = config.diffusion.table  # kept for good, so it must not be made of the exporter's stand-ins
+        _ = config.diffusion.table  # cached: computed here, or the cache would keep the exporter's fake tensors
 
     def call(x_BCHW: Tensor, sigma_B: Tensor, *given: Tensor) -> Any:
         answer = denoiser(x_BCHW, sigma_B, dict(zip(shapes, given, strict=True)))
@@ -131,7 +131,7 @@ def step_of(part: str, unet: UNet, config: StageConfig) -> Network:
 
 
 class _Noisy:
-    """Random inputs of a network that denoises, of another length of text at every call."""
+    """Random inputs of a denoiser, with another length of text at every call."""
 
     def __init__(self, size: int, shapes: Mapping[str, tuple[int, ...]]) -> None:
         self.size, self.shapes, self.lengths = size, shapes, cycle(LENGTHS)

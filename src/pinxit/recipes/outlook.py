@@ -1,7 +1,7 @@
-"""`pinxit plan`: what a preset costs on so many GPUs of a kind that need not be here.
+"""`pinxit plan`: estimates a preset's time and memory on GPUs that this machine need not have.
 
-Every rank has its share of the batch and holds the whole model (`training.parallel`): GPUs divide the work and the
-activations, and only with `plan.shard` the weights, too (`training.sharding`).
+Every rank holds the whole model and its share of the batch (`training.parallel`): more GPUs divide the work and the
+activations, and the weights only with `plan.shard` (`training.sharding`).
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from pinxit.training.parallel import rows_together
 
 @dataclass(frozen=True)
 class Kind:
-    """A GPU by its data sheet."""
+    """Figures of a GPU from its data sheet."""
 
-    bf16: float  # dense operations per second of bfloat16 matrix products
-    fp32: float  # of float32 ones, as TF32 where there is that
-    bytes: float
+    bf16: float  # dense bfloat16 matrix products, operations per second
+    fp32: float  # the same for float32, with TF32 where the GPU has it
+    bytes: float  # memory
 
 
 KINDS = {
@@ -49,23 +49,23 @@ KINDS = {
     "l40s": Kind(362e12, 183e12, 48e9),
     "rtx4090": Kind(165e12, 82.6e12, 24e9),
 }
-"""Dense figures of NVIDIA's data sheets, without sparsity."""
-USUAL = 0.35  # of the peak, where nobody has measured
+"""From NVIDIA's data sheets, without sparsity."""
+USUAL = 0.35  # assumed share of the peak, where nobody has measured
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """One stage on N GPUs."""
+    """The estimate of one stage on N GPUs."""
 
     stage: Stage
     cost: Cost
-    rows: int  # that go through a rank's modules together
-    bytes: float  # that a rank needs
-    seconds: float
+    rows: int  # of the batch that a rank's modules take at once
+    bytes: float  # memory of a rank
+    seconds: float  # for the whole stage
 
 
 def stages_of(name: str, changes: Sequence[str] = ()) -> list[Stage]:
-    """The stages that train of a preset RECIPE/NAME such as imagen/paper. Raises UsageError where there is none."""
+    """The trained stages of a preset RECIPE/NAME such as imagen/paper. Raises UsageError where there is none."""
     recipe, _, chosen = name.partition("/")
     if recipe not in RECIPES:
         raise UsageError(f"name a preset as RECIPE/NAME, with RECIPE of {', '.join(RECIPES)}, not '{name}'.")
@@ -74,7 +74,7 @@ def stages_of(name: str, changes: Sequence[str] = ()) -> list[Stage]:
 
 
 def outlooks(stages: Sequence[Stage], gpus: int, kind: Kind, share: float = USUAL) -> Iterator[Outlook]:
-    """Each stage on `gpus`, at `share` of their peak. Raises UsageError for a batch that they cannot share out."""
+    """Each stage on `gpus`, at `share` of their peak. Raises UsageError for a batch that cannot be split among them."""
     for stage in stages:
         rows = rows_together(stage.plan, gpus)
         cost = cost_of(stage, torch.device("cpu"))
@@ -84,7 +84,7 @@ def outlooks(stages: Sequence[Stage], gpus: int, kind: Kind, share: float = USUA
 
 
 def table(name: str, gpus: int, kind: str, share: float | None = None, changes: Sequence[str] = ()) -> list[str]:
-    """The outlook of a preset as lines of text. Raises UsageError for a preset or a GPU that is not known."""
+    """The outlooks of a preset as lines of text. Raises UsageError for a preset or a GPU that is not known."""
     if kind not in KINDS:
         raise UsageError(f"there are no figures of a GPU '{kind}'; choose from {', '.join(KINDS)}.")
     about = KINDS[kind]

@@ -1,4 +1,4 @@
-"""What every painter is, whatever draws inside: how it is asked for pictures, and the settings it knows."""
+"""The interface of every painter, whatever model draws inside: how to ask it for pictures, and its settings."""
 
 from __future__ import annotations
 
@@ -23,36 +23,36 @@ if TYPE_CHECKING:
 
 
 class Enlarger(Protocol):
-    """What `recipes.diffusion.upsampler.Upsampler` is to a painter: stages for pictures that are ranked."""
+    """What a painter needs of a `recipes.diffusion.upsampler.Upsampler`: stages that enlarge ranked pictures."""
 
     @property
     def graph(self) -> Graph:
-        """They, and the route through them, `enlarge`."""
+        """The stages, and the route through them, `enlarge`."""
         ...
 
 
 class Painter(ABC):
-    """A loaded checkpoint that paints: what `pinxit.load` gives.
+    """A loaded checkpoint that paints: what `pinxit.load` returns.
 
-    What every kind does alike stands here; one of its own says through which stages a prompt passes (`graph`).
+    This class holds what all painters have in common; a subclass builds the stages that a prompt passes (`_graph`).
     """
 
     name: str
-    size: int  # pixels of a side
-    text_tokens: int  # longer prompts are cut
-    defaults: dict[str, Any]  # the settings it knows, as the checkpoint has them
-    kinds: type[Any]  # the dataclass that says of which kind and in which range its settings are
+    size: int  # side of its pictures in pixels
+    text_tokens: int  # longer prompts are truncated
+    defaults: dict[str, Any]  # its settings, with the checkpoint's values
+    kinds: type[Any]  # a dataclass with the settings' types and ranges
     provenance: dict[str, Any]  # goes into every picture's metadata
     ranker: Ranker
 
     @cached_property
     def graph(self) -> Graph:
-        """Its stages; the route `paint` takes a `PaintRequest` to the kept pictures."""
+        """Its stages; the route `paint` leads from a `PaintRequest` to the kept pictures."""
         return self._graph()
 
     @abstractmethod
     def _graph(self) -> Graph:
-        """Build it."""
+        """Build `graph`."""
 
     @abstractmethod
     def tokens_over_limit(self, text: str) -> int:
@@ -60,17 +60,17 @@ class Painter(ABC):
 
     @abstractmethod
     def unknown_words(self, text: str) -> list[str]:
-        """Words of the prompt that mean nothing to it."""
+        """Words of the prompt that it does not know."""
 
     @property
     def reader(self) -> TextEncoder | None:
-        """Who reads its prompts, where an upsampler may share it."""
+        """Its text encoder, if an upsampler may share it."""
         return None
 
     def settled(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """All settings, those given in place of its own; None leaves one as it is.
+        """All settings: its defaults, overridden by those given that are not None.
 
-        Raises UsageError for one that it does not have, of another kind, or out of range: here and nowhere else.
+        Raises UsageError for one that is unknown, of the wrong type, or out of range. All settings are checked here.
         """
         check_known(given, self.defaults)
         about = self.defaults | {name: value for name, value in given.items() if value is not None}
@@ -78,11 +78,11 @@ class Painter(ABC):
         return {name: getattr(config, name) for name in about}
 
     def recorded(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """What metadata record of settings: all but those that others overrule."""
+        """The settings that go into metadata: all but those that have no effect, because others override them."""
         return dict(settings)
 
     def facts(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """What metadata of pictures tell of how they were made, besides `picture_facts`."""
+        """The metadata that all pictures of these settings share; `picture_facts` adds each picture's own."""
         return self.recorded(settings) | self.provenance
 
     def paint(
@@ -103,7 +103,7 @@ class Painter(ABC):
         watch: Watch | None = None,
         **how: Any,
     ) -> list[list[Ranked]]:
-        """`paint_each`, all at once: one list a prompt, in their order. `watch` hears of all of them together."""
+        """`paint_each` as a list: one list of pictures a prompt. `watch` gets the progress of all prompts together."""
         asked, ended = list(prompts), 0
 
         def among(done: PaintProgress) -> None:
@@ -130,10 +130,10 @@ class Painter(ABC):
     ) -> Generator[list[Ranked], None, None]:
         """Draw `candidates` pictures of each (text, seed), best first by CLIP, and keep `keep` of them (None: all).
 
-        Prompts share the machine, and come in their order. `watch` hears of the next one to come, with looks at it
-        every `previews` seconds; `upsampler` enlarges what is kept. `settings`: those of `defaults`, whose values stand
-        for what is left out. Raises UsageError, before anything is painted, for an empty prompt or a setting that is
-        unknown or out of range.
+        Prompts are painted concurrently, and yielded in their order. `watch` gets the progress of the next one to be
+        yielded, with previews every `previews` seconds; `upsampler` enlarges what is kept. `settings` override those of
+        `defaults`. Raises UsageError, before anything is painted, for an empty prompt or a setting that is unknown or
+        out of range.
         """
         asked = [prompt if isinstance(prompt, Prompt) else Prompt(*prompt) for prompt in prompts]
         about = self._asked(asked, candidates, settings)
@@ -150,16 +150,16 @@ class Painter(ABC):
         *,
         wordless: bool = False,
     ) -> PaintRequest:
-        """What a job of the engine is to paint: nothing is computed yet. Raises UsageError as `paint_each` does.
+        """A checked request for a job of the engine; nothing is computed yet. Raises UsageError as `paint_each` does.
 
-        `wordless`: the text may be empty, as a picture says what to paint.
+        `wordless`: the text may be empty, because a picture says what to paint.
         """
         return PaintRequest(
             prompt, candidates, keep, self._asked([] if wordless else [prompt], candidates, settings or {})
         )
 
     def rank(self, prompt: Prompt, pictures: Sequence[Picture], **settings: Any) -> list[Ranked]:
-        """Candidates 0, 1, 2 ... of a prompt, best first, as `paint` ranks them by these settings.
+        """Candidates 0, 1, 2 ... of a prompt, best first, as `paint` ranks them with these settings.
 
         Raises UsageError as `settled` does.
         """
@@ -185,7 +185,7 @@ class Painter(ABC):
         return Engine(self.graph)
 
     def _asked(self, asked: Sequence[Prompt], candidates: int, given: Mapping[str, Any]) -> dict[str, Any]:
-        """All settings (`settled`). Raises UsageError for an empty prompt and for no candidates, too."""
+        """All settings (`settled`). Also raises UsageError for an empty prompt, and for no candidates."""
         if not all(prompt.text.strip() for prompt in asked):
             raise UsageError("the prompt is empty: say what to paint.")
         if candidates < 1:
@@ -194,12 +194,12 @@ class Painter(ABC):
 
 
 def picture_facts(prompt: str, one: Ranked, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What the metadata of a picture tell."""
+    """The metadata of one picture: its own facts, and `facts`, those of all."""
     own = {"prompt": prompt, "seed": one.seed, "candidate": one.candidate, "score": round(one.score, 6)}
     return own | dict(facts)
 
 
 def check_known(given: Iterable[str], known: Collection[str]) -> None:
-    """Raise UsageError for the name of a setting that there is not."""
+    """Raise UsageError for the name of a setting that does not exist."""
     if unknown := [name for name in given if name not in known]:
         raise UsageError(f"there is no setting '{unknown[0]}' here: choose from {', '.join(known)}.")

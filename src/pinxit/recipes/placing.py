@@ -1,4 +1,4 @@
-"""Where and how single stages compute, where that is not as for the whole: device, precision, compilation. No torch."""
+"""Device, precision and compilation of single stages, where they differ from the painter's. No torch here."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pinxit.errors import UsageError
 
 @dataclass(frozen=True)
 class Placing:
-    """Of one stage. What a stage computes on another device or in another precision differs in its last bits."""
+    """How one stage computes. Results on another device or in another precision differ in their last bits."""
 
     device: str = ""  # auto, cpu, cuda or cuda:N; "": the painter's
     precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
-    compile: bool = False  # torch.compile over CUDA graphs, a tile's; on a CPU networks are packed instead
+    compile: bool = False  # torch.compile with CUDA graphs; on a CPU networks are packed instead
 
 
 Placings = Mapping[str, Placing]
@@ -23,9 +23,10 @@ USUAL = Placing()
 
 
 def check_placings(placings: Placings, known: Mapping[str, Collection[str]], who: str) -> None:
-    """Raise UsageError for a stage that there is not, or a field of one that cannot be set there.
+    """Raise UsageError for an unknown stage, or for a field that cannot be set for its stage.
 
-    `known`: of each stage that can be placed, which fields can, and "int8" or "bf16" for what `precision` may be.
+    `known`: for each stage what can be set: names of fields, and "int8" or "bf16" for values that `precision` may have.
+    `who`: the checkpoint, for the message.
     """
     if placings and not known:
         raise UsageError(f"stages: those of {who} cannot be set one by one.")

@@ -1,4 +1,4 @@
-"""What every checkpoint remembers of how its weights came to be."""
+"""The provenance that every checkpoint stores: how its weights were trained."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pinxit.training.log import read_metrics
 
 
 def provenance(run: StartingRun[Any], bank: Mapping[str, Any], stages: Sequence[str], shown: Sequence[str]) -> Any:
-    """Data (`bank` is what its manifest says), seed and start of a run, and the `history` of its stages."""
+    """The data of a run (`bank`: the bank's manifest), its seed, where it started, and the `history` of its stages."""
     return {
         "data": run.config.data.source,
         "pictures": bank["items"],
@@ -23,9 +23,9 @@ def provenance(run: StartingRun[Any], bank: Mapping[str, Any], stages: Sequence[
 
 
 def history(run: StartingRun[Any], stage: str, shown: Sequence[str]) -> dict[str, Any]:
-    """Images seen, hours, machine and the `shown` last figures of a stage.
+    """Images seen, hours, machine and the last value of each `shown` metric of a stage.
 
-    Images and hours of a run that started from a checkpoint of the same recipe count that one's too.
+    Where the run started from a checkpoint of the same recipe, images and hours include those of the checkpoint.
     """
     before, progress = run.before(stage), states.read_progress(run.path(stage))
     lines = read_metrics(run.path(stage))

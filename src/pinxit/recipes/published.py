@@ -1,4 +1,4 @@
-"""What others have published, by the names of our parts, as an opened checkpoint gives them: where a run may start."""
+"""Weights that others have published, opened with the interface of a checkpoint, so that a run may start from them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Published:
-    """Networks of others under our names, in float32."""
+    """Published networks with our tensor names, in float32."""
 
-    folder: Path  # beside whose weights its tokenizer lies
-    recipe: str  # by which they are trained further
-    layout: str  # whose they are
+    folder: Path  # holds the weights and the tokenizer
+    recipe: str  # that trains them further
+    layout: str  # whose format they came in
     configs: Mapping[str, Any]
     states: Mapping[str, Mapping[str, Tensor]]
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class Published:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What is known of how they were made: whose they are, and where they lay."""
+        """What is known of their origin: the format they were published in, and the folder they were read from."""
         return {"published": self.layout, "folder": str(self.folder.resolve())}
 
 
@@ -68,5 +68,5 @@ Start = Checkpoint | Published
 
 
 def fitting_of(start: Start) -> Fitting:
-    """How its CLIP makes pictures of its size."""
+    """How the pictures for its CLIP are resized and cropped."""
     return from_dict(Fitting, dict(start.settings.get("fitting", {})), f"{start.folder}: fitting")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pinxit.text.tokenizers import Tokenizer
     from pinxit.types import Picture
 
-CPU_PICTURES = 2  # that are decoded or embedded in one call (docs/log.md)
+CPU_PICTURES = 2  # pictures decoded or embedded in one call (measured: docs/log.md)
 
 
 def ranking_stages(ranker: Ranker, lanes: SideBySide) -> list[Stage]:
@@ -45,7 +45,7 @@ def ranking_stages(ranker: Ranker, lanes: SideBySide) -> list[Stage]:
 
 
 class Ranker:
-    """CLIP with its tokenizer as a judge of candidates, in batches of one fixed shape."""
+    """CLIP with its tokenizer, as the ranker of candidates, in batches of one fixed shape."""
 
     def __init__(self, clip: CLIP, tokenizer: Tokenizer | ClipTokenizer, device: torch.device) -> None:
         self.clip, self.tokenizer, self.device, self.batch = clip, tokenizer, device, tile_of(device, CPU_PICTURES)
@@ -67,7 +67,7 @@ class Ranker:
         return self.clip.encode_text(ids)[0]
 
     def scores(self, text: str, embeddings: Sequence[Tensor], agreement: float) -> list[float]:
-        """What each embedding is worth (`pipelines.rank.scores`)."""
+        """The score of each embedding [E] for a text (`pipelines.rank.scores`)."""
         return scores(torch.stack(list(embeddings)), self.text(text), agreement)
 
     def best(

@@ -1,4 +1,4 @@
-"""What passes between the stages of a painter: what a job is to paint, and a candidate on its way to be ranked."""
+"""What passes between the stages of a painter: a job's request, and candidates that are to be ranked."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class PaintRequest:
     candidates: int = 1
     keep: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
-    more: Any = None  # what one recipe alone knows, such as the picture that is completed
+    more: Any = None  # a recipe's own, such as the picture that is completed
     route: str = "paint"  # of the painter's graph
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A candidate on its way to be ranked."""
+    """A picture that is to be ranked."""
 
     picture: Picture
     bonus: float = 0.0  # added to its score
-    embedding: Any = None  # by CLIP, once it has been through the stage `embed`
+    embedding: Any = None  # CLIP's [E], after the stage `embed`

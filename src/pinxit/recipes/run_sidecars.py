@@ -1,4 +1,4 @@
-"""The sidecars of a run that streams: what frozen models compute of each shard, one file a shard."""
+"""The sidecars of a streaming run: one file a shard with what a frozen model computed from its pictures or captions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pinxit.training.stop import Stop
 
 
 def sidecar_folder(run: Run[Any], name: str) -> Path:
-    """Where sidecars lie: those of `pinxit data encode`, or the run's own."""
+    """The folder of the sidecars: the one that `pinxit data encode` wrote, if the config names it, or the run's own."""
     given = run.config.data.sidecars
     return Path(given) if given else run.path(name)
 
@@ -25,6 +25,6 @@ def all_encoded(run: Run[Any], name: str, kind: str) -> bool:
 
 
 def encode_missing(run: Run[Any], name: str, stream: Stream, encoder: RowEncoder, stop: Stop, label: str = "") -> None:
-    """Write the sidecars that are missing, of every shard of a stream."""
+    """Write the missing sidecars of a stream's shards; `label` names the progress bar."""
     with showing(run, label or name, stop) as progress:
         encode_shards(stream.urls, encoder, sidecar_folder(run, name), progress, stream.shelf.folder)

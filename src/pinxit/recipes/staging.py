@@ -1,4 +1,4 @@
-"""What recipes that train in stages share: order, progress, stopping, and going on from what is there."""
+"""What recipes that train in stages share: the stages' order, progress, stopping, and resuming from a run folder."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from pinxit.training.stop import Stop
 Config = TypeVar("Config")
 Module = TypeVar("Module", bound=nn.Module)
 
-FEW = 1000  # pictures
-LEARNT_FROM = 200_000  # pictures whose captions a tokenizer reads at most
+FEW = 1000  # pictures, for which starting worker processes takes longer than the work
+TOKENIZER_PICTURES = 200_000  # whose captions a tokenizer is trained on at most
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How an invocation ended: which stages are finished now, and whether a signal ended it."""
+    """How an invocation ended: the stages that are finished now, and whether it was stopped, and by a signal."""
 
     finished: tuple[str, ...]
     stopped: bool
@@ -49,7 +49,7 @@ class StoppedError(Exception):
 
 
 def check(stop: Stop) -> None:
-    """Leave by `StoppedError` when it is time. For stages that are not training loops."""
+    """Raise StoppedError when it is time to stop. For stages that are not training loops."""
     if stop.due():
         raise StoppedError(stop.signalled)
 
@@ -59,7 +59,7 @@ class Run(ABC, Generic[Config]):
     """A run folder, one folder in it for every stage, and how this process works on it."""
 
     MARKS: ClassVar[dict[str, str]] = {"pictures": MANIFEST, "tokenizer": "words.json", "checkpoint": "pinxit.json"}
-    """Stages that do not train: the file that each writes last."""
+    """Of the stages that do not train: the file that each writes last, whose presence means that it is finished."""
 
     folder: Path
     config: Config
@@ -86,7 +86,7 @@ class Run(ABC, Generic[Config]):
         return states.exists(self.path(stage))
 
     def finished(self, stage: str) -> bool:
-        """Whether a stage has nothing left to do; one of no images has once it took over the weights it starts from."""
+        """Whether a stage has nothing left to do; with a plan of 0 images, as soon as its initial weights are saved."""
         if stage in self.MARKS:
             return (self.path(stage) / self.MARKS[stage]).is_file()
         return self.started(stage) and states.read_progress(self.path(stage)).images >= self.plan(stage).images
@@ -102,7 +102,7 @@ class Run(ABC, Generic[Config]):
         return Bank.open(self.path("pictures"))
 
     def pictures(self, folder: str = "pictures") -> Bank | Stream:
-        """The same, of stages that read shards as they go, too."""
+        """The pictures of `bank`, or of a stream, where stages read shards as they train."""
         return open_pictures(self.path(folder))
 
     def averaged(self, stage: str, module: Module) -> Module:
@@ -120,7 +120,7 @@ def in_order(
     skip: Callable[[str], bool],
     stop: Stop | None = None,
 ) -> Ended:
-    """Do the stages `asked` in the order of `every` as far as time allows; `skip` says which need not be looked at.
+    """Do the stages `asked` in the order of `every` as far as time allows, except those that `skip` says are done.
 
     Raises UsageError for an unknown stage, a config that no longer fits the run, or while another command trains in
     the same folder, and what `step` raises.
@@ -132,7 +132,7 @@ def in_order(
             run.enter()
         ranks.wait()
         if not ranks.lead:
-            run.enter()  # which finds what rank 0 has written
+            run.enter()  # reads what rank 0 has written
         return _stages(run, every, asked, step, skip, stop, ranks)
 
 
@@ -159,7 +159,7 @@ def _stages(
 
 
 def _step(name: str, stop: Stop, step: Callable[[str, Stop], None], ranks: Ranks, alone: bool) -> None:
-    """Do a stage on all ranks, or, what does not train, on rank 0 while the others wait for it."""
+    """Do a stage on all ranks, or, if it does not train (`alone`), on rank 0 while the others wait."""
     if not alone:
         return step(name, stop)
     ended: StoppedError | None = None
@@ -174,21 +174,21 @@ def _step(name: str, stop: Stop, step: Callable[[str, Stop], None], ranks: Ranks
 
 
 def check_names(every: Sequence[str], asked: Sequence[str]) -> None:
-    """Raise UsageError for a stage that there is not."""
+    """Raise UsageError for a stage that does not exist."""
     for name in asked:
         if name not in every:
             raise UsageError(f"there is no stage '{name}'; choose from {', '.join(every)}.")
 
 
 def check_adapts(run: Run[Any], stage: str) -> None:
-    """Raise UsageError for a stage that would adapt weights of chance."""
+    """Raise UsageError for a stage whose LoRA would adapt randomly initialised weights."""
     rank = run.plan(stage).lora
     if rank and not run.started(stage):
         raise UsageError(f"{stage}: plan.lora={rank} adapts weights that are there: name some by --init-from.")
 
 
 def fit_stage(run: Run[Any], task: Task, stop: Stop, init: Weights | None = None) -> None:
-    """Train a stage from wherever it stands, or from the weights `init`. Raises StoppedError when time is up first."""
+    """Train a stage from where it stopped, or else from the weights `init`. Raises StoppedError when time runs out."""
     weights = None if init is None else {name: _floats(state) for name, state in init.items()}
     folder, plan = run.path(task.name), run.plan(task.name)
     if init is None:
@@ -200,7 +200,7 @@ def fit_stage(run: Run[Any], task: Task, stop: Stop, init: Weights | None = None
 
 @contextmanager
 def showing(run: Run[Any], name: str, stop: Stop) -> Iterator[Callable[[int, int], None]]:
-    """A progress function for work that is not a training loop; it leaves by `StoppedError` when it is time."""
+    """A progress function for work that is not a training loop; it raises StoppedError when it is time to stop."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -216,13 +216,13 @@ def showing(run: Run[Any], name: str, stop: Stop) -> Iterator[Callable[[int, int
 
 
 def learn_tokenizer(bank: Bank | Stream, vocab: int, folder: Path, spell: bool = False) -> None:
-    """Learn `vocab` text tokens from the captions of a bank's first pictures, and keep them in `folder`."""
-    texts = (text for index in range(min(len(bank), LEARNT_FROM)) for text in bank.captions[index])
+    """Learn `vocab` text tokens from the captions of a bank's first pictures, and save them in `folder`."""
+    texts = (text for index in range(min(len(bank), TOKENIZER_PICTURES)) for text in bank.captions[index])
     Tokenizer.train(texts, vocab, spell).save(folder)
 
 
 def workers(count: int) -> int | None:
-    """All cores, but none but this one where starting the others would take longer than the work."""
+    """How many processes to work with: None is one per core; 1 where starting them would take longer than the work."""
     return 1 if count <= FEW else None
 
 

@@ -1,4 +1,4 @@
-"""What `--init-from` names, opened: a checkpoint of pinxit, or what others have published."""
+"""Opens the argument of `--init-from`: a checkpoint of pinxit, or published weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pinxit.errors import UsageError
+from pinxit.errors import CheckpointError, UsageError
+from pinxit.files import read_json
 from pinxit.recipes.clip.published import open_clip
 from pinxit.recipes.deepfloyd.published import open_deepfloyd
 from pinxit.recipes.karlo.published import open_karlo
@@ -14,6 +15,7 @@ from pinxit.recipes.published import Start
 from pinxit.weights.checkpoint import open_checkpoint
 from pinxit.weights.hub import PREFIX, fetch
 from pinxit.weights.manifest import MANIFEST
+from pinxit.weights.peft_export import ADAPTER, ADAPTER_CONFIG
 from pinxit.weights.zoo import find, is_deepfloyd, is_karlo
 
 if TYPE_CHECKING:
@@ -21,13 +23,14 @@ if TYPE_CHECKING:
 
 
 def open_start(names: Sequence[str], activation: Activation | None = None) -> Start:
-    """A shipped name, a checkpoint folder, published weights (CLIP, DeepFloyd IF, Karlo), or "hub:OWNER/NAME".
+    """Open a shipped name, a checkpoint folder, published weights (CLIP, DeepFloyd IF, Karlo), or "hub:OWNER/NAME".
 
-    Only of DeepFloyd IF several, one for each stage.
-
-    Raises CheckpointError where there is none, or none that is known.
+    Only DeepFloyd IF may have several `names`, one for each stage. Raises CheckpointError where there are no weights,
+    or none of a known format, and UsageError for several of anything else.
     """
     paths = [_path(name) for name in names]
+    for path in paths:
+        _check_whole(path)
     if all(map(is_deepfloyd, paths)) and not any(map(is_karlo, paths)):
         return open_deepfloyd(paths)
     if len(paths) > 1:
@@ -44,3 +47,12 @@ def _path(name: str) -> Path:
     if name.startswith(PREFIX):
         return fetch(name)
     return Path(name) if Path(name).is_file() else find(name)
+
+
+def _check_whole(path: Path) -> None:
+    """Raise CheckpointError for a peft adapter, which is no network without the weights that it adapts."""
+    about = (path if path.is_dir() else path.parent) / ADAPTER_CONFIG
+    if about.is_file() and (path.is_dir() or path.name.startswith(ADAPTER)):
+        base = read_json(about, dict, CheckpointError).get("base_model_name_or_path") or "other weights"
+        what = f"{path} is an adapter for {base}, and no network by itself"
+        raise CheckpointError(f"{what}: give a network, or a checkpoint of the run that the adapter was exported from.")

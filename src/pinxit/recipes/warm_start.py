@@ -1,4 +1,4 @@
-"""Runs that may begin with the weights of a checkpoint: what `--init-from` means to every recipe that has it."""
+"""Runs that may begin with the weights of a checkpoint: `--init-from` for every recipe that has it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pinxit.recipes.estimate import Stage
     from pinxit.recipes.published import Start
 
-START = "start.json"  # of a run that goes on from a checkpoint: what that was made of
+START = "start.json"  # in the run's folder: hash and provenance of the checkpoint that it started from
 
 Config = TypeVar("Config")
 
@@ -33,10 +33,10 @@ class _Start(TypedDict):
 
 @dataclass(frozen=True)
 class StartingRun(Run[Config]):
-    """A run whose fresh stages take their weights, and its tokenizer, from `init` where one is given."""
+    """A run whose new stages take their initial weights, and the tokenizer, from `init` where one is given."""
 
     GROWS: ClassVar[frozenset[str]] = frozenset()
-    """Stages whose model may have other sizes than the weights that it starts from."""
+    """Stages whose model may be larger than the weights that it starts from."""
 
     init: Start | None = None
 
@@ -46,7 +46,10 @@ class StartingRun(Run[Config]):
         """The stages that train."""
 
     def check_start(self) -> None:
-        """Refuse a checkpoint that not all of the run would start from: nobody could tell what its weights are of."""
+        """Raise UsageError unless the whole run starts from the same checkpoint, or all of it from none.
+
+        Otherwise the provenance could not say where the weights of a stage came from.
+        """
         before, now = self.start().get("checkpoint"), None if self.init is None else self.init.hash
         for stage in self.trained if before is now is None else ():
             if self.plan(stage).images:
@@ -67,24 +70,24 @@ class StartingRun(Run[Config]):
             )
 
     def note_start(self) -> None:
-        """Write down which checkpoint the run starts from."""
+        """Store which checkpoint the run starts from, once."""
         if self.init is not None and not self._start.is_file():
             write_json(self._start, {"checkpoint": self.init.hash, **self.init.provenance})
 
     def start(self) -> dict[str, Any]:
-        """What the checkpoint that the run started from says of itself; nothing when it started from nothing."""
+        """Hash and provenance of the checkpoint that the run started from; empty for a run with random weights."""
         if not self._start.is_file():
             return {}
         return dict(read_json(self._start, _Start, DataError, "restore it, or train into another folder"))
 
     def brought(self, task: Task) -> Weights | None:
-        """The weights that the checkpoint has for the modules of `task`; None where there is no checkpoint."""
+        """The checkpoint's weights for the modules of `task` that it has; None where there is no checkpoint."""
         if self.init is None:
             return None
         return {name: self.init.state(name) for name in task.modules() if name in self.init.parts}
 
     def before(self, stage: str) -> dict[str, Any]:
-        """What that checkpoint says of a stage: pictures seen, hours, machine, last figures."""
+        """That checkpoint's record of a stage: pictures seen, hours, machine, last metrics; empty where it has none."""
         origin: dict[str, Any] = self.start().get("stages", {}).get(stage, {})
         return origin
 
@@ -94,10 +97,10 @@ class StartingRun(Run[Config]):
 
 
 def check_fits(run: StartingRun[Any], stages: Iterable[Stage]) -> None:
-    """Refuse, before anything is drawn or stored, what a fresh stage would refuse once it is its turn.
+    """Check now, before any data is prepared, what each new stage would otherwise refuse hours later.
 
-    Raises CheckpointError for initial weights of another model, and UsageError for a rank of additions that no matrix
-    has or another checkpoint than the run was started from.
+    Raises CheckpointError for initial weights of another model, and UsageError for a LoRA rank that is too large for
+    every matrix, or for another checkpoint than the run was started from.
     """
     run.check_start()
     for stage in stages:

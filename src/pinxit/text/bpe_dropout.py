@@ -1,7 +1,7 @@
 """BPE dropout with a seed (Provilkov et al. 2020, "BPE-Dropout", algorithm 1; DALL-E section 2.2).
 
-At every step each merge that could be applied is dropped with probability p and the best survivor is applied; the
-word is done when none survives. The tokenizers library draws from a hidden random state, so this one is ours.
+At every step each applicable merge is dropped with probability p and the best of the rest is applied; a word is done
+when none is left. The tokenizers library draws from a hidden random state, which is why this is implemented here.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 CACHED_PIECES = 200_000
 _NEVER = 1 << 62
-_BLOCK = 4096  # gaps drawn at a time
+_BLOCK = 4096  # geometric numbers drawn at a time
 
 
 class Drops:
-    """Independent coins that fall on "drop" with probability `p`, counted as the coins left until the next drop."""
+    """A sequence of independent coins that say "drop" with probability `p`, stored as the distance to the next drop."""
 
     def __init__(self, p: float, rng: np.random.Generator) -> None:
-        self.left = 0  # coins that are certain to keep
+        self.left = 0  # coins that say "keep" before the next drop
         self._p = p
         self._rng = rng
         self._gaps: list[int] = []
         self.draw()
 
     def draw(self) -> None:
-        """A drop has happened: draw how many coins keep before the next one (geometric)."""
+        """After a drop: draw how many coins say "keep" before the next one (geometric distribution)."""
         if not self._gaps:
             self._gaps = (self._rng.geometric(self._p, _BLOCK) - 1).tolist()
         self.left = self._gaps.pop()
@@ -44,7 +44,7 @@ class MergeTable:
         for rank, (left, right) in enumerate(merges):
             pair = vocabulary[left] * self._width + vocabulary[right]
             self._merges[pair] = (rank, vocabulary[left + right])
-        self._cache: dict[str, tuple[list[int], int]] = {}  # piece -> (ids without dropout, coins that path tosses)
+        self._cache: dict[str, tuple[list[int], int]] = {}  # piece -> (ids without dropout, coins tossed for it)
 
     def ids(self, piece: str, drops: Drops) -> list[int]:
         """Token ids of one pre-tokenized piece (byte-level characters) under dropout."""
@@ -54,7 +54,7 @@ class MergeTable:
             if len(self._cache) < CACHED_PIECES:
                 self._cache[piece] = cached
         ids, coins = cached
-        if drops.left >= coins:  # no coin of the undisturbed path falls on "drop"
+        if drops.left >= coins:  # none of the coins says "drop"
             drops.left -= coins
             return ids
         return self._dropped(piece, drops)
@@ -68,7 +68,7 @@ class MergeTable:
         return self._merge([self._ids[symbol] for symbol in piece], drops)
 
     def _merge(self, ids: list[int], drops: Drops | _AllKept) -> list[int]:
-        """Algorithm 1. Only a merge better than the best survivor so far needs a coin: others cannot be chosen."""
+        """Algorithm 1. Only merges better than the best one kept so far need a coin: others cannot be chosen."""
         merges, width = self._merges, self._width
         while True:
             best, at, merged = _NEVER, -1, 0
@@ -87,7 +87,7 @@ class MergeTable:
 
 
 class _AllKept:
-    """Coins that never fall on "drop"."""
+    """Coins that never say "drop"."""
 
     def __init__(self) -> None:
         self.left = _NEVER

@@ -1,6 +1,6 @@
 """CLIP's text tower as a text encoder: transformers' and diffusers' folders, and checkpoints of pinxit.
 
-Imagen (arXiv 2205.11487, section 2.1) compares with the states of the tower's penultimate layer.
+Imagen (arXiv 2205.11487, section 2.1) compares T5 with it; the states of its penultimate layer are available too.
 """
 
 from __future__ import annotations
@@ -28,18 +28,21 @@ Tokenize = Callable[[Sequence[str], int], Sequence[Sequence[int]]]  # texts and 
 
 
 class ClipText(FrozenEncoder):
-    """States of every token up to the end, normed (last layer) or raw (penultimate); pooled at the end, projected."""
+    """States of the tokens up to EOT, of the last layer (normalised) or the penultimate one; pooled at EOT, projected.
+
+    A published CLIP whose tower has no projection is pooled without one.
+    """
 
     def __init__(
         self,
         tower: TextTower,
         tokenize: Tokenize,
-        count: Callable[[str], int],  # ids of a text without start and end
+        count: Callable[[str], int],  # number of a text's ids, without start and end
         name: str,
-        identity: Callable[[], str],  # digits that change with any weight
+        identity: Callable[[], str],  # hex digits that change with any weight
         running: Running,
         penultimate: bool = False,
-        unknown: Callable[[str], list[str]] = lambda text: [],  # words that it never met, where the tokenizer knows
+        unknown: Callable[[str], list[str]] = lambda text: [],  # words that training never held, if that is known
     ) -> None:
         super().__init__(
             name,
@@ -55,9 +58,9 @@ class ClipText(FrozenEncoder):
 
     @classmethod
     def published(cls, folder: ModelFolder, name: str, running: Running, penultimate: bool = False) -> ClipText:
-        """From transformers' layout, the whole CLIP or its text tower alone.
+        """From transformers' layout: a whole CLIP, or its text tower alone.
 
-        Without a projection the pooled vector is the end's state. Raises CheckpointError when the files do not fit.
+        Raises CheckpointError when weights are missing or of another shape, or the config has unsupported values.
         """
         tower = _published(folder)
         tokenizer = ClipTokenizer.open(folder.tokenizer, tower.tokens.num_embeddings)
@@ -91,11 +94,11 @@ class ClipText(FrozenEncoder):
         return [row[: row.index(self.tower.eot) + 1] for row in rows]
 
     def unknown_words(self, text: str) -> list[str]:
-        """Those that no caption held which a CLIP of pinxit learned from; a published one's bytes spell any word."""
+        """Words that no training caption of a pinxit CLIP held; none for published CLIPs, with unknown captions."""
         return self._unknown(text)
 
     def run(self, ids_BL: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
-        # No padding mask: attention is causal, so nothing after the end reaches what is kept.
+        # No padding mask: attention is causal, so what follows EOT does not reach the states that are kept.
         x_BLD = self.tower.tokens(ids_BL) + self.tower.positions[: ids_BL.shape[1]]
         *blocks, last = self.tower.blocks
         for block in blocks:
@@ -123,7 +126,7 @@ def _published(folder: ModelFolder) -> TextTower:
         width=settings["hidden_size"],
         layers=settings["num_hidden_layers"],
         heads=settings["num_attention_heads"],
-        # Old files say 2, which never occurs: the end is the last id of the vocabulary.
+        # Old configs say 2, which is wrong: EOT is the last id of the vocabulary.
         eot=settings["vocab_size"] - 1 if settings["eos_token_id"] == 2 else settings["eos_token_id"],
     )
     embed = config.width if projection is None else len(projection)

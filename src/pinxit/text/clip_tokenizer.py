@@ -1,8 +1,8 @@
 """The tokenizer of the published CLIP models, from its list of merges (Radford et al. 2021, section 2.4).
 
-A byte-pair encoding over lower-cased text whose last symbol of every word bears an end mark: 256 bytes, the same 256
-with the mark, the merges, and two ids for start and end. Equal to transformers' `CLIPTokenizer`, except that no text
-can forge the start and the end.
+A byte-pair encoding over lower-cased text in which every word's last symbol carries an end-of-word mark: 256 bytes, the
+same 256 with the mark, the merges, and two ids for start and end. Equal to transformers' `CLIPTokenizer`, except that
+no text can produce the special tokens.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 END = "</w>"
 MERGES_FILE = "merges.txt"
 SHIPPED = Path(__file__).with_name("clip_merges.txt.gz")
-MERGES = 49152 - 256 - 2  # of the published models; OpenAI's file goes on behind them
+MERGES = 49152 - 256 - 2  # that the published models use; OpenAI's file has more
 _PIECE = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 
 
@@ -53,14 +53,14 @@ class ClipTokenizer:
 
     @classmethod
     def published(cls) -> ClipTokenizer:
-        """The one of all models that OpenAI published: 49,408 ids."""
+        """The tokenizer of all models that OpenAI published: 49,408 ids."""
         return cls.from_merges(SHIPPED)
 
     @classmethod
     def from_merges(cls, path: Path) -> ClipTokenizer:
-        """From a file of merges, one pair a line under a line of heading; `.gz` is unpacked.
+        """From a file of merges, one pair per line after a header line; `.gz` is decompressed.
 
-        Raises CheckpointError when it is missing or no such file.
+        Raises CheckpointError when it is missing or not such a file.
         """
         try:
             raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
@@ -89,7 +89,7 @@ class ClipTokenizer:
         return published
 
     def save(self, folder: Path) -> None:
-        """Write merges.txt and what transformers' `CLIPTokenizer` wants beside it into `folder`."""
+        """Write merges.txt and vocab.json, as transformers' `CLIPTokenizer` reads them, into `folder`."""
         lines = ["#version: 0.2", *(" ".join(pair) for pair in self._merges)]
         write_text(folder / MERGES_FILE, "\n".join(lines) + "\n")
         special = {"<|startoftext|>": self.sot, "<|endoftext|>": self.eot}
@@ -105,11 +105,11 @@ class ClipTokenizer:
         return len(self._engine.encode(check_text(text)).ids)
 
     def unknown_words(self, text: str) -> list[str]:
-        """Nothing: which words its captions held, nobody has published."""
+        """None: the words of the captions that published CLIPs were trained on are not known."""
         return []
 
     def encode_clip(self, texts: Sequence[str], length: int) -> NDArray[np.int64]:
-        """Ids int64 [B, length] of texts that may be cut, as training wants them."""
+        """Ids int64 [B, length] of texts, cut where they are too long, as for training."""
         return self.encode(texts, length, cut=True)
 
     def encode(self, texts: Sequence[str], length: int = 77, cut: bool = False) -> NDArray[np.int64]:
@@ -125,7 +125,7 @@ class ClipTokenizer:
 
 
 def clip_tokens(folder: Path, vocab: int) -> Tokenizer | ClipTokenizer:
-    """The text tokens of a run or a checkpoint with a CLIP: pinxit's own, or where it was others' CLIP, theirs."""
+    """The tokenizer of a run or a checkpoint with a CLIP: pinxit's own, or that of the published CLIP it came from."""
     if (folder / MERGES_FILE).is_file():
         return ClipTokenizer.open(folder, vocab)
     return Tokenizer.open(folder)
@@ -155,7 +155,7 @@ class _File(TypedDict):
 
 
 def _alphabet() -> list[str]:
-    """The printable stand-ins of the 256 bytes in CLIP's order: bytes that print as themselves first."""
-    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    strange = [byte for byte in range(256) if byte not in plain]
-    return [chr(byte) for byte in plain] + [chr(256 + place) for place in range(len(strange))]
+    """A printable character for each of the 256 bytes, in CLIP's order: printable bytes first, as themselves."""
+    printables = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in printables]
+    return [chr(byte) for byte in printables] + [chr(256 + place) for place in range(len(others))]

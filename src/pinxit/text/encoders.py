@@ -1,4 +1,4 @@
-"""Frozen text encoders behind one interface: `open_text_encoder("minilm").encode(["a cat"])` gives a `EncodedText`.
+"""Text encoders behind one interface: `open_text_encoder("minilm").encode(["a cat"])` returns an `EncodedText`.
 
 Shapes: B texts, L positions, D width, E pooled width.
 """
@@ -29,18 +29,18 @@ MINILM = "minilm"
 
 
 class TextEncoder(Protocol):
-    """Text to a condition; a text's vectors depend on the text alone, never on its company."""
+    """Text to vectors, which depend on the text alone, never on the other texts of a batch."""
 
     name: str
     width: int  # D
     pooled_width: int  # E
-    length: int  # L: longer texts are cut
+    length: int  # L, in tokens: longer texts are cut
     precision: Precision
-    padded: bool  # whether what the model says at pads is kept
+    padded: bool  # whether the model's output at pads is kept
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hex digits that change with any weight: what precomputed embeddings remember of their encoder."""
+        """Sixteen hex digits that change with any weight: stored embeddings record which encoder made them."""
 
     def encode(self, texts: Sequence[str], batch: int = 1) -> EncodedText:
         """float32 sequence [B, L, D], pooled [B, E], mask bool [B, L]; `batch` texts run at once."""
@@ -52,13 +52,13 @@ class TextEncoder(Protocol):
         """Tokens of each text after cutting, specials counted."""
 
     def null(self) -> EncodedText:
-        """The condition of the empty text, B = 1: what guidance compares with."""
+        """The empty text encoded, B = 1: the unconditional input of guidance."""
 
     def tokens_over_limit(self, text: str) -> int:
         """How many tokens of `text` are cut off."""
 
     def unknown_words(self, text: str) -> list[str]:
-        """Words of `text` that it has no idea of, each once, in order."""
+        """Words of `text` that it does not know, each once, in order."""
 
 
 def open_text_encoder(
@@ -73,12 +73,12 @@ def open_text_encoder(
 ) -> FrozenEncoder:
     """Open "minilm" (the packaged all-MiniLM-L6-v2), a local folder, or "hub:OWNER/NAME".
 
-    The family is read from the folder's config.json: T5, DeBERTa v2 and v3, BERT-like sentence encoders, CLIP; a folder
-    of pinxit with a CLIP serves too. `length` None is 128 tokens, or fewer where the model reads fewer; `penultimate`
-    takes the states before CLIP's last layer; `padded` keeps what the model says at pads, as DeepFloyd IF wants it;
-    `spell` reads words to be written in a picture letter by letter;
-    `known` is one that is open already and is given back where it is the same language model, run in the same way.
-    Raises UsageError for options that cannot be, or when a package is not installed (the sentence says which),
+    The folder's config.json tells the family: T5, DeBERTa v2 and v3, BERT-like sentence encoders, CLIP; a checkpoint
+    folder of pinxit that holds a CLIP works too. `length` None is 128 tokens, or the model's limit if that is less;
+    `penultimate` takes the states before CLIP's last layer; `padded` keeps the model's output at pads, as DeepFloyd IF
+    does; `spell` tokenises words that are to be written in a picture letter by letter; `known` is an open encoder,
+    which is returned if it is the same language model with the same options.
+    Raises UsageError for impossible options, or when a package is not installed (the message says which),
     CheckpointError when there is no encoder of a known family.
     """
     place, name = _place(spec)
@@ -99,7 +99,7 @@ def open_text_encoder(
 
 
 def located(spec: str) -> str:
-    """A folder by its path from the root, which names it wherever a command is run; other encoders as they are."""
+    """A folder's absolute path, which names it wherever a command is run; other encoders as they are."""
     return str(Path(spec).resolve()) if spec != MINILM and Path(spec).is_dir() else spec
 
 

@@ -1,7 +1,7 @@
-"""What every frozen text encoder shares: padding, batches of fixed shapes, and the name by which it is known again.
+"""What every text encoder shares: padding, batches of fixed shapes, and the fingerprint by which it is recognised.
 
-A text runs at the first multiple of 8 positions that holds it, in batches of one fixed shape: its vectors depend on
-nothing but the text, neither on its company nor on `length`. Shapes: B texts, L positions, D width, E pooled width.
+A text is encoded at the smallest multiple of 8 positions that holds it, in batches of one fixed shape: its vectors
+depend on the text alone, neither on other texts nor on `length`. Shapes: B texts, L positions, D width, E pooled width.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pinxit.text.spelling import spelled
 from pinxit.types import EncodedText
 
 Precision = Literal["fp32", "bf16"]
-LENGTH = 128  # tokens where nobody says more (spec: the paper names no number)
+LENGTH = 128  # default number of tokens; Imagen's paper does not state one
 STEP = 8  # positions
 
 
@@ -30,23 +30,23 @@ STEP = 8  # positions
 class Running:
     """How an encoder is run, whatever its family."""
 
-    length: int | None = None  # L, tokens; None: 128, or as many as the model reads where those are fewer
+    length: int | None = None  # L, tokens; None: 128, or the model's limit if that is less
     device: str | torch.device = "cpu"
-    precision: Precision = "fp32"  # "bf16": matrix products in bfloat16; never fp16, which T5 overflows (spec 2.1)
-    padded: bool = False  # run at the full length and tell what the model says at pads, as DeepFloyd IF wants it
-    spell: bool = False  # words to be written in a picture are read letter by letter (`spelling.py`)
+    precision: Precision = "fp32"  # "bf16": matrix products in bfloat16; there is no fp16, in which T5 overflows
+    padded: bool = False  # run at the full length and keep the model's output at pads, as DeepFloyd IF does
+    spell: bool = False  # words to be written in a picture are tokenised letter by letter (`spelling.py`)
 
 
 class FrozenEncoder(ABC):
-    """A text encoder whose weights never change; a family gives `ids`, `unknown_words` and `run`."""
+    """A text encoder used without gradients; subclasses implement `ids`, `unknown_words` and `run`."""
 
     def __init__(
         self,
         name: str,
         width: int,  # D
         pooled_width: int,  # E
-        positions: int | None,  # most tokens that the model can read; None: any number
-        pad: int,  # id that fills rows up
+        positions: int | None,  # most tokens that the model can read; None: no limit
+        pad: int,  # id that rows are padded with
         identify: Callable[[], str],  # hex digits that change with any weight
         running: Running,
     ) -> None:
@@ -64,18 +64,18 @@ class FrozenEncoder(ABC):
 
     @abstractmethod
     def ids(self, texts: Sequence[str], limit: int | None) -> list[list[int]]:
-        """Token ids of each text with the family's specials, cut so that all is at most `limit` long (None: uncut)."""
+        """Token ids of each text with the family's special tokens, cut to at most `limit` in all (None: uncut)."""
 
     @abstractmethod
     def unknown_words(self, text: str) -> list[str]:
-        """Words of `text` that it has no idea of, each once, in order; Chinese is looked up by character."""
+        """Words of `text` that it does not know, each once, in order; Chinese is looked up by character."""
 
     @abstractmethod
     def run(self, ids_BL: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
         """States [B, L, D] and pooled vectors [B, E] of ids int64 [B, L]; mask bool, True at real tokens."""
 
     def runs(self, running: Running) -> bool:
-        """Whether it is run just so."""
+        """Whether it runs with these options."""
         length = running.length or min(LENGTH, self.positions or LENGTH)
         expected = (length, torch.device(running.device), running.precision, running.padded, running.spell)
         return (self.length, self.device, self.precision, self.padded, self.spell) == expected
@@ -99,7 +99,7 @@ class FrozenEncoder(ABC):
     def encode(self, texts: Sequence[str], batch: int = 1) -> EncodedText:
         """float32 sequence [B, L, D] (zeros after each text), pooled [B, E] and mask [B, L], on the encoder's device.
 
-        `batch` texts run at once: that is faster on a GPU, and may change the last bits of what they say.
+        `batch` texts run at once: more are faster on a GPU, and may change the last bits of the result.
         """
         ids = self._ids(texts, self.length)
         rows, pooled = self._states(ids, batch)
@@ -111,7 +111,7 @@ class FrozenEncoder(ABC):
         return EncodedText(sequence, pooled, mask)
 
     def null(self) -> EncodedText:
-        """What the encoder says of the empty text, B = 1: its specials alone."""
+        """The empty text encoded, B = 1: its special tokens alone."""
         return self.encode([""])
 
     def ragged(self, texts: Sequence[str], batch: int = 1) -> tuple[list[Tensor], Tensor]:
@@ -134,7 +134,7 @@ class FrozenEncoder(ABC):
         return rows, pooled
 
     def _widths(self, ids: Sequence[Sequence[int]]) -> dict[int, list[int]]:
-        """Places of the texts by the number of positions at which they run."""
+        """Indices of the texts by the number of positions at which they run."""
         by_width: dict[int, list[int]] = defaultdict(list)
         for place, row in enumerate(ids):
             if not row:
@@ -144,7 +144,7 @@ class FrozenEncoder(ABC):
         return by_width
 
     def _run_fixed(self, ids: Sequence[Sequence[int]], width: int, batch: int) -> tuple[Tensor, Tensor]:
-        """`run` at exactly [batch, width], filled up with the first text; what it says of the given ones."""
+        """`run` at exactly [batch, width], padded with copies of the first text; the results of the given ones."""
         ids_BL = torch.full((batch, width), self.pad, dtype=torch.int64)
         mask_BL = torch.zeros(batch, width, dtype=torch.bool)
         for place in range(batch):

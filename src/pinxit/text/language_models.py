@@ -1,7 +1,7 @@
 """Frozen language models from transformers: T5 1.1, DeBERTa v2 and v3, and BERT-like sentence encoders.
 
-Imagen (arXiv 2205.11487, section 2.1) borrows its understanding from such a model. Only safetensors files of a local
-folder are read; no code that comes with a model is executed. transformers is imported when a model is opened.
+Imagen (arXiv 2205.11487, section 2.1) reads its prompts with such a model. Only safetensors files of a local folder are
+read; no code that comes with a model is executed. transformers is imported when a model is opened.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ class Family:
     """What one model_type needs."""
 
     model: str  # class of transformers
-    reserved: int = 0  # positions of its table that stand for no place
-    relative: bool = False  # places are only relative: it reads any number of tokens
-    half: bool = False  # hold the weights in bfloat16 too, for it has billions; others keep them in 32 bits
+    reserved: int = 0  # rows of its position embeddings that no token can have
+    relative: bool = False  # positions are only relative: it reads any number of tokens
+    half: bool = False  # in bf16 the weights are stored in bfloat16, too, as there are billions; others keep 32 bits
 
 
 FAMILIES = {
     "t5": Family("T5EncoderModel", relative=True, half=True),
-    "deberta-v2": Family("DebertaV2Model", relative=True),  # version 3 is called so too
+    "deberta-v2": Family("DebertaV2Model", relative=True),  # version 3 has this model_type too
     "bert": Family("BertModel"),
     "distilbert": Family("DistilBertModel"),
     "mpnet": Family("MPNetModel", reserved=2),
@@ -46,10 +46,10 @@ FAMILIES = {
 
 
 class LanguageModel(FrozenEncoder):
-    """The last layer's states of a frozen language model; pooled as the folder says, else the mean of the tokens."""
+    """The last layer's states of a frozen language model, pooled as its folder says, or else by their mean."""
 
     def __init__(self, folder: ModelFolder, name: str, running: Running) -> None:
-        """Raises UsageError without transformers, CheckpointError when the folder's parts do not fit each other."""
+        """Raises UsageError if transformers is not installed, CheckpointError for files that do not fit each other."""
         family, pooling = FAMILIES[folder.model_type], Pooling.of_folder(folder.weights)
         half = family.half and running.precision == "bf16"
         model, tokenizer = _load(folder, family, torch.bfloat16 if half else torch.float32)
@@ -69,10 +69,10 @@ class LanguageModel(FrozenEncoder):
         self.folder = folder
 
     def holds(self, folder: ModelFolder) -> bool:
-        """Whether `folder` has the very model that is open here, at this place or another."""
+        """Whether `folder`, here or elsewhere, contains the same model that is open here."""
         if [path.resolve() for path in folder.files] == [path.resolve() for path in self.folder.files]:
             return True
-        if folder.sizes != self.folder.sizes:  # spares most others the reading of gigabytes
+        if folder.sizes != self.folder.sizes:  # mostly avoids reading gigabytes
             return False
         return folder.fingerprint(str(Pooling.of_folder(folder.weights))) == self.fingerprint
 
@@ -85,9 +85,9 @@ class LanguageModel(FrozenEncoder):
         return rows
 
     def unknown_words(self, text: str) -> list[str]:
-        """Those of which a part is the tokenizer's one token for everything that it has no other for.
+        """Words of which a part becomes the tokenizer's unknown token.
 
-        Byte-level tokenizers have none such: they report nothing.
+        Byte-level tokenizers have no such token: they report nothing.
         """
         unknown, every = self.tokenizer.unk_token_id, list(dict.fromkeys(words(text)))
         if unknown is None or not every:
@@ -101,7 +101,7 @@ class LanguageModel(FrozenEncoder):
 
 
 def _load(folder: ModelFolder, family: Family, dtype: torch.dtype) -> tuple[Any, Any]:
-    """Model and tokenizer. What the files lack is an error: transformers would draw it at random."""
+    """Model and tokenizer. Missing weights are an error: transformers would initialise them at random."""
     try:
         import transformers
     except ImportError as error:
@@ -117,10 +117,10 @@ def _load(folder: ModelFolder, family: Family, dtype: torch.dtype) -> tuple[Any,
                 folder.weights, use_safetensors=True, dtype=dtype, output_loading_info=True, **offline
             )
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder.tokenizer, **offline)
-    except Exception as error:  # the libraries below raise whatever they like
+    except Exception as error:  # the libraries below raise all kinds of errors
         what = " ".join(str(error).split())[:160]
         raise CheckpointError(f"{folder.weights} cannot be opened: {type(error).__name__}: {what}.") from error
-    missing = [key for key in sorted(report["missing_keys"]) if not key.startswith("pooler.")]  # never asked
+    missing = [key for key in sorted(report["missing_keys"]) if not key.startswith("pooler.")]  # its output is not used
     if missing:
         raise CheckpointError(f"{folder.weights} lacks the weights {some(missing)}.")
     if len(tokenizer) > model.config.vocab_size:
@@ -132,13 +132,13 @@ def _load(folder: ModelFolder, family: Family, dtype: torch.dtype) -> tuple[Any,
 def _installed(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # its parent is not there
+    except ModuleNotFoundError:  # its parent package is missing
         return False
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the library's bars and warnings: what matters is checked here."""
+    """Silence the library's progress bars and warnings: what matters is checked here."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

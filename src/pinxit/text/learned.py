@@ -41,12 +41,12 @@ class LearnedText(FrozenEncoder):
     def ids(self, texts: Sequence[str], limit: int | None) -> list[list[int]]:
         longest = limit or 2 + max((self.tokenizer.count(text) for text in texts), default=0)
         rows: list[list[int]] = self.tokenizer.encode_clip(texts, longest).tolist()
-        return [[token for token in row if token] for row in rows]  # no text makes a pad
+        return [[token for token in row if token] for row in rows]  # no text contains a pad
 
     def unknown_words(self, text: str) -> list[str]:
-        """Those that no caption held which it learned from."""
+        """Words that no training caption held."""
         return self.tokenizer.unknown_words(text)
 
     def run(self, ids_BL: Tensor, mask_BL: Tensor) -> tuple[Tensor, Tensor]:
-        said = self.model(ids_BL)
-        return said.sequence, said.pooled
+        encoded = self.model(ids_BL)
+        return encoded.sequence, encoded.pooled

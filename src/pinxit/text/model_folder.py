@@ -1,4 +1,4 @@
-"""A language model's folder as transformers and diffusers lay it out, looked over before anything heavy is imported."""
+"""A language model's folder in transformers' or diffusers' layout, checked before anything heavy is imported."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pinxit.weights.json_files import json_object, shards
 
 INDEX = "model.safetensors.index.json"
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "spm.model", "sentencepiece.bpe.model")
-SETTINGS = ("merges.txt", "tokenizer_config.json", "special_tokens_map.json")  # of a tokenizer, beside its words
+SETTINGS = ("merges.txt", "tokenizer_config.json", "special_tokens_map.json")  # of a tokenizer, besides its vocabulary
 
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """Where the parts of a text encoder lie."""
+    """The files of a text encoder."""
 
     weights: Path  # folder of config.json and the safetensors files
     tokenizer: Path  # folder of the tokenizer's files: the same, or diffusers' `tokenizer` beside it
     config: dict[str, Any]
-    files: tuple[Path, ...]  # everything that decides what the encoder says
+    files: tuple[Path, ...]  # everything that the encoder's output depends on
 
     @property
     def model_type(self) -> str:
@@ -32,7 +32,7 @@ class ModelFolder:
 
     @property
     def sentencepiece(self) -> bool:
-        """Whether the tokenizer is a SentencePiece model alone, which only that library reads."""
+        """Whether the only tokenizer is a SentencePiece model, which only that library reads."""
         return not _present(self.tokenizer, [name for name in TOKENIZERS if not name.endswith(".model")])
 
     @property
@@ -42,7 +42,7 @@ class ModelFolder:
 
     @classmethod
     def open(cls, folder: Path) -> ModelFolder:
-        """Look `folder` over: a model's folder, or a whole diffusers pipeline with `text_encoder` and `tokenizer`.
+        """Find the files in `folder`: a model's, or a whole diffusers pipeline with `text_encoder` and `tokenizer`.
 
         Raises CheckpointError when config.json, safetensors weights or tokenizer files are missing.
         """
@@ -75,7 +75,7 @@ def _present(folder: Path, names: Sequence[str]) -> list[Path]:
 
 
 def _tensors(folder: Path) -> Sequence[Path]:
-    """The safetensors files of `folder`: the whole, or the shards that an index names."""
+    """The safetensors files of `folder`: a single one, or the shards that an index names."""
     if (folder / "model.safetensors").is_file():
         return [folder / "model.safetensors"]
     if (folder / INDEX).is_file():

@@ -1,4 +1,4 @@
-"""One vector for a text out of its tokens' states, as a sentence encoder's own files ask for it.
+"""Pools the states of a text's tokens into one vector, as a sentence encoder's own files specify.
 
 Shapes: B texts, L positions, D width.
 """
@@ -25,16 +25,16 @@ _MODES = {
 
 @dataclass(frozen=True)
 class Pooling:
-    """How states become a vector; sentence-transformers' `1_Pooling` and `Normalize`."""
+    """The pooling of states into a vector: sentence-transformers' `1_Pooling` and `Normalize`."""
 
     mode: str = "mean"
     unit: bool = False  # scale the vector to length one
 
     @classmethod
     def of_folder(cls, folder: Path) -> Pooling:
-        """What `modules.json` and `1_Pooling/config.json` of a sentence encoder say; the mean where there are none.
+        """As `modules.json` and `1_Pooling/config.json` of a sentence encoder specify; the mean if there are none.
 
-        Raises CheckpointError for what cannot be done here.
+        Raises CheckpointError for modules or poolings that are not supported.
         """
         modules = json_objects(folder / "modules.json") if (folder / "modules.json").is_file() else []
         kinds = [str(module.get("type", "")).rsplit(".", 1)[-1] for module in modules]

@@ -1,6 +1,6 @@
-"""Words to be written in a picture are read letter by letter: "that says OPEN" as "that says O P E N".
+"""Spells out words that are to be written in a picture: "that says OPEN" is read as "that says O P E N".
 
-A word met a thousand times is drawn from memory; one never met can only be drawn from its letters.
+A word seen a thousand times in training can be drawn from memory; one never seen can only be drawn from its letters.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _SHOUTED = re.compile(r"[^a-z\u3400-\u9fff]*")  # a text without small letters a
 def spelled(text: str) -> str:
     """The text with spaces between the letters of words in capitals or in quotation marks.
 
-    A text that is all capitals is only loud, not written on anything: it stays as it is.
+    Capitals mean nothing in a text that is all capitals: there only quoted words are spelled out.
     """
     text = _QUOTED.sub(_apart, text)
     return text if _SHOUTED.fullmatch(text) else _CAPITALS.sub(_apart, text)

@@ -1,6 +1,6 @@
-"""Captions as numbers: a byte-level BPE over lower-cased NFKC text (DALL-E section 2.2), seeded dropout included.
+"""Tokenizes captions: a byte-level BPE over lower-cased NFKC text (DALL-E section 2.2), with seeded dropout.
 
-Any text can be encoded, since every byte is a token; no text can forge a special token. Merges stay inside a piece:
+Any text can be encoded, since every byte is a token; no text can produce a special token. Merges stay inside a piece:
 a word with the space before it, a single digit, a run of signs, or one Chinese or Japanese character.
 """
 
@@ -54,9 +54,9 @@ class Tokenizer:
 
     @classmethod
     def train(cls, captions: Iterable[str], vocab_size: int, spell: bool = False) -> Tokenizer:
-        """Learn at most `vocab_size` tokens, 260 of them bytes and specials; captions in any order give the same ones.
+        """Learn at most `vocab_size` tokens, 260 of them bytes and specials; the order of captions does not matter.
 
-        `spell`: words to be written in a picture are read letter by letter (`spelling.py`).
+        `spell`: words to be written in a picture are tokenised letter by letter (`spelling.py`).
 
         Raises UsageError for a vocabulary without room for the bytes, DataError when there are no words to learn from.
         """
@@ -98,13 +98,13 @@ class Tokenizer:
         return cls(engine, about["words"], about.get("spell", False))
 
     def save(self, folder: Path | str) -> None:
-        """Write tokenizer.json (the tokenizers library reads it too) and words.json into `folder`."""
+        """Write tokenizer.json (in the tokenizers library's format) and words.json into `folder`."""
         write_text(Path(folder) / "tokenizer.json", self._engine.to_str(pretty=True) + "\n")
         write_json(Path(folder) / "words.json", {"words": self._words} | ({"spell": True} if self.spell else {}))
 
     @property
     def vocab_size(self) -> int:
-        """Number of ids, specials included; less than asked for when the captions held too few merges."""
+        """Number of ids, specials included; less than was asked for if the captions gave too few merges."""
         return self._engine.get_vocab_size()
 
     def encode(
@@ -112,15 +112,18 @@ class Tokenizer:
     ) -> NDArray[np.int64]:
         """Ids int64 [B, length], cut at `length` and padded with 0.
 
-        `dropout` is the chance of skipping a merge (0.1 in DALL-E's training) and needs `rng`, the only source of
-        chance. Raises UsageError when `dropout` lies outside [0, 1] or comes without `rng`.
+        `dropout` is the probability of skipping a merge (0.1 in DALL-E's training) and needs `rng`, the only source of
+        randomness. Raises UsageError when `dropout` lies outside [0, 1] or comes without `rng`.
         """
         return _padded(self._ids(texts, dropout, rng), length)
 
     def encode_clip(
         self, texts: Sequence[str], length: int, dropout: float = 0.0, rng: np.random.Generator | None = None
     ) -> NDArray[np.int64]:
-        """Ids int64 [B, length] as CLIP sees them: SOT, the text cut at length - 2, EOT, then zeros."""
+        """Ids int64 [B, length] as CLIP sees them: SOT, the text cut at length - 2, EOT, then zeros.
+
+        Raises UsageError for a length below 2, and as `encode` does.
+        """
         if length < 2:
             raise UsageError(f"CLIP needs room for its start and end tokens: at least 2 positions, not {length}.")
         rows = self._ids(texts, dropout, rng)
@@ -183,7 +186,7 @@ def _pre_tokenizer() -> Any:
 
 
 def _without_added_tokens(engine: library.Tokenizer) -> library.Tokenizer:
-    """Keep the specials' ids but let the library never find them in a text."""
+    """Keep the specials' ids, but keep the library from recognising them in a text."""
     data = json.loads(engine.to_str())
     data["added_tokens"] = []
     return library.Tokenizer.from_str(json.dumps(data))

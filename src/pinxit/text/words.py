@@ -1,4 +1,4 @@
-"""The words of a text, for telling a user which of them no training caption held."""
+"""The words of a text, so that a user can be told which of them no training caption held."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO, TypedDict
@@ -81,7 +82,8 @@ class Log:
         if self.bar:
             self.bar.stop()
         if self.file:
-            self.file.close()
+            with suppress(OSError):  # what a full disk did not take was told by `line`
+                self.file.close()
 
     def say(self, message: str) -> None:
         """One sentence for people."""

@@ -147,6 +147,12 @@ def here(device: torch.device | None = None) -> Ranks:
     return Ranks(distributed.get_rank(), distributed.get_world_size(), device)
 
 
+def abandoned(error: BaseException) -> bool:
+    """Whether what was raised says that another rank has ended, which tells itself why."""
+    together = distributed.is_available() and distributed.is_initialized()
+    return together and isinstance(error, RuntimeError) and any(name in str(error) for name in ("gloo", "NCCL"))
+
+
 def _leave() -> None:
     if distributed.is_initialized():
         distributed.destroy_process_group()

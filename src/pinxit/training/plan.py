@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from torch import Tensor, nn
@@ -99,6 +99,18 @@ class Plan:
     def preview_interval(self) -> int:
         """Images between previews; each costs many forward passes, so a short run draws few."""
         return self.preview_every or max(50 * self.batch, self.images // 20)
+
+
+def plans_in(config: object) -> Iterator[Plan]:
+    """Every plan of a recipe's config."""
+    if isinstance(config, Plan):
+        yield config
+    elif isinstance(config, tuple | list):
+        for part in config:
+            yield from plans_in(part)
+    elif is_dataclass(config):
+        for field in fields(config):
+            yield from plans_in(getattr(config, field.name))
 
 
 SETTLED_AT_START = ("batch", "optimiser", "lora", "betas", "eps", "ema", "ema_every")

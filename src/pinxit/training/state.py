@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,17 @@ class State:
     piece: int = 0  # rows that went through the modules together
     ranks: Ranks = field(default_factory=Ranks)  # among which it is cut; one where it is not
     mine: bool = True  # whether this rank saves it, or its part of it
+
+    @cached_property
+    def followed(self) -> list[Tensor]:
+        """The buffers in which modules keep what they have seen: running means, counts."""
+        return [
+            buffer
+            for module in self.modules.values()
+            for saved in [module.state_dict().keys()]
+            for path, buffer in module.named_buffers()
+            if path in saved
+        ]
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state by name."""

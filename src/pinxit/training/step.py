@@ -29,6 +29,7 @@ def step(task: Task, plan: Plan, state: State, pieces: Pieces, ranks: Ranks) -> 
     at, rate = state.progress, learning_rate(plan, state.progress.images)
     set_rate(state.optimiser, rate)
     losses, numbers = [], Meter()
+    before = [buffer.clone() for buffer in state.followed]
     for rows, batch in pieces:
         with autocast(plan, ranks.device):
             loss, parts = task.loss(batch, rows)
@@ -50,6 +51,8 @@ def step(task: Task, plan: Plan, state: State, pieces: Pieces, ranks: Ranks) -> 
         at.updates, at.skipped_in_row = at.updates + 1, 0
         state.average.update(at.updates)
     else:
+        for buffer, value in zip(state.followed, before, strict=True):
+            buffer.copy_(value)
         _skip(at, task.name)
     state.optimiser.zero_grad(set_to_none=True)
     means = {name: total / len(pieces) for name, total in numbers.sums.items()}

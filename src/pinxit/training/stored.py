@@ -31,7 +31,8 @@ AGAIN = f"put {BEFORE} in its place to go on from the save before, or remove bot
 def saves_of(folder: Path) -> list[Path]:
     """The saves by ranks that are complete, oldest first."""
     place = folder / FOLDER
-    return sorted(path for path in place.iterdir() if SAVE.fullmatch(path.name)) if place.is_dir() else []
+    found = [path for path in place.iterdir() if SAVE.fullmatch(path.name)] if place.is_dir() else []
+    return sorted(found, key=lambda path: int(path.name))
 
 
 def name_of(rank: int, world: int) -> str:

@@ -1,7 +1,7 @@
 """Checkpoint folders: everything a recipe needs to paint, readable without executing anything.
 
 pinxit.json          format, recipe, each part's config, each file's size and SHA-256, provenance
-PART.safetensors     or PART-00001.safetensors ... when one file would pass the shard limit
+PART.safetensors     or PART-00001.safetensors ... when one file would exceed the shard limit
 tokenizer.json ...   extra files, copied as they are
 README.md            the model card
 """
@@ -39,7 +39,7 @@ class Part:
 
     config: Any
     state: Mapping[str, Tensor]
-    exact: bool = False  # stored as it is: what is measured and not learned bears no rounding
+    exact: bool = False  # stored without rounding, for statistics that were measured and not trained
 
 
 def save_checkpoint(
@@ -53,10 +53,10 @@ def save_checkpoint(
     card: str = "",
     store: Store = "bf16",
 ) -> None:
-    """Write a checkpoint folder; floating-point weights are stored as bfloat16, or in a byte each (`weights.int8`).
+    """Write a checkpoint folder; floating-point weights are stored as bfloat16 or int8 (`weights.int8`).
 
-    A part that is `exact` is stored as it is. `settings` are the recipe's own (size, default guidance ...). It is
-    written beside an older one and takes its place when it is whole. Raises PinxitError for weights that are not
+    Parts that are `exact` keep their type. `settings` are the recipe's own (size, default guidance ...). The folder is
+    written next to an older one, and replaces it when it is complete. Raises PinxitError for weights that are not
     finite, and when it cannot be written.
     """
     for name, part in parts.items():
@@ -91,7 +91,7 @@ def save_checkpoint(
 
 
 def _owned(folder: Path) -> list[str]:
-    """The names of an older checkpoint's files; of something else's only those that are written anew."""
+    """The files of an older checkpoint, which are replaced; in any other folder only those that are always written."""
     if not (folder / MANIFEST).is_file():
         return [MANIFEST, CARD]
     with suppress(CheckpointError):
@@ -157,7 +157,7 @@ class Checkpoint:
         return from_dict(kind, dict(self._part(part)["config"]), f"{self.folder / MANIFEST}: {part}")
 
     def state(self, part: str) -> dict[str, Tensor]:
-        """Every tensor of `part`, in bfloat16, or float32 where it was stored in bytes or exactly."""
+        """Every tensor of `part`, in bfloat16, or in float32 where it was stored as int8 or exactly."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -172,7 +172,10 @@ class Checkpoint:
         return unpacked(state)
 
     def load_into(self, part: str, module: nn.Module) -> None:
-        """Fill `module` with the weights of `part`; every key must match, in name and shape."""
+        """Load the weights of `part` into `module`.
+
+        Raises CheckpointError unless all names and shapes match and all weights are finite.
+        """
         state, expected = self.state(part), module.state_dict()
         missing, unknown = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
         shapes = [k for k in expected.keys() & state.keys() if expected[k].shape != state[k].shape]

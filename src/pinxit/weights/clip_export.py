@@ -1,4 +1,4 @@
-"""Our CLIP as transformers and open_clip read it."""
+"""Writes our CLIP in the formats of transformers and open_clip."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pinxit.weights.clip_names import hf_names, openai_names
 from pinxit.weights.renaming import written
 from pinxit.weights.tensor_files import write_tensors
 
-RESNET_HEAD = 64  # channels of a head of every ResNet's pooling
+RESNET_HEAD = 64  # channels of an attention head in a ResNet's attention pooling
 
 
 def save_transformers_clip(model: CLIP, folder: Path) -> None:
     """Write `model` as a folder for `transformers.CLIPModel`: config.json, model.safetensors, preprocessor_config.json.
 
-    Raises CheckpointError for a ModifiedResNet, which transformers does not have.
+    Raises CheckpointError for a ModifiedResNet and for padded pictures, which transformers' CLIP does not have.
     """
     if model.fitting.resized == "longer":
         raise CheckpointError("transformers has no CLIP that sees whole pictures on a ground of grey.")
@@ -34,7 +34,7 @@ def save_transformers_clip(model: CLIP, folder: Path) -> None:
 def save_open_clip(model: CLIP, folder: Path) -> None:
     """Write `model` as a folder for `open_clip.create_model_from_pretrained("local-dir:FOLDER")`.
 
-    Raises CheckpointError for what open_clip cannot be told.
+    Raises CheckpointError for preprocessing or layers that open_clip does not have.
     """
     config, fitting = model.config, model.fitting
     if fitting.resized == "both" or fitting.side not in (None, config.vision.size):

@@ -1,4 +1,4 @@
-"""CLIPs as Hugging Face's transformers writes them: whole, or a folder for each tower, as in diffusers' pipelines."""
+"""Reads CLIPs in transformers' layout: whole, or with a folder for each tower, as in diffusers' pipelines."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PROCESSOR = "preprocessor_config.json"
 
 @dataclass(frozen=True)
 class Found:
-    """A weight file that was recognised, before its tensors are renamed."""
+    """The weights of a CLIP whose layout was recognised, before its tensors are renamed."""
 
     layout: str
     config: CLIPConfig
@@ -41,7 +41,7 @@ class Found:
 
 
 def whole_clip(folder: Path) -> Found:
-    """The CLIP of a folder with a config.json. Raises CheckpointError when it is none, or of another kind."""
+    """The CLIP of a folder with a config.json. Raises CheckpointError when it is no CLIP, or an unsupported one."""
     where = folder / "config.json"
     described = read_json(where, Hugging, CheckpointError)
     if described.get("model_type") != "clip":
@@ -54,7 +54,7 @@ def whole_clip(folder: Path) -> Found:
 
 
 def clip_in_parts(text: Path, vision: Path, look: Path) -> Found:
-    """The CLIP of two towers and, in `look`, its image processor. Raises CheckpointError as `whole_clip` does."""
+    """The CLIP of two tower folders; `look`: that of its image processor. Raises CheckpointError as `whole_clip`."""
     described, tensors = dict[str, Any](), dict[str, Tensor]()
     for tower, folder in (("text", text), ("vision", vision)):
         own = json_object(folder / "config.json")
@@ -63,18 +63,18 @@ def clip_in_parts(text: Path, vision: Path, look: Path) -> Found:
         described[f"{tower}_config"] = own
         tensors |= alone(read_tensors(first_of(folder, HF_FILES)), tower)
     where = vision / "config.json"
-    seeing, reading = (_described(cast("Hugging", described), tower, where) for tower in ("vision", "text"))
-    shown = transformers_look(look / PROCESSOR, seeing["image_size"])
+    of_vision, of_text = (_described(cast("Hugging", described), tower, where) for tower in ("vision", "text"))
+    shown = transformers_look(look / PROCESSOR, of_vision["image_size"])
     embed = described["vision_config"].get("projection_dim", 512)
-    config = _from_transformers(seeing, reading, embed, shown.colours, where)
-    tensors["logit_scale"] = torch.tensor(MAX_LOGIT_SCALE)  # no part holds it; OpenAI's have ended at the most
+    config = _from_transformers(of_vision, of_text, embed, shown.colours, where)
+    tensors["logit_scale"] = torch.tensor(MAX_LOGIT_SCALE)  # in neither folder; OpenAI's trained to the maximum
     return Found("transformers' CLIP in two parts", config, tensors, hf_names, HF_BUFFERS, shown.fitting)
 
 
 def _described(described: Hugging, tower: str, where: Path) -> dict[str, Any]:
-    """A tower's settings: what older exports put into *_config_dict counts more, what is left out is transformers'."""
-    given: Any = described
-    settings = DEFAULTS[tower] | (given.get(f"{tower}_config") or {}) | (given.get(f"{tower}_config_dict") or {})
+    """A tower's settings: transformers' defaults, overridden by *_config, and that by older exports' *_config_dict."""
+    sections: Any = described
+    settings = DEFAULTS[tower] | (sections.get(f"{tower}_config") or {}) | (sections.get(f"{tower}_config_dict") or {})
     kind: Any = VisionSettings if tower == "vision" else TextSettings
     try:
         checked(kind, settings, f"{tower}_config", CheckpointError)
@@ -95,7 +95,7 @@ def _from_transformers(
                 f"{where} names the activation {tower['hidden_act']}; pinxit knows quick_gelu and gelu, "
                 "the same in both towers."
             )
-    # Old files say 2, which never occurs: the text is then pooled at the largest id, the last of the vocabulary.
+    # Old configs say 2, which is wrong: text is then pooled at its largest id, which is EOT, the vocabulary's last.
     eot = text["vocab_size"] - 1 if text["eos_token_id"] == 2 else text["eos_token_id"]
     return config_of(
         where,
@@ -115,7 +115,7 @@ def config_of(
     activation: Activation,
     look: Mapping[str, tuple[float, ...]],
 ) -> CLIPConfig:
-    """Raises CheckpointError for parts that do not fit."""
+    """The `CLIPConfig` of these parts. Raises CheckpointError if they do not fit each other."""
     try:
         return CLIPConfig(embed, vision, text, activation, **look)
     except UsageError as cause:

@@ -1,6 +1,6 @@
-"""How public CLIP folders want pictures prepared: transformers' preprocessor_config.json, open_clip's preprocess_cfg.
+"""The preprocessing in public CLIP folders: transformers' preprocessor_config.json, open_clip's preprocess_cfg.
 
-What is written there is followed; what no picture of the model's size can come of is refused.
+It is followed as written; settings that do not lead to a picture of the model's size are refused.
 """
 
 from __future__ import annotations
@@ -55,22 +55,22 @@ class OpenClipLook(TypedDict):
 
 @dataclass(frozen=True)
 class Look:
-    """Fields of a `CLIPConfig` that tell how colours are shown, and how pictures become squares."""
+    """The preprocessing of a CLIP: `mean` and `std`, where the file has them, and how pictures become squares."""
 
     colours: Mapping[str, tuple[float, ...]]
     fitting: Fitting = field(default_factory=Fitting)
 
 
 def transformers_look(path: Path, size: int) -> Look:
-    """What the file says that a model of `size` pixels a side sees; without it, CLIP's own.
+    """The preprocessing in a file, for a model of `size` pixels a side; CLIP's own if there is no such file.
 
-    Raises CheckpointError for a preparation that pinxit does not follow, or that leaves pictures of another size.
+    Raises CheckpointError for preprocessing that pinxit does not support, or that leads to pictures of another size.
     """
     if not path.is_file():
         return Look({})
     shown: Processor = read_json(path, Processor, CheckpointError)
-    given: Mapping[str, Any] = shown
-    check_settings({name: given[name] for name in ("do_resize", "do_pad") if name in given}, RESIZED, str(path))
+    settings: Mapping[str, Any] = shown
+    check_settings({name: settings[name] for name in ("do_resize", "do_pad") if name in settings}, RESIZED, str(path))
     if shown.get("do_center_crop", True):
         crop = shown.get("crop_size", size)
         if crop not in (size, {"height": size, "width": size}, {"shortest_edge": size}):
@@ -101,7 +101,7 @@ def _resized(shown: Processor, size: int, path: Path) -> tuple[Literal["shorter"
 
 
 def _colours(shown: Processor) -> dict[str, tuple[float, ...]]:
-    """Mean and spread of levels from 0 to 1, whatever levels the file speaks of."""
+    """Mean and standard deviation of pixels in [0, 1], whatever range the file's rescaling gives them."""
     levels = 255 * shown.get("rescale_factor", 1 / 255) if shown.get("do_rescale", True) else 255.0
     own = abs(levels - 1) < 1e-6
     if not shown.get("do_normalize", True):
@@ -116,13 +116,13 @@ def _colours(shown: Processor) -> dict[str, tuple[float, ...]]:
 
 
 def open_clip_look(data: Mapping[str, Any], size: int, where: str) -> Look:
-    """What open_clip's `preprocess_cfg` says that a model of `size` pixels a side sees. Raises CheckpointError."""
+    """The preprocessing in open_clip's `preprocess_cfg`, for `size` pixels a side; raises as `transformers_look`."""
     check_settings(data, OPEN_CLIP, where)
     shown: OpenClipLook = checked(OpenClipLook, data, where, CheckpointError)
     if shown.get("size", size) not in (size, [size, size]):
         raise CheckpointError(f"{where}: size is {shown['size']}, but the model sees {size} pixels a side.")
     resized: Any = {"shortest": "shorter", "longest": "longer", "squash": "both"}[shown.get("resize_mode", "shortest")]
-    method: Filter = "bilinear" if shown.get("interpolation") == "bilinear" else "bicubic"  # which "random" is, too
+    method: Filter = "bilinear" if shown.get("interpolation") == "bilinear" else "bicubic"  # "random", too
     colours: Mapping[str, Any] = shown
     return Look(
         {name: tuple(colours[name]) for name in ("mean", "std") if name in colours},

@@ -1,7 +1,7 @@
-"""What the weights of a CLIP are called by OpenAI (and open_clip) and by Hugging Face's transformers.
+"""The names of a CLIP's weights at OpenAI (and in open_clip) and in Hugging Face's transformers.
 
-`openai_name` and `hf_names` translate one of our names; a reader or writer that goes through all names of a model uses
-every key exactly once, or says which it could not.
+`openai_names` and `hf_names` translate one of our names; readers and writers translate all names of a model, so that
+they use every key exactly once, or report which one they could not.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _HF = (  # ours -> transformers'
     (r"^visual\.patches\.weight$", "vision_model.embeddings.patch_embedding.weight"),
     (r"^visual\.class_token$", "vision_model.embeddings.class_embedding"),
     (r"^visual\.positions$", "vision_model.embeddings.position_embedding.weight"),
-    (r"^visual\.ln_pre\.", "vision_model.pre_layrnorm."),  # spelt so
+    (r"^visual\.ln_pre\.", "vision_model.pre_layrnorm."),  # sic
     (r"^visual\.ln_post\.", "vision_model.post_layernorm."),
     (r"^text\.tokens\.weight$", "text_model.embeddings.token_embedding.weight"),
     (r"^text\.positions$", "text_model.embeddings.position_embedding.weight"),
@@ -53,7 +53,7 @@ def openai_names(ours: str) -> Names:
 
 
 def hf_names(ours: str) -> Names:
-    """transformers' name of our tensor `ours`: queries, keys and values lie apart there, projections are transposed."""
+    """transformers' names of our tensor `ours`: q, k and v are separate tensors there, projections are transposed."""
     if ours in ("visual.proj", "text.proj"):
         return Names((f"{ours.split('.')[0]}_projection.weight",), transposed=True)
     if (packed := re.search(r"\.attn\.qkv\.", ours)) is not None:
@@ -63,9 +63,9 @@ def hf_names(ours: str) -> Names:
 
 
 def alone(tensors: Mapping[str, Tensor], tower: str) -> dict[str, Tensor]:
-    """The tensors of a tower ("text" or "vision") that stands alone, named as in a whole CLIP.
+    """The tensors of a tower ("text" or "vision") that was saved alone, named as in a whole CLIP.
 
-    transformers 5 leaves out the tower's name then.
+    transformers 5 omits the tower's prefix in such files.
     """
     if any(name.startswith(f"{tower}_model.") for name in tensors):
         return dict(tensors)

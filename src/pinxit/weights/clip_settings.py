@@ -1,6 +1,6 @@
-"""What public CLIP folders say of themselves: what may stand in their JSON, and which settings are ours.
+"""The JSON settings of public CLIP folders: their types, and the values that pinxit supports.
 
-A setting that changes what a model says of a picture and that pinxit does not follow is refused, never passed over.
+A setting that would change a model's output and that pinxit does not support is refused, never ignored.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pinxit.errors import CheckpointError
 from pinxit.schema import Count, Positive, Several, Whole, shown
 
 Allowed = Mapping[str, Callable[[Any], bool] | None]
-"""Name of a setting to whether a value of it is ours; None: it does not matter, or the weights tell it."""
+"""Name of a setting -> whether a value is supported; None: any, because it is unused or follows from the weights."""
 
 
 class OpenClipModel(TypedDict):
@@ -62,11 +62,11 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "vision": _TOWER | _VISION | {"image_size": 224, "patch_size": 32},
     "text": _TOWER | _TEXT | {"max_position_embeddings": 77, "eos_token_id": 49407},
 }
-"""What transformers leaves out of a config.json."""
+"""transformers' defaults, which it leaves out of a config.json."""
 
 
 def only(*values: Any) -> Callable[[Any], bool]:
-    """Whether a value is one of these, and of their kind: 1 is not True."""
+    """A check that a value is one of these and of the same type: 1 is not True."""
     return lambda value: any(type(value) is type(one) and value == one for one in values)
 
 
@@ -93,7 +93,7 @@ OPEN_CLIP_TEXT: Allowed = {
 
 
 def check_settings(settings: Mapping[str, Any], ours: Allowed, where: str) -> None:
-    """Raise CheckpointError for a setting that pinxit does not know or does not follow."""
+    """Raise CheckpointError for a setting that pinxit does not know or does not support."""
     for name, value in settings.items():
         fits = ours.get(name, empty)
         if fits is not None and not fits(value):

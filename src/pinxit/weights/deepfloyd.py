@@ -1,6 +1,6 @@
-"""DeepFloyd IF's stages I and II from the folders that Hugging Face's diffusers writes, as our U-Net.
+"""Reads DeepFloyd IF's stages I and II from folders in diffusers' layout into our U-Net.
 
-Nothing is executed and nothing is fetched. Every key of the files is used exactly once, or the reading ends with an
+Nothing is executed and nothing is downloaded. Every key of the files is used exactly once, or reading ends with an
 error that names it; one line in the log says what was recognised.
 """
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 def load_deepfloyd(path: Path, dtype: torch.dtype = torch.float32) -> UNet:
     """The U-Net of the pipeline folder `path` (or of its `unet` folder), on the CPU, in evaluation mode.
 
-    The answer has six channels: the predicted noise and the learned variance; `time` and `augmentation` are steps
+    Its output has six channels: the predicted noise and the learned variance; `time` and `augmentation` are steps
     0 .. 999. Raises CheckpointError when a file is missing or unreadable, of another kind of network, or when a key is
     missing, left over or of the wrong shape.
     """

@@ -1,4 +1,4 @@
-"""Our U-Net as diffusers reads DeepFloyd IF's: config.json and weights."""
+"""Writes our U-Net as diffusers reads DeepFloyd IF's: config.json and weights."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 def save_deepfloyd(state: Mapping[str, Tensor], config: UNetConfig, size: int, folder: Path) -> None:
     """Write the network as a folder for `diffusers.UNet2DConditionModel.from_pretrained`.
 
-    Raises CheckpointError for one that DeepFloyd IF's networks are not like.
+    Raises CheckpointError for a network that DeepFloyd IF's classes in diffusers cannot represent.
     """
     about = described(config, size)
     try:
-        found = unet_config(about, "config.json") if config.groups and config.residual_scale else None
+        read_back = unet_config(about, "config.json") if config.groups and config.residual_scale else None
     except (CheckpointError, UsageError):
-        found = None
-    if found is None or replace(found, residual_scale=config.residual_scale) != config:
+        read_back = None
+    if read_back is None or replace(read_back, residual_scale=config.residual_scale) != config:
         raise CheckpointError(f"no network of DeepFloyd IF is like this one, of channels {list(config.channels)}.")
     folder.mkdir(parents=True, exist_ok=True)
     write_tensors(folder / WEIGHTS, written(state, lambda ours: Names(diffusers_names(ours, config))), {"format": "pt"})

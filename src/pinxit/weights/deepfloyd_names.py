@@ -1,6 +1,6 @@
-"""What the settings of DeepFloyd IF's stages I and II are called by Hugging Face's diffusers (`UNet2DConditionModel`).
+"""The settings of DeepFloyd IF's stages I and II in Hugging Face's diffusers (`UNet2DConditionModel`).
 
-`unet_config` knows the blocks that they are made of, and nothing else (specification: DeepFloyd's own conversion).
+`unet_config` knows the blocks that these networks consist of, and no others (after DeepFloyd's conversion script).
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from typing import Any
 
 from pinxit.errors import CheckpointError
 from pinxit.models.unet_config import TextNorm, UNetActivation, UNetConfig
-from pinxit.weights.diffusers_unet import attention, channels_of, check_fixed, one_of, per_level, told_or_default
+from pinxit.weights.diffusers_unet import attention, channels_of, check_fixed, one_of, per_level, with_defaults
 
 FAMILY = "DeepFloyd IF"
 
 NORMS: dict[str | None, TextNorm] = {None: "none", "layer_norm": "layer", "group_norm": "group"}
 ACTIVATIONS: dict[str, UNetActivation] = {"gelu": "gelu", "silu": "silu", "swish": "silu"}
-_DEFAULTS: dict[str, Any] = {  # what diffusers takes where a config.json says nothing, if our network can differ in it
+_DEFAULTS: dict[str, Any] = {  # diffusers' defaults of the settings in which our network can differ
     "act_fn": "silu",
     "addition_embed_type": None,
     "addition_embed_type_num_heads": 64,
@@ -58,9 +58,9 @@ _FIXED: dict[str, tuple[Any, ...]] = {  # field -> diffusers' default, then what
 
 
 def unet_config(described: Mapping[str, Any], where: str) -> UNetConfig:
-    """The config that a diffusers config.json describes. Raises CheckpointError naming the first foreign field."""
+    """The config of a diffusers config.json. Raises CheckpointError naming the first unsupported field."""
     check_fixed(described, _FIXED, FAMILY, where)
-    settings = told_or_default(described, _DEFAULTS)
+    settings = with_defaults(described, _DEFAULTS)
     channels = channels_of(described, where)
     activation = one_of(settings, "act_fn", ACTIVATIONS, where)
     _agree(settings, where)
@@ -92,7 +92,7 @@ def unet_config(described: Mapping[str, Any], where: str) -> UNetConfig:
 
 
 def _agree(settings: Mapping[str, Any], where: str) -> None:
-    """Fields that diffusers sets apart and these networks set together."""
+    """Check fields that are independent in diffusers but not in these networks."""
     once, only = settings["resnet_skip_time_act"], settings["only_cross_attention"]
     act = settings["time_embedding_act_fn"]
     pairs = (

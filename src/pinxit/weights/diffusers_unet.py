@@ -1,7 +1,7 @@
-"""What the weights and settings of a U-Net are called by Hugging Face's diffusers: what all of its U-Nets share.
+"""The names of a U-Net's weights and settings in Hugging Face's diffusers, as far as all its U-Nets share them.
 
-`diffusers_names` translates one of our names; what a config.json says is read by the family (`deepfloyd_names`,
-`karlo_names`) with the helpers here.
+`diffusers_names` translates one of our names; `deepfloyd_names` and `karlo_settings` read a config.json with the
+helpers here.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _PACKED = {"qkv": ("to_q", "to_k", "to_v"), "text_kv": ("add_k_proj", "add_v_pro
 
 
 def diffusers_names(ours: str, config: UNetConfig) -> tuple[str, ...]:
-    """Where our tensor lies in diffusers' layout: whole, or as equal parts stacked along the first axis."""
+    """diffusers' names of our tensor: of all of it, or of equal parts that are stacked along the first axis."""
     name = ours
     for pattern, replacement in _RULES:
         name = re.sub(pattern, replacement, name)
@@ -54,53 +54,53 @@ def diffusers_names(ours: str, config: UNetConfig) -> tuple[str, ...]:
 DOWN = {"ResnetDownsampleBlock2D": False, "SimpleCrossAttnDownBlock2D": True}  # name -> whether it attends
 UP = {"ResnetUpsampleBlock2D": False, "SimpleCrossAttnUpBlock2D": True}
 Fixed = Mapping[str, tuple[Any, ...]]
-"""Field of a config.json -> diffusers' default, then what the networks of a family may have."""
+"""Field of a config.json -> diffusers' default, then the values that networks of a family may have."""
 
 
 def check_fixed(described: Mapping[str, Any], fixed: Fixed, family: str, where: str) -> None:
-    """Raise CheckpointError naming the first field that the networks of `family` do not have so."""
+    """Raise CheckpointError naming the first field with a value that networks of `family` do not have."""
     for name, (default, *known) in fixed.items():
         if (value := described.get(name, default)) not in known:
             wanted = " or ".join(map(str, known))
             raise CheckpointError(f"{where}: {name} is {value}; {family}'s networks have {wanted}.")
 
 
-def told_or_default(described: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """What a config.json says, or what diffusers takes where it says nothing."""
+def with_defaults(described: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a config.json, with diffusers' defaults where it has none."""
     return {name: described.get(name, default) for name, default in defaults.items()}
 
 
 def channels_of(described: Mapping[str, Any], where: str) -> tuple[int, ...]:
-    """The width of every level. Raises CheckpointError when they are no list."""
-    found = described.get("block_out_channels", ())
-    if not isinstance(found, list | tuple):
-        raise CheckpointError(f"{where}: block_out_channels is {found}; it must be a list of widths.")
-    return tuple(found)
+    """The width of every level. Raises CheckpointError when they are not a list."""
+    widths = described.get("block_out_channels", ())
+    if not isinstance(widths, list | tuple):
+        raise CheckpointError(f"{where}: block_out_channels is {widths}; it must be a list of widths.")
+    return tuple(widths)
 
 
-def one_of(told: Mapping[str, Any], name: str, known: Mapping[Any, Any], where: str) -> Any:
-    """What a setting of diffusers' is here. Raises CheckpointError for one that is unknown."""
-    if told[name] not in known:
+def one_of(settings: Mapping[str, Any], name: str, known: Mapping[Any, Any], where: str) -> Any:
+    """Our value for a setting, by the table `known`. Raises CheckpointError for a value that is not in it."""
+    if settings[name] not in known:
         choices = ", ".join(str(one) for one in known)
-        raise CheckpointError(f"{where}: {name} is {told[name]}; pinxit knows {choices}.")
-    return known[told[name]]
+        raise CheckpointError(f"{where}: {name} is {settings[name]}; pinxit knows {choices}.")
+    return known[settings[name]]
 
 
 def per_level(value: int | list[int], levels: int) -> tuple[int, ...]:
-    """One number a level."""
+    """One number per level, from one for all or a list."""
     return (value,) * levels if isinstance(value, int) else tuple(value)
 
 
 def attention(described: Mapping[str, Any], family: str, where: str) -> tuple[bool, ...]:
-    """Which levels attend; the same on both ways."""
-    found = []
+    """Which levels have attention. Raises CheckpointError unless they are the same on the way down and up."""
+    attends = []
     for name, known in (("down_block_types", DOWN), ("up_block_types", UP)):
         kinds = described.get(name, ("CrossAttnDownBlock2D",))
         for kind in kinds:
             if kind not in known:
                 raise CheckpointError(f"{where}: {name} has {kind}; {family}'s networks have {' and '.join(known)}.")
-        found.append(tuple(known[kind] for kind in kinds))
-    down, up = found
+        attends.append(tuple(known[kind] for kind in kinds))
+    down, up = attends
     if down != up[::-1]:
         raise CheckpointError(f"{where}: up_block_types attends at other levels than down_block_types.")
     return down

@@ -1,4 +1,4 @@
-"""Weights from the Hugging Face hub: the one place that may use the network, and only for "hub:OWNER/NAME"."""
+"""Weights from the Hugging Face hub: the only module that may use the network, and only for "hub:OWNER/NAME"."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ _ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
 def fetch(spec: str, archives: bool = True) -> Path:
-    """The folder that holds "hub:OWNER/NAME" or "hub:OWNER/NAME@REVISION", fetched unless it is already at hand.
+    """The folder that holds "hub:OWNER/NAME" or "hub:OWNER/NAME@REVISION", downloaded unless it is cached.
 
-    Where it has no safetensors, weights in older archives are fetched instead if the caller can read `archives`.
-    Raises UsageError for anything that is no such name, CheckpointError when it is neither at hand nor to be had.
+    If it has no safetensors, weights in torch archives are downloaded instead, provided the caller can read `archives`.
+    Raises UsageError for anything that is not such a name, CheckpointError when it is not cached and cannot be
+    downloaded.
     """
     match = _ID.fullmatch(spec.removeprefix(PREFIX))
     if not spec.startswith(PREFIX) or match is None:
@@ -35,7 +36,7 @@ def _snapshot(name: str, revision: str | None, expected: list[str]) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=expected))
     except LocalEntryNotFoundError as error:
-        reason = "is not at hand and the hub cannot be reached; copy its folder here and give that"
+        reason = "is not cached and the hub cannot be reached; copy its folder here and give that"
         raise CheckpointError(f"{name} {reason}.") from error
     except (HfHubHTTPError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]

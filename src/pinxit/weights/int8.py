@@ -1,8 +1,8 @@
-"""Weights in a byte each: whole numbers from -127 to 127, with one float32 scale for each row of a matrix or kernel.
+"""Weights as int8, from -127 to 127, with one float32 scale for each row of a matrix or kernel.
 
-A row is what one output is made of. Rounding adds noise of about a hundredth of the weights (bfloat16: a thousandth),
-and files are half as large. Vectors and small tensors stay in bfloat16: they are few, and a gain off by a hundredth
-is felt.
+A row holds the weights of one output. Rounding adds noise of about a hundredth of the weights (bfloat16: a thousandth),
+and files are half as large as in bfloat16. Vectors and small tensors stay in bfloat16: they take little space, and an
+error of a hundredth in a gain would matter.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from pinxit.errors import CheckpointError
 
-LEAST = 4096  # values; smaller tensors are not worth it
-SCALES = "int8_scales/"  # in front of the name of the tensor that they belong to
+LEAST = 4096  # values; smaller tensors stay in bfloat16
+SCALES = "int8_scales/"  # prefix of the scales' name, before that of their tensor
 MOST = 127
 
 
@@ -37,7 +37,7 @@ def packed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def unpacked(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights again, in float32 where they were packed. Raises CheckpointError for scales that fit no tensor."""
+    """The inverse of `packed`, in float32 for int8. Raises CheckpointError for scales without a tensor that fits."""
     result = {name: tensor for name, tensor in stored.items() if not name.startswith(SCALES)}
     for name, scales in stored.items():
         if not name.startswith(SCALES):

@@ -1,4 +1,4 @@
-"""The JSON files that lie beside published weights. Nothing heavy is imported to look them over."""
+"""Reads the JSON files beside published weights, without heavy imports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def json_objects(path: Path) -> list[dict[str, Any]]:
 
 
 def shards(index: Path) -> list[Path]:
-    """The files, all beside it, that an index of weights names. Raises CheckpointError when it names none or others."""
+    """The files that an index of weights names, in its own folder. Raises CheckpointError for none or missing ones."""
     places = json_object(index).get("weight_map")
     names = sorted({str(name) for name in places.values()}) if isinstance(places, dict) else []
     missing = next((name for name in names if Path(name).name != name or not index.with_name(name).is_file()), None)

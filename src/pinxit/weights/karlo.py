@@ -1,6 +1,6 @@
-"""Karlo's networks from the folders that Hugging Face's diffusers writes: prior, decoder, and the two that enlarge.
+"""Reads Karlo's networks from folders in diffusers' layout: prior, decoder, and two super-resolution networks.
 
-Nothing is executed and nothing is fetched. Every key of the files is used exactly once, or the reading ends with an
+Nothing is executed and nothing is downloaded. Every key of the files is used exactly once, or reading ends with an
 error that names it; one line in the log says what was recognised.
 """
 
@@ -20,7 +20,7 @@ from pinxit.models.prior import DiffusionPrior, PriorConfig
 from pinxit.models.unet import UNet, UNetConfig
 from pinxit.weights.diffusers_unet import diffusers_names
 from pinxit.weights.json_files import json_object
-from pinxit.weights.karlo_names import MEAN, NOTHING, SPREAD, VISIBLE, decoder_names, prior_names
+from pinxit.weights.karlo_names import MEAN, NOTHING, SPREAD, decoder_names, prior_names
 from pinxit.weights.karlo_settings import decoder_config, prior_config, super_config
 from pinxit.weights.renaming import renamed
 from pinxit.weights.tensor_files import DIFFUSERS_FILES, first_of, not_finite, read_tensors
@@ -35,16 +35,16 @@ Model = TypeVar("Model", bound=nn.Module)
 
 @dataclass(frozen=True)
 class KarloPrior:
-    """The prior, with the mean and the spread of embeddings in whose terms it speaks: z = mean + spread * x."""
+    """The prior, which predicts standardised embeddings x, with their mean and deviation: z = mean + spread * x."""
 
     network: DiffusionPrior
     mean: Tensor  # [E]
-    spread: Tensor  # [E]
+    spread: Tensor  # [E], standard deviation
 
 
 @dataclass(frozen=True)
 class KarloDecoder:
-    """The decoder, with what stands for no picture embedding under guidance."""
+    """The decoder, with the learned vector that replaces the picture embedding in the unconditional branch."""
 
     network: UNet
     nothing: Tensor  # [E]
@@ -54,7 +54,7 @@ def load_prior(path: Path, dtype: torch.dtype = torch.float32) -> KarloPrior:
     """The prior of the pipeline folder `path`, on the CPU, in evaluation mode.
 
     Raises CheckpointError when a file is missing or unreadable, of another kind of network, or when a key is missing,
-    left over or of the wrong shape; so do the others here.
+    unknown or of the wrong shape; so do the other loaders here.
     """
     folder = path / PRIOR
     config = _config(folder, prior_config)
@@ -69,14 +69,14 @@ def load_prior(path: Path, dtype: torch.dtype = torch.float32) -> KarloPrior:
 
 
 def load_decoder(path: Path, dtype: torch.dtype = torch.float32) -> KarloDecoder:
-    """The decoder of the pipeline folder `path`: its U-Net, and `text_proj`, which says what it is told.
+    """The decoder of the pipeline folder `path`: its U-Net, and `text_proj`, which prepares its conditions.
 
-    The answer has six channels: the predicted noise and the learned variance.
+    Its output has six channels: the predicted noise and the learned variance.
     """
     unet, projection = path / DECODER, path / PROJECTION
-    told = _described(projection)
+    projection_settings = _described(projection)
     where = str(projection / CONFIG)
-    config = _config(unet, lambda own, place: decoder_config(own, told, (place, where)))
+    config = _config(unet, lambda own, place: decoder_config(own, projection_settings, (place, where)))
     model = _built(lambda: UNet(config))
     wanted = model.state_dict()
     of_unet, of_projection = decoder_names(config, wanted)
@@ -85,12 +85,11 @@ def load_decoder(path: Path, dtype: torch.dtype = torch.float32) -> KarloDecoder
     state |= renamed(wanted, of_projection | {NOTHING: (NOTHING,)}, _tensors(projection), projection, dtype)
     nothing = state.pop(NOTHING).float()
     state |= {name: by_tokens(state[name], config) for name in state if name.startswith(TOKENS)}
-    state[VISIBLE] = torch.zeros(config.image_tokens, dtype=dtype)
     return KarloDecoder(_filled(model, state, unet), nothing)
 
 
 def by_tokens(rows: Tensor, config: UNetConfig) -> Tensor:
-    """Rows of the layer that makes tokens [K D, ...] as ours lie, token by token; Karlo's lie channel by channel."""
+    """Rows [K D, ...] of the layer that makes tokens, from Karlo's order (channel by channel) to ours (by token)."""
     width, tokens = config.text_width, config.image_tokens
     return rows.view(width, tokens, -1).transpose(0, 1).reshape(rows.shape).contiguous()
 
@@ -102,9 +101,9 @@ def by_channels(rows: Tensor, config: UNetConfig) -> Tensor:
 
 
 def load_supers(path: Path, dtype: torch.dtype = torch.float32) -> tuple[UNet, UNet]:
-    """The networks that enlarge, of the pipeline folder `path`: for all steps but the last one, and for that.
+    """The super-resolution networks of the pipeline folder `path`: for all steps but the last, and for the last.
 
-    They answer the predicted noise.
+    Both predict the noise.
     """
     first, last = (_super(path / name, dtype) for name in SUPERS)
     return first, last

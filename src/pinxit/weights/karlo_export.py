@@ -1,4 +1,4 @@
-"""Karlo's networks, trained further, as diffusers reads them: the published folder with other weights."""
+"""Writes fine-tuned networks of Karlo for diffusers: the published folder with other weights."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor
 from pinxit.models.unet_config import UNetConfig
 from pinxit.weights.diffusers_unet import diffusers_names
 from pinxit.weights.karlo import DECODER, PRIOR, PROJECTION, TOKENS, by_channels
-from pinxit.weights.karlo_names import VISIBLE, decoder_names, prior_names
+from pinxit.weights.karlo_names import decoder_names, prior_names
 from pinxit.weights.peft_export import Pair
 from pinxit.weights.renaming import Names, written
 from pinxit.weights.tensor_files import DIFFUSERS_FILES, first_of, read_tensors, write_tensors
 
 
 def folders(part: str, name: str, config: UNetConfig | None) -> tuple[str, Names]:
-    """In which folder of Karlo our tensor `name` of a network lies, and as what."""
+    """The folder of Karlo's that holds our tensor `name` of a network, and its name there."""
     if part == PRIOR:
         return PRIOR, Names(prior_names(name))
     assert config is not None
@@ -29,24 +29,22 @@ def folders(part: str, name: str, config: UNetConfig | None) -> tuple[str, Names
 
 
 def save_karlo(base: Path, states: Mapping[str, tuple[Mapping[str, Tensor], UNetConfig | None]], out: Path) -> None:
-    """Copy the folder `base` of Karlo to `out` with the weights of some networks, float32, in place of its own.
+    """Copy Karlo's folder `base` to `out`, with the weights of some networks replaced, in float32.
 
-    `states`: by prior, decoder, super_res_first and super_res_last our weights, and of a U-Net its config. What a file
-    holds besides, such as the embeddings' mean, stays.
+    `states`: by prior, decoder, super_res_first and super_res_last our weights, and for a U-Net its config. Other
+    tensors in the same files, such as the embeddings' mean, are kept.
     """
-    found: dict[str, dict[str, Tensor]] = {}
+    by_folder: dict[str, dict[str, Tensor]] = {}
     for part, (state, config) in states.items():
         for name, tensor in state.items():
-            if name == VISIBLE:
-                continue
             folder, there = folders(part, name, config)
             ours = by_channels(tensor, config) if config is not None and name.startswith(TOKENS) else tensor
-            found.setdefault(folder, {}).update(written({name: ours}, {name: there}.__getitem__))
-    replaced = {base / folder / file for folder in found for file in _weights(base / folder)}
+            by_folder.setdefault(folder, {}).update(written({name: ours}, {name: there}.__getitem__))
+    replaced = {base / folder / file for folder in by_folder for file in _weights(base / folder)}
     shutil.copytree(
         base, out, ignore=lambda at, names: [n for n in names if Path(at) / n in replaced], dirs_exist_ok=True
     )
-    for folder, tensors in found.items():
+    for folder, tensors in by_folder.items():
         before = read_tensors(first_of(base / folder, DIFFUSERS_FILES))
         shaped = {name: tensor.view(before[name].shape) for name, tensor in tensors.items()}
         kept = {name: tensor.float().contiguous() for name, tensor in before.items() if name not in shaped}
@@ -56,14 +54,14 @@ def save_karlo(base: Path, states: Mapping[str, tuple[Mapping[str, Tensor], UNet
 def cut_additions(
     part: str, pairs: Mapping[str, Pair], config: UNetConfig | None
 ) -> dict[str, tuple[dict[str, Pair], dict[str, Names]]]:
-    """Additions to one network by the folders of Karlo that they belong to, and what their weights are called there."""
-    found: dict[str, tuple[dict[str, Pair], dict[str, Names]]] = {}
+    """The LoRA pairs of one network by the folder of Karlo's that they belong to, and their weights' names there."""
+    by_folder: dict[str, tuple[dict[str, Pair], dict[str, Names]]] = {}
     for name, (down, up) in pairs.items():
         folder, there = folders(part, name, config)
         rows = by_channels(up, config) if config is not None and name.startswith(TOKENS) else up
-        of_folder, names = found.setdefault(folder, ({}, {}))
+        of_folder, names = by_folder.setdefault(folder, ({}, {}))
         of_folder[name], names[name] = (down, rows), there
-    return found
+    return by_folder
 
 
 def _weights(folder: Path) -> list[str]:

@@ -1,7 +1,7 @@
-"""What the weights of Karlo's networks are called by Hugging Face's diffusers.
+"""The names of the weights of Karlo's networks in Hugging Face's diffusers.
 
-Karlo (the open unCLIP of Kakao Brain) is a `PriorTransformer`, a decoder in two parts, `UNet2DConditionModel` and
-`UnCLIPTextProjModel`, and two `UNet2DModel` that enlarge.
+Karlo (Kakao Brain's open unCLIP) is a `PriorTransformer`, a decoder in two parts, `UNet2DConditionModel` and
+`UnCLIPTextProjModel`, and two `UNet2DModel` for super-resolution.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pinxit.models.unet_config import UNetConfig
 from pinxit.weights.diffusers_unet import diffusers_names
 
-NOTHING = "learned_classifier_free_guidance_embeddings"  # what stands for no picture embedding
+NOTHING = "learned_classifier_free_guidance_embeddings"  # replaces a missing picture embedding
 MEAN, SPREAD = "clip_mean", "clip_std"  # of the picture embeddings that the prior was trained on
 _PRIOR = (  # ours -> diffusers', in this order
     (r"^embed_time\.0\.", "time_embedding.linear_1."),
@@ -38,11 +38,10 @@ PROJECTION = {  # ours -> diffusers' `text_proj`
     "conditioning.image.embed": "clip_image_embeddings_project_to_time_embeddings",
     "conditioning.image.tokens": "clip_extra_context_tokens_proj",
 }
-VISIBLE = "conditioning.image.visible"  # how well the embedding's tokens are seen: Karlo's as well as the text
 
 
 def prior_names(ours: str) -> tuple[str, ...]:
-    """Where our tensor of a prior lies in a `PriorTransformer`."""
+    """The names of our prior's tensor in a `PriorTransformer`."""
     name = ours
     for pattern, replacement in _PRIOR:
         name = re.sub(pattern, replacement, name)
@@ -54,13 +53,13 @@ Places = dict[str, tuple[str, ...]]
 
 
 def decoder_names(config: UNetConfig, ours: Iterable[str]) -> tuple[Places, Places]:
-    """Where our tensors of a decoder lie, those in its U-Net and those in `text_proj`; VISIBLE lies in neither."""
+    """The names of our decoder's tensors, of those in its U-Net and those in `text_proj`."""
     unet: Places = {}
     projection: Places = {}
     for name in ours:
         module, _, leaf = name.rpartition(".")
         if module in PROJECTION:
             projection[name] = (f"{PROJECTION[module]}.{leaf}",)
-        elif name != VISIBLE:
+        else:
             unet[name] = diffusers_names(name, config)
     return unet, projection

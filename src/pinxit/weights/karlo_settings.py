@@ -1,4 +1,4 @@
-"""What the config.json files of Karlo's networks say: a setting that they do not have is refused, never passed over."""
+"""The config.json files of Karlo's networks; settings that Karlo does not have are refused, never ignored."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pinxit.errors import CheckpointError
 from pinxit.models.prior import PriorConfig
 from pinxit.models.unet_config import UNetConfig
 from pinxit.weights.deepfloyd_names import ACTIVATIONS
-from pinxit.weights.diffusers_unet import attention, channels_of, check_fixed, one_of, per_level, told_or_default
+from pinxit.weights.diffusers_unet import attention, channels_of, check_fixed, one_of, per_level, with_defaults
 
 FAMILY = "Karlo"
 
@@ -90,21 +90,21 @@ _PROJECTION_DEFAULTS: dict[str, Any] = {
 
 
 def prior_config(described: Mapping[str, Any], where: str) -> PriorConfig:
-    """The prior that a config.json describes. Raises CheckpointError naming the first setting that is not Karlo's."""
+    """The config of the prior. Raises CheckpointError naming the first setting that is not Karlo's."""
     check_fixed(described, _PRIOR_FIXED, FAMILY, where)
-    told = told_or_default(described, _PRIOR_DEFAULTS)
-    heads, embed = _number(told, "num_attention_heads", where), _number(told, "embedding_dim", where)
-    width = heads * _number(told, "attention_head_dim", where)
+    settings = with_defaults(described, _PRIOR_DEFAULTS)
+    heads, embed = _number(settings, "num_attention_heads", where), _number(settings, "embedding_dim", where)
+    width = heads * _number(settings, "attention_head_dim", where)
     for name, own in (("time_embed_dim", width), ("embedding_proj_dim", embed), ("clip_embed_dim", embed)):
-        if told[name] not in (None, own):
-            raise CheckpointError(f"{where}: {name} is {told[name]}; {FAMILY}'s prior has {own}.")
+        if settings[name] not in (None, own):
+            raise CheckpointError(f"{where}: {name} is {settings[name]}; {FAMILY}'s prior has {own}.")
     return PriorConfig(
         components=embed,
         embed=embed,
         text=embed,
-        length=_number(told, "num_embeddings", where),
+        length=_number(settings, "num_embeddings", where),
         width=width,
-        layers=_number(told, "num_layers", where),
+        layers=_number(settings, "num_layers", where),
         heads=heads,
         pads="hidden",
         pooled="raw",
@@ -112,39 +112,39 @@ def prior_config(described: Mapping[str, Any], where: str) -> PriorConfig:
 
 
 def decoder_config(unet: Mapping[str, Any], projection: Mapping[str, Any], where: tuple[str, str]) -> UNetConfig:
-    """The decoder that its two config.json describe, the U-Net's and `text_proj`'s, at `where`.
+    """The config of the decoder, from two config.json files, the U-Net's and `text_proj`'s; `where`: their paths.
 
-    Raises CheckpointError naming the first setting that is not Karlo's, or that fits the other file's not.
+    Raises CheckpointError naming the first setting that is not Karlo's, or that contradicts the other file.
     """
     check_fixed(unet, _DECODER_FIXED, FAMILY, where[0])
     check_fixed(projection, {"_class_name": (None, "UnCLIPTextProjModel")}, FAMILY, where[1])
-    told, read = told_or_default(unet, _UNET_DEFAULTS), told_or_default(projection, _PROJECTION_DEFAULTS)
+    settings, projected = with_defaults(unet, _UNET_DEFAULTS), with_defaults(projection, _PROJECTION_DEFAULTS)
     channels = channels_of(unet, where[0])
-    width = told["time_embedding_dim"] or 4 * channels[0]
-    for name, own in (("time_embed_dim", width), ("cross_attention_dim", told["cross_attention_dim"])):
-        if read[name] != own:
-            raise CheckpointError(f"{where[1]}: {name} is {read[name]}, and the decoder's is {own}.")
-    embed = _number(read, "clip_embeddings_dim", where[1])
+    width = settings["time_embedding_dim"] or 4 * channels[0]
+    for name, own in (("time_embed_dim", width), ("cross_attention_dim", settings["cross_attention_dim"])):
+        if projected[name] != own:
+            raise CheckpointError(f"{where[1]}: {name} is {projected[name]}, and the decoder's is {own}.")
+    embed = _number(projected, "clip_embeddings_dim", where[1])
     return UNetConfig(
         attention=attention(unet, FAMILY, where[0]),
         outputs=6,
-        head=_number(told, "attention_head_dim", where[0]),
+        head=_number(settings, "attention_head_dim", where[0]),
         text=embed,
-        context=_number(told, "cross_attention_dim", where[0]),
+        context=_number(settings, "cross_attention_dim", where[0]),
         context_norm=True,
         text_norm="none",
         pool_heads=0,
         pooled=embed,
         image=embed,
-        image_tokens=_number(read, "clip_extra_context_tokens", where[1]),
-        **_shape(told, channels, where[0]),
+        image_tokens=_number(projected, "clip_extra_context_tokens", where[1]),
+        **_shape(settings, channels, where[0]),
     )
 
 
 def super_config(described: Mapping[str, Any], where: str) -> UNetConfig:
-    """The network that enlarges. Raises CheckpointError naming the first setting that is not Karlo's."""
+    """The config of a super-resolution network. Raises CheckpointError naming the first setting that is not Karlo's."""
     check_fixed(described, _SUPER_FIXED, FAMILY, where)
-    told, channels = told_or_default(described, _UNET_DEFAULTS), channels_of(described, where)
+    settings, channels = with_defaults(described, _UNET_DEFAULTS), channels_of(described, where)
     attends = attention(described, FAMILY, where)
     if any(attends):
         raise CheckpointError(f"{where}: down_block_types attend; {FAMILY}'s networks that enlarge do not.")
@@ -154,24 +154,24 @@ def super_config(described: Mapping[str, Any], where: str) -> UNetConfig:
         middle=False,
         low_res=3,
         outputs=3,
-        scale_shift=one_of(told, "resnet_time_scale_shift", shift, where),
-        **_shape(told, channels, where),
+        scale_shift=one_of(settings, "resnet_time_scale_shift", shift, where),
+        **_shape(settings, channels, where),
     )
 
 
-def _shape(told: Mapping[str, Any], channels: tuple[int, ...], where: str) -> dict[str, Any]:
+def _shape(settings: Mapping[str, Any], channels: tuple[int, ...], where: str) -> dict[str, Any]:
     return {
         "channels": channels,
-        "blocks": per_level(told["layers_per_block"], len(channels)),
-        "embed": told["time_embedding_dim"] or 0,
-        "activation": one_of(told, "act_fn", ACTIVATIONS, where),
-        "groups": told["norm_num_groups"],
-        "dropout": float(told["dropout"]),
+        "blocks": per_level(settings["layers_per_block"], len(channels)),
+        "embed": settings["time_embedding_dim"] or 0,
+        "activation": one_of(settings, "act_fn", ACTIVATIONS, where),
+        "groups": settings["norm_num_groups"],
+        "dropout": float(settings["dropout"]),
     }
 
 
-def _number(told: Mapping[str, Any], name: str, where: str) -> int:
-    value = told[name]
+def _number(settings: Mapping[str, Any], name: str, where: str) -> int:
+    value = settings[name]
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise CheckpointError(f"{where}: {name} is {value}; it must be a whole number above 0.")
     return value

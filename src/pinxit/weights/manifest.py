@@ -1,4 +1,4 @@
-"""What pinxit.json of a checkpoint folder says, and whether its files are those."""
+"""pinxit.json, the manifest of a checkpoint folder, and the check of the folder's files against it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _File(TypedDict):
 
 
 class Manifest(_Format):
-    """pinxit.json."""
+    """The content of pinxit.json."""
 
     recipe: str
     parts: dict[str, _Part]
@@ -55,7 +55,7 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def check_file(path: Path, expected: Mapping[str, Any]) -> None:
-    """Raises CheckpointError when a file is missing, cut short or altered."""
+    """Raise CheckpointError when a file is missing, truncated or altered."""
     if not path.is_file():
         raise CheckpointError(f"{path} is missing; fetch the checkpoint again.")
     size = path.stat().st_size
@@ -68,7 +68,7 @@ def check_file(path: Path, expected: Mapping[str, Any]) -> None:
 
 
 def file_record(path: Path) -> dict[str, Any]:
-    """What a manifest says of a file."""
+    """A file's entry in a manifest."""
     with path.open("rb") as handle:
         digest = hashlib.file_digest(handle, "sha256").hexdigest()
     return {"sha256": digest, "bytes": path.stat().st_size}

@@ -1,6 +1,6 @@
 """Networks as ONNX files: written by torch's exporter, and compared with the network by ONNX Runtime.
 
-`pip install "pinxit[onnx]"`. Rows stay free: a file takes any number of them, and so do other sizes that are named.
+`pip install "pinxit[onnx]"`. The number of rows is dynamic, and so are other axes that a `Network` names.
 """
 
 from __future__ import annotations
@@ -22,37 +22,37 @@ from pinxit.errors import PinxitError, UsageError
 from pinxit.models.method import Method
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
-TOLERANCE = 1e-4  # the largest difference of values whose own size is about one
-LARGE = 3 * 2**29  # bytes of weights; files of one piece end at 2 GiB
-EXPORTED, CHECKED = 3, (1, 5)  # rows
+TOLERANCE = 1e-4  # the largest absolute difference, of outputs of a magnitude of about one
+LARGE = 3 * 2**29  # bytes of weights beyond which they get a file of their own: a single file ends at 2 GiB
+EXPORTED, CHECKED = 3, (1, 5)  # numbers of rows: of the example for export, and of the comparisons
 
 
 @dataclass(frozen=True)
 class Network:
-    """What becomes NAME.onnx."""
+    """A network to be written as NAME.onnx."""
 
     name: str
     call: Callable[..., Any]  # float32 tensors in the order of `inputs` to one tensor, or to a tuple of them
     owner: nn.Module  # whose weights it uses
-    draw: Callable[[int], Mapping[str, Tensor]]  # inputs for so many rows, drawn anew by every call
+    draw: Callable[[int], Mapping[str, Tensor]]  # random inputs for so many rows, different in every call
     outputs: tuple[str, ...]
-    free: Mapping[str, Mapping[int, str]]  # besides rows, of an input the axes that may have any size, and their names
-    about: Mapping[str, Any]  # what is told of it in a description
+    free: Mapping[str, Mapping[int, str]]  # for each input its dynamic axes besides rows, with their names
+    about: Mapping[str, Any]  # goes into the description beside the file
 
 
 @dataclass(frozen=True)
 class Written:
-    """A file that says what the network says."""
+    """A file that was written, and how closely it agrees with its network."""
 
     file: str
-    inputs: Mapping[str, list[int | str]]  # their shapes; names stand for what is free
+    inputs: Mapping[str, list[int | str]]  # their shapes, with names for dynamic axes
     outputs: tuple[str, ...]
-    difference: float  # the largest, between ONNX Runtime and the network
+    difference: float  # the largest absolute one between the outputs of ONNX Runtime and of the network
     about: Mapping[str, Any]
 
 
 def check_installed() -> None:
-    """Raise UsageError, before anything is opened, where what writes and checks ONNX is not installed."""
+    """Raise UsageError if packages that write and check ONNX are not installed."""
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise UsageError(f'--to onnx needs {", ".join(missing)}: pip install "pinxit[onnx]".')
@@ -60,17 +60,17 @@ def check_installed() -> None:
 
 @torch.inference_mode()
 def write_onnx(network: Network, folder: Path) -> Written:
-    """Write `network` into `folder` and compare ONNX Runtime's answers with its own.
+    """Write `network` into `folder` and compare ONNX Runtime's outputs with its own.
 
-    Raises PinxitError for what ONNX cannot say, and when an answer is further than TOLERANCE from the network's.
+    Raises PinxitError for operations that ONNX does not have, and when outputs differ by more than TOLERANCE.
     """
     path = folder / f"{network.name}.onnx"
     module = Method(network.call, network.owner).eval()
     _export(module, network, path)
     difference = max(_differences(module, network, path))
     if not difference <= TOLERANCE:
-        told = f"ONNX Runtime answers {difference:.2g} away from the network, and {TOLERANCE:.0e} is allowed"
-        raise PinxitError(f"{path.name}: {told}; nothing is written.")
+        reason = f"ONNX Runtime answers {difference:.2g} away from the network, and {TOLERANCE:.0e} is allowed"
+        raise PinxitError(f"{path.name}: {reason}; nothing is written.")
     shapes = {name: _shape(network, name, tensor) for name, tensor in network.draw(1).items()}
     return Written(path.name, shapes, network.outputs, difference, network.about)
 
@@ -102,21 +102,21 @@ def _export(module: nn.Module, network: Network, path: Path) -> None:
                 verbose=False,
             )
             assert program is not None
-            ClearMetadataAndDocStringPass()(program.model)  # where on this machine each line of code stands
+            ClearMetadataAndDocStringPass()(program.model)  # it holds this machine's paths to the source code
             program.save(path, external_data=large)
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
         raise PinxitError(f"{network.name} cannot be written as ONNX ({_first_line(error)}).") from error
 
 
 def _first_line(error: BaseException) -> str:
-    """Of what caused it in the first place."""
+    """The first line of an error's root cause."""
     while error.__cause__ is not None:
         error = error.__cause__
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _atan(x: Any) -> Any:
-    """ONNX Runtime knows no atan of float64, in which levels of noise become times."""
+    """atan in float32: ONNX Runtime has none for float64, in which noise levels are converted to times."""
     from onnxscript import opset18 as op
 
     single, double = 1, 11  # onnx.TensorProto.FLOAT and DOUBLE
@@ -124,24 +124,24 @@ def _atan(x: Any) -> Any:
 
 
 def _differences(module: nn.Module, network: Network, path: Path) -> Iterator[float]:
-    """The largest for each number of rows and each output."""
+    """The largest absolute difference for each number of rows and each output."""
     import onnxruntime
 
     try:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its errors have nothing in common
+    except Exception as error:  # its errors have no common base class
         raise PinxitError(f"{path.name}: ONNX Runtime does not open it ({_first_line(error)}).") from error
     for rows in CHECKED:
         inputs = network.draw(rows)
         answer = module(*inputs.values())
-        found = session.run(list(network.outputs), {name: tensor.numpy() for name, tensor in inputs.items()})
-        for one, other in zip(found, answer if isinstance(answer, tuple) else (answer,), strict=True):
+        outputs = session.run(list(network.outputs), {name: tensor.numpy() for name, tensor in inputs.items()})
+        for one, other in zip(outputs, answer if isinstance(answer, tuple) else (answer,), strict=True):
             yield float(np.abs(one - other.numpy()).max())
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter tells of torchvision's operators and of its own functions that will go."""
+    """Silence the exporter's warnings about torchvision's operators and its own deprecated functions."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

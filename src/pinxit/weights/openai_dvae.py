@@ -1,7 +1,7 @@
 """OpenAI's published discrete VAE (github.com/openai/DALL-E, modified MIT licence) from a local folder.
 
 The release is two files, `encoder.pkl` and `decoder.pkl`: whole pickled modules. Nothing of them is executed
-(see `torch_archive`). The same weights as plain state dicts (`encoder.pt`, `encoder.safetensors`, ...) do as well.
+(see `torch_archive`). The same weights as plain state dicts (`encoder.pt`, `encoder.safetensors`, ...) work too.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _ENDINGS = (".pkl", ".safetensors", ".pt", ".pth", ".bin")
 def load_openai_dvae(folder: Path, size: int = 256) -> DVAE:
     """The `DVAE` whose weights lie in `folder`, on the CPU in float32, in evaluation mode.
 
-    Widths are read off the weights' shapes; `size` is the side in pixels of the pictures it is meant for.
+    Widths are inferred from the weights' shapes; `size` is the side in pixels of the pictures it is meant for.
     Logs one line that says what was recognised. Raises CheckpointError, naming files or keys, when a file is
-    missing or unreadable, or a key is missing, left over or of the wrong shape.
+    missing or unreadable, or a key is missing, unknown or of the wrong shape.
     """
     halves = {
         half: (path := _find(folder, half), read_tensors(path, packages=("dall_e",))) for half in ("encoder", "decoder")

@@ -1,4 +1,4 @@
-"""Additions of low rank (`training.lora`) as peft reads them: an adapter for the same network in another library."""
+"""Writes LoRA weights (`training.lora`) as peft reads them: an adapter for the same network in another library."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from pinxit.files import write_json
 from pinxit.weights.renaming import Names
 from pinxit.weights.tensor_files import write_tensors
 
+ADAPTER, ADAPTER_CONFIG = "adapter_model", "adapter_config.json"  # what peft calls its files
+
 Pair = tuple[Tensor, Tensor]
-"""down [R, I ...] and up [O, R] of a weight W + up down."""
+"""down [R, I ...] and up [O, R] of a weight W + up @ down."""
 
 
 def save_adapter(pairs: Mapping[str, Pair], names: Callable[[str], Names], folder: Path, base: str = "") -> None:
-    """Write the additions, by our names of the weights, as a folder for `peft.PeftModel.from_pretrained`.
+    """Write the pairs, by our names of the weights, as a folder for `peft.PeftModel.from_pretrained`.
 
-    A packed weight's pair is cut as its rows are. `base`: what the adapter is told to belong to.
+    The pair of a packed weight (such as qkv) is split as its rows are. `base`: the model that the adapter belongs to.
     """
     tensors: dict[str, Tensor] = {}
     modules: list[str] = []
@@ -47,8 +49,8 @@ def save_adapter(pairs: Mapping[str, Pair], names: Callable[[str], Names], folde
         "target_modules": f"({'|'.join(map(re.escape, modules))})",
     }
     folder.mkdir(parents=True, exist_ok=True)
-    write_tensors(folder / "adapter_model.safetensors", tensors, {"format": "pt"})
-    write_json(folder / "adapter_config.json", about)
+    write_tensors(folder / f"{ADAPTER}.safetensors", tensors, {"format": "pt"})
+    write_json(folder / ADAPTER_CONFIG, about)
 
 
 def _own(tensor: Tensor) -> Tensor:

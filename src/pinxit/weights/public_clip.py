@@ -1,6 +1,6 @@
-"""Everybody's CLIP weights from a local path: OpenAI's archives, transformers' folders, open_clip's folders.
+"""Reads published CLIP weights from a local path: OpenAI's archives, transformers' folders, open_clip's folders.
 
-Nothing is executed and nothing is fetched. Every key of a file is used exactly once, or the reading ends with an error
+Nothing is executed and nothing is downloaded. Every key of a file is used exactly once, or reading ends with an error
 that names it; one line in the log says what was recognised.
 """
 
@@ -39,14 +39,14 @@ OPENAI_HEAD = 64  # channels of a head in every published model
 def load_public_clip(path: Path, activation: Activation | None = None) -> CLIP:
     """The CLIP whose weights lie at `path` (a file or a folder), in float32 on the CPU, in evaluation mode.
 
-    `activation` is only needed where nothing in the files tells it. Raises CheckpointError when a file is missing or
-    unreadable, of another family, or when a key is missing, left over or of the wrong shape.
+    `activation` is only needed when the files do not say it. Raises CheckpointError when a file is missing or
+    unreadable, of another family, or when a key is missing, unknown or of the wrong shape.
     """
     return _loaded(recognise(path, activation), path)
 
 
 def load_clip_in_parts(text: Path, vision: Path, look: Path) -> CLIP:
-    """The CLIP whose towers lie in folders of their own, as in the pipelines of diffusers.
+    """The CLIP whose towers have folders of their own, as in the pipelines of diffusers.
 
     `look`: the folder of its image processor. Raises CheckpointError as `load_public_clip` does.
     """
@@ -73,7 +73,7 @@ def _loaded(recognised: Found, path: Path) -> CLIP:
 
 
 def recognise(path: Path, activation: Activation | None = None) -> Found:
-    """What lies at `path`. Raises CheckpointError when it is no CLIP."""
+    """Recognise the layout of the CLIP at `path`. Raises CheckpointError when it is no CLIP."""
     if (path / "open_clip_config.json").is_file():
         return _open_clip(path)
     if (path / "config.json").is_file():
@@ -88,7 +88,7 @@ def recognise(path: Path, activation: Activation | None = None) -> Found:
     from_openai = all(name in tensors for name in ARCHIVE_NUMBERS)
     if activation is None and not from_openai:
         raise CheckpointError(
-            f"{path} does not tell its activation: give --activation quickgelu (OpenAI's) or gelu (most others); in "
+            f"{path} does not say its activation: give --activation quickgelu (OpenAI's) or gelu (most others); in "
             "Python, pinxit.load_clip(..., activation=...)."
         )
     config = _inferred(tensors, activation or "quickgelu", path)
@@ -99,17 +99,15 @@ def _ours(model: CLIP, recognised: Found, path: Path) -> dict[str, Tensor]:
     """The tensors under our names. Raises CheckpointError unless every key is used exactly once and fits."""
     tables = {ours: recognised.names(ours) for ours in model.state_dict()}
     expected = {name for names in tables.values() for name in names.parts}
-    given = set(recognised.tensors) - set(recognised.ignored)
-    counters = {
-        name for name in expected if name.endswith("num_batches_tracked")
-    }  # of BatchNorms; some files lack them
-    for what, keys in (("lacks", expected - given - counters), ("has unknown", given - expected)):
+    present = set(recognised.tensors) - set(recognised.ignored)
+    counters = {name for name in expected if name.endswith("num_batches_tracked")}  # BatchNorm's; some files lack them
+    for what, keys in (("lacks", expected - present - counters), ("has unknown", present - expected)):
         if keys:
             raise CheckpointError(f"{path} {what} {some(sorted(keys))}; it does not fit {recognised.layout}.")
     state = {}
     for ours, like in model.state_dict().items():
         names = tables[ours]
-        if names.parts[0] not in given:
+        if names.parts[0] not in present:
             state[ours] = torch.zeros(like.shape, dtype=like.dtype)
             continue
         parts = [recognised.tensors[name] for name in names.parts]
@@ -122,7 +120,7 @@ def _ours(model: CLIP, recognised: Found, path: Path) -> dict[str, Tensor]:
 
 
 def _inferred(tensors: Mapping[str, Tensor], activation: Activation, path: Path) -> CLIPConfig:
-    """The shapes that OpenAI's keys imply (its loader; spec 7.1)."""
+    """The config that follows from the shapes of OpenAI's tensors, as in its own loader."""
     try:
         text_width = len(tensors["ln_final.weight"])
         text = CLIPTextConfig(
@@ -158,7 +156,7 @@ def _count(tensors: Mapping[str, Tensor], prefix: str) -> int:
 
 
 def _open_clip(folder: Path) -> Found:
-    """open_clip's own towers (OpenAI's keys); what it takes from other libraries is refused."""
+    """A model of open_clip's own towers, with OpenAI's keys; towers from other libraries are refused."""
     where = folder / "open_clip_config.json"
     described = read_json(where, OpenClip, CheckpointError)
     model, shown = described["model_cfg"], described.get("preprocess_cfg", {})

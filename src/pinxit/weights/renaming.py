@@ -1,4 +1,4 @@
-"""Other people's tensors under our names: every key used exactly once, or one sentence that names it."""
+"""Renames tensors between other layouts and ours; every key is used exactly once, or an error names it."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from pinxit.weights.tensor_files import some
 
 
 class Names(NamedTuple):
-    """Where one of our tensors lies in another layout: whole, or as equal parts stacked along the first axis."""
+    """One of our tensors in another layout: a single name, or those of equal parts, stacked along the first axis."""
 
     parts: tuple[str, ...]
     transposed: bool = False
 
 
 def written(state: Mapping[str, Tensor], names: Callable[[str], Names]) -> dict[str, Tensor]:
-    """Our tensors under others' names, in float32 on the CPU: what `renamed` reads back."""
-    found: dict[str, Tensor] = {}
+    """Our tensors under the names of another layout, in float32 on the CPU: what `renamed` reads back."""
+    result: dict[str, Tensor] = {}
     for ours, tensor in state.items():
         there, whole = names(ours), tensor.detach().cpu()
-        whole = whole.float() if whole.is_floating_point() else whole  # counters of batch norms are no weights
+        whole = whole.float() if whole.is_floating_point() else whole  # batch norms' counters stay integers
         whole = whole.T if there.transposed else whole
         parts = whole.chunk(len(there.parts)) if len(there.parts) > 1 else (whole,)
         for name, part in zip(there.parts, parts, strict=True):
-            found[name] = part.clone(memory_format=torch.contiguous_format)
-    return found
+            result[name] = part.clone(memory_format=torch.contiguous_format)
+    return result
 
 
 def renamed(
@@ -40,10 +40,10 @@ def renamed(
     path: Path,
     dtype: torch.dtype = torch.float32,
 ) -> dict[str, Tensor]:
-    """The tensors of the file `path` as `wanted`, by our names and in the shapes there (the meta device will do).
+    """The `tensors` of the file `path`, by our names and with the shapes of `wanted` (which may be on the meta device).
 
-    `names`: where each of ours lies there, whole or as equal parts stacked along the first axis. Leading axes of length
-    one that ours have not are dropped. Raises CheckpointError for keys that are missing, left over or misshapen.
+    `names`: for each of ours its name in the file, or those of equal parts, stacked along the first axis. Additional
+    leading axes of length one are dropped. Raises CheckpointError for keys that are missing, unknown or misshapen.
     """
     theirs = {name for parts in names.values() for name in parts}
     for what, keys in (("lacks", theirs - set(tensors)), ("has unknown", set(tensors) - theirs)):
@@ -53,8 +53,8 @@ def renamed(
     for ours, parts in names.items():
         like = wanted[ours]
         shape = [len(like) // len(parts), *like.shape[1:]]
-        found = [_fitting(tensors[name], shape, name, path) for name in parts]
-        state[ours] = (torch.cat(found) if len(found) > 1 else found[0]).to(dtype).contiguous()
+        pieces = [_fitting(tensors[name], shape, name, path) for name in parts]
+        state[ours] = (torch.cat(pieces) if len(pieces) > 1 else pieces[0]).to(dtype).contiguous()
     return state
 
 

@@ -1,4 +1,4 @@
-"""Files of named tensors, whatever wrote them: safetensors whole or in shards, and torch archives."""
+"""Files of named tensors: safetensors, whole or in shards, and torch archives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pinxit.weights.torch_archive import read_torch_archive
 
 _STEM = "diffusion_pytorch_model"
 DIFFUSERS_FILES = tuple(f"{_STEM}{end}" for end in (".safetensors", ".safetensors.index.json", ".fp16.safetensors"))
-"""What a network's weights are called in a folder of diffusers."""
+"""The file names that a network's weights may have in a folder of diffusers."""
 INDEX = ".index.json"  # of transformers' shards: which file holds which tensor
 
 
@@ -38,25 +38,25 @@ def read_tensors(path: Path, packages: tuple[str, ...] = ()) -> dict[str, Tensor
 def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, str] | None = None, before: Path | None = None
 ) -> None:
-    """Write a safetensors file with `notes` in its head; `before`: see `replacing`.
+    """Write a safetensors file with `notes` as its metadata; `before`: see `replacing`.
 
-    Raises PinxitError when that is impossible.
+    Raises PinxitError when it cannot be written.
     """
     with replacing(path, before) as temporary:
         try:
             save_file(dict(tensors), temporary, metadata=None if notes is None else dict(notes))
-        except SafetensorError as error:  # its way to tell of a full disk
+        except SafetensorError as error:  # raised for a full disk, among others
             raise PinxitError(f"cannot write {path}: {error}.") from error
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
-    """The name of a tensor that holds a NaN or an infinity: of a model that can say nothing any more."""
+    """The name of a tensor that holds a NaN or an infinity, or None."""
     floats = (name for name, tensor in tensors.items() if tensor.is_floating_point())
     return next((name for name in floats if not tensors[name].isfinite().all()), None)
 
 
 def first_of(folder: Path, names: Sequence[str]) -> Path:
-    """The first of these files that is there. Raises CheckpointError when there is none."""
+    """The first of these files that exists. Raises CheckpointError when none does."""
     path = next((folder / name for name in names if (folder / name).is_file()), None)
     if path is None:
         raise CheckpointError(f"{folder} has none of {', '.join(names)}.")
@@ -64,6 +64,6 @@ def first_of(folder: Path, names: Sequence[str]) -> Path:
 
 
 def some(keys: Iterable[str]) -> str:
-    """The first few of many keys, for an error's sentence."""
+    """The first few of many keys, for an error message."""
     few = list(keys)
     return ", ".join(few[:5]) + (f" and {len(few) - 5} more" if len(few) > 5 else "")

@@ -8,7 +8,7 @@ from pinxit.errors import CheckpointError
 
 SHIPPED = Path(__file__).parent / "shipped"
 PAINTERS = {"dalle": "tiny", "imagen": "imagen-tiny", "unclip": "unclip-tiny"}
-"""Recipes and the shipped checkpoints that paint by them; an installation may lack some."""
+"""The shipped painter of each recipe; an installation may lack some."""
 
 
 def shipped() -> list[str]:
@@ -17,7 +17,7 @@ def shipped() -> list[str]:
 
 
 def find(name_or_folder: str | Path) -> Path:
-    """The folder of a shipped checkpoint's name, or of a path given by the user.
+    """The folder of a checkpoint, given by the name of a shipped one or by its path.
 
     Raises CheckpointError when it is neither.
     """
@@ -36,14 +36,14 @@ def is_karlo(folder: str | Path) -> bool:
 
 
 def published(folder: str | Path) -> str | None:
-    """The recipe of a folder that others have published in diffusers' layout; None: it is none of those known."""
+    """The recipe of a folder in diffusers' layout that others published; None if it is none of those that we know."""
     if is_deepfloyd(folder):
         return "deepfloyd"
     return "karlo" if is_karlo(folder) else None
 
 
 def sees_nothing(folder: str | Path) -> bool:
-    """Whether a folder holds a painter of others' without a CLIP that could choose among its pictures."""
+    """Whether a folder holds a published painter without a CLIP that could rank its pictures."""
     return is_deepfloyd(folder) or (is_karlo(folder) and not (Path(folder) / "image_encoder" / "config.json").is_file())
 
 

@@ -13,16 +13,16 @@ from pinxit.world.vocabulary import Lexicon
 
 Language = Literal["mixed", "en", "zh"]
 PHRASINGS = 4
-RICH = 0.45  # the share of the further captions beyond `small` that tell all there is to tell: a third of all four
-GROUND = 0.5  # the share of the others that tell the ground
+RICH = 0.45  # beyond `small`, the share of captions 2 to 4 that mention every fact: a third of all four captions
+GROUND = 0.5  # the share of the others that mention the ground
 
 
 def captions(scene: Scene, words: Lexicon, language: Language, dice: Dice, rich: float = RICH) -> tuple[str, ...]:
     """Four captions: "mixed" gives three in English and one in Chinese.
 
-    The first says what a task would ask for; the ground is mentioned in about half of the others and at least in one.
-    The worlds beyond `small` tell it in at least half of the four, and a share `rich` of their further captions tells
-    all: the ground, where things lie and what is small or big.
+    The first says what a task would ask for; about half of the others, and at least one, mention the ground. In the
+    worlds beyond `small` at least half of the four do, and a share `rich` of captions 2 to 4 mentions everything: the
+    ground, where things are and what is small or big.
     """
     if words.preset != "small":
         return _free_captions(scene, words, language, dice, rich)

@@ -56,7 +56,7 @@ def plain(plan: ScenePlan, words: Lexicon) -> str:
 
 
 def variants(plan: ScenePlan, words: Lexicon, dice: Dice, with_ground: list[bool], plainest: bool = False) -> list[str]:
-    """Further phrasings, all different; `with_ground[k]` says whether the k-th tells the ground, `plainest` whether the
+    """More phrasings, all different; `with_ground[k]`: whether the k-th mentions the ground; `plainest`: whether the
     plainest may be among them."""
 
     def say(way: Way, ground: bool) -> str:

@@ -1,4 +1,4 @@
-"""Chinese captions of the worlds beyond `small`: a sentence is put together of turns of phrase, by dice."""
+"""Chinese captions of the worlds beyond `small`: a sentence is assembled from randomly chosen phrases."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pinxit.world.positions import around, in_corner, seen_in_place, where, with
 from pinxit.world.scene import Scene
 from pinxit.world.vocabulary import COLOURS_ZH, HORIZON, PLACES, Lexicon
 
-NUMBERED = 0.6  # how often a thing is "一只猫" and not "猫"
-INTRO = 0.3  # how often a picture without style or view is called one
-PHOTO = 0.3  # of the introduced ones
-POSED = 0.4  # how often a creature "in" a place is said to sit or stand there
-WITH_PLACES = 0.75  # how often a rich caption tells where each of two things is
-ONE_MANNER = 0.6  # how often things of one name have their colours put alike: 蓝方块上的绿方块
-OF_THE_THING = ("upside down", "cross-section")  # views that the noun phrase itself takes: 倒立的猫
+NUMBERED = 0.6  # share of nouns with number and measure word: "一只猫" and not "猫"
+INTRO = 0.3  # share of captions without style or view that begin with "a picture of" or the like
+PHOTO = 0.3  # of those, the share that say "photo"
+POSED = 0.4  # share in which a creature "in" a place is said to sit or stand there
+WITH_PLACES = 0.75  # share of rich captions that say where each of two things is
+ONE_MANNER = 0.6  # share in which things of one name get their colours in the same form: 蓝方块上的绿方块
+OF_THE_THING = ("upside down", "cross-section")  # views expressed inside the noun phrase: 倒立的猫
 
 
 def say(scene: Scene, words: Lexicon, dice: Dice, ground: bool, rich: bool) -> str:
-    """One caption. `ground` tells the ground too, `rich` also what only the boxes tell: places and sizes."""
+    """One caption. `ground` mentions the ground, too; `rich` also positions and sizes, which only the boxes give."""
     plan = with_sizes(scene) if rich else meaning(scene)
     placed = rich and seen_in_place(scene)
     wrapped = plan.style is not None or plan.view is not None or plan.lower_style is not None

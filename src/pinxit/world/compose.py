@@ -1,4 +1,4 @@
-"""From a plan to a scene: who draws each thing, where it lies, what no caption mentions."""
+"""From a plan to a scene: the sprite of each thing, its place, and what captions leave open."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ aspect = cache(item_aspect)  # a sprite's is measured on its pixels
 
 
 def compose(plan: ScenePlan, dice: Dice, words: Lexicon) -> Scene | None:
-    """A scene of this meaning, or None when the things that were drawn do not fit in readably."""
-    hands = [_artists(part, plan, words) for part in plan.parts]
-    if not all(hands):
+    """A scene of this meaning, or None when the sprites chosen by `dice` cannot be laid out recognisably."""
+    able = [_artists(part, plan, words) for part in plan.parts]
+    if not all(able):
         return None
-    artists = [dice.pick(able) for able in hands]
+    artists = [dice.pick(choice) for choice in able]
     noise = dice.below(2**31)
     aspects = [aspect(p.name, p.kind, p.form, a, _cut(p)) for p, a in zip(plan.parts, artists, strict=True)]
     rects = arrange(plan, dice, aspects)
@@ -65,7 +65,7 @@ TURNED: dict[str, int] = {"walking": 1, "drinking": 0, "making": 0}  # which of 
 
 
 def facing(items: tuple[Item, ...], relations: tuple[str, ...]) -> tuple[Item, ...]:
-    """Who drinks or makes something looks at it, and what is led at its leader: by nature sprites look to the left."""
+    """Flip the sprite that must face the other (a drinker its drink, a dog its leader); unflipped ones look left."""
     if len(relations) != 1 or relations[0] not in TURNED:
         return items
     who = TURNED[relations[0]]
@@ -78,8 +78,8 @@ BEHIND = ("behind", "drinking", "making")  # the subject stands behind the objec
 
 
 def depths(plan: ScenePlan, count: int) -> list[int]:
-    """Painter's order: what is behind another comes before it, and who drinks or makes something before that;
-    everything else after what it is related to."""
+    """Depths for the painter's algorithm: a subject of a relation in `BEHIND` is drawn before its object, any other
+    subject after it."""
     if not plan.relations:
         return list(range(count))
     heights = [0]
@@ -100,7 +100,7 @@ def _seen(name: str, place: str, artists: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _artists(part: Part, plan: ScenePlan, words: Lexicon) -> tuple[str | None, ...]:
-    """Who could draw this part so that it is seen against the ground; (None,) for what is drawn in code."""
+    """The artists whose sprite of this part stands out against the ground; (None,) for things drawn in code."""
     if part.kind != "sprite":
         return (None,)
     drawn = words.nouns[part.name].artists
@@ -128,7 +128,7 @@ def arrange(plan: ScenePlan, dice: Dice, aspects: list[float]) -> list[Rect] | N
 
 
 def _legible(part: Part) -> tuple[int, int]:
-    """How large a thing alone may be, from and to: what nobody could read otherwise is large."""
+    """Least and most size of a single object, in 64ths: words, clothes and materials need a large one to be seen."""
     if part.words:
         return 50, 59
     return (44, 56) if part.outfit or part.material else (26, 46)

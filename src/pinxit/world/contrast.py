@@ -11,7 +11,7 @@ from pinxit.world.draw.places import ground_tones
 from pinxit.world.draw.sprites import raster
 from pinxit.world.vocabulary import COLOURS, PLACES
 
-NEAR = 70  # two colours nearer than this (Euclidean, RGB) run together at 64 pixels
+NEAR = 70  # two colours nearer than this (Euclidean, RGB) cannot be distinguished at 64 pixels
 MELTED = 0.5  # a sprite is lost where more than this share of its rim, or of all of it, is near the ground's colour
 _RIM = 3  # pixels of the sprite, of about 112
 
@@ -23,7 +23,7 @@ def sprite_stands_out(name: str, artist: str, place: str) -> bool:
 
 @cache
 def _lost_on(name: str, artist: str) -> frozenset[str]:
-    """The grounds into which this sprite melts."""
+    """The grounds on which this sprite cannot be seen."""
     tones, places = _all_tones()
     lost = np.zeros(len(tones), bool)
     for colours in _rim_and_body(name, artist):

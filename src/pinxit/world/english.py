@@ -1,4 +1,4 @@
-"""The English grammar: noun phrases, and the ways to say one plan."""
+"""The English grammar: noun phrases, and the sentences that express one plan."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""English captions of the worlds beyond `small`: a sentence is put together of turns of phrase, by dice.
+"""English captions of the worlds beyond `small`: a sentence is assembled from randomly chosen phrases.
 
-First who is there and how they stand, then how it is seen, lit and where it is, last the style of the picture.
+First the objects and their relation, then view, light and place, last the style of the picture.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from pinxit.world.positions import around, in_corner, seen_in_place, where, with
 from pinxit.world.scene import RelationName, Scene
 from pinxit.world.vocabulary import HORIZON, PLACES, Lexicon
 
-INTRO = 0.3  # how often a picture without style or view is called one
-PHOTO = 0.3  # of those
-POSED = 0.35  # how often an animal or a person in a place is said to sit or stand there
-AHEAD = 0.08  # how often a place or light comes first: "at night, a cat"
+INTRO = 0.3  # share of captions without style or view that begin with "a picture of" or the like
+PHOTO = 0.3  # of those, the share that say "photo"
+POSED = 0.35  # share in which an animal or a person in a place is said to sit or stand there
+AHEAD = 0.08  # share in which a place or light comes first: "at night, a cat"
 WITH_PLACES = 0.75  # how often a rich caption tells where each of two things is
 
 
 def say(scene: Scene, words: Lexicon, dice: Dice, ground: bool, rich: bool) -> str:
-    """One caption. `ground` tells the ground too, `rich` also what only the boxes tell: places and sizes."""
+    """One caption. `ground` mentions the ground, too; `rich` also positions and sizes, which only the boxes give."""
     plan = with_sizes(scene) if rich else meaning(scene)
     placed = rich and seen_in_place(scene)
     said, wrapped = _core(plan, scene, words, dice, placed)
@@ -38,7 +38,7 @@ def say(scene: Scene, words: Lexicon, dice: Dice, ground: bool, rich: bool) -> s
 
 
 def _core(plan: ScenePlan, scene: Scene, words: Lexicon, dice: Dice, placed: bool) -> tuple[str, bool]:
-    """Who is there and how they stand, and whether that cannot be the object of "a photo of"."""
+    """The phrase for the objects and their relation, and whether it cannot follow "a photo of"."""
     if plan.lower_style is not None:
         return _pair(plan, words, dice), True
     if len(plan.parts) == 2 and not plan.mentions_relations:
@@ -86,7 +86,7 @@ def _pair(plan: ScenePlan, words: Lexicon, dice: Dice) -> str:
 
 
 def _two(plan: ScenePlan, scene: Scene, words: Lexicon, dice: Dice, placed: bool) -> tuple[str, bool]:
-    """Two things merely named together; in a rich caption where each is."""
+    """Two things joined by "and"; in a rich caption with the position of each."""
     said = [phrase(part, words, dice) for part in plan.parts]
     if placed and plan.view is None and dice.chance(WITH_PLACES):
         at = [_where(scene, dice, (k,), " ") for k in (0, 1)]
@@ -98,7 +98,7 @@ def _two(plan: ScenePlan, scene: Scene, words: Lexicon, dice: Dice, placed: bool
 
 
 def _where(scene: Scene, dice: Dice, members: range | tuple[int, ...], before: str) -> str:
-    """ "in the upper left corner", or nothing where that may be disputed."""
+    """ "in the upper left corner", or nothing where that is not clear-cut."""
     box = around(scene.items[k] for k in members)
     position = where(box)
     if position not in templates.WHERE:
@@ -108,7 +108,7 @@ def _where(scene: Scene, dice: Dice, members: range | tuple[int, ...], before: s
 
 
 def _behind(said: str, plan: ScenePlan, words: Lexicon, dice: Dice, ground: bool) -> tuple[str, bool]:
-    """The sentence with its light and ground behind it, or rarely before, and whether they stand before."""
+    """The sentence with light and ground appended, or rarely put in front, and whether they are in front."""
     ends = []
     if plan.light is not None:
         ends.append(dice.pick(templates.LIT[plan.light]))

@@ -1,4 +1,4 @@
-"""What a caption asks for, in a form a judge can check: so many of these, in this colour, standing so."""
+"""What a caption asks for, in a form a judge can check: counts, colours, relations and so on."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ExpectedObject:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedRelation:
-    """`objects[subject]` stands in `name` to `objects[object]`."""
+    """`objects[subject]` has the relation `name` to `objects[object]`."""
 
     subject: int
     name: RelationName
@@ -52,7 +52,7 @@ def demand(scene: Scene) -> ExpectedScene:
 
 
 def expected_of(plan: ScenePlan) -> ExpectedScene:
-    """What the plainest caption of this plan asks for: relations and the ground only where it tells them."""
+    """What the plainest caption of this plan asks for: relations and the ground only where it mentions them."""
     return ExpectedScene(
         objects=tuple(_expected(part, plan.pattern) for part in plan.parts),
         relations=tuple(
@@ -81,13 +81,13 @@ def _expected(part: Part, pattern: str) -> ExpectedObject:
 
 
 def stands_so(one: Box, relation: RelationName, other: Box) -> bool:
-    """Whether two boxes are without dispute left of, right of, above or below one another.
+    """Whether box `one` clearly has the relation to box `other`.
 
-    GenEval's rule: the offset of the centres, shortened by a tenth of the summed sides, must point that way with more
-    than half of the centres' distance. "on top of" also asks that the boxes meet and overlap sideways; "inside" is
-    containment, "behind" and "riding" are overlap (who is nearer is not in the boxes), riding from above. Who is
-    "walking" another stands clear beside it on the same ground; a drink touches who is "drinking" or "making" it and is
-    smaller: the one holds it up at its side, the other has it at its foot.
+    Left, right, above and below by GenEval's rule: the offset of the centres, shortened by a tenth of the summed sides,
+    must point that way with more than half of the centres' distance. "on top of" also needs the edges to meet and the
+    boxes to overlap horizontally. "inside" is containment; "behind" and "riding" are overlap (boxes do not say which
+    object is nearer), with the rider above. "walking": both are side by side on the same ground, apart. "drinking" and
+    "making": the drink is smaller and touches the other, lifted at its side (drinking) or at its foot (making).
     """
     dx, dy = _offset(one, other)
     if relation == "on top of":
@@ -107,11 +107,11 @@ def stands_so(one: Box, relation: RelationName, other: Box) -> bool:
 
 
 _TOUCH = 2 / 64  # boxes no further apart than this touch
-_LIFTED = 0.12  # of its height: how far above the drinker's foot the drink's is
+_LIFTED = 0.12  # how far a drink is above the drinker's foot at least, as a share of the drinker's height
 
 
 def _served(one: Box, drink: Box, at_foot: bool) -> bool:
-    """Whether the drink is smaller than who has it, touches it, and stands at its foot or is lifted above it."""
+    """Whether the drink is smaller than `one`, touches it, and stands at its foot or else is lifted above it."""
     high, low = one[3] - one[1], drink[3] - drink[1]
     touches = min(one[2], drink[2]) >= max(one[0], drink[0]) - _TOUCH and drink[1] < one[3] and one[1] < drink[3]
     lifted = drink[3] < one[3] - _LIFTED * high

@@ -1,6 +1,6 @@
-"""The sentences that made text-to-image famous, as the news put them, each with the plan of a picture that obeys it.
+"""The prompts that made text-to-image famous, as the news quoted them, each with the plan of a matching picture.
 
-They are the exam of the gallery: neither they nor their combinations stand in any training caption (`splits.FAMOUS`).
+They are the exam of the gallery: neither they nor their combinations are in any training caption (`splits.FAMOUS`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sentences that no caption of the world is like: in words that none holds, or put as none is. What do they mean?
+"""Prompts unlike any caption of the world, by their words or by their phrasing, to test what a text encoder adds.
 
 A tokenizer trained on captions has never met such words; a frozen language model has (Imagen, section 2.1).
 """
@@ -40,7 +40,7 @@ HELD_OUT_NOUNS: dict[str, str] = {
     "turtle": "terrapin",
     "umbrella": "parasol",
 }
-"""Another name for whatever has one: the same thing, or the kind of thing that it is."""
+"""A synonym or a hypernym for every thing that has one."""
 
 PARAPHRASES: dict[str, str] = {
     "{a}": "something that shows {a}",

@@ -1,4 +1,4 @@
-"""What the grammar rules are made of: parts, grounds, sizes, and the check that a plan can be seen and told apart."""
+"""Building blocks of the grammar rules: parts, grounds, sizes, and the check that a plan can be recognised."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pinxit.world.vocabulary import COLOURS, FORMS, Lexicon, apart, stands_out
 
 
 def sound(plan: ScenePlan) -> bool:
-    """Whether all of the plan can be distinguished and seen against its ground, and rests on what can carry it."""
+    """Whether all parts can be distinguished and seen against the ground, and things rest on what can carry them."""
     if not all(part.colour is None or stands_out(part.colour, plan.place) for part in plan.parts):
         return False
     for i, one in enumerate(plan.parts):

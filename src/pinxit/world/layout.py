@@ -1,8 +1,8 @@
-"""Where things go: whole 64ths of the picture, nothing cut off, nothing touching that should not.
+"""Layouts, in whole 64ths of the picture's side: nothing is cut off, and nothing touches that should not.
 
-Every function returns rectangles for the parts in order, or None when these aspects cannot be laid out readably (the
-composer then draws again). At 64 pixels the shorter side of an object is 12 pixels where its outline allows, never
-below 10.
+Every function returns rectangles for the parts in order, or None when objects of these aspects (width / height) cannot
+be laid out recognisably; the composer then draws again. At 64 pixels the shorter side of an object is at least 12
+pixels where its outline allows, and never below 10.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def side_by_side(dice: Dice, aspects: tuple[float, float], sizes: tuple[Size | N
 
 
 def _level(rects: list[Rect], reach: float) -> list[Rect]:
-    """The frame may have pushed the second out of level with the first: then the first follows."""
+    """Move the first after the second where the picture's edge has pushed that one out of level with it."""
     one, other = rects
     offset = (other.y + other.h / 2) - (one.y + one.h / 2)
     if abs(offset) > reach:
@@ -103,7 +103,7 @@ def _level(rects: list[Rect], reach: float) -> list[Rect]:
 
 
 def transposed(rects: list[Rect] | None) -> list[Rect] | None:
-    """Mirrored in the diagonal: what was left is above."""
+    """Transposed (mirrored in the diagonal), so that left becomes above."""
     return rects and [Rect(r.y, r.x, r.h, r.w) for r in rects]
 
 

@@ -1,4 +1,4 @@
-"""Where things go when one leads, drinks or makes the other."""
+"""Layouts of relations in which one object walks (leads), drinks or makes the other."""
 
 from __future__ import annotations
 

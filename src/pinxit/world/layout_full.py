@@ -1,4 +1,4 @@
-"""Where things go in the full preset: views, things inside, behind and riding one another."""
+"""Layouts that the small preset does not have: views, and things inside, behind or riding one another."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from math import sqrt
 from pinxit.world.dice import Dice
 from pinxit.world.layout import FIELD, GRID, MARGIN, SHORTEST, Extent, Rect, extent
 
-UPRIGHT = 0.95  # width over height under which a mount stands on two legs
-SEEN = (0.45, 0.8)  # how much of what is behind another must be seen, and at most is
+UPRIGHT = 0.95  # width / height below which a mount is taken to stand on two legs
+SEEN = (0.45, 0.8)  # least and most visible share of an object that is behind another
 
 
 def viewed(dice: Dice, aspect: float, view: str) -> list[Rect] | None:

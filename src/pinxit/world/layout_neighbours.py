@@ -1,6 +1,6 @@
-"""Neighbours that differ from a base scene in what its plan leaves open: where things lie, and on what ground.
+"""Neighbours that differ from a base scene in what its plan leaves open: where things are, or the ground.
 
-Only captions rich in detail tell them apart, so they stand among the neighbours of worlds whose captions are.
+Only captions rich in detail distinguish them, so only worlds with such captions (`detail`) have them.
 """
 
 from __future__ import annotations

@@ -43,10 +43,11 @@ from pinxit.world.vocabulary import COLOURS, FORMS, LIGHTS, MOST, VIEWS, Lexicon
 def neighbours(
     base: Scene, plan: ScenePlan, words: Lexicon, split: Split, dice: Dice, count: int = 3, detail: bool = False
 ) -> list[Scene] | None:
-    """`count` scenes of the same split, each with one stated fact changed; None when there are not so many.
+    """`count` scenes of the same split, each with one stated fact changed; None when there are not that many.
 
-    They are laid out anew. The plainest caption of each is false of the base scene and the other way round; with
-    `detail` some differ in nothing but the ground or where things lie (`untold.py`), which only rich captions tell.
+    They get layouts of their own. The plainest caption of each is false for the base scene, and vice versa; with
+    `detail` some differ only in the ground or in where things are (`layout_neighbours.py`), which only rich captions
+    mention.
     """
     scenes = layout_neighbours(base, plan, words, split, dice)[: count - 1] if detail else []
     met: set[ScenePlan] = set()
@@ -65,7 +66,7 @@ def neighbours(
 
 
 def _in_turn(plan: ScenePlan, words: Lexicon, dice: Dice) -> Iterator[ScenePlan]:
-    """Changes of every kind in turn, so that three neighbours differ in different ways where they can."""
+    """Changed plans of every kind in turn, so that three neighbours differ in different ways where possible."""
     kinds = [dice.shuffled(kind) for kind in dice.shuffled(changes(plan, words))]
     while any(kinds):
         for kind in kinds:
@@ -133,7 +134,7 @@ def _recounted(plan: ScenePlan, words: Lexicon) -> list[ScenePlan]:
 
 
 def _renamed(plan: ScenePlan, words: Lexicon) -> list[ScenePlan]:
-    """Another thing that could be there in the place of one part."""
+    """Another thing instead of one part."""
     return [
         _with(plan, i, replace(part, name=name))
         for i, part in enumerate(plan.parts)
@@ -155,7 +156,7 @@ _ROLES: dict[str, tuple[tuple[str, ...], ...]] = {
 
 
 def _instead(plan: ScenePlan, index: int, words: Lexicon) -> tuple[str, ...]:
-    """What may stand in the place of a part."""
+    """The names that may replace a part."""
     part = plan.parts[index]
     roles = _ROLES.get(plan.view or plan.pattern)
     if roles:
@@ -177,7 +178,7 @@ def _resized(plan: ScenePlan) -> list[ScenePlan]:
 
 
 def _reformed(plan: ScenePlan, words: Lexicon) -> list[ScenePlan]:
-    """Another outline: among the flat ones, or among the things that lend theirs."""
+    """Another form: among the flat outlines, or among the things whose form others may take."""
     return [
         _with(plan, i, replace(part, form=form))
         for i, part in enumerate(plan.parts)

@@ -1,4 +1,4 @@
-"""What the two grammars share: which templates say a plan, and choosing among them."""
+"""What the grammars of both languages share: the templates that can express a plan, and the choice among them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def templates_of(plan: ScenePlan, language: Templates) -> tuple[str, ...]:
 
 
 def _core(plan: ScenePlan, language: Templates) -> tuple[str, ...]:
-    """The ways to say who is there and how they stand."""
+    """The templates for the objects and their relation."""
     first = plan.parts[0]
     if first.words:
         return language.WRITTEN
@@ -62,8 +62,7 @@ def _core(plan: ScenePlan, language: Templates) -> tuple[str, ...]:
 
 
 def ways(plan: ScenePlan, templates: tuple[str, ...], related: Mapping[RelationName, tuple[str, ...]]) -> list[Way]:
-    """Every template, and two that tell the relation from its other end: the car is right of the penguin that is left
-    of it."""
+    """Every template, and two with the inverse relation: "a car right of a penguin" for a penguin left of a car."""
     result = [Way(template, plan) for template in templates]
     inverse = INVERSE.get(plan.relations[0]) if plan.mentions_relations and len(plan.parts) == 2 else None
     if inverse is not None:

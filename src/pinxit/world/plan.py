@@ -1,4 +1,4 @@
-"""What a scene means, before and after it is laid out: the parts a caption speaks of and how they stand to one another.
+"""What a scene means, independent of its layout: the parts that a caption mentions, and their relations.
 
 `ScenePlan -> compose -> Scene` and `meaning(Scene) -> ScenePlan` are inverse; grammar, splits and neighbours work on
 plans.
@@ -44,30 +44,30 @@ class ScenePlan:
 
     @property
     def mentions_relations(self) -> bool:
-        """Whether captions speak of the relations (in the other patterns they are true but incidental)."""
+        """Whether captions mention the relations (in the other patterns they are true but incidental)."""
         return bool(self.relations) and self.pattern not in UNMENTIONED
 
     @property
     def mentions_place(self) -> bool:
-        """Whether the plainest caption tells the place."""
+        """Whether the plainest caption mentions the place."""
         return self.pattern in PLACED and self.place != "white"
 
     @property
     def grounded(self) -> bool:
-        """Whether the ground is seen as it is."""
+        """Whether the picture shows the ground unchanged by style or view."""
         return (self.style is None or self.style in GROUNDED_STYLES) and self.view != "fisheye"
 
     @property
     def may_mention_ground(self) -> bool:
-        """Whether captions may tell the ground: where it is seen, and of a sketch's white paper."""
+        """Whether captions may mention the ground: where it can be seen, and the white paper of a sketch."""
         return self.grounded or self.style == "pencil sketch"
 
 
-# Patterns whose parts are merely "and"ed: where they stand is a fact of the scene that its captions leave open.
+# Patterns whose parts are only joined by "and": their relation is a fact of the scene that captions leave open.
 UNMENTIONED = frozenset({"two_objects", "colour_attribution", "style"})
 # Styles that keep the ground as it is; the others draw on their own paper.
 GROUNDED_STYLES = frozenset({"watercolour", "pixel art", "folded from paper"})
-# Patterns whose plainest caption tells the place, because it is what they are about.
+# Patterns whose plainest caption mentions the place, because it is what they are about.
 PLACED = frozenset({"single_object", "style", "light"})
 
 INVERSE: dict[RelationName, RelationName] = {

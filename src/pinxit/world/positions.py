@@ -1,6 +1,6 @@
-"""What a scene's boxes tell without dispute: where in the picture something lies, and whether it is small or big.
+"""Clear-cut positions ("in the corner") and sizes ("big") read from a scene's boxes.
 
-The plan says nothing of these; captions that are rich in detail do.
+Plans do not have them; captions that are rich in detail mention them.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from math import sqrt
 from pinxit.world.plan import ScenePlan, Size, meaning
 from pinxit.world.scene import Box, Item, Scene
 
-# Centres on a side: at most this far from its edge, and the thing does not reach far across the middle.
+# An object is on the left where its centre is at most SIDE from that edge and its far edge at most REACH.
 SIDE, REACH = 0.36, 0.6
 MIDDLE = 0.05  # a centre at most this far from the middle is in the middle
-CORNER, CORNER_REACH = 0.3, 0.5  # so near to two edges, and all of it in that quarter
-SMALL, BIG = 17.5 / 64, 46.5 / 64  # the geometric mean of the sides: the plan's "small" and "big" lie beyond
-RATIO = 1.6  # of two things' sizes, from which one is called small and the other big
-# Relations whose captions tell sizes: nobody says that a penguin is big because its coffee is small.
+CORNER, CORNER_REACH = 0.3, 0.5  # the same for a corner, for both of its edges
+SMALL, BIG = 17.5 / 64, 46.5 / 64  # geometric mean of the sides of one object: up to SMALL is small, from BIG on big
+RATIO = 1.6  # of two objects' sizes, from which one is called small and the other big
+# Relations between objects whose sizes are compared: a penguin is not called big because its coffee is small.
 APART = ("left of", "right of", "above", "below", "on top of")
 
 Where = tuple[str, str]  # "left", "right", "middle" or "" across; "top", "bottom", "middle" or "" down
 
 
 def where(box: Box) -> Where:
-    """Where this box lies; "" where that may be disputed."""
+    """Where this box is, across and down; "" where that is not clear-cut."""
     across = _along(box[0], box[2], "left", "right")
     down = _along(box[1], box[3], "top", "bottom")
     return across, down
@@ -57,12 +57,12 @@ def around(items: Iterable[Item]) -> Box:
 
 
 def seen_in_place(scene: Scene) -> bool:
-    """Whether boxes say where things are seen: not under a lens, beyond the frame or in a pair of pictures."""
+    """Whether things appear where their boxes are: not so with a fisheye, a close-up or a pair of pictures."""
     return scene.view not in ("fisheye", "close-up") and scene.lower_style is None
 
 
 def sizes(scene: Scene) -> list[Size | None]:
-    """For each item the size that its box alone gives it, None where that may be disputed or the plan tells sizes."""
+    """For each item its size by its box; None where that is not clear-cut, or where the plan itself states sizes."""
     nothing: list[Size | None] = [None] * len(scene.items)
     if any(item.size for item in scene.items) or scene.view is not None or not seen_in_place(scene):
         return nothing
@@ -77,7 +77,7 @@ def sizes(scene: Scene) -> list[Size | None]:
 
 
 def with_sizes(scene: Scene) -> ScenePlan:
-    """What the scene means, and what its boxes alone say of sizes."""
+    """The scene's plan, with the sizes that can be read from its boxes."""
     plan, words = meaning(scene), sizes(scene)
     if not any(words):
         return plan

@@ -1,4 +1,4 @@
-"""Which things can take which part: carry another, be ridden, wear clothes; and the words a sign may say."""
+"""Which things can take which role: carry another, be ridden, wear clothes; and the words a sign may have."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def carries(name: str, form: str | None = None) -> bool:
 
 
 def cast(role: tuple[str, ...], words: Lexicon) -> tuple[str, ...]:
-    """Those of a role's names that the preset has."""
+    """The names of a role that are in the preset."""
     return tuple(name for name in role if name in words.nouns)
 
 

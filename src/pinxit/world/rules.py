@@ -1,7 +1,7 @@
-"""The grammar rules of both presets: each draws one plan from the vocabulary, or None when the draw makes no sense.
+"""The grammar rules of all presets: each draws one plan from the vocabulary, or None when the draw makes no sense.
 
-They answer to the six GenEval tasks (single object, two objects, counting, colours, position, colour attribution) and
-add things on top of things, sketches and pairs.
+There is one for each of GenEval's six tasks (single object, two objects, counting, colours, position, colour
+attribution), and others for things on top of things, sketches and pairs.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def on_top(dice: Dice, words: Lexicon) -> ScenePlan | None:
     colour = None if words.nouns[lower_name].kind == "sprite" else dice.pick(COLOURS)
     lower = Part(lower_name, words.nouns[lower_name].kind, colour)
     upper = sprite(dice, words) if dice.chance(0.25) else coloured(dice, words)
-    if upper.kind == "solid" or lower.kind == "solid":  # blocks on blocks are the heart of it
+    if upper.kind == "solid" or lower.kind == "solid":  # so that blocks on blocks are frequent
         upper = Part(dice.pick(words.solids), "solid", dice.pick(COLOURS)) if dice.chance(0.5) else upper
     if upper.name == lower.name and upper.colour == lower.colour:
         return None

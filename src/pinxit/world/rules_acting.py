@@ -1,4 +1,4 @@
-"""The grammar rules of those who ride, lead, drink or prepare drinks; of what they wear and are made of."""
+"""The grammar rules for riding, walking (leading), drinking and making; for outfits and materials."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from pinxit.world.scene import RelationName
 from pinxit.world.vocabulary import COLOURS, Lexicon, apart
 
 _MOST_CLOTHES = 4
-_IN_TUTU = 0.3  # of those who do something and can wear one
-_STYLED = 0.12  # of those who do something: drawn in a style
+_IN_TUTU = 0.3  # share of subjects of such relations that wear a tutu, if they can
+_STYLED = 0.12  # share of such pictures that are drawn in a style
 
 
 def riding(dice: Dice, words: Lexicon) -> ScenePlan | None:

@@ -1,8 +1,9 @@
-"""A scene is structured truth: what is in the picture, where, and how it is drawn. Captions, judges and tests read it.
+"""A scene is the ground truth of a picture: what is in it, where, and how it is drawn. Captions and judges are based
+on it.
 
 Coordinates are fractions of the picture side, x to the right and y downwards, so a scene renders at any size. Every box
-edge is a whole number of 64ths: at 64 pixels and its multiples an object lies on the pixel grid. In a pair
-(`lower_style`) all boxes lie in the upper half, y <= 0.5; the drawing repeats it half a picture further down.
+edge is a whole number of 64ths: at 64 pixels and its multiples objects are aligned with the pixel grid. In a pair
+(`lower_style`) all boxes are in the upper half, y <= 0.5; the drawing repeats it half a picture further down.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """`items[subject]` stands in `name` to `items[object]`."""
+    """`items[subject]` has the relation `name` to `items[object]`."""
 
     subject: int
     name: RelationName

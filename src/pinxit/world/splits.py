@@ -1,4 +1,4 @@
-"""Which combinations are kept out of training, so that a test on them asks for understanding and not for memory.
+"""The combinations held out from training, so that a test on them measures generalisation, not memory.
 
 A scene contains *combinations*: this colour on this thing, these two things together, this thing left of that one,
 so many of them. A keyed hash holds about one in eight of each kind out of `train` and `seen`; every `unseen` scene
@@ -106,7 +106,7 @@ def held_out(combination: Combination) -> bool:
 
 
 def belongs(plan: ScenePlan, split: Split) -> bool:
-    """Whether a scene of this meaning may stand in this split."""
+    """Whether a scene of this plan may be in this split."""
     held = combinations(plan)
     if split == "unseen":
         relevant = RELEVANT[plan.pattern]

@@ -1,6 +1,6 @@
 """The tasks of the judge: the six of GenEval (Ghosh et al. 2023, section 3) and what this world adds to them.
 
-`task_scene` draws a scene of one task, `plain_caption` is the prompt it makes, `demand` what must be in the picture.
+`task_scene` draws a scene of one task, `plain_caption` is its prompt, `demand` says what must be in the picture.
 """
 
 from __future__ import annotations

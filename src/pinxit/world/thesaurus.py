@@ -1,9 +1,8 @@
-"""Further names of the world's things, for painters that are to understand names which no caption holds.
+"""More names for the world's things, for painters that are to understand names which no caption has.
 
-Captions of the usual world nearly always say the one name, and a network that reads them through a language model
-learns 43 points of that model's space, not the regions around them. With these it learns that things have many names:
-other words for the thing, kinds of it, the kind that it is of. None holds a word of `held_out_nouns.HELD_OUT_NOUNS`:
-those stay for the exam.
+Captions of the usual world nearly always use the same name for a thing, so a network conditioned on a language model
+learns 43 points of that model's embedding space, not the regions around them. These names (synonyms, hyponyms,
+hypernyms) teach it the regions. None has a word of `held_out_nouns.HELD_OUT_NOUNS`, which are kept for the exam.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The words of the world: what can be in a picture, and what it is called in English and Chinese.
 
-Names are the keys an `Item` carries; a `Noun` says them in a caption. Sprites bring their own words (`Pack`),
-everything that is drawn in code is named here.
+Names are the keys that an `Item` carries; a `Noun` has the words for captions. The words for sprites come with the
+`Pack`; those for everything that is drawn in code are here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PRESETS: tuple[PresetName, ...] = ("small", "gallery", "full")
 
 @dataclass(frozen=True, slots=True)
 class Noun:
-    """What one thing is called."""
+    """The words for one thing."""
 
     name: str
     kind: Kind
@@ -68,7 +68,7 @@ MADE = (
     Noun("armchair", "made", "armchairs", "an", "扶手椅", "把"),
     Noun("storefront", "made", "storefronts", "a", "店面", "家", ("shop front",)),
 )
-MADE_OF = {  # those that come in any form
+MADE_OF = {  # made things that come in any form
     "small": ("clock", "flower pot", "lamp"),
     "gallery": ("clock", "flower pot", "lamp", "plate", "sign", "armchair"),
     "full": ("clock", "flower pot", "lamp", "plate", "sign", "armchair"),
@@ -88,7 +88,7 @@ FORM_ADJECTIVE = dict(
 )
 FORM_ZH = dict(zip(FORMS, ("圆形", "方形", "三角形", "星形", "心形", "五边形", "六边形"), strict=True))
 
-# Places that are more than a plain ground: English, Chinese, the colours that would be lost there.
+# Places that are more than a plain ground: English, Chinese, the colours that would not be seen there.
 PLACES = {
     "meadow": ("in a meadow", "在草地上", ("green",)),
     "beach": ("on a beach", "在沙滩上", ("yellow", "orange", "brown")),
@@ -111,7 +111,7 @@ COUNTS = {
     6: ("six", "六"),
 }
 
-MOST: dict[str, int] = {"small": 4, "gallery": 4, "full": 6}  # how many of the same a picture may hold
+MOST: dict[str, int] = {"small": 4, "gallery": 4, "full": 6}  # most copies of one thing in a picture
 
 STYLES = (
     "pencil sketch",
@@ -169,12 +169,12 @@ class Lexicon:
     made: tuple[str, ...]
     places: tuple[str, ...]
     styles: tuple[str, ...]
-    synonym: float  # how often a phrase uses another true name than a thing's first
+    synonym: float  # share of the phrases that use a synonym
 
 
 @lru_cache(maxsize=2 * len(PRESETS))
 def lexicon(preset: str, names: Names = "usual") -> Lexicon:
-    """The vocabulary of a preset, its things called as usual or by many names (`thesaurus.py`).
+    """The vocabulary of a preset, with the usual names of its things or many (`thesaurus.py`).
 
     Raises UsageError for another preset.
     """
@@ -224,7 +224,7 @@ def _sprite(name: str) -> Noun:
 
 
 def _with_usual(noun: Noun) -> Noun:
-    """With the usual further names of the worlds beyond `small`."""
+    """The noun with the usual synonyms of the worlds beyond `small`."""
     return replace(
         noun,
         synonyms=USUAL.get(noun.name, noun.synonyms),
@@ -233,7 +233,7 @@ def _with_usual(noun: Noun) -> Noun:
 
 
 def _without_clashing_synonyms(nouns: dict[str, Noun]) -> dict[str, Noun]:
-    """A synonym that names, or could also mean, another thing of the vocabulary would make a caption ambiguous."""
+    """Drop synonyms that could also mean another thing of the vocabulary: they would make captions ambiguous."""
     said: dict[str, int] = {}
     for noun in nouns.values():
         for word in {noun.name, *noun.synonyms} | {noun.zh, *noun.zh_synonyms}:

@@ -21,15 +21,15 @@ from pinxit.world.splits import Split
 from pinxit.world.vocabulary import Names, PresetName, lexicon
 
 LENGTH = 2**31
-DETAILED = 0.85  # with `detail`, the share of the captions beside the plainest that tell all there is to tell
+DETAILED = 0.85  # with `detail`, the share of the captions after the plainest that mention every fact
 
 
 @dataclass(frozen=True)
 class World:
     """Pictures with captions known to be true.
 
-    `group=4` makes items 4k .. 4k + 3 a scene and three neighbours, from each of which exactly one stated fact differs.
-    `names="many"` calls the same things by many names more (`thesaurus.py`).
+    `group=4` makes items 4k .. 4k + 3 a scene and three neighbours, each of which differs from it in exactly one stated
+    fact. `names="many"` gives the same things many more names (`thesaurus.py`).
     Raises UsageError for a preset that does not exist and for a field that is out of its range.
     """
 
@@ -62,7 +62,10 @@ class World:
         )
 
     def identity(self) -> dict[str, Any]:
-        """What a bank of it is known by; what came later goes unsaid where it is as before, so that old banks go on."""
+        """The values that identify the bank of a world.
+
+        Fields that were added later are left out at their defaults, so that banks of older versions stay valid.
+        """
         usual = {name for name, before in (("names", "usual"), ("detail", False)) if getattr(self, name) == before}
         return {"kind": "world"} | {name: value for name, value in to_dict(self).items() if name not in usual}
 
@@ -90,14 +93,14 @@ def scenes_of(
     group: int = 1,
     detail: bool = False,
 ) -> tuple[Scene, ...]:
-    """The scenes named by a key: one, or a scene and its neighbours; drawn again until all of them can be laid out."""
+    """The scenes of a key: one, or one and its neighbours; drawn again until all of them can be laid out."""
     words = lexicon(preset)
     dice = Dice(*key)
     chosen = pattern or draw_pattern(dice, words)
     tries = 0
     while True:
         tries += 1
-        if pattern is None and tries % 20 == 0:  # few sketches are unseen: a group may not find its neighbours
+        if pattern is None and tries % 20 == 0:  # few sketches are `unseen`, so some scenes lack enough neighbours
             chosen = draw_pattern(dice, words)
         plan = draw_plan(dice, words, split, chosen)
         base = compose(plan, dice, words)

@@ -1,4 +1,4 @@
-"""`pinxit eval labels`, `shift` and `retrieval`: what a CLIP is worth, beside a supervised classifier."""
+"""`pinxit eval labels`, `shift` and `retrieval`: the accuracy of a CLIP, compared with a supervised classifier."""
 
 from __future__ import annotations
 
@@ -53,17 +53,17 @@ def labels(
 
 def shift(
     clip: Annotated[str, typer.Option(help="A CLIP trained on some artists' drawings.")],
-    classifier: Annotated[str, typer.Option(help="A classifier trained on the same.")],
+    classifier: Annotated[str, typer.Option(help="A classifier trained on the same drawings.")],
     data: Annotated[str, typer.Option(help="drawings:small or drawings:full.")] = "drawings:full",
     templates: Templates = DATA,
     pictures: Annotated[int, typer.Option(min=1, help="How many pictures of each kind.")] = 4000,
     as_json: AsJson = False,
     device: Device = "auto",
 ) -> None:
-    """The shift table: known artists' drawings, then the same things as other artists draw them.
+    """Accuracy under a distribution shift: known artists' drawings, then the same things drawn by other artists.
 
     Both models should have been trained on the data's train split; the last column is the share of the classifier's
-    loss that CLIP does not have.
+    lost accuracy that CLIP does not lose.
 
     [bold]Example[/bold]
 
@@ -125,7 +125,7 @@ def retrieval(
     if as_json:
         print_json({"data": data, "split": split, "pictures": pictures, **recall})
         return
-    names = [f"{way}@{k}" for way in ("picture", "caption") for k in KS]
+    names = [f"{kind}@{k}" for kind in ("picture", "caption") for k in KS]
     print_lines("".join([" " * 4, *(f"{name:>12}" for name in names)]))
     for language, scores in recall.items():
         print_lines("".join([f"{language:<4}", *(f"{scores[name]:>12.1%}" for name in names)]))
@@ -143,7 +143,7 @@ def _score(data: str, split: str, checkpoint: str, templates: str, pictures: int
 
 
 def _open(checkpoint: str, templates: str, device: str) -> tuple[int, Callable[[LabelledDataset], Namer]]:
-    """The side of the pictures that a model wants, and how it names those of a dataset."""
+    """The size of pictures that a model takes, and a function that names those of a dataset."""
     from pathlib import Path
 
     from pinxit.recipes.classifier import RECIPE, Classifier
@@ -162,7 +162,7 @@ def _open(checkpoint: str, templates: str, device: str) -> tuple[int, Callable[[
 
     def namer(source: LabelledDataset) -> Namer:
         around = asked or source.templates
-        named = ZeroShot(encoder, source.labels, around)
-        return lambda pictures: [guesses[0].label for guesses in named.classify(pictures, 1)]
+        zero_shot = ZeroShot(encoder, source.labels, around)
+        return lambda pictures: [guesses[0].label for guesses in zero_shot.classify(pictures, 1)]
 
     return encoder.size, namer

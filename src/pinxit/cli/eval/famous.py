@@ -26,7 +26,7 @@ def famous(
     judge: JudgeName = "judge-gallery",
     seed: Seed = 0,
     changes: Changes = None,
-    out: Annotated[Path | None, typer.Option(help="Write a JSON report; an interrupted exam goes on from it.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write a JSON report; an interrupted exam resumes.")] = None,
     sheet: Annotated[
         Path | None, typer.Option(help="Write a PNG of every best picture, marked right or wrong.")
     ] = None,
@@ -34,8 +34,8 @@ def famous(
 ) -> None:
     """Paint the sentences that made text-to-image famous, and count how many are right.
 
-    None of them, and none of their combinations, stands in a training caption of world:gallery. The last line is the
-    share of all pictures that are right; the last column is how many true renders the judge itself accepts.
+    None of them, and none of their combinations, occurs in a training caption of world:gallery. The last line is the
+    share of all pictures that are right; the last column is the share of true renders that the judge accepts.
 
     [bold]Examples[/bold]
 

@@ -1,4 +1,4 @@
-"""Options that the commands that measure painters share, and the exam that they ask for."""
+"""Options that the commands for measuring painters share, and the exam that they define."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Language = Annotated[str, typer.Option(help="Of the prompts: en or zh.")]
 Words = Annotated[
     str,
     typer.Option(
-        help="Of the prompts: plain; held-out: nouns that no training caption holds; in-vocabulary: the usual nouns in "
-        "the same sentences; paraphrased: sentences put as no training caption is."
+        help="Of the prompts: plain; held-out: nouns that are in no training caption; in-vocabulary: the same "
+        "sentences with the usual nouns; paraphrased: sentences worded as no training caption is."
     ),
 ]
 
@@ -26,9 +26,9 @@ Words = Annotated[
 def exam_of(
     preset: str, split: str, prompts: int, language: str, words: str, seed: int, attributes: frozenset[str]
 ) -> Exam:
-    """The exam that the options ask for, without the tasks that a judge of these attributes cannot see.
+    """The exam that the options define, without tasks that a judge with these attributes cannot judge.
 
-    Raises UsageError for an exam that there is not.
+    Raises UsageError for values that do not exist or do not go together.
     """
     from pinxit.config import from_dict
     from pinxit.evaluation.questions import Exam, judged_by

@@ -1,4 +1,4 @@
-"""How results of exams are shown and kept: tables, contact sheets, JSON reports that say where figures come from."""
+"""The output of exams: tables, contact sheets, and JSON reports with the origin of their figures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WIDE = 150  # characters a line, enough for all columns side by side
 
 
 def show_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
-    """Print a table, its first `left` columns to the left; as wide as its columns where nobody watches."""
+    """Print a table with its first `left` columns left-aligned; `WIDE` characters wide unless on a terminal."""
     from rich import box
     from rich.table import Table
 
@@ -30,14 +30,14 @@ def show_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]
 
 
 def console() -> Any:
-    """Where tables go: a terminal as it is, else lines of `WIDE` characters."""
+    """The console for tables: the terminal, or else lines of `WIDE` characters."""
     from rich.console import Console
 
     return Console() if Console().is_terminal else Console(width=WIDE)
 
 
 def origin(exam: Any, device: str) -> dict[str, Any]:
-    """What a report says of where its figures come from."""
+    """The origin of a report's figures: version, date, machine, exam."""
     from dataclasses import asdict
 
     from pinxit import __version__
@@ -48,7 +48,7 @@ def origin(exam: Any, device: str) -> dict[str, Any]:
 
 
 def write_sheet(path: Path, done: ExamProgress) -> None:
-    """A PNG of the best picture of every question that was kept, marked right or wrong."""
+    """Write a PNG of the best pictures that were kept, marked right or wrong."""
     from pinxit.data.sheet import sheet
     from pinxit.evaluation.report import marked
     from pinxit.pictures import write_png
@@ -60,7 +60,7 @@ def write_sheet(path: Path, done: ExamProgress) -> None:
 
 
 def write_report(out: Path, exam: Any, device: str, content: dict[str, Any]) -> None:
-    """A JSON report that says where its figures come from; the half-done work beside it goes."""
+    """Write a JSON report with the origin of its figures, and remove the file of unfinished work beside it."""
     from pinxit.evaluation.partial import part_of
     from pinxit.files import write_json
 

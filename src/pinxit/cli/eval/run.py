@@ -1,4 +1,4 @@
-"""Runs an exam at the command line: opens the painter, shows a bar, and resumes an interrupted exam."""
+"""Runs an exam for a command: opens the painter, shows a progress bar, and resumes an interrupted exam."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def examine(
     out: Path | None,
     shown: int,
 ) -> ExamProgress:
-    """Let a painter take an exam; `about` learns who it is and, where there is a report, its answers.
+    """Run a painter through an exam; adds to `about` the painter and, if there is a report, its answers.
 
     Raises UsageError for settings that the painter does not have.
     """

@@ -1,4 +1,4 @@
-"""`pinxit eval sweep`: the same exam under several settings of a painter, what each costs and what it gives."""
+"""`pinxit eval sweep`: the same exam under several settings of a painter, with costs and measures of each."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def sweep(
     ],
     changes: Changes = None,
     split: Split = "unseen",
-    prompts: Annotated[int, typer.Option(min=2, help="How many prompts; each gets one picture a combination.")] = 100,
+    prompts: Annotated[int, typer.Option(min=2, help="How many prompts; each gets one picture per combination.")] = 100,
     checkpoint: PainterName = "tiny",
     judge: JudgeName = "judge",
     seed: Seed = 0,
@@ -48,22 +48,22 @@ def sweep(
             "upsampler_steps and upsampler_guidance can then be varied or set too.",
         ),
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Write a JSON report; an interrupted sweep goes on from it.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write a JSON report; an interrupted sweep resumes.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write a PNG: alignment against distance, and saturation.")] = None,
-    sheet: Annotated[Path | None, typer.Option(help="Write a PNG of the first 8 prompts, a row a combination.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Write a PNG of the first 8 prompts, a row per setting.")] = None,
     device: Device = "auto",
 ) -> None:
-    """Paint the same prompts with the same noise under several settings, and show what each costs and gives.
+    """Paint the same prompts with the same noise under several settings, and show costs and measures of each.
 
     [bold]What is measured[/bold]
 
       judge: share of pictures that the judge finds right, and its 95 % interval
       alignment: mean cosine of picture and prompt, by the painter's own ranker
-      distance: CMMD from true renders, as the shipped CLIP sees them
+      distance: CMMD from true renders, by the shipped CLIP
       saturated: share of colour values that are 0 or 255
       sharpness: difference of neighbouring pixels; 1 is that of true renders
-      evaluations: of the network, a picture; with an upsampler, then of its own
-      s/picture: seconds, on this machine
+      evaluations: of the network per picture, then of the upsampler's if there is one
+      s/picture: seconds per picture, on this machine
 
     [bold]Examples[/bold]
 
@@ -118,7 +118,7 @@ def _values(text: str) -> list[Any]:
 
 
 def _run(setup: SweepSetup, planned: list[Settings], out: Path | None) -> tuple[list[Trial], dict[str, Any]]:
-    """Every combination tried, and what the results hang on."""
+    """The measured combinations, and everything that their results depend on."""
     from pinxit.evaluation.partial import part_of
     from pinxit.evaluation.sweep import sweep as run
 

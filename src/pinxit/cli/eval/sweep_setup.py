@@ -1,4 +1,4 @@
-"""What `pinxit eval sweep` works with: a painter, perhaps its upsampler, a judge, a CLIP for distances, an exam."""
+"""The setup of `pinxit eval sweep`: a painter, possibly with upsampler, a judge, a CLIP for distances, an exam."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from pinxit.recipes.painting import Painter
     from pinxit.types import Picture, Ranked
 
-EYE = "tiny"  # whose CLIP says how far drawn pictures are from true ones
+EYE = "tiny"  # the CLIP that measures the distance of drawn pictures from true ones
 
 
 @dataclass(frozen=True)
 class SweepSetup:
-    """All that a sweep needs, and what its results hang on."""
+    """Everything that a sweep needs, and in `about` what its results depend on."""
 
     exam: Exam
     asked: list[Question]
@@ -39,7 +39,7 @@ class SweepSetup:
 def set_up(
     checkpoint: str, planned: Sequence[Settings], upscale: bool, judge: str, asking: Mapping[str, Any], device: str
 ) -> SweepSetup:
-    """Open everything and check every combination. Raises PinxitError in one sentence for what cannot be."""
+    """Open everything and check every combination. Raises PinxitError for anything missing or out of range."""
     from pinxit.api import load
     from pinxit.evaluation.measures import Truth
     from pinxit.evaluation.questions import questions
@@ -75,7 +75,7 @@ def _upsampler(painter: Painter, checkpoint: str) -> Upsampler:
 
 
 def _sweep_painter(painter: Painter, upsampler: Upsampler | None) -> SweepPainter:
-    """Who paints, one picture a prompt: candidate 0 of its seed, so that all settings draw from the same noise."""
+    """Paints one picture per prompt: candidate 0 of its seed, so that all settings start from the same noise."""
     from pinxit.evaluation.sweep import SweepPainter
 
     def paint(asked: Sequence[Question], settings: Settings, watch: Watch) -> list[Ranked]:
@@ -109,5 +109,5 @@ def _instruments(painter: Painter, judge: Judge, eye: ClipEncoder) -> Instrument
 
 
 def _cosine(painter: Painter, prompt: str, picture: Picture) -> float:
-    """Of a picture of any size with its prompt, as the painter's ranker finds it."""
+    """The cosine of a picture of any size and its prompt, by the painter's ranker."""
     return painter.ranker.ranked(prompt, 0, [picture])[0].score

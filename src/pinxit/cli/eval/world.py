@@ -1,4 +1,4 @@
-"""`pinxit eval world`: how often a painter does what the sentence says, and how far its judge can be trusted."""
+"""`pinxit eval world`: how often a painter's pictures show what the prompt says, and how reliable the judge is."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pinxit.evaluation.report import ScoreTable
     from pinxit.recipes.judge.judge import Judge
 
-JUDGES = {"small": "judge", "gallery": "judge-gallery"}  # shipped, by the world they know
-MOST = 14  # columns of a table beside each other
+JUDGES = {"small": "judge", "gallery": "judge-gallery"}  # the shipped judge of each world
+MOST = 14  # columns of a table, beyond which it is transposed
 SHOWN = 24  # pictures on the sheet
 
 
@@ -30,7 +30,7 @@ def world(
     candidates: Annotated[int, typer.Option(min=1, help="Pictures painted for each prompt, then ranked.")] = 16,
     checkpoint: PainterName = "tiny",
     world: Annotated[
-        str | None, typer.Option("--world", help="Whose prompts: small or gallery; as the judge knows if not given.")
+        str | None, typer.Option("--world", help="Whose prompts: small or gallery; the judge's own if not given.")
     ] = None,
     judge: Annotated[
         str | None,
@@ -43,13 +43,13 @@ def world(
     language: Language = "en",
     words: Words = "plain",
     changes: Changes = None,
-    out: Annotated[Path | None, typer.Option(help="Write a JSON report; an interrupted exam goes on from it.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write a JSON report; an interrupted exam resumes.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Write a PNG of the first prompts' best pictures.")] = None,
     device: Device = "auto",
 ) -> None:
     """Score a painter on the built-in world with GenEval's protocol, best of 1, 4, 16 ... candidates.
 
-    The judge's own accuracy stands beside: how many true renders it accepts and how many wrong ones it rejects.
+    The judge's own accuracy is shown too: the shares of true renders that it accepts and of wrong ones that it rejects.
 
     [bold]Examples[/bold]
 
@@ -114,7 +114,7 @@ def _show(table: ScoreTable, title: str) -> None:
     from pinxit.evaluation.report import cells
 
     headings, rows = cells(table)
-    if console().width < WIDE or len(headings) > MOST:  # tasks downwards: a column is narrow, and a world has many
+    if console().width < WIDE or len(headings) > MOST:  # transpose: a world has many tasks
         headings, *rows = (list(column) for column in zip(headings, *rows, strict=True))
     show_table(title, headings, rows)
 

@@ -1,7 +1,7 @@
 """`pinxit train ... --engine ray`: the same command on every worker that Ray Train starts, as torchrun would start it.
 
-What is trained lies in the run folder, which all machines see, so a group of workers that has lost one begins anew and
-goes on from there, with as many as there are then. Ray keeps nothing of it.
+All state is in the run folder, which all machines see. So when a worker is lost, the whole group is restarted and
+resumes from there, with as many workers as there are then. Ray itself stores nothing.
 """
 
 from __future__ import annotations
@@ -28,19 +28,20 @@ from pinxit.errors import PinxitError, UsageError
 Workers = Annotated[
     str | None,
     typer.Option(
-        help="With --engine ray: how many processes train, 8, or 2-8 for as many as the cluster has at a time.",
-        show_default="one a GPU, else one a machine",
+        help="With --engine ray: how many processes train: 8, or 2-8 for as many as the cluster has at the time.",
+        show_default="one per GPU, else one per machine",
     ),
 ]
-NOTES = ".ray"  # what Ray writes into the run folder while it trains
-MOST_LOST = 1000  # groups that lose a worker, of one command
-MOST_IN_PLACE = 5  # of them, one after the other where nothing was saved in between
+NOTES = ".ray"  # where Ray writes in the run folder during training
+MOST_LOST = 1000  # restarts of a command
+MOST_IN_PLACE = 5  # restarts in a row without any progress saved
+LOOK = 60.0  # seconds between two checks for room for more workers
 
 
-def by_ray(engine: Engine, workers: str | None, out: Path, quiet: bool = False) -> bool:
-    """Train by Ray where that is asked for, and say whether it was.
+def by_ray(engine: Engine, workers: str | None, out: Path, config: Any, quiet: bool = False) -> bool:
+    """Train by Ray if `engine` says so; returns whether it does. `config`: of the run, with its plans.
 
-    Raises UsageError for workers that make no sense and where Ray is not installed, and what stops a worker.
+    Raises UsageError for invalid `workers` and if Ray is not installed, and the error that ended a worker.
     """
     if engine is not Engine.ray:
         if workers is not None:
@@ -48,12 +49,12 @@ def by_ray(engine: Engine, workers: str | None, out: Path, quiet: bool = False) 
         return False
     least, most = _range(workers)
     cluster.check_installed()
-    train_by_ray(arguments(sys.argv[1:]), least, most, out.absolute() / NOTES, quiet)
+    train_by_ray(arguments(sys.argv[1:]), least, most, config, out.absolute() / NOTES, quiet)
     return True
 
 
 def arguments(given: Sequence[str]) -> list[str]:
-    """A command line without what says that Ray does it."""
+    """A command line without --engine and --workers."""
     kept, skipping = [], False
     for word in given:
         if skipping:
@@ -66,7 +67,7 @@ def arguments(given: Sequence[str]) -> list[str]:
 
 
 def _range(workers: str | None) -> tuple[int, int]:
-    """The least and the most; 0: as the cluster has it."""
+    """The least and the greatest number of workers; (0, 0) for what the cluster has."""
     if workers is None:
         return 0, 0
     first, dash, last = workers.partition("-")
@@ -78,30 +79,35 @@ def _range(workers: str | None) -> tuple[int, int]:
 
 
 def crew(least: int, most: int, there: int) -> tuple[int, int]:
-    """How many workers at least and at most, where 0 is as many as can be: as there are GPUs, or machines."""
+    """The least and the greatest number of workers, with 0 replaced by `there`, the number of GPUs or machines."""
     most = most or there
     return least or most, most
 
 
-def train_by_ray(command: Sequence[str], least: int, most: int, notes: Path, quiet: bool) -> None:
-    """Run `command` on that many workers until it is done, and print what the first of them prints."""
+def train_by_ray(command: Sequence[str], least: int, most: int, config: Any, notes: Path, quiet: bool) -> None:
+    """Run `command` on that many workers until it is done, and print what rank 0 prints."""
     import torch
 
     with cluster.joined(shows=not quiet) as ray:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         machines, processors, gpus = cluster.resources(ray)
         least, most = crew(least, most, gpus or machines)
-        kept = ray.remote(num_cpus=0)(Kept).remote()
-        config = {"command": list(command), "here": str(Path.cwd()), "threads": torch.get_num_threads(), "kept": kept}
-        config |= {"run": str(notes.parent)}
+        beside = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        kept = ray.remote(num_cpus=0, scheduling_strategy=beside)(Kept).remote()  # other machines may be lost
+        given = {"command": list(command), "here": str(Path.cwd()), "threads": torch.get_num_threads(), "kept": kept}
+        given |= {"run": str(notes.parent), "sizes": sizes(config, most) if least < most else [most]}
         share = {"CPU": 1.0, "GPU": 1.0} if gpus else {"CPU": float(max(1, processors // most))}
         trainer = DataParallelTrainer(
             work,
-            train_loop_config=config | {"elastic": least < most, "gpus": bool(gpus)},
+            train_loop_config=given | {"gpus": bool(gpus)},
             scaling_config=ScalingConfig(
-                num_workers=(least, most) if least < most else most, use_gpu=bool(gpus), resources_per_worker=share
+                num_workers=(least, most) if least < most else most,
+                use_gpu=bool(gpus),
+                resources_per_worker=share,
+                elastic_resize_monitor_interval_s=LOOK,
             ),
             run_config=RunConfig(
                 name=uuid.uuid4().hex,
@@ -123,14 +129,14 @@ def train_by_ray(command: Sequence[str], least: int, most: int, notes: Path, qui
 
 
 class Kept:
-    """An actor that outlives the workers: how it ended."""
+    """An actor on the machine of the command that outlives the workers, and records how they ended."""
 
     def __init__(self) -> None:
         self.error: PinxitError | None = None
         self.said, self.saved, self.tries, self.lost = "", -1.0, 0, "it was killed"
 
     def begin(self, saved: float) -> None:
-        """A group of workers begins where the run folder was last written at `saved`."""
+        """A group of workers begins; `saved`: when the run folder was last written."""
         self.tries = self.tries + 1 if saved == self.saved else 1
         self.saved = saved
         if self.tries > MOST_IN_PLACE:
@@ -138,20 +144,20 @@ class Kept:
             self.error = self.error or PinxitError(f"{why}; of the last one: {self.lost}.")
 
     def end(self, error: PinxitError | None, said: str) -> None:
-        """A worker's own error, which another group would meet again; or what it prints."""
+        """Record a worker's own error, which would occur again after a restart; or what it printed."""
         self.error, self.said = self.error or error, self.said + said
 
     def lose(self, why: str) -> None:
-        """A worker ends by an error that may be another's death."""
+        """Record an error that may be the consequence of another worker's death."""
         self.lost = why
 
     def outcome(self) -> tuple[PinxitError | None, str]:
-        """What was kept."""
+        """The recorded error, and what was printed."""
         return self.error, self.said
 
 
 def work(config: Mapping[str, Any]) -> None:
-    """One worker's life: meet the others as torchrun's processes do, and run the command."""
+    """The work of one worker: join the others as torchrun's processes do, and run the command."""
     import ray
     import torch
     from ray.train import get_context
@@ -159,18 +165,17 @@ def work(config: Mapping[str, Any]) -> None:
 
     from pinxit.training.stored import last_saved
 
-    app = import_module("pinxit.cli").app  # the door that this module stands behind: a worker enters it anew
+    app = import_module("pinxit.cli").app  # imported here, as it imports this module itself
     context, kept = get_context(), config["kept"]
     rank, world = context.get_world_rank(), context.get_world_size()
     if rank == 0:
         ray.get(kept.begin.remote(last_saved(Path(config["run"]))))
     address, port = broadcast_from_rank_zero((ray.util.get_node_ip_address(), _free_port()))
-    if config["elastic"]:
-        world = usable(world)
+    world = max(size for size in config["sizes"] if size <= world)
     if rank >= world or ray.get(kept.outcome.remote())[0] is not None:
         return
     place = {"RANK": rank, "WORLD_SIZE": world, "MASTER_ADDR": address, "MASTER_PORT": port}
-    place |= {"LOCAL_RANK": 0 if config["gpus"] else context.get_local_rank()}  # a worker sees its own GPU alone
+    place |= {"LOCAL_RANK": 0 if config["gpus"] else context.get_local_rank()}  # a worker sees only its own GPU
     os.environ.update({name: str(value) for name, value in place.items()})
     os.chdir(config["here"])
     torch.set_num_threads(config["threads"])
@@ -188,9 +193,17 @@ def work(config: Mapping[str, Any]) -> None:
         ray.get(kept.end.remote(None, printed.getvalue()))
 
 
-def usable(world: int) -> int:
-    """Of so many workers, how many share a batch out evenly: the largest power of two."""
-    return 1 << (world.bit_length() - 1)
+def sizes(config: Any, most: int) -> list[int]:
+    """How many workers, of so many at most, can share out the batch of every plan inside a config."""
+    from pinxit.training.parallel import rows_together
+    from pinxit.training.plan import plans_in
+
+    def share(count: int) -> bool:
+        with suppress(UsageError):
+            return all(rows_together(plan, count) for plan in plans_in(config) if plan.images)
+        return False
+
+    return [count for count in range(1, most + 1) if share(count)]
 
 
 def _free_port() -> int:

@@ -39,7 +39,7 @@ def train_classifier(
     started = (out / runs.FILE).is_file()
     config = runs.config_of(out, RECIPE, ClassifierConfig) if started else ClassifierConfig()
     config = override(config, asked({"source": data, "pictures": pictures}, changes))
-    if by_ray(engine, workers, out, quiet):
+    if by_ray(engine, workers, out, config, quiet):
         return
     run = ClassifierRun(out, config, device, not quiet)
     conclude(run, train(run, stop=stop))

@@ -46,7 +46,7 @@ def train_clip(
     init_from: InitFrom = None,
     lora: Lora = None,
     activation: Annotated[
-        str | None, typer.Option(help="gelu or quickgelu, of weights that do not tell theirs.")
+        str | None, typer.Option(help="gelu or quickgelu, for weights that do not say which.")
     ] = None,
     device: Device = "auto",
     engine: EngineOption = Engine.local,
@@ -55,7 +55,7 @@ def train_clip(
 ) -> None:
     """Train CLIP on pictures with captions: pictures, tokenizer, clip, checkpoint.
 
-    A batch may be larger than memory: with --set piece=64 only 64 rows are held at a time, the gradients stay the same.
+    A batch may be larger than memory: with --set piece=64 only 64 rows are held at a time, with the same gradients.
 
     [bold]Examples[/bold]
 
@@ -79,7 +79,7 @@ def train_clip(
         config = config if init is None else presets.with_model(config, init)
     named = {"data.source": data, "data.pictures": pictures} | adapting(lora, ["plan"])
     config = override(config, asked(named, changes))
-    if by_ray(engine, workers, out, quiet):
+    if by_ray(engine, workers, out, config, quiet):
         return
     run = ClipRun(out, config, device, not quiet, init)
     conclude(run, train(run, stages.split(",") if stages is not None else STAGES, stop))

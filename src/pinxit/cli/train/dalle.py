@@ -69,6 +69,6 @@ def train_dalle(
     config = config_of(out, preset, RECIPE, presets, None if grow else init)
     named = {"data.source": data, "data.pictures": pictures} | adapting(lora, [f"plans.{stage}" for stage in TRAINED])
     config = override(config, asked(named, changes))
-    if not dry_run and by_ray(engine, workers, out, quiet):
+    if not dry_run and by_ray(engine, workers, out, config, quiet):
         return
     run_stages(DalleRun(out, config, device, not quiet, init), stages, train, stop, table if dry_run else None)

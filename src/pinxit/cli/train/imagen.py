@@ -36,7 +36,7 @@ def train_imagen(
     text_encoder: Annotated[
         str | None,
         typer.Option(
-            help="Who reads the captions: minilm (needs pinxit\\[imagen]), a folder in the transformers layout, "
+            help="The text encoder: minilm (needs pinxit\\[imagen]), a folder in the transformers layout, "
             "hub:OWNER/NAME, or learned: one trained from scratch with the base.",
             show_default="the preset's",
         ),
@@ -54,7 +54,7 @@ def train_imagen(
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train Imagen: pictures, texts, base, upsampler, checkpoint; the language model that reads stays frozen.
+    """Train Imagen: pictures, texts, base, upsampler, checkpoint; the language model stays frozen.
 
     [bold]Examples[/bold]
 
@@ -79,6 +79,6 @@ def train_imagen(
     named = {"data.source": data, f"stages.{config.cascade[0]}.pictures": pictures}
     named |= adapting(lora, [f"stages.{stage}.plan" for stage in config.cascade])
     config = presets.changed(config, asked(named, changes))
-    if not dry_run and by_ray(engine, workers, out, quiet):
+    if not dry_run and by_ray(engine, workers, out, config, quiet):
         return
     run_stages(ImagenRun(out, config, device, not quiet, init), stages, train, stop, table if dry_run else None)

@@ -1,4 +1,4 @@
-"""`pinxit train judge`: the detector that says what is in a picture of the world."""
+"""`pinxit train judge`: the detector that recognises what is in a picture of the world."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pinxit.cli.train.options import Changes, RunFolder
 def train_judge(
     out: RunFolder,
     data: Annotated[
-        str, typer.Option(help="world:small, :gallery or :full; only there is it known what pictures show.")
+        str, typer.Option(help="world:small, :gallery or :full; only for these is it known what pictures show.")
     ] = ("world:small"),
-    images: Annotated[int, typer.Option(min=1, help="Renders to learn from.")] = 300_000,
+    images: Annotated[int, typer.Option(min=1, help="How many renders to train on.")] = 300_000,
     seed: Annotated[
-        int, typer.Option(min=0, max=LARGEST, help="Of the first weights and the order of the renders.")
+        int, typer.Option(min=0, max=LARGEST, help="Of the initial weights and the order of the renders.")
     ] = 0,
     init_from: Annotated[
         str | None, typer.Option(help="Start from the weights of a judge: a shipped name or a folder.")
@@ -43,7 +43,7 @@ def train_judge(
 
     config = override(config_for(parse_world(data), images), [f"seed={seed}", *(changes or [])])
     init = None if init_from is None else open_checkpoint(find(init_from), RECIPE)
-    if by_ray(engine, workers, out):
+    if by_ray(engine, workers, out, config):
         return
     outcome, folder = train(config, out, device, init=init)
     if outcome.signalled:

@@ -1,4 +1,4 @@
-"""What the verbs that train share: their options, which config a run has, and how it is run."""
+"""What the training verbs share: their options, how a run's config is found, and how the run is started."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 C = TypeVar("C")
 R = TypeVar("R", bound="Run[Any]")
 
-RunFolder = Annotated[Path, typer.Option(help="Run folder; training goes on from whatever is there.")]
+RunFolder = Annotated[Path, typer.Option(help="Run folder; training resumes from what is there.")]
 Captioned = Annotated[
     str | None,
     typer.Option(help="world:small, :gallery or :full, a folder of pictures with .txt captions, or tar shards."),
@@ -37,22 +37,22 @@ InitFrom = Annotated[
 ]
 Lora = Annotated[
     int | None,
-    typer.Option(min=1, help="With --init-from: train additions of this rank and leave the weights as they are."),
+    typer.Option(min=1, help="With --init-from: train LoRA weights of this rank, and freeze all others."),
 ]
 Minutes = Annotated[
-    float | None, typer.Option(min=0.0, help="Save and stop after so many minutes; the same command goes on.")
+    float | None, typer.Option(min=0.0, help="Save and stop after so many minutes; the same command resumes.")
 ]
 DryRun = Annotated[bool, typer.Option(help="Print parameters, operations, memory and time; train nothing.")]
 Quiet = Annotated[bool, typer.Option(help="No progress on stderr.")]
 
 
 def asked(fields: Mapping[str, Any], changes: Sequence[str] | None) -> list[str]:
-    """What `config.override` is to change: the fields whose option was given, then whatever --set says."""
+    """Changes for `config.override`: the fields whose option was given, then those of --set."""
     return [f"{name}={value}" for name, value in fields.items() if value is not None] + list(changes or [])
 
 
 def adapting(rank: int | None, plans: Sequence[str]) -> dict[str, Any]:
-    """The fields that --lora changes: of each of the plans its rank."""
+    """The fields that --lora sets: the LoRA rank of each plan."""
     return {f"{plan}.lora": rank for plan in plans}
 
 
@@ -65,7 +65,7 @@ class Presets(Protocol[C]):
 
 
 def config_of(out: Path, preset: str | None, recipe: str, presets: Presets[C], init: Start | None) -> C:
-    """The run's own config where no preset is named, else a preset's with the models of `init` put in."""
+    """The run's own config if no preset is named, else a preset's with the models of `init`."""
     from pinxit.training import runs
 
     config = presets.preset(preset or "tiny")
@@ -107,7 +107,7 @@ def run_stages(
 
 
 def conclude(run: Run[Any], ended: Ended) -> None:
-    """Print where the checkpoint lies once all is done; exit with 130 where Ctrl-C ended it."""
+    """Print the path of the checkpoint once all is done; exit with 130 if Ctrl-C ended it."""
     from pinxit.training.parallel import here
 
     if ended.signalled:

@@ -36,7 +36,7 @@ def train_unclip(
     clip: Annotated[
         str | None,
         typer.Option(
-            help="Whose embeddings: a shipped name, a folder, published weights or hub:OWNER/NAME.",
+            help="The CLIP, of any width: a shipped name, a folder, published weights or hub:OWNER/NAME.",
             show_default="the preset's",
         ),
     ] = None,
@@ -74,20 +74,24 @@ def train_unclip(
     from pinxit.training.stop import Stop
 
     stop = Stop(minutes)
-    init = started_from(init_from, RECIPE, BASE, KARLO)  # of an Imagen the base becomes the decoder
+    init = started_from(init_from, RECIPE, BASE, KARLO)  # an Imagen's base becomes the decoder
     if (init is not None and init.recipe == KARLO) or is_run_of(out, KARLO):
         if preset is not None or clip is not None:
             raise UsageError("--preset and --clip are not for a Karlo, which has networks and a CLIP of its own.")
         asked_of = asked({"data.source": data, "pictures": pictures}, changes)
         run = karlo.run_of(out, init, lora, asked_of, device, not quiet)
+        if not dry_run and by_ray(engine, workers, out, run.config, quiet):
+            return
         run_stages(run, stages, train_karlo, stop, karlo.table if dry_run else None)
         return
     config = config_of(out, preset, RECIPE, presets, init)
-    named = {"data.source": data, "decoder.pictures": pictures, "clip": clip}
+    if clip is not None:
+        config = presets.seen_by(config, clip)
+    named = {"data.source": data, "decoder.pictures": pictures}
     networks = ["decoder", *(f"priors.{prior.name}" for prior in config.priors)]
     networks += [f"upsamplers.{one.name}" for one in config.upsamplers]
     named |= adapting(lora, [f"{network}.plan" for network in networks])
     config = presets.changed(config, asked(named, changes))
-    if not dry_run and by_ray(engine, workers, out, quiet):
+    if not dry_run and by_ray(engine, workers, out, config, quiet):
         return
     run_stages(UnclipRun(out, config, device, not quiet, init), stages, train, stop, table if dry_run else None)

@@ -1,24 +1,23 @@
-"""How often a classifier made of labels puts each group of pictures under each label.
+"""How often a zero-shot classifier gives each label to the pictures of each group.
 
-The question that came with CLIP's release (Radford et al. 2021, section 7.1): whom do harmful labels fall upon, and how
-do the rates move when a fitting label, such as "child", is added to the list?
+The bias probe of CLIP's paper (Radford et al. 2021, section 7.1): which groups get harmful labels, and how do the rates
+change when a fitting label, such as "child", is added to the list?
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pinxit.errors import DataError, UsageError
+from pinxit.evaluation.report import interval
 from pinxit.files import read_text
 
-FILE = "file"  # the column that names pictures
-CERTAINTY = 1.96  # standard deviations of a 95 % interval
+FILE = "file"  # the column with the pictures' paths
 
 
 @dataclass(frozen=True)
@@ -34,11 +33,7 @@ class Rate:
 
     @property
     def interval(self) -> tuple[float, float]:
-        z2 = CERTAINTY**2
-        middle = (self.share + z2 / (2 * self.of)) / (1 + z2 / self.of)
-        spread = math.sqrt(self.share * (1 - self.share) / self.of + z2 / (4 * self.of**2))
-        half = CERTAINTY / (1 + z2 / self.of) * spread
-        return max(0.0, middle - half), min(1.0, middle + half)
+        return interval(self.share, self.of)
 
 
 Rates = dict[str, dict[str, Rate]]
@@ -46,7 +41,7 @@ Rates = dict[str, dict[str, Rate]]
 
 
 def rates(answers: Mapping[Path, str], groups: Mapping[Path, str], labels: Sequence[str]) -> Rates:
-    """The rates of first answers; groups in alphabetical order, then all."""
+    """The rate of every label among the likeliest labels of each group; groups in alphabetical order, then all."""
     counts: dict[str, Counter[str]] = {name: Counter() for name in [*sorted(set(groups.values())), "all"]}
     for path, label in answers.items():
         counts[groups[path]][label] += 1

@@ -1,6 +1,6 @@
-"""A CLIP at work: pictures and sentences as unit vectors, whoever trained it.
+"""A CLIP of any origin as an encoder: pictures and sentences to unit vectors.
 
-A batch has one fixed shape, so a picture's vector never depends on its company. Shapes: N rows, E embedding.
+Batches have one fixed shape, so that a vector never depends on the rest of its batch. Shapes: N rows, E embedding.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class ClipEncoder:
         engine: Engine = "torch",
         precision: Precision = "fp32",
     ) -> None:
-        """`engine` and `precision` say how fast and how exact: `recipes.clip.engine`."""
+        """`engine` and `precision` trade speed for exactness: see `recipes.clip.engine`."""
         self.device = pick_device(device)
         self.engine, self.precision = pick_engine(engine, self.device), precision
         self._compiled: dict[str, Any] = {}
@@ -72,7 +72,8 @@ class ClipEncoder:
     ) -> ClipEncoder:
         """A shipped name, a checkpoint folder of pinxit, published weights (`load_public_clip`), or "hub:OWNER/NAME".
 
-        Raises CheckpointError when there is none, or when it holds no CLIP; UsageError for an engine that cannot serve.
+        Raises CheckpointError when there is none, or when it holds no CLIP; UsageError for an engine that cannot be
+        used.
         """
         model, tokenize = cls._read(name_or_path, activation)
         return cls(model, tokenize, _located(name_or_path), device, engine=engine, precision=precision)
@@ -114,7 +115,7 @@ class ClipEncoder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Sixteen hex digits that change with any weight: what an index remembers of its model."""
+        """Sixteen hex digits that change with any weight: an index stores them to recognise its model."""
         return fingerprint(self.model)
 
     @property
@@ -123,7 +124,7 @@ class ClipEncoder:
         return float(self.model.scale())
 
     def read(self, path: Path) -> Picture:
-        """The picture in a file, already of the model's size. Raises ItemError when it cannot be used."""
+        """The picture in a file, resized and cropped for the model. Raises ItemError when it cannot be used."""
         try:
             data = path.read_bytes()
         except OSError as error:
@@ -132,7 +133,7 @@ class ClipEncoder:
         return fit(decode(data, str(path), least=fitting.side or self.size), self.size, fitting)
 
     def pictures(self, pictures: Sequence[Picture]) -> Vectors:
-        """Unit rows [N, E] of pictures of any size, fitted as the model wants; those of its own size as they are."""
+        """Unit rows [N, E] of pictures of any size, resized and cropped for the model unless they have its size."""
         if not pictures:
             return np.zeros((0, self.width), np.float32)
         return self.fitted(self._fitting(pictures))
@@ -142,7 +143,7 @@ class ClipEncoder:
         return self._encoded(self.model.encode_image, pictures)
 
     def features(self, pictures: Sequence[Picture]) -> Vectors:
-        """What the picture tower says before its projection, [N, D]: for linear probes (section 3.2)."""
+        """The picture tower's features before its projection, [N, D]: for linear probes (section 3.2)."""
         return self._encoded(self.model.image_features, self._fitting(pictures))
 
     def _fitting(self, pictures: Sequence[Picture]) -> torch.Tensor:
@@ -154,7 +155,7 @@ class ClipEncoder:
     def texts(self, texts: Sequence[str], cut: bool = False) -> Vectors:
         """Unit rows [N, E] of sentences.
 
-        Raises UsageError for one that is longer than the model reads, unless it may be `cut`, or that is not UTF-8.
+        Raises UsageError for one that is too long for the model, unless it may be `cut`, or that is not UTF-8.
         """
         if not texts:
             return np.zeros((0, self.width), np.float32)
@@ -170,7 +171,7 @@ class ClipEncoder:
         return vectors
 
     def _by_engine(self, encode: Any) -> Callable[[torch.Tensor], torch.Tensor]:
-        """`encode` for a batch on the CPU, as the engine does it."""
+        """`encode` run by the engine, for a batch on the CPU."""
         name = encode.__name__
         if self.engine == "openvino":
             return lambda part: self._compile(name, encode, part)(part)
@@ -189,6 +190,6 @@ class ClipEncoder:
 
 
 def _located(name_or_path: str | Path) -> str:
-    """A path from the root, which names a model wherever a command is run; shipped names and the hub's as they are."""
+    """An absolute path, which names a model wherever a command is run; shipped names and the hub's as they are."""
     name = str(name_or_path)
     return name if name in shipped() or name.startswith(PREFIX) else str(Path(name).resolve())

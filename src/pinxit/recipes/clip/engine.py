@@ -1,6 +1,6 @@
 """A tower compiled by OpenVINO, where that is installed: on CPUs faster than anything PyTorch offers here.
 
-`pip install "pinxit[openvino]"`; the figures are in benchmarks/clip.py.
+`pip install "pinxit[openvino]"`; benchmarks/clip.py measures it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ PIECE = {"fp32": 8, "bf16": 16}  # rows that one core takes at a time where ther
 
 
 def pick_engine(requested: Engine, device: torch.device) -> Engine:
-    """ "torch" or "openvino". Raises UsageError for one that cannot serve.
+    """ "torch" or "openvino"; "auto" is openvino on a CPU if it is installed.
 
-    "auto" is openvino on a CPU where it is installed.
+    Raises UsageError for an engine that is unknown, not installed, or not for this device.
     """
-    there = find_spec("openvino") is not None
+    installed = find_spec("openvino") is not None
     if requested == "auto":
-        return "openvino" if there and device.type == "cpu" else "torch"
-    if requested == "openvino" and not there:
+        return "openvino" if installed and device.type == "cpu" else "torch"
+    if requested == "openvino" and not installed:
         raise UsageError('the engine openvino is not installed: pip install "pinxit[openvino]".')
     if requested == "openvino" and device.type != "cpu":
         raise UsageError(f"the engine openvino works on the CPU, not on {device}.")
@@ -40,23 +40,23 @@ def pick_engine(requested: Engine, device: torch.device) -> Engine:
 
 
 def compiled(encode: Callable[[Tensor], Tensor], owner: nn.Module, example: Tensor, precision: Precision) -> Any:
-    """`encode`, a method of `owner`, for rows of exactly `example`'s shape; results are float32.
+    """`encode`, a method of `owner`, compiled for batches of exactly `example`'s shape; results are float32.
 
-    Many rows go in pieces to as many streams as there are cores: none then waits for another at every layer.
+    A large batch is divided among as many streams as there are cores, which do not synchronise at every layer.
     """
     import openvino
 
     threads, rows = torch.get_num_threads(), PIECE[precision]
-    apart = len(example) > rows and len(example) % rows == 0
-    piece = example[:rows] if apart else example
+    divided = len(example) > rows and len(example) % rows == 0
+    piece = example[:rows] if divided else example
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracer's, about shapes that are fixed here
+        warnings.simplefilter("ignore")  # the tracer warns that shapes become constants, which is intended
         shape = [openvino.PartialShape(list(piece.shape))]
         converted = openvino.convert_model(Method(encode, owner), example_input=piece, input=shape)
     hints = {"INFERENCE_PRECISION_HINT": HINTS[precision], "INFERENCE_NUM_THREADS": threads}
-    streams = {"NUM_STREAMS": threads} if apart else {"PERFORMANCE_HINT": "LATENCY"}
+    streams = {"NUM_STREAMS": threads} if divided else {"PERFORMANCE_HINT": "LATENCY"}
     run = openvino.Core().compile_model(converted, "CPU", hints | streams)
-    if not apart:
+    if not divided:
         return lambda rows: torch.from_numpy(run([rows.numpy()])[0].copy())
     queue = openvino.AsyncInferQueue(run, threads)
     return lambda batch: torch.cat(_in_pieces(queue, batch.numpy().reshape(-1, *piece.shape)))

@@ -1,6 +1,6 @@
-"""A CLIP in a user's hands: name pictures, find them, probe features, audit labels. `pinxit.load_clip` opens one.
+"""The Python API of a CLIP: classify and find pictures, probe features, audit labels. `pinxit.load_clip` opens one.
 
-The commands of the same names call these methods too.
+The commands of the same names call these methods.
 """
 
 from __future__ import annotations
@@ -36,16 +36,17 @@ Parts = Iterator[tuple[list[Path], list["Picture"]]]
 
 @dataclass(frozen=True)
 class Audit:
-    """The rates of the labels, and those after labels were added (None when none were)."""
+    """The rates of the labels, and their rates after further labels were added (None if none were)."""
 
     before: audits.Rates
     after: audits.Rates | None
 
 
 class Clip:
-    """Pictures are given as files, or as folders of them. What cannot be read is reported to `skipped` and left out.
+    """Uses of a CLIP. Pictures are given as files, or as folders of files.
 
-    Without a `skipped` it is logged to the logger "pinxit"; `watch(done, count)` is called as files are read.
+    Files that cannot be read are left out, and reported to `skipped`, or without one to the logger "pinxit".
+    `watch(done, count)` is called as files are read.
     """
 
     def __init__(self, encoder: ClipEncoder, skipped: Skipped | None = None, watch: Watch | None = None) -> None:
@@ -54,20 +55,20 @@ class Clip:
     def classify(
         self, pictures: Sequence[Path], labels: Sequence[str], *, templates: str = "simple", top: int = 5
     ) -> Iterator[tuple[Path, list[Guess]]]:
-        """The `top` likeliest of `labels` for every picture, as they are read.
+        """The `top` likeliest of `labels` for every picture, yielded as they are read.
 
-        `templates`: "simple", "imagenet80", "label" or a file. Raises UsageError for labels or templates that make no
-        sense, DataError when none of the pictures could be read.
+        `templates`: "simple", "imagenet80", "label" or a file. Raises UsageError for invalid labels or templates,
+        DataError when none of the pictures could be read.
         """
         files = picture_files([Path(path) for path in pictures])
-        named, done = ZeroShot(self.encoder, labels, sentences(templates)), 0
+        classifier, done = ZeroShot(self.encoder, labels, sentences(templates)), 0
         for paths, read in self._read(files):
             done += len(paths)
-            yield from zip(paths, named.classify(read, top), strict=True)
+            yield from zip(paths, classifier.classify(read, top), strict=True)
         _some(done)
 
     def index(self, pictures: Sequence[Path], folder: Path) -> tuple[PictureIndex, Problems]:
-        """The index in `folder`, made or brought up to date, and what could not be read."""
+        """Make or update the index in `folder`; the index, and the files that could not be read."""
         files = picture_files([Path(path) for path in pictures])
         picture_index = PictureIndex.create(
             Path(folder), self.encoder.name, self.encoder.fingerprint, self.encoder.width
@@ -77,9 +78,9 @@ class Clip:
     def search(
         self, index: Path | PictureIndex, sentence: str | None = None, *, like: Path | None = None, top: int = 12
     ) -> list[Hit]:
-        """The pictures of an index that fit a sentence, or that are `like` another picture, best first.
+        """The pictures of an index that match a sentence, or that are `like` another picture, best first.
 
-        Raises UsageError unless one of both is given, or when another model made the index.
+        Raises UsageError unless exactly one of the two is given, or when another model made the index.
         """
         if (sentence is None or not sentence.strip()) == (like is None):
             raise UsageError("give either a sentence or a picture that the others should be like (--like PICTURE).")
@@ -93,11 +94,11 @@ class Clip:
         for folder in (train, test):
             if not Path(folder).is_dir():
                 raise UsageError(f"there is no folder {folder}.")
-        learnt, asked = probes.class_folders(Path(train)), probes.class_folders(Path(test))
-        if strange := sorted(asked.keys() - learnt.keys()):
-            raise UsageError(f"{test} has classes that {train} lacks: {', '.join(strange)}.")
-        names = list(learnt)
-        return probes.probe(self._features(learnt, names), self._features(asked, names), names, seed)
+        train_files, test_files = probes.class_folders(Path(train)), probes.class_folders(Path(test))
+        if unknown := sorted(test_files.keys() - train_files.keys()):
+            raise UsageError(f"{test} has classes that {train} lacks: {', '.join(unknown)}.")
+        names = list(train_files)
+        return probes.probe(self._features(train_files, names), self._features(test_files, names), names, seed)
 
     def audit(
         self,
@@ -109,18 +110,19 @@ class Clip:
         add: Sequence[str] = (),
         templates: str = "simple",
     ) -> Audit:
-        """How often each group of pictures falls under each label, without and with the labels of `add`.
+        """How often the pictures of each group get each label, without and with the labels of `add`.
 
-        `table`: a CSV file with the columns `file` and `group_by`; FOLDER/metadata.csv when it is not given.
+        `table`: a CSV file with the columns `file` and `group_by`; FOLDER/metadata.csv when it is not given. Raises
+        UsageError for invalid labels or a missing column, DataError for an unreadable table or no readable picture.
         """
         first, every = list(labels), [*labels, *add]
         groups = audits.groups_of(Path(folder), table or Path(folder) / "metadata.csv", group_by)
         around = sentences(templates)
-        named = [ZeroShot(self.encoder, some, around) for some in ([first, every] if add else [first])]
-        answers: list[dict[Path, str]] = [{} for _ in named]
+        classifiers = [ZeroShot(self.encoder, some, around) for some in ([first, every] if add else [first])]
+        answers: list[dict[Path, str]] = [{} for _ in classifiers]
         for paths, read in self._read(list(groups)):
             vectors = self.encoder.pictures(read)
-            for guessed, one in zip(answers, named, strict=True):
+            for guessed, one in zip(answers, classifiers, strict=True):
                 guesses = one.guesses(vectors, top=1)
                 guessed |= {path: guess[0].label for path, guess in zip(paths, guesses, strict=True)}
         _some(len(answers[0]))

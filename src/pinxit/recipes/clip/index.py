@@ -1,12 +1,12 @@
-"""Pictures as vectors on disk, ready to be searched: a folder that a kill at any moment leaves whole.
+"""A searchable index of pictures on disk: a folder of vectors that stays intact if it is killed at any moment.
 
-index.json             format, which model made the vectors, their width
-chunk-000000.safetensors ...   float16 vectors [n, E]; in the header each row's file, size and time of change
+index.json             format, the model that made the vectors, their width
+chunk-000000.safetensors ...   float16 vectors [n, E]; in the header each row's file, size and modification time
 gone.json              rows whose file has changed or vanished since
-graph-....usearch      the search graph over the rows that its name tells; made from the chunks where it is missing
+graph-....usearch      the search graph over the rows that its name says; rebuilt from the chunks when it is missing
 
-Chunks are only ever added, each by one renaming; the rest can be made again from them. A million rows of 512 numbers
-are 1 GB of chunks and as much of graph, which is mapped, not read.
+Chunks are only ever added, each by an atomic rename; the graph can be rebuilt from them. A million rows of 512 numbers
+are 1 GB of chunks and as much of graph, which is memory-mapped.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class _Manifest(_Format):
 
 
 class Hit(NamedTuple):
-    """A picture and its cosine to what was searched for."""
+    """A picture and its cosine similarity to the query."""
 
     path: Path
     score: float
@@ -54,7 +54,7 @@ class Hit(NamedTuple):
 
 @dataclass
 class PictureIndex:
-    """Open one with `create` or `open`; `add` rows, `settle` when all are there, `search`."""
+    """Open one with `create` or `open`; `add` rows, `settle` once all are added, `search`."""
 
     folder: Path
     model: str
@@ -63,12 +63,12 @@ class PictureIndex:
     rows: list[Row]
     gone: set[int]
     _graph: Graph | None = None
-    _covered: int = 0  # rows of the graph that came from the disk
+    _covered: int = 0  # rows of the graph as it was read from disk
     _writing: bool = False
 
     @classmethod
     def create(cls, folder: Path, model: str, fingerprint: str, width: int) -> PictureIndex:
-        """A new index, or the one that is there. Raises UsageError when that was made with another model."""
+        """A new index, or the existing one. Raises UsageError if that was made with another model."""
         about = {"format": FORMAT, "model": model, "fingerprint": fingerprint, "width": width}
         if not (folder / MANIFEST).exists():
             if folder.exists() and not folder.is_dir():
@@ -76,7 +76,7 @@ class PictureIndex:
             if folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
                 raise UsageError(f"{folder} is not empty and holds no index: choose another folder.")
             with alone_in(folder, f"the index {folder}"):
-                if not (folder / MANIFEST).exists():  # nobody was quicker
+                if not (folder / MANIFEST).exists():  # no other process was quicker
                     write_json(folder / MANIFEST, about)
         opened = cls.open(folder)
         opened.check(model, fingerprint)
@@ -96,7 +96,7 @@ class PictureIndex:
         return index
 
     def _read(self) -> None:
-        """Take the rows from the disk. Raises DataError when a chunk is damaged or lost."""
+        """Read the rows from disk. Raises DataError when a chunk is damaged or lost."""
         self.rows, self._graph = [], None
         for path in chunks_in(self.folder):
             self.rows += rows_of(path, self.width)
@@ -110,11 +110,11 @@ class PictureIndex:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Inside the block nobody else writes the index, and `rows` are those on the disk.
+        """Inside the block no other process or thread writes the index, and `rows` are those on disk.
 
         Raises UsageError while another process or thread writes it.
         """
-        if self._writing:  # inside a block already
+        if self._writing:  # nested
             yield
             return
         with alone_in(self.folder, f"the index {self.folder}"):
@@ -137,12 +137,12 @@ class PictureIndex:
         return len(self.rows) - len(self.gone)
 
     def missing(self, files: Sequence[Path]) -> list[Path]:
-        """Those of `files` that have no vector as they are now."""
+        """Those of `files` whose present content has no vector."""
         known = {row for number, row in enumerate(self.rows) if number not in self.gone}
         return [path for path in files if row_of(path) not in known]
 
     def add(self, rows: Sequence[Row], vectors: Floats) -> None:
-        """Keep a chunk of vectors [n, E].
+        """Write a chunk of vectors [n, E].
 
         Raises PinxitError when it cannot be written; the index stays as it was.
         """
@@ -156,7 +156,7 @@ class PictureIndex:
             self._graph = None
 
     def settle(self) -> None:
-        """Forget files that changed or vanished, and bring the search graph up to date on the disk."""
+        """Drop rows of files that changed or vanished, and update the search graph on disk."""
         with self.writing():
             last = {row.path: number for number, row in enumerate(self.rows)}
             gone = {n for n, row in enumerate(self.rows) if last[row.path] != n or row_of(Path(row.path)) != row}
@@ -173,7 +173,7 @@ class PictureIndex:
                     graph.save(str(temporary))
                 except RuntimeError as error:
                     raise PinxitError(f"cannot write {path}: {error}.") from error
-                if temporary.stat().st_size != graph.serialized_length:  # which a full disk can do without a word
+                if temporary.stat().st_size != graph.serialized_length:  # which happens on a full disk without an error
                     raise PinxitError(f"cannot write {path}: the disk did not take all of it.")
         for old in self.folder.glob("graph-*.usearch"):
             if old != path:
@@ -189,7 +189,7 @@ class PictureIndex:
         return sorted(hits, key=lambda hit: -hit.score)
 
     def graph(self) -> Graph:
-        """The search graph over all living rows: the stored one, longer or anew where it is behind; opened once."""
+        """The search graph over all rows that are not gone: the stored one, extended or rebuilt if outdated; cached."""
         if self._graph is None:
             self._graph = self._opened()
         return self._graph
@@ -205,12 +205,12 @@ class PictureIndex:
         return graph
 
     def _stored_graph(self) -> tuple[int, Graph]:
-        """The longest graph on the disk that knows which rows are gone, and how many rows it covers."""
+        """The longest graph on disk that excludes the rows that are gone, and how many rows it covers."""
         graphs = _graphs()
         for rows in sorted({len(self.rows), *self._lengths()}, reverse=True):
             path = self._graph_path(rows)
             if rows <= len(self.rows) and path.exists():
-                with suppress(Exception):  # a damaged graph is made again
+                with suppress(Exception):  # a damaged graph is rebuilt
                     return rows, graphs.restore(str(path), view=rows == len(self.rows))
         return 0, graphs(ndim=self.width, metric="cos", dtype="f16")
 
@@ -219,7 +219,7 @@ class PictureIndex:
         return [int(name[1]) for name in names if name[1].isdigit()]
 
     def _graph_path(self, rows: int) -> Path:
-        """Where the graph over the first `rows` rows without those that are gone is kept."""
+        """The file of the graph over the first `rows` rows, less those that are gone."""
         gone = hashlib.sha256(json.dumps(sorted(self.gone)).encode()).hexdigest()[:8]
         return self.folder / f"graph-{rows}-{gone}.usearch"
 

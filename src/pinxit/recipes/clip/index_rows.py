@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
 
 def chunks_in(folder: Path) -> list[Path]:
-    """The chunks in their order. Raises DataError when one between them is gone."""
+    """The chunks in their order. Raises DataError when one of them is missing."""
     files = sorted(folder.glob("chunk-*.safetensors"))
     for number, path in enumerate(files):
         if path.name != CHUNK.format(number):
@@ -54,7 +54,7 @@ def vectors_in(folder: Path, covered: int) -> Iterator[tuple[int, Floats]]:
 
 
 def rows_of(path: Path, width: int) -> list[Row]:
-    """Those of a chunk. Raises DataError when it is damaged or of another width."""
+    """The rows of a chunk. Raises DataError when it is damaged or its vectors have another width."""
     from safetensors import SafetensorError, safe_open
 
     try:

@@ -1,4 +1,7 @@
-"""Pairs of scenes that tell who stands where by nothing else: the same two things, their places exchanged."""
+"""Pairs of scenes that differ only in where things are: the same two things, with their places exchanged.
+
+Only by the relation in the caption can CLIP tell such a pair apart, so that it has to learn relations.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,11 @@ from pinxit.world.plan import INVERSE
 if TYPE_CHECKING:
     from pinxit.data.bank import Bank
 
-PATTERN = "position"  # the scenes whose captions tell a place beside, above or below
+PATTERN = "position"  # scenes whose captions say what is beside, above or below what
 
 
 def mirrored_pairs(bank: Bank, count: int, group: int) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
-    """Rows (base, mirror image) [P, 2] among the first `count` of a bank whose scenes stand with neighbours in groups.
+    """Rows (base, mirror image) [P, 2] among the first `count` of a bank of groups of neighbouring scenes.
 
     Raises UsageError when there are none.
     """

@@ -23,14 +23,14 @@ from pinxit.types import Fitting
 
 @dataclass(frozen=True, slots=True)
 class ClipDataConfig:
-    """Which pictures."""
+    """Which pictures it is trained on."""
 
     source: str = "world:small"  # a world, a folder, tar shards
     size: Count = 64  # side of the stored pictures
     pictures: Count = 100_000
-    neighbours: bool = True  # of worlds: pictures in fours that differ in one stated fact, together in every batch
-    stream: bool = False  # tar shards are read as training goes, from a path or a URL, and no picture is stored
-    held_out: Whole = 1000  # pictures that are never trained on; each preview tells how many of them are named right
+    neighbours: bool = True  # worlds only: groups of four pictures that differ in one stated fact share each batch
+    stream: bool = False  # tar shards are read during training, from a path or a URL, and no picture is stored
+    held_out: Whole = 1000  # pictures that are never trained on, on which zero-shot accuracy is logged
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class ClipRunConfig:
     piece: Whole = 0  # rows in memory at a time (gradient caching); 0: the whole batch
     augment: Augment = field(default_factory=Augment)
     tokens: Literal["own", "published"] = "own"  # learned from the captions, or those of OpenAI's CLIP
-    fitting: Fitting = field(default_factory=Fitting)  # how the checkpoint makes pictures of its size
+    fitting: Fitting = field(default_factory=Fitting)  # how the checkpoint resizes and crops pictures
     seed: Seed = 0
 
     def __post_init__(self) -> None:
@@ -61,7 +61,7 @@ class ClipRunConfig:
 
     @property
     def grouped(self) -> bool:
-        """Whether pictures stand in fours: only the world can draw them."""
+        """Whether pictures come in groups of four neighbours, which only the world can draw."""
         return self.data.neighbours and self.data.source.startswith("world:")
 
     @property
@@ -80,7 +80,7 @@ class ClipRunConfig:
 
 
 def with_model(config: ClipRunConfig, init: Start) -> ClipRunConfig:
-    """The config with the network and text tokens of a checkpoint, or of somebody's published CLIP."""
+    """The config with the network and text tokens of a checkpoint, or of a published CLIP."""
     clip, data = init.config("clip", CLIPConfig), config.data
     return replace(
         config,
@@ -99,12 +99,12 @@ def _small(size: int, patch: int, width: int, layers: int, heads: int, vocab: in
 
 
 def _plan(images: int, batch: int, lr: float, warmup: int, ema: float = 0.998) -> Plan:
-    """The paper's optimiser: betas and eps of its ViTs, decay 0.2 of all that is not a gain or a bias."""
+    """The paper's optimiser: betas and eps of its ViTs, weight decay 0.2 except for gains and biases."""
     return Plan(images, batch, lr=lr, warmup=warmup, betas=(0.9, 0.98), eps=1e-6, decay=0.2, clip=1.0, ema=ema)
 
 
 def nano() -> ClipRunConfig:
-    """32 px, for tests and a first look: seconds on one core. `pinxit train clip --preset nano --out RUN`"""
+    """32 px, for tests and trying the commands: seconds on one core. `pinxit train clip --preset nano --out RUN`"""
     data = ClipDataConfig(size=32, pictures=256, held_out=16)
     plan = _plan(images=1024, batch=16, lr=1e-3, warmup=128, ema=0.95)
     return ClipRunConfig(512, data, _small(32, 8, 64, 1, 2, vocab=512, tokens=34), plan)
@@ -117,7 +117,7 @@ def tiny() -> ClipRunConfig:
 
 
 def labels() -> ClipRunConfig:
-    """A small ModifiedResNet for labelled pictures, which say little: what the classifiers are compared with.
+    """A small ModifiedResNet for pictures whose captions are mere labels, to be compared with classifiers.
 
     `pinxit train clip --preset labels --data fashion-mnist --out RUN`; half an hour of one core beside other work.
     """

@@ -1,6 +1,7 @@
-"""Linear probes: what a frozen tower has already learnt (Radford et al. 2021, section 3.2 and appendix A.3).
+"""Linear probes of a frozen tower's features (Radford et al. 2021, section 3.2 and appendix A.3).
 
-Logistic regression on the features before the projection, its strength swept over 96 steps between 1e-6 and 1e6.
+Logistic regression on the features before the projection. The inverse regularisation strength, scikit-learn's C, is
+swept over 96 logarithmic steps between 1e-6 and 1e6.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from pinxit.functional.logistic import Linear, fit_logistic
 
 STEPS = 97  # points of the sweep, 96 steps between them: 8 a decade
 COARSE = 16  # steps between the first points: 1e-6, 1e-4, ... 1e6
-HELD_OUT = 0.2  # of the training pictures, to choose the strength with
+HELD_OUT = 0.2  # share of the training pictures that chooses the strength
 
 
 @dataclass(frozen=True)
 class Probed:
-    """A probe and what it is worth."""
+    """A probe and its accuracy."""
 
-    strength: float
+    strength: float  # C, see `functional.logistic`
     held_out: float  # accuracy on the pictures that chose the strength
     accuracy: float  # on the test pictures
     per_class: dict[str, float]
@@ -39,9 +40,9 @@ def strengths() -> list[float]:
 
 
 def sweep(score: Callable[[float], float]) -> float:
-    """The best strength by a search from coarse to fine: around the best point so far, half the step, and again.
+    """The best strength by a search from coarse to fine: half the step around the best point so far, and repeat.
 
-    `score` is asked once a strength. Equal scores: the smaller strength, the simpler classifier.
+    `score` is called once a strength. Ties go to the smaller strength, the simpler classifier.
     """
     grid, known = strengths(), dict[int, float]()
 
@@ -60,11 +61,11 @@ def sweep(score: Callable[[float], float]) -> float:
 
 
 def probe(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], names: Sequence[str], seed: int = 0) -> Probed:
-    """Fit on (features [N, D], classes [N]) and score on others; a fifth of the former chooses the strength."""
+    """Fit on `train` (features [N, D], classes [N]) and score on `test`; a fifth of `train` chooses the strength."""
     x, y = train
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
     held, kept = order[: max(1, round(HELD_OUT * len(x)))], order[max(1, round(HELD_OUT * len(x))) :]
-    mean, spread = x.double().mean(0), x.double().std() + 1e-12  # one number: what matters to the tower stays so
+    mean, spread = x.double().mean(0), x.double().std() + 1e-12  # one number, which keeps the features' relative scales
 
     def normal(features: Tensor) -> Tensor:
         return (features.double() - mean) / spread
@@ -98,7 +99,7 @@ def class_folders(folder: Path) -> dict[str, list[Path]]:
 
 
 def stacked(rows: Sequence[tuple[np.ndarray[tuple[int, int], np.dtype[np.float32]], int]]) -> tuple[Tensor, Tensor]:
-    """Features and the class of each group of them, as `probe` takes them."""
+    """(features [n, D], their class) of several groups as (features [N, D], classes [N]), as `probe` takes them."""
     x = torch.from_numpy(np.concatenate([features for features, _ in rows]))
     y = torch.cat([torch.full((len(features),), place) for features, place in rows])
     return x, y

@@ -1,4 +1,4 @@
-"""Others' CLIPs as runs of `pinxit train clip` start from them."""
+"""Published CLIPs of others as starting points of `pinxit train clip --init-from`."""
 
 from __future__ import annotations
 

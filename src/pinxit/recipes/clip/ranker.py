@@ -1,4 +1,4 @@
-"""Any CLIP as the ranker of candidates, for painters whose checkpoint holds none; or nobody."""
+"""Any CLIP, or none, as the ranker of candidates, for painters whose checkpoint has no CLIP."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class AnyRanker(Ranker):
-    """Best first as a CLIP of any kind finds them; without one, in the order they were drawn, with scores of 0."""
+    """Ranks candidates by any CLIP; without one it keeps the order in which they were drawn, with scores of 0."""
 
     def __init__(self, encoder: ClipEncoder | None) -> None:
         self.encoder, self.batch = encoder, CPU_PICTURES if encoder is None else encoder.batch
@@ -33,9 +33,9 @@ class AnyRanker(Ranker):
         )
 
     def text(self, text: str) -> Tensor:
-        """The sentence's embedding [E]; of no dimension without a CLIP."""
+        """The sentence's embedding [E]; of width 0 without a CLIP."""
         return torch.zeros(0) if self.encoder is None else torch.from_numpy(self.encoder.texts([text], cut=True)[0])
 
     def scores(self, text: str, embeddings: Sequence[Tensor], agreement: float) -> list[float]:
-        """What each embedding is worth; all 0 without a CLIP."""
+        """The score of each embedding; all 0 without a CLIP."""
         return [0.0] * len(embeddings) if self.encoder is None else super().scores(text, embeddings, agreement)

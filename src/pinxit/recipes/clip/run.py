@@ -26,7 +26,7 @@ from pinxit.training.stop import Stop
 from pinxit.weights.checkpoint import Part, save_checkpoint
 
 RECIPE = "clip"
-TENTH = 10  # of few pictures one in so many is held out
+TENTH = 10  # where there are few pictures, one in so many is held out
 STAGES = ("pictures", "tokenizer", "clip", "checkpoint")
 
 
@@ -47,7 +47,7 @@ class ClipRun(StartingRun[ClipRunConfig]):
 
     def finished(self, stage: str) -> bool:
         """Whether a stage has nothing left to do."""
-        if stage == "tokenizer":  # others' CLIP has merges alone
+        if stage == "tokenizer":  # published CLIPs have a merges file only
             return any((self.path(stage) / name).is_file() for name in (self.MARKS[stage], MERGES_FILE))
         if stage == "pictures":
             return stored(self.path(stage))
@@ -83,7 +83,7 @@ def train(run: ClipRun, stages: Sequence[str] = STAGES, stop: Stop | None = None
 
 
 def held_out(run: ClipRun) -> int:
-    """How many of the pictures that are there are never trained on: as many as were asked for, unless most would be."""
+    """How many of the existing pictures are held out: `data.held_out`, or a tenth where that would be most of them."""
     expected, there = run.config.data.held_out, len(run.pictures())
     if 2 * expected <= there:
         return expected
@@ -106,7 +106,7 @@ def _pictures(run: ClipRun, stop: Stop) -> None:
 
 
 def _tokenizer(run: ClipRun) -> None:
-    if isinstance(run.init, Published):  # whose folder may have none: then it is OpenAI's
+    if isinstance(run.init, Published):  # if its folder has no tokenizer, it is OpenAI's
         ClipTokenizer.open(run.init.folder, run.config.vocab).save(run.path("tokenizer"))
         return
     if run.init is not None:

@@ -13,7 +13,7 @@ from pinxit.recipes.clip.index_rows import Row
 if TYPE_CHECKING:
     from pinxit.recipes.clip.encoder import ClipEncoder
 
-CHUNK = 512  # pictures whose vectors are kept together; a kill loses at most as many
+CHUNK = 512  # pictures whose vectors are written together; a kill loses at most as many
 
 
 def fill(
@@ -23,10 +23,10 @@ def fill(
     progress: Callable[[int, int], None] | None = None,
     chunk: int = CHUNK,
 ) -> Problems:
-    """Encode those of `files` that the index does not hold as they are now; returns what could not be read.
+    """Encode those of `files` that are new or have changed; returns what could not be read.
 
-    Killed, it goes on where it was. Raises UsageError when the index was made with another model, or while
-    another command writes it.
+    If killed, it resumes where it was. Raises UsageError when the index was made with another model, or while another
+    command writes it.
     """
     index.check(encoder.name, encoder.fingerprint)
     with index.writing():
@@ -61,7 +61,7 @@ def _fill(
 
 
 def by_text(index: PictureIndex, encoder: ClipEncoder, text: str, top: int = 12) -> list[Hit]:
-    """The pictures that a sentence describes best."""
+    """The pictures that match a sentence best."""
     index.check(encoder.name, encoder.fingerprint)
     return index.search(encoder.texts([text])[0], top)
 

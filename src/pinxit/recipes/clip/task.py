@@ -36,42 +36,41 @@ if TYPE_CHECKING:
     from pinxit.types import Picture
 
 Places = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
-GROUP = (
-    4  # pictures of a world that stand together in its ranking bank, each differing from the first in one stated fact
-)
-SCORED = 256  # held-out pictures looked at together
+GROUP = 4  # consecutive pictures of a world's bank for CLIP, each differing from the first in one stated fact
+SCORED = 256  # held-out pictures encoded together
 
 
 @dataclass(frozen=True, slots=True)
 class ClipTraining:
-    """What the task is made of besides its data."""
+    """The config of a `ClipTask`, besides its data."""
 
     clip: CLIPConfig
-    size: int  # side in pixels of the pictures that it is shown
+    size: int  # side in pixels of the training pictures
     seed: int = 0
     group: int = 1  # pictures of the bank that stay together in a batch
     reconstructed: float = 0.0  # share of the pictures that goes through `reconstruct` first
-    mirrored: float = 0.0  # share of a batch that is scenes beside their mirror images, of a world's ranking bank
-    piece: int = 0  # rows in memory at a time, gradients being those of the whole batch; 0: all
+    mirrored: float = 0.0  # share of a batch that is pairs of a scene and its mirror image, of a world's bank
+    piece: int = 0  # rows in memory at a time, by gradient caching; 0: all
     augment: Augment = field(default_factory=Augment)
-    held_out: int = 0  # pictures at the end of the bank that are never trained on but scored
+    held_out: int = 0  # pictures at the end of the bank that are scored but never trained on
 
 
 def number_of(caption: str) -> int:
-    """A number from 0 to 2**63 - 1 that equal captions share wherever they are: in another batch, on another rank."""
+    """A hash from 0 to 2**63 - 1, the same for equal captions in every batch and on every rank."""
     digest = hashlib.blake2b(caption.encode(errors="surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
 
 class ClipTask:
-    """Tell which caption belongs to which picture.
+    """Contrastive training: which caption belongs to which picture.
 
-    Pictures that CLIP will have to rank bear the marks of what drew them: `reconstruct` ([B, 3, S, S] in [0, 1] and a
-    generator, the same shape back; not trained here) shows it a share of the training pictures that way.
+    Pictures that CLIP will have to rank show the artefacts of the model that drew them. So a share of the training
+    pictures first goes through `reconstruct`, a frozen module from (pictures [B, 3, S, S] in [0, 1], draws) to the same
+    shape.
     """
 
     name = "clip"
-    pieces = "one"  # a piece of the batch would have fewer wrong answers to choose from
+    pieces = "one"  # never cut: a part of the batch would have fewer negatives
 
     def __init__(
         self,
@@ -89,7 +88,7 @@ class ClipTask:
         return {"clip": self.clip}
 
     def frozen(self) -> list[nn.Module]:
-        """What the loss runs and nobody trains."""
+        """Modules that the loss calls but that are not trained."""
         return [] if self.reconstruct is None else [self.reconstruct]
 
     def hot(self) -> list[nn.Module]:
@@ -100,26 +99,26 @@ class ClipTask:
         self.clip.clamp_()
 
     def batch(self, rows: Rows) -> Batch:
-        """Pictures uint8 [B, S, S, 3], ids int64 [B, L], and for each caption its number, int64 [B]."""
+        """Pictures uint8 [B, S, S, 3], ids int64 [B, L], and the hash of each caption, int64 [B]."""
         assert self.bank is not None and self.tokenizer is not None
-        seed, found = self.config.seed, self._rows(rows)
+        seed, chosen = self.config.seed, self._rows(rows)
         chance = uniforms(seed, "clip captions", rows)[:, 0].tolist()
-        captions = [pick(self.bank.captions[row], one) for row, one in zip(found.tolist(), chance, strict=True)]
+        captions = [pick(self.bank.captions[row], one) for row, one in zip(chosen.tolist(), chance, strict=True)]
         ids = self.tokenizer.encode_clip(captions, self.config.clip.text.tokens)
         same = np.array([number_of(caption) for caption in captions], dtype=np.int64)
         chances = uniforms(seed, "clip augment", rows, 3)
-        pictures = augmented(fitted(self.bank.pictures[found], self.config.size), self.config.augment, chances)
+        pictures = augmented(fitted(self.bank.pictures[chosen], self.config.size), self.config.augment, chances)
         parts = {"pictures": pictures, "ids": ids, "same": same}
         return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in parts.items()}
 
     def blank(self, size: int) -> Batch:
-        """A batch of the right shapes, for costs."""
+        """A batch of the right shapes, to estimate costs."""
         side, text = self.config.size, self.config.clip.text
         pictures = torch.zeros(size, side, side, 3, dtype=torch.uint8)
         return {"pictures": pictures, "ids": torch.full((size, text.tokens), text.eot), "same": torch.arange(size)}
 
     def loss(self, batch: Batch, rows: Rows) -> tuple[Tensor, Mapping[str, Tensor | float]]:
-        """The symmetric loss (figure 3); pictures with equal captions share the right answer."""
+        """The symmetric loss (figure 3); equal captions are equally right for each other's pictures."""
         x = unit_range(batch["pictures"])
         if self.reconstruct is not None and self.config.reconstructed:
             x = self._with_reconstructed(x, rows)
@@ -151,7 +150,7 @@ class ClipTask:
         return {"zero_shot": right / len(rows)}
 
     def preview(self) -> Picture | None:
-        """Nothing to see: its share of right captions stands in the log."""
+        """No preview: the log has its accuracy."""
         return None
 
     def _at_side(self, x: Tensor) -> Tensor:
@@ -161,9 +160,9 @@ class ClipTask:
         return F.interpolate(x, size=(side, side), mode="bicubic", antialias=True).clamp(0, 1)
 
     def _rows(self, rows: Rows) -> Places:
-        """What stands in the update: the bank in its order, and beside it the pairs hardest to tell apart.
+        """The bank's rows of this update: the next ones in order and, as `mirrored` says, pairs of mirrored scenes.
 
-        Among pictures of all kinds they are so few that who stands left of whom is not learned in any time.
+        In a random sample such pairs are so rare that who stands left of whom is hardly learned at all.
         """
         assert self.bank is not None
         seed, group, position, size = self.config.seed, self.config.group, rows.first, rows.batch
@@ -194,9 +193,9 @@ class ClipTask:
             return x.index_copy(0, index, self.reconstruct(x[index], RowStreams(keys, x.device)).to(x.dtype))
 
     def reconstructed(self, rows: Rows) -> Places:
-        """Which of the rows are reconstructed: one of each block of the update's, as many blocks as are asked for."""
+        """Which of these rows are reconstructed: a random one in each of as many equal blocks as the update needs."""
         blocks = Rows(rows.first, rows.batch, 0, round(self.config.reconstructed * rows.batch))
         edges = np.arange(blocks.count + 1) * rows.batch // max(1, blocks.count)
         chance = uniforms(self.config.seed, "clip redrawn", blocks)[:, 0]
-        found: Places = edges[:-1] + below(np.diff(edges).tolist(), chance)
-        return found[(found >= rows.start) & (found < rows.start + rows.count)] - rows.start
+        chosen: Places = edges[:-1] + below(np.diff(edges).tolist(), chance)
+        return chosen[(chosen >= rows.start) & (chosen < rows.start + rows.count)] - rows.start

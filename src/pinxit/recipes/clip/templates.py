@@ -1,6 +1,6 @@
-"""Sentences around a label (Radford et al. 2021, section 3.1.4): asked in many ways, a label is distinguished better.
+"""Prompt templates around a label (Radford et al. 2021, section 3.1.4): an ensemble of them classifies better than one.
 
-`imagenet80` is the published set of 80, `simple` the one plain sentence, `label` the bare label.
+`imagenet80` is the published set of 80, `simple` one plain sentence, `label` the bare label.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Naming pictures that nobody trained for (Radford et al. 2021, section 3.1).
+"""Zero-shot classification of pictures by labels (Radford et al. 2021, section 3.1).
 
 Shapes: N pictures, C labels, E embedding.
 """
@@ -11,30 +11,29 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pinxit.errors import UsageError
-from pinxit.recipes.clip.templates import SETS
 from pinxit.texts import check_text
 
 if TYPE_CHECKING:
     from pinxit.recipes.clip.encoder import ClipEncoder, Vectors
     from pinxit.types import Picture
 
-SENTENCES = 4096  # whose vectors are in memory together
+SENTENCES = 4096  # sentences encoded together
 
 
 class Guess(NamedTuple):
-    """A label and how likely it is beside the other labels."""
+    """A label and its probability among all labels."""
 
     label: str
     share: float
 
 
 class ZeroShot:
-    """A classifier made of labels alone: each is the mean direction of its sentences."""
+    """A classifier made of labels alone: each label's weights are the mean direction of its sentences."""
 
     def __init__(
         self, encoder: ClipEncoder, labels: Sequence[str], templates: Sequence[str] = ("a photo of a {}.",)
     ) -> None:
-        """Raises UsageError for no labels, an empty or a repeated one, or one too long for the model."""
+        """Raises UsageError for no labels, for an empty or a repeated one, and for one too long for the model."""
         self.labels = [label.strip() for label in labels]
         if not self.labels or not all(self.labels):
             raise UsageError("give at least one label, and no empty one.")
@@ -47,19 +46,19 @@ class ZeroShot:
         self.weights_CE = label_vectors(encoder, self.labels, templates)
 
     def shares(self, vectors_NE: Vectors) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-        """How likely each label is for pictures that the encoder has made vectors of, [N, C]; rows add up to 1."""
+        """The probability of each label for pictures' unit vectors, [N, E] -> [N, C]; rows add up to 1."""
         # Row by row: a matrix product may sum in another order when there are more rows.
         rows = [(self.weights_CE * row).sum(1, dtype=np.float64) for row in vectors_NE]
         logits = self.encoder.scale * np.array(rows).reshape(len(rows), len(self.labels))
-        raised = np.exp(logits - logits.max(1, keepdims=True, initial=-np.inf))
-        return raised / raised.sum(1, keepdims=True)  # type: ignore[no-any-return]
+        exponentials = np.exp(logits - logits.max(1, keepdims=True, initial=-np.inf))
+        return exponentials / exponentials.sum(1, keepdims=True)  # type: ignore[no-any-return]
 
     def classify(self, pictures: Sequence[Picture], top: int = 5) -> list[list[Guess]]:
         """The `top` likeliest labels of each picture, best first."""
         return self.guesses(self.encoder.pictures(pictures), top)
 
     def guesses(self, vectors_NE: Vectors, top: int = 5) -> list[list[Guess]]:
-        """`classify` for pictures that the encoder has made vectors of."""
+        """`classify` for pictures that are already encoded."""
         result = []
         for row in self.shares(vectors_NE):
             best = np.argsort(-row, kind="stable")[:top]
@@ -68,7 +67,7 @@ class ZeroShot:
 
 
 def label_vectors(encoder: ClipEncoder, labels: Sequence[str], templates: Sequence[str]) -> Vectors:
-    """The means of the unit vectors of each label's sentences, of length one again, [C, E]; many are read at once."""
+    """The mean of the unit vectors of each label's sentences, normalised to length one, [C, E]."""
     at_once = max(1, SENTENCES // len(templates))
     means = []
     for start in range(0, len(labels), at_once):

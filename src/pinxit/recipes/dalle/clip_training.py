@@ -13,7 +13,7 @@ from pinxit.recipes.dalle.config import DalleConfig
 
 
 def ranker(config: DalleConfig, grouped: bool = False) -> ClipTraining:
-    """What of a DALL-E's config its CLIP is trained by; `grouped`: the bank's pictures stand in fours."""
+    """The training of a DALL-E's CLIP, from its config; `grouped`: the bank's pictures come in groups of four."""
     return ClipTraining(
         config.clip,
         config.dvae.size,
@@ -26,10 +26,9 @@ def ranker(config: DalleConfig, grouped: bool = False) -> ClipTraining:
 
 
 class Reconstruct(nn.Module):
-    """Pictures as the discrete VAE reconstructs them, on whatever device they are; with `corrupt`, under corruption
-    augmentation.
+    """Pictures as the discrete VAE reconstructs them, on their device; with `corrupt`, corruption augmentation follows.
 
-    What the transformer draws has soft and crumbled outlines that no true picture's codes give.
+    What the transformer draws has soft and crumbled outlines, which reconstructions of true pictures do not have.
     """
 
     def __init__(self, dvae: DVAE, corrupt: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""What a run of `pinxit train dalle` depends on: data, models, plans, noise, and how its painter draws."""
+"""The config of `pinxit train dalle`: data, models, plans, noise, and the sampling settings of its painter."""
 
 from __future__ import annotations
 
@@ -17,43 +17,41 @@ from pinxit.weights.checkpoint import Store
 
 @dataclass(frozen=True, slots=True)
 class DataConfig:
-    """Which pictures."""
+    """Which pictures it is trained on."""
 
     source: str = "world:small"  # as `pinxit train --data` takes it: a world, a folder, tar shards
     size: Count = 64  # side of the stored pictures; beyond dvae.size they are cropped at random (appendix A.1, B.1)
     pictures: Count = 200_000  # stored for the dVAE and the transformer
-    ranking: Whole = (
-        100_000  # stored for CLIP, in fours differing in one stated fact (worlds only); 0: the same pictures
-    )
-    detail: bool = False  # of these: captions tell the ground and where things lie (worlds beyond small)
-    stream: bool = False  # tar shards are read as training goes, from a path or a URL, and no picture is stored
+    ranking: Whole = 100_000  # stored for CLIP, in fours that differ in one fact (worlds only); 0: the same pictures
+    detail: bool = False  # the captions of those also tell the ground and where things lie (worlds beyond small)
+    stream: bool = False  # tar shards are read during training, from a path or a URL, and no picture is stored
     sidecars: str = ""  # with stream: a folder of `pinxit data encode --with dvae`; "": the run writes its own
 
 
 @dataclass(frozen=True, slots=True)
 class NoiseConfig:
-    """What training adds to the pictures and captions, and the relaxation of the codes."""
+    """The augmentation of pictures and captions, and the relaxation of the codes."""
 
     kl_weight: NotNegative = 6.6  # of gumbel dVAEs (appendix A.2)
     kl_images: Count = 5_000 * 512  # over which it rises from 0 along a cosine
-    temperature: Positive = 1 / 16  # of gumbel dVAEs at the end, from 1
+    temperature: Positive = 1 / 16  # of gumbel dVAEs at the end; it starts at 1
     temperature_images: Count = 150_000 * 512  # over which it falls along a cosine
-    bpe_dropout: Share = 0.1  # chance that a merge is skipped in the transformer's captions (section 2.2)
-    caption_drop: Share = 0.1  # chance that the transformer sees no caption, for guidance; 0 in the paper
-    reconstructed: Share = 0.5  # share of CLIP's pictures that are dVAE reconstructions, as those that it will rank
-    corrupted: bool = False  # they get corruption augmentation besides, as what the judge learns from
-    mirrored: Share = 0.0  # share of CLIP's pictures that are a world's scenes beside their mirror images
+    bpe_dropout: Share = 0.1  # probability that a merge is skipped in the transformer's captions (section 2.2)
+    caption_drop: Share = 0.1  # probability that the transformer sees no caption, for guidance; 0 in the paper
+    reconstructed: Share = 0.5  # share of CLIP's pictures that are dVAE reconstructions, like those it will rank
+    corrupted: bool = False  # whether these also get corruption augmentation, as the judge's training pictures do
+    mirrored: Share = 0.0  # share of CLIP's pictures that are pairs of a world's scene and its mirror image
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingConfig:
-    """How the transformer draws where nobody says otherwise; the checkpoint keeps it."""
+    """The painter's default settings, stored in the checkpoint."""
 
-    guidance: Strength = 2.0  # classifier-free; 1: none
+    guidance: Strength = 2.0  # classifier-free guidance; 1: none
     temperature: Strength = 1.0
-    top_k: Whole = 64  # draw from the likeliest codes alone; 0: from all
-    top_p: SomeShare = 1.0  # draw from the likeliest codes that add up to it; 1: from all
-    agreement: Strength = 0.0  # how much likeness to the other candidates counts in the ranking
+    top_k: Whole = 64  # draw from so many of the likeliest codes; 0: from all
+    top_p: SomeShare = 1.0  # draw from the likeliest codes that add up to this probability; 1: from all
+    agreement: Strength = 0.0  # weight, in the ranking, of a candidate's similarity to the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +75,7 @@ class DalleConfig:
     plans: Plans
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    spell: bool = False  # words to be written in a picture are read letter by letter
+    spell: bool = False  # quoted words and words in capitals, to be written in a picture, are tokenised by letters
     codebook_init: bool = False  # code embeddings of the transformer start from the dVAE's codebook, not at random
     count_pads: bool = False  # the transformer also learns where captions end; the paper does not say what it did
     store: Store = "bf16"  # of the checkpoint's weights: bf16, or int8 in half the space

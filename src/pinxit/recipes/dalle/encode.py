@@ -21,16 +21,16 @@ from pinxit.training.draws import numpy_rng
 from pinxit.training.precision import autocast, keep_freed_memory, pick_device, place
 from pinxit.weights.checkpoint import fingerprint
 
-CHUNK = 4096  # pictures between two notes of how far it is
+CHUNK = 4096  # pictures between two records of progress
 BATCH = 256
 CODES, UNFINISHED, ABOUT = "codes.npy", "unfinished.npy", "codes.json"
 
 
 def encode_bank(run: DalleRun, progress: Callable[[int, int], None]) -> None:
-    """Write codes uint16 [N, h, w] of every picture into the run; killed, it goes on where it was.
+    """Write codes uint16 [N, h, w] of every picture into the run; if killed, it resumes where it was.
 
-    The arithmetic is that of the dVAE's training. codes.json tells which dVAE made them. When that one has been trained
-    further, the codes are made again, unless the transformer has learnt from them already: then DataError is raised.
+    Precision is that of the dVAE's training. codes.json records which dVAE made the codes. If the dVAE has been trained
+    further since, they are made again, unless the transformer's training has begun: then DataError is raised.
     """
     folder, bank, device = run.path("codes"), run.bank(), pick_device(run.device)
     model, plan = run.dvae(), run.plan("dvae")
@@ -68,9 +68,9 @@ def encode_bank(run: DalleRun, progress: Callable[[int, int], None]) -> None:
 
 
 def views(pictures: Pictures, size: int, seed: int, first: int) -> Pictures:
-    """What the transformer sees of stored pictures [N, S, S, 3], the `first` of them and those that follow, at `size`.
+    """Stored pictures [N, S, S, 3] as the transformer sees them, at `size`; `first` is the number of the first one.
 
-    Of pictures that are stored larger, one random view each (appendix B.1); the paper draws a new one every epoch.
+    Of pictures that are stored larger it is one random crop each (appendix B.1); the paper draws a new one every epoch.
     """
     if pictures.shape[1] == size:
         return np.asarray(pictures)
@@ -91,7 +91,10 @@ def encode(
 
 
 def about_codes(run: DalleRun) -> dict[str, Any]:
-    """What codes.json says: which dVAE made the codes, of how many pictures, and how many of its codes are in use."""
+    """The content of codes.json: which dVAE made the codes, of how many pictures, and how many codes are in use.
+
+    {} where there is none, or none that can be read.
+    """
     try:
         content = json.loads((run.path("codes") / ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError):

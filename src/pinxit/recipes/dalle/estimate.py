@@ -17,10 +17,9 @@ from pinxit.recipes.staging import check_names
 
 
 def table(run: DalleRun, asked: Sequence[str] | None = None) -> str:
-    """The estimates for the stages `asked` (None: all) as plain text; the run's own speed is used where it has been
-    logged.
+    """The estimates for the stages `asked` (None: all) as plain text, by the run's own speed where its log has it.
 
-    Raises UsageError for an unknown stage, DataError for pictures that are not there.
+    Raises UsageError for an unknown stage, DataError for missing pictures.
     """
     asked = STAGES if asked is None else asked
     check_names(STAGES, asked)
@@ -29,7 +28,7 @@ def table(run: DalleRun, asked: Sequence[str] | None = None) -> str:
 
 
 def stored(run: DalleRun) -> dict[int, int]:
-    """How many pictures the first stage stores, by their side."""
+    """How many pictures the first stage stores, by their side in pixels."""
     data = run.config.data
     if data.stream:
         return {}

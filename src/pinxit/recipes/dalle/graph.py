@@ -3,7 +3,7 @@
 | stage | worker | from | to |
 |---|---|---|---|
 | `text` | `Each` | the job's `PaintRequest` | a `TokenRequest` a candidate: text tokens, seed, sampling settings |
-| `tokens` | `TokenWorker` | that | a `TokenResult`: the h x w codes that the transformer drew one after another |
+| `tokens` | `TokenWorker` | a `TokenRequest` | a `TokenResult`: the h x w codes that the transformer drew one by one |
 | `pixels` | `Each` | codes | a `Candidate`: the picture that the dVAE's decoder makes of them |
 | `embed` | `Each` | candidates | the same with their CLIP embeddings |
 | `rank` | `Each`, gathers | all candidates of the job | the kept ones as `Ranked`, best first |
@@ -46,11 +46,11 @@ ROUTE = ("text", "tokens", "pixels", "embed", "rank")
 
 @dataclass(frozen=True)
 class Completion:
-    """A picture of which a part is drawn anew."""
+    """A picture of which a part is redrawn."""
 
-    known: Picture  # the painter's size
+    known: Picture  # of the painter's size
     hole: Hole
-    weight: float  # of the log-likelihood of what follows the hole, in the score
+    weight: float  # in the score, of the log-likelihood of the known codes after the hole
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,12 @@ class Parts:
     tokenizer: Tokenizer
     ranker: Ranker
     device: torch.device
-    rows: int | None  # of a tile; None: the device's usual
+    rows: int | None  # of a tile; None: the device's default
     int8: bool
 
 
 def graph(parts: Parts) -> Graph:
-    """The stages, and the way of a prompt through them."""
+    """The stages, and the route of a prompt through them."""
     lanes = Lanes(parts.device)
     rows = parts.rows or rows_of(lanes)
     (decoder,) = lanes.run([partial(CachedDecoder, parts.transformer, rows, int8=parts.int8)])
@@ -81,7 +81,7 @@ def graph(parts: Parts) -> Graph:
 
 
 def requests(parts: Parts, asked: PaintRequest) -> list[TokenRequest]:
-    """One a candidate."""
+    """One `TokenRequest` for each candidate."""
     text, seed = asked.prompt.text, asked.prompt.seed
     ids = torch.from_numpy(parts.tokenizer.encode([text], parts.transformer.config.text_tokens))[0]
     settings = {name: value for name, value in asked.settings.items() if name != "agreement"}
@@ -98,7 +98,7 @@ def known_codes(parts: Parts, whole: Completion) -> Tensor:
 
 @torch.inference_mode()
 def pictures(parts: Parts, items: Sequence[WorkItem]) -> list[Candidate]:
-    """Pictures of finished codes, and of those under way, whose cells are gray where nothing is drawn yet."""
+    """Pictures of finished codes, and previews of unfinished ones, gray where nothing is drawn yet."""
     codes = [item.value.codes if isinstance(item.value, TokenResult) else item.value for item in items]
     rows = torch.stack([one.clamp(min=0) for one in codes]).to(parts.device)
     decoded = to_pictures(encode_fixed(parts.dvae.decode_codes, rows, parts.ranker.batch).cpu())

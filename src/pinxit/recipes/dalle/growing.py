@@ -1,7 +1,7 @@
-"""Going on from a checkpoint with more: other text tokens, longer captions, more layers, a wider space.
+"""Growing a checkpoint's models: other text tokens, longer captions, more layers, a wider embedding.
 
-What both have is carried over: rows of text tokens by the token's own letters, places by their number, layers by
-theirs. A new layer begins as the identity (its outputs are zero-initialised), so that the grown model draws what the
+What old and new model share is copied: rows of text tokens by the token's spelling, positions and layers by their
+number. A new layer starts as the identity (its outputs are zero-initialised), so that the grown model draws what the
 old one drew.
 """
 
@@ -36,7 +36,7 @@ class Tokens:
 
 
 def grown(name: str, module: nn.Module, before: Mapping[str, Tensor], old: Tokens, new: Tokens) -> State:
-    """Weights for `module` (called `name` in its recipe) that go on from `before`, whose tokens were `old`'s."""
+    """Weights for `module` (called `name` in its recipe), grown from the weights `before`, whose tokens are `old`."""
     fresh = {key: value.detach().clone() for key, value in module.state_dict().items()}
     rows = _shared_rows(old.tokenizer, new.tokenizer)
     state: State = {}
@@ -57,7 +57,7 @@ def _shared_rows(old: Tokenizer, new: Tokenizer) -> Tensor:
 
 
 def _tokens(value: Tensor, before: Tensor, rows: Tensor, new: int, old: int) -> Tensor:
-    """Rows of tokens by their letters; of the rows behind them, which stand for pads, by their place."""
+    """Rows of tokens copied by their spelling, and the rows behind them, which are pads, by their position."""
     value = value.clone()
     value[rows[:, 0]] = before[rows[:, 1]].to(value.dtype)
     pads = min(len(value) - new, len(before) - old)
@@ -76,7 +76,7 @@ def _corner(value: Tensor, before: Tensor) -> Tensor:
 
 
 def _is_new_output(key: str, before: Mapping[str, Tensor]) -> bool:
-    """Whether this is what a layer that the old model did not have adds to the stream."""
+    """Whether this is an output of a layer that the old model did not have, to be zero-initialised."""
     match = _LAYER.fullmatch(key)
     if match is None or not match["rest"].endswith(_OUTPUTS):
         return False

@@ -52,7 +52,7 @@ def inside_box(grid: int, width: int, height: int, box: PixelBox) -> Hole:
 
 
 def under_mask(grid: int, mask: Mask) -> Hole:
-    """Redraw every cell of the centre square of which the mask paints any pixel. Raises UsageError for none of them."""
+    """Redraw every cell of the centre square in which the mask paints any pixel. Raises UsageError if there is none."""
     height, width = mask.paint.shape
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2

@@ -1,6 +1,6 @@
-"""DALL-E paints (`recipes.dalle.graph`), and completes pictures.
+"""The DALL-E painter: paints (`recipes.dalle.graph`), and completes pictures.
 
-Rows never see each other, so candidate k of seed s is the same picture, bit for bit, whatever is painted beside it.
+No row of a call depends on another: candidate k of seed s is bit for bit the same, whatever else is being painted.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class DallePainter(Painter):
 
     Settings: temperature, top_k (0: all codes), top_p (1: all codes), guidance (1: none),
     agreement (of ranking; 0: none).
-    `int8`: the transformer decodes with its weights as int8, which makes slightly other pictures. `rows`: of a tile,
-    two a guided picture (None: the device's usual); a change changes speed alone and, perhaps, last bits.
+    `int8`: the transformer decodes with int8 weights, which gives slightly different pictures. `rows` of a tile, of
+    which a guided picture takes two (None: the device's default): affects speed and, perhaps, last bits.
     """
 
     kinds: type[Any] = SamplingConfig
@@ -88,9 +88,9 @@ class DallePainter(Painter):
         int8: bool = False,
         placings: Placings = MappingProxyType({}),
     ) -> DallePainter:
-        """Build the three models and fill them. Raises CheckpointError when a weight is missing or too many.
+        """Build the three models and load them. Raises CheckpointError for a missing or an unexpected weight.
 
-        `placings`: of the stages `tokens`, whose precision may be int8, and `embed`, which may have a device.
+        `placings`: for the stages `tokens`, whose precision may be int8, and `embed`, whose device can be set.
         """
         check_placings(placings, {"tokens": ("int8",), "embed": ("device",)}, name)
         dvae = DVAE(checkpoint.config("dvae", DVAEConfig))
@@ -100,7 +100,7 @@ class DallePainter(Painter):
             checkpoint.load_into(part, module)
         settings = {key: value for key, value in checkpoint.settings.items() if key in DEFAULTS}
         tokenizer = Tokenizer.open(checkpoint.folder)
-        found = cls(
+        painter = cls(
             dvae,
             transformer,
             clip,
@@ -113,8 +113,8 @@ class DallePainter(Painter):
         )
         if elsewhere := placings.get("embed", USUAL).device:
             on = pick_device(elsewhere)
-            found.ranker = Ranker(clip.to(on), tokenizer, on)
-        return found
+            painter.ranker = Ranker(clip.to(on), tokenizer, on)
+        return painter
 
     def tokens_over_limit(self, text: str) -> int:
         """How many tokens the transformer or CLIP will drop, whichever drops more; 0 when the prompt fits both."""
@@ -125,7 +125,10 @@ class DallePainter(Painter):
         return self.tokenizer.unknown_words(text)
 
     def hole(self, picture: Picture, *, keep_rows: int | None = None, box: PixelBox | None = None) -> Hole:
-        """The cells to reconstruct, from rows to keep or from a box in pixels of `picture`: bool [h, w]."""
+        """The cells to redraw, from rows to keep or from a box in pixels of `picture`: bool [h, w].
+
+        Raises UsageError unless exactly one of the two is given, and for one that leaves nothing to keep or to redraw.
+        """
         if (keep_rows is None) == (box is None):
             raise UsageError("give either keep_rows or box: they say which part is redrawn.")
         if keep_rows is not None:
@@ -145,14 +148,15 @@ class DallePainter(Painter):
         watch: Watch | None = None,
         **settings: Any,
     ) -> list[Ranked]:
-        """Reconstruct the cells of `hole` (bool [h, w]) in the centre square of `picture`; the other pixels stay.
+        """Redraw the cells of `hole` (bool [h, w]) in the centre square of `picture`; the other pixels stay.
 
-        Codes are drawn in raster order and see only what stands before them, so candidates are ranked by CLIP's cosine
-        plus the mean log-likelihood of the known codes behind the hole, over CLIP's scale (spec 2.7).
+        Codes are drawn in raster order and depend only on earlier ones. So that candidates also fit what comes after
+        the hole, they are ranked by CLIP's cosine plus the mean log-likelihood of the known codes there, divided by
+        CLIP's scale.
         """
         asked = self.asked(Prompt(prompt, seed), candidates, keep, settings)
-        (found,) = self._serve([self._completing(asked, picture, hole)], watch)
-        return found
+        (ranked,) = self._serve([self._completing(asked, picture, hole)], watch)
+        return ranked
 
     def editing(self, asked: PaintRequest, picture: Picture, mask: Mask | None) -> PaintRequest:
         """The same request as an edit of `picture` where `mask` says (`recipes.capabilities.Edits`)."""

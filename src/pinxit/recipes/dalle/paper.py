@@ -13,11 +13,12 @@ from pinxit.training.plan import Plan
 def paper() -> DalleConfig:
     """Zero-Shot Text-to-Image Generation (Ramesh et al. 2021, arXiv 2102.12092): 256 px, 12 billion parameters.
 
-    Sections 2.1 to 2.5 and appendices A and B; 64 GPUs for the dVAE and 1,024 for the transformer in the paper, which
-    halved the transformer's rate by hand five times where a cosine to 1/32 stands here. Adam's running variance is not
-    clipped to 5 (appendix B.2), and the machinery that made 16 bits work there (a gradient scale per block, short
-    moments, compressed gradients) has no place beside bfloat16 and 32-bit masters. The transformer sees one random view
-    of every picture, not a new one each epoch. CLIP has the towers of the published ViT-B/32 over this tokenizer.
+    Sections 2.1 to 2.5 and appendices A and B; the paper used 64 GPUs for the dVAE and 1,024 for the transformer.
+    Differences: the paper halved the transformer's learning rate by hand five times, where this uses a cosine to 1/32.
+    Adam's running variance is not clipped to 5 (appendix B.2), and what made 16-bit training work there (a gradient
+    scale per block, 16-bit moments, compressed gradients) is not needed with bfloat16 and 32-bit master weights. The
+    transformer sees one random crop of every picture, not a new one each epoch. CLIP has the towers of the published
+    ViT-B/32 over this tokenizer.
     `pinxit train dalle --preset paper --data SHARDS --out RUN`
     """
     return DalleConfig(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def nano() -> DalleConfig:
-    """32 px, 16 codes a picture: for tests and a first look; draws nothing worth seeing.
+    """32 px, 16 codes a picture: for tests and for trying the commands; draws nothing worth seeing.
 
     Seconds a stage on one core. `pinxit train dalle --preset nano --out RUN`
     """
@@ -90,7 +90,7 @@ def tiny() -> DalleConfig:
             heads=4,
             tokens=64,
             embed=512,
-            # A ResNet learns small shapes from fewer pictures than a ViT; the blocks on top, who stands where.
+            # A ResNet learns small shapes from fewer pictures than a ViT; the blocks on top learn who stands where.
             vision=CLIPVisionConfig(size=72, width=64, stages=(2, 6), mixing=2),
         ),
         noise=NoiseConfig(bpe_dropout=0.02, corrupted=True, mirrored=0.15),

@@ -17,9 +17,9 @@ TRAINED = ("dvae", "transformer", "clip")
 
 
 def write_checkpoint(run: DalleRun) -> None:
-    """Write RUN/checkpoint: three parts, the tokenizer, where they come from, and the model card.
+    """Write RUN/checkpoint: the three models, the tokenizer, their provenance, and the model card.
 
-    Where RUN/scores.json is an exam's report of the same weights, the card has its scores.
+    If RUN/scores.json is an exam's report about the same weights, the card shows its scores.
     """
     configs = {name: getattr(run.config, name) for name in TRAINED}
     parts = {name: Part(configs[name], states.read_weights(run.path(name), name)) for name in TRAINED}
@@ -28,6 +28,6 @@ def write_checkpoint(run: DalleRun) -> None:
     codes = {name: value for name, value in about_codes(run).items() if name in ("share_used", "perplexity")}
     facts = provenance(run, run.pictures().about, TRAINED, SHOWN) | {"codes": codes, "noise": to_dict(run.config.noise)}
     settings = {"size": run.config.dvae.size} | to_dict(run.config.sampling)
-    if not run.config.noise.caption_drop:  # a transformer that never lacked a caption cannot be guided
+    if not run.config.noise.caption_drop:  # a transformer trained without caption dropout cannot be guided
         settings["guidance"] = 1.0
     save_with_card(run, RECIPE, parts, facts, partial(card, run), extra_files=files, settings=settings)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pinxit.training.loop import Task, Weights
 
 RECIPE = "dalle"
-TRAINED = {  # the stages that train, each with the noises it adds
+TRAINED = {  # the stages that train, each with the fields of `NoiseConfig` that it uses
     "dvae": ("kl_weight", "kl_images", "temperature", "temperature_images"),
     "transformer": ("bpe_dropout", "caption_drop"),
     "clip": ("reconstructed", "corrupted", "mirrored"),
@@ -79,15 +79,15 @@ class DalleRun(StartingRun[DalleConfig]):
 
     @property
     def grouped(self) -> bool:
-        """Whether CLIP has pictures of its own, in fours of neighbours: only the world can draw them."""
+        """Whether CLIP has pictures of its own, in groups of four neighbours, which only the world can draw."""
         return self.config.data.source.startswith(WORLD) and self.config.data.ranking > 0
 
     def ranking_bank(self) -> Bank | Stream:
-        """The pictures of CLIP."""
+        """The pictures that CLIP is trained on."""
         return Bank.open(self.path("ranking")) if self.grouped else self.pictures()
 
     def tokenizer(self) -> Tokenizer:
-        """What the tokenizer stage made."""
+        """The tokenizer of stage `tokenizer`."""
         return Tokenizer.open(self.path("tokenizer"))
 
     def codes(self) -> CodeRows | StreamCodes:
@@ -103,7 +103,7 @@ class DalleRun(StartingRun[DalleConfig]):
 
     @property
     def renews_tokens(self) -> bool:
-        """Whether the run learns text tokens of its own though it starts from a checkpoint that has some."""
+        """Whether the run learns text tokens of its own, although it starts from a checkpoint that has some."""
         if self.init is None:
             return False
         spell = Tokenizer.open(self.init.folder).spell
@@ -112,7 +112,7 @@ class DalleRun(StartingRun[DalleConfig]):
     GROWS = frozenset(("transformer", "clip"))
 
     def brought(self, task: Task) -> Weights | None:
-        """The checkpoint's weights, grown to this config's models and tokens."""
+        """The initial weights of a task: the start checkpoint's, grown to this config's models and tokens."""
         weights = super().brought(task)
         if weights is None or self.init is None or task.name == "dvae":
             return weights

@@ -1,7 +1,7 @@
 """`pinxit train dalle`, stage by stage: pictures, tokenizer, dvae, codes, transformer, clip, checkpoint.
 
-Every stage leaves its results in a folder of the run and goes on from what it finds there, so a run may be killed at
-any time, cut into invocations (`minutes`), and repeated without harm.
+Every stage keeps its results in a folder of the run and resumes from what it finds there, so that a run may be killed
+at any time, divided into invocations (`minutes`), and repeated without harm.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from pinxit.training.stop import Stop
 
 
 def train(run: DalleRun, stages: Sequence[str] | None = None, stop: Stop | None = None) -> Ended:
-    """Run `stages` (None: all) in their order as far as time allows; what is finished already is passed over.
+    """Run `stages` (None: all) in their order as far as time allows; finished ones are skipped.
 
-    Raises UsageError for an unknown stage, a config that no longer fits the run, or a stage whose forerunners are
-    missing; PinxitError for a disk that is full.
+    Raises UsageError for an unknown stage, a config that no longer fits the run, or a stage whose predecessors are not
+    finished; PinxitError for a full disk.
     """
 
     def step(name: str, stop: Stop) -> None:
@@ -80,7 +80,7 @@ def dvae(run: DalleRun, stop: Stop) -> None:
 
 
 def codes(run: DalleRun, stop: Stop) -> None:
-    """Turn every picture into codes; of streams those that nobody has encoded yet."""
+    """Encode every picture; of a stream, those shards that have no codes yet."""
     run.need("codes", "pictures", "dvae")
     pictures = run.pictures()
     if isinstance(pictures, Stream):
@@ -98,7 +98,7 @@ def transformer(run: DalleRun, stop: Stop) -> None:
 
 
 def clip(run: DalleRun, stop: Stop) -> None:
-    """Train the ranker; a share of its pictures goes through the dVAE first, as those that it will rank."""
+    """Train the ranker; a share of its pictures goes through the dVAE first, like the candidates that it will rank."""
     training = ranker(run.config, run.grouped)
     run.need("clip", "pictures", "tokenizer", *(["dvae"] if training.reconstructed else []))
     reconstruct = Reconstruct(run.dvae(), run.config.noise.corrupted) if training.reconstructed else None
@@ -106,7 +106,7 @@ def clip(run: DalleRun, stop: Stop) -> None:
 
 
 def checkpoint(run: DalleRun, stop: Stop) -> None:
-    """Write what `pinxit paint` opens."""
+    """Write the checkpoint that `pinxit paint` opens."""
     run.need("checkpoint", "tokenizer", "dvae", "transformer", "clip")
     write_checkpoint(run)
 

@@ -29,7 +29,7 @@ SHOWN = 8  # pictures of a preview
 
 
 class DVAETask:
-    """Reconstruct the bank's pictures; `bank` may be missing where only costs are asked."""
+    """Reconstruct the bank's pictures; `bank` may be None when only costs are estimated."""
 
     name = "dvae"
 
@@ -39,7 +39,7 @@ class DVAETask:
 
     @property
     def pieces(self) -> str:
-        """A codebook of running means follows piece by piece."""
+        """How a batch may be cut into pieces: a codebook of running means is updated after each of them."""
         return "settled" if self.config.dvae.quantiser == "vq" else "alike"
 
     def modules(self) -> dict[str, nn.Module]:
@@ -60,7 +60,7 @@ class DVAETask:
         return {"pictures": torch.from_numpy(np.ascontiguousarray(pictures))}
 
     def blank(self, size: int) -> Batch:
-        """A batch of the right shapes, for costs."""
+        """A batch of the right shapes, to estimate costs."""
         side = self.config.dvae.size
         return {"pictures": torch.zeros(size, side, side, 3, dtype=torch.uint8)}
 
@@ -78,7 +78,7 @@ class DVAETask:
         return loss, parts | {"temperature": temperature, "beta": beta}
 
     def preview(self) -> Picture | None:
-        """Some pictures of the bank, and below them what comes back."""
+        """Some pictures of the bank, and their reconstructions below them."""
         assert self.bank is not None
         pictures = fitted(self.bank.pictures[:SHOWN], self.config.dvae.size)
         x = to_tensor(pictures).to(next(self.dvae.parameters()).device)

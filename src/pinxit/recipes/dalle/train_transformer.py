@@ -34,15 +34,15 @@ if TYPE_CHECKING:
     from pinxit.types import Picture
 
 SHOWN = 8  # pictures of a preview
-EVERY = -100  # no text id: nothing is left out of the loss
+EVERY = -100  # as the id to ignore: no token has it, so none is left out of the loss
 CodeRows = np.ndarray[tuple[int, int, int], np.dtype[np.uint16]]
 
 
 class TransformerTask:
-    """Predict captions and codes; one of a picture's captions is drawn anew at every visit.
+    """Predict captions and codes; each time that a picture is seen, one of its captions is drawn at random.
 
-    `codes` are uint16 [N, h, w] or a stream's, `captions` the N tuples beside them; all may be missing where only costs
-    are asked.
+    `codes` are uint16 [N, h, w] or a stream's, `captions` the N tuples of their captions; all may be missing when only
+    costs are estimated.
     """
 
     name = "transformer"
@@ -69,11 +69,11 @@ class TransformerTask:
         assert self.codes is not None and self.tokenizer is not None
         seed, noise = self.config.seed, self.config.noise
         chance, dropped = uniforms(seed, "transformer captions", rows, 2).T
-        found = self._order(rows, key(seed, "transformer order"))
-        captions = [pick(self.captions[row], one) for row, one in zip(found.tolist(), chance.tolist(), strict=True)]
+        order = self._order(rows, key(seed, "transformer order"))
+        captions = [pick(self.captions[row], one) for row, one in zip(order.tolist(), chance.tolist(), strict=True)]
         text = self._encoded(captions, rows)
         text[dropped < noise.caption_drop] = 0
-        codes = self.codes[found].reshape(rows.count, -1).astype(np.int64)
+        codes = self.codes[order].reshape(rows.count, -1).astype(np.int64)
         return {"text": torch.from_numpy(text), "codes": torch.from_numpy(codes)}
 
     def _order(self, rows: Rows, seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
@@ -83,7 +83,7 @@ class TransformerTask:
         return order_batch(rows.position, rows.count, len(self.codes), seed)
 
     def _encoded(self, captions: Sequence[str], rows: Rows) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
-        """Ids int64 [B, L], merges skipped at random in each caption by itself."""
+        """Ids int64 [B, L], with BPE dropout drawn for each caption separately."""
         assert self.tokenizer is not None
         length, dropout = self.config.transformer.text_tokens, self.config.noise.bpe_dropout
         if not dropout:
@@ -93,7 +93,7 @@ class TransformerTask:
         return np.concatenate(each)
 
     def blank(self, size: int) -> Batch:
-        """A batch of the right shapes, for costs."""
+        """A batch of the right shapes, to estimate costs."""
         config = self.config.transformer
         return {
             "text": torch.ones(size, config.text_tokens, dtype=torch.int64),
@@ -104,10 +104,10 @@ class TransformerTask:
         return list(self.transformer.blocks)
 
     def loss(self, batch: Batch, rows: Rows) -> tuple[Tensor, Mapping[str, Tensor | float]]:
-        """One eighth of the text's cross-entropy and seven eighths of the picture's (section 2.2).
+        """One eighth of the text's cross-entropy plus seven eighths of the picture's (section 2.2).
 
-        Pads are no targets of the text's unless `count_pads`.
-        Equal to `functional.tokens.token_loss` of the model's logits, which are never held all at once here.
+        Pads are not predicted unless `count_pads`. Equal to `functional.tokens.token_loss` of the model's logits, but
+        these are never all in memory.
         """
         model, L = self.transformer, self.config.transformer.text_tokens
         x_BTD = model.states(batch["text"], batch["codes"])

@@ -1,6 +1,6 @@
-"""The conditions of a network of the cascade: the text, and the smaller picture where it enlarges one.
+"""The conditions of a network of the cascade: the text, and for an upsampler the smaller picture.
 
-The same code serves training and painting, so that a network meets in painting what it was trained on.
+The same code serves training and painting, so that a network gets in painting what it was trained on.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 def texts(reader: TextEncoder, captions: Sequence[str], batch: int = 1) -> Conditions:
-    """`sequence` float32 [B, L, D] and `mask` bool [B, L]; an empty caption has no text at all: its mask is False."""
+    """`sequence` float32 [B, L, D] and `mask` bool [B, L], which is False everywhere for an empty caption."""
     encoded = reader.encode(captions, batch)
-    there = torch.tensor([bool(caption) for caption in captions], device=encoded.mask.device)
-    return {"sequence": encoded.sequence, "mask": encoded.mask & there[:, None]}
+    given = torch.tensor([bool(caption) for caption in captions], device=encoded.mask.device)
+    return {"sequence": encoded.sequence, "mask": encoded.mask & given[:, None]}
 
 
 class Captions:
@@ -36,7 +36,7 @@ class Captions:
         self.encoder = encoder
 
     def __call__(self, caption: str) -> tuple[Conditions, Conditions]:
-        """What one picture is drawn for, and what guidance leads away from: here the same with its text masked."""
+        """The conditions of one picture, and the unconditional ones: here the same with the text masked."""
         conditions = {name: rows[0] for name, rows in texts(self.encoder, [caption]).items()}
         return conditions, conditions | {"mask": torch.zeros_like(conditions["mask"])}
 
@@ -53,23 +53,24 @@ class Captions:
 class Noising:
     """How an upsampler's smaller picture is enlarged and noised: conditioning augmentation (Imagen, section 2.4).
 
-    Enlarged first, then noised, as DeepFloyd IF does. Every small pixel stays over those that it is the mean of (no
-    aligned corners), so that a crop's condition is a crop of the whole's; DeepFloyd IF aligns corners.
+    Enlarged first, then noised, as DeepFloyd IF does. Without `align_corners` every small pixel stays centred on the
+    large ones that it is the mean of, so that the condition of a crop is a crop of the condition; DeepFloyd IF aligns
+    corners.
     """
 
     schedule: DiffusionConfig = field(default_factory=DiffusionConfig)
     align_corners: bool = False
-    way: Literal["bilinear", "bicubic"] = "bilinear"  # of enlarging; bicubic: as Pillow does it (Karlo)
+    way: Literal["bilinear", "bicubic"] = "bilinear"  # interpolation mode; bicubic: as Pillow does it (Karlo)
 
     def plain(self, small: Tensor, size: int) -> Conditions:
-        """`low_res` alone, for a network that has learned on smaller pictures which were blurred instead (unCLIP)."""
+        """`low_res` alone, without noise, for a network that was trained on blurred pictures instead (unCLIP)."""
         how: dict[str, Any] = {"mode": self.way, "align_corners": self.align_corners}
         return {"low_res": F.interpolate(small, (size, size), antialias=self.way == "bicubic", **how)}
 
     def __call__(self, small: Tensor, level_B: Tensor, noise: Tensor) -> Conditions:
         """`low_res` [B, 3, S, S] from `small` [B, 3, s, s] and `noise` of the large shape, and `augmentation` [B].
 
-        `level_B`: times of the schedule in [0, 1]. 0 of a continuous one leaves the picture as it is.
+        `level_B`: times of the schedule in [0, 1]; on a continuous one 0 adds no noise at all.
         """
         large = self.plain(small, noise.shape[-1])["low_res"]
         if T := self.schedule.steps:

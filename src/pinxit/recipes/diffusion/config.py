@@ -1,6 +1,6 @@
-"""What every recipe that denoises is configured by, refused in one sentence where its parts do not fit.
+"""The parts of every diffusion recipe's config, checked for values that do not fit each other.
 
-What is wrong is found here, before hours of drawing and reading, or not until a network is asked.
+Mistakes are found here, before hours of rendering pictures and encoding captions, rather than when a network is called.
 """
 
 from __future__ import annotations
@@ -30,34 +30,34 @@ Grid = Literal["even", "karras"]
 Corrupt = Literal["noise", "blur", "bsr"]
 Manner = Literal["own", "deepfloyd"]
 
-MOST_STEPS = 1000  # of a walk, as many as the schedules that diffusion models are published with
+MOST_STEPS = 1000  # of sampling, as many as the published schedules have
 RGB = 3
 Steps = Annotated[int, Meta(ge=1, le=MOST_STEPS)]
 
 
 @dataclass(frozen=True, slots=True)
 class DataConfig:
-    """Which pictures."""
+    """Which pictures and captions it is trained on."""
 
     source: str = "world:small"  # as `pinxit train --data` takes it: a world, a folder, tar shards
-    stream: bool = False  # tar shards are read as training goes, from a path or a URL, and no picture is stored
-    sidecars: str = ""  # where their captions lie as `pinxit data encode` has read them; "": in the run
-    names: Names = "usual"  # of a world's things in its captions: "many" teaches what held-out nouns may mean
-    script: Script = "latin"  # captions that are read: those in Latin letters, or all where the reader knows more
+    stream: bool = False  # tar shards are read during training, from a path or a URL, and no picture is stored
+    sidecars: str = ""  # with stream: the folder where `pinxit data encode` put the encoded captions; "": in the run
+    names: Names = "usual"  # of things in a world's captions: "many" uses synonyms, for words never trained on
+    script: Script = "latin"  # which captions are used: in Latin letters, or all, if the text encoder knows more
 
 
 @dataclass(frozen=True, slots=True)
 class TextEncoderConfig:
-    """Who reads the captions, and how much of them."""
+    """The text encoder, and how captions are given to it."""
 
-    encoder: str = "minilm"  # the packaged all-MiniLM-L6-v2, a folder in the transformers layout, hub:OWNER/NAME, or:
-    learned: TextTransformerConfig | None = None  # one trained with the base, on our own tokens, instead
-    length: Several = 128  # tokens: readers begin and end a text with some of their own
-    spell: bool = False  # words to be written in a picture are read letter by letter
-    manner: Manner = "own"  # deepfloyd: captions are cleaned first, and what the reader says at pads is read, too
-    stored: Whole = 0  # captions of a picture that are read before training and kept on disk; 0: read as training goes
-    drop: Share = 0.1  # chance that a stage sees no caption, for guidance (section 4.1)
-    noise: NotNegative = 0.0  # most noise that training adds to the vectors of a caption, in their own size
+    encoder: str = "minilm"  # the packaged all-MiniLM-L6-v2, a folder in the transformers layout, or hub:OWNER/NAME
+    learned: TextTransformerConfig | None = None  # instead: an encoder trained with the base, on our own tokens
+    length: Several = 128  # tokens, with those that mark the text's begin and end
+    spell: bool = False  # quoted words and words in capitals, to be written in a picture, are tokenised by letters
+    manner: Manner = "own"  # deepfloyd: captions are cleaned, and networks also see the encoder's output at pads
+    stored: Whole = 0  # how many captions of each picture are encoded before training; 0: encoded during training
+    drop: Share = 0.1  # probability that a stage sees no caption, for guidance (section 4.1)
+    noise: NotNegative = 0.0  # most noise that training adds to a caption's vectors, as a multiple of their size
 
     def __post_init__(self) -> None:
         if self.learned is not None and self.manner != "own":
@@ -74,11 +74,11 @@ class StageConfig:
     size: Count  # side of its pictures in pixels
     unet: UNetConfig
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
-    low: Whole = 0  # side of the smaller picture that it enlarges; 0: it draws from nothing
-    crop: Whole = 0  # side of the squares it is trained on; 0: whole pictures
-    max_augmentation: Share = 1.0  # highest level of noise that its smaller pictures have in training (section 2.4)
-    noised: Whole = 0  # steps of that noise, over pictures enlarged with aligned corners (DeepFloyd IF); 0: Imagen's
-    corrupt: Corrupt = "noise"  # of its smaller pictures in training; blur, bsr: unCLIP's, of which no net is told
+    low: Whole = 0  # side of the smaller picture that it enlarges; 0: a base, which enlarges none
+    crop: Whole = 0  # side of the crops it is trained on; 0: whole pictures
+    max_augmentation: Share = 1.0  # highest noise level of its smaller pictures in training (section 2.4)
+    noised: Whole = 0  # as DeepFloyd IF: that noise has so many discrete steps, and corners are aligned; 0: as Imagen
+    corrupt: Corrupt = "noise"  # of its smaller pictures in training; blur, bsr: unCLIP's, which is not a condition
 
     def __post_init__(self) -> None:
         check_fields(self, "")
@@ -111,7 +111,7 @@ class StageConfig:
                 raise UsageError(f"{self._kind}'s unet.{name}={getattr(self.unet, name)} must be {channels}, {why}.")
 
     def check_augmentation(self, augmentation: float) -> None:
-        """Raise UsageError for a smaller picture that is noisier than any that training showed."""
+        """Raise UsageError for more noise on the smaller picture than there was in training."""
         if self.corrupt == "noise" and augmentation > self.max_augmentation:
             raise UsageError(
                 f"augmentation={augmentation} is more noise than this upsampler has learned on; take at most "
@@ -119,7 +119,7 @@ class StageConfig:
             )
 
     def accepted(self, conditions: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Of these conditions those that its network takes: an unconditional upsampler takes no text."""
+        """Those of `conditions` that its network takes: an unconditional upsampler takes no text."""
         known = self.unet.conditions()
         return {name: tensor for name, tensor in conditions.items() if name in known}
 
@@ -129,12 +129,12 @@ class StageConfig:
 
     @property
     def scale(self) -> int:
-        """How many times larger its pictures are than those it is given."""
+        """Side of its pictures over side of the smaller ones; 1 for a base."""
         return self.size // self.low if self.low else 1
 
     @property
     def train_size(self) -> int:
-        """The side of the squares that training sees."""
+        """The side of its training pictures or crops."""
         return self.crop or self.size
 
 
@@ -150,26 +150,26 @@ class Stage(StageConfig):
         StageConfig.__post_init__(self)
         if self.unet.pooled:
             problem = f"{self._kind}'s unet.pooled={self.unet.pooled} must be 0"
-            raise UsageError(f"{problem}: training tells a network its text alone, and no embedding of it.")
+            raise UsageError(f"{problem}: training gives a network the text, but no embedding of it.")
 
     @property
     def network(self) -> StageConfig:
-        """What a checkpoint keeps of it."""
+        """The part that a checkpoint stores: without name, plan and count of pictures."""
         return StageConfig(**{one.name: getattr(self, one.name) for one in fields(StageConfig)})
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingConfig:
-    """How pictures are drawn where nobody says otherwise; the checkpoint keeps it."""
+    """The painter's default settings, stored in the checkpoint."""
 
     sampler: str = "ddim"
     steps: Steps = 25  # of the base
-    grid: Grid = "even"  # where its steps fall: evenly in time, or closer where it is clean (EDM)
+    grid: Grid = "even"  # where its steps fall: evenly in time, or denser at low noise (EDM)
     spacing: str = ""  # instead of steps, of a discrete schedule: timesteps by name or section (smart100; 10,10,3,2,2)
-    guidance: Strength = 4.0  # classifier-free, of the base
-    percentile: Share = 0.995  # dynamic thresholding (section 2.3); 0: static
-    max_threshold: NotNegative = 0.0  # of dynamic thresholding, which divides by it; 0: any
-    agreement: Strength = 0.0  # how much likeness to the other candidates counts in the ranking
+    guidance: Strength = 4.0  # classifier-free guidance of the base
+    percentile: Share = 0.995  # of dynamic thresholding (section 2.3); 0: static thresholding
+    max_threshold: NotNegative = 0.0  # largest value that dynamic thresholding divides by; 0: no limit
+    agreement: Strength = 0.0  # weight, in the ranking, of a candidate's similarity to the others
     upsampler_steps: Steps = 10  # of each upsampler
     upsampler_guidance: Strength = 1.0
     augmentation: Share = 0.2  # noise on the smaller picture (section 2.4)
@@ -182,5 +182,5 @@ class SamplingConfig:
             raise UsageError(f"max_threshold must be 0 or at least 1, not {self.max_threshold}.")
 
     def thresholding(self, percentile: float) -> Thresholding:
-        """Of the base's predictions, at its own percentile or another."""
+        """The thresholding of the base's predictions at a `percentile` (0: static)."""
         return Thresholding.of(percentile, self.max_threshold or math.inf)

@@ -1,6 +1,6 @@
-"""A U-Net as a denoiser: what it is shown of a noisy picture, and what its answer means.
+"""A U-Net as a denoiser: the conversion between samplers' noisy pictures and the network's inputs and outputs.
 
-Samplers speak of x = x0 + sigma n; the network sees the variance-preserving z of the paper (Imagen, section 2.1) and
+Samplers work on x = x0 + sigma n; the network sees the variance-preserving z of the paper (Imagen, section 2.1) and
 the time at which its schedule has that noise. Shapes: B rows, C H W pictures in [-1, 1].
 """
 
@@ -20,7 +20,7 @@ from pinxit.recipes.diffusion.schedule import DiffusionConfig
 class UNetDenoiser:
     """A network with its parametrisation, on a device and in a precision: `pipelines.denoise.Denoiser`.
 
-    Of a learned variance the worker takes, under guidance, that of the row that has text, as published samplers do.
+    Under guidance the worker takes a learned variance from the conditional row, as published samplers do.
     """
 
     def __init__(
@@ -32,9 +32,9 @@ class UNetDenoiser:
         fast: bool = True,
         compiled: bool = False,
     ) -> None:
-        """`size`: pixels of a side; `fast`: products in bfloat16, for a network that is not `fast_unet`'s already.
+        """`size`: side in pixels; `fast`: bfloat16 autocast, for a network that `fast_unet` has not already cast.
 
-        `compiled`: by torch.compile over CUDA graphs, of which a tile's one shape needs one; nothing on a CPU.
+        `compiled`: by torch.compile with CUDA graphs (one is enough, as tiles have one shape); ignored on a CPU.
         """
         self.compiled = compiled and device.type == "cuda"
         if self.compiled:
@@ -47,18 +47,18 @@ class UNetDenoiser:
         self.unet.config.check({name: tuple(tensor.shape) for name, tensor in conditions.items()}, self.shape[1:])
 
     def __call__(self, x_BCHW: Tensor, sigma_B: Tensor, conditions: Mapping[str, Tensor]) -> Denoised:
-        """Clean pictures, float32, and where between its bounds a learned log variance lies, in [-1, 1]."""
+        """Predicted clean pictures, float32, and a learned variance's fraction in [-1, 1] (None if it is fixed)."""
         z_BCHW = x_BCHW * vp(sigma_B, x_BCHW)[0]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast):
             answer = predicted(self.unet, z_BCHW, sigma_B, self.config, conditions)
         if self.compiled:
-            answer = answer.clone()  # the next call writes where this one did
+            answer = answer.clone()  # the next call overwrites the graph's output
         prediction, fraction = split(answer.float(), self.config)
         return Denoised(x0_from(self.config.prediction, prediction, z_BCHW, sigma_B), fraction)
 
 
 class Switching:
-    """Two networks over one way: the last one answers where there is less noise than `below`, the first before."""
+    """Two networks for one trajectory: `last` predicts where sigma is less than `below`, `first` elsewhere."""
 
     def __init__(self, first: UNetDenoiser, last: UNetDenoiser, below: float) -> None:
         """`below`: a sigma."""
@@ -71,13 +71,13 @@ class Switching:
             one.check(conditions)
 
     def __call__(self, x_BCHW: Tensor, sigma_B: Tensor, conditions: Mapping[str, Tensor]) -> Denoised:
-        """As of `UNetDenoiser`. Both see all rows where those differ, so that a call has always as many."""
+        """As `UNetDenoiser`. If rows differ, both networks compute all rows, so that calls keep their fixed size."""
         late_B = sigma_B < self.below
-        asked = [one for one, is_asked in ((self.first, not late_B.all()), (self.last, late_B.any())) if is_asked]
-        found = [one(x_BCHW, sigma_B, conditions) for one in asked]
-        if len(found) == 1:
-            return found[0]
-        late, (before, after) = late_B[:, None, None, None], found
+        needed = [one for one, is_needed in ((self.first, not late_B.all()), (self.last, late_B.any())) if is_needed]
+        denoised = [one(x_BCHW, sigma_B, conditions) for one in needed]
+        if len(denoised) == 1:
+            return denoised[0]
+        late, (before, after) = late_B[:, None, None, None], denoised
         x0 = torch.where(late, after.x0, before.x0)
         if before.fraction is None or after.fraction is None:
             return Denoised(x0)
@@ -87,7 +87,7 @@ class Switching:
 def predicted(
     unet: UNet, z_BCHW: Tensor, sigma_B: Tensor, config: DiffusionConfig, conditions: Mapping[str, Tensor]
 ) -> Tensor:
-    """What the network says of `z`, in its own parametrisation, with the channels of a learned variance."""
+    """The network's output for `z`, in its own parametrisation, with the channels of a learned variance."""
     answer: Tensor = unet(z_BCHW, config.time_of(sigma_B), conditions)
     return answer
 

@@ -1,4 +1,4 @@
-"""What training does to pictures and text vectors before a network sees them: crops, damages, noise in the text.
+"""The augmentation of pictures and text vectors in training: crops, degradations, noise on the text.
 
 Shapes: B pictures, S their side, L text positions, D the width of a text's vectors.
 """
@@ -16,7 +16,7 @@ from pinxit.recipes.diffusion.config import Corrupt
 
 
 def corrupted(small: Tensor, how: Corrupt, draws: RowStreams) -> Tensor:
-    """Smaller pictures in [-1, 1] with unCLIP's damage (arXiv 2204.06125, section 2.1): a slight blur, or BSR's."""
+    """Smaller pictures in [-1, 1], degraded as in unCLIP (arXiv 2204.06125, section 2.1): a slight blur, or BSR."""
     if how == "blur":
         return gaussian_blur(small)
     each = zip((small + 1) / 2, draws.generators, strict=True)
@@ -24,14 +24,14 @@ def corrupted(small: Tensor, how: Corrupt, draws: RowStreams) -> Tensor:
 
 
 def signed(pictures: Tensor) -> Tensor:
-    """uint8 [B, S, S, 3] as float [B, 3, S, S] in [-1, 1], channels last in memory as they came."""
+    """uint8 [B, S, S, 3] as float [B, 3, S, S] in [-1, 1], still channels-last in memory."""
     return pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def blurred(sequence_BLD: Tensor, mask_BL: Tensor, most: float, draws: Draws) -> Tensor:
-    """Text vectors with noise of up to `most` times their size, each text by a random strength, more often a weak one.
+    """Text vectors with noise of up to `most` times their root mean square, of random and more often weak strength.
 
-    A network then learns what lies around the vectors of its captions, where the words are that no caption held.
+    The network then also learns the neighbourhood of its captions' vectors, where those of unseen words lie.
     """
     x_BLD = sequence_BLD.float()
     squares_B = (x_BLD.detach().square() * mask_BL[:, :, None]).sum((1, 2))
@@ -43,7 +43,7 @@ def blurred(sequence_BLD: Tensor, mask_BL: Tensor, most: float, draws: Draws) ->
 def cropped(
     pictures: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], side: int, grid: int, chance_B2: Chance
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """A random square of `side` pixels of each, its corner on the grid of the smaller picture's pixels."""
+    """A random crop of `side` pixels of each, aligned with the smaller picture's pixels (multiples of `grid`)."""
     whole = pictures.shape[1]
     if side == whole:
         return pictures

@@ -1,4 +1,4 @@
-"""What every task that denoises does alike: how noise levels are spread, and what an error counts."""
+"""What all diffusion tasks share: how noise levels are drawn, and how errors are weighted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pinxit.training.rows import Rows
 
 
 def weights(about: DiffusionConfig, sigma_B: Tensor) -> Tensor | None:
-    """What each sample's squared error counts."""
+    """The weight of each sample's squared error, [B]; None: all are 1."""
     if about.weight == "own":
         return None
     log_snr_B = log_snr_of_sigma(sigma_B)
@@ -23,9 +23,9 @@ def weights(about: DiffusionConfig, sigma_B: Tensor) -> Tensor | None:
 
 
 def spread(seed: int, purpose: str, rows: Rows, device: torch.device, shuffled: bool = False) -> Tensor:
-    """float64 [B] in [0, 1): one random number moves the update's evenly spaced ones, which steadies the mean.
+    """float64 [B] in [0, 1): evenly spaced over the update, with one random offset, which lowers the loss's variance.
 
-    In their order, or `shuffled`.
+    In ascending order (up to wrapping around), or `shuffled`.
     """
     first, places = uniforms(seed, purpose, Rows(rows.first, 1, 0, 1))[0, 0], np.arange(rows.batch)[rows.span]
     if shuffled:
@@ -34,7 +34,7 @@ def spread(seed: int, purpose: str, rows: Rows, device: torch.device, shuffled: 
 
 
 def halves(error_B: Tensor, even_B: Tensor) -> dict[str, Tensor]:
-    """The mean error of the noisier half of the times, and of the cleaner one: what a log tells."""
+    """The mean error of the noisier half of the times and of the cleaner half, for the log."""
     late = even_B > 0.5
     return {"noisy": _mean(error_B, late), "clean": _mean(error_B, ~late)}
 

@@ -1,4 +1,4 @@
-"""Opening the parts of a checkpoint folder that every recipe which denoises has: networks, reader, upsamplers."""
+"""Opens the parts that checkpoints of all diffusion recipes have: networks, text encoder, upsamplers."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.precision import pick_device
 from pinxit.weights.checkpoint import Checkpoint
 
-DENOISES: tuple[str, ...] = ("device", "fp32", "bf16", "compile")  # what can be set of a stage that denoises
+DENOISES: tuple[str, ...] = ("device", "fp32", "bf16", "compile")  # what a `Placing` can set for a stage that denoises
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def denoiser_of(
     checkpoint: Checkpoint, part: str, on: torch.device, placing: Placing = USUAL
 ) -> tuple[UNetDenoiser, StageConfig]:
-    """A network of the checkpoint, packed for sampling, and its config; `placing` where it is not as the rest."""
+    """A network of the checkpoint, packed for sampling, and its config; `placing` overrides device and precision."""
     on = placed_on(placing, on)
     config = checkpoint.config(part, StageConfig)
     unet = UNet(config.unet)
@@ -43,17 +43,17 @@ def denoiser_of(
 
 
 def placed_on(placing: Placing, on: torch.device) -> torch.device:
-    """The device of a stage."""
+    """The device of a stage: its own, or else `on`."""
     return pick_device(placing.device) if placing.device else on
 
 
 def upsampler_stages(checkpoint: Checkpoint, parts: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Of each of its upsamplers' stages what can be set."""
+    """For each upsampler's stage, what a `Placing` can set."""
     return {f"up{checkpoint.config(part, StageConfig).size}": DENOISES for part in parts}
 
 
 def sampling_of(checkpoint: Checkpoint) -> SamplingConfig:
-    """How it paints where nobody says otherwise."""
+    """The checkpoint's default sampling settings."""
     return from_dict(SamplingConfig, dict(checkpoint.settings["sampling"]), f"{checkpoint.folder}: sampling")
 
 
@@ -65,27 +65,30 @@ def upsampler_of(
     captions: Captions,
     placings: Placings = MappingProxyType({}),
 ) -> Upsampler | None:
-    """The last of its upsamplers, with those that come before it; None where it has none."""
-    found, told, sampling = None, {"upsampler_hash": checkpoint.hash}, sampling_of(checkpoint)
+    """The last of its upsamplers, which holds those before it; None if it has none."""
+    upsampler, provenance, sampling = None, {"upsampler_hash": checkpoint.hash}, sampling_of(checkpoint)
     for part in parts:
         placing = placings.get(f"up{checkpoint.config(part, StageConfig).size}", USUAL)
         denoiser, config = denoiser_of(checkpoint, part, on, placing)
-        found = Upsampler(denoiser, config, sampling, captions, name=name, before=found, provenance=told)
-    return found
+        upsampler = Upsampler(denoiser, config, sampling, captions, name=name, before=upsampler, provenance=provenance)
+    return upsampler
 
 
 def upsampler_alone(
     checkpoint: Checkpoint, parts: Sequence[str], name: str, on: torch.device, reader: TextEncoder | None
 ) -> Upsampler:
-    """The upsampler, for pictures that others have painted; `reader` is used again where it is the same one."""
-    found = upsampler_of(checkpoint, parts, name, on, captions_by(checkpoint, reader_of(checkpoint, on, reader)))
-    if found is None:
+    """The upsampler alone, for pictures of any origin; the text encoder `reader` is reused if it is the right one.
+
+    Raises CheckpointError when the checkpoint has no upsampler.
+    """
+    upsampler = upsampler_of(checkpoint, parts, name, on, captions_by(checkpoint, reader_of(checkpoint, on, reader)))
+    if upsampler is None:
         raise CheckpointError(f"{checkpoint.folder} has no upsampler: name a checkpoint that has one.")
-    return found
+    return upsampler
 
 
 def captions_by(checkpoint: Checkpoint, reader: TextEncoder) -> Captions:
-    """How captions become conditions of its networks; `reader`: its own."""
+    """What turns captions into conditions of its networks; `reader`: its text encoder."""
     return captions_of(_about(checkpoint), reader)
 
 
@@ -94,7 +97,11 @@ def _about(checkpoint: Checkpoint) -> TextEncoderConfig:
 
 
 def reader_of(checkpoint: Checkpoint, on: torch.device, known: TextEncoder | None = None) -> TextEncoder:
-    """On the painter's device; in bfloat16 on a GPU alone: on a CPU a sentence takes too little time to round it."""
+    """The checkpoint's text encoder on a device; `known` is reused if it is the same one.
+
+    In bfloat16 on a GPU only: on a CPU encoding a sentence is so quick that rounding does not pay. Raises
+    CheckpointError when the encoder that is installed is not the one that the checkpoint was trained with.
+    """
     precision: Precision = "bf16" if on.type == "cuda" else "fp32"
     about = _about(checkpoint)
     if about.learned is not None:

@@ -1,4 +1,4 @@
-"""What painters by diffusion share: their settings, and the noise levels that these ask for."""
+"""What diffusion painters share: their settings, and the sigmas that follow from these."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from pinxit.recipes.painting import Painter
 from pinxit.recipes.ranking import Ranker
 from pinxit.text.encoders import TextEncoder
 
-CPU_ROWS = 2  # of a call: a guided picture (docs/log.md)
-KARRAS_FIRST = 80.0  # where Karras et al. begin (EDM, table 1): as good as pure noise
+CPU_ROWS = 2  # rows of a call, for one guided picture (measured: docs/log.md)
+KARRAS_FIRST = 80.0  # sigma_max of Karras et al. (EDM, table 1): practically pure noise
 SETTINGS = ("guidance", "steps", "sampler", "grid", "spacing", "percentile", "agreement")
 
 
 class DiffusionPainter(Painter):
-    """A loaded checkpoint that draws by denoising; each system adds its graph.
+    """A loaded diffusion checkpoint that paints; each recipe adds its graph.
 
     Settings: guidance (1: none), steps, sampler, percentile (of dynamic thresholding, 0: static), agreement (of
-    ranking; 0: none); where the schedule is continuous, grid (even, karras); where it is discrete, spacing, which names
-    the timesteps instead of steps ("smart100", "10,10,3,2,2"; "": equal strides).
+    ranking; 0: none); for a continuous schedule also grid (even, karras), and for a discrete one spacing, which names
+    the timesteps in place of `steps` ("smart100", "10,10,3,2,2"; "": equal strides).
     """
 
     kinds: type[Any] = SamplingConfig
@@ -47,7 +47,7 @@ class DiffusionPainter(Painter):
         provenance: dict[str, Any] | None = None,
         tile: int | None = None,
     ) -> None:
-        """`tile`: rows of a call (None: the device's usual); a change changes speed and, perhaps, last bits."""
+        """`tile`: rows of a call (None: the device's default); affects speed and, perhaps, last bits."""
         self.denoiser, self.config, self.captions, self.ranker = denoiser, config, captions, ranker
         self.upsampler, self.name, self.sampling = upsampler, name, sampling
         self.tile = tile or tile_of(denoiser.device, CPU_ROWS)
@@ -58,11 +58,11 @@ class DiffusionPainter(Painter):
 
     @property
     def reader(self) -> TextEncoder:
-        """Who reads its prompts."""
+        """The text encoder of its prompts."""
         return self.captions.encoder
 
     def settled(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """All settings, those given in place of its own; also a spacing that there is not is refused."""
+        """As `Painter.settled`; also raises UsageError for an unknown spacing, and for both steps and a spacing."""
         if given.get("spacing") and given.get("steps") not in (None, self.defaults["steps"]):
             raise UsageError("give steps or spacing, but not both: a spacing names its own timesteps.")
         about = super().settled(given)
@@ -70,7 +70,7 @@ class DiffusionPainter(Painter):
         return about
 
     def recorded(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """What metadata record of settings: a spacing names its own timesteps, so that `steps` mean nothing."""
+        """The settings that go into metadata: without `steps` where a spacing names the timesteps."""
         overruled = "steps" if settings.get("spacing") else "spacing"
         return {name: value for name, value in settings.items() if name != overruled}
 
@@ -79,12 +79,12 @@ class DiffusionPainter(Painter):
         return self.captions.tokens_over_limit(text)
 
     def unknown_words(self, text: str) -> list[str]:
-        """Words of the prompt that its reader has no token for, or never met in training."""
+        """Words of the prompt that its text encoder has no token for, or never saw in training."""
         return self.captions.unknown_words(text)
 
 
 def levels(about: DiffusionConfig, settings: Mapping[str, Any]) -> tuple[float, ...]:
-    """What a sampler walks down by `steps` on a `grid`, or by a `spacing`, the last one 0."""
+    """The sigmas of a sampler, descending to 0: by `steps` on a `grid`, or by a `spacing`."""
     if spacing := settings.get("spacing"):
         return tuple(about.spaced_sigmas(spacing))
     if settings.get("grid") == "karras":

@@ -1,4 +1,4 @@
-"""Who reads the captions of a run or a checkpoint, and in whose manner."""
+"""The text encoders of runs and checkpoints: plain, or with DeepFloyd IF's treatment of captions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class CleanReader:
-    """A text encoder that is given captions cleaned as DeepFloyd IF's; of whom nothing is left, it reads as empty."""
+    """A text encoder that first cleans captions as DeepFloyd IF does; one of which nothing is left becomes empty."""
 
     def __init__(self, encoder: TextEncoder) -> None:
         self.encoder = encoder
@@ -34,7 +34,7 @@ class CleanReader:
         return self.encoder.fingerprint
 
     def encode(self, texts: Sequence[str], batch: int = 1) -> EncodedText:
-        """As `TextEncoder.encode`; so are the others."""
+        """As `TextEncoder.encode`, on cleaned captions; so are the other methods."""
         return self.encoder.encode(_clean(texts), batch)
 
     def ragged(self, texts: Sequence[str], batch: int = 1) -> tuple[list[Tensor], Tensor]:
@@ -54,7 +54,7 @@ class CleanReader:
 
 
 def training_reader(about: TextEncoderConfig, device: torch.device) -> TextEncoder:
-    """The frozen reader of a run, on `device`."""
+    """The frozen text encoder of a run, on `device`."""
     padded = about.manner == "deepfloyd"
     reader = open_text_encoder(about.encoder, device, about.length, "bf16", padded=padded, spell=about.spell)
     return CleanReader(reader) if padded else reader
@@ -63,7 +63,7 @@ def training_reader(about: TextEncoderConfig, device: torch.device) -> TextEncod
 def painting_reader(
     about: TextEncoderConfig, device: torch.device, precision: Precision, known: TextEncoder | None = None
 ) -> TextEncoder:
-    """The frozen reader of a checkpoint, for `captions_of`; `known` as in `open_text_encoder`."""
+    """The frozen text encoder of a checkpoint, for `captions_of`; `known` as in `open_text_encoder`."""
     padded = about.manner == "deepfloyd"
     return open_text_encoder(
         about.encoder, device, about.length, precision, padded=padded, spell=about.spell, known=known
@@ -71,7 +71,7 @@ def painting_reader(
 
 
 def captions_of(about: TextEncoderConfig, reader: TextEncoder) -> Captions:
-    """How captions become conditions of a checkpoint's networks."""
+    """What turns captions into conditions of a checkpoint's networks, by the text encoder `reader`."""
     return CleanCaptions(reader) if about.manner == "deepfloyd" else Captions(reader)
 
 

@@ -1,6 +1,6 @@
-"""What a network predicts and how noise is spread over time: one config for training and for painting.
+"""What a network predicts, and its noise schedule: one config for training and for painting.
 
-Samplers speak of x = x0 + sigma n; the network sees the variance-preserving z (Imagen, section 2.1) and a time. Shapes:
+Samplers work on x = x0 + sigma n; the network sees the variance-preserving z (Imagen, section 2.1) and a time. Shapes:
 B rows, T steps of a discrete schedule.
 """
 
@@ -23,23 +23,23 @@ Weight = Literal["own", "v"]
 Variance = Literal["fixed", "learned"]
 Spread = Literal["strides", "ends"]
 
-TIMES = 1000.0  # the network's embedding is made for times of this range
-RAREST = 1e-4  # a normal draw's tails are cut here: 3.7 standard deviations
+TIMES = 1000.0  # continuous times in [0, 1] are scaled by this for the network's time embedding
+RAREST = 1e-4  # probability at which a normal draw's tails are cut: 3.7 standard deviations
 
 
 @dataclass(frozen=True, slots=True)
 class DiffusionConfig:
     """The prediction target of a network, its loss weighting, its variance and its noise schedule."""
 
-    prediction: Prediction = "eps"  # the target; eps is the paper's, v is steadier where a net is small and steps few
+    prediction: Prediction = "eps"  # the target; eps is the paper's, v is steadier for small nets and few steps
     weight: Weight = "own"  # of the loss over noise levels: own is unweighted, v is the v-equivalent weighting
     schedule: Schedule = "cosine"  # linear for the last stage of the paper
-    shift: Positive = 1.0  # the schedule's sigma times this, for pictures whose shapes much noise leaves visible
-    p_mean: Finite = 0.0  # of ln sigma, where training draws it from a normal distribution (EDM, table 1)
-    p_std: NotNegative = 0.0  # its standard deviation; 0: training draws evenly in time
-    variance: Variance = "fixed"  # of a step back; learned: the net answers as many channels again (Improved DDPM)
+    shift: Positive = 1.0  # factor on the schedule's sigma, above 1 for pictures that stay recognisable in much noise
+    p_mean: Finite = 0.0  # mean of ln sigma, where training draws it from a normal distribution (EDM, table 1)
+    p_std: NotNegative = 0.0  # its standard deviation; 0: training draws uniformly in time
+    variance: Variance = "fixed"  # of a reverse step; learned: predicted in as many more channels (Improved DDPM)
     steps: Whole = 0  # of a discrete schedule, whose step 0 .. steps - 1 is the network's time; 0: continuous
-    spread: Spread = "strides"  # which steps fewer ones are: at equal strides from the first, or the last one too
+    spread: Spread = "strides"  # fewer sampling steps than `steps`: at equal strides from step 0, or with both ends
 
     def __post_init__(self) -> None:
         check_fields(self, "diffusion")
@@ -53,11 +53,11 @@ class DiffusionConfig:
             needs = "prediction=eps, weight=own and the steps of a discrete schedule, such as 1000"
             raise UsageError(f"diffusion.variance=learned needs {needs}.")
         if self.steps:
-            betas(self.schedule, self.steps)  # which refuses too few of them
+            betas(self.schedule, self.steps)  # raises UsageError for too few
 
     @property
     def table(self) -> Steps:
-        """What the discrete schedule says of each of its T steps."""
+        """The coefficients of the discrete schedule at each of its T steps."""
         assert self.steps, "a continuous schedule has no steps"
         return _table(self.schedule, self.steps)
 
@@ -67,14 +67,14 @@ class DiffusionConfig:
         return (time * self.steps).long().clamp(max=self.steps - 1)
 
     def drawn(self, even: Tensor) -> Tensor:
-        """sigma in training for random numbers that are even in [0, 1), float64 of their shape."""
+        """sigma in training for uniform random numbers in [0, 1), float64 of their shape."""
         if not self.p_std:
             return self.sigma_at(even)
         normal = torch.special.ndtri(even.clamp(RAREST, 1 - RAREST))
         return torch.exp(self.p_mean + self.p_std * normal)
 
     def sigma_at(self, time: Level) -> Tensor:
-        """sigma at `time` in [0, 1], where even steps fall, float64 of time's shape.
+        """sigma at `time` in [0, 1], float64 of time's shape.
 
         Shifted log-SNR: arXiv 2301.11093 ("simple diffusion").
         """
@@ -84,13 +84,13 @@ class DiffusionConfig:
         return self.shift * sigma_at(self.schedule, time)
 
     def time_of(self, sigma_B: Tensor) -> Tensor:
-        """The network's time input for noise levels, float32 [B]; of one between two discrete steps, the nearest."""
+        """The network's time input for noise levels, float32 [B]; on a discrete schedule the nearest step."""
         if self.steps:
             return nearest_timestep(self.table.sigma.to(sigma_B.device), sigma_B).float()
         return TIMES * time_of_sigma(self.schedule, sigma_B).float()
 
     def even_sigmas(self, steps: int) -> list[float]:
-        """`steps` + 1 values, the last one 0: at evenly spaced times, or of a discrete schedule as `spread` has it.
+        """`steps` + 1 sigmas, the last one 0: at evenly spaced times, or on a discrete schedule as `spread` says.
 
         Raises UsageError for more steps than a discrete schedule has.
         """
@@ -98,9 +98,9 @@ class DiffusionConfig:
             return [self.shift * sigma for sigma in even_sigmas(self.schedule, steps)]
         if not 1 <= steps <= self.steps:
             raise UsageError(f"steps must be from 1 to {self.steps}, as many as the schedule has, not {steps}.")
-        if self.spread == "ends":  # one step alone is the noisiest
-            apart = (self.steps - 1) / max(steps - 1, 1)
-            kept = [round(apart * place) for place in range(steps)] if steps > 1 else [self.steps - 1]
+        if self.spread == "ends":  # a single step is the noisiest
+            distance = (self.steps - 1) / max(steps - 1, 1)
+            kept = [round(distance * place) for place in range(steps)] if steps > 1 else [self.steps - 1]
             return descending_sigmas(self.table.sigma, kept)
         stride = self.steps // steps
         return descending_sigmas(self.table.sigma, range(0, steps * stride, stride))

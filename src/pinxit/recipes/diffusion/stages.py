@@ -1,4 +1,4 @@
-"""Stages that all training runs by diffusion share: storing pictures, and the vectors of their captions."""
+"""Stages that all diffusion runs share: storing pictures, and the encoded captions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pinxit.text.encoders import TextEncoder
 from pinxit.training.precision import pick_device
 from pinxit.training.stop import Stop
 
-AT_ONCE, AT_ONCE_GPU = 32, 256  # captions
+AT_ONCE, AT_ONCE_GPU = 32, 256  # captions encoded together
 
 
 def store_pictures(run: Run[Any], name: str, size: int, count: int, stop: Stop) -> None:
@@ -23,14 +23,14 @@ def store_pictures(run: Run[Any], name: str, size: int, count: int, stop: Stop) 
         with showing(run, name, stop) as progress:
             build_stream(data.source, size, count, run.path(name), progress)
         return
-    names = {"names": data.names} if data.source.startswith(WORLD) else {}  # other pictures have their own
+    names = {"names": data.names} if data.source.startswith(WORLD) else {}  # other data have fixed captions
     with showing(run, name, stop) as progress:
         source = open_training(data.source, size, run.config.seed, **names)
         build_bank(source, count, run.path(name), workers(count), progress)
 
 
 def store_texts(run: Run[Any], name: str, bank: Bank, encoder: TextEncoder, stop: Stop, label: str = "texts") -> None:
-    """Encode a bank's captions into the folder `name`, so that training need not."""
+    """Encode a bank's captions into the folder `name`, so that training need not do it."""
     config, at_once = run.config, AT_ONCE if pick_device(run.device).type == "cpu" else AT_ONCE_GPU
     with showing(run, label, stop) as progress:
         folder, kept, script = run.path(name), config.text.stored, config.data.script

@@ -46,17 +46,17 @@ if TYPE_CHECKING:
     from pinxit.types import Picture
 
 ImageRows = Callable[[Sequence[int]], Tensor]  # embeddings of the bank's pictures, float32 [B, I]
-TEXT = "text"  # the learned reader among a task's modules
+TEXT = "text"  # the learned text encoder among a task's modules
 SHOWN = 8  # pictures of a preview
 STEPS = 16  # of its sampling
 
 
 class DiffusionTask:
-    """Denoise the bank's pictures. A stage with `config.low` is an upsampler and learns on crops; text is its unet's.
+    """Denoise the bank's pictures. A stage with `config.low` is an upsampler; `config.unet` says if it takes text.
 
-    `reader` turns captions into vectors and is trained along if it is a learned one and `teaches`; `stored` are those
-    that a frozen one has read beforehand. The empty caption stands for no text. Bank and reader may be missing where
-    only costs are asked.
+    The text encoder `reader` is trained too if it is a learned one and `teaches` is set; `stored` are captions that a
+    frozen one has encoded beforehand. The empty caption means no text. Bank and reader may be None when only costs are
+    estimated.
     """
 
     def __init__(
@@ -77,18 +77,17 @@ class DiffusionTask:
         drop_image: float = 0.0,
         whole: float = WHOLE,
     ) -> None:
-        """`image_rows`: embeddings of the bank's pictures, for a network that takes any; `drop_image`: how often not.
-
-        `whole`: how often nothing is kept, for a network that paints inside holes.
+        """`image_rows`: embeddings of the bank's pictures, for a network that takes them, dropped for a share
+        `drop_image`. `whole`: the share of pictures that are all hole, for a network that paints inside holes.
         """
         self.name, self.config, self.seed, self.drop = name, config, seed, drop
         self.bank, self.reader, self.text_shape = bank, reader, text_shape
         self.script, self.stored, self.noise = script, stored, noise
         self.image_rows, self.drop_image, self.whole = image_rows, drop_image, whole
         self.learned = reader if teaches and isinstance(reader, LearnedText) else None
-        self.noising, self.span = noising_of(config), (0.0, 1.0)  # of its schedule, the times that it learns
+        self.noising, self.span = noising_of(config), (0.0, 1.0)  # times of the schedule that it is trained on
         self.unet = seeded(lambda: UNet(config.unet), seed, name)
-        self.pieces = "settled" if config.unet.dropout else "alike"  # whose masks are drawn for a piece as a whole
+        self.pieces = "settled" if config.unet.dropout else "alike"  # masks are drawn once a piece
 
     def modules(self) -> dict[str, nn.Module]:
         return {self.name: self.unet} | ({TEXT: self.learned.model} if self.learned else {})
@@ -97,28 +96,28 @@ class DiffusionTask:
         return [self.unet]
 
     def batch(self, rows: Rows) -> Batch:
-        """Pictures uint8 [B, S, S, 3] (crops of an upsampler's), their text's vectors, and which rows have none."""
+        """Pictures or crops uint8 [B, S, S, 3], their text (`_text`), and their embeddings if the network takes any."""
         assert self.bank is not None
-        found = self.bank.order(rows, key(self.seed, f"{self.name} order"))
-        read = self._text(found.tolist(), rows) if self.config.unet.text else {}
+        order = self.bank.order(rows, key(self.seed, f"{self.name} order"))
+        text = self._text(order.tolist(), rows) if self.config.unet.text else {}
         corners = uniforms(self.seed, f"{self.name} crops", rows, 2)
-        pictures = cropped(np.asarray(self.bank.pictures[found]), self.config.train_size, self.config.scale, corners)
+        pictures = cropped(np.asarray(self.bank.pictures[order]), self.config.train_size, self.config.scale, corners)
         shown = {"pictures": torch.from_numpy(np.ascontiguousarray(pictures))}
-        return shown | read | self._image(found.tolist(), rows)
+        return shown | text | self._image(order.tolist(), rows)
 
     def blank(self, size: int) -> Batch:
-        """A batch of the right shapes, for costs."""
+        """A batch of the right shapes, to estimate costs."""
         side, (length, width) = self.config.train_size, self.text_shape
-        read = {"sequence": torch.zeros(size, length, width)}
+        text = {"sequence": torch.zeros(size, length, width)}
         if self.learned is not None:
-            read = {"ids": torch.ones(size, length, dtype=torch.int64)}
-        read |= {"mask": torch.ones(size, length, dtype=torch.bool)}
+            text = {"ids": torch.ones(size, length, dtype=torch.int64)}
+        text |= {"mask": torch.ones(size, length, dtype=torch.bool)}
         pictures = torch.zeros(size, side, side, 3, dtype=torch.uint8)
         image = {"image": torch.zeros(size, self.config.unet.image)} if self.config.unet.image else {}
-        return {"pictures": pictures} | (read if self.config.unet.text else {}) | image
+        return {"pictures": pictures} | (text if self.config.unet.text else {}) | image
 
     def loss(self, batch: Batch, rows: Rows) -> tuple[Tensor, Mapping[str, Tensor | float]]:
-        """Mean squared error of the prediction target, its noise levels spread through the batch.
+        """Mean squared error of the prediction target, with noise levels spread evenly over the update.
 
         With a learned variance, plus the variational bound on it (`learned_range_loss`).
         """
@@ -146,7 +145,7 @@ class DiffusionTask:
         return error_B.mean(), halves(error_B, even_B)
 
     def preview(self) -> Picture | None:
-        """What the network draws for the bank's first captions; of an upsampler: given, drawn, true."""
+        """What the network draws for the bank's first captions; of an upsampler: inputs, outputs, true pictures."""
         if self.bank is None or self.reader is None:
             return None
         captions = [readable(self.bank.captions[row], self.script)[0] for row in range(min(SHOWN, len(self.bank)))]
@@ -163,7 +162,7 @@ class DiffusionTask:
             clear = self.noising(small, torch.zeros(len(captions), device=device), noise)
             conditions |= self.config.accepted(clear)
             given = list(to_pictures((conditions["low_res"].cpu() + 1) / 2))
-        if self.config.unet.masked:  # nothing is kept
+        if self.config.unet.masked:  # all is hole
             conditions["masked"] = with_holes(noise, torch.ones_like(noise[:, 0], dtype=torch.bool))
         denoiser = UNetDenoiser(self.unet, self.config.diffusion, self.config.size, device, device.type != "mps")
         about = self.config.diffusion
@@ -176,7 +175,7 @@ class DiffusionTask:
         return sheet([*given, *drawn, *true] if given else drawn, None if given else captions, columns=len(drawn))
 
     def _text(self, found: Sequence[int], rows: Rows) -> Batch:
-        """A caption at random of each picture found, as the batch holds it; none where it is dropped."""
+        """A random caption of each of these pictures, as the batch holds it (`_read`); none where it is dropped."""
         assert self.bank is not None
         drop, chance = uniforms(self.seed, f"{self.name} captions", rows, 2).T
         dropped = drop < self.drop
@@ -189,9 +188,10 @@ class DiffusionTask:
         return self._read(["" if gone else caption for gone, caption in zip(dropped, captions, strict=True)])
 
     def _image(self, found: Sequence[int], rows: Rows) -> Batch:
-        """The embeddings of the pictures themselves, from a stream of its own: other draws stay without it as they are.
+        """The embeddings of the pictures themselves; zeros where they are dropped.
 
-        No embedding in a space of unit variance is anywhere near zeros, so that these can stand for none.
+        Zeros can mean "none", because no embedding in a space of unit variance is anywhere near them. What is dropped
+        comes from a random stream of its own, so that other draws do not depend on it.
         """
         if not self.config.unet.image:
             return {}
@@ -211,34 +211,34 @@ class DiffusionTask:
         return {"masked": with_holes(x0, random_holes(len(x0), x0.shape[-1], draws, self.whole))}
 
     def _read(self, captions: Sequence[str]) -> Batch:
-        """What the batch holds of the captions: a frozen reader's vectors, or the ids that a learned one will read."""
+        """Captions as the batch holds them: vectors of a frozen text encoder, or ids for a learned one."""
         assert self.reader is not None
         if self.learned is None:
             return {name: rows.cpu() for name, rows in texts(self.reader, captions, len(captions)).items()}
         ids_BL = self.learned.batch_ids(captions).cpu()
-        there_B = torch.tensor([bool(caption) for caption in captions])
-        return {"ids": ids_BL, "mask": (ids_BL != PAD) & there_B[:, None]}
+        given_B = torch.tensor([bool(caption) for caption in captions])
+        return {"ids": ids_BL, "mask": (ids_BL != PAD) & given_B[:, None]}
 
     def _understood(self, batch: Batch) -> Batch:
-        """The text as the network is given it, with a gradient where the reader is learned; nothing to one without."""
+        """The conditions of the batch's text, with a gradient if the text encoder is learned; {} without text."""
         if not self.config.unet.text:
             return {}
         sequence = batch["sequence"] if self.learned is None else self.learned.model(batch["ids"]).sequence
         return {"sequence": sequence, "mask": batch["mask"]}
 
     def _smaller(self, x0: Tensor, draws: RowStreams, rows: Rows) -> dict[str, Tensor]:
-        """The smaller picture, noised at a random level that is a condition, too (conditioning augmentation)."""
+        """The smaller picture, noised at a random level that is a condition itself (conditioning augmentation)."""
         if not self.config.low:
             return {}
         small = F.avg_pool2d(x0, self.config.scale)
         if self.config.corrupt != "noise":
             return self.noising.plain(corrupted(small, self.config.corrupt, draws), x0.shape[-1])
-        even_B = spread(self.seed, f"{self.name} levels", rows, x0.device, shuffled=True)  # no company with times
+        even_B = spread(self.seed, f"{self.name} levels", rows, x0.device, shuffled=True)  # independent of times
         return self.noising(small, self.config.max_augmentation * even_B, draws.normal(*x0.shape))
 
 
 def countable(config: StageConfig) -> StageConfig:
-    """The same for costs, which tensors without values are to tell: BSR's damage is cheap, and its steps are drawn."""
+    """The config to count costs with, on the meta device: there BSR cannot run, as it reads random values."""
     return replace(config, corrupt="blur") if config.corrupt == "bsr" else config
 
 

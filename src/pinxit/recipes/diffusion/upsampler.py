@@ -1,4 +1,4 @@
-"""Upsamplers at work: any small picture and its caption to a large one, whoever drew it (Imagen, section 2.4)."""
+"""Upsampling: any small picture and its caption to a large picture (Imagen, section 2.4)."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from pinxit.text.encoders import TextEncoder
     from pinxit.types import Picture, Ranked
 
-CPU_ROWS, GPU_ROWS = 1, 4  # of a call (docs/log.md)
+CPU_ROWS, GPU_ROWS = 1, 4  # rows of a call (measured: docs/log.md)
 SETTINGS = ("augmentation", "upsampler_steps", "upsampler_guidance")
 
 
 class Upsampler:
-    """Enlarges pictures of `low` pixels to `size`, smaller ones by way of what comes `before` it in the cascade.
+    """Enlarges pictures of `low` pixels to `size`; smaller ones first pass the upsampler `before` it in the cascade.
 
     Open one with `pinxit.load_upsampler`.
     """
@@ -58,45 +58,45 @@ class Upsampler:
         name: str = "imagen",
         provenance: Mapping[str, Any] | None = None,
     ) -> None:
-        """`tile`: rows of a call (None: the device's usual).
+        """`tile`: rows of a call (None: the device's default).
 
-        `noising`: of smaller pictures, None: as its config says; `thresholding`: None clips to [-1, 1].
+        `noising`: of smaller pictures (None: as the config says); `thresholding`: None clips to [-1, 1].
 
-        `name`: its checkpoint's; `provenance`: what else metadata are to tell of it.
+        `name`: its checkpoint's; `provenance`: further metadata about it.
         """
         self.denoiser, self.config, self.sampling, self.captions = denoiser, config, sampling, captions
         self.tile = tile or (CPU_ROWS if denoiser.device.type == "cpu" else GPU_ROWS)
         self.noising, self.thresholding = noising or noising_of(config), thresholding or Thresholding()
         self.low, self.size, self.before = config.low, config.size, before
-        self.stage: int = 1 if before is None else before.stage + 1  # of the cascade: each has noise of its own
+        self.stage: int = 1 if before is None else before.stage + 1  # in the cascade: each draws noise of its own
         self._reading, self._known = Lock(), dict[str, tuple[Conditions, Conditions]]()
         self.name, self.provenance = name, {"upsampler": name} | dict(provenance or {})
 
     @property
     def reader(self) -> TextEncoder:
-        """Who reads its captions."""
+        """The text encoder of its captions."""
         return self.captions.encoder
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What metadata tell of enlarging: by whom, and by which settings."""
+        """The metadata about enlarging: by which checkpoint, with which settings."""
         return {"upscale": self.size, "upsampler_sampler": self.sampling.sampler} | self.defaults | self.provenance
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """The settings it knows, as they are now."""
-        told = [name for name in SETTINGS if name != "augmentation" or self._noised]
-        return {name: getattr(self.sampling, name) for name in told}
+        """Its settings, with their present values; without `augmentation` where nothing is noised."""
+        names = [name for name in SETTINGS if name != "augmentation" or self._noised]
+        return {name: getattr(self.sampling, name) for name in names}
 
     @property
     def _noised(self) -> bool:
-        """Whether any of its chain has learned on noised smaller pictures."""
+        """Whether any upsampler of its chain was trained on noised smaller pictures."""
         return any(one.config.corrupt == "noise" for one in self.chain)
 
     def tuned(self, given: Mapping[str, Any]) -> SamplingConfig:
-        """Its sampling with those of `given` that are settings of an upsampler in place of its own.
+        """Its sampling settings, overridden by those of `given` that are settings of an upsampler.
 
-        Raises UsageError for one of another kind, out of range, or of more noise than training showed.
+        Raises UsageError for one of the wrong type, out of range, or for more noise than there was in training.
         """
         own = {name: given[name] for name in self.defaults if name in given}
         about = checked(SamplingConfig, to_dict(self.sampling) | own)
@@ -105,14 +105,14 @@ class Upsampler:
         return about
 
     def tune(self, given: Mapping[str, Any]) -> None:
-        """Let its whole chain enlarge by `tuned` settings from now on."""
+        """Use `tuned` settings for its whole chain from now on."""
         about = self.tuned(given)
         for one in self.chain:
             one.sampling = about
 
     @property
     def chain(self) -> list[Upsampler]:
-        """All that a picture passes, itself last."""
+        """All upsamplers of the cascade up to this one, which is the last."""
         return [*(self.before.chain if self.before else ()), self]
 
     def making(self, size: int) -> Upsampler:
@@ -124,9 +124,10 @@ class Upsampler:
         return stage
 
     def check_size(self, width: int, height: int) -> None:
-        """Raise UsageError for pictures that it cannot enlarge: any square from its chain's lowest to less than `size`.
+        """Raise UsageError for pictures that it cannot enlarge.
 
-        Those above what a network takes are brought to it first.
+        It takes any square from the least `low` of its chain to less than `size`; sizes between those of two networks
+        are first reduced to what the larger network takes.
         """
         low = self.chain[0].low
         if not low <= width == height < self.size:
@@ -141,23 +142,23 @@ class Upsampler:
         previews: float = PREVIEWS,
         window: Window | None = None,
     ) -> list[Ranked]:
-        """The same pictures at `size`, with their seeds, candidates and scores; `watch` hears how far it has come, and
-        looks every `previews` seconds. `window`: what of the picture is known at its full size.
+        """The same pictures at `size`, with their seeds, candidates and scores.
 
-        Raises UsageError for a picture that is not square, smaller than `low`, or as large as `size`, and for more
-        augmentation than there was in training.
+        `watch` gets the progress, with previews every `previews` seconds. `window`: what is known of the picture at its
+        full size. Raises UsageError for a picture that is not square, smaller than `low`, or as large as `size`, and
+        for more augmentation than there was in training.
         """
         for one in ranked:
             height, width = one.picture.shape[:2]
             self.check_size(width, height)
         starts = [(self._route(len(one.picture)), one) for one in ranked]
         asked = PaintRequest(Prompt(prompt), more=window)
-        (found,) = run_jobs(self._engine, [Job(starts, request=asked)], watch, previews)
-        return found
+        (enlarged,) = run_jobs(self._engine, [Job(starts, request=asked)], watch, previews)
+        return enlarged
 
     @cached_property
     def graph(self) -> Graph:
-        """Its stages, and the route `enlarge` through them from a picture that is ranked to the same at `size`."""
+        """Its stages, and the route `enlarge` through them, from a `Ranked` picture to the same at `size`."""
         lanes = Lanes(self.denoiser.device)
         stages = [stage for one in self.chain for stage in one._stages(lanes)]
         return Graph(stages, {"enlarge": self._route(self.chain[0].low)})
@@ -171,7 +172,7 @@ class Upsampler:
         return f"{self.name}/low{self.size}", f"{self.name}/up{self.size}"
 
     def _route(self, size: int) -> list[str]:
-        """The way of a picture of `size` px: past the networks that take smaller ones."""
+        """The route of a picture of `size` px, which skips networks for smaller ones."""
         first = next(one for one in reversed(self.chain) if one.low <= size or one.before is None)
         return [name for one in self.chain if one.size >= first.size for name in one._names]
 
@@ -201,14 +202,14 @@ class Upsampler:
         )
 
     def _read(self, prompt: str) -> tuple[Conditions, Conditions]:
-        """A prompt is read once for all its pictures, which come one after the other."""
+        """The prompt's conditions, computed once for all its pictures, which come one after the other."""
         with self._reading:
             if prompt not in self._known:
                 self._known = {prompt: self.captions(prompt)}
             return self._known[prompt]
 
     def _smaller(self, one: Ranked) -> Conditions:
-        """The picture and its noise level, from noise of its own."""
+        """The conditions `low_res` and `augmentation` of a picture, whose noise depends on its seed and candidate."""
         small = to_tensor(square(one.picture, self.low, "area")[None]) * 2 - 1
         if self.config.corrupt != "noise":
             return {name: rows[0] for name, rows in self.noising.plain(small, self.size).items()}
@@ -218,7 +219,7 @@ class Upsampler:
 
 
 def masked(config: StageConfig, more: Any) -> Conditions:
-    """What a network that paints inside holes is told besides: the window of its job, or that nothing is kept."""
+    """The condition `masked` of a network that paints inside holes: the job's window, or all hole; {} for others."""
     if not config.unet.masked:
         return {}
     return more.conditions(config.size) if isinstance(more, Window) else nothing_kept(config.size)

@@ -1,4 +1,4 @@
-"""The square of a picture that is painted on, with what of it is kept: at any size that a network of a cascade has."""
+"""The square of a picture in which an edit paints, with what is kept of it, at the size of any network of a cascade."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Window:
-    """A square of pixels and which of them are painted."""
+    """A square picture and which of its pixels are repainted."""
 
     picture: Picture  # [W, W, 3]
-    paint: NDArray[np.bool_]  # [W, W], True: painted anew
+    paint: NDArray[np.bool_]  # [W, W], True: repainted
 
     @classmethod
     def centre(cls, picture: Picture, mask: Mask) -> Window:
@@ -39,47 +39,48 @@ class Window:
         return cls(picture[here], mask.paint[here])
 
     def at(self, size: int) -> Window:
-        """The same at `size` pixels a side; a pixel that holds any of what is painted is painted."""
+        """The same at `size` pixels a side; a pixel is painted if it overlaps any that is."""
         side = len(self.picture)
         if size == side:
             return self
         firsts = np.arange(size) * side // size
-        lasts = -(-np.arange(1, size + 1) * side // size)  # the pixel after the last that one reaches into
+        lasts = -(-np.arange(1, size + 1) * side // size)  # one past the last pixel that overlaps
         rows = np.stack([self.paint[a:b].any(0) for a, b in zip(firsts, lasts, strict=True)])
         paint = np.stack([rows[:, a:b].any(1) for a, b in zip(firsts, lasts, strict=True)], 1)
         return Window(square(self.picture, size, "area" if size < side else "bicubic"), paint)
 
     def conditions(self, size: int) -> Conditions:
-        """`masked` [4, size, size], what a network that paints inside holes is given."""
+        """`masked` [4, size, size], the condition of a network that paints inside holes."""
         here = self.at(size)
         x = to_tensor(here.picture[None]) * 2 - 1
         return {"masked": with_holes(x, torch.from_numpy(here.paint[None]))[0]}
 
     def pasted(self, painted: Picture) -> Picture:
-        """`painted`, of any size, where there is to be painted; every other pixel is the window's own, bit for bit."""
+        """`painted`, of any size, inside the mask; every other pixel is the window's own, bit for bit."""
         fitting = square(painted, len(self.picture), "bicubic")
         return np.where(self.paint[:, :, None], fitting, self.picture)
 
 
 def nothing_kept(size: int) -> Conditions:
-    """`masked` where all is painted."""
+    """`masked` [4, size, size] where everything is painted."""
     return {"masked": F.pad(torch.zeros(3, size, size), (0, 0, 0, 0, 0, 1), value=1.0)}
 
 
 @dataclass(frozen=True)
 class Framed:
-    """A window with its place in the whole picture, which it may reach over."""
+    """A window with its position in the whole picture, beyond whose edges it may reach."""
 
     window: Window
     whole: Picture  # [H, W, 3]
     mask: Mask
-    corner: tuple[int, int]  # top and left of the window in it
+    corner: tuple[int, int]  # top and left of the window in the picture; may be negative
 
     @classmethod
     def of(cls, whole: Picture, mask: Mask) -> Framed:
-        """A square with all that is painted in it: as wide as the shorter side where that is enough, else the longer.
+        """A square that contains all that is painted: as wide as the picture's shorter side if that is enough, else as
+        its longer side.
 
-        What lies beyond the picture's edge is painted too, and cut off in the end. Raises UsageError for a mask of
+        What lies beyond the picture's edges is painted too, and cut off at the end. Raises UsageError for a mask of
         another size, or one that keeps everything.
         """
         check_mask(whole, mask)
@@ -96,16 +97,16 @@ class Framed:
     def filled(self, painted: Picture) -> Picture:
         """The whole picture with what was painted in the window; every pixel outside the mask stays, bit for bit."""
         here, there = _overlap(self.corner, self.mask.paint.shape, len(self.window.picture))
-        large, found = self.window.pasted(painted), self.whole.copy()
-        found[there] = np.where(self.mask.paint[there][:, :, None], large[here], found[there])
-        return found
+        large, result = self.window.pasted(painted), self.whole.copy()
+        result[there] = np.where(self.mask.paint[there][:, :, None], large[here], result[there])
+        return result
 
 
 Part = tuple[slice, slice]
 
 
 def _overlap(corner: tuple[int, int], shape: tuple[int, ...], side: int) -> tuple[Part, Part]:
-    """Where a window and the picture meet: in the window, and in the picture."""
+    """The overlap of window and picture: as slices of the window, and of the picture."""
     ends = list(zip(corner, shape, strict=True))
     here = [slice(max(-start, 0), min(side, length - start)) for start, length in ends]
     there = [slice(max(start, 0), min(length, start + side)) for start, length in ends]
@@ -113,7 +114,7 @@ def _overlap(corner: tuple[int, int], shape: tuple[int, ...], side: int) -> tupl
 
 
 def _start(span: NDArray[np.intp], length: int, side: int) -> int:
-    """Where a window of `side` begins along an axis of `length`: with what is painted in its middle, if it may be."""
+    """Where a window of `side` begins along an axis of `length`: it is centred on what is painted, where possible."""
     if side > length:
         return -((side - length) // 2)
     middle = (int(span[0]) + int(span[-1]) + 1 - side) // 2
@@ -130,9 +131,9 @@ def check_mask(picture: Picture, mask: Mask) -> None:
 
 
 def outpainted(picture: Picture, left: int, top: int, right: int, bottom: int) -> tuple[Picture, Mask]:
-    """A picture with so many pixels more on each side, and the mask that says to paint them.
+    """A picture extended by so many pixels on each side, and the mask that says to paint them.
 
-    Raises UsageError for numbers below 0, where nothing is added, and for more pixels than a picture may have.
+    Raises UsageError for negative numbers, for nothing to add, and for more pixels than a picture may have.
     """
     more = (left, top, right, bottom)
     if min(more) < 0 or not any(more):

@@ -1,4 +1,4 @@
-"""Everything that a run of `pinxit train imagen` depends on, refused in one sentence where its parts do not fit."""
+"""The config of `pinxit train imagen`, checked for parts that do not fit each other."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pinxit.schema import Seed
 from pinxit.weights.checkpoint import Store
 
 ONCE = {"base": "pictures", "upsampler": "large", "second_upsampler": "largest"}
-"""The networks that a config once had by name, and where the pictures of each are stored: run folders keep them so."""
+"""The networks that older configs had as fields, each with its folder of pictures, whose name run folders still use."""
 TAKEN = ("pictures", "tokenizer", "texts", "checkpoint", "text", *ONCE.values())
-"""Folders of a run and parts of a checkpoint that are no networks."""
+"""Names that networks cannot have: folders of a run and parts of a checkpoint."""
 GIVEN = ("sequence", "mask", "low_res", "augmentation")
-"""The conditions that its networks learn from."""
+"""The conditions that its networks can have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class ImagenConfig:
 
     @property
     def cascade(self) -> tuple[str, ...]:
-        """The names of its networks, in the order in which a picture passes them."""
+        """The names of its networks, from the base to the last upsampler."""
         return tuple(stage.name for stage in self.stages)
 
     def stage(self, name: str) -> Stage:
@@ -66,13 +66,13 @@ class ImagenConfig:
         return next(stage for stage in self.stages if stage.name == name)
 
     def changed(self, name: str, /, **changes: Any) -> ImagenConfig:
-        """The same with fields of the network called `name` changed."""
+        """A copy in which fields of the network called `name` are changed."""
         stages = (replace(stage, **changes) if stage.name == name else stage for stage in self.stages)
         return replace(self, stages=tuple(stages))
 
     @staticmethod
     def migrated(data: Mapping[str, Any]) -> dict[str, Any]:
-        """JSON of a version whose networks, plans and counts of pictures were fields by name, as stages."""
+        """JSON of an older version, in which networks, plans and picture counts were fields by name, with `stages`."""
         result = dict(data)
         sections = (result.get(name) or {} for name in (*ONCE, "plans", "data"))
         if "stages" in result or "base" not in result or not all(isinstance(one, dict) for one in sections):
@@ -88,7 +88,7 @@ class ImagenConfig:
 
 
 def migrated_change(change: str) -> str:
-    """A dotted override as model cards of that version print it, `base.unet.dropout=0.1`, as it is written now."""
+    """A dotted override as model cards of that version print it (`base.unet.dropout=0.1`), as it is written now."""
     path, equals, value = change.partition("=")
     first, _, rest = path.partition(".")
     if first == "plans" and rest.partition(".")[0] in ONCE:

@@ -1,4 +1,4 @@
-"""What a run will cost before it starts: `pinxit train imagen --dry-run`. A frozen reader's work is not counted."""
+"""What a run will cost before it starts: `pinxit train imagen --dry-run`. Frozen text encoders are not counted."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from pinxit.text.tokenizers import SMALLEST, Tokenizer
 
 
 def table(run: ImagenRun, asked: Sequence[str] | None = None) -> str:
-    """The estimates for the stages `asked` as plain text; the run's own speed is used where it has been logged.
+    """The estimates for the stages `asked` (None: all) as plain text, by the run's own speed where its log has it.
 
-    Raises UsageError for an unknown stage, DataError for pictures that are not there.
+    Raises UsageError for an unknown stage, DataError for missing pictures.
     """
     asked = run.stages if asked is None else asked
     check_names(run.stages, asked)
@@ -28,7 +28,7 @@ def table(run: ImagenRun, asked: Sequence[str] | None = None) -> str:
 
 
 def stored(config: ImagenConfig) -> dict[int, int]:
-    """How many pictures the first stage stores, by their side."""
+    """How many pictures the first stage stores, by their side in pixels."""
     learning = [stage for stage in config.stages if stage.plan.images]
     return {stage.size: estimate.kept(config.data.source, stage.size, stage.pictures) for stage in learning}
 
@@ -39,10 +39,10 @@ def stage(config: ImagenConfig, name: str) -> estimate.Stage:
 
 
 def _task(config: ImagenConfig, name: str) -> DiffusionTask:
-    """With text of the width that the network wants; a frozen reader is not even opened."""
+    """The task with text of the width that the network takes; a frozen text encoder is not opened."""
     about = countable(config.stage(name))
     shape, reader = (config.text.length, about.unet.text), None
-    if config.text.learned is not None and name == config.cascade[0]:  # which it is trained with
-        words = Tokenizer.train(("any",), SMALLEST)  # costs are of ids, whatever they stand for
+    if config.text.learned is not None and name == config.cascade[0]:  # it is trained with the base
+        words = Tokenizer.train(("any",), SMALLEST)  # costs do not depend on what its tokens are
         reader = LearnedText(TextTransformer(config.text.learned), words, running=Running(config.text.length, "meta"))
     return DiffusionTask(name, about, config.seed, shape, reader=reader, teaches=True)

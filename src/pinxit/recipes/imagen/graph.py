@@ -3,11 +3,11 @@
 | stage | worker | from | to |
 |---|---|---|---|
 | `text` | `Each` | the job's `PaintRequest` | a `DenoiseRequest` a candidate: the text's vectors, noise levels |
-| `denoise` | `DenoiseWorker` | that | a `Candidate`: the base's picture, walked down from noise by a sampler |
+| `denoise` | `DenoiseWorker` | a `DenoiseRequest` | a `Candidate`: the base's picture, sampled from noise |
 | `embed` | `Each` | candidates | the same with their CLIP embeddings |
 | `rank` | `Each`, gathers | all candidates of the job | the kept ones as `Ranked`, best first |
 
-Where kept pictures are enlarged, the stages of `recipes.diffusion.upsampler` follow: for every upsampler of the cascade
+If kept pictures are enlarged, the stages of `recipes.diffusion.upsampler` follow: for every upsampler of the cascade
 one that noises the smaller picture (conditioning augmentation) and one that denoises the larger.
 """
 
@@ -42,7 +42,7 @@ class Parts:
 
 
 def graph(parts: Parts) -> Graph:
-    """The stages, and the way of a prompt through them."""
+    """The stages, and the route of a prompt through them."""
     lanes = Lanes(parts.denoiser.device)
     stages = [
         Stage("text", Each(lambda items: [requests(parts, item.job.request) for item in items], lanes=lanes)),
@@ -53,7 +53,7 @@ def graph(parts: Parts) -> Graph:
 
 
 def requests(parts: Parts, asked: PaintRequest) -> list[DenoiseRequest]:
-    """One a candidate: the conditions that lead, those that guidance leads away from, and the sampler's levels."""
+    """One `DenoiseRequest` for each candidate: conditions, unconditional ones for guidance, the sampler's sigmas."""
     prompt, settings = asked.prompt, asked.settings
     conditions, null = map(parts.config.accepted, parts.captions(prompt.text))
     sigmas = levels(parts.config.diffusion, settings)
@@ -74,5 +74,5 @@ def requests(parts: Parts, asked: PaintRequest) -> list[DenoiseRequest]:
 
 
 def candidate(request: DenoiseRequest, x0: Tensor) -> Candidate:
-    """What a finished sample, or a prediction on the way to one, shows."""
+    """The picture of a finished sample, or of a predicted one for a preview."""
     return Candidate(as_picture(x0))

@@ -35,9 +35,10 @@ from pinxit.weights.zoo import find
 def open_painter(
     checkpoint: Checkpoint, *, name: str, device: str = "auto", placings: Placings = MappingProxyType({})
 ) -> ImagenPainter:
-    """Everything that paints and enlarges; `placings`: of the stages `denoise`, `embed` and the upsamplers'.
+    """A painter with its upsamplers; `placings`: for the stages `denoise`, `embed` and the upsamplers'.
 
-    Raises CheckpointError when weights, reader or ranker are not what they were.
+    Raises CheckpointError when weights, text encoder or ranker are missing or not those of the checkpoint, UsageError
+    for a stage that cannot be placed so.
     """
     on, (first, *upsamplers) = pick_device(device), list(networks(checkpoint))
     known = {"denoise": DENOISES, "embed": ("device",), **upsampler_stages(checkpoint, upsamplers)}
@@ -59,17 +60,17 @@ def open_painter(
 def open_upsampler(
     checkpoint: Checkpoint, *, name: str, device: str = "auto", reader: TextEncoder | None = None
 ) -> Upsampler:
-    """The upsampler alone, for pictures that others have painted; `reader` is used again where it is the same one."""
+    """The upsampler alone, for pictures of any origin; the text encoder `reader` is reused if it is the right one."""
     return upsampler_alone(checkpoint, list(networks(checkpoint))[1:], name, pick_device(device), reader)
 
 
 def networks(checkpoint: Start) -> dict[str, StageConfig]:
-    """The cascade of a checkpoint by the names of its parts, in the order in which a picture passes it."""
+    """The networks of a checkpoint by name, from the base to the last upsampler."""
     return {name: checkpoint.config(name, StageConfig) for name in checkpoint.parts if name != TEXT}
 
 
 def _ranker(name: str, on: torch.device) -> Ranker:
-    """CLIP of another checkpoint with its tokenizer."""
+    """The CLIP of another checkpoint, with its tokenizer."""
     checkpoint = open_checkpoint(find(name))
     clip = CLIP(checkpoint.config("clip", CLIPConfig))
     checkpoint.load_into("clip", clip)

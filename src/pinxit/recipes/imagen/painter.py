@@ -1,7 +1,7 @@
-"""Imagen paints (`recipes.imagen.graph`); so does DeepFloyd IF.
+"""The painter of Imagen and of DeepFloyd IF (`recipes.imagen.graph`).
 
-A call of the network has a fixed number of rows that never see each other, so candidate k of seed s is the same
-picture, bit for bit, whatever is painted beside it.
+A call of the network has a fixed number of rows, none of which depends on another: candidate k of seed s is bit for bit
+the same, whatever else is being painted.
 """
 
 from __future__ import annotations

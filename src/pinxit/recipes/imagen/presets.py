@@ -22,11 +22,11 @@ from pinxit.recipes.published import Published, Start
 from pinxit.text.encoders import located, open_text_encoder
 from pinxit.training.plan import Plan
 
-LEARNED = "learned"  # the encoder that is no language model, but trained with the base on our own tokens
+LEARNED = "learned"  # names the text encoder that is trained together with the base, on our own tokens
 
 
 def nano() -> ImagenConfig:
-    """16 px to 32 px, for tests and a first look; draws nothing worth seeing.
+    """16 px to 32 px, for tests and for trying the commands; draws nothing worth seeing.
 
     Seconds a stage on one core. `pinxit train imagen --preset nano --out RUN`
     """
@@ -39,7 +39,7 @@ def nano() -> ImagenConfig:
         patch=4,
         bypass=True,
         low_res=3,
-        self_attention=False,  # it learns on crops
+        self_attention=False,  # it is trained on crops
         augmentation=True,
         **small,
     )
@@ -57,7 +57,7 @@ def nano() -> ImagenConfig:
 
 
 def tiny() -> ImagenConfig:
-    """64 px to 256 px over the packaged MiniLM; the shipped checkpoint. About 25 M parameters besides the reader's.
+    """64 px to 256 px over the packaged MiniLM; the shipped checkpoint. About 25 M parameters, MiniLM not counted.
 
     Many hours on 2 CPU cores. `pinxit train imagen --preset tiny --data world:gallery --out RUN`
     """
@@ -80,7 +80,7 @@ def tiny() -> ImagenConfig:
         patch=4,
         bypass=True,
         low_res=3,
-        self_attention=False,  # it learns on crops
+        self_attention=False,  # it is trained on crops
         text=384,
         context=128,
         pool_heads=6,
@@ -113,14 +113,14 @@ def tiny() -> ImagenConfig:
                 pictures=24_000,
             ),
         ),
-        # No dynamic thresholding: a third of the world's true values are 0 or 255, and it would grey them.
+        # No dynamic thresholding: a third of the world's true pixel values are 0 or 255, which it would turn grey.
         sampling=SamplingConfig("dpm++2m-sde", steps=25, guidance=3.0, percentile=0.0, agreement=2.0, augmentation=0.1),
         store="int8",
     )
 
 
 def tiny_learned() -> ImagenConfig:
-    """`tiny` with a text encoder of MiniLM's shape trained from scratch: what a frozen language model is compared with.
+    """`tiny` with a text encoder of MiniLM's shape trained from scratch, to compare a frozen language model with.
 
     `pinxit train imagen --preset tiny-learned --data world:small --out RUN`
     """
@@ -130,13 +130,14 @@ def tiny_learned() -> ImagenConfig:
 def paper() -> ImagenConfig:
     """Photorealistic Text-to-Image Diffusion Models (Saharia et al. 2022, arXiv 2205.11487): 64, 256, 1024 px, T5-XXL.
 
-    Sections 2 and 4.1 and appendix F; 256 TPU-v4 for the base and 128 for each upsampler in the paper. The base learns
-    by AdamW without decay, which is Adam, as the paper's upsamplers do and its base, by Adafactor, does not. The rate
-    falls to 0, where appendix F prints an end of 2,500,000, the number of steps. The article names neither tokens (128
-    here), the decay of the averaged weights (0.9999), sampling steps, nor the guidance of its samples (here that of its
-    COCO figures); dynamic thresholding is the base's alone, and both upsamplers are walked down alike. The network to
-    256 px attends to itself and sees whole pictures, the one to 1024 px crops of 256. The paper's 460 M pictures of its
-    own and LAION's 400 M pairs are yours to bring.
+    Sections 2 and 4.1 and appendix F; the paper used 256 TPU-v4 for the base and 128 for each upsampler. All networks
+    are trained by AdamW without weight decay, that is by Adam, as in the paper except for its base, which used
+    Adafactor. The learning rate falls to 0; appendix F gives 2,500,000, the number of steps, as its final value. The
+    article does not state the number of text tokens (here 128), the decay of the averaged weights (0.9999), the
+    sampling steps, nor the guidance of its samples (here that of its COCO figures). Only the base uses dynamic
+    thresholding; both upsamplers have the same sampling settings. The network to 256 px has self-attention and is
+    trained on whole pictures, the one to 1024 px on crops of 256. The data, 460 M internal pictures and the 400 M pairs
+    of LAION, are for you to supply.
     `pinxit train imagen --preset paper --data SHARDS --out RUN`
     """
     plan = Plan(
@@ -168,7 +169,7 @@ def paper() -> ImagenConfig:
 
 
 def read_by(config: ImagenConfig, encoder: str) -> ImagenConfig:
-    """`config` with another text encoder, whose vectors all networks then take; "learned" is one trained with the base.
+    """`config` with another text encoder, and networks for its width; "learned" is one trained with the base.
 
     Raises UsageError or CheckpointError when it cannot be opened.
     """
@@ -178,13 +179,13 @@ def read_by(config: ImagenConfig, encoder: str) -> ImagenConfig:
         return _taking(replace(config, text=text), learned.width)
     encoder = located(encoder)
     if encoder == located(config.text.encoder) and config.text.learned is None:
-        return config  # a run that goes on need not open it twice
+        return config  # a resumed run need not open it twice
     width = open_text_encoder(encoder).width
     return _taking(replace(config, text=replace(config.text, encoder=encoder, learned=None)), width)
 
 
 def _taking(config: ImagenConfig, width: int) -> ImagenConfig:
-    """`config` with networks for text of `width`, but for those that take none."""
+    """`config` with text of `width` for all networks that take text."""
     for stage in config.stages:
         if stage.unet.text:
             heads = next(heads for heads in (stage.unet.pool_heads, 8, 6, 4, 3, 2, 1) if width % max(heads, 1) == 0)
@@ -193,12 +194,13 @@ def _taking(config: ImagenConfig, width: int) -> ImagenConfig:
 
 
 def with_models(config: ImagenConfig, checkpoint: Start) -> ImagenConfig:
-    """`config` with the networks and the reader of a checkpoint, to train those further on other data.
+    """`config` with the networks and the text encoder of a checkpoint, to train those further on other data.
 
-    How many captions are read beforehand stays the preset's. Raises UsageError for networks that have no plan in it.
+    How many captions are encoded beforehand stays the preset's. Raises UsageError for networks that the preset has no
+    plan for.
     """
     models = networks(checkpoint)
-    if isinstance(checkpoint, Published):  # of which there are no others than it has
+    if isinstance(checkpoint, Published):  # only the networks that it has are trained
         kept = tuple(stage for stage in config.stages if stage.name in models)
         sampling = from_dict(SamplingConfig, dict(checkpoint.settings["sampling"]), str(checkpoint.folder))
         config = replace(config, stages=kept, sampling=sampling, text=replace(config.text, stored=0))
@@ -215,13 +217,13 @@ def with_models(config: ImagenConfig, checkpoint: Start) -> ImagenConfig:
 
 
 def changed(config: ImagenConfig, changes: Sequence[str]) -> ImagenConfig:
-    """`config` with dotted changes as `config.override` takes them, or as older versions have printed them.
+    """`config` with dotted changes as `config.override` takes them, or as older versions printed them.
 
-    A text encoder's folder is named from the root.
+    A text encoder's folder becomes an absolute path.
     """
     result = override(config, map(migrated_change, changes))
     if result.text.encoder == config.text.encoder:
-        return result  # an old run may have it as it was typed, and what is settled may not change
+        return result  # an old run may hold a relative path, and a run's config may not change
     return replace(result, text=replace(result.text, encoder=located(result.text.encoder)))
 
 

@@ -23,9 +23,9 @@ SHOWN = ("loss", "noisy", "clean")
 
 
 def write_checkpoint(run: ImagenRun) -> None:
-    """Write RUN/checkpoint: the averaged networks, whose text they read, where they come from, a model card.
+    """Write RUN/checkpoint: the averaged networks, which text encoder they read, their provenance, a model card.
 
-    Where RUN/scores.json is an exam's report of the same weights, the card has its scores.
+    If RUN/scores.json is an exam's report about the same weights, the card shows its scores.
     """
     parts = {}
     for stage in run.config.stages:
@@ -34,7 +34,7 @@ def write_checkpoint(run: ImagenRun) -> None:
     if learned is not None:
         parts[TEXT] = Part(learned, states.read_weights(run.path(first), TEXT))
         files = {path.name: path.read_bytes() for path in sorted(run.path("tokenizer").glob("*.json"))}
-    text = replace(run.config.text, encoder=located(run.config.text.encoder))  # old runs have it as it was typed
+    text = replace(run.config.text, encoder=located(run.config.text.encoder))  # old runs may hold a relative path
     about = open_pictures(run.banks[0]).about
     facts = provenance(run, about, run.config.cascade, SHOWN) | {"reader": run.config.text.encoder}
     settings = {

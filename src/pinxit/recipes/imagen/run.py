@@ -1,4 +1,4 @@
-"""A run of `pinxit train imagen`: where each stage leaves its results and what the next one is given."""
+"""A run of `pinxit train imagen`: where each stage keeps its results and how the next one opens them."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ RECIPE = "imagen"
 
 
 def bank_of(stage: str) -> str:
-    """The folder of a network's pictures."""
+    """The name of the folder of a network's pictures."""
     return ONCE.get(stage, f"{stage}-pictures")
 
 
 def texts_of(stage: str) -> str:
-    """The folder of their captions that are read beforehand."""
+    """The name of the folder of their captions, encoded beforehand."""
     bank = bank_of(stage)
     return {"pictures": "texts"}.get(bank, f"{bank}-texts")
 
@@ -50,7 +50,7 @@ class ImagenRun(StartingRun[ImagenConfig]):
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """What is to be done, in order."""
+        """All stages, in order."""
         return ("pictures", "tokenizer", "texts", *self.config.cascade, "checkpoint")
 
     def enter(self) -> None:
@@ -63,7 +63,7 @@ class ImagenRun(StartingRun[ImagenConfig]):
         counts = (f"stages.{stage}.pictures" for stage in self.config.cascade)
         drawn = self.path(bank_of(self.config.cascade[0])).exists
         used: dict[str, Callable[[], bool]] = dict.fromkeys(("data", "seed", *counts), drawn)
-        for stage in (*self.config.cascade, *self._before):  # one that has learnt cannot be taken out either
+        for stage in (*self.config.cascade, *self._before):  # a network that has been trained cannot be removed either
             used[f"stages.{stage}"] = partial(self.started, stage)
         used |= dict.fromkeys((f"text.{name}" for name in ("encoder", "length", "spell", "stored")), self._read)
         used["text"] = lambda: any(map(self.started, self.config.cascade))
@@ -72,7 +72,7 @@ class ImagenRun(StartingRun[ImagenConfig]):
 
     @property
     def _before(self) -> tuple[str, ...]:
-        """The networks that the run had when its config was last written down."""
+        """The networks that the run had when its config was last written."""
         return config_of(self.folder, RECIPE, ImagenConfig).cascade if (self.folder / FILE).is_file() else ()
 
     @property
@@ -83,7 +83,7 @@ class ImagenRun(StartingRun[ImagenConfig]):
         return self.config.stage(stage).plan
 
     def _check_plans(self) -> None:
-        """Refuse to make a checkpoint of networks that nobody ever trained."""
+        """Raise UsageError where the checkpoint would hold networks that were never trained."""
         if not self.learning:
             first = f"stages.{self.config.cascade[0]}.plan.images"
             raise UsageError(f"no network has pictures to learn from: set {first} or another plan's.")
@@ -93,7 +93,7 @@ class ImagenRun(StartingRun[ImagenConfig]):
             raise UsageError(f"{reason}: name one by --init-from.")
 
     def _read(self) -> bool:
-        """Whether captions have been read beforehand."""
+        """Whether captions have been encoded beforehand."""
         return any((self.path(texts_of(name)) / READ).is_file() for name in self.config.cascade)
 
     @property
@@ -108,13 +108,13 @@ class ImagenRun(StartingRun[ImagenConfig]):
 
     @property
     def learning(self) -> tuple[str, ...]:
-        """The networks that are shown pictures; others keep the weights that a checkpoint brought."""
+        """The networks that are trained; others keep the weights of the start checkpoint."""
         return tuple(stage for stage in self.config.cascade if self.plan(stage).images)
 
     def finished(self, stage: str) -> bool:
         """Whether a stage has nothing left to do."""
         if stage == "tokenizer" and self.config.text.learned is None:
-            return True  # a frozen reader has its own
+            return True  # a frozen text encoder has its own
         if stage == "texts":
             mark = SIDES if self.config.data.stream else READ
             read = ((sidecar_folder(self, texts_of(name)) / mark).is_file() for name in self.conditional)
@@ -124,7 +124,7 @@ class ImagenRun(StartingRun[ImagenConfig]):
         return super().finished(stage)
 
     def task(self, stage: str) -> DiffusionTask:
-        """What a stage trains, with its pictures and its reader of captions."""
+        """The task of a stage, with its pictures and its text encoder. Raises UsageError for text of another width."""
         reader, config = self.reader(stage), self.config
         bank, stored = self.pictures(bank_of(stage)) if stage in self.learning else None, None
         expected = config.stage(stage).unet.text
@@ -151,7 +151,7 @@ class ImagenRun(StartingRun[ImagenConfig]):
         )
 
     def stored(self, stage: str, bank: Bank | Stream, reader: TextEncoder) -> Embeddings | StreamTexts:
-        """The captions of a stage's pictures as the frozen reader has read them beforehand."""
+        """The captions of a stage's pictures as the frozen text encoder has encoded them beforehand."""
         if isinstance(bank, Stream):
             return StreamTexts.open(bank, sidecar_folder(self, texts_of(stage)), reader, self.config.data.script)
         embeddings = Embeddings.open(self.path(texts_of(stage)))
@@ -159,7 +159,7 @@ class ImagenRun(StartingRun[ImagenConfig]):
         return embeddings
 
     def reader(self, stage: str) -> TextEncoder:
-        """Who reads the captions: the frozen encoder, or the learned one as `stage` finds it."""
+        """The text encoder of a stage: the frozen one, or the learned one, fresh for the base, trained for the rest."""
         text = self.config.text
         if text.learned is None:
             return self.frozen
@@ -171,5 +171,5 @@ class ImagenRun(StartingRun[ImagenConfig]):
 
     @cached_property
     def frozen(self) -> TextEncoder:
-        """The frozen reader, on the device of the run."""
+        """The frozen text encoder, on the device of the run."""
         return training_reader(self.config.text, pick_device(self.device))

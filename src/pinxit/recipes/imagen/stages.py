@@ -41,7 +41,7 @@ def train(run: ImagenRun, stages: Sequence[str] | None = None, stop: Stop | None
             run.need(name, "pictures", "tokenizer", "texts")
             first = run.config.cascade[0]
             if name != first and run.config.text.learned is not None:
-                run.need(name, first)  # whose reader it shares
+                run.need(name, first)  # whose text encoder it shares
             task = run.task(name)
             fit_stage(run, task, stop, run.brought(task))
         else:

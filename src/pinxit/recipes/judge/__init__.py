@@ -1,1 +1,1 @@
-"""The judge: a detector that says what is in a picture, and how it is trained and kept."""
+"""The judge: a detector that reports what is in a picture; its training and its checkpoints."""

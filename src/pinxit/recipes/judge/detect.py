@@ -1,4 +1,4 @@
-"""From what the detector says of pictures to what a judge saw in them, as plain values."""
+"""Decodes the detector's outputs into detections: names, boxes and attributes as plain values."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pinxit.models.reader import spelled
 from pinxit.recipes.judge.gallery_losses import BOARDS, board_of
 from pinxit.recipes.judge.targets import flat_forms
 
-FAINT = 0.05  # weaker detections are not reported
-MOST_FOUND = 24  # detections in one picture
-SAME = 0.6  # two detections of one name that overlap more are one thing
-WORN = 0.5  # how surely a garment must be seen
-UNSURE = 0.05  # what is less likely done by one thing to another is not reported
-LEGIBLE = 0.2  # weaker detections are not read
+FAINT = 0.05  # least score of a detection that is reported
+MOST_FOUND = 24  # most detections in one picture
+SAME = 0.6  # IoU above which two detections of one name are taken for the same object (non-maximum suppression)
+WORN = 0.5  # least probability of a garment that is reported
+UNSURE = 0.05  # least probability of a relation that is reported
+LEGIBLE = 0.2  # least score of a detection whose words are read
 
 
 class Spotted(NamedTuple):
@@ -33,7 +33,7 @@ class Spotted(NamedTuple):
 
 @torch.no_grad()
 def detect(detector: Detector, pictures_B3HW: Tensor) -> list[Detections]:
-    """What the detector makes out in pictures in [0, 1] of its own size."""
+    """The detections in each picture, float [B, 3, S, S] in [0, 1] of the detector's own size."""
     config, output = detector.config, detector(pictures_B3HW)
     score, name, cell = peaks(output.heat, MOST_FOUND)
     picture_M, place_M = (score >= FAINT).nonzero(as_tuple=True)
@@ -51,7 +51,7 @@ def detect(detector: Detector, pictures_B3HW: Tensor) -> list[Detections]:
 
 
 def attributes_of(config: DetectorConfig) -> frozenset[str]:
-    """What this judge tells besides names, boxes, colours, flat forms, styles and grounds."""
+    """What this detector reports besides names, boxes, colours, flat forms, styles and grounds."""
     heads = {
         "material": config.materials,
         "outfit": config.garments,
@@ -103,7 +103,7 @@ def _boxes(config: DetectorConfig, cell_M: Tensor, described: Described) -> list
 def _outfits(
     detector: Detector, output: Found, spotted: Spotted, described: Described
 ) -> list[tuple[tuple[str, str], ...]]:
-    """(colour, garment) of all that each thing wears."""
+    """For each detection the (colour, garment) pairs that it wears."""
     config = detector.config
     result: list[tuple[tuple[str, str], ...]] = [()] * len(spotted.cell)
     worn = described.worn.sigmoid() >= WORN
@@ -124,7 +124,7 @@ def _outfits(
 def _words(
     detector: Detector, pictures: Tensor, spotted: Spotted, names: list[str], boxes: list[Box]
 ) -> dict[int, str]:
-    """What is written on each thing that can carry words, by its row."""
+    """The words read on detections that can carry any, by their rows."""
     readable = [i for i, name in enumerate(names) if name in BOARDS and spotted.score[i] >= LEGIBLE]
     if detector.reader is None or not readable:
         return {}
@@ -146,6 +146,6 @@ def _said(logits_MC: Tensor) -> list[int]:
 
 
 def _or_none(logits_MC: Tensor, words: tuple[str, ...]) -> list[str | None]:
-    """The likeliest of the words, the first answer being none of them."""
+    """The likeliest word of each row; answer 0 means none of them."""
     answers = _said(logits_MC) or [0] * len(logits_MC)
     return [words[i - 1] if i else None for i in answers]

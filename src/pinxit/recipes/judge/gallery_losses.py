@@ -1,6 +1,7 @@
-"""What only some judges tell, against the truth: materials, garments, links, views, lights, words.
+"""Losses of the attributes that only some judges report: materials, garments, links, views, lights, words.
 
-Shapes: B pictures, O rows for one picture's objects, M objects of all pictures together, G garments, L links.
+A link is a relation between two objects, such as riding. Shapes: B pictures, O rows for one picture's objects, M
+objects of all pictures together, G garments, L links.
 """
 
 from __future__ import annotations
@@ -16,22 +17,23 @@ from pinxit.recipes.judge.targets import ANY_COLOUR, NOT_WORN, Objects
 from pinxit.training.plan import Batch
 
 BOARDS = {"sign": (0.0, 0.05, 1.0, 0.61), "storefront": (-0.01, 0.02, 1.01, 0.32)}
-"""Where words stand on what carries them (x0, y0, x1, y1 as shares of its box), with a little room around."""
-SHAKEN = 0.015  # how far a board's edges are moved in training (standard deviation, in sides of the picture)
+"""The lettered area of an object (x0, y0, x1, y1 as shares of its box), with a little margin."""
+SHAKEN = 0.015  # jitter of a board's edges in training: standard deviation, in sides of the picture
 
 
 def answer_loss(logits: Tensor, answer: Tensor, ruled_out: Tensor) -> Tensor:
-    """Yes or no for every possible answer, summed; mean over the rows whose answer is not -1, 0 when there is none.
+    """Binary cross-entropy in nats, summed over the possible answers; the mean over rows whose answer is not -1.
 
-    What is ruled out costs nothing. (A softmax would let all other answers of, say, lamps grow together, above the
-    colours that lamps are never shown in.)
+    logits [M, answers], answer int64 [M], ruled_out bool [M, answers]; 0 when no row counts. Answers that are ruled
+    out cost nothing. (With a softmax, the logits of all colours that lamps are shown in would grow together and rise
+    above those of the colours that they are never shown in.)
     """
     truth = F.one_hot(answer.clamp(min=0), logits.shape[1]).float()
     return flags_loss(logits, truth, ruled_out, answer >= 0)
 
 
 def flags_loss(logits: Tensor, truth: Tensor, ruled_out: Tensor, known: Tensor) -> Tensor:
-    """The same where any number of answers may be true: all [M, answers], `known` bool [M]."""
+    """`answer_loss` where any number of answers may be true: all [M, answers]; `known` bool [M]: which rows count."""
     cost = F.binary_cross_entropy_with_logits(logits.float(), truth.float(), reduction="none")
     return (cost * (known[:, None] & ~ruled_out)).sum() / known.sum().clamp(min=1)
 
@@ -39,7 +41,10 @@ def flags_loss(logits: Tensor, truth: Tensor, ruled_out: Tensor, known: Tensor) 
 def gallery_loss(
     model: Detector, output: Found, described: Described, true: Objects, cell_M: Tensor, named_M: Tensor, truth: Batch
 ) -> dict[str, Tensor]:
-    """The parts of the loss that a larger config has, by name; of faced pictures (not `named`) only the view counts."""
+    """The losses of the heads that the config has, by name.
+
+    `named_M` is False for objects in faced pictures (`functional.corruption.faced`): of those only the view counts.
+    """
     config, parts = model.config, {}
 
     def of(name: str) -> Tensor:
@@ -67,7 +72,7 @@ def gallery_loss(
 
 
 def board_of(name: str, box: Tensor) -> Tensor:
-    """Where the words stand on a thing in a box (x0, y0, x1, y1), [4]."""
+    """The lettered area of an object called `name` in `box`; both (x0, y0, x1, y1), [4]."""
     low, high = box[:2], box[2:]
     edges = box.new_tensor(BOARDS[name])
     return torch.cat([low + edges[:2] * (high - low), low + edges[2:] * (high - low)])
@@ -76,9 +81,9 @@ def board_of(name: str, box: Tensor) -> Tensor:
 def letters_loss(
     model: Detector, pictures: Tensor, signs: Tensor, truth: Batch, hidden_B: Tensor, draws: Draws, others: Draws
 ) -> Tensor:
-    """Nats a letter (CTC) of the words in the pictures that are not `hidden` (bool [B]) and on the `signs` besides.
+    """CTC loss, in nats a letter, of the words in the pictures that are not `hidden` (bool [B]) and on the `signs`.
 
-    Where the words are looked for is shaken by `draws`, on the signs by `others`.
+    The boards are jittered, those in pictures by `draws` and those on signs by `others`.
     """
     assert model.reader is not None
     readable = (truth["words"][:, :, 0] > 0) & ~hidden_B[:, None]
@@ -95,9 +100,9 @@ def letters_loss(
         picture_M = torch.cat([picture_M, len(pictures) + torch.arange(len(signs), device=picture_M.device)])
     if not boards:
         return pictures.new_zeros(())
-    shaken = torch.stack(boards) + SHAKEN * moves_M4
-    told_TML = model.reader(torch.cat([pictures, signs]), picture_M, shaken)
+    jittered = torch.stack(boards) + SHAKEN * moves_M4
+    log_p_TML = model.reader(torch.cat([pictures, signs]), picture_M, jittered)
     lengths = (words > 0).sum(1)
-    steps = torch.full_like(lengths, len(told_TML))
-    cost = F.ctc_loss(told_TML, words, steps, lengths, BLANK, reduction="none")
+    steps = torch.full_like(lengths, len(log_p_TML))
+    cost = F.ctc_loss(log_p_TML, words, steps, lengths, BLANK, reduction="none")
     return (cost / lengths).mean()

@@ -1,8 +1,8 @@
-"""What the gallery's judge practises on: half of it the world as it is, half what judges find hardest.
+"""Training data of the gallery's judge: half of it the world as it is, half the tasks that judges find hardest.
 
-A judge measures and does not compete, so it also meets the combinations that painters and CLIPs never do: one that has
-seen an elephant of apples and never one of books takes books for apples, and refuses pictures that are right. What it
-meets are other scenes than an exam's.
+A judge measures and is not compared with painters, so it is also trained on the combinations that are held out from
+painters and CLIPs. One that has seen an elephant of apples but never one of books takes the books for apples, and
+rejects pictures that are right. Its scenes still differ from those of the exams (`SEED`).
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ HARD: tuple[tuple[str, float], ...] = (
     *(("made of", 2.0), ("riding", 1.5), ("stack", 1.0), ("on top", 1.0), ("pair", 1.0), ("walking", 1.0)),
     *(("drinking", 0.7), ("making", 0.7), ("words", 1.0), ("light", 0.7), ("colours", 1.0), ("counting", 1.0)),
 )
-"""How often each task of the world is drawn for the harder half."""
+"""Relative frequencies of the world's tasks in the harder half."""
 
-SEED = 87_079  # of its scenes; exams have small ones
+SEED = 87_079  # of its scenes; exams use small seeds, so they share none
 
 
 @dataclass(frozen=True)
 class Signs:
-    """Signs and storefronts of the world's train split and nothing else; item i is a function of the fields and i."""
+    """Signs and storefronts only, of the world's train split; item i is a function of the fields and i."""
 
     preset: PresetName
     size: int
@@ -48,8 +48,10 @@ class Signs:
 
 @dataclass(frozen=True)
 class HardScenes:
-    """Even items are the world's, odd ones of `HARD` tasks, two of `train` and two of `unseen` in turn; item i is a
-    function of the fields and i. No captions: judges do not read them."""
+    """Even items are the world's, odd ones scenes of `HARD` tasks; two of split `train` and two of `unseen` in turn.
+
+    Item i is a function of the fields and i. There are no captions, because judges do not read them.
+    """
 
     preset: PresetName
     size: int

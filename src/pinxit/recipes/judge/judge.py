@@ -1,8 +1,8 @@
-"""The judge: presets, looking at pictures, training, and the checkpoint that keeps it.
+"""The judge: presets, detection, training and checkpoints.
 
-It is another kind of model than any that paints or ranks, trained on renders of the world (`small` and `full`: of its
-`train` split; `gallery`: see `hard_scenes`), and says what is in a picture: names, boxes, colours, forms, styles, the
-ground. `evaluation` decides what that is worth.
+It is a detector, so of another kind than the models that paint or rank, and is trained on renders of the world (`small`
+and `full`: of the `train` split; `gallery`: see `hard_scenes`). It reports what is in a picture: names, boxes, colours,
+forms, styles, the ground. `evaluation` compares that with the caption.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ RECIPE = "judge"
 
 @dataclass(frozen=True, slots=True)
 class JudgeConfig:
-    """All that a training run is made of."""
+    """Everything that a training run depends on."""
 
     detector: DetectorConfig
     plan: Plan
     world: str = "small"
-    seed: Seed = 0  # of the first weights and the order of the renders
+    seed: Seed = 0  # of the initial weights and the order of the renders
 
 
 def config_for(world: str, images: int = 300_000) -> JudgeConfig:
-    """The judge of a world's preset. Raises UsageError for an unknown one."""
+    """The judge's config for a preset of the world. Raises UsageError for an unknown one."""
     words = lexicon(world)
     sizes: dict[str, Any] = {} if world == "small" else {"widths": (96, 192, 256), "blocks": (2, 4, 2), "neck": 160}
     if world == "gallery":
@@ -73,7 +73,7 @@ def config_for(world: str, images: int = 300_000) -> JudgeConfig:
     return JudgeConfig(detector, plan, world)
 
 
-EVERYTHING = frozenset({"gallery"})  # worlds whose judge meets what is held out from painters too (`hard_scenes`)
+EVERYTHING = frozenset({"gallery"})  # worlds whose judge also trains on held-out combinations (`hard_scenes`)
 LINKS = ("behind", "riding", "walking", "drinking", "making")
 GALLERY: dict[str, Any] = {
     "widths": (80, 160, 224),
@@ -85,7 +85,7 @@ GALLERY: dict[str, Any] = {
     "lights": LIGHTS,
     "letters": LETTERS,
 }
-"""How large the gallery's judge is, and what it tells besides."""
+"""The size of the gallery's judge, and the attributes that only it reports."""
 
 
 @dataclass(frozen=True)
@@ -93,13 +93,13 @@ class Judge:
     """A trained detector, ready to use."""
 
     detector: Detector
-    world: str  # the preset whose things it knows
+    world: str  # the preset of the world that it was trained on
     hash: str = ""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @classmethod
     def open(cls, name_or_folder: str | Path, device: str = "auto") -> Judge:
-        """A shipped or own judge. Raises CheckpointError in one sentence when there is none."""
+        """A shipped judge by its name, or one from a checkpoint folder. Raises CheckpointError when there is none."""
         checkpoint = open_checkpoint(find(name_or_folder), RECIPE)
         detector = Detector(checkpoint.config("detector", DetectorConfig))
         checkpoint.load_into("detector", detector)
@@ -108,11 +108,11 @@ class Judge:
 
     @property
     def attributes(self) -> frozenset[str]:
-        """What it tells besides names, boxes, colours, flat forms, styles and grounds (`Detections.attributes`)."""
+        """What it reports besides names, boxes, colours, flat forms, styles and grounds (`Detections.attributes`)."""
         return attributes_of(self.detector.config)
 
     def detect(self, pictures: Sequence[Picture], batch: int = 64) -> list[Detections]:
-        """What is in each picture (uint8 [H, W, 3], resized where they are not of the judge's size)."""
+        """The detections in each picture (uint8 [H, W, 3], resized to the judge's size where needed)."""
         seen: list[Detections] = []
         for start in range(0, len(pictures), batch):
             fitting = [_fitted(picture, self.detector.config.size) for picture in pictures[start : start + batch]]
@@ -130,7 +130,7 @@ def _fitted(picture: Picture, size: int) -> Picture:
 
 
 def build(config: JudgeConfig) -> JudgeTask:
-    """The training task of a config; scenes are drawn when they are needed, and none is seen twice."""
+    """The training task of a config; scenes are rendered when they are needed, and none is used twice."""
     world = World(preset=_preset(config.world), split="train", size=config.detector.size)
     pictures = [world[i].picture for i in range(12)]
     signs = Signs(world.preset, world.size, config.seed) if config.detector.letters else None
@@ -141,19 +141,19 @@ def build(config: JudgeConfig) -> JudgeTask:
 
 
 def _preset(world: str) -> Any:
-    lexicon(world)  # refuses what does not exist
+    lexicon(world)  # raises UsageError for an unknown preset
     return world
 
 
 def portrait(detector: Detector, pictures: Sequence[Picture]) -> Picture:
-    """A sheet of pictures with what the detector finds in them written underneath."""
+    """A sheet of pictures, each captioned with what the detector finds in it."""
     device = next(detector.parameters()).device
     detected = detect(detector, to_tensor(pictures).to(device))
     return sheet(pictures, [describe(detections) for detections in detected])
 
 
 def describe(detections: Detections, least: float = 0.3) -> str:
-    """A detections in words, best first: "red cube 0.97, panda in a blue hat 0.90; snow"."""
+    """A picture's detections in words, best first: "red cube 0.97, panda in a blue hat 0.90; snow"."""
     lines = [f"{_described(d)} {d.score:.2f}" for d in detections.found if d.score >= least]
     return "; ".join(
         part for part in (", ".join(lines) or "nothing", detections.place, detections.view, detections.light) if part
@@ -171,10 +171,10 @@ def _described(one: Detection) -> str:
 def train(
     config: JudgeConfig, out: Path, device: str = "auto", progress: bool = True, init: Checkpoint | None = None
 ) -> tuple[Outcome, Path]:
-    """Train, or go on training, in `out`; when finished the checkpoint is in `out/judge`.
+    """Train in the run folder `out`, or resume there; a finished run has its checkpoint in `out/judge`.
 
-    `init`: the judge whose weights a fresh run starts from. Returns how it ended and where the checkpoint is, or will
-    be. Raises PinxitError for a folder of another run, or that is trained in.
+    `init`: the judge whose weights a new run starts from. Returns how training ended and where the checkpoint is, or
+    will be. Raises PinxitError where `out` belongs to another run, or another process is training in it.
     """
     stage, folder = out / "detector", out / RECIPE
     weights = None if init is None else {"detector": {k: v.float() for k, v in init.state("detector").items()}}
@@ -187,7 +187,7 @@ def train(
 
 
 def keep(config: JudgeConfig, stage: Path, folder: Path, init: Checkpoint | None = None) -> None:
-    """Write the averaged weights of a finished run as a checkpoint; images count those of the one it started from."""
+    """Write the averaged weights of a finished run as a checkpoint; its images include those of `init`."""
     images = state.read_progress(stage).images + (init.provenance.get("images", 0) if init else 0)
     provenance = {
         "trained_on": f"world:{config.world}, {_splits(config)}",
@@ -204,13 +204,13 @@ def keep(config: JudgeConfig, stage: Path, folder: Path, init: Checkpoint | None
 def card(config: JudgeConfig, images: int) -> str:
     """The model card."""
     besides = ", ".join(sorted(attributes_of(config.detector)))
-    further = f" It also tells, of its world: {besides}." if besides else ""
+    further = f" It also reports {besides}." if besides else ""
     return f"""# A judge for world:{config.world}
 
 An anchor-free detector that finds {len(config.detector.names)} kinds of things in pictures of {config.detector.size}
 pixels, with their boxes, colours, forms and styles, and the ground they stand on.{further} Trained on {images:,}
 renders of the built-in world ({_splits(config)}), most of them corrupted (blurred, noisy, warped, compressed, put
-together from patches that do not quite fit). It judges whether a picture obeys its caption; its own accuracy on true
+together from patches that do not quite fit). It judges whether a picture matches its caption; its own accuracy on true
 and on wrong renders is printed beside every score by `pinxit eval world`. It knows nothing of photographs or of things
 outside this world.
 
@@ -225,7 +225,7 @@ def _splits(config: JudgeConfig) -> str:
 
 
 def parse_world(data: str) -> str:
-    """The preset in "world:small". Raises UsageError for other data, because nobody knows what they show."""
+    """The preset in "world:small". Raises UsageError for other data, whose contents are not known."""
     kind, _, preset = data.partition(":")
     if kind != "world" or not preset:
         raise UsageError(

@@ -1,10 +1,10 @@
-"""What training never shows is not taught to be wrong.
+"""Loss masks for combinations that the train split holds out, so that a judge does not learn that they are wrong.
 
-The train split holds combinations out: no gray circle, no pentagonal clock. A detector that is trained to say "not a
-circle" of every gray thing learns that rule instead of what a circle is, and then fails on true pictures of `unseen`.
-So an answer that the split has ruled out for a picture or an object is left out of the comparison: neither right nor
-wrong. Where only a few things teach an answer, as with what things are made of, that is too little: the gallery's judge
-meets all combinations instead (`hard_scenes`).
+The train split has no gray circle, no pentagonal clock. A detector trained on it to answer "not a circle" for every
+gray object learns that rule instead of what a circle is, and then fails on true pictures of split `unseen`. So an
+answer that the split rules out for a picture or an object is masked in the loss: neither right nor wrong. Where only
+a few objects show an answer, as with materials, masks are not enough: the gallery's judge is trained on all
+combinations instead (`hard_scenes`).
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ from pinxit.world.scene import Item, Scene
 from pinxit.world.splits import Combination, held_out
 
 Flags = NDArray[np.bool_]
-BLANK = "?"  # where a name goes in a combination
+BLANK = "?"  # placeholder for a name in a combination
 
 
 def names_unshown(scene: Scene, config: DetectorConfig) -> Flags:
-    """For each name whether the split keeps it out of a picture like this one, bool [names]; what is there is False."""
+    """For each name whether the split keeps it out of a picture like this one, bool [names].
+
+    False for the names of the scene's own items.
+    """
     flags = np.zeros(len(config.names), np.bool_)
     for combination in _contexts(meaning(scene)):
         flags |= _kept_out(config.names, combination)
@@ -38,7 +41,7 @@ def names_unshown(scene: Scene, config: DetectorConfig) -> Flags:
 
 def answers_unshown(item: Item, style: str | None, lower: bool, config: DetectorConfig) -> Flags:
     """For each colour, form and style (in this order, the plain style included) whether the split rules it out for an
-    item; bool [colours + forms + 1 + styles]. `lower`: the item stands in the lower half of a pair."""
+    item; bool [colours + forms + 1 + styles]. `lower`: the item is in the lower half of a pair."""
     name, colour, form = item.name, item.colour, item.form
     kind = "lower style" if lower else "style"
     colours = [held_out(("colour", c, name)) or _made(c, form, name) for c in config.colours]
@@ -81,7 +84,7 @@ def materials_unshown(item: Item, config: DetectorConfig) -> Flags:
 
 
 def garments_unshown(item: Item, config: DetectorConfig) -> tuple[Flags, Flags]:
-    """Whether the split rules out that an item wears a garment, bool [garments], or wears it in a colour, bool
+    """Whether the split rules out that an item wears each garment, bool [garments], or wears it in each colour, bool
     [garments, colours]."""
     worn = {garment: colour for colour, garment in item.outfit}
     undressed = held_out(("dressed", item.name))
@@ -97,7 +100,7 @@ def garments_unshown(item: Item, config: DetectorConfig) -> tuple[Flags, Flags]:
 
 
 def links_unshown(scene: Scene, config: DetectorConfig) -> Flags:
-    """What the split keeps the items from doing to each other, bool [items, 2, links]: to do it, and to undergo it."""
+    """Relations between the items that the split rules out, bool [items, 2, links]: as subject, and as object."""
     flags = np.zeros((len(scene.items), 2, len(config.links)), np.bool_)
     for k, link in enumerate(config.links):
         for i, j in permutations(range(len(scene.items)), 2):
@@ -119,7 +122,7 @@ def _made(colour: str, form: str | None, name: str) -> bool:
 
 
 def _contexts(plan: ScenePlan) -> Iterator[Combination]:
-    """Every combination of the plan in which one name is blank."""
+    """Every combination of the plan, with `BLANK` for one of its names."""
     settings = (
         ("place", None if plan.place == "white" else plan.place),
         ("style", plan.style),
@@ -151,7 +154,7 @@ def _contexts(plan: ScenePlan) -> Iterator[Combination]:
 
 @cache
 def _kept_out(names: tuple[str, ...], combination: Combination) -> Flags:
-    """For each name whether the combination is held out with this name in the blank."""
+    """For each name whether the combination is held out with this name for `BLANK`."""
     return np.array([held_out(_filled(combination, name)) for name in names], np.bool_)
 
 

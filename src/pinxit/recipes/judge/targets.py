@@ -1,4 +1,4 @@
-"""What a judge must say of a scene: tables of numbers made from its facts, and what the split leaves open in them.
+"""Training targets of a judge: tensors made from a scene's facts, and masks of answers that the split rules out.
 
 Shapes: O rows for one picture's objects, K columns of an object table, G garments, L links.
 """
@@ -30,20 +30,20 @@ from pinxit.world.vocabulary import FORMS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MOST = 16  # objects a picture can have
-LONGEST = 8  # letters on a board
+MOST = 16  # most objects in a picture
+LONGEST = 8  # most letters on a board
 COLUMNS = 8  # name, x0, y0, x1, y1, colour, form, style
 COLOUR, FORM, STYLE = 5, 6, 7
 NOT_WORN, ANY_COLOUR = -1, 0  # of a garment; 1 + c: worn in colour c
 
 
 def targets_of(scene: Scene, config: DetectorConfig) -> dict[str, Tensor]:
-    """Everything that a judge of this config must say of a scene, and flags `unshown_...` of what it need not.
+    """The targets of a scene for the heads of `config`, and masks `unshown_...` of the answers to leave out.
 
     `objects` [MOST, COLUMNS], `places`, `unshown_names` [names], `unshown_answers` [MOST, answers], `unshown_places`
-    [places]; where the config tells them `materials` int64 [MOST] (0: its own), `garments` int64 [MOST, G], `links`
-    bool [MOST, 2, L] (does, undergoes), `views` and `lights` (0: the usual), `words` int64 [MOST, LONGEST] (letter i is
-    i + 1, 0 after the last).
+    [places]; where the config has such a head, `materials` int64 [MOST] (0: the usual one), `garments` int64 [MOST, G],
+    `links` bool [MOST, 2, L] (as subject, as object), `views` and `lights` (0: the usual one), `words` int64
+    [MOST, LONGEST] (letter i is i + 1, 0 after the last). Raises DataError for names or letters that it does not know.
     """
     truth = {
         "objects": object_table(scene, config),
@@ -80,7 +80,7 @@ def _further(scene: Scene, config: DetectorConfig) -> Iterator[tuple[str, NDArra
 
 
 def _rows(scene: Scene, of_items: NDArray[np.generic]) -> NDArray[np.generic]:
-    """One row for every row of the object table: a pair's items twice, zeros for the empty ones."""
+    """Items' values as rows of the object table [MOST, ...]: those of a pair twice, zeros in empty rows."""
     table = np.zeros((MOST, *of_items.shape[1:]), of_items.dtype)
     copies = 1 if scene.lower_style is None else 2
     table[: copies * len(of_items)] = np.concatenate([of_items] * copies)
@@ -106,7 +106,10 @@ def _links(scene: Scene, config: DetectorConfig) -> NDArray[np.bool_]:
 
 
 def letters_of(words: str | None, letters: str) -> NDArray[np.int64]:
-    """Words as numbers, int64 [LONGEST]: letter i is i + 1, 0 after the last. Raises DataError for what is unknown."""
+    """Words as int64 [LONGEST]: letter i is i + 1, 0 after the last.
+
+    Raises DataError for words that are too long or have unknown letters.
+    """
     numbers = np.zeros(LONGEST, np.int64)
     if words:
         if len(words) > LONGEST or not set(words) <= set(letters):
@@ -116,10 +119,10 @@ def letters_of(words: str | None, letters: str) -> NDArray[np.int64]:
 
 
 def object_table(scene: Scene, config: DetectorConfig) -> Tensor:
-    """What there is to find in a scene: float [MOST, COLUMNS]; empty rows have name -1, untold facts are -1.
+    """The objects of a scene: float [MOST, COLUMNS]; empty rows have name -1, and unknown facts are -1.
 
-    A pair's picture shows everything twice, the lower half in the lower style. Raises DataError for a name that the
-    detector has no word for.
+    A pair's picture shows everything twice, the lower half in the lower style. Raises DataError for too many objects,
+    or a name that the detector does not have.
     """
     table = torch.full((MOST, COLUMNS), -1.0)
     copies = [(0.0, scene.style)] + ([(0.5, scene.lower_style)] if scene.lower_style is not None else [])
@@ -128,7 +131,7 @@ def object_table(scene: Scene, config: DetectorConfig) -> Tensor:
         raise DataError(f"a scene of {len(rows)} objects is more than the judge learns from ({MOST}).")
     for row, (item, down, style) in zip(table, rows, strict=False):
         x0, y0, x1, y1 = (min(max(edge, 0.0), 1.0) for edge in item.box)  # a close-up reaches beyond the frame
-        form = item.form or item.name  # a triangle has the form of a triangle, an avocado that of an avocado
+        form = item.form or item.name  # an object without a given form has its own: an avocado is avocado-shaped
         answers = (_index(config.colours, item.colour), _index(config.forms, form))
         style_answer = 0 if style is None else 1 + _index(config.styles, style)
         row[:] = torch.tensor([_name(config, item.name), x0, y0 + down, x1, y1 + down, *answers, style_answer])
@@ -136,13 +139,13 @@ def object_table(scene: Scene, config: DetectorConfig) -> Tensor:
 
 
 def place_answer(scene: Scene, config: DetectorConfig) -> int:
-    """Index of the picture's ground, -1 when a style hides it or half of it."""
+    """Index of the picture's ground; -1 (unknown) when a style replaces it, or half of it."""
     hidden = scene.style not in (None, *GROUNDED_STYLES) or scene.lower_style is not None
     return -1 if hidden else _index(config.places, scene.place)
 
 
 def flat_forms(config: DetectorConfig) -> int:
-    """How many of the forms are flat outlines; those of sprites come after them."""
+    """How many of the forms are flat outlines; the forms of sprites follow them."""
     return sum(form in FORMS for form in config.forms)
 
 
@@ -173,15 +176,15 @@ class Objects(NamedTuple):
     name: Tensor  # int64 [M]
     centre: Tensor  # [M, 2] in cells
     extent: Tensor  # [M, 2] natural logarithm of width and height as fractions of the side
-    sigma: Tensor  # [M] width of the bump on the heat map, in cells
-    colour: Tensor  # int64 [M], -1 unknown, like the next two
+    sigma: Tensor  # [M] standard deviation of the Gaussian on the heat map, in cells
+    colour: Tensor  # int64 [M], -1: unknown; so for the next two
     form: Tensor
     style: Tensor
-    unshown: Tensor  # bool [M, colours + forms + 1 + styles]: answers that are neither right nor wrong
+    unshown: Tensor  # bool [M, colours + forms + 1 + styles]: answers masked in the loss
 
 
 def unpack(table_BOK: Tensor, unshown_BOA: Tensor, grid: int) -> Objects:
-    """Rows of object tables, empty rows left out."""
+    """The non-empty rows of object tables [B, O, K] and of their masks [B, O, answers]; `grid`: cells of a side."""
     picture_M, place_M = (table_BOK[:, :, 0] >= 0).nonzero(as_tuple=True)
     rows, unshown = table_BOK[picture_M, place_M], unshown_BOA[picture_M, place_M]
     low, high = rows[:, 1:3], rows[:, 3:5]

@@ -1,4 +1,4 @@
-"""Training the judge: pictures whose facts are known, under corruption augmentation, and the detector's loss on them.
+"""Training the judge: its loss, on corrupted pictures whose contents are known.
 
 Shapes: B pictures, M objects of all pictures together, O rows for one picture's objects, K columns of an object table.
 """
@@ -45,18 +45,18 @@ if TYPE_CHECKING:
     from pinxit.types import Dataset, Picture
 
 MADE_NAMES = tuple(noun.name for noun in MADE)
-FACED = 0.4  # share of the pictures with outlines that get a strange inside
-TURNED = 0.15  # share of the pictures of one thing alone that are turned upside down, where judges tell that
-SIGNS = 8  # to so many pictures of a batch, one more of a sign or storefront alone, to read
+FACED = 0.4  # share of the pictures with flat forms that get a clock's face drawn inside, so that only outlines help
+TURNED = 0.15  # share of single-object pictures that are turned upside down, where the judge reports that
+SIGNS = 8  # one extra picture of a sign or storefront, to be read, for every so many pictures of a batch
 WEIGHTS = {"own form": 0.3, "material": 3.0, "worn": 3.0, "links": 3.0, "view": 2.0, "light": 3.0, "letters": 0.5}
-"""How much a part of the loss counts where it is not 1: what is rare counts more than it would."""
+"""Weights of the loss's parts, where not 1: rarely shown attributes get more, letters and own forms less."""
 
 
 def detector_loss(model: Detector, pictures: Tensor, truth: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-    """All that the detector says against the truth; also the sum's parts by name, before their `WEIGHTS`.
+    """The weighted sum of the detector's losses, and its parts by name, before their `WEIGHTS`.
 
-    `truth` is a batch of `JudgeTask`, with `faced` (bool [B]: only the forms of these pictures count) and `asked`
-    (int64 [B]: the names by which they are asked for, since a form must not depend on what has it).
+    `truth` is a batch of `JudgeTask`, with `faced` (bool [B]: pictures in which only forms and views count) and `asked`
+    (int64 [B]: the name by which the form is queried in those, a random one, since a form must not depend on the name).
     """
     config = model.config
     true = unpack(truth["objects"], truth["unshown_answers"], config.grid)
@@ -98,7 +98,7 @@ def _description_loss(
     if colours.shape[1] > 1:
         parts["colour"] = answer_loss(described.colour, true.colour, colours)
     if forms.shape[1] > 1:
-        # That an avocado has an avocado's form is easy, and would drown what clocks and lamps have to say.
+        # That an avocado is avocado-shaped is easy, and would outweigh the informative forms of clocks and lamps.
         own_M = (true.form >= flat_forms(config)) & (true.form == _own_forms(config).to(true.name.device)[true.name])
         parts["form"] = answer_loss(described.form, true.form.masked_fill(own_M, -1), forms)
         if len(config.forms) > flat_forms(config):
@@ -110,15 +110,15 @@ def _description_loss(
 
 @cache
 def _own_forms(config: DetectorConfig) -> Tensor:
-    """For each name the form that is called the same, or -1."""
+    """For each name the index of the form of the same name, or -1."""
     return torch.tensor([config.forms.index(name) if name in config.forms else -1 for name in config.names])
 
 
 class JudgeTask:
-    """A detector learns to find everything in pictures of known scenes (`Example.facts`), clean and corrupted."""
+    """Train a detector on pictures of known scenes (`Example.facts`), clean and corrupted."""
 
     name = "judge"
-    pieces = "settled"  # parts of the loss are means over whatever the pictures show
+    pieces = "settled"  # parts of the loss are means over the objects, whose number depends on how a batch is split
 
     def __init__(
         self,
@@ -129,8 +129,10 @@ class JudgeTask:
         signs: Dataset | None = None,
         all_shown: bool = False,
     ) -> None:
-        """`signs`: further pictures of signs and storefronts, for their words alone. `all_shown`: the data hold no
-        combination out, so that every answer is right or wrong."""
+        """`draw`: makes the preview. `signs`: extra pictures of signs and storefronts, used for their words only.
+
+        `all_shown`: the data hold no combination out, so that no answer is masked.
+        """
         self.data, self.seed, self.draw, self.signs, self.all_shown = data, seed, draw, signs, all_shown
         self.detector = seeded(lambda: Detector(config), seed, "detector")
         made = [config.names.index(name) for name in MADE_NAMES if name in config.names]
@@ -140,7 +142,7 @@ class JudgeTask:
         return {"detector": self.detector}
 
     def batch(self, rows: Rows) -> Batch:
-        """`pictures` uint8 [B, 3, S, S], for each the `targets_of` its scene, and signs to read besides."""
+        """`pictures` uint8 [B, 3, S, S], the `targets_of` their scenes, stacked, and extra signs to read."""
         config = self.detector.config
         chosen = [self.data[int(i)] for i in order_batch(rows.position, rows.count, len(self.data), self.seed)]
         shown = [(one.picture, _scene(one.facts, one.key)) for one in chosen]
@@ -154,7 +156,7 @@ class JudgeTask:
         return batch | self._signs(rows)
 
     def _turned(self, position: int, picture: Picture, scene: Scene) -> tuple[Picture, Scene]:
-        """Now and then one thing alone turned upside down: what it is then called does not depend on what it is."""
+        """Turn some single-object pictures upside down, so that this view is seen with every name."""
         if scene.pattern != "single_object" or numpy_rng(self.seed, "turned", position).random() >= TURNED:
             return picture, scene
         (item,) = scene.items
@@ -209,7 +211,7 @@ class JudgeTask:
 
 
 def _without_colours(batch: Batch, strange_B: Tensor) -> Batch:
-    """The truth of repainted or faced pictures: their colours, styles, grounds and light are unknown."""
+    """The targets of repainted or faced pictures: their colours, styles, grounds and light become unknown."""
     objects = batch["objects"].clone()
     for column in (COLOUR, STYLE):
         objects[:, :, column].masked_fill_(strange_B[:, None], -1.0)
@@ -223,7 +225,7 @@ def _without_colours(batch: Batch, strange_B: Tensor) -> Batch:
 
 
 def _signed(rows: Rows) -> list[int]:
-    """The positions that bring a sign."""
+    """The positions in the data order that come with an extra sign."""
     return [position for position in rows.positions.tolist() if position % SIGNS == 0]
 
 

@@ -13,6 +13,7 @@ from pinxit.config import from_dict, override
 from pinxit.errors import UsageError
 from pinxit.models.prior import PriorConfig
 from pinxit.models.unet import UNetConfig
+from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.diffusion.config import DataConfig, SamplingConfig, Stage, StageConfig, TextEncoderConfig
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
 from pinxit.recipes.imagen.presets import tiny as imagen_tiny
@@ -168,11 +169,25 @@ def _fitting(network: PriorConfig, space: SpaceConfig, text: TextEncoderConfig) 
     return replace(network, **changes)
 
 
+def seen_by(config: UnclipConfig, clip: str) -> UnclipConfig:
+    """`config` with the embeddings of another CLIP, as wide as that gives them. Raises CheckpointError for none."""
+    clip = _named(clip)
+    if clip == _named(config.clip):
+        return config  # a run that goes on need not open it twice
+    width = ClipEncoder.open(clip, "cpu").width
+    priors = tuple(replace(one, network=replace(one.network, embed=width)) for one in config.priors)
+    return replace(config, clip=clip, space=replace(config.space, embed=width), priors=priors)
+
+
 def changed(config: UnclipConfig, changes: Sequence[str]) -> UnclipConfig:
     """`config` with dotted changes as `config.override` takes them; folders are named from the root."""
     config = override(config, changes)
-    clip = config.clip if config.clip in shipped() else located(config.clip)
-    return replace(config, clip=clip, text=replace(config.text, encoder=located(config.text.encoder)))
+    text = replace(config.text, encoder=located(config.text.encoder))
+    return replace(config, clip=_named(config.clip), text=text)
+
+
+def _named(clip: str) -> str:
+    return clip if clip in shipped() else located(clip)
 
 
 PRESETS: dict[str, Callable[[], UnclipConfig]] = {"nano": nano, "tiny": tiny, "paper": paper}

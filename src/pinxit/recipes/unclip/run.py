@@ -17,7 +17,7 @@ from pinxit.data.stream_vectors import StreamVectors
 from pinxit.data.streams import Stream, stored
 from pinxit.data.vectors import MANIFEST as SEEN
 from pinxit.data.vectors import Vectors
-from pinxit.errors import UsageError
+from pinxit.errors import DataError, UsageError
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.diffusion.config import Stage
 from pinxit.recipes.diffusion.reading import training_reader
@@ -84,7 +84,7 @@ class UnclipRun(StartingRun[UnclipConfig]):
         check_plans(self.config, self.priors, self.upsamplers, self.init is not None or bool(self.start()))
         drawn, seen = self.path("pictures").exists, self.path("vectors").exists
         used: dict[str, Callable[[], bool]] = dict.fromkeys(("data", "seed", "decoder.pictures"), drawn)
-        used |= dict.fromkeys(("clip", "text.stored"), seen)
+        used |= {"text.stored": seen, "clip": lambda: seen() and not self._seen_alike()}
         used |= dict.fromkeys((f"text.{name}" for name in ("encoder", "length", "spell")), self._read)
         used[SPACE] = partial(self.finished, SPACE)
         used |= {"text": partial(self.started, DECODER), "drop_image": partial(self.started, DECODER)}
@@ -221,6 +221,13 @@ class UnclipRun(StartingRun[UnclipConfig]):
     def reader(self) -> TextEncoder:
         """The frozen reader, on the device of the run."""
         return training_reader(self.config.text, pick_device(self.device))
+
+    def _seen_alike(self) -> bool:
+        """Whether the pictures have been looked at by this very CLIP, which may have been called otherwise then."""
+        try:
+            return self._before.clip == self.config.clip or len(self.vectors) > 0
+        except DataError:
+            return False
 
     def _stored(self, bank: Bank | Stream) -> Embeddings | StreamTexts:
         if isinstance(bank, Stream):

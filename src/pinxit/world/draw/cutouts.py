@@ -19,7 +19,7 @@ _MARGIN = 4  # the transparent border is 1/_MARGIN of the sprite on each side: m
 
 @dataclass(frozen=True, slots=True)
 class Guise:
-    """Which sprite, and what became of it: at most one of `outfit`, `material` and `opened`."""
+    """A sprite and how it is changed: by at most one of `outfit`, `material` and `opened`."""
 
     name: str
     artist: str | None
@@ -29,7 +29,7 @@ class Guise:
 
 
 def cutout(guise: Guise) -> Image.Image:
-    """The sprite in this guise: RGBA, cropped to what is visible."""
+    """The sprite with this change: RGBA, cropped to what is visible."""
     if guise.outfit:
         return dressed(guise.name, guise.artist, guise.outfit)
     if guise.material:

@@ -1,4 +1,4 @@
-"""Whole-number pictures of one band, and what styles ask of them. Integers keep every machine at the same result."""
+"""Integer greyscale images and the filters that styles need. Integers give the same result on every machine."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Grey = NDArray[np.int32]
 
 
 def grey_of(picture: Image.Image) -> Grey:
-    """The picture's lightness."""
+    """The picture in greyscale."""
     return np.asarray(picture.convert("L")).astype(np.int32)
 
 
 def picture_of(pixels: NDArray[np.int32]) -> Image.Image:
-    """An image from int32 [height, width] or [height, width, 3], cut to 0..255."""
+    """An image from int32 [height, width] or [height, width, 3], clipped to 0..255."""
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
@@ -29,7 +29,7 @@ def stroke(width: int) -> int:
 
 
 def steps(values: Grey) -> Grey:
-    """How much each value differs from those a fine line's thickness to its right and below: the larger of the two."""
+    """The larger of the absolute differences from the values one fine line's width to the right and below."""
     reach = stroke(values.shape[1])
     out = np.zeros_like(values)
     out[:, :-reach] = np.abs(values[:, reach:] - values[:, :-reach])

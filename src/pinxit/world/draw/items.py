@@ -18,7 +18,7 @@ from pinxit.world.draw.words import write
 from pinxit.world.scene import Item
 
 WRITTEN = ("sign", "storefront")  # the made things that carry words
-_ANY = ("red", "orange", "green", "blue", "purple", "pink")  # for a shape of which no caption says the colour
+_ANY = ("red", "orange", "green", "blue", "purple", "pink")  # for shapes whose colour is not given
 
 
 def item_aspect(name: str, kind: str, form: str | None = None, artist: str | None = None, outfit: Outfit = ()) -> float:
@@ -98,7 +98,7 @@ def _check(name: str, kind: str, form: str | None = None) -> None:
 
 
 def _check_item(item: Item, opened: bool) -> None:
-    """Refuse what would not be drawn: every fact of an item must be seen in the picture."""
+    """Raise DataError for facts that would not be drawn: every fact of an item must be visible in the picture."""
     x0, y0, x1, y1 = item.box
     if not (-2 <= x0 < x1 <= 3 and -2 <= y0 < y1 <= 3):
         raise DataError(f"the box {item.box} of '{item.name}' is empty or far outside the picture.")

@@ -1,4 +1,4 @@
-"""Light and weather: what changes the ground, what falls on it as shadow, what hangs before everything."""
+"""Light and weather: they change the ground, cast shadows on it, and may put a veil in front of everything."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pinxit.world.draw.palette import RGB
 from pinxit.world.draw.pen import Layer, Pen, oversampling
 
 Lit = tuple[Image.Image, Image.Image | None]
-"""The ground as RGB, and an RGBA veil before everything or None."""
+"""The ground as RGB, and an RGBA veil in front of everything or None."""
 
 _SHADOW: RGB = (74, 58, 84)
 _SLANT, _DROP = 1.5, 0.2  # a sunrise shadow reaches so far sideways and down per unit of a thing's height
@@ -96,7 +96,7 @@ LIGHTS: dict[str, Callable[[Image.Image, Sequence[Layer], int], Lit]] = {
 
 
 def lighted(light: str | None, ground: Image.Image, layers: Sequence[Layer], seed: int) -> Lit:
-    """The ground in this light and what hangs before everything. Raises DataError for a light the world lacks."""
+    """The ground in this light, and the veil. Raises DataError for a light that the world does not have."""
     if light is None:
         return ground, None
     if light not in LIGHTS:

@@ -1,4 +1,4 @@
-"""What joins two things that do something together: a leash, a straw, a jug that pours. They belong to no item."""
+"""Links between two related items: a leash, a straw, a pouring jug. They belong to neither item."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ LINKS: dict[str, Callable[[Sheet, Actor, Actor], None]] = {"walking": _leash, "d
 
 
 def links(scene: Scene, size: int, layers: dict[int, Layer]) -> list[Layer]:
-    """A layer for each relation of the scene that is shown by something between its two; `layers` by item."""
+    """A layer for each relation of the scene that has a visible link; `layers` are the items' layers."""
     drawn = []
     for relation in scene.relations:
         if relation.name in LINKS:

@@ -23,7 +23,7 @@ from pinxit.world.draw.sprites import raster
 Outfit = tuple[tuple[str, str], ...]
 _FINE = 2  # the sprite is enlarged so many times before it is dressed
 _HEADROOM = 0.16  # free height above the head for a hat, as a share of the sprite's height
-USUAL: dict[str, str] = {"tutu": "pink"}  # the colour of a garment of which nobody says one: ("", "tutu")
+USUAL: dict[str, str] = {"tutu": "pink"}  # the colour of a garment without a given one: ("", "tutu")
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ def colour_rgb(name: str) -> RGB:
 
 
 def mix(a: RGB, b: RGB, share: float) -> RGB:
-    """`a` with `share` of `b` in it."""
+    """Linear interpolation from `a` (share 0) to `b` (share 1)."""
     return (_mean(a[0], b[0], share), _mean(a[1], b[1], share), _mean(a[2], b[2], share))
 
 

@@ -33,7 +33,7 @@ def watercolour(stage: Stage) -> Image.Image:
 
 
 def _wobbled(pixels: NDArray[np.uint8], seed: int, unit: float) -> NDArray[np.uint8]:
-    """Every pixel taken from up to a point (1/64 of the picture) away, neighbours from nearly the same way."""
+    """A smooth random warp: every pixel is taken from up to a point (1/64 of the picture) away."""
     height, width = pixels.shape[:2]
     rows, columns = np.indices((height, width))
     shift = [(clouded(seed, name, 14, height, width) - 128) * unit / 170 for name in ("down", "across")]

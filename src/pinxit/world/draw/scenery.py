@@ -1,4 +1,4 @@
-"""What places are made of: skies, clouds, ridges, trees."""
+"""Parts of places: skies, clouds, ridges, trees."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Stage:
         return self._seen(self.order)
 
     def regions(self) -> NDArray[np.int32]:
-        """`owners`, but for line drawings: what joins two items is a thing of its own, with a number beyond theirs."""
+        """`owners` for line drawings, where a link such as a leash counts as an item, numbered after the others."""
         return self._seen((*self.order, *range(len(self.order), len(self.layers))))
 
     def _seen(self, numbers: Sequence[int]) -> NDArray[np.int32]:
