@@ -117,7 +117,7 @@ def test_remote_shards_are_not_fetched_until_they_are_read(tars: Path, tmp_path:
     system.pipe(
         f"/{tmp_path.name}/{INDEX}", "".join(json.dumps(one | {"digest": "0"}) + "\n" for one in lines).encode()
     )
-    with pytest.raises(DataError, match=r"holds other items than when it was looked through: restore it, or index"):
+    with pytest.raises(DataError, match=r"holds other items than when it was indexed: restore it, or index"):
         _ = build_stream(place, SIDE, None, tmp_path / "u" / "pictures").captions[0]
     system.pipe(f"/{tmp_path.name}/{INDEX}", b"{}\n")
     with pytest.raises(DataError, match="index the shards anew"):

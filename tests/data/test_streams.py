@@ -197,7 +197,7 @@ def test_shards_that_are_not_as_they_were(own: Path, tmp_path: Path) -> None:
             tar.addfile(member, io.BytesIO(b"cat"))
     with first.open("ab") as handle:
         handle.truncate(len(whole_file))
-    with pytest.raises(DataError, match=r"00000\.tar holds other items than when it was looked through"):
+    with pytest.raises(DataError, match=r"00000\.tar holds other items than when it was indexed"):
         Stream.open(tmp_path / "s").pictures[0]
     with pytest.raises(DataError, match="holds a stream of size=16, not 32"):
         build_stream(str(own), 32, None, tmp_path / "s")

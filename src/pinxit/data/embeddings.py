@@ -109,7 +109,7 @@ class Embeddings:
         if bank is not None:
             wrong = wrong or differences(self.about["bank"], bank.identity())
         if wrong:
-            raise DataError(f"the embeddings {self.folder} are others: {wrong}; delete and build them again.")
+            raise DataError(f"the embeddings {self.folder} do not fit: {wrong}; delete and build them again.")
 
     def _text_numbers(self, indices: Sequence[int], which: Sequence[int]) -> NDArray[np.int64]:
         return text_numbers(self._starts, self._places, indices, which)

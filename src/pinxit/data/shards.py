@@ -186,7 +186,7 @@ def _place(member: Member, places: dict[str, list[tuple[int, int]]], tar: str, p
         return
     spans = places.setdefault(folder + slash + stem, [ABSENT, ABSENT, ABSENT])
     if spans[part] != ABSENT:
-        problems.add(f"{tar}/{member.name}", "stands twice in its tar")
+        problems.add(f"{tar}/{member.name}", "occurs twice in its tar")
     else:
         spans[part] = (member.start, member.size)
 

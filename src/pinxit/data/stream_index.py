@@ -91,7 +91,7 @@ def _lines(index: Path | str) -> list[_Line]:
                 found: bytes = file.read()
             return found
 
-        with suppress(DataError):  # there is none: shards are looked through
+        with suppress(DataError):  # there is no index: the shards are scanned
             data = patiently(index, read)
     return [parse_json(line, _Line, str(index), DataError, "index the shards anew") for line in data.splitlines()]
 

@@ -185,7 +185,7 @@ class Stream:
         check_bytes(path, shard)
         found = index_shard(path, Problems())
         if digest_of(found) != shard["digest"]:
-            changed = f"{shard['url']} holds other items than when it was looked through"
+            changed = f"{shard['url']} holds other items than when it was indexed"
             raise DataError(f"{changed}: restore it, or index it anew and train into another folder.")
         with self._lock:
             self._opened[number] = found

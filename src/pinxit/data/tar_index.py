@@ -105,7 +105,7 @@ def _linked(name: bytes, target: bytes, kind: bytes, members: dict[bytes, tuple[
         target = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
     shown_name = name.decode(errors="replace")
     if target not in members:
-        return Member(shown_name, 0, 0, "is a link to a file that does not stand before it")
+        return Member(shown_name, 0, 0, "is a link to a file that does not come before it")
     return Member(shown_name, *members[target])
 
 

@@ -150,14 +150,14 @@ class Vectors:
         if bank is not None:
             wrong = wrong or differences(self.about["bank"], bank.identity())
         if wrong:
-            raise DataError(f"the vectors {self.folder} are others: {wrong}; delete and build them again.")
+            raise DataError(f"the vectors {self.folder} do not fit: {wrong}; delete and build them again.")
 
     def require_captions(self, read: Embeddings) -> None:
         """Raises DataError unless caption j of picture i is the same one in `read`."""
         names = (*CHOICE, "pictures", "texts")
         wrong = differences(*({name: about.get(name) for name in names} for about in (self.about, read.about)))
         if wrong:
-            raise DataError(f"{self.folder} and {read.folder} hold other captions: {wrong}; delete and build both.")
+            raise DataError(f"{self.folder} and {read.folder} hold different captions: {wrong}; delete and build both.")
 
     def _numbers(self, indices: Sequence[int], which: Sequence[int]) -> NDArray[np.int64]:
         return text_numbers(self._starts, self._places, indices, which)

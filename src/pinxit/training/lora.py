@@ -59,7 +59,7 @@ def check_rank(modules: Mapping[str, nn.Module], rank: int) -> list[str]:
     found = trained(modules)
     chosen = [name for name, p in found.items() if decays(modules, name) and min(len(p), p[0].numel()) > rank]
     if not chosen:
-        raise UsageError(f"plan.lora={rank}: no matrix here is longer than that both ways: choose a smaller rank.")
+        raise UsageError(f"plan.lora={rank}: no matrix has more rows and columns than that: choose a smaller rank.")
     return chosen
 
 

@@ -26,8 +26,8 @@ def pick_device(name: str) -> torch.device:
         raise UsageError(f"the device must be auto, cpu, cuda or cuda:N, not '{printable(name)}'.")
     device, gpus = torch.device(name), torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= gpus:
-        there = f"only {gpus}, counted from cuda:0" if gpus else "none that torch can use"
-        raise UsageError(f"device '{name}' cannot be used here: of GPUs there is {there}; try auto or cpu.")
+        there = f"{gpus}, counted from cuda:0" if gpus else "no GPU"
+        raise UsageError(f"device '{name}' cannot be used here: torch finds {there}; try auto or cpu.")
     return device
 
 

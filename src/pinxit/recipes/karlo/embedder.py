@@ -68,7 +68,7 @@ class KarloEmbedder:
     def sight(self) -> ClipEncoder:
         """The CLIP with an image tower. Raises UsageError if the folder has none."""
         if self.clip is None:
-            problem = f"{self.name} has no image_encoder, and without one sees no pictures"
+            problem = f"{self.name} has no image_encoder, without which it cannot encode pictures"
             raise UsageError(f"{problem}: put that folder and feature_extractor of Karlo's image variations there.")
         return self.clip
 

@@ -43,7 +43,7 @@ class KarloPainter(UnclipPainter):
     def check_paints(self) -> None:
         """Raise UsageError if there is no prior, without which it cannot paint from text."""
         if not self.priors:
-            message = f"{self.name} has no prior: it varies pictures, and paints no sentence"
+            message = f"{self.name} has no prior: it can vary pictures, but not paint from text"
             raise UsageError(f"{message}; give the folder of Karlo that has one.")
 
     def _asked(self, asked: Sequence[Prompt], candidates: int, given: Mapping[str, Any]) -> dict[str, Any]:

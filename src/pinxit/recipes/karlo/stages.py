@@ -56,7 +56,8 @@ def _pictures(run: KarloRun, stop: Stop) -> None:
         return
     one, other = (run.path(name) / CAPTIONS for name in ("pictures", "seen"))
     if run.conditioned and not filecmp.cmp(one, other, shallow=False):
-        raise DataError(f"{one} and {other} differ: some pictures are too small for one of both sizes; leave them out.")
+        problem = "some pictures are too small for one of the two sizes"
+        raise DataError(f"{one} and {other} differ: {problem}; leave them out.")
 
 
 def _read(run: KarloRun, name: str, stop: Stop) -> None:
