@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-DRAWS = 2  # version of this scheme, stored with a run; to be raised when other numbers are drawn for a picture
+DRAWS = 2  # version of this scheme, stored with a run; raise it when a change makes pictures' random numbers differ
 
 
 def key(seed: int, purpose: str, position: int = 0) -> int:

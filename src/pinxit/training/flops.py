@@ -42,7 +42,7 @@ class Cost:
         """Bytes that training takes on rank 0 of `ranks`; `plan.micro` or `plan.batch` is the batch of that rank.
 
         Trainable parameters: weights, gradients, two Adam moments and the average, in fp32. Frozen ones: weights alone.
-        Besides, a bf16 copy of all weights, and activations. With `plan.shard` and several ranks: see `cut`.
+        Besides, activations, and with bf16 a copy of all weights. With `plan.shard` and several ranks: see `cut`.
         """
         activations = self.activation_bytes * (plan.micro or plan.batch)
         if plan.shard and ranks > 1:

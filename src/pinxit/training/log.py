@@ -39,7 +39,7 @@ class Meter:
         self.count += 1
 
     def read(self) -> dict[str, float]:
-        """The means since the last call; then start anew."""
+        """The means since the last call, and reset them."""
         means = {name: float(value) / max(1, self.count) for name, value in self.sums.items()}
         self.sums, self.count = {}, 0
         return means
