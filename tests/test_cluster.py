@@ -10,6 +10,7 @@ import pytest
 
 from pinxit import cluster
 from pinxit.cli.console import print_lines
+from pinxit.cluster import TURNS
 from pinxit.errors import PinxitError, UsageError
 
 
@@ -54,6 +55,22 @@ def test_a_cluster_of_our_own_is_started_once_more(monkeypatch: pytest.MonkeyPat
     with pytest.raises(PinxitError):
         cluster._join(other, {"log_to_driver": True})
     assert other.asked == [{"log_to_driver": True}], "what another cluster has is not said again"
+
+
+@pytest.mark.parametrize(
+    ("rows", "processes", "most", "found"),
+    [
+        (1, 1, 64, 1),
+        (3, 2, 64, 1),
+        (7, 1, 64, 1),
+        (2 * TURNS * 3, 3, 64, 2),
+        (2 * TURNS * 3 - 1, 3, 64, 1),
+        (10**6, 8, 64, 64),
+        (10**6, 8, 1, 1),
+    ],
+)
+def test_every_process_has_some(rows: int, processes: int, most: int, found: int) -> None:
+    assert cluster.at_a_time(rows, processes, most) == found
 
 
 def test_the_cause_of_an_error_is_told() -> None:
