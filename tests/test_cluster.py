@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from contextlib import redirect_stdout
 from typing import Any, TextIO, cast
@@ -30,8 +31,6 @@ class Ray:
 
 
 def test_what_other_threads_print_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    import sys
-
     with redirect_stdout(cast("TextIO", cluster._OfOneThread(sys.stdout))):
         other = threading.Thread(target=print, args=("of Ray's",))
         other.start()
@@ -39,6 +38,20 @@ def test_what_other_threads_print_goes_to_stderr(capsys: pytest.CaptureFixture[s
         print_lines("ours")
     print("after")
     assert capsys.readouterr() == ("ours\nafter\n", "of Ray's\n")
+
+
+def test_what_ray_says_at_the_end_goes_to_stderr(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ray = Ray(0)
+    monkeypatch.setattr(ray, "shutdown", lambda: print("a worker died a while ago"))
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr(cluster, "check_installed", lambda: None)
+    with cluster.joined() as found:
+        assert found is ray
+        print_lines("ours")
+    print("after")
+    assert capsys.readouterr() == ("ours\nafter\n", "a worker died a while ago\n")
 
 
 def test_a_cluster_of_our_own_is_started_once_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,8 @@ def joined(shows: bool = False) -> Iterator[Any]:
         with redirect_stdout(cast("TextIO", _OfOneThread(sys.stdout))):
             yield ray
     finally:
-        ray.shutdown()
+        with redirect_stdout(sys.stderr):  # messages that Ray has kept back to see whether they are repeated
+            ray.shutdown()
 
 
 def _join(ray: Any, how: dict[str, Any]) -> None:

@@ -182,7 +182,7 @@ def test_without_ray_or_with_workers_alone_one_sentence_says_so(
 @pytest.mark.timeout(1200)
 def test_a_killed_process_is_replaced_and_nothing_is_lost_or_done_twice(given: Path, tmp_path: Path, cli: Cli) -> None:
     pytest.importorskip("ray", reason="pinxit[ray] is not installed")
-    for number in range(3, 120):
+    for number in range(3, 24):
         other = (given / "shards" / f"0000{number % 3}.tar").read_bytes()
         (given / "shards" / f"{number:05}.tar").write_bytes(other)
     local, out = cli(*words(given, given / "local")), tmp_path / "out"
@@ -193,7 +193,7 @@ def test_a_killed_process_is_replaced_and_nothing_is_lost_or_done_twice(given: P
     while running.poll() is None:
         for path in out.glob("*.safetensors"):
             written.setdefault(path, path.stat().st_mtime_ns)
-        if written and not killed and len(written) < 110:
+        if written and not killed and len(written) < 20:
             killed = [pid for pid, said in below(running.pid) if "MapWorker" in said][:1]
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)

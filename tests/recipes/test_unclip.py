@@ -16,6 +16,7 @@ from torch.nn.functional import avg_pool2d
 
 from pinxit.config import override
 from pinxit.data.embeddings import Embeddings
+from pinxit.data.sheet import sheet
 from pinxit.data.vectors import Vectors
 from pinxit.errors import CheckpointError, DataError, UsageError
 from pinxit.functional.bsr import gaussian_blur
@@ -168,6 +169,24 @@ def with_embeddings(task: DiffusionTask, image_rows: ImageRows | None) -> Diffus
     return DiffusionTask(
         *settings, stored=task.stored, script=task.script, image_rows=image_rows, drop_image=task.drop_image
     )
+
+
+def test_a_decoders_preview_is_of_embeddings_alone(run: UnclipRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With captions told it would look well and the decoder might be blind; the true pictures stand below."""
+    task, told = run.decoder_task(), list[str]()
+    task.unet.load_state_dict(weights(run, "decoder"))
+    read = task._read
+    monkeypatch.setattr(task, "_read", lambda captions: told.extend(captions) or read(captions))  # type: ignore[func-returns-value]
+    with torch.no_grad():
+        shown = task.preview()
+    assert shown is not None and told == [""] * 8
+    other = with_embeddings(task, lambda rows: -run.pairs.coordinates(rows))
+    other.unet.load_state_dict(weights(run, "decoder"))
+    with torch.no_grad():
+        turned = other.preview()
+    assert turned is not None and turned.shape == shown.shape and not np.array_equal(turned, shown)
+    true = sheet([*run.bank().pictures[:8]] * 2, None, columns=8)
+    assert shown.shape == true.shape and np.array_equal(shown[len(true) // 2 :], true[len(true) // 2 :])
 
 
 def test_holes_of_training_hide_what_is_to_be_painted(run: UnclipRun) -> None:

@@ -17,6 +17,7 @@ from pinxit.serve.catalog import Catalog, Model
 from pinxit.serve.server import Server, prepared
 from pinxit.serve.settings import Settings
 from tests.recipes.painters import random_painter
+from tests.serve.process import PLAIN
 
 if TYPE_CHECKING:
     from pinxit.serve.context import Context
@@ -44,19 +45,19 @@ class Running:
 
     def get(self, path: str, **how: Any) -> httpx.Response:
         """One request."""
-        return httpx.get(self.url + path, timeout=60, **how)
+        return httpx.get(self.url + path, timeout=60, verify=PLAIN, **how)
 
     def post(self, path: str, **how: Any) -> httpx.Response:
         """One request."""
-        return httpx.post(self.url + path, timeout=60, **how)
+        return httpx.post(self.url + path, timeout=60, verify=PLAIN, **how)
 
     def delete(self, path: str) -> httpx.Response:
         """One request."""
-        return httpx.delete(self.url + path, timeout=60)
+        return httpx.delete(self.url + path, timeout=60, verify=PLAIN)
 
     def patch(self, path: str, **how: Any) -> httpx.Response:
         """One request."""
-        return httpx.patch(self.url + path, timeout=60, **how)
+        return httpx.patch(self.url + path, timeout=60, verify=PLAIN, **how)
 
 
 @contextmanager

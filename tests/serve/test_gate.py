@@ -141,6 +141,24 @@ def test_a_body_is_counted_whether_it_says_its_size_or_not(locked: tuple[Running
         assert answer.headers["x-should-retry"] == "false"
 
 
+@pytest.mark.parametrize("path", ["/v1/images/generations", "/v1/images/edits", "/nowhere"])
+def test_who_is_refused_while_sending_reads_why(locked: tuple[Running, str], path: str) -> None:
+    """Much more than the buffers between hold: a server that closes at once breaks the connection under its client."""
+    address, size = ("127.0.0.1", int(locked[0].url.rsplit(":", 1)[1])), 2**24
+    head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {size}\r\n"
+    with socket.create_connection(address, timeout=60) as client:
+        for _ in range(2):  # by the same connection
+            client.sendall(f"{head}\r\n".encode())
+            client.sendall(bytes(size))
+            answer = client.recv(2**16)
+            assert answer.startswith(b"HTTP/1.1 413"), answer[:200]
+            while b'"code"' not in answer:
+                answer += client.recv(2**16)
+    with socket.create_connection(address, timeout=60) as client:  # one that asks before it sends
+        client.sendall(f"{head}expect: 100-continue\r\n\r\n".encode())
+        assert client.recv(2**16).startswith(b"HTTP/1.1 413")
+
+
 def test_every_answer_has_a_number_and_every_error_the_envelope(server: Running) -> None:
     numbers = set()
     for path in ("/live", "/nowhere", "/v1/models/none", "/files/../../etc/passwd", "/files/" + "0" * 32 + ".png"):

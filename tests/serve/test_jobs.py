@@ -23,7 +23,7 @@ from pinxit.errors import PinxitError
 from pinxit.files import write_bytes
 from pinxit.serve import jobs, records
 from tests.recipes.painters import save_random_checkpoint
-from tests.serve.process import Process
+from tests.serve.process import PLAIN, Process
 from tests.serve.running import Running, running
 
 
@@ -116,6 +116,8 @@ def test_a_key_of_another_request_is_refused(server: Running) -> None:
 def test_one_client_has_one_share_however_it_asks(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     hub, clients = server.context.hub, []
     submit = hub.submit
+    while server.context.jobs.live:  # of the tests before
+        time.sleep(0.02)
 
     def heard(job: Any, *rest: Any, **how: Any) -> Any:
         clients.append(job.client)
@@ -236,6 +238,48 @@ def test_bad_jobs_are_refused_before_they_are_kept(server: Running, asked: dict[
     assert len(server.get("/api/jobs", params={"limit": 200}).json()["jobs"]) == before
 
 
+def test_what_was_sent_is_kept_no_longer_than_a_job_needs_it(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = data_url(np.zeros((32, 32, 3), np.uint8))
+    alpha = data_url(np.zeros((32, 32, 4), np.uint8), "RGBA")
+    folder = server.context.jobs.store.folder
+    before = set(folder.iterdir())
+    edit: dict[str, Any] = {"prompt": "a", "kind": "edit", "image": picture, "mask": alpha, "candidates": 1, "seed": 5}
+    small = data_url(np.zeros((8, 8, 4), np.uint8), "RGBA")
+    for wrong in ({"mask": picture.replace("png", "x")[:99]}, {"settings": {"n": 1}}, {"size": "32x64"},
+                  {"recipes": ["dalle", "nobody"]}, {"mask": small}):  # fmt: skip
+        assert server.post("/api/jobs", json=edit | wrong).status_code in (400, 404)
+    assert set(folder.iterdir()) == before
+    monkeypatch.setattr(server.context.admission, "budget", 0.0)
+    monkeypatch.setattr(server.context.admission, "left", lambda client=None: 1.0)
+    assert server.post("/api/jobs", json=edit).status_code == 429 and set(folder.iterdir()) == before
+    monkeypatch.undo()
+    jobs = submitted(server, **edit, recipes=["dalle", "other"])
+    assert {ended(server, one["id"])["state"] for one in jobs} == {"done"}
+    assert len(set(folder.iterdir()) - before) == 4  # two pictures, and what both were made from
+    server.delete(f"/api/jobs/{jobs[0]['id']}")
+    assert len(set(folder.iterdir()) - before) == 3
+    server.delete(f"/api/jobs/{jobs[1]['id']}")
+    assert set(folder.iterdir()) == before
+
+
+def test_a_disk_that_gets_full_is_not_kept_full(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pictures of a job that were written before the one that found no room go again."""
+    folder, written = server.context.jobs.store.folder, list[Path]()
+    before = set(folder.iterdir())
+
+    def filling(path: Path, data: bytes) -> None:
+        if len(written) == 2:
+            raise PinxitError(f"cannot write {path}: No space left on device.")
+        written.append(path)
+        write_bytes(path, data)
+
+    monkeypatch.setattr("pinxit.serve.keeping.write_bytes", filling)
+    (job,) = submitted(server, candidates=3)
+    found = ended(server, job["id"])
+    assert found["state"] == "failed" and str(folder) not in found["error"]
+    assert len(written) == 2 and set(folder.iterdir()) == before
+
+
 def test_others_do_not_wait_for_the_disk(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """Uploads are written and read beside the event loop, whose thread all requests share."""
     threads, read = [], Path.read_bytes
@@ -280,7 +324,7 @@ def killed_often(folder: Path, times: int) -> None:
             while True:
                 seed = dice.randrange(10**6)
                 asked = {"prompt": "a red square", "seed": seed, "candidates": dice.randint(1, 6)}
-                job = httpx.post(server.url + "/api/jobs", json=asked, timeout=30).json()["jobs"][0]
+                job = httpx.post(server.url + "/api/jobs", json=asked, timeout=30, verify=PLAIN).json()["jobs"][0]
                 names[job["id"]] = asked
                 time.sleep(dice.random() * 0.2)
         except httpx.HTTPError:
@@ -295,22 +339,24 @@ def killed_often(folder: Path, times: int) -> None:
 
 def check_all_there(server: Process, data: Path, names: dict[str, dict[str, Any]]) -> None:
     """Every job that was acknowledged is done, with the files that the same request gives now; none is there twice."""
+    client = httpx.Client(base_url=server.url, timeout=600)
     for name, asked in names.items():
         found: dict[str, Any] = {"state": "queued"}
         while found["state"] == "queued":
-            found = httpx.get(f"{server.url}/api/jobs/{name}", timeout=60).json()
+            found = client.get(f"/api/jobs/{name}").json()
             time.sleep(0.02)
         assert found["state"] == "done", found
         assert len(found["pictures"]) == asked["candidates"]
         again = asked | {"n": asked["candidates"]}
-        same = httpx.post(f"{server.url}/v1/images/generations", json=again, timeout=60).json()["data"]
+        same = client.post("/v1/images/generations", json=again).json()["data"]
         for picture, other in zip(found["pictures"], same, strict=True):
-            file = httpx.get(f"{server.url}/{picture['url']}", timeout=60).content
+            file = client.get(f"/{picture['url']}").content
             assert file == base64.b64decode(other["b64_json"])
     everything, more = [], {"limit": 200}
-    while page := httpx.get(f"{server.url}/api/jobs", params=more, timeout=60).json()["jobs"]:
+    while page := client.get("/api/jobs", params=more).json()["jobs"]:
         everything += page
         more["before"] = page[-1]["created"]
+    client.close()
     files = {path.stem for path in (data / "pictures").glob("[0-9a-f]*.png")}
     pictures = [picture["id"] for job in everything for picture in job["pictures"]]
     assert names.keys() <= {job["id"] for job in everything}

@@ -108,6 +108,7 @@ def test_a_server_needs_a_painter() -> None:
     [({"api_keys": "none.txt"}, "cannot read keys from none.txt"), ({"api_keys": "bad.txt"}, "bad.txt, key 1: write"),
      ({"data": "bad.txt"}, "bad.txt is a file; choose another place"), ({"data": "bad.txt/x"}, "bad.txt is a file"),
      ({"content_hook": "nowhere:hook"}, "content_hook: the module nowhere"), ({"fetch_from": ("a b",)}, "is no host"),
+     ({"proxies": ("172.17.0.1/16",)}, "'172.17.0.1/16' is no address or network"),
      ({"c2pa_key": "bad.txt"}, "go together"), ({"recipes": ("dalle=bad.txt",)}, "bad.txt")],
 )  # fmt: skip
 def test_a_check_refuses_what_a_server_would(

@@ -7,8 +7,11 @@ import os
 import sqlite3
 import threading
 import time
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pinxit.errors import PinxitError
@@ -32,21 +35,91 @@ def test_jobs_are_somebodys_and_end_once(tmp_path: Path) -> None:
         assert [one.id for one in await store.do(records.listed("a", 2.0, 10))] == ["1"]
         assert await store.do(records.one("b", "1")) is None
         assert await store.do(records.begun("1")) == 1 and await store.do(records.begun("1")) == 2
-        assert await store.do(records.finish("1", records.DONE, [Kept("p", 0, 3, 7, 0.5, vector=b"v")]))
+        row = np.ones(1, "<f4")
+        assert await store.do(records.finish("1", records.DONE, [Kept("p", 0, 3, 7, 0.5, vector=row.tobytes())]))
         assert not await store.do(records.finish("1", records.CANCELLED))
         assert await store.do(records.begun("1")) == 0
         assert [one.id for one in await store.do(records.unfinished)] == ["2", "3"]
-        assert await store.do(records.vectors("a")) == [("p", "1", b"v")] and await store.do(records.vectors("b")) == []
+        assert await store.do(records.nearest("a", row, 9)) == [("p", "1", 1.0)]
+        assert await store.do(records.nearest("b", row, 9)) == []
         assert not await store.do(records.star("b", "1", True, "p")) and await store.do(
             records.star("a", "1", True, "p")
         )
         assert [one.id for one in await store.do(records.listed("a", 1e9, 10, starred=True))] == ["1"]
         assert await store.do(records.forget("b", "1")) is None and await store.do(records.forget("a", "3")) is None
         assert await store.do(records.forget("a", "1")) == ["p"]
-        assert await store.do(records.vectors("a")) == []
+        assert await store.do(records.nearest("a", row, 9)) == []
         store.close()
 
     asyncio.run(play())
+
+
+def vectors(folder: Path, count: int, width: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """Of pictures that are kept, each a job's."""
+    rows = np.random.default_rng(count).normal(size=(count, width)).astype("<f4")
+
+    async def play() -> None:
+        store = Store(folder)
+        await asyncio.gather(*(store.do(records.add([record(str(k))])) for k in range(count)))
+        kept = [Kept(f"p{k}", 0, 0, 0, 0.5, vector=row.tobytes()) for k, row in enumerate(rows)]
+        await asyncio.gather(*(store.do(records.finish(str(k), records.DONE, [one])) for k, one in enumerate(kept)))
+        store.close()
+
+    asyncio.run(play())
+    return rows
+
+
+def test_what_is_most_like_a_vector_is_found_however_much_there_is(tmp_path: Path) -> None:
+    """Of all that is kept, in the order of all scores, of the same width alone."""
+    rows = vectors(tmp_path, 2 * records.READ + 5, 8)
+
+    async def play() -> list[tuple[str, str, float]]:
+        store = Store(tmp_path)
+        strange = Kept("strange", 0, 0, 0, 0.5, vector=bytes(36))
+        await store.do(records.add([record("other")]))
+        await store.do(records.finish("other", records.DONE, [strange, Kept("blind", 1, 0, 0, 0.5)]))
+        found = await store.do(records.nearest("", rows[3], 7))
+        store.close()
+        return found
+
+    found, best = asyncio.run(play()), np.argsort(-(rows @ rows[3]), kind="stable")[:7]
+    assert [(name, job) for name, job, _ in found] == [(f"p{k}", str(k)) for k in best]
+    np.testing.assert_allclose([score for _, _, score in found], (rows @ rows[3])[best], rtol=1e-5)
+
+
+def test_a_search_takes_no_more_memory_where_more_is_kept(tmp_path: Path) -> None:
+    def peak(count: int) -> int:
+        rows = vectors(tmp_path / str(count), count, 512)
+        base = sqlite3.connect(tmp_path / str(count) / "jobs.sqlite")
+        call = records.nearest("", rows[0], 5)
+        call(base)
+        tracemalloc.start()
+        try:
+            call(base)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+            base.close()
+
+    assert peak(6 * records.READ) < 1.2 * peak(2 * records.READ)
+
+
+def test_files_go_when_nobody_has_them_any_more(tmp_path: Path) -> None:
+    """What a job began from, too, unless it is another's: that of a comparison, or a picture that one job made."""
+
+    async def play() -> list[list[str] | None]:
+        store = Store(tmp_path)
+        made = {"prompt": "a", "image": None}
+        both = [replace(record(name), request=made | {"image": "sent", "mask": "m", "other": "p"}) for name in "bc"]
+        await store.do(records.add([replace(record("a"), request=made), *both]))
+        for name, picture in (("a", "p"), ("b", "of-b"), ("c", "of-c")):
+            await store.do(records.finish(name, records.DONE, [Kept(picture, 0, 0, 0, 0.5)]))
+        assert await store.do(records.unused(["new", "sent", "p", "m", "of-b"])) == ["new"]
+        found = [await store.do(records.forget("", name)) for name in "abc"]
+        store.close()
+        return found
+
+    assert asyncio.run(play()) == [[], ["of-b"], ["m", "of-c", "p", "sent"]]
 
 
 def test_the_same_key_is_the_same_job_for_its_owner_alone(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Who may say something of shards beforehand: `pinxit data encode --with text|clip|dvae`."""
+"""The frozen models that can encode shards ahead of training: `pinxit data encode --with text|clip|dvae`."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ AT_ONCE = 64  # pictures that CLIP is shown at a time: a multiple of its own bat
 
 
 class Sight(ImageTextEncoder, Protocol):
-    """A CLIP, or whoever says the like of one, and the side of the pictures that it is shown."""
+    """A CLIP, or another encoder with its interface."""
 
-    size: int
+    size: int  # side of the pictures that it takes
 
 
 class ClipRowEncoder:
@@ -52,16 +52,17 @@ class ClipRowEncoder:
         self.about = {"fingerprint": encoder.fingerprint, "width": encoder.width}
 
     def of(self, pictures: Iterable[Picture | None], captions: Sequence[tuple[str, ...]]) -> dict[str, Tensor]:
-        """`pictures` float16 [N, E], zeros for those that cannot be used; `captions` [all, E] and `starts` [N + 1]."""
-        seen = np.zeros((len(captions), self.encoder.width), np.float16)
+        """`pictures` float16 [N, E], zeros for those that cannot be used; `captions` float16 [all captions, E], of
+        which row i of the shard has those from `starts[i]` to `starts[i + 1]` (int64 [N + 1])."""
+        image = np.zeros((len(captions), self.encoder.width), np.float16)
         usable = ((row, picture) for row, picture in enumerate(pictures) if picture is not None)
         for batch in batches(usable, AT_ONCE):
             vectors = self.encoder.pictures([picture for _, picture in batch])
-            seen[[row for row, _ in batch]] = halves(vectors, self.encoder.name)
+            image[[row for row, _ in batch]] = halves(vectors, self.encoder.name)
         texts = [text for several in captions for text in several]
         starts = torch.tensor([0, *(len(several) for several in captions)]).cumsum(0)
-        said = halves(self.encoder.texts(texts, cut=True), self.encoder.name)
-        return {"pictures": torch.from_numpy(seen), "captions": torch.from_numpy(said), "starts": starts}
+        text = halves(self.encoder.texts(texts, cut=True), self.encoder.name)
+        return {"pictures": torch.from_numpy(image), "captions": torch.from_numpy(text), "starts": starts}
 
 
 class DvaeRowEncoder:
@@ -94,10 +95,11 @@ def row_encoder(
     padded: bool = False,
     script: Script = "latin",
 ) -> RowEncoder:
-    """The model that a name or a folder holds. Raises UsageError or CheckpointError where it is none of that kind.
+    """The encoder of kind `by` in `model`, a shipped name or a folder; a Karlo's folder has both towers of a CLIP.
 
-    `length`, `padded` and `script` are of a text encoder: tokens, whether it reads as DeepFloyd IF's does, and which
-    captions, as `data.script` of the run. A Karlo's folder has both towers of a CLIP.
+    Only text encoders take `length` (tokens), `padded` (clean captions and keep the output at pads, as DeepFloyd IF
+    does) and `script` (which captions to encode, as `data.script` of the run). Raises UsageError for options of another
+    kind of model, UsageError or CheckpointError where `model` is not of this kind.
     """
     if by != "text" and (length is not None or padded):
         raise UsageError("--length and --padded are of text encoders: --with text.")
@@ -119,7 +121,7 @@ def row_encoder(
 def _karlo(
     by: With, folder: Path, device: torch.device, length: int | None, padded: bool, script: Script
 ) -> RowEncoder:
-    """Either tower of a Karlo's CLIP, as its networks are told what they say."""
+    """Either tower of a Karlo's CLIP, with outputs as Karlo's networks take them."""
     if length is not None or padded:
         raise UsageError(f"{folder} reads captions in its own way: leave --length and --padded out.")
     embedder = embedder_of(folder, device, "fp32")

@@ -1,4 +1,4 @@
-"""What `--init-from` names, opened: a checkpoint of pinxit, or what others have published."""
+"""Opens the argument of `--init-from`: a checkpoint of pinxit, or published weights."""
 
 from __future__ import annotations
 
@@ -23,11 +23,10 @@ if TYPE_CHECKING:
 
 
 def open_start(names: Sequence[str], activation: Activation | None = None) -> Start:
-    """A shipped name, a checkpoint folder, published weights (CLIP, DeepFloyd IF, Karlo), or "hub:OWNER/NAME".
+    """Open a shipped name, a checkpoint folder, published weights (CLIP, DeepFloyd IF, Karlo), or "hub:OWNER/NAME".
 
-    Only of DeepFloyd IF several, one for each stage.
-
-    Raises CheckpointError where there is none, or none that is known.
+    Only DeepFloyd IF may have several `names`, one for each stage. Raises CheckpointError where there are no weights,
+    or none of a known format, and UsageError for several of anything else.
     """
     paths = [_path(name) for name in names]
     for path in paths:
@@ -51,9 +50,9 @@ def _path(name: str) -> Path:
 
 
 def _check_whole(path: Path) -> None:
-    """Raise CheckpointError for an adapter of peft's, which is nothing without the weights that it is for."""
+    """Raise CheckpointError for a peft adapter, which is no network without the weights that it adapts."""
     about = (path if path.is_dir() else path.parent) / ADAPTER_CONFIG
     if about.is_file() and (path.is_dir() or path.name.startswith(ADAPTER)):
         base = read_json(about, dict, CheckpointError).get("base_model_name_or_path") or "other weights"
-        told = f"{path} is an adapter for {base}, and no network by itself"
-        raise CheckpointError(f"{told}: give a network, or a checkpoint of the run that the adapter was exported from.")
+        what = f"{path} is an adapter for {base}, and no network by itself"
+        raise CheckpointError(f"{what}: give a network, or a checkpoint of the run that the adapter was exported from.")

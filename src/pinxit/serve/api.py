@@ -94,7 +94,7 @@ async def remove(request: Request, name: str, here: Here) -> JobsOut:
         await here.jobs.cancel(name)
         return JobsOut(jobs=[_told(await _found(request, name, here), here)])
     names = await here.jobs.store.do(records.forget(found.owner, name))
-    await asyncio.to_thread(_unlink, here, names or [])
+    await asyncio.to_thread(here.jobs.store.remove, names or [])
     return JobsOut(jobs=[])
 
 
@@ -189,8 +189,3 @@ def _shown(one: Kept) -> PictureOut:
         score=one.score,
         starred=bool(one.starred),
     )
-
-
-def _unlink(here: Context, names: list[str]) -> None:
-    for name in names:
-        here.jobs.store.file(name).unlink(missing_ok=True)

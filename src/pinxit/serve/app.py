@@ -40,6 +40,7 @@ from pinxit.serve.store import Store
 from pinxit.serve.uploads import Uploads
 
 log = logging.getLogger("pinxit.serve")
+TIDY = 60.0  # seconds
 Died = Callable[[], None]
 
 
@@ -94,15 +95,24 @@ async def _load(app: FastAPI, settings: Settings, opened: Callable[[], Catalog],
         await warmed(catalog, hub)
         await context.jobs.resume()
         app.state.context = context
-        settle()
-        while True:
-            await asyncio.to_thread(urls.sweep)
-            gc.collect()
-            await asyncio.sleep(60)
     except Exception as error:
         log.critical("the server cannot start: %s", error, exc_info=not isinstance(error, PinxitError))
         app.state.failed = error
         died()
+    else:
+        settle()
+        await _tidy(urls)
+
+
+async def _tidy(urls: Urls) -> None:
+    """Once a minute, whatever becomes of the disk."""
+    while True:
+        try:
+            await asyncio.to_thread(urls.sweep)
+        except OSError as error:
+            log.error("pictures that are too old cannot be removed: %s", error.strerror)
+        gc.collect()
+        await asyncio.sleep(TIDY)
 
 
 def settle() -> None:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 from fastapi import Depends, Request
 
-from pinxit.serve.errors import RefusedError
+from pinxit.serve.errors import RefusedError, ended
 from pinxit.serve.parts import Parts
 
 if TYPE_CHECKING:
     from pinxit.serve.jobs import Jobs
     from pinxit.serve.keys import Caller
+
+TELLING = 1.0  # seconds before the end of draining that an error takes to every client, at most
 
 
 @dataclass
@@ -22,9 +24,14 @@ class Context(Parts):
     jobs: Jobs = field(init=False)
 
     def drain(self) -> None:
-        """Take no more work."""
+        """Take no more work, and tell whoever would be cut off at the end. From a signal's handler, too."""
         self.draining = True
         self.jobs.feeds.close()
+        most, loop = self.settings.drain_seconds, self.hub.loop
+        seconds = max(most - TELLING, most / 2)
+        loop.call_soon_threadsafe(
+            loop.call_later, seconds, self.hub.leave, ended("this server ended before it was done")
+        )
 
 
 def context_of(request: Request) -> Context:

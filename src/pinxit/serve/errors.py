@@ -53,6 +53,11 @@ def reused() -> RefusedError:
                         headers={"x-should-retry": "false"})  # fmt: skip
 
 
+def ended(said: str) -> RefusedError:
+    """This process ends; where there is another one in a moment, it takes the request."""
+    return RefusedError(503, f"{said}: try again in 2 s.", headers={"retry-after-ms": "2000", "retry-after": "2"})
+
+
 def answer(refused: RefusedError) -> JSONResponse:
     """The response; a client does not try again where that cannot help."""
     headers = {} if refused.status in (408, 429, 503) else {"x-should-retry": "false"}

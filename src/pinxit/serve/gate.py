@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger("pinxit.serve")
+DISCARDED = 2**28  # bytes of a refused request that are still read
 GUARDED = ("/v1/", "/api/")  # paths that need a key where there are keys
 HERE = frozenset({"localhost"})
 SAFE_HEADERS = {
@@ -46,12 +47,14 @@ class Gate:
             await self.app(scope, receive, send)
             return
         began, number, status = time.perf_counter(), secrets.token_hex(8), 0
-        headers = Headers(scope=scope)
+        headers, read, more = Headers(scope=scope), 0, True
 
         async def sending(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if status >= 400 and more and "expect" not in headers:
+                    await _discard(receive)
                 out = MutableHeaders(scope=message)
                 out["x-request-id"] = number
                 if headers.get("origin") in self.origins:
@@ -61,12 +64,10 @@ class Gate:
                     out.setdefault(name, value)
             await send(message)
 
-        read = 0
-
         async def receiving() -> Message:
-            nonlocal read
+            nonlocal read, more
             message = await receive()
-            read += len(message.get("body", b""))
+            read, more = read + len(message.get("body", b"")), message.get("more_body", False)
             if read > self.most_bytes:
                 raise self._too_large()
             return message
@@ -144,3 +145,13 @@ class Gate:
         return RefusedError(
             413, f"the request is larger than {self.most_bytes / 2**20:g} MB.", code="request_too_large"
         )
+
+
+async def _discard(receive: Receive) -> None:
+    """Read the rest of a request that is refused: who still sends sees a broken connection, and not the answer."""
+    read = 0
+    while read < DISCARDED:
+        message = await receive()
+        read += len(message.get("body", b""))
+        if not message.get("more_body", False):  # all of it, or its client has left
+            return

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pinxit.pipelines.work import Event
-from pinxit.serve.errors import RefusedError, reused
+from pinxit.serve.errors import ended, reused
 from pinxit.serve.runner import Publish, Runner
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 ENDS = frozenset({"done", "failed", "cancelled", "expired"})
 REMEMBERED = 64  # answers that a retry may still get
 REMEMBERED_SECONDS = 300.0
+STOPPED = "the engine has stopped, and the server is about to start again"
 
 
 class Listener:
@@ -105,7 +106,7 @@ class Hub:
     def submit(self, job: Order, model: Model | None = None, *, cost: float = 0.0, detached: bool = False) -> Ticket:
         """Hand a job over."""
         if self.runner.error is not None:
-            raise RefusedError(503, "the engine has stopped; the server is about to start again.")
+            raise ended(STOPPED)
         ticket = Ticket(job, model, cost, detached, every_look=bool(job.shares))
         self.tickets[job] = ticket
         self.runner.engine.submit(job)
@@ -159,6 +160,12 @@ class Hub:
                     return event
         raise AssertionError("a job ends")
 
+    def leave(self, reason: Exception) -> None:
+        """Let go of all that somebody waits for, who is told why; detached jobs go on."""
+        for ticket in [one for one in self.tickets.values() if not one.detached]:
+            self.runner.engine.cancel(ticket.job)
+            self._tell(ticket, Event("failed", ticket.job, reason), {})
+
     def share(self, ticket: Ticket) -> float:
         """How far it has come, 0 to 1."""
         return 1.0 if ticket.outcome is not None else self.runner.load.shares.get(ticket.job, 0.0)
@@ -199,7 +206,7 @@ class Hub:
         self.loop.call_soon_threadsafe(self._died, died)
 
     def _died(self, died: Callable[[], None]) -> None:
-        error = RefusedError(503, "the engine has stopped; the server is about to start again.")
+        error = ended(STOPPED)
         for ticket in list(self.tickets.values()):
             self._tell(ticket, Event("failed", ticket.job, error), {})
         self.on_death()

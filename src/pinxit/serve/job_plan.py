@@ -38,17 +38,18 @@ async def requests_of(asked: JobRequest, owner: str, here: Parts, store: Store) 
     candidates = asked.candidates or (WAY if asked.kind == "blend" else here.settings.candidates)
     keep = min(asked.keep or candidates, candidates)
     _check_fits(asked, candidates, keep)
-    given = {"image": asked.image, "other": asked.other, "mask": asked.mask}
-    files = {name: one and await _kept(one, name, owner, here, store) for name, one in given.items()}
     names = [here.catalog.model(name).name for name in asked.recipes or [""]]
+    if strange := next((key for key in asked.settings if key in EditRequest.model_fields), None):
+        raise RefusedError(400, f"settings: {strange} is not a setting of painters.", "settings", "invalid_value")
+    given = {name: getattr(asked, name) for name in records.SENT}
+    looked = {name: one and await _looked_at(one, name, owner, here, store) for name, one in given.items()}
+    files = {name: one and await _kept(one, store) for name, one in looked.items()}
     group = secrets.token_hex(8) if len(names) > 1 else None
     shared = {"prompt": asked.prompt.strip(), "kind": asked.kind, "candidates": candidates, "keep": keep, "seed": seed}
     shared |= files | {"group": group, "priority": asked.priority}
     found = []
     for name in names:
         model = here.catalog.model(name)
-        if strange := next((key for key in asked.settings if key in EditRequest.model_fields), None):
-            raise RefusedError(400, f"settings: {strange} is not a setting of painters.", "settings", "invalid_value")
         own = {key: value for key, value in asked.settings.items() if len(names) == 1 or key in model.painter.defaults}
         size = asked.size or "auto"
         found.append(shared | {"recipe": name, "settings": own, "size": size})
@@ -83,7 +84,7 @@ async def settled_plan(here: Parts, store: Store, request: dict[str, Any]) -> Pl
         raise RefusedError(400, "the prompt is empty: say what to paint.", "prompt", "invalid_value")
     sent = {
         name: await here.uploads.decode(await _read(store.file(request[name]), name), name)
-        for name in ("image", "other", "mask")
+        for name in records.SENT
         if request.get(name)
     }
     picture, other = (sent[name].picture if name in sent else None for name in ("image", "other"))
@@ -109,14 +110,21 @@ async def _read(file: Path, param: str) -> bytes:
         raise RefusedError(404, f"{param}: the picture is not here any more.", param, "not_found") from error
 
 
-async def _kept(given: str, param: str, owner: str, here: Parts, store: Store) -> str:
-    """The name of a picture of the owner's, or of one that is sent now and kept from now on."""
+async def _looked_at(given: str, param: str, owner: str, here: Parts, store: Store) -> str | bytes:
+    """The name of a picture of the owner's, or the file of one that is sent now. Raises RefusedError for neither."""
     if NAME.fullmatch(given):
         if not await store.do(records.picture_of(owner, given)):
             raise RefusedError(404, f"{param}: there is no such picture.", param, "not_found")
         return given
     data = await here.fetcher.data(given, param)
     await here.uploads.decode(data, param)
-    name = secrets.token_hex(16)
+    return data
+
+
+async def _kept(given: str | bytes, store: Store) -> str:
+    """The name under which a picture is kept, from now on where it is new."""
+    if isinstance(given, str):
+        return given
+    data, name = given, secrets.token_hex(16)
     await asyncio.to_thread(write_bytes, store.file(name), data)  # which waits for the disk
     return name

@@ -49,11 +49,24 @@ class Jobs:
     async def submit(self, requests: list[dict[str, Any]], owner: str, same: str = "") -> list[Record]:
         """Write jobs down and begin them, all or none; those of an earlier equal request where `same` says so.
 
-        Raises RefusedError where there is no room, PinxitError for what cannot be painted: nothing is written then.
+        Raises RefusedError where there is no room, PinxitError for what cannot be painted: nothing is written then, and
+        what was sent with the request is not kept.
         """
-        self.here.check_open()
-        plans = [await settled_plan(self.here, self.store, request) for request in requests]
         made = [Record(secrets.token_hex(16), owner, time.time(), records.QUEUED, request) for request in requests]
+        try:
+            found = await self._written(made, same)
+        except Exception:
+            await self._remove_unused(requests)
+            raise
+        if found == made:
+            return found
+        await self._remove_unused(requests)
+        return _alike(found, requests[0].get("digest", ""))
+
+    async def _written(self, made: list[Record], same: str) -> list[Record]:
+        """Begin new jobs once they are written down, or tell the earlier ones of the same key."""
+        self.here.check_open()
+        plans = [await settled_plan(self.here, self.store, record.request) for record in made]
         orders = [self._order(plan, record) for plan, record in zip(plans, made, strict=True)]
         self.here.admission.admit(*orders)
         self.here.admission.promise(*orders)
@@ -64,10 +77,16 @@ class Jobs:
             raise
         if found != made:
             self.here.admission.keep(*orders)
-            return _alike(found, requests[0].get("digest", ""))
+            return found
         for record, plan, order in zip(made, plans, orders, strict=True):
             self._begin(Live(record, plan, order))
         return found
+
+    async def _remove_unused(self, requests: list[dict[str, Any]]) -> None:
+        """What was sent with requests that became no jobs goes now; where that cannot be asked, with the next start."""
+        with suppress(PinxitError):
+            names = set[str]().union(*map(records.sent, requests))
+            await asyncio.to_thread(self.store.remove, await self.store.do(records.unused(names)))
 
     async def resume(self) -> None:
         """Go on with what an earlier process left, from its start: the same seeds, the same pictures."""
@@ -119,6 +138,11 @@ class Jobs:
             if live.ticket is not None:
                 live.ticket.job.previews = self._previews(live.record.owner)
 
+    @property
+    def leaving(self) -> bool:
+        """Whether this process ends, and leaves what is under way to the next one."""
+        return self.closing or self.here.hub.runner.error is not None
+
     async def close(self) -> None:
         """The process ends: what is under way stays queued."""
         self.closing = True
@@ -166,7 +190,7 @@ class Jobs:
             event = await self._follow(live, live.ticket)
             if event.kind == "done":
                 await keep(self.here, self.store, live, event.data)
-            elif not live.cancelled and not self.closing:
+            elif not live.cancelled:
                 reason = event.data if isinstance(event.data, Exception) else RefusedError(503, "it was cancelled.")
                 await self._fail(live, told(reason))
         except Exception as error:
@@ -174,13 +198,13 @@ class Jobs:
             await self._fail(live, told(error))
         finally:
             self.here.admission.keep(live.order)
-        if not self.closing:
+        if not self.leaving:
             await self._ended(live)
 
     async def _fail(self, live: Live, reason: RefusedError) -> None:
         """Write it down, however long the disk is full: nobody is told what is not kept. A restart tries again."""
         wait = RETRY
-        while not self.closing and not live.cancelled:
+        while not self.leaving and not live.cancelled:
             try:
                 await self.store.do(records.finish(live.record.id, records.FAILED, error=reason.message))
             except PinxitError as error:

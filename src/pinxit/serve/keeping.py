@@ -32,15 +32,18 @@ async def keep(here: Parts, store: Store, live: Live, drawn: Sequence[Ranked]) -
     ]
 
     def write() -> None:
-        for one, picture in zip(kept, ranked, strict=True):
-            write_bytes(store.file(one.id), here.file(live.plan, picture))
+        try:
+            for one, picture in zip(kept, ranked, strict=True):
+                write_bytes(store.file(one.id), here.file(live.plan, picture))
+        except BaseException:  # a full disk is not kept full
+            store.remove(one.id for one in kept)
+            raise
 
     await asyncio.get_running_loop().run_in_executor(here.encoders, write)
     await asyncio.to_thread(sync_folder, store.folder)
     said = next(iter(left_out(drawn, ranked)), None)
     if not await store.do(records.finish(live.record.id, records.DONE, kept, said)):  # cancelled meanwhile
-        for one in kept:
-            store.file(one.id).unlink(missing_ok=True)
+        await asyncio.to_thread(store.remove, [one.id for one in kept])
 
 
 async def _vectors(here: Parts, live: Live, ranked: Sequence[Ranked]) -> list[bytes | None]:
@@ -48,7 +51,7 @@ async def _vectors(here: Parts, live: Live, ranked: Sequence[Ranked]) -> list[by
         return [None] * len(ranked)
     starts = [([f"{CLIP}/pictures"], one.picture) for one in ranked]
     order = Order(starts, client=client_of(live.record), weight=weight_of(live.record.request))
-    event = await here.hub.outcome(here.hub.submit(order))
+    event = await here.hub.outcome(here.hub.submit(order, detached=True))
     if event.kind != "done":
         return [None] * len(ranked)
     return [np.asarray(row, "<f4").tobytes() for row in event.data]

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pinxit.serve.errors import RefusedError
+from pinxit.serve.errors import ended
 
 if TYPE_CHECKING:
     from pinxit.serve.admission import Admission
@@ -48,5 +48,4 @@ class Parts:
     def check_open(self) -> None:
         """Raise RefusedError once no more work is taken."""
         if self.draining:
-            headers = {"retry-after-ms": "2000", "retry-after": "2"}
-            raise RefusedError(503, "this server is about to end: try again in 2 s.", headers=headers)
+            raise ended("this server is about to end")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import numpy as np
 
 State = Literal["queued", "done", "failed", "cancelled"]
 QUEUED: State = "queued"
@@ -15,6 +18,11 @@ DONE: State = "done"
 FAILED: State = "failed"
 CANCELLED: State = "cancelled"
 TOGETHER = 8  # jobs at most that one request asks for
+READ = 256  # vectors in memory at a time
+SENT = ("image", "other", "mask")  # of a request: names of pictures that its jobs begin from
+FILES = "SELECT id AS name FROM pictures" + "".join(
+    f" UNION ALL SELECT json_extract(request, '$.{one}') FROM jobs" for one in SENT
+)
 
 
 @dataclass(frozen=True)
@@ -146,31 +154,59 @@ def star(owner: str, job: str, yes: bool, picture: str | None = None) -> Callabl
 
 
 def forget(owner: str, job: str) -> Callable[[sqlite3.Connection], list[str] | None]:
-    """Remove a job that has ended: the names of its pictures; None where there is none."""
+    """Remove a job that has ended: the files that are nobody's now; None where there is none."""
 
     def call(base: sqlite3.Connection) -> list[str] | None:
         found = _read(base, "owner = ? AND id = ? AND state != ?", (owner, job, QUEUED))
         if not found:
             return None
         base.execute("DELETE FROM jobs WHERE id = ?", (job,))
-        return [picture.id for picture in found[0].pictures]
+        return unused({picture.id for picture in found[0].pictures} | sent(found[0].request))(base)
 
     return call
 
 
-def vectors(owner: str) -> Callable[[sqlite3.Connection], list[tuple[str, str, bytes]]]:
-    """(picture, job, vector) of all of somebody's pictures."""
+def nearest(
+    owner: str, row: np.ndarray[tuple[int], np.dtype[np.float32]], top: int
+) -> Callable[[sqlite3.Connection], list[tuple[str, str, float]]]:
+    """(picture, job, likeness) of those of somebody's pictures that are most like a vector, best first.
+
+    They are read a few at a time: all at once they would take more memory with every picture that is kept.
+    """
     query = """SELECT pictures.id, job, vector FROM pictures JOIN jobs ON jobs.id = job
-               WHERE owner = ? AND vector IS NOT NULL"""
-    return lambda base: base.execute(query, (owner,)).fetchall()
+               WHERE owner = ? AND length(vector) = ?"""
+
+    def call(base: sqlite3.Connection) -> list[tuple[str, str, float]]:
+        best: list[tuple[str, str, float]] = []
+        found = base.execute(query, (owner, 4 * len(row)))
+        while some := found.fetchmany(READ):
+            scores = np.stack([np.frombuffer(vector, "<f4") for _, _, vector in some]) @ row
+            more = [(name, job, float(score)) for (name, job, _), score in zip(some, scores, strict=True)]
+            best = heapq.nlargest(top, [*best, *more], key=lambda one: one[2])
+        return best
+
+    return call
 
 
 def known_files(base: sqlite3.Connection) -> set[str]:
     """The names of all pictures that some job has, or began from."""
-    found = base.execute("SELECT id FROM pictures UNION SELECT json_extract(request, '$.image') FROM jobs "
-                         "UNION SELECT json_extract(request, '$.other') FROM jobs "
-                         "UNION SELECT json_extract(request, '$.mask') FROM jobs")  # fmt: skip
-    return {name for (name,) in found if name}
+    return {name for (name,) in base.execute(FILES) if name}
+
+
+def sent(request: dict[str, Any]) -> set[str]:
+    """The names of the pictures that a request's job begins from."""
+    return {request[one] for one in SENT if request.get(one)}
+
+
+def unused(names: Collection[str]) -> Callable[[sqlite3.Connection], list[str]]:
+    """Those of the names of pictures that no job has, nor began from."""
+    query = f"SELECT name FROM ({FILES}) WHERE name IN (SELECT value FROM json_each(?))"
+
+    def call(base: sqlite3.Connection) -> list[str]:
+        known = {name for (name,) in base.execute(query, (json.dumps(sorted(names)),))}
+        return sorted(set(names) - known)
+
+    return call
 
 
 def picture_of(owner: str, picture: str) -> Callable[[sqlite3.Connection], bool]:

@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from pinxit.pipelines.engine import Engine
 from pinxit.pipelines.graph import Graph, Stage
-from pinxit.pipelines.work import Event, Job
+from pinxit.pipelines.work import Event, Job, WorkItem
 from pinxit.serve.catalog import Order
 
 log = logging.getLogger("pinxit.serve")
@@ -47,6 +49,12 @@ class Metered(Engine):
         super().__init__(graph, publish=publish)
         self.spent = {name: Spent() for name in graph.stages}
         self.costs: dict[Job, dict[str, float]] = {}  # seconds by stage, of jobs that live
+
+    def _failed(self, stage: Stage, tile: Sequence[WorkItem], error: Exception) -> None:
+        """After an error of the device everything else fails too, in this process: it ends, and another one starts."""
+        if isinstance(error, torch.AcceleratorError):
+            raise error
+        super()._failed(stage, tile, error)
 
     def _charge(self, stage: Stage, shares: Sequence[tuple[Job, int]], seconds: float) -> None:
         super()._charge(stage, shares, seconds)

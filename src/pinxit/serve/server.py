@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import os
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from pinxit.errors import UsageError
 from pinxit.serve.app import around, created, warmed
 from pinxit.serve.catalog import Catalog
 from pinxit.serve.protocol import limited
@@ -57,6 +59,7 @@ def prepared(settings: Settings, opened: Callable[[], Catalog] | None = None) ->
         host=settings.host,
         port=settings.port,
         root_path=settings.root_path,
+        forwarded_allow_ips=_proxies(settings),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -67,6 +70,16 @@ def prepared(settings: Settings, opened: Callable[[], Catalog] | None = None) ->
     )
     ended.append(Server(config))
     return ended[0]
+
+
+def _proxies(settings: Settings) -> list[str]:
+    """Whom what they forward is believed. Raises UsageError for what is no address and no network."""
+    for one in settings.proxies:
+        try:
+            ipaddress.ip_network(one)
+        except ValueError as error:
+            raise UsageError(f"proxies: '{one}' is no address or network, such as 172.16.0.0/12.") from error
+    return list(settings.proxies)
 
 
 def _planning(settings: Settings) -> Settings:
@@ -86,8 +99,8 @@ def run(settings: Settings) -> int:
 def check(settings: Settings) -> dict[str, Any]:
     """Load everything, paint one picture by each painter, and tell with what: versions, devices, memory.
 
-    Raises PinxitError where `run` would: for keys that cannot be read, too, for a hook that is not found, hosts that
-    are none, certificates that do not fit, and a place where no jobs can be kept.
+    Raises PinxitError where `run` would: for keys that cannot be read, too, for a hook that is not found, hosts and
+    proxies that are none, certificates that do not fit, and a place where no jobs can be kept.
     """
     import platform
 
@@ -107,6 +120,7 @@ def check(settings: Settings) -> dict[str, Any]:
 
     if settings.api_keys:
         Keys.read(Path(settings.api_keys))
+    _proxies(settings)
     policy, fetcher, _ = around(settings)
     policy.close()
     fetcher.close()

@@ -34,6 +34,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: Port = 8000
     root_path: str = ""  # behind a proxy that serves us below a path
+    proxies: tuple[str, ...] = ("127.0.0.1", "::1")  # whose X-Forwarded-For and -Proto are believed
     hosts: tuple[str, ...] = ()  # names by which we are called, besides localhost and addresses
     origins: tuple[str, ...] = ()  # of other pages that may call us
     api_keys: str = ""  # file of hashed keys; "": nobody needs one

@@ -42,23 +42,16 @@ async def classify(request: Request, asked: ClassifyRequest, here: Here) -> Gues
 @router.post("/search")
 async def search(request: Request, asked: SearchRequest, here: Here) -> HitsOut:
     """Kept pictures that fit a sentence, or look like a picture, best first."""
-    clip = clip_of(here)
+    clip_of(here)
     if (asked.sentence is None or not asked.sentence.strip()) == (asked.image is None):
         raise RefusedError(400, "give either a sentence or an image.", "sentence", "invalid_value")
     if asked.image is not None:
         start = await _picture(request, asked.image, here)
     else:
         start = [f"{CLIP}/texts"], check_text(asked.sentence or "", "sentence")
-    kept = await here.jobs.store.do(records.vectors(owner_of(request, here)))
-    kept = [one for one in kept if len(one[2]) == 4 * clip.width]
-    if not kept:
-        return HitsOut(hits=[])
     (row,) = await encoded(request, [start], here)
-    scores = np.stack([np.frombuffer(vector, "<f4") for _, _, vector in kept]) @ row
-    best = np.argsort(-scores, kind="stable")[: asked.top]
-    return HitsOut(
-        hits=[Hit(picture=kept[k][0], job=kept[k][1], url=url_of(kept[k][0]), score=float(scores[k])) for k in best]
-    )
+    best = await here.jobs.store.do(records.nearest(owner_of(request, here), row, asked.top))
+    return HitsOut(hits=[Hit(picture=name, job=job, url=url_of(name), score=score) for name, job, score in best])
 
 
 async def _picture(request: Request, given: str, here: Context) -> tuple[list[str], Any]:

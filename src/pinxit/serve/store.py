@@ -11,7 +11,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
@@ -86,6 +86,11 @@ class Store:
     def file(self, name: str) -> Path:
         """Where a picture is kept."""
         return self.folder / f"{name}.png"
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Let go of pictures. It waits for the disk: not for the event loop's thread."""
+        for name in names:
+            self.file(name).unlink(missing_ok=True)
 
     def _work(self) -> None:
         while True:

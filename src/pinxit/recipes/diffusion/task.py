@@ -145,14 +145,16 @@ class DiffusionTask:
         return error_B.mean(), halves(error_B, even_B)
 
     def preview(self) -> Picture | None:
-        """What the network draws for the bank's first captions; of an upsampler: inputs, outputs, true pictures."""
+        """Drawn for the bank's first captions; above the true pictures: from embeddings alone, or enlarged."""
         if self.bank is None or self.reader is None:
             return None
         captions = [readable(self.bank.captions[row], self.script)[0] for row in range(min(SHOWN, len(self.bank)))]
         device = next(self.unet.parameters()).device
-        conditions = self._understood({name: rows.to(device) for name, rows in self._read(captions).items()})
+        seen = bool(self.config.unet.image)  # then no caption is told, by which it could draw and be blind
+        told = self._read([""] * len(captions) if seen else captions)
+        conditions = self._understood({name: rows.to(device) for name, rows in told.items()})
         true, given = self.bank.pictures[: len(captions)], []
-        if self.config.unet.image:
+        if seen:
             conditions["image"] = self._embeddings(range(len(captions))).to(device)
         noise = torch.randn(
             len(captions), 3, self.config.size, self.config.size, generator=torch_rng(self.seed, "preview", 0)
@@ -172,7 +174,8 @@ class DiffusionTask:
             lambda x, sigma: _clipped(denoiser(x, torch.full((len(x),), sigma, device=device), conditions)),
         )
         drawn = list(to_pictures((samples.cpu().clamp(-1, 1) + 1) / 2))
-        return sheet([*given, *drawn, *true] if given else drawn, None if given else captions, columns=len(drawn))
+        beside = seen or bool(given)
+        return sheet([*given, *drawn, *true] if beside else drawn, None if beside else captions, columns=len(drawn))
 
     def _text(self, found: Sequence[int], rows: Rows) -> Batch:
         """A random caption of each of these pictures, as the batch holds it (`_read`); none where it is dropped."""
