@@ -42,6 +42,7 @@ class Means:
 
     def of(self, pictures: Sequence[Any], captions: Sequence[tuple[str, ...]]) -> dict[str, Tensor]:
         self.asked += 1
+        assert not isinstance(pictures, Sequence), "decoded while they are asked for"
         means = [np.full(3, np.nan) if one is None else one.mean((0, 1)) for one in pictures]
         return {"means": torch.tensor(np.stack(means)), "captions": torch.tensor([len(one) for one in captions])}
 
