@@ -34,7 +34,7 @@ def test_training_goes_on_from_a_checkpoint_on_other_pictures(cli: Cli, checkpoi
     ]
     done = cli(*words, "--set", "stages.base.plan.batch=8", "--out", str(tmp_path / "run"))
     assert done.code == 0, done.err
-    assert "weights begin anew" in done.err and "reading" in done.err
+    assert "weights start from scratch" in done.err and "reading" in done.err
     found = open_checkpoint(tmp_path / "run" / "checkpoint", "imagen")
     assert found.provenance["started_from"] == open_checkpoint(checkpoint).hash
     assert found.settings["text"]["encoder"] == str(checkpoint.parent / "reader")

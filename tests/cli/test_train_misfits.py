@@ -47,7 +47,7 @@ def begin(cli: Cli, place: Path, recipe: str, *more: str) -> str:
 @pytest.mark.parametrize("recipe", [*RECIPES, "karlo"])
 def test_additions_of_a_rank_that_no_matrix_has(recipe: str, cli: Cli, checkpoints: Path) -> None:
     told = begin(cli, checkpoints, recipe, "--lora", "4096")
-    assert "plan.lora=4096: no matrix here is longer than that both ways: choose a smaller rank" in told
+    assert "plan.lora=4096: no matrix has more rows and columns than that: choose a smaller rank" in told
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -206,7 +206,7 @@ def test_numbers_too_large_for_float16_are_reported(bank: Bank, tmp_path: Path) 
     encoder = learned()
     with torch.no_grad():
         encoder.model.norm.weight.mul_(1e6)
-    with pytest.raises(DataError, match="toy says numbers beyond what float16 holds"):
+    with pytest.raises(DataError, match="toy gives numbers beyond the range of float16"):
         build_embeddings(bank, encoder, tmp_path)
 
 

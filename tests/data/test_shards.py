@@ -90,7 +90,7 @@ def test_what_the_index_shows_to_be_unusable_is_reported(tmp_path: Path) -> None
         ("a.tar/c", "is a caption without a picture"),
         ("a.tar/d", "is a caption without a picture"),
         ("a.tar/d.tiff", ".tiff pictures are not read"),
-        ("a.tar/a.png", "stands twice in its tar"),
+        ("a.tar/a.png", "occurs twice in its tar"),
     }
     assert dataset[0].picture.shape == (8, 8, 3)
 

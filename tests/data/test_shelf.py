@@ -176,7 +176,7 @@ def test_lists_and_indexes_are_asked_for_again(
     monkeypatch.setattr(type(memory), "glob", lambda self, *how: flaky(*how))
     assert len(shards_of(remote)) == 4 and len(calls) == 3
     monkeypatch.setattr(type(memory), "glob", lambda self, *how: fails_first(print, 9, TimeoutError("down"))[0]())
-    with pytest.raises(PinxitError, match=r"memory://shelf cannot be had after 6 tries \(down\)"):
+    with pytest.raises(PinxitError, match=r"memory://shelf cannot be fetched, after 6 tries \(down\)"):
         shards_of(remote)
     monkeypatch.undo()
     monkeypatch.setattr(shelves, "PATIENCE", 0.0)

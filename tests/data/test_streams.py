@@ -197,7 +197,7 @@ def test_shards_that_are_not_as_they_were(own: Path, tmp_path: Path) -> None:
             tar.addfile(member, io.BytesIO(b"cat"))
     with first.open("ab") as handle:
         handle.truncate(len(whole_file))
-    with pytest.raises(DataError, match=r"00000\.tar holds other items than when it was looked through"):
+    with pytest.raises(DataError, match=r"00000\.tar holds other items than when it was indexed"):
         Stream.open(tmp_path / "s").pictures[0]
     with pytest.raises(DataError, match="holds a stream of size=16, not 32"):
         build_stream(str(own), 32, None, tmp_path / "s")
@@ -245,7 +245,7 @@ def test_networks_are_tried_again_and_what_is_gone_is_not(
         Shelf(tmp_path / "b").path(f"{remote}/9.tar")
     assert len(asked) == 4
     monkeypatch.setattr(fsspec, "open", lambda *how: (_ for _ in ()).throw(TimeoutError("down")))
-    with pytest.raises(PinxitError, match=r"cannot be had after 6 tries \(down\); the same command goes on"):
+    with pytest.raises(PinxitError, match=r"cannot be fetched, after 6 tries \(down\); the same command goes on"):
         Shelf(tmp_path / "c").path(f"{remote}/00000.tar")
     assert not list((tmp_path / "c").glob("*.tar")) and not list((tmp_path / "c").glob(".*.part"))
 

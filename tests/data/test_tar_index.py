@@ -54,7 +54,7 @@ def test_what_cannot_be_read_is_reported(tmp_path: Path) -> None:
         last.size = 3
         tar.addfile(last, io.BytesIO(b"abc"))
     found = {m.name: m.problem for m in members(path)}
-    beyond = "is a link to a file that does not stand before it"
+    beyond = "is a link to a file that does not come before it"
     assert found == {"other2": beyond, "other1": beyond, "other6": "is no plain file", "a.txt": ""}
 
 

@@ -126,7 +126,7 @@ def test_captions_are_those_of_the_embeddings(bank: Bank, tmp_path: Path) -> Non
     seen.require_captions(read)
     assert all(seen.text(row, k) == read.text(row, k) for row in range(60) for k in (0, 1, -1))
     more = build_embeddings(bank, learned(), tmp_path / "f", seed=5)
-    with pytest.raises(DataError, match="hold other captions: per_picture is 2 there and None here"):
+    with pytest.raises(DataError, match="hold different captions: per_picture is 2 there and None here"):
         seen.require_captions(more)
 
 

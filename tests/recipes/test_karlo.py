@@ -305,7 +305,7 @@ def test_a_folder_that_sees_nothing_paints_and_one_without_a_prior_varies(karlo:
     assert abilities(blind) == ["paint"] and abilities(mute) == ["vary", "blend"]
     choices: tuple[dict[str, Any], ...] = ({}, {"prior": "none"})
     for settings in choices:
-        with pytest.raises(UsageError, match="has no prior: it varies pictures"):
+        with pytest.raises(UsageError, match="has no prior: it can vary pictures"):
             mute.paint(PROMPT, **settings)
 
 

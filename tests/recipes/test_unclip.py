@@ -260,7 +260,7 @@ def test_another_clip_or_reader_is_refused(run: UnclipRun) -> None:
     kept = open_checkpoint(run.path("checkpoint"))
     foreign = replace(run)
     foreign.__dict__["clip"] = _Other(run)
-    with pytest.raises(DataError, match="are others: fingerprint is"):
+    with pytest.raises(DataError, match="do not fit: fingerprint is"):
         _ = foreign.vectors
     with pytest.raises(DataError, match="was fitted on embeddings of CLIP"):
         _ = foreign.space

@@ -51,7 +51,7 @@ def test_an_addition_is_nothing_at_first_and_can_be_merged_after() -> None:
 
 def test_a_rank_that_no_matrix_has_is_refused() -> None:
     net = Net()
-    with pytest.raises(UsageError, match=r"plan\.lora=36: no matrix here is longer than that both ways"):
+    with pytest.raises(UsageError, match=r"plan\.lora=36: no matrix has more rows and columns than that"):
         adapt({"net": net}, 36)
     assert trained({"net": net}), "and nothing is frozen"
 

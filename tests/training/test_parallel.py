@@ -159,7 +159,7 @@ def test_all_stop_when_one_is_told_to(two: Path) -> None:
 
 def test_running_means_are_those_of_rank_0(two: Path) -> None:
     """What rows are normalised by does not drift apart, and another number of pieces is refused."""
-    with pytest.raises(UsageError, match="trained with 4 rows in a piece, not 8"):
+    with pytest.raises(UsageError, match="trained with micro-batches of 4 pictures, not 8"):
         one(two / "running", "running")
     assert states.read_piece(two / "running") == 4
     one(two / "running", "running", micro=4)

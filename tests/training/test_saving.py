@@ -65,7 +65,7 @@ def test_where_each_rank_writes_its_rows(tmp_path: Path, rank: int) -> None:
     forked(2, work, tmp_path, True, rank)
     told = {k: (tmp_path / f"said-{k}").read_text() for k in (0, 1)}
     assert told[rank].startswith("cannot write ") and f"rank-{rank}-of-2.safetensors: No space left" in told[rank]
-    assert told[1 - rank] == "another rank could not write its part of the state, as it tells itself."
+    assert told[1 - rank] == "another rank could not write its part of the state: see its own message."
     assert [save.name for save in saves_of(tmp_path / "run")] == ["000001", "000002"]
     goes_on(tmp_path, True)
     assert not list((tmp_path / "run" / FOLDER).glob(f"{PART}*")), "what was half-written is gone"

@@ -256,7 +256,7 @@ def test_a_save_that_lacks_a_part_is_one_sentence_and_the_one_before_serves(two:
     part, truth = save / name_of(1, 2), whole(tmp_path / "run")
     data = part.read_bytes()
     for spoil, told in (
-        (lambda: part.unlink(), "lacks rank-1-of-2.safetensors; remove it to go on from the save before"),
+        (lambda: part.unlink(), "lacks rank-1-of-2.safetensors; remove it to go on from the previous save"),
         (lambda: part.write_bytes(data[:-8]), "rank-1-of-2.safetensors cannot be read"),
         (lambda: shutil.copy(save / name_of(0, 2), part), "lacks rows of"),
     ):

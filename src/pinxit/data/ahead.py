@@ -1,4 +1,4 @@
-"""Work begun before anybody waits for it, by threads that nobody waits for either when the process ends."""
+"""Work started ahead of its need, in daemon threads, which do not keep the process alive at its end."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from threading import Lock, Thread
 
 
 class Ahead:
-    """A few threads that are there while there is something to do. Whatever the work raises is dropped."""
+    """Up to `threads` threads, which exist while there is work. Exceptions raised by the work are dropped."""
 
     def __init__(self, threads: int = 2) -> None:
         self._threads, self._running = threads, 0
         self._waiting: deque[tuple[str, Callable[[str], object]]] = deque()
-        self._known: set[str] = set()  # what waits or is under way
+        self._known: set[str] = set()  # names of work that is queued or running
         self._lock = Lock()
 
     def begin(self, name: str, work: Callable[[str], object]) -> None:
-        """Have `work(name)` done, unless that waits or is under way already."""
+        """Queue `work(name)`, unless work of that name is queued or running."""
         with self._lock:
             if name in self._known:
                 return

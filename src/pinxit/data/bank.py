@@ -1,4 +1,4 @@
-"""The bank: examples drawn or read once, by all cores, into a folder that every training stage maps into memory."""
+"""The bank: examples rendered or read once, on all cores, into a folder that every training stage memory-maps."""
 
 from __future__ import annotations
 
@@ -61,7 +61,10 @@ class Bank:
         return Example(picture, self.captions[index], f"{self.folder.name}/{index}", self._scene(index))
 
     def order(self, rows: Rows, seed: int, held_out: int = 0) -> NDArray[np.int64]:
-        """Which items the rows of an update are, the last `held_out` never: `data.order`."""
+        """The items (int64 [count]) of these rows of an update, in the order of `data.order`.
+
+        The last `held_out` items of the bank are never among them.
+        """
         return order_batch(rows.first + rows.start, rows.count, len(self) - held_out, seed)
 
     @property
@@ -77,7 +80,7 @@ class Bank:
         return Problems(Problem(key, reason) for key, reason in entries)
 
     def facts(self, index: int) -> dict[str, Any] | None:
-        """The facts of an item as plain JSON values (quick to read), None where the source tells none."""
+        """The facts of an item as plain JSON values (quick to read); None if its source has none."""
         if self._facts is None:
             return None
         where = f"{self.folder / FACTS}, line {1 + index % len(self)}"
@@ -86,7 +89,7 @@ class Bank:
         return facts
 
     def identity(self) -> dict[str, Any]:
-        """What makes this bank this one."""
+        """What identifies the data of this bank."""
         return {"kind": "bank"} | {name: self.about[name] for name in ("source", "items", "size", "sample")}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -110,10 +113,10 @@ def build_bank(
 ) -> Bank:
     """Draw or read the first `count` items of `dataset` (None: all; never more than it has) into the bank `folder`.
 
-    Runs on `workers` processes (None: every core) and may be killed at any time: the same call goes on where it
+    Runs in `workers` processes (None: one a core) and may be killed at any time: the same call goes on where it
     stopped, and returns at once when the bank is finished. `progress(done, count)` is called now and then. Items that
-    cannot be used are skipped, kept in `bank.problems` and logged to the logger "pinxit". Raises DataError when
-    `folder` holds a bank of other data, or anything else, or when no item is left; PinxitError when the disk is full.
+    cannot be used are skipped, listed in `bank.problems` and logged to the logger "pinxit". Raises DataError when
+    `folder` holds a bank of other data, or anything else, or when no item is usable; PinxitError when the disk is full.
     """
     builder = Builder.plan(dataset, count, Path(folder))
     if not builder.finished:

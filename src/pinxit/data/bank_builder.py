@@ -1,6 +1,6 @@
-"""How a bank is built: every worker writes its chunks straight into pictures.npy and leaves a part file behind.
+"""How a bank is built: every worker writes its chunks straight into pictures.npy, and a part file for each.
 
-A part file is the mark that its chunk is done: a line of numbers, then the kept items' captions, then their facts.
+A part file marks its chunk as done. It has a line of JSON (`_Head`), then the kept items' captions, then their facts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pinxit.schema import Whole
 from pinxit.types import Dataset, Example
 
 PLAN = "plan.json"
-SMALLEST_CHUNK, LARGEST_CHUNK = 16, 256  # items; each costs two flushes to the disk
+SMALLEST_CHUNK, LARGEST_CHUNK = 16, 256  # items; every chunk costs two flushes to the disk
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Chunks:
     chunk: int  # items per chunk, the last one shorter
 
     def part(self, number: int) -> Path:
-        """The mark of a finished chunk."""
+        """The part file of a chunk."""
         return self.folder / PARTS / f"{number:07d}.jsonl"
 
     def span(self, number: int) -> range:
@@ -48,7 +48,7 @@ class Chunks:
         return range(number * self.chunk, min((number + 1) * self.chunk, self.count))
 
     def shape(self, count: int) -> tuple[int, ...]:
-        """Of an array of so many pictures."""
+        """The shape of an array of `count` pictures."""
         return (count, self.size, self.size, 3)
 
     @property
@@ -67,7 +67,7 @@ class Builder:
 
     @classmethod
     def plan(cls, dataset: Dataset, count: int | None, folder: Path) -> Builder:
-        """Check what is in `folder` against what is asked for."""
+        """Compare what is in `folder` with what is asked for. Raises DataError if it holds anything else."""
         count = len(dataset) if count is None else min(count, len(dataset))
         if count < 1:
             raise DataError(f"the bank {folder} needs at least one item.")
@@ -95,7 +95,7 @@ class Builder:
         return cls(Chunks(dataset, folder, count, size, chunk), about, finished)
 
     def build(self, workers: int | None, progress: Callable[[int, int], None] | None) -> None:
-        """Fill the missing chunks and put the parts together."""
+        """Fill the missing chunks and merge the parts."""
         chunks = self.chunks
         pending = [number for number in range(chunks.number) if not chunks.part(number).exists()]
         npy.check_room(chunks.folder, npy.size_of(np.uint8, chunks.shape(len(pending) * chunks.chunk)), "the bank")
@@ -133,7 +133,7 @@ class Builder:
 
 
 def _fill(chunks: Chunks, number: int) -> int:
-    """Draw one chunk into its place in pictures.npy and write its part file; returns how many items it was."""
+    """Write one chunk into its rows of pictures.npy, then its part file; returns the number of its items."""
     span = chunks.span(number)
     pictures = np.zeros((len(span), chunks.size, chunks.size, 3), dtype=np.uint8)
     captions, facts, kept, problems = [], [], [], []
@@ -168,7 +168,7 @@ class _Head(TypedDict):
 
 
 def _append(part: Path, captions: BinaryIO, facts: BinaryIO, problems: BinaryIO) -> list[int]:
-    """Spread a part file over the bank's files; returns the indices of the kept items."""
+    """Append the contents of a part file to the bank's files; returns the indices of the kept items."""
     head, *lines = part.read_bytes().splitlines(keepends=True) or [b""]
     numbers = parse_json(head, _Head, str(part), DataError, "delete it and give the same command again")
     kept = numbers["kept"]

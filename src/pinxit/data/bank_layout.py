@@ -2,7 +2,7 @@
 
 pictures.npy    uint8 [N, S, S, 3]
 captions.jsonl  a list of captions per line
-facts.jsonl     what the world knows of the picture (a Scene as JSON), only where the source tells
+facts.jsonl     what a picture shows, if the source says so: a Scene of the world or a label, as JSON
 problems.jsonl  [key, reason] of every item that was skipped
 bank.json       what it was made from; written last, so a bank without it is unfinished
 """
@@ -19,7 +19,7 @@ from pinxit.schema import Count
 FORMAT = 1
 PICTURES, CAPTIONS, FACTS, PROBLEMS = "pictures.npy", "captions.jsonl", "facts.jsonl", "problems.jsonl"
 MANIFEST = "bank.json"
-PARTS = "parts"  # what a bank under construction keeps beside its pictures
+PARTS = "parts"  # subfolder of a bank under construction
 
 
 AGAIN = "delete it and build it again"
@@ -38,7 +38,7 @@ class _Manifest(_Format):
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """bank.json of a finished bank. Raises DataError when `folder` is none."""
+    """bank.json of a finished bank. Raises DataError when `folder` is not one, or of another version."""
     if not (folder / MANIFEST).is_file():
         raise DataError(f"{folder} is not a finished bank: it has no {MANIFEST}.")
     if read_json(folder / MANIFEST, _Format, DataError, AGAIN)["format"] != FORMAT:

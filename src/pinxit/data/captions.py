@@ -1,4 +1,4 @@
-"""Captions as people store them: a .txt with one caption a line, or a .json with a "caption" field."""
+"""Caption files: a .txt with one caption a line, or a .json with a "caption" field."""
 
 from __future__ import annotations
 
@@ -32,10 +32,9 @@ def from_json(data: bytes, key: str) -> tuple[str, ...]:
         raise ItemError(key, "its caption file is not JSON") from error
     captions = (fields.get("captions") or fields.get("caption")) if isinstance(fields, dict) else None
     texts = captions if isinstance(captions, list) else [captions]
-    whole = (
-        text.encode(errors="replace").decode() for text in texts if isinstance(text, str)
-    )  # JSON may hold half a pair
-    return _some([text.strip() for text in whole if text.strip()], key)
+    # JSON may hold half a surrogate pair, which UTF-8 cannot encode.
+    valid = (text.encode(errors="replace").decode() for text in texts if isinstance(text, str))
+    return _some([text.strip() for text in valid if text.strip()], key)
 
 
 def _utf8(data: bytes, key: str) -> str:

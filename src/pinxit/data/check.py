@@ -1,4 +1,4 @@
-"""Reading a whole dataset once, by all cores, to find what is broken before training does."""
+"""Reading a whole dataset once, on all cores, to find broken items before training does."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ SPAN = 32  # items a worker reads at a time
 
 @dataclass(frozen=True)
 class Checked:
-    """What a check has found."""
+    """The result of a check."""
 
     usable: int  # items that can be used
-    captions: int  # captions of these
+    captions: int  # their captions
     problems: Problems
 
 
@@ -39,7 +39,7 @@ def check(dataset: Dataset, workers: int | None = None, progress: Callable[[int,
 
 
 def _read_span(dataset: Dataset, span: range) -> tuple[int, list[Problem]]:
-    """How many captions the usable items of `span` have, and what was broken."""
+    """The number of captions of the usable items of `span`, and its broken items."""
     captions = 0
     problems = []
     for index in span:

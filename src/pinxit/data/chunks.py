@@ -1,7 +1,7 @@
-"""Arrays that are computed from a bank once, chunk after chunk, and survive a kill at any moment.
+"""Arrays computed once from a bank, chunk after chunk, by jobs that may be killed at any moment and resumed.
 
-A job's arrays are made at full length in FOLDER/parts, filled in order, and moved into FOLDER when all are whole; its
-manifest, which says what they were made from, is written last, so that a folder without it is unfinished.
+A job's arrays are allocated at full length in FOLDER/parts, filled in order, and moved into FOLDER when all are
+complete; the manifest, which says what they were made from, is written last: a folder without it is unfinished.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ FORMAT = 1
 PARTS, PLAN, DONE = "parts", "plan.json", "done.json"
 AGAIN = "delete its folder and build it again"
 TEXTS, STARTS, PLACES = "texts.jsonl", "starts.npy", "places.npy"
-CHUNK = 1024  # items between two marks on the disk; part of the plan, for batches are made inside a chunk
+CHUNK = 1024  # items between two saves of progress; part of the plan, as no batch crosses the end of a chunk
 
-Array = tuple[type[np.generic], tuple[int, int]]  # its type and shape
+Array = tuple[type[np.generic], tuple[int, int]]  # dtype and shape
 
 
 @dataclass(frozen=True)
 class ChunkedJob(ABC):
-    """Arrays to be computed, or ones that are finished already."""
+    """A folder of arrays to be computed, or finished already."""
 
-    MANIFEST: ClassVar[str]
-    ABOUT: ClassVar[type[About]]  # what it holds
-    KIND: ClassVar[str]  # what sentences call them
+    MANIFEST: ClassVar[str]  # file name
+    ABOUT: ClassVar[type[About]]  # the fields of the manifest
+    KIND: ClassVar[str]  # the name of the arrays in messages, a plural
     FILES: ClassVar[tuple[str, ...]]
 
     folder: Path
@@ -52,18 +52,18 @@ class ChunkedJob(ABC):
     @property
     @abstractmethod
     def count(self) -> int:
-        """How many items there are to do."""
+        """The number of items to compute."""
 
     @abstractmethod
     def begin(self, parts: Path) -> None:
-        """Write everything but the arrays' rows, whose files are made at full length."""
+        """Allocate the arrays at full length, and write the other files."""
 
     @abstractmethod
     def chunk(self, parts: Path, start: int) -> int:
-        """Do the items from `start` on, at most CHUNK of them; returns where the next ones begin."""
+        """Compute at most CHUNK items from `start` on; returns where the next chunk begins."""
 
     def check(self) -> None:
-        """Raise DataError when the folder holds arrays of something else, or anything else."""
+        """Raise DataError when the folder holds arrays made from other data or another model, or other files."""
         folder = self.folder
         manifest = next((path for path in (folder / self.MANIFEST, folder / PARTS / PLAN) if path.is_file()), None)
         if manifest is not None:
@@ -77,13 +77,13 @@ class ChunkedJob(ABC):
         return (self.folder / self.MANIFEST).is_file()
 
     def complete(self, progress: Callable[[int, int], None] | None) -> None:
-        """Do what is left, put the files in place and sweep up."""
+        """Compute what is left, move the files into place and delete the parts folder."""
         if not self.finished:
             self._build(progress)
         shutil.rmtree(self.folder / PARTS, ignore_errors=True)
 
     def allocate(self, parts: Path, arrays: Mapping[str, Array]) -> None:
-        """Empty arrays of full length. Raises PinxitError where the disk has no room for them."""
+        """Create empty arrays of full length. Raises PinxitError if the disk has no room for them."""
         needed = sum(npy.size_of(kind, shape) for kind, shape in arrays.values())
         npy.check_room(self.folder, needed, f"the folder of {self.KIND}")
         for name, (kind, shape) in arrays.items():
@@ -102,7 +102,7 @@ class ChunkedJob(ABC):
             if progress is not None:
                 progress(done, self.count)
         for name in self.FILES:
-            if (parts / name).exists():  # else a kill came between two renamings
+            if (parts / name).exists():  # else moved already, by a call that was killed before the manifest
                 (parts / name).replace(self.folder / name)
         write_json(self.folder / self.MANIFEST, self.about)
 
@@ -117,11 +117,14 @@ class ChunkedJob(ABC):
 
 @dataclass(frozen=True)
 class CaptionTable:
-    """The distinct captions of a bank in order of appearance, the empty one first, and which each picture has."""
+    """The distinct captions of a bank in order of appearance, the empty one first, and which of them each picture has.
+
+    Picture i has the captions `texts[n] for n in places[starts[i] : starts[i + 1]]`.
+    """
 
     texts: list[str]
     starts: NDArray[np.int64]  # [N + 1], where each picture's captions begin in `places`
-    places: NDArray[np.int64]  # the text of each caption
+    places: NDArray[np.int64]  # for each caption of each picture, its index in `texts`
 
     @classmethod
     def of(cls, captions: Sequence[Sequence[str]], per_picture: int | None, seed: int, script: Script) -> CaptionTable:
@@ -137,14 +140,17 @@ class CaptionTable:
         return cls(list(numbers), np.array(starts, dtype=np.int64), np.array(places, dtype=np.int64))
 
     def write(self, parts: Path) -> None:
-        """texts.jsonl, starts.npy and places.npy."""
+        """Write texts.jsonl, starts.npy and places.npy."""
         write_bytes(parts / TEXTS, b"".join(json_line([text]) for text in self.texts))
         npy.write_array(parts / STARTS, self.starts)
         npy.write_array(parts / PLACES, self.places)
 
 
 def choose(captions: Sequence[str], per_picture: int | None, seed: int, index: int) -> list[str]:
-    """The captions of picture `index` that are kept: those of smallest keyed hash, in their order, none twice."""
+    """A random choice of at most `per_picture` distinct captions of picture `index`, in their order.
+
+    Those with the smallest keyed hash are kept, so that the choice does not depend on the order of captions.
+    """
     different = list(dict.fromkeys(captions))
     if per_picture is None or len(different) <= per_picture:
         return different
@@ -159,7 +165,10 @@ def choose(captions: Sequence[str], per_picture: int | None, seed: int, index: i
 def text_numbers(
     starts: NDArray[np.int64], places: NDArray[np.int64], indices: Sequence[int], which: Sequence[int]
 ) -> NDArray[np.int64]:
-    """The text that is caption `which[b]` (modulo how many there are; -1: the empty one) of picture `indices[b]`."""
+    """Index in `texts` of caption `which[b]` of picture `indices[b]`, int64 [B].
+
+    `which[b]` is taken modulo the picture's number of captions; -1 is the empty text.
+    """
     place, chosen = np.asarray(indices, dtype=np.int64), np.asarray(which, dtype=np.int64)
     first = starts[place]
     numbers = places[first + chosen % (starts[place + 1] - first)]
@@ -167,7 +176,7 @@ def text_numbers(
 
 
 def read_json(path: Path, kind: Any) -> dict[str, Any]:
-    """A JSON object, of the TypedDict `kind`. Raises DataError when it is not or is of another version."""
+    """A JSON object with the fields of the TypedDict `kind`. Raises DataError if it is none, or of another version."""
     if files.read_json(path, dict, DataError, AGAIN).get("format", FORMAT) != FORMAT:
         raise DataError(f"{path} is not of this version (format {FORMAT}); {AGAIN}.")
     content: dict[str, Any] = files.read_json(path, kind, DataError, AGAIN)
@@ -175,7 +184,7 @@ def read_json(path: Path, kind: Any) -> dict[str, Any]:
 
 
 class About(TypedDict):
-    """What every manifest holds."""
+    """The fields of every manifest."""
 
     bank: dict[str, Any]
     pictures: Whole
@@ -187,9 +196,9 @@ class _Done(TypedDict):
 
 
 def halves(values: NDArray[Any], name: str) -> NDArray[np.float16]:
-    """Numbers in 16 bits. Raises DataError for numbers that these do not hold."""
+    """`values`, computed by the model `name`, as float16. Raises DataError for values out of its range."""
     with np.errstate(over="ignore"):
         rounded = values.astype(np.float16)
     if not np.isfinite(rounded).all():
-        raise DataError(f"{name} says numbers beyond what float16 holds: they cannot be stored.")
+        raise DataError(f"{name} gives numbers beyond the range of float16: they cannot be stored.")
     return rounded

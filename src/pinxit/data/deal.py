@@ -1,8 +1,9 @@
-"""The order of a stream of shards: position is a function of the seed, and a rank reads few shards at a time.
+"""The order of training data from tar shards: shuffled, yet with few shards open at a time, and never stored.
 
-Every epoch the shards are permuted and dealt to C streams; a stream reads its shards a window of W at a time, whose
-items it shuffles. Row i of an update of B pictures belongs to stream i C // B: the order is the same on any number of
-ranks, and ranks whose number divides C have shards of their own. Each item is read once in every epoch of its stream.
+Every epoch the shards are permuted and dealt out to C streams (as cards to players). A stream reads its shards in
+windows of W, and shuffles the items of each window. Row i of a batch of B pictures belongs to stream i * C // B. So
+the order is a function of the seed alone, is the same on any number of ranks, and if that number divides C, every rank
+reads shards of its own. Each item is read exactly once in an epoch of its stream.
 """
 
 from __future__ import annotations
@@ -24,11 +25,14 @@ if TYPE_CHECKING:
 
     Indices = NDArray[np.int64]
 
-STREAMS, WINDOW = 16, 4  # most streams, and the shards of a window
+STREAMS, WINDOW = 16, 4  # the most streams; shards of a window
 
 
 class Rows(Protocol):
-    """Rows `start` to `start + count` of the update that begins when `first` pictures have been seen."""
+    """Rows `start` to `start + count` of the batch that begins when `first` pictures have been seen.
+
+    The part of `training.rows.Rows` that is needed here, which a lower package cannot import.
+    """
 
     @property
     def first(self) -> int: ...
@@ -44,23 +48,23 @@ class Rows(Protocol):
 
 
 def streams_for(batch: int, shards: int) -> int:
-    """How many streams an update of `batch` pictures has: the most that divide it, of at most as many as shards."""
+    """The number of streams C: the largest that divides `batch`, at most STREAMS and the number of shards."""
     return max(n for n in range(1, min(STREAMS, batch, shards) + 1) if batch % n == 0)
 
 
 @dataclass(frozen=True, eq=False)
 class Deal:
-    """Shards of so many items each, at least one of which holds any."""
+    """The order of items in shards, at least one of which is not empty."""
 
-    counts: tuple[int, ...]
+    counts: tuple[int, ...]  # items of each shard
     seed: int
     streams: int  # C
     window: int = WINDOW  # W
-    _begins: dict[int, list[int]] = field(default_factory=dict, repr=False)  # of each stream's epochs so far
+    _begins: dict[int, list[int]] = field(default_factory=dict, repr=False)  # positions where a stream's epochs begin
     _lock: Any = field(default_factory=Lock, repr=False)
 
     def indices(self, rows: Rows) -> Indices:
-        """Which item each row is, numbered through all shards in their order, int64 [count]."""
+        """The item of each row, int64 [count]; items are numbered through all shards in order."""
         each, update = rows.batch // self.streams, rows.first // rows.batch
         found: list[Indices] = []
         place, end = rows.start, rows.start + rows.count
@@ -72,7 +76,7 @@ class Deal:
         return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
 
     def near(self, rows: Rows) -> list[int]:
-        """The shards of the windows that these rows' streams read, and of their next ones."""
+        """The shards that these rows' streams read now or soon: those of their current windows and the next ones."""
         each, update = rows.batch // self.streams, rows.first // rows.batch
         found: list[int] = []
         for stream in range(rows.start // each, -(-(rows.start + rows.count) // each)):
@@ -85,7 +89,7 @@ class Deal:
         return found
 
     def _taken(self, stream: int, position: int, count: int) -> Iterator[Indices]:
-        """Items `position` to `position + count` of an endless stream, in parts."""
+        """Items `position` to `position + count` of a stream, which never ends, in parts of one window each."""
         epoch, before = self._epoch(stream, position)
         while count:
             bounds = _bounds(self, stream, epoch)
@@ -99,7 +103,7 @@ class Deal:
             yield part
 
     def _epoch(self, stream: int, position: int) -> tuple[int, int]:
-        """The epoch of a stream that holds `position`, and how many items came before it."""
+        """The epoch of a stream that `position` is in, and the number of items before that epoch."""
         with self._lock:
             begins = self._begins.setdefault(stream, [0])
             while begins[-1] <= position:
@@ -117,13 +121,13 @@ def _dealt(deal: Deal, stream: int, epoch: int) -> list[int]:
 
 
 def _size(deal: Deal, stream: int, epoch: int) -> int:
-    """Items of a stream's epoch."""
+    """The number of items in an epoch of a stream."""
     return sum(deal.counts[shard] for shard in _dealt(deal, stream, epoch))
 
 
 @lru_cache(maxsize=256)
 def _bounds(deal: Deal, stream: int, epoch: int) -> Indices:
-    """Where each window of a stream's epoch ends."""
+    """Where each window of a stream's epoch ends, in items from the beginning of the epoch."""
     dealt, wide = _dealt(deal, stream, epoch), deal.window
     windows = (dealt[place : place + wide] for place in range(0, len(dealt), wide))
     return np.cumsum([sum(deal.counts[shard] for shard in window) for window in windows])
@@ -131,7 +135,7 @@ def _bounds(deal: Deal, stream: int, epoch: int) -> Indices:
 
 @lru_cache(maxsize=128)
 def _window(deal: Deal, stream: int, epoch: int, number: int) -> Indices:
-    """The items of a window in their order."""
+    """The items of a window, shuffled."""
     shards = _dealt(deal, stream, epoch)[number * deal.window : (number + 1) * deal.window]
     ends = _ends(deal)
     items = np.concatenate([np.arange(ends[shard] - deal.counts[shard], ends[shard]) for shard in shards])

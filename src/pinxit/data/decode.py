@@ -1,4 +1,4 @@
-"""Picture files of strangers as RGB: upright, over white, eight bits, and refused in one sentence when broken."""
+"""Decoding untrusted picture files: to upright RGB over white, eight bits; broken ones are refused in one sentence."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from pinxit.types import Picture
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"})
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")  # Pillow's other readers are never run on strangers' bytes
-MOST_PIXELS = 2**26  # 67 megapixels, 200 MB as RGB; more is taken for a decompression bomb
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")  # Pillow's other decoders never see untrusted bytes
+MOST_PIXELS = 2**26  # 67 megapixels, 200 MB as RGB; anything larger is treated as a decompression bomb
 
 
 PNG, NOTES = b"\x89PNG\r\n\x1a\n", (b"iCCP", b"iTXt", b"tEXt", b"zTXt")
 
-# Once for the process, because the filters of `catch_warnings` are every thread's: size is checked below, and strange
-# metadata do no harm.
+# For the whole process, because `catch_warnings` is not thread-safe. Nothing is lost: the size is checked below, and
+# strange metadata do no harm.
 warnings.filterwarnings("ignore", module=r"PIL(\..*)?")
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
 def read_picture(path: Path) -> Picture:
-    """The picture in a file at full size. Raises ItemError (a DataError) in one sentence when it cannot be used."""
+    """The picture in a file, uint8 [H, W, 3] at full size. Raises ItemError (a DataError) when it cannot be used."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -39,9 +39,9 @@ def read_picture(path: Path) -> Picture:
 
 
 def decode(data: bytes, key: str, least: int | None = None) -> Image.Image:
-    """RGB image of `data`, turned as its EXIF says, transparency over white, the first frame of an animation.
+    """The RGB image in `data`: rotated as its EXIF says, transparency over white, the first frame of an animation.
 
-    With `least`, a JPEG may come at a reduced size whose shorter side is still at least twice that (much faster).
+    With `least`, a JPEG may be decoded at a reduced size, its shorter side still at least twice that (much faster).
     Raises ItemError naming `key` when `data` is empty, truncated, too large, or not a picture of a known format.
     """
     if not data:
@@ -75,7 +75,7 @@ def _decode(data: bytes, key: str, least: int | None) -> Image.Image:
 
 
 def _without_notes(data: bytes) -> bytes:
-    """A PNG without its texts and its colour profile, which nobody reads: Pillow refuses those above a megabyte."""
+    """A PNG without its texts and colour profile, which are not used, as Pillow refuses them above a megabyte."""
     if not data.startswith(PNG):
         return data
     kept, place = [PNG], len(PNG)

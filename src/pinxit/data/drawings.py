@@ -1,8 +1,8 @@
-"""One thing a picture, by chosen artists: what asks whether a model knows a thing or only how somebody draws it.
+"""A classification dataset, one object a picture, to test whether a model knows objects or only drawings of them.
 
-Every labelled thing is drawn by all of the pack's artists. Training pictures are by some of them; split "seen" holds
-fresh pictures of the same drawings, "unseen" the same things as the other artists draw them. Preset "broad" trains on
-more than its labels: every second picture shows any other thing of the pack, by whoever drew it.
+Every labelled object is drawn by all of the pack's artists. Training pictures are by some of them; split "seen" has new
+pictures of the same drawings, "unseen" has the same objects drawn by the other artists. Preset "broad" trains on more
+than its labels: every second picture shows another object of the pack, by any artist.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from pinxit.world.vocabulary import COLOURS, COLOURS_ZH
 KNOWN, OTHERS = ("noto", "noto classic"), ("fluent flat", "fluent 3d")
 ARTISTS = {"train": KNOWN, "seen": KNOWN, "unseen": OTHERS}
 LABELLED: dict[str, Preset] = {"small": "small", "full": "full", "broad": "small"}
-"""The things that are labels, by preset."""
+"""For each preset, the preset of the pack whose things are its labels."""
 LENGTH = 2**31
-GRID = 64  # boxes lie on a grid of as many steps a side
+GRID = 64  # boxes are placed in steps of 1/64 of the side
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Drawings:
 
     @cached_property
     def _besides(self) -> tuple[Thing, ...]:
-        """What broad training shows beside the labelled things."""
+        """The things without labels that training with preset "broad" shows too."""
         if self.preset != "broad" or self.split != "train":
             return ()
         every, known = Pack.open().things.values(), set(Pack.open().names("small"))
@@ -63,19 +63,19 @@ class Drawings:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The names of the things."""
+        """The names of the labelled things."""
         return tuple(thing.name for thing in self._things)
 
     @property
     def templates(self) -> tuple[str, ...]:
-        """The plainest caption."""
+        """The two plainest captions."""
         return ("a {}", "a picture of a {}")
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> Example:
-        """Things take turns. Raises IndexError outside 0 .. len - 1."""
+        """Item `index`; consecutive items show different things. Raises IndexError outside 0 .. len - 1."""
         if not 0 <= index < self.length:
             raise IndexError(f"item {index} of {self.length} drawings.")
         scene, thing = self._scene(index), self._thing(index)
@@ -104,7 +104,7 @@ class Drawings:
 
 
 def captions(thing: Thing, ground: str) -> tuple[str, ...]:
-    """What is said of a drawing, the plainest first."""
+    """The captions of a drawing, the plainest first; `ground`: the colour of the background."""
     a = f"{thing.article} {thing.name}"
     zh = f"一{thing.zh_measure}{thing.zh}"
     return (a, f"{a} on {article(ground)} background", f"a picture of {a}", zh, f"{COLOURS_ZH[ground]}背景上的{zh}")

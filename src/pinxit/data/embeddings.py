@@ -1,4 +1,4 @@
-"""A bank's captions as a frozen text encoder's vectors, computed once and mapped into memory by every training run.
+"""The outputs of a frozen text encoder for a bank's captions, computed once and memory-mapped by every training run.
 
 Shapes: N pictures, B texts, L positions, D width, E pooled width.
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Finished embeddings of a bank; picture i has `count(i)` captions, the kept ones of the bank's in their order."""
+    """The finished embeddings of a bank. Picture i has `count(i)` captions: those that were kept, in order."""
 
     folder: Path
     about: dict[str, Any]  # embeddings.json: format, version, encoder, bank, per_picture, seed, pictures, texts ...
@@ -71,16 +71,16 @@ class Embeddings:
 
     @property
     def width(self) -> int:
-        """D, numbers a token."""
+        """D, the width of a token's embedding."""
         return int(self._tokens.shape[1])
 
     @property
     def length(self) -> int:
-        """L of the encoder: no text has more tokens."""
+        """L, the most tokens of a text."""
         return int(self.about["encoder"]["length"])
 
     def count(self, index: int) -> int:
-        """How many captions of picture `index` are here, at least 1."""
+        """The number of stored captions of picture `index`, at least 1."""
         return int(self._starts[index + 1] - self._starts[index])
 
     def text(self, index: int, which: int) -> str:
@@ -88,10 +88,10 @@ class Embeddings:
         return self.texts[int(self._text_numbers([index], [which])[0])][0]
 
     def rows(self, indices: Sequence[int], which: Sequence[int], length: int | None = None) -> tuple[Tensor, Tensor]:
-        """float32 [B, L, D] with zeros after each text, and mask bool [B, L].
+        """Embeddings float32 [B, L, D], padded with zeros, and their mask, bool [B, L].
 
-        Row b is caption `which[b]` (modulo how many there are; -1: the empty text) of picture `indices[b]`, cut at
-        `length` (None: the encoder's).
+        Row b is caption `which[b]` (modulo their number; -1: the empty text) of picture `indices[b]`, truncated to
+        `length` tokens (None: L).
         """
         return self._rows(self._text_numbers(indices, which), length or self.length)
 
@@ -102,14 +102,14 @@ class Embeddings:
         return EncodedText(sequence, torch.from_numpy(self._pooled[numbers].astype(np.float32)), mask)
 
     def require(self, encoder: TextEncoder, bank: Bank | None = None) -> None:
-        """Raises DataError unless these are `encoder`'s (in any precision) embeddings of `bank`."""
+        """Raises DataError unless these are embeddings of `bank` by `encoder` (in any precision)."""
         stored, here = self.about["encoder"], identity_of(encoder)
         names = ("fingerprint", "length", "padded")
         wrong = differences(*({name: it.get(name) for name in names} for it in (stored, here)))
         if bank is not None:
             wrong = wrong or differences(self.about["bank"], bank.identity())
         if wrong:
-            raise DataError(f"the embeddings {self.folder} are others: {wrong}; delete and build them again.")
+            raise DataError(f"the embeddings {self.folder} do not fit: {wrong}; delete and build them again.")
 
     def _text_numbers(self, indices: Sequence[int], which: Sequence[int]) -> NDArray[np.int64]:
         return text_numbers(self._starts, self._places, indices, which)
@@ -137,11 +137,11 @@ def build_embeddings(
 ) -> Embeddings:
     """Encode at most `per_picture` captions of each picture (None: all; which ones depends on `seed`) into `folder`.
 
-    Only captions in a `script` that the encoder reads are taken.
-    Each distinct text is encoded and stored once, in float16. May be killed at any time: the same call goes on where it
-    stopped and ends with the same bytes; it returns at once when the folder is finished. `batch` texts run together;
-    `progress(done, texts)` is called now and then. Raises DataError when `folder` holds other embeddings or anything
-    else, PinxitError when the disk is full.
+    `script`: the writing system that the encoder knows; captions in others are left out. Each distinct text is encoded
+    and stored once, in float16, `batch` texts at a time. May be killed at any time: the same call goes on where it
+    stopped and ends with the same bytes; it returns at once when the folder is finished. `progress(done, texts)` is
+    called now and then. Raises UsageError for numbers below 1, DataError when `folder` holds other embeddings or
+    anything else, PinxitError when the disk is full.
     """
     Job.plan(bank, encoder, Path(folder), per_picture, batch, seed, script).complete(progress)
     return Embeddings.open(folder)

@@ -1,11 +1,11 @@
 """How text embeddings are precomputed: every distinct caption once, chunk after chunk, into arrays of known size.
 
-tokens.npy    float16 [tokens of all texts, D], pads where the encoder tells them
+tokens.npy    float16 [tokens of all texts, D], pads too if the encoder keeps the model's output there
 offsets.npy   int64 [T + 1], where each text's tokens begin
 pooled.npy    float32 [T, E]
 texts.jsonl   the T texts, the empty one first
-starts.npy    int64 [N + 1], where each picture's captions begin in
-places.npy    int64, the text of each caption
+starts.npy    int64 [N + 1], where each picture's captions begin in places.npy
+places.npy    int64, for each caption of each picture, its line in texts.jsonl
 embeddings.json  what they were made from; written last, so a folder without it is unfinished
 """
 
@@ -56,7 +56,7 @@ class EmbeddingsAbout(About):
 
 @dataclass(frozen=True)
 class Job(ChunkedJob):
-    """Embeddings to be computed, or ones that are finished already."""
+    """Embeddings to be computed, or finished already."""
 
     MANIFEST, ABOUT = MANIFEST, EmbeddingsAbout
     KIND = "embeddings"
@@ -77,7 +77,7 @@ class Job(ChunkedJob):
         seed: int,
         script: Script,
     ) -> Job:
-        """Check what is in `folder` against what is asked for."""
+        """Compare what is in `folder` with what is asked for. Raises DataError if it holds anything else."""
         if batch < 1 or (per_picture is not None and per_picture < 1):
             raise UsageError(f"at least one text at once and one caption a picture, not {batch} and {per_picture}.")
         captions = CaptionTable.of(bank.captions, per_picture, seed, script)
@@ -127,7 +127,7 @@ class Job(ChunkedJob):
         return start + len(texts)
 
     def _lengths(self, texts: list[str]) -> list[int]:
-        """How many rows each text has: of a padded reader all positions."""
+        """The number of stored rows of each text: L if the encoder keeps the output at pads, else its tokens."""
         return [self.encoder.length] * len(texts) if self.encoder.padded else self.encoder.lengths(texts)
 
     def _texts(self, start: int) -> list[str]:
@@ -135,7 +135,7 @@ class Job(ChunkedJob):
 
 
 def identity_of(encoder: TextEncoder) -> dict[str, Any]:
-    """What makes an encoder's embeddings these ones."""
+    """What identifies the embeddings that an encoder computes."""
     names = ("fingerprint", "width", "pooled_width", "length", "precision")
-    told = {name: getattr(encoder, name) for name in names}
-    return told | ({"padded": True} if encoder.padded else {})
+    fields = {name: getattr(encoder, name) for name in names}
+    return fields | ({"padded": True} if encoder.padded else {})

@@ -1,6 +1,6 @@
 """Fashion-MNIST: 70,000 product photographs of ten kinds of clothes (Xiao et al. 2017, arXiv 1708.07747), MIT licence.
 
-Debian's package `dataset-fashion-mnist` installs its four files; any other folder may hold them.
+Its four files are read from any folder; Debian's package `dataset-fashion-mnist` installs them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CAPTIONS = (
     "a small picture of one {}.",
     "this {} is for sale.",
 )
-"""What is said of every training picture; nothing else is known of it but its label."""
+"""The captions of a picture, made of its label, as the dataset has none."""
 
 
 class FashionMnist:
@@ -63,7 +63,7 @@ class FashionMnist:
         return Example(picture, captions, f"fashion-mnist-{self.split}-{index:05d}", Labelled(label))
 
     def identity(self) -> dict[str, Any]:
-        """What makes this dataset this one, wherever its files are."""
+        """What identifies this dataset, wherever its files are."""
         checksum = zlib.crc32(self._classes.tobytes(), zlib.crc32(self._pictures.tobytes()))
         return {"kind": "fashion-mnist", "split": self.split, "size": self.size, "checksum": checksum}
 

@@ -1,4 +1,4 @@
-"""A folder of pictures with same-named .txt captions, as people keep them."""
+"""A folder of pictures, each with its captions in a .txt file of the same name."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pinxit.data.transforms import square
 from pinxit.errors import DataError
 from pinxit.types import Example
 
-KEPT = 4096  # bytes of each end of a picture that tell it from another of the same size
+KEPT = 4096  # bytes at each end of a file that are hashed, to tell it from another of the same size
 OTHER_PICTURES = frozenset({".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd"})
 
 
 class FolderDataset:
     """Pictures below `folder`, at any depth, each with a .txt of the same name whose lines are its captions.
 
-    Items are sorted by path; a picture is resized and centre-cropped to `size`. What the names alone show to be
-    unusable stands in `problems` and is not counted; a file that proves broken when read raises ItemError at its
-    index. Hidden files are left alone. Raises DataError when no picture has a caption.
+    Items are sorted by path; a picture is resized and centre-cropped to `size`. Files that are unusable by their names
+    (no caption, an unknown format) are listed in `problems` and not counted; reading an item whose file is broken
+    raises ItemError. Hidden files are ignored. Raises DataError when no picture has a caption.
     """
 
     def __init__(self, folder: Path | str, size: int) -> None:
@@ -50,7 +50,7 @@ class FolderDataset:
         return Example(picture=square(image, self.size), captions=captions, key=name)
 
     def identity(self) -> dict[str, Any]:
-        """What makes this dataset this one, wherever the folder lies: names, sizes, captions, both ends of pictures."""
+        """What identifies this dataset, wherever the folder is: names, sizes, captions, both ends of picture files."""
         digest, content = hashlib.sha256(), hashlib.sha256()
         for name, caption in zip(self._names, self._captions, strict=True):
             try:

@@ -1,4 +1,4 @@
-"""Fonts for captions: the one inside Pillow for plain English, and the system's for everything else."""
+"""Fonts for captions: Pillow's own for plain English, and the system's for everything else."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FOLDERS = (
     "/Library/Fonts",
     "C:/Windows/Fonts",
 )
-# How the file names of common fonts begin, best first.
+# The beginnings of the file names of common fonts, best first.
 _NAMES: dict[Script, tuple[str, ...]] = {
     "ascii": (),  # Pillow's own font, the same everywhere
     "latin": ("dejavusans", "notosans-regular", "liberationsans-regular", "arial", "helvetica", "segoeui"),
@@ -52,14 +52,14 @@ def is_cjk(text: str) -> bool:
 
 
 def runs(text: str) -> list[tuple[Script, str]]:
-    """Pieces of `text` that one font draws: a Chinese font need not hold Latin letters, nor the other way round."""
+    """`text` split into parts for one font each: a Chinese font may lack Latin letters, and the other way round."""
     other: Script = "ascii" if all(c.isascii() or c == "…" or is_cjk(c) for c in text) else "latin"
     pieces = groupby(text, key=lambda character: "chinese" if is_cjk(character) else other)
     return [("chinese" if kind == "chinese" else other, "".join(characters)) for kind, characters in pieces]
 
 
 def width(text: str, size: int) -> float:
-    """How many pixels `text` takes in a row."""
+    """The width of `text` on one line, in pixels."""
     return sum(font(script, size).getlength(piece) for script, piece in runs(text))
 
 
@@ -86,7 +86,7 @@ def system_font(script: Script) -> Path | None:
 def font(script: Script, size: int) -> FreeTypeFont:
     """A font of `size` pixels for `script`.
 
-    Without a fitting one on the system it is Pillow's own, which draws an empty box for every character it lacks.
+    If the system has none, Pillow's own, which draws an empty box for every character that it lacks.
     """
     from PIL import ImageFont
 
@@ -94,7 +94,7 @@ def font(script: Script, size: int) -> FreeTypeFont:
     if path is not None:
         try:
             return ImageFont.truetype(str(path), size)
-        except OSError:  # a broken font file must not cost the sheet
+        except OSError:  # a broken font file must not cost the user the picture
             pass
     return cast("FreeTypeFont", ImageFont.load_default(size))  # wheels of Pillow always carry FreeType
 

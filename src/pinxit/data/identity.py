@@ -1,4 +1,4 @@
-"""What a dataset is, as JSON: stored beside whatever is built from it, so that nobody resumes with other data."""
+"""Identifying a dataset by JSON, stored with whatever is built from it, so that it is never resumed with other data."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pinxit.errors import DataError
 from pinxit.schema import shown
 from pinxit.types import Dataset, Example
 
-YOUNGER = ("content",)  # what an older pinxit did not note of a source cannot be compared
-NAMED = 5  # differences that a message tells
+YOUNGER = ("content",)  # fields that older versions did not store: not compared where they are missing
+NAMED = 5  # the most differences in a message
 
 
 def identity(dataset: Dataset) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def identity(dataset: Dataset) -> dict[str, Any]:
 
 
 def first_readable(dataset: Dataset, count: int) -> Example:
-    """The first of `count` items that can be used. Raises DataError when none can."""
+    """The first usable one of the first `count` items. Raises DataError if there is none."""
     last = None
     for index in range(count):
         item = read(dataset, index)

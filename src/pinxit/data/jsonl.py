@@ -1,4 +1,4 @@
-"""MappedLines of a large UTF-8 file by number, without holding the file in memory: eight bytes a line."""
+"""The lines of a large UTF-8 file by number, without holding the file in memory: eight bytes a line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WINDOW = 1 << 24  # bytes scanned at a time
 
 
 class MappedLines(Sequence[bytes]):
-    """The lines of `path` (each ends with a newline), read from a memory map when asked for."""
+    """The lines of `path`, read from a memory map when indexed; every line must end with a newline."""
 
     def __init__(self, path: Path) -> None:
         self._data: mmap.mmap | bytes = b""
@@ -74,7 +74,7 @@ class Captions(Sequence[tuple[str, ...]]):
 
 
 def json_line(value: Any) -> bytes:
-    """`value` as one line of JSON; characters stay readable, and file names that are not UTF-8 survive as escapes."""
+    """`value` as one line of JSON, not limited to ASCII; bytes of file names that are not UTF-8 become escapes."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace") + b"\n"
 
 

@@ -1,4 +1,4 @@
-"""Pictures with one label each: what classifiers are trained and tested on."""
+"""Pictures with one label each, to train and test classifiers."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class LabelledDataset(Dataset, Protocol):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Every label there is, in the data's own order."""
+        """All labels, in the order of the dataset."""
         ...
 
     @property
     def templates(self) -> tuple[str, ...]:
-        """The sentences that its training captions are made of, each with {} for the label."""
+        """The sentences of its training captions, with {} in place of the label."""
         ...
 
 
@@ -36,7 +36,7 @@ def label_of(example: Example) -> str:
 
 
 def label_in(facts: object, key: str) -> str:
-    """The label in an example's facts, or in a bank's plain ones (`Bank.facts`); `key` names it in the DataError."""
+    """The label in an example's facts, or in those of a bank (`Bank.facts`). Raises DataError naming `key` if none."""
     label = facts.label if isinstance(facts, Labelled) else facts.get("label") if isinstance(facts, dict) else None
     if not isinstance(label, str):
         raise DataError(f"{key} has no label; labelled data are fashion-mnist and drawings:small, :full or :broad.")

@@ -1,4 +1,4 @@
-"""Masks that users draw: pictures in black and white. White means "paint here" (`types.Mask`)."""
+"""Masks drawn by users: black-and-white pictures. White means "paint here" (`types.Mask`)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pinxit.data.problems import ItemError
 from pinxit.types import Mask
 
 GREYS = (64, 192)  # levels that are neither black nor white
-MOST_GREY = 0.05  # share of a mask's pixels: soft edges have some
+MOST_GREY = 0.05  # the largest share of grey pixels in a mask, as soft edges have some
 
 
 def read_mask(path: Path) -> Mask:
-    """The mask in a file; what is transparent counts as white, as paper does.
+    """The mask in a file; transparent pixels count as white.
 
     Raises ItemError when it cannot be read, or is a picture with colours or greys rather than a mask.
     """

@@ -1,6 +1,6 @@
-"""Arrays in .npy files that are filled row by row: made at full length, rows put where they belong and onto the disk.
+""".npy files that are allocated at full length and then filled, some rows at a time.
 
-Nothing is written through a memory map: a full disk would end the process without a word.
+Nothing is written through a memory map: if the disk is full, that kills the process (SIGBUS) without a message.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def header(kind: type[np.generic], shape: Sequence[int]) -> bytes:
-    """The first bytes of an .npy file of this type and shape."""
+    """The header of an .npy file with this dtype and shape."""
     written = io.BytesIO()
     described = {"descr": np.dtype(kind).str, "fortran_order": False, "shape": tuple(shape)}
     np.lib.format.write_array_header_1_0(written, described)
@@ -30,19 +30,19 @@ def header(kind: type[np.generic], shape: Sequence[int]) -> bytes:
 
 
 def allocate(path: Path, kind: type[np.generic], shape: Sequence[int]) -> None:
-    """An array at full length; a file system with sparse files spends no space on it yet."""
+    """Create an array at full length, filled with zeros; with sparse files it takes no space yet."""
     with replacing(path) as temporary, temporary.open("wb") as handle:
         handle.write(header(kind, shape))
         handle.truncate(handle.tell() + size_of(kind, shape))
 
 
 def size_of(kind: type[np.generic], shape: Sequence[int]) -> int:
-    """Bytes of an array without its header."""
+    """The bytes of an array, without the header."""
     return int(np.prod(shape, dtype=np.int64)) * np.dtype(kind).itemsize
 
 
 def write_rows(path: Path, row: int, values: NDArray[Any]) -> None:
-    """Put `values` into the rows of an array that begin at `row`. Raises PinxitError where the disk is full."""
+    """Write `values` into the rows of an array from `row` on, and flush. Raises PinxitError when the disk is full."""
     try:
         with path.open("r+b") as handle:
             np.lib.format.read_magic(handle)
@@ -56,13 +56,13 @@ def write_rows(path: Path, row: int, values: NDArray[Any]) -> None:
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:
-    """A whole array."""
+    """Write a whole array."""
     with replacing(path) as temporary, temporary.open("wb") as handle:
         np.save(handle, array, allow_pickle=False)
 
 
 def check_room(folder: Path, needed: int, what: str) -> None:
-    """Raise PinxitError where the disk of `folder` has less than `needed` bytes for `what`."""
+    """Raise PinxitError if the disk of `folder` has less than `needed` bytes free for `what`."""
     parent = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     free = shutil.disk_usage(parent).free
     if needed > free:

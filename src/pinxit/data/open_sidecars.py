@@ -1,4 +1,4 @@
-"""The sidecars of a stream's shards, opened where their items are asked for."""
+"""The sidecars of a stream's shards (files of precomputed features), opened when their items are needed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from pinxit.data.streams import Stream
 
 T = TypeVar("T")
-OPEN = 64  # at once
+OPEN = 64  # sidecars kept open
 
 
 class OpenSidecars(Generic[T]):
-    """One kind of them; `read` opens a file. Threads may ask at once."""
+    """The sidecars of one kind; `read` opens a file. Thread-safe."""
 
     def __init__(self, stream: Stream, folder: Path, kind: str, read: Callable[[Path], T]) -> None:
         self.stream, self.folder, self.kind, self.read = stream, folder, kind, read
@@ -27,7 +27,7 @@ class OpenSidecars(Generic[T]):
         self._lock = Lock()
 
     def of(self, index: int) -> tuple[T, int]:
-        """The sidecar of an item, or of the sound one that stands in for it, and its row there."""
+        """The sidecar that has item `index`, and its row there; of a broken item, those of its replacement."""
         shard, row = self.stream.place(self.stream.standing(index))
         with self._lock:
             if shard not in self._open:
@@ -40,7 +40,7 @@ class OpenSidecars(Generic[T]):
 
 
 def sidecars_of(stream: Stream, folder: Path, kind: str) -> Iterator[tuple[Path, str]]:
-    """Each shard's sidecar, and the digest of the shard. Raises DataError where one is missing."""
+    """The path of each shard's sidecar, with the digest of the shard. Raises DataError if one is missing."""
     for shard in stream.manifest["shards"]:
         place = folder / name_of(shard["url"], kind)
         if not place.is_file():

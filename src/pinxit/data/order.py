@@ -1,9 +1,9 @@
 """The order of training data: a keyed permutation for every epoch, computed and never stored.
 
-`order(position, length, seed)` says which item is the position-th ever seen, so the whole state of data loading
-is one number, images seen. Each epoch is a Feistel network over pairs (quotient, remainder) whose grid is a little
-larger than the data; places outside the data are walked through (Black and Rogaway 2002, "Ciphers with arbitrary
-finite domains", section 4: cycle walking).
+`order(position, length, seed)` is the index of the item seen at `position`, so the whole state of data loading is one
+number, images seen. Each epoch is a Feistel network over pairs (row, column) of a grid a little larger than the data;
+it is applied again while the result lies outside the data (cycle walking: Black and Rogaway 2002, "Ciphers with
+arbitrary finite domains", section 4).
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
     Words = NDArray[np.uint64]
 
-ROUNDS = 6
+ROUNDS = 6  # of the Feistel network
 
 
 def order(position: int, length: int, seed: int, group: int = 1) -> int:
-    """The index in [0, length) of the item that stands at `position` of the endless stream; see `order_batch`."""
+    """The index in [0, length) of the item at `position` of the endless sequence; see `order_batch`."""
     return int(order_batch(position, 1, length, seed, group)[0])
 
 
 def order_batch(position: int, count: int, length: int, seed: int, group: int = 1) -> NDArray[np.int64]:
-    """Indices int64 [count] of the items at positions `position`, `position + 1`, ... of the endless stream.
+    """Indices int64 [count] of the items at positions `position`, `position + 1`, ... of the endless sequence.
 
     Every `length` positions are one epoch and hold each index exactly once; the permutation depends on the seed
     and the epoch. With `group` g, runs of g consecutive items (0..g-1, g..2g-1, ...) stay together and in order; a
-    shorter last run ends its epoch. Raises UsageError when there is nothing to order.
+    shorter last run comes at the end of every epoch. Raises UsageError for numbers out of range.
     """
     if length < 1 or group < 1:
         raise UsageError(f"an order needs at least one item and groups of at least one, not {length} and {group}.")
@@ -46,7 +46,7 @@ def order_batch(position: int, count: int, length: int, seed: int, group: int = 
     if runs == 0:
         return places.astype(np.int64)
     slots, offsets = np.divmod(places, np.uint64(group))
-    whole = slots < np.uint64(runs)  # the rest belongs to the shorter last run, which keeps its place
+    whole = slots < np.uint64(runs)  # the others are in the shorter last run, which stays at the end
     slots[whole] = _permute(slots[whole], runs, keys[whole])
     return (slots * np.uint64(group) + offsets).astype(np.int64)
 
@@ -64,7 +64,7 @@ def _permute(values: Words, length: int, keys: Words) -> Words:
 
 
 def _feistel(values: Words, rows: int, columns: int, keys: Words) -> Words:
-    """A bijection of [0, rows * columns): each half is shifted in turn by a keyed hash of the other."""
+    """A bijection of [0, rows * columns): row and column are shifted in turn by a keyed hash of the other."""
     row, column = np.divmod(values, np.uint64(columns))
     for turn in range(ROUNDS):
         key = keys + np.uint64(2 * turn)

@@ -1,4 +1,4 @@
-"""The picture files that a user names: files as they are, folders with everything below them."""
+"""The picture files that a user names, directly or by a folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pinxit.errors import UsageError
 
 
 def picture_files(given: Sequence[Path]) -> list[Path]:
-    """Every picture file of `given`, folders in sorted order, each file once; hidden ones are left alone.
+    """The files in `given`, and all picture files below its folders, sorted; each once, hidden ones left out.
 
     Raises UsageError for a path that does not exist, or when there is no picture at all.
     """

@@ -1,4 +1,4 @@
-"""Work for all cores: results in the order of the tasks, few of them waiting in memory, clean on Ctrl-C."""
+"""A process pool: results in the order of the tasks, only a few waiting in memory, a clean end on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 SAFE = "PYTHONSAFEPATH"
-AHEAD = 4  # tasks handed out per worker
-NICENESS = 5  # others come first, yet a busy machine still lets us move
+AHEAD = 4  # tasks submitted per worker
+NICENESS = 5  # of workers: others come first, but on a busy machine work still goes on
 
-_job: Any = None  # what every task of this worker process shares; set once when the process starts
+_job: Any = None  # shared by all tasks of a worker process; set once when the process starts
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """The number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -46,7 +46,7 @@ def ordered(function: Callable[[Job, Task], Result], job: Job, tasks: Iterable[T
             yield function(job, task)
         return
     context = multiprocessing.get_context("spawn")
-    with _safe_path():  # its queues start a process that looks after them
+    with _safe_path():  # its queues start multiprocessing's resource tracker, a process
         pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(job,))
     waiting: deque[Future[Result]] = deque()
     rest = iter(tasks)
@@ -69,7 +69,7 @@ def ordered(function: Callable[[Job, Task], Result], job: Job, tasks: Iterable[T
 
 @contextmanager
 def _safe_path() -> Iterator[None]:
-    """Processes that start inside do not look for modules in the working directory, which may hold a `types.py`."""
+    """Processes started inside do not import modules from the working directory, where there may be a `types.py`."""
     before = os.environ.get(SAFE)
     os.environ[SAFE] = "1"
     try:
@@ -83,12 +83,12 @@ def _safe_path() -> Iterator[None]:
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C waits until the end of the block, and is blocked in processes that start inside."""
+    """Delay Ctrl-C until the end of the block, and block it in processes that start inside."""
     if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
         yield
         return
     missed: list[tuple[int, FrameType | None]] = []
-    # Blocking holds it in this thread only; another thread may take the signal, so the handler waits as well.
+    # The signal mask is of this thread only; another thread may take the signal, so the handler delays it as well.
     handler = signal.signal(signal.SIGINT, lambda number, frame: missed.append((number, frame)))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -103,7 +103,7 @@ def _interrupts_held() -> Iterator[None]:
 def _start(job: Any) -> None:
     global _job
     _job = job
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; a task in hand is finished
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles it; a running task is finished
     if hasattr(os, "nice"):
         with suppress(OSError):
             os.nice(NICENESS)

@@ -1,4 +1,4 @@
-"""What could not be read: counted, named, skipped, and reported at the end. Never fatal, never silent."""
+"""Broken items of a dataset: skipped, counted, named and reported at the end; never fatal, never silent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pinxit.errors import DataError
 from pinxit.types import Dataset, Example
 
-NAMED = 10  # how many a report names
+NAMED = 10  # the most problems named in a report
 
 
 class ItemError(DataError):
@@ -33,7 +33,7 @@ class Problem:
 
 
 class Problems:
-    """A growing list of problems with a report that a person can act on."""
+    """A growing list of problems, with a report for the user."""
 
     def __init__(self, problems: Iterable[Problem] = ()) -> None:
         self._problems = list(problems)
@@ -53,7 +53,7 @@ class Problems:
         return iter(self._problems)
 
     def report(self, named: int = NAMED) -> str:
-        """One line: how many were skipped and which; empty when there is nothing to tell."""
+        """One line: how many items were skipped and which, the first `named` of them; "" if none was."""
         if not self._problems:
             return ""
         names = ", ".join(f"{problem.key} ({problem.reason})" for problem in self._problems[:named])
@@ -69,7 +69,7 @@ class Problems:
 
 
 def read(dataset: Dataset, index: int) -> Example | Problem:
-    """Item `index`, or why it cannot be used."""
+    """Item `index`, or the problem if it cannot be used."""
     try:
         return dataset[index]
     except ItemError as broken:
@@ -77,7 +77,7 @@ def read(dataset: Dataset, index: int) -> Example | Problem:
 
 
 def readable(dataset: Dataset, indices: Iterable[int], problems: Problems) -> Iterator[Example]:
-    """The items at `indices` that can be used; the others go into `problems`."""
+    """The usable items at `indices`; the others are added to `problems`."""
     for index in indices:
         item = read(dataset, index)
         if isinstance(item, Problem):

@@ -1,6 +1,6 @@
 """Writing tar shards in the webdataset convention: key.png, key.txt (a caption a line) and key.json.
 
-The bytes depend on the data alone, not on the hour, the machine or an interruption.
+The bytes depend on the data alone, not on the time, the machine or an interruption.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ Form = Literal["png", "webp"]
 FORMS: tuple[Form, ...] = ("png", "webp")
 MANIFEST = "shards.json"
 AGAIN = "delete its folder and write the shards again"
-SPAN = 32  # items a worker draws at a time
+SPAN = 32  # items of a worker's task
 
 Files = list[tuple[str, bytes]]  # (name inside the tar, content)
 
 
 @dataclass(frozen=True)
 class Written:
-    """What `write_shards` has made, earlier runs included."""
+    """The result of `write_shards`, including the shards of earlier calls."""
 
     shards: int
     items: int
@@ -60,11 +60,11 @@ def write_shards(
 ) -> Written:
     """Write the first `count` items of `dataset` (None: all; never more than it has) to out/00000.tar and so on.
 
-    Pictures are stored without loss as PNG or WebP. A shard appears when it is whole; the same call after a kill goes
-    on with the next missing one and the result is the same to the byte. Items that cannot be used are skipped, named
-    in `problems` and in out/NNNNN_stats.json, and logged to the logger "pinxit". `progress(done, count)` is called now
-    and then. Raises UsageError for numbers out of range, DataError when `out` holds shards of other data, PinxitError
-    when the disk is full. Only one command at a time writes into `out`: UsageError.
+    Pictures are stored without loss as PNG or WebP. A shard gets its name when it is complete; the same call after a
+    kill goes on with the next missing one, and the result is the same to the byte. Items that cannot be used are
+    skipped, listed in `problems` and in out/NNNNN_stats.json, and logged to the logger "pinxit".
+    `progress(done, count)` is called now and then. Raises UsageError for numbers out of range or if another process
+    writes into `out`, DataError when `out` holds shards of other data, PinxitError when the disk is full.
     """
     count = len(dataset) if count is None else min(count, len(dataset))
     if count < 1 or per_shard < 1 or form not in FORMS:
@@ -98,7 +98,7 @@ def _write_all(
 
 
 def _claim(out: Path, dataset: Dataset, count: int, per_shard: int, form: Form) -> None:
-    """Note what the shards are made from, or compare with what stands there."""
+    """Write down what the shards are made from, or compare it with what an earlier call wrote. Raises DataError."""
     sample = fingerprint(first_readable(dataset, count))
     plan = {"source": identity(dataset), "count": count, "per_shard": per_shard, "form": form, "sample": sample}
     manifest = out / MANIFEST
@@ -117,7 +117,7 @@ def _parts(span: range) -> list[range]:
 
 
 def _write(out: Path, number: int, span: range, results: Iterator[tuple[Files, list[Problem]]]) -> Iterator[int]:
-    """Write one shard and its statistics; yields how many items each part was."""
+    """Write one shard and its statistics; yields the number of items of each part."""
     problems: list[Problem] = []
     items = 0
     with replacing(out / f"{number:05d}.tar") as temporary:
@@ -136,7 +136,7 @@ def _write(out: Path, number: int, span: range, results: Iterator[tuple[Files, l
 
 
 def _finished(out: Path, number: int) -> bool:
-    """Whether a shard is there with its statistics; without, it is written again."""
+    """Whether a shard and its statistics are there; without statistics it is written again."""
     return (out / f"{number:05d}.tar").exists() and _stats(out, number).exists()
 
 

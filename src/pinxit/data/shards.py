@@ -1,6 +1,6 @@
 """Tar shards in the webdataset convention, as img2dataset writes them: key.jpg with key.txt and/or key.json.
 
-Nothing is unpacked: an index of byte ranges is made once, and an item is read by its place.
+Nothing is unpacked: an index of byte ranges is made once, and items are read by random access.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class Shard:
 
 
 class ShardDataset:
-    """The items of several tars in a row, in the order they stand there, resized and centre-cropped to `size`.
+    """The items of several tars, one after the other, in their order; resized and centre-cropped to `size`.
 
-    The lines of key.txt are the captions, or else the "captions" or "caption" of key.json. What the index alone shows
-    to be unusable stands in `problems` and is not counted; an item that proves broken when read raises ItemError.
-    Raises DataError when no item is left.
+    The lines of key.txt are the captions, or else the "captions" or "caption" of key.json. Items that are unusable by
+    the index alone (no caption, an unknown format) are listed in `problems` and not counted; reading an item that is
+    broken raises ItemError. Raises DataError when no item is left.
     """
 
     def __init__(self, paths: Sequence[Path | str], size: int) -> None:
@@ -77,14 +77,14 @@ class ShardDataset:
         return example_of(shard, row, self.size, lambda span: self._bytes(number, span))
 
     def identity(self) -> dict[str, Any]:
-        """What makes this dataset this one: the shards' names and indices, wherever they lie."""
+        """What identifies this dataset: the shards' names and indices, wherever they are."""
         digest = hashlib.sha256()
         for shard in self._shards:
             digest.update(f"{shard.path.name}\0".encode() + shard.keys.tobytes() + shard.spans.tobytes())
         return {"kind": "shards", "items": len(self), "size": self.size, "files": digest.hexdigest()}
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_open": OrderedDict()}  # maps of files stay in their process
+        return self.__dict__ | {"_open": OrderedDict()}  # memory maps cannot be pickled
 
     def _bytes(self, number: int, span: NDArray[np.int64]) -> bytes:
         data = self._open.get(number)
@@ -106,7 +106,7 @@ class ShardDataset:
 
 
 def example_of(shard: Shard, row: int, size: int, read: Callable[[NDArray[np.int64]], bytes] | None = None) -> Example:
-    """An item of a shard; `read` gives the bytes of a span of it (None: from its file). Raises ItemError."""
+    """Item `row` of a shard; `read` returns the bytes of a span (None: from its file). Raises ItemError if broken."""
     read = read or (lambda span: _read(shard.path, span))
     key, spans = f"{shard.path.name}/{shard.keys[row].decode()}", shard.spans[row]
     captions = captions_of(shard, row, read)
@@ -115,17 +115,17 @@ def example_of(shard: Shard, row: int, size: int, read: Callable[[NDArray[np.int
 
 
 def captions_of(shard: Shard, row: int, read: Callable[[NDArray[np.int64]], bytes] | None = None) -> tuple[str, ...]:
-    """The captions of an item of a shard; `read` as in `example_of`. Raises ItemError."""
+    """The captions of item `row` of a shard; `read` as in `example_of`. Raises ItemError if there are none."""
     read = read or (lambda span: _read(shard.path, span))
     key, spans = f"{shard.path.name}/{shard.keys[row].decode()}", shard.spans[row]
-    told = spans[TEXT, 0] >= 0
-    return from_text(read(spans[TEXT]), key) if told else from_json(read(spans[JSON]), key)
+    has_text = spans[TEXT, 0] >= 0
+    return from_text(read(spans[TEXT]), key) if has_text else from_json(read(spans[JSON]), key)
 
 
 def read_span(path: Path, span: NDArray[np.int64]) -> bytes:
-    """Bytes of a file without mapping it: maps of large shards would count as memory of the process.
+    """The bytes of `span` (start, size) in a file, without a memory map, whose pages would count as the process's.
 
-    Raises OSError when it cannot be read, or ends too early.
+    Raises OSError when the file cannot be read, or ends too early.
     """
     with path.open("rb", buffering=0) as handle:
         data = os.pread(handle.fileno(), int(span[1]), int(span[0]))
@@ -135,7 +135,7 @@ def read_span(path: Path, span: NDArray[np.int64]) -> bytes:
 
 
 def _read(path: Path, span: NDArray[np.int64]) -> bytes:
-    """`read_span`. A disk that does not answer is no broken item: raises DataError."""
+    """`read_span`, raising DataError rather than ItemError: if the disk fails, the item is not to blame."""
     try:
         return read_span(path, span)
     except OSError as error:
@@ -143,7 +143,7 @@ def _read(path: Path, span: NDArray[np.int64]) -> bytes:
 
 
 def index_shard(path: Path, problems: Problems) -> Shard:
-    """Find the items of one tar; what is unusable goes into `problems`. Raises DataError when it is no readable tar."""
+    """The index of one tar; unusable items are added to `problems`. Raises DataError when it is not a readable tar."""
     places: dict[str, list[tuple[int, int]]] = {}
     try:
         for member in members(path):
@@ -163,9 +163,9 @@ def index_shard(path: Path, problems: Problems) -> Shard:
 
 
 def _place(member: Member, places: dict[str, list[tuple[int, int]]], tar: str, problems: Problems) -> None:
-    """Put a file where it belongs: its key is the path up to the first dot of the name, its kind what follows.
+    """Enter a file of `tar` into `places`: its key is the path up to the first dot of the name, its kind what follows.
 
-    A kind that nobody knows may be a dot too early ("v1.5 b.jpg"): then the last dot divides.
+    If the kind is unknown, the name may hold other dots ("v1.5 b.jpg"): then it is split at the last one.
     """
     folder, slash, name = member.name.rpartition("/")
     stem, dot, kind = name.partition(".")
@@ -186,7 +186,7 @@ def _place(member: Member, places: dict[str, list[tuple[int, int]]], tar: str, p
         return
     spans = places.setdefault(folder + slash + stem, [ABSENT, ABSENT, ABSENT])
     if spans[part] != ABSENT:
-        problems.add(f"{tar}/{member.name}", "stands twice in its tar")
+        problems.add(f"{tar}/{member.name}", "occurs twice in its tar")
     else:
         spans[part] = (member.start, member.size)
 

@@ -34,9 +34,9 @@ def sheet(
 ) -> Picture:
     """One picture showing all `pictures` (uint8 [H, W, 3], any sizes) row by row, captions wrapped underneath.
 
-    `columns` defaults to a sheet a little wider than high, `scale` (whole times, without smoothing) to what makes
-    the largest picture readable. `names`: of the rows, written to their left. Raises UsageError without pictures or
-    with another number of captions.
+    `columns` defaults to a sheet a little wider than high, `scale` (an integer, without smoothing) to one that makes
+    the widest picture about WIDE pixels wide. `names`: of the rows, written to their left. Raises UsageError without
+    pictures or with another number of captions.
     """
     from PIL import Image
 
@@ -102,7 +102,7 @@ def _enlarged(picture: Picture, scale: int) -> Image:
 
 
 def _wrap(text: str, limit: int) -> list[str]:
-    """At most LINES lines of at most `limit` pixels; every line of `text` begins a new one."""
+    """`text` as at most LINES lines of at most `limit` pixels; a newline in it starts a new line."""
     lines = [line for paragraph in text.splitlines() for line in _wrap_paragraph(paragraph, limit)]
     if len(lines) <= LINES:
         return lines
@@ -113,7 +113,7 @@ def _wrap(text: str, limit: int) -> list[str]:
 
 
 def _wrap_paragraph(text: str, limit: int) -> list[str]:
-    """MappedLines broken between words or Chinese characters, or inside too long a word."""
+    """Lines broken between words or Chinese characters, or inside a word that is too long."""
     lines = [""]
     for part in _parts(" ".join(text.split())):
         if width((lines[-1] + part).rstrip(), TEXT) <= limit:
@@ -129,7 +129,7 @@ def _wrap_paragraph(text: str, limit: int) -> list[str]:
 
 
 def _parts(text: str) -> list[str]:
-    """What must not be broken: words with the space after them, and single Chinese characters."""
+    """The parts of a text that are not broken: words with the space after them, and single Chinese characters."""
     parts = [""]
     for character in text:
         if parts[-1] and (is_cjk(character) or is_cjk(parts[-1][-1]) or parts[-1][-1] == " "):

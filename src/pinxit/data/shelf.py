@@ -1,4 +1,4 @@
-"""Tar shards wherever they lie: local files as they are, those of any fsspec URL as whole copies in a local folder."""
+"""Tar shards, local or remote: those of a remote URL (any that fsspec knows) are copied whole into a local cache."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ from pinxit.data.sources import braces, expanded
 from pinxit.errors import DataError, PinxitError
 from pinxit.files import replacing
 
-TRIES, PATIENCE = 6, 1.0  # of a fetch, and seconds after the first that fails, twice as many after every further one
-GONE = (FileNotFoundError, PermissionError, IsADirectoryError)  # that no patience helps
-SPARE = 2e9  # bytes of the disk that copies leave to others, such as the run that reads them
+TRIES, PATIENCE = 6, 1.0  # tries of a fetch; seconds to wait after the first failure, doubled after each further one
+GONE = (FileNotFoundError, PermissionError, IsADirectoryError)  # errors for which another try is useless
+SPARE = 2e9  # bytes of the disk that copies leave free for others, such as the run that reads them
 log = logging.getLogger("pinxit")
 
 T = TypeVar("T")
 
 
 def shards_of(spec: str) -> list[str]:
-    """The tars that a path, a folder, a pattern or a URL of these names, sorted. Raises DataError where there is none.
+    """The tars that `spec` names: a path, a folder, a pattern, or a URL of one of these. Raises DataError if none.
 
-    A URL is one of fsspec's, such as s3://bucket/data/{00000..00999}.tar or gs://bucket/data.
+    URLs are those of fsspec, such as s3://bucket/data/{00000..00999}.tar or gs://bucket/data. Folders and patterns are
+    listed in sorted order.
     """
     if "://" not in spec:
         folder = Path(spec).expanduser()
@@ -68,17 +69,17 @@ def _glob(system: Any, path: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Shelf:
-    """Where copies of remote shards stand; the least recently used ones make room for others."""
+    """A cache of remote shards in a folder; the least recently used copies are deleted to make room."""
 
     folder: Path
-    room: float = 100e9  # bytes
+    room: float = 100e9  # bytes that copies may take
     _lock: Lock = field(default_factory=Lock, compare=False, repr=False)
     _ahead: Ahead = field(default_factory=Ahead, compare=False, repr=False)
 
     def path(self, url: str) -> Path:
-        """The file of a shard, fetched unless it is at hand.
+        """The local file of a shard, which is fetched if it is remote and not in the cache.
 
-        Raises DataError where there is none, PinxitError where it cannot be had after several tries or has no room.
+        Raises DataError if there is no such shard, PinxitError if it cannot be fetched or written.
         """
         if "://" not in url:
             return Path(url)
@@ -87,7 +88,7 @@ class Shelf:
             return place
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(place.with_suffix(".lock")):  # other processes of this machine want it, too
+            with FileLock(place.with_suffix(".lock")):  # other processes of this machine may want it too
                 if not place.is_file():
                     fetch(url, place)
                     self._make_room(place)
@@ -96,19 +97,19 @@ class Shelf:
         return place
 
     def holds(self, url: str) -> bool:
-        """Whether the file of a shard is at hand; a copy that is asked for is the last to make room."""
+        """Whether the file of a shard is there; marks a copy as just used, so that it is deleted last."""
         if "://" not in url:
             return Path(url).is_file()
         try:
             os.utime(self.folder / _name(url))
         except FileNotFoundError:
             return False
-        except OSError:  # somebody else's, who does not let its time be changed
+        except OSError:  # another user's file, whose time we may not change
             return (self.folder / _name(url)).is_file()
         return True
 
     def expect(self, url: str) -> None:
-        """Begin to fetch a shard that will be wanted soon; what fails then fails when it is wanted."""
+        """Start to fetch a shard that will be needed soon, in the background; `path` raises what fails here."""
         if "://" in url and not (self.folder / _name(url)).is_file():
             self._ahead.begin(url, self.path)
 
@@ -123,12 +124,12 @@ class Shelf:
                 if over <= 0:
                     break
                 if path != newest:
-                    path.unlink(missing_ok=True)  # who has it open reads on
+                    path.unlink(missing_ok=True)  # a process that has it open can still read it
                     over -= size
 
 
 def fetch(url: str, place: Path) -> None:
-    """Copy a remote file to `place`, whole or not at all. Raises what `patiently` does."""
+    """Copy a remote file to `place`, as a whole or not at all. Raises as `patiently` does."""
     import fsspec
 
     def copy() -> None:
@@ -139,9 +140,10 @@ def fetch(url: str, place: Path) -> None:
 
 
 def patiently(url: str, ask: Callable[[], T]) -> T:
-    """What `ask` gives, which asks a store for something at `url`, again and again where the network fails.
+    """Call `ask`, which reads something at `url`, and retry with growing pauses while it fails; returns its result.
 
-    Raises DataError where there is nothing, PinxitError where it cannot be had after several tries.
+    Raises DataError if there is nothing at `url` or it cannot be read at all, PinxitError when all TRIES have failed,
+    OSError if the local disk is full.
     """
     for turn in range(TRIES):
         try:
@@ -156,13 +158,13 @@ def patiently(url: str, ask: Callable[[], T]) -> T:
                 raise DataError(f"{url} cannot be read: {cause}.") from error
             reason = " ".join(str(cause).split())[:120]
             if turn + 1 == TRIES:
-                told = f"{url} cannot be had after {TRIES} tries ({reason})"
-                raise PinxitError(f"{told}; the same command goes on from the last save.") from error
+                failure = f"{url} cannot be fetched, after {TRIES} tries ({reason})"
+                raise PinxitError(f"{failure}; the same command goes on from the last save.") from error
             log.warning("%s: %s; trying again", url, reason)
             time.sleep(PATIENCE * 2**turn)
     raise AssertionError("the last try has ended")
 
 
 def _name(url: str) -> str:
-    """A file's name for a URL, which others do not have."""
+    """A unique file name for a URL."""
     return f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{url.rpartition('/')[2]}"

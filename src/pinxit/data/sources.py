@@ -1,4 +1,4 @@
-"""One name for every kind of data: the built-in world, labelled sets, a folder of pictures, tar shards, a bank."""
+"""Opens any kind of data by a name: the built-in world, labelled datasets, a folder of pictures, tar shards, a bank."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pinxit.errors import DataError, UsageError
 from pinxit.types import Dataset
 
 WORLD, DRAWINGS, FASHION = "world:", "drawings:", "fashion-mnist"
-MOST_FILES = 1_000_000  # that one range of a pattern names
+MOST_FILES = 1_000_000  # the most files that one range of a pattern may name
 KINDS = (
     "world:small, world:gallery, world:full, drawings:small, :full or :broad, fashion-mnist, a folder of pictures with "
     ".txt captions, or tar shards (a file, a folder, or a pattern)"
@@ -34,7 +34,7 @@ def open_source(spec: str, size: int, split: str = "train", **options: Any) -> D
 
     - "world:small", "world:gallery", "world:full": the built-in world; `split` is train, seen or unseen;
       options language, seed, group, names, detail
-    - "drawings:small", ":full", ":broad": one labelled thing a picture; `split` (train, seen, unseen) says whose
+    - "drawings:small", ":full", ":broad": one labelled object a picture; `split` is train, seen or unseen
     - "fashion-mnist", "fashion-mnist:FOLDER": labelled photographs; `split` is train or test
     - a folder: pictures with same-named .txt captions at any depth, or tar shards at its top, or a bank
     - a .tar file, or a pattern such as "data/{00000..00007}.tar" or "data/*.tar"
@@ -59,14 +59,14 @@ def open_source(spec: str, size: int, split: str = "train", **options: Any) -> D
 
 
 def open_training(spec: str, size: int, seed: int, **options: Any) -> Dataset:
-    """Open the data of a training run: a world draws other scenes for another seed. Raises what `open_source` does."""
+    """Open the data of a training run; the scenes of a world depend on `seed`. Raises as `open_source` does."""
     if spec.startswith(WORLD):
         options |= {"seed": seed}
     return open_source(spec, size, **options)
 
 
 def open_labelled(spec: str, size: int, split: str) -> LabelledDataset:
-    """Open a source whose pictures have labels. Raises UsageError for any other one, DataError for missing files."""
+    """Open a source whose pictures have labels. Raises UsageError for any other source, DataError for missing files."""
     if spec.startswith(DRAWINGS):
         from pinxit.data.drawings import Drawings
 
@@ -106,7 +106,7 @@ def _folder(path: Path, size: int) -> Dataset:
 
 
 def expanded(spec: str) -> list[Path]:
-    """The files that a pattern names. Raises DataError for one that is missing."""
+    """The files that a path or pattern names. Raises DataError if one is missing or there is none."""
     paths: list[Path] = []
     for text in braces(str(Path(spec).expanduser())):
         matching = [Path(name) for name in sorted(glob.glob(text))] if glob.has_magic(text) else [Path(text)]  # noqa: PTH207
@@ -118,7 +118,7 @@ def expanded(spec: str) -> list[Path]:
 
 
 def braces(text: str) -> Iterator[str]:
-    """Expand {000..007} (keeping the zeros) and {a,b}, leftmost first."""
+    """Expand {000..007} (keeping leading zeros) and {a,b}, leftmost first. Raises DataError for an impossible range."""
     matches = [match for match in (_RANGE.search(text), _CHOICE.search(text)) if match]
     if not matches:
         yield text

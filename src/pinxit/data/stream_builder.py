@@ -1,4 +1,4 @@
-"""Making a stream: looking once through its shards, or reading in their index what somebody found there before."""
+"""Making a stream: its shards are scanned once, unless an index beside them says what they hold."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def build_stream(
     progress: Callable[[int, int], None] | None = None,
     cache: Path | None = None,
 ) -> Stream:
-    """Note in `folder` what the shards that `spec` names hold; at most `count` items are used.
+    """Make a stream of the shards that `spec` names, in `folder`; at most `count` items are used (None: all).
 
-    Shards that an index beside them tells of are not looked through, nor fetched. May be killed at any time: the same
-    call goes on with the next shard. Raises DataError when `folder` holds another stream, or when a shard is missing,
-    truncated or no tar, PinxitError when one cannot be fetched.
+    Shards with a line in an index beside them (`stream_index`) are neither scanned nor fetched. May be killed at any
+    time: the same call goes on with the next shard. Raises DataError when `folder` holds another stream, or when a
+    shard is missing, truncated or not a tar, PinxitError when one cannot be fetched.
     """
     folder = Path(folder)
     if (folder / STREAM).is_file():

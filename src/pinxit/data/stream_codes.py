@@ -1,6 +1,6 @@
-"""The pictures of a stream as a frozen dVAE's codes: sidecars of its shards.
+"""The codes of a stream's pictures, computed beforehand by a frozen dVAE and stored in sidecars of its shards.
 
-Shapes: B rows, h w codes of a picture.
+Shapes: B pictures, of h x w codes each.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ KIND = "dvae"
 
 @dataclass(frozen=True, eq=False)
 class StreamCodes:
-    """The codes of a stream's items, indexed as an array of them is."""
+    """The codes of a stream's pictures, indexed like an array [N, h, w]."""
 
     stream: Stream
     sidecars: OpenSidecars[NDArray[np.int32]]
 
     @classmethod
     def open(cls, stream: Stream, folder: Path, dvae: str) -> StreamCodes:
-        """Raises DataError where a sidecar is missing, damaged, or of another dVAE (its fingerprint) or shard."""
+        """`dvae`: its fingerprint. Raises DataError if a sidecar is missing, damaged, or of another dVAE or shard."""
         for place, digest in sidecars_of(stream, folder, KIND):
             about = told(place).get("about", {})
             compare(place, {"kind": KIND, "about": about | {"fingerprint": dvae}, "shard": digest})
@@ -44,16 +44,16 @@ class StreamCodes:
         return len(self.stream)
 
     def order(self, rows: Rows, seed: int) -> NDArray[np.int64]:
-        """Which items the rows of an update are."""
+        """The items of these rows of an update, int64 [count]."""
         return self.stream.order(rows, seed)
 
     def __getitem__(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint16]:
-        """uint16 [B, h, w]; in place of a broken picture's those of the one that stands in for it."""
+        """uint16 [B, h, w]; for a broken picture, the codes of its replacement."""
         found = (self.sidecars.of(int(index)) for index in indices)
         return np.stack([codes[row] for codes, row in found]).astype(np.uint16)
 
 
 def _codes(place: Path) -> NDArray[np.int32]:
-    """Mapped, not read: a window's shards are open at a time, and each holds the codes of thousands of pictures."""
+    """Memory-mapped: many sidecars are open at a time, and each holds the codes of thousands of pictures."""
     codes: NDArray[np.int32] = load_file(place)["codes"].numpy()
     return codes

@@ -1,7 +1,7 @@
-"""The index of tar shards: a file beside them that tells what each holds, so that no run need look through all of them.
+"""The index of tar shards: a file beside them that says what each holds, so that a run need not scan them all.
 
-A line a shard in pinxit-index.jsonl: name, bytes, items, digest (`stream_manifest`). Names are without their folder, so
-that shards and index may be moved together. What a line tells is compared with the shard when that is first read.
+pinxit-index.jsonl has a line for each shard: name, bytes, items, digest (see `stream_manifest`). Names are without
+folders, so that shards and index can be moved together. A line is verified when its shard is first read.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pinxit.files import parse_json, write_bytes
 from pinxit.schema import Whole
 
 INDEX = "pinxit-index.jsonl"
-AHEAD = 4  # remote shards that are fetched while one is looked through
-ROOM = 10e9  # bytes of copies at a time
+AHEAD = 4  # remote shards that are fetched while one is scanned
+ROOM = 10e9  # bytes of local copies at a time
 
 
 class _Line(TypedDict):
@@ -32,10 +32,10 @@ class _Line(TypedDict):
 
 
 def index_shards(spec: str, folder: Path, progress: Callable[[int, int], None] | None = None) -> list[ShardRecord]:
-    """Look through the shards that `spec` names and write their index into `folder`; returns what it tells.
+    """Scan the shards that `spec` names and write their index into `folder`; returns its records.
 
     May be killed at any time: the same call goes on with the next shard. Raises DataError for a shard that is missing,
-    truncated or no tar, PinxitError for one that cannot be fetched or where the index cannot be written.
+    truncated or not a tar, PinxitError if one cannot be fetched or the index cannot be written.
     """
     urls, shelf = shards_of(spec), Shelf(folder / ".index-cache", ROOM)
     known = dict(_known(urls, folder / INDEX))
@@ -47,7 +47,7 @@ def index_shards(spec: str, folder: Path, progress: Callable[[int, int], None] |
         records.append(known[url] if url in known else look_through(url, shelf))
         if url not in known:
             write_bytes(folder / INDEX, b"".join(json_line(_line(one)) for one in records))
-            if progress is not None:  # so that whoever stops at every call still gets on
+            if progress is not None:  # after the write, so that even a caller that stops here makes progress
                 progress(number, len(urls))
     write_bytes(folder / INDEX, b"".join(json_line(_line(one)) for one in records))
     shutil.rmtree(shelf.folder, ignore_errors=True)
@@ -55,7 +55,7 @@ def index_shards(spec: str, folder: Path, progress: Callable[[int, int], None] |
 
 
 def indexed(urls: Sequence[str]) -> dict[str, ShardRecord]:
-    """What indexes beside the shards tell of them; nothing of one that has become larger, smaller or newer."""
+    """The records in indexes beside the shards, by URL; without shards that have changed in size or are newer."""
     found: dict[str, ShardRecord] = {}
     for place in dict.fromkeys(url.rpartition("/")[0] for url in urls):
         beside = [url for url in urls if url.rpartition("/")[0] == place]
@@ -64,10 +64,10 @@ def indexed(urls: Sequence[str]) -> dict[str, ShardRecord]:
 
 
 def folder_beside(spec: str) -> Path:
-    """Where goes what is written of shards if nobody says: beside those of a local folder. Raises UsageError."""
+    """The default folder for files about shards: their own folder. Raises UsageError if they are not in a local one."""
     place = Path(spec).expanduser()
     if "://" in spec or "*" in spec or "{" in spec:
-        raise UsageError(f"say by --out where what is written of {spec} is to go.")
+        raise UsageError(f"{spec} is not a local folder or file: say by --out which folder to write into.")
     return place if place.is_dir() else place.parent
 
 
@@ -75,7 +75,7 @@ def _known(urls: Sequence[str], index: Path | str) -> Iterator[tuple[str, ShardR
     lines = {line["name"]: line for line in _lines(index)}
     for url in urls:
         line = lines.get(url.rpartition("/")[2])
-        if line is not None and _as_it_was(url, line, index):
+        if line is not None and _seems_unchanged(url, line, index):
             yield url, {"url": url, "bytes": line["bytes"], "items": line["items"], "digest": line["digest"]}
 
 
@@ -91,13 +91,13 @@ def _lines(index: Path | str) -> list[_Line]:
                 found: bytes = file.read()
             return found
 
-        with suppress(DataError):  # there is none: shards are looked through
+        with suppress(DataError):  # there is no index: the shards are scanned
             data = patiently(index, read)
     return [parse_json(line, _Line, str(index), DataError, "index the shards anew") for line in data.splitlines()]
 
 
-def _as_it_was(url: str, line: _Line, index: Path | str) -> bool:
-    """Of a local shard whether its index may be right; a remote one is looked at when it has come."""
+def _seems_unchanged(url: str, line: _Line, index: Path | str) -> bool:
+    """Whether a local shard is as large as in its index and not newer; a remote one is checked when it is fetched."""
     path = Path(url)
     if "://" in url or not path.is_file() or not isinstance(index, Path):
         return "://" in url

@@ -1,4 +1,4 @@
-"""The pictures and the captions of a stream as sequences that are read where they are indexed."""
+"""The pictures and the captions of a stream as sequences, whose items are read when they are indexed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Items(Protocol):
-    """A stream: its pictures' side, its length, and each item."""
+    """The part of `data.streams.Stream` that is needed here; `size` is the side of its pictures in pixels."""
 
     @property
     def size(self) -> int: ...
@@ -27,7 +27,7 @@ class Items(Protocol):
 
 @dataclass(frozen=True)
 class Pictures:
-    """The pictures of a stream as an array that is read where it is indexed."""
+    """The pictures of a stream, like an array uint8 [N, S, S, 3]."""
 
     stream: Items
 
@@ -47,7 +47,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class StreamCaptions(Sequence[tuple[str, ...]]):
-    """The captions of a stream's items."""
+    """The captions of a stream, like a sequence of tuples."""
 
     stream: Items
 

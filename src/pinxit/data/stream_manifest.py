@@ -1,8 +1,8 @@
-"""What a stream's folder holds: which shards there are, and what was found in each.
+"""The files of a stream's folder: which shards there are, and what each holds.
 
-stream.json   what it is: the shards by name, bytes, items and a digest of their index, and the side of the pictures;
-              written last, so that a folder without it is unfinished
-shards.jsonl  the same while the shards are looked through, a line each
+stream.json   the manifest: the side of the pictures, and for each shard its URL, bytes, items and a digest of its
+              index; written last, so that a folder without it is unfinished
+shards.jsonl  the shards scanned so far, a line each
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ AGAIN = "restore it, or train into another folder"
 
 
 class ShardRecord(TypedDict):
-    """A shard as it was when the stream was made."""
+    """A shard as it was when it was scanned."""
 
     url: str
     bytes: Whole
@@ -42,12 +42,12 @@ class StreamManifest(TypedDict):
 
 
 def digest_of(shard: Shard) -> str:
-    """Sixteen hex digits that change with the names, places and sizes of a shard's files."""
+    """Sixteen hex digits that change with the names, offsets and sizes of a shard's files."""
     return hashlib.sha256(shard.keys.tobytes() + shard.spans.tobytes()).hexdigest()[:16]
 
 
 def look_through(url: str, shelf: Shelf) -> ShardRecord:
-    """What a shard holds. Raises DataError when it is missing, truncated or no tar."""
+    """Scan a shard. Raises DataError when it is missing, truncated or not a tar."""
     path, problems = shelf.path(url), Problems()
     if not path.is_file():
         raise DataError(f"there is no shard {url}: {AGAIN}.")
@@ -59,14 +59,14 @@ def look_through(url: str, shelf: Shelf) -> ShardRecord:
 
 
 def noted(folder: Path) -> list[ShardRecord]:
-    """The shards that have been looked through already."""
+    """The shards that have been scanned already."""
     path = folder / LINES
     lines = path.read_bytes().splitlines() if path.is_file() else []
     return [parse_json(line, ShardRecord, str(path), DataError, AGAIN) for line in lines]
 
 
 def check_bytes(path: Path, shard: ShardRecord) -> None:
-    """Raises DataError when a shard is gone or of another size than when the run began."""
+    """Raises DataError when a shard is gone or has another size than when it was scanned."""
     if not path.is_file():
         raise DataError(f"there is no shard {shard['url']} any more: {AGAIN}.")
     if (size := path.stat().st_size) != shard["bytes"]:
@@ -74,7 +74,7 @@ def check_bytes(path: Path, shard: ShardRecord) -> None:
 
 
 def compare(folder: Path, spec: str, size: int) -> None:
-    """Raises DataError when the folder holds a stream of other shards or of another size."""
+    """Raises DataError when the folder holds a stream of other shards or with pictures of another size."""
     manifest: StreamManifest = read_json(folder / STREAM, StreamManifest, DataError, AGAIN)
     for name, new in (("spec", spec), ("size", size)):
         if manifest[name] != new:  # type: ignore[literal-required]

@@ -1,4 +1,4 @@
-"""The captions of a stream as a frozen reader has read them beforehand: sidecars of its shards.
+"""The embeddings of a stream's captions, computed beforehand by a frozen text encoder ("reader") into sidecars.
 
 Shapes: T texts of a shard, the empty one first; B rows, L positions, D width.
 """
@@ -32,7 +32,7 @@ KIND, AT_ONCE = "text", 32
 
 
 class TextRowEncoder:
-    """A frozen reader as `encode_shards` wants one: every distinct caption of a shard is read once."""
+    """A frozen text encoder as a `RowEncoder` of `encode_shards`: encodes every distinct caption of a shard once."""
 
     kind, size = KIND, 0
 
@@ -41,7 +41,12 @@ class TextRowEncoder:
         self.about: Mapping[str, Any] = identity_of(reader) | {"script": script}
 
     def of(self, pictures: Iterable[Picture | None], captions: Sequence[tuple[str, ...]]) -> dict[str, Tensor]:
-        """`tokens` float16 [all, D], `offsets` [T + 1]; `starts` [N + 1] and `places`: which texts an item has."""
+        """The tensors of a sidecar, laid out as in `data.embeddings_builder`.
+
+        `tokens` float16 [tokens of all texts, D], and `offsets` int64 [T + 1], where each text's begin;
+        `starts` int64 [N + 1], where each item's captions begin in `places`, which has the text of each. Raises
+        DataError for values beyond the range of float16.
+        """
         numbers, places, starts = {"": 0}, list[int](), [0]
         for several in captions:
             places += [numbers.setdefault(text, len(numbers)) for text in dict.fromkeys(readable(several, self.script))]
@@ -49,7 +54,7 @@ class TextRowEncoder:
         rows, _ = self.reader.ragged(list(numbers), self.at_once)
         tokens = torch.cat([row.cpu() for row in rows]).half()
         if not tokens.isfinite().all():
-            raise DataError(f"{self.reader.name} says numbers beyond what float16 holds: they cannot be stored.")
+            raise DataError(f"{self.reader.name} gives numbers beyond the range of float16: they cannot be stored.")
         lengths = torch.tensor([0, *map(len, rows)])
         found = {"tokens": tokens, "offsets": lengths.cumsum(0), "starts": torch.tensor(starts)}
         return found | {"places": torch.tensor(places, dtype=torch.int64)}
@@ -67,30 +72,30 @@ class _Side:
 
 @dataclass(frozen=True, eq=False)
 class StreamTexts:
-    """The captions of a stream's items as vectors, as `data.embeddings.Embeddings` has them of a bank's."""
+    """The embeddings of a stream's captions, with methods of `data.embeddings.Embeddings`, which holds a bank's."""
 
     length: int
     sidecars: OpenSidecars[_Side]
 
     @classmethod
     def open(cls, stream: Stream, folder: Path, reader: TextEncoder, script: Script = "all") -> StreamTexts:
-        """Raises DataError where a sidecar is missing, damaged, or of another reader or shard."""
+        """Raises DataError if a sidecar is missing, damaged, or of another text encoder or shard."""
         about = dict(TextRowEncoder(reader, script).about)
         for place, digest in sidecars_of(stream, folder, KIND):
             found = told(place)
-            found["about"].pop("precision", None)  # which may differ, as with a bank's
+            found["about"].pop("precision", None)  # may differ, as in `Embeddings.require`
             wanted = {"about": {k: v for k, v in about.items() if k != "precision"}, "shard": digest}
             if any(found.get(name) != value for name, value in wanted.items()):
                 compare(place, wanted)
         return cls(reader.length, OpenSidecars(stream, folder, KIND, _opened))
 
     def count(self, index: int) -> int:
-        """How many captions of item `index` are here."""
+        """The number of stored captions of item `index`."""
         side, row = self.sidecars.of(index)
         return int(side.starts[row + 1] - side.starts[row])
 
     def rows(self, indices: Sequence[int], which: Sequence[int], length: int | None = None) -> tuple[Tensor, Tensor]:
-        """float32 [B, L, D] with zeros after each text, and mask bool [B, L]; `which`: -1 is the empty text."""
+        """Embeddings float32 [B, L, D], padded with zeros, and their mask, bool [B, L]: see `Embeddings.rows`."""
         parts = [self._tokens(index, one) for index, one in zip(indices, which, strict=True)]
         most, width = length or self.length, parts[0].shape[1]
         sequence, mask = torch.zeros(len(parts), most, width), torch.zeros(len(parts), most, dtype=torch.bool)

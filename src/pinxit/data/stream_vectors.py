@@ -1,4 +1,4 @@
-"""A stream as a CLIP sees it: sidecars of its shards. Shapes: B rows, E width."""
+"""The CLIP embeddings of a stream's pictures and captions, from sidecars of its shards. Shapes: B rows, E width."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ KIND = "clip"
 
 @dataclass(frozen=True, eq=False)
 class StreamVectors:
-    """The embeddings of a stream's items, as `data.vectors.Vectors` has them of a bank's.
+    """The CLIP embeddings of a stream, with methods of `data.vectors.Vectors`, which holds a bank's.
 
-    Caption j of item i is the same one here and in `StreamTexts`: of those in a script, each once.
+    Caption j of item i is the same here and in `StreamTexts`: both have the distinct captions in `script`, in order.
     """
 
     stream: Stream
     script: Script
-    nothing: Tensor  # the empty caption's, [E]
+    nothing: Tensor  # the embedding of the empty caption, [E]
     sidecars: OpenSidecars[dict[str, Tensor]]
 
     @classmethod
     def open(cls, stream: Stream, folder: Path, clip: ImageTextEncoder, script: Script = "all") -> StreamVectors:
-        """Raises DataError where a sidecar is missing, damaged, or of another CLIP or shard."""
+        """Raises DataError if a sidecar is missing, damaged, or of another CLIP or shard."""
         for place, digest in sidecars_of(stream, folder, KIND):
             compare(place, {"kind": KIND, "about": identity_of(clip), "shard": digest})
         nothing = torch.from_numpy(clip.texts([""])[0]).float()
@@ -50,11 +50,11 @@ class StreamVectors:
         return len(self.stream)
 
     def order(self, rows: Rows, seed: int) -> NDArray[Any]:
-        """Which items the rows of an update are."""
+        """The items of these rows of an update, int64 [count]."""
         return self.stream.order(rows, seed)
 
     def count(self, index: int) -> int:
-        """How many captions of item `index` are here, at least 1."""
+        """The number of captions of item `index`, at least 1."""
         return len(self._texts(index))
 
     def text(self, index: int, which: int) -> str:
@@ -68,10 +68,10 @@ class StreamVectors:
         return torch.stack([side["pictures"][row] for side, row in found]).float()
 
     def text_embeddings(self, indices: Sequence[int], which: Sequence[int]) -> Tensor:
-        """The embeddings of captions, float32 [B, E]: `which[b]` (modulo how many; -1: the empty one) of each."""
-        return torch.stack([self._said(index, one) for index, one in zip(indices, which, strict=True)])
+        """The embeddings of captions, float32 [B, E]: caption `which[b]` (modulo their number; -1: the empty one)."""
+        return torch.stack([self._text_embedding(index, one) for index, one in zip(indices, which, strict=True)])
 
-    def _said(self, index: int, which: int) -> Tensor:
+    def _text_embedding(self, index: int, which: int) -> Tensor:
         if which < 0:
             return self.nothing
         side, row = self.sidecars.of(index)

@@ -1,4 +1,4 @@
-"""Training pictures read from tar shards as they are wanted: a bank of which nothing is stored but its index."""
+"""Streams: training pictures read from tar shards when they are needed, so that only an index is stored on disk."""
 
 from __future__ import annotations
 
@@ -30,13 +30,16 @@ if TYPE_CHECKING:
 
     from pinxit.types import Example
 
-DECODED = 256e6  # bytes of pictures that are kept for whoever asks again
+DECODED = 256e6  # bytes of decoded pictures that are cached, as captions and pictures are asked for separately
 OPEN = 64  # shards whose index is in memory
 
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """Pictures of one side by number, as `Bank` has them. Broken items are replaced by the next sound one."""
+    """Pictures and captions by number, with the methods of `Bank`. A broken item is replaced by the next usable one.
+
+    Thread-safe, as batches are made by several threads.
+    """
 
     folder: Path
     manifest: StreamManifest
@@ -45,15 +48,15 @@ class Stream:
     _lock: Any = field(default_factory=Lock, repr=False)
     _decoded: OrderedDict[int, Example] = field(default_factory=OrderedDict, repr=False)
     _opened: OrderedDict[int, Shard] = field(default_factory=OrderedDict, repr=False)
-    _stands: dict[int, int] = field(default_factory=dict, repr=False)
-    _named: set[str] = field(default_factory=set, repr=False)
+    _stands: dict[int, int] = field(default_factory=dict, repr=False)  # for broken items, their replacements
+    _named: set[str] = field(default_factory=set, repr=False)  # keys of broken items that have been reported
     _deals: dict[tuple[int, int, int], Deal] = field(default_factory=dict, repr=False)
 
     @classmethod
     def open(cls, folder: Path | str, cache: Path | None = None) -> Stream:
-        """A finished folder; `cache`: where copies of remote shards stand (None: beside the folder).
+        """Open a finished folder; `cache`: the folder for copies of remote shards (None: beside this one).
 
-        Raises DataError when it is unfinished, or when a local shard is missing, truncated or another one.
+        Raises DataError when it is unfinished, or when a local shard is missing or has another size.
         """
         folder = Path(folder)
         manifest: StreamManifest = read_json(folder / STREAM, StreamManifest, DataError, AGAIN)
@@ -73,17 +76,20 @@ class Stream:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What a checkpoint tells of its pictures."""
+        """What a checkpoint records of its training data."""
         return {"items": len(self), "source": {"kind": "stream", "spec": self.manifest["spec"]}}
 
     def identity(self) -> dict[str, Any]:
-        """What makes this stream this one, wherever its shards lie."""
+        """What identifies the data of this stream, wherever its shards are."""
         names = [[shard["url"].rpartition("/")[2], shard["digest"]] for shard in self.manifest["shards"]]
         digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()
         return {"kind": "stream", "items": len(self), "size": self.size, "files": digest}
 
     def order(self, rows: Rows, seed: int, held_out: int = 0) -> NDArray[np.int64]:
-        """Which items the rows of an update are; the last `held_out` never. Their next shards begin to come."""
+        """The items of these rows of an update, int64 [count], in the order of `data.deal`.
+
+        The last `held_out` items are never among them. Also starts to fetch the shards that are needed next.
+        """
         deal = self._deal(rows.batch, seed, held_out)
         for shard in deal.near(rows):
             self.shelf.expect(self.manifest["shards"][shard]["url"])
@@ -91,12 +97,12 @@ class Stream:
 
     @property
     def urls(self) -> list[str]:
-        """Of its shards."""
+        """The URLs or paths of its shards."""
         return [shard["url"] for shard in self.manifest["shards"]]
 
     @property
     def pictures(self) -> Pictures:
-        """uint8 [N, S, S, 3], read where it is indexed."""
+        """Like an array uint8 [N, S, S, 3], whose pictures are read when they are indexed."""
         return Pictures(self)
 
     @property
@@ -105,7 +111,10 @@ class Stream:
         return StreamCaptions(self)
 
     def __getitem__(self, index: int) -> Example:
-        """Item `index`, or in place of a broken one the next sound one of its shard, which is noted."""
+        """Item `index`; if it is broken, the next usable one of its shard, and a problem is recorded.
+
+        Raises DataError when the shard has no usable item or has changed, PinxitError when it cannot be read.
+        """
         if not 0 <= index < len(self):
             raise IndexError(f"item {index} of {len(self)}.")
         with self._lock:
@@ -131,12 +140,12 @@ class Stream:
         raise DataError(f"{self.manifest['shards'][number]['url']} holds no picture that can be used: {AGAIN}.")
 
     def place(self, index: int) -> tuple[int, int]:
-        """The shard of item `index`, and its row there."""
+        """The number of the shard that has item `index`, and its row there."""
         number = int(np.searchsorted(self._ends, index, side="right"))
         return number, index - int(self._ends[number]) + self.manifest["shards"][number]["items"]
 
     def standing(self, index: int) -> int:
-        """Which item is shown as `index`: another one where that is broken."""
+        """The item that `self[index]` returns: `index`, or its replacement if it is broken."""
         self[index]
         return self._stands.get(index, index)
 
@@ -147,25 +156,25 @@ class Stream:
                 self._decoded.popitem(last=False)
 
     def _bytes(self, number: int, span: NDArray[np.int64]) -> bytes:
-        """Bytes of a shard, which is had again where its copy has made room for others meanwhile.
+        """Read bytes of a shard, which is fetched again if its copy has been deleted in the meantime.
 
-        Raises DataError where it is not as it was, PinxitError where a disk does not answer: no item is broken then.
+        Raises DataError if the shard has changed, PinxitError if the disk fails; not ItemError, as no item is broken.
         """
         for turn in range(TRIES):
             shard = self._shard(number)
             try:
                 return read_span(shard.path, span)
             except FileNotFoundError:
-                reason = "it is gone again"
+                reason = "its local copy is deleted again and again"
             except OSError as error:
                 check_bytes(shard.path, self.manifest["shards"][number])
                 reason = error.strerror or str(error)
                 time.sleep(PATIENCE * 2**turn)
-        told = f"{self.manifest['shards'][number]['url']} cannot be read ({reason})"
-        raise PinxitError(f"{told}; the same command goes on from the last save.")
+        failure = f"{self.manifest['shards'][number]['url']} cannot be read ({reason})"
+        raise PinxitError(f"{failure}; the same command goes on from the last save.")
 
     def _shard(self, number: int) -> Shard:
-        """The index of a shard, compared with what it was. Raises DataError where it is another one."""
+        """The index of a shard, compared with the manifest. Raises DataError if the shard has changed."""
         shard = self.manifest["shards"][number]
         with self._lock:
             if (known := self._opened.get(number)) is not None:
@@ -176,8 +185,8 @@ class Stream:
         check_bytes(path, shard)
         found = index_shard(path, Problems())
         if digest_of(found) != shard["digest"]:
-            told = f"{shard['url']} holds other items than when it was looked through"
-            raise DataError(f"{told}: restore it, or index it anew and train into another folder.")
+            changed = f"{shard['url']} holds other items than when it was indexed"
+            raise DataError(f"{changed}: restore it, or index it anew and train into another folder.")
         with self._lock:
             self._opened[number] = found
             while len(self._opened) > OPEN:
@@ -197,7 +206,7 @@ class Stream:
 
 
 def open_pictures(folder: Path) -> Bank | Stream:
-    """The pictures of a stage: a bank, or a stream."""
+    """Open a folder of training pictures: a bank or a stream."""
     return Stream.open(folder) if (folder / STREAM).is_file() else Bank.open(folder)
 
 

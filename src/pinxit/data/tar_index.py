@@ -1,4 +1,4 @@
-"""Where the files of a tar lie, found in one quick pass over its headers (POSIX.1-2001 ustar and pax, GNU names).
+"""The offsets of the files in a tar, by one quick pass over its headers (POSIX.1-2001 ustar and pax, GNU long names).
 
 Python's tarfile does the same about six times more slowly, which matters for thousands of shards.
 """
@@ -19,23 +19,23 @@ _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\x
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file inside a tar, `size` bytes from `start`: a link has those of the file that it names."""
+    """A file inside a tar: `size` bytes from `start`. A link has those of the file that it points to."""
 
     name: str
     start: int
     size: int
-    problem: str = ""  # why it is none that can be read
+    problem: str = ""  # why it cannot be read
 
 
 class TarDamage(DataError):  # noqa: N818
-    """The tar is sound up to some point only; what came before it has been yielded."""
+    """The tar is damaged from some point on; the members before it have been yielded."""
 
 
 def members(path: Path) -> Iterator[Member]:
-    """The files of the tar at `path`, in order, those that cannot be read with their `problem`.
+    """The files of the tar at `path`, in order; those that cannot be read have a `problem`.
 
-    Raises DataError when it cannot be read, is compressed or no tar; TarDamage, after the sound members, when it ends
-    too early or a header is damaged.
+    Raises DataError when it cannot be read, is compressed or not a tar; TarDamage, after the members before the damage,
+    when it ends too early or a header is damaged.
     """
     try:
         with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -97,17 +97,20 @@ def _members(path: Path, data: mmap.mmap) -> Iterator[Member]:
 
 
 def _linked(name: bytes, target: bytes, kind: bytes, members: dict[bytes, tuple[int, int]]) -> Member:
-    """A hard link (to a name of the tar) or a symbolic one (from where it stands) to a file that came before it."""
+    """A link as a member: hard (by its target's name in the tar) or symbolic (by the path from its own folder).
+
+    Its target must come before it in the tar.
+    """
     if kind == b"2":
         target = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
     shown_name = name.decode(errors="replace")
     if target not in members:
-        return Member(shown_name, 0, 0, "is a link to a file that does not stand before it")
+        return Member(shown_name, 0, 0, "is a link to a file that does not come before it")
     return Member(shown_name, *members[target])
 
 
 def _sound(header: bytes) -> bool:
-    """Whether this is a header: by its magic word or, in tars older than POSIX, by its checksum (slow to compute)."""
+    """Whether this is a header: by its magic word, or in pre-POSIX tars by its checksum, which is slow to compute."""
     if header[257:262] == b"ustar":
         return True
     try:

@@ -1,8 +1,8 @@
 """Resizing and cropping: how a picture of any size becomes one of S x S pixels.
 
-Inference and banks use `square`; that is also CLIP's random square crop (section 2.4) of pictures stored square. The
-augmentations are those of DALL-E's appendices A.1 (dVAE) and B.1 (transformer), each a function of the picture and an
-explicit generator.
+Inference and banks use `square`. It stands for CLIP's random square crop (section 2.4) too, as banks hold square
+pictures, which have only one. The augmentations are those of DALL-E's appendices A.1 (dVAE) and B.1 (transformer), each
+a function of the picture and an explicit generator.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _FILTERS: dict[Filter, Image.Resampling] = {
 
 
 def square(picture: Picture | Image.Image, size: int, method: Filter = "lanczos") -> Picture:
-    """The shorter side resized to `size`, then the centre cropped: uint8 [size, size, 3].
+    """Resize the shorter side to `size`, then crop the centre: uint8 [size, size, 3].
 
-    Only the pixels that survive are computed, so a very long picture costs no more than a square one.
+    Only the pixels that are kept are computed, so a very long picture costs no more than a square one.
     """
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     if image.size == (size, size):
@@ -41,7 +41,7 @@ def square(picture: Picture | Image.Image, size: int, method: Filter = "lanczos"
 
 
 def fit(picture: Picture | Image.Image, size: int, fitting: Fitting) -> Picture:
-    """As a model of `size` pixels a side wants it: uint8 [size, size, 3]."""
+    """Preprocess a picture by `fitting` for a model of `size` x `size` pixels: uint8 [size, size, 3]."""
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     method, side = _FILTERS[fitting.method], fitting.side or size
     if fitting.resized == "longer":
@@ -59,7 +59,7 @@ def fit(picture: Picture | Image.Image, size: int, fitting: Fitting) -> Picture:
 def augment_dvae(picture: Picture, size: int, rng: np.random.Generator) -> Picture:
     """DALL-E A.1: a random square, shrunk by area to 9/8 .. 12/8 of `size`, a random crop of it, perhaps mirrored.
 
-    A picture shorter than `size` is enlarged to it first, a case the article does not have.
+    If the shorter side is less than `size`, the picture is enlarged to it first, a case the paper does not mention.
     """
     short = min(picture.shape[:2])
     cut = _crop(picture, _below(rng, picture.shape[0] - short), _below(rng, picture.shape[1] - short), short)
@@ -82,14 +82,14 @@ def augment_transformer(picture: Picture, size: int, rng: np.random.Generator) -
 
 
 def to_tensor(pictures: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Tensor:
-    """uint8 [B, H, W, 3] as float32 [B, 3, H, W] in [0, 1], what models take."""
+    """uint8 [B, H, W, 3] as float32 [B, 3, H, W] in [0, 1], the input of models."""
     import torch
 
     return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float().div_(255)
 
 
 def to_pictures(pixels: Tensor) -> np.ndarray[tuple[int, int, int, int], np.dtype[np.uint8]]:
-    """float [B, 3, H, W] in [0, 1] (what lies outside is clamped) as uint8 [B, H, W, 3], rounded to the nearest."""
+    """float [B, 3, H, W], clamped to [0, 1], as uint8 [B, H, W, 3], rounded to nearest."""
     import torch
 
     levels = pixels.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)
@@ -97,14 +97,17 @@ def to_pictures(pixels: Tensor) -> np.ndarray[tuple[int, int, int, int], np.dtyp
 
 
 def _centre(side: int, short: int, size: int, shorter: int) -> tuple[float, float]:
-    """The part of `side`, in source pixels, that is seen when `short` becomes `shorter` and `size` pixels are kept."""
+    """The part (start, stop) of a side, in source pixels, that is kept when `size` pixels are cropped from the centre.
+
+    `side`: its length; the picture is resized so that `short` source pixels become `shorter`.
+    """
     resized = max(shorter, round(side * shorter / short))
     start = round((resized - size) / 2)
     return start * side / resized, (start + size) * side / resized
 
 
 def _near_centre(slack: int, rng: np.random.Generator) -> int:
-    """An offset in [3/8, 5/8) of `slack`, at least one integer wide."""
+    """A random offset in [3/8, 5/8) of `slack`, a range of at least one integer."""
     low = 3 * slack // 8
     return int(rng.integers(low, max(low + 1, 5 * slack // 8)))
 

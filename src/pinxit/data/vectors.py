@@ -1,11 +1,12 @@
-"""A bank as a CLIP sees it: the embeddings of its pictures and captions, computed once and mapped into memory.
+"""The CLIP embeddings of a bank's pictures and captions, computed once and memory-mapped.
 
 pictures.npy   float16 [N, E], rows of length one
 captions.npy   float16 [T, E], of the T distinct captions, the empty one first
 texts.jsonl, starts.npy, places.npy   which captions each picture has, as in `data.embeddings_builder`
 vectors.json   what they were made from: the CLIP by its fingerprint, the bank; written last
 
-Made with the same `per_picture`, `seed` and `script`, caption j of picture i is the same one here and in `Embeddings`.
+If both are made with the same `per_picture`, `seed` and `script`, caption j of picture i is the same here and in
+`data.embeddings.Embeddings`.
 Shapes: N pictures, B rows, E width.
 """
 
@@ -50,11 +51,11 @@ if TYPE_CHECKING:
     from pinxit.types import Picture
 
 MANIFEST, PICTURES, CAPTIONS = "vectors.json", "pictures.npy", "captions.npy"
-CHOICE = ("per_picture", "seed", "script")  # of captions
+CHOICE = ("per_picture", "seed", "script")  # the options that decide which captions are kept
 
 
 class ImageTextEncoder(Protocol):
-    """A CLIP: pictures and sentences as unit vectors that depend on themselves alone (`recipes.clip.encoder`)."""
+    """A CLIP: unit vectors of pictures and texts, each independent of its batch (see `recipes.clip.encoder`)."""
 
     name: str
     width: int  # E
@@ -64,10 +65,10 @@ class ImageTextEncoder(Protocol):
         """Sixteen hex digits that change with any weight."""
 
     def pictures(self, pictures: Sequence[Picture], /) -> NDArray[np.float32]:
-        """Unit rows [B, E] of pictures of any size."""
+        """Unit vectors [B, E] of pictures of any size."""
 
     def texts(self, texts: Sequence[str], /, cut: bool = False) -> NDArray[np.float32]:
-        """Unit rows [B, E] of sentences, of one that is too long of its beginning if it may be `cut`."""
+        """Unit vectors [B, E] of texts; with `cut`, those that are too long are truncated."""
 
 
 class _Clip(TypedDict):
@@ -83,7 +84,7 @@ class VectorsAbout(About):
 
 @dataclass(frozen=True)
 class Vectors:
-    """Finished vectors of a bank; picture i has `count(i)` captions, the kept ones of the bank's in their order."""
+    """The finished vectors of a bank. Picture i has `count(i)` captions: those that were kept, in order."""
 
     folder: Path
     about: dict[str, Any]  # vectors.json: format, version, name, clip, bank, per_picture, seed, script, pictures, texts
@@ -120,15 +121,15 @@ class Vectors:
 
     @property
     def width(self) -> int:
-        """E."""
+        """E, the width of an embedding."""
         return int(self.pictures.shape[1])
 
     def order(self, rows: Rows, seed: int) -> NDArray[np.int64]:
-        """Which pictures the rows of an update are."""
+        """The pictures of these rows of an update, int64 [count]."""
         return order_batch(rows.first + rows.start, rows.count, len(self), seed)
 
     def count(self, index: int) -> int:
-        """How many captions of picture `index` are here, at least 1."""
+        """The number of stored captions of picture `index`, at least 1."""
         return int(self._starts[index + 1] - self._starts[index])
 
     def text(self, index: int, which: int) -> str:
@@ -140,23 +141,23 @@ class Vectors:
         return torch.from_numpy(self.pictures[np.asarray(indices, dtype=np.int64)].astype(np.float32))
 
     def text_embeddings(self, indices: Sequence[int], which: Sequence[int]) -> Tensor:
-        """The embeddings of captions, float32 [B, E]: `which[b]` (modulo how many; -1: the empty one) of each."""
+        """The embeddings of captions, float32 [B, E]: caption `which[b]` (modulo their number; -1: the empty one)."""
         return torch.from_numpy(self._captions[self._numbers(indices, which)].astype(np.float32))
 
     def require(self, clip: ImageTextEncoder, bank: Bank | None = None) -> None:
-        """Raises DataError unless these are what `clip` says of `bank`."""
+        """Raises DataError unless these are embeddings of `bank` by `clip`."""
         wrong = differences(self.about["clip"], identity_of(clip))
         if bank is not None:
             wrong = wrong or differences(self.about["bank"], bank.identity())
         if wrong:
-            raise DataError(f"the vectors {self.folder} are others: {wrong}; delete and build them again.")
+            raise DataError(f"the vectors {self.folder} do not fit: {wrong}; delete and build them again.")
 
     def require_captions(self, read: Embeddings) -> None:
         """Raises DataError unless caption j of picture i is the same one in `read`."""
         names = (*CHOICE, "pictures", "texts")
         wrong = differences(*({name: about.get(name) for name in names} for about in (self.about, read.about)))
         if wrong:
-            raise DataError(f"{self.folder} and {read.folder} hold other captions: {wrong}; delete and build both.")
+            raise DataError(f"{self.folder} and {read.folder} hold different captions: {wrong}; delete and build both.")
 
     def _numbers(self, indices: Sequence[int], which: Sequence[int]) -> NDArray[np.int64]:
         return text_numbers(self._starts, self._places, indices, which)
@@ -164,7 +165,7 @@ class Vectors:
 
 @dataclass(frozen=True)
 class VectorsJob(ChunkedJob):
-    """Vectors to be computed, pictures first, or ones that are finished already."""
+    """Vectors to be computed, pictures first, or finished already."""
 
     MANIFEST, ABOUT = MANIFEST, VectorsAbout
     KIND = "vectors"
@@ -205,11 +206,13 @@ def build_vectors(
     progress: Callable[[int, int], None] | None = None,
     script: Script = "all",
 ) -> Vectors:
-    """What `clip` says of a bank's pictures and of at most `per_picture` captions of each (None: all), into `folder`.
+    """Embed a bank's pictures, and at most `per_picture` captions of each (None: all), by `clip` into `folder`.
 
-    May be killed at any time: the same call goes on where it stopped and ends with the same bytes; it returns at once
-    when the folder is finished. `progress(done, items)` is called now and then. Raises DataError when `folder` holds
-    vectors of another CLIP, another bank or other captions, or anything else, PinxitError when the disk is full.
+    `seed` decides which captions are kept; those in other writing systems than `script` are left out. May be killed at
+    any time: the same call goes on where it stopped and ends with the same bytes; it returns at once when the folder is
+    finished. `progress(done, items)` is called now and then. Raises UsageError for `per_picture` below 1, DataError
+    when `folder` holds vectors of another CLIP, another bank or other captions, or anything else, PinxitError when the
+    disk is full.
     """
     if per_picture is not None and per_picture < 1:
         raise UsageError(f"at least one caption a picture, not {per_picture}.")
@@ -234,5 +237,5 @@ def build_vectors(
 
 
 def identity_of(clip: ImageTextEncoder) -> dict[str, Any]:
-    """What makes a CLIP's vectors these ones."""
+    """What identifies the vectors of a CLIP."""
     return {"fingerprint": clip.fingerprint, "width": clip.width}

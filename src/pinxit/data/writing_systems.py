@@ -1,4 +1,4 @@
-"""Captions by the script they are written in: a reader that knows no Chinese should not be shown any."""
+"""Captions by their writing system: a text encoder that knows no Chinese should not be trained on any."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Literal
 
 Script = Literal["latin", "all"]
 
-FIRST_ELSEWHERE = 0x0250  # the first character behind the Latin letters
+FIRST_ELSEWHERE = 0x0250  # the first code point after Unicode's blocks of Latin letters
 
 
 def readable(captions: Sequence[str], script: Script) -> Sequence[str]:
-    """The captions that the reader can make something of; all of them where it knows none."""
+    """The captions written in `script`; all of them if none is."""
     if script == "all":
         return captions
     return [caption for caption in captions if max(map(ord, caption), default=0) < FIRST_ELSEWHERE] or captions

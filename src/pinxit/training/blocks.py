@@ -1,4 +1,4 @@
-"""Which parts of a network are its blocks: what holds most of its weights and activations and is called as a whole."""
+"""Finds a network's blocks (residual blocks, transformer layers), the units of FSDP and activation checkpointing."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
 
 
 def blocks_of(module: nn.Module, worth: Callable[[nn.Module], bool]) -> Iterator[nn.Module]:
-    """The outermost parts, of those that are called as a whole, for which `worth` holds.
+    """The outermost modules that are called as one and for which `worth` holds.
 
-    Called as a whole are items of lists, and the parts of a module that has no `forward` of its own (a U-Net's level).
+    Called as one are the items of a list or Sequential, and the children of a module that has no `forward` of its own
+    (a level of a U-Net). Other children may be used in other ways than by a call, so they are searched, not wrapped.
     """
     listed = isinstance(module, nn.Sequential) or not _computes(module)
     for child in module.children():

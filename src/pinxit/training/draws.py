@@ -1,6 +1,7 @@
-"""Random draws of training, each named by (seed, purpose, position): nothing is carried from step to step.
+"""Random draws of training: each is a function of (seed, purpose, position), so there is no generator state to save.
 
-A position is a picture's place among all ever seen, so that a picture's draws do not depend on how its update is cut.
+The position of a picture is the number of pictures seen before it in the run. Its draws therefore do not depend on how
+the batch is cut into micro-batches or shared among ranks.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-DRAWS = 2  # which numbers are drawn for a picture; goes up when they change
+DRAWS = 2  # version of this scheme, stored with a run; raise it when a change makes pictures' random numbers differ
 
 
 def key(seed: int, purpose: str, position: int = 0) -> int:
@@ -34,34 +35,34 @@ def key(seed: int, purpose: str, position: int = 0) -> int:
 
 
 def numpy_rng(seed: int, purpose: str, position: int = 0) -> np.random.Generator:
-    """The NumPy generator of one purpose at one place in training."""
+    """The NumPy generator for one purpose at one position."""
     return np.random.default_rng(key(seed, purpose, position))
 
 
 def uniforms(seed: int, purpose: str, rows: Rows, n: int = 1) -> NDArray[np.float64]:
-    """Numbers even in [0, 1), `n` for each picture, [B, n]: SplitMix64 of its position."""
+    """Uniform numbers in [0, 1), `n` for each picture, float64 [B, n]: SplitMix64 of its position."""
     named: Words = rows.positions.astype(np.uint64) ^ np.uint64(key(seed, purpose))
     columns: Words = np.arange(n, dtype=np.uint64)
     return (mix(np.add(mix(named)[:, None], columns, dtype=np.uint64)) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def row_rngs(seed: int, purpose: str, rows: Rows) -> list[np.random.Generator]:
-    """A NumPy generator for each picture: where it is not known how much will be drawn."""
+    """A NumPy generator for each picture, for code that draws a varying amount."""
     return [numpy_rng(seed, purpose, position) for position in rows.positions.tolist()]
 
 
 def row_streams(seed: int, purpose: str, rows: Rows, device: str | torch.device = "cpu") -> RowStreams:
-    """Tensors of random numbers on `device`, each picture's row of its own stream."""
+    """Random tensors on `device` with one row a picture, each row from a stream of its own."""
     return RowStreams((key(seed, purpose, position) for position in rows.positions.tolist()), device)
 
 
 def torch_rng(seed: int, purpose: str, position: int = 0, device: str | torch.device = "cpu") -> Generator:
-    """The torch generator of one purpose at one place in training, on `device`."""
+    """The torch generator for one purpose at one position, on `device`."""
     return torch.Generator(device).manual_seed(key(seed, purpose, position))
 
 
 def seeded(build: Callable[[], T], seed: int, purpose: str) -> T:
-    """`build()` under its own CPU random stream; the global one is left as it was found.
+    """`build()` with torch's global CPU generator seeded for it, and restored afterwards.
 
     For constructors that draw their initial weights from torch's global generator.
     """

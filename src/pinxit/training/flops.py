@@ -1,6 +1,7 @@
-"""What a step costs and what the machine could do: the two sides of "share of the matrix rate".
+"""The FLOPs and memory of a training step, and the matrix-product rate of the machine.
 
-A multiply-add counts as two operations. Counted are matrix products, convolutions and attention, forward and backward.
+Their ratio is the logged "share of the matrix rate" (model FLOPs utilisation, with a measured peak). A multiply-add
+counts as two operations; counted are matrix products, convolutions and attention, forward and backward.
 """
 
 from __future__ import annotations
@@ -27,21 +28,21 @@ from pinxit.training.sharding import units_of
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one task."""
+    """The cost of training one task."""
 
     parameters: int
     flops: float  # per picture, forward and backward
-    activation_bytes: float  # kept for the backward pass, per picture; of `plan.recompute` at its most
-    still: int = 0  # parameters that do not learn, where additions to them do
-    rows: tuple[tuple[int, int], ...] = ()  # of each tensor that learns: how many, and how many numbers each has
-    still_rows: tuple[tuple[int, int], ...] = ()
-    units: tuple[int, ...] = ()  # parameters of each block that is gathered by itself where all is cut among ranks
+    activation_bytes: float  # kept for the backward pass, per picture; the peak, with `plan.recompute`
+    still: int = 0  # frozen parameters (`parameters` counts the trainable ones)
+    rows: tuple[tuple[int, int], ...] = ()  # of each trainable tensor: its rows, and the numbers in each row
+    still_rows: tuple[tuple[int, int], ...] = ()  # of each frozen tensor
+    units: tuple[int, ...] = ()  # parameters of each block that FSDP gathers by itself
 
     def memory(self, plan: Plan, ranks: int = 1) -> float:
-        """Bytes at training time, of the first of so many ranks, whose `plan` says which rows go through it.
+        """Bytes that training takes on rank 0 of `ranks`; `plan.micro` or `plan.batch` is the batch of that rank.
 
-        Weights, gradients, two Adam moments and the average in fp32; copies of the weights in bf16; activations. What
-        does not learn has its weights alone. With `plan.shard` and several ranks see `cut`.
+        Trainable parameters: weights, gradients, two Adam moments and the average, in fp32. Frozen ones: weights alone.
+        Besides, activations, and with bf16 a copy of all weights. With `plan.shard` and several ranks: see `cut`.
         """
         activations = self.activation_bytes * (plan.micro or plan.batch)
         if plan.shard and ranks > 1:
@@ -50,10 +51,11 @@ class Cost:
         return self._held(plan, self.parameters, self.still) + copies + activations
 
     def cut(self, plan: Plan, ranks: int) -> float:
-        """Bytes of what is cut among ranks on the first of them, and of what it gathers.
+        """Bytes on rank 0 when everything is sharded (FSDP2): its shards, and what it gathers. Without activations.
 
-        Gathered are all weights outside of units, with gradients, and of units two at a time, one of them with
-        gradients. Copies in bf16 are not cut: the backward pass keeps them, or makes those of one unit at a time again.
+        Gathered at the same time are all weights outside the units with their gradients, and two units (the next one
+        is prefetched), one of them with gradients. The bf16 copies are made of gathered weights, so they are not
+        sharded: the backward pass keeps those of all units, or with `plan.recompute` makes one unit's at a time.
         """
         share, rest = (sum(-(-n // ranks) * width for n, width in rows) for rows in (self.rows, self.still_rows))
         outside, largest = self.parameters + self.still - sum(self.units), max(self.units, default=0)
@@ -66,7 +68,7 @@ class Cost:
 
 
 def measure(task: Task, batch: Batch, plan: Plan, device: torch.device) -> Cost:
-    """Count one forward and backward pass over `batch` (a few pictures suffice); the task is left as it was."""
+    """Measure one forward and backward pass over `batch` (a few pictures suffice); the task is left as it was."""
     modules = task.modules()
     size = len(next(iter(batch.values())))
     kept: dict[int, int] = {}
@@ -82,7 +84,7 @@ def measure(task: Task, batch: Batch, plan: Plan, device: torch.device) -> Cost:
             loss, _ = task.loss(batch, whole(0, size))
         torch.autograd.backward(loss)
     parameters, inside = trained(modules), 0
-    if not any(map(is_cut, parameters.values())):  # gathered ones would count as kept
+    if not any(map(is_cut, parameters.values())):  # gathered weights would be counted as activations
         with buffers_restored(modules), autocast(plan, device):
             inside = max((bytes_inside(*call) for call in calls.items()), default=0)
     for parameter in parameters.values():
@@ -108,7 +110,7 @@ def _rows(parameter: Tensor) -> tuple[int, int]:
 
 @lru_cache
 def matrix_rate(precision: str, device_type: str) -> float:
-    """Operations per second of a large matrix product here and now: the best of many within a second."""
+    """Operations per second of a large matrix product on this machine: the fastest of those run within a second."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     side = 8192 if device_type == "cuda" else 1536
     a, b = (torch.ones(side, side, device=device_type, dtype=dtype) for _ in range(2))
@@ -133,7 +135,7 @@ def _backward(grad: Any, query: Any, key: Any, value: Any, *args: Any, out_shape
     return int(sdpa_backward_flop_count(grad, query, key, value))  # type: ignore[no-untyped-call]
 
 
-# The counter of torch knows the CUDA kernels of attention only; the CPU's have their own names.
+# torch's counter knows the attention kernels of CUDA only; those of the CPU are other operators.
 _CPU_ATTENTION: dict[Any, Any] = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _forward,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _backward,

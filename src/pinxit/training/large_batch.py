@@ -1,4 +1,4 @@
-"""Contrastive batches beyond one machine's memory: rows in pieces, rows of other ranks.
+"""Contrastive losses of batches too large for one pass or one GPU: gradient caching, and embeddings of all ranks.
 
 Shapes: B rows of the whole batch, b rows of one rank, E embedding.
 """
@@ -20,8 +20,8 @@ Tower = Callable[[Tensor], Tensor]
 def in_pieces(tower: Tower, rows: Tensor, size: int) -> Tensor:
     """`tower(rows)`, [B, ...] -> [B, E], with the activations of only `size` rows in memory at any time.
 
-    The backward pass runs the tower again piece by piece (gradient caching, Gao et al. 2021, arXiv 2101.06983), so that
-    gradients are those of one pass. `size` 0, or a batch that fits: one pass. The tower must not mix rows.
+    The backward pass runs the tower again, piece by piece (gradient caching, Gao et al. 2021, arXiv 2101.06983); the
+    gradients are those of a single pass. `size` 0 or >= B: a single pass. The tower must treat rows independently.
     """
     if not size or len(rows) <= size:
         return tower(rows)
@@ -30,7 +30,7 @@ def in_pieces(tower: Tower, rows: Tensor, size: int) -> Tensor:
 
 
 class _Gather(torch.autograd.Function):
-    """Everybody's rows, [b, E] -> [ranks b, E]; a rank's gradient is what all ranks' losses say of its rows."""
+    """All-gather, [b, E] -> [ranks b, E]; backward sums over all ranks' losses the gradient of this rank's rows."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ class _Gather(torch.autograd.Function):
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """The rows of all ranks in their order, with gradients for this rank's; without ranks the rows themselves."""
+    """[b, E] of every rank -> [B, E] in the order of ranks, differentiable; `rows` itself if there are no ranks."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return rows
     return _Gather.apply(rows)  # type: ignore[no-any-return,no-untyped-call]
@@ -57,10 +57,10 @@ def gather_rows(rows: Tensor) -> Tensor:
 def sharded_contrastive_loss(
     image_bE: Tensor, text_bE: Tensor, scale: Tensor | float, groups_b: Tensor | None = None
 ) -> Tensor:
-    """This rank's part of `contrastive_loss`: its own b rows against everybody's columns, never a B x B matrix.
+    """This rank's part of `contrastive_loss`: its b rows against the columns of all ranks, so [b, B], never [B, B].
 
-    The mean over the ranks is the loss of the whole batch, and the mean of the ranks' gradients (what data-parallel
-    training takes) is its gradient. Every rank must bring as many rows. `groups_b`: see `contrastive_loss`.
+    The mean over ranks is the loss of the whole batch, and the mean of their gradients (what data-parallel training
+    applies) is its gradient. Every rank must have the same number of rows. `groups_b`: see `contrastive_loss`.
     """
     images_BE, texts_BE = gather_rows(image_bE), gather_rows(text_bE)
     ranked = images_BE is not image_bE

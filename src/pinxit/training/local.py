@@ -1,4 +1,4 @@
-"""What this rank holds of a tensor that may be cut by rows among ranks (DTensors of FSDP2)."""
+"""This rank's shard of a tensor that FSDP2 may have sharded by rows among ranks (a DTensor)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from torch.distributed.tensor import DTensor
 
 
 def is_cut(tensor: Tensor) -> bool:
-    """Whether a rank holds some rows of it alone."""
+    """Whether it is sharded: each rank holds only some of its rows."""
     return isinstance(tensor, DTensor)
 
 
 def local(tensor: Tensor) -> Tensor:
-    """This rank's rows, in the memory of `tensor`; all of what is not cut."""
+    """This rank's rows of `tensor`, sharing its memory; `tensor` itself if it is not sharded."""
     if not isinstance(tensor, DTensor):
         return tensor
     with torch.no_grad():
@@ -22,7 +22,7 @@ def local(tensor: Tensor) -> Tensor:
 
 
 def span(tensor: Tensor) -> tuple[int, int]:
-    """From which row to which this rank's are, by FSDP2's rule: chunks of equal length, the last ones shorter."""
+    """(start, stop) of this rank's rows, as FSDP2 shards them: chunks of equal length, the last ones shorter."""
     assert isinstance(tensor, DTensor) and tensor.placements[0].is_shard(0)
     length, world = tensor.shape[0], tensor.device_mesh.size()
     chunk = -(-length // world)

@@ -1,4 +1,4 @@
-"""What a run tells: metrics.jsonl for programs, a progress bar or plain lines for people."""
+"""The log of a run: metrics.jsonl for programs, a progress bar or plain lines for people."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pinxit.files import parse_json, write_text
 from pinxit.schema import Whole
 
 METRICS = "metrics.jsonl"
-QUIET = 10.0  # seconds between plain lines, where there is no terminal for a bar
+QUIET = 10.0  # seconds between plain lines, if there is no terminal for a bar
 
 
 class Meter:
@@ -32,24 +32,28 @@ class Meter:
         self.count = 0
 
     def add(self, numbers: Mapping[str, Tensor | float]) -> None:
-        """Take in one batch's numbers."""
+        """Add one batch's numbers."""
         for name, value in numbers.items():
             number = value.detach().float() if isinstance(value, Tensor) else value
             self.sums[name] = self.sums.get(name, 0.0) + number
         self.count += 1
 
     def read(self) -> dict[str, float]:
-        """The means since the last reading; they start again from nothing."""
+        """The means since the last call, and reset them."""
         means = {name: float(value) / max(1, self.count) for name, value in self.sums.items()}
         self.sums, self.count = {}, 0
         return means
 
 
 class Log:
-    """A context in which one stage reports. `lines` go to metrics.jsonl; the screen shows the same, shorter."""
+    """A context manager in which one stage logs: `line` writes metrics.jsonl and shows the same, shorter, on screen."""
 
     def __init__(self, folder: Path, name: str, total: int, done: int, show: bool = True, keep: bool = True) -> None:
-        """Without `keep` nothing is written: another rank's log does that."""
+        """`total`: images of the plan; `done`: images already seen.
+
+        Without `keep` nothing is written or shown: this is not rank 0. Lines that an earlier invocation wrote past
+        `done` are removed, as their steps will be made again.
+        """
         self.path = folder / METRICS
         self.name = name
         self.total = total
@@ -82,23 +86,23 @@ class Log:
         if self.bar:
             self.bar.stop()
         if self.file:
-            with suppress(OSError):  # what a full disk did not take was told by `line`
+            with suppress(OSError):  # of a full disk: `line` has raised it already
                 self.file.close()
 
     def say(self, message: str) -> None:
-        """One sentence for people."""
+        """Show one sentence."""
         if self.bar:
             self.bar.console.print(f"{self.name}: {message}", highlight=False, markup=False)
         elif self.show:
             print(f"{self.name}: {message}", file=sys.stderr, flush=True)
 
     def tick(self, images: int) -> None:
-        """Move the bar."""
+        """Move the progress bar."""
         if self.bar:
             self.bar.update(self.bar.task_ids[0], completed=min(images, self.total))
 
     def line(self, images: int, numbers: Mapping[str, float]) -> None:
-        """One line of metrics."""
+        """Write one line of metrics. Raises PinxitError if the file cannot be written."""
         if not self.keep:
             return
         assert self.file, "a log is used inside its with block"
@@ -138,7 +142,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def _drop_lines_past(path: Path, images: int) -> None:
-    """A run killed after its last save logged steps that it will make again: forget those lines."""
+    """Remove the lines of steps after the last save: a run that was killed will make them again."""
     lines = _lines(path)
     kept = [line for line in lines if (parsed := _parse(line)) is not None and parsed["images"] <= images]
     if kept != lines:

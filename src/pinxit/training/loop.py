@@ -1,9 +1,9 @@
-"""The training loop, top to bottom: everything pinxit trains goes through `fit`.
+"""The training loop: everything that pinxit trains goes through `fit`.
 
-Progress is counted in images seen. A batch is a function of (seed, images seen) and so is every random draw of a step;
-nothing else is remembered between steps but weights, averages and moments. A run that was stopped and resumed therefore
-ends with the weights of one that was not: bit for bit on a CPU with as many threads, on a GPU up to kernels that add in
-no fixed order.
+Progress is counted in images seen. A batch and every random draw of a step are functions of (seed, images seen), so
+that the only state between steps is weights, averages and moments. A run that was stopped and resumed therefore ends
+with the weights of one that was not: bit for bit on a CPU with the same number of threads, on a GPU except for kernels
+that add in no fixed order.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Outcome:
     """How a call of `fit` ended."""
 
     progress: Progress
-    finished: bool  # the plan's images have all been seen
+    finished: bool  # all images of the plan have been seen
     signalled: bool  # stopped by SIGINT or SIGTERM
 
 
@@ -65,12 +65,12 @@ def fit(
     stop: Stop | None = None,
     init: Weights | None = None,
 ) -> Outcome:
-    """Train `task` by `plan` in `folder`, from wherever the folder's last invocation ended.
+    """Train `task` by `plan` in `folder`, from wherever the last invocation there ended.
 
-    Writes the state (`training.stored`), metrics.jsonl and preview.png there. `progress` shows a bar or plain lines;
-    `stop_after`: images at which to save and return early; `stop`: signals and a time limit shared with other stages;
-    `init`: weights of a fresh run. Raises PinxitError when the folder cannot be written or belongs to another model or
-    plan, or when the loss stays non-finite.
+    Writes the state (`training.stored`), metrics.jsonl and preview.png there. `progress`: show a bar or plain lines;
+    `stop_after`: images seen at which to save and return early; `stop`: signals and a time limit, shared with other
+    stages; `init`: weights to start a new run from. Raises PinxitError when the folder cannot be written or belongs to
+    another model or plan, or when the loss stays non-finite.
     """
     ranks, stop = here(pick_device(device)), stop or Stop()
     on = ranks.device
@@ -84,9 +84,9 @@ def fit(
     known = states.drawn_as_now(folder) if states.exists(folder) else True
     with Log(folder, task.name, plan.images, at.images, progress, ranks.lead) as log, stop.listening():
         if new:
-            log.say(f"{len(new)} weights begin anew, for the checkpoint has none of their names: {some(new)}")
+            log.say(f"{len(new)} weights start from scratch, as the checkpoint does not have them: {some(new)}")
         if not known:
-            log.say("it began under an older pinxit, whose random numbers were others; it goes on with today's")
+            log.say("this run began with an older pinxit, whose random draws differed; it goes on with those of today")
         cost = _prepare(task, plan, ranks, log)
         meter, since, saved = Meter(), at.seconds, time.monotonic()
         scores: dict[str, float] = {}  # of the latest preview, until they are logged
@@ -118,13 +118,13 @@ def fit(
 
 
 def _start(task: Task, plan: Plan, folder: Path, init: Weights | None, ranks: Ranks) -> tuple[Task, State, list[str]]:
-    """The task, placed; the state to go on from; and the names of weights that `init` lacks.
+    """The task, moved to its device or sharded; the state to start from; and the names of weights that `init` lacks.
 
-    The ways a run can start, the first that applies:
-    1. `folder` holds a state: exactly from there, whatever `init` says;
-    2. `init` is given: from those weights, at image 0, with fresh moments; what a model has grown since they were
-       trained is as the task made it;
-    3. from the weights that the task made of its seed, at image 0.
+    A run starts from the first of these that applies:
+    1. the state in `folder`: it is resumed, and `init` is ignored;
+    2. the weights of `init`, at image 0, with fresh moments; weights that it lacks, because the model has gained them
+       since, are initialised by the task;
+    3. the weights that the task has initialised from its seed, at image 0.
     """
     modules = task.modules()
     resumed = ranks.agreed(states.exists(folder))
@@ -148,8 +148,8 @@ def _start(task: Task, plan: Plan, folder: Path, init: Weights | None, ranks: Ra
         before = states.read_piece(folder)
         if pieces_of(task) == "settled" and before not in (None, state.piece):
             raise UsageError(
-                f"{folder} was trained with {before} rows in a piece, not {state.piece}, which changes what it learns: "
-                "keep plan.batch / (ranks x pieces) or train into another folder."
+                f"{folder} was trained with micro-batches of {before} pictures, not {state.piece}, which changes what "
+                f"it learns: use plan.micro={before} (and no more ranks than fill it) or train into another folder."
             )
         state.load(folder)
     elif state.mine:
@@ -158,7 +158,7 @@ def _start(task: Task, plan: Plan, folder: Path, init: Weights | None, ranks: Ra
 
 
 def _take(module: nn.Module, name: str, values: Mapping[str, Tensor]) -> list[str]:
-    """Fill `module` with `values`, and give the names of what it has besides."""
+    """Load `values` into `module`; returns the names of the weights that it has besides."""
     check_weights(module, name, values)
     known = module.state_dict()
     module.load_state_dict(known | dict(values))
@@ -166,17 +166,17 @@ def _take(module: nn.Module, name: str, values: Mapping[str, Tensor]) -> list[st
 
 
 def check_weights(module: nn.Module, name: str, values: Mapping[str, Tensor]) -> None:
-    """Raise CheckpointError where `module` has no weights of these names and shapes."""
+    """Raise CheckpointError if `module` does not have weights of these names and shapes; it may have others."""
     known = module.state_dict()
     for key, value in sorted(values.items()):
         here = f"of shape {list(known[key].shape)}" if key in known else "missing"
         if here != f"of shape {list(value.shape)}":
-            told = f"{key} is of shape {list(value.shape)} there and {here} here"
-            raise CheckpointError(f"the initial weights of '{name}' are of another model: {told}.")
+            both = f"{key} is of shape {list(value.shape)} there and {here} here"
+            raise CheckpointError(f"the initial weights of '{name}' are of another model: {both}.")
 
 
 def _prepare(task: Task, plan: Plan, ranks: Ranks, log: Log) -> Cost:
-    """Count the operations of a picture and compile what the plan wants compiled."""
+    """Measure the cost of a picture, and compile the task's modules if the plan says so."""
 
     device, rows = ranks.device, ranks.rows(task, plan, 0)[0]
 
@@ -187,7 +187,7 @@ def _prepare(task: Task, plan: Plan, ranks: Ranks, log: Log) -> Cost:
         try:
             with buffers_restored(task.modules()), autocast(plan, device):
                 torch.autograd.backward(task.loss(load(rows), rows)[0])
-        finally:  # a trial that fails half-way leaves gradients too
+        finally:  # even a trial that fails half-way leaves gradients
             for parameter in trained(task.modules()).values():
                 parameter.grad = None
 
@@ -201,7 +201,7 @@ def _prepare(task: Task, plan: Plan, ranks: Ranks, log: Log) -> Cost:
 
 
 def _speed(at: Progress, count: int, cost: Cost, plan: Plan, ranks: Ranks, since: float) -> dict[str, float]:
-    """How fast the last `count` updates were, all ranks together."""
+    """The speed of the last `count` updates, over all ranks, as numbers to log."""
     pictures_per_s = count * plan.batch / max(1e-9, at.seconds - since)
     rate = cost.flops * pictures_per_s
     speed = {"pictures_per_s": pictures_per_s, "gflops_per_s": rate / 1e9}
@@ -210,14 +210,14 @@ def _speed(at: Progress, count: int, cost: Cost, plan: Plan, ranks: Ranks, since
 
 
 def _look(task: Task, plan: Plan, state: State, folder: Path, ranks: Ranks) -> dict[str, float]:
-    """Rank 0 writes the task's preview with the averaged weights; returns its scores, where it has any.
+    """Draw the task's preview with the averaged weights, which rank 0 writes; returns the task's scores, if any.
 
-    What is cut is gathered for that by all, who draw besides: a block that one rank alone had run would have others
-    wait for each other in another order.
+    If the model is sharded, all ranks gather the weights and draw the preview: were blocks to run on one rank alone,
+    the order of its collectives would differ from the others', and they would wait for each other for ever.
     """
     if not state.mine:
         return {}
-    eager = torch.compiler.set_stance("force_eager")  # other shapes must not make the compiler start again
+    eager = torch.compiler.set_stance("force_eager")  # previews have other shapes, for which it would recompile
     with eager, torch.no_grad(), autocast(plan, ranks.device), state.average.in_place(), gathered(task):
         picture = task.preview()
         scores: dict[str, float] = getattr(task, "scores", dict)()

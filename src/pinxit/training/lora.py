@@ -1,8 +1,9 @@
-"""Adapting trained weights by little: low-rank additions to matrices that stay as they are (LoRA, arXiv 2106.09685).
+"""LoRA (arXiv 2106.09685): fine-tuning by trainable low-rank additions to frozen matrices.
 
-A matrix or kernel W [O, I, ...] is used as W + up down, with down [R, I ...] drawn and up [O, R] zero, so that a run
-begins with what it adapts. The paper's alpha is R: learning rates mean the same at every rank. A packed matrix (qkv)
-has one pair, cut as its rows are. Names in a state: MODULE/PATH.parametrizations.weight.original, ....0.up and .down.
+A matrix or kernel W [O, I, ...] is used as W + up @ down, with down [R, I ...] drawn at random and up [O, R] zero, so
+that training starts from the model as it was. The paper's alpha is R, i.e. the addition is not scaled. A packed matrix
+(qkv) has one pair; as `up` has a row for each of its rows, the pair can be split where the matrix is.
+Names in a saved state: MODULE/PATH.parametrizations.weight.original, ....0.up and ....0.down.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ INSIDE = ".parametrizations."
 
 
 class Addition(nn.Module):
-    """What is added to a weight."""
+    """The parametrization W -> W + up @ down."""
 
     def __init__(self, weight: Tensor, rank: int, generator: torch.Generator) -> None:
         super().__init__()
@@ -37,9 +38,9 @@ class Addition(nn.Module):
 
 
 def adapt(modules: Mapping[str, nn.Module], rank: int) -> None:
-    """Freeze the modules and give every matrix and kernel that is longer than `rank` either way an addition.
+    """Freeze the modules and give every matrix and kernel with more than `rank` rows and columns an addition.
 
-    The draws depend on a weight's name alone. Raises UsageError where no matrix is that long.
+    What is drawn for a weight depends on its name alone. Raises UsageError if no matrix is that large.
     """
     found = trained(modules)
     chosen = check_rank(modules, rank)
@@ -54,16 +55,16 @@ def adapt(modules: Mapping[str, nn.Module], rank: int) -> None:
 
 
 def check_rank(modules: Mapping[str, nn.Module], rank: int) -> list[str]:
-    """The weights that would be given an addition. Raises UsageError where there are none."""
+    """The names of the weights that `adapt` would give an addition. Raises UsageError if there are none."""
     found = trained(modules)
     chosen = [name for name, p in found.items() if decays(modules, name) and min(len(p), p[0].numel()) > rank]
     if not chosen:
-        raise UsageError(f"plan.lora={rank}: no matrix here is longer than that both ways: choose a smaller rank.")
+        raise UsageError(f"plan.lora={rank}: no matrix has more rows and columns than that: choose a smaller rank.")
     return chosen
 
 
 def merged(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a module by their usual names, additions added."""
+    """A module's state dict without parametrizations: the usual names, with the additions merged into the weights."""
     found: dict[str, Tensor] = {}
     for name, tensor in state.items():
         owner, inside, rest = name.partition(INSIDE)
@@ -77,7 +78,7 @@ def merged(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def additions(state: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-    """By the usual name of each weight with an addition its down [R, I ...] and up [O, R]."""
+    """(down [R, I ...], up [O, R]) of each weight that has an addition, by the weight's usual name."""
     found = {}
     for name, tensor in state.items():
         owner, inside, rest = name.partition(INSIDE)

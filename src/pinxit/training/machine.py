@@ -1,4 +1,4 @@
-"""What the work was done on, as cards and reports tell it."""
+"""The machine that a result was computed on, for model cards and reports."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 
 def machine(device: str) -> dict[str, Any]:
-    """The processor or GPU, how many cores, and the versions that the figures depend on."""
+    """The name of the GPU or CPU, the number of cores, and the versions of torch and Python."""
     named = torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor()
     return {"device": named, "cores": os.cpu_count(), "torch": torch.__version__, "python": platform.python_version()}
 

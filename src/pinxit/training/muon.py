@@ -1,8 +1,9 @@
-"""Muon: momentum made orthogonal, for the matrices and kernels inside a network (Jordan et al. 2024).
+"""Muon, an optimiser that orthogonalises the momentum of a network's inner matrices and kernels (Jordan et al. 2024).
 
-Adam scales every entry of an update by its own history; Muon gives every direction of a matrix the same length, so
-that rare ones are learned as fast as common ones. Gains, biases, tables and a network's first and last layers stay with
-AdamW. Scale of the update: Liu et al. 2025 (arXiv 2502.16982), section 2.2, so that Adam's learning rates serve.
+Adam scales every entry of an update by its own history; Muon makes all singular values of a matrix's update about
+equal, so that rare directions are learned as fast as common ones. Gains, biases, embedding tables and a network's first
+and last layers are left to AdamW. Updates are scaled to the RMS of Adam's (Liu et al. 2025, arXiv 2502.16982, section
+2.2), so that learning rates tuned for Adam can be kept.
 """
 
 from __future__ import annotations
@@ -20,26 +21,26 @@ from pinxit.training.optim import adamw, decays, trained
 from pinxit.training.plan import Plan
 
 MOMENTUM = 0.95
-ADAM_RMS = 0.2  # root mean square of a usual update of Adam's, in units of the learning rate
+ADAM_RMS = 0.2  # typical root mean square of an update by Adam, in units of the learning rate
 SMALLEST = 64  # a matrix with a shorter side is left to AdamW
-ENDS = ("stem", "embed", "out", "head", "bypass")  # in the first part of a name: what meets data or answers
-PARTS = {"qkv": 3, "text_kv": 2}  # maps that hold several side by side, each made orthogonal by itself
-QUINTIC = (3.4445, -4.7750, 2.0315)  # Jordan's: singular values of 0.001 to 1 land in 0.7 to 1.2 after five rounds
+ENDS = ("stem", "embed", "out", "head", "bypass")  # words in the first part of a name: input and output layers
+PARTS = {"qkv": 3, "text_kv": 2}  # packed matrices, by name: how many each holds; every one is orthogonalised by itself
+QUINTIC = (3.4445, -4.7750, 2.0315)  # Jordan's: singular values from 0.001 to 1 end in 0.7 to 1.2 after five rounds
 ROUNDS = 5
 
 
 def muon(modules: Mapping[str, nn.Module], plan: Plan) -> Muon:
-    """Muon over the matrices inside the modules and `adamw` over everything else."""
+    """Muon for the inner matrices of the modules, and `adamw` for everything else."""
     inside = {name: p for name, p in trained(modules).items() if _inside(modules, name, p)}
     rest = adamw(modules, plan, without=frozenset(inside))
     return Muon({p: _parts(name) for name, p in inside.items()}, rest, plan.lr, plan.decay)
 
 
 class Muon(torch.optim.Optimizer):
-    """One optimiser to the loop: it owns the matrices, and `rest` the other parameters."""
+    """Updates the matrices, and calls `rest` for the other parameters: the loop sees a single optimiser."""
 
     def __init__(self, parts: Mapping[nn.Parameter, int], rest: torch.optim.AdamW, lr: float, decay: float) -> None:
-        """`parts`: the matrices [rows, ...], and how many stand one above the other in each."""
+        """`parts`: the matrices [rows, ...], and how many matrices are stacked along the rows of each (qkv: 3)."""
         super().__init__([{"params": list(parts), "weight_decay": decay}], {"lr": lr})
         self.parts, self.rest = parts, rest
         self.own = self.param_groups[0]
@@ -71,7 +72,7 @@ class Muon(torch.optim.Optimizer):
                 self._add(weight, update, shape)
 
     def _step_cut(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Matrices of which each rank holds rows: as many at a time as there are ranks travel to one owner each."""
+        """Update sharded matrices: each is sent whole to one rank and orthogonalised there, one a rank at a time."""
         alike: defaultdict[Any, list[nn.Parameter]] = defaultdict(list)
         for parameter in parameters:
             alike[(len(parameter), parameter[0].numel(), self.parts[parameter])].append(parameter)
@@ -84,13 +85,13 @@ class Muon(torch.optim.Optimizer):
                     self._add(local(parameter).view(-1, columns), update, (rows // count, columns))
 
     def _add(self, weight: Tensor, update: Tensor, shape: Sequence[int]) -> None:
-        """`shape`: of the matrix that was made orthogonal, of which `weight` may be some rows."""
+        """Apply an orthogonalised update. `shape`: of the whole matrix, of which `weight` may be some rows."""
         rate, decay = self.own["lr"], self.own["weight_decay"]
         weight.mul_(1 - rate * decay)
         weight.add_(update, alpha=-rate * ADAM_RMS * math.sqrt(max(shape)))
 
     def _ahead(self, parameter: nn.Parameter) -> Tensor:
-        """The gradient averaged over updates, looking one ahead (Nesterov); of what is cut this rank's rows."""
+        """The Nesterov momentum of the gradient; of a sharded parameter, this rank's rows."""
         assert parameter.grad is not None
         held = self.state[parameter]
         if "exp_avg" not in held:
@@ -101,12 +102,18 @@ class Muon(torch.optim.Optimizer):
 
 
 def as_rows(values: Tensor, kernel: Tensor) -> Tensor:
-    """`values` [O, I, ...] as [O, N], what one output reads, in the order in which `kernel` lies in memory."""
+    """`values` [O, I, ...] as [O, N], one row for each output channel, in the memory order of `kernel`.
+
+    Of a channels-last kernel the result is then a view too, so that it can be updated in place.
+    """
     return (values if kernel.is_contiguous() else values.movedim(1, -1)).reshape(len(values), -1)
 
 
 def orthogonal(update_KMN: Tensor) -> Tensor:
-    """The nearest matrices with all singular values about 1, by Newton and Schulz's iteration in bfloat16."""
+    """K matrices [M, N], each replaced by about the nearest orthogonal one: its singular values become about 1.
+
+    Newton-Schulz iteration in bfloat16, which needs no singular value decomposition.
+    """
     x = update_KMN.mT if update_KMN.shape[1] > update_KMN.shape[2] else update_KMN
     x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)).bfloat16()
     a, b, c = QUINTIC
@@ -117,9 +124,9 @@ def orthogonal(update_KMN: Tensor) -> Tensor:
 
 
 def by_owners(updates: Sequence[Tensor], first: int) -> Sequence[Tensor]:
-    """`orthogonal` of each [M, N] of the `updates`; with ranks, each makes its own and is sent the others'.
+    """`orthogonal` of each [M, N] of the `updates`; with ranks, each computes some of them and gathers the others.
 
-    They are dealt in turn, the first of these to rank `first`, counted round.
+    The updates go round the ranks: number k is computed by rank (first + k) % ranks.
     """
     if not (distributed.is_available() and distributed.is_initialized()):
         return orthogonal(torch.stack(list(updates))).unbind()
@@ -134,9 +141,10 @@ def by_owners(updates: Sequence[Tensor], first: int) -> Sequence[Tensor]:
 
 
 def by_travel(held: Sequence[Tensor], rows: int, count: int) -> list[Tensor]:
-    """`orthogonal` of matrices [rows, N], at most one for each rank, of each of which this rank holds some rows.
+    """`orthogonal` of sharded matrices [rows, N], at most one for each rank; `held`: this rank's rows of each.
 
-    `count` stand one above the other in each. The k-th travels to rank k, whose answer travels back.
+    Each holds `count` matrices, stacked along the rows. Matrix k is sent to rank k, which sends the result back.
+    Returns this rank's rows of the results.
     """
     world, columns = distributed.get_world_size(), held[0].shape[1]
     chunk = -(-rows // world)
@@ -146,7 +154,7 @@ def by_travel(held: Sequence[Tensor], rows: int, count: int) -> list[Tensor]:
     came = torch.empty_like(sent)
     distributed.all_to_all_single(came, sent)
     if distributed.get_rank() < len(held):
-        whole = came.view(-1, columns)[:rows]  # chunks stand in the order of ranks, and only the last ones are shorter
+        whole = came.view(-1, columns)[:rows]  # chunks come in the order of ranks, and only the last ones are padded
         whole.copy_(orthogonal(torch.stack(whole.chunk(count))).flatten(0, 1))
     distributed.all_to_all_single(sent, came)
     return [sent[k, : len(part)] for k, part in enumerate(held)]

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from pinxit.training.local import is_cut, local
 from pinxit.training.plan import Plan
 
-TABLES = ("embed", "position")  # parts of the names of parameters that are looked up, not multiplied
-TABLE_NAMES = ("tokens", "places")  # such parameters' whole names
+TABLES = ("embed", "position")  # embedding tables: words that their names contain
+TABLE_NAMES = ("tokens", "places")  # embedding tables: whole names
 
 
 def trained(modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
@@ -35,25 +35,26 @@ def decays(modules: Mapping[str, nn.Module], name: str) -> bool:
     module_name, _, path = name.partition("/")
     owner_path, _, leaf = path.rpartition(".")
     owner = modules[module_name].get_submodule(owner_path)
-    above = owner_path.rpartition(".")[2] if leaf != "weight" else ""  # a module of tables, not a layer's matrix
+    above = owner_path.rpartition(".")[2] if leaf != "weight" else ""  # parameters of a module `embed` are tables
     named = leaf in TABLE_NAMES or any(word in name for name in (leaf, above) for word in TABLES)
     table = isinstance(owner, nn.Embedding) or named
     return getattr(owner, leaf).ndim >= 2 and not table
 
 
 def adamw(modules: Mapping[str, nn.Module], plan: Plan, without: frozenset[str] = frozenset()) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019), fused, over what is decayed and what is not; not over `without`."""
+    """Fused AdamW (Loshchilov and Hutter 2019) for all trainable parameters except those named in `without`."""
     groups: defaultdict[tuple[bool, bool], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in trained(modules).items():
         if name not in without:
-            groups[not decays(modules, name), is_cut(parameter)].append(parameter)  # one kernel takes one kind
+            # Sharded and other parameters apart: a fused kernel does not take both.
+            groups[not decays(modules, name), is_cut(parameter)].append(parameter)
     decayed = [{"params": groups[k], "weight_decay": 0.0 if k[0] else plan.decay} for k in sorted(groups)]
     betas = (plan.betas[0], plan.betas[1])
     return torch.optim.AdamW(decayed, lr=plan.lr, betas=betas, eps=plan.eps, fused=True)
 
 
 def learning_rate(plan: Plan, images: int) -> float:
-    """The rate of the update that starts when `images` have been seen: a linear warm-up, then `plan.schedule`."""
+    """The learning rate of the update that starts after `images`: a linear warm-up, then `plan.schedule`."""
     if images < plan.warmup:
         return plan.lr * min(1.0, (images + plan.batch) / plan.warmup)
     past = min(1.0, (images - plan.warmup) / max(1, (plan.decay_horizon or plan.images) - plan.warmup))
@@ -70,10 +71,10 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
 
 
 class Average:
-    """An exponential moving average of all weights that move, and of floating buffers.
+    """An exponential moving average (EMA) of all trainable weights and floating-point buffers.
 
     Every `every` updates, shadow <- d * shadow + (1 - d) * weight with d = min(decay, (1 + n) / (10 + n)) at the
-    n-th averaging, so that a short run is not held back by where it began. Integer buffers are copied.
+    n-th time, so that the initial weights do not dominate the average of a short run. Integer buffers are copied.
     """
 
     def __init__(self, modules: Mapping[str, nn.Module], decay: float, every: int = 1) -> None:
@@ -84,7 +85,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, updates: int) -> None:
-        """Take in the weights as they are after `updates` updates."""
+        """Average in the current weights, of a run that has made `updates` updates."""
         if not self.decay or updates % self.every:
             return
         n = updates // self.every
@@ -113,7 +114,7 @@ class Average:
 
 
 def weights(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    """Every parameter and persistent buffer by "module/name", detached; what is shared appears once."""
+    """Every parameter and persistent buffer by "module/name", detached; shared ones appear once."""
     tensors: dict[str, Tensor] = {}
     seen: set[tuple[Any, ...]] = set()
     for name, module in modules.items():
@@ -127,7 +128,7 @@ def weights(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
 
 
 def moving(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    """`weights` without the parameters that are frozen."""
+    """`weights` without the frozen parameters."""
     frozen = {
         f"{name}/{path}"
         for name, module in modules.items()
@@ -139,7 +140,7 @@ def moving(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
 
 @contextmanager
 def buffers_restored(modules: Mapping[str, nn.Module]) -> Iterator[None]:
-    """Whatever the block does to buffers (codebooks that follow running means) is undone after it."""
+    """Restore all buffers (running means, codebooks) after the block, as if its forward passes had not happened."""
     live = [buffer for module in modules.values() for buffer in module.buffers()]
     kept = [buffer.clone() for buffer in live]
     try:

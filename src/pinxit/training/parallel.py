@@ -1,8 +1,8 @@
-"""Training on several ranks: the processes that torchrun starts, each with a share of the rows and a copy of the model.
+"""Data-parallel training: the processes (ranks) that torchrun starts, each with its share of the batch.
 
-Instead of a copy each may hold its rows of every weight (`training.sharding`). Gradients are summed over ranks before
-the update, so that all make the same one; every draw hangs on a picture's
-position, so that two ranks do what one does in two pieces. Rank 0 writes. Without torchrun there is one rank.
+Each rank has a copy of the model, or shards of it (`training.sharding`). Gradients are summed over ranks before the
+update, so that all ranks make the same one. Every random draw depends on a picture's position alone, so that two ranks
+compute what one rank computes with two micro-batches. Rank 0 writes files. Without torchrun there is one rank.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from pinxit.errors import UsageError
 from pinxit.training.plan import Plan, Task
 from pinxit.training.rows import Rows, whole
 
-PATIENCE = timedelta(days=7)  # others wait while rank 0 draws pictures or writes
-BUCKET = 2**24  # numbers summed over ranks at once, so that their copies stay small
+PATIENCE = timedelta(days=7)  # timeout of a collective: others may wait long while rank 0 draws previews or writes
+BUCKET = 2**24  # numbers per all-reduce: few large calls are fast, and the flat copy that each needs stays small
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Which process this is among how many."""
+    """This process among all ranks, with the collectives that training needs."""
 
     rank: int = 0
     world: int = 1
@@ -34,41 +34,41 @@ class Ranks:
 
     @property
     def lead(self) -> bool:
-        """Whether this one writes and speaks."""
+        """Whether this is rank 0, which writes files and shows progress."""
         return self.rank == 0
 
     def rows(self, task: Task, plan: Plan, first: int) -> list[Rows]:
-        """This rank's pieces of the update that begins when `first` pictures have been seen."""
+        """This rank's micro-batches of the update that begins when `first` pictures have been seen."""
         share = plan.batch // self.world
         mine = list(whole(first, plan.batch).cut(share))[self.rank]
         return list(mine.cut(self.piece(task, plan)))
 
     def piece(self, task: Task, plan: Plan) -> int:
-        """How many rows go through the modules together. Raises UsageError for a batch that cannot be shared out."""
+        """Rows in a micro-batch of `task`. Raises UsageError if ranks and micro-batches do not divide the batch."""
         return rows_together(replace(plan, micro=0) if pieces_of(task) == "one" else plan, self.world)
 
     def agreed(self, flag: bool) -> bool:
-        """Whether any rank says so; all wait for each other here."""
+        """Whether `flag` is true on any rank. All ranks must call this, and wait for each other."""
         if self.world == 1:
             return flag
         gathered = torch.tensor(float(flag), device=self.device)
         distributed.all_reduce(gathered, distributed.ReduceOp.MAX)
         return bool(gathered)
 
-    def told(self, number: int) -> int:
-        """The number that rank 0 has."""
+    def broadcast(self, number: int) -> int:
+        """Rank 0's `number`, on all ranks."""
         if self.world == 1:
             return number
-        spoken = torch.tensor(number, device=self.device)
-        distributed.broadcast(spoken, 0)
-        return int(spoken)
+        sent = torch.tensor(number, device=self.device)
+        distributed.broadcast(sent, 0)
+        return int(sent)
 
     def wait(self) -> None:
-        """Go on when all ranks have come here."""
+        """A barrier: return when all ranks have called this."""
         self.agreed(False)
 
     def mean(self, numbers: Mapping[str, float]) -> dict[str, float]:
-        """The means over ranks of numbers by name; every rank has the same names."""
+        """The mean over ranks of each number; every rank must have the same names in the same order."""
         if self.world == 1:
             return dict(numbers)
         gathered = torch.tensor(list(numbers.values()), dtype=torch.float64, device=self.device)
@@ -82,9 +82,9 @@ class Ranks:
         return values
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter], loss: Tensor) -> Tensor:
-        """Give every rank the sum of all gradients of what is not cut; returns the sum of `loss`, a scalar.
+        """Sum over ranks the gradients of `parameters`, which are not sharded; returns the sum of the scalar `loss`.
 
-        A parameter that took part on some ranks alone has had a gradient of zero on the others.
+        A parameter that was used on some ranks only gets a gradient of zero on the others.
         """
         if self.world == 1:
             return loss
@@ -105,14 +105,14 @@ class Ranks:
         return gathered[0]
 
     def share_buffers(self, modules: Mapping[str, nn.Module]) -> None:
-        """Give every rank the buffers of rank 0: running means of what that one saw."""
+        """Copy rank 0's buffers, such as running means of the rows that it saw, to all ranks."""
         for module in modules.values() if self.world > 1 else ():
             for buffer in module.buffers():
                 distributed.broadcast(buffer, 0)
 
 
 def rows_together(plan: Plan, world: int) -> int:
-    """How many rows go through the modules together on each of `world` ranks. Raises UsageError: see `Ranks.piece`."""
+    """Rows in a micro-batch on each of `world` ranks. Raises UsageError: see `Ranks.piece`."""
     if plan.batch % world:
         raise UsageError(f"a batch of {plan.batch} cannot be shared among {world} ranks: change plan.batch.")
     share = plan.batch // world
@@ -124,14 +124,14 @@ def rows_together(plan: Plan, world: int) -> int:
 
 
 def pieces_of(task: Task) -> str:
-    """What cutting an update changes for a task; see `Task`."""
+    """Whether splitting a batch into micro-batches changes what a task learns: see `pieces` of `Task`."""
     return str(getattr(task, "pieces", "alike"))
 
 
 def here(device: torch.device | None = None) -> Ranks:
-    """This process among those that torchrun has started with it; the first call meets them.
+    """This process among those that torchrun has started; the first call initialises the process group.
 
-    `device`: where it trains; a GPU is this rank's own.
+    `device`: where to train, by default on a GPU if there is one. Any "cuda" becomes this rank's own GPU (LOCAL_RANK).
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1 and not (distributed.is_available() and distributed.is_initialized()):
@@ -148,7 +148,7 @@ def here(device: torch.device | None = None) -> Ranks:
 
 
 def abandoned(error: BaseException) -> bool:
-    """Whether what was raised says that another rank has ended, which tells itself why."""
+    """Whether `error` only means that another rank has ended. That rank reports the reason itself."""
     together = distributed.is_available() and distributed.is_initialized()
     return together and isinstance(error, RuntimeError) and any(name in str(error) for name in ("gloo", "NCCL"))
 

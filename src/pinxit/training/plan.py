@@ -1,4 +1,4 @@
-"""What a stage of training is (`Task`) and how long and how fast it goes (`Plan`)."""
+"""What a stage of training computes (`Task`), and its hyperparameters (`Plan`)."""
 
 from __future__ import annotations
 
@@ -19,68 +19,73 @@ Batch = dict[str, Tensor]
 
 
 class Task(Protocol):
-    """One thing to train. The loop asks it for batches and losses and knows nothing else about it.
+    """One stage of training: its modules, batches and loss, which are all that the loop knows about it.
 
-    A task may also have a method `hot() -> list[nn.Module]` that names the modules whose `forward` is worth
-    compiling (without it: all of `modules()`), a method `after_step()` that mends parameters in place after every
-    update (CLIP clamps its temperature there), and a method `scores()` that measures the averaged weights whenever a
-    preview is drawn.
+    Optional members:
 
-    Its `pieces` (without it: "alike") says what cutting an update changes: nothing; "settled": what rows are
-    normalised or counted with, so that a run keeps the pieces it began with; "one": the loss compares all rows with
-    each other and is never cut, and the task heeds `plan.micro` itself.
+    - `hot() -> list[nn.Module]`: the modules worth compiling; by default all of `modules()`.
+    - `after_step()`: adjusts parameters in place after every update (CLIP clamps its temperature there).
+    - `scores() -> dict[str, float]`: evaluates the averaged weights whenever a preview is drawn, for the log.
+    - `pieces`: whether it matters how a batch is split into micro-batches ("pieces"). "alike", the default: it does
+      not. "settled": rows are normalised or counted per micro-batch, so that a run must keep the size it began with.
+      "one": the loss compares all rows of the batch with each other (contrastive), so that it is never split; the task
+      may use `plan.micro` itself.
     """
 
     @property
     def name(self) -> str:
-        """What progress lines call it."""
+        """The name of the stage in progress lines."""
         ...
 
     def modules(self) -> dict[str, nn.Module]:
-        """The modules being trained, by names that stay the same for ever; their weights start from the task's seed."""
+        """The modules to train, initialised from the task's seed. Never change their names: saved states have them."""
         ...
 
     def batch(self, rows: Rows) -> Batch:
-        """CPU tensors of the pictures of `rows`: a pure function that obeys their law, called by other threads."""
+        """CPU tensors of the pictures of `rows`, by name.
+
+        A pure function, called by other threads. The batch of some rows must be those rows of the whole batch (`Rows`).
+        """
         ...
 
     def loss(self, batch: Batch, rows: Rows) -> tuple[Tensor, Mapping[str, Tensor | float]]:
-        """The scalar loss of the batch of `rows`, now on the training device, and numbers to log.
+        """The scalar loss of `batch` (that of `rows`, on the training device), and numbers to log.
 
-        Draws come from (seed, position of each row). The loss of all rows is the mean of those of its pieces.
+        Random draws depend on (seed, position of each row) alone, and the loss of all rows must be the mean of the
+        losses of the micro-batches.
         """
         ...
 
     def preview(self) -> Picture | None:
-        """A picture that shows what the modules can do now (they hold the averaged weights), or None."""
+        """A sample picture by the modules, which hold the averaged weights during this call; or None."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How one stage is trained. Lengths and intervals are counted in images seen, never in steps."""
+    """The hyperparameters of one stage. Lengths and intervals are counted in images seen, never in steps."""
 
     images: Whole  # the stage ends at the first whole batch at or past this number
     batch: Count  # pictures per update
-    micro: Whole = 0  # pictures per forward pass, gradients being added up; 0: the whole batch at once
-    optimiser: Literal["adamw", "muon"] = "adamw"  # muon: orthogonal momentum for the matrices inside (training.muon)
-    lora: Whole = 0  # rank of additions that are trained in the weights' place; 0: the weights themselves
+    micro: Whole = 0  # pictures per micro-batch (gradient accumulation); 0: the whole batch at once
+    optimiser: Literal["adamw", "muon"] = "adamw"  # muon: for inner matrices, AdamW for the rest (training.muon)
+    lora: Whole = 0  # rank of LoRA additions, trained instead of the weights; 0: train the weights themselves
     lr: NotNegative = 1e-3  # highest learning rate
-    final_lr: NotNegative = 0.0  # where the schedule ends
+    final_lr: NotNegative = 0.0  # learning rate at the end of the schedule
     schedule: Literal["cosine", "linear", "constant"] = "cosine"  # from lr to final_lr after the warm-up
     decay_horizon: Whole = 0  # images at which the rate reaches final_lr; 0: at the end
     warmup: Whole = 0  # images over which the rate rises from 0 to lr
-    betas: tuple[Decay, ...] = (0.9, 0.999)  # Adam
-    eps: Positive = 1e-8  # Adam
+    betas: tuple[Decay, ...] = (0.9, 0.999)  # of Adam
+    eps: Positive = 1e-8  # of Adam
     decay: NotNegative = 0.0  # decoupled weight decay of matrices and kernels; gains, biases, embeddings: none
-    clip: NotNegative = 0.0  # longest gradient norm; 0: no clipping
-    ema: Decay = 0.999  # decay of the averaged weights; 0: no average is kept
-    ema_every: Count = 1  # updates between two averagings
+    clip: NotNegative = 0.0  # largest gradient norm; 0: no clipping
+    ema: Decay = 0.999  # decay of the averaged weights (EMA); 0: no average is kept
+    ema_every: Count = 1  # updates between two steps of the average
     precision: Literal["bf16", "fp32"] = "bf16"  # of matrix products; master weights are fp32 always
     channels_last: bool = False  # memory layout of convolution kernels
-    compile: Literal["auto", "yes", "no"] = "auto"  # torch.compile; auto: on CUDA
-    shard: bool = False  # weights, gradients, moments and averages cut among the ranks instead of copied to each
-    recompute: bool = False  # activations of blocks made again in the backward pass instead of kept
+    compile: Literal["auto", "yes", "no"] = "auto"  # torch.compile; auto: on CUDA only
+    shard: bool = False  # FSDP2: weights, gradients, moments and averages sharded among ranks, not copied to each
+    recompute: bool = False  # activation checkpointing: blocks run again in the backward pass, to save memory
     log_every: Whole = 0  # images between log lines; 0: 200 lines in all
     preview_every: Whole = 0  # images between previews; 0: 20 in all, at least 50 updates apart
     save_minutes: NotNegative = 5.0  # minutes between saves
@@ -102,7 +107,7 @@ class Plan:
 
 
 def plans_in(config: object) -> Iterator[Plan]:
-    """Every plan of a recipe's config."""
+    """Every plan in a recipe's config, however deeply nested."""
     if isinstance(config, Plan):
         yield config
     elif isinstance(config, tuple | list):
@@ -114,12 +119,12 @@ def plans_in(config: object) -> Iterator[Plan]:
 
 
 SETTLED_AT_START = ("batch", "optimiser", "lora", "betas", "eps", "ema", "ema_every")
-"""Fields of a plan that a resumed run may not change; the others steer only what is still to come."""
+"""Fields of a plan that a resumed run may not change, for the saved state depends on them; others may change."""
 
 
 def check_same_plan(old: Mapping[str, object], new: Mapping[str, object], where: str) -> None:
-    """Refuse to continue a run under another plan. Raises UsageError naming the first field that differs."""
-    defaults = {field.name: field.default for field in fields(Plan)}  # of fields that are younger than the run
+    """Refuse to resume a run with another plan. Raises UsageError naming the first field that differs."""
+    defaults = {field.name: field.default for field in fields(Plan)}  # for fields added to pinxit after the run began
     for field in SETTLED_AT_START:
         before = old.get(field, defaults[field])
         if before != new.get(field):

@@ -1,4 +1,4 @@
-"""Where and how the arithmetic is done: device, autocast, compilation, memory of freed tensors."""
+"""Device, autocast, compilation, and the memory allocator: how a step is computed, not what."""
 
 from __future__ import annotations
 
@@ -19,27 +19,30 @@ DEVICES = re.compile(r"cpu|cuda(:\d{1,3})?")
 
 
 def pick_device(name: str) -> torch.device:
-    """ "auto" is the GPU where there is one. Raises UsageError for a device that this machine lacks."""
+    """The device of that name; "auto" is the GPU if there is one. Raises UsageError for a device that is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not DEVICES.fullmatch(name):
         raise UsageError(f"the device must be auto, cpu, cuda or cuda:N, not '{printable(name)}'.")
     device, gpus = torch.device(name), torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= gpus:
-        there = f"only {gpus}, counted from cuda:0" if gpus else "none that torch can use"
-        raise UsageError(f"device '{name}' cannot be used here: of GPUs there is {there}; try auto or cpu.")
+        there = f"{gpus}, counted from cuda:0" if gpus else "no GPU"
+        raise UsageError(f"device '{name}' cannot be used here: torch finds {there}; try auto or cpu.")
     return device
 
 
 def autocast(plan: Plan, device: torch.device) -> AbstractContextManager[object]:
-    """bf16 matrix products over fp32 weights, or nothing for fp32 plans. What is gathered for a while is not cached."""
+    """bf16 matrix products with fp32 weights; a null context for plans in fp32.
+
+    Sharded weights (FSDP) are gathered only for a while: autocast must not keep its bf16 copies of them.
+    """
     if plan.precision == "fp32":
         return nullcontext()
     return torch.autocast(device.type, torch.bfloat16, cache_enabled=not plan.shard)
 
 
 def place(modules: Mapping[str, nn.Module], plan: Plan, device: torch.device) -> None:
-    """Move the modules to `device` in the plan's memory layout, ready for training."""
+    """Move the modules to `device` in the plan's memory layout, and set them to training mode."""
     for module in modules.values():
         module.to(device)
         if plan.channels_last:
@@ -48,9 +51,9 @@ def place(modules: Mapping[str, nn.Module], plan: Plan, device: torch.device) ->
 
 
 def compile_modules(modules: list[nn.Module], plan: Plan, device: torch.device, trial: Callable[[], None]) -> str:
-    """Compile in place what the plan wants compiled; `trial` runs one step, so that a failure shows here.
+    """Compile `modules` in place if the plan says so; `trial` runs one step, so that a failure to compile shows here.
 
-    Returns one sentence for the log. Whatever fails, the modules are left as they were and training goes on.
+    Returns one sentence for the log. If compilation fails, the modules are left uncompiled and training goes on.
     """
     if plan.compile == "no" or (plan.compile == "auto" and device.type != "cuda"):
         return "not compiled"
@@ -60,9 +63,9 @@ def compile_modules(modules: list[nn.Module], plan: Plan, device: torch.device, 
         module.compile()
     try:
         trial()
-    except torch.OutOfMemoryError:  # which uncompiled training would need as much of
+    except torch.OutOfMemoryError:  # uncompiled training would need as much memory
         raise
-    except Exception as error:  # whatever the compiler stumbles on, uncompiled training still works
+    except Exception as error:  # compilers fail in many ways; uncompiled training still works
         for module in modules:
             module._compiled_call_impl = None
         return f"not compiled: {type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
@@ -73,7 +76,7 @@ def keep_freed_memory() -> bool:
     """Let glibc reuse the memory of freed tensors instead of returning it to the kernel after every operation.
 
     A training step frees and allocates the same large activations again and again; by default each is a fresh
-    mapping whose pages the kernel must zero. Returns whether the C library understood (it is glibc).
+    mapping whose pages the kernel must zero. Returns whether it worked: False if the C library is not glibc.
     """
     trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
     try:

@@ -1,4 +1,4 @@
-"""Batches made ahead of their use, in order, by other threads."""
+"""Prefetching: batches are made ahead of their use, in order, by other threads."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from pinxit.training.plan import Batch, Plan, Task
 from pinxit.training.rows import Rows
 
 Pieces = list[tuple[Rows, Batch]]
-"""This rank's part of an update, cut into what goes through the modules at once."""
+"""The micro-batches of one update on this rank."""
 
 
 @contextmanager
 def prefetch(
     task: Task, plan: Plan, start: int, goal: int, device: torch.device, ranks: Ranks
 ) -> Iterator[Iterator[Pieces]]:
-    """Yield an iterator over the batches from `start` images seen until `goal` is reached, already on `device`.
+    """Yield an iterator over this rank's batches on `device`, from `start` images seen until `goal`.
 
-    A batch is a pure function of its position, so threads cannot change what it holds, only when it is ready.
+    A batch is a pure function of its position, so the threads influence when it is ready, not what it holds.
     """
     workers, ahead = (6, 12) if device.type == "cuda" else (1, 2)
     with ThreadPoolExecutor(workers, "batches") as pool:

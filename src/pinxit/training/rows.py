@@ -1,4 +1,4 @@
-"""Which pictures of training a piece of work is about: rows of an update, wherever it is cut."""
+"""Which pictures of a run a batch or micro-batch is made of."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows `start` to `start + count` of the update that begins when `first` pictures have been seen.
+    """Rows `start` to `start + count` of the batch of the update that begins when `first` pictures have been seen.
 
-    What a task makes of rows obeys one law: made of them all it is what is made of parts of them, put together. So it
-    does not matter into how many pieces, or among how many ranks, an update is cut.
+    Whatever a task computes for rows must be the same when it is computed for some of them at a time and concatenated.
+    So it does not matter into how many micro-batches, or among how many ranks, a batch is split.
     """
 
     first: int  # pictures seen when the update begins
@@ -29,16 +29,16 @@ class Rows:
 
     @property
     def positions(self) -> NDArray[np.int64]:
-        """The place of each row among all pictures ever seen, int64 [count]."""
+        """Of each row, the number of pictures seen before it in the run, int64 [count]."""
         return np.arange(self.position, self.position + self.count)
 
     @property
     def span(self) -> slice:
-        """Where these rows stand in what is made for the whole update."""
+        """Where these rows are in a tensor of the whole batch."""
         return slice(self.start, self.start + self.count)
 
     def cut(self, count: int) -> Iterator[Rows]:
-        """These rows in pieces of `count`, which must divide them."""
+        """These rows in parts of `count` (such as micro-batches), which must divide their number."""
         assert count > 0 and self.count % count == 0, "the plan is checked"
         for start in range(self.start, self.start + self.count, count):
             yield Rows(self.first, self.batch, start, count)

@@ -1,4 +1,4 @@
-"""A run folder: the config it was started with, and which part of it may still change."""
+"""run.json of a run folder: the config that the run was started with, and which changes of it are allowed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ELSEWHERE = "train into another folder"
 T = TypeVar("T")
 
 STEERING = ("images", "micro", "compile", "shard", "recompute", "log_every", "preview_every", "save_minutes")
-"""Fields of a plan that may change at any time: how long to go on, and what the result does not depend on."""
+"""Fields of a plan that may change at any time: the length, and those that the result does not depend on."""
 
 
 class _File(TypedDict):
@@ -27,16 +27,16 @@ class _File(TypedDict):
 
 
 def enter(folder: Path, recipe: str, config: Any, settled: Mapping[str, Callable[[], bool]]) -> None:
-    """Start a run in `folder`, or go on with the one that is there.
+    """Start a run in `folder`, or resume the one that is there, and write its config.
 
-    `settled` says by dotted section whether a stage has already used it. Plans may always be lengthened. Raises
-    UsageError for a change that comes too late or for a folder of another recipe, PinxitError for one that cannot
-    be written.
+    `settled`: for a dotted section of the config, whether a stage has already used it, so that it can no longer change;
+    plans may always be lengthened. Raises UsageError for such a change, DataError for a damaged run.json or that of
+    another recipe, PinxitError if the folder cannot be written.
     """
     path = folder / FILE
     new = to_dict(config)
     if path.is_file():
-        old = to_dict(config_of(folder, recipe, type(config)))  # what an older pinxit left out has its default
+        old = to_dict(config_of(folder, recipe, type(config)))  # fields that an older pinxit did not have: defaults
         for name, before, now in differences(old, new):
             if any(name.startswith(f"{section}.") or name == section for section, used in settled.items() if used()):
                 _check(folder, name, before, now)
@@ -57,7 +57,7 @@ def read(folder: Path, recipe: str) -> dict[str, Any]:
 
 
 def _forget_plan_seeds(config: dict[str, Any]) -> None:
-    """Plans once had a seed that only the judge heeded: there it is the run's own now, elsewhere it meant nothing."""
+    """Old configs have a seed in each plan, which only the judge used: it is the run's seed now."""
     plans = config.get("plans")
     for plan in (config.get("plan"), *(plans.values() if isinstance(plans, dict) else ())):
         if isinstance(plan, dict) and "seed" in plan:
@@ -75,9 +75,9 @@ def config_of(folder: Path, recipe: str, kind: type[T]) -> T:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Every dotted name whose value differs, with both values; a missing one counts as None.
+    """(dotted name, old value, new value) for every value that differs; a missing one counts as None.
 
-    Sections in a list go by their names.
+    The sections in a list are matched by their names.
     """
     for name in dict.fromkeys([*old, *new]):
         before, now = old.get(name), new.get(name)

@@ -1,4 +1,4 @@
-"""How a state gets onto the disk: whole into one file, or each rank's rows into a file of its own."""
+"""Writing a training state to disk: into one file, or if it is sharded, each rank's rows into a file of its own."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from pinxit.training.parallel import Ranks
 from pinxit.training.stored import BEFORE, FILE, FOLDER, name_of, saves_of
 from pinxit.weights.tensor_files import write_tensors
 
-KEPT = 2  # saves
-PART = "part-"  # before the name of a save that is not complete, or not any more
+KEPT = 2  # saves of a sharded state
+PART = "part-"  # name prefix of a save that is not complete yet, or is being deleted
 
 
 @dataclass(frozen=True)
 class Saving:
-    """A save that has begun."""
+    """A save in two phases: every rank writes its part, then rank 0 makes the whole valid by a rename."""
 
-    write: Callable[[], None]  # this rank's part, on any thread
-    complete: Callable[[], None]  # what is left to do when all have written
+    write: Callable[[], None]  # write this rank's part, on any thread
+    complete: Callable[[], None]  # call it when all ranks have written
     ranks: Ranks
 
     def at_once(self) -> None:
-        """Write and finish."""
+        """Write and finish. Raises PinxitError on every rank if any of them cannot write."""
         error = None
         try:
             self.write()
@@ -38,14 +38,17 @@ class Saving:
         self.finish(error)
 
     def finish(self, error: PinxitError | None = None) -> None:
-        """Make it the state that counts, unless writing ended in an `error` on some rank, which is raised on all."""
+        """Complete the save, unless writing failed on some rank (`error`: on this one): then raise on all of them."""
         if self.ranks.agreed(error is not None):
-            raise error or PinxitError("another rank could not write its part of the state, as it tells itself.")
+            raise error or PinxitError("another rank could not write its part of the state: see its own message.")
         self.complete()
 
 
 def saving_whole(folder: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, str], copies: bool) -> Saving:
-    """Into one file, by whoever asks. What ranks wrote before goes when two such files are there."""
+    """A save into one file; `copies`: of tensors that may change before it is written.
+
+    Once the file and its predecessor are there, older saves by ranks are deleted.
+    """
     held = {name: tensor.detach().to("cpu", copy=copies).contiguous() for name, tensor in tensors.items()}
 
     def write() -> None:
@@ -60,9 +63,12 @@ def saving_whole(folder: Path, tensors: Mapping[str, Tensor], notes: Mapping[str
 def saving_by_ranks(
     folder: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, str], ranks: Ranks, copies: bool
 ) -> Saving:
-    """Into a new folder, each rank what it holds; rank 0 besides what is not cut. All ranks come here together."""
+    """A save into a new folder: a file with each rank's shards, and in that of rank 0 also what is not sharded.
+
+    All ranks must call this together. `copies`: see `saving_whole`.
+    """
     held: dict[str, Tensor] = {}
-    rows: dict[str, tuple[int, int]] = {}  # the first of these, and how many there are in all
+    rows: dict[str, tuple[int, int]] = {}  # of each shard: its first row, and the rows of the whole tensor
     for name, tensor in tensors.items():
         if is_cut(tensor):
             start, stop = span(tensor)
@@ -75,7 +81,7 @@ def saving_by_ranks(
     if ranks.lead:
         for left in folder.glob(f"{FOLDER}/{PART}*"):
             shutil.rmtree(left, ignore_errors=True)
-    number = ranks.told(1 + max((int(save.name) for save in saves_of(folder)), default=0))
+    number = ranks.broadcast(1 + max((int(save.name) for save in saves_of(folder)), default=0))
     place, growing = folder / FOLDER / f"{number:06d}", folder / FOLDER / f"{PART}{number:06d}"
 
     def write() -> None:
@@ -98,7 +104,7 @@ def saving_by_ranks(
 
 
 def _drop(save: Path) -> None:
-    """Remove a save; at no moment does half of one look whole."""
+    """Delete a save; renamed first, so that a half-deleted one never looks complete."""
     gone = save.with_name(f"{PART}{save.name}")
     save.rename(gone)
     shutil.rmtree(gone, ignore_errors=True)

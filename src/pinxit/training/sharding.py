@@ -1,9 +1,9 @@
-"""Weights, gradients, moments and averages cut among ranks (FSDP2), for models that one rank cannot hold.
+"""FSDP2: weights, gradients, moments and averages sharded among ranks, for models that one GPU cannot hold.
 
-A task's loss becomes the `forward` of one module, the root. Each large block inside is a unit of its own, whose weights
-are gathered when it runs and dropped afterwards; everything else is gathered while the loss is computed, so that a task
-may use its modules in whatever way it likes. Numbers are those of ranks that each hold everything: weights are gathered
-in 32 bits, gradients are summed.
+A task's loss becomes the `forward` of one module, the root. Each large block inside is an FSDP unit, whose weights are
+gathered when it runs and freed afterwards; everything else is gathered while the loss is computed, so that a task may
+use its modules in other ways than by calling them. Results are those of unsharded training: weights are gathered in
+fp32, gradients are summed.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from pinxit.training.rows import Rows
 if TYPE_CHECKING:
     from pinxit.types import Picture
 
-UNIT = 2**18  # parameters of a block that is worth gathering by itself
+UNIT = 2**18  # parameters that a block must have to be a unit
 
 Losses = tuple[Tensor, Mapping[str, Tensor | float]]
 
 
 class Root(nn.Module):
-    """All that a task trains; called, it computes the loss."""
+    """All modules of a task; `forward` computes the loss."""
 
     def __init__(self, task: Task) -> None:
         super().__init__()
@@ -43,21 +43,21 @@ class Root(nn.Module):
         loss, numbers = self.task.loss(batch, rows)
         used = [parameter for parameter in self.parameters() if parameter.requires_grad and whole_here(parameter)]
         if loss.requires_grad:
-            # before FSDP2's own, which then sums what it finds
-            then: Any = Variable._execution_engine.queue_callback
-            loss.register_hook(lambda _: then(lambda: agree_on_gradients(used)))  # type: ignore[no-untyped-call]
+            # Runs at the end of the backward pass, before FSDP2's own callback, which reduces the root's gradients.
+            queue: Any = Variable._execution_engine.queue_callback
+            loss.register_hook(lambda _: queue(lambda: agree_on_gradients(used)))  # type: ignore[no-untyped-call]
         return loss, numbers
 
 
 class Sharded:
-    """`task` with its modules cut among ranks: a task like any other."""
+    """`task` with its modules sharded among ranks: a `Task` like any other to the loop."""
 
     def __init__(self, task: Task, root: nn.Module, units: Sequence[nn.Module]) -> None:
         self.task, self.root, self.units = task, root, units
         self.name = task.name
 
     def __getattr__(self, name: str) -> Any:
-        """What a task may have besides: `pieces`, `after_step`, `scores`."""
+        """Optional members of the task: `pieces`, `after_step`, `scores`."""
         return getattr(self.task, name)
 
     def modules(self) -> dict[str, nn.Module]:
@@ -67,7 +67,7 @@ class Sharded:
         return self.task.batch(rows)
 
     def hot(self) -> list[nn.Module]:
-        """Units are compiled one by one: what gathers weights stays outside."""
+        """Units are compiled one by one, so that gathering weights stays outside of the compiled code."""
         return list(self.units)
 
     def loss(self, batch: Batch, rows: Rows) -> Losses:
@@ -80,21 +80,21 @@ class Sharded:
 
 
 def spread_out(task: Task, plan: Plan, ranks: Ranks) -> Task:
-    """Cut a task's modules among the ranks where its plan says so: `plan.shard`, and more ranks than one."""
+    """Shard a task's modules among the ranks if `plan.shard` is set and there are several; else return `task`."""
     if not (plan.shard and ranks.world > 1):
         return task
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import FSDPModule, fully_shard  # half a second, of those alone who need it
+    from torch.distributed.fsdp import FSDPModule, fully_shard  # takes half a second, so not at the top
 
     mesh = init_device_mesh(ranks.device.type, (ranks.world,))
     units = [unit for module in task.modules().values() for unit in units_of(module)]
     root = Root(task)
-    single = {parameter for parameter in root.parameters() if not parameter.ndim}  # which cannot be cut
+    single = {parameter for parameter in root.parameters() if not parameter.ndim}  # scalars cannot be sharded
     for parameter in single:
         parameter.data = parameter.data.to(ranks.device)
     for module in task.modules().values():
         module.train()
-    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")  # nobody changes one in place
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")  # none is changed in place
     for unit in (*units, root):
         fully_shard(unit, mesh=mesh, ignored_params=single)
         assert isinstance(unit, FSDPModule)
@@ -104,17 +104,17 @@ def spread_out(task: Task, plan: Plan, ranks: Ranks) -> Task:
 
 
 def units_of(module: nn.Module) -> Iterator[nn.Module]:
-    """The large blocks of a module."""
+    """The blocks of a module that are large enough to be FSDP units."""
     return blocks_of(module, lambda block: sum(parameter.numel() for parameter in block.parameters()) >= UNIT)
 
 
 def whole_here(parameter: nn.Parameter) -> bool:
-    """Whether a parameter is at the moment gathered, or was never cut but is more than one number."""
+    """Whether a parameter, scalars excepted, is unsharded at the moment: gathered, or never sharded."""
     return bool(parameter.ndim) and not is_cut(parameter)
 
 
 def agree_on_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """Give zeros to what had no part in this rank's loss but in another's: all must sum the same gradients."""
+    """Give a zero gradient to parameters used by other ranks' losses only: all ranks must reduce the same gradients."""
     if not parameters:
         return
     here = torch.tensor([float(p.grad is not None) for p in parameters], device=parameters[0].device)
@@ -126,7 +126,7 @@ def agree_on_gradients(parameters: Sequence[nn.Parameter]) -> None:
 
 @contextmanager
 def gathered(task: Task) -> Iterator[None]:
-    """Inside, every rank holds all weights, whoever looks into them; all ranks do the same there."""
+    """Unshard all weights inside the context, for code that reads them directly. All ranks must enter it together."""
     if not isinstance(task, Sharded):
         yield
         return

@@ -1,8 +1,9 @@
-"""Everything a stopped run needs to go on as if it had never stopped, in safetensors files.
+"""The training state, saved as safetensors: all that a stopped run needs to go on as if it had not stopped.
 
-Named tensors: `weights/MODULE/NAME`, `average/MODULE/NAME` of what moves, and per parameter `adam/FIELD/MODULE/NAME`;
-metadata hold the counters and the plan as JSON. One file, or a folder with one of each rank, renamed into place: the
-old state or the new, no mixture; beside it the one before, in case a disk loses what it took (`training.stored`).
+Tensors are named `weights/MODULE/NAME`, `average/MODULE/NAME` (EMA, of trainable weights and buffers) and, for each
+field of the optimiser, `adam/FIELD/MODULE/NAME`; the metadata hold counters and plan as JSON. A state is one file, or
+if sharded a folder with a file for each rank. It is renamed into place, so that a crash leaves the old state or the new
+one; the previous state is kept too, in case the disk damages the last (`training.stored`).
 """
 
 from __future__ import annotations
@@ -40,25 +41,25 @@ class Progress:
     updates: Whole = 0  # updates made
     skipped: Whole = 0  # batches whose loss or gradient was not finite
     skipped_in_row: Whole = 0
-    seconds: NotNegative = 0.0  # spent training, all invocations together
+    seconds: NotNegative = 0.0  # spent in steps, over all invocations
 
 
 @dataclass
 class State:
-    """The named objects that change while training."""
+    """All objects that change during training."""
 
     modules: Mapping[str, nn.Module]
     optimiser: torch.optim.Optimizer
     average: Average
     progress: Progress
     machine: Mapping[str, Any]  # that of this invocation, for model cards
-    piece: int = 0  # rows that went through the modules together
-    ranks: Ranks = field(default_factory=Ranks)  # among which it is cut; one where it is not
-    mine: bool = True  # whether this rank saves it, or its part of it
+    piece: int = 0  # rows of a micro-batch
+    ranks: Ranks = field(default_factory=Ranks)  # among which it is sharded; a single one if it is not
+    mine: bool = True  # whether this rank saves it, or a part of it
 
     @cached_property
     def followed(self) -> list[Tensor]:
-        """The buffers in which modules keep what they have seen: running means, counts."""
+        """The persistent buffers: running means and counts, which forward passes change."""
         return [
             buffer
             for module in self.modules.values()
@@ -77,16 +78,16 @@ class State:
         return tensors
 
     def save(self, folder: Path, plan: Mapping[str, Any]) -> None:
-        """Write the state into `folder`; of a state that is cut all ranks come here together.
+        """Write the state into `folder`. If it is sharded, all ranks must call this together.
 
-        Raises PinxitError when that is impossible or a weight is not finite; the older state then survives.
+        Raises PinxitError when that is impossible or a weight is not finite; the older state is then kept.
         """
         self.prepared(folder, plan).at_once()
 
     def prepared(self, folder: Path, plan: Mapping[str, Any], copies: bool = False) -> Saving:
-        """What writes the state as it is now, later; with `copies` training may go on meanwhile.
+        """A save of the state as it is now, to be written later; with `copies` training may go on in the meantime.
 
-        Raises PinxitError when a weight is not finite; what is returned, when the folder cannot be written.
+        Raises PinxitError when a weight is not finite; the returned `Saving` raises when the folder cannot be written.
         """
         for kind, group in (("weights", weights(self.modules)), ("averages", self.average.shadow)):
             wrong = not_finite({name: local(tensor) for name, tensor in group.items()})
@@ -102,11 +103,11 @@ class State:
         return saving_whole(folder, self.tensors(), notes, copies)
 
     def load(self, folder: Path) -> None:
-        """Take everything from what is saved in `folder`. Raises CheckpointError: it is damaged or of another model."""
+        """Load everything from `folder`. Raises CheckpointError if the saved state is damaged or of another model."""
         stored = Stored(folder)
         live = {name: tensor for name, tensor in self.tensors().items() if not name.startswith("adam/")}
         names = {name for name in stored.names() if not name.startswith("adam/")}
-        if self.average.shadow:  # older states also averaged what does not move
+        if self.average.shadow:  # states of older versions have averages of frozen weights too
             still = weights(self.modules).keys() - self.average.shadow.keys()
             names -= {f"average/{name}" for name in still}
         _check_names(stored, live, names)
@@ -116,7 +117,7 @@ class State:
         self.progress.__dict__.update(asdict(read_progress(folder)))
 
     def _load_moments(self, stored: Stored) -> None:
-        """Every field that the optimiser keeps of a parameter, whatever it is called."""
+        """Load every field that the optimiser keeps for a parameter, whatever it is called."""
         parameters = trained(self.modules)
         for key in stored.names():
             kind, _, rest = key.partition("/")
@@ -134,14 +135,14 @@ class State:
 
 @torch.no_grad()
 def _fill(tensor: Tensor, stored: Stored, name: str) -> None:
-    """Copy what is stored into `tensor`, of one that is cut this rank's rows."""
+    """Copy the stored tensor `name` into `tensor`; if that is sharded, only this rank's rows."""
     held = local(tensor)
     if held.numel() or not is_cut(tensor):
         held.copy_(stored.read(name, span(tensor) if is_cut(tensor) else None))
 
 
 def read_notes(folder: Path) -> dict[str, str]:
-    """The metadata of the saved state, each JSON: `progress`, `plan`, and, younger than those, `machine`.
+    """The metadata of the saved state, JSON by name: `progress`, `plan`, and in newer ones `machine`, `piece`, `draws`.
 
     Raises CheckpointError when unreadable.
     """
@@ -149,12 +150,12 @@ def read_notes(folder: Path) -> dict[str, str]:
 
 
 def read_plan(folder: Path) -> dict[str, Any]:
-    """The plan by which the run saved in `folder` was last trained."""
+    """The plan with which the run saved in `folder` was last trained."""
     return _note(Stored(folder), "plan")
 
 
 def read_machine(folder: Path) -> dict[str, Any]:
-    """What the last invocation of the run saved in `folder` ran on; empty where an older pinxit did not say."""
+    """The machine of the last invocation of the run saved in `folder`; empty in states of older versions."""
     return _note(Stored(folder), "machine")
 
 
@@ -167,13 +168,13 @@ def read_progress(folder: Path) -> Progress:
 
 
 def read_piece(folder: Path) -> int | None:
-    """How many rows went through the modules together; None where an older pinxit did not say."""
+    """The rows of a micro-batch in the run saved in `folder`; None in states of older versions."""
     found = json.loads(read_notes(folder).get("piece", "null"))
     return found if isinstance(found, int) else None
 
 
 def drawn_as_now(folder: Path) -> bool:
-    """Whether the run saved in `folder` began with the random numbers that this pinxit draws."""
+    """Whether the run saved in `folder` was made with the same scheme of random draws (`training.draws.DRAWS`)."""
     return read_notes(folder).get("draws") == json.dumps(DRAWS)
 
 
@@ -185,12 +186,12 @@ def _note(stored: Stored, name: str) -> dict[str, Any]:
 
 
 def read_weights(folder: Path, module: str) -> dict[str, Tensor]:
-    """The weights of one module of a saved run: averages of what moves, where they are kept; additions are added."""
+    """The weights of one module of a saved run: the averages, if they are kept, with LoRA additions merged."""
     return merged(_of_module(folder, module))
 
 
 def read_additions(folder: Path, module: str) -> dict[str, tuple[Tensor, Tensor]]:
-    """Of a run that adapts, by the name of each weight: down [R, I ...] and up [O, R] of what is added to it."""
+    """The LoRA additions to one module of a saved run: (down [R, I ...], up [O, R]) by the name of each weight."""
     return additions(_of_module(folder, module))
 
 

@@ -22,9 +22,9 @@ PATIENCE = 50  # batches in a row whose loss or gradient is not finite, before t
 
 
 def step(task: Task, plan: Plan, state: State, pieces: Pieces, ranks: Ranks) -> dict[str, Tensor | float]:
-    """One update, the same on all ranks; returns this rank's numbers to log.
+    """Make one update, the same on all ranks; returns this rank's numbers to log.
 
-    A batch whose loss or gradient is not finite changes nothing but the counts. Raises PinxitError after many in a row.
+    A batch whose loss or gradient is not finite changes only the counters. Raises PinxitError after 50 in a row.
     """
     at, rate = state.progress, learning_rate(plan, state.progress.images)
     set_rate(state.optimiser, rate)
@@ -38,7 +38,8 @@ def step(task: Task, plan: Plan, state: State, pieces: Pieces, ranks: Ranks) -> 
         numbers.add(parts)
     parameters, mean = list(trained(state.modules).values()), torch.stack(losses).mean()
     total = ranks.sum_gradients([p for p in parameters if not is_cut(p)], mean)
-    length = gradient_norm(parameters, ranks) + 0 * float(total)  # not finite on one rank, not finite on all
+    # 0 * total: a loss that is not finite makes the norm so too, on all ranks, as `total` is the sum over them.
+    length = gradient_norm(parameters, ranks) + 0 * float(total)
     grads = [local(p.grad) for p in parameters if p.grad is not None]
     at.images += plan.batch
     if math.isfinite(length):
@@ -60,7 +61,7 @@ def step(task: Task, plan: Plan, state: State, pieces: Pieces, ranks: Ranks) -> 
 
 
 def gradient_norm(parameters: Sequence[nn.Parameter], ranks: Ranks) -> float:
-    """The length of all gradients together, those that are cut among ranks included."""
+    """The L2 norm of all gradients together, including those that are sharded among ranks."""
     whole = [p.grad for p in parameters if p.grad is not None and not is_cut(p)]
     cut = [local(p.grad) for p in parameters if p.grad is not None and is_cut(p)]
     length = torch.nn.utils.get_total_norm(whole)
@@ -71,7 +72,7 @@ def gradient_norm(parameters: Sequence[nn.Parameter], ranks: Ranks) -> float:
 
 
 def check_worth(at: Progress, plan: Plan, name: str) -> None:
-    """Raise PinxitError for a run that ends among batches without a finite loss: its weights are good for nothing."""
+    """Raise PinxitError if a run ends with many batches in a row without a finite loss: its weights are useless."""
     few = max(1, plan.images // plan.batch // 10)
     if at.updates == 0 or at.skipped_in_row > few:
         raise PinxitError(

@@ -1,4 +1,4 @@
-"""When to stop early: a signal, or a limit of wall time shared by all stages of an invocation."""
+"""When to stop early: on a signal, or at a wall-time limit shared by all stages of an invocation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import FrameType
 
 
 class Stop:
-    """Asked between steps. The first SIGINT or SIGTERM inside `listening()` sets it; a second SIGINT interrupts."""
+    """Checked between steps. The first SIGINT or SIGTERM inside `listening()` sets it; a second SIGINT interrupts."""
 
     def __init__(self, minutes: float | None = None) -> None:
         self.deadline = None if minutes is None else time.monotonic() + 60 * minutes
@@ -22,7 +22,7 @@ class Stop:
         return self.deadline is not None and time.monotonic() >= self.deadline
 
     def due(self) -> bool:
-        """Whether to finish the step in hand, save and leave."""
+        """Whether to save and exit after the current step."""
         return self.signalled or self.late()
 
     @contextmanager

@@ -1,9 +1,10 @@
-"""Where a saved state lies, and how it is read: one file, or one of each rank that has saved its rows.
+"""Where a saved state is, and how it is read: one file, or one for each rank.
 
-One file: `state.safetensors`, and `state.before.safetensors`, the one before. By ranks: `state/000007` with
-`rank-0-of-2.safetensors` ..., a folder for each save, the two newest of which are kept; it gets that name when all
-ranks have written. Every file's metadata hold the notes, and of a file of ranks `rows` says from which row on it holds
-what is cut, and of how many rows. Whoever reads a state need not know which form it has, nor how many ranks wrote it.
+One file: `state.safetensors`, and `state.before.safetensors`, the previous one. By ranks (of a sharded model):
+`state/000007` with `rank-0-of-2.safetensors` ..., a folder for each save, which gets its name when all ranks have
+written; the two newest are kept. The metadata of every file hold the notes (progress, plan ...). In a rank's file,
+`rows` gives for each sharded tensor the first row of the shard and the rows of the whole. `Stored` reads both forms, so
+that a run can be resumed on any number of ranks.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ from pinxit.errors import CheckpointError
 FILE, BEFORE = "state.safetensors", "state.before.safetensors"
 FOLDER = "state"  # of saves by ranks
 SAVE, OF_RANK = re.compile(r"\d{6,}"), re.compile(r"rank-(\d+)-of-(\d+)\.safetensors")
-AGAIN = f"put {BEFORE} in its place to go on from the save before, or remove both to start this stage again"
+AGAIN = f"put {BEFORE} in its place to go on from the previous save, or remove both to start this stage again"
 
 
 def saves_of(folder: Path) -> list[Path]:
-    """The saves by ranks that are complete, oldest first."""
+    """The complete saves by ranks, oldest first."""
     place = folder / FOLDER
     found = [path for path in place.iterdir() if SAVE.fullmatch(path.name)] if place.is_dir() else []
     return sorted(found, key=lambda path: int(path.name))
 
 
 def name_of(rank: int, world: int) -> str:
-    """What a rank's file is called."""
+    """The name of a rank's file."""
     return f"rank-{rank}-of-{world}.safetensors"
 
 
@@ -46,23 +47,23 @@ def exists(folder: Path) -> bool:
 
 
 def last_saved(run: Path) -> float:
-    """When any stage of a run was last saved, by the clock of its files; 0: none was."""
+    """When any stage of a run was last saved, as Unix time (the files' modification time); 0 if none was."""
     found = [*run.rglob(FILE), *run.rglob(f"{FOLDER}/*/*.safetensors")]
     return max((path.stat().st_mtime for path in found), default=0.0)
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Rows of a tensor in an open file."""
+    """Some rows of a tensor, in an open file."""
 
-    first: int
+    first: int  # of these rows
     length: int  # rows of the whole tensor
     shape: list[int]  # of these rows
     file: Any
 
 
 class Stored:
-    """The state that a run was last saved with. Raises CheckpointError where it is damaged."""
+    """The last saved state of a run. Raises CheckpointError if it is damaged."""
 
     def __init__(self, folder: Path) -> None:
         self.path, self.files, notes = _newest(folder)
@@ -71,7 +72,7 @@ class Stored:
 
     @cached_property
     def pieces(self) -> dict[str, list[Piece]]:
-        """By name of a tensor what the files hold of it, in order."""
+        """The parts of each tensor by its name, in the order of rows."""
         found: dict[str, list[Piece]] = {}
         for path in self.files:
             file = self._opened(path)
@@ -83,22 +84,25 @@ class Stored:
         return {name: sorted(pieces, key=lambda piece: piece.first) for name, pieces in found.items()}
 
     def names(self) -> list[str]:
-        """Every tensor's."""
+        """The names of all tensors."""
         return list(self.pieces)
 
     def shape(self, name: str) -> list[int]:
-        """Of the whole tensor."""
+        """The shape of the whole tensor."""
         piece = self.pieces[name][0]
         return [piece.length, *piece.shape[1:]] if piece.shape else []
 
     def kind(self, name: str) -> torch.dtype:
-        """Its numbers' type."""
+        """The dtype of a tensor."""
         piece = self.pieces[name][0]
         few: Tensor = piece.file.get_slice(name)[:1] if piece.shape else piece.file.get_tensor(name)
         return few.dtype
 
     def read(self, name: str, span: tuple[int, int] | None = None) -> Tensor:
-        """The tensor, or its rows of `span`, which are some, wherever they lie."""
+        """A tensor, or its rows (start, stop) of `span`, put together from all files.
+
+        Raises CheckpointError if a file cannot be read or rows are missing.
+        """
         pieces = self.pieces[name]
         try:
             if not pieces[0].shape:
@@ -120,7 +124,10 @@ class Stored:
 
 
 def _newest(folder: Path) -> tuple[Path, list[Path], dict[str, str]]:
-    """The state that has seen the most pictures: its place, its files and its notes."""
+    """The path, the files and the notes of the state that has seen the most pictures.
+
+    Both forms may be there, if the run has been sharded for a part of its time.
+    """
     saves = saves_of(folder)
     found = []
     if (folder / FILE).is_file() or not saves:
@@ -145,7 +152,7 @@ def _notes(path: Path, of: Path) -> dict[str, str]:
     try:
         with safe_open(path, framework="pt") as file:
             notes = dict(file.metadata() or {})
-            notes["progress"], notes["plan"]  # a KeyError means that somebody else wrote this file
+            notes["progress"], notes["plan"]  # a KeyError means that this is another kind of file
     except (SafetensorError, OSError, KeyError) as error:
         raise CheckpointError(f"{path} is not a training state ({error}); {_advice(of)}.") from error
     return notes
@@ -159,4 +166,4 @@ def _images(notes: Mapping[str, str]) -> int:
 
 
 def _advice(path: Path) -> str:
-    return AGAIN if path.name == FILE else "remove it to go on from the save before"
+    return AGAIN if path.name == FILE else "remove it to go on from the previous save"

@@ -1,4 +1,4 @@
-"""Saving while training goes on: a copy of the state is written by another thread, one at a time."""
+"""Saving in the background: another thread writes a copy of the state while training goes on."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class Writer:
-    """Writes states into a folder, `behind` the training or at once.
+    """Writes states into a folder, in the background (`behind` the training) or at once.
 
-    Behind it a GPU does not wait for the disk, and memory holds a second copy of the state; what a thread could not
-    write is raised by the next call. A CPU has nothing to do meanwhile that the copy would not take from it. Where
-    ranks write a state together all of them make the same calls.
+    In the background, a GPU does not wait for the disk, at the price of a copy of the state in memory; if the thread
+    cannot write, the next call raises. When training on a CPU there is nothing to gain, as the copy takes the time of
+    the same cores. If the state is sharded, all ranks must make the same calls.
     """
 
     def __init__(self, folder: Path, behind: bool) -> None:
@@ -32,7 +32,7 @@ class Writer:
 
     @classmethod
     def on(cls, folder: Path, device: torch.device) -> Writer:
-        """As suits a device."""
+        """A writer for training on `device`: in the background of a GPU, at once on a CPU."""
         return cls(folder, behind=device.type == "cuda")
 
     def save(self, state: State, plan: Mapping[str, Any]) -> None:
@@ -45,12 +45,12 @@ class Writer:
             self._going = saving, self._pool.submit(saving.write)
 
     def look(self) -> None:
-        """Let what all have written count: it need not wait for the next save. Raises what `finish` does."""
+        """Complete the save if all ranks have written it, without waiting for the next one. Raises as `finish` does."""
         if self._going is not None and not self._going[0].ranks.agreed(not self._going[1].done()):
             self.finish()
 
     def finish(self) -> None:
-        """Wait for what is being written. Raises PinxitError where that was impossible."""
+        """Wait for the save under way, if there is one. Raises PinxitError if it could not be written."""
         going, self._going = self._going, None
         if going is None:
             return

@@ -1,1 +1,1 @@
-"""DeepFloyd IF: the published cascade of Imagen's kind, painted from local folders in diffusers' layout."""
+"""DeepFloyd IF: a published cascade like Imagen's, opened from local folders in diffusers' layout."""

@@ -1,8 +1,8 @@
-"""Captions as DeepFloyd IF was trained on them: lower case, without links, markup, file names and shop talk.
+"""Cleans captions as in DeepFloyd IF's training: lower case, without links, markup, file names and advertising.
 
-The behaviour is that of its released code, which cleans twice, because a first pass may uncover what a second removes;
-the repair of wrongly decoded text, which needs a package of its own there, is left out. Chinese characters are removed
-too: its language model reads none.
+The rules and their order are those of its released code, which cleans twice, because a first pass may uncover what a
+second removes. Left out is the repair of wrongly decoded text, for which that code needs a package (ftfy). Chinese
+characters are removed, as they are not in its language model's vocabulary.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _LINKS = (
     (rf"\b(?:https?:(?:/{{1,3}}|[a-z0-9%])|{_DOMAIN})", ""),
     (rf"\b(?:www:(?:/{{1,3}}|[a-z0-9%])|{_DOMAIN})", ""),
 )
-_WRITING = (  # one kind of dash and of quotation mark, few signs
+_WRITING = (  # normalises dashes and quotation marks, and removes most other signs
     (r"@\w+\b", ""),  # nicknames
     (r"[\u31c0-\u9fff]+", ""),  # Chinese characters and the signs that go with them
     (r"DASHES+", "-"),
     (r"[`´«»“”¨]", '"'),
     (r"[‘’]", "'"),
     (r"&quot;?|&amp", ""),
-    (r"\d{1,3}(?:\.\d{1,3}){3}", " "),  # internet addresses
+    (r"\d{1,3}(?:\.\d{1,3}){3}", " "),  # IP addresses
     (r"\d:\d\d\s+$", ""),
     (r"\\n", " "),
     (r"#\d{1,3}\b|#\d{5,}\b", ""),
@@ -40,7 +40,7 @@ _WRITING = (  # one kind of dash and of quotation mark, few signs
     (r"[#®•©™&@·º½¾¿¡§~()\[\]{}|\\/*]+", " "),
     (r"\s+\.\s+", " "),
 )
-_NOISE = (  # what shops and machines add
+_NOISE = (  # advertising, serial numbers, sizes
     (r"\b[a-z]{1,3}\d{3,15}\b", ""),  # jc6640
     (r"\b[a-z]+\d+[a-z]+\b", ""),  # jc6640vc
     (r"\b\d+[a-z]+\d+\b", ""),  # 6640vc231
@@ -50,7 +50,7 @@ _NOISE = (  # what shops and machines add
     (rf"\b(?:{_FILES})(?:\simages?)?", ""),
     (r"\bpage\s+\d+\b", ""),
     (r"\b\d*[a-z]+\d+[a-z]+\d+[a-z\d]*\b", " "),  # j2d1a2a
-    (r"\b\d+\.?\d*[xх×]\d+\.?\d*\b", ""),  # 640x480; one of the signs is Cyrillic
+    (r"\b\d+\.?\d*[xх×]\d+\.?\d*\b", ""),  # 640x480; the second x is Cyrillic
     (r"\b\s+:\s+", ": "),
     (r"(\D[,./])\b", r"\1 "),
     (r"\s+", " "),
@@ -61,12 +61,12 @@ _ENDS = (
     (r"['_,\-:+]$", ""),
     (r"^\.\S+$", ""),
 )
-_JOINTS = re.compile("[-_]")  # of this-is-my-cat
-_MOST_JOINTS = 3
+_JOINTS = re.compile("[-_]")  # as in this-is-my-cat
+_MOST_JOINTS = 3  # a caption with more of them has them in place of spaces
 
 
 def clean_caption(text: str) -> str:
-    """`text` as DeepFloyd IF's stages want it; empty where nothing of it can be read."""
+    """`text` as DeepFloyd IF's stages expect it; "" if nothing is left of it."""
     for _ in range(PASSES):
         text = _once(text)
     return text
@@ -90,19 +90,19 @@ def _replaced(text: str, rules: tuple[tuple[str, str], ...]) -> str:
 
 @cache
 def _dashes() -> str:
-    """A class of all characters that Unicode counts as dashes."""
+    """A regular expression for any character that Unicode counts as a dash."""
     return "[" + "".join(f"\\u{n:04x}" for n in range(0x10000) if unicodedata.category(chr(n)) == "Pd") + "]"
 
 
 def _plain(text: str) -> str:
-    """Letters composed, those of full width and ligatures taken apart, no control characters."""
+    """Accented letters composed (NFC), full-width letters and ligatures as plain ones, control characters removed."""
     text = unicodedata.normalize("NFC", text)
     text = re.sub("[\uff01-\uff5e\ufb00-\ufb06]", lambda found: unicodedata.normalize("NFKC", found[0]), text)
     return "".join(sign for sign in text if sign.isspace() or unicodedata.category(sign) != "Cc")
 
 
 class _Words(HTMLParser):
-    """What a browser would show of markup."""
+    """The text that a browser would show of HTML."""
 
     HIDDEN = ("script", "style")
 

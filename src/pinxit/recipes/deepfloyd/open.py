@@ -1,6 +1,6 @@
-"""Opening DeepFloyd IF's local folders in diffusers' layout: unet, scheduler, text_encoder, tokenizer.
+"""Opens DeepFloyd IF from local folders in diffusers' layout: unet, scheduler, text_encoder, tokenizer.
 
-Only safetensors and JSON are read; nothing is executed and nothing is fetched.
+Only safetensors and JSON are read; nothing is executed or downloaded.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from pinxit.training.precision import pick_device
 from pinxit.weights.deepfloyd import load_deepfloyd
 from pinxit.weights.json_files import json_object
 
-TEXT_TOKENS = 77  # that it was trained with
-FOLDERS = {3: "stage I", 6: "stage II"}  # input channels of a unet
-SCALE = 4  # how many times larger stage II's pictures are
-BASE = SamplingConfig("ancestral", 100, guidance=7.0)  # the published samplers'
+TEXT_TOKENS = 77  # the length of its text sequences in training
+FOLDERS = {3: "stage I", 6: "stage II"}  # by the input channels of the unet
+SCALE = 4  # stage II's pictures have 4 times the side of stage I's
+BASE = SamplingConfig("ancestral", 100, guidance=7.0)  # as in the published samplers
 LARGE = SamplingConfig("ancestral", upsampler_steps=50, upsampler_guidance=4.0, augmentation=0.25)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -49,11 +49,11 @@ def open_painter(
 ) -> ImagenPainter:
     """Open a stage I folder, such as DeepFloyd/IF-I-XL-v1.0, to paint; with `upsampler`, a stage II folder too.
 
-    `text`: the T5 encoder where the folder holds none (`text.encoders.open_text_encoder`); `clip`: who ranks the
-    candidates (as `pinxit.load_clip` takes it), None: nobody; `precision`: "fp32", or "bf16" in half the memory; None
-    is the latter on a GPU.
-    Raises CheckpointError, in one sentence, for a folder without a unet or a text encoder, of the other stage, or with
-    scheduler settings that are not DeepFloyd IF's.
+    `text`: the T5 encoder, if the folder has none or another one is to be used (as `text.encoders.open_text_encoder`
+    takes it); `clip`: the CLIP that ranks candidates (as `pinxit.load_clip` takes it), None: no ranking; `precision`:
+    "fp32", or "bf16" in half the memory, None: "bf16" on a GPU, else "fp32".
+    Raises CheckpointError for a folder without a unet or a text encoder, of the other stage, or with scheduler settings
+    that are not DeepFloyd IF's.
     """
     place, on = Path(folder), pick_device(device)
     precision = precision or _usual(on)
@@ -61,7 +61,7 @@ def open_painter(
     enlarger = StageFolder.read(Path(upsampler), 6) if upsampler is not None else None
     captions = _captions(place, text, on, precision)
     denoiser = base.denoiser(captions, on, precision)
-    behind = enlarger.upsampler(captions, on, precision) if enlarger is not None else None
+    second = enlarger.upsampler(captions, on, precision) if enlarger is not None else None
     sampling = base.sampling
     return ImagenPainter(
         denoiser,
@@ -69,7 +69,7 @@ def open_painter(
         sampling,
         captions,
         AnyRanker(ClipEncoder.open(clip, device) if clip is not None else None),
-        behind,
+        second,
         recipe="deepfloyd",
         name=place.resolve().name,
     )
@@ -83,10 +83,10 @@ def open_upsampler(
     precision: Precision | None = None,
     reader: TextEncoder | None = None,
 ) -> Upsampler:
-    """Open a stage II folder, such as DeepFloyd/IF-II-L-v1.0, to enlarge pictures that others have painted.
+    """Open a stage II folder, such as DeepFloyd/IF-II-L-v1.0, to upsample pictures of any painter.
 
-    `reader`: stage I's text encoder, which is used again where the folder has the same one or none: 4.8 B parameters
-    need not lie in memory twice. Other options and errors as in `open_painter`.
+    `reader`: an open text encoder, such as stage I's, which is reused if the folder has the same one or none, so that
+    its 4.8 billion parameters are in memory once. Other options and errors as in `open_painter`.
     """
     place, on = Path(folder), pick_device(device)
     precision = precision or _usual(on)
@@ -96,7 +96,7 @@ def open_upsampler(
 
 @dataclass(frozen=True)
 class StageFolder:
-    """A stage's folder looked over, before its weights are read."""
+    """A stage's folder whose settings have been read and checked, but not its weights."""
 
     folder: Path
     size: int
@@ -119,7 +119,7 @@ class StageFolder:
         return cls(folder, _size(settings, where), *read_schedule(folder / "scheduler"))
 
     def config(self, unet: UNet) -> StageConfig:
-        """How the stage is trained; stage II's smaller pictures are noised as its folder says."""
+        """The stage's training config. Stage II's low-resolution inputs are noised on the schedule in its folder."""
         if not unet.config.low_res:
             return StageConfig(self.size, unet.config, self.diffusion)
         steps = read_noising(self.folder / "image_noising_scheduler").steps
@@ -127,7 +127,7 @@ class StageFolder:
 
     @property
     def sampling(self) -> SamplingConfig:
-        """How stage I draws."""
+        """Stage I's sampling settings: the published ones, with the thresholding in its folder."""
         about, dynamic = self.thresholding, self.thresholding.kind == "dynamic"
         return replace(
             BASE, percentile=about.percentile if dynamic else 0.0, max_threshold=about.max_threshold if dynamic else 0.0

@@ -1,4 +1,4 @@
-"""DeepFloyd IF's stages as runs of `pinxit train imagen` start from them."""
+"""DeepFloyd IF's stages as initial weights of `pinxit train imagen --init-from`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pinxit.text.encoders import located
 from pinxit.weights.deepfloyd import load_deepfloyd
 
 RECIPE, LAYOUT = "imagen", "DeepFloyd IF"
-STAGES = {3: "base", 6: "upsampler"}  # parts by the channels that a stage takes
+STAGES = {3: "base", 6: "upsampler"}  # parts by the input channels of the unet
 
 
 def open_deepfloyd(folders: Sequence[Path]) -> Published:
-    """Stage I, or stage I and then stage II, each from its own folder.
+    """Open stage I, or stage I and then stage II, each from its own folder.
 
-    Raises CheckpointError for other folders, and for a stage II that does not clip what it answers to [-1, 1].
+    Raises CheckpointError for other folders, and for a stage II whose predictions are not clipped to [-1, 1].
     """
     if len(folders) > len(STAGES):
         raise CheckpointError(f"{folders[-1]} is one folder too many: DeepFloyd IF is stage I and stage II here.")
@@ -30,7 +30,7 @@ def open_deepfloyd(folders: Sequence[Path]) -> Published:
     base = stages[0].folder
     for stage in stages[1:]:
         if stage.thresholding.kind == "dynamic" and stage.thresholding.max_threshold == 1:
-            continue  # what is clipped to [-1, 1] has nothing to be divided by
+            continue  # dynamic thresholding with a maximum of 1 is plain clipping to [-1, 1]
         if stage.thresholding != Thresholding():
             message = f"{stage.folder}: scheduler: sample_max_value must be 1"
             raise CheckpointError(f"{message}, as DeepFloyd IF's stage II has.")
@@ -39,12 +39,12 @@ def open_deepfloyd(folders: Sequence[Path]) -> Published:
         name: stage.config(unet) for (name, unet), stage in zip(unets.items(), stages, strict=True)
     }
     text = TextEncoderConfig(encoder=located(str(base)), length=TEXT_TOKENS, manner="deepfloyd")
-    drawn = replace(
+    sampling = replace(
         stages[0].sampling,
         upsampler_steps=LARGE.upsampler_steps,
         upsampler_guidance=LARGE.upsampler_guidance,
         augmentation=LARGE.augmentation,
     )
     states = {name: unet.state_dict() for name, unet in unets.items()}
-    settings = {"text": to_dict(text), "sampling": to_dict(drawn)}
+    settings = {"text": to_dict(text), "sampling": to_dict(sampling)}
     return Published(base, RECIPE, LAYOUT, configs, states, settings)

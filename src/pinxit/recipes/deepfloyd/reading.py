@@ -1,4 +1,4 @@
-"""Captions as conditions of DeepFloyd IF: cleaned as in its training, and read by its language model."""
+"""Captions as conditions of DeepFloyd IF: cleaned as in its training, and encoded by its language model (T5)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pinxit.recipes.diffusion.conditions import Captions, Conditions
 
 
 class CleanCaptions(Captions):
-    """Captions cleaned and read; the networks see all positions of the sequence, those after the text too."""
+    """Cleaned and encoded captions. There is no mask: the networks were trained to attend to padding too."""
 
     def __call__(self, caption: str) -> tuple[Conditions, Conditions]:
-        """`sequence` float32 [L, D], and the empty caption's. Raises UsageError when cleaning leaves nothing of one."""
+        """`sequence` float32 [L, D] of a caption, and of the empty one. Raises UsageError if cleaning leaves none."""
         cleaned = clean_caption(caption)
         if not cleaned:
             raise UsageError(f"'{caption}' has no word that DeepFloyd IF can read: write the prompt in English.")
@@ -21,7 +21,7 @@ class CleanCaptions(Captions):
 
     @cached_property
     def null(self) -> Conditions:
-        """What guidance leads away from: the empty caption as the language model tells it."""
+        """The unconditional input of guidance: the encoded empty caption."""
         return {"sequence": self.encoder.null().sequence[0]}
 
     def tokens_over_limit(self, caption: str) -> int:

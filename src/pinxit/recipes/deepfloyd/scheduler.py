@@ -1,4 +1,4 @@
-"""What scheduler_config.json says of noise, steps and thresholds: read and checked, never executed."""
+"""DeepFloyd IF's scheduler_config.json as our noise schedule and thresholding: read and checked, never executed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pinxit.functional.guidance import Thresholding
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
 from pinxit.weights.schedulers import FILE, Wanted, number, scheduler_settings
 
-_NOISE: Wanted = {  # setting -> what it is where nothing is said, what DeepFloyd IF has
+_NOISE: Wanted = {  # setting -> diffusers' default, DeepFloyd IF's value
     "_class_name": ("DDPMScheduler", "DDPMScheduler"),
     "beta_schedule": ("linear", "squaredcos_cap_v2"),
     "trained_betas": (None, None),
@@ -22,22 +22,22 @@ _STEPS: Wanted = {
     "timestep_spacing": ("leading", "leading"),
     "steps_offset": (0, 0),
 }
-_NUMBERS: dict[str, tuple[float, float, float]] = {  # setting -> where nothing is said, least, greatest
+_NUMBERS: dict[str, tuple[float, float, float]] = {  # setting -> default, least, greatest
     "num_train_timesteps": (1000, 2, 100_000),
     "dynamic_thresholding_ratio": (0.995, 1e-6, 1),
     "sample_max_value": (1.0, 1, 1e6),
 }
 _OTHERS = (
-    "beta_start",
+    "beta_start",  # like beta_end, of other noise schedules than the cosine one
     "beta_end",
     "thresholding",
     "clip_sample",
     "clip_sample_range",
-)  # the betas: of other schedules
+)
 
 
 def read_schedule(folder: Path) -> tuple[DiffusionConfig, Thresholding]:
-    """A stage's scheduler: how it was trained, and what becomes of predictions on the way down.
+    """The scheduler of a stage: its training noise schedule, and the thresholding of predictions in sampling.
 
     Raises CheckpointError for a setting that is unknown or not DeepFloyd IF's.
     """
@@ -55,7 +55,10 @@ def read_schedule(folder: Path) -> tuple[DiffusionConfig, Thresholding]:
 
 
 def read_noising(folder: Path) -> DiffusionConfig:
-    """The scheduler that noises what stage II enlarges, of which only the noise matters. Raises as `read_schedule`."""
+    """The noise schedule of stage II's low-resolution input (noise conditioning augmentation).
+
+    Raises CheckpointError as `read_schedule` does.
+    """
     return DiffusionConfig("eps", schedule="cosine", steps=_steps(_settings(folder, _NOISE), folder))
 
 

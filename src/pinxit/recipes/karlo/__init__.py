@@ -1,1 +1,1 @@
-"""Karlo: the published unCLIP of Kakao Brain, painted from a local folder in diffusers' layout."""
+"""Karlo: the published unCLIP of Kakao Brain, opened from a local folder in diffusers' layout."""

@@ -1,4 +1,4 @@
-"""Everything that a run depends on which trains Karlo further."""
+"""The config of a run that fine-tunes Karlo."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _plan(images: int) -> Plan:
 
 @dataclass(frozen=True, slots=True)
 class KarloPlans:
-    """How each network is trained; one of no images stays as it is published."""
+    """The plan of each network; a network whose plan has 0 images keeps its published weights."""
 
     prior: Plan = field(default_factory=lambda: _plan(20_000))
     decoder: Plan = field(default_factory=lambda: _plan(20_000))
@@ -28,12 +28,12 @@ class KarloPlans:
 class KarloConfig:
     """A run of `pinxit train unclip --init-from KARLO`."""
 
-    base: str  # the folder whose networks are trained further
+    base: str  # the published folder whose networks are fine-tuned
     data: DataConfig = field(default_factory=DataConfig)
-    pictures: Count = 20_000  # stored at most
+    pictures: Count = 20_000  # the most that are stored
     plans: KarloPlans = field(default_factory=KarloPlans)
-    drop: Share = 0.1  # chance that prior and decoder are told the empty caption, for guidance
-    drop_image: Share = 0.1  # chance that the decoder is told no picture, for guidance
+    drop: Share = 0.1  # probability of the empty caption for prior and decoder (classifier-free guidance)
+    drop_image: Share = 0.1  # probability of the null image embedding for the decoder (classifier-free guidance)
     seed: Seed = 0
 
     def __post_init__(self) -> None:
@@ -43,5 +43,5 @@ class KarloConfig:
 
     @property
     def learning(self) -> tuple[str, ...]:
-        """The networks that are trained."""
+        """The names of the networks that are trained."""
         return tuple(name for name in KarloPlans.__slots__ if getattr(self.plans, name).images)

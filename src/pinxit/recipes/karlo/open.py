@@ -1,7 +1,7 @@
-"""Opening Karlo's local folders in diffusers' layout: networks, schedulers, and the two towers of its CLIP.
+"""Opens Karlo from a local folder in diffusers' layout: networks, schedulers, and the two towers of its CLIP.
 
-Its text-to-image folder has a prior and no image_encoder, its image-variation folder the other way round; one that has
-both does both. Only safetensors and JSON are read; nothing is executed and nothing is fetched.
+Its published text-to-image folder has a prior but no image_encoder, its image-variation folder the other way round; a
+folder with both can do both. Only safetensors and JSON are read; nothing is executed or downloaded.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ from pinxit.weights.karlo import DECODER, PRIOR, SUPERS, load_decoder, load_prio
 from pinxit.weights.public_clip import load_clip_in_parts
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-SAMPLING = SamplingConfig(  # the published samplers'
+SAMPLING = SamplingConfig(  # as in the published samplers
     "ancestral", 25, guidance=8.0, percentile=0.0, upsampler_steps=7, upsampler_guidance=1.0
 )
 IMAGINING = PriorSampling("prior", tries=1, guidance=4.0, sampler="ancestral", steps=25)
 
 
 def open_painter(folder: str | Path, *, device: str = "auto", precision: Precision | None = None) -> KarloPainter:
-    """Open a folder of Karlo, such as karlo-v1-alpha, to paint where it has a prior, to vary where it sees pictures.
+    """Open a folder of Karlo, such as karlo-v1-alpha: to paint if it has a prior, to vary pictures if an image_encoder.
 
-    `precision`: "fp32", or "bf16" in half the memory; None is the latter on a GPU. Raises CheckpointError, in one
-    sentence, for a folder that lacks a part, or whose weights or settings are not Karlo's.
+    `precision`: "fp32", or "bf16" in half the memory, None: "bf16" on a GPU, else "fp32". Raises CheckpointError for a
+    folder that lacks a part, or whose weights or settings are not Karlo's.
     """
     place, on = Path(folder), pick_device(device)
     dtype = precision or _usual(on)
@@ -85,9 +85,9 @@ def open_upsampler(
     precision: Precision | None = None,
     reader: TextEncoder | None = None,
 ) -> Upsampler:
-    """Open the two networks that enlarge, for pictures that others have painted; they are told no text.
+    """Open the two super-resolution networks, to upsample pictures of any painter. They are not conditioned on text.
 
-    `reader`: a painter's text encoder, which is then kept in place of Karlo's own. Errors as in `open_painter`.
+    `reader`: a painter's text encoder, to be used in place of Karlo's own. Options and errors as in `open_painter`.
     """
     place, on = Path(folder), pick_device(device)
     precision = precision or _usual(on)
@@ -95,7 +95,7 @@ def open_upsampler(
 
 
 def embedder_of(place: Path, on: torch.device, precision: Precision) -> KarloEmbedder:
-    """What the networks of a folder are told by. Raises CheckpointError as `open_painter` does."""
+    """The embedder of a folder, without its networks. Raises CheckpointError as `open_painter` does."""
     reader = _reader(place, on, precision)
     return KarloEmbedder(reader, _sight(place, reader, str(on)), load_decoder(place).nothing, str(place), on)
 
@@ -108,7 +108,7 @@ def _upsampler(place: Path, captions: Captions, on: torch.device, precision: Pre
         raise CheckpointError(f"{place}: {' and '.join(SUPERS)} must be of one shape.")
     config = StageConfig(size, first.config, about, low, corrupt="blur")
     both = [_denoiser(unet, config, on, precision) for unet in (first, last)]
-    below = float(about.table.sigma[1])  # the last network takes the last step alone
+    below = float(about.table.sigma[1])  # the second network makes only the last step
     noising = Noising(way="bicubic")
     denoiser, name = Switching(both[0], both[1], below), place.resolve().name
     return Upsampler(denoiser, config, SAMPLING, captions, noising=noising, name=name)
@@ -124,7 +124,7 @@ def _denoiser(unet: UNet, config: StageConfig, on: torch.device, precision: Prec
 
 
 def _priors(place: Path, embedder: KarloEmbedder, precision: Precision) -> tuple[dict[str, Imagination], PriorSampling]:
-    """Its prior, if it has one, and how it draws."""
+    """The folder's prior, if it has one, and the prior's sampling settings. Raises CheckpointError if shapes differ."""
     if not (place / PRIOR).is_dir():
         return {}, replace(IMAGINING, prior=NONE)
     loaded, on = load_prior(place, DTYPES[precision]), embedder.device
@@ -139,7 +139,7 @@ def _priors(place: Path, embedder: KarloEmbedder, precision: Precision) -> tuple
 
 
 def _reader(place: Path, on: torch.device, precision: Precision) -> TextEncoder:
-    """Its CLIP's text tower at its full length."""
+    """The text tower of the folder's CLIP, with its full sequence length. Raises CheckpointError if it has none."""
     where = place / "text_encoder" / "config.json"
     if not where.is_file():
         raise CheckpointError(f"{place} has no text_encoder/config.json: give the whole folder of Karlo.")
@@ -150,16 +150,16 @@ def _reader(place: Path, on: torch.device, precision: Precision) -> TextEncoder:
 
 
 def _sight(place: Path, reader: TextEncoder, device: str) -> ClipEncoder | None:
-    """Both towers of its CLIP, if it has the one that sees."""
+    """The folder's CLIP with both towers, or None if it has no image tower."""
     vision = place / "image_encoder"
     if not vision.is_dir():
         return None
     clip = load_clip_in_parts(place / "text_encoder", vision, place / "feature_extractor")
     assert isinstance(reader, ClipText)
-    clip.text = reader.tower  # one in memory
+    clip.text = reader.tower  # share it, so that it is in memory once
     tokenizer, length = ClipTokenizer.open(place / "tokenizer", clip.config.text.vocab), clip.config.text.tokens
     found = ClipEncoder(clip, lambda texts, cut: tokenizer.encode(texts, length, cut), str(place.resolve()), device)
-    found.batch = tile_of(found.device, CPU_PICTURES)  # candidates come a few at a time
+    found.batch = tile_of(found.device, CPU_PICTURES)  # the engine ranks a few candidates a call
     return found
 
 
@@ -168,7 +168,7 @@ def _usual(on: torch.device) -> Precision:
 
 
 def size_of(folder: Path) -> int:
-    """The pixels of a side that a network's config.json tells."""
+    """The side of a network's pictures in pixels, by its config.json. Raises CheckpointError if it is not there."""
     size = json_object(folder / "config.json").get("sample_size")
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise CheckpointError(f"{folder / 'config.json'}: sample_size is {size}; it must be the pixels of a side.")

@@ -1,4 +1,4 @@
-"""Karlo paints and varies pictures: an unCLIP of which a folder may hold only the part that does one of these."""
+"""Karlo as a painter: an unCLIP whose folder may lack the prior, to paint, or the image tower, to vary pictures."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ class KarloPainter(UnclipPainter):
     embedder: KarloEmbedder
 
     def invert(self, pictures: Sequence[Picture], **how: Any) -> list[Latent]:
-        """As `Inversion.invert`. Raises UsageError where it sees no pictures, before anything is computed."""
+        """As `Inversion.invert`. Raises UsageError if there is no image tower, before anything is computed."""
         self.check_varies()
         return super().invert(pictures, **how)
 
     def varying(self, asked: PaintRequest, picture: Picture, start: Start | None = None) -> PaintRequest:
-        """As `Manipulation.varying`. Raises UsageError where it sees no pictures."""
+        """As `Manipulation.varying`. Raises UsageError if there is no image tower."""
         self.check_varies()
         return super().varying(asked, picture, start)
 
     def blending(self, asked: PaintRequest, one: Picture, other: Picture, ddim_steps: int = STEPS) -> PaintRequest:
-        """As `Manipulation.blending`. Raises UsageError where it sees no pictures."""
+        """As `Manipulation.blending`. Raises UsageError if there is no image tower."""
         self.check_varies()
         return super().blending(asked, one, other, ddim_steps)
 
     def check_varies(self) -> None:
-        """Raise UsageError where it sees no pictures."""
+        """Raise UsageError if there is no image tower, without which it cannot vary pictures."""
         self.embedder.sight()
 
     def check_paints(self) -> None:
-        """Raise UsageError for a folder that has no prior."""
+        """Raise UsageError if there is no prior, without which it cannot paint from text."""
         if not self.priors:
-            message = f"{self.name} has no prior: it varies pictures, and paints no sentence"
+            message = f"{self.name} has no prior: it can vary pictures, but not paint from text"
             raise UsageError(f"{message}; give the folder of Karlo that has one.")
 
     def _asked(self, asked: Sequence[Prompt], candidates: int, given: Mapping[str, Any]) -> dict[str, Any]:

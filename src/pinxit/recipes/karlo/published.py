@@ -1,4 +1,4 @@
-"""Karlo's networks as a run of `pinxit train unclip` starts from them."""
+"""Karlo's networks as initial weights of `pinxit train unclip --init-from`."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ RECIPE, LAYOUT = "karlo", "Karlo"
 
 
 def open_karlo(folder: Path) -> Published:
-    """The networks of a folder, the prior where it has one. Raises CheckpointError as Karlo's painter does."""
+    """Open the networks of a folder; the prior only if it has one. Raises CheckpointError as `open_painter` does."""
     decoder, supers = load_decoder(folder), load_supers(folder)
     size, large = size_of(folder / DECODER), size_of(folder / SUPERS[0])
-    drawn = read_picture_schedule(folder / "decoder_scheduler", "learned")
-    enlarged = read_picture_schedule(folder / "super_res_scheduler", "fixed")
-    configs: dict[str, StageConfig | PriorParts] = {DECODER: StageConfig(size, decoder.network.config, drawn)}
+    decoding = read_picture_schedule(folder / "decoder_scheduler", "learned")
+    upsampling = read_picture_schedule(folder / "super_res_scheduler", "fixed")
+    configs: dict[str, StageConfig | PriorParts] = {DECODER: StageConfig(size, decoder.network.config, decoding)}
     states = {DECODER: decoder.network.state_dict()}
     for name, unet in zip(SUPERS, supers, strict=True):
         if size_of(folder / name) != large:
             raise CheckpointError(f"{folder}: {' and '.join(SUPERS)} must be of one size.")
-        configs[name] = StageConfig(large, unet.config, enlarged, size, corrupt="blur")
+        configs[name] = StageConfig(large, unet.config, upsampling, size, corrupt="blur")
         states[name] = unet.state_dict()
     if (folder / PRIOR).is_dir():
         prior, (about, _) = load_prior(folder), read_schedule(folder / "prior_scheduler", "x0")

@@ -1,4 +1,4 @@
-"""Writing a run of Karlo as the folder that it began with, with other weights."""
+"""Writes the checkpoint of a run: a copy of the published folder, with the fine-tuned weights."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pinxit.weights.manifest import CARD
 
 
 def write_checkpoint(run: KarloRun) -> None:
-    """Write RUN/checkpoint: the published folder with the averaged weights of what was trained."""
+    """Write RUN/checkpoint: the published folder with the averaged weights of the trained networks."""
     with replacing_folder(run.path("checkpoint")) as folder:
         save_karlo(Path(run.config.base), trained_states(run), folder)
         write_text(folder / CARD, _card(run))
 
 
 def trained_states(run: KarloRun) -> dict[str, Any]:
-    """Of each network that was trained its averaged weights, and of a U-Net its config, as `save_karlo` takes them."""
+    """(averaged weights, config of a U-Net or None) of each trained network, as `save_karlo` takes them."""
     return {
         name: (
             states.read_weights(run.path(name), name),
@@ -33,15 +33,15 @@ def trained_states(run: KarloRun) -> dict[str, Any]:
 
 def _card(run: KarloRun) -> str:
     seen = [f"{name}: {states.read_progress(run.path(name)).images:,} pictures seen" for name in run.trained]
-    how = [f"by additions of rank {run.plan(name).lora}" if run.plan(name).lora else "whole" for name in run.trained]
-    lines = "\n".join(f"- {one}, trained {way}" for one, way in zip(seen, how, strict=True))
+    how = [f"LoRA of rank {run.plan(name).lora}" if run.plan(name).lora else "all weights" for name in run.trained]
+    lines = "\n".join(f"- {one} ({way})" for one, way in zip(seen, how, strict=True))
     return f"""# A Karlo for {run.config.data.source}
 
-The networks of {Path(run.config.base).name}, of which were trained further by `pinxit train unclip`:
+The networks of {Path(run.config.base).name}, of which `pinxit train unclip` has fine-tuned:
 
 {lines}
 
-What else lies here is as it was published, under its licence.
+Everything else in this folder is as it was published, under its licence.
 
     pinxit paint "a sentence" --checkpoint FOLDER
 """

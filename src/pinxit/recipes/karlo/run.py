@@ -1,4 +1,4 @@
-"""A run that trains Karlo further: where each stage leaves its results, and what the next one is given."""
+"""A run that fine-tunes Karlo: its stages, where each leaves its results, and what the next one takes from there."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ from pinxit.training.runs import FILE, config_of, enter
 from pinxit.weights.karlo import DECODER, PRIOR, SUPERS, load_prior
 from pinxit.weights.manifest import CARD
 
-SIDES = {"texts": READ_BESIDE, "vectors": SEEN_BESIDE}  # stages that say something of a stream's shards
+SIDES = {"texts": READ_BESIDE, "vectors": SEEN_BESIDE}  # with a stream: stages that write sidecars, and their kind
 
 
 @dataclass(frozen=True)
 class KarloRun(StartingRun[KarloConfig]):
-    """One run folder and how this process works on it; `init`: the networks of `config.base`."""
+    """A run folder and how this process works on it; `init`: the published networks, of `config.base`."""
 
     MARKS: ClassVar[dict[str, str]] = StartingRun.MARKS | {"texts": READ, "vectors": SEEN, "checkpoint": CARD}
 
@@ -53,16 +53,16 @@ class KarloRun(StartingRun[KarloConfig]):
 
     @property
     def conditioned(self) -> bool:
-        """Whether a network learns that is told of captions and pictures."""
+        """Whether a network is trained that is conditioned on CLIP's embeddings: prior or decoder."""
         return PRIOR in self.trained or DECODER in self.trained
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """What is to be done, in order."""
+        """The names of its stages, in order."""
         return ("pictures", *(("texts", "vectors") if self.conditioned else ()), *self.trained, "checkpoint")
 
     def enter(self) -> None:
-        """Write the config down, or refuse one that differs from what finished or running stages have used."""
+        """Write the config into the run folder. Raises UsageError if it differs from what a stage has already used."""
         self.check_start()
         used = dict.fromkeys(("base", "data", "pictures", "seed"), lambda: any(map(self.finished, self.stages)))
         for name in self.trained:
@@ -73,9 +73,10 @@ class KarloRun(StartingRun[KarloConfig]):
 
     @property
     def banks(self) -> dict[str, int]:
-        """The folders of pictures that its networks learn from or its CLIP is shown, and their size.
+        """The folders of stored pictures, and the side of their pictures in pixels.
 
-        A stream's are shown to CLIP as its shards are encoded.
+        "pictures" are for the decoder, "seen" for CLIP (not with a stream, whose sidecars are computed straight from
+        its shards), and the third one is for the super-resolution networks.
         """
         large = next((name for name in SUPERS if name in self.trained), None)
         found = {"pictures": self.stage_config(DECODER).size} if self.conditioned or large is None else {}
@@ -92,18 +93,18 @@ class KarloRun(StartingRun[KarloConfig]):
         return super().finished(stage)
 
     def stage_config(self, name: str) -> StageConfig:
-        """How a U-Net of the published folder was trained."""
+        """The config of a U-Net of the published folder."""
         assert self.init is not None
         return self.init.config(name, StageConfig)
 
     @cached_property
     def embedder(self) -> KarloEmbedder:
-        """What prior and decoder are told by."""
+        """Computes the conditions of prior and decoder."""
         return embedder_of(Path(self.config.base), pick_device(self.device), "fp32")
 
     @cached_property
     def pairs(self) -> KarloPairs:
-        """Pictures and captions as its networks are told them, in the coordinates of the decoder."""
+        """The precomputed embeddings of pictures and captions, in the decoder's coordinates."""
         embedder, script = self.embedder, self.config.data.script
         reader, sight, space = embedder.reader, Projected(embedder), embedder.space.to("cpu")
         if isinstance(stream := self.pictures(), Stream):
@@ -117,7 +118,7 @@ class KarloRun(StartingRun[KarloConfig]):
         return KarloPairs(vectors, texts, space)
 
     def task(self, name: str) -> Any:
-        """What a stage trains."""
+        """The task of a training stage."""
         seed, config = self.config.seed, self.config
         if name in SUPERS:
             return SuperTask(name, self.stage_config(name), seed, self.pictures(f"{SUPERS[0]}-pictures"))
@@ -132,7 +133,7 @@ class KarloRun(StartingRun[KarloConfig]):
 
     @property
     def prior(self) -> PriorStage:
-        """The prior as it is trained."""
+        """The config of the prior's stage."""
         assert self.init is not None
         parts = self.init.config(PRIOR, PriorParts)
         plan, drop = self.config.plans.prior, self.config.drop
@@ -140,7 +141,7 @@ class KarloRun(StartingRun[KarloConfig]):
 
 
 def table(run: KarloRun, asked: Sequence[str] | None = None) -> str:
-    """What the stages `asked` cost, as plain text."""
+    """The estimated costs of the stages `asked` (None: all) as a table. Raises UsageError for an unknown stage."""
     check_names(run.stages, run.stages if asked is None else asked)
     chosen = [name for name in run.trained if asked is None or name in asked]
     return estimate.table([sketch(run, name) for name in chosen], {}, run.device, run.folder)
@@ -159,7 +160,10 @@ def sketch(run: KarloRun, name: str) -> estimate.Stage:
 def run_of(
     out: Path, init: Start | None, lora: int | None, changes: Sequence[str], device: str, progress: bool
 ) -> KarloRun:
-    """The run in `out`, or a new one that starts from `init`; `changes` as `config.override` takes them."""
+    """The run in `out`, or a new one that starts from `init`.
+
+    `lora`: rank for all networks; `changes`: overrides of its config, as `config.override` takes them.
+    """
     if (out / FILE).is_file():
         config = config_of(out, RECIPE, KarloConfig)
         init = init or open_karlo(Path(config.base))

@@ -1,7 +1,7 @@
-"""What Karlo's schedulers say of noise, steps and limits (`UnCLIPScheduler` of diffusers): read, never executed.
+"""Karlo's scheduler_config.json (diffusers' `UnCLIPScheduler`) as our noise schedule: read and checked, never executed.
 
-They walk down evenly spaced steps of a cosine schedule of which the first and the last are always two, and every beta
-is what lies between two of those: our ancestral sampler.
+That scheduler samples evenly spaced steps of a cosine schedule, the first and the last step included (`spread="ends"`),
+with betas recomputed between neighbouring ones. That is our ancestral sampler.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pinxit.weights.schedulers import FILE, Wanted, number, scheduler_settings
 
 _PREDICTIONS: dict[Prediction, str] = {"eps": "epsilon", "x0": "sample"}
 _VARIANCES: dict[Variance, str] = {"fixed": "fixed_small_log", "learned": "learned_range"}
-_STEPS = (1000, 2, 100_000)  # where nothing is said, least, greatest
+_STEPS = (1000, 2, 100_000)  # default, least, greatest
 _RANGE = (1.0, 1e-3, 1e6)
 _OTHERS = ("num_train_timesteps", "clip_sample_range")
 
@@ -23,7 +23,7 @@ _OTHERS = ("num_train_timesteps", "clip_sample_range")
 def read_schedule(
     folder: Path, prediction: Prediction = "eps", variance: Variance = "fixed"
 ) -> tuple[DiffusionConfig, float]:
-    """A network's scheduler: how it was trained, and what its predictions are clipped to on the way down.
+    """A network's training noise schedule, and the limit to which its predictions are clipped in sampling.
 
     Raises CheckpointError for a setting that is unknown or not Karlo's.
     """
@@ -41,7 +41,7 @@ def read_schedule(
 
 
 def read_picture_schedule(folder: Path, variance: Variance) -> DiffusionConfig:
-    """That of a network whose predictions are pictures in [-1, 1]."""
+    """The schedule of a network that predicts pictures in [-1, 1]. Raises CheckpointError for another limit."""
     found, limit = read_schedule(folder, "eps", variance)
     if limit != 1:
         raise CheckpointError(f"{folder / FILE}: clip_sample_range is {limit}; Karlo's pictures are clipped to 1.")

@@ -1,4 +1,4 @@
-"""Training Karlo further, stage by stage: pictures, texts, vectors, its networks, checkpoint, resumable."""
+"""Fine-tunes Karlo, stage by stage: pictures, texts, vectors, its networks, checkpoint; resumable."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from pinxit.training.stop import Stop
 
 
 def train(run: KarloRun, stages: Sequence[str] | None = None, stop: Stop | None = None) -> Ended:
-    """Run `stages` (None: all of the run's) in their order as far as time allows.
+    """Run `stages` (None: all) in their order, as far as time allows.
 
-    Raises UsageError for an unknown one, a changed config, or where a folder without image_encoder is to see pictures.
+    Raises UsageError for an unknown stage, a changed config, or a folder without the image_encoder that a stage needs.
     """
 
     def step(name: str, stop: Stop) -> None:
@@ -56,11 +56,12 @@ def _pictures(run: KarloRun, stop: Stop) -> None:
         return
     one, other = (run.path(name) / CAPTIONS for name in ("pictures", "seen"))
     if run.conditioned and not filecmp.cmp(one, other, shallow=False):
-        raise DataError(f"{one} and {other} differ: some pictures are too small for one of both sizes; leave them out.")
+        problem = "some pictures are too small for one of the two sizes"
+        raise DataError(f"{one} and {other} differ: {problem}; leave them out.")
 
 
 def _read(run: KarloRun, name: str, stop: Stop) -> None:
-    """Read all captions, or look at all pictures and captions, once."""
+    """Stage "texts": encode all captions; stage "vectors": compute CLIP's embeddings of pictures and captions."""
     seed, script = run.config.seed, run.config.data.script
     if isinstance(stream := run.pictures(), Stream):
         text = name == "texts"

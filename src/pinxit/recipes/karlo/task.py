@@ -1,4 +1,4 @@
-"""Training Karlo's networks: told by the towers of one CLIP as their projections end (`embedder`)."""
+"""The training tasks of Karlo's networks, conditioned on CLIP's projected embeddings (see `embedder`)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class KarloPairs:
-    """Pictures and captions as its networks are told them, read beforehand; no caption is the empty one."""
+    """Precomputed embeddings of pictures and captions; a dropped caption becomes the empty one.
+
+    Shapes: B rows, L text positions, D text width, E embedding.
+    """
 
     vectors: Vectors | StreamVectors
     texts: Embeddings | StreamTexts
@@ -43,18 +46,18 @@ class KarloPairs:
         return len(self.vectors)
 
     def coordinates(self, rows: Sequence[int]) -> Tensor:
-        """The pictures in the space's coordinates, [B, E]."""
+        """The pictures' embeddings in the space's coordinates, [B, E]."""
         return self.space.into(self.vectors.image_embeddings(rows))
 
     def with_drops(self, rows: Sequence[int], which: Sequence[int], kept: Kept) -> Conditions:
-        """`sequence` [B, L, D], `mask` [B, L] and `pooled` [B, E] of one caption each."""
+        """`sequence` [B, L, D], `mask` [B, L] and `pooled` [B, E]: caption `which[b]`, or the empty one if not kept."""
         chosen = np.where(kept, np.asarray(which), -1).tolist()
         sequence, mask = self.texts.rows(rows, chosen)
         return {"sequence": sequence, "mask": mask, "pooled": self.vectors.text_embeddings(rows, chosen)}
 
 
 class DecoderTask(DiffusionTask):
-    """Denoise pictures given a caption and an embedding of the picture."""
+    """Denoise pictures, conditioned on a caption and the picture's own CLIP embedding."""
 
     def __init__(
         self,
@@ -72,7 +75,7 @@ class DecoderTask(DiffusionTask):
         self.embedder, self.pairs = embedder, pairs
 
     def blank(self, size: int) -> Batch:
-        """A batch of the right shapes, for costs."""
+        """A batch of zeros of the right shapes, to measure the cost."""
         return super().blank(size) | {"pooled": torch.zeros(size, self.config.unet.pooled)}
 
     def _text(self, found: Sequence[int], rows: Rows) -> Batch:
@@ -96,7 +99,7 @@ class DecoderTask(DiffusionTask):
 
 
 class SuperTask(DiffusionTask):
-    """Enlarge: the first network takes all steps of a walk but the last, which is the other's."""
+    """Super-resolution: the first network learns all steps of the diffusion but the last, the second only the last."""
 
     def __init__(self, name: str, config: StageConfig, seed: int, bank: Bank | Stream | None = None) -> None:
         super().__init__(name, config, seed, (1, 1), bank)
