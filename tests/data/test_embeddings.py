@@ -171,7 +171,7 @@ def test_other_embeddings_are_refused_with_what_differs(bank: Bank, tmp_path: Pa
     made = build_embeddings(bank, learned(), tmp_path / "e")
     made.require(learned(precision="bf16"), bank)
     other = build_bank(CaptionTable(60, seed=1), None, tmp_path / "bank", 1)
-    with pytest.raises(DataError, match=r"others: fingerprint is \w+ there and \w+ here"):
+    with pytest.raises(DataError, match=r"do not fit: fingerprint is \w+ there and \w+ here"):
         made.require(learned(seed=1))
     with pytest.raises(DataError, match="others: length is 24 there and 20 here"):
         made.require(learned(length=20))

@@ -93,7 +93,7 @@ def test_vectors_of_another_clip_or_bank_are_refused(bank: Bank, tmp_path: Path)
     made = build_vectors(bank, ImageTextEncoder(), tmp_path / "v")
     other = build_bank(CaptionTable(60, seed=1), None, tmp_path / "bank", 1)
     made.require(ImageTextEncoder(), bank)
-    with pytest.raises(DataError, match=r"others: fingerprint is 0000000000000000 there and 0000000000000001 here"):
+    with pytest.raises(DataError, match=r"do not fit: fingerprint is 0000000000000000 there and 0000000000000001 here"):
         made.require(ImageTextEncoder(1))
     with pytest.raises(DataError, match=r"others: source\.seed is 0 there and 1 here"):
         made.require(ImageTextEncoder(), other)
