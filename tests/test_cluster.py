@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from contextlib import redirect_stdout
 from typing import Any, TextIO, cast
@@ -10,6 +11,7 @@ import pytest
 
 from pinxit import cluster
 from pinxit.cli.console import print_lines
+from pinxit.cluster import TURNS
 from pinxit.errors import PinxitError, UsageError
 
 
@@ -29,8 +31,6 @@ class Ray:
 
 
 def test_what_other_threads_print_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    import sys
-
     with redirect_stdout(cast("TextIO", cluster._OfOneThread(sys.stdout))):
         other = threading.Thread(target=print, args=("of Ray's",))
         other.start()
@@ -38,6 +38,20 @@ def test_what_other_threads_print_goes_to_stderr(capsys: pytest.CaptureFixture[s
         print_lines("ours")
     print("after")
     assert capsys.readouterr() == ("ours\nafter\n", "of Ray's\n")
+
+
+def test_what_ray_says_at_the_end_goes_to_stderr(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ray = Ray(0)
+    monkeypatch.setattr(ray, "shutdown", lambda: print("a worker died a while ago"))
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr(cluster, "check_installed", lambda: None)
+    with cluster.joined() as found:
+        assert found is ray
+        print_lines("ours")
+    print("after")
+    assert capsys.readouterr() == ("ours\nafter\n", "a worker died a while ago\n")
 
 
 def test_a_cluster_of_our_own_is_started_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,6 +68,22 @@ def test_a_cluster_of_our_own_is_started_once_more(monkeypatch: pytest.MonkeyPat
     with pytest.raises(PinxitError):
         cluster._join(other, {"log_to_driver": True})
     assert other.asked == [{"log_to_driver": True}], "what another cluster has is not said again"
+
+
+@pytest.mark.parametrize(
+    ("rows", "processes", "most", "found"),
+    [
+        (1, 1, 64, 1),
+        (3, 2, 64, 1),
+        (7, 1, 64, 1),
+        (2 * TURNS * 3, 3, 64, 2),
+        (2 * TURNS * 3 - 1, 3, 64, 1),
+        (10**6, 8, 64, 64),
+        (10**6, 8, 1, 1),
+    ],
+)
+def test_every_process_has_some(rows: int, processes: int, most: int, found: int) -> None:
+    assert cluster.at_a_time(rows, processes, most) == found
 
 
 def test_the_cause_of_an_error_is_told() -> None:

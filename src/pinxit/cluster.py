@@ -10,15 +10,18 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, TextIO, cast
 
 from pinxit.errors import PinxitError, UsageError
 
 OBJECTS = 128 * 2**20  # bytes of a local cluster's object store: little passes between processes
+REFUSED = "refused"  # the column of a row with the sentence why it was not done, or ""
 TRIES = 2  # to start one: Ray gives up after 30 s, and processes it has started by then live until the command ends
+TURNS = 4  # batches per process, if there are enough rows
 
 
 def check_installed() -> None:
@@ -43,7 +46,8 @@ def joined(shows: bool = False) -> Iterator[Any]:
         with redirect_stdout(cast("TextIO", _OfOneThread(sys.stdout))):
             yield ray
     finally:
-        ray.shutdown()
+        with redirect_stdout(sys.stderr):  # messages that Ray has kept back to see whether they are repeated
+            ray.shutdown()
 
 
 def _join(ray: Any, how: dict[str, Any]) -> None:
@@ -86,6 +90,61 @@ def resources(ray: Any) -> tuple[int, int, int]:
     found = ray.cluster_resources()
     alive = sum(bool(node["Alive"]) for node in ray.nodes())
     return alive, int(found.get("CPU", 1)), int(found.get("GPU", 0))
+
+
+def rows_by(
+    worker: type, about: Mapping[str, Any], rows: Sequence[Mapping[str, str]], workers: int | None, most: int = 1
+) -> Iterator[Mapping[str, Any]]:
+    """The rows as `worker(about)` returns them, from processes that Ray Data keeps alive, in any order.
+
+    There are `workers` processes (None: one per GPU, else one per machine), and one that dies is replaced. Each gets
+    batches of at most `most` rows: `worker.__call__` takes and returns dicts of columns, one of them REFUSED. Raises
+    PinxitError for the first row that is refused, and where a process fails.
+    """
+    if not rows:
+        return
+    with joined() as ray:
+        machines, processors, gpus = resources(ray)
+        processes = workers or gpus or machines
+        data = quiet_data()
+        blocks = -(-len(rows) // at_a_time(len(rows), processes, most))
+        done = data.from_items([dict(row) for row in rows], override_num_blocks=blocks).map_batches(
+            worker,
+            fn_constructor_kwargs={"about": dict(about) | _surroundings()},
+            batch_size=None,
+            compute=data.ActorPoolStrategy(size=processes),
+            num_cpus=max(1, processors // processes) if not gpus else 1,
+            num_gpus=1 if gpus else 0,
+        )
+        try:
+            for row in done.iter_rows():
+                if row[REFUSED]:
+                    raise PinxitError(row[REFUSED])
+                yield row
+        except ray.exceptions.RayError as error:
+            raise cause_of(error) from error
+
+
+def at_a_time(rows: int, processes: int, most: int) -> int:
+    """Rows per batch: few enough that every process gets some, and that the last batch does not take long."""
+    return max(1, min(most, rows // (TURNS * processes)))
+
+
+def _surroundings() -> dict[str, Any]:
+    import torch
+
+    return {"here": str(Path.cwd()), "threads": torch.get_num_threads()}
+
+
+def settle(about: Mapping[str, Any]) -> None:
+    """Make a worker of `rows_by` work in the command's folder and with as many threads as the command itself.
+
+    Results depend on the number of threads, because tile sizes on a CPU do.
+    """
+    import torch
+
+    os.chdir(about["here"])
+    torch.set_num_threads(about["threads"])
 
 
 def cause_of(error: BaseException) -> PinxitError:

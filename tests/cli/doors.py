@@ -279,14 +279,19 @@ def trainers(patch: pytest.MonkeyPatch, notes: Notes) -> None:
         notes("export", source=source, to=to, out=out)
         return [out]
 
-    def row_encoder(*asked: Any) -> Any:
-        notes("row_encoder", **dict(zip(("by", "model", "device", "length", "padded", "script"), asked, strict=True)))
+    def row_encoder(**asked: Any) -> Any:
+        notes("row_encoder", **asked)
 
     def encode(spec: str, encoder: Any, out: Path, progress: Any) -> list[Path]:
         notes("encode", spec=spec, out=out)
         return [out]
 
+    def encode_by_ray(spec: str, asked: Any, out: Path, workers: int | None) -> list[Path]:
+        notes("ray", workers=workers or "one a GPU", **asked)
+        return [out]
+
     patch.setattr("pinxit.recipes.sidecars.row_encoder", row_encoder)
+    patch.setattr("pinxit.cli.encode_ray.encode_by_ray", encode_by_ray)
 
     def index(spec: str, out: Path, progress: Any) -> list[Any]:
         notes("index", spec=spec, out=out)

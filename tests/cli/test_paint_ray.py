@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from pinxit import cluster
-from pinxit.cli.paint_ray import PIECE, TURNS, Painting, at_a_time
+from pinxit.cli.paint_ray import Painting
 from pinxit.cli.painter_choice import PainterChoice
 from tests.cli.helpers import Cli
 from tests.processes import below
@@ -65,14 +65,6 @@ def test_a_process_paints_what_nobody_has_painted(painter: Path, tmp_path: Path,
     painting.out = tmp_path / "file"
     assert "file is a file" in painting({"prompt": np.array(PROMPTS[:1], object)})["refused"][0]
     assert len(found) == 5 * 3 and found.items() <= whole.items()
-
-
-@pytest.mark.parametrize(
-    ("texts", "engines", "found"),
-    [(1, 1, 1), (3, 2, 1), (7, 1, 1), (2 * TURNS * 3, 3, 2), (2 * TURNS * 3 - 1, 3, 1), (10**6, 8, PIECE)],
-)
-def test_every_process_has_some(texts: int, engines: int, found: int) -> None:
-    assert at_a_time(texts, engines) == found
 
 
 def test_what_is_painted_needs_no_cluster(painter: Path, tmp_path: Path, cli: Cli, monkeypatch: Any) -> None:

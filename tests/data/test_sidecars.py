@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,9 @@ class Means:
     def __init__(self, name: str = "one") -> None:
         self.about, self.asked = {"name": name}, 0
 
-    def of(self, pictures: Sequence[Any], captions: Sequence[tuple[str, ...]]) -> dict[str, Tensor]:
+    def of(self, pictures: Iterable[Any], captions: Sequence[tuple[str, ...]]) -> dict[str, Tensor]:
         self.asked += 1
+        assert not isinstance(pictures, Sequence), "decoded while they are asked for"
         means = [np.full(3, np.nan) if one is None else one.mean((0, 1)) for one in pictures]
         return {"means": torch.tensor(np.stack(means)), "captions": torch.tensor([len(one) for one in captions])}
 

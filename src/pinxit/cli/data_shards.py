@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from pinxit.cli.console import print_lines
-from pinxit.cli.options import Device
+from pinxit.cli.options import Device, Engine, EngineOption, Workers, check_workers
 from pinxit.cli.progress import bar
 from pinxit.locks import alone
 
@@ -49,24 +49,36 @@ def encode(
         Script, typer.Option(help="Text: captions that are read, as data.script of the run.")
     ] = Script.latin,
     device: Device = "auto",
+    engine: EngineOption = Engine.local,
+    workers: Workers = None,
 ) -> None:
     """Encode the items of every shard by a frozen model into a file beside it, so that training need not run the model.
 
-    If killed, the same command goes on with the next shard.
+    If killed, the same command goes on with the next shard. With --engine ray many processes encode a shard each; all
+    machines must see the folder of the sidecars.
 
     [bold]Examples[/bold]
 
       pinxit data encode shards --with text --model minilm --out texts
       pinxit data encode "s3://bucket/{000..099}.tar" --with clip --model ViT-B-32.pt --out vectors
+      pinxit data encode shards --with text --model my-t5 --out texts --engine ray --workers 16
     """
+    from pinxit.cli.encode_ray import encode_by_ray
     from pinxit.data.sidecars import encode_shards
     from pinxit.data.stream_index import folder_beside
     from pinxit.recipes.sidecars import row_encoder
 
+    check_workers(engine, workers)
     folder = out or folder_beside(shards)
-    encoder = row_encoder(by.value, model, device, length, padded, script.value)
-    with alone(folder / f".{by.value}.lock", f"what {by.value} says in {folder}"), bar("encoding") as progress:
-        written = encode_shards(shards, encoder, folder, progress)
+    asked: dict[str, Any] = {"by": by.value, "model": model, "device": device}
+    asked |= {"length": length, "padded": padded, "script": script.value}
+    with alone(folder / f".{by.value}.lock", f"what {by.value} says in {folder}"):
+        if engine is Engine.ray:
+            written = encode_by_ray(shards, asked, folder, workers)
+        else:
+            encoder = row_encoder(**asked)
+            with bar("encoding") as progress:
+                written = encode_shards(shards, encoder, folder, progress)
     print_lines(f"{len(written)} sidecars in {folder}")
 
 

@@ -6,7 +6,6 @@ painting when it died is painted by another one.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +22,7 @@ from pinxit.files import check_writable
 if TYPE_CHECKING:
     import numpy as np
 
-PIECE = 64  # most prompts of a batch; fewer if processes would get less than TURNS batches
-TURNS = 4  # batches per process, if there are enough prompts
+PIECE = 64  # most prompts of a batch
 
 
 def paint_by_ray(
@@ -40,8 +38,6 @@ def paint_by_ray(
 
     `asked`: seed, candidates and keep. Raises UsageError before any process starts, PinxitError if one fails.
     """
-    import torch
-
     cluster.check_installed()
     opened = choice.open()
     facts = opened.painter.facts(opened.facts(asked))
@@ -52,7 +48,6 @@ def paint_by_ray(
     folders = {text: out / folder_name(text, facts) for text in texts}
     left = [text for text, folder in folders.items() if not is_painted(folder)]
     about = {"choice": choice, "asked": dict(asked), "out": str(out), "facts": facts}
-    about |= {"here": str(Path.cwd()), "threads": torch.get_num_threads()}
     painted, coming = set(folders) - set(left), _painted(about, left, workers)
     with bar("painting", len(folders), "prompts") as shown:
         for text in texts:
@@ -67,44 +62,16 @@ def paint_by_ray(
 
 def _painted(about: Mapping[str, Any], texts: Sequence[str], workers: int | None) -> Iterator[str]:
     """The texts, each as soon as its folder is complete."""
-    if not texts:
-        return
-    with cluster.joined() as ray:
-        machines, processors, gpus = cluster.resources(ray)
-        engines = workers or gpus or machines
-        pieces = -(-len(texts) // at_a_time(len(texts), engines))
-        data = cluster.quiet_data().from_items([{"prompt": text} for text in texts], override_num_blocks=pieces)
-        painted = data.map_batches(
-            Painting,
-            fn_constructor_kwargs={"about": about},
-            batch_size=None,
-            compute=cluster.quiet_data().ActorPoolStrategy(size=engines),
-            num_cpus=max(1, processors // engines) if not gpus else 1,
-            num_gpus=1 if gpus else 0,
-        )
-        try:
-            for row in painted.iter_rows():
-                if row["refused"]:
-                    raise PinxitError(row["refused"])
-                yield str(row["prompt"])
-        except ray.exceptions.RayError as error:
-            raise cluster.cause_of(error) from error
-
-
-def at_a_time(texts: int, engines: int) -> int:
-    """Texts per batch: few enough that every process gets some, and that the last batch does not take long."""
-    return max(1, min(PIECE, texts // (TURNS * engines)))
+    for row in cluster.rows_by(Painting, about, [{"prompt": text} for text in texts], workers, PIECE):
+        yield str(row["prompt"])
 
 
 class Painting:
     """A painter in a process of the cluster; all machines see the same folder `out`."""
 
     def __init__(self, about: Mapping[str, Any]) -> None:
-        """With as many threads as the command's own process, because tile sizes on a CPU depend on it."""
-        import torch
-
-        os.chdir(about["here"])
-        torch.set_num_threads(about["threads"])
+        """`about`: what `paint_by_ray` passes, and the surroundings that `cluster.settle` wants."""
+        cluster.settle(about)
         self.opened = about["choice"].open()
         self.asked, self.facts, self.out = about["asked"], about["facts"], Path(about["out"])
 
@@ -115,7 +82,7 @@ class Painting:
             self._paint(prompts)
         except PinxitError as error:  # Ray would wrap it
             refused = str(error)
-        return {"prompt": prompts, "refused": [refused] * len(prompts)}
+        return {"prompt": prompts, cluster.REFUSED: [refused] * len(prompts)}
 
     def _paint(self, prompts: Sequence[str]) -> None:
         folders = {text: self.out / folder_name(text, self.facts) for text in prompts}

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import shutil
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from safetensors import SafetensorError, safe_open
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 ABOUT, NOTE = "sidecars.json", "about"
 
+T = TypeVar("T")
+
 
 class RowEncoder(Protocol):
     """Who says something of items. Shapes: N items of a shard."""
@@ -48,8 +50,11 @@ class RowEncoder(Protocol):
     def size(self) -> int:
         """Side of the pictures that it is shown; 0: none."""
 
-    def of(self, pictures: Sequence[Picture | None], captions: Sequence[tuple[str, ...]]) -> dict[str, Tensor]:
-        """Tensors of all items of a shard; a picture that cannot be used is None."""
+    def of(self, pictures: Iterable[Picture | None], captions: Sequence[tuple[str, ...]]) -> dict[str, Tensor]:
+        """Tensors of all items of a shard; a picture that cannot be used is None.
+
+        `pictures` are decoded while they are iterated over, once: whoever keeps them has a whole shard in memory.
+        """
 
 
 def encode_shards(
@@ -65,9 +70,9 @@ def encode_shards(
     or no tar, or where `out` holds what another model said, PinxitError when one cannot be fetched or written.
     """
     urls = shards_of(spec) if isinstance(spec, str) else list(spec)
-    shelf, written = Shelf(cache or out / "cache"), []
+    shelf, written = Shelf(cache or cache_of(out, encoder.kind)), []
     known = indexed(urls)
-    missing = deque(url for url in urls if not encoded([url], encoder.kind, out))
+    missing = deque(missing_of(urls, encoder.kind, out))
     for number, url in enumerate(urls, 1):
         new = bool(missing) and missing[0] == url
         if new:
@@ -77,9 +82,7 @@ def encode_shards(
         written.append(encode_shard(url, encoder, out, shelf, known.get(url)))
         if progress is not None and new:  # so that whoever stops at every call still gets on
             progress(number, len(urls))
-    write_json(out / ABOUT, {"kind": encoder.kind, "about": dict(encoder.about)})
-    if cache is None:
-        shutil.rmtree(shelf.folder, ignore_errors=True)
+    finish(out, encoder.kind, encoder.about)
     return written
 
 
@@ -98,16 +101,42 @@ def encode_shard(url: str, encoder: RowEncoder, out: Path, shelf: Shelf, known: 
     if place.is_file():
         compare(place, about)
         return place
-    pictures: list[Picture | None] = []
-    captions: list[tuple[str, ...]] = []
-    for row in range(len(shard.keys)):
-        captions.append(_captions(shard, row, problems))
-        pictures.append(_picture(shard, row, encoder.size, problems) if encoder.size else None)
-    problems.log()
+    rows = range(len(shard.keys))
+    captions = [_captions(shard, row, problems) for row in rows]
+    pictures = (_picture(shard, row, encoder.size, problems) for row in rows if encoder.size)
     tensors = {name: tensor.contiguous().cpu() for name, tensor in encoder.of(pictures, captions).items()}
+    problems.log()
     out.mkdir(parents=True, exist_ok=True)
     write_tensors(place, tensors, {NOTE: json.dumps(about)})
     return place
+
+
+def missing_of(urls: Sequence[str], kind: str, out: Path) -> list[str]:
+    """The shards without a sidecar there. Raises DataError where two would have the same one."""
+    names: dict[str, str] = {}
+    for url in urls:
+        if names.setdefault(name_of(url, kind), url) != url:
+            both = f"{names[name_of(url, kind)]} and {url}"
+            raise DataError(f"{both} have the same name: encode them into different folders.")
+    return [url for url in urls if not encoded([url], kind, out)]
+
+
+def finish(out: Path, kind: str, about: Mapping[str, Any]) -> None:
+    """Say what all sidecars of that kind in `out` are, and remove the copies of remote shards."""
+    write_json(out / ABOUT, {"kind": kind, "about": dict(about)})
+    shutil.rmtree(cache_of(out, kind), ignore_errors=True)
+
+
+def cache_of(out: Path, kind: str) -> Path:
+    """Where copies of remote shards are kept meanwhile; each kind has its own, for several may be at work at once."""
+    return out / f"cache-{kind}"
+
+
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """`items` in lists of `size`; the last one may be shorter."""
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
 
 
 def encoded(urls: Sequence[str], kind: str, out: Path) -> bool:

@@ -23,7 +23,7 @@ from pinxit.data.writing_systems import Script, readable
 from pinxit.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from pinxit.text.encoders import TextEncoder
     from pinxit.types import Picture
@@ -40,7 +40,7 @@ class TextRowEncoder:
         self.reader, self.script, self.at_once = reader, script, at_once
         self.about: Mapping[str, Any] = identity_of(reader) | {"script": script}
 
-    def of(self, pictures: Sequence[Picture | None], captions: Sequence[tuple[str, ...]]) -> dict[str, Tensor]:
+    def of(self, pictures: Iterable[Picture | None], captions: Sequence[tuple[str, ...]]) -> dict[str, Tensor]:
         """The tensors of a sidecar, laid out as in `data.embeddings_builder`.
 
         `tokens` float16 [tokens of all texts, D], and `offsets` int64 [T + 1], where each text's begin;

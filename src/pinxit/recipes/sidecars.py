@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from pinxit.data.chunks import halves
-from pinxit.data.sidecars import RowEncoder
+from pinxit.data.sidecars import RowEncoder, batches
 from pinxit.data.stream_texts import TextRowEncoder
 from pinxit.data.vectors import ImageTextEncoder
 from pinxit.data.writing_systems import Script
 from pinxit.errors import UsageError
 from pinxit.models.dvae import DVAE, DVAEConfig
 from pinxit.recipes.clip.encoder import ClipEncoder
-from pinxit.recipes.dalle.encode import encode
+from pinxit.recipes.dalle.encode import BATCH, encode
 from pinxit.recipes.diffusion.config import TextEncoderConfig
 from pinxit.recipes.diffusion.reading import training_reader
 from pinxit.recipes.karlo.embedder import Projected
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pinxit.types import Picture
 
 With = Literal["text", "clip", "dvae"]
+AT_ONCE = 64  # pictures that CLIP is shown at a time: a multiple of its own batch, which so is always full
 
 
 class Sight(ImageTextEncoder, Protocol):
@@ -50,12 +51,14 @@ class ClipRowEncoder:
         self.encoder, self.size = encoder, encoder.size
         self.about = {"fingerprint": encoder.fingerprint, "width": encoder.width}
 
-    def of(self, pictures: Sequence[Picture | None], captions: Sequence[tuple[str, ...]]) -> dict[str, Tensor]:
+    def of(self, pictures: Iterable[Picture | None], captions: Sequence[tuple[str, ...]]) -> dict[str, Tensor]:
         """`pictures` float16 [N, E], zeros for those that cannot be used; `captions` float16 [all captions, E], of
         which row i of the shard has those from `starts[i]` to `starts[i + 1]` (int64 [N + 1])."""
-        usable = [row for row, picture in enumerate(pictures) if picture is not None]
-        image = np.zeros((len(pictures), self.encoder.width), np.float16)
-        image[usable] = halves(self.encoder.pictures([one for one in pictures if one is not None]), self.encoder.name)
+        image = np.zeros((len(captions), self.encoder.width), np.float16)
+        usable = ((row, picture) for row, picture in enumerate(pictures) if picture is not None)
+        for batch in batches(usable, AT_ONCE):
+            vectors = self.encoder.pictures([picture for _, picture in batch])
+            image[[row for row, _ in batch]] = halves(vectors, self.encoder.name)
         texts = [text for several in captions for text in several]
         starts = torch.tensor([0, *(len(several) for several in captions)]).cumsum(0)
         text = halves(self.encoder.texts(texts, cut=True), self.encoder.name)
@@ -71,12 +74,17 @@ class DvaeRowEncoder:
         self.model, self.device, self.size = model.to(device).eval(), device, model.config.size
         self.about = {"fingerprint": fingerprint(model), "grid": model.grid}
 
-    def of(self, pictures: Sequence[Picture | None], captions: Sequence[tuple[str, ...]]) -> dict[str, Tensor]:
+    def of(self, pictures: Iterable[Picture | None], captions: Sequence[tuple[str, ...]]) -> dict[str, Tensor]:
         """`codes` int32 [N, h, w], and `sound` bool [N]: which pictures could be used."""
         blank = np.zeros((self.size, self.size, 3), np.uint8)
-        shown = np.stack([blank if one is None else one for one in pictures])
-        codes = torch.from_numpy(encode(self.model, shown, self.device).astype(np.int32))
-        return {"codes": codes, "sound": torch.tensor([one is not None for one in pictures])}
+        codes = torch.zeros(len(captions), self.model.grid, self.model.grid, dtype=torch.int32)
+        sound = list[bool]()
+        for batch in batches(pictures, BATCH):
+            shown = np.stack([blank if one is None else one for one in batch])
+            first, end = len(sound), len(sound) + len(batch)
+            codes[first:end] = torch.from_numpy(encode(self.model, shown, self.device).astype(np.int32))
+            sound += [one is not None for one in batch]
+        return {"codes": codes, "sound": torch.tensor(sound, dtype=torch.bool)}
 
 
 def row_encoder(

@@ -1,0 +1,88 @@
+"""What a frozen model computes of a shard's pictures, batch by batch: the bytes of all at once, in bounded memory."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from pinxit.data.chunks import halves
+from pinxit.recipes import sidecars
+from pinxit.recipes.clip.encoder import BATCH as OWN
+from pinxit.recipes.clip.encoder import ClipEncoder
+from pinxit.recipes.dalle.encode import encode
+from pinxit.recipes.sidecars import AT_ONCE, ClipRowEncoder, DvaeRowEncoder
+from tests.recipes.painters import random_painter
+
+PICTURES, BROKEN = 2 * AT_ONCE + 9, (0, 5, AT_ONCE, 2 * AT_ONCE + 8)
+
+
+def pictures(side: int) -> list[Any]:
+    """Random ones; None where one cannot be used."""
+    made = np.random.default_rng(0).integers(0, 256, (PICTURES, side, side, 3), dtype=np.uint8)
+    return [None if row in BROKEN else picture for row, picture in enumerate(made)]
+
+
+def clip() -> ClipEncoder:
+    found = random_painter().clip
+    assert found is not None
+    return ClipEncoder(found, lambda texts, cut: np.ones((len(texts), 16), np.int64), "tiny", "cpu")
+
+
+def test_clip_sees_the_pictures_of_a_shard_as_if_all_at_once() -> None:
+    encoder = clip()
+    assert AT_ONCE % OWN == 0, "or its own batches would be others"
+    shown = pictures(encoder.size)
+    found = ClipRowEncoder(encoder).of(iter(shown), [("a", "b")] * PICTURES)
+    usable = [row for row in range(PICTURES) if row not in BROKEN]
+    expected = np.zeros((PICTURES, encoder.width), np.float16)
+    expected[usable] = halves(encoder.pictures([shown[row] for row in usable]), "it")
+    assert np.array_equal(found["pictures"].numpy(), expected) and len({row.tobytes() for row in expected}) > 100
+    assert found["starts"].tolist() == list(range(0, 2 * PICTURES + 1, 2)) and len(found["captions"]) == 2 * PICTURES
+
+
+def test_a_dvae_codes_the_pictures_of_a_shard_as_if_all_at_once(monkeypatch: Any) -> None:
+    model = random_painter().dvae
+    monkeypatch.setattr(sidecars, "BATCH", 64)
+    encoder = DvaeRowEncoder(model, torch.device("cpu"))
+    shown = pictures(encoder.size)
+    found = encoder.of(iter(shown), [("a",)] * PICTURES)
+    all_of_them = np.stack([np.zeros((encoder.size,) * 2 + (3,), np.uint8) if one is None else one for one in shown])
+    expected = encode(model, all_of_them, torch.device("cpu"))
+    assert found["codes"].dtype == torch.int32 and np.array_equal(found["codes"].numpy(), expected)
+    assert found["sound"].tolist() == [row not in BROKEN for row in range(PICTURES)]
+    empty = encoder.of(iter(()), [])
+    assert empty["codes"].shape == (0, model.grid, model.grid) and empty["sound"].dtype == torch.bool
+
+
+def test_a_shard_is_never_in_memory_as_a_whole(monkeypatch: Any) -> None:
+    """There are the batch that is encoded, the one before it, and the picture that was decoded last."""
+    size, made, most = 4, list[weakref.ref[Any]](), list[int]()
+
+    def decoded(side: int) -> Iterator[Any]:
+        for _ in range(10 * size):
+            picture = np.zeros((side, side, 3), np.uint8)
+            made.append(weakref.ref(picture))
+            most.append(sum(one() is not None for one in made))
+            yield picture
+
+    class Sight:
+        name, fingerprint, width, size = "it", "f", 2, 8
+
+        def pictures(self, shown: Sequence[Any], /) -> Any:
+            assert len(shown) == size
+            return np.ones((len(shown), 2), np.float32)
+
+        def texts(self, texts: Sequence[str], /, cut: bool = False) -> Any:
+            return np.ones((len(texts), 2), np.float32)
+
+    monkeypatch.setattr(sidecars, "AT_ONCE", size)
+    monkeypatch.setattr(sidecars, "BATCH", size)
+    dvae = DvaeRowEncoder(random_painter().dvae, torch.device("cpu"))
+    for encoder in (ClipRowEncoder(Sight()), dvae):
+        most.clear()
+        encoder.of(decoded(encoder.size), [("a",)] * 10 * size)
+        assert len(most) == 10 * size and max(most) <= 2 * size + 1
