@@ -173,9 +173,9 @@ def test_other_embeddings_are_refused_with_what_differs(bank: Bank, tmp_path: Pa
     other = build_bank(CaptionTable(60, seed=1), None, tmp_path / "bank", 1)
     with pytest.raises(DataError, match=r"do not fit: fingerprint is \w+ there and \w+ here"):
         made.require(learned(seed=1))
-    with pytest.raises(DataError, match="others: length is 24 there and 20 here"):
+    with pytest.raises(DataError, match="do not fit: length is 24 there and 20 here"):
         made.require(learned(length=20))
-    with pytest.raises(DataError, match=r"others: source\.seed is 0 there and 1 here"):
+    with pytest.raises(DataError, match=r"do not fit: source\.seed is 0 there and 1 here"):
         made.require(learned(), other)
     given: dict[str, Any] = {"bank": bank, "encoder": learned(), "folder": tmp_path / "e"}
     for change, told in (

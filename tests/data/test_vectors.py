@@ -95,7 +95,7 @@ def test_vectors_of_another_clip_or_bank_are_refused(bank: Bank, tmp_path: Path)
     made.require(ImageTextEncoder(), bank)
     with pytest.raises(DataError, match=r"do not fit: fingerprint is 0000000000000000 there and 0000000000000001 here"):
         made.require(ImageTextEncoder(1))
-    with pytest.raises(DataError, match=r"others: source\.seed is 0 there and 1 here"):
+    with pytest.raises(DataError, match=r"do not fit: source\.seed is 0 there and 1 here"):
         made.require(ImageTextEncoder(), other)
     with pytest.raises(DataError, match=r"holds other vectors: clip\.fingerprint"):
         build_vectors(bank, ImageTextEncoder(1), tmp_path / "v")
