@@ -38,6 +38,6 @@ def check_banks(own: Path, seen: Path, side: int) -> None:
     one, other = own / CAPTIONS, seen / CAPTIONS
     if not filecmp.cmp(one, other, shallow=False):
         raise DataError(
-            f"{one} and {other} differ: some pictures are too small for one of both sizes; "
+            f"{one} and {other} differ: some pictures are too small for one of the two sizes; "
             f"take data whose pictures have at least {side} px."
         )
