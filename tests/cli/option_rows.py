@@ -437,7 +437,7 @@ ENCODE = Command(
         row("--padded", row_encoder__padded=True),
         row("--script all", row_encoder__script="all"),
         row("--device cpu", row_encoder__device="cpu"),
-        row("--engine ray --script all", ray__workers="one a GPU", ray__script="all", row_encoder__by=None),
+        row("--script all --engine ray", ray__workers="one a GPU", ray__script="all", row_encoder__by=None),
         row("--engine ray --workers 3", ray__workers=3, row_encoder__by=None),
     ),
 )

@@ -97,7 +97,7 @@ def _export(module: nn.Module, network: Network, path: Path) -> None:
                 tuple(inputs.values()),
                 input_names=list(inputs),
                 output_names=list(network.outputs),
-                dynamic_shapes={"given": shapes},
+                dynamic_shapes={"inputs": shapes},  # as `Method.forward` calls them
                 custom_translation_table={torch.ops.aten.atan.default: _atan},
                 verbose=False,
             )

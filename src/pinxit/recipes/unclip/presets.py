@@ -170,13 +170,18 @@ def _fitting(network: PriorConfig, space: SpaceConfig, text: TextEncoderConfig) 
 
 
 def seen_by(config: UnclipConfig, clip: str) -> UnclipConfig:
-    """`config` with the embeddings of another CLIP, as wide as that gives them. Raises CheckpointError for none."""
+    """`config` with the embeddings of another CLIP: of its width, and of no more components than it has.
+
+    Raises CheckpointError if there is no such CLIP.
+    """
     clip = _named(clip)
     if clip == _named(config.clip):
         return config  # a run that goes on need not open it twice
     width = ClipEncoder.open(clip, "cpu").width
-    priors = tuple(replace(one, network=replace(one.network, embed=width)) for one in config.priors)
-    return replace(config, clip=clip, space=replace(config.space, embed=width), priors=priors)
+    space = replace(config.space, embed=width, components=min(config.space.components, width))
+    priors = tuple(replace(one, network=_fitting(one.network, space, config.text)) for one in config.priors)
+    unet = replace(config.decoder.unet, image=space.components)
+    return replace(config, clip=clip, space=space, priors=priors, decoder=replace(config.decoder, unet=unet))
 
 
 def changed(config: UnclipConfig, changes: Sequence[str]) -> UnclipConfig:
