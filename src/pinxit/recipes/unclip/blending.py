@@ -124,10 +124,13 @@ def sigmas(parts: Parts, steps: int) -> tuple[float, ...]:
 
 
 def between(one: Tensor, other: Tensor, share: float) -> Tensor:
-    """Along the great circle; the ends are the very tensors."""
+    """Along the great circle; the ends are the very tensors.
+
+    In 64 bits, so that the pictures between b and a are those between a and b: a network magnifies rounding.
+    """
     if share in (0.0, 1.0):
         return other if share else one
-    return slerp(one[None], other[None], share)[0]
+    return slerp(one[None].double(), other[None].double(), share)[0].to(one.dtype)
 
 
 def _shares(asked: PaintRequest) -> Sequence[float]:
