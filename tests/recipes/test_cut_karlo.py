@@ -53,7 +53,8 @@ def test_two_ranks_that_cut_have_the_gradients_of_two_that_copy(
 ) -> None:
     task, init = published(run, name)
     copied, cut = both(tmp_path, partial(published, run, name), 8)
-    check_gradients(copied, cut, name in EXACT)
+    # A bias before a group norm has no gradient but the noise of 32 bits, and a Karlo has many.
+    check_gradients(copied, cut, name in EXACT, noise=1e-7)
     assert init is not None
     for key, tensor in init[name].items():  # from which one update has moved them by no more than its rate
         assert float((copied[f"weights/{name}/{key}"] - tensor).abs().max()) < 2e-3, key
