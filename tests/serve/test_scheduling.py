@@ -22,7 +22,7 @@ from pinxit.pipelines.worker import Each
 from pinxit.recipes.requests import PaintRequest
 from pinxit.serve.admission import MAX_HELD_UPLOADS, Admission, Costs
 from pinxit.serve.catalog import ServerJob
-from pinxit.serve.dispatcher import Dispatcher
+from pinxit.serve.dispatcher import REUSE_SECONDS, Dispatcher
 from pinxit.serve.errors import RefusedError
 from pinxit.serve.settings import Settings
 from pinxit.types import Prompt
@@ -196,6 +196,40 @@ def test_whoever_tries_again_does_not_get_what_was_let_go() -> None:
         await dispatcher.close()
 
     asyncio.run(play())
+
+
+def test_a_result_is_shared_for_a_while_after_the_end_however_long_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def play() -> None:
+        dispatcher = Dispatcher(slow_graph(0.0))
+        handle = dispatcher.submit(job_of())
+        dispatcher.remember("key", "digest", handle)
+        handle.began -= 2 * REUSE_SECONDS
+        await dispatcher.outcome(handle)
+        assert dispatcher.find("key", "digest") is handle
+        later = time.perf_counter() + REUSE_SECONDS + 1
+        monkeypatch.setattr("pinxit.serve.dispatcher.time.perf_counter", lambda: later)
+        dispatcher.forget_stale()
+        monkeypatch.undo()
+        assert not dispatcher.by_key, "its pictures would stay in memory"
+        await dispatcher.close()
+
+    asyncio.run(play())
+
+
+def test_whoever_shares_a_job_gives_it_the_longer_deadline() -> None:
+    async def play() -> str:
+        dispatcher = Dispatcher(slow_graph(0.05))
+        job, now = job_of(), dispatcher.runner.engine.clock()
+        job.starts, job.deadline = [(("work",), None)] * 4, now + 0.1
+        handle = dispatcher.submit(job)
+        dispatcher.remember("key", "digest", handle)
+        assert dispatcher.find("key", "digest", now + 60) is handle
+        assert dispatcher.find("key", "digest", now + 0.01) is handle and job.deadline == now + 60
+        kind = (await dispatcher.outcome(handle)).kind
+        await dispatcher.close()
+        return kind
+
+    assert asyncio.run(play()) == "done"
 
 
 def test_the_last_of_two_who_wait_for_one_job_lets_it_go() -> None:

@@ -121,16 +121,17 @@ async def _load(
         on_engine_death()
     else:
         freeze_loaded_objects()
-        await _clean_up(url_files)
+        await _clean_up(url_files, dispatcher)
 
 
-async def _clean_up(url_files: UrlFiles) -> None:
-    """Remove expired pictures and collect garbage every minute; an error of the disk does not end it."""
+async def _clean_up(url_files: UrlFiles, dispatcher: Dispatcher) -> None:
+    """Every minute remove expired pictures and results, and collect garbage; an error of the disk does not end it."""
     while True:
         try:
             await asyncio.to_thread(url_files.sweep)
         except OSError as error:
             log.error("expired pictures cannot be removed: %s", error.strerror)
+        dispatcher.forget_stale()
         gc.collect()
         await asyncio.sleep(CLEANUP_SECONDS)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 TERMINAL = frozenset({"done", "failed", "cancelled", "expired"})
 MAX_REUSABLE = 64  # jobs whose result an equal request may still get
-REUSE_SECONDS = 300.0
+REUSE_SECONDS = 300.0  # after a job's end
 STOPPED = "the engine has stopped, and the server is about to restart"
 
 
@@ -61,9 +61,16 @@ class JobHandle:
     began: float = field(default_factory=time.perf_counter)
     listeners: set[Listener] = field(default_factory=set)
     outcome: Event | None = None
+    ended: float | None = None
     first_preview: float | None = None
     cancelled: bool = False  # perhaps before the engine has seen it
     every_preview: bool = False  # none is replaced by a newer one: the client asked for a number of them
+
+    def shareable(self, now: float) -> bool:
+        """Whether an equal request may still get its result: it has not failed, and not ended long ago."""
+        if self.outcome is None or self.ended is None:
+            return not self.cancelled
+        return self.outcome.kind == "done" and now - self.ended <= REUSE_SECONDS
 
     async def events(self, listener: Listener, heartbeat: float = 15.0) -> AsyncIterator[Event | None]:
         """The listener's events, up to the terminal one; None after every `heartbeat` seconds without any."""
@@ -118,21 +125,24 @@ class Dispatcher:
         while len(self.by_key) > MAX_REUSABLE:
             self.by_key.popitem(last=False)
 
-    def find(self, key: str, digest: str) -> JobHandle | None:
-        """The job of an earlier request with this key, if it has not failed.
+    def find(self, key: str, digest: str, deadline: float = 0.0) -> JobHandle | None:
+        """The job of an earlier request with this key, if it has not failed. It may take until the later deadline.
 
         Raises RefusedError (409) if that request had another content.
         """
+        self.forget_stale()
         earlier, handle = self.by_key.get(key, ("", None))
         if handle is None:
             return None
-        stale = handle.outcome is not None and time.perf_counter() - handle.began > REUSE_SECONDS
-        if stale or handle.cancelled or (handle.outcome is not None and handle.outcome.kind != "done"):
-            del self.by_key[key]
-            return None
         if earlier != digest:
             raise key_reused()
+        handle.job.deadline = max(handle.job.deadline, deadline)
         return handle
+
+    def forget_stale(self) -> None:
+        """Let go of results that no later request may share, and of their pictures."""
+        now = time.perf_counter()
+        self.by_key = OrderedDict((key, one) for key, one in self.by_key.items() if one[1].shareable(now))
 
     @contextmanager
     def listening(self, handle: JobHandle) -> Iterator[Listener]:
@@ -193,7 +203,7 @@ class Dispatcher:
 
     def _notify(self, handle: JobHandle, event: Event, costs: dict[str, float]) -> None:
         if event.kind in TERMINAL:
-            handle.outcome = event
+            handle.outcome, handle.ended = event, time.perf_counter()
             del self.handles[handle.job]
             for callback in self.on_end:
                 callback(handle, costs)

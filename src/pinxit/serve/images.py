@@ -54,7 +54,8 @@ async def respond(
     """
     context.check_open()
     key, digest = idempotency_of(request, body.model_dump(), body.seed is not None, *pictures)
-    handle = context.dispatcher.find(key, digest) if key else None
+    deadline = context.dispatcher.runner.engine.clock() + client_timeout(request)
+    handle = context.dispatcher.find(key, digest, deadline) if key else None
     if handle is None:
         handle = submit(request, body, plan, context)
         if key:
