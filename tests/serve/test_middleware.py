@@ -30,8 +30,8 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, 
     folder = tmp_path_factory.mktemp("keys")
     key = add_key(folder / "keys", "alice")
     (folder / "keys").write_text((folder / "keys").read_text().rstrip() + " weight=4\n")
-    changes = {"api_keys": str(folder / "keys"), "body_mb": 0.01, "origins": ("https://friend.example",),
-               "hosts": ("pictures.example",)}  # fmt: skip
+    changes = {"api_keys": str(folder / "keys"), "body_mb": 0.01, "origins": ("https://Friend.example/",),
+               "hosts": ("Pictures.Example",)}  # fmt: skip
     with running(folder / "data", **changes) as found:
         yield found, key
 

@@ -39,7 +39,8 @@ class AccessMiddleware:
         self, app: ASGIApp, keys: Keys | None, hosts: Sequence[str], origins: Sequence[str], max_bytes: int
     ) -> None:
         self.app, self.keys, self.max_bytes = app, keys, max_bytes
-        self.hosts, self.origins = LOCAL_HOSTS | set(hosts), set(origins)
+        self.hosts = LOCAL_HOSTS | {host.lower() for host in hosts}
+        self.origins = {origin.lower().rstrip("/") for origin in origins}  # as browsers write them
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on to the application, or refuse it."""
