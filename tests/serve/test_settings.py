@@ -13,10 +13,11 @@ from pinxit.errors import PinxitError, UsageError
 from pinxit.recipes.placing import Placing
 from pinxit.serve import server
 from pinxit.serve.app import freeze_loaded_objects
-from pinxit.serve.catalog import Catalog
+from pinxit.serve.catalog import Catalog, Model
+from pinxit.serve.errors import RefusedError
 from pinxit.serve.keys import add_key
 from pinxit.serve.settings import Settings, as_toml, load_settings
-from tests.recipes.painters import save_random_checkpoint
+from tests.recipes.painters import random_painter, save_random_checkpoint
 
 
 def test_the_command_line_beats_the_environment_beats_the_file(tmp_path: Path) -> None:
@@ -96,6 +97,18 @@ def test_stages_are_set_as_the_file_says(tmp_path: Path) -> None:
     catalog = Catalog.opened(settings)
     assert catalog.models["dalle"].painter.int8  # type: ignore[attr-defined]
     assert catalog.clip is not None and catalog.clip.precision == "bf16"
+
+
+def test_names_of_openai_mean_the_default_painter_unless_one_is_served_under_them() -> None:
+    painter = random_painter()
+    models = [Model("dalle", painter), Model("dall-e-3", painter), Model("mine", painter)]
+    catalog = Catalog(models, aliases={"gpt-image-1": "mine", "sdxl": "mine"})
+    wanted = {None: "dalle", "": "dalle", "dall-e-2": "dalle", "dall-e-3": "dall-e-3", "gpt-image-1": "mine",
+              "sdxl": "mine", "mine": "mine"}  # fmt: skip
+    assert {name: catalog.model(name).name for name in wanted} == wanted
+    with pytest.raises(RefusedError, match="no such model") as unknown:
+        catalog.model("nobody")
+    assert unknown.value.status == 404
 
 
 def test_a_server_needs_a_painter() -> None:

@@ -153,9 +153,10 @@ class Catalog:
 
     def model(self, name: str | None) -> Model:
         """The model of a name or an alias; OpenAI's names, and none, mean the default. Raises RefusedError (404)."""
-        if not name or name.startswith(OPENAI_NAMES):
-            name = self.default.name if not name or name not in self.aliases else name
+        name = name or self.default.name
         found = self.models.get(self.aliases.get(name, name))
+        if found is None and name.startswith(OPENAI_NAMES):
+            return self.default
         if found is None:
             known = ", ".join(self.models)
             raise RefusedError(404, f"there is no such model here: choose from {known}.", "model", "model_not_found")
