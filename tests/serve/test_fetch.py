@@ -178,7 +178,10 @@ def test_addresses_within_are_known_however_they_are_written(address: str, monke
      ("a.example", "https://a.example:8443/p", False), ("a.example:8443", "https://a.example:8443/p", True),
      ("a.example:8443", "https://a.example/p", False), ("a.example", "https://a.example@b.example/p", False),
      ("a.example", "https://b.example/#a.example", False), ("a.example", "https://a.example\\@b.example/", False),
-     ("münchen.example", "https://münchen.example/p", False), ("a.example", f"https://a.example/{'p' * 5000}", False)],
+     ("münchen.example", "https://MÜNCHEN.example/p", True),
+     ("*.münchen.example", "https://a.xn--mnchen-3ya.example/p", True),
+     ("münchen.example", "https://munchen.example/p", False),
+     ("a.example", f"https://a.example/{'p' * 5000}", False)],
 )  # fmt: skip
 def test_which_hosts_are_listed(hosts: str, url: str, yes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "_resolve", lambda host, port: [ipaddress.ip_address(PUBLIC)])
@@ -189,7 +192,21 @@ def test_which_hosts_are_listed(hosts: str, url: str, yes: bool, monkeypatch: py
             AllowList([hosts]).target(url)
 
 
-@pytest.mark.parametrize("host", ["", "*.", "a b", "https://a.example", "a.example:0", "a.example:x", "*.*.example"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        "*.",
+        "a b",
+        "https://a.example",
+        "a.example:0",
+        "a.example:x",
+        "a.example:²",
+        "*.*.example",
+        "a..example",
+        "ü" * 300,
+    ],
+)
 def test_what_is_no_host_is_said_at_the_start(host: str) -> None:
     with pytest.raises(UsageError, match="fetch_from"):
         AllowList([host])

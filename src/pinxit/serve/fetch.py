@@ -66,10 +66,7 @@ class AllowList:
                 continue
             except ValueError:
                 pass
-            name = host.removeprefix("*.").lower()
-            if not name or not all(part.replace("-", "").isalnum() for part in name.split(".")):
-                raise UsageError(f"fetch_from: '{one}' is no host, such as pictures.example.org or *.example.org.")
-            self.names.append((host.lower(), port))
+            self.names.append((_host_name(host), port))
 
     def target(self, text: str) -> Target:
         """Resolve a URL. Raises NotFetchedError if it is not allowed."""
@@ -220,6 +217,18 @@ def _is_public(address: Address) -> bool:
     return address.is_global and not address.is_multicast and not address.is_reserved and not address.is_unspecified
 
 
+def _host_name(text: str) -> str:
+    """In lower case and, outside ASCII, in IDNA, as hosts of URLs are. Raises UsageError for what is no host."""
+    name = text.removeprefix("*.").lower()
+    try:
+        ascii_name = name if name.isascii() else name.encode("idna").decode()
+    except UnicodeError:
+        ascii_name = ""
+    if not all(part.replace("-", "").isalnum() for part in ascii_name.split(".")):
+        raise UsageError(f"fetch_from: '{text}' is no host, such as pictures.example.org or *.example.org.")
+    return f"*.{ascii_name}" if text.startswith("*.") else ascii_name
+
+
 def _split_port(text: str) -> tuple[str, int | None]:
     """(host, port) of `host`, `host:80`, `[::1]:80`; a bare IPv6 address has no port."""
     if text.startswith("["):
@@ -229,6 +238,6 @@ def _split_port(text: str) -> tuple[str, int | None]:
         host, _, port = text.partition(":")
     else:
         host, port = text, ""
-    if port and not (port.isdigit() and 0 < int(port) < 65536):
+    if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise UsageError(f"fetch_from: '{text}' has no port between 1 and 65535.")
     return host, int(port) if port else None
