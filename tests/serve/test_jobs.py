@@ -226,7 +226,9 @@ def test_classify_and_search(server: Running) -> None:
 @pytest.mark.parametrize(
     ("asked", "said"),
     [({"prompt": " "}, "empty"), ({"recipes": ["nobody"]}, "no such model"), ({"settings": {"wish": 1}}, "no setting"),
-     ({"settings": {"n": 3}}, "not a setting"), ({"kind": "edit"}, "needs one"), ({"image": "0" * 32}, "takes none"),
+     ({"settings": {"n": 3}}, "not a setting"),
+     ({"recipes": ["dalle", "other"], "settings": {"wish": 1}}, "wish is not a"),
+     ({"kind": "edit"}, "needs one"), ({"image": "0" * 32}, "takes none"),
      ({"kind": "vary", "image": "0" * 32}, "no such picture"), ({"candidates": 10**6}, "at most 256"),
      ({"kind": "edit", "image": "http://example.com/a.png"}, "not fetched"), ({"size": "32x64"}, "square"),
      ({"strange": 1}, "strange"), ({"seed": 2**53}, "9007199254740991")],

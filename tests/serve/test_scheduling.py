@@ -20,10 +20,12 @@ from pinxit.pipelines.graph import Graph, Stage
 from pinxit.pipelines.work import Job
 from pinxit.pipelines.worker import Each
 from pinxit.recipes.requests import PaintRequest
+from pinxit.serve import paint_plan
 from pinxit.serve.admission import MAX_HELD_UPLOADS, Admission, Costs
 from pinxit.serve.catalog import ServerJob
 from pinxit.serve.dispatcher import REUSE_SECONDS, Dispatcher
 from pinxit.serve.errors import RefusedError
+from pinxit.serve.schemas import GenerationRequest
 from pinxit.serve.settings import Settings
 from pinxit.types import Prompt
 from tests.serve.running import Running, running
@@ -196,6 +198,25 @@ def test_whoever_tries_again_does_not_get_what_was_let_go() -> None:
         await dispatcher.close()
 
     asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    ("asked", "drawn"),
+    [({}, 8), ({"quality": "low"}, 1), ({"quality": "low", "n": 3}, 3), ({"quality": "medium"}, 4), ({"n": 8}, 8),
+     ({"candidates": 2, "quality": "medium"}, 2), ({"quality": "max"}, "quality"), ({"n": 9}, "n"),
+     ({"candidates": 9}, "candidates"), ({"candidates": 2, "n": 3}, "candidates")],
+)  # fmt: skip
+def test_how_many_candidates_are_drawn_and_which_field_asks_for_too_many(
+    asked: dict[str, Any], drawn: int | str
+) -> None:
+    """A server that draws no more than its default takes requests that ask for nothing else."""
+    body, settings = GenerationRequest(prompt="a", **asked), Settings(candidates=16, most_candidates=8)
+    if isinstance(drawn, int):
+        assert paint_plan._candidates(body, body.n or 1, settings) == drawn
+    else:
+        with pytest.raises(RefusedError) as refused:
+            paint_plan._candidates(body, body.n or 1, settings)
+        assert (refused.value.status, refused.value.param) == (400, drawn)
 
 
 def test_a_result_is_shared_for_a_while_after_the_end_however_long_it_took(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,10 +12,13 @@ from pinxit.files import write_bytes
 from pinxit.serve import records
 from pinxit.serve.errors import RefusedError
 from pinxit.serve.job_schemas import JobRequest
-from pinxit.serve.paint_plan import SEEDS, PaintPlan, make_plan
+from pinxit.serve.paint_plan import SEEDS, PaintPlan, default_candidates, make_plan
 from pinxit.serve.schemas import BlendRequest, EditRequest, GenerationRequest, VariationRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pinxit.serve.catalog import Model
     from pinxit.serve.services import Services
     from pinxit.serve.store import Store
 
@@ -35,27 +38,33 @@ async def stored_requests(asked: JobRequest, owner: str, services: Services, sto
     Raises RefusedError for a picture that does not exist or cannot be read.
     """
     seed = secrets.randbelow(SEEDS) if asked.seed is None else asked.seed
-    candidates = asked.candidates or (BLEND_PICTURES if asked.kind == "blend" else services.settings.candidates)
+    usual = BLEND_PICTURES if asked.kind == "blend" else default_candidates(services.settings)
+    candidates = asked.candidates or usual
     keep = min(asked.keep or candidates, candidates)
     _check_fits(asked, candidates, keep)
-    names = [services.catalog.model(name).name for name in asked.recipes or [""]]
-    if reserved := next((key for key in asked.settings if key in EditRequest.model_fields), None):
-        raise RefusedError(400, f"settings: {reserved} is not a setting of painters.", "settings", "invalid_value")
+    models = [services.catalog.model(name) for name in asked.recipes or [""]]
+    _check_settings(asked, models)
     sources = {name: getattr(asked, name) for name in records.INPUTS}
     pictures = {
         name: one and await _checked_picture(one, name, owner, services, store) for name, one in sources.items()
     }
     files = {name: one and await _stored_picture(one, store) for name, one in pictures.items()}
-    group = secrets.token_hex(8) if len(names) > 1 else None
+    group = secrets.token_hex(8) if len(models) > 1 else None
     shared = {"prompt": asked.prompt.strip(), "kind": asked.kind, "candidates": candidates, "keep": keep, "seed": seed}
     shared |= files | {"group": group, "priority": asked.priority}
     found = []
-    for name in names:
-        model = services.catalog.model(name)
-        own = {key: value for key, value in asked.settings.items() if len(names) == 1 or key in model.painter.defaults}
-        size = asked.size or "auto"
-        found.append(shared | {"recipe": name, "settings": own, "size": size})
+    for model in models:
+        own = {key: value for key, value in asked.settings.items() if len(models) == 1 or key in model.painter.defaults}
+        found.append(shared | {"recipe": model.name, "settings": own, "size": asked.size or "auto"})
     return found
+
+
+def _check_settings(asked: JobRequest, models: Sequence[Model]) -> None:
+    """Raise RefusedError for a name that is no setting, of a comparison for one that none of its painters has."""
+    for name in asked.settings:
+        unknown = len(models) > 1 and not any(name in model.painter.defaults for model in models)
+        if unknown or name in EditRequest.model_fields:
+            raise RefusedError(400, f"settings: {name} is not a setting of painters.", "settings", "invalid_value")
 
 
 def _check_fits(asked: JobRequest, candidates: int, keep: int) -> None:

@@ -129,18 +129,23 @@ def steps_of(painter: Painter, asked: PaintRequest) -> int:
     return int(grid * grid if grid else asked.settings.get("steps", 1))
 
 
+def default_candidates(settings: Settings) -> int:
+    """How many are drawn if the request does not say."""
+    return min(settings.candidates, settings.most_candidates)
+
+
 def _candidates(body: PictureRequest, count: int, settings: Settings) -> int:
-    quality = body.quality if isinstance(body, StreamableRequest) else None
-    asked = body.candidates or QUALITY_CANDIDATES.get(quality or "", settings.candidates)
-    if asked > settings.most_candidates:
-        raise RefusedError(
-            400, f"candidates: at most {settings.most_candidates} are drawn here.", "candidates", "too_many"
-        )
     if body.candidates and body.candidates < count:
         raise RefusedError(
             400, f"candidates: {count} pictures cannot be the best of fewer.", "candidates", "invalid_value"
         )
-    return max(asked, count)
+    quality = (body.quality or "") if isinstance(body, StreamableRequest) else ""
+    usual = QUALITY_CANDIDATES.get(quality, default_candidates(settings))
+    drawn, most = max(body.candidates or usual, count), settings.most_candidates
+    if drawn > most:
+        field = "candidates" if body.candidates else "quality" if usual > most else "n"
+        raise RefusedError(400, f"{field}: at most {most} candidates are drawn here.", field, "too_many")
+    return drawn
 
 
 def _asked(
