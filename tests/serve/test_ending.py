@@ -54,7 +54,7 @@ def test_whoever_waits_when_time_is_up_is_told_so(tmp_path: Path) -> None:
         told = waiting.joined()
     assert isinstance(told["plain"], openai.InternalServerError) and told["plain"].status_code == 503
     assert isinstance(told["stream"], openai.APIError) and not isinstance(told["stream"], openai.APIConnectionError)
-    assert all("ended before it was done" in str(error) for error in told.values())
+    assert all("shut down before the request was done" in str(error) for error in told.values())
 
 
 def test_an_engine_that_stops_leaves_jobs_to_the_next_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,13 +88,13 @@ def test_a_disk_that_fails_ends_no_server(tmp_path: Path, monkeypatch: pytest.Mo
     """Old pictures are removed beside what is painted."""
     swept, again = [], threading.Event()
 
-    def sweep(url_files: Any) -> None:
-        swept.append(url_files)
+    def sweep(files: Any) -> None:
+        swept.append(files)
         if len(swept) < 3:
             raise OSError(5, "Input/output error")
         again.set()
 
-    monkeypatch.setattr("pinxit.serve.url_files.Urls.sweep", sweep)
+    monkeypatch.setattr("pinxit.serve.url_files.UrlFiles.sweep", sweep)
     monkeypatch.setattr(app, "CLEANUP_SECONDS", 0.05)
     with running(tmp_path) as server:
         assert again.wait(60) and server.get("/live").status_code == 200
