@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -106,8 +108,17 @@ def test_a_stream_shows_no_look_and_no_picture_that_is_refused(client: openai.Op
     assert error.value.code == CODE
 
 
+def quits(content: Content) -> None:
+    """As functions do that were written for the command line."""
+    sys.exit(3)
+
+
+def stops(content: Content) -> None:
+    next(iter(()))
+
+
 @pytest.mark.parametrize(
-    "hook", [lambda content: True, lambda content: "", lambda content: time.sleep(5), lambda: None]
+    "hook", [lambda content: True, lambda content: "", lambda content: time.sleep(5), lambda: None, quits, stops]
 )
 def test_a_hook_that_fails_lets_nothing_through(hook: Any) -> None:
     async def play() -> None:
@@ -118,9 +129,25 @@ def test_a_hook_that_fails_lets_nothing_through(hook: Any) -> None:
         assert not await policy.shows(GREY)
         with pytest.raises(RefusedError):
             await policy.allowed([Ranked(GREY, 0, 0, 0.0)])
-        policy.close()
 
     asyncio.run(play())
+
+
+def test_a_hook_that_hangs_does_not_keep_the_process() -> None:
+    code = """if True:
+        import asyncio, time
+        from pinxit.serve.content import ContentPolicy
+        from pinxit.serve.errors import RefusedError
+        async def play():
+            policy = ContentPolicy(lambda content: time.sleep(3600), 0.1)
+            for _ in range(3):  # two hang; the third waits for a place, and no longer than they did
+                try:
+                    await policy.check_prompt("a cat")
+                except RefusedError:
+                    print("refused", flush=True)
+        asyncio.run(play())"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
+    assert done.stdout.split() == ["refused"] * 3
 
 
 def test_without_a_hook_everything_passes() -> None:

@@ -78,10 +78,7 @@ def fetched(given: str, *hosts: str, seconds: float = 20.0) -> bytes:
     async def play() -> bytes:
         fetcher = Fetcher(hosts, 100_000)
         fetcher.seconds = seconds
-        try:
-            return await fetcher.data(given, "image")
-        finally:
-            fetcher.close()
+        return await fetcher.data(given, "image")
 
     return asyncio.run(play())
 

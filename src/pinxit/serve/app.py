@@ -190,8 +190,6 @@ async def _close(app: FastAPI) -> None:
         await context.dispatcher.close()
         await context.uploads.close()
         context.encoders.shutdown()
-        context.policy.close()
-        context.fetcher.close()
 
 
 def _add_health(app: FastAPI) -> None:

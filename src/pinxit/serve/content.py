@@ -10,11 +10,11 @@ import asyncio
 import importlib
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from pinxit.errors import UsageError
+from pinxit.serve.daemon_threads import DaemonThreads
 from pinxit.serve.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class ContentPolicy:
 
     def __init__(self, hook: Hook | None = None, seconds: float = 10.0) -> None:
         self.hook, self.seconds = hook, seconds
-        self.threads = ThreadPoolExecutor(2, "pinxit-content")
+        self.threads = DaemonThreads("pinxit-content", 2)
 
     @classmethod
     def opened(cls, spec: str, seconds: float) -> ContentPolicy:
@@ -82,16 +82,11 @@ class ContentPolicy:
             raise last
         return found
 
-    def close(self) -> None:
-        """Shut the threads down without waiting for hooks that hang."""
-        self.threads.shutdown(wait=False, cancel_futures=True)
-
     async def _check(self, content: Content, param: str | None) -> None:
         if self.hook is None:
             return
         try:
-            future = asyncio.get_running_loop().run_in_executor(self.threads, self.hook, content)
-            reason = await asyncio.wait_for(future, self.seconds)
+            reason = await asyncio.wait_for(self.threads.run(self.hook, content), self.seconds)
         except Exception as error:
             log.error(
                 "the content hook failed by %s", type(error).__name__, exc_info=not isinstance(error, TimeoutError)

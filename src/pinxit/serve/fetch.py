@@ -15,7 +15,6 @@ import ssl
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +22,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 from pinxit import __version__
 from pinxit.errors import UsageError
+from pinxit.serve.daemon_threads import DaemonThreads
 from pinxit.serve.errors import RefusedError
 from pinxit.serve.uploads import data_url
 
@@ -108,24 +108,19 @@ class Fetcher:
     def __init__(self, hosts: Sequence[str], max_bytes: int) -> None:
         self.allowed, self.enabled, self.max_bytes = AllowList(hosts), bool(hosts), max_bytes
         self.seconds = TIMEOUT
-        self.threads = ThreadPoolExecutor(4, "pinxit-fetch")
+        self.threads = DaemonThreads("pinxit-fetch", 4)
 
     async def data(self, given: str, param: str) -> bytes:
         """The content of a data: URL, or of another one if fetching is enabled. Raises RefusedError (400)."""
         if given.startswith("data:") or not self.enabled:
             return data_url(given, param)
-        fetched = asyncio.get_running_loop().run_in_executor(self.threads, self._fetch, given)
         try:
-            return await asyncio.wait_for(fetched, self.seconds + 1)
+            return await asyncio.wait_for(self.threads.run(self._fetch, given), self.seconds + 1)
         except (NotFetchedError, OSError, http.client.HTTPException, TimeoutError, ValueError) as error:
             log.info("a URL was not fetched: %s", error if isinstance(error, NotFetchedError) else type(error).__name__)
             message = f"{param}: the URL is not one that this server fetches, or gives no picture of at most"
             message = f"{message} {self.max_bytes / 2**20:g} MB."
             raise RefusedError(400, message, param, "invalid_image_url") from error
-
-    def close(self) -> None:
-        """Shut the threads down without waiting for servers that hang."""
-        self.threads.shutdown(wait=False, cancel_futures=True)
 
     def _fetch(self, url: str) -> bytes:
         deadline = time.monotonic() + self.seconds

@@ -121,9 +121,7 @@ def check(settings: Settings) -> dict[str, Any]:
     if settings.api_keys:
         Keys.read(Path(settings.api_keys))
     _trusted_proxies(settings)
-    policy, fetcher, _ = open_checks(settings)
-    policy.close()
-    fetcher.close()
+    open_checks(settings)
     check_writable(Path(settings.data))
     catalog = Catalog.opened(settings)
     report: dict[str, Any] = {"pinxit": __version__, "python": platform.python_version(), "torch": torch.__version__}

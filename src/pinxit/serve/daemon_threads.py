@@ -1,0 +1,54 @@
+"""Blocking calls that may hang, such as a user's function or a network request, in threads that cannot delay exit."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class DaemonThreads:
+    """Runs at most `most` calls at a time, each in a thread of its own.
+
+    The threads of a `ThreadPoolExecutor` are joined when the interpreter exits: one that hangs would keep the process.
+    """
+
+    def __init__(self, name: str, most: int) -> None:
+        self.name, self.free = name, asyncio.Semaphore(most)
+
+    async def run(self, function: Callable[..., T], *arguments: Any) -> T:
+        """The function's result or exception; RuntimeError in place of an exception that would end the event loop.
+
+        If this is cancelled, the call goes on, and keeps its place until it returns.
+        """
+        await self.free.acquire()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def finish(result: Any, error: Exception | None) -> None:
+            self.free.release()
+            if future.cancelled():
+                return
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+        def work() -> None:
+            result: T | None = None
+            error: Exception | None = None
+            try:
+                result = function(*arguments)
+            except BaseException as raised:
+                error = RuntimeError(type(raised).__name__)
+                if isinstance(raised, Exception) and not isinstance(raised, StopIteration):
+                    error = raised
+            with suppress(RuntimeError):  # the event loop has been closed in the meantime
+                loop.call_soon_threadsafe(finish, result, error)
+
+        threading.Thread(target=work, name=self.name, daemon=True).start()
+        return await future
