@@ -21,7 +21,7 @@ from pinxit.pipelines.work import Job
 from pinxit.pipelines.worker import Each
 from pinxit.recipes.requests import PaintRequest
 from pinxit.serve import paint_plan
-from pinxit.serve.admission import MAX_HELD_UPLOADS, Admission, Costs
+from pinxit.serve.admission import MAX_HELD_UPLOADS, Admission, Costs, _held_uploads
 from pinxit.serve.catalog import ServerJob
 from pinxit.serve.dispatcher import REUSE_SECONDS, Dispatcher
 from pinxit.serve.errors import RefusedError
@@ -117,6 +117,14 @@ def test_so_many_uploads_wait_and_no_more() -> None:
         await dispatcher.close()
 
     asyncio.run(play())
+
+
+def test_a_blend_holds_two_uploads() -> None:
+    job = job_of()
+    assert job.request is not None and _held_uploads(job) == 0
+    for route, count in (("paint", 1), ("vary", 1), ("blend", 2)):
+        job.request = replace(job.request, more="a picture", route=route)
+        assert _held_uploads(job) == count
 
 
 def test_jobs_of_one_request_are_taken_on_together_or_not_at_all() -> None:

@@ -135,5 +135,5 @@ def _held_uploads(job: ServerJob) -> int:
     """How many uploads, of the largest size, a job holds in memory."""
     request: PaintRequest | None = job.request
     if request is not None:
-        return 0 if request.more is None else 1
+        return 0 if request.more is None else 2 if request.route == "blend" else 1
     return math.ceil(sum(getattr(value, "nbytes", 0) for _, value in job.starts) / UPLOAD_BYTES)
