@@ -13,6 +13,7 @@ import numpy as np
 import openai
 import pytest
 from PIL import Image
+from starlette.datastructures import FormData
 
 from pinxit.recipes.capabilities import Edits
 from pinxit.serve import upload_decoder
@@ -75,10 +76,8 @@ def test_edits_stream_and_come_as_json_too(client: openai.OpenAI, server: Runnin
     events = list(client.images.edit(image=file(PICTURE), mask=mask(slice(16, 32)), prompt="a cat", stream=True,
                                      partial_images=1, extra_body={"seed": 4, "candidates": 1}))  # fmt: skip
     assert [one.type for one in events][-1] == "image_edit.completed"
-    url_files = [
-        "data:image/png;base64," + base64.b64encode(one).decode() for one in (file(PICTURE), mask(slice(16, 32)))
-    ]
-    body = {"images": [{"image_url": url_files[0]}], "mask": {"image_url": url_files[1]}, "prompt": "a cat", "seed": 4}
+    urls = ["data:image/png;base64," + base64.b64encode(one).decode() for one in (file(PICTURE), mask(slice(16, 32)))]
+    body = {"images": [{"image_url": urls[0]}], "mask": {"image_url": urls[1]}, "prompt": "a cat", "seed": 4}
     answer = server.post("/v1/images/edits", json=body | {"candidates": 1})
     assert answer.status_code == 200 and answer.json()["data"][0]["b64_json"] == events[-1].b64_json
     body["images"] = [{"image_url": "http://169.254.169.254/latest"}]
@@ -106,6 +105,21 @@ def test_nothing_that_is_sent_is_dropped(client: openai.OpenAI, server: Running)
     assert answer.status_code == 400 and answer.json()["error"]["param"] == "mask"
     answer = server.post("/v1/images/variations", files=files[:2])
     assert answer.status_code == 400 and "only an edit" in answer.json()["error"]["message"]
+
+
+def test_files_of_a_form_that_is_refused_are_closed(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large ones are on the disk until then."""
+    closed, close = [], FormData.close
+
+    async def closing(form: FormData) -> None:
+        closed.append(form)
+        await close(form)
+
+    monkeypatch.setattr(FormData, "close", closing)
+    files = [("image", ("p", file(PICTURE))), ("strange", ("s", file(PICTURE)))]
+    answer = server.post("/v1/images/edits", data={"prompt": "a cat"}, files=files)
+    assert answer.status_code == 400 and "only image and mask" in answer.json()["error"]["message"]
+    assert len(closed) == 1
 
 
 def bomb(side: int) -> bytes:

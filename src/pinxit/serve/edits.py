@@ -129,16 +129,18 @@ async def _form_fields(request: Request, files: dict[str, list[bytes]], kind: ty
             raise error.__cause__ from error
         raise RefusedError(400, "the form cannot be read.", code="invalid_form") from error
     fields: dict[str, Any] = {}
-    for name, value in form.multi_items():
-        if isinstance(value, UploadFile):
-            if name not in FILES:
-                raise RefusedError(400, "only image and mask are files.", code="invalid_form")
-            files[name.removesuffix("[]")].append(await value.read())
-        elif name in FILES:
-            raise RefusedError(400, f"{name}: send a file.", name, "invalid_form")
-        else:
-            fields[name] = value if name in kind.model_fields else _scalar(value)
-    await form.close()
+    try:
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                if name not in FILES:
+                    raise RefusedError(400, "only image and mask are files.", code="invalid_form")
+                files[name.removesuffix("[]")].append(await value.read())
+            elif name in FILES:
+                raise RefusedError(400, f"{name}: send a file.", name, "invalid_form")
+            else:
+                fields[name] = value if name in kind.model_fields else _scalar(value)
+    finally:
+        await form.close()
     return fields
 
 
