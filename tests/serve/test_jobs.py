@@ -219,6 +219,11 @@ def test_classify_and_search(server: Running) -> None:
     hits = server.post("/api/search", json={"image": like, "top": 5}).json()["hits"]
     assert hits[0]["picture"] == like and hits[0]["score"] == pytest.approx(1, abs=1e-4)
     assert server.post("/api/search", json={"sentence": "a star"}).json()["hits"]
+    gone = done["pictures"][2]["id"]
+    server.context.jobs.store.file(gone).unlink()
+    for path, more in (("classify", {"labels": ["cat"]}), ("search", {})):
+        answer = server.post(f"/api/{path}", json={"image": gone} | more)
+        assert answer.status_code == 404 and "not here any more" in answer.json()["error"]["message"]
     assert server.post("/api/search", json={}).status_code == 400
     assert server.post("/api/classify", json={"image": data_url(blue), "labels": []}).status_code == 400
 

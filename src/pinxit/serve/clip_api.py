@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from pinxit.serve.catalog import CLIP
 from pinxit.serve.context import Context, ContextDep, owner_of
 from pinxit.serve.embeddings import clip_of, clip_vectors
 from pinxit.serve.errors import RefusedError
-from pinxit.serve.job_requests import NAME
+from pinxit.serve.job_requests import picture_content
 from pinxit.serve.job_schemas import ClassifyRequest, Guess, GuessesOut, Hit, HitsOut, SearchRequest, url_of
 from pinxit.serve.schemas import ERRORS
 from pinxit.texts import check_text
@@ -55,10 +54,5 @@ async def search(request: Request, asked: SearchRequest, context: ContextDep) ->
 
 
 async def _picture_start(request: Request, given: str, context: Context) -> tuple[list[str], Any]:
-    if NAME.fullmatch(given):
-        if not await context.jobs.store.do(records.owns_picture(owner_of(request, context), given)):
-            raise RefusedError(404, "image: there is no such picture.", "image", "not_found")
-        data = await asyncio.to_thread(context.jobs.store.file(given).read_bytes)
-    else:
-        data = await context.fetcher.data(given, "image")
+    data = await picture_content(given, "image", owner_of(request, context), context, context.jobs.store)
     return [f"{CLIP}/pictures"], (await context.uploads.decode(data, "image")).picture

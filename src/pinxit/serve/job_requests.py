@@ -121,21 +121,33 @@ async def _read(file: Path, param: str) -> bytes:
         raise RefusedError(404, f"{param}: the picture is not here any more.", param, "not_found") from error
 
 
-async def _checked_picture(sources: str, param: str, owner: str, services: Services, store: Store) -> str | bytes:
+async def picture_content(source: str, param: str, owner: str, services: Services, store: Store) -> bytes:
+    """The file of a stored picture of the owner, or of an upload. Raises RefusedError."""
+    if NAME.fullmatch(source):
+        await _check_owner(source, param, owner, store)
+        return await _read(store.file(source), param)
+    return await services.fetcher.data(source, param)
+
+
+async def _check_owner(name: str, param: str, owner: str, store: Store) -> None:
+    if not await store.do(records.owns_picture(owner, name)):
+        raise RefusedError(404, f"{param}: there is no such picture.", param, "not_found")
+
+
+async def _checked_picture(source: str, param: str, owner: str, services: Services, store: Store) -> str | bytes:
     """The name of a stored picture of the owner, or the content of an upload. Raises RefusedError."""
-    if NAME.fullmatch(sources):
-        if not await store.do(records.owns_picture(owner, sources)):
-            raise RefusedError(404, f"{param}: there is no such picture.", param, "not_found")
-        return sources
-    data = await services.fetcher.data(sources, param)
+    if NAME.fullmatch(source):
+        await _check_owner(source, param, owner, store)
+        return source
+    data = await services.fetcher.data(source, param)
     await services.uploads.decode(data, param)
     return data
 
 
-async def _stored_picture(sources: str | bytes, store: Store) -> str:
+async def _stored_picture(source: str | bytes, store: Store) -> str:
     """The name of the picture, which is stored if it is new."""
-    if isinstance(sources, str):
-        return sources
-    data, name = sources, secrets.token_hex(16)
+    if isinstance(source, str):
+        return source
+    data, name = source, secrets.token_hex(16)
     await asyncio.to_thread(write_bytes, store.file(name), data)  # blocks on the disk
     return name
