@@ -56,6 +56,19 @@ def test_jobs_are_somebodys_and_end_once(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
+def test_words_are_found_in_any_case_of_any_script(tmp_path: Path) -> None:
+    async def play() -> None:
+        store = Store(tmp_path)
+        prompts = {"1": "ein Ölgemälde", "2": "КРАСНЫЙ куб", "3": "三个绿色的三角形", "4": "a red cube"}
+        for name, prompt in prompts.items():
+            await store.do(records.add([record(name, "a", prompt=prompt)]))
+        for words, name in (("ÖLGEMÄLDE", "1"), ("красный", "2"), ("绿色", "3"), ("RED", "4")):
+            assert [one.id for one in await store.do(records.list_jobs("a", 1e9, 10, words))] == [name]
+        store.close()
+
+    asyncio.run(play())
+
+
 def vectors(folder: Path, count: int, width: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     """Of pictures that are kept, each a job's."""
     rows = np.random.default_rng(count).normal(size=(count, width)).astype("<f4")

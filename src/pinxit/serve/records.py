@@ -133,7 +133,7 @@ def list_jobs(
     """Jobs of an owner, the newest first; `words` must occur in the prompt."""
     where, values = "owner = ? AND created < ?", [owner, before]
     if words:
-        where += " AND instr(lower(json_extract(request, '$.prompt')), lower(?)) > 0"
+        where += " AND instr(casefold(json_extract(request, '$.prompt')), casefold(?)) > 0"
         values.append(words)
     if starred:
         where += " AND (starred OR EXISTS (SELECT 1 FROM pictures WHERE job = jobs.id AND pictures.starred))"

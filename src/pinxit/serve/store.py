@@ -57,6 +57,7 @@ class Store:
             self.db = sqlite3.connect(
                 folder / "jobs.sqlite", timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False
             )
+            self.db.create_function("casefold", 1, str.casefold, deterministic=True)  # SQLite's lower() is for ASCII
             for pragma in SETTINGS:
                 self.db.execute(f"PRAGMA {pragma}")
             (version,) = self.db.execute("PRAGMA user_version").fetchone()
