@@ -106,7 +106,7 @@ class RemoteEngine:
 
     def hasten(self, job: Job) -> None:
         """Raises RefusedError: each replica has a queue of its own."""
-        raise RefusedError(400, "the order of jobs on replicas cannot be changed.", "first", "unsupported")
+        raise RefusedError(400, "the order of jobs on replicas cannot be changed.", code="unsupported")
 
     async def _follow(self, job: ServerJob) -> None:
         try:
