@@ -77,7 +77,9 @@ def _rgba(picture: Any) -> bytes:
     return found.getvalue()
 
 
-def test_what_was_painted_is_left_out_and_said(judged: Running, client: openai.OpenAI) -> None:
+def test_what_was_painted_is_left_out_and_said(
+    judged: Running, client: openai.OpenAI, caplog: pytest.LogCaptureFixture
+) -> None:
     how: dict[str, Any] = {"prompt": "two blue stars", "n": 2}
     both = client.images.generate(**how, extra_body={"seed": 5, "candidates": 2}).data or []
     hooks.HIDDEN.add(pixels(both[0].b64_json))
@@ -92,6 +94,7 @@ def test_what_was_painted_is_left_out_and_said(judged: Running, client: openai.O
     (job,) = judged.post("/api/jobs", json={"prompt": how["prompt"], "seed": 5, "candidates": 2}).json()["jobs"]
     done = ended(judged, job["id"])
     assert done["state"] == "failed" and "not shown here" in done["error"] and not done["pictures"]
+    assert "not shown here" not in caplog.text, "a hook's sentence may quote the prompt"
 
 
 def test_a_stream_shows_no_look_and_no_picture_that_is_refused(client: openai.OpenAI) -> None:

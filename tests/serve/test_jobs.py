@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -22,6 +23,7 @@ from PIL import Image
 from pinxit.errors import PinxitError
 from pinxit.files import write_bytes
 from pinxit.serve import jobs, records
+from pinxit.serve.feed import Feeds
 from tests.recipes.painters import save_random_checkpoint
 from tests.serve.process import PLAIN, Process
 from tests.serve.running import Running, running
@@ -183,6 +185,43 @@ def test_cancel_remove_star_and_find(server: Running) -> None:
     assert server.get("/" + picture["url"]).status_code == 200
     assert server.delete(f"/api/jobs/{job['id']}").json()["jobs"] == []
     assert server.get("/" + picture["url"]).status_code == 404 == server.get(f"/api/jobs/{job['id']}").status_code
+
+
+def test_what_was_ignored_is_said_after_the_end_too(server: Running) -> None:
+    (job,) = submitted(server, candidates=1, prompt="a flurbed square")
+    warnings = ended(server, job["id"])["warnings"]
+    assert len(warnings) == 1 and warnings == job["warnings"] and "did not occur in training" in warnings[0]
+
+
+def test_jobs_of_one_moment_have_an_order(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages of the list go by the time of the last job: those of the same would be skipped."""
+    moment = time.time()
+    monkeypatch.setattr("pinxit.serve.jobs.time.time", lambda: moment)
+    found = [job for _ in range(2) for job in submitted(server, recipes=["dalle", "other"], candidates=1)]
+    monkeypatch.undo()
+    times = [job["created"] for job in found]
+    assert len(set(times)) == 4 and times == sorted(times)
+
+
+def test_a_job_that_another_request_has_just_deleted_is_not_there(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = submitted(server, candidates=1)
+    ended(server, job["id"])
+    monkeypatch.setattr(records, "delete", lambda owner, name: lambda db: None)
+    assert server.delete(f"/api/jobs/{job['id']}").status_code == 404
+
+
+def test_a_page_that_connects_while_the_server_ends_does_not_keep_it() -> None:
+    async def play() -> list[Any]:
+        feeds = Feeds()
+        with feeds.listening("") as before:
+            feeds.publish("", "a", "queued")
+            feeds.close()
+            with feeds.listening("") as after:
+                return [[one async for one in feed.messages()] for feed in (after, before)]
+
+    assert asyncio.run(asyncio.wait_for(play(), 10)) == [[], []]
 
 
 def test_to_the_front(server: Running) -> None:

@@ -82,7 +82,9 @@ async def remove(request: Request, name: str, context: ContextDep) -> JobsOut:
         await context.jobs.cancel(name)
         return JobsOut(jobs=[_job_out(await _found(request, name, context), context)])
     names = await context.jobs.store.do(records.delete(found.owner, name))
-    await asyncio.to_thread(context.jobs.store.remove, names or [])
+    if names is None:  # another request was first
+        raise RefusedError(404, "there is no such job.")
+    await asyncio.to_thread(context.jobs.store.remove, names)
     return JobsOut(jobs=[])
 
 
@@ -161,7 +163,7 @@ def _job_out(record: Record, context: Context) -> JobOut:
         size=side,
         starred=record.starred,
         error=record.error,
-        warnings=[] if live is None else live.plan.warnings,
+        warnings=about.get("warnings", []),
         pictures=[_picture_out(one) for one in record.pictures],
         **more,
     )

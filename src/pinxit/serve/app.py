@@ -29,6 +29,7 @@ from pinxit.serve.dispatcher import Dispatcher
 from pinxit.serve.encoding import MEDIA_TYPES
 from pinxit.serve.errors import RefusedError, install_handlers
 from pinxit.serve.fetch import Fetcher
+from pinxit.serve.job_recovery import recover
 from pinxit.serve.jobs import Jobs
 from pinxit.serve.keys import Keys
 from pinxit.serve.metrics import Metrics
@@ -113,7 +114,7 @@ async def _load(
         store = await asyncio.to_thread(Store, Path(settings.data), context.metrics.commit.observe)
         context.jobs = Jobs(context, store)
         await warm_up(catalog, dispatcher)
-        await context.jobs.resume()
+        await recover(context.jobs)
         app.state.context = context
     except Exception as error:
         log.critical("the server cannot start: %s", error, exc_info=not isinstance(error, PinxitError))

@@ -79,7 +79,7 @@ def as_refused(error: BaseException) -> RefusedError:
         return RefusedError(error.status_code, str(error.detail), headers=error.headers)
     if isinstance(error, RequestValidationError):
         return _invalid(error)
-    log.error("a request failed by %s", type(error).__name__, exc_info=not isinstance(error, PinxitError))
+    log.error("a request or job failed: %s", type(error).__name__, exc_info=not isinstance(error, PinxitError))
     return RefusedError(500, "something went wrong here; the server's log says what.", code="internal_error")
 
 

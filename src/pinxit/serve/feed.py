@@ -44,6 +44,7 @@ class Feeds:
 
     def __init__(self) -> None:
         self.open: set[Feed] = set()
+        self.closed = False
 
     def has_listeners(self, owner: str) -> bool:
         """Whether any page shows this owner's jobs."""
@@ -59,7 +60,8 @@ class Feeds:
         self._put(owner, (job, "look", fields["candidate"]), message | fields)
 
     def close(self) -> None:
-        """End all streams."""
+        """End all streams, and those that are opened later."""
+        self.closed = True
         for feed in self.open:
             feed.closed = True
             feed.ready.set()
@@ -68,6 +70,7 @@ class Feeds:
     def listening(self, owner: str) -> Iterator[Feed]:
         """A feed for as long as a page is connected."""
         feed = Feed(owner)
+        feed.closed = self.closed
         self.open.add(feed)
         try:
             yield feed

@@ -17,7 +17,7 @@ from pinxit.serve.dispatcher import TERMINAL, JobHandle
 from pinxit.serve.encoding import encode_picture
 from pinxit.serve.errors import RefusedError, as_refused, key_reused
 from pinxit.serve.feed import Feeds
-from pinxit.serve.job_requests import NAME, plan_of_request
+from pinxit.serve.job_requests import plan_of_request
 from pinxit.serve.job_results import store_results
 from pinxit.serve.live_job import LiveJob, arrival_number, client_of, weight_of
 from pinxit.serve.paint_plan import PaintPlan
@@ -41,6 +41,7 @@ class Jobs:
         self.services, self.store, self.feeds = services, store, Feeds()
         self.live: dict[str, LiveJob] = {}
         self.closing = False
+        self._latest = 0.0
 
     async def earlier(self, owner: str, key: str, digest: str) -> list[Record]:
         """The jobs of an earlier request with this key. Raises RefusedError (409) if its content differs."""
@@ -52,7 +53,7 @@ class Jobs:
         Raises RefusedError if admission control refuses, PinxitError for what cannot be painted; nothing is stored
         then, and uploads of the request are removed.
         """
-        new = [Record(secrets.token_hex(16), owner, time.time(), records.QUEUED, request) for request in requests]
+        new = [Record(secrets.token_hex(16), owner, self._moment(), records.QUEUED, request) for request in requests]
         try:
             found = await self._store_and_start(new, key)
         except Exception:
@@ -63,11 +64,18 @@ class Jobs:
         await self._remove_unused(requests)
         return _check_same_request(found, requests[0].get("digest", ""))
 
+    def _moment(self) -> float:
+        """The time, but never the same twice: lists are paged by it, and would skip jobs of the same moment."""
+        self._latest = max(time.time(), self._latest + 1e-6)
+        return self._latest
+
     async def _store_and_start(self, new: list[Record], key: str) -> list[Record]:
         """Store and start new jobs, or return the earlier ones of the same key."""
         self.services.check_open()
         plans = [await plan_of_request(self.services, self.store, record.request) for record in new]
-        jobs = [self._make_job(plan, record) for plan, record in zip(plans, new, strict=True)]
+        for plan, record in zip(plans, new, strict=True):
+            record.request["warnings"] = plan.warnings  # to be shown after the end, too
+        jobs = [self.make_job(plan, record) for plan, record in zip(plans, new, strict=True)]
         self.services.admission.admit(*jobs)
         self.services.admission.reserve(*jobs)
         try:
@@ -79,39 +87,28 @@ class Jobs:
             self.services.admission.release(*jobs)
             return found
         for record, plan, job in zip(new, plans, jobs, strict=True):
-            self._start(LiveJob(record, plan, job))
+            self.start(record, plan, job)
         return found
+
+    def start(self, record: Record, plan: PaintPlan, job: ServerJob) -> None:
+        """Run a stored job."""
+        live = LiveJob(record, plan, job)
+        self.live[record.id] = live
+        self.feeds.publish(record.owner, record.id, "queued")
+        live.task = asyncio.ensure_future(self._run(live))
+
+    def make_job(self, plan: PaintPlan, record: Record) -> ServerJob:
+        """The engine's job of a stored one."""
+        client, weight = client_of(record), weight_of(record.request)
+        job = self.services.catalog.job(plan.model, plan.asked, plan.side, client=client, weight=weight)
+        job.previews, job.reports_candidates = self._previews(record.owner), True
+        return job
 
     async def _remove_unused(self, requests: list[dict[str, Any]]) -> None:
         """Remove uploads of requests that became no jobs; if the store fails, the next start does it."""
         with suppress(PinxitError):
             names = set[str]().union(*map(records.input_pictures, requests))
             await asyncio.to_thread(self.store.remove, await self.store.do(records.unused_pictures(names)))
-
-    async def resume(self) -> None:
-        """Run the unfinished jobs of an earlier process from their start: the same seeds, the same pictures."""
-        known = await self.store.do(records.referenced_pictures)
-        await asyncio.to_thread(self._remove_unreferenced, known)
-        for record in await self.store.do(records.unfinished):
-            if record.tries >= self.services.settings.most_tries:
-                error = f"the server died {record.tries} times while this was painted; it is not tried again."
-                await self.store.do(records.finish(record.id, records.FAILED, error=error))
-                continue
-            try:
-                plan = await plan_of_request(self.services, self.store, record.request)
-            except (PinxitError, RefusedError) as error:
-                await self.store.do(records.finish(record.id, records.FAILED, error=str(error)))
-            else:
-                self._start(LiveJob(record, plan, self._make_job(plan, record)))
-
-    def _remove_unreferenced(self, known: set[str]) -> None:
-        """Remove pictures of jobs that were never acknowledged, never reported as done, or deleted.
-
-        Files whose names are not ours stay: --data may name any folder.
-        """
-        for path in self.store.folder.glob("*.png"):
-            if NAME.fullmatch(path.stem) and path.stem not in known:
-                path.unlink(missing_ok=True)
 
     async def cancel(self, name: str) -> None:
         """Cancel a live job; returns when that is stored."""
@@ -165,17 +162,6 @@ class Jobs:
         left = sum(one.cost * (1 - dispatcher.progress(one)) for one in handles)
         return {"share": round(share, 4), "ahead": len(before), "seconds_left": round(left, 1)}
 
-    def _start(self, live: LiveJob) -> None:
-        self.live[live.record.id] = live
-        self.feeds.publish(live.record.owner, live.record.id, "queued")
-        live.task = asyncio.ensure_future(self._run(live))
-
-    def _make_job(self, plan: PaintPlan, record: Record) -> ServerJob:
-        client, weight = client_of(record), weight_of(record.request)
-        job = self.services.catalog.job(plan.model, plan.asked, plan.side, client=client, weight=weight)
-        job.previews, job.reports_candidates = self._previews(record.owner), True
-        return job
-
     def _previews(self, owner: str) -> float:
         return PREVIEW_SECONDS if self.feeds.has_listeners(owner) else float("inf")
 
@@ -195,7 +181,6 @@ class Jobs:
                 reason = event.data if isinstance(event.data, Exception) else RefusedError(503, "it was cancelled.")
                 await self._fail(live, as_refused(reason))
         except Exception as error:
-            log.error("a job failed by %s", type(error).__name__, exc_info=True)
             await self._fail(live, as_refused(error))
         finally:
             self.services.admission.release(live.job)

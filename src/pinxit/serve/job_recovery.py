@@ -1,0 +1,48 @@
+"""What a new process does with the jobs and pictures that an earlier one left behind."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pinxit.errors import PinxitError
+from pinxit.serve import records
+from pinxit.serve.errors import RefusedError
+from pinxit.serve.job_requests import NAME, plan_of_request
+
+if TYPE_CHECKING:
+    from pinxit.serve.jobs import Jobs
+    from pinxit.serve.paint_plan import PaintPlan
+    from pinxit.serve.records import Record
+
+
+async def recover(jobs: Jobs) -> None:
+    """Run unfinished jobs from their start, with the same seeds for the same pictures; remove files of no job."""
+    referenced = await jobs.store.do(records.referenced_pictures)
+    await asyncio.to_thread(_remove_others, jobs.store.folder, referenced)
+    for record in await jobs.store.do(records.unfinished):
+        try:
+            plan = await _plan(jobs, record)
+        except (PinxitError, RefusedError) as error:
+            await jobs.store.do(records.finish(record.id, records.FAILED, error=str(error)))
+        else:
+            jobs.start(record, plan, jobs.make_job(plan, record))
+
+
+async def _plan(jobs: Jobs, record: Record) -> PaintPlan:
+    """Raises RefusedError and PinxitError for a job that cannot be painted any more, or that killed its processes."""
+    if record.tries >= jobs.services.settings.most_tries:
+        message = f"the server died {record.tries} times while this was painted; it is not tried again."
+        raise RefusedError(500, message)
+    return await plan_of_request(jobs.services, jobs.store, record.request)
+
+
+def _remove_others(folder: Path, referenced: set[str]) -> None:
+    """Remove pictures of jobs that were never acknowledged, never reported as done, or deleted.
+
+    Files whose names are not ours stay: --data may name any folder.
+    """
+    for path in folder.glob("*.png"):
+        if NAME.fullmatch(path.stem) and path.stem not in referenced:
+            path.unlink(missing_ok=True)
