@@ -22,6 +22,7 @@ from pinxit.training.plan import Plan
 from pinxit.weights.checkpoint import Store
 
 DECODER, SPACE = "decoder", "space"
+NAME = re.compile(r"[a-z][a-z0-9_]*")  # of a prior or an upsampler
 NONE = "none"  # no prior: the caption's embedding in place of the picture's
 RESERVED = ("pictures", "seen", "texts", "vectors", "checkpoint", SPACE, DECODER, NONE)
 """Names that no prior or upsampler may have: folders of a run, parts of a checkpoint, and NONE."""
@@ -46,7 +47,7 @@ class PriorStage(PriorParts):
     drop: Share = 0.1  # probability of training without the caption, for guidance (section 2.2)
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name) or self.name in RESERVED:
+        if not NAME.fullmatch(self.name) or self.name in RESERVED:
             raise UsageError(
                 f"priors: '{self.name}' cannot name a prior; use lower-case letters, and no folder's name."
             )
@@ -150,7 +151,7 @@ class UnclipConfig:
         names = [one.name for one in self.upsamplers]
         for name in names:
             taken = name in (*RESERVED, *priors) or names.count(name) > 1
-            if taken or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            if taken or not NAME.fullmatch(name):
                 problem = f"upsamplers: '{name}' cannot name a network"
                 raise UsageError(f"{problem}; use lower-case letters, a name of its own, and no folder's or prior's.")
         for small, large in pairwise((self.decoder, *self.upsamplers)):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from pinxit.data.bank import Bank
 from pinxit.data.embeddings import Embeddings
@@ -40,6 +40,7 @@ SIDECARS = {
     "texts": TEXT_SIDECARS,
     "vectors": VECTOR_SIDECARS,
 }  # stages whose results, for a stream, are sidecars of its shards
+S = TypeVar("S", PriorStage, Stage)
 RECIPE, BASE = "unclip", "imagen"  # the recipes whose checkpoints a run may start from
 
 
@@ -61,16 +62,17 @@ class UnclipRun(StartingRun[UnclipConfig]):
     @property
     def priors(self) -> tuple[PriorStage, ...]:
         """The priors of this run: those that are trained, or come with the start checkpoint."""
-        brought = () if self.init is None else tuple(self.init.parts)
-        kept = (one for one in self.config.priors if one.plan.images or one.name in brought or self.started(one.name))
-        return tuple(kept)
+        return self._included(self.config.priors)
 
     @property
     def upsamplers(self) -> tuple[Stage, ...]:
         """The upsamplers of this run, in order: those that are trained, or come with the start checkpoint."""
+        return self._included(self.config.upsamplers)
+
+    def _included(self, stages: Iterable[S]) -> tuple[S, ...]:
+        """Those that are trained, come with the start checkpoint, or have been begun."""
         brought = () if self.init is None else tuple(self.init.parts)
-        every = self.config.upsamplers
-        return tuple(one for one in every if one.plan.images or one.name in brought or self.started(one.name))
+        return tuple(one for one in stages if one.plan.images or one.name in brought or self.started(one.name))
 
     @property
     def banks(self) -> dict[str, Stage]:
