@@ -79,9 +79,10 @@ class ClipTask:
         tokenizer: Tokenizer | ClipTokenizer | None = None,
         reconstruct: nn.Module | None = None,
     ) -> None:
-        self.config, self.bank, self.tokenizer, self.reconstruct = config, bank, tokenizer, reconstruct
+        self.config, self.tokenizer, self.reconstruct = config, tokenizer, reconstruct
         if bank is not None and len(bank) - config.held_out < config.group:
             raise UsageError(f"of {len(bank)} pictures {config.held_out} are held out (data.held_out): none are left.")
+        self.bank = None if bank is None else bank.holding_out(config.held_out)
         self.clip = seeded(lambda: CLIP(config.clip), config.seed, "clip")
 
     def modules(self) -> dict[str, nn.Module]:
@@ -167,7 +168,7 @@ class ClipTask:
         assert self.bank is not None
         seed, group, position, size = self.config.seed, self.config.group, rows.first, rows.batch
         if group == 1 and not self.config.mirrored:
-            return self.bank.order(rows, key(seed, "clip order"), self.config.held_out)
+            return self.bank.order(rows, key(seed, "clip order"))
         count = len(self.bank) - self.config.held_out
         pairs = round(self.config.mirrored * size / (2 * group)) * group
         rest = size - 2 * pairs
