@@ -24,7 +24,8 @@ from pinxit.functional.draws import RowStreams
 from pinxit.models.clip import CLIP, CLIPConfig
 from pinxit.recipes.batches import Augment, augmented, below, fitted, pick, unit_range
 from pinxit.recipes.clip.mirrored import mirrored_pairs
-from pinxit.training.draws import key, seeded, uniforms
+from pinxit.training.draws import key, uniforms
+from pinxit.training.initial import network
 from pinxit.training.large_batch import in_pieces, sharded_contrastive_loss
 from pinxit.training.loop import Batch
 from pinxit.training.rows import Rows
@@ -83,7 +84,7 @@ class ClipTask:
         if bank is not None and len(bank) - config.held_out < config.group:
             raise UsageError(f"of {len(bank)} pictures {config.held_out} are held out (data.held_out): none are left.")
         self.bank = None if bank is None else bank.holding_out(config.held_out)
-        self.clip = seeded(lambda: CLIP(config.clip), config.seed, "clip")
+        self.clip = network(lambda: CLIP(config.clip), config.seed, "clip")
 
     def modules(self) -> dict[str, nn.Module]:
         return {"clip": self.clip}
