@@ -130,7 +130,7 @@ def test_pictures_and_captions_are_those_of_the_shards(tars: Path, tmp_path: Pat
         assert stream.captions[index] == dataset[index].captions
     assert stream.pictures[np.array([3, 0, 3])].shape == (3, SIDE, SIDE, 3)
     assert np.array_equal(stream.pictures[:2], np.stack([dataset[0].picture, dataset[1].picture]))
-    held = [stream.order(whole(4 * update, 4), 5, held_out=3).tolist() for update in range(10)]
+    held = [stream.holding_out(3).order(whole(4 * update, 4), 5).tolist() for update in range(10)]
     assert {item for update in held for item in update} == set(range(5))
     few = build_stream(str(tars), SIDE, 3, tmp_path / "few")
     assert len(few) == 3 and few.about["items"] == 3
@@ -175,6 +175,32 @@ def test_a_broken_item_is_named_and_the_next_one_stands_in(own: Path, tmp_path: 
     spoil(own / "00001.tar", "000000003.png")
     with pytest.raises(DataError, match=r"00001\.tar holds no picture that can be used"):
         build_stream(str(own), SIDE, None, tmp_path / "t").pictures[2]
+
+
+@pytest.mark.parametrize(
+    ("broken", "held_out", "instead"),
+    [
+        ((5, 6), 2, {4: 4, 5: 4, 6: 7}),  # items 6 and 7, in the second of two shards, are held out
+        ((5, 6), 0, {5: 7, 6: 7}),
+        ((4, 5), 2, {4: 3, 5: 3, 6: 6}),  # nothing of that shard is left for training
+        ((2, 3), 6, {2: 4, 3: 4, 1: 1}),  # nothing of the first shard is left to hold out
+        ((7,), 1, {7: None, 6: 6}),
+    ],
+)
+def test_what_replaces_a_broken_item_is_held_out_if_that_is(
+    tmp_path: Path, broken: tuple[int, ...], held_out: int, instead: dict[int, int | None]
+) -> None:
+    write_shards(FolderDataset(write_squares(tmp_path / "squares"), SIDE), tmp_path / "own", per_shard=4, workers=1)
+    for item in broken:
+        spoil(tmp_path / "own" / f"{item // 4:05d}.tar", f"{item:09d}.png")
+    stream = build_stream(str(tmp_path / "own"), SIDE, None, tmp_path / "s")
+    held = stream.holding_out(held_out)
+    for item, other in instead.items():
+        if other is None:
+            with pytest.raises(DataError, match="holds no picture that can be used"):
+                held.standing(item)
+        else:
+            assert held.standing(item) == other and np.array_equal(held.pictures[item], stream.pictures[other])
 
 
 def test_shards_that_are_not_as_they_were(own: Path, tmp_path: Path) -> None:

@@ -31,13 +31,19 @@ class Shelf:
     ) -> None:
         self.pictures = pictures
         self.captions = captions or [SAID] * len(pictures)
+        self.held_out = 0
         self._facts = facts or [{"label": "ab"[row % 2]} for row in range(len(pictures))]
 
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def order(self, rows: Rows, seed: int, held_out: int = 0) -> NDArray[np.int64]:
-        return order_batch(rows.first + rows.start, rows.count, len(self) - held_out, seed)
+    def holding_out(self, count: int) -> Shelf:
+        found = Shelf(self.pictures, self.captions, self._facts)
+        found.held_out = count
+        return found
+
+    def order(self, rows: Rows, seed: int) -> NDArray[np.int64]:
+        return order_batch(rows.first + rows.start, rows.count, len(self) - self.held_out, seed)
 
     def facts(self, row: int) -> dict[str, Any] | None:
         return self._facts[row]

@@ -22,12 +22,14 @@ from pinxit.models.dvae import DVAE
 from pinxit.models.unet import UNetConfig
 from pinxit.recipes.clip.task import ClipTask
 from pinxit.recipes.dalle.train_transformer import TransformerTask
-from pinxit.recipes.diffusion.task import DiffusionTask
+from pinxit.recipes.diffusion.task import TEXT, DiffusionTask
 from pinxit.recipes.unclip.presets import preset as unclip_preset
-from pinxit.training import sharding
+from pinxit.training import initial, sharding
+from pinxit.training.initial import OwnRows, in_shards
 from pinxit.training.log import read_metrics
 from pinxit.training.loop import Weights, fit
 from pinxit.training.optim import trained
+from pinxit.training.parallel import Ranks, here
 from pinxit.training.plan import Plan
 from pinxit.training.recompute import recompute
 from pinxit.training.rows import Rows, whole
@@ -93,8 +95,9 @@ def awake(name: str) -> tuple[Any, None]:
 
 
 def train(_rank: int, folder: Path, make: Make, until: int | None, shard: bool, micro: int = 0) -> None:
-    sharding.UNIT = SMALL
-    task, init = make()
+    sharding.UNIT = initial.SMALL = SMALL
+    with in_shards(here(), shard):
+        task, init = make()
     fit(task, plan(shard=shard, micro=micro), folder, "cpu", progress=False, stop_after=until, init=init)
 
 
@@ -134,6 +137,23 @@ def units(task: Any) -> int:
 @pytest.mark.parametrize("name", sorted(TASKS.keys() - LAWFUL.keys()))
 def test_the_law_of_rows_holds_for_the_others_too(name: str) -> None:
     check_law(TASKS[name](0), 4)
+
+
+@pytest.mark.parametrize("name", sorted(TASKS))
+def test_a_rank_begins_with_its_rows_of_the_weights_that_one_process_begins_with(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(initial, "SMALL", 2)
+    usual, parts = TASKS[name](3).modules(), []
+    for rank in range(3):
+        with in_shards(Ranks(rank, 3)):
+            parts.append(TASKS[name](3).modules())
+    for module in usual.keys() - {TEXT}:  # `taught` builds its reader here
+        for key, parameter in usual[module].named_parameters():
+            one, *others = (part[module].get_parameter(key) for part in parts)
+            assert isinstance(one, OwnRows) == (parameter.ndim > 1 and parameter.numel() > 1), key
+            rows = torch.cat([one.held, *(other.held for other in others)]) if isinstance(one, OwnRows) else one
+            assert torch.equal(rows, parameter) and one.requires_grad == parameter.requires_grad, key
 
 
 @pytest.mark.parametrize("name", EVERY)

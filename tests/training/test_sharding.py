@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import ProcessException
 
 from pinxit.errors import CheckpointError
-from pinxit.training import sharding
+from pinxit.training import initial, sharding
 from pinxit.training import state as states
-from pinxit.training.draws import seeded
 from pinxit.training.flops import measure
+from pinxit.training.initial import OwnRows, in_shards, network
 from pinxit.training.log import read_metrics
 from pinxit.training.loop import Batch, fit
+from pinxit.training.parallel import here
 from pinxit.training.rows import Rows
 from pinxit.training.stored import FOLDER, Stored, name_of, saves_of
 from tests.ranks import forked
@@ -64,7 +65,7 @@ class Net(nn.Module):
 class Uneven(Toy):
     def __init__(self) -> None:
         super().__init__()
-        self.blocks = seeded(Net, 0, "uneven")
+        self.blocks = network(Net, 0, "uneven")
 
     def modules(self) -> dict[str, nn.Module]:
         return {"net": self.blocks}
@@ -113,11 +114,16 @@ Jobs = Mapping[str, tuple[str, dict[str, Any], int | None]]
 
 def work(rank: int, root: Path, jobs: Jobs, killed: tuple[int, int] = (-1, 0)) -> None:
     """`killed`: a rank, and the change of a file, inside a save, that ends it."""
-    sharding.UNIT = 10_000
+    sharding.UNIT, initial.SMALL = 10_000, 1_000
     if rank == killed[0]:
         killed_inside_a_save(killed[1])
     for folder, (kind, changes, until) in jobs.items():
-        fit(TASKS[kind](), plan(**changes), root / folder, "cpu", progress=False, stop_after=until)
+        about = plan(**changes)
+        with in_shards(here(), about.shard):
+            task = TASKS[kind]()
+        uncut = kind == "partly" or not about.shard  # built whole, and cut then
+        assert any(isinstance(one, OwnRows) for one in task.modules()["net"].parameters()) != uncut
+        fit(task, about, root / folder, "cpu", progress=False, stop_after=until)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +34,10 @@ class Bank:
     pictures: NDArray[np.uint8]
     captions: Captions
     _facts: MappedLines | None
+    held_out: int = 0  # items at the end that are never trained on
 
     @classmethod
-    def open(cls, folder: Path | str, in_memory: bool = False) -> Bank:
+    def open(cls, folder: Path | str, in_memory: bool = False, held_out: int = 0) -> Bank:
         """Open a bank; `in_memory` reads all pictures at once. Raises DataError when it is unfinished or damaged."""
         folder = Path(folder)
         about = read_manifest(folder)
@@ -49,7 +50,7 @@ class Bank:
         lengths = {len(pictures), len(captions), len(facts) if facts is not None else len(captions)}
         if lengths != {about["items"]}:
             raise DataError(f"the bank {folder} is damaged: its files differ in length; delete it and build it again.")
-        return cls(folder, about, pictures, captions, facts)
+        return cls(folder, about, pictures, captions, facts, held_out)
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -60,12 +61,16 @@ class Bank:
         picture = np.array(self.pictures[index])
         return Example(picture, self.captions[index], f"{self.folder.name}/{index}", self._scene(index))
 
-    def order(self, rows: Rows, seed: int, held_out: int = 0) -> NDArray[np.int64]:
+    def holding_out(self, count: int) -> Bank:
+        """This bank with its last `count` items held out."""
+        return replace(self, held_out=count)
+
+    def order(self, rows: Rows, seed: int) -> NDArray[np.int64]:
         """The items (int64 [count]) of these rows of an update, in the order of `data.order`.
 
-        The last `held_out` items of the bank are never among them.
+        Held-out items are never among them.
         """
-        return order_batch(rows.first + rows.start, rows.count, len(self) - held_out, seed)
+        return order_batch(rows.first + rows.start, rows.count, len(self) - self.held_out, seed)
 
     @property
     def size(self) -> int:
@@ -93,7 +98,7 @@ class Bank:
         return {"kind": "bank"} | {name: self.about[name] for name in ("source", "items", "size", "sample")}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Bank.open, (self.folder,)  # another process maps the files itself
+        return Bank.open, (self.folder, False, self.held_out)  # another process maps the files itself
 
     def _scene(self, index: int) -> Any:
         facts = self.facts(index)

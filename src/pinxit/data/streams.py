@@ -6,8 +6,10 @@ import hashlib
 import json
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -45,12 +47,13 @@ class Stream:
     manifest: StreamManifest
     shelf: Shelf
     problems: Problems = field(default_factory=Problems)
+    held_out: int = 0  # items at the end that are never trained on
     _lock: Any = field(default_factory=Lock, repr=False)
     _decoded: OrderedDict[int, Example] = field(default_factory=OrderedDict, repr=False)
     _opened: OrderedDict[int, Shard] = field(default_factory=OrderedDict, repr=False)
     _stands: dict[int, int] = field(default_factory=dict, repr=False)  # for broken items, their replacements
     _named: set[str] = field(default_factory=set, repr=False)  # keys of broken items that have been reported
-    _deals: dict[tuple[int, int, int], Deal] = field(default_factory=dict, repr=False)
+    _deals: dict[tuple[int, int], Deal] = field(default_factory=dict, repr=False)
 
     @classmethod
     def open(cls, folder: Path | str, cache: Path | None = None) -> Stream:
@@ -85,12 +88,16 @@ class Stream:
         digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()
         return {"kind": "stream", "items": len(self), "size": self.size, "files": digest}
 
-    def order(self, rows: Rows, seed: int, held_out: int = 0) -> NDArray[np.int64]:
+    def holding_out(self, count: int) -> Stream:
+        """This stream with its last `count` items held out: neither they nor those before replace the others."""
+        return Stream(self.folder, self.manifest, self.shelf, self.problems, count)
+
+    def order(self, rows: Rows, seed: int) -> NDArray[np.int64]:
         """The items of these rows of an update, int64 [count], in the order of `data.deal`.
 
-        The last `held_out` items are never among them. Also starts to fetch the shards that are needed next.
+        Held-out items are never among them. Also starts to fetch the shards that are needed next.
         """
-        deal = self._deal(rows.batch, seed, held_out)
+        deal = self._deal(rows.batch, seed)
         for shard in deal.near(rows):
             self.shelf.expect(self.manifest["shards"][shard]["url"])
         return deal.indices(rows)
@@ -111,9 +118,9 @@ class Stream:
         return StreamCaptions(self)
 
     def __getitem__(self, index: int) -> Example:
-        """Item `index`; if it is broken, the next usable one of its shard, and a problem is recorded.
+        """Item `index`; if it is broken, the first usable one of `_instead`, and a problem is recorded.
 
-        Raises DataError when the shard has no usable item or has changed, PinxitError when it cannot be read.
+        Raises DataError when there is no usable item or a shard has changed, PinxitError when one cannot be read.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"item {index} of {len(self)}.")
@@ -121,11 +128,10 @@ class Stream:
             if (known := self._decoded.get(index)) is not None:
                 self._decoded.move_to_end(index)
                 return known
-        number, row = self.place(index)
-        count, shard = self.manifest["shards"][number]["items"], self._shard(number)
-        for further in range(count):
+        for item in chain([index], self._instead(index)):
+            number, row = self.place(item)
             try:
-                found = example_of(shard, (row + further) % count, self.size, partial(self._bytes, number))
+                found = example_of(self._shard(number), row, self.size, partial(self._bytes, number))
             except ItemError as error:
                 with self._lock:
                     if error.key not in self._named:
@@ -133,11 +139,26 @@ class Stream:
                         self.problems.add(error.key, error.reason)
                         Problems([list(self.problems)[-1]]).log()
                 continue
-            if further:
-                self._stands[index] = index - row + (row + further) % count
+            if item != index:
+                self._stands[index] = item
             self._keep(index, found)
             return found
-        raise DataError(f"{self.manifest['shards'][number]['url']} holds no picture that can be used: {AGAIN}.")
+        raise DataError(f"{self.urls[self.place(index)[0]]} holds no picture that can be used: {AGAIN}.")
+
+    def _instead(self, index: int) -> Iterator[int]:
+        """What may replace a broken item: those after it in its shard, then those before.
+
+        Only items that are held out if it is. Where the border cuts the shard, which may leave few, the nearest items
+        of other shards come last.
+        """
+        border = len(self) - self.held_out
+        low, high = (border, len(self)) if index >= border else (0, border)
+        number, row = self.place(index)
+        begin, end = index - row, int(self._ends[number])
+        start, stop = max(begin, low), min(end, high)
+        yield from chain(range(index + 1, stop), range(start, index))
+        if (start, stop) != (begin, end):
+            yield from chain(reversed(range(low, start)), range(stop, high))
 
     def place(self, index: int) -> tuple[int, int]:
         """The number of the shard that has item `index`, and its row there."""
@@ -193,10 +214,10 @@ class Stream:
                 self._opened.popitem(last=False)
         return found
 
-    def _deal(self, batch: int, seed: int, held_out: int) -> Deal:
-        asked = (batch, seed, held_out)
+    def _deal(self, batch: int, seed: int) -> Deal:
+        asked = (batch, seed)
         if asked not in self._deals:
-            counts = tuple(int(n) for n in np.diff(np.minimum([0, *self._ends], len(self) - held_out)))
+            counts = tuple(int(n) for n in np.diff(np.minimum([0, *self._ends], len(self) - self.held_out)))
             self._deals[asked] = Deal(counts, seed, streams_for(batch, sum(count > 0 for count in counts)))
         return self._deals[asked]
 

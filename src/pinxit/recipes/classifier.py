@@ -26,7 +26,8 @@ from pinxit.recipes.batches import Augment, augmented, unit_range
 from pinxit.recipes.staging import Ended, Run, fit_stage, in_order, showing, workers
 from pinxit.schema import Count, Seed, Whole
 from pinxit.training import state as states
-from pinxit.training.draws import key, seeded, uniforms
+from pinxit.training.draws import key, uniforms
+from pinxit.training.initial import network
 from pinxit.training.loop import Batch
 from pinxit.training.plan import Plan
 from pinxit.training.precision import pick_device
@@ -71,7 +72,7 @@ class ClassifierTask:
     def __init__(self, config: ClassifierConfig, labels: Sequence[str], bank: Bank | None = None) -> None:
         self.config, self.labels, self.bank = config, tuple(labels), bank
         shape = ResNetConfig(len(self.labels), config.size, config.width, config.blocks)
-        self.resnet = seeded(lambda: ResNet(shape), config.seed, "classifier")
+        self.resnet = network(lambda: ResNet(shape), config.seed, "classifier")
         places = {label: place for place, label in enumerate(self.labels)}
         known = (
             [] if bank is None else [places[label_in(bank.facts(row), f"picture {row}")] for row in range(len(bank))]
@@ -138,7 +139,7 @@ def train(run: ClassifierRun, stages: Sequence[str] = STAGES, stop: Stop | None 
             with showing(run, "pictures", stop) as progress:
                 build_bank(source, config.pictures, run.path("pictures"), workers(config.pictures), progress)
         elif name == "classifier":
-            fit_stage(run, ClassifierTask(config, source.labels, run.bank()), stop)
+            fit_stage(run, name, lambda: ClassifierTask(config, source.labels, run.bank()), stop)
         else:
             _checkpoint(run, source.labels)
 

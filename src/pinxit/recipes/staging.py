@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from pinxit.data.bank import Bank
 from pinxit.data.bank_layout import MANIFEST
@@ -19,9 +19,11 @@ from pinxit.errors import UsageError
 from pinxit.locks import alone_in
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training import state as states
+from pinxit.training.initial import in_shards
 from pinxit.training.loop import Task, Weights, fit
 from pinxit.training.parallel import Ranks, here
 from pinxit.training.plan import Plan
+from pinxit.training.precision import pick_device
 from pinxit.training.stop import Stop
 
 Config = TypeVar("Config")
@@ -105,6 +107,14 @@ class Run(ABC, Generic[Config]):
         """The pictures of `bank`, or of a stream, where stages read shards as they train."""
         return open_pictures(self.path(folder))
 
+    def brought(self, task: Task) -> Weights | None:
+        """Initial weights for the modules of `task`; None where the task's own are used."""
+        return None
+
+    def grows(self, stage: str) -> bool:
+        """Whether the weights of `brought` are made from the task's own, which must then be whole."""
+        return False
+
     def averaged(self, stage: str, module: Module) -> Module:
         """`module` with the averaged weights of a stage, ready for use."""
         module.load_state_dict(states.read_weights(self.path(stage), stage))
@@ -187,13 +197,18 @@ def check_adapts(run: Run[Any], stage: str) -> None:
         raise UsageError(f"{stage}: plan.lora={rank} adapts weights that are there: name some by --init-from.")
 
 
-def fit_stage(run: Run[Any], task: Task, stop: Stop, init: Weights | None = None) -> None:
-    """Train a stage from where it stopped, or else from the weights `init`. Raises StoppedError when time runs out."""
-    weights = None if init is None else {name: _floats(state) for name, state in init.items()}
-    folder, plan = run.path(task.name), run.plan(task.name)
+def fit_stage(run: Run[Any], stage: str, build: Callable[[], Task], stop: Stop) -> None:
+    """Train the task that `build` makes from where it stopped, or else from the weights that the run starts from.
+
+    Raises StoppedError when time runs out.
+    """
+    plan = run.plan(stage)
+    with in_shards(here(pick_device(run.device)), plan.shard and not run.grows(stage)):
+        task = build()
+    init = run.brought(task)
     if init is None:
-        check_adapts(run, task.name)
-    outcome = fit(task, plan, folder, run.device, run.progress, stop=stop, init=weights)
+        check_adapts(run, stage)
+    outcome = fit(task, plan, run.path(stage), run.device, run.progress, stop=stop, init=init)
     if not outcome.finished:
         raise StoppedError(outcome.signalled)
 
@@ -230,10 +245,6 @@ def say(run: Run[Any], message: str) -> None:
     """A line on stderr, unless the run is quiet."""
     if run.progress and here().lead:
         print(message, file=sys.stderr, flush=True)
-
-
-def _floats(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
 
 
 def _finished(run: Run[Any], every: Sequence[str]) -> tuple[str, ...]:

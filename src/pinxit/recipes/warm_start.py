@@ -86,6 +86,9 @@ class StartingRun(Run[Config]):
             return None
         return {name: self.init.state(name) for name in task.modules() if name in self.init.parts}
 
+    def grows(self, stage: str) -> bool:
+        return self.init is not None and stage in self.GROWS
+
     def before(self, stage: str) -> dict[str, Any]:
         """That checkpoint's record of a stage: pictures seen, hours, machine, last metrics; empty where it has none."""
         origin: dict[str, Any] = self.start().get("stages", {}).get(stage, {})
@@ -108,7 +111,7 @@ def check_fits(run: StartingRun[Any], stages: Iterable[Stage]) -> None:
             continue
         with torch.device("meta"):
             task = stage.build()
-        brought = None if stage.name in run.GROWS else run.brought(task)
+        brought = None if run.grows(stage.name) else run.brought(task)
         for name, values in (brought or {}).items():
             check_weights(task.modules()[name], name, values)
         if stage.plan.lora:

@@ -24,7 +24,11 @@ def local(tensor: Tensor) -> Tensor:
 def span(tensor: Tensor) -> tuple[int, int]:
     """(start, stop) of this rank's rows, as FSDP2 shards them: chunks of equal length, the last ones shorter."""
     assert isinstance(tensor, DTensor) and tensor.placements[0].is_shard(0)
-    length, world = tensor.shape[0], tensor.device_mesh.size()
+    return span_of(tensor.shape[0], tensor.device_mesh.get_local_rank(), tensor.device_mesh.size())
+
+
+def span_of(length: int, rank: int, world: int) -> tuple[int, int]:
+    """(start, stop) of a rank's rows of a tensor that has `length`."""
     chunk = -(-length // world)
-    start = min(length, tensor.device_mesh.get_local_rank() * chunk)
+    start = min(length, rank * chunk)
     return start, min(length, start + chunk)

@@ -69,8 +69,8 @@ def fit(
 
     Writes the state (`training.stored`), metrics.jsonl and preview.png there. `progress`: show a bar or plain lines;
     `stop_after`: images seen at which to save and return early; `stop`: signals and a time limit, shared with other
-    stages; `init`: weights to start a new run from. Raises PinxitError when the folder cannot be written or belongs to
-    another model or plan, or when the loss stays non-finite.
+    stages; `init`: weights, of any precision, to start a new run from. Raises PinxitError when the folder cannot be
+    written or belongs to another model or plan, or when the loss stays non-finite.
     """
     ranks, stop = here(pick_device(device)), stop or Stop()
     on = ranks.device
@@ -161,7 +161,9 @@ def _take(module: nn.Module, name: str, values: Mapping[str, Tensor]) -> list[st
     """Load `values` into `module`; returns the names of the weights that it has besides."""
     check_weights(module, name, values)
     known = module.state_dict()
-    module.load_state_dict(known | dict(values))
+    with torch.no_grad():
+        for key, value in values.items():  # one at a time: they may be read from a file as they are asked for
+            known[key].copy_(value)
     return [f"{name}/{key}" for key in sorted(known.keys() - values.keys())]
 
 

@@ -28,10 +28,10 @@ class Addition(nn.Module):
 
     def __init__(self, weight: Tensor, rank: int, generator: torch.Generator) -> None:
         super().__init__()
-        inputs = weight[0].numel()
+        inputs = math.prod(weight.shape[1:])
         drawn = torch.rand(rank, inputs, generator=generator) * 2 - 1
         self.down = nn.Parameter((drawn / math.sqrt(inputs)).to(weight.device))
-        self.up = nn.Parameter(weight.new_zeros(len(weight), rank))
+        self.up = nn.Parameter(torch.zeros(len(weight), rank, dtype=weight.dtype, device=weight.device))
 
     def forward(self, weight: Tensor) -> Tensor:
         return weight + (self.up @ self.down).view_as(weight)
@@ -57,7 +57,7 @@ def adapt(modules: Mapping[str, nn.Module], rank: int) -> None:
 def check_rank(modules: Mapping[str, nn.Module], rank: int) -> list[str]:
     """The names of the weights that `adapt` would give an addition. Raises UsageError if there are none."""
     found = trained(modules)
-    chosen = [name for name, p in found.items() if decays(modules, name) and min(len(p), p[0].numel()) > rank]
+    chosen = [name for name, p in found.items() if decays(modules, name) and min(len(p), math.prod(p.shape[1:])) > rank]
     if not chosen:
         raise UsageError(f"plan.lora={rank}: no matrix has more rows and columns than that: choose a smaller rank.")
     return chosen

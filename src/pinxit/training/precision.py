@@ -5,8 +5,8 @@ from __future__ import annotations
 import ctypes
 import re
 import shutil
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import nn
@@ -15,6 +15,7 @@ from pinxit.errors import UsageError
 from pinxit.texts import printable
 from pinxit.training.plan import Plan
 
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
 DEVICES = re.compile(r"cpu|cuda(:\d{1,3})?")
 
 
@@ -78,9 +79,25 @@ def keep_freed_memory() -> bool:
     A training step frees and allocates the same large activations again and again; by default each is a fresh
     mapping whose pages the kernel must zero. Returns whether it worked: False if the C library is not glibc.
     """
-    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
+    return _mallopt(MMAP_THRESHOLD, 2**30) and _mallopt(TRIM_THRESHOLD, 2**31 - 1)
+
+
+@contextmanager
+def freed_at_once() -> Iterator[None]:
+    """Let glibc return the memory of freed tensors to the kernel at once, inside the block.
+
+    By default it keeps that of up to 32 MB, in pieces between which small tensors that stay may lie.
+    """
+    _mallopt(MMAP_THRESHOLD, 2**17)
     try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        yield
+    finally:
+        _mallopt(MMAP_THRESHOLD, 2**25)
+
+
+def _mallopt(option: int, value: int) -> bool:
+    """Set an option of glibc's allocator. Returns whether it worked: False if the C library is not glibc."""
+    try:
+        return bool(ctypes.CDLL("libc.so.6").mallopt(option, value))
     except (OSError, AttributeError):
         return False
-    return bool(mallopt(mmap_threshold, 2**30) and mallopt(trim_threshold, 2**31 - 1))

@@ -18,6 +18,7 @@ from torch import Tensor, distributed, nn
 from torch.autograd import Variable
 
 from pinxit.training.blocks import blocks_of
+from pinxit.training.initial import OwnRows
 from pinxit.training.local import is_cut
 from pinxit.training.parallel import Ranks
 from pinxit.training.plan import Batch, Plan, Task
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 UNIT = 2**18  # parameters that a block must have to be a unit
 
 Losses = tuple[Tensor, Mapping[str, Tensor | float]]
+Place = tuple[nn.Module, str, OwnRows]  # a parameter: its module, its name there, and its rows
 
 
 class Root(nn.Module):
@@ -94,13 +96,42 @@ def spread_out(task: Task, plan: Plan, ranks: Ranks) -> Task:
         parameter.data = parameter.data.to(ranks.device)
     for module in task.modules().values():
         module.train()
+    places = list(_on_meta(root))
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")  # none is changed in place
     for unit in (*units, root):
         fully_shard(unit, mesh=mesh, ignored_params=single)
         assert isinstance(unit, FSDPModule)
         unit.set_gradient_divide_factor(1.0)  # sums: the loss has been divided by the number of ranks
         unit.set_force_sum_reduction_for_comms(True)
+    _fill(places, ranks.device)
     return Sharded(task, root, units)
+
+
+def _on_meta(root: nn.Module) -> Iterator[Place]:
+    """Replace every `OwnRows` by a parameter on the meta device, which FSDP2 can shard; yields where they were."""
+    made: dict[int, nn.Parameter] = {}  # a shared parameter stays shared
+    for module in root.modules():
+        for name, parameter in list(module._parameters.items()):
+            if isinstance(parameter, OwnRows):
+                empty = torch.empty(parameter.shape, dtype=parameter.dtype, device="meta")
+                made.setdefault(id(parameter), nn.Parameter(empty, parameter.requires_grad))
+                module._parameters[name] = made[id(parameter)]
+                yield module, name, parameter
+
+
+def _fill(places: Sequence[Place], device: torch.device) -> None:
+    """Give the sharded parameters at these places the rows that this rank holds."""
+    from torch.distributed.tensor import DTensor
+
+    made: dict[int, nn.Parameter] = {}
+    for module, name, rows in places:
+        if id(rows) not in made:
+            cut = module.get_parameter(name)
+            assert isinstance(cut, DTensor)
+            mesh, layout, held = cut.device_mesh, cut.placements, rows.held.to(device)
+            whole = DTensor.from_local(held, mesh, layout, run_check=False, shape=cut.shape, stride=cut.stride())
+            made[id(rows)] = nn.Parameter(whole, rows.requires_grad)
+        module.register_parameter(name, made[id(rows)])
 
 
 def units_of(module: nn.Module) -> Iterator[nn.Module]:

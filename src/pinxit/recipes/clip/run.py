@@ -67,11 +67,9 @@ def train(run: ClipRun, stages: Sequence[str] = STAGES, stop: Stop | None = None
         elif name == "tokenizer":
             _tokenizer(run)
         elif name == "clip":
-            bank = run.pictures()
-            training = run.config.training
+            training = replace(run.config.training, held_out=held_out(run))
             tokenizer = clip_tokens(run.path("tokenizer"), run.config.vocab)
-            task = ClipTask(replace(training, held_out=held_out(run)), bank, tokenizer)
-            fit_stage(run, task, stop, run.brought(task))
+            fit_stage(run, name, lambda: ClipTask(training, run.pictures(), tokenizer), stop)
         else:
             _checkpoint(run)
 

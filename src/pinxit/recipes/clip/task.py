@@ -24,7 +24,8 @@ from pinxit.functional.draws import RowStreams
 from pinxit.models.clip import CLIP, CLIPConfig
 from pinxit.recipes.batches import Augment, augmented, below, fitted, pick, unit_range
 from pinxit.recipes.clip.mirrored import mirrored_pairs
-from pinxit.training.draws import key, seeded, uniforms
+from pinxit.training.draws import key, uniforms
+from pinxit.training.initial import network
 from pinxit.training.large_batch import in_pieces, sharded_contrastive_loss
 from pinxit.training.loop import Batch
 from pinxit.training.rows import Rows
@@ -79,10 +80,11 @@ class ClipTask:
         tokenizer: Tokenizer | ClipTokenizer | None = None,
         reconstruct: nn.Module | None = None,
     ) -> None:
-        self.config, self.bank, self.tokenizer, self.reconstruct = config, bank, tokenizer, reconstruct
+        self.config, self.tokenizer, self.reconstruct = config, tokenizer, reconstruct
         if bank is not None and len(bank) - config.held_out < config.group:
             raise UsageError(f"of {len(bank)} pictures {config.held_out} are held out (data.held_out): none are left.")
-        self.clip = seeded(lambda: CLIP(config.clip), config.seed, "clip")
+        self.bank = None if bank is None else bank.holding_out(config.held_out)
+        self.clip = network(lambda: CLIP(config.clip), config.seed, "clip")
 
     def modules(self) -> dict[str, nn.Module]:
         return {"clip": self.clip}
@@ -167,7 +169,7 @@ class ClipTask:
         assert self.bank is not None
         seed, group, position, size = self.config.seed, self.config.group, rows.first, rows.batch
         if group == 1 and not self.config.mirrored:
-            return self.bank.order(rows, key(seed, "clip order"), self.config.held_out)
+            return self.bank.order(rows, key(seed, "clip order"))
         count = len(self.bank) - self.config.held_out
         pairs = round(self.config.mirrored * size / (2 * group)) * group
         rest = size - 2 * pairs

@@ -25,7 +25,6 @@ from pinxit.recipes.sidecars import DvaeRowEncoder
 from pinxit.recipes.staging import Ended, fit_stage, in_order, learn_tokenizer, showing, workers
 from pinxit.recipes.warm_start import check_fits
 from pinxit.text.tokenizers import Tokenizer
-from pinxit.training.loop import Task
 from pinxit.training.precision import pick_device
 from pinxit.training.stop import Stop
 
@@ -76,7 +75,7 @@ def tokenizer(run: DalleRun, stop: Stop) -> None:
 def dvae(run: DalleRun, stop: Stop) -> None:
     """Train the discrete VAE."""
     run.need("dvae", "pictures")
-    _fit(run, DVAETask(run.config, run.pictures()), stop)
+    fit_stage(run, "dvae", lambda: DVAETask(run.config, run.pictures()), stop)
 
 
 def codes(run: DalleRun, stop: Stop) -> None:
@@ -93,8 +92,8 @@ def codes(run: DalleRun, stop: Stop) -> None:
 def transformer(run: DalleRun, stop: Stop) -> None:
     """Train the token transformer."""
     run.need("transformer", "tokenizer", "codes")
-    task = TransformerTask(run.config, run.codes(), run.pictures().captions, run.tokenizer(), run.dvae())
-    _fit(run, task, stop)
+    data = run.codes(), run.pictures().captions, run.tokenizer(), run.dvae()
+    fit_stage(run, "transformer", lambda: TransformerTask(run.config, *data), stop)
 
 
 def clip(run: DalleRun, stop: Stop) -> None:
@@ -102,7 +101,8 @@ def clip(run: DalleRun, stop: Stop) -> None:
     training = ranker(run.config, run.grouped)
     run.need("clip", "pictures", "tokenizer", *(["dvae"] if training.reconstructed else []))
     reconstruct = Reconstruct(run.dvae(), run.config.noise.corrupted) if training.reconstructed else None
-    _fit(run, ClipTask(training, run.ranking_bank(), run.tokenizer(), reconstruct), stop)
+    data = run.ranking_bank(), run.tokenizer(), reconstruct
+    fit_stage(run, "clip", lambda: ClipTask(training, *data), stop)
 
 
 def checkpoint(run: DalleRun, stop: Stop) -> None:
@@ -120,7 +120,3 @@ STEPS: dict[str, Callable[[DalleRun, Stop], None]] = {
     "clip": clip,
     "checkpoint": checkpoint,
 }
-
-
-def _fit(run: DalleRun, task: Task, stop: Stop) -> None:
-    fit_stage(run, task, stop, run.brought(task))

@@ -17,6 +17,7 @@ from pinxit.models.dvae import DVAE
 from pinxit.recipes.batches import fitted, unit_range
 from pinxit.recipes.dalle.config import DalleConfig
 from pinxit.training.draws import key, row_rngs, row_streams
+from pinxit.training.initial import network
 from pinxit.training.loop import Batch
 from pinxit.training.rows import Rows
 
@@ -35,7 +36,7 @@ class DVAETask:
 
     def __init__(self, config: DalleConfig, bank: Bank | Stream | None = None) -> None:
         self.config, self.bank = config, bank
-        self.dvae = DVAE(config.dvae, seed=key(config.seed, "dvae") % 2**32)
+        self.dvae = network(lambda: DVAE(config.dvae, seed=key(config.seed, "dvae") % 2**32), config.seed, "dvae")
 
     @property
     def pieces(self) -> str:

@@ -24,6 +24,7 @@ from pinxit.recipes.batches import pick
 from pinxit.recipes.dalle.codebook_init import init_from_codebook
 from pinxit.recipes.dalle.config import DalleConfig
 from pinxit.training.draws import key, row_rngs, uniforms
+from pinxit.training.initial import network
 from pinxit.training.loop import Batch
 from pinxit.training.rows import Rows
 
@@ -57,9 +58,14 @@ class TransformerTask:
     ) -> None:
         self.config, self.codes, self.captions = config, codes, captions
         self.tokenizer, self.dvae = tokenizer, dvae
-        self.transformer = TokenTransformer(config.transformer, seed=key(config.seed, "transformer") % 2**32)
-        if config.codebook_init and dvae is not None:
-            init_from_codebook(self.transformer, dvae.code_vectors(), key(config.seed, "alike") % 2**32)
+        self.transformer = network(self._built, config.seed, "transformer")
+
+    def _built(self) -> TokenTransformer:
+        config = self.config
+        made = TokenTransformer(config.transformer, seed=key(config.seed, "transformer") % 2**32)
+        if config.codebook_init and self.dvae is not None:
+            init_from_codebook(made, self.dvae.code_vectors(), key(config.seed, "alike") % 2**32)
+        return made
 
     def modules(self) -> dict[str, nn.Module]:
         return {"transformer": self.transformer}

@@ -34,6 +34,7 @@ from pinxit.recipes.diffusion.inputs import blurred, corrupted, cropped, signed
 from pinxit.recipes.diffusion.losses import halves, spread, weights
 from pinxit.text.learned import LearnedText
 from pinxit.training.draws import key, row_streams, seeded, torch_rng, uniforms
+from pinxit.training.initial import network
 from pinxit.training.loop import Batch
 from pinxit.training.rows import Rows
 
@@ -86,7 +87,7 @@ class DiffusionTask:
         self.image_rows, self.drop_image, self.whole = image_rows, drop_image, whole
         self.learned = reader if teaches and isinstance(reader, LearnedText) else None
         self.noising, self.span = noising_of(config), (0.0, 1.0)  # times of the schedule that it is trained on
-        self.unet = seeded(lambda: UNet(config.unet), seed, name)
+        self.unet = network(lambda: UNet(config.unet), seed, name)
         self.pieces = "settled" if config.unet.dropout else "alike"  # masks are drawn once a piece
 
     def modules(self) -> dict[str, nn.Module]:
@@ -133,10 +134,10 @@ class DiffusionTask:
         if self.noise and "sequence" in conditions:
             conditions["sequence"] = blurred(conditions["sequence"], batch["mask"], self.noise, draws)
         z = q_sample(x0, noise, sigma_B)
-        network = partial(predicted, self.unet, z, sigma_B, about, conditions)
+        predict = partial(predicted, self.unet, z, sigma_B, about, conditions)
         dropping = f"{self.name} dropout {rows.position}"
         prediction, fraction = split(
-            seeded(network, self.seed, dropping) if self.config.unet.dropout else network(), about
+            seeded(predict, self.seed, dropping) if self.config.unet.dropout else predict(), about
         )
         if fraction is None:
             error_B = squared_error(prediction, target(about.prediction, x0, noise, sigma_B), weights(about, sigma_B))

@@ -25,7 +25,7 @@ from pinxit.text.frozen import Running
 from pinxit.text.learned import LearnedText
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training import state as states
-from pinxit.training.draws import seeded
+from pinxit.training.initial import network
 from pinxit.training.plan import Plan
 from pinxit.training.precision import pick_device
 from pinxit.training.runs import FILE, config_of, enter
@@ -164,8 +164,10 @@ class ImagenRun(StartingRun[ImagenConfig]):
         if text.learned is None:
             return self.frozen
         built = text.learned
-        model = seeded(lambda: TextTransformer(built), self.config.seed, TEXT)
-        if stage != (first := self.config.cascade[0]):
+        if stage == (first := self.config.cascade[0]):
+            model = network(lambda: TextTransformer(built), self.config.seed, TEXT)
+        else:
+            model = TextTransformer(built)
             model.load_state_dict(states.read_weights(self.path(first), TEXT))
         return LearnedText(model, Tokenizer.open(self.path("tokenizer")), running=Running(text.length))
 

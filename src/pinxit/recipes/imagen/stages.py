@@ -42,8 +42,7 @@ def train(run: ImagenRun, stages: Sequence[str] | None = None, stop: Stop | None
             first = run.config.cascade[0]
             if name != first and run.config.text.learned is not None:
                 run.need(name, first)  # whose text encoder it shares
-            task = run.task(name)
-            fit_stage(run, task, stop, run.brought(task))
+            fit_stage(run, name, lambda: run.task(name), stop)
         else:
             run.need("checkpoint", *run.config.cascade)
             write_checkpoint(run)

@@ -26,7 +26,9 @@ from pinxit.recipes.judge.hard_scenes import HardScenes, Signs
 from pinxit.recipes.judge.training import JudgeTask
 from pinxit.schema import Seed
 from pinxit.training import runs, state
+from pinxit.training.initial import in_shards
 from pinxit.training.loop import Outcome, Plan, Stop, fit
+from pinxit.training.parallel import here
 from pinxit.training.precision import pick_device
 from pinxit.weights.checkpoint import Checkpoint, Part, open_checkpoint, save_checkpoint
 from pinxit.weights.zoo import find
@@ -177,10 +179,12 @@ def train(
     will be. Raises PinxitError where `out` belongs to another run, or another process is training in it.
     """
     stage, folder = out / "detector", out / RECIPE
-    weights = None if init is None else {"detector": {k: v.float() for k, v in init.state("detector").items()}}
+    weights = None if init is None else {"detector": init.state("detector")}
     with alone_in(out, f"the run {out}"):
         runs.enter(out, RECIPE, config, dict.fromkeys(("detector", "world", "seed"), lambda: state.exists(stage)))
-        outcome = fit(build(config), config.plan, stage, device, progress, stop=Stop(), init=weights)
+        with in_shards(here(pick_device(device)), config.plan.shard):
+            task = build(config)
+        outcome = fit(task, config.plan, stage, device, progress, stop=Stop(), init=weights)
         if outcome.finished:
             keep(config, stage, folder, init)
     return outcome, folder

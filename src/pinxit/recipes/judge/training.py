@@ -33,7 +33,8 @@ from pinxit.recipes.judge.targets import (
     targets_of,
     unpack,
 )
-from pinxit.training.draws import key, numpy_rng, row_streams, seeded
+from pinxit.training.draws import key, numpy_rng, row_streams
+from pinxit.training.initial import network
 from pinxit.training.plan import Batch
 from pinxit.training.rows import Rows
 from pinxit.world.scene import Scene
@@ -134,7 +135,7 @@ class JudgeTask:
         `all_shown`: the data hold no combination out, so that no answer is masked.
         """
         self.data, self.seed, self.draw, self.signs, self.all_shown = data, seed, draw, signs, all_shown
-        self.detector = seeded(lambda: Detector(config), seed, "detector")
+        self.detector = network(lambda: Detector(config), seed, "detector")
         made = [config.names.index(name) for name in MADE_NAMES if name in config.names]
         self.formed = torch.tensor(made or range(len(config.names)))  # names of things that come in any form
 

@@ -37,8 +37,7 @@ def train(run: KarloRun, stages: Sequence[str] | None = None, stop: Stop | None 
             _read(run, name, stop)
         elif name in run.trained:
             run.need(name, *run.stages[: run.stages.index(run.trained[0])])
-            task = run.task(name)
-            fit_stage(run, task, stop, run.brought(task))
+            fit_stage(run, name, lambda: run.task(name), stop)
         else:
             run.need(name, *run.trained)
             write_checkpoint(run)

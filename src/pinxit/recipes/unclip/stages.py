@@ -43,8 +43,7 @@ def train(run: UnclipRun, stages: Sequence[str] | None = None, stop: Stop | None
             _space(run)
         elif name in run.trained:
             run.need(name, "pictures", "texts", "vectors", SPACE)
-            task = run.task(name)
-            fit_stage(run, task, stop, run.brought(task))
+            fit_stage(run, name, lambda: run.task(name), stop)
         else:
             run.need("checkpoint", SPACE, *run.trained)
             write_checkpoint(run)

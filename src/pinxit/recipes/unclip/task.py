@@ -23,7 +23,8 @@ from pinxit.recipes.diffusion.conditions import Conditions, texts
 from pinxit.recipes.diffusion.losses import halves, spread, weights
 from pinxit.recipes.unclip.config import PriorStage
 from pinxit.recipes.unclip.space import Space
-from pinxit.training.draws import key, row_streams, seeded, uniforms
+from pinxit.training.draws import key, row_streams, uniforms
+from pinxit.training.initial import network
 from pinxit.training.loop import Batch
 from pinxit.training.rows import Rows
 
@@ -94,7 +95,7 @@ class PriorTask:
 
     def __init__(self, config: PriorStage, seed: int, pairs: PriorPairs | None = None) -> None:
         self.name, self.config, self.seed, self.pairs = config.name, config, seed, pairs
-        self.prior = seeded(lambda: build_prior(config.network), seed, config.name)
+        self.prior = network(lambda: build_prior(config.network), seed, config.name)
 
     def modules(self) -> dict[str, nn.Module]:
         return {self.name: self.prior}
