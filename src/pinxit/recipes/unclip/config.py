@@ -118,7 +118,7 @@ class UnclipConfig:
             problem = f"imagining.prior='{self.imagining.prior}' is none of the priors"
             raise UsageError(f"{problem}; choose from {', '.join(names) or 'none'}.")
         if not self.space.unit:
-            raise UsageError("space.unit must be true: CLIP embeddings are normalised here.")
+            raise UsageError("space.unit=false must be true: CLIP embeddings are normalised here.")
         self._check_decoder()
         self._check_upsamplers(names)
 
