@@ -18,6 +18,7 @@ from PIL import Image
 
 from pinxit.pictures import png_bytes, read_metadata
 from pinxit.serve.catalog import ServerJob
+from pinxit.serve.uploads import Upload
 from tests.serve.running import Running
 
 PROMPT = "a red square"
@@ -243,6 +244,32 @@ def test_models_and_embeddings(client: openai.OpenAI, monkeypatch: pytest.Monkey
     assert client.embeddings.create(model="clip", input=[sent, "a red square"]).data
     with pytest.raises(openai.BadRequestError, match="pixels together"):
         client.embeddings.create(model="clip", input=[sent, sent])
+
+
+def test_pictures_of_one_request_at_a_time_are_decoded(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until a request is admitted nothing bounds how many of its pictures are in memory."""
+    decode, seen = server.context.uploads.decode, list[int]()
+
+    async def decoding(data: bytes, param: str) -> Upload:
+        upload = await decode(data, param)
+        seen.append(upload.picture.shape[0])
+        return upload
+
+    def picture(side: int) -> str:
+        file = png_bytes(np.zeros((side, side, 3), np.uint8), {})
+        return "data:image/png;base64," + base64.b64encode(file).decode()
+
+    async def ask(client: httpx.AsyncClient, side: int) -> None:
+        answer = await client.post(server.url + "/v1/embeddings", json={"input": [picture(side)] * 4})
+        assert answer.status_code == 200, answer.text
+
+    async def all_of_them() -> None:
+        async with httpx.AsyncClient(timeout=300) as client:
+            await asyncio.gather(*(ask(client, side) for side in (20, 30, 40)))
+
+    monkeypatch.setattr(server.context.uploads, "decode", decoding)
+    asyncio.run(all_of_them())
+    assert len(seen) == 12 and all(len(set(seen[first : first + 4])) == 1 for first in (0, 4, 8)), seen
 
 
 def test_metadata_of_a_saved_picture_is_read_by_pinxit(client: openai.OpenAI, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import httpx2 as httpx
 import numpy as np
 import pytest
 
+from pinxit.errors import UsageError
 from pinxit.pipelines.graph import Graph, Stage
 from pinxit.pipelines.work import Job
 from pinxit.pipelines.worker import Each
@@ -114,6 +115,17 @@ def test_so_many_uploads_wait_and_no_more() -> None:
         assert admission.refused == {"uploads": 1}
         for handle in handles:
             dispatcher.cancel(handle)
+        await dispatcher.close()
+
+    asyncio.run(play())
+
+
+def test_a_job_that_the_engine_refuses_is_not_counted() -> None:
+    async def play() -> None:
+        dispatcher = Dispatcher(slow_graph(0.0))
+        with pytest.raises(UsageError):
+            dispatcher.submit(ServerJob([(("nowhere",), None)]), cost=5.0)
+        assert not dispatcher.handles and Admission(Settings(), dispatcher).backlog() == 0
         await dispatcher.close()
 
     asyncio.run(play())

@@ -111,12 +111,12 @@ class Dispatcher:
     def submit(
         self, job: ServerJob, model: Model | None = None, *, cost: float = 0.0, detached: bool = False
     ) -> JobHandle:
-        """Submit a job to the engine. Raises RefusedError (503) if the engine has stopped."""
+        """Submit a job to the engine. Raises RefusedError (503) if it has stopped, UsageError for an unknown route."""
         if self.runner.error is not None:
             raise unavailable(STOPPED)
         handle = JobHandle(job, model, cost, detached, every_preview=bool(job.shares))
+        self.runner.engine.submit(job)  # whose events come through the event loop, so not before this returns
         self.handles[job] = handle
-        self.runner.engine.submit(job)
         return handle
 
     def remember(self, key: str, digest: str, handle: JobHandle) -> None:

@@ -29,7 +29,10 @@ from pinxit.serve.uploads import data_url
 from pinxit.texts import check_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pinxit.recipes.clip.encoder import ClipEncoder
+    from pinxit.serve.dispatcher import JobHandle
 
 router = APIRouter(prefix="/v1", tags=["models"], responses=ERRORS)
 MAX_TOTAL_PIXELS = 4 * MAX_PIXELS  # of one request's pictures, which are all in memory at once
@@ -60,15 +63,9 @@ async def embeddings(request: Request, asked: EmbeddingRequest, context: Context
     if asked.dimensions not in (None, clip.width):
         raise RefusedError(400, f"dimensions: a vector has {clip.width} numbers.", "dimensions", "invalid_value")
     given = [asked.input] if isinstance(asked.input, str) else asked.input
-    starts, pixels = [], 0
-    for one in given:
-        start = await _start_of(one, context)
-        pixels += start[1].size // 3 if isinstance(start[1], np.ndarray) else 0
-        if pixels > MAX_TOTAL_PIXELS:
-            message = f"input: the pictures have more than {MAX_TOTAL_PIXELS} pixels together; send several requests."
-            raise RefusedError(400, message, "input", "invalid_value")
-        starts.append(start)
-    rows = await clip_vectors(request, starts, context)
+    async with context.uploads.batch:
+        handle = submit_clip(request, await _starts(given, context), context)
+    rows = result_of(await outcome(request, context.dispatcher, handle))
     data = [EmbeddingOut(index=k, embedding=_encoded_vector(row, asked.encoding_format)) for k, row in enumerate(rows)]
     count = sum(len(one.split()) for one in given if not one.startswith("data:"))
     return EmbeddingsOut(data=data, model=CLIP, usage=EmbeddingUsage(prompt_tokens=count, total_tokens=count))
@@ -95,12 +92,31 @@ async def clip_vectors(request: Request, starts: list[tuple[list[str], Any]], co
 
     Raises RefusedError if admission control refuses, and if the client disconnects.
     """
+    handle = submit_clip(request, starts, context)
+    return list(result_of(await outcome(request, context.dispatcher, handle)))
+
+
+def submit_clip(request: Request, starts: list[tuple[list[str], Any]], context: Context) -> JobHandle:
+    """Submit a job of those stages. Raises RefusedError if admission control refuses."""
     context.check_open()
     caller, seconds = caller_of(request), client_timeout(request)
     job = ServerJob(starts, client=caller.name, weight=caller.weight * WEIGHTS["interactive"])
     cost = context.admission.admit(job, client_timeout=seconds)
     job.deadline = context.dispatcher.runner.engine.clock() + seconds
-    return list(result_of(await outcome(request, context.dispatcher, context.dispatcher.submit(job, cost=cost))))
+    return context.dispatcher.submit(job, cost=cost)
+
+
+async def _starts(given: Sequence[str], context: Context) -> list[tuple[list[str], Any]]:
+    """Texts and decoded pictures, each with its stage."""
+    starts, pixels = [], 0
+    for one in given:
+        start = await _start_of(one, context)
+        pixels += start[1].size // 3 if isinstance(start[1], np.ndarray) else 0
+        if pixels > MAX_TOTAL_PIXELS:
+            message = f"input: the pictures have more than {MAX_TOTAL_PIXELS} pixels together; send several requests."
+            raise RefusedError(400, message, "input", "invalid_value")
+        starts.append(start)
+    return starts
 
 
 async def _start_of(one: str, context: Context) -> tuple[list[str], Any]:

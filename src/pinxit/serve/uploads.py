@@ -47,6 +47,7 @@ class Uploads:
     def __init__(self) -> None:
         self.process: asyncio.subprocess.Process | None = None
         self.lock = asyncio.Lock()
+        self.batch = asyncio.Lock()  # for requests of many pictures: only one has some that are not yet admitted
 
     async def decode(self, data: bytes, param: str) -> Upload:
         """The pixels. Raises RefusedError (400) for what is no picture, too large, or takes too long."""
