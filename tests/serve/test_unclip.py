@@ -20,6 +20,7 @@ from PIL import Image
 from pinxit.errors import UsageError
 from pinxit.recipes.unclip.manipulation import Manipulation
 from pinxit.serve.catalog import Catalog
+from pinxit.serve.server import check
 from pinxit.serve.settings import Settings
 from tests.recipes.unclips import save_random_unclip
 from tests.serve.running import Running, running
@@ -99,6 +100,15 @@ def test_what_is_no_blend_is_refused(served: Running, asked: dict[str, Any], par
     picture = data_url(PICTURE)
     answer = served.post("/api/jobs", json={"kind": "blend", "image": picture, "other": picture} | asked)
     assert answer.status_code == 400 and answer.json()["error"]["param"] == param, answer.text
+
+
+def test_a_check_paints_with_it_too(tmp_path: Path) -> None:
+    """Its ranker is a CLIP of any origin, which tells no device."""
+    pytest.importorskip("transformers")
+    save_random_unclip(tmp_path / "unclip")
+    settings = Settings(recipes=(f"mine={tmp_path / 'unclip'}",), clip="", device="cpu", data=str(tmp_path / "data"))
+    found = check(settings)
+    assert found["device"] == "cpu" and found["first_picture_seconds"]["mine"] > 0
 
 
 def test_a_painter_that_only_varies_is_served(tmp_path: Path) -> None:

@@ -110,6 +110,7 @@ def check(settings: Settings) -> dict[str, Any]:
     from pinxit.files import check_writable
     from pinxit.serve.dispatcher import Dispatcher
     from pinxit.serve.keys import Keys
+    from pinxit.training.precision import pick_device
 
     async def first_pictures(catalog: Catalog) -> dict[str, float]:
         dispatcher = Dispatcher(catalog.graph)
@@ -130,7 +131,7 @@ def check(settings: Settings) -> dict[str, Any]:
         name: {"checkpoint": model.painter.provenance.get("checkpoint_hash", ""), "sizes": model.native_sizes}
         for name, model in catalog.models.items()
     }
-    report["device"] = str(next(iter(catalog.models.values())).painter.ranker.device)
+    report["device"] = str(pick_device(settings.device))
     report["first_picture_seconds"] = asyncio.run(first_pictures(catalog))
     report["memory_mb"] = _memory()
     return report
