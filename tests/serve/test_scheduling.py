@@ -26,6 +26,7 @@ from pinxit.serve.admission import MAX_HELD_UPLOADS, Admission, Costs, _held_upl
 from pinxit.serve.catalog import ServerJob
 from pinxit.serve.dispatcher import REUSE_SECONDS, Dispatcher
 from pinxit.serve.errors import RefusedError
+from pinxit.serve.images import outcome
 from pinxit.serve.schemas import GenerationRequest
 from pinxit.serve.settings import Settings
 from pinxit.types import Prompt
@@ -267,6 +268,36 @@ def test_whoever_shares_a_job_gives_it_the_longer_deadline() -> None:
         assert dispatcher.find("key", "digest", now + 60) is handle
         assert dispatcher.find("key", "digest", now + 0.01) is handle and job.deadline == now + 60
         kind = (await dispatcher.outcome(handle)).kind
+        await dispatcher.close()
+        return kind
+
+    assert asyncio.run(play()) == "done"
+
+
+def test_a_job_that_is_joined_as_its_last_listener_leaves_goes_on() -> None:
+    class Asking:
+        async def receive(self) -> None:
+            await asyncio.sleep(3600)
+
+    async def play() -> str:
+        dispatcher, leaving = Dispatcher(slow_graph(0.1)), asyncio.Event()
+        handle = dispatcher.submit(job_of())
+        dispatcher.remember("key", "digest", handle)
+
+        async def leave() -> None:
+            with dispatcher.listening(handle):
+                await leaving.wait()
+
+        async def join() -> str:
+            assert dispatcher.find("key", "digest") is handle
+            return (await outcome(Asking(), dispatcher, handle)).kind  # type: ignore[arg-type]
+
+        first = asyncio.ensure_future(leave())
+        await asyncio.sleep(0)
+        second = asyncio.ensure_future(join())
+        leaving.set()  # in one round of the event loop: the second comes, then the first leaves
+        kind = await second
+        await first
         await dispatcher.close()
         return kind
 

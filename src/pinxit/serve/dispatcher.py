@@ -85,6 +85,13 @@ class JobHandle:
                 if event.kind in TERMINAL:
                     return
 
+    async def terminal(self, listener: Listener) -> Event:
+        """The listener's last event."""
+        async for event in self.events(listener):
+            if event is not None and event.kind in TERMINAL:
+                return event
+        raise AssertionError("events end with a terminal one")
+
 
 class Dispatcher:
     """Submits jobs to the engine and distributes its events."""
@@ -167,10 +174,7 @@ class Dispatcher:
     async def outcome(self, handle: JobHandle) -> Event:
         """Wait for the terminal event."""
         with self.listening(handle) as listener:
-            async for event in handle.events(listener):
-                if event is not None and event.kind in TERMINAL:
-                    return event
-        raise AssertionError("events end with a terminal one")
+            return await handle.terminal(listener)
 
     def fail_waiting(self, reason: Exception) -> None:
         """Cancel all jobs that a request is waiting for, and send the reason; detached jobs continue."""

@@ -98,16 +98,16 @@ async def complete_response(
 
 async def outcome(request: Request, dispatcher: Dispatcher, handle: JobHandle) -> Event:
     """The terminal event of a job. Raises RefusedError if the client disconnects before."""
-    async with disconnect_watcher(request) as disconnected:
-        waiting = asyncio.ensure_future(dispatcher.outcome(handle))
-        try:
-            await asyncio.wait([waiting, disconnected], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            if not waiting.done():  # cancels the job, if this is its last listener
+    with dispatcher.listening(handle) as listener:  # before anything is awaited: its other listeners may be leaving
+        async with disconnect_watcher(request) as disconnected:
+            waiting = asyncio.ensure_future(handle.terminal(listener))
+            try:
+                await asyncio.wait([waiting, disconnected], return_when=asyncio.FIRST_COMPLETED)
+                if not waiting.done():
+                    raise RefusedError(499, "the client has disconnected.")
+                return waiting.result()
+            finally:
                 waiting.cancel()
-        if not waiting.done():
-            raise RefusedError(499, "the client has disconnected.")
-        return waiting.result()
 
 
 class Stream(StreamingResponse):
