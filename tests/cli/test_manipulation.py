@@ -128,19 +128,19 @@ def test_what_makes_no_sense_is_one_sentence(cli: Cli, checkpoint: Path, tmp_pat
         (("vary", path, "--set", "magic=1"), "no setting 'magic'"),
         (
             ("vary", path, "--eta", 0.3, "--set", "guidance=3"),
-            "guidance changes nothing in what is drawn from a picture's own",
+            "guidance has no effect on pictures drawn from a picture's inverted",
         ),
         (
             ("vary", path, "--set", "tries=3"),
-            "tries changes nothing in what is drawn from what is seen in one",
+            "tries has no effect on pictures drawn from a picture's embedding",
         ),
         (
             ("blend", path, path, "--set", "steps=3"),
-            "steps changes nothing in what is drawn from a picture's",
+            "steps has no effect on pictures drawn from a picture's",
         ),
         (
             ("reconstruct", path, "--set", "steps=3"),
-            "steps changes nothing in what is drawn from a picture's",
+            "steps has no effect on pictures drawn from a picture's",
         ),
         (("shift", path, "a cat", "a cat"), "no direction from one to the other"),
         (("shift", path, "a cat " * 100, "a dog"), "shorten it"),

@@ -169,7 +169,7 @@ def test_the_decoder_is_told_as_in_painting(place: Path) -> None:
     run, rows = run_in(place / "run"), whole(0, 8)
     task = run.task("decoder")
     batch, bank = task.batch(rows), task.bank
-    empty = run.embedder.nothing
+    empty = run.embedder.null_conditions
     absent = [bool(torch.allclose(one, empty["pooled"], atol=1e-2)) for one in batch["pooled"]]
     assert 0 < sum(absent) < 8
     for row, gone in enumerate(absent):

@@ -31,8 +31,8 @@ from pinxit.recipes.diffusion.upsampler import Upsampler
 from pinxit.recipes.karlo.open import open_painter, open_upsampler
 from pinxit.recipes.karlo.painter import KarloPainter
 from pinxit.recipes.requests import PaintRequest
-from pinxit.recipes.unclip import imagine
-from pinxit.recipes.unclip.graph import imagined, prior_requests, variations
+from pinxit.recipes.unclip import prior_sampler
+from pinxit.recipes.unclip.graph import prior_requests, sample_prior, variations
 from pinxit.recipes.unclip.settings import prior_sampling
 from pinxit.types import Prompt, Ranked
 from tests.recipes import karlos
@@ -122,10 +122,10 @@ def test_the_pipeline_equals_diffusers_after_every_step(
     settings = painter.settled({})
     asked = PaintRequest(Prompt(PROMPT), settings=settings)
     (wanted,) = prior_requests(painter.parts, asked)
-    given(monkeypatch, imagine, draws)
+    given(monkeypatch, prior_sampler, draws)
     seen: list[Tensor] = []
     monkeypatch.setitem(SAMPLERS, "ancestral", watched(SAMPLERS["ancestral"], seen))
-    request = run_to_end(imagined(painter.parts, Item(asked, wanted)))  # type: ignore[arg-type]
+    request = run_to_end(sample_prior(painter.parts, Item(asked, wanted)))  # type: ignore[arg-type]
     assert differ([x[0] for x in seen], prior.seen) < 1e-5
     image = pipeline.prior.post_process_latents(prior.seen[-1])[0]
     torch.testing.assert_close(request.conditions["image"], image, atol=1e-4, rtol=0)
@@ -207,7 +207,7 @@ def test_only_a_discrete_schedule_has_ends() -> None:
 
 def test_captions_are_read_as_diffusers_reads_them(karlo: Karlo, painter: KarloPainter) -> None:
     pooled, states, mask = karlo.paint._encode_prompt(PROMPT, "cpu", 1, True)
-    for told, row in ((painter.embedder.conditions(PROMPT), 1), (painter.embedder.nothing, 0)):
+    for told, row in ((painter.embedder.conditions(PROMPT), 1), (painter.embedder.null_conditions, 0)):
         torch.testing.assert_close(told["pooled"], pooled[row], atol=1e-5, rtol=0)
         assert torch.equal(told["mask"], mask[row])
         torch.testing.assert_close(told["sequence"][mask[row]], states[row][mask[row]], atol=1e-5, rtol=0)
@@ -228,7 +228,7 @@ def test_the_last_step_is_the_last_networks_alone(karlo: Karlo, painter: KarloPa
     mixed = net(x, torch.tensor([sigmas[6], sigmas[5], sigmas[6]]), told).x0
     assert torch.equal(mixed[1], one[1]) and torch.equal(mixed[::2], other[::2])
     assert isinstance(painter.denoiser, UNetDenoiser)
-    variance = {name: rows.expand(3, *rows.shape) for name, rows in painter.embedder.nothing.items()}
+    variance = {name: rows.expand(3, *rows.shape) for name, rows in painter.embedder.null_conditions.items()}
     small, levels = x[:, :, :8, :8], torch.tensor([sigmas[6], sigmas[5], sigmas[6]])
     both = Switching(painter.denoiser, painter.denoiser, net.below)(small, levels, variance)
     alone = painter.denoiser(small, levels, variance)

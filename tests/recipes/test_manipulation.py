@@ -196,9 +196,9 @@ def test_what_cannot_be_done_is_one_sentence(painter: UnclipPainter, tmp_path: P
         (lambda: painter.vary(given, count=0), "at least one variation"),
         (lambda: painter.vary(given, eta=2.0), "eta must be a number from 0 to 1"),
         (lambda: painter.vary(given, magic=1), "no setting 'magic'"),
-        (lambda: painter.blend(given, given, count=1), "at least its two ends"),
+        (lambda: painter.blend(given, given, count=1), "at least 2 pictures, its ends"),
         (lambda: painter.shift(given, "a cat", "a cat"), "no direction from one to the other"),
-        (lambda: painter.shift(given, "a cat", "a dog", most=0.0), "a share above 0"),
+        (lambda: painter.shift(given, "a cat", "a dog", most=0.0), "a theta above 0"),
         (lambda: painter.shift(given, "cat " * 100, "a dog"), "CLIP reads"),
         (lambda: painter.shift(given, "a dog", "cat " * 100), "CLIP reads"),
         (
@@ -211,7 +211,7 @@ def test_what_cannot_be_done_is_one_sentence(painter: UnclipPainter, tmp_path: P
             call()
     plain = load(save_random_unclip(tmp_path / "plain"), device="cpu")
     assert isinstance(plain, UnclipPainter)
-    with pytest.raises(UsageError, match=r"has not learned to paint inside holes: train one with --set decoder\.unet"):
+    with pytest.raises(UsageError, match=r"is not trained for inpainting: train one with --set decoder\.unet"):
         plain.edit(given, box(40, 30, 0, 0, 9, 9), "a cat")
 
 
@@ -235,7 +235,7 @@ def test_a_setting_that_changes_nothing_is_refused(painter: UnclipPainter) -> No
             lambda some: painter.reconstruct(given, components=[6], **some)[0],
         ]
         for call in calls + drawn * (name not in changes):
-            with pytest.raises(UsageError, match=f"^{name} changes nothing in what is drawn from .*: leave it out"):
+            with pytest.raises(UsageError, match=f"^{name} has no effect on pictures drawn from .*: leave it out"):
                 call({name: whole})
         for draw in drawn * (name in changes):
             without = {key: value for key, value in changes[name].items() if key != name}

@@ -141,7 +141,7 @@ class FakePairs:
         return 40
 
     def coordinates(self, rows: Sequence[int]) -> Tensor:
-        return self.space.into(self.seen[rows])
+        return self.space.encode(self.seen[rows])
 
     def with_drops(self, rows: Sequence[int], which: Sequence[int], kept: Any) -> dict[str, Tensor]:
         read = self.read[rows, which]

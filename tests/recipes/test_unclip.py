@@ -29,10 +29,10 @@ from pinxit.recipes.diffusion.conditions import Noising, texts
 from pinxit.recipes.diffusion.inputs import signed
 from pinxit.recipes.diffusion.task import DiffusionTask, ImageRows
 from pinxit.recipes.unclip.config import PriorSampling, UnclipConfig
-from pinxit.recipes.unclip.imagine import Imagination
-from pinxit.recipes.unclip.open import open_imaginer, open_space
+from pinxit.recipes.unclip.open import open_prior, open_space
 from pinxit.recipes.unclip.paper import paper
 from pinxit.recipes.unclip.presets import changed, nano, tiny, with_models
+from pinxit.recipes.unclip.prior_sampler import PriorSampler
 from pinxit.recipes.unclip.run import UnclipRun
 from pinxit.recipes.unclip.stages import train
 from pinxit.recipes.unclip.task import PriorTask, first_dots
@@ -80,13 +80,13 @@ def test_all_stages_leave_a_checkpoint_that_imagines(run: UnclipRun) -> None:
     card = (run.path("checkpoint") / "README.md").read_text(encoding="utf-8")
     assert "'prior' (diffusion) and 'components' (autoregressive)" in card and "pinxit train unclip" in card
     for name in ("", "prior", "components"):
-        imaginer = open_imaginer(kept, prior=name, device="cpu")
+        imaginer = open_prior(kept, prior=name, device="cpu")
         found = imaginer.embedding("a red square on the left")
         torch.testing.assert_close(norms(found[None]), torch.ones(1, 1))
         assert torch.equal(found, imaginer.embedding("a red square on the left"))
         assert not torch.equal(found, imaginer.embedding("a red square on the left", seed=1))
     with pytest.raises(UsageError, match="no prior 'decoder'; choose from prior, components"):
-        open_imaginer(kept, prior="decoder")
+        open_prior(kept, prior="decoder")
 
 
 @pytest.mark.parametrize("after", NETWORKS)
@@ -112,7 +112,7 @@ def test_stopped_and_resumed_is_straight_through(run: UnclipRun, tmp_path: Path,
 
 def test_vectors_are_of_the_same_pictures_and_captions(run: UnclipRun) -> None:
     vectors, bank = run.vectors, run.bank()
-    assert run.looked_at == "seen" and run.clip.size != run.config.decoder.size
+    assert run.clip_pictures == "seen" and run.clip.size != run.config.decoder.size
     assert [vectors.text(row, 0) in bank.captions[row] for row in range(8)] == [True] * 8
     own = torch.from_numpy(run.clip.texts([vectors.text(3, 0)], cut=True))
     torch.testing.assert_close(vectors.text_embeddings([3], [0]), own, atol=5e-4, rtol=0)
@@ -225,7 +225,7 @@ def test_eight_pairs_are_learnt_by_heart(run: UnclipRun, tmp_path: Path, name: s
     assert after < 0.2 * before
     found, expected, space = drawn(run, task), run.vectors.image_embeddings(range(8)), run.space
     if about.network.buckets:
-        expected = space.back(space.buckets.values(space.buckets.quantise(space.into(expected))))
+        expected = space.decode(space.buckets.values(space.buckets.quantise(space.encode(expected))))
         assert int(((found - expected).abs().amax(1) < 1e-5).sum()) >= 7, "every component is the right one"
     else:
         assert int(((found @ expected.T).argmax(1) == torch.arange(8)).sum()) >= 7
@@ -240,10 +240,10 @@ def drawn(run: UnclipRun, task: PriorTask) -> Tensor:
         codes = [decoder.logits.argmax(1)]
         while len(codes) < 6:
             codes.append(decoder.step(codes[-1]).argmax(1))
-        return space.back(space.buckets.values(torch.stack(codes, 1)))
-    imagination = Imagination(prior, space, task.config.diffusion, torch.device("cpu"))
+        return space.decode(space.buckets.values(torch.stack(codes, 1)))
+    sampler = PriorSampler(prior, space, task.config.diffusion, torch.device("cpu"))
     rows = [{name: tensor[row] for name, tensor in told.items()} for row in range(8)]
-    return torch.stack([imagination(row, PriorSampling(steps=10)) for row in rows])
+    return torch.stack([sampler(row, PriorSampling(steps=10)) for row in rows])
 
 
 def test_a_prior_starts_as_the_mean_and_its_loss_is_the_variance(run: UnclipRun) -> None:
@@ -266,10 +266,10 @@ def test_another_clip_or_reader_is_refused(run: UnclipRun) -> None:
         _ = foreign.space
     wrong = replace(kept, settings=dict(kept.settings) | {"sight": "0" * 16})
     with pytest.raises(CheckpointError, match="trained with another CLIP"):
-        open_imaginer(wrong, device="cpu")
+        open_prior(wrong, device="cpu")
     wrong = replace(kept, settings=dict(kept.settings) | {"reader": "0" * 16})
     with pytest.raises(CheckpointError, match="trained with another text encoder"):
-        open_imaginer(wrong, device="cpu")
+        open_prior(wrong, device="cpu")
 
 
 def test_a_clip_may_be_called_otherwise_and_not_be_another(run: UnclipRun, tmp_path: Path) -> None:
@@ -334,7 +334,9 @@ def test_a_decoder_begins_as_the_shipped_base() -> None:
 def test_a_kept_space_is_the_checkpoints(run: UnclipRun) -> None:
     space = run.space
     z = Vectors.open(run.path("vectors")).image_embeddings(range(8))
-    assert 0.5 < space.kept(z) < 1 and space.kept(space.back(space.into(z))) == pytest.approx(1, abs=0.02)
+    assert 0.5 < space.explained_variance(z) < 1 and space.explained_variance(
+        space.decode(space.encode(z))
+    ) == pytest.approx(1, abs=0.02)
 
 
 @pytest.mark.parametrize(
@@ -356,12 +358,12 @@ def test_a_kept_space_is_the_checkpoints(run: UnclipRun) -> None:
         (["upsamplers.upsampler.name=prior"], "'prior' cannot name a network"),
         (
             [f"upsamplers.upsampler.unet.{one}" for one in ("image_tokens=0", "image=6")],
-            "an upsampler is told no embedding",
+            "an upsampler takes no image embedding",
         ),
         (["upsamplers.upsampler.unet.augmentation=true"], r"\(low=16, corrupt=blur\) cannot have .*augmentation=true"),
         (["upsamplers.upsampler.corrupt=noise"], r"make unet\.low_res=3 and unet\.augmentation=true"),
         (["priors.prior.name=vectors"], "'vectors' cannot name a prior"),
-        (["priors.prior.name=components"], "each name once"),
+        (["priors.prior.name=components"], "names must differ"),
         (['priors.prior.diffusion={"prediction":"eps","variance":"learned","steps":10}'], "variance must be fixed"),
     ],
 )

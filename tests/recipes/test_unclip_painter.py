@@ -20,8 +20,8 @@ from pinxit.pipelines.engine import Engine
 from pinxit.pipelines.work import Job
 from pinxit.recipes.jobs import PaintProgress
 from pinxit.recipes.requests import PaintRequest
-from pinxit.recipes.unclip.graph import PriorRequest, imagined, prior_requests
-from pinxit.recipes.unclip.open import open_imaginer
+from pinxit.recipes.unclip.graph import PriorRequest, prior_requests, sample_prior
+from pinxit.recipes.unclip.open import open_prior
 from pinxit.recipes.unclip.painter import UnclipPainter
 from pinxit.types import Prompt
 from pinxit.weights.checkpoint import open_checkpoint
@@ -56,24 +56,24 @@ class Item:
 def requests(painter: UnclipPainter, **settings: Any) -> list[DenoiseRequest]:
     """What the decoder is asked for eight candidates."""
     asked = PaintRequest(Prompt(SAID, 5), 8, None, painter.settled(settings))
-    return [run_to_end(imagined(painter.parts, Item(asked, one))) for one in prior_requests(painter.parts, asked)]  # type: ignore[arg-type]
+    return [run_to_end(sample_prior(painter.parts, Item(asked, one))) for one in prior_requests(painter.parts, asked)]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("prior", ["prior", "components"])
 def test_the_decoder_is_told_what_the_prior_imagines(painter: UnclipPainter, folder: Path, prior: str) -> None:
     """The very embedding that the prior alone gives for (caption, seed, candidate), in the space's coordinates."""
-    imaginer = open_imaginer(open_checkpoint(folder), prior=prior, device="cpu")
+    imaginer = open_prior(open_checkpoint(folder), prior=prior, device="cpu")
     imaginer = replace(imaginer, sampling=replace(imaginer.sampling, steps=3, guidance=2.0, tries=3))
     found = requests(painter, prior=prior, prior_steps=3, prior_guidance=2.0, tries=3)
     for candidate, request in enumerate(found):
-        expected = painter.embedder.space.into(imaginer.embedding(SAID, 5, candidate))
+        expected = painter.embedder.space.encode(imaginer.embedding(SAID, 5, candidate))
         torch.testing.assert_close(request.conditions["image"], expected)
         assert (request.seed, request.candidate) == (5, candidate)
     assert not torch.equal(found[0].conditions["image"], found[1].conditions["image"])
 
 
 def test_without_a_prior_the_captions_embedding_stands_for_the_pictures(painter: UnclipPainter) -> None:
-    own = painter.embedder.space.into(painter.embedder.captions([SAID])[0])
+    own = painter.embedder.space.encode(painter.embedder.captions([SAID])[0])
     for request in requests(painter, prior="none"):
         torch.testing.assert_close(request.conditions["image"], own)
 

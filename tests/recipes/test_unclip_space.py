@@ -35,7 +35,7 @@ def fitted(kind: Kind = "whitened", **changes: Any) -> tuple[Space, Tensor, Tens
 @pytest.mark.parametrize("kind", ["whitened", "scaled", "standard"])
 def test_coordinates_have_unit_variance_where_embeddings_have_next_to_none(kind: Kind) -> None:
     space, z, _ = fitted(kind)
-    y = space.into(z)
+    y = space.encode(z)
     assert z.var(0).mean() < 0.06 and y.mean(0).abs().max() < 1e-3
     assert y.var(0).mean().item() == pytest.approx(1, abs=1e-3)
     apart = y.var(0).max() / y.var(0).min()
@@ -50,10 +50,10 @@ def test_coordinates_have_unit_variance_where_embeddings_have_next_to_none(kind:
 @pytest.mark.parametrize("kind", ["whitened", "scaled", "standard"])
 def test_there_and_back(kind: Kind) -> None:
     space, z, _ = fitted(kind)
-    back = space.back(space.into(z))
+    back = space.decode(space.encode(z))
     torch.testing.assert_close(norms(back), torch.ones(len(z), 1))
     assert dots(back, z).min() > (0.99999 if kind == "standard" else 0.98)
-    torch.testing.assert_close(space.back(torch.zeros(1, space.config.components)), unit(space.mean[None]))
+    torch.testing.assert_close(space.decode(torch.zeros(1, space.config.components)), unit(space.mean[None]))
 
 
 def test_karlos_takes_embeddings_as_they_are() -> None:
@@ -61,25 +61,25 @@ def test_karlos_takes_embeddings_as_they_are() -> None:
     z = 3 + 2 * torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
     mean, spread = z.mean(0), z.std(0)
     space = Space.standard(mean, spread)
-    y = space.into(z)
+    y = space.encode(z)
     torch.testing.assert_close(y, (z - mean) / spread)
-    torch.testing.assert_close(space.back(y), z)
-    assert space.config.kind == "standard" and norms(space.back(y)).std() > 0.1
+    torch.testing.assert_close(space.decode(y), z)
+    assert space.config.kind == "standard" and norms(space.decode(y)).std() > 0.1
 
 
 def test_fewer_components_come_less_near() -> None:
     space, z, _ = fitted()
-    near = [dots(space.back(space.into(z), kept), z).mean().item() for kept in (0, 1, 2, 4, 6)]
+    near = [dots(space.decode(space.encode(z), kept), z).mean().item() for kept in (0, 1, 2, 4, 6)]
     assert near == sorted(near) and near[-1] > 0.999 > near[1] > near[0]
     with pytest.raises(UsageError, match="7 cannot be kept"):
-        space.back(space.into(z), 7)
+        space.decode(space.encode(z), 7)
 
 
 def test_codes_come_back_to_where_they_were() -> None:
     errors = []
     for count in (4, 16, 64):
         space, z, _ = fitted(buckets=count)
-        y = space.into(z)
+        y = space.encode(z)
         codes = space.buckets.quantise(y)
         assert int(codes.min()) == 0 and int(codes.max()) == count - 1
         held = torch.stack([(codes == code).sum(0) for code in range(count)])
@@ -99,7 +99,7 @@ def test_it_survives_being_stored() -> None:
     space, z, _ = fitted()
     other = Space(space.config)
     other.load_state_dict(space.state_dict())
-    assert torch.equal(other.into(z), space.into(z)) and not list(space.parameters())
+    assert torch.equal(other.encode(z), space.encode(z)) and not list(space.parameters())
 
 
 def test_what_cannot_be_fitted_is_refused() -> None:

@@ -14,7 +14,7 @@ import httpx2 as httpx
 
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.serve.catalog import Catalog, Model
-from pinxit.serve.server import Server, prepared
+from pinxit.serve.server import Server, make_server
 from pinxit.serve.settings import Settings
 from tests.recipes.painters import random_painter
 from tests.serve.process import PLAIN
@@ -64,7 +64,7 @@ class Running:
 def running(folder: Path, opened: Any = catalog, **changes: Any) -> Iterator[Running]:
     """Serve until the end of the block."""
     settings = replace(Settings(port=0, data=str(folder), candidates=2, drain_seconds=2.0), **changes)
-    server = prepared(settings, opened)
+    server = make_server(settings, opened)
     thread = threading.Thread(target=server.run, name="test-server")
     thread.start()
     try:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from pinxit.errors import UsageError
 from pinxit.pictures import png_bytes
-from pinxit.serve.content import CODE, Content, Policy
+from pinxit.serve.content import CODE, Content, ContentPolicy
 from pinxit.serve.errors import RefusedError
 from pinxit.types import Ranked
 from tests.serve import hooks
@@ -50,12 +50,12 @@ def refused(client: openai.OpenAI, prompt: str, said: str, **how: Any) -> None:
 
 
 def test_sentences_are_refused_before_anything_is_painted(judged: Running, client: openai.OpenAI) -> None:
-    calls = judged.context.hub.runner.engine.spent["dalle/tokens"].calls
+    calls = judged.context.dispatcher.runner.engine.usage["dalle/tokens"].calls
     refused(client, "a forbidden thing", "do not paint that")
     refused(client, "it breaks", "could not be checked")
     answer = judged.post("/api/jobs", json={"prompt": "forbidden"})
     assert answer.status_code == 400 and answer.json()["error"]["code"] == CODE
-    assert judged.context.hub.runner.engine.spent["dalle/tokens"].calls == calls
+    assert judged.context.dispatcher.runner.engine.usage["dalle/tokens"].calls == calls
     assert client.images.generate(prompt="a cat", extra_body={"candidates": 1}).data
 
 
@@ -111,7 +111,7 @@ def test_a_stream_shows_no_look_and_no_picture_that_is_refused(client: openai.Op
 )
 def test_a_hook_that_fails_lets_nothing_through(hook: Any) -> None:
     async def play() -> None:
-        policy = Policy(hook, 0.2)
+        policy = ContentPolicy(hook, 0.2)
         with pytest.raises(RefusedError, match="could not be checked") as error:
             await policy.check_prompt("a cat")
         assert (error.value.status, error.value.code) == (400, CODE)
@@ -125,7 +125,7 @@ def test_a_hook_that_fails_lets_nothing_through(hook: Any) -> None:
 
 def test_without_a_hook_everything_passes() -> None:
     async def play() -> None:
-        policy = Policy()
+        policy = ContentPolicy()
         await policy.check_prompt("a cat")
         assert await policy.shows(GREY) and len(await policy.allowed([Ranked(GREY, 0, 0, 0.0)])) == 1
 
@@ -139,6 +139,6 @@ def test_without_a_hook_everything_passes() -> None:
 )  # fmt: skip
 def test_a_hook_that_cannot_be_found_is_said(spec: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        Policy.opened(spec, 1.0)
-    assert Policy.opened("tests.serve.hooks:judge", 1.0).hook is not None
+        ContentPolicy.opened(spec, 1.0)
+    assert ContentPolicy.opened("tests.serve.hooks:judge", 1.0).hook is not None
     assert Content("prompt").picture is None

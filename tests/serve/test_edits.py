@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from pinxit.recipes.capabilities import Edits
-from pinxit.serve import decoder
+from pinxit.serve import upload_decoder
 from tests.recipes.painters import random_painter
 from tests.serve.running import Running
 
@@ -75,8 +75,10 @@ def test_edits_stream_and_come_as_json_too(client: openai.OpenAI, server: Runnin
     events = list(client.images.edit(image=file(PICTURE), mask=mask(slice(16, 32)), prompt="a cat", stream=True,
                                      partial_images=1, extra_body={"seed": 4, "candidates": 1}))  # fmt: skip
     assert [one.type for one in events][-1] == "image_edit.completed"
-    urls = ["data:image/png;base64," + base64.b64encode(one).decode() for one in (file(PICTURE), mask(slice(16, 32)))]
-    body = {"images": [{"image_url": urls[0]}], "mask": {"image_url": urls[1]}, "prompt": "a cat", "seed": 4}
+    url_files = [
+        "data:image/png;base64," + base64.b64encode(one).decode() for one in (file(PICTURE), mask(slice(16, 32)))
+    ]
+    body = {"images": [{"image_url": url_files[0]}], "mask": {"image_url": url_files[1]}, "prompt": "a cat", "seed": 4}
     answer = server.post("/v1/images/edits", json=body | {"candidates": 1})
     assert answer.status_code == 200 and answer.json()["data"][0]["b64_json"] == events[-1].b64_json
     body["images"] = [{"image_url": "http://169.254.169.254/latest"}]
@@ -92,7 +94,7 @@ def test_what_cannot_be_edited_is_said(client: openai.OpenAI) -> None:
         client.images.edit(image=file(PICTURE), prompt="a cat")
     with pytest.raises(openai.BadRequestError, match="as large as the picture"):
         client.images.edit(image=file(PICTURE[:16, :16]), mask=mask(slice(0, 8)), prompt="a cat")
-    with pytest.raises(openai.BadRequestError, match="nothing is transparent"):
+    with pytest.raises(openai.BadRequestError, match="no pixel is transparent"):
         client.images.edit(image=file(PICTURE), mask=file(PICTURE), prompt="a cat")
     with pytest.raises(openai.BadRequestError, match="one picture"):
         client.images.edit(image=[file(PICTURE)] * 2, mask=mask(slice(0, 8)), prompt="a cat")
@@ -148,7 +150,7 @@ def test_pictures_are_turned_as_their_exif_says(server: Running) -> None:
 
     import asyncio
 
-    found = asyncio.run_coroutine_threadsafe(decoded(), server.context.hub.loop).result(30)
+    found = asyncio.run_coroutine_threadsafe(decoded(), server.context.dispatcher.loop).result(30)
     assert found[:16].mean() < 10 and found[48:].mean() > 245
 
 
@@ -157,7 +159,7 @@ def test_an_answer_is_remembered_without_the_picture_that_was_sent(server: Runni
                            "response_format": "b64_json", "extra_body": {"seed": 9, "candidates": 1}}  # fmt: skip
     found = [client.images.edit(**how).data for _ in "ab"]
     assert found[0] and found[1] and found[0][0].b64_json == found[1][0].b64_json
-    jobs = [ticket.job for _, ticket in server.context.hub.known.values()]
+    jobs = [handle.job for _, handle in server.context.dispatcher.by_key.values()]
     assert any(job.request.prompt.text == "a remembered one" for job in jobs)
     assert all(job.request.more is None for job in jobs)
 
@@ -166,7 +168,7 @@ def test_what_is_transparent_is_turned_with_the_picture() -> None:
     half, exif = np.full((32, 32, 4), 255, np.uint8), Image.Exif()
     half[:16, :, 3] = 0
     exif[0x0112] = 3  # upside down
-    rgb, alpha = decoder.pixels(file(half, "png", exif=exif))
+    rgb, alpha = upload_decoder.pixels(file(half, "png", exif=exif))
     assert rgb.shape == (32, 32, 3) and alpha is not None
     assert (alpha[:16] == 255).all() and (alpha[16:] == 0).all()
 

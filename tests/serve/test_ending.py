@@ -27,7 +27,7 @@ class Waiting:
         self.threads = [threading.Thread(target=self._ask, args=(one,)) for one in ("plain", "stream")]
         for thread in self.threads:
             thread.start()
-        while len(server.context.hub.tickets) < 2:
+        while len(server.context.dispatcher.handles) < 2:
             assert not self.told, self.told
             time.sleep(0.02)
 
@@ -69,7 +69,7 @@ def test_an_engine_that_stops_leaves_jobs_to_the_next_process(tmp_path: Path, mo
             raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
 
         (job,) = server.post("/api/jobs", json=KEPT).json()["jobs"]
-        while len(server.context.hub.tickets) < 3:
+        while len(server.context.dispatcher.handles) < 3:
             time.sleep(0.02)
         worker.step = failing
         told = waiting.joined()
@@ -88,14 +88,14 @@ def test_a_disk_that_fails_ends_no_server(tmp_path: Path, monkeypatch: pytest.Mo
     """Old pictures are removed beside what is painted."""
     swept, again = [], threading.Event()
 
-    def sweep(urls: Any) -> None:
-        swept.append(urls)
+    def sweep(url_files: Any) -> None:
+        swept.append(url_files)
         if len(swept) < 3:
             raise OSError(5, "Input/output error")
         again.set()
 
-    monkeypatch.setattr("pinxit.serve.files.Urls.sweep", sweep)
-    monkeypatch.setattr(app, "TIDY", 0.05)
+    monkeypatch.setattr("pinxit.serve.url_files.Urls.sweep", sweep)
+    monkeypatch.setattr(app, "CLEANUP_SECONDS", 0.05)
     with running(tmp_path) as server:
         assert again.wait(60) and server.get("/live").status_code == 200
         assert not server.server.should_exit

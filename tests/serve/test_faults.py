@@ -57,7 +57,7 @@ def faults(folder: Path, count: int) -> None:
         broken(server, dice, 0.25)
         asyncio.run(all_of_them(server.url))
         assert sum(ends.values()) == count and ends["done"] and ends["failed"], ends
-        assert not server.context.hub.tickets and not server.context.hub.runner.engine.started
+        assert not server.context.dispatcher.handles and not server.context.dispatcher.runner.engine.started
 
 
 def test_no_fault_ends_a_stream_silently(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from pinxit.errors import UsageError
 from pinxit.pictures import png_bytes
 from pinxit.serve import fetch
 from pinxit.serve.errors import RefusedError
-from pinxit.serve.fetch import Allowed, Fetcher, NotFetchedError
+from pinxit.serve.fetch import AllowList, Fetcher, NotFetchedError
 from tests.serve.running import running
 
 PICTURE = png_bytes(np.zeros((32, 32, 3), np.uint8), {})
@@ -127,7 +127,7 @@ def test_a_redirect_passes_every_check_again(site: Any, url: str, monkeypatch: p
 
 
 def test_a_name_that_leads_within_is_refused_unless_that_is_listed(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "_resolved", lambda host, port: [ipaddress.ip_address("127.0.0.1")])
+    monkeypatch.setattr(fetch, "_resolve", lambda host, port: [ipaddress.ip_address("127.0.0.1")])
     given = f"http://pictures.example:{site.server_port}/picture"
     name = f"pictures.example:{site.server_port}"
     refused(given, name)
@@ -160,14 +160,14 @@ def test_the_address_that_was_checked_is_the_one_that_is_asked(monkeypatch: pyte
      "2001:0:4136:e378:8000:63bf:3fff:fdd2", "::"],
 )  # fmt: skip
 def test_addresses_within_are_known_however_they_are_written(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "_resolved", lambda host, port: [ipaddress.ip_address(address)])
+    monkeypatch.setattr(fetch, "_resolve", lambda host, port: [ipaddress.ip_address(address)])
     with pytest.raises(NotFetchedError, match="no public address"):
-        Allowed(["a.example"]).place("https://a.example/")
+        AllowList(["a.example"]).target("https://a.example/")
     with pytest.raises(NotFetchedError, match="no public address"):
-        Allowed(["a.example"]).place(f"https://{f'[{address}]' if ':' in address else address}/")
+        AllowList(["a.example"]).target(f"https://{f'[{address}]' if ':' in address else address}/")
     for public in (PUBLIC, "2606:4700::6810:84e5", "::ffff:93.184.215.14"):
-        monkeypatch.setattr(fetch, "_resolved", lambda host, port, public=public: [ipaddress.ip_address(public)])
-        assert Allowed(["a.example"]).place("https://a.example/").address == str(ipaddress.ip_address(public))
+        monkeypatch.setattr(fetch, "_resolve", lambda host, port, public=public: [ipaddress.ip_address(public)])
+        assert AllowList(["a.example"]).target("https://a.example/").address == str(ipaddress.ip_address(public))
 
 
 @pytest.mark.parametrize(
@@ -181,18 +181,18 @@ def test_addresses_within_are_known_however_they_are_written(address: str, monke
      ("münchen.example", "https://münchen.example/p", False), ("a.example", f"https://a.example/{'p' * 5000}", False)],
 )  # fmt: skip
 def test_which_hosts_are_listed(hosts: str, url: str, yes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "_resolved", lambda host, port: [ipaddress.ip_address(PUBLIC)])
+    monkeypatch.setattr(fetch, "_resolve", lambda host, port: [ipaddress.ip_address(PUBLIC)])
     if yes:
-        assert Allowed([hosts]).place(url).address == PUBLIC
+        assert AllowList([hosts]).target(url).address == PUBLIC
     else:
         with pytest.raises(NotFetchedError):
-            Allowed([hosts]).place(url)
+            AllowList([hosts]).target(url)
 
 
 @pytest.mark.parametrize("host", ["", "*.", "a b", "https://a.example", "a.example:0", "a.example:x", "*.*.example"])
 def test_what_is_no_host_is_said_at_the_start(host: str) -> None:
     with pytest.raises(UsageError, match="fetch_from"):
-        Allowed([host])
+        AllowList([host])
 
 
 def test_routes_that_take_pictures_take_urls(site: Any, url: str, tmp_path: Path) -> None:

@@ -114,8 +114,8 @@ def test_a_key_of_another_request_is_refused(server: Running) -> None:
 
 
 def test_one_client_has_one_share_however_it_asks(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    hub, clients = server.context.hub, []
-    submit = hub.submit
+    dispatcher, clients = server.context.dispatcher, []
+    submit = dispatcher.submit
     while server.context.jobs.live:  # of the tests before
         time.sleep(0.02)
 
@@ -123,7 +123,7 @@ def test_one_client_has_one_share_however_it_asks(server: Running, monkeypatch: 
         clients.append(job.client)
         return submit(job, *rest, **how)
 
-    monkeypatch.setattr(hub, "submit", heard)
+    monkeypatch.setattr(dispatcher, "submit", heard)
     (job,) = submitted(server, candidates=1)
     ended(server, job["id"])
     server.post("/v1/images/generations", json={"prompt": "a cat", "candidates": 1})
@@ -134,12 +134,12 @@ def test_a_comparison_is_taken_on_whole_or_refused_whole(server: Running, monkey
     admission = server.context.admission
     before = [one["id"] for one in server.get("/api/jobs").json()["jobs"]]
     asked = {"prompt": "compared", "candidates": 1, "recipes": ["dalle", "other"]}
-    monkeypatch.setattr(admission.costs, "foreseen", lambda job: 10.0)
-    monkeypatch.setattr(admission, "left", lambda client=None: 5.0)
+    monkeypatch.setattr(admission.costs, "estimate", lambda job: 10.0)
+    monkeypatch.setattr(admission, "backlog", lambda client=None: 5.0)
     monkeypatch.setattr(admission, "budget", 20.0)  # room for one of them
     assert server.post("/api/jobs", json=asked).status_code == 429
     monkeypatch.undo()
-    assert [one["id"] for one in server.get("/api/jobs").json()["jobs"]] == before and not admission.promised
+    assert [one["id"] for one in server.get("/api/jobs").json()["jobs"]] == before and not admission.reserved
 
 
 def test_a_failure_that_cannot_be_kept_is_kept_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +155,7 @@ def test_a_failure_that_cannot_be_kept_is_kept_later(tmp_path: Path, monkeypatch
 
         return call
 
-    monkeypatch.setattr(jobs, "RETRY", 0.05)
+    monkeypatch.setattr(jobs, "RETRY_SECONDS", 0.05)
     with running(tmp_path) as server:
         monkeypatch.setattr(records, "finish", on_a_full_disk)  # done, and then failed, cannot be written
         (job,) = submitted(server, candidates=1)
@@ -250,7 +250,7 @@ def test_what_was_sent_is_kept_no_longer_than_a_job_needs_it(server: Running, mo
         assert server.post("/api/jobs", json=edit | wrong).status_code in (400, 404)
     assert set(folder.iterdir()) == before
     monkeypatch.setattr(server.context.admission, "budget", 0.0)
-    monkeypatch.setattr(server.context.admission, "left", lambda client=None: 1.0)
+    monkeypatch.setattr(server.context.admission, "backlog", lambda client=None: 1.0)
     assert server.post("/api/jobs", json=edit).status_code == 429 and set(folder.iterdir()) == before
     monkeypatch.undo()
     jobs = submitted(server, **edit, recipes=["dalle", "other"])
@@ -273,7 +273,7 @@ def test_a_disk_that_gets_full_is_not_kept_full(server: Running, monkeypatch: py
         written.append(path)
         write_bytes(path, data)
 
-    monkeypatch.setattr("pinxit.serve.keeping.write_bytes", filling)
+    monkeypatch.setattr("pinxit.serve.job_results.write_bytes", filling)
     (job,) = submitted(server, candidates=3)
     found = ended(server, job["id"])
     assert found["state"] == "failed" and str(folder) not in found["error"]
@@ -293,7 +293,7 @@ def test_others_do_not_wait_for_the_disk(server: Running, monkeypatch: pytest.Mo
             threads.append(threading.current_thread().name)
         return read(path)
 
-    monkeypatch.setattr("pinxit.serve.job_plan.write_bytes", writing)
+    monkeypatch.setattr("pinxit.serve.job_requests.write_bytes", writing)
     monkeypatch.setattr(Path, "read_bytes", reading)
     picture, alpha = np.zeros((32, 32, 3), np.uint8), np.zeros((32, 32, 4), np.uint8)
     (job,) = submitted(server, kind="edit", image=data_url(picture), mask=data_url(alpha, "RGBA"), candidates=1)

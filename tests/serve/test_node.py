@@ -32,7 +32,7 @@ def test_the_javascript_client_gets_what_it_is_promised(server: Running) -> None
     assert found["masked"][:2] == ["BadRequestError", 400]
     assert found["late"][0] in ("APIConnectionTimeoutError", "RateLimitError")
     for _ in range(100):
-        if not server.context.hub.tickets:
+        if not server.context.dispatcher.handles:
             break
         time.sleep(0.05)
-    assert not server.context.hub.tickets
+    assert not server.context.dispatcher.handles

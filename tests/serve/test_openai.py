@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from pinxit.pictures import png_bytes, read_metadata
-from pinxit.serve.catalog import Order
+from pinxit.serve.catalog import ServerJob
 from tests.serve.running import Running
 
 PROMPT = "a red square"
@@ -154,11 +154,11 @@ def test_a_timeout_lets_the_job_go(client: openai.OpenAI, server: Running) -> No
             timeout=httpx.Timeout(60, read=0.1),
         )
     for _ in range(100):
-        if not server.context.hub.tickets:
+        if not server.context.dispatcher.handles:
             break
         asyncio.run(asyncio.sleep(0.05))
-    assert not server.context.hub.tickets
-    assert server.context.hub.runner.engine.started == []
+    assert not server.context.dispatcher.handles
+    assert server.context.dispatcher.runner.engine.started == []
 
 
 def test_equal_requests_with_a_seed_are_one_job(server: Running) -> None:
@@ -191,11 +191,11 @@ def test_retries_of_the_client_meet_a_server_that_says_when(server: Running) -> 
     admission, calls = server.context.admission, []
     admit = admission.admit
 
-    def once_busy(*orders: Order, patience: float = 0.0) -> float:
+    def once_busy(*orders: ServerJob, client_timeout: float = 0.0) -> float:
         calls.append(orders)
         if len(calls) == 1:
-            raise admission._busy("backlog", 0.3)
-        return admit(*orders, patience=patience)
+            raise admission._refused("backlog", 0.3)
+        return admit(*orders, client_timeout=client_timeout)
 
     admission.admit = once_busy  # type: ignore[method-assign]
     try:
@@ -207,7 +207,7 @@ def test_retries_of_the_client_meet_a_server_that_says_when(server: Running) -> 
 
 
 def test_clip_is_asked_with_a_deadline_and_within_the_budget(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    admission, engine = server.context.admission, server.context.hub.runner.engine
+    admission, engine = server.context.admission, server.context.dispatcher.runner.engine
     picture = "data:image/png;base64," + base64.b64encode(png_bytes(np.zeros((32, 32, 3), np.uint8), {})).decode()
     asks = [("/v1/embeddings", {"input": "a cat"}), ("/api/classify", {"image": picture, "labels": ["cat"]}),
             ("/api/search", {"image": picture})]  # fmt: skip
@@ -222,7 +222,7 @@ def test_clip_is_asked_with_a_deadline_and_within_the_budget(server: Running, mo
         late = server.post(path, json=body, headers={"x-stainless-read-timeout": "0.000001"})
         monkeypatch.undo()
         assert late.status_code == 504 and late.json()["error"]["code"] == "deadline", late.text
-    assert not engine.jobs and not server.context.hub.tickets
+    assert not engine.jobs and not server.context.dispatcher.handles
 
 
 def test_models_and_embeddings(client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,7 +239,7 @@ def test_models_and_embeddings(client: openai.OpenAI, monkeypatch: pytest.Monkey
     sent = "data:image/png;base64," + base64.b64encode(picture.getvalue()).decode()
     vector = client.embeddings.create(model="clip", input=[sent]).data[0].embedding
     assert np.isclose(np.linalg.norm(vector), 1, atol=1e-5)
-    monkeypatch.setattr("pinxit.serve.embeddings.MOST_AREA", 40 * 30 + 1)
+    monkeypatch.setattr("pinxit.serve.embeddings.MAX_TOTAL_PIXELS", 40 * 30 + 1)
     assert client.embeddings.create(model="clip", input=[sent, "a red square"]).data
     with pytest.raises(openai.BadRequestError, match="pixels together"):
         client.embeddings.create(model="clip", input=[sent, sent])

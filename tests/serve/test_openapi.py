@@ -10,7 +10,7 @@ import httpx2 as httpx
 import pytest
 
 from pinxit.serve.app import openapi
-from pinxit.serve.errors import LONGEST
+from pinxit.serve.errors import MAX_MESSAGE
 from tests.serve.running import Running
 
 PLACE = Path(__file__).parents[2] / "docs" / "openapi.json"
@@ -73,7 +73,7 @@ def check(answer: Any) -> None:
     if answer.status_code >= 400:
         error = answer.json()["error"]
         assert error.keys() == {"message", "type", "param", "code"}
-        assert len(answer.content) <= 4096 and len(error["message"]) <= LONGEST
+        assert len(answer.content) <= 4096 and len(error["message"]) <= MAX_MESSAGE
 
 
 def test_made_up_requests_never_break_it(server: Running) -> None:

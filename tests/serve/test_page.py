@@ -91,7 +91,7 @@ def test_paint_look_and_use_by_keyboard_alone(page: Any) -> None:
     page.keyboard.press("s")
     card.locator(".star").wait_for()
     assert page.input_value("#prompt") == "something else"  # looking changes nothing
-    page.get_by_role("button", name="Use sentence").click()
+    page.get_by_role("button", name="Use prompt").click()
     page.keyboard.press("Escape")
     assert page.input_value("#prompt") == "a red square by keys"
 
@@ -245,7 +245,7 @@ def drop(page: Any, folder: Path, facts: dict[str, Any]) -> None:
 @browsing
 def test_cancel_search_and_classify(page: Any, server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     paint(page, "found by a sentence", 2)
-    engine, clicked = server.context.hub.runner.engine, Event()
+    engine, clicked = server.context.dispatcher.runner.engine, Event()
     call = engine._call
     # No step before the click: however slow the browser is, there is something to cancel.
     monkeypatch.setattr(engine, "_call", lambda chosen: call(chosen) if clicked.wait(110) else None)

@@ -46,7 +46,7 @@ class Behind:
     def idle(self) -> bool:
         """Whether nothing is painted any more, after a while."""
         for _ in range(600):
-            if not self.server.context.hub.tickets:
+            if not self.server.context.dispatcher.handles:
                 return True
             time.sleep(0.05)
         return False
@@ -129,7 +129,9 @@ def test_looks_come_as_they_are_painted_and_a_client_that_leaves_is_heard_of(beh
     how: dict[str, Any] = {"extra_body": LONG, "extra_headers": {"x-forwarded-for": "192.0.2.7"}}
     with behind.client.images.generate(prompt="a cat", stream=True, partial_images=3, **how) as stream:
         assert next(iter(stream)).type == "image_generation.partial_image"
-        assert [job.client for job in behind.server.context.hub.tickets] == ["address:127.0.0.1"]  # not what it says
+        assert [job.client for job in behind.server.context.dispatcher.handles] == [
+            "address:127.0.0.1"
+        ]  # not what it says
     assert behind.idle()
 
 
@@ -140,7 +142,7 @@ def test_a_stream_that_breaks_off_is_no_end(behind: Behind) -> None:
         for event in behind.client.images.generate(prompt="a cat", stream=True, partial_images=3, extra_body=LONG):
             heard.append(event.type)
             for connection in list(state.connections):
-                behind.server.context.hub.loop.call_soon_threadsafe(connection.transport.abort)
+                behind.server.context.dispatcher.loop.call_soon_threadsafe(connection.transport.abort)
     except (openai.APIError, httpx.TransportError):
         broken = True
     assert set(heard) == {"image_generation.partial_image"} and behind.idle()
@@ -149,7 +151,7 @@ def test_a_stream_that_breaks_off_is_no_end(behind: Behind) -> None:
 
 def test_events_come_at_once(behind: Behind) -> None:
     with httpx.stream("GET", f"{behind.url}/api/events", timeout=60) as answer:
-        assert next(answer.iter_bytes()) == b": here\n\n"  # not with what comes a beat later
+        assert next(answer.iter_bytes()) == b": connected\n\n"  # not with what comes a beat later
 
 
 @pytest.mark.parametrize("megabytes", [0.5, 3, 30])

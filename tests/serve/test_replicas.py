@@ -22,18 +22,19 @@ from pinxit.pipelines.graph import Graph, Stage
 from pinxit.pipelines.work import Event
 from pinxit.pipelines.worker import Each
 from pinxit.serve import replicas
-from pinxit.serve.catalog import Catalog, Order
-from pinxit.serve.hub import Hub
-from pinxit.serve.replica import Replica, Report, Sent
-from pinxit.serve.replicas import Distant, Replicas
+from pinxit.serve.catalog import Catalog, ServerJob
+from pinxit.serve.dispatcher import Dispatcher
+from pinxit.serve.replica import RemoteEvent, RemoteJob, Replica
+from pinxit.serve.replicas import RemoteEngine, Replicas
 from pinxit.serve.settings import Settings
+from pinxit.types import Prompt
 from tests.processes import below
 from tests.recipes.painters import save_random_checkpoint
 from tests.serve.running import Running, running
 
 GRAPH = Graph([Stage("a", Each(lambda items: [0 for _ in items]))], {"r": ["a"]})
-DONE = Report("done", ["a picture"], 1.0, {"a": 2.0})
-Script = list[Report | Exception]
+DONE = RemoteEvent("done", ["a picture"], 1.0, {"a": 2.0})
+Script = list[RemoteEvent | Exception]
 
 
 class Stream:
@@ -45,7 +46,7 @@ class Stream:
     def cancel(self) -> None:
         self.given_up = True
 
-    async def __aiter__(self) -> AsyncIterator[Report]:
+    async def __aiter__(self) -> AsyncIterator[RemoteEvent]:
         for one in self.script:
             await asyncio.sleep(0)
             if isinstance(one, Exception):
@@ -54,77 +55,81 @@ class Stream:
         await asyncio.sleep(60)
 
 
-class Placed:
+class ScriptedDeployment:
     """Replicas by script."""
 
     count = 2
 
     def __init__(self, *scripts: Script) -> None:
-        self.scripts, self.sent, self.streams = list(scripts), list[Sent](), list[Stream]()
+        self.scripts, self.sent, self.streams = list(scripts), list[RemoteJob](), list[Stream]()
         self.handle = self.paint = self
 
-    def remote(self, sent: Sent) -> Stream:
+    def remote(self, sent: RemoteJob) -> Stream:
         self.sent.append(sent)
         self.streams.append(Stream(self.scripts.pop(0)))
         return self.streams[-1]
 
 
-def heard(placed: Placed, job: Order, during: Callable[[Distant], Any] | None = None, tries: int = 3) -> list[Event]:
+def heard(
+    deployment: ScriptedDeployment, job: ServerJob, during: Callable[[RemoteEngine], Any] | None = None, tries: int = 3
+) -> list[Event]:
     """All that is told of a job."""
     found: list[Event] = []
 
     async def talk() -> None:
-        distant = Distant(GRAPH, placed, found.extend, tries)  # type: ignore[arg-type]
-        distant.submit(job)
+        engine = RemoteEngine(GRAPH, deployment, found.extend, tries)  # type: ignore[arg-type]
+        engine.submit(job)
         for _ in range(2000):
             await asyncio.sleep(0.001)
             if during is not None:
-                during(distant)
+                during(engine)
             if found and found[-1].kind in ("done", "failed", "cancelled", "expired"):
                 break
         await asyncio.sleep(0.01)
-        assert not distant.shares and not distant.costs and not distant._tasks, "nothing is left of it"
-        assert all(stream.given_up for stream in placed.streams)
+        assert not engine.shares and not engine.costs and not engine._tasks, "nothing is left of it"
+        assert all(stream.given_up for stream in deployment.streams)
 
     asyncio.run(talk())
     return found
 
 
-def order(**how: Any) -> Order:
-    return Order([(["a"], None)], **how)
+def job_of(**how: Any) -> ServerJob:
+    return ServerJob([(["a"], None)], **how)
 
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replicas, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(replicas, "RETRY_SECONDS", 0.0)
 
 
 def test_a_job_of_a_replica_that_dies_is_sent_again_whole() -> None:
-    look = Report("preview", ((0,), "a look"), 0.4)
-    placed = Placed([look, ConnectionError("it died")], [Report("", None, 0.1), DONE])
-    found = heard(placed, order(shares=[0.3, 0.6], client="alice", weight=8.0))
+    look = RemoteEvent("preview", ((0,), "a look"), 0.4)
+    deployment = ScriptedDeployment([look, ConnectionError("it died")], [RemoteEvent("", None, 0.1), DONE])
+    found = heard(deployment, job_of(shares=[0.3, 0.6], client="alice", weight=8.0))
     assert [event.kind for event in found] == ["preview", "done"] and found[-1].data == ["a picture"]
     assert len({event.seq for event in found}) == 2
-    assert [sent.how["shares"] for sent in placed.sent] == [[0.3, 0.6], [0.6]], "what was shown is not shown again"
-    assert {(sent.client, sent.weight) for sent in placed.sent} == {("alice", 8.0)}
+    assert [sent.preview_options["shares"] for sent in deployment.sent] == [[0.3, 0.6], [0.6]], (
+        "what was shown is not shown again"
+    )
+    assert {(sent.client, sent.weight) for sent in deployment.sent} == {("alice", 8.0)}
 
 
 def test_a_job_that_kills_every_replica_fails() -> None:
     deaths: list[Script] = [[RuntimeError("dead")] for _ in range(3)]
-    found = heard(Placed(*deaths), order())
-    assert [event.kind for event in found] == ["failed"] and "3 replicas were lost" in str(found[0].data)
+    found = heard(ScriptedDeployment(*deaths), job_of())
+    assert [event.kind for event in found] == ["failed"] and "3 replicas died" in str(found[0].data)
 
 
 def test_a_cancelled_job_gives_its_stream_up() -> None:
-    placed = Placed([Report("", None, 0.1)])
-    job = order()
-    found = heard(placed, job, lambda distant: distant.cancel(job) if distant.shares.get(job) == 0.1 else None)
+    deployment = ScriptedDeployment([RemoteEvent("", None, 0.1)])
+    job = job_of()
+    found = heard(deployment, job, lambda engine: engine.cancel(job) if engine.shares.get(job) == 0.1 else None)
     assert [event.kind for event in found] == ["cancelled"]
 
 
 def test_a_job_that_nobody_waits_for_any_more_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replicas, "GRACE_SECONDS", 0.01)
-    found = heard(Placed([Report("", None, 0.1)]), order(deadline=time.perf_counter() + 0.05))
+    found = heard(ScriptedDeployment([RemoteEvent("", None, 0.1)]), job_of(deadline=time.perf_counter() + 0.05))
     assert [event.kind for event in found] == ["expired"], "though the replica hangs"
 
 
@@ -132,11 +137,12 @@ def test_costs_come_with_the_end() -> None:
     costs: list[dict[str, float]] = []
 
     async def talk() -> None:
-        hub = Hub(GRAPH, elsewhere=lambda graph, publish: Replicas(graph, publish, Placed([DONE]), 3))  # type: ignore[arg-type]
-        hub.on_end.append(lambda ticket, seconds: costs.append(seconds))
-        event = await hub.outcome(hub.submit(order(), cost=1.0))
-        assert event.kind == "done" and hub.runner.engine.spent["a"].seconds == 2.0
-        hub.runner.stop()
+        scripted: Any = ScriptedDeployment([DONE])
+        dispatcher = Dispatcher(GRAPH, make_runner=lambda graph, publish: Replicas(graph, publish, scripted, 3))
+        dispatcher.on_end.append(lambda handle, seconds: costs.append(seconds))
+        event = await dispatcher.outcome(dispatcher.submit(job_of(), cost=1.0))
+        assert event.kind == "done" and dispatcher.runner.engine.usage["a"].seconds == 2.0
+        dispatcher.runner.stop()
 
     asyncio.run(talk())
     assert costs == [{"a": 2.0}]
@@ -152,35 +158,29 @@ def test_a_replica_lets_go_of_what_nobody_hears(tmp_path: Path) -> None:
     about = settings(tmp_path)
     replica, front = Replica(about, str(Path.cwd()), 1), Catalog.opened(about)
     model = front.default
-    asked = model.first_request() if hasattr(model, "first_request") else model.painter.asked(_prompt(), 64, 1)
-    starts = front.order(model, asked, model.usual).starts
+    asked = model.painter.asked(Prompt("a red square"), 64, 1)
+    starts = front.job(model, asked, model.default_size).starts
 
     async def talk() -> None:
-        stream = replica.paint(Sent(starts, asked, "", 1.0, 60.0, {"shares": [0.5]}))
+        stream = replica.paint(RemoteJob(starts, asked, "", 1.0, 60.0, {"shares": [0.5]}))
         kinds = []
         async for told in stream:
             kinds.append(told.kind)
             if told.kind in ("preview", "done"):
                 break
         await stream.aclose()  # type: ignore[attr-defined]
-        assert replica.hub is not None and replica.hub.runner.engine is not None
+        assert replica.dispatcher is not None and replica.dispatcher.runner.engine is not None
         for _ in range(500):
-            if not replica.hub.tickets and not replica.hub.runner.engine.jobs:
+            if not replica.dispatcher.handles and not replica.dispatcher.runner.engine.jobs:
                 break
             await asyncio.sleep(0.01)
-        assert not replica.hub.tickets and not replica.costs
+        assert not replica.dispatcher.handles and not replica.costs
         replica.check_health()
-        whole = [told async for told in replica.paint(Sent(starts, asked, "", 1.0, 60.0, {}))]
+        whole = [told async for told in replica.paint(RemoteJob(starts, asked, "", 1.0, 60.0, {}))]
         assert whole[-1].kind == "done" and whole[-1].costs and not replica.costs
-        await replica.hub.close()
+        await replica.dispatcher.close()
 
     asyncio.run(talk())
-
-
-def _prompt() -> Any:
-    from pinxit.types import Prompt
-
-    return Prompt("a red cube")
 
 
 @pytest.fixture(scope="module")
@@ -233,7 +233,7 @@ def test_one_of_two_replicas_is_killed_and_every_picture_comes_as_without_them(c
         assert [one.result() for one in coming] == expected
     assert painted(server.url, 3) == expected[3]
     for _ in range(1200):
-        if len(processes()) == 2 and server.context.hub.runner.alive == 2:
+        if len(processes()) == 2 and server.context.dispatcher.runner.alive == 2:
             break
         time.sleep(0.1)
     assert len(processes()) == 2 and both[0] not in processes(), "another one has taken its place"
@@ -253,10 +253,10 @@ def test_streams_show_partial_pictures_and_end_when_their_reader_leaves(cluster:
         stream.close()
     assert kinds == ["image_generation.partial_image"] * 2 + ["image_generation.completed"]
     for _ in range(600):
-        if not server.context.hub.tickets:
+        if not server.context.dispatcher.handles:
             break
         time.sleep(0.05)
-    assert not server.context.hub.tickets
+    assert not server.context.dispatcher.handles
     time.sleep(1.0)  # the call under way ends
     before = computed(processes())
     time.sleep(4.0)

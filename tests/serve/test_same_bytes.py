@@ -103,7 +103,7 @@ def schedule(served: Running, recipe: str, number: int) -> None:
                 assert alone.setdefault((recipe, *wanted), got) == got
 
     alone = ALONE.setdefault(served.url, {})
-    served.context.hub.known.clear()  # so that nothing is answered from memory
+    served.context.dispatcher.by_key.clear()  # so that nothing is answered from memory
     asyncio.run(all_of_it())
 
 

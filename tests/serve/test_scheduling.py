@@ -20,18 +20,18 @@ from pinxit.pipelines.graph import Graph, Stage
 from pinxit.pipelines.work import Job
 from pinxit.pipelines.worker import Each
 from pinxit.recipes.requests import PaintRequest
-from pinxit.serve.admission import HELD_PICTURES, Admission, Costs
-from pinxit.serve.catalog import Order
+from pinxit.serve.admission import MAX_HELD_UPLOADS, Admission, Costs
+from pinxit.serve.catalog import ServerJob
+from pinxit.serve.dispatcher import REUSE_SECONDS, Dispatcher
 from pinxit.serve.errors import RefusedError
-from pinxit.serve.hub import Hub
 from pinxit.serve.settings import Settings
 from pinxit.types import Prompt
 from tests.serve.running import Running, running
 
 
-def order(client: str = "a", candidates: int = 1, **how: Any) -> Order:
+def job_of(client: str = "a", candidates: int = 1, **how: Any) -> ServerJob:
     request = PaintRequest(Prompt("a"), candidates, settings={"steps": 1})
-    return Order([(("work",), None)], request=request, client=client, **how)
+    return ServerJob([(("work",), None)], request=request, client=client, **how)
 
 
 def slow_graph(seconds: float, broken: set[Any] = frozenset()) -> Graph:  # type: ignore[assignment]
@@ -46,13 +46,13 @@ def slow_graph(seconds: float, broken: set[Any] = frozenset()) -> Graph:  # type
 
 def test_a_newcomer_does_not_wait_for_a_crowd() -> None:
     async def play() -> list[str]:
-        hub, ends = Hub(slow_graph(0.01)), []
-        hub.on_end.append(lambda ticket, _: ends.append(ticket.job.client))
-        crowd = [hub.submit(order("crowd"), detached=True) for _ in range(30)]
-        late = hub.submit(order("late"))
-        assert (await hub.outcome(late)).kind == "done"
-        await asyncio.gather(*(hub.outcome(one) for one in crowd))
-        await hub.close()
+        dispatcher, ends = Dispatcher(slow_graph(0.01)), []
+        dispatcher.on_end.append(lambda handle, _: ends.append(handle.job.client))
+        crowd = [dispatcher.submit(job_of("crowd"), detached=True) for _ in range(30)]
+        late = dispatcher.submit(job_of("late"))
+        assert (await dispatcher.outcome(late)).kind == "done"
+        await asyncio.gather(*(dispatcher.outcome(one) for one in crowd))
+        await dispatcher.close()
         return ends
 
     assert asyncio.run(play()).index("late") <= 4
@@ -60,10 +60,10 @@ def test_a_newcomer_does_not_wait_for_a_crowd() -> None:
 
 def test_one_failure_is_its_own() -> None:
     async def play() -> list[str]:
-        hub = Hub(slow_graph(0.0, {"bad"}))
-        tickets = [hub.submit(order("bad" if k % 3 == 0 else "good")) for k in range(9)]
-        found = [(await hub.outcome(one)).kind for one in tickets]
-        await hub.close()
+        dispatcher = Dispatcher(slow_graph(0.0, {"bad"}))
+        handles = [dispatcher.submit(job_of("bad" if k % 3 == 0 else "good")) for k in range(9)]
+        found = [(await dispatcher.outcome(one)).kind for one in handles]
+        await dispatcher.close()
         return found
 
     assert asyncio.run(play()) == ["failed", "done", "done"] * 3
@@ -71,23 +71,23 @@ def test_one_failure_is_its_own() -> None:
 
 def test_the_budget_refuses_and_says_when() -> None:
     async def play() -> None:
-        hub = Hub(slow_graph(0.2))
-        admission = Admission(Settings(budget_seconds=10.0, client_share=0.5), hub)
-        admission.costs.known["work"] = 2.0
-        assert admission.admit(order("a", 100)) == 200  # alone, anything may come
-        tickets = [hub.submit(order("a"), cost=admission.admit(order("a")), detached=True) for _ in range(2)]
+        dispatcher = Dispatcher(slow_graph(0.2))
+        admission = Admission(Settings(budget_seconds=10.0, client_share=0.5), dispatcher)
+        admission.costs.measured["work"] = 2.0
+        assert admission.admit(job_of("a", 100)) == 200  # alone, anything may come
+        handles = [dispatcher.submit(job_of("a"), cost=admission.admit(job_of("a")), detached=True) for _ in range(2)]
         with pytest.raises(RefusedError) as busy:
-            admission.admit(order("a", 4))
+            admission.admit(job_of("a", 4))
         assert busy.value.status == 429 and 0 < int(busy.value.headers["retry-after-ms"]) <= 2000
-        hub.submit(order("b"), cost=admission.admit(order("b")), detached=True)
-        with pytest.raises(RefusedError, match="one may have while others wait"):
-            admission.admit(order("a"))
-        with pytest.raises(RefusedError, match="before you stop waiting"):
-            admission.admit(order("b"), patience=0.5)
+        dispatcher.submit(job_of("b"), cost=admission.admit(job_of("b")), detached=True)
+        with pytest.raises(RefusedError, match="one client may have while others wait"):
+            admission.admit(job_of("a"))
+        with pytest.raises(RefusedError, match="within your timeout"):
+            admission.admit(job_of("b"), client_timeout=0.5)
         assert admission.refused == {"backlog": 1, "client": 1, "deadline": 1}
-        for ticket in tickets:
-            hub.cancel(ticket)
-        await hub.close()
+        for handle in handles:
+            dispatcher.cancel(handle)
+        await dispatcher.close()
 
     asyncio.run(play())
 
@@ -96,45 +96,45 @@ def test_so_many_uploads_wait_and_no_more() -> None:
     """They lie in memory, decoded; sentences do not count."""
 
     async def play() -> None:
-        hub = Hub(slow_graph(0.2))
-        admission = Admission(Settings(), hub)
-        with_picture = order()
+        dispatcher = Dispatcher(slow_graph(0.2))
+        admission = Admission(Settings(), dispatcher)
+        with_picture = job_of()
         with_picture.request = replace(with_picture.request, more="a picture")
-        tickets = [hub.submit(order(), detached=True) for _ in range(2 * HELD_PICTURES)]
-        for _ in range(HELD_PICTURES):
+        handles = [dispatcher.submit(job_of(), detached=True) for _ in range(2 * MAX_HELD_UPLOADS)]
+        for _ in range(MAX_HELD_UPLOADS):
             admission.admit(with_picture)
-            another = order()
+            another = job_of()
             another.request = with_picture.request
-            tickets.append(hub.submit(another, detached=True))
-        with pytest.raises(RefusedError, match="as many pictures wait"):
+            handles.append(dispatcher.submit(another, detached=True))
+        with pytest.raises(RefusedError, match="as many uploads are queued"):
             admission.admit(with_picture)
-        admission.admit(order())
+        admission.admit(job_of())
         assert admission.refused == {"uploads": 1}
-        for ticket in tickets:
-            hub.cancel(ticket)
-        await hub.close()
+        for handle in handles:
+            dispatcher.cancel(handle)
+        await dispatcher.close()
 
     asyncio.run(play())
 
 
 def test_jobs_of_one_request_are_taken_on_together_or_not_at_all() -> None:
     async def play() -> None:
-        hub = Hub(slow_graph(0.2))
-        admission = Admission(Settings(budget_seconds=10.0, client_share=0.5), hub)
-        admission.costs.known["work"] = 3.0
-        under_way = hub.submit(order("a"), cost=3.0, detached=True)
-        assert admission.admit(order("b"), order("b")) == 6.0
-        with pytest.raises(RefusedError, match="as may wait"):
-            admission.admit(order("b"), order("b"), order("b"))
-        first, second = order("b"), order("b")
-        admission.promise(first, second)  # on their way to the disk
-        assert admission.left() == pytest.approx(9.0, abs=0.01) and admission.left("b") == 6.0
-        with pytest.raises(RefusedError, match="as may wait"):
-            admission.admit(order("c"))
-        admission.keep(first, second)
-        assert admission.admit(order("c")) == 3.0
-        hub.cancel(under_way)
-        await hub.close()
+        dispatcher = Dispatcher(slow_graph(0.2))
+        admission = Admission(Settings(budget_seconds=10.0, client_share=0.5), dispatcher)
+        admission.costs.measured["work"] = 3.0
+        under_way = dispatcher.submit(job_of("a"), cost=3.0, detached=True)
+        assert admission.admit(job_of("b"), job_of("b")) == 6.0
+        with pytest.raises(RefusedError, match="the queue is full"):
+            admission.admit(job_of("b"), job_of("b"), job_of("b"))
+        first, second = job_of("b"), job_of("b")
+        admission.reserve(first, second)  # on their way to the disk
+        assert admission.backlog() == pytest.approx(9.0, abs=0.01) and admission.backlog("b") == 6.0
+        with pytest.raises(RefusedError, match="the queue is full"):
+            admission.admit(job_of("c"))
+        admission.release(first, second)
+        assert admission.admit(job_of("c")) == 3.0
+        dispatcher.cancel(under_way)
+        await dispatcher.close()
 
     asyncio.run(play())
 
@@ -142,39 +142,39 @@ def test_jobs_of_one_request_are_taken_on_together_or_not_at_all() -> None:
 def test_what_clip_looks_at_is_admitted_by_calls_and_by_memory() -> None:
     async def play() -> None:
         graph = Graph([Stage("texts", Each(lambda items: [0] * len(items), 4)), *slow_graph(0.2).stages.values()], {})
-        hub = Hub(graph)
-        admission = Admission(Settings(budget_seconds=10.0), hub)
-        admission.costs.learn(Order([(("texts",), "a")] * 8, client="a"), {"texts": 2.0})  # two calls
-        assert admission.costs.foreseen(Order([(("texts",), "a")] * 9)) == 3.0
-        large = Order([(("texts",), np.zeros(48 * 2**20, np.uint8))] * (HELD_PICTURES - 1), client="a")
-        tickets = [hub.submit(order(), cost=1.0, detached=True)]
-        admission.promise(large)
-        admission.admit(Order([(("texts",), np.zeros(48 * 2**20, np.uint8))], client="b"))
-        with pytest.raises(RefusedError, match="as many pictures wait"):
-            admission.admit(Order([(("texts",), np.zeros(48 * 2**20 + 1, np.uint8))], client="b"))
-        hub.cancel(tickets[0])
-        await hub.close()
+        dispatcher = Dispatcher(graph)
+        admission = Admission(Settings(budget_seconds=10.0), dispatcher)
+        admission.costs.learn(ServerJob([(("texts",), "a")] * 8, client="a"), {"texts": 2.0})  # two calls
+        assert admission.costs.estimate(ServerJob([(("texts",), "a")] * 9)) == 3.0
+        large = ServerJob([(("texts",), np.zeros(48 * 2**20, np.uint8))] * (MAX_HELD_UPLOADS - 1), client="a")
+        handles = [dispatcher.submit(job_of(), cost=1.0, detached=True)]
+        admission.reserve(large)
+        admission.admit(ServerJob([(("texts",), np.zeros(48 * 2**20, np.uint8))], client="b"))
+        with pytest.raises(RefusedError, match="as many uploads are queued"):
+            admission.admit(ServerJob([(("texts",), np.zeros(48 * 2**20 + 1, np.uint8))], client="b"))
+        dispatcher.cancel(handles[0])
+        await dispatcher.close()
 
     asyncio.run(play())
 
 
 def test_what_a_picture_costs_is_learned_by_stage_and_step() -> None:
-    costs, job = Costs(), Order([(("m/denoise", "m/rank", "up/up256"), None)])
+    costs, job = Costs(), ServerJob([(("m/denoise", "m/rank", "up/up256"), None)])
     job.request = PaintRequest(Prompt("a"), 4, 2, {"steps": 10})
     costs.learn(job, {"m/denoise": 8.0, "m/rank": 0.4, "up/up256": 6.0})
-    assert math.isclose(costs.foreseen(job), 14.4)
+    assert math.isclose(costs.estimate(job), 14.4)
     job.request = PaintRequest(Prompt("a"), 2, 1, {"steps": 5})
-    assert math.isclose(costs.foreseen(job), 2.0 + 0.2 + 3.0)
+    assert math.isclose(costs.estimate(job), 2.0 + 0.2 + 3.0)
 
 
 def test_a_deadline_ends_a_job_that_is_late() -> None:
     async def play() -> str:
-        hub = Hub(slow_graph(0.05))
-        job = order()
+        dispatcher = Dispatcher(slow_graph(0.05))
+        job = job_of()
         job.starts = [(("work",), None)] * 10
-        job.deadline = hub.runner.engine.clock() + 0.12
-        kind = (await hub.outcome(hub.submit(job))).kind
-        await hub.close()
+        job.deadline = dispatcher.runner.engine.clock() + 0.12
+        kind = (await dispatcher.outcome(dispatcher.submit(job))).kind
+        await dispatcher.close()
         return kind
 
     assert asyncio.run(play()) == "expired"
@@ -184,30 +184,64 @@ def test_whoever_tries_again_does_not_get_what_was_let_go() -> None:
     """A client that timed out comes again at once, perhaps before the engine has heard that it left."""
 
     async def play() -> None:
-        hub = Hub(slow_graph(0.05))
-        ticket = hub.submit(order())
-        hub.remember("key", "about", ticket)
-        with hub.listening(ticket):
-            assert hub.find("key", "about") is ticket
+        dispatcher = Dispatcher(slow_graph(0.05))
+        handle = dispatcher.submit(job_of())
+        dispatcher.remember("key", "about", handle)
+        with dispatcher.listening(handle):
+            assert dispatcher.find("key", "about") is handle
             with pytest.raises(RefusedError, match="another request"):
-                hub.find("key", "other")
-        assert hub.find("key", "about") is None
-        assert (await hub.outcome(hub.submit(order()))).kind == "done"
-        await hub.close()
+                dispatcher.find("key", "other")
+        assert dispatcher.find("key", "about") is None
+        assert (await dispatcher.outcome(dispatcher.submit(job_of()))).kind == "done"
+        await dispatcher.close()
 
     asyncio.run(play())
 
 
+def test_a_result_is_shared_for_a_while_after_the_end_however_long_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def play() -> None:
+        dispatcher = Dispatcher(slow_graph(0.0))
+        handle = dispatcher.submit(job_of())
+        dispatcher.remember("key", "digest", handle)
+        handle.began -= 2 * REUSE_SECONDS
+        await dispatcher.outcome(handle)
+        assert dispatcher.find("key", "digest") is handle
+        later = time.perf_counter() + REUSE_SECONDS + 1
+        monkeypatch.setattr("pinxit.serve.dispatcher.time.perf_counter", lambda: later)
+        dispatcher.forget_stale()
+        monkeypatch.undo()
+        assert not dispatcher.by_key, "its pictures would stay in memory"
+        await dispatcher.close()
+
+    asyncio.run(play())
+
+
+def test_whoever_shares_a_job_gives_it_the_longer_deadline() -> None:
+    async def play() -> str:
+        dispatcher = Dispatcher(slow_graph(0.05))
+        job, now = job_of(), dispatcher.runner.engine.clock()
+        job.starts, job.deadline = [(("work",), None)] * 4, now + 0.1
+        handle = dispatcher.submit(job)
+        dispatcher.remember("key", "digest", handle)
+        assert dispatcher.find("key", "digest", now + 60) is handle
+        assert dispatcher.find("key", "digest", now + 0.01) is handle and job.deadline == now + 60
+        kind = (await dispatcher.outcome(handle)).kind
+        await dispatcher.close()
+        return kind
+
+    assert asyncio.run(play()) == "done"
+
+
 def test_the_last_of_two_who_wait_for_one_job_lets_it_go() -> None:
     async def play() -> list[bool]:
-        hub = Hub(slow_graph(0.2))
-        ticket, found = hub.submit(order()), []
-        with hub.listening(ticket):
-            with hub.listening(ticket):
+        dispatcher = Dispatcher(slow_graph(0.2))
+        handle, found = dispatcher.submit(job_of()), []
+        with dispatcher.listening(handle):
+            with dispatcher.listening(handle):
                 pass
-            found.append(ticket.let_go)
-        found.append(ticket.let_go)
-        await hub.close()
+            found.append(handle.cancelled)
+        found.append(handle.cancelled)
+        await dispatcher.close()
         return found
 
     assert asyncio.run(play()) == [False, True]
@@ -240,7 +274,7 @@ def disconnects(folder: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> No
 
 
 def left_in_the_middle(server: Running, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    engine, calls = server.context.hub.runner.engine, 0
+    engine, calls = server.context.dispatcher.runner.engine, 0
     left: dict[Any, int] = {}  # jobs that were let go: calls that had begun by then
     late: dict[Any, int] = {}
     call, cancel = engine._call, engine.cancel
@@ -279,10 +313,10 @@ def left_in_the_middle(server: Running, monkeypatch: pytest.MonkeyPatch, count: 
     asyncio.run(all_of_them())
     time.sleep(0.3)  # so that the last of them have arrived, to find nobody
     for _ in range(200):
-        if not engine.jobs and not server.context.hub.tickets:
+        if not engine.jobs and not server.context.dispatcher.handles:
             break
         time.sleep(0.05)
-    assert not engine.jobs and not engine.started and not server.context.hub.tickets
+    assert not engine.jobs and not engine.started and not server.context.dispatcher.handles
     assert all(len(tile.free) for tile in engine.graph["dalle/tokens"].worker.tiles)  # type: ignore[attr-defined]
     assert len(left) >= count / 3 and not any(seen > 1 for seen in late.values()), late
 

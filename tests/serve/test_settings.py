@@ -12,10 +12,10 @@ import pytest
 from pinxit.errors import PinxitError, UsageError
 from pinxit.recipes.placing import Placing
 from pinxit.serve import server
-from pinxit.serve.app import settle
+from pinxit.serve.app import freeze_loaded_objects
 from pinxit.serve.catalog import Catalog
 from pinxit.serve.keys import add_key
-from pinxit.serve.settings import Settings, gathered, shown
+from pinxit.serve.settings import Settings, as_toml, load_settings
 from tests.recipes.painters import save_random_checkpoint
 
 
@@ -23,7 +23,7 @@ def test_the_command_line_beats_the_environment_beats_the_file(tmp_path: Path) -
     file = tmp_path / "serve.toml"
     file.write_text('port = 1\nhost = "a"\ndevice = "cpu"\nrecipes = ["imagen"]\n[aliases]\nsdxl = "imagen"\n')
     environment = {"PINXIT_SERVE_PORT": "2", "PINXIT_SERVE_HOST": "b", "PINXIT_SERVE_HOSTS": "x, y", "PATH": "/"}
-    found = gathered(file, environment, {"port": 3, "data": None})
+    found = load_settings(file, environment, {"port": 3, "data": None})
     assert (found.port, found.host, found.device, found.recipes) == (3, "b", "cpu", ("imagen",))
     assert found.hosts == ("x", "y") and found.aliases == {"sdxl": "imagen"} and found.data == Settings().data
 
@@ -36,9 +36,9 @@ def test_what_is_shown_says_the_same(tmp_path: Path) -> None:
         budget_seconds=1.5,
         stages={"imagen/denoise": Placing("cuda:1", "bf16", True), "clip": Placing("cpu")},
     )
-    (tmp_path / "again.toml").write_text(shown(settings), encoding="utf-8")
-    assert gathered(tmp_path / "again.toml", {}, {}) == settings
-    assert tomllib.loads(shown(Settings()))["port"] == 8000
+    (tmp_path / "again.toml").write_text(as_toml(settings), encoding="utf-8")
+    assert load_settings(tmp_path / "again.toml", {}, {}) == settings
+    assert tomllib.loads(as_toml(Settings()))["port"] == 8000
 
 
 @pytest.mark.parametrize(
@@ -49,14 +49,14 @@ def test_what_is_shown_says_the_same(tmp_path: Path) -> None:
 def test_bad_settings_are_one_sentence(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "serve.toml").write_text(text)
     with pytest.raises(UsageError, match=said):
-        gathered(tmp_path / "serve.toml", {}, {})
+        load_settings(tmp_path / "serve.toml", {}, {})
 
 
 def test_a_bad_environment_is_named() -> None:
     with pytest.raises(UsageError, match=r"the environment.*prot"):
-        gathered(None, {"PINXIT_SERVE_PROT": "1"}, {})
+        load_settings(None, {"PINXIT_SERVE_PROT": "1"}, {})
     with pytest.raises(UsageError, match="cannot read settings"):
-        gathered(Path("/nowhere.toml"), {}, {})
+        load_settings(Path("/nowhere.toml"), {}, {})
 
 
 @pytest.mark.parametrize("recipes", [("=x",), ("clip=x",)])
@@ -83,7 +83,7 @@ def test_stages_that_cannot_be_set_are_one_sentence(tmp_path: Path, stages: dict
     save_random_checkpoint(tmp_path / "nano")
     given = {"recipes": [f"dalle={tmp_path / 'nano'}"], "device": "cpu", "clip": str(tmp_path / "nano")}
     with pytest.raises(UsageError, match=said):
-        Catalog.opened(gathered(None, {"PINXIT_SERVE_STAGES": json.dumps(stages)}, given))
+        Catalog.opened(load_settings(None, {"PINXIT_SERVE_STAGES": json.dumps(stages)}, given))
 
 
 def test_stages_are_set_as_the_file_says(tmp_path: Path) -> None:
@@ -91,8 +91,8 @@ def test_stages_are_set_as_the_file_says(tmp_path: Path) -> None:
     told = f'recipes = ["dalle={tmp_path / "nano"}"]\nclip = "{tmp_path / "nano"}"\ndevice = "cpu"\n'
     told += '[stages."dalle/tokens"]\nprecision = "int8"\n[stages.clip]\nprecision = "bf16"\n'
     (tmp_path / "serve.toml").write_text(told)
-    settings = gathered(tmp_path / "serve.toml", {}, {})
-    assert gathered(None, {}, {}).stages == {} and '[stages."dalle/tokens"]' in shown(settings)
+    settings = load_settings(tmp_path / "serve.toml", {}, {})
+    assert load_settings(None, {}, {}).stages == {} and '[stages."dalle/tokens"]' in as_toml(settings)
     catalog = Catalog.opened(settings)
     assert catalog.models["dalle"].painter.int8  # type: ignore[attr-defined]
     assert catalog.clip is not None and catalog.clip.precision == "bf16"
@@ -144,11 +144,11 @@ def test_a_check_paints_with_all_and_leaves_nothing(tmp_path: Path) -> None:
 def test_garbage_of_requests_is_looked_for_apart_from_what_was_loaded() -> None:
     """In the thread of a server's own process; beside others' objects everything stays as it is."""
     try:
-        beside = threading.Thread(target=settle)
+        beside = threading.Thread(target=freeze_loaded_objects)
         beside.start()
         beside.join()
         assert gc.get_freeze_count() == 0
-        settle()
+        freeze_loaded_objects()
         assert gc.get_freeze_count() > 10_000
     finally:
         gc.unfreeze()

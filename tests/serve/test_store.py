@@ -17,9 +17,9 @@ import pytest
 from pinxit.errors import PinxitError
 from pinxit.serve import records
 from pinxit.serve import store as stores
-from pinxit.serve.files import Urls
-from pinxit.serve.records import Kept, Record
+from pinxit.serve.records import Record, StoredPicture
 from pinxit.serve.store import Store
+from pinxit.serve.url_files import UrlFiles
 
 
 def record(name: str, owner: str = "", created: float = 1.0, prompt: str = "a") -> Record:
@@ -31,23 +31,25 @@ def test_jobs_are_somebodys_and_end_once(tmp_path: Path) -> None:
         store = Store(tmp_path)
         await asyncio.gather(*(store.do(records.add([record(name, owner, k)])) for k, (name, owner) in
                                enumerate([("1", "a"), ("2", "b"), ("3", "a")])))  # fmt: skip
-        assert [one.id for one in await store.do(records.listed("a", 1e9, 10))] == ["3", "1"]
-        assert [one.id for one in await store.do(records.listed("a", 2.0, 10))] == ["1"]
+        assert [one.id for one in await store.do(records.list_jobs("a", 1e9, 10))] == ["3", "1"]
+        assert [one.id for one in await store.do(records.list_jobs("a", 2.0, 10))] == ["1"]
         assert await store.do(records.one("b", "1")) is None
-        assert await store.do(records.begun("1")) == 1 and await store.do(records.begun("1")) == 2
+        assert await store.do(records.count_attempt("1")) == 1 and await store.do(records.count_attempt("1")) == 2
         row = np.ones(1, "<f4")
-        assert await store.do(records.finish("1", records.DONE, [Kept("p", 0, 3, 7, 0.5, vector=row.tobytes())]))
+        assert await store.do(
+            records.finish("1", records.DONE, [StoredPicture("p", 0, 3, 7, 0.5, vector=row.tobytes())])
+        )
         assert not await store.do(records.finish("1", records.CANCELLED))
-        assert await store.do(records.begun("1")) == 0
+        assert await store.do(records.count_attempt("1")) == 0
         assert [one.id for one in await store.do(records.unfinished)] == ["2", "3"]
         assert await store.do(records.nearest("a", row, 9)) == [("p", "1", 1.0)]
         assert await store.do(records.nearest("b", row, 9)) == []
         assert not await store.do(records.star("b", "1", True, "p")) and await store.do(
             records.star("a", "1", True, "p")
         )
-        assert [one.id for one in await store.do(records.listed("a", 1e9, 10, starred=True))] == ["1"]
-        assert await store.do(records.forget("b", "1")) is None and await store.do(records.forget("a", "3")) is None
-        assert await store.do(records.forget("a", "1")) == ["p"]
+        assert [one.id for one in await store.do(records.list_jobs("a", 1e9, 10, starred=True))] == ["1"]
+        assert await store.do(records.delete("b", "1")) is None and await store.do(records.delete("a", "3")) is None
+        assert await store.do(records.delete("a", "1")) == ["p"]
         assert await store.do(records.nearest("a", row, 9)) == []
         store.close()
 
@@ -61,7 +63,7 @@ def vectors(folder: Path, count: int, width: int) -> np.ndarray[tuple[int, int],
     async def play() -> None:
         store = Store(folder)
         await asyncio.gather(*(store.do(records.add([record(str(k))])) for k in range(count)))
-        kept = [Kept(f"p{k}", 0, 0, 0, 0.5, vector=row.tobytes()) for k, row in enumerate(rows)]
+        kept = [StoredPicture(f"p{k}", 0, 0, 0, 0.5, vector=row.tobytes()) for k, row in enumerate(rows)]
         await asyncio.gather(*(store.do(records.finish(str(k), records.DONE, [one])) for k, one in enumerate(kept)))
         store.close()
 
@@ -71,13 +73,13 @@ def vectors(folder: Path, count: int, width: int) -> np.ndarray[tuple[int, int],
 
 def test_what_is_most_like_a_vector_is_found_however_much_there_is(tmp_path: Path) -> None:
     """Of all that is kept, in the order of all scores, of the same width alone."""
-    rows = vectors(tmp_path, 2 * records.READ + 5, 8)
+    rows = vectors(tmp_path, 2 * records.CHUNK_ROWS + 5, 8)
 
     async def play() -> list[tuple[str, str, float]]:
         store = Store(tmp_path)
-        strange = Kept("strange", 0, 0, 0, 0.5, vector=bytes(36))
+        strange = StoredPicture("strange", 0, 0, 0, 0.5, vector=bytes(36))
         await store.do(records.add([record("other")]))
-        await store.do(records.finish("other", records.DONE, [strange, Kept("blind", 1, 0, 0, 0.5)]))
+        await store.do(records.finish("other", records.DONE, [strange, StoredPicture("blind", 1, 0, 0, 0.5)]))
         found = await store.do(records.nearest("", rows[3], 7))
         store.close()
         return found
@@ -101,7 +103,7 @@ def test_a_search_takes_no_more_memory_where_more_is_kept(tmp_path: Path) -> Non
             tracemalloc.stop()
             base.close()
 
-    assert peak(6 * records.READ) < 1.2 * peak(2 * records.READ)
+    assert peak(6 * records.CHUNK_ROWS) < 1.2 * peak(2 * records.CHUNK_ROWS)
 
 
 def test_files_go_when_nobody_has_them_any_more(tmp_path: Path) -> None:
@@ -113,9 +115,9 @@ def test_files_go_when_nobody_has_them_any_more(tmp_path: Path) -> None:
         both = [replace(record(name), request=made | {"image": "sent", "mask": "m", "other": "p"}) for name in "bc"]
         await store.do(records.add([replace(record("a"), request=made), *both]))
         for name, picture in (("a", "p"), ("b", "of-b"), ("c", "of-c")):
-            await store.do(records.finish(name, records.DONE, [Kept(picture, 0, 0, 0, 0.5)]))
-        assert await store.do(records.unused(["new", "sent", "p", "m", "of-b"])) == ["new"]
-        found = [await store.do(records.forget("", name)) for name in "abc"]
+            await store.do(records.finish(name, records.DONE, [StoredPicture(picture, 0, 0, 0, 0.5)]))
+        assert await store.do(records.unused_pictures(["new", "sent", "p", "m", "of-b"])) == ["new"]
+        found = [await store.do(records.delete("", name)) for name in "abc"]
         store.close()
         return found
 
@@ -140,9 +142,9 @@ def test_jobs_of_one_request_are_kept_together_or_not_at_all(tmp_path: Path) -> 
         with pytest.raises(sqlite3.IntegrityError):
             await store.do(records.add([record("3", "a"), record("1", "a")], "other"))
         assert [one.id for one in await store.do(records.unfinished)] == ["1", "2"]
-        assert [one.id for one in await store.do(records.known("a", "k"))] == ["1", "2"]
+        assert [one.id for one in await store.do(records.jobs_of_key("a", "k"))] == ["1", "2"]
         for owner, key in (("b", "k"), ("a", "k/0"), ("a", "other"), ("a", "")):
-            assert await store.do(records.known(owner, key)) == []
+            assert await store.do(records.jobs_of_key(owner, key)) == []
         store.close()
 
     asyncio.run(play())
@@ -169,11 +171,11 @@ def test_one_error_of_a_group_is_its_own(tmp_path: Path) -> None:
 def test_what_cannot_be_kept_is_said_and_the_store_goes_on(tmp_path: Path) -> None:
     async def play() -> None:
         store = Store(tmp_path)
-        limit = store.base.execute("PRAGMA page_count").fetchone()[0]
-        store.base.execute(f"PRAGMA max_page_count = {limit}")  # a full disk
-        with pytest.raises(PinxitError, match="cannot be kept"):
+        limit = store.db.execute("PRAGMA page_count").fetchone()[0]
+        store.db.execute(f"PRAGMA max_page_count = {limit}")  # a full disk
+        with pytest.raises(PinxitError, match="cannot be stored"):
             await store.do(records.add([record("1", prompt="x" * 100_000)]))
-        store.base.execute("PRAGMA max_page_count = 100000")
+        store.db.execute("PRAGMA max_page_count = 100000")
         await store.do(records.add([record("2")]))
         assert [one.id for one in await store.do(records.unfinished)] == ["2"]
         store.close()
@@ -189,7 +191,7 @@ def test_a_folder_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(PinxitError, match="newer pinxit"):
         Store(tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(PinxitError, match="cannot keep jobs"):
+    with pytest.raises(PinxitError, match="cannot store jobs"):
         Store(tmp_path / "file")
 
 
@@ -218,8 +220,8 @@ def test_a_call_that_nobody_waits_for_any_more_stops_no_other(tmp_path: Path) ->
 
 
 def test_only_pictures_of_ours_are_swept(tmp_path: Path) -> None:
-    urls = Urls(tmp_path / "urls", 60)
-    old, new = urls.put(b"1", "png"), urls.put(b"2", "png")
+    url_files = UrlFiles(tmp_path / "urls", 60)
+    old, new = url_files.put(b"1", "png"), url_files.put(b"2", "png")
     others = [tmp_path / "urls" / name for name in (f".{new}.1-2-3.part", "holiday.png")]  # half-written; somebody's
     for path in (*others, tmp_path / "urls" / old):
         path.write_bytes(b"x")
@@ -227,15 +229,15 @@ def test_only_pictures_of_ours_are_swept(tmp_path: Path) -> None:
     (tmp_path / "urls" / "folder").mkdir()
     os.utime(tmp_path / "urls" / "folder", (0, 0))
     (tmp_path / "urls" / ".a.part").symlink_to(tmp_path / "gone")  # as of a file that is renamed meanwhile
-    urls.sweep()
-    assert urls.find(old) is None and not (tmp_path / "urls" / old).exists() and urls.find(new) is not None
+    url_files.sweep()
+    assert url_files.find(old) is None and not (tmp_path / "urls" / old).exists() and url_files.find(new) is not None
     assert all(path.exists() for path in others)
 
 
 def test_a_folder_is_one_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stores, "WAIT", 0.1)
+    monkeypatch.setattr(stores, "LOCK_SECONDS", 0.1)
     first = Store(tmp_path)
-    with pytest.raises(PinxitError, match="another server keeps its jobs there"):
+    with pytest.raises(PinxitError, match="another server uses it"):
         Store(tmp_path)
     first.close()
     Store(tmp_path).close()

@@ -43,7 +43,7 @@ def blend(
     """
     ends, settings = [Given.read(one), Given.read(other)], settings_of(changes)
     painter = manipulator(checkpoint, device)
-    about = painter.drawing(settings, own_noise=not fresh)
+    about = painter.used_settings(settings, own_noise=not fresh)
 
     def draw(watch: Watch) -> list[tuple[str, Picture]]:
         first, last = (end.picture for end in ends)

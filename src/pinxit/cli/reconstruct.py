@@ -45,7 +45,7 @@ def reconstruct(
     """
     given, settings, kept = Given.read(picture), settings_of(changes), _numbers(components)
     painter = manipulator(checkpoint, device)
-    about = painter.drawing(settings, own_noise=not kept)
+    about = painter.used_settings(settings, own_noise=not kept)
 
     def draw(watch: Watch) -> list[tuple[str, Picture]]:
         how: dict[str, Any] = {"components": kept, "seed": seed, "ddim_steps": ddim_steps, "watch": watch}

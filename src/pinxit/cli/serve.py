@@ -81,9 +81,9 @@ def serve(
         print_lines(_new_key(settings, new_key))
         return
     if show_config:
-        from pinxit.serve.settings import shown
+        from pinxit.serve.settings import as_toml
 
-        print_lines(*shown(settings).splitlines())
+        print_lines(*as_toml(settings).splitlines())
         return
     try:
         from pinxit.serve import server
@@ -96,7 +96,7 @@ def serve(
 
 
 def _settings(config: Path | None, changes: list[str] | None, **options: Any) -> Settings:
-    from pinxit.serve.settings import environment, gathered
+    from pinxit.serve.settings import environment, load_settings
 
     found = {name: value for name, value in options.items() if value is not None}
     for change in changes or ():
@@ -104,7 +104,7 @@ def _settings(config: Path | None, changes: list[str] | None, **options: Any) ->
         if name in found:
             raise UsageError(f"{name} is given twice: leave out one of them.")
         found[name] = value_of(text)
-    return gathered(config, environment(), found)
+    return load_settings(config, environment(), found)
 
 
 def _new_key(settings: Settings, name: str) -> str:

@@ -48,7 +48,7 @@ def vary(
     """
     given, settings = Given.read(picture), settings_of(changes)
     painter = manipulator(checkpoint, device)
-    about = painter.drawing(settings, own_noise=eta is not None)
+    about = painter.used_settings(settings, own_noise=eta is not None)
 
     def draw(watch: Watch) -> list[tuple[str, Picture]]:
         how: dict[str, Any] = {"eta": eta, "ddim_steps": ddim_steps, "watch": watch} | settings

@@ -1,1 +1,1 @@
-"""A server: the engine behind the OpenAI images contract, jobs of its own that outlive a crash, and a page."""
+"""The HTTP server: the OpenAI images API over the inference engine, durable jobs of its own, and a web page."""

@@ -1,4 +1,4 @@
-"""/api: jobs of the page and of programs, a stream of what becomes of them, and what CLIP says of pictures."""
+"""/api: durable jobs of the page and of programs, and a stream of their events."""
 
 from __future__ import annotations
 
@@ -11,157 +11,144 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
 from pinxit.serve import records
-from pinxit.serve.context import Context, Here, caller_of, owner_of
-from pinxit.serve.embeddings import listed
+from pinxit.serve.context import Context, ContextDep, caller_of, owner_of
+from pinxit.serve.embeddings import model_list
 from pinxit.serve.errors import RefusedError
-from pinxit.serve.job_plan import NAME, requests_of
-from pinxit.serve.job_schemas import (
-    JobOut,
-    JobRequest,
-    JobsOut,
-    Mark,
-    PictureOut,
-    url_of,
-)
-from pinxit.serve.records import Kept, Record
-from pinxit.serve.requests import digest_of, key_of
+from pinxit.serve.job_requests import NAME, stored_requests
+from pinxit.serve.job_schemas import JobOut, JobRequest, JobsOut, Mark, PictureOut, url_of
+from pinxit.serve.records import Record, StoredPicture
+from pinxit.serve.requests import idempotency_key, request_digest
 from pinxit.serve.schemas import ERRORS, ModelsOut
 from pinxit.texts import check_text
 
 router = APIRouter(prefix="/api", tags=["jobs"], responses=ERRORS)
 pictures = APIRouter(tags=["files"], responses=ERRORS)
-JobName = Annotated[str, Query(max_length=64)]
 
 
 @router.get("/about")
-async def about(here: Here) -> ModelsOut:
-    """What can be asked for."""
-    return ModelsOut(data=listed(here))
+async def about(context: ContextDep) -> ModelsOut:
+    """The models that can be asked for."""
+    return ModelsOut(data=model_list(context))
 
 
 @router.post("/jobs", status_code=202)
-async def submit(request: Request, asked: JobRequest, here: Here) -> JobsOut:
-    """Take on a job, or one for each of `recipes`. It is kept by the time it is acknowledged."""
+async def submit(request: Request, asked: JobRequest, context: ContextDep) -> JobsOut:
+    """Submit a job, or one for each of `recipes`. Jobs are stored durably before they are acknowledged."""
     check_text(asked.prompt, "prompt")
-    owner, caller, key, digest = (
-        owner_of(request, here),
-        caller_of(request),
-        key_of(request),
-        digest_of(asked.model_dump()),
-    )
-    found = await here.jobs.known(owner, key, digest)
+    owner, caller = owner_of(request, context), caller_of(request)
+    key, digest = idempotency_key(request), request_digest(asked.model_dump())
+    found = await context.jobs.earlier(owner, key, digest)
     if not found:
-        requests = await requests_of(asked, owner, here, here.jobs.store)
+        requests = await stored_requests(asked, owner, context, context.jobs.store)
         more = {"client": caller.name, "weight": caller.weight, "digest": digest}
-        found = await here.jobs.submit([one | more for one in requests], owner, key)
-    return JobsOut(jobs=[_told(one, here) for one in found])
+        found = await context.jobs.submit([one | more for one in requests], owner, key)
+    return JobsOut(jobs=[_job_out(one, context) for one in found])
 
 
 @router.get("/jobs")
 async def jobs(
     request: Request,
-    here: Here,
+    context: ContextDep,
     before: float = 1e12,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     words: Annotated[str, Query(max_length=500)] = "",
     starred: bool = False,
 ) -> JobsOut:
-    """The newest first; `before`: the `created` of the last one of a page."""
-    call = records.listed(owner_of(request, here), before, limit, check_text(words, "words"), starred)
-    return JobsOut(jobs=[_told(one, here) for one in await here.jobs.store.do(call)])
+    """The newest first; for the next page, `before` is the `created` of the last one."""
+    call = records.list_jobs(owner_of(request, context), before, limit, check_text(words, "words"), starred)
+    return JobsOut(jobs=[_job_out(one, context) for one in await context.jobs.store.do(call)])
 
 
 @router.get("/jobs/{name}")
-async def job(request: Request, name: str, here: Here) -> JobOut:
-    """One of them."""
-    return _told(await _found(request, name, here), here)
+async def job(request: Request, name: str, context: ContextDep) -> JobOut:
+    """One job."""
+    return _job_out(await _found(request, name, context), context)
 
 
 @router.patch("/jobs/{name}")
-async def mark(request: Request, name: str, asked: Mark, here: Here) -> JobOut:
-    """Give it a star, or take it away."""
-    call = records.star(owner_of(request, here), name, asked.starred, asked.picture)
-    if not await here.jobs.store.do(call):
+async def mark(request: Request, name: str, asked: Mark, context: ContextDep) -> JobOut:
+    """Add or remove a star, on a job or on one of its pictures."""
+    call = records.star(owner_of(request, context), name, asked.starred, asked.picture)
+    if not await context.jobs.store.do(call):
         raise RefusedError(404, "there is no such job or picture.")
-    return _told(await _found(request, name, here), here)
+    return _job_out(await _found(request, name, context), context)
 
 
 @router.delete("/jobs/{name}")
-async def remove(request: Request, name: str, here: Here) -> JobsOut:
-    """Cancel it while it is under way; remove it and its pictures afterwards."""
-    found = await _found(request, name, here)
-    if name in here.jobs.live:
-        await here.jobs.cancel(name)
-        return JobsOut(jobs=[_told(await _found(request, name, here), here)])
-    names = await here.jobs.store.do(records.forget(found.owner, name))
-    await asyncio.to_thread(here.jobs.store.remove, names or [])
+async def remove(request: Request, name: str, context: ContextDep) -> JobsOut:
+    """Cancel a job that has not ended; delete one that has, with its pictures."""
+    found = await _found(request, name, context)
+    if name in context.jobs.live:
+        await context.jobs.cancel(name)
+        return JobsOut(jobs=[_job_out(await _found(request, name, context), context)])
+    names = await context.jobs.store.do(records.delete(found.owner, name))
+    await asyncio.to_thread(context.jobs.store.remove, names or [])
     return JobsOut(jobs=[])
 
 
 @router.post("/jobs/{name}/front")
-async def front(request: Request, name: str, here: Here) -> JobOut:
-    """Let it come before your others."""
-    found = await _found(request, name, here)
-    if name in here.jobs.live:
-        here.jobs.hasten(name)
-    return _told(found, here)
+async def front(request: Request, name: str, context: ContextDep) -> JobOut:
+    """Move a job to the front of your queue."""
+    found = await _found(request, name, context)
+    if name in context.jobs.live:
+        context.jobs.move_to_front(name)
+    return _job_out(found, context)
 
 
 @router.delete("/jobs")
-async def cancel_all(request: Request, here: Here) -> JobsOut:
-    """Cancel all of yours that are under way."""
-    owner = owner_of(request, here)
-    names = [name for name, live in here.jobs.live.items() if live.record.owner == owner]
+async def cancel_all(request: Request, context: ContextDep) -> JobsOut:
+    """Cancel all of your jobs that have not ended."""
+    owner = owner_of(request, context)
+    names = [name for name, live in context.jobs.live.items() if live.record.owner == owner]
     for name in names:
-        if name in here.jobs.live:
-            await here.jobs.cancel(name)
-    return JobsOut(jobs=[_told(await _found(request, name, here), here) for name in names])
+        if name in context.jobs.live:
+            await context.jobs.cancel(name)
+    return JobsOut(jobs=[_job_out(await _found(request, name, context), context) for name in names])
 
 
 @router.get("/events", response_class=StreamingResponse)
-async def events(request: Request, here: Here) -> StreamingResponse:
-    """Server-sent events of your jobs: `queued`, `progress`, `look` (a candidate, finished or not), `ended`."""
-    owner = owner_of(request, here)
+async def events(request: Request, context: ContextDep) -> StreamingResponse:
+    """Server-sent events of your jobs: `queued`, `progress`, `look` (a preview or a finished candidate), `ended`."""
+    owner = owner_of(request, context)
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    return StreamingResponse(_events(owner, here), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(_events(owner, context), media_type="text/event-stream", headers=headers)
 
 
 @pictures.get("/pictures/{name}.png", response_class=FileResponse)
-async def picture(name: str, here: Here) -> Response:
-    """A kept picture, under a name that nobody can guess."""
-    path = here.jobs.store.file(name)
+async def picture(name: str, context: ContextDep) -> Response:
+    """A stored picture; its name cannot be guessed, and is all that is needed to read it."""
+    path = context.jobs.store.file(name)
     if NAME.fullmatch(name) is None or not await asyncio.to_thread(path.is_file):
         raise RefusedError(404, "there is no such picture here.")
     headers = {"cache-control": "private, max-age=31536000, immutable"}
     return FileResponse(path, media_type="image/png", headers=headers)
 
 
-async def _events(owner: str, here: Context) -> AsyncIterator[bytes]:
-    with here.jobs.feeds.listening(owner) as feed:
-        here.jobs.watched()
-        try:
-            yield b": here\n\n"
+async def _events(owner: str, context: Context) -> AsyncIterator[bytes]:
+    try:
+        with context.jobs.feeds.listening(owner) as feed:
+            context.jobs.update_previews()
+            yield b": connected\n\n"
             async for message in feed.messages():
-                yield b": still here\n\n" if message is None else f"data: {json.dumps(message)}\n\n".encode()
-        finally:
-            here.jobs.feeds.open.discard(feed)
-            here.jobs.watched()
+                yield b": keep-alive\n\n" if message is None else f"data: {json.dumps(message)}\n\n".encode()
+    finally:
+        context.jobs.update_previews()
 
 
-async def _found(request: Request, name: str, here: Context) -> Record:
-    found = await here.jobs.store.do(records.one(owner_of(request, here), name))
+async def _found(request: Request, name: str, context: Context) -> Record:
+    found = await context.jobs.store.do(records.one(owner_of(request, context), name))
     if found is None:
         raise RefusedError(404, "there is no such job.")
     return found
 
 
-def _told(record: Record, here: Context) -> JobOut:
+def _job_out(record: Record, context: Context) -> JobOut:
     about = record.request
-    live = here.jobs.live.get(record.id)
-    model = here.catalog.models.get(about["recipe"])
+    live = context.jobs.live.get(record.id)
+    model = context.catalog.models.get(about["recipe"])
     size = about["size"]
-    side = int(size.split("x")[0]) if size != "auto" else model.usual if model else 0
-    more = {"share": 1.0 if record.state == records.DONE else 0.0} if live is None else here.jobs.standing(live)
+    side = int(size.split("x")[0]) if size != "auto" else model.default_size if model else 0
+    more = {"share": 1.0 if record.state == records.DONE else 0.0} if live is None else context.jobs.status_of(live)
     return JobOut(
         id=record.id,
         state=record.state,
@@ -175,12 +162,12 @@ def _told(record: Record, here: Context) -> JobOut:
         starred=record.starred,
         error=record.error,
         warnings=[] if live is None else live.plan.warnings,
-        pictures=[_shown(one) for one in record.pictures],
+        pictures=[_picture_out(one) for one in record.pictures],
         **more,
     )
 
 
-def _shown(one: Kept) -> PictureOut:
+def _picture_out(one: StoredPicture) -> PictureOut:
     return PictureOut(
         id=one.id,
         url=url_of(one.id),

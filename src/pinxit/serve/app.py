@@ -1,4 +1,4 @@
-"""The application: routes, what every request passes, and how it begins and ends."""
+"""The FastAPI application: routes, middleware, and what happens at startup and shutdown."""
 
 from __future__ import annotations
 
@@ -20,36 +20,37 @@ from fastapi.routing import APIRoute
 
 from pinxit import __version__
 from pinxit.errors import PinxitError
-from pinxit.serve import api, edits, embeddings, images, page, sight
+from pinxit.serve import api, clip_api, edits, embeddings, images, page
 from pinxit.serve.admission import Admission
-from pinxit.serve.catalog import CLIP, Catalog, Order
-from pinxit.serve.content import Policy
-from pinxit.serve.context import Context, Here
-from pinxit.serve.encoding import TYPES
-from pinxit.serve.errors import RefusedError, install
+from pinxit.serve.catalog import CLIP, Catalog, ServerJob
+from pinxit.serve.content import ContentPolicy
+from pinxit.serve.context import Context, ContextDep
+from pinxit.serve.dispatcher import Dispatcher
+from pinxit.serve.encoding import MEDIA_TYPES
+from pinxit.serve.errors import RefusedError, install_handlers
 from pinxit.serve.fetch import Fetcher
-from pinxit.serve.files import Urls
-from pinxit.serve.gate import Gate
-from pinxit.serve.hub import Hub
 from pinxit.serve.jobs import Jobs
 from pinxit.serve.keys import Keys
 from pinxit.serve.metrics import Metrics
+from pinxit.serve.middleware import AccessMiddleware
 from pinxit.serve.settings import Settings
 from pinxit.serve.signing import Signer
 from pinxit.serve.store import Store
 from pinxit.serve.uploads import Uploads
+from pinxit.serve.url_files import UrlFiles
 
 log = logging.getLogger("pinxit.serve")
-TIDY = 60.0  # seconds
-Died = Callable[[], None]
+CLEANUP_SECONDS = 60.0  # between two clean-ups
 
 
-def created(settings: Settings, opened: Callable[[], Catalog], died: Died = lambda: None) -> FastAPI:
-    """The application. `opened` gives what is served, once it starts; `died` is called when the engine has stopped."""
+def create_app(
+    settings: Settings, open_catalog: Callable[[], Catalog], on_engine_death: Callable[[], None] = lambda: None
+) -> FastAPI:
+    """The application. `open_catalog` loads what is served; `on_engine_death` is called when the engine has stopped."""
 
     @asynccontextmanager
-    async def living(app: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.ensure_future(_load(app, settings, opened, died))
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.ensure_future(_load(app, settings, open_catalog, on_engine_death))
         try:
             yield
         finally:
@@ -62,101 +63,122 @@ def created(settings: Settings, opened: Callable[[], Catalog], died: Died = lamb
         title="pinxit",
         version=__version__,
         summary="Type a sentence, get a picture.",
-        description="The OpenAI images contract over the painters of pinxit, and jobs of its own.",
-        lifespan=living,
+        description="The OpenAI images API over the painters of pinxit, and jobs of its own.",
+        lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        generate_unique_id_function=_name,
+        generate_unique_id_function=_route_name,
         root_path_in_servers=False,
     )
     keys = Keys.read(Path(settings.api_keys)) if settings.api_keys else None
-    most = int(settings.body_mb * 2**20)
-    app.add_middleware(Gate, keys=keys, hosts=settings.hosts, origins=settings.origins, most_bytes=most)
-    install(app)
-    for router in (images.router, edits.router, embeddings.router, api.router, sight.router, api.pictures, page.router):
+    max_bytes = int(settings.body_mb * 2**20)
+    app.add_middleware(AccessMiddleware, keys=keys, hosts=settings.hosts, origins=settings.origins, max_bytes=max_bytes)
+    install_handlers(app)
+    for router in (
+        images.router,
+        edits.router,
+        embeddings.router,
+        api.router,
+        clip_api.router,
+        api.pictures,
+        page.router,
+    ):
         app.include_router(router)
     _add_health(app)
     return app
 
 
-async def _load(app: FastAPI, settings: Settings, opened: Callable[[], Catalog], died: Died) -> None:
+async def _load(
+    app: FastAPI, settings: Settings, open_catalog: Callable[[], Catalog], on_engine_death: Callable[[], None]
+) -> None:
     try:
-        policy, fetcher, signer = await asyncio.to_thread(around, settings)
-        catalog = await asyncio.to_thread(opened)
-        hub = Hub(catalog.graph, died, await _elsewhere(settings))
-        admission = Admission(settings, hub)
-        urls = Urls(Path(settings.data) / "urls", settings.url_minutes * 60)
-        hub.on_death = lambda: setattr(app.state, "failed", hub.runner.error)
+        policy, fetcher, signer = await asyncio.to_thread(open_checks, settings)
+        catalog = await asyncio.to_thread(open_catalog)
+        dispatcher = Dispatcher(catalog.graph, on_engine_death, await _runner_factory(settings))
+        admission = Admission(settings, dispatcher)
+        url_files = UrlFiles(Path(settings.data) / "urls", settings.url_minutes * 60)
+        dispatcher.on_death = lambda: setattr(app.state, "failed", dispatcher.runner.error)
         context = Context(
-            settings, catalog, hub, admission, Metrics(hub, admission), urls, Uploads(), policy, fetcher, signer
+            settings,
+            catalog,
+            dispatcher,
+            admission,
+            Metrics(dispatcher, admission),
+            url_files,
+            Uploads(),
+            policy,
+            fetcher,
+            signer,
         )
         store = await asyncio.to_thread(Store, Path(settings.data), context.metrics.commit.observe)
         context.jobs = Jobs(context, store)
-        await warmed(catalog, hub)
+        await warm_up(catalog, dispatcher)
         await context.jobs.resume()
         app.state.context = context
     except Exception as error:
         log.critical("the server cannot start: %s", error, exc_info=not isinstance(error, PinxitError))
         app.state.failed = error
-        died()
+        on_engine_death()
     else:
-        settle()
-        await _tidy(urls)
+        freeze_loaded_objects()
+        await _clean_up(url_files, dispatcher)
 
 
-async def _tidy(urls: Urls) -> None:
-    """Once a minute, whatever becomes of the disk."""
+async def _clean_up(url_files: UrlFiles, dispatcher: Dispatcher) -> None:
+    """Every minute remove expired pictures and results, and collect garbage; an error of the disk does not end it."""
     while True:
         try:
-            await asyncio.to_thread(urls.sweep)
+            await asyncio.to_thread(url_files.sweep)
         except OSError as error:
-            log.error("pictures that are too old cannot be removed: %s", error.strerror)
+            log.error("expired pictures cannot be removed: %s", error.strerror)
+        dispatcher.forget_stale()
         gc.collect()
-        await asyncio.sleep(TIDY)
+        await asyncio.sleep(CLEANUP_SECONDS)
 
 
-def settle() -> None:
-    """Take what was loaded out of the garbage collector's sight, if this process does nothing but serve.
+def freeze_loaded_objects() -> None:
+    """Exclude what was loaded from garbage collection, if this process does nothing but serve.
 
-    By itself it looks at old objects only when they have grown by a quarter, which with all of torch loaded is 60,000
-    objects of requests in cycles, and megabytes that they hold. What is left it looks through in milliseconds.
+    Python collects old objects only when their number has grown by a quarter; with torch loaded, that is 60,000 objects
+    in reference cycles of requests, and the megabytes that they hold. Without the loaded ones a collection takes
+    milliseconds.
     """
     if threading.current_thread() is threading.main_thread():
         gc.collect()
         gc.freeze()
 
 
-async def _elsewhere(settings: Settings) -> Any:
-    """What makes the engine's stand-in, where engines are replicas; None: it is in this process."""
+async def _runner_factory(settings: Settings) -> Any:
+    """What makes the `Replicas`, where the settings ask for Ray; None: the engine runs in this process."""
     if settings.engine == "local":
         return None
-    from pinxit.serve.replicas import Placed, Replicas
+    from pinxit.serve.replicas import Deployment, Replicas
 
-    placed = await asyncio.to_thread(Placed, settings)
-    return partial(Replicas, placed=placed, most_tries=settings.most_tries)
+    deployment = await asyncio.to_thread(Deployment, settings)
+    return partial(Replicas, deployment=deployment, most_tries=settings.most_tries)
 
 
-def around(settings: Settings) -> tuple[Policy, Fetcher, Signer | None]:
-    """What stands between clients and painters. Raises UsageError and PinxitError for settings that do not hold."""
+def open_checks(settings: Settings) -> tuple[ContentPolicy, Fetcher, Signer | None]:
+    """The content policy, the fetcher and the signer. Raises UsageError and PinxitError for settings that are wrong."""
     signer = Signer.of(settings)
     fetcher = Fetcher(settings.fetch_from, int(settings.body_mb * 2**20))
-    return Policy.opened(settings.content_hook, settings.content_seconds), fetcher, signer
+    return ContentPolicy.opened(settings.content_hook, settings.content_seconds), fetcher, signer
 
 
-async def warmed(catalog: Catalog, hub: Hub) -> dict[str, float]:
-    """Seconds of each painter's first picture: what one costs is known then, and nobody waits for a first call."""
+async def warm_up(catalog: Catalog, dispatcher: Dispatcher) -> dict[str, float]:
+    """Paint once with each painter, so that costs are known and no client waits for a first call; seconds of each."""
     seconds = {}
     for model in catalog.models.values():
         began = time.perf_counter()
-        order = catalog.order(model, model.first_request(), model.usual, client="warming up")
-        event = await hub.outcome(hub.submit(order, model))
+        order = catalog.job(model, model.warm_up_request(), model.default_size, client="warming up")
+        event = await dispatcher.outcome(dispatcher.submit(order, model))
         if event.kind != "done":
             raise event.data if isinstance(event.data, PinxitError) else RuntimeError(f"{model.name}: {event.data}")
         seconds[model.name] = round(time.perf_counter() - began, 3)
     if catalog.clip is not None:
         grey = np.full((32, 32, 3), 127, np.uint8)
         starts = [([f"{CLIP}/texts"], "a red cube"), ([f"{CLIP}/pictures"], grey)]
-        await hub.outcome(hub.submit(Order(starts, client="warming up")))
+        await dispatcher.outcome(dispatcher.submit(ServerJob(starts, client="warming up")))
     return seconds
 
 
@@ -165,7 +187,7 @@ async def _close(app: FastAPI) -> None:
     if context is not None:
         app.state.context = None
         await context.jobs.close()
-        await context.hub.close()
+        await context.dispatcher.close()
         await context.uploads.close()
         context.encoders.shutdown()
         context.policy.close()
@@ -175,41 +197,43 @@ async def _close(app: FastAPI) -> None:
 def _add_health(app: FastAPI) -> None:
     @app.get("/live", tags=["health"])
     async def live(request: Request) -> JSONResponse:
-        """Whether the process is of use, loading included."""
+        """Liveness: 503 once the engine has stopped or the server could not load."""
         context: Context | None = getattr(request.app.state, "context", None)
-        well = getattr(request.app.state, "failed", None) is None
-        well = well and (context is None or context.hub.runner.error is None)
-        return JSONResponse({"live": well}, 200 if well else 503)
+        ok = getattr(request.app.state, "failed", None) is None
+        ok = ok and (context is None or context.dispatcher.runner.error is None)
+        return JSONResponse({"live": ok}, 200 if ok else 503)
 
     @app.get("/ready", tags=["health"])
     async def ready(request: Request) -> JSONResponse:
-        """Whether work is taken: not while loading, draining, or when the engine does not move."""
+        """Readiness: 503 while loading, while draining, and when the engine does not make progress."""
         context: Context | None = getattr(request.app.state, "context", None)
-        well = context is not None and not context.draining and context.hub.runner.well
-        return JSONResponse({"ready": well}, 200 if well else 503)
+        ok = context is not None and not context.draining and context.dispatcher.runner.well
+        return JSONResponse({"ready": ok}, 200 if ok else 503)
 
     @app.get("/metrics", tags=["health"])
-    async def metrics(here: Here) -> Response:
-        """For Prometheus."""
-        return Response(here.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    async def metrics(context: ContextDep) -> Response:
+        """Metrics for Prometheus."""
+        return Response(context.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.get("/files/{name}", tags=["files"])
-    async def file(name: str, here: Here) -> Response:
-        """A picture by the URL that an answer gave, as long as it lives."""
-        path = await asyncio.to_thread(here.urls.find, name)
+    async def file(name: str, context: ContextDep) -> Response:
+        """A picture by the URL that a response gave, until it expires."""
+        path = await asyncio.to_thread(context.url_files.find, name)
         if path is None:
-            raise RefusedError(404, "there is no such picture here, or not any more.")
-        return FileResponse(path, media_type=TYPES[path.suffix[1:]], headers={"cache-control": "private, max-age=600"})
+            raise RefusedError(404, "there is no such picture here, or it has expired.")
+        return FileResponse(
+            path, media_type=MEDIA_TYPES[path.suffix[1:]], headers={"cache-control": "private, max-age=600"}
+        )
 
 
-def _name(route: APIRoute) -> str:
+def _route_name(route: APIRoute) -> str:
     return route.name
 
 
 def openapi(settings: Settings | None = None) -> dict[str, Any]:
-    """The OpenAPI document, for which nothing needs to be loaded."""
+    """The OpenAPI document; nothing is loaded for it."""
 
-    def nothing() -> Catalog:
-        raise AssertionError("only described")
+    def no_catalog() -> Catalog:
+        raise AssertionError("the document is made without a catalog")
 
-    return created(settings or Settings(), nothing).openapi()
+    return create_app(settings or Settings(), no_catalog).openapi()

@@ -1,4 +1,4 @@
-"""The painters and the CLIP that are served, side by side in one graph, and what a job of each is."""
+"""The painters and the CLIP that are served, all in one graph, and how a job of each is made."""
 
 from __future__ import annotations
 
@@ -27,55 +27,55 @@ if TYPE_CHECKING:
     from pinxit.recipes.requests import PaintRequest
     from pinxit.serve.settings import Settings
 
-FOREIGN = ("dall-e-", "gpt-image-", "chatgpt-image-", "text-embedding-")  # names in programs written for others
+OPENAI_NAMES = ("dall-e-", "gpt-image-", "chatgpt-image-", "text-embedding-")  # prefixes of OpenAI's model names
 CLIP = "clip"
-LARGEST = 1024  # pixels of a side
+MAX_SIDE = 1024  # pixels
 
 
 @dataclass(eq=False)
-class Order(Job):
-    """A job of the server's: besides what the engine needs, what is told of it while it runs."""
+class ServerJob(Job):
+    """A job with what the server needs to decide when to show previews."""
 
-    shares: list[float] = field(default_factory=list)  # of the way at which somebody wants to look, the next one first
-    share: float = 0.0  # of the way that it had come when that was last asked
-    step: float = 0.0  # of the way that it last went
-    looked_before: float = 0.0
-    shows_drawn: bool = False  # tell every candidate as soon as it is drawn
+    shares: list[float] = field(default_factory=list)  # progress (0 to 1) at which previews are due, the next one first
+    share: float = 0.0  # progress before the last turn
+    step: float = 0.0  # progress that the last turn made
+    looked_before: float = 0.0  # `looked` before the last turn
+    reports_candidates: bool = False  # publish every candidate as soon as it is drawn
 
 
 @dataclass(frozen=True)
 class Model:
-    """A painter under the name that clients use."""
+    """A painter, under the name that clients use."""
 
     name: str
     painter: Painter
     upsampler: Upsampler | None = None
 
     @property
-    def usual(self) -> int:
-        """Pixels of a side when nothing else is asked for: as `pinxit paint` has it."""
+    def default_size(self) -> int:
+        """Side in pixels if the client asks for none: the same as for `pinxit paint`."""
         own = upsampler_of(self.painter)
         return self.painter.size if own is None else own.size
 
     @property
-    def natives(self) -> list[int]:
-        """The sizes that its networks make."""
+    def native_sizes(self) -> list[int]:
+        """The sizes in pixels that its networks produce."""
         more = [] if self.upsampler is None else [self.upsampler.size]
         return sorted({self.painter.size, *more})
 
-    def drawn_at(self, side: int) -> int:
-        """At which of its sizes a picture of `side` pixels is drawn; it is resampled from there."""
-        if not 16 <= side <= LARGEST:
-            raise RefusedError(400, f"size: a side has 16 to {LARGEST} pixels.", "size", "invalid_value")
-        return next((size for size in self.natives if size >= side), self.natives[-1])
+    def drawn_size(self, side: int) -> int:
+        """The native size at which a picture of `side` pixels is drawn, before it is resampled. Raises RefusedError."""
+        if not 16 <= side <= MAX_SIDE:
+            raise RefusedError(400, f"size: a side has 16 to {MAX_SIDE} pixels.", "size", "invalid_value")
+        return next((size for size in self.native_sizes if size >= side), self.native_sizes[-1])
 
     @property
     def can(self) -> list[str]:
-        """What it does."""
+        """Its abilities."""
         return abilities(self.painter)
 
-    def first_request(self) -> PaintRequest:
-        """What it is asked before anybody comes, so that what a picture costs is known: a sentence, or a picture."""
+    def warm_up_request(self) -> PaintRequest:
+        """The request that measures costs at startup: of a prompt, or of a picture if it only varies those."""
         if "paint" in self.can:
             return self.painter.asked(Prompt("a red cube"), 1, 1)
         assert isinstance(self.painter, Varies)
@@ -83,21 +83,25 @@ class Model:
         return self.painter.varying(self.painter.asked(Prompt(""), 1, 1, wordless=True), grey)
 
     def settled(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings of the painter, those given in place of its own."""
+        """All settings of the painter, overridden by those given. Raises UsageError."""
         return self.painter.settled(given)
 
     def facts(self, asked: PaintRequest, side: int) -> dict[str, Any]:
-        """What the metadata of its pictures tell: what `pinxit paint` writes for the same request."""
-        told = dict(asked.settings) | {"seed": asked.prompt.seed, "candidates": asked.candidates, "keep": asked.keep}
-        size = self.drawn_at(side)
+        """The metadata that its pictures share: the same as `pinxit paint` writes."""
+        metadata = dict(asked.settings) | {
+            "seed": asked.prompt.seed,
+            "candidates": asked.candidates,
+            "keep": asked.keep,
+        }
+        size = self.drawn_size(side)
         if size != self.painter.size and self.upsampler is not None:
-            told |= self.upsampler.facts
-        found = self.painter.facts(told)
+            metadata |= self.upsampler.facts
+        found = self.painter.facts(metadata)
         return found if size == side else found | {"resampled": side}
 
 
 class Catalog:
-    """All that is served. Its `graph` holds every stage; `order` makes a job."""
+    """All that is served. `graph` holds every stage of every painter; `job` makes a job."""
 
     def __init__(
         self, models: Sequence[Model], clip: ClipEncoder | None = None, aliases: Mapping[str, str] | None = None
@@ -122,7 +126,7 @@ class Catalog:
 
     @classmethod
     def opened(cls, settings: Settings) -> Catalog:
-        """Everything loaded. Raises CheckpointError and UsageError as `pinxit.load` does."""
+        """Load everything that the settings name. Raises CheckpointError and UsageError as `pinxit.load` does."""
         painters: dict[str, Painter] = {}
         stages = settings.stages
         for spec in settings.recipes or [name for name, checkpoint in PAINTERS.items() if checkpoint in shipped()]:
@@ -133,10 +137,14 @@ class Catalog:
                 )
             if not name or name in painters or name == CLIP:
                 raise UsageError(f"recipes: '{spec}' needs a name of its own; write NAME=CHECKPOINT.")
-            own = {stage.removeprefix(f"{name}/"): how for stage, how in stages.items() if stage.startswith(f"{name}/")}
+            own = {
+                stage.removeprefix(f"{name}/"): options
+                for stage, options in stages.items()
+                if stage.startswith(f"{name}/")
+            }
             painters[name] = load(checkpoint or PAINTERS[name], device=settings.device, stages=own)
         shared = next((one for one in map(upsampler_of, painters.values()) if one is not None), None)
-        models = [Model(name, one, upsampler_of(one) or _for(one, shared)) for name, one in painters.items()]
+        models = [Model(name, one, upsampler_of(one) or _compatible(one, shared)) for name, one in painters.items()]
         for stage in stages:
             if stage.partition("/")[0] not in ({CLIP} if stage == CLIP and settings.clip else painters):
                 raise UsageError(f"stages: '{stage}' is of nothing that is served; write NAME/STAGE, or {CLIP}.")
@@ -144,8 +152,8 @@ class Catalog:
         return cls(models, clip, settings.aliases)
 
     def model(self, name: str | None) -> Model:
-        """By its name, an alias, or one of OpenAI's, which means the first. Raises RefusedError."""
-        if not name or name.startswith(FOREIGN):
+        """The model of a name or an alias; OpenAI's names, and none, mean the default. Raises RefusedError (404)."""
+        if not name or name.startswith(OPENAI_NAMES):
             name = self.default.name if not name or name not in self.aliases else name
         found = self.models.get(self.aliases.get(name, name))
         if found is None:
@@ -153,31 +161,31 @@ class Catalog:
             raise RefusedError(404, f"there is no such model here: choose from {known}.", "model", "model_not_found")
         return found
 
-    def order(self, model: Model, asked: PaintRequest, side: int, **how: Any) -> Order:
-        """A job that paints; `how`: fields of `Order`."""
+    def job(self, model: Model, asked: PaintRequest, side: int, **options: Any) -> ServerJob:
+        """A job that paints; `options` are fields of `ServerJob`."""
         route = self.graph.routes[f"{model.name}/{asked.route}"]
-        if model.drawn_at(side) != model.painter.size:
+        if model.drawn_size(side) != model.painter.size:
             assert model.upsampler is not None
             route = (*route, *model.upsampler.graph.routes["enlarge"])
-        return Order([(route, None)], request=asked, **how)
+        return ServerJob([(route, None)], request=asked, **options)
 
 
-def _clip(settings: Settings, how: Placing) -> ClipEncoder:
-    check_placings({CLIP: how}, {CLIP: ("device", "fp32", "bf16")}, settings.clip)
-    precision: Precision = "bf16" if how.precision == "bf16" else "fp32"
-    return ClipEncoder.open(settings.clip, how.device or settings.device, precision=precision)
+def _clip(settings: Settings, options: Placing) -> ClipEncoder:
+    check_placings({CLIP: options}, {CLIP: ("device", "fp32", "bf16")}, settings.clip)
+    precision: Precision = "bf16" if options.precision == "bf16" else "fp32"
+    return ClipEncoder.open(settings.clip, options.device or settings.device, precision=precision)
 
 
 def clip_graph(clip: ClipEncoder) -> Graph:
-    """Sentences and pictures to vectors; a call computes one batch of fixed shape, whoever asks."""
+    """The stages that embed texts and pictures; every call has one fixed batch size, whoever asks."""
     texts = Each(lambda items: list(clip.texts([item.value for item in items], cut=True)), clip.batch)
     pictures = Each(lambda items: list(clip.pictures([item.value for item in items])), clip.batch)
     stages = [Stage(f"{CLIP}/texts", texts), Stage(f"{CLIP}/pictures", pictures)]
     return Graph(stages, {stage.name: [stage.name] for stage in stages})
 
 
-def _for(painter: Painter, upsampler: Upsampler | None) -> Upsampler | None:
-    """Another's upsampler, where it takes this painter's pictures."""
+def _compatible(painter: Painter, upsampler: Upsampler | None) -> Upsampler | None:
+    """Another painter's upsampler, if it takes pictures of this painter's size."""
     if upsampler is None:
         return None
     try:

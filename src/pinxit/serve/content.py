@@ -1,7 +1,7 @@
-"""What may be painted here: a check of one's own on sentences and pictures, `content_hook = "module:function"`.
+"""Content policy: a user's own check of prompts and pictures, `content_hook = "module:function"`.
 
-The function is given a `Content` and gives None, or a sentence that says why not. Whatever else it does, raise, take
-too long, give True, refuses too: nothing passes unchecked.
+The function is called with a `Content` and returns None to allow it, or a sentence that says why it is refused. An
+exception, a timeout or any other return value refuses too: nothing passes unchecked.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ UNCHECKED = "it could not be checked whether that may be painted here."
 
 @dataclass(frozen=True)
 class Content:
-    """What is judged: a sentence, a picture that was sent, or one that was painted (a look at one, too)."""
+    """What is checked: a prompt, an uploaded picture, or a painted one (previews included)."""
 
     kind: Literal["prompt", "upload", "painted"]
     text: str = ""
@@ -37,29 +37,29 @@ class Content:
 Hook = Callable[[Content], Any]
 
 
-class Policy:
-    """The hook, asked in threads of its own. Without one everything is let through."""
+class ContentPolicy:
+    """Calls the hook in threads of its own; without a hook everything is allowed."""
 
     def __init__(self, hook: Hook | None = None, seconds: float = 10.0) -> None:
         self.hook, self.seconds = hook, seconds
         self.threads = ThreadPoolExecutor(2, "pinxit-content")
 
     @classmethod
-    def opened(cls, spec: str, seconds: float) -> Policy:
-        """That of `module:function`; "": none. Raises UsageError for one that cannot be found."""
-        return cls(_found(spec) if spec else None, seconds)
+    def opened(cls, spec: str, seconds: float) -> ContentPolicy:
+        """The policy of `module:function`; "": one that allows everything. Raises UsageError if it does not exist."""
+        return cls(_import_hook(spec) if spec else None, seconds)
 
     async def check_prompt(self, text: str) -> None:
-        """Raise RefusedError for a sentence that is not painted here."""
+        """Raise RefusedError (400) for a prompt that the policy does not allow."""
         if text.strip():
             await self._check(Content("prompt", text=text), "prompt")
 
     async def check_upload(self, picture: Picture, param: str) -> None:
-        """Raise RefusedError for a picture that is not worked on here."""
+        """Raise RefusedError (400) for an uploaded picture that the policy does not allow."""
         await self._check(Content("upload", picture=picture), param)
 
     async def shows(self, picture: Picture) -> bool:
-        """Whether a look may be told."""
+        """Whether a preview may be shown."""
         try:
             await self._check(Content("painted", picture=picture), None)
         except RefusedError:
@@ -67,7 +67,7 @@ class Policy:
         return True
 
     async def allowed(self, ranked: Sequence[Ranked]) -> list[Ranked]:
-        """Those that may be told. Raises RefusedError where that is none of them."""
+        """The pictures that may be shown. Raises RefusedError (400) if there are none."""
         if self.hook is None:
             return list(ranked)
         found, last = [], None
@@ -83,35 +83,35 @@ class Policy:
         return found
 
     def close(self) -> None:
-        """End the threads that wait."""
+        """Shut the threads down without waiting for hooks that hang."""
         self.threads.shutdown(wait=False, cancel_futures=True)
 
     async def _check(self, content: Content, param: str | None) -> None:
         if self.hook is None:
             return
         try:
-            asked = asyncio.get_running_loop().run_in_executor(self.threads, self.hook, content)
-            said = await asyncio.wait_for(asked, self.seconds)
+            future = asyncio.get_running_loop().run_in_executor(self.threads, self.hook, content)
+            reason = await asyncio.wait_for(future, self.seconds)
         except Exception as error:
             log.error(
                 "the content hook failed by %s", type(error).__name__, exc_info=not isinstance(error, TimeoutError)
             )
             raise RefusedError(400, UNCHECKED, param, CODE) from error
-        if said is None:
+        if reason is None:
             return
-        if not isinstance(said, str) or not said.strip():
-            log.error("the content hook gave %s, which is neither None nor a sentence", type(said).__name__)
+        if not isinstance(reason, str) or not reason.strip():
+            log.error("the content hook gave %s, which is neither None nor a sentence", type(reason).__name__)
             raise RefusedError(400, UNCHECKED, param, CODE)
-        raise RefusedError(400, said, param, CODE)
+        raise RefusedError(400, reason, param, CODE)
 
 
-def left_out(before: Sequence[Ranked], after: Sequence[Ranked]) -> list[str]:
-    """What is said of pictures that were not let through."""
+def omission_warnings(before: Sequence[Ranked], after: Sequence[Ranked]) -> list[str]:
+    """A warning, if pictures were left out."""
     count = len(before) - len(after)
     return [f"{count} of the pictures may not be shown here."] if count else []
 
 
-def _found(spec: str) -> Hook:
+def _import_hook(spec: str) -> Hook:
     module, _, name = spec.partition(":")
     if not module or not name.isidentifier():
         raise UsageError(f"content_hook: '{spec}' is not written module:function.")

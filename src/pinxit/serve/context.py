@@ -1,4 +1,4 @@
-"""What all routes are given: the running server, and who asks."""
+"""What all routes depend on: the running server, and who is calling."""
 
 from __future__ import annotations
 
@@ -7,35 +7,38 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 from fastapi import Depends, Request
 
-from pinxit.serve.errors import RefusedError, ended
-from pinxit.serve.parts import Parts
+from pinxit.serve.errors import RefusedError, unavailable
+from pinxit.serve.services import Services
 
 if TYPE_CHECKING:
     from pinxit.serve.jobs import Jobs
     from pinxit.serve.keys import Caller
 
-TELLING = 1.0  # seconds before the end of draining that an error takes to every client, at most
+ERROR_SECONDS = 1.0  # kept at the end of draining for sending errors to all clients, at most
 
 
 @dataclass
-class Context(Parts):
-    """A running server."""
+class Context(Services):
+    """A running server: its services, and the jobs built on them."""
 
     jobs: Jobs = field(init=False)
 
     def drain(self) -> None:
-        """Take no more work, and tell whoever would be cut off at the end. From a signal's handler, too."""
+        """Accept no more work, and schedule an error for requests that would be cut off. Safe in a signal handler."""
         self.draining = True
         self.jobs.feeds.close()
-        most, loop = self.settings.drain_seconds, self.hub.loop
-        seconds = max(most - TELLING, most / 2)
+        limit, loop = self.settings.drain_seconds, self.dispatcher.loop
+        seconds = max(limit - ERROR_SECONDS, limit / 2)
         loop.call_soon_threadsafe(
-            loop.call_later, seconds, self.hub.leave, ended("this server ended before it was done")
+            loop.call_later,
+            seconds,
+            self.dispatcher.fail_waiting,
+            unavailable("this server shut down before the request was done"),
         )
 
 
 def context_of(request: Request) -> Context:
-    """The running server's. Raises RefusedError while it loads."""
+    """The running server. Raises RefusedError (503) while it loads."""
     found = getattr(request.app.state, "context", None)
     if found is None:
         raise RefusedError(503, "this server is still loading.", headers={"retry-after-ms": "2000", "retry-after": "2"})
@@ -43,13 +46,13 @@ def context_of(request: Request) -> Context:
 
 
 def caller_of(request: Request) -> Caller:
-    """Who asks."""
+    """Who is calling, as the middleware found out."""
     return cast("Caller", request.state.caller)
 
 
-def owner_of(request: Request, here: Context) -> str:
-    """Where there are keys, everybody has jobs of their own."""
-    return caller_of(request).name if here.settings.api_keys else ""
+def owner_of(request: Request, context: Context) -> str:
+    """Whose jobs a request may see: with API keys the caller's own, without them everybody's."""
+    return caller_of(request).name if context.settings.api_keys else ""
 
 
-Here = Annotated[Context, Depends(context_of)]
+ContextDep = Annotated[Context, Depends(context_of)]

@@ -1,4 +1,4 @@
-"""POST /v1/images/edits and /variations: forms as the clients send them, and JSON with data: URLs."""
+"""POST /v1/images/edits and /variations: multipart forms as the clients send them, and JSON with data: URLs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
 
-from pinxit.serve.context import Context, Here
+from pinxit.serve.context import Context, ContextDep
 from pinxit.serve.errors import RefusedError
-from pinxit.serve.images import EDIT, EVENTS, serve
-from pinxit.serve.plan import planned
+from pinxit.serve.images import EDIT, EVENT_STREAM, respond
+from pinxit.serve.paint_plan import make_plan
 from pinxit.serve.schemas import ERRORS, EditRequest, ImagesOut, VariationRequest
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ T = TypeVar("T", bound=BaseModel)
 FILES = ("image", "image[]", "mask")
 
 
-def _described(kind: type[BaseModel], files: Mapping[str, Any], json: bool) -> dict[str, Any]:
-    """What OpenAPI is to say of a route that reads its body itself."""
+def _openapi_body(kind: type[BaseModel], files: Mapping[str, Any], json: bool) -> dict[str, Any]:
+    """The request body of a route that parses it itself, for the OpenAPI document."""
     schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
     inner = schema.pop("$defs", {})
     form = {name: about for name, about in schema["properties"].items() if name not in ("images", "mask")}
@@ -36,17 +36,17 @@ def _described(kind: type[BaseModel], files: Mapping[str, Any], json: bool) -> d
     content: dict[str, Any] = {"multipart/form-data": {"schema": multipart}}
     if json:
         for name, one in inner.items():
-            schema["properties"] = _inlined(schema["properties"], f"#/components/schemas/{name}", one)
+            schema["properties"] = _inline(schema["properties"], f"#/components/schemas/{name}", one)
         content["application/json"] = {"schema": schema}
     return {"requestBody": {"required": True, "content": content}}
 
 
-def _inlined(value: Any, reference: str, schema: Any) -> Any:
+def _inline(value: Any, reference: str, schema: Any) -> Any:
     if isinstance(value, dict):
         return schema if value.get("$ref") == reference else {
-            name: _inlined(one, reference, schema) for name, one in value.items()
+            name: _inline(one, reference, schema) for name, one in value.items()
         }  # fmt: skip
-    return [_inlined(one, reference, schema) for one in value] if isinstance(value, list) else value
+    return [_inline(one, reference, schema) for one in value] if isinstance(value, list) else value
 
 
 PICTURE = {"type": "string", "format": "binary", "description": "PNG, JPEG or WebP"}
@@ -56,50 +56,54 @@ MASK = {"type": "string", "format": "binary", "description": "PNG as large as th
 @router.post(
     "/edits",
     response_model=ImagesOut,
-    responses={200: {"content": EVENTS, "description": "Pictures, or with `stream` events"}},
-    openapi_extra=_described(EditRequest, {"image": PICTURE, "mask": MASK}, json=True),
+    responses={200: {"content": EVENT_STREAM, "description": "Pictures, or with `stream` events"}},
+    openapi_extra=_openapi_body(EditRequest, {"image": PICTURE, "mask": MASK}, json=True),
 )
-async def edits(request: Request, here: Here) -> Response:
-    """A part of a picture painted anew, or all of it, to a sentence."""
-    sent = await _sent(request, EditRequest)
-    if isinstance(sent.body, EditRequest) and sent.body.images is not None:
-        _check_one(sent.body.images)
-        sent.files["image"] = [await here.fetcher.data(one.image_url, "images") for one in sent.body.images]
-        if sent.body.mask is not None:
-            sent.files["mask"] = [await here.fetcher.data(sent.body.mask.image_url, "mask")]
-    await here.policy.check_prompt(sent.body.prompt)
-    picture, mask = await _pictures(sent.files, here)
-    plan = planned(sent.body, here.catalog, here.settings, picture, mask)
-    return await serve(request, sent.body, plan, here, EDIT, *(one for some in sent.files.values() for one in some))
+async def edits(request: Request, context: ContextDep) -> Response:
+    """Repaint a part of a picture, or all of it, to match a prompt."""
+    parsed = await _parse(request, EditRequest)
+    if isinstance(parsed.body, EditRequest) and parsed.body.images is not None:
+        _check_one(parsed.body.images)
+        parsed.files["image"] = [await context.fetcher.data(one.image_url, "images") for one in parsed.body.images]
+        if parsed.body.mask is not None:
+            parsed.files["mask"] = [await context.fetcher.data(parsed.body.mask.image_url, "mask")]
+    await context.policy.check_prompt(parsed.body.prompt)
+    picture, mask = await _pictures(parsed.files, context)
+    plan = make_plan(parsed.body, context.catalog, context.settings, picture, mask)
+    return await respond(
+        request, parsed.body, plan, context, EDIT, *(one for some in parsed.files.values() for one in some)
+    )
 
 
 @router.post(
-    "/variations", response_model=ImagesOut, openapi_extra=_described(VariationRequest, {"image": PICTURE}, json=False)
+    "/variations",
+    response_model=ImagesOut,
+    openapi_extra=_openapi_body(VariationRequest, {"image": PICTURE}, json=False),
 )
-async def variations(request: Request, here: Here) -> Response:
-    """Pictures that look like one."""
-    sent = await _sent(request, VariationRequest)
-    if sent.files.pop("mask", None):
+async def variations(request: Request, context: ContextDep) -> Response:
+    """Variations of a picture."""
+    parsed = await _parse(request, VariationRequest)
+    if parsed.files.pop("mask", None):
         raise RefusedError(400, "mask: only an edit takes one.", "mask", "invalid_value")
-    picture, _ = await _pictures(sent.files, here)
-    plan = planned(sent.body, here.catalog, here.settings, picture)
-    return await serve(request, sent.body, plan, here, EDIT, *sent.files["image"])
+    picture, _ = await _pictures(parsed.files, context)
+    plan = make_plan(parsed.body, context.catalog, context.settings, picture)
+    return await respond(request, parsed.body, plan, context, EDIT, *parsed.files["image"])
 
 
 @dataclass(frozen=True)
-class Sent:
-    """A body, and the files that came with it."""
+class ParsedBody:
+    """A validated body, and the files that came with it."""
 
     body: Any
     files: dict[str, list[bytes]]
 
 
-async def _sent(request: Request, kind: type[T]) -> Sent:
+async def _parse(request: Request, kind: type[T]) -> ParsedBody:
     """A form or JSON as a `kind`. Raises RefusedError and RequestValidationError."""
     of_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     files: dict[str, list[bytes]] = {"image": [], "mask": []}
     if of_type == "multipart/form-data":
-        fields = await _fields(request, files, kind)
+        fields = await _form_fields(request, files, kind)
     elif of_type == "application/json" and kind is EditRequest:
         try:
             fields = await request.json()
@@ -110,12 +114,12 @@ async def _sent(request: Request, kind: type[T]) -> Sent:
             400, "send a form (multipart/form-data), as the OpenAI clients do.", code="invalid_content_type"
         )
     try:
-        return Sent(kind.model_validate(fields), files)
+        return ParsedBody(kind.model_validate(fields), files)
     except ValidationError as error:
         raise RequestValidationError(error.errors(include_input=False, include_context=False)) from error
 
 
-async def _fields(request: Request, files: dict[str, list[bytes]], kind: type[BaseModel]) -> dict[str, Any]:
+async def _form_fields(request: Request, files: dict[str, list[bytes]], kind: type[BaseModel]) -> dict[str, Any]:
     try:
         form: FormData = await request.form(max_files=20, max_fields=100)
     except (RefusedError, RequestValidationError):
@@ -139,7 +143,7 @@ async def _fields(request: Request, files: dict[str, list[bytes]], kind: type[Ba
 
 
 def _scalar(text: str) -> Any:
-    """A setting of a painter's, which arrives as text: a number where it reads as one."""
+    """A painter's setting, which a form sends as text: as a number if it is one."""
     try:
         return int(text) if len(text) < 20 else text
     except ValueError:
@@ -155,16 +159,16 @@ def _check_one(given: Sequence[Any]) -> None:
         raise RefusedError(400, f"image: {many}", "image", "invalid_image")
 
 
-async def _pictures(files: Mapping[str, Sequence[bytes]], here: Context) -> tuple[Picture, Mask | None]:
+async def _pictures(files: Mapping[str, Sequence[bytes]], context: Context) -> tuple[Picture, Mask | None]:
     given = files["image"]
     _check_one(given)
-    upload = await here.uploads.decode(given[0], "image")
-    await here.policy.check_upload(upload.picture, "image")
+    upload = await context.uploads.decode(given[0], "image")
+    await context.policy.check_upload(upload.picture, "image")
     masks = files.get("mask", [])
     if len(masks) > 1:
         raise RefusedError(400, "mask: send one.", "mask", "invalid_image")
     if masks:
-        return upload.picture, (await here.uploads.decode(masks[0], "mask")).mask()
+        return upload.picture, (await context.uploads.decode(masks[0], "mask")).mask()
     # As the contract has it: without a mask, the picture's own transparency is one.
     clear = upload.alpha is not None and bool((upload.alpha < 128).any())
     return upload.picture, upload.mask("image") if clear else None

@@ -1,4 +1,4 @@
-"""Pictures as files that tell how they were made: PNG as `pinxit paint` writes it, JPEG and WebP with it in EXIF."""
+"""Picture files with generation metadata: PNG as `pinxit paint` writes it; JPEG and WebP with EXIF."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ if TYPE_CHECKING:
     from pinxit.types import Picture
 
 Format = Literal["png", "jpeg", "webp"]
-DESCRIPTION = 0x010E  # of EXIF
-TYPES: dict[str, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+DESCRIPTION = 0x010E  # the EXIF tag ImageDescription
+MEDIA_TYPES: dict[str, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 
-def encoded(picture: Picture, facts: Mapping[str, Any], form: Format = "png", compression: int = 100) -> bytes:
-    """The file of a picture. `compression`: of JPEG and WebP, from 0 (smallest) to 100."""
+def encode_picture(
+    picture: Picture, metadata: Mapping[str, Any], form: Format = "png", compression: int = 100
+) -> bytes:
+    """The file of a picture. `compression`: quality of JPEG and WebP, from 0 (smallest) to 100."""
     if form == "png":
-        return png_bytes(picture, facts)
-    exif, found = Image.Exif(), io.BytesIO()
-    exif[DESCRIPTION] = to_json(facts)
-    Image.fromarray(picture).save(found, format=form, quality=max(1, compression), exif=exif)
-    return found.getvalue()
+        return png_bytes(picture, metadata)
+    exif, result = Image.Exif(), io.BytesIO()
+    exif[DESCRIPTION] = to_json(metadata)
+    Image.fromarray(picture).save(result, format=form, quality=max(1, compression), exif=exif)
+    return result.getvalue()
 
 
-def resampled(picture: Picture, side: int) -> Picture:
-    """A square picture at `side` pixels: itself where it has them."""
+def resize_square(picture: Picture, side: int) -> Picture:
+    """A square picture at `side` pixels; unchanged if it has that size."""
     if picture.shape[0] == side:
         return picture
-    found: Picture = np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS))
-    return found
+    result: Picture = np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS))
+    return result

@@ -1,4 +1,4 @@
-"""Errors as clients of the OpenAI API read them: one envelope, short, without an echo of what was sent."""
+"""Errors as clients of the OpenAI API read them: one envelope, short, without an echo of the input."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pinxit.errors import PinxitError, UsageError
 from pinxit.texts import printable, without_halves
 
 log = logging.getLogger("pinxit.serve")
-LONGEST = 600  # characters of a message
-KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+MAX_MESSAGE = 600  # characters of a message
+TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
 class RefusedError(Exception):
-    """A request that is answered by an error: `status`, one sentence, the field, a code for programs."""
+    """An error response: HTTP status, a message of one sentence, the field (`param`), a code for programs."""
 
     def __init__(
         self,
@@ -35,43 +35,43 @@ class RefusedError(Exception):
         self.headers = dict(headers or {})
 
 
-def body(message: str, kind: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
-    """The envelope."""
+def envelope(message: str, kind: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
+    """The JSON body of an error."""
     text = without_halves(printable(message))
-    text = text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+    text = text if len(text) <= MAX_MESSAGE else f"{text[: MAX_MESSAGE - 3]}..."
     return {"error": {"message": text, "type": kind, "param": param, "code": code}}
 
 
-def kind_of(refused: RefusedError) -> str:
-    """The type that clients read."""
-    return KINDS.get(refused.status, "invalid_request_error" if refused.status < 500 else "server_error")
+def error_type(refused: RefusedError) -> str:
+    """The `type` of OpenAI's errors for a status."""
+    return TYPES.get(refused.status, "invalid_request_error" if refused.status < 500 else "server_error")
 
 
-def reused() -> RefusedError:
-    """A key that came with another request before."""
-    return RefusedError(409, "this Idempotency-Key came with another request.", code="idempotency_key_reused",
+def key_reused() -> RefusedError:
+    """409: the idempotency key was used for another request."""
+    return RefusedError(409, "this Idempotency-Key was used for another request.", code="idempotency_key_reused",
                         headers={"x-should-retry": "false"})  # fmt: skip
 
 
-def ended(said: str) -> RefusedError:
-    """This process ends; where there is another one in a moment, it takes the request."""
-    return RefusedError(503, f"{said}: try again in 2 s.", headers={"retry-after-ms": "2000", "retry-after": "2"})
+def unavailable(reason: str) -> RefusedError:
+    """503 with a time to retry after: this process is ending, and another one may take its place."""
+    return RefusedError(503, f"{reason}: try again in 2 s.", headers={"retry-after-ms": "2000", "retry-after": "2"})
 
 
-def answer(refused: RefusedError) -> JSONResponse:
-    """The response; a client does not try again where that cannot help."""
+def error_response(refused: RefusedError) -> JSONResponse:
+    """The response; clients are told not to retry where that cannot help."""
     headers = {} if refused.status in (408, 429, 503) else {"x-should-retry": "false"}
-    content = body(refused.message, kind_of(refused), refused.param, refused.code)
+    content = envelope(refused.message, error_type(refused), refused.param, refused.code)
     return JSONResponse(content, refused.status, headers | refused.headers)
 
 
-def told(error: BaseException) -> RefusedError:
-    """Any error as one that may be told; what is not meant for people is logged, and told as ours."""
+def as_refused(error: BaseException) -> RefusedError:
+    """Any exception as an error response; unexpected ones are logged and become a 500 without details."""
     if isinstance(error, RefusedError):
         return error
-    if isinstance(error.__cause__, RefusedError):  # what reads a body hides what stopped it
+    if isinstance(error.__cause__, RefusedError):  # Starlette wraps what was raised while it read the body
         return error.__cause__
-    if isinstance(error, UnicodeEncodeError):  # JSON may hold halves of characters
+    if isinstance(error, UnicodeEncodeError):  # JSON may hold lone surrogates
         return RefusedError(400, "the request holds text that is not UTF-8.", code="invalid_value")
     if isinstance(error, UsageError):
         return RefusedError(400, str(error), code="invalid_value")
@@ -89,15 +89,15 @@ def _invalid(error: RequestValidationError) -> RefusedError:
     param = printable(".".join(where))[:80] or None
     if first.get("type") == "json_invalid":
         return RefusedError(400, "the body is not JSON.", code="invalid_json")
-    said = str(first.get("msg", "is not as it must be")).removeprefix("Value error, ")
-    return RefusedError(400, f"{param}: {said}." if param else f"{said}.", param, "invalid_value")
+    reason = str(first.get("msg", "is not as it must be")).removeprefix("Value error, ")
+    return RefusedError(400, f"{param}: {reason}." if param else f"{reason}.", param, "invalid_value")
 
 
-def install(app: FastAPI) -> None:
-    """Answer every error of the app's so."""
+def install_handlers(app: FastAPI) -> None:
+    """Let every exception of the application be answered so."""
 
     async def handle(request: Request, error: Exception) -> JSONResponse:
-        return answer(told(error))
+        return error_response(as_refused(error))
 
     for kind in (RefusedError, PinxitError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, handle)

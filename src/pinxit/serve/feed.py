@@ -1,4 +1,4 @@
-"""What pages are told of their jobs: one stream a page, in which a newer look takes the place of an older one."""
+"""Streams of job events for pages, one a page; a newer preview replaces an unread older one."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-BEAT = 15.0  # seconds of silence after which a line says that we are still here
+HEARTBEAT_SECONDS = 15.0  # without messages, after which a comment line keeps the connection alive
 
 
 class Feed:
-    """What one page has not been told yet."""
+    """A queue of the messages that one page has not read yet."""
 
     def __init__(self, owner: str) -> None:
         self.owner = owner
@@ -20,16 +20,16 @@ class Feed:
         self.ready, self.closed = asyncio.Event(), False
 
     def put(self, key: Any, message: dict[str, Any]) -> None:
-        """Tell it."""
+        """Add a message; it replaces an unread one of the same key."""
         self.pending.pop(key, None)
         self.pending[key] = message
         self.ready.set()
 
     async def messages(self) -> AsyncIterator[dict[str, Any] | None]:
-        """All of them, until the server ends; None when nothing was for a while."""
+        """All messages, until the server shuts down; None after every HEARTBEAT_SECONDS without any."""
         while not self.closed:
             try:
-                await asyncio.wait_for(self.ready.wait(), BEAT)
+                await asyncio.wait_for(self.ready.wait(), HEARTBEAT_SECONDS)
             except TimeoutError:
                 yield None
                 continue
@@ -40,23 +40,23 @@ class Feed:
 
 
 class Feeds:
-    """The pages that listen."""
+    """The feeds of all pages that are open."""
 
     def __init__(self) -> None:
         self.open: set[Feed] = set()
 
-    def any(self, owner: str) -> bool:
-        """Whether anybody watches somebody's jobs."""
+    def has_listeners(self, owner: str) -> bool:
+        """Whether any page shows this owner's jobs."""
         return any(feed.owner == owner for feed in self.open)
 
-    def tell(self, owner: str, job: str, kind: str, **about: Any) -> None:
-        """A job was queued, has ended, or has come so far."""
-        self._put(owner, (job, kind), {"job": job, "kind": kind} | about)
+    def publish(self, owner: str, job: str, kind: str, **fields: Any) -> None:
+        """Send an event of a job: it was queued, made progress, or ended."""
+        self._put(owner, (job, kind), {"job": job, "kind": kind} | fields)
 
-    def tell_look(self, owner: str, job: str, about: dict[str, Any], data: bytes) -> None:
-        """How a candidate looks now."""
+    def publish_preview(self, owner: str, job: str, fields: dict[str, Any], data: bytes) -> None:
+        """Send a preview of a candidate, or the finished candidate."""
         message = {"job": job, "kind": "look", "image": "data:image/webp;base64," + base64.b64encode(data).decode()}
-        self._put(owner, (job, "look", about["candidate"]), message | about)
+        self._put(owner, (job, "look", fields["candidate"]), message | fields)
 
     def close(self) -> None:
         """End all streams."""
@@ -66,7 +66,7 @@ class Feeds:
 
     @contextmanager
     def listening(self, owner: str) -> Iterator[Feed]:
-        """A page listens."""
+        """A feed for as long as a page is connected."""
         feed = Feed(owner)
         self.open.add(feed)
         try:

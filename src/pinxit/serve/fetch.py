@@ -1,7 +1,7 @@
-"""Pictures at URLs that clients name: fetched only from hosts that the settings list, and from nowhere within.
+"""Input pictures by URL: fetched only from hosts that the settings list, and never from private networks by name.
 
-A name is resolved once, its address is checked, and that very address is connected to: a name that leads elsewhere a
-moment later (DNS rebinding) changes nothing. A redirect is a new URL, and passes every check again.
+A name is resolved once, its address is checked, and the connection is made to that address, so DNS rebinding has no
+effect. A redirect is a new URL, which passes all checks again.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from pinxit.serve.errors import RefusedError
 from pinxit.serve.uploads import data_url
 
 log = logging.getLogger("pinxit.serve")
-SECONDS = 15.0  # from the first word to the last byte, redirects included
+TIMEOUT = 15.0  # seconds for a whole fetch, redirects included
 REDIRECTS = 3
 LONGEST = 4096  # characters of a URL
 PORTS = {"http": 80, "https": 443}
 HEADERS = {"user-agent": f"pinxit/{__version__}", "accept": "image/png, image/jpeg, image/webp"}
 HEADERS |= {"accept-encoding": "identity"}
-EMBEDDED = ipaddress.ip_network("64:ff9b::/96")  # IPv4 addresses behind a translator
+NAT64 = ipaddress.ip_network("64:ff9b::/96")  # IPv4 addresses behind NAT64
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class NotFetchedError(Exception):
-    """A URL that is not fetched; what it says is for the log alone, as it could tell what there is within."""
+    """A URL that is not fetched. The reason goes to the log only: it could reveal what is on private networks."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """What a URL comes to."""
+class Target:
+    """Where a URL leads: host, port, and the checked address."""
 
     url: SplitResult
     host: str
@@ -52,15 +52,15 @@ class Place:
     address: str
 
 
-class Allowed:
-    """Hosts: `example.org`, `*.example.org`, either with `:PORT`; addresses and networks, which may be private ones."""
+class AllowList:
+    """Allowed hosts: `example.org`, `*.example.org`, either with `:PORT`; addresses and networks, even private ones."""
 
     def __init__(self, hosts: Sequence[str]) -> None:
-        """Raises UsageError for what is none of these."""
+        """Raises UsageError for an entry that is none of these."""
         self.names: list[tuple[str, int | None]] = []
         self.networks: list[tuple[Network, int | None]] = []
         for one in hosts:
-            host, port = _with_port(one)
+            host, port = _split_port(one)
             try:
                 self.networks.append((ipaddress.ip_network(host), port))
                 continue
@@ -71,8 +71,8 @@ class Allowed:
                 raise UsageError(f"fetch_from: '{one}' is no host, such as pictures.example.org or *.example.org.")
             self.names.append((host.lower(), port))
 
-    def place(self, text: str) -> Place:
-        """Where a URL leads, resolved. Raises NotFetchedError for where it must not."""
+    def target(self, text: str) -> Target:
+        """Resolve a URL. Raises NotFetchedError if it is not allowed."""
         try:
             url = urlsplit(text)
             host, port = (url.hostname or "").rstrip("."), url.port or PORTS.get(url.scheme, 0)
@@ -85,20 +85,20 @@ class Allowed:
             literal: Address | None = ipaddress.ip_address(host)
         except ValueError:
             literal = None
-        if literal is None and not self._named(host, port, url.scheme):
+        if literal is None and not self._name_allowed(host, port, url.scheme):
             raise NotFetchedError("its host is not listed")
-        for found in [literal] if literal is not None else _resolved(host, port):
-            if self._listed(found, port, url.scheme) or (literal is None and _public(found)):
-                return Place(url, host, port, str(found))
+        for found in [literal] if literal is not None else _resolve(host, port):
+            if self._address_allowed(found, port, url.scheme) or (literal is None and _is_public(found)):
+                return Target(url, host, port, str(found))
         raise NotFetchedError("its host leads to no public address")
 
-    def _named(self, host: str, port: int, scheme: str) -> bool:
+    def _name_allowed(self, host: str, port: int, scheme: str) -> bool:
         return any(
             (host.endswith(name[1:]) if name.startswith("*.") else host == name) and port == (wanted or PORTS[scheme])
             for name, wanted in self.names
         )
 
-    def _listed(self, address: Address, port: int, scheme: str) -> bool:
+    def _address_allowed(self, address: Address, port: int, scheme: str) -> bool:
         return any(
             address.version == network.version and address in network and (wanted is None or port == wanted)
             for network, wanted in self.networks
@@ -106,49 +106,49 @@ class Allowed:
 
 
 class Fetcher:
-    """Fetches what clients name, a few at a time."""
+    """Fetches URLs of clients, at most four at a time."""
 
-    def __init__(self, hosts: Sequence[str], most_bytes: int) -> None:
-        self.allowed, self.on, self.most_bytes = Allowed(hosts), bool(hosts), most_bytes
-        self.seconds = SECONDS
+    def __init__(self, hosts: Sequence[str], max_bytes: int) -> None:
+        self.allowed, self.enabled, self.max_bytes = AllowList(hosts), bool(hosts), max_bytes
+        self.seconds = TIMEOUT
         self.threads = ThreadPoolExecutor(4, "pinxit-fetch")
 
     async def data(self, given: str, param: str) -> bytes:
-        """What a data: URL holds, or what lies behind another one. Raises RefusedError."""
-        if given.startswith("data:") or not self.on:
+        """The content of a data: URL, or of another one if fetching is enabled. Raises RefusedError (400)."""
+        if given.startswith("data:") or not self.enabled:
             return data_url(given, param)
         fetched = asyncio.get_running_loop().run_in_executor(self.threads, self._fetch, given)
         try:
             return await asyncio.wait_for(fetched, self.seconds + 1)
         except (NotFetchedError, OSError, http.client.HTTPException, TimeoutError, ValueError) as error:
             log.info("a URL was not fetched: %s", error if isinstance(error, NotFetchedError) else type(error).__name__)
-            told = f"{param}: the URL is not one that this server fetches, or gives no picture of at most"
-            told = f"{told} {self.most_bytes / 2**20:g} MB."
-            raise RefusedError(400, told, param, "invalid_image_url") from error
+            message = f"{param}: the URL is not one that this server fetches, or gives no picture of at most"
+            message = f"{message} {self.max_bytes / 2**20:g} MB."
+            raise RefusedError(400, message, param, "invalid_image_url") from error
 
     def close(self) -> None:
-        """End the threads that wait."""
+        """Shut the threads down without waiting for servers that hang."""
         self.threads.shutdown(wait=False, cancel_futures=True)
 
     def _fetch(self, url: str) -> bytes:
-        until = time.monotonic() + self.seconds
+        deadline = time.monotonic() + self.seconds
         for _ in range(REDIRECTS + 1):
-            place = self.allowed.place(url)
-            data, onwards = self._got(place, until)
-            if onwards is None:
+            target = self.allowed.target(url)
+            data, location = self._fetch_one(target, deadline)
+            if location is None:
                 return data
-            following = urljoin(url, onwards)
-            if place.url.scheme == "https" and not following.startswith("https:"):
-                raise NotFetchedError("it leads from https to http")
+            following = urljoin(url, location)
+            if target.url.scheme == "https" and not following.startswith("https:"):
+                raise NotFetchedError("it redirects from https to http")
             url = following
-        raise NotFetchedError("it leads on and on")
+        raise NotFetchedError("too many redirects")
 
-    def _got(self, place: Place, until: float) -> tuple[bytes, str | None]:
-        """The body, or where it leads on to."""
-        left = until - time.monotonic()
+    def _fetch_one(self, target: Target, deadline: float) -> tuple[bytes, str | None]:
+        """The body, or the location of a redirect."""
+        left = deadline - time.monotonic()
         if left <= 0:
             raise NotFetchedError("it took too long")
-        connection, late = _towards(place, left), threading.Event()
+        connection, late = _connection_to(target, left), threading.Event()
 
         def stop() -> None:
             late.set()
@@ -160,26 +160,26 @@ class Fetcher:
         timer.daemon = True
         timer.start()
         try:
-            path = (place.url.path or "/") + (f"?{place.url.query}" if place.url.query else "")
+            path = (target.url.path or "/") + (f"?{target.url.query}" if target.url.query else "")
             connection.connect()
-            connection.request("GET", path, headers=HEADERS | {"host": place.url.netloc})
+            connection.request("GET", path, headers=HEADERS | {"host": target.url.netloc})
             answer = connection.getresponse()
-            if answer.status in (301, 302, 303, 307, 308) and (onwards := answer.headers.get("location")):
-                return b"", onwards
+            if answer.status in (301, 302, 303, 307, 308) and (location := answer.headers.get("location")):
+                return b"", location
             if answer.status != 200:
-                raise NotFetchedError(f"it was answered by {answer.status}")
+                raise NotFetchedError(f"the status was {answer.status}")
             return self._read(answer, late), None
         finally:
             timer.cancel()
             connection.close()
 
     def _read(self, answer: http.client.HTTPResponse, late: threading.Event) -> bytes:
-        if int(answer.headers.get("content-length") or 0) > self.most_bytes:
+        if int(answer.headers.get("content-length") or 0) > self.max_bytes:
             raise NotFetchedError("it is too large")
         found = bytearray()
         while part := answer.read1(65536):
             found += part
-            if len(found) > self.most_bytes:
+            if len(found) > self.max_bytes:
                 raise NotFetchedError("it is too large")
         if late.is_set():
             raise NotFetchedError("it took too long")
@@ -188,40 +188,40 @@ class Fetcher:
         return bytes(found)
 
 
-def _towards(place: Place, seconds: float) -> http.client.HTTPConnection:
-    """To the address that was checked, by the name that was asked for."""
+def _connection_to(target: Target, seconds: float) -> http.client.HTTPConnection:
+    """A connection to the checked address; TLS verifies the name of the URL."""
 
     def to_it(*_: Any, **__: Any) -> socket.socket:
-        return socket.create_connection((place.address, place.port), seconds)
+        return socket.create_connection((target.address, target.port), seconds)
 
     connection: http.client.HTTPConnection
-    if place.url.scheme == "https":
+    if target.url.scheme == "https":
         context = ssl.create_default_context()
-        connection = http.client.HTTPSConnection(place.host, place.port, timeout=seconds, context=context)
+        connection = http.client.HTTPSConnection(target.host, target.port, timeout=seconds, context=context)
     else:
-        connection = http.client.HTTPConnection(place.host, place.port, timeout=seconds)
-    connection._create_connection = to_it  # type: ignore[attr-defined]  # where http.client itself connects
+        connection = http.client.HTTPConnection(target.host, target.port, timeout=seconds)
+    connection._create_connection = to_it  # type: ignore[attr-defined]  # http.client calls this to connect
     return connection
 
 
-def _resolved(host: str, port: int) -> list[Address]:
+def _resolve(host: str, port: int) -> list[Address]:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [ipaddress.ip_address(str(where[4][0]).partition("%")[0]) for where in found]
 
 
-def _public(address: Address) -> bool:
-    """Whether it leads out into the world, also where an IPv4 address hides in an IPv6 one."""
+def _is_public(address: Address) -> bool:
+    """Whether an address is globally routable, also if it is an IPv4 address inside an IPv6 one."""
     if isinstance(address, ipaddress.IPv6Address):
-        if address in EMBEDDED or address.teredo is not None:
+        if address in NAT64 or address.teredo is not None:
             return False
         inner = address.ipv4_mapped or address.sixtofour
         if inner is not None:
-            return _public(inner)
+            return _is_public(inner)
     return address.is_global and not address.is_multicast and not address.is_reserved and not address.is_unspecified
 
 
-def _with_port(text: str) -> tuple[str, int | None]:
-    """(host, port) of `host`, `host:80`, `[::1]:80`; an address of colons alone has no port."""
+def _split_port(text: str) -> tuple[str, int | None]:
+    """(host, port) of `host`, `host:80`, `[::1]:80`; a bare IPv6 address has no port."""
     if text.startswith("["):
         host, _, rest = text[1:].partition("]")
         port = rest.removeprefix(":")

@@ -1,4 +1,4 @@
-"""POST /v1/images/...: JSON or a stream of events, as the OpenAI clients read them."""
+"""POST /v1/images/generations, and the responses of all /v1/images routes: JSON or a stream of events."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from pinxit.serve.content import left_out
-from pinxit.serve.context import Context, Here, caller_of
-from pinxit.serve.errors import RefusedError, body, kind_of, told
-from pinxit.serve.hub import ENDS, Hub, Ticket
-from pinxit.serve.plan import Plan, planned
-from pinxit.serve.requests import WEIGHTS, patience, sameness, unless_gone
-from pinxit.serve.schemas import ERRORS, GenerationRequest, ImagesOut, Painted, Streamed
+from pinxit.serve.content import omission_warnings
+from pinxit.serve.context import Context, ContextDep, caller_of
+from pinxit.serve.dispatcher import TERMINAL, Dispatcher, JobHandle
+from pinxit.serve.errors import RefusedError, as_refused, envelope, error_type
+from pinxit.serve.paint_plan import PaintPlan, make_plan
+from pinxit.serve.requests import WEIGHTS, client_timeout, disconnect_watcher, idempotency_of
+from pinxit.serve.schemas import ERRORS, GenerationRequest, ImagesOut, PictureRequest, StreamableRequest
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -29,92 +29,97 @@ if TYPE_CHECKING:
     from pinxit.types import Ranked
 
 router = APIRouter(prefix="/v1/images", tags=["images"], responses=ERRORS)
-EVENTS = {"text/event-stream": {"schema": {"type": "string"}}}
+EVENT_STREAM = {"text/event-stream": {"schema": {"type": "string"}}}
 GENERATION, EDIT = "image_generation", "image_edit"
 
 
 @router.post(
     "/generations",
     response_model=ImagesOut,
-    responses={200: {"content": EVENTS, "description": "Pictures, or with `stream` events"}},
+    responses={200: {"content": EVENT_STREAM, "description": "Pictures, or with `stream` events"}},
 )
-async def generations(request: Request, asked: GenerationRequest, here: Here) -> Response:
-    """Pictures of a sentence."""
-    await here.policy.check_prompt(asked.prompt)
-    plan = planned(asked, here.catalog, here.settings)
-    return await serve(request, asked, plan, here, GENERATION)
+async def generations(request: Request, body: GenerationRequest, context: ContextDep) -> Response:
+    """Pictures of a prompt."""
+    await context.policy.check_prompt(body.prompt)
+    plan = make_plan(body, context.catalog, context.settings)
+    return await respond(request, body, plan, context, GENERATION)
 
 
-async def serve(request: Request, asked: Painted, plan: Plan, here: Context, kind: str, *pictures: bytes) -> Response:
-    """Paint a plan: the same job for a request that is the same; refused before the first byte where there is no room.
+async def respond(
+    request: Request, body: PictureRequest, plan: PaintPlan, context: Context, kind: str, *pictures: bytes
+) -> Response:
+    """Paint a plan, or share the job of an equal request, and answer as JSON or as a stream.
 
-    `pictures`: what was sent besides the body.
+    `pictures`: the uploads, which make requests different too. Raises RefusedError before the first byte of a stream.
     """
-    here.check_open()
-    key, about = sameness(request, asked.model_dump(), asked.seed is not None, *pictures)
-    ticket = here.hub.find(key, about) if key else None
-    if ticket is None:
-        ticket = submitted(request, asked, plan, here)
+    context.check_open()
+    key, digest = idempotency_of(request, body.model_dump(), body.seed is not None, *pictures)
+    deadline = context.dispatcher.runner.engine.clock() + client_timeout(request)
+    handle = context.dispatcher.find(key, digest, deadline) if key else None
+    if handle is None:
+        handle = submit(request, body, plan, context)
         if key:
-            here.hub.remember(key, about, ticket)
-    elif ticket.job.request is not None:
-        plan = replace(plan, asked=ticket.job.request)  # with the seed that was drawn then
-    headers = here.admission.rates(ticket.cost)
-    if isinstance(asked, Streamed) and asked.stream:
+            context.dispatcher.remember(key, digest, handle)
+    elif handle.job.request is not None:
+        plan = replace(plan, asked=handle.job.request)  # with the seed that was drawn for the first of them
+    headers = context.admission.rate_headers(handle.cost)
+    if isinstance(body, StreamableRequest) and body.stream:
         headers |= {"cache-control": "no-store", "x-accel-buffering": "no"}
-        return Stream(request, plan, ticket, here, kind, headers)
-    return await complete(request, plan, ticket, here, headers)
+        return Stream(request, plan, handle, context, kind, headers)
+    return await complete_response(request, plan, handle, context, headers)
 
 
-def submitted(request: Request, asked: Painted, plan: Plan, here: Context) -> Ticket:
-    """Hand it to the engine. Raises RefusedError where there is no room."""
-    caller, seconds = caller_of(request), patience(request)
-    weight = caller.weight * WEIGHTS[asked.priority or "interactive"]
+def submit(request: Request, body: PictureRequest, plan: PaintPlan, context: Context) -> JobHandle:
+    """Submit a job. Raises RefusedError (429) if admission control refuses it."""
+    caller, seconds = caller_of(request), client_timeout(request)
+    weight = caller.weight * WEIGHTS[body.priority or "interactive"]
     shares = [k / (plan.partials + 1) for k in range(1, plan.partials + 1)]
-    order = here.catalog.order(
+    job = context.catalog.job(
         plan.model, plan.asked, plan.side, client=caller.name, weight=weight, shares=shares, looked_at=1
     )
-    cost = here.admission.admit(order, patience=seconds)
-    order.deadline = here.hub.runner.engine.clock() + seconds
-    return here.hub.submit(order, plan.model, cost=cost)
+    cost = context.admission.admit(job, client_timeout=seconds)
+    job.deadline = context.dispatcher.runner.engine.clock() + seconds
+    return context.dispatcher.submit(job, plan.model, cost=cost)
 
 
-async def complete(request: Request, plan: Plan, ticket: Ticket, here: Context, headers: dict[str, str]) -> Response:
-    """Wait for the end, as long as the client does."""
-    drawn = finished(await outcome(request, here.hub, ticket))
-    ranked = await here.policy.allowed(drawn)
-    files = await in_threads(here, [partial(here.file, plan, one) for one in ranked])
-    data = [await pictured(request, plan, one, file, here) for one, file in zip(ranked, files, strict=True)]
-    told_of = {"created": int(time.time()), "data": data, "background": "opaque", "output_format": plan.form}
-    told_of |= {"quality": plan.quality, "size": plan.size, "usage": plan.usage()}
-    told_of["warnings"] = [*plan.warnings, *left_out(drawn, ranked)]
-    return JSONResponse(told_of, headers=headers)
+async def complete_response(
+    request: Request, plan: PaintPlan, handle: JobHandle, context: Context, headers: dict[str, str]
+) -> Response:
+    """Wait for the pictures, for as long as the client does."""
+    painted = result_of(await outcome(request, context.dispatcher, handle))
+    ranked = await context.policy.allowed(painted)
+    files = await in_encoder_threads(context, [partial(context.file, plan, one) for one in ranked])
+    data = [await image_out(request, plan, one, file, context) for one, file in zip(ranked, files, strict=True)]
+    content = {"created": int(time.time()), "data": data, "background": "opaque", "output_format": plan.form}
+    content |= {"quality": plan.quality, "size": plan.size, "usage": plan.usage()}
+    content["warnings"] = [*plan.warnings, *omission_warnings(painted, ranked)]
+    return JSONResponse(content, headers=headers)
 
 
-async def outcome(request: Request, hub: Hub, ticket: Ticket) -> Event:
-    """How a job ended, waited for as long as the client does. Raises RefusedError when it has left before."""
-    async with unless_gone(request) as gone:
-        waiting = asyncio.ensure_future(hub.outcome(ticket))
+async def outcome(request: Request, dispatcher: Dispatcher, handle: JobHandle) -> Event:
+    """The terminal event of a job. Raises RefusedError if the client disconnects before."""
+    async with disconnect_watcher(request) as disconnected:
+        waiting = asyncio.ensure_future(dispatcher.outcome(handle))
         try:
-            await asyncio.wait([waiting, gone], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([waiting, disconnected], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            if not waiting.done():  # its last listener leaves: the job is let go
+            if not waiting.done():  # cancels the job, if this is its last listener
                 waiting.cancel()
         if not waiting.done():
-            raise RefusedError(499, "the client has left.")
+            raise RefusedError(499, "the client has disconnected.")
         return waiting.result()
 
 
 class Stream(StreamingResponse):
-    """Listens before its first byte is asked for, so that a job is let go when the client has left by then."""
+    """A listener from the start, so that the job is cancelled even if the client disconnects before the first byte."""
 
     def __init__(
-        self, request: Request, plan: Plan, ticket: Ticket, here: Context, kind: str, headers: dict[str, str]
+        self, request: Request, plan: PaintPlan, handle: JobHandle, context: Context, kind: str, headers: dict[str, str]
     ) -> None:
         super().__init__(iter(()), media_type="text/event-stream", headers=headers)
-        self.listening = here.hub.listening(ticket)
+        self.listening = context.dispatcher.listening(handle)
         listener = self.listening.__enter__()
-        self.body_iterator = events(request, plan, ticket.events(listener), here, kind)
+        self.body_iterator = event_stream(request, plan, handle.events(listener), context, kind)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
@@ -124,46 +129,48 @@ class Stream(StreamingResponse):
             self.listening.__exit__(None, None, None)
 
 
-async def events(
-    request: Request, plan: Plan, coming: AsyncIterator[Event | None], here: Context, kind: str
+async def event_stream(
+    request: Request, plan: PaintPlan, events: AsyncIterator[Event | None], context: Context, kind: str
 ) -> AsyncIterator[bytes]:
-    """Partial pictures, then one `completed` a picture, or an error: never a silent end."""
+    """Partial pictures, then a `completed` event for each picture, or an error: the stream never ends silently."""
     try:
-        async with unless_gone(request) as gone:
+        async with disconnect_watcher(request) as disconnected:
             partial_index = 0
-            async for event in coming:
-                if gone.done():
+            async for event in events:
+                if disconnected.done():
                     return
                 if event is None:
-                    yield b": still here\n\n"
+                    yield b": keep-alive\n\n"
                 elif event.kind == "preview" and partial_index < plan.partials:
-                    if not await here.policy.shows(event.data[1].picture):
+                    if not await context.policy.shows(event.data[1].picture):
                         continue
-                    (file,) = await in_threads(here, [partial(plan.look, event.data[1].picture)])
-                    yield said(f"{kind}.partial_image", plan, file, {"partial_image_index": partial_index})
+                    (file,) = await in_encoder_threads(context, [partial(plan.preview_file, event.data[1].picture)])
+                    yield picture_event(f"{kind}.partial_image", plan, file, {"partial_image_index": partial_index})
                     partial_index += 1
-                elif event.kind in ENDS:
-                    async for line in ended(event, plan, here, kind):
+                elif event.kind in TERMINAL:
+                    async for line in completed_events(event, plan, context, kind):
                         yield line
     except Exception as error:
-        refused = told(error)
-        yield sse({"type": "error"} | body(refused.message, kind_of(refused), refused.param, refused.code), "error")
+        refused = as_refused(error)
+        yield format_sse(
+            {"type": "error"} | envelope(refused.message, error_type(refused), refused.param, refused.code), "error"
+        )
 
 
-async def ended(event: Event, plan: Plan, here: Context, kind: str) -> AsyncIterator[bytes]:
-    """One event a picture."""
-    drawn = finished(event)
-    ranked = await here.policy.allowed(drawn)
-    warnings = [*plan.warnings, *left_out(drawn, ranked)]
+async def completed_events(event: Event, plan: PaintPlan, context: Context, kind: str) -> AsyncIterator[bytes]:
+    """A `completed` event for each picture."""
+    painted = result_of(event)
+    ranked = await context.policy.allowed(painted)
+    warnings = [*plan.warnings, *omission_warnings(painted, ranked)]
     for index, one in enumerate(ranked):
-        (file,) = await in_threads(here, [partial(here.file, plan, one)])
+        (file,) = await in_encoder_threads(context, [partial(context.file, plan, one)])
         more: dict[str, Any] = {"seed": one.seed, "candidate": one.candidate, "score": one.score}
         more |= {"index": index, "usage": plan.usage(), "warnings": warnings}
-        yield said(f"{kind}.completed", plan, file, more)
+        yield picture_event(f"{kind}.completed", plan, file, more)
 
 
-def finished(event: Event) -> list[Ranked]:
-    """The pictures. Raises what ended the job instead."""
+def result_of(event: Event) -> list[Ranked]:
+    """The pictures of a job. Raises the error that ended it instead."""
     if event.kind == "done":
         found: list[Ranked] = event.data
         return found
@@ -171,34 +178,34 @@ def finished(event: Event) -> list[Ranked]:
         raise event.data
     if event.kind == "expired":
         raise RefusedError(
-            504, "it was not done before you stop waiting.", code="deadline", headers={"x-should-retry": "false"}
+            504, "it was not done within your timeout.", code="deadline", headers={"x-should-retry": "false"}
         )
     raise RefusedError(503, "the job was cancelled.", code="cancelled")
 
 
-def said(kind: str, plan: Plan, file: bytes, more: dict[str, Any]) -> bytes:
+def picture_event(kind: str, plan: PaintPlan, file: bytes, more: dict[str, Any]) -> bytes:
     """An event with a picture."""
-    told_of = {"type": kind, "b64_json": base64.b64encode(file).decode(), "created_at": int(time.time())}
-    told_of |= {"background": "opaque", "output_format": plan.form, "quality": plan.quality, "size": plan.size}
-    return sse(told_of | more, kind)
+    content = {"type": kind, "b64_json": base64.b64encode(file).decode(), "created_at": int(time.time())}
+    content |= {"background": "opaque", "output_format": plan.form, "quality": plan.quality, "size": plan.size}
+    return format_sse(content | more, kind)
 
 
-def sse(data: dict[str, Any], kind: str) -> bytes:
+def format_sse(data: dict[str, Any], kind: str) -> bytes:
     """A server-sent event."""
     return f"event: {kind}\ndata: {json.dumps(data)}\n\n".encode()
 
 
-async def pictured(request: Request, plan: Plan, one: Ranked, file: bytes, here: Context) -> dict[str, Any]:
-    """A picture in an answer."""
-    about = {"seed": one.seed, "candidate": one.candidate, "score": one.score, "revised_prompt": None}
+async def image_out(request: Request, plan: PaintPlan, one: Ranked, file: bytes, context: Context) -> dict[str, Any]:
+    """An item of a response's `data`."""
+    digest = {"seed": one.seed, "candidate": one.candidate, "score": one.score, "revised_prompt": None}
     if not plan.as_url:
-        return about | {"b64_json": base64.b64encode(file).decode(), "url": None}
-    (name,) = await in_threads(here, [partial(here.urls.put, file, plan.form)])
+        return digest | {"b64_json": base64.b64encode(file).decode(), "url": None}
+    (name,) = await in_encoder_threads(context, [partial(context.url_files.put, file, plan.form)])
     base = str(request.base_url).rstrip("/")
-    return about | {"b64_json": None, "url": f"{base}/files/{name}"}
+    return digest | {"b64_json": None, "url": f"{base}/files/{name}"}
 
 
-async def in_threads(here: Context, calls: list[Any]) -> list[Any]:
-    """What each gives, computed beside the event loop."""
+async def in_encoder_threads(context: Context, calls: list[Any]) -> list[Any]:
+    """The results of calls that run in threads, beside the event loop."""
     loop = asyncio.get_running_loop()
-    return list(await asyncio.gather(*(loop.run_in_executor(here.encoders, call) for call in calls)))
+    return list(await asyncio.gather(*(loop.run_in_executor(context.encoders, call) for call in calls)))

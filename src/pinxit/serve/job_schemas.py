@@ -1,4 +1,4 @@
-"""What /api takes and gives."""
+"""Request and response bodies of /api."""
 
 from __future__ import annotations
 
@@ -6,35 +6,40 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from pinxit.serve.records import TOGETHER
+from pinxit.serve.records import MAX_JOBS_PER_REQUEST
 from pinxit.serve.schemas import Short, Size, Text
 
-EXACT = 2**53 - 1  # the largest whole number that JavaScript tells from the next one
+EXACT = 2**53 - 1  # the largest integer up to which JavaScript's numbers are exact
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
 class JobRequest(BaseModel):
-    """POST /api/jobs: pictures that are painted whether or not anybody waits."""
+    """POST /api/jobs: pictures that are painted whether or not a client waits for them."""
 
     model_config = ConfigDict(extra="forbid")
 
     prompt: Text = ""
-    recipes: Annotated[list[Short], Field(min_length=1, max_length=TOGETHER)] | None = Field(
-        None, description="A job each, of one seed: to compare. Otherwise the default painter's."
+    recipes: Annotated[list[Short], Field(min_length=1, max_length=MAX_JOBS_PER_REQUEST)] | None = Field(
+        None,
+        description="A job for each painter, with the same seed: a comparison. Default: the default painter.",
     )
     kind: Literal["paint", "edit", "vary", "blend"] = "paint"
     candidates: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Pictures to draw; of a blend those of the way, both ends included: 2 to 16."
+        None, description="Pictures to draw; for a blend the steps, both ends included: 2 to 16."
     )
-    keep: Annotated[int, Field(ge=1)] | None = Field(None, description="The best of the candidates; otherwise all.")
-    seed: Annotated[int, Field(ge=0, le=EXACT)] | None = Field(None, description="Up to what JavaScript tells exactly.")
+    keep: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="How many of the best candidates to keep. Default: all."
+    )
+    seed: Annotated[int, Field(ge=0, le=EXACT)] | None = Field(
+        None, description="At most 2**53 - 1, so that JavaScript reads it exactly."
+    )
     size: Size | None = None
-    settings: dict[str, Any] = Field({}, description="Of the painter: guidance, temperature, steps ...")
+    settings: dict[str, Any] = Field({}, description="Settings of the painter: guidance, temperature, steps ...")
     image: str | None = Field(
-        None, description="The name of a kept picture, or a data: URL: what is edited, varied or blended."
+        None, description="The id of a stored picture, or a data: URL: what is edited, varied or blended."
     )
-    other: str | None = Field(None, description="Likewise: the picture to which a blend leads.")
-    mask: str | None = Field(None, description="A data: URL of a PNG; transparent: paint here.")
+    other: str | None = Field(None, description="Likewise: the picture at which a blend ends.")
+    mask: str | None = Field(None, description="A data: URL of a PNG; transparent means: paint here.")
     priority: Literal["interactive", "batch"] = "interactive"
 
 
@@ -50,7 +55,7 @@ class PictureOut(BaseModel):
 
 
 class JobOut(BaseModel):
-    """A job as it stands."""
+    """A job and its state."""
 
     id: str
     state: Literal["queued", "done", "failed", "cancelled"]
@@ -83,7 +88,7 @@ class JobsOut(BaseModel):
 
 
 class Mark(BaseModel):
-    """PATCH: a star, on a job or on one of its pictures."""
+    """PATCH: a star on a job, or on one of its pictures."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -96,25 +101,25 @@ class ClassifyRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    image: str = Field(description="The name of a kept picture, or a data: URL")
+    image: str = Field(description="The id of a stored picture, or a data: URL")
     labels: Annotated[list[Label], Field(min_length=1, max_length=200)]
 
 
 class Guess(BaseModel):
-    """A label and how likely it is among all that were given."""
+    """A label and its probability among those given."""
 
     label: str
     share: float
 
 
 class GuessesOut(BaseModel):
-    """The likeliest first."""
+    """The most probable label first."""
 
     labels: list[Guess]
 
 
 class SearchRequest(BaseModel):
-    """POST /api/search: kept pictures that fit a sentence, or look like a picture."""
+    """POST /api/search: stored pictures similar to a sentence or a picture."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -133,11 +138,11 @@ class Hit(BaseModel):
 
 
 class HitsOut(BaseModel):
-    """The best first."""
+    """The most similar first."""
 
     hits: list[Hit]
 
 
 def url_of(name: str) -> str:
-    """From the page, wherever a proxy puts it."""
+    """Relative to the page, so that it is right behind any proxy."""
     return f"pictures/{name}.png"

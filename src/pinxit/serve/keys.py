@@ -1,4 +1,4 @@
-"""Who may ask: keys are kept as hashes, compared in constant time."""
+"""API keys: stored as hashes, compared in constant time."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ LINE = re.compile(r"(?P<name>[\w.@-]{1,64}) sha256:(?P<hash>[0-9a-f]{64})(?: wei
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks, and how much of the machine is theirs beside others."""
+    """Who sends a request, and the weight of its share of the machine."""
 
     name: str
     weight: float = 1.0
 
 
 class Keys:
-    """A file with a line a key: `NAME sha256:HASH`, and perhaps ` weight=4`."""
+    """The keys of a file, one a line: `NAME sha256:HASH`, optionally followed by ` weight=4`."""
 
     def __init__(self, known: list[tuple[bytes, Caller]]) -> None:
         self.known = known
@@ -47,26 +47,26 @@ class Keys:
         return cls(known)
 
     def caller(self, key: str) -> Caller | None:
-        """Whose key it is; all are compared, so that time tells nothing."""
-        asked, found = hashed(key), None
+        """The owner of a key, or None. All hashes are compared, so that the time says nothing."""
+        asked, found = hash_key(key), None
         for one, caller in self.known:
             if hmac.compare_digest(one, asked):
                 found = caller
         return found
 
 
-def hashed(key: str) -> bytes:
-    """What is kept of a key. Keys are random and long, so that a plain hash is enough."""
+def hash_key(key: str) -> bytes:
+    """SHA-256 of a key. Keys are long and random, so no slow hash is needed."""
     return hashlib.sha256(key.encode(errors="surrogateescape")).digest()
 
 
 def add_key(file: Path, name: str) -> str:
-    """A new key for `name`, told once; its hash goes into the file. Raises UsageError for a name that cannot be.
+    """Make a key for `name`, add its hash to the file, and return it.
 
-    Also for a file that is there and holds no text.
+    Raises UsageError for a name that cannot be one, and for a file that exists and is not text.
     """
     key = f"pinxit-{secrets.token_urlsafe(32)}"
-    line = f"{name} sha256:{hashed(key).hex()}"
+    line = f"{name} sha256:{hash_key(key).hex()}"
     if LINE.fullmatch(line) is None:
         raise UsageError(f"'{name}' is no name for a key: use letters, digits and . @ - _, at most 64.")
     with alone(file.with_name(f".{file.name}.lock"), f"the keys {file}", waiting=lambda: None):

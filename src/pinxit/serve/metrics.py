@@ -1,6 +1,6 @@
-"""GET /metrics in Prometheus' text format. Gauges are read where they live when they are asked for: they cannot drift.
+"""GET /metrics in Prometheus' text format. Gauges are read from their source when asked for, so they cannot drift.
 
-Labels are names out of the code and the settings, never what a client wrote.
+Label values are names from the code and the settings, never input of clients.
 """
 
 from __future__ import annotations
@@ -15,76 +15,85 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 if TYPE_CHECKING:
     from pinxit.serve.admission import Admission
-    from pinxit.serve.hub import Hub, Ticket
+    from pinxit.serve.dispatcher import Dispatcher, JobHandle
 
-SECONDS = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300)
+SECONDS_BUCKETS = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300)
 
 
 class Metrics:
-    """What is counted of a running server."""
+    """The metrics of a running server."""
 
-    def __init__(self, hub: Hub, admission: Admission) -> None:
-        self.hub, self.admission = hub, admission
+    def __init__(self, dispatcher: Dispatcher, admission: Admission) -> None:
+        self.dispatcher, self.admission = dispatcher, admission
         self.ends: Counter[tuple[str, str]] = Counter()
         self.registry = CollectorRegistry()
-        self.preview = Histogram("pinxit_first_preview_seconds", "From a job to its first look", registry=self.registry,
-                                 buckets=SECONDS)  # fmt: skip
-        self.picture = Histogram("pinxit_picture_seconds", "From a job to its pictures", registry=self.registry,
-                                 buckets=SECONDS)  # fmt: skip
-        self.commit = Histogram("pinxit_commit_seconds", "A commit of the store", registry=self.registry)
+        self.preview = _histogram("first_preview_seconds", "From submission to the first preview", self.registry)
+        self.picture = _histogram("picture_seconds", "From submission to the finished pictures", self.registry)
+        self.commit = Histogram("pinxit_commit_seconds", "A commit of the job store", registry=self.registry)
         self.registry.register(self)
-        hub.on_end.append(self._ended)
+        dispatcher.on_end.append(self._ended)
 
     def text(self) -> bytes:
-        """As Prometheus reads it."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing ahead: names are found when they are collected."""
+        """Nothing: the names are found when metrics are collected."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """What is read at the moment of asking."""
-        load = self.hub.runner.load
-        yield _gauge("jobs", "Jobs under way", [((), len(self.hub.tickets))])
-        yield _gauge("waiting_items", "Items that have not begun", _one(load.waiting), ["stage"])
-        yield _gauge("rows_held", "Items that are in work", [((), load.rows)])
-        yield _gauge("backlog_seconds", "Foreseen seconds of work under way", [((), self.admission.left())])
-        yield _gauge("seconds_since_turn", "Since the engine last moved", [((), time.perf_counter() - load.turned)])
+        """Metrics that are read at the time of the request."""
+        load = self.dispatcher.runner.load
+        yield _gauge("jobs", "Jobs that have not ended", [((), len(self.dispatcher.handles))])
+        yield _gauge("waiting_items", "Queued items", _labelled(load.waiting), ["stage"])
+        yield _gauge("rows_held", "Items being computed", [((), load.rows)])
+        yield _gauge("backlog_seconds", "Estimated seconds of unfinished work", [((), self.admission.backlog())])
+        yield _gauge("seconds_since_turn", "Since the engine's last turn", [((), time.perf_counter() - load.last_turn)])
         yield _counter("jobs", "Jobs that ended", list(self.ends.items()), ["recipe", "outcome"])
-        yield _counter("refused", "Requests refused for want of room", _one(self.admission.refused), ["reason"])
-        spent = self.hub.runner.engine.spent
-        yield _counter("busy_seconds", "Time in calls", [((k,), one.seconds) for k, one in spent.items()], ["stage"])
-        yield _counter("calls", "Calls of a stage", [((k,), one.calls) for k, one in spent.items()], ["stage"])
-        rows: list[tuple[tuple[str, ...], float]] = [((k, "used"), one.used) for k, one in spent.items()]
-        rows += [((k, "padded"), one.padded) for k, one in spent.items()]
+        yield _counter(
+            "refused", "Requests refused by admission control", _labelled(self.admission.refused), ["reason"]
+        )
+        usage = self.dispatcher.runner.engine.usage
+        yield _counter(
+            "busy_seconds",
+            "Time spent in calls of a stage",
+            [((k,), one.seconds) for k, one in usage.items()],
+            ["stage"],
+        )
+        yield _counter("calls", "Calls of a stage", [((k,), one.calls) for k, one in usage.items()], ["stage"])
+        rows: list[tuple[tuple[str, ...], float]] = [((k, "used"), one.used) for k, one in usage.items()]
+        rows += [((k, "padded"), one.padded) for k, one in usage.items()]
         yield _counter("rows", "Rows computed", rows, ["stage", "kind"])
 
-    def _ended(self, ticket: Ticket, seconds: dict[str, float]) -> None:
-        assert ticket.outcome is not None
-        self.ends[ticket.model.name if ticket.model else "clip", ticket.outcome.kind] += 1
-        if ticket.outcome.kind == "done" and ticket.model is not None:
-            self.picture.observe(time.perf_counter() - ticket.began)
-            if ticket.first_look is not None:
-                self.preview.observe(ticket.first_look - ticket.began)
+    def _ended(self, handle: JobHandle, seconds: dict[str, float]) -> None:
+        assert handle.outcome is not None
+        self.ends[handle.model.name if handle.model else "clip", handle.outcome.kind] += 1
+        if handle.outcome.kind == "done" and handle.model is not None:
+            self.picture.observe(time.perf_counter() - handle.began)
+            if handle.first_preview is not None:
+                self.preview.observe(handle.first_preview - handle.began)
 
 
 Values = Iterable[tuple[tuple[str, ...], float]]
 
 
-def _one(found: Mapping[str, int]) -> Values:
-    return [((name,), value) for name, value in found.items()]
+def _labelled(counts: Mapping[str, int]) -> Values:
+    return [((name,), value) for name, value in counts.items()]
 
 
-def _gauge(name: str, said: str, values: Values, labels: Iterable[str] = ()) -> Metric:
-    family = GaugeMetricFamily(f"pinxit_{name}", said, labels=list(labels))
-    for told, value in values:
-        family.add_metric(told, value)
+def _histogram(name: str, text: str, registry: CollectorRegistry) -> Histogram:
+    return Histogram(f"pinxit_{name}", text, registry=registry, buckets=SECONDS_BUCKETS)
+
+
+def _gauge(name: str, text: str, values: Values, labels: Iterable[str] = ()) -> Metric:
+    family = GaugeMetricFamily(f"pinxit_{name}", text, labels=list(labels))
+    for labels_of, value in values:
+        family.add_metric(labels_of, value)
     return family
 
 
-def _counter(name: str, said: str, values: Values, labels: Iterable[str]) -> Metric:
-    family = CounterMetricFamily(f"pinxit_{name}", said, labels=list(labels))
-    for told, value in values:
-        family.add_metric(told, value)
+def _counter(name: str, text: str, values: Values, labels: Iterable[str]) -> Metric:
+    family = CounterMetricFamily(f"pinxit_{name}", text, labels=list(labels))
+    for labels_of, value in values:
+        family.add_metric(labels_of, value)
     return family

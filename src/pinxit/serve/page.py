@@ -1,4 +1,4 @@
-"""The page at `/`: files of the package, nothing from elsewhere."""
+"""The web page at `/`: static files of the package."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from fastapi.responses import FileResponse, Response
 from pinxit.serve.errors import RefusedError
 
 WEB = Path(__file__).parent / "web"
-TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 router = APIRouter(include_in_schema=False)
 
 
-def known() -> dict[str, Path]:
-    """The files by their names: nothing else is ever served."""
-    return {path.name: path for path in WEB.iterdir() if path.suffix in TYPES}
+def static_files() -> dict[str, Path]:
+    """The files by name; nothing else is ever served."""
+    return {path.name: path for path in WEB.iterdir() if path.suffix in MEDIA_TYPES}
 
 
-FILES = known()
+FILES = static_files()
 
 
 @router.get("/")
 async def page() -> Response:
-    """It."""
-    return _sent("index.html")
+    """The page."""
+    return _response("index.html")
 
 
 @router.get("/web/{name}")
-async def part(name: str) -> Response:
-    """A part of it."""
-    return _sent(name)
+async def asset(name: str) -> Response:
+    """A script, style sheet or icon of the page."""
+    return _response(name)
 
 
-def _sent(name: str) -> Response:
+def _response(name: str) -> Response:
     path = FILES.get(name)
     if path is None:
         raise RefusedError(404, "there is no such file here.")
-    return FileResponse(path, media_type=TYPES[path.suffix], headers={"cache-control": "no-cache"})
+    return FileResponse(path, media_type=MEDIA_TYPES[path.suffix], headers={"cache-control": "no-cache"})

@@ -1,4 +1,4 @@
-"""Connections: so many and no more, and none that says nothing while it is its turn."""
+"""uvicorn's HTTP protocol with a limit on connections, and a timeout for clients that stop sending."""
 
 from __future__ import annotations
 
@@ -7,23 +7,21 @@ import json
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from pinxit.serve.errors import body
+from pinxit.serve.errors import envelope
 
-SILENT_SECONDS = 30.0  # that a client may take between two parts of a request
-TOLD = json.dumps(
-    body("there are as many connections as this server holds: try again in 2 s.", "server_error")
-).encode()
+SILENT_SECONDS = 30.0  # that may pass between two parts of a request
+BODY = json.dumps(envelope("all connections of this server are in use: try again in 2 s.", "server_error")).encode()
 FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 2\r\nretry-after-ms: 2000\r\n"
-    b"connection: close\r\ncontent-length: %d\r\n\r\n%s" % (len(TOLD), TOLD)
+    b"connection: close\r\ncontent-length: %d\r\n\r\n%s" % (len(BODY), BODY)
 )
 
 
-def limited(most: int, silent_seconds: float = SILENT_SECONDS) -> type[H11Protocol]:
-    """The protocol of a server that holds `most` connections."""
+def limited_protocol(most: int, silent_seconds: float = SILENT_SECONDS) -> type[H11Protocol]:
+    """The protocol of a server that holds at most `most` connections."""
 
     class Limited(H11Protocol):
-        waiting: asyncio.TimerHandle | None = None
+        timeout: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             if len(self.connections) >= most:
@@ -32,33 +30,33 @@ def limited(most: int, silent_seconds: float = SILENT_SECONDS) -> type[H11Protoc
                 self.transport = transport
                 return
             super().connection_made(transport)
-            self._await_more()
+            self._start_timeout()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._await_no_more()
+            self._stop_timeout()
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
-            if self.flow is None:  # it was turned away
+            if self.flow is None:  # refused in connection_made
                 return
             super().data_received(data)
             if self.cycle is None or (self.cycle.more_body and not self.cycle.response_complete):
-                self._await_more()
+                self._start_timeout()
             else:
-                self._await_no_more()
+                self._stop_timeout()
 
-        def _await_more(self) -> None:
-            self._await_no_more()
-            self.waiting = self.loop.call_later(silent_seconds, self._silent)
+        def _start_timeout(self) -> None:
+            self._stop_timeout()
+            self.timeout = self.loop.call_later(silent_seconds, self._on_timeout)
 
-        def _await_no_more(self) -> None:
-            if self.waiting is not None:
-                self.waiting.cancel()
-                self.waiting = None
+        def _stop_timeout(self) -> None:
+            if self.timeout is not None:
+                self.timeout.cancel()
+                self.timeout = None
 
-        def _silent(self) -> None:
-            if self.flow.read_paused:  # it is we who do not listen
-                self._await_more()
+        def _on_timeout(self) -> None:
+            if self.flow.read_paused:  # the server has paused reading: not the client's fault
+                self._start_timeout()
             else:
                 self.transport.close()
 

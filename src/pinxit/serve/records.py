@@ -1,4 +1,4 @@
-"""What is written down of jobs and their pictures, and every question that is asked of it: calls for `Store.do`."""
+"""Stored jobs and pictures, and all queries: functions for `Store.do`, which runs them in a transaction."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ QUEUED: State = "queued"
 DONE: State = "done"
 FAILED: State = "failed"
 CANCELLED: State = "cancelled"
-TOGETHER = 8  # jobs at most that one request asks for
-READ = 256  # vectors in memory at a time
-SENT = ("image", "other", "mask")  # of a request: names of pictures that its jobs begin from
+MAX_JOBS_PER_REQUEST = 8  # a comparison has a job for each painter
+CHUNK_ROWS = 256  # embeddings in memory at a time
+INPUTS = ("image", "other", "mask")  # fields of a stored request that name its input pictures
 FILES = "SELECT id AS name FROM pictures" + "".join(
-    f" UNION ALL SELECT json_extract(request, '$.{one}') FROM jobs" for one in SENT
+    f" UNION ALL SELECT json_extract(request, '$.{one}') FROM jobs" for one in INPUTS
 )
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A picture of a finished job; its file is named by its id."""
+class StoredPicture:
+    """A picture of a finished job; its id is its file's name."""
 
     id: str
     place: int
@@ -40,7 +40,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Record:
-    """A job as it is written down."""
+    """A job as it is stored."""
 
     id: str
     owner: str
@@ -51,19 +51,19 @@ class Record:
     error: str | None = None
     ended: float | None = None
     starred: bool = False
-    pictures: list[Kept] = field(default_factory=list)
+    pictures: list[StoredPicture] = field(default_factory=list)
 
 
-def add(found: Sequence[Record], same: str = "") -> Callable[[sqlite3.Connection], list[Record]]:
-    """Write jobs of somebody's down, all or none; the earlier ones where `same` was used before."""
+def add(found: Sequence[Record], key: str = "") -> Callable[[sqlite3.Connection], list[Record]]:
+    """Insert jobs of one owner, all or none; or return the earlier ones of the same idempotency key."""
 
-    def call(base: sqlite3.Connection) -> list[Record]:
-        if same and (earlier := known(found[0].owner, same)(base)):
+    def call(db: sqlite3.Connection) -> list[Record]:
+        if key and (earlier := jobs_of_key(found[0].owner, key)(db)):
             return earlier
-        base.executemany(
+        db.executemany(
             "INSERT INTO jobs (id, owner, created, state, request, same) VALUES (?, ?, ?, ?, ?, ?)",
             [
-                (one.id, one.owner, one.created, one.state, json.dumps(one.request), _same(same, number))
+                (one.id, one.owner, one.created, one.state, json.dumps(one.request), _row_key(key, number))
                 for number, one in enumerate(found)
             ],
         )
@@ -72,49 +72,49 @@ def add(found: Sequence[Record], same: str = "") -> Callable[[sqlite3.Connection
     return call
 
 
-def known(owner: str, same: str) -> Callable[[sqlite3.Connection], list[Record]]:
-    """The jobs for which somebody used `same`."""
-    names = [_same(same, number) for number in range(TOGETHER)]
-    where = f"owner = ? AND same IN ({', '.join('?' * TOGETHER)}) ORDER BY same"
-    return lambda base: _read(base, where, (owner, *names))
+def jobs_of_key(owner: str, key: str) -> Callable[[sqlite3.Connection], list[Record]]:
+    """The jobs for which an owner used an idempotency key."""
+    names = [_row_key(key, number) for number in range(MAX_JOBS_PER_REQUEST)]
+    where = f"owner = ? AND same IN ({', '.join('?' * MAX_JOBS_PER_REQUEST)}) ORDER BY same"
+    return lambda db: _read(db, where, (owner, *names))
 
 
-def _same(same: str, number: int) -> str | None:
-    return f"{same}/{number}" if same else None
+def _row_key(key: str, number: int) -> str | None:
+    return f"{key}/{number}" if key else None
 
 
-def unfinished(base: sqlite3.Connection) -> list[Record]:
-    """All that are still to be done, the oldest first."""
-    return _read(base, "state = ? ORDER BY created", (QUEUED,))
+def unfinished(db: sqlite3.Connection) -> list[Record]:
+    """All jobs that have not ended, the oldest first."""
+    return _read(db, "state = ? ORDER BY created", (QUEUED,))
 
 
-def begun(job: str) -> Callable[[sqlite3.Connection], int]:
-    """It is about to be computed: how often it has been by now."""
+def count_attempt(job: str) -> Callable[[sqlite3.Connection], int]:
+    """Count an attempt to compute a job; how many there have been, or 0 if the job has ended."""
 
-    def call(base: sqlite3.Connection) -> int:
+    def call(db: sqlite3.Connection) -> int:
         query = "UPDATE jobs SET tries = tries + 1 WHERE id = ? AND state = ? RETURNING tries"
-        found = base.execute(query, (job, QUEUED)).fetchone()
+        found = db.execute(query, (job, QUEUED)).fetchone()
         return int(found[0]) if found else 0
 
     return call
 
 
-def rested(base: sqlite3.Connection) -> None:
-    """The process ends in order: nothing that was under way is to blame."""
-    base.execute("UPDATE jobs SET tries = 0 WHERE state = ?", (QUEUED,))
+def reset_attempts(db: sqlite3.Connection) -> None:
+    """The process shuts down in order, so unfinished jobs are not suspected of having killed it."""
+    db.execute("UPDATE jobs SET tries = 0 WHERE state = ?", (QUEUED,))
 
 
 def finish(
-    job: str, state: State, pictures: Iterable[Kept] = (), error: str | None = None
+    job: str, state: State, pictures: Iterable[StoredPicture] = (), error: str | None = None
 ) -> Callable[[sqlite3.Connection], bool]:
-    """How it ended; False where it had ended before."""
+    """Store how a job ended; False if it had ended before."""
 
-    def call(base: sqlite3.Connection) -> bool:
+    def call(db: sqlite3.Connection) -> bool:
         query = "UPDATE jobs SET state = ?, ended = ?, error = ? WHERE id = ? AND state = ?"
-        if base.execute(query, (state, time.time(), error, job, QUEUED)).rowcount == 0:
+        if db.execute(query, (state, time.time(), error, job, QUEUED)).rowcount == 0:
             return False
         rows = [(one.id, job, one.place, one.candidate, one.seed, one.score, one.vector) for one in pictures]
-        base.executemany(
+        db.executemany(
             "INSERT INTO pictures (id, job, place, candidate, seed, score, vector) VALUES (?, ?, ?, ?, ?, ?, ?)", rows
         )
         return True
@@ -123,45 +123,45 @@ def finish(
 
 
 def one(owner: str, job: str) -> Callable[[sqlite3.Connection], Record | None]:
-    """A job of somebody's."""
-    return lambda base: next(iter(_read(base, "owner = ? AND id = ?", (owner, job))), None)
+    """One job of an owner."""
+    return lambda db: next(iter(_read(db, "owner = ? AND id = ?", (owner, job))), None)
 
 
-def listed(
+def list_jobs(
     owner: str, before: float, limit: int, words: str = "", starred: bool = False
 ) -> Callable[[sqlite3.Connection], list[Record]]:
-    """Somebody's jobs, the newest first; `words`: in the prompt."""
+    """Jobs of an owner, the newest first; `words` must occur in the prompt."""
     where, values = "owner = ? AND created < ?", [owner, before]
     if words:
         where += " AND instr(lower(json_extract(request, '$.prompt')), lower(?)) > 0"
         values.append(words)
     if starred:
         where += " AND (starred OR EXISTS (SELECT 1 FROM pictures WHERE job = jobs.id AND pictures.starred))"
-    return lambda base: _read(base, f"{where} ORDER BY created DESC LIMIT ?", (*values, limit))
+    return lambda db: _read(db, f"{where} ORDER BY created DESC LIMIT ?", (*values, limit))
 
 
 def star(owner: str, job: str, yes: bool, picture: str | None = None) -> Callable[[sqlite3.Connection], bool]:
-    """Mark a job, or a picture of it; False where there is none."""
+    """Star or unstar a job, or a picture of it; False if it does not exist."""
 
-    def call(base: sqlite3.Connection) -> bool:
-        mine = "SELECT id FROM jobs WHERE owner = ? AND id = ?"
+    def call(db: sqlite3.Connection) -> bool:
+        own = "SELECT id FROM jobs WHERE owner = ? AND id = ?"
         if picture is None:
-            return base.execute(f"UPDATE jobs SET starred = ? WHERE id IN ({mine})", (yes, owner, job)).rowcount > 0
-        query = f"UPDATE pictures SET starred = ? WHERE id = ? AND job IN ({mine})"
-        return base.execute(query, (yes, picture, owner, job)).rowcount > 0
+            return db.execute(f"UPDATE jobs SET starred = ? WHERE id IN ({own})", (yes, owner, job)).rowcount > 0
+        query = f"UPDATE pictures SET starred = ? WHERE id = ? AND job IN ({own})"
+        return db.execute(query, (yes, picture, owner, job)).rowcount > 0
 
     return call
 
 
-def forget(owner: str, job: str) -> Callable[[sqlite3.Connection], list[str] | None]:
-    """Remove a job that has ended: the files that are nobody's now; None where there is none."""
+def delete(owner: str, job: str) -> Callable[[sqlite3.Connection], list[str] | None]:
+    """Delete a job that has ended; the pictures that nothing refers to any more, or None if there is no such job."""
 
-    def call(base: sqlite3.Connection) -> list[str] | None:
-        found = _read(base, "owner = ? AND id = ? AND state != ?", (owner, job, QUEUED))
+    def call(db: sqlite3.Connection) -> list[str] | None:
+        found = _read(db, "owner = ? AND id = ? AND state != ?", (owner, job, QUEUED))
         if not found:
             return None
-        base.execute("DELETE FROM jobs WHERE id = ?", (job,))
-        return unused({picture.id for picture in found[0].pictures} | sent(found[0].request))(base)
+        db.execute("DELETE FROM jobs WHERE id = ?", (job,))
+        return unused_pictures({picture.id for picture in found[0].pictures} | input_pictures(found[0].request))(db)
 
     return call
 
@@ -169,17 +169,17 @@ def forget(owner: str, job: str) -> Callable[[sqlite3.Connection], list[str] | N
 def nearest(
     owner: str, row: np.ndarray[tuple[int], np.dtype[np.float32]], top: int
 ) -> Callable[[sqlite3.Connection], list[tuple[str, str, float]]]:
-    """(picture, job, likeness) of those of somebody's pictures that are most like a vector, best first.
+    """(picture, job, cosine similarity) of an owner's pictures that are most similar to an embedding, best first.
 
-    They are read a few at a time: all at once they would take more memory with every picture that is kept.
+    Embeddings are read in chunks, so that memory does not grow with the number of pictures.
     """
     query = """SELECT pictures.id, job, vector FROM pictures JOIN jobs ON jobs.id = job
                WHERE owner = ? AND length(vector) = ?"""
 
-    def call(base: sqlite3.Connection) -> list[tuple[str, str, float]]:
+    def call(db: sqlite3.Connection) -> list[tuple[str, str, float]]:
         best: list[tuple[str, str, float]] = []
-        found = base.execute(query, (owner, 4 * len(row)))
-        while some := found.fetchmany(READ):
+        found = db.execute(query, (owner, 4 * len(row)))
+        while some := found.fetchmany(CHUNK_ROWS):
             scores = np.stack([np.frombuffer(vector, "<f4") for _, _, vector in some]) @ row
             more = [(name, job, float(score)) for (name, job, _), score in zip(some, scores, strict=True)]
             best = heapq.nlargest(top, [*best, *more], key=lambda one: one[2])
@@ -188,42 +188,42 @@ def nearest(
     return call
 
 
-def known_files(base: sqlite3.Connection) -> set[str]:
-    """The names of all pictures that some job has, or began from."""
-    return {name for (name,) in base.execute(FILES) if name}
+def referenced_pictures(db: sqlite3.Connection) -> set[str]:
+    """The names of all pictures that belong to a job, as its result or its input."""
+    return {name for (name,) in db.execute(FILES) if name}
 
 
-def sent(request: dict[str, Any]) -> set[str]:
-    """The names of the pictures that a request's job begins from."""
-    return {request[one] for one in SENT if request.get(one)}
+def input_pictures(request: dict[str, Any]) -> set[str]:
+    """The names of a request's input pictures."""
+    return {request[one] for one in INPUTS if request.get(one)}
 
 
-def unused(names: Collection[str]) -> Callable[[sqlite3.Connection], list[str]]:
-    """Those of the names of pictures that no job has, nor began from."""
+def unused_pictures(names: Collection[str]) -> Callable[[sqlite3.Connection], list[str]]:
+    """Those of the named pictures that belong to no job."""
     query = f"SELECT name FROM ({FILES}) WHERE name IN (SELECT value FROM json_each(?))"
 
-    def call(base: sqlite3.Connection) -> list[str]:
-        known = {name for (name,) in base.execute(query, (json.dumps(sorted(names)),))}
+    def call(db: sqlite3.Connection) -> list[str]:
+        known = {name for (name,) in db.execute(query, (json.dumps(sorted(names)),))}
         return sorted(set(names) - known)
 
     return call
 
 
-def picture_of(owner: str, picture: str) -> Callable[[sqlite3.Connection], bool]:
-    """Whether a picture is somebody's."""
+def owns_picture(owner: str, picture: str) -> Callable[[sqlite3.Connection], bool]:
+    """Whether a picture is the result of a job of this owner."""
     query = "SELECT 1 FROM pictures JOIN jobs ON jobs.id = job WHERE owner = ? AND pictures.id = ?"
-    return lambda base: base.execute(query, (owner, picture)).fetchone() is not None
+    return lambda db: db.execute(query, (owner, picture)).fetchone() is not None
 
 
-def _read(base: sqlite3.Connection, where: str, values: tuple[Any, ...]) -> list[Record]:
+def _read(db: sqlite3.Connection, where: str, values: tuple[Any, ...]) -> list[Record]:
     columns = "id, owner, created, state, request, tries, error, ended, starred"
-    found = base.execute(f"SELECT {columns} FROM jobs WHERE {where}", values).fetchall()
-    return [_record(base, row) for row in found]
+    found = db.execute(f"SELECT {columns} FROM jobs WHERE {where}", values).fetchall()
+    return [_record(db, row) for row in found]
 
 
-def _record(base: sqlite3.Connection, row: tuple[Any, ...]) -> Record:
+def _record(db: sqlite3.Connection, row: tuple[Any, ...]) -> Record:
     name, owner, created, state, request, tries, error, ended, starred = row
     query = "SELECT id, place, candidate, seed, score, starred FROM pictures WHERE job = ? ORDER BY place"
-    pictures = [Kept(*values) for values in base.execute(query, (name,))]
+    pictures = [StoredPicture(*values) for values in db.execute(query, (name,))]
     about = json.loads(request)
     return Record(name, owner, created, state, about, tries, error, ended, bool(starred), pictures)

@@ -1,4 +1,4 @@
-"""A whole engine in a process that Ray Serve places, and what passes between it and the server in front of it."""
+"""An engine in a process that Ray Serve places, and the values that pass between it and the front end."""
 
 from __future__ import annotations
 
@@ -8,90 +8,90 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pinxit.errors import PinxitError
-from pinxit.serve.catalog import Catalog, Order
-from pinxit.serve.hub import ENDS, Hub
+from pinxit.serve.catalog import Catalog, ServerJob
+from pinxit.serve.dispatcher import TERMINAL, Dispatcher
 
 if TYPE_CHECKING:
     from pinxit.recipes.requests import PaintRequest
-    from pinxit.serve.hub import Ticket
+    from pinxit.serve.dispatcher import JobHandle
     from pinxit.serve.settings import Settings
 
-BEAT = 0.5  # seconds after which it tells how far a job has come where there is nothing else to tell
+PROGRESS_SECONDS = 0.5  # without events, after which progress is reported
 
 
 @dataclass(frozen=True)
-class Sent:
-    """A job on its way to a replica: what of an `Order` the engine needs."""
+class RemoteJob:
+    """A job on its way to a replica: the parts of a `ServerJob` that the engine needs."""
 
     starts: Sequence[tuple[Sequence[str], Any]]
     request: PaintRequest | None
     client: str
     weight: float
-    seconds: float  # until nobody waits any more; clocks differ between machines
-    how: Mapping[str, Any]  # fields of `Order`: how it is looked at
+    seconds: float  # until the deadline, as clocks differ between machines
+    preview_options: Mapping[str, Any]  # fields of `ServerJob`
 
 
 @dataclass(frozen=True)
-class Report:
-    """An event on its way back; of no kind where there is only to tell how far the job has come."""
+class RemoteEvent:
+    """An event on its way back; with kind "" it reports progress only."""
 
     kind: str
     data: Any
-    share: float
+    progress: float
     costs: Mapping[str, float] = field(default_factory=dict)  # seconds by stage, with the end
 
 
 class Replica:
-    """What Ray Serve runs. When a stream of events is given up, its job is let go before the next step."""
+    """The class that Ray Serve deploys. When a stream of events is abandoned, its job is cancelled."""
 
-    def __init__(self, settings: Settings, here: str, threads: int) -> None:
-        """`here`: the folder that paths are below; `threads`: as many as the front has, as CPU tiles hang on it."""
+    def __init__(self, settings: Settings, folder: str, threads: int) -> None:
+        """`folder`: of relative paths; `threads`: the front end's number, on which tile sizes on a CPU depend."""
         import torch
 
-        os.chdir(here)
+        os.chdir(folder)
         torch.set_num_threads(threads)
         self.graph = Catalog.opened(settings).graph
-        self.hub: Hub | None = None
-        self.costs: dict[Order, Mapping[str, float]] = {}
+        self.dispatcher: Dispatcher | None = None
+        self.costs: dict[ServerJob, Mapping[str, float]] = {}
 
-    async def paint(self, sent: Sent) -> AsyncIterator[Report]:
-        """What happens to a job, to its end. Raises RuntimeError where the engine itself has stopped."""
-        hub = self._running()
-        job = Order(sent.starts, sent.request, sent.client, sent.weight, **sent.how)
-        job.deadline = hub.runner.engine.clock() + sent.seconds
-        ticket = hub.submit(job)
+    async def paint(self, remote: RemoteJob) -> AsyncIterator[RemoteEvent]:
+        """The events of a job, up to the terminal one. Raises RuntimeError if the engine itself has stopped."""
+        dispatcher = self._dispatcher()
+        job = ServerJob(remote.starts, remote.request, remote.client, remote.weight, **remote.preview_options)
+        job.deadline = dispatcher.runner.engine.clock() + remote.seconds
+        handle = dispatcher.submit(job)
         try:
-            with hub.listening(ticket) as listener:
-                async for event in ticket.events(listener, BEAT):
-                    if hub.runner.error is not None:
+            with dispatcher.listening(handle) as listener:
+                async for event in handle.events(listener, PROGRESS_SECONDS):
+                    if dispatcher.runner.error is not None:
                         raise RuntimeError("the engine has stopped")
                     if event is None:
-                        yield Report("", None, hub.share(ticket))
+                        yield RemoteEvent("", None, dispatcher.progress(handle))
                     else:
-                        costs = self.costs.get(job, {}) if event.kind in ENDS else {}
-                        yield Report(event.kind, _sendable(event.data), hub.share(ticket), costs)
+                        costs = self.costs.get(job, {}) if event.kind in TERMINAL else {}
+                        yield RemoteEvent(event.kind, _picklable(event.data), dispatcher.progress(handle), costs)
         finally:
             self.costs.pop(job, None)
 
     def check_health(self) -> None:
-        """Ray Serve asks now and then, and replaces a replica that raises."""
-        if self.hub is not None and self.hub.runner.error is not None:
+        """Ray Serve calls this regularly, and replaces a replica that raises."""
+        if self.dispatcher is not None and self.dispatcher.runner.error is not None:
             raise RuntimeError("the engine has stopped")
 
-    def _running(self) -> Hub:
-        """The engine, which begins in the event loop that its events go to."""
-        if self.hub is None:
-            self.hub = Hub(self.graph)
-            self.hub.on_end.append(self._keep)
-        return self.hub
+    def _dispatcher(self) -> Dispatcher:
+        """The dispatcher, started in the event loop that receives its events."""
+        if self.dispatcher is None:
+            self.dispatcher = Dispatcher(self.graph)
+            self.dispatcher.on_end.append(self._keep_costs)
+        return self.dispatcher
 
-    def _keep(self, ticket: Ticket, costs: dict[str, float]) -> None:
-        if ticket.listeners:
-            self.costs[ticket.job] = costs
+    def _keep_costs(self, handle: JobHandle, costs: dict[str, float]) -> None:
+        if handle.listeners:
+            self.costs[handle.job] = costs
 
 
-def _sendable(data: Any) -> Any:
-    """Errors of libraries may not survive the way."""
+def _picklable(data: Any) -> Any:
+    """Errors of libraries may not survive pickling."""
     if isinstance(data, Exception) and not isinstance(data, PinxitError):
         return RuntimeError(f"{type(data).__name__}: {data}")
     return data

@@ -1,4 +1,4 @@
-"""What a request brings besides its body: a deadline, an idempotency key, a client that may leave."""
+"""What a request carries besides its body: a timeout, an idempotency key, a connection that may close."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 WEIGHTS = {"interactive": 8.0, "batch": 1.0}
 
 
-def patience(request: Request) -> float:
-    """Seconds that the client waits: the Python client's read timeout, node's whole timeout; inf where it says none."""
+def client_timeout(request: Request) -> float:
+    """Seconds that the client will wait: Python's read timeout, or node's timeout; inf if it sends neither."""
     for name in ("x-stainless-read-timeout", "x-stainless-timeout"):
         try:
             seconds = float(request.headers.get(name, ""))
@@ -30,27 +30,27 @@ def patience(request: Request) -> float:
     return math.inf
 
 
-def sameness(request: Request, body: Any, seeded: bool, *more: bytes) -> tuple[str, str]:
-    """What makes a request the same as another, and what it is about; "" where every one is its own.
+def idempotency_of(request: Request, body: Any, seeded: bool, *more: bytes) -> tuple[str, str]:
+    """(key, digest): requests with the same key share a job if their digests are equal; with key "" they never do.
 
-    The clients send no key when they try again, so that an equal body with a seed counts as the same request.
+    The clients send no Idempotency-Key when they retry, so equal bodies with a seed count as the same request.
     """
-    digest, name, key = digest_of(body, *more), request.state.caller.name, key_of(request)
+    digest, name, key = request_digest(body, *more), request.state.caller.name, idempotency_key(request)
     if key:
         return f"{name}\n{request.url.path}\nkey {key}", digest
     return (f"{name}\n{request.url.path}\nbody {digest}", digest) if seeded else ("", digest)
 
 
-def digest_of(body: Any, *more: bytes) -> str:
-    """What a request is about: equal ones have equal ones."""
+def request_digest(body: Any, *more: bytes) -> str:
+    """A hash of a request's content."""
     about = hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode(errors="backslashreplace"))
     for data in more:
         about.update(hashlib.sha256(data).digest())
     return about.hexdigest()
 
 
-def key_of(request: Request) -> str:
-    """Its Idempotency-Key; "" where it has none. Raises RefusedError for one that is too long."""
+def idempotency_key(request: Request) -> str:
+    """The Idempotency-Key header, or "". Raises RefusedError (400) for one that is too long."""
     key = request.headers.get("idempotency-key", "")
     if len(key) > 255:
         raise RefusedError(400, "Idempotency-Key: at most 255 characters.", code="invalid_value")
@@ -58,14 +58,14 @@ def key_of(request: Request) -> str:
 
 
 @asynccontextmanager
-async def unless_gone(request: Request) -> AsyncIterator[asyncio.Task[None]]:
-    """A task that ends when the client has left; for after the body has been read."""
+async def disconnect_watcher(request: Request) -> AsyncIterator[asyncio.Task[None]]:
+    """A task that ends when the client disconnects; use it after the body has been read."""
 
-    async def leaves() -> None:
+    async def wait_for_disconnect() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
 
-    task = asyncio.ensure_future(leaves())
+    task = asyncio.ensure_future(wait_for_disconnect())
     try:
         yield task
     finally:

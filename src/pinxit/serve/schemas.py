@@ -1,4 +1,4 @@
-"""What the routes of the OpenAI images contract take and give (openai-python 3.57, openai-node 7.57)."""
+"""Request and response bodies of the OpenAI images API (openai-python 3.57, openai-node 7.57)."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pinxit.schema import LARGEST
 from pinxit.serve.encoding import Format
 
-MOST_PROMPT = 32_000
-Text = Annotated[str, StringConstraints(max_length=MOST_PROMPT)]
+MAX_PROMPT = 32_000
+Text = Annotated[str, StringConstraints(max_length=MAX_PROMPT)]
 Short = Annotated[str, StringConstraints(max_length=512)]
 Quality = Literal["low", "medium", "standard", "auto", "high", "hd", "xhigh", "max"]
 Size = Annotated[str, StringConstraints(pattern=r"^(auto|[0-9]{1,5}x[0-9]{1,5})$")]
 
 
-class Painted(BaseModel):
-    """What requests for pictures share. Further fields are settings of the painter: guidance, temperature, steps ..."""
+class PictureRequest(BaseModel):
+    """Fields of all requests for pictures. Others are settings of the painter: guidance, temperature, steps ..."""
 
     model_config = ConfigDict(extra="allow")
 
-    model: Short | None = Field(None, description="A name of /v1/models; those of OpenAI mean the default painter.")
-    n: Annotated[int, Field(ge=1, le=10)] | None = Field(None, description="Pictures: the best of the candidates.")
+    model: Short | None = Field(None, description="A name from /v1/models; OpenAI's names mean the default painter.")
+    n: Annotated[int, Field(ge=1, le=10)] | None = Field(None, description="How many of the best candidates to return.")
     size: Size | None = Field(
-        None, description="auto, or WIDTHxHEIGHT of a square; what no network makes is resampled."
+        None, description="auto, or WIDTHxHEIGHT of a square; sizes that no network produces are resampled."
     )
     response_format: Literal["url", "b64_json"] | None = None
     user: Short | None = None
@@ -33,13 +33,15 @@ class Painted(BaseModel):
         None, description="The same seed gives the same pictures as `pinxit paint --seed`."
     )
     candidates: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Pictures to draw before the best are kept; otherwise `quality` says."
+        None, description="How many pictures to draw and rank; the default depends on `quality`."
     )
-    priority: Literal["interactive", "batch"] | None = Field(None, description="A weight: batch work gives way.")
+    priority: Literal["interactive", "batch"] | None = Field(
+        None, description="batch has an eighth of the weight of interactive."
+    )
 
 
-class Streamed(Painted):
-    """What generations and edits share."""
+class StreamableRequest(PictureRequest):
+    """Fields of generations and edits."""
 
     quality: Quality | None = Field(
         None, description="How many candidates are drawn: low n, medium 4, auto and high 16, xhigh and max 64."
@@ -52,7 +54,7 @@ class Streamed(Painted):
     moderation: Literal["auto", "low"] | None = None
 
 
-class GenerationRequest(Streamed):
+class GenerationRequest(StreamableRequest):
     """POST /v1/images/generations."""
 
     prompt: Annotated[Text, StringConstraints(min_length=1)]
@@ -60,13 +62,13 @@ class GenerationRequest(Streamed):
 
 
 class Link(BaseModel):
-    """A picture in JSON."""
+    """A picture in a JSON request."""
 
-    image_url: str = Field(description="A data: URL, or one of a host that the server fetches from.")
+    image_url: str = Field(description="A data: URL, or a URL on a host that the server may fetch from.")
 
 
-class EditRequest(Streamed):
-    """POST /v1/images/edits: the scalars of a form, or JSON with `images` and `mask`."""
+class EditRequest(StreamableRequest):
+    """POST /v1/images/edits: the text fields of a form, or JSON with `images` and `mask`."""
 
     prompt: Annotated[Text, StringConstraints(min_length=1)]
     input_fidelity: Literal["low", "high"] | None = None
@@ -74,16 +76,16 @@ class EditRequest(Streamed):
     mask: Link | None = None
 
 
-class VariationRequest(Painted):
-    """POST /v1/images/variations: the scalars of a form."""
+class VariationRequest(PictureRequest):
+    """POST /v1/images/variations: the text fields of a form."""
 
 
-class BlendRequest(Painted):
-    """A job that leads from one picture to another: of /api alone."""
+class BlendRequest(PictureRequest):
+    """An interpolation between two pictures; only /api offers it."""
 
 
 class EmbeddingRequest(BaseModel):
-    """POST /v1/embeddings: sentences, and pictures as data: URLs."""
+    """POST /v1/embeddings: texts, and pictures as data: URLs."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -95,7 +97,7 @@ class EmbeddingRequest(BaseModel):
 
 
 class ErrorDetail(BaseModel):
-    """What went wrong, in one sentence."""
+    """What is wrong, in one sentence."""
 
     message: str
     type: str
@@ -104,7 +106,7 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """Every error of this server's."""
+    """The body of every error."""
 
     error: ErrorDetail
 
@@ -121,14 +123,14 @@ class ImageOut(BaseModel):
 
 
 class Tokens(BaseModel):
-    """By kind."""
+    """Tokens by kind."""
 
     image_tokens: int = 0
     text_tokens: int = 0
 
 
 class Usage(BaseModel):
-    """What it took: tokens of the text; codes, or steps, of all candidates."""
+    """Input: tokens of the prompt. Output: codes, or denoising steps, of all candidates."""
 
     input_tokens: int
     output_tokens: int
@@ -150,7 +152,7 @@ class ImagesOut(BaseModel):
 
 
 class ModelOut(BaseModel):
-    """What can be asked for by its name."""
+    """A model."""
 
     id: str
     object: Literal["model"] = "model"
@@ -162,14 +164,14 @@ class ModelOut(BaseModel):
 
 
 class ModelsOut(BaseModel):
-    """All, the default painter first."""
+    """All models, the default painter first."""
 
     object: Literal["list"] = "list"
     data: list[ModelOut]
 
 
 class EmbeddingOut(BaseModel):
-    """A vector of length one."""
+    """A unit vector."""
 
     object: Literal["embedding"] = "embedding"
     index: int
@@ -177,14 +179,14 @@ class EmbeddingOut(BaseModel):
 
 
 class EmbeddingUsage(BaseModel):
-    """Tokens read."""
+    """Tokens of the texts."""
 
     prompt_tokens: int
     total_tokens: int
 
 
 class EmbeddingsOut(BaseModel):
-    """Vectors in the order of the inputs."""
+    """Vectors, in the order of the inputs."""
 
     object: Literal["list"] = "list"
     data: list[EmbeddingOut]
@@ -193,16 +195,16 @@ class EmbeddingsOut(BaseModel):
 
 
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorBody, "description": said}
-    for status, said in {
-        400: "The request is wrong",
-        401: "No key, or a wrong one",
-        403: "Called by a strange name, or from a strange page",
-        404: "There is no such thing",
+    status: {"model": ErrorBody, "description": text}
+    for status, text in {
+        400: "The request is invalid",
+        401: "The API key is missing or wrong",
+        403: "The Host or the Origin is not allowed",
+        404: "Not found",
         409: "The Idempotency-Key was used for another request",
-        413: "Too large",
-        429: "Too much is waiting; retry-after-ms says when to try again",
-        500: "Something went wrong here",
-        503: "Not ready",
+        413: "The request is too large",
+        429: "The queue is full; retry-after-ms says when to try again",
+        500: "Internal error",
+        503: "Loading, or shutting down",
     }.items()
 }

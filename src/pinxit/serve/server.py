@@ -1,4 +1,4 @@
-"""The process: uvicorn over the application, ended without cutting what is under way."""
+"""The server process: uvicorn, with a shutdown that lets requests in progress finish."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from pinxit.errors import UsageError
-from pinxit.serve.app import around, created, warmed
+from pinxit.serve.app import create_app, open_checks, warm_up
 from pinxit.serve.catalog import Catalog
-from pinxit.serve.protocol import limited
+from pinxit.serve.protocol import limited_protocol
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from pinxit.serve.settings import Settings
 
 log = logging.getLogger("pinxit.serve")
-BROKEN = 70  # exit code: the engine stopped by itself
+ENGINE_FAILED = 70  # exit code when the engine stopped by itself, or the server could not load
 
 
 class Server(uvicorn.Server):
-    """Told to end, it takes no more work, lets what is painted for somebody finish, and then goes."""
+    """On a signal it accepts no more work, lets pictures that clients wait for finish, and exits."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal: the first drains, a second one ends at once."""
+        """The first signal drains, a second one exits at once."""
         context = getattr(self.app.state, "context", None)
         if context is not None:
             context.drain()
@@ -40,40 +40,40 @@ class Server(uvicorn.Server):
 
     @property
     def app(self) -> FastAPI:
-        """What it serves."""
-        found: FastAPI = self.config.app  # type: ignore[assignment]
-        return found
+        """The application that it serves."""
+        report: FastAPI = self.config.app  # type: ignore[assignment]
+        return report
 
 
-def prepared(settings: Settings, opened: Callable[[], Catalog] | None = None) -> Server:
+def make_server(settings: Settings, open_catalog: Callable[[], Catalog] | None = None) -> Server:
     """A server that has not started."""
-    ended: list[Server] = []
+    servers: list[Server] = []
 
-    def died() -> None:
-        ended[0].should_exit, ended[0].force_exit = True, True
+    def on_engine_death() -> None:
+        servers[0].should_exit, servers[0].force_exit = True, True
 
-    front = settings if settings.engine == "local" else _planning(settings)
-    app = created(settings, opened or (lambda: Catalog.opened(front)), died)
+    own_settings = settings if settings.engine == "local" else _front_end_settings(settings)
+    app = create_app(settings, open_catalog or (lambda: Catalog.opened(own_settings)), on_engine_death)
     config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
         root_path=settings.root_path,
-        forwarded_allow_ips=_proxies(settings),
+        forwarded_allow_ips=_trusted_proxies(settings),
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=int(settings.drain_seconds) or 1,
         timeout_keep_alive=75,
         h11_max_incomplete_event_size=64 * 1024,
-        http=limited(settings.connections),
+        http=limited_protocol(settings.connections),
     )
-    ended.append(Server(config))
-    return ended[0]
+    servers.append(Server(config))
+    return servers[0]
 
 
-def _proxies(settings: Settings) -> list[str]:
-    """Whom what they forward is believed. Raises UsageError for what is no address and no network."""
+def _trusted_proxies(settings: Settings) -> list[str]:
+    """Proxies whose X-Forwarded headers are trusted. Raises UsageError for what is no address or network."""
     for one in settings.proxies:
         try:
             ipaddress.ip_network(one)
@@ -82,8 +82,8 @@ def _proxies(settings: Settings) -> list[str]:
     return list(settings.proxies)
 
 
-def _planning(settings: Settings) -> Settings:
-    """Of a front whose engines are elsewhere, which computes nothing itself."""
+def _front_end_settings(settings: Settings) -> Settings:
+    """With Ray, the front end computes nothing: it loads the models on the CPU, only to plan requests."""
     stages = {name: replace(how, device="", compile=False) for name, how in settings.stages.items()}
     return replace(settings, device="cpu", stages=stages)
 
@@ -91,16 +91,16 @@ def _planning(settings: Settings) -> Settings:
 def run(settings: Settings) -> int:
     """Serve until a signal; the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    server = prepared(settings)
+    server = make_server(settings)
     server.run()
-    return BROKEN if getattr(server.app.state, "failed", None) is not None else 0
+    return ENGINE_FAILED if getattr(server.app.state, "failed", None) is not None else 0
 
 
 def check(settings: Settings) -> dict[str, Any]:
-    """Load everything, paint one picture by each painter, and tell with what: versions, devices, memory.
+    """Load everything, paint once with each painter, and report versions, devices and memory.
 
-    Raises PinxitError where `run` would: for keys that cannot be read, too, for a hook that is not found, hosts and
-    proxies that are none, certificates that do not fit, and a place where no jobs can be kept.
+    Raises PinxitError where `run` would fail: for keys that cannot be read, a missing content hook, invalid hosts and
+    proxies, certificates that do not match, and a data folder that cannot be written.
     """
     import platform
 
@@ -108,34 +108,34 @@ def check(settings: Settings) -> dict[str, Any]:
 
     from pinxit import __version__
     from pinxit.files import check_writable
-    from pinxit.serve.hub import Hub
+    from pinxit.serve.dispatcher import Dispatcher
     from pinxit.serve.keys import Keys
 
-    async def painted(catalog: Catalog) -> dict[str, float]:
-        hub = Hub(catalog.graph)
+    async def first_pictures(catalog: Catalog) -> dict[str, float]:
+        dispatcher = Dispatcher(catalog.graph)
         try:
-            return await warmed(catalog, hub)
+            return await warm_up(catalog, dispatcher)
         finally:
-            await hub.close()
+            await dispatcher.close()
 
     if settings.api_keys:
         Keys.read(Path(settings.api_keys))
-    _proxies(settings)
-    policy, fetcher, _ = around(settings)
+    _trusted_proxies(settings)
+    policy, fetcher, _ = open_checks(settings)
     policy.close()
     fetcher.close()
     check_writable(Path(settings.data))
     catalog = Catalog.opened(settings)
-    found: dict[str, Any] = {"pinxit": __version__, "python": platform.python_version(), "torch": torch.__version__}
-    found |= {"threads": torch.get_num_threads(), "pid": os.getpid()}
-    found["painters"] = {
-        name: {"checkpoint": model.painter.provenance.get("checkpoint_hash", ""), "sizes": model.natives}
+    report: dict[str, Any] = {"pinxit": __version__, "python": platform.python_version(), "torch": torch.__version__}
+    report |= {"threads": torch.get_num_threads(), "pid": os.getpid()}
+    report["painters"] = {
+        name: {"checkpoint": model.painter.provenance.get("checkpoint_hash", ""), "sizes": model.native_sizes}
         for name, model in catalog.models.items()
     }
-    found["device"] = str(next(iter(catalog.models.values())).painter.ranker.device)
-    found["first_picture_seconds"] = asyncio.run(painted(catalog))
-    found["memory_mb"] = _memory()
-    return found
+    report["device"] = str(next(iter(catalog.models.values())).painter.ranker.device)
+    report["first_picture_seconds"] = asyncio.run(first_pictures(catalog))
+    report["memory_mb"] = _memory()
+    return report
 
 
 def _memory() -> int | None:

@@ -1,6 +1,6 @@
-"""Jobs that outlive the process: SQLite in a thread of its own, pictures beside it. What is told has been written.
+"""Durable storage of jobs: SQLite in a thread of its own, pictures in a folder beside it.
 
-A call waits until its change is on the disk; calls that come together share a commit.
+A call returns once its transaction is on disk; calls that arrive together share a transaction.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from pinxit.errors import PinxitError
 
 T = TypeVar("T")
 VERSION = 1
-WAIT = 5.0  # seconds for a server that is about to end to let go of the folder
+LOCK_SECONDS = 5.0  # to wait for another server that is shutting down
 SETTINGS = (
-    # One process owns the folder: a second one would paint its jobs again and remove pictures it still writes.
+    # One process owns the folder: a second one would run its jobs again and delete pictures that it is writing.
     "locking_mode = EXCLUSIVE",
     "journal_mode = WAL",
     "synchronous = FULL",
     "foreign_keys = ON",
-    # KiB of pages kept. By default 2 MB, which fill up over the hours as jobs gather and look like a leak.
+    # KiB of page cache. The default of 2 MB fills up over hours and looks like a memory leak.
     "cache_size = -256",
 )
 SCHEMA = """
@@ -46,49 +46,49 @@ CREATE TABLE IF NOT EXISTS pictures (
 
 
 class Store:
-    """Opened once a process; `close` when it ends."""
+    """Opened once by a process; `close` it at the end."""
 
-    def __init__(self, folder: Path, committed: Callable[[float], None] = lambda seconds: None) -> None:
-        """Raises PinxitError where the folder cannot be used, is another server's, or a newer pinxit wrote it."""
-        self.folder, self.committed = folder / "pictures", committed
+    def __init__(self, folder: Path, on_commit: Callable[[float], None] = lambda seconds: None) -> None:
+        """Raises PinxitError if the folder cannot be used, is in use by another server, or is of a newer pinxit."""
+        self.folder, self.on_commit = folder / "pictures", on_commit
         self.calls: SimpleQueue[tuple[Callable[[sqlite3.Connection], Any], Future[Any]] | None] = SimpleQueue()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.base = sqlite3.connect(
-                folder / "jobs.sqlite", timeout=WAIT, isolation_level=None, check_same_thread=False
+            self.db = sqlite3.connect(
+                folder / "jobs.sqlite", timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False
             )
-            for said in SETTINGS:
-                self.base.execute(f"PRAGMA {said}")
-            (version,) = self.base.execute("PRAGMA user_version").fetchone()
+            for pragma in SETTINGS:
+                self.db.execute(f"PRAGMA {pragma}")
+            (version,) = self.db.execute("PRAGMA user_version").fetchone()
             if version > VERSION:
                 raise PinxitError(f"{folder} was written by a newer pinxit: choose another folder with --data.")
-            self.base.executescript(f"{SCHEMA}PRAGMA user_version = {VERSION};")
+            self.db.executescript(f"{SCHEMA}PRAGMA user_version = {VERSION};")
         except (OSError, sqlite3.Error) as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
-                told = "another server keeps its jobs there; choose another folder with --data"
-                raise PinxitError(f"cannot keep jobs in {folder}: {told}.") from error
-            raise PinxitError(f"cannot keep jobs in {folder}: {error}.") from error
+                problem = "another server uses it; choose another folder with --data"
+                raise PinxitError(f"cannot store jobs in {folder}: {problem}.") from error
+            raise PinxitError(f"cannot store jobs in {folder}: {error}.") from error
         self.thread = threading.Thread(target=self._work, name="pinxit-store", daemon=True)
         self.thread.start()
 
     async def do(self, call: Callable[[sqlite3.Connection], T]) -> T:
-        """What it gives, once it is committed."""
+        """Run `call` in the store's thread; its result, once the transaction is committed."""
         future: Future[T] = Future()
         self.calls.put((call, future))
         return await asyncio.wrap_future(future)
 
     def close(self) -> None:
-        """Finish what was asked."""
+        """Finish pending calls and close the database."""
         self.calls.put(None)
         self.thread.join(10)
-        self.base.close()
+        self.db.close()
 
     def file(self, name: str) -> Path:
-        """Where a picture is kept."""
+        """The file of a picture."""
         return self.folder / f"{name}.png"
 
     def remove(self, names: Iterable[str]) -> None:
-        """Let go of pictures. It waits for the disk: not for the event loop's thread."""
+        """Delete pictures. Blocks on the disk: call it in a thread."""
         for name in names:
             self.file(name).unlink(missing_ok=True)
 
@@ -97,50 +97,50 @@ class Store:
             asked = self.calls.get()
             if asked is None:
                 return
-            group = [asked]
+            batch = [asked]
             try:
                 while (more := self.calls.get_nowait()) is not None:
-                    group.append(more)
+                    batch.append(more)
             except Empty:
-                more = group[-1]
-            self._commit(group)
+                more = batch[-1]
+            self._commit(batch)
             if more is None:
                 return
 
-    def _commit(self, group: Sequence[tuple[Callable[[sqlite3.Connection], Any], Future[Any]]]) -> None:
+    def _commit(self, batch: Sequence[tuple[Callable[[sqlite3.Connection], Any], Future[Any]]]) -> None:
         began = time.perf_counter()
-        group = [one for one in group if one[1].set_running_or_notify_cancel()]  # whoever asked may have left
+        batch = [one for one in batch if one[1].set_running_or_notify_cancel()]  # the caller may have been cancelled
         try:
-            answers = self._together([call for call, _ in group])
-        except sqlite3.Error as error:  # the disk is full, or gone: nobody is told what was not kept
+            results = self._run_batch([call for call, _ in batch])
+        except sqlite3.Error as error:  # such as a full disk: nothing was stored
             with suppress(sqlite3.Error):
-                self.base.execute("ROLLBACK")
-            answers = [(None, PinxitError(f"jobs cannot be kept: {error}."))] * len(group)
-        self.committed(time.perf_counter() - began)
-        for (_, future), (value, wrong) in zip(group, answers, strict=True):
+                self.db.execute("ROLLBACK")
+            results = [(None, PinxitError(f"jobs cannot be stored: {error}."))] * len(batch)
+        self.on_commit(time.perf_counter() - began)
+        for (_, future), (value, wrong) in zip(batch, results, strict=True):
             if wrong is None:
                 future.set_result(value)
             else:
                 future.set_exception(wrong)
 
-    def _together(self, calls: Sequence[Callable[[sqlite3.Connection], Any]]) -> list[tuple[Any, Exception | None]]:
-        """What each gives, or its own error, in one transaction."""
-        answers: list[tuple[Any, Exception | None]] = []
-        self.base.execute("BEGIN IMMEDIATE")
+    def _run_batch(self, calls: Sequence[Callable[[sqlite3.Connection], Any]]) -> list[tuple[Any, Exception | None]]:
+        """The result or the exception of each call, in one transaction."""
+        results: list[tuple[Any, Exception | None]] = []
+        self.db.execute("BEGIN IMMEDIATE")
         for call in calls:
-            self.base.execute("SAVEPOINT one")
+            self.db.execute("SAVEPOINT one")
             try:
-                answers.append((call(self.base), None))
+                results.append((call(self.db), None))
             except Exception as error:
-                self.base.execute("ROLLBACK TO one")
-                answers.append((None, error))
-            self.base.execute("RELEASE one")
-        self.base.execute("COMMIT")
-        return answers
+                self.db.execute("ROLLBACK TO one")
+                results.append((None, error))
+            self.db.execute("RELEASE one")
+        self.db.execute("COMMIT")
+        return results
 
 
 def sync_folder(folder: Path) -> None:
-    """Let the names of new files outlive a loss of power, where the system can do that."""
+    """Make new files durable against a loss of power, where the system supports it."""
     if sys.platform == "win32":
         return
     handle = os.open(folder, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""Pictures of strangers as pixels, opened in a process of its own (`serve.decoder`)."""
+"""Uploaded pictures, decoded in a separate process (`serve.upload_decoder`)."""
 
 from __future__ import annotations
 
@@ -14,52 +14,52 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pinxit.serve.decoder import ANSWER, LENGTH
 from pinxit.serve.errors import RefusedError
+from pinxit.serve.upload_decoder import ANSWER, LENGTH
 from pinxit.types import Mask
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
 
 log = logging.getLogger("pinxit.serve")
-SECONDS = 15.0  # that one picture may take
+SECONDS = 15.0  # timeout of one picture
 MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF")
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A picture that was sent."""
+    """A decoded picture."""
 
     picture: Picture
     alpha: np.ndarray[tuple[int, int], np.dtype[np.uint8]] | None
 
     def mask(self, param: str = "mask") -> Mask:
-        """Painted where it is transparent, as the OpenAI contract has it. Raises RefusedError where it is nowhere."""
+        """The mask of its transparent pixels, as in the OpenAI API. Raises RefusedError (400) if there are none."""
         if self.alpha is None or not (paint := self.alpha < 128).any():
-            message = f"{param}: nothing is transparent; what is to be painted anew must be."
+            message = f"{param}: no pixel is transparent; make those transparent that are to be repainted."
             raise RefusedError(400, message, param, "invalid_image")
         return Mask(paint)
 
 
 class Uploads:
-    """One decoding process at a time, started when it is first needed."""
+    """Runs one decoding process, started when it is first needed."""
 
     def __init__(self) -> None:
         self.process: asyncio.subprocess.Process | None = None
-        self.turn = asyncio.Lock()
+        self.lock = asyncio.Lock()
 
     async def decode(self, data: bytes, param: str) -> Upload:
-        """The pixels. Raises RefusedError for what is no picture, too large, or takes too long."""
+        """The pixels. Raises RefusedError (400) for what is no picture, too large, or takes too long."""
         if not data.startswith(MAGIC):
             raise RefusedError(400, f"{param}: send a PNG, JPEG or WebP picture.", param, "invalid_image")
-        async with self.turn:
+        async with self.lock:
             try:
                 return await asyncio.wait_for(self._decode(data, param), SECONDS)
             except (OSError, EOFError, TimeoutError) as error:
-                log.warning("the decoder of uploads ended by %s", type(error).__name__)
+                log.warning("the decoding process of uploads failed: %s", type(error).__name__)
                 await self.close()
                 raise RefusedError(400, f"{param}: the picture cannot be read.", param, "invalid_image") from error
-            except asyncio.CancelledError:  # half an answer may be in the pipe
+            except asyncio.CancelledError:  # the pipe may contain a part of the answer
                 await self.close()
                 raise
 
@@ -76,29 +76,29 @@ class Uploads:
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write(LENGTH.pack(len(data)) + data)
         await process.stdin.drain()
-        status, height, width, clear = ANSWER.unpack(await process.stdout.readexactly(ANSWER.size))
+        status, height, width, has_alpha = ANSWER.unpack(await process.stdout.readexactly(ANSWER.size))
         if status:
             (length,) = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))
             message = (await process.stdout.readexactly(length)).decode(errors="replace")
             raise RefusedError(400, f"{param}: {message.rstrip('.')}.", param, "invalid_image")
         rgb = await process.stdout.readexactly(height * width * 3)
-        alpha = await process.stdout.readexactly(height * width) if clear else None
+        alpha = await process.stdout.readexactly(height * width) if has_alpha else None
         picture: Picture = np.frombuffer(rgb, np.uint8).reshape(height, width, 3)
         return Upload(picture, None if alpha is None else np.frombuffer(alpha, np.uint8).reshape(height, width))
 
     async def _started(self) -> asyncio.subprocess.Process:
         if self.process is None or self.process.returncode is not None:
-            home = {name: os.environ[name] for name in ("PYTHONPATH", "PATH", "HOME") if name in os.environ}
+            inherited = {name: os.environ[name] for name in ("PYTHONPATH", "PATH", "HOME") if name in os.environ}
             pipe, nowhere = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
             self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "pinxit.serve.decoder", stdin=pipe, stdout=pipe, stderr=nowhere,
-                env=home | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                sys.executable, "-m", "pinxit.serve.upload_decoder", stdin=pipe, stdout=pipe, stderr=nowhere,
+                env=inherited | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
             )  # fmt: skip
         return self.process
 
 
 def data_url(text: str, param: str) -> bytes:
-    """What a data: URL holds. Raises RefusedError for any other URL: nothing is fetched for strangers."""
+    """The content of a data: URL. Raises RefusedError (400) for any other URL: nothing is fetched here."""
     head, comma, data = text.partition(",")
     if not head.startswith("data:") or not comma:
         raise RefusedError(400, f"{param}: send the picture itself as a data: URL; other URLs are not fetched.", param)

@@ -86,7 +86,7 @@ def train_unclip(
         return
     config = config_of(out, preset, RECIPE, presets, init)
     if clip is not None:
-        config = presets.seen_by(config, clip)
+        config = presets.with_clip(config, clip)
     named = {"data.source": data, "decoder.pictures": pictures}
     networks = ["decoder", *(f"priors.{prior.name}" for prior in config.priors)]
     networks += [f"upsamplers.{one.name}" for one in config.upsamplers]

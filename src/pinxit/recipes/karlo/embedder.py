@@ -79,7 +79,7 @@ class KarloEmbedder:
         return Space.standard(0 * one, one).to(self.device)
 
     @cached_property
-    def nothing(self) -> Conditions:
+    def null_conditions(self) -> Conditions:
         """The null conditions for guidance: those of the empty caption, and the null image embedding."""
         return self.conditions("") | {"image": self.without.to(self.device)}
 

@@ -26,7 +26,7 @@ from pinxit.recipes.karlo.painter import KarloPainter
 from pinxit.recipes.karlo.scheduler import read_picture_schedule, read_schedule
 from pinxit.recipes.ranking import CPU_PICTURES
 from pinxit.recipes.unclip.config import NONE, PriorSampling
-from pinxit.recipes.unclip.imagine import Imagination
+from pinxit.recipes.unclip.prior_sampler import PriorSampler
 from pinxit.recipes.unclip.space import Space
 from pinxit.text.clip_text import ClipText
 from pinxit.text.clip_tokenizer import ClipTokenizer
@@ -123,19 +123,21 @@ def _denoiser(unet: UNet, config: StageConfig, on: torch.device, precision: Prec
     return UNetDenoiser(fast, config.diffusion, config.size, on, fast=False)
 
 
-def _priors(place: Path, embedder: KarloEmbedder, precision: Precision) -> tuple[dict[str, Imagination], PriorSampling]:
+def _priors(
+    place: Path, embedder: KarloEmbedder, precision: Precision
+) -> tuple[dict[str, PriorSampler], PriorSampling]:
     """The folder's prior, if it has one, and the prior's sampling settings. Raises CheckpointError if shapes differ."""
     if not (place / PRIOR).is_dir():
         return {}, replace(IMAGINING, prior=NONE)
     loaded, on = load_prior(place, DTYPES[precision]), embedder.device
     network, (diffusion, limit) = loaded.network.to(on), read_schedule(place / "prior_scheduler", "x0")
-    nothing = {name: rows for name, rows in embedder.nothing.items() if name != "image"}
+    nothing = {name: rows for name, rows in embedder.null_conditions.items() if name != "image"}
     for name, wanted in network.config.conditions().items():
         if (found := tuple(nothing[name].shape)) != wanted:
             problem = f"its prior reads {name} of shape {list(wanted)}, and its text_encoder gives {list(found)}"
             raise CheckpointError(f"{place}: {problem}.")
     space = Space.standard(loaded.mean, loaded.spread).to(on)
-    return {PRIOR: Imagination(network, space, diffusion, on, nothing)}, replace(IMAGINING, limit=limit)
+    return {PRIOR: PriorSampler(network, space, diffusion, on, nothing)}, replace(IMAGINING, limit=limit)
 
 
 def _reader(place: Path, on: torch.device, precision: Precision) -> TextEncoder:

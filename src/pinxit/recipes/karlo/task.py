@@ -47,7 +47,7 @@ class KarloPairs:
 
     def coordinates(self, rows: Sequence[int]) -> Tensor:
         """The pictures' embeddings in the space's coordinates, [B, E]."""
-        return self.space.into(self.vectors.image_embeddings(rows))
+        return self.space.encode(self.vectors.image_embeddings(rows))
 
     def with_drops(self, rows: Sequence[int], which: Sequence[int], kept: Kept) -> Conditions:
         """`sequence` [B, L, D], `mask` [B, L] and `pooled` [B, E]: caption `which[b]`, or the empty one if not kept."""

@@ -1,1 +1,1 @@
-"""unCLIP: a prior tells what a CLIP would see in a picture of the caption, a decoder draws such a picture."""
+"""unCLIP (DALL·E 2): a prior predicts CLIP image embeddings from captions, a diffusion decoder draws pictures."""

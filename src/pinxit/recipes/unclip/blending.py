@@ -1,12 +1,12 @@
-"""From one picture to another as a job of the engine: both ends down to their noise, and back from between them.
+"""Interpolation between two pictures as a job of the engine: both are inverted, and pictures between them decoded.
 
-unCLIP (arXiv 2204.06125), section 3.2. The stages, between which `invert`, `decoder` and `embed` are the painter's own:
+unCLIP (arXiv 2204.06125), section 3.2. The stages; `invert`, `decoder` and `embed` are the painter's own:
 
 | stage | from | to |
 |---|---|---|
-| `ends` | the job's `PaintRequest` | what leads from each picture to the noise behind it |
-| `way` | both noises | what draws each picture on the way |
-| `strip` | the candidates, which CLIP has seen | `Ranked` in the order of the way |
+| `ends` | the job's `PaintRequest` | a `DenoiseRequest` that inverts each picture |
+| `interpolate` | the noise of both pictures | a `DenoiseRequest` for each picture of the blend |
+| `order` | the candidates, with their CLIP embeddings | `Ranked`, in the order of the blend |
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from pinxit.types import Filter, Ranked
 if TYPE_CHECKING:
     from pinxit.types import Picture
 
-ROUTE = ("ends", "invert", "way", "decoder", "embed", "strip")
+ROUTE = ("ends", "invert", "interpolate", "decoder", "embed", "order")
 
 
 @dataclass(frozen=True)
 class Blend:
-    """Two pictures, and how many steps lead to the noise behind them, and as many back."""
+    """Two pictures, and the number of DDIM steps for inverting them and for decoding."""
 
     one: Picture
     other: Picture
@@ -48,92 +48,98 @@ class Blend:
 
 
 def stages(parts: Parts, lanes: Lanes) -> list[Stage]:
-    """Those of `ROUTE` that other routes have not."""
+    """The stages of `ROUTE` that other routes do not have."""
     return [
-        Stage("ends", Each(lambda items: [ends(parts, item.job.request) for item in items], lanes=lanes)),
-        Stage("way", Each(lambda items: [way(parts, item) for item in items], lanes=lanes), gather=True),
-        Stage("strip", Each(lambda items: [strip(parts, item) for item in items], lanes=lanes), gather=True),
+        Stage("ends", Each(lambda items: [inversion_requests(parts, item.job.request) for item in items], lanes=lanes)),
+        Stage(
+            "interpolate",
+            Each(lambda items: [interpolated_requests(parts, item) for item in items], lanes=lanes),
+            gather=True,
+        ),
+        Stage("order", Each(lambda items: [in_order(parts, item) for item in items], lanes=lanes), gather=True),
     ]
 
 
 @torch.inference_mode()
-def ends(parts: Parts, asked: PaintRequest) -> list[DenoiseRequest]:
-    """What leads to the noise behind each picture."""
+def inversion_requests(parts: Parts, asked: PaintRequest) -> list[DenoiseRequest]:
+    """The inversion of each picture."""
     blend = _blend(asked)
     pictures = [blend.one, blend.other]
     return [
-        inverting(parts, asked.settings, z_E, picture, blend.steps)
+        inversion_request(parts, asked.settings, z_E, picture, blend.steps)
         for z_E, picture in zip(parts.embedder.pictures(pictures), pictures, strict=True)
     ]
 
 
 @torch.inference_mode()
-def way(parts: Parts, item: WorkItem) -> list[DenoiseRequest]:
-    """What draws each picture from one end to the other: embedding and noise go along great circles."""
+def interpolated_requests(parts: Parts, item: WorkItem) -> list[DenoiseRequest]:
+    """The request for each picture of the blend: embedding and noise are interpolated spherically."""
     asked, noises = item.job.request, [one.value for one in item.value]
     blend = _blend(asked)
     embeddings = parts.embedder.pictures([blend.one, blend.other])
     found = []
-    for place, share in enumerate(_shares(asked)):
-        z_E, noise = between(embeddings[0], embeddings[1], share), between(noises[0], noises[1], share)
-        drawing = from_noise(parts, asked.settings, z_E, noise, sigmas(parts, blend.steps))
+    for place, fraction in enumerate(_fractions(asked)):
+        z_E, noise = interpolate(embeddings[0], embeddings[1], fraction), interpolate(noises[0], noises[1], fraction)
+        drawing = ddim_request(parts, asked.settings, z_E, noise, sigmas(parts, blend.steps))
         found.append(replace(drawing, options={"eta": 0.0}, candidate=place))
     return found
 
 
 @torch.inference_mode()
-def strip(parts: Parts, item: WorkItem) -> list[Ranked]:
-    """In the order of the way; the score is how much like what was told the ranker sees each, a cosine."""
+def in_order(parts: Parts, item: WorkItem) -> list[Ranked]:
+    """The pictures in their order; scores are cosine similarities to the ranker's interpolated embeddings."""
     asked, met = item.job.request, item.value
     blend = _blend(asked)
-    one_E, other_E = parts.ranker.embed([blend.one, blend.other])
-    assert one_E is not None and other_E is not None, "who sees pictures ranks them"
+    first_E, second_E = parts.ranker.embed([blend.one, blend.other])
+    assert first_E is not None and second_E is not None, "a painter that encodes pictures can rank them"
     found = []
-    for candidate, share in zip(met, _shares(asked), strict=True):
-        own_E = between(one_E, other_E, share)
+    for candidate, fraction in zip(met, _fractions(asked), strict=True):
+        own_E = interpolate(first_E, second_E, fraction)
         (score,) = scores(candidate.value.embedding[None].cpu(), own_E.cpu())
         found.append(Ranked(candidate.value.picture, asked.prompt.seed, candidate.place[-1], score))
     return found
 
 
-def inverting(parts: Parts, settings: Mapping[str, Any], z_E: Tensor, picture: Picture, steps: int) -> DenoiseRequest:
-    """What leads to the noise behind a picture, of which CLIP sees `z_E`."""
+def inversion_request(
+    parts: Parts, settings: Mapping[str, Any], z_E: Tensor, picture: Picture, steps: int
+) -> DenoiseRequest:
+    """The DDIM inversion of a picture with the CLIP embedding `z_E`, down to its noise."""
     ascending = tuple(reversed(sigmas(parts, steps)))
-    found = from_noise(parts, settings, z_E, pixels(parts, picture), ascending)
+    found = ddim_request(parts, settings, z_E, decoder_input(parts, picture), ascending)
     return replace(found, sampler="ddim-inversion", options={"refine": 1})
 
 
-def from_noise(
+def ddim_request(
     parts: Parts, settings: Mapping[str, Any], z_E: Tensor, noise: Tensor, grid: tuple[float, ...]
 ) -> DenoiseRequest:
-    """Deterministic DDIM from a noise, told an embedding and no caption."""
-    about = dict(settings) | {"text": False}
-    return request(parts, about, parts.embedder.space.into(z_E), None, start=Start(noise, grid))
+    """Deterministic DDIM from a given noise, conditioned on an embedding and on no caption."""
+    own_settings = dict(settings) | {"text": False}
+    return request(parts, own_settings, parts.embedder.space.encode(z_E), None, start=Start(noise, grid))
 
 
-def pixels(parts: Parts, picture: Picture) -> Tensor:
-    """The centre square as the decoder sees it, [3, S, S] in [-1, 1]."""
+def decoder_input(parts: Parts, picture: Picture) -> Tensor:
+    """The centre square at the decoder's size, [3, S, S] in [-1, 1]."""
     size = parts.config.size
     filtered: Filter = "area" if min(picture.shape[:2]) > size else "bicubic"
     return to_tensor(square(picture, size, filtered)[None])[0] * 2 - 1
 
 
 def sigmas(parts: Parts, steps: int) -> tuple[float, ...]:
-    """Descending to 0, close together where it is clean: EDM's, from its first, which is as good as pure noise."""
+    """Descending to 0: EDM's spacing, from its first sigma, which is as good as pure noise."""
     return tuple(karras_sigmas(steps, float(parts.config.diffusion.sigma_at(0.0)), KARRAS_FIRST))
 
 
-def between(one: Tensor, other: Tensor, share: float) -> Tensor:
-    """Along the great circle; the ends are the very tensors.
+def interpolate(one: Tensor, other: Tensor, fraction: float) -> Tensor:
+    """Spherical interpolation; at 0 and 1 the given tensors themselves.
 
-    In 64 bits, so that the pictures between b and a are those between a and b: a network magnifies rounding.
+    In 64 bits, so that a blend from b to a has the pictures of one from a to b: a network magnifies rounding errors.
     """
-    if share in (0.0, 1.0):
-        return other if share else one
-    return slerp(one[None].double(), other[None].double(), share)[0].to(one.dtype)
+    if fraction in (0.0, 1.0):
+        return other if fraction else one
+    return slerp(one[None].double(), other[None].double(), fraction)[0].to(one.dtype)
 
 
-def _shares(asked: PaintRequest) -> Sequence[float]:
+def _fractions(asked: PaintRequest) -> Sequence[float]:
     return [place / (asked.candidates - 1) for place in range(asked.candidates)]
 
 

@@ -15,9 +15,9 @@ from pinxit.recipes.unclip.config import PriorStage, UnclipConfig
 def check_plans(
     config: UnclipConfig, priors: Collection[PriorStage], upsamplers: Collection[Stage], begun: bool
 ) -> None:
-    """Raise UsageError for a checkpoint of networks that nobody ever trained.
+    """Raise UsageError for a checkpoint with networks that were never trained.
 
-    `priors`, `upsamplers`: those that the run makes; `begun`: it started from a checkpoint.
+    `priors`, `upsamplers`: those of this run; `begun`: it started from a checkpoint.
     """
     if not config.decoder.plan.images and not begun:
         problem = "decoder.plan.images=0 keeps what a checkpoint brought"
@@ -31,9 +31,9 @@ def check_plans(
 
 
 def check_banks(own: Path, seen: Path, side: int) -> None:
-    """Raise DataError where the pictures that CLIP is shown (`seen`) are not the decoder's `own` at another size.
+    """Raise DataError if the pictures for CLIP (`seen`) are not the decoder's (`own`) at another size.
 
-    `side`: the larger of the two.
+    `side`: the larger of the two sizes.
     """
     one, other = own / CAPTIONS, seen / CAPTIONS
     if not filecmp.cmp(one, other, shallow=False):

@@ -1,4 +1,4 @@
-"""Captions and pictures as an unCLIP's networks know them: by a frozen reader, a frozen CLIP and a fitted space."""
+"""Captions and pictures as conditions of an unCLIP's networks: a frozen text encoder, a frozen CLIP, a fitted space."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ if TYPE_CHECKING:
 
 
 class Embeds(Protocol):
-    """What the networks of a checkpoint are told by. Shapes: E embedding, K coordinates, L text positions."""
+    """Computes the conditions of a checkpoint's networks. Shapes: E embedding, K coordinates, L text positions."""
 
     @property
     def space(self) -> Space:
-        """In whose coordinates the decoder knows pictures."""
+        """The coordinates in which the decoder takes embeddings."""
 
     def conditions(self, caption: str) -> Conditions:
-        """A caption as the prior is told it, cut as in training: `sequence` [L, D], `mask` [L], `pooled` [E]."""
+        """The prior's conditions of a caption, cut as in training: `sequence` [L, D], `mask` [L], `pooled` [E]."""
 
     def captions(self, texts: Sequence[str], cut: bool = True) -> Tensor:
-        """CLIP's embeddings of captions, [B, E]. Raises UsageError for one too long, unless it may be `cut`."""
+        """CLIP embeddings of captions, [B, E]. Raises UsageError for one that is too long, unless `cut`."""
 
     def pictures(self, pictures: Sequence[Picture]) -> Tensor:
-        """CLIP's embeddings of pictures of any size, by their centre squares, [B, E]."""
+        """CLIP embeddings of the centre squares of pictures of any size, [B, E]."""
 
     @property
-    def nothing(self) -> Conditions:
-        """What is told of no caption and no picture: as a caption's, and `image` [K]."""
+    def null_conditions(self) -> Conditions:
+        """The conditions without caption and picture, for guidance: those of a caption, and `image` [K]."""
 
 
 @dataclass(frozen=True)
 class Embedder:
-    """A reader of a family of its own beside a CLIP, whose embeddings have length one; nothing is zeros."""
+    """A text encoder of any family beside a CLIP with normalised embeddings; the null conditions are zeros."""
 
     reader: TextEncoder
     clip: ClipEncoder
@@ -50,20 +50,20 @@ class Embedder:
     device: torch.device
 
     def conditions(self, caption: str) -> Conditions:
-        """A caption as the prior is told it, cut as in training: `sequence` [L, D], `mask` [L], `pooled` [E]."""
+        """The prior's conditions of a caption, cut as in training: `sequence` [L, D], `mask` [L], `pooled` [E]."""
         read = {name: rows[0].to(self.device) for name, rows in texts(self.reader, [caption]).items()}
         return read | {"pooled": self.captions([caption])[0]}
 
     def captions(self, texts: Sequence[str], cut: bool = True) -> Tensor:
-        """CLIP's embeddings of captions, [B, E] of length one. Raises UsageError for one too long, not to be `cut`."""
+        """Normalised CLIP embeddings of captions, [B, E]. Raises UsageError for one that is too long, unless `cut`."""
         return torch.from_numpy(self.clip.texts(list(texts), cut=cut)).to(self.device)
 
     def pictures(self, pictures: Sequence[Picture]) -> Tensor:
-        """CLIP's embeddings of pictures of any size, by their centre squares, [B, E] of length one."""
+        """Normalised CLIP embeddings of the centre squares of pictures of any size, [B, E]."""
         return torch.from_numpy(self.clip.pictures(list(pictures))).to(self.device)
 
     @cached_property
-    def nothing(self) -> Conditions:
-        """No caption and no embedding: `sequence`, `mask` and `image`."""
+    def null_conditions(self) -> Conditions:
+        """Those of the empty caption, and zeros for the embedding: `sequence`, `mask` and `image`."""
         conditions = {name: rows[0].to(self.device) for name, rows in texts(self.reader, [""]).items()}
         return conditions | {"image": torch.zeros(self.space.config.components, device=self.device)}

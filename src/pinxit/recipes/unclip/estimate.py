@@ -1,4 +1,4 @@
-"""What a run will cost before it starts: `pinxit train unclip --dry-run`. Frozen readers and CLIPs are not counted."""
+"""The cost of a run before it starts: `pinxit train unclip --dry-run`. Frozen encoders are not counted."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pinxit.recipes.unclip.task import PriorTask
 
 
 def table(run: UnclipRun, asked: Sequence[str] | None = None) -> str:
-    """The estimates for the stages `asked` as plain text; the run's own speed is used where it has been logged.
+    """The estimates for the stages `asked` as plain text, with the run's own speed where it has been logged.
 
-    Raises UsageError for an unknown stage, DataError for pictures that are not there.
+    Raises UsageError for an unknown stage, DataError for pictures that do not exist.
     """
     asked = run.stages if asked is None else asked
     check_names(run.stages, asked)
@@ -25,7 +25,7 @@ def table(run: UnclipRun, asked: Sequence[str] | None = None) -> str:
 
 
 def stage(config: UnclipConfig, name: str) -> estimate.Stage:
-    """One stage that trains."""
+    """A stage that trains."""
     if name == DECODER:
         return estimate.Stage(name, config.decoder.plan, partial(_decoder, config))
     if any(one.name == name for one in config.upsamplers):
@@ -44,6 +44,6 @@ def _upsampler(config: UnclipConfig, name: str) -> DiffusionTask:
 
 
 def _stored(run: UnclipRun) -> dict[int, int]:
-    """How many pictures the first stage stores, by their side; those for CLIP, where it has another, not counted."""
+    """How many pictures the first stage stores, by their side; those for CLIP at another size are not counted."""
     source = run.config.data.source
     return {one.size: estimate.kept(source, one.size, one.pictures) for one in run.banks.values()}

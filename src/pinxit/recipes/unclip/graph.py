@@ -1,16 +1,15 @@
-"""unCLIP as a graph: how a sentence becomes a picture by way of a CLIP's embedding.
+"""unCLIP as a graph: how a sentence becomes a CLIP embedding, and that a picture.
 
 | stage | worker | from | to |
 |---|---|---|---|
-| `text` | `Each` | the job's `PaintRequest` | a `PriorRequest` a candidate: the caption as the prior is told it |
-| `prior` | `CoroutineWorker` | that | the `DenoiseRequest` of an embedding that the prior draws |
-| `decoder` | `DenoiseWorker` | that | a `Candidate`: a picture walked down from noise |
+| `text` | `Each` | the job's `PaintRequest` | a `PriorRequest` a candidate: the prior's conditions of the caption |
+| `prior` | `CoroutineWorker` | a `PriorRequest` | a `DenoiseRequest`, with an embedding sampled from the prior |
+| `decoder` | `DenoiseWorker` | a `DenoiseRequest` | a `Candidate`: a picture, sampled from noise |
 | `embed` | `Each` | candidates | the same with their CLIP embeddings |
 | `rank` | `Each`, gathers | all candidates of the job | the kept ones as `Ranked`, best first |
 
-Variations begin at `picture`, which asks CLIP what it sees, and end at `likeness`, which ranks by it; the way `draw` is
-for embeddings that are there already, `invert` leads from pictures to the noise behind them. Upsamplers follow as in
-Imagen.
+The route `vary` begins at `picture`, which encodes the picture by CLIP, and ends at `likeness`, which ranks by
+similarity to it. `draw` decodes given embeddings; `invert` is DDIM inversion. Upsamplers follow as in Imagen.
 """
 
 from __future__ import annotations
@@ -38,31 +37,31 @@ from pinxit.recipes.diffusion.window import Window
 from pinxit.recipes.ranking import Ranker, ranking_stages
 from pinxit.recipes.requests import Candidate, PaintRequest
 from pinxit.recipes.unclip.embedder import Embeds
-from pinxit.recipes.unclip.imagine import Imagination
+from pinxit.recipes.unclip.prior_sampler import PriorSampler
 from pinxit.recipes.unclip.settings import NONE, prior_sampling
 
 if TYPE_CHECKING:
     from pinxit.types import Picture, Ranked
 
-PRIOR_WEIGHT = 0.1  # of a picture's time, beside the decoder's 1
+PRIOR_WEIGHT = 0.1  # share of a picture's time, relative to the decoder's 1
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What draws."""
+    """The loaded models that the stages call."""
 
     denoiser: Denoiser  # the decoder's
     config: StageConfig
     sampling: SamplingConfig
     embedder: Embeds
-    priors: Mapping[str, Imagination]
+    priors: Mapping[str, PriorSampler]
     ranker: Ranker
     tile: int  # rows of a call of the decoder
 
 
 @dataclass(frozen=True)
 class PriorRequest:
-    """A candidate on its way to an embedding."""
+    """A candidate for which an embedding is to be sampled."""
 
     conditions: Conditions  # of the caption: `sequence`, `mask`, `pooled`
     candidate: int
@@ -70,9 +69,9 @@ class PriorRequest:
 
 @dataclass(frozen=True)
 class Start:
-    """Where the decoder begins, and how it walks, where that is not from noise by the settings."""
+    """Where and how the decoder samples, if not from seeded noise by the painter's settings."""
 
-    noise: Tensor | None = None  # x_T [C, H, W], of the first of `sigmas`
+    noise: Tensor | None = None  # x_T [C, H, W], at the first of `sigmas`
     sigmas: tuple[float, ...] = ()
     sampler: str = "ddim"
     options: Mapping[str, float] = field(default_factory=dict)
@@ -83,75 +82,79 @@ class Variation:
     """A picture to be varied."""
 
     picture: Picture
-    start: Start | None = None  # None: noise of the seed
+    start: Start | None = None  # None: noise from the seed
 
 
-class Inverting(DenoiseWorker):
-    """Walks from pictures to the noise behind them; there is nothing to see on the way."""
+class InversionWorker(DenoiseWorker):
+    """DDIM inversion, which has no previews."""
 
     def look(self, state: Walk) -> None:
-        """Nothing."""
+        """No preview."""
 
 
 def graph(parts: Parts) -> Graph:
-    """The stages, and the ways through them."""
+    """The stages, and the routes through them."""
     lanes = Lanes(parts.denoiser.device)
     text = Each(lambda items: [prior_requests(parts, item.job.request) for item in items], lanes=lanes)
     stages = [
         Stage("text", text),
-        Stage("prior", CoroutineWorker(lambda item: imagined(parts, item), lanes), weight=PRIOR_WEIGHT),
-        Stage("decoder", DenoiseWorker(parts.denoiser, parts.tile, lanes, drawn), weight=1.0),
+        Stage("prior", CoroutineWorker(lambda item: sample_prior(parts, item), lanes), weight=PRIOR_WEIGHT),
+        Stage("decoder", DenoiseWorker(parts.denoiser, parts.tile, lanes, as_candidate), weight=1.0),
         *ranking_stages(parts.ranker, lanes),
     ]
     route = [stage.name for stage in stages]
     stages += [
         Stage("picture", Each(lambda items: [variations(parts, item.job.request) for item in items], lanes=lanes)),
-        Stage("likeness", Each(lambda items: [likest_first(parts, item) for item in items], lanes=lanes), gather=True),
-        Stage("invert", Inverting(parts.denoiser, parts.tile, lanes), weight=1.0),
+        Stage(
+            "likeness",
+            Each(lambda items: [most_similar_first(parts, item) for item in items], lanes=lanes),
+            gather=True,
+        ),
+        Stage("invert", InversionWorker(parts.denoiser, parts.tile, lanes), weight=1.0),
     ]
     vary = ["picture", "decoder", "embed", "likeness"]
     return Graph(stages, {"paint": route, "vary": vary, "draw": ["decoder"], "invert": ["invert"]})
 
 
 def prior_requests(parts: Parts, asked: PaintRequest) -> list[PriorRequest]:
-    """One a candidate, of one reading."""
+    """One request for each candidate; the caption is encoded once."""
     conditions = parts.embedder.conditions(asked.prompt.text)
     return [PriorRequest(conditions, candidate) for candidate in range(asked.candidates)]
 
 
 @torch.inference_mode()
-def imagined(parts: Parts, item: WorkItem) -> StepGenerator:
-    """The decoder's request for a candidate, from the embedding that the prior tells."""
-    asked, asked_for = item.job.request, item.value
+def sample_prior(parts: Parts, item: WorkItem) -> StepGenerator:
+    """The decoder's request for a candidate, with an embedding sampled from the prior."""
+    asked, wanted = item.job.request, item.value
     settings, seed = asked.settings, asked.prompt.seed
     about = prior_sampling(settings)
     if about.prior == NONE:
-        z_E = asked_for.conditions["pooled"]
+        z_E = wanted.conditions["pooled"]
     else:
-        z_E = yield from parts.priors[about.prior].steps(asked_for.conditions, about, seed, asked_for.candidate)
-    embedded = parts.embedder.space.into(z_E)
-    return request(parts, settings, embedded, asked_for.conditions, seed, asked_for.candidate, asked.more)
+        z_E = yield from parts.priors[about.prior].steps(wanted.conditions, about, seed, wanted.candidate)
+    embedded = parts.embedder.space.encode(z_E)
+    return request(parts, settings, embedded, wanted.conditions, seed, wanted.candidate, asked.more)
 
 
 @torch.inference_mode()
 def variations(parts: Parts, asked: PaintRequest) -> list[DenoiseRequest]:
-    """Of each candidate what the decoder is asked: what CLIP sees in the picture, and no caption."""
+    """The decoder's request for each candidate: conditioned on the picture's embedding, and on no caption."""
     assert isinstance(asked.more, Variation)
-    y_K = parts.embedder.space.into(parts.embedder.pictures([asked.more.picture])[0])
+    y_K = parts.embedder.space.encode(parts.embedder.pictures([asked.more.picture])[0])
     return [
         request(parts, asked.settings, y_K, None, asked.prompt.seed, candidate, start=asked.more.start)
         for candidate in range(asked.candidates)
     ]
 
 
-def likest_first(parts: Parts, item: WorkItem) -> list[Ranked]:
-    """The candidates in which CLIP sees what is most like the picture, with the cosine as their score."""
+def most_similar_first(parts: Parts, item: WorkItem) -> list[Ranked]:
+    """The candidates ranked by the cosine similarity of their CLIP embeddings to the picture's."""
     asked = item.job.request
-    drawn, numbers = [one.value for one in item.value], [one.place[-1] for one in item.value]
+    as_candidate, numbers = [one.value for one in item.value], [one.place[-1] for one in item.value]
     (own_E,) = parts.ranker.embed([asked.more.picture])
-    assert own_E is not None, "who sees pictures ranks them"
-    likeness = scores(torch.stack([one.embedding for one in drawn]).cpu(), own_E.cpu())
-    pictures = [one.picture for one in drawn]
+    assert own_E is not None, "a painter that encodes pictures can rank them"
+    likeness = scores(torch.stack([one.embedding for one in as_candidate]).cpu(), own_E.cpu())
+    pictures = [one.picture for one in as_candidate]
     return best_first(pictures, asked.prompt.seed, likeness, candidates=numbers)[: asked.keep]
 
 
@@ -165,11 +168,11 @@ def request(
     window: Any = None,
     start: Start | None = None,
 ) -> DenoiseRequest:
-    """What the decoder is asked: a picture of an embedding's coordinates and of a caption; None: the caption withheld.
+    """The decoder's request: a picture with these coordinates of an embedding, and a caption (None: without one).
 
-    A `Window` is the part of a picture that is kept; `start` where the decoder begins instead of at noise of its own.
+    `window`, if it is a `Window`: the part of a picture that is kept. `start`: what replaces seeded noise.
     """
-    conditions, null = conditioned(parts, embedded_K, caption if settings["text"] else None, window)
+    conditions, null = decoder_conditions(parts, embedded_K, caption if settings["text"] else None, window)
     about = {
         "guidance": settings["guidance"],
         "thresholding": parts.sampling.thresholding(settings["percentile"]),
@@ -182,16 +185,16 @@ def request(
     return DenoiseRequest(conditions, null, start.sigmas, start.sampler, seed, candidate, **about)
 
 
-def conditioned(
+def decoder_conditions(
     parts: Parts, embedded_K: Tensor, caption: Conditions | None, window: Any = None
 ) -> tuple[Conditions, Conditions]:
-    """What the decoder is told, and what guidance leads away from: no embedding and no caption."""
-    nothing = parts.embedder.nothing | masked(parts.config, window)
-    conditions = nothing | (caption or {}) | {"image": embedded_K}
-    return parts.config.accepted(conditions), parts.config.accepted(nothing)
+    """The decoder's conditions, and the unconditional ones for guidance: no embedding, no caption."""
+    null = parts.embedder.null_conditions | masked(parts.config, window)
+    conditions = null | (caption or {}) | {"image": embedded_K}
+    return parts.config.accepted(conditions), parts.config.accepted(null)
 
 
-def drawn(request: DenoiseRequest, x0: Tensor) -> Candidate:
-    """A finished picture, or a look at one; what of a window is kept is the window's own."""
+def as_candidate(request: DenoiseRequest, x0: Tensor) -> Candidate:
+    """The picture of a finished sample, or of a predicted one for a preview; kept pixels are pasted back."""
     picture = as_picture(x0)
     return Candidate(picture if request.about is None else request.about.at(len(picture)).pasted(picture))

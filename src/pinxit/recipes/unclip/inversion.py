@@ -1,7 +1,7 @@
-"""Pictures as latents, and back: what a CLIP sees in one, and the noise that the decoder draws the rest from.
+"""Pictures to latents and back: the CLIP embedding, and the noise x_T from which the decoder reconstructs the picture.
 
-Hierarchical Text-Conditional Image Generation (unCLIP, arXiv 2204.06125), section 3. Both ways are walked by
-deterministic DDIM without guidance and without clipping, which could not be undone. No caption is told.
+Hierarchical Text-Conditional Image Generation (unCLIP, arXiv 2204.06125), section 3. Both directions are deterministic
+DDIM without caption, without guidance and without clipping, which is not invertible.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pinxit.pipelines.denoise import DenoiseRequest
 from pinxit.pipelines.work import Job
 from pinxit.recipes.diffusion.painter import SETTINGS, DiffusionPainter
 from pinxit.recipes.jobs import PREVIEWS, PaintProgress, Watch, run_jobs
-from pinxit.recipes.unclip.blending import from_noise, inverting, sigmas
+from pinxit.recipes.unclip.blending import ddim_request, inversion_request, sigmas
 from pinxit.recipes.unclip.embedder import Embeds
 from pinxit.recipes.unclip.graph import Parts
 from pinxit.types import Latent
@@ -24,14 +24,16 @@ from pinxit.types import Latent
 if TYPE_CHECKING:
     from pinxit.types import Picture
 
-STEPS = 100  # of DDIM, there and back
-DECODING = tuple(name for name in SETTINGS if name != "agreement")  # what a walk from fresh noise hangs on
+STEPS = 100  # of DDIM: for inversion, and for decoding
+DECODER_SETTINGS = tuple(
+    name for name in SETTINGS if name != "agreement"
+)  # those that sampling from seeded noise depends on
 
 
 class Inversion(DiffusionPainter):
-    """The part of an `UnclipPainter` that finds latents and draws them. Any picture does; of its centre square.
+    """The part of an `UnclipPainter` that inverts and decodes. Any picture will do; its centre square is used.
 
-    `watch` and `previews` as in `paint_each`; `ddim_steps` there, and as many back.
+    `watch` and `previews` as in `paint_each`; `ddim_steps` in each direction.
     """
 
     embedder: Embeds
@@ -39,15 +41,15 @@ class Inversion(DiffusionPainter):
     @property
     @abstractmethod
     def parts(self) -> Parts:
-        """What draws."""
+        """The loaded models."""
 
     def invert(
         self, pictures: Sequence[Picture], *, ddim_steps: int = STEPS, watch: Watch | None = None
     ) -> list[Latent]:
-        """What CLIP sees in each, and the noise from which DDIM of as many steps draws it again."""
+        """The CLIP embedding of each picture, and the noise from which DDIM with as many steps reconstructs it."""
         embeddings = self.embedder.pictures(pictures)
         requests = [
-            inverting(self.parts, self.defaults, z_E, picture, ddim_steps)
+            inversion_request(self.parts, self.defaults, z_E, picture, ddim_steps)
             for z_E, picture in zip(embeddings, pictures, strict=True)
         ]
         noises = self._run("invert", requests, watch)
@@ -63,25 +65,25 @@ class Inversion(DiffusionPainter):
         watch: Watch | None = None,
         previews: float = PREVIEWS,
     ) -> list[Picture]:
-        """The pictures of latents. With eta above 0 fresh noise is added on the way: the same picture less exactly."""
+        """The pictures of latents. With eta above 0 fresh noise is added in every step, so that they vary."""
         parts, settings, grid = self.parts, self.defaults, sigmas(self.parts, ddim_steps)
-        walks = [from_noise(parts, settings, one.embedding, one.noise, grid) for one in latents]
-        requests = [replace(one, options={"eta": eta}, seed=seed, candidate=place) for place, one in enumerate(walks)]
-        return self._drawn(requests, watch, previews)
+        plain = [ddim_request(parts, settings, one.embedding, one.noise, grid) for one in latents]
+        requests = [replace(one, options={"eta": eta}, seed=seed, candidate=place) for place, one in enumerate(plain)]
+        return self._decode(requests, watch, previews)
 
-    def drawing(self, given: Mapping[str, Any], *, own_noise: bool) -> dict[str, Any]:
-        """The settings that pictures drawn anew depend on, those given in place of its own: the decoder's alone.
+    def used_settings(self, given: Mapping[str, Any], *, own_noise: bool) -> dict[str, Any]:
+        """The decoder's settings that pictures depend on, defaults overridden by those given.
 
-        `own_noise`: they begin at the noise behind a picture, and depend on no setting. Raises UsageError as `settled`
-        does, and for a setting that would change nothing.
+        `own_noise`: they start from a picture's inverted noise, and depend on none. Raises UsageError as `settled`
+        does, and for a setting that would have no effect.
         """
-        about, kept = self.settled(given), () if own_noise else DECODING
+        about, kept = self.settled(given), () if own_noise else DECODER_SETTINGS
         if idle := [name for name, value in given.items() if value is not None and name not in kept]:
-            start = "a picture's own noise, by DDIM" if own_noise else "what is seen in one, without a caption"
-            raise UsageError(f"{idle[0]} changes nothing in what is drawn from {start}: leave it out.")
+            start = "a picture's inverted noise by DDIM" if own_noise else "a picture's embedding without a caption"
+            raise UsageError(f"{idle[0]} has no effect on pictures drawn from {start}: leave it out.")
         return {name: value for name, value in about.items() if name in kept}
 
-    def _drawn(
+    def _decode(
         self, requests: Sequence[DenoiseRequest], watch: Watch | None, previews: float = PREVIEWS
     ) -> list[Picture]:
         return [one.picture for one in self._run("draw", requests, watch, previews)]
@@ -94,9 +96,9 @@ class Inversion(DiffusionPainter):
         return results
 
 
-def part_of(watch: Watch | None, start: float, end: float) -> Watch | None:
-    """Who watches a part of the work, from one share of it to another."""
+def sub_progress(watch: Watch | None, start: float, end: float) -> Watch | None:
+    """A watcher of a part of the work, from one fraction of the progress to another."""
     if watch is None:
         return None
-    hear = watch
-    return lambda done: hear(PaintProgress(start + (end - start) * done.share, done.preview))
+    outer = watch
+    return lambda done: outer(PaintProgress(start + (end - start) * done.share, done.preview))

@@ -1,7 +1,7 @@
-"""What a picture's embedding lets one do: vary, blend, shift by words, reconstruct, paint inside a hole.
+"""What CLIP embeddings are good for: variations, blends, text diffs, reconstructions, inpainting.
 
-Hierarchical Text-Conditional Image Generation (unCLIP, arXiv 2204.06125), section 3. `inversion` finds the `Latent` of
-a picture and draws it; here one is led elsewhere on the way.
+Hierarchical Text-Conditional Image Generation (unCLIP, arXiv 2204.06125), section 3. `inversion` computes the `Latent`
+of a picture and decodes it; here latents are changed in between.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from pinxit.recipes.diffusion.window import Framed, Window
 from pinxit.recipes.jobs import PREVIEWS, Watch
 from pinxit.recipes.painting import Enlarger
 from pinxit.recipes.requests import PaintRequest
-from pinxit.recipes.unclip.blending import Blend, between, sigmas
+from pinxit.recipes.unclip.blending import Blend, interpolate, sigmas
 from pinxit.recipes.unclip.graph import Start, Variation, request
-from pinxit.recipes.unclip.inversion import STEPS, Inversion, part_of
+from pinxit.recipes.unclip.inversion import STEPS, Inversion, sub_progress
 from pinxit.types import Latent, Mask, Prompt
 
 if TYPE_CHECKING:
     from pinxit.types import Picture, Ranked
 
-MOST = 0.5  # of the way to where a caption leads; the article goes to 0.25 to 0.5
+MAX_SHIFT = 0.5  # of the rotation towards the text diff; the paper uses 0.25 to 0.5
 
 
 class Manipulation(Inversion):
-    """The part of an `UnclipPainter` that changes pictures. Any picture does; its centre square is worked on.
+    """The part of an `UnclipPainter` that manipulates pictures. Any picture will do; its centre square is used.
 
-    `watch` and `previews` as in `paint_each`; `ddim_steps` there, and as many back. `settings` are the painter's, for
-    what is drawn from noise of a seed instead of the noise behind a picture.
+    `watch` and `previews` as in `paint_each`; `ddim_steps` in each direction. `settings` are the painter's, for
+    pictures that start from seeded noise instead of inverted noise.
     """
 
     def vary(self, picture: Picture, *, count: int = 4, seed: int = 0, **how: Any) -> list[Ranked]:
-        """`count` other pictures in which CLIP should see the same (section 3.1); those in which it does come first.
+        """`count` variations (section 3.1), those most similar to the picture by CLIP first.
 
         `how` as in `vary_many`.
         """
@@ -57,20 +57,20 @@ class Manipulation(Inversion):
         upsampler: Enlarger | None = None,
         **settings: Any,
     ) -> list[list[Ranked]]:
-        """Variations of pictures, each with a seed: from its noise, with `eta` from the picture's own instead.
+        """Variations of pictures, each with a seed: from its noise or, with `eta`, from the picture's inverted noise.
 
-        The smaller eta, the closer to the picture. Raises UsageError for less than one variation, or a setting that
-        there is not.
+        The smaller eta, the closer to the picture. Raises UsageError for less than one variation, and for a setting
+        that does not exist or has no effect.
         """
         if count < 1:
             raise UsageError(f"at least one variation, not {count}.")
-        self.drawing(settings, own_noise=eta is not None)
+        self.used_settings(settings, own_noise=eta is not None)
         asked = [self.asked(Prompt("", seed), count, None, settings, wordless=True) for _, seed in given]
         starts: list[Start | None] = [None] * len(given)
         if eta is not None:
-            first = part_of(watch, 0, 1 / (1 + count))
+            first = sub_progress(watch, 0, 1 / (1 + count))
             latents = self.invert([picture for picture, _ in given], ddim_steps=ddim_steps, watch=first)
-            grid, watch = sigmas(self.parts, ddim_steps), part_of(watch, 1 / (1 + count), 1)
+            grid, watch = sigmas(self.parts, ddim_steps), sub_progress(watch, 1 / (1 + count), 1)
             starts = [Start(one.noise, grid, options={"eta": eta}) for one in latents]
         jobs = [
             self.varying(one, picture, start) for one, (picture, _), start in zip(asked, given, starts, strict=True)
@@ -78,17 +78,17 @@ class Manipulation(Inversion):
         return list(self._serve(jobs, watch, previews, upsampler))
 
     def varying(self, asked: PaintRequest, picture: Picture, start: Start | None = None) -> PaintRequest:
-        """What `Painter.asked` gave, as variations of `picture`; nothing is computed yet."""
+        """The request of `Painter.asked`, changed into one for variations of `picture`; nothing is computed."""
         return replace(asked, more=Variation(picture, start), route="vary")
 
     def editing(self, asked: PaintRequest, picture: Picture, mask: Mask | None) -> PaintRequest:
-        """What `Painter.asked` gave, as an edit of the centre square of `picture`, at the size that is drawn.
+        """The request of `Painter.asked`, changed into an edit of the centre square of `picture` at the painter's size.
 
-        Nothing is computed yet. Raises UsageError without a mask, and as `edit` does, which keeps a picture's own size.
+        Nothing is computed. Raises UsageError without a mask, and as `edit` does, which keeps a picture's own size.
         """
         self.check_edits()
         if mask is None:
-            raise UsageError(f"{self.name} paints a part of a picture: send a mask that says which.")
+            raise UsageError(f"{self.name} repaints a part of a picture: send a mask that says which.")
         return replace(asked, more=Window.centre(picture, mask))
 
     def blend(
@@ -104,25 +104,25 @@ class Manipulation(Inversion):
         previews: float = PREVIEWS,
         **settings: Any,
     ) -> list[Picture]:
-        """`count` pictures from one to the other (section 3.2): embedding and noise go along great circles.
+        """`count` pictures from one to the other (section 3.2): embedding and noise are interpolated spherically.
 
-        The first and the last are their reconstructions. `fresh`: all from one noise, that of the seed.
+        The first and the last are reconstructions. `fresh`: all start from the same noise, that of the seed.
         """
         if fresh:
             _check_ends(count)
             ends = self.embedder.pictures([one, other])
             shares = [place / (count - 1) for place in range(count)]
-            way = [self.embedder.space.into(between(ends[0], ends[1], share)) for share in shares]
-            return self._drawn(self._fresh(way, seed, settings), watch, previews)
-        self.drawing(settings, own_noise=True)
+            way = [self.embedder.space.encode(interpolate(ends[0], ends[1], share)) for share in shares]
+            return self._decode(self._from_seed(way, seed, settings), watch, previews)
+        self.used_settings(settings, own_noise=True)
         asked = self.asked(Prompt("", seed), max(1, count), None, wordless=True)
         (found,) = self._serve([self.blending(asked, one, other, ddim_steps)], watch, previews)
         return [each.picture for each in found]
 
     def blending(self, asked: PaintRequest, one: Picture, other: Picture, ddim_steps: int = STEPS) -> PaintRequest:
-        """What `Painter.asked` gave, as so many pictures (`candidates`) from one to the other, both ends included.
+        """The request of `Painter.asked`, changed into a blend of as many pictures as it has candidates.
 
-        Nothing is computed yet. Raises UsageError for less than two. Of the settings none plays a part.
+        Both ends are included. Nothing is computed. Raises UsageError for less than two. No setting has an effect.
         """
         _check_ends(asked.candidates)
         return replace(asked, keep=None, more=Blend(one, other, ddim_steps), route="blend")
@@ -133,28 +133,30 @@ class Manipulation(Inversion):
         before: str,
         after: str,
         *,
-        most: float = MOST,
+        most: float = MAX_SHIFT,
         count: int = 5,
         ddim_steps: int = STEPS,
         watch: Watch | None = None,
         previews: float = PREVIEWS,
     ) -> list[Picture]:
-        """`count` pictures from this one towards what tells caption `after` from `before` (section 3.3, text diffs).
+        """`count` pictures from this one in the direction from caption `before` to `after` (section 3.3, text diffs).
 
-        `most`: how much of the way the last one goes. The first is the reconstruction; the noise stays. Raises
-        UsageError for captions that are one to CLIP or longer than it reads, and for a share out of range.
+        `most`: the fraction of the rotation for the last one. The first is the reconstruction; the noise stays the
+        same. Raises UsageError for captions with equal embeddings or too many tokens, and for a fraction out of range.
         """
         if count < 2 or not 0 < most <= 1:
-            raise UsageError(f"at least 2 pictures and a share above 0 and at most 1, not {count} and {most}.")
-        towards, away = self.embedder.captions([after, before], cut=False)[:, None]
+            raise UsageError(f"at least 2 pictures and a theta above 0 and at most 1, not {count} and {most}.")
+        after_E, before_E = self.embedder.captions([after, before], cut=False)[:, None]
         shares = [most * place / (count - 1) for place in range(count)]
-        shifted(towards, towards, away, 0.5)  # which refuses what leads nowhere before anything is computed
-        (own,) = self.invert([picture], ddim_steps=ddim_steps, watch=part_of(watch, 0, 1 / (1 + count)))
+        shifted(after_E, after_E, before_E, 0.5)  # raises for equal captions, before anything is computed
+        (own,) = self.invert([picture], ddim_steps=ddim_steps, watch=sub_progress(watch, 0, 1 / (1 + count)))
         latents = [own]
         for share in shares[1:]:
-            z_E = shifted(own.embedding[None], towards, away, share)[0]
+            z_E = shifted(own.embedding[None], after_E, before_E, share)[0]
             latents.append(Latent(z_E, own.noise))
-        return self.decode(latents, ddim_steps=ddim_steps, watch=part_of(watch, 1 / (1 + count), 1), previews=previews)
+        return self.decode(
+            latents, ddim_steps=ddim_steps, watch=sub_progress(watch, 1 / (1 + count), 1), previews=previews
+        )
 
     def reconstruct(
         self,
@@ -167,22 +169,22 @@ class Manipulation(Inversion):
         previews: float = PREVIEWS,
         **settings: Any,
     ) -> list[Picture]:
-        """The picture as DDIM draws it from the noise behind it; with `components`, what so many first ones hold.
+        """The picture, inverted and decoded; with `components`, views of its first principal components.
 
-        Those views (section 4 and figure 7 of the article) are drawn from one noise, that of the seed. Raises
-        UsageError for more components than the space has.
+        Those views (section 4 and figure 7 of the paper) start from the same noise, that of the seed. Raises UsageError
+        for more components than the space has.
         """
         if not components:
-            self.drawing(settings, own_noise=True)
-            latents = self.invert([picture], ddim_steps=ddim_steps, watch=part_of(watch, 0, 0.5))
-            return self.decode(latents, ddim_steps=ddim_steps, watch=part_of(watch, 0.5, 1), previews=previews)
+            self.used_settings(settings, own_noise=True)
+            latents = self.invert([picture], ddim_steps=ddim_steps, watch=sub_progress(watch, 0, 0.5))
+            return self.decode(latents, ddim_steps=ddim_steps, watch=sub_progress(watch, 0.5, 1), previews=previews)
         if self.embedder.space.config.kind == "standard":
-            raise UsageError(f"{self.name} knows embeddings by no principal components: leave out components.")
-        y_K = self.embedder.space.into(self.embedder.pictures([picture])[0])
+            raise UsageError(f"{self.name} has no principal components: leave out components.")
+        y_K = self.embedder.space.encode(self.embedder.pictures([picture])[0])
         if wrong := [kept for kept in components if not 0 <= kept <= len(y_K)]:
             raise UsageError(f"this space has {len(y_K)} components: {wrong[0]} cannot be kept.")
         views = [y_K * (torch.arange(len(y_K), device=y_K.device) < kept) for kept in components]
-        return self._drawn(self._fresh(views, seed, settings), watch, previews)
+        return self._decode(self._from_seed(views, seed, settings), watch, previews)
 
     def edit(
         self,
@@ -198,10 +200,10 @@ class Manipulation(Inversion):
         upsampler: Enlarger | None = None,
         **settings: Any,
     ) -> list[Ranked]:
-        """The picture, at its own size, with what is white in the mask painted so that the whole shows the prompt.
+        """The picture, at its own size, repainted where the mask is white so that the whole shows the prompt.
 
-        Every pixel outside the mask stays, bit for bit. Best first by CLIP. Raises UsageError for a mask of another
-        size or that keeps everything, and for a decoder that has not learned to paint inside holes.
+        Every other pixel stays, bit for bit. Best first by CLIP. Raises UsageError for a mask of another size or
+        without white, and for a decoder that is not trained for inpainting.
         """
         self.check_edits()
         framed = Framed.of(picture, mask)
@@ -210,17 +212,17 @@ class Manipulation(Inversion):
         return [replace(one, picture=framed.filled(one.picture)) for one in edits]
 
     def check_edits(self) -> None:
-        """Raise UsageError for a decoder that has not learned to paint inside holes."""
+        """Raise UsageError for a decoder that is not trained for inpainting."""
         if not self.config.unet.masked:
-            problem = f"the decoder of {self.name} has not learned to paint inside holes"
+            problem = f"the decoder of {self.name} is not trained for inpainting"
             raise UsageError(f"{problem}: train one with --set decoder.unet.masked=4.")
 
-    def _fresh(self, coordinates: Sequence[Tensor], seed: int, settings: dict[str, Any]) -> list[DenoiseRequest]:
-        """From one noise of the seed for all, by the painter's settings."""
-        self.drawing(settings, own_noise=False)
+    def _from_seed(self, coordinates: Sequence[Tensor], seed: int, settings: dict[str, Any]) -> list[DenoiseRequest]:
+        """Requests that all start from the noise of the seed."""
+        self.used_settings(settings, own_noise=False)
         return [request(self.parts, self.settled(settings), y_K, None, seed) for y_K in coordinates]
 
 
 def _check_ends(count: int) -> None:
     if count < 2:
-        raise UsageError(f"a blend has at least its two ends, not {count} pictures.")
+        raise UsageError(f"a blend has at least 2 pictures, its ends, not {count}.")

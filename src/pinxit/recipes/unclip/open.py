@@ -1,4 +1,4 @@
-"""Opening an unCLIP's checkpoint folder: to paint, to enlarge, or for its priors alone."""
+"""Opening an unCLIP checkpoint: to paint, to upsample, or to sample embeddings from its priors."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from pinxit.recipes.placing import USUAL, Placings, check_placings
 from pinxit.recipes.ranking import CPU_PICTURES
 from pinxit.recipes.unclip.config import DECODER, SPACE, PriorParts, PriorSampling
 from pinxit.recipes.unclip.embedder import Embedder
-from pinxit.recipes.unclip.imagine import Imagination
 from pinxit.recipes.unclip.painter import UnclipPainter
+from pinxit.recipes.unclip.prior_sampler import PriorSampler
 from pinxit.recipes.unclip.space import Space, SpaceConfig
 from pinxit.text.encoders import TextEncoder
 from pinxit.training.precision import pick_device
@@ -38,28 +38,28 @@ from pinxit.weights.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
-class Imaginer:
-    """Sentences to embeddings, by one of a checkpoint's priors."""
+class LoadedPrior:
+    """A prior of a checkpoint, with what computes its conditions."""
 
-    imagination: Imagination
+    sampler: PriorSampler
     embedder: Embedder
     sampling: PriorSampling
 
     def conditions(self, caption: str) -> Conditions:
-        """A caption as the prior is told it, cut as in training: `sequence` [L, D], `mask` [L], `pooled` [E]."""
+        """The conditions of a caption, cut as in training: `sequence` [L, D], `mask` [L], `pooled` [E]."""
         return self.embedder.conditions(caption)
 
     def embedding(self, caption: str, seed: int = 0, candidate: int = 0) -> Tensor:
-        """What CLIP may say of a picture of the caption, [E] of length one."""
-        return self.imagination(self.conditions(caption), self.sampling, seed, candidate)
+        """A sampled CLIP embedding of a picture of the caption, [E] of length one."""
+        return self.sampler(self.conditions(caption), self.sampling, seed, candidate)
 
 
 def open_painter(
     checkpoint: Checkpoint, *, name: str, device: str = "auto", placings: Placings = MappingProxyType({})
 ) -> UnclipPainter:
-    """Everything that paints, changes pictures and enlarges them; `placings`: of `decoder` and the upsamplers' stages.
+    """A painter with its upsamplers; `placings`: for the stage `decoder` and those of the upsamplers.
 
-    Raises CheckpointError when weights, reader or CLIP are not what they were.
+    Raises CheckpointError when weights, text encoder or CLIP are missing or not those of the checkpoint.
     """
     on = pick_device(device)
     known = {DECODER: DENOISES, **upsampler_stages(checkpoint, _upsamplers(checkpoint))}
@@ -75,8 +75,8 @@ def open_painter(
         AnyRanker(embedder.clip),
         upsampler_of(checkpoint, _upsamplers(checkpoint), name, on, captions, placings),
         embedder=embedder,
-        priors={one: _imagination(checkpoint, one, embedder.space) for one in priors_of(checkpoint)},
-        imagining=_imagining(checkpoint),
+        priors={one: _prior_sampler(checkpoint, one, embedder.space) for one in priors_of(checkpoint)},
+        imagining=_default_sampling(checkpoint),
         name=name,
         provenance={"checkpoint_hash": checkpoint.hash},
     )
@@ -85,45 +85,46 @@ def open_painter(
 def open_upsampler(
     checkpoint: Checkpoint, *, name: str, device: str = "auto", reader: TextEncoder | None = None
 ) -> Upsampler:
-    """The upsampler alone, for pictures that others have painted; `reader` is used again where it is the same one."""
+    """The upsampler alone, for pictures of any origin; the text encoder `reader` is reused if it is the right one."""
     return upsampler_alone(checkpoint, _upsamplers(checkpoint), name, pick_device(device), reader)
 
 
 def open_space(checkpoint: Checkpoint) -> Space:
-    """The coordinates that the checkpoint's networks know embeddings in."""
+    """The coordinates in which the checkpoint's networks take embeddings."""
     space = Space(checkpoint.config(SPACE, SpaceConfig))
     checkpoint.load_into(SPACE, space)
     return space
 
 
-def open_imaginer(checkpoint: Checkpoint, *, prior: str = "", device: str = "auto") -> Imaginer:
-    """The prior called `prior` ("": the checkpoint's own choice) with its reader and its CLIP.
+def open_prior(checkpoint: Checkpoint, *, prior: str = "", device: str = "auto") -> LoadedPrior:
+    """The prior called `prior` ("": the checkpoint's default) with its text encoder and its CLIP.
 
-    Raises UsageError for a prior that it has not, CheckpointError when weights, reader or CLIP are not what they were.
+    Raises UsageError for a prior that it does not have, CheckpointError when weights, text encoder or CLIP are missing
+    or not those of the checkpoint.
     """
-    about, names = _imagining(checkpoint), priors_of(checkpoint)
+    about, names = _default_sampling(checkpoint), priors_of(checkpoint)
     chosen = prior or about.prior
     if chosen not in names:
         raise UsageError(f"{checkpoint.folder} has no prior '{chosen}'; choose from {', '.join(names)}.")
     embedder = _embedder(checkpoint, pick_device(device))
-    return Imaginer(_imagination(checkpoint, chosen, embedder.space), embedder, replace(about, prior=chosen))
+    return LoadedPrior(_prior_sampler(checkpoint, chosen, embedder.space), embedder, replace(about, prior=chosen))
 
 
 def priors_of(checkpoint: Checkpoint) -> list[str]:
-    """The names of its priors: the parts that lie before the decoder."""
+    """The names of its priors: the parts before the decoder."""
     names = [name for name in checkpoint.parts if name != SPACE]
     return names[: names.index(DECODER)]
 
 
-def _imagination(checkpoint: Checkpoint, name: str, space: Space) -> Imagination:
+def _prior_sampler(checkpoint: Checkpoint, name: str, space: Space) -> PriorSampler:
     parts, on = checkpoint.config(name, PriorParts), space.mean.device
     network = build_prior(parts.network)
     checkpoint.load_into(name, network)
-    return Imagination(network.to(on).eval().requires_grad_(False), space, parts.diffusion, on)
+    return PriorSampler(network.to(on).eval().requires_grad_(False), space, parts.diffusion, on)
 
 
-def _imagining(checkpoint: Checkpoint) -> PriorSampling:
-    """How its priors draw, the first of them where it chooses none."""
+def _default_sampling(checkpoint: Checkpoint) -> PriorSampling:
+    """How its priors are sampled by default; the first prior, if none is named."""
     about = from_dict(PriorSampling, dict(checkpoint.settings["imagining"]), f"{checkpoint.folder}: imagining")
     return replace(about, prior=about.prior or priors_of(checkpoint)[0])
 
@@ -133,11 +134,11 @@ def _embedder(checkpoint: Checkpoint, on: torch.device) -> Embedder:
     if clip.fingerprint != checkpoint.settings["sight"]:
         problem = f"another CLIP than the '{checkpoint.settings['clip']}' that is here"
         raise CheckpointError(f"{checkpoint.folder} was trained with {problem}; give back the one it was trained with.")
-    clip.batch = tile_of(on, CPU_PICTURES)  # candidates come a few at a time
+    clip.batch = tile_of(on, CPU_PICTURES)  # few candidates are encoded at a time
     return Embedder(reader, clip, open_space(checkpoint).to(on), on)
 
 
 def _upsamplers(checkpoint: Checkpoint) -> list[str]:
-    """The names of its upsamplers, in the order in which a picture passes them: the parts after the decoder."""
+    """The names of its upsamplers, in the order of the cascade: the parts after the decoder."""
     names = list(checkpoint.parts)
     return names[names.index(DECODER) + 1 :]

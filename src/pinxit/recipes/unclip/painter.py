@@ -1,6 +1,6 @@
-"""unCLIP paints: text -> embedding of a picture by a prior -> the picture by a decoder -> ranked by CLIP, enlarged.
+"""unCLIP as a painter: text -> embedding, from a prior -> picture, from the decoder -> ranked by CLIP, upsampled.
 
-Rows never see each other, so candidate k of seed s is the same picture, bit for bit, whatever is painted beside it.
+Rows of a batch never interact: candidate k of seed s is the same picture, bit for bit, whatever is painted beside it.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from pinxit.recipes.unclip import blending
 from pinxit.recipes.unclip.config import NONE, PriorSampling
 from pinxit.recipes.unclip.embedder import Embeds
 from pinxit.recipes.unclip.graph import Parts, graph
-from pinxit.recipes.unclip.imagine import Imagination
 from pinxit.recipes.unclip.manipulation import Manipulation
-from pinxit.recipes.unclip.settings import PRIORS, UnclipSampling
+from pinxit.recipes.unclip.prior_sampler import PriorSampler
+from pinxit.recipes.unclip.settings import PRIOR_SETTINGS, UnclipSampling
 
 
 class UnclipPainter(Manipulation):
     """A loaded unCLIP. Open one with `pinxit.load`.
 
-    Settings: those of `recipes.diffusion.painter`, for the decoder; text (whether it is told the caption besides the
-    embedding); prior (its name, "none": the caption's own embedding), tries, likeness, prior_guidance, prior_sampler,
-    prior_steps, prior_limit, prior_temperature and prior_top_p (`PriorSampling`).
+    Settings: those of `recipes.diffusion.painter`, for the decoder; text (whether it is conditioned on the caption
+    besides the embedding); prior (its name; "none": the caption's own embedding), tries, likeness, prior_guidance,
+    prior_sampler, prior_steps, prior_limit, prior_temperature and prior_top_p (`PriorSampling`).
     """
 
     kinds: type[Any] = UnclipSampling
@@ -46,7 +46,7 @@ class UnclipPainter(Manipulation):
         upsampler: Upsampler | None = None,
         *,
         embedder: Embeds,
-        priors: Mapping[str, Imagination],
+        priors: Mapping[str, PriorSampler],
         imagining: PriorSampling,
         recipe: str = "unclip",
         name: str = "unclip",
@@ -58,15 +58,15 @@ class UnclipPainter(Manipulation):
         super().__init__(denoiser, config, sampling, captions, ranker, upsampler, **about)
         self.embedder, self.priors = embedder, dict(priors)
         prior = to_dict(imagining)
-        self.defaults |= {"text": True} | {mine: prior[its] for mine, its in PRIORS.items()}
+        self.defaults |= {"text": True} | {mine: prior[its] for mine, its in PRIOR_SETTINGS.items()}
 
     @property
     def parts(self) -> Parts:
-        """What draws."""
+        """The loaded models."""
         return Parts(self.denoiser, self.config, self.sampling, self.embedder, self.priors, self.ranker, self.tile)
 
     def settled(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """All settings, those given in place of its own; also a prior that there is not is refused."""
+        """All settings, those given in place of its own; a prior that does not exist is refused, too."""
         about = super().settled(given)
         if about["prior"] not in (*self.priors, NONE):
             raise UsageError(

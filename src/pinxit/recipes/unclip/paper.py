@@ -1,4 +1,4 @@
-"""unCLIP as the article trained it."""
+"""unCLIP at the sizes of its paper."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ def paper() -> UnclipConfig:
     """Hierarchical Text-Conditional Image Generation with CLIP Latents (Ramesh et al. 2022, arXiv 2204.06125).
 
     Table 3: two priors of 1 B parameters, a decoder of GLIDE's shape at 64 px with learned variance, and upsamplers to
-    256 and 1024 px of 700 M and 300 M, which look at pictures alone, have no attention and learn on crops of a quarter
-    of a side; both are walked down alike, in 27 steps. The article's own text encoder
-    (24 layers of width 2048, trained along) is here any frozen reader of that width, T5-XL; its CLIP (ViT-H/16, 1024
-    numbers) is yours to bring. The blocks of the U-Net are this project's ADM with attention at 32, 16 and 8 px.
-    Embeddings are at one scale for all components, as the article's 17.2 is. Its sampler, Analytic-DPM, is replaced by
-    the ancestral one of as many steps. The drop of captions is the decoder's half, its own the priors' tenth.
+    256 and 1024 px of 700 M and 300 M without text and attention, trained on crops of a quarter of a side. Differences:
+    - the paper trains its text encoder (24 layers of width 2048); here it is a frozen one of that width, T5-XL;
+    - the CLIP (ViT-H/16 with 1024 numbers) is a published ViT-H/14, or yours;
+    - the blocks of the U-Net are this project's ADM, with attention at 32, 16 and 8 px;
+    - the prior is sampled ancestrally in as many steps as the paper's Analytic-DPM;
+    - both upsamplers are sampled in 27 steps (the paper's: 27 and 15).
+    All components of embeddings have one scale, like the paper's 17.2. Captions are dropped for half of the decoder's
+    pictures and a tenth of the priors'.
     `pinxit train unclip --preset paper --data SHARDS --set clip=hub:OWNER/NAME --out RUN`
     """
     clip: dict[str, Any] = {"components": 319, "embed": 1024, "text": 2048, "length": 256}
@@ -58,15 +60,15 @@ def paper() -> UnclipConfig:
             plan=Plan(images=800_000 * 2048, batch=2048, lr=1.2e-4, ema=0.9999, channels_last=True),
             pictures=250_000_000,
         ),
-        upsamplers=(_enlarging(256, 320, (1, 2, 3, 4), 3), _enlarging(1024, 192, (1, 1, 2, 2, 4, 4), 2)),
+        upsamplers=(_upsampler(256, 320, (1, 2, 3, 4), 3), _upsampler(1024, 192, (1, 1, 2, 2, 4, 4), 2)),
         clip="hub:laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
         imagining=PriorSampling(sampler="ancestral", steps=64),
         sampling=SamplingConfig("ancestral", steps=250, guidance=1.25, upsampler_steps=27),
     )
 
 
-def _enlarging(size: int, width: int, times: Sequence[int], depth: int) -> Stage:
-    """An upsampler of the article: fully convolutional, trained on crops of smaller pictures that are damaged."""
+def _upsampler(size: int, width: int, times: Sequence[int], depth: int) -> Stage:
+    """An upsampler of the paper: fully convolutional, trained on crops with corrupted low-resolution inputs."""
     levels = len(times)
     return Stage(
         size,

@@ -1,6 +1,6 @@
-"""unCLIP at several sizes: what is built, from which data, and how each stage is trained.
+"""unCLIP presets: model sizes, data, and the hyperparameters of each stage.
 
-`pinxit train unclip --preset NAME --out RUN [--set SECTION.FIELD=VALUE ...]`; a preset is Python, so read it.
+`pinxit train unclip --preset NAME --out RUN [--set SECTION.FIELD=VALUE ...]`
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def nano() -> UnclipConfig:
-    """16 px and both priors, for tests and a first look; draws nothing worth seeing.
+    """16 px and both priors, for tests; its pictures are not worth seeing.
 
     Seconds a stage on one core. `pinxit train unclip --preset nano --out RUN`
     """
@@ -68,11 +68,11 @@ def nano() -> UnclipConfig:
 
 
 def tiny() -> UnclipConfig:
-    """64 px over the shipped `tiny`'s CLIP and the packaged MiniLM; --dry-run tells how long it takes on a machine.
+    """64 px, with the CLIP of the shipped `tiny` and the packaged MiniLM; --dry-run estimates how long training takes.
 
-    The decoder is `imagen-tiny`'s base grown by the picture's embedding and by holes to paint in, and meant to begin
-    with its weights; `imagen-tiny`'s upsampler comes along as it is. The autoregressive prior is left out until it is
-    given images (`--set priors.components.plan.images=190000`).
+    The decoder is `imagen-tiny`'s base with an image embedding and inpainting added, and should start from its weights;
+    `imagen-tiny`'s upsampler is taken over as it is. The autoregressive prior is left out until it is given images
+    (`--set priors.components.plan.images=190000`).
     `pinxit train unclip --preset tiny --init-from imagen-tiny --out RUN`
     """
     base = imagen_tiny().stage("base")
@@ -95,17 +95,17 @@ def tiny() -> UnclipConfig:
             pictures=200_000,
         ),
         whole=0.6,
-        # No dynamic thresholding: a third of the world's true values are 0 or 255, and it would grey them.
+        # No dynamic thresholding: a third of the world's true values are 0 or 255, which it would turn grey.
         sampling=SamplingConfig("dpm++2m-sde", steps=25, guidance=3.0, percentile=0.0, agreement=2.0),
         store="int8",
     )
 
 
 def with_models(config: UnclipConfig, checkpoint: Start) -> UnclipConfig:
-    """`config` with the networks and the reader of a checkpoint, to train those further.
+    """`config` with the networks and the text encoder of a checkpoint, to train them further.
 
-    Of an Imagen the base becomes the decoder, grown by what it needs to look at embeddings. Raises UsageError for
-    priors that have no plan in `config`.
+    An Imagen's base becomes the decoder, with inputs for embeddings added. Raises UsageError for priors that have no
+    plan in `config`.
     """
     text = from_dict(TextEncoderConfig, dict(checkpoint.settings["text"]), f"{checkpoint.folder}: text")
     text = replace(text, stored=config.text.stored, drop=config.text.drop)
@@ -113,21 +113,21 @@ def with_models(config: UnclipConfig, checkpoint: Start) -> UnclipConfig:
         return _resumed(config, text, checkpoint)
     base = checkpoint.config(next(iter(checkpoint.parts)), StageConfig)
     if text.learned is not None:
-        raise UsageError(f"{checkpoint.folder} reads by a text encoder of its own, which unclip does not take.")
+        raise UsageError(f"{checkpoint.folder} has a learned text encoder, which unclip does not support.")
     kept = {name: getattr(config.decoder.unet, name) for name in ("image", "image_tokens", "masked")}
     decoder = replace(
         config.decoder, size=base.size, unet=replace(base.unet, **kept), diffusion=base.diffusion, low=0, crop=base.crop
     )
     priors = tuple(
-        replace(prior, network=_fitting(replace(prior.network, text=base.unet.text), config.space, text))
+        replace(prior, network=_fitted(replace(prior.network, text=base.unet.text), config.space, text))
         for prior in config.priors
     )
-    upsamplers = _brought(config, checkpoint, list(checkpoint.parts)[1:]) or config.upsamplers
+    upsamplers = _upsamplers_of(config, checkpoint, list(checkpoint.parts)[1:]) or config.upsamplers
     return replace(config, text=text, decoder=decoder, priors=priors, upsamplers=upsamplers)
 
 
-def _brought(config: UnclipConfig, checkpoint: Start, names: Sequence[str]) -> tuple[Stage, ...]:
-    """The upsamplers of a checkpoint, which stay as they are unless `config` has a plan for one of that name."""
+def _upsamplers_of(config: UnclipConfig, checkpoint: Start, names: Sequence[str]) -> tuple[Stage, ...]:
+    """The upsamplers of a checkpoint; those for which `config` has no plan are not trained."""
     plans = {one.name: (one.plan, one.pictures) for one in config.upsamplers}
     idle = replace(config.decoder.plan, images=0)
     stages = []
@@ -139,7 +139,7 @@ def _brought(config: UnclipConfig, checkpoint: Start, names: Sequence[str]) -> t
 
 
 def _resumed(config: UnclipConfig, text: TextEncoderConfig, checkpoint: Start) -> UnclipConfig:
-    """With the space of a checkpoint, which its networks know embeddings in; priors that it lacks are made to fit."""
+    """With the space and the networks of an unCLIP checkpoint; priors that it lacks are made to fit the space."""
     space, trained = checkpoint.config(SPACE, SpaceConfig), checkpoint.config(DECODER, StageConfig)
     names = [prior.name for prior in config.priors]
     every = [name for name in checkpoint.parts if name != SPACE]
@@ -148,50 +148,50 @@ def _resumed(config: UnclipConfig, text: TextEncoderConfig, checkpoint: Start) -
         raise UsageError(f"{checkpoint.folder} has a prior '{extra[0]}', which this preset has no plan for.")
     decoder = replace(config.decoder, **{one.name: getattr(trained, one.name) for one in fields(StageConfig)})
     priors = tuple(
-        _as_it_was(prior, checkpoint.config(prior.name, PriorParts)) if prior.name in brought else prior
+        _with_network(prior, checkpoint.config(prior.name, PriorParts)) if prior.name in brought else prior
         for prior in config.priors
     )
-    fitting = tuple(replace(prior, network=_fitting(prior.network, space, text)) for prior in priors)
+    fitting = tuple(replace(prior, network=_fitted(prior.network, space, text)) for prior in priors)
     clip = str(checkpoint.settings["clip"])
-    upsamplers = _brought(config, checkpoint, more)
+    upsamplers = _upsamplers_of(config, checkpoint, more)
     return replace(config, text=text, space=space, priors=fitting, decoder=decoder, clip=clip, upsamplers=upsamplers)
 
 
-def _as_it_was(prior: PriorStage, parts: PriorParts) -> PriorStage:
+def _with_network(prior: PriorStage, parts: PriorParts) -> PriorStage:
     return replace(prior, network=parts.network, diffusion=parts.diffusion)
 
 
-def _fitting(network: PriorConfig, space: SpaceConfig, text: TextEncoderConfig) -> PriorConfig:
-    """A prior of another space and text."""
+def _fitted(network: PriorConfig, space: SpaceConfig, text: TextEncoderConfig) -> PriorConfig:
+    """A prior's network for another space and text encoder."""
     changes: dict[str, Any] = {"components": space.components, "embed": space.embed, "length": text.length}
     if network.buckets:
         changes |= {"buckets": space.buckets, "dots": space.dots}
     return replace(network, **changes)
 
 
-def seen_by(config: UnclipConfig, clip: str) -> UnclipConfig:
-    """`config` with the embeddings of another CLIP: of its width, and of no more components than it has.
+def with_clip(config: UnclipConfig, clip: str) -> UnclipConfig:
+    """`config` for the embeddings of another CLIP: of its width, and of no more components than that.
 
     Raises CheckpointError if there is no such CLIP.
     """
-    clip = _named(clip)
-    if clip == _named(config.clip):
-        return config  # a run that goes on need not open it twice
+    clip = _located(clip)
+    if clip == _located(config.clip):
+        return config  # a resumed run need not open it again
     width = ClipEncoder.open(clip, "cpu").width
     space = replace(config.space, embed=width, components=min(config.space.components, width))
-    priors = tuple(replace(one, network=_fitting(one.network, space, config.text)) for one in config.priors)
+    priors = tuple(replace(one, network=_fitted(one.network, space, config.text)) for one in config.priors)
     unet = replace(config.decoder.unet, image=space.components)
     return replace(config, clip=clip, space=space, priors=priors, decoder=replace(config.decoder, unet=unet))
 
 
 def changed(config: UnclipConfig, changes: Sequence[str]) -> UnclipConfig:
-    """`config` with dotted changes as `config.override` takes them; folders are named from the root."""
+    """`config` with dotted changes as `config.override` takes them; paths are made absolute."""
     config = override(config, changes)
     text = replace(config.text, encoder=located(config.text.encoder))
-    return replace(config, clip=_named(config.clip), text=text)
+    return replace(config, clip=_located(config.clip), text=text)
 
 
-def _named(clip: str) -> str:
+def _located(clip: str) -> str:
     return clip if clip in shipped() else located(clip)
 
 

@@ -1,4 +1,4 @@
-"""Stage checkpoint: the averaged weights of a finished run as a folder that `recipes.unclip.open` opens."""
+"""Stage checkpoint: the averaged weights of a finished run, as a folder that `recipes.unclip.open` opens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pinxit.recipes.provenance import provenance
 from pinxit.recipes.unclip.config import DECODER, SPACE
 from pinxit.recipes.unclip.presets import PRESETS
 from pinxit.recipes.unclip.run import RECIPE, UnclipRun
-from pinxit.recipes.unclip.space_file import about_space
+from pinxit.recipes.unclip.space_file import read_about
 from pinxit.training import state as states
 from pinxit.weights.checkpoint import Part
 
@@ -21,9 +21,9 @@ SHOWN = ("loss", "noisy", "clean", "first")
 
 
 def write_checkpoint(run: UnclipRun) -> None:
-    """Write RUN/checkpoint: the space, the averaged networks, whose text and whose eyes they know, a model card.
+    """Write RUN/checkpoint: the space, the averaged networks, fingerprints of text encoder and CLIP, a model card.
 
-    Where RUN/scores.json is an exam's report of the same weights, the card has its scores.
+    The card has the scores of RUN/scores.json, if that is an exam's report of the same weights.
     """
     config, space = run.config, run.space
     parts = {SPACE: Part(space.config, space.state_dict(), exact=True)}
@@ -32,7 +32,7 @@ def write_checkpoint(run: UnclipRun) -> None:
     parts[DECODER] = Part(config.decoder.network, states.read_weights(run.path(DECODER), DECODER))
     for one in run.upsamplers:
         parts[one.name] = Part(one.network, states.read_weights(run.path(one.name), one.name))
-    own = {"clip": config.clip, "reader": config.text.encoder, "kept": about_space(run.path(SPACE))["kept"]}
+    own = {"clip": config.clip, "reader": config.text.encoder, "kept": read_about(run.path(SPACE))["kept"]}
     facts = provenance(run, run.pictures().about, run.trained, SHOWN) | own
     settings = {
         "sampling": to_dict(config.sampling),
@@ -46,19 +46,19 @@ def write_checkpoint(run: UnclipRun) -> None:
 
 
 def card(run: UnclipRun, facts: Mapping[str, Any], report: Mapping[str, Any] | None = None) -> str:
-    """The model card; `facts` is the checkpoint's provenance, `report` what `pinxit eval world --out` wrote of it."""
+    """The model card; `facts` is the checkpoint's provenance, `report` what `pinxit eval world --out` wrote."""
     config, source = run.config, run.config.data.source
     start = f", started from checkpoint {facts['started_from']}" if facts["started_from"] else ""
     kinds = {one.name: "autoregressive" if one.network.buckets else "diffusion" for one in run.priors}
     priors = " and ".join(f"'{name}' ({kind})" for name, kind in kinds.items())
-    tells = f"The priors {priors} tell" if len(kinds) > 1 else f"The prior {priors} tells"
+    predicts = f"The priors {priors} predict" if len(kinds) > 1 else f"The prior {priors} predicts"
     sizes = " and then ".join(str(one.size) for one in run.upsamplers)
-    enlarged = f" and enlarged to {sizes}" if sizes else ""
+    enlarged = f", and upsamplers enlarge to {sizes}" if sizes else ""
     return f"""# An unCLIP for {source}
 
-{tells} what embedding the CLIP of '{facts["clip"]}' may give a picture
-of a sentence; a decoder draws pictures of {config.decoder.size} pixels from that embedding and the sentence, which a
-frozen language model ({facts["reader"]}) reads{enlarged}. After
+{predicts} the embedding that the CLIP of '{facts["clip"]}' would give a picture
+of a sentence; a decoder draws pictures of {config.decoder.size} pixels, conditioned on that embedding and on the
+sentence, which a frozen language model ({facts["reader"]}) encodes{enlarged}. After
 "Hierarchical Text-Conditional Image Generation with CLIP Latents" (arXiv 2204.06125).
 
     pinxit paint "a sentence" --checkpoint FOLDER
@@ -67,15 +67,15 @@ frozen language model ({facts["reader"]}) reads{enlarged}. After
 ## Training
 
 Trained from {facts["pictures"]:,} pictures of {source} and their captions, with seed {facts["seed"]}{start}; weights
-are running averages, stored in {config.store}. The {config.space.components} components of the embeddings that are told
-keep {facts["kept"]:.1%} of their variance. CLIP and language model are none of the weights. The command:
+are running averages, stored in {config.store}. {config.space.components} components of the embeddings are used, which
+have {facts["kept"]:.1%} of their variance. CLIP and the language model are not part of the weights. The command:
 
     {command(RECIPE, config, PRESETS, "CHECKPOINT" if start else None)}
 
 {table(facts["stages"], SHOWN)}
 
-The figures are squared errors: of all noise levels, of the noisier and of the cleaner half; of an autoregressive prior
-nats a component, and of the first component.
+The losses are squared errors, of all noise levels, of the noisier and of the cleaner half; of an autoregressive prior
+they are nats a component, and nats of the first component.
 
 ## Scores
 
@@ -83,8 +83,8 @@ nats a component, and of the first component.
 
 ## Limits
 
-It knows what its CLIP tells apart in the pictures of its training, and the words of its captions. Photographs of
-people, places or events were not among its data unless the source above holds them.
+It knows the words of its captions, and what its CLIP can tell apart in its training pictures. There were no
+photographs of people, places or events among them unless the source above has some.
 
 ## Licence
 

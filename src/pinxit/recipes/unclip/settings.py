@@ -1,4 +1,4 @@
-"""How an unCLIP paints: the decoder's settings and, beside them, the prior's."""
+"""The settings of an unCLIP painter: the decoder's and the prior's."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pinxit.recipes.diffusion.config import SamplingConfig, Steps
 from pinxit.recipes.unclip.config import NONE, PriorSampling, Tries
 from pinxit.schema import NotNegative, Positive, Share
 
-__all__ = ["NONE", "PRIORS", "UnclipSampling", "prior_sampling"]
+__all__ = ["NONE", "PRIOR_SETTINGS", "UnclipSampling", "prior_sampling"]
 
-PRIORS = {
+PRIOR_SETTINGS = {
     "prior": "prior",
     "tries": "tries",
     "prior_guidance": "guidance",
@@ -25,15 +25,15 @@ PRIORS = {
     "prior_top_p": "top_p",
     "likeness": "likeness",
 }
-"""The prior's settings by the names that a painter has them under."""
+"""A painter's names of the prior's settings, and the fields of `PriorSampling`."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnclipSampling(SamplingConfig):
-    """All settings of an unCLIP; see `SamplingConfig` for the decoder's and `PriorSampling` for the prior's."""
+    """All settings; see `SamplingConfig` for the decoder's and `PriorSampling` for the prior's."""
 
-    text: bool = True  # whether the decoder is told the caption besides the embedding
-    prior: str = ""  # which prior; "none": the caption's own embedding stands for the picture's
+    text: bool = True  # whether the decoder is conditioned on the caption besides the embedding
+    prior: str = ""  # which prior; "none": the caption's own embedding in place of the picture's
     tries: Tries = 2
     prior_guidance: NotNegative = 1.0
     prior_sampler: str = "dpm++2m-sde"
@@ -51,4 +51,4 @@ class UnclipSampling(SamplingConfig):
 
 def prior_sampling(settings: Mapping[str, Any]) -> PriorSampling:
     """The prior's part of a painter's settings."""
-    return PriorSampling(**{field: settings[name] for name, field in PRIORS.items()})
+    return PriorSampling(**{field: settings[name] for name, field in PRIOR_SETTINGS.items()})

@@ -1,6 +1,6 @@
-"""A fitted space on disk, in a run: its tensors, and whose embeddings it is of.
+"""The files of a fitted space in a run.
 
-space.safetensors, then space.json: its config, the fingerprint of the CLIP, and how much of the variance it keeps.
+space.safetensors has its tensors; space.json its config, the CLIP's fingerprint, and the explained variance.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class About(TypedDict):
 
     config: dict[str, Any]
     fingerprint: str  # of the CLIP
-    kept: Share  # of its embeddings' variance
+    kept: Share  # explained variance
 
 
 def write_space(folder: Path, space: Space, fingerprint: str, kept: float) -> None:
-    """`fingerprint`: of the CLIP; `kept`: the share of its embeddings' variance that the space holds."""
+    """`fingerprint`: of the CLIP; `kept`: the fraction of its embeddings' variance that the space explains."""
     state: dict[str, Tensor] = {name: tensor.contiguous() for name, tensor in space.state_dict().items()}
     with replacing(folder / TENSORS) as temporary:
         save_file(state, temporary)
@@ -40,8 +40,8 @@ def write_space(folder: Path, space: Space, fingerprint: str, kept: float) -> No
 
 
 def read_space(folder: Path, fingerprint: str) -> Space:
-    """Raises DataError where there is none, it is damaged, or of another CLIP."""
-    stored = about_space(folder)
+    """Raises DataError if the space is missing, damaged, or of another CLIP."""
+    stored = read_about(folder)
     if stored["fingerprint"] != fingerprint:
         raise DataError(
             f"{folder} was fitted on embeddings of CLIP {stored['fingerprint']}, not of {fingerprint}; "
@@ -55,6 +55,6 @@ def read_space(folder: Path, fingerprint: str) -> Space:
     return space
 
 
-def about_space(folder: Path) -> About:
-    """What space.json says. Raises DataError where it is missing or damaged."""
+def read_about(folder: Path) -> About:
+    """The content of space.json. Raises DataError if it is missing or damaged."""
     return read_json(folder / FILE, About, DataError, "delete the folder and fit the space again")

@@ -1,4 +1,4 @@
-"""`pinxit train unclip`, stage by stage: pictures, texts, vectors, space, priors, decoder, checkpoint, resumable."""
+"""The stages of `pinxit train unclip`: pictures, texts, vectors, space, priors, decoder, checkpoint; all resumable."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pinxit.training.stop import Stop
 
 
 def train(run: UnclipRun, stages: Sequence[str] | None = None, stop: Stop | None = None) -> Ended:
-    """Run `stages` (None: all of the run's) in their order as far as time allows.
+    """Run `stages` (None: all of the run's) in their order until they are done or `stop` says so.
 
     Raises UsageError for an unknown one or a changed config.
     """
@@ -55,8 +55,8 @@ def train(run: UnclipRun, stages: Sequence[str] | None = None, stop: Stop | None
 
 
 def _pictures(run: UnclipRun, stop: Stop) -> None:
-    """Draw or read the decoder's pictures, the same at CLIP's size where that is another, and the upsamplers'."""
-    banks = {run.looked_at: (run.clip.size, run.config.decoder.pictures)}
+    """Store the decoder's pictures, the same ones at CLIP's size where that is another, and the upsamplers'."""
+    banks = {run.clip_pictures: (run.clip.size, run.config.decoder.pictures)}
     banks |= {name: (stage.size, stage.pictures) for name, stage in run.banks.items()}
     for name, (size, count) in banks.items():
         store_pictures(run, name, size, count, stop)
@@ -65,11 +65,11 @@ def _pictures(run: UnclipRun, stop: Stop) -> None:
 
 
 def _check_banks(run: UnclipRun) -> None:
-    check_banks(run.path("pictures"), run.path(run.looked_at), max(run.clip.size, run.config.decoder.size))
+    check_banks(run.path("pictures"), run.path(run.clip_pictures), max(run.clip.size, run.config.decoder.size))
 
 
 def _texts(run: UnclipRun, stop: Stop) -> None:
-    """Read captions beforehand."""
+    """Encode captions beforehand."""
     if run.config.data.stream:
         encode_missing(run, "texts", run.stream, TextRowEncoder(run.reader, run.config.data.script), stop)
     else:
@@ -77,11 +77,11 @@ def _texts(run: UnclipRun, stop: Stop) -> None:
 
 
 def _vectors(run: UnclipRun, stop: Stop) -> None:
-    """Look at all pictures and captions once; of captions at those that are read."""
+    """Embed all pictures by CLIP, and the captions that training uses."""
     if run.config.data.stream:
         encode_missing(run, "vectors", run.stream, ClipRowEncoder(run.clip), stop)
         return
-    bank, script = Bank.open(run.path(run.looked_at)), run.config.data.script
+    bank, script = Bank.open(run.path(run.clip_pictures)), run.config.data.script
     _check_banks(run)
     with showing(run, "vectors", stop) as progress:
         kept = run.config.text.stored or None
@@ -89,7 +89,7 @@ def _vectors(run: UnclipRun, stop: Stop) -> None:
 
 
 def _space(run: UnclipRun) -> None:
-    """Fit the space, or take over that of the checkpoint whose networks know embeddings in it."""
+    """Fit the space, or take that of the start checkpoint, for which its networks were trained."""
     vectors, config = run.vectors, run.config.space
     rows = fitted_rows(len(vectors), config.fitted)
     pictures = vectors.image_embeddings(rows)
@@ -98,6 +98,6 @@ def _space(run: UnclipRun) -> None:
         space.load_state_dict(run.init.state(SPACE))
     else:
         space = Space.fit(config, pictures, first_dots(vectors, rows))
-    kept = space.kept(pictures)
+    kept = space.explained_variance(pictures)
     write_space(run.path(SPACE), space, run.clip.fingerprint, kept)
-    say(run, f"{config.components} components keep {kept:.1%} of the variance")
+    say(run, f"{config.components} components explain {kept:.1%} of the variance")

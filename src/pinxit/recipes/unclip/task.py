@@ -1,4 +1,4 @@
-"""Training a prior: the embedding of a picture from its caption (unCLIP, arXiv 2204.06125, section 2.2).
+"""Training a prior: predicting a picture's embedding from its caption (unCLIP, arXiv 2204.06125, section 2.2).
 
 Shapes: B pairs, L text positions, D text width, E width of CLIP's embeddings, K coordinates, Q buckets.
 """
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
     from pinxit.types import Picture
 
 
-Kept = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]  # which captions are told
+Kept = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]  # which captions are kept
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pictures and captions as stored vectors, and the captions' tokens, read beforehand (`stored`) or by `reader`."""
+    """CLIP embeddings of pictures and captions, and the captions' encoded tokens: `stored`, or encoded by `reader`."""
 
     vectors: Vectors | StreamVectors
     space: Space
@@ -53,11 +53,11 @@ class Pairs:
         return len(self.vectors)
 
     def coordinates(self, rows: Sequence[int]) -> Tensor:
-        """The pictures in the space's coordinates, [B, K]."""
-        return self.space.into(self.vectors.image_embeddings(rows))
+        """The pictures' embeddings in the space's coordinates, [B, K]."""
+        return self.space.encode(self.vectors.image_embeddings(rows))
 
     def conditions(self, rows: Sequence[int], which: Sequence[int]) -> Conditions:
-        """Of each picture one caption: `sequence` [B, L, D], `mask` [B, L], `pooled` [B, E]."""
+        """Conditions of one caption for each picture: `sequence` [B, L, D], `mask` [B, L], `pooled` [B, E]."""
         if self.stored is not None:
             sequence, mask = self.stored.rows(rows, which)
             read = {"sequence": sequence, "mask": mask}
@@ -67,13 +67,13 @@ class Pairs:
         return read | {"pooled": self.vectors.text_embeddings(rows, which)}
 
     def with_drops(self, rows: Sequence[int], which: Sequence[int], kept: Kept) -> Conditions:
-        """`conditions`, of a caption that is not kept those of none: its mask hides all."""
+        """`conditions`, with an empty mask for captions that are not `kept`, which the prior takes for no caption."""
         found = self.conditions(rows, which)
         return found | {"mask": found["mask"] & torch.from_numpy(kept)[:, None]}
 
 
 class PriorPairs(Protocol):
-    """Pictures and captions as a prior is told them."""
+    """Pictures and captions as a prior's task needs them."""
 
     @property
     def vectors(self) -> Vectors | StreamVectors: ...
@@ -84,14 +84,14 @@ class PriorPairs(Protocol):
     def __len__(self) -> int: ...
 
     def coordinates(self, rows: Sequence[int]) -> Tensor:
-        """The pictures in the space's coordinates, [B, K]."""
+        """The pictures' embeddings in the space's coordinates, [B, K]."""
 
     def with_drops(self, rows: Sequence[int], which: Sequence[int], kept: Kept) -> Conditions:
-        """Of each picture one caption, or none: `sequence` [B, L, D], `mask` [B, L], `pooled` [B, E]."""
+        """Conditions of one caption for each picture, or none: `sequence` [B, L, D], `mask` [B, L], `pooled` [B, E]."""
 
 
 class PriorTask:
-    """Either prior. Pairs may be missing where only costs are asked."""
+    """The task of either prior. `pairs` may be missing if only costs are estimated."""
 
     def __init__(self, config: PriorStage, seed: int, pairs: PriorPairs | None = None) -> None:
         self.name, self.config, self.seed, self.pairs = config.name, config, seed, pairs
@@ -101,9 +101,9 @@ class PriorTask:
         return {self.name: self.prior}
 
     def batch(self, rows: Rows) -> Batch:
-        """A caption at random of each picture, masked where it is dropped, and the coordinates to be predicted [B, K].
+        """A random caption of each picture, masked where it is dropped, and the coordinates to be predicted [B, K].
 
-        For an autoregressive prior these as `codes` int64 [B, K] and the dot product's bucket as `dot` int64 [B].
+        For an autoregressive prior, `codes` int64 [B, K] and the dot product's bucket `dot` int64 [B] instead.
         """
         assert self.pairs is not None
         pairs = self.pairs
@@ -118,7 +118,7 @@ class PriorTask:
         return batch | {"codes": pairs.space.buckets.quantise(y), "dot": dot}
 
     def blank(self, size: int) -> Batch:
-        """A batch of the right shapes, for costs."""
+        """A batch of the right shapes, for estimates."""
         about = self.config.network
         batch: Batch = {name: torch.zeros(size, *shape) for name, shape in about.conditions().items()}
         batch["mask"] = torch.ones(size, about.length, dtype=torch.bool)
@@ -128,7 +128,7 @@ class PriorTask:
         return batch | {name: torch.zeros(shape, dtype=torch.int64) for name, shape in numbers.items()}
 
     def loss(self, batch: Batch, rows: Rows) -> tuple[Tensor, Mapping[str, Tensor | float]]:
-        """Squared error of the clean coordinates, or cross-entropy of the components in nats each."""
+        """Squared error of the predicted coordinates, or cross-entropy of the components in nats each."""
         conditions = {name: batch[name] for name in self.config.network.conditions()}
         if isinstance(self.prior, TokenPrior):
             logits_BKQ = self.prior(conditions, batch["dot"], batch["codes"])
@@ -143,16 +143,16 @@ class PriorTask:
         return error_B.mean(), halves(error_B, even_B)
 
     def preview(self) -> Picture | None:
-        """Nothing to see: what it draws is an embedding."""
+        """None: embeddings cannot be looked at."""
         return None
 
 
 def first_dots(vectors: Vectors | StreamVectors, rows: Sequence[int]) -> Tensor:
-    """The dot product of each picture with its first caption, [B]."""
+    """The dot product of each picture's embedding with its first caption's, [B]."""
     return dots(vectors.image_embeddings(rows), vectors.text_embeddings(rows, [0] * len(rows)))
 
 
 def fitted_rows(count: int, most: int) -> list[int]:
-    """Which pictures a space is fitted on: at most so many, spread evenly over all."""
+    """The pictures that a space is fitted to: at most `most`, evenly spread over all."""
     rows: list[int] = np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
     return rows

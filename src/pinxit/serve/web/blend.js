@@ -1,4 +1,4 @@
-// From one picture to another: choose the first in its details, then any other in the list.
+// Interpolation between two pictures: the first is chosen in its details, the second in the list.
 
 import { $, make, say } from "./net.js";
 import { paint, painters } from "./form.js";
@@ -12,7 +12,7 @@ export function begin(job, picture) {
   first = { job, picture };
   $("blend-first").replaceChildren(make("img", { src: picture.url, alt: job.prompt || "the first picture" }));
   $("blend-bar").hidden = false;
-  say("Choose the other picture.");
+  say("Choose the second picture.");
   document.querySelector(".tile[data-picture]")?.focus();
 }
 
@@ -23,7 +23,7 @@ function end() {
 
 export async function choose(job, picture) {
   const { job: before, picture: one } = first;
-  if (one.id === picture.id) { say("Choose another picture than the first.", true); return; }
+  if (one.id === picture.id) { say("Choose another picture than the first one.", true); return; }
   const names = [before.prompt, job.prompt].filter(Boolean);
   const recipe = painters("blend").find((found) => found.id === before.recipe) ?? painters("blend")[0];
   const count = Number($("blend-count").value);

@@ -1,4 +1,4 @@
-// A part of a picture painted anew: a brush, a rectangle, undo; by mouse, touch, pen or keys.
+// Inpainting: a mask drawn with brush and rectangle, with undo; by mouse, touch, pen or keyboard.
 
 import { $, asDataUrl, attempt, make, say } from "./net.js";
 import { paint, painters, settingsOf } from "./form.js";
@@ -64,7 +64,7 @@ function draw() {
   }
 }
 
-// Transparent where it is to be painted anew, as large as the picture that is sent.
+// The mask as a PNG of the picture's size; transparent means: repaint.
 function maskUrl() {
   const found = make("canvas", { width: source.width, height: source.height });
   const on = found.getContext("2d");
@@ -101,7 +101,7 @@ function change(found) {
 
 const add = (stroke) => change([...strokes, stroke]);
 
-// Outlives a reload and a crash; a picture too large for that is opened again by whoever has it.
+// Survives a reload and a crash, except for pictures that are too large for localStorage.
 function keep() {
   const about = { data: source?.data, strokes, prompt: $("edit-prompt").value, recipe: $("edit-recipe").value };
   try { localStorage.setItem(KEPT, JSON.stringify(about)); } catch { localStorage.removeItem(KEPT); }
@@ -124,7 +124,7 @@ async function loadImage(url, name) {
   await image.decode();
   const side = Math.min(image.naturalWidth, image.naturalHeight, 1024);
   let data = name;
-  if (!name) { // another's picture: its centre square, as it will be painted on
+  if (!name) { // an uploaded picture: its centre square, which is what will be edited
     const square = make("canvas", { width: side, height: side });
     const cut = Math.min(image.naturalWidth, image.naturalHeight);
     square.getContext("2d").drawImage(image, (image.naturalWidth - cut) / 2, (image.naturalHeight - cut) / 2, cut, cut, 0, 0, side, side);
@@ -132,7 +132,7 @@ async function loadImage(url, name) {
     source = { image: square, data, width: side, height: side };
   } else source = { image, data, width: image.naturalWidth, height: image.naturalHeight };
   change([]);
-  $("edit-hint").textContent = "Paint over what shall change. The rest stays as it is.";
+  $("edit-hint").textContent = "Paint over what should change. The rest stays as it is.";
 }
 
 export function editPicture(picture, job) {
@@ -145,8 +145,8 @@ export function editPicture(picture, job) {
 
 async function go() {
   if (!source) { say("Open a picture first, or choose Edit in a picture's details.", true); return; }
-  if (!strokes.length) { say("Paint over what shall change.", true); return; }
-  if (!$("edit-prompt").value.trim()) { say("Say what the whole picture should show.", true); $("edit-prompt").focus(); return; }
+  if (!strokes.length) { say("Paint over what should change.", true); return; }
+  if (!$("edit-prompt").value.trim()) { say("Describe the whole picture.", true); $("edit-prompt").focus(); return; }
   const recipe = $("edit-recipe").value;
   const jobs = await paint({ kind: "edit", image: source.data, mask: maskUrl(), prompt: $("edit-prompt").value, recipes: [recipe], settings: settingsOf(recipe), size: "auto" });
   if (jobs) { jobs.forEach(take); showTab("paint"); window.scrollTo(0, 0); }
@@ -194,7 +194,7 @@ export function start() {
   $("edit-go").addEventListener("click", go);
   $("edit-file").addEventListener("change", () => attempt(async () => {
     const [file] = $("edit-file").files;
-    if (file) await loadImage(await asDataUrl(file)).catch(() => say("That file is no picture that can be shown.", true));
+    if (file) await loadImage(await asDataUrl(file)).catch(() => say("That file is not a picture that can be shown.", true));
   }));
   $("edit-recipe").replaceChildren(...painters("edit").map((one) => make("option", { value: one.id }, one.id)));
   $("tab-edit").hidden = !painters("edit").length;

@@ -1,4 +1,4 @@
-// What is asked for. The form outlives a reload; nothing but its own buttons changes it.
+// The form. It survives a reload; only its own buttons change it.
 
 import { $, attempt, call, make, say } from "./net.js";
 
@@ -40,7 +40,7 @@ function show() {
   for (const button of $("recipes").children) button.setAttribute("aria-checked", button.dataset.id === model.id && !state.compare);
   $("compare-line").hidden = painters("paint").length < 2;
   const sizes = ["auto", ...model.sizes, 256, 512].filter((one, at, all) => all.indexOf(one) === at);
-  $("size").replaceChildren(...sizes.map((one) => make("option", { value: one === "auto" ? one : `${one}x${one}` }, one === "auto" ? "as it paints" : `${one} × ${one}`)));
+  $("size").replaceChildren(...sizes.map((one) => make("option", { value: one === "auto" ? one : `${one}x${one}` }, one === "auto" ? "automatic" : `${one} × ${one}`)));
   $("size").value = state.size;
   if ($("size").selectedIndex < 0) $("size").value = state.size = "auto";
   showSettings(model);
@@ -81,7 +81,7 @@ export function settingsOf(recipe) {
   return Object.fromEntries(Object.entries(state.settings[recipe] ?? {}).map(([name, value]) => [name, read(value)]));
 }
 
-// Seeds have at most 15 digits here: JavaScript rounds whole numbers beyond 2^53.
+// Seeds have at most 15 digits here: JavaScript rounds integers beyond 2^53.
 export async function paint(parts = {}) {
   const asked = { prompt: state.prompt, candidates: state.candidates, keep: state.keep, size: state.size, ...parts };
   if (!("recipes" in asked)) {
@@ -99,7 +99,7 @@ export async function paint(parts = {}) {
 
 export async function start(painted) {
   models = (await call("GET", "api/about")).data.filter((one) => one.id !== "clip");
-  try { state = { ...state, ...JSON.parse(localStorage.getItem(KEPT) ?? "{}") }; } catch { /* as it is */ }
+  try { state = { ...state, ...JSON.parse(localStorage.getItem(KEPT) ?? "{}") }; } catch { /* the defaults */ }
   show();
   $("prompt").addEventListener("input", () => { state.prompt = $("prompt").value; keep(); });
   for (const name of ["candidates", "keep"]) {
@@ -119,7 +119,7 @@ export async function start(painted) {
     event.preventDefault();
     $("form").classList.remove("open");
     $("more").setAttribute("aria-expanded", false);
-    if (!painters("paint").length) { say("No painter of this server paints sentences.", true); return; }
+    if (!painters("paint").length) { say("No painter of this server can paint from text.", true); return; }
     if (!state.prompt.trim()) { say("Say what to paint.", true); $("prompt").focus(); return; }
     $("go").disabled = true;
     const jobs = await paint();

@@ -1,4 +1,4 @@
-// The list of jobs: each candidate is shown as it comes, ranked when all are there.
+// The list of jobs: candidates are shown as they finish, and ranked when all have.
 
 import { $, attempt, call, make, say } from "./net.js";
 import { EXAMPLES, change } from "./form.js";
@@ -7,19 +7,19 @@ import { open, refresh } from "./viewer.js";
 
 const jobs = new Map(); // by id
 const cards = new Map();
-const looks = new Map(); // by id: candidate -> {image, finished}
+const looks = new Map(); // previews by id: candidate -> {image, finished}
 const picked = new Set();
 let selecting = false;
 
 const order = () => [...jobs.values()].sort((one, other) => other.created - one.created);
-const underWay = (job) => job.state === "queued";
+const unfinished = (job) => job.state === "queued";
 
-// Every finished picture on the page, in the order in which it is seen.
+// Every finished picture on the page, in the order in which they are shown.
 export const pictures = () => order().flatMap((job) => job.pictures.map((picture) => ({ job, picture })));
 
 export const title = (job) => job.prompt || (job.kind === "blend" ? "a blend" : "variations");
 
-// The picture of the same place by the next painter that was asked for the same.
+// The picture of the same rank by the next painter of a comparison.
 export function counterpart(job, picture) {
   const same = order().reverse().filter((one) => job.group && one.group === job.group && one.pictures.length);
   const other = same[(same.findIndex((one) => one.id === job.id) + 1) % same.length];
@@ -33,18 +33,18 @@ function minutes(seconds) {
 }
 
 function about(job) {
-  const facts = [job.recipe, `seed ${job.seed}`, `${job.candidates} ${job.kind === "blend" ? "on the way" : "candidates"}`];
+  const facts = [job.recipe, `seed ${job.seed}`, `${job.candidates} ${job.kind === "blend" ? "pictures" : "candidates"}`];
   if (job.kind !== "paint") facts.unshift({ edit: "edited", vary: "varied", blend: "blended" }[job.kind]);
   if (job.state === "cancelled") facts.push("cancelled");
-  if (underWay(job)) {
-    if (job.ahead) facts.push(`${job.ahead} before it`);
-    if (job.seconds_left) facts.push(`about ${minutes(job.seconds_left)}`);
+  if (unfinished(job)) {
+    if (job.ahead) facts.push(`${job.ahead} ahead of it`);
+    if (job.seconds_left) facts.push(`about ${minutes(job.seconds_left)} left`);
   } else if (job.ended) facts.push(`in ${minutes(job.ended - job.created)}`);
   return facts.join(" · ");
 }
 
 function tiles(job) {
-  if (!underWay(job)) {
+  if (!unfinished(job)) {
     return job.pictures.map((picture, place) => {
       const image = make("img", { src: picture.url, alt: `${job.prompt}, candidate ${picture.candidate}`, loading: "lazy", draggable: true });
       const tile = make("button", { type: "button", className: "tile", dataset: { picture: picture.id } }, image, make("small", {}, String(place + 1)));
@@ -58,7 +58,7 @@ function tiles(job) {
   return Array.from({ length: Math.min(job.candidates, 64) }, (_, candidate) => {
     const look = seen.get(candidate);
     const tile = make("div", { className: `tile empty${look?.finished ? "" : job.share > 0 || look ? " painting" : ""}` });
-    if (look) tile.append(make("img", { src: look.image, alt: `candidate ${candidate}, ${look.finished ? "painted" : "under way"}` }));
+    if (look) tile.append(make("img", { src: look.image, alt: `candidate ${candidate}, ${look.finished ? "finished" : "in progress"}` }));
     return tile;
   });
 }
@@ -79,7 +79,7 @@ function draw(job) {
     cards.set(job.id, card);
   }
   const buttons = [];
-  if (underWay(job)) {
+  if (unfinished(job)) {
     if (job.ahead) buttons.push(button("To the front", () => call("POST", `api/jobs/${job.id}/front`)));
     buttons.push(button("Cancel", () => call("DELETE", `api/jobs/${job.id}`)));
   } else {
@@ -87,14 +87,14 @@ function draw(job) {
   }
   const head = make("header", {}, make("h2", { title: job.prompt }, title(job)), ...buttons);
   const parts = [head, make("p", { className: "about" }, about(job))];
-  if (underWay(job)) {
+  if (unfinished(job)) {
     const bar = make("progress", { max: 1, value: job.share });
     bar.setAttribute("aria-label", `${Math.round(100 * job.share)} % painted`);
     parts.push(bar);
   }
   for (const warning of job.warnings) parts.push(make("p", { className: "about" }, warning));
   if (job.error) parts.push(make("p", { className: "failed" }, job.error));
-  if (underWay(job) || job.pictures.length) parts.push(make("div", { className: job.kind === "blend" ? "grid strip" : "grid" }, ...tiles(job)));
+  if (unfinished(job) || job.pictures.length) parts.push(make("div", { className: job.kind === "blend" ? "grid strip" : "grid" }, ...tiles(job)));
   card.replaceChildren(...parts);
   return card;
 }
@@ -107,11 +107,11 @@ function button(text, action, label) {
 }
 
 function bar() {
-  $("cancel-all").hidden = ![...jobs.values()].some(underWay);
+  $("cancel-all").hidden = ![...jobs.values()].some(unfinished);
   $("delete-selected").hidden = !picked.size;
   $("delete-selected").textContent = `Delete ${picked.size}`;
   $("empty").hidden = jobs.size > 0;
-  $("empty").firstElementChild.textContent = $("words").value || $("starred").checked ? "Nothing here fits." : "Nothing painted yet. Try one of these:";
+  $("empty").firstElementChild.textContent = $("words").value || $("starred").checked ? "No matches." : "Nothing painted yet. Try one of these:";
 }
 
 export function take(job) {
@@ -148,7 +148,7 @@ export async function load() {
 
 export async function heard(message) {
   const job = jobs.get(message.job);
-  if (message.kind === "look" && job && underWay(job)) {
+  if (message.kind === "look" && job && unfinished(job)) {
     const seen = looks.get(job.id) ?? looks.set(job.id, new Map()).get(job.id);
     seen.set(message.candidate, message);
     const grid = cards.get(job.id)?.querySelector(".grid");
@@ -156,9 +156,9 @@ export async function heard(message) {
     if (!tile) return;
     tile.classList.toggle("painting", !message.finished);
     const image = tile.querySelector("img") ?? tile.appendChild(make("img", { alt: "" }));
-    image.alt = `candidate ${message.candidate}, ${message.finished ? "painted" : "under way"}`;
+    image.alt = `candidate ${message.candidate}, ${message.finished ? "finished" : "in progress"}`;
     image.src = message.image;
-  } else if (message.kind === "progress" && job && underWay(job)) {
+  } else if (message.kind === "progress" && job && unfinished(job)) {
     const whole = job.ahead !== message.ahead;
     Object.assign(job, { share: message.share, ahead: message.ahead, seconds_left: message.seconds_left });
     const card = cards.get(job.id);
@@ -196,8 +196,8 @@ export function start() {
     bar();
   });
   $("delete-selected").addEventListener("click", () => attempt(async () => {
-    if (!confirm(`Delete ${picked.size} of them with their pictures?`)) return;
-    for (const id of [...picked]) { await call("DELETE", `api/jobs/${id}`); if (!underWay(jobs.get(id))) drop(id); }
+    if (!confirm(`Delete ${picked.size} jobs with their pictures?`)) return;
+    for (const id of [...picked]) { await call("DELETE", `api/jobs/${id}`); if (!unfinished(jobs.get(id))) drop(id); }
     picked.clear();
     bar();
   }));

@@ -1,18 +1,18 @@
-// Puts the page together.
+// Starts all parts of the page.
 
 import { $, attempt, listen, say } from "./net.js";
 import * as blend from "./blend.js";
 import * as edit from "./edit.js";
 import * as form from "./form.js";
 import * as jobs from "./jobs.js";
-import { making } from "./png.js";
+import { readSettings } from "./png.js";
 import * as tabs from "./tabs.js";
 import * as tools from "./tools.js";
 import * as viewer from "./viewer.js";
 
 async function dropped(file) {
-  const facts = making(await file.arrayBuffer());
-  if (!facts) { say("That picture does not tell how it was made; only pictures of pinxit do.", true); return; }
+  const facts = readSettings(await file.arrayBuffer());
+  if (!facts) { say("That picture contains no settings; only pictures made by pinxit do.", true); return; }
   viewer.openFacts(facts, URL.createObjectURL(file));
 }
 

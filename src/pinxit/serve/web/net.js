@@ -1,4 +1,4 @@
-// Talking to the server: calls, and the stream of what becomes of jobs. All addresses are relative: a proxy may put us anywhere.
+// Calls of the server, and its stream of job events. All URLs are relative, so that the page works below any path of a proxy.
 
 const KEY = "pinxit-key";
 export const $ = (id) => document.getElementById(id);
@@ -48,7 +48,7 @@ export function say(text, bad = false) {
   line.classList.toggle("bad", bad);
 }
 
-// Calls `heard` with every message, and `joined` whenever the connection is new: then what was missed is asked for.
+// Calls `heard` with every message, and `joined` after every (re)connection, to load what was missed.
 export async function listen(heard, joined) {
   let wait = 500;
   for (;;) {
@@ -67,7 +67,7 @@ export async function listen(heard, joined) {
         text = parts.pop();
         for (const part of parts) if (part.startsWith("data: ")) heard(JSON.parse(part.slice(6)));
       }
-    } catch { /* told below */ }
+    } catch { /* shown below */ }
     say("Not connected. Trying again …", true);
     await new Promise((go) => setTimeout(go, wait));
     wait = Math.min(wait * 1.7, 10000);

@@ -1,6 +1,6 @@
-// What a PNG of ours tells of how it was made: the text chunk "pinxit", JSON.
+// The settings in a PNG of pinxit: JSON in its text chunk "pinxit".
 
-export function making(buffer) {
+export function readSettings(buffer) {
   const view = new DataView(buffer);
   if (buffer.byteLength < 20 || view.getUint32(0) !== 0x89504e47) return null;
   for (let at = 8; at + 12 <= buffer.byteLength;) {
@@ -12,7 +12,7 @@ export function making(buffer) {
       if (new TextDecoder().decode(bytes.subarray(0, end)) === "pinxit" && bytes[end + 1] === 0) {
         const language = bytes.indexOf(0, end + 3);
         const start = bytes.indexOf(0, language + 1) + 1;
-        // JavaScript rounds whole numbers beyond 2^53: a longer seed stays the text that it is.
+        // JavaScript rounds integers beyond 2^53: longer seeds are kept as text.
         const text = new TextDecoder().decode(bytes.subarray(start)).replace(/"seed":\s*(\d{16,})/, '"seed":"$1"');
         try { return JSON.parse(text); } catch { return null; }
       }

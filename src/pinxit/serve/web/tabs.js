@@ -1,4 +1,4 @@
-// The tabs, as the ARIA practices have them: arrows move, the address remembers.
+// The tabs, following the ARIA authoring practices: arrow keys move, the URL's fragment remembers.
 
 import { $ } from "./net.js";
 

@@ -1,10 +1,10 @@
-// What CLIP says of pictures: which of your labels fits, and which kept pictures fit a sentence.
+// Zero-shot classification and search by CLIP.
 
 import { $, asDataUrl, attempt, call, make } from "./net.js";
 import { show as showTab } from "./tabs.js";
 import { open } from "./viewer.js";
 
-let chosen = null; // a picture's name, or a data: URL
+let chosen = null; // a picture's id, or a data: URL
 
 function choose(given, url) {
   chosen = given;
@@ -24,7 +24,7 @@ async function classify() {
   const labels = $("labels").value.split(/[,，\n]/).map((one) => one.trim()).filter(Boolean);
   if (!chosen || !labels.length) {
     $("classify-empty").hidden = false;
-    $("classify-empty").textContent = chosen ? "Write some labels." : "Choose a picture first.";
+    $("classify-empty").textContent = chosen ? "Enter some labels." : "Choose a picture first.";
     return;
   }
   const found = await call("POST", "api/classify", { image: chosen, labels });
@@ -36,14 +36,14 @@ async function search() {
   const found = await call("POST", "api/search", { sentence: $("sentence").value });
   $("hits").replaceChildren(...found.hits.map((hit) => {
     const tile = make("button", { type: "button", className: "tile" },
-      make("img", { src: hit.url, alt: "a picture that fits", loading: "lazy" }), make("small", {}, hit.score.toFixed(2)));
+      make("img", { src: hit.url, alt: "a similar picture", loading: "lazy" }), make("small", {}, hit.score.toFixed(2)));
     tile.addEventListener("click", () => attempt(async () => {
       const job = await call("GET", `api/jobs/${hit.job}`);
       open(job, job.pictures.find((one) => one.id === hit.picture));
     }));
     return tile;
   }));
-  if (!found.hits.length) $("hits").replaceChildren(make("p", { className: "quiet" }, "No pictures are kept here yet."));
+  if (!found.hits.length) $("hits").replaceChildren(make("p", { className: "quiet" }, "There are no pictures yet."));
 }
 
 export function start() {

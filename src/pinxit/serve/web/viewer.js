@@ -1,4 +1,4 @@
-// One picture, large: how it was made, and what can be done with it. Looking changes nothing in the form.
+// One picture, large, with its settings and actions. Only the "Use" buttons change the form.
 
 import { $, attempt, call, make, say } from "./net.js";
 import * as blend from "./blend.js";
@@ -10,7 +10,7 @@ import { classifyPicture } from "./tools.js";
 let now = null; // {job, picture}, or {facts, url} of a dropped file
 let beside = false;
 
-// What a dropped file is shown by takes memory until it is let go.
+// The object URL of a dropped file takes memory until it is revoked.
 function forget() {
   if (now?.url) URL.revokeObjectURL(now.url);
 }
@@ -59,7 +59,7 @@ function said(job, picture) {
 }
 
 function useSeed(seed) {
-  if (!/^\d{1,15}$/.test(String(seed ?? ""))) { say("Its seed has more digits than this page takes; pinxit paint --seed takes it.", true); return false; }
+  if (!/^\d{1,15}$/.test(String(seed ?? ""))) { say("Its seed has more digits than this page can handle; use pinxit paint --seed.", true); return false; }
   change({ seed: String(seed) });
   return true;
 }
@@ -72,7 +72,7 @@ function useAll(facts, settings) {
     const own = Object.entries(settings).filter(([name, value]) => name in recipe.settings && String(value) !== String(recipe.settings[name]));
     setSettings(recipe.id, Object.fromEntries(own.map(([name, value]) => [name, String(value)])));
   }
-  if (useSeed(facts.seed)) say("The form has its sentence, seed and numbers.");
+  if (useSeed(facts.seed)) say("Prompt, seed and settings are in the form.");
 }
 
 async function star() {
@@ -103,8 +103,8 @@ function show() {
     .flatMap(([name, value]) => [make("dt", {}, name.replaceAll("_", " ")), make("dd", {}, String(value))]));
   const all = job ? { prompt: job.prompt, seed: job.seed, candidates: job.candidates, keep: job.keep, recipe: job.recipe } : facts;
   const found = [
-    action("Use sentence", () => { change({ prompt: all.prompt ?? "" }); say("The form has its sentence."); }),
-    action("Use seed", () => { if (useSeed(all.seed)) say("The form has its seed."); }),
+    action("Use prompt", () => { change({ prompt: all.prompt ?? "" }); say("The prompt is in the form."); }),
+    action("Use seed", () => { if (useSeed(all.seed)) say("The seed is in the form."); }),
     action("Use all", () => useAll(all, job ? job.settings : facts)),
   ];
   if (job) {
@@ -113,7 +113,7 @@ function show() {
     if (canAny("vary")) found.push(action("Variations", vary));
     if (canAny("blend")) found.push(action("Blend with …", blendIt));
     found.push(action("Classify", () => { $("viewer").close(); classifyPicture(picture); }));
-    found.push(action(beside ? "Alone" : job.group ? "Beside the other" : "Beside the next", () => { beside = !beside; show(); }));
+    found.push(action(beside ? "Show alone" : job.group ? "Compare painters" : "Compare with next", () => { beside = !beside; show(); }));
     const name = `${(job.prompt || "picture").replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 40)}-${picture.seed}-${picture.candidate}.png`;
     found.push(make("a", { className: "button", href: picture.url, download: name }, "Download"));
   }

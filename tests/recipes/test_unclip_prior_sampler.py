@@ -20,14 +20,14 @@ from pinxit.pipelines.coroutine import run_to_end
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
 from pinxit.recipes.unclip.config import PriorSampling
 from pinxit.recipes.unclip.denoiser import PriorDenoiser
-from pinxit.recipes.unclip.imagine import (
-    STAGE,
-    Imagination,
-    by_diffusion,
-    by_tokens,
-    likely_dots,
-    likest,
-    without_caption,
+from pinxit.recipes.unclip.prior_sampler import (
+    NOISE_STAGE,
+    PriorSampler,
+    draw_dots,
+    most_similar,
+    sample_diffusion,
+    sample_tokens,
+    unconditional,
 )
 from pinxit.recipes.unclip.space import Space, SpaceConfig
 from pinxit.training.draws import seeded
@@ -66,7 +66,7 @@ def told(rows: int) -> dict[str, Tensor]:
 def test_a_gaussian_is_drawn_as_it_is(sampler: str) -> None:
     about = PriorSampling(sampler=sampler, steps=60)
     rows = 4000
-    found = run_to_end(by_diffusion(Gaussian(), X0, told(rows), about, 3, 0))
+    found = run_to_end(sample_diffusion(Gaussian(), X0, told(rows), about, 3, 0))
     error = 5 / math.sqrt(rows)
     assert ((found.mean(0) - Gaussian.mean).abs() < error * Gaussian.spread).all()
     torch.testing.assert_close(found.std(0), Gaussian.spread, rtol=0.08, atol=0)
@@ -76,7 +76,7 @@ def test_a_gaussian_is_drawn_as_it_is(sampler: str) -> None:
 def test_what_is_done_grows_evenly_up_to_all(sampler: str) -> None:
     about = PriorSampling(sampler=sampler, steps=6)
     asked = SAMPLERS[sampler].evaluations(6)
-    shares = list(by_diffusion(Gaussian(), X0, told(2), about, 3, 0))
+    shares = list(sample_diffusion(Gaussian(), X0, told(2), about, 3, 0))
     assert shares == [pytest.approx(done / asked) for done in range(1, asked)], "and then the last one ends it"
 
 
@@ -85,23 +85,23 @@ def test_what_is_done_grows_with_every_component() -> None:
     assert isinstance(prior, TokenPrior)
     rows = {name: tensor.expand(2, *tensor.shape) for name, tensor in caption().items()}
     with torch.no_grad():
-        assert list(by_tokens(prior, space(), rows, about, 0, 0)) == [0, 0.25, 0.5, 0.75]
+        assert list(sample_tokens(prior, space(), rows, about, 0, 0)) == [0, 0.25, 0.5, 0.75]
 
 
 def test_guidance_moves_the_mean_and_1_is_none() -> None:
     """Of Gaussians that differ in the mean alone, guidance g draws N(g mean, spread^2)."""
     about, rows = PriorSampling(sampler="dpm++2m", steps=60), 2000
     plain, guided = Gaussian(), Gaussian()
-    without = run_to_end(by_diffusion(plain, X0, told(rows), about, 0, 0))
-    twice = run_to_end(by_diffusion(guided, X0, told(rows), replace(about, guidance=2.0), 0, 0))
+    without = run_to_end(sample_diffusion(plain, X0, told(rows), about, 0, 0))
+    twice = run_to_end(sample_diffusion(guided, X0, told(rows), replace(about, guidance=2.0), 0, 0))
     assert set(plain.rows) == {rows} and set(guided.rows) == {2 * rows}
     torch.testing.assert_close(twice - without, Gaussian.mean.expand(rows, 3), atol=0.02, rtol=0)
-    near = run_to_end(by_diffusion(Gaussian(), X0, told(rows), replace(about, guidance=1 + 1e-6), 0, 0))
+    near = run_to_end(sample_diffusion(Gaussian(), X0, told(rows), replace(about, guidance=1 + 1e-6), 0, 0))
     torch.testing.assert_close(near, without, atol=1e-4, rtol=0)
 
 
 def test_predictions_are_clipped() -> None:
-    found = run_to_end(by_diffusion(Gaussian(), X0, told(50), PriorSampling(steps=8, limit=0.4), 0, 0))
+    found = run_to_end(sample_diffusion(Gaussian(), X0, told(50), PriorSampling(steps=8, limit=0.4), 0, 0))
     assert found.abs().max() <= 0.4 and (found[:, 0] == 0.4).any()
 
 
@@ -111,12 +111,12 @@ def test_without_a_caption_what_is_told_instead_is_heard() -> None:
     assert isinstance(prior, DiffusionPrior)
     rows = {name: tensor.expand(2, *tensor.shape) for name, tensor in caption().items()}
     other = {name: -tensor if tensor.is_floating_point() else tensor for name, tensor in caption().items()}
-    nothing = without_caption(rows, other)
+    nothing = unconditional(rows, other)
     assert all(torch.equal(nothing[name][1], other[name]) for name in rows)
     denoiser = PriorDenoiser(prior, X0, CPU)
     with torch.no_grad():
-        found = run_to_end(by_diffusion(denoiser, X0, rows, about, 0, 0, nothing))
-        wanted = run_to_end(by_diffusion(denoiser, X0, nothing, replace(about, guidance=1.0), 0, 0))
+        found = run_to_end(sample_diffusion(denoiser, X0, rows, about, 0, 0, nothing))
+        wanted = run_to_end(sample_diffusion(denoiser, X0, nothing, replace(about, guidance=1.0), 0, 0))
     torch.testing.assert_close(found, wanted)
 
 
@@ -145,24 +145,24 @@ def caption() -> dict[str, Tensor]:
 @pytest.mark.parametrize("config", [CONFIG, TOKENS])
 def test_the_likest_of_all_tries_is_kept_and_each_try_is_its_own(config: PriorConfig) -> None:
     """A try's numbers hang on its place alone, so that more tries can only come nearer to the caption."""
-    imagination = Imagination(talking(config), space(), X0, CPU)
+    sampler = PriorSampler(talking(config), space(), X0, CPU)
     about, told_ = PriorSampling(steps=5, tries=1), caption()
     near = []
     for tries in (1, 2, 8, 32):
-        z = imagination(told_, replace(about, tries=tries), seed=4, candidate=1)
+        z = sampler(told_, replace(about, tries=tries), seed=4, candidate=1)
         torch.testing.assert_close(norms(z[None]), torch.ones(1, 1))
         near.append(float(z @ told_["pooled"]))
     assert all(b > a - 1e-5 for a, b in itertools.pairwise(near)) and near[-1] > near[0] + 1e-4
-    again = imagination(told_, about, seed=4, candidate=1)
-    assert torch.equal(again, imagination(told_, about, seed=4, candidate=1))
-    others = [imagination(told_, about, seed=seed, candidate=k) for seed, k in ((4, 0), (5, 1))]
+    again = sampler(told_, about, seed=4, candidate=1)
+    assert torch.equal(again, sampler(told_, about, seed=4, candidate=1))
+    others = [sampler(told_, about, seed=seed, candidate=k) for seed, k in ((4, 0), (5, 1))]
     assert not any(torch.equal(again, other) for other in others)
 
 
 def test_the_likest_is_that_of_the_highest_dot_product() -> None:
     z = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [0.6, 0.8]])
-    assert torch.equal(likest(z, torch.tensor([0.7, 0.7])), z[1])
-    assert torch.equal(likest(z, torch.tensor([-1.0, 0.1])), z[2])
+    assert torch.equal(most_similar(z, torch.tensor([0.7, 0.7])), z[1])
+    assert torch.equal(most_similar(z, torch.tensor([-1.0, 0.1])), z[2])
 
 
 @pytest.mark.parametrize("config", [CONFIG, TOKENS])
@@ -173,11 +173,11 @@ def test_guidance_leads_away_from_what_is_drawn_without_a_caption(config: PriorC
     def drawn(guidance: float, told_: dict[str, Tensor] = rows) -> Tensor:
         changed = replace(about, guidance=guidance)
         if isinstance(prior, TokenPrior):
-            return run_to_end(by_tokens(prior, here, told_, changed, 0, 0))  # type: ignore[no-any-return]
-        return run_to_end(by_diffusion(PriorDenoiser(prior, X0, CPU), X0, told_, changed, 0, 0))  # type: ignore[no-any-return]
+            return run_to_end(sample_tokens(prior, here, told_, changed, 0, 0))  # type: ignore[no-any-return]
+        return run_to_end(sample_diffusion(PriorDenoiser(prior, X0, CPU), X0, told_, changed, 0, 0))  # type: ignore[no-any-return]
 
     with torch.no_grad():
-        torch.testing.assert_close(drawn(0.0), drawn(1.0, without_caption(rows)))
+        torch.testing.assert_close(drawn(0.0), drawn(1.0, unconditional(rows)))
         torch.testing.assert_close(drawn(1 + 1e-7), drawn(1.0), atol=1e-4, rtol=1e-4)
         assert not torch.allclose(drawn(3.0), drawn(1.0))
 
@@ -188,7 +188,7 @@ def test_components_are_drawn_by_their_probabilities() -> None:
     assert isinstance(prior, TokenPrior)
     told_ = {name: tensor.expand(rows, *tensor.shape) for name, tensor in caption().items()}
     with torch.no_grad():
-        found = run_to_end(by_tokens(prior, here, told_, PriorSampling(), 0, 0))
+        found = run_to_end(sample_tokens(prior, here, told_, PriorSampling(), 0, 0))
         two = {name: tensor[:2] for name, tensor in told_.items()}
         expected = PriorDecoder(prior, two, torch.tensor([2, 3])).logits.softmax(1).mean(0)
     codes = here.buckets.quantise(found)[:, 0]
@@ -202,7 +202,9 @@ def test_the_greedy_walk_takes_the_likeliest_component_every_time() -> None:
     assert isinstance(prior, TokenPrior)
     told_ = {name: tensor[None] for name, tensor in caption().items()}
     with torch.no_grad():
-        found = run_to_end(by_tokens(prior, here, told_, PriorSampling(tries=1, temperature=0.0, likeness=1.0), 0, 0))
+        found = run_to_end(
+            sample_tokens(prior, here, told_, PriorSampling(tries=1, temperature=0.0, likeness=1.0), 0, 0)
+        )
         codes = here.buckets.quantise(found)
         assert torch.equal(prior(told_, torch.tensor([3]), codes).argmax(2), codes)
 
@@ -210,16 +212,16 @@ def test_the_greedy_walk_takes_the_likeliest_component_every_time() -> None:
 def test_the_dot_product_comes_from_the_upper_part() -> None:
     even = torch.arange(1000) / 1000
     for above, buckets, kept in ((0.5, 8, [4, 5, 6, 7]), (0.0, 4, [0, 1, 2, 3]), (1.0, 4, [3]), (0.7, 10, [7, 8, 9])):
-        found = likely_dots(buckets, above, even)
+        found = draw_dots(buckets, above, even)
         counts = torch.bincount(found, minlength=buckets)
         assert sorted(set(found.tolist())) == kept and counts[kept].max() - counts[kept].min() <= 1
-    assert STAGE > 100, "no noise of a cascade's picture is a prior's"
+    assert NOISE_STAGE > 100, "no noise of a cascade's picture is a prior's"
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    imagination, told_ = Imagination(talking(CONFIG), space(), X0, CPU), caption()
+    sampler, told_ = PriorSampler(talking(CONFIG), space(), X0, CPU), caption()
     with pytest.raises(UsageError, match="this prior wants the condition 'pooled'"):
-        imagination({name: told_[name] for name in ("sequence", "mask")}, PriorSampling())
+        sampler({name: told_[name] for name in ("sequence", "mask")}, PriorSampling())
     for changes, sentence in (
         ({"tries": 0}, "imagining.tries"),
         ({"sampler": "ddim-inversion"}, "there is no sampler"),

@@ -14,13 +14,13 @@ import httpx2 as httpx
 import pytest
 
 from pinxit.errors import UsageError
-from pinxit.serve.keys import Keys, add_key, hashed
-from pinxit.serve.protocol import limited
+from pinxit.serve.keys import Keys, add_key, hash_key
+from pinxit.serve.protocol import limited_protocol
 from tests.serve.running import Running, running
 
 if TYPE_CHECKING:
-    from pinxit.serve.catalog import Order
-    from pinxit.serve.hub import Ticket
+    from pinxit.serve.catalog import ServerJob
+    from pinxit.serve.dispatcher import JobHandle
 
 ASK = {"prompt": "a red square", "candidates": 1, "seed": 1}
 
@@ -51,15 +51,15 @@ def test_a_key_is_asked_for_and_never_told(locked: tuple[Running, str]) -> None:
 
 def test_the_weight_of_a_key_counts_for_jobs_too(locked: tuple[Running, str], monkeypatch: pytest.MonkeyPatch) -> None:
     server, key = locked
-    hub, weights, started = server.context.hub, [], threading.Event()
-    submit = hub.submit
+    dispatcher, weights, started = server.context.dispatcher, [], threading.Event()
+    submit = dispatcher.submit
 
-    def heard(job: Order, *rest: Any, **how: Any) -> Ticket:
+    def heard(job: ServerJob, *rest: Any, **how: Any) -> JobHandle:
         weights.append(job.weight)
         started.set()
         return submit(job, *rest, **how)
 
-    monkeypatch.setattr(hub, "submit", heard)
+    monkeypatch.setattr(dispatcher, "submit", heard)
     headers = {"authorization": f"Bearer {key}"}
     for priority, weight in (("interactive", 32.0), ("batch", 4.0)):
         weights.clear()
@@ -82,14 +82,14 @@ def test_keys_are_kept_as_hashes(tmp_path: Path) -> None:
     assert [one and one.name for one in found] == ["key:alice", "key:bob.b", None, None]
     with pytest.raises(UsageError, match="no name for a key"):
         add_key(tmp_path / "keys", "two words")
-    (tmp_path / "keys").write_text(f"carol sha256:{hashed('k').hex()}")  # written by hand, without a line's end
+    (tmp_path / "keys").write_text(f"carol sha256:{hash_key('k').hex()}")  # written by hand, without a line's end
     dave = add_key(tmp_path / "keys", "dave")
     found = [Keys.read(tmp_path / "keys").caller(one) for one in ("k", dave)]
     assert [one and one.name for one in found] == ["key:carol", "key:dave"]
     (tmp_path / "keys").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match="UTF-8"):
         add_key(tmp_path / "keys", "eve")
-    (tmp_path / "keys").write_text(f"carol sha256:{hashed('k').hex()} weight=4\n# a note\n")
+    (tmp_path / "keys").write_text(f"carol sha256:{hash_key('k').hex()} weight=4\n# a note\n")
     carol = Keys.read(tmp_path / "keys").caller("k")
     assert carol is not None and carol.weight == 4
     (tmp_path / "keys").write_text("carol k\n")
@@ -193,7 +193,7 @@ def well(connection: socket.socket) -> bool:
 
 
 def test_so_many_connections_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limited, "__defaults__", (4.0,))  # seconds of silence
+    monkeypatch.setattr(limited_protocol, "__defaults__", (4.0,))  # seconds of silence
     with running(tmp_path, connections=3) as server:
         address = ("127.0.0.1", int(server.url.rsplit(":", 1)[1]))
         with socket.create_connection(address) as answered, socket.create_connection(address) as silent:

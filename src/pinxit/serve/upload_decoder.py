@@ -1,6 +1,6 @@
-"""The process that opens uploads: little memory, no files, no network of ours; it may die, and another takes its place.
+"""The process that decodes uploads, with little memory and no access to files; it may die and is replaced.
 
-`python -m pinxit.serve.decoder` reads pictures from stdin and writes pixels to stdout: see `Answer`.
+`python -m pinxit.serve.upload_decoder` reads pictures from stdin and writes pixels to stdout: see ANSWER.
 """
 
 from __future__ import annotations
@@ -18,59 +18,59 @@ from pinxit.data.decode import decode
 from pinxit.data.problems import ItemError
 
 FORMATS = ("PNG", "JPEG", "WEBP")
-MOST_PIXELS = 2**24
-MEMORY = 2**30  # bytes of addresses: the interpreter, two copies of the largest picture, and room
+MAX_PIXELS = 2**24
+MAX_MEMORY = 2**30  # bytes of address space: the interpreter, two copies of the largest picture, and a reserve
 LENGTH = struct.Struct(">I")
 ANSWER = struct.Struct(">BIIB")  # 0, height, width, whether alpha follows RGB; or 1, 0, 0, 0, then a length and a text
 
 
 def pixels(data: bytes) -> tuple[np.ndarray, np.ndarray | None]:
-    """RGB uint8 [H, W, 3] upright, and alpha [H, W] where there is any. Raises ItemError in one sentence."""
+    """RGB uint8 [H, W, 3], upright, and alpha [H, W] if there is any. Raises ItemError."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            (width, height), clear = image.size, image.has_transparency_data
-            if width * height > MOST_PIXELS:
-                raise ItemError("the picture", f"has {width} x {height} pixels; at most {MOST_PIXELS} are taken")
-            if clear:
+            (width, height), has_alpha = image.size, image.has_transparency_data
+            if width * height > MAX_PIXELS:
+                raise ItemError("the picture", f"has {width} x {height} pixels; at most {MAX_PIXELS} are taken")
+            if has_alpha:
                 with suppress(Exception):  # as `decode` does: upright, or as it is where its EXIF is broken
                     ImageOps.exif_transpose(image, in_place=True)
-            alpha = np.asarray(image.convert("RGBA").getchannel("A")) if clear else None
+            alpha = np.asarray(image.convert("RGBA").getchannel("A")) if has_alpha else None
     except ItemError:
         raise
     except MemoryError:
         raise ItemError("the picture", "does not fit into memory") from None
-    except Exception:  # decoders raise all kinds
+    except Exception:  # decoders raise all kinds of exceptions
         raise ItemError("the picture", "is not a PNG, JPEG or WebP file that can be read") from None
     rgb = np.asarray(decode(data, "the picture"))
     return rgb, alpha if alpha is not None and alpha.shape == rgb.shape[:2] else None
 
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:
-    """Answer until the source ends."""
+    """Decode pictures until the source ends."""
     while head := source.read(LENGTH.size):
         (length,) = LENGTH.unpack(head)
         try:
             rgb, alpha = pixels(source.read(length))
         except ItemError as error:
-            told = str(error).encode()
-            sink.write(ANSWER.pack(1, 0, 0, 0) + LENGTH.pack(len(told)) + told)
+            message = str(error).encode()
+            sink.write(ANSWER.pack(1, 0, 0, 0) + LENGTH.pack(len(message)) + message)
         else:
             sink.write(ANSWER.pack(0, *rgb.shape[:2], alpha is not None))
             sink.write(rgb.tobytes() + (b"" if alpha is None else alpha.tobytes()))
         sink.flush()
 
 
-def limit() -> None:
-    """Give up what this process does not need, where the system knows such limits."""
+def set_limits() -> None:
+    """Limit memory and forbid writing files, where the system supports such limits."""
     with suppress(ImportError, ValueError, OSError):
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 if __name__ == "__main__":
-    Image.init()  # readers are found before files cannot be opened any more
-    limit()
+    Image.init()  # load all plugins before the limits apply
+    set_limits()
     serve(sys.stdin.buffer, sys.stdout.buffer)

@@ -1,4 +1,4 @@
-"""What every request passes: a number, checks of the name it calls us by, of its page and its key, a limit of size."""
+"""ASGI middleware: request ids, checks of Host, Origin and API key, a limit on the body's size, security headers."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 
-from pinxit.serve.errors import RefusedError, answer, told
+from pinxit.serve.errors import RefusedError, as_refused, error_response
 from pinxit.serve.keys import Caller, Keys
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger("pinxit.serve")
-DISCARDED = 2**28  # bytes of a refused request that are still read
-GUARDED = ("/v1/", "/api/")  # paths that need a key where there are keys
-HERE = frozenset({"localhost"})
+MAX_DISCARDED = 2**28  # bytes of a refused request that are still read
+KEY_PATHS = ("/v1/", "/api/")  # paths that need an API key, if there are any
+LOCAL_HOSTS = frozenset({"localhost"})
 SAFE_HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -32,69 +32,69 @@ SAFE_HEADERS = {
 }
 
 
-class Gate:
-    """ASGI middleware, plain so that streams pass unbuffered."""
+class AccessMiddleware:
+    """Plain ASGI instead of Starlette's base class, so that streams pass unbuffered."""
 
     def __init__(
-        self, app: ASGIApp, keys: Keys | None, hosts: Sequence[str], origins: Sequence[str], most_bytes: int
+        self, app: ASGIApp, keys: Keys | None, hosts: Sequence[str], origins: Sequence[str], max_bytes: int
     ) -> None:
-        self.app, self.keys, self.most_bytes = app, keys, most_bytes
-        self.hosts, self.origins = HERE | set(hosts), set(origins)
+        self.app, self.keys, self.max_bytes = app, keys, max_bytes
+        self.hosts, self.origins = LOCAL_HOSTS | set(hosts), set(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, or refuse."""
+        """Pass a request on to the application, or refuse it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began, number, status = time.perf_counter(), secrets.token_hex(8), 0
+        began, request_id, status = time.perf_counter(), secrets.token_hex(8), 0
         headers, read, more = Headers(scope=scope), 0, True
 
-        async def sending(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 if status >= 400 and more and "expect" not in headers:
-                    await _discard(receive)
+                    await _discard_body(receive)
                 out = MutableHeaders(scope=message)
-                out["x-request-id"] = number
+                out["x-request-id"] = request_id
                 if headers.get("origin") in self.origins:
-                    out.update(self._shared(headers["origin"]))
+                    out.update(self._cors_headers(headers["origin"]))
                 out["openai-processing-ms"] = str(round(1000 * (time.perf_counter() - began)))
                 for name, value in SAFE_HEADERS.items():
                     out.setdefault(name, value)
             await send(message)
 
-        async def receiving() -> Message:
+        async def receive_limited() -> Message:
             nonlocal read, more
             message = await receive()
             read, more = read + len(message.get("body", b"")), message.get("more_body", False)
-            if read > self.most_bytes:
+            if read > self.max_bytes:
                 raise self._too_large()
             return message
 
         try:
             if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
-                self._check_names(scope, headers)  # a browser asks first, without a key
-                await Response(status_code=204)(scope, receiving, sending)
+                self._check_host_and_origin(scope, headers)  # a CORS preflight has no key
+                await Response(status_code=204)(scope, receive_limited, send_with_headers)
                 return
-            scope.setdefault("state", {}).update(caller=self._caller(scope, headers), number=number)
-            await self.app(scope, receiving, sending)
+            scope.setdefault("state", {}).update(caller=self._caller(scope, headers))
+            await self.app(scope, receive_limited, send_with_headers)
         except Exception as error:
             if status:
                 raise
-            await answer(told(error))(scope, receive, sending)
+            await error_response(as_refused(error))(scope, receive, send_with_headers)
         finally:
             seconds = time.perf_counter() - began
-            route = getattr(scope.get("route"), "path", "-")  # never what a stranger wrote
-            log.info("%s %s %s %d %.3f s", number, scope["method"], route, status, seconds)
+            route = getattr(scope.get("route"), "path", "-")  # the route's pattern: never what a client wrote
+            log.info("%s %s %s %d %.3f s", request_id, scope["method"], route, status, seconds)
 
     def _caller(self, scope: Scope, headers: Headers) -> Caller:
-        self._check_names(scope, headers)
+        self._check_host_and_origin(scope, headers)
         size = headers.get("content-length", "0")
-        if size.isdigit() and int(size) > self.most_bytes:
+        if size.isdigit() and int(size) > self.max_bytes:
             raise self._too_large()
         address = (scope.get("client") or ("unknown", 0))[0]
-        if self.keys is None or not scope["path"].removeprefix(scope.get("root_path", "")).startswith(GUARDED):
+        if self.keys is None or not scope["path"].removeprefix(scope.get("root_path", "")).startswith(KEY_PATHS):
             return Caller(f"address:{address}")
         scheme, _, key = headers.get("authorization", "").partition(" ")
         caller = self.keys.caller(key.strip()) if scheme.lower() == "bearer" else None
@@ -103,11 +103,13 @@ class Gate:
             raise RefusedError(401, message, code="invalid_api_key", headers={"www-authenticate": "Bearer"})
         return caller
 
-    def _check_names(self, scope: Scope, headers: Headers) -> None:
-        """Against pages of strangers, and against names that are made to lead here (DNS rebinding)."""
+    def _check_host_and_origin(self, scope: Scope, headers: Headers) -> None:
+        """Against cross-origin requests of foreign pages, and against DNS rebinding."""
         host = headers.get("host", "")
-        if not self._ours(host):
-            raise RefusedError(403, "this server is not called by that name; `hosts` of its settings says by which.")
+        if not self._is_known_host(host):
+            raise RefusedError(
+                403, "this server has another name; the setting `hosts` lists the names that it answers to."
+            )
         origin = headers.get("origin")
         if origin is None or origin in self.origins:
             return
@@ -117,12 +119,12 @@ class Gate:
             same = False
         if not same:
             raise RefusedError(
-                403, "pages of that origin may not call this server; `origins` of its settings says which."
+                403, "pages of that origin may not call this server; the setting `origins` lists those that may."
             )
 
     @staticmethod
-    def _shared(origin: str) -> dict[str, str]:
-        """What lets a page of another origin, one of the settings', read answers."""
+    def _cors_headers(origin: str) -> dict[str, str]:
+        """CORS headers for an origin that the settings allow."""
         return {
             "access-control-allow-origin": origin,
             "access-control-allow-headers": "*, authorization",
@@ -133,25 +135,23 @@ class Gate:
             "vary": "origin",
         }
 
-    def _ours(self, host: str) -> bool:
+    def _is_known_host(self, host: str) -> bool:
         try:
             name = urlsplit(f"//{host}").hostname or ""
             ipaddress.ip_address(name)
         except ValueError:
             return "/" not in host and "@" not in host and host.rsplit(":", 1)[0].lower() in self.hosts
-        return True  # nobody can make an address lead elsewhere
+        return True  # an address cannot be rebound
 
     def _too_large(self) -> RefusedError:
-        return RefusedError(
-            413, f"the request is larger than {self.most_bytes / 2**20:g} MB.", code="request_too_large"
-        )
+        return RefusedError(413, f"the request is larger than {self.max_bytes / 2**20:g} MB.", code="request_too_large")
 
 
-async def _discard(receive: Receive) -> None:
-    """Read the rest of a request that is refused: who still sends sees a broken connection, and not the answer."""
+async def _discard_body(receive: Receive) -> None:
+    """Read the rest of a refused request: a client still sending would see a reset connection, not the response."""
     read = 0
-    while read < DISCARDED:
+    while read < MAX_DISCARDED:
         message = await receive()
         read += len(message.get("body", b""))
-        if not message.get("more_body", False):  # all of it, or its client has left
+        if not message.get("more_body", False):  # the end of the body, or the client has disconnected
             return

@@ -1,16 +1,23 @@
-"""From a request of the OpenAI contract to a job: which painter, how many candidates, which seed, which file."""
+"""From a request of the OpenAI API to a job: which painter, how many candidates, which seed, which file format."""
 
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pinxit.errors import UsageError
 from pinxit.recipes.painting import picture_facts
-from pinxit.serve.encoding import Format, encoded, resampled
+from pinxit.serve.encoding import Format, encode_picture, resize_square
 from pinxit.serve.errors import RefusedError
-from pinxit.serve.schemas import BlendRequest, EditRequest, GenerationRequest, Painted, Streamed, VariationRequest
+from pinxit.serve.schemas import (
+    BlendRequest,
+    EditRequest,
+    GenerationRequest,
+    PictureRequest,
+    StreamableRequest,
+    VariationRequest,
+)
 from pinxit.types import Mask, Prompt
 
 if TYPE_CHECKING:
@@ -20,13 +27,20 @@ if TYPE_CHECKING:
     from pinxit.serve.settings import Settings
     from pinxit.types import Picture, Ranked
 
-OF_QUALITY = {"low": 1, "medium": 4, "xhigh": 64, "max": 64, "hd": 16, "high": 16}  # candidates; else the settings'
-SEEDS = 2**31  # of those drawn here: short enough to be read out
+QUALITY_CANDIDATES = {
+    "low": 1,
+    "medium": 4,
+    "xhigh": 64,
+    "max": 64,
+    "hd": 16,
+    "high": 16,
+}  # candidates; others: the settings' default
+SEEDS = 2**31  # drawn seeds are below this: short enough to be typed
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A request, settled: nothing in it is left to chance."""
+class PaintPlan:
+    """A request in which every choice has been made."""
 
     model: Model
     asked: PaintRequest
@@ -36,9 +50,8 @@ class Plan:
     as_url: bool = False
     quality: str = "auto"
     partials: int = 0
-    drawn_seed: bool = False  # the client gave none
     warnings: list[str] = field(default_factory=list)
-    of_others: bool = False  # something that was sent is in it
+    contains_upload: bool = False  # for the signature's source type
 
     @property
     def size(self) -> str:
@@ -46,32 +59,32 @@ class Plan:
         return f"{self.side}x{self.side}"
 
     def file(self, one: Ranked) -> bytes:
-        """The file of a finished picture."""
+        """The file of a finished picture, with metadata."""
         facts = picture_facts(self.asked.prompt.text, one, self.model.facts(self.asked, self.side))
-        return encoded(resampled(one.picture, self.side), facts, self.form, self.compression)
+        return encode_picture(resize_square(one.picture, self.side), facts, self.form, self.compression)
 
-    def look(self, picture: Picture) -> bytes:
-        """The file of a picture under way."""
-        return encoded(resampled(picture, self.side), {}, self.form, self.compression)
+    def preview_file(self, picture: Picture) -> bytes:
+        """The file of a preview."""
+        return encode_picture(resize_square(picture, self.side), {}, self.form, self.compression)
 
     def usage(self) -> dict[str, Any]:
-        """Tokens of the text; codes, or steps, of all candidates."""
+        """Input tokens: of the prompt. Output tokens: codes, or denoising steps, of all candidates."""
         text = tokens_of(self.model.painter, self.asked.prompt.text)
         out = self.asked.candidates * steps_of(self.model.painter, self.asked)
         details = {"image_tokens": 0, "text_tokens": text}
         return {"input_tokens": text, "output_tokens": out, "total_tokens": text + out, "input_tokens_details": details}
 
 
-def planned(
-    body: Painted,
+def make_plan(
+    body: PictureRequest,
     catalog: Catalog,
     settings: Settings,
     picture: Picture | None = None,
     mask: Mask | None = None,
     keep: int | None = None,
     other: Picture | None = None,
-) -> Plan:
-    """What a request comes to. Raises RefusedError and UsageError, before anything is painted, for what cannot be."""
+) -> PaintPlan:
+    """Resolve a request. Raises RefusedError and UsageError, before anything is painted, for what cannot be painted."""
     model = catalog.model(body.model)
     count = keep or body.n or 1
     candidates = _candidates(body, count, settings)
@@ -80,41 +93,45 @@ def planned(
     asked = _asked(model, Prompt(text, seed), candidates, count, body.model_extra or {}, picture)
     if picture is not None:
         asked = _with_picture(model, asked, body, picture, mask, other)
-    side = _side(body.size, model)
-    model.drawn_at(side)
-    streamed = body if isinstance(body, Streamed) else None
+    side = _side_of(body.size, model)
+    model.drawn_size(side)
+    streamed = body if isinstance(body, StreamableRequest) else None
     url_first = bool(body.model and body.model.startswith("dall-e")) or streamed is None
-    return Plan(
+    plan = PaintPlan(
         model,
         asked,
         side,
-        (streamed and streamed.output_format) or "png",
-        100 if streamed is None or streamed.output_compression is None else streamed.output_compression,
-        (body.response_format or ("url" if url_first else "b64_json")) == "url",
-        (streamed and streamed.quality) or "auto",
-        0 if streamed is None or not streamed.stream else streamed.partial_images or 0,
-        body.seed is None,
-        list(_warnings(body, model, text)),
-        picture is not None,
+        as_url=(body.response_format or ("url" if url_first else "b64_json")) == "url",
+        warnings=_warnings(body, model, text),
+        contains_upload=picture is not None,
+    )
+    if streamed is None:
+        return plan
+    return replace(
+        plan,
+        form=streamed.output_format or "png",
+        compression=100 if streamed.output_compression is None else streamed.output_compression,
+        quality=streamed.quality or "auto",
+        partials=(streamed.partial_images or 0) if streamed.stream else 0,
     )
 
 
 def tokens_of(painter: Painter, text: str) -> int:
-    """Of a text, as the painter reads it: those that it keeps."""
+    """How many tokens of a text the painter reads."""
     reader = painter.reader
     count = painter.ranker.tokenizer.count(text) if reader is None else reader.lengths([text])[0]
     return min(count, painter.text_tokens)
 
 
 def steps_of(painter: Painter, asked: PaintRequest) -> int:
-    """Calls of the network for a candidate: codes, or steps of a sampler."""
+    """Network calls for a candidate: codes, or denoising steps."""
     grid = getattr(painter, "grid", None)
     return int(grid * grid if grid else asked.settings.get("steps", 1))
 
 
-def _candidates(body: Painted, count: int, settings: Settings) -> int:
-    quality = body.quality if isinstance(body, Streamed) else None
-    asked = body.candidates or OF_QUALITY.get(quality or "", settings.candidates)
+def _candidates(body: PictureRequest, count: int, settings: Settings) -> int:
+    quality = body.quality if isinstance(body, StreamableRequest) else None
+    asked = body.candidates or QUALITY_CANDIDATES.get(quality or "", settings.candidates)
     if asked > settings.most_candidates:
         raise RefusedError(
             400, f"candidates: at most {settings.most_candidates} are drawn here.", "candidates", "too_many"
@@ -139,18 +156,18 @@ def _asked(
 
 
 def _with_picture(
-    model: Model, asked: PaintRequest, body: Painted, picture: Picture, mask: Mask | None, other: Picture | None
+    model: Model, asked: PaintRequest, body: PictureRequest, picture: Picture, mask: Mask | None, other: Picture | None
 ) -> PaintRequest:
-    verb, does = _ABLE[type(body)]
-    if does not in model.can:
+    verb, ability = _ABILITIES[type(body)]
+    if ability not in model.can:
         raise RefusedError(
             400, f"{model.name} cannot {verb}: choose another model of /v1/models.", "model", "unsupported"
         )
     painter: Any = model.painter
-    if does == "vary":
+    if ability == "vary":
         varied: PaintRequest = painter.varying(asked, picture)
         return varied
-    if does == "blend":
+    if ability == "blend":
         blended: PaintRequest = painter.blending(asked, picture, other)
         return blended
     if mask is not None and mask.paint.shape != picture.shape[:2]:
@@ -159,16 +176,16 @@ def _with_picture(
     return edited
 
 
-_ABLE: dict[type[Painted], tuple[str, str]] = {
+_ABILITIES: dict[type[PictureRequest], tuple[str, str]] = {
     EditRequest: ("edit a picture", "edit"),
     VariationRequest: ("make variations of one", "vary"),
     BlendRequest: ("blend two pictures", "blend"),
 }
 
 
-def _side(size: str | None, model: Model) -> int:
+def _side_of(size: str | None, model: Model) -> int:
     if size in (None, "auto"):
-        return model.usual
+        return model.default_size
     assert size is not None
     width, height = (int(part) for part in size.split("x"))
     if width != height:
@@ -176,15 +193,15 @@ def _side(size: str | None, model: Model) -> int:
     return width
 
 
-def _warnings(body: Painted, model: Model, text: str) -> list[str]:
+def _warnings(body: PictureRequest, model: Model, text: str) -> list[str]:
     found = []
     if isinstance(body, GenerationRequest) and body.style is not None:
-        found.append("style says nothing to the painters of this server.")
+        found.append("style has no effect on the painters of this server.")
     if isinstance(body, EditRequest) and body.input_fidelity is not None:
-        found.append("input_fidelity says nothing to the painters of this server.")
+        found.append("input_fidelity has no effect on the painters of this server.")
     if text and (dropped := model.painter.tokens_over_limit(text)):
         limit = model.painter.text_tokens
-        found.append(f"the prompt is {dropped} tokens over the limit of {limit}; its end was not read.")
+        found.append(f"the prompt is {dropped} tokens over the limit of {limit}; its end is ignored.")
     if text and (unknown := model.painter.unknown_words(text)):
-        found.append(f"{len(unknown)} words of the prompt were never met in training.")
+        found.append(f"{len(unknown)} words of the prompt did not occur in training.")
     return found

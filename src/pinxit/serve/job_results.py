@@ -1,0 +1,57 @@
+"""Storing the pictures of a finished job, with their CLIP embeddings, before it is reported as done."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pinxit.files import write_bytes
+from pinxit.serve import records
+from pinxit.serve.catalog import CLIP, ServerJob
+from pinxit.serve.content import omission_warnings
+from pinxit.serve.live_job import LiveJob, client_of, weight_of
+from pinxit.serve.records import StoredPicture
+from pinxit.serve.store import Store, sync_folder
+
+if TYPE_CHECKING:
+    from pinxit.serve.services import Services
+    from pinxit.types import Ranked
+
+
+async def store_results(services: Services, store: Store, live: LiveJob, painted: Sequence[Ranked]) -> None:
+    """Write the pictures, then that the job is done. Raises RefusedError if the content policy allows none of them."""
+    ranked = await services.policy.allowed(painted)
+    vectors = await _clip_vectors(services, live, ranked)
+    stored = [
+        StoredPicture(secrets.token_hex(16), place, one.candidate, one.seed, one.score, vector=vector)
+        for place, (one, vector) in enumerate(zip(ranked, vectors, strict=True))
+    ]
+
+    def write() -> None:
+        try:
+            for one, picture in zip(stored, ranked, strict=True):
+                write_bytes(store.file(one.id), services.file(live.plan, picture))
+        except BaseException:  # the disk may be full: keep nothing
+            store.remove(one.id for one in stored)
+            raise
+
+    await asyncio.get_running_loop().run_in_executor(services.encoders, write)
+    await asyncio.to_thread(sync_folder, store.folder)
+    warning = next(iter(omission_warnings(painted, ranked)), None)
+    if not await store.do(records.finish(live.record.id, records.DONE, stored, warning)):  # cancelled in the meantime
+        await asyncio.to_thread(store.remove, [one.id for one in stored])
+
+
+async def _clip_vectors(services: Services, live: LiveJob, ranked: Sequence[Ranked]) -> list[bytes | None]:
+    if services.catalog.clip is None:
+        return [None] * len(ranked)
+    starts = [([f"{CLIP}/pictures"], one.picture) for one in ranked]
+    job = ServerJob(starts, client=client_of(live.record), weight=weight_of(live.record.request))
+    event = await services.dispatcher.outcome(services.dispatcher.submit(job, detached=True))
+    if event.kind != "done":
+        return [None] * len(ranked)
+    return [np.asarray(row, "<f4").tobytes() for row in event.data]

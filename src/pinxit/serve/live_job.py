@@ -1,0 +1,39 @@
+"""A job in progress, and whose share of the machine it uses."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from pinxit.serve.requests import WEIGHTS
+
+if TYPE_CHECKING:
+    from pinxit.serve.catalog import ServerJob
+    from pinxit.serve.dispatcher import JobHandle
+    from pinxit.serve.paint_plan import PaintPlan
+    from pinxit.serve.records import Record
+
+
+class LiveJob:
+    """A stored job that has not ended."""
+
+    def __init__(self, record: Record, plan: PaintPlan, job: ServerJob) -> None:
+        self.record, self.plan, self.job = record, plan, job
+        self.handle: JobHandle | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.cancelled = False
+
+
+def arrival_number(live: LiveJob) -> int:
+    """Its position in the engine's order of arrival; large before the engine has it."""
+    return live.handle.job.number if live.handle is not None else 2**62
+
+
+def client_of(record: Record) -> str:
+    """The client whose share of the machine a job uses: the same as for the caller's other requests."""
+    return str(record.request.get("client", f"jobs:{record.owner}"))
+
+
+def weight_of(request: dict[str, Any]) -> float:
+    """A stored request's share: its priority's weight times its key's, which requests of earlier versions lack."""
+    return WEIGHTS[request.get("priority", "interactive")] * float(request.get("weight", 1.0))
