@@ -21,6 +21,12 @@ from pinxit.errors import PinxitError, UsageError
 OBJECTS = 128 * 2**20  # bytes of a local cluster's object store: little passes between processes
 REFUSED = "refused"  # the column of a row with the sentence why it was not done, or ""
 TRIES = 2  # to start one: Ray gives up after 30 s, and processes it has started by then live until the command ends
+PATIENCE = {  # Ray's settings of how long it waits for its processes, which a busy machine is slow to start
+    "RAY_gcs_server_port_wait_time_s": "300",
+    "RAY_agent_register_timeout_ms": "300000",
+    "RAY_worker_register_timeout_seconds": "300",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
+}
 TURNS = 4  # batches per process, if there are enough rows
 
 
@@ -38,7 +44,8 @@ def joined(shows: bool = False) -> Iterator[Any]:
     PinxitError where no cluster can be joined.
     """
     check_installed()
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage reports to Ray's makers
+    for name, value in {"RAY_USAGE_STATS_ENABLED": "0", **PATIENCE}.items():  # no usage reports to Ray's makers
+        os.environ.setdefault(name, value)
     import ray
 
     _join(ray, {"log_to_driver": shows, "logging_level": logging.ERROR})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pinxit.data import shelf as shelves
+from pinxit.data import stream_texts
 from pinxit.data.folders import FolderDataset
 from pinxit.data.shard_writer import write_shards
 from pinxit.data.shelf import fetch
@@ -25,6 +27,7 @@ from pinxit.data.stream_texts import StreamTexts, TextRowEncoder
 from pinxit.data.streams import Stream
 from pinxit.errors import DataError
 from pinxit.text.learned import LearnedText
+from pinxit.weights.tensor_parts import write_parts
 from tests.data.test_embeddings import learned
 from tests.data.test_streams import spoil
 from tests.recipes.squares import write_squares
@@ -106,6 +109,59 @@ def test_captions_are_those_that_the_reader_would_say(stream: Stream, shards: Pa
     assert stream.standing(4) == 5 and stream.captions[4] == stream.captions[5]  # the broken one's stand-in is told
     both, _ = texts.rows([4, 5], [0, 0])
     assert torch.equal(both[0], both[1])
+
+
+class Reader:
+    """A text encoder whose texts have as many tokens as characters; knows how much of what it said still exists."""
+
+    name, fingerprint, width, pooled_width, length, precision, padded = "it", "f", 3, 3, 9, "fp32", False
+
+    def __init__(self, most: float = 1.0) -> None:
+        self.most, self.said, self.alive = most, list[weakref.ref[Tensor]](), list[int]()
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        return [1 + len(text) for text in texts]
+
+    def ragged(self, texts: Sequence[str], batch: int = 1) -> tuple[list[Tensor], Tensor]:
+        self.alive.append(sum(row is not None and row.numel() for row in (one() for one in self.said)))
+        rows = [torch.full((1 + len(text), 3), self.most * len(text)) for text in texts]
+        self.said += map(weakref.ref, rows)
+        return rows, torch.zeros(len(texts), 3)
+
+
+CAPTIONS = [("a" * (row % 7), "b" * (row % 5), "a") for row in range(40)]
+
+
+def test_embeddings_of_a_shards_captions_are_written_as_they_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_texts, "TOGETHER", 3 * 10)
+    reader = Reader()
+    write_parts(tmp_path / "few", TextRowEncoder(reader).of(iter(()), CAPTIONS), {"note": "x"})  # type: ignore[arg-type]
+    assert len(reader.alive) > 3 and max(reader.alive) == 0
+    monkeypatch.undo()
+    write_parts(tmp_path / "all", TextRowEncoder(Reader()).of(iter(()), CAPTIONS), {"note": "x"})  # type: ignore[arg-type]
+    assert (tmp_path / "few").read_bytes() == (tmp_path / "all").read_bytes()
+    found = load_file(tmp_path / "few")
+    texts = list(dict.fromkeys(["", *(text for several in CAPTIONS for text in dict.fromkeys(several))]))
+    assert found["offsets"].tolist() == np.cumsum([0, *(1 + len(text) for text in texts)]).tolist()
+    for number, text in enumerate(texts):
+        tokens = found["tokens"][found["offsets"][number] : found["offsets"][number + 1]]
+        assert tokens.dtype == torch.float16 and tokens.tolist() == [[len(text)] * 3] * (1 + len(text))
+    for row, several in enumerate(CAPTIONS):
+        places = found["places"][found["starts"][row] : found["starts"][row + 1]]
+        assert [texts[place] for place in places] == list(dict.fromkeys(several))
+
+
+@pytest.mark.parametrize(("reader", "told"), [(Reader(1e5), "beyond the range of float16"), (Reader(), "other tokens")])
+def test_embeddings_that_cannot_be_stored_leave_no_sidecar(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: Reader, told: str
+) -> None:
+    if told == "other tokens":
+        monkeypatch.setattr(reader, "lengths", lambda texts: [2 + len(text) for text in texts])
+    with pytest.raises(DataError, match=f"it gives .*{told}"):
+        encode_shards(str(shards), TextRowEncoder(reader), tmp_path / "texts")  # type: ignore[arg-type]
+    assert not [path for path in (tmp_path / "texts").rglob("*") if path.is_file()]
 
 
 def test_sidecars_of_something_else_are_refused(stream: Stream, shards: Path, tmp_path: Path) -> None:

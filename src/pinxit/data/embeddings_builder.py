@@ -11,6 +11,7 @@ embeddings.json  what they were made from; written last, so a folder without it 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -105,7 +106,7 @@ class Job(ChunkedJob):
 
     def begin(self, parts: Path) -> None:
         size = chunks.CHUNK
-        lengths = [n for start in range(0, self.count, size) for n in self._lengths(self._texts(start))]
+        lengths = [n for start in range(0, self.count, size) for n in lengths_of(self.encoder, self._texts(start))]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         arrays: dict[str, Array] = {
             TOKENS: (np.float16, (int(offsets[-1]), self.encoder.width)),
@@ -126,12 +127,13 @@ class Job(ChunkedJob):
         npy.write_rows(parts / POOLED, start, pooled.cpu().numpy())
         return start + len(texts)
 
-    def _lengths(self, texts: list[str]) -> list[int]:
-        """The number of stored rows of each text: L if the encoder keeps the output at pads, else its tokens."""
-        return [self.encoder.length] * len(texts) if self.encoder.padded else self.encoder.lengths(texts)
-
     def _texts(self, start: int) -> list[str]:
         return self.captions.texts[start : start + chunks.CHUNK]
+
+
+def lengths_of(encoder: TextEncoder, texts: Sequence[str]) -> list[int]:
+    """The number of stored rows of each text: L if the encoder keeps the output at pads, else its tokens."""
+    return [encoder.length] * len(texts) if encoder.padded else encoder.lengths(texts)
 
 
 def identity_of(encoder: TextEncoder) -> dict[str, Any]:

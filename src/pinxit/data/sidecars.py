@@ -23,7 +23,7 @@ from pinxit.data.stream_index import AHEAD, indexed
 from pinxit.data.stream_manifest import AGAIN, ShardRecord, digest_of
 from pinxit.errors import CheckpointError, DataError
 from pinxit.files import write_json
-from pinxit.weights.tensor_files import write_tensors
+from pinxit.weights.tensor_parts import Parts, write_parts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,10 +50,13 @@ class RowEncoder(Protocol):
     def size(self) -> int:
         """Side of the pictures that it is shown; 0: none."""
 
-    def of(self, pictures: Iterable[Picture | None], captions: Sequence[tuple[str, ...]]) -> dict[str, Tensor]:
+    def of(
+        self, pictures: Iterable[Picture | None], captions: Sequence[tuple[str, ...]]
+    ) -> Mapping[str, Tensor | Parts]:
         """Tensors of all items of a shard; a picture that cannot be used is None.
 
         `pictures` are decoded while they are iterated over, once: whoever keeps them has a whole shard in memory.
+        Large tensors are `Parts`, made while they are written.
         """
 
 
@@ -104,10 +107,9 @@ def encode_shard(url: str, encoder: RowEncoder, out: Path, shelf: Shelf, known: 
     rows = range(len(shard.keys))
     captions = [_captions(shard, row, problems) for row in rows]
     pictures = (_picture(shard, row, encoder.size, problems) for row in rows if encoder.size)
-    tensors = {name: tensor.contiguous().cpu() for name, tensor in encoder.of(pictures, captions).items()}
-    problems.log()
     out.mkdir(parents=True, exist_ok=True)
-    write_tensors(place, tensors, {NOTE: json.dumps(about)})
+    write_parts(place, encoder.of(pictures, captions), {NOTE: json.dumps(about)})
+    problems.log()
     return place
 
 

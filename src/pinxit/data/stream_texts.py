@@ -15,20 +15,22 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from pinxit.data.embeddings_builder import identity_of
+from pinxit.data.embeddings_builder import identity_of, lengths_of
 from pinxit.data.open_sidecars import OpenSidecars, sidecars_of
 from pinxit.data.sidecars import compare, told
 from pinxit.data.streams import Stream
 from pinxit.data.writing_systems import Script, readable
 from pinxit.errors import DataError
+from pinxit.weights.tensor_parts import Parts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from pinxit.text.encoders import TextEncoder
     from pinxit.types import Picture
 
 KIND, AT_ONCE = "text", 32
+TOGETHER = 2**25  # numbers (128 MiB in float32) of the embeddings in memory at a time, unless one text has more
 
 
 class TextRowEncoder:
@@ -40,24 +42,43 @@ class TextRowEncoder:
         self.reader, self.script, self.at_once = reader, script, at_once
         self.about: Mapping[str, Any] = identity_of(reader) | {"script": script}
 
-    def of(self, pictures: Iterable[Picture | None], captions: Sequence[tuple[str, ...]]) -> dict[str, Tensor]:
+    def of(
+        self, pictures: Iterable[Picture | None], captions: Sequence[tuple[str, ...]]
+    ) -> Mapping[str, Tensor | Parts]:
         """The tensors of a sidecar, laid out as in `data.embeddings_builder`.
 
         `tokens` float16 [tokens of all texts, D], and `offsets` int64 [T + 1], where each text's begin;
-        `starts` int64 [N + 1], where each item's captions begin in `places`, which has the text of each. Raises
-        DataError for values beyond the range of float16.
+        `starts` int64 [N + 1], where each item's captions begin in `places`, which has the text of each. Making the
+        tokens raises DataError for values beyond the range of float16.
         """
         numbers, places, starts = {"": 0}, list[int](), [0]
         for several in captions:
             places += [numbers.setdefault(text, len(numbers)) for text in dict.fromkeys(readable(several, self.script))]
             starts.append(len(places))
-        rows, _ = self.reader.ragged(list(numbers), self.at_once)
-        tokens = torch.cat([row.cpu() for row in rows]).half()
-        if not tokens.isfinite().all():
-            raise DataError(f"{self.reader.name} gives numbers beyond the range of float16: they cannot be stored.")
-        lengths = torch.tensor([0, *map(len, rows)])
-        found = {"tokens": tokens, "offsets": lengths.cumsum(0), "starts": torch.tensor(starts)}
-        return found | {"places": torch.tensor(places, dtype=torch.int64)}
+        texts = list(numbers)
+        lengths = lengths_of(self.reader, texts)
+        tokens = Parts((sum(lengths), self.reader.width), torch.float16, self._tokens(texts, lengths))
+        offsets = torch.tensor([0, *lengths]).cumsum(0)
+        also = {"starts": torch.tensor(starts), "places": torch.tensor(places, dtype=torch.int64)}
+        return {"tokens": tokens, "offsets": offsets, **also}
+
+    def _tokens(self, texts: Sequence[str], lengths: Sequence[int]) -> Iterator[Tensor]:
+        """The embeddings of texts of these lengths, float16 [tokens, D], for some texts at a time."""
+        first = 0
+        while first < len(texts):
+            end, numbers = first + 1, lengths[first] * self.reader.width
+            while end < len(texts) and numbers + lengths[end] * self.reader.width <= TOGETHER:
+                numbers += lengths[end] * self.reader.width
+                end += 1
+            rows, _ = self.reader.ragged(texts[first:end], self.at_once)
+            if [len(row) for row in rows] != lengths[first:end]:
+                raise DataError(f"{self.reader.name} gives other tokens than it counts: they cannot be stored.")
+            tokens = torch.cat([row.cpu().half() for row in rows])
+            if not tokens.isfinite().all():
+                raise DataError(f"{self.reader.name} gives numbers beyond the range of float16: they cannot be stored.")
+            del rows
+            yield tokens
+            first = end
 
 
 @dataclass(frozen=True, eq=False)
