@@ -9,6 +9,7 @@ import io
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import httpx2 as httpx
 import numpy as np
@@ -246,6 +247,18 @@ def test_models_and_embeddings(client: openai.OpenAI, monkeypatch: pytest.Monkey
         client.embeddings.create(model="clip", input=[sent, sent])
 
 
+class Counting(asyncio.Lock):
+    """Knows how often it was taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken = list[float]()
+
+    async def acquire(self) -> Literal[True]:
+        self.taken.append(time.time())
+        return await super().acquire()
+
+
 def test_pictures_of_one_request_at_a_time_are_decoded(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """Until a request is admitted nothing bounds how many of its pictures are in memory."""
     decode, seen = server.context.uploads.decode, list[int]()
@@ -268,7 +281,10 @@ def test_pictures_of_one_request_at_a_time_are_decoded(server: Running, monkeypa
             await asyncio.gather(*(ask(client, side) for side in (20, 30, 40)))
 
     monkeypatch.setattr(server.context.uploads, "decode", decoding)
+    monkeypatch.setattr(server.context.uploads, "batch", (batch := Counting()))
+    assert server.post("/v1/embeddings", json={"input": "a cat"}).status_code == 200 and not batch.taken, "texts wait"
     asyncio.run(all_of_them())
+    assert len(batch.taken) == 3
     assert len(seen) == 12 and all(len(set(seen[first : first + 4])) == 1 for first in (0, 4, 8)), seen
 
 

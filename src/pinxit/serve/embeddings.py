@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,7 +64,8 @@ async def embeddings(request: Request, asked: EmbeddingRequest, context: Context
     if asked.dimensions not in (None, clip.width):
         raise RefusedError(400, f"dimensions: a vector has {clip.width} numbers.", "dimensions", "invalid_value")
     given = [asked.input] if isinstance(asked.input, str) else asked.input
-    async with context.uploads.batch:
+    with_pictures = any(one.startswith("data:") for one in given)
+    async with context.uploads.batch if with_pictures else nullcontext():
         handle = submit_clip(request, await _starts(given, context), context)
     rows = result_of(await outcome(request, context.dispatcher, handle))
     data = [EmbeddingOut(index=k, embedding=_encoded_vector(row, asked.encoding_format)) for k, row in enumerate(rows)]
