@@ -31,7 +31,7 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, 
     key = add_key(folder / "keys", "alice")
     (folder / "keys").write_text((folder / "keys").read_text().rstrip() + " weight=4\n")
     changes = {"api_keys": str(folder / "keys"), "body_mb": 0.01, "origins": ("https://Friend.example/",),
-               "hosts": ("Pictures.Example",)}  # fmt: skip
+               "hosts": ("Pictures.Example", "ported.example:8443")}  # fmt: skip
     with running(folder / "data", **changes) as found:
         yield found, key
 
@@ -92,14 +92,16 @@ def test_keys_are_kept_as_hashes(tmp_path: Path) -> None:
     (tmp_path / "keys").write_text(f"carol sha256:{hash_key('k').hex()} weight=4\n# a note\n")
     carol = Keys.read(tmp_path / "keys").caller("k")
     assert carol is not None and carol.weight == 4
-    (tmp_path / "keys").write_text("carol k\n")
-    with pytest.raises(UsageError, match="key 1: write NAME sha256:HASH"):
-        Keys.read(tmp_path / "keys")
+    for line in ("carol k", f"carol sha256:{hash_key('k').hex()} weight=0"):
+        (tmp_path / "keys").write_text(f"{line}\n")
+        with pytest.raises(UsageError, match="key 1: write NAME sha256:HASH"):
+            Keys.read(tmp_path / "keys")
 
 
 @pytest.mark.parametrize(
     ("host", "status"),
     [("127.0.0.1:8000", 200), ("localhost", 200), ("[::1]:80", 200), ("pictures.example", 200), ("10.0.0.7", 200),
+     ("ported.example:8443", 200), ("ported.example", 200),
      ("evil.example", 403), ("localhost.evil.example", 403), ("a@localhost", 403), ("", 403)],
 )  # fmt: skip
 def test_names_that_could_be_made_to_lead_here(locked: tuple[Running, str], host: str, status: int) -> None:

@@ -13,7 +13,7 @@ from pinxit.errors import UsageError
 from pinxit.files import read_lines, read_text, write_text
 from pinxit.locks import alone
 
-LINE = re.compile(r"(?P<name>[\w.@-]{1,64}) sha256:(?P<hash>[0-9a-f]{64})(?: weight=(?P<weight>\d{1,4}))?")
+LINE = re.compile(r"(?P<name>[\w.@-]{1,64}) sha256:(?P<hash>[0-9a-f]{64})(?: weight=(?P<weight>[1-9]\d{0,3}))?")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Keys:
             found = LINE.fullmatch(line)
             if found is None:
                 raise UsageError(f"{file}, key {number}: write NAME sha256:HASH; --new-key NAME makes one.")
-            caller = Caller(f"key:{found['name']}", max(1.0, float(found["weight"] or 1)))
+            caller = Caller(f"key:{found['name']}", float(found["weight"] or 1))
             known.append((bytes.fromhex(found["hash"]), caller))
         if not known:
             raise UsageError(f"{file} holds no keys: --new-key NAME makes one.")

@@ -39,7 +39,7 @@ class AccessMiddleware:
         self, app: ASGIApp, keys: Keys | None, hosts: Sequence[str], origins: Sequence[str], max_bytes: int
     ) -> None:
         self.app, self.keys, self.max_bytes = app, keys, max_bytes
-        self.hosts = LOCAL_HOSTS | {host.lower() for host in hosts}
+        self.hosts = LOCAL_HOSTS | set(map(_without_port, hosts))
         self.origins = {origin.lower().rstrip("/") for origin in origins}  # as browsers write them
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -141,11 +141,15 @@ class AccessMiddleware:
             name = urlsplit(f"//{host}").hostname or ""
             ipaddress.ip_address(name)
         except ValueError:
-            return "/" not in host and "@" not in host and host.rsplit(":", 1)[0].lower() in self.hosts
+            return "/" not in host and "@" not in host and _without_port(host) in self.hosts
         return True  # an address cannot be rebound
 
     def _too_large(self) -> RefusedError:
         return RefusedError(413, f"the request is larger than {self.max_bytes / 2**20:g} MB.", code="request_too_large")
+
+
+def _without_port(host: str) -> str:
+    return host.rsplit(":", 1)[0].lower()
 
 
 async def _discard_body(receive: Receive) -> None:

@@ -179,7 +179,7 @@ class EmbeddingOut(BaseModel):
 
 
 class EmbeddingUsage(BaseModel):
-    """Tokens of the texts."""
+    """Words of the texts, in place of tokens."""
 
     prompt_tokens: int
     total_tokens: int
