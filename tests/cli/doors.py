@@ -101,7 +101,7 @@ class Painter(DallePainter):
     def check_edits(self) -> None:
         pass
 
-    drawing = Inversion.drawing
+    used_settings = Inversion.used_settings
 
     def vary(self, picture: Picture, *, count: int, **how: Any) -> list[Ranked]:
         self._made("vary", count, count=count, **how)
