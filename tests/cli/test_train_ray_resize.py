@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import time
@@ -31,6 +32,7 @@ from pinxit.training.stored import FOLDER, Stored, saves_of
 from tests.recipes.squares import write_squares
 
 STEP = 8  # pictures of an update
+LISTEN = "dashboard_agent_listen_port"
 QUICK = "from pinxit.cli.train import by_ray; by_ray.LOOK = 2.0; from pinxit.cli import main; main()"
 
 
@@ -52,7 +54,7 @@ def words(squares: Path, out: Path, images: int, *changes: str) -> list[str]:
     return [*usual, "--stages=pictures,tokenizer,dvae", *(f"--set={field}" for field in (*fields, *changes))]
 
 
-def waited(running: subprocess.Popen[str], done: Callable[[], bool], seconds: float = 900) -> None:
+def waited(running: subprocess.Popen[str], done: Callable[[], bool], seconds: float = 1800) -> None:
     end = time.monotonic() + seconds
     while not done():
         assert running.poll() is None, running.communicate()
@@ -137,12 +139,27 @@ def machine() -> dict[str, Any]:
     Where Ray chooses the ports of a node's agent, its raylet waits 15 s for the agent to tell them, however busy the
     machine is, and dies (ray-project/ray#65983); `include_dashboard` changes nothing about that.
     """
-    ports = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+    ports = ("metrics_agent_port", "metrics_export_port", LISTEN, "runtime_env_agent_port")
     return {"num_cpus": 1, "object_store_memory": 100 * 2**20} | {name: by_ray._free_port() for name in ports}
 
 
+def tell_raylets_the_last_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of the four, which Ray tells the agent alone."""
+    from ray._private import services
+
+    start = services.start_ray_process
+
+    def started(command: list[str], *given: Any, **more: Any) -> Any:
+        port = re.search(r"--listen-port=(\d+)", " ".join(command))
+        if port is not None and command[0] == services.RAYLET_EXECUTABLE:
+            command = [*command, f"--{LISTEN}={port[1]}"]
+        return start(command, *given, **more)
+
+    monkeypatch.setattr(services, "start_ray_process", started)
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(7200)
 def test_workers_become_fewer_and_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two machines share the weights; one is lost, the other goes on with all of them; and shares them with a third.
 
@@ -155,7 +172,10 @@ def test_workers_become_fewer_and_more(tmp_path: Path, monkeypatch: pytest.Monke
     stage = out / "dvae"
     for name, value in PATIENCE.items():
         monkeypatch.setenv(name, value)
-    cluster = Cluster(initialize_head=True, head_node_args=machine() | {"include_dashboard": False})
+    tell_raylets_the_last_port(monkeypatch)
+    cluster = Cluster(
+        initialize_head=True, head_node_args=machine() | {"include_dashboard": False, "include_log_monitor": False}
+    )
     running: subprocess.Popen[str] | None = None
     seen = list[tuple[int, int]]()  # who had saved what
 

@@ -80,7 +80,10 @@ class OwnRows(Tensor):
 
 
 def network(build: Callable[[], M], seed: int, purpose: str) -> M:
-    """A network to be trained, built with torch's generator seeded for it (`seeded`); see `in_shards`."""
+    """A network to be trained, built with torch's generator seeded for it (`seeded`); see `in_shards`.
+
+    Once a module has been given a parameter, `build` must get it from there: a variable would still hold the whole.
+    """
     ranks = _ranks.get()
     if ranks is None:
         return seeded(build, seed, purpose)
