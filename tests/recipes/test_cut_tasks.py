@@ -168,7 +168,7 @@ def test_two_ranks_that_cut_have_the_gradients_of_two_that_copy(
 def test_a_clip_that_is_cut_compares_with_the_columns_of_all(tmp_path: Path) -> None:
     """What two ranks learn is what one does of all rows at once."""
     forked(2, train, tmp_path / "two", partial(awake, "clip"), 8, True)
-    train(0, tmp_path / "one", partial(awake, "clip"), 8, False)
+    forked(1, train, tmp_path / "one", partial(awake, "clip"), 8, False)
     one, two = state(tmp_path / "one"), state(tmp_path / "two")
     for key, tensor in one.items():
         if key.startswith("adam/exp_avg/"):
@@ -182,10 +182,8 @@ def check_going_on(root: Path, make: Make, exact: bool) -> None:
     forked(2, train, root / "copied", make, None, False)
     settled = getattr(make()[0], "pieces", "alike") == "settled"
     for ranks, until in ((2, 8), (2 if settled else 1, 16), (2, None)):
-        if ranks == 1:
-            train(0, root / "cut", make, until, False, 4)  # a piece for each of two ranks
-        else:
-            forked(2, train, root / "cut", make, until, True)
+        micro = 4 if ranks == 1 else 0  # a piece for each of two ranks
+        forked(ranks, train, root / "cut", make, until, ranks == 2, micro)
     losses = [[line["loss"] for line in read_metrics(root / how)] for how in ("copied", "cut")]
     assert len(losses[0]) == 3 and losses[0] == pytest.approx(losses[1], rel=1e-4)
     copied, cut = state(root / "copied"), state(root / "cut")
