@@ -259,7 +259,9 @@ def test_classify_and_search(server: Running) -> None:
     assert hits[0]["picture"] == like and hits[0]["score"] == pytest.approx(1, abs=1e-4)
     assert server.post("/api/search", json={"sentence": "a star"}).json()["hits"]
     gone = done["pictures"][2]["id"]
+    assert server.get(f"/pictures/{gone}.png").content == server.context.jobs.store.file(gone).read_bytes()
     server.context.jobs.store.file(gone).unlink()
+    assert server.get(f"/pictures/{gone}.png").status_code == 404
     for path, more in (("classify", {"labels": ["cat"]}), ("search", {})):
         answer = server.post(f"/api/{path}", json={"image": gone} | more)
         assert answer.status_code == 404 and "not here any more" in answer.json()["error"]["message"]

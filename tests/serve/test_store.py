@@ -243,8 +243,22 @@ def test_only_pictures_of_ours_are_swept(tmp_path: Path) -> None:
     os.utime(tmp_path / "urls" / "folder", (0, 0))
     (tmp_path / "urls" / ".a.part").symlink_to(tmp_path / "gone")  # as of a file that is renamed meanwhile
     url_files.sweep()
-    assert url_files.find(old) is None and not (tmp_path / "urls" / old).exists() and url_files.find(new) is not None
+    assert url_files.read(old) is None and not (tmp_path / "urls" / old).exists() and url_files.read(new) == b"2"
     assert all(path.exists() for path in others)
+
+
+def test_a_picture_that_is_swept_while_it_is_asked_for_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url_files = UrlFiles(tmp_path, 60)
+    name = url_files.put(b"1", "png")
+
+    def swept() -> float:
+        (tmp_path / name).unlink()
+        return 0.0
+
+    monkeypatch.setattr("pinxit.serve.url_files.time.time", swept)
+    assert url_files.read(name) is None
 
 
 def test_a_folder_is_one_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

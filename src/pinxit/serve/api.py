@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import FileResponse, Response, StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 
 from pinxit.serve import records
 from pinxit.serve.context import Context, ContextDep, caller_of, owner_of
@@ -116,14 +116,17 @@ async def events(request: Request, context: ContextDep) -> StreamingResponse:
     return StreamingResponse(_events(owner, context), media_type="text/event-stream", headers=headers)
 
 
-@pictures.get("/pictures/{name}.png", response_class=FileResponse)
+@pictures.get("/pictures/{name}.png", response_class=Response)
 async def picture(name: str, context: ContextDep) -> Response:
     """A stored picture; its name cannot be guessed, and is all that is needed to read it."""
-    path = context.jobs.store.file(name)
-    if NAME.fullmatch(name) is None or not await asyncio.to_thread(path.is_file):
+    if NAME.fullmatch(name) is None:
         raise RefusedError(404, "there is no such picture here.")
+    try:
+        data = await asyncio.to_thread(context.jobs.store.file(name).read_bytes)
+    except FileNotFoundError as error:
+        raise RefusedError(404, "there is no such picture here.") from error
     headers = {"cache-control": "private, max-age=31536000, immutable"}
-    return FileResponse(path, media_type="image/png", headers=headers)
+    return Response(data, media_type="image/png", headers=headers)
 
 
 async def _events(owner: str, context: Context) -> AsyncIterator[bytes]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from fastapi import FastAPI, Request
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute
 
 from pinxit import __version__
@@ -217,12 +217,11 @@ def _add_health(app: FastAPI) -> None:
     @app.get("/files/{name}", tags=["files"])
     async def file(name: str, context: ContextDep) -> Response:
         """A picture by the URL that a response gave, until it expires."""
-        path = await asyncio.to_thread(context.url_files.find, name)
-        if path is None:
+        data = await asyncio.to_thread(context.url_files.read, name)
+        if data is None:
             raise RefusedError(404, "there is no such picture here, or it has expired.")
-        return FileResponse(
-            path, media_type=MEDIA_TYPES[path.suffix[1:]], headers={"cache-control": "private, max-age=600"}
-        )
+        form = name.rpartition(".")[2]
+        return Response(data, media_type=MEDIA_TYPES[form], headers={"cache-control": "private, max-age=600"})
 
 
 def _route_name(route: APIRoute) -> str:

@@ -25,12 +25,15 @@ class UrlFiles:
         write_bytes(self.folder / name, data)
         return name
 
-    def find(self, name: str) -> Path | None:
-        """The file, unless it has expired or never existed."""
+    def read(self, name: str) -> bytes | None:
+        """The picture, unless it has expired or never existed."""
         path = self.folder / name
-        if NAME.fullmatch(name) is None or not path.is_file() or path.is_symlink():
+        if NAME.fullmatch(name) is None or path.is_symlink():
             return None
-        return path if path.stat().st_mtime + self.seconds > time.time() else None
+        try:
+            return path.read_bytes() if path.stat().st_mtime + self.seconds > time.time() else None
+        except (FileNotFoundError, IsADirectoryError):  # it may be swept at any moment
+            return None
 
     def sweep(self) -> None:
         """Remove expired pictures; other files in the folder are not ours, or are being written."""
