@@ -117,7 +117,7 @@ def paint(
 
     [bold]Examples[/bold]
 
-      pinxit paint "a small red cube on top of a big green cube"
+      pinxit paint "an armchair in the shape of an avocado"
       pinxit paint "三个绿色的三角形" --candidates 64 --keep 8 --seed 7
       pinxit paint --prompts prompts.txt --json > results.jsonl
       pinxit paint "two yellow squares" --recipe imagen --steps 25 --guidance 3

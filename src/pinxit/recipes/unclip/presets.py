@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from pinxit.recipes.published import Start
 
 
+CLIP_WIDTH = 512  # of the shipped `tiny`'s embeddings
+
+
 def nano() -> UnclipConfig:
     """16 px and both priors, for tests; its pictures are not worth seeing.
 
@@ -37,11 +40,19 @@ def nano() -> UnclipConfig:
         (32, 64), (1, 1), (False, True), patch=2, bypass=True, head=32, groups=8, text=384, context=32, pool_heads=2
     )
     plan = Plan(images=512, batch=16, lr=1e-3, warmup=64, ema=0.95, clip=1.0)
-    small: dict[str, Any] = {"components": 16, "text": 384, "length": 32, "width": 64, "layers": 2, "heads": 2}
+    small: dict[str, Any] = {
+        "embed": CLIP_WIDTH,
+        "components": 16,
+        "text": 384,
+        "length": 32,
+        "width": 64,
+        "layers": 2,
+        "heads": 2,
+    }
     return UnclipConfig(
         data=DataConfig(),
         text=TextEncoderConfig(length=32, stored=1, drop=0.5),
-        space=SpaceConfig(components=16, buckets=16, dots=8),
+        space=SpaceConfig(embed=CLIP_WIDTH, components=16, buckets=16, dots=8),
         priors=(
             PriorStage(PriorConfig(**small), name="prior", plan=plan),
             PriorStage(PriorConfig(**small, buckets=16, dots=8), name="components", plan=plan),
@@ -81,10 +92,14 @@ def tiny() -> UnclipConfig:
     return UnclipConfig(
         data=DataConfig(source="world:small"),
         text=TextEncoderConfig(length=48, stored=1, drop=0.5),
-        space=SpaceConfig(components=64),
+        space=SpaceConfig(embed=CLIP_WIDTH, components=64),
         priors=(
-            PriorStage(PriorConfig(length=48), name="prior", plan=prior),
-            PriorStage(PriorConfig(length=48, buckets=256, dots=64), name="components", plan=replace(prior, images=0)),
+            PriorStage(PriorConfig(embed=CLIP_WIDTH, length=48), name="prior", plan=prior),
+            PriorStage(
+                PriorConfig(embed=CLIP_WIDTH, length=48, buckets=256, dots=64),
+                name="components",
+                plan=replace(prior, images=0),
+            ),
         ),
         decoder=Stage(
             base.size,

@@ -3,8 +3,8 @@
 import { $, attempt, call, make, say } from "./net.js";
 
 const KEPT = "pinxit-form";
-export const EXAMPLES = ["a small red cube on top of a big green cube", "two yellow squares", "a green triangle",
-  "a blue circle to the left of a red square", "三个绿色的三角形"];
+export const EXAMPLES = ["an armchair in the shape of an avocado", "a fox riding a bicycle on a beach", "a capybara at sunrise",
+  "a small red cube on top of a big green cube", "三个绿色的三角形"];
 let models = [];
 let state = { prompt: "", recipe: "", candidates: 16, keep: 16, seed: "", size: "auto", compare: false, settings: {} };
 
