@@ -297,7 +297,7 @@ TRAIN_DALLE = Command(
         row("--pictures 9000", train__config=config(data__pictures=9000)),
         row("--init-from tiny", train__init="dalle"),
         row("--lora 4", train__config=config(plans__dvae__lora=4, plans__transformer__lora=4, plans__clip__lora=4)),
-        row("--preset nano --init-from tiny", train__config=config(transformer__depth=8)),
+        row("--preset nano --init-from tiny", train__config=config(transformer__depth=10, data__pictures=64)),
         row("--preset nano --init-from tiny --grow", train__config=config(transformer__depth=2)),
         COSTS,
     ),
