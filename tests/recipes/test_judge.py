@@ -123,6 +123,10 @@ def test_a_run_stops_goes_on_and_ends_in_a_checkpoint(tmp_path: Path) -> None:
     further, at = train(CONFIG, tmp_path / "more", "cpu", progress=False, init=open_checkpoint(folder))
     assert further.finished and open_checkpoint(at).provenance["images"] == 64
     assert open_checkpoint(at).provenance["started_from"] == opened.hash
+    weights = folder / "detector.safetensors"
+    before = weights.stat().st_size
+    train(replace(CONFIG, store="int8"), tmp_path, "cpu", progress=False)
+    assert weights.stat().st_size < 0.75 * before and len(Judge.open(folder, "cpu").detect(pictures)) == 3
     with pytest.raises(UsageError, match="seed=0, not 1"):
         train(replace(CONFIG, seed=1), tmp_path, "cpu", progress=False)
     with pytest.raises(UsageError, match="detector"):

@@ -30,7 +30,7 @@ from pinxit.training.initial import in_shards
 from pinxit.training.loop import Outcome, Plan, Stop, fit
 from pinxit.training.parallel import here
 from pinxit.training.precision import pick_device
-from pinxit.weights.checkpoint import Checkpoint, Part, open_checkpoint, save_checkpoint
+from pinxit.weights.checkpoint import Checkpoint, Part, Store, open_checkpoint, save_checkpoint
 from pinxit.weights.zoo import find
 from pinxit.world.roles import GARMENTS, MATERIALS, cast, shapely
 from pinxit.world.sign_words import LETTERS
@@ -51,6 +51,7 @@ class JudgeConfig:
     plan: Plan
     world: str = "small"
     seed: Seed = 0  # of the initial weights and the order of the renders
+    store: Store = "bf16"  # of the checkpoint's weights: bf16, or int8 in half the space
 
 
 def config_for(world: str, images: int = 300_000) -> JudgeConfig:
@@ -200,9 +201,8 @@ def keep(config: JudgeConfig, stage: Path, folder: Path, init: Checkpoint | None
         "started_from": init.hash if init else None,
     }
     parts = {"detector": Part(config.detector, state.read_weights(stage, "detector"))}
-    save_checkpoint(
-        folder, RECIPE, parts, provenance=provenance, settings={"world": config.world}, card=card(config, images)
-    )
+    settings, told = {"world": config.world}, card(config, images)
+    save_checkpoint(folder, RECIPE, parts, provenance=provenance, settings=settings, card=told, store=config.store)
 
 
 def card(config: JudgeConfig, images: int) -> str:
