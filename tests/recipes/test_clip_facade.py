@@ -16,6 +16,7 @@ from pinxit.errors import DataError, UsageError
 from pinxit.pictures import write_png
 from pinxit.recipes.clip import engine
 from pinxit.recipes.clip.facade import Clip
+from tests.recipes.painters import save_random_checkpoint
 
 COLOURS = {"red": (220, 30, 30), "blue": (30, 30, 220)}
 
@@ -79,12 +80,17 @@ def test_a_search_needs_one_question(clip: Clip, folder: Path) -> None:
             clip.search(folder / "none.index", **question)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_openvino_says_what_pytorch_says(folder: Path, precision: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "precision"), [("tiny", "fp32"), ("nano", "bf16"), pytest.param("tiny", "bf16", marks=pytest.mark.slow)]
+)
+def test_openvino_says_what_pytorch_says(folder: Path, name: str, precision: str) -> None:
     pytest.importorskip("openvino")
+    if name == "nano":
+        save_random_checkpoint(folder / name)
+        name = str(folder / name)
     pictures = [np.array(Image.open(path)) for path in sorted(folder.rglob("*.png"))][:5]
-    slow = pinxit.load_clip("tiny", device="cpu", engine="torch").encoder
-    fast = pinxit.load_clip("tiny", device="cpu", engine="openvino", precision=precision).encoder  # type: ignore[arg-type]
+    slow = pinxit.load_clip(name, device="cpu", engine="torch").encoder
+    fast = pinxit.load_clip(name, device="cpu", engine="openvino", precision=precision).encoder  # type: ignore[arg-type]
     bound = 1e-5 if precision == "fp32" else 0.05
     for one, other in (
         (slow.pictures(pictures), fast.pictures(pictures)),
