@@ -201,8 +201,8 @@ def keep(config: JudgeConfig, stage: Path, folder: Path, init: Checkpoint | None
         "started_from": init.hash if init else None,
     }
     parts = {"detector": Part(config.detector, state.read_weights(stage, "detector"))}
-    settings, told = {"world": config.world}, card(config, images)
-    save_checkpoint(folder, RECIPE, parts, provenance=provenance, settings=settings, card=told, store=config.store)
+    about: dict[str, Any] = {"provenance": provenance, "settings": {"world": config.world}, "store": config.store}
+    save_checkpoint(folder, RECIPE, parts, card=card(config, images), **about)
 
 
 def card(config: JudgeConfig, images: int) -> str:
