@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from pinxit.weights.checkpoint import open_checkpoint
 from tests.cli.helpers import Cli
@@ -12,6 +13,7 @@ from tests.recipes.squares import write_squares
 
 pytest.importorskip("transformers")
 from tests.recipes.imagens import save_random_imagen
+from tests.recipes.unclips import save_random_unclip
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +44,32 @@ def test_training_goes_on_from_a_checkpoint_on_other_pictures(cli: Cli, checkpoi
     assert again.code == 0 and again.out.strip() == str(tmp_path / "run" / "checkpoint")
 
 
+def test_an_unclips_decoder_is_trained_on_as_a_base(cli: Cli, tmp_path: Path) -> None:
+    """Without its inputs for embeddings and holes, its other weights as they were, and its upsampler too."""
+    unclip = save_random_unclip(tmp_path / "unclip", "decoder.unet.masked=4")
+    words = ["train", "imagen", "--preset", "nano", "--init-from", str(unclip), "--data", str(tmp_path / "squares")]
+    for change in ("base.plan.images=8", "base.plan.batch=8", "base.plan.lr=0", "upsampler.plan.images=0"):
+        words += ["--set", f"stages.{change}"]
+    done = cli(*words, "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    found, brought = open_checkpoint(tmp_path / "run" / "checkpoint", "imagen"), open_checkpoint(unclip)
+    assert list(found.parts) == ["base", "upsampler"] and found.provenance["started_from"] == brought.hash
+    trained, decoder = found.state("base"), brought.state("decoder")
+    added = {name for name in decoder if name not in trained}
+    assert added and all(name.startswith(("conditioning.image.", "masked.")) for name in added)
+    assert decoder.keys() - added == trained.keys()
+    assert all(torch.equal(value.float(), decoder[name].float()) for name, value in trained.items())
+    assert found.settings["text"]["drop"] == 0.1, "a decoder does without its caption more often than a base may"
+    painted = cli("paint", "a red square", "--checkpoint", tmp_path / "run" / "checkpoint", "--candidates", 1,
+                  "--out", tmp_path / "out")  # fmt: skip
+    assert painted.code == 0, painted.err
+
+
 def test_what_cannot_be_started_from_is_one_sentence(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
-    for name, told in ((str(tmp_path / "none"), "none"), (str(checkpoint.parent / "ranker"), "not imagen")):
+    for name, told in (
+        (str(tmp_path / "none"), "none"),
+        (str(checkpoint.parent / "ranker"), "neither imagen nor unclip"),
+    ):
         done = cli("train", "imagen", "--preset", "nano", "--init-from", name, "--out", str(tmp_path / "run"))
         assert done.code == 1 and told in done.err and "Traceback" not in done.err and len(done.err.splitlines()) == 1
     assert not (tmp_path / "run").exists()

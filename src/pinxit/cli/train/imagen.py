@@ -63,16 +63,21 @@ def train_imagen(
       pinxit train imagen --preset tiny --text-encoder hub:google/t5-v1_1-base --out runs/t5
       pinxit train imagen --out runs/imagen --set stages.base.plan.images=2000000
       pinxit train imagen --init-from imagen-tiny --lora 16 --data my-pictures --out runs/mine
+      pinxit train imagen --init-from runs/unclip/checkpoint --out runs/imagen    # its decoder becomes the base
       torchrun --nproc-per-node 8 -m pinxit train imagen --preset paper --out runs/imagen
     """
     from pinxit.recipes.imagen import presets
     from pinxit.recipes.imagen.estimate import table
+    from pinxit.recipes.imagen.from_decoder import UNCLIP, decoder_start
     from pinxit.recipes.imagen.run import RECIPE, ImagenRun
     from pinxit.recipes.imagen.stages import train
     from pinxit.training.stop import Stop
+    from pinxit.weights.checkpoint import Checkpoint
 
     stop = Stop(minutes)
-    init = started_from(init_from, RECIPE)
+    init = started_from(init_from, RECIPE, UNCLIP)
+    if isinstance(init, Checkpoint) and init.recipe == UNCLIP:
+        init = decoder_start(init)
     config = config_of(out, preset, RECIPE, presets, init)
     if text_encoder is not None:
         config = presets.read_by(config, text_encoder)
