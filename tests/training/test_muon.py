@@ -121,7 +121,7 @@ def test_kernels_in_either_memory_order_move_alike() -> None:
 
 
 def test_matrices_inside_are_its_own_and_all_else_adams() -> None:
-    net = UNet(UNetConfig((64, 128), (1, 1), (False, True), patch=4, bypass=True, text=64, context=64))
+    net = UNet(UNetConfig((64, 128), (1, 1), (False, True), patch=4, bypass=True, text=64, context=64, image=64))
     optimiser = muon({"base": net}, Plan(images=1, batch=1))
     names = {id(p): name for name, p in trained({"base": net}).items()}
     own = {names[id(p)]: parts for p, parts in optimiser.parts.items()}
@@ -129,6 +129,8 @@ def test_matrices_inside_are_its_own_and_all_else_adams() -> None:
     assert not own.keys() & others and own.keys() | others == set(names.values())
     assert own["base/body.middle.0.attention.qkv.weight"] == 3 and own["base/body.middle.0.res.conv1.weight"] == 1
     ends = {"base/stem.weight", "base/out.weight", "base/bypass.enter.weight", "base/norm.weight"}
+    ends |= {"base/conditioning.image.embed.weight", "base/conditioning.image.tokens.weight"}
+    assert "base/conditioning.context.weight" in own
     assert ends <= others and all(net.get_parameter(name.removeprefix("base/")).ndim > 1 for name in own)
 
 

@@ -24,6 +24,9 @@ MOMENTUM = 0.95
 ADAM_RMS = 0.2  # typical root mean square of an update by Adam, in units of the learning rate
 SMALLEST = 64  # a matrix with a shorter side is left to AdamW
 ENDS = ("stem", "embed", "out", "head", "bypass")  # words in the first part of a name: input and output layers
+INPUTS = ("conditioning.image.",)
+"""Input layers further inside. A picture's embedding enters through weights that begin at zero: by Muon, whose updates
+have a fifth of Adam's usual size, it was still a hundredth of the time embedding after 300 updates (docs/log.md)."""
 PARTS = {"qkv": 3, "text_kv": 2}  # packed matrices, by name: how many each holds; every one is orthogonalised by itself
 QUINTIC = (3.4445, -4.7750, 2.0315)  # Jordan's: singular values from 0.001 to 1 end in 0.7 to 1.2 after five rounds
 ROUNDS = 5
@@ -161,8 +164,9 @@ def by_travel(held: Sequence[Tensor], rows: int, count: int) -> list[Tensor]:
 
 
 def _inside(modules: Mapping[str, nn.Module], name: str, parameter: nn.Parameter) -> bool:
-    first = name.partition("/")[2].partition(".")[0]
-    if not decays(modules, name) or any(word in first for word in ENDS):
+    own = name.partition("/")[2]
+    first = own.partition(".")[0]
+    if not decays(modules, name) or any(word in first for word in ENDS) or own.startswith(INPUTS):
         return False
     return min(len(parameter), parameter[0].numel()) >= SMALLEST
 
