@@ -159,15 +159,10 @@ class Conditioning(nn.Module):
         if self.augmentation is not None:
             embed = embed + self.augmentation(conditions["augmentation"])
         if self.config.text:
-            sequence_BLD = conditions["sequence"].to(self.time.first.bias.dtype)
             mask_BL = None if self.config.attend_padding else conditions.get("mask")
-            if self.pooled is not None:
-                embed = embed + self.pooled(sequence_BLD, mask_BL)
-            context = self.context(sequence_BLD)
-            if self.context_norm is not None:
-                context = self.context_norm(context)
-            if self.reading is not None:
-                context = self.reading(context, mask_BL)
+            pooled, context = self.read(conditions["sequence"].to(self.time.first.bias.dtype), mask_BL)
+            if pooled is not None:
+                embed = embed + pooled
             text = Text(context, _bias(mask_BL))
         if self.caption is not None:
             embed = embed + self.caption(conditions["pooled"].to(self.time.first.bias.dtype))
@@ -176,6 +171,16 @@ class Conditioning(nn.Module):
             embed = embed + self.image.embed(image_BE)
             text = self.image.before(text, image_BE)
         return activate(embed, self.config.activation) if self.config.activate_once else embed, text
+
+    def read(self, sequence_BLD: Tensor, mask_BL: Tensor | None) -> tuple[Tensor | None, Tensor]:
+        """What the network makes of a text: a vector for its embedding, if it pools text, and a context [B, L, D]."""
+        pooled = None if self.pooled is None else self.pooled(sequence_BLD, mask_BL)
+        context = self.context(sequence_BLD)
+        if self.context_norm is not None:
+            context = self.context_norm(context)
+        if self.reading is not None:
+            context = self.reading(context, mask_BL)
+        return pooled, context
 
 
 def _bias(mask_BL: Tensor | None) -> Tensor | None:

@@ -25,6 +25,7 @@ from pinxit.recipes.diffusion.task import DiffusionTask
 from pinxit.recipes.run_sidecars import all_encoded, sidecar_folder
 from pinxit.recipes.unclip.checks import check_plans
 from pinxit.recipes.unclip.config import DECODER, SPACE, PriorStage, UnclipConfig
+from pinxit.recipes.unclip.first_inputs import first_inputs
 from pinxit.recipes.unclip.space import Space
 from pinxit.recipes.unclip.space_file import FILE as SPACE_FILE
 from pinxit.recipes.unclip.space_file import read_space
@@ -130,8 +131,10 @@ class UnclipRun(StartingRun[UnclipConfig]):
         """The start checkpoint's weights for the modules of `task`; an Imagen's base is for the decoder."""
         if self.init is None or self.init.recipe == RECIPE:
             return super().brought(task)
-        if task.name == DECODER:
-            return {DECODER: self.init.state(next(iter(self.init.parts)))}
+        if isinstance(task, DiffusionTask) and task.name == DECODER:
+            base = self.init.state(next(iter(self.init.parts)))
+            begins = task.bank is not None and not self.started(DECODER)
+            return {DECODER: base | (first_inputs(task, base) if begins else {})}
         return super().brought(task) if self._is_upsampler(task.name) else {}
 
     @property

@@ -1,0 +1,81 @@
+"""A decoder begins by reading embeddings as its base reads captions, as well as a linear layer can."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from pinxit.models.unet_conditioning import Conditioning
+from pinxit.recipes.unclip import first_inputs as module
+from pinxit.recipes.unclip.first_inputs import averages, first_inputs, regression
+from pinxit.recipes.unclip.run import UnclipRun
+from pinxit.recipes.unclip.stages import train
+from pinxit.training.rows import whole
+from pinxit.weights.checkpoint import open_checkpoint
+
+pytest.importorskip("transformers")
+from tests.recipes.imagens import save_random_imagen
+from tests.recipes.unclips import tiny_config
+
+
+def test_a_linear_layer_is_found_again() -> None:
+    draw = torch.Generator().manual_seed(0)
+    known, weight, bias = (torch.randn(*shape, generator=draw) for shape in ((500, 7), (3, 7), (3,)))
+    found = regression(known, F.linear(known, weight, bias))
+    torch.testing.assert_close(found[0], weight, atol=0.02, rtol=0)
+    torch.testing.assert_close(found[1], bias, atol=0.02, rtol=0)
+
+
+def test_parts_of_a_text_are_averaged_without_padding() -> None:
+    text = torch.arange(10.0).view(1, 5, 2).repeat(3, 1, 1)
+    mask = torch.tensor([[1, 1, 1, 1, 0], [1, 1, 1, 1, 1], [1, 0, 0, 0, 0]], dtype=torch.bool)
+    found = averages(text, mask, 2)
+    assert found.shape == (3, 2, 2)
+    assert found[0].tolist() == [[1.0, 2.0], [5.0, 6.0]]  # 0-1 and 2-3
+    assert found[1].tolist() == [[1.0, 2.0], [6.0, 7.0]]  # 0-1 and 2-4
+    assert found[2].tolist() == [[0.0, 1.0], [0.0, 1.0]]  # one token twice
+    assert averages(text, mask, 0).shape == (3, 0, 2)
+
+
+def test_embeddings_are_read_as_captions_from_the_start_and_only_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of eight pictures, told apart by six numbers, what the base reads is met closely: without text, all there is."""
+    monkeypatch.setattr(module, "PICTURES", 64)
+    monkeypatch.setattr(module, "AT_ONCE", 8)
+    monkeypatch.setattr(module, "RIDGE", 1e-6)
+    config = tiny_config(tmp_path, "decoder.plan.images=8", "text.stored=1")
+    init = open_checkpoint(save_random_imagen(tmp_path / "imagen"))
+    run = UnclipRun(tmp_path / "run", config, "cpu", False, init)
+    assert not train(run, ["pictures", "texts", "vectors", "space"]).stopped
+    task = run.decoder_task()
+    brought = run.brought(task)
+    assert brought is not None
+    task.unet.load_state_dict({name: value.float() for name, value in brought["decoder"].items()}, strict=False)
+    conditioning, task.drop, task.drop_image = task.unet.conditioning, 0.0, 0.0
+    batch = task.batch(whole(0, 8))
+    none = torch.zeros_like(batch["mask"])
+    time = torch.zeros(8)
+    with torch.inference_mode():
+        told = base_of(conditioning, time, batch["sequence"], batch["mask"])
+        silent = base_of(conditioning, time, batch["sequence"], none)
+        seen, text = conditioning(time, {"sequence": batch["sequence"], "mask": none, "image": batch["image"]})
+    assert (seen - told).norm() < 0.5 * (silent - told).norm()
+    assert text is not None and text.sequence.shape[1] == batch["mask"].shape[1] + config.decoder.unet.image_tokens
+    fitted = first_inputs(task, brought["decoder"])
+    assert all(torch.equal(value, brought["decoder"][name]) for name, value in fitted.items()) and len(fitted) == 4
+    with_state = tmp_path / "run" / "decoder"
+    monkeypatch.setattr(UnclipRun, "started", lambda self, stage: stage == with_state.name)
+    resumed = run.brought(task)
+    assert resumed is not None and not any("image" in name for name in resumed["decoder"]), "the state has them"
+
+
+def base_of(conditioning: Conditioning, time: torch.Tensor, sequence: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """What the time embedding and the text make without a picture's embedding."""
+    vector, _ = conditioning.read(sequence, mask)
+    assert vector is not None
+    made: torch.Tensor = conditioning.time(time) + vector
+    return made
