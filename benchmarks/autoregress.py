@@ -17,7 +17,7 @@ import argparse
 import json
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -29,7 +29,7 @@ from pinxit.pipelines.token_tile import TokenRequest
 from pinxit.pipelines.tokens import TokenWorker
 
 
-def arguments() -> argparse.Namespace:
+def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in {"dim": 512, "depth": 8, "heads": 8, "text-tokens": 64, "image-tokens": 256}.items():
@@ -41,7 +41,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--attention", default="paper", choices=["paper", "dense"])
     parser.add_argument("--int8", action="store_true", help="our weights as int8")
     parser.add_argument("--device", default="cpu")
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
 def ours(
@@ -104,15 +104,15 @@ def reading(size: int, times: int, device: torch.device) -> Callable[[], object]
     return read
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Measure, print a small table, then one line of JSON."""
-    args = arguments()
+    args = arguments(words)
     dtype, device = getattr(torch, args.dtype), torch.device(args.device)
     torch.manual_seed(0)
     paint, decoder = ours(args, dtype, device)
     generate = peer(args, dtype, device)
     read_bytes = decoder.bytes_per_step + sum(cache.cache.nbytes for cache in decoder.caches)
-    read, rate = reading(read_bytes, args.image_tokens, device), matrix_rate(device, dtype)
+    read, rate = reading(read_bytes, args.image_tokens, device), matrix_rate(device, dtype, args.rounds)
     our_times, peer_times, read_times = alternating([paint, generate, read], device, args.rounds)
     drawn = args.batch * args.image_tokens
     step = statistics.median(our_times) / args.image_tokens

@@ -13,7 +13,7 @@ import json
 import statistics
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from pinxit.data.decode import decode
 from pinxit.data.transforms import square
 from pinxit.models.clip import CLIP, CLIPConfig
 from pinxit.recipes.clip.encoder import ClipEncoder
+from pinxit.recipes.clip.engine import load_openvino
 from pinxit.weights.clip_export import save_transformers_clip
 
 PRECISIONS: dict[str, Any] = {"float32": "fp32", "bfloat16": "bf16"}
@@ -39,14 +40,14 @@ Contender = tuple[Callable[[], Any], Callable[[], Any]]
 """What encodes one batch of pictures, and one of texts."""
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--dtype", choices=list(PRECISIONS), default="bfloat16")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--small", action="store_true", help="a tiny model, to see that the benchmark runs")
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     torch.manual_seed(0)
     config = CLIPConfig()
     if asked.small:
@@ -58,7 +59,7 @@ def main() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         told = measure(CLIP(config).eval().requires_grad_(False), asked.batch, asked.dtype, asked.rounds)
-    told |= {"preprocess": preprocessing(asked.rounds)}
+    told |= {"preprocess": preprocessing(2 if asked.small else PHOTOS, asked.rounds)}
     print(json.dumps({"batch": asked.batch, "dtype": asked.dtype, **told}))
 
 
@@ -133,7 +134,7 @@ def _transformers(folder: Path, x: Tensor, ids: Tensor, dtype: str) -> tuple[Con
 
 def _openvino(peer: Any, x: Tensor, ids: Tensor, dtype: str) -> Contender:
     """What a user gets who converts transformers' model without us."""
-    import openvino
+    openvino = load_openvino()
 
     class Tower(nn.Module):
         def __init__(self, pictures: bool) -> None:
@@ -194,8 +195,8 @@ def _distance(found: Any, expected: Tensor) -> float:
     return float((torch.as_tensor(found).float() - expected).abs().max())
 
 
-def preprocessing(rounds: int) -> dict[str, float]:
-    """Photographs a second from JPEG bytes to a square of 224 pixels: ours and transformers' processor, one thread."""
+def preprocessing(photos: int, rounds: int) -> dict[str, float]:
+    """`photos` a second from JPEG bytes to a square of 224 pixels: ours and transformers' processor, one thread."""
     from transformers import CLIPImageProcessor
 
     rng = np.random.default_rng(0)
@@ -205,15 +206,15 @@ def preprocessing(rounds: int) -> dict[str, float]:
     data, processor = buffer.getvalue(), CLIPImageProcessor()
 
     def ours() -> None:
-        for _ in range(PHOTOS):
+        for _ in range(photos):
             square(decode(data, "photo", least=224), 224, "bicubic")
 
     def theirs() -> None:
-        for _ in range(PHOTOS):
+        for _ in range(photos):
             processor(Image.open(io.BytesIO(data)).convert("RGB"))
 
     taken = alternating([ours, theirs], torch.device("cpu"), rounds)
-    rates = [PHOTOS / statistics.median(times) for times in taken]
+    rates = [photos / statistics.median(times) for times in taken]
     print(f"decode and resize {PHOTO[0]} x {PHOTO[1]}: ours {rates[0]:.0f} pictures/s, transformers {rates[1]:.0f}")
     return {"ours": rates[0], "transformers": rates[1]}
 

@@ -28,10 +28,10 @@ def seconds(work: Callable[[], object], device: torch.device, rounds: int = 10, 
     return taken
 
 
-def matrix_rate(device: torch.device, dtype: torch.dtype, side: int = 2048) -> float:
-    """Operations per second of a square matrix product: the best of a few. A multiply-add is two operations."""
+def matrix_rate(device: torch.device, dtype: torch.dtype, rounds: int = 10, side: int = 2048) -> float:
+    """Operations per second of a square matrix product: the best of `rounds`. A multiply-add is two operations."""
     a = torch.ones(side, side, device=device, dtype=dtype)
-    return 2 * side**3 / min(seconds(lambda: a @ a, device))
+    return 2 * side**3 / min(seconds(lambda: a @ a, device, rounds))
 
 
 def alternating(contenders: Sequence[Callable[[], object]], device: torch.device, rounds: int) -> list[list[float]]:

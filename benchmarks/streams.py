@@ -17,7 +17,7 @@ import statistics
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,7 +97,7 @@ def measure(folder: Path, pictures: int, seconds: float, name: str, turns: int =
     tokenizer = Tokenizer.train((text for texts in bank.captions[:1000] for text in texts), preset(name).vocab)
     keep_freed_memory()
     ours, theirs = training(stream, tokenizer, name), training(bank, tokenizer, name)
-    rate(theirs, 1.0)
+    rate(theirs, seconds / 20)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     next(ours)
     pairs = [(rate(ours, seconds / turns / 2), rate(theirs, seconds / turns / 2)) for _ in range(turns)]
@@ -108,13 +108,13 @@ def measure(folder: Path, pictures: int, seconds: float, name: str, turns: int =
     return figures | {"ratio": ratio, "cpu_ratio": cpu, "stream_mib": grown}
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=200_000)
     parser.add_argument("--seconds", type=float, default=20.0, help="for both together")
     parser.add_argument("--preset", default="tiny", help="of pinxit train clip")
     parser.add_argument("--folder", type=Path, help="where the data are written, to be used again")
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as temporary:
         folder = asked.folder or Path(temporary)
         found = measure(folder, asked.pictures, asked.seconds, asked.preset)

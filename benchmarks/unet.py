@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -35,7 +35,7 @@ SIDE = 2048  # of the matrix product
 OURS, PRODUCT = "ours", "matrix product"
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=1)
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--compile", action="store_true", help="the faster peer compiled too, which takes minutes")
     parser.add_argument("--small", action="store_true", help="a tiny network, to see that the benchmark runs")
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     torch.manual_seed(0)
     keep_freed_memory()
     with torch.inference_mode():
@@ -60,9 +60,10 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     exact = _our_step(net, told)
     contenders = _contenders(net, told, dtype, asked.compile)
     work = dict.fromkeys(contenders, _flops(lambda: _peer_step(diffusers_unet(net), told)))
-    work |= {OURS: _flops(lambda: _our_step(net, told)), PRODUCT: 2 * SIDE**3}
+    side = 256 if asked.small else SIDE
+    work |= {OURS: _flops(lambda: _our_step(net, told)), PRODUCT: 2 * side**3}
     apart = {name: float((step().float() - exact).abs().max()) for name, step in contenders.items()}
-    square = torch.ones(SIDE, SIDE, device=device, dtype=dtype)
+    square = torch.ones(side, side, device=device, dtype=dtype)
     contenders[PRODUCT] = lambda: square @ square
     taken = dict(zip(contenders, alternating(list(contenders.values()), device, asked.rounds), strict=True))
     seconds = {name: statistics.median(times) for name, times in taken.items()}
@@ -77,10 +78,10 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
         "gflop_per_step": round(work[OURS] / 1e9, 1),
         "seconds": {name: round(seconds[name], 4) for name in rates},
         "largest_difference": apart,
-        "ours_gflops": round(rates[OURS], 1),
-        "peer_gflops": {name: round(rate, 1) for name, rate in peers.items()},
+        "ours_gflops": round(rates[OURS], 3),
+        "peer_gflops": {name: round(rate, 3) for name, rate in peers.items()},
         "ratio": round(rates[OURS] / max(peers.values()), 3),
-        "matrix_gflops": round(product, 1),
+        "matrix_gflops": round(product, 3),
         "share": round(rates[OURS] / product, 3),
     }
 

@@ -18,6 +18,16 @@ hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session", autouse=True)
+def the_matrix_rate_is_measured_briefly() -> Iterator[None]:
+    """A training measures it for a second; no test asks how exactly."""
+    from pinxit.training import flops
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flops, "MEASURED", 0.0)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def torch_where_no_engine_is_named() -> Iterator[None]:
     """OpenVINO compiles a tower for seconds, for each of which a test would do its sums once or twice."""
     from pinxit.recipes.clip import encoder, engine

@@ -9,12 +9,15 @@ from typing import Any
 import torch
 from torch import distributed, multiprocessing
 
+from pinxit.training.flops import matrix_rate
+
 
 def forked(ranks: int, work: Callable[..., None], *given: Any) -> None:
     """Have each rank call `work(rank, *given)` with one thread, in a process group of them all."""
     import torch._dynamo
     import torch.distributed.fsdp  # noqa: F401  what they need, here once
 
+    matrix_rate("fp32", "cpu")  # which each rank would else measure
     start: Any = multiprocessing.start_processes  # type: ignore[attr-defined]
     with tempfile.TemporaryDirectory() as place:
         start(_begin, (ranks, f"{place}/meet", work, given), ranks, start_method="fork")

@@ -10,14 +10,15 @@ import sys
 from pathlib import Path
 
 from tests.killed import begun, child, damaged, import_all, left_in
-from tests.killed_commands import prepared
+from tests.killed_commands import NAMES, prepared
 
 
 def main() -> None:
     folder = Path(sys.argv[1])
     import_all()
-    commands = prepared(folder / "given")
-    for name in sys.argv[2].split(",") if len(sys.argv) > 2 else commands:
+    names = sys.argv[2].split(",") if len(sys.argv) > 2 else NAMES
+    commands = prepared(folder / "given", names)
+    for name in names:
         alone, out = folder / "alone" / name, folder / "twice" / name
         usual = child(commands[name], alone)
         assert usual.code == 0, f"{name}: {usual}"

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+import autoregress
+
 SHAPE = {"dim": 32, "depth": 2, "heads": 2, "text-tokens": 4, "image-tokens": 16, "codes": 64, "rounds": 1, "batch": 3}
 
 
-def test_last_line_is_json() -> None:
+def test_last_line_is_json(capsys: pytest.CaptureFixture[str]) -> None:
     options = [word for name, value in SHAPE.items() for word in (f"--{name}", str(value))]
-    command = [sys.executable, str(BENCHMARKS / "autoregress.py"), *options, "--dtype", "float32"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    result = json.loads(done.stdout.splitlines()[-1])
+    autoregress.main([*options, "--dtype", "float32"])
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["ratio"] == pytest.approx(result["ours_tokens_per_s"] / result["peer_tokens_per_s"], rel=0.02)
     assert result["weight_bytes_per_step"] == 4 * (12 * 32 * 32 * 2 + 64 * 32)
     caches = 2 * 3 * 32 * 4 * ((5 + 4 + 1) + (5 + 16))  # a row layer sees a row and one more, the last one all
@@ -27,10 +24,6 @@ def test_last_line_is_json() -> None:
     assert result["batch"] == 3
 
 
-def test_impossible_shapes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    monkeypatch.setattr(sys, "argv", ["autoregress.py", "--image-tokens", "15"])
-    import autoregress
-
+def test_impossible_shapes_are_refused() -> None:
     with pytest.raises(SystemExit, match="square"):
-        autoregress.main()
+        autoregress.main(["--image-tokens", "15"])

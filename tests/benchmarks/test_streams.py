@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "streams.py"
+import streams
 
 
-def test_last_line_is_json() -> None:
-    command = [sys.executable, str(BENCHMARK), "--pictures", "64", "--seconds", "0.5", "--preset", "nano"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    told = json.loads(done.stdout.splitlines()[-1])
+def test_last_line_is_json(capsys: pytest.CaptureFixture[str]) -> None:
+    streams.main(["--pictures", "64", "--seconds", "0.5", "--preset", "nano"])
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert told["pictures"] == 64 and told["stream_per_s"] > 0
     assert told["ratio"] == pytest.approx(told["stream_per_s"] / told["bank_per_s"], rel=0.9) and told["cpu_ratio"] > 0

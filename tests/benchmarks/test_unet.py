@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "unet.py"
+import unet
 
 
-def test_last_line_is_json() -> None:
+def test_last_line_is_json(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("diffusers")
-    command = [sys.executable, str(BENCHMARK), "--small", "--batch", "2", "--dtype", "float32", "--rounds", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    told = json.loads(done.stdout.splitlines()[-1])
+    unet.main(["--small", "--batch", "2", "--dtype", "float32", "--rounds", "1"])
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert max(told["largest_difference"].values()) < 1e-4
     assert told["ratio"] == pytest.approx(told["ours_gflops"] / max(told["peer_gflops"].values()), rel=0.05)
     assert told["share"] == pytest.approx(told["ours_gflops"] / told["matrix_gflops"], rel=0.05, abs=6e-4)

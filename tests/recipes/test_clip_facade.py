@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -80,11 +82,11 @@ def test_a_search_needs_one_question(clip: Clip, folder: Path) -> None:
             clip.search(folder / "none.index", **question)
 
 
+@pytest.mark.skipif(not find_spec("openvino"), reason="pinxit[openvino] is not installed")
 @pytest.mark.parametrize(
     ("name", "precision"), [("tiny", "fp32"), ("nano", "bf16"), pytest.param("tiny", "bf16", marks=pytest.mark.slow)]
 )
 def test_openvino_says_what_pytorch_says(folder: Path, name: str, precision: str) -> None:
-    pytest.importorskip("openvino")
     if name == "nano":
         save_random_checkpoint(folder / name)
         name = str(folder / name)
@@ -99,6 +101,7 @@ def test_openvino_says_what_pytorch_says(folder: Path, name: str, precision: str
         assert np.abs(one - other).max() < bound
     assert np.array_equal(fast.pictures(pictures)[3:4], fast.pictures(pictures[3:4])), "in any company the same"
     assert slow.fingerprint == fast.fingerprint
+    assert not [one for one in sys.modules if one.startswith("openvino_telemetry.")], "nobody is told of it"
 
 
 def test_engines_that_cannot_serve(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -39,13 +40,23 @@ def pick_engine(requested: Engine, device: torch.device) -> Engine:
     return requested
 
 
+def load_openvino() -> Any:
+    """OpenVINO without the package that reports every conversion to its makers, unasked, each by a forked process.
+
+    OpenVINO does without it where it cannot be imported. Whoever has imported either before keeps what they have.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino
+
+
 def compiled(encode: Callable[[Tensor], Tensor], owner: nn.Module, example: Tensor, precision: Precision) -> Any:
     """`encode`, a method of `owner`, compiled for batches of exactly `example`'s shape; results are float32.
 
     A large batch is divided among as many streams as there are cores, which do not synchronise at every layer.
     """
-    import openvino
-
+    openvino = load_openvino()
     threads, rows = torch.get_num_threads(), PIECE[precision]
     divided = len(example) > rows and len(example) % rows == 0
     piece = example[:rows] if divided else example
