@@ -53,13 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--set", action="append", default=[], dest="changes")
     asked = parser.parse_args(arguments)
-    multiprocessing.set_forkserver_preload(["torch._dynamo", "torch.distributed.fsdp", __name__])  # type: ignore[attr-defined]
     taken = {}
     for by_rows in (False, True):
         with tempfile.TemporaryDirectory() as name:
             place = Path(name)
             start: Any = multiprocessing.start_processes  # type: ignore[attr-defined]
-            start(started, (asked, by_rows, place), asked.ranks, start_method="forkserver")
+            start(started, (asked, by_rows, place), asked.ranks, start_method="spawn")
             found = [json.loads((place / f"{rank}.json").read_text()) for rank in range(asked.ranks)]
         how, weights = "by rows" if by_rows else "whole", found[0][1] * 4 / 2**20
         taken[how] = max(mib for mib, _ in found)

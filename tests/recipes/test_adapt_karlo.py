@@ -255,8 +255,9 @@ def test_what_is_read_beforehand_hangs_on_the_run_s_seed(
 
 def test_costs_are_told_of_all_that_is_trained_or_of_what_is_asked(place: Path) -> None:
     run = run_in(place / "run")
-    rows = {asked: [name for name in NETWORKS if name in runs.table(run, asked)] for asked in (None, ("prior",))}
-    assert rows == {None: list(NETWORKS), ("prior",): ["prior"]}
+    whole_table, one = runs.table(run), runs.table(run, ("prior",))  # each network is counted for about a second
+    assert all(name in whole_table for name in NETWORKS)
+    assert [name for name in NETWORKS if name in one] == ["prior"]
     with pytest.raises(UsageError, match="'easel'"):
         runs.table(run, ("easel",))
 
