@@ -171,7 +171,10 @@ def named(name: str) -> list[int]:
     return timesteps
 
 
-@pytest.mark.parametrize("walk", WALKS)
+USUAL = ("50", "100", "27, no divisor", "smart27")  # the lists of the others are compared in `test_respacing`
+
+
+@pytest.mark.parametrize("walk", [one if one in USUAL else pytest.param(one, marks=pytest.mark.slow) for one in WALKS])
 def test_stage_1_equals_diffusers_after_every_step(
     folders: Folders, painter: ImagenPainter, monkeypatch: pytest.MonkeyPatch, walk: str
 ) -> None:
