@@ -21,6 +21,7 @@ import tarfile
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,14 @@ from PIL import Image
 from safetensors import safe_open
 
 import pinxit
+from pinxit.recipes.clip.engine import load_openvino
 from pinxit.training.flops import matrix_rate
 from tests.killed_commands import NAMES, Command, prepared
 
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "shutil.rmtree")
 VOLATILE = ("metrics.jsonl", "README.md", "pinxit.json", "index.json", "shards.json")  # hours, dates, or times of files
 KINDS = ("change", "moment", "full", "change", "moment")
+LATER = ("torch._dynamo", "torch.distributed.fsdp", "numpy.random", "usearch.index")  # imported by those who use them
 SPARE = "state.before.safetensors"  # whole, but of whichever save came before
 
 
@@ -77,7 +80,11 @@ def import_all() -> None:
     for module in pkgutil.walk_packages(pinxit.__path__, "pinxit."):
         if "__main__" not in module.name:
             importlib.import_module(module.name)
-    matrix_rate("fp32", "cpu")  # for a second in every child that trains, of whose changes there are few then
+    for name in LATER:
+        importlib.import_module(name)
+    with suppress(ImportError):
+        load_openvino()
+    matrix_rate("fp32", "cpu")  # else for a second in every child that trains, and most would be killed in it
 
 
 def disturb(run: Command, out: Path, usual: Ending, kind: str, dice: random.Random) -> tuple[str, str]:

@@ -112,7 +112,9 @@ def trained(ledger: Path) -> list[int]:
 
 
 def check(folder: Path, kills: int) -> None:
-    matrix_rate("fp32", "cpu")  # which every child would else take a second for, and be killed in
+    import torch._dynamo  # noqa: F401  by torch's optimisers; and the rate: each child would else be killed in either
+
+    matrix_rate("fp32", "cpu")
     dice = random.Random(0)
     begun = time.monotonic()
     assert invocation(folder / "straight", dice, None) == 0
