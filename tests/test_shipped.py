@@ -11,10 +11,14 @@ import pytest
 from PIL import Image
 
 import pinxit
+from pinxit.data.transforms import square
 from pinxit.errors import CheckpointError
 from pinxit.evaluation.geneval import complaints
+from pinxit.evaluation.measures import psnr
+from pinxit.evaluation.questions import Exam, questions, true_picture
 from pinxit.recipes.judge.judge import Judge
 from pinxit.recipes.painting import Painter
+from pinxit.recipes.unclip.painter import UnclipPainter
 from pinxit.world.expectations import ExpectedObject, ExpectedRelation, ExpectedScene
 
 ROOT = Path(__file__).parents[1]
@@ -75,6 +79,20 @@ def test_plain_sentences_are_obeyed(painter: Painter, prompt: str) -> None:
     kept = painter.paint(prompt, candidates=16, keep=4, seed=0)
     detected = Judge.open("judge", "cpu").detect([one.picture for one in kept])
     assert any(not complaints(detections, PLAIN[prompt]) for detections in detected)
+
+
+def test_a_shown_picture_is_drawn_again_without_a_word() -> None:
+    """By the shipped unCLIP, from the embedding alone: the judge finds what is asked for, and it is no copy."""
+    painter = pinxit.load("unclip-tiny", device="cpu")
+    assert isinstance(painter, UnclipPainter)
+    asked = questions(Exam("small", "unseen", 6))[1:4]  # two things, two pink squares, a red heart
+    shown = [true_picture(one, 72) for one in asked]
+    varied = [[each.picture for each in painter.vary(one, count=2, seed=1)] for one in shown]
+    judge, right = Judge.open("judge", "cpu"), 0
+    for one, true, some in zip(asked, shown, varied, strict=True):
+        right += any(not complaints(seen, one.expected) for seen in judge.detect(some))
+        assert all(psnr(each, square(true, each.shape[0], "area")) < 20 for each in some)
+    assert right >= 2, right
 
 
 def test_the_names_that_are_advised_can_be_opened() -> None:

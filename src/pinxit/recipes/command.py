@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from pinxit.config import to_dict
 from pinxit.training.runs import differences
 
 
-def command(recipe: str, config: Any, presets: Mapping[str, Callable[[], Any]], start: str | None = None) -> str:
+def command(
+    recipe: str,
+    config: Any,
+    presets: Mapping[str, Callable[[], Any]],
+    start: str | None = None,
+    brought: Collection[str] = (),
+) -> str:
     """`pinxit train RECIPE` with the nearest preset and a `--set` for every field that differs from it.
 
-    `start` is the argument of --init-from. `config` has `data.source`; the run folder is called RUN.
+    `start` is the argument of --init-from, which brings the fields `brought`. `config` has `data.source`; the run
+    folder is called RUN.
     """
     changes = {name: _changes(preset(), config) for name, preset in presets.items()}
     nearest = min(changes, key=lambda name: len(changes[name]))
     words = ["pinxit", "train", recipe, "--preset", nearest, "--data", config.data.source]
     for change in changes[nearest]:
+        if change.partition("=")[0] in brought:
+            continue
         words += ["--set", change]
     if start is not None:
         words += ["--init-from", start]

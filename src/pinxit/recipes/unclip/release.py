@@ -49,6 +49,8 @@ def card(run: UnclipRun, facts: Mapping[str, Any], report: Mapping[str, Any] | N
     """The model card; `facts` is the checkpoint's provenance, `report` what `pinxit eval world --out` wrote."""
     config, source = run.config, run.config.data.source
     start = f", started from checkpoint {facts['started_from']}" if facts["started_from"] else ""
+    # Networks that came with the checkpoint, and were not trained, come with it again.
+    brought = ("upsamplers",) if start and not any(one.plan.images for one in config.upsamplers) else ()
     kinds = {one.name: "autoregressive" if one.network.buckets else "diffusion" for one in run.priors}
     priors = " and ".join(f"'{name}' ({kind})" for name, kind in kinds.items())
     predicts = f"The priors {priors} predict" if len(kinds) > 1 else f"The prior {priors} predicts"
@@ -70,7 +72,7 @@ Trained from {facts["pictures"]:,} pictures of {source} and their captions, with
 are running averages, stored in {config.store}. {config.space.components} components of the embeddings are used, which
 have {facts["kept"]:.1%} of their variance. CLIP and the language model are not part of the weights. The command:
 
-    {command(RECIPE, config, PRESETS, "CHECKPOINT" if start else None)}
+    {command(RECIPE, config, PRESETS, "CHECKPOINT" if start else None, brought)}
 
 {table(facts["stages"], SHOWN)}
 
