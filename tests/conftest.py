@@ -17,16 +17,21 @@ hypothesis.settings.register_profile("any machine", deadline=None)  # others may
 hypothesis.settings.load_profile("any machine")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def trainings_are_brief() -> Iterator[None]:
-    """Each measures the matrix rate for a second, and may end with a preview of sixteen steps: both can be rough."""
+def make_brief(patch: pytest.MonkeyPatch) -> None:
+    """Trainings measure the matrix rate for a second, and may end with a preview of sixteen steps; both may be rough."""
     from pinxit.recipes.diffusion import task
     from pinxit.training import flops
 
+    patch.setattr(flops, "MEASURED", 0.0)
+    patch.setattr(task, "STEPS", 2)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def brief_trainings() -> Iterator[pytest.MonkeyPatch]:
+    """The patch, which a test that looks at the true numbers undoes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flops, "MEASURED", 0.0)
-        patch.setattr(task, "STEPS", 2)
-        yield
+        make_brief(patch)
+        yield patch
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import pinxit
+from tests.conftest import make_brief
 from tests.golden import golden
 
 pytest.importorskip("transformers")
@@ -77,7 +78,15 @@ MODULES = [
 ]
 
 
-def test_defaults_of_functions_and_fields() -> None:
+def test_defaults_of_functions_and_fields(brief_trainings: pytest.MonkeyPatch) -> None:
+    brief_trainings.undo()
+    try:
+        compare_defaults()
+    finally:
+        make_brief(brief_trainings)
+
+
+def compare_defaults() -> None:
     every = ((module, told(importlib.import_module(module))) for module in MODULES)
     found = {f"{module.removeprefix('pinxit.')}.{name}": held for module, one in every for name, held in one.items()}
     expected = golden(LIST, lambda: found)

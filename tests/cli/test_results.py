@@ -16,7 +16,7 @@ def numbered(count: int) -> list[str]:
 
 FILES = {
     "paint": ["01-seed0-candidate1.png", "02-seed0-candidate0.png"],
-    "paint --compare": [f"0{2 * (1 - k) + n}-dalle-seed0-candidate{k}.png" for k in (1, 0) for n in (1, 2)],
+    "paint --compare": [f"0{3 * (1 - k) + n}-dalle-seed0-candidate{k}.png" for k in (1, 0) for n in (1, 2, 3)],
     "complete": ["01-seed0-candidate1.png", "02-seed0-candidate0.png"],
     "edit": ["01-seed0-candidate1.png", "02-seed0-candidate0.png"],
     "vary": numbered(4),
