@@ -18,7 +18,7 @@ hypothesis.settings.load_profile("any machine")
 
 
 def make_brief(patch: pytest.MonkeyPatch) -> None:
-    """Trainings measure the matrix rate for a second, and may end with a preview of sixteen steps; both may be rough."""
+    """Trainings measure the matrix rate for a second and may end with a preview of sixteen steps: both can be rough."""
     from pinxit.recipes.diffusion import task
     from pinxit.training import flops
 

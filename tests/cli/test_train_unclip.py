@@ -44,8 +44,8 @@ def test_a_base_of_imagen_is_trained_on_and_gone_on_with(cli: Cli, tmp_path: Pat
                   "--out", tmp_path / "out")  # fmt: skip
     assert painted.code == 0, painted.err
     assert found.provenance["started_from"] == open_checkpoint(imagen).hash
-    told = (tmp_path / "run" / "checkpoint" / "README.md").read_text(encoding="utf-8")
-    assert "--init-from CHECKPOINT" in told and "upsamplers=" not in told, "they come with the checkpoint"
+    card = (tmp_path / "run" / "checkpoint" / "README.md").read_text(encoding="utf-8")
+    assert "--init-from CHECKPOINT" in card and "upsamplers=" not in card, "they come with the checkpoint"
     again = cli("train", "unclip", "--out", str(tmp_path / "run"), "--quiet")
     assert again.code == 0 and again.out.strip() == str(tmp_path / "run" / "checkpoint")
     late = cli("train", "unclip", "--out", str(tmp_path / "run"), "--set", "space.kind=scaled")
