@@ -25,6 +25,8 @@ class Task(Protocol):
 
     - `hot() -> list[nn.Module]`: the modules worth compiling; by default all of `modules()`.
     - `after_step()`: adjusts parameters in place after every update (CLIP clamps its temperature there).
+    - `apart() -> bool`: whether `batch` may run in a forked process: it uses no GPU and no open connection. Those of
+      other tasks are made by threads.
     - `scores() -> dict[str, float]`: evaluates the averaged weights whenever a preview is drawn, for the log.
     - `pieces`: whether it matters how a batch is split into micro-batches ("pieces"). "alike", the default: it does
       not. "settled": rows are normalised or counted per micro-batch, so that a run must keep the size it began with.

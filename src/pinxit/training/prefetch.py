@@ -1,21 +1,33 @@
-"""Prefetching: batches are made ahead of their use, in order, by other threads."""
+"""Prefetching: batches are made ahead of their use, in order, by threads, or by processes where a GPU waits for them.
+
+Python runs one thread at a time. A GPU that is told what to do by the thread that has to wait for six others which make
+batches stands idle, so there these are processes (torch's DataLoader).
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 
 import torch
+from torch.utils.data import DataLoader, Dataset
 
+from pinxit.data.pool import cores
 from pinxit.training.parallel import Ranks
 from pinxit.training.plan import Batch, Plan, Task
 from pinxit.training.rows import Rows
 
 Pieces = list[tuple[Rows, Batch]]
 """The micro-batches of one update on this rank."""
+
+WORKERS = 6  # threads or processes that make batches for a GPU
+AHEAD = 12  # batches
 
 
 @contextmanager
@@ -24,38 +36,86 @@ def prefetch(
 ) -> Iterator[Iterator[Pieces]]:
     """Yield an iterator over this rank's batches on `device`, from `start` images seen until `goal`.
 
-    A batch is a pure function of its position, so the threads influence when it is ready, not what it holds.
+    A batch is a pure function of its position, so the workers influence when it is ready, not what it holds.
     """
-    workers, ahead = (6, 12) if device.type == "cuda" else (1, 2)
+    updates = Updates(task, plan, ranks, range(start, goal, plan.batch))
+    if device.type == "cuda" and hasattr(os, "fork") and getattr(task, "apart", lambda: False)():
+        made = in_processes(updates, min(WORKERS, cores()), pin=True)
+        try:
+            yield (_placed(pieces, device) for pieces in made)
+        finally:
+            made.close()  # ends the processes
+        return
+    workers, ahead = (WORKERS, AHEAD) if device.type == "cuda" else (1, 2)
     with ThreadPoolExecutor(workers, "batches") as pool:
         try:
-            yield _stream(task, plan, range(start, goal, plan.batch), device, pool, ahead, ranks)
+            yield _stream(updates, device, pool, ahead)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _stream(
-    task: Task,
-    plan: Plan,
-    updates: range,
-    device: torch.device,
-    pool: ThreadPoolExecutor,
-    ahead: int,
-    ranks: Ranks,
-) -> Iterator[Pieces]:
+@dataclass(frozen=True)
+class Updates(Dataset[Pieces]):
+    """The batches of this rank by the number of the update, counted from the first of `starts`."""
+
+    task: Task
+    plan: Plan
+    ranks: Ranks
+    starts: range  # images seen when each update begins
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, number: int) -> Pieces:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        return [(rows, self.task.batch(rows)) for rows in self.ranks.rows(self.task, self.plan, self.starts[number])]
+
+
+def in_processes(updates: Updates, workers: int, pin: bool) -> Generator[Pieces, None, None]:
+    """The batches in order, made by forked processes. `pin`: in memory from which a GPU can copy.
+
+    For a task that is `apart`: a forked process cannot use the GPU or the connections of its parent.
+    """
+    loader = DataLoader(
+        updates,
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=max(1, AHEAD // workers),
+        collate_fn=_as_it_is,
+        pin_memory=pin,
+        worker_init_fn=_begin,
+        multiprocessing_context="fork",
+    )
+    yield from loader
+
+
+def _as_it_is(pieces: Pieces) -> Pieces:
+    return pieces
+
+
+def _begin(_number: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C, and saves first
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # tokenizers would warn that it cannot start threads after a fork
+
+
+def _stream(updates: Updates, device: torch.device, pool: ThreadPoolExecutor, ahead: int) -> Iterator[Pieces]:
     waiting: deque[Future[Pieces]] = deque()
-    coming = iter(updates)
-    for _ in updates:
-        for first in islice(coming, ahead - len(waiting)):
-            waiting.append(pool.submit(_make, task, ranks.rows(task, plan, first), device.type == "cuda"))
-        yield [
-            (rows, {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()})
-            for rows, batch in waiting.popleft().result()
-        ]
+    coming, pin = iter(range(len(updates))), device.type == "cuda"
+    for _ in range(len(updates)):
+        for number in islice(coming, ahead - len(waiting)):
+            waiting.append(pool.submit(_make, updates, number, pin))
+        yield _placed(waiting.popleft().result(), device)
 
 
-def _make(task: Task, pieces: list[Rows], pin: bool) -> Pieces:
-    made = [(rows, task.batch(rows)) for rows in pieces]
+def _make(updates: Updates, number: int, pin: bool) -> Pieces:
+    made = updates[number]
     if not pin:
         return made
     return [(rows, {name: tensor.pin_memory() for name, tensor in batch.items()}) for rows, batch in made]
+
+
+def _placed(pieces: Pieces, device: torch.device) -> Pieces:
+    return [
+        (rows, {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}) for rows, batch in pieces
+    ]

@@ -100,6 +100,9 @@ class ClipTask:
         """The temperature stays above 1/100 (section 2.5)."""
         self.clip.clamp_()
 
+    def apart(self) -> bool:
+        return isinstance(self.bank, Bank)
+
     def batch(self, rows: Rows) -> Batch:
         """Pictures uint8 [B, S, S, 3], ids int64 [B, L], and the hash of each caption, int64 [B]."""
         assert self.bank is not None and self.tokenizer is not None

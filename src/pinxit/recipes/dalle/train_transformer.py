@@ -70,6 +70,9 @@ class TransformerTask:
     def modules(self) -> dict[str, nn.Module]:
         return {"transformer": self.transformer}
 
+    def apart(self) -> bool:
+        return not isinstance(self.codes, StreamCodes)
+
     def batch(self, rows: Rows) -> Batch:
         """Text int64 [B, L], all zeros where the caption is dropped, and codes int64 [B, N]."""
         assert self.codes is not None and self.tokenizer is not None

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pinxit.data.bank import Bank
 from pinxit.data.sheet import sheet
 from pinxit.data.transforms import to_pictures
 from pinxit.data.writing_systems import Script, readable
@@ -39,7 +40,6 @@ from pinxit.training.loop import Batch
 from pinxit.training.rows import Rows
 
 if TYPE_CHECKING:
-    from pinxit.data.bank import Bank
     from pinxit.data.embeddings import Embeddings
     from pinxit.data.stream_texts import StreamTexts
     from pinxit.data.streams import Stream
@@ -95,6 +95,10 @@ class DiffusionTask:
 
     def hot(self) -> list[nn.Module]:
         return [self.unet]
+
+    def apart(self) -> bool:
+        """Not where a frozen language model reads captions as they come, on the GPU."""
+        return isinstance(self.bank, Bank) and (not self.config.unet.text or self.stored is not None)
 
     def batch(self, rows: Rows) -> Batch:
         """Pictures or crops uint8 [B, S, S, 3], their text (`_text`), and their embeddings if the network takes any."""

@@ -142,6 +142,9 @@ class JudgeTask:
     def modules(self) -> dict[str, torch.nn.Module]:
         return {"detector": self.detector}
 
+    def apart(self) -> bool:
+        return True
+
     def batch(self, rows: Rows) -> Batch:
         """`pictures` uint8 [B, 3, S, S], the `targets_of` their scenes, stacked, and extra signs to read."""
         config = self.detector.config

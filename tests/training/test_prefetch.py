@@ -1,0 +1,73 @@
+"""Prefetching: whoever makes the batches, they are the same and in order."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from pinxit.training.parallel import Ranks
+from pinxit.training.plan import Batch, Plan
+from pinxit.training.prefetch import Updates, in_processes, prefetch
+from pinxit.training.rows import Rows
+from tests.training.toy import Toy, plan
+
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+
+class Noted(Toy):
+    """Writes down which process makes each batch; early ones take longest."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def batch(self, rows: Rows) -> Batch:
+        (self.folder / f"{rows.position}-{os.getpid()}").touch()
+        time.sleep(0.1 if rows.position == 0 else 0)
+        return super().batch(rows)
+
+
+def same(made: list[list[tuple[Rows, Batch]]], settled: Plan) -> bool:
+    expected = list(range(0, settled.images, settled.batch))
+    task = Toy()
+    return [pieces[0][0].first for pieces in made] == expected and all(
+        torch.equal(batch[name], tensor)
+        for pieces in made
+        for rows, batch in pieces
+        for name, tensor in task.batch(rows).items()
+    )
+
+
+@forks
+def test_processes_make_the_same_batches_in_the_same_order(tmp_path: Path) -> None:
+    settled = plan(micro=4)
+    updates = Updates(Noted(tmp_path), settled, Ranks(), range(0, settled.images, settled.batch))
+    made = list(in_processes(updates, 2, pin=False))
+    assert same(made, settled) and all(len(pieces) == 2 for pieces in made)
+    by = {path.name.partition("-")[2] for path in tmp_path.iterdir()}
+    assert len(by) == 2 and str(os.getpid()) not in by
+
+
+def test_threads_make_the_same_batches_in_the_same_order(tmp_path: Path) -> None:
+    settled = plan(micro=4)
+    with prefetch(Noted(tmp_path), settled, 0, settled.images, torch.device("cpu"), Ranks()) as batches:
+        assert same(list(batches), settled)
+
+
+@forks
+def test_processes_leave_ctrl_c_to_their_parent_and_end_with_it(tmp_path: Path) -> None:
+    settled = plan()
+    updates = Updates(Noted(tmp_path), settled, Ranks(), range(0, settled.images, settled.batch))
+    made = in_processes(updates, 2, pin=False)
+    next(made)
+    workers = {int(path.name.partition("-")[2]) for path in tmp_path.iterdir()}
+    for worker in workers:
+        os.kill(worker, signal.SIGINT)
+    next(made)
+    made.close()
+    for worker in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(worker, 0)
