@@ -43,4 +43,4 @@ def _signed(word: int) -> int:
 def _shifted(x: Tensor, bits: int) -> Tensor:
     """`x` moved right by `bits`, with zeros from the left."""
     moved: Tensor = x >> bits
-    return moved & (2 ** (WORD - bits) - 1)
+    return moved & ((1 << (WORD - bits)) - 1)
