@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
+import torch
 
 from pinxit import __version__
 from pinxit.data import chunks, npy
@@ -120,7 +121,7 @@ class Job(ChunkedJob):
         texts = self._texts(start)
         rows, pooled = self.encoder.ragged(texts, self.batch)
         offsets = np.load(parts / OFFSETS, allow_pickle=False)[start : start + len(texts) + 1]
-        flat = np.concatenate([row.cpu().numpy() for row in rows])
+        flat = torch.cat(rows).cpu().numpy()  # one copy: each makes a GPU wait
         if len(flat) != offsets[-1] - offsets[0]:
             raise DataError(f"{self.folder}: the text encoder's tokens have changed; delete it and begin again.")
         npy.write_rows(parts / TOKENS, int(offsets[0]), halves(flat, self.encoder.name))

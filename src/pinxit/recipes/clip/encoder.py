@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 Vectors = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 Ids = np.ndarray[tuple[int, int], np.dtype[np.int64]]
 Tokenize = Callable[[Sequence[str], bool], Ids]
-BATCH = 32
+BATCH, BATCH_GPU = 32, 256
 PART = "clip"
 
 
@@ -49,16 +49,20 @@ class ClipEncoder:
         tokenize: Tokenize,
         name: str,
         device: str = "auto",
-        batch: int = BATCH,
+        batch: int | None = None,
         engine: Engine = "torch",
         precision: Precision = "fp32",
     ) -> None:
-        """`engine` and `precision` trade speed for exactness: see `recipes.clip.engine`."""
+        """`batch`: rows encoded together, None for what suits the device.
+
+        `engine` and `precision` trade speed for exactness: see `recipes.clip.engine`.
+        """
         self.device = pick_device(device)
         self.engine, self.precision = pick_engine(engine, self.device), precision
         self._compiled: dict[str, Any] = {}
         self.model = model.to(self.device).eval().requires_grad_(False)
-        self.tokenize, self.name, self.batch = tokenize, name, batch
+        self.tokenize, self.name = tokenize, name
+        self.batch = batch or (BATCH if self.device.type == "cpu" else BATCH_GPU)
         self.size, self.width = model.config.vision.size, model.config.embed
 
     @classmethod
