@@ -69,8 +69,14 @@ def compile_modules(modules: list[nn.Module], plan: Plan, device: torch.device, 
     except Exception as error:  # compilers fail in many ways; uncompiled training still works
         for module in modules:
             module._compiled_call_impl = None
-        return f"not compiled: {type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
+        return f"not compiled: {type(error).__name__}: {_ends(error)}"
     return "compiled"
+
+
+def _ends(error: Exception) -> str:
+    """The first and the last line of an error: compilers that run in processes of their own say last what failed."""
+    lines = [line.strip()[:200] for line in str(error).splitlines() if line.strip()]
+    return " ... ".join(dict.fromkeys((*lines[:1], *lines[-1:])))
 
 
 def keep_freed_memory() -> bool:
