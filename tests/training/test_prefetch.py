@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -41,8 +43,7 @@ def same(made: list[list[tuple[Rows, Batch]]], settled: Plan) -> bool:
     )
 
 
-@forks
-def test_processes_make_the_same_batches_in_the_same_order(tmp_path: Path) -> None:
+def the_same_batches_in_the_same_order(tmp_path: Path) -> None:
     settled = plan(micro=4)
     updates = Updates(Noted(tmp_path), settled, Ranks(), range(0, settled.images, settled.batch))
     made = list(in_processes(updates, 2, pin=False))
@@ -51,14 +52,28 @@ def test_processes_make_the_same_batches_in_the_same_order(tmp_path: Path) -> No
     assert len(by) == 2 and str(os.getpid()) not in by
 
 
+@forks
+@pytest.mark.parametrize(
+    "what", ["the_same_batches_in_the_same_order", "they_leave_ctrl_c_to_their_parent_and_end_with_it"]
+)
+def test_processes(what: str, tmp_path: Path) -> None:
+    """In a process of their own: other tests' servers run in threads of this one, and a fork would disturb them."""
+    made = subprocess.run(
+        [sys.executable, "-m", "tests.training.test_prefetch", what, str(tmp_path)],
+        capture_output=True,
+        timeout=120,
+        cwd=Path(__file__).parents[2],
+    )
+    assert made.returncode == 0, made.stderr.decode()
+
+
 def test_threads_make_the_same_batches_in_the_same_order(tmp_path: Path) -> None:
     settled = plan(micro=4)
     with prefetch(Noted(tmp_path), settled, 0, settled.images, torch.device("cpu"), Ranks()) as batches:
         assert same(list(batches), settled)
 
 
-@forks
-def test_processes_leave_ctrl_c_to_their_parent_and_end_with_it(tmp_path: Path) -> None:
+def they_leave_ctrl_c_to_their_parent_and_end_with_it(tmp_path: Path) -> None:
     settled = plan()
     updates = Updates(Noted(tmp_path), settled, Ranks(), range(0, settled.images, settled.batch))
     made = in_processes(updates, 2, pin=False)
@@ -71,3 +86,10 @@ def test_processes_leave_ctrl_c_to_their_parent_and_end_with_it(tmp_path: Path) 
     for worker in workers:
         with pytest.raises(ProcessLookupError):
             os.kill(worker, 0)
+
+
+if __name__ == "__main__":
+    {
+        one.__name__: one
+        for one in (the_same_batches_in_the_same_order, they_leave_ctrl_c_to_their_parent_and_end_with_it)
+    }[sys.argv[1]](Path(sys.argv[2]))
