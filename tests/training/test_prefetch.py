@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pinxit.errors import DataError, PinxitError
 from pinxit.training.parallel import Ranks
 from pinxit.training.plan import Batch, Plan
 from pinxit.training.prefetch import Updates, in_processes, prefetch
@@ -52,25 +53,27 @@ def the_same_batches_in_the_same_order(tmp_path: Path) -> None:
     assert len(by) == 2 and str(os.getpid()) not in by
 
 
-@forks
-@pytest.mark.parametrize(
-    "what", ["the_same_batches_in_the_same_order", "they_leave_ctrl_c_to_their_parent_and_end_with_it"]
-)
-def test_processes(what: str, tmp_path: Path) -> None:
-    """In a process of their own: other tests' servers run in threads of this one, and a fork would disturb them."""
-    made = subprocess.run(
-        [sys.executable, "-m", "tests.training.test_prefetch", what, str(tmp_path)],
-        capture_output=True,
-        timeout=120,
-        cwd=Path(__file__).parents[2],
-    )
-    assert made.returncode == 0, made.stderr.decode()
+class Failing(Toy):
+    """Cannot make the third batch: a `PinxitError`, or the end of the process."""
+
+    def __init__(self, dies: bool) -> None:
+        super().__init__()
+        self.dies = dies
+
+    def batch(self, rows: Rows) -> Batch:
+        if rows.position == 16:
+            if self.dies:
+                os._exit(9)
+            raise DataError("picture 16 is gone.")
+        return super().batch(rows)
 
 
-def test_threads_make_the_same_batches_in_the_same_order(tmp_path: Path) -> None:
-    settled = plan(micro=4)
-    with prefetch(Noted(tmp_path), settled, 0, settled.images, torch.device("cpu"), Ranks()) as batches:
-        assert same(list(batches), settled)
+def what_is_wrong_is_said_in_one_sentence(_tmp_path: Path) -> None:
+    settled = plan()
+    for dies, sentence in ((False, r"^picture 16 is gone\.$"), (True, r"^a process that makes batches died[^\n]*$")):
+        updates = Updates(Failing(dies), settled, Ranks(), range(0, settled.images, settled.batch))
+        with pytest.raises(PinxitError, match=sentence):
+            list(in_processes(updates, 2, pin=False))
 
 
 def they_leave_ctrl_c_to_their_parent_and_end_with_it(tmp_path: Path) -> None:
@@ -88,8 +91,31 @@ def they_leave_ctrl_c_to_their_parent_and_end_with_it(tmp_path: Path) -> None:
             os.kill(worker, 0)
 
 
+FORKING = (
+    the_same_batches_in_the_same_order,
+    they_leave_ctrl_c_to_their_parent_and_end_with_it,
+    what_is_wrong_is_said_in_one_sentence,
+)
+
+
+@forks
+@pytest.mark.parametrize("what", [one.__name__ for one in FORKING])
+def test_processes(what: str, tmp_path: Path) -> None:
+    """In a process of their own: other tests' servers run in threads of this one, and a fork would disturb them."""
+    made = subprocess.run(
+        [sys.executable, "-m", "tests.training.test_prefetch", what, str(tmp_path)],
+        capture_output=True,
+        timeout=120,
+        cwd=Path(__file__).parents[2],
+    )
+    assert made.returncode == 0, made.stderr.decode()
+
+
+def test_threads_make_the_same_batches_in_the_same_order(tmp_path: Path) -> None:
+    settled = plan(micro=4)
+    with prefetch(Noted(tmp_path), settled, 0, settled.images, torch.device("cpu"), Ranks()) as batches:
+        assert same(list(batches), settled)
+
+
 if __name__ == "__main__":
-    {
-        one.__name__: one
-        for one in (the_same_batches_in_the_same_order, they_leave_ctrl_c_to_their_parent_and_end_with_it)
-    }[sys.argv[1]](Path(sys.argv[2]))
+    {one.__name__: one for one in FORKING}[sys.argv[1]](Path(sys.argv[2]))

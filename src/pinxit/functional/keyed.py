@@ -1,7 +1,7 @@
 """Random numbers as a hash of (key, index), for many rows at once: on a GPU a generator a row is a kernel a row.
 
 Row b's numbers are SplitMix64's with seed `keys_B[b]` (Steele, Lea and Flood 2014, "Fast Splittable Pseudorandom Number
-Generators"), in 64-bit integers that wrap around. Shapes: B rows, N numbers of each.
+Generators"; `data.order.mix` in torch), in 64-bit integers that wrap around. Shapes: B rows, N numbers of each.
 """
 
 from __future__ import annotations

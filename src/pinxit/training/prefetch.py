@@ -19,6 +19,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from pinxit.data.pool import cores
+from pinxit.errors import PinxitError
 from pinxit.training.parallel import Ranks
 from pinxit.training.plan import Batch, Plan, Task
 from pinxit.training.rows import Rows
@@ -75,10 +76,11 @@ class Updates(Dataset[Pieces]):
 def in_processes(updates: Updates, workers: int, pin: bool) -> Generator[Pieces, None, None]:
     """The batches in order, made by forked processes. `pin`: in memory from which a GPU can copy.
 
-    For a task that is `apart`: a forked process cannot use the GPU or the connections of its parent.
+    For a task that is `apart`: a forked process cannot use the GPU or the connections of its parent. Raises
+    PinxitError when a process dies, and with what a batch could not be made for.
     """
     loader = DataLoader(
-        updates,
+        _Told(updates),
         batch_size=None,
         num_workers=workers,
         prefetch_factor=max(1, AHEAD // workers),
@@ -87,11 +89,38 @@ def in_processes(updates: Updates, workers: int, pin: bool) -> Generator[Pieces,
         worker_init_fn=_begin,
         multiprocessing_context="fork",
     )
-    yield from loader
+    try:
+        for made in loader:
+            if isinstance(made, PinxitError):
+                raise made
+            yield made
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise PinxitError(
+            "a process that makes batches died (too little memory, or in a container too little shared memory: "
+            "docker run --shm-size=8g); the same command goes on from the last save."
+        ) from error
 
 
-def _as_it_is(pieces: Pieces) -> Pieces:
-    return pieces
+@dataclass(frozen=True)
+class _Told(Dataset[Pieces | PinxitError]):
+    """The batches, or instead of one what was wrong: torch would put the process's traceback into the message."""
+
+    updates: Updates
+
+    def __len__(self) -> int:
+        return len(self.updates)
+
+    def __getitem__(self, number: int) -> Pieces | PinxitError:
+        try:
+            return self.updates[number]
+        except PinxitError as error:
+            return PinxitError(str(error))
+
+
+def _as_it_is(made: Pieces | PinxitError) -> Pieces | PinxitError:
+    return made
 
 
 def _begin(_number: int) -> None:
