@@ -8,11 +8,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pinxit.models.unet_conditioning import Conditioning
+from pinxit.models.unet_conditioning import Conditioning, PictureEmbedding
+from pinxit.models.unet_config import UNetConfig
 from pinxit.recipes.unclip import first_inputs as module
 from pinxit.recipes.unclip.first_inputs import averages, first_inputs, regression
 from pinxit.recipes.unclip.run import UnclipRun
 from pinxit.recipes.unclip.stages import train
+from pinxit.training.draws import seeded
 from pinxit.training.rows import whole
 from pinxit.weights.checkpoint import open_checkpoint
 
@@ -40,14 +42,16 @@ def test_parts_of_a_text_are_averaged_without_padding() -> None:
     assert averages(text, mask, 0).shape == (3, 0, 2)
 
 
+@pytest.mark.parametrize("hidden", [0, 64])
 def test_embeddings_are_read_as_captions_from_the_start_and_only_then(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hidden: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of eight pictures, told apart by six numbers, what the base reads is met closely: without text, all there is."""
     monkeypatch.setattr(module, "PICTURES", 64)
+    monkeypatch.setattr(module, "EPOCHS", 20)
     monkeypatch.setattr(module, "AT_ONCE", 8)
     monkeypatch.setattr(module, "RIDGE", 1e-6)
-    config = tiny_config(tmp_path, "decoder.plan.images=8", "text.stored=1")
+    config = tiny_config(tmp_path, "decoder.plan.images=8", "text.stored=1", f"decoder.unet.image_hidden={hidden}")
     init = open_checkpoint(save_random_imagen(tmp_path / "imagen"))
     run = UnclipRun(tmp_path / "run", config, "cpu", False, init)
     assert not train(run, ["pictures", "texts", "vectors", "space"]).stopped
@@ -56,7 +60,7 @@ def test_embeddings_are_read_as_captions_from_the_start_and_only_then(
     assert brought is not None
     task.unet.load_state_dict({name: value.float() for name, value in brought["decoder"].items()}, strict=False)
     conditioning, task.drop, task.drop_image = task.unet.conditioning, 0.0, 0.0
-    batch = task.batch(whole(0, 8))
+    batch = task.plainly(whole(0, 8))
     none = torch.zeros_like(batch["mask"])
     time = torch.zeros(8)
     with torch.inference_mode():
@@ -66,11 +70,35 @@ def test_embeddings_are_read_as_captions_from_the_start_and_only_then(
     assert (seen - told).norm() < 0.5 * (silent - told).norm()
     assert text is not None and text.sequence.shape[1] == batch["mask"].shape[1] + config.decoder.unet.image_tokens
     fitted = first_inputs(task, brought["decoder"])
-    assert all(torch.equal(value, brought["decoder"][name]) for name, value in fitted.items()) and len(fitted) == 4
+    assert all(torch.equal(value, brought["decoder"][name]) for name, value in fitted.items())
+    assert len(fitted) == (12 if hidden else 4), "a perceptron's two layers with their norms besides"
     with_state = tmp_path / "run" / "decoder"
     monkeypatch.setattr(UnclipRun, "started", lambda self, stage: stage == with_state.name)
     resumed = run.brought(task)
     assert resumed is not None and not any("image" in name for name in resumed["decoder"]), "the state has them"
+
+
+def test_a_perceptron_learns_what_no_line_can_and_the_mean_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The products of its numbers; linear regression explains none of their variance."""
+    monkeypatch.setattr(module, "EPOCHS", 150)
+    config = UNetConfig((8,), (1,), (True,), text=6, pool_heads=2, head=2, image=3, image_tokens=2, image_hidden=32)
+    picture = seeded(lambda: PictureEmbedding(config), 0, "test")
+    known = torch.randn(2048, 3, generator=torch.Generator().manual_seed(0))
+    products = torch.stack([known[:, 0] * known[:, 1], known[:, 1] * known[:, 2]], 1) + 5
+    vectors, tokens = products.repeat(1, 16), products.repeat(1, 6)
+    assert explained(F.linear(known, *regression(known, vectors)), vectors) < 0.1
+    module.fit(picture, known, vectors, tokens, 0)
+    with torch.no_grad():
+        vector, text = picture(None, known)
+        assert text is not None
+        assert explained(vector, vectors) > 0.8 and explained(text.sequence.flatten(1), tokens) > 0.8
+        nothing, _ = picture(None, torch.zeros(1, 3))
+    torch.testing.assert_close(nothing[0], vectors.mean(0), atol=0.3, rtol=0)
+
+
+def explained(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    """The share of the variance."""
+    return 1 - float((found - wanted).pow(2).sum() / (wanted - wanted.mean(0)).pow(2).sum())
 
 
 def base_of(conditioning: Conditioning, time: torch.Tensor, sequence: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

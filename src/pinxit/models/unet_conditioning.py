@@ -112,6 +112,14 @@ class ContextRefiner(nn.Module):
         return refined - places
 
 
+class Perceptron(nn.Sequential):
+    """Two hidden layers, for what an embedding tells but not linearly: [B, inputs] -> [B, width]."""
+
+    def __init__(self, inputs: int, width: int) -> None:
+        layers = [Linear(inputs, width), nn.GELU(), nn.LayerNorm(width)]
+        super().__init__(*layers, Linear(width, width), nn.GELU(), nn.LayerNorm(width))
+
+
 class PictureEmbedding(nn.Module):
     """A picture's CLIP embedding, added to the time embedding and put as tokens before the text.
 
@@ -120,19 +128,27 @@ class PictureEmbedding(nn.Module):
     (docs/log.md). The tokens themselves are not zero-initialised: equal ones would have equal gradients and stay equal.
     Nor are their keys hidden behind a bias at first: AdamW moves it by the learning rate an update, so that one of -8
     would still hide them when training ends.
+    With `image_hidden` both projections read what a perceptron makes of it (a departure: docs/architecture.md).
     """
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
         self.count, width = config.image_tokens, config.text_width
-        self.embed = Linear(config.image, config.embed_width, zero=True)
-        self.tokens = Linear(config.image, self.count * width) if self.count else None
+        hidden, read = config.image_hidden, config.image_hidden or config.image
+        self.reader = Perceptron(config.image, hidden) if hidden else nn.Identity()
+        self.embed = Linear(read, config.embed_width, zero=True)
+        self.tokens = Linear(read, self.count * width) if self.count else None
 
-    def before(self, text: Text | None, image_BE: Tensor) -> Text | None:
+    def forward(self, text: Text | None, image_BE: Tensor) -> tuple[Tensor, Text | None]:
+        """What is added to the time embedding, and the text with the picture's tokens before it."""
+        read_BE = self.reader(image_BE)
+        return self.embed(read_BE), self.before(text, read_BE)
+
+    def before(self, text: Text | None, read_BE: Tensor) -> Text | None:
         """The text with the picture's tokens before it, which are never masked."""
         if self.tokens is None:
             return text
-        tokens_BKD = self.tokens(image_BE).view(len(image_BE), self.count, -1)
+        tokens_BKD = self.tokens(read_BE).view(len(read_BE), self.count, -1)
         if text is None:
             return Text(tokens_BKD)
         bias = None if text.bias is None else F.pad(text.bias, (self.count, 0))
@@ -168,8 +184,8 @@ class Conditioning(nn.Module):
             embed = embed + self.caption(conditions["pooled"].to(self.time.first.bias.dtype))
         if self.image is not None:
             image_BE = conditions["image"].to(self.time.first.bias.dtype)
-            embed = embed + self.image.embed(image_BE)
-            text = self.image.before(text, image_BE)
+            added, text = self.image(text, image_BE)
+            embed = embed + added
         return activate(embed, self.config.activation) if self.config.activate_once else embed, text
 
     def read(self, sequence_BLD: Tensor, mask_BL: Tensor | None) -> tuple[Tensor | None, Tensor]:

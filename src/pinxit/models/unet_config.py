@@ -56,6 +56,9 @@ class UNetConfig:
     pooled: Whole = 0  # width of one embedding of the text (CLIP's), added to the time embedding; 0: none
     image: Whole = 0  # width of a picture embedding, added to the time embedding and put before the text; 0: none
     image_tokens: Whole = 4  # that the picture embedding becomes, always visible (unCLIP); 0: it is only added
+    image_hidden: Whole = (
+        0  # width of the two hidden layers that read the picture embedding; 0: linear, as in the article
+    )
     augmentation: bool = False  # takes the noise level of the low-resolution picture
     embed: Whole = 0  # width of the time embedding; 0: four times the first level's
     activation: UNetActivation = "silu"

@@ -110,6 +110,13 @@ class DiffusionTask:
         shown = {"pictures": torch.from_numpy(np.ascontiguousarray(pictures))}
         return shown | text | self._image(order.tolist(), rows)
 
+    def plainly(self, rows: Rows) -> Batch:
+        """The shortest caption of each picture, encoded, and the picture's embedding; nothing is dropped."""
+        assert self.bank is not None
+        order = self.bank.order(rows, key(self.seed, f"{self.name} order")).tolist()
+        captions = [min(readable(self.bank.captions[row], self.script), key=len) for row in order]
+        return self._understood(self._read(captions)) | {"image": self._embeddings(order)}
+
     def blank(self, size: int) -> Batch:
         """A batch of the right shapes, to estimate costs."""
         side, (length, width) = self.config.train_size, self.text_shape

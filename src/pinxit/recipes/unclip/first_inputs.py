@@ -7,14 +7,14 @@ at zero explained less after 5,400 pictures of training than these do before the
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pinxit.models.unet_conditioning import Conditioning
+from pinxit.models.unet_conditioning import Conditioning, PictureEmbedding
+from pinxit.training.draws import seeded, torch_rng
 from pinxit.training.rows import whole
 
 if TYPE_CHECKING:
@@ -23,11 +23,15 @@ if TYPE_CHECKING:
     from pinxit.recipes.diffusion.task import DiffusionTask
 
 PICTURES, AT_ONCE = 4096, 256
+MORE = 4  # times as many for a perceptron
 RIDGE = 1.0  # added to the sums of squares, about PICTURES for coordinates of unit variance
+EPOCHS, RATE, DECAY = 14, 1e-3, 0.05  # of fitting a perceptron
+DROPPED = (
+    0.1  # share of the fit's embeddings that are zeros, as of dropped ones, which say what captions are on average
+)
 OWN, IMAGE = "conditioning.", "conditioning.image."
 
 
-@torch.inference_mode()
 def first_inputs(task: DiffusionTask, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights of the decoder's inputs for embeddings, by its names, fitted to what `base` makes of captions.
 
@@ -36,26 +40,66 @@ def first_inputs(task: DiffusionTask, base: Mapping[str, Tensor]) -> dict[str, T
     config = task.config.unet
     if not config.text:
         return {}
-    conditioning = Conditioning(config).eval()
-    own = {name.removeprefix(OWN): value.float() for name, value in base.items() if name.startswith(OWN)}
+    conditioning = seeded(lambda: Conditioning(config), task.seed, "first inputs").eval()
+    own = {
+        name.removeprefix(OWN): value.float()
+        for name, value in base.items()
+        if name.startswith(OWN) and not name.startswith(IMAGE)
+    }
     conditioning.load_state_dict(own, strict=False)  # the base has no inputs for embeddings
-    told = copy.copy(task)
-    told.drop = told.drop_image = 0.0
-    embeddings, vectors, tokens = [], [], []
-    for first in range(0, PICTURES, AT_ONCE):
-        batch = told.batch(whole(first, AT_ONCE))
-        vector, context = conditioning.read(batch["sequence"], batch["mask"])
-        embeddings.append(batch["image"])
-        tokens.append(averages(context, batch["mask"], config.image_tokens).flatten(1))
-        if vector is not None:
-            vectors.append(vector - _of_nothing(conditioning, batch))
-    known = torch.cat(embeddings)
+    known, vectors, tokens = _examples(task, conditioning, PICTURES * (MORE if config.image_hidden else 1))
+    assert conditioning.image is not None
+    if config.image_hidden:
+        fit(conditioning.image, known, vectors, tokens, task.seed)
+        return {f"{IMAGE}{name}": value.detach() for name, value in conditioning.image.state_dict().items()}
     fitted: dict[str, Tensor] = {}
     if config.image_tokens:
-        fitted |= _named("tokens", regression(known, torch.cat(tokens)))
-    if vectors:
-        fitted |= _named("embed", regression(known, torch.cat(vectors)))
+        fitted |= _named("tokens", regression(known, tokens))
+    if vectors is not None:
+        fitted |= _named("embed", regression(known, vectors))
     return fitted
+
+
+@torch.no_grad()
+def _examples(task: DiffusionTask, conditioning: Conditioning, count: int) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Embeddings [N, X], and what the base makes of their pictures' plainest captions: [N, E] and [N, KD]."""
+    embeddings, vectors, tokens = [], [], []
+    for first in range(0, count, AT_ONCE):
+        batch = task.plainly(whole(first, AT_ONCE))
+        vector, context = conditioning.read(batch["sequence"], batch["mask"])
+        embeddings.append(batch["image"])
+        tokens.append(averages(context, batch["mask"], task.config.unet.image_tokens).flatten(1))
+        if vector is not None:
+            vectors.append(vector - _of_nothing(conditioning, batch))
+    return torch.cat(embeddings), torch.cat(vectors) if vectors else None, torch.cat(tokens)
+
+
+def fit(picture: PictureEmbedding, known_NX: Tensor, vectors: Tensor | None, tokens: Tensor, seed: int) -> None:
+    """Train a perceptron and its projections to give `vectors` [N, E] and `tokens` [N, KD] for embeddings.
+
+    For an embedding of zeros it learns their means. The sums of squares count relative to their variance.
+    """
+    wanted = [(picture.embed, vectors), (picture.tokens, tokens)]
+    pairs = [(layer, each) for layer, each in wanted if layer is not None and each is not None]
+    means = [each.mean(0) for _, each in pairs]
+    scales = [float(each.var(0).mean()) + 1e-12 for _, each in pairs]
+    for (layer, _), mean in zip(pairs, means, strict=True):
+        layer.bias.data.copy_(mean)
+    draw = torch_rng(seed, "first inputs")
+    updates = EPOCHS * len(known_NX) // AT_ONCE
+    optimiser = torch.optim.AdamW(picture.parameters(), RATE, weight_decay=DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=updates)
+    for _ in range(updates):
+        chosen = torch.randint(len(known_NX), (AT_ONCE,), generator=draw)
+        dropped = torch.rand(AT_ONCE, 1, generator=draw) < DROPPED
+        read = picture.reader(known_NX[chosen].masked_fill(dropped, 0))
+        loss = torch.zeros(())
+        for (layer, each), mean, scale in zip(pairs, means, scales, strict=True):
+            loss = loss + F.mse_loss(layer(read), torch.where(dropped, mean, each[chosen])) / scale
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        schedule.step()
 
 
 def _of_nothing(conditioning: Conditioning, batch: Mapping[str, Tensor]) -> Tensor:

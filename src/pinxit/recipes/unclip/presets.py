@@ -129,7 +129,7 @@ def with_models(config: UnclipConfig, checkpoint: Start) -> UnclipConfig:
     base = checkpoint.config(next(iter(checkpoint.parts)), StageConfig)
     if text.learned is not None:
         raise UsageError(f"{checkpoint.folder} has a learned text encoder, which unclip does not support.")
-    kept = {name: getattr(config.decoder.unet, name) for name in ("image", "image_tokens", "masked")}
+    kept = {name: getattr(config.decoder.unet, name) for name in ("image", "image_tokens", "image_hidden", "masked")}
     decoder = replace(
         config.decoder, size=base.size, unet=replace(base.unet, **kept), diffusion=base.diffusion, low=0, crop=base.crop
     )

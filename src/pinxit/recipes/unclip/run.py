@@ -23,6 +23,7 @@ from pinxit.recipes.diffusion.config import Stage
 from pinxit.recipes.diffusion.reading import training_reader
 from pinxit.recipes.diffusion.task import DiffusionTask
 from pinxit.recipes.run_sidecars import all_encoded, sidecar_folder
+from pinxit.recipes.staging import say
 from pinxit.recipes.unclip.checks import check_plans
 from pinxit.recipes.unclip.config import DECODER, SPACE, PriorStage, UnclipConfig
 from pinxit.recipes.unclip.first_inputs import first_inputs
@@ -134,6 +135,8 @@ class UnclipRun(StartingRun[UnclipConfig]):
         if isinstance(task, DiffusionTask) and task.name == DECODER:
             base = self.init.state(next(iter(self.init.parts)))
             begins = task.bank is not None and not self.started(DECODER)
+            if begins:
+                say(self, f"{DECODER}: its inputs for embeddings are fitted to what the base makes of captions")
             return {DECODER: base | (first_inputs(task, base) if begins else {})}
         return super().brought(task) if self._is_upsampler(task.name) else {}
 
