@@ -419,6 +419,7 @@ def test_impossible_configs_are_refused() -> None:
         ({"context_norm": True}, "context_norm is of text that is projected"),
         ({"masked": -4}, "masked must be at least 0"),
         ({"image": 8, "text": 0}, "image_tokens without text need a width"),
+        ({"image_hidden": 8}, "image_hidden is the width of what reads a picture embedding: set unet.image"),
     ):
         with pytest.raises(UsageError, match=told):
             replace(TINY, **change)

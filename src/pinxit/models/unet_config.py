@@ -56,9 +56,7 @@ class UNetConfig:
     pooled: Whole = 0  # width of one embedding of the text (CLIP's), added to the time embedding; 0: none
     image: Whole = 0  # width of a picture embedding, added to the time embedding and put before the text; 0: none
     image_tokens: Whole = 4  # that the picture embedding becomes, always visible (unCLIP); 0: it is only added
-    image_hidden: Whole = (
-        0  # width of the two hidden layers that read the picture embedding; 0: linear, as in the article
-    )
+    image_hidden: Whole = 0  # width of the MLP that reads the picture embedding; 0: linear, as in the article
     augmentation: bool = False  # takes the noise level of the low-resolution picture
     embed: Whole = 0  # width of the time embedding; 0: four times the first level's
     activation: UNetActivation = "silu"
@@ -97,6 +95,8 @@ class UNetConfig:
             raise UsageError("unet: attention without self_attention needs text to attend to.")
         if self.reads and not self.text_width:
             raise UsageError("unet.image_tokens without text need a width that they are read at: set unet.context.")
+        if self.image_hidden and not self.image:
+            raise UsageError("unet.image_hidden is the width of what reads a picture embedding: set unet.image.")
         if self.text and self.pool_heads and self.text % self.pool_heads:
             raise UsageError(f"unet.text: {self.text} is not a multiple of {self.pool_heads} pool_heads.")
         if self.text and self.text_norm == "group" and not self.attend_padding:

@@ -16,12 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 UNCLIP, DECODER, BASE = "unclip", "decoder", "base"
-LEFT_OUT = {
-    "image": 0,
-    "image_tokens": 4,
-    "image_hidden": 0,
-    "masked": 0,
-}  # fields of the U-Net's config, and their defaults
+LEFT_OUT = {"image": 0, "image_tokens": 4, "image_hidden": 0, "masked": 0}  # fields of the U-Net, and their defaults
 LEFT_OUT_WEIGHTS = ("conditioning.image.", "masked.")
 
 

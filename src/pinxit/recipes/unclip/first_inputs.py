@@ -1,8 +1,9 @@
 """How a decoder that was an Imagen's base first understands picture embeddings: as the captions that it can read.
 
 The base draws by what it makes of a caption: a vector in its time embedding, and a sequence for its attention. Both can
-be predicted from the embedding of the caption's picture, poorly but at once, by linear regression. Weights that began
-at zero explained less after 5,400 pictures of training than these do before the first (docs/log.md).
+be predicted from the embedding of the caption's picture at once: poorly by linear regression, and better by an MLP
+where the network has one (`image_hidden`). Weights that began at zero explained less after 5,400 pictures of training
+than linear regression does before the first (docs/log.md).
 """
 
 from __future__ import annotations
@@ -26,9 +27,7 @@ PICTURES, AT_ONCE = 4096, 256
 MORE = 4  # times as many for a perceptron
 RIDGE = 1.0  # added to the sums of squares, about PICTURES for coordinates of unit variance
 EPOCHS, RATE, DECAY = 14, 1e-3, 0.05  # of fitting a perceptron
-DROPPED = (
-    0.1  # share of the fit's embeddings that are zeros, as of dropped ones, which say what captions are on average
-)
+DROPPED = 0.1  # share of the fit's embeddings that are zeros, as dropped ones are: their answer is the mean
 OWN, IMAGE = "conditioning.", "conditioning.image."
 
 
