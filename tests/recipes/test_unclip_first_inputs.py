@@ -60,7 +60,7 @@ def test_embeddings_are_read_as_captions_from_the_start_and_only_then(
     assert brought is not None
     task.unet.load_state_dict({name: value.float() for name, value in brought["decoder"].items()}, strict=False)
     conditioning, task.drop, task.drop_image = task.unet.conditioning, 0.0, 0.0
-    batch = task.plainly(whole(0, 8))
+    batch = task.shortest_captions(whole(0, 8))
     none = torch.zeros_like(batch["mask"])
     time = torch.zeros(8)
     with torch.inference_mode():
@@ -71,14 +71,14 @@ def test_embeddings_are_read_as_captions_from_the_start_and_only_then(
     assert text is not None and text.sequence.shape[1] == batch["mask"].shape[1] + config.decoder.unet.image_tokens
     fitted = first_inputs(task, brought["decoder"])
     assert all(torch.equal(value, brought["decoder"][name]) for name, value in fitted.items())
-    assert len(fitted) == (12 if hidden else 4), "a perceptron's two layers with their norms besides"
+    assert len(fitted) == (12 if hidden else 4), "an MLP's two layers with their norms besides"
     with_state = tmp_path / "run" / "decoder"
     monkeypatch.setattr(UnclipRun, "started", lambda self, stage: stage == with_state.name)
     resumed = run.brought(task)
     assert resumed is not None and not any("image" in name for name in resumed["decoder"]), "the state has them"
 
 
-def test_a_perceptron_learns_what_no_line_can_and_the_mean_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_mlp_learns_what_no_line_can_and_the_mean_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The products of its numbers; linear regression explains none of their variance."""
     monkeypatch.setattr(module, "EPOCHS", 150)
     config = UNetConfig((8,), (1,), (True,), text=6, pool_heads=2, head=2, image=3, image_tokens=2, image_hidden=32)

@@ -112,7 +112,7 @@ class ContextRefiner(nn.Module):
         return refined - places
 
 
-class Perceptron(nn.Sequential):
+class MLP(nn.Sequential):
     """Two hidden layers, for what an embedding tells but not linearly: [B, inputs] -> [B, width]."""
 
     def __init__(self, inputs: int, width: int) -> None:
@@ -128,20 +128,20 @@ class PictureEmbedding(nn.Module):
     (docs/log.md). The tokens themselves are not zero-initialised: equal ones would have equal gradients and stay equal.
     Nor are their keys hidden behind a bias at first: AdamW moves it by the learning rate an update, so that one of -8
     would still hide them when training ends.
-    With `image_hidden` both projections read what a perceptron makes of it (a departure: docs/architecture.md).
+    With `image_hidden` both projections read what an MLP makes of it (a departure: docs/architecture.md).
     """
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
         self.count, width = config.image_tokens, config.text_width
         hidden, read = config.image_hidden, config.image_hidden or config.image
-        self.reader = Perceptron(config.image, hidden) if hidden else nn.Identity()
+        self.mlp = MLP(config.image, hidden) if hidden else nn.Identity()
         self.embed = Linear(read, config.embed_width, zero=True)
         self.tokens = Linear(read, self.count * width) if self.count else None
 
     def forward(self, text: Text | None, image_BE: Tensor) -> tuple[Tensor, Text | None]:
         """What is added to the time embedding, and the text with the picture's tokens before it."""
-        read_BE = self.reader(image_BE)
+        read_BE = self.mlp(image_BE)
         return self.embed(read_BE), self.before(text, read_BE)
 
     def before(self, text: Text | None, read_BE: Tensor) -> Text | None:

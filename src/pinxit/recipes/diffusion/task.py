@@ -110,7 +110,7 @@ class DiffusionTask:
         shown = {"pictures": torch.from_numpy(np.ascontiguousarray(pictures))}
         return shown | text | self._image(order.tolist(), rows)
 
-    def plainly(self, rows: Rows) -> Batch:
+    def shortest_captions(self, rows: Rows) -> Batch:
         """The shortest caption of each picture, encoded, and the picture's embedding; nothing is dropped."""
         assert self.bank is not None
         order = self.bank.order(rows, key(self.seed, f"{self.name} order")).tolist()

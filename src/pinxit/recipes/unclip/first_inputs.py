@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from pinxit.recipes.diffusion.task import DiffusionTask
 
 PICTURES, AT_ONCE = 4096, 256
-MORE = 4  # times as many for a perceptron
+MORE = 4  # times as many for an MLP
 RIDGE = 1.0  # added to the sums of squares, about PICTURES for coordinates of unit variance
-EPOCHS, RATE, DECAY = 14, 1e-3, 0.05  # of fitting a perceptron
+EPOCHS, RATE, DECAY = 14, 1e-3, 0.05  # of fitting an MLP
 DROPPED = 0.1  # share of the fit's embeddings that are zeros, as dropped ones are: their answer is the mean
 OWN, IMAGE = "conditioning.", "conditioning.image."
 
@@ -64,7 +64,7 @@ def _examples(task: DiffusionTask, conditioning: Conditioning, count: int) -> tu
     """Embeddings [N, X], and what the base makes of their pictures' plainest captions: [N, E] and [N, KD]."""
     embeddings, vectors, tokens = [], [], []
     for first in range(0, count, AT_ONCE):
-        batch = task.plainly(whole(first, AT_ONCE))
+        batch = task.shortest_captions(whole(first, AT_ONCE))
         vector, context = conditioning.read(batch["sequence"], batch["mask"])
         embeddings.append(batch["image"])
         tokens.append(averages(context, batch["mask"], task.config.unet.image_tokens).flatten(1))
@@ -74,7 +74,7 @@ def _examples(task: DiffusionTask, conditioning: Conditioning, count: int) -> tu
 
 
 def fit(picture: PictureEmbedding, known_NX: Tensor, vectors: Tensor | None, tokens: Tensor, seed: int) -> None:
-    """Train a perceptron and its projections to give `vectors` [N, E] and `tokens` [N, KD] for embeddings.
+    """Train an MLP and its projections to give `vectors` [N, E] and `tokens` [N, KD] for embeddings.
 
     For an embedding of zeros it learns their means. The sums of squares count relative to their variance.
     """
@@ -91,7 +91,7 @@ def fit(picture: PictureEmbedding, known_NX: Tensor, vectors: Tensor | None, tok
     for _ in range(updates):
         chosen = torch.randint(len(known_NX), (AT_ONCE,), generator=draw)
         dropped = torch.rand(AT_ONCE, 1, generator=draw) < DROPPED
-        read = picture.reader(known_NX[chosen].masked_fill(dropped, 0))
+        read = picture.mlp(known_NX[chosen].masked_fill(dropped, 0))
         loss = torch.zeros(())
         for (layer, each), mean, scale in zip(pairs, means, scales, strict=True):
             loss = loss + F.mse_loss(layer(read), torch.where(dropped, mean, each[chosen])) / scale
