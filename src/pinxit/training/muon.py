@@ -62,8 +62,8 @@ class Muon(torch.optim.Optimizer):
 
     def _step_whole(self, parameters: Sequence[nn.Parameter]) -> None:
         alike: defaultdict[Any, list[tuple[Tensor, Tensor]]] = defaultdict(list)
-        for parameter in parameters:
-            weights, updates = as_rows(parameter, parameter), as_rows(self._ahead(parameter), parameter)
+        for parameter, ahead in zip(parameters, self._ahead(parameters), strict=True):
+            weights, updates = as_rows(parameter, parameter), as_rows(ahead, parameter)
             count = self.parts[parameter]
             for weight, update in zip(weights.chunk(count), updates.chunk(count), strict=True):
                 alike[update.shape].append((weight, update))
@@ -71,8 +71,7 @@ class Muon(torch.optim.Optimizer):
         for shape, pairs in alike.items():
             made = by_owners([update for _, update in pairs], dealt)
             dealt += len(pairs)
-            for (weight, _), update in zip(pairs, made, strict=True):
-                self._add(weight, update, shape)
+            self._add([weight for weight, _ in pairs], made, shape)
 
     def _step_cut(self, parameters: Sequence[nn.Parameter]) -> None:
         """Update sharded matrices: each is sent whole to one rank and orthogonalised there, one a rank at a time."""
@@ -83,25 +82,29 @@ class Muon(torch.optim.Optimizer):
             world = distributed.get_world_size()
             for first in range(0, len(some), world):
                 few = some[first : first + world]
-                made = by_travel([self._ahead(p).reshape(-1, columns) for p in few], rows, count)
-                for parameter, update in zip(few, made, strict=True):
-                    self._add(local(parameter).view(-1, columns), update, (rows // count, columns))
+                made = by_travel([ahead.reshape(-1, columns) for ahead in self._ahead(few)], rows, count)
+                self._add([local(p).view(-1, columns) for p in few], made, (rows // count, columns))
 
-    def _add(self, weight: Tensor, update: Tensor, shape: Sequence[int]) -> None:
-        """Apply an orthogonalised update. `shape`: of the whole matrix, of which `weight` may be some rows."""
+    def _add(self, weights: list[Tensor], updates: Sequence[Tensor], shape: Sequence[int]) -> None:
+        """Apply orthogonalised updates. `shape`: of each whole matrix, of which a weight may be some rows."""
         rate, decay = self.own["lr"], self.own["weight_decay"]
-        weight.mul_(1 - rate * decay)
-        weight.add_(update, alpha=-rate * ADAM_RMS * math.sqrt(max(shape)))
+        torch._foreach_mul_(weights, 1 - rate * decay)
+        torch._foreach_add_(weights, list(updates), alpha=-rate * ADAM_RMS * math.sqrt(max(shape)))
 
-    def _ahead(self, parameter: nn.Parameter) -> Tensor:
-        """The Nesterov momentum of the gradient; of a sharded parameter, this rank's rows."""
-        assert parameter.grad is not None
-        held = self.state[parameter]
-        if "exp_avg" not in held:
-            held["exp_avg"] = torch.zeros_like(parameter)
-        grad, average = local(parameter.grad), local(held["exp_avg"])
-        average.lerp_(grad, 1 - MOMENTUM)
-        return grad.lerp(average, MOMENTUM)
+    def _ahead(self, parameters: Sequence[nn.Parameter]) -> Sequence[Tensor]:
+        """The Nesterov momentum of each gradient; of a sharded parameter, this rank's rows.
+
+        All at once: on a GPU an operation for each of hundreds of matrices takes longer to start than to run.
+        """
+        if not parameters:
+            return ()
+        for parameter in parameters:
+            if "exp_avg" not in self.state[parameter]:
+                self.state[parameter]["exp_avg"] = torch.zeros_like(parameter)
+        grads = [local(p.grad) for p in parameters if p.grad is not None]
+        averages = [local(self.state[p]["exp_avg"]) for p in parameters]
+        torch._foreach_lerp_(averages, grads, 1 - MOMENTUM)
+        return torch._foreach_lerp(grads, averages, MOMENTUM)
 
 
 def as_rows(values: Tensor, kernel: Tensor) -> Tensor:
