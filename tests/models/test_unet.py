@@ -28,13 +28,14 @@ BARE = replace(TINY, text=0, attention=(False, False), middle=False)
 ROUND = replace(PATCHED, bypass=True)
 REFINED = replace(TINY, context=32, refiner_layers=2)
 IMAGE = replace(TINY, image=20, image_tokens=3)
+READ = replace(IMAGE, image_hidden=24)
 SEEN = replace(TINY, text=0, context=24, image=20, self_attention=False)
 MASKED = replace(PATCHED, masked=4)
 KARLO = replace(IMAGE, context=32, context_norm=True, text_norm="none", pool_heads=0, pooled=12, outputs=6)
 ADDED = replace(BARE, low_res=3, scale_shift=False)
 ALL = {"tiny": TINY, "patched": PATCHED, "round": ROUND, "if": IF, "efficient": EFFICIENT, "cross": CROSS, "bare": BARE}
 ENLARGED = replace(BARE, low_res=3, masked=4)
-ALL |= {"refined": REFINED, "image": IMAGE, "seen": SEEN, "masked": MASKED, "enlarged": ENLARGED}
+ALL |= {"refined": REFINED, "image": IMAGE, "read": READ, "seen": SEEN, "masked": MASKED, "enlarged": ENLARGED}
 ALL |= {"karlo": KARLO, "added": ADDED}
 
 

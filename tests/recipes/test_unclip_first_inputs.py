@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.nn import functional as F
 
+from pinxit.data.bank import Bank
 from pinxit.models.unet_conditioning import Conditioning, PictureEmbedding
 from pinxit.models.unet_config import UNetConfig
+from pinxit.recipes.diffusion.conditions import texts
 from pinxit.recipes.unclip import first_inputs as module
 from pinxit.recipes.unclip.first_inputs import averages, first_inputs, regression
 from pinxit.recipes.unclip.run import UnclipRun
@@ -76,6 +79,19 @@ def test_embeddings_are_read_as_captions_from_the_start_and_only_then(
     monkeypatch.setattr(UnclipRun, "started", lambda self, stage: stage == with_state.name)
     resumed = run.brought(task)
     assert resumed is not None and not any("image" in name for name in resumed["decoder"]), "the state has them"
+
+
+def test_the_shortest_caption_of_each_picture_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = UnclipRun(tmp_path / "run", tiny_config(tmp_path, "text.stored=1"), "cpu", False, None)
+    assert not train(run, ["pictures", "texts", "vectors", "space"]).stopped
+    task = run.decoder_task()
+    assert isinstance(task.bank, Bank) and task.reader is not None
+    bank = SimpleNamespace(
+        order=task.bank.order, captions=[["a long caption", "short", "a longer one"]] * len(task.bank)
+    )
+    monkeypatch.setattr(task, "bank", bank)
+    wanted, found = texts(task.reader, ["short"] * 8, 8), task.shortest_captions(whole(0, 8))
+    assert torch.equal(found["sequence"], wanted["sequence"].cpu()) and torch.equal(found["mask"], wanted["mask"].cpu())
 
 
 def test_an_mlp_learns_what_no_line_can_and_the_mean_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
