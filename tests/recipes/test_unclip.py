@@ -314,8 +314,8 @@ def test_a_decoder_begins_as_the_shipped_base() -> None:
     """At the same noise of the same pictures it errs as the base does, with captions and without, to a hundredth."""
     imagen, rows = open_checkpoint(find("imagen-tiny")), whole(0, 8)
     grown = with_models(tiny(), imagen)
-    plain = replace(grown.decoder, unet=replace(grown.decoder.unet, image=0, masked=0))
-    reader = open_text_encoder(grown.text.encoder, "cpu", grown.text.length)
+    plain = replace(grown.decoder, unet=replace(grown.decoder.unet, image=0, image_hidden=0, masked=0))
+    reader = open_text_encoder(grown.text.encoder, "cpu", grown.text.length, spell=grown.text.spell)
     shown = [World("small", size=64)[index] for index in range(8)]
     batch: dict[str, Any] = {"pictures": torch.from_numpy(np.stack([one.picture for one in shown]))}
     batch |= texts(reader, [one.captions[0] for one in shown], 8)

@@ -103,7 +103,7 @@ def tiny() -> UnclipConfig:
         ),
         decoder=Stage(
             base.size,
-            replace(base.unet, image=64, masked=4),
+            replace(base.unet, image=64, image_hidden=1024, masked=4),
             base.diffusion,
             name=DECODER,
             plan=Plan(images=100_000, batch=24, lr=3e-4, warmup=2_400, channels_last=True, **shared),
