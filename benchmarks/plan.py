@@ -26,6 +26,7 @@ from pinxit.training.flops import matrix_rate
 from pinxit.training.log import read_metrics
 from pinxit.training.loop import fit
 from pinxit.training.plan import Batch
+from pinxit.training.precision import product_dtype
 from pinxit.training.rows import Rows
 
 
@@ -75,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             with tempfile.TemporaryDirectory() as place:
                 share, seconds = measured(stage, asked.updates, Path(place))
             count = (asked.updates - asked.updates // 3) * stage.plan.batch
-            rate = matrix_rate(stage.plan.precision, "cpu")
+            rate = matrix_rate(product_dtype(stage.plan, torch.device("cpu")), "cpu")
             shorter = replace(stage, plan=replace(stage.plan, images=count))
             planned = next(outlooks([shorter], 1, Kind(rate, rate, 1e12), share)).seconds
             ratios[f"{preset} {stage.name}"] = planned / seconds

@@ -11,7 +11,7 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is first imported, here and in the commands that tests start
 
 # Before usearch, whose own C++ library makes torch.jit hang where it was loaded first (usearch 2.26, torch 2.13).
-import torch  # noqa: F401
+import torch
 
 hypothesis.settings.register_profile("any machine", deadline=None)  # others may be busy on it
 hypothesis.settings.load_profile("any machine")
@@ -32,6 +32,12 @@ def brief_trainings() -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
         make_brief(patch)
         yield patch
+
+
+@pytest.fixture
+def native_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """bfloat16 is computed as where the processor multiplies it natively: slowly where it does not."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -84,7 +84,7 @@ def import_all() -> None:
         importlib.import_module(name)
     with suppress(ImportError):
         load_openvino()
-    matrix_rate("fp32", "cpu")  # else for a second in every child that trains, and most would be killed in it
+    matrix_rate(torch.float32, "cpu")  # else for a second in every child that trains, and most would be killed in it
 
 
 def disturb(run: Command, out: Path, usual: Ending, kind: str, dice: random.Random) -> tuple[str, str]:

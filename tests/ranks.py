@@ -15,9 +15,9 @@ from pinxit.training.flops import matrix_rate
 def forked(ranks: int, work: Callable[..., None], *given: Any) -> None:
     """Have each rank call `work(rank, *given)` with one thread, in a process group of them all."""
     import torch._dynamo
-    import torch.distributed.fsdp  # noqa: F401  what they need, here once
+    import torch.distributed.fsdp
 
-    matrix_rate("fp32", "cpu")  # which each rank would else measure
+    matrix_rate(torch.float32, "cpu")  # which each rank would else measure
     start: Any = multiprocessing.start_processes  # type: ignore[attr-defined]
     with tempfile.TemporaryDirectory() as place:
         start(_begin, (ranks, f"{place}/meet", work, given), ranks, start_method="fork")

@@ -12,7 +12,7 @@ from torch import Tensor
 from pinxit.functional.masks import Attention
 from pinxit.models import decoder as module
 from pinxit.models.decoder import CachedDecoder
-from pinxit.models.linear import absorb, fastest_dtype, prepare
+from pinxit.models.linear import absorb, prepare
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
 
 SMALL: dict[str, Any] = {
@@ -268,10 +268,19 @@ def test_absorbed_norm() -> None:
     torch.testing.assert_close(got, linear(norm(x)))
 
 
-def test_fastest_type_is_one_that_the_device_has() -> None:
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    assert fastest_dtype(torch.device("cpu")) == (torch.bfloat16 if native else torch.float32)
-    assert fastest_dtype(torch.device("cuda")) == torch.bfloat16
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_int8_products_take_the_type_that_is_fast_on_a_cpu(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
+    taken: list[torch.dtype] = []
+    product = torch._weight_int8pack_mm
+
+    def noting(x: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+        taken.append(x.dtype)
+        return product(x, *rest)
+
+    monkeypatch.setattr(torch, "_weight_int8pack_mm", noting)
+    layer = prepare(torch.randn(64, 96), torch.zeros(64), dtype, int8=True)
+    assert layer(torch.randn(5, 96, dtype=dtype)).dtype == dtype and taken == [torch.bfloat16]
 
 
 @torch.no_grad()

@@ -177,6 +177,7 @@ def test_minilm_says_which_signs_it_does_not_know(packaged: FrozenEncoder) -> No
     assert packaged.unknown_words("a café and a flibbertigibbet") == [], "it has an idea of any word in Latin letters"
 
 
+@pytest.mark.usefixtures("native_bf16")
 def test_minilm_in_bfloat16_is_within_a_hundredth(packaged: FrozenEncoder) -> None:
     low = open_text_encoder("minilm", precision="bf16")
     texts = ["a small red cat on a tree", "the blue house under the very old tree, and a dog"]

@@ -101,6 +101,7 @@ def test_deberta_s_attention_equals_three_terms(tmp_path: Path) -> None:
     torch.testing.assert_close(said[0][0], mixed, atol=2e-5, rtol=1e-4)
 
 
+@pytest.mark.usefixtures("native_bf16")
 @pytest.mark.parametrize(("kind", "worst"), [("t5", 0.03), ("bert", 0.03), ("deberta-v2", 0.03)])
 def test_bfloat16_stays_near(tmp_path: Path, kind: str, worst: float) -> None:
     exact, low = opened_as(tmp_path, kind), open_text_encoder(tmp_path, precision="bf16")

@@ -112,9 +112,9 @@ def trained(ledger: Path) -> list[int]:
 
 
 def check(folder: Path, kills: int) -> None:
-    import torch._dynamo  # noqa: F401  by torch's optimisers; and the rate: each child would else be killed in either
+    import torch._dynamo
 
-    matrix_rate("fp32", "cpu")
+    matrix_rate(torch.float32, "cpu")
     dice = random.Random(0)
     begun = time.monotonic()
     assert invocation(folder / "straight", dice, None) == 0

@@ -80,10 +80,19 @@ def test_every_field_of_a_plan_has_a_row() -> None:
 @pytest.mark.parametrize(
     ("name", "value"), [(name, value) for name, values in (WEIGHTS | AVERAGES).items() for value in values]
 )
+@pytest.mark.usefixtures("native_bf16")
 def test_every_field_of_a_plan_is_heeded(usual: dict[str, Tensor], tmp_path: Path, name: str, value: Any) -> None:
     found = trained(tmp_path, Wide(), **{name: value})
     assert differ(found, usual, "weights/") == (name in WEIGHTS)
     assert differ(found, usual, "average/")
+
+
+def test_bfloat16_that_would_be_emulated_is_float32(
+    usual: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False)
+    assert not differ(trained(tmp_path, Wide(), precision="bf16"), usual, "weights/")
 
 
 def test_logs_previews_and_saves_come_as_often_as_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

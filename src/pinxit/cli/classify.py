@@ -30,7 +30,9 @@ def classify(
     checkpoint: ClipName = "tiny",
     activation: ActivationName = None,
     device: Device = "auto",
-    bf16: Annotated[bool, typer.Option("--bf16", help="Compute in bfloat16: about twice as fast.")] = False,
+    bf16: Annotated[
+        bool, typer.Option("--bf16", help="Compute in bfloat16: about twice as fast, on processors that have it.")
+    ] = False,
 ) -> None:
     """Classify pictures by your own labels (CLIP, zero-shot): no training, only words.
 

@@ -40,7 +40,9 @@ def index(
     checkpoint: ClipName = "tiny",
     activation: ActivationName = None,
     device: Device = "auto",
-    bf16: Annotated[bool, typer.Option("--bf16", help="Compute in bfloat16: about twice as fast.")] = False,
+    bf16: Annotated[
+        bool, typer.Option("--bf16", help="Compute in bfloat16: about twice as fast, on processors that have it.")
+    ] = False,
 ) -> None:
     """Make an index of pictures, or update one.
 

@@ -20,8 +20,9 @@ from torch.nn import functional as F
 
 from pinxit.functional.masks import Kind
 from pinxit.models.cache import AddressBook, Addresses, LayerCache
+from pinxit.models.dtypes import fastest_dtype
 from pinxit.models.gpt import GPTBlock
-from pinxit.models.linear import Prepared, absorb, fastest_dtype, prepare
+from pinxit.models.linear import Prepared, absorb, prepare
 from pinxit.models.recorded import Recorded, Traced
 from pinxit.models.transformer import TokenTransformer
 

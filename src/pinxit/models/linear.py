@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pinxit.models.dtypes import packs
 from pinxit.models.recorded import packed_products
 
 
@@ -26,14 +27,6 @@ class Prepared(Protocol):
     def __call__(self, x: Tensor, add: Tensor | None = None) -> Tensor: ...
 
 
-def fastest_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device multiplies it natively, else float32."""
-    if device.type == "cpu":
-        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        return torch.bfloat16 if native else torch.float32
-    return torch.bfloat16
-
-
 def absorb(norm: nn.LayerNorm, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
     """Fold the gain and bias of `norm` into the linear layer (weight, bias) that follows: apply to layer_norm(x)."""
     shift = weight.float() @ norm.bias.float()
@@ -44,7 +37,7 @@ def prepare(weight: Tensor, bias: Tensor, dtype: torch.dtype, gelu: bool = False
     """The fastest layer for `weight` [O, I] and `bias` [O] on their device; `int8` halves the weights read."""
     if int8:
         return Int8Linear(weight, bias, dtype, gelu)
-    if weight.device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    if packs(weight.device, dtype):
         return PackedLinear(weight, bias, dtype, gelu)
     return PlainLinear(weight, bias, dtype, gelu)
 
@@ -84,15 +77,19 @@ class PackedLinear:
 
 
 class Int8Linear:
-    """Weights as int8 with one scale per output, activations in `dtype` (which must be bfloat16 on a CPU)."""
+    """Weights as int8 with one scale per output; results in `dtype`.
+
+    On a CPU activations are bfloat16 inside, for which torch's kernel is many times faster than for float32.
+    """
 
     def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype, gelu: bool) -> None:
         scale = weight.detach().float().abs().amax(1).clamp(min=1e-12) / 127
         self.weight = (weight.detach().float() / scale[:, None]).round().to(torch.int8)
-        self.scale, self.bias, self.gelu = scale.to(dtype), bias.detach().to(dtype, copy=True), gelu
+        self.inside = torch.bfloat16 if weight.device.type == "cpu" else dtype
+        self.scale, self.bias, self.gelu = scale.to(self.inside), bias.detach().to(dtype, copy=True), gelu
         self.bytes = self.weight.nbytes
 
     def __call__(self, x: Tensor, add: Tensor | None = None) -> Tensor:
-        y = torch._weight_int8pack_mm(x, self.weight, self.scale).add_(self.bias)
+        y = torch._weight_int8pack_mm(x.to(self.inside), self.weight, self.scale).to(x.dtype).add_(self.bias)
         y = F.gelu(y) if self.gelu else y
         return y if add is None else y.add_(add)

@@ -13,7 +13,7 @@ from copy import copy
 import torch
 from torch import Tensor, nn
 
-from pinxit.models.linear import fastest_dtype
+from pinxit.models.dtypes import fastest_dtype, packs
 from pinxit.models.unet import UNet
 from pinxit.models.unet_blocks import Conv, Linear, UpConv
 
@@ -26,8 +26,8 @@ def fast_unet(unet: UNet, dtype: torch.dtype | None = None, spend: bool = False)
     packed for the first input shape; other shapes work too, only slower.
     """
     device = unet.norm.weight.device
-    packs = device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    twin = _twin(unet, dtype or fastest_dtype(device), packs, spend)
+    dtype = dtype or fastest_dtype(device)
+    twin = _twin(unet, dtype, packs(device, dtype), spend)
     assert isinstance(twin, UNet)
     return twin.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 

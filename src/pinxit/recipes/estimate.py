@@ -16,7 +16,7 @@ from pinxit.training.flops import Cost, matrix_rate, measure
 from pinxit.training.log import duration, read_metrics
 from pinxit.training.lora import adapt
 from pinxit.training.plan import Batch, Plan, Task
-from pinxit.training.precision import pick_device
+from pinxit.training.precision import pick_device, product_dtype
 from pinxit.training.recompute import recompute
 
 USUAL_SHARE = 0.5  # assumed share of the matrix rate, where nothing has been measured yet
@@ -66,7 +66,8 @@ def estimates(stages: Sequence[Stage], device: str, folder: Path | None = None) 
         lines = read_metrics(folder / stage.name) if folder is not None else []
         shares = sorted(line["share"] for line in lines if line.get("share"))
         share = shares[len(shares) // 2] if shares else USUAL_SHARE
-        yield Estimate(stage, cost_of(stage, on), matrix_rate(stage.plan.precision, on.type), share, bool(shares))
+        rate = matrix_rate(product_dtype(stage.plan, on), on.type)
+        yield Estimate(stage, cost_of(stage, on), rate, share, bool(shares))
 
 
 def cost_of(stage: Stage, device: torch.device) -> Cost:
@@ -107,13 +108,13 @@ def table(stages: Sequence[Stage], stored: dict[int, int], device: str, folder: 
         rows.append((one.stage.name, *counts, memory, share, duration(one.seconds)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    training = [*lines, *_speed(stages[-1].plan.precision, device, seconds)] if stages else []
+    training = [*lines, *_speed(stages[-1].plan, device, seconds)] if stages else []
     return "\n".join([*training, *_disk(stored)]) or "no stage that was asked for trains or stores pictures"
 
 
-def _speed(precision: str, device: str, seconds: float) -> list[str]:
+def _speed(plan: Plan, device: str, seconds: float) -> list[str]:
     on = pick_device(device)
-    rate = matrix_rate(precision, on.type)
+    rate = matrix_rate(product_dtype(plan, on), on.type)
     return [
         f"in all: {duration(seconds)}; large matrix products run at {rate / 1e9:,.0f} GFLOP/s here ({on.type})",
         "GFLOP/picture: forward and backward; memory: weights, gradients, Adam, average and activations",

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from pinxit.errors import CheckpointError, UsageError
+from pinxit.models.dtypes import fast_products
 from pinxit.text.spelling import spelled
 from pinxit.types import EncodedText
 
@@ -32,7 +33,7 @@ class Running:
 
     length: int | None = None  # L, tokens; None: 128, or the model's limit if that is less
     device: str | torch.device = "cpu"
-    precision: Precision = "fp32"  # "bf16": matrix products in bfloat16; there is no fp16, in which T5 overflows
+    precision: Precision = "fp32"  # "bf16": bfloat16 products where native; no fp16, in which T5 overflows
     padded: bool = False  # run at the full length and keep the model's output at pads, as DeepFloyd IF does
     spell: bool = False  # words to be written in a picture are tokenised letter by letter (`spelling.py`)
 
@@ -151,6 +152,6 @@ class FrozenEncoder(ABC):
             row = ids[place] if place < len(ids) else ids[0]
             ids_BL[place, : len(row)] = torch.tensor(row)
             mask_BL[place, : len(row)] = True
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+        with fast_products(self.device, self.autocast):
             states, pooled = self.run(ids_BL.to(self.device), mask_BL.to(self.device))
         return states[: len(ids)].float(), pooled[: len(ids)].float()

@@ -112,9 +112,8 @@ MEASURED = 1.0  # seconds of matrix products, of which the fastest counts
 
 
 @lru_cache
-def matrix_rate(precision: str, device_type: str) -> float:
+def matrix_rate(dtype: torch.dtype, device_type: str) -> float:
     """Operations per second of a large matrix product on this machine: the fastest of those run in MEASURED seconds."""
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     side = 8192 if device_type == "cuda" else 1536
     a, b = (torch.ones(side, side, device=device_type, dtype=dtype) for _ in range(2))
     sync: Callable[[], None] = torch.cuda.synchronize if device_type == "cuda" else lambda: None

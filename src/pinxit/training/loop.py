@@ -28,7 +28,7 @@ from pinxit.training.muon import muon
 from pinxit.training.optim import Average, adamw, buffers_restored, trained
 from pinxit.training.parallel import Ranks, here, pieces_of
 from pinxit.training.plan import Batch, Plan, Task, check_same_plan
-from pinxit.training.precision import autocast, compile_modules, keep_freed_memory, pick_device, place
+from pinxit.training.precision import autocast, compile_modules, keep_freed_memory, pick_device, place, product_dtype
 from pinxit.training.prefetch import prefetch
 from pinxit.training.recompute import recompute
 from pinxit.training.rows import Rows, whole
@@ -198,7 +198,8 @@ def _prepare(task: Task, plan: Plan, ranks: Ranks, log: Log) -> Cost:
     how = compile_modules(hot, plan, device, trial)
     cut = f", cut among {ranks.world} ranks in {1 + len(hot)} units" if isinstance(task, Sharded) else ""
     size = f"{cost.parameters:,} parameters{cut}, {cost.flops / 1e9:.3g} GFLOP a picture"
-    log.say(f"{size}, {device}, {plan.precision}, {how}")
+    kind = str(product_dtype(plan, device)).removeprefix("torch.")
+    log.say(f"{size}, {device}, {kind}, {how}")
     return cost
 
 
@@ -207,7 +208,7 @@ def _speed(at: Progress, count: int, cost: Cost, plan: Plan, ranks: Ranks, since
     pictures_per_s = count * plan.batch / max(1e-9, at.seconds - since)
     rate = cost.flops * pictures_per_s
     speed = {"pictures_per_s": pictures_per_s, "gflops_per_s": rate / 1e9}
-    share = {"share": rate / (ranks.world * matrix_rate(plan.precision, ranks.device.type))}
+    share = {"share": rate / (ranks.world * matrix_rate(product_dtype(plan, ranks.device), ranks.device.type))}
     return speed | share | {"skipped": float(at.skipped), "seconds": at.seconds}
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
+from pinxit.models.dtypes import fastest_dtype
 from pinxit.training.local import is_cut, local
 from pinxit.training.optim import adamw, decays, trained
 from pinxit.training.plan import Plan
@@ -118,10 +119,10 @@ def as_rows(values: Tensor, kernel: Tensor) -> Tensor:
 def orthogonal(update_KMN: Tensor) -> Tensor:
     """K matrices [M, N], each replaced by about the nearest orthogonal one: its singular values become about 1.
 
-    Newton-Schulz iteration in bfloat16, which needs no singular value decomposition.
+    Newton-Schulz iteration, which needs no singular value decomposition; in bfloat16 where the device has that.
     """
     x = update_KMN.mT if update_KMN.shape[1] > update_KMN.shape[2] else update_KMN
-    x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)).bfloat16()
+    x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)).to(fastest_dtype(x.device))
     a, b, c = QUINTIC
     for _ in range(ROUNDS):
         gram = x @ x.mT

@@ -83,7 +83,7 @@ class Plan:
     clip: NotNegative = 0.0  # largest gradient norm; 0: no clipping
     ema: Decay = 0.999  # decay of the averaged weights (EMA); 0: no average is kept
     ema_every: Count = 1  # updates between two steps of the average
-    precision: Literal["bf16", "fp32"] = "bf16"  # of matrix products; master weights are fp32 always
+    precision: Literal["bf16", "fp32"] = "bf16"  # of products, in fp32 where bf16 is emulated; master weights are fp32
     channels_last: bool = False  # memory layout of convolution kernels
     compile: Literal["auto", "yes", "no"] = "auto"  # torch.compile; auto: on CUDA only
     shard: bool = False  # FSDP2: weights, gradients, moments and averages sharded among ranks, not copied to each

@@ -6,12 +6,13 @@ import ctypes
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import nn
 
 from pinxit.errors import UsageError
+from pinxit.models.dtypes import fast_products, fastest_dtype
 from pinxit.texts import printable
 from pinxit.training.plan import Plan
 
@@ -33,13 +34,16 @@ def pick_device(name: str) -> torch.device:
 
 
 def autocast(plan: Plan, device: torch.device) -> AbstractContextManager[object]:
-    """bf16 matrix products with fp32 weights; a null context for plans in fp32.
+    """Matrix products in `product_dtype` with fp32 weights.
 
     Sharded weights (FSDP) are gathered only for a while: autocast must not keep its bf16 copies of them.
     """
-    if plan.precision == "fp32":
-        return nullcontext()
-    return torch.autocast(device.type, torch.bfloat16, cache_enabled=not plan.shard)
+    return fast_products(device, plan.precision == "bf16", cached=not plan.shard)
+
+
+def product_dtype(plan: Plan, device: torch.device) -> torch.dtype:
+    """The type of the plan's matrix products: plans in bf16 fall back to float32 where bf16 would be emulated."""
+    return fastest_dtype(device) if plan.precision == "bf16" else torch.float32
 
 
 def place(modules: Mapping[str, nn.Module], plan: Plan, device: torch.device) -> None:

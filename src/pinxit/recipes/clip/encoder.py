@@ -18,6 +18,7 @@ from pinxit.data.problems import ItemError
 from pinxit.data.transforms import fit, to_tensor
 from pinxit.errors import CheckpointError
 from pinxit.models.clip import CLIP, CLIPConfig
+from pinxit.models.dtypes import fast_products
 from pinxit.pipelines.rank import encode_fixed
 from pinxit.recipes.clip.engine import Engine, Precision, compiled, pick_engine
 from pinxit.recipes.published import fitting_of
@@ -181,7 +182,7 @@ class ClipEncoder:
             return lambda part: self._compile(name, encode, part)(part)
 
         def plain(part: torch.Tensor) -> torch.Tensor:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            with fast_products(self.device, self.precision == "bf16"):
                 encoded: torch.Tensor = encode(part.to(self.device)).float().cpu()
             return encoded
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pinxit.functional.diffusion import vp, x0_from
 from pinxit.functional.samplers import Denoised
+from pinxit.models.dtypes import fast_products
 from pinxit.models.unet import UNet
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
 
@@ -49,7 +50,7 @@ class UNetDenoiser:
     def __call__(self, x_BCHW: Tensor, sigma_B: Tensor, conditions: Mapping[str, Tensor]) -> Denoised:
         """Predicted clean pictures, float32, and a learned variance's fraction in [-1, 1] (None if it is fixed)."""
         z_BCHW = x_BCHW * vp(sigma_B, x_BCHW)[0]
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast):
+        with fast_products(self.device, self.fast):
             answer = predicted(self.unet, z_BCHW, sigma_B, self.config, conditions)
         if self.compiled:
             answer = answer.clone()  # the next call overwrites the graph's output
