@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from pinxit.config import to_dict
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.models.unet import UNet
 from pinxit.recipes.deepfloyd.open import open_painter, open_upsampler
+from pinxit.recipes.deepfloyd.published import open_deepfloyd
+from pinxit.recipes.diffusion.config import StageConfig
 from pinxit.recipes.export import export
 from pinxit.recipes.imagen.config import ImagenConfig
 from pinxit.recipes.imagen.run import ImagenRun
@@ -24,6 +28,7 @@ from pinxit.text.encoders import open_text_encoder
 from pinxit.training import runs
 from pinxit.training import state as states
 from pinxit.training.log import read_metrics
+from pinxit.training.loop import _take
 from pinxit.training.rows import whole
 from pinxit.weights.checkpoint import open_checkpoint
 from pinxit.weights.deepfloyd import load_deepfloyd
@@ -120,6 +125,26 @@ def test_lora_moves_additions_alone_and_diffusers_and_peft_say_the_same(
     assert torch.equal(scheduler.alphas_cumprod, published.alphas_cumprod)
     for name in ("variance_type", "thresholding", "dynamic_thresholding_ratio", "sample_max_value", "prediction_type"):
         assert scheduler.config[name] == published.config[name]
+
+
+def test_weights_of_16_bits_start_a_run_as_their_values_in_32_do(place: Path, tmp_path: Path) -> None:
+    net = diffusers.UNet2DConditionModel.from_pretrained(place / "I", subfolder="unet")
+    for name, dtype in (("16", torch.float16), ("32", torch.float32)):
+        shutil.copytree(place / "I", tmp_path / name, ignore=shutil.ignore_patterns("*.safetensors"))
+        net.to(dtype).save_pretrained(tmp_path / name / "unet")
+    settings: list[dict[str, Any]] = []
+    starts = [open_deepfloyd([tmp_path / name]) for name in ("16", "32")]
+    for start in starts:
+        settings.append({**start.settings, "text": {**start.settings["text"], "encoder": ""}})
+    one, other = (replace(start, settings=about) for start, about in zip(starts, settings, strict=True))
+    assert one.hash == other.hash
+    types = [{tensor.dtype for tensor in start.state("base").values()} for start in starts]
+    assert types == [{torch.float16}, {torch.float32}]
+    nets = [UNet(start.config("base", StageConfig).unet) for start in starts]
+    for net, start in zip(nets, starts, strict=True):
+        _take(net, "base", start.state("base"))
+    for name, tensor in nets[0].state_dict().items():
+        assert tensor.dtype == torch.float32 and torch.equal(tensor, nets[1].state_dict()[name])
 
 
 def test_the_checkpoint_paints_as_its_export_does(place: Path, tmp_path: Path) -> None:

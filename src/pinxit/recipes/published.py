@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Published:
-    """Published networks with our tensor names, in float32."""
+    """Published networks with our tensor names, in the types of their files."""
 
     folder: Path  # holds the weights and the tokenizer
     recipe: str  # that trains them further
@@ -48,14 +48,14 @@ class Published:
 
     @cached_property
     def hash(self) -> str:
-        """Twelve hex digits that change with any weight, config or setting."""
+        """Twelve hex digits that change with any weight, config or setting, but not with the weights' type."""
         import torch
 
         about = [{name: to_dict(config) for name, config in self.configs.items()}, dict(self.settings)]
         digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
         for part, state in sorted(self.states.items()):
             for name, tensor in sorted(state.items()):
-                digest.update(f"{part}/{name}".encode() + tensor.flatten().view(torch.uint8).numpy().tobytes())
+                digest.update(f"{part}/{name}".encode() + tensor.float().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()[:12]
 
     @property

@@ -22,12 +22,12 @@ from pinxit.weights.tensor_files import DIFFUSERS_FILES, first_of, read_tensors
 log = logging.getLogger(__name__)
 
 
-def load_deepfloyd(path: Path, dtype: torch.dtype = torch.float32) -> UNet:
+def load_deepfloyd(path: Path, dtype: torch.dtype | None = torch.float32) -> UNet:
     """The U-Net of the pipeline folder `path` (or of its `unet` folder), on the CPU, in evaluation mode.
 
     Its output has six channels: the predicted noise and the learned variance; `time` and `augmentation` are steps
-    0 .. 999. Raises CheckpointError when a file is missing or unreadable, of another kind of network, or when a key is
-    missing, left over or of the wrong shape.
+    0 .. 999. `dtype`: see `renamed`. Raises CheckpointError when a file is missing or unreadable, of another kind of
+    network, or when a key is missing, left over or of the wrong shape.
     """
     folder = path / "unet" if (path / "unet").is_dir() else path
     where = folder / "config.json"

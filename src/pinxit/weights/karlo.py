@@ -50,8 +50,8 @@ class KarloDecoder:
     nothing: Tensor  # [E]
 
 
-def load_prior(path: Path, dtype: torch.dtype = torch.float32) -> KarloPrior:
-    """The prior of the pipeline folder `path`, on the CPU, in evaluation mode.
+def load_prior(path: Path, dtype: torch.dtype | None = torch.float32) -> KarloPrior:
+    """The prior of the pipeline folder `path`, on the CPU, in evaluation mode; `dtype`: see `renamed`.
 
     Raises CheckpointError when a file is missing or unreadable, of another kind of network, or when a key is missing,
     unknown or of the wrong shape; so do the other loaders here.
@@ -68,7 +68,7 @@ def load_prior(path: Path, dtype: torch.dtype = torch.float32) -> KarloPrior:
     return KarloPrior(_filled(model, state, folder), mean, spread)
 
 
-def load_decoder(path: Path, dtype: torch.dtype = torch.float32) -> KarloDecoder:
+def load_decoder(path: Path, dtype: torch.dtype | None = torch.float32) -> KarloDecoder:
     """The decoder of the pipeline folder `path`: its U-Net, and `text_proj`, which prepares its conditions.
 
     Its output has six channels: the predicted noise and the learned variance.
@@ -100,7 +100,7 @@ def by_channels(rows: Tensor, config: UNetConfig) -> Tensor:
     return rows.view(tokens, width, -1).transpose(0, 1).reshape(rows.shape).contiguous()
 
 
-def load_supers(path: Path, dtype: torch.dtype = torch.float32) -> tuple[UNet, UNet]:
+def load_supers(path: Path, dtype: torch.dtype | None = torch.float32) -> tuple[UNet, UNet]:
     """The super-resolution networks of the pipeline folder `path`: for all steps but the last, and for the last.
 
     Both predict the noise.
@@ -109,7 +109,7 @@ def load_supers(path: Path, dtype: torch.dtype = torch.float32) -> tuple[UNet, U
     return first, last
 
 
-def _super(folder: Path, dtype: torch.dtype) -> UNet:
+def _super(folder: Path, dtype: torch.dtype | None) -> UNet:
     config = _config(folder, super_config)
     model = _built(lambda: UNet(config))
     names = {ours: diffusers_names(ours, config) for ours in model.state_dict()}

@@ -38,12 +38,14 @@ def renamed(
     names: Mapping[str, Sequence[str]],
     tensors: Mapping[str, Tensor],
     path: Path,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = torch.float32,
 ) -> dict[str, Tensor]:
     """The `tensors` of the file `path`, by our names and with the shapes of `wanted` (which may be on the meta device).
 
     `names`: for each of ours its name in the file, or those of equal parts, stacked along the first axis. Additional
-    leading axes of length one are dropped. Raises CheckpointError for keys that are missing, unknown or misshapen.
+    leading axes of length one are dropped. `dtype` None keeps the file's types, so that what is neither stacked nor
+    transposed stays mapped from a safetensors file, which takes no memory of this process. Raises CheckpointError for
+    keys that are missing, unknown or misshapen.
     """
     theirs = {name for parts in names.values() for name in parts}
     for what, keys in (("lacks", theirs - set(tensors)), ("has unknown", set(tensors) - theirs)):
@@ -54,7 +56,8 @@ def renamed(
         like = wanted[ours]
         shape = [len(like) // len(parts), *like.shape[1:]]
         pieces = [_fitting(tensors[name], shape, name, path) for name in parts]
-        state[ours] = (torch.cat(pieces) if len(pieces) > 1 else pieces[0]).to(dtype).contiguous()
+        whole = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+        state[ours] = whole.to(dtype or whole.dtype).contiguous()
     return state
 
 

@@ -34,7 +34,7 @@ def open_deepfloyd(folders: Sequence[Path]) -> Published:
         if stage.thresholding != Thresholding():
             message = f"{stage.folder}: scheduler: sample_max_value must be 1"
             raise CheckpointError(f"{message}, as DeepFloyd IF's stage II has.")
-    unets = {name: load_deepfloyd(stage.folder) for name, stage in zip(STAGES.values(), stages, strict=False)}
+    unets = {name: load_deepfloyd(stage.folder, None) for name, stage in zip(STAGES.values(), stages, strict=False)}
     configs: dict[str, StageConfig] = {
         name: stage.config(unet) for (name, unet), stage in zip(unets.items(), stages, strict=True)
     }

@@ -18,7 +18,7 @@ RECIPE, LAYOUT = "karlo", "Karlo"
 
 def open_karlo(folder: Path) -> Published:
     """Open the networks of a folder; the prior only if it has one. Raises CheckpointError as `open_painter` does."""
-    decoder, supers = load_decoder(folder), load_supers(folder)
+    decoder, supers = load_decoder(folder, None), load_supers(folder, None)
     size, large = size_of(folder / DECODER), size_of(folder / SUPERS[0])
     decoding = read_picture_schedule(folder / "decoder_scheduler", "learned")
     upsampling = read_picture_schedule(folder / "super_res_scheduler", "fixed")
@@ -30,6 +30,6 @@ def open_karlo(folder: Path) -> Published:
         configs[name] = StageConfig(large, unet.config, upsampling, size, corrupt="blur")
         states[name] = unet.state_dict()
     if (folder / PRIOR).is_dir():
-        prior, (about, _) = load_prior(folder), read_schedule(folder / "prior_scheduler", "x0")
+        prior, (about, _) = load_prior(folder, None), read_schedule(folder / "prior_scheduler", "x0")
         configs[PRIOR], states[PRIOR] = PriorParts(prior.network.config, about), prior.network.state_dict()
     return Published(folder, RECIPE, LAYOUT, configs, states, {"shapes": {k: to_dict(v) for k, v in configs.items()}})
