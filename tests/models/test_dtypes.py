@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pinxit.models.dtypes import fast_products, fastest_dtype
+from pinxit.models.dtypes import fast_products, fastest_dtype, packs
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -39,3 +39,11 @@ def test_products(monkeypatch: pytest.MonkeyPatch, native: bool) -> None:
         assert torch.equal(a @ a, torch.mm(a, a)) and (a @ a).dtype == torch.float32
     with fast_products(CPU, cached=False):
         assert not native or not torch.is_autocast_cache_enabled()
+
+
+def test_packing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    for supported in (False, True):
+        monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda answer=supported: answer)
+        assert packs(CPU, torch.bfloat16) == supported and packs(CPU, torch.float32)
+        assert not packs(CUDA, torch.float32)
