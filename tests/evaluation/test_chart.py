@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pinxit.errors import UsageError
 from pinxit.evaluation.chart import COLOURS, FOOT, LEFT, TEXT, TOP, WIDE, Line, Panel, _legend_rows, _style, chart
 from pinxit.evaluation.chart_axes import Scale, around, overlap, roomiest, round_ticks, spaced, span
-from pinxit.evaluation.chart_canvas import text_width
+from pinxit.evaluation.chart_canvas import Canvas, text_width
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
@@ -98,6 +98,14 @@ def test_a_legend_fills_rows_from_the_left() -> None:
     (first, second) = _legend_rows(["one", "two", "three"], 2 * 42 + 2 * 22 + text_width("onetwo", TEXT) + 1)
     assert [(number, name) for number, name, _ in (*first, *second)] == [(0, "one"), (1, "two"), (2, "three")]
     assert [left for _, _, left in first] == [0.0, 42 + text_width("one", TEXT) + 22] and second[0][2] == 0.0
+
+
+def test_markers_are_as_large_as_asked() -> None:
+    for shape in ("circle", "square"):
+        canvas = Canvas(40, 40)
+        canvas.marker((20.0, 20.0), shape, COLOURS[0], radius=6.0)
+        rows = coloured(canvas.picture(), 0)[:, 0]
+        assert 9 <= rows.max() - rows.min() + 1 <= 13, shape
 
 
 def test_styles_of_many_lines_differ() -> None:

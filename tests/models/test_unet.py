@@ -246,6 +246,11 @@ def test_efficient_levels_step_down_first_and_up_last() -> None:
     assert sides == [8, 4, 4, 4, 4, 8]
 
 
+def test_an_efficient_network_has_eight_heads_wherever_it_attends() -> None:
+    with pytest.raises(UsageError, match="12 is not a multiple of 8 attention heads"):
+        replace(EFFICIENT, channels=(8, 12), groups=4, attention=(False, True))
+
+
 @pytest.mark.parametrize("config", [TINY, EFFICIENT], ids=["adm", "efficient"])
 def test_overfits(config: UNetConfig) -> None:
     told = given(config, side=8, rows=4)

@@ -65,7 +65,8 @@ def test_box_follows_the_centre_crop_of_tall_pictures() -> None:
 def test_a_mask_takes_every_cell_that_it_touches() -> None:
     paint = np.zeros((50, 100), bool)  # the square begins at x = 25
     paint[12, 25] = paint[49, 74] = True  # cells have 12.5 pixels: row 12 lies in the first two of them
-    assert [tuple(map(int, cell)) for cell in np.argwhere(under_mask(4, Mask(paint)))] == [(0, 0), (1, 0), (3, 3)]
+    hole = under_mask(4, Mask(paint))
+    assert hole.shape == (4, 4) and [tuple(map(int, cell)) for cell in np.argwhere(hole)] == [(0, 0), (1, 0), (3, 3)]
     paint[12, 25] = paint[49, 74] = False
     paint[0, 10] = True
     with pytest.raises(UsageError, match="paints nothing in the centre"):

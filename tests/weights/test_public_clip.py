@@ -234,7 +234,9 @@ def test_outputs_equal_open_clip(tmp_path: Path, activation: str, tower: str) ->
     before, again = (load_file(folder / "open_clip_model.safetensors") for folder in (tmp_path, tmp_path / "again"))
     assert before.keys() == again.keys()
     assert all(torch.equal(tensor.to(again[name].dtype), again[name]) for name, tensor in before.items())
-    written = json.loads((tmp_path / "again/open_clip_config.json").read_text())["model_cfg"]
+    told = json.loads((tmp_path / "again/open_clip_config.json").read_text())
+    written, size = told["model_cfg"], vision["image_size"]
+    assert told["preprocess_cfg"]["size"] == [size, size]
     assert (written["embed_dim"], written["quick_gelu"]) == (24, activation == "quickgelu")
     for section, usual in (("vision_cfg", vision), ("text_cfg", text)):
         assert {name: written[section].get(name) for name in usual} == json.loads(json.dumps(usual))
