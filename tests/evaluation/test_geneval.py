@@ -132,6 +132,15 @@ def test_sizes_compare_or_stand_alone() -> None:
     ) == ["too large to be small"]
 
 
+def test_sizes_at_the_limits_are_accepted() -> None:
+    small, big = thing("cube", (0.0, 0.0, 0.25, 0.25)), thing("star", (0.5, 0.5, 1.0, 1.0))
+    limits = Rules(ratio=2.0, small=0.25, big=0.5)
+    wanted = (ExpectedObject("cube", size="small"), ExpectedObject("star", size="big"))
+    for detected, objects in (((small, big), wanted), ((small,), wanted[:1]), ((big,), wanted[1:])):
+        assert complaints(seen(*detected), ExpectedScene(objects), limits) == []
+    assert complaints(seen(small, big), ExpectedScene(wanted), replace(limits, ratio=2.01))
+
+
 def test_form_style_and_ground() -> None:
     clock = thing("clock", colour="green", form="triangle", style="pencil sketch")
     assert (
