@@ -116,7 +116,7 @@ def test_lora_moves_additions_alone_and_diffusers_and_peft_say_the_same(
     net = kind.from_pretrained(written, subfolder="unet").eval()
     alike(net, after)
     assert set(net.state_dict()) == set(kind.from_pretrained(source, subfolder="unet").state_dict())
-    adapter = dict(zip(STAGES, export(str(place / "run"), "peft", tmp_path / "added"), strict=True))[stage]
+    adapter = dict(zip(STAGES, export(str(place / "run"), "peft", tmp_path / "new" / "added"), strict=True))[stage]
     base = kind.from_pretrained(source, subfolder="unet").eval()
     alike(base, before)
     alike(peft.PeftModel.from_pretrained(base, str(adapter)).eval(), after)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from pinxit.data.bank import Bank
 from pinxit.models.unet_conditioning import Conditioning, PictureEmbedding
 from pinxit.models.unet_config import UNetConfig
 from pinxit.recipes.diffusion.conditions import texts
+from pinxit.recipes.diffusion.task import DiffusionTask
 from pinxit.recipes.unclip import first_inputs as module
 from pinxit.recipes.unclip.first_inputs import averages, first_inputs, regression
 from pinxit.recipes.unclip.run import UnclipRun
@@ -72,7 +74,16 @@ def test_embeddings_are_read_as_captions_from_the_start_and_only_then(
         seen, text = conditioning(time, {"sequence": batch["sequence"], "mask": none, "image": batch["image"]})
     assert (seen - told).norm() < 0.5 * (silent - told).norm()
     assert text is not None and text.sequence.shape[1] == batch["mask"].shape[1] + config.decoder.unet.image_tokens
+    counts: list[int] = []
+    examples = module._examples
+
+    def noting(task: DiffusionTask, conditioning: Conditioning, count: int) -> Any:
+        counts.append(count)
+        return examples(task, conditioning, count)
+
+    monkeypatch.setattr(module, "_examples", noting)
     fitted = first_inputs(task, brought["decoder"])
+    assert counts == [256 if hidden else 64], "an MLP is fitted to more pictures than a line"
     assert all(torch.equal(value, brought["decoder"][name]) for name, value in fitted.items())
     assert len(fitted) == (12 if hidden else 4), "an MLP's two layers with their norms besides"
     with_state = tmp_path / "run" / "decoder"

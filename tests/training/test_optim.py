@@ -123,6 +123,7 @@ def test_measured_cost_of_a_known_network() -> None:
     assert all(parameter.grad is None for parameter in task.net.parameters())
     assert cost.activation_bytes == 4 * (8 + 32 + 4 + 4) + 8  # both inputs, error and target, the table's index
     assert cost.memory(plan()) == cost.parameters * 20 + cost.activation_bytes * 8
+    assert cost.memory(plan(ema=0.0)) == cost.parameters * 16 + cost.activation_bytes * 8  # no average is kept
 
 
 def test_attention_on_the_cpu_is_counted() -> None:
