@@ -281,6 +281,7 @@ def test_it_learns_from_a_stream_and_what_its_clip_says_beside_the_shards(place:
         asked = ["data", "encode", str(shards), "--with", by, "--model", str(place / "karlo"), "--out", str(sides)]
         outcome = CliRunner().invoke(app, [*asked, "--device", "cpu"])
         assert outcome.exit_code == 0, (outcome.output, outcome.exception)
+        assert len(list(sides.glob(f"*.{by}.safetensors"))) == 3
     train(place, tmp_path / "given", *streamed, f"--set=data.sidecars={sides}")
     assert not any((tmp_path / "given" / name).exists() for name in ("texts", "vectors"))
     own, given, bank = (run_in(tmp_path / "run"), run_in(tmp_path / "given"), run_in(place / "run"))
@@ -294,6 +295,10 @@ def test_it_learns_from_a_stream_and_what_its_clip_says_beside_the_shards(place:
     for name, expected in stored.items():
         assert torch.equal(told[0][name], told[1][name]), name
         torch.testing.assert_close(told[0][name].float(), expected.float(), atol=2e-3, rtol=2e-3, msg=name)
+    for dropped in (one.pairs.with_drops(items, which, np.zeros(4, bool)) for one in (own, bank)):
+        assert all(torch.equal(rows, rows[:1].expand_as(rows)) for rows in dropped.values()), (
+            "none is the empty caption"
+        )
     torch.testing.assert_close(own.pairs.coordinates(items), bank.pairs.coordinates(rows), atol=2e-2, rtol=2e-2)
     states_of = [states.read_weights(run.path("decoder"), "decoder") for run in (own, given)]
     assert all(torch.equal(tensor, states_of[1][name]) for name, tensor in states_of[0].items())
