@@ -36,9 +36,9 @@ def test_products(monkeypatch: pytest.MonkeyPatch, native: bool) -> None:
     with fast_products(CPU):
         assert (a @ a).dtype == (torch.bfloat16 if native else torch.float32)
     with torch.autocast("cpu", torch.bfloat16), fast_products(CPU, False):
-        assert torch.equal(a @ a, torch.mm(a, a)) and (a @ a).dtype == torch.float32
+        assert (a @ a).dtype == torch.float32
     with fast_products(CPU, cached=False):
-        assert not native or not torch.is_autocast_cache_enabled()
+        assert not torch.is_autocast_cache_enabled()
 
 
 def test_packing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,7 +112,7 @@ def trained(ledger: Path) -> list[int]:
 
 
 def check(folder: Path, kills: int) -> None:
-    import torch._dynamo
+    import torch._dynamo  # by torch's optimisers; and the rate: each child would else be killed in either
 
     matrix_rate(torch.float32, "cpu")
     dice = random.Random(0)

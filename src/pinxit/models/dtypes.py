@@ -1,8 +1,8 @@
 """In which type a device computes matrix products the fastest.
 
-bfloat16 halves the memory traffic and, where a processor has instructions for it, multiplies two to four times as fast
-as float32. Where it has none, it is emulated: on a CPU with AVX2 alone up to eighty times slower than float32
-(docs/log.md), and on GPUs before Ampere slower than it, too.
+bfloat16 halves the memory traffic, and processors with instructions for it multiply it faster than float32. CPUs
+without them, and GPUs before Ampere, emulate it: with AVX2 alone it is up to eighty times slower than float32
+(docs/log.md).
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def fast_products(device: torch.device, wanted: bool = True, *, cached: bool = T
 
     `cached`: whether it may keep the bfloat16 copies of weights until the end of the block.
     """
-    native = fastest_dtype(device) == torch.bfloat16
-    return torch.autocast(device.type, torch.bfloat16, enabled=wanted and native, cache_enabled=cached)
+    enabled = wanted and fastest_dtype(device) == torch.bfloat16
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=cached)
 
 
 def packs(device: torch.device, dtype: torch.dtype) -> bool:
