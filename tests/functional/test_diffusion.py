@@ -92,6 +92,11 @@ def test_time_and_log_snr_are_inverse(schedule: Schedule, t: float) -> None:
 
 
 @schedules
+def test_noise_beyond_a_schedule_is_at_its_ends(schedule: Schedule) -> None:
+    assert time_of_log_snr(schedule, torch.tensor([-200.0, 200.0])).tolist() == pytest.approx([1.0, 0.0], abs=1e-12)
+
+
+@schedules
 def test_noise_grows_with_time(schedule: Schedule) -> None:
     levels = log_snr(schedule, torch.linspace(0, 1, 1001))
     assert levels.dtype == torch.float64

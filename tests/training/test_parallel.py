@@ -49,6 +49,14 @@ class Partly(Still):
         return super().loss(batch, rows)
 
 
+class Idle(Still):
+    """No rank ever uses one of its weights, which decay would otherwise shrink."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net.idle = nn.Linear(8, 8)
+
+
 class Running(Toy):
     pieces = "settled"
 
@@ -84,12 +92,13 @@ class Later(Stop):
         return self.signalled
 
 
-TASKS = {"still": Still, "partly": Partly, "running": Running, "halting": Halting}
+TASKS = {"still": Still, "partly": Partly, "idle": Idle, "running": Running, "halting": Halting}
 MUON = {"optimiser": "muon", "lr": 3e-3}
 JOBS: dict[str, tuple[str, dict[str, Any], int | None]] = {
     "adamw": ("still", {"micro": 4}, 96),
     "muon": ("still", {"micro": 4, **MUON}, 96),
     "partly": ("partly", {"micro": 4, "precision": "bf16"}, None),
+    "idle": ("idle", {"micro": 4, "decay": 0.5}, None),
     "halting": ("halting", {"micro": 4}, None),
     "running": ("running", {}, 64),
     "stopped": ("still", {}, None),
@@ -131,7 +140,7 @@ def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
     return all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
-@pytest.mark.parametrize("name", ["adamw", "muon", "partly", "halting"])
+@pytest.mark.parametrize("name", ["adamw", "muon", "partly", "idle", "halting"])
 def test_two_ranks_are_one_in_two_pieces_and_runs_go_on_at_any_number(two: Path, tmp_path: Path, name: str) -> None:
     kind, changes, _ = JOBS[name]
     assert same(one(tmp_path, kind, **changes), load_file(two / name / states.FILE))

@@ -212,6 +212,8 @@ def test_a_rank_holds_the_bytes_that_are_foretold(two: Path, monkeypatch: pytest
     assert cost.units == (block, block)
     assert cost.cut(about, 2) == sum(held) * 5 / 4 + 4 * (2 * outside + 2 * block + block)
     assert cost.memory(about, 2) == cost.cut(about, 2) + 8 * cost.activation_bytes
+    unlike = replace(cost, units=(block - 10, block + 10))
+    assert unlike.cut(about, 2) == cost.cut(about, 2) + 4 * 3 * 10  # room for the largest
     copied = replace(about, shard=False)
     assert cost.memory(copied, 2) == 20 * cost.parameters + 8 * cost.activation_bytes == cost.memory(about, 1)
 
