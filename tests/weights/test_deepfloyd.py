@@ -18,6 +18,7 @@ from pinxit.weights.deepfloyd import load_deepfloyd
 from pinxit.weights.deepfloyd_names import unet_config
 from pinxit.weights.diffusers_unet import diffusers_names
 from tests.models.test_unet import call
+from tests.weights.mapped import listed, mapped_share
 
 diffusers = pytest.importorskip("diffusers")
 
@@ -167,16 +168,13 @@ def test_shards_halves_and_the_bare_folder(tmp_path: Path) -> None:
     assert next(load_deepfloyd(tmp_path / "half", torch.bfloat16).parameters()).dtype == torch.bfloat16
 
 
-@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux lists a process's mapped files")
+@listed
 def test_as_stored_most_weights_stay_in_the_file(tmp_path: Path) -> None:
     """So that ranks on one machine share them, and a process that copies its rows needs no memory for the others."""
     peer(STAGE_1).half().save_pretrained(tmp_path / "unet")
     state = load_deepfloyd(tmp_path, None).state_dict()
     assert {tensor.dtype for tensor in state.values()} == {torch.float16}
-    lines = [line.split() for line in Path("/proc/self/maps").read_text().splitlines() if str(tmp_path) in line]
-    regions = [tuple(int(end, 16) for end in line[0].split("-")) for line in lines]
-    mapped = [t.nbytes for t in state.values() if any(first <= t.data_ptr() < last for first, last in regions)]
-    assert sum(mapped) > 0.6 * sum(tensor.nbytes for tensor in state.values())  # the others are stacked from several
+    assert mapped_share(state.values(), tmp_path) > 0.6  # the others are stacked from several
 
 
 def test_every_key_is_accounted_for(tmp_path: Path) -> None:

@@ -15,12 +15,14 @@ from torch import Tensor, nn
 
 from pinxit.errors import CheckpointError
 from pinxit.models.clip import CLIP, MAX_LOGIT_SCALE, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
+from pinxit.recipes.clip.published import open_clip
 from pinxit.weights.clip_export import save_open_clip, save_transformers_clip
 from pinxit.weights.clip_names import hf_names, openai_names
 from pinxit.weights.clip_settings import OPEN_CLIP_TEXT, OPEN_CLIP_VISION, check_settings
 from pinxit.weights.public_clip import load_clip_in_parts, load_public_clip
 from tests.weights import answers
 from tests.weights.answers import TOWERS
+from tests.weights.mapped import listed, mapped_share
 
 SMALL = CLIPConfig(
     embed=24,
@@ -211,6 +213,22 @@ def test_folders_of_open_clip(tmp_path: Path, quick: bool) -> None:
     opened = load_public_clip(tmp_path)
     assert opened.config == model.config
     same(opened, model)
+
+
+@listed
+@pytest.mark.parametrize("config", [SMALL, RESNET], ids=["vit", "resnet"])
+def test_weights_that_start_a_run_stay_in_the_file(tmp_path: Path, config: CLIPConfig) -> None:
+    """In its 16 bits, so that the ranks of a machine share them; read for use they are as they were."""
+    model = ours(config)
+    save_file(halved(openai_state(model)), tmp_path / "open_clip_model.safetensors")
+    towers = {"vision_cfg": {"head_width": 64}, "text_cfg": {"heads": config.text.heads}}
+    about = {"model_cfg": {"embed_dim": 24, "quick_gelu": False, **towers}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(about))
+    state, used = open_clip(tmp_path).state("clip"), load_public_clip(tmp_path).state_dict()
+    for name, tensor in used.items():
+        if tensor.is_floating_point():
+            assert state[name].dtype == torch.float16 and torch.equal(state[name].float(), tensor), name
+    assert mapped_share(state.values(), tmp_path) > 0.9
 
 
 @pytest.mark.parametrize("activation", ["gelu", "quickgelu"])

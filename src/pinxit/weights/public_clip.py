@@ -36,13 +36,16 @@ OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 OPENAI_HEAD = 64  # channels of a head in every published model
 
 
-def load_public_clip(path: Path, activation: Activation | None = None) -> CLIP:
-    """The CLIP whose weights lie at `path` (a file or a folder), in float32 on the CPU, in evaluation mode.
+def load_public_clip(
+    path: Path, activation: Activation | None = None, dtype: torch.dtype | None = torch.float32
+) -> CLIP:
+    """The CLIP whose weights lie at `path` (a file or a folder), on the CPU, in evaluation mode.
 
-    `activation` is only needed when the files do not say it. Raises CheckpointError when a file is missing or
-    unreadable, of another family, or when a key is missing, unknown or of the wrong shape.
+    `activation` is only needed when the files do not say it; `dtype` is explained at `renaming.renamed`. Raises
+    CheckpointError when a file is missing or unreadable, of another family, or when a key is missing, unknown or of the
+    wrong shape.
     """
-    return _loaded(recognise(path, activation), path)
+    return _loaded(recognise(path, activation), path, dtype)
 
 
 def load_clip_in_parts(text: Path, vision: Path, look: Path) -> CLIP:
@@ -50,13 +53,13 @@ def load_clip_in_parts(text: Path, vision: Path, look: Path) -> CLIP:
 
     `look`: the folder of its image processor. Raises CheckpointError as `load_public_clip` does.
     """
-    return _loaded(clip_in_parts(text, vision, look), vision)
+    return _loaded(clip_in_parts(text, vision, look), vision, torch.float32)
 
 
-def _loaded(recognised: Found, path: Path) -> CLIP:
+def _loaded(recognised: Found, path: Path, dtype: torch.dtype | None) -> CLIP:
     with torch.device("meta"):
         model = CLIP(recognised.config)
-    state = _ours(model, recognised, path)
+    state = _ours(model, recognised, path, dtype)
     wrong = not_finite(state)
     if wrong is not None:
         raise CheckpointError(f"{path} has weights that are not finite ({wrong}): it is damaged.")
@@ -95,7 +98,7 @@ def recognise(path: Path, activation: Activation | None = None) -> Found:
     return Found("OpenAI's CLIP", config, tensors, openai_names, ARCHIVE_NUMBERS)
 
 
-def _ours(model: CLIP, recognised: Found, path: Path) -> dict[str, Tensor]:
+def _ours(model: CLIP, recognised: Found, path: Path, dtype: torch.dtype | None) -> dict[str, Tensor]:
     """The tensors under our names. Raises CheckpointError unless every key is used exactly once and fits."""
     tables = {ours: recognised.names(ours) for ours in model.state_dict()}
     expected = {name for names in tables.values() for name in names.parts}
@@ -115,7 +118,8 @@ def _ours(model: CLIP, recognised: Found, path: Path) -> dict[str, Tensor]:
         tensor = tensor.T if names.transposed else tensor
         if tensor.shape != like.shape:
             raise CheckpointError(f"{path} has {names.parts[0]} of shape {list(tensor.shape)}, not {list(like.shape)}.")
-        state[ours] = tensor.to(like.dtype).contiguous()
+        wanted = dtype or tensor.dtype if like.is_floating_point() else like.dtype  # batch norms' counters are integers
+        state[ours] = tensor.to(wanted).contiguous()
     return state
 
 

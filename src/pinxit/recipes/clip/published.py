@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def open_clip(path: Path, activation: Activation | None = None) -> Published:
     """The CLIP at `path`, a file or a folder. Raises CheckpointError as `load_public_clip` does."""
-    model = load_public_clip(path, activation)
+    model = load_public_clip(path, activation, None)
     folder = path if path.is_dir() else path.parent
     settings = {"fitting": to_dict(model.fitting)}
     return Published(folder, RECIPE, "a CLIP of others", {"clip": model.config}, {"clip": model.state_dict()}, settings)
