@@ -4,6 +4,7 @@
     python -m scripts.unclip_findings neighbours CHECKPOINT --prompts 200
     python -m scripts.unclip_findings diversity CHECKPOINT --beside imagen-tiny --guidance 1,2,3,5
     python -m scripts.unclip_findings components CHECKPOINT --kept 0,4,8,16,32,64 --sheet components.png
+    python -m scripts.unclip_findings variations CHECKPOINT --guidance 1,3 --sheet variations.png
     python -m scripts.unclip_findings inversion CHECKPOINT --prompts 50
     python -m scripts.unclip_findings exact CHECKPOINT --prompts 6 --steps 50
 
@@ -13,8 +14,9 @@ what to draw; and with its text. From true embeddings these are variations: besi
 pictures, and how close to a copy they are. neighbours: whether a prior's sample lies nearer to the true picture's
 embedding than to those of scenes that differ in one told fact. diversity: how unlike the pictures of one sentence are
 while guidance rises, beside another painter's. components: what the first principal components of an embedding hold.
-inversion: how well a picture comes back from the noise behind it. exact: whether a blend ends in the very
-reconstructions of its inputs, and whether an edit leaves every pixel outside its mask.
+variations: how many pictures with a true picture's embedding show what it shows, while guidance rises. inversion: how
+well a picture comes back from the noise behind it. exact: whether a blend ends in the very reconstructions of its
+inputs, and whether an edit leaves every pixel outside its mask.
 """
 
 from __future__ import annotations
@@ -148,10 +150,38 @@ def components(painter: UnclipPainter, asked: PaintRequest, options: argparse.Na
     views = [painter.reconstruct(one, components=kept, seed=options.seed) for one in asked.true]
     for place, count in enumerate(kept):
         print(f"{count} components: {asked.right([some[place] for some in views]):.3f}", flush=True)
+    labels = ["true", *(f"{count} components" for count in kept)]
+    leave_sheet(painter, asked.true, views, labels * len(views), options)
+
+
+def variations(painter: UnclipPainter, asked: PaintRequest, options: argparse.Namespace, count: int = 3) -> None:
+    """How many variations are right, and how close to a copy they are, for each guidance; a sheet of the last's."""
+    given = [(true, one.seed) for true, one in zip(asked.true, asked.questions, strict=True)]
+    varied: list[list[Picture]] = []
+    for guidance in map(float, options.guidance.split(",")):
+        drawn = painter.vary_many(given, count=count, guidance=guidance)
+        varied = [[one.picture for one in some] for some in drawn]
+        right = fmean(asked.right([some[place] for some in varied]) for place in range(count))
+        own = [square(true, painter.size, "area") for true in asked.true]
+        near = fmean(psnr(one, true) for some, true in zip(varied, own, strict=True) for one in some)
+        print(f"guidance {guidance:g}: {right:.3f} right; PSNR to the true picture {near:.1f} dB", flush=True)
+    labels = [label for one in asked.questions for label in (one.prompt, *[""] * count)]
+    leave_sheet(painter, asked.true, varied, labels, options)
+
+
+def leave_sheet(
+    painter: UnclipPainter,
+    true: Sequence[Picture],
+    drawn: Sequence[Sequence[Picture]],
+    labels: Sequence[str],
+    options: argparse.Namespace,
+) -> None:
+    """Write a row of pictures for each of the first eight true ones, if a sheet is wanted."""
     if options.sheet:
-        rows = [[square(true, painter.size, "area"), *some] for true, some in zip(asked.true, views, strict=True)][:8]
-        labels = ["true", *(f"{count} components" for count in kept)] * len(rows)
-        write_png(Path(options.sheet), sheet([one for row in rows for one in row], labels, columns=1 + len(kept)))
+        rows = [[square(one, painter.size, "area"), *some] for one, some in zip(true, drawn, strict=True)][:8]
+        columns = len(rows[0])
+        pictures = [one for row in rows for one in row]
+        write_png(Path(options.sheet), sheet(pictures, labels[: len(pictures)], columns=columns))
 
 
 def inversion(painter: UnclipPainter, asked: PaintRequest, options: argparse.Namespace) -> None:
@@ -192,6 +222,7 @@ QUESTIONS = {
     "neighbours": neighbouring,
     "diversity": diversity,
     "components": components,
+    "variations": variations,
     "inversion": inversion,
     "exact": exact,
 }
@@ -208,11 +239,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--judge", default="", help="the world's own unless given")
     parser.add_argument("--shelf", type=int, default=2000, help="pictures that `prior` looks up the nearest among")
     parser.add_argument("--beside", default="imagen-tiny", help="painters that `diversity` compares with")
-    parser.add_argument("--guidance", default="1,2,3,5", help="of `diversity`")
+    parser.add_argument("--guidance", default="1,2,3,5", help="of `diversity` and `variations`")
     parser.add_argument("--kept", default="0,4,8,16,32,64", help="numbers of `components`")
     parser.add_argument("--seed", type=int, default=0, help="of the noise of `components`")
     parser.add_argument("--steps", default="50,100", help="of `inversion`, and the first of `exact`")
-    parser.add_argument("--sheet", default="", help="where `components` leaves a sheet")
+    parser.add_argument("--sheet", default="", help="where `components` and `variations` leave a sheet")
     options = parser.parse_args(arguments)
     painter = pinxit.load(options.checkpoint)
     if not isinstance(painter, UnclipPainter):

@@ -38,6 +38,11 @@ def test_every_question_has_its_lines(checkpoint: str, tmp_path: Path, capsys: p
     found = ask(capsys, "components", checkpoint, *few, "--kept", "0,6", "--sheet", str(sheet))
     assert [line.split(":")[0] for line in found] == ["0 components", "6 components"]
     assert read_picture(sheet).shape[0] > 100
+    found = ask(capsys, "variations", checkpoint, *few, "--guidance", "1,5", "--sheet", str(tmp_path / "varied.png"))
+    assert [line.split(":")[0] for line in found] == ["guidance 1", "guidance 5"] and found[0][11:] != found[1][11:]
+    assert (
+        read_picture(tmp_path / "varied.png").shape[1] > 1.2 * read_picture(sheet).shape[1]
+    )  # four columns, not three
     found = ask(capsys, "inversion", checkpoint, *few, "--steps", "5,40")
     less, more = (float(line.split("PSNR ")[1].split(" ")[0]) for line in found)
     assert more > less
