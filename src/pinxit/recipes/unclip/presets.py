@@ -90,20 +90,20 @@ def tiny() -> UnclipConfig:
     shared: dict[str, Any] = {"optimiser": "muon", "betas": (0.9, 0.99), "clip": 1.0, "ema": 0.999}
     prior = Plan(images=500_000, batch=64, lr=1e-3, warmup=6_400, decay=0.06, **shared)
     return UnclipConfig(
-        data=DataConfig(source="world:small"),
+        data=DataConfig(source="world:gallery", names="many"),
         text=TextEncoderConfig(length=48, stored=1, drop=0.5),
-        space=SpaceConfig(embed=CLIP_WIDTH, components=64),
+        space=SpaceConfig(embed=CLIP_WIDTH, components=128),
         priors=(
-            PriorStage(PriorConfig(embed=CLIP_WIDTH, length=48), name="prior", plan=prior),
+            PriorStage(PriorConfig(components=128, embed=CLIP_WIDTH, length=48), name="prior", plan=prior),
             PriorStage(
-                PriorConfig(embed=CLIP_WIDTH, length=48, buckets=256, dots=64),
+                PriorConfig(components=128, embed=CLIP_WIDTH, length=48, buckets=256, dots=64),
                 name="components",
                 plan=replace(prior, images=0),
             ),
         ),
         decoder=Stage(
             base.size,
-            replace(base.unet, image=64, image_hidden=1024, masked=4),
+            replace(base.unet, image=128, image_hidden=1024, masked=4),
             base.diffusion,
             name=DECODER,
             plan=Plan(images=100_000, batch=24, lr=3e-4, warmup=2_400, channels_last=True, **shared),
