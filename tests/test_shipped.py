@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from statistics import fmean
 
 import pytest
 from PIL import Image
@@ -86,16 +85,15 @@ def test_a_shown_picture_is_drawn_again_without_a_word() -> None:
     """By the shipped unCLIP, from the embedding alone: the judge finds what is asked for, and it is no copy."""
     painter = pinxit.load("unclip-tiny", device="cpu")
     assert isinstance(painter, UnclipPainter)
-    asked = questions(Exam("small", "unseen", 6))[1:4]  # two things, two pink squares, a red heart
+    # Of two different things: a plain shape on a plain ground leaves little that may differ.
+    asked = questions(Exam("small", "unseen", 3, tasks=("two objects",)))
     shown = [true_picture(one, 72) for one in asked]
     varied = [[each.picture for each in painter.vary(one, count=2, seed=1)] for one in shown]
     judge, right = Judge.open("judge", "cpu"), 0
-    pairs = [(each, true) for true, some in zip(shown, varied, strict=True) for each in some]
-    near = [psnr(each, square(true, each.shape[0], "area")) for each, true in pairs]
-    for one, some in zip(asked, varied, strict=True):
+    for one, true, some in zip(asked, shown, varied, strict=True):
         right += any(not complaints(seen, one.expected) for seen in judge.detect(some))
+        assert all(psnr(each, square(true, each.shape[0], "area")) < 20 for each in some)
     assert right >= 2, right
-    assert fmean(near) < 20 and max(near) < 25, near  # plain squares on a plain ground come the closest
 
 
 def test_the_names_that_are_advised_can_be_opened() -> None:

@@ -40,9 +40,8 @@ def test_every_question_has_its_lines(checkpoint: str, tmp_path: Path, capsys: p
     assert read_picture(sheet).shape[0] > 100
     found = ask(capsys, "variations", checkpoint, *few, "--guidance", "1,5", "--sheet", str(tmp_path / "varied.png"))
     assert [line.split(":")[0] for line in found] == ["guidance 1", "guidance 5"] and found[0][11:] != found[1][11:]
-    assert (
-        read_picture(tmp_path / "varied.png").shape[1] > 1.2 * read_picture(sheet).shape[1]
-    )  # four columns, not three
+    four, three = (read_picture(tmp_path / name).shape[1] for name in ("varied.png", "sheet.png"))  # columns
+    assert four > 1.2 * three
     found = ask(capsys, "inversion", checkpoint, *few, "--steps", "5,40")
     less, more = (float(line.split("PSNR ")[1].split(" ")[0]) for line in found)
     assert more > less
