@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
-from pinxit.recipes.dalle.growing import Tokens, grown
+from pinxit.recipes.dalle.growing import Grown, Tokens
 from pinxit.text.tokenizers import EOT, Tokenizer
+from pinxit.training import initial
+from pinxit.training.initial import OwnRows, in_shards, network
+from pinxit.training.local import span_of
+from pinxit.training.parallel import Ranks
 
 CAPTIONS = ["a red cube", "a blue cube on a red cube", "三个红色的立方体"]
 OLD = Tokens(Tokenizer.train(CAPTIONS * 9, 300), 310)
@@ -28,14 +33,14 @@ def test_the_two_tokenizers_number_their_tokens_differently() -> None:
 def test_a_grown_transformer_draws_what_the_old_one_drew() -> None:
     old = TokenTransformer(SMALL, seed=1)
     new = TokenTransformer(replace(SMALL, text_vocab=330, depth=4), seed=2)
-    new.load_state_dict(grown("transformer", new, old.state_dict(), OLD, NEW))
+    new.load_state_dict(Grown("transformer", new, old.state_dict(), OLD, NEW))
     codes = torch.randint(16, (3, 9), generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(new(ids(NEW), codes)[1], old(ids(OLD), codes)[1])
 
 
 def test_longer_captions_keep_the_old_places_and_their_pads() -> None:
     old, new = TokenTransformer(SMALL, seed=1), TokenTransformer(replace(SMALL, text_vocab=330, text_tokens=20), seed=2)
-    state = grown("transformer", new, old.state_dict(), OLD, NEW)
+    state = Grown("transformer", new, old.state_dict(), OLD, NEW)
     torch.testing.assert_close(state["embed.text_place"][:12], old.embed.text_place.data)
     torch.testing.assert_close(state["embed.text"][330:342], old.embed.text.data[310:])
     torch.testing.assert_close(state["embed.text"][342:], new.embed.text.data[342:])
@@ -46,8 +51,46 @@ def test_a_clip_in_a_wider_space_keeps_what_it_said_in_the_old_one() -> None:
     text = CLIPTextConfig(vocab=310, tokens=14, width=32, layers=1, heads=2, eot=EOT)
     small = CLIPConfig(embed=8, vision=vision, text=text)
     old, new = CLIP(small), CLIP(replace(small, embed=12, text=replace(text, vocab=330, layers=3)))
-    new.load_state_dict(grown("clip", new, old.state_dict(), OLD, NEW))
+    new.load_state_dict(Grown("clip", new, old.state_dict(), OLD, NEW))
     for tower in ("visual", "text"):
         assert torch.equal(getattr(new, tower).proj[:, :8], getattr(old, tower).proj)
     said = [torch.from_numpy(t.tokenizer.encode_clip(CAPTIONS, 14)) for t in (OLD, NEW)]
     torch.testing.assert_close(new.text(said[1])[:, :8], old.text(said[0]))
+
+
+@pytest.mark.parametrize("dim", [16, 32, 48])
+def test_models_of_another_width_begin_with_the_common_corner(dim: int) -> None:
+    old = TokenTransformer(SMALL, seed=1)
+    new = TokenTransformer(replace(SMALL, text_vocab=330, dim=dim), seed=2)
+    state, common = Grown("transformer", new, old.state_dict(), OLD, NEW), min(dim, 32)
+    known, rows = OLD.tokenizer.rows(), NEW.tokenizer.rows()
+    for token in known.keys() & rows.keys():
+        for name, own in (("embed.text", old.embed.text), ("text_head", old.text_head)):
+            assert torch.equal(state[name][rows[token], :common], own[known[token], :common]), (name, token)
+    assert torch.equal(state["embed.text"][:, common:], new.embed.text[:, common:])
+    assert torch.equal(state["embed.text_place"][:, :common], old.embed.text_place[:, :common])
+    new.load_state_dict(state)
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_a_rank_that_keeps_its_rows_grows_the_rows_that_one_process_grows(
+    monkeypatch: pytest.MonkeyPatch, world: int
+) -> None:
+    monkeypatch.setattr(initial, "SMALL", 2)
+    old, larger = TokenTransformer(SMALL, seed=1), replace(SMALL, text_vocab=330, text_tokens=20, depth=4)
+
+    def build() -> TokenTransformer:
+        return network(lambda: TokenTransformer(larger, seed=2), 2, "test")
+
+    whole = Grown("transformer", build(), old.state_dict(), OLD, NEW)
+    for rank in range(world):
+        with in_shards(Ranks(rank, world)):
+            module = build()
+        kept = module.state_dict()
+        grown = Grown("transformer", module, old.state_dict(), OLD, NEW)
+        assert list(grown) == list(whole) == list(kept)
+        for key, value in kept.items():
+            assert isinstance(value, OwnRows) == (value.ndim > 1 and value.dtype == torch.float32), key
+            value.copy_(grown[key])
+            rows = slice(*span_of(len(value), rank, world)) if isinstance(value, OwnRows) else slice(None)
+            assert torch.equal(value.held if isinstance(value, OwnRows) else value, whole[key][rows]), key

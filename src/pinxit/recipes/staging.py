@@ -111,10 +111,6 @@ class Run(ABC, Generic[Config]):
         """Initial weights for the modules of `task`; None where the task's own are used."""
         return None
 
-    def grows(self, stage: str) -> bool:
-        """Whether the weights of `brought` are made from the task's own, which must then be whole."""
-        return False
-
     def averaged(self, stage: str, module: Module) -> Module:
         """`module` with the averaged weights of a stage, ready for use."""
         module.load_state_dict(states.read_weights(self.path(stage), stage))
@@ -203,7 +199,7 @@ def fit_stage(run: Run[Any], stage: str, build: Callable[[], Task], stop: Stop) 
     Raises StoppedError when time runs out.
     """
     plan = run.plan(stage)
-    with in_shards(here(pick_device(run.device)), plan.shard and not run.grows(stage)):
+    with in_shards(here(pick_device(run.device)), plan.shard):
         task = build()
     init = run.brought(task)
     if init is None:

@@ -87,6 +87,7 @@ class StartingRun(Run[Config]):
         return {name: self.init.state(name) for name in task.modules() if name in self.init.parts}
 
     def grows(self, stage: str) -> bool:
+        """Whether its model is grown to what the config says, so that any weights fit."""
         return self.init is not None and stage in self.GROWS
 
     def before(self, stage: str) -> dict[str, Any]:

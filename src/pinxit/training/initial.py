@@ -115,6 +115,15 @@ def in_shards(ranks: Ranks, wanted: bool = True) -> Iterator[None]:
         _ranks.reset(token)
 
 
+def own_rows(value: Tensor) -> Tensor:
+    """A copy of a parameter of `network`; where this rank keeps only its own rows, the others are zeros."""
+    if not isinstance(value, OwnRows):
+        return value.detach().clone()
+    whole = torch.zeros(value.shape, dtype=value.dtype, device=value.device)
+    whole[slice(*value.span)] = value.held
+    return whole
+
+
 def _registered(ranks: Ranks, module: nn.Module, name: str, value: nn.Parameter | None) -> nn.Parameter | None:
     """The parameter that a module is given instead of `value`; None for `value` itself."""
     if value is None or isinstance(value, OwnRows) or value.ndim < 2 or value.numel() < SMALL:

@@ -170,7 +170,8 @@ def _take(module: nn.Module, name: str, values: Mapping[str, Tensor]) -> list[st
 def check_weights(module: nn.Module, name: str, values: Mapping[str, Tensor]) -> None:
     """Raise CheckpointError if `module` does not have weights of these names and shapes; it may have others."""
     known = module.state_dict()
-    for key, value in sorted(values.items()):
+    for key in sorted(values):  # one at a time: they may be read or made as they are asked for
+        value = values[key]
         here = f"of shape {list(known[key].shape)}" if key in known else "missing"
         if here != f"of shape {list(value.shape)}":
             both = f"{key} is of shape {list(value.shape)} there and {here} here"

@@ -8,17 +8,18 @@ old one drew.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from pinxit.training.initial import own_rows
+
 if TYPE_CHECKING:
     from pinxit.text.tokenizers import Tokenizer
 
-State = dict[str, Tensor]
 TOKEN_ROWS = {  # a module's tensors with a row for every text token
     "transformer": ("embed.text", "text_head"),
     "clip": ("text.tokens.weight",),
@@ -35,19 +36,31 @@ class Tokens:
     vocab: int
 
 
-def grown(name: str, module: nn.Module, before: Mapping[str, Tensor], old: Tokens, new: Tokens) -> State:
-    """Weights for `module` (called `name` in its recipe), grown from the weights `before`, whose tokens are `old`."""
-    fresh = {key: value.detach().clone() for key, value in module.state_dict().items()}
-    rows = _shared_rows(old.tokenizer, new.tokenizer)
-    state: State = {}
-    for key, value in fresh.items():
-        if key not in before:
-            state[key] = torch.zeros_like(value) if _is_new_output(key, before) else value
-        elif key in TOKEN_ROWS.get(name, ()):
-            state[key] = _tokens(value, before[key], rows, new.vocab, old.vocab)
-        else:
-            state[key] = _corner(value, before[key])
-    return state
+class Grown(Mapping[str, Tensor]):
+    """Weights for `module` (called `name` in its recipe), grown from the weights `before`, whose tokens are `old`.
+
+    Each is made when it is asked for, so that only one is in memory beside the model; on ranks that keep only their
+    own rows of it, only those rows are right.
+    """
+
+    def __init__(self, name: str, module: nn.Module, before: Mapping[str, Tensor], old: Tokens, new: Tokens) -> None:
+        self.fresh, self.before, self.old, self.new = module.state_dict(), before, old, new
+        self.of_tokens = TOKEN_ROWS.get(name, ())
+        self.rows = _shared_rows(old.tokenizer, new.tokenizer)
+
+    def __getitem__(self, key: str) -> Tensor:
+        value = own_rows(self.fresh[key])
+        if key not in self.before:
+            return torch.zeros_like(value) if _is_new_output(key, self.before) else value
+        if key in self.of_tokens:
+            return _tokens(value, self.before[key], self.rows, self.new.vocab, self.old.vocab)
+        return _corner(value, self.before[key])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.fresh)
+
+    def __len__(self) -> int:
+        return len(self.fresh)
 
 
 def _shared_rows(old: Tokenizer, new: Tokenizer) -> Tensor:
@@ -57,11 +70,14 @@ def _shared_rows(old: Tokenizer, new: Tokenizer) -> Tensor:
 
 
 def _tokens(value: Tensor, before: Tensor, rows: Tensor, new: int, old: int) -> Tensor:
-    """Rows of tokens copied by their spelling, and the rows behind them, which are pads, by their position."""
-    value = value.clone()
-    value[rows[:, 0]] = before[rows[:, 1]].to(value.dtype)
+    """Rows of tokens copied by their spelling, and the rows behind them, which are pads, by their position.
+
+    Of rows of another width the common part is copied.
+    """
+    width = min(value.shape[1], before.shape[1])
+    value[rows[:, 0], :width] = before[rows[:, 1], :width].to(value.dtype)
     pads = min(len(value) - new, len(before) - old)
-    value[new : new + pads] = before[old : old + pads].to(value.dtype)
+    value[new : new + pads, :width] = before[old : old + pads, :width].to(value.dtype)
     return value
 
 
@@ -69,7 +85,6 @@ def _corner(value: Tensor, before: Tensor) -> Tensor:
     """`before` in the first corner of a tensor that may have grown along any axis."""
     if value.shape == before.shape:
         return before.to(value.dtype)
-    value = value.clone()
     common = tuple(slice(0, min(a, b)) for a, b in zip(value.shape, before.shape, strict=True))
     value[common] = before[common].to(value.dtype)
     return value

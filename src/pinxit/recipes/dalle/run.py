@@ -19,7 +19,7 @@ from pinxit.models.clip import CLIP
 from pinxit.models.dvae import DVAE
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
 from pinxit.recipes.dalle.config import DalleConfig
-from pinxit.recipes.dalle.growing import Tokens, grown
+from pinxit.recipes.dalle.growing import Grown, Tokens
 from pinxit.recipes.run_sidecars import sidecar_folder
 from pinxit.recipes.staging import Run
 from pinxit.recipes.warm_start import StartingRun
@@ -118,7 +118,7 @@ class DalleRun(StartingRun[DalleConfig]):
             return weights
         old = Tokens(Tokenizer.open(self.init.folder), self._vocab_before(self.init))
         new = Tokens(self.tokenizer(), self.config.vocab)
-        return {name: grown(name, task.modules()[name], state, old, new) for name, state in weights.items()}
+        return {name: Grown(name, task.modules()[name], state, old, new) for name, state in weights.items()}
 
     def _vocab_before(self, init: Start) -> int:
         return init.config("transformer", TransformerConfig).text_vocab
