@@ -32,6 +32,7 @@ import numpy as np
 import torch
 
 import pinxit
+from pinxit.cli.painter_settings import settings_of
 from pinxit.data.sheet import sheet
 from pinxit.data.transforms import square
 from pinxit.evaluation.geneval import complaints
@@ -244,10 +245,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the noise of `components`")
     parser.add_argument("--steps", default="50,100", help="of `inversion`, and the first of `exact`")
     parser.add_argument("--sheet", default="", help="where `components` and `variations` leave a sheet")
+    parser.add_argument("--set", action="append", default=[], help="a setting of the painter, e.g. tries=2")
     options = parser.parse_args(arguments)
     painter = pinxit.load(options.checkpoint)
     if not isinstance(painter, UnclipPainter):
         parser.error(f"{options.checkpoint} is no unCLIP")
+    painter.defaults = painter.settled(settings_of(options.set))
     with torch.inference_mode():
         QUESTIONS[options.question](painter, PaintRequest(options), options)
 

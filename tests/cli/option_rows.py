@@ -435,6 +435,7 @@ ENCODE = Command(
         row("shards --with text --model minilm --out there", encode__out=Path("there")),
         row("--length 20", row_encoder__length=20),
         row("--padded", row_encoder__padded=True),
+        row("--spell", row_encoder__spell=True),
         row("--script all", row_encoder__script="all"),
         row("--device cpu", row_encoder__device="cpu"),
         row("--script all --engine ray", ray__workers="one a GPU", ray__script="all", row_encoder__by=None),

@@ -302,8 +302,9 @@ def test_it_learns_from_a_stream_and_what_its_clip_says_beside_the_shards(place:
     torch.testing.assert_close(own.pairs.coordinates(items), bank.pairs.coordinates(rows), atol=2e-2, rtol=2e-2)
     states_of = [states.read_weights(run.path("decoder"), "decoder") for run in (own, given)]
     assert all(torch.equal(tensor, states_of[1][name]) for name, tensor in states_of[0].items())
-    with pytest.raises(UsageError, match="reads captions in its own way: leave --length and --padded out"):
-        row_encoder("text", str(place / "karlo"), "cpu", length=8)
+    for option in ({"length": 8}, {"padded": True}, {"spell": True}):
+        with pytest.raises(UsageError, match="in its own way: leave --length, --padded and --spell out"):
+            row_encoder("text", str(place / "karlo"), "cpu", **option)
 
 
 @pytest.mark.slow

@@ -7,14 +7,19 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from pinxit.data.chunks import halves
+from pinxit.errors import UsageError
 from pinxit.recipes import sidecars
 from pinxit.recipes.clip.encoder import BATCH as OWN
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.dalle.encode import encode
-from pinxit.recipes.sidecars import AT_ONCE, ClipRowEncoder, DvaeRowEncoder
+from pinxit.recipes.diffusion.config import TextEncoderConfig
+from pinxit.recipes.diffusion.reading import training_reader
+from pinxit.recipes.imagen.presets import preset
+from pinxit.recipes.sidecars import AT_ONCE, ClipRowEncoder, DvaeRowEncoder, row_encoder
 from tests.recipes.painters import random_painter
 
 PICTURES, BROKEN = 2 * AT_ONCE + 9, (0, 5, AT_ONCE, 2 * AT_ONCE + 8)
@@ -86,3 +91,27 @@ def test_a_shard_is_never_in_memory_as_a_whole(monkeypatch: Any) -> None:
         most.clear()
         encoder.of(decoded(encoder.size), [("a",)] * 10 * size)
         assert len(most) == 10 * size and max(most) <= 2 * size + 1
+
+
+@pytest.mark.parametrize("spell", [False, True])
+@pytest.mark.parametrize("length", [None, 56])
+def test_texts_are_encoded_as_a_run_with_these_options_reads_them(length: int | None, spell: bool) -> None:
+    """Or the run would refuse the sidecars as those of another model."""
+    text = TextEncoderConfig(spell=spell) if length is None else TextEncoderConfig(length=length, spell=spell)
+    encoder = row_encoder("text", "minilm", "cpu", length=length, spell=spell)
+    reader = training_reader(text, torch.device("cpu"))
+    assert encoder.about["fingerprint"] == reader.fingerprint and encoder.about["length"] == reader.length
+    none, one = reader.lengths(["", 'a sign that says "FOX"'])  # the empty caption is stored first
+    offsets = encoder.of([None], [('a sign that says "FOX"',)])["offsets"]
+    assert isinstance(offsets, torch.Tensor) and offsets.tolist() == [0, none, none + one]
+
+
+def test_the_options_in_the_docs_are_those_of_the_preset() -> None:
+    text = preset("tiny").text
+    assert (text.length, text.spell) == (56, True)
+
+
+@pytest.mark.parametrize("option", [{"length": 8}, {"padded": True}, {"spell": True}])
+def test_options_of_text_encoders_are_refused_for_others(option: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="--length, --padded and --spell are of text encoders: --with text"):
+        row_encoder("clip", "tiny", "cpu", **option)

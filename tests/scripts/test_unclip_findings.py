@@ -50,6 +50,12 @@ def test_every_question_has_its_lines(checkpoint: str, tmp_path: Path, capsys: p
     assert float(found[1].split("inside ")[1].split(" ")[0]) > 0.5
 
 
+def test_settings_of_the_painter_can_be_changed(checkpoint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("variations", checkpoint, "--prompts", "2", "--guidance", "3")
+    usual, fewer, same = (ask(capsys, *asked, *more) for more in ((), ("--set", "steps=2"), ("--set", "steps=4")))
+    assert usual == same != fewer
+
+
 def test_other_painters_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(("prior", "tiny"))

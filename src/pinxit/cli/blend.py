@@ -38,7 +38,7 @@ def blend(
 
     [bold]Examples[/bold]
 
-      pinxit blend fox.png snowman.png --steps 8 --checkpoint runs/unclip/checkpoint
+      pinxit blend fox.png snowman.png --steps 8
       pinxit blend fox.png snowman.png --fresh --seed 3
     """
     ends, settings = [Given.read(one), Given.read(other)], settings_of(changes)

@@ -45,6 +45,9 @@ def encode(
     ] = None,
     length: Annotated[int | None, typer.Option(min=2, help="Text: tokens; longer captions are cut.")] = None,
     padded: Annotated[bool, typer.Option(help="Text: clean captions and keep pads, as DeepFloyd IF reads.")] = False,
+    spell: Annotated[
+        bool, typer.Option(help="Text: read quoted words and capitals by letters, as text.spell of the run.")
+    ] = False,
     script: Annotated[
         Script, typer.Option(help="Text: captions that are read, as data.script of the run.")
     ] = Script.latin,
@@ -59,7 +62,7 @@ def encode(
 
     [bold]Examples[/bold]
 
-      pinxit data encode shards --with text --model minilm --out texts
+      pinxit data encode shards --with text --model minilm --length 56 --spell --out texts
       pinxit data encode "s3://bucket/{000..099}.tar" --with clip --model ViT-B-32.pt --out vectors
       pinxit data encode shards --with text --model my-t5 --out texts --engine ray --workers 16
     """
@@ -71,7 +74,7 @@ def encode(
     check_workers(engine, workers)
     folder = out or folder_beside(shards)
     asked: dict[str, Any] = {"by": by.value, "model": model, "device": device}
-    asked |= {"length": length, "padded": padded, "script": script.value}
+    asked |= {"length": length, "padded": padded, "spell": spell, "script": script.value}
     with alone(folder / f".{by.value}.lock", f"what {by.value} says in {folder}"):
         if engine is Engine.ray:
             written = encode_by_ray(shards, asked, folder, workers)

@@ -44,7 +44,7 @@ def edit(
 
     [bold]Examples[/bold]
 
-      pinxit edit room.png "a room with a red sofa" --mask sofa.png --checkpoint runs/unclip/checkpoint
+      pinxit edit room.png "a room with a red sofa" --mask sofa.png
       pinxit edit fox.png "a fox in a forest" --outpaint 32,0,32,0
     """
     from pinxit.cli import progress

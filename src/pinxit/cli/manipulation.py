@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Labelled = tuple[str, Picture]
 
 CheckpointOption = Annotated[
-    str, typer.Option(help="The folder of an unCLIP that you trained, or Karlo's; none ships with this version.")
+    str, typer.Option(help="An unCLIP: a shipped name, the folder of one that you trained, or Karlo's.")
 ]
 DdimSteps = Annotated[
     int, typer.Option("--ddim-steps", min=1, max=1000, help="Steps to invert a picture to noise, and as many back.")

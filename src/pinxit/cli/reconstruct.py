@@ -40,7 +40,7 @@ def reconstruct(
 
     [bold]Examples[/bold]
 
-      pinxit reconstruct fox.png --checkpoint runs/unclip/checkpoint
+      pinxit reconstruct fox.png
       pinxit reconstruct fox.png --components 4,8,16,32,64
     """
     given, settings, kept = Given.read(picture), settings_of(changes), _numbers(components)

@@ -35,7 +35,7 @@ def shift(
 
     [bold]Examples[/bold]
 
-      pinxit shift fox.png "a photo of a fox" "a photo of a red fox" --checkpoint runs/unclip/checkpoint
+      pinxit shift fox.png "a photo of a fox" "a photo of a red fox"
       pinxit shift house.png "a house in summer" "a house in winter" --theta 0.35
     """
     given, painter = Given.read(picture), manipulator(checkpoint, device)

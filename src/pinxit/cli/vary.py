@@ -42,7 +42,7 @@ def vary(
 
     [bold]Examples[/bold]
 
-      pinxit vary fox.png --checkpoint runs/unclip/checkpoint
+      pinxit vary fox.png
       pinxit vary fox.jpg --count 8 --seed 7
       pinxit vary fox.png --eta 0.4
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -93,22 +94,25 @@ def row_encoder(
     device: str = "auto",
     length: int | None = None,
     padded: bool = False,
+    spell: bool = False,
     script: Script = "latin",
 ) -> RowEncoder:
     """The encoder of kind `by` in `model`, a shipped name or a folder; a Karlo's folder has both towers of a CLIP.
 
     Only text encoders take `length` (tokens), `padded` (clean captions and keep the output at pads, as DeepFloyd IF
-    does) and `script` (which captions to encode, as `data.script` of the run). Raises UsageError for options of another
-    kind of model, UsageError or CheckpointError where `model` is not of this kind.
+    does), `spell` (`text.spell` of the run) and `script` (which captions to encode, `data.script` of the run). Raises
+    UsageError for options of another kind of model, UsageError or CheckpointError where `model` is not of this kind.
     """
-    if by != "text" and (length is not None or padded):
-        raise UsageError("--length and --padded are of text encoders: --with text.")
+    if by != "text" and (length is not None or padded or spell):
+        raise UsageError("--length, --padded and --spell are of text encoders: --with text.")
     on = pick_device(device)
     if by != "dvae" and (Path(model) / DECODER / "config.json").is_file():
-        return _karlo(by, Path(model), on, length, padded, script)
+        if length is not None or padded or spell:
+            raise UsageError(f"{model} reads captions in its own way: leave --length, --padded and --spell out.")
+        return _karlo(by, Path(model), on, script)
     if by == "text":
-        about = TextEncoderConfig(located(model), manner="deepfloyd" if padded else "own")
-        about = about if length is None else TextEncoderConfig(about.encoder, length=length, manner=about.manner)
+        about = TextEncoderConfig(located(model), manner="deepfloyd" if padded else "own", spell=spell)
+        about = about if length is None else replace(about, length=length)
         return TextRowEncoder(training_reader(about, on), script)
     if by == "clip":
         return ClipRowEncoder(ClipEncoder.open(model, device))
@@ -118,11 +122,7 @@ def row_encoder(
     return DvaeRowEncoder(dvae.requires_grad_(False), on)
 
 
-def _karlo(
-    by: With, folder: Path, device: torch.device, length: int | None, padded: bool, script: Script
-) -> RowEncoder:
+def _karlo(by: With, folder: Path, device: torch.device, script: Script) -> RowEncoder:
     """Either tower of a Karlo's CLIP, with outputs as Karlo's networks take them."""
-    if length is not None or padded:
-        raise UsageError(f"{folder} reads captions in its own way: leave --length and --padded out.")
     embedder = embedder_of(folder, device, "fp32")
     return TextRowEncoder(embedder.reader, script) if by == "text" else ClipRowEncoder(Projected(embedder))
