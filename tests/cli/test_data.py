@@ -71,6 +71,18 @@ def test_preview_of_a_folder_skips_and_names_what_is_broken(tmp_path: Path, fold
     assert np.array(Image.open(out)).std() > 20
 
 
+@pytest.mark.parametrize("font", [None, Path("some.ttf")])
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_preview_says_when_no_font_has_its_characters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, font: Path | None, language: str
+) -> None:
+    monkeypatch.setattr("pinxit.data.fonts.system_font", lambda kind: font if kind == "chinese" else None)
+    monkeypatch.setattr("pinxit.data.sheet.sheet", lambda pictures, texts, columns: pictures[0])
+    done = run("preview", "world:small", "--out", tmp_path / "sheet.png", "--count", 1, "--language", language)
+    assert done.exit_code == 0
+    assert ("has no Chinese font" in done.stderr) == (font is None and language == "zh"), done.stderr
+
+
 def test_preview_needs_something_to_show(tmp_path: Path, folder: Path) -> None:
     for path in folder.glob("*.png"):
         path.write_bytes(b"oops")

@@ -13,6 +13,7 @@ from typer.models import OptionInfo
 from pinxit.cli import complete, paint
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.weights.zoo import find
+from tests.cli.helpers import Cli
 
 
 def examples(verb: Callable[..., None]) -> list[list[str]]:
@@ -63,3 +64,8 @@ def test_defaults_that_are_the_checkpoints_say_so(verb: Callable[..., None], nam
 @both
 def test_the_preview_is_named_where_results_go(verb: Callable[..., None]) -> None:
     assert "preview.png" in (option(verb, "out").help or "")
+
+
+def test_without_a_command_the_commands_are_listed(cli: Cli) -> None:
+    done = cli()
+    assert "Type a sentence, get a picture" in done.out and " complete " in done.out and done.err == ""

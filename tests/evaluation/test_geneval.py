@@ -323,6 +323,9 @@ def test_who_tells_no_links_judges_riding_and_behind_by_boxes_alone() -> None:
 )
 def test_what_cannot_be_seen_is_not_judged_as_if_it_were(expected: ExpectedScene, needed: str) -> None:
     assert needed in needs(expected) <= EVERYTHING
+    plain, beside = ExpectedObject("dog"), ExpectedRelation(0, "left of", 1)  # beside which it is asked for, too
+    more = replace(expected, objects=(*expected.objects, plain), relations=(*expected.relations, beside))
+    assert needs(more) == needs(expected)
     detections = seen(thing("sign"), thing("fox"), thing("snail"), thing("armchair"), thing("dog"))
     with pytest.raises(UsageError, match=f"does not report {needed}"):
         complaints(replace(detections, attributes=EVERYTHING - {needed}), expected)

@@ -17,6 +17,8 @@ from pinxit.serve.catalog import Catalog, Model
 from pinxit.serve.errors import RefusedError
 from pinxit.serve.keys import add_key
 from pinxit.serve.settings import Settings, as_toml, load_settings
+from tests.cli.helpers import Cli
+from tests.cli.helpers import cli as cli
 from tests.recipes.painters import random_painter, save_random_checkpoint
 
 
@@ -109,6 +111,16 @@ def test_names_of_openai_mean_the_default_painter_unless_one_is_served_under_the
     with pytest.raises(RefusedError, match="no such model") as unknown:
         catalog.model("nobody")
     assert unknown.value.status == 404
+
+
+def test_ray_is_asked_for_where_it_is_the_engine_alone(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pinxit.cluster.find_spec", lambda name: None)
+    checked: list[str] = []
+    monkeypatch.setattr(server, "check", lambda settings: checked.append(settings.engine))
+    done = cli("serve", "--check", "--engine", "ray")
+    assert done.code == 2 and done.err == 'pinxit: --engine ray needs Ray: pip install "pinxit[ray]".\n'
+    assert cli("serve", "--show-config", "--engine", "ray").code == 0
+    assert cli("serve", "--check").code == 0 and checked == ["local"]
 
 
 def test_a_server_needs_a_painter() -> None:
