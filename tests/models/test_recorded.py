@@ -7,14 +7,16 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from pinxit.models.linear import PackedLinear
-from pinxit.models.recorded import Traced
+from pinxit.models.recorded import Recorded, Traced
 
 
 def recorded(kept: list[Tensor]) -> Traced:
@@ -107,3 +109,32 @@ def test_a_packed_product_is_the_same_recorded(gelu: bool) -> None:
     expected = torch.nn.functional.gelu(expected) if gelu else expected
     torch.testing.assert_close(call(x, more), expected + more)
     torch.testing.assert_close(call(x[:1], more[:1]), (expected + more)[:1])
+
+
+def test_a_graph_is_captured_once_and_replayed_with_what_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a GPU, by a graph that calls again what it has captured, as CUDA does, over the same tensors."""
+    doing: list[str] = []
+    captured: list[tuple[Tensor, ...]] = []
+
+    class Graph:
+        def replay(self) -> None:
+            doing.append("replay")
+            x, y = captured[-1]
+            output.copy_(x * 2 + y)
+
+    def work(x: Tensor, y: Tensor) -> Tensor:
+        doing.append("work")
+        captured.append((x, y))
+        return output
+
+    output = torch.zeros(2)
+    nothing: Any = lambda *_, **__: nullcontext()  # noqa: E731
+    stream: Any = SimpleNamespace(wait_stream=lambda other: None)
+    for name, fake in {"CUDAGraph": Graph, "graph": nothing, "stream": nothing}.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    for name in ("Stream", "current_stream"):
+        monkeypatch.setattr(torch.cuda, name, lambda: stream)
+    call, given, one = Recorded(work), torch.tensor([1.0, 2.0]), torch.ones(2)
+    assert call(given, one).tolist() == [3, 5] and doing == ["work"] * 3 + ["replay"]
+    assert call(torch.tensor([5.0, 6.0]), one).tolist() == [11, 13] and doing[4:] == ["replay"]
+    assert given.tolist() == [1, 2], "the first input is not the graph's own"
