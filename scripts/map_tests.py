@@ -14,8 +14,8 @@ from pathlib import Path
 from coverage.numbits import numbits_any_intersection, numbits_to_nums, nums_to_numbits
 
 MAP = ".mutate/coverage"  # under the root of the repository
-OF_EVERYTHING = ("tests/test_defaults.py", "tests/cli/test_defaults.py")
-"""Tests that read the numbers of all modules and commands, which are there without any line being run."""
+OF_EVERYTHING = ("tests/test_defaults.py", "tests/cli/test_defaults.py", "tests/recipes/test_presets.py")
+"""Tests that read the numbers of all modules, commands and presets, which are there without any line being run."""
 
 
 @dataclass(frozen=True)

@@ -130,6 +130,16 @@ def test_what_does_not_fit(change: str, told: str) -> None:
         small("world:small", *more, change)
 
 
+@pytest.mark.parametrize(
+    ("source", "neighbours", "group"), [("world:small", "true", 4), ("world:small", "false", 1), ("photos", "true", 1)]
+)
+@pytest.mark.parametrize(("piece", "micro", "rows"), [(4, 8, 4), (0, 8, 8), (0, 0, 0)])
+def test_what_a_task_is_told(source: str, neighbours: str, group: int, piece: int, micro: int, rows: int) -> None:
+    changes = [f"data.neighbours={neighbours}", f"piece={piece}", f"plan.micro={micro}", "data.held_out=4"]
+    told = small(source, *changes).training
+    assert (told.group, told.piece, told.held_out, told.size) == (group, rows, 4, 32)
+
+
 def test_equal_captions_have_one_number_in_every_batch(straight: ClipRun) -> None:
     """Ranks compare numbers of different batches: two captions have the same one exactly where they are the same."""
     task = ClipTask(straight.config.training, straight.bank(), Tokenizer.open(straight.path("tokenizer")))
