@@ -88,6 +88,20 @@ def test_guidance_leads_away_from_no_caption_and_no_embedding(painter: UnclipPai
     painter.parts.denoiser.check(request.null)
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])
+def test_beside_a_caption_the_embedding_weighs_what_it_is_told_to(painter: UnclipPainter, weight: float) -> None:
+    """From none of it to all; where no caption is told, always all."""
+    whole = [one.conditions["image"] for one in requests(painter, text=False)]
+    for name, told in (("text", {"text": True}), ("blind", {"text": False})):
+        found = requests(painter, embedding_weight=weight, **told)
+        for one, embedding in zip(found, whole, strict=True):
+            expected = embedding * (weight if name == "text" else 1.0)  # no embedding is zeros
+            torch.testing.assert_close(one.conditions["image"], expected)
+            assert not one.null["image"].any()
+    with pytest.raises(UsageError, match="embedding_weight has no effect on pictures drawn from a picture's embedding"):
+        painter.vary(np.zeros((32, 32, 3), np.uint8), embedding_weight=weight)
+
+
 def test_a_candidate_is_the_same_in_any_company(painter: UnclipPainter) -> None:
     alone = painter.paint(SAID, candidates=2, keep=None, seed=7, **FEW)
     many = painter.paint_many([("left: blue", 1), (SAID, 7)], candidates=5, keep=None, **FEW)[1]
@@ -103,6 +117,7 @@ def test_every_setting_makes_other_pictures(painter: UnclipPainter) -> None:
     changes: Sequence[dict[str, Any]] = [
         {}, {"prior": "none"}, {"text": False}, {"tries": 30}, {"prior_guidance": 3.0}, {"prior_steps": 4},
         {"prior_sampler": "ddim"}, {"prior_limit": 0.1}, {"guidance": 1.0}, {"sampler": "ancestral"},
+        {"embedding_weight": 0.5},
     ]  # fmt: skip
     tokens = [{"prior": "components"} | some for some in ({}, {"prior_temperature": 0.0}, {"prior_top_p": 0.6})]
     drawn = [painter.paint(SAID, candidates=1, seed=3, **FEW | some)[0] for some in [*changes, *tokens]]
@@ -122,6 +137,7 @@ def test_every_setting_makes_other_pictures(painter: UnclipPainter) -> None:
         ({"prior_guidance": -1}, "prior_guidance must be at least 0"),
         ({"prior_sampler": "ddim-inversion"}, "there is no sampler 'ddim-inversion'"),
         ({"likeness": 2}, "likeness must be from 0 to 1"),
+        ({"embedding_weight": 1.5}, "embedding_weight must be from 0 to 1"),
         ({"text": 3}, "text must be true or false"),
         ({"temperature": 1}, "there is no setting 'temperature'"),
     ],

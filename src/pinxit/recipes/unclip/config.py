@@ -63,7 +63,7 @@ class PriorStage(PriorParts):
 
 @dataclass(frozen=True, slots=True)
 class PriorSampling:
-    """Default settings for sampling from the priors; stored in the checkpoint."""
+    """Default settings for sampling from the priors, and for how much it weighs; stored in the checkpoint."""
 
     prior: str = ""  # which of the priors; "": the first
     tries: Tries = 2  # embeddings drawn, of which the one most similar to the caption's is kept (section 2.2)
@@ -74,6 +74,7 @@ class PriorSampling:
     temperature: NotNegative = 1.0  # of an autoregressive prior
     top_p: Share = 1.0
     likeness: Share = 0.5  # the dot product is drawn from above this quantile of its distribution
+    weight: Share = 1.0  # of the embedding where the decoder is told the caption as well; 1: as in the paper
 
     def __post_init__(self) -> None:
         if self.sampler not in FROM_NOISE:

@@ -172,7 +172,8 @@ def request(
 
     `window`, if it is a `Window`: the part of a picture that is kept. `start`: what replaces seeded noise.
     """
-    conditions, null = decoder_conditions(parts, embedded_K, caption if settings["text"] else None, window)
+    told = caption if settings["text"] else None
+    conditions, null = decoder_conditions(parts, embedded_K, told, window, settings["embedding_weight"])
     about = {
         "guidance": settings["guidance"],
         "thresholding": parts.sampling.thresholding(settings["percentile"]),
@@ -186,10 +187,15 @@ def request(
 
 
 def decoder_conditions(
-    parts: Parts, embedded_K: Tensor, caption: Conditions | None, window: Any = None
+    parts: Parts, embedded_K: Tensor, caption: Conditions | None, window: Any = None, weight: float = 1.0
 ) -> tuple[Conditions, Conditions]:
-    """The decoder's conditions, and the unconditional ones for guidance: no embedding, no caption."""
+    """The decoder's conditions, and the unconditional ones for guidance: no embedding, no caption.
+
+    `weight`: where a caption is told, the embedding is moved towards none (0), so that it overrules the caption less.
+    """
     null = parts.embedder.null_conditions | masked(parts.config, window)
+    if caption is not None:
+        embedded_K = null["image"].lerp(embedded_K, weight)
     conditions = null | (caption or {}) | {"image": embedded_K}
     return parts.config.accepted(conditions), parts.config.accepted(null)
 

@@ -31,7 +31,7 @@ class UnclipPainter(Manipulation):
 
     Settings: those of `recipes.diffusion.painter`, for the decoder; text (whether it is conditioned on the caption
     besides the embedding); prior (its name; "none": the caption's own embedding), tries, likeness, prior_guidance,
-    prior_sampler, prior_steps, prior_limit, prior_temperature and prior_top_p (`PriorSampling`).
+    prior_sampler, prior_steps, prior_limit, prior_temperature, prior_top_p and embedding_weight (`PriorSampling`).
     """
 
     kinds: type[Any] = UnclipSampling

@@ -24,6 +24,7 @@ PRIOR_SETTINGS = {
     "prior_temperature": "temperature",
     "prior_top_p": "top_p",
     "likeness": "likeness",
+    "embedding_weight": "weight",
 }
 """A painter's names of the prior's settings, and the fields of `PriorSampling`."""
 
@@ -42,6 +43,7 @@ class UnclipSampling(SamplingConfig):
     prior_temperature: NotNegative = 1.0
     prior_top_p: Share = 1.0
     likeness: Share = 0.5
+    embedding_weight: Share = 1.0
 
     def __post_init__(self) -> None:
         SamplingConfig.__post_init__(self)
