@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import io
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,15 +65,23 @@ def test_older_programs_get_urls_and_name_models_of_others(client: openai.OpenAI
     assert Image.open(io.BytesIO(httpx.get(found.data[0].url).content)).size == (256, 256)
 
 
+@pytest.mark.parametrize("prompt", [PROMPT, "三个绿色的三角形, café", "红" * 32_000, "a" + "\x01" * 31_999])
 @pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
-def test_formats_tell_how_they_were_made(client: openai.OpenAI, form: str, tmp_path: Path) -> None:
+def test_formats_tell_how_they_were_made(client: openai.OpenAI, form: str, prompt: str) -> None:
+    how = {} if form == "png" else {"output_compression": 90}
     found = client.images.generate(  # type: ignore[call-overload]
-        prompt=PROMPT, output_format=form, output_compression=90, extra_body={"seed": 3, "candidates": 1}
+        prompt=prompt, output_format=form, **how, extra_body={"seed": 3, "candidates": 1}
     )
     picture = opened(found.data[0].b64_json)
     assert picture.format == form.upper()
-    told = picture.info["pinxit"] if form == "png" else picture.getexif()[0x010E]
-    assert '"seed": 3' in told and PROMPT in told and '"recipe": "dalle"' in told
+    told = picture.info["pinxit"] if form == "png" else picture.getexif()[0x010E].encode("latin-1").decode()
+    facts = json.loads(told)
+    assert facts["seed"] == 3 and facts["recipe"] == "dalle"
+    if form == "jpeg" and len(prompt) == 32_000:  # a JPEG's EXIF has at most 64 kB: the end is left out
+        assert 64_990 < len(told.encode()) <= 65_000
+        assert facts["prompt"].endswith("…") and prompt.startswith(facts["prompt"][:-1])
+    else:
+        assert facts["prompt"] == prompt
 
 
 def test_streaming_shows_partial_pictures_and_then_each_picture(client: openai.OpenAI) -> None:
