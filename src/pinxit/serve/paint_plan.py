@@ -21,6 +21,8 @@ from pinxit.serve.schemas import (
 from pinxit.types import Mask, Prompt
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pinxit.recipes.painting import Painter
     from pinxit.recipes.requests import PaintRequest
     from pinxit.serve.catalog import Catalog, Model
@@ -83,14 +85,19 @@ def make_plan(
     mask: Mask | None = None,
     keep: int | None = None,
     other: Picture | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> PaintPlan:
-    """Resolve a request. Raises RefusedError and UsageError, before anything is painted, for what cannot be painted."""
+    """Resolve a request. Raises RefusedError and UsageError, before anything is painted, for what cannot be painted.
+
+    `given`: settings of the painter, unless they are the fields of `body` that the API does not have.
+    """
     model = catalog.model(body.model)
     count = keep or body.n or 1
     candidates = _candidates(body, count, settings)
     seed = secrets.randbelow(SEEDS) if body.seed is None else body.seed
     text = body.prompt.strip() if isinstance(body, GenerationRequest | EditRequest) else ""
-    asked = _asked(model, Prompt(text, seed), candidates, count, body.model_extra or {}, picture)
+    given = (body.model_extra or {}) if given is None else given
+    asked = _asked(model, Prompt(text, seed), candidates, count, given, picture)
     if picture is not None:
         asked = _with_picture(model, asked, body, picture, mask, other)
     side = _side_of(body.size, model)
@@ -149,7 +156,7 @@ def _candidates(body: PictureRequest, count: int, settings: Settings) -> int:
 
 
 def _asked(
-    model: Model, prompt: Prompt, candidates: int, keep: int, given: dict[str, Any], picture: Picture | None
+    model: Model, prompt: Prompt, candidates: int, keep: int, given: Mapping[str, Any], picture: Picture | None
 ) -> PaintRequest:
     if not prompt.text and picture is None:
         raise RefusedError(400, "the prompt is empty: say what to paint.", "prompt", "invalid_value")
