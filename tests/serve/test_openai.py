@@ -256,6 +256,29 @@ def test_models_and_embeddings(client: openai.OpenAI, monkeypatch: pytest.Monkey
         client.embeddings.create(model="clip", input=[sent, sent])
 
 
+def test_a_picture_is_embedded_whether_or_not_in_a_list_and_as_many_texts_as_openai_takes(server: Running) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (120, 120, 3), dtype=np.uint8)
+    sent = "data:image/png;base64," + base64.b64encode(png_bytes(noise, {})).decode()
+    assert len(sent) > 32_000
+    alone, listed, many = (server.post("/v1/embeddings", json={"input": one}) for one in (sent, [sent], ["a"] * 2048))
+    assert alone.status_code == 200 and alone.json()["data"] == listed.json()["data"], alone.text
+    assert many.status_code == 200 and len(many.json()["data"]) == 2048
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [(["a"] * 2049, "2049 texts and pictures are sent; a request takes 1 to 2048"), ([], "0 texts and pictures"),
+     (["data:,"] * 257, "257 pictures are sent; a request takes at most 256"), ([1, 2], "token ids are not read"),
+     ([["a"]], "send texts"), ("a" * 32_001, "at most 32000 characters"), (["a" * 32_001], "at most 32000 characters"),
+     (["a" * 32_000] * 257, "8224000 characters together; a request takes at most 8192000"), (None, "send texts")],
+)  # fmt: skip
+def test_what_is_not_embedded_is_said_in_one_sentence(server: Running, given: object, said: str) -> None:
+    answer = server.post("/v1/embeddings", json={"input": given})
+    error = answer.json()["error"]
+    assert answer.status_code == 400 and error["message"].startswith("input: ") and error["param"] == "input"
+    assert said in error["message"] and error["message"].count(".") == 1
+
+
 class Counting(asyncio.Lock):
     """Knows how often it was taken."""
 
