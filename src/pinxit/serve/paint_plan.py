@@ -21,7 +21,7 @@ from pinxit.serve.schemas import (
 from pinxit.types import Mask, Prompt
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from pinxit.recipes.painting import Painter
     from pinxit.recipes.requests import PaintRequest
@@ -96,6 +96,7 @@ def make_plan(
     candidates = _candidates(body, count, settings)
     seed = secrets.randbelow(SEEDS) if body.seed is None else body.seed
     text = body.prompt.strip() if isinstance(body, GenerationRequest | EditRequest) else ""
+    _check_fields(body)
     given = (body.model_extra or {}) if given is None else given
     asked = _asked(model, Prompt(text, seed), candidates, count, given, picture)
     if picture is not None:
@@ -139,6 +140,18 @@ def steps_of(painter: Painter, asked: PaintRequest) -> int:
 def default_candidates(settings: Settings) -> int:
     """How many are drawn if the request does not say."""
     return min(settings.candidates, settings.most_candidates)
+
+
+def _check_fields(body: PictureRequest) -> None:
+    """Raise RefusedError for a field that belongs to another route, and for a compression that PNG does not have."""
+    for name in body.model_extra or {}:
+        if takers := [route for route, kind in _ROUTES.items() if name in kind.model_fields]:
+            raise RefusedError(400, f"{name}: only {' and '.join(takers)} take it.", name, "invalid_value")
+    if not isinstance(body, StreamableRequest) or body.output_compression in (None, 100):
+        return
+    if body.output_format in (None, "png"):
+        message = "output_compression: a PNG is not compressed below 100; choose the output_format jpeg or webp."
+        raise RefusedError(400, message, "output_compression", "invalid_value")
 
 
 def _candidates(body: PictureRequest, count: int, settings: Settings) -> int:
@@ -195,6 +208,9 @@ _ABILITIES: dict[type[PictureRequest], tuple[str, str]] = {
 }
 
 
+_ROUTES: dict[str, type[PictureRequest]] = {"generations": GenerationRequest, "edits": EditRequest}
+
+
 def _side_of(size: str | None, model: Model) -> int:
     if size in (None, "auto"):
         return model.default_size
@@ -206,14 +222,26 @@ def _side_of(size: str | None, model: Model) -> int:
 
 
 def _warnings(body: PictureRequest, model: Model, text: str) -> list[str]:
-    found = []
-    if isinstance(body, GenerationRequest) and body.style is not None:
-        found.append("style has no effect on the painters of this server.")
-    if isinstance(body, EditRequest) and body.input_fidelity is not None:
-        found.append("input_fidelity has no effect on the painters of this server.")
+    found = [f"{name} has no effect {why}." for name, why in _without_effect(body)]
     if text and (dropped := model.painter.tokens_over_limit(text)):
         limit = model.painter.text_tokens
         found.append(f"the prompt is {dropped} tokens over the limit of {limit}; its end is ignored.")
     if text and (unknown := model.painter.unknown_words(text)):
         found.append(f"{len(unknown)} words of the prompt did not occur in training.")
     return found
+
+
+def _without_effect(body: PictureRequest) -> Iterator[tuple[str, str]]:
+    """The fields of a request that change nothing, each with where or why."""
+    if isinstance(body, GenerationRequest) and body.style is not None:
+        yield "style", "on the painters of this server"
+    if isinstance(body, EditRequest) and body.input_fidelity is not None:
+        yield "input_fidelity", "on the painters of this server"
+    if not isinstance(body, StreamableRequest):
+        return
+    if body.moderation == "low":
+        yield "moderation", "on this server, whose content policy is one for all"
+    if body.stream and body.response_format == "url":
+        yield "response_format", "on a stream, whose events hold the pictures as base64"
+    if body.partial_images and not body.stream:
+        yield "partial_images", "without stream"

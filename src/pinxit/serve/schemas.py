@@ -49,7 +49,9 @@ class StreamableRequest(PictureRequest):
     )
     background: Literal["auto", "opaque"] | None = None
     output_format: Format | None = None
-    output_compression: Annotated[int, Field(ge=0, le=100)] | None = None
+    output_compression: Annotated[int, Field(ge=0, le=100)] | None = Field(
+        None, description="The quality of JPEG and WebP; a PNG takes 100 alone."
+    )
     stream: bool | None = None
     partial_images: Annotated[int, Field(ge=0, le=3)] | None = None
     moderation: Literal["auto", "low"] | None = None
