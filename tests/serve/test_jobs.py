@@ -272,7 +272,8 @@ def test_classify_and_search(server: Running) -> None:
 @pytest.mark.parametrize(
     ("asked", "said"),
     [({"prompt": " "}, "empty"), ({"recipes": ["nobody"]}, "no such model"), ({"settings": {"wish": 1}}, "no setting"),
-     ({"settings": {"n": 3}}, "not a setting"),
+     ({"settings": {"n": 3}}, "not a setting"), ({"settings": {"cls": 1}}, "no setting 'cls'"),
+     ({"settings": {"_fields_set": ["a"]}}, "no setting '_fields_set'"),
      ({"recipes": ["dalle", "other"], "settings": {"wish": 1}}, "wish is not a"),
      ({"kind": "edit"}, "needs one"), ({"image": "0" * 32}, "takes none"),
      ({"kind": "vary", "image": "0" * 32}, "no such picture"), ({"candidates": 10**6}, "at most 256"),

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import io
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,15 +65,23 @@ def test_older_programs_get_urls_and_name_models_of_others(client: openai.OpenAI
     assert Image.open(io.BytesIO(httpx.get(found.data[0].url).content)).size == (256, 256)
 
 
+@pytest.mark.parametrize("prompt", [PROMPT, "三个绿色的三角形, café", "红" * 32_000, "a" + "\x01" * 31_999])
 @pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
-def test_formats_tell_how_they_were_made(client: openai.OpenAI, form: str, tmp_path: Path) -> None:
+def test_formats_tell_how_they_were_made(client: openai.OpenAI, form: str, prompt: str) -> None:
+    how = {} if form == "png" else {"output_compression": 90}
     found = client.images.generate(  # type: ignore[call-overload]
-        prompt=PROMPT, output_format=form, output_compression=90, extra_body={"seed": 3, "candidates": 1}
+        prompt=prompt, output_format=form, **how, extra_body={"seed": 3, "candidates": 1}
     )
     picture = opened(found.data[0].b64_json)
     assert picture.format == form.upper()
-    told = picture.info["pinxit"] if form == "png" else picture.getexif()[0x010E]
-    assert '"seed": 3' in told and PROMPT in told and '"recipe": "dalle"' in told
+    told = picture.info["pinxit"] if form == "png" else picture.getexif()[0x010E].encode("latin-1").decode()
+    facts = json.loads(told)
+    assert facts["seed"] == 3 and facts["recipe"] == "dalle"
+    if form == "jpeg" and len(prompt) == 32_000:  # a JPEG's EXIF has at most 64 kB: the end is left out
+        assert 64_990 < len(told.encode()) <= 65_000
+        assert facts["prompt"].endswith("…") and prompt.startswith(facts["prompt"][:-1])
+    else:
+        assert facts["prompt"] == prompt
 
 
 def test_streaming_shows_partial_pictures_and_then_each_picture(client: openai.OpenAI) -> None:
@@ -245,6 +254,29 @@ def test_models_and_embeddings(client: openai.OpenAI, monkeypatch: pytest.Monkey
     assert client.embeddings.create(model="clip", input=[sent, "a red square"]).data
     with pytest.raises(openai.BadRequestError, match="pixels together"):
         client.embeddings.create(model="clip", input=[sent, sent])
+
+
+def test_a_picture_is_embedded_whether_or_not_in_a_list_and_as_many_texts_as_openai_takes(server: Running) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (120, 120, 3), dtype=np.uint8)
+    sent = "data:image/png;base64," + base64.b64encode(png_bytes(noise, {})).decode()
+    assert len(sent) > 32_000
+    alone, listed, many = (server.post("/v1/embeddings", json={"input": one}) for one in (sent, [sent], ["a"] * 2048))
+    assert alone.status_code == 200 and alone.json()["data"] == listed.json()["data"], alone.text
+    assert many.status_code == 200 and len(many.json()["data"]) == 2048
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [(["a"] * 2049, "2049 texts and pictures are sent; a request takes 1 to 2048"), ([], "0 texts and pictures"),
+     (["data:,"] * 257, "257 pictures are sent; a request takes at most 256"), ([1, 2], "token ids are not read"),
+     ([["a"]], "send texts"), ("a" * 32_001, "at most 32000 characters"), (["a" * 32_001], "at most 32000 characters"),
+     (["a" * 32_000] * 257, "8224000 characters together; a request takes at most 8192000"), (None, "send texts")],
+)  # fmt: skip
+def test_what_is_not_embedded_is_said_in_one_sentence(server: Running, given: object, said: str) -> None:
+    answer = server.post("/v1/embeddings", json={"input": given})
+    error = answer.json()["error"]
+    assert answer.status_code == 400 and error["message"].startswith("input: ") and error["param"] == "input"
+    assert said in error["message"] and error["message"].count(".") == 1
 
 
 class Counting(asyncio.Lock):

@@ -24,7 +24,7 @@ from pinxit.recipes.requests import PaintRequest
 from pinxit.serve import paint_plan
 from pinxit.serve.admission import MAX_HELD_UPLOADS, Admission, Costs, _held_uploads
 from pinxit.serve.catalog import ServerJob
-from pinxit.serve.dispatcher import REUSE_SECONDS, Dispatcher
+from pinxit.serve.dispatcher import MAX_REUSABLE, REUSE_SECONDS, Dispatcher
 from pinxit.serve.errors import RefusedError
 from pinxit.serve.images import outcome
 from pinxit.serve.schemas import GenerationRequest
@@ -44,6 +44,14 @@ def slow_graph(seconds: float, broken: set[Any] = frozenset()) -> Graph:  # type
         if any(item.job.client in broken for item in items):
             raise ArithmeticError("poison")
         return [item.job.client for item in items]
+
+    return Graph([Stage("work", Each(work))], {})
+
+
+def waiting_graph(go: threading.Event) -> Graph:
+    def work(items: Any) -> list[Any]:
+        go.wait(60)
+        return [None] * len(items)
 
     return Graph([Stage("work", Each(work))], {})
 
@@ -253,6 +261,25 @@ def test_a_result_is_shared_for_a_while_after_the_end_however_long_it_took(monke
         dispatcher.forget_stale()
         monkeypatch.undo()
         assert not dispatcher.by_key, "its pictures would stay in memory"
+        await dispatcher.close()
+
+    asyncio.run(play())
+
+
+def test_a_key_is_known_as_long_as_its_job_is_unfinished_and_results_are_kept_by_the_latest_end() -> None:
+    async def play() -> None:
+        dispatcher = Dispatcher(waiting_graph(go := threading.Event()))
+        handles = [dispatcher.submit(job_of()) for _ in range(MAX_REUSABLE + 1)]
+        for number, handle in enumerate(handles):
+            assert dispatcher.find(str(number), "digest") is None
+            dispatcher.remember(str(number), "digest", handle)
+        assert dispatcher.find("0", "digest") is handles[0]
+        with pytest.raises(RefusedError, match="another request"):
+            dispatcher.find("0", "other")
+        go.set()
+        await asyncio.gather(*(dispatcher.outcome(one) for one in handles))
+        ended = sorted(handles, key=lambda one: one.ended or math.inf)
+        assert [one for _, one in dispatcher.by_key.values()] == [one for one in handles if one is not ended[0]]
         await dispatcher.close()
 
     asyncio.run(play())

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from pinxit.serve.catalog import Model, ServerJob
 
 TERMINAL = frozenset({"done", "failed", "cancelled", "expired"})
-MAX_REUSABLE = 64  # jobs whose result an equal request may still get
+MAX_REUSABLE = 64  # finished jobs whose result, held in memory, an equal request may still get
 REUSE_SECONDS = 300.0  # after a job's end
 STOPPED = "the engine has stopped, and the server is about to restart"
 
@@ -105,7 +104,7 @@ class Dispatcher:
         """`make_runner` makes a substitute for `Runner`, if engines run in other processes (`replicas.Replicas`)."""
         self.loop = asyncio.get_running_loop()
         self.handles: dict[ServerJob, JobHandle] = {}
-        self.by_key: OrderedDict[str, tuple[str, JobHandle]] = OrderedDict()  # by idempotency key: (digest, handle)
+        self.by_key: dict[str, tuple[str, JobHandle]] = {}  # by idempotency key: (digest, handle)
         self.runner: Runner = (
             make_runner(graph, self._from_engine)
             if make_runner
@@ -129,8 +128,6 @@ class Dispatcher:
     def remember(self, key: str, digest: str, handle: JobHandle) -> None:
         """Let later requests with this idempotency key share the job; `digest` identifies the request's content."""
         self.by_key[key] = (digest, handle)
-        while len(self.by_key) > MAX_REUSABLE:
-            self.by_key.popitem(last=False)
 
     def find(self, key: str, digest: str, deadline: float = 0.0) -> JobHandle | None:
         """The job of an earlier request with this key, if it has not failed. It may take until the later deadline.
@@ -147,9 +144,15 @@ class Dispatcher:
         return handle
 
     def forget_stale(self) -> None:
-        """Let go of results that no later request may share, and of their pictures."""
+        """Let go of results that no later request may share, and of their pictures; of the others the latest are kept.
+
+        Unfinished jobs are all kept: admission control bounds them, and a retry must never paint a second time.
+        """
         now = time.perf_counter()
-        self.by_key = OrderedDict((key, one) for key, one in self.by_key.items() if one[1].shareable(now))
+        self.by_key = {key: one for key, one in self.by_key.items() if one[1].shareable(now)}
+        ends = {key: handle.ended for key, (_, handle) in self.by_key.items() if handle.ended is not None}
+        for key in sorted(ends, key=lambda key: ends[key])[:-MAX_REUSABLE]:
+            del self.by_key[key]
 
     @contextmanager
     def listening(self, handle: JobHandle) -> Iterator[Listener]:
@@ -213,6 +216,7 @@ class Dispatcher:
                 callback(handle, costs)
             if handle.job.request is not None:  # an uploaded picture is not kept with a remembered result
                 handle.job.request = replace(handle.job.request, more=None)
+            self.forget_stale()
         elif event.kind in ("preview", "drawn"):
             handle.first_preview = handle.first_preview or time.perf_counter()
         for listener in list(handle.listeners):

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 router = APIRouter(prefix="/v1", tags=["models"], responses=ERRORS)
 MAX_TOTAL_PIXELS = 4 * MAX_PIXELS  # of one request's pictures, which are all in memory at once
+MAX_PICTURES = 256  # of one request
+MAX_TOTAL_TEXT = 256 * MAX_PROMPT  # characters of one request's texts: a text is read to its end, then cut
 STARTED = int(time.time())
 
 
@@ -64,12 +66,13 @@ async def embeddings(request: Request, asked: EmbeddingRequest, context: Context
     if asked.dimensions not in (None, clip.width):
         raise RefusedError(400, f"dimensions: a vector has {clip.width} numbers.", "dimensions", "invalid_value")
     given = [asked.input] if isinstance(asked.input, str) else asked.input
-    with_pictures = any(one.startswith("data:") for one in given)
-    async with context.uploads.batch if with_pictures else nullcontext():
+    texts = [one for one in given if not one.startswith("data:")]
+    _check_amount(len(given) - len(texts), sum(map(len, texts)))
+    async with context.uploads.batch if len(texts) < len(given) else nullcontext():
         handle = submit_clip(request, await _starts(given, context), context)
     rows = result_of(await outcome(request, context.dispatcher, handle))
     data = [EmbeddingOut(index=k, embedding=_encoded_vector(row, asked.encoding_format)) for k, row in enumerate(rows)]
-    count = sum(len(one.split()) for one in given if not one.startswith("data:"))
+    count = sum(len(one.split()) for one in texts)
     return EmbeddingsOut(data=data, model=CLIP, usage=EmbeddingUsage(prompt_tokens=count, total_tokens=count))
 
 
@@ -106,6 +109,16 @@ def submit_clip(request: Request, starts: list[tuple[list[str], Any]], context: 
     cost = context.admission.admit(job, client_timeout=seconds)
     job.deadline = context.dispatcher.runner.engine.clock() + seconds
     return context.dispatcher.submit(job, cost=cost)
+
+
+def _check_amount(pictures: int, characters: int) -> None:
+    """Raise RefusedError for more than the work of one request may be."""
+    if pictures > MAX_PICTURES:
+        message = f"input: {pictures} pictures are sent; a request takes at most {MAX_PICTURES}."
+        raise RefusedError(400, message, "input", "invalid_value")
+    if characters > MAX_TOTAL_TEXT:
+        message = f"input: the texts have {characters} characters together; a request takes at most {MAX_TOTAL_TEXT}."
+        raise RefusedError(400, message, "input", "invalid_value")
 
 
 async def _starts(given: Sequence[str], context: Context) -> list[tuple[list[str], Any]]:

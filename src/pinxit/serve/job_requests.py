@@ -87,10 +87,7 @@ def _check_fits(asked: JobRequest, candidates: int, keep: int) -> None:
 async def plan_of_request(services: Services, store: Store, request: dict[str, Any]) -> PaintPlan:
     """The plan of a stored request. Raises RefusedError and PinxitError for what cannot be painted."""
     kind = KINDS[request["kind"]]
-    about = {"model": request["recipe"], "n": None, "candidates": request["candidates"], "seed": request["seed"]}
-    about |= {"size": request["size"]} | request["settings"]
-    if kind in (GenerationRequest, EditRequest):
-        about["prompt"] = request["prompt"]
+    about = {name: request[name] for name in ("prompt", "candidates", "seed", "size")} | {"model": request["recipe"]}
     if kind is GenerationRequest and not request["prompt"]:
         raise RefusedError(400, "the prompt is empty: say what to paint.", "prompt", "invalid_value")
     sent = {
@@ -103,15 +100,10 @@ async def plan_of_request(services: Services, store: Store, request: dict[str, A
     for name in sent.keys() & {"image", "other"}:
         await services.policy.check_upload(sent[name].picture, name)
     mask = sent["mask"].mask() if "mask" in sent else None
-    body = kind.model_construct(**_body_fields(kind, about))
-    return make_plan(body, services.catalog, services.settings, picture, mask, keep=request["keep"], other=other)
-
-
-def _body_fields(kind: Any, about: dict[str, Any]) -> dict[str, Any]:
-    """The body's fields, which `JobRequest` has validated; all others are settings of the painter."""
-    return {name: about.get(name) for name in kind.model_fields} | {
-        name: value for name, value in about.items() if name not in kind.model_fields
-    }
+    body = kind.model_construct(**{name: about.get(name) for name in kind.model_fields})  # `JobRequest` validated them
+    return make_plan(
+        body, services.catalog, services.settings, picture, mask, request["keep"], other, request["settings"]
+    )
 
 
 async def _read(file: Path, param: str) -> bytes:

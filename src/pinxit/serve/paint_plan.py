@@ -21,6 +21,8 @@ from pinxit.serve.schemas import (
 from pinxit.types import Mask, Prompt
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from pinxit.recipes.painting import Painter
     from pinxit.recipes.requests import PaintRequest
     from pinxit.serve.catalog import Catalog, Model
@@ -83,14 +85,20 @@ def make_plan(
     mask: Mask | None = None,
     keep: int | None = None,
     other: Picture | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> PaintPlan:
-    """Resolve a request. Raises RefusedError and UsageError, before anything is painted, for what cannot be painted."""
+    """Resolve a request. Raises RefusedError and UsageError, before anything is painted, for what cannot be painted.
+
+    `given`: settings of the painter, unless they are the fields of `body` that the API does not have.
+    """
     model = catalog.model(body.model)
     count = keep or body.n or 1
     candidates = _candidates(body, count, settings)
     seed = secrets.randbelow(SEEDS) if body.seed is None else body.seed
     text = body.prompt.strip() if isinstance(body, GenerationRequest | EditRequest) else ""
-    asked = _asked(model, Prompt(text, seed), candidates, count, body.model_extra or {}, picture)
+    _check_fields(body)
+    given = (body.model_extra or {}) if given is None else given
+    asked = _asked(model, Prompt(text, seed), candidates, count, given, picture)
     if picture is not None:
         asked = _with_picture(model, asked, body, picture, mask, other)
     side = _side_of(body.size, model)
@@ -134,6 +142,18 @@ def default_candidates(settings: Settings) -> int:
     return min(settings.candidates, settings.most_candidates)
 
 
+def _check_fields(body: PictureRequest) -> None:
+    """Raise RefusedError for a field that belongs to another route, and for a compression that PNG does not have."""
+    for name in body.model_extra or {}:
+        if takers := [route for route, kind in _ROUTES.items() if name in kind.model_fields]:
+            raise RefusedError(400, f"{name}: only {' and '.join(takers)} take it.", name, "invalid_value")
+    if not isinstance(body, StreamableRequest) or body.output_compression in (None, 100):
+        return
+    if body.output_format in (None, "png"):
+        message = "output_compression: a PNG is not compressed below 100; choose the output_format jpeg or webp."
+        raise RefusedError(400, message, "output_compression", "invalid_value")
+
+
 def _candidates(body: PictureRequest, count: int, settings: Settings) -> int:
     if body.candidates and body.candidates < count:
         raise RefusedError(
@@ -149,7 +169,7 @@ def _candidates(body: PictureRequest, count: int, settings: Settings) -> int:
 
 
 def _asked(
-    model: Model, prompt: Prompt, candidates: int, keep: int, given: dict[str, Any], picture: Picture | None
+    model: Model, prompt: Prompt, candidates: int, keep: int, given: Mapping[str, Any], picture: Picture | None
 ) -> PaintRequest:
     if not prompt.text and picture is None:
         raise RefusedError(400, "the prompt is empty: say what to paint.", "prompt", "invalid_value")
@@ -188,6 +208,9 @@ _ABILITIES: dict[type[PictureRequest], tuple[str, str]] = {
 }
 
 
+_ROUTES: dict[str, type[PictureRequest]] = {"generations": GenerationRequest, "edits": EditRequest}
+
+
 def _side_of(size: str | None, model: Model) -> int:
     if size in (None, "auto"):
         return model.default_size
@@ -199,14 +222,26 @@ def _side_of(size: str | None, model: Model) -> int:
 
 
 def _warnings(body: PictureRequest, model: Model, text: str) -> list[str]:
-    found = []
-    if isinstance(body, GenerationRequest) and body.style is not None:
-        found.append("style has no effect on the painters of this server.")
-    if isinstance(body, EditRequest) and body.input_fidelity is not None:
-        found.append("input_fidelity has no effect on the painters of this server.")
+    found = [f"{name} has no effect {why}." for name, why in _without_effect(body)]
     if text and (dropped := model.painter.tokens_over_limit(text)):
         limit = model.painter.text_tokens
         found.append(f"the prompt is {dropped} tokens over the limit of {limit}; its end is ignored.")
     if text and (unknown := model.painter.unknown_words(text)):
         found.append(f"{len(unknown)} words of the prompt did not occur in training.")
     return found
+
+
+def _without_effect(body: PictureRequest) -> Iterator[tuple[str, str]]:
+    """The fields of a request that change nothing, each with where or why."""
+    if isinstance(body, GenerationRequest) and body.style is not None:
+        yield "style", "on the painters of this server"
+    if isinstance(body, EditRequest) and body.input_fidelity is not None:
+        yield "input_fidelity", "on the painters of this server"
+    if not isinstance(body, StreamableRequest):
+        return
+    if body.moderation == "low":
+        yield "moderation", "on this server, whose content policy is one for all"
+    if body.stream and body.response_format == "url":
+        yield "response_format", "on a stream, whose events hold the pictures as base64"
+    if body.partial_images and not body.stream:
+        yield "partial_images", "without stream"

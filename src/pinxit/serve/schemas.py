@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from pinxit.schema import LARGEST
 from pinxit.serve.encoding import Format
 
 MAX_PROMPT = 32_000
+MAX_INPUTS = 2048  # of an embeddings request, as OpenAI has it
 Text = Annotated[str, StringConstraints(max_length=MAX_PROMPT)]
 Short = Annotated[str, StringConstraints(max_length=512)]
 Quality = Literal["low", "medium", "standard", "auto", "high", "hd", "xhigh", "max"]
@@ -48,7 +49,9 @@ class StreamableRequest(PictureRequest):
     )
     background: Literal["auto", "opaque"] | None = None
     output_format: Format | None = None
-    output_compression: Annotated[int, Field(ge=0, le=100)] | None = None
+    output_compression: Annotated[int, Field(ge=0, le=100)] | None = Field(
+        None, description="The quality of JPEG and WebP; a PNG takes 100 alone."
+    )
     stream: bool | None = None
     partial_images: Annotated[int, Field(ge=0, le=3)] | None = None
     moderation: Literal["auto", "low"] | None = None
@@ -84,12 +87,25 @@ class BlendRequest(PictureRequest):
     """An interpolation between two pictures; only /api offers it."""
 
 
+def _inputs(given: Any) -> Any:
+    """Refuse what is neither a text nor a list of them: pydantic's own sentences would be about a part of the union."""
+    if isinstance(given, str):
+        return given
+    if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
+        raise ValueError("send texts, or pictures as data: URLs, one or a list of them; token ids are not read")
+    if not 1 <= len(given) <= MAX_INPUTS:
+        raise ValueError(f"{len(given)} texts and pictures are sent; a request takes 1 to {MAX_INPUTS}")
+    return given
+
+
 class EmbeddingRequest(BaseModel):
     """POST /v1/embeddings: texts, and pictures as data: URLs."""
 
     model_config = ConfigDict(extra="forbid")
 
-    input: Text | Annotated[list[str], Field(min_length=1, max_length=256)]
+    input: Annotated[
+        str | Annotated[list[str], Field(min_length=1, max_length=MAX_INPUTS)], BeforeValidator(_inputs)
+    ] = Field(description="Texts of at most 32,000 characters, and pictures as data: URLs, at most 256 of these.")
     model: Short | None = None
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = None
