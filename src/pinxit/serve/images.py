@@ -42,15 +42,16 @@ async def generations(request: Request, body: GenerationRequest, context: Contex
     """Pictures of a prompt."""
     await context.policy.check_prompt(body.prompt)
     plan = make_plan(body, context.catalog, context.settings)
-    return await respond(request, body, plan, context, GENERATION)
+    return await respond(request, body, *accept(request, body, plan, context), context, GENERATION)
 
 
-async def respond(
-    request: Request, body: PictureRequest, plan: PaintPlan, context: Context, kind: str, *pictures: bytes
-) -> Response:
-    """Paint a plan, or share the job of an equal request, and answer as JSON or as a stream.
+def accept(
+    request: Request, body: PictureRequest, plan: PaintPlan, context: Context, *pictures: bytes
+) -> tuple[PaintPlan, JobHandle]:
+    """Submit a plan, or share the job of an equal request; the plan of that job, without uploads, and the job.
 
-    `pictures`: the uploads, which make requests different too. Raises RefusedError before the first byte of a stream.
+    `pictures`: the uploads, which make requests different too. Raises RefusedError. Nothing may be awaited before
+    `respond`: the job's other listeners may be leaving.
     """
     context.check_open()
     key, digest = idempotency_of(request, body.model_dump(), body.seed is not None, *pictures)
@@ -62,6 +63,13 @@ async def respond(
             context.dispatcher.remember(key, digest, handle)
     elif handle.job.request is not None:
         plan = replace(plan, asked=handle.job.request)  # with the seed that was drawn for the first of them
+    return plan.without_uploads(), handle
+
+
+async def respond(
+    request: Request, body: PictureRequest, plan: PaintPlan, handle: JobHandle, context: Context, kind: str
+) -> Response:
+    """Answer with a job's pictures, as JSON or as a stream. Raises RefusedError before the first byte of a stream."""
     headers = context.admission.rate_headers(handle.cost)
     if isinstance(body, StreamableRequest) and body.stream:
         headers |= {"cache-control": "no-store", "x-accel-buffering": "no"}
