@@ -150,9 +150,10 @@ async def event_stream(
                 if event is None:
                     yield b": keep-alive\n\n"
                 elif event.kind == "preview" and partial_index < plan.partials:
-                    if not await context.policy.shows(event.data[1].picture):
-                        continue
-                    (file,) = await in_encoder_threads(context, [partial(plan.preview_file, event.data[1].picture)])
+                    async with context.time_limit.within():
+                        if not await context.policy.shows(event.data[1].picture):
+                            continue
+                        (file,) = await in_encoder_threads(context, [partial(plan.preview_file, event.data[1].picture)])
                     yield picture_event(f"{kind}.partial_image", plan, file, {"partial_image_index": partial_index})
                     partial_index += 1
                 elif event.kind in TERMINAL:
@@ -168,10 +169,12 @@ async def event_stream(
 async def completed_events(event: Event, plan: PaintPlan, context: Context, kind: str) -> AsyncIterator[bytes]:
     """A `completed` event for each picture."""
     painted = result_of(event)
-    ranked = await context.policy.allowed(painted)
+    async with context.time_limit.within():
+        ranked = await context.policy.allowed(painted)
     warnings = [*plan.warnings, *omission_warnings(painted, ranked)]
     for index, one in enumerate(ranked):
-        (file,) = await in_encoder_threads(context, [partial(context.file, plan, one)])
+        async with context.time_limit.within():
+            (file,) = await in_encoder_threads(context, [partial(context.file, plan, one)])
         more: dict[str, Any] = {"seed": one.seed, "candidate": one.candidate, "score": one.score}
         more |= {"index": index, "usage": plan.usage(), "warnings": warnings}
         yield picture_event(f"{kind}.completed", plan, file, more)
