@@ -136,6 +136,14 @@ def test_a_hook_that_fails_lets_nothing_through(hook: Any) -> None:
     asyncio.run(play())
 
 
+def test_waiting_for_a_thread_is_not_the_hooks_time() -> None:
+    async def play() -> None:
+        policy = ContentPolicy(lambda content: time.sleep(0.1), 2.0)
+        await asyncio.gather(*(policy.check_prompt("a cat") for _ in range(50)))  # 2.5 s in two threads
+
+    asyncio.run(play())
+
+
 def test_a_hook_that_hangs_does_not_keep_the_process() -> None:
     code = """if True:
         import asyncio, time

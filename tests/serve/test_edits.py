@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import os
 import struct
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,13 @@ from PIL import Image
 from starlette.datastructures import FormData
 
 from pinxit.recipes.capabilities import Edits
-from pinxit.serve import upload_decoder
+from pinxit.serve import edits, images, jobs, upload_decoder
+from pinxit.serve.job_results import store_results
+from pinxit.serve.live_job import LiveJob
+from pinxit.serve.paint_plan import PaintPlan
 from tests.recipes.painters import random_painter
 from tests.serve.running import Running
+from tests.serve.test_jobs import ended
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
 
@@ -78,7 +84,7 @@ def test_edits_stream_and_come_as_json_too(client: openai.OpenAI, server: Runnin
     events = list(client.images.edit(image=file(PICTURE), mask=mask(slice(16, 32)), prompt="a cat", stream=True,
                                      partial_images=1, extra_body={"seed": 4, "candidates": 1}))  # fmt: skip
     assert [one.type for one in events][-1] == "image_edit.completed"
-    urls = ["data:image/png;base64," + base64.b64encode(one).decode() for one in (file(PICTURE), mask(slice(16, 32)))]
+    urls = urls_of(file(PICTURE), mask(slice(16, 32)))
     body = {"images": [{"image_url": urls[0]}], "mask": {"image_url": urls[1]}, "prompt": "a cat", "seed": 4}
     answer = server.post("/v1/images/edits", json=body | {"candidates": 1})
     assert answer.status_code == 200 and answer.json()["data"][0]["b64_json"] == events[-1].b64_json
@@ -164,8 +170,6 @@ def test_pictures_are_turned_as_their_exif_says(server: Running) -> None:
     async def decoded() -> Any:
         return (await server.context.uploads.decode(sent, "image")).picture
 
-    import asyncio
-
     found = asyncio.run_coroutine_threadsafe(decoded(), server.context.dispatcher.loop).result(30)
     assert found[:16].mean() < 10 and found[48:].mean() > 245
 
@@ -178,6 +182,71 @@ def test_an_answer_is_remembered_without_the_picture_that_was_sent(server: Runni
     jobs = [handle.job for _, handle in server.context.dispatcher.by_key.values()]
     assert any(job.request.prompt.text == "a remembered one" for job in jobs)
     assert all(job.request.more is None for job in jobs)
+
+
+def urls_of(*files: bytes) -> list[str]:
+    return ["data:image/png;base64," + base64.b64encode(one).decode() for one in files]
+
+
+@pytest.mark.parametrize("path", ["/v1/images/edits", "/api/jobs"])
+def test_uploads_of_one_request_at_a_time_are_not_counted(
+    server: Running, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """Until a request is admitted nothing bounds how many of its pictures are in memory."""
+    decoding, admit = {"/v1/images/edits": edits, "/api/jobs": jobs}[path], server.context.admission.admit
+    name, events = {edits: "_pictures", jobs: "plan_of_request"}[decoding], list[str]()
+    decode = getattr(decoding, name)
+
+    async def decoded(*given: Any) -> Any:
+        events.append("decode")
+        return await decode(*given)
+
+    def admitted(*given: Any, **more: Any) -> float:
+        events.append("admit")
+        return admit(*given, **more)
+
+    monkeypatch.setattr(decoding, name, decoded)
+    monkeypatch.setattr(server.context.admission, "admit", admitted)
+    picture, hole = urls_of(file(PICTURE), mask(slice(16, 32)))
+    body: dict[str, Any] = {"images": [{"image_url": picture}], "mask": {"image_url": hole}}
+    body = body if decoding is edits else {"kind": "edit", "image": picture, "mask": hole}
+    with ThreadPoolExecutor(8) as threads:
+        asked = [body | {"prompt": "a cat", "candidates": 1}] * 8
+        answers = list(threads.map(lambda one: server.post(path, json=one), asked))
+    assert {one.status_code for one in answers} <= {200, 202}, [one.text for one in answers]
+    assert events == ["decode", "admit"] * 8
+
+
+def test_sentences_do_not_wait_for_uploads(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = asyncio.Lock()
+    asyncio.run_coroutine_threadsafe(batch.acquire(), server.context.dispatcher.loop).result(30)
+    monkeypatch.setattr(server.context.uploads, "batch", batch)
+    for path in ("/v1/images/generations", "/api/jobs"):
+        assert server.post(path, json={"prompt": "a cat", "candidates": 1}).status_code in (200, 202)
+
+
+def test_an_upload_is_let_go_with_its_job(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pictures may still be checked, encoded and sent, which is not counted."""
+    plans, respond = list[PaintPlan](), images.complete_response
+
+    async def responding(request: Any, plan: PaintPlan, *rest: Any) -> Any:
+        plans.append(plan)
+        return await respond(request, plan, *rest)
+
+    async def storing(services: Any, store: Any, live: LiveJob, *rest: Any) -> None:
+        plans.append(live.plan)
+        await store_results(services, store, live, *rest)
+
+    monkeypatch.setattr(images, "complete_response", responding)
+    monkeypatch.setattr(jobs, "store_results", storing)
+    picture, hole = urls_of(file(PICTURE), mask(slice(16, 32)))
+    body = {"images": [{"image_url": picture}], "mask": {"image_url": hole}, "prompt": "let go", "candidates": 1}
+    assert server.post("/v1/images/edits", json=body).status_code == 200
+    edit = {"kind": "edit", "image": picture, "mask": hole, "prompt": "let go", "candidates": 1}
+    (job,) = server.post("/api/jobs", json=edit).json()["jobs"]
+    assert ended(server, job["id"])["state"] == "done"
+    mine = [one for one in plans if one.asked.prompt.text == "let go"]  # jobs of other tests may end meanwhile
+    assert len(mine) == 2 and all(one.contains_upload and one.asked.more is None for one in mine)
 
 
 def test_what_is_transparent_is_turned_with_the_picture() -> None:

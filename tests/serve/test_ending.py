@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from pathlib import Path
@@ -21,19 +22,28 @@ KEPT = {"prompt": "a red square", "seed": 3, "candidates": 2}
 class Waiting:
     """Clients of both kinds, each in a thread, and what they are told in the end."""
 
-    def __init__(self, server: Running) -> None:
+    def __init__(self, server: Running, **asked: Any) -> None:
+        self.server, self.asked = server, asked
         self.client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0, timeout=1e6)
         self.told: dict[str, Exception] = {}
         self.threads = [threading.Thread(target=self._ask, args=(one,)) for one in ("plain", "stream")]
         for thread in self.threads:
             thread.start()
+
+    @classmethod
+    def for_long(cls, server: Running) -> Waiting:
+        """Both for a job that takes long."""
+        found = cls(server, **LONG)
         while len(server.context.dispatcher.handles) < 2:
-            assert not self.told, self.told
+            assert not found.told, found.told
             time.sleep(0.02)
+        return found
 
     def _ask(self, kind: str) -> None:
         try:
-            found: Any = self.client.images.generate(prompt="a cat", stream=kind == "stream", extra_body=LONG)
+            stream = kind == "stream"
+            body = {name: value for name, value in self.asked.items() if stream or name != "partial_images"}
+            found: Any = self.client.images.generate(prompt="a cat", stream=stream, extra_body=body)
             list(found)
         except Exception as error:
             self.told[kind] = error
@@ -44,17 +54,45 @@ class Waiting:
         return self.told
 
 
+def check_told(told: dict[str, Exception]) -> None:
+    plain, stream = told["plain"], told["stream"]
+    assert isinstance(plain, openai.InternalServerError) and plain.status_code == 503
+    assert isinstance(stream, openai.APIError) and not isinstance(stream, openai.APIConnectionError)
+    assert all("shut down before the request was done" in str(error) for error in told.values())
+
+
 def test_whoever_waits_when_time_is_up_is_told_so(tmp_path: Path) -> None:
     with running(tmp_path, most_candidates=5_000, budget_seconds=1e9, drain_seconds=4.0) as server:
-        waiting = Waiting(server)
+        waiting = Waiting.for_long(server)
         server.context.drain()
         refused = server.post("/v1/images/generations", json=KEPT)
         assert refused.status_code == 503 and refused.headers["retry-after-ms"] == "2000"
         server.server.should_exit = True
         told = waiting.joined()
-    assert isinstance(told["plain"], openai.InternalServerError) and told["plain"].status_code == 503
-    assert isinstance(told["stream"], openai.APIError) and not isinstance(told["stream"], openai.APIConnectionError)
-    assert all("shut down before the request was done" in str(error) for error in told.values())
+    check_told(told)
+
+
+@pytest.mark.parametrize(("stuck_at", "partials"), [("prompt", 0), ("painted", 0), ("painted", 3), ("file", 0)])
+def test_whoever_waits_for_a_check_or_a_file_is_told_so_too(tmp_path: Path, stuck_at: str, partials: int) -> None:
+    """The engine has not begun such a job, or has ended it."""
+    stuck, done = threading.Semaphore(0), threading.Event()
+
+    def stick(*_: Any) -> None:
+        stuck.release()
+        done.wait(60)
+
+    with running(tmp_path, content_seconds=60.0) as server:
+        try:
+            context: Any = server.context
+            context.policy.hook = lambda content: stick() if content.kind == stuck_at else None
+            if stuck_at == "file":
+                context.file = stick
+            waiting = Waiting(server, candidates=1, partial_images=partials)
+            assert all(stuck.acquire(timeout=60) for _ in range(2))
+            server.server.handle_exit(signal.SIGTERM, None)
+            check_told(waiting.joined())
+        finally:
+            done.set()
 
 
 def test_an_engine_that_stops_leaves_jobs_to_the_next_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +100,7 @@ def test_an_engine_that_stops_leaves_jobs_to_the_next_process(tmp_path: Path, mo
     went: list[Any] = []
     with running(tmp_path, most_candidates=5_000, budget_seconds=1e9) as server:
         monkeypatch.setattr("pinxit.serve.records.finish", lambda *about, **more: went.append(about))
-        waiting = Waiting(server)
+        waiting = Waiting.for_long(server)
         worker: Any = server.context.catalog.graph["dalle/tokens"].worker
 
         def failing(states: Any) -> None:

@@ -113,6 +113,22 @@ def test_what_is_no_answer_is_refused(url: str) -> None:
     refused("http://127.0.0.1:9/picture", "127.0.0.0/8")
 
 
+def test_waiting_for_others_is_not_a_fetchs_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(fetcher: Fetcher, url: str) -> bytes:
+        time.sleep(0.1)
+        return PICTURE
+
+    monkeypatch.setattr(Fetcher, "_fetch", slow)
+
+    async def play() -> None:
+        fetcher = Fetcher(["pictures.example"], 100_000)
+        fetcher.seconds = 0.5  # and one more for a thread to stop itself
+        found = await asyncio.gather(*(fetcher.data("http://pictures.example/a.png", "image") for _ in range(72)))
+        assert found == [PICTURE] * 72  # 1.8 s in four threads
+
+    asyncio.run(play())
+
+
 def test_a_redirect_passes_every_check_again(site: Any, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert fetched(f"{url}/to?/picture", "127.0.0.0/8") == PICTURE
     assert fetched(f"{url}/to?/to?/to?/picture", "127.0.0.0/8") == PICTURE

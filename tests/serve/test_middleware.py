@@ -185,13 +185,16 @@ def test_long_and_strange_input_is_not_echoed(server: Running) -> None:
         assert answer.status_code in (400, 200) and answer.headers["content-type"] == "application/json"
 
 
-def well(connection: socket.socket) -> bool:
-    """Whether it answers."""
-    connection.sendall(b"GET /live HTTP/1.1\r\nhost: localhost\r\n\r\n")
+def well(connection: socket.socket, more: bytes = b"") -> bool:
+    """Whether it answers a request, with which `more` is sent."""
+    connection.sendall(b"GET /live HTTP/1.1\r\nhost: localhost\r\n\r\n" + more)
     found = b""
     while not found.endswith(b"}"):
         found += connection.recv(4096)
     return b"200 OK" in found
+
+
+PART = b"POST /api/search HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{"
 
 
 def test_so_many_connections_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +204,7 @@ def test_so_many_connections_and_no_more(tmp_path: Path, monkeypatch: pytest.Mon
         with socket.create_connection(address) as answered, socket.create_connection(address) as silent:
             assert well(answered)
             with socket.create_connection(address) as slow:
-                slow.sendall(b"POST /api/search HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{")
+                slow.sendall(PART)
                 time.sleep(0.1)
                 answer = server.get("/live")
                 assert answer.status_code == 503 and "connections" in answer.json()["error"]["message"]
@@ -211,6 +214,12 @@ def test_so_many_connections_and_no_more(tmp_path: Path, monkeypatch: pytest.Mon
                     assert one.recv(4096) == b""
             assert server.get("/live").status_code == 200
             assert well(answered)  # who waits between two requests is not
+            with socket.create_connection(address) as ahead:
+                answered.sendall(PART[:9])
+                assert well(ahead, PART)  # before the first request was answered
+                for one in (answered, ahead):  # who falls silent in the middle of the second is
+                    one.settimeout(60)
+                    assert one.recv(4096) == b""
 
 
 def test_health_and_metrics(server: Running) -> None:

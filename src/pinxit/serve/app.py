@@ -37,6 +37,7 @@ from pinxit.serve.middleware import AccessMiddleware
 from pinxit.serve.settings import Settings
 from pinxit.serve.signing import Signer
 from pinxit.serve.store import Store
+from pinxit.serve.time_limit import TimeLimit, TimeLimitMiddleware
 from pinxit.serve.uploads import Uploads
 from pinxit.serve.url_files import UrlFiles
 
@@ -73,6 +74,8 @@ def create_app(
     )
     keys = Keys.read(Path(settings.api_keys)) if settings.api_keys else None
     max_bytes = int(settings.body_mb * 2**20)
+    app.state.time_limit = TimeLimit()
+    app.add_middleware(TimeLimitMiddleware, limit=app.state.time_limit)
     app.add_middleware(AccessMiddleware, keys=keys, hosts=settings.hosts, origins=settings.origins, max_bytes=max_bytes)
     install_handlers(app)
     for router in (
@@ -110,6 +113,7 @@ async def _load(
             policy,
             fetcher,
             signer,
+            app.state.time_limit,
         )
         store = await asyncio.to_thread(Store, Path(settings.data), context.metrics.commit.observe)
         context.jobs = Jobs(context, store)

@@ -6,7 +6,6 @@ exception, a timeout or any other return value refuses too: nothing passes unche
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import logging
 from collections.abc import Callable, Sequence
@@ -86,7 +85,7 @@ class ContentPolicy:
         if self.hook is None:
             return
         try:
-            reason = await asyncio.wait_for(self.threads.run(self.hook, content), self.seconds)
+            reason = await self.threads.run(self.seconds, self.hook, content)
         except Exception as error:
             log.error(
                 "the content hook failed by %s", type(error).__name__, exc_info=not isinstance(error, TimeoutError)

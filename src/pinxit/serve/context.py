@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 from fastapi import Depends, Request
 
-from pinxit.serve.errors import RefusedError, unavailable
+from pinxit.serve.errors import RefusedError
 from pinxit.serve.services import Services
+from pinxit.serve.time_limit import shut_down
 
 if TYPE_CHECKING:
     from pinxit.serve.jobs import Jobs
@@ -29,12 +30,11 @@ class Context(Services):
         self.jobs.feeds.close()
         limit, loop = self.settings.drain_seconds, self.dispatcher.loop
         seconds = max(limit - ERROR_SECONDS, limit / 2)
-        loop.call_soon_threadsafe(
-            loop.call_later,
-            seconds,
-            self.dispatcher.fail_waiting,
-            unavailable("this server shut down before the request was done"),
-        )
+        loop.call_soon_threadsafe(loop.call_later, seconds, self._end_requests)
+
+    def _end_requests(self) -> None:
+        self.dispatcher.fail_waiting(shut_down())
+        self.time_limit.end()  # of what is not waiting for a job: its job has ended, or is not submitted yet
 
 
 def context_of(request: Request) -> Context:

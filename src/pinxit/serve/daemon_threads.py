@@ -19,18 +19,39 @@ class DaemonThreads:
 
     def __init__(self, name: str, most: int) -> None:
         self.name, self.free = name, asyncio.Semaphore(most)
+        self.waits: dict[asyncio.Timeout, float] = {}  # of calls without a place: seconds without any progress
 
-    async def run(self, function: Callable[..., T], *arguments: Any) -> T:
+    async def run(self, seconds: float, function: Callable[..., T], *arguments: Any) -> T:
         """The function's result or exception; RuntimeError in place of an exception that would end the event loop.
 
-        If this is cancelled, the call goes on, and keeps its place until it returns.
+        Raises TimeoutError if the call takes longer than `seconds`. They begin when it has a place; it waits for one as
+        long as others return, and gives up after `seconds` in which none does: all that have one may hang forever.
+        If this ends before the call, the call goes on, and keeps its place until it returns.
         """
-        await self.free.acquire()
+        await self._take_place(seconds)
+        return await asyncio.wait_for(self._start(function, *arguments), seconds)
+
+    async def _take_place(self, seconds: float) -> None:
+        async with asyncio.timeout(seconds) as wait:
+            self.waits[wait] = seconds
+            try:
+                await self.free.acquire()
+            finally:
+                del self.waits[wait]
+
+    def _free_place(self) -> None:
+        self.free.release()
+        now = asyncio.get_running_loop().time()
+        for wait, seconds in self.waits.items():
+            if not wait.expired():
+                wait.reschedule(now + seconds)
+
+    def _start(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 
         def finish(result: Any, error: Exception | None) -> None:
-            self.free.release()
+            self._free_place()
             if future.cancelled():
                 return
             if error is None:
@@ -51,4 +72,4 @@ class DaemonThreads:
                 loop.call_soon_threadsafe(finish, result, error)
 
         threading.Thread(target=work, name=self.name, daemon=True).start()
-        return await future
+        return future

@@ -14,11 +14,12 @@ from starlette.datastructures import FormData, UploadFile
 
 from pinxit.serve.context import Context, ContextDep
 from pinxit.serve.errors import RefusedError
-from pinxit.serve.images import EDIT, EVENT_STREAM, respond
-from pinxit.serve.paint_plan import make_plan
+from pinxit.serve.images import EDIT, EVENT_STREAM, accept, respond
+from pinxit.serve.paint_plan import PaintPlan, make_plan
 from pinxit.serve.schemas import ERRORS, EditRequest, ImagesOut, VariationRequest
 
 if TYPE_CHECKING:
+    from pinxit.serve.dispatcher import JobHandle
     from pinxit.types import Mask, Picture
 
 router = APIRouter(prefix="/v1/images", tags=["images"], responses=ERRORS)
@@ -68,11 +69,7 @@ async def edits(request: Request, context: ContextDep) -> Response:
         if parsed.body.mask is not None:
             parsed.files["mask"] = [await context.fetcher.data(parsed.body.mask.image_url, "mask")]
     await context.policy.check_prompt(parsed.body.prompt)
-    picture, mask = await _pictures(parsed.files, context)
-    plan = make_plan(parsed.body, context.catalog, context.settings, picture, mask)
-    return await respond(
-        request, parsed.body, plan, context, EDIT, *(one for some in parsed.files.values() for one in some)
-    )
+    return await respond(request, parsed.body, *await _accepted(request, parsed, context), context, EDIT)
 
 
 @router.post(
@@ -85,9 +82,7 @@ async def variations(request: Request, context: ContextDep) -> Response:
     parsed = await _parse(request, VariationRequest)
     if parsed.files.pop("mask", None):
         raise RefusedError(400, "mask: only an edit takes one.", "mask", "invalid_value")
-    picture, _ = await _pictures(parsed.files, context)
-    plan = make_plan(parsed.body, context.catalog, context.settings, picture)
-    return await respond(request, parsed.body, plan, context, EDIT, *parsed.files["image"])
+    return await respond(request, parsed.body, *await _accepted(request, parsed, context), context, EDIT)
 
 
 @dataclass(frozen=True)
@@ -159,6 +154,15 @@ def _check_one(given: Sequence[Any]) -> None:
     if len(given) != 1:
         many = "send one picture; the painters here take no more." if given else "send the picture."
         raise RefusedError(400, f"image: {many}", "image", "invalid_image")
+
+
+async def _accepted(request: Request, parsed: ParsedBody, context: Context) -> tuple[PaintPlan, JobHandle]:
+    """The plan and its job, as `accept` gives them."""
+    files = [one for some in parsed.files.values() for one in some]
+    async with context.uploads.batch:
+        picture, mask = await _pictures(parsed.files, context)
+        plan = make_plan(parsed.body, context.catalog, context.settings, picture, mask)
+        return accept(request, parsed.body, plan, context, *files)
 
 
 async def _pictures(files: Mapping[str, Sequence[bytes]], context: Context) -> tuple[Picture, Mask | None]:

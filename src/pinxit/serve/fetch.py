@@ -6,7 +6,6 @@ effect. A redirect is a new URL, which passes all checks again.
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import ipaddress
 import logging
@@ -115,7 +114,7 @@ class Fetcher:
         if given.startswith("data:") or not self.enabled:
             return data_url(given, param)
         try:
-            return await asyncio.wait_for(self.threads.run(self._fetch, given), self.seconds + 1)
+            return await self.threads.run(self.seconds + 1, self._fetch, given)
         except (NotFetchedError, OSError, http.client.HTTPException, TimeoutError, ValueError) as error:
             log.info("a URL was not fetched: %s", error if isinstance(error, NotFetchedError) else type(error).__name__)
             message = f"{param}: the URL is not one that this server fetches, or gives no picture of at most"

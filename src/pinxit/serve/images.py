@@ -42,15 +42,16 @@ async def generations(request: Request, body: GenerationRequest, context: Contex
     """Pictures of a prompt."""
     await context.policy.check_prompt(body.prompt)
     plan = make_plan(body, context.catalog, context.settings)
-    return await respond(request, body, plan, context, GENERATION)
+    return await respond(request, body, *accept(request, body, plan, context), context, GENERATION)
 
 
-async def respond(
-    request: Request, body: PictureRequest, plan: PaintPlan, context: Context, kind: str, *pictures: bytes
-) -> Response:
-    """Paint a plan, or share the job of an equal request, and answer as JSON or as a stream.
+def accept(
+    request: Request, body: PictureRequest, plan: PaintPlan, context: Context, *pictures: bytes
+) -> tuple[PaintPlan, JobHandle]:
+    """Submit a plan, or share the job of an equal request; the plan of that job, without uploads, and the job.
 
-    `pictures`: the uploads, which make requests different too. Raises RefusedError before the first byte of a stream.
+    `pictures`: the uploads, which make requests different too. Raises RefusedError. Nothing may be awaited before
+    `respond`: the job's other listeners may be leaving.
     """
     context.check_open()
     key, digest = idempotency_of(request, body.model_dump(), body.seed is not None, *pictures)
@@ -62,6 +63,13 @@ async def respond(
             context.dispatcher.remember(key, digest, handle)
     elif handle.job.request is not None:
         plan = replace(plan, asked=handle.job.request)  # with the seed that was drawn for the first of them
+    return plan.without_uploads(), handle
+
+
+async def respond(
+    request: Request, body: PictureRequest, plan: PaintPlan, handle: JobHandle, context: Context, kind: str
+) -> Response:
+    """Answer with a job's pictures, as JSON or as a stream. Raises RefusedError before the first byte of a stream."""
     headers = context.admission.rate_headers(handle.cost)
     if isinstance(body, StreamableRequest) and body.stream:
         headers |= {"cache-control": "no-store", "x-accel-buffering": "no"}
@@ -142,9 +150,10 @@ async def event_stream(
                 if event is None:
                     yield b": keep-alive\n\n"
                 elif event.kind == "preview" and partial_index < plan.partials:
-                    if not await context.policy.shows(event.data[1].picture):
-                        continue
-                    (file,) = await in_encoder_threads(context, [partial(plan.preview_file, event.data[1].picture)])
+                    async with context.time_limit.within():
+                        if not await context.policy.shows(event.data[1].picture):
+                            continue
+                        (file,) = await in_encoder_threads(context, [partial(plan.preview_file, event.data[1].picture)])
                     yield picture_event(f"{kind}.partial_image", plan, file, {"partial_image_index": partial_index})
                     partial_index += 1
                 elif event.kind in TERMINAL:
@@ -160,10 +169,12 @@ async def event_stream(
 async def completed_events(event: Event, plan: PaintPlan, context: Context, kind: str) -> AsyncIterator[bytes]:
     """A `completed` event for each picture."""
     painted = result_of(event)
-    ranked = await context.policy.allowed(painted)
+    async with context.time_limit.within():
+        ranked = await context.policy.allowed(painted)
     warnings = [*plan.warnings, *omission_warnings(painted, ranked)]
     for index, one in enumerate(ranked):
-        (file,) = await in_encoder_threads(context, [partial(context.file, plan, one)])
+        async with context.time_limit.within():
+            (file,) = await in_encoder_threads(context, [partial(context.file, plan, one)])
         more: dict[str, Any] = {"seed": one.seed, "candidate": one.candidate, "score": one.score}
         more |= {"index": index, "usage": plan.usage(), "warnings": warnings}
         yield picture_event(f"{kind}.completed", plan, file, more)

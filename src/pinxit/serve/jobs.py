@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -72,12 +72,14 @@ class Jobs:
     async def _store_and_start(self, new: list[Record], key: str) -> list[Record]:
         """Store and start new jobs, or return the earlier ones of the same key."""
         self.services.check_open()
-        plans = [await plan_of_request(self.services, self.store, record.request) for record in new]
+        with_uploads = any(records.input_pictures(record.request) for record in new)
+        async with self.services.uploads.batch if with_uploads else nullcontext():
+            plans = [await plan_of_request(self.services, self.store, record.request) for record in new]
+            jobs = [self.make_job(plan, record) for plan, record in zip(plans, new, strict=True)]
+            self.services.admission.admit(*jobs)
+            self.services.admission.reserve(*jobs)
         for plan, record in zip(plans, new, strict=True):
             record.request["warnings"] = plan.warnings  # to be shown after the end, too
-        jobs = [self.make_job(plan, record) for plan, record in zip(plans, new, strict=True)]
-        self.services.admission.admit(*jobs)
-        self.services.admission.reserve(*jobs)
         try:
             found = await self.store.do(records.add(new, key))
         except BaseException:
@@ -92,7 +94,7 @@ class Jobs:
 
     def start(self, record: Record, plan: PaintPlan, job: ServerJob) -> None:
         """Run a stored job."""
-        live = LiveJob(record, plan, job)
+        live = LiveJob(record, plan.without_uploads(), job)
         self.live[record.id] = live
         self.feeds.publish(record.owner, record.id, "queued")
         live.task = asyncio.ensure_future(self._run(live))

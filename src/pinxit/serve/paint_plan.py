@@ -60,6 +60,10 @@ class PaintPlan:
         """As clients write it."""
         return f"{self.side}x{self.side}"
 
+    def without_uploads(self) -> PaintPlan:
+        """For what follows once a job has them: it counts them, and lets go of them when it ends."""
+        return replace(self, asked=replace(self.asked, more=None))
+
     def file(self, one: Ranked) -> bytes:
         """The file of a finished picture, with metadata."""
         facts = picture_facts(self.asked.prompt.text, one, self.model.facts(self.asked, self.side))

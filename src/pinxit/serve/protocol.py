@@ -40,7 +40,12 @@ def limited_protocol(most: int, silent_seconds: float = SILENT_SECONDS) -> type[
             if self.flow is None:  # refused in connection_made
                 return
             super().data_received(data)
-            if self.cycle is None or (self.cycle.more_body and not self.cycle.response_complete):
+
+        def handle_events(self) -> None:
+            """Called for received data, and after a response for data that the client sent ahead."""
+            super().handle_events()
+            unfinished = self.cycle is None or self.cycle.more_body or self.cycle.response_complete  # by the client
+            if unfinished and self.timeout_keep_alive_task is None:  # uvicorn's own timer, for silence between requests
                 self._start_timeout()
             else:
                 self._stop_timeout()

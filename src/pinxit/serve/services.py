@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pinxit.serve.paint_plan import PaintPlan
     from pinxit.serve.settings import Settings
     from pinxit.serve.signing import Signer
+    from pinxit.serve.time_limit import TimeLimit
     from pinxit.serve.uploads import Uploads
     from pinxit.serve.url_files import UrlFiles
     from pinxit.types import Ranked
@@ -37,6 +38,7 @@ class Services:
     policy: ContentPolicy
     fetcher: Fetcher
     signer: Signer | None
+    time_limit: TimeLimit
     encoders: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "pinxit-encoder"))
     draining: bool = False
 

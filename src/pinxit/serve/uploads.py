@@ -47,7 +47,7 @@ class Uploads:
     def __init__(self) -> None:
         self.process: asyncio.subprocess.Process | None = None
         self.lock = asyncio.Lock()
-        self.batch = asyncio.Lock()  # for requests of many pictures: only one has some that are not yet admitted
+        self.batch = asyncio.Lock()  # held until a request is admitted: only one has pictures that are not counted
 
     async def decode(self, data: bytes, param: str) -> Upload:
         """The pixels. Raises RefusedError (400) for what is no picture, too large, or takes too long."""
