@@ -41,7 +41,7 @@ def load(
     Raises CheckpointError when the checkpoint is missing, damaged or of an unknown recipe, UsageError when it is of
     another recipe than `recipe` or does not support int8; both before any network is built.
     """
-    painter = _opened(checkpoint, device, int8, recipe, stages)
+    painter = _opened(checkpoint, device, int8, recipe, stages, ranker is None)
     if precision := {stage: one.precision for stage, one in stages.items() if one.precision not in ("auto", "int8")}:
         painter.provenance |= {"precision": precision}
     if ranker is not None:
@@ -55,7 +55,7 @@ def load(
 
 
 def _opened(
-    checkpoint: str | Path, device: str, int8: bool, recipe: str | None, stages: Placings = MappingProxyType({})
+    checkpoint: str | Path, device: str, int8: bool, recipe: str | None, stages: Placings, ranked: bool
 ) -> Painter:
     if is_deepfloyd(checkpoint):
         _check_recipe(checkpoint, "deepfloyd", recipe)
@@ -81,7 +81,7 @@ def _opened(
         _refuse(int8, checkpoint, "imagen")
         from pinxit.recipes.imagen.open import open_painter
 
-        return open_painter(opened, name=name, device=device, placings=stages)
+        return open_painter(opened, name=name, device=device, placings=stages, ranked=ranked)
     if opened.recipe == "unclip":
         _refuse(int8, checkpoint, "unclip")
         from pinxit.recipes.unclip.open import open_painter as open_unclip

@@ -253,7 +253,10 @@ def clips(patch: pytest.MonkeyPatch, notes: Notes) -> None:
     patch.setattr(f"{home}.open", opened)
     for name, made in {"classify": classify, "probe": probe, "audit": audit, "index": index, "search": search}.items():
         patch.setattr(f"{facade}.{name}", made)
-    patch.setattr("pinxit.recipes.clip.index.PictureIndex.open", lambda folder: SimpleNamespace(model="remembered"))
+    patch.setattr(
+        "pinxit.recipes.clip.index.PictureIndex.open",
+        lambda folder: SimpleNamespace(model="remembered", activation=None),
+    )
 
 
 def trainers(patch: pytest.MonkeyPatch, notes: Notes) -> None:

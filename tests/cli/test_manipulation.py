@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pinxit.api import load
 from pinxit.data.decode import read_picture
 from pinxit.data.masks import read_mask
 from pinxit.data.problems import ItemError
 from pinxit.pictures import read_metadata
+from pinxit.recipes.unclip.painter import UnclipPainter
 from tests.cli.helpers import Cli
 
 pytest.importorskip("transformers")
@@ -60,6 +62,17 @@ def test_any_picture_is_taken_a_painted_one_too(cli: Cli, checkpoint: Path, tmp_
         assert read_picture(Path(found["pictures"][0])).shape == (16, 16, 3), name
         facts = read_metadata(Path(found["pictures"][0]))
         assert facts["made_by"] == "vary" and facts["given"][0]["of"] == path.name and facts["seed"] == 0
+
+
+def test_variations_are_those_of_the_api(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    """Enlarged with the noise of their candidates, whichever places CLIP gives them."""
+    path, painter = pictures(tmp_path)["grey.png"], load(checkpoint, device="cpu")
+    assert isinstance(painter, UnclipPainter)
+    found = run(cli, checkpoint, tmp_path / "out", "vary", path, "--set", "steps=2", "--seed", 3, "--upscale", 32)
+    ranked = painter.vary(read_picture(path), seed=3, steps=2, upsampler=painter.upsampler)
+    assert [one.candidate for one in ranked] != sorted(one.candidate for one in ranked), "else places are candidates"
+    for file, one in zip(found["pictures"], ranked, strict=True):
+        assert np.array_equal(read_picture(Path(file)), one.picture)
 
 
 def test_an_edit_keeps_any_pictures_own_pixels(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:

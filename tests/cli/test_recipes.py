@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from pinxit.api import load
+from pinxit.cli.painter_settings import settings_of, settled
+from pinxit.recipes.capabilities import upsampler_of
 from pinxit.weights.zoo import shipped
 from tests.cli.helpers import Cli
 from tests.recipes.painters import save_random_checkpoint
@@ -37,7 +40,9 @@ def test_an_unclips_graph_and_settings(cli: Cli, tmp_path: Path) -> None:
     assert printed.code == 0, printed.err
     assert {"paint: text -> prior -> decoder -> embed -> rank", "invert: invert"} <= set(printed.out.splitlines())
     settings = cli("recipes", "--settings", folder).out.splitlines()
-    assert {"prior=prior", "text=True", "tries=2", "upsampler_steps=2"} <= set(settings)
+    assert {"prior=prior", "text=true", "tries=2", "upsampler_steps=2"} <= set(settings)
+    painter = load(folder, device="cpu")
+    assert settled(settings_of(settings), painter, upsampler_of(painter)) == painter.defaults
 
 
 def test_no_such_graph(cli: Cli) -> None:

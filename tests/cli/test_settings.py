@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pinxit.cli.painter_settings import settings_of
+from pinxit.cli.painter_settings import settings_of, text_of
 from pinxit.data.decode import read_picture
 from pinxit.errors import UsageError
 from pinxit.pictures import read_metadata, write_png
@@ -80,6 +80,12 @@ def test_every_setting_of_a_dalle(
     own = {"guidance": 1.5, "temperature": 0.5, "top_k": 8, "top_p": 1.0, "agreement": 0.0}
     assert asked == [own | {name: value}] and {key: facts[key] for key in own} == asked[0]
     assert {key: type(one) for key, one in asked[0].items()} == {key: type(one) for key, one in own.items()}
+
+
+@pytest.mark.parametrize("value", [True, 50, 0.5, "", "dpm++2m", "10,10,3", "50", "true", "null", '"'])
+def test_a_value_is_printed_as_it_is_read(value: Any) -> None:
+    (found,) = settings_of([f"name={text_of(value)}"]).values()
+    assert found == value and type(found) is type(value)
 
 
 def test_recipes_lists_every_setting_as_set_takes_it(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:

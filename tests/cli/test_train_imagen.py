@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from pinxit.api import load
+from pinxit.errors import CheckpointError
 from pinxit.weights.checkpoint import open_checkpoint
 from tests.cli.helpers import Cli
 from tests.recipes.squares import write_squares
@@ -42,6 +46,32 @@ def test_training_goes_on_from_a_checkpoint_on_other_pictures(cli: Cli, checkpoi
     assert found.settings["text"]["encoder"] == str(checkpoint.parent / "reader")
     again = cli("train", "imagen", "--out", str(tmp_path / "run"))  # nothing is left to do, nor to start from
     assert again.code == 0 and again.out.strip() == str(tmp_path / "run" / "checkpoint")
+
+
+def test_a_ranker_is_named_for_everywhere_and_opened_first(
+    cli: Cli, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a relative path here; an unknown one is refused before any picture is drawn; given another, none is needed."""
+    ranker = tmp_path / "here" / "ranker"
+    shutil.copytree(checkpoint.parent / "ranker", ranker)
+    monkeypatch.chdir(ranker.parent)
+    words = ["train", "imagen", "--preset", "nano", "--init-from", checkpoint, "--data", "world:small"]
+    for change in ("base.plan.images=8", "base.plan.batch=8", "base.pictures=8", "upsampler.plan.images=0"):
+        words += ["--set", f"stages.{change}"]
+    for wrong, told in (("no-such-clip", "there is no checkpoint 'no-such-clip'"), (checkpoint, "named 'clip'")):
+        refused = cli(*words, "--out", tmp_path / "refused", "--set", f"ranker={wrong}")
+        assert refused.code == 1 and f"ranker={wrong}: " in refused.err and told in refused.err
+        assert not (tmp_path / "refused" / "pictures").exists()
+    done = cli(*words, "--out", tmp_path / "run", "--set", "ranker=ranker")
+    assert done.code == 0, done.err
+    monkeypatch.chdir(tmp_path)
+    trained = tmp_path / "run" / "checkpoint"
+    assert load(trained, device="cpu").ranker.embed([np.zeros((16, 16, 3), np.uint8)])
+    shutil.rmtree(ranker)
+    with pytest.raises(CheckpointError, match=r"ranker=.* there is no checkpoint"):
+        load(trained, device="cpu")
+    other = load(trained, device="cpu", ranker=checkpoint.parent / "ranker")
+    assert other.paint("a red square", candidates=2, keep=1)[0].score != 0
 
 
 def test_an_unclips_decoder_is_trained_on_as_a_base(cli: Cli, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pinxit.cli.eval.report import write_sheet
 from pinxit.errors import DataError, UsageError
 from pinxit.evaluation.evaluators import exact_pictures
 from pinxit.evaluation.exam_run import CHUNK, ExamProgress, run_exam
@@ -54,3 +55,14 @@ def test_somebody_elses_half_exam_is_refused_and_so_is_a_damaged_one(tmp_path: P
     part.write_text('{"answers": [', encoding="utf-8")
     with pytest.raises(DataError, match=r"not readable JSON .*; remove it to start the exam again"):
         run_exam(ASKED, EXACT, 1, LOOK, Rules(), part=part, identity={"painter": "x"})
+
+
+def test_pictures_that_were_not_kept_are_missing_after_a_pause_too(tmp_path: Path) -> None:
+    """Begun without pictures and resumed with them: none is kept, for the sheet would give it another's prompt."""
+    part = tmp_path / "report.json.part"
+    run_exam(ASKED[:CHUNK], EXACT, 1, LOOK, Rules(), part=part, identity={"painter": "x"})
+    resumed = run_exam(ASKED, EXACT, 1, LOOK, Rules(), shown=CHUNK + 2, part=part, identity={"painter": "x"})
+    assert len(resumed.answers) == len(ASKED) and not resumed.pictures
+    with pytest.raises(UsageError, match="the exam was begun without --sheet"):
+        write_sheet(tmp_path / "sheet.png", resumed)
+    assert not (tmp_path / "sheet.png").exists()

@@ -72,3 +72,10 @@ def test_bad_tables(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.csv").write_text("file,age\n")
     with pytest.raises(PinxitError, match="names no pictures"):
         groups_of(folder, tmp_path / "empty.csv", "age")
+
+
+def test_a_group_cannot_have_the_name_of_all_pictures(tmp_path: Path) -> None:
+    """Its counts would be added to those of all."""
+    (tmp_path / "all.csv").write_text("file,age\na.png,old\nb.png,all\n")
+    with pytest.raises(PinxitError, match="has a group 'all', which is the name of all pictures together: rename it"):
+        groups_of(tmp_path, tmp_path / "all.csv", "age")

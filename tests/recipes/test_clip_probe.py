@@ -12,7 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from pinxit.cli import app
-from pinxit.errors import PinxitError
+from pinxit.errors import DataError, PinxitError
 from pinxit.functional.logistic import fit_logistic
 from pinxit.pictures import write_png
 from pinxit.recipes.clip.probe import probe, strengths, sweep
@@ -80,3 +80,10 @@ def test_the_strength_is_chosen_and_all_training_pictures_are_fitted() -> None:
     whole = fit_logistic(normal, y, 2, found.strength)
     torch.testing.assert_close(found.classifier.weight, whole.weight, atol=1e-5, rtol=1e-3)
     torch.testing.assert_close(found.classifier.bias, whole.bias, atol=1e-5, rtol=1e-3)
+
+
+def test_one_training_picture_is_too_few() -> None:
+    x, y = torch.ones(2, 4), torch.tensor([0, 1])
+    with pytest.raises(DataError, match="at least two training pictures that can be read"):
+        probe((x[:1], y[:1]), (x, y), ["a", "b"])
+    assert probe((x, y), (x, y), ["a", "b"]).held_out in (0.0, 1.0)

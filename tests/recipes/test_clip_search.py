@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
+from safetensors.torch import save_file
+from typer.testing import CliRunner, Result
 
 from pinxit.cli import app
 from pinxit.errors import DataError, PinxitError, UsageError
@@ -24,6 +25,7 @@ from pinxit.recipes.clip.index import PictureIndex
 from pinxit.recipes.clip.index_rows import Row
 from pinxit.recipes.clip.search import by_picture, by_text, fill
 from pinxit.weights.clip_export import save_transformers_clip
+from tests.weights.test_public_clip import openai_state
 
 pytest.importorskip("usearch")
 
@@ -172,6 +174,35 @@ def test_the_command(folder: Path, encoder: ClipEncoder, tmp_path: Path) -> None
     for arguments, message in (([out], "either a sentence"), ([str(tmp_path), "a fox"], "holds no index")):
         with pytest.raises(PinxitError, match=message):
             run(app, ["search", *arguments], catch_exceptions=False)
+
+
+def test_an_index_remembers_the_activation_that_its_weights_do_not_tell(folder: Path, tmp_path: Path) -> None:
+    """The hits are those of the API with that activation; another one is refused, though the weights are the same."""
+    vision = CLIPVisionConfig(size=32, patch=8, width=64, layers=1, heads=1)
+    model = CLIP(CLIPConfig(24, vision, CLIPTextConfig(width=64, layers=1, heads=1)))
+    silent, out = tmp_path / "weights.safetensors", str(tmp_path / "index")
+    save_file(openai_state(model), silent)
+
+    def run(*words: str) -> Result:
+        return CliRunner().invoke(app, ["search", *words, "--device", "cpu"], catch_exceptions=False)
+
+    index = ("index", str(folder), "--out", out, "--checkpoint", str(silent))
+    assert run(*index, "--activation", "gelu").exit_code == 0
+    find = (out, "a fox", "--json", "--out", str(tmp_path / "hits.png"))
+    told = run(*find)
+    assert told.exit_code == 0
+    hits = by_text(PictureIndex.open(tmp_path / "index"), ClipEncoder.open(silent, "cpu", "gelu"), "a fox")
+    assert [json.loads(line)["score"] for line in told.stdout.splitlines()] == [round(hit.score, 6) for hit in hits]
+    for words in (index, find):
+        with pytest.raises(UsageError, match="made with --activation gelu, not quickgelu"):
+            run(*words, "--activation", "quickgelu")
+    manifest = tmp_path / "index" / "index.json"
+    older = json.loads(manifest.read_text())
+    del older["activation"]
+    manifest.write_text(json.dumps(older))
+    assert run(*find, "--activation", "gelu").stdout == told.stdout
+    with pytest.raises(PinxitError, match=r"which cannot be opened: .* give --activation quickgelu"):
+        run(*find)
 
 
 def test_a_file_that_is_changed_and_changed_back_is_found_once(encoder: ClipEncoder, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from pinxit.api import load_upsampler
+from pinxit.cli.paint_output import folder_name
 from pinxit.errors import CheckpointError, PinxitError, UsageError
 from pinxit.functional.samplers import FROM_NOISE
 from pinxit.pipelines import denoise
@@ -36,6 +37,7 @@ from pinxit.recipes.painting import Painter
 from pinxit.recipes.requests import PaintRequest
 from pinxit.text.encoders import open_text_encoder
 from pinxit.types import Prompt, Ranked
+from pinxit.weights.tensor_files import read_tensors, write_tensors
 from tests.text.tiny_models import save_tiny
 from tests.weights.test_deepfloyd import STAGE_1, STAGE_2, peer
 
@@ -248,6 +250,24 @@ def test_stage_2_takes_the_text_encoder_of_stage_1(folders: Folders, painter: Im
     for reader in (None, open_text_encoder(folders.base, length=77)):
         with pytest.raises(CheckpointError, match="no text_encoder"):
             load_upsampler(bare, device="cpu", reader=reader)
+
+
+def test_two_of_one_name_have_folders_of_their_own(folders: Folders, painter: ImagenPainter, tmp_path: Path) -> None:
+    """Whether the network or its text encoder is another; and so it is with stage II."""
+    original, net = folder_name(PROMPT, painter.facts({})), "unet/diffusion_pytorch_model.safetensors"
+    for number, part in enumerate((None, net, "text_encoder/model.safetensors")):
+        copies = [tmp_path / str(number) / stage.name for stage in (folders.base, folders.large)]
+        for stage, copied in zip((folders.base, folders.large), copies, strict=True):
+            shutil.copytree(stage, copied)
+            if part is not None:
+                bent = {name: 1.001 * tensor for name, tensor in read_tensors(copied / part).items()}
+                write_tensors(copied / part, bent, {"format": "pt"})
+        opened = open_painter(copies[0], upsampler=copies[1], device="cpu")
+        assert opened.name == painter.name and opened.upsampler and painter.upsampler
+        assert (folder_name(PROMPT, opened.facts({})) == original) == (part is None)
+        assert (opened.upsampler.facts == painter.upsampler.facts) == (part is None)
+        alone = load_upsampler(copies[1], device="cpu")
+        assert alone.facts == opened.upsampler.facts
 
 
 def test_metadata_tell_of_steps_or_of_a_spacing(painter: ImagenPainter) -> None:

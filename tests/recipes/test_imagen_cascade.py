@@ -22,6 +22,7 @@ from pinxit.recipes.imagen.run import ImagenRun
 from pinxit.recipes.imagen.stages import train
 from pinxit.types import Ranked
 from pinxit.weights.checkpoint import open_checkpoint
+from tests.recipes.painters import random_painter
 from tests.recipes.squares import write_squares
 
 pytest.importorskip("transformers")
@@ -110,6 +111,16 @@ def test_pictures_of_several_sizes_go_where_they_fit(upsampler: Upsampler) -> No
     for side in (15, 64):
         with pytest.raises(UsageError, match=f"of at least 16 px and less than 64, not {side} x {side}"):
             upsampler.enlarge("a red square", [square(side, 0)])
+
+
+def test_a_painter_of_the_middle_size_is_enlarged_from_there(upsampler: Upsampler) -> None:
+    """While it paints as well as afterwards: its pictures never pass a network for smaller ones."""
+    painter = random_painter()
+    assert painter.size == 32 and upsampler.chain[0].low == 16
+    small = painter.paint("a red square", candidates=2)
+    at_once = painter.paint("a red square", candidates=2, upsampler=upsampler)
+    after = upsampler.enlarge("a red square", small)
+    assert all(np.array_equal(a.picture, b.picture) for a, b in zip(at_once, after, strict=True))
 
 
 def test_the_way_up_is_watched_from_end_to_end(upsampler: Upsampler) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from pinxit.api import load, load_upsampler
+from pinxit.cli.paint_output import folder_name
 from pinxit.errors import CheckpointError, PinxitError, UsageError
 from pinxit.functional.samplers import SAMPLERS
 from pinxit.pipelines import denoise
@@ -35,6 +36,7 @@ from pinxit.recipes.unclip import prior_sampler
 from pinxit.recipes.unclip.graph import prior_requests, sample_prior, variations
 from pinxit.recipes.unclip.settings import prior_sampling
 from pinxit.types import Prompt, Ranked
+from pinxit.weights.tensor_files import read_tensors, write_tensors
 from tests.recipes import karlos
 from tests.recipes.karlos import SEED, Karlo, Steps, drawn
 from tests.weights.karlos import EMBED, LENGTH, diffusers
@@ -271,6 +273,24 @@ def test_its_upsampler_enlarges_anybodys_pictures(karlo: Karlo) -> None:
     assert isinstance(alone, Upsampler) and (alone.low, alone.size) == (8, 16)
     assert alone.enlarge("", [Ranked(picture, 0, 0, 0.0)])[0].picture.shape == (16, 16, 3)
     assert load_upsampler(karlo.folder, device="cpu", reader=alone.reader).reader is alone.reader
+
+
+def test_two_of_one_name_have_folders_of_their_own(karlo: Karlo, painter: KarloPainter, tmp_path: Path) -> None:
+    """A prior that was trained further changes what is painted, other upsampling networks what is enlarged."""
+    places = {part: without(karlo, tmp_path / part / "tiny") for part in ("prior", "super_res_last", "none")}
+    for part in ("prior", "super_res_last"):
+        trained_further(places[part] / part / "diffusion_pytorch_model.safetensors")
+    found = {part: open_painter(place, device="cpu") for part, place in places.items()} | {"original": painter}
+    assert {one.name for one in found.values()} == {"tiny"}
+    painted = {part: folder_name(PROMPT, one.facts({})) for part, one in found.items()}
+    assert painted["prior"] != painted["none"] == painted["super_res_last"] == painted["original"]
+    enlarged = {part: one.upsampler.facts for part, one in found.items() if one.upsampler}
+    assert enlarged["super_res_last"] != enlarged["none"] == enlarged["prior"] == enlarged["original"]
+
+
+def trained_further(path: Path) -> None:
+    """Write a file with each of its weights a little larger."""
+    write_tensors(path, {name: 1.001 * tensor for name, tensor in read_tensors(path).items()}, {"format": "pt"})
 
 
 def test_bf16(karlo: Karlo) -> None:

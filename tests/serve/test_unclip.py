@@ -17,11 +17,14 @@ import openai
 import pytest
 from PIL import Image
 
+from pinxit.api import load_upsampler
 from pinxit.errors import UsageError
 from pinxit.recipes.unclip.manipulation import Manipulation
-from pinxit.serve.catalog import Catalog
+from pinxit.serve.catalog import Catalog, Model
 from pinxit.serve.server import check
 from pinxit.serve.settings import Settings
+from pinxit.types import Prompt
+from tests.recipes.painters import random_painter
 from tests.recipes.unclips import save_random_unclip
 from tests.serve.running import Running, running
 from tests.serve.test_jobs import data_url, ended
@@ -127,3 +130,18 @@ def test_a_painter_that_only_varies_is_served(tmp_path: Path) -> None:
     ):
         assert client.models.list().data[0].model_extra["can"] == ["vary", "blend"]  # type: ignore[index]
         assert len(varied(client, PICTURE, 1)) == 1
+
+
+def test_a_painter_of_the_middle_size_is_enlarged_from_there(tmp_path: Path) -> None:
+    """By a cascade from 16 by 32 to 64 pixels, as without a server."""
+    pytest.importorskip("transformers")
+    from tests.recipes.imagens import save_random_imagen
+
+    painter = random_painter()
+    upsampler = load_upsampler(save_random_imagen(tmp_path / "three", third=True), device="cpu")
+    assert painter.size == 32
+    catalog, asked = Catalog([Model("dalle", painter, upsampler)]), painter.asked(Prompt("a red square"), 1)
+    ((route, _),) = catalog.job(catalog.model("dalle"), asked, 64).starts
+    assert [name.rpartition("/")[2] for name in route[-2:]] == ["low64", "up64"] and not any(
+        "32" in one for one in route
+    )

@@ -7,14 +7,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinxit.cli.manipulation import DEFAULT, CheckpointOption, DdimSteps, Given, Out, Upscale, draw_strip, manipulator
+from pinxit.cli.manipulation import (
+    DEFAULT,
+    CheckpointOption,
+    DdimSteps,
+    Given,
+    Out,
+    Upscale,
+    draw_strip,
+    in_a_row,
+    manipulator,
+)
 from pinxit.cli.options import Device
 from pinxit.cli.paint_options import AsJson, Seed
 from pinxit.cli.painter_settings import Changes, settings_of
 
 if TYPE_CHECKING:
     from pinxit.recipes.jobs import Watch
-    from pinxit.types import Picture
+    from pinxit.types import Ranked
 
 
 def blend(
@@ -45,11 +55,11 @@ def blend(
     painter = manipulator(checkpoint, device)
     about = painter.used_settings(settings, own_noise=not fresh)
 
-    def draw(watch: Watch) -> list[tuple[str, Picture]]:
+    def draw(watch: Watch) -> list[tuple[str, Ranked]]:
         first, last = (end.picture for end in ends)
         how: dict[str, Any] = {"count": steps, "fresh": fresh, "seed": seed, "ddim_steps": ddim_steps, "watch": watch}
         found = painter.blend(first, last, **how, **settings)
-        return [(f"{place / (steps - 1):.2f}", one) for place, one in enumerate(found)]
+        return in_a_row((f"{place / (steps - 1):.2f}" for place in range(steps)), found, seed)
 
     facts = {"count": steps, "fresh": fresh, "seed": seed, "ddim_steps": ddim_steps} | painter.recorded(about)
     draw_strip(painter, "blend", ends, draw, facts, upscale, out, as_json, columns=steps + 2)

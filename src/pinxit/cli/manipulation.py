@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from pinxit.recipes.diffusion.upsampler import Upsampler
     from pinxit.recipes.jobs import Watch
     from pinxit.recipes.unclip.manipulation import Manipulation
-    from pinxit.types import Picture
+    from pinxit.types import Picture, Ranked
 
-    Labelled = tuple[str, Picture]
+    Labelled = tuple[str, Ranked]
 
 CheckpointOption = Annotated[
     str, typer.Option(help="An unCLIP: a shipped name, the folder of one that you trained, or Karlo's.")
@@ -83,6 +83,14 @@ def enlarger(painter: Manipulation, upscale: int | None) -> Upsampler | None:
     return own if upscale is None else own.making(upscale)
 
 
+def in_a_row(labels: Iterable[str], pictures: Sequence[Picture], seed: int = 0) -> list[Labelled]:
+    """Labelled pictures that have no rank; their places are their candidates."""
+    from pinxit.types import Ranked
+
+    ranked = [Ranked(picture, seed, place, 0.0) for place, picture in enumerate(pictures)]
+    return list(zip(labels, ranked, strict=True))
+
+
 def draw_strip(
     painter: Manipulation,
     verb: str,
@@ -94,11 +102,13 @@ def draw_strip(
     as_json: bool,
     columns: int | None = None,
 ) -> None:
-    """Draw with a progress bar, and write each picture, and a sheet of all that begins with the given ones."""
+    """Draw with a progress bar, and write each picture, and a sheet of all that begins with the given ones.
+
+    Pictures are enlarged with the noise of their seeds and candidates.
+    """
     from pinxit.cli import progress
     from pinxit.cli.paint_output import alone_with, folder_name
     from pinxit.files import check_writable
-    from pinxit.types import Ranked
 
     upsampler = enlarger(painter, upscale)
     about = {"made_by": verb, "upscale": 0} | facts | painter.provenance | {"given": [one.facts for one in given]}
@@ -110,9 +120,8 @@ def draw_strip(
         with progress.painting(title, folder / "preview.png") as watch:
             labels, drawn = zip(*draw(watch), strict=True)
             if upsampler is not None:
-                ranked = [Ranked(picture, facts.get("seed", 0), place, 0.0) for place, picture in enumerate(drawn)]
-                drawn = tuple(one.picture for one in upsampler.enlarge("", ranked))
-        paths = _write(folder, given, drawn, labels, about, columns)
+                drawn = tuple(upsampler.enlarge("", drawn))
+        paths = _write(folder, given, [one.picture for one in drawn], labels, about, columns)
     if as_json:
         names = [str(path) for path in paths]
         print_json({"sheet": str(folder / "sheet.png"), "pictures": names, "labels": labels})

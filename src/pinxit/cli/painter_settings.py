@@ -57,6 +57,13 @@ def value_of(text: str) -> Any:
     return text if value is None else value
 
 
+def text_of(value: Any) -> str:
+    """The text for which `value_of` gives this value: a word as it is, anything else as JSON."""
+    import json
+
+    return value if isinstance(value, str) and value_of(value) == value else json.dumps(value, ensure_ascii=False)
+
+
 def settled(given: Mapping[str, Any], painter: Painter, upsampler: Upsampler | None = None) -> dict[str, Any]:
     """All settings of the painter, overridden by those given; the rest of these must be the upsampler's.
 

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinxit.cli.manipulation import DEFAULT, CheckpointOption, DdimSteps, Given, Out, Upscale, draw_strip, manipulator
+from pinxit.cli.manipulation import (
+    DEFAULT,
+    CheckpointOption,
+    DdimSteps,
+    Given,
+    Out,
+    Upscale,
+    draw_strip,
+    in_a_row,
+    manipulator,
+)
 from pinxit.cli.options import Device
 from pinxit.cli.paint_options import AsJson, Seed
 from pinxit.cli.painter_settings import Changes, settings_of
@@ -15,7 +25,7 @@ from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
     from pinxit.recipes.jobs import Watch
-    from pinxit.types import Picture
+    from pinxit.types import Ranked
 
 
 def reconstruct(
@@ -47,10 +57,10 @@ def reconstruct(
     painter = manipulator(checkpoint, device)
     about = painter.used_settings(settings, own_noise=not kept)
 
-    def draw(watch: Watch) -> list[tuple[str, Picture]]:
+    def draw(watch: Watch) -> list[tuple[str, Ranked]]:
         how: dict[str, Any] = {"components": kept, "seed": seed, "ddim_steps": ddim_steps, "watch": watch}
         found = painter.reconstruct(given.picture, **how, **settings)
-        return list(zip([f"{one} components" for one in kept] or ["reconstructed"], found, strict=True))
+        return in_a_row([f"{one} components" for one in kept] or ["reconstructed"], found, seed)
 
     facts = {"components": kept, "seed": seed, "ddim_steps": ddim_steps} | painter.recorded(about)
     draw_strip(painter, "reconstruct", [given], draw, facts, upscale, out, as_json)

@@ -88,11 +88,13 @@ def find(
     check_file(out)
     opened = PictureIndex.open(index)
     try:
-        clip = Clip(ClipEncoder.open(checkpoint or opened.model, device, activation_of(activation)))
+        clip = Clip(
+            ClipEncoder.open(checkpoint or opened.model, device, activation_of(activation) or opened.activation)
+        )
     except CheckpointError as error:
         if checkpoint is not None:
             raise
-        raise CheckpointError(f"{index} was made with {opened.model}, which is not here any more: {error}") from error
+        raise CheckpointError(f"{index} was made with {opened.model}, which cannot be opened: {error}") from error
     hits = clip.search(opened, sentence, like=like, top=top)
     if not hits:
         raise UsageError(f"{index} holds no pictures.")

@@ -7,13 +7,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinxit.cli.manipulation import DEFAULT, CheckpointOption, DdimSteps, Given, Out, Upscale, draw_strip, manipulator
+from pinxit.cli.manipulation import (
+    DEFAULT,
+    CheckpointOption,
+    DdimSteps,
+    Given,
+    Out,
+    Upscale,
+    draw_strip,
+    in_a_row,
+    manipulator,
+)
 from pinxit.cli.options import Device
 from pinxit.cli.paint_options import AsJson
 
 if TYPE_CHECKING:
     from pinxit.recipes.jobs import Watch
-    from pinxit.types import Picture
+    from pinxit.types import Ranked
 
 
 def shift(
@@ -40,10 +50,10 @@ def shift(
     """
     given, painter = Given.read(picture), manipulator(checkpoint, device)
 
-    def draw(watch: Watch) -> list[tuple[str, Picture]]:
+    def draw(watch: Watch) -> list[tuple[str, Ranked]]:
         how: dict[str, Any] = {"most": theta, "count": steps, "ddim_steps": ddim_steps, "watch": watch}
         found = painter.shift(given.picture, before, after, **how)
-        return [(f"{theta * place / (steps - 1):.3f}", one) for place, one in enumerate(found)]
+        return in_a_row((f"{theta * place / (steps - 1):.3f}" for place in range(steps)), found)
 
     facts = {"from": before, "to": after, "theta": theta, "count": steps, "ddim_steps": ddim_steps}
     draw_strip(painter, "shift", [given], draw, facts, upscale, out, as_json, columns=steps + 1)

@@ -14,7 +14,7 @@ from pinxit.cli.painter_settings import Changes, settings_of
 
 if TYPE_CHECKING:
     from pinxit.recipes.jobs import Watch
-    from pinxit.types import Picture
+    from pinxit.types import Ranked
 
 
 def vary(
@@ -50,10 +50,10 @@ def vary(
     painter = manipulator(checkpoint, device)
     about = painter.used_settings(settings, own_noise=eta is not None)
 
-    def draw(watch: Watch) -> list[tuple[str, Picture]]:
+    def draw(watch: Watch) -> list[tuple[str, Ranked]]:
         how: dict[str, Any] = {"eta": eta, "ddim_steps": ddim_steps, "watch": watch} | settings
         found = painter.vary(given.picture, count=count, seed=seed, **how)
-        return [(f"{one.score:.3f}  candidate {one.candidate}", one.picture) for one in found]
+        return [(f"{one.score:.3f}  candidate {one.candidate}", one) for one in found]
 
     facts = {"count": count, "eta": eta, "seed": seed, "ddim_steps": ddim_steps} | painter.recorded(about)
     draw_strip(painter, "vary", [given], draw, facts, upscale, out, as_json)

@@ -21,7 +21,7 @@ CHUNK = 8  # prompts painted together
 
 @dataclass
 class ExamProgress:
-    """The answers so far, and the best pictures of the first questions, for a contact sheet."""
+    """The answers so far, and the best pictures of the first ones, in the same order, for a contact sheet."""
 
     answers: list[Answer] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
@@ -43,9 +43,9 @@ def run_exam(
     """Paint and judge every question.
 
     `rank` is the painter's own ranking, needed where scores depend on the other candidates. `shown`: of how many
-    questions the best picture is kept. With `part`, answers are saved in that file after every few prompts, and resumed
-    from it; `identity` describes the exam. `watch` gets the number of finished questions. Raises UsageError when the
-    file belongs to another exam.
+    questions, from the first on, the best picture is kept. With `part`, answers are saved in that file after every few
+    prompts, and resumed from it; `identity` describes the exam. `watch` gets the number of finished questions. Raises
+    UsageError when the file belongs to another exam.
     """
     done = parts.resume(part, identity or {}, _Answers, _read) or ExamProgress()
     watch(len(done.answers))
@@ -54,7 +54,7 @@ def run_exam(
         painted = paint([one.prompt for one in chunk], [one.seed for one in chunk], candidates)
         for question, ranked in zip(chunk, painted, strict=True):
             done.answers.append(answer(question, ranked, detect, rules, rank))
-            if len(done.pictures) < shown:
+            if len(done.answers) == len(done.pictures) + 1 <= shown:  # else picture n would be of another question
                 done.pictures.append(ranked[0].picture)
         if part:
             parts.keep(part, identity or {}, _kept(done))

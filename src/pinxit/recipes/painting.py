@@ -27,7 +27,11 @@ class Enlarger(Protocol):
 
     @property
     def graph(self) -> Graph:
-        """The stages, and the route through them, `enlarge`."""
+        """The stages, and the route through all of them, `enlarge`."""
+        ...
+
+    def route(self, size: int) -> Sequence[str]:
+        """The stages that a picture of `size` px passes."""
         ...
 
 
@@ -176,7 +180,7 @@ class Painter(ABC):
         engine, further = self._engine, tuple[str, ...]()
         if upsampler is not None:
             engine.graph = engine.graph.with_more(upsampler.graph)
-            further = upsampler.graph.routes["enlarge"]
+            further = tuple(upsampler.route(self.size))
         jobs = [Job([((*self.graph.routes[one.route], *further), None)], request=one) for one in requests]
         return run_jobs(engine, jobs, watch, previews)
 

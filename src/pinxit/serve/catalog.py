@@ -167,7 +167,7 @@ class Catalog:
         route = self.graph.routes[f"{model.name}/{asked.route}"]
         if model.drawn_size(side) != model.painter.size:
             assert model.upsampler is not None
-            route = (*route, *model.upsampler.graph.routes["enlarge"])
+            route = (*route, *model.upsampler.route(model.painter.size))
         return ServerJob([(route, None)], request=asked, **options)
 
 

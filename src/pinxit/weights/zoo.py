@@ -30,6 +30,12 @@ def find(name_or_folder: str | Path) -> Path:
     raise CheckpointError(f"there is no checkpoint '{name_or_folder}': give a folder or a shipped name ({known}).")
 
 
+def located(name_or_folder: str) -> str:
+    """A folder's absolute path, which names it wherever a command is run; shipped and other names as they are."""
+    folder = Path(name_or_folder)
+    return str(folder.resolve()) if name_or_folder not in shipped() and folder.is_dir() else name_or_folder
+
+
 def is_karlo(folder: str | Path) -> bool:
     """Whether a folder looks like Karlo, the open unCLIP, in diffusers' layout."""
     return (Path(folder) / "text_proj" / "config.json").is_file()

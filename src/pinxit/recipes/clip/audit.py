@@ -18,6 +18,7 @@ from pinxit.evaluation.report import interval
 from pinxit.files import read_text
 
 FILE = "file"  # the column with the pictures' paths
+ALL = "all"  # the group of all pictures
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,15 @@ class Rate:
 
 
 Rates = dict[str, dict[str, Rate]]
-"""Group to label to rate; the group of all pictures is called "all"."""
+"""Group to label to rate; the group of all pictures is called `ALL`."""
 
 
 def rates(answers: Mapping[Path, str], groups: Mapping[Path, str], labels: Sequence[str]) -> Rates:
     """The rate of every label among the likeliest labels of each group; groups in alphabetical order, then all."""
-    counts: dict[str, Counter[str]] = {name: Counter() for name in [*sorted(set(groups.values())), "all"]}
+    counts: dict[str, Counter[str]] = {name: Counter() for name in [*sorted(set(groups.values())), ALL]}
     for path, label in answers.items():
         counts[groups[path]][label] += 1
-        counts["all"][label] += 1
+        counts[ALL][label] += 1
     return {
         group: {label: Rate(tally[label], tally.total()) for label in labels}
         for group, tally in counts.items()
@@ -56,7 +57,8 @@ def rates(answers: Mapping[Path, str], groups: Mapping[Path, str], labels: Seque
 def groups_of(folder: Path, table: Path, column: str) -> dict[Path, str]:
     """The group of every picture that the CSV file names in its column `file`, relative to `folder`.
 
-    Raises UsageError for a missing column, DataError for an unreadable file or a picture that is named twice.
+    Raises UsageError for a missing column and for a group called `ALL`, DataError for an unreadable file or a picture
+    that is named twice.
     """
     try:
         reader = csv.DictReader(io.StringIO(read_text(table, "groups"), newline=""))
@@ -71,6 +73,8 @@ def groups_of(folder: Path, table: Path, column: str) -> dict[Path, str]:
     for path, group in rows:
         if path in groups:
             raise DataError(f"{table} names {path} twice.")
+        if group == ALL:
+            raise UsageError(f"{table} has a group '{ALL}', which is the name of all pictures together: rename it.")
         groups[path] = group or "(none)"
     if not groups:
         raise DataError(f"{table} names no pictures.")

@@ -124,6 +124,11 @@ class ClipEncoder:
         return fingerprint(self.model)
 
     @property
+    def activation(self) -> Activation:
+        """Of both towers; the fingerprint does not cover it."""
+        return self.model.config.activation
+
+    @property
     def scale(self) -> float:
         """What cosines are multiplied by to give logits."""
         return float(self.model.scale())

@@ -70,9 +70,8 @@ class Clip:
     def index(self, pictures: Sequence[Path], folder: Path) -> tuple[PictureIndex, Problems]:
         """Make or update the index in `folder`; the index, and the files that could not be read."""
         files = picture_files([Path(path) for path in pictures])
-        picture_index = PictureIndex.create(
-            Path(folder), self.encoder.name, self.encoder.fingerprint, self.encoder.width
-        )
+        by = self.encoder
+        picture_index = PictureIndex.create(Path(folder), by.name, by.fingerprint, by.width, by.activation)
         return picture_index, searching.fill(picture_index, self.encoder, files, self.watch)
 
     def search(

@@ -1,6 +1,6 @@
 """A searchable index of pictures on disk: a folder of vectors that stays intact if it is killed at any moment.
 
-index.json             format, the model that made the vectors, their width
+index.json             format, the model that made the vectors and its activation, their width
 chunk-000000.safetensors ...   float16 vectors [n, E]; in the header each row's file, size and modification time
 gone.json              rows whose file has changed or vanished since
 graph-....usearch      the search graph over the rows that its name says; rebuilt from the chunks when it is missing
@@ -17,13 +17,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 
 from pinxit.errors import DataError, PinxitError, UsageError
 from pinxit.files import read_json, replacing, write_json
 from pinxit.locks import alone_in
+from pinxit.models.layers import Activation
 from pinxit.recipes.clip.index_rows import AGAIN, CHUNK, Floats, Row, chunks_in, row_of, rows_of, vectors_in
 from pinxit.schema import Count, Whole
 from pinxit.weights.tensor_files import write_tensors
@@ -43,6 +44,7 @@ class _Manifest(_Format):
     model: str
     fingerprint: str
     width: Count
+    activation: NotRequired[Activation]  # older indexes lack it
 
 
 class Hit(NamedTuple):
@@ -62,14 +64,18 @@ class PictureIndex:
     width: int
     rows: list[Row]
     gone: set[int]
+    activation: Activation | None = None  # None: unknown
     _graph: Graph | None = None
     _covered: int = 0  # rows of the graph as it was read from disk
     _writing: bool = False
 
     @classmethod
-    def create(cls, folder: Path, model: str, fingerprint: str, width: int) -> PictureIndex:
+    def create(
+        cls, folder: Path, model: str, fingerprint: str, width: int, activation: Activation | None = None
+    ) -> PictureIndex:
         """A new index, or the existing one. Raises UsageError if that was made with another model."""
         about = {"format": FORMAT, "model": model, "fingerprint": fingerprint, "width": width}
+        about |= {} if activation is None else {"activation": activation}
         if not (folder / MANIFEST).exists():
             if folder.exists() and not folder.is_dir():
                 raise UsageError(f"{folder} is a file, not a folder for an index: choose another place.")
@@ -79,7 +85,7 @@ class PictureIndex:
                 if not (folder / MANIFEST).exists():  # no other process was quicker
                     write_json(folder / MANIFEST, about)
         opened = cls.open(folder)
-        opened.check(model, fingerprint)
+        opened.check(model, fingerprint, activation)
         return opened
 
     @classmethod
@@ -91,7 +97,8 @@ class PictureIndex:
         if version != FORMAT:
             raise DataError(f"{folder} is an index of format {version}; this pinxit reads {FORMAT}.")
         about = read_json(folder / MANIFEST, _Manifest, DataError, AGAIN)
-        index = cls(folder, about["model"], about["fingerprint"], about["width"], [], set())
+        made_by = about["model"], about["fingerprint"], about["width"]
+        index = cls(folder, *made_by, [], set(), about.get("activation"))
         index._read()
         return index
 
@@ -125,11 +132,16 @@ class PictureIndex:
             finally:
                 self._writing = False
 
-    def check(self, model: str, fingerprint: str) -> None:
-        """Raise UsageError when the vectors were made by another model."""
+    def check(self, model: str, fingerprint: str, activation: Activation | None = None) -> None:
+        """Raise UsageError when the vectors were made by another model, or by this one with another activation."""
         if fingerprint != self.fingerprint:
             raise UsageError(
                 f"{self.folder} was made with {self.model} ({self.fingerprint}), not {model} ({fingerprint}): "
+                "use that one, or make another index."
+            )
+        if None not in (activation, self.activation) and activation != self.activation:
+            raise UsageError(
+                f"{self.folder} was made with --activation {self.activation}, not {activation}: "
                 "use that one, or make another index."
             )
 

@@ -61,8 +61,13 @@ def sweep(score: Callable[[float], float]) -> float:
 
 
 def probe(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], names: Sequence[str], seed: int = 0) -> Probed:
-    """Fit on `train` (features [N, D], classes [N]) and score on `test`; a fifth of `train` chooses the strength."""
+    """Fit on `train` (features [N, D], classes [N]) and score on `test`; a fifth of `train` chooses the strength.
+
+    Raises DataError for fewer than two training pictures.
+    """
     x, y = train
+    if len(x) < 2:
+        raise DataError("a probe needs at least two training pictures that can be read, one of them to choose C.")
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
     held, kept = order[: max(1, round(HELD_OUT * len(x)))], order[max(1, round(HELD_OUT * len(x))) :]
     mean, spread = x.double().mean(0), x.double().std() + 1e-12  # one number, which keeps the features' relative scales

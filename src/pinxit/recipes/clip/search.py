@@ -28,7 +28,7 @@ def fill(
     If killed, it resumes where it was. Raises UsageError when the index was made with another model, or while another
     command writes it.
     """
-    index.check(encoder.name, encoder.fingerprint)
+    index.check(encoder.name, encoder.fingerprint, encoder.activation)
     with index.writing():
         return _fill(index, encoder, files, progress, chunk)
 
@@ -62,11 +62,11 @@ def _fill(
 
 def by_text(index: PictureIndex, encoder: ClipEncoder, text: str, top: int = 12) -> list[Hit]:
     """The pictures that match a sentence best."""
-    index.check(encoder.name, encoder.fingerprint)
+    index.check(encoder.name, encoder.fingerprint, encoder.activation)
     return index.search(encoder.texts([text])[0], top)
 
 
 def by_picture(index: PictureIndex, encoder: ClipEncoder, path: Path, top: int = 12) -> list[Hit]:
     """The pictures most like the one in a file. Raises ItemError when it cannot be read."""
-    index.check(encoder.name, encoder.fingerprint)
+    index.check(encoder.name, encoder.fingerprint, encoder.activation)
     return index.search(encoder.pictures([encoder.read(path)])[0], top)

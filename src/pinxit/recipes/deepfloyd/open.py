@@ -5,6 +5,7 @@ Only safetensors and JSON are read; nothing is executed or downloaded.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,10 @@ from pinxit.text.frozen import FrozenEncoder, Precision, Running
 from pinxit.training.precision import pick_device
 from pinxit.weights.deepfloyd import load_deepfloyd
 from pinxit.weights.json_files import json_object
+from pinxit.weights.sampled_hash import sampled_hash
 
 TEXT_TOKENS = 77  # the length of its text sequences in training
+PARTS = ("unet", "scheduler", "image_noising_scheduler")
 FOLDERS = {3: "stage I", 6: "stage II"}  # by the input channels of the unet
 SCALE = 4  # stage II's pictures have 4 times the side of stage I's
 BASE = SamplingConfig("ancestral", 100, guidance=7.0)  # as in the published samplers
@@ -61,7 +64,7 @@ def open_painter(
     enlarger = StageFolder.read(Path(upsampler), 6) if upsampler is not None else None
     captions = _captions(place, text, on, precision)
     denoiser = base.denoiser(captions, on, precision)
-    second = enlarger.upsampler(captions, on, precision) if enlarger is not None else None
+    second = enlarger.upsampler(captions, on, precision, _text_folders(place, text)) if enlarger is not None else None
     sampling = base.sampling
     return ImagenPainter(
         denoiser,
@@ -72,6 +75,7 @@ def open_painter(
         second,
         recipe="deepfloyd",
         name=place.resolve().name,
+        provenance={"checkpoint_hash": base.hash(_text_folders(place, text))},
     )
 
 
@@ -91,7 +95,7 @@ def open_upsampler(
     place, on = Path(folder), pick_device(device)
     precision = precision or _usual(on)
     stage = StageFolder.read(place, 6)
-    return stage.upsampler(_captions(place, text, on, precision, reader), on, precision)
+    return stage.upsampler(_captions(place, text, on, precision, reader), on, precision, _text_folders(place, text))
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,13 @@ class StageFolder:
         fast = fast_unet(unet.to(on), DTYPES[precision], spend=True)
         return UNetDenoiser(fast, self.diffusion, self.size, on, fast=False)
 
-    def upsampler(self, captions: CleanCaptions, on: torch.device, precision: Precision) -> Upsampler:
+    def hash(self, text: Sequence[Path]) -> str:
+        """Twelve hex digits of its network and schedules, and of the text encoder in these folders (`sampled_hash`)."""
+        return sampled_hash([*(self.folder / part for part in PARTS), *text])
+
+    def upsampler(
+        self, captions: CleanCaptions, on: torch.device, precision: Precision, text: Sequence[Path]
+    ) -> Upsampler:
         denoiser = self.denoiser(captions, on, precision)
         return Upsampler(
             denoiser,
@@ -150,6 +160,7 @@ class StageFolder:
             captions,
             thresholding=self.thresholding,
             name=self.folder.resolve().name,
+            provenance={"upsampler_hash": self.hash(text)},
         )
 
 
@@ -162,6 +173,13 @@ def _size(settings: dict[str, Any], where: Path) -> int:
     if not isinstance(size, int) or size < SCALE or size % SCALE:
         raise CheckpointError(f"{where}: sample_size is {size}; it must be the pixels of a side, such as 64 or 256.")
     return size
+
+
+def _text_folders(folder: Path, text: str | Path | None) -> list[Path]:
+    """The folders of the text encoder and its tokenizer, as `_captions` takes them; none for one that is not here."""
+    place = folder if text is None else Path(text)
+    parts = [place / "text_encoder", place / "tokenizer"]
+    return parts if text is None or parts[0].is_dir() else [place]
 
 
 def _captions(

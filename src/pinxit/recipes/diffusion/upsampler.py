@@ -151,17 +151,17 @@ class Upsampler:
         for one in ranked:
             height, width = one.picture.shape[:2]
             self.check_size(width, height)
-        starts = [(self._route(len(one.picture)), one) for one in ranked]
+        starts = [(self.route(len(one.picture)), one) for one in ranked]
         asked = PaintRequest(Prompt(prompt), more=window)
         (enlarged,) = run_jobs(self._engine, [Job(starts, request=asked)], watch, previews)
         return enlarged
 
     @cached_property
     def graph(self) -> Graph:
-        """Its stages, and the route `enlarge` through them, from a `Ranked` picture to the same at `size`."""
+        """Its stages, and the route `enlarge` through all of them, from a `Ranked` picture to the same at `size`."""
         lanes = Lanes(self.denoiser.device)
         stages = [stage for one in self.chain for stage in one._stages(lanes)]
-        return Graph(stages, {"enlarge": self._route(self.chain[0].low)})
+        return Graph(stages, {"enlarge": self.route(self.chain[0].low)})
 
     @cached_property
     def _engine(self) -> Engine:
@@ -171,8 +171,8 @@ class Upsampler:
     def _names(self) -> tuple[str, str]:
         return f"{self.name}/low{self.size}", f"{self.name}/up{self.size}"
 
-    def _route(self, size: int) -> list[str]:
-        """The route of a picture of `size` px, which skips networks for smaller ones."""
+    def route(self, size: int) -> list[str]:
+        """The stages of `graph` that a picture of `size` px passes: it skips networks for smaller ones."""
         first = next(one for one in reversed(self.chain) if one.low <= size or one.before is None)
         return [name for one in self.chain if one.size >= first.size for name in one._names]
 

@@ -6,7 +6,9 @@ from types import MappingProxyType
 
 import torch
 
+from pinxit.errors import CheckpointError
 from pinxit.models.clip import CLIP, CLIPConfig
+from pinxit.recipes.clip.ranker import AnyRanker
 from pinxit.recipes.diffusion.config import StageConfig
 from pinxit.recipes.diffusion.open import (
     DENOISES,
@@ -33,9 +35,16 @@ from pinxit.weights.zoo import find
 
 
 def open_painter(
-    checkpoint: Checkpoint, *, name: str, device: str = "auto", placings: Placings = MappingProxyType({})
+    checkpoint: Checkpoint,
+    *,
+    name: str,
+    device: str = "auto",
+    placings: Placings = MappingProxyType({}),
+    ranked: bool = True,
 ) -> ImagenPainter:
     """A painter with its upsamplers; `placings`: for the stages `denoise`, `embed` and the upsamplers'.
+
+    `ranked`: with the CLIP that the checkpoint names, which need not be here if another one is to rank.
 
     Raises CheckpointError when weights, text encoder or ranker are missing or not those of the checkpoint, UsageError
     for a stage that cannot be placed so.
@@ -43,6 +52,7 @@ def open_painter(
     on, (first, *upsamplers) = pick_device(device), list(networks(checkpoint))
     known = {"denoise": DENOISES, "embed": ("device",), **upsampler_stages(checkpoint, upsamplers)}
     check_placings(placings, known, name)
+    embeds = placed_on(placings.get("embed", USUAL), on)
     captions = captions_by(checkpoint, reader_of(checkpoint, on))
     denoiser, base = denoiser_of(checkpoint, first, on, placings.get("denoise", USUAL))
     return ImagenPainter(
@@ -50,7 +60,7 @@ def open_painter(
         base,
         sampling_of(checkpoint),
         captions,
-        _ranker(str(checkpoint.settings["ranker"]), placed_on(placings.get("embed", USUAL), on)),
+        open_ranker(str(checkpoint.settings["ranker"]), embeds) if ranked else AnyRanker(None),
         upsampler_of(checkpoint, upsamplers, name, on, captions, placings),
         name=name,
         provenance={"checkpoint_hash": checkpoint.hash},
@@ -69,9 +79,15 @@ def networks(checkpoint: Start) -> dict[str, StageConfig]:
     return {name: checkpoint.config(name, StageConfig) for name in checkpoint.parts if name != TEXT}
 
 
-def _ranker(name: str, on: torch.device) -> Ranker:
-    """The CLIP of another checkpoint, with its tokenizer."""
-    checkpoint = open_checkpoint(find(name))
-    clip = CLIP(checkpoint.config("clip", CLIPConfig))
-    checkpoint.load_into("clip", clip)
+def open_ranker(name: str, on: torch.device) -> Ranker:
+    """The CLIP of another checkpoint, with its tokenizer.
+
+    Raises CheckpointError when there is no such checkpoint, or when it has no CLIP.
+    """
+    try:
+        checkpoint = open_checkpoint(find(name))
+        clip = CLIP(checkpoint.config("clip", CLIPConfig))
+        checkpoint.load_into("clip", clip)
+    except CheckpointError as error:
+        raise CheckpointError(f"ranker={name}: {error}") from error
     return Ranker(clip.to(on).eval().requires_grad_(False), clip_tokens(checkpoint.folder, clip.config.text.vocab), on)

@@ -21,6 +21,7 @@ from pinxit.recipes.imagen.open import networks
 from pinxit.recipes.published import Published, Start
 from pinxit.text.encoders import located, open_text_encoder
 from pinxit.training.plan import Plan
+from pinxit.weights import zoo
 
 LEARNED = "learned"  # names the text encoder that is trained together with the base, on our own tokens
 
@@ -219,9 +220,10 @@ def with_models(config: ImagenConfig, checkpoint: Start) -> ImagenConfig:
 def changed(config: ImagenConfig, changes: Sequence[str]) -> ImagenConfig:
     """`config` with dotted changes as `config.override` takes them, or as older versions printed them.
 
-    A text encoder's folder becomes an absolute path.
+    The folders of a text encoder and of the ranker become absolute paths.
     """
     result = override(config, map(migrated_change, changes))
+    result = replace(result, ranker=zoo.located(result.ranker))
     if result.text.encoder == config.text.encoder:
         return result  # an old run may hold a relative path, and a run's config may not change
     return replace(result, text=replace(result.text, encoder=located(result.text.encoder)))

@@ -17,6 +17,7 @@ from pinxit.recipes.imagen.run import RECIPE, ImagenRun
 from pinxit.recipes.provenance import provenance
 from pinxit.text.encoders import located
 from pinxit.training import state as states
+from pinxit.weights import zoo
 from pinxit.weights.checkpoint import Part
 
 SHOWN = ("loss", "noisy", "clean")
@@ -34,14 +35,15 @@ def write_checkpoint(run: ImagenRun) -> None:
     if learned is not None:
         parts[TEXT] = Part(learned, states.read_weights(run.path(first), TEXT))
         files = {path.name: path.read_bytes() for path in sorted(run.path("tokenizer").glob("*.json"))}
-    text = replace(run.config.text, encoder=located(run.config.text.encoder))  # old runs may hold a relative path
+    # relative paths, which old runs may hold, become absolute
+    text = replace(run.config.text, encoder=located(run.config.text.encoder))
     about = open_pictures(run.banks[0]).about
     facts = provenance(run, about, run.config.cascade, SHOWN) | {"reader": run.config.text.encoder}
     settings = {
         "sampling": to_dict(run.config.sampling),
         "text": to_dict(text),
         "reader": None if learned is not None else run.reader(last).fingerprint,
-        "ranker": run.config.ranker,
+        "ranker": zoo.located(run.config.ranker),
     }
     save_with_card(run, RECIPE, parts, facts, partial(card, run), extra_files=files, settings=settings)
 

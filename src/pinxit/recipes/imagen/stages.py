@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+
 from pinxit.data.stream_texts import TextRowEncoder
 from pinxit.data.streams import Stream
 from pinxit.recipes.diffusion.stages import store_pictures, store_texts
 from pinxit.recipes.diffusion.task import TEXT
 from pinxit.recipes.imagen import estimate
+from pinxit.recipes.imagen.open import open_ranker
 from pinxit.recipes.imagen.release import write_checkpoint
 from pinxit.recipes.imagen.run import ImagenRun, bank_of, texts_of
 from pinxit.recipes.run_sidecars import encode_missing
@@ -21,7 +24,8 @@ from pinxit.training.stop import Stop
 def train(run: ImagenRun, stages: Sequence[str] | None = None, stop: Stop | None = None) -> Ended:
     """Run `stages` (None: all of the run's) in their order as far as time allows.
 
-    Raises UsageError for an unknown one or a changed config.
+    Raises UsageError for an unknown one or a changed config, CheckpointError for a ranker that could not be opened to
+    paint.
     """
 
     def step(name: str, stop: Stop) -> None:
@@ -49,6 +53,7 @@ def train(run: ImagenRun, stages: Sequence[str] | None = None, stop: Stop | None
 
     every = run.stages
     asked = every if stages is None else stages
+    open_ranker(run.config.ranker, torch.device("cpu"))  # refused now, not when training has ended
     check_fits(run, [estimate.stage(run.config, name) for name in run.trained if name in asked])
     return in_order(run, every, asked, step, lambda name: name != "checkpoint" and run.finished(name), stop)
 

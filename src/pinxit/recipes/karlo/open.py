@@ -34,9 +34,15 @@ from pinxit.text.encoders import TextEncoder, open_text_encoder
 from pinxit.text.frozen import Precision
 from pinxit.training.precision import pick_device
 from pinxit.weights.json_files import json_object
-from pinxit.weights.karlo import DECODER, PRIOR, SUPERS, load_decoder, load_prior, load_supers
+from pinxit.weights.karlo import DECODER, PRIOR, PROJECTION, SUPERS, load_decoder, load_prior, load_supers
 from pinxit.weights.public_clip import load_clip_in_parts
+from pinxit.weights.sampled_hash import sampled_hash
 
+DRAWING = (
+    *(PRIOR, "prior_scheduler", DECODER, "decoder_scheduler", PROJECTION),
+    *("text_encoder", "tokenizer", "image_encoder", "feature_extractor"),
+)
+"""The parts of a folder on which its pictures depend, or their order, until they are upsampled."""
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SAMPLING = SamplingConfig(  # as in the published samplers
     "ancestral", 25, guidance=8.0, percentile=0.0, upsampler_steps=7, upsampler_guidance=1.0
@@ -75,6 +81,7 @@ def open_painter(folder: str | Path, *, device: str = "auto", precision: Precisi
         imagining=imagining,
         recipe="karlo",
         name=place.resolve().name,
+        provenance={"checkpoint_hash": sampled_hash(place / part for part in DRAWING)},
     )
 
 
@@ -111,7 +118,8 @@ def _upsampler(place: Path, captions: Captions, on: torch.device, precision: Pre
     below = float(about.table.sigma[1])  # the second network makes only the last step
     noising = Noising(way="bicubic")
     denoiser, name = Switching(both[0], both[1], below), place.resolve().name
-    return Upsampler(denoiser, config, SAMPLING, captions, noising=noising, name=name)
+    provenance = {"upsampler_hash": sampled_hash([*_places(place), place / "super_res_scheduler"])}
+    return Upsampler(denoiser, config, SAMPLING, captions, noising=noising, name=name, provenance=provenance)
 
 
 def _places(place: Path) -> list[Path]:

@@ -22,7 +22,7 @@ from pinxit.recipes.unclip.paper import paper
 from pinxit.recipes.unclip.space import SpaceConfig
 from pinxit.text.encoders import located
 from pinxit.training.plan import Plan
-from pinxit.weights.zoo import shipped
+from pinxit.weights import zoo
 
 if TYPE_CHECKING:
     from pinxit.recipes.published import Start
@@ -192,8 +192,8 @@ def with_clip(config: UnclipConfig, clip: str) -> UnclipConfig:
 
     Raises CheckpointError if there is no such CLIP.
     """
-    clip = _located(clip)
-    if clip == _located(config.clip):
+    clip = zoo.located(clip)
+    if clip == zoo.located(config.clip):
         return config  # a resumed run need not open it again
     width = ClipEncoder.open(clip, "cpu").width
     space = replace(config.space, embed=width, components=min(config.space.components, width))
@@ -206,11 +206,7 @@ def changed(config: UnclipConfig, changes: Sequence[str]) -> UnclipConfig:
     """`config` with dotted changes as `config.override` takes them; paths are made absolute."""
     config = override(config, changes)
     text = replace(config.text, encoder=located(config.text.encoder))
-    return replace(config, clip=_located(config.clip), text=text)
-
-
-def _located(clip: str) -> str:
-    return clip if clip in shipped() else located(clip)
+    return replace(config, clip=zoo.located(config.clip), text=text)
 
 
 PRESETS: dict[str, Callable[[], UnclipConfig]] = {"nano": nano, "tiny": tiny, "paper": paper}
