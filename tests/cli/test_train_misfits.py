@@ -50,7 +50,24 @@ def test_additions_of_a_rank_that_no_matrix_has(recipe: str, cli: Cli, checkpoin
     assert "plan.lora=4096: no matrix has more rows and columns than that: choose a smaller rank" in told
 
 
+def test_an_unclip_of_another_clip(cli: Cli, checkpoints: Path) -> None:
+    """Its networks were trained in the space of the old one's embeddings, which says nothing about the new one's."""
+    other = checkpoints / "other"
+    save_random_checkpoint(other, seed=1)
+    told = begin(cli, checkpoints, "unclip", "--clip", str(other), "--pictures", "8", "--stages", "pictures")
+    old = checkpoints / "clip"
+    assert f"unclip was trained on embeddings of the CLIP '{old}' (" in told and f"not of '{other}' (" in told
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_models_of_other_sizes(recipe: str, cli: Cli, checkpoints: Path) -> None:
     told = begin(cli, checkpoints, recipe, "--set", WIDER[recipe])
     assert "are of another model: " in told and " there and of shape [" in told
+
+
+@pytest.mark.parametrize("recipe", ["dalle", "imagen", "unclip"])
+def test_costs_of_a_stream_are_told_without_its_shards(recipe: str, cli: Cli, tmp_path: Path) -> None:
+    """Nothing is stored of them."""
+    words = ["train", recipe, "--preset", "nano", "--out", str(tmp_path / "run"), "--dry-run"]
+    done = cli(*words, "--data", "s3://bucket/{00000..00003}.tar", "--set", "data.stream=true")
+    assert done.code == 0 and "GFLOP/picture" in done.out and "disk" not in done.out, done.err

@@ -34,6 +34,11 @@ def test_a_base_of_imagen_is_trained_on_and_gone_on_with(cli: Cli, tmp_path: Pat
     assert dry.code == 0 and "decoder" in dry.out and not (tmp_path / "run").exists(), dry.err
     assert cli(*words, "--stages", "pictures,texts,vectors").code == 0
     assert not (tmp_path / "run" / "space").exists()
+    assert cli(*words, "--stages", "space,prior,decoder").code == 0
+    forgot = cli("train", "unclip", "--out", str(tmp_path / "run"), "--quiet")
+    assert forgot.code and "give it again with --init-from" in forgot.err, (
+        "the upsampler would not be in the checkpoint"
+    )
     done = cli(*words)
     assert done.code == 0, done.err
     found = open_checkpoint(tmp_path / "run" / "checkpoint", "unclip")

@@ -262,6 +262,32 @@ def test_costs_are_told_of_all_that_is_trained_or_of_what_is_asked(place: Path) 
         runs.table(run, ("easel",))
 
 
+def test_a_lengthened_run_writes_its_checkpoint_again(place: Path, tmp_path: Path) -> None:
+    train(place, tmp_path, *words(4, 2, "decoder"))
+    before = load_decoder(tmp_path / "checkpoint").network.state_dict()
+    outcome = CliRunner().invoke(app, ["train", "unclip", "--out", str(tmp_path), "--set=plans.decoder.images=12"])
+    assert outcome.exit_code == 0, outcome.exception
+    expected = states.read_weights(tmp_path / "decoder", "decoder")
+    after = load_decoder(tmp_path / "checkpoint").network.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in after.items())
+    assert any(not torch.equal(tensor, before[name]) for name, tensor in after.items())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [("plans.super_res_first.images=0",), ("plans.prior.images=8", "seed=5")],
+)
+def test_what_has_learnt_is_neither_changed_nor_taken_out(
+    place: Path, tmp_path: Path, changes: tuple[str, ...]
+) -> None:
+    """Whatever else is trained besides, or no longer."""
+    train(place, tmp_path, *words(4, 2, "super_res_first"), "--stages=pictures,super_res_first")
+    longer = ("plans.super_res_first.images=8", "plans.super_res_last.images=8")
+    name = changes[-1].partition("=")[0]
+    with pytest.raises(UsageError, match=f"was started with {name}=.*, not "):
+        run_of(tmp_path, None, None, (*longer, *changes), "cpu", False).enter()
+
+
 def test_a_prior_is_trained_only_where_one_was_published(place: Path, tmp_path: Path) -> None:
     whole_run = run_of(tmp_path / "run", open_karlo(place / "karlo"), None, (), "cpu", False)
     assert whole_run.trained[0] == "prior"

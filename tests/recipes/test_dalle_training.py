@@ -20,6 +20,8 @@ from typer.testing import CliRunner
 from pinxit.cli.train import app
 from pinxit.config import from_dict, override, to_dict
 from pinxit.data.bank import Bank
+from pinxit.data.folders import FolderDataset
+from pinxit.data.shard_writer import write_shards
 from pinxit.errors import CheckpointError, DataError, PinxitError, UsageError
 from pinxit.functional.tokens import token_loss
 from pinxit.models.decoder import CachedDecoder
@@ -302,6 +304,32 @@ def test_codes_are_made_again_when_the_dvae_learns_on(squares: Path, tmp_path: P
     longest = DalleRun(tmp_path, small(squares, "plans.dvae.images=160"), "cpu", progress=False)
     with pytest.raises(DataError, match="the dVAE is no longer the one"):
         train(longest, ["dvae", "codes"])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_no_stage_takes_codes_of_the_dvae_as_it_was(squares: Path, tmp_path: Path, stream: bool) -> None:
+    """Neither the transformer that would learn them, nor a checkpoint with the transformer that has."""
+    source: Path | str = squares
+    if stream:
+        write_shards(FolderDataset(squares, 32), tmp_path / "shards", per_shard=4, workers=1)
+        source = tmp_path / "shards"
+    told = "what another model said" if stream else "the dVAE is no longer the one that made .*: {}"
+
+    def run(images: int) -> DalleRun:
+        plans = [f"plans.dvae.images={images}", *(f"plans.{name}.images=8" for name in ("transformer", "clip"))]
+        changes = [*plans, f"data.stream={str(stream).lower()}"]
+        return DalleRun(tmp_path / "run", small(source, *changes), "cpu", progress=False)
+
+    train(run(8), ["pictures", "tokenizer", "dvae", "codes"])
+    with pytest.raises(DataError, match=told.format("run stage codes again")):
+        train(run(16), ["dvae", "transformer"])
+    if stream:
+        shutil.rmtree(tmp_path / "run" / "codes")
+    train(run(16), ["codes", "transformer", "clip", "checkpoint"])
+    before = open_checkpoint(tmp_path / "run" / "checkpoint").hash
+    with pytest.raises(DataError, match=told.format("delete .*transformer to train it anew")):
+        train(run(24), ["dvae", "checkpoint"])
+    assert open_checkpoint(tmp_path / "run" / "checkpoint").hash == before
 
 
 def test_codes_go_on_where_they_stopped(straight: DalleRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -493,6 +493,18 @@ def test_training_goes_on_from_a_checkpoint(straight: ImagenRun, tmp_path: Path)
     assert read_metrics(run.path("base"))[0]["loss"] < read_metrics(straight.path("base"))[0]["loss"]
 
 
+@pytest.mark.parametrize("change", ["seed=9", "data.names=usual", "stages.upsampler.pictures=7"])
+def test_nothing_changes_under_an_upsampler_whose_base_rests(straight: ImagenRun, tmp_path: Path, change: str) -> None:
+    """The base has no pictures then: those of any network settle what they are drawn from."""
+    one = open_checkpoint(straight.path("checkpoint"), "imagen")
+    config = override(with_models(straight.config, one), ["stages.base.plan.images=0"])
+    run = ImagenRun(tmp_path, config, "cpu", progress=False, init=one)
+    train(run, ["pictures"])
+    assert not run.path("pictures").exists()
+    with pytest.raises(UsageError, match=rf"was started with {change.partition('=')[0]}=.*, not "):
+        replace(run, config=override(config, [change])).enter()
+
+
 def test_a_network_may_have_grown_since_its_checkpoint(straight: ImagenRun, tmp_path: Path) -> None:
     one = open_checkpoint(straight.path("checkpoint"), "imagen")
     none = ["stages.upsampler.plan.images=0", "stages.base.plan.images=8"]

@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from pinxit.recipes.estimate import Stage
     from pinxit.recipes.published import Start
 
-START = "start.json"  # in the run's folder: hash and provenance of the checkpoint that it started from
+START = "start.json"  # in the run's folder: hash, parts and provenance of the checkpoint that it started from
 
 Config = TypeVar("Config")
 
 
 class _Start(TypedDict):
     checkpoint: str
+    parts: NotRequired[list[str]]
     stages: NotRequired[dict[str, dict[str, Any]]]
 
 
@@ -70,12 +71,13 @@ class StartingRun(Run[Config]):
             )
 
     def note_start(self) -> None:
-        """Store which checkpoint the run starts from, once."""
-        if self.init is not None and not self._start.is_file():
-            write_json(self._start, {"checkpoint": self.init.hash, **self.init.provenance})
+        """Store which checkpoint the run starts from, once (again for a run of before its parts were stored)."""
+        if self.init is not None and "parts" not in self.start():
+            about = {"checkpoint": self.init.hash, "parts": list(self.init.parts), **self.init.provenance}
+            write_json(self._start, about)
 
     def start(self) -> dict[str, Any]:
-        """Hash and provenance of the checkpoint that the run started from; empty for a run with random weights."""
+        """Hash, parts and provenance of the checkpoint that the run started from; empty where it has random weights."""
         if not self._start.is_file():
             return {}
         return dict(read_json(self._start, _Start, DataError, "restore it, or train into another folder"))

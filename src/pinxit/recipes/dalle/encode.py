@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -11,19 +10,18 @@ import torch
 
 from pinxit.data import npy
 from pinxit.data.transforms import augment_transformer, to_tensor
-from pinxit.errors import DataError
 from pinxit.files import write_json
 from pinxit.functional.codes import code_usage
 from pinxit.models.dvae import DVAE
 from pinxit.recipes.batches import Pictures
-from pinxit.recipes.dalle.run import DalleRun
+from pinxit.recipes.dalle.run import ABOUT, CODES, DalleRun
 from pinxit.training.draws import numpy_rng
 from pinxit.training.precision import autocast, keep_freed_memory, pick_device, place
 from pinxit.weights.checkpoint import fingerprint
 
 CHUNK = 4096  # pictures between two records of progress
 BATCH = 256
-CODES, UNFINISHED, ABOUT = "codes.npy", "unfinished.npy", "codes.json"
+UNFINISHED = "unfinished.npy"
 
 
 def encode_bank(run: DalleRun, progress: Callable[[int, int], None]) -> None:
@@ -38,14 +36,12 @@ def encode_bank(run: DalleRun, progress: Callable[[int, int], None]) -> None:
     if device.type == "cpu":
         keep_freed_memory()
     about: dict[str, Any] = {"dvae": fingerprint(model), "pictures": len(bank), "grid": model.grid}
-    old = about_codes(run)
+    old = run.about_codes()
     if {name: old.get(name) for name in about} == about:
         if run.finished("codes"):
             return
     elif run.path("transformer").exists():
-        raise DataError(
-            f"the dVAE is no longer the one that made {folder}: delete {run.path('transformer')} to train it anew."
-        )
+        raise run.outdated_codes()
     else:
         (folder / CODES).unlink(missing_ok=True)
         (folder / UNFINISHED).unlink(missing_ok=True)
@@ -88,15 +84,3 @@ def encode(
         for start in range(0, len(pictures), BATCH)
     ]
     return np.concatenate(parts).astype(np.uint16)
-
-
-def about_codes(run: DalleRun) -> dict[str, Any]:
-    """The content of codes.json: which dVAE made the codes, of how many pictures, and how many codes are in use.
-
-    {} where there is none, or none that can be read.
-    """
-    try:
-        content = json.loads((run.path("codes") / ABOUT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

@@ -7,7 +7,6 @@ from functools import partial
 from pinxit.config import to_dict
 from pinxit.recipes.card import save_with_card
 from pinxit.recipes.dalle.card import SHOWN, card
-from pinxit.recipes.dalle.encode import about_codes
 from pinxit.recipes.dalle.run import RECIPE, DalleRun
 from pinxit.recipes.provenance import provenance
 from pinxit.training import state as states
@@ -25,7 +24,7 @@ def write_checkpoint(run: DalleRun) -> None:
     parts = {name: Part(configs[name], states.read_weights(run.path(name), name)) for name in TRAINED}
     tokenizer = run.path("tokenizer")
     files = {path.name: path.read_bytes() for path in sorted(tokenizer.iterdir()) if path.suffix == ".json"}
-    codes = {name: value for name, value in about_codes(run).items() if name in ("share_used", "perplexity")}
+    codes = {name: value for name, value in run.about_codes().items() if name in ("share_used", "perplexity")}
     facts = provenance(run, run.pictures().about, TRAINED, SHOWN) | {"codes": codes, "noise": to_dict(run.config.noise)}
     settings = {"size": run.config.dvae.size} | to_dict(run.config.sampling)
     if not run.config.noise.caption_drop:  # a transformer trained without caption dropout cannot be guided

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from pinxit.data.sidecars import ABOUT as SIDES
 from pinxit.data.sources import WORLD
 from pinxit.data.stream_codes import StreamCodes
 from pinxit.data.streams import Stream, stored
+from pinxit.errors import DataError
 from pinxit.models.clip import CLIP
 from pinxit.models.dvae import DVAE
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
@@ -38,6 +40,7 @@ TRAINED = {  # the stages that train, each with the fields of `NoiseConfig` that
     "transformer": ("bpe_dropout", "caption_drop"),
     "clip": ("reconstructed", "corrupted", "mirrored"),
 }
+CODES, ABOUT = "codes.npy", "codes.json"
 STAGES = ("pictures", "tokenizer", "dvae", "codes", "transformer", "clip", "checkpoint")
 
 
@@ -45,7 +48,7 @@ STAGES = ("pictures", "tokenizer", "dvae", "codes", "transformer", "clip", "chec
 class DalleRun(StartingRun[DalleConfig]):
     """One run folder and how this process works on it."""
 
-    MARKS = Run.MARKS | {"codes": "codes.npy"}
+    MARKS = Run.MARKS | {"codes": CODES}
 
     def enter(self) -> None:
         """Write the config down, or refuse one that differs from what finished or running stages have used.
@@ -91,11 +94,31 @@ class DalleRun(StartingRun[DalleConfig]):
         return Tokenizer.open(self.path("tokenizer"))
 
     def codes(self) -> CodeRows | StreamCodes:
-        """Codes uint16 [N, h, w] of the pictures."""
+        """Codes uint16 [N, h, w] of the pictures. Raises DataError for those of another dVAE."""
+        dvae = fingerprint(self.dvae())
         if isinstance(pictures := self.pictures(), Stream):
-            return StreamCodes.open(pictures, sidecar_folder(self, "codes"), fingerprint(self.dvae()))
-        codes: CodeRows = np.load(self.path("codes") / "codes.npy", mmap_mode="r", allow_pickle=False)
+            return StreamCodes.open(pictures, sidecar_folder(self, "codes"), dvae)
+        if self.about_codes().get("dvae") != dvae:
+            raise self.outdated_codes()
+        codes: CodeRows = np.load(self.path("codes") / CODES, mmap_mode="r", allow_pickle=False)
         return codes
+
+    def about_codes(self) -> dict[str, Any]:
+        """The content of codes.json: which dVAE made the codes, of how many pictures, and how many codes are in use.
+
+        {} where there is none, or none that can be read.
+        """
+        try:
+            content = json.loads((self.path("codes") / ABOUT).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def outdated_codes(self) -> DataError:
+        """What is said where the dVAE has been trained further since it made the codes."""
+        learnt = self.path("transformer")
+        fix = f"delete {learnt} to train it anew" if learnt.exists() else "run stage codes again"
+        return DataError(f"the dVAE is no longer the one that made {self.path('codes')}: {fix}.")
 
     def dvae(self) -> DVAE:
         """The trained dVAE with its averaged weights, ready for use."""

@@ -108,6 +108,8 @@ def clip(run: DalleRun, stop: Stop) -> None:
 def checkpoint(run: DalleRun, stop: Stop) -> None:
     """Write the checkpoint that `pinxit paint` opens."""
     run.need("checkpoint", "tokenizer", "dvae", "transformer", "clip")
+    if run.finished("codes"):
+        run.codes()  # refuses another dVAE than the one whose codes the transformer has learnt
     write_checkpoint(run)
 
 

@@ -28,7 +28,9 @@ def table(run: ImagenRun, asked: Sequence[str] | None = None) -> str:
 
 
 def stored(config: ImagenConfig) -> dict[int, int]:
-    """How many pictures the first stage stores, by their side in pixels."""
+    """How many pictures the first stage stores, by their side in pixels; of a stream none."""
+    if config.data.stream:
+        return {}
     learning = [stage for stage in config.stages if stage.plan.images]
     return {stage.size: estimate.kept(config.data.source, stage.size, stage.pictures) for stage in learning}
 

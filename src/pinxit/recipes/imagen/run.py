@@ -61,8 +61,10 @@ class ImagenRun(StartingRun[ImagenConfig]):
         self.check_start()
         self._check_plans()
         counts = (f"stages.{stage}.pictures" for stage in self.config.cascade)
-        drawn = self.path(bank_of(self.config.cascade[0])).exists
-        used: dict[str, Callable[[], bool]] = dict.fromkeys(("data", "seed", *counts), drawn)
+        banks = [self.path(bank_of(stage)) for stage in self.config.cascade]  # one that rests has none
+        used: dict[str, Callable[[], bool]] = dict.fromkeys(
+            ("data", "seed", *counts), lambda: any(bank.exists() for bank in banks)
+        )
         for stage in (*self.config.cascade, *self._before):  # a network that has been trained cannot be removed either
             used[f"stages.{stage}"] = partial(self.started, stage)
         used |= dict.fromkeys((f"text.{name}" for name in ("encoder", "length", "spell", "stored")), self._read)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -64,9 +64,12 @@ class KarloRun(StartingRun[KarloConfig]):
     def enter(self) -> None:
         """Write the config into the run folder. Raises UsageError if it differs from what a stage has already used."""
         self.check_start()
-        used = dict.fromkeys(("base", "data", "pictures", "seed"), lambda: any(map(self.finished, self.stages)))
-        for name in self.trained:
-            used |= {f"plans.{name}": partial(self.started, name)}
+        banks = [self.path(name) for name in ("pictures", f"{SUPERS[0]}-pictures")]
+        used: dict[str, Callable[[], bool]] = dict.fromkeys(
+            ("base", "data", "pictures", "seed"), lambda: any(bank.exists() for bank in banks)
+        )
+        for name in KarloPlans.__slots__:  # a network that has been trained cannot be removed either
+            used[f"plans.{name}"] = partial(self.started, name)
         used |= dict.fromkeys(("drop", "drop_image"), lambda: any(map(self.started, self.trained)))
         enter(self.folder, RECIPE, self.config, used)
         self.note_start()

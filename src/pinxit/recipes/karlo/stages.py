@@ -45,7 +45,7 @@ def train(run: KarloRun, stages: Sequence[str] | None = None, stop: Stop | None 
     every = run.stages
     asked = every if stages is None else stages
     check_fits(run, [sketch(run, name) for name in run.trained if name in asked])
-    return in_order(run, every, asked, step, run.finished, stop)
+    return in_order(run, every, asked, step, lambda name: name != "checkpoint" and run.finished(name), stop)
 
 
 def _pictures(run: KarloRun, stop: Stop) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from pinxit.data.bank_layout import CAPTIONS
 from pinxit.errors import DataError, UsageError
+from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.diffusion.config import Stage
+from pinxit.recipes.published import Start
 from pinxit.recipes.unclip.config import PriorStage, UnclipConfig
 
 
@@ -28,6 +30,15 @@ def check_plans(
         raise UsageError(f"{problem}: name one by --init-from.")
     if not priors:
         raise UsageError("no prior has pictures to learn from: set one's plan.images.")
+
+
+def check_sight(init: Start, clip: ClipEncoder) -> None:
+    """Raise UsageError if the unCLIP `init`, whose space is taken over, was trained on another CLIP's embeddings."""
+    old = init.settings["sight"]
+    if clip.fingerprint != old:
+        trained = f"{init.folder} was trained on embeddings of the CLIP '{init.settings['clip']}' ({old})"
+        fix = "give the old CLIP, or start from an Imagen or from nothing"
+        raise UsageError(f"{trained}, not of '{clip.name}' ({clip.fingerprint}): {fix}.")
 
 
 def check_banks(own: Path, seen: Path, side: int) -> None:

@@ -44,6 +44,11 @@ def _upsampler(config: UnclipConfig, name: str) -> DiffusionTask:
 
 
 def _stored(run: UnclipRun) -> dict[int, int]:
-    """How many pictures the first stage stores, by their side; those for CLIP at another size are not counted."""
+    """How many pictures the first stage stores, by their side; those for CLIP at another size are not counted.
+
+    Of a stream none.
+    """
+    if run.config.data.stream:
+        return {}
     source = run.config.data.source
     return {one.size: estimate.kept(source, one.size, one.pictures) for one in run.banks.values()}

@@ -73,7 +73,7 @@ class UnclipRun(StartingRun[UnclipConfig]):
 
     def _included(self, stages: Iterable[S]) -> tuple[S, ...]:
         """Those that are trained, come with the start checkpoint, or have been begun."""
-        brought = () if self.init is None else tuple(self.init.parts)
+        brought = self.start().get("parts", ()) if self.init is None else tuple(self.init.parts)
         return tuple(one for one in stages if one.plan.images or one.name in brought or self.started(one.name))
 
     @property

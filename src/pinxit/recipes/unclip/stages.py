@@ -12,7 +12,7 @@ from pinxit.recipes.run_sidecars import encode_missing
 from pinxit.recipes.sidecars import ClipRowEncoder
 from pinxit.recipes.staging import Ended, fit_stage, in_order, say, showing
 from pinxit.recipes.unclip import estimate
-from pinxit.recipes.unclip.checks import check_banks
+from pinxit.recipes.unclip.checks import check_banks, check_sight
 from pinxit.recipes.unclip.config import SPACE
 from pinxit.recipes.unclip.release import write_checkpoint
 from pinxit.recipes.unclip.run import UnclipRun
@@ -50,6 +50,8 @@ def train(run: UnclipRun, stages: Sequence[str] | None = None, stop: Stop | None
 
     every = run.stages
     asked = every if stages is None else stages
+    if run.init is not None and SPACE in run.init.parts and not run.finished(SPACE):
+        check_sight(run.init, run.clip)
     check_fits(run, [estimate.stage(run.config, name) for name in run.trained if name in asked])
     return in_order(run, every, asked, step, lambda name: name != "checkpoint" and run.finished(name), stop)
 
