@@ -144,7 +144,12 @@ def test_a_comparison_is_taken_on_whole_or_refused_whole(server: Running, monkey
     assert [one["id"] for one in server.get("/api/jobs").json()["jobs"]] == before and not admission.reserved
 
 
-def test_a_failure_that_cannot_be_kept_is_kept_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error", [PinxitError("jobs cannot be kept: the disk is full."), sqlite3.OperationalError("disk I/O error")]
+)
+def test_a_failure_that_cannot_be_kept_is_kept_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     """Until it is written down nobody is told, and the job does not hang for ever."""
     finish, full = records.finish, [True, True]
 
@@ -152,7 +157,7 @@ def test_a_failure_that_cannot_be_kept_is_kept_later(tmp_path: Path, monkeypatch
         def call(base: sqlite3.Connection) -> bool:
             if full:
                 full.pop()
-                raise PinxitError("jobs cannot be kept: the disk is full.")
+                raise error
             return finish(*about, **more)(base)
 
         return call
