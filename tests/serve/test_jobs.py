@@ -170,6 +170,43 @@ def test_a_failure_that_cannot_be_kept_is_kept_later(
         assert found["state"] == "failed" and found["error"] and not full and not server.context.jobs.live
 
 
+def test_a_cancellation_that_cannot_be_kept_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even for a job whose failure cannot be kept at the same time: it is kept, and removed, when there is room."""
+    finish, asked, full = records.finish, list[str](), [True]
+
+    def on_a_full_disk(name: str, state: records.State, *about: Any, **more: Any) -> Any:
+        def call(base: sqlite3.Connection) -> bool:
+            if full:
+                raise sqlite3.OperationalError("database or disk is full")
+            return finish(name, state, *about, **more)(base)
+
+        asked.append(state)
+        return call
+
+    monkeypatch.setattr(jobs, "RETRY_SECONDS", 0.05)
+    with running(tmp_path) as server:
+        live, do = server.context.jobs.live, server.context.jobs.store.do
+
+        async def slow_to_cancel(call: Any) -> Any:
+            """As long as it takes until the failure is tried again, or is not any more."""
+            before = len(asked)
+            while asked[-1:] == [records.CANCELLED] and len(asked) == before and job["id"] in live:
+                await asyncio.sleep(0.01)
+            return await do(call)
+
+        monkeypatch.setattr(records, "finish", on_a_full_disk)
+        (job,) = submitted(server, candidates=1)
+        while records.FAILED not in asked:
+            time.sleep(0.02)
+        monkeypatch.setattr(server.context.jobs.store, "do", slow_to_cancel)
+        assert server.delete(f"/api/jobs/{job['id']}").status_code == 500
+        full.clear()
+        assert ended(server, job["id"])["state"] == "failed"
+        while live:
+            time.sleep(0.02)
+        assert server.delete(f"/api/jobs/{job['id']}").json() == {"jobs": []}
+
+
 def test_compare_paints_the_same_by_several(server: Running) -> None:
     jobs = submitted(server, recipes=["dalle", "other"], candidates=1)
     assert [one["recipe"] for one in jobs] == ["dalle", "other"] and len({one["group"] for one in jobs}) == 1

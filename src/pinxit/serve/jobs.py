@@ -111,14 +111,10 @@ class Jobs:
             await asyncio.to_thread(self.store.remove, await self.store.do(records.unused_pictures(names)))
 
     async def cancel(self, name: str) -> None:
-        """Cancel a live job; returns when that is stored."""
+        """Cancel a live job; returns when that is stored. Raises PinxitError if it cannot be: the job goes on."""
         live = self.live[name]
-        live.cancelled = True
-        try:
-            await self.store.do(records.finish(name, records.CANCELLED))
-        except PinxitError:  # not stored, so not cancelled
-            live.cancelled = False
-            raise
+        await self.store.do(records.finish(name, records.CANCELLED))
+        live.cancelled = True  # not before it is stored: until then the job may end in another way, which is then kept
         if live.handle is not None:
             self.services.dispatcher.cancel(live.handle)
         await self._ended(live)
