@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,7 @@ class Jobs:
         self.services, self.store, self.feeds = services, store, Feeds()
         self.live: dict[str, LiveJob] = {}
         self.closing = False
-        self._latest = 0.0
+        self._latest, self._last_try = 0.0, asyncio.Lock()
 
     async def earlier(self, owner: str, key: str, digest: str) -> list[Record]:
         """The jobs of an earlier request with this key. Raises RefusedError (409) if its content differs."""
@@ -102,6 +102,7 @@ class Jobs:
         client, weight = client_of(record), weight_of(record.request)
         job = self.services.catalog.job(plan.model, plan.asked, plan.side, client=client, weight=weight)
         job.previews, job.reports_candidates = self._previews(record.owner), True
+        job.on_begin = partial(self.store.submit, records.count_attempt(record.id))
         return job
 
     async def _remove_unused(self, requests: list[dict[str, Any]]) -> None:
@@ -136,14 +137,17 @@ class Jobs:
         """Whether this process is ending, so that unfinished jobs are left to the next one."""
         return self.closing or self.services.dispatcher.runner.error is not None
 
-    async def close(self) -> None:
-        """Stop; unfinished jobs stay queued for the next process."""
+    async def stop(self) -> None:
+        """Follow jobs no more; unfinished ones stay queued for the next process."""
         self.closing = True
         self.feeds.close()
         tasks = [live.task for live in self.live.values() if live.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Close the store, once the engine has stopped: no job begins any more, which would be counted."""
         with suppress(Exception):
             await self.store.do(records.reset_attempts)
         await asyncio.to_thread(self.store.close)
@@ -162,10 +166,16 @@ class Jobs:
         return PREVIEW_SECONDS if self.feeds.has_listeners(owner) else float("inf")
 
     async def _run(self, live: LiveJob) -> None:
+        # Jobs that share a call die together. On their last try each is alone, so that the others' is not used up.
+        alone = live.record.tries and live.record.tries == self.services.settings.most_tries - 1
+        async with self._last_try if alone else nullcontext():
+            if not live.cancelled:
+                await self._paint(live)
+        if not self.stopping:
+            await self._ended(live)
+
+    async def _paint(self, live: LiveJob) -> None:
         try:
-            attempts = await self.store.do(records.count_attempt(live.record.id))
-            if not attempts or live.cancelled:
-                return
             live.job.previews = self._previews(live.record.owner)  # pages may have connected or left since
             cost = self.services.admission.costs.estimate(live.job)
             live.handle = self.services.dispatcher.submit(live.job, live.plan.model, cost=cost, detached=True)
@@ -180,8 +190,6 @@ class Jobs:
             await self._fail(live, as_refused(error))
         finally:
             self.services.admission.release(live.job)
-        if not self.stopping:
-            await self._ended(live)
 
     async def _fail(self, live: LiveJob, reason: RefusedError) -> None:
         """Store the failure, retrying while the disk is full: nothing is reported that is not stored."""

@@ -77,9 +77,13 @@ class Store:
 
         Raises what `call` raises, and PinxitError for whatever SQLite raises: nothing of the call is stored then.
         """
+        return await asyncio.wrap_future(self.submit(call))
+
+    def submit(self, call: Callable[[sqlite3.Connection], T]) -> Future[T]:
+        """What `do` waits for; for other threads than the event loop's."""
         future: Future[T] = Future()
         self.calls.put((call, future))
-        return await asyncio.wrap_future(future)
+        return future
 
     def close(self) -> None:
         """Finish pending calls and close the database."""
