@@ -17,6 +17,7 @@ from pinxit.serve.dispatcher import TERMINAL, JobHandle
 from pinxit.serve.encoding import encode_picture
 from pinxit.serve.errors import RefusedError, as_refused, key_reused
 from pinxit.serve.feed import Feeds
+from pinxit.serve.job_recovery import planned
 from pinxit.serve.job_requests import plan_of_request
 from pinxit.serve.job_results import store_results
 from pinxit.serve.live_job import LiveJob, arrival_number, client_of, weight_of
@@ -41,7 +42,7 @@ class Jobs:
         self.services, self.store, self.feeds = services, store, Feeds()
         self.live: dict[str, LiveJob] = {}
         self.closing = False
-        self._latest, self._last_try = 0.0, asyncio.Lock()
+        self._latest, self._last_try, self.planning = 0.0, asyncio.Lock(), asyncio.Lock()
 
     async def earlier(self, owner: str, key: str, digest: str) -> list[Record]:
         """The jobs of an earlier request with this key. Raises RefusedError (409) if its content differs."""
@@ -90,12 +91,12 @@ class Jobs:
             self.start(record, plan, job)
         return found
 
-    def start(self, record: Record, plan: PaintPlan, job: ServerJob) -> None:
-        """Run a stored job."""
-        live = LiveJob(record, plan, job)
+    def start(self, record: Record, plan: PaintPlan | None = None, job: ServerJob | None = None) -> None:
+        """Run a stored job; one without a plan as soon as its content can be checked."""
+        live = LiveJob(record)
         self.live[record.id] = live
         self.feeds.publish(record.owner, record.id, "queued")
-        live.task = asyncio.ensure_future(self._run(live))
+        live.task = asyncio.ensure_future(self._run(live, plan, job))
 
     def make_job(self, plan: PaintPlan, record: Record) -> ServerJob:
         """The engine's job of a stored one."""
@@ -165,31 +166,32 @@ class Jobs:
     def _previews(self, owner: str) -> float:
         return PREVIEW_SECONDS if self.feeds.has_listeners(owner) else float("inf")
 
-    async def _run(self, live: LiveJob) -> None:
-        # Jobs that share a call die together. On their last try each is alone, so that the others' is not used up.
-        alone = live.record.tries and live.record.tries == self.services.settings.most_tries - 1
-        async with self._last_try if alone else nullcontext():
-            if not live.cancelled:
-                await self._paint(live)
+    async def _run(self, live: LiveJob, plan: PaintPlan | None, job: ServerJob | None) -> None:
+        try:
+            plan = plan or await planned(self, live)
+            # Jobs that share a call die together. On their last try each is alone: the others' is not used up.
+            alone = live.record.tries and live.record.tries == self.services.settings.most_tries - 1
+            async with self._last_try if alone else nullcontext():
+                if plan is not None and not live.cancelled:
+                    await self._paint(live, plan, job or self.make_job(plan, live.record))
+        except Exception as error:
+            await self._fail(live, as_refused(error))
         if not self.stopping:
             await self._ended(live)
 
-    async def _paint(self, live: LiveJob) -> None:
+    async def _paint(self, live: LiveJob, plan: PaintPlan, job: ServerJob) -> None:
+        """Raises whatever fails the job."""
         try:
-            live.job.previews = self._previews(live.record.owner)  # pages may have connected or left since
-            cost = self.services.admission.costs.estimate(live.job)
-            live.handle = self.services.dispatcher.submit(live.job, live.plan.model, cost=cost, detached=True)
-            self.services.admission.release(live.job)
-            event = await self._follow(live, live.handle)
-            if event.kind == "done":
-                await store_results(self.services, self.store, live, event.data)
-            elif not live.cancelled:
-                reason = event.data if isinstance(event.data, Exception) else RefusedError(503, "it was cancelled.")
-                await self._fail(live, as_refused(reason))
-        except Exception as error:
-            await self._fail(live, as_refused(error))
+            job.previews = self._previews(live.record.owner)  # pages may have connected or left since
+            cost = self.services.admission.costs.estimate(job)
+            live.handle = self.services.dispatcher.submit(job, plan.model, cost=cost, detached=True)
         finally:
-            self.services.admission.release(live.job)
+            self.services.admission.release(job)
+        event = await self._follow(live, live.handle)
+        if event.kind == "done":
+            await store_results(self.services, self.store, live, plan, event.data)
+        elif not live.cancelled:
+            raise event.data if isinstance(event.data, Exception) else RefusedError(503, "it was cancelled.")
 
     async def _fail(self, live: LiveJob, reason: RefusedError) -> None:
         """Store the failure, retrying while the disk is full: nothing is reported that is not stored."""
