@@ -7,8 +7,10 @@ import base64
 import io
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -142,6 +144,35 @@ def test_waiting_for_a_thread_is_not_the_hooks_time() -> None:
         await asyncio.gather(*(policy.check_prompt("a cat") for _ in range(50)))  # 2.5 s in two threads
 
     asyncio.run(play())
+
+
+def test_a_kept_job_waits_for_a_hook_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As its first call may after a restart: only a refusal ends the job; until then it can be cancelled."""
+    with running(tmp_path) as server:
+        asked: list[dict[str, Any]] = [
+            {"prompt": prompt, "candidates": 200} for prompt in ("forbidden", "a cat", "a dog")
+        ]
+        names = [server.post("/api/jobs", json=one).json()["jobs"][0]["id"] for one in asked]
+    loaded, failed = threading.Event(), list[str]()
+
+    def loading(content: Content) -> str | None:
+        if loaded.is_set():
+            return hooks.judge(content)
+        failed.append(content.text)
+        raise MemoryError
+
+    monkeypatch.setattr("pinxit.serve.content._import_hook", lambda spec: loading)
+    monkeypatch.setattr("pinxit.serve.job_recovery.RECHECK_SECONDS", 0.02)
+    with running(tmp_path, content_hook="any") as server:
+        while any(failed.count(one["prompt"]) < 2 for one in asked):
+            time.sleep(0.02)
+        found = [server.get(f"/api/jobs/{name}").json() for name in names]
+        assert [(one["state"], one["error"]) for one in found] == [("queued", None)] * 3
+        assert server.delete(f"/api/jobs/{names[2]}").json()["jobs"][0]["state"] == "cancelled"
+        loaded.set()
+        ends = [ended(server, name) for name in names]
+        assert [one["state"] for one in ends] == ["failed", "done", "cancelled"]
+        assert ends[0]["error"] == "we do not paint that here."
 
 
 def test_a_hook_that_hangs_does_not_keep_the_process() -> None:

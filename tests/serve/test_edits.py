@@ -22,7 +22,6 @@ from starlette.datastructures import FormData
 from pinxit.recipes.capabilities import Edits
 from pinxit.serve import edits, images, jobs, upload_decoder
 from pinxit.serve.job_results import store_results
-from pinxit.serve.live_job import LiveJob
 from pinxit.serve.paint_plan import PaintPlan
 from tests.recipes.painters import random_painter
 from tests.serve.running import Running
@@ -233,9 +232,9 @@ def test_an_upload_is_let_go_with_its_job(server: Running, monkeypatch: pytest.M
         plans.append(plan)
         return await respond(request, plan, *rest)
 
-    async def storing(services: Any, store: Any, live: LiveJob, *rest: Any) -> None:
-        plans.append(live.plan)
-        await store_results(services, store, live, *rest)
+    async def storing(services: Any, store: Any, live: Any, plan: PaintPlan, *rest: Any) -> None:
+        plans.append(plan)
+        await store_results(services, store, live, plan, *rest)
 
     monkeypatch.setattr(images, "complete_response", responding)
     monkeypatch.setattr(jobs, "store_results", storing)

@@ -7,11 +7,13 @@ import base64
 import io
 import json
 import random
+import shutil
 import signal
 import sqlite3
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from PIL import Image
 
 from pinxit.errors import PinxitError
 from pinxit.files import write_bytes
+from pinxit.pipelines.engine import Engine
+from pinxit.pipelines.work import WorkItem
 from pinxit.serve import jobs, records
 from pinxit.serve.feed import Feeds
 from tests.recipes.painters import save_random_checkpoint
@@ -144,7 +148,12 @@ def test_a_comparison_is_taken_on_whole_or_refused_whole(server: Running, monkey
     assert [one["id"] for one in server.get("/api/jobs").json()["jobs"]] == before and not admission.reserved
 
 
-def test_a_failure_that_cannot_be_kept_is_kept_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error", [PinxitError("jobs cannot be kept: the disk is full."), sqlite3.OperationalError("disk I/O error")]
+)
+def test_a_failure_that_cannot_be_kept_is_kept_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     """Until it is written down nobody is told, and the job does not hang for ever."""
     finish, full = records.finish, [True, True]
 
@@ -152,7 +161,7 @@ def test_a_failure_that_cannot_be_kept_is_kept_later(tmp_path: Path, monkeypatch
         def call(base: sqlite3.Connection) -> bool:
             if full:
                 full.pop()
-                raise PinxitError("jobs cannot be kept: the disk is full.")
+                raise error
             return finish(*about, **more)(base)
 
         return call
@@ -163,6 +172,43 @@ def test_a_failure_that_cannot_be_kept_is_kept_later(tmp_path: Path, monkeypatch
         (job,) = submitted(server, candidates=1)
         found = ended(server, job["id"])
         assert found["state"] == "failed" and found["error"] and not full and not server.context.jobs.live
+
+
+def test_a_cancellation_that_cannot_be_kept_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even for a job whose failure cannot be kept at the same time: it is kept, and removed, when there is room."""
+    finish, asked, full = records.finish, list[str](), [True]
+
+    def on_a_full_disk(name: str, state: records.State, *about: Any, **more: Any) -> Any:
+        def call(base: sqlite3.Connection) -> bool:
+            if full:
+                raise sqlite3.OperationalError("database or disk is full")
+            return finish(name, state, *about, **more)(base)
+
+        asked.append(state)
+        return call
+
+    monkeypatch.setattr(jobs, "RETRY_SECONDS", 0.05)
+    with running(tmp_path) as server:
+        live, do = server.context.jobs.live, server.context.jobs.store.do
+
+        async def slow_to_cancel(call: Any) -> Any:
+            """As long as it takes until the failure is tried again, or is not any more."""
+            before = len(asked)
+            while asked[-1:] == [records.CANCELLED] and len(asked) == before and job["id"] in live:
+                await asyncio.sleep(0.01)
+            return await do(call)
+
+        monkeypatch.setattr(records, "finish", on_a_full_disk)
+        (job,) = submitted(server, candidates=1)
+        while records.FAILED not in asked:
+            time.sleep(0.02)
+        monkeypatch.setattr(server.context.jobs.store, "do", slow_to_cancel)
+        assert server.delete(f"/api/jobs/{job['id']}").status_code == 500
+        full.clear()
+        assert ended(server, job["id"])["state"] == "failed"
+        while live:
+            time.sleep(0.02)
+        assert server.delete(f"/api/jobs/{job['id']}").json() == {"jobs": []}
 
 
 def test_compare_paints_the_same_by_several(server: Running) -> None:
@@ -411,6 +457,95 @@ def check_all_there(server: Process, data: Path, names: dict[str, dict[str, Any]
     assert names.keys() <= {job["id"] for job in everything}
     assert len(pictures) == len(set(pictures)) == sum(job["candidates"] for job in everything)
     assert set(pictures) == files, "a picture was written twice, or is gone"
+
+
+class Poison:
+    """A prompt whose call for tokens kills the process; here it hangs, and `died` takes what a kill would leave.
+
+    No call of a job is made before `go_on` is set, so that all jobs that are stored wait at the same time.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        self.go_on, self.reached, self.dead, self.folder = (*(threading.Event() for _ in range(3)), folder)
+        real = Engine._call
+
+        def call(engine: Engine, chosen: list[WorkItem]) -> list[WorkItem]:
+            served = [one for one in chosen if one.job.request is not None and one.job.client != "warming up"]
+            prompts = {one.job.request.prompt.text for one in served}
+            assert not prompts or self.go_on.wait(60)
+            if "poison" in prompts and chosen[0].stage.endswith("tokens"):
+                self.reached.set()
+                assert self.dead.wait(60)
+            return real(engine, chosen)
+
+        monkeypatch.setattr(Engine, "_call", call)
+
+    def died(self, data: Path, *asked: dict[str, Any]) -> tuple[Path, list[str]]:
+        """The folder that is left of `data` by a process that is also asked for jobs, and their names."""
+        left = self.folder / str(len(list(self.folder.iterdir())))
+        with running(data) as server:
+            names = [submitted(server, **one)[0]["id"] for one in asked]
+            self.go_on.set()
+            assert self.reached.wait(60)
+            shutil.copytree(data, left)
+            self.dead.set()
+        for event in (self.go_on, self.reached, self.dead):
+            event.clear()
+        return left, names
+
+
+def test_three_deaths_lose_the_job_that_was_painted_and_none_that_waited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison = Poison(monkeypatch, tmp_path)
+    short: list[dict[str, Any]] = [{"candidates": 1, "seed": seed} for seed in range(3)]
+    asked = [{"prompt": "poison", "candidates": 200}, *short]
+    data, names = poison.died(tmp_path / "data", *asked)
+    for _ in range(2):
+        data, _ = poison.died(data)
+    poison.go_on.set()
+    with running(data) as server:
+        found = [ended(server, name) for name in names]
+    assert [one["state"] for one in found] == ["failed", "done", "done", "done"]
+    assert "died 3 times" in found[0]["error"]
+
+
+def test_jobs_that_share_the_calls_of_one_that_kills_outlive_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison = Poison(monkeypatch, tmp_path)
+    asked = [{"prompt": prompt, "candidates": 1} for prompt in ("a cat", "poison", "a dog")]
+    data, names = poison.died(tmp_path / "data", *asked)
+    for tries in (1, 2):
+        assert stored_tries(data) == [tries] * 3
+        data, _ = poison.died(data)
+    assert stored_tries(data) == [3, 2]  # the first was done, as it was tried alone
+    poison.go_on.set()
+    with running(data) as server:
+        assert [ended(server, name)["state"] for name in names] == ["done", "failed", "done"]
+
+
+def test_an_end_in_order_counts_no_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever begins while the server ends: tries are forgotten when the engine has stopped."""
+    reset, alive = records.reset_attempts, list[bool]()
+    with running(tmp_path) as server:
+        runner = server.context.dispatcher.runner
+
+        def reset_attempts(base: sqlite3.Connection) -> None:
+            alive.append(runner.is_alive())
+            reset(base)
+
+        monkeypatch.setattr(records, "reset_attempts", reset_attempts)
+        names = [submitted(server, candidates=200)[0]["id"] for _ in range(2)]
+        while server.get(f"/api/jobs/{names[0]}").json()["share"] == 0:
+            time.sleep(0.02)
+    assert alive == [False] and stored_tries(tmp_path) == [0, 0]
+
+
+def stored_tries(data: Path) -> list[int]:
+    """Of unfinished jobs, the oldest first."""
+    with closing(sqlite3.connect(data / "jobs.sqlite")) as base:
+        return [one.tries for one in records.unfinished(base)]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills by a POSIX signal")

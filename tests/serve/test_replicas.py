@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import openai
 import pytest
 
+from pinxit.errors import PinxitError
 from pinxit.pipelines.graph import Graph, Stage
 from pinxit.pipelines.work import Event
 from pinxit.pipelines.worker import Each
@@ -118,6 +119,24 @@ def test_a_job_that_kills_every_replica_fails() -> None:
     deaths: list[Script] = [[RuntimeError("dead")] for _ in range(3)]
     found = heard(ScriptedDeployment(*deaths), job_of())
     assert [event.kind for event in found] == ["failed"] and "3 replicas died" in str(found[0].data)
+
+
+@pytest.mark.parametrize("error", [None, PinxitError("the disk is full.")])
+def test_a_job_is_counted_when_a_replica_has_begun_it(error: Exception | None) -> None:
+    counted = list[int]()
+    died: Script = [RemoteEvent("", None, 0.0), ConnectionError("it died while the job was waiting")]
+    scripted, job = ScriptedDeployment(died, [RemoteEvent("", None, 0.5), DONE]), job_of()
+
+    def count() -> Future[None]:
+        future = Future[None]()
+        counted.append(len(scripted.sent))
+        future.set_exception(error) if error else future.set_result(None)
+        return future
+
+    job.on_begin = count
+    (event,) = heard(scripted, job)
+    assert event.kind == ("failed" if error else "done") and event.data is (error or DONE.data)
+    assert counted == [2], "by the second replica, once"
 
 
 def test_a_cancelled_job_gives_its_stream_up() -> None:

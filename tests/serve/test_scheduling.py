@@ -7,6 +7,8 @@ import math
 import random
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +18,7 @@ import httpx2 as httpx
 import numpy as np
 import pytest
 
-from pinxit.errors import UsageError
+from pinxit.errors import PinxitError, UsageError
 from pinxit.pipelines.graph import Graph, Stage
 from pinxit.pipelines.work import Job
 from pinxit.pipelines.worker import Each
@@ -79,6 +81,45 @@ def test_one_failure_is_its_own() -> None:
         return found
 
     assert asyncio.run(play()) == ["failed", "done", "done"] * 3
+
+
+def test_a_job_is_counted_before_its_first_call_and_one_that_cannot_be_fails_alone() -> None:
+    said = list[str]()
+
+    def work(items: Any) -> list[Any]:
+        said.extend(f"call of {item.job.client}" for item in items)
+        return [None for _ in items]
+
+    def counted(client: str, error: Exception | None = None) -> Callable[[], Future[None]]:
+        def ask() -> Future[None]:
+            future, pool = Future[None](), ThreadPoolExecutor(1)
+            said.append(f"begin of {client}")
+
+            def answer() -> None:
+                time.sleep(0.05)
+                said.append(f"answer to {client}")
+                future.set_exception(error) if error else future.set_result(None)
+
+            pool.submit(answer)
+            return future
+
+        return ask
+
+    async def play() -> list[str]:
+        graph = Graph([Stage("first", Each(work)), Stage("second", Each(work))], {})
+        dispatcher, full = Dispatcher(graph), PinxitError("the disk is full.")
+        jobs = [ServerJob([(("first", "second"), None)], client=client) for client in "abc"]
+        for job, error in zip(jobs, (None, full, None), strict=True):
+            job.on_begin = counted(job.client, error)
+        handles = [dispatcher.submit(job) for job in jobs]
+        found = [(await dispatcher.outcome(one)).kind for one in handles]
+        await dispatcher.close()
+        return found
+
+    assert asyncio.run(play()) == ["done", "failed", "done"]
+    for client, calls in (("a", 2), ("b", 0), ("c", 2)):
+        mine = [one.partition(" ")[0] for one in said if one.endswith(client)]
+        assert mine == ["begin", "answer", *["call"] * calls]
 
 
 def test_the_budget_refuses_and_says_when() -> None:

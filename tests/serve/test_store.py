@@ -152,7 +152,7 @@ def test_jobs_of_one_request_are_kept_together_or_not_at_all(tmp_path: Path) -> 
     async def play() -> None:
         store = Store(tmp_path)
         await store.do(records.add([record("1", "a"), record("2", "a")], "k"))
-        with pytest.raises(sqlite3.IntegrityError):
+        with pytest.raises(PinxitError, match="UNIQUE"):
             await store.do(records.add([record("3", "a"), record("1", "a")], "other"))
         assert [one.id for one in await store.do(records.unfinished)] == ["1", "2"]
         assert [one.id for one in await store.do(records.jobs_of_key("a", "k"))] == ["1", "2"]
@@ -172,7 +172,7 @@ def test_one_error_of_a_group_is_its_own(tmp_path: Path) -> None:
 
         calls = [slow, records.add([record("1")]), records.add([record("1")]), records.add([record("2")])]
         found = await asyncio.gather(*(store.do(one) for one in calls), return_exceptions=True)
-        assert [type(one).__name__ for one in found] == ["NoneType", "list", "IntegrityError", "list"]
+        assert [type(one).__name__ for one in found] == ["NoneType", "list", "PinxitError", "list"]
         store.close()
         again = Store(tmp_path)
         assert len(await again.do(records.unfinished)) == 2

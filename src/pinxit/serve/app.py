@@ -191,8 +191,9 @@ async def _close(app: FastAPI) -> None:
     context: Context | None = getattr(app.state, "context", None)
     if context is not None:
         app.state.context = None
-        await context.jobs.close()
+        await context.jobs.stop()
         await context.dispatcher.close()
+        await context.jobs.close()
         await context.uploads.close()
         context.encoders.shutdown()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,12 @@ class ServerJob(Job):
     step: float = 0.0  # progress that the last turn made
     looked_before: float = 0.0  # `looked` before the last turn
     reports_candidates: bool = False  # publish every candidate as soon as it is drawn
+    on_begin: Callable[[], Future[Any]] | None = None  # its first call waits for the future; then None
+
+    def begin(self) -> Future[Any] | None:
+        """What its first call, which is about to be made, must wait for; None for later calls."""
+        on_begin, self.on_begin = self.on_begin, None
+        return None if on_begin is None else on_begin()
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pinxit.serve")
 CODE = "content_policy_violation"  # OpenAI's
-UNCHECKED = "it could not be checked whether that may be painted here."
+
+
+class UncheckedError(RefusedError):
+    """The hook failed: nothing passes unchecked, but the same content may be allowed later."""
+
+    def __init__(self, param: str | None) -> None:
+        super().__init__(400, "it could not be checked whether that may be painted here.", param, CODE)
 
 
 @dataclass(frozen=True)
@@ -90,12 +96,12 @@ class ContentPolicy:
             log.error(
                 "the content hook failed by %s", type(error).__name__, exc_info=not isinstance(error, TimeoutError)
             )
-            raise RefusedError(400, UNCHECKED, param, CODE) from error
+            raise UncheckedError(param) from error
         if reason is None:
             return
         if not isinstance(reason, str) or not reason.strip():
             log.error("the content hook gave %s, which is neither None nor a sentence", type(reason).__name__)
-            raise RefusedError(400, UNCHECKED, param, CODE)
+            raise UncheckedError(param)
         raise RefusedError(400, reason, param, CODE)
 
 

@@ -18,11 +18,14 @@ from pinxit.serve.records import StoredPicture
 from pinxit.serve.store import Store, sync_folder
 
 if TYPE_CHECKING:
+    from pinxit.serve.paint_plan import PaintPlan
     from pinxit.serve.services import Services
     from pinxit.types import Ranked
 
 
-async def store_results(services: Services, store: Store, live: LiveJob, painted: Sequence[Ranked]) -> None:
+async def store_results(
+    services: Services, store: Store, live: LiveJob, plan: PaintPlan, painted: Sequence[Ranked]
+) -> None:
     """Write the pictures, then that the job is done. Raises RefusedError if the content policy allows none of them."""
     ranked = await services.policy.allowed(painted)
     vectors = await _clip_vectors(services, live, ranked)
@@ -34,7 +37,7 @@ async def store_results(services: Services, store: Store, live: LiveJob, painted
     def write() -> None:
         try:
             for one, picture in zip(stored, ranked, strict=True):
-                write_bytes(store.file(one.id), services.file(live.plan, picture))
+                write_bytes(store.file(one.id), services.file(plan, picture))
         except BaseException:  # the disk may be full: keep nothing
             store.remove(one.id for one in stored)
             raise

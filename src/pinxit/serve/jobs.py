@@ -17,6 +17,7 @@ from pinxit.serve.dispatcher import TERMINAL, JobHandle
 from pinxit.serve.encoding import encode_picture
 from pinxit.serve.errors import RefusedError, as_refused, key_reused
 from pinxit.serve.feed import Feeds
+from pinxit.serve.job_recovery import planned
 from pinxit.serve.job_requests import plan_of_request
 from pinxit.serve.job_results import store_results
 from pinxit.serve.live_job import LiveJob, arrival_number, client_of, weight_of
@@ -41,7 +42,7 @@ class Jobs:
         self.services, self.store, self.feeds = services, store, Feeds()
         self.live: dict[str, LiveJob] = {}
         self.closing = False
-        self._latest = 0.0
+        self._latest, self._last_try, self.planning = 0.0, asyncio.Lock(), asyncio.Lock()
 
     async def earlier(self, owner: str, key: str, digest: str) -> list[Record]:
         """The jobs of an earlier request with this key. Raises RefusedError (409) if its content differs."""
@@ -89,21 +90,22 @@ class Jobs:
             self.services.admission.release(*jobs)
             return found
         for record, plan, job in zip(new, plans, jobs, strict=True):
-            self.start(record, plan, job)
+            self.start(record, plan.without_uploads(), job)
         return found
 
-    def start(self, record: Record, plan: PaintPlan, job: ServerJob) -> None:
-        """Run a stored job."""
-        live = LiveJob(record, plan.without_uploads(), job)
+    def start(self, record: Record, plan: PaintPlan | None = None, job: ServerJob | None = None) -> None:
+        """Run a stored job; one without a plan as soon as its content can be checked."""
+        live = LiveJob(record)
         self.live[record.id] = live
         self.feeds.publish(record.owner, record.id, "queued")
-        live.task = asyncio.ensure_future(self._run(live))
+        live.task = asyncio.ensure_future(self._run(live, plan, job))
 
     def make_job(self, plan: PaintPlan, record: Record) -> ServerJob:
         """The engine's job of a stored one."""
         client, weight = client_of(record), weight_of(record.request)
         job = self.services.catalog.job(plan.model, plan.asked, plan.side, client=client, weight=weight)
         job.previews, job.reports_candidates = self._previews(record.owner), True
+        job.on_begin = partial(self.store.submit, records.count_attempt(record.id))
         return job
 
     async def _remove_unused(self, requests: list[dict[str, Any]]) -> None:
@@ -113,14 +115,10 @@ class Jobs:
             await asyncio.to_thread(self.store.remove, await self.store.do(records.unused_pictures(names)))
 
     async def cancel(self, name: str) -> None:
-        """Cancel a live job; returns when that is stored."""
+        """Cancel a live job; returns when that is stored. Raises PinxitError if it cannot be: the job goes on."""
         live = self.live[name]
-        live.cancelled = True
-        try:
-            await self.store.do(records.finish(name, records.CANCELLED))
-        except PinxitError:  # not stored, so not cancelled
-            live.cancelled = False
-            raise
+        await self.store.do(records.finish(name, records.CANCELLED))
+        live.cancelled = True  # not before it is stored: until then the job may end in another way, which is then kept
         if live.handle is not None:
             self.services.dispatcher.cancel(live.handle)
         await self._ended(live)
@@ -142,14 +140,17 @@ class Jobs:
         """Whether this process is ending, so that unfinished jobs are left to the next one."""
         return self.closing or self.services.dispatcher.runner.error is not None
 
-    async def close(self) -> None:
-        """Stop; unfinished jobs stay queued for the next process."""
+    async def stop(self) -> None:
+        """Follow jobs no more; unfinished ones stay queued for the next process."""
         self.closing = True
         self.feeds.close()
         tasks = [live.task for live in self.live.values() if live.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Close the store, once the engine has stopped: no job begins any more, which would be counted."""
         with suppress(Exception):
             await self.store.do(records.reset_attempts)
         await asyncio.to_thread(self.store.close)
@@ -167,27 +168,34 @@ class Jobs:
     def _previews(self, owner: str) -> float:
         return PREVIEW_SECONDS if self.feeds.has_listeners(owner) else float("inf")
 
-    async def _run(self, live: LiveJob) -> None:
+    async def _run(self, live: LiveJob, plan: PaintPlan | None, job: ServerJob | None) -> None:
         try:
-            attempts = await self.store.do(records.count_attempt(live.record.id))
-            if not attempts or live.cancelled:
-                return
-            live.job.previews = self._previews(live.record.owner)  # pages may have connected or left since
-            cost = self.services.admission.costs.estimate(live.job)
-            live.handle = self.services.dispatcher.submit(live.job, live.plan.model, cost=cost, detached=True)
-            self.services.admission.release(live.job)
-            event = await self._follow(live, live.handle)
-            if event.kind == "done":
-                await store_results(self.services, self.store, live, event.data)
-            elif not live.cancelled:
-                reason = event.data if isinstance(event.data, Exception) else RefusedError(503, "it was cancelled.")
-                await self._fail(live, as_refused(reason))
+            plan = plan or await planned(self, live)
+            # Jobs that share a call die together. On their last try each is alone: the others' is not used up.
+            alone = live.record.tries and live.record.tries == self.services.settings.most_tries - 1
+            async with self._last_try if alone else nullcontext():
+                if plan is not None and not live.cancelled:
+                    job = job or self.make_job(plan, live.record)
+                    plan = plan.without_uploads()
+                    await self._paint(live, plan, job)
         except Exception as error:
             await self._fail(live, as_refused(error))
-        finally:
-            self.services.admission.release(live.job)
         if not self.stopping:
             await self._ended(live)
+
+    async def _paint(self, live: LiveJob, plan: PaintPlan, job: ServerJob) -> None:
+        """Raises whatever fails the job."""
+        try:
+            job.previews = self._previews(live.record.owner)  # pages may have connected or left since
+            cost = self.services.admission.costs.estimate(job)
+            live.handle = self.services.dispatcher.submit(job, plan.model, cost=cost, detached=True)
+        finally:
+            self.services.admission.release(job)
+        event = await self._follow(live, live.handle)
+        if event.kind == "done":
+            await store_results(self.services, self.store, live, plan, event.data)
+        elif not live.cancelled:
+            raise event.data if isinstance(event.data, Exception) else RefusedError(503, "it was cancelled.")
 
     async def _fail(self, live: LiveJob, reason: RefusedError) -> None:
         """Store the failure, retrying while the disk is full: nothing is reported that is not stored."""

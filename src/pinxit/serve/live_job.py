@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Any
 from pinxit.serve.requests import WEIGHTS
 
 if TYPE_CHECKING:
-    from pinxit.serve.catalog import ServerJob
     from pinxit.serve.dispatcher import JobHandle
-    from pinxit.serve.paint_plan import PaintPlan
     from pinxit.serve.records import Record
 
 
 class LiveJob:
     """A stored job that has not ended."""
 
-    def __init__(self, record: Record, plan: PaintPlan, job: ServerJob) -> None:
-        self.record, self.plan, self.job = record, plan, job
+    def __init__(self, record: Record) -> None:
+        self.record = record
         self.handle: JobHandle | None = None
         self.task: asyncio.Task[None] | None = None
         self.cancelled = False

@@ -89,7 +89,7 @@ def unfinished(db: sqlite3.Connection) -> list[Record]:
 
 
 def count_attempt(job: str) -> Callable[[sqlite3.Connection], int]:
-    """Count an attempt to compute a job; how many there have been, or 0 if the job has ended."""
+    """Count that a process begins to compute a job; how many have, or 0 if the job has ended."""
 
     def call(db: sqlite3.Connection) -> int:
         query = "UPDATE jobs SET tries = tries + 1 WHERE id = ? AND state = ? RETURNING tries"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pinxit import cluster
+from pinxit.errors import PinxitError
 from pinxit.pipelines.work import Event, Job
 from pinxit.serve.dispatcher import TERMINAL
 from pinxit.serve.errors import RefusedError
@@ -138,6 +139,8 @@ class RemoteEngine:
         try:
             async for report in stream:
                 self.last_event = self.clock()
+                if (report.kind or report.progress) and not await self._begin(job):
+                    return True
                 if report.kind in TERMINAL:
                     self._end(job, report)
                     return True
@@ -150,6 +153,16 @@ class RemoteEngine:
         finally:
             stream.cancel()
         raise ConnectionError("a stream ended before its job")
+
+    async def _begin(self, job: ServerJob) -> bool:
+        """Store that a replica has begun a job, before anything of it is used here; False if that fails the job."""
+        try:
+            if (stored := job.begin()) is not None:
+                await asyncio.wrap_future(stored)
+        except PinxitError as error:
+            self._end(job, RemoteEvent("failed", error, 1.0))
+            return False
+        return True
 
     def _end(self, job: Job, report: RemoteEvent) -> None:
         if self.shares.pop(job, None) is None:

@@ -50,6 +50,17 @@ class MeteredEngine(Engine):
         self.usage = {name: StageUsage() for name in graph.stages}
         self.costs: dict[Job, dict[str, float]] = {}  # seconds by stage, of unfinished jobs
 
+    def _call(self, chosen: list[WorkItem]) -> list[WorkItem]:
+        """Wait first until it is stored which jobs begin: the call may kill the process. One that cannot be fails."""
+        begins = [(item.job, item.job.begin()) for item in chosen if isinstance(item.job, ServerJob)]  # in one commit
+        for job, stored in begins:
+            try:
+                if stored is not None:
+                    stored.result()
+            except Exception as error:
+                self._close(job, "failed", error)
+        return super()._call(chosen)
+
     def _failed(self, stage: Stage, tile: Sequence[WorkItem], error: Exception) -> None:
         """After an error of the device all calls fail: let it end this process, so that another one takes over."""
         if isinstance(error, torch.AcceleratorError):

@@ -73,10 +73,17 @@ class Store:
         self.thread.start()
 
     async def do(self, call: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `call` in the store's thread; its result, once the transaction is committed."""
+        """Run `call` in the store's thread; its result, once the transaction is committed.
+
+        Raises what `call` raises, and PinxitError for whatever SQLite raises: nothing of the call is stored then.
+        """
+        return await asyncio.wrap_future(self.submit(call))
+
+    def submit(self, call: Callable[[sqlite3.Connection], T]) -> Future[T]:
+        """What `do` waits for; for other threads than the event loop's."""
         future: Future[T] = Future()
         self.calls.put((call, future))
-        return await asyncio.wrap_future(future)
+        return future
 
     def close(self) -> None:
         """Finish pending calls and close the database."""
@@ -116,7 +123,7 @@ class Store:
         except sqlite3.Error as error:  # such as a full disk: nothing was stored
             with suppress(sqlite3.Error):
                 self.db.execute("ROLLBACK")
-            results = [(None, PinxitError(f"jobs cannot be stored: {error}."))] * len(batch)
+            results = [(None, _refusal(error))] * len(batch)
         self.on_commit(time.perf_counter() - began)
         for (_, future), (value, wrong) in zip(batch, results, strict=True):
             if wrong is None:
@@ -134,10 +141,14 @@ class Store:
                 results.append((call(self.db), None))
             except Exception as error:
                 self.db.execute("ROLLBACK TO one")
-                results.append((None, error))
+                results.append((None, _refusal(error) if isinstance(error, sqlite3.Error) else error))
             self.db.execute("RELEASE one")
         self.db.execute("COMMIT")
         return results
+
+
+def _refusal(error: sqlite3.Error) -> PinxitError:
+    return PinxitError(f"jobs cannot be stored: {error}.")
 
 
 def sync_folder(folder: Path) -> None:
