@@ -20,8 +20,11 @@ from pinxit.data.shard_writer import write_shards
 from pinxit.data.shelf import SPARE, Shelf
 from pinxit.data.stream_builder import build_stream
 from pinxit.data.streams import Stream
-from pinxit.training.rows import whole
+from pinxit.training import loop
+from pinxit.training.loop import Batch, fit
+from pinxit.training.rows import Rows, whole
 from tests.recipes.squares import write_squares
+from tests.training.toy import Toy, plan
 
 SIDE, SHARDS, ITEMS, BATCH = 16, 64, 4, 4  # four streams, whose windows of four shards are a quarter of all
 
@@ -161,3 +164,30 @@ def test_a_copy_is_marked_as_expected_from_the_moment_that_it_is_there(
     shelf.path(remote.urls[0])
     shelf.expect(remote.urls[1])
     assert seen[0] < time.time() + 60 < seen[1]
+
+
+class Streamed(Toy):
+    """The toy, which also reads pictures of a stream."""
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__()
+        self.stream = stream
+
+    def batch(self, rows: Rows) -> Batch:
+        _ = self.stream.pictures[self.stream.order(rows, 0)]
+        return super().batch(rows)
+
+
+def test_a_run_that_is_resumed_fetches_what_its_next_updates_read(
+    remote: Stream, tmp_path: Path, fetched: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it measures and compiles with is read from those shards too."""
+    monkeypatch.setattr(Ahead, "begin", lambda _, url, work: work(url))
+    monkeypatch.setattr(loop, "compile_modules", lambda modules, plan, device, trial: trial() or "tried")
+    about = plan(images=200, batch=BATCH)
+    for end in (100, 104):  # the first in the epoch's second windows
+        fetched.clear()
+        stream = with_room(remote, tmp_path / str(end), 100)
+        fit(Streamed(stream), about, tmp_path / "run", "cpu", progress=False, stop_after=end)
+    current, later = stream._deal(BATCH, 0).near(whole(100, BATCH))
+    assert set(fetched) == {remote.urls[shard] for shard in current + later}
