@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from pinxit.data import shelf as shelves
-from pinxit.data import streams
+from pinxit.data import stream_manifest, streams
 from pinxit.data.ahead import Ahead
 from pinxit.data.folders import FolderDataset
 from pinxit.data.shard_writer import write_shards
@@ -141,6 +141,21 @@ def test_a_copy_that_made_room_while_it_was_read_is_had_again(
     monkeypatch.setattr(streams, "read_span", away)
     assert np.array_equal(stream.pictures[2], local.pictures[2]) and len(gone) == 2
     assert not stream.problems and stream.standing(2) == 2
+
+
+def test_a_copy_that_made_room_before_it_was_opened_is_had_again(
+    stream: Stream, tars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local, gone = build_stream(str(tars), SIDE, None, tmp_path / "local"), list[Path]()
+
+    def away(path: Path, shard: Any) -> None:
+        if len(gone) < 2:
+            gone.append(path)
+            path.unlink()
+        stream_manifest.check_bytes(path, shard)
+
+    monkeypatch.setattr(streams, "check_bytes", away)
+    assert np.array_equal(stream.pictures[2], local.pictures[2]) and len(gone) == 2
 
 
 def test_a_disk_that_does_not_answer_breaks_no_item(

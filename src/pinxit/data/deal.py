@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import zip_longest
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -75,18 +76,27 @@ class Deal:
             place += count
         return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
 
-    def near(self, rows: Rows) -> list[int]:
-        """The shards that these rows' streams read now or soon: those of their current windows and the next ones."""
-        each, update = rows.batch // self.streams, rows.first // rows.batch
-        found: list[int] = []
-        for stream in range(rows.start // each, -(-(rows.start + rows.count) // each)):
+    def near(self, rows: Rows) -> tuple[list[int], list[int]]:
+        """The shards of the windows that these rows' streams are in, and those of the windows that come next.
+
+        The latter by their places in the windows, so that each stream's first comes before any one's second.
+        """
+        update, current, later = rows.first // rows.batch, list[int](), list[list[int]]()
+        each = rows.batch // self.streams
+        for stream in self.of(rows):
             epoch, before = self._epoch(stream, update * each)
             number = int(np.searchsorted(_bounds(self, stream, epoch), update * each - before, side="right"))
             coming = _dealt(self, stream, epoch)[number * self.window :]
             if len(coming) < 2 * self.window:
                 coming = coming + _dealt(self, stream, epoch + 1)[: self.window]
-            found += coming[: 2 * self.window]
-        return found
+            current += coming[: self.window]
+            later.append(coming[self.window : 2 * self.window])
+        return current, [shard for shards in zip_longest(*later) for shard in shards if shard is not None]
+
+    def of(self, rows: Rows) -> range:
+        """The streams that these rows belong to."""
+        each = rows.batch // self.streams
+        return range(rows.start // each, -(-(rows.start + rows.count) // each))
 
     def _taken(self, stream: int, position: int, count: int) -> Iterator[Indices]:
         """Items `position` to `position + count` of a stream, which never ends, in parts of one window each."""

@@ -26,6 +26,7 @@ from pinxit.files import replacing
 TRIES, PATIENCE = 6, 1.0  # tries of a fetch; seconds to wait after the first failure, doubled after each further one
 GONE = (FileNotFoundError, PermissionError, IsADirectoryError)  # errors for which another try is useless
 SPARE = 2e9  # bytes of the disk that copies leave free for others, such as the run that reads them
+LEASE = 600.0  # seconds for which a copy that is expected counts as more recently used than all that are not
 log = logging.getLogger("pinxit")
 
 T = TypeVar("T")
@@ -67,14 +68,32 @@ def _glob(system: Any, path: str) -> list[str]:
     return [str(one) for one in system.glob(path if "*" in path else f"{path.rstrip('/')}/*.tar")]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Shelf:
-    """A cache of remote shards in a folder; the least recently used copies are deleted to make room."""
+    """A cache of remote shards in a folder; the least recently used copies are deleted to make room.
+
+    A copy's time of use is that of its file, so that all processes that share the folder know it. That of an expected
+    copy is LEASE seconds in the future: what is not expected goes first, and what was expected last goes last.
+    """
 
     folder: Path
     room: float = 100e9  # bytes that copies may take
-    _lock: Lock = field(default_factory=Lock, compare=False, repr=False)
-    _ahead: Ahead = field(default_factory=Ahead, compare=False, repr=False)
+    _until: dict[str, float] = field(default_factory=dict, repr=False)  # when the leases of expected shards end
+    _space: float | None = field(default=None, repr=False)
+    _lock: Lock = field(default_factory=Lock, repr=False)
+    _ahead: Ahead = field(default_factory=Ahead, repr=False)
+
+    @property
+    def space(self) -> float:
+        """Bytes that copies may take, as of the last fetch: `room`, or less where the disk is fuller."""
+        if self._space is None:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._copies()
+            except OSError:  # which `path` raises
+                return 0.0
+        assert self._space is not None
+        return self._space
 
     def path(self, url: str) -> Path:
         """The local file of a shard, which is fetched if it is remote and not in the cache.
@@ -89,43 +108,70 @@ class Shelf:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(place.with_suffix(".lock")):  # other processes of this machine may want it too
-                if not place.is_file():
-                    fetch(url, place)
+                if not self.holds(url):
+                    self._fetch(url, place)
                     self._make_room(place)
         except OSError as error:
             raise PinxitError(f"cannot write {place}: {error.strerror or error}.") from error
         return place
 
     def holds(self, url: str) -> bool:
-        """Whether the file of a shard is there; marks a copy as just used, so that it is deleted last."""
+        """Whether the file of a shard is there; marks a copy as just used or expected, so that it is deleted last."""
         if "://" not in url:
             return Path(url).is_file()
+        place, used = self.folder / _name(url), self._used(url)
         try:
-            os.utime(self.folder / _name(url))
+            if place.stat().st_mtime < used:
+                os.utime(place, (used, used))
         except FileNotFoundError:
             return False
         except OSError:  # another user's file, whose time we may not change
-            return (self.folder / _name(url)).is_file()
+            return place.is_file()
         return True
 
     def expect(self, url: str) -> None:
-        """Start to fetch a shard that will be needed soon, in the background; `path` raises what fails here."""
-        if "://" in url and not (self.folder / _name(url)).is_file():
-            self._ahead.begin(url, self.path)
+        """Start to fetch a shard that will be needed soon, in the background; `path` raises what fails here.
+
+        For as long as it is expected anew its copy stays, unless all that are expected exceed `space`.
+        """
+        if "://" in url:
+            self._until[url] = time.time() + LEASE
+            if not self.holds(url):
+                self._ahead.begin(url, self.path)
+
+    def _fetch(self, url: str, place: Path) -> None:
+        """Fetch a shard to `place`, marked from the moment that it is there: others may be making room just then."""
+        arrived = place.with_name(f"{place.name}.new")
+        fetch(url, arrived)
+        used = self._used(url)
+        os.utime(arrived, (used, used))
+        arrived.replace(place)
+
+    def _used(self, url: str) -> float:
+        """The time of use of a shard that is used now, or expected."""
+        return max(time.time(), self._until.get(url, 0.0))
 
     def _make_room(self, newest: Path) -> None:
         with self._lock:
-            copies = []
-            for path in self.folder.glob("*.tar"):
-                with suppress(OSError):
-                    copies.append((path.stat().st_mtime, path.stat().st_size, path))
-            over = max(sum(size for _, size, _ in copies) - self.room, SPARE - shutil.disk_usage(self.folder).free)
+            copies = self._copies()
+            over = sum(size for _, size, _ in copies) - self.space
             for _, size, path in sorted(copies):
                 if over <= 0:
                     break
                 if path != newest:
                     path.unlink(missing_ok=True)  # a process that has it open can still read it
                     over -= size
+
+    def _copies(self) -> list[tuple[float, int, Path]]:
+        """The time of use, bytes and file of each copy; also notes how much space there is."""
+        copies = []
+        for path in self.folder.glob("*.tar"):
+            with suppress(OSError):
+                about = path.stat()
+                copies.append((about.st_mtime, about.st_size, path))
+        free = shutil.disk_usage(self.folder).free
+        self._space = min(self.room, sum(size for _, size, _ in copies) + free - SPARE)
+        return copies
 
 
 def fetch(url: str, place: Path) -> None:

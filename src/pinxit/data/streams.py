@@ -23,7 +23,7 @@ from pinxit.data.problems import ItemError, Problems
 from pinxit.data.shards import Shard, example_of, index_shard, read_span
 from pinxit.data.shelf import PATIENCE, TRIES, Shelf
 from pinxit.data.stream_items import Pictures, StreamCaptions
-from pinxit.data.stream_manifest import AGAIN, STREAM, StreamManifest, check_bytes, digest_of
+from pinxit.data.stream_manifest import AGAIN, STREAM, ShardRecord, StreamManifest, check_bytes, digest_of
 from pinxit.errors import DataError, PinxitError
 from pinxit.files import read_json
 
@@ -98,8 +98,9 @@ class Stream:
         Held-out items are never among them. Also starts to fetch the shards that are needed next.
         """
         deal = self._deal(rows.batch, seed)
-        for shard in deal.near(rows):
-            self.shelf.expect(self.manifest["shards"][shard]["url"])
+        if "://" in self.manifest["shards"][0]["url"]:
+            for shard in self._affordable(deal, rows):
+                self.shelf.expect(self.manifest["shards"][shard]["url"])
         return deal.indices(rows)
 
     @property
@@ -202,17 +203,36 @@ class Stream:
                 self._opened.move_to_end(number)
                 if self.shelf.holds(shard["url"]):
                     return known
-        path = self.shelf.path(shard["url"])
-        check_bytes(path, shard)
-        found = index_shard(path, Problems())
-        if digest_of(found) != shard["digest"]:
-            changed = f"{shard['url']} holds other items than when it was indexed"
-            raise DataError(f"{changed}: restore it, or index it anew and train into another folder.")
+        for turn in range(TRIES):
+            path = self.shelf.path(shard["url"])
+            try:
+                found = _indexed(path, shard)
+                break
+            except DataError:  # perhaps as its copy has just made room for another
+                if "://" not in shard["url"] or turn + 1 == TRIES:
+                    raise
         with self._lock:
             self._opened[number] = found
             while len(self._opened) > OPEN:
                 self._opened.popitem(last=False)
         return found
+
+    def _affordable(self, deal: Deal, rows: Rows) -> list[int]:
+        """The shards to have for these rows, soonest needed first, as far as the shelf has space.
+
+        Were more expected, each would be fetched in the place of one that is not read yet. Space is shared equally
+        among the streams of the deal, as micro-batches and ranks ask for some of them at a time. If not even the
+        current windows fit, those that do stay, and the others take turns in the space of one shard.
+        """
+        (current, later), share = deal.near(rows), len(deal.of(rows)) / deal.streams
+        sizes = {shard: self.manifest["shards"][shard]["bytes"] for shard in current + later}
+        wanted, space = dict.fromkeys(current), share * self.shelf.space
+        if sum(sizes[shard] for shard in wanted) <= space:
+            wanted |= dict.fromkeys(later)
+        else:
+            space -= share * max(sizes.values())
+        ends = np.cumsum([sizes[shard] for shard in wanted])
+        return list(wanted)[: int(np.searchsorted(ends, space, side="right"))]
 
     def _deal(self, batch: int, seed: int) -> Deal:
         asked = (batch, seed)
@@ -224,6 +244,16 @@ class Stream:
     @cached_property
     def _ends(self) -> NDArray[np.int64]:
         return np.cumsum([shard["items"] for shard in self.manifest["shards"]])
+
+
+def _indexed(path: Path, shard: ShardRecord) -> Shard:
+    """The index of a shard's file. Raises DataError if it is not as the manifest says."""
+    check_bytes(path, shard)
+    found = index_shard(path, Problems())
+    if digest_of(found) != shard["digest"]:
+        changed = f"{shard['url']} holds other items than when it was indexed"
+        raise DataError(f"{changed}: restore it, or index it anew and train into another folder.")
+    return found
 
 
 def open_pictures(folder: Path) -> Bank | Stream:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -31,7 +31,7 @@ from pinxit.training.plan import Batch, Plan, Task, check_same_plan
 from pinxit.training.precision import autocast, compile_modules, keep_freed_memory, pick_device, place, product_dtype
 from pinxit.training.prefetch import prefetch
 from pinxit.training.recompute import recompute
-from pinxit.training.rows import Rows, whole
+from pinxit.training.rows import Rows
 from pinxit.training.sharding import Sharded, gathered, spread_out
 from pinxit.training.state import Progress, State
 from pinxit.training.step import check_worth, step
@@ -87,7 +87,7 @@ def fit(
             log.say(f"{len(new)} weights start from scratch, as the checkpoint does not have them: {some(new)}")
         if not known:
             log.say("this run began with an older pinxit, whose random draws differed; it goes on with those of today")
-        cost = _prepare(task, plan, ranks, log)
+        cost = _prepare(task, plan, at.images, ranks, log)
         meter, since, saved = Meter(), at.seconds, time.monotonic()
         scores: dict[str, float] = {}  # of the latest preview, until they are logged
         with prefetch(task, plan, at.images, goal, on, ranks) as batches, Writer.on(folder, on) as writer:
@@ -178,10 +178,12 @@ def check_weights(module: nn.Module, name: str, values: Mapping[str, Tensor]) ->
             raise CheckpointError(f"the initial weights of '{name}' are of another model: {both}.")
 
 
-def _prepare(task: Task, plan: Plan, ranks: Ranks, log: Log) -> Cost:
-    """Measure the cost of a picture, and compile the task's modules if the plan says so."""
+def _prepare(task: Task, plan: Plan, images: int, ranks: Ranks, log: Log) -> Cost:
+    """Measure the cost of a picture, and compile the task's modules if the plan says so.
 
-    device, rows = ranks.device, ranks.rows(task, plan, 0)[0]
+    With pictures of the update at `images` seen, as it is made next: for others, a stream would fetch other shards.
+    """
+    device, rows = ranks.device, ranks.rows(task, plan, images)[0]
 
     def load(rows: Rows) -> Batch:
         return {name: tensor.to(device) for name, tensor in task.batch(rows).items()}
@@ -194,7 +196,7 @@ def _prepare(task: Task, plan: Plan, ranks: Ranks, log: Log) -> Cost:
             for parameter in trained(task.modules()).values():
                 parameter.grad = None
 
-    cost = measure(task, load(whole(0, min(4, rows.count))), plan, device)
+    cost = measure(task, load(replace(rows, count=min(4, rows.count))), plan, device)
     hot = getattr(task, "hot", lambda: list(task.modules().values()))()
     how = compile_modules(hot, plan, device, trial)
     cut = f", cut among {ranks.world} ranks in {1 + len(hot)} units" if isinstance(task, Sharded) else ""
