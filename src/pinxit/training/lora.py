@@ -10,7 +10,7 @@ matrix is the module's own.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +62,20 @@ def check_rank(modules: Mapping[str, nn.Module], rank: int) -> list[str]:
     if not chosen:
         raise UsageError(f"plan.lora={rank}: no matrix has more rows and columns than that: choose a smaller rank.")
     return chosen
+
+
+def check_adapts(stage: str, rank: int, modules: Iterable[str], brought: Iterable[str] | None) -> None:
+    """Raise UsageError where a new stage's additions of `rank` (0: none) would adapt randomly initialised weights.
+
+    `modules`: names of what the stage trains; `brought`: names of those that have initial weights; None: there are none
+    for any stage.
+    """
+    lacking = [name for name in modules if name not in (brought or ())] if rank else []
+    if lacking and brought is None:
+        raise UsageError(f"{stage}: plan.lora={rank} adapts weights that are there: name some by --init-from.")
+    if lacking:
+        what = f"plan.lora={rank} adapts weights that are there, and --init-from brings none of {', '.join(lacking)}"
+        raise UsageError(f"{stage}: {what}: set its plan.lora=0, which trains all weights.")
 
 
 def merged(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
