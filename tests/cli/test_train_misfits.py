@@ -59,6 +59,28 @@ def test_an_unclip_of_another_clip(cli: Cli, checkpoints: Path) -> None:
     assert f"unclip was trained on embeddings of the CLIP '{old}' (" in told and f"not of '{other}' (" in told
 
 
+NARROW = [f"--set={field}" for field in ("text.learned.width=32", "text.learned.heads=4")]
+NARROW += [f"--set=stages.{stage}.unet.text=32" for stage in ("base", "upsampler")]  # as the checkpoint's are
+LORA = {  # for weights that the checkpoint does not bring: what is asked for, and what is missing
+    "dalle": (("dalle", "--lora", "4"), None),
+    "clip": (("clip", "--lora", "4"), None),
+    "imagen": (("imagen", "--init-from", "imagen", "--lora", "4", "--text-encoder", "learned", *NARROW), "base"),
+    "unclip": (("unclip", "--preset", "nano", "--init-from", "imagen", "--lora", "4"), "prior"),
+    "judge": (("judge", "--set", "plan.lora=4"), None),
+}
+
+
+@pytest.mark.parametrize("recipe", LORA)
+def test_additions_to_weights_that_would_be_random(recipe: str, cli: Cli, checkpoints: Path) -> None:
+    (verb, *words), stage = LORA[recipe]
+    words = [str(checkpoints / word) if word == "imagen" else word for word in words]
+    done = cli("train", verb, *words, "--data", "world:small", "--out", checkpoints / "random")
+    assert done.code and len(done.err.splitlines()) == 1, done.err
+    where = "name some by --init-from" if stage is None else f"{stage}: "
+    assert "plan.lora=4 adapts weights that are there" in done.err and where in done.err
+    assert not (checkpoints / "random").exists()
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_models_of_other_sizes(recipe: str, cli: Cli, checkpoints: Path) -> None:
     told = begin(cli, checkpoints, recipe, "--set", WIDER[recipe])

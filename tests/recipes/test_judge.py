@@ -133,6 +133,22 @@ def test_a_run_stops_goes_on_and_ends_in_a_checkpoint(tmp_path: Path) -> None:
         train(replace(CONFIG, detector=replace(TINY, neck=56)), tmp_path, "cpu", progress=False)
 
 
+def test_a_resumed_run_remembers_the_judge_that_it_started_from(tmp_path: Path) -> None:
+    half = replace(CONFIG, plan=replace(CONFIG.plan, images=16))
+    one, other = (open_checkpoint(train(half, tmp_path / name, "cpu", progress=False)[1]) for name in "ab")
+    other = replace(other, settings={**other.settings, "more": 1})
+    straight = train(CONFIG, tmp_path / "straight", "cpu", progress=False, init=one)[1]
+    for init in (one, None):
+        cut = train(half if init else CONFIG, tmp_path / "cut", "cpu", progress=False, init=init)[1]
+    expected = open_checkpoint(straight).provenance
+    assert open_checkpoint(cut).provenance == expected
+    assert expected["images"] == 48 and expected["started_from"] == one.hash
+    with pytest.raises(UsageError, match=f"started from checkpoint {one.hash}, not {other.hash}"):
+        train(CONFIG, tmp_path / "cut", "cpu", progress=False, init=other)
+    with pytest.raises(UsageError, match=f"started from nothing, not from checkpoint {one.hash}"):
+        train(CONFIG, tmp_path / "b", "cpu", progress=False, init=one)
+
+
 def test_batches_are_a_function_of_position() -> None:
     one, same = (JudgeTask(World("small", "train"), TINY, seed=3) for _ in range(2))
     full = one.batch(whole(0, 4))

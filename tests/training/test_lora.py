@@ -12,7 +12,7 @@ from torch import nn
 from pinxit.errors import CheckpointError, UsageError
 from pinxit.training import state as states
 from pinxit.training.loop import fit
-from pinxit.training.lora import adapt, merged
+from pinxit.training.lora import adapt, additions, merged
 from pinxit.training.optim import trained, weights
 from tests.training.test_step import Wide
 from tests.training.toy import Toy, plan
@@ -23,9 +23,10 @@ class Net(nn.Module):
         super().__init__()
         self.qkv, self.kernel = nn.Linear(12, 36), nn.Conv2d(6, 8, 3)
         self.norm, self.small, self.table = nn.LayerNorm(12), nn.Linear(12, 2), nn.Embedding(20, 12)
+        self.head = nn.Parameter(torch.randn(12, 12))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = self.kernel(self.qkv(self.norm(x)).view(-1, 6, 6, 1).expand(-1, -1, -1, 6))
+        out: torch.Tensor = self.kernel(self.qkv(self.norm(x) @ self.head).view(-1, 6, 6, 1).expand(-1, -1, -1, 6))
         return out
 
 
@@ -35,7 +36,8 @@ def test_an_addition_is_nothing_at_first_and_can_be_merged_after() -> None:
     before, names = net(x), net.state_dict().keys()
     adapt({"net": net}, 4)
     assert torch.equal(net(x), before)
-    paths = {f"net/{part}.parametrizations.weight.0.{side}" for part in ("qkv", "kernel") for side in ("up", "down")}
+    inside = ("qkv.parametrizations.weight", "kernel.parametrizations.weight", "parametrizations.head")
+    paths = {f"net/{part}.0.{side}" for part in inside for side in ("up", "down")}
     assert trained({"net": net}).keys() == paths
     for name, parameter in trained({"net": net}).items():
         if name.endswith("up"):
@@ -47,6 +49,9 @@ def test_an_addition_is_nothing_at_first_and_can_be_merged_after() -> None:
     torch.testing.assert_close(plain(x), after)
     packed = state["qkv.weight"] - net.state_dict()["qkv.parametrizations.weight.original"]
     assert torch.linalg.matrix_rank(packed) == 4
+    pairs = additions(net.state_dict())
+    assert pairs.keys() == {"qkv.weight", "kernel.weight", "head"}
+    assert all(down.shape == (4, *state[name].shape[1:]) for name, (down, _) in pairs.items())
 
 
 def test_a_rank_that_no_matrix_has_is_refused() -> None:

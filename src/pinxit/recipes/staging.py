@@ -21,6 +21,7 @@ from pinxit.text.tokenizers import Tokenizer
 from pinxit.training import state as states
 from pinxit.training.initial import in_shards
 from pinxit.training.loop import Task, Weights, fit
+from pinxit.training.lora import check_adapts
 from pinxit.training.parallel import Ranks, here
 from pinxit.training.plan import Plan
 from pinxit.training.precision import pick_device
@@ -186,24 +187,17 @@ def check_names(every: Sequence[str], asked: Sequence[str]) -> None:
             raise UsageError(f"there is no stage '{name}'; choose from {', '.join(every)}.")
 
 
-def check_adapts(run: Run[Any], stage: str) -> None:
-    """Raise UsageError for a stage whose LoRA would adapt randomly initialised weights."""
-    rank = run.plan(stage).lora
-    if rank and not run.started(stage):
-        raise UsageError(f"{stage}: plan.lora={rank} adapts weights that are there: name some by --init-from.")
-
-
 def fit_stage(run: Run[Any], stage: str, build: Callable[[], Task], stop: Stop) -> None:
     """Train the task that `build` makes from where it stopped, or else from the weights that the run starts from.
 
-    Raises StoppedError when time runs out.
+    Raises StoppedError when time runs out, and UsageError for a LoRA of weights that are random.
     """
     plan = run.plan(stage)
     with in_shards(here(pick_device(run.device)), plan.shard):
         task = build()
     init = run.brought(task)
-    if init is None:
-        check_adapts(run, stage)
+    if not run.started(stage):
+        check_adapts(stage, plan.lora, task.modules(), init)
     outcome = fit(task, plan, run.path(stage), run.device, run.progress, stop=stop, init=init)
     if not outcome.finished:
         raise StoppedError(outcome.signalled)

@@ -11,9 +11,9 @@ import torch
 
 from pinxit.errors import DataError, UsageError
 from pinxit.files import read_json, write_json
-from pinxit.recipes.staging import Run, check_adapts
+from pinxit.recipes.staging import Run
 from pinxit.training.loop import Task, Weights, check_weights
-from pinxit.training.lora import check_rank
+from pinxit.training.lora import check_adapts, check_rank
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,6 +29,7 @@ Config = TypeVar("Config")
 class _Start(TypedDict):
     checkpoint: str
     parts: NotRequired[list[str]]
+    images: NotRequired[int]  # that a judge had seen
     stages: NotRequired[dict[str, dict[str, Any]]]
 
 
@@ -51,36 +52,17 @@ class StartingRun(Run[Config]):
 
         Otherwise the provenance could not say where the weights of a stage came from.
         """
-        before, now = self.start().get("checkpoint"), None if self.init is None else self.init.hash
-        for stage in self.trained if before is now is None else ():
-            if self.plan(stage).images:
-                check_adapts(self, stage)
-        begun = [stage for stage in self.trained if self.started(stage)]
+        begun = [self.started(stage) for stage in self.trained]
         learned = (self.path("tokenizer") / self.MARKS["tokenizer"]).is_file()
-        if before is None and now is not None and (begun or learned):
-            raise UsageError(
-                f"{self.folder} was started from nothing, not from checkpoint {now}; "
-                "leave --init-from out or train into another folder."
-            )
-        if before is not None and now is None and len(begun) < len(self.trained):
-            raise UsageError(f"{self.folder} was started from checkpoint {before}: give it again with --init-from.")
-        if before is not None and now is not None and before != now:
-            raise UsageError(
-                f"{self.folder} was started from checkpoint {before}, not {now}; "
-                "give the old one or train into another folder."
-            )
+        check_start(self.folder, self.init, any(begun) or learned, all(begun))
 
     def note_start(self) -> None:
         """Store which checkpoint the run starts from, once (again for a run of before its parts were stored)."""
-        if self.init is not None and "parts" not in self.start():
-            about = {"checkpoint": self.init.hash, "parts": list(self.init.parts), **self.init.provenance}
-            write_json(self._start, about)
+        note_start(self.folder, self.init)
 
     def start(self) -> dict[str, Any]:
         """Hash, parts and provenance of the checkpoint that the run started from; empty where it has random weights."""
-        if not self._start.is_file():
-            return {}
-        return dict(read_json(self._start, _Start, DataError, "restore it, or train into another folder"))
+        return read_start(self.folder)
 
     def brought(self, task: Task) -> Weights | None:
         """The checkpoint's weights for the modules of `task` that it has; None where there is no checkpoint."""
@@ -97,16 +79,44 @@ class StartingRun(Run[Config]):
         origin: dict[str, Any] = self.start().get("stages", {}).get(stage, {})
         return origin
 
-    @property
-    def _start(self) -> Path:
-        return self.folder / START
+
+def check_start(folder: Path, init: Start | None, begun: bool, whole: bool) -> None:
+    """Raise UsageError unless the run in `folder` goes on from the checkpoint that it was started from.
+
+    `begun`: whether a stage has taken its weights or tokens; `whole`: whether all have, so that none needs `init`.
+    """
+    before, now = read_start(folder).get("checkpoint"), None if init is None else init.hash
+    if before is None and now is not None and begun:
+        raise UsageError(
+            f"{folder} was started from nothing, not from checkpoint {now}; "
+            "leave --init-from out or train into another folder."
+        )
+    if before is not None and now is None and not whole:
+        raise UsageError(f"{folder} was started from checkpoint {before}: give it again with --init-from.")
+    if before is not None and now is not None and before != now:
+        raise UsageError(
+            f"{folder} was started from checkpoint {before}, not {now}; give the old one or train into another folder."
+        )
+
+
+def note_start(folder: Path, init: Start | None) -> None:
+    """Store in the run's folder which checkpoint it starts from, once (again where its parts are not stored yet)."""
+    if init is not None and "parts" not in read_start(folder):
+        write_json(folder / START, {"checkpoint": init.hash, "parts": list(init.parts), **init.provenance})
+
+
+def read_start(folder: Path) -> dict[str, Any]:
+    """Hash, parts and provenance of the checkpoint that a run started from; empty for a run with random weights."""
+    if not (folder / START).is_file():
+        return {}
+    return dict(read_json(folder / START, _Start, DataError, "restore it, or train into another folder"))
 
 
 def check_fits(run: StartingRun[Any], stages: Iterable[Stage]) -> None:
     """Check now, before any data is prepared, what each new stage would otherwise refuse hours later.
 
-    Raises CheckpointError for initial weights of another model, and UsageError for a LoRA rank that is too large for
-    every matrix, or for another checkpoint than the run was started from.
+    Raises CheckpointError for initial weights of another model, and UsageError for a LoRA of random weights
+    or of a rank that is too large for every matrix, or for another checkpoint than the run was started from.
     """
     run.check_start()
     for stage in stages:
@@ -117,5 +127,7 @@ def check_fits(run: StartingRun[Any], stages: Iterable[Stage]) -> None:
         brought = None if run.grows(stage.name) else run.brought(task)
         for name, values in (brought or {}).items():
             check_weights(task.modules()[name], name, values)
+        if not run.grows(stage.name):
+            check_adapts(stage.name, stage.plan.lora, task.modules(), brought)
         if stage.plan.lora:
             check_rank(task.modules(), stage.plan.lora)

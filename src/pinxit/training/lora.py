@@ -3,13 +3,14 @@
 A matrix or kernel W [O, I, ...] is used as W + up @ down, with down [R, I ...] drawn at random and up [O, R] zero, so
 that training starts from the model as it was. The paper's alpha is R, i.e. the addition is not scaled. A packed matrix
 (qkv) has one pair; as `up` has a row for each of its rows, the pair can be split where the matrix is.
-Names in a saved state: MODULE/PATH.parametrizations.weight.original, ....0.up and ....0.down.
+Names in a saved state: MODULE/PATH.parametrizations.weight.original, ....0.up and ....0.down; without "PATH." where the
+matrix is the module's own.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -63,17 +64,30 @@ def check_rank(modules: Mapping[str, nn.Module], rank: int) -> list[str]:
     return chosen
 
 
+def check_adapts(stage: str, rank: int, modules: Iterable[str], brought: Iterable[str] | None) -> None:
+    """Raise UsageError where a new stage's additions of `rank` (0: none) would adapt randomly initialised weights.
+
+    `modules`: names of what the stage trains; `brought`: names of those that have initial weights; None: there are none
+    for any stage.
+    """
+    lacking = [name for name in modules if name not in (brought or ())] if rank else []
+    if lacking and brought is None:
+        raise UsageError(f"{stage}: plan.lora={rank} adapts weights that are there: name some by --init-from.")
+    if lacking:
+        what = f"plan.lora={rank} adapts weights that are there, and --init-from brings none of {', '.join(lacking)}"
+        raise UsageError(f"{stage}: {what}: set its plan.lora=0, which trains all weights.")
+
+
 def merged(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A module's state dict without parametrizations: the usual names, with the additions merged into the weights."""
     found: dict[str, Tensor] = {}
     for name, tensor in state.items():
-        owner, inside, rest = name.partition(INSIDE)
-        if not inside:
+        if not _adapted(name):
             found[name] = tensor
-        elif rest.endswith(ORIGINAL):
+        elif name.endswith(ORIGINAL):
             base = name.removesuffix(ORIGINAL)
             added = (state[base + UP] @ state[base + DOWN]).view_as(tensor)
-            found[f"{owner}.{rest.removesuffix(ORIGINAL)}"] = tensor + added
+            found[_usual(base)] = tensor + added
     return found
 
 
@@ -81,10 +95,18 @@ def additions(state: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
     """(down [R, I ...], up [O, R]) of each weight that has an addition, by the weight's usual name."""
     found = {}
     for name, tensor in state.items():
-        owner, inside, rest = name.partition(INSIDE)
-        if inside and rest.endswith(ORIGINAL):
+        if _adapted(name) and name.endswith(ORIGINAL):
             base = name.removesuffix(ORIGINAL)
             down = state[base + DOWN]
-            usual = f"{owner}.{rest.removesuffix(ORIGINAL)}"
-            found[usual] = down.view(len(down), *tensor.shape[1:]), state[base + UP]
+            found[_usual(base)] = down.view(len(down), *tensor.shape[1:]), state[base + UP]
     return found
+
+
+def _adapted(name: str) -> bool:
+    """Whether a tensor belongs to a weight that has an addition."""
+    return INSIDE in f".{name}"  # a weight of the root module has no path, and so no dot, before it
+
+
+def _usual(base: str) -> str:
+    """The usual name of the weight whose tensors are called `base`.original, `base`.0.up and `base`.0.down."""
+    return f".{base}".replace(INSIDE, ".").removeprefix(".")

@@ -24,10 +24,12 @@ from pinxit.pipelines.rank import to_tensor
 from pinxit.recipes.judge.detect import attributes_of, detect
 from pinxit.recipes.judge.hard_scenes import HardScenes, Signs
 from pinxit.recipes.judge.training import JudgeTask
+from pinxit.recipes.warm_start import check_start, note_start, read_start
 from pinxit.schema import Seed
 from pinxit.training import runs, state
 from pinxit.training.initial import in_shards
 from pinxit.training.loop import Outcome, Plan, Stop, fit
+from pinxit.training.lora import check_adapts
 from pinxit.training.parallel import here
 from pinxit.training.precision import pick_device
 from pinxit.weights.checkpoint import Checkpoint, Part, Store, open_checkpoint, save_checkpoint
@@ -177,28 +179,35 @@ def train(
     """Train in the run folder `out`, or resume there; a finished run has its checkpoint in `out/judge`.
 
     `init`: the judge whose weights a new run starts from. Returns how training ended and where the checkpoint is, or
-    will be. Raises PinxitError where `out` belongs to another run, or another process is training in it.
+    will be. Raises PinxitError where `out` belongs to another run, was started from another judge, or another process
+    is training in it, and for a LoRA of random weights.
     """
     stage, folder = out / "detector", out / RECIPE
     weights = None if init is None else {"detector": init.state("detector")}
     with alone_in(out, f"the run {out}"):
-        runs.enter(out, RECIPE, config, dict.fromkeys(("detector", "world", "seed"), lambda: state.exists(stage)))
+        begun = state.exists(stage)
+        check_start(out, init, begun, begun)
+        if not begun:
+            check_adapts("detector", config.plan.lora, ("detector",), weights)
+        runs.enter(out, RECIPE, config, dict.fromkeys(("detector", "world", "seed"), lambda: begun))
+        note_start(out, init)
         with in_shards(here(pick_device(device)), config.plan.shard):
             task = build(config)
         outcome = fit(task, config.plan, stage, device, progress, stop=Stop(), init=weights)
         if outcome.finished:
-            keep(config, stage, folder, init)
+            keep(config, stage, folder)
     return outcome, folder
 
 
-def keep(config: JudgeConfig, stage: Path, folder: Path, init: Checkpoint | None = None) -> None:
-    """Write the averaged weights of a finished run as a checkpoint; its images include those of `init`."""
-    images = state.read_progress(stage).images + (init.provenance.get("images", 0) if init else 0)
+def keep(config: JudgeConfig, stage: Path, folder: Path) -> None:
+    """Write the averaged weights of a finished run as a checkpoint; its images include those of the judge before it."""
+    start = read_start(stage.parent)
+    images = state.read_progress(stage).images + start.get("images", 0)
     provenance = {
         "trained_on": f"world:{config.world}, {_splits(config)}",
         "images": images,
         "seed": config.seed,
-        "started_from": init.hash if init else None,
+        "started_from": start.get("checkpoint"),
     }
     parts = {"detector": Part(config.detector, state.read_weights(stage, "detector"))}
     about: dict[str, Any] = {"provenance": provenance, "settings": {"world": config.world}, "store": config.store}
