@@ -28,6 +28,7 @@ Config = TypeVar("Config")
 
 class _Start(TypedDict):
     checkpoint: str
+    grow: NotRequired[bool]  # whether its models are grown to those of the run
     images: NotRequired[int]  # that a judge had seen
     stages: NotRequired[dict[str, dict[str, Any]]]
 
@@ -98,10 +99,10 @@ def check_start(folder: Path, init: Start | None, begun: bool, whole: bool) -> N
         )
 
 
-def note_start(folder: Path, init: Start | None) -> None:
-    """Store in the run's folder which checkpoint it starts from, once."""
+def note_start(folder: Path, init: Start | None, **more: bool) -> None:
+    """Store in the run's folder which checkpoint it starts from, and `more` about how, once."""
     if init is not None and not (folder / START).is_file():
-        write_json(folder / START, {"checkpoint": init.hash, **init.provenance})
+        write_json(folder / START, {"checkpoint": init.hash, **init.provenance, **more})
 
 
 def read_start(folder: Path) -> dict[str, Any]:
