@@ -1,4 +1,4 @@
-"""`pinxit train dalle --init-from`: with `--lora`, what it ends in opens like any other checkpoint."""
+"""`pinxit train dalle --init-from`: with `--lora` it ends in a checkpoint that opens; `--grow` alone renews tokens."""
 
 from __future__ import annotations
 
@@ -6,11 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from pinxit.config import override
+from pinxit.errors import UsageError
+from pinxit.recipes.dalle.config import DalleConfig
 from pinxit.recipes.dalle.painter import DallePainter
+from pinxit.recipes.dalle.presets import tiny, with_models
 from pinxit.recipes.dalle.run import TRAINED, DalleRun
 from pinxit.recipes.dalle.stages import train
+from pinxit.text.tokenizers import Tokenizer
+from pinxit.training.runs import config_of
 from pinxit.training.state import read_weights
 from pinxit.weights.checkpoint import Checkpoint, open_checkpoint
+from tests.cli.helpers import Cli
+from tests.cli.helpers import cli as cli
 from tests.recipes.painters import save_random_checkpoint
 from tests.recipes.squares import small, write_squares
 
@@ -39,3 +47,49 @@ def test_what_additions_were_merged_into_opens(squares: Path, start: Checkpoint,
     made = open_checkpoint(run.path("checkpoint"), "dalle")
     assert all(made.state(part).keys() == start.state(part).keys() for part in TRAINED)
     DallePainter.from_checkpoint(made, name="adapted", device="cpu")
+
+
+def tokens(folder: Path) -> dict[str, int]:
+    return dict(Tokenizer.open(folder).rows())
+
+
+@pytest.mark.parametrize("grow", [False, True])
+def test_tokens_are_renewed_where_models_grow(squares: Path, start: Checkpoint, tmp_path: Path, grow: bool) -> None:
+    """Even those of equal shapes; and the run remembers it, when it is resumed and in its card."""
+    run = DalleRun(tmp_path, small(squares, *SHORT), "cpu", progress=False, init=start, grow=grow)
+    train(run, ["pictures"])
+    train(DalleRun(tmp_path, run.config, "cpu", progress=False, init=start))
+    assert (tokens(run.path("tokenizer")) != tokens(start.folder)) == grow
+    assert ("--init-from CHECKPOINT --grow" in (run.path("checkpoint") / "README.md").read_text()) == grow
+
+
+def test_a_run_that_began_without_growing_does_not_grow_later(squares: Path, start: Checkpoint, tmp_path: Path) -> None:
+    for grow in (False, True):
+        run = DalleRun(tmp_path, small(squares), "cpu", progress=False, init=start, grow=grow)
+        if not grow:
+            train(run, ["pictures"])
+    with pytest.raises(UsageError, match="was started without --grow: leave it out or train into another folder"):
+        train(run, ["tokenizer"])
+
+
+def test_a_checkpoints_tokens_are_taken_over_however_the_preset_spells(
+    squares: Path, start: Checkpoint, tmp_path: Path
+) -> None:
+    config = with_models(override(small(squares), ["spell=true"]), start)
+    assert not config.spell
+    run = DalleRun(tmp_path, config, "cpu", progress=False, init=start)
+    train(run, ["pictures", "tokenizer"])
+    assert tokens(run.path("tokenizer")) == tokens(start.folder)
+
+
+def test_growing_wants_a_checkpoint_and_keeps_the_presets_models(
+    squares: Path, start: Checkpoint, tmp_path: Path, cli: Cli
+) -> None:
+    words = ("train", "dalle", "--preset", "tiny", "--data", squares, "--out", tmp_path / "run", "--quiet")
+    done = cli(*words, "--stages", "pictures", "--grow")
+    assert done.code and done.err == "pinxit: --grow carries over what fits of a checkpoint: name one by --init-from.\n"
+    assert not (tmp_path / "run").exists()
+    rest = ("--stages", "pictures,tokenizer", "--init-from", start.folder)
+    for options in (("--grow",), ()):  # resumed without it, the models are still the run's own
+        assert cli(*words, *rest, *options).code == 0
+    assert config_of(tmp_path / "run", "dalle", DalleConfig) == override(tiny(), [f"data.source={squares}"])

@@ -17,11 +17,12 @@ def command(
     presets: Mapping[str, Callable[[], Any]],
     start: str | None = None,
     brought: Collection[str] = (),
+    grow: bool = False,
 ) -> str:
     """`pinxit train RECIPE` with the nearest preset and a `--set` for every field that differs from it.
 
-    `start` is the argument of --init-from, which brings the fields `brought`. `config` has `data.source`; the run
-    folder is called RUN.
+    `start` is the argument of --init-from, which brings the fields `brought`; `grow`: with --grow. `config` has
+    `data.source`; the run folder is called RUN.
     """
     changes = {name: _changes(preset(), config) for name, preset in presets.items()}
     nearest = min(changes, key=lambda name: len(changes[name]))
@@ -31,7 +32,7 @@ def command(
             continue
         words += ["--set", change]
     if start is not None:
-        words += ["--init-from", start]
+        words += ["--init-from", start, *(["--grow"] if grow else [])]
     return shlex.join([*words, "--out", "RUN"])
 
 

@@ -29,6 +29,7 @@ Config = TypeVar("Config")
 class _Start(TypedDict):
     checkpoint: str
     parts: NotRequired[list[str]]
+    grow: NotRequired[bool]  # whether its models are grown to those of the run
     images: NotRequired[int]  # that a judge had seen
     stages: NotRequired[dict[str, dict[str, Any]]]
 
@@ -99,10 +100,15 @@ def check_start(folder: Path, init: Start | None, begun: bool, whole: bool) -> N
         )
 
 
-def note_start(folder: Path, init: Start | None) -> None:
-    """Store in the run's folder which checkpoint it starts from, once (again where its parts are not stored yet)."""
-    if init is not None and "parts" not in read_start(folder):
-        write_json(folder / START, {"checkpoint": init.hash, "parts": list(init.parts), **init.provenance})
+def note_start(folder: Path, init: Start | None, **more: bool) -> None:
+    """Store in the run's folder which checkpoint it starts from, and `more` about how, once.
+
+    Again where a run of an earlier version has not stored the checkpoint's parts.
+    """
+    if init is None or "parts" in (before := read_start(folder)):
+        return
+    about = before or {"checkpoint": init.hash, **init.provenance, **more}
+    write_json(folder / START, {**about, "parts": list(init.parts)})
 
 
 def read_start(folder: Path) -> dict[str, Any]:

@@ -58,17 +58,22 @@ def train_dalle(
       pinxit train dalle --out runs/tiny --set plans.transformer.images=2000000
     """
     from pinxit.config import override
+    from pinxit.errors import UsageError
     from pinxit.recipes.dalle import presets
     from pinxit.recipes.dalle.estimate import table
     from pinxit.recipes.dalle.run import RECIPE, TRAINED, DalleRun
     from pinxit.recipes.dalle.stages import train
+    from pinxit.recipes.warm_start import read_start
     from pinxit.training.stop import Stop
 
     stop = Stop(minutes)
     init = started_from(init_from, RECIPE)
-    config = config_of(out, preset, RECIPE, presets, None if grow else init)
+    if grow and init is None:
+        raise UsageError("--grow carries over what fits of a checkpoint: name one by --init-from.")
+    grows = grow or read_start(out).get("grow", False)
+    config = config_of(out, preset, RECIPE, presets, None if grows else init)
     named = {"data.source": data, "data.pictures": pictures} | adapting(lora, [f"plans.{stage}" for stage in TRAINED])
     config = override(config, asked(named, changes))
     if not dry_run and by_ray(engine, workers, out, config, quiet):
         return
-    run_stages(DalleRun(out, config, device, not quiet, init), stages, train, stop, table if dry_run else None)
+    run_stages(DalleRun(out, config, device, not quiet, init, grow), stages, train, stop, table if dry_run else None)

@@ -17,7 +17,7 @@ def card(run: DalleRun, facts: Mapping[str, Any], report: Mapping[str, Any] | No
     """The card; `facts` is the checkpoint's provenance, `report` what `pinxit eval world --out` wrote of it."""
     config, source = run.config, run.config.data.source
     start = f", started from checkpoint {facts['started_from']}" if facts["started_from"] else ""
-    line = command(RECIPE, config, PRESETS, "CHECKPOINT" if start else None)
+    line = command(RECIPE, config, PRESETS, "CHECKPOINT" if start else None, grow=run.grown)
     return f"""# A DALL-E for {source}
 
 Paints pictures of {config.dvae.size} pixels from a sentence: a transformer of width {config.transformer.dim} and depth

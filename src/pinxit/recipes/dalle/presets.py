@@ -15,7 +15,7 @@ from pinxit.models.dvae import DVAEConfig
 from pinxit.models.transformer import TransformerConfig
 from pinxit.recipes.dalle.config import DalleConfig, DataConfig, NoiseConfig, Plans, SamplingConfig
 from pinxit.recipes.dalle.paper import paper
-from pinxit.text.tokenizers import EOT
+from pinxit.text.tokenizers import EOT, Tokenizer
 from pinxit.training.plan import Plan
 
 if TYPE_CHECKING:
@@ -204,12 +204,16 @@ def preset(name: str) -> DalleConfig:
 
 
 def with_models(config: DalleConfig, checkpoint: Start) -> DalleConfig:
-    """`config` with the models and the vocabulary of a checkpoint, to train those further on other data."""
+    """`config` with the models and the tokens of a checkpoint, to train those further on other data.
+
+    Raises CheckpointError where its tokenizer is missing or damaged.
+    """
     transformer = checkpoint.config("transformer", TransformerConfig)
     dvae = checkpoint.config("dvae", DVAEConfig)
     return replace(
         config,
         vocab=transformer.text_vocab,
+        spell=Tokenizer.open(checkpoint.folder).spell,
         data=replace(config.data, size=max(config.data.size, dvae.size)),
         dvae=dvae,
         transformer=transformer,

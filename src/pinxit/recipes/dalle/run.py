@@ -16,7 +16,7 @@ from pinxit.data.sidecars import ABOUT as SIDES
 from pinxit.data.sources import WORLD
 from pinxit.data.stream_codes import StreamCodes
 from pinxit.data.streams import Stream, stored
-from pinxit.errors import DataError
+from pinxit.errors import DataError, UsageError
 from pinxit.models.clip import CLIP
 from pinxit.models.dvae import DVAE
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
@@ -24,7 +24,7 @@ from pinxit.recipes.dalle.config import DalleConfig
 from pinxit.recipes.dalle.growing import Grown, Tokens
 from pinxit.recipes.run_sidecars import sidecar_folder
 from pinxit.recipes.staging import Run
-from pinxit.recipes.warm_start import StartingRun
+from pinxit.recipes.warm_start import StartingRun, note_start
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.runs import enter
 from pinxit.weights.checkpoint import fingerprint
@@ -46,7 +46,12 @@ STAGES = ("pictures", "tokenizer", "dvae", "codes", "transformer", "clip", "chec
 
 @dataclass(frozen=True)
 class DalleRun(StartingRun[DalleConfig]):
-    """One run folder and how this process works on it."""
+    """One run folder and how this process works on it.
+
+    `grow`: a new run grows the models of `init` to those of its config, and learns tokens of its own.
+    """
+
+    grow: bool = False
 
     MARKS = Run.MARKS | {"codes": CODES}
 
@@ -65,7 +70,18 @@ class DalleRun(StartingRun[DalleConfig]):
             used |= dict.fromkeys((stage, f"plans.{stage}", *(f"noise.{field}" for field in fields)), started)
         used |= dict.fromkeys(("codebook_init", "count_pads"), partial(self.started, "transformer"))
         enter(self.folder, RECIPE, self.config, used)
-        self.note_start()
+        note_start(self.folder, self.init, grow=self.grow)
+
+    def check_start(self) -> None:
+        """Raise UsageError also for a run that was started without growing and is to grow now."""
+        super().check_start()
+        if self.grow and not self.grown:
+            raise UsageError(f"{self.folder} was started without --grow: leave it out or train into another folder.")
+
+    @property
+    def grown(self) -> bool:
+        """Whether the checkpoint's models are grown: as the run was started, or else as it is to start."""
+        return bool(self.start().get("grow", self.grow))
 
     @property
     def trained(self) -> tuple[str, ...]:
@@ -127,8 +143,8 @@ class DalleRun(StartingRun[DalleConfig]):
     @property
     def renews_tokens(self) -> bool:
         """Whether the run learns text tokens of its own, although it starts from a checkpoint that has some."""
-        if self.init is None:
-            return False
+        if self.init is None or self.grown:
+            return self.init is not None
         spell = Tokenizer.open(self.init.folder).spell
         return (self.config.vocab, self.config.spell) != (self._vocab_before(self.init), spell)
 
