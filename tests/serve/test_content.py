@@ -162,7 +162,7 @@ def test_a_kept_job_waits_for_a_hook_that_fails(tmp_path: Path, monkeypatch: pyt
         raise MemoryError
 
     monkeypatch.setattr("pinxit.serve.content._import_hook", lambda spec: loading)
-    monkeypatch.setattr("pinxit.serve.job_recovery.RECHECK_SECONDS", 0.02)
+    monkeypatch.setattr("pinxit.serve.job_requests.RECHECK_SECONDS", 0.02)
     with running(tmp_path, content_hook="any") as server:
         while any(failed.count(one["prompt"]) < 2 for one in asked):
             time.sleep(0.02)

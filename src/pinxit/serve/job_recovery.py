@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +14,8 @@ from pinxit.serve.job_requests import NAME, plan_of_request
 
 if TYPE_CHECKING:
     from pinxit.serve.jobs import Jobs
-    from pinxit.serve.live_job import LiveJob
     from pinxit.serve.paint_plan import PaintPlan
     from pinxit.serve.records import Record
-
-RECHECK_SECONDS = 1.0  # before a hook that failed is asked again; doubled each time
 
 
 async def recover(jobs: Jobs) -> None:
@@ -38,21 +34,6 @@ async def recover(jobs: Jobs) -> None:
             await jobs.store.do(records.finish(record.id, records.FAILED, error=str(error)))
         else:
             jobs.start(record, plan, jobs.make_job(plan, record))
-
-
-async def planned(jobs: Jobs, live: LiveJob) -> PaintPlan | None:
-    """The plan of a job whose content could not be checked, as soon as it can be; None if it is cancelled before.
-
-    Raises what `_plan` does.
-    """
-    wait = RECHECK_SECONDS
-    while not live.cancelled:
-        await asyncio.sleep(wait)
-        wait = min(2 * wait, 60.0)
-        async with jobs.planning:  # one at a time: new requests need the hook's threads, too
-            with suppress(UncheckedError):
-                return await _plan(jobs, live.record)
-    return None
 
 
 async def _plan(jobs: Jobs, record: Record) -> PaintPlan:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pinxit.files import write_bytes
 from pinxit.serve import records
+from pinxit.serve.content import UncheckedError
 from pinxit.serve.errors import RefusedError
 from pinxit.serve.job_schemas import JobRequest
 from pinxit.serve.paint_plan import SEEDS, PaintPlan, default_candidates, make_plan
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pinxit.serve.catalog import Model
+    from pinxit.serve.live_job import LiveJob
     from pinxit.serve.services import Services
     from pinxit.serve.store import Store
 
@@ -29,6 +32,7 @@ KINDS: dict[str, Any] = {
     "vary": VariationRequest,
     "blend": BlendRequest,
 }
+RECHECK_SECONDS = 1.0  # before a hook that failed is asked again; doubled each time
 BLEND_PICTURES, MAX_BLEND_PICTURES = 8, 16  # of a blend, both ends included
 
 
@@ -104,6 +108,22 @@ async def plan_of_request(services: Services, store: Store, request: dict[str, A
     return make_plan(
         body, services.catalog, services.settings, picture, mask, request["keep"], other, request["settings"]
     )
+
+
+async def plan_when_checked(services: Services, store: Store, live: LiveJob, turn: asyncio.Lock) -> PaintPlan | None:
+    """The plan of a stored job whose content could not be checked, as soon as it can be; None if it is cancelled first.
+
+    Of the jobs that share `turn` one is checked at a time: new requests need the hook's threads, too. Raises what
+    `plan_of_request` does, but for UncheckedError.
+    """
+    wait = RECHECK_SECONDS
+    while not live.cancelled:
+        await asyncio.sleep(wait)
+        wait = min(2 * wait, 60.0)
+        async with turn:
+            with suppress(UncheckedError):
+                return await plan_of_request(services, store, live.record.request)
+    return None
 
 
 async def _read(file: Path, param: str) -> bytes:

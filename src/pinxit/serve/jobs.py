@@ -17,8 +17,7 @@ from pinxit.serve.dispatcher import TERMINAL, JobHandle
 from pinxit.serve.encoding import encode_picture
 from pinxit.serve.errors import RefusedError, as_refused, key_reused
 from pinxit.serve.feed import Feeds
-from pinxit.serve.job_recovery import planned
-from pinxit.serve.job_requests import plan_of_request
+from pinxit.serve.job_requests import plan_of_request, plan_when_checked
 from pinxit.serve.job_results import store_results
 from pinxit.serve.live_job import LiveJob, arrival_number, client_of, weight_of
 from pinxit.serve.paint_plan import PaintPlan
@@ -42,7 +41,7 @@ class Jobs:
         self.services, self.store, self.feeds = services, store, Feeds()
         self.live: dict[str, LiveJob] = {}
         self.closing = False
-        self._latest, self._last_try, self.planning = 0.0, asyncio.Lock(), asyncio.Lock()
+        self._latest, self._checking, self._last_try = 0.0, asyncio.Lock(), asyncio.Lock()
 
     async def earlier(self, owner: str, key: str, digest: str) -> list[Record]:
         """The jobs of an earlier request with this key. Raises RefusedError (409) if its content differs."""
@@ -170,7 +169,7 @@ class Jobs:
 
     async def _run(self, live: LiveJob, plan: PaintPlan | None, job: ServerJob | None) -> None:
         try:
-            plan = plan or await planned(self, live)
+            plan = plan or await plan_when_checked(self.services, self.store, live, self._checking)
             # Jobs that share a call die together. On their last try each is alone: the others' is not used up.
             alone = live.record.tries and live.record.tries == self.services.settings.most_tries - 1
             async with self._last_try if alone else nullcontext():
