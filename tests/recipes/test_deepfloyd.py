@@ -265,7 +265,8 @@ def test_two_of_one_name_have_folders_of_their_own(folders: Folders, painter: Im
         opened = open_painter(copies[0], upsampler=copies[1], device="cpu")
         assert opened.name == painter.name and opened.upsampler and painter.upsampler
         assert (folder_name(PROMPT, opened.facts({})) == original) == (part is None)
-        assert (opened.upsampler.facts == painter.upsampler.facts) == (part is None)
+        both = opened.upsampler.facts["upsampler_hash"], painter.upsampler.facts["upsampler_hash"]
+        assert (both[0] == both[1]) == (part is None)
         alone = load_upsampler(copies[1], device="cpu")
         assert alone.facts == opened.upsampler.facts
 
