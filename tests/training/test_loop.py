@@ -327,7 +327,7 @@ def test_a_signal_saves_and_stops(tmp_path: Path, number: signal.Signals) -> Non
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 def test_compiled_training_compiles_and_learns_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fit(Toy(), plan(compile="yes"), tmp_path / "compiled", "cpu")
-    assert "fp32, compiled" in capsys.readouterr().err
+    assert "float32, compiled" in capsys.readouterr().err
     train(tmp_path / "plain")
     one, other = saved(tmp_path / "compiled"), saved(tmp_path / "plain")
     assert all(torch.allclose(tensor, other[name], atol=1e-3) for name, tensor in one.items())
