@@ -14,15 +14,17 @@ what to draw; and with its text. From true embeddings these are variations: besi
 pictures, and how close to a copy they are. neighbours: whether a prior's sample lies nearer to the true picture's
 embedding than to those of scenes that differ in one told fact. diversity: how unlike the pictures of one sentence are
 while guidance rises, beside another painter's. components: what the first principal components of an embedding hold.
-variations: how many pictures with a true picture's embedding show what it shows, while guidance rises. inversion: how
-well a picture comes back from the noise behind it. exact: whether a blend ends in the very reconstructions of its
-inputs, and whether an edit leaves every pixel outside its mask.
+variations: how many pictures with a true picture's embedding show what it shows (all that its caption tells; its
+things with their colours and numbers), while guidance rises: a single one, and the most similar of `--candidates`.
+inversion: how well a picture comes back from the noise behind it. exact: whether a blend ends in the very
+reconstructions of its inputs, and whether an edit leaves every pixel outside its mask.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
@@ -45,6 +47,7 @@ from pinxit.recipes.unclip.settings import prior_sampling
 from pinxit.types import Mask
 from pinxit.world.dice import Dice
 from pinxit.world.draw import render
+from pinxit.world.expectations import ExpectedScene
 from pinxit.world.neighbours import neighbours
 from pinxit.world.plan import meaning
 from pinxit.world.vocabulary import lexicon
@@ -52,7 +55,7 @@ from pinxit.world.world import World
 
 if TYPE_CHECKING:
     from pinxit.recipes.painting import Painter
-    from pinxit.types import Picture
+    from pinxit.types import Picture, Ranked
 
 BLIND: dict[str, Any] = {"text": False}
 
@@ -68,11 +71,17 @@ class PaintRequest:
         self.prompts = [(one.prompt, one.seed) for one in self.questions]
         self.true = [true_picture(one, 72) for one in self.questions]
 
-    def right(self, pictures: Sequence[Picture]) -> float:
-        """The share of pictures, one a question, in which the judge finds what is asked for."""
+    def right(self, pictures: Sequence[Picture], told: Callable[[ExpectedScene], ExpectedScene] | None = None) -> float:
+        """The share of pictures, one a question, in which the judge finds what is asked for, or the part `told`."""
         sights = self.judge.detect(pictures)
-        found = [not complaints(sight, one.expected) for sight, one in zip(sights, self.questions, strict=True)]
+        wanted = [told(one.expected) if told else one.expected for one in self.questions]
+        found = [not complaints(sight, one) for sight, one in zip(sights, wanted, strict=True)]
         return sum(found) / len(found)
+
+
+def things_and_colours(expected: ExpectedScene) -> ExpectedScene:
+    """What is expected without places, styles, grounds and sizes."""
+    return ExpectedScene(tuple(replace(one, size=None) for one in expected.objects))
 
 
 def prior(painter: UnclipPainter, asked: PaintRequest, options: argparse.Namespace) -> None:
@@ -155,18 +164,24 @@ def components(painter: UnclipPainter, asked: PaintRequest, options: argparse.Na
     leave_sheet(painter, asked.true, views, labels * len(views), options)
 
 
-def variations(painter: UnclipPainter, asked: PaintRequest, options: argparse.Namespace, count: int = 3) -> None:
+def variations(painter: UnclipPainter, asked: PaintRequest, options: argparse.Namespace, shown: int = 3) -> None:
     """How many variations are right, and how close to a copy they are, for each guidance; a sheet of the last's."""
     given = [(true, one.seed) for true, one in zip(asked.true, asked.questions, strict=True)]
-    varied: list[list[Picture]] = []
+    own = [square(true, painter.size, "area") for true in asked.true]
+    told = f"{asked.right(asked.true):.3f}, things and colours {asked.right(asked.true, things_and_colours):.3f}"
+    print(f"true pictures: right {told}", flush=True)
+    drawn: list[list[Ranked]] = []
     for guidance in map(float, options.guidance.split(",")):
-        drawn = painter.vary_many(given, count=count, guidance=guidance)
-        varied = [[one.picture for one in some] for some in drawn]
-        right = fmean(asked.right([some[place] for some in varied]) for place in range(count))
-        own = [square(true, painter.size, "area") for true in asked.true]
-        near = fmean(psnr(one, true) for some, true in zip(varied, own, strict=True) for one in some)
-        print(f"guidance {guidance:g}: {right:.3f} right; PSNR to the true picture {near:.1f} dB", flush=True)
-    labels = [label for one in asked.questions for label in (one.prompt, *[""] * count)]
+        drawn = painter.vary_many(given, count=options.candidates, guidance=guidance)
+        ranks = [[some[place].picture for some in drawn] for place in range(options.candidates)]
+        for name, found in (("one", ranks), (f"best of {options.candidates}", ranks[:1])):
+            right = fmean(map(asked.right, found))
+            things = fmean(asked.right(pictures, things_and_colours) for pictures in found)
+            near = fmean(psnr(*pair) for pictures in found for pair in zip(pictures, own, strict=True))
+            told = f"right {right:.3f}, things and colours {things:.3f}; PSNR to the true picture {near:.1f} dB"
+            print(f"guidance {guidance:g}, {name}: {told}", flush=True)
+    labels = [label for one in asked.questions for label in (one.prompt, *[""] * shown)]
+    varied = [[one.picture for one in sorted(some, key=lambda one: one.candidate)[:shown]] for some in drawn]
     leave_sheet(painter, asked.true, varied, labels, options)
 
 
@@ -241,6 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--shelf", type=int, default=2000, help="pictures that `prior` looks up the nearest among")
     parser.add_argument("--beside", default="imagen-tiny", help="painters that `diversity` compares with")
     parser.add_argument("--guidance", default="1,2,3,5", help="of `diversity` and `variations`")
+    parser.add_argument("--candidates", type=int, default=4, help="pictures that `variations` draws of each")
     parser.add_argument("--kept", default="0,4,8,16,32,64", help="numbers of `components`")
     parser.add_argument("--seed", type=int, default=0, help="of the noise of `components`")
     parser.add_argument("--steps", default="50,100", help="of `inversion`, and the first of `exact`")

@@ -148,7 +148,15 @@ def manipulates(
     )
 
 
-VARY = Command(("p.png",), manipulates("vary", row("--count 2", vary__count=2), row("--eta 0.3", vary__eta=0.3)))
+VARY = Command(
+    ("p.png",),
+    manipulates(
+        "vary",
+        row("--count 2", vary__count=2),
+        row("--candidates 6", vary__candidates=6),
+        row("--eta 0.3", vary__eta=0.3),
+    ),
+)
 BLEND = Command(
     ("p.png", "p.png"),
     manipulates("blend", row("--steps 3", blend__count=3), row("--fresh", blend__fresh=True), drawn="--fresh"),

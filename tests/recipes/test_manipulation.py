@@ -194,6 +194,7 @@ def test_what_cannot_be_done_is_one_sentence(painter: UnclipPainter, tmp_path: P
     given = picture(0)
     for call, told in (
         (lambda: painter.vary(given, count=0), "at least one variation"),
+        (lambda: painter.vary(given, count=3, candidates=2), "3 variations cannot be the best of 2 candidates"),
         (lambda: painter.vary(given, eta=2.0), "eta must be a number from 0 to 1"),
         (lambda: painter.vary(given, magic=1), "no setting 'magic'"),
         (lambda: painter.blend(given, given, count=1), "at least 2 pictures, its ends"),
@@ -263,6 +264,9 @@ def test_variations_are_ranked_by_what_clip_sees(painter: UnclipPainter) -> None
     expected = (seen[1:] @ seen[0]).tolist()
     assert [one.score for one in found] == pytest.approx(expected, abs=1e-5)
     assert expected == sorted(expected, reverse=True) and {one.candidate for one in found} == {0, 1, 2, 3}
+    best = painter.vary(given, count=2, candidates=4, seed=1)
+    assert [one.candidate for one in best] == [one.candidate for one in found[:2]]
+    assert all(same(one.picture, other.picture) for one, other in zip(best, found, strict=False))
     large = painter.vary(given, count=4, seed=1, upsampler=painter.upsampler)
     assert [one.picture.shape for one in large] == [(32, 32, 3)] * 4
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from scripts.unclip_findings import main
+from scripts.unclip_findings import main, things_and_colours
 
 from pinxit.data.decode import read_picture
+from pinxit.world.expectations import ExpectedObject, ExpectedRelation, ExpectedScene
 
 pytest.importorskip("transformers")
 from tests.recipes.unclips import save_random_unclip
@@ -38,8 +39,12 @@ def test_every_question_has_its_lines(checkpoint: str, tmp_path: Path, capsys: p
     found = ask(capsys, "components", checkpoint, *few, "--kept", "0,6", "--sheet", str(sheet))
     assert [line.split(":")[0] for line in found] == ["0 components", "6 components"]
     assert read_picture(sheet).shape[0] > 100
-    found = ask(capsys, "variations", checkpoint, *few, "--guidance", "1,5", "--sheet", str(tmp_path / "varied.png"))
-    assert [line.split(":")[0] for line in found] == ["guidance 1", "guidance 5"] and found[0][11:] != found[1][11:]
+    varying = ("--guidance", "1,5", "--candidates", "3", "--sheet", str(tmp_path / "varied.png"))
+    found = ask(capsys, "variations", checkpoint, *few, *varying)
+    assert [line.split(":")[0] for line in found] == [
+        "true pictures", "guidance 1, one", "guidance 1, best of 3", "guidance 5, one", "guidance 5, best of 3"
+    ]  # fmt: skip
+    assert len({line.split(":")[1] for line in found[1:]}) > 2 and "things and colours" in found[0]
     four, three = (read_picture(tmp_path / name).shape[1] for name in ("varied.png", "sheet.png"))  # columns
     assert four > 1.2 * three
     found = ask(capsys, "inversion", checkpoint, *few, "--steps", "5,40")
@@ -48,6 +53,15 @@ def test_every_question_has_its_lines(checkpoint: str, tmp_path: Path, capsys: p
     found = ask(capsys, "exact", checkpoint, *few, "--steps", "4")
     assert found[0].startswith("2 of 2 blends end") and found[1].startswith("2 of 2 edits keep")
     assert float(found[1].split("inside ")[1].split(" ")[0]) > 0.5
+
+
+def test_things_and_colours_are_asked_for_without_places_sizes_and_styles() -> None:
+    told = ExpectedScene(
+        (ExpectedObject("cat", "red", 2, exactly=True, size="small"), ExpectedObject("dog", form="circle")),
+        (ExpectedRelation(0, "left of", 1),), "snow", "sketch", "sketch", "close-up", "night",
+    )  # fmt: skip
+    left = (ExpectedObject("cat", "red", 2, exactly=True), ExpectedObject("dog", form="circle"))
+    assert things_and_colours(told) == ExpectedScene(left)
 
 
 def test_settings_of_the_painter_can_be_changed(checkpoint: str, capsys: pytest.CaptureFixture[str]) -> None:

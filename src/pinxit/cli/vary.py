@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 def vary(
     picture: Annotated[Path, typer.Argument(help="Any picture; its centre square is used.")],
     count: Annotated[int, typer.Option(min=1, max=1000, help="How many variations.")] = 4,
+    candidates: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=1000,
+            help="Draw so many, and keep the --count most similar to the picture, as CLIP ranks them.",
+            show_default="as many as --count",
+        ),
+    ] = None,
     eta: Annotated[
         float | None,
         typer.Option(
@@ -44,6 +53,7 @@ def vary(
 
       pinxit vary fox.png
       pinxit vary fox.jpg --count 8 --seed 7
+      pinxit vary fox.png --candidates 16
       pinxit vary fox.png --eta 0.4
     """
     given, settings = Given.read(picture), settings_of(changes)
@@ -51,9 +61,10 @@ def vary(
     about = painter.used_settings(settings, own_noise=eta is not None)
 
     def draw(watch: Watch) -> list[tuple[str, Ranked]]:
-        how: dict[str, Any] = {"eta": eta, "ddim_steps": ddim_steps, "watch": watch} | settings
-        found = painter.vary(given.picture, count=count, seed=seed, **how)
+        how: dict[str, Any] = {"candidates": candidates, "eta": eta, "ddim_steps": ddim_steps, "watch": watch}
+        found = painter.vary(given.picture, count=count, seed=seed, **how, **settings)
         return [(f"{one.score:.3f}  candidate {one.candidate}", one) for one in found]
 
-    facts = {"count": count, "eta": eta, "seed": seed, "ddim_steps": ddim_steps} | painter.recorded(about)
+    drawn = {"count": count, "candidates": candidates or count}
+    facts = drawn | {"eta": eta, "seed": seed, "ddim_steps": ddim_steps} | painter.recorded(about)
     draw_strip(painter, "vary", [given], draw, facts, upscale, out, as_json)

@@ -41,7 +41,7 @@ class Manipulation(Inversion):
     def vary(self, picture: Picture, *, count: int = 4, seed: int = 0, **how: Any) -> list[Ranked]:
         """`count` variations (section 3.1), those most similar to the picture by CLIP first.
 
-        `how` as in `vary_many`.
+        `how` as in `vary_many`, with which more can be drawn than are kept.
         """
         return self.vary_many([(picture, seed)], count=count, **how)[0]
 
@@ -50,6 +50,7 @@ class Manipulation(Inversion):
         given: Sequence[tuple[Picture, int]],
         *,
         count: int = 4,
+        candidates: int | None = None,
         eta: float | None = None,
         ddim_steps: int = STEPS,
         watch: Watch | None = None,
@@ -59,18 +60,22 @@ class Manipulation(Inversion):
     ) -> list[list[Ranked]]:
         """Variations of pictures, each with a seed: from its noise or, with `eta`, from the picture's inverted noise.
 
-        The smaller eta, the closer to the picture. Raises UsageError for less than one variation, and for a setting
-        that does not exist or has no effect.
+        The smaller eta, the closer to the picture. `candidates` are drawn (None: as many as `count`), of which the
+        `count` most similar to the picture by CLIP are kept. Raises UsageError for less than one variation, for fewer
+        candidates, and for a setting that does not exist or has no effect.
         """
+        drawn = count if candidates is None else candidates
         if count < 1:
             raise UsageError(f"at least one variation, not {count}.")
+        if drawn < count:
+            raise UsageError(f"{count} variations cannot be the best of {drawn} candidates: draw {count} or more.")
         self.used_settings(settings, own_noise=eta is not None)
-        asked = [self.asked(Prompt("", seed), count, None, settings, wordless=True) for _, seed in given]
+        asked = [self.asked(Prompt("", seed), drawn, count, settings, wordless=True) for _, seed in given]
         starts: list[Start | None] = [None] * len(given)
         if eta is not None:
-            first = sub_progress(watch, 0, 1 / (1 + count))
+            first = sub_progress(watch, 0, 1 / (1 + drawn))
             latents = self.invert([picture for picture, _ in given], ddim_steps=ddim_steps, watch=first)
-            grid, watch = sigmas(self.parts, ddim_steps), sub_progress(watch, 1 / (1 + count), 1)
+            grid, watch = sigmas(self.parts, ddim_steps), sub_progress(watch, 1 / (1 + drawn), 1)
             starts = [Start(one.noise, grid, options={"eta": eta}) for one in latents]
         jobs = [
             self.varying(one, picture, start) for one, (picture, _), start in zip(asked, given, starts, strict=True)
