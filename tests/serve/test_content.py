@@ -146,6 +146,22 @@ def test_waiting_for_a_thread_is_not_the_hooks_time() -> None:
     asyncio.run(play())
 
 
+def test_a_thread_that_cannot_be_started_takes_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def play() -> None:
+        policy = ContentPolicy(lambda content: None, 1.0)
+        with monkeypatch.context() as while_busy:
+            while_busy.setattr(threading.Thread, "start", none_left)
+            for _ in range(3):
+                with pytest.raises(RefusedError, match="could not be checked"):
+                    await policy.check_prompt("a cat")
+        await policy.check_prompt("a cat")
+
+    asyncio.run(play())
+
+
 def test_a_kept_job_waits_for_a_hook_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As its first call may after a restart: only a refusal ends the job; until then it can be cancelled."""
     with running(tmp_path) as server:
