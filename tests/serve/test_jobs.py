@@ -26,8 +26,9 @@ from pinxit.errors import PinxitError
 from pinxit.files import write_bytes
 from pinxit.pipelines.engine import Engine
 from pinxit.pipelines.work import WorkItem
-from pinxit.serve import jobs, records
+from pinxit.serve import job_requests, jobs, records
 from pinxit.serve.feed import Feeds
+from pinxit.serve.paint_plan import PaintPlan
 from tests.recipes.painters import save_random_checkpoint
 from tests.serve.process import PLAIN, Process
 from tests.serve.running import Running, running
@@ -405,6 +406,23 @@ def test_a_restart_goes_on(tmp_path: Path) -> None:
         assert not (tmp_path / "pictures" / f"{'0' * 32}.png").exists()
         assert (tmp_path / "pictures" / "holiday.png").exists()
         assert [ended(second, name)["state"] for name in names] == ["done"] * 4
+
+
+def test_a_job_that_cannot_be_read_any_more_does_not_keep_a_server_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(tmp_path) as server:
+        names = [submitted(server, candidates=200, seed=seed)[0]["id"] for seed in (1, 2)]
+
+    async def plan_of_request(services: Any, store: Any, request: dict[str, Any]) -> PaintPlan:
+        if request["seed"] == 1:
+            raise KeyError("what an earlier version stored otherwise")
+        return await job_requests.plan_of_request(services, store, request)
+
+    monkeypatch.setattr("pinxit.serve.job_recovery.plan_of_request", plan_of_request)
+    with running(tmp_path) as server:
+        ends = [ended(server, name) for name in names]
+    assert [one["state"] for one in ends] == ["failed", "done"] and "the server's log says what" in ends[0]["error"]
 
 
 def killed_often(folder: Path, times: int) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pinxit.errors import PinxitError
 from pinxit.serve import records
 from pinxit.serve.content import UncheckedError
-from pinxit.serve.errors import RefusedError
+from pinxit.serve.errors import RefusedError, as_refused
 from pinxit.serve.job_requests import NAME, plan_of_request
 
 if TYPE_CHECKING:
@@ -21,27 +21,33 @@ if TYPE_CHECKING:
 async def recover(jobs: Jobs) -> None:
     """Run unfinished jobs from their start, with the same seeds for the same pictures; remove files of no job.
 
-    One that cannot be checked now, as by a hook whose first call takes long, stays queued until it can be.
+    One that cannot be checked now, as by a hook whose first call takes long, stays queued until it can be, and so do
+    those after it: each could take as long, and the server is not ready before.
     """
     referenced = await jobs.store.do(records.referenced_pictures)
     await asyncio.to_thread(_remove_others, jobs.store.folder, referenced)
+    at_once = True
     for record in await jobs.store.do(records.unfinished):
         try:
-            plan = await _plan(jobs, record)
+            plan = await _plan(jobs, record, at_once)
         except UncheckedError:
-            jobs.start(record)
-        except (PinxitError, RefusedError) as error:
-            await jobs.store.do(records.finish(record.id, records.FAILED, error=str(error)))
-        else:
-            jobs.start(record, plan, jobs.make_job(plan, record))
+            plan, at_once = None, False
+        except Exception as error:  # whatever is wrong with one job must not keep the server from starting
+            reason = str(error) if isinstance(error, PinxitError) else as_refused(error).message
+            await jobs.store.do(records.finish(record.id, records.FAILED, error=reason))
+            continue
+        jobs.start(record, plan)
 
 
-async def _plan(jobs: Jobs, record: Record) -> PaintPlan:
-    """Raises RefusedError and PinxitError for a job that cannot be painted any more, or that killed its processes."""
+async def _plan(jobs: Jobs, record: Record, at_once: bool) -> PaintPlan | None:
+    """The plan, or None if it is not to be made `at_once`.
+
+    Raises RefusedError and PinxitError for a job that cannot be painted any more, or that killed its processes.
+    """
     if record.tries >= jobs.services.settings.most_tries:
         message = f"the server died {record.tries} times while this was painted; it is not tried again."
         raise RefusedError(500, message)
-    return await plan_of_request(jobs.services, jobs.store, record.request)
+    return await plan_of_request(jobs.services, jobs.store, record.request) if at_once else None
 
 
 def _remove_others(folder: Path, referenced: set[str]) -> None:
