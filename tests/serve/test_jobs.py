@@ -543,6 +543,36 @@ def test_jobs_that_share_the_calls_of_one_that_kills_outlive_it(
         assert [ended(server, name)["state"] for name in names] == ["done", "failed", "done"]
 
 
+def test_jobs_that_wait_for_their_last_try_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In admission control, as work and by the uploads that they hold; also when they are cancelled meanwhile."""
+    hole = np.full((32, 32, 4), 255, np.uint8)
+    hole[16:, :, 3] = 0
+    picture, mask = data_url(np.full((32, 32, 3), 127, np.uint8)), data_url(hole, "RGBA")
+    asked: dict[str, Any] = {"kind": "edit", "image": picture, "mask": mask, "candidates": 100}
+    with running(tmp_path) as server:
+        names = [submitted(server, **asked)[0]["id"] for _ in range(3)]
+    with closing(sqlite3.connect(tmp_path / "jobs.sqlite")) as base, base:
+        base.execute("UPDATE jobs SET tries = 2")
+    go_on, call = threading.Event(), Engine._call
+
+    def waiting(engine: Engine, chosen: list[WorkItem]) -> list[WorkItem]:
+        assert chosen[0].job.client == "warming up" or go_on.wait(60)
+        return call(engine, chosen)
+
+    monkeypatch.setattr(Engine, "_call", waiting)
+    with running(tmp_path) as server:
+        admission, handles = server.context.admission, server.context.dispatcher.handles
+        while not handles:
+            time.sleep(0.02)
+        painted, waiting_uploads = len(handles), [job.request.more is not None for job in admission.reserved]
+        cancelled = server.delete(f"/api/jobs/{names[2]}").json()["jobs"][0]["state"]
+        go_on.set()
+        assert (painted, waiting_uploads, cancelled) == (1, [True, True], "cancelled")
+        assert [ended(server, name)["state"] for name in names] == ["done", "done", "cancelled"]
+        while admission.reserved:
+            time.sleep(0.02)
+
+
 def test_an_end_in_order_counts_no_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever begins while the server ends: tries are forgotten when the engine has stopped."""
     reset, alive = records.reset_attempts, list[bool]()
