@@ -173,6 +173,7 @@ def test_a_failure_that_cannot_be_kept_is_kept_later(
         (job,) = submitted(server, candidates=1)
         found = ended(server, job["id"])
         assert found["state"] == "failed" and found["error"] and not full and not server.context.jobs.live
+        assert not list(server.context.jobs.store.folder.iterdir()), "its pictures, which would keep a full disk full"
 
 
 def test_a_cancellation_that_cannot_be_kept_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
