@@ -377,6 +377,43 @@ def test_a_disk_that_gets_full_is_not_kept_full(server: Running, monkeypatch: py
     assert len(written) == 2 and set(folder.iterdir()) == before
 
 
+def test_what_was_sent_is_kept_whole_before_its_job_or_not_at_all(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, done = server.context.jobs.store.folder, list[str]()
+    before = set(folder.iterdir())
+    picture, alpha = np.zeros((32, 32, 3), np.uint8), np.zeros((32, 32, 4), np.uint8)
+    asked: dict[str, Any] = {"kind": "edit", "prompt": "a", "candidates": 1, "image": data_url(picture)}
+    asked["mask"] = data_url(alpha, "RGBA")
+
+    def filling(path: Path, data: bytes) -> None:
+        if done:
+            raise PinxitError(f"cannot write {path}: No space left on device.")
+        done.append("a file")
+        write_bytes(path, data)
+
+    monkeypatch.setattr(job_requests, "write_bytes", filling)
+    assert server.post("/api/jobs", json=asked).status_code == 500
+    assert done == ["a file"] and set(folder.iterdir()) == before
+    done.clear()
+
+    def noting(what: str, call: Any) -> Any:
+        def noted(*about: Any) -> Any:
+            done.append(what)
+            return call(*about)
+
+        return noted
+
+    for place, name, what in (
+        (job_requests, "write_bytes", "a file"),
+        (job_requests, "sync_folder", "their folder"),
+        (records, "add", "the job"),
+    ):
+        monkeypatch.setattr(place, name, noting(what, write_bytes if name == "write_bytes" else getattr(place, name)))
+    assert server.post("/api/jobs", json=asked).status_code == 202
+    assert done == ["a file", "a file", "their folder", "the job"]
+
+
 def test_others_do_not_wait_for_the_disk(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """Uploads are written and read beside the event loop, whose thread all requests share."""
     threads, read = [], Path.read_bytes
