@@ -21,7 +21,7 @@ from filelock import FileLock
 from pinxit.data.ahead import Ahead
 from pinxit.data.sources import braces, expanded
 from pinxit.errors import DataError, PinxitError
-from pinxit.files import replacing
+from pinxit.files import beside, replacing
 
 TRIES, PATIENCE = 6, 1.0  # tries of a fetch; seconds to wait after the first failure, doubled after each further one
 GONE = (FileNotFoundError, PermissionError, IsADirectoryError)  # errors for which another try is useless
@@ -141,7 +141,7 @@ class Shelf:
 
     def _fetch(self, url: str, place: Path) -> None:
         """Fetch a shard to `place`, marked from the moment that it is there: others may be making room just then."""
-        arrived = place.with_name(f"{place.name}.new")
+        arrived = beside(place)  # what a kill leaves under such a name is removed when the run goes on
         fetch(url, arrived)
         used = self._used(url)
         os.utime(arrived, (used, used))
