@@ -159,7 +159,7 @@ def _check_one(given: Sequence[Any]) -> None:
 async def _accepted(request: Request, parsed: ParsedBody, context: Context) -> tuple[PaintPlan, JobHandle]:
     """The plan and its job, as `accept` gives them."""
     files = [one for some in parsed.files.values() for one in some]
-    async with context.uploads.batch:
+    async with context.uploads.places.of(len(files)):
         picture, mask = await _pictures(parsed.files, context)
         plan = make_plan(parsed.body, context.catalog, context.settings, picture, mask)
         return accept(request, parsed.body, plan, context, *files)

@@ -72,8 +72,8 @@ class Jobs:
     async def _store_and_start(self, new: list[Record], key: str) -> list[Record]:
         """Store and start new jobs, or return the earlier ones of the same key."""
         self.services.check_open()
-        with_uploads = any(records.input_pictures(record.request) for record in new)
-        async with self.services.uploads.batch if with_uploads else nullcontext():
+        pictures = sum(len(records.input_pictures(record.request)) for record in new)
+        async with self.services.uploads.places.of(pictures):
             plans = [await plan_of_request(self.services, self.store, record.request) for record in new]
             jobs = [self.make_job(plan, record) for plan, record in zip(plans, new, strict=True)]
             self.services.admission.admit(*jobs)

@@ -8,7 +8,8 @@ import binascii
 import logging
 import os
 import sys
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pinxit.serve")
 SECONDS = 15.0  # timeout of one picture
+UNCOUNTED = 4  # pictures of requests that are not admitted yet, unless one request has more
 MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF")
 
 
@@ -41,13 +43,37 @@ class Upload:
         return Mask(paint)
 
 
+class Places:
+    """Room for `most` pictures, or for all of one request that has more."""
+
+    def __init__(self, most: int) -> None:
+        self.most = self.free = most
+        self.turn, self.freed = asyncio.Lock(), asyncio.Event()
+
+    @asynccontextmanager
+    async def of(self, count: int) -> AsyncIterator[None]:
+        """Hold the places of `count` pictures for the block; waits for them. A request without pictures never waits."""
+        count = min(count, self.most)
+        if count:
+            async with self.turn:  # in the order of arrival: requests of few do not keep one of many waiting for ever
+                while self.free < count:
+                    self.freed.clear()
+                    await self.freed.wait()
+                self.free -= count
+        try:
+            yield
+        finally:
+            self.free += count
+            self.freed.set()
+
+
 class Uploads:
     """Runs one decoding process, started when it is first needed."""
 
     def __init__(self) -> None:
         self.process: asyncio.subprocess.Process | None = None
         self.lock = asyncio.Lock()
-        self.batch = asyncio.Lock()  # held until a request is admitted: only one has pictures that are not counted
+        self.places = Places(UNCOUNTED)  # held until a request is admitted, which counts its pictures
 
     async def decode(self, data: bytes, param: str) -> Upload:
         """The pixels. Raises RefusedError (400) for what is no picture, too large, or takes too long."""
