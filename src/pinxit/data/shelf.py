@@ -80,6 +80,7 @@ class Shelf:
     room: float = 100e9  # bytes that copies may take
     _until: dict[str, float] = field(default_factory=dict, repr=False)  # when the leases of expected shards end
     _space: float | None = field(default=None, repr=False)
+    _warned: bool = field(default=False, repr=False)  # that there is too little
     _lock: Lock = field(default_factory=Lock, repr=False)
     _ahead: Ahead = field(default_factory=Ahead, repr=False)
 
@@ -138,6 +139,15 @@ class Shelf:
             self._until[url] = time.time() + LEASE
             if not self.holds(url):
                 self._ahead.begin(url, self.path)
+
+    def warn_of_more(self, needed: float) -> None:
+        """Log, once, that the shards read at a time take `needed` bytes, more than `space`, and what can be done."""
+        if self._warned:
+            return
+        self._warned = True
+        what = f"{self.folder} has room for {self.space / 1e9:.3g} GB of the shards that are read at a time, which are"
+        remedy = "free more of its disk, or link it to a larger one" if self.space < self.room else "use smaller shards"
+        log.warning("%s %.3g GB: the others are fetched several times an epoch; %s.", what, needed / 1e9, remedy)
 
     def _fetch(self, url: str, place: Path) -> None:
         """Fetch a shard to `place`, marked from the moment that it is there: others may be making room just then."""
