@@ -439,9 +439,11 @@ def test_a_restart_goes_on(tmp_path: Path) -> None:
     with running(tmp_path) as first:
         names = [submitted(first, candidates=64, seed=k)[0]["id"] for k in range(4)]
     (tmp_path / "pictures" / f"{'0' * 32}.png").write_bytes(b"of nobody")
+    (tmp_path / "pictures" / f".{'0' * 32}.png.1-2-3.part").write_bytes(b"half of one")
     (tmp_path / "pictures" / "holiday.png").write_bytes(b"of somebody")
     with running(tmp_path) as second:
         assert not (tmp_path / "pictures" / f"{'0' * 32}.png").exists()
+        assert not list((tmp_path / "pictures").glob(".*"))
         assert (tmp_path / "pictures" / "holiday.png").exists()
         assert [ended(second, name)["state"] for name in names] == ["done"] * 4
 

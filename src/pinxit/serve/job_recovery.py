@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pinxit.errors import PinxitError
+from pinxit.files import LEFT
 from pinxit.serve import records
 from pinxit.serve.content import UncheckedError
 from pinxit.serve.errors import RefusedError, as_refused
@@ -51,10 +52,12 @@ async def _plan(jobs: Jobs, record: Record, at_once: bool) -> PaintPlan | None:
 
 
 def _remove_others(folder: Path, referenced: set[str]) -> None:
-    """Remove pictures of jobs that were never acknowledged, never reported as done, or deleted.
+    """Remove pictures of jobs that were never acknowledged, never reported as done, or deleted, and half-written ones.
 
     Files whose names are not ours stay: --data may name any folder.
     """
-    for path in folder.glob("*.png"):
-        if NAME.fullmatch(path.stem) and path.stem not in referenced:
+    for path in folder.iterdir():
+        half = LEFT.fullmatch(path.name)
+        name, _, kind = (half[1] if half else path.name).rpartition(".")
+        if kind == "png" and NAME.fullmatch(name) and (half or name not in referenced):
             path.unlink(missing_ok=True)
