@@ -7,12 +7,14 @@ import base64
 import io
 import os
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx2 as httpx
 import numpy as np
 import openai
 import pytest
@@ -25,6 +27,7 @@ from pinxit.serve.job_results import store_results
 from pinxit.serve.paint_plan import PaintPlan
 from pinxit.serve.uploads import UNCOUNTED, Places
 from tests.recipes.painters import random_painter
+from tests.serve.process import PLAIN
 from tests.serve.running import Running
 from tests.serve.test_jobs import ended
 
@@ -248,6 +251,34 @@ def test_places_are_given_in_the_order_of_arrival() -> None:
         assert places.free == 4
 
     asyncio.run(play())
+
+
+@pytest.mark.parametrize("path", ["/v1/images/edits", "/v1/embeddings"])
+def test_uploads_of_who_has_left_are_not_checked(server: Running, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """Or a server that is slower than its clients' patience would only work for those that have left."""
+    uploads, decoded, open_now = server.context.uploads, list[str](), server.server.server_state.connections
+    decode, places = uploads.decode, Places(UNCOUNTED)
+
+    async def decoding(data: bytes, param: str) -> Any:
+        decoded.append(param)
+        return await decode(data, param)
+
+    monkeypatch.setattr(uploads, "decode", decoding)
+    monkeypatch.setattr(uploads, "places", places)
+    places.free = 0
+    (picture,), before = urls_of(file(PICTURE)), set(open_now)
+    body = {"images": [{"image_url": picture}], "prompt": "a cat"} if "edits" in path else {"input": [picture]}
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(server.url + path, json=body, timeout=httpx.Timeout(60, read=0.5), verify=PLAIN)
+    while set(open_now) - before or not places.turn.locked():
+        time.sleep(0.01)
+    places.free = UNCOUNTED
+    server.context.dispatcher.loop.call_soon_threadsafe(places.freed.set)
+    while places.turn.locked() or places.free < UNCOUNTED:
+        time.sleep(0.01)
+    assert not decoded
+    server.post(path, json=body)
+    assert len(decoded) == 1
 
 
 def test_sentences_do_not_wait_for_uploads(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from pinxit.serve.catalog import CLIP, ServerJob
 from pinxit.serve.context import Context, ContextDep, caller_of
 from pinxit.serve.errors import RefusedError
 from pinxit.serve.images import outcome, result_of
-from pinxit.serve.requests import WEIGHTS, client_timeout
+from pinxit.serve.requests import WEIGHTS, check_connected, client_timeout
 from pinxit.serve.schemas import (
     ERRORS,
     MAX_PROMPT,
@@ -69,6 +69,7 @@ async def embeddings(request: Request, asked: EmbeddingRequest, context: Context
     pictures = len(given) - len(texts)
     _check_amount(pictures, sum(map(len, texts)))
     async with context.uploads.places.of(pictures):
+        await check_connected(request)
         handle = submit_clip(request, await _starts(given, context), context)
     rows = result_of(await outcome(request, context.dispatcher, handle))
     data = [EmbeddingOut(index=k, embedding=_encoded_vector(row, asked.encoding_format)) for k, row in enumerate(rows)]
