@@ -29,6 +29,7 @@ from pinxit.pipelines.work import WorkItem
 from pinxit.serve import job_requests, jobs, records
 from pinxit.serve.feed import Feeds
 from pinxit.serve.paint_plan import PaintPlan
+from pinxit.serve.uploads import Uploads
 from tests.recipes.painters import save_random_checkpoint
 from tests.serve.process import PLAIN, Process
 from tests.serve.running import Running, running
@@ -463,6 +464,26 @@ def test_a_job_that_cannot_be_read_any_more_does_not_keep_a_server_from_starting
     with running(tmp_path) as server:
         ends = [ended(server, name) for name in names]
     assert [one["state"] for one in ends] == ["failed", "done"] and "the server's log says what" in ends[0]["error"]
+
+
+def test_a_decoder_that_dies_at_a_restart_loses_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was sent has been decoded before; the process may be killed, or too slow, at any time."""
+    hole = np.full((32, 32, 4), 255, np.uint8)
+    hole[16:, :, 3] = 0
+    picture, mask = data_url(np.full((32, 32, 3), 127, np.uint8)), data_url(hole, "RGBA")
+    with running(tmp_path) as server:
+        (job,) = submitted(server, kind="edit", image=picture, mask=mask, candidates=200)
+    decode, failures = Uploads._decode, [EOFError(), TimeoutError(), EOFError()]
+
+    async def failing(uploads: Uploads, data: bytes, param: str) -> Any:
+        if failures:
+            raise failures.pop()
+        return await decode(uploads, data, param)
+
+    monkeypatch.setattr(Uploads, "_decode", failing)
+    monkeypatch.setattr(job_requests, "RECHECK_SECONDS", 0.02)
+    with running(tmp_path) as server:
+        assert ended(server, job["id"])["state"] == "done" and not failures
 
 
 def killed_often(folder: Path, times: int) -> None:

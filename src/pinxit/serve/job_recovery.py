@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from pinxit.errors import PinxitError
 from pinxit.files import LEFT
 from pinxit.serve import records
-from pinxit.serve.content import UncheckedError
-from pinxit.serve.errors import RefusedError, as_refused
+from pinxit.serve.errors import PassingError, RefusedError, as_refused
 from pinxit.serve.job_requests import NAME, plan_of_request
 
 if TYPE_CHECKING:
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
 async def recover(jobs: Jobs) -> None:
     """Run unfinished jobs from their start, with the same seeds for the same pictures; remove files of no job.
 
-    One that cannot be checked now, as by a hook whose first call takes long, stays queued until it can be, and so do
-    those after it: each could take as long, and the server is not ready before.
+    One that cannot be checked now, as by a hook whose first call takes long, or whose upload is not decoded in time,
+    stays queued until it can be, and so do those after it: each could take as long, and the server is not ready before.
     """
     referenced = await jobs.store.do(records.referenced_pictures)
     await asyncio.to_thread(_remove_others, jobs.store.folder, referenced)
@@ -31,7 +30,7 @@ async def recover(jobs: Jobs) -> None:
     for record in await jobs.store.do(records.unfinished):
         try:
             plan = await _plan(jobs, record, at_once)
-        except UncheckedError:
+        except PassingError:
             plan, at_once = None, False
         except Exception as error:  # whatever is wrong with one job must not keep the server from starting
             reason = str(error) if isinstance(error, PinxitError) else as_refused(error).message

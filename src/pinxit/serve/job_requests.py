@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pinxit.files import write_bytes
 from pinxit.serve import records
-from pinxit.serve.content import UncheckedError
-from pinxit.serve.errors import RefusedError
+from pinxit.serve.errors import PassingError, RefusedError
 from pinxit.serve.job_schemas import JobRequest
 from pinxit.serve.paint_plan import SEEDS, PaintPlan, default_candidates, make_plan
 from pinxit.serve.schemas import BlendRequest, EditRequest, GenerationRequest, VariationRequest
@@ -115,14 +114,14 @@ async def plan_when_checked(services: Services, store: Store, live: LiveJob, tur
     """The plan of a stored job whose content could not be checked, as soon as it can be; None if it is cancelled first.
 
     Of the jobs that share `turn` one is checked at a time: new requests need the hook's threads, too. Raises what
-    `plan_of_request` does, but for UncheckedError.
+    `plan_of_request` does, but for PassingError.
     """
     wait = RECHECK_SECONDS
     while not live.cancelled:
         await asyncio.sleep(wait)
         wait = min(2 * wait, 60.0)
         async with turn:
-            with suppress(UncheckedError):
+            with suppress(PassingError):
                 return await plan_of_request(services, store, live.record.request)
     return None
 

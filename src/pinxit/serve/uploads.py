@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pinxit.serve.errors import RefusedError
+from pinxit.serve.errors import PassingError, RefusedError
 from pinxit.serve.upload_decoder import ANSWER, LENGTH
 from pinxit.types import Mask
 
@@ -76,7 +76,10 @@ class Uploads:
         self.places = Places(UNCOUNTED)  # held until a request is admitted, which counts its pictures
 
     async def decode(self, data: bytes, param: str) -> Upload:
-        """The pixels. Raises RefusedError (400) for what is no picture, too large, or takes too long."""
+        """The pixels. Raises RefusedError (400) for what is no picture, or too large.
+
+        Raises PassingError (400) if it takes too long, or the process dies of it or otherwise.
+        """
         if not data.startswith(MAGIC):
             raise RefusedError(400, f"{param}: send a PNG, JPEG or WebP picture.", param, "invalid_image")
         async with self.lock:
@@ -85,7 +88,7 @@ class Uploads:
             except (OSError, EOFError, TimeoutError) as error:
                 log.warning("the decoding process of uploads failed: %s", type(error).__name__)
                 await self.close()
-                raise RefusedError(400, f"{param}: the picture cannot be read.", param, "invalid_image") from error
+                raise PassingError(400, f"{param}: the picture cannot be read.", param, "invalid_image") from error
             except asyncio.CancelledError:  # the pipe may contain a part of the answer
                 await self.close()
                 raise
