@@ -21,8 +21,8 @@ from pinxit.texts import lines_of, printable, without_halves
 
 T = TypeVar("T")
 
-LEFT = re.compile(r"\..+\.\d+-\d+-\d+\.part")
-"""Matches the names that `beside` gives: what a killed process leaves behind."""
+LEFT = re.compile(r"\.(.+)\.\d+-\d+-\d+\.part")
+"""Matches the names that `beside` gives: what a killed process leaves behind; the group is what it wrote to."""
 _number = itertools.count()
 
 

@@ -113,6 +113,36 @@ def test_where_they_do_not_fit_some_stay_and_none_is_fetched_more_often_than_it_
         assert sum(fetched.values()) <= min(reads, 1.2 * (SHARDS + share * reads)), (pieces, reads)
 
 
+@pytest.mark.parametrize("pieces", [1, 4])
+@pytest.mark.parametrize(
+    ("room", "disk", "said"),
+    [(16, 1000, []), (8, 1000, ["use smaller shards"]), (1000, 8, ["free more of its disk, or link it to a larger"])],
+)
+def test_a_cache_that_is_too_small_for_the_current_windows_is_said_once(
+    remote: Stream,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    room: int,
+    disk: int,
+    said: list[str],
+    pieces: int,
+) -> None:
+    size = remote.manifest["shards"][0]["bytes"]
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=SPARE + (disk + 0.1) * size))
+    monkeypatch.setattr(Ahead, "begin", lambda _, url, work: None)
+    stream = with_room(remote, tmp_path / "cache", room)
+    for first in range(0, 40, BATCH):
+        for rows in whole(first, BATCH).cut(BATCH // pieces):
+            stream.order(rows, 0)
+            stream.holding_out(1).order(rows, 0)
+    sizes = f"has room for {8.1 * size / 1e9:.3g} GB of the shards that are read at a time, which are"
+    found = [record.getMessage() for record in caplog.records]
+    assert len(found) == len(said)
+    for message, remedy in zip(found, said, strict=True):
+        assert f"cache {sizes} {16 * size / 1e9:.3g} GB: " in message and remedy in message
+
+
 def test_no_more_is_expected_than_the_disk_has_room_for(
     remote: Stream, tmp_path: Path, fetched: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

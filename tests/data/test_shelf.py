@@ -29,6 +29,7 @@ from pinxit.data.stream_builder import build_stream
 from pinxit.data.stream_index import INDEX, index_shards
 from pinxit.data.streams import Stream
 from pinxit.errors import DataError, PinxitError
+from pinxit.locks import alone_in
 from tests.recipes.squares import write_squares
 
 SIDE = 16
@@ -120,6 +121,27 @@ def test_copies_leave_room_on_the_disk(remote: str, tmp_path: Path, monkeypatch:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(PinxitError, match=r"cannot write .*file.*tar: "):
         Shelf(tmp_path / "file" / "cache").path(urls[0])
+
+
+def test_a_kill_leaves_nothing_that_takes_room_for_ever(
+    remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even one between a fetch and the moment that its copy is known by its name."""
+    shelf, (url, *_) = Shelf(tmp_path / "run" / "cache"), shards_of(remote)
+    utime = os.utime
+
+    def killed(path: Path, times: tuple[float, float] | None = None) -> None:
+        if times is not None:
+            raise KeyboardInterrupt
+        utime(path)
+
+    with monkeypatch.context() as once, pytest.raises(KeyboardInterrupt):
+        once.setattr(os, "utime", killed)
+        shelf.path(url)
+    assert not shelf.holds(url)
+    with alone_in(tmp_path / "run", "the run"):
+        assert [path.suffix for path in shelf.folder.iterdir()] == [".lock"]
+    assert shelf.path(url).is_file()
 
 
 @pytest.fixture

@@ -146,6 +146,22 @@ def test_waiting_for_a_thread_is_not_the_hooks_time() -> None:
     asyncio.run(play())
 
 
+def test_a_thread_that_cannot_be_started_takes_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def play() -> None:
+        policy = ContentPolicy(lambda content: None, 1.0)
+        with monkeypatch.context() as while_busy:
+            while_busy.setattr(threading.Thread, "start", none_left)
+            for _ in range(3):
+                with pytest.raises(RefusedError, match="could not be checked"):
+                    await policy.check_prompt("a cat")
+        await policy.check_prompt("a cat")
+
+    asyncio.run(play())
+
+
 def test_a_kept_job_waits_for_a_hook_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As its first call may after a restart: only a refusal ends the job; until then it can be cancelled."""
     with running(tmp_path) as server:
@@ -173,6 +189,26 @@ def test_a_kept_job_waits_for_a_hook_that_fails(tmp_path: Path, monkeypatch: pyt
         ends = [ended(server, name) for name in names]
         assert [one["state"] for one in ends] == ["failed", "done", "cancelled"]
         assert ends[0]["error"] == "we do not paint that here."
+
+
+def test_a_start_waits_for_one_check_that_fails_and_not_for_one_of_every_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As each may take `content_seconds`, and the server answers nobody before."""
+    with running(tmp_path) as server:
+        for prompt in ("a cat", "a dog", "a horse"):
+            server.post("/api/jobs", json={"prompt": prompt, "candidates": 200})
+    asked: list[str] = []
+
+    def failing(content: Content) -> str | None:
+        asked.append(content.text)
+        raise MemoryError
+
+    monkeypatch.setattr("pinxit.serve.content._import_hook", lambda spec: failing)
+    monkeypatch.setattr("pinxit.serve.job_requests.RECHECK_SECONDS", 600.0)
+    with running(tmp_path, content_hook="any") as server:
+        assert [one["state"] for one in server.get("/api/jobs").json()["jobs"]] == ["queued"] * 3
+        assert asked == ["a cat"]
 
 
 def test_a_hook_that_hangs_does_not_keep_the_process() -> None:

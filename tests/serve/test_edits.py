@@ -7,12 +7,14 @@ import base64
 import io
 import os
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx2 as httpx
 import numpy as np
 import openai
 import pytest
@@ -23,7 +25,9 @@ from pinxit.recipes.capabilities import Edits
 from pinxit.serve import edits, images, jobs, upload_decoder
 from pinxit.serve.job_results import store_results
 from pinxit.serve.paint_plan import PaintPlan
+from pinxit.serve.uploads import UNCOUNTED, Places
 from tests.recipes.painters import random_painter
+from tests.serve.process import PLAIN
 from tests.serve.running import Running
 from tests.serve.test_jobs import ended
 
@@ -188,20 +192,22 @@ def urls_of(*files: bytes) -> list[str]:
 
 
 @pytest.mark.parametrize("path", ["/v1/images/edits", "/api/jobs"])
-def test_uploads_of_one_request_at_a_time_are_not_counted(
+def test_uploads_of_two_requests_are_checked_at_once_and_no_more_are_uncounted(
     server: Running, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     """Until a request is admitted nothing bounds how many of its pictures are in memory."""
     decoding, admit = {"/v1/images/edits": edits, "/api/jobs": jobs}[path], server.context.admission.admit
-    name, events = {edits: "_pictures", jobs: "plan_of_request"}[decoding], list[str]()
-    decode = getattr(decoding, name)
+    name, uncounted, most = {edits: "_pictures", jobs: "plan_of_request"}[decoding], [0], list[int]()
+    decode, together = getattr(decoding, name), asyncio.Barrier(2)
 
     async def decoded(*given: Any) -> Any:
-        events.append("decode")
+        uncounted[0] += 2
+        most.append(uncounted[0])
+        await asyncio.wait_for(together.wait(), 60)
         return await decode(*given)
 
     def admitted(*given: Any, **more: Any) -> float:
-        events.append("admit")
+        uncounted[0] -= 2
         return admit(*given, **more)
 
     monkeypatch.setattr(decoding, name, decoded)
@@ -213,13 +219,70 @@ def test_uploads_of_one_request_at_a_time_are_not_counted(
         asked = [body | {"prompt": "a cat", "candidates": 1}] * 8
         answers = list(threads.map(lambda one: server.post(path, json=one), asked))
     assert {one.status_code for one in answers} <= {200, 202}, [one.text for one in answers]
-    assert events == ["decode", "admit"] * 8
+    assert len(most) == 8 and max(most) == UNCOUNTED and uncounted == [0]
+    assert server.context.uploads.places.free == UNCOUNTED
+
+
+def test_places_are_given_in_the_order_of_arrival() -> None:
+    """A request of many pictures is not overtaken, takes all at most, and one that leaves the queue takes none."""
+
+    async def play() -> None:
+        places, within, leave = Places(4), list[str](), asyncio.Event()
+
+        async def asks(name: str, count: int) -> None:
+            async with places.of(count):
+                within.append(name)
+                await leave.wait()
+
+        tasks = {}
+        for name, count in (("few", 1), ("many", 9), ("few later", 2), ("none", 0)):
+            tasks[name] = asyncio.ensure_future(asks(name, count))
+            await asyncio.sleep(0)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert within == ["few", "none"]
+        tasks["many"].cancel()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert within == ["few", "none", "few later"] and places.free == 1
+        leave.set()
+        async with places.of(9):
+            assert places.free == 0
+        assert places.free == 4
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("path", ["/v1/images/edits", "/v1/embeddings"])
+def test_uploads_of_who_has_left_are_not_checked(server: Running, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """Or a server that is slower than its clients' patience would only work for those that have left."""
+    uploads, decoded, open_now = server.context.uploads, list[str](), server.server.server_state.connections
+    decode, places = uploads.decode, Places(UNCOUNTED)
+
+    async def decoding(data: bytes, param: str) -> Any:
+        decoded.append(param)
+        return await decode(data, param)
+
+    monkeypatch.setattr(uploads, "decode", decoding)
+    monkeypatch.setattr(uploads, "places", places)
+    places.free = 0
+    (picture,), before = urls_of(file(PICTURE)), set(open_now)
+    body = {"images": [{"image_url": picture}], "prompt": "a cat"} if "edits" in path else {"input": [picture]}
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(server.url + path, json=body, timeout=httpx.Timeout(60, read=0.5), verify=PLAIN)
+    while set(open_now) - before or not places.turn.locked():
+        time.sleep(0.01)
+    places.free = UNCOUNTED
+    server.context.dispatcher.loop.call_soon_threadsafe(places.freed.set)
+    while places.turn.locked() or places.free < UNCOUNTED:
+        time.sleep(0.01)
+    assert not decoded
+    server.post(path, json=body)
+    assert len(decoded) == 1
 
 
 def test_sentences_do_not_wait_for_uploads(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    batch = asyncio.Lock()
-    asyncio.run_coroutine_threadsafe(batch.acquire(), server.context.dispatcher.loop).result(30)
-    monkeypatch.setattr(server.context.uploads, "batch", batch)
+    monkeypatch.setattr(server.context.uploads.places, "free", 0)
     for path in ("/v1/images/generations", "/api/jobs"):
         assert server.post(path, json={"prompt": "a cat", "candidates": 1}).status_code in (200, 202)
 

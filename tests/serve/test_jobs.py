@@ -26,8 +26,10 @@ from pinxit.errors import PinxitError
 from pinxit.files import write_bytes
 from pinxit.pipelines.engine import Engine
 from pinxit.pipelines.work import WorkItem
-from pinxit.serve import jobs, records
+from pinxit.serve import job_requests, jobs, records
 from pinxit.serve.feed import Feeds
+from pinxit.serve.paint_plan import PaintPlan
+from pinxit.serve.uploads import Uploads
 from tests.recipes.painters import save_random_checkpoint
 from tests.serve.process import PLAIN, Process
 from tests.serve.running import Running, running
@@ -172,6 +174,7 @@ def test_a_failure_that_cannot_be_kept_is_kept_later(
         (job,) = submitted(server, candidates=1)
         found = ended(server, job["id"])
         assert found["state"] == "failed" and found["error"] and not full and not server.context.jobs.live
+        assert not list(server.context.jobs.store.folder.iterdir()), "its pictures, which would keep a full disk full"
 
 
 def test_a_cancellation_that_cannot_be_kept_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -375,6 +378,43 @@ def test_a_disk_that_gets_full_is_not_kept_full(server: Running, monkeypatch: py
     assert len(written) == 2 and set(folder.iterdir()) == before
 
 
+def test_what_was_sent_is_kept_whole_before_its_job_or_not_at_all(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, done = server.context.jobs.store.folder, list[str]()
+    before = set(folder.iterdir())
+    picture, alpha = np.zeros((32, 32, 3), np.uint8), np.zeros((32, 32, 4), np.uint8)
+    asked: dict[str, Any] = {"kind": "edit", "prompt": "a", "candidates": 1, "image": data_url(picture)}
+    asked["mask"] = data_url(alpha, "RGBA")
+
+    def filling(path: Path, data: bytes) -> None:
+        if done:
+            raise PinxitError(f"cannot write {path}: No space left on device.")
+        done.append("a file")
+        write_bytes(path, data)
+
+    monkeypatch.setattr(job_requests, "write_bytes", filling)
+    assert server.post("/api/jobs", json=asked).status_code == 500
+    assert done == ["a file"] and set(folder.iterdir()) == before
+    done.clear()
+
+    def noting(what: str, call: Any) -> Any:
+        def noted(*about: Any) -> Any:
+            done.append(what)
+            return call(*about)
+
+        return noted
+
+    for place, name, what in (
+        (job_requests, "write_bytes", "a file"),
+        (job_requests, "sync_folder", "their folder"),
+        (records, "add", "the job"),
+    ):
+        monkeypatch.setattr(place, name, noting(what, write_bytes if name == "write_bytes" else getattr(place, name)))
+    assert server.post("/api/jobs", json=asked).status_code == 202
+    assert done == ["a file", "a file", "their folder", "the job"]
+
+
 def test_others_do_not_wait_for_the_disk(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """Uploads are written and read beside the event loop, whose thread all requests share."""
     threads, read = [], Path.read_bytes
@@ -400,11 +440,50 @@ def test_a_restart_goes_on(tmp_path: Path) -> None:
     with running(tmp_path) as first:
         names = [submitted(first, candidates=64, seed=k)[0]["id"] for k in range(4)]
     (tmp_path / "pictures" / f"{'0' * 32}.png").write_bytes(b"of nobody")
+    (tmp_path / "pictures" / f".{'0' * 32}.png.1-2-3.part").write_bytes(b"half of one")
     (tmp_path / "pictures" / "holiday.png").write_bytes(b"of somebody")
     with running(tmp_path) as second:
         assert not (tmp_path / "pictures" / f"{'0' * 32}.png").exists()
+        assert not list((tmp_path / "pictures").glob(".*"))
         assert (tmp_path / "pictures" / "holiday.png").exists()
         assert [ended(second, name)["state"] for name in names] == ["done"] * 4
+
+
+def test_a_job_that_cannot_be_read_any_more_does_not_keep_a_server_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(tmp_path) as server:
+        names = [submitted(server, candidates=200, seed=seed)[0]["id"] for seed in (1, 2)]
+
+    async def plan_of_request(services: Any, store: Any, request: dict[str, Any]) -> PaintPlan:
+        if request["seed"] == 1:
+            raise KeyError("what an earlier version stored otherwise")
+        return await job_requests.plan_of_request(services, store, request)
+
+    monkeypatch.setattr("pinxit.serve.job_recovery.plan_of_request", plan_of_request)
+    with running(tmp_path) as server:
+        ends = [ended(server, name) for name in names]
+    assert [one["state"] for one in ends] == ["failed", "done"] and "the server's log says what" in ends[0]["error"]
+
+
+def test_a_decoder_that_dies_at_a_restart_loses_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was sent has been decoded before; the process may be killed, or too slow, at any time."""
+    hole = np.full((32, 32, 4), 255, np.uint8)
+    hole[16:, :, 3] = 0
+    picture, mask = data_url(np.full((32, 32, 3), 127, np.uint8)), data_url(hole, "RGBA")
+    with running(tmp_path) as server:
+        (job,) = submitted(server, kind="edit", image=picture, mask=mask, candidates=200)
+    decode, failures = Uploads._decode, [EOFError(), TimeoutError(), EOFError()]
+
+    async def failing(uploads: Uploads, data: bytes, param: str) -> Any:
+        if failures:
+            raise failures.pop()
+        return await decode(uploads, data, param)
+
+    monkeypatch.setattr(Uploads, "_decode", failing)
+    monkeypatch.setattr(job_requests, "RECHECK_SECONDS", 0.02)
+    with running(tmp_path) as server:
+        assert ended(server, job["id"])["state"] == "done" and not failures
 
 
 def killed_often(folder: Path, times: int) -> None:
@@ -523,6 +602,36 @@ def test_jobs_that_share_the_calls_of_one_that_kills_outlive_it(
     poison.go_on.set()
     with running(data) as server:
         assert [ended(server, name)["state"] for name in names] == ["done", "failed", "done"]
+
+
+def test_jobs_that_wait_for_their_last_try_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In admission control, as work and by the uploads that they hold; also when they are cancelled meanwhile."""
+    hole = np.full((32, 32, 4), 255, np.uint8)
+    hole[16:, :, 3] = 0
+    picture, mask = data_url(np.full((32, 32, 3), 127, np.uint8)), data_url(hole, "RGBA")
+    asked: dict[str, Any] = {"kind": "edit", "image": picture, "mask": mask, "candidates": 100}
+    with running(tmp_path) as server:
+        names = [submitted(server, **asked)[0]["id"] for _ in range(3)]
+    with closing(sqlite3.connect(tmp_path / "jobs.sqlite")) as base, base:
+        base.execute("UPDATE jobs SET tries = 2")
+    go_on, call = threading.Event(), Engine._call
+
+    def waiting(engine: Engine, chosen: list[WorkItem]) -> list[WorkItem]:
+        assert chosen[0].job.client == "warming up" or go_on.wait(60)
+        return call(engine, chosen)
+
+    monkeypatch.setattr(Engine, "_call", waiting)
+    with running(tmp_path) as server:
+        admission, handles = server.context.admission, server.context.dispatcher.handles
+        while not handles:
+            time.sleep(0.02)
+        painted, waiting_uploads = len(handles), [job.request.more is not None for job in admission.reserved]
+        cancelled = server.delete(f"/api/jobs/{names[2]}").json()["jobs"][0]["state"]
+        go_on.set()
+        assert (painted, waiting_uploads, cancelled) == (1, [True, True], "cancelled")
+        assert [ended(server, name)["state"] for name in names] == ["done", "done", "cancelled"]
+        while admission.reserved:
+            time.sleep(0.02)
 
 
 def test_an_end_in_order_counts_no_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -292,7 +292,7 @@ class Counting(asyncio.Lock):
 
 
 def test_pictures_of_one_request_at_a_time_are_decoded(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until a request is admitted nothing bounds how many of its pictures are in memory."""
+    """If it has many: until a request is admitted they are in memory, and not counted."""
     decode, seen = server.context.uploads.decode, list[int]()
 
     async def decoding(data: bytes, param: str) -> Upload:
@@ -313,10 +313,10 @@ def test_pictures_of_one_request_at_a_time_are_decoded(server: Running, monkeypa
             await asyncio.gather(*(ask(client, side) for side in (20, 30, 40)))
 
     monkeypatch.setattr(server.context.uploads, "decode", decoding)
-    monkeypatch.setattr(server.context.uploads, "batch", (batch := Counting()))
-    assert server.post("/v1/embeddings", json={"input": "a cat"}).status_code == 200 and not batch.taken, "texts wait"
+    monkeypatch.setattr(server.context.uploads.places, "turn", (turn := Counting()))
+    assert server.post("/v1/embeddings", json={"input": "a cat"}).status_code == 200 and not turn.taken, "texts wait"
     asyncio.run(all_of_them())
-    assert len(batch.taken) == 3
+    assert len(turn.taken) == 3
     assert len(seen) == 12 and all(len(set(seen[first : first + 4])) == 1 for first in (0, 4, 8)), seen
 
 

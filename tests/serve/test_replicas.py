@@ -146,6 +146,20 @@ def test_a_cancelled_job_gives_its_stream_up() -> None:
     assert [event.kind for event in found] == ["cancelled"]
 
 
+def test_a_job_that_is_cancelled_at_once_leaves_nothing() -> None:
+    async def talk() -> None:
+        found: list[Event] = []
+        scripted: Any = ScriptedDeployment([DONE])
+        engine, job = RemoteEngine(GRAPH, scripted, found.extend, 3), job_of()
+        engine.submit(job)
+        engine.cancel(job)
+        await asyncio.sleep(0.01)
+        assert [event.kind for event in found] == ["cancelled"] and not scripted.sent
+        assert not engine.shares and not engine._tasks
+
+    asyncio.run(talk())
+
+
 def test_a_job_that_nobody_waits_for_any_more_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replicas, "GRACE_SECONDS", 0.01)
     found = heard(ScriptedDeployment([RemoteEvent("", None, 0.1)]), job_of(deadline=time.perf_counter() + 0.05))

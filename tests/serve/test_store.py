@@ -235,8 +235,12 @@ def test_a_call_that_nobody_waits_for_any_more_stops_no_other(tmp_path: Path) ->
 def test_only_pictures_of_ours_are_swept(tmp_path: Path) -> None:
     url_files = UrlFiles(tmp_path / "urls", 60)
     old, new = url_files.put(b"1", "png"), url_files.put(b"2", "png")
-    others = [tmp_path / "urls" / name for name in (f".{new}.1-2-3.part", "holiday.png")]  # half-written; somebody's
-    for path in (*others, tmp_path / "urls" / old):
+    left, young = (
+        tmp_path / "urls" / f".{name}.1-2-3.part" for name in (old, new)
+    )  # by a killed process; half-written
+    young.write_bytes(b"x")
+    others = [tmp_path / "urls" / name for name in (".holiday.png.1-2-3.part", "holiday.png")]  # somebody's
+    for path in (*others, left, tmp_path / "urls" / old):
         path.write_bytes(b"x")
         os.utime(path, (0, 0))
     (tmp_path / "urls" / "folder").mkdir()
@@ -244,7 +248,7 @@ def test_only_pictures_of_ours_are_swept(tmp_path: Path) -> None:
     (tmp_path / "urls" / ".a.part").symlink_to(tmp_path / "gone")  # as of a file that is renamed meanwhile
     url_files.sweep()
     assert url_files.read(old) is None and not (tmp_path / "urls" / old).exists() and url_files.read(new) == b"2"
-    assert all(path.exists() for path in others)
+    assert all(path.exists() for path in (*others, young)) and not left.exists()
 
 
 def test_a_picture_that_is_swept_while_it_is_asked_for_is_not_there(

@@ -21,7 +21,7 @@ from filelock import FileLock
 from pinxit.data.ahead import Ahead
 from pinxit.data.sources import braces, expanded
 from pinxit.errors import DataError, PinxitError
-from pinxit.files import replacing
+from pinxit.files import beside, replacing
 
 TRIES, PATIENCE = 6, 1.0  # tries of a fetch; seconds to wait after the first failure, doubled after each further one
 GONE = (FileNotFoundError, PermissionError, IsADirectoryError)  # errors for which another try is useless
@@ -80,6 +80,7 @@ class Shelf:
     room: float = 100e9  # bytes that copies may take
     _until: dict[str, float] = field(default_factory=dict, repr=False)  # when the leases of expected shards end
     _space: float | None = field(default=None, repr=False)
+    _warned: bool = field(default=False, repr=False)  # that there is too little
     _lock: Lock = field(default_factory=Lock, repr=False)
     _ahead: Ahead = field(default_factory=Ahead, repr=False)
 
@@ -139,9 +140,18 @@ class Shelf:
             if not self.holds(url):
                 self._ahead.begin(url, self.path)
 
+    def warn_of_more(self, needed: float) -> None:
+        """Log, once, that the shards read at a time take `needed` bytes, more than `space`, and what can be done."""
+        if self._warned:
+            return
+        self._warned = True
+        what = f"{self.folder} has room for {self.space / 1e9:.3g} GB of the shards that are read at a time, which are"
+        remedy = "free more of its disk, or link it to a larger one" if self.space < self.room else "use smaller shards"
+        log.warning("%s %.3g GB: the others are fetched several times an epoch; %s.", what, needed / 1e9, remedy)
+
     def _fetch(self, url: str, place: Path) -> None:
         """Fetch a shard to `place`, marked from the moment that it is there: others may be making room just then."""
-        arrived = place.with_name(f"{place.name}.new")
+        arrived = beside(place)  # what a kill leaves under such a name is removed when the run goes on
         fetch(url, arrived)
         used = self._used(url)
         os.utime(arrived, (used, used))

@@ -227,9 +227,11 @@ class Stream:
         (current, later), share = deal.near(rows), len(deal.of(rows)) / deal.streams
         sizes = {shard: self.manifest["shards"][shard]["bytes"] for shard in current + later}
         wanted, space = dict.fromkeys(current), share * self.shelf.space
-        if sum(sizes[shard] for shard in wanted) <= space:
+        needed = sum(sizes[shard] for shard in wanted)
+        if needed <= space:
             wanted |= dict.fromkeys(later)
         else:
+            self.shelf.warn_of_more(needed / share)
             space -= share * max(sizes.values())
         ends = np.cumsum([sizes[shard] for shard in wanted])
         return list(wanted)[: int(np.searchsorted(ends, space, side="right"))]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pinxit.errors import UsageError
 from pinxit.serve.daemon_threads import DaemonThreads
-from pinxit.serve.errors import RefusedError
+from pinxit.serve.errors import PassingError, RefusedError
 
 if TYPE_CHECKING:
     from pinxit.types import Picture, Ranked
@@ -23,7 +23,7 @@ log = logging.getLogger("pinxit.serve")
 CODE = "content_policy_violation"  # OpenAI's
 
 
-class UncheckedError(RefusedError):
+class UncheckedError(PassingError):
     """The hook failed: nothing passes unchecked, but the same content may be allowed later."""
 
     def __init__(self, param: str | None) -> None:

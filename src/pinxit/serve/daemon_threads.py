@@ -71,5 +71,9 @@ class DaemonThreads:
             with suppress(RuntimeError):  # the event loop has been closed in the meantime
                 loop.call_soon_threadsafe(finish, result, error)
 
-        threading.Thread(target=work, name=self.name, daemon=True).start()
+        try:
+            threading.Thread(target=work, name=self.name, daemon=True).start()
+        except RuntimeError:  # the system has no thread to give: nothing runs that would free the place
+            self._free_place()
+            raise
         return future

@@ -16,6 +16,7 @@ from pinxit.serve.context import Context, ContextDep
 from pinxit.serve.errors import RefusedError
 from pinxit.serve.images import EDIT, EVENT_STREAM, accept, respond
 from pinxit.serve.paint_plan import PaintPlan, make_plan
+from pinxit.serve.requests import check_connected
 from pinxit.serve.schemas import ERRORS, EditRequest, ImagesOut, VariationRequest
 
 if TYPE_CHECKING:
@@ -159,7 +160,8 @@ def _check_one(given: Sequence[Any]) -> None:
 async def _accepted(request: Request, parsed: ParsedBody, context: Context) -> tuple[PaintPlan, JobHandle]:
     """The plan and its job, as `accept` gives them."""
     files = [one for some in parsed.files.values() for one in some]
-    async with context.uploads.batch:
+    async with context.uploads.places.of(len(files)):
+        await check_connected(request)  # whoever waited too long costs those behind nothing
         picture, mask = await _pictures(parsed.files, context)
         plan = make_plan(parsed.body, context.catalog, context.settings, picture, mask)
         return accept(request, parsed.body, plan, context, *files)

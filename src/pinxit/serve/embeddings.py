@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import time
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from pinxit.serve.catalog import CLIP, ServerJob
 from pinxit.serve.context import Context, ContextDep, caller_of
 from pinxit.serve.errors import RefusedError
 from pinxit.serve.images import outcome, result_of
-from pinxit.serve.requests import WEIGHTS, client_timeout
+from pinxit.serve.requests import WEIGHTS, check_connected, client_timeout
 from pinxit.serve.schemas import (
     ERRORS,
     MAX_PROMPT,
@@ -26,7 +25,7 @@ from pinxit.serve.schemas import (
     ModelsOut,
 )
 from pinxit.serve.upload_decoder import MAX_PIXELS
-from pinxit.serve.uploads import data_url
+from pinxit.serve.uploads import UNCOUNTED, data_url
 from pinxit.texts import check_text
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from pinxit.serve.dispatcher import JobHandle
 
 router = APIRouter(prefix="/v1", tags=["models"], responses=ERRORS)
-MAX_TOTAL_PIXELS = 4 * MAX_PIXELS  # of one request's pictures, which are all in memory at once
+MAX_TOTAL_PIXELS = UNCOUNTED * MAX_PIXELS  # of one request's pictures, which are all in memory at once
 MAX_PICTURES = 256  # of one request
 MAX_TOTAL_TEXT = 256 * MAX_PROMPT  # characters of one request's texts: a text is read to its end, then cut
 STARTED = int(time.time())
@@ -67,8 +66,10 @@ async def embeddings(request: Request, asked: EmbeddingRequest, context: Context
         raise RefusedError(400, f"dimensions: a vector has {clip.width} numbers.", "dimensions", "invalid_value")
     given = [asked.input] if isinstance(asked.input, str) else asked.input
     texts = [one for one in given if not one.startswith("data:")]
-    _check_amount(len(given) - len(texts), sum(map(len, texts)))
-    async with context.uploads.batch if len(texts) < len(given) else nullcontext():
+    pictures = len(given) - len(texts)
+    _check_amount(pictures, sum(map(len, texts)))
+    async with context.uploads.places.of(pictures):
+        await check_connected(request)
         handle = submit_clip(request, await _starts(given, context), context)
     rows = result_of(await outcome(request, context.dispatcher, handle))
     data = [EmbeddingOut(index=k, embedding=_encoded_vector(row, asked.encoding_format)) for k, row in enumerate(rows)]

@@ -35,6 +35,10 @@ class RefusedError(Exception):
         self.headers = dict(headers or {})
 
 
+class PassingError(RefusedError):
+    """A refusal for a reason that may pass: the same request may be accepted later."""
+
+
 def envelope(message: str, kind: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
     """The JSON body of an error."""
     text = without_halves(printable(message))

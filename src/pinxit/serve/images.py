@@ -19,7 +19,7 @@ from pinxit.serve.context import Context, ContextDep, caller_of
 from pinxit.serve.dispatcher import TERMINAL, Dispatcher, JobHandle
 from pinxit.serve.errors import RefusedError, as_refused, envelope, error_type
 from pinxit.serve.paint_plan import PaintPlan, make_plan
-from pinxit.serve.requests import WEIGHTS, client_timeout, disconnect_watcher, idempotency_of
+from pinxit.serve.requests import WEIGHTS, client_timeout, disconnect_watcher, disconnected, idempotency_of
 from pinxit.serve.schemas import ERRORS, GenerationRequest, ImagesOut, PictureRequest, StreamableRequest
 
 if TYPE_CHECKING:
@@ -107,12 +107,12 @@ async def complete_response(
 async def outcome(request: Request, dispatcher: Dispatcher, handle: JobHandle) -> Event:
     """The terminal event of a job. Raises RefusedError if the client disconnects before."""
     with dispatcher.listening(handle) as listener:  # before anything is awaited: its other listeners may be leaving
-        async with disconnect_watcher(request) as disconnected:
+        async with disconnect_watcher(request) as left:
             waiting = asyncio.ensure_future(handle.terminal(listener))
             try:
-                await asyncio.wait([waiting, disconnected], return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait([waiting, left], return_when=asyncio.FIRST_COMPLETED)
                 if not waiting.done():
-                    raise RefusedError(499, "the client has disconnected.")
+                    raise disconnected()
                 return waiting.result()
             finally:
                 waiting.cancel()
@@ -142,10 +142,10 @@ async def event_stream(
 ) -> AsyncIterator[bytes]:
     """Partial pictures, then a `completed` event for each picture, or an error: the stream never ends silently."""
     try:
-        async with disconnect_watcher(request) as disconnected:
+        async with disconnect_watcher(request) as left:
             partial_index = 0
             async for event in events:
-                if disconnected.done():
+                if left.done():
                     return
                 if event is None:
                     yield b": keep-alive\n\n"

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from pinxit.files import write_bytes
 from pinxit.serve import records
-from pinxit.serve.content import UncheckedError
-from pinxit.serve.errors import RefusedError
+from pinxit.serve.errors import PassingError, RefusedError
 from pinxit.serve.job_schemas import JobRequest
 from pinxit.serve.paint_plan import SEEDS, PaintPlan, default_candidates, make_plan
 from pinxit.serve.schemas import BlendRequest, EditRequest, GenerationRequest, VariationRequest
+from pinxit.serve.store import sync_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pinxit.serve.catalog import Model
     from pinxit.serve.live_job import LiveJob
@@ -52,7 +52,7 @@ async def stored_requests(asked: JobRequest, owner: str, services: Services, sto
     pictures = {
         name: one and await _checked_picture(one, name, owner, services, store) for name, one in sources.items()
     }
-    files = {name: one and await _stored_picture(one, store) for name, one in pictures.items()}
+    files = await _stored_pictures(pictures, store)
     group = secrets.token_hex(8) if len(models) > 1 else None
     shared = {"prompt": asked.prompt.strip(), "kind": asked.kind, "candidates": candidates, "keep": keep, "seed": seed}
     shared |= files | {"group": group, "priority": asked.priority}
@@ -114,14 +114,14 @@ async def plan_when_checked(services: Services, store: Store, live: LiveJob, tur
     """The plan of a stored job whose content could not be checked, as soon as it can be; None if it is cancelled first.
 
     Of the jobs that share `turn` one is checked at a time: new requests need the hook's threads, too. Raises what
-    `plan_of_request` does, but for UncheckedError.
+    `plan_of_request` does, but for PassingError.
     """
     wait = RECHECK_SECONDS
     while not live.cancelled:
         await asyncio.sleep(wait)
         wait = min(2 * wait, 60.0)
         async with turn:
-            with suppress(UncheckedError):
+            with suppress(PassingError):
                 return await plan_of_request(services, store, live.record.request)
     return None
 
@@ -156,10 +156,20 @@ async def _checked_picture(source: str, param: str, owner: str, services: Servic
     return data
 
 
-async def _stored_picture(source: str | bytes, store: Store) -> str:
-    """The name of the picture, which is stored if it is new."""
-    if isinstance(source, str):
-        return source
-    data, name = source, secrets.token_hex(16)
-    await asyncio.to_thread(write_bytes, store.file(name), data)  # blocks on the disk
-    return name
+async def _stored_pictures(given: Mapping[str, str | bytes | None], store: Store) -> dict[str, str | None]:
+    """The names of pictures; those that are sent are stored under new ones, all or none. Raises PinxitError."""
+    names = {field: secrets.token_hex(16) if isinstance(one, bytes) else one for field, one in given.items()}
+    new = {str(names[field]): one for field, one in given.items() if isinstance(one, bytes)}
+
+    def write() -> None:
+        try:
+            for name, data in new.items():
+                write_bytes(store.file(name), data)
+            sync_folder(store.folder)  # before the job that needs them is acknowledged
+        except BaseException:  # the disk may be full: keep nothing
+            store.remove(new)
+            raise
+
+    if new:
+        await asyncio.to_thread(write)  # blocks on the disk
+    return names

@@ -72,8 +72,8 @@ class Jobs:
     async def _store_and_start(self, new: list[Record], key: str) -> list[Record]:
         """Store and start new jobs, or return the earlier ones of the same key."""
         self.services.check_open()
-        with_uploads = any(records.input_pictures(record.request) for record in new)
-        async with self.services.uploads.batch if with_uploads else nullcontext():
+        pictures = sum(len(records.input_pictures(record.request)) for record in new)
+        async with self.services.uploads.places.of(pictures):
             plans = [await plan_of_request(self.services, self.store, record.request) for record in new]
             jobs = [self.make_job(plan, record) for plan, record in zip(plans, new, strict=True)]
             self.services.admission.admit(*jobs)
@@ -170,26 +170,31 @@ class Jobs:
     async def _run(self, live: LiveJob, plan: PaintPlan | None, job: ServerJob | None) -> None:
         try:
             plan = plan or await plan_when_checked(self.services, self.store, live, self._checking)
-            # Jobs that share a call die together. On their last try each is alone: the others' is not used up.
-            alone = live.record.tries and live.record.tries == self.services.settings.most_tries - 1
-            async with self._last_try if alone else nullcontext():
-                if plan is not None and not live.cancelled:
-                    job = job or self.make_job(plan, live.record)
-                    plan = plan.without_uploads()
-                    await self._paint(live, plan, job)
+            if plan is not None:
+                job = job or self.make_job(plan, live.record)
+                await self._paint_in_turn(live, plan.without_uploads(), job)
         except Exception as error:
             await self._fail(live, as_refused(error))
         if not self.stopping:
             await self._ended(live)
 
-    async def _paint(self, live: LiveJob, plan: PaintPlan, job: ServerJob) -> None:
+    async def _paint_in_turn(self, live: LiveJob, plan: PaintPlan, job: ServerJob) -> None:
         """Raises whatever fails the job."""
+        # Jobs that share a call die together. On their last try each is alone: the others' is not used up.
+        alone = live.record.tries and live.record.tries == self.services.settings.most_tries - 1
+        self.services.admission.reserve(job)  # those of an earlier process, too, are work and hold their uploads
         try:
-            job.previews = self._previews(live.record.owner)  # pages may have connected or left since
-            cost = self.services.admission.costs.estimate(job)
-            live.handle = self.services.dispatcher.submit(job, plan.model, cost=cost, detached=True)
+            async with self._last_try if alone else nullcontext():
+                if not live.cancelled:
+                    await self._paint(live, plan, job)
         finally:
             self.services.admission.release(job)
+
+    async def _paint(self, live: LiveJob, plan: PaintPlan, job: ServerJob) -> None:
+        job.previews = self._previews(live.record.owner)  # pages may have connected or left since
+        cost = self.services.admission.costs.estimate(job)
+        live.handle = self.services.dispatcher.submit(job, plan.model, cost=cost, detached=True)
+        self.services.admission.release(job)
         event = await self._follow(live, live.handle)
         if event.kind == "done":
             await store_results(self.services, self.store, live, plan, event.data)

@@ -102,7 +102,7 @@ class RemoteEngine:
     def cancel(self, job: Job) -> None:
         """Cancel a job; one that has ended stays as it is."""
         if job in self.shares:
-            self._tasks[job].cancel()
+            self._tasks.pop(job).cancel()  # a task that has not begun yet would not remove itself
             self._end(job, RemoteEvent("cancelled", None, 1.0))
 
     def hasten(self, job: Job) -> None:

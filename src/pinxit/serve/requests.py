@@ -57,6 +57,17 @@ def idempotency_key(request: Request) -> str:
     return key
 
 
+async def check_connected(request: Request) -> None:
+    """Raise RefusedError (499) if the client has disconnected; use it after the body has been read."""
+    if await request.is_disconnected():
+        raise disconnected()
+
+
+def disconnected() -> RefusedError:
+    """499: nobody reads the response."""
+    return RefusedError(499, "the client has disconnected.")
+
+
 @asynccontextmanager
 async def disconnect_watcher(request: Request) -> AsyncIterator[asyncio.Task[None]]:
     """A task that ends when the client disconnects; use it after the body has been read."""

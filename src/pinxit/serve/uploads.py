@@ -8,13 +8,14 @@ import binascii
 import logging
 import os
 import sys
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pinxit.serve.errors import RefusedError
+from pinxit.serve.errors import PassingError, RefusedError
 from pinxit.serve.upload_decoder import ANSWER, LENGTH
 from pinxit.types import Mask
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pinxit.serve")
 SECONDS = 15.0  # timeout of one picture
+UNCOUNTED = 4  # pictures of requests that are not admitted yet, unless one request has more
 MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF")
 
 
@@ -41,16 +43,43 @@ class Upload:
         return Mask(paint)
 
 
+class Places:
+    """Room for `most` pictures, or for all of one request that has more."""
+
+    def __init__(self, most: int) -> None:
+        self.most = self.free = most
+        self.turn, self.freed = asyncio.Lock(), asyncio.Event()
+
+    @asynccontextmanager
+    async def of(self, count: int) -> AsyncIterator[None]:
+        """Hold the places of `count` pictures for the block; waits for them. A request without pictures never waits."""
+        count = min(count, self.most)
+        if count:
+            async with self.turn:  # in the order of arrival: requests of few do not keep one of many waiting for ever
+                while self.free < count:
+                    self.freed.clear()
+                    await self.freed.wait()
+                self.free -= count
+        try:
+            yield
+        finally:
+            self.free += count
+            self.freed.set()
+
+
 class Uploads:
     """Runs one decoding process, started when it is first needed."""
 
     def __init__(self) -> None:
         self.process: asyncio.subprocess.Process | None = None
         self.lock = asyncio.Lock()
-        self.batch = asyncio.Lock()  # held until a request is admitted: only one has pictures that are not counted
+        self.places = Places(UNCOUNTED)  # held until a request is admitted, which counts its pictures
 
     async def decode(self, data: bytes, param: str) -> Upload:
-        """The pixels. Raises RefusedError (400) for what is no picture, too large, or takes too long."""
+        """The pixels. Raises RefusedError (400) for what is no picture, or too large.
+
+        Raises PassingError (400) if it takes too long, or the process dies of it or otherwise.
+        """
         if not data.startswith(MAGIC):
             raise RefusedError(400, f"{param}: send a PNG, JPEG or WebP picture.", param, "invalid_image")
         async with self.lock:
@@ -59,7 +88,7 @@ class Uploads:
             except (OSError, EOFError, TimeoutError) as error:
                 log.warning("the decoding process of uploads failed: %s", type(error).__name__)
                 await self.close()
-                raise RefusedError(400, f"{param}: the picture cannot be read.", param, "invalid_image") from error
+                raise PassingError(400, f"{param}: the picture cannot be read.", param, "invalid_image") from error
             except asyncio.CancelledError:  # the pipe may contain a part of the answer
                 await self.close()
                 raise

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from contextlib import suppress
 from pathlib import Path
 
-from pinxit.files import write_bytes
+from pinxit.files import LEFT, write_bytes
 
 NAME = re.compile(r"[0-9a-f]{32}\.(png|jpeg|webp)")
 
@@ -36,7 +37,12 @@ class UrlFiles:
             return None
 
     def sweep(self) -> None:
-        """Remove expired pictures; other files in the folder are not ours, or are being written."""
+        """Remove expired pictures, and half-written ones as old: killed processes left them. Other files stay."""
         for path in self.folder.iterdir():
-            if NAME.fullmatch(path.name) and path.stat().st_mtime + self.seconds <= time.time():
-                path.unlink(missing_ok=True)
+            half = LEFT.fullmatch(path.name)
+            with suppress(FileNotFoundError):  # it has just been written, and has its name now
+                if (
+                    NAME.fullmatch(half[1] if half else path.name)
+                    and path.stat().st_mtime + self.seconds <= time.time()
+                ):
+                    path.unlink(missing_ok=True)
