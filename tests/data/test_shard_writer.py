@@ -13,7 +13,7 @@ from pinxit.data.shard_writer import SPAN, Form, write_shards
 from pinxit.data.shards import ShardDataset
 from pinxit.data.sources import open_source
 from pinxit.errors import DataError, PinxitError, UsageError
-from tests.data.helpers import Interrupted, Toy, full_disk, write_tar
+from tests.data.helpers import Interrupted, Toy, encoded, full_disk, gradient, write_tar
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -46,6 +46,19 @@ def test_the_files_follow_the_convention(tmp_path: Path) -> None:
     assert (about["width"], about["height"], about["source_key"]) == (8, 8, "toy-1")
     assert about["facts"] == {"number": 1, "places": [1, 2]}
     assert Image.open(io.BytesIO(files["000000001.png"])).size == (8, 8)
+
+
+def test_pictures_are_not_buried_under_their_own_shards(tmp_path: Path) -> None:
+    """Beside tars loose pictures cannot be named any more, so a killed command could not go on."""
+    for name, content in {"cat.png": encoded(gradient(8, 8), "PNG"), "cat.txt": b"a cat"}.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path.parent / f"{tmp_path.name}-link").symlink_to(tmp_path)
+    before = contents(tmp_path)
+    for out in (tmp_path, tmp_path.parent / f"{tmp_path.name}-link"):
+        with pytest.raises(UsageError, match="holds the pictures themselves: choose another folder"):
+            write_shards(open_source(str(tmp_path), 8), out, workers=1)
+    assert contents(tmp_path) == before
+    assert write_shards(open_source(str(tmp_path), 8), tmp_path / "shards", workers=1).items == 1
 
 
 @pytest.mark.parametrize(("workers", "kills"), [(1, False), (2, True)])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pinxit.data import fonts
-from pinxit.data.sheet import GAP, INK, LINE, LINES, sheet
+from pinxit.data.sheet import GAP, HIGH, INK, LINE, LINES, WIDE, sheet
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -110,3 +110,11 @@ def test_names_stand_to_the_left_of_their_rows() -> None:
     assert margin > 40 and named.shape[0] == bare.shape[0]
     assert np.array_equal(named[:, margin + GAP :], bare[:, GAP:])
     assert inked(named[: GAP + 128, :margin]) and not inked(named[GAP + 128 :, :margin])
+
+
+def test_a_very_narrow_picture_makes_no_huge_sheet() -> None:
+    """It was enlarged until it was as wide as a caption: 880,000 pixels high."""
+    narrow = np.zeros((5000, 1, 3), np.uint8)
+    assert sheet([narrow], ["a caption"]).shape == (GAP + 5000 + 4 + LINE + GAP, GAP + WIDE + GAP, 3)
+    less = np.zeros((100, 1, 3), np.uint8)
+    assert sheet([less]).shape == (GAP + HIGH // 100 * 100 + GAP, GAP + WIDE + GAP, 3)

@@ -315,6 +315,8 @@ def test_classify_and_search(server: Running) -> None:
         answer = server.post(f"/api/{path}", json={"image": gone} | more)
         assert answer.status_code == 404 and "not here any more" in answer.json()["error"]["message"]
     assert server.post("/api/search", json={}).status_code == 400
+    refused = server.post("/api/search", json={"query": "a star"}).json()["error"]
+    assert refused["param"] == "query" and refused["message"].startswith("query: "), refused
     assert server.post("/api/classify", json={"image": data_url(blue), "labels": []}).status_code == 400
 
 

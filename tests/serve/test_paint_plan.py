@@ -79,3 +79,13 @@ def test_a_stream_tells_its_warnings(server: Running) -> None:
     asked = {"prompt": "a", "stream": True, "response_format": "url", "candidates": 1}
     answer = server.post("/v1/images/generations", json=asked)
     assert answer.status_code == 200 and "response_format has no effect on a stream" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"), [({"top_k": 4, "bogus": 1}, "bogus"), ({"p": 1, "top_p": 2}, "p"), ({"top_p": 2}, "top_p")]
+)
+def test_the_setting_that_is_wrong_is_named(settings: dict[str, Any], name: str) -> None:
+    """And not one that the sentence offers instead, or whose name is a part of the other's."""
+    with pytest.raises(RefusedError) as refused:
+        make_plan(GenerationRequest(prompt="a", **settings), catalog(), Settings())
+    assert refused.value.param == name, refused.value.message

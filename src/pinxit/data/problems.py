@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pinxit.errors import DataError
+from pinxit.texts import printable
 from pinxit.types import Dataset, Example
 
 NAMED = 10  # the most problems named in a report
@@ -53,14 +54,16 @@ class Problems:
         return iter(self._problems)
 
     def report(self, named: int = NAMED) -> str:
-        """One line: how many items were skipped and which, the first `named` of them; "" if none was."""
+        """One line: how many items were skipped and which, the first `named` of them; "" if none was.
+
+        What a terminal would obey in their names is escaped: files may be called anything.
+        """
         if not self._problems:
             return ""
         names = ", ".join(f"{problem.key} ({problem.reason})" for problem in self._problems[:named])
         more = len(self._problems) - named
         rest = f" and {more} more" if more > 0 else ""
-        line = f"skipped {len(self._problems)}: {names}{rest}."
-        return line.encode(errors="backslashreplace").decode()  # file names need not be UTF-8
+        return printable(f"skipped {len(self._problems)}: {names}{rest}.")
 
     def log(self) -> None:
         """Send the report, if there is one, to the logger "pinxit", which prints to stderr unless told otherwise."""

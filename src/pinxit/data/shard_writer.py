@@ -16,6 +16,7 @@ from typing import Any, Literal, TypedDict
 
 from PIL import Image
 
+from pinxit.data.folders import FolderDataset
 from pinxit.data.identity import differences, fingerprint, first_readable, identity
 from pinxit.data.pool import cores, ordered
 from pinxit.data.problems import Problem, Problems, read
@@ -63,13 +64,17 @@ def write_shards(
     Pictures are stored without loss as PNG or WebP. A shard gets its name when it is complete; the same call after a
     kill goes on with the next missing one, and the result is the same to the byte. Items that cannot be used are
     skipped, listed in `problems` and in out/NNNNN_stats.json, and logged to the logger "pinxit".
-    `progress(done, count)` is called now and then. Raises UsageError for numbers out of range or if another process
-    writes into `out`, DataError when `out` holds shards of other data, PinxitError when the disk is full.
+    `progress(done, count)` is called now and then. Raises UsageError for numbers out of range, for a folder of pictures
+    as its own `out`, or if another process writes into `out`, DataError when `out` holds shards of other data,
+    PinxitError when the disk is full.
     """
     count = len(dataset) if count is None else min(count, len(dataset))
     if count < 1 or per_shard < 1 or form not in FORMS:
         raise UsageError(f"shards need count and per-shard of at least 1 and format png or webp, not {form}.")
     out = Path(out)
+    if isinstance(dataset, FolderDataset) and out.resolve() == dataset.folder.resolve():
+        # Beside tars loose pictures are not read: neither could the command go on after a kill, nor a run begin.
+        raise UsageError(f"{out} holds the pictures themselves: choose another folder for the shards.")
     with alone_in(out, f"the shards {out}"):
         return _write_all(dataset, out, count, per_shard, form, workers, progress)
 

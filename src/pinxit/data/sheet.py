@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 GAP = 12  # pixels between cells and around the sheet
 WIDE = 176  # a small picture is enlarged until its cell is about as wide, so that a caption fits under it
+HIGH = 10 * WIDE  # nor is it enlarged beyond this height: a picture of 1 by 5000 pixels would be 880,000 high
 TEXT = 13  # pixels
 LINE = 17
 LINES = 6  # a longer caption ends in an ellipsis
@@ -35,16 +36,17 @@ def sheet(
     """One picture showing all `pictures` (uint8 [H, W, 3], any sizes) row by row, captions wrapped underneath.
 
     `columns` defaults to a sheet a little wider than high, `scale` (an integer, without smoothing) to one that makes
-    the widest picture about WIDE pixels wide. `names`: of the rows, written to their left. Raises UsageError without
-    pictures or with another number of captions.
+    the widest picture about WIDE pixels wide and none higher than HIGH. `names`: of the rows, written to their left.
+    Raises UsageError without pictures or with another number of captions.
     """
     from PIL import Image
 
     _check(pictures, captions)
     widest = max(picture.shape[1] for picture in pictures)
-    scale = max(1, scale if scale is not None else round(WIDE / widest))
+    wide, high = round(WIDE / widest), HIGH // max(picture.shape[0] for picture in pictures)
+    scale = max(1, scale if scale is not None else min(wide, high))
     columns = max(1, min(columns or math.ceil(math.sqrt(1.4 * len(pictures))), len(pictures)))
-    cell = widest * scale
+    cell = max(widest * scale, WIDE if wide > high else 0)  # a narrow picture's caption needs room all the same
     texts = [_wrap(caption, cell) for caption in captions] if captions is not None else [[] for _ in pictures]
     rows = [range(start, min(start + columns, len(pictures))) for start in range(0, len(pictures), columns)]
     heights = [_row_height(row, pictures, texts, scale) for row in rows]

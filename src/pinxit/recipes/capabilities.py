@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pinxit.recipes.dalle.holes import Hole, PixelBox
     from pinxit.recipes.diffusion.upsampler import Upsampler
     from pinxit.recipes.painting import Painter
@@ -71,6 +73,13 @@ class Varies(Protocol):
 
     def varying(self, asked: PaintRequest, picture: Picture) -> PaintRequest:
         """The request `asked` (see `Painter.asked`) as variations of `picture` (any size); nothing is computed yet."""
+        ...
+
+    def used_settings(self, given: Mapping[str, Any], *, own_noise: bool) -> dict[str, Any]:
+        """The settings that pictures drawn from an embedding alone depend on, defaults overridden by those given.
+
+        `own_noise`: they start from a picture's inverted noise. Raises UsageError for a setting without effect.
+        """
         ...
 
 

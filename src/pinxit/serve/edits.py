@@ -112,7 +112,8 @@ async def _parse(request: Request, kind: type[T]) -> ParsedBody:
     try:
         return ParsedBody(kind.model_validate(fields), files)
     except ValidationError as error:
-        raise RequestValidationError(error.errors(include_input=False, include_context=False)) from error
+        found = error.errors(include_input=False, include_context=False)
+        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in found]) from error
 
 
 async def _form_fields(request: Request, files: dict[str, list[bytes]], kind: type[BaseModel]) -> dict[str, Any]:

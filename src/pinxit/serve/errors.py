@@ -89,7 +89,7 @@ def as_refused(error: BaseException) -> RefusedError:
 
 def _invalid(error: RequestValidationError) -> RefusedError:
     first: Mapping[str, Any] = next(iter(error.errors()), {})
-    where = [str(part) for part in first.get("loc", ()) if part not in ("body", "query", "path", "header")]
+    where = [str(part) for part in first.get("loc", ())[1:]]  # after "body", "query" and the like
     param = printable(".".join(where))[:80] or None
     if first.get("type") == "json_invalid":
         return RefusedError(400, "the body is not JSON.", code="invalid_json")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import secrets
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +106,7 @@ def make_plan(
     given = (body.model_extra or {}) if given is None else given
     asked = _asked(model, Prompt(text, seed), candidates, count, given, picture)
     if picture is not None:
-        asked = _with_picture(model, asked, body, picture, mask, other)
+        asked = _with_picture(model, asked, body, given, picture, mask, other)
     side = _side_of(body.size, model)
     model.drawn_size(side)
     streamed = body if isinstance(body, StreamableRequest) else None
@@ -177,15 +179,29 @@ def _asked(
 ) -> PaintRequest:
     if not prompt.text and picture is None:
         raise RefusedError(400, "the prompt is empty: say what to paint.", "prompt", "invalid_value")
-    try:
+    with _naming(given):
         return model.painter.asked(prompt, candidates, keep, given, wordless=picture is not None)
+
+
+@contextmanager
+def _naming(given: Mapping[str, Any]) -> Iterator[None]:
+    """Refuse with the name of the setting what the block raises UsageError for."""
+    try:
+        yield
     except UsageError as error:
-        param = next((name for name in given if name in str(error)), None)
+        words = re.findall(r"\w+", str(error))  # it is named first: what can be chosen instead comes later
+        param = next((word for word in words if word in given), None)
         raise RefusedError(400, str(error), param, "invalid_value") from error
 
 
 def _with_picture(
-    model: Model, asked: PaintRequest, body: PictureRequest, picture: Picture, mask: Mask | None, other: Picture | None
+    model: Model,
+    asked: PaintRequest,
+    body: PictureRequest,
+    given: Mapping[str, Any],
+    picture: Picture,
+    mask: Mask | None,
+    other: Picture | None,
 ) -> PaintRequest:
     verb, ability = _ABILITIES[type(body)]
     if ability not in model.can:
@@ -194,6 +210,8 @@ def _with_picture(
         )
     painter: Any = model.painter
     if ability == "vary":
+        with _naming(given):
+            painter.used_settings(given, own_noise=False)
         varied: PaintRequest = painter.varying(asked, picture)
         return varied
     if ability == "blend":
