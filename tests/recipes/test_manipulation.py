@@ -198,6 +198,8 @@ def test_what_cannot_be_done_is_one_sentence(painter: UnclipPainter, tmp_path: P
         (lambda: painter.vary(given, eta=2.0), "eta must be a number from 0 to 1"),
         (lambda: painter.vary(given, magic=1), "no setting 'magic'"),
         (lambda: painter.blend(given, given, count=1), "at least 2 pictures, its ends"),
+        (lambda: painter.shift(given, "a cat", " "), "a caption is empty: say what the picture shows"),
+        (lambda: painter.shift(given, "", "a cat"), "a caption is empty: say what the picture shows"),
         (lambda: painter.shift(given, "a cat", "a cat"), "no direction from one to the other"),
         (lambda: painter.shift(given, "a cat", "a dog", most=0.0), "a theta above 0"),
         (lambda: painter.shift(given, "cat " * 100, "a dog"), "CLIP reads"),

@@ -11,6 +11,7 @@ from pinxit.cli.manipulation import DEFAULT, CheckpointOption, DdimSteps, Given,
 from pinxit.cli.options import Device
 from pinxit.cli.paint_options import AsJson, Seed
 from pinxit.cli.painter_settings import Changes, settings_of
+from pinxit.errors import UsageError
 
 if TYPE_CHECKING:
     from pinxit.recipes.jobs import Watch
@@ -56,6 +57,8 @@ def vary(
       pinxit vary fox.png --candidates 16
       pinxit vary fox.png --eta 0.4
     """
+    if candidates is not None and candidates < count:
+        raise UsageError(f"--candidates {candidates} is less than --count {count}: draw as many or more.")
     given, settings = Given.read(picture), settings_of(changes)
     painter = manipulator(checkpoint, device)
     about = painter.used_settings(settings, own_noise=eta is not None)

@@ -147,8 +147,11 @@ class Manipulation(Inversion):
         """`count` pictures from this one in the direction from caption `before` to `after` (section 3.3, text diffs).
 
         `most`: the fraction of the rotation for the last one. The first is the reconstruction; the noise stays the
-        same. Raises UsageError for captions with equal embeddings or too many tokens, and for a fraction out of range.
+        same. Raises UsageError for captions that are empty, have equal embeddings or too many tokens, and for a fraction
+        out of range.
         """
+        if not (before.strip() and after.strip()):
+            raise UsageError("a caption is empty: say what the picture shows, and what it should show.")
         if count < 2 or not 0 < most <= 1:
             raise UsageError(f"at least 2 pictures and a theta above 0 and at most 1, not {count} and {most}.")
         after_E, before_E = self.embedder.captions([after, before], cut=False)[:, None]
