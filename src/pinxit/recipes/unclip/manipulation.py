@@ -147,8 +147,8 @@ class Manipulation(Inversion):
         """`count` pictures from this one in the direction from caption `before` to `after` (section 3.3, text diffs).
 
         `most`: the fraction of the rotation for the last one. The first is the reconstruction; the noise stays the
-        same. Raises UsageError for captions that are empty, have equal embeddings or too many tokens, and for a fraction
-        out of range.
+        same. Raises UsageError for captions that are empty, have equal embeddings or too many tokens, and for a
+        fraction out of range.
         """
         if not (before.strip() and after.strip()):
             raise UsageError("a caption is empty: say what the picture shows, and what it should show.")
