@@ -33,6 +33,7 @@ from pinxit.world.draw import render
 from pinxit.world.scene import Item, Scene
 from pinxit.world.vocabulary import COLOURS, FORMS, lexicon
 from pinxit.world.world import World
+from tests.ranks import forked
 
 WORDS = lexicon("small")
 TINY = DetectorConfig(
@@ -147,6 +148,17 @@ def test_a_resumed_run_remembers_the_judge_that_it_started_from(tmp_path: Path) 
         train(CONFIG, tmp_path / "cut", "cpu", progress=False, init=other)
     with pytest.raises(UsageError, match=f"started from nothing, not from checkpoint {one.hash}"):
         train(CONFIG, tmp_path / "b", "cpu", progress=False, init=one)
+
+
+def test_ranks_share_a_judge_s_run(tmp_path: Path) -> None:
+    """One of them holds the lock and writes the checkpoint."""
+    plan = replace(CONFIG.plan, images=8, shard=True)
+    forked(2, train_as_rank, replace(CONFIG, plan=plan), tmp_path)
+    assert open_checkpoint(tmp_path / recipe.RECIPE).provenance["images"] == 8
+
+
+def train_as_rank(rank: int, config: JudgeConfig, out: Path) -> None:
+    assert train(config, out, "cpu", progress=False)[0].finished
 
 
 def test_batches_are_a_function_of_position() -> None:

@@ -18,12 +18,12 @@ import torch
 from pinxit.data.sheet import sheet
 from pinxit.errors import UsageError
 from pinxit.functional.boxes import Detection, Detections
-from pinxit.locks import alone_in
 from pinxit.models.detector import Detector, DetectorConfig
 from pinxit.pipelines.rank import to_tensor
 from pinxit.recipes.judge.detect import attributes_of, detect
 from pinxit.recipes.judge.hard_scenes import HardScenes, Signs
 from pinxit.recipes.judge.training import JudgeTask
+from pinxit.recipes.staging import entered
 from pinxit.recipes.warm_start import check_start, note_start, read_start
 from pinxit.schema import Seed
 from pinxit.training import runs, state
@@ -182,21 +182,24 @@ def train(
     will be. Raises PinxitError where `out` belongs to another run, was started from another judge, or another process
     is training in it, and for a LoRA of random weights.
     """
-    stage, folder = out / "detector", out / RECIPE
+    stage, folder, ranks = out / "detector", out / RECIPE, here(pick_device(device))
     weights = None if init is None else {"detector": init.state("detector")}
-    with alone_in(out, f"the run {out}"):
-        begun = state.exists(stage)
-        check_start(out, init, begun, begun)
-        if not begun:
-            check_adapts("detector", config.plan.lora, ("detector",), weights)
-        runs.enter(out, RECIPE, config, dict.fromkeys(("detector", "world", "seed"), lambda: begun))
-        note_start(out, init)
-        with in_shards(here(pick_device(device)), config.plan.shard):
+    with entered(out, partial(_enter, config, out, init), ranks):
+        with in_shards(ranks, config.plan.shard):
             task = build(config)
         outcome = fit(task, config.plan, stage, device, progress, stop=Stop(), init=weights)
-        if outcome.finished:
+        if outcome.finished and ranks.lead:
             keep(config, stage, folder)
     return outcome, folder
+
+
+def _enter(config: JudgeConfig, out: Path, init: Checkpoint | None) -> None:
+    begun = state.exists(out / "detector")
+    check_start(out, init, begun, begun)
+    if not begun:
+        check_adapts("detector", config.plan.lora, ("detector",), None if init is None else init.parts)
+    runs.enter(out, RECIPE, config, dict.fromkeys(("detector", "world", "seed"), lambda: begun))
+    note_start(out, init)
 
 
 def keep(config: JudgeConfig, stage: Path, folder: Path) -> None:
