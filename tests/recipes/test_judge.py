@@ -150,6 +150,19 @@ def test_a_resumed_run_remembers_the_judge_that_it_started_from(tmp_path: Path) 
         train(CONFIG, tmp_path / "b", "cpu", progress=False, init=one)
 
 
+def test_a_run_of_before_starts_were_noted_is_believed(tmp_path: Path) -> None:
+    """It may have begun from a judge or from nothing; what it is resumed with is noted, and holds from then on."""
+    half = replace(CONFIG, plan=replace(CONFIG.plan, images=16))
+    one = open_checkpoint(train(half, tmp_path / "one", "cpu", progress=False)[1])
+    for init in (one, None):
+        (tmp_path / "one" / "start.json").unlink(missing_ok=True)
+        told = open_checkpoint(train(half, tmp_path / "one", "cpu", progress=False, init=init)[1]).provenance
+        assert (told["started_from"], told["images"]) == ((one.hash, 32) if init else (None, 16))
+    train(half, tmp_path / "one", "cpu", progress=False, init=one)
+    with pytest.raises(UsageError, match=f"started from checkpoint {one.hash}, not "):
+        train(half, tmp_path / "one", "cpu", progress=False, init=replace(one, settings={}))
+
+
 def test_ranks_share_a_judge_s_run(tmp_path: Path) -> None:
     """One of them holds the lock and writes the checkpoint."""
     plan = replace(CONFIG.plan, images=8, shard=True)

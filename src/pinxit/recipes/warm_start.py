@@ -27,7 +27,7 @@ Config = TypeVar("Config")
 
 
 class _Start(TypedDict):
-    checkpoint: str
+    checkpoint: str | None  # None: a judge that was started from nothing
     parts: NotRequired[list[str]]
     grow: NotRequired[bool]  # whether its models are grown to those of the run
     images: NotRequired[int]  # that a judge had seen
@@ -107,7 +107,7 @@ def note_start(folder: Path, init: Start | None, **more: bool) -> None:
     """
     if init is None or "parts" in (before := read_start(folder)):
         return
-    about = before or {"checkpoint": init.hash, **init.provenance, **more}
+    about = before if before.get("checkpoint") else {"checkpoint": init.hash, **init.provenance, **more}
     write_json(folder / START, {**about, "parts": list(init.parts)})
 
 

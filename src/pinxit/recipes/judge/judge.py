@@ -17,6 +17,7 @@ import torch
 
 from pinxit.data.sheet import sheet
 from pinxit.errors import UsageError
+from pinxit.files import write_json
 from pinxit.functional.boxes import Detection, Detections
 from pinxit.models.detector import Detector, DetectorConfig
 from pinxit.pipelines.rank import to_tensor
@@ -24,7 +25,7 @@ from pinxit.recipes.judge.detect import attributes_of, detect
 from pinxit.recipes.judge.hard_scenes import HardScenes, Signs
 from pinxit.recipes.judge.training import JudgeTask
 from pinxit.recipes.staging import entered
-from pinxit.recipes.warm_start import check_start, note_start, read_start
+from pinxit.recipes.warm_start import START, check_start, note_start, read_start
 from pinxit.schema import Seed
 from pinxit.training import runs, state
 from pinxit.training.initial import in_shards
@@ -194,12 +195,14 @@ def train(
 
 
 def _enter(config: JudgeConfig, out: Path, init: Checkpoint | None) -> None:
-    begun = state.exists(out / "detector")
-    check_start(out, init, begun, begun)
+    begun, noted = state.exists(out / "detector"), (out / START).is_file()
+    check_start(out, init, begun and noted, begun)  # older runs did not note their start: what the user says is taken
     if not begun:
         check_adapts("detector", config.plan.lora, ("detector",), None if init is None else init.parts)
     runs.enter(out, RECIPE, config, dict.fromkeys(("detector", "world", "seed"), lambda: begun))
     note_start(out, init)
+    if not (begun or noted) and init is None:
+        write_json(out / START, {"checkpoint": None})
 
 
 def keep(config: JudgeConfig, stage: Path, folder: Path) -> None:
