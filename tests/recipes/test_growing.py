@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -70,6 +71,33 @@ def test_models_of_another_width_begin_with_the_common_corner(dim: int) -> None:
     assert torch.equal(state["embed.text"][:, common:], new.embed.text[:, common:])
     assert torch.equal(state["embed.text_place"][:, :common], old.embed.text_place[:, :common])
     new.load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("changes", "tokens", "expected"),
+    [
+        ({"text_vocab": 310}, OLD, set()),
+        ({"text_vocab": 330}, replace(OLD, vocab=330), set()),
+        ({}, NEW, {"embed.text", "text_head"}),
+        ({"text_vocab": 310, "text_tokens": 20}, OLD, {"embed.text", "embed.text_place"}),
+        ({"text_vocab": 310, "text_tokens": 8}, OLD, set()),
+        ({"text_vocab": 310, "grid": 4}, OLD, {"embed.row", "embed.column"}),
+        ({"text_vocab": 310, "depth": 1}, OLD, set()),
+        ({"text_vocab": 310, "dim": 16}, OLD, set()),
+        ({"text_vocab": 310, "dim": 48}, OLD, None),
+        ({"text_vocab": 310, "depth": 3}, OLD, {"blocks.2"}),
+    ],
+)
+def test_what_the_old_model_has_only_a_part_of_is_named(
+    changes: dict[str, Any], tokens: Tokens, expected: set[str] | None
+) -> None:
+    """`expected`: names, or a layer; None: all."""
+    old = TokenTransformer(SMALL, seed=1)
+    new = TokenTransformer(replace(SMALL, **{"text_vocab": 330} | changes), seed=2)
+    found = Grown("transformer", new, old.state_dict(), OLD, tokens)
+    layers = {name: name.split(".")[0] + "." + name.split(".")[1] for name in found if name.startswith("blocks.")}
+    assert found.partly == {name for name in found if expected is None or {name, layers.get(name)} & expected}
+    assert expected is None or expected <= found.partly | set(layers.values())
 
 
 @pytest.mark.parametrize("world", [2, 3])

@@ -12,7 +12,7 @@ import torch
 from pinxit.errors import DataError, UsageError
 from pinxit.files import read_json, write_json
 from pinxit.recipes.staging import Run
-from pinxit.training.loop import Task, Weights, check_weights
+from pinxit.training.loop import Task, Weights, check_weights, lacking
 from pinxit.training.lora import check_adapts, check_rank
 
 if TYPE_CHECKING:
@@ -70,6 +70,11 @@ class StartingRun(Run[Config]):
         if self.init is None:
             return None
         return {name: self.init.state(name) for name in task.modules() if name in self.init.parts}
+
+    def lacks(self, task: Task) -> list[str]:
+        """The weights of `task`, "module/name", that the checkpoint lacks or has only a part of; none without one."""
+        brought, modules = self.brought(task) or {}, task.modules()
+        return [key for name, values in brought.items() for key in lacking(modules[name], name, values)]
 
     def grows(self, stage: str) -> bool:
         """Whether its model is grown to what the config says, so that any weights fit."""
@@ -136,4 +141,4 @@ def check_fits(run: StartingRun[Any], stages: Iterable[Stage]) -> None:
         if not run.grows(stage.name):
             check_adapts(stage.name, stage.plan.lora, task.modules(), brought)
         if stage.plan.lora:
-            check_rank(task.modules(), stage.plan.lora)
+            check_rank(task.modules(), stage.plan.lora, run.lacks(task))

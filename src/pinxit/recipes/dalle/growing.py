@@ -40,13 +40,15 @@ class Grown(Mapping[str, Tensor]):
     """Weights for `module` (called `name` in its recipe), grown from the weights `before`, whose tokens are `old`.
 
     Each is made when it is asked for, so that only one is in memory beside the model; on ranks that keep only their
-    own rows of it, only those rows are right.
+    own rows of it, only those rows are right. `partly`: names of those that are drawn anew, in whole or in part.
     """
 
     def __init__(self, name: str, module: nn.Module, before: Mapping[str, Tensor], old: Tokens, new: Tokens) -> None:
         self.fresh, self.before, self.old, self.new = module.state_dict(), before, old, new
         self.of_tokens = TOKEN_ROWS.get(name, ())
         self.rows = _shared_rows(old.tokenizer, new.tokenizer)
+        strange = not new.tokenizer.rows().keys() <= old.tokenizer.rows().keys()
+        self.partly = drawn_anew(name, self.fresh, before, new.vocab - old.vocab, strange)
 
     def __getitem__(self, key: str) -> Tensor:
         value = own_rows(self.fresh[key])
@@ -61,6 +63,26 @@ class Grown(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self.fresh)
+
+
+def drawn_anew(
+    name: str, fresh: Mapping[str, Tensor], before: Mapping[str, Tensor], more: int, strange: bool
+) -> frozenset[str]:
+    """The names of the weights `fresh` of the module `name` that `before` lacks, or has only a part of.
+
+    `more`: rows for text tokens more than before; `strange`: some tokens are others.
+    """
+
+    def whole(key: str, value: Tensor) -> bool:
+        if key not in before:
+            return False
+        rows, *others = zip(value.shape, before[key].shape, strict=True) if value.ndim else [(0, 0)]
+        if key in TOKEN_ROWS.get(name, ()):
+            pads = len(value) - more <= len(before[key])
+            return not strange and pads and all(now <= then for now, then in others)
+        return all(now <= then for now, then in (rows, *others))
+
+    return frozenset(key for key, value in fresh.items() if not whole(key, value))
 
 
 def _shared_rows(old: Tokenizer, new: Tokenizer) -> Tensor:

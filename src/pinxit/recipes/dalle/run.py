@@ -21,7 +21,7 @@ from pinxit.models.clip import CLIP
 from pinxit.models.dvae import DVAE
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
 from pinxit.recipes.dalle.config import DalleConfig
-from pinxit.recipes.dalle.growing import Grown, Tokens
+from pinxit.recipes.dalle.growing import Grown, Tokens, drawn_anew
 from pinxit.recipes.run_sidecars import sidecar_folder
 from pinxit.recipes.staging import Run
 from pinxit.recipes.warm_start import StartingRun, note_start
@@ -158,6 +158,15 @@ class DalleRun(StartingRun[DalleConfig]):
         old = Tokens(Tokenizer.open(self.init.folder), self._vocab_before(self.init))
         new = Tokens(self.tokenizer(), self.config.vocab)
         return {name: Grown(name, task.modules()[name], state, old, new) for name, state in weights.items()}
+
+    def lacks(self, task: Task) -> list[str]:
+        if self.init is None or not self.grows(task.name):
+            return super().lacks(task)
+        more, found = self.config.vocab - self._vocab_before(self.init), list[str]()
+        for name, module in task.modules().items():
+            anew = drawn_anew(name, module.state_dict(), self.init.state(name), more, self.renews_tokens)
+            found += [f"{name}/{key}" for key in anew]
+        return found
 
     def _vocab_before(self, init: Start) -> int:
         return init.config("transformer", TransformerConfig).text_vocab
