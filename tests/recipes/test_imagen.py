@@ -546,6 +546,13 @@ def test_runs_that_would_train_nothing_or_ship_the_untrained_are_refused(straigh
         UsageError, match=r"stages\.upsampler\.plan\.images=0 keeps what a checkpoint brought: name one"
     ):
         train(ImagenRun(tmp_path, half, "cpu", progress=False))
+    base = replace(one, parts={"base": one.parts["base"]})
+    with pytest.raises(UsageError, match=r"upsampler\.plan\.images=0 keeps .*, and .* has no upsampler: set it"):
+        train(ImagenRun(tmp_path, half, "cpu", progress=False, init=base))
+    learned = override(read_by(straight.config, "learned"), ["stages.base.plan.images=0"])
+    with pytest.raises(UsageError, match=r"base\.plan\.images=0 keeps .*, and .* has no text: set it, to train"):
+        ImagenRun(tmp_path, learned, "cpu", progress=False, init=one).enter()
+    assert not any(tmp_path.iterdir())
     third = replace(one, parts={**one.parts, "second_upsampler": one.parts["upsampler"]})
     with pytest.raises(UsageError, match="has a second_upsampler, which this preset has no plan for"):
         with_models(straight.config, third)

@@ -18,6 +18,7 @@ from pinxit.models.text import TextTransformer
 from pinxit.recipes.diffusion.reading import training_reader
 from pinxit.recipes.diffusion.task import TEXT, DiffusionTask
 from pinxit.recipes.imagen.config import ONCE, ImagenConfig
+from pinxit.recipes.published import Start
 from pinxit.recipes.run_sidecars import sidecar_folder
 from pinxit.recipes.warm_start import StartingRun
 from pinxit.text.encoders import TextEncoder
@@ -93,6 +94,17 @@ class ImagenRun(StartingRun[ImagenConfig]):
         if resting and self.init is None and not self.start():
             reason = f"stages.{resting[0]}.plan.images=0 keeps what a checkpoint brought"
             raise UsageError(f"{reason}: name one by --init-from.")
+        for stage in resting:
+            if self.init is not None and not self.started(stage):
+                self._check_brought(self.init, stage)
+
+    def _check_brought(self, init: Start, stage: str) -> None:
+        """Raise UsageError where `init` lacks the network of a stage, or a text encoder that is learned with it."""
+        learned = stage == self.config.cascade[0] and self.config.text.learned is not None
+        for part in (stage, TEXT) if learned else (stage,):
+            if part not in init.parts:
+                reason = f"stages.{stage}.plan.images=0 keeps what a checkpoint brought"
+                raise UsageError(f"{reason}, and {init.folder} has no {part}: set it, to train one.")
 
     def _read(self) -> bool:
         """Whether captions have been encoded beforehand."""
