@@ -302,8 +302,20 @@ def test_codes_are_made_again_when_the_dvae_learns_on(squares: Path, tmp_path: P
     assert before["dvae"] != after["dvae"] == fingerprint(longer.dvae())
     train(longer, ["transformer"])
     longest = DalleRun(tmp_path, small(squares, "plans.dvae.images=160"), "cpu", progress=False)
+    dvae = fingerprint(longest.dvae())
+    with pytest.raises(UsageError, match="transformer has learnt the codes of the dVAE as it is: leave plans"):
+        train(longest)
+    assert fingerprint(longest.dvae()) == dvae
+    lengthen(longest)
     with pytest.raises(DataError, match="the dVAE is no longer the one"):
         train(longest, ["dvae", "codes"])
+
+
+def lengthen(run: DalleRun) -> None:
+    """Train the dVAE further with the transformer out of sight."""
+    (learnt := run.path("transformer")).rename(aside := run.folder / "aside")
+    train(run, ["dvae"])
+    aside.rename(learnt)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -327,6 +339,7 @@ def test_no_stage_takes_codes_of_the_dvae_as_it_was(squares: Path, tmp_path: Pat
         shutil.rmtree(tmp_path / "run" / "codes")
     train(run(16), ["codes", "transformer", "clip", "checkpoint"])
     before = open_checkpoint(tmp_path / "run" / "checkpoint").hash
+    lengthen(run(24))
     with pytest.raises(DataError, match=told.format("delete .*transformer to train it anew")):
         train(run(24), ["dvae", "checkpoint"])
     assert open_checkpoint(tmp_path / "run" / "checkpoint").hash == before
