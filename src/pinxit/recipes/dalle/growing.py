@@ -7,6 +7,7 @@ old one drew.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ TOKEN_ROWS = {  # a module's tensors with a row for every text token
     "transformer": ("embed.text", "text_head"),
     "clip": ("text.tokens.weight",),
 }
+PLACES = ("positions", "positional_embedding")  # of a picture's tower: a row for each place of a map
 _LAYER = re.compile(r"(?P<stack>.*blocks)\.(?P<number>\d+)\.(?P<rest>.*)")
 _OUTPUTS = tuple(f"{layer}.{kind}" for layer in ("out", "down", "proj") for kind in ("weight", "bias"))
 
@@ -56,7 +58,7 @@ class Grown(Mapping[str, Tensor]):
             return torch.zeros_like(value) if _is_new_output(key, self.before) else value
         if key in self.of_tokens:
             return _tokens(value, self.before[key], self.rows, self.new.vocab, self.old.vocab)
-        return _corner(value, self.before[key])
+        return _common(key, value, self.before[key])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.fresh)
@@ -101,6 +103,25 @@ def _tokens(value: Tensor, before: Tensor, rows: Tensor, new: int, old: int) -> 
     pads = min(len(value) - new, len(before) - old)
     value[new : new + pads, :width] = before[old : old + pads, :width].to(value.dtype)
     return value
+
+
+def _common(key: str, value: Tensor, before: Tensor) -> Tensor:
+    """`_corner` of each of the three matrices that a packed one holds, and of a map of positions by row and column."""
+    owner, _, leaf = key.rpartition(".")
+    if owner.endswith("qkv"):
+        now, then = (one.view(3, len(one) // 3, *one.shape[1:]) for one in (value, before))
+        return _corner(now, then).view_as(value)
+    if owner.startswith("visual") and leaf in PLACES and len(value) != len(before):
+        (first, now), (begun, then) = (_map_of(one) for one in (value, before))
+        return torch.cat([_corner(first, begun), _corner(now, then).flatten(0, 1)])
+    return _corner(value, before)
+
+
+def _map_of(places: Tensor) -> tuple[Tensor, Tensor]:
+    """What comes before the map (a class token's place, or nothing) and the map [side, side, D] of places [N, D]."""
+    side = math.isqrt(len(places))
+    first, rest = places[: len(places) - side**2], places[len(places) - side**2 :]
+    return first, rest.view(side, side, -1)
 
 
 def _corner(value: Tensor, before: Tensor) -> Tensor:
