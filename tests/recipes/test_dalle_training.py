@@ -40,6 +40,7 @@ from pinxit.recipes.dalle.stages import train
 from pinxit.recipes.dalle.train_transformer import TransformerTask
 from pinxit.recipes.estimate import cost_of
 from pinxit.training.log import read_metrics
+from pinxit.training.parallel import Ranks
 from pinxit.training.rows import whole
 from pinxit.training.state import FILE, read_progress
 from pinxit.training.stop import Stop
@@ -290,6 +291,19 @@ def test_stages_ask_for_what_they_build_on(squares: Path, tmp_path: Path) -> Non
         train(work, ["codes"])
     with pytest.raises(UsageError, match="no stage 'paint'; choose from pictures, tokenizer"):
         train(work, ["paint"])
+
+
+def test_ranks_are_told_at_once_of_a_later_stage_s_batch(
+    squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not when the stages before it have been trained."""
+    monkeypatch.setattr("pinxit.recipes.warm_start.here", lambda: Ranks(0, 3))
+    work = DalleRun(tmp_path, small(squares, "plans.dvae.batch=9"), "cpu", progress=False)
+    with pytest.raises(
+        UsageError, match=r"transformer: a batch of 8 cannot be shared among 3 ranks: change plan\.batch"
+    ):
+        train(work)
+    assert not any(tmp_path.iterdir())
 
 
 def test_codes_are_made_again_when_the_dvae_learns_on(squares: Path, tmp_path: Path) -> None:

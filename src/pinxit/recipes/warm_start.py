@@ -14,6 +14,7 @@ from pinxit.files import read_json, write_json
 from pinxit.recipes.staging import Run
 from pinxit.training.loop import Task, Weights, check_weights, lacking
 from pinxit.training.lora import check_adapts, check_rank
+from pinxit.training.parallel import Ranks, here
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -123,14 +124,27 @@ def read_start(folder: Path) -> dict[str, Any]:
     return dict(read_json(folder / START, _Start, DataError, "restore it, or train into another folder"))
 
 
+def _check_shares(stage: Stage, ranks: Ranks) -> None:
+    with torch.device("meta"):
+        task = stage.build()
+    try:
+        ranks.piece(task, stage.plan)
+    except UsageError as error:
+        raise UsageError(f"{stage.name}: {error}") from error
+
+
 def check_fits(run: StartingRun[Any], stages: Iterable[Stage]) -> None:
     """Check now, before any data is prepared, what each new stage would otherwise refuse hours later.
 
     Raises CheckpointError for initial weights of another model, and UsageError for a LoRA of random weights
-    or of a rank that is too large for every matrix, or for another checkpoint than the run was started from.
+    or of a rank that is too large for every matrix, for another checkpoint than the run was started from, or for a
+    batch that the ranks cannot share.
     """
     run.check_start()
+    ranks = here()
     for stage in stages:
+        if ranks.world > 1 and not run.finished(stage.name):
+            _check_shares(stage, ranks)
         if run.started(stage.name) or not (run.init or stage.plan.lora):
             continue
         with torch.device("meta"):
