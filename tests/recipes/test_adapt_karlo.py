@@ -237,6 +237,8 @@ def test_the_published_folder_may_have_moved(place: Path, tmp_path: Path) -> Non
     moved = open_karlo(tmp_path / "moved")
     run_of(folder, moved, None, (), "cpu", False).enter()
     assert run_in(folder).config.base == str(tmp_path / "moved")
+    with pytest.raises(CheckpointError, match=f"{folder} fine-tunes a Karlo, and {moved.folder} holds .* of unclip"):
+        run_of(folder, replace(moved, recipe="unclip"), None, (), "cpu", False)
     other = replace(moved, settings={})
     with pytest.raises(UsageError, match=f"was started from checkpoint {moved.hash}, not {other.hash}"):
         run_of(folder, other, None, (), "cpu", False).enter()

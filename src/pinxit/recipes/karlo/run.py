@@ -170,8 +170,11 @@ def run_of(
     """The run in `out`, or a new one that starts from `init`.
 
     `lora`: rank for all networks; `changes`: overrides of its config, as `config.override` takes them. Raises
-    CheckpointError where the folder of published networks is not where the run began, and `init` does not say where.
+    CheckpointError where the folder of published networks is not where the run began, and `init` does not say where,
+    or is no Karlo.
     """
+    if init is not None and init.recipe != RECIPE:
+        raise CheckpointError(f"{out} fine-tunes a Karlo, and {init.folder} holds a checkpoint of {init.recipe}.")
     if (out / FILE).is_file():
         config = config_of(out, RECIPE, KarloConfig)
     else:
