@@ -273,11 +273,14 @@ def test_texts_must_be_read_before_training(straight: ImagenRun, tmp_path: Path)
         TextEncoderConfig(stored=1, learned=TextTransformerConfig(vocab=300, tokens=128))
 
 
-def test_a_reader_of_another_width_is_refused(straight: ImagenRun, tmp_path: Path) -> None:
-    run = ImagenRun(tmp_path, override(straight.config, ["stages.base.unet.text=64"]), "cpu", progress=False)
+@pytest.mark.parametrize("stage", ["base", "upsampler"])
+def test_a_reader_of_another_width_is_refused(straight: ImagenRun, tmp_path: Path, stage: str) -> None:
+    """Before the base is trained, also where only its upsampler expects another."""
+    run = ImagenRun(tmp_path, override(straight.config, [f"stages.{stage}.unet.text=64"]), "cpu", progress=False)
     train(run, ("pictures",))
-    with pytest.raises(UsageError, match=r"gives vectors of width 32, and stages\.base\.unet\.text=64"):
+    with pytest.raises(UsageError, match=rf"gives vectors of width 32, and stages\.{stage}\.unet\.text=64"):
         train(run, ("base",))
+    assert not run.started("base")
 
 
 @pytest.mark.parametrize("stage", ["base", "upsampler"])

@@ -138,17 +138,14 @@ class ImagenRun(StartingRun[ImagenConfig]):
         return super().finished(stage)
 
     def task(self, stage: str) -> DiffusionTask:
-        """The task of a stage, with its pictures and its text encoder. Raises UsageError for text of another width."""
+        """The task of a stage, with its pictures and its text encoder.
+
+        Raises UsageError where this or another stage takes text of another width, before any of them is trained.
+        """
         reader, config = self.reader(stage), self.config
+        self._check_widths(reader)
         bank, stored = self.pictures(bank_of(stage)) if stage in self.learning else None, None
-        expected = config.stage(stage).unet.text
-        if expected not in (0, reader.width):
-            place = f"stages.{stage}.unet"
-            raise UsageError(
-                f"text encoder {reader.name} gives vectors of width {reader.width}, and {place}.text={expected}; "
-                f"set {place}.text={reader.width} (and a {place}.pool_heads that divides it)."
-            )
-        if bank is not None and expected and config.text.stored:
+        if bank is not None and config.stage(stage).unet.text and config.text.stored:
             stored = self.stored(stage, bank, reader)
         return DiffusionTask(
             stage,
@@ -163,6 +160,15 @@ class ImagenRun(StartingRun[ImagenConfig]):
             teaches=stage == config.cascade[0],
             stored=stored,
         )
+
+    def _check_widths(self, reader: TextEncoder) -> None:
+        for stage in self.config.stages:
+            if stage.unet.text not in (0, reader.width):
+                place = f"stages.{stage.name}.unet"
+                raise UsageError(
+                    f"text encoder {reader.name} gives vectors of width {reader.width}, and {place}.text="
+                    f"{stage.unet.text}; set {place}.text={reader.width} (and a {place}.pool_heads that divides it)."
+                )
 
     def stored(self, stage: str, bank: Bank | Stream, reader: TextEncoder) -> Embeddings | StreamTexts:
         """The captions of a stage's pictures as the frozen text encoder has encoded them beforehand."""
