@@ -163,7 +163,8 @@ def _start(task: Task, plan: Plan, folder: Path, init: Weights | None, ranks: Ra
 def lacking(module: nn.Module, name: str, values: Mapping[str, Tensor]) -> list[str]:
     """The weights of the module `name`, as "name/path", that `values` lacks or has only a part of (`values.partly`)."""
     partly: Collection[str] = getattr(values, "partly", ())
-    return [f"{name}/{key}" for key in sorted(module.state_dict()) if key not in values or key in partly]
+    whole = set(values) - set(partly)  # by its names alone: values may be made as they are asked for
+    return [f"{name}/{key}" for key in sorted(module.state_dict().keys() - whole)]
 
 
 def _take(module: nn.Module, name: str, values: Mapping[str, Tensor]) -> list[str]:
