@@ -320,6 +320,7 @@ def test_codes_are_made_again_when_the_dvae_learns_on(squares: Path, tmp_path: P
     with pytest.raises(UsageError, match="transformer has learnt the codes of the dVAE as it is: leave plans"):
         train(longest)
     assert fingerprint(longest.dvae()) == dvae
+    train(longer, [])  # nor has the run's config changed
     lengthen(longest)
     with pytest.raises(DataError, match="the dVAE is no longer the one"):
         train(longest, ["dvae", "codes"])

@@ -58,9 +58,15 @@ class DalleRun(StartingRun[DalleConfig]):
     def enter(self) -> None:
         """Write the config down, or refuse one that differs from what finished or running stages have used.
 
-        The same goes for the checkpoint that the run starts from.
+        The same goes for the checkpoint that the run starts from, and for a dVAE that would be trained further although
+        a transformer has learnt its codes, which would become others.
         """
         self.check_start()
+        if self.started("transformer") and not self.finished("dvae"):
+            learnt = f"{self.path('transformer')} has learnt the codes of the dVAE as it is"
+            raise UsageError(
+                f"{learnt}: leave plans.dvae.images as it is, or delete that folder to train both further."
+            )
         learned = partial(self.finished, "tokenizer")
         used: dict[str, Callable[[], bool]] = {"vocab": learned, "spell": learned}
         for section in ("data", "seed"):

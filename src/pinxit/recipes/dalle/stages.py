@@ -12,7 +12,6 @@ from pinxit.data.bank import build_bank
 from pinxit.data.sources import open_training
 from pinxit.data.stream_builder import build_stream
 from pinxit.data.streams import Stream
-from pinxit.errors import UsageError
 from pinxit.recipes.clip.task import GROUP, ClipTask
 from pinxit.recipes.dalle import estimate
 from pinxit.recipes.dalle.clip_training import Reconstruct, ranker
@@ -74,11 +73,8 @@ def tokenizer(run: DalleRun, stop: Stop) -> None:
 
 
 def dvae(run: DalleRun, stop: Stop) -> None:
-    """Train the discrete VAE, as long as no transformer has learnt its codes, which would become others."""
+    """Train the discrete VAE."""
     run.need("dvae", "pictures")
-    if run.started("transformer"):
-        learnt = f"{run.path('transformer')} has learnt the codes of the dVAE as it is"
-        raise UsageError(f"{learnt}: leave plans.dvae.images as it was, or delete that folder to train both further.")
     fit_stage(run, "dvae", lambda: DVAETask(run.config, run.pictures()), stop)
 
 
