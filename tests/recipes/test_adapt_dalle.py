@@ -10,6 +10,7 @@ import torch
 from pinxit.config import override
 from pinxit.errors import UsageError
 from pinxit.recipes.dalle.config import DalleConfig
+from pinxit.recipes.dalle.estimate import table
 from pinxit.recipes.dalle.painter import DallePainter
 from pinxit.recipes.dalle.presets import tiny, with_models
 from pinxit.recipes.dalle.run import TRAINED, DalleRun
@@ -17,6 +18,7 @@ from pinxit.recipes.dalle.stages import train
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.runs import config_of
 from pinxit.training.state import read_additions, read_weights, read_whole
+from pinxit.training.stored import Stored
 from pinxit.weights.checkpoint import Checkpoint, open_checkpoint
 from tests.cli.helpers import Cli
 from tests.cli.helpers import cli as cli
@@ -58,8 +60,13 @@ def test_what_grows_beside_additions_is_trained_in_full(squares: Path, start: Ch
         wider = override(config, ["transformer.dim=96"])
         train(DalleRun(tmp_path, wider, "cpu", progress=False, init=start, grow=True), ["pictures", "transformer"])
     assert not tmp_path.joinpath("pictures").exists()
-    train(DalleRun(tmp_path, config, "cpu", progress=False, init=start, grow=True))
+    first = DalleRun(tmp_path, config, "cpu", progress=False, init=start, grow=True)
+    costs = table(first).splitlines()[1:4]
+    train(first)
     run = DalleRun(tmp_path, config, "cpu", progress=False)
+    for line, stage, later in zip(costs, TRAINED, table(run).splitlines()[1:4], strict=True):
+        moving = read_moving(run.path(stage))
+        assert line.split()[:2] == later.split()[:2] == [stage, f"{moving:,}"]
     added = read_additions(run.path("transformer"), "transformer").keys()
     whole = set(read_whole(run.path("transformer")))
     layer = {f"transformer/{name}" for name in run.transformer().state_dict() if name.startswith("blocks.2.")}
@@ -69,6 +76,12 @@ def test_what_grows_beside_additions_is_trained_in_full(squares: Path, start: Ch
     before, now = start.state("transformer"), read_weights(run.path("transformer"), "transformer")
     assert torch.equal(now["blocks.0.norm1.weight"], before["blocks.0.norm1.weight"].float())
     assert now["blocks.2.down.weight"].any() and now["blocks.2.down.bias"].any(), "which began as zeros"
+
+
+def read_moving(folder: Path) -> int:
+    """How many numbers have moments, so are trained."""
+    found = Stored(folder)
+    return sum(found.read(name).numel() for name in found.names() if name.startswith("adam/exp_avg/"))
 
 
 def tokens(folder: Path) -> dict[str, int]:

@@ -15,6 +15,7 @@ from pinxit.recipes.staging import Run
 from pinxit.training.loop import Task, Weights, check_weights, lacking
 from pinxit.training.lora import check_adapts, check_rank
 from pinxit.training.parallel import Ranks, here
+from pinxit.training.state import read_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -73,7 +74,12 @@ class StartingRun(Run[Config]):
         return {name: self.init.state(name) for name in task.modules() if name in self.init.parts}
 
     def lacks(self, task: Task) -> list[str]:
-        """The weights of `task`, "module/name", that the checkpoint lacks or has only a part of; none without one."""
+        """The weights of `task`, "module/name", that the checkpoint lacks or has only a part of; none without one.
+
+        Of a stage that has begun, those that are trained themselves beside a LoRA.
+        """
+        if self.started(task.name):
+            return read_whole(self.path(task.name))
         brought, modules = self.brought(task) or {}, task.modules()
         return [key for name, values in brought.items() for key in lacking(modules[name], name, values)]
 

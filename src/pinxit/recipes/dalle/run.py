@@ -166,7 +166,7 @@ class DalleRun(StartingRun[DalleConfig]):
         return {name: Grown(name, task.modules()[name], state, old, new) for name, state in weights.items()}
 
     def lacks(self, task: Task) -> list[str]:
-        if self.init is None or not self.grows(task.name):
+        if self.init is None or not self.grows(task.name) or self.started(task.name):
             return super().lacks(task)
         more, found = self.config.vocab - self._vocab_before(self.init), list[str]()
         for name, module in task.modules().items():
