@@ -5,17 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from pinxit.config import override
 from pinxit.errors import UsageError
 from pinxit.recipes.dalle.config import DalleConfig
+from pinxit.recipes.dalle.estimate import table
 from pinxit.recipes.dalle.painter import DallePainter
 from pinxit.recipes.dalle.presets import tiny, with_models
 from pinxit.recipes.dalle.run import TRAINED, DalleRun
 from pinxit.recipes.dalle.stages import train
 from pinxit.text.tokenizers import Tokenizer
 from pinxit.training.runs import config_of
-from pinxit.training.state import read_weights
+from pinxit.training.state import read_additions, read_weights, read_whole
+from pinxit.training.stored import Stored
 from pinxit.weights.checkpoint import Checkpoint, open_checkpoint
 from tests.cli.helpers import Cli
 from tests.cli.helpers import cli as cli
@@ -47,6 +50,38 @@ def test_what_additions_were_merged_into_opens(squares: Path, start: Checkpoint,
     made = open_checkpoint(run.path("checkpoint"), "dalle")
     assert all(made.state(part).keys() == start.state(part).keys() for part in TRAINED)
     DallePainter.from_checkpoint(made, name="adapted", device="cpu")
+
+
+def test_what_grows_beside_additions_is_trained_in_full(squares: Path, start: Checkpoint, tmp_path: Path) -> None:
+    """A new layer and the rows of tokens; the rest moves by its additions alone."""
+    ranks = [f"plans.{stage}.lora=4" for stage in TRAINED]
+    config = small(squares, *SHORT, *ranks, "transformer.depth=3")
+    with pytest.raises(UsageError, match=r"plan\.lora=4 adapts weights that are there, and every matrix is new"):
+        wider = override(config, ["transformer.dim=96"])
+        train(DalleRun(tmp_path, wider, "cpu", progress=False, init=start, grow=True), ["pictures", "transformer"])
+    assert not tmp_path.joinpath("pictures").exists()
+    first = DalleRun(tmp_path, config, "cpu", progress=False, init=start, grow=True)
+    costs = table(first).splitlines()[1:4]
+    train(first)
+    run = DalleRun(tmp_path, config, "cpu", progress=False)
+    for line, stage, later in zip(costs, TRAINED, table(run).splitlines()[1:4], strict=True):
+        moving = read_moving(run.path(stage))
+        assert line.split()[:2] == later.split()[:2] == [stage, f"{moving:,}"]
+    added = read_additions(run.path("transformer"), "transformer").keys()
+    whole = set(read_whole(run.path("transformer")))
+    layer = {f"transformer/{name}" for name in run.transformer().state_dict() if name.startswith("blocks.2.")}
+    assert whole == layer | {"transformer/embed.text", "transformer/text_head"}
+    assert "blocks.0.qkv.weight" in added and not added & {name.partition("/")[2] for name in whole}
+    assert read_whole(run.path("clip")) == ["clip/text.tokens.weight"] and read_whole(run.path("dvae")) == []
+    before, now = start.state("transformer"), read_weights(run.path("transformer"), "transformer")
+    assert torch.equal(now["blocks.0.norm1.weight"], before["blocks.0.norm1.weight"].float())
+    assert now["blocks.2.down.weight"].any() and now["blocks.2.down.bias"].any(), "which began as zeros"
+
+
+def read_moving(folder: Path) -> int:
+    """How many numbers have moments, so are trained."""
+    found = Stored(folder)
+    return sum(found.read(name).numel() for name in found.names() if name.startswith("adam/exp_avg/"))
 
 
 def tokens(folder: Path) -> dict[str, int]:

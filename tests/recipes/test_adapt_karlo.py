@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,7 +19,7 @@ from pinxit.cli import app
 from pinxit.data.bank_layout import CAPTIONS
 from pinxit.data.folders import FolderDataset
 from pinxit.data.shard_writer import write_shards
-from pinxit.errors import DataError, UsageError
+from pinxit.errors import CheckpointError, DataError, UsageError
 from pinxit.functional.diffusion import q_sample
 from pinxit.recipes.export import export
 from pinxit.recipes.karlo import run as runs
@@ -221,6 +222,26 @@ def test_what_cannot_be_is_one_sentence(place: Path, tmp_path: Path) -> None:
         export(str(place / "run"), "transformers", tmp_path / "new")
     about = json.loads((place / "run/run.json").read_text())
     assert about["recipe"] == "karlo"
+
+
+def test_the_published_folder_may_have_moved(place: Path, tmp_path: Path) -> None:
+    """Its networks are compared, not its place, which is remembered anew; of others no run goes on."""
+    folder, base = tmp_path / "run", tmp_path / "gone"
+    shutil.copytree(place / "run", folder)
+    shutil.copytree(place / "karlo", tmp_path / "moved")
+    about = json.loads((folder / "run.json").read_text())
+    about["config"]["base"] = str(base)
+    (folder / "run.json").write_text(json.dumps(about))
+    with pytest.raises(CheckpointError, match=f"fine-tunes {base}, which is not there any more: say by --init-from"):
+        run_in(folder)
+    moved = open_karlo(tmp_path / "moved")
+    run_of(folder, moved, None, (), "cpu", False).enter()
+    assert run_in(folder).config.base == str(tmp_path / "moved")
+    with pytest.raises(CheckpointError, match=f"{folder} fine-tunes a Karlo, and {moved.folder} holds .* of unclip"):
+        run_of(folder, replace(moved, recipe="unclip"), None, (), "cpu", False)
+    other = replace(moved, settings={})
+    with pytest.raises(UsageError, match=f"was started from checkpoint {moved.hash}, not {other.hash}"):
+        run_of(folder, other, None, (), "cpu", False).enter()
 
 
 def test_captions_of_both_sizes_are_compared_letter_by_letter(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

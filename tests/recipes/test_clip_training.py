@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,24 @@ def test_many_invocations_end_where_one_does(straight: ClipRun, tmp_path: Path) 
     assert invocations > 1
     one, other = load_file(straight.path("clip") / FILE), load_file(cut.path("clip") / FILE)
     assert one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_no_stage_builds_on_an_unfinished_one(straight: ClipRun, tmp_path: Path) -> None:
+    """Above all no checkpoint of half a training."""
+    run = ClipRun(tmp_path, straight.config, "cpu", progress=False)
+    for done, asked, lacked in (
+        ([], "tokenizer", "pictures"),
+        (["pictures"], "clip", "tokenizer"),
+        (["tokenizer"], "checkpoint", "clip"),
+    ):
+        train(run, done)
+        with pytest.raises(UsageError, match=f"stage {asked} builds on stage {lacked}, which is not finished"):
+            train(run, [asked])
+    shutil.copytree(straight.path("clip"), run.path("clip"))
+    longer = ClipRun(tmp_path, override(run.config, ["plan.images=192"]), "cpu", progress=False)
+    with pytest.raises(UsageError, match="stage checkpoint builds on stage clip, which is not finished"):
+        train(longer, ["checkpoint"])
+    assert not run.path("checkpoint").exists()
 
 
 def test_held_out_pictures_are_scored_and_never_trained_on(straight: ClipRun) -> None:

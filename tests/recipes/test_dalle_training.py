@@ -40,6 +40,7 @@ from pinxit.recipes.dalle.stages import train
 from pinxit.recipes.dalle.train_transformer import TransformerTask
 from pinxit.recipes.estimate import cost_of
 from pinxit.training.log import read_metrics
+from pinxit.training.parallel import Ranks
 from pinxit.training.rows import whole
 from pinxit.training.state import FILE, read_progress
 from pinxit.training.stop import Stop
@@ -292,6 +293,19 @@ def test_stages_ask_for_what_they_build_on(squares: Path, tmp_path: Path) -> Non
         train(work, ["paint"])
 
 
+def test_ranks_are_told_at_once_of_a_later_stage_s_batch(
+    squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not when the stages before it have been trained."""
+    monkeypatch.setattr("pinxit.recipes.warm_start.here", lambda: Ranks(0, 3))
+    work = DalleRun(tmp_path, small(squares, "plans.dvae.batch=9"), "cpu", progress=False)
+    with pytest.raises(
+        UsageError, match=r"transformer: a batch of 8 cannot be shared among 3 ranks: change plan\.batch"
+    ):
+        train(work)
+    assert not any(tmp_path.iterdir())
+
+
 def test_codes_are_made_again_when_the_dvae_learns_on(squares: Path, tmp_path: Path) -> None:
     first = DalleRun(tmp_path, small(squares), "cpu", progress=False)
     train(first, ["pictures", "tokenizer", "dvae", "codes"])
@@ -302,8 +316,21 @@ def test_codes_are_made_again_when_the_dvae_learns_on(squares: Path, tmp_path: P
     assert before["dvae"] != after["dvae"] == fingerprint(longer.dvae())
     train(longer, ["transformer"])
     longest = DalleRun(tmp_path, small(squares, "plans.dvae.images=160"), "cpu", progress=False)
+    dvae = fingerprint(longest.dvae())
+    with pytest.raises(UsageError, match="transformer has learnt the codes of the dVAE as it is: leave plans"):
+        train(longest)
+    assert fingerprint(longest.dvae()) == dvae
+    train(longer, [])  # nor has the run's config changed
+    lengthen(longest)
     with pytest.raises(DataError, match="the dVAE is no longer the one"):
         train(longest, ["dvae", "codes"])
+
+
+def lengthen(run: DalleRun) -> None:
+    """Train the dVAE further with the transformer out of sight."""
+    (learnt := run.path("transformer")).rename(aside := run.folder / "aside")
+    train(run, ["dvae"])
+    aside.rename(learnt)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -327,6 +354,7 @@ def test_no_stage_takes_codes_of_the_dvae_as_it_was(squares: Path, tmp_path: Pat
         shutil.rmtree(tmp_path / "run" / "codes")
     train(run(16), ["codes", "transformer", "clip", "checkpoint"])
     before = open_checkpoint(tmp_path / "run" / "checkpoint").hash
+    lengthen(run(24))
     with pytest.raises(DataError, match=told.format("delete .*transformer to train it anew")):
         train(run(24), ["dvae", "checkpoint"])
     assert open_checkpoint(tmp_path / "run" / "checkpoint").hash == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -69,7 +70,60 @@ def test_models_of_another_width_begin_with_the_common_corner(dim: int) -> None:
             assert torch.equal(state[name][rows[token], :common], own[known[token], :common]), (name, token)
     assert torch.equal(state["embed.text"][:, common:], new.embed.text[:, common:])
     assert torch.equal(state["embed.text_place"][:, :common], old.embed.text_place[:, :common])
+    for one, other in zip(  # queries, keys and values
+        state["blocks.0.qkv.weight"].chunk(3), old.state_dict()["blocks.0.qkv.weight"].chunk(3), strict=True
+    ):
+        assert torch.equal(one[:common, :common], other[:common, :common])
     new.load_state_dict(state)
+
+
+@pytest.mark.parametrize("size", [32, 96])
+@pytest.mark.parametrize("convolves", [False, True])
+def test_places_of_a_picture_are_copied_by_row_and_column(size: int, convolves: bool) -> None:
+    vision = CLIPVisionConfig(size=64, patch=16, width=8, layers=1, heads=2)
+    if convolves:
+        vision = replace(vision, stages=(1, 1, 1), mixing=1, mixing_width=64)
+    text = CLIPTextConfig(vocab=310, tokens=14, width=32, layers=1, heads=2, eot=EOT)
+    about = CLIPConfig(embed=8, vision=vision, text=text)
+    old, new = CLIP(about), CLIP(replace(about, vision=replace(vision, size=size)))
+    state, before = Grown("clip", new, old.state_dict(), OLD, OLD), old.state_dict()
+    names = [name for name in before if name.startswith("visual.") and "position" in name]
+    assert len(names) == 1 + convolves
+    for name in names:
+        now, then = state[name], before[name]
+        first, side = len(then) % 4, size // 16
+        assert torch.equal(now[:first], then[:first])
+        for row in range(min(side, 4)):
+            place, other = first + side * row, first + 4 * row
+            assert torch.equal(now[place : place + min(side, 4)], then[other : other + min(side, 4)])
+    new.load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("changes", "tokens", "expected"),
+    [
+        ({"text_vocab": 310}, OLD, set()),
+        ({"text_vocab": 330}, replace(OLD, vocab=330), set()),
+        ({}, NEW, {"embed.text", "text_head"}),
+        ({"text_vocab": 310, "text_tokens": 20}, OLD, {"embed.text", "embed.text_place"}),
+        ({"text_vocab": 310, "text_tokens": 8}, OLD, set()),
+        ({"text_vocab": 310, "grid": 4}, OLD, {"embed.row", "embed.column"}),
+        ({"text_vocab": 310, "depth": 1}, OLD, set()),
+        ({"text_vocab": 310, "dim": 16}, OLD, set()),
+        ({"text_vocab": 310, "dim": 48}, OLD, None),
+        ({"text_vocab": 310, "depth": 3}, OLD, {"blocks.2"}),
+    ],
+)
+def test_what_the_old_model_has_only_a_part_of_is_named(
+    changes: dict[str, Any], tokens: Tokens, expected: set[str] | None
+) -> None:
+    """`expected`: names, or a layer; None: all."""
+    old = TokenTransformer(SMALL, seed=1)
+    new = TokenTransformer(replace(SMALL, **{"text_vocab": 330} | changes), seed=2)
+    found = Grown("transformer", new, old.state_dict(), OLD, tokens)
+    layers = {name: name.split(".")[0] + "." + name.split(".")[1] for name in found if name.startswith("blocks.")}
+    assert found.partly == {name for name in found if expected is None or {name, layers.get(name)} & expected}
+    assert expected is None or expected <= found.partly | set(layers.values())
 
 
 @pytest.mark.parametrize("world", [2, 3])

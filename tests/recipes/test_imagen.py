@@ -273,11 +273,14 @@ def test_texts_must_be_read_before_training(straight: ImagenRun, tmp_path: Path)
         TextEncoderConfig(stored=1, learned=TextTransformerConfig(vocab=300, tokens=128))
 
 
-def test_a_reader_of_another_width_is_refused(straight: ImagenRun, tmp_path: Path) -> None:
-    run = ImagenRun(tmp_path, override(straight.config, ["stages.base.unet.text=64"]), "cpu", progress=False)
+@pytest.mark.parametrize("stage", ["base", "upsampler"])
+def test_a_reader_of_another_width_is_refused(straight: ImagenRun, tmp_path: Path, stage: str) -> None:
+    """Before the base is trained, also where only its upsampler expects another."""
+    run = ImagenRun(tmp_path, override(straight.config, [f"stages.{stage}.unet.text=64"]), "cpu", progress=False)
     train(run, ("pictures",))
-    with pytest.raises(UsageError, match=r"gives vectors of width 32, and stages\.base\.unet\.text=64"):
+    with pytest.raises(UsageError, match=rf"gives vectors of width 32, and stages\.{stage}\.unet\.text=64"):
         train(run, ("base",))
+    assert not run.started("base")
 
 
 @pytest.mark.parametrize("stage", ["base", "upsampler"])
@@ -546,6 +549,13 @@ def test_runs_that_would_train_nothing_or_ship_the_untrained_are_refused(straigh
         UsageError, match=r"stages\.upsampler\.plan\.images=0 keeps what a checkpoint brought: name one"
     ):
         train(ImagenRun(tmp_path, half, "cpu", progress=False))
+    base = replace(one, parts={"base": one.parts["base"]})
+    with pytest.raises(UsageError, match=r"upsampler\.plan\.images=0 keeps .*, and .* has no upsampler: set it"):
+        train(ImagenRun(tmp_path, half, "cpu", progress=False, init=base))
+    learned = override(read_by(straight.config, "learned"), ["stages.base.plan.images=0"])
+    with pytest.raises(UsageError, match=r"base\.plan\.images=0 keeps .*, and .* has no text: set it, to train"):
+        ImagenRun(tmp_path, learned, "cpu", progress=False, init=one).enter()
+    assert not any(tmp_path.iterdir())
     third = replace(one, parts={**one.parts, "second_upsampler": one.parts["upsampler"]})
     with pytest.raises(UsageError, match="has a second_upsampler, which this preset has no plan for"):
         with_models(straight.config, third)

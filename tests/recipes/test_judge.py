@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pinxit.config import override
 from pinxit.data.order import order_batch
-from pinxit.errors import CheckpointError, DataError, UsageError
+from pinxit.errors import CheckpointError, DataError, PinxitError, UsageError
 from pinxit.functional.boxes import iou
 from pinxit.models.detector import Detector, DetectorConfig
 from pinxit.recipes.clip.presets import labels
@@ -28,11 +28,12 @@ from pinxit.recipes.judge.training import JudgeTask, detector_loss
 from pinxit.training.plan import Plan
 from pinxit.training.rows import whole
 from pinxit.types import Example
-from pinxit.weights.checkpoint import open_checkpoint
+from pinxit.weights.checkpoint import Part, open_checkpoint, save_checkpoint
 from pinxit.world.draw import render
 from pinxit.world.scene import Item, Scene
 from pinxit.world.vocabulary import COLOURS, FORMS, lexicon
 from pinxit.world.world import World
+from tests.ranks import forked
 
 WORDS = lexicon("small")
 TINY = DetectorConfig(
@@ -147,6 +148,50 @@ def test_a_resumed_run_remembers_the_judge_that_it_started_from(tmp_path: Path) 
         train(CONFIG, tmp_path / "cut", "cpu", progress=False, init=other)
     with pytest.raises(UsageError, match=f"started from nothing, not from checkpoint {one.hash}"):
         train(CONFIG, tmp_path / "b", "cpu", progress=False, init=one)
+
+
+def test_a_run_of_before_starts_were_noted_is_believed(tmp_path: Path) -> None:
+    """It may have begun from a judge or from nothing; what it is resumed with is noted, and holds from then on."""
+    half = replace(CONFIG, plan=replace(CONFIG.plan, images=16))
+    one = open_checkpoint(train(half, tmp_path / "one", "cpu", progress=False)[1])
+    for init in (one, None):
+        (tmp_path / "one" / "start.json").unlink(missing_ok=True)
+        told = open_checkpoint(train(half, tmp_path / "one", "cpu", progress=False, init=init)[1]).provenance
+        assert (told["started_from"], told["images"]) == ((one.hash, 32) if init else (None, 16))
+    train(half, tmp_path / "one", "cpu", progress=False, init=one)
+    with pytest.raises(UsageError, match=f"started from checkpoint {one.hash}, not "):
+        train(half, tmp_path / "one", "cpu", progress=False, init=replace(one, settings={}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"names": (*TINY.names[1:], TINY.names[0])}, "was trained for other names than this run's: leave --init-from"),
+        ({"styles": ()}, "the initial weights of 'detector' are of another model"),
+        ({"neck": 56}, "the initial weights of 'detector' are of another model"),
+        ({}, "plan.lora=4096: no matrix has more rows and columns"),
+    ],
+)
+def test_what_a_judge_cannot_begin_with_leaves_nothing(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
+    """Least of all weights whose rows are of other words."""
+    random = Part(TINY, Detector(TINY).state_dict())
+    save_checkpoint(tmp_path / "one", recipe.RECIPE, {"detector": random}, settings={"world": "small"})
+    plan = replace(CONFIG.plan, lora=0 if changes else 4096)
+    config = replace(CONFIG, detector=replace(TINY, **changes), plan=plan)
+    with pytest.raises(PinxitError, match=told):
+        train(config, tmp_path / "run", "cpu", progress=False, init=open_checkpoint(tmp_path / "one"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_ranks_share_a_judge_s_run(tmp_path: Path) -> None:
+    """One of them holds the lock and writes the checkpoint."""
+    plan = replace(CONFIG.plan, images=8, shard=True)
+    forked(2, train_as_rank, replace(CONFIG, plan=plan), tmp_path)
+    assert open_checkpoint(tmp_path / recipe.RECIPE).provenance["images"] == 8
+
+
+def train_as_rank(rank: int, config: JudgeConfig, out: Path) -> None:
+    assert train(config, out, "cpu", progress=False)[0].finished
 
 
 def test_batches_are_a_function_of_position() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -255,6 +256,14 @@ def test_a_prior_starts_as_the_mean_and_its_loss_is_the_variance(run: UnclipRun)
         losses = float(task.loss(batch, whole(0, 8))[0]), float(tokens.loss(tokens.batch(whole(0, 8)), whole(0, 8))[0])
     assert losses[0] == pytest.approx(float(batch["embedding"].square().mean()), rel=1e-5)
     assert losses[1] == pytest.approx(np.log(4), rel=1e-5)
+
+
+def test_a_reader_of_another_width_is_told_before_anything_is_trained(run: UnclipRun) -> None:
+    """Which any network may expect, not only the one whose turn it is."""
+    for place in ("priors.components.network.text", "decoder.unet.text", "upsamplers.upsampler.unet.text"):
+        work = replace(run, config=override(run.config, [f"{place}=64"]))
+        with pytest.raises(UsageError, match=rf"gives vectors of width 32, and {re.escape(place)}=64; set"):
+            work.task("prior")
 
 
 def test_another_clip_or_reader_is_refused(run: UnclipRun) -> None:

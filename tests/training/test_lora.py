@@ -83,6 +83,27 @@ def test_training_moves_additions_alone_resumes_exactly_and_gives_weights(tmp_pa
         fit(Wide(), plan(lora=2), tmp_path / "cut", "cpu", progress=False)
 
 
+def test_weights_that_the_start_lacks_are_trained_themselves(tmp_path: Path) -> None:
+    """Nothing that is random stays frozen; a resumed run remembers which they were."""
+    lacked = ("first.weight", "second.1.bias")
+    start = {"net": {name: value for name, value in Wide().net.state_dict().items() if name not in lacked}}
+    about = plan(lora=4, precision="fp32")
+    for folder, cuts in (("straight", (None,)), ("cut", (40, None))):
+        for until in cuts:
+            init = start if until or folder == "straight" else None
+            fit(Wide(), about, tmp_path / folder, "cpu", progress=False, stop_after=until, init=init)
+    one, other = (load_file(tmp_path / name / states.FILE) for name in ("straight", "cut"))
+    assert one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+    found, before = states.read_weights(tmp_path / "cut", "net"), Wide().net.state_dict()
+    changed = {name for name, tensor in found.items() if not torch.equal(tensor, before[name])}
+    assert changed == {"second.0.weight", "middle", *lacked}
+    assert states.read_additions(tmp_path / "cut", "net").keys() == {"second.0.weight"}
+    matrices = {"net": {name: value for name, value in before.items() if value.ndim < 2}}
+    with pytest.raises(UsageError, match=r"plan\.lora=4 adapts weights that are there, and every matrix is new"):
+        fit(Wide(), about, tmp_path / "new", "cpu", progress=False, init=matrices)
+    assert not states.exists(tmp_path / "new")
+
+
 def test_additions_to_another_model_are_refused(tmp_path: Path) -> None:
     """By a sentence that names what is there and not here, before anything is trained or written."""
     fit(Toy(), plan(lora=2, images=8), tmp_path, "cpu", progress=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -41,6 +41,7 @@ class Stage:
     name: str
     plan: Plan
     build: Callable[[], Sketched]
+    lacks: Callable[[Task], Collection[str]] = lambda task: ()  # weights that are trained themselves beside a LoRA
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def cost_of(stage: Stage, device: torch.device) -> Cost:
     with torch.device("meta"):
         task = stage.build()
     if stage.plan.lora:
-        adapt(task.modules(), stage.plan.lora)
+        adapt(task.modules(), stage.plan.lora, stage.lacks(task))
     if stage.plan.recompute:
         recompute(task.modules())
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:

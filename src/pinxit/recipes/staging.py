@@ -134,13 +134,23 @@ def in_order(
     """
     check_names(every, asked)
     ranks, stop = here(), stop or Stop()
-    with alone_in(run.folder, f"the run {run.folder}") if ranks.lead else nullcontext():
+    with entered(run.folder, run.enter, ranks):
+        return _stages(run, every, asked, step, skip, stop, ranks)
+
+
+@contextmanager
+def entered(folder: Path, enter: Callable[[], None], ranks: Ranks) -> Iterator[None]:
+    """Inside the block the run in `folder` is this command's; every rank has called `enter`, rank 0 first.
+
+    Raises UsageError while another command trains there, and what `enter` raises.
+    """
+    with alone_in(folder, f"the run {folder}") if ranks.lead else nullcontext():
         if ranks.lead:
-            run.enter()
+            enter()
         ranks.wait()
         if not ranks.lead:
-            run.enter()  # reads what rank 0 has written
-        return _stages(run, every, asked, step, skip, stop, ranks)
+            enter()  # reads what rank 0 has written
+        yield
 
 
 def _stages(

@@ -12,8 +12,10 @@ import torch
 from pinxit.errors import DataError, UsageError
 from pinxit.files import read_json, write_json
 from pinxit.recipes.staging import Run
-from pinxit.training.loop import Task, Weights, check_weights
+from pinxit.training.loop import Task, Weights, check_weights, lacking
 from pinxit.training.lora import check_adapts, check_rank
+from pinxit.training.parallel import Ranks, here
+from pinxit.training.state import read_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,7 +29,7 @@ Config = TypeVar("Config")
 
 
 class _Start(TypedDict):
-    checkpoint: str
+    checkpoint: str | None  # None: a judge that was started from nothing
     parts: NotRequired[list[str]]
     grow: NotRequired[bool]  # whether its models are grown to those of the run
     images: NotRequired[int]  # that a judge had seen
@@ -71,6 +73,16 @@ class StartingRun(Run[Config]):
             return None
         return {name: self.init.state(name) for name in task.modules() if name in self.init.parts}
 
+    def lacks(self, task: Task) -> list[str]:
+        """The weights of `task`, "module/name", that the checkpoint lacks or has only a part of; none without one.
+
+        Of a stage that has begun, those that are trained themselves beside a LoRA.
+        """
+        if self.started(task.name):
+            return read_whole(self.path(task.name))
+        brought, modules = self.brought(task) or {}, task.modules()
+        return [key for name, values in brought.items() for key in lacking(modules[name], name, values)]
+
     def grows(self, stage: str) -> bool:
         """Whether its model is grown to what the config says, so that any weights fit."""
         return self.init is not None and stage in self.GROWS
@@ -107,7 +119,7 @@ def note_start(folder: Path, init: Start | None, **more: bool) -> None:
     """
     if init is None or "parts" in (before := read_start(folder)):
         return
-    about = before or {"checkpoint": init.hash, **init.provenance, **more}
+    about = before if before.get("checkpoint") else {"checkpoint": init.hash, **init.provenance, **more}
     write_json(folder / START, {**about, "parts": list(init.parts)})
 
 
@@ -118,14 +130,27 @@ def read_start(folder: Path) -> dict[str, Any]:
     return dict(read_json(folder / START, _Start, DataError, "restore it, or train into another folder"))
 
 
+def _check_shares(stage: Stage, ranks: Ranks) -> None:
+    with torch.device("meta"):
+        task = stage.build()
+    try:
+        ranks.piece(task, stage.plan)
+    except UsageError as error:
+        raise UsageError(f"{stage.name}: {error}") from error
+
+
 def check_fits(run: StartingRun[Any], stages: Iterable[Stage]) -> None:
     """Check now, before any data is prepared, what each new stage would otherwise refuse hours later.
 
     Raises CheckpointError for initial weights of another model, and UsageError for a LoRA of random weights
-    or of a rank that is too large for every matrix, or for another checkpoint than the run was started from.
+    or of a rank that is too large for every matrix, for another checkpoint than the run was started from, or for a
+    batch that the ranks cannot share.
     """
     run.check_start()
+    ranks = here()
     for stage in stages:
+        if ranks.world > 1 and not run.finished(stage.name):
+            _check_shares(stage, ranks)
         if run.started(stage.name) or not (run.init or stage.plan.lora):
             continue
         with torch.device("meta"):
@@ -136,4 +161,4 @@ def check_fits(run: StartingRun[Any], stages: Iterable[Stage]) -> None:
         if not run.grows(stage.name):
             check_adapts(stage.name, stage.plan.lora, task.modules(), brought)
         if stage.plan.lora:
-            check_rank(task.modules(), stage.plan.lora)
+            check_rank(task.modules(), stage.plan.lora, run.lacks(task))

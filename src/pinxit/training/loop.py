@@ -9,7 +9,7 @@ that add in no fixed order.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -84,7 +84,8 @@ def fit(
     known = states.drawn_as_now(folder) if states.exists(folder) else True
     with Log(folder, task.name, plan.images, at.images, progress, ranks.lead) as log, stop.listening():
         if new:
-            log.say(f"{len(new)} weights start from scratch, as the checkpoint does not have them: {some(new)}")
+            why = "at least in part, as the checkpoint does not have them"
+            log.say(f"{len(new)} weights start from scratch, {why}: {some(new)}")
         if not known:
             log.say("this run began with an older pinxit, whose random draws differed; it goes on with those of today")
         cost = _prepare(task, plan, at.images, ranks, log)
@@ -118,12 +119,12 @@ def fit(
 
 
 def _start(task: Task, plan: Plan, folder: Path, init: Weights | None, ranks: Ranks) -> tuple[Task, State, list[str]]:
-    """The task, moved to its device or sharded; the state to start from; and the names of weights that `init` lacks.
+    """The task, moved to its device or sharded; the state to start from; and what is `lacking` in `init`.
 
     A run starts from the first of these that applies:
     1. the state in `folder`: it is resumed, and `init` is ignored;
     2. the weights of `init`, at image 0, with fresh moments; weights that it lacks, because the model has gained them
-       since, are initialised by the task;
+       since, are initialised by the task, and trained themselves also where a LoRA is trained;
     3. the weights that the task has initialised from its seed, at image 0.
     """
     modules = task.modules()
@@ -131,8 +132,9 @@ def _start(task: Task, plan: Plan, folder: Path, init: Weights | None, ranks: Ra
     new: list[str] = []
     for name, values in {} if resumed or init is None else init.items():
         new += _take(modules[name], name, values)
+    whole = states.read_whole(folder) if resumed else new
     if plan.lora:
-        adapt(modules, plan.lora)
+        adapt(modules, plan.lora, whole)
     if plan.recompute:
         recompute(modules)
     task = spread_out(task, plan, ranks)
@@ -142,7 +144,8 @@ def _start(task: Task, plan: Plan, folder: Path, init: Weights | None, ranks: Ra
     optimiser = (muon if plan.optimiser == "muon" else adamw)(modules, plan)
     average = Average(modules, plan.ema, plan.ema_every)
     about = machine(str(ranks.device)), ranks.piece(task, plan)
-    state = State(modules, optimiser, average, Progress(), *about, ranks if cut else Ranks(), cut or ranks.lead)
+    group = ranks if cut else Ranks()
+    state = State(modules, optimiser, average, Progress(), *about, whole if plan.lora else [], group, cut or ranks.lead)
     if resumed:
         check_same_plan(states.read_plan(folder), to_dict(plan), str(folder))
         before = states.read_piece(folder)
@@ -157,14 +160,21 @@ def _start(task: Task, plan: Plan, folder: Path, init: Weights | None, ranks: Ra
     return task, state, new
 
 
+def lacking(module: nn.Module, name: str, values: Mapping[str, Tensor]) -> list[str]:
+    """The weights of the module `name`, as "name/path", that `values` lacks or has only a part of (`values.partly`)."""
+    partly: Collection[str] = getattr(values, "partly", ())
+    whole = set(values) - set(partly)  # by its names alone: values may be made as they are asked for
+    return [f"{name}/{key}" for key in sorted(module.state_dict().keys() - whole)]
+
+
 def _take(module: nn.Module, name: str, values: Mapping[str, Tensor]) -> list[str]:
-    """Load `values` into `module`; returns the names of the weights that it has besides."""
+    """Load `values` into `module`; returns what is `lacking`."""
     check_weights(module, name, values)
     known = module.state_dict()
     with torch.no_grad():
         for key, value in values.items():  # one at a time: they may be read from a file as they are asked for
             known[key].copy_(value)
-    return [f"{name}/{key}" for key in sorted(known.keys() - values.keys())]
+    return lacking(module, name, values)
 
 
 def check_weights(module: nn.Module, name: str, values: Mapping[str, Tensor]) -> None:

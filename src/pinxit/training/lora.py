@@ -10,7 +10,7 @@ matrix is the module's own.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -38,15 +38,16 @@ class Addition(nn.Module):
         return weight + (self.up @ self.down).view_as(weight)
 
 
-def adapt(modules: Mapping[str, nn.Module], rank: int) -> None:
+def adapt(modules: Mapping[str, nn.Module], rank: int, new: Collection[str] = ()) -> None:
     """Freeze the modules and give every matrix and kernel with more than `rank` rows and columns an addition.
 
+    `new`: names, as `trained` gives them, of weights that are random, in whole or in part: they are trained themselves.
     What is drawn for a weight depends on its name alone. Raises UsageError if no matrix is that large.
     """
     found = trained(modules)
-    chosen = check_rank(modules, rank)
-    for parameter in found.values():
-        parameter.requires_grad_(False)
+    chosen = check_rank(modules, rank, new)
+    for name, parameter in found.items():
+        parameter.requires_grad_(name in new)
     for name in chosen:
         module, _, path = name.partition("/")
         owner_path, _, leaf = path.rpartition(".")
@@ -55,10 +56,14 @@ def adapt(modules: Mapping[str, nn.Module], rank: int) -> None:
         parametrize.register_parametrization(owner, leaf, addition, unsafe=True)
 
 
-def check_rank(modules: Mapping[str, nn.Module], rank: int) -> list[str]:
+def check_rank(modules: Mapping[str, nn.Module], rank: int, new: Collection[str] = ()) -> list[str]:
     """The names of the weights that `adapt` would give an addition. Raises UsageError if there are none."""
     found = trained(modules)
-    chosen = [name for name, p in found.items() if decays(modules, name) and min(len(p), math.prod(p.shape[1:])) > rank]
+    large = [name for name, p in found.items() if decays(modules, name) and min(len(p), math.prod(p.shape[1:])) > rank]
+    chosen = [name for name in large if name not in new]
+    if large and not chosen:
+        what = f"plan.lora={rank} adapts weights that are there, and every matrix is new, in whole or in part"
+        raise UsageError(f"{what}: set plan.lora=0, which trains all weights.")
     if not chosen:
         raise UsageError(f"plan.lora={rank}: no matrix has more rows and columns than that: choose a smaller rank.")
     return chosen

@@ -54,6 +54,7 @@ class State:
     progress: Progress
     machine: Mapping[str, Any]  # that of this invocation, for model cards
     piece: int = 0  # rows of a micro-batch
+    whole: Collection[str] = ()  # weights that are trained themselves beside a LoRA
     ranks: Ranks = field(default_factory=Ranks)  # among which it is sharded; a single one if it is not
     mine: bool = True  # whether this rank saves it, or a part of it
 
@@ -97,7 +98,8 @@ class State:
                     "go on from the last save with a lower learning rate."
                 )
         content = {"progress": asdict(self.progress), "plan": plan, "machine": self.machine, "piece": self.piece}
-        notes = {name: json.dumps(value) for name, value in (content | {"draws": DRAWS}).items()}
+        content |= {"draws": DRAWS, "whole": list(self.whole)}
+        notes = {name: json.dumps(value) for name, value in content.items()}
         if self.ranks.world > 1:
             return saving_by_ranks(folder, self.tensors(), notes, self.ranks, copies)
         return saving_whole(folder, self.tensors(), notes, copies)
@@ -142,9 +144,9 @@ def _fill(tensor: Tensor, stored: Stored, name: str) -> None:
 
 
 def read_notes(folder: Path) -> dict[str, str]:
-    """The metadata of the saved state, JSON by name: `progress`, `plan`, and in newer ones `machine`, `piece`, `draws`.
+    """The metadata of the saved state, JSON by name.
 
-    Raises CheckpointError when unreadable.
+    `progress`, `plan`, and in newer ones `machine`, `piece`, `draws`, `whole`. Raises CheckpointError when unreadable.
     """
     return Stored(folder).notes
 
@@ -171,6 +173,13 @@ def read_piece(folder: Path) -> int | None:
     """The rows of a micro-batch in the run saved in `folder`; None in states of older versions."""
     found = json.loads(read_notes(folder).get("piece", "null"))
     return found if isinstance(found, int) else None
+
+
+def read_whole(folder: Path) -> list[str]:
+    """The weights that the run saved in `folder` trains themselves beside a LoRA, by "module/name"."""
+    stored = Stored(folder)
+    where = f"{stored.path}: whole"
+    return parse_json(stored.notes.get("whole", "[]"), list[str], where, CheckpointError, stored.advice)
 
 
 def drawn_as_now(folder: Path) -> bool:

@@ -38,6 +38,7 @@ def train_judge(
     """
     from pinxit.config import override
     from pinxit.recipes.judge.judge import RECIPE, config_for, parse_world, train
+    from pinxit.training.parallel import here
     from pinxit.weights.checkpoint import open_checkpoint
     from pinxit.weights.zoo import find
 
@@ -48,5 +49,5 @@ def train_judge(
     outcome, folder = train(config, out, device, init=init)
     if outcome.signalled:
         raise typer.Exit(130)
-    if outcome.finished:
+    if outcome.finished and here().lead:
         print_lines(str(folder))

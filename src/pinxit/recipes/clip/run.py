@@ -67,10 +67,12 @@ def train(run: ClipRun, stages: Sequence[str] = STAGES, stop: Stop | None = None
         elif name == "tokenizer":
             _tokenizer(run)
         elif name == "clip":
+            run.need(name, "pictures", "tokenizer")
             training = replace(run.config.training, held_out=held_out(run))
             tokenizer = clip_tokens(run.path("tokenizer"), run.config.vocab)
             fit_stage(run, name, lambda: ClipTask(training, run.pictures(), tokenizer), stop)
         else:
+            run.need(name, "pictures", "tokenizer", "clip")
             _checkpoint(run)
 
     def skip(name: str) -> bool:
@@ -110,6 +112,7 @@ def _tokenizer(run: ClipRun) -> None:
     if run.init is not None:
         clip_tokens(run.init.folder, run.config.vocab).save(run.path("tokenizer"))
         return
+    run.need("tokenizer", "pictures")
     learn_tokenizer(run.pictures(), run.config.vocab, run.path("tokenizer"))
 
 

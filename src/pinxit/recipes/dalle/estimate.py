@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from pinxit.models.dvae import DVAE
@@ -23,7 +24,7 @@ def table(run: DalleRun, asked: Sequence[str] | None = None) -> str:
     """
     asked = STAGES if asked is None else asked
     check_names(STAGES, asked)
-    training = [stage(run.config, name) for name in TRAINED if name in asked]
+    training = [replace(stage(run.config, name), lacks=run.lacks) for name in TRAINED if name in asked]
     return estimate.table(training, stored(run) if "pictures" in asked else {}, run.device, run.folder)
 
 

@@ -7,6 +7,7 @@ old one drew.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ TOKEN_ROWS = {  # a module's tensors with a row for every text token
     "transformer": ("embed.text", "text_head"),
     "clip": ("text.tokens.weight",),
 }
+PLACES = ("positions", "positional_embedding")  # of a picture's tower: a row for each place of a map
 _LAYER = re.compile(r"(?P<stack>.*blocks)\.(?P<number>\d+)\.(?P<rest>.*)")
 _OUTPUTS = tuple(f"{layer}.{kind}" for layer in ("out", "down", "proj") for kind in ("weight", "bias"))
 
@@ -40,13 +42,15 @@ class Grown(Mapping[str, Tensor]):
     """Weights for `module` (called `name` in its recipe), grown from the weights `before`, whose tokens are `old`.
 
     Each is made when it is asked for, so that only one is in memory beside the model; on ranks that keep only their
-    own rows of it, only those rows are right.
+    own rows of it, only those rows are right. `partly`: names of those that are drawn anew, in whole or in part.
     """
 
     def __init__(self, name: str, module: nn.Module, before: Mapping[str, Tensor], old: Tokens, new: Tokens) -> None:
         self.fresh, self.before, self.old, self.new = module.state_dict(), before, old, new
         self.of_tokens = TOKEN_ROWS.get(name, ())
         self.rows = _shared_rows(old.tokenizer, new.tokenizer)
+        strange = not new.tokenizer.rows().keys() <= old.tokenizer.rows().keys()
+        self.partly = drawn_anew(name, self.fresh, before, new.vocab - old.vocab, strange)
 
     def __getitem__(self, key: str) -> Tensor:
         value = own_rows(self.fresh[key])
@@ -54,13 +58,33 @@ class Grown(Mapping[str, Tensor]):
             return torch.zeros_like(value) if _is_new_output(key, self.before) else value
         if key in self.of_tokens:
             return _tokens(value, self.before[key], self.rows, self.new.vocab, self.old.vocab)
-        return _corner(value, self.before[key])
+        return _common(key, value, self.before[key])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.fresh)
 
     def __len__(self) -> int:
         return len(self.fresh)
+
+
+def drawn_anew(
+    name: str, fresh: Mapping[str, Tensor], before: Mapping[str, Tensor], more: int, strange: bool
+) -> frozenset[str]:
+    """The names of the weights `fresh` of the module `name` that `before` lacks, or has only a part of.
+
+    `more`: rows for text tokens more than before; `strange`: some tokens are others.
+    """
+
+    def whole(key: str, value: Tensor) -> bool:
+        if key not in before:
+            return False
+        rows, *others = zip(value.shape, before[key].shape, strict=True) if value.ndim else [(0, 0)]
+        if key in TOKEN_ROWS.get(name, ()):
+            pads = len(value) - more <= len(before[key])
+            return not strange and pads and all(now <= then for now, then in others)
+        return all(now <= then for now, then in (rows, *others))
+
+    return frozenset(key for key, value in fresh.items() if not whole(key, value))
 
 
 def _shared_rows(old: Tokenizer, new: Tokenizer) -> Tensor:
@@ -79,6 +103,25 @@ def _tokens(value: Tensor, before: Tensor, rows: Tensor, new: int, old: int) -> 
     pads = min(len(value) - new, len(before) - old)
     value[new : new + pads, :width] = before[old : old + pads, :width].to(value.dtype)
     return value
+
+
+def _common(key: str, value: Tensor, before: Tensor) -> Tensor:
+    """`_corner` of each of the three matrices that a packed one holds, and of a map of positions by row and column."""
+    owner, _, leaf = key.rpartition(".")
+    if owner.endswith("qkv"):
+        now, then = (one.view(3, len(one) // 3, *one.shape[1:]) for one in (value, before))
+        return _corner(now, then).view_as(value)
+    if owner.startswith("visual") and leaf in PLACES and len(value) != len(before):
+        (first, now), (begun, then) = (_map_of(one) for one in (value, before))
+        return torch.cat([_corner(first, begun), _corner(now, then).flatten(0, 1)])
+    return _corner(value, before)
+
+
+def _map_of(places: Tensor) -> tuple[Tensor, Tensor]:
+    """What comes before the map (a class token's place, or nothing) and the map [side, side, D] of places [N, D]."""
+    side = math.isqrt(len(places))
+    first, rest = places[: len(places) - side**2], places[len(places) - side**2 :]
+    return first, rest.view(side, side, -1)
 
 
 def _corner(value: Tensor, before: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from pinxit.models.clip import CLIP
 from pinxit.models.dvae import DVAE
 from pinxit.models.transformer import TokenTransformer, TransformerConfig
 from pinxit.recipes.dalle.config import DalleConfig
-from pinxit.recipes.dalle.growing import Grown, Tokens
+from pinxit.recipes.dalle.growing import Grown, Tokens, drawn_anew
 from pinxit.recipes.run_sidecars import sidecar_folder
 from pinxit.recipes.staging import Run
 from pinxit.recipes.warm_start import StartingRun, note_start
@@ -58,9 +58,15 @@ class DalleRun(StartingRun[DalleConfig]):
     def enter(self) -> None:
         """Write the config down, or refuse one that differs from what finished or running stages have used.
 
-        The same goes for the checkpoint that the run starts from.
+        The same goes for the checkpoint that the run starts from, and for a dVAE that would be trained further although
+        a transformer has learnt its codes, which would become others.
         """
         self.check_start()
+        if self.started("transformer") and not self.finished("dvae"):
+            learnt = f"{self.path('transformer')} has learnt the codes of the dVAE as it is"
+            raise UsageError(
+                f"{learnt}: leave plans.dvae.images as it is, or delete that folder to train both further."
+            )
         learned = partial(self.finished, "tokenizer")
         used: dict[str, Callable[[], bool]] = {"vocab": learned, "spell": learned}
         for section in ("data", "seed"):
@@ -158,6 +164,15 @@ class DalleRun(StartingRun[DalleConfig]):
         old = Tokens(Tokenizer.open(self.init.folder), self._vocab_before(self.init))
         new = Tokens(self.tokenizer(), self.config.vocab)
         return {name: Grown(name, task.modules()[name], state, old, new) for name, state in weights.items()}
+
+    def lacks(self, task: Task) -> list[str]:
+        if self.init is None or not self.grows(task.name) or self.started(task.name):
+            return super().lacks(task)
+        more, found = self.config.vocab - self._vocab_before(self.init), list[str]()
+        for name, module in task.modules().items():
+            anew = drawn_anew(name, module.state_dict(), self.init.state(name), more, self.renews_tokens)
+            found += [f"{name}/{key}" for key in anew]
+        return found
 
     def _vocab_before(self, init: Start) -> int:
         return init.config("transformer", TransformerConfig).text_vocab

@@ -18,6 +18,7 @@ from pinxit.models.text import TextTransformer
 from pinxit.recipes.diffusion.reading import training_reader
 from pinxit.recipes.diffusion.task import TEXT, DiffusionTask
 from pinxit.recipes.imagen.config import ONCE, ImagenConfig
+from pinxit.recipes.published import Start
 from pinxit.recipes.run_sidecars import sidecar_folder
 from pinxit.recipes.warm_start import StartingRun
 from pinxit.text.encoders import TextEncoder
@@ -93,6 +94,17 @@ class ImagenRun(StartingRun[ImagenConfig]):
         if resting and self.init is None and not self.start():
             reason = f"stages.{resting[0]}.plan.images=0 keeps what a checkpoint brought"
             raise UsageError(f"{reason}: name one by --init-from.")
+        for stage in resting:
+            if self.init is not None and not self.started(stage):
+                self._check_brought(self.init, stage)
+
+    def _check_brought(self, init: Start, stage: str) -> None:
+        """Raise UsageError where `init` lacks the network of a stage, or a text encoder that is learned with it."""
+        learned = stage == self.config.cascade[0] and self.config.text.learned is not None
+        for part in (stage, TEXT) if learned else (stage,):
+            if part not in init.parts:
+                reason = f"stages.{stage}.plan.images=0 keeps what a checkpoint brought"
+                raise UsageError(f"{reason}, and {init.folder} has no {part}: set it, to train one.")
 
     def _read(self) -> bool:
         """Whether captions have been encoded beforehand."""
@@ -126,17 +138,14 @@ class ImagenRun(StartingRun[ImagenConfig]):
         return super().finished(stage)
 
     def task(self, stage: str) -> DiffusionTask:
-        """The task of a stage, with its pictures and its text encoder. Raises UsageError for text of another width."""
+        """The task of a stage, with its pictures and its text encoder.
+
+        Raises UsageError where this or another stage takes text of another width, before any of them is trained.
+        """
         reader, config = self.reader(stage), self.config
+        self._check_widths(reader)
         bank, stored = self.pictures(bank_of(stage)) if stage in self.learning else None, None
-        expected = config.stage(stage).unet.text
-        if expected not in (0, reader.width):
-            place = f"stages.{stage}.unet"
-            raise UsageError(
-                f"text encoder {reader.name} gives vectors of width {reader.width}, and {place}.text={expected}; "
-                f"set {place}.text={reader.width} (and a {place}.pool_heads that divides it)."
-            )
-        if bank is not None and expected and config.text.stored:
+        if bank is not None and config.stage(stage).unet.text and config.text.stored:
             stored = self.stored(stage, bank, reader)
         return DiffusionTask(
             stage,
@@ -151,6 +160,15 @@ class ImagenRun(StartingRun[ImagenConfig]):
             teaches=stage == config.cascade[0],
             stored=stored,
         )
+
+    def _check_widths(self, reader: TextEncoder) -> None:
+        for stage in self.config.stages:
+            if stage.unet.text not in (0, reader.width):
+                place = f"stages.{stage.name}.unet"
+                raise UsageError(
+                    f"text encoder {reader.name} gives vectors of width {reader.width}, and {place}.text="
+                    f"{stage.unet.text}; set {place}.text={reader.width} (and a {place}.pool_heads that divides it)."
+                )
 
     def stored(self, stage: str, bank: Bank | Stream, reader: TextEncoder) -> Embeddings | StreamTexts:
         """The captions of a stage's pictures as the frozen text encoder has encoded them beforehand."""

@@ -17,19 +17,20 @@ import torch
 
 from pinxit.data.sheet import sheet
 from pinxit.errors import UsageError
+from pinxit.files import write_json
 from pinxit.functional.boxes import Detection, Detections
-from pinxit.locks import alone_in
 from pinxit.models.detector import Detector, DetectorConfig
 from pinxit.pipelines.rank import to_tensor
 from pinxit.recipes.judge.detect import attributes_of, detect
 from pinxit.recipes.judge.hard_scenes import HardScenes, Signs
 from pinxit.recipes.judge.training import JudgeTask
-from pinxit.recipes.warm_start import check_start, note_start, read_start
+from pinxit.recipes.staging import entered
+from pinxit.recipes.warm_start import START, check_start, note_start, read_start
 from pinxit.schema import Seed
 from pinxit.training import runs, state
 from pinxit.training.initial import in_shards
-from pinxit.training.loop import Outcome, Plan, Stop, fit
-from pinxit.training.lora import check_adapts
+from pinxit.training.loop import Outcome, Plan, Stop, check_weights, fit, lacking
+from pinxit.training.lora import check_adapts, check_rank
 from pinxit.training.parallel import here
 from pinxit.training.precision import pick_device
 from pinxit.weights.checkpoint import Checkpoint, Part, Store, open_checkpoint, save_checkpoint
@@ -43,6 +44,10 @@ if TYPE_CHECKING:
     from pinxit.types import Picture
 
 RECIPE = "judge"
+VOCABULARIES = (  # fields of the detector, each of whose words has a row in its weights
+    *("names", "colours", "forms", "styles", "places"),
+    *("materials", "garments", "links", "views", "lights", "letters"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,21 +187,43 @@ def train(
     will be. Raises PinxitError where `out` belongs to another run, was started from another judge, or another process
     is training in it, and for a LoRA of random weights.
     """
-    stage, folder = out / "detector", out / RECIPE
+    stage, folder, ranks = out / "detector", out / RECIPE, here(pick_device(device))
     weights = None if init is None else {"detector": init.state("detector")}
-    with alone_in(out, f"the run {out}"):
-        begun = state.exists(stage)
-        check_start(out, init, begun, begun)
-        if not begun:
-            check_adapts("detector", config.plan.lora, ("detector",), weights)
-        runs.enter(out, RECIPE, config, dict.fromkeys(("detector", "world", "seed"), lambda: begun))
-        note_start(out, init)
-        with in_shards(here(pick_device(device)), config.plan.shard):
+    with entered(out, partial(_enter, config, out, init), ranks):
+        with in_shards(ranks, config.plan.shard):
             task = build(config)
         outcome = fit(task, config.plan, stage, device, progress, stop=Stop(), init=weights)
-        if outcome.finished:
+        if outcome.finished and ranks.lead:
             keep(config, stage, folder)
     return outcome, folder
+
+
+def _enter(config: JudgeConfig, out: Path, init: Checkpoint | None) -> None:
+    begun, noted = state.exists(out / "detector"), (out / START).is_file()
+    check_start(out, init, begun and noted, begun)  # older runs did not note their start: what the user says is taken
+    if not begun:
+        _check_fits(config, init)
+    runs.enter(out, RECIPE, config, dict.fromkeys(("detector", "world", "seed"), lambda: begun))
+    note_start(out, init)
+    if not (begun or noted) and init is None:
+        write_json(out / START, {"checkpoint": None})
+
+
+def _check_fits(config: JudgeConfig, init: Checkpoint | None) -> None:
+    """Raise UsageError or CheckpointError for what a new run could not begin with, before it writes anything."""
+    with torch.device("meta"):
+        detector = Detector(config.detector)
+    check_adapts("detector", config.plan.lora, ("detector",), None if init is None else init.parts)
+    if init is None:
+        return
+    before, values = init.config("detector", DetectorConfig), init.state("detector")
+    for name in VOCABULARIES:
+        known, asked = getattr(before, name), getattr(config.detector, name)
+        if known and asked and known != asked:
+            raise UsageError(f"{init.folder} was trained for other {name} than this run's: leave --init-from out.")
+    check_weights(detector, "detector", values)
+    if config.plan.lora:
+        check_rank({"detector": detector}, config.plan.lora, lacking(detector, "detector", values))
 
 
 def keep(config: JudgeConfig, stage: Path, folder: Path) -> None:

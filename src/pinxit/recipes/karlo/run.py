@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +19,7 @@ from pinxit.data.stream_vectors import StreamVectors
 from pinxit.data.streams import Stream, stored
 from pinxit.data.vectors import MANIFEST as SEEN
 from pinxit.data.vectors import Vectors
+from pinxit.errors import CheckpointError
 from pinxit.recipes import estimate
 from pinxit.recipes.diffusion.config import StageConfig
 from pinxit.recipes.karlo.config import KarloConfig, KarloPlans
@@ -62,11 +63,14 @@ class KarloRun(StartingRun[KarloConfig]):
         return ("pictures", *(("texts", "vectors") if self.conditioned else ()), *self.trained, "checkpoint")
 
     def enter(self) -> None:
-        """Write the config into the run folder. Raises UsageError if it differs from what a stage has already used."""
+        """Write the config into the run folder. Raises UsageError if it differs from what a stage has already used.
+
+        The published folder may be elsewhere by now: `check_start` compares its networks, not its place.
+        """
         self.check_start()
         banks = [self.path(name) for name in ("pictures", f"{SUPERS[0]}-pictures")]
         used: dict[str, Callable[[], bool]] = dict.fromkeys(
-            ("base", "data", "pictures", "seed"), lambda: any(bank.exists() for bank in banks)
+            ("data", "pictures", "seed"), lambda: any(bank.exists() for bank in banks)
         )
         for name in KarloPlans.__slots__:  # a network that has been trained cannot be removed either
             used[f"plans.{name}"] = partial(self.started, name)
@@ -165,15 +169,23 @@ def run_of(
 ) -> KarloRun:
     """The run in `out`, or a new one that starts from `init`.
 
-    `lora`: rank for all networks; `changes`: overrides of its config, as `config.override` takes them.
+    `lora`: rank for all networks; `changes`: overrides of its config, as `config.override` takes them. Raises
+    CheckpointError where the folder of published networks is not where the run began, and `init` does not say where,
+    or is no Karlo.
     """
+    if init is not None and init.recipe != RECIPE:
+        raise CheckpointError(f"{out} fine-tunes a Karlo, and {init.folder} holds a checkpoint of {init.recipe}.")
     if (out / FILE).is_file():
         config = config_of(out, RECIPE, KarloConfig)
-        init = init or open_karlo(Path(config.base))
     else:
         assert init is not None
         config = KarloConfig(str(init.folder.resolve()))
         if PRIOR not in init.parts:
             config = override(config, ["plans.prior.images=0"])
     ranks = [f"plans.{name}.lora={lora}" for name in KarloPlans.__slots__ if lora is not None]
-    return KarloRun(out, override(config, [*ranks, *changes]), device, progress, init)
+    config = override(config, [*ranks, *changes])
+    if init is not None:
+        return KarloRun(out, replace(config, base=str(init.folder.resolve())), device, progress, init)
+    if not (base := Path(config.base)).is_dir():
+        raise CheckpointError(f"{out} fine-tunes {base}, which is not there any more: say by --init-from where it is.")
+    return KarloRun(out, config, device, progress, open_karlo(base))

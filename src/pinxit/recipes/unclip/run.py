@@ -149,7 +149,8 @@ class UnclipRun(StartingRun[UnclipConfig]):
         return "pictures" if self.config.data.stream or self.clip.size == self.config.decoder.size else "seen"
 
     def task(self, name: str) -> Task:
-        """The task of a stage."""
+        """The task of a stage. Raises UsageError where this or another one takes text of another width."""
+        self._check_widths()
         if self._is_upsampler(name):
             return self.upsampler_task(name)
         return self.decoder_task() if name == DECODER else self.prior_task(name)
@@ -161,7 +162,6 @@ class UnclipRun(StartingRun[UnclipConfig]):
     def decoder_task(self) -> DiffusionTask:
         """The task of the decoder's stage, with its pictures."""
         config, bank, reader = self.config, self.pictures(), self.reader
-        self._check_width("decoder.unet.text", config.decoder.unet.text)
         return DiffusionTask(
             DECODER,
             config.decoder,
@@ -181,7 +181,6 @@ class UnclipRun(StartingRun[UnclipConfig]):
     def upsampler_task(self, name: str) -> DiffusionTask:
         """The task of an upsampler's stage; one with 0 images keeps its weights and needs no pictures."""
         config, reader = self.config.upsampler(name), self.reader
-        self._check_width(f"upsamplers.{name}.unet.text", config.unet.text)
         bank = self.pictures(f"{name}-pictures") if config.plan.images else None
         drop, script, whole = self.config.text.drop, self.config.data.script, self.config.whole
         shape = (reader.length, reader.width)
@@ -194,8 +193,6 @@ class UnclipRun(StartingRun[UnclipConfig]):
         stored = self._stored(self.pictures()) if self.config.text.stored else None
         if isinstance(vectors, Vectors) and isinstance(stored, Embeddings):
             vectors.require_captions(stored)
-        for prior in self.config.priors:
-            self._check_width(f"priors.{prior.name}.network.text", prior.network.text)
         return Pairs(vectors, self.space, self.reader, stored)
 
     @property
@@ -246,11 +243,15 @@ class UnclipRun(StartingRun[UnclipConfig]):
         embeddings.require(self.reader, bank)
         return embeddings
 
-    def _check_width(self, place: str, expected: int) -> None:
-        if expected not in (0, self.reader.width):
-            width = self.reader.width
-            problem = f"text encoder {self.reader.name} gives vectors of width {width}, and {place}={expected}"
-            raise UsageError(f"{problem}; set {place}={width}.")
+    def _check_widths(self) -> None:
+        widths = {f"priors.{one.name}.network.text": one.network.text for one in self.config.priors}
+        widths |= {"decoder.unet.text": self.config.decoder.unet.text}
+        widths |= {f"upsamplers.{one.name}.unet.text": one.unet.text for one in self.upsamplers}
+        for place, expected in widths.items():
+            if expected not in (0, self.reader.width):
+                width = self.reader.width
+                problem = f"text encoder {self.reader.name} gives vectors of width {width}, and {place}={expected}"
+                raise UsageError(f"{problem}; set {place}={width}.")
 
     def _captions_used(self) -> bool:
         """Whether captions have been encoded beforehand, or a network has begun to train with the text encoder."""
