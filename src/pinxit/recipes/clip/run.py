@@ -89,7 +89,7 @@ def held_out(run: ClipRun) -> int:
         return expected
     group = run.config.training.group
     few = there // TENTH // group * group
-    say(run, f"of {there} pictures not {expected} (data.held_out) are held out, but {few}")
+    say(run, f"{few} of {there} pictures are held out, not {expected} (data.held_out), which would be most of them")
     return few
 
 
