@@ -188,6 +188,9 @@ def test_the_command(folder: Path, encoder: ClipEncoder, tmp_path: Path) -> None
     like = str(folder / "05.png")
     told = run(app, ["search", out, "--like", like, "--top", "1", "--out", str(sheet), "--device", "cpu"])
     assert told.exit_code == 0 and "05.png" in told.stdout
+    moved, none = str(shutil.move(like, tmp_path)), tmp_path / "none.png"
+    told = run(app, ["search", out, "--like", moved, "--top", "1", "--out", str(none), "--device", "cpu"])
+    assert "no longer readable" in told.stderr and "sheet" not in told.stdout and not none.exists()
     for arguments, message in (([out], "either a sentence"), ([str(tmp_path), "a fox"], "holds no index")):
         with pytest.raises(PinxitError, match=message):
             run(app, ["search", *arguments], catch_exceptions=False)
