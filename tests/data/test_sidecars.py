@@ -111,6 +111,19 @@ def test_captions_are_those_that_the_reader_would_say(stream: Stream, shards: Pa
     assert torch.equal(both[0], both[1])
 
 
+def test_a_sidecar_of_other_captions_of_a_picture_is_refused(
+    stream: Stream, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an older pinxit may have written, which took fewer captions for Latin ones."""
+    reader = learned()
+    monkeypatch.setattr(stream_texts, "readable", lambda captions, script: captions[:1])
+    encode_shards(str(shards), TextRowEncoder(reader), tmp_path / "texts")
+    monkeypatch.undo()
+    texts = StreamTexts.open(stream, tmp_path / "texts", reader)
+    with pytest.raises(DataError, match=r"texts has 1 captions of a picture of which 2 are read: delete it"):
+        texts.rows([0], [0])
+
+
 class Reader:
     """A text encoder whose texts have as many tokens as characters; knows how much of what it said still exists."""
 
