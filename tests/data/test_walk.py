@@ -44,6 +44,12 @@ def test_what_links_lead_to_is_there_once(linked: Path) -> None:
     assert {"a.png", str(Path("sub/b.png"))} < {dataset[i].key for i in range(len(dataset))}, "their own paths"
 
 
+def test_a_link_to_what_is_hidden_is_followed(linked: Path) -> None:
+    pair(linked / ".store" / "e", "e")
+    (linked / "shown").symlink_to(linked / ".store" / "e")
+    assert str(Path("shown/e.png")) in [FolderDataset(linked, 8)[i].key for i in range(len(FolderDataset(linked, 8)))]
+
+
 def test_only_files_are_pictures(linked: Path) -> None:
     (linked / "folder.png").mkdir()
     assert "folder.png" not in [path.name for path in picture_files([linked])]
