@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,10 +46,15 @@ def alone(lock: Path, what: str, waiting: Callable[[], None] | None = None) -> I
 def alone_in(folder: Path, what: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
     """`alone` for a folder, from which half-written files of killed commands are first removed."""
     with alone(folder / LOCK, what, waiting):
-        for path in folder.rglob(".*.part"):
-            if LEFT.fullmatch(path.name):
-                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        remove_left(folder.rglob(".*.part"))
         yield
+
+
+def remove_left(paths: Iterable[Path]) -> None:
+    """Remove those of `paths` that a killed process left half-written."""
+    for path in paths:
+        if LEFT.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _held(lock: Path, what: str, waiting: Callable[[], None] | None) -> BaseFileLock:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pinxit.data.bank import build_bank
 from pinxit.data.folders import FolderDataset
 from pinxit.data.identity import differences
 from pinxit.data.problems import ItemError, Problem, Problems, readable
@@ -85,6 +86,17 @@ def test_identity_follows_names_and_sizes_but_not_the_place(tmp_path: Path) -> N
         put(tmp_path / name, a_png=PNG, a_txt=text)
         identities.append(FolderDataset(tmp_path / name, 8).identity())
     assert identities[0] == identities[1] != identities[2]
+
+
+def test_an_unreadable_file_costs_its_item_alone(tmp_path: Path) -> None:
+    put(tmp_path / "data", a_png=PNG, a_txt=b"a", b_txt=b"b", c_png=PNG)
+    (tmp_path / "data" / "b.png").symlink_to("nowhere.png")
+    (tmp_path / "data" / "c.txt").symlink_to("nowhere.txt")
+    bank = build_bank(FolderDataset(tmp_path / "data", 8), None, tmp_path / "bank", workers=1)
+    assert bank.captions[:] == [("a",)] and {problem.key for problem in bank.problems} == {"b.png", "c.png"}
+    put(tmp_path / "data", nowhere_png=PNG)
+    with pytest.raises(DataError, match="other data"):
+        build_bank(FolderDataset(tmp_path / "data", 8), None, tmp_path / "bank", workers=1)
 
 
 def test_items_never_change(tmp_path: Path) -> None:

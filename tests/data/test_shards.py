@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import json
+import os
 import pickle
 import tarfile
 from pathlib import Path
@@ -166,6 +168,20 @@ def test_no_picture_is_left_out_for_its_dots(tmp_path: Path, stem: str, suffix: 
     write_tar(tmp_path / "a.tar", {f"{stem}{suffix}": picture, f"{stem}.txt": b"it", "c.png": picture, "c.txt": b"c"})
     dataset = ShardDataset([tmp_path / "a.tar"], 8)
     assert [dataset[i].captions for i in range(len(dataset))] == [("it",), ("c",)] and not dataset.problems
+
+
+def test_names_that_are_not_utf8_are_told_apart(tmp_path: Path) -> None:
+    picture, path = encoded(gradient(8, 8), "PNG"), tmp_path / os.fsdecode(b"\xe9.tar")
+    with tarfile.open(
+        path, "w", format=tarfile.USTAR_FORMAT, encoding="latin-1"
+    ) as tar:  # "é" and "è" are one byte each, which is no UTF-8
+        for name, content in {"é.png": picture, "é.txt": b"acute", "è.txt": b"grave", "è.png": picture}.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    dataset = ShardDataset([path], 8)
+    assert [dataset[i].captions for i in range(len(dataset))] == [("acute",), ("grave",)] and not dataset.problems
+    assert dataset[0].key == "\udce9.tar/\udce9" and dataset.identity()["items"] == 2
 
 
 def test_parts_that_no_key_joins_are_reported(tmp_path: Path) -> None:

@@ -20,12 +20,13 @@ from pinxit.data import stream_texts
 from pinxit.data.folders import FolderDataset
 from pinxit.data.shard_writer import write_shards
 from pinxit.data.shelf import fetch
-from pinxit.data.sidecars import ABOUT, encode_shards
+from pinxit.data.sidecars import ABOUT, alone_with, encode_shards
 from pinxit.data.stream_builder import build_stream
 from pinxit.data.stream_index import INDEX, index_shards
 from pinxit.data.stream_texts import StreamTexts, TextRowEncoder
 from pinxit.data.streams import Stream
-from pinxit.errors import DataError
+from pinxit.errors import DataError, UsageError
+from pinxit.files import beside
 from pinxit.text.learned import LearnedText
 from pinxit.weights.tensor_parts import write_parts
 from tests.data.test_embeddings import learned
@@ -111,6 +112,19 @@ def test_captions_are_those_that_the_reader_would_say(stream: Stream, shards: Pa
     assert torch.equal(both[0], both[1])
 
 
+def test_a_sidecar_of_other_captions_of_a_picture_is_refused(
+    stream: Stream, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an older pinxit may have written, which took fewer captions for Latin ones."""
+    reader = learned()
+    monkeypatch.setattr(stream_texts, "readable", lambda captions, script: captions[:1])
+    encode_shards(str(shards), TextRowEncoder(reader), tmp_path / "texts")
+    monkeypatch.undo()
+    texts = StreamTexts.open(stream, tmp_path / "texts", reader)
+    with pytest.raises(DataError, match=r"texts has 1 captions of a picture of which 2 are read: delete it"):
+        texts.rows([0], [0])
+
+
 class Reader:
     """A text encoder whose texts have as many tokens as characters; knows how much of what it said still exists."""
 
@@ -162,6 +176,19 @@ def test_embeddings_that_cannot_be_stored_leave_no_sidecar(
     with pytest.raises(DataError, match=f"it gives .*{told}"):
         encode_shards(str(shards), TextRowEncoder(reader), tmp_path / "texts")  # type: ignore[arg-type]
     assert not [path for path in (tmp_path / "texts").rglob("*") if path.is_file()]
+
+
+def test_what_a_killed_command_left_of_a_sidecar_is_removed(tmp_path: Path) -> None:
+    half, other = (beside(tmp_path / f"00000.{kind}.safetensors") for kind in ("text", "clip"))
+    mine = tmp_path / ".00000.text.safetensors.part"
+    for path in (half, other, mine):
+        path.write_bytes(b"half")
+    with alone_with("text", tmp_path):
+        assert not half.exists() and other.exists() and mine.exists()
+        with pytest.raises(UsageError, match="another command writes what text says"), alone_with("text", tmp_path):
+            raise AssertionError
+        with alone_with("clip", tmp_path):
+            assert not other.exists()
 
 
 def test_sidecars_of_something_else_are_refused(stream: Stream, shards: Path, tmp_path: Path) -> None:

@@ -80,6 +80,27 @@ def test_a_killed_index_goes_on_and_more_shards_are_added(tars: Path, tmp_path: 
     assert len(stream) == 10 and looked[4:] == ["00009.tar"]
 
 
+def test_a_killed_index_keeps_what_it_told_of_later_shards(tars: Path, looked: list[str]) -> None:
+    index_shards(str(tars), tars)
+    later = (tars / INDEX).stat().st_mtime + 5
+    os.utime(tars / "00000.tar", (later, later))
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        index_shards(str(tars), tars, stop)
+    assert len((tars / INDEX).read_text().splitlines()) == 4 and looked[4:] == ["00000.tar"]
+
+
+def test_an_index_has_one_shard_of_a_name(tars: Path, tmp_path: Path) -> None:
+    (tmp_path / "others").mkdir()
+    shutil.copy(tars / "00001.tar", tmp_path / "others" / "00000.tar")
+    with pytest.raises(DataError, match=r"tars/00000\.tar and .*others/00000\.tar have the same name"):
+        index_shards(str(tmp_path / "{tars,others}" / "00000.tar"), tars)
+    assert not (tars / INDEX).exists()
+
+
 @pytest.mark.parametrize("how", ["larger", "newer"])
 def test_what_is_told_of_another_shard_does_not_count(how: str, tars: Path, tmp_path: Path, looked: list[str]) -> None:
     index_shards(str(tars), tars)

@@ -7,6 +7,7 @@ import shutil
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ from pinxit.data.shard_writer import write_shards
 from pinxit.data.shards import ShardDataset
 from pinxit.data.shelf import Shelf, shards_of
 from pinxit.data.stream_builder import build_stream
+from pinxit.data.stream_items import Pictures
 from pinxit.data.stream_manifest import LINES, STREAM, look_through
 from pinxit.data.streams import Stream
 from pinxit.errors import DataError, PinxitError
 from pinxit.training.rows import Rows, whole
+from pinxit.types import Example
 from tests.recipes.squares import write_squares
 
 SIDE = 16
@@ -136,6 +139,37 @@ def test_pictures_and_captions_are_those_of_the_shards(tars: Path, tmp_path: Pat
     assert {item for update in held for item in update} == set(range(5))
     few = build_stream(str(tars), SIDE, 3, tmp_path / "few")
     assert len(few) == 3 and few.about["items"] == 3
+
+
+@dataclass
+class Endless:
+    """A trillion items; item i is a picture of the level i % 251."""
+
+    size: int = SIDE
+
+    def __len__(self) -> int:
+        return 10**12
+
+    def __getitem__(self, index: int) -> Example:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return Example(np.full((SIDE, SIDE, 3), index % 251, np.uint8), (str(index),), str(index))
+
+
+@pytest.mark.parametrize(
+    ("index", "expected"),
+    [
+        (np.array([10**11, 7, -1]), [10**11, 7, 10**12 - 1]),
+        ([4, 4], [4, 4]),
+        (slice(10**12 - 3, None, 2), [10**12 - 3, 10**12 - 1]),
+    ],
+)
+def test_a_batch_costs_the_same_of_any_stream(index: Any, expected: list[int]) -> None:
+    pictures = Pictures(Endless())
+    assert pictures[index][:, 0, 0, 0].tolist() == [one % 251 for one in expected]
+    assert pictures[-2].shape == (SIDE, SIDE, 3) and pictures[-2][0, 0, 0] == (10**12 - 2) % 251
+    with pytest.raises(IndexError):
+        pictures[10**12]
 
 
 def test_a_killed_look_goes_on_with_the_next_shard(tars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

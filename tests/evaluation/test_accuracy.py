@@ -52,6 +52,8 @@ def test_recalls_by_hand() -> None:
     assert found["picture@1"] == 1.0
     flat = recalls(np.ones((20, 2), np.float32), np.ones((20, 2), np.float32), list(range(20)))
     assert set(flat.values()) == {0.0}, "a model that says the same of everything finds nothing"
+    broken = recalls(np.full((20, 2), np.nan, np.float32), np.ones((20, 2), np.float32), list(range(20)))
+    assert set(broken.values()) == {0.0}, "nor does one whose numbers are none"
 
 
 def small(data: str, *changes: str) -> ClassifierConfig:

@@ -14,9 +14,11 @@ import torch
 from typer.testing import CliRunner
 
 from pinxit.cli.eval import app
+from pinxit.cli.eval.world import _intervals
 from pinxit.errors import PinxitError, UsageError
 from pinxit.evaluation.evaluators import exact_pictures
-from pinxit.evaluation.questions import Exam, questions
+from pinxit.evaluation.questions import Exam, questions, wrong_picture
+from pinxit.evaluation.report import interval
 from pinxit.functional.boxes import Detections
 from pinxit.models.detector import Detector
 from pinxit.recipes.diffusion.config import SamplingConfig
@@ -139,3 +141,14 @@ def test_a_judge_is_believed_from_the_scorers_threshold_on_and_intervals_are_wil
     bounds = report["intervals"]["judge: true accepted"]  # of n answers all of which are yes: n / (n + z^2) and 1
     assert bounds["counting"] == pytest.approx([2 / (2 + z2), 1])
     assert bounds["overall"] == pytest.approx([told / (told + z2), 1]) and told == 9
+
+
+def test_a_line_of_wrong_pictures_is_as_sure_as_they_are_many() -> None:
+    exam = Exam(prompts=17, tasks=("colours",))
+    asked = questions(exam)
+    shown = [one for one in asked if wrong_picture(one, exam, 8) is not None]
+    assert 0 < len(shown) < len(asked), "some things of one colour have no neighbour"
+    lines = ("judge: true accepted", "judge: wrong rejected", "judge: wrong rejected, corrupted")
+    found = _intervals(exam, asked, {line: {"colours": 0.5} for line in lines})
+    counts = [len(asked), len(shown), len(shown)]
+    assert found == {line: {"colours": interval(0.5, n)} for line, n in zip(lines, counts, strict=True)}

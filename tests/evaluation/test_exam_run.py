@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pinxit.cli.eval.report import write_sheet
 from pinxit.errors import DataError, UsageError
 from pinxit.evaluation.evaluators import exact_pictures
 from pinxit.evaluation.exam_run import CHUNK, ExamProgress, run_exam
@@ -58,11 +57,24 @@ def test_somebody_elses_half_exam_is_refused_and_so_is_a_damaged_one(tmp_path: P
 
 
 def test_pictures_that_were_not_kept_are_missing_after_a_pause_too(tmp_path: Path) -> None:
-    """Begun without pictures and resumed with them: none is kept, for the sheet would give it another's prompt."""
+    """Begun with fewer pictures and resumed with more: no more are kept, for they would get another's prompt."""
+    part = tmp_path / "report.json.part"
+    run_exam(ASKED[:CHUNK], EXACT, 1, LOOK, Rules(), shown=2, part=part, identity={"painter": "x"})
+    resumed = run_exam(ASKED, EXACT, 1, LOOK, Rules(), shown=CHUNK + 2, part=part, identity={"painter": "x"})
+    assert len(resumed.answers) == len(ASKED) and len(resumed.pictures) == 2
+
+
+def test_a_sheet_of_an_exam_begun_without_is_refused_before_anything_is_painted(tmp_path: Path) -> None:
     part = tmp_path / "report.json.part"
     run_exam(ASKED[:CHUNK], EXACT, 1, LOOK, Rules(), part=part, identity={"painter": "x"})
-    resumed = run_exam(ASKED, EXACT, 1, LOOK, Rules(), shown=CHUNK + 2, part=part, identity={"painter": "x"})
-    assert len(resumed.answers) == len(ASKED) and not resumed.pictures
-    with pytest.raises(UsageError, match="the exam was begun without --sheet"):
-        write_sheet(tmp_path / "sheet.png", resumed)
-    assert not (tmp_path / "sheet.png").exists()
+    before, painted = part.read_bytes(), list[int]()
+
+    def paint(prompts: Sequence[str], seeds: Sequence[int], candidates: int) -> list[list[Ranked]]:
+        painted.extend(seeds)
+        return EXACT(prompts, seeds, candidates)
+
+    with pytest.raises(UsageError, match=r"report\.json\.part was begun without --sheet: leave it out"):
+        run_exam(ASKED, paint, 1, LOOK, Rules(), shown=1, part=part, identity={"painter": "x"})
+    assert not painted and part.read_bytes() == before
+    rest = run_exam(ASKED, paint, 1, LOOK, Rules(), part=part, identity={"painter": "x"})
+    assert len(rest.answers) == len(ASKED) and len(painted) == len(ASKED) - CHUNK

@@ -121,6 +121,23 @@ def test_a_kill_loses_at_most_a_chunk(folder: Path, encoder: ClipEncoder, tmp_pa
     assert len(made(folder, encoder, out)) == 12
 
 
+def test_a_file_whose_change_was_indexed_before_a_kill_is_found_once(tmp_path: Path) -> None:
+    files, vectors = [tmp_path / f"{number}.png" for number in range(3)], np.eye(4, dtype=np.float32)
+    for file in files:
+        file.write_text("before")
+    index = PictureIndex.create(tmp_path / "index", "model", "0", 4)
+    index.add([Row.of(file) for file in files], vectors[:3])
+    index.settle()
+    files[0].write_text("afterwards")
+    index.add([Row.of(files[0])], vectors[3:])  # and there the command is killed
+    index = PictureIndex.open(tmp_path / "index")
+    for top in (1, 3, 9):
+        names = [hit.path.name for hit in index.search(vectors[0], top)]
+        assert len(names) == len(set(names)) == min(top, 3)
+    assert [round(hit.score, 3) for hit in index.search(vectors[3], 3) if hit.path == files[0]] == [1]
+    assert [round(hit.score, 3) for hit in index.search(vectors[0], 3) if hit.path == files[0]] == [0]
+
+
 def test_a_longer_or_lost_graph_equals_a_fresh_one(encoder: ClipEncoder, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(600, 24)).astype(np.float32)
@@ -171,6 +188,9 @@ def test_the_command(folder: Path, encoder: ClipEncoder, tmp_path: Path) -> None
     like = str(folder / "05.png")
     told = run(app, ["search", out, "--like", like, "--top", "1", "--out", str(sheet), "--device", "cpu"])
     assert told.exit_code == 0 and "05.png" in told.stdout
+    moved, none = str(shutil.move(like, tmp_path)), tmp_path / "none.png"
+    told = run(app, ["search", out, "--like", moved, "--top", "1", "--out", str(none), "--device", "cpu"])
+    assert "no longer readable" in told.stderr and "sheet" not in told.stdout and not none.exists()
     for arguments, message in (([out], "either a sentence"), ([str(tmp_path), "a fox"], "holds no index")):
         with pytest.raises(PinxitError, match=message):
             run(app, ["search", *arguments], catch_exceptions=False)

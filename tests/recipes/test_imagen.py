@@ -592,6 +592,8 @@ def test_captions_in_other_scripts_are_left_out_where_asked() -> None:
     both = ("a café in Zürich", "三个绿色的三角形")
     assert readable(both, "latin") == ["a café in Zürich"] and readable(both, "all") == both
     assert readable(both[1:], "latin") == both[1:]
+    signs = ["the dog’s “OPEN” sign – and a sun ☀…", "chó đẹp quá"]
+    assert readable([*signs, "кот", "γάτα"], "latin") == signs, "letters tell a script, signs do not"
 
 
 def test_networks_follow_the_text_encoder_they_are_given(config: ImagenConfig) -> None:

@@ -67,7 +67,7 @@ def encode(
       pinxit data encode shards --with text --model my-t5 --out texts --engine ray --workers 16
     """
     from pinxit.cli.encode_ray import encode_by_ray
-    from pinxit.data.sidecars import encode_shards
+    from pinxit.data.sidecars import alone_with, encode_shards
     from pinxit.data.stream_index import folder_beside
     from pinxit.recipes.sidecars import row_encoder
 
@@ -75,7 +75,7 @@ def encode(
     folder = out or folder_beside(shards)
     asked: dict[str, Any] = {"by": by.value, "model": model, "device": device}
     asked |= {"length": length, "padded": padded, "spell": spell, "script": script.value}
-    with alone(folder / f".{by.value}.lock", f"what {by.value} says in {folder}"):
+    with alone_with(by.value, folder):
         if engine is Engine.ray:
             written = encode_by_ray(shards, asked, folder, workers)
         else:

@@ -103,11 +103,12 @@ def find(
             print_json({"path": str(hit.path), "score": round(hit.score, 6)})
         else:
             print_lines(f"{hit.score:.3f}  {hit.path}")
-    _write_sheet(hits, out)
-    (warn if as_json else print_lines)(f"sheet: {out}")
+    if _write_sheet(hits, out):
+        (warn if as_json else print_lines)(f"sheet: {out}")
 
 
-def _write_sheet(hits: list[Hit], out: Path) -> None:
+def _write_sheet(hits: list[Hit], out: Path) -> bool:
+    """Write the pictures that are still there; returns whether there is one."""
     from pinxit.data.decode import read_picture
     from pinxit.data.problems import ItemError
     from pinxit.data.sheet import sheet
@@ -123,3 +124,4 @@ def _write_sheet(hits: list[Hit], out: Path) -> None:
             warn(f"no longer readable: {error}")
     if shown:
         write_png(out, sheet(shown, labels))
+    return bool(shown)

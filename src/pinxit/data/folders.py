@@ -11,6 +11,7 @@ from pinxit.data.captions import from_text
 from pinxit.data.decode import SUFFIXES, decode
 from pinxit.data.problems import ItemError, Problems
 from pinxit.data.transforms import square
+from pinxit.data.walk import directories
 from pinxit.errors import DataError
 from pinxit.types import Example
 
@@ -23,7 +24,8 @@ class FolderDataset:
 
     Items are sorted by path; a picture is resized and centre-cropped to `size`. Files that are unusable by their names
     (no caption, an unknown format) are listed in `problems` and not counted; reading an item whose file is broken
-    raises ItemError. Hidden files are ignored. Raises DataError when no picture has a caption.
+    raises ItemError. Hidden files are ignored, links to folders elsewhere followed. Raises DataError when no picture
+    has a caption.
     """
 
     def __init__(self, folder: Path | str, size: int) -> None:
@@ -32,7 +34,7 @@ class FolderDataset:
         self.problems = Problems()
         self._names: list[str] = []  # picture paths relative to the folder
         self._captions: list[str] = []  # their captions' paths
-        for directory, names in _directories(self.folder):
+        for directory, names in directories(self.folder, self._unlisted):
             self._add(directory, names)
         if not self._names:
             raise DataError(
@@ -56,11 +58,14 @@ class FolderDataset:
             try:
                 sizes = [(self.folder / file).stat().st_size for file in (name, caption)]
                 content.update((self.folder / caption).read_bytes() + b"\0" + _ends(self.folder / name))
-            except OSError as error:
-                raise DataError(f"{self.folder / name} or its caption cannot be read ({error.strerror}).") from error
+            except OSError:  # whoever reads the item is told, and skips it
+                sizes = []
             digest.update(f"{name}\0{sizes}\n".encode(errors="surrogateescape"))
         identity = {"kind": "folder", "items": len(self), "size": self.size}
         return identity | {"files": digest.hexdigest(), "content": content.hexdigest()}
+
+    def _unlisted(self, error: OSError) -> None:
+        self.problems.add(os.path.relpath(error.filename, self.folder), f"cannot be listed ({error.strerror})")
 
     def _add(self, directory: str, names: list[str]) -> None:
         captions: dict[str, str] = {}
@@ -94,14 +99,3 @@ def _ends(path: Path) -> bytes:
         first = handle.read(KEPT)
         handle.seek(max(0, path.stat().st_size - KEPT))
         return first + handle.read()
-
-
-def _directories(folder: Path) -> list[tuple[str, list[str]]]:
-    """(path relative to `folder`, sorted names of its files) of every visible directory, sorted."""
-    directories = []
-    for directory, below, names in os.walk(folder):
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        relative = os.path.relpath(directory, folder)
-        visible = sorted(name for name in names if not name.startswith("."))
-        directories.append(("" if relative == "." else relative, visible))
-    return directories

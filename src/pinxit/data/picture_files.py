@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pinxit.data.decode import SUFFIXES
+from pinxit.data.problems import Problems
+from pinxit.data.walk import directories
 from pinxit.errors import UsageError
 
 
 def picture_files(given: Sequence[Path]) -> list[Path]:
     """The files in `given`, and all picture files below its folders, sorted; each once, hidden ones left out.
 
-    Raises UsageError for a path that does not exist, or when there is no picture at all.
+    Links to folders elsewhere are followed; folders that cannot be listed are logged to the logger "pinxit". Raises
+    UsageError for a path that does not exist, or when there is no picture at all.
     """
     files: dict[Path, None] = {}
     for path in given:
         if path.is_dir():
-            below = sorted(path.rglob("*"))
-            files |= dict.fromkeys(p for p in below if p.suffix.lower() in SUFFIXES and not _hidden(p, path))
+            files |= dict.fromkeys(sorted(_below(path)))
         elif path.exists():
             files[path] = None
         else:
@@ -28,5 +30,12 @@ def picture_files(given: Sequence[Path]) -> list[Path]:
     return list(files)
 
 
-def _hidden(path: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(root).parts)
+def _below(folder: Path) -> Iterator[Path]:
+    problems = Problems()
+
+    def unreadable(error: OSError) -> None:
+        problems.add(error.filename, f"cannot be listed: {error.strerror}")
+
+    for directory, names in directories(folder, unreadable):
+        yield from (folder / directory / name for name in names if Path(name).suffix.lower() in SUFFIXES)
+    problems.log()

@@ -80,7 +80,9 @@ class ShardDataset:
         """What identifies this dataset: the shards' names and indices, wherever they are."""
         digest = hashlib.sha256()
         for shard in self._shards:
-            digest.update(f"{shard.path.name}\0".encode() + shard.keys.tobytes() + shard.spans.tobytes())
+            digest.update(
+                f"{shard.path.name}\0".encode(errors="surrogateescape") + shard.keys.tobytes() + shard.spans.tobytes()
+            )
         return {"kind": "shards", "items": len(self), "size": self.size, "files": digest.hexdigest()}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -108,7 +110,7 @@ class ShardDataset:
 def example_of(shard: Shard, row: int, size: int, read: Callable[[NDArray[np.int64]], bytes] | None = None) -> Example:
     """Item `row` of a shard; `read` returns the bytes of a span (None: from its file). Raises ItemError if broken."""
     read = read or (lambda span: _read(shard.path, span))
-    key, spans = f"{shard.path.name}/{shard.keys[row].decode()}", shard.spans[row]
+    key, spans = _key(shard, row), shard.spans[row]
     captions = captions_of(shard, row, read)
     image = decode(read(spans[PICTURE]), key, least=size)
     return Example(picture=square(image, size), captions=captions, key=key)
@@ -117,9 +119,14 @@ def example_of(shard: Shard, row: int, size: int, read: Callable[[NDArray[np.int
 def captions_of(shard: Shard, row: int, read: Callable[[NDArray[np.int64]], bytes] | None = None) -> tuple[str, ...]:
     """The captions of item `row` of a shard; `read` as in `example_of`. Raises ItemError if there are none."""
     read = read or (lambda span: _read(shard.path, span))
-    key, spans = f"{shard.path.name}/{shard.keys[row].decode()}", shard.spans[row]
+    key, spans = _key(shard, row), shard.spans[row]
     has_text = spans[TEXT, 0] >= 0
     return from_text(read(spans[TEXT]), key) if has_text else from_json(read(spans[JSON]), key)
+
+
+def _key(shard: Shard, row: int) -> str:
+    """The name of an item in messages."""
+    return f"{shard.path.name}/{shard.keys[row].decode(errors='surrogateescape')}"
 
 
 def read_span(path: Path, span: NDArray[np.int64]) -> bytes:
@@ -158,7 +165,7 @@ def index_shard(path: Path, problems: Problems) -> Shard:
             problems.add(f"{path.name}/{key}", "has no caption")
         else:
             usable[key] = spans
-    keys = np.array([key.encode() for key in usable], dtype=np.bytes_)
+    keys = np.array([key.encode(errors="surrogateescape") for key in usable], dtype=np.bytes_)
     return Shard(path, keys, np.array(list(usable.values()), dtype=np.int64).reshape(-1, 3, 2))
 
 

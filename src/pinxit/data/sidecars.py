@@ -10,6 +10,7 @@ import json
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -23,6 +24,7 @@ from pinxit.data.stream_index import AHEAD, indexed
 from pinxit.data.stream_manifest import AGAIN, ShardRecord, digest_of
 from pinxit.errors import CheckpointError, DataError
 from pinxit.files import write_json
+from pinxit.locks import alone, remove_left
 from pinxit.weights.tensor_parts import Parts, write_parts
 
 if TYPE_CHECKING:
@@ -58,6 +60,17 @@ class RowEncoder(Protocol):
         `pictures` are decoded while they are iterated over, once: whoever keeps them has a whole shard in memory.
         Large tensors are `Parts`, made while they are written.
         """
+
+
+@contextmanager
+def alone_with(kind: str, out: Path) -> Iterator[None]:
+    """Inside the block no other command writes sidecars of that kind into `out`, nor is a half-written one there.
+
+    Other kinds may be written meanwhile. Raises UsageError while another command writes this one.
+    """
+    with alone(out / f".{kind}.lock", f"what {kind} says in {out}"):
+        remove_left(out.glob(f".*.{kind}.safetensors.*.part"))
+        yield
 
 
 def encode_shards(

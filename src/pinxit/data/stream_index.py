@@ -35,9 +35,11 @@ def index_shards(spec: str, folder: Path, progress: Callable[[int, int], None] |
     """Scan the shards that `spec` names and write their index into `folder`; returns its records.
 
     May be killed at any time: the same call goes on with the next shard. Raises DataError for a shard that is missing,
-    truncated or not a tar, PinxitError if one cannot be fetched or the index cannot be written.
+    truncated or not a tar, or has the name of another; PinxitError if one cannot be fetched or the index cannot be
+    written.
     """
     urls, shelf = shards_of(spec), Shelf(folder / ".index-cache", ROOM)
+    _check_names(urls)
     known = dict(_known(urls, folder / INDEX))
     records: list[ShardRecord] = []
     for number, url in enumerate(urls, 1):
@@ -46,12 +48,24 @@ def index_shards(spec: str, folder: Path, progress: Callable[[int, int], None] |
                 shelf.expect(further)
         records.append(known[url] if url in known else look_through(url, shelf))
         if url not in known:
-            write_bytes(folder / INDEX, b"".join(json_line(_line(one)) for one in records))
+            _write(folder, [*records, *(known[later] for later in urls[number:] if later in known)])
             if progress is not None:  # after the write, so that even a caller that stops here makes progress
                 progress(number, len(urls))
-    write_bytes(folder / INDEX, b"".join(json_line(_line(one)) for one in records))
+    _write(folder, records)
     shutil.rmtree(shelf.folder, ignore_errors=True)
     return records
+
+
+def _check_names(urls: Sequence[str]) -> None:
+    names: dict[str, str] = {}
+    for url in urls:
+        if names.setdefault(url.rpartition("/")[2], url) != url:
+            both = f"{names[url.rpartition('/')[2]]} and {url}"
+            raise DataError(f"{both} have the same name: index each folder on its own.")
+
+
+def _write(folder: Path, records: Sequence[ShardRecord]) -> None:
+    write_bytes(folder / INDEX, b"".join(json_line(_line(one)) for one in records))
 
 
 def indexed(urls: Sequence[str]) -> dict[str, ShardRecord]:

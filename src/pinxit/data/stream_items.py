@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pinxit.types import Example
+    from pinxit.types import Example, Picture
 
 
 class Items(Protocol):
@@ -27,7 +27,7 @@ class Items(Protocol):
 
 @dataclass(frozen=True)
 class Pictures:
-    """The pictures of a stream, like an array uint8 [N, S, S, 3]."""
+    """The pictures of a stream, like an array uint8 [N, S, S, 3], by a number, numbers or a slice."""
 
     stream: Items
 
@@ -39,10 +39,16 @@ class Pictures:
         return len(self.stream)
 
     def __getitem__(self, index: Any) -> NDArray[np.uint8]:
-        chosen = np.arange(len(self.stream))[index]
-        if np.ndim(chosen) == 0:
-            return self.stream[int(chosen)].picture
-        return np.stack([self.stream[int(one)].picture for one in chosen])
+        if isinstance(index, slice):
+            return self._stacked(range(*index.indices(len(self))))
+        chosen = np.asarray(index)
+        return self._one(int(chosen)) if chosen.ndim == 0 else self._stacked(chosen.tolist())
+
+    def _one(self, index: int) -> Picture:
+        return self.stream[index + len(self) if index < 0 else index].picture
+
+    def _stacked(self, indices: Sequence[int]) -> NDArray[np.uint8]:
+        return np.stack([self._one(index) for index in indices])
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,10 @@ _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\x
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file inside a tar: `size` bytes from `start`. A link has those of the file that it points to."""
+    """A file inside a tar: `size` bytes from `start`. A link has those of the file that it points to.
+
+    Bytes of the name that are not UTF-8 are kept as lone surrogates, so that different names stay different.
+    """
 
     name: str
     start: int
@@ -87,11 +90,11 @@ def _members(path: Path, data: mmap.mmap) -> Iterator[Member]:
             called = name or _name(header)
             if kind in (b"0", b"\0", b"7"):
                 members[called] = (start, length)
-                yield Member(called.decode(errors="replace"), start, length)
+                yield Member(called.decode(errors="surrogateescape"), start, length)
             elif kind in (b"1", b"2"):
                 yield _linked(called, link or header[157:257].split(b"\0", 1)[0], kind, members)
             elif kind != b"5":
-                yield Member(called.decode(errors="replace"), 0, 0, "is no plain file")
+                yield Member(called.decode(errors="surrogateescape"), 0, 0, "is no plain file")
             name, size, link = None, None, None
     raise TarDamage(f"{path} is truncated; its end mark is missing.")
 
@@ -103,7 +106,7 @@ def _linked(name: bytes, target: bytes, kind: bytes, members: dict[bytes, tuple[
     """
     if kind == b"2":
         target = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
-    shown_name = name.decode(errors="replace")
+    shown_name = name.decode(errors="surrogateescape")
     if target not in members:
         return Member(shown_name, 0, 0, "is a link to a file that does not come before it")
     return Member(shown_name, *members[target])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pinxit.config import from_dict
+from pinxit.errors import UsageError
 from pinxit.evaluation import partial as parts
 from pinxit.evaluation.evaluators import Answer, Detect, PaintPrompts, Rank, answer
 from pinxit.evaluation.geneval import Rules
@@ -45,9 +46,13 @@ def run_exam(
     `rank` is the painter's own ranking, needed where scores depend on the other candidates. `shown`: of how many
     questions, from the first on, the best picture is kept. With `part`, answers are saved in that file after every few
     prompts, and resumed from it; `identity` describes the exam. `watch` gets the number of finished questions. Raises
-    UsageError when the file belongs to another exam.
+    UsageError when the file belongs to another exam, or has no pictures where some are to be shown.
     """
     done = parts.resume(part, identity or {}, _Answers, _read) or ExamProgress()
+    if shown and done.answers and not done.pictures:
+        raise UsageError(
+            f"{part} was begun without --sheet: leave it out, or remove that file to paint everything anew."
+        )
     watch(len(done.answers))
     for start in range(len(done.answers), len(asked), CHUNK):
         chunk = asked[start : start + CHUNK]

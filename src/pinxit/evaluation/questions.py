@@ -122,6 +122,12 @@ def true_picture(question: Question, size: int = 64) -> Picture:
 
 def wrong_picture(question: Question, exam: Exam, size: int = 64) -> Picture | None:
     """A render that differs from what is asked for in one stated fact; None if the world has no such neighbour."""
+    scene = wrong_scene(question, exam)
+    return None if scene is None else render(scene, size)
+
+
+def wrong_scene(question: Question, exam: Exam) -> Scene | None:
+    """What `wrong_picture` shows."""
     dice = Dice("exam", exam.preset, exam.split, exam.seed, question.key)
     around = neighbours(question.scene, meaning(question.scene), lexicon(exam.preset), exam.split, dice, 1)
-    return render(around[0], size) if around else None
+    return around[0] if around else None

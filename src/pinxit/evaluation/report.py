@@ -11,6 +11,9 @@ from pinxit.world.tasks import TASKS
 ScoreTable = dict[str, dict[str, float]]
 """Lines by name, each with scores by column: {"best of 16": {"counting": 0.8, "overall": 0.9}}."""
 
+Intervals = dict[str, dict[str, tuple[float, float]]]
+"""The same with the low and the high end of each score's 95 % interval."""
+
 
 def score_table(values: Iterable[tuple[str, float]]) -> ScoreTable:
     """A table of ("line/column", value) pairs."""
@@ -49,7 +52,7 @@ def interval(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
     return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 
 
-def intervals(table: ScoreTable, asked: Sequence[str]) -> dict[str, dict[str, tuple[float, float]]]:
+def intervals(table: ScoreTable, asked: Sequence[str]) -> Intervals:
     """The 95 % interval of every score, given each prompt's task; `overall` counts the prompts of its six tasks."""
     counts = Counter(asked)
     counts["overall"] = sum(counts[task] for task in TASKS)

@@ -20,13 +20,13 @@ def recalls(image_NE: NDArray[np.float32], text_ME: NDArray[np.float32], caption
     """Recall at 1, 5 and 10 in both directions: "caption@5" (for a picture), "picture@5" (for a caption).
 
     `caption_N`: the index of each picture's caption; every caption has a picture. Where pictures share a caption, any
-    of them is right. Ties count as errors.
+    of them is right. Ties count as errors, and so does what is no number.
     """
     own = np.asarray(caption_N)[:, None] == np.arange(len(text_ME))[None, :]
     scores_NM = image_NE @ text_ME.T
     result: dict[str, float] = {}
     for name, scores, right in (("caption", scores_NM, own), ("picture", scores_NM.T, own.T)):
         best = np.where(right, scores, -np.inf).max(1, keepdims=True)
-        above = ((scores >= best) & ~right).sum(1)  # wrong answers that rank before the first right one
+        above = (~(scores < best) & ~right).sum(1)  # wrong answers not ranked after the first right one; NaN is not
         result |= {f"{name}@{k}": float((above < k).mean()) for k in KS}
     return result

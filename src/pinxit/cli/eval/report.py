@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pinxit.errors import UsageError
-
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -54,8 +52,6 @@ def write_sheet(path: Path, done: ExamProgress) -> None:
     from pinxit.pictures import write_png
 
     shown = done.answers[: len(done.pictures)]
-    if not shown:
-        raise UsageError(f"no picture was kept for {path}: the exam was begun without --sheet; remove its .part file.")
     write_png(path, sheet(done.pictures, marked([a.prompt for a in shown], [a.complaint for a in shown])))
 
 

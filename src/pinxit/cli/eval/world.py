@@ -16,7 +16,7 @@ from pinxit.files import check_file
 
 if TYPE_CHECKING:
     from pinxit.evaluation.questions import Exam, Question
-    from pinxit.evaluation.report import ScoreTable
+    from pinxit.evaluation.report import Intervals, ScoreTable
     from pinxit.recipes.judge.judge import Judge
 
 JUDGES = {"small": "judge", "gallery": "judge-gallery"}  # the shipped judge of each world
@@ -120,7 +120,17 @@ def _show(table: ScoreTable, title: str) -> None:
 
 
 def _write(out: Path, exam: Exam, asked: list[Question], about: dict[str, Any], table: ScoreTable, device: str) -> None:
+    write_report(out, exam, device, {"scores": table, "intervals": _intervals(exam, asked, table)} | about)
+
+
+def _intervals(exam: Exam, asked: list[Question], table: ScoreTable) -> Intervals:
+    """Of the prompts; a line of wrong pictures has fewer, as some prompts have none."""
+    from pinxit.evaluation.questions import wrong_scene
     from pinxit.evaluation.report import intervals
 
-    scores = {"scores": table, "intervals": intervals(table, [one.task for one in asked])}
-    write_report(out, exam, device, scores | about)
+    every = [one.task for one in asked]
+    with_wrong = [one.task for one in asked if wrong_scene(one, exam) is not None]
+    found: Intervals = {}
+    for line, scores in table.items():
+        found |= intervals({line: scores}, with_wrong if "wrong rejected" in line else every)
+    return found

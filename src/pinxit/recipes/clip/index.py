@@ -15,7 +15,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict
 
@@ -67,6 +67,7 @@ class PictureIndex:
     activation: Activation | None = None  # None: unknown
     _graph: Graph | None = None
     _covered: int = 0  # rows of the graph as it was read from disk
+    _older: set[int] = field(default_factory=set)  # rows of the graph whose file has a later one: a call was killed
     _writing: bool = False
 
     @classmethod
@@ -170,12 +171,17 @@ class PictureIndex:
     def settle(self) -> None:
         """Drop rows of files that changed or vanished, and update the search graph on disk."""
         with self.writing():
-            last = {row.path: number for number, row in enumerate(self.rows)}
-            gone = {n for n, row in enumerate(self.rows) if last[row.path] != n or row_of(Path(row.path)) != row}
+            older = self._superseded()
+            gone = older | {n for n, row in enumerate(self.rows) if n not in older and row_of(Path(row.path)) != row}
             if gone != self.gone:
                 self.gone, self._graph = gone, None
                 write_json(self.folder / GONE, sorted(gone))
             self._keep_graph()
+
+    def _superseded(self) -> set[int]:
+        """The rows whose file has a later row."""
+        last = {row.path: number for number, row in enumerate(self.rows)}
+        return {number for number, row in enumerate(self.rows) if last[row.path] != number}
 
     def _keep_graph(self) -> None:
         graph, path = self.graph(), self._graph_path(len(self.rows))
@@ -195,10 +201,11 @@ class PictureIndex:
         """The `top` nearest pictures to a unit vector [E], best first."""
         if not len(self):
             return []
-        matches = self.graph().search(vector.astype(np.float32), min(top, len(self)))
-        near = zip(matches.keys, matches.distances, strict=True)
+        graph = self.graph()
+        matches = graph.search(vector.astype(np.float32), min(top + len(self._older), len(self)))
+        near = [pair for pair in zip(matches.keys, matches.distances, strict=True) if int(pair[0]) not in self._older]
         hits = [Hit(Path(self.rows[int(key)].path), 1 - float(far)) for key, far in near]
-        return sorted(hits, key=lambda hit: -hit.score)
+        return sorted(hits, key=lambda hit: -hit.score)[:top]
 
     def graph(self) -> Graph:
         """The search graph over all rows that are not gone: the stored one, extended or rebuilt if outdated; cached."""
@@ -208,7 +215,7 @@ class PictureIndex:
 
     def _opened(self) -> Graph:
         covered, graph = self._stored_graph()
-        self._covered = covered
+        self._covered, self._older = covered, self._superseded() - self.gone
         for start, part in vectors_in(self.folder, covered):
             numbers = range(start, start + len(part))
             fresh = [number for number in numbers if number >= covered and number not in self.gone]
