@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pinxit.errors import CheckpointError, UsageError
-from pinxit.recipes.placing import Placings, check_placings
+from pinxit.recipes.placing import USUAL, Placings, check_placings
 from pinxit.weights.checkpoint import open_checkpoint
 from pinxit.weights.zoo import find, is_deepfloyd, is_karlo
 
@@ -47,7 +47,7 @@ def load(
     if ranker is not None:
         from pinxit.recipes.clip.ranker import AnyRanker
 
-        painter.ranker = by = AnyRanker.open(ranker, device)
+        painter.ranker = by = AnyRanker.open(ranker, stages.get("embed", USUAL).device or device)
         painter.provenance |= {"ranker": str(ranker), "ranker_hash": by.fingerprint}
     return painter
 
