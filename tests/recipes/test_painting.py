@@ -87,6 +87,11 @@ def test_a_request_that_cannot_be_drawn_is_refused() -> None:
     painter = random_painter()
     with pytest.raises(UsageError, match="top_p"):
         painter.paint_many(PROMPTS, candidates=1, top_p=0.0)
+    for keep in (0, -1):  # a slice would take none, or all but the last
+        with pytest.raises(UsageError, match=f"keep must be at least 1, not {keep}"):
+            painter.paint_each(PROMPTS, candidates=2, keep=keep)
+        with pytest.raises(UsageError, match="keep must be at least 1"):
+            painter.asked(Prompt(*PROMPTS[0]), 2, keep)
     assert not painter._engine.jobs
 
 
