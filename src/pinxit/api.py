@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pinxit.errors import CheckpointError, UsageError
-from pinxit.recipes.placing import Placings, check_placings
+from pinxit.recipes.placing import USUAL, Placings, check_placings
 from pinxit.weights.checkpoint import open_checkpoint
 from pinxit.weights.zoo import find, is_deepfloyd, is_karlo
 
@@ -45,12 +45,10 @@ def load(
     if precision := {stage: one.precision for stage, one in stages.items() if one.precision not in ("auto", "int8")}:
         painter.provenance |= {"precision": precision}
     if ranker is not None:
-        from pinxit.recipes.clip.encoder import ClipEncoder
         from pinxit.recipes.clip.ranker import AnyRanker
 
-        clip = ClipEncoder.open(ranker, device)
-        painter.ranker = AnyRanker(clip)
-        painter.provenance |= {"ranker": str(ranker), "ranker_hash": clip.fingerprint}
+        painter.ranker = by = AnyRanker.open(ranker, stages.get("embed", USUAL).device or device)
+        painter.provenance |= {"ranker": str(ranker), "ranker_hash": by.fingerprint}
     return painter
 
 

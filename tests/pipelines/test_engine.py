@@ -449,6 +449,58 @@ def test_a_turn_is_cheap_beside_a_call() -> None:
     assert (time.perf_counter() - began) / 200 < 0.005
 
 
+class Unread(list[Any]):
+    """A list that is not gone through from its beginning."""
+
+    def __iter__(self) -> Any:
+        raise AssertionError("somebody looks at everything that waits")
+
+
+def test_a_job_leaves_without_a_look_at_all_that_wait() -> None:
+    """Ten thousand prompts that were interrupted were let go one after the other, each with a look at all others."""
+    waiting, jobs = Waiting(), [Job([], client="ada", number=k) for k in range(5)]
+    for one in jobs:
+        for place, preview in ((0, False), (1, False), (0, True), (1, True)):
+            waiting.add(WorkItem(one, ("a",), 0, (place,), None, preview=preview))
+    waiting.lists = {key: Unread(items) for key, items in waiting.lists.items()}
+    waiting.forget(jobs[1])
+    waiting.forget(jobs[3], previews=True)
+    (items,) = waiting.lists.values()
+    left = [(items[k][1].job.number, items[k][1].preview) for k in range(len(items))]
+    assert left == [(k, True) for k in (0, 0, 2, 2, 4, 4)] + [(k, False) for k in (0, 0, 2, 2, 3, 3, 4, 4)]
+    for one in jobs:
+        waiting.forget(one)
+    assert not waiting.lists
+
+
+class Looked(dict[int, Job]):
+    """Counts how often all jobs are gone through."""
+
+    looks = 0
+
+    def values(self) -> Any:
+        self.looks += 1
+        return super().values()
+
+
+def test_a_job_comes_without_a_look_at_all_others() -> None:
+    """Clients are counted: one is busy as long as any of its jobs is there."""
+    engine = Engine(Graph([Stage("a", Each(lambda items: [0 for _ in items]))], {}))
+    engine.jobs = looked = Looked()
+    jobs = [Job([(("a",), 0)], client=client) for client in "abab"]
+    for one in jobs:
+        engine.submit(one)
+    engine.settle()
+    assert engine.clients == {"a": 2, "b": 2} and looked.looks == 1, "for deadlines"
+    for _ in range(2):
+        engine.cancel(jobs[0])
+    engine.settle()
+    assert engine.clients == {"a": 1, "b": 2}
+    while engine.turn():
+        pass
+    assert not engine.clients and not engine.jobs
+
+
 def test_waiting_keeps_the_order_of_arrival() -> None:
     waiting, jobs = Waiting(), [Job([], client="ada", number=k) for k in (2, 0, 1)]
     for one in jobs:

@@ -155,6 +155,10 @@ def test_a_checkpoint_of_it_paints(tmp_path: Path) -> None:
     assert painter.settled({"spacing": "4", "steps": usual})["spacing"] == "4", "the steps are its own"
     with pytest.raises(UsageError, match="steps or spacing, but not both"):
         painter.settled({"spacing": "4", "steps": usual + 1})
+    painter.defaults["spacing"] = "4"  # as a config whose `sampling` has one
+    for steps, spacing in ((usual, ""), (usual + 1, ""), (None, "4")):
+        about = painter.settled({"steps": steps, "spacing": None})
+        assert (about["steps"], about["spacing"]) == (steps or usual, spacing), "steps that are given are taken"
     with pytest.raises(UsageError, match="from 1 to 100"):
         painter.paint("a red square", candidates=1, steps=101)
     plain = override(painter.config, ["diffusion.variance=fixed", "unet.outputs=3"])

@@ -251,6 +251,7 @@ def test_progress_rises_through_both_ways(painter: UnclipPainter) -> None:
         lambda watch: painter.reconstruct(one, watch=watch, **FEW),
         lambda watch: painter.blend(one, other, count=2, watch=watch, **FEW),
         lambda watch: painter.vary(one, count=1, eta=0.5, watch=watch, **FEW),
+        lambda watch: painter.vary_many([(one, 0), (other, 1)], count=1, watch=watch, steps=2),
     ]
     for way in ways:
         seen: list[PaintProgress] = []

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import pytest
 
 from pinxit.errors import UsageError
+from pinxit.pipelines.engine import Engine
+from pinxit.pipelines.graph import Graph, Stage
 from pinxit.pipelines.tokens import TokenWorker
+from pinxit.pipelines.work import Job
+from pinxit.pipelines.worker import Each
 from pinxit.recipes.dalle.painter import DallePainter
-from pinxit.recipes.jobs import PaintProgress
+from pinxit.recipes.jobs import PaintProgress, run_jobs, together
 from pinxit.types import Prompt
 from tests.recipes.painters import random_painter
 
@@ -82,6 +87,11 @@ def test_a_request_that_cannot_be_drawn_is_refused() -> None:
     painter = random_painter()
     with pytest.raises(UsageError, match="top_p"):
         painter.paint_many(PROMPTS, candidates=1, top_p=0.0)
+    for keep in (0, -1):  # a slice would take none, or all but the last
+        with pytest.raises(UsageError, match=f"keep must be at least 1, not {keep}"):
+            painter.paint_each(PROMPTS, candidates=2, keep=keep)
+        with pytest.raises(UsageError, match="keep must be at least 1"):
+            painter.asked(Prompt(*PROMPTS[0]), 2, keep)
     assert not painter._engine.jobs
 
 
@@ -99,3 +109,21 @@ def test_progress_of_many_prompts_rises_over_all_of_them() -> None:
     shares: list[float] = []
     random_painter().paint_many(PROMPTS, candidates=1, watch=lambda done: shares.append(done.share))
     assert shares == sorted(shares) and shares[-1] == 1.0 and len(set(shares)) > 5
+
+
+def test_prompts_that_end_together_end_the_progress() -> None:
+    """Two that are ranked in one call of two lanes: the second was done before anybody waited for it."""
+    worker, shares = Each(lambda items: [[0] for _ in items], tile=2), list[float]()
+    engine = Engine(Graph([Stage("it", worker)], {}))
+    jobs = [Job([(("it",), None)]) for _ in range(2)]
+    found = together(lambda watch: run_jobs(engine, jobs, watch), 2, lambda done: shares.append(done.share))
+    assert found == [[0], [0]] and shares == [0.5, 1.0]
+
+
+def test_pictures_that_were_taken_are_not_kept() -> None:
+    taken: list[weakref.ref[Any]] = []
+    for (one,) in random_painter().paint_each(PROMPTS, candidates=1):
+        assert not any(before() is not None for before in taken)
+        taken.append(weakref.ref(one.picture))
+        del one
+    assert len(taken) == len(PROMPTS)

@@ -125,3 +125,19 @@ def test_compiled_tiles_paint_what_plain_ones_do(imagen: Path) -> None:
 def test_a_stage_computes_on_another_device(imagen: Path) -> None:
     one, other = (painted_on("cpu", imagen, {"denoise": Placing(device, "fp32")})[1] for device in ("cpu", "cuda"))
     assert np.abs(one.astype(int) - other.astype(int)).mean() < 2
+
+
+def test_another_clip_ranks_where_the_stage_that_embeds_is_placed(
+    imagen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ranker, named = imagen.parent / "ranker", list[str]()
+
+    def picked(name: str) -> torch.device:
+        named.append(name)
+        return torch.device("cpu")
+
+    monkeypatch.setattr("pinxit.recipes.clip.encoder.pick_device", picked)
+    for checkpoint in (imagen, ranker):
+        load(checkpoint, ranker=ranker, stages={"embed": Placing(device="cpu")})
+        load(checkpoint, ranker=ranker)
+    assert named == ["cpu", "auto"] * 2

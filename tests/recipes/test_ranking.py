@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+from pinxit.api import load
 from pinxit.recipes.ranking import Ranker
-from tests.recipes.painters import random_painter
+from tests.recipes.painters import random_painter, save_random_checkpoint
 
 
 @pytest.mark.parametrize("side", [16, 32, 48])
@@ -30,3 +37,37 @@ def test_pictures_come_in_its_own_size_and_within_their_range(side: int, monkeyp
     assert x.min() == 0 and x.max() == 1 and torch.equal(x[0], x[2])
     torch.testing.assert_close(x.mean(), torch.tensor(0.5), atol=0.01, rtol=0)
     assert x[:, :, :12].min() > 0.9 and x[:, :, 20:].max() < 0.1
+
+
+def counted(work: Callable[[Tensor], Tensor], rows: set[int]) -> Any:
+    """The same function, which also notes how many rows it is given."""
+
+    @wraps(work)
+    def noting(x: Tensor) -> Tensor:
+        rows.add(len(x))
+        return work(x)
+
+    return noting
+
+
+def test_no_call_is_larger_because_another_clip_ranks(tmp_path: Path) -> None:
+    """Calls have a fixed number of pictures: with a batch of many, each candidate would cost as much as all of them."""
+    save_random_checkpoint(tmp_path / "nano")
+    own: Any = load(tmp_path / "nano", device="cpu")
+    other: Any = load(tmp_path / "nano", device="cpu", ranker=tmp_path / "nano")
+    decoded, embedded = set[int](), set[int]()
+    other.dvae.decode_codes = counted(other.dvae.decode_codes, decoded)
+    model = other.ranker.encoder.model
+    model.encode_image = counted(model.encode_image, embedded)
+    other.paint("a red square", candidates=3)
+    assert decoded == embedded == {own.ranker.batch}
+
+
+def test_the_ranker_does_not_decide_how_codes_become_pictures() -> None:
+    """Their last bits may depend on how many are decoded together."""
+    painter, decoded = random_painter(), set[int]()
+    usual, dvae = painter.ranker.batch, painter.dvae
+    painter.ranker.batch = 5  # as on another device
+    dvae.decode_codes = counted(dvae.decode_codes, decoded)  # type: ignore[method-assign]
+    painter.paint("a red square", candidates=3)
+    assert decoded == {usual}

@@ -93,9 +93,9 @@ class Engine(Travel):
     def _submit(self, job: Job) -> None:
         if job.outcome is not None or job.number in self.jobs:
             return
-        busy = {other.client for other in self.jobs.values()}
-        if job.client not in busy:
-            self.policy.meet(job.client, busy)
+        if job.client not in self.clients:
+            self.policy.meet(job.client, self.clients)
+        self.clients[job.client] += 1
         job.number, job.looked = next(self._numbers), self.clock()
         self.jobs[job.number] = job
         self._enter([WorkItem(job, route, 0, (k,), value) for k, (route, value) in enumerate(job.starts)])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from bisect import insort
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left, insort
+from collections.abc import Collection, Iterator, Sequence
+from operator import itemgetter
 from typing import Any
 
 from pinxit.pipelines.work import Job, WorkItem
@@ -24,7 +25,7 @@ class Fair:
         """The sort key in whose order items are served; a preview counts as started."""
         return self.spent[item.job.client], item.state is None and not item.preview, *item.order
 
-    def meet(self, client: str, busy: Iterable[str]) -> None:
+    def meet(self, client: str, busy: Collection[str]) -> None:
         """A client without jobs submits one: time that it left unused gives it no credit, but what it overspent counts.
 
         `busy`: the clients that have jobs.
@@ -64,10 +65,12 @@ class Waiting:
     def forget(self, job: Job, previews: bool = False) -> None:
         """Remove all of a job's items, or only its previews."""
         for key in [key for key in self.lists if key[1] == job.client]:
-            stay = [pair for pair in self.lists[key] if pair[1].job is not job or (previews and not pair[1].preview)]
-            if stay:
-                self.lists[key] = stay
-            else:
+            waiting = self.lists[key]
+            for late in (False,) if previews else (False, True):  # a job's items stand side by side: `WorkItem.order`
+                edges = (late, job.number), (late, job.number + 1)
+                first, end = (bisect_left(waiting, edge, key=itemgetter(0)) for edge in edges)
+                del waiting[first:end]
+            if not waiting:
                 del self.lists[key]
 
     def first(self) -> Iterator[WorkItem]:

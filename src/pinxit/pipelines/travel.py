@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ class Travel:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.jobs: dict[int, Job] = {}
+        self.clients: Counter[str] = Counter()  # how many jobs each has
         self.waiting = Waiting()
         self.again: list[WorkItem] = []  # items that failed once and are to be tried again, alone
         self.started: list[WorkItem] = []
@@ -99,7 +101,8 @@ class Travel:
             self._end(item)
         self.waiting.forget(job)
         self.again = [item for item in self.again if item.job is not job]
-        self.jobs.pop(job.number, None)
+        if self.jobs.pop(job.number, None) is not None:
+            self.clients = self.clients - Counter([job.client])  # without those that have none left
         job.items, job.parked = set(), []
         job.outcome = self._tell(kind, job, data)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pinxit.pipelines.engine import Engine
 from pinxit.pipelines.work import Job
@@ -25,6 +26,25 @@ class PaintProgress:
 
 
 Watch = Callable[[PaintProgress], None]
+T = TypeVar("T")
+
+
+def together(results: Callable[[Watch | None], Iterable[T]], count: int, watch: Watch | None) -> list[T]:
+    """The `count` results of jobs in a row as a list; `watch` gets the progress of all of them together.
+
+    `results`: takes the watcher of the next job, as `run_jobs` does.
+    """
+    found: list[T] = []
+    if watch is None:
+        return [*results(None)]
+    outer = watch
+
+    def among(done: PaintProgress) -> None:
+        outer(PaintProgress((len(found) + done.share) / count, done.preview))
+
+    for one in results(among):
+        found.append(one)
+    return found
 
 
 def run_jobs(
@@ -32,26 +52,42 @@ def run_jobs(
 ) -> Generator[list[Any], None, None]:
     """The jobs' results, in their order; the engine runs all jobs while the next one is waited for.
 
-    `watch` gets the progress of that one. Raises the error of a job that failed. If the generator ends early, for
-    whatever reason, the remaining jobs are cancelled.
+    `watch` gets the progress of that one, at last a share of 1. A result that was taken is not kept. Raises the error
+    of a job that failed. If the generator ends early, for whatever reason, the remaining jobs are cancelled.
     """
-    for job in jobs:
-        engine.submit(job)
+    left = deque(jobs)
+    del jobs  # a job that has been taken shall not stay in memory
+    for one in left:
+        engine.submit(one)
     try:
-        for job in jobs:
-            job.previews = previews if watch is not None else job.previews
-            while job.outcome is None:
-                turned = engine.turn()
-                assert turned or job.outcome is not None, "what is asked for can be done"
-                if watch is not None:
-                    watch(PaintProgress(engine.share(job), partial(_shown, job)))
-            if isinstance(job.outcome.data, Exception):
-                raise job.outcome.data
-            yield job.outcome.data
+        while left:
+            _finish(engine, left[0], watch, previews)
+            yield _taken(left.popleft())
     finally:
-        for job in jobs:
+        for job in left:
             engine.cancel(job)
         engine.settle()
+
+
+def _finish(engine: Engine, job: Job, watch: Watch | None, previews: float) -> None:
+    job.previews = previews if watch is not None else job.previews
+    while job.outcome is None:
+        turned = engine.turn()
+        assert turned or job.outcome is not None, "what is asked for can be done"
+        if watch is not None and job.outcome is None:
+            watch(PaintProgress(engine.share(job), partial(_shown, job)))
+    if watch is not None:  # also of one that ended together with another
+        watch(PaintProgress(engine.share(job), partial(_shown, job)))
+
+
+def _taken(job: Job) -> list[Any]:
+    """The result of a job that has ended, or its error; the job, which Python frees late, keeps no picture of it."""
+    assert job.outcome is not None
+    found: list[Any] | Exception = job.outcome.data
+    if isinstance(found, Exception):
+        raise found
+    job.outcome, job.results, job.looks = replace(job.outcome, data=None), {}, {}
+    return found
 
 
 def _shown(job: Job) -> list[Picture]:

@@ -11,7 +11,7 @@ from pinxit.errors import UsageError
 from pinxit.pipelines.engine import Engine
 from pinxit.pipelines.graph import Graph
 from pinxit.pipelines.work import Job
-from pinxit.recipes.jobs import PREVIEWS, PaintProgress, Watch, run_jobs
+from pinxit.recipes.jobs import PREVIEWS, Watch, run_jobs, together
 from pinxit.recipes.ranking import Ranker
 from pinxit.recipes.requests import PaintRequest
 from pinxit.schema import checked
@@ -108,18 +108,9 @@ class Painter(ABC):
         **how: Any,
     ) -> list[list[Ranked]]:
         """`paint_each` as a list: one list of pictures a prompt. `watch` gets the progress of all prompts together."""
-        asked, ended = list(prompts), 0
-
-        def among(done: PaintProgress) -> None:
-            assert watch is not None
-            watch(PaintProgress((ended + done.share) / len(asked), done.preview))
-
-        results = []
-        how |= {"candidates": candidates, "keep": keep, "watch": None if watch is None else among}
-        for one in self.paint_each(asked, **how):
-            results.append(one)
-            ended += 1
-        return results
+        asked = list(prompts)
+        how |= {"candidates": candidates, "keep": keep}
+        return together(lambda watch: self.paint_each(asked, watch=watch, **how), len(asked), watch)
 
     def paint_each(
         self,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pinxit.errors import UsageError
 from pinxit.types import Prompt
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ class PaintRequest:
     settings: Mapping[str, Any] = field(default_factory=dict)
     more: Any = None  # a recipe's own, such as the picture that is completed
     route: str = "paint"  # of the painter's graph
+
+    def __post_init__(self) -> None:
+        if self.keep is not None and self.keep < 1:
+            raise UsageError(f"keep must be at least 1, not {self.keep}; None keeps all.")
 
 
 @dataclass(frozen=True)

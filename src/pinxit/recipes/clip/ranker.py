@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from pinxit.pipelines.lanes import tile_of
 from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.ranking import CPU_PICTURES, Ranker
 
@@ -21,10 +23,25 @@ class AnyRanker(Ranker):
     def __init__(self, encoder: ClipEncoder | None) -> None:
         self.encoder, self.batch = encoder, CPU_PICTURES if encoder is None else encoder.batch
 
+    @classmethod
+    def open(cls, clip: str | Path, device: str) -> AnyRanker:
+        """Ranks by a CLIP, as `ClipEncoder.open` takes it, a few pictures a call: candidates fill no large batch.
+
+        Raises CheckpointError as that does.
+        """
+        encoder = ClipEncoder.open(clip, device)
+        encoder.batch = tile_of(encoder.device, CPU_PICTURES)
+        return cls(encoder)
+
     @property
     def scale(self) -> float:
         """What cosines are multiplied by to give logits."""
         return 1.0 if self.encoder is None else self.encoder.scale
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the CLIP; "" without one."""
+        return "" if self.encoder is None else self.encoder.fingerprint
 
     def embed(self, pictures: Sequence[Picture]) -> Sequence[Tensor | None]:
         """An embedding [E] of each; None without a CLIP."""

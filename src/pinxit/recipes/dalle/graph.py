@@ -27,14 +27,14 @@ from pinxit.models.decoder import CachedDecoder
 from pinxit.models.dvae import DVAE
 from pinxit.models.transformer import TokenTransformer
 from pinxit.pipelines.graph import Graph, Stage
-from pinxit.pipelines.lanes import Lanes
+from pinxit.pipelines.lanes import Lanes, tile_of
 from pinxit.pipelines.rank import encode_fixed
 from pinxit.pipelines.token_tile import UNKNOWN, TokenRequest, TokenResult
 from pinxit.pipelines.tokens import TokenWorker, rows_of
 from pinxit.pipelines.work import WorkItem
 from pinxit.pipelines.worker import Each
 from pinxit.recipes.dalle.holes import Hole, paste_known
-from pinxit.recipes.ranking import Ranker, ranking_stages
+from pinxit.recipes.ranking import CPU_PICTURES, Ranker, ranking_stages
 from pinxit.recipes.requests import Candidate, PaintRequest
 from pinxit.text.tokenizers import Tokenizer
 
@@ -74,7 +74,7 @@ def graph(parts: Parts) -> Graph:
     stages = [
         Stage("text", Each(lambda items: [requests(parts, item.job.request) for item in items], lanes=lanes)),
         Stage("tokens", TokenWorker(decoder, lanes), weight=1.0, shown="pixels"),
-        Stage("pixels", Each(lambda items: pictures(parts, items), parts.ranker.batch, lanes), weight=0.02),
+        Stage("pixels", Each(lambda items: pictures(parts, items), pictures_a_call(parts), lanes), weight=0.02),
         *ranking_stages(parts.ranker, lanes),
     ]
     return Graph(stages, {"paint": ROUTE})
@@ -96,12 +96,17 @@ def known_codes(parts: Parts, whole: Completion) -> Tensor:
     return torch.where(torch.from_numpy(whole.hole), UNKNOWN, codes)
 
 
+def pictures_a_call(parts: Parts) -> int:
+    """How many pictures the dVAE decodes in one call, whichever CLIP ranks them, and on whichever device."""
+    return tile_of(parts.device, CPU_PICTURES)
+
+
 @torch.inference_mode()
 def pictures(parts: Parts, items: Sequence[WorkItem]) -> list[Candidate]:
     """Pictures of finished codes, and previews of unfinished ones, gray where nothing is drawn yet."""
     codes = [item.value.codes if isinstance(item.value, TokenResult) else item.value for item in items]
     rows = torch.stack([one.clamp(min=0) for one in codes]).to(parts.device)
-    decoded = to_pictures(encode_fixed(parts.dvae.decode_codes, rows, parts.ranker.batch).cpu())
+    decoded = to_pictures(encode_fixed(parts.dvae.decode_codes, rows, pictures_a_call(parts)).cpu())
     return [_picture(parts, *one) for one in zip(items, codes, decoded, strict=True)]
 
 

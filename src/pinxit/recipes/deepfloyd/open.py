@@ -16,7 +16,6 @@ from pinxit.errors import CheckpointError
 from pinxit.functional.guidance import Thresholding
 from pinxit.models.unet import UNet
 from pinxit.models.unet_fast import fast_unet
-from pinxit.recipes.clip.encoder import ClipEncoder
 from pinxit.recipes.clip.ranker import AnyRanker
 from pinxit.recipes.deepfloyd.reading import CleanCaptions
 from pinxit.recipes.deepfloyd.scheduler import read_noising, read_schedule
@@ -71,7 +70,7 @@ def open_painter(
         base.config(denoiser.unet),
         sampling,
         captions,
-        AnyRanker(ClipEncoder.open(clip, device) if clip is not None else None),
+        AnyRanker.open(clip, device) if clip is not None else AnyRanker(None),
         second,
         recipe="deepfloyd",
         name=place.resolve().name,

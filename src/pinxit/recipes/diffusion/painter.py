@@ -62,9 +62,14 @@ class DiffusionPainter(Painter):
         return self.captions.encoder
 
     def settled(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """As `Painter.settled`; also raises UsageError for an unknown spacing, and for both steps and a spacing."""
+        """As `Painter.settled`, with steps that are given in place of a spacing that is not.
+
+        Also raises UsageError for an unknown spacing, and for both steps and a spacing.
+        """
         if given.get("spacing") and given.get("steps") not in (None, self.defaults["steps"]):
             raise UsageError("give steps or spacing, but not both: a spacing names its own timesteps.")
+        if "spacing" in self.defaults and given.get("steps") is not None and given.get("spacing") is None:
+            given = {**given, "spacing": ""}
         about = super().settled(given)
         levels(self.config.diffusion, about)
         return about

@@ -17,7 +17,7 @@ from pinxit.errors import UsageError
 from pinxit.functional.vectors import shifted
 from pinxit.pipelines.denoise import DenoiseRequest
 from pinxit.recipes.diffusion.window import Framed, Window
-from pinxit.recipes.jobs import PREVIEWS, Watch
+from pinxit.recipes.jobs import PREVIEWS, Watch, together
 from pinxit.recipes.painting import Enlarger
 from pinxit.recipes.requests import PaintRequest
 from pinxit.recipes.unclip.blending import Blend, interpolate, sigmas
@@ -62,7 +62,7 @@ class Manipulation(Inversion):
 
         The smaller eta, the closer to the picture. `candidates` are drawn (None: as many as `count`), of which the
         `count` most similar to the picture by CLIP are kept. Raises UsageError for less than one variation, for fewer
-        candidates, and for a setting that does not exist or has no effect.
+        candidates, and for a setting that does not exist or has no effect. `watch` gets the progress of all pictures.
         """
         drawn = count if candidates is None else candidates
         if count < 1:
@@ -80,7 +80,7 @@ class Manipulation(Inversion):
         jobs = [
             self.varying(one, picture, start) for one, (picture, _), start in zip(asked, given, starts, strict=True)
         ]
-        return list(self._serve(jobs, watch, previews, upsampler))
+        return together(lambda watch: self._serve(jobs, watch, previews, upsampler), len(jobs), watch)
 
     def varying(self, asked: PaintRequest, picture: Picture, start: Start | None = None) -> PaintRequest:
         """The request of `Painter.asked`, changed into one for variations of `picture`; nothing is computed."""
