@@ -154,6 +154,5 @@ def test_a_painter_of_the_middle_size_is_enlarged_from_there(tmp_path: Path) -> 
     assert painter.size == 32
     catalog, asked = Catalog([Model("dalle", painter, upsampler)]), painter.asked(Prompt("a red square"), 1)
     ((route, _),) = catalog.job(catalog.model("dalle"), asked, 64).starts
-    assert [name.rpartition("/")[2] for name in route[-2:]] == ["low64", "up64"] and not any(
-        "32" in one for one in route
-    )
+    names = [name.rpartition("/")[2] for name in route]  # before it stands a hash, which may hold any digits
+    assert names[-2:] == ["low64", "up64"] and not any("32" in one for one in names)
