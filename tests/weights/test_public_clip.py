@@ -215,6 +215,25 @@ def test_folders_of_open_clip(tmp_path: Path, quick: bool) -> None:
     same(opened, model)
 
 
+def open_clip_folder(folder: Path, model: CLIP, vision: dict[str, Any], text: dict[str, Any]) -> Path:
+    save_file(openai_state(model), folder / "open_clip_model.safetensors")
+    about = {"embed_dim": 24, "quick_gelu": model.config.activation == "quickgelu"}
+    about |= {"vision_cfg": vision, "text_cfg": text}
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": about}))
+    return folder
+
+
+def test_heads_that_open_clip_does_not_name_are_eight(tmp_path: Path) -> None:
+    model = ours(replace(SMALL, text=replace(SMALL.text, heads=8)))
+    same(load_public_clip(open_clip_folder(tmp_path, model, {}, {})), model)
+
+
+def test_a_resnet_of_open_clip_with_other_heads_is_refused(tmp_path: Path) -> None:
+    open_clip_folder(tmp_path, ours(RESNET), {"head_width": 32}, {"heads": 1})
+    with pytest.raises(CheckpointError, match="head_width is 32; pinxit's ResNets have heads of 64 channels"):
+        load_public_clip(tmp_path)
+
+
 @listed
 @pytest.mark.parametrize("config", [SMALL, RESNET], ids=["vit", "resnet"])
 def test_weights_that_start_a_run_stay_in_the_file(tmp_path: Path, config: CLIPConfig) -> None:

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 ARCHIVE_NUMBERS = ("input_resolution", "context_length", "vocab_size")  # OpenAI's archives hold them as tensors
 OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 OPENAI_HEAD = 64  # channels of a head in every published model
+OPEN_CLIP_TEXT_HEADS = 8  # open_clip's default, whatever the width
 
 
 def load_public_clip(
@@ -172,10 +173,12 @@ def _open_clip(folder: Path) -> Found:
     check_settings(vision, OPEN_CLIP_VISION, f"{where}: model_cfg.vision_cfg")
     check_settings(text, OPEN_CLIP_TEXT, f"{where}: model_cfg.text_cfg")
     look = open_clip_look(shown, config.vision.size, f"{where}: preprocess_cfg")
-    heads = {"vision": vision.get("head_width", OPENAI_HEAD), "text": OPENAI_HEAD}
+    head = vision.get("head_width", OPENAI_HEAD)
+    if config.vision.stages and head != OPENAI_HEAD:
+        raise CheckpointError(f"{where}: head_width is {head}; pinxit's ResNets have heads of {OPENAI_HEAD} channels.")
     towers = (
-        replace(config.vision, heads=max(1, config.vision.width // heads["vision"])),
-        replace(config.text, heads=text.get("heads", config.text.heads)),
+        replace(config.vision, heads=max(1, config.vision.width // head)),
+        replace(config.text, heads=text.get("heads", OPEN_CLIP_TEXT_HEADS)),
     )
     config = config_of(where, config.embed, *towers, config.activation, look.colours)
     return Found("open_clip's CLIP", config, tensors, openai_names, fitting=look.fitting)
