@@ -228,6 +228,16 @@ def test_heads_that_open_clip_does_not_name_are_eight(tmp_path: Path) -> None:
     same(load_public_clip(open_clip_folder(tmp_path, model, {}, {})), model)
 
 
+def test_open_clip_pools_our_texts_where_we_do(tmp_path: Path) -> None:
+    """At the id that ends them, which is not the largest of our own tokenizers."""
+    model = ours(replace(SMALL, text=replace(SMALL.text, eot=3)))
+    save_open_clip(model, tmp_path)
+    again, ids = load_public_clip(tmp_path), inputs()[1].masked_fill(inputs()[1] == 59, 3)
+    assert again.config == model.config and torch.equal(again.encode_text(ids), model.encode_text(ids))
+    told = json.loads((tmp_path / "open_clip_config.json").read_text())["model_cfg"]["text_cfg"]
+    assert (told["pool_type"], told["eos_id"]) == ("eos", 3)
+
+
 def test_a_resnet_of_open_clip_with_other_heads_is_refused(tmp_path: Path) -> None:
     open_clip_folder(tmp_path, ours(RESNET), {"head_width": 32}, {"heads": 1})
     with pytest.raises(CheckpointError, match="head_width is 32; pinxit's ResNets have heads of 64 channels"):

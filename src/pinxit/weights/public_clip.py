@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 ARCHIVE_NUMBERS = ("input_resolution", "context_length", "vocab_size")  # OpenAI's archives hold them as tensors
 OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 OPENAI_HEAD = 64  # channels of a head in every published model
-OPEN_CLIP_TEXT_HEADS = 8  # open_clip's default, whatever the width
+OPEN_CLIP_TEXT_HEADS, OPEN_CLIP_EOS = 8, 2  # open_clip's defaults, whatever the width and the vocabulary
 
 
 def load_public_clip(
@@ -178,7 +179,12 @@ def _open_clip(folder: Path) -> Found:
         raise CheckpointError(f"{where}: head_width is {head}; pinxit's ResNets have heads of {OPENAI_HEAD} channels.")
     towers = (
         replace(config.vision, heads=max(1, config.vision.width // head)),
-        replace(config.text, heads=text.get("heads", OPEN_CLIP_TEXT_HEADS)),
+        replace(config.text, heads=text.get("heads", OPEN_CLIP_TEXT_HEADS), eot=_pooled_at(text, config.text.eot)),
     )
     config = config_of(where, config.embed, *towers, config.activation, look.colours)
     return Found("open_clip's CLIP", config, tensors, openai_names, fitting=look.fitting)
+
+
+def _pooled_at(text: Mapping[str, Any], largest: int) -> int:
+    """The id at which open_clip pools a text: its `eos_id`, or by default the `largest`."""
+    return int(text.get("eos_id", OPEN_CLIP_EOS)) if text.get("pool_type") == "eos" else largest
