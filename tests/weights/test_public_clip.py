@@ -172,6 +172,32 @@ def test_towers_in_folders_of_their_own_are_one_clip(tmp_path: Path) -> None:
         load_clip_in_parts(tmp_path / "text", tmp_path / "text", tmp_path / "whole")
 
 
+@pytest.mark.parametrize("tower", ["text", "vision"])
+def test_what_is_wrong_with_a_tower_is_said_of_its_folder(tmp_path: Path, tower: str) -> None:
+    in_parts(tmp_path)
+    weights, described = tmp_path / tower / "model.safetensors", tmp_path / tower / "config.json"
+    state, about = load_file(weights), json.loads(described.read_text())
+    own, other = ("text", "visual") if tower == "text" else ("visual", "text")
+
+    def refused(told: str) -> None:
+        with pytest.raises(CheckpointError, match=f"{tower}{told}"):
+            load_clip_in_parts(tmp_path / "text", tmp_path / "vision", tmp_path / "whole")
+
+    save_file(state | {f"{other}_projection.weight": torch.zeros(24, 128)}, weights)  # would replace the other tower's
+    refused(f" has unknown {other}_projection.weight")
+    save_file({name: it for name, it in state.items() if "projection" not in name}, weights)
+    refused(f" lacks {own}_projection.weight")
+    biases = [name for name in state if name.endswith("fc1.bias")]
+    save_file(state | {biases[0]: torch.zeros(3)}, weights)
+    refused(r" has .*fc1.bias of shape \[3\]")
+    save_file(state | {biases[0]: torch.full_like(state[biases[0]], torch.nan)}, weights)
+    refused(" has weights that are not finite")
+    save_file(state, weights)
+    for change, told in (({"hidden_act": "relu"}, " names the activation relu"), ({"hidden_size": "x"}, ": .*size")):
+        described.write_text(json.dumps(about | change))
+        refused(f"/config.json{told}")
+
+
 def test_shards_and_buffers_of_older_files_are_read(tmp_path: Path) -> None:
     reference(tmp_path)
     whole = load_public_clip(tmp_path)

@@ -64,7 +64,8 @@ def _loaded(recognised: Found, path: Path, dtype: torch.dtype | None) -> CLIP:
     state = _ours(model, recognised, path, dtype)
     wrong = not_finite(state)
     if wrong is not None:
-        raise CheckpointError(f"{path} has weights that are not finite ({wrong}): it is damaged.")
+        where = recognised.holds(recognised.names(wrong).parts[0], path)
+        raise CheckpointError(f"{where} has weights that are not finite ({wrong}): it is damaged.")
     model.load_state_dict(state, assign=True)
     for name in ("mean", "std"):
         setattr(model, name, torch.tensor(getattr(recognised.config, name)).view(3, 1, 1))
@@ -108,7 +109,8 @@ def _ours(model: CLIP, recognised: Found, path: Path, dtype: torch.dtype | None)
     counters = {name for name in expected if name.endswith("num_batches_tracked")}  # BatchNorm's; some files lack them
     for what, keys in (("lacks", expected - present - counters), ("has unknown", present - expected)):
         if keys:
-            raise CheckpointError(f"{path} {what} {some(sorted(keys))}; it does not fit {recognised.layout}.")
+            where = recognised.holds(min(keys), path)
+            raise CheckpointError(f"{where} {what} {some(sorted(keys))}; it does not fit {recognised.layout}.")
     state = {}
     for ours, like in model.state_dict().items():
         names = tables[ours]
@@ -119,7 +121,10 @@ def _ours(model: CLIP, recognised: Found, path: Path, dtype: torch.dtype | None)
         tensor = torch.cat(parts) if len(parts) > 1 else parts[0]
         tensor = tensor.T if names.transposed else tensor
         if tensor.shape != like.shape:
-            raise CheckpointError(f"{path} has {names.parts[0]} of shape {list(tensor.shape)}, not {list(like.shape)}.")
+            where = recognised.holds(names.parts[0], path)
+            raise CheckpointError(
+                f"{where} has {names.parts[0]} of shape {list(tensor.shape)}, not {list(like.shape)}."
+            )
         wanted = dtype or tensor.dtype if like.is_floating_point() else like.dtype  # batch norms' counters are integers
         state[ours] = tensor.to(wanted).contiguous()
     return state
