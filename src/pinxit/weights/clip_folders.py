@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,7 +51,7 @@ def whole_clip(folder: Path) -> Found:
     described = read_json(where, Hugging, CheckpointError)
     if described.get("model_type") != "clip":
         raise CheckpointError(f"{where} describes a {described.get('model_type')} model, not a clip.")
-    vision, text = (_described(described, tower, where) for tower in ("vision", "text"))
+    vision, text = (described_tower(described, tower, where) for tower in ("vision", "text"))
     weights = first_of(folder, HF_FILES)
     look = transformers_look(folder / PROCESSOR, vision["image_size"])
     config = _from_transformers(vision, text, described.get("projection_dim", 512), look.colours, (where, where))
@@ -81,13 +81,17 @@ def _tower_alone(folder: Path, tower: str) -> tuple[dict[str, Any], dict[str, Te
     kept = f"{'visual' if tower == 'vision' else tower}_projection.weight"
     if others := [name for name in tensors if name != kept and not name.startswith(f"{tower}_model.")]:
         raise CheckpointError(f"{folder} has unknown {some(sorted(others))}; it is no {tower} tower alone.")
-    return _described(cast("Hugging", {f"{tower}_config": own}), tower, where), tensors
+    return described_tower({f"{tower}_config": own}, tower, where), tensors
 
 
-def _described(described: Hugging, tower: str, where: Path) -> dict[str, Any]:
-    """A tower's settings: transformers' defaults, overridden by *_config, and that by older exports' *_config_dict."""
-    sections: Any = described
-    settings = DEFAULTS[tower] | (sections.get(f"{tower}_config") or {}) | (sections.get(f"{tower}_config_dict") or {})
+def described_tower(described: Mapping[str, Any], tower: str, where: Path) -> dict[str, Any]:
+    """A tower's settings: transformers' defaults, overridden by *_config, and that by older exports' *_config_dict.
+
+    Raises CheckpointError for a setting of another type.
+    """
+    settings = (
+        DEFAULTS[tower] | (described.get(f"{tower}_config") or {}) | (described.get(f"{tower}_config_dict") or {})
+    )
     kind: Any = VisionSettings if tower == "vision" else TextSettings
     try:
         checked(kind, settings, f"{tower}_config", CheckpointError)
