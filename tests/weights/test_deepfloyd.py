@@ -185,6 +185,7 @@ def test_every_key_is_accounted_for(tmp_path: Path) -> None:
         ({"extra.weight": torch.zeros(1)}, "unknown extra.weight"),
         ({"conv_in.bias": None}, "lacks conv_in.bias"),
         ({"mid_block.attentions.0.to_k.bias": torch.zeros(3)}, r"to_k.bias of shape \[3\], not \[96\]"),
+        ({"conv_in.bias": torch.full((32,), torch.nan)}, r"not finite \(conv_in\.bias\): it is damaged"),
     ):
         save_file({name: t for name, t in (state | change).items() if t is not None}, file)
         with pytest.raises(CheckpointError, match=told):
