@@ -26,6 +26,7 @@ from pinxit.types import Fitting
 from pinxit.weights.checkpoint import open_checkpoint
 from pinxit.weights.clip_export import save_open_clip, save_transformers_clip
 from pinxit.weights.clip_names import hf_names
+from pinxit.weights.deepfloyd_export import checked
 from pinxit.weights.diffusers_unet import diffusers_names
 from pinxit.weights.karlo_export import cut_additions, save_karlo
 from pinxit.weights.manifest import MANIFEST
@@ -152,6 +153,7 @@ def _names(config: Any) -> Callable[[str], Names]:
         if config.vision.stages:
             raise UsageError("transformers has no CLIP with a ResNet that peft could adapt.")
         return hf_names
+    checked(config.unet, config.size)  # other networks have no counterpart whose modules peft could find
     return lambda ours: Names(diffusers_names(ours, config.unet))
 
 
