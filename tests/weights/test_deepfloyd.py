@@ -198,6 +198,9 @@ def test_what_is_no_deepfloyd_is_refused(tmp_path: Path) -> None:
     whole = described(peer(STAGE_1))
     for change, told in (
         ({"_class_name": "Transformer2DModel"}, "Transformer2DModel"),
+        ({"dropout": None}, r"config\.json has a setting of a kind that it cannot be"),
+        ({"act_fn": []}, r"config\.json has a setting of a kind that it cannot be"),
+        ({"up_block_types": None}, r"config\.json has a setting of a kind that it cannot be"),
         ({"down_block_types": ["CrossAttnDownBlock2D"] * 3}, "CrossAttnDownBlock2D"),
         ({"class_embed_type": "projection"}, "class_embed_type is projection"),
         ({"resnet_time_scale_shift": "default"}, "scale_shift"),

@@ -216,6 +216,8 @@ def test_every_key_is_accounted_for(
         ("decoder", {"class_embed_type": "timestep"}, "class_embed_type"),
         ("decoder", {"out_channels": 3}, "out_channels is 3"),
         ("decoder", {"block_out_channels": 32}, "block_out_channels is 32"),
+        ("decoder", {"block_out_channels": []}, r"decoder/config\.json has a setting of a kind"),
+        ("decoder", {"dropout": "much"}, r"decoder/config\.json has a setting of a kind that it cannot be .*much"),
         ("decoder", {"attention_head_dim": [8, 16]}, "attention_head_dim"),
         ("decoder", {"down_block_types": [karlos.PLAIN[0]] * 2}, "up_block_types attends"),
         ("text_proj", {"cross_attention_dim": 48}, "cross_attention_dim is 48, and the decoder's is 24"),

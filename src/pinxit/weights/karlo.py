@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from pinxit.errors import CheckpointError, UsageError
+from pinxit.errors import CheckpointError
 from pinxit.models.prior import DiffusionPrior, PriorConfig
 from pinxit.models.unet import UNet, UNetConfig
-from pinxit.weights.diffusers_unet import diffusers_names
+from pinxit.weights.diffusers_unet import diffusers_names, reading
 from pinxit.weights.json_files import json_object
 from pinxit.weights.karlo_names import MEAN, NOTHING, SPREAD, decoder_names, prior_names
 from pinxit.weights.karlo_settings import decoder_config, prior_config, super_config
@@ -120,10 +120,8 @@ Config = TypeVar("Config", PriorConfig, UNetConfig)
 
 
 def _config(folder: Path, read: Callable[[dict[str, Any], str], Config]) -> Config:
-    try:
+    with reading(folder / CONFIG):
         return read(_described(folder), str(folder / CONFIG))
-    except UsageError as error:
-        raise CheckpointError(f"{folder / CONFIG}: {error}") from error
 
 
 def _described(folder: Path) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from pinxit.text.encoders import TextEncoder, open_text_encoder
 from pinxit.text.frozen import FrozenEncoder, Precision, Running
 from pinxit.training.precision import pick_device
 from pinxit.weights.deepfloyd import load_deepfloyd
+from pinxit.weights.diffusers_unet import reading
 from pinxit.weights.json_files import json_object
 from pinxit.weights.sampled_hash import sampled_hash
 
@@ -113,7 +114,8 @@ class StageFolder:
         if not where.is_file():
             raise CheckpointError(f"{folder} holds no DeepFloyd IF: it has no unet/config.json.")
         settings = json_object(where)
-        stage, expected = FOLDERS.get(settings.get("in_channels", 0)), FOLDERS[channels]
+        with reading(where):
+            stage, expected = FOLDERS.get(settings.get("in_channels", 0)), FOLDERS[channels]
         if stage not in (None, expected):
             raise CheckpointError(
                 f"{folder} holds DeepFloyd IF's {stage} (unet/config.json says so): give its {expected} here."
