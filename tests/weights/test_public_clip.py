@@ -330,6 +330,11 @@ def test_every_key_is_accounted_for(tmp_path: Path) -> None:
         ({"visual.ln_post.bias": torch.zeros(3)}, r"visual.ln_post.bias of shape \[3\], not \[64\]"),
         ({"visual.conv1.weight": None}, "holds no CLIP"),
         ({"text_projection": None}, "lacks text_projection"),
+        ({"text_projection": torch.zeros(64)}, r"weights\.safetensors has weights of shapes that no CLIP has"),
+        ({"visual.conv1.weight": torch.zeros(64, 3)}, "has weights of shapes that no CLIP has"),
+        ({"ln_final.weight": torch.tensor(1.0)}, "has weights of shapes that no CLIP has"),
+        ({"visual.positional_embedding": torch.zeros(0, 64)}, "has weights of shapes that no CLIP has"),
+        ({"visual.positional_embedding": torch.zeros(1, 64)}, "no CLIP has .clip.vision.size must be at least 1"),
     ):
         save_file({name: t for name, t in (state | change).items() if t is not None}, path)
         with pytest.raises(CheckpointError, match=told):

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pinxit.errors import CheckpointError
+from pinxit.errors import CheckpointError, UsageError
 from pinxit.files import read_json
 from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.models.layers import Activation
@@ -146,6 +146,8 @@ def _inferred(tensors: Mapping[str, Tensor], activation: Activation, path: Path)
         return CLIPConfig(tensors["text_projection"].shape[1], vision, text, activation)
     except KeyError as missing:
         raise CheckpointError(f"{path} lacks {missing.args[0]}; it is no CLIP of OpenAI's layout.") from None
+    except (UsageError, TypeError, ValueError, IndexError) as error:
+        raise CheckpointError(f"{path} has weights of shapes that no CLIP has ({str(error).rstrip('.')}).") from error
 
 
 def _vit(tensors: Mapping[str, Tensor]) -> CLIPVisionConfig:
