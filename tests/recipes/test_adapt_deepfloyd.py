@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -117,6 +118,8 @@ def test_lora_moves_additions_alone_and_diffusers_and_peft_say_the_same(
     alike(net, after)
     assert set(net.state_dict()) == set(kind.from_pretrained(source, subfolder="unet").state_dict())
     adapter = dict(zip(STAGES, export(str(place / "run"), "peft", tmp_path / "new" / "added"), strict=True))[stage]
+    about = json.loads((adapter / "adapter_config.json").read_text())
+    assert about["base_model_name_or_path"] == str(source.resolve())
     base = kind.from_pretrained(source, subfolder="unet").eval()
     alike(base, before)
     alike(peft.PeftModel.from_pretrained(base, str(adapter)).eval(), after)

@@ -19,6 +19,7 @@ from pinxit.recipes.karlo import run as karlo
 from pinxit.recipes.karlo.published import RECIPE as KARLO
 from pinxit.recipes.karlo.release import trained_states
 from pinxit.recipes.published import fitting_of
+from pinxit.recipes.warm_start import read_start
 from pinxit.text.clip_tokenizer import clip_tokens
 from pinxit.training import runs
 from pinxit.training import state as states
@@ -63,7 +64,12 @@ class Trained:
     tokens: Path  # the folder of a CLIP's tokenizer
     fitting: Fitting = field(default_factory=Fitting)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    base: str = ""  # the folder of the weights that a LoRA run adapts
+    start: Mapping[str, Any] = field(default_factory=dict)  # what the run has noted of the weights it started from
+
+    def base(self, network: str) -> str:
+        """The folder of the published weights that a LoRA run adapts; empty for those of a checkpoint."""
+        folder = self.start.get("folder", "")
+        return str(self.start.get("folders", {}).get(network, folder))
 
 
 class _Run(TypedDict):
@@ -143,7 +149,7 @@ def _adapters(source: str, trained: Trained, folder: Path) -> list[Path]:
     if not adapted:
         raise UsageError(f"{source} has no additions for peft: give a run that was trained with --lora.")
     for network in adapted:
-        save_adapter(network.additions, _names(network.config), folder / network.name, trained.base)
+        save_adapter(network.additions, _names(network.config), folder / network.name, trained.base(network.name))
     return [folder / network.name for network in adapted]
 
 
@@ -165,16 +171,15 @@ def _opened(source: str) -> Trained:
 def _run(folder: Path) -> Trained:
     recipe = read_json(folder / runs.FILE, _Run, DataError)["recipe"]
     _check(recipe, str(folder))
-    start = folder / "start.json"
-    base = str(read_json(start, dict, DataError).get("folder", "")) if start.is_file() else ""
+    start = read_start(folder)
     if recipe == "clip":
         clip = runs.config_of(folder, recipe, ClipRunConfig)
         return Trained(
-            recipe, (_network(folder, "clip", clip.clip),), folder / "tokenizer", fitting=clip.fitting, base=base
+            recipe, (_network(folder, "clip", clip.clip),), folder / "tokenizer", fitting=clip.fitting, start=start
         )
     config = runs.config_of(folder, recipe, ImagenConfig)
     networks = tuple(_network(folder, stage.name, stage.network) for stage in config.stages)
-    return Trained(recipe, networks, folder / "tokenizer", sampling=config.sampling, base=base)
+    return Trained(recipe, networks, folder / "tokenizer", sampling=config.sampling, start=start)
 
 
 def _network(folder: Path, name: str, config: Any) -> Network:
