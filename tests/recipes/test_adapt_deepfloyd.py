@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from pinxit.models.unet import UNet
 from pinxit.recipes.deepfloyd.open import open_painter, open_upsampler
 from pinxit.recipes.deepfloyd.published import open_deepfloyd
 from pinxit.recipes.diffusion.config import StageConfig
-from pinxit.recipes.export import export
+from pinxit.recipes.export import _names, _opened, export
 from pinxit.recipes.imagen.config import ImagenConfig
 from pinxit.recipes.imagen.run import ImagenRun
 from pinxit.recipes.starts import open_start
@@ -117,6 +118,8 @@ def test_lora_moves_additions_alone_and_diffusers_and_peft_say_the_same(
     alike(net, after)
     assert set(net.state_dict()) == set(kind.from_pretrained(source, subfolder="unet").state_dict())
     adapter = dict(zip(STAGES, export(str(place / "run"), "peft", tmp_path / "new" / "added"), strict=True))[stage]
+    about = json.loads((adapter / "adapter_config.json").read_text())
+    assert about["base_model_name_or_path"] == str(source.resolve())
     base = kind.from_pretrained(source, subfolder="unet").eval()
     alike(base, before)
     alike(peft.PeftModel.from_pretrained(base, str(adapter)).eval(), after)
@@ -208,6 +211,14 @@ def test_what_cannot_be_is_one_sentence(place: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="DeepFloyd IF predicts noise and a learned variance"):
         export("imagen-tiny", "diffusers", tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_network_that_diffusers_does_not_have_has_no_adapter(place: Path, tmp_path: Path) -> None:
+    network = _opened(str(place / "run")).networks[0]
+    assert network.additions and _names(network.config)("stem.weight").parts == ("conv_in.weight",)
+    other = replace(network.config, unet=replace(network.config.unet, refiner_layers=1))
+    with pytest.raises(CheckpointError, match="no network of DeepFloyd IF is like this one"):
+        _names(other)
 
 
 @pytest.mark.slow

@@ -33,6 +33,7 @@ from pinxit.training.log import read_metrics
 from pinxit.training.rows import whole
 from pinxit.training.stop import Stop
 from pinxit.weights.karlo import load_decoder, load_prior, load_supers
+from pinxit.weights.karlo_export import save_karlo
 from tests.recipes import karlos
 from tests.recipes.squares import write_squares
 from tests.weights.karlos import EMBED, LENGTH, diffusers, unclip
@@ -104,6 +105,16 @@ def test_only_additions_move_and_the_checkpoint_is_a_karlo_with_them(place: Path
             k: t.shape for k, t in published.items()
         }
         assert any(not torch.equal(tensor, published[key]) for key, tensor in theirs.items())
+
+
+def test_an_export_into_the_published_folder_does_not_copy_itself(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "karlo", tmp_path / "karlo")
+    first = load_supers(place / "karlo")[0]
+    out = tmp_path / "karlo/runs/mine"
+    save_karlo(tmp_path / "karlo", {"super_res_first": (first.state_dict(), first.config)}, out)
+    assert {path.name for path in out.iterdir()} == {path.name for path in (place / "karlo").iterdir()}
+    again = load_supers(out)[0].state_dict()
+    assert all(torch.equal(tensor, again[name]) for name, tensor in first.state_dict().items())
 
 
 def test_peft_and_diffusers_say_the_same(place: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from pinxit.pipelines import denoise
 from pinxit.pipelines.denoise import DenoiseRequest, DenoiseWorker
 from pinxit.pipelines.work import Job, WorkItem
 from pinxit.recipes.deepfloyd.captions import clean_caption
-from pinxit.recipes.deepfloyd.open import open_painter, open_upsampler
+from pinxit.recipes.deepfloyd.open import StageFolder, _text_folders, open_painter, open_upsampler
 from pinxit.recipes.diffusion import upsampler as upsampling
 from pinxit.recipes.diffusion.denoiser import UNetDenoiser
 from pinxit.recipes.diffusion.upsampler import Upsampler
@@ -35,6 +35,7 @@ from pinxit.recipes.imagen.graph import requests
 from pinxit.recipes.imagen.painter import ImagenPainter
 from pinxit.recipes.painting import Painter
 from pinxit.recipes.requests import PaintRequest
+from pinxit.text import encoders
 from pinxit.text.encoders import open_text_encoder
 from pinxit.types import Prompt, Ranked
 from pinxit.weights.tensor_files import read_tensors, write_tensors
@@ -269,6 +270,20 @@ def test_two_of_one_name_have_folders_of_their_own(folders: Folders, painter: Im
         assert (both[0] == both[1]) == (part is None)
         alone = load_upsampler(copies[1], device="cpu")
         assert alone.facts == opened.upsampler.facts
+
+
+def test_the_hash_covers_a_text_encoder_of_the_hub_and_a_tokenizer_beside(
+    folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, found = StageFolder.read(folders.base, 3), set()
+    for name in ("one", "two"):
+        (tmp_path / name / "text_encoder").mkdir(parents=True)
+        (tmp_path / name / "tokenizer").mkdir()
+        (tmp_path / name / "tokenizer/tokenizer.json").write_text(name)
+        found.add(stage.hash(_text_folders(folders.base, tmp_path / name / "text_encoder")))
+        monkeypatch.setattr(encoders, "fetch", lambda spec, archives, name=name: tmp_path / name)
+        found.add(stage.hash(_text_folders(folders.base, "hub:some/t5")))
+    assert len(found) == 2 and stage.hash([]) not in found
 
 
 def test_metadata_tell_of_steps_or_of_a_spacing(painter: ImagenPainter) -> None:

@@ -85,6 +85,25 @@ def test_pinxit_s_own_clip() -> None:
         open_text_encoder(folder, length=encoder.length + 1)
 
 
+def test_layers_that_the_config_does_not_name_are_refused(tmp_path: Path) -> None:
+    """They would be left out without a word, and every text read otherwise."""
+    save_clip(tmp_path, "CLIPModel")
+    path = tmp_path / "config.json"
+    about = json.loads(path.read_text())
+    path.write_text(json.dumps(about | {"text_config": about["text_config"] | {"num_hidden_layers": 2}}))
+    with pytest.raises(CheckpointError, match=r"has unknown text_model\.encoder\.layers\.2.* its config\.json"):
+        open_text_encoder(tmp_path)
+
+
+def test_settings_of_older_exports_are_heeded(tmp_path: Path) -> None:
+    """They keep what counts in text_config_dict, as transformers and our own reader of CLIPs know."""
+    save_clip(tmp_path, "CLIPModel")
+    before, path = open_text_encoder(tmp_path).encode(TEXTS), tmp_path / "config.json"
+    about = json.loads(path.read_text())
+    path.write_text(json.dumps(about | {"text_config_dict": about["text_config"], "text_config": None}))
+    assert torch.equal(open_text_encoder(tmp_path).encode(TEXTS).pooled, before.pooled)
+
+
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     save_clip(tmp_path, "CLIPTextModel")
     config, weights = tmp_path / "config.json", tmp_path / "model.safetensors"

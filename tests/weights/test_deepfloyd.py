@@ -185,6 +185,7 @@ def test_every_key_is_accounted_for(tmp_path: Path) -> None:
         ({"extra.weight": torch.zeros(1)}, "unknown extra.weight"),
         ({"conv_in.bias": None}, "lacks conv_in.bias"),
         ({"mid_block.attentions.0.to_k.bias": torch.zeros(3)}, r"to_k.bias of shape \[3\], not \[96\]"),
+        ({"conv_in.bias": torch.full((32,), torch.nan)}, r"not finite \(conv_in\.bias\): it is damaged"),
     ):
         save_file({name: t for name, t in (state | change).items() if t is not None}, file)
         with pytest.raises(CheckpointError, match=told):
@@ -197,6 +198,9 @@ def test_what_is_no_deepfloyd_is_refused(tmp_path: Path) -> None:
     whole = described(peer(STAGE_1))
     for change, told in (
         ({"_class_name": "Transformer2DModel"}, "Transformer2DModel"),
+        ({"dropout": None}, r"config\.json has a setting of a kind that it cannot be"),
+        ({"act_fn": []}, r"config\.json has a setting of a kind that it cannot be"),
+        ({"up_block_types": None}, r"config\.json has a setting of a kind that it cannot be"),
         ({"down_block_types": ["CrossAttnDownBlock2D"] * 3}, "CrossAttnDownBlock2D"),
         ({"class_embed_type": "projection"}, "class_embed_type is projection"),
         ({"resnet_time_scale_shift": "default"}, "scale_shift"),

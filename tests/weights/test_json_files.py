@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pinxit.errors import CheckpointError
 from pinxit.weights.json_files import json_object, json_objects, shards
-from pinxit.weights.tensor_files import first_of
+from pinxit.weights.tensor_files import first_of, read_tensors, write_tensors
 
 INDEX = '{"weight_map": {"x": "b.safetensors", "y": "a.safetensors", "z": "b.safetensors"}}'
 
@@ -38,6 +39,19 @@ def test_the_first_that_is_there(tmp_path: Path) -> None:
         first_of(tmp_path, ("a", "d"))
 
 
+def test_a_tensor_in_two_shards_is_refused(tmp_path: Path) -> None:
+    """One of them is left over from other weights."""
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text('{"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}')
+    x, y = torch.zeros(2), torch.ones(3)
+    write_tensors(tmp_path / "a.safetensors", {"x": x})
+    write_tensors(tmp_path / "b.safetensors", {"y": y})
+    assert {name: tensor.tolist() for name, tensor in read_tensors(index).items()} == {"x": [0, 0], "y": [1, 1, 1]}
+    write_tensors(tmp_path / "b.safetensors", {"y": y, "x": x + 1})
+    with pytest.raises(CheckpointError, match=r"b\.safetensors has x, and so has a shard before it"):
+        read_tensors(index)
+
+
 @pytest.mark.parametrize(
     ("read", "content", "told"),
     [
@@ -48,6 +62,7 @@ def test_the_first_that_is_there(tmp_path: Path) -> None:
         (json_objects, '["a"]', "must be"),
         (shards, "{}", "names no file"),
         (shards, INDEX, r"names a\.safetensors, which is not in the folder"),
+        (shards, '{"weight_map": {"x": ""}}', "names a file without a name, which is not in the folder"),
         (shards, '{"weight_map": {"x": "../secret"}}', r"names \.\./secret, which is not in the folder"),
     ],
 )

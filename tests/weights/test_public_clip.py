@@ -172,6 +172,32 @@ def test_towers_in_folders_of_their_own_are_one_clip(tmp_path: Path) -> None:
         load_clip_in_parts(tmp_path / "text", tmp_path / "text", tmp_path / "whole")
 
 
+@pytest.mark.parametrize("tower", ["text", "vision"])
+def test_what_is_wrong_with_a_tower_is_said_of_its_folder(tmp_path: Path, tower: str) -> None:
+    in_parts(tmp_path)
+    weights, described = tmp_path / tower / "model.safetensors", tmp_path / tower / "config.json"
+    state, about = load_file(weights), json.loads(described.read_text())
+    own, other = ("text", "visual") if tower == "text" else ("visual", "text")
+
+    def refused(told: str) -> None:
+        with pytest.raises(CheckpointError, match=f"{tower}{told}"):
+            load_clip_in_parts(tmp_path / "text", tmp_path / "vision", tmp_path / "whole")
+
+    save_file(state | {f"{other}_projection.weight": torch.zeros(24, 128)}, weights)  # would replace the other tower's
+    refused(f" has unknown {other}_projection.weight")
+    save_file({name: it for name, it in state.items() if "projection" not in name}, weights)
+    refused(f" lacks {own}_projection.weight")
+    biases = [name for name in state if name.endswith("fc1.bias")]
+    save_file(state | {biases[0]: torch.zeros(3)}, weights)
+    refused(r" has .*fc1.bias of shape \[3\]")
+    save_file(state | {biases[0]: torch.full_like(state[biases[0]], torch.nan)}, weights)
+    refused(" has weights that are not finite")
+    save_file(state, weights)
+    for change, told in (({"hidden_act": "relu"}, " names the activation relu"), ({"hidden_size": "x"}, ": .*size")):
+        described.write_text(json.dumps(about | change))
+        refused(f"/config.json{told}")
+
+
 def test_shards_and_buffers_of_older_files_are_read(tmp_path: Path) -> None:
     reference(tmp_path)
     whole = load_public_clip(tmp_path)
@@ -213,6 +239,35 @@ def test_folders_of_open_clip(tmp_path: Path, quick: bool) -> None:
     opened = load_public_clip(tmp_path)
     assert opened.config == model.config
     same(opened, model)
+
+
+def open_clip_folder(folder: Path, model: CLIP, vision: dict[str, Any], text: dict[str, Any]) -> Path:
+    save_file(openai_state(model), folder / "open_clip_model.safetensors")
+    about = {"embed_dim": 24, "quick_gelu": model.config.activation == "quickgelu"}
+    about |= {"vision_cfg": vision, "text_cfg": text}
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": about}))
+    return folder
+
+
+def test_heads_that_open_clip_does_not_name_are_eight(tmp_path: Path) -> None:
+    model = ours(replace(SMALL, text=replace(SMALL.text, heads=8)))
+    same(load_public_clip(open_clip_folder(tmp_path, model, {}, {})), model)
+
+
+def test_open_clip_pools_our_texts_where_we_do(tmp_path: Path) -> None:
+    """At the id that ends them, which is not the largest of our own tokenizers."""
+    model = ours(replace(SMALL, text=replace(SMALL.text, eot=3)))
+    save_open_clip(model, tmp_path)
+    again, ids = load_public_clip(tmp_path), inputs()[1].masked_fill(inputs()[1] == 59, 3)
+    assert again.config == model.config and torch.equal(again.encode_text(ids), model.encode_text(ids))
+    told = json.loads((tmp_path / "open_clip_config.json").read_text())["model_cfg"]["text_cfg"]
+    assert (told["pool_type"], told["eos_id"]) == ("eos", 3)
+
+
+def test_a_resnet_of_open_clip_with_other_heads_is_refused(tmp_path: Path) -> None:
+    open_clip_folder(tmp_path, ours(RESNET), {"head_width": 32}, {"heads": 1})
+    with pytest.raises(CheckpointError, match="head_width is 32; pinxit's ResNets have heads of 64 channels"):
+        load_public_clip(tmp_path)
 
 
 @listed
@@ -275,6 +330,11 @@ def test_every_key_is_accounted_for(tmp_path: Path) -> None:
         ({"visual.ln_post.bias": torch.zeros(3)}, r"visual.ln_post.bias of shape \[3\], not \[64\]"),
         ({"visual.conv1.weight": None}, "holds no CLIP"),
         ({"text_projection": None}, "lacks text_projection"),
+        ({"text_projection": torch.zeros(64)}, r"weights\.safetensors has weights of shapes that no CLIP has"),
+        ({"visual.conv1.weight": torch.zeros(64, 3)}, "has weights of shapes that no CLIP has"),
+        ({"ln_final.weight": torch.tensor(1.0)}, "has weights of shapes that no CLIP has"),
+        ({"visual.positional_embedding": torch.zeros(0, 64)}, "has weights of shapes that no CLIP has"),
+        ({"visual.positional_embedding": torch.zeros(1, 64)}, "no CLIP has .clip.vision.size must be at least 1"),
     ):
         save_file({name: t for name, t in (state | change).items() if t is not None}, path)
         with pytest.raises(CheckpointError, match=told):

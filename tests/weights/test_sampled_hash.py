@@ -37,3 +37,13 @@ def test_every_tensor_counts(tmp_path: Path, change: tuple[str, int]) -> None:
 
 def test_settings_count(tmp_path: Path) -> None:
     assert written(tmp_path / "one", steps=1) != written(tmp_path / "two", steps=2)
+
+
+def test_an_archive_counts_where_it_is_all_there_is(tmp_path: Path) -> None:
+    """As in an image encoder of Karlo's that came without safetensors."""
+    folder, found = tmp_path / "image_encoder", set()
+    folder.mkdir()
+    for content in (b"one", b"two"):
+        (folder / "pytorch_model.bin").write_bytes(content)
+        found.add(sampled_hash([folder]))
+    assert len(found) == 2

@@ -19,6 +19,7 @@ from pinxit.recipes.karlo import run as karlo
 from pinxit.recipes.karlo.published import RECIPE as KARLO
 from pinxit.recipes.karlo.release import trained_states
 from pinxit.recipes.published import fitting_of
+from pinxit.recipes.warm_start import read_start
 from pinxit.text.clip_tokenizer import clip_tokens
 from pinxit.training import runs
 from pinxit.training import state as states
@@ -26,6 +27,7 @@ from pinxit.types import Fitting
 from pinxit.weights.checkpoint import open_checkpoint
 from pinxit.weights.clip_export import save_open_clip, save_transformers_clip
 from pinxit.weights.clip_names import hf_names
+from pinxit.weights.deepfloyd_export import checked
 from pinxit.weights.diffusers_unet import diffusers_names
 from pinxit.weights.karlo_export import cut_additions, save_karlo
 from pinxit.weights.manifest import MANIFEST
@@ -62,7 +64,12 @@ class Trained:
     tokens: Path  # the folder of a CLIP's tokenizer
     fitting: Fitting = field(default_factory=Fitting)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    base: str = ""  # the folder of the weights that a LoRA run adapts
+    start: Mapping[str, Any] = field(default_factory=dict)  # what the run has noted of the weights it started from
+
+    def base(self, network: str) -> str:
+        """The folder of the published weights that a LoRA run adapts; empty for those of a checkpoint."""
+        folder = self.start.get("folder", "")
+        return str(self.start.get("folders", {}).get(network, folder))
 
 
 class _Run(TypedDict):
@@ -142,7 +149,7 @@ def _adapters(source: str, trained: Trained, folder: Path) -> list[Path]:
     if not adapted:
         raise UsageError(f"{source} has no additions for peft: give a run that was trained with --lora.")
     for network in adapted:
-        save_adapter(network.additions, _names(network.config), folder / network.name, trained.base)
+        save_adapter(network.additions, _names(network.config), folder / network.name, trained.base(network.name))
     return [folder / network.name for network in adapted]
 
 
@@ -152,6 +159,7 @@ def _names(config: Any) -> Callable[[str], Names]:
         if config.vision.stages:
             raise UsageError("transformers has no CLIP with a ResNet that peft could adapt.")
         return hf_names
+    checked(config.unet, config.size)  # other networks have no counterpart whose modules peft could find
     return lambda ours: Names(diffusers_names(ours, config.unet))
 
 
@@ -163,16 +171,15 @@ def _opened(source: str) -> Trained:
 def _run(folder: Path) -> Trained:
     recipe = read_json(folder / runs.FILE, _Run, DataError)["recipe"]
     _check(recipe, str(folder))
-    start = folder / "start.json"
-    base = str(read_json(start, dict, DataError).get("folder", "")) if start.is_file() else ""
+    start = read_start(folder)
     if recipe == "clip":
         clip = runs.config_of(folder, recipe, ClipRunConfig)
         return Trained(
-            recipe, (_network(folder, "clip", clip.clip),), folder / "tokenizer", fitting=clip.fitting, base=base
+            recipe, (_network(folder, "clip", clip.clip),), folder / "tokenizer", fitting=clip.fitting, start=start
         )
     config = runs.config_of(folder, recipe, ImagenConfig)
     networks = tuple(_network(folder, stage.name, stage.network) for stage in config.stages)
-    return Trained(recipe, networks, folder / "tokenizer", sampling=config.sampling, base=base)
+    return Trained(recipe, networks, folder / "tokenizer", sampling=config.sampling, start=start)
 
 
 def _network(folder: Path, name: str, config: Any) -> Network:

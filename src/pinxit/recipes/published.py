@@ -30,6 +30,7 @@ class Published:
     configs: Mapping[str, Any]
     states: Mapping[str, Mapping[str, Tensor]]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    folders: Mapping[str, Path] = field(default_factory=dict)  # of its networks, where each has one of its own
 
     @property
     def parts(self) -> Mapping[str, Any]:
@@ -60,8 +61,9 @@ class Published:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What is known of their origin: the format they were published in, and the folder they were read from."""
-        return {"published": self.layout, "folder": str(self.folder.resolve())}
+        """What is known of their origin: the format they were published in, and the folders they were read from."""
+        folders = {name: str(folder.resolve()) for name, folder in self.folders.items()}
+        return {"published": self.layout, "folder": str(self.folder.resolve()), "folders": folders}
 
 
 Start = Checkpoint | Published

@@ -18,11 +18,12 @@ from pinxit.text.clip_tokenizer import ClipTokenizer, clip_tokens
 from pinxit.text.frozen import FrozenEncoder, Running
 from pinxit.text.model_folder import ModelFolder
 from pinxit.weights.checkpoint import open_checkpoint
+from pinxit.weights.clip_folders import HF_BUFFERS, described_tower
 from pinxit.weights.clip_names import alone, hf_names
-from pinxit.weights.clip_settings import DEFAULTS
 from pinxit.weights.tensor_files import read_tensors, some
 
-MODEL_TYPES = ("clip", "clip_text_model")
+WHOLE = "clip"
+MODEL_TYPES = (WHOLE, "clip_text_model")
 PART = "clip"  # of a checkpoint of pinxit
 Tokenize = Callable[[Sequence[str], int], Sequence[Sequence[int]]]  # texts and length to `start ids end 0 0 ...`
 
@@ -111,7 +112,8 @@ class ClipText(FrozenEncoder):
 
 def _published(folder: ModelFolder) -> TextTower:
     where = folder.weights / "config.json"
-    settings = DEFAULTS["text"] | folder.config.get("text_config", folder.config)
+    whole = folder.model_type == WHOLE
+    settings = described_tower(folder.config if whole else {"text_config": folder.config}, "text", where)
     if settings["intermediate_size"] != 4 * settings["hidden_size"] or settings["layer_norm_eps"] != 1e-5:
         raise CheckpointError(f"{where}: CLIP's towers have MLPs four times as wide and norms with eps 1e-5.")
     if settings["hidden_act"] not in ("quick_gelu", "gelu"):
@@ -147,6 +149,7 @@ def _tensors(folder: ModelFolder) -> dict[str, Tensor]:
 
 def _ours(tower: TextTower, tensors: dict[str, Tensor], folder: ModelFolder) -> dict[str, Tensor]:
     state = {}
+    left = {name for name in tensors if name.startswith("text_")} - set(HF_BUFFERS)
     for ours, like in tower.state_dict().items():
         names = hf_names(f"text.{ours}")
         missing = [name for name in names.parts if name not in tensors]
@@ -158,4 +161,7 @@ def _ours(tower: TextTower, tensors: dict[str, Tensor], folder: ModelFolder) -> 
             shapes = f"of shape {list(whole.shape)}, not {list(like.shape)}"
             raise CheckpointError(f"{folder.weights} has {names.parts[0]} {shapes}.")
         state[ours] = whole.float().contiguous()
+        left.difference_update(names.parts)
+    if left:
+        raise CheckpointError(f"{folder.weights} has unknown {some(sorted(left))}; it does not fit its config.json.")
     return state

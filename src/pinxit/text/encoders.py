@@ -81,7 +81,7 @@ def open_text_encoder(
     Raises UsageError for impossible options, or when a package is not installed (the message says which),
     CheckpointError when there is no encoder of a known family.
     """
-    place, name = _place(spec)
+    place, name = place_of(spec)
     running = Running(length, device, precision, padded, spell)
     if (place / MANIFEST).is_file():
         return ClipText.own(place, name, running, penultimate)
@@ -103,7 +103,7 @@ def located(spec: str) -> str:
     return str(Path(spec).resolve()) if spec != MINILM and Path(spec).is_dir() else spec
 
 
-def _place(spec: str | Path) -> tuple[Path, str]:
+def place_of(spec: str | Path) -> tuple[Path, str]:
     """The folder and the short name of a text encoder."""
     if str(spec) == MINILM:
         return minilm.folder(), MINILM

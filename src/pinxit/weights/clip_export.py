@@ -50,8 +50,11 @@ def save_open_clip(model: CLIP, folder: Path) -> None:
     else:
         vision |= {"layers": config.vision.layers, "patch_size": config.vision.patch}
         vision["head_width"] = config.vision.width // config.vision.heads
-    text = {"context_length": config.text.tokens, "vocab_size": config.text.vocab, "width": config.text.width}
+    text: dict[str, Any] = {"context_length": config.text.tokens, "vocab_size": config.text.vocab}
+    text["width"] = config.text.width
     text |= {"heads": config.text.heads, "layers": config.text.layers}
+    if config.text.eot != config.text.vocab - 1:  # else it pools at the largest id
+        text |= {"pool_type": "eos", "eos_id": config.text.eot}
     about = {"embed_dim": config.embed, "quick_gelu": config.activation == "quickgelu"}
     look: dict[str, Any] = {"mean": config.mean, "std": config.std, "size": [config.vision.size] * 2, "mode": "RGB"}
     look |= {"interpolation": "bilinear" if fitting.method == "bilinear" else "bicubic", "fill_color": fitting.fill}

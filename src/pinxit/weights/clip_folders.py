@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from pinxit.weights.clip_names import alone, hf_names
 from pinxit.weights.clip_settings import DEFAULTS, Hugging, TextSettings, VisionSettings
 from pinxit.weights.json_files import json_object
 from pinxit.weights.renaming import Names
-from pinxit.weights.tensor_files import first_of, read_tensors
+from pinxit.weights.tensor_files import first_of, read_tensors, some
 
 HF_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 HF_BUFFERS = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")
@@ -38,6 +38,11 @@ class Found:
     names: Callable[[str], Names]
     ignored: tuple[str, ...] = ()
     fitting: Fitting = field(default_factory=Fitting)
+    text: Path | None = None  # the folder of the text tower, if it has one of its own
+
+    def holds(self, key: str, path: Path) -> Path:
+        """The file or folder to name where `key` of its `tensors` is wrong; `path`: where the CLIP lies."""
+        return self.text if self.text is not None and key.startswith("text") else path
 
 
 def whole_clip(folder: Path) -> Found:
@@ -46,35 +51,47 @@ def whole_clip(folder: Path) -> Found:
     described = read_json(where, Hugging, CheckpointError)
     if described.get("model_type") != "clip":
         raise CheckpointError(f"{where} describes a {described.get('model_type')} model, not a clip.")
-    vision, text = (_described(described, tower, where) for tower in ("vision", "text"))
+    vision, text = (described_tower(described, tower, where) for tower in ("vision", "text"))
     weights = first_of(folder, HF_FILES)
     look = transformers_look(folder / PROCESSOR, vision["image_size"])
-    config = _from_transformers(vision, text, described.get("projection_dim", 512), look.colours, where)
+    config = _from_transformers(vision, text, described.get("projection_dim", 512), look.colours, (where, where))
     return Found("transformers' CLIP", config, read_tensors(weights), hf_names, HF_BUFFERS, look.fitting)
 
 
 def clip_in_parts(text: Path, vision: Path, look: Path) -> Found:
     """The CLIP of two tower folders; `look`: that of its image processor. Raises CheckpointError as `whole_clip`."""
-    described, tensors = dict[str, Any](), dict[str, Tensor]()
-    for tower, folder in (("text", text), ("vision", vision)):
-        own = json_object(folder / "config.json")
-        if own.get("model_type") != f"clip_{tower}_model":
-            raise CheckpointError(f"{folder / 'config.json'} describes no clip_{tower}_model of transformers.")
-        described[f"{tower}_config"] = own
-        tensors |= alone(read_tensors(first_of(folder, HF_FILES)), tower)
+    (of_text, read), (of_vision, seen) = _tower_alone(text, "text"), _tower_alone(vision, "vision")
     where = vision / "config.json"
-    of_vision, of_text = (_described(cast("Hugging", described), tower, where) for tower in ("vision", "text"))
     shown = transformers_look(look / PROCESSOR, of_vision["image_size"])
-    embed = described["vision_config"].get("projection_dim", 512)
-    config = _from_transformers(of_vision, of_text, embed, shown.colours, where)
+    config = _from_transformers(
+        of_vision, of_text, of_vision.get("projection_dim", 512), shown.colours, (where, text / "config.json")
+    )
+    tensors = read | seen
     tensors["logit_scale"] = torch.tensor(MAX_LOGIT_SCALE)  # in neither folder; OpenAI's trained to the maximum
-    return Found("transformers' CLIP in two parts", config, tensors, hf_names, HF_BUFFERS, shown.fitting)
+    return Found("transformers' CLIP in two parts", config, tensors, hf_names, HF_BUFFERS, shown.fitting, text)
 
 
-def _described(described: Hugging, tower: str, where: Path) -> dict[str, Any]:
-    """A tower's settings: transformers' defaults, overridden by *_config, and that by older exports' *_config_dict."""
-    sections: Any = described
-    settings = DEFAULTS[tower] | (sections.get(f"{tower}_config") or {}) | (sections.get(f"{tower}_config_dict") or {})
+def _tower_alone(folder: Path, tower: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The settings and the tensors of a tower's folder. Raises CheckpointError for a key of the other tower."""
+    where = folder / "config.json"
+    own = json_object(where)
+    if own.get("model_type") != f"clip_{tower}_model":
+        raise CheckpointError(f"{where} describes no clip_{tower}_model of transformers.")
+    tensors = alone(read_tensors(first_of(folder, HF_FILES)), tower)
+    kept = f"{'visual' if tower == 'vision' else tower}_projection.weight"
+    if others := [name for name in tensors if name != kept and not name.startswith(f"{tower}_model.")]:
+        raise CheckpointError(f"{folder} has unknown {some(sorted(others))}; it is no {tower} tower alone.")
+    return described_tower({f"{tower}_config": own}, tower, where), tensors
+
+
+def described_tower(described: Mapping[str, Any], tower: str, where: Path) -> dict[str, Any]:
+    """A tower's settings: transformers' defaults, overridden by *_config, and that by older exports' *_config_dict.
+
+    Raises CheckpointError for a setting of another type.
+    """
+    settings = (
+        DEFAULTS[tower] | (described.get(f"{tower}_config") or {}) | (described.get(f"{tower}_config_dict") or {})
+    )
     kind: Any = VisionSettings if tower == "vision" else TextSettings
     try:
         checked(kind, settings, f"{tower}_config", CheckpointError)
@@ -84,10 +101,14 @@ def _described(described: Hugging, tower: str, where: Path) -> dict[str, Any]:
 
 
 def _from_transformers(
-    vision: dict[str, Any], text: dict[str, Any], embed: int, look: Mapping[str, tuple[float, ...]], where: Path
+    vision: dict[str, Any],
+    text: dict[str, Any],
+    embed: int,
+    look: Mapping[str, tuple[float, ...]],
+    places: tuple[Path, Path],  # the files of vision's and of text's settings, or the same one twice
 ) -> CLIPConfig:
     acts: dict[str, Activation] = {"quick_gelu": "quickgelu", "gelu": "gelu"}
-    for tower in (vision, text):
+    for tower, where in zip((vision, text), places, strict=True):
         if tower["intermediate_size"] != 4 * tower["hidden_size"] or tower["layer_norm_eps"] != 1e-5:
             raise CheckpointError(f"{where}: CLIP's towers have MLPs four times as wide and norms with eps 1e-5.")
         if tower["hidden_act"] not in acts or tower["hidden_act"] != vision["hidden_act"]:
@@ -98,7 +119,7 @@ def _from_transformers(
     # Old configs say 2, which is wrong: text is then pooled at its largest id, which is EOT, the vocabulary's last.
     eot = text["vocab_size"] - 1 if text["eos_token_id"] == 2 else text["eos_token_id"]
     return config_of(
-        where,
+        places[0],
         embed,
         CLIPVisionConfig(size=vision["image_size"], patch=vision["patch_size"], **_tower(vision)),
         CLIPTextConfig(vocab=text["vocab_size"], tokens=text["max_position_embeddings"], eot=eot, **_tower(text)),

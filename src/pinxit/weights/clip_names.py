@@ -69,8 +69,8 @@ def alone(tensors: Mapping[str, Tensor], tower: str) -> dict[str, Tensor]:
     """
     if any(name.startswith(f"{tower}_model.") for name in tensors):
         return dict(tensors)
-    projection = "text_projection" if tower == "text" else "visual_projection"
-    return {name if name.startswith(projection) else f"{tower}_model.{name}": it for name, it in tensors.items()}
+    shared = ("text_projection", "visual_projection")
+    return {name if name.startswith(shared) else f"{tower}_model.{name}": it for name, it in tensors.items()}
 
 
 def _renamed(name: str, rules: tuple[tuple[str, str], ...]) -> str:

@@ -85,8 +85,9 @@ OPEN_CLIP_VISION: Allowed = {
     **dict.fromkeys(("act_kwargs", "norm_kwargs", "input_patchnorm", "global_average_pool"), empty),
 }
 OPEN_CLIP_TEXT: Allowed = {
-    **dict.fromkeys(("context_length", "vocab_size", "width", "heads", "layers", "output_tokens", "pad_id"), None),
-    **{"mlp_ratio": only(4.0, 4), "pool_type": only("argmax"), "proj_type": only("linear")},
+    **dict.fromkeys(("context_length", "vocab_size", "width", "heads", "layers", "output_tokens"), None),
+    **dict.fromkeys(("pad_id", "eos_id"), None),
+    **{"mlp_ratio": only(4.0, 4), "pool_type": only("argmax", "eos"), "proj_type": only("linear")},
     **dict.fromkeys(("ls_init_value", "embed_cls", "no_causal_mask", "final_ln_after_pool", "proj_bias"), empty),
     **dict.fromkeys(("act_kwargs", "norm_kwargs", "hf_tokenizer_name", "tokenizer_kwargs"), empty),
 }

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import torch
 
-from pinxit.errors import CheckpointError, UsageError
 from pinxit.models.unet import UNet
 from pinxit.weights.deepfloyd_names import unet_config
-from pinxit.weights.diffusers_unet import diffusers_names
+from pinxit.weights.diffusers_unet import diffusers_names, reading
 from pinxit.weights.json_files import json_object
 from pinxit.weights.renaming import renamed
 from pinxit.weights.tensor_files import DIFFUSERS_FILES, first_of, read_tensors
@@ -31,12 +30,9 @@ def load_deepfloyd(path: Path, dtype: torch.dtype | None = torch.float32) -> UNe
     """
     folder = path / "unet" if (path / "unet").is_dir() else path
     where = folder / "config.json"
-    try:
+    with reading(where), torch.device("meta"):
         config = unet_config(json_object(where), str(where))
-        with torch.device("meta"):
-            model = UNet(config)
-    except UsageError as error:
-        raise CheckpointError(f"{where}: {error}") from error
+        model = UNet(config)
     weights = first_of(folder, DIFFUSERS_FILES)
     names = {ours: diffusers_names(ours, config) for ours in model.state_dict()}
     model.load_state_dict(renamed(model.state_dict(), names, read_tensors(weights), weights, dtype), assign=True)

@@ -25,6 +25,14 @@ def save_deepfloyd(state: Mapping[str, Tensor], config: UNetConfig, size: int, f
 
     Raises CheckpointError for a network that DeepFloyd IF's classes in diffusers cannot represent.
     """
+    about = checked(config, size)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tensors(folder / WEIGHTS, written(state, lambda ours: Names(diffusers_names(ours, config))), {"format": "pt"})
+    write_json(folder / "config.json", about)
+
+
+def checked(config: UNetConfig, size: int) -> dict[str, Any]:
+    """The config.json of a network. Raises CheckpointError for one that diffusers' DeepFloyd IF cannot represent."""
     about = described(config, size)
     try:
         read_back = unet_config(about, "config.json") if config.groups and config.residual_scale else None
@@ -32,9 +40,7 @@ def save_deepfloyd(state: Mapping[str, Tensor], config: UNetConfig, size: int, f
         read_back = None
     if read_back is None or replace(read_back, residual_scale=config.residual_scale) != config:
         raise CheckpointError(f"no network of DeepFloyd IF is like this one, of channels {list(config.channels)}.")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_tensors(folder / WEIGHTS, written(state, lambda ours: Names(diffusers_names(ours, config))), {"format": "pt"})
-    write_json(folder / "config.json", about)
+    return about
 
 
 def described(config: UNetConfig, size: int) -> dict[str, Any]:

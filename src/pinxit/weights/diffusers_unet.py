@@ -7,10 +7,12 @@ helpers here.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from pinxit.errors import CheckpointError
+from pinxit.errors import CheckpointError, UsageError
 from pinxit.models.unet_config import UNetConfig
 
 _RULES = (  # ours -> diffusers', in this order
@@ -63,6 +65,17 @@ def check_fixed(described: Mapping[str, Any], fixed: Fixed, family: str, where: 
         if (value := described.get(name, default)) not in known:
             wanted = " or ".join(map(str, known))
             raise CheckpointError(f"{where}: {name} is {value}; {family}'s networks have {wanted}.")
+
+
+@contextmanager
+def reading(where: Path) -> Iterator[None]:
+    """Raise CheckpointError naming the config.json `where` for what its settings cannot be."""
+    try:
+        yield
+    except UsageError as error:
+        raise CheckpointError(f"{where}: {error}") from error
+    except (TypeError, ValueError, ArithmeticError, LookupError) as error:
+        raise CheckpointError(f"{where} has a setting of a kind that it cannot be ({error}).") from error
 
 
 def with_defaults(described: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

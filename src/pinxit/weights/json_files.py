@@ -23,7 +23,12 @@ def shards(index: Path) -> list[Path]:
     """The files that an index of weights names, in its own folder. Raises CheckpointError for none or missing ones."""
     places = json_object(index).get("weight_map")
     names = sorted({str(name) for name in places.values()}) if isinstance(places, dict) else []
-    missing = next((name for name in names if Path(name).name != name or not index.with_name(name).is_file()), None)
+    missing = next((name for name in names if not _is_beside(index, name)), None)
     if not names or missing is not None:
-        raise CheckpointError(f"{index} names {missing or 'no file'}, which is not in the folder.")
+        told = "no file" if missing is None else missing or "a file without a name"
+        raise CheckpointError(f"{index} names {told}, which is not in the folder.")
     return [index.with_name(name) for name in names]
+
+
+def _is_beside(index: Path, name: str) -> bool:
+    return bool(name) and Path(name).name == name and index.with_name(name).is_file()

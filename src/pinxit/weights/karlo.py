@@ -15,15 +15,15 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from pinxit.errors import CheckpointError, UsageError
+from pinxit.errors import CheckpointError
 from pinxit.models.prior import DiffusionPrior, PriorConfig
 from pinxit.models.unet import UNet, UNetConfig
-from pinxit.weights.diffusers_unet import diffusers_names
+from pinxit.weights.diffusers_unet import diffusers_names, reading
 from pinxit.weights.json_files import json_object
 from pinxit.weights.karlo_names import MEAN, NOTHING, SPREAD, decoder_names, prior_names
 from pinxit.weights.karlo_settings import decoder_config, prior_config, super_config
 from pinxit.weights.renaming import renamed
-from pinxit.weights.tensor_files import DIFFUSERS_FILES, first_of, not_finite, read_tensors
+from pinxit.weights.tensor_files import DIFFUSERS_FILES, first_of, read_tensors
 
 log = logging.getLogger(__name__)
 PRIOR, DECODER, PROJECTION = "prior", "decoder", "text_proj"
@@ -63,8 +63,8 @@ def load_prior(path: Path, dtype: torch.dtype | None = torch.float32) -> KarloPr
     wanted = model.state_dict() | {name: torch.empty(config.embed) for name in (MEAN, SPREAD)}
     state = renamed(wanted, names, tensors, folder, dtype)
     mean, spread = (state.pop(name).float() for name in (MEAN, SPREAD))
-    if not (mean.isfinite().all() and spread.isfinite().all() and (spread > 0).all()):
-        raise CheckpointError(f"{folder} has {MEAN} and {SPREAD} that are no mean and spread: it is damaged.")
+    if not (spread > 0).all():
+        raise CheckpointError(f"{folder} has a {SPREAD} that is no spread: it is damaged.")
     return KarloPrior(_filled(model, state, folder), mean, spread)
 
 
@@ -120,10 +120,8 @@ Config = TypeVar("Config", PriorConfig, UNetConfig)
 
 
 def _config(folder: Path, read: Callable[[dict[str, Any], str], Config]) -> Config:
-    try:
+    with reading(folder / CONFIG):
         return read(_described(folder), str(folder / CONFIG))
-    except UsageError as error:
-        raise CheckpointError(f"{folder / CONFIG}: {error}") from error
 
 
 def _described(folder: Path) -> dict[str, Any]:
@@ -143,8 +141,6 @@ def _tensors(folder: Path) -> dict[str, Tensor]:
 
 
 def _filled(model: Model, state: dict[str, Tensor], folder: Path) -> Model:
-    if (wrong := not_finite(state)) is not None:
-        raise CheckpointError(f"{folder} has weights that are not finite ({wrong}): it is damaged.")
     model.load_state_dict(state, assign=True)
     count = sum(p.numel() for p in model.parameters())
     log.info("Karlo's %s from %s: %s parameters.", folder.name, folder.parent, f"{count:,}")

@@ -40,10 +40,10 @@ def save_karlo(base: Path, states: Mapping[str, tuple[Mapping[str, Tensor], UNet
             folder, there = folders(part, name, config)
             ours = by_channels(tensor, config) if config is not None and name.startswith(TOKENS) else tensor
             by_folder.setdefault(folder, {}).update(written({name: ours}, {name: there}.__getitem__))
-    replaced = {base / folder / file for folder in by_folder for file in _weights(base / folder)}
-    shutil.copytree(
-        base, out, ignore=lambda at, names: [n for n in names if Path(at) / n in replaced], dirs_exist_ok=True
-    )
+    left = {base / folder / file for folder in by_folder for file in _weights(base / folder)}
+    if out.resolve().is_relative_to(base.resolve()):  # what holds `out` is no part of Karlo, and would hold itself
+        left.add(base / out.resolve().relative_to(base.resolve()).parts[0])
+    shutil.copytree(base, out, ignore=lambda at, names: [n for n in names if Path(at) / n in left], dirs_exist_ok=True)
     for folder, tensors in by_folder.items():
         before = read_tensors(first_of(base / folder, DIFFUSERS_FILES))
         shaped = {name: tensor.view(before[name].shape) for name, tensor in tensors.items()}

@@ -11,11 +11,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from pinxit.errors import CheckpointError
+from pinxit.errors import CheckpointError, UsageError
 from pinxit.files import read_json
 from pinxit.models.clip import CLIP, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from pinxit.models.layers import Activation
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 ARCHIVE_NUMBERS = ("input_resolution", "context_length", "vocab_size")  # OpenAI's archives hold them as tensors
 OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 OPENAI_HEAD = 64  # channels of a head in every published model
+OPEN_CLIP_TEXT_HEADS, OPEN_CLIP_EOS = 8, 2  # open_clip's defaults, whatever the width and the vocabulary
 
 
 def load_public_clip(
@@ -62,7 +64,8 @@ def _loaded(recognised: Found, path: Path, dtype: torch.dtype | None) -> CLIP:
     state = _ours(model, recognised, path, dtype)
     wrong = not_finite(state)
     if wrong is not None:
-        raise CheckpointError(f"{path} has weights that are not finite ({wrong}): it is damaged.")
+        where = recognised.holds(recognised.names(wrong).parts[0], path)
+        raise CheckpointError(f"{where} has weights that are not finite ({wrong}): it is damaged.")
     model.load_state_dict(state, assign=True)
     for name in ("mean", "std"):
         setattr(model, name, torch.tensor(getattr(recognised.config, name)).view(3, 1, 1))
@@ -106,7 +109,8 @@ def _ours(model: CLIP, recognised: Found, path: Path, dtype: torch.dtype | None)
     counters = {name for name in expected if name.endswith("num_batches_tracked")}  # BatchNorm's; some files lack them
     for what, keys in (("lacks", expected - present - counters), ("has unknown", present - expected)):
         if keys:
-            raise CheckpointError(f"{path} {what} {some(sorted(keys))}; it does not fit {recognised.layout}.")
+            where = recognised.holds(min(keys), path)
+            raise CheckpointError(f"{where} {what} {some(sorted(keys))}; it does not fit {recognised.layout}.")
     state = {}
     for ours, like in model.state_dict().items():
         names = tables[ours]
@@ -117,7 +121,10 @@ def _ours(model: CLIP, recognised: Found, path: Path, dtype: torch.dtype | None)
         tensor = torch.cat(parts) if len(parts) > 1 else parts[0]
         tensor = tensor.T if names.transposed else tensor
         if tensor.shape != like.shape:
-            raise CheckpointError(f"{path} has {names.parts[0]} of shape {list(tensor.shape)}, not {list(like.shape)}.")
+            where = recognised.holds(names.parts[0], path)
+            raise CheckpointError(
+                f"{where} has {names.parts[0]} of shape {list(tensor.shape)}, not {list(like.shape)}."
+            )
         wanted = dtype or tensor.dtype if like.is_floating_point() else like.dtype  # batch norms' counters are integers
         state[ours] = tensor.to(wanted).contiguous()
     return state
@@ -139,6 +146,8 @@ def _inferred(tensors: Mapping[str, Tensor], activation: Activation, path: Path)
         return CLIPConfig(tensors["text_projection"].shape[1], vision, text, activation)
     except KeyError as missing:
         raise CheckpointError(f"{path} lacks {missing.args[0]}; it is no CLIP of OpenAI's layout.") from None
+    except (UsageError, TypeError, ValueError, IndexError) as error:
+        raise CheckpointError(f"{path} has weights of shapes that no CLIP has ({str(error).rstrip('.')}).") from error
 
 
 def _vit(tensors: Mapping[str, Tensor]) -> CLIPVisionConfig:
@@ -172,10 +181,17 @@ def _open_clip(folder: Path) -> Found:
     check_settings(vision, OPEN_CLIP_VISION, f"{where}: model_cfg.vision_cfg")
     check_settings(text, OPEN_CLIP_TEXT, f"{where}: model_cfg.text_cfg")
     look = open_clip_look(shown, config.vision.size, f"{where}: preprocess_cfg")
-    heads = {"vision": vision.get("head_width", OPENAI_HEAD), "text": OPENAI_HEAD}
+    head = vision.get("head_width", OPENAI_HEAD)
+    if config.vision.stages and head != OPENAI_HEAD:
+        raise CheckpointError(f"{where}: head_width is {head}; pinxit's ResNets have heads of {OPENAI_HEAD} channels.")
     towers = (
-        replace(config.vision, heads=max(1, config.vision.width // heads["vision"])),
-        replace(config.text, heads=text.get("heads", config.text.heads)),
+        replace(config.vision, heads=max(1, config.vision.width // head)),
+        replace(config.text, heads=text.get("heads", OPEN_CLIP_TEXT_HEADS), eot=_pooled_at(text, config.text.eot)),
     )
     config = config_of(where, config.embed, *towers, config.activation, look.colours)
     return Found("open_clip's CLIP", config, tensors, openai_names, fitting=look.fitting)
+
+
+def _pooled_at(text: Mapping[str, Any], largest: int) -> int:
+    """The id at which open_clip pools a text: its `eos_id`, or by default the `largest`."""
+    return int(text.get("eos_id", OPEN_CLIP_EOS)) if text.get("pool_type") == "eos" else largest

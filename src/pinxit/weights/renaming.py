@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pinxit.errors import CheckpointError
-from pinxit.weights.tensor_files import some
+from pinxit.weights.tensor_files import not_finite, some
 
 
 class Names(NamedTuple):
@@ -45,7 +45,7 @@ def renamed(
     `names`: for each of ours its name in the file, or those of equal parts, stacked along the first axis. Additional
     leading axes of length one are dropped. `dtype` None keeps the file's types, so that what is neither stacked nor
     transposed stays mapped from a safetensors file, which takes no memory of this process. Raises CheckpointError for
-    keys that are missing, unknown or misshapen.
+    keys that are missing, unknown or misshapen, and for values that are not finite.
     """
     theirs = {name for parts in names.values() for name in parts}
     for what, keys in (("lacks", theirs - set(tensors)), ("has unknown", set(tensors) - theirs)):
@@ -58,6 +58,8 @@ def renamed(
         pieces = [_fitting(tensors[name], shape, name, path) for name in parts]
         whole = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
         state[ours] = whole.to(dtype or whole.dtype).contiguous()
+        if not_finite({ours: state[ours]}) is not None:
+            raise CheckpointError(f"{path} has weights that are not finite ({some(parts)}): it is damaged.")
     return state
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
-SETTINGS, TENSORS = (".json", ".txt", ".model"), ".safetensors"
+SETTINGS, TENSORS, ARCHIVE = (".json", ".txt", ".model"), ".safetensors", ".bin"
 BLOCK = 4096  # bytes read at the start, in the middle and at the end of a tensor
 
 
@@ -17,12 +17,13 @@ def sampled_hash(folders: Iterable[Path]) -> str:
 
     Weights are read in part, since the SHA-256 of gigabytes takes longer than loading them: the name, size and header
     of each safetensors file, and three blocks of every tensor in it. So training a tensor changes the hash; a change of
-    a few rows of a large tensor may go unnoticed. Settings and vocabularies are read whole. Expects files that have
-    been loaded, and so are not damaged.
+    a few rows of a large tensor may go unnoticed. Settings and vocabularies are read whole, and so are torch archives
+    where there is no safetensors file, which would be loaded instead. Expects files that have been loaded, and so are
+    not damaged.
     """
     digest = hashlib.sha256()
-    for path in (path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir())):
-        if path.suffix in SETTINGS and path.is_file():
+    for path in (path for folder in folders if folder.is_dir() for path in _read_of(folder)):
+        if path.suffix in (*SETTINGS, ARCHIVE) and path.is_file():
             content = path.read_bytes()
         elif path.suffix == TENSORS:
             content = _sample(path)
@@ -31,6 +32,13 @@ def sampled_hash(folders: Iterable[Path]) -> str:
         about = [path.parent.name, path.name, path.stat().st_size, hashlib.sha256(content).hexdigest()]
         digest.update(json.dumps(about).encode())
     return digest.hexdigest()[:12]
+
+
+def _read_of(folder: Path) -> list[Path]:
+    """The files of `folder` in order, without archives that are never read."""
+    paths = sorted(folder.iterdir())
+    safe = any(path.suffix == TENSORS for path in paths)
+    return [path for path in paths if not (safe and path.suffix == ARCHIVE)]
 
 
 def _sample(path: Path) -> bytes:

@@ -26,13 +26,23 @@ def read_tensors(path: Path, packages: tuple[str, ...] = ()) -> dict[str, Tensor
     `packages`: see `read_torch_archive`. Raises CheckpointError when a file is missing, damaged or holds anything else.
     """
     if path.name.endswith(INDEX):
-        return {name: tensor for file in shards(path) for name, tensor in read_tensors(file, packages).items()}
+        return _merged((file, read_tensors(file, packages)) for file in shards(path))
     if path.suffix != ".safetensors":
         return read_torch_archive(path, packages)
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} is not a readable safetensors file: {error}.") from error
+
+
+def _merged(parts: Iterable[tuple[Path, Mapping[str, Tensor]]]) -> dict[str, Tensor]:
+    """The tensors of several files. Raises CheckpointError for one that is in two: which is meant, nobody can say."""
+    found: dict[str, Tensor] = {}
+    for path, tensors in parts:
+        if twice := found.keys() & tensors.keys():
+            raise CheckpointError(f"{path} has {some(sorted(twice))}, and so has a shard before it: fetch both again.")
+        found |= tensors
+    return found
 
 
 def write_tensors(

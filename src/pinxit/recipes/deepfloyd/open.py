@@ -24,10 +24,11 @@ from pinxit.recipes.diffusion.denoiser import UNetDenoiser
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
 from pinxit.recipes.diffusion.upsampler import Upsampler
 from pinxit.recipes.imagen.painter import ImagenPainter
-from pinxit.text.encoders import TextEncoder, open_text_encoder
+from pinxit.text.encoders import TextEncoder, open_text_encoder, place_of
 from pinxit.text.frozen import FrozenEncoder, Precision, Running
 from pinxit.training.precision import pick_device
 from pinxit.weights.deepfloyd import load_deepfloyd
+from pinxit.weights.diffusers_unet import reading
 from pinxit.weights.json_files import json_object
 from pinxit.weights.sampled_hash import sampled_hash
 
@@ -112,7 +113,8 @@ class StageFolder:
         if not where.is_file():
             raise CheckpointError(f"{folder} holds no DeepFloyd IF: it has no unet/config.json.")
         settings = json_object(where)
-        stage, expected = FOLDERS.get(settings.get("in_channels", 0)), FOLDERS[channels]
+        with reading(where):
+            stage, expected = FOLDERS.get(settings.get("in_channels", 0)), FOLDERS[channels]
         if stage not in (None, expected):
             raise CheckpointError(
                 f"{folder} holds DeepFloyd IF's {stage} (unet/config.json says so): give its {expected} here."
@@ -176,9 +178,9 @@ def _size(settings: dict[str, Any], where: Path) -> int:
 
 def _text_folders(folder: Path, text: str | Path | None) -> list[Path]:
     """The folders of the text encoder and its tokenizer, as `_captions` takes them; none for one that is not here."""
-    place = folder if text is None else Path(text)
+    place = folder if text is None else place_of(text)[0]
     parts = [place / "text_encoder", place / "tokenizer"]
-    return parts if text is None or parts[0].is_dir() else [place]
+    return parts if text is None or parts[0].is_dir() else [place, place.parent / "tokenizer"]
 
 
 def _captions(

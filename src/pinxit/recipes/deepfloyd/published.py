@@ -47,4 +47,5 @@ def open_deepfloyd(folders: Sequence[Path]) -> Published:
     )
     states = {name: unet.state_dict() for name, unet in unets.items()}
     settings = {"text": to_dict(text), "sampling": to_dict(sampling)}
-    return Published(base, RECIPE, LAYOUT, configs, states, settings)
+    places = {name: stage.folder for name, stage in zip(STAGES.values(), stages, strict=False)}
+    return Published(base, RECIPE, LAYOUT, configs, states, settings, places)
