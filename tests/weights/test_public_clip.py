@@ -243,7 +243,7 @@ def test_folders_of_open_clip(tmp_path: Path, quick: bool) -> None:
 
 def open_clip_folder(folder: Path, model: CLIP, vision: dict[str, Any], text: dict[str, Any]) -> Path:
     save_file(openai_state(model), folder / "open_clip_model.safetensors")
-    about = {"embed_dim": 24, "quick_gelu": model.config.activation == "quickgelu"}
+    about: dict[str, Any] = {"embed_dim": 24, "quick_gelu": model.config.activation == "quickgelu"}
     about |= {"vision_cfg": vision, "text_cfg": text}
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": about}))
     return folder
