@@ -152,9 +152,11 @@ VARY = Command(
     ("p.png",),
     manipulates(
         "vary",
+        row("--ddim-steps 7", error=Holds("--ddim-steps changes nothing without --eta")),
         row("--count 2", vary__count=2),
         row("--candidates 6", vary__candidates=6),
         row("--eta 0.3", vary__eta=0.3),
+        steps="--eta 0.3 --ddim-steps 7",
     ),
 )
 BLEND = Command(

@@ -138,6 +138,9 @@ def test_what_makes_no_sense_is_one_sentence(cli: Cli, checkpoint: Path, tmp_pat
         (("vary", tmp_path / "none.png"), "none.png: cannot be read"),
         (("vary", tmp_path / "dalle" / "pinxit.json"), "is not a picture of a known format"),
         (("vary", path, "--count", 3, "--candidates", 2), "--candidates 2 is less than --count 3: draw as many"),
+        (("vary", path, "--ddim-steps", 9), "--ddim-steps changes nothing without --eta, as no picture is inverted"),
+        (("blend", path, path, "--fresh", "--ddim-steps", 9), "--ddim-steps changes nothing with --fresh"),
+        (("reconstruct", path, "--components", "2", "--ddim-steps", 9), "--ddim-steps changes nothing with --comp"),
         (("vary", path, "--upscale", 99), "this upsampler makes pictures of 32 px"),
         (("vary", path, "--set", "magic=1"), "no setting 'magic'"),
         (

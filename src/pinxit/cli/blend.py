@@ -17,6 +17,7 @@ from pinxit.cli.manipulation import (
     draw_strip,
     in_a_row,
     manipulator,
+    steps_of_inversion,
 )
 from pinxit.cli.options import Device
 from pinxit.cli.paint_options import AsJson, Seed
@@ -36,7 +37,7 @@ def blend(
         typer.Option("--fresh", help="Draw all from the noise of --seed instead of interpolating the pictures' own."),
     ] = False,
     seed: Seed = 0,
-    ddim_steps: DdimSteps = 100,
+    ddim_steps: DdimSteps = None,
     changes: Changes = None,
     upscale: Upscale = None,
     out: Out = Path("pinxit-out"),
@@ -52,14 +53,15 @@ def blend(
       pinxit blend fox.png snowman.png --fresh --seed 3
     """
     ends, settings = [Given.read(one), Given.read(other)], settings_of(changes)
+    inverting = steps_of_inversion(ddim_steps, "with --fresh" if fresh else "")
     painter = manipulator(checkpoint, device)
     about = painter.used_settings(settings, own_noise=not fresh)
 
     def draw(watch: Watch) -> list[tuple[str, Ranked]]:
         first, last = (end.picture for end in ends)
-        how: dict[str, Any] = {"count": steps, "fresh": fresh, "seed": seed, "ddim_steps": ddim_steps, "watch": watch}
+        how: dict[str, Any] = {"count": steps, "fresh": fresh, "seed": seed, "ddim_steps": inverting, "watch": watch}
         found = painter.blend(first, last, **how, **settings)
         return in_a_row((f"{place / (steps - 1):.2f}" for place in range(steps)), found, seed)
 
-    facts = {"count": steps, "fresh": fresh, "seed": seed, "ddim_steps": ddim_steps} | painter.recorded(about)
+    facts = {"count": steps, "fresh": fresh, "seed": seed, "ddim_steps": inverting} | painter.recorded(about)
     draw_strip(painter, "blend", ends, draw, facts, upscale, out, as_json, columns=steps + 2)

@@ -25,8 +25,16 @@ if TYPE_CHECKING:
 CheckpointOption = Annotated[
     str, typer.Option(help="An unCLIP: a shipped name, the folder of one that you trained, or Karlo's.")
 ]
+DDIM_STEPS = 100
 DdimSteps = Annotated[
-    int, typer.Option("--ddim-steps", min=1, max=1000, help="Steps to invert a picture to noise, and as many back.")
+    int | None,
+    typer.Option(
+        "--ddim-steps",
+        min=1,
+        max=1000,
+        help="Steps to invert a picture to noise, and as many back.",
+        show_default=str(DDIM_STEPS),
+    ),
 ]
 Upscale = Annotated[
     int | None,
@@ -53,6 +61,13 @@ class Given:
         from pinxit.data.decode import read_picture
 
         return cls(read_picture(path), {"of": path.name, "of_sha256": hashlib.sha256(path.read_bytes()).hexdigest()})
+
+
+def steps_of_inversion(given: int | None, where: str = "") -> int:
+    """What --ddim-steps says, or its default. Raises UsageError if it is given `where` no picture is inverted."""
+    if given is not None and where:
+        raise UsageError(f"--ddim-steps changes nothing {where}, as no picture is inverted: leave it out.")
+    return DDIM_STEPS if given is None else given
 
 
 def manipulator(checkpoint: str, device: str) -> Manipulation:

@@ -17,6 +17,7 @@ from pinxit.cli.manipulation import (
     draw_strip,
     in_a_row,
     manipulator,
+    steps_of_inversion,
 )
 from pinxit.cli.options import Device
 from pinxit.cli.paint_options import AsJson, Seed
@@ -38,7 +39,7 @@ def reconstruct(
         ),
     ] = None,
     seed: Seed = 0,
-    ddim_steps: DdimSteps = 100,
+    ddim_steps: DdimSteps = None,
     changes: Changes = None,
     upscale: Upscale = None,
     out: Out = Path("pinxit-out"),
@@ -54,15 +55,16 @@ def reconstruct(
       pinxit reconstruct fox.png --components 4,8,16,32,64
     """
     given, settings, kept = Given.read(picture), settings_of(changes), _numbers(components)
+    inverting = steps_of_inversion(ddim_steps, "with --components" if kept else "")
     painter = manipulator(checkpoint, device)
     about = painter.used_settings(settings, own_noise=not kept)
 
     def draw(watch: Watch) -> list[tuple[str, Ranked]]:
-        how: dict[str, Any] = {"components": kept, "seed": seed, "ddim_steps": ddim_steps, "watch": watch}
+        how: dict[str, Any] = {"components": kept, "seed": seed, "ddim_steps": inverting, "watch": watch}
         found = painter.reconstruct(given.picture, **how, **settings)
         return in_a_row([f"{one} components" for one in kept] or ["reconstructed"], found, seed)
 
-    facts = {"components": kept, "seed": seed, "ddim_steps": ddim_steps} | painter.recorded(about)
+    facts = {"components": kept, "seed": seed, "ddim_steps": inverting} | painter.recorded(about)
     draw_strip(painter, "reconstruct", [given], draw, facts, upscale, out, as_json)
 
 

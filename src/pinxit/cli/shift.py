@@ -17,6 +17,7 @@ from pinxit.cli.manipulation import (
     draw_strip,
     in_a_row,
     manipulator,
+    steps_of_inversion,
 )
 from pinxit.cli.options import Device
 from pinxit.cli.paint_options import AsJson
@@ -34,7 +35,7 @@ def shift(
         float, typer.Option(min=0.01, max=1.0, help="How far the last picture is shifted; best from 0.25 to 0.5.")
     ] = 0.5,
     steps: Annotated[int, typer.Option(min=2, max=1000, help="How many pictures; the first is not shifted.")] = 5,
-    ddim_steps: DdimSteps = 100,
+    ddim_steps: DdimSteps = None,
     upscale: Upscale = None,
     out: Out = Path("pinxit-out"),
     as_json: AsJson = False,
@@ -48,12 +49,13 @@ def shift(
       pinxit shift fox.png "a photo of a fox" "a photo of a red fox"
       pinxit shift house.png "a house in summer" "a house in winter" --theta 0.35
     """
-    given, painter = Given.read(picture), manipulator(checkpoint, device)
+    given, inverting = Given.read(picture), steps_of_inversion(ddim_steps)
+    painter = manipulator(checkpoint, device)
 
     def draw(watch: Watch) -> list[tuple[str, Ranked]]:
-        how: dict[str, Any] = {"most": theta, "count": steps, "ddim_steps": ddim_steps, "watch": watch}
+        how: dict[str, Any] = {"most": theta, "count": steps, "ddim_steps": inverting, "watch": watch}
         found = painter.shift(given.picture, before, after, **how)
         return in_a_row((f"{theta * place / (steps - 1):.3f}" for place in range(steps)), found)
 
-    facts = {"from": before, "to": after, "theta": theta, "count": steps, "ddim_steps": ddim_steps}
+    facts = {"from": before, "to": after, "theta": theta, "count": steps, "ddim_steps": inverting}
     draw_strip(painter, "shift", [given], draw, facts, upscale, out, as_json, columns=steps + 1)

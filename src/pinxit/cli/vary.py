@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinxit.cli.manipulation import DEFAULT, CheckpointOption, DdimSteps, Given, Out, Upscale, draw_strip, manipulator
+from pinxit.cli.manipulation import (
+    DEFAULT,
+    CheckpointOption,
+    DdimSteps,
+    Given,
+    Out,
+    Upscale,
+    draw_strip,
+    manipulator,
+    steps_of_inversion,
+)
 from pinxit.cli.options import Device
 from pinxit.cli.paint_options import AsJson, Seed
 from pinxit.cli.painter_settings import Changes, settings_of
@@ -40,7 +50,7 @@ def vary(
         ),
     ] = None,
     seed: Seed = 0,
-    ddim_steps: DdimSteps = 100,
+    ddim_steps: DdimSteps = None,
     changes: Changes = None,
     upscale: Upscale = None,
     out: Out = Path("pinxit-out"),
@@ -60,14 +70,15 @@ def vary(
     if candidates is not None and candidates < count:
         raise UsageError(f"--candidates {candidates} is less than --count {count}: draw as many or more.")
     given, settings = Given.read(picture), settings_of(changes)
+    inverting = steps_of_inversion(ddim_steps, "" if eta is not None else "without --eta")
     painter = manipulator(checkpoint, device)
     about = painter.used_settings(settings, own_noise=eta is not None)
 
     def draw(watch: Watch) -> list[tuple[str, Ranked]]:
-        how: dict[str, Any] = {"candidates": candidates, "eta": eta, "ddim_steps": ddim_steps, "watch": watch}
+        how: dict[str, Any] = {"candidates": candidates, "eta": eta, "ddim_steps": inverting, "watch": watch}
         found = painter.vary(given.picture, count=count, seed=seed, **how, **settings)
         return [(f"{one.score:.3f}  candidate {one.candidate}", one) for one in found]
 
     drawn = {"count": count, "candidates": candidates or count}
-    facts = drawn | {"eta": eta, "seed": seed, "ddim_steps": ddim_steps} | painter.recorded(about)
+    facts = drawn | {"eta": eta, "seed": seed, "ddim_steps": inverting} | painter.recorded(about)
     draw_strip(painter, "vary", [given], draw, facts, upscale, out, as_json)
