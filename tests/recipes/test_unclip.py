@@ -457,7 +457,7 @@ def test_a_small_one_learns_from_the_world(tmp_path: Path) -> None:
     The prior tells more than the mean of all embeddings and more with its own caption than with another's; the decoder
     draws better for its own picture's embedding than for another's, and than for none.
     """
-    changes = ["decoder.pictures=4000", "priors.prior.plan.images=40000", "decoder.plan.images=16000", "whole=1.0"]
+    changes = ["decoder.pictures=4000", "priors.prior.plan.images=40000", "decoder.plan.images=40000", "whole=1.0"]
     changes += ["priors.components.plan.images=0", "upsamplers.upsampler.plan.images=512"]
     run = UnclipRun(tmp_path / "run", override(nano(), changes), "cpu", progress=False)
     assert train(run).finished == run.stages
