@@ -10,10 +10,12 @@ import pytest
 from PIL import Image
 
 from pinxit.api import load
+from pinxit.cli.manipulation import DDIM_STEPS
 from pinxit.data.decode import read_picture
 from pinxit.data.masks import read_mask
 from pinxit.data.problems import ItemError
 from pinxit.pictures import read_metadata
+from pinxit.recipes.unclip.inversion import STEPS
 from pinxit.recipes.unclip.painter import UnclipPainter
 from tests.cli.helpers import Cli
 
@@ -88,6 +90,11 @@ def test_an_edit_keeps_any_pictures_own_pixels(cli: Cli, checkpoint: Path, tmp_p
         assert edited.shape == whole.shape == ((30, 20, 3) if name == "turned.jpg" else (20, 30, 3))
         assert np.array_equal(edited[~paint], whole[~paint]), name
         assert (edited[paint] != whole[paint]).any()
+
+
+def test_the_usual_steps_are_those_of_the_api() -> None:
+    """Written again for `--help`, which imports no painter."""
+    assert DDIM_STEPS == STEPS
 
 
 def test_a_strip_has_the_ends_that_were_given(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from pinxit.data.stream_builder import build_stream
 from pinxit.data.stream_index import INDEX, index_shards
 from pinxit.data.stream_texts import StreamTexts, TextRowEncoder
 from pinxit.data.streams import Stream
+from pinxit.data.writing_systems import RULES
 from pinxit.errors import DataError, UsageError
 from pinxit.files import beside
 from pinxit.text.learned import LearnedText
@@ -115,14 +116,13 @@ def test_captions_are_those_that_the_reader_would_say(stream: Stream, shards: Pa
 def test_a_sidecar_of_other_captions_of_a_picture_is_refused(
     stream: Stream, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As an older pinxit may have written, which took fewer captions for Latin ones."""
+    """As an older pinxit has written, which took fewer captions for Latin ones."""
     reader = learned()
-    monkeypatch.setattr(stream_texts, "readable", lambda captions, script: captions[:1])
-    encode_shards(str(shards), TextRowEncoder(reader), tmp_path / "texts")
+    monkeypatch.setitem(RULES, "latin", "latin")
+    encode_shards(str(shards), TextRowEncoder(reader, "latin"), tmp_path / "texts")
     monkeypatch.undo()
-    texts = StreamTexts.open(stream, tmp_path / "texts", reader)
-    with pytest.raises(DataError, match=r"texts has 1 captions of a picture of which 2 are read: delete it"):
-        texts.rows([0], [0])
+    with pytest.raises(DataError, match=r"00000\.text\.safetensors holds what another model said: delete it"):
+        StreamTexts.open(stream, tmp_path / "texts", reader, "latin")
 
 
 class Reader:

@@ -19,7 +19,7 @@ from pinxit.data.embeddings_builder import identity_of, lengths_of
 from pinxit.data.open_sidecars import OpenSidecars, sidecars_of
 from pinxit.data.sidecars import compare, told
 from pinxit.data.streams import Stream
-from pinxit.data.writing_systems import Script, readable
+from pinxit.data.writing_systems import RULES, Script, readable
 from pinxit.errors import DataError
 from pinxit.weights.tensor_parts import Parts
 
@@ -40,7 +40,7 @@ class TextRowEncoder:
 
     def __init__(self, reader: TextEncoder, script: Script = "all", at_once: int = AT_ONCE) -> None:
         self.reader, self.script, self.at_once = reader, script, at_once
-        self.about: Mapping[str, Any] = identity_of(reader) | {"script": script}
+        self.about: Mapping[str, Any] = identity_of(reader) | {"script": RULES[script]}
 
     def of(
         self, pictures: Iterable[Picture | None], captions: Sequence[tuple[str, ...]]
@@ -96,7 +96,6 @@ class StreamTexts:
     """The embeddings of a stream's captions, with methods of `data.embeddings.Embeddings`, which holds a bank's."""
 
     length: int
-    script: Script
     sidecars: OpenSidecars[_Side]
 
     @classmethod
@@ -109,11 +108,11 @@ class StreamTexts:
             wanted = {"about": {k: v for k, v in about.items() if k != "precision"}, "shard": digest}
             if any(found.get(name) != value for name, value in wanted.items()):
                 compare(place, wanted)
-        return cls(reader.length, script, OpenSidecars(stream, folder, KIND, _opened))
+        return cls(reader.length, OpenSidecars(stream, folder, KIND, _opened))
 
     def count(self, index: int) -> int:
         """The number of stored captions of item `index`."""
-        side, row = self._row(index)
+        side, row = self.sidecars.of(index)
         return int(side.starts[row + 1] - side.starts[row])
 
     def rows(self, indices: Sequence[int], which: Sequence[int], length: int | None = None) -> tuple[Tensor, Tensor]:
@@ -127,23 +126,10 @@ class StreamTexts:
         return sequence, mask
 
     def _tokens(self, index: int, which: int) -> Tensor:
-        side, row = self._row(index)
+        side, row = self.sidecars.of(index)
         first, count = int(side.starts[row]), int(side.starts[row + 1] - side.starts[row])
         number = int(side.places[first + which % count]) if which >= 0 else 0
         return side.tokens(int(side.offsets[number]), int(side.offsets[number + 1])).float()
-
-    def _row(self, index: int) -> tuple[_Side, int]:
-        """The sidecar that has an item, and its row there.
-
-        Raises DataError unless it has as many captions as are read now: else caption j might be another one elsewhere.
-        """
-        side, row = self.sidecars.of(index)
-        stored = int(side.starts[row + 1] - side.starts[row])
-        read = len(set(readable(self.sidecars.stream.captions[index], self.script)))
-        if stored != read:
-            what = f"{self.sidecars.folder} has {stored} captions of a picture of which {read} are read"
-            raise DataError(f"{what}: delete it and encode the shards again.")
-        return side, row
 
 
 def _opened(place: Path) -> _Side:

@@ -8,6 +8,8 @@ from typing import Literal
 
 Script = Literal["latin", "all"]
 
+RULES: dict[Script, str] = {"all": "all", "latin": "latin letters"}
+"""What sidecars record of how captions are chosen: before it went by letters, "latin" chose fewer of them."""
 FIRST_ELSEWHERE = "\u0250"  # the first character after Unicode's first blocks of Latin letters
 
 

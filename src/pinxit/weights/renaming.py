@@ -44,8 +44,8 @@ def renamed(
 
     `names`: for each of ours its name in the file, or those of equal parts, stacked along the first axis. Additional
     leading axes of length one are dropped. `dtype` None keeps the file's types, so that what is neither stacked nor
-    transposed stays mapped from a safetensors file, which takes no memory of this process. Raises CheckpointError for
-    keys that are missing, unknown or misshapen, and for values that are not finite.
+    transposed stays mapped from a safetensors file: all of it is read once, and the system may forget it again. Raises
+    CheckpointError for keys that are missing, unknown or misshapen, and for values that are not finite.
     """
     theirs = {name for parts in names.values() for name in parts}
     for what, keys in (("lacks", theirs - set(tensors)), ("has unknown", set(tensors) - theirs)):
