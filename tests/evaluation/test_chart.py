@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
 from pinxit.errors import UsageError
 from pinxit.evaluation.chart import COLOURS, FOOT, LEFT, TEXT, TOP, WIDE, Line, Panel, _legend_rows, _style, chart
 from pinxit.evaluation.chart_axes import Scale, around, overlap, roomiest, round_ticks, spaced, span
-from pinxit.evaluation.chart_canvas import Canvas, text_width
+from pinxit.evaluation.chart_canvas import MARKERS, Canvas, text_width
+from tests.golden import golden
 
 if TYPE_CHECKING:
     from pinxit.types import Picture
@@ -110,6 +113,37 @@ def test_markers_are_as_large_as_asked() -> None:
 
 def test_styles_of_many_lines_differ() -> None:
     assert len({_style(number) for number in range(28)}) == 28
+
+
+def test_everything_lies_where_it_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever moves something looks at the picture, and then writes the file anew (PINXIT_GOLDEN=write)."""
+    calls: list[str] = []
+
+    def recorded(of: type[object], name: str) -> None:
+        usual = getattr(of, name)
+
+        def call(self: object, *given: Any, **named: Any) -> Any:
+            told = (*given, *named.values())
+            numbers = [round(float(one), 1) for one in _numbers(told)]
+            words = [one for one in told if isinstance(one, str)]
+            calls.append(" ".join(map(str, (name, *numbers, *words))))
+            return usual(self, *given, **named)
+
+        monkeypatch.setattr(of, name, call)
+
+    for name in ("line", "polygon", "ellipse", "text"):
+        recorded(ImageDraw.ImageDraw, name)
+    recorded(Image.Image, "paste")
+    lines = [Line(name, [(0, n), (1, 2 * n + 1), (2, 3)], ["p", "q", "r"]) for n, name in enumerate(MARKERS)]
+    chart("title", [panel(*lines, level=(1.5, "level")), panel(*lines[:1], least=0.0, ticks=[(0.5, "half")])])
+    assert calls == golden(Path(__file__).with_name("chart.json"), lambda: calls)
+
+
+def _numbers(told: Any) -> list[float]:
+    """All numbers in tuples and lists, in their order."""
+    if isinstance(told, tuple | list):
+        return [number for one in told for number in _numbers(one)]
+    return [told] if isinstance(told, int | float) else []
 
 
 def test_nothing_to_draw_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -109,6 +110,16 @@ def test_faces_hide_the_middle_of_their_boxes_and_nothing_else() -> None:
         assert not outside.any() and 0.05 < changed[y0:y1, x0:x1].float().mean() < 0.8
     assert torch.equal(found, faced(pictures, torch.tensor([0, 2]), boxes, draws().uniform(2, FACE)))
     assert not torch.equal(found, faced(pictures, torch.tensor([0, 2]), boxes, draws(1).uniform(2, FACE)))
+
+
+def test_faces_are_as_large_as_their_boxes_allow() -> None:
+    """The largest disc has 0.42 of the shorter side, and a rim of half a pixel, wherever the box lies."""
+    draws = torch.zeros(1, FACE).index_fill(1, torch.tensor([0, 1]), 0.5)  # in the very middle, and no light missing
+    draws[:, 2] = 1.0
+    for box in ([0.0, 0.0, 0.4, 0.4], [0.6, 0.5, 1.0, 0.9], [0.1, 0.5, 1.0, 0.9], [0.55, 0.0, 0.95, 1.0]):
+        blank = torch.full((1, 3, 128, 128), 0.3)
+        area = float((faced(blank, torch.tensor([0]), torch.tensor([box]), draws) != blank).any(1).sum())
+        assert area == pytest.approx(math.pi * (0.42 * 0.4 * 128 + 0.5) ** 2, rel=0.02), box
 
 
 MOST = {"warped": 1.0, "patched": 2.0, "strewn": 0.01, "blurred": 1.0, "quantised": 0.35, "cloudy": 0.06, "noisy": 0.05}

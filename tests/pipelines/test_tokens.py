@@ -21,7 +21,7 @@ from pinxit.pipelines.engine import Engine
 from pinxit.pipelines.graph import Graph, Stage
 from pinxit.pipelines.run import run
 from pinxit.pipelines.token_tile import UNKNOWN, TokenRequest, TokenResult
-from pinxit.pipelines.tokens import TokenWorker
+from pinxit.pipelines.tokens import TokenWorker, rows_of
 from pinxit.pipelines.work import Job, WorkItem
 from pinxit.pipelines.worker import OneByOne
 
@@ -350,3 +350,10 @@ def test_no_top_k_is_all_codes_whoever_stands_beside() -> None:
         expected = (until <= uniforms(request.seed, 0, N).double()[:, None]).sum(1)
         assert torch.equal(one.codes.flatten(), expected) and one.codes.max() > 64
     assert few.codes.max() == 4
+
+
+@pytest.mark.parametrize(("count", "rows"), [(1, 32), (2, 16), (4, 16)])
+def test_lanes_share_a_tiles_rows_down_to_sixteen(count: int, rows: int) -> None:
+    lanes = OneByOne()
+    lanes.count = count
+    assert rows_of(lanes) == rows

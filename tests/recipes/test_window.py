@@ -104,3 +104,11 @@ def test_outpainting_adds_what_is_painted_and_keeps_the_rest() -> None:
     for sides in ((0, 0, 0, 0), (-1, 0, 4, 0)):
         with pytest.raises(UsageError, match="outpainting adds pixels at the left, top, right, bottom, not"):
             outpainted(whole, *sides)
+
+
+@pytest.mark.parametrize(("shape", "corner"), [((9, 4), (2, 0)), ((4, 9), (0, 2)), ((5, 5), (0, 0))])
+def test_the_centre_of_a_picture_is_its_middle_square(shape: tuple[int, int], corner: tuple[int, int]) -> None:
+    whole, (top, left), side = picture(*shape), corner, min(shape)
+    found = Window.centre(whole, mask(*shape, *corner, top + 1, left + 2))
+    assert np.array_equal(found.picture, whole[top : top + side, left : left + side])
+    assert np.argwhere(found.paint).tolist() == [[0, 0], [0, 1]]
