@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
@@ -19,7 +21,7 @@ from tests.golden import golden
 
 pytest.importorskip("transformers")
 LIST = Path(__file__).parent / "defaults.json"
-ROOMS = ("functional", "models", "pipelines", "training", "evaluation", "recipes")
+ROOMS = ("functional", "models", "pipelines", "training", "evaluation", "recipes", "weights")
 
 
 def plain(value: Any) -> bool:
@@ -45,13 +47,19 @@ def methods(of: type) -> dict[str, Any]:
 
 
 def constants(module: Any) -> dict[str, str]:
-    return {name: repr(value) for name, value in vars(module).items() if name.strip("_").isupper() and settled(value)}
+    """The module's own; functions inside them by their names."""
+    assigned = [one for one in ast.parse(inspect.getsource(module)).body if isinstance(one, ast.Assign | ast.AnnAssign)]
+    names = {name.id for one in assigned for name in ast.walk(one) if isinstance(name, ast.Name)}
+    held = {name: value for name, value in vars(module).items() if name in names and name.strip("_").isupper()}
+    return {name: re.sub(r" at 0x\w+", "", repr(value)) for name, value in held.items() if settled(value)}
 
 
 def settled(value: Any) -> bool:
     """Numbers, and whatever is put together of some; texts change for good reasons."""
     if isinstance(value, tuple | list | dict):
         return len(value) < 100 and any(map(settled, value.values() if isinstance(value, dict) else value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return any(settled(getattr(value, field.name)) for field in dataclasses.fields(value))
     return isinstance(value, int | float) and not isinstance(value, Enum)
 
 

@@ -29,6 +29,7 @@ from pinxit.recipes.diffusion.conditions import Noising
 from pinxit.recipes.diffusion.denoiser import Switching, UNetDenoiser
 from pinxit.recipes.diffusion.schedule import DiffusionConfig
 from pinxit.recipes.diffusion.upsampler import Upsampler
+from pinxit.recipes.karlo.embedder import AT_ONCE, Projected
 from pinxit.recipes.karlo.open import open_painter, open_upsampler
 from pinxit.recipes.karlo.painter import KarloPainter
 from pinxit.recipes.requests import PaintRequest
@@ -215,6 +216,9 @@ def test_captions_are_read_as_diffusers_reads_them(karlo: Karlo, painter: KarloP
         torch.testing.assert_close(told["sequence"][mask[row]], states[row][mask[row]], atol=1e-5, rtol=0)
     assert torch.equal(painter.embedder.captions([PROMPT])[0], painter.embedder.conditions(PROMPT)["pooled"])
     assert painter.tokens_over_limit("cat " * 40) == 42 - LENGTH
+    clip, said = Projected(painter.embedder), [PROMPT, "", *["a dog"] * AT_ONCE]
+    assert np.array_equal(clip.texts(said[:3]), painter.embedder.captions(said[:3]).numpy())
+    assert clip.texts(said).shape == (len(said), clip.width) and clip.texts([]).shape == (0, clip.width)
 
 
 def test_the_last_step_is_the_last_networks_alone(karlo: Karlo, painter: KarloPainter) -> None:
