@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from pinxit.errors import DataError, PinxitError
+from pinxit.training import prefetch as prefetching
 from pinxit.training.parallel import Ranks
 from pinxit.training.plan import Batch, Plan
 from pinxit.training.prefetch import Updates, in_processes, prefetch
@@ -115,6 +116,19 @@ def test_threads_make_the_same_batches_in_the_same_order(tmp_path: Path) -> None
     settled = plan(micro=4)
     with prefetch(Noted(tmp_path), settled, 0, settled.images, torch.device("cpu"), Ranks()) as batches:
         assert same(list(batches), settled)
+
+
+@pytest.mark.parametrize(("workers", "each"), [(6, 2), (5, 2), (20, 1)])
+def test_processes_share_what_is_made_ahead(workers: int, each: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def loader(updates: object, **how: object) -> list[object]:
+        asked.append((how["num_workers"], how["prefetch_factor"], how["pin_memory"]))
+        return []
+
+    monkeypatch.setattr(prefetching, "DataLoader", loader)
+    assert list(in_processes(Updates(Toy(), plan(), Ranks(), range(0)), workers, pin=True)) == []
+    assert asked == [(workers, each, True)]
 
 
 if __name__ == "__main__":
