@@ -198,7 +198,7 @@ PART = b"POST /api/search HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n
 
 
 def test_so_many_connections_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limited_protocol, "__defaults__", (4.0,))  # seconds of silence
+    monkeypatch.setattr(limited_protocol, "__defaults__", (2.0,))  # seconds of silence
     with running(tmp_path, connections=3) as server:
         address = ("127.0.0.1", int(server.url.rsplit(":", 1)[1]))
         with socket.create_connection(address) as answered, socket.create_connection(address) as silent:

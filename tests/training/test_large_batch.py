@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, distributed, multiprocessing, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
 from pinxit.functional.contrastive import contrastive_loss
 from pinxit.training.large_batch import in_pieces, sharded_contrastive_loss
+from tests.ranks import forked
 
 
 class Towers(nn.Module):
@@ -67,9 +68,7 @@ def test_pieces_remember_one_piece_at_a_time() -> None:
     assert x.grad is not None and torch.allclose(x.grad, 2 * x.detach())
 
 
-def work(rank: int, ranks: int, folder: str, grouped: bool) -> None:
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=ranks)
+def work(rank: int, folder: Path, grouped: bool) -> None:
     model, mine = towers(), slice(rank * 4, rank * 4 + 4)
     image = F.normalize(model.image(rows(12, 6, 1)[mine]), dim=-1)
     text = F.normalize(model.text(rows(12, 5, 2)[mine]), dim=-1)
@@ -77,15 +76,14 @@ def work(rank: int, ranks: int, folder: str, grouped: bool) -> None:
     told = gradients(model, loss) | {"loss": loss.detach().clone()}
     for tensor in told.values():
         distributed.all_reduce(tensor)
-        tensor /= ranks
+        tensor /= 3
     if rank == 0:
-        torch.save(told, Path(folder) / "told.pt")
-    distributed.destroy_process_group()
+        torch.save(told, folder / "told.pt")
 
 
 @pytest.mark.parametrize("grouped", [False, True])
 def test_three_ranks_give_the_gradients_of_one(tmp_path: Path, grouped: bool) -> None:
-    multiprocessing.spawn(work, args=(3, str(tmp_path), grouped), nprocs=3)  # type: ignore[attr-defined,no-untyped-call]
+    forked(3, work, tmp_path, grouped)
     told = torch.load(tmp_path / "told.pt", weights_only=True)
     model = towers()
     image, text = F.normalize(model.image(rows(12, 6, 1)), dim=-1), F.normalize(model.text(rows(12, 5, 2)), dim=-1)

@@ -25,6 +25,7 @@ NEEDED = ("onnx", "onnxscript", "onnxruntime")
 TOLERANCE = 1e-4  # the largest absolute difference, of outputs of a magnitude of about one
 LARGE = 3 * 2**29  # bytes of weights beyond which they get a file of their own: a single file ends at 2 GiB
 EXPORTED, CHECKED = 3, (1, 5)  # numbers of rows: of the example for export, and of the comparisons
+MOST = {"length": 1024}  # tokens. Without an end torch finds one, where attention takes another way, and traces again
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ def _shape(network: Network, name: str, tensor: Tensor) -> list[int | str]:
 
 def _export(module: nn.Module, network: Network, path: Path) -> None:
     inputs = network.draw(EXPORTED)
-    dims = {name: torch.export.Dim(name) for name in {"batch", *(n for f in network.free.values() for n in f.values())}}
+    names = {"batch", *(name for free in network.free.values() for name in free.values())}
+    dims = {name: torch.export.Dim(name, max=MOST.get(name)) for name in names}
     shapes = tuple(
         {axis: dims[size] for axis, size in enumerate(_shape(network, name, tensor)) if isinstance(size, str)}
         for name, tensor in inputs.items()
