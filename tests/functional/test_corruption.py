@@ -116,18 +116,21 @@ MOST = {"warped": 1.0, "patched": 2.0, "strewn": 0.01, "blurred": 1.0, "quantise
 
 def test_every_damage_spares_half_and_ends_where_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: dict[str, list[Tensor]] = {}
+    patches: dict[str, list[object]] = {}
 
     def spy(name: str) -> Callable[..., Tensor]:
-        def damage(x: Tensor, strength: Tensor, *_: object, cells: int | None = None) -> Tensor:
+        def damage(x: Tensor, strength: Tensor, *given: object, cells: int | None = None) -> Tensor:
             drawn.setdefault("cloudy" if cells else name, []).append(strength)
+            patches.setdefault("cloudy" if cells else name, []).append(cells or given[-1:])
             return x
 
         return damage
 
     for name in MOST.keys() - {"cloudy"}:
         monkeypatch.setattr(degrade, name, spy(name))
-    degrade.corrupted(torch.zeros(2000, 1, 8, 8), draws())
+    degrade.corrupted(torch.zeros(2000, 1, 24, 24), draws())
     assert drawn.keys() == MOST.keys()
+    assert patches["patched"] == patches["strewn"] == [(8,), (12,)] and patches["cloudy"] == [3]
     for name, most in MOST.items():
         strength = torch.cat(drawn[name]) / most
         assert 0.45 < (strength == 0).float().mean() < 0.55, name
