@@ -135,12 +135,13 @@ NETS: dict[str, Callable[[], Answers]] = {
 
 @torch.no_grad()
 def answers(name: str) -> list[list[float]]:
-    """Of each answer its mean, its deviation, and a sum over its values with weights that tell places apart."""
+    """Of each answer its mean, its deviation, a sum over its values with weights that tell places apart, its shape."""
     found = []
     for answer in NETS[name]():
         flat = answer.double().flatten()
         weighed = (flat * values(len(flat)).double()).sum() / len(flat) ** 0.5
-        found.append([float(f"{float(one):.5g}") for one in (flat.mean(), flat.std(correction=0), weighed)])
+        told = [float(f"{float(one):.5g}") for one in (flat.mean(), flat.std(correction=0), weighed)]
+        found.append([*told, *answer.shape])
     return found
 
 
@@ -149,4 +150,4 @@ def test_every_network_answers_as_listed(name: str) -> None:
     expected, found = golden(LIST, lambda: {one: answers(one) for one in NETS})[name], answers(name)
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
-        assert one == pytest.approx(other, rel=2e-3, abs=2e-3 * abs(other[1]) + 1e-6)
+        assert one[3:] == other[3:] and one[:3] == pytest.approx(other[:3], rel=2e-3, abs=2e-3 * other[1] + 1e-6)
