@@ -102,7 +102,7 @@ def test_resizing_is_from_half_to_half_as_large_again_and_back(monkeypatch: pyte
         asked.append((list(size), how))
         return plain(x, size, **how)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(bsr.F, "interpolate", noting)
+    monkeypatch.setattr(torch.nn.functional, "interpolate", noting)
     x, generator = pictures(1, 40)[..., :24], torch.Generator().manual_seed(1)
     for _ in range(200):
         assert bsr._resized(x, generator).shape == x.shape

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -360,9 +361,10 @@ def test_what_a_method_can_do_at_most() -> None:
             whole = option in method.whole
             for value in (least, most):
                 method.check(sigmas, {option: int(value) if whole else value})
-            for value in (-1, True, "1"):
+            refused: list[Any] = [-1, True, "1"]
+            for wrong in refused:
                 with pytest.raises(UsageError, match=f"the sampler's {option} must be a"):
-                    method.check(sigmas, {option: value})  # type: ignore[dict-item]
+                    method.check(sigmas, {option: wrong})
         with pytest.raises(UsageError, match="at least one step"):
             method.check([1.0], {})
     with pytest.raises(UsageError, match="refine must be a whole number from 0 to 1000, not 1001"):
