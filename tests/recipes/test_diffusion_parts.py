@@ -103,7 +103,7 @@ def test_a_base_is_noised_and_corrupted_by_nothing() -> None:
         ({"size": 15}, "size=15"),
     ):
         with pytest.raises(UsageError, match=told):
-            replace(BASE, **changes)  # type: ignore[arg-type]
+            replace(BASE, **changes)
     learned = DiffusionConfig(steps=10, variance="learned")
     with pytest.raises(UsageError, match=r"unet\.outputs=3 must be 6"):
         replace(BASE, diffusion=learned)
@@ -117,7 +117,7 @@ def test_settings_of_sampling_at_their_edges() -> None:
         assert about.thresholding(0.0) == Thresholding()
     for changes, told in (({"max_threshold": 0.5}, "0 or at least 1"), ({"sampler": "ddim-inversion"}, "no sampler")):
         with pytest.raises(UsageError, match=told):
-            SamplingConfig(**changes)  # type: ignore[arg-type]
+            SamplingConfig(**changes)
 
 
 def test_levels_are_even_or_karras_or_named() -> None:
