@@ -66,3 +66,13 @@ def test_equal_captions_share_the_target() -> None:
     assert loss.item() == pytest.approx(math.log(2) / 2, abs=1e-5)
     distinct = contrastive_loss(unit(4, 8, 0), unit(4, 8, 1), 5.0, groups_B=torch.arange(4))
     torch.testing.assert_close(distinct, contrastive_loss(unit(4, 8, 0), unit(4, 8, 1), 5.0))
+
+
+def test_logits_have_32_bits_under_autocast() -> None:
+    """A scale of 100 makes the last digit of a cosine in 16 bits half a logit, and its loss another."""
+    rows, columns = (unit(64, 32, seed) for seed in (2, 3))
+    expected = side_loss(rows, columns, 100.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(side_loss(rows, columns, 100.0), expected)
+    halved = side_loss(rows.bfloat16(), columns.bfloat16(), 100.0)
+    torch.testing.assert_close(halved, side_loss(rows.bfloat16().float(), columns.bfloat16().float(), 100.0))

@@ -127,18 +127,21 @@ MOST = {"warped": 1.0, "patched": 2.0, "strewn": 0.01, "blurred": 1.0, "quantise
 
 def test_every_damage_spares_half_and_ends_where_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: dict[str, list[Tensor]] = {}
+    patches: dict[str, list[object]] = {}
 
     def spy(name: str) -> Callable[..., Tensor]:
-        def damage(x: Tensor, strength: Tensor, *_: object, cells: int | None = None) -> Tensor:
+        def damage(x: Tensor, strength: Tensor, *given: object, cells: int | None = None) -> Tensor:
             drawn.setdefault("cloudy" if cells else name, []).append(strength)
+            patches.setdefault("cloudy" if cells else name, []).append(cells or given[-1:])
             return x
 
         return damage
 
     for name in MOST.keys() - {"cloudy"}:
         monkeypatch.setattr(degrade, name, spy(name))
-    degrade.corrupted(torch.zeros(2000, 1, 8, 8), draws())
+    degrade.corrupted(torch.zeros(2000, 1, 24, 24), draws())
     assert drawn.keys() == MOST.keys()
+    assert patches["patched"] == patches["strewn"] == [(8,), (12,)] and patches["cloudy"] == [3]
     for name, most in MOST.items():
         strength = torch.cat(drawn[name]) / most
         assert 0.45 < (strength == 0).float().mean() < 0.55, name
@@ -173,3 +176,64 @@ def test_what_is_drawn_is_dark_at_edges_and_a_little_where_it_is_dark() -> None:
 def test_up_and_down_is_as_left_and_right(damage: Callable[[Tensor], Tensor]) -> None:
     pictures = torch.rand(2, 3, 8, 8, generator=generator(5))
     torch.testing.assert_close(damage(pictures.mT), damage(pictures).mT, atol=1e-5, rtol=0)
+
+
+def test_a_face_by_hand() -> None:
+    """A disc of 9.28 pixels' radius in the middle of a box, its rim one pixel wide, strokes up and to the right."""
+    told = torch.full((1, FACE), 0.5)
+    told[0, 3:7], told[0, 7:10] = torch.tensor([0.1, 0.2, 0.3, 0.39]), torch.tensor([0.2, 0.4, 0.6])
+    told[0, 11:13] = torch.tensor([0.0, 0.25])
+    box, ground, dark = torch.tensor([[0.25, 0.25, 0.75, 1.0]]), torch.full((3,), 0.5), torch.tensor([0.1, 0.2, 0.3])
+    light = torch.tensor([0.94, 0.88, 0.82])
+    found = faced(ground[None, :, None, None].expand(1, 3, 64, 64), torch.tensor([0]), box, told)[0]
+    strokes = {(39 - k, column) for k in range(6) for column in (31, 32)}
+    strokes |= {(row, 32 + k) for k in range(6) for row in (39, 40)}
+    for row in range(64):
+        for column in range(64):
+            far = ((row - 39.5) ** 2 + (column - 31.5) ** 2) ** 0.5
+            ring = dark if far < 10.28 else ground
+            colour = dark if (row, column) in strokes else light if far < 9.28 else ring
+            assert torch.allclose(found[:, row, column], colour, atol=1e-5), (row, column)
+    told[0, 6], told[0, :3] = 0.4, torch.tensor([1.0, 0.0, 0.0])
+    small = faced(torch.zeros(1, 3, 64, 64), torch.tensor([0]), box, told)[0]
+    disc = (small == 1).all(0).nonzero().float().mean(0)
+    assert disc[1] > 32.5 and disc[0] < 39, "moved to the right and up, and white"
+    reach = (small > 0).any(0)
+    assert reach.any(0).sum() == 2 * round(0.16 * 32 + 1), "the smallest disc with its rim"
+
+
+def test_every_pixel_shows_what_is_so_many_pixels_away() -> None:
+    x = torch.rand(1, 3, 8, 12, generator=generator(7))
+    whole = degrade._moved(x, torch.tensor([2.0, -1.0]).view(1, 2, 1, 1).expand(1, 2, 8, 12))
+    torch.testing.assert_close(whole[..., 1:, :-2], x[..., :-1, 2:], atol=1e-5, rtol=0)
+    torch.testing.assert_close(whole[..., 0, :-2], x[..., 0, 2:], atol=1e-5, rtol=0)  # the edge goes on beyond it
+    half = degrade._moved(x, torch.tensor([0.5, 0.0]).view(1, 2, 1, 1).expand(1, 2, 8, 12))
+    torch.testing.assert_close(half[..., :-1], (x[..., :-1] + x[..., 1:]) / 2, atol=1e-5, rtol=0)
+
+
+def test_noise_has_its_strength_as_deviation_and_may_be_smooth() -> None:
+    plain, strength = torch.zeros(2, 3, 64, 64), torch.tensor([0.1, 0.4])
+    fine, smooth = noisy(plain, strength, draws(8)), noisy(plain, strength, draws(8), cells=32)
+    torch.testing.assert_close(fine.std((1, 2, 3)), strength, atol=0, rtol=0.03)
+    neighbours = [torch.corrcoef(x[1, 0, :, 1:-1].unfold(1, 2, 1).reshape(-1, 2).T)[0, 1] for x in (fine, smooth)]
+    assert abs(neighbours[0]) < 0.1 and neighbours[1] > 0.4
+
+
+def test_a_warp_moves_by_so_many_pixels_as_it_is_strong(monkeypatch: pytest.MonkeyPatch) -> None:
+    moved: list[Tensor] = []
+
+    def noting(x: Tensor, moves: Tensor) -> Tensor:
+        moved.append(moves)
+        return x
+
+    monkeypatch.setattr(degrade, "_moved", noting)
+    many, strength = torch.zeros(400, 1, 11, 11), torch.full((400,), 3.0)
+    warped(many, strength, draws(9))
+    patched(many, strength, draws(9), cells=11)
+    knots, patches = (moves.flatten() for moves in (moved[0][..., ::2, ::2], moved[1]))
+    assert knots.std() == pytest.approx(3, rel=0.05), "every other pixel is one of the six knots"
+    between = moved[0][..., 1::2, ::2]
+    torch.testing.assert_close(between.mean(), torch.zeros(()), atol=0.1, rtol=0)
+    assert between.std() < 0.95 * knots.std(), "what lies between knots follows all of them"
+    still = patches == 0
+    assert still.float().mean() == pytest.approx(0.5, abs=0.02) and patches[~still].std() == pytest.approx(3, rel=0.05)

@@ -61,3 +61,17 @@ def test_peaks_are_local_maxima_in_order_of_score() -> None:
     score, name, cell = peaks(heat, 2)
     torch.testing.assert_close(score[0], torch.tensor([2.0, 1.0]).sigmoid())
     assert name.tolist() == [[0, 1]] and cell.tolist() == [[5, 15]]
+
+
+def test_boxes_that_overlap_by_just_as_much_as_they_may_both_stay() -> None:
+    whole, half = Detection("cat", (0, 0, 1, 1), 0.9), Detection("cat", (0, 0, 0.5, 1), 0.8)
+    assert suppress([whole, half], 0.5) == [whole, half] and suppress([whole, half], 0.49) == [whole]
+    assert area((0.2, 0.7, 0.6, 0.2)) == 0
+
+
+def test_cells_that_do_not_count_cost_nothing_and_no_object_divides_by_one() -> None:
+    logits, target = torch.tensor([[[[0.5, -1.0, 2.0]]]]), torch.tensor([[[[1.0, 0.5, 0.0]]]])
+    cells = [heat_loss(logits, target, 0, torch.arange(3) == place) for place in range(3)]
+    whole = heat_loss(logits, target, 1)
+    torch.testing.assert_close(sum(cells), whole)
+    assert all(cell > 0 for cell in cells) and heat_loss(logits, target, 4).item() == pytest.approx(whole.item() / 4)

@@ -143,6 +143,10 @@ def test_even_sigmas_are_even_in_time(schedule: Schedule) -> None:
     assert found[:-1] == pytest.approx(exact, rel=1e-13), "in 64 bits"
 
 
+def test_one_step_of_noise_is_all_of_it() -> None:
+    assert betas("cosine", 1).tolist() == [0.999] and len(betas("linear", 21)) == 21
+
+
 def test_no_steps_are_refused() -> None:
     with pytest.raises(UsageError, match="at least 1 step"):
         even_sigmas("cosine", 0)

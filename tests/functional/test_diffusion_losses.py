@@ -139,3 +139,8 @@ def test_the_bound_teaches_the_variance_and_the_square_the_mean() -> None:
     half = torch.autograd.grad(bound.sum(), fraction)[0] * T / 1000
     torch.testing.assert_close(taught[1], half)
     assert taught[1].abs().max() > 0
+
+
+def test_no_pixel_is_held_less_likely_than_a_trillionth() -> None:
+    x, mean = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    assert pixel_log_likelihood(x, mean, -14 * mean).item() == pytest.approx(math.log(1e-12), abs=1e-9)

@@ -36,6 +36,9 @@ def test_random_holes_are_boxes_of_all_sizes_and_some_are_the_whole() -> None:
     assert abs(float((share == 1).float().mean()) - WHOLE) < 0.04 and (share > 0).all()
     assert float(share.min()) < 0.05 and ((share > 0.3) & (share < 0.6)).any()
     rows, columns = found.any(2), found.any(1)
+    inside = ~rows[:, 0] & ~rows[:, -1]
+    assert rows[inside].sum(1).min() == 2, "an eighth of the side, where no edge cuts it"
+    assert random_holes(50, 8, OneStream(torch.Generator().manual_seed(1)), whole=1.0).all() and WHOLE == 0.25
     assert torch.equal(found, rows[:, :, None] & columns[:, None, :]), "a box is all of its rows and columns"
     assert ((rows[:, 1:] != rows[:, :-1]).sum(1) <= 2).all()
     assert found[share < 1].float().mean(0).min() > 0.07, "anywhere in the picture"

@@ -59,3 +59,12 @@ def test_no_number_is_given_twice() -> None:
 
 def test_a_gpu_is_drawn_for_by_hashing_and_a_cpu_by_generators() -> None:
     assert RowStreams([1], "cuda").hashed and not RowStreams([1], "cpu").hashed and not RowStreams([1], "meta").hashed
+
+
+def test_on_a_cpu_every_row_is_its_own_generators() -> None:
+    """Number after number, in any shape, and nothing is drawn where there is nothing to fill."""
+    streams, alone = RowStreams([5, 6]), [torch.Generator().manual_seed(key) for key in (5, 6)]
+    assert streams.uniform(2, 0).shape == (2, 0)
+    expected = torch.stack([torch.empty(6).normal_(generator=one) for one in alone])
+    assert torch.equal(streams.normal(2, 2, 3).flatten(1), expected)
+    assert torch.equal(streams.uniform(2), torch.cat([torch.empty(1).uniform_(generator=one) for one in alone]))

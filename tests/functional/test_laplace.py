@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from pinxit.functional.laplace import dvae_objective, logit_laplace_nll, logit_normal_nll, mse, phi, unphi
+from pinxit.functional.laplace import dvae_objective, logit_laplace_nll, logit_normal_nll, mse, phi, psnr, unphi
 
 
 def test_phi_round_trip_is_exact_on_every_byte() -> None:
@@ -42,6 +42,8 @@ def test_objective_divides_the_sums_by_the_number_of_values() -> None:
     kl = torch.tensor([3.0, 5.0])
     summed = logit_laplace_nll(phi(pictures), mu, ln_b).sum((1, 2, 3)) + 6.6 * kl
     torch.testing.assert_close(dvae_objective(pictures, mu, ln_b, kl, beta=6.6), (summed / 48).mean())
+    normal = logit_normal_nll(phi(pictures), mu).sum((1, 2, 3)) + 6.6 * kl
+    torch.testing.assert_close(dvae_objective(pictures, mu, ln_b, kl, 6.6, "normal"), (normal / 48).mean())
 
 
 def test_reconstruction_measures() -> None:
@@ -49,6 +51,7 @@ def test_reconstruction_measures() -> None:
     exact = torch.logit(phi(pictures))
     assert float(mse(pictures, exact)) == pytest.approx(0, abs=1e-12)
     assert float(mse(pictures, torch.zeros(1, 3))) == pytest.approx(0.5 / 3)  # mu = 0 is mid-grey
+    assert psnr(0.01) == pytest.approx(20) and psnr(0.0) == math.inf
 
 
 def test_logit_normal_integrates_to_one_and_pulls_evenly() -> None:

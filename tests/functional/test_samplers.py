@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -336,3 +337,36 @@ def test_what_a_method_cannot_do_is_refused(
 def test_sigmas_must_descend(sigmas: list[float]) -> None:
     with pytest.raises(AssertionError, match="sigmas"):
         drive(euler(torch.zeros(1, 1, 1), sigmas, silent), gaussian)
+
+
+def test_edm_is_the_papers_imagenet_setting_where_nothing_is_said() -> None:
+    """Table 5: 256 steps, churn 40, from 0.05 to 50, noise 1.003."""
+    sigmas = karras_sigmas(256)
+    x = 80.0 * torch.linspace(-1, 1, 3, dtype=torch.float64)[:, None, None]
+
+    def run(**options: float) -> Tensor:
+        noise = source(8, 3, 1, 1)
+        return drive(edm(x, sigmas, lambda: noise().double(), **options), gaussian)
+
+    usual = {"churn": 40.0, "s_min": 0.05, "s_max": 50.0, "s_noise": 1.003}
+    assert torch.equal(run(), run(**usual))
+    for name, value in usual.items():
+        assert not torch.equal(run(), run(**(usual | {name: 2 * value}))), name
+
+
+def test_what_a_method_can_do_at_most() -> None:
+    for method in SAMPLERS.values():
+        sigmas = [0.5, 1.0] if method.ascends else [1.0, 0.5]
+        for option, (least, most) in method.options.items():
+            whole = option in method.whole
+            for value in (least, most):
+                method.check(sigmas, {option: int(value) if whole else value})
+            refused: list[Any] = [-1, True, "1"]
+            for wrong in refused:
+                with pytest.raises(UsageError, match=f"the sampler's {option} must be a"):
+                    method.check(sigmas, {option: wrong})
+        with pytest.raises(UsageError, match="at least one step"):
+            method.check([1.0], {})
+    with pytest.raises(UsageError, match="refine must be a whole number from 0 to 1000, not 1001"):
+        SAMPLERS["ddim-inversion"].check([0.5, 1.0], {"refine": 1001})
+    assert {name for name, method in SAMPLERS.items() if method.per_step == 2} == {"heun", "edm"}

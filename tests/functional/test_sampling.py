@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pinxit.functional.sampling import FEW, draw, guide, keep_top_k, keep_top_p, sample, uniforms
+from pinxit.functional.sampling import FEW, draw, guide, keep_top_k, keep_top_p, normals, sample, uniforms
 
 quick = settings(max_examples=60, deadline=None)
 seeds = st.integers(0, 2**32 - 1)
@@ -152,3 +152,25 @@ def test_top_k_of_many_codes_is_what_a_full_sort_would_keep(k: int) -> None:
     assert kept.sum(1).tolist() == [k, 1500, max(1, k // 2)]
     order = logits.argsort(1, descending=True)
     assert kept[0][order[0, :k]].all() and kept[2][order[2, : max(1, k // 2)]].all()
+
+
+def test_noise_is_a_function_of_seed_candidate_and_stage() -> None:
+    """NumPy's Philox with both as its key and the stage, from -1 on, at the head of its counter."""
+    for seed, candidate, stage in ((0, 0, 0), (-1, 3, 1), (7, 2**64 + 1, 1000)):
+        key = np.array([seed % 2**64, candidate % 2**64], dtype=np.uint64)
+        rng = np.random.Generator(np.random.Philox(counter=[0, 0, 0, stage + 1], key=key))
+        stream = normals(seed, candidate, stage, (2, 3))
+        for _ in range(2):
+            found = next(stream)
+            assert found.dtype == torch.float32 and np.array_equal(found, rng.standard_normal((2, 3), np.float32))
+        words = np.random.Philox(counter=[0, 0, 0, stage + 1], key=key).random_raw(4) >> np.uint64(40)
+        assert (uniforms(seed, candidate, 4, stage) * 2**24).tolist() == words.tolist()
+    assert torch.equal(uniforms(5, 1, 4), uniforms(5, 1, 4, -1))
+
+
+def test_ties_and_edges_of_a_draw() -> None:
+    """Four codes a quarter each: a number on an edge is the code after it; without temperature the first is taken."""
+    logits = torch.zeros(5, 4)
+    assert draw(logits, torch.tensor([0.0, 0.25, 0.5, 0.75, 0.749])).tolist() == [0, 1, 2, 3, 2]
+    assert sample(logits, torch.full((5,), 0.9), torch.zeros(5)).tolist() == [0] * 5
+    assert sample(logits, torch.full((5,), 0.9), torch.zeros(5), greedy=False).tolist() == [3] * 5

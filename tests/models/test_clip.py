@@ -150,3 +150,5 @@ def test_a_size_that_does_not_fit_is_refused() -> None:
         CLIPConfig(vision=CLIPVisionConfig(size=100))
     with pytest.raises(UsageError, match="7 heads"):
         CLIPConfig(text=CLIPTextConfig(heads=7))
+    with pytest.raises(UsageError, match=r"text\.eot 40 must be less than clip\.text\.vocab, 40"):
+        CLIPConfig(text=CLIPTextConfig(vocab=40, eot=40))

@@ -75,6 +75,9 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
         CLIPConfig(vision=CLIPVisionConfig(size=100, width=16, stages=(1, 1, 1, 1)))
     with pytest.raises(UsageError, match="belongs to a ResNet"):
         CLIPConfig(vision=CLIPVisionConfig(mixing=1))
+    for width, stages, features in ((7, (1,) * 4, 224), (4, (1, 1), 32), (1, (1,) * 6, 128)):
+        with pytest.raises(UsageError, match=f"width {width} gives a ResNet {features} features: take a width"):
+            CLIPConfig(vision=CLIPVisionConfig(size=256, width=width, stages=stages))
     with pytest.raises(UsageError, match="multiple of 64"):
         CLIPConfig(vision=CLIPVisionConfig(size=64, width=16, stages=(1, 1, 1, 1), mixing=1, mixing_width=100))
 

@@ -271,3 +271,19 @@ def test_a_code_is_the_running_mean_of_the_vectors_it_was_chosen_for() -> None:
     torch.testing.assert_close(quantiser.counts, 0.75 * counts + 0.25 * torch.tensor([2.0, 1.0]))
     torch.testing.assert_close(quantiser.sums, 0.75 * sums + 0.25 * torch.tensor([[4.0, 4.0], [9.0, 9.0]]))
     torch.testing.assert_close(quantiser.codebook, quantiser.sums / quantiser.counts[:, None])
+
+
+def test_dead_codes_restart_at_what_is_served_worst() -> None:
+    """Below 0.03 of an even share of the batch; a restarted code counts as a tenth of one, its sum as that much."""
+    quantiser = VectorQuantiser(4, 2, decay=0.99, generator=seeded())
+    flat = torch.tensor([[0.0, 0.0]] * 30 + [[9.0, 7.0]] * 10)
+    share = len(flat) / 4
+    quantiser.counts.copy_(torch.tensor([20.0, 0.031, 0.029, 19.0]) * torch.tensor([1, share, share, 1]))
+    kept, errors = quantiser.codebook.clone(), flat.square().sum(1).view(1, 5, 8)
+    quantiser._restart(flat, errors, None)
+    assert torch.equal(quantiser.codebook, kept), "without draws nothing restarts"
+    quantiser._restart(flat, errors, OneStream(seeded()))
+    assert torch.equal(quantiser.codebook[[0, 1, 3]], kept[[0, 1, 3]])
+    assert quantiser.codebook[2].tolist() == [9, 7], "zeros are served without error"
+    assert quantiser.counts[2].item() == pytest.approx(0.1 * share)
+    assert quantiser.sums[2].tolist() == pytest.approx([0.9 * share, 0.7 * share])

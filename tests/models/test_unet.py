@@ -162,6 +162,8 @@ def test_sinusoids_have_cosines_first() -> None:
     expected = torch.tensor([2.0, 0.02])
     torch.testing.assert_close(told[0], torch.tensor([1.0, 1.0, 0.0, 0.0]))
     torch.testing.assert_close(told[1], torch.cat([expected.cos(), expected.sin()]))
+    assert torch.equal(sinusoids(torch.tensor([0.0, 2.0]), 5), torch.cat([told, torch.zeros(2, 1)], 1))
+    assert sinusoids(torch.tensor([2.0]), 1).tolist() == [[0.0]]
 
 
 def test_skip_scaling_halves_the_variance() -> None:
@@ -410,7 +412,7 @@ def test_attention_of_fewer_channels_than_a_head_has() -> None:
 def test_impossible_configs_are_refused() -> None:
     for change, told in (
         ({"blocks": (1,)}, "blocks"),
-        ({"channels": ()}, "blocks"),
+        ({"channels": (), "blocks": (), "attention": ()}, "channels must name the width of at least one level"),
         ({"channels": (20, 64)}, "groups"),
         ({"patch": 0}, "patch"),
         ({"heads": 7}, "7 attention heads"),

@@ -268,6 +268,9 @@ def test_a_discrete_schedule_is_told_by_its_steps() -> None:
     assert torch.equal(about.time_of(about.drawn(even)), about.timesteps(even).float())
     assert about.timesteps(torch.tensor([1.0])).item() == 99
     assert about.even_sigmas(25) == [*about.table.sigma[:100:4].flip(0).tolist(), 0.0]
+    assert about.even_sigmas(60)[:2] == about.table.sigma[[98, 96]].tolist(), "from noise on, though 60 divides no 100"
+    assert about.even_sigmas(31)[:2] == about.table.sigma[[90, 87]].tolist(), "whole strides, as diffusers counts"
+    assert about.even_sigmas(3) == [*about.table.sigma[[66, 33, 0]].tolist(), 0.0]
     assert about.spaced_sigmas("1,1") == [*about.table.sigma[[50, 0]].tolist(), 0.0]
     with pytest.raises(UsageError, match="from 1 to 100, as many as the schedule has, not 101"):
         about.even_sigmas(101)
@@ -275,6 +278,26 @@ def test_a_discrete_schedule_is_told_by_its_steps() -> None:
         DiffusionConfig().spaced_sigmas("smart50")
     with pytest.raises(UsageError, match=r"sampling\.spacing names timesteps"):
         override(preset("nano"), ["sampling.spacing=smart50"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (["sampling.steps=101"], "sampling.steps=101 must be at most 100, as many as its network's schedule has."),
+        (["sampling.grid=karras"], "sampling.grid=karras is of a continuous schedule, and the base's is discrete."),
+        (["sampling.spacing=smart5"], "Spacing 'smart5' is not understood"),
+        (
+            ['stages.upsampler.diffusion={"steps": 30}', "sampling.upsampler_steps=31"],
+            "sampling.upsampler_steps=31 must be at most 30",
+        ),
+    ],
+)
+def test_sampling_that_a_discrete_schedule_cannot_do_is_refused(changes: Sequence[str], told: str) -> None:
+    """Before hours of training, and not by what was trained."""
+    discrete = override(preset("nano"), ['stages.base.diffusion={"steps": 100}', "sampling.steps=100"])
+    assert override(discrete, ["sampling.spacing=10,5,5", "sampling.steps=1000"]).sampling.steps == 1000
+    with pytest.raises(UsageError, match=re.escape(told)):
+        override(discrete, changes)
 
 
 def test_a_learned_variance_needs_as_many_channels_again() -> None:

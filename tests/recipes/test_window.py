@@ -106,9 +106,30 @@ def test_outpainting_adds_what_is_painted_and_keeps_the_rest() -> None:
             outpainted(whole, *sides)
 
 
-@pytest.mark.parametrize(("shape", "corner"), [((9, 4), (2, 0)), ((4, 9), (0, 2)), ((5, 5), (0, 0))])
-def test_the_centre_of_a_picture_is_its_middle_square(shape: tuple[int, int], corner: tuple[int, int]) -> None:
-    whole, (top, left), side = picture(*shape), corner, min(shape)
-    found = Window.centre(whole, mask(*shape, *corner, top + 1, left + 2))
-    assert np.array_equal(found.picture, whole[top : top + side, left : left + side])
-    assert np.argwhere(found.paint).tolist() == [[0, 0], [0, 1]]
+def test_the_centre_square_of_a_picture_and_its_mask() -> None:
+    for shape, here in (((10, 17), np.s_[:, 3:13]), ((17, 10), np.s_[3:13])):
+        whole, hole = picture(*shape), mask(*shape, 4, 4, 6, 6)
+        window = Window.centre(whole, hole)
+        assert np.array_equal(window.picture, whole[here]) and np.array_equal(window.paint, hole.paint[here])
+    with pytest.raises(UsageError, match="keeps the whole picture"):
+        Window.centre(picture(10, 17), mask(10, 17, 0, 0, 10, 3))
+    with pytest.raises(UsageError, match="make them the same"):
+        Window.centre(picture(10, 17), mask(10, 16, 0, 5, 10, 6))
+
+
+def test_what_is_painted_smaller_is_enlarged_into_the_hole() -> None:
+    window = Window(picture(16, 16), mask(16, 16, 4, 4, 12, 12).paint)
+    found = window.pasted(np.full((8, 8, 3), 200, np.uint8))
+    assert (found[4:12, 4:12] == 200).all() and np.array_equal(found[~window.paint], window.picture[~window.paint])
+    flat = Window(np.full((16, 16, 3), 60, np.uint8), window.paint)
+    assert (flat.at(32).picture == 60).all() and flat.at(32).paint.sum() == 4 * window.paint.sum()
+    assert flat.conditions(8)["masked"].shape == (4, 8, 8)
+
+
+def test_outpainting_ends_where_pictures_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pinxit.recipes.diffusion.window.MOST_PIXELS", 120)
+    larger, hole = outpainted(picture(10, 10), 0, 0, 2, 0)
+    assert larger.shape == (10, 12, 3) and hole.paint[:, 10:].all() and not hole.paint[:, :10].any()
+    assert np.array_equal(larger[:, 10], larger[:, 9]) and np.array_equal(larger[:, 11], larger[:, 9])
+    with pytest.raises(UsageError, match="a picture of 13 x 10 pixels is too large: add fewer"):
+        outpainted(picture(10, 10), 1, 0, 2, 0)

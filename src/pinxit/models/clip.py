@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pinxit.errors import UsageError
-from pinxit.models.clip_resnet import ResNetTower
+from pinxit.models.clip_resnet import HEAD, ResNetTower
 from pinxit.models.layers import Activation, Blocks
 from pinxit.schema import Count, Finite, Positive, Several, Whole, check_fields
 from pinxit.types import Fitting
@@ -76,6 +76,12 @@ class CLIPConfig:
         step = 2 ** (len(vision.stages) + 1) if vision.stages else vision.patch
         if vision.size % step:
             raise UsageError(f"clip: picture side {vision.size} is not a multiple of patch {step}.")
+        heads = vision.features // HEAD
+        if vision.stages and (vision.width < 2 or not heads or vision.features % heads):
+            problem = f"clip.vision.width {vision.width} gives a ResNet {vision.features} features"
+            raise UsageError(f"{problem}: take a width with which they are a multiple of {HEAD}, a head's channels.")
+        if self.text.eot >= self.text.vocab:
+            raise UsageError(f"clip.text.eot {self.text.eot} must be less than clip.text.vocab, {self.text.vocab}.")
         if vision.mixing and not vision.stages:
             raise UsageError("clip.vision.mixing belongs to a ResNet: set clip.vision.stages too.")
         if vision.mixing and (vision.mixing < 0 or vision.mixing_width % 64):

@@ -18,11 +18,14 @@ from pinxit.models.unet_config import UNetConfig
 
 
 def sinusoids(time_B: Tensor, width: int) -> Tensor:
-    """[B] -> [B, width]: cosines, then sines of time * 10000^(-k / half), k = 0 .. half - 1 (ADM: cosines first)."""
+    """[B] -> [B, width]: cosines, then sines of time * 10000^(-k / half), k = 0 .. half - 1 (ADM: cosines first).
+
+    An odd width ends with a zero, as in ADM.
+    """
     half = width // 2
     steps = torch.arange(half, device=time_B.device, dtype=torch.float32)
-    angles = time_B.float()[:, None] * torch.exp(-math.log(10000.0) / half * steps)
-    return torch.cat([angles.cos(), angles.sin()], 1)
+    angles = time_B.float()[:, None] * torch.exp(-math.log(10000.0) / max(half, 1) * steps)
+    return F.pad(torch.cat([angles.cos(), angles.sin()], 1), (0, width % 2))
 
 
 class LevelEmbedding(nn.Module):

@@ -69,6 +69,8 @@ class UNetConfig:
     def __post_init__(self) -> None:
         check_fields(self, "unet")
         levels = len(self.channels)
+        if not levels:
+            raise UsageError("unet.channels must name the width of at least one level.")
         for name in ("blocks", "attention"):
             if len(getattr(self, name)) != levels:
                 raise UsageError(f"unet.{name} needs {levels} entries, one for each of unet.channels.")

@@ -6,7 +6,7 @@ Mistakes are found here, before hours of rendering pictures and encoding caption
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -88,6 +88,11 @@ class StageConfig:
             raise UsageError(f"crop={self.crop} must be at most size={self.size} and a multiple of size / low.")
         if self.noised and (self.crop or not self.low or self.corrupt != "noise"):
             raise UsageError(f"noised={self.noised} is of an upsampler's whole pictures: set crop=0 and corrupt=noise.")
+        if self.corrupt != "noise" and not self.low:
+            raise UsageError(f"corrupt={self.corrupt} is of an upsampler's smaller pictures, and a base has none.")
+        if self.corrupt == "bsr" and (self.train_size // self.scale) % 8:
+            needed = f"{8 * self.scale}, as it rounds blocks of 8 of the smaller picture's pixels"
+            raise UsageError(f"corrupt=bsr needs pictures, or crops, with a side that is a multiple of {needed}.")
         self._check_unet()
 
     def _check_unet(self) -> None:
@@ -180,6 +185,20 @@ class SamplingConfig:
         check_fields(self, "")
         if 0 < self.max_threshold < 1:
             raise UsageError(f"max_threshold must be 0 or at least 1, not {self.max_threshold}.")
+
+    def check_schedules(self, base: StageConfig, upsamplers: Sequence[StageConfig]) -> None:
+        """Raise UsageError for steps, a spacing or a grid that the schedules of the cascade's networks do not have."""
+        discrete = base.diffusion.steps
+        if self.spacing and not discrete:
+            raise UsageError("sampling.spacing names timesteps, and the base's schedule is continuous: set it to ''.")
+        if discrete and self.grid != "even":
+            raise UsageError(f"sampling.grid={self.grid} is of a continuous schedule, and the base's is discrete.")
+        if self.spacing:
+            base.diffusion.spaced_sigmas(self.spacing)
+        else:
+            base.diffusion.check_steps("sampling.steps", self.steps)
+        for one in upsamplers:
+            one.diffusion.check_steps("sampling.upsampler_steps", self.upsampler_steps)
 
     def thresholding(self, percentile: float) -> Thresholding:
         """The thresholding of the base's predictions at a `percentile` (0: static)."""

@@ -24,6 +24,7 @@ Variance = Literal["fixed", "learned"]
 Spread = Literal["strides", "ends"]
 
 TIMES = 1000.0  # continuous times in [0, 1] are scaled by this for the network's time embedding
+MOST_WHOLE = 0.9  # share of a discrete schedule that sampling at whole strides must reach
 RAREST = 1e-4  # probability at which a normal draw's tails are cut: 3.7 standard deviations
 
 
@@ -89,6 +90,11 @@ class DiffusionConfig:
             return nearest_timestep(self.table.sigma.to(sigma_B.device), sigma_B).float()
         return TIMES * time_of_sigma(self.schedule, sigma_B).float()
 
+    def check_steps(self, name: str, steps: int) -> None:
+        """Raise UsageError where the setting `name` asks for more steps than a discrete schedule has."""
+        if self.steps and steps > self.steps:
+            raise UsageError(f"{name}={steps} must be at most {self.steps}, as many as its network's schedule has.")
+
     def even_sigmas(self, steps: int) -> list[float]:
         """`steps` + 1 sigmas, the last one 0: at evenly spaced times, or on a discrete schedule as `spread` says.
 
@@ -102,8 +108,10 @@ class DiffusionConfig:
             distance = (self.steps - 1) / max(steps - 1, 1)
             kept = [round(distance * place) for place in range(steps)] if steps > 1 else [self.steps - 1]
             return descending_sigmas(self.table.sigma, kept)
-        stride = self.steps // steps
-        return descending_sigmas(self.table.sigma, range(0, steps * stride, stride))
+        stride: float = self.steps // steps  # whole, as the published pipelines count
+        if stride * steps < MOST_WHOLE * self.steps:  # it would leave out the noisiest: of 1000 steps for 600 400
+            stride = self.steps / steps  # DDIM's (arXiv 2010.02502, appendix D.3)
+        return descending_sigmas(self.table.sigma, [int(stride * place) for place in range(steps)])
 
     def spaced_sigmas(self, spacing: str) -> list[float]:
         """The sigmas of the timesteps of `spacing` ("smart100", "10,10,3,2,2": `respacing.kept_timesteps`), then 0.

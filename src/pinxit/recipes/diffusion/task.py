@@ -178,7 +178,7 @@ class DiffusionTask:
             given = list(to_pictures((conditions["low_res"].cpu() + 1) / 2))
         if self.config.unet.masked:  # all is hole
             conditions["masked"] = with_holes(noise, torch.ones_like(noise[:, 0], dtype=torch.bool))
-        denoiser = UNetDenoiser(self.unet, self.config.diffusion, self.config.size, device, device.type != "mps")
+        denoiser = UNetDenoiser(self.unet, self.config.diffusion, self.config.size, device)
         about = self.config.diffusion
         sigmas = about.even_sigmas(min(STEPS, about.steps or STEPS))
         samples = drive(

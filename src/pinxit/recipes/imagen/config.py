@@ -51,8 +51,7 @@ class ImagenConfig:
             if large.low != small.size:
                 raise UsageError(f"{large.name}.low={large.low} must equal {small.name}.size={small.size}: set both.")
             large.check_augmentation(self.sampling.augmentation)
-        if self.sampling.spacing and not base.diffusion.steps:
-            raise UsageError("sampling.spacing names timesteps, and the base's schedule is continuous: set it to ''.")
+        self.sampling.check_schedules(base, self.stages[1:])
         if self.text.learned is not None and self.text.learned.tokens < self.text.length:
             raise UsageError(f"text.learned.tokens must be at least text.length={self.text.length}.")
 

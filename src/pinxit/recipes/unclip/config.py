@@ -122,6 +122,9 @@ class UnclipConfig:
             raise UsageError("space.unit=false must be true: CLIP embeddings are normalised here.")
         self._check_decoder()
         self._check_upsamplers(names)
+        self.sampling.check_schedules(self.decoder, self.upsamplers)
+        for prior in self.priors:
+            prior.diffusion.check_steps("imagining.steps", self.imagining.steps)
 
     def _check_prior(self, prior: PriorStage) -> None:
         network, where = prior.network, f"priors.{prior.name}.network"
