@@ -76,15 +76,17 @@ def what_is_wrong_is_said_in_one_sentence(_tmp_path: Path) -> None:
             list(in_processes(updates, 2, pin=False))
 
 
-def they_leave_ctrl_c_to_their_parent_and_end_with_it(tmp_path: Path) -> None:
+def they_leave_signals_to_their_parent_and_end_with_it(tmp_path: Path) -> None:
     settled = plan()
     updates = Updates(Noted(tmp_path), settled, Ranks(), range(0, settled.images, settled.batch))
     made = in_processes(updates, 2, pin=False)
     next(made)
     workers = {int(path.name.partition("-")[2]) for path in tmp_path.iterdir()}
     for worker in workers:
-        os.kill(worker, signal.SIGINT)
-    next(made)
+        os.kill(worker, signal.SIGINT)  # Ctrl-C, and what a batch system or systemd sends: to all processes of a group
+        os.kill(worker, signal.SIGTERM)
+    for _ in range(14):  # more than had been made by then
+        next(made)
     made.close()
     for worker in workers:
         with pytest.raises(ProcessLookupError):
@@ -93,7 +95,7 @@ def they_leave_ctrl_c_to_their_parent_and_end_with_it(tmp_path: Path) -> None:
 
 FORKING = (
     the_same_batches_in_the_same_order,
-    they_leave_ctrl_c_to_their_parent_and_end_with_it,
+    they_leave_signals_to_their_parent_and_end_with_it,
     what_is_wrong_is_said_in_one_sentence,
 )
 

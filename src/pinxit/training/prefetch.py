@@ -124,7 +124,8 @@ def _as_it_is(made: Pieces | PinxitError) -> Pieces | PinxitError:
 
 
 def _begin(_number: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C, and saves first
+    for number in (signal.SIGINT, signal.SIGTERM):  # a group of processes is told at once: the parent saves first
+        signal.signal(number, signal.SIG_IGN)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # tokenizers would warn that it cannot start threads after a fork
 
 
