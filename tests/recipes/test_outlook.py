@@ -65,6 +65,23 @@ def test_gpus_divide_work_and_activations_and_not_weights() -> None:
     assert smaller.rows == 4 and smaller.seconds == pytest.approx(many.seconds * H100.bf16 / H100.fp32)
 
 
+def test_what_a_gpu_takes_does_not_hang_on_the_processor_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One without bfloat16 trains in float32, whatever the plan says: its products, and no copies of weights."""
+    stage = stages_of("clip/nano")[0]
+    found = []
+    for native in (True, False):
+        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+            monkeypatch.setattr(torch.cpu, name, lambda native=native: native)
+        found.append([next(iter(outlooks([stage], 1, kind, 0.5))) for kind in (H100, KINDS["v100"])])
+        here = cost_of(stage, torch.device("cpu"))
+        assert here.activation_bytes == found[-1][0 if native else 1].cost.activation_bytes
+    (new, old), again = found
+    assert [one.bytes for one in again] == [new.bytes, old.bytes]
+    assert old.bytes == 20 * old.cost.parameters + old.cost.activation_bytes * old.rows
+    assert old.cost.activation_bytes > 1.5 * new.cost.activation_bytes
+    assert old.seconds == pytest.approx(new.seconds * H100.bf16 / KINDS["v100"].fp32)
+
+
 def test_with_shard_gpus_divide_the_weights_too() -> None:
     """Blocks of DALL-E's size, four of its 64: states are divided, what is gathered is not."""
     changes = ["plans.transformer.shard=true", "transformer.depth=4", "transformer.dim=3968"]
