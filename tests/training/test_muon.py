@@ -177,14 +177,15 @@ def test_all_may_be_its_own(tmp_path: Path) -> None:
         def __init__(self) -> None:
             super().__init__()
             self.net.requires_grad_(False)
-            self.net.square = nn.Linear(64, 64, bias=False)
+            self.square = nn.Linear(64, 64, bias=False)
+            self.net.add_module("square", self.square)
 
         def loss(self, batch: Batch, rows: Rows) -> tuple[Tensor, dict[str, Tensor | float]]:
-            return self.net.square(torch.ones(1, 64)).square().mean(), {}
+            return self.square(torch.ones(1, 64)).square().mean(), {}
 
     task = Square()
-    before = task.net.square.weight.detach().clone()
+    before = task.square.weight.detach().clone()
     fit(task, plan(optimiser="muon"), tmp_path, "cpu", progress=False, stop_after=8)
-    assert not torch.equal(task.net.square.weight, before)
+    assert not torch.equal(task.square.weight, before)
     fit(Square(), plan(optimiser="muon"), tmp_path, "cpu", progress=False, stop_after=16)
     assert states.read_progress(tmp_path).updates == 2

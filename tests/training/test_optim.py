@@ -28,6 +28,9 @@ def test_learning_rate_warms_up_then_falls() -> None:
     assert learning_rate(cosine, 1100) == pytest.approx(0.1) == learning_rate(cosine, 5000)
     early = Plan(images=9999, batch=10, lr=1.0, final_lr=0.1, warmup=100, decay_horizon=1100)
     assert [learning_rate(early, n) for n in (600, 1100, 9000)] == pytest.approx([0.55, 0.1, 0.1])
+    assert learning_rate(cosine, 95) == learning_rate(cosine, 100) == 1.0  # never more, whatever the batch
+    short = Plan(images=100, batch=10, lr=1.0, final_lr=0.1, warmup=100)
+    assert learning_rate(short, 100) == pytest.approx(1.0) and learning_rate(short, 101) == pytest.approx(0.1)
     linear = Plan(images=1100, batch=10, lr=1.0, warmup=100, schedule="linear")
     assert learning_rate(linear, 350) == pytest.approx(0.75)
     constant = Plan(images=1100, batch=10, lr=1.0, warmup=100, schedule="constant")

@@ -20,7 +20,7 @@ class Kept(TorchDispatchMode):
     """
 
     def __init__(self, weights: Iterable[Tensor], outside: Iterable[Tensor] = ()) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._weights, self._outside = {place(one) for one in weights}, {place(one) for one in outside}
         self._made = set(self._weights)  # of weights alone
         self._sizes: dict[int, int] = {}
@@ -32,15 +32,15 @@ class Kept(TorchDispatchMode):
         return sum(size for place, size in self._sizes.items() if place not in self._outside)
 
     def __enter__(self) -> Self:
-        self._hooks.__enter__()
-        super().__enter__()
+        self._hooks.__enter__()  # type: ignore[no-untyped-call]
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        super().__exit__(kind, error, trace)
-        self._hooks.__exit__(kind, error, trace)
+        super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
+        self._hooks.__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
