@@ -246,7 +246,7 @@ def test_every_token_of_an_update_counts_the_same_however_long_captions_are() ->
         cut = [task.loss(part, rows) for rows, part in parts]
         none = task.loss(batch | {"text": torch.zeros_like(batch["text"]), "tokens": torch.zeros(())}, whole(16, 8))
     assert float(sum(one for one, _ in cut)) / 4 == pytest.approx(float(loss), rel=1e-5)
-    assert float(sum(one["text"] for _, one in cut)) / 4 == pytest.approx(float(numbers["text"]), rel=1e-5)  # type: ignore[arg-type]
+    assert float(sum(one["text"] for _, one in cut)) / 4 == pytest.approx(float(numbers["text"]), rel=1e-5)
     assert float(none[1]["text"]) == 0 and torch.isfinite(none[0])
 
 

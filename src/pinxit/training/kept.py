@@ -32,7 +32,7 @@ class Kept(TorchDispatchMode):
         return sum(size for place, size in self._sizes.items() if place not in self._outside)
 
     def __enter__(self) -> Self:
-        self._hooks.__enter__()  # type: ignore[no-untyped-call]
+        self._hooks.__enter__()
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
@@ -40,7 +40,7 @@ class Kept(TorchDispatchMode):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
-        self._hooks.__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
+        self._hooks.__exit__(kind, error, trace)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
