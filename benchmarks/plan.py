@@ -68,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--updates", type=int, default=24)
     parser.add_argument("--set", action="append", default=[], dest="changes")
     asked = parser.parse_args(arguments)
+    if asked.updates < 3:
+        parser.error(f"--updates {asked.updates}: three at least, as the first third tells the speed of the others")
     ratios = {}
     for preset in asked.presets:
         for stage in stages_of(preset, asked.changes):

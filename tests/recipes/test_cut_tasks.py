@@ -94,6 +94,13 @@ def awake(name: str) -> tuple[Any, None]:
     return task, None
 
 
+def told_apart() -> tuple[Any, None]:
+    """A CLIP whose pictures all have captions of their own."""
+    task, init = awake("clip")
+    task.bank.captions = [(f"{number}",) for number in range(len(task.bank))]
+    return task, init
+
+
 def train(_rank: int, folder: Path, make: Make, until: int | None, shard: bool, micro: int = 0) -> None:
     sharding.UNIT = initial.SMALL = SMALL
     with in_shards(here(), shard):
@@ -166,15 +173,16 @@ def test_two_ranks_that_cut_have_the_gradients_of_two_that_copy(
 
 
 def test_a_clip_that_is_cut_compares_with_the_columns_of_all(tmp_path: Path) -> None:
-    """What two ranks learn is what one does of all rows at once."""
-    forked(2, train, tmp_path / "two", partial(awake, "clip"), 8, True)
-    forked(1, train, tmp_path / "one", partial(awake, "clip"), 8, False)
+    """What two ranks learn, and are right in, is what one does of all rows at once."""
+    forked(2, train, tmp_path / "two", told_apart, 8, True)
+    forked(1, train, tmp_path / "one", told_apart, 8, False)
     one, two = state(tmp_path / "one"), state(tmp_path / "two")
     for key, tensor in one.items():
         if key.startswith("adam/exp_avg/"):
             torch.testing.assert_close(tensor, two[key], atol=1e-7, rtol=1e-4, msg=key)
-    losses = [read_metrics(tmp_path / name)[0]["loss"] for name in ("one", "two")]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    for number in ("loss", "right"):
+        told = [read_metrics(tmp_path / name)[0][number] for name in ("one", "two")]
+        assert told[0] == pytest.approx(told[1], rel=1e-6), number
 
 
 def check_going_on(root: Path, make: Make, exact: bool) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pinxit.errors import UsageError
-from pinxit.recipes.estimate import cost_of
+from pinxit.recipes.estimate import cost_of, estimates
 from pinxit.recipes.outlook import KINDS, RECIPES, outlooks, stages_of, table
 from pinxit.recipes.unclip import presets as unclip
 from pinxit.training.flops import Cost
@@ -63,6 +63,24 @@ def test_gpus_divide_work_and_activations_and_not_weights() -> None:
     assert alone.seconds == pytest.approx(work / (0.5 * H100.bf16))
     smaller = next(iter(outlooks([replace(stage, plan=replace(stage.plan, micro=4, precision="fp32"))], 8, H100, 0.5)))
     assert smaller.rows == 4 and smaller.seconds == pytest.approx(many.seconds * H100.bf16 / H100.fp32)
+
+
+def test_what_a_gpu_takes_does_not_hang_on_the_processor_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One without bfloat16 trains in float32, whatever the plan says: its products, and no copies of weights."""
+    monkeypatch.setattr("pinxit.recipes.estimate.matrix_rate", lambda dtype, kind: 1e9)
+    stage = stages_of("clip/nano")[0]
+    found = []
+    for native in (True, False):
+        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+            monkeypatch.setattr(torch.cpu, name, lambda native=native: native)
+        found.append([next(iter(outlooks([stage], 1, kind, 0.5))) for kind in (H100, KINDS["v100"])])
+        here = next(iter(estimates([stage], "cpu")))
+        assert here.cost.memory(here.stage.plan) == found[-1][0 if native else 1].bytes
+    (new, old), again = found
+    assert [one.bytes for one in again] == [new.bytes, old.bytes]
+    assert old.bytes == 20 * old.cost.parameters + old.cost.activation_bytes * old.rows
+    assert old.cost.activation_bytes > 1.5 * new.cost.activation_bytes
+    assert old.seconds == pytest.approx(new.seconds * H100.bf16 / KINDS["v100"].fp32)
 
 
 def test_with_shard_gpus_divide_the_weights_too() -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pinxit.config import override
 from pinxit.data.order import order_batch
+from pinxit.errors import UsageError
 from pinxit.models.prior import PriorConfig
 from pinxit.recipes.batches import Augment
 from pinxit.recipes.classifier import ClassifierConfig, ClassifierTask
@@ -34,7 +35,9 @@ from pinxit.recipes.unclip.task import PriorTask
 from pinxit.text.encoders import TextEncoder
 from pinxit.training import draws
 from pinxit.training.draws import row_streams
+from pinxit.training.parallel import Ranks
 from pinxit.training.rows import whole
+from pinxit.training.step import with_counts
 from pinxit.types import EncodedText
 from pinxit.world.world import World
 from tests.recipes.painters import tokenizer
@@ -200,10 +203,14 @@ def unvaried(task: Any) -> None:
         module.eval()
 
 
+NO_MEANS = {"codes_used"}
+"""Logged numbers of a batch that are not means over its rows."""
+
+
 def check_law(task: Any, size: int) -> None:
     """What is made of rows is what is made of pieces of `size` of them, and losses are the means of those of the parts.
 
-    But for losses that compare rows with each other.
+    So are the numbers that are logged. But for losses that compare rows with each other.
     """
     full = whole(16, 8)
     unvaried(task)
@@ -214,9 +221,43 @@ def check_law(task: Any, size: int) -> None:
     if getattr(task, "pieces", "alike") == "one" or isinstance(task, JudgeTask):
         return
     with torch.no_grad():
-        loss = float(task.loss(batch, full)[0])
-        cut = sum(float(task.loss(part, rows)[0]) for part, rows in zip(parts, pieces, strict=True)) / len(parts)
-    assert cut == pytest.approx(loss, rel=1e-4)
+        (loss, numbers), *cut = (
+            task.loss(part, rows)
+            for some in ([(full, batch)], list(zip(pieces, parts, strict=True)))
+            for rows, part in with_counts(task, some, Ranks())
+        )
+    assert float(sum(one for one, _ in cut)) / len(cut) == pytest.approx(float(loss), rel=1e-4)
+    for name in numbers.keys() - NO_MEANS:
+        told = sum(float(each[name]) for _, each in cut) / len(cut)
+        assert told == pytest.approx(float(numbers[name]), rel=1e-3, abs=1e-6), name
+
+
+def test_every_token_of_an_update_counts_the_same_however_long_captions_are() -> None:
+    """A transformer that has learned something: then it is seen whether short captions weigh more."""
+    task = transformer(0)
+    for parameter in task.transformer.parameters():
+        nn.init.normal_(parameter, std=0.5, generator=torch.Generator().manual_seed(parameter.numel()))
+    batch, pieces = task.batch(whole(16, 8)), list(whole(16, 8).cut(2))
+    tokens = [int((task.batch(rows)["text"] != 0).sum()) for rows in pieces]
+    assert len(set(tokens)) > 2
+    parts = with_counts(task, [(rows, task.batch(rows)) for rows in pieces], Ranks())
+    with torch.no_grad():
+        loss, numbers = task.loss(batch, whole(16, 8))
+        cut = [task.loss(part, rows) for rows, part in parts]
+        none = task.loss(batch | {"text": torch.zeros_like(batch["text"]), "tokens": torch.zeros(())}, whole(16, 8))
+    assert float(sum(one for one, _ in cut)) / 4 == pytest.approx(float(loss), rel=1e-5)
+    assert float(sum(one["text"] for _, one in cut)) / 4 == pytest.approx(float(numbers["text"]), rel=1e-5)
+    assert float(none[1]["text"]) == 0 and torch.isfinite(none[0])
+
+
+def test_halves_are_of_the_times_that_are_trained_on() -> None:
+    """Also of a stage that learns but a part of the schedule."""
+    task = diffusion(0)
+    task.span = (0.0, 0.01)
+    with torch.no_grad():
+        loss, numbers = task.loss(task.batch(whole(0, 8)), whole(0, 8))
+    noisy, clean = (float(numbers[name]) for name in ("noisy", "clean"))
+    assert noisy > 0 and clean > 0 and (noisy + clean) / 2 == pytest.approx(float(loss), rel=1e-5)
 
 
 @pytest.mark.parametrize("size", [4, 2, 8])
@@ -241,6 +282,14 @@ def test_a_classifier_sees_varied_pictures_where_it_is_asked_to() -> None:
     for augment, known in ((Augment(), range(16, 17)), (Augment(0.25, mirror=True), range(3))):
         task = ClassifierTask(replace(PLAIN, augment=augment), ("a", "b"), bank)
         assert sum(row.tobytes() in stored for row in task.batch(whole(0, 16))["pictures"].numpy()) in known
+
+
+def test_a_classifier_has_pictures_that_are_not_held_out() -> None:
+    with pytest.raises(UsageError, match="held_out=2000 must be below pictures=2000"):
+        override(ClassifierConfig(), ["pictures=2000"])
+    with pytest.raises(UsageError, match="of 40 pictures 40 are held out"):
+        ClassifierTask(replace(PLAIN, held_out=40), ("a", "b"), shelf(16))
+    assert len(ClassifierTask(replace(PLAIN, held_out=39), ("a", "b"), shelf(16)).batch(whole(0, 2))["classes"]) == 2
 
 
 class Recognises(nn.Module):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 
 from pinxit.errors import UsageError
 from pinxit.models.unet import UNet, UNetConfig
@@ -15,8 +15,8 @@ from pinxit.training.log import read_metrics
 from pinxit.training.loop import fit
 from pinxit.training.muon import ADAM_RMS, MOMENTUM, Muon, as_rows, by_owners, by_travel, muon, orthogonal
 from pinxit.training.optim import adamw, trained
-from pinxit.training.plan import Plan
-from pinxit.training.rows import whole
+from pinxit.training.plan import Batch, Plan
+from pinxit.training.rows import Rows, whole
 from tests.training.toy import Toy, plan
 
 
@@ -168,3 +168,24 @@ def test_without_matrices_it_is_adamw() -> None:
             optimiser.zero_grad()
     for one, other in zip(first.net.parameters(), second.net.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_all_may_be_its_own(tmp_path: Path) -> None:
+    """As with a LoRA of a high rank in a network whose other weights rest: then AdamW has none."""
+
+    class Square(Toy):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net.requires_grad_(False)
+            self.square = nn.Linear(64, 64, bias=False)
+            self.net.add_module("square", self.square)
+
+        def loss(self, batch: Batch, rows: Rows) -> tuple[Tensor, dict[str, Tensor | float]]:
+            return self.square(torch.ones(1, 64)).square().mean(), {}
+
+    task = Square()
+    before = task.square.weight.detach().clone()
+    fit(task, plan(optimiser="muon"), tmp_path, "cpu", progress=False, stop_after=8)
+    assert not torch.equal(task.square.weight, before)
+    fit(Square(), plan(optimiser="muon"), tmp_path, "cpu", progress=False, stop_after=16)
+    assert states.read_progress(tmp_path).updates == 2

@@ -12,6 +12,7 @@ from pinxit.models.transformer import TokenTransformer, TransformerConfig
 from pinxit.training.draws import key, seeded, torch_rng
 from pinxit.training.flops import matrix_rate, measure
 from pinxit.training.log import Meter, duration
+from pinxit.training.lora import adapt
 from pinxit.training.optim import Average, adamw, decays, learning_rate, trained, weights
 from pinxit.training.plan import Plan
 from pinxit.training.precision import compile_modules
@@ -27,6 +28,9 @@ def test_learning_rate_warms_up_then_falls() -> None:
     assert learning_rate(cosine, 1100) == pytest.approx(0.1) == learning_rate(cosine, 5000)
     early = Plan(images=9999, batch=10, lr=1.0, final_lr=0.1, warmup=100, decay_horizon=1100)
     assert [learning_rate(early, n) for n in (600, 1100, 9000)] == pytest.approx([0.55, 0.1, 0.1])
+    assert learning_rate(cosine, 95) == learning_rate(cosine, 100) == 1.0  # never more, whatever the batch
+    short = Plan(images=100, batch=10, lr=1.0, final_lr=0.1, warmup=100)
+    assert learning_rate(short, 100) == pytest.approx(1.0) and learning_rate(short, 101) == pytest.approx(0.1)
     linear = Plan(images=1100, batch=10, lr=1.0, warmup=100, schedule="linear")
     assert learning_rate(linear, 350) == pytest.approx(0.75)
     constant = Plan(images=1100, batch=10, lr=1.0, warmup=100, schedule="constant")
@@ -124,6 +128,21 @@ def test_measured_cost_of_a_known_network() -> None:
     assert cost.activation_bytes == 4 * (8 + 32 + 4 + 4) + 8  # both inputs, error and target, the table's index
     assert cost.memory(plan()) == cost.parameters * 20 + cost.activation_bytes * 8
     assert cost.memory(plan(ema=0.0)) == cost.parameters * 16 + cost.activation_bytes * 8  # no average is kept
+
+
+@pytest.mark.parametrize("lora", [0, 2])
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_what_is_made_of_weights_alone_is_kept_once_and_not_for_every_picture(precision: str, lora: int) -> None:
+    """Their copies in 16 bits, what a LoRA adds to them."""
+    task = Toy()
+    if lora:
+        adapt(task.modules(), lora)
+    few, many = (
+        measure(task, task.batch(whole(0, size)), plan(precision=precision), torch.device("cpu"), native=True)
+        for size in (4, 16)
+    )
+    assert few.activation_bytes == many.activation_bytes
+    assert few.activation_bytes < 4 * (8 + 32 + 4 + 4) + 8 or precision == "fp32", "bf16 halves some"
 
 
 def test_attention_on_the_cpu_is_counted() -> None:

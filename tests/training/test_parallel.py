@@ -62,10 +62,14 @@ class Running(Toy):
 
 
 class Halting(Still):
-    """One rank alone is asked to stop, or has a loss that is not finite."""
+    """One rank alone has a loss that is not finite; and rows weigh by what is counted in all of them."""
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        return {"kinds": batch["kind"].sum()}
 
     def loss(self, batch: Batch, rows: Rows) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         loss, parts = super().loss(batch, rows)
+        loss = loss * (batch["kind"].sum() / batch.get("kinds", torch.ones(())))
         return (loss * float("nan") if rows.position in (36, 44) else loss), parts
 
 

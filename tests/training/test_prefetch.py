@@ -48,7 +48,8 @@ def same(made: list[list[tuple[Rows, Batch]]], settled: Plan) -> bool:
 def the_same_batches_in_the_same_order(tmp_path: Path) -> None:
     settled = plan(micro=4)
     updates = Updates(Noted(tmp_path), settled, Ranks(), range(0, settled.images, settled.batch))
-    made = list(in_processes(updates, 2, pin=False))
+    with in_processes(updates, 2, pin=False) as batches:
+        made = list(batches)
     assert same(made, settled) and all(len(pieces) == 2 for pieces in made)
     by = {path.name.partition("-")[2] for path in tmp_path.iterdir()}
     assert len(by) == 2 and str(os.getpid()) not in by
@@ -69,24 +70,33 @@ class Failing(Toy):
         return super().batch(rows)
 
 
-def what_is_wrong_is_said_in_one_sentence(_tmp_path: Path) -> None:
+def what_is_wrong_is_said_in_one_sentence(tmp_path: Path) -> None:
+    """A death wherever it is noticed, as while a GPU computes; what else goes wrong there is told as it is."""
     settled = plan()
+    noted = Updates(Noted(tmp_path), settled, Ranks(), range(0, settled.images, settled.batch))
+    with pytest.raises(PinxitError, match="a process that makes batches died"), in_processes(noted, 2, False) as made:
+        next(made)
+        os.kill(int(next(tmp_path.iterdir()).name.partition("-")[2]), signal.SIGKILL)
+        time.sleep(20)
+    with pytest.raises(RuntimeError, match="of another kind"), in_processes(noted, 2, pin=False):
+        raise RuntimeError("of another kind")
     for dies, sentence in ((False, r"^picture 16 is gone\.$"), (True, r"^a process that makes batches died[^\n]*$")):
         updates = Updates(Failing(dies), settled, Ranks(), range(0, settled.images, settled.batch))
-        with pytest.raises(PinxitError, match=sentence):
-            list(in_processes(updates, 2, pin=False))
+        with pytest.raises(PinxitError, match=sentence), in_processes(updates, 2, pin=False) as made:
+            list(made)
 
 
-def they_leave_ctrl_c_to_their_parent_and_end_with_it(tmp_path: Path) -> None:
+def they_leave_signals_to_their_parent_and_end_with_it(tmp_path: Path) -> None:
     settled = plan()
     updates = Updates(Noted(tmp_path), settled, Ranks(), range(0, settled.images, settled.batch))
-    made = in_processes(updates, 2, pin=False)
-    next(made)
-    workers = {int(path.name.partition("-")[2]) for path in tmp_path.iterdir()}
-    for worker in workers:
-        os.kill(worker, signal.SIGINT)
-    next(made)
-    made.close()
+    with in_processes(updates, 2, pin=False) as made:
+        next(made)
+        workers = {int(path.name.partition("-")[2]) for path in tmp_path.iterdir()}
+        for worker in workers:
+            os.kill(worker, signal.SIGINT)  # Ctrl-C, and what batch systems send: to all processes of a group
+            os.kill(worker, signal.SIGTERM)
+        for _ in range(14):  # more than had been made by then
+            next(made)
     for worker in workers:
         with pytest.raises(ProcessLookupError):
             os.kill(worker, 0)
@@ -94,7 +104,7 @@ def they_leave_ctrl_c_to_their_parent_and_end_with_it(tmp_path: Path) -> None:
 
 FORKING = (
     the_same_batches_in_the_same_order,
-    they_leave_ctrl_c_to_their_parent_and_end_with_it,
+    they_leave_signals_to_their_parent_and_end_with_it,
     what_is_wrong_is_said_in_one_sentence,
 )
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 from pinxit.config import override, to_dict
 from pinxit.errors import DataError, PinxitError, UsageError
 from pinxit.training.plan import Plan
-from pinxit.training.runs import FILE, config_of, differences, enter
+from pinxit.training.runs import FILE, STEERING, config_of, differences, enter
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,20 @@ def test_plans_grow_but_do_not_shrink(tmp_path: Path) -> None:
         start(tmp_path, Config())
     with pytest.raises(UsageError, match=r"plan.lr=0.001, not 0.1"):
         start(tmp_path, replace(longer, plan=replace(longer.plan, lr=0.1)))
+
+
+def test_what_a_result_does_not_depend_on_may_always_change(tmp_path: Path) -> None:
+    start(tmp_path, Config())
+    changes = {"micro": 5, "compile": "no", "shard": True, "recompute": True, "log_every": 7, "preview_every": 9}
+    assert {"images", "save_minutes", *changes} == set(STEERING)
+    for name, value in (changes | {"save_minutes": 1.0, "images": 101}).items():
+        start(tmp_path, override(config_of(tmp_path, "toy", Config), [f"plan.{name}={json.dumps(value)}"]))
+    for name in {one.name for one in fields(Plan)} - set(STEERING):
+        other: Any = {"optimiser": "muon", "schedule": "linear", "precision": "fp32", "betas": [0.5, 0.5], "eps": 1e-5}
+        other |= {"channels_last": True, "batch": 20, "lora": 4, "warmup": 1, "ema_every": 2, "decay_horizon": 1}
+        with pytest.raises(UsageError, match=rf"started with plan\.{name}=.*; keep the old value"):
+            changed = override(config_of(tmp_path, "toy", Config), [f"plan.{name}={json.dumps(other.get(name, 0.5))}"])
+            start(tmp_path, changed)
 
 
 def test_strange_folders(tmp_path: Path) -> None:

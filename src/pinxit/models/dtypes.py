@@ -21,12 +21,15 @@ def fastest_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def fast_products(device: torch.device, wanted: bool = True, *, cached: bool = True) -> torch.autocast:
+def fast_products(
+    device: torch.device, wanted: bool = True, *, cached: bool = True, native: bool = False
+) -> torch.autocast:
     """Autocast: inside, matrix products of float32 weights are computed in `fastest_dtype`; in float32 if not `wanted`.
 
-    `cached`: whether it may keep the bfloat16 copies of weights until the end of the block.
+    `cached`: whether it may keep the bfloat16 copies of weights until the end of the block. `native`: in bfloat16
+    also where that is slow, to count what another device would keep.
     """
-    enabled = wanted and fastest_dtype(device) == torch.bfloat16
+    enabled = wanted and (native or fastest_dtype(device) == torch.bfloat16)
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=cached)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -67,12 +67,18 @@ def estimates(stages: Sequence[Stage], device: str, folder: Path | None = None) 
         lines = read_metrics(folder / stage.name) if folder is not None else []
         shares = sorted(line["share"] for line in lines if line.get("share"))
         share = shares[len(shares) // 2] if shares else USUAL_SHARE
-        rate = matrix_rate(product_dtype(stage.plan, on), on.type)
+        dtype = product_dtype(stage.plan, on)
+        if dtype == torch.float32:  # then there are no copies in bf16
+            stage = replace(stage, plan=replace(stage.plan, precision="fp32"))
+        rate = matrix_rate(dtype, on.type)
         yield Estimate(stage, cost_of(stage, on), rate, share, bool(shares))
 
 
-def cost_of(stage: Stage, device: torch.device) -> Cost:
-    """Parameters, operations and activations of a stage, traced by one step on fake tensors (shapes without data)."""
+def cost_of(stage: Stage, device: torch.device, native: bool = False) -> Cost:
+    """Parameters, operations and activations of a stage, traced by one step on fake tensors (shapes without data).
+
+    `native`: as on a device that multiplies bf16, whatever this one does.
+    """
     with torch.device("meta"):
         task = stage.build()
     if stage.plan.lora:
@@ -85,7 +91,7 @@ def cost_of(stage: Stage, device: torch.device) -> Cost:
             _without_data(module, mode, device)
             module.eval()  # the same operations, but a codebook is not updated from vectors that have no values
         batch: Batch = {name: FakeTensor(mode, t.to("meta"), device) for name, t in task.blank(SAMPLE).items()}
-        return measure(task, batch, stage.plan, device)
+        return measure(task, batch, stage.plan, device, native)
 
 
 def kept(source: str, size: int, asked: int) -> int:

@@ -35,13 +35,13 @@ from pinxit.training.parallel import rows_together
 class Kind:
     """Figures of a GPU from its data sheet."""
 
-    bf16: float  # dense bfloat16 matrix products, operations per second
+    bf16: float  # dense bfloat16 matrix products, operations per second; 0: it has none, so plans are run in fp32
     fp32: float  # the same for float32, with TF32 where the GPU has it
     bytes: float  # memory
 
 
 KINDS = {
-    "v100": Kind(112e12, 15.7e12, 32e9),
+    "v100": Kind(0.0, 15.7e12, 32e9),
     "a100": Kind(312e12, 156e12, 80e9),
     "h100": Kind(989e12, 494e12, 80e9),
     "h200": Kind(989e12, 494e12, 141e9),
@@ -77,7 +77,9 @@ def outlooks(stages: Sequence[Stage], gpus: int, kind: Kind, share: float = USUA
     """Each stage on `gpus`, at `share` of their peak. Raises UsageError for a batch that cannot be split among them."""
     for stage in stages:
         rows = rows_together(stage.plan, gpus)
-        cost = cost_of(stage, torch.device("cpu"))
+        if not kind.bf16:
+            stage = replace(stage, plan=replace(stage.plan, precision="fp32"))
+        cost = cost_of(stage, torch.device("cpu"), native=True)
         peak = kind.bf16 if stage.plan.precision == "bf16" else kind.fp32
         seconds = stage.plan.images * cost.flops / (gpus * peak * share)
         yield Outlook(stage, cost, rows, cost.memory(replace(stage.plan, micro=rows, batch=rows), gpus), seconds)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
+from pinxit.training.kept import Kept
 from pinxit.training.local import is_cut
 from pinxit.training.optim import buffers_restored, trained, weights
 from pinxit.training.plan import Batch, Plan, Task
@@ -67,29 +68,26 @@ class Cost:
         return 4 * ((5 if plan.ema else 4) * learning + still)
 
 
-def measure(task: Task, batch: Batch, plan: Plan, device: torch.device) -> Cost:
-    """Measure one forward and backward pass over `batch` (a few pictures suffice); the task is left as it was."""
+def measure(task: Task, batch: Batch, plan: Plan, device: torch.device, native: bool = False) -> Cost:
+    """Measure one forward and backward pass over `batch` (a few pictures suffice); the task is left as it was.
+
+    `native`: see `precision.autocast`.
+    """
     modules = task.modules()
     size = len(next(iter(batch.values())))
-    kept: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    own = {tensor.untyped_storage()._cdata for tensor in weights(modules).values()}
+    kept = Kept(weights(modules).values())
     counter = FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION)
     with buffers_restored(modules), calls_noted(modules) as calls, counter:
-        with autocast(plan, device), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        with autocast(plan, device, native), kept:
             loss, _ = task.loss(batch, whole(0, size))
         torch.autograd.backward(loss)
     parameters, inside = trained(modules), 0
     if not any(map(is_cut, parameters.values())):  # gathered weights would be counted as activations
-        with buffers_restored(modules), autocast(plan, device):
+        with buffers_restored(modules), autocast(plan, device, native):
             inside = max((bytes_inside(*call) for call in calls.items()), default=0)
     for parameter in parameters.values():
         parameter.grad = None
-    activations = inside + sum(count for place, count in kept.items() if place not in own)
+    activations = inside + kept.bytes
     every = {id(parameter): parameter for module in modules.values() for parameter in module.parameters()}
     learning = {id(parameter) for parameter in parameters.values()}
     rows, still = (tuple(_rows(p) for key, p in every.items() if (key in learning) == which) for which in (True, False))

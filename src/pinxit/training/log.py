@@ -145,12 +145,17 @@ def _drop_lines_past(path: Path, images: int) -> None:
     """Remove the lines of steps after the last save: a run that was killed will make them again."""
     lines = _lines(path)
     kept = [line for line in lines if (parsed := _parse(line)) is not None and parsed["images"] <= images]
-    if kept != lines:
-        write_text(path, "".join(f"{line}\n" for line in kept))
+    whole = "".join(f"{line}\n" for line in kept)
+    if lines and whole != _text(path):  # the last line may lack nothing but its end
+        write_text(path, whole)
 
 
 def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    return _text(path).splitlines()
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 class _Line(TypedDict):

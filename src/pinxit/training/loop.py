@@ -104,14 +104,14 @@ def fit(
                     numbers = ranks.mean(meter.read())
                     log.line(at.images, numbers | _speed(at, updates, cost, plan, ranks, since) | scores)
                     since, scores = at.seconds, {}
+                if at.images >= plan.images:
+                    check_worth(at, plan, task.name)  # before any save: a finished run is not looked at again
                 writer.look()
                 if state.mine and state.ranks.agreed(time.monotonic() - saved > 60 * plan.save_minutes):
                     writer.save(state, to_dict(plan))
                     saved = time.monotonic()
                 if ranks.agreed(stop.due()):
                     break
-        if at.images >= plan.images:
-            check_worth(at, plan, task.name)
         if state.mine:
             state.save(folder, to_dict(plan))
         ranks.wait()

@@ -49,6 +49,7 @@ def adamw(modules: Mapping[str, nn.Module], plan: Plan, without: frozenset[str] 
             # Sharded and other parameters apart: a fused kernel does not take both.
             groups[not decays(modules, name), is_cut(parameter)].append(parameter)
     decayed = [{"params": groups[k], "weight_decay": 0.0 if k[0] else plan.decay} for k in sorted(groups)]
+    decayed = decayed or [{"params": []}]  # Muon may have them all
     betas = (plan.betas[0], plan.betas[1])
     return torch.optim.AdamW(decayed, lr=plan.lr, betas=betas, eps=plan.eps, fused=True)
 

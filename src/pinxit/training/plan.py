@@ -28,6 +28,9 @@ class Task(Protocol):
     - `apart() -> bool`: whether `batch` may run in a forked process: it uses no GPU and no open connection. Those of
       other tasks are made by threads.
     - `scores() -> dict[str, float]`: evaluates the averaged weights whenever a preview is drawn, for the log.
+    - `counts(batch) -> dict[str, Tensor]`: of what a part of the loss is a mean over, if not of rows, how many are
+      in a micro-batch (tokens of captions). The means over all micro-batches of all ranks are added to each batch under
+      these names, so that the loss can weigh its own part by its share.
     - `pieces`: whether it matters how a batch is split into micro-batches ("pieces"). "alike", the default: it does
       not. "settled": rows are normalised or counted per micro-batch, so that a run must keep the size it began with.
       "one": the loss compares all rows of the batch with each other (contrastive), so that it is never split; the task

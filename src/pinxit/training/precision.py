@@ -33,12 +33,12 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def autocast(plan: Plan, device: torch.device) -> AbstractContextManager[object]:
-    """Matrix products in `product_dtype` with fp32 weights.
+def autocast(plan: Plan, device: torch.device, native: bool = False) -> AbstractContextManager[object]:
+    """Matrix products in `product_dtype` with fp32 weights; if `native`, as on a device that has bf16.
 
     Sharded weights (FSDP) are gathered only for a while: autocast must not keep its bf16 copies of them.
     """
-    return fast_products(device, plan.precision == "bf16", cached=not plan.shard)
+    return fast_products(device, plan.precision == "bf16", cached=not plan.shard, native=native)
 
 
 def product_dtype(plan: Plan, device: torch.device) -> torch.dtype:

@@ -41,11 +41,8 @@ def prefetch(
     """
     updates = Updates(task, plan, ranks, range(start, goal, plan.batch))
     if device.type == "cuda" and hasattr(os, "fork") and getattr(task, "apart", lambda: False)():
-        made = in_processes(updates, min(WORKERS, cores()), pin=True)
-        try:
+        with in_processes(updates, min(WORKERS, cores()), pin=True) as made:
             yield (_placed(pieces, device) for pieces in made)
-        finally:
-            made.close()  # ends the processes
         return
     workers, ahead = (WORKERS, AHEAD) if device.type == "cuda" else (1, 2)
     with ThreadPoolExecutor(workers, "batches") as pool:
@@ -73,12 +70,29 @@ class Updates(Dataset[Pieces]):
         return [(rows, self.task.batch(rows)) for rows in self.ranks.rows(self.task, self.plan, self.starts[number])]
 
 
-def in_processes(updates: Updates, workers: int, pin: bool) -> Generator[Pieces, None, None]:
-    """The batches in order, made by forked processes. `pin`: in memory from which a GPU can copy.
+@contextmanager
+def in_processes(updates: Updates, workers: int, pin: bool) -> Iterator[Iterator[Pieces]]:
+    """Yield the batches in order, made by forked processes. `pin`: in memory from which a GPU can copy.
 
     For a task that is `apart`: a forked process cannot use the GPU or the connections of its parent. Raises
-    PinxitError when a process dies, and with what a batch could not be made for.
+    PinxitError with what a batch could not be made for, and when a process dies: torch notices that by a signal, so
+    anywhere in the block.
     """
+    made = _made(updates, workers, pin)
+    try:
+        yield made
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise PinxitError(
+            "a process that makes batches died (too little memory, or in a container too little shared memory: "
+            "docker run --shm-size=8g); the same command goes on from the last save."
+        ) from error
+    finally:
+        made.close()  # ends the processes
+
+
+def _made(updates: Updates, workers: int, pin: bool) -> Generator[Pieces, None, None]:
     loader = DataLoader(
         _Told(updates),
         batch_size=None,
@@ -89,18 +103,10 @@ def in_processes(updates: Updates, workers: int, pin: bool) -> Generator[Pieces,
         worker_init_fn=_begin,
         multiprocessing_context="fork",
     )
-    try:
-        for made in loader:
-            if isinstance(made, PinxitError):
-                raise made
-            yield made
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise PinxitError(
-            "a process that makes batches died (too little memory, or in a container too little shared memory: "
-            "docker run --shm-size=8g); the same command goes on from the last save."
-        ) from error
+    for made in loader:
+        if isinstance(made, PinxitError):
+            raise made
+        yield made
 
 
 @dataclass(frozen=True)
@@ -124,7 +130,8 @@ def _as_it_is(made: Pieces | PinxitError) -> Pieces | PinxitError:
 
 
 def _begin(_number: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C, and saves first
+    for number in (signal.SIGINT, signal.SIGTERM):  # a group of processes is told at once: the parent saves first
+        signal.signal(number, signal.SIG_IGN)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # tokenizers would warn that it cannot start threads after a fork
 
 

@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 
 from pinxit.training.blocks import blocks_of
+from pinxit.training.kept import Kept
 
 Given = tuple[tuple[Any, ...], dict[str, Any]]  # args and kwargs of a block's call
 Contexts = tuple[AbstractContextManager[object], AbstractContextManager[object]]  # of the forward pass, of the second
@@ -50,22 +51,15 @@ def calls_noted(modules: Mapping[str, nn.Module]) -> Iterator[dict[nn.Module, Gi
 
 def bytes_inside(block: nn.Module, given: Given) -> int:
     """Bytes that one call of a checkpointed block keeps while it is recomputed, besides its weights and inputs."""
-    there = (*tree_leaves(given), *block.parameters(), *block.buffers())
-    outside = {_place(tensor) for tensor in there if isinstance(tensor, Tensor)}
+    kept = Kept((*block.parameters(), *block.buffers()), (one for one in tree_leaves(given) if isinstance(one, Tensor)))
     gpus = [p.device for p in block.parameters() if p.device.type == "cuda"][:1]
-    kept: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        kept[_place(tensor)] = tensor.untyped_storage().nbytes()
-        return tensor
-
     checkpointed, block.forward = block.forward, MethodType(type(block).forward, block)
     try:
-        with torch.random.fork_rng(gpus), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        with torch.random.fork_rng(gpus), kept:
             block(*given[0], **given[1])
     finally:
         block.forward = checkpointed
-    return sum(count for place, count in kept.items() if place not in outside)
+    return kept.bytes
 
 
 def _composite(module: nn.Module) -> bool:
@@ -105,8 +99,3 @@ def _buffers_restored(block: nn.Module) -> Iterator[None]:
     finally:
         for buffer, value in zip(buffers, kept, strict=True):
             buffer.data.copy_(value)  # by .data, as autograd would refuse a backward pass that has saved the buffer
-
-
-def _place(tensor: Tensor) -> int:
-    place: int = tensor.untyped_storage()._cdata
-    return place

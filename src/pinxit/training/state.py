@@ -95,7 +95,7 @@ class State:
             if self.ranks.agreed(wrong is not None):
                 raise PinxitError(
                     f"{folder}: the {kind} of {wrong or 'other ranks'} are not finite any more, so they are not saved; "
-                    "go on from the last save with a lower learning rate."
+                    "remove that folder to train this stage again, with a lower learning rate."
                 )
         content = {"progress": asdict(self.progress), "plan": plan, "machine": self.machine, "piece": self.piece}
         content |= {"draws": DRAWS, "whole": list(self.whole)}

@@ -19,6 +19,7 @@ from pinxit.training.prefetch import Pieces
 from pinxit.training.state import Progress, State
 
 PATIENCE = 50  # batches in a row whose loss or gradient is not finite, before the run gives up
+AGAIN = "remove the stage's folder to train it again, with a lower learning rate or precision=fp32"  # a run keeps both
 
 
 def step(task: Task, plan: Plan, state: State, pieces: Pieces, ranks: Ranks) -> dict[str, Tensor | float]:
@@ -30,7 +31,7 @@ def step(task: Task, plan: Plan, state: State, pieces: Pieces, ranks: Ranks) -> 
     set_rate(state.optimiser, rate)
     losses, numbers = [], Meter()
     before = [buffer.clone() for buffer in state.followed]
-    for rows, batch in pieces:
+    for rows, batch in with_counts(task, pieces, ranks):
         with autocast(plan, ranks.device):
             loss, parts = task.loss(batch, rows)
         torch.autograd.backward(loss / (len(pieces) * ranks.world))
@@ -60,6 +61,16 @@ def step(task: Task, plan: Plan, state: State, pieces: Pieces, ranks: Ranks) -> 
     return {"loss": mean} | means | {"lr": rate, "grad_norm": length}
 
 
+def with_counts(task: Task, pieces: Pieces, ranks: Ranks) -> Pieces:
+    """The pieces, each with the means, over all pieces of all ranks, of what the task `counts` in one."""
+    counts = getattr(task, "counts", None)
+    if counts is None:
+        return pieces
+    each = [counts(batch) for _, batch in pieces]
+    means = {name: ranks.sum(torch.stack([one[name].float() for one in each]).mean()) / ranks.world for name in each[0]}
+    return [(rows, batch | means) for rows, batch in pieces]
+
+
 def gradient_norm(parameters: Sequence[nn.Parameter], ranks: Ranks) -> float:
     """The L2 norm of all gradients together, including those that are sharded among ranks."""
     whole = [p.grad for p in parameters if p.grad is not None and not is_cut(p)]
@@ -77,7 +88,7 @@ def check_worth(at: Progress, plan: Plan, name: str) -> None:
     if at.updates == 0 or at.skipped_in_row > few:
         raise PinxitError(
             f"{name}: loss or gradient was not finite in the last {at.skipped_in_row} batches, so the weights are not "
-            "kept; try a lower learning rate or precision=fp32."
+            f"kept; {AGAIN}."
         )
 
 
@@ -85,6 +96,5 @@ def _skip(at: Progress, name: str) -> None:
     at.skipped, at.skipped_in_row = at.skipped + 1, at.skipped_in_row + 1
     if at.skipped_in_row >= PATIENCE:
         raise PinxitError(
-            f"{name}: loss or gradient was not finite {PATIENCE} batches in a row, at image {at.images}; "
-            "try a lower learning rate or precision=fp32."
+            f"{name}: loss or gradient was not finite {PATIENCE} batches in a row, at image {at.images}; {AGAIN}."
         )

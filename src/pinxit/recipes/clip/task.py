@@ -26,7 +26,7 @@ from pinxit.recipes.batches import Augment, augmented, below, fitted, pick, unit
 from pinxit.recipes.clip.mirrored import mirrored_pairs
 from pinxit.training.draws import key, uniforms
 from pinxit.training.initial import network
-from pinxit.training.large_batch import in_pieces, sharded_contrastive_loss
+from pinxit.training.large_batch import gather_rows, in_pieces, sharded_contrastive_loss
 from pinxit.training.loop import Batch
 from pinxit.training.rows import Rows
 
@@ -133,8 +133,8 @@ class ClipTask:
         scale = self.clip.scale()
         loss = sharded_contrastive_loss(image, text, scale, batch["same"])
         with torch.no_grad():
-            best = (image @ text.T).argmax(1)
-            right = (batch["same"][best] == batch["same"]).float().mean()
+            best = (image @ gather_rows(text).T).argmax(1)
+            right = (gather_rows(batch["same"])[best] == batch["same"]).float().mean()
         return loss, {"right": right, "scale": scale.detach()}
 
     def scores(self) -> dict[str, float]:

@@ -112,10 +112,15 @@ class TransformerTask:
     def hot(self) -> list[nn.Module]:
         return list(self.transformer.blocks)
 
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        """`tokens`: how many of the text the loss is a mean over; captions differ in length."""
+        return {} if self.config.count_pads else {"tokens": (batch["text"] != PAD).sum()}
+
     def loss(self, batch: Batch, rows: Rows) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         """One eighth of the text's cross-entropy plus seven eighths of the picture's (section 2.2).
 
-        Pads are not predicted unless `count_pads`. Equal to `functional.tokens.token_loss` of the model's logits, but
+        Pads are not predicted unless `count_pads`; every token of an update then counts the same, however long the
+        captions of a micro-batch are (`counts`). Equal to `functional.tokens.token_loss` of the model's logits, but
         these are never all in memory.
         """
         model, L = self.transformer, self.config.transformer.text_tokens
@@ -123,6 +128,8 @@ class TransformerTask:
         text_MD, image_MD = x_BTD[:, :L].flatten(0, 1), x_BTD[:, model.config.prefix - 1 :].flatten(0, 1)
         ignore = EVERY if self.config.count_pads else PAD
         text = linear_cross_entropy(text_MD, model.text_rows(), batch["text"].flatten(), ignore)
+        if "tokens" in batch:
+            text = text * ((batch["text"] != PAD).sum() / batch["tokens"].clamp(min=1e-6))
         image = linear_cross_entropy(image_MD, model.image_rows(), batch["codes"].flatten())
         return text / 8 + image * 7 / 8, {"text": text.detach(), "image": image.detach()}
 

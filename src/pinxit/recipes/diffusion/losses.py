@@ -33,11 +33,11 @@ def spread(seed: int, purpose: str, rows: Rows, device: torch.device, shuffled: 
     return torch.from_numpy((first + places / rows.batch) % 1).to(device)
 
 
-def halves(error_B: Tensor, even_B: Tensor) -> dict[str, Tensor]:
-    """The mean error of the noisier half of the times and of the cleaner half, for the log."""
-    late = even_B > 0.5
-    return {"noisy": _mean(error_B, late), "clean": _mean(error_B, ~late)}
+def halves(error_B: Tensor, spread_B: Tensor) -> dict[str, Tensor]:
+    """The mean error of the noisier half of the times and of the cleaner half, for the log.
 
-
-def _mean(values: Tensor, chosen: Tensor) -> Tensor:
-    return (values.detach() * chosen).sum() / chosen.sum().clamp(min=1)
+    `spread_B`: what `spread` gave. The mean of those of an update's micro-batches is that of the update, although it is
+    cut where the times are in order: each half is divided by the rows that it has in the long run.
+    """
+    late = spread_B > 0.5
+    return {name: 2 * (error_B.detach() * half).mean() for name, half in (("noisy", late), ("clean", ~late))}

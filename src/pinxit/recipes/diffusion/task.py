@@ -136,7 +136,8 @@ class DiffusionTask:
         x0 = signed(batch["pictures"])
         draws = row_streams(self.seed, f"{self.name} noise", rows, x0.device)
         first, last = self.span
-        even_B = first + (last - first) * spread(self.seed, f"{self.name} times", rows, x0.device)
+        spread_B = spread(self.seed, f"{self.name} times", rows, x0.device)
+        even_B = first + (last - first) * spread_B
         about = self.config.diffusion
         sigma_B = about.drawn(even_B)
         noise = draws.normal(*x0.shape)
@@ -154,7 +155,7 @@ class DiffusionTask:
             error_B = squared_error(prediction, target(about.prediction, x0, noise, sigma_B), weights(about, sigma_B))
         else:
             error_B = learned_range_loss(prediction, fraction, x0, z, noise, about.timesteps(even_B), about.table)
-        return error_B.mean(), halves(error_B, even_B)
+        return error_B.mean(), halves(error_B, spread_B)
 
     def preview(self) -> Picture | None:
         """Drawn for the bank's first captions; above the true pictures: from embeddings alone, or enlarged."""
