@@ -132,6 +132,20 @@ def differences(one: ScenePlan, other: ScenePlan) -> str:
     return ", ".join(found)
 
 
+def test_no_two_neighbours_say_the_same() -> None:
+    """A mirrored relation and exchanged colours are one change where both things have one name."""
+    words = lexicon("small")
+    parts = (Part("circle", "shape", "brown"), Part("circle", "shape", "pink"))
+    plan = ScenePlan("position", parts, ("left of",))
+    for seed in range(40):
+        dice = Dice("alike", seed)
+        base = compose(plan, dice, words)
+        others = base and neighbours(base, plan, words, "train", dice)
+        assert others
+        for one in others:
+            assert not any(satisfied(one, demand(other)) for other in others if other is not one)
+
+
 def test_every_kind_of_change_occurs_among_neighbours() -> None:
     world = World(group=4)
     pairs = ((meaning(world.scene(i)), meaning(world.scene(i + k))) for i in range(0, 2000, 4) for k in (1, 2, 3))
