@@ -147,7 +147,9 @@ def test_one_that_is_open_is_not_opened_again(tmp_path: Path) -> None:
         assert open_text_encoder(tmp_path / name, length=20, known=first) is first
     for name in ("other", "tuned"):
         assert open_text_encoder(tmp_path / name, length=20, known=first) is not first
-    for options in ({"length": 24}, {"padded": True}, {"precision": "bf16"}):
+    spelling = open_text_encoder(tmp_path / "one", length=20, spell=True)
+    assert open_text_encoder(tmp_path / "copy", length=20, spell=True, known=spelling) is spelling
+    for options in ({"length": 24}, {"padded": True}, {"precision": "bf16"}, {"spell": True}):
         assert open_text_encoder(tmp_path / "one", known=first, **({"length": 20} | options)) is not first
 
 

@@ -17,6 +17,10 @@ from pinxit.text.tokenizers import Tokenizer
         ("写着OPENAI的商店招牌", "写着 O P E N A I 的商店招牌"),
         ('a sign that says "hello" in red', 'a sign that says " H E L L O " in red'),
         ("a sign saying 「open」", "a sign saying 「 O P E N 」"),
+        ("写着ＯＰＥＮ的牌子", "写着 O P E N 的牌子"),
+        ("a sign that says “ｏｐｅｎ”", "a sign that says “ O P E N ”"),
+        ("вывеска OPEN", "вывеска O P E N"),
+        ("オープン OPEN", "オープン O P E N"),
     ],
 )
 def test_words_in_capitals_or_quotation_marks_are_spelled(text: str, read: str) -> None:
@@ -24,7 +28,7 @@ def test_words_in_capitals_or_quotation_marks_are_spelled(text: str, read: str) 
 
 
 @pytest.mark.parametrize(
-    "text", ["a red cube", "A RED CUBE", "A red Cube", "三只企鹅", "iPhone", "a U-turn", "", "it's"]
+    "text", ["a red cube", "A RED CUBE", "A red Cube", "三只企鹅", "ÉTÉ À PARIS", "iPhone", "a U-turn", "", "it's"]
 )
 def test_other_texts_stay_as_they_are(text: str) -> None:
     assert spelled(text) == text

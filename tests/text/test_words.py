@@ -10,6 +10,8 @@ def test_words_split_at_spaces_and_signs_and_chinese_by_character() -> None:
     assert words("一个red球") == ["一", "个", "red", "球"]
     assert words("ﬁve snake_case 42") == ["five", "snake", "case", "42"]
     assert words(" ,;😀 ") == []
+    assert words("नमस्ते, İzmir") == ["नमस्ते", "i\u0307zmir"]  # marks belong to their letters
+    assert words("7\ufe0f\u20e3 cats") == ["7", "cats"]  # but those of an emoji to none
 
 
 def test_the_most_frequent_words_are_kept_and_ties_are_alphabetical() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pinxit.world import World, chinese_free, english, english_free
+from pinxit.world import World, chinese, chinese_free, english, english_free
 from pinxit.world import chinese_free_templates as zh
 from pinxit.world import english_free_templates as en
 from pinxit.world.captions import Language, captions
@@ -123,6 +123,25 @@ def test_no_caption_loses_a_fact(language: Language) -> None:
         plan = meaning(scene)
         for caption in said[1:]:
             assert not list(lost(plan, caption)), (plan, caption)
+
+
+@pytest.mark.parametrize(
+    ("part", "other"),
+    [
+        (Part("person", "sprite", size="big"), "大人"),
+        (Part("panda", "sprite", size="big"), "大熊猫"),
+        (Part("panda", "sprite", size="small"), "小熊猫"),
+        (Part("chicken", "sprite", size="small"), "小鸡"),
+        (Part("radish", "sprite", "red"), "红萝卜"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_no_chinese_adjective_makes_another_thing_of_a_name(part: Part, other: str) -> None:
+    """An adult, any panda, a red panda, a chick, a carrot: none of them is a big person, ..., a red radish."""
+    words = lexicon("full")
+    assert other not in chinese.noun_phrase(part, words)
+    name = words.nouns[part.name].zh
+    assert all(other not in phrase_zh(part, words, Dice("other", seed), name).body for seed in range(60))
 
 
 SIDES = {

@@ -8,9 +8,13 @@ import pytest
 
 from pinxit.errors import UsageError
 from pinxit.world import World
-from pinxit.world.plan import meaning
+from pinxit.world.compose import compose
+from pinxit.world.dice import Dice
+from pinxit.world.layout_neighbours import layout_neighbours
+from pinxit.world.plan import Part, ScenePlan, meaning
 from pinxit.world.positions import around, where
 from pinxit.world.splits import belongs
+from pinxit.world.vocabulary import lexicon
 
 DETAILED = World("gallery", "train", group=4, detail=True, seed=2)
 PLAIN = World("gallery", "train", group=4, seed=2)
@@ -41,6 +45,24 @@ def test_without_detail_there_are_none() -> None:
     for base, *others in groups(PLAIN):
         plan = meaning(PLAIN.scene(base))
         assert all(replace(meaning(PLAIN.scene(k)), place=plan.place) != plan for k in others)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        ScenePlan("style", (Part("dog", "sprite"),), style="pencil sketch"),
+        ScenePlan("pair", (Part("dog", "sprite"),), lower_style="watercolour"),
+    ],
+    ids=lambda plan: plan.pattern,
+)
+def test_what_has_no_ground_of_its_own_gets_no_other(plan: ScenePlan) -> None:
+    """A sketch stays on white paper whatever is said of it, and in a place with a horizon a pair would sink."""
+    words = lexicon("gallery")
+    for seed in range(30):
+        base = compose(plan, Dice("base", seed), words)
+        assert base is not None
+        others = layout_neighbours(base, plan, words, "train", Dice("others", seed))
+        assert {other.place for other in others} <= {"white"}
 
 
 def test_captions_of_such_neighbours_differ_in_most_cases() -> None:

@@ -13,11 +13,15 @@ import pytest
 
 from pinxit.errors import UsageError
 from pinxit.world import World
+from pinxit.world.compose import compose
+from pinxit.world.dice import Dice
 from pinxit.world.expectations import demand, satisfied
-from pinxit.world.plan import ScenePlan, meaning
-from pinxit.world.splits import SPLITS
+from pinxit.world.ingredients import sound
+from pinxit.world.neighbours import neighbours
+from pinxit.world.plan import Part, ScenePlan, meaning
+from pinxit.world.splits import SPLITS, belongs
 from pinxit.world.thesaurus import FURTHER
-from pinxit.world.vocabulary import PresetName, lexicon
+from pinxit.world.vocabulary import PresetName, lexicon, stands_out
 
 _ELSEWHERE = """
 import hashlib
@@ -128,10 +132,42 @@ def differences(one: ScenePlan, other: ScenePlan) -> str:
     return ", ".join(found)
 
 
+def test_no_two_neighbours_say_the_same() -> None:
+    """A mirrored relation and exchanged colours are one change where both things have one name."""
+    words = lexicon("small")
+    parts = (Part("circle", "shape", "brown"), Part("circle", "shape", "pink"))
+    plan = ScenePlan("position", parts, ("left of",))
+    for seed in range(40):
+        dice = Dice("alike", seed)
+        base = compose(plan, dice, words)
+        others = base and neighbours(base, plan, words, "train", dice)
+        assert others
+        for one in others:
+            assert not any(satisfied(one, demand(other)) for other in others if other is not one)
+
+
 def test_every_kind_of_change_occurs_among_neighbours() -> None:
     world = World(group=4)
     pairs = ((meaning(world.scene(i)), meaning(world.scene(i + k))) for i in range(0, 2000, 4) for k in (1, 2, 3))
     assert {differences(a, b) for a, b in pairs} == set(ONE_CHANGE)
+
+
+@pytest.mark.parametrize(
+    "inner", [Part("circle", "shape", "red"), Part("dog", "sprite")], ids=lambda part: part.colour or "natural"
+)
+def test_neighbours_are_seen_inside_what_holds_them(inner: Part) -> None:
+    """A red circle is not drawn in a red square, and things in their own colours lie in white ones alone."""
+    words = lexicon("gallery")
+    plan = ScenePlan("inside", (inner, Part("square", "shape", "white")), ("inside",), "gray")
+    assert sound(plan) and belongs(plan, "train")
+    for seed in range(20):
+        dice = Dice("inside", seed)
+        base = compose(plan, dice, words)
+        others = base and neighbours(base, plan, words, "train", dice)
+        assert others
+        for one, other in (meaning(scene).parts for scene in others):
+            seen = stands_out(one.colour, other.colour or "") if one.colour else other.colour in ("white", None)
+            assert seen, (one, other)
 
 
 def test_what_does_not_exist_is_refused_in_one_sentence() -> None:

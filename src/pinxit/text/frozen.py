@@ -84,10 +84,13 @@ class FrozenEncoder(ABC):
     @cached_property
     def fingerprint(self) -> str:
         """Sixteen hex digits that change with any weight, token or way of pooling; not with length or precision."""
-        fingerprint = self._identify()
-        return (
-            hashlib.blake2b(f"{fingerprint} spelled".encode(), digest_size=8).hexdigest() if self.spell else fingerprint
-        )
+        read = f"{self.model_fingerprint} spelled".encode()
+        return hashlib.blake2b(read, digest_size=8).hexdigest() if self.spell else self.model_fingerprint
+
+    @cached_property
+    def model_fingerprint(self) -> str:
+        """The same however its texts are spelled."""
+        return self._identify()
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text after cutting, specials counted."""

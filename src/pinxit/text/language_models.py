@@ -74,7 +74,7 @@ class LanguageModel(FrozenEncoder):
             return True
         if folder.sizes != self.folder.sizes:  # mostly avoids reading gigabytes
             return False
-        return folder.fingerprint(str(Pooling.of_folder(folder.weights))) == self.fingerprint
+        return folder.fingerprint(str(Pooling.of_folder(folder.weights))) == self.model_fingerprint
 
     def ids(self, texts: Sequence[str], limit: int | None) -> list[list[int]]:
         if not texts:

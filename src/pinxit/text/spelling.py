@@ -9,7 +9,7 @@ import re
 
 _CAPITALS = re.compile(r"(?<![A-Za-z])[A-Z]{2,}(?![A-Za-z])")
 _QUOTED = re.compile(r"(?<=[\"'“‘「『])[A-Za-z]{2,}(?=[\"'”’」』])")
-_SHOUTED = re.compile(r"[^a-z\u3400-\u9fff]*")  # a text without small letters and Chinese characters: all in capitals
+_NARROW = {0xFEE0 + code: code for code in range(ord("A"), ord("z") + 1)}  # the wide forms of Chinese keyboards
 
 
 def spelled(text: str) -> str:
@@ -17,8 +17,13 @@ def spelled(text: str) -> str:
 
     Capitals mean nothing in a text that is all capitals: there only quoted words are spelled out.
     """
-    text = _QUOTED.sub(_apart, text)
-    return text if _SHOUTED.fullmatch(text) else _CAPITALS.sub(_apart, text)
+    text = _QUOTED.sub(_apart, text.translate(_NARROW))
+    return text if _shouted(text) else _CAPITALS.sub(_apart, text)
+
+
+def _shouted(text: str) -> bool:
+    """Whether all its letters are capitals: Chinese characters are letters that are none."""
+    return not any(letter.isalpha() and not letter.isupper() for letter in text)
 
 
 def _apart(match: re.Match[str]) -> str:

@@ -6,15 +6,26 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import cache
 
 # Scripts written without spaces: every character counts as a word.
 CJK = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
-_WORD = re.compile(rf"[{CJK}]|[^\W_{CJK}]+")
+_LETTERS = rf"[^\W_{CJK}]"
+_VARIANTS = range(0xFE00, 0xFE10)  # of emoji
+
+
+@cache
+def _word() -> re.Pattern[str]:
+    """Letters and digits with the marks above, below and beside them, which write the vowels of Hindi or Thai."""
+    kinds = {chr(code): unicodedata.category(chr(code)) for code in range(0x300, 0x20000) if code not in _VARIANTS}
+    marks = "".join(mark for mark, kind in kinds.items() if kind in ("Mn", "Mc"))
+    near = r"(?=[\u0300-\U0001ffff])"  # the long list of marks is looked through after no word of plain Latin
+    return re.compile(rf"[{CJK}]|{_LETTERS}+(?:{near}[{marks}]+{_LETTERS}*)*")
 
 
 def words(text: str) -> list[str]:
     """Words in order of appearance, lower case and NFKC: split at spaces and punctuation, Chinese by character."""
-    return _WORD.findall(unicodedata.normalize("NFKC", text).lower())
+    return _word().findall(unicodedata.normalize("NFKC", text).lower())
 
 
 def counting(texts: Iterable[str], counts: Counter[str]) -> Iterator[str]:

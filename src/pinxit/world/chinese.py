@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from pinxit.world import chinese_templates
 from pinxit.world.dice import Dice
 from pinxit.world.phrasing import Way, different, templates_of, ways
-from pinxit.world.plan import Part, ScenePlan
+from pinxit.world.plan import Part, ScenePlan, Size
 from pinxit.world.roles import GARMENTS
 from pinxit.world.vocabulary import COLOURS_ZH, COUNTS, FORM_ZH, PLACES, Lexicon
 
@@ -26,11 +28,24 @@ def bare(part: Part, words: Lexicon) -> str:
     """The phrase without its number: 红色的小立方体."""
     colour = f"{COLOURS_ZH[part.colour]}的" if part.colour else ""
     name = words.nouns[part.name].zh
-    size = _SIZES[part.size] if part.size else ""
-    if size and not part.form and name[0] in "大小":
-        size += "的"  # 大的大象, not 大大象
+    size = sized(part.size, name, words)
     material = f"{words.nouns[part.material].zh}做的" if part.material else ""
     return f"{material}{clothing(part)}{colour}{size}{_form(part, words)}{name}"
+
+
+def sized(size: Size | None, name: str, words: Lexicon) -> str:
+    """小 or 大 before a thing of this name; 大的 where 大 would run into the name (大的大象) or make another of it:
+    大人 is an adult, 大熊猫 any panda, 小熊猫 a red panda, 小鸡 a chick."""
+    if size is None:
+        return ""
+    said = _SIZES[size]
+    return said + "的" if name[0] in "大小人" or name == "熊猫" or said + name in names(words) else said
+
+
+@cache
+def names(words: Lexicon) -> frozenset[str]:
+    """Everything that a thing of the vocabulary is called in Chinese."""
+    return frozenset(name for noun in words.nouns.values() for name in (noun.zh, *noun.zh_synonyms))
 
 
 def _form(part: Part, words: Lexicon) -> str:

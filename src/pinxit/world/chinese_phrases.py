@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pinxit.world.chinese import number
+from pinxit.world.chinese import names, number, sized
 from pinxit.world.chinese_free_templates import FORM_WORDS, FORMED, GARMENT_WORDS, MATERIAL
 from pinxit.world.dice import Dice
 from pinxit.world.plan import Part
@@ -13,7 +13,6 @@ from pinxit.world.vocabulary import COLOURS_ZH, FORM_ZH, Lexicon
 
 SYNONYM = 0.3  # how often a thing is called by another name than its first
 _SHORT = frozenset({"red", "yellow", "green", "blue", "purple", "black", "white"})  # 红 for 红色, but not 橙 for 橙色
-_SIZES = {"small": "小", "big": "大"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +48,11 @@ def name_of(part: Part, words: Lexicon, dice: Dice) -> str:
 
 
 def _described(part: Part, words: Lexicon, dice: Dice, name: str, manner: float) -> str:
-    size = _SIZES[part.size] if part.size else ""
-    noun = words.nouns[part.name]
-    if size and (name[0] in "大小人" or size + name in (noun.zh, *noun.zh_synonyms)):
-        size += "的"  # 大的大象, not 大大象; 大的熊猫 and 大的人, for 大熊猫 is any panda and 大人 an adult
+    size = sized(part.size, name, words)
     if part.material:
         return dice.pick(MATERIAL).format(words.nouns[part.material].zh) + size + name
     if part.form is None:
-        return _coloured(part.colour, size, name, manner) + size + name
+        return _coloured(part.colour, size, name, manner, words) + size + name
     form = _form(part.form, words, dice)
     if part.colour is None:
         return form + ("的" if not form.endswith("的") and dice.chance(0.6) else "") + size + name
@@ -68,13 +64,14 @@ def _described(part: Part, words: Lexicon, dice: Dice, name: str, manner: float)
     return before + size + name
 
 
-def _coloured(colour: str | None, size: str, name: str, manner: float) -> str:
-    """红色的, 红色 or 红."""
+def _coloured(colour: str | None, size: str, name: str, manner: float, words: Lexicon) -> str:
+    """红色的, 红色 or 红, but not 红 before 萝卜: a 红萝卜 is a carrot."""
     if colour is None:
         return ""
     said = COLOURS_ZH[colour]
-    if manner < 0.25 and colour in _SHORT and not size and len(name) > 1:
-        return said.removesuffix("色")
+    short = said.removesuffix("色")
+    if manner < 0.25 and colour in _SHORT and not size and len(name) > 1 and short + name not in names(words):
+        return short
     return said if manner < 0.5 else f"{said}的"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pinxit.world.dice import Dice
 from pinxit.world.plan import Part, ScenePlan, Size
 from pinxit.world.roles import CUT_OPEN, carries
+from pinxit.world.scene import RelationName
 from pinxit.world.vocabulary import COLOURS, FORMS, Lexicon, apart, stands_out
 
 
@@ -21,7 +22,16 @@ def sound(plan: ScenePlan) -> bool:
     if plan.view == "cross-section" and plan.parts[0].name not in CUT_OPEN:
         return False
     pairs = zip(plan.parts, plan.relations, plan.parts[1:], strict=False)
-    return all(relation != "on top of" or carries(lower.name, lower.form) for _, relation, lower in pairs)
+    return all(_meet(one, relation, other) for one, relation, other in pairs)
+
+
+def _meet(one: Part, relation: RelationName, other: Part) -> bool:
+    """Whether the second can carry the first that stands on it, or shows the first that lies inside it."""
+    if relation == "on top of":
+        return carries(other.name, other.form)
+    if relation == "inside" and other.colour is not None:
+        return other.colour == "white" if one.colour is None else stands_out(one.colour, other.colour)
+    return True
 
 
 def choose_place(dice: Dice, words: Lexicon, *parts: Part) -> str:

@@ -25,9 +25,14 @@ def layout_neighbours(base: Scene, plan: ScenePlan, words: Lexicon, split: Split
     scenes = []
     if dice.chance(MOVED) and seen_in_place(base):
         scenes.append(_moved(base, plan, words, dice))
-    if dice.chance(REGROUNDED) and plan.may_mention_ground and plan.light is None:
+    if dice.chance(REGROUNDED) and _has_ground(plan) and plan.light is None:
         scenes.append(_regrounded(plan, words, split, dice))
     return [scene for scene in scenes if scene is not None]
+
+
+def _has_ground(plan: ScenePlan) -> bool:
+    """Whether one ground fills the picture: not so in a pencil sketch, on its white paper, and in a pair."""
+    return plan.grounded and plan.lower_style is None
 
 
 def _moved(base: Scene, plan: ScenePlan, words: Lexicon, dice: Dice) -> Scene | None:

@@ -52,17 +52,24 @@ def neighbours(
     scenes = layout_neighbours(base, plan, words, split, dice)[: count - 1] if detail else []
     met: set[ScenePlan] = set()
     for changed in _in_turn(plan, words, dice):
-        if changed in met or not (sound(changed) and belongs(changed, split)):
+        if _one_way(changed) in met or not (sound(changed) and belongs(changed, split)):
             continue
         if satisfied(base, expected_of(changed)):
             continue
-        met.add(changed)
+        met.add(_one_way(changed))
         scene = compose(changed, dice, words)
         if scene is not None and not satisfied(scene, expected_of(plan)):
             scenes.append(scene)
         if len(scenes) == count:
             return scenes
     return None
+
+
+def _one_way(plan: ScenePlan) -> ScenePlan:
+    """Never right of or below: what says the same, a red cube left of a blue one or that one right of it, is equal."""
+    if len(plan.parts) != 2 or plan.relations[0] not in ("right of", "below"):
+        return plan
+    return replace(plan, parts=plan.parts[::-1], relations=(INVERSE[plan.relations[0]],))
 
 
 def _in_turn(plan: ScenePlan, words: Lexicon, dice: Dice) -> Iterator[ScenePlan]:
