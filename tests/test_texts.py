@@ -63,6 +63,7 @@ def test_files_that_are_no_text_are_one_sentence(tmp_path: Path) -> None:
     for content, told in (
         (b"a\xff", "not UTF-8 .byte 1"),
         (b" \n\n", "holds no labels"),
+        ("a red cat\n".encode("utf-16-le"), "holds NUL characters, as UTF-16 does: save it as UTF-8 text"),
         (b"\xef\xbb\xbf", "holds no"),
     ):
         path.write_bytes(content)
