@@ -416,7 +416,7 @@ def test_an_item_wider_than_a_call_is_refused() -> None:
 def test_a_graph_is_printed() -> None:
     told = str(House().graph)
     assert "paint: text -> draw -> pixels -> rank -> up" in told
-    assert "rank    Each, 1 rows a call, waits for all that live" in told
+    assert "rank    Each, 1 row a call, waits for all that live" in told
 
 
 def test_different_routes_meet_at_a_join() -> None:
