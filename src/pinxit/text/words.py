@@ -5,16 +5,40 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from itertools import groupby
 
 # Scripts written without spaces: every character counts as a word.
 CJK = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
 _WORD = re.compile(rf"[{CJK}]|[^\W_{CJK}]+")
+_RUN = re.compile(rf"[{CJK}]+|[^\W_{CJK}]+")
+_CJK = re.compile(f"[{CJK}]")
 
 
 def words(text: str) -> list[str]:
     """Words in order of appearance, lower case and NFKC: split at spaces and punctuation, Chinese by character."""
-    return _WORD.findall(unicodedata.normalize("NFKC", text).lower())
+    return _WORD.findall(_normal(text))
+
+
+def stretches(text: str, unknown: Collection[str]) -> list[str]:
+    """Those `words` of a text that are `unknown`, each once, in order, but Chinese not character by character.
+
+    Unknown ones that stand side by side are one; of a run without spaces, of which most are unknown, all of it.
+    """
+    found: dict[str, None] = {}
+    for run in _RUN.findall(_normal(text)):
+        parts = run if _CJK.match(run) else [run]
+        strange = [part in unknown for part in parts]
+        if 2 * sum(strange) > len(parts):
+            found[run] = None
+        else:
+            pairs = groupby(zip(strange, parts, strict=True), key=lambda pair: pair[0])
+            found |= {"".join(part for _, part in some): None for wanted, some in pairs if wanted}
+    return list(found)
+
+
+def _normal(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).lower()
 
 
 def counting(texts: Iterable[str], counts: Counter[str]) -> Iterator[str]:
