@@ -107,6 +107,15 @@ def test_only_additions_move_and_the_checkpoint_is_a_karlo_with_them(place: Path
         assert any(not torch.equal(tensor, published[key]) for key, tensor in theirs.items())
 
 
+def test_networks_trained_whole_are_named_as_left_out_of_adapters(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    read = states.read_additions
+    monkeypatch.setattr(states, "read_additions", lambda at, name: read(at, name) if name == "prior" else {})
+    assert [path.name for path in export(str(place / "run"), "peft", tmp_path / "added")] == ["prior"]
+    assert f"peft holds additions alone: {', '.join(NETWORKS[1:])}; another format" in caplog.text
+
+
 def test_an_export_into_the_published_folder_does_not_copy_itself(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "karlo", tmp_path / "karlo")
     first = load_supers(place / "karlo")[0]
