@@ -259,6 +259,15 @@ def test_the_published_folder_may_have_moved(place: Path, tmp_path: Path) -> Non
     assert run_in(folder).config.base == str(tmp_path / "moved")
     with pytest.raises(CheckpointError, match=f"{folder} fine-tunes a Karlo, and {moved.folder} holds .* of unclip"):
         run_of(folder, replace(moved, recipe="unclip"), None, (), "cpu", False)
+    for name in moved.constants:
+        changed = replace(moved, constants={**moved.constants, name: moved.constants[name] + 1})
+        with pytest.raises(UsageError, match=f"was started from checkpoint {moved.hash}, not {changed.hash}"):
+            run_of(folder, changed, None, (), "cpu", False).enter()
+    start = json.loads((folder / "start.json").read_text())
+    older = replace(moved, constants={}).hash  # what earlier versions noted
+    (folder / "start.json").write_text(json.dumps(start | {"checkpoint": older}))
+    run_of(folder, moved, None, (), "cpu", False).enter()
+    (folder / "start.json").write_text(json.dumps(start))
     other = replace(moved, settings={})
     with pytest.raises(UsageError, match=f"was started from checkpoint {moved.hash}, not {other.hash}"):
         run_of(folder, other, None, (), "cpu", False).enter()

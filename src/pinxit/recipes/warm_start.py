@@ -108,10 +108,15 @@ def check_start(folder: Path, init: Start | None, begun: bool, whole: bool) -> N
         )
     if before is not None and now is None and not whole:
         raise UsageError(f"{folder} was started from checkpoint {before}: give it again with --init-from.")
-    if before is not None and now is not None and before != now:
+    if before is not None and now is not None and not _known_as(init, before):
         raise UsageError(
             f"{folder} was started from checkpoint {before}, not {now}; give the old one or train into another folder."
         )
+
+
+def _known_as(init: Start | None, name: str) -> bool:
+    """Whether a run that was started from checkpoint `name` was started from `init`."""
+    return init is not None and (init.known_as(name) if isinstance(init, Published) else init.hash == name)
 
 
 def note_start(folder: Path, init: Start | None, **more: bool) -> None:
