@@ -460,6 +460,7 @@ EXPORT = Command(
     ("tiny", "--to", "onnx"),
     (
         row("other --to onnx", export__out=Path("other-onnx"), export__checkpoint="other"),
+        row("runs/v1.5 --to onnx", export__out=Path("v1.5-onnx"), export__checkpoint="runs/v1.5"),
         row("--out there", export__out=Path("there")),
         Row(
             "--to", ("runs/clip", "--to", "peft"), {"export.to": "peft", "export.out": Path("clip-peft")}, instead=True
